@@ -1,0 +1,140 @@
+"""What every command of the project shares: how it ends, and how it says so.
+
+The exit statuses are part of the interface (a job scheduler acts on them):
+
+| status | meaning |
+| --- | --- |
+| 0 | done |
+| 2 | a bad flag, file or piece of data: one line on stderr names the culprit and the mend |
+| 3 | training diverged (a value is not finite); the last good checkpoint is kept |
+| 75 | stopped by SIGTERM or SIGINT after a checkpoint; the same command goes on from there |
+
+This module imports nothing of the project and nothing heavy, so that a bad flag is answered at
+once.
+"""
+
+import contextlib
+import signal
+import sys
+
+EXIT_DONE = 0
+EXIT_BAD_INPUT = 2
+EXIT_DIVERGED = 3
+EXIT_STOPPED = 75  # EX_TEMPFAIL of sysexits.h: run the same command again
+
+
+class UserError(Exception):
+    """Bad input. Its text is one line for the user: what is wrong, where, and what mends it."""
+
+
+class Diverged(Exception):
+    """A loss or a gradient is no longer finite."""
+
+
+class Stopped(Exception):
+    """SIGTERM or SIGINT ended the work, and what had been done is saved."""
+
+
+def run(main, argv=None):
+    """Runs `main(argv)` and turns its exceptions into the exit statuses above.
+
+    Args:
+        main: callable that takes the list of arguments without the program's name.
+        argv: list of str, `sys.argv[1:]` by default. `--debug` anywhere in it shows tracebacks.
+
+    Returns:
+        int, the exit status.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in argv
+    try:
+        with stop_signals():
+            main([argument for argument in argv if argument != "--debug"])
+    except tuple(_STATUS) as error:
+        if debug:
+            raise
+        print(f"{_LABEL[type(error)]}: {one_line(error)}", file=sys.stderr, flush=True)
+        return _STATUS[type(error)]
+    return EXIT_DONE
+
+
+_STATUS = {UserError: EXIT_BAD_INPUT, Diverged: EXIT_DIVERGED, Stopped: EXIT_STOPPED}
+_LABEL = {UserError: "error", Diverged: "diverged", Stopped: "stopped"}
+
+
+def one_line(error):
+    """The text of an exception, folded into one line."""
+    return " ".join(str(error).split())
+
+
+class StopRequest:
+    """Remembers SIGTERM and SIGINT, so that work can end at a place it can be resumed from.
+
+    Outside `deferred()` a signal raises `Stopped` where the program stands. Inside it, the signal
+    is only noted in `requested`: training looks there after each step, saves, and raises itself.
+    """
+
+    def __init__(self):
+        self.requested = False
+        self._deferred = 0
+
+    def __call__(self, signal_number, frame):
+        self.requested = True
+        if not self._deferred:
+            raise Stopped(f"by {signal.Signals(signal_number).name}; run the same command again")
+
+    @contextlib.contextmanager
+    def deferred(self):
+        self._deferred += 1
+        try:
+            yield self
+        finally:
+            self._deferred -= 1
+
+
+stop_request = StopRequest()
+
+
+@contextlib.contextmanager
+def stop_signals():
+    """Lets `stop_request` hear SIGTERM and SIGINT while the block runs."""
+    stop_request.requested = False
+    try:
+        previous = {
+            number: signal.signal(number, stop_request)
+            for number in (signal.SIGTERM, signal.SIGINT)
+        }
+    except ValueError:  # not the main thread: signals are somebody else's
+        previous = {}
+    try:
+        yield stop_request
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def parse_flags(flag_values, argv, usage):
+    """Parses a command's flags; `--help` prints them and ends the program with status 0.
+
+    Args:
+        flag_values: `absl.flags.FlagValues` with the command's own flags.
+        argv: list of str, without the program's name.
+        usage: str, printed above the flags.
+
+    Raises:
+        UserError: an unknown flag, a bad value, or an argument that is not a flag.
+    """
+    from absl import flags
+
+    if {"--help", "-h", "-help"} & set(argv):
+        lines = flag_values.get_help(include_special_flags=False).splitlines()
+        flag_lines = [line for line in lines if line.startswith(" ")]  # the rest names modules
+        print(usage.strip(), "", "Flags:", *flag_lines, sep="\n")
+        raise SystemExit(EXIT_DONE)
+    flag_values.set_gnu_getopt(True)  # a flag after a stray argument is still a flag
+    try:
+        _, *strays = flag_values(["command", *argv])
+    except flags.Error as error:
+        raise UserError(f"{one_line(error)}; --help lists the flags") from error
+    if strays:
+        raise UserError(f"unexpected argument {strays[0]!r}; --help lists the flags")

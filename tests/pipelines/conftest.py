@@ -1,0 +1,51 @@
+"""Fixtures that several tests of the data share: a dump writer, and the real sample data."""
+
+import bz2
+from xml.sax.saxutils import escape
+
+import pytest
+
+from pipelines import package_data, sample, wikipedia
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path, monkeypatch):
+    """Keeps the tests away from the user's prepared data."""
+    monkeypatch.setenv("KERAS_VITBERT_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def write_dump(tmp_path):
+    """Writes a small dump: `write_dump([(title, namespace, wikitext), ...]) -> path`."""
+
+    def write(pages, redirects=()):
+        path = tmp_path / "pages-articles.xml.bz2"
+        body = "".join(
+            f"<page><title>{escape(title)}</title><ns>{namespace}</ns>"
+            + ('<redirect title="x" />' if title in redirects else "")
+            + f"<revision><text>{escape(text)}</text></revision></page>"
+            for title, namespace, text in pages
+        )
+        xmlns = "http://www.mediawiki.org/xml/export-0.10/"
+        path.write_bytes(bz2.compress(f'<mediawiki xmlns="{xmlns}">{body}</mediawiki>'.encode()))
+        return str(path)
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def dump_path():
+    """The Wikipedia extract inside gensim."""
+    return package_data.find_package_file(*sample.WIKIPEDIA_FILE)
+
+
+@pytest.fixture(scope="session")
+def real_documents(dump_path):
+    """The articles of the extract: dict of title to `Document`."""
+    return {document.title: document for document in wikipedia.read_documents(dump_path)}
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory):
+    """The whole sample, prepared once."""
+    return sample.prepare(str(tmp_path_factory.mktemp("sample")), duplication=1)

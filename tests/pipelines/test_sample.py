@@ -1,0 +1,216 @@
+import glob
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_vitbert import command_line
+from pipelines import image_records, mnist, sample, text_examples
+from pipelines.vocabulary import CLS, MASK, SEP, SPECIAL_TOKENS, UNKNOWN, read_vocabulary
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(sample.__file__)))
+
+
+def read(pattern, fields):
+    """Reads TFRecords: dict of field to a list with one array or bytes for each example."""
+    columns = {field: [] for field in fields}
+    for record in tf.data.TFRecordDataset(sorted(glob.glob(pattern))):
+        features = tf.train.Example.FromString(record.numpy()).features.feature
+        for field in fields:
+            kind = features[field].WhichOneof("kind")
+            columns[field].append(list(getattr(features[field], kind).value))
+    return columns
+
+
+@pytest.fixture(scope="module")
+def vocabulary(prepared):
+    return read_vocabulary(prepared.vocabulary)
+
+
+@pytest.fixture(scope="module")
+def texts(prepared):
+    """The text examples of each split: unmasked tokens `(count, length)`, and labels."""
+    fields = ("input_ids", "masked_lm_positions", "masked_lm_ids", "next_sentence_labels")
+    splits = {}
+    for split in ("train", "validation"):
+        columns = read(getattr(prepared, f"text_{split}"), fields)
+        ids, positions, before, labels = (np.array(columns[field]) for field in fields)
+        # Padding of the predictions points to position 0, which is [CLS] and stays so.
+        for row, (places, tokens) in enumerate(zip(positions, before, strict=True)):
+            ids[row, places[places > 0]] = tokens[places > 0]
+        splits[split] = ids, labels[:, 0]
+    return splits
+
+
+@pytest.fixture(scope="module")
+def token_streams(real_documents, vocabulary):
+    """The tokens of each real article, as bytes, so that a part of one is found quickly."""
+    tokenized = text_examples.tokenize_documents(real_documents.values(), vocabulary)
+    assert len(tokenized) == len(real_documents)
+    return [np.array(sum(document, []), ">i4").tobytes() for document in tokenized]
+
+
+def test_folder(prepared):
+    assert sorted(os.listdir(prepared.folder)) == sorted(
+        [f"{kind}-train-0000{n}-of-00004" for kind in ("image", "text") for n in range(4)]
+        + [f"{kind}-validation-00000-of-00001" for kind in ("image", "text")]
+        + ["sample.json", "vocab.txt"]
+    )
+    for pattern, count in (
+        (prepared.image_train, 4),
+        (prepared.image_validation, 1),
+        (prepared.text_train, 4),
+        (prepared.text_validation, 1),
+    ):
+        assert len(glob.glob(pattern)) == count
+    assert os.path.dirname(prepared.vocabulary) == prepared.folder
+    assert prepared.num_classes == 10
+
+
+def test_images_are_split_by_class(prepared):
+    images, labels = mnist.read_mnist()
+    every = {}
+    for split, count in (("train", 450), ("validation", 50)):
+        columns = read(getattr(prepared, f"image_{split}"), ("image/class/label", "image/encoded"))
+        found = np.array(columns["image/class/label"])[:, 0] - 1
+        assert np.bincount(found).tolist() == [count] * 10
+        assert (np.diff(found) != 0).mean() > 0.8  # shuffled: neighbours differ
+        every |= {encoded: split for (encoded,) in columns["image/encoded"]}
+    # No image is in both splits, and none is missing (a few may be equal).
+    expected = {image_records.image_example(i, 0)["image/encoded"] for i in images[::50]}
+    assert expected <= every.keys()
+    assert len(every) > 4990
+
+
+def test_vocabulary(vocabulary):
+    assert tuple(vocabulary[:5]) == SPECIAL_TOKENS
+    assert len(vocabulary) == 2000
+    assert {"the", "anarchism", "##s"} <= set(vocabulary)
+
+
+def test_few_tokens_are_unknown(texts, vocabulary):
+    for ids, _ in texts.values():
+        real = ids[ids != 0]
+        assert (real == vocabulary.index(UNKNOWN)).mean() < 0.01
+
+
+def test_text_examples_are_pieces_of_their_articles(texts, token_streams, vocabulary):
+    cls, sep, mask = (vocabulary.index(token) for token in (CLS, SEP, MASK))
+    held_out = sample._held_out_documents(len(token_streams), 0)
+    assert len(held_out) == 8
+
+    def articles_with(segment):
+        piece = segment.astype(">i4").tobytes()
+        return {i for i, stream in enumerate(token_streams) if stream.find(piece) >= 0}
+
+    for split, (ids, labels) in texts.items():
+        for row, label in zip(ids[::40], labels[::40], strict=True):
+            ends = np.flatnonzero(row == sep)
+            assert row[0] == cls and len(ends) == 2 and mask not in row
+            first, second = row[1 : ends[0]], row[ends[0] + 1 : ends[1]]
+            homes = articles_with(first), articles_with(second)
+            for home in homes:
+                assert home and (home & held_out if split == "validation" else home - held_out)
+            if min(len(first), len(second)) >= 8:  # long enough to be in one article only
+                assert bool(homes[0] & homes[1]) == (label == text_examples.IS_NEXT)
+        assert abs(labels.mean() - 0.5) < 4 * 0.5 / len(labels) ** 0.5
+
+
+def test_text_is_shuffled_across_articles(texts, token_streams):
+    labels = texts["train"][1]
+    assert len(labels) > 8000
+    sizes = [len(stream) for stream in token_streams]
+    order = []
+    for row in texts["train"][0][:60]:
+        piece = row[1:9].astype(">i4").tobytes()
+        order.append(next((i for i, s in enumerate(token_streams) if s.find(piece) >= 0), -1))
+    assert len(set(order)) > 20 and max(sizes) < 0.1 * sum(sizes)
+
+
+def test_second_call_changes_nothing(prepared, monkeypatch):
+    def state():
+        return {
+            entry.name: (entry.stat().st_mtime_ns, entry.stat().st_ino)
+            for entry in os.scandir(prepared.folder)
+        }
+
+    def never(*args):
+        raise AssertionError("prepared twice")
+
+    before = state()
+    monkeypatch.setattr(sample, "_build", never)
+    again = sample.prepare(os.path.dirname(prepared.folder), duplication=1)
+    assert again == prepared
+    assert state() == before
+
+
+def test_a_failure_half_way_leaves_nothing(tmp_path, monkeypatch):
+    def some_text(folder, settings):
+        with open(os.path.join(folder, "text-train-00000-of-00004"), "w"):
+            return {}
+
+    def failing(*args, **settings):
+        raise RuntimeError("half way")
+
+    monkeypatch.setattr(sample, "_build_text", some_text)
+    monkeypatch.setattr(image_records, "write_image_records", failing)
+    with pytest.raises(RuntimeError, match="half way"):
+        sample.prepare(str(tmp_path))
+    assert not os.listdir(tmp_path)
+
+
+def test_settings_have_folders_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(sample, "_build", lambda folder, settings: None)
+    folders = {
+        sample.prepare(str(tmp_path), **settings).folder
+        for settings in ({}, {"seed": 1}, {"max_length": 128}, {"vocabulary_size": 500})
+    }
+    assert len(folders) == 4
+
+
+def test_splits_follow_the_seed():
+    labels = np.repeat(np.arange(3), 20)
+    splits = [sample._split_by_class(labels, seed) for seed in (0, 0, 1)]
+    for split in splits:
+        assert np.bincount(labels[split["validation"]]).tolist() == [2, 2, 2]
+        assert sorted([*split["train"], *split["validation"]]) == list(range(60))
+    assert splits[0]["train"].tolist() == splits[1]["train"].tolist()
+    assert splits[0]["validation"].tolist() != splits[2]["validation"].tolist()
+    assert sample._held_out_documents(97, 0) != sample._held_out_documents(97, 1)
+    assert len(sample._held_out_documents(5, 0)) == 2
+
+
+def test_command(prepared, capsys):
+    folder = os.path.dirname(prepared.folder)
+    assert command_line.run(sample.main, [f"--cache_dir={folder}", "--duplication=1"]) == 0
+    assert capsys.readouterr().out == f"{prepared.folder}\n"
+
+
+@pytest.mark.parametrize(
+    "argument", ["--sed=1", "--seed=x", "--max_length=2", "--vocabulary_size=9", "stray"]
+)
+def test_bad_flags(argument, capsys):
+    assert command_line.run(sample.main, [argument]) == 2
+    out, err = capsys.readouterr()
+    assert not out and err.count("\n") == 1
+    assert argument.strip("-").partition("=")[0] in err and "--help" in err
+
+
+def test_help_answers_without_tensorflow():
+    program = (
+        "import runpy, sys\n"
+        "sys.argv = ['sample', '--help']\n"
+        "try:\n"
+        "    runpy.run_module('pipelines.sample', run_name='__main__')\n"
+        "finally:\n"
+        "    assert 'tensorflow' not in sys.modules\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0 and not done.stderr
+    for flag in ("cache_dir", "vocabulary_size", "max_length", "duplication", "seed"):
+        assert f"--{flag}" in done.stdout

@@ -1,0 +1,167 @@
+"""Modality-specific tokenizers of the paper: images (eq. 1) and text (eq. 2) to token sequences."""
+
+import keras
+from keras import ops
+
+INITIALIZER_STDDEV = 0.02
+
+
+def truncated_normal():
+    """The initializer of BERT and ViT for what makes tokens.
+
+    The kernels of blocks and heads are Glorot-uniform, as in ViT: 0.02 would be right at D = 768
+    but leaves small encoders almost linear for their first thousand steps.
+    """
+    return keras.initializers.TruncatedNormal(stddev=INITIALIZER_STDDEV)
+
+
+@keras.saving.register_keras_serializable(package="keras_vitbert")
+class ImageEmbedding(keras.layers.Layer):
+    """Patches, a class token and positions: `z0 = [x_cls; x_1 E; ...; x_N E] + E_pos` (eq. 1).
+
+    The projection `E` has no bias, as in the equation: one would only be added to `E_pos`.
+
+    Args:
+        image_size: int, height and width of the images in pixels.
+        patch_size: int, height and width of a patch in pixels; divides `image_size`.
+        hidden_dim: int, `D`.
+        dropout: float, rate applied to the sum.
+
+    Input `(batch, image_size, image_size, 3)` floats in [0, 1], which are scaled to [-1, 1];
+    output `(batch, (image_size / patch_size)**2 + 1, hidden_dim)`.
+
+    Raises:
+        ValueError: if `patch_size` does not divide `image_size`.
+    """
+
+    def __init__(self, image_size, patch_size, hidden_dim, dropout=0.0, **kwargs):
+        super().__init__(**kwargs)
+        if image_size % patch_size:
+            raise ValueError(
+                f"patch_size {patch_size} does not divide image_size {image_size}; "
+                f"the nearest that does is {image_size // patch_size * patch_size}"
+            )
+        self.image_size = image_size
+        self.patch_size = patch_size
+        self.hidden_dim = hidden_dim
+        self.dropout = dropout
+        self.grid = image_size // patch_size
+        self.patch_projection = keras.layers.Dense(
+            hidden_dim,
+            use_bias=False,
+            kernel_initializer=truncated_normal(),
+            dtype=self.dtype_policy,
+            name="patch_projection",
+        )
+        self.dropout_layer = keras.layers.Dropout(dropout, dtype=self.dtype_policy, name="dropout")
+
+    def build(self, input_shape):
+        self.patch_projection.build((None, self.grid**2, self.patch_size**2 * 3))
+        self.class_token = self.add_weight(
+            name="class_token", shape=(1, 1, self.hidden_dim), initializer="zeros"
+        )
+        self.position_embedding = self.add_weight(
+            name="position_embedding",
+            shape=(1, self.grid**2 + 1, self.hidden_dim),
+            initializer=truncated_normal(),
+        )
+
+    def patches(self, images):
+        """Cuts `(batch, H, W, 3)` into `(batch, N, P*P*3)`, patches row by row."""
+        grid, size = self.grid, self.patch_size
+        x = ops.reshape(images, (-1, grid, size, grid, size, 3))
+        x = ops.transpose(x, (0, 1, 3, 2, 4, 5))
+        return ops.reshape(x, (-1, grid * grid, size * size * 3))
+
+    def call(self, images):
+        x = self.patch_projection(self.patches(images * 2.0 - 1.0))
+        class_token = ops.broadcast_to(self.class_token, (ops.shape(x)[0], 1, self.hidden_dim))
+        class_token = ops.cast(class_token, x.dtype)
+        x = ops.concatenate([class_token, x], axis=1)
+        return self.dropout_layer(x + ops.cast(self.position_embedding, x.dtype))
+
+    def compute_output_shape(self, input_shape):
+        return (input_shape[0], self.grid**2 + 1, self.hidden_dim)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "image_size": self.image_size,
+            "patch_size": self.patch_size,
+            "hidden_dim": self.hidden_dim,
+            "dropout": self.dropout,
+        }
+
+
+@keras.saving.register_keras_serializable(package="keras_vitbert")
+class TextEmbedding(keras.layers.Layer):
+    """Words, positions and segments: `z0 = word(w) + position(0..T-1) + segment(s)` (eq. 2).
+
+    There is no modality embedding, and no normalisation: the pre-norm encoder brings its own.
+
+    Args:
+        vocabulary_size: int, `V`.
+        max_sequence_length: int, the longest `T`.
+        num_segments: int, distinct segment ids.
+        hidden_dim: int, `D`.
+        dropout: float, rate applied to the sum.
+
+    Inputs `token_ids` and `segment_ids`, both `(batch, length)` integers with `length` at most
+    `max_sequence_length`; output `(batch, length, hidden_dim)`.
+    """
+
+    def __init__(
+        self,
+        vocabulary_size,
+        max_sequence_length,
+        hidden_dim,
+        num_segments=2,
+        dropout=0.0,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.vocabulary_size = vocabulary_size
+        self.max_sequence_length = max_sequence_length
+        self.hidden_dim = hidden_dim
+        self.num_segments = num_segments
+        self.dropout = dropout
+
+        def embedding(size, name):
+            return keras.layers.Embedding(
+                size,
+                hidden_dim,
+                embeddings_initializer=truncated_normal(),
+                dtype=self.dtype_policy,
+                name=name,
+            )
+
+        self.word_embedding = embedding(vocabulary_size, "word_embedding")
+        self.segment_embedding = embedding(num_segments, "segment_embedding")
+        self.dropout_layer = keras.layers.Dropout(dropout, dtype=self.dtype_policy, name="dropout")
+
+    def build(self, *input_shapes, **named_shapes):
+        self.word_embedding.build()
+        self.segment_embedding.build()
+        self.position_embedding = self.add_weight(
+            name="position_embedding",
+            shape=(1, self.max_sequence_length, self.hidden_dim),
+            initializer=truncated_normal(),
+        )
+
+    def call(self, token_ids, segment_ids):
+        x = self.word_embedding(token_ids) + self.segment_embedding(segment_ids)
+        positions = self.position_embedding[:, : ops.shape(token_ids)[1]]
+        return self.dropout_layer(x + ops.cast(positions, x.dtype))
+
+    def compute_output_shape(self, token_ids_shape, segment_ids_shape):
+        return (*token_ids_shape, self.hidden_dim)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "vocabulary_size": self.vocabulary_size,
+            "max_sequence_length": self.max_sequence_length,
+            "hidden_dim": self.hidden_dim,
+            "num_segments": self.num_segments,
+            "dropout": self.dropout,
+        }

@@ -1,0 +1,75 @@
+"""Task heads: a two-layer MLP a task (eq. 5 and 6)."""
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="keras_vitbert")
+class MLPHead(keras.layers.Layer):
+    """`W2 GELU(W1 z + b1) + b2` with `W1: (D, D)`, `W2: (D, classes)` (eq. 5 and 6).
+
+    The softmax of eq. 6 is left to the loss, which takes it in float32.
+
+    Args:
+        num_classes: int, `C`.
+        dropout: float, rate between the two layers.
+
+    Input `(..., D)`, output logits `(..., num_classes)` in float32.
+    """
+
+    def __init__(self, num_classes, dropout=0.0, **kwargs):
+        super().__init__(**kwargs)
+        self.num_classes = num_classes
+        self.dropout = dropout
+
+    def build(self, input_shape):
+        def dense(units, activation, name):
+            return keras.layers.Dense(
+                units,
+                activation=activation,
+                kernel_initializer="glorot_uniform",
+                dtype=self.dtype_policy,
+                name=name,
+            )
+
+        self.hidden = dense(input_shape[-1], "gelu", "hidden")
+        self.hidden.build(input_shape)
+        self.dropout_layer = keras.layers.Dropout(
+            self.dropout, dtype=self.dtype_policy, name="dropout"
+        )
+        self.logits = dense(self.num_classes, None, "logits")
+        self.logits.build(input_shape)
+
+    def call(self, z):
+        return ops.cast(self.logits(self.dropout_layer(self.hidden(z))), "float32")
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:-1], self.num_classes)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "num_classes": self.num_classes,
+            "dropout": self.dropout,
+        }
+
+
+@keras.saving.register_keras_serializable(package="keras_vitbert")
+class MaskedLMHead(MLPHead):
+    """The same MLP over the vocabulary, at the masked positions only.
+
+    With 15 % of the positions masked this is a sixth of the logits of the whole sequence.
+
+    Inputs `sequence` `(batch, length, D)` and `masked_positions` `(batch, predictions)` integers;
+    output logits `(batch, predictions, num_classes)` in float32.
+    """
+
+    def build(self, sequence_shape, masked_positions_shape=None):
+        super().build(sequence_shape)
+
+    def call(self, sequence, masked_positions):
+        index = ops.expand_dims(ops.cast(masked_positions, "int32"), axis=-1)
+        return super().call(ops.take_along_axis(sequence, index, axis=1))
+
+    def compute_output_shape(self, sequence_shape, masked_positions_shape):
+        return (*masked_positions_shape, self.num_classes)

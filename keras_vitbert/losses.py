@@ -1,0 +1,81 @@
+"""The losses of joint pre-training, in `keras.ops` alone; all in float32.
+
+Each function returns a loss an example (or a masked position): the train step sums and divides
+by the count over all replicas.
+"""
+
+from keras import ops
+
+
+def cross_entropy(labels, logits):
+    """`-log softmax(logits)[label]`.
+
+    Args:
+        labels: `(...)` integers.
+        logits: `(..., classes)`.
+
+    Returns:
+        `(...)` float32.
+    """
+    log_probabilities = ops.log_softmax(ops.cast(logits, "float32"), axis=-1)
+    index = ops.expand_dims(ops.cast(labels, "int32"), axis=-1)
+    return -ops.squeeze(ops.take_along_axis(log_probabilities, index, axis=-1), axis=-1)
+
+
+def divergence(teacher_logits, student_logits, temperature):
+    """`T^2 KL(softmax(z_t / T) || softmax(z_s / T))`, the second term of eq. 7.
+
+    At `T = 0` it is cross-entropy against the teacher's argmax. It is written with
+    `T log softmax(z / T) = u - T logsumexp(u / T)`, `u = z - max z`, whose every term is finite
+    for any `T > 0`, however small.
+
+    Args:
+        teacher_logits, student_logits: `(..., classes)`.
+        temperature: float >= 0, `T`.
+
+    Returns:
+        `(...)` float32.
+
+    Raises:
+        ValueError: if the temperature is negative.
+    """
+    if temperature < 0:
+        raise ValueError(f"temperature {temperature} is negative")
+    teacher_logits = ops.cast(teacher_logits, "float32")
+    if temperature == 0:
+        return cross_entropy(ops.argmax(teacher_logits, axis=-1), student_logits)
+
+    def scaled_log_softmax(logits):  # T log softmax(z / T)
+        u = logits - ops.max(logits, axis=-1, keepdims=True)
+        return u - temperature * ops.logsumexp(u / temperature, axis=-1, keepdims=True)
+
+    teacher = scaled_log_softmax(teacher_logits)
+    student = scaled_log_softmax(ops.cast(student_logits, "float32"))
+    probabilities = ops.exp(teacher / temperature)
+    return temperature * ops.sum(probabilities * (teacher - student), axis=-1)
+
+
+def distillation_loss(labels, student_logits, teacher_logits, ratio, temperature):
+    """`(1 - a) CE(softmax(z_s), y) + a T^2 KL(softmax(z_t / T) || softmax(z_s / T))` (eq. 7).
+
+    Args:
+        labels: `(...)` integers, `y`.
+        student_logits, teacher_logits: `(..., classes)`, `z_s` and `z_t`. The teacher's may be
+            None where `ratio` is 0.
+        ratio: float in [0, 1], `a`.
+        temperature: float >= 0, `T`.
+
+    Returns:
+        `(...)` float32.
+
+    Raises:
+        ValueError: if ratio or temperature is out of range.
+    """
+    if not 0 <= ratio <= 1:
+        raise ValueError(f"distillation ratio {ratio} is not in [0, 1]")
+    loss = 0.0
+    if ratio < 1:
+        loss += (1 - ratio) * cross_entropy(labels, student_logits)
+    if ratio > 0:
+        loss += ratio * divergence(teacher_logits, student_logits, temperature)
+    return loss

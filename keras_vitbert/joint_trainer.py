@@ -1,0 +1,239 @@
+"""The joint step: two losses, one merge, one sum over the replicas, one clip, one update."""
+
+import keras
+import tensorflow as tf
+
+from keras_vitbert.losses import distillation_loss
+from keras_vitbert.network import image_inputs, text_inputs
+from keras_vitbert.teachers import Teachers
+
+
+class JointTrainer(keras.Model):
+    """Pre-trains a network on images and text, for `compile`, `fit` and `evaluate`.
+
+    Args:
+        network: a `PreTrainingNetwork`. With one modality only, its loss is the whole loss.
+        merge: a merge of `keras_vitbert.merging`, used where both modalities are there.
+        teachers: a `Teachers`; needed where `distillation_ratio` is above 0.
+        distillation_ratio: float in [0, 1], `a` of eq. 7.
+        temperature: float >= 0, `T` of eq. 7.
+        clip_norm: float, global norm that the merged gradient is clipped to.
+
+    Batches are dicts: `images` `(images, H, W, 3)`, `image_labels` `(images,)`; `token_ids`,
+    `segment_ids`, `padding_mask` `(texts, length)`, `masked_positions`, `masked_ids`,
+    `masked_weights` `(texts, predictions)`, `next_sentence_labels` `(texts,)`. For evaluation
+    `image_weights` and `text_weights` may mark padding with 0, so that every example counts once.
+    """
+
+    def __init__(
+        self,
+        network,
+        merge,
+        teachers=None,
+        distillation_ratio=0.0,
+        temperature=1.0,
+        clip_norm=1.0,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.network = network
+        self.merge = merge
+        self.teachers = teachers or Teachers()
+        self.distillation_ratio = distillation_ratio
+        self.temperature = temperature
+        self.clip_norm = clip_norm
+
+        self.has_images = network.backbone.image_size is not None
+        self.has_text = network.backbone.vocabulary_size is not None
+        self.shared = network.backbone.shared_variables
+        if self.has_images and self.has_text:
+            merge.build(self.shared)
+
+        tasks = (["image"] if self.has_images else []) + (["mlm", "nsp"] if self.has_text else [])
+        self.means = {
+            name: keras.metrics.Mean(name)
+            for task in tasks
+            for name in (f"{task}_loss", f"{task}_accuracy")
+        }
+
+        def scalar(name, dtype="float32"):
+            return self.add_weight(
+                name=name,
+                shape=(),
+                dtype=dtype,
+                initializer="zeros",
+                trainable=False,
+                aggregation="only_first_replica",
+            )
+
+        # Written by a probing step, see `request_probe`.
+        self.probe = {
+            name: scalar(name)
+            for name in ("text_gradient_norm", "image_gradient_norm", "gradient_cosine")
+        }
+        self.clear_count = scalar("clear_count", dtype="int32")
+        self.probe_requested = False
+        self.step = 0  # steps done, known on the host: to ask the device each step would stall it
+        self.built = True
+
+    # --- the step ------------------------------------------------------------------------------
+
+    def train_step(self, batch, probing=False):
+        """One joint update; the equation numbers are the paper's.
+
+        With `probing`, the gradients of both losses on the shared encoder are also summed over
+        the replicas by themselves, as Algorithm 1 needs that of the text.
+        """
+        replicas = tf.distribute.get_replica_context()
+        variables = [variable.value for variable in self.network.trainable_variables]
+        teacher_logits = self.teachers(batch)
+        text_gradients = image_gradients = [None] * len(variables)
+
+        if self.has_text:
+            with tf.GradientTape() as tape:
+                logits = self.network(text_inputs(batch), training=True)  # eq. 2 to 6
+                text_loss = self._text_loss(batch, logits, teacher_logits)  # eq. 7
+            text_gradients = _dense(tape.gradient(text_loss, variables))
+        if self.has_images:
+            with tf.GradientTape() as tape:
+                logits = self.network(image_inputs(batch), training=True)  # eq. 1 and 3 to 6
+                image_loss = self._image_loss(batch, logits, teacher_logits)  # eq. 7
+            image_gradients = _dense(tape.gradient(image_loss, variables))
+
+        if probing:
+            self._probe(replicas, text_gradients, image_gradients)  # Algorithm 1
+        if self.has_text and self.has_images:
+            gradients = self.merge.merge(text_gradients, image_gradients)  # eq. 8 or 9
+        else:
+            gradients = text_gradients if self.has_text else image_gradients
+
+        # Merging is linear, so one sum of the merged gradient is the merge of the sums.
+        gradients = replicas.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
+        norm = tf.linalg.global_norm(gradients)
+        gradients, _ = tf.clip_by_global_norm(gradients, self.clip_norm, use_norm=norm)
+        self.optimizer.apply(gradients, self.network.trainable_variables)
+        return {**self.get_metrics_result(), "gradient_norm": norm}
+
+    def test_step(self, batch):
+        """Cross-entropies and accuracies of a batch: no teacher, no dropout."""
+        if self.has_text:
+            self._text_loss(batch, self.network(text_inputs(batch), training=False), {})
+        if self.has_images:
+            self._image_loss(batch, self.network(image_inputs(batch), training=False), {})
+        return self.get_metrics_result()
+
+    # --- losses --------------------------------------------------------------------------------
+
+    def _image_loss(self, batch, logits, teacher_logits):
+        labels = batch["image_labels"]
+        weights = batch.get("image_weights", tf.ones_like(labels, tf.float32))
+        return self._loss("image", labels, weights, logits, teacher_logits)
+
+    def _text_loss(self, batch, logits, teacher_logits):
+        """`L_text = L_mlm + L_nsp`."""
+        labels = batch["next_sentence_labels"]
+        rows = batch.get("text_weights", tf.ones_like(labels, tf.float32))
+        masked = batch["masked_weights"] * rows[:, None]
+        mlm = self._loss("mlm", batch["masked_ids"], masked, logits, teacher_logits)
+        return mlm + self._loss("nsp", labels, rows, logits, teacher_logits)
+
+    def _loss(self, task, labels, weights, logits, teacher_logits):
+        """This replica's share of a task's weighted mean loss over all replicas (eq. 7).
+
+        The shares of all replicas sum to the mean, whichever weights each of them holds, so that
+        summed gradients are those of one large batch. That needs the sum of weights over all: one
+        scalar.
+        """
+        logits, teacher_logits = logits[f"{task}_logits"], teacher_logits.get(f"{task}_logits")
+        ratio = 0.0 if teacher_logits is None else self.distillation_ratio
+        losses = distillation_loss(labels, logits, teacher_logits, ratio, self.temperature)
+        correct = tf.cast(tf.argmax(logits, -1, labels.dtype) == labels, tf.float32)
+        self.means[f"{task}_loss"].update_state(losses, sample_weight=weights)
+        self.means[f"{task}_accuracy"].update_state(correct, sample_weight=weights)
+        replicas = tf.distribute.get_replica_context()
+        total_weight = replicas.all_reduce(tf.distribute.ReduceOp.SUM, tf.reduce_sum(weights))
+        return tf.reduce_sum(losses * weights) / tf.maximum(total_weight, 1.0)
+
+    # --- probing -------------------------------------------------------------------------------
+
+    def request_probe(self, clear=0):
+        """Makes the next training step a probing one.
+
+        Probing records `probe` and, where `clear` is above 0, runs one update of Algorithm 1
+        before the step's merge. It costs one more sum over the replicas of both gradients, which
+        ordinary steps do without. There is nothing to probe with one modality.
+
+        Args:
+            clear: int, entries of the mask to clear.
+        """
+        if self.has_text and self.has_images:
+            if clear or not self.probe_requested:
+                self.clear_count.assign(clear)
+            self.probe_requested = True
+
+    def probe_values(self):
+        """What the last probing step saw: dict of name to float; empty with one modality."""
+        if not (self.has_text and self.has_images):
+            return {}
+        return {n: float(keras.ops.convert_to_numpy(v.value)) for n, v in self.probe.items()}
+
+    def _probe(self, replicas, text_gradients, image_gradients):
+        pairs = zip(text_gradients, image_gradients, strict=True)
+        shared = [(t, i) for t, i in pairs if t is not None and i is not None]
+        text, image = [t for t, _ in shared], [i for _, i in shared]
+        text, image = replicas.all_reduce(tf.distribute.ReduceOp.SUM, [text, image])
+        text_norm, image_norm = tf.linalg.global_norm(text), tf.linalg.global_norm(image)
+        dot = tf.add_n([tf.reduce_sum(t * i) for t, i in zip(text, image, strict=True)])
+        self.probe["text_gradient_norm"].assign(text_norm)
+        self.probe["image_gradient_norm"].assign(image_norm)
+        self.probe["gradient_cosine"].assign(tf.math.divide_no_nan(dot, text_norm * image_norm))
+        if self.merge.masked:
+            self.merge.refresh(text, self.clear_count.value)
+
+    # --- Keras ---------------------------------------------------------------------------------
+
+    def make_train_function(self, force=False):
+        """Two compiled steps, so that ordinary ones carry nothing of the probing."""
+        if self.train_function is not None and not force:
+            return
+        ordinary = self._make_function(self.train_step)
+        probing = self._make_function(lambda batch: self.train_step(batch, probing=True))
+
+        def train_function(iterator):
+            function = probing if self.probe_requested else ordinary
+            self.probe_requested = False
+            logs = function(iterator)
+            self.step += self.steps_per_execution
+            return logs
+
+        self.train_function = train_function
+
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        """Nothing: network, optimiser and metrics are built before `fit`.
+
+        Keras would average the first batch over the replicas for this, strings and labels too.
+        """
+
+    @property
+    def metrics(self):
+        return list(self.means.values())
+
+    def get_metrics_result(self):
+        """The means since the last reset, and the `loss` that they add up to."""
+        results = {name: mean.result() for name, mean in self.means.items()}
+        text = results["mlm_loss"] + results["nsp_loss"] if self.has_text else None
+        image = results["image_loss"] if self.has_images else None
+        if text is None or image is None:
+            results["loss"] = image if text is None else text
+        else:
+            results["loss"] = self.merge.loss(text, image)
+        return results
+
+
+def _dense(gradients):
+    """Gradients as dense tensors, None kept.
+
+    The word embeddings' gradient comes as `IndexedSlices`; AdamW would square its duplicate rows
+    one by one instead of their sum.
+    """
+    return [None if g is None else tf.convert_to_tensor(g) for g in gradients]

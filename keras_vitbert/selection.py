@@ -1,0 +1,79 @@
+"""Exact selection of the smallest magnitudes over many tensors, without sorting or joining them.
+
+For floats that are not negative, the order of the bit patterns read as integers is the order of
+the values. The k-th smallest of all is therefore found by a bisection over the bits: 31 passes
+that only count. Among equal values the first in flat order are taken, and the place where they
+end is found by the same bisection over the flat index. Nothing is sorted or concatenated, so the
+cost is a fixed number of counting passes and the memory that of one comparison.
+"""
+
+import tensorflow as tf
+
+MAGNITUDE_BITS = 31  # float32 without its sign
+
+
+def smallest(values, candidates, count):
+    """Marks the `count` candidates with the smallest magnitude over all tensors together.
+
+    Ties are broken by position (the order of the list, then row-major), so that exactly `count`
+    entries are marked. NaNs count as larger than everything.
+
+    Args:
+        values: list of float tensors; compared in float32 by absolute value.
+        candidates: list of boolean tensors of the same shapes; the others are never marked.
+        count: scalar int32 tensor, at most the number of candidates. The tensors may have
+            2**31 - 1 entries in all.
+
+    Returns:
+        list of boolean tensors, true where marked.
+    """
+    # Clearing the sign bit is the absolute value, and unlike `tf.abs` it also orders NaNs last.
+    bits = [tf.bitcast(tf.cast(value, tf.float32), tf.int32) & 0x7FFFFFFF for value in values]
+    count = tf.cast(count, tf.int32)
+
+    def number_up_to(limit):
+        return _count(c & (b <= limit) for b, c in zip(bits, candidates, strict=True))
+
+    threshold = _least(number_up_to, count, MAGNITUDE_BITS)
+
+    below = [c & (b < threshold) for b, c in zip(bits, candidates, strict=True)]
+    ties = [c & (b == threshold) for b, c in zip(bits, candidates, strict=True)]
+    wanted_ties = count - _count(below)
+
+    sizes = [value.shape.num_elements() for value in values]
+    total = sum(sizes)
+    starts = [sum(sizes[:i]) for i in range(len(sizes))]
+    indices = [
+        tf.reshape(tf.range(start, start + size), value.shape)
+        for start, size, value in zip(starts, sizes, values, strict=True)
+    ]
+
+    def ties_up_to(limit):
+        return _count(t & (i <= limit) for t, i in zip(ties, indices, strict=True))
+
+    last = _least(ties_up_to, wanted_ties, total.bit_length())
+    take_ties = wanted_ties > 0
+    return [b | (t & (i <= last) & take_ties) for b, t, i in zip(below, ties, indices, strict=True)]
+
+
+def _count(flags):
+    """The number of true entries over all tensors, int32 (float32 would round above 2**24)."""
+    return tf.add_n([tf.reduce_sum(tf.cast(flag, tf.int32)) for flag in flags])
+
+
+def _least(count_up_to, wanted, bits):
+    """The least integer of `bits` bits whose `count_up_to(integer)` is at least `wanted`."""
+
+    def body(bit, high_part):
+        # Keep the bit clear if the numbers below `high_part + 2**bit` are enough.
+        step = tf.bitwise.left_shift(1, bit)
+        enough = count_up_to(high_part + (step - 1)) >= wanted
+        return bit - 1, tf.where(enough, high_part, high_part + step)
+
+    _, result = tf.while_loop(
+        lambda bit, high_part: bit >= 0,
+        body,
+        (tf.constant(bits - 1), tf.constant(0)),
+        parallel_iterations=1,
+    )
+    return result

@@ -1,0 +1,128 @@
+"""The joint stream: in every step a fixed number of images and of texts, from two endless sources.
+
+Both sources are shuffled independently and numbered from 0. Step `n` takes the images
+`n * image_batch ...` and the texts `n * text_batch ...`, and every random number is keyed by
+(seed, number): the stream can be entered at any step and goes on as if it had never stopped.
+"""
+
+import dataclasses
+
+# Sources and what they are seeded with must not follow each other.
+_IMAGE_STREAM, _TEXT_STREAM = 0, 1
+
+
+@dataclasses.dataclass(frozen=True)
+class JointStream:
+    """Images and texts for training and validation; either source may be absent.
+
+    Attributes:
+        images, image_validation: `ImageRecords`, or None.
+        texts, text_validation: `TextRecords`, or None.
+        image_batch: int, images a step over all replicas.
+        text_batch: int, texts a step over all replicas.
+        seed: int.
+    """
+
+    images: object
+    image_validation: object
+    texts: object
+    text_validation: object
+    image_batch: int
+    text_batch: int
+    seed: int = 0
+
+    def training(self, step=0, context=None):
+        """Endless dataset of batches from `step` on.
+
+        Args:
+            step: int, the step of the first batch.
+            context: `tf.distribute.InputContext`, as `distribute_datasets_from_function` gives
+                it: batches are then one replica's share, and a host reads its own part only.
+
+        Returns:
+            `tf.data.Dataset` of dicts, see `keras_vitbert.joint_trainer.JointTrainer`.
+        """
+        import tensorflow as tf
+
+        streams = []
+        if self.images is not None:
+            seed = self.seed * 2 + _IMAGE_STREAM
+            stream = self.images.training(seed, step * self.image_batch)
+            streams.append(self._batched(stream, self.image_batch, context))
+        if self.texts is not None:
+            seed = self.seed * 2 + _TEXT_STREAM
+            stream = self.texts.training(seed, step * self.text_batch)
+            stream = self._batched(stream, self.text_batch, context)
+            streams.append(stream.map(self.texts.parse, tf.data.AUTOTUNE, deterministic=True))
+        return _joined(streams)
+
+    def validation(self, context=None):
+        """Dataset that holds every validation example once.
+
+        The shorter source and the last batches are filled up with empty examples, whose
+        `image_weights` or `text_weights` are 0 and which count for nothing.
+        """
+        batches = self.validation_batches
+        streams = []
+        if self.images is not None:
+            stream = _filled(
+                self.image_validation.validation(), batches * self.image_batch, "image_weights"
+            )
+            streams.append(self._batched(stream, self.image_batch, context))
+        if self.texts is not None:
+            parse = self.text_validation.parse
+            stream = self.text_validation.validation().batch(1).map(parse).unbatch()
+            stream = _filled(stream, batches * self.text_batch, "text_weights")
+            streams.append(self._batched(stream, self.text_batch, context))
+        return _joined(streams)
+
+    @property
+    def validation_batches(self):
+        """The number of validation steps."""
+        counts = []
+        if self.images is not None:
+            counts.append(-(-self.image_validation.records.count // self.image_batch))
+        if self.texts is not None:
+            counts.append(-(-self.text_validation.records.count // self.text_batch))
+        return max(counts)
+
+    @property
+    def tokens_per_step(self):
+        """Text tokens a step, padding included."""
+        return self.text_batch * self.texts.length if self.texts is not None else 0
+
+    @property
+    def images_per_step(self):
+        """Images a step."""
+        return self.image_batch if self.images is not None else 0
+
+    @staticmethod
+    def _batched(stream, global_batch, context):
+        if context is not None:
+            stream = stream.shard(context.num_input_pipelines, context.input_pipeline_id)
+            global_batch = context.get_per_replica_batch_size(global_batch)
+        return stream.batch(global_batch, drop_remainder=True)
+
+
+def _joined(streams):
+    """One dataset of merged dicts."""
+    import tensorflow as tf
+
+    def merged(*parts):
+        return {name: value for part in parts for name, value in part.items()}
+
+    options = tf.data.Options()
+    options.deterministic = True
+    # A stream is already cut for its host; TensorFlow must not cut it once more.
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    return tf.data.Dataset.zip(*streams).map(merged).with_options(options).prefetch(2)
+
+
+def _filled(stream, size, weight_name):
+    """The stream with a weight of 1 an example, filled to `size` with zeros of weight 0."""
+    import tensorflow as tf
+
+    empty = {name: tf.zeros(spec.shape, spec.dtype) for name, spec in stream.element_spec.items()}
+    filling = tf.data.Dataset.from_tensors({**empty, weight_name: 0.0}).repeat()
+    real = stream.map(lambda example: {**example, weight_name: 1.0})
+    return real.concatenate(filling).take(size)

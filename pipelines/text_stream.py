@@ -1,0 +1,93 @@
+"""Reads BERT pre-training examples, with Google's field names or Model Garden's."""
+
+import dataclasses
+
+from keras_vitbert.command_line import UserError
+from pipelines.records import RecordFiles
+
+_ALTERNATIVES = {"input_ids": "input_word_ids", "segment_ids": "input_type_ids"}
+_NAMES = {  # in the files: in a batch
+    "input_ids": "token_ids",
+    "segment_ids": "segment_ids",
+    "input_mask": "padding_mask",
+    "masked_lm_positions": "masked_positions",
+    "masked_lm_ids": "masked_ids",
+    "masked_lm_weights": "masked_weights",
+    "next_sentence_labels": "next_sentence_labels",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class TextRecords:
+    """BERT examples in TFRecord files.
+
+    Attributes:
+        records: `RecordFiles`.
+        fields: tuple of (name in the files, name in a batch, number of values).
+        vocabulary_size: int.
+    """
+
+    records: RecordFiles
+    fields: tuple
+    vocabulary_size: int
+
+    @classmethod
+    def open(cls, records, vocabulary_size, max_sequence_length):
+        """Finds field names and lengths in the first record.
+
+        Raises:
+            UserError: a field is missing, or the texts are longer than the model.
+        """
+        features = records.first_example().features.feature
+        fields = []
+        for name, batch_name in _NAMES.items():
+            stored = name if name in features else _ALTERNATIVES.get(name, name)
+            if stored not in features:
+                raise UserError(
+                    f"{records.files[0]}: its records have no field {name!r} but "
+                    f"{sorted(features)}; give TFRecords of BERT examples"
+                )
+            kind = features[stored].WhichOneof("kind")
+            fields.append((stored, batch_name, len(getattr(features[stored], kind).value)))
+        length = fields[0][2]
+        if length > max_sequence_length:
+            raise UserError(
+                f"{records.files[0]}: its texts have {length} tokens, the model takes at most "
+                f"{max_sequence_length}; set --config.model.max_sequence_length={length}"
+            )
+        return cls(records, tuple(fields), vocabulary_size)
+
+    @property
+    def length(self):
+        """Tokens a text, padding included."""
+        return self.fields[0][2]
+
+    def training(self, seed, start):
+        """Endless dataset of serialized examples, from element number `start`; see `parse`."""
+        return self.records.endless(seed, start).map(lambda number, serialized: serialized)
+
+    def validation(self):
+        """Dataset of serialized examples, each once, in the order of the files."""
+        return self.records.in_order()
+
+    def parse(self, serialized):
+        """A batch of serialized examples as a dict of tensors by the names of a batch."""
+        import tensorflow as tf
+
+        spec, batch = {}, {}
+        for stored, name, size in self.fields:
+            dtype = tf.float32 if name == "masked_weights" else tf.int64
+            spec[stored] = tf.io.FixedLenFeature((size,), dtype)
+        features = tf.io.parse_example(serialized, spec)
+        for stored, name, _ in self.fields:
+            value = features[stored]
+            batch[name] = tf.cast(value, tf.int32) if value.dtype == tf.int64 else value
+        batch["next_sentence_labels"] = tf.squeeze(batch["next_sentence_labels"], axis=-1)
+        largest = tf.maximum(tf.reduce_max(batch["token_ids"]), tf.reduce_max(batch["masked_ids"]))
+        message = (
+            f"{self.records.pattern}: a token id is outside the vocabulary of "
+            f"{self.vocabulary_size} entries"
+        )
+        check = tf.debugging.Assert(largest < self.vocabulary_size, [message, largest])
+        with tf.control_dependencies([check]):
+            return tf.nest.map_structure(tf.identity, batch)

@@ -1,0 +1,239 @@
+"""What happens between the steps of pre-training."""
+
+import math
+import time
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_vitbert import checkpoints
+from keras_vitbert.command_line import Diverged, Stopped, stop_request
+from keras_vitbert.merging import cleared_after
+
+
+class MaskSchedule(keras.callbacks.Callback):
+    """Algorithm 1's schedule: a refresh of the masks every `interval` steps, until it is done.
+
+    The refresh happens inside the following training step, from that step's own text gradient.
+    After the last one nothing is computed any more.
+
+    Args:
+        interval: int, `mask_update_interval`.
+        mask_ratio: float, final sparsity.
+        mask_ratio_per_update: float, growth of the sparsity an update.
+    """
+
+    def __init__(self, interval, mask_ratio, mask_ratio_per_update):
+        super().__init__()
+        self.interval = interval
+        self.schedule = {
+            "mask_ratio": mask_ratio,
+            "mask_ratio_per_update": mask_ratio_per_update,
+        }
+
+    def on_train_batch_begin(self, batch, logs=None):
+        updates, rest = divmod(self.model.step, self.interval)
+        if updates and not rest:
+            size = self.model.merge.size
+            clear = cleared_after(updates, size, **self.schedule)
+            clear -= cleared_after(updates - 1, size, **self.schedule)
+            if clear:
+                self.model.request_probe(clear)
+
+
+class GradientProbe(keras.callbacks.Callback):
+    """Probes the two gradients in the last step of every epoch.
+
+    Args:
+        steps_per_epoch, steps: int.
+    """
+
+    def __init__(self, steps_per_epoch, steps):
+        super().__init__()
+        self.steps_per_epoch = steps_per_epoch
+        self.steps = steps
+
+    def on_train_batch_begin(self, batch, logs=None):
+        after = self.model.step + self.model.steps_per_execution
+        if after % self.steps_per_epoch == 0 or after == self.steps:
+            self.model.request_probe()
+
+
+class DivergenceGuard(keras.callbacks.Callback):
+    """Ends training when loss or gradient is no longer finite; nothing is saved after that."""
+
+    def on_train_batch_end(self, batch, logs=None):
+        for name in ("loss", "gradient_norm"):
+            if not math.isfinite(logs[name]):
+                raise Diverged(
+                    f"{name} is {logs[name]} in step {self.model.step}; the last good checkpoint "
+                    "is kept: lower --config.optimizer.learning_rate and use another --output_dir"
+                )
+
+
+class Throughput(keras.callbacks.Callback):
+    """Adds `images_per_second` and `tokens_per_second` to the logs.
+
+    Counted is the time inside training steps, waiting for data included, without validation and
+    checkpoints, and without steps that were traced.
+
+    Args:
+        images_per_step, tokens_per_step: int, over all replicas; padding counts as tokens.
+    """
+
+    def __init__(self, images_per_step, tokens_per_step):
+        super().__init__()
+        self.per_step = {"images": images_per_step, "tokens": tokens_per_step}
+        self.seconds = self.steps = 0
+        self._traced = set()
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self._began = time.perf_counter()
+        self._probing = self.model.probe_requested
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self._probing in self._traced:
+            self.seconds += time.perf_counter() - self._began
+            self.steps += self.model.steps_per_execution
+        self._traced.add(self._probing)
+        logs.update(self.rates())
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs.update(self.rates())
+
+    def rates(self):
+        """The rates over the whole run so far."""
+        rate = self.steps / self.seconds if self.seconds else 0.0
+        return {
+            f"{kind}_per_second": round(count * rate, 1)
+            for kind, count in self.per_step.items()
+            if count
+        }
+
+
+class RunLog(keras.callbacks.Callback):
+    """Writes metrics.csv and TensorBoard scalars at the end of every epoch.
+
+    Args:
+        folder: `RunFolder`.
+        resumed_from: int, the step that training begins at.
+    """
+
+    def __init__(self, folder, resumed_from):
+        super().__init__()
+        self.folder = folder
+        self.rows = folder.rows(up_to_step=resumed_from)
+        self.validation = {}
+        self._writers = {
+            name: tf.summary.create_file_writer(f"{folder.logs}/{name}")
+            for name in ("train", "validation")
+        }
+
+    def on_epoch_end(self, epoch, logs=None):
+        scalars = {name: float(value) for name, value in logs.items()}
+        validation = {name: scalars.pop(name) for name in logs if name.startswith("val_")}
+        scalars["learning_rate"] = float(
+            keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)
+        )
+        scalars.update(self.model.probe_values())
+        scalars.update(mask_scalars(self.model))
+        self._summaries("train", scalars)
+        if validation:
+            self.validation = validation
+            unprefixed = {name.removeprefix("val_"): x for name, x in validation.items()}
+            self._summaries("validation", unprefixed)
+        self.rows.append({"step": self.model.step, **scalars, **validation})
+        self.folder.write_rows(self.rows)
+
+    def _summaries(self, writer, scalars):
+        with self._writers[writer].as_default(step=self.model.step):
+            for name, value in scalars.items():
+                tf.summary.scalar(name, value)
+        self._writers[writer].flush()
+
+
+class Checkpoints(keras.callbacks.Callback):
+    """Saves every `interval` steps, at the end, and when the run is asked to stop.
+
+    At the end of an epoch it saves after validation and log, so that a resumed run has both.
+
+    Args:
+        folder: str, the run's `checkpoints` folder.
+        interval: int, steps.
+        keep: int.
+        steps_per_epoch, steps: int.
+    """
+
+    def __init__(self, folder, interval, keep, steps_per_epoch, steps):
+        super().__init__()
+        self.folder = folder
+        self.interval = interval
+        self.keep = keep
+        self.steps_per_epoch = steps_per_epoch
+        self.steps = steps
+        self._epoch_metrics = None
+
+    def resume(self, trainer):
+        """Loads the last checkpoint, if there is one.
+
+        Returns:
+            int, the step to go on from.
+        """
+        path, step = checkpoints.latest(self.folder)
+        if path is not None:
+            checkpoints.restore(path, trainer)
+            if step % self.steps_per_epoch:
+                self._epoch_metrics = [metric_values(mean) for mean in trainer.metrics]
+        return step
+
+    def on_epoch_begin(self, epoch, logs=None):
+        # `fit` has just reset the metrics; the epoch that was cut goes on with its own.
+        if self._epoch_metrics is not None:
+            for mean, values in zip(self.model.metrics, self._epoch_metrics, strict=True):
+                for variable, value in zip(mean.variables, values, strict=True):
+                    variable.assign(value)
+            self._epoch_metrics = None
+
+    def on_train_batch_end(self, batch, logs=None):
+        if not self._at_epoch_end():
+            self._save_if_due()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._save_if_due()
+
+    def _at_epoch_end(self):
+        return self.model.step % self.steps_per_epoch == 0 or self.model.step == self.steps
+
+    def _save_if_due(self):
+        step = self.model.step
+        if stop_request.requested or step % self.interval == 0 or step == self.steps:
+            checkpoints.save(self.folder, self.model, self.keep)
+        if stop_request.requested and step != self.steps:
+            raise Stopped(f"at step {step}, saved in {self.folder}; run the same command again")
+
+
+def metric_values(metric):
+    """The values of a metric's variables."""
+    return [keras.ops.convert_to_numpy(variable.value) for variable in metric.variables]
+
+
+def mask_scalars(trainer):
+    """The sparsity of the masks, over all and a block: the fraction of entries that are cleared.
+
+    Returns:
+        dict with `mask_sparsity` and `mask_sparsity/block_0` ...; empty without masks.
+    """
+    if not (trainer.has_text and trainer.has_images and trainer.merge.masked):
+        return {}
+    sizes, cleared = {}, {}
+    for variable, mask in zip(trainer.shared, trainer.merge.masks, strict=True):
+        block = variable.path.split("/")[0]
+        ones = int(np.count_nonzero(keras.ops.convert_to_numpy(mask.value)))
+        size = math.prod(mask.shape)
+        sizes[block] = sizes.get(block, 0) + size
+        cleared[block] = cleared.get(block, 0) + size - ones
+    return {
+        "mask_sparsity": sum(cleared.values()) / sum(sizes.values()),
+        **{f"mask_sparsity/{block}": cleared[block] / sizes[block] for block in sizes},
+    }

@@ -1,0 +1,125 @@
+"""Step-named checkpoints and a pointer to the last whole one.
+
+`checkpoints/step-00000700/state.*` is written first, then `checkpoints/LAST` is replaced by a
+rename. A run that is killed in between leaves a folder that nothing points to, and the next run
+writes over it: there is never a half-written checkpoint that could be loaded.
+
+A checkpoint holds all that decides the rest of the run: weights, the states of random generators,
+optimiser, masks, training metrics of the unfinished epoch, and the step, from which the place in
+the data and in the schedules follows.
+"""
+
+import json
+import os
+import re
+
+import tensorflow as tf
+
+from keras_vitbert.command_line import UserError
+from keras_vitbert.files import write_atomically
+
+POINTER = "LAST"
+
+
+def save(folder, trainer, keep):
+    """Writes a checkpoint of a `JointTrainer` and removes old ones.
+
+    Args:
+        folder: str, the run's `checkpoints` folder.
+        trainer: `JointTrainer`.
+        keep: int >= 1, how many checkpoints stay.
+    """
+    name = f"step-{trainer.step:08d}"
+    path = os.path.join(folder, name)
+    tf.io.gfile.makedirs(path)
+    tf.train.Checkpoint(**_state(trainer)).write(os.path.join(path, "state"))
+    write_atomically(os.path.join(path, "step.json"), json.dumps({"step": trainer.step}))
+    write_atomically(os.path.join(folder, POINTER), name + "\n")
+    for old in sorted(_steps(folder))[:-keep]:
+        if old != name:
+            tf.io.gfile.rmtree(os.path.join(folder, old))
+
+
+def latest(folder):
+    """The path of the last whole checkpoint and its step, or `(None, 0)`.
+
+    Raises:
+        UserError: the pointer names a checkpoint that is not there or not whole.
+    """
+    pointer = os.path.join(folder, POINTER)
+    if not tf.io.gfile.exists(pointer):
+        return None, 0
+    with tf.io.gfile.GFile(pointer) as file:
+        path = os.path.join(folder, file.read().strip())
+    try:
+        with tf.io.gfile.GFile(os.path.join(path, "step.json")) as file:
+            return path, json.load(file)["step"]
+    except (tf.errors.NotFoundError, ValueError, KeyError) as error:
+        raise UserError(
+            f"{pointer} names {path}, which is no whole checkpoint; write the name of another "
+            "checkpoint into it, or remove it to begin anew"
+        ) from error
+
+
+def restore(path, trainer):
+    """Loads a checkpoint into a trainer; everything must be there, and nothing else.
+
+    Raises:
+        UserError: the checkpoint is damaged or of another model.
+    """
+    _read(path, _state(trainer)).assert_consumed()
+    with tf.io.gfile.GFile(os.path.join(path, "step.json")) as file:
+        trainer.step = json.load(file)["step"]
+
+
+def restore_network(path, network):
+    """Loads the network's weights of a checkpoint, without the state of its training.
+
+    Raises:
+        UserError: the checkpoint is damaged or of another model.
+    """
+    variables = {"network": _by_path(network.weights)}
+    _read(path, variables).assert_existing_objects_matched().expect_partial()
+
+
+def _read(path, state):
+    try:
+        return tf.train.Checkpoint(**state).read(os.path.join(path, "state"))
+    except (tf.errors.OpError, ValueError) as error:
+        raise UserError(
+            f"{path} cannot be loaded into this model ({error}); it is damaged or of another size"
+        ) from error
+
+
+def _state(trainer):
+    return {
+        "network": _by_path(trainer.network.variables),
+        "optimizer": _by_path(trainer.optimizer.variables),
+        "merge": _by_path(trainer.merge.variables),
+        "metrics": _by_path([v for mean in trainer.metrics for v in mean.variables]),
+    }
+
+
+def _by_path(variables):
+    """Variables by their path, which is the same in every process.
+
+    Keras numbers random generators through all models of a process, so their numbers are left out
+    and those of one layer are told apart by their order.
+    """
+    by_path = {}
+    for variable in variables:
+        path = stem = re.sub(r"seed_generator_\d+", "seed_generator", variable.path)
+        number = 1
+        while path in by_path:
+            number += 1
+            path = f"{stem}#{number}"
+        by_path[path] = variable.value
+    return by_path
+
+
+def _steps(folder):
+    return [
+        name.rstrip("/")
+        for name in tf.io.gfile.listdir(folder)
+        if re.fullmatch(r"step-\d+/?", name)
+    ]

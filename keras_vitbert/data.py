@@ -1,0 +1,169 @@
+"""Opens the data that a config names, and checks them against the model."""
+
+import dataclasses
+import sys
+
+import numpy as np
+
+from keras_vitbert.command_line import UserError
+from pipelines.image_stream import LABEL, ImageRecords
+from pipelines.joint_stream import JointStream
+from pipelines.records import RecordFiles
+from pipelines.text_stream import TextRecords
+from pipelines.vocabulary import read_vocabulary
+
+_BASELINE_EXAMPLES = 20_000  # training examples that the baselines are estimated from
+# 15 % of the tokens, as `pipelines.text_examples` masks them.
+_MASKED_RATIO = 0.15
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """Sources of both modalities, before a variant takes what it needs.
+
+    Attributes:
+        images, image_validation: `ImageRecords`.
+        texts, text_validation: `TextRecords`.
+        vocabulary: list of str.
+    """
+
+    images: object
+    image_validation: object
+    texts: object
+    text_validation: object
+    vocabulary: list
+
+    def stream(self, config, images, text):
+        """The `JointStream` of a run that uses the modalities asked for."""
+        return JointStream(
+            images=self.images if images else None,
+            image_validation=self.image_validation if images else None,
+            texts=self.texts if text else None,
+            text_validation=self.text_validation if text else None,
+            image_batch=config.image_batch,
+            text_batch=config.text_batch,
+            seed=config.seed,
+        )
+
+
+def open_data(config, cache_dir="", images=True, text=True):
+    """Opens training and validation data of the modalities asked for.
+
+    Args:
+        config: `ConfigDict`. With `data.source` "sample", the sample data are prepared on demand.
+        cache_dir: str, where prepared sample data are kept; see `pipelines.sample`.
+
+    Raises:
+        UserError: something is missing, is damaged or does not fit the model.
+    """
+    data, model = config.data, config.model
+    image_files, text_files = data.images, data.text
+    vocabulary_path = data.vocabulary
+    if data.source == "sample":
+        image_files, text_files, vocabulary_path = _sample(config, cache_dir)
+
+    sources = dict.fromkeys(("images", "image_validation", "texts", "text_validation"))
+    vocabulary = None
+    if images:
+        for name, split in (("images", "train"), ("image_validation", "validation")):
+            sources[name] = ImageRecords(
+                RecordFiles.find(image_files[split], f"config.data.images.{split}"),
+                model.image_size,
+                model.num_classes,
+                data.images.label_offset,
+                tuple(data.images.crop_area),
+                data.images.flip,
+                data.images.central_crop,
+            ).check()
+        _require_batch(sources["images"], config.image_batch, "image_batch")
+    if text:
+        if not vocabulary_path:
+            raise UserError("--config.data.vocabulary is empty; give a vocabulary file")
+        vocabulary = read_vocabulary(vocabulary_path)
+        if len(vocabulary) > model.vocabulary_size:
+            raise UserError(
+                f"{vocabulary_path} has {len(vocabulary)} entries, the model takes "
+                f"{model.vocabulary_size}; set --config.model.vocabulary_size={len(vocabulary)}"
+            )
+        for name, split in (("texts", "train"), ("text_validation", "validation")):
+            records = RecordFiles.find(text_files[split], f"config.data.text.{split}")
+            sources[name] = TextRecords.open(
+                records, model.vocabulary_size, model.max_sequence_length
+            )
+        _require_batch(sources["texts"], config.text_batch, "text_batch")
+    return Data(**sources, vocabulary=vocabulary)
+
+
+def baselines(data):
+    """What a model reaches that has learned frequencies and nothing else.
+
+    The most frequent class, the unigram distribution of masked words (add-one smoothing) and the
+    more frequent next-sentence answer are taken from the first 20,000 training examples and
+    measured on the validation examples.
+
+    Args:
+        data: a `Data`, or a `JointStream`: what has the four sources.
+
+    Returns:
+        dict with `image_majority_accuracy`, and `mlm_unigram_accuracy`, `mlm_unigram_loss` (nats a
+        masked word), `nsp_majority_accuracy`, for the modalities there are.
+    """
+    result = {}
+    if data.images is not None:
+        counts = np.bincount(_labels(data.images, _BASELINE_EXAMPLES))
+        labels = _labels(data.image_validation)
+        result["image_majority_accuracy"] = float(np.mean(labels == counts.argmax()))
+    if data.texts is not None:
+        ids, next_sentence = _answers(data.texts, _BASELINE_EXAMPLES)
+        counts = np.bincount(ids, minlength=data.texts.vocabulary_size)
+        majority = np.bincount(next_sentence, minlength=2).argmax()
+        ids, next_sentence = _answers(data.text_validation)
+        log_probabilities = np.log((counts + 1) / (counts + 1).sum())
+        result["mlm_unigram_accuracy"] = float(np.mean(ids == counts.argmax()))
+        result["mlm_unigram_loss"] = float(-log_probabilities[ids].mean())
+        result["nsp_majority_accuracy"] = float(np.mean(next_sentence == majority))
+    return result
+
+
+def _sample(config, cache_dir):
+    from pipelines import sample
+
+    model = config.model
+    prepared = sample.prepare(
+        cache_dir or None,
+        vocabulary_size=model.vocabulary_size,
+        max_length=model.max_sequence_length,
+        max_predictions=round(_MASKED_RATIO * model.max_sequence_length),
+        seed=config.seed,
+    )
+    print(f"sample data in {prepared.folder}", file=sys.stderr)
+    images = {"train": prepared.image_train, "validation": prepared.image_validation}
+    text = {"train": prepared.text_train, "validation": prepared.text_validation}
+    return images, text, prepared.vocabulary
+
+
+def _require_batch(source, batch, key):
+    if source.records.count < batch:
+        raise UserError(
+            f"{source.records.pattern} holds {source.records.count} records, fewer than one "
+            f"step takes; set --config.{key} to at most that"
+        )
+
+
+def _labels(source, limit=-1):
+    import tensorflow as tf
+
+    spec = {LABEL: tf.io.FixedLenFeature((), tf.int64)}
+    records = source.records.in_order().take(limit).batch(1024)
+    labels = [tf.io.parse_example(batch, spec)[LABEL].numpy() for batch in records]
+    return np.concatenate(labels) - source.label_offset
+
+
+def _answers(source, limit=-1):
+    """All masked words, and all next-sentence labels."""
+    ids, next_sentence = [], []
+    for serialized in source.records.in_order().take(limit).batch(1024):
+        batch = source.parse(serialized)
+        ids.append(batch["masked_ids"].numpy()[batch["masked_weights"].numpy() > 0])
+        next_sentence.append(batch["next_sentence_labels"].numpy())
+    return np.concatenate(ids), np.concatenate(next_sentence)

@@ -1,0 +1,81 @@
+"""Pre-trains ViT-BERT, or one of the variants of the paper's Table 1.
+
+    python -m keras_vitbert.pretrain [--config=sample|paper|FILE.py] [--variant=vitbert]
+                                     [--output_dir=DIR] [--config.KEY=VALUE ...]
+
+Run again, it goes on where it was stopped. Exit status: 0 done, 2 bad flag or file, 3 diverged,
+75 stopped by a signal after a checkpoint.
+"""
+
+import os
+import sys
+
+from keras_vitbert import settings
+from keras_vitbert.command_line import run
+
+
+def define_flags(values):
+    """The flags besides `--config`, see `settings.parse`."""
+    from absl import flags
+
+    def string(name, default, text):
+        flags.DEFINE_string(name, default, text, flag_values=values)
+
+    string("variant", "vitbert", f"what to train: {', '.join(settings.VARIANTS)}")
+    string("output_dir", "", "the run's folder (default: runs/CONFIG-VARIANT)")
+    string("image_teacher", "", "a run's folder (default: OUTPUT_DIR/teachers/vit, made on demand)")
+    string("text_teacher", "", "a run's folder (default: OUTPUT_DIR/teachers/bert, made on demand)")
+    string("cache_dir", "", "where prepared sample data are kept (default: ~/.cache/keras_vitbert)")
+
+
+def main(argv):
+    """Runs the command.
+
+    Args:
+        argv: list of str, without the program's name.
+
+    Returns:
+        dict, the content of summary.json.
+    """
+    values, config = settings.parse(argv, define_flags, __doc__)
+    variant = settings.find_variant(values.variant)
+    output_dir = values.output_dir or os.path.join(
+        "runs", f"{settings.config_label(argv)}-{values.variant}"
+    )
+
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    from keras_vitbert.data import open_data
+    from keras_vitbert.pretraining import pretrain
+    from tpu.strategy import get_strategy
+
+    teachers = {"image": values.image_teacher, "text": values.text_teacher}
+    data = open_data(config, values.cache_dir, images=variant.images, text=variant.text)
+    summary = pretrain(config, values.variant, data, output_dir, get_strategy(), teachers)
+    print(report(summary, output_dir))
+    return summary
+
+
+def report(summary, output_dir):
+    """The outcome of a run in a few lines, for a person."""
+    validation, baseline = summary["validation"], summary["baselines"]
+    lines = [f"{summary['variant']}: {summary['steps']} steps, {summary['seconds']} s"]
+    for name, measure, base in (
+        ("image accuracy", "image_accuracy", "image_majority_accuracy"),
+        ("masked-LM loss", "mlm_loss", "mlm_unigram_loss"),
+        ("masked-LM accuracy", "mlm_accuracy", "mlm_unigram_accuracy"),
+        ("next-sentence accuracy", "nsp_accuracy", "nsp_majority_accuracy"),
+    ):
+        if measure in validation:
+            lines.append(f"  {name:<23}{validation[measure]:8.4f}  baseline {baseline[base]:.4f}")
+    if summary["mask"]:
+        blocks = ", ".join(
+            f"{block} {sparsity:.3f}"
+            for block, sparsity in summary["mask"]["sparsity_per_block"].items()
+        )
+        lines.append(f"  {'mask sparsity':<23}{summary['mask']['sparsity']:8.4f}  ({blocks})")
+    lines.append(f"  all of it: {output_dir}/summary.json; tensorboard --logdir {output_dir}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

@@ -1,0 +1,133 @@
+"""The folder of a run: what it was run with, what came out, and the checks before going on in it.
+
+config.json     variant, configuration, vocabulary
+vocabulary.txt  a copy, so that the folder is whole by itself
+checkpoints/    see `keras_vitbert.checkpoints`
+logs/           TensorBoard: train, validation
+metrics.csv     a line an epoch
+summary.json    written at the end: there is one exactly when the run is finished
+"""
+
+import csv
+import io
+import json
+import os
+
+import tensorflow as tf
+
+from keras_vitbert.command_line import UserError
+from keras_vitbert.files import make_folder, write_atomically
+from keras_vitbert.settings import flatten
+
+# Settings that may change from one start of a run to the next: they do not change its numbers.
+_FREE = {
+    "config.checkpoint_interval",
+    "config.checkpoints_to_keep",
+    "config.validation_interval",
+    "config.teachers.image_steps",
+    "config.teachers.text_steps",
+    "config.data.images.train",
+    "config.data.images.validation",
+    "config.data.text.train",
+    "config.data.text.validation",
+    "config.data.vocabulary",
+}
+
+
+class RunFolder:
+    """A run's folder.
+
+    Args:
+        path: str, local or `gs://`.
+    """
+
+    def __init__(self, path):
+        self.path = path
+        self.checkpoints = os.path.join(path, "checkpoints")
+        self.logs = os.path.join(path, "logs")
+        self.metrics = os.path.join(path, "metrics.csv")
+
+    def begin(self, variant, config, vocabulary):
+        """Records what the run is made with, or checks that it goes on with the same.
+
+        Args:
+            variant: str.
+            config: `ConfigDict`.
+            vocabulary: list of str, or None for a run without text.
+
+        Raises:
+            UserError: the folder cannot be written, or holds a run with other settings.
+        """
+        from pipelines.vocabulary import vocabulary_hash
+
+        make_folder(self.path, "output_dir")
+        record = {
+            "variant": variant,
+            "vocabulary_sha256": vocabulary_hash(vocabulary) if vocabulary else None,
+            "config": config.to_dict(),
+        }
+        record = json.loads(json.dumps(record))
+        old = self.record()
+        if old is None:
+            make_folder(self.checkpoints, "output_dir")
+            if vocabulary:
+                write_atomically(
+                    os.path.join(self.path, "vocabulary.txt"), "\n".join(vocabulary) + "\n"
+                )
+            write_atomically(self._file("config.json"), json.dumps(record, indent=2) + "\n")
+            return
+        if old["vocabulary_sha256"] != record["vocabulary_sha256"]:
+            raise UserError(
+                f"{self.path} holds a run with another vocabulary; use that one "
+                f"({self._file('vocabulary.txt')}) or another --output_dir"
+            )
+        old, new = flatten(old), flatten(record)
+        for key in sorted(set(old) | set(new)):
+            if key not in _FREE and old.get(key) != new.get(key):
+                raise UserError(
+                    f"{self.path} holds a run with {key}={old.get(key)}, not {new.get(key)}; "
+                    f"go on with --{key}={old.get(key)} or use another --output_dir"
+                )
+
+    def record(self):
+        """The content of config.json, or None where there is no run yet."""
+        return self._json("config.json")
+
+    def summary(self):
+        """The content of summary.json, or None where the run is not finished."""
+        return self._json("summary.json")
+
+    def finish(self, summary):
+        """Writes summary.json."""
+        write_atomically(self._file("summary.json"), json.dumps(summary, indent=2) + "\n")
+
+    def rows(self, up_to_step):
+        """The rows of metrics.csv up to a step; a killed run may have written some beyond."""
+        if not tf.io.gfile.exists(self.metrics):
+            return []
+        with tf.io.gfile.GFile(self.metrics) as file:
+            rows = list(csv.DictReader(io.StringIO(file.read())))
+        return [row for row in rows if row["step"] and int(row["step"]) <= up_to_step]
+
+    def write_rows(self, rows):
+        """Replaces metrics.csv; the columns are those of all rows, in order of appearance."""
+        columns = list(dict.fromkeys(name for row in rows for name in row))
+        text = io.StringIO()
+        writer = csv.DictWriter(text, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        write_atomically(self.metrics, text.getvalue())
+
+    def _file(self, name):
+        return os.path.join(self.path, name)
+
+    def _json(self, name):
+        if not tf.io.gfile.exists(self._file(name)):
+            return None
+        try:
+            with tf.io.gfile.GFile(self._file(name)) as file:
+                return json.load(file)
+        except ValueError as error:
+            raise UserError(
+                f"{self._file(name)} is damaged ({error}); mend it or use another folder"
+            ) from error

@@ -1,0 +1,1 @@
+"""Devices: from flags to a `tf.distribute.Strategy`."""

@@ -16,7 +16,7 @@ _MODULES = {
     "GradientSum": "keras_vitbert.merging",
     "GradientMask": "keras_vitbert.merging",
     "RandomGradientMask": "keras_vitbert.merging",
-    "load_network": "keras_vitbert.pretraining",
+    "load_network": "keras_vitbert.loading",
 }
 __all__ = sorted(_MODULES)
 

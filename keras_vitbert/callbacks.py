@@ -149,8 +149,21 @@ class RunLog(keras.callbacks.Callback):
     def _summaries(self, writer, scalars):
         with self._writers[writer].as_default(step=self.model.step):
             for name, value in scalars.items():
-                tf.summary.scalar(name, value)
+                tf.summary.scalar(tensorboard_tag(name), value)
         self._writers[writer].flush()
+
+
+def tensorboard_tag(name):
+    """The name of a logged number in TensorBoard, which groups by what stands before a slash."""
+    for group, part in (
+        ("accuracy", "accuracy"),
+        ("loss", "loss"),
+        ("gradient", "gradient"),
+        ("throughput", "per_second"),
+    ):
+        if part in name:
+            return f"{group}/{name}"
+    return name if "/" in name else f"{name}/{name}"
 
 
 class Checkpoints(keras.callbacks.Callback):

@@ -72,6 +72,7 @@ class StopRequest:
 
     Outside `deferred()` a signal raises `Stopped` where the program stands. Inside it, the signal
     is only noted in `requested`: training looks there after each step, saves, and raises itself.
+    A second SIGINT does not wait for that.
     """
 
     def __init__(self):
@@ -79,12 +80,16 @@ class StopRequest:
         self._deferred = 0
 
     def __call__(self, signal_number, frame):
+        impatient = self.requested and signal_number == signal.SIGINT
         self.requested = True
-        if not self._deferred:
+        if impatient or not self._deferred:
             raise Stopped(f"by {signal.Signals(signal_number).name}; run the same command again")
 
     @contextlib.contextmanager
     def deferred(self):
+        """A block in which a signal is only noted. One that was noted before is raised now."""
+        if self.requested:
+            raise Stopped("before training began; run the same command again")
         self._deferred += 1
         try:
             yield self

@@ -23,6 +23,9 @@ class JointTrainer(keras.Model):
     `segment_ids`, `padding_mask` `(texts, length)`, `masked_positions`, `masked_ids`,
     `masked_weights` `(texts, predictions)`, `next_sentence_labels` `(texts,)`. For evaluation
     `image_weights` and `text_weights` may mark padding with 0, so that every example counts once.
+
+    Raises:
+        ValueError: if `distillation_ratio` is above 0 and there are no teachers.
     """
 
     def __init__(
@@ -36,6 +39,8 @@ class JointTrainer(keras.Model):
         **kwargs,
     ):
         super().__init__(**kwargs)
+        if distillation_ratio > 0 and teachers is None:
+            raise ValueError(f"distillation_ratio is {distillation_ratio}, but teachers is None")
         self.network = network
         self.merge = merge
         self.teachers = teachers or Teachers()

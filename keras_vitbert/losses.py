@@ -27,7 +27,8 @@ def divergence(teacher_logits, student_logits, temperature):
 
     At `T = 0` it is cross-entropy against the teacher's argmax. It is written with
     `T log softmax(z / T) = u - T logsumexp(u / T)`, `u = z - max z`, whose every term is finite
-    for any `T > 0`, however small.
+    for any `T > 0`, however small. A large `T` makes it a small difference of large numbers: the
+    value is rounded by some `1e-7 T^2 log(classes)`, the gradient far less.
 
     Args:
         teacher_logits, student_logits: `(..., classes)`.
@@ -46,7 +47,8 @@ def divergence(teacher_logits, student_logits, temperature):
         return cross_entropy(ops.argmax(teacher_logits, axis=-1), student_logits)
 
     def scaled_log_softmax(logits):  # T log softmax(z / T)
-        u = logits - ops.max(logits, axis=-1, keepdims=True)
+        # The gradient by `max z` is zero; what rounding makes of it would fall on one class.
+        u = logits - ops.stop_gradient(ops.max(logits, axis=-1, keepdims=True))
         return u - temperature * ops.logsumexp(u / temperature, axis=-1, keepdims=True)
 
     teacher = scaled_log_softmax(teacher_logits)

@@ -101,9 +101,13 @@ class GradientMask(keras.layers.Layer):
             count: scalar int32 tensor; 0 leaves the masks as they are, at no cost.
         """
         masks = [tf.convert_to_tensor(mask.value) for mask in self.masks]
+        # A batch of unknown size leaves some gradients without a static shape.
+        shaped = [
+            tf.ensure_shape(g, mask.shape) for g, mask in zip(text_gradients, masks, strict=True)
+        ]
 
         def cleared():
-            marks = smallest(self.importance(text_gradients), masks, count)
+            marks = smallest(self.importance(shaped), masks, count)
             return [mask & ~mark for mask, mark in zip(masks, marks, strict=True)]
 
         updated = tf.cond(count > 0, cleared, lambda: list(masks))
@@ -142,9 +146,10 @@ class RandomGradientMask(GradientMask):
         self.refreshes.assign(self.refreshes.value + tf.cast(count > 0, tf.int32))
 
     def importance(self, text_gradients):
+        draws = self.refreshes.value * len(text_gradients)  # made before this refresh
         numbers = []
         for index, gradient in enumerate(text_gradients):
-            key = tf.stack([tf.constant(self.seed * 65_537 + index), self.refreshes.value])
+            key = tf.stack([tf.constant(self.seed % 2**31), draws + index])
             numbers.append(tf.random.stateless_uniform(gradient.shape, key))
         return numbers
 

@@ -3,9 +3,11 @@
 For floats that are not negative, the order of the bit patterns read as integers is the order of
 the values. The k-th smallest of all is therefore found by a bisection over the bits: 31 passes
 that only count. Among equal values the first in flat order are taken, and the place where they
-end is found by the same bisection over the flat index. Nothing is sorted or concatenated, so the
-cost is a fixed number of counting passes and the memory that of one comparison.
+end is found by the same bisection over the flat index. Nothing is sorted or concatenated: the cost
+is a fixed number of counting passes, the memory one copy of the values as integers.
 """
+
+import itertools
 
 import tensorflow as tf
 

@@ -202,6 +202,13 @@ def check_config(config):
         "optimizer.warmup_steps",
         f"must be below steps, which is {flat['steps']}",
     )
+    for key in ("teachers.image_steps", "teachers.text_steps"):
+        warmup = flat["optimizer.warmup_steps"]
+        require(
+            flat[key] == 0 or flat[key] > warmup,
+            key,
+            f"must be 0 (as many as the student) or above optimizer.warmup_steps, {warmup}",
+        )
     require(
         flat["validation_interval"] % flat["steps_per_epoch"] == 0,
         "validation_interval",

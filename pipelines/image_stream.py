@@ -39,11 +39,11 @@ class ImageRecords:
             UserError: a field is missing or the label is out of range.
         """
         features = self.records.first_example().features.feature
-        for name in (ENCODED, LABEL):
-            if name not in features:
+        for name, kind in ((ENCODED, "bytes"), (LABEL, "int64")):
+            if name not in features or len(getattr(features[name], f"{kind}_list").value) != 1:
                 raise UserError(
-                    f"{self.records.files[0]}: its records have no field {name!r} but "
-                    f"{sorted(features)}; give ImageNet-format TFRecords"
+                    f"{self.records.files[0]}: its records have no field {name!r} with one {kind} "
+                    f"value but {sorted(features)}; give ImageNet-format TFRecords"
                 )
         label = features[LABEL].int64_list.value[0] - self.label_offset
         if not 0 <= label < self.num_classes:
@@ -54,8 +54,14 @@ class ImageRecords:
             )
         return self
 
-    def training(self, seed, start):
-        """Endless dataset of `images` and `image_labels`, from element number `start`."""
+    def training(self, seed, start, shard=(1, 0)):
+        """Endless dataset of `images` and `image_labels`.
+
+        Args:
+            seed: int.
+            start: int, the number of the first element.
+            shard: (number of shards, index), to decode every n-th element only.
+        """
         import tensorflow as tf
 
         def example(number, serialized):
@@ -63,10 +69,10 @@ class ImageRecords:
             key = tf.stack([tf.cast(seed, tf.int64), number])
             return {"images": self._augmented(encoded, key), "image_labels": label}
 
-        stream = self.records.endless(seed, start)
+        stream = self.records.endless(seed, start).shard(*shard)
         return stream.map(example, tf.data.AUTOTUNE, deterministic=True)
 
-    def validation(self):
+    def validation(self, shard=(1, 0)):
         """Dataset of `images` and `image_labels`, each once, in the order of the files."""
         import tensorflow as tf
 
@@ -74,7 +80,8 @@ class ImageRecords:
             encoded, label = self._parse(serialized)
             return {"images": self._plain(encoded), "image_labels": label}
 
-        return self.records.in_order().map(example, tf.data.AUTOTUNE, deterministic=True)
+        stream = self.records.in_order().shard(*shard)
+        return stream.map(example, tf.data.AUTOTUNE, deterministic=True)
 
     def _parse(self, serialized):
         import tensorflow as tf
@@ -126,6 +133,9 @@ class ImageRecords:
         import tensorflow as tf
 
         window = tf.stack([top, left, height, width])
-        image = tf.io.decode_and_crop_jpeg(encoded, window, channels=3)
+        # The default is a coarser transform: up to 7 of 255 off, darker on average, and no faster.
+        image = tf.io.decode_and_crop_jpeg(
+            encoded, window, channels=3, dct_method="INTEGER_ACCURATE"
+        )
         image = tf.image.resize(image, (self.image_size, self.image_size), antialias=True)
         return tf.ensure_shape(image / 255.0, (self.image_size, self.image_size, 3))

@@ -44,15 +44,15 @@ class JointStream:
         """
         import tensorflow as tf
 
+        shard, image_batch, text_batch = self._share(context)
         streams = []
         if self.images is not None:
             seed = self.seed * 2 + _IMAGE_STREAM
-            stream = self.images.training(seed, step * self.image_batch)
-            streams.append(self._batched(stream, self.image_batch, context))
+            stream = self.images.training(seed, step * self.image_batch, shard)
+            streams.append(stream.batch(image_batch))
         if self.texts is not None:
             seed = self.seed * 2 + _TEXT_STREAM
-            stream = self.texts.training(seed, step * self.text_batch)
-            stream = self._batched(stream, self.text_batch, context)
+            stream = self.texts.training(seed, step * self.text_batch, shard).batch(text_batch)
             streams.append(stream.map(self.texts.parse, tf.data.AUTOTUNE, deterministic=True))
         return _joined(streams)
 
@@ -62,18 +62,18 @@ class JointStream:
         The shorter source and the last batches are filled up with empty examples, whose
         `image_weights` or `text_weights` are 0 and which count for nothing.
         """
-        batches = self.validation_batches
+        shard, image_batch, text_batch = self._share(context)
+        steps = self.validation_batches
         streams = []
         if self.images is not None:
-            stream = _filled(
-                self.image_validation.validation(), batches * self.image_batch, "image_weights"
-            )
-            streams.append(self._batched(stream, self.image_batch, context))
+            stream = self.image_validation.validation(shard)
+            size = steps * self.image_batch // shard[0]
+            streams.append(_filled(stream, size, "image_weights").batch(image_batch))
         if self.texts is not None:
-            parse = self.text_validation.parse
-            stream = self.text_validation.validation().batch(1).map(parse).unbatch()
-            stream = _filled(stream, batches * self.text_batch, "text_weights")
-            streams.append(self._batched(stream, self.text_batch, context))
+            stream = self.text_validation.validation(shard).batch(1)
+            stream = stream.map(self.text_validation.parse).unbatch()
+            size = steps * self.text_batch // shard[0]
+            streams.append(_filled(stream, size, "text_weights").batch(text_batch))
         return _joined(streams)
 
     @property
@@ -96,12 +96,17 @@ class JointStream:
         """Images a step."""
         return self.image_batch if self.images is not None else 0
 
-    @staticmethod
-    def _batched(stream, global_batch, context):
-        if context is not None:
-            stream = stream.shard(context.num_input_pipelines, context.input_pipeline_id)
-            global_batch = context.get_per_replica_batch_size(global_batch)
-        return stream.batch(global_batch, drop_remainder=True)
+    def _share(self, context):
+        """What a host reads (see `ImageRecords.training`), and the batches of one replica.
+
+        Raises:
+            ValueError: the replicas do not divide a batch.
+        """
+        if context is None:
+            return (1, 0), self.image_batch, self.text_batch
+        shard = (context.num_input_pipelines, context.input_pipeline_id)
+        batches = (self.image_batch, self.text_batch)
+        return shard, *(context.get_per_replica_batch_size(batch) for batch in batches)
 
 
 def _joined(streams):

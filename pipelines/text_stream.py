@@ -62,13 +62,20 @@ class TextRecords:
         """Tokens a text, padding included."""
         return self.fields[0][2]
 
-    def training(self, seed, start):
-        """Endless dataset of serialized examples, from element number `start`; see `parse`."""
-        return self.records.endless(seed, start).map(lambda number, serialized: serialized)
+    def training(self, seed, start, shard=(1, 0)):
+        """Endless dataset of serialized examples, see `parse`.
 
-    def validation(self):
+        Args:
+            seed: int.
+            start: int, the number of the first element.
+            shard: (number of shards, index), to take every n-th element only.
+        """
+        stream = self.records.endless(seed, start).shard(*shard)
+        return stream.map(lambda number, serialized: serialized)
+
+    def validation(self, shard=(1, 0)):
         """Dataset of serialized examples, each once, in the order of the files."""
-        return self.records.in_order()
+        return self.records.in_order().shard(*shard)
 
     def parse(self, serialized):
         """A batch of serialized examples as a dict of tensors by the names of a batch."""

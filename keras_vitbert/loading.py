@@ -1,0 +1,29 @@
+"""Trained networks back from the folders of their runs."""
+
+from keras_vitbert import checkpoints, settings
+from keras_vitbert.command_line import UserError
+from keras_vitbert.network import build_network
+from keras_vitbert.run_folder import RunFolder
+
+
+def load_network(path, dtype="float32"):
+    """The trained network of a run's folder and the run's record (the content of config.json).
+
+    Args:
+        path: str, a folder that `pretrain` wrote.
+        dtype: a Keras dtype policy to run it in.
+
+    Raises:
+        UserError: there is no run, or no checkpoint in it.
+    """
+    folder = RunFolder(path)
+    record = folder.record()
+    checkpoint, _ = checkpoints.latest(folder.checkpoints)
+    if record is None or checkpoint is None:
+        raise UserError(f"{path} holds no run of keras_vitbert.pretrain; give a run's folder")
+    variant = settings.VARIANTS[record["variant"]]
+    network = build_network(
+        record["config"]["model"], images=variant.images, text=variant.text, dtype=dtype
+    )
+    checkpoints.restore_network(checkpoint, network)
+    return network, record

@@ -83,6 +83,14 @@ class ImageRecords:
         stream = self.records.in_order().shard(*shard)
         return stream.map(example, tf.data.AUTOTUNE, deterministic=True)
 
+    def examples(self):
+        """Dataset of every record once, decoded, in the order of the files: to find a bad one."""
+        return self.validation()
+
+    def labels(self):
+        """Dataset of the labels alone, from 0, in the order of the files."""
+        return self.records.in_order().map(lambda serialized: self._parse(serialized)[1])
+
     def _parse(self, serialized):
         import tensorflow as tf
 

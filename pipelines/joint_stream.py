@@ -44,15 +44,16 @@ class JointStream:
         """
         import tensorflow as tf
 
-        shard, image_batch, text_batch = self._share(context)
+        shard = _shard(context)
         streams = []
         if self.images is not None:
             seed = self.seed * 2 + _IMAGE_STREAM
             stream = self.images.training(seed, step * self.image_batch, shard)
-            streams.append(stream.batch(image_batch))
+            streams.append(_batched(stream, self.image_batch, context))
         if self.texts is not None:
             seed = self.seed * 2 + _TEXT_STREAM
-            stream = self.texts.training(seed, step * self.text_batch, shard).batch(text_batch)
+            stream = self.texts.training(seed, step * self.text_batch, shard)
+            stream = _batched(stream, self.text_batch, context)
             streams.append(stream.map(self.texts.parse, tf.data.AUTOTUNE, deterministic=True))
         return _joined(streams)
 
@@ -62,18 +63,17 @@ class JointStream:
         The shorter source and the last batches are filled up with empty examples, whose
         `image_weights` or `text_weights` are 0 and which count for nothing.
         """
-        shard, image_batch, text_batch = self._share(context)
-        steps = self.validation_batches
+        shard, steps = _shard(context), self.validation_batches
         streams = []
         if self.images is not None:
-            stream = self.image_validation.validation(shard)
             size = steps * self.image_batch // shard[0]
-            streams.append(_filled(stream, size, "image_weights").batch(image_batch))
+            stream = _filled(self.image_validation.validation(shard), size, "image_weights")
+            streams.append(_batched(stream, self.image_batch, context))
         if self.texts is not None:
             stream = self.text_validation.validation(shard).batch(1)
             stream = stream.map(self.text_validation.parse).unbatch()
-            size = steps * self.text_batch // shard[0]
-            streams.append(_filled(stream, size, "text_weights").batch(text_batch))
+            stream = _filled(stream, steps * self.text_batch // shard[0], "text_weights")
+            streams.append(_batched(stream, self.text_batch, context))
         return _joined(streams)
 
     @property
@@ -96,17 +96,17 @@ class JointStream:
         """Images a step."""
         return self.image_batch if self.images is not None else 0
 
-    def _share(self, context):
-        """What a host reads (see `ImageRecords.training`), and the batches of one replica.
 
-        Raises:
-            ValueError: the replicas do not divide a batch.
-        """
-        if context is None:
-            return (1, 0), self.image_batch, self.text_batch
-        shard = (context.num_input_pipelines, context.input_pipeline_id)
-        batches = (self.image_batch, self.text_batch)
-        return shard, *(context.get_per_replica_batch_size(batch) for batch in batches)
+def _shard(context):
+    """The part of a source that a host reads: (number of parts, index)."""
+    return (1, 0) if context is None else (context.num_input_pipelines, context.input_pipeline_id)
+
+
+def _batched(stream, global_batch, context):
+    """Batches of one replica."""
+    if context is not None:
+        global_batch = context.get_per_replica_batch_size(global_batch)
+    return stream.batch(global_batch, drop_remainder=True)
 
 
 def _joined(streams):

@@ -71,6 +71,15 @@ class RecordFiles:
 
         return tf.data.TFRecordDataset(list(self.files))
 
+    def locate(self, number):
+        """The place of a record of `in_order`: its file and its number there, from 0."""
+        for file in self.files:
+            count = count_records(file)
+            if number < count:
+                return file, number
+            number -= count
+        raise IndexError(number)
+
     def endless(self, seed, start=0, shuffle_buffer=10_000):
         """Dataset of `(number, serialized)` without end, shuffled anew every epoch.
 

@@ -47,8 +47,14 @@ class TextRecords:
                     f"{records.files[0]}: its records have no field {name!r} but "
                     f"{sorted(features)}; give TFRecords of BERT examples"
                 )
-            kind = features[stored].WhichOneof("kind")
-            fields.append((stored, batch_name, len(getattr(features[stored], kind).value)))
+            kind = _kind(name)
+            size = len(getattr(features[stored], f"{kind}_list").value)
+            if not size:
+                raise UserError(
+                    f"{records.files[0]}: its field {stored!r} holds no {kind} values; give "
+                    "TFRecords of BERT examples"
+                )
+            fields.append((stored, batch_name, size))
         length = fields[0][2]
         if length > max_sequence_length:
             raise UserError(
@@ -77,24 +83,52 @@ class TextRecords:
         """Dataset of serialized examples, each once, in the order of the files."""
         return self.records.in_order().shard(*shard)
 
+    def examples(self):
+        """Dataset of every record once, parsed, in the order of the files: to find a bad one."""
+        return self.records.in_order().batch(1).map(self.parse)
+
     def parse(self, serialized):
         """A batch of serialized examples as a dict of tensors by the names of a batch."""
         import tensorflow as tf
 
-        spec, batch = {}, {}
-        for stored, name, size in self.fields:
-            dtype = tf.float32 if name == "masked_weights" else tf.int64
-            spec[stored] = tf.io.FixedLenFeature((size,), dtype)
+        dtypes = {"int64": tf.int64, "float": tf.float32}
+        spec = {
+            stored: tf.io.FixedLenFeature((size,), dtypes[_kind(stored)])
+            for stored, _, size in self.fields
+        }
         features = tf.io.parse_example(serialized, spec)
+        batch = {}
         for stored, name, _ in self.fields:
             value = features[stored]
             batch[name] = tf.cast(value, tf.int32) if value.dtype == tf.int64 else value
         batch["next_sentence_labels"] = tf.squeeze(batch["next_sentence_labels"], axis=-1)
-        largest = tf.maximum(tf.reduce_max(batch["token_ids"]), tf.reduce_max(batch["masked_ids"]))
-        message = (
-            f"{self.records.pattern}: a token id is outside the vocabulary of "
-            f"{self.vocabulary_size} entries"
-        )
-        check = tf.debugging.Assert(largest < self.vocabulary_size, [message, largest])
-        with tf.control_dependencies([check]):
+
+        vocabulary = f"a token id is outside the vocabulary of {self.vocabulary_size} entries"
+        checks = [
+            self._in_range(batch["token_ids"], self.vocabulary_size, vocabulary),
+            self._in_range(batch["masked_ids"], self.vocabulary_size, vocabulary),
+            self._in_range(
+                batch["masked_positions"],
+                self.length,
+                f"a masked position is outside the text of {self.length} tokens",
+            ),
+            self._in_range(
+                batch["next_sentence_labels"], 2, "a next-sentence label is neither 0 nor 1"
+            ),
+        ]
+        with tf.control_dependencies(checks):
             return tf.nest.map_structure(tf.identity, batch)
+
+    def _in_range(self, values, size, message):
+        """Asserts `0 <= values < size`; shows the one that is farthest out."""
+        import tensorflow as tf
+
+        least, largest = tf.reduce_min(values), tf.reduce_max(values)
+        shown = tf.where(least < 0, least, largest)
+        in_range = (shown >= 0) & (shown < size)
+        return tf.debugging.Assert(in_range, [f"{self.records.pattern}: {message}", shown])
+
+
+def _kind(name):
+    """How a field is stored."""
+    return "float" if name == "masked_lm_weights" else "int64"

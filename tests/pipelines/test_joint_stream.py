@@ -1,0 +1,244 @@
+import collections
+import dataclasses
+import itertools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from pipelines.image_records import image_example, write_image_records
+from pipelines.image_stream import ImageRecords
+from pipelines.joint_stream import JointStream
+from pipelines.records import RecordFiles
+from pipelines.text_stream import TextRecords
+from pipelines.tfrecords import to_example, write_shards
+
+SIZE, LENGTH = 8, 6
+COUNTS = {"train": (17, 14), "validation": (13, 7)}  # images, texts
+
+
+def text(number):
+    """A text whose ids tell its number."""
+    return {
+        "input_ids": np.full(LENGTH, number),
+        "segment_ids": np.arange(LENGTH) // 3,
+        "input_mask": np.ones(LENGTH, int),
+        "masked_lm_positions": [1, 2],
+        "masked_lm_ids": [number, 0],
+        "masked_lm_weights": np.array([1, 0], np.float32),
+        "next_sentence_labels": number % 2,
+    }
+
+
+@pytest.fixture(scope="module")
+def stream(tmp_path_factory):
+    """17 and 14 training examples, 13 and 7 for validation; their labels or ids number them."""
+    folder = tmp_path_factory.mktemp("joint")
+    random = np.random.default_rng(0)
+    sources = {}
+    for split, (images, texts) in COUNTS.items():
+        pixels = random.integers(0, 256, (images, 12, 12, 3), np.uint8)
+        write_image_records(pixels, range(images), folder / f"image-{split}", 3)
+        write_shards((to_example(text(n)) for n in range(texts)), str(folder / f"text-{split}"), 2)
+
+        def find(kind, split=split):
+            return RecordFiles.find(f"{folder}/{kind}-{split}-*", "flag")
+
+        sources[split] = (
+            ImageRecords(find("image"), SIZE, images, crop_area=(0.3, 1.0)).check(),
+            TextRecords.open(find("text"), 20, LENGTH),
+        )
+    (images, texts), (image_validation, text_validation) = sources.values()
+    return JointStream(images, image_validation, texts, text_validation, 4, 8, seed=1)
+
+
+def take(dataset, count=None):
+    return [{k: v.numpy() for k, v in b.items()} for b in itertools.islice(dataset, count)]
+
+
+def assert_equal(first, second):
+    assert len(first) == len(second)
+    for a, b in zip(first, second, strict=True):
+        assert set(a) == set(b)
+        for name in a:
+            np.testing.assert_array_equal(a[name], b[name], err_msg=name)
+
+
+def joined(batches):
+    """Batches of several replicas as one."""
+    return {name: np.concatenate([b[name] for b in batches]) for name in batches[0]}
+
+
+def context(pipelines=1, pipeline=0, replicas=1):
+    return tf.distribute.InputContext(pipelines, pipeline, replicas)
+
+
+def test_batches_are_what_the_trainer_takes(stream):
+    [batch] = take(stream.training(), 1)
+    shapes = {name: value.shape for name, value in batch.items()}
+    assert shapes == {
+        "images": (4, SIZE, SIZE, 3),
+        "image_labels": (4,),
+        "token_ids": (8, LENGTH),
+        "segment_ids": (8, LENGTH),
+        "padding_mask": (8, LENGTH),
+        "masked_positions": (8, 2),
+        "masked_ids": (8, 2),
+        "masked_weights": (8, 2),
+        "next_sentence_labels": (8,),
+    }
+    assert {name: tuple(s.shape) for name, s in stream.training().element_spec.items()} == shapes
+    floats = {name for name, value in batch.items() if value.dtype == np.float32}
+    assert floats == {"images", "masked_weights"}
+    assert (stream.images_per_step, stream.tokens_per_step) == (4, 8 * LENGTH)
+
+
+@pytest.mark.parametrize("step", [1, 4, 9, 23])  # epochs end within steps 4 and 1, and further on
+def test_entered_at_any_step_it_equals_the_unbroken_stream(stream, step):
+    whole = take(stream.training(), step + 6)
+    assert_equal(take(stream.training(step), 6), whole[step:])
+
+
+def test_every_epoch_holds_all(stream):
+    batches = joined(take(stream.training(), 17 * 7))
+    for values, count in ((batches["image_labels"], 17), (batches["token_ids"][:, 0], 14)):
+        epochs = values[: len(values) // count * count].reshape(-1, count)
+        assert (np.sort(epochs) == np.arange(count)).all()
+        assert len({tuple(epoch) for epoch in epochs}) == len(epochs)
+
+
+def test_the_sources_are_shuffled_apart(stream, tmp_path):
+    """Texts in as many records and files as the images come in another order, for any seeds."""
+    write_shards((to_example(text(n)) for n in range(17)), str(tmp_path / "text"), 3)
+    records = RecordFiles.find(str(tmp_path / "*"), "flag")
+    twins = dataclasses.replace(stream, texts=TextRecords.open(records, 20, LENGTH))
+    orders = []
+    for seed in range(3):
+        twins = dataclasses.replace(twins, seed=seed, image_batch=17, text_batch=17)
+        [batch] = take(twins.training(), 1)
+        orders += [tuple(batch["image_labels"]), tuple(batch["token_ids"][:, 0])]
+    assert len(set(orders)) == 6 and {tuple(sorted(order)) for order in orders} == {(*range(17),)}
+
+
+@pytest.mark.parametrize("replicas", [1, 2, 4])
+def test_the_batches_of_replicas_are_the_global_batch(stream, replicas):
+    whole = take(stream.training(2), 5)
+    shares = take(stream.training(2, context(replicas=replicas)), 5 * replicas)
+    assert all(len(share["images"]) == 4 // replicas for share in shares)
+    steps = [joined(shares[i : i + replicas]) for i in range(0, len(shares), replicas)]
+    assert_equal(steps, whole)
+
+    whole = take(stream.validation())
+    shares = take(stream.validation(context(replicas=replicas)))
+    steps = [joined(shares[i : i + replicas]) for i in range(0, len(shares), replicas)]
+    assert_equal(steps, whole)
+
+
+def in_any_order(batch):
+    """The examples of a batch, each modality for itself, as a multiset."""
+    images = zip(batch["images"], batch["image_labels"], strict=True)
+    texts = zip(*(batch[name] for name in sorted(batch) if "image" not in name), strict=True)
+    return collections.Counter(
+        b"".join(np.asarray(part).tobytes() for part in example)
+        for example in itertools.chain(images, texts)
+    )
+
+
+@pytest.mark.parametrize(("pipelines", "replicas"), [(2, 2), (2, 4), (4, 4)])
+def test_input_pipelines_divide_the_records(stream, pipelines, replicas):
+    """Two hosts: their records are disjoint, and together they are the global batch."""
+    each = replicas // pipelines
+    whole = take(stream.training(1), 6)
+    shares = [
+        take(stream.training(1, context(pipelines, pipeline, replicas)), 6 * each)
+        for pipeline in range(pipelines)
+    ]
+    for step, batch in enumerate(whole):
+        parts = [share for host in shares for share in host[step * each : (step + 1) * each]]
+        assert in_any_order(joined(parts)) == in_any_order(batch)
+
+    hosts = [
+        take(stream.validation(context(pipelines, pipeline, replicas)))
+        for pipeline in range(pipelines)
+    ]
+    assert {len(host) for host in hosts} == {stream.validation_batches * each}
+    assert in_any_order(joined([share for host in hosts for share in host])) == in_any_order(
+        joined(take(stream.validation()))
+    )
+
+
+def test_a_host_decodes_its_own_records_only(stream, tmp_path):
+    """A label that is out of range stops the host that it belongs to, and not the other."""
+    pixels = np.zeros((SIZE, SIZE, 3), np.uint8)
+    labels = [1, 99, 1, 1]
+    examples = [to_example(image_example(pixels, label)) for label in labels]
+    write_shards(examples, str(tmp_path / "image"), 1)
+    records = RecordFiles.find(str(tmp_path / "*"), "flag")
+    source = ImageRecords(records, SIZE, 1)
+    broken = JointStream(source, source, None, None, 2, 0)
+    [bad] = [
+        n
+        for n, (_, record) in enumerate(itertools.islice(records.endless(0), 4))
+        if record.numpy() == examples[1]
+    ]
+    for dataset, owner in ((broken.training, bad % 2), (broken.validation, 1)):
+        assert len(take(dataset(context=context(2, 1 - owner, 2)), 2)) == 2
+        with pytest.raises(tf.errors.InvalidArgumentError, match="out of range"):
+            take(dataset(context=context(2, owner, 2)), 2)
+
+
+@pytest.mark.parametrize(("image_batch", "text_batch"), [(4, 8), (13, 7), (1, 2), (3, 1), (5, 3)])
+def test_validation_counts_every_example_once(stream, image_batch, text_batch):
+    stream = dataclasses.replace(stream, image_batch=image_batch, text_batch=text_batch)
+    batches = take(stream.validation())
+    steps = max(-(-13 // image_batch), -(-7 // text_batch))
+    assert len(batches) == stream.validation_batches == steps
+    assert stream.validation().cardinality() == len(batches)
+    whole = joined(batches)
+    for label, weight, count in (("image_labels", "image_weights", 13), ("ids", "text_weights", 7)):
+        values = whole["token_ids"][:, 0] if label == "ids" else whole[label]
+        weights = whole[weight]
+        assert set(np.unique(weights)) <= {0.0, 1.0} and weights.dtype == np.float32
+        assert sorted(values[weights == 1]) == list(range(count))
+        assert not values[weights == 0].any()
+    assert not whole["masked_weights"][whole["text_weights"] == 0].any()
+    for batch in batches:
+        assert len(batch["images"]) == image_batch and len(batch["token_ids"]) == text_batch
+    # The images are those that the source gives, without crop and flip.
+    expected = [e["images"].numpy() for e in stream.image_validation.validation()]
+    np.testing.assert_array_equal(whole["images"][whole["image_weights"] == 1], expected)
+
+
+@pytest.mark.parametrize("kept", ["images", "texts"])
+def test_one_modality_alone_is_the_same_as_with_the_other(stream, kept):
+    absent = {
+        "images": {"texts": None, "text_validation": None},
+        "texts": {"images": None, "image_validation": None},
+    }[kept]
+    alone = dataclasses.replace(stream, **absent)
+    both, one = take(stream.training(3), 4), take(alone.training(3), 4)
+    names = {name for name in both[0] if ("image" in name) == (kept == "images")}
+    assert_equal(one, [{name: batch[name] for name in names} for batch in both])
+    assert alone.validation_batches == (4 if kept == "images" else 1)
+    weights = {n for n in alone.validation().element_spec if n.endswith("_weights")}
+    wanted = {"images": {"image_weights"}, "texts": {"text_weights", "masked_weights"}}
+    assert weights == wanted[kept]
+    assert (alone.images_per_step > 0) == (kept == "images")
+    assert (alone.tokens_per_step > 0) == (kept == "texts")
+
+
+def test_the_global_seed_changes_nothing_and_the_seed_everything(stream):
+    whole = take(stream.training(), 3)
+    try:
+        tf.random.set_seed(11)
+        assert_equal(take(stream.training(), 3), whole)
+    finally:
+        tf.random.set_seed(None)
+    other = joined(take(dataclasses.replace(stream, seed=2).training(), 3))
+    for name in ("images", "image_labels", "token_ids"):
+        assert not np.array_equal(other[name], joined(whole)[name])
+
+
+def test_replicas_that_do_not_divide_the_batch_are_refused(stream):
+    with pytest.raises(ValueError, match="divisible"):
+        stream.training(0, context(replicas=3))

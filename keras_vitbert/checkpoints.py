@@ -54,7 +54,7 @@ def latest(folder):
     try:
         with tf.io.gfile.GFile(os.path.join(path, "step.json")) as file:
             return path, json.load(file)["step"]
-    except (tf.errors.NotFoundError, ValueError, KeyError) as error:
+    except (tf.errors.OpError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"{pointer} names {path}, which is no whole checkpoint; write the name of another "
             "checkpoint into it, or remove it to begin anew"
@@ -67,7 +67,7 @@ def restore(path, trainer):
     Raises:
         UserError: the checkpoint is damaged or of another model.
     """
-    _read(path, _state(trainer)).assert_consumed()
+    _read(path, _state(trainer), whole=True)
     with tf.io.gfile.GFile(os.path.join(path, "step.json")) as file:
         trainer.step = json.load(file)["step"]
 
@@ -78,37 +78,44 @@ def restore_network(path, network):
     Raises:
         UserError: the checkpoint is damaged or of another model.
     """
-    variables = {"network": _by_path(network.weights)}
-    _read(path, variables).assert_existing_objects_matched().expect_partial()
+    _read(path, {"network": _by_path(network.weights)}, whole=False)
 
 
-def _read(path, state):
+def _read(path, state, whole):
+    """Reads all of `state`; with `whole`, the checkpoint may hold nothing else."""
     try:
-        return tf.train.Checkpoint(**state).read(os.path.join(path, "state"))
-    except (tf.errors.OpError, ValueError) as error:
+        status = tf.train.Checkpoint(**state).read(os.path.join(path, "state"))
+        if whole:
+            status.assert_consumed()
+        else:
+            status.assert_existing_objects_matched().expect_partial()
+    except (tf.errors.OpError, ValueError, IndexError, RuntimeError, AssertionError) as error:
+        reason = "other variables" if isinstance(error, AssertionError) else error
         raise UserError(
-            f"{path} cannot be loaded into this model ({error}); it is damaged or of another size"
+            f"{path} cannot be loaded into this model ({reason}); it is damaged or of another model"
         ) from error
 
 
 def _state(trainer):
     return {
         "network": _by_path(trainer.network.variables),
-        "optimizer": _by_path(trainer.optimizer.variables),
+        "optimizer": _by_path(trainer.optimizer.variables, trainer.optimizer.name),
         "merge": _by_path(trainer.merge.variables),
         "metrics": _by_path([v for mean in trainer.metrics for v in mean.variables]),
     }
 
 
-def _by_path(variables):
+def _by_path(variables, owner=""):
     """Variables by their path, which is the same in every process.
 
-    Keras numbers random generators through all models of a process, so their numbers are left out
-    and those of one layer are told apart by their order.
+    Keras numbers random generators and optimizers through all models of a process. So the name of
+    the `owner` is left out, and so are the numbers of generators; those of one layer are told
+    apart by their order.
     """
     by_path = {}
     for variable in variables:
-        path = stem = re.sub(r"seed_generator_\d+", "seed_generator", variable.path)
+        path = variable.path.removeprefix(f"{owner}/")
+        path = stem = re.sub(r"seed_generator_\d+", "seed_generator", path)
         number = 1
         while path in by_path:
             number += 1

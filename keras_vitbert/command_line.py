@@ -14,8 +14,11 @@ once.
 """
 
 import contextlib
+import os
 import signal
 import sys
+import tempfile
+import traceback
 
 EXIT_DONE = 0
 EXIT_BAD_INPUT = 2
@@ -31,8 +34,11 @@ class Diverged(Exception):
     """A loss or a gradient is no longer finite."""
 
 
-class Stopped(Exception):
-    """SIGTERM or SIGINT ended the work, and what had been done is saved."""
+class Stopped(BaseException):
+    """SIGTERM or SIGINT ended the work, and what had been done is saved.
+
+    Like `KeyboardInterrupt` it is no `Exception`, so that no handler takes it for a failure.
+    """
 
 
 def run(main, argv=None):
@@ -52,7 +58,7 @@ def run(main, argv=None):
             main([argument for argument in argv if argument != "--debug"])
     except tuple(_STATUS) as error:
         if debug:
-            raise
+            traceback.print_exc()
         print(f"{_LABEL[type(error)]}: {one_line(error)}", file=sys.stderr, flush=True)
         return _STATUS[type(error)]
     return EXIT_DONE
@@ -116,6 +122,30 @@ def stop_signals():
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def quiet_loading():
+    """Holds back what TensorFlow writes to stderr while it is loaded in the block.
+
+    Those are notes on oneDNN and CUDA from before its logging listens to `TF_CPP_MIN_LOG_LEVEL`.
+    They are shown if loading fails.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            held.seek(0)
+            os.write(stderr, held.read())
+            raise
+        finally:
+            sys.stderr.flush()
+            os.dup2(stderr, 2)
+            os.close(stderr)
 
 
 def parse_flags(flag_values, argv, usage):

@@ -6,7 +6,8 @@ import sys
 import numpy as np
 
 from keras_vitbert.command_line import UserError
-from pipelines.image_stream import LABEL, ImageRecords
+from keras_vitbert.data_errors import reading
+from pipelines.image_stream import ImageRecords
 from pipelines.joint_stream import JointStream
 from pipelines.records import RecordFiles
 from pipelines.text_stream import TextRecords
@@ -109,19 +110,20 @@ def baselines(data):
         masked word), `nsp_majority_accuracy`, for the modalities there are.
     """
     result = {}
-    if data.images is not None:
-        counts = np.bincount(_labels(data.images, _BASELINE_EXAMPLES))
-        labels = _labels(data.image_validation)
-        result["image_majority_accuracy"] = float(np.mean(labels == counts.argmax()))
-    if data.texts is not None:
-        ids, next_sentence = _answers(data.texts, _BASELINE_EXAMPLES)
-        counts = np.bincount(ids, minlength=data.texts.vocabulary_size)
-        majority = np.bincount(next_sentence, minlength=2).argmax()
-        ids, next_sentence = _answers(data.text_validation)
-        log_probabilities = np.log((counts + 1) / (counts + 1).sum())
-        result["mlm_unigram_accuracy"] = float(np.mean(ids == counts.argmax()))
-        result["mlm_unigram_loss"] = float(-log_probabilities[ids].mean())
-        result["nsp_majority_accuracy"] = float(np.mean(next_sentence == majority))
+    with reading(data):
+        if data.images is not None:
+            counts = np.bincount(_labels(data.images, _BASELINE_EXAMPLES))
+            labels = _labels(data.image_validation)
+            result["image_majority_accuracy"] = float(np.mean(labels == counts.argmax()))
+        if data.texts is not None:
+            ids, next_sentence = _answers(data.texts, _BASELINE_EXAMPLES)
+            counts = np.bincount(ids, minlength=data.texts.vocabulary_size)
+            majority = np.bincount(next_sentence, minlength=2).argmax()
+            ids, next_sentence = _answers(data.text_validation)
+            log_probabilities = np.log((counts + 1) / (counts + 1).sum())
+            result["mlm_unigram_accuracy"] = float(np.mean(ids == counts.argmax()))
+            result["mlm_unigram_loss"] = float(-log_probabilities[ids].mean())
+            result["nsp_majority_accuracy"] = float(np.mean(next_sentence == majority))
     return result
 
 
@@ -151,12 +153,8 @@ def _require_batch(source, batch, key):
 
 
 def _labels(source, limit=-1):
-    import tensorflow as tf
-
-    spec = {LABEL: tf.io.FixedLenFeature((), tf.int64)}
-    records = source.records.in_order().take(limit).batch(1024)
-    labels = [tf.io.parse_example(batch, spec)[LABEL].numpy() for batch in records]
-    return np.concatenate(labels) - source.label_offset
+    batches = source.labels().take(limit).batch(1024)
+    return np.concatenate([labels.numpy() for labels in batches])
 
 
 def _answers(source, limit=-1):

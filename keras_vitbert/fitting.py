@@ -1,9 +1,6 @@
 """Drives `fit` from a checkpoint to the end of training."""
 
-import re
 import sys
-
-import tensorflow as tf
 
 from keras_vitbert.callbacks import (
     Checkpoints,
@@ -13,7 +10,8 @@ from keras_vitbert.callbacks import (
     RunLog,
     Throughput,
 )
-from keras_vitbert.command_line import UserError, stop_request
+from keras_vitbert.command_line import stop_request
+from keras_vitbert.data_errors import reading
 
 
 def fit(trainer, config, stream, folder, strategy):
@@ -70,7 +68,7 @@ def fit(trainer, config, stream, folder, strategy):
         ):
             begin = trainer.step
             training = distributed(lambda context, begin=begin: stream.training(begin, context))
-            try:
+            with reading(stream):
                 trainer.fit(
                     training,
                     initial_epoch=first_epoch,
@@ -83,8 +81,6 @@ def fit(trainer, config, stream, folder, strategy):
                     shuffle=False,
                     verbose=1 if sys.stdout.isatty() else 2,
                 )
-            except (tf.errors.InvalidArgumentError, tf.errors.DataLossError) as error:
-                raise _data_error(error) from error
     return start
 
 
@@ -111,13 +107,3 @@ def _validation_epochs(config):
     last = -(-config.steps // config.steps_per_epoch)
     every = config.validation_interval // config.steps_per_epoch
     return sorted({*range(every, last + 1, every), last})
-
-
-def _data_error(error):
-    """A failure inside the stream, for the user."""
-    asserted = re.search(r"assertion failed: \[(.*?)\] \[(.*?)\]", error.message, re.DOTALL)
-    if asserted:
-        return UserError(f"{asserted[1]}: {asserted[2]}; write the files anew")
-    if isinstance(error, tf.errors.DataLossError):
-        return UserError(f"a TFRecord file is damaged ({error.message}); write the files anew")
-    return error

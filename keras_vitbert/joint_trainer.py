@@ -51,8 +51,8 @@ class JointTrainer(keras.Model):
         self.has_images = network.backbone.image_size is not None
         self.has_text = network.backbone.vocabulary_size is not None
         self.shared = network.backbone.shared_variables
-        if self.has_images and self.has_text:
-            merge.build(self.shared)
+        if self.has_images and self.has_text and merge.masked:
+            merge.make_masks(self.shared)
 
         tasks = (["image"] if self.has_images else []) + (["mlm", "nsp"] if self.has_text else [])
         self.means = {

@@ -1,6 +1,6 @@
 """Trained networks back from the folders of their runs."""
 
-from keras_vitbert import checkpoints, settings
+from keras_vitbert import checkpoints, variants
 from keras_vitbert.command_line import UserError
 from keras_vitbert.network import build_network
 from keras_vitbert.run_folder import RunFolder
@@ -21,7 +21,7 @@ def load_network(path, dtype="float32"):
     checkpoint, _ = checkpoints.latest(folder.checkpoints)
     if record is None or checkpoint is None:
         raise UserError(f"{path} holds no run of keras_vitbert.pretrain; give a run's folder")
-    variant = settings.VARIANTS[record["variant"]]
+    variant = variants.VARIANTS[record["variant"]]
     network = build_network(
         record["config"]["model"], images=variant.images, text=variant.text, dtype=dtype
     )

@@ -29,9 +29,6 @@ class GradientSum(keras.layers.Layer):
             raise ValueError(f"image_loss_ratio {image_loss_ratio} is not in [0, 1]")
         self.image_loss_ratio = image_loss_ratio
 
-    def build(self, shared_variables):
-        self.built = True
-
     def loss(self, text_loss, image_loss):
         """The loss whose gradient `merge` returns."""
         return self.image_loss_ratio * image_loss + (1 - self.image_loss_ratio) * text_loss
@@ -55,11 +52,12 @@ class GradientMask(keras.layers.Layer):
 
     masked = True
 
-    def build(self, shared_variables):
+    def make_masks(self, shared_variables):
         """Makes a boolean mask for each shared variable, in the order of the gradients.
 
         Every replica computes the same mask from the summed gradient, so the first replica's
-        value stands for all.
+        value stands for all. (It is not called `build`: Keras keeps the arguments of that, and
+        would count the encoder among the merge's own variables.)
         """
         self.masks = [
             self.add_weight(
@@ -72,7 +70,6 @@ class GradientMask(keras.layers.Layer):
             )
             for variable in shared_variables
         ]
-        self.built = True
 
     @property
     def size(self):
@@ -130,8 +127,8 @@ class RandomGradientMask(GradientMask):
         super().__init__(**kwargs)
         self.seed = seed
 
-    def build(self, shared_variables):
-        super().build(shared_variables)
+    def make_masks(self, shared_variables):
+        super().make_masks(shared_variables)
         self.refreshes = self.add_weight(
             name="refreshes",
             shape=(),

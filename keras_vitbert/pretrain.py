@@ -10,8 +10,8 @@ Run again, it goes on where it was stopped. Exit status: 0 done, 2 bad flag or f
 import os
 import sys
 
-from keras_vitbert import settings
-from keras_vitbert.command_line import run
+from keras_vitbert import settings, variants
+from keras_vitbert.command_line import quiet_loading, run
 
 
 def define_flags(values):
@@ -21,7 +21,7 @@ def define_flags(values):
     def string(name, default, text):
         flags.DEFINE_string(name, default, text, flag_values=values)
 
-    string("variant", "vitbert", f"what to train: {', '.join(settings.VARIANTS)}")
+    string("variant", "vitbert", f"what to train: {', '.join(variants.VARIANTS)}")
     string("output_dir", "", "the run's folder (default: runs/CONFIG-VARIANT)")
     string("image_teacher", "", "a run's folder (default: OUTPUT_DIR/teachers/vit, made on demand)")
     string("text_teacher", "", "a run's folder (default: OUTPUT_DIR/teachers/bert, made on demand)")
@@ -38,19 +38,21 @@ def main(argv):
         dict, the content of summary.json.
     """
     values, config = settings.parse(argv, define_flags, __doc__)
-    variant = settings.find_variant(values.variant)
+    variant = variants.find_variant(values.variant)
     output_dir = values.output_dir or os.path.join(
         "runs", f"{settings.config_label(argv)}-{values.variant}"
     )
 
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    from keras_vitbert.data import open_data
-    from keras_vitbert.pretraining import pretrain
-    from tpu.strategy import get_strategy
+    with quiet_loading():
+        from keras_vitbert.data import open_data
+        from keras_vitbert.pretraining import pretrain
+        from tpu.strategy import get_strategy
+
+        strategy = get_strategy()
 
     teachers = {"image": values.image_teacher, "text": values.text_teacher}
     data = open_data(config, values.cache_dir, images=variant.images, text=variant.text)
-    summary = pretrain(config, values.variant, data, output_dir, get_strategy(), teachers)
+    summary = pretrain(config, values.variant, data, output_dir, strategy, teachers)
     print(report(summary, output_dir))
     return summary
 

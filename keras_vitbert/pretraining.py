@@ -7,7 +7,7 @@ import time
 import keras
 import tensorflow as tf
 
-from keras_vitbert import settings
+from keras_vitbert import variants
 from keras_vitbert.callbacks import mask_scalars
 from keras_vitbert.data import baselines
 from keras_vitbert.fitting import fit
@@ -24,7 +24,7 @@ def pretrain(config, variant_name, data, output_dir, strategy=None, teacher_fold
 
     Args:
         config: checked `ConfigDict`.
-        variant_name: str, of `settings.VARIANTS`.
+        variant_name: str, of `variants.VARIANTS`.
         data: `keras_vitbert.data.Data`.
         output_dir: str, the run's folder.
         strategy: `tf.distribute.Strategy`; the default strategy if None.
@@ -38,22 +38,25 @@ def pretrain(config, variant_name, data, output_dir, strategy=None, teacher_fold
     Raises:
         UserError, Diverged, Stopped: see `keras_vitbert.command_line`.
     """
-    variant = settings.find_variant(variant_name)
+    variant = variants.find_variant(variant_name)
     strategy = strategy or tf.distribute.get_strategy()
     began = time.time()
-    config = settings.apply_variant(config, variant)
+    config = variants.apply_variant(config, variant)
     folder = RunFolder(output_dir)
-    folder.begin(variant_name, config, data.vocabulary if variant.text else None)
     summary = folder.summary()
+    teachers = {}
+    if config.distillation.ratio > 0 and summary is None:
+        # Before anything is written: they may not fit.
+        teachers = _given_teachers(config, data, strategy, teacher_folders or {})
+    folder.begin(variant_name, config, data.vocabulary if variant.text else None)
     if summary is not None:
         _say(f"{variant_name}: {summary['steps']} steps are done, see {output_dir}/summary.json")
         return summary
 
-    teachers = None
     if config.distillation.ratio > 0:
-        teachers = _teachers(config, data, output_dir, strategy, teacher_folders or {})
+        teachers |= _missing_teachers(teachers, config, data, output_dir, strategy)
     stream = data.stream(config, variant.images, variant.text)
-    trainer = build_trainer(config, variant, strategy, teachers)
+    trainer = build_trainer(config, variant, strategy, Teachers(**teachers))
     _say(
         f"{variant_name}: {trainer.network.count_params():,} parameters, {config.steps} steps of "
         f"{stream.images_per_step} images and {stream.tokens_per_step} tokens, on "
@@ -65,7 +68,7 @@ def pretrain(config, variant_name, data, output_dir, strategy=None, teacher_fold
         "variant": variant_name,
         "steps": trainer.step,
         "seconds": round(time.time() - began, 1),
-        **_rates(rows[-1]),
+        **_rates(rows[-1] if rows else {}),
         "parameters": trainer.network.count_params(),
         "resumed_from_step": resumed_from,
         "validation": _last_validation(rows),
@@ -80,8 +83,8 @@ def build_trainer(config, variant, strategy, teachers=None):
     """A compiled `JointTrainer` for a variant, its initial weights drawn from the config's seed.
 
     Args:
-        config: `ConfigDict`, as `settings.apply_variant` returns it.
-        variant: `settings.Variant`.
+        config: `ConfigDict`, as `variants.apply_variant` returns it.
+        variant: `variants.Variant`.
         strategy: `tf.distribute.Strategy`.
         teachers: `Teachers`, or None.
     """
@@ -106,20 +109,26 @@ def build_trainer(config, variant, strategy, teachers=None):
     return trainer
 
 
-def _teachers(config, data, output_dir, strategy, folders):
-    """The image and the text teacher, pre-trained first where they are not there."""
+def _given_teachers(config, data, strategy, folders):
+    """The teachers that were trained before: dict of kind to network."""
+    with strategy.scope():
+        return {
+            kind: load_teacher(kind, path, config, data) for kind, path in folders.items() if path
+        }
+
+
+def _missing_teachers(given, config, data, output_dir, strategy):
+    """The image and the text teacher that are not given, pre-trained unless they are there."""
     networks = {}
     for kind, name, steps in (
         ("image", "vit", config.teachers.image_steps),
         ("text", "bert", config.teachers.text_steps),
     ):
-        path = folders.get(kind)
-        if not path:
+        if kind not in given:
             path = os.path.join(output_dir, "teachers", name)
-            pretrain(settings.teacher_config(config, steps), name, data, path, strategy)
-        with strategy.scope():
-            networks[kind] = load_teacher(kind, path, config, data)
-    return Teachers(**networks)
+            pretrain(variants.teacher_config(config, steps), name, data, path, strategy)
+            networks |= _given_teachers(config, data, strategy, {kind: path})
+    return networks
 
 
 def _rates(row):

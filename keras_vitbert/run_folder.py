@@ -76,13 +76,14 @@ class RunFolder:
                 )
             write_atomically(self._file("config.json"), json.dumps(record, indent=2) + "\n")
             return
-        if old["vocabulary_sha256"] != record["vocabulary_sha256"]:
+        old_vocabulary, new_vocabulary = old["vocabulary_sha256"], record["vocabulary_sha256"]
+        if old["variant"] == variant and old_vocabulary != new_vocabulary:
             raise UserError(
                 f"{self.path} holds a run with another vocabulary; use that one "
                 f"({self._file('vocabulary.txt')}) or another --output_dir"
             )
         old, new = flatten(old), flatten(record)
-        for key in sorted(set(old) | set(new)):
+        for key in ["variant", *sorted(set(old) | set(new))]:  # a variant brings its settings
             if key not in _FREE and old.get(key) != new.get(key):
                 raise UserError(
                     f"{self.path} holds a run with {key}={old.get(key)}, not {new.get(key)}; "
@@ -91,7 +92,10 @@ class RunFolder:
 
     def record(self):
         """The content of config.json, or None where there is no run yet."""
-        return self._json("config.json")
+        record = self._json("config.json")
+        if record is not None and not {"variant", "vocabulary_sha256", "config"} <= set(record):
+            raise self._damaged("config.json", f"it holds {', '.join(record) or 'nothing'}")
+        return record
 
     def summary(self):
         """The content of summary.json, or None where the run is not finished."""
@@ -105,9 +109,12 @@ class RunFolder:
         """The rows of metrics.csv up to a step; a killed run may have written some beyond."""
         if not tf.io.gfile.exists(self.metrics):
             return []
-        with tf.io.gfile.GFile(self.metrics) as file:
-            rows = list(csv.DictReader(io.StringIO(file.read())))
-        return [row for row in rows if row["step"] and int(row["step"]) <= up_to_step]
+        try:
+            with tf.io.gfile.GFile(self.metrics) as file:
+                rows = list(csv.DictReader(io.StringIO(file.read())))
+            return [row for row in rows if row["step"] and int(row["step"]) <= up_to_step]
+        except (ValueError, KeyError, csv.Error) as error:
+            raise self._damaged("metrics.csv", error) from error
 
     def write_rows(self, rows):
         """Replaces metrics.csv; the columns are those of all rows, in order of appearance."""
@@ -126,8 +133,12 @@ class RunFolder:
             return None
         try:
             with tf.io.gfile.GFile(self._file(name)) as file:
-                return json.load(file)
+                content = json.load(file)
         except ValueError as error:
-            raise UserError(
-                f"{self._file(name)} is damaged ({error}); mend it or use another folder"
-            ) from error
+            raise self._damaged(name, error) from error
+        if not isinstance(content, dict):
+            raise self._damaged(name, "no JSON object")
+        return content
+
+    def _damaged(self, name, reason):
+        return UserError(f"{self._file(name)} is damaged ({reason}); mend it or use another folder")

@@ -34,7 +34,7 @@ def smallest(values, candidates, count):
     count = tf.cast(count, tf.int32)
 
     def number_up_to(limit):
-        return _count(c & (b <= limit) for b, c in zip(bits, candidates, strict=True))
+        return _count([c & (b <= limit) for b, c in zip(bits, candidates, strict=True)])
 
     threshold = _least(number_up_to, count, MAGNITUDE_BITS)
 
@@ -43,19 +43,19 @@ def smallest(values, candidates, count):
     wanted_ties = count - _count(below)
 
     sizes = [value.shape.num_elements() for value in values]
-    total = sum(sizes)
-    starts = [sum(sizes[:i]) for i in range(len(sizes))]
-    indices = [
-        tf.reshape(tf.range(start, start + size), value.shape)
-        for start, size, value in zip(starts, sizes, values, strict=True)
-    ]
+    starts = list(itertools.accumulate(sizes, initial=0))
 
     def ties_up_to(limit):
-        return _count(t & (i <= limit) for t, i in zip(ties, indices, strict=True))
+        """Of the ties, those whose flat index over all tensors is at most `limit`."""
+        # Numbered anew in every pass: numbers for all entries would take as much as the values.
+        return [
+            tie & tf.reshape(tf.range(start, start + size) <= limit, tie.shape)
+            for tie, start, size in zip(ties, starts[:-1], sizes, strict=True)
+        ]
 
-    last = _least(ties_up_to, wanted_ties, total.bit_length())
-    take_ties = wanted_ties > 0
-    return [b | (t & (i <= last) & take_ties) for b, t, i in zip(below, ties, indices, strict=True)]
+    last = _least(lambda limit: _count(ties_up_to(limit)), wanted_ties, starts[-1].bit_length())
+    last = tf.where(wanted_ties > 0, last, -1)
+    return [b | t for b, t in zip(below, ties_up_to(last), strict=True)]
 
 
 def _count(flags):

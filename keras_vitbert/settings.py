@@ -1,6 +1,5 @@
 """From the command line to a checked config."""
 
-import dataclasses
 import difflib
 import importlib.util
 import math
@@ -8,31 +7,6 @@ import os
 
 from keras_vitbert.command_line import UserError, one_line, parse_flags
 
-
-@dataclasses.dataclass(frozen=True)
-class Variant:
-    """A row of the paper's Table 1.
-
-    Attributes:
-        images, text: bool, what it is trained on.
-        distillation: bool, whether teachers are used.
-        masks: bool, whether gradients are masked.
-    """
-
-    images: bool = True
-    text: bool = True
-    distillation: bool = False
-    masks: bool = False
-
-
-VARIANTS = {
-    "bert": Variant(images=False),
-    "vit": Variant(text=False),
-    "joint": Variant(),
-    "vitbert": Variant(distillation=True, masks=True),
-    "vitbert_no_kd": Variant(masks=True),
-    "vitbert_no_gm": Variant(distillation=True),
-}
 CONFIGS = ("sample", "paper")
 
 
@@ -69,6 +43,9 @@ def parse(argv, define_flags, usage, default_config="sample"):
             flag_values=values,
             sys_argv=["", *overrides],
         )
+        # For --help, instead of a YAML dump.
+        flat = flatten(config).items()
+        values["config"].default_as_str = ", ".join(f"{key}={value}" for key, value in flat)
         parse_flags(values, overrides, usage)
     except (KeyError, AttributeError) as error:
         raise UserError(_unknown_key(overrides, config)) from error
@@ -95,7 +72,7 @@ def load_config(name):
     if not path.endswith(".py") or not os.path.isfile(path):
         raise UserError(
             f"--config={name}: no such config; give {', '.join(CONFIGS)} or a file FILE.py"
-            f"{_meant(base, CONFIGS)}"
+            f"{meant(base, CONFIGS)}"
         )
     try:
         spec = importlib.util.spec_from_file_location("config_file", path)
@@ -152,7 +129,7 @@ def _unknown_key(overrides, config):
     ]
     key = unknown[0] if unknown else "?"
     return (
-        f"--config.{key}: the config has no such key{_meant(key, known, '--config.')}; "
+        f"--config.{key}: the config has no such key{meant(key, known, '--config.')}; "
         "config.json of a run lists them all"
     )
 
@@ -164,6 +141,7 @@ def check_config(config):
         UserError: names the key and the mend.
     """
     flat = flatten(config)
+    _check_keys(flat)
 
     def require(condition, key, mend):
         if not condition:
@@ -173,10 +151,10 @@ def check_config(config):
         require(flat[key] >= 1, key, "must be at least 1")
     for key in ("checkpoint_interval", "checkpoints_to_keep", "merge.mask_update_interval"):
         require(flat[key] >= 1, key, "must be at least 1")
-    for key in ("image_size", "patch_size", "num_classes", "vocabulary_size", "num_layers"):
-        require(flat[f"model.{key}"] >= 1, f"model.{key}", "must be at least 1")
+    for key in (key for key in flat if key.startswith("model.") and key != "model.dropout"):
+        require(flat[key] >= 1, key, "must be at least 1")
+    require(0 <= flat["seed"] < 2**32, "seed", "must be in [0, 2**32)")
     heads, patch = flat["model.num_heads"], flat["model.patch_size"]
-    require(heads >= 1, "model.num_heads", "must be at least 1")
     require(
         flat["model.hidden_dim"] % heads == 0,
         "model.hidden_dim",
@@ -196,7 +174,12 @@ def check_config(config):
     )
     require(0 <= flat["model.dropout"] < 1, "model.dropout", "must be in [0, 1)")
     require(flat["distillation.temperature"] >= 0, "distillation.temperature", "must be at least 0")
-    require(flat["optimizer.clip_norm"] > 0, "optimizer.clip_norm", "must be above 0")
+    for key in ("optimizer.clip_norm", "optimizer.epsilon"):
+        require(flat[key] > 0, key, "must be above 0")
+    for key in ("optimizer.learning_rate", "optimizer.weight_decay", "optimizer.power"):
+        require(flat[key] >= 0, key, "must be at least 0")
+    for key in ("optimizer.beta_1", "optimizer.beta_2"):
+        require(0 <= flat[key] < 1, key, "must be in [0, 1)")
     require(
         0 <= flat["optimizer.warmup_steps"] < flat["steps"],
         "optimizer.warmup_steps",
@@ -231,49 +214,31 @@ def check_config(config):
         "data.images.central_crop",
         "must be above 0 and at most 1",
     )
-    if not all(math.isfinite(v) for v in flat.values() if isinstance(v, float)):
-        raise UserError("the config holds a number that is not finite")
 
 
-def find_variant(name):
-    """The variant of a name.
-
-    Raises:
-        UserError: there is none.
-    """
-    if name not in VARIANTS:
-        raise UserError(
-            f"--variant={name}: no such variant; give one of {', '.join(VARIANTS)}"
-            f"{_meant(name, VARIANTS)}"
-        )
-    return VARIANTS[name]
-
-
-def apply_variant(config, variant):
-    """The config as a variant runs it: what the variant does without is turned off in it.
-
-    Args:
-        config: `ConfigDict`; not changed.
-        variant: `Variant`.
-    """
-    config = config.copy_and_resolve_references()
-    if not (variant.distillation and config.distillation.ratio):
-        config.distillation.ratio = 0.0
-    if not variant.masks:
-        config.merge.name = "sum"
-    return config
+def _check_keys(flat):
+    """Refuses keys that are missing or unknown, as in a user's file, and values of other types."""
+    known = flatten(load_config("paper"))
+    for key in known:
+        if key not in flat:
+            raise UserError(f"the config has no {key}; begin with keras_vitbert.configs.paper")
+    for key, value in flat.items():
+        if key not in known:
+            raise UserError(f"the config holds {key}, which nothing reads{meant(key, known)}")
+        kind = type(known[key])
+        fits = isinstance(value, kind) and isinstance(value, bool) == (kind is bool)
+        if kind is float and type(value) is int:
+            fits = True  # 1 where 1.0 is meant
+        if kind is list and fits:
+            fits = all(isinstance(item, int | float) for item in value)
+        if not fits:
+            wanted = "list of numbers" if kind is list else kind.__name__
+            raise UserError(f"--config.{key}={value!r}: must be of type {wanted}")
+        if kind is float and not math.isfinite(value):
+            raise UserError(f"--config.{key}={value}: must be finite")
 
 
-def teacher_config(config, steps):
-    """The config of a teacher that is made on demand: the student's, without what is joint."""
-    config = config.copy_and_resolve_references()
-    config.distillation.ratio = 0.0
-    config.merge.name = "sum"
-    if steps:
-        config.steps = steps
-    return config
-
-
-def _meant(name, known, prefix=""):
+def meant(name, known, prefix=""):
+    """A hint at the known name that is closest, or nothing."""
     close = difflib.get_close_matches(name, known, n=1)
     return f" (did you mean {prefix}{close[0]}?)" if close else ""

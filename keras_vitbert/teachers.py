@@ -82,6 +82,12 @@ def _check(network, record, kind, path, config, data):
                 f"{flag}: has another vocabulary ({path}/vocabulary.txt); give a teacher that "
                 "was trained with the student's"
             )
+        if teacher.vocabulary_size != student.vocabulary_size:
+            raise UserError(
+                f"{flag}: knows {teacher.vocabulary_size} tokens, the student "
+                f"{student.vocabulary_size}; set --config.model.vocabulary_size or give another "
+                "teacher"
+            )
         if teacher.max_sequence_length < data.texts.length:
             raise UserError(
                 f"{flag}: takes {teacher.max_sequence_length} tokens at most, the texts have "

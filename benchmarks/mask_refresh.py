@@ -1,0 +1,63 @@
+"""Times one refresh of the masks (Algorithm 1) against a sort of all magnitudes, in turns.
+
+    python -m benchmarks.mask_refresh [--size=base] [--rounds=5]
+
+Both find the 10 % smallest of random gradients of the shared encoder. Prints seconds and ratios.
+"""
+
+import argparse
+import statistics
+import time
+
+import tensorflow as tf
+
+from keras_vitbert.selection import smallest
+from keras_vitbert.sizes import encoder_size
+
+
+def main():
+    """Runs the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--size", default="base", help="an encoder of keras_vitbert.sizes")
+    parser.add_argument("--rounds", type=int, default=5, help="counted pairs")
+    arguments = parser.parse_args()
+
+    size = encoder_size(arguments.size)
+    d, wide = size["hidden_dim"], size["intermediate_dim"]
+    shapes = [(d, d)] * 4 + [(d, wide), (wide, d)] + [(d,)] * 9 + [(wide,)]
+    shapes = shapes * size["num_layers"] + [(d,)] * 2
+    gradients = [tf.random.normal(shape, seed=1) for shape in shapes]
+    candidates = [tf.ones(shape, tf.bool) for shape in shapes]
+    total = sum(shape.num_elements() for shape in map(tf.TensorShape, shapes))
+    count = tf.constant(total // 10)
+
+    @tf.function
+    def selection():
+        return smallest(gradients, candidates, count)
+
+    @tf.function
+    def sort():
+        magnitudes = tf.concat([tf.reshape(tf.abs(g), [-1]) for g in gradients], 0)
+        threshold = tf.sort(magnitudes)[count - 1]
+        return [tf.abs(g) <= threshold for g in gradients]
+
+    print(f"{arguments.size}: {total:,} entries in {len(shapes)} tensors")
+    ratios = []
+    for round_number in range(arguments.rounds + 1):
+        seconds = {}
+        for name, function in (("selection", selection), ("sort", sort)):
+            began = time.perf_counter()
+            marked = sum(int(tf.math.count_nonzero(marks)) for marks in function())
+            seconds[name] = time.perf_counter() - began
+            assert marked >= total // 10
+        if round_number:  # the first traces
+            ratios.append(seconds["selection"] / seconds["sort"])
+            print(
+                f"round {round_number}: selection {seconds['selection']:.2f} s, "
+                f"sort {seconds['sort']:.2f} s, ratio {ratios[-1]:.3f}"
+            )
+    print(f"median ratio {statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,164 @@
+"""What the tests of whole runs share: tiny TFRecords, a config, and readers of a run's folder.
+
+Imported by name where it is needed; the fixture `sources` too.
+"""
+
+import csv
+import os
+import pathlib
+
+import numpy as np
+import pytest
+
+from pipelines.vocabulary import SPECIAL_TOKENS
+
+IMAGES = {"train": 13, "validation": 7}  # neither is a multiple of the batch
+DOCUMENTS = {"train": 7, "validation": 4}
+BATCH, CLASSES, IMAGE_SIZE, LENGTH, PREDICTIONS = 4, 3, 8, 16, 3
+VOCABULARY = [*SPECIAL_TOKENS, *(f"word{n}" for n in range(31))]
+
+# Epochs of 4 steps, the last one of 2, with validation and checkpoint at the end of each; masks are
+# complete after three updates.
+CONFIG = """
+from keras_vitbert.configs import paper
+
+
+def get_config():
+    config = paper.get_config("sample")
+    config.seed = 3
+    config.model = dict(
+        num_layers=1, num_heads=2, hidden_dim=8, intermediate_dim=12, image_size={image_size},
+        patch_size=4, num_classes={classes}, vocabulary_size={vocabulary_size},
+        max_sequence_length={length}, dropout=0.1,
+    )
+    for name in ("images", "text"):
+        for split in ("train", "validation"):
+            config.data[name][split] = f"{folder}/{{name}}-{{split}}-*"
+    config.data.images.crop_area = (0.5, 1.0)
+    config.data.vocabulary = "{folder}/vocab.txt"
+    config.image_batch = config.text_batch = {batch}
+    config.steps = 10
+    config.steps_per_epoch = config.validation_interval = 4
+    config.checkpoint_interval = 4
+    config.checkpoints_to_keep = 2
+    config.optimizer.update(learning_rate=1e-2, warmup_steps=2)
+    config.merge.update(mask_update_interval=2, mask_ratio_per_update=0.2)
+    config.teachers.update(image_steps=3, text_steps=4)
+    return config
+"""
+
+
+def write_sources(folder, seed=0):
+    """Writes TFRecords of both modalities, `vocab.txt` and `config.py` into a folder."""
+    from pipelines.image_records import write_image_records
+    from pipelines.text_examples import build_examples, write_text_examples
+    from pipelines.vocabulary import write_vocabulary
+
+    folder = pathlib.Path(folder)
+    random = np.random.default_rng(seed)
+    for split, count in IMAGES.items():
+        labels = random.permutation(np.minimum(np.arange(count) % 4, CLASSES - 1))
+        images = random.integers(0, 80, (count, 12, 10, 3)) * (1 + labels)[:, None, None, None]
+        write_image_records(images.astype(np.uint8), labels, folder / f"images-{split}", 2)
+    for split, count in DOCUMENTS.items():
+        # Words of small numbers are the common ones.
+        words = [
+            [(5 + random.random(random.integers(3, 9)) ** 3 * 31).astype(int) for _ in range(6)]
+            for _ in range(count)
+        ]
+        examples = build_examples(
+            words,
+            max_length=LENGTH,
+            max_predictions=PREDICTIONS,
+            vocabulary=VOCABULARY,
+            seed=seed,
+        )
+        write_text_examples(examples, folder / f"text-{split}", 2)
+    write_vocabulary(str(folder / "vocab.txt"), VOCABULARY)
+    (folder / "config.py").write_text(
+        CONFIG.format(
+            folder=folder,
+            batch=BATCH,
+            image_size=IMAGE_SIZE,
+            classes=CLASSES,
+            vocabulary_size=len(VOCABULARY),
+            length=LENGTH,
+        )
+    )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def sources(tmp_path_factory):
+    """The folder that `write_sources` has filled."""
+    return write_sources(tmp_path_factory.mktemp("sources"))
+
+
+def arguments(sources, *argv):
+    """Arguments of `pretrain` for the tiny config."""
+    return [f"--config={sources / 'config.py'}", *map(str, argv)]
+
+
+def pretrain(sources, output_dir, *argv):
+    """Runs the command in this process; returns its exit status."""
+    from keras_vitbert import command_line
+    from keras_vitbert.pretrain import main
+
+    argv = arguments(sources, f"--output_dir={output_dir}", *argv)
+    return command_line.run(main, argv)
+
+
+def config_of(sources, *argv):
+    """The checked config that the command would see."""
+    from keras_vitbert import settings
+    from keras_vitbert.pretrain import define_flags
+
+    return settings.parse(arguments(sources, *argv), define_flags, "usage")[1]
+
+
+def checkpoint_values(run_folder):
+    """Everything in a run's last checkpoint: dict of name to array."""
+    import tensorflow as tf
+
+    folder = pathlib.Path(run_folder) / "checkpoints"
+    path = folder / (folder / "LAST").read_text().strip() / "state"
+    reader = tf.train.load_checkpoint(os.fspath(path))
+    return {
+        name: reader.get_tensor(name)
+        for name in reader.get_variable_to_shape_map()
+        if not name.startswith(("_CHECKPOINTABLE", "save_counter"))
+    }
+
+
+def assert_same_values(first, second):
+    """Equal to the bit, and the same names."""
+    assert set(first) == set(second)
+    different = [
+        name
+        for name in first
+        if first[name].dtype != second[name].dtype
+        or first[name].tobytes() != second[name].tobytes()
+    ]
+    assert not different
+
+
+def metrics_rows(run_folder):
+    """The rows of metrics.csv, where there is one, without what depends on the clock."""
+    path = pathlib.Path(run_folder) / "metrics.csv"
+    if not path.exists():
+        return []
+    with open(path, newline="") as file:
+        return [
+            {name: value for name, value in row.items() if not name.endswith("_per_second")}
+            for row in csv.DictReader(file)
+        ]
+
+
+def files_below(folder):
+    """Relative path to (size, time of change) of every file below a folder."""
+    folder = pathlib.Path(folder)
+    return {
+        str(path.relative_to(folder)): (path.stat().st_size, path.stat().st_mtime_ns)
+        for path in folder.rglob("*")
+        if path.is_file()
+    }

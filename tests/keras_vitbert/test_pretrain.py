@@ -1,0 +1,620 @@
+"""Whole runs of the command, on TFRecords that hold a handful of examples."""
+
+# ruff: noqa: F811  (`sources` is imported, and an argument of what uses it)
+
+import collections
+import json
+import math
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_vitbert import callbacks, checkpoints, load_network, pretraining
+from keras_vitbert.command_line import EXIT_DIVERGED, EXIT_DONE, EXIT_STOPPED
+from keras_vitbert.pretrain import report
+from keras_vitbert.variants import VARIANTS
+from pipelines.image_stream import ImageRecords
+from pipelines.records import RecordFiles
+from tests.keras_vitbert.pretrain_fixtures import (
+    CLASSES,
+    IMAGE_SIZE,
+    VOCABULARY,
+    arguments,
+    assert_same_values,
+    checkpoint_values,
+    config_of,
+    files_below,
+    metrics_rows,
+    pretrain,
+    sources,  # noqa: F401
+)
+
+STEPS = 10
+EPOCH_ENDS = [4, 8, 10]
+MASKED = ("vitbert", "vitbert_no_kd")
+CLOCK = ("seconds", "images_per_second", "tokens_per_second", "resumed_from_step")
+
+
+@pytest.fixture(scope="module")
+def finished(sources, tmp_path_factory):
+    """`finished(variant, *flags) -> folder` of a run that was never disturbed; made once."""
+    folders = {}
+
+    def finished(variant, *flags):
+        if (variant, *flags) not in folders:
+            folder = tmp_path_factory.mktemp("runs") / "new" / "folder"
+            assert pretrain(sources, folder, f"--variant={variant}", *flags) == EXIT_DONE
+            folders[variant, *flags] = folder
+        return folders[variant, *flags]
+
+    return finished
+
+
+@pytest.fixture(scope="module")
+def run_of(finished):
+    """`run_of(variant) -> folder`; `vitbert` makes its teachers, `vitbert_no_gm` is given them."""
+
+    def run_of(variant):
+        if variant == "vitbert_no_gm":
+            teachers = finished("vit"), finished("bert")
+            return finished(
+                variant, f"--image_teacher={teachers[0]}", f"--text_teacher={teachers[1]}"
+            )
+        return finished(variant)
+
+    return run_of
+
+
+def summary_of(folder):
+    return json.loads((folder / "summary.json").read_text())
+
+
+def without_clock(summary):
+    return {name: value for name, value in summary.items() if name not in CLOCK}
+
+
+def examples_of(folder, kind, split):
+    """The stored examples, in order, as dicts of lists."""
+    paths = sorted(str(path) for path in folder.glob(f"{kind}-{split}-*"))
+    for record in tf.data.TFRecordDataset(paths):
+        features = tf.train.Example.FromString(record.numpy()).features.feature
+        yield {
+            name: list(getattr(feature, feature.WhichOneof("kind")).value)
+            for name, feature in features.items()
+        }
+
+
+def validate(network, folder):
+    """Cross-entropies and accuracies on the validation examples, by NumPy, one by one."""
+    found = collections.defaultdict(list)
+
+    def add(task, logits, label):
+        logits = np.asarray(logits, np.float64)
+        log_sum = logits.max() + np.log(np.exp(logits - logits.max()).sum())
+        found[f"{task}_loss"].append(log_sum - logits[label])
+        found[f"{task}_accuracy"].append(float(np.argmax(logits) == label))
+
+    if network.backbone.image_size is not None:
+        records = RecordFiles.find(str(folder / "images-validation-*"), "flag")
+        for example in ImageRecords(records, IMAGE_SIZE, CLASSES).validation():
+            logits = network({"images": example["images"][None]})
+            add("image", logits["image_logits"][0], int(example["image_labels"]))
+    if network.backbone.vocabulary_size is not None:
+        for example in examples_of(folder, "text", "validation"):
+            names = {"token_ids": "input_ids", "segment_ids": "segment_ids"}
+            names |= {"padding_mask": "input_mask", "masked_positions": "masked_lm_positions"}
+            logits = network({ours: np.array([example[name]]) for ours, name in names.items()})
+            add("nsp", logits["nsp_logits"][0], example["next_sentence_labels"][0])
+            for index, weight in enumerate(example["masked_lm_weights"]):
+                if weight:
+                    add("mlm", logits["mlm_logits"][0, index], example["masked_lm_ids"][index])
+    return {name: float(np.mean(values)) for name, values in found.items()}
+
+
+def masked_words(example):
+    pairs = zip(example["masked_lm_ids"], example["masked_lm_weights"], strict=True)
+    return [word for word, weight in pairs if weight]
+
+
+def count_baselines(folder):
+    """What frequencies alone reach, by counting."""
+
+    def commonest(values):
+        counts = collections.Counter(values)
+        return min(value for value in counts if counts[value] == max(counts.values()))
+
+    train, validation = (
+        {
+            "labels": [e["image/class/label"][0] for e in examples_of(folder, "images", split)],
+            "words": [w for e in examples_of(folder, "text", split) for w in masked_words(e)],
+            "next": [e["next_sentence_labels"][0] for e in examples_of(folder, "text", split)],
+        }
+        for split in ("train", "validation")
+    )
+    accuracy = {
+        name: validation[name].count(commonest(train[name])) / len(validation[name])
+        for name in train
+    }
+    total = len(train["words"]) + len(VOCABULARY)
+    losses = [-math.log((train["words"].count(w) + 1) / total) for w in validation["words"]]
+    return {
+        "image_majority_accuracy": accuracy["labels"],
+        "mlm_unigram_accuracy": accuracy["words"],
+        "mlm_unigram_loss": sum(losses) / len(losses),
+        "nsp_majority_accuracy": accuracy["next"],
+    }
+
+
+# --- a run, from one end to the other ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_run_leaves_its_folder(run_of, sources, variant):
+    folder = run_of(variant)
+    uses = VARIANTS[variant]
+    names = {"checkpoints", "logs", "metrics.csv", "config.json", "summary.json"}
+    names |= {"vocabulary.txt"} if uses.text else set()
+    names |= {"teachers"} if variant == "vitbert" else set()
+    assert set(os.listdir(folder)) == names
+    assert sorted(os.listdir(folder / "checkpoints")) == ["LAST", "step-00000008", "step-00000010"]
+    if uses.text:
+        assert (folder / "vocabulary.txt").read_text().splitlines() == VOCABULARY
+
+    record = json.loads((folder / "config.json").read_text())
+    assert record["variant"] == variant and bool(record["vocabulary_sha256"]) == uses.text
+    assert record["config"]["model"] == config_of(sources).model.to_dict()
+    assert record["config"]["distillation"]["ratio"] == float(uses.distillation)
+    assert record["config"]["merge"]["name"] == ("mask" if uses.masks else "sum")
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_summary_says_what_came_out(run_of, sources, variant):
+    folder = run_of(variant)
+    uses, summary = VARIANTS[variant], summary_of(folder)
+    assert set(summary) >= {
+        *("variant", "steps", "seconds", "images_per_second", "tokens_per_second", "parameters"),
+        *("resumed_from_step", "validation", "baselines", "mask"),
+    }
+    assert (summary["variant"], summary["steps"]) == (variant, STEPS)
+    assert summary["resumed_from_step"] == 0
+    assert summary["seconds"] > 0
+    assert (summary["images_per_second"] > 0) == uses.images
+    assert (summary["tokens_per_second"] > 0) == uses.text
+
+    network, _ = load_network(str(folder))
+    assert summary["parameters"] == sum(math.prod(v.shape) for v in network.trainable_variables)
+    expected = validate(network, sources)
+    assert {"image_accuracy"} <= set(expected) or not uses.images
+    assert {"mlm_accuracy", "mlm_loss", "nsp_accuracy"} <= set(expected) or not uses.text
+    found = {name: v for name, v in summary["validation"].items() if name != "loss"}
+    assert found == pytest.approx(expected, rel=1e-5)
+
+    expected = count_baselines(sources)
+    assert all(0 < value < 1 for name, value in expected.items() if name.endswith("accuracy"))
+    absent = () if uses.images else ("image",)
+    absent += () if uses.text else ("mlm", "nsp")
+    expected = {name: v for name, v in expected.items() if not name.startswith(absent or " ")}
+    assert summary["baselines"] == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_masks_end_at_their_ratio(run_of, variant):
+    folder = run_of(variant)
+    summary, values = summary_of(folder)["mask"], checkpoint_values(folder)
+    masks = {name: value for name, value in values.items() if value.dtype == bool}
+    assert bool(summary) == bool(masks) == (variant in MASKED)
+    if masks:
+        check_masks(summary, masks)
+
+
+def check_masks(summary, masks):
+    """The summary against the masks in the checkpoint, by their names."""
+    cleared, sizes = collections.Counter(), collections.Counter()
+    for name, mask in masks.items():
+        block = "block_0" if "mask_block_0" in name else "final_norm"
+        assert block in name
+        cleared[block] += int((~mask).sum())
+        sizes[block] += mask.size
+    size = sum(sizes.values())
+    # One block of D = 8, 12 units in its MLP: four projections, two dense layers, three norms.
+    assert size == 4 * (8 * 8 + 8) + (8 * 12 + 12) + (12 * 8 + 8) + 3 * 2 * 8
+    assert abs(sum(cleared.values()) - size / 2) <= 1
+    assert (summary["cleared"], summary["size"]) == (sum(cleared.values()), size)
+    assert summary["sparsity"] == pytest.approx(sum(cleared.values()) / size)
+    expected = {block: cleared[block] / sizes[block] for block in sizes}
+    assert summary["sparsity_per_block"] == pytest.approx(expected)
+
+
+def test_random_masks_and_bfloat16(finished, sources):
+    folder = finished(
+        "vitbert_no_kd", "--config.merge.name=random_mask", "--config.dtype=mixed_bfloat16"
+    )
+    values, summary = checkpoint_values(folder), summary_of(folder)
+    [refreshes] = [value for name, value in values.items() if "refreshes" in name]
+    assert refreshes == 3
+    masks = {name: value for name, value in values.items() if value.dtype == bool}
+    check_masks(summary["mask"], masks)
+    for name, value in checkpoint_values(finished("vitbert_no_kd")).items():
+        if name in masks and value.size > 30:
+            assert not np.array_equal(value, masks[name])
+
+    # Weights, optimizer and losses are float32; what is computed between them is not.
+    assert {v.dtype for v in values.values() if v.dtype.kind not in "iub"} == {np.dtype("float32")}
+    expected = validate(load_network(str(folder), "float32")[0], sources)
+    found = {name: value for name, value in summary["validation"].items() if name in expected}
+    for name in ("image_loss", "mlm_loss", "nsp_loss"):
+        assert found[name] == pytest.approx(expected[name], rel=0.03)
+        assert found[name] != pytest.approx(expected[name], rel=1e-6)
+    assert found == pytest.approx(
+        validate(load_network(str(folder), "mixed_bfloat16")[0], sources), rel=1e-2
+    )
+
+
+# --- logs --------------------------------------------------------------------------------------
+
+
+def tensorboard_scalars(folder):
+    """`{(writer, tag): {step: value}}` from the event files."""
+    scalars = collections.defaultdict(dict)
+    for path in sorted((folder / "logs").rglob("events.out.tfevents.*")):
+        for event in tf.compat.v1.train.summary_iterator(str(path)):
+            for value in event.summary.value:
+                number = float(tf.make_ndarray(value.tensor))
+                scalars[path.parent.name, value.tag][event.step] = number
+    return scalars
+
+
+def expected_tags(variant):
+    uses = VARIANTS[variant]
+    tasks = (["image"] if uses.images else []) + (["mlm", "nsp"] if uses.text else [])
+    losses = {f"loss/{task}_loss" for task in tasks} | {"loss/loss"}
+    losses |= {f"accuracy/{task}_accuracy" for task in tasks}
+    train = {*losses, "learning_rate/learning_rate", "gradient/gradient_norm"}
+    train |= {"throughput/images_per_second"} if uses.images else set()
+    train |= {"throughput/tokens_per_second"} if uses.text else set()
+    if uses.images and uses.text:
+        train |= {"gradient/text_gradient_norm", "gradient/image_gradient_norm"}
+        train |= {"gradient/gradient_cosine"}
+    if variant in MASKED:
+        train |= {"mask_sparsity/mask_sparsity", "mask_sparsity/block_0"}
+        train |= {"mask_sparsity/final_norm"}
+    return {("train", tag) for tag in train} | {("validation", tag) for tag in losses}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_logs_hold_every_number_at_the_end_of_each_epoch(run_of, variant):
+    folder = run_of(variant)
+    scalars = tensorboard_scalars(folder)
+    assert set(scalars) == expected_tags(variant)
+    assert all(sorted(values) == EPOCH_ENDS for values in scalars.values())
+
+    rows = metrics_rows(folder)
+    assert [int(row["step"]) for row in rows] == EPOCH_ENDS
+    for (writer, tag), values in scalars.items():
+        if "per_second" in tag:
+            continue
+        column = tag if tag == "mask_sparsity/block_0" or "final_norm" in tag else tag.split("/")[1]
+        column = f"val_{column}" if writer == "validation" else column
+        assert [float(row[column]) for row in rows] == pytest.approx(
+            [values[step] for step in EPOCH_ENDS], rel=1e-6
+        )
+
+    rates = scalars["train", "learning_rate/learning_rate"]
+    for step, rate in rates.items():  # warm-up to step 2, then a line down to 0 at step 10
+        assert rate == pytest.approx(1e-2 * (STEPS - step) / (STEPS - 2), abs=1e-9)
+    if VARIANTS[variant].images and VARIANTS[variant].text:
+        assert all(-1 < c < 1 and c for c in scalars["train", "gradient/gradient_cosine"].values())
+        assert len(set(scalars["train", "gradient/text_gradient_norm"].values())) == 3
+    if variant in MASKED:
+        # Updates precede steps 3, 5, 7: 20 %, 40 % and the rest.
+        size = summary_of(folder)["mask"]["size"]
+        found = scalars["train", "mask_sparsity/mask_sparsity"]
+        for step, sparsity in zip(EPOCH_ENDS, (0.2, 0.5, 0.5), strict=True):
+            assert found[step] == pytest.approx(sparsity, abs=1 / size)
+
+
+@pytest.mark.parametrize("variant", ["vit", "joint"])
+def test_every_validation_is_of_its_own_step(run_of, sources, variant):
+    """Not only the last one: that of step 8 is that of the checkpoint of step 8."""
+    folder = run_of(variant)
+    network, _ = load_network(str(folder))
+    checkpoints.restore_network(str(folder / "checkpoints" / "step-00000008"), network)
+    row = metrics_rows(folder)[1]
+    found = {name.removeprefix("val_"): float(v) for name, v in row.items() if "val_" in name}
+    expected = validate(network, sources)
+    assert {name: found[name] for name in expected} == pytest.approx(expected, rel=1e-5)
+    assert expected != pytest.approx(summary_of(folder)["validation"], rel=1e-3)
+
+
+def test_validation_at_longer_intervals(finished):
+    """Validation does not touch training; it comes at its interval and at the end."""
+    often = finished("vit")
+    folder = finished("vit", "--config.validation_interval=8")
+    assert_same_values(
+        *(
+            {n: v for n, v in checkpoint_values(f).items() if not n.startswith("metrics")}
+            for f in (often, folder)
+        )
+    )
+    rows, wanted = metrics_rows(folder), metrics_rows(often)
+    assert [bool(row["val_image_loss"]) for row in rows] == [False, True, True]
+    assert rows[1:] == wanted[1:]
+    assert without_clock(summary_of(folder)) == without_clock(summary_of(often))
+
+
+def test_the_report_is_the_summary(run_of):
+    summary = summary_of(run_of("vitbert"))
+    text = report(summary, "some/folder")
+    for name in ("image_accuracy", "mlm_loss", "mlm_accuracy", "nsp_accuracy"):
+        assert f"{summary['validation'][name]:.4f}" in text
+    for value in summary["baselines"].values():
+        assert f"baseline {value:.4f}" in text
+    for block, sparsity in summary["mask"]["sparsity_per_block"].items():
+        assert f"{block} {sparsity:.3f}" in text
+    assert "some/folder/summary.json" in text
+    alone = report(summary_of(run_of("bert")), "x")
+    assert "masked-LM" in alone and "image" not in alone and "mask sparsity" not in alone
+
+
+# --- teachers ----------------------------------------------------------------------------------
+
+
+def test_teachers_are_runs_of_their_own(run_of, sources):
+    folder = run_of("vitbert") / "teachers"
+    assert sorted(os.listdir(folder)) == ["bert", "vit"]
+    for name, steps in (("vit", 3), ("bert", 4)):
+        summary = summary_of(folder / name)
+        assert (summary["variant"], summary["steps"]) == (name, steps)
+        network, record = load_network(str(folder / name))
+        assert record["config"]["model"] == config_of(sources).model.to_dict()
+        found = {n: v for n, v in summary["validation"].items() if n != "loss"}
+        assert found == pytest.approx(validate(network, sources), rel=1e-5)
+
+
+def test_given_teachers_are_used(run_of, sources, tmp_path, monkeypatch):
+    loaded = {}
+    load = pretraining.load_teacher
+
+    def spy(kind, path, *others):
+        loaded[kind] = path, load(kind, path, *others)
+        raise InterruptedError  # so that nothing is trained
+
+    monkeypatch.setattr(pretraining, "load_teacher", spy)
+    vit, bert = run_of("vit"), run_of("bert")
+    before = files_below(vit), files_below(bert)
+    for flags, kind, teacher in (
+        ([f"--image_teacher={vit}"], "image", vit),
+        ([f"--image_teacher={vit}", f"--text_teacher={bert}"], "text", bert),
+    ):
+        if kind == "text":
+            monkeypatch.setattr(
+                pretraining,
+                "load_teacher",
+                lambda k, *rest: spy(k, *rest) if k == "text" else load(k, *rest),
+            )
+        with pytest.raises(InterruptedError):
+            pretrain(sources, tmp_path / kind, "--variant=vitbert_no_gm", *flags)
+        path, network = loaded[kind]
+        assert path == str(teacher)
+        own, _ = load_network(str(teacher))
+        for ours, theirs in zip(network.weights, own.weights, strict=True):
+            np.testing.assert_array_equal(ours.value, theirs.value)
+    run = run_of("vitbert_no_gm")
+    assert not (run / "teachers").exists()
+    assert (files_below(vit), files_below(bert)) == before
+    # The same but for the teachers, and nothing of them is in the checkpoint.
+    with_teachers, without = checkpoint_values(run), checkpoint_values(run_of("joint"))
+    assert set(with_teachers) == set(without)
+    weights = [n for n in without if n.startswith("network") and n.find("kernel") > 0]
+    assert weights and not any(np.array_equal(without[n], with_teachers[n]) for n in weights)
+
+
+# --- stopped, killed, run again ----------------------------------------------------------------
+
+
+def test_a_finished_run_does_nothing_again(run_of, sources, capsys):
+    folder = run_of("vitbert")
+    before = files_below(folder)
+    capsys.readouterr()
+    assert pretrain(sources, folder, "--variant=vitbert") == EXIT_DONE
+    assert files_below(folder) == before
+    out, err = capsys.readouterr()
+    assert "10 steps are done" in err
+    assert out.strip() == report(summary_of(folder), folder)
+
+
+def assert_same_run(folder, wanted):
+    """To the bit: weights, optimizer, masks, random generators; and all numbers of the logs."""
+    assert_same_values(checkpoint_values(folder), checkpoint_values(wanted))
+    assert metrics_rows(folder) == metrics_rows(wanted)
+    assert without_clock(summary_of(folder)) == without_clock(summary_of(wanted))
+    found, expected = tensorboard_scalars(folder), tensorboard_scalars(wanted)
+    for key in expected:
+        if "per_second" not in key[1]:
+            assert found[key] == expected[key]
+    assert len(os.listdir(folder / "checkpoints")) == 3  # LAST, and as many as are to be kept
+
+
+@pytest.fixture
+def signal_at(monkeypatch):
+    """`signal_at(place, variant, step)`: SIGTERM once, when training comes there.
+
+    The places are `batch` (the step's update is done, nothing is looked at yet) and `after` (all
+    is done that is done at the end of an epoch). The student of a joint run is `joint`.
+    """
+    wanted = []
+
+    def hook(cls, method, place):
+        original = getattr(cls, method)
+
+        def hooked(self, number, logs=None):
+            if place == "after":
+                original(self, number, logs)
+            modalities = (self.model.has_images, self.model.has_text)
+            variant = {(True, False): "vit", (False, True): "bert"}.get(modalities, "joint")
+            if wanted == [(place, variant, self.model.step)]:
+                wanted.clear()
+                os.kill(os.getpid(), signal.SIGTERM)
+            if place == "batch":
+                original(self, number, logs)
+
+        monkeypatch.setattr(cls, method, hooked)
+
+    hook(callbacks.DivergenceGuard, "on_train_batch_end", "batch")
+    hook(callbacks.Checkpoints, "on_epoch_end", "after")
+
+    def signal_at(*place):
+        wanted[:] = [place]
+        return wanted
+
+    return signal_at
+
+
+def last_step(folder):
+    return checkpoints.latest(str(folder / "checkpoints"))[1]
+
+
+def test_stopped_in_its_teachers_and_itself_it_ends_the_same(
+    run_of, sources, tmp_path, signal_at, capsys
+):
+    folder = tmp_path / "run"
+    vit, bert = folder / "teachers" / "vit", folder / "teachers" / "bert"
+
+    def run(*place):
+        signal_at(*place)
+        capsys.readouterr()
+        status = pretrain(sources, folder, "--variant=vitbert")
+        return status, capsys.readouterr().err.splitlines()[-1]
+
+    status, line = run("batch", "vit", 2)  # between two checkpoints
+    assert status == EXIT_STOPPED and line.startswith("stopped: at step 2, saved in")
+    assert line.endswith("run the same command again")
+    assert last_step(vit) == 2 and not (vit / "summary.json").exists() and not bert.exists()
+
+    status, line = run("batch", "bert", 4)  # its last step: it is finished, the student not begun
+    assert status == EXIT_STOPPED and line.startswith("stopped: before training began")
+    assert (bert / "summary.json").exists() and last_step(folder) == 0
+    teachers = files_below(folder / "teachers")
+
+    status, line = run("batch", "joint", 3)  # masks half done, the epoch too
+    assert status == EXIT_STOPPED and line.startswith("stopped: at step 3")
+    assert last_step(folder) == 3 and not (folder / "summary.json").exists()
+
+    status, line = run()
+    assert status == EXIT_DONE
+    assert files_below(folder / "teachers") == teachers  # not trained again
+    assert summary_of(folder)["resumed_from_step"] == 3
+    wanted = run_of("vitbert")
+    assert_same_run(folder, wanted)
+    for name in ("vit", "bert"):
+        both = folder / "teachers" / name, wanted / "teachers" / name
+        assert_same_values(*map(checkpoint_values, both))
+        assert metrics_rows(both[0]) == metrics_rows(both[1])
+        assert len({json.dumps(without_clock(summary_of(run))) for run in both}) == 1
+
+
+@pytest.mark.parametrize(
+    ("place", "step", "stops_at"),
+    [
+        ("batch", 3, 3),  # before the last step of an epoch
+        ("batch", 4, 4),  # in it: validation and log come first
+        ("after", 4, 5),  # as soon as one more step is done
+    ],
+)
+def test_stopped_about_the_end_of_an_epoch(
+    run_of, sources, tmp_path, signal_at, place, step, stops_at
+):
+    signal_at(place, "vit", step)
+    assert pretrain(sources, tmp_path, "--variant=vit") == EXIT_STOPPED
+    assert last_step(tmp_path) == stops_at
+    rows, wanted = metrics_rows(tmp_path), metrics_rows(run_of("vit"))
+    assert rows == wanted[: stops_at // 4]
+    assert pretrain(sources, tmp_path, "--variant=vit") == EXIT_DONE
+    assert summary_of(tmp_path)["resumed_from_step"] == stops_at
+    assert_same_run(tmp_path, run_of("vit"))
+
+
+def test_a_signal_in_the_last_step_is_too_late(run_of, sources, tmp_path, signal_at):
+    unsent = signal_at("batch", "vit", STEPS)
+    assert pretrain(sources, tmp_path, "--variant=vit") == EXIT_DONE
+    assert not unsent
+    assert_same_run(tmp_path, run_of("vit"))
+
+
+KILLED = """
+import os, signal, sys
+from keras_vitbert import callbacks, command_line, pretrain
+
+write = callbacks.RunLog.on_epoch_end
+
+def killed(self, epoch, logs=None):
+    write(self, epoch, logs)
+    if self.model.step == 8:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+callbacks.RunLog.on_epoch_end = killed
+command_line.run(pretrain.main, sys.argv[1:])
+"""
+
+
+def test_killed_it_goes_on_from_the_last_checkpoint(run_of, sources, tmp_path):
+    """Killed after metrics.csv has got ahead of the checkpoints, the last one within an epoch."""
+    folder = tmp_path / "run"
+    flags = ["--variant=vitbert_no_kd", "--config.checkpoint_interval=3"]
+    argv = arguments(sources, f"--output_dir={folder}", *flags)
+    root = pathlib.Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, *argv], cwd=root, capture_output=True, text=True
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert [int(row["step"]) for row in metrics_rows(folder)] == [4, 8]
+    assert last_step(folder) == 6
+    # What another kill would leave: half a checkpoint.
+    half = folder / "checkpoints" / "step-00000008"
+    shutil.copytree(folder / "checkpoints" / "step-00000006", half)
+    (half / "state.index").write_bytes(b"half")
+
+    assert pretrain(sources, folder, *flags[:1]) == EXIT_DONE
+    assert summary_of(folder)["resumed_from_step"] == 6
+    assert_same_run(folder, run_of("vitbert_no_kd"))
+
+
+# --- diverged ----------------------------------------------------------------------------------
+
+
+def test_a_learning_rate_far_too_high(sources, tmp_path, capsys):
+    flags = ["--variant=vit", "--config.optimizer.learning_rate=1e30"]
+    flags += ["--config.checkpoint_interval=1"]
+    for _ in range(2):  # again, it comes to the same end
+        capsys.readouterr()
+        assert pretrain(sources, tmp_path, *flags) == EXIT_DIVERGED
+        *_, line = capsys.readouterr().err.splitlines()
+        assert line.startswith("diverged: ") and "learning_rate" in line and "step 3" in line
+        assert not (tmp_path / "summary.json").exists()
+    assert last_step(tmp_path) == 2
+    assert all(np.isfinite(v).all() for v in checkpoint_values(tmp_path).values())
+    load_network(str(tmp_path))
+
+
+def test_the_last_good_checkpoint_is_kept(sources, run_of, tmp_path, monkeypatch):
+    original = callbacks.Throughput.on_train_batch_begin
+
+    def poison(self, batch, logs=None):
+        if self.model.step == 9:
+            weight = self.model.network.trainable_variables[0]
+            weight.assign(np.full(weight.shape, np.nan))
+        original(self, batch, logs)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(callbacks.Throughput, "on_train_batch_begin", poison)
+        assert pretrain(sources, tmp_path, "--variant=vit") == EXIT_DIVERGED
+    assert last_step(tmp_path) == 8
+    assert pretrain(sources, tmp_path, "--variant=vit") == EXIT_DONE
+    assert_same_run(tmp_path, run_of("vit"))

@@ -223,6 +223,14 @@ class JointTrainer(keras.Model):
     def metrics(self):
         return list(self.means.values())
 
+    def _get_metrics_result_or_logs(self, logs):
+        """An epoch's logs: means over all replicas.
+
+        The step's own are made on each replica, and Keras takes the plain mean of those. It would
+        keep them, because the step adds the gradient's norm.
+        """
+        return {**logs, **self.get_metrics_result()}
+
     def get_metrics_result(self):
         """The means since the last reset, and the `loss` that they add up to."""
         results = {name: mean.result() for name, mean in self.means.items()}

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from keras_vitbert import variants
 from keras_vitbert.callbacks import mask_scalars
+from keras_vitbert.command_line import UserError
 from keras_vitbert.data import baselines
 from keras_vitbert.fitting import fit
 from keras_vitbert.joint_trainer import JointTrainer
@@ -42,6 +43,7 @@ def pretrain(config, variant_name, data, output_dir, strategy=None, teacher_fold
     strategy = strategy or tf.distribute.get_strategy()
     began = time.time()
     config = variants.apply_variant(config, variant)
+    _check_shares(config, variant, strategy.num_replicas_in_sync)
     folder = RunFolder(output_dir)
     summary = folder.summary()
     teachers = {}
@@ -107,6 +109,16 @@ def build_trainer(config, variant, strategy, teachers=None):
             jit_compile=False,
         )
     return trainer
+
+
+def _check_shares(config, variant, replicas):
+    """Refuses batches that the replicas cannot share evenly."""
+    for key, used in (("image_batch", variant.images), ("text_batch", variant.text)):
+        if used and config[key] % replicas:
+            raise UserError(
+                f"--config.{key}={config[key]}: must be a multiple of the number of replicas, "
+                f"{replicas}"
+            )
 
 
 def _given_teachers(config, data, strategy, folders):

@@ -1,6 +1,6 @@
 """What the tests of whole runs share: tiny TFRecords, a config, and readers of a run's folder.
 
-Imported by name where it is needed; the fixture `sources` too.
+Imported by name where it is needed; the fixtures too. What they make is made once, for all modules.
 """
 
 import csv
@@ -88,10 +88,29 @@ def write_sources(folder, seed=0):
     return folder
 
 
+_made = {}
+
+
 @pytest.fixture(scope="session")
 def sources(tmp_path_factory):
     """The folder that `write_sources` has filled."""
-    return write_sources(tmp_path_factory.mktemp("sources"))
+    if "sources" not in _made:
+        _made["sources"] = write_sources(tmp_path_factory.mktemp("sources"))
+    return _made["sources"]
+
+
+@pytest.fixture(scope="session")
+def finished(sources, tmp_path_factory):
+    """`finished(variant, *flags) -> folder` of an undisturbed run; leave it as it is."""
+
+    def finished(variant, *flags):
+        if (variant, *flags) not in _made:
+            folder = tmp_path_factory.mktemp("runs") / "new" / "folder"
+            assert pretrain(sources, folder, f"--variant={variant}", *flags) == 0
+            _made[variant, *flags] = folder
+        return _made[variant, *flags]
+
+    return finished
 
 
 def arguments(sources, *argv):

@@ -1,4 +1,4 @@
-# ruff: noqa: F811  (`sources` is imported, and an argument of what uses it)
+# ruff: noqa: F811  (fixtures are imported, and arguments of what uses them)
 
 import os
 import pathlib

@@ -1,6 +1,6 @@
 """Whole runs of the command, on TFRecords that hold a handful of examples."""
 
-# ruff: noqa: F811  (`sources` is imported, and an argument of what uses it)
+# ruff: noqa: F811  (fixtures are imported, and arguments of what uses them)
 
 import collections
 import json
@@ -31,6 +31,7 @@ from tests.keras_vitbert.pretrain_fixtures import (
     checkpoint_values,
     config_of,
     files_below,
+    finished,  # noqa: F401
     metrics_rows,
     pretrain,
     sources,  # noqa: F401
@@ -40,21 +41,6 @@ STEPS = 10
 EPOCH_ENDS = [4, 8, 10]
 MASKED = ("vitbert", "vitbert_no_kd")
 CLOCK = ("seconds", "images_per_second", "tokens_per_second", "resumed_from_step")
-
-
-@pytest.fixture(scope="module")
-def finished(sources, tmp_path_factory):
-    """`finished(variant, *flags) -> folder` of a run that was never disturbed; made once."""
-    folders = {}
-
-    def finished(variant, *flags):
-        if (variant, *flags) not in folders:
-            folder = tmp_path_factory.mktemp("runs") / "new" / "folder"
-            assert pretrain(sources, folder, f"--variant={variant}", *flags) == EXIT_DONE
-            folders[variant, *flags] = folder
-        return folders[variant, *flags]
-
-    return finished
 
 
 @pytest.fixture(scope="module")
@@ -564,10 +550,11 @@ command_line.run(pretrain.main, sys.argv[1:])
 """
 
 
-def test_killed_it_goes_on_from_the_last_checkpoint(run_of, sources, tmp_path):
+@pytest.mark.parametrize("variant", ["bert", pytest.param("vitbert_no_kd", marks=pytest.mark.slow)])
+def test_killed_it_goes_on_from_the_last_checkpoint(run_of, sources, tmp_path, variant):
     """Killed after metrics.csv has got ahead of the checkpoints, the last one within an epoch."""
     folder = tmp_path / "run"
-    flags = ["--variant=vitbert_no_kd", "--config.checkpoint_interval=3"]
+    flags = [f"--variant={variant}", "--config.checkpoint_interval=3"]
     argv = arguments(sources, f"--output_dir={folder}", *flags)
     root = pathlib.Path(__file__).parents[2]
     done = subprocess.run(
@@ -583,7 +570,50 @@ def test_killed_it_goes_on_from_the_last_checkpoint(run_of, sources, tmp_path):
 
     assert pretrain(sources, folder, *flags[:1]) == EXIT_DONE
     assert summary_of(folder)["resumed_from_step"] == 6
-    assert_same_run(folder, run_of("vitbert_no_kd"))
+    assert_same_run(folder, run_of(variant))
+
+
+# --- on several devices ------------------------------------------------------------------------
+
+REPLICAS = """
+import sys
+import tensorflow as tf
+
+replicas = int(sys.argv[1])
+[cpu] = tf.config.list_physical_devices("CPU")
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * replicas)
+
+from keras_vitbert import command_line, pretrain
+from tpu import strategy
+
+devices = [f"CPU:{index}" for index in range(replicas)]
+strategy.get_strategy = lambda: tf.distribute.MirroredStrategy(devices)
+sys.exit(command_line.run(pretrain.main, sys.argv[2:]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("replicas", [2, 4])
+def test_replicas_make_the_same_numbers(finished, sources, tmp_path, replicas):
+    """Losses and validations of every epoch too: the replicas hold unequal numbers of words."""
+    flags = ["--variant=vitbert_no_kd", "--config.model.dropout=0"]
+    wanted = finished(*[flag.removeprefix("--variant=") for flag in flags])
+    argv = arguments(sources, f"--output_dir={tmp_path}", *flags)
+    done = subprocess.run(
+        [sys.executable, "-c", REPLICAS, str(replicas), *argv],
+        cwd=pathlib.Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == EXIT_DONE and f"on {replicas} replica(s)" in done.stderr, done.stderr
+    for ours, theirs in zip(metrics_rows(tmp_path), metrics_rows(wanted), strict=True):
+        for name in theirs:
+            assert float(ours[name]) == pytest.approx(float(theirs[name]), rel=1e-4, abs=1e-6)
+    found, expected = checkpoint_values(tmp_path), checkpoint_values(wanted)
+    assert set(found) == set(expected)
+    for name, value in expected.items():
+        if not name.startswith("metrics"):
+            np.testing.assert_allclose(found[name], value, rtol=1e-3, atol=1e-5, err_msg=name)
 
 
 # --- diverged ----------------------------------------------------------------------------------

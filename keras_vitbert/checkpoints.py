@@ -1,6 +1,6 @@
 """Step-named checkpoints and a pointer to the last whole one.
 
-`checkpoints/step-00000700/state.*` is written first, then `checkpoints/LAST` is replaced by a
+`checkpoints/step-00000500/state.*` is written first, then `checkpoints/LAST` is replaced by a
 rename. A run that is killed in between leaves a folder that nothing points to, and the next run
 writes over it: there is never a half-written checkpoint that could be loaded.
 

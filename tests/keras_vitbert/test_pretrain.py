@@ -370,31 +370,26 @@ def test_given_teachers_are_used(run_of, sources, tmp_path, monkeypatch):
 
     def spy(kind, path, *others):
         loaded[kind] = path, load(kind, path, *others)
-        raise InterruptedError  # so that nothing is trained
-
-    monkeypatch.setattr(pretraining, "load_teacher", spy)
-    vit, bert = run_of("vit"), run_of("bert")
-    before = files_below(vit), files_below(bert)
-    for flags, kind, teacher in (
-        ([f"--image_teacher={vit}"], "image", vit),
-        ([f"--image_teacher={vit}", f"--text_teacher={bert}"], "text", bert),
-    ):
         if kind == "text":
-            monkeypatch.setattr(
-                pretraining,
-                "load_teacher",
-                lambda k, *rest: spy(k, *rest) if k == "text" else load(k, *rest),
-            )
-        with pytest.raises(InterruptedError):
-            pretrain(sources, tmp_path / kind, "--variant=vitbert_no_gm", *flags)
+            raise InterruptedError  # both are there; nothing need be trained
+        return loaded[kind][1]
+
+    teachers = {"image": run_of("vit"), "text": run_of("bert")}
+    before = [files_below(teacher) for teacher in teachers.values()]
+    with monkeypatch.context() as patched, pytest.raises(InterruptedError):
+        patched.setattr(pretraining, "load_teacher", spy)
+        flags = [f"--{kind}_teacher={teacher}" for kind, teacher in teachers.items()]
+        pretrain(sources, tmp_path / "run", "--variant=vitbert_no_gm", *flags)
+    for kind, teacher in teachers.items():
         path, network = loaded[kind]
         assert path == str(teacher)
         own, _ = load_network(str(teacher))
         for ours, theirs in zip(network.weights, own.weights, strict=True):
             np.testing.assert_array_equal(ours.value, theirs.value)
+
     run = run_of("vitbert_no_gm")
     assert not (run / "teachers").exists()
-    assert (files_below(vit), files_below(bert)) == before
+    assert [files_below(teacher) for teacher in teachers.values()] == before
     # The same but for the teachers, and nothing of them is in the checkpoint.
     with_teachers, without = checkpoint_values(run), checkpoint_values(run_of("joint"))
     assert set(with_teachers) == set(without)
@@ -506,24 +501,21 @@ def test_stopped_in_its_teachers_and_itself_it_ends_the_same(
         assert len({json.dumps(without_clock(summary_of(run))) for run in both}) == 1
 
 
-@pytest.mark.parametrize(
-    ("place", "step", "stops_at"),
-    [
+def test_stopped_about_the_ends_of_epochs(run_of, sources, tmp_path, signal_at):
+    """Before, at and after: the same run is stopped three times."""
+    began = 0
+    for place, step, stops_at in (
         ("batch", 3, 3),  # before the last step of an epoch
         ("batch", 4, 4),  # in it: validation and log come first
-        ("after", 4, 5),  # as soon as one more step is done
-    ],
-)
-def test_stopped_about_the_end_of_an_epoch(
-    run_of, sources, tmp_path, signal_at, place, step, stops_at
-):
-    signal_at(place, "vit", step)
-    assert pretrain(sources, tmp_path, "--variant=vit") == EXIT_STOPPED
-    assert last_step(tmp_path) == stops_at
-    rows, wanted = metrics_rows(tmp_path), metrics_rows(run_of("vit"))
-    assert rows == wanted[: stops_at // 4]
+        ("after", 8, 9),  # after it: as soon as one more step is done
+    ):
+        signal_at(place, "vit", step)
+        assert pretrain(sources, tmp_path, "--variant=vit") == EXIT_STOPPED
+        assert last_step(tmp_path) == stops_at > began
+        assert metrics_rows(tmp_path) == metrics_rows(run_of("vit"))[: stops_at // 4]
+        began = stops_at
     assert pretrain(sources, tmp_path, "--variant=vit") == EXIT_DONE
-    assert summary_of(tmp_path)["resumed_from_step"] == stops_at
+    assert summary_of(tmp_path)["resumed_from_step"] == 9
     assert_same_run(tmp_path, run_of("vit"))
 
 
@@ -622,12 +614,10 @@ def test_replicas_make_the_same_numbers(finished, sources, tmp_path, replicas):
 def test_a_learning_rate_far_too_high(sources, tmp_path, capsys):
     flags = ["--variant=vit", "--config.optimizer.learning_rate=1e30"]
     flags += ["--config.checkpoint_interval=1"]
-    for _ in range(2):  # again, it comes to the same end
-        capsys.readouterr()
-        assert pretrain(sources, tmp_path, *flags) == EXIT_DIVERGED
-        *_, line = capsys.readouterr().err.splitlines()
-        assert line.startswith("diverged: ") and "learning_rate" in line and "step 3" in line
-        assert not (tmp_path / "summary.json").exists()
+    assert pretrain(sources, tmp_path, *flags) == EXIT_DIVERGED
+    *_, line = capsys.readouterr().err.splitlines()
+    assert line.startswith("diverged: ") and "learning_rate" in line and "step 3" in line
+    assert not (tmp_path / "summary.json").exists()
     assert last_step(tmp_path) == 2
     assert all(np.isfinite(v).all() for v in checkpoint_values(tmp_path).values())
     load_network(str(tmp_path))

@@ -5,10 +5,18 @@ import sys
 import pytest
 from ml_collections import config_dict
 
-from keras_vitbert import settings, variants
+from keras_vitbert import command_line, settings, variants
 from keras_vitbert.command_line import UserError
 from keras_vitbert.configs import paper, sample
 from keras_vitbert.pretrain import define_flags, main
+
+# The sample's numbers are tuned now and then; these stay.
+FIXED = (
+    *("--config.steps=700", "--config.steps_per_epoch=100", "--config.validation_interval=700"),
+    *("--config.optimizer.warmup_steps=50", "--config.model.num_heads=4"),
+    *("--config.model.hidden_dim=128", "--config.model.patch_size=7"),
+    *("--config.teachers.image_steps=500", "--config.teachers.text_steps=700"),
+)
 
 
 def parse(*argv):
@@ -84,6 +92,7 @@ from keras_vitbert.configs import sample
 def get_config(size="tiny"):
     config = sample.get_config(size)
     config.steps = 77
+    config.optimizer.warmup_steps = 5
     return config
 """
 
@@ -116,6 +125,13 @@ def test_a_file_that_does_not_work_is_told(tmp_path, content, message):
     path.write_text(content)
     with pytest.raises(UserError, match=message):
         parse(f"--config={path}")
+
+
+def test_a_signal_is_no_failure_of_the_file(tmp_path, capsys):
+    path = tmp_path / "mine.py"
+    path.write_text("import os, signal\nos.kill(os.getpid(), signal.SIGTERM)\n" + CONFIG_FILE)
+    assert command_line.run(main, [f"--config={path}"]) == command_line.EXIT_STOPPED
+    assert capsys.readouterr().err == "stopped: by SIGTERM; run the same command again\n"
 
 
 @pytest.mark.parametrize(
@@ -161,7 +177,7 @@ def test_a_file_with_other_keys_or_types_is_told(tmp_path, change, message):
         (["--varient=bert"], "'varient'. Did you mean: variant .*--help lists the flags"),
         (["--variant"], "--variant; --help lists the flags"),
         (["bert"], "unexpected argument 'bert'; --help lists the flags"),
-        (["--variant=bert", "x", "--config.steps=60"], "unexpected argument 'x'"),
+        (["--variant=bert", "x", "--config.steps=600"], "unexpected argument 'x'"),
     ],
 )
 def test_bad_arguments_are_told(argv, message):
@@ -202,7 +218,7 @@ def test_bad_arguments_are_told(argv, message):
 )
 def test_settings_that_cannot_work_are_told(argument):
     with pytest.raises(UserError, match=r"--config\..*: must be|is not finite") as caught:
-        parse(f"--config.{argument}")
+        parse(*FIXED, f"--config.{argument}")
     key = argument.partition("=")[0]
     culprits = {"model.num_heads": "model.hidden_dim", "model.patch_size": "model.image_size"}
     culprits["steps_per_epoch"] = "validation_interval"
@@ -225,7 +241,7 @@ def test_settings_that_cannot_work_are_told(argument):
     ],
 )
 def test_settings_at_the_edge_work(argument):
-    config_of(f"--config.{argument}")
+    config_of(*FIXED, f"--config.{argument}")
 
 
 def test_table_1():
@@ -261,7 +277,7 @@ def test_teachers_share_the_students_encoder():
     config = config_of("--config.distillation.ratio=0.5", "--config.seed=9")
     teacher = variants.teacher_config(config, 321)
     assert (teacher.steps, teacher.distillation.ratio, teacher.merge.name) == (321, 0.0, "sum")
-    assert variants.teacher_config(config, 0).steps == config.steps == 700
+    assert variants.teacher_config(config, 0).steps == config.steps > 0
     for key in ("model", "optimizer", "data", "seed", "image_batch", "text_batch"):
         assert teacher[key] == config[key]
     assert config.distillation.ratio == 0.5

@@ -124,7 +124,6 @@ class RunLog(keras.callbacks.Callback):
         super().__init__()
         self.folder = folder
         self.rows = folder.rows(up_to_step=resumed_from)
-        self.validation = {}
         self._writers = {
             name: tf.summary.create_file_writer(f"{folder.logs}/{name}")
             for name in ("train", "validation")
@@ -140,7 +139,6 @@ class RunLog(keras.callbacks.Callback):
         scalars.update(mask_scalars(self.model))
         self._summaries("train", scalars)
         if validation:
-            self.validation = validation
             unprefixed = {name.removeprefix("val_"): x for name, x in validation.items()}
             self._summaries("validation", unprefixed)
         self.rows.append({"step": self.model.step, **scalars, **validation})

@@ -16,7 +16,7 @@ import re
 import tensorflow as tf
 
 from keras_vitbert.command_line import UserError
-from keras_vitbert.files import write_atomically
+from pipelines.files import write_atomically
 
 POINTER = "LAST"
 

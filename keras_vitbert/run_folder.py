@@ -16,8 +16,8 @@ import os
 import tensorflow as tf
 
 from keras_vitbert.command_line import UserError
-from keras_vitbert.files import make_folder, write_atomically
 from keras_vitbert.settings import flatten
+from pipelines.files import make_folder, write_atomically
 
 # Settings that may change from one start of a run to the next: they do not change its numbers.
 _FREE = {

@@ -3,9 +3,11 @@
 import contextlib
 import itertools
 import os
-import uuid
 
 import numpy as np
+
+from pipelines import shard_files
+from pipelines.manifest import write_manifest
 
 
 def to_example(features):
@@ -40,35 +42,29 @@ def to_example(features):
     return example.SerializePartialToString(deterministic=True)
 
 
-def write_shards(serialized, prefix, shards):
+def write_shards(serialized, prefix, shards, kind="images", settings=None, **manifest):
     """Writes examples to `PREFIX-00000-of-00004` and its fellows, one to each in turn.
 
-    The files get their names when all of them are whole: a run that is killed leaves none.
+    The files get their names when all of them are whole, and the manifest comes last: a run that
+    is killed leaves nothing that looks finished.
 
     Args:
         serialized: iterable of bytes.
         prefix: str, local or `gs://`; its folder is made.
         shards: int, how many files.
+        kind, settings, manifest: what the manifest says, see `manifest.write_manifest`.
 
     Returns:
         int, how many examples were written.
     """
     import tensorflow as tf
 
-    paths = [f"{prefix}-{shard:05d}-of-{shards:05d}" for shard in range(shards)]
-    suffix = f".tmp-{uuid.uuid4().hex}"
+    paths = [shard_files.shard_path(prefix, shard, shards) for shard in range(shards)]
     tf.io.gfile.makedirs(os.path.dirname(paths[0]) or ".")
-    count = 0
-    try:
-        with contextlib.ExitStack() as stack:
-            writers = [stack.enter_context(tf.io.TFRecordWriter(path + suffix)) for path in paths]
-            for record, writer in zip(serialized, itertools.cycle(writers), strict=False):
-                writer.write(record)
-                count += 1
-        for path in paths:
-            tf.io.gfile.rename(path + suffix, path, overwrite=True)
-    finally:
-        for path in paths:
-            if tf.io.gfile.exists(path + suffix):
-                tf.io.gfile.remove(path + suffix)
-    return count
+    with contextlib.ExitStack() as stack:
+        files = [stack.enter_context(shard_files.RecordFile(path)) for path in paths]
+        for record, file in zip(serialized, itertools.cycle(files), strict=False):
+            file.write(record)
+    entries = [file.entry for file in files]
+    write_manifest(prefix, kind, entries, settings or {}, **manifest)
+    return sum(entry["records"] for entry in entries)

@@ -1,0 +1,201 @@
+"""What a data set is made of, in `PREFIX.manifest.json` beside its shards.
+
+Readers learn from it where records lie without reading the files, and refuse files that are not
+what was written. Files that others wrote get one, and any can be held to theirs in full, by
+
+    python -m pipelines.manifest --files=PATTERN [--check]
+
+Its fields:
+
+| field | |
+| --- | --- |
+| `format`, `version` | of this file |
+| `kind` | `documents`, `text examples` or `images` |
+| `settings` | everything that determined the content |
+| `vocabulary_sha256` | see `vocabulary.vocabulary_hash`; null where there is none |
+| `counts` | documents, tokens, images and the like |
+| `damaged` | what was left out: `file`, `record`, `reason` |
+| `shards` | in order: `name`, `records`, `bytes`, `sha256`, `index` |
+"""
+
+import concurrent.futures
+import hashlib
+import itertools
+import json
+import os
+import sys
+
+from keras_vitbert import command_line
+from keras_vitbert.command_line import UserError
+from pipelines import record_scan, shard_files
+from pipelines.files import write_atomically
+
+FORMAT, VERSION = "keras_vitbert shards", 1
+_FIELDS = ("kind", "settings", "vocabulary_sha256", "counts", "damaged", "shards")
+
+
+def manifest_path(prefix):
+    """Where the manifest of a prefix lies."""
+    return f"{os.fspath(prefix)}.manifest.json"
+
+
+def write_manifest(
+    prefix, kind, entries, settings, vocabulary_sha256=None, counts=None, damaged=()
+):
+    """Writes the manifest of a data set.
+
+    Args:
+        prefix: str, of the shards, local or `gs://`.
+        kind: str, `documents`, `text examples` or `images`.
+        entries: list of dict, `entry` of each shard's file in order, see `shard_files`.
+        settings: dict that JSON can hold.
+        vocabulary_sha256: str, or None.
+        counts: dict of str to int.
+        damaged: list of dicts with `file`, `record` and `reason`.
+    """
+    manifest = {
+        "format": FORMAT,
+        "version": VERSION,
+        "kind": kind,
+        "settings": settings,
+        "vocabulary_sha256": vocabulary_sha256,
+        "counts": {"records": sum(entry["records"] for entry in entries), **(counts or {})},
+        "damaged": list(damaged),
+        "shards": list(entries),
+    }
+    # One shard a line: a person can read it, and the indices do not take a line a number.
+    text = json.dumps({**manifest, "shards": []}, indent=1)
+    shards = ",\n".join("  " + json.dumps(entry, separators=(",", ":")) for entry in entries)
+    text = text.removesuffix("[]\n}") + f"[\n{shards}\n ]\n}}\n"
+    write_atomically(manifest_path(prefix), text)
+
+
+def read_manifest(prefix):
+    """The manifest of a prefix as a dict, or None where there is none.
+
+    Raises:
+        UserError: it is damaged, or of a later version.
+    """
+    import tensorflow as tf
+
+    path = manifest_path(prefix)
+    try:
+        with tf.io.gfile.GFile(path) as stream:
+            manifest = json.load(stream)
+    except tf.errors.NotFoundError:
+        return None
+    except (ValueError, tf.errors.OpError) as error:
+        raise UserError(
+            f"{path} is damaged ({error}); remove it, or write the data again"
+        ) from error
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise UserError(f"{path} is no manifest of this project; move it elsewhere")
+    if manifest.get("version") != VERSION:
+        raise UserError(
+            f"{path} has version {manifest.get('version')}, this program reads {VERSION}; update "
+            "keras-vitbert or write the data again"
+        )
+    missing = [field for field in _FIELDS if field not in manifest]
+    if missing:
+        raise UserError(f"{path} is damaged (no {missing[0]}); write the data again")
+    return manifest
+
+
+def describe(prefix, files):
+    """Writes the manifest of TFRecord files that have none; reads and checks every byte.
+
+    Args:
+        prefix: str, see `shard_files.shard_prefix`.
+        files: list of str, all the files of the prefix.
+
+    Raises:
+        UserError: a file is damaged, or holds neither images nor BERT examples.
+    """
+    with concurrent.futures.ThreadPoolExecutor() as threads:
+        entries = list(threads.map(_entry, files))
+    write_manifest(prefix, _kind(files[0]), entries, {})
+
+
+def check(prefix, files):
+    """Holds files to their manifest in full.
+
+    Raises:
+        UserError: there is no manifest, or a file differs from it.
+    """
+    manifest = read_manifest(prefix)
+    if manifest is None:
+        raise UserError(f"{manifest_path(prefix)}: no such manifest; leave out --check to write it")
+    folder = os.path.dirname(prefix)
+    entries = {os.path.join(folder, entry["name"]): entry for entry in manifest["shards"]}
+    for file in sorted(set(files) ^ set(entries)):
+        raise UserError(
+            f"{file} is {'not known to' if file in files else 'missing beside'} its manifest"
+        )
+    with concurrent.futures.ThreadPoolExecutor() as threads:
+        for file, digest in zip(files, threads.map(_sha256, files), strict=True):
+            if digest != entries[file]["sha256"]:
+                raise UserError(
+                    f"{file} is not what was written (sha256 {digest[:12]}, not "
+                    f"{entries[file]['sha256'][:12]}); copy or write it again"
+                )
+
+
+def _entry(file):
+    runs, damages = record_scan.salvage(file)
+    if damages:
+        raise UserError(f"{damages[0]}; write the file again before it gets a manifest")
+    import tensorflow as tf
+
+    return {
+        "name": os.path.basename(file),
+        "records": sum(run.count for run in runs),
+        "bytes": tf.io.gfile.stat(file).length,
+        "sha256": _sha256(file),
+        "index": [place for run in runs for place in run.index],
+    }
+
+
+def _sha256(file):
+    import tensorflow as tf
+
+    digest = hashlib.sha256()
+    with tf.io.gfile.GFile(file, "rb") as stream:
+        while data := stream.read(1 << 24):
+            digest.update(data)
+    return digest.hexdigest()
+
+
+def _kind(file):
+    import tensorflow as tf
+
+    for record in tf.data.TFRecordDataset(file).take(1):
+        features = tf.train.Example.FromString(record.numpy()).features.feature
+        if "image/encoded" in features:
+            return "images"
+        if {"input_ids", "input_word_ids"} & set(features):
+            return "text examples"
+    raise UserError(f"{file} holds neither images nor BERT examples; give TFRecords of one of them")
+
+
+def main(argv):
+    """The command: writes the manifests of some files, or holds the files to theirs."""
+    from absl import flags
+
+    values = flags.FlagValues()
+    flags.DEFINE_string("files", None, "Pattern of the files, local or gs://.", flag_values=values)
+    flags.DEFINE_boolean("check", False, "Compare with the manifest there.", flag_values=values)
+    command_line.parse_flags(values, argv, __doc__)
+    if not values.files:
+        raise UserError("--files is missing; give a pattern of TFRecord files")
+    with command_line.quiet_loading():
+        files = shard_files.matching(values.files)
+    if not files:
+        raise UserError(f"no file matches {values.files}; mend --files")
+    for prefix, group in itertools.groupby(files, key=shard_files.shard_prefix):
+        group = list(group)
+        (check if values.check else describe)(prefix, group)
+        print(f"{manifest_path(prefix)}: {len(group)} files", "as written" if values.check else "")
+
+
+if __name__ == "__main__":
+    sys.exit(command_line.run(main))

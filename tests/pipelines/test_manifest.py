@@ -1,0 +1,71 @@
+"""The command; what a manifest says is tested with its writers and readers."""
+
+import hashlib
+
+import pytest
+
+from keras_vitbert import command_line
+from pipelines import manifest
+from pipelines.records import RecordFiles
+from pipelines.tfrecords import to_example, write_shards
+
+
+@pytest.fixture
+def foreign(tmp_path):
+    """Two sets of files that others wrote: without manifests."""
+    images = [to_example({"image/encoded": b"x" * n, "image/class/label": 1}) for n in range(9)]
+    texts = [to_example({"input_word_ids": [n]}) for n in range(5)]
+    write_shards(images, str(tmp_path / "image"), 2)
+    write_shards(texts, str(tmp_path / "text"), 1)
+    for path in tmp_path.glob("*.manifest.json"):
+        path.unlink()
+    return tmp_path
+
+
+def run(*argv):
+    return command_line.run(manifest.main, list(argv))
+
+
+def test_files_of_others_get_a_manifest(foreign, capsys):
+    before = RecordFiles.find(f"{foreign}/image-*", "flag")
+    assert run(f"--files={foreign}/*") == 0
+    assert "image.manifest.json: 2 files" in capsys.readouterr().out
+    after = RecordFiles.find(f"{foreign}/image-*", "flag", "images")
+    assert after == before and after.manifests and not before.manifests
+    assert RecordFiles.find(f"{foreign}/text-*", "flag", "text examples").count == 5
+    content = manifest.read_manifest(f"{foreign}/image")
+    for entry in content["shards"]:
+        data = (foreign / entry["name"]).read_bytes()
+        assert entry["sha256"] == hashlib.sha256(data).hexdigest()
+
+
+def test_files_are_held_to_their_manifest(foreign, capsys):
+    assert run(f"--files={foreign}/image-*", "--check") == 2
+    assert "image.manifest.json: no such manifest" in capsys.readouterr().err
+    assert run(f"--files={foreign}/image-*") == 0
+    assert run(f"--files={foreign}/image-*", "--check") == 0
+    path = foreign / "image-00001-of-00002"
+    data = bytearray(path.read_bytes())
+    data[40] ^= 1
+    path.write_bytes(data)
+    capsys.readouterr()
+    assert run(f"--files={foreign}/image-*", "--check") == 2
+    assert f"{path} is not what was written" in capsys.readouterr().err
+    path.unlink()
+    assert run(f"--files={foreign}/image-*", "--check") == 2
+    assert f"{path} is missing beside its manifest" in capsys.readouterr().err
+
+
+def test_bad_input_is_one_line(foreign, capsys):
+    (foreign / "notes").write_text("no records " * 9)
+    write_shards([to_example({"x": 1})], str(foreign / "other"), 1)
+    for argv, message in (
+        ([], "--files is missing"),
+        ([f"--files={foreign}/none*"], "no file matches"),
+        ([f"--files={foreign}/notes"], "notes: record 0: "),
+        ([f"--files={foreign}/other-*"], "holds neither images nor BERT examples"),
+    ):
+        assert run(*argv) == 2
+        error = capsys.readouterr().err
+        assert message in error and error.count("\n") == 1
+    assert not (foreign / "notes.manifest.json").exists()

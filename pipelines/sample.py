@@ -19,7 +19,7 @@ import numpy as np
 from keras_vitbert import command_line
 from pipelines import cached_folder, vocabulary
 
-FORMAT_VERSION = 1  # raise it when other data come out of the same settings
+FORMAT_VERSION = 2  # raise it when other data come out of the same settings
 
 WIKIPEDIA_FILE = (
     "gensim",
@@ -112,7 +112,7 @@ def _build(folder, settings):
 
 
 def _build_text(folder, settings):
-    from pipelines import package_data, text_examples, wikipedia
+    from pipelines import bert_examples, package_data, wikipedia
 
     with _stage() as report:
         documents = list(wikipedia.read_documents(package_data.find_package_file(*WIKIPEDIA_FILE)))
@@ -135,9 +135,9 @@ def _build_text(folder, settings):
     counts = {"documents": len(documents), "words": words, "vocabulary": len(tokens)}
     for split, shards in (("train", SHARDS), ("validation", 1)):
         with _stage() as report:
-            count = text_examples.write_text_examples(
-                text_examples.build_examples(
-                    text_examples.tokenize_documents(splits[split], tokens),
+            count = bert_examples.write_text_examples(
+                bert_examples.build_examples(
+                    bert_examples.tokenize_documents(splits[split], tokens),
                     max_length=settings["max_length"],
                     max_predictions=settings["max_predictions"],
                     vocabulary=tokens,
@@ -147,6 +147,8 @@ def _build_text(folder, settings):
                 os.path.join(folder, f"text-{split}"),
                 shards,
                 shuffle_seed=settings["seed"],
+                settings=settings,
+                vocabulary_sha256=vocabulary.vocabulary_hash(tokens),
             )
             report(f"{count:,} {split} text examples from {len(splits[split])} documents")
         counts[f"text_{split}"] = count

@@ -1,24 +1,35 @@
 """WordPiece vocabularies: learned from text, written as BERT's `vocab.txt`, read and told apart.
 
+    python -m pipelines.vocabulary --documents='wiki-*' --output=vocab.txt [--size=30000] [--cased]
+
+learns one from documents of `pipelines.wikipedia` and `pipelines.books`, or from files in the
+format of Google's BERT. Of a large corpus it reads an evenly spread part, the same each time.
+
 A vocabulary is a list of str: the position of a token is its id. Pieces that go on a word begin
 with `##`. Vocabulary files of Google's BERT are read as they are.
 """
 
 import collections
 import hashlib
-import itertools
+import math
 import os
-import uuid
+import sys
+import time
 
+from keras_vitbert import command_line
 from keras_vitbert.command_line import UserError
+from pipelines import documents, files
+from pipelines.word_counts import count_words
 
 PAD, UNKNOWN, CLS, SEP, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
 SPECIAL_TOKENS = (PAD, UNKNOWN, CLS, SEP, MASK)  # ids 0 to 4 of every vocabulary learned here
 
 MIN_SIZE = 100  # room for the special tokens and the commonest letters, each of them twice
 
+_SLACK = 1.05  # so many times the tokens wanted may be learned, before the rarest are dropped
 _WORDS_PER_TOKEN = 6  # the learner sees this many of the commonest words for each token wanted
-_TEXTS_PER_CALL = 512
+_UNIT_BYTES = 1 << 20  # of the parts that an evenly spread selection is made of
+_PROGRESS_SECONDS = 10
 
 
 def learn_vocabulary(texts, size, lower_case=True):
@@ -53,35 +64,22 @@ def learn_vocabulary(texts, size, lower_case=True):
 
     low, high = 1, words[0][1] + 1  # thresholds: `low` gives the most tokens, `high` the fewest
     tokens = _learn(words, size, low)
-    # The number of tokens falls about as a power of the threshold, hence the geometric mean.
-    while len(tokens) > 1.05 * size and high - low > 1:
-        middle = min(max(round((low * high) ** 0.5), low + 1), high - 1)
+    most, fewest = len(tokens), MIN_SIZE
+    tries = 0
+    while most > _SLACK * size and high - low > 1:
+        # The number of tokens falls about as a power of the threshold. Every third time the middle
+        # is taken, in case it does not.
+        tries += 1
+        wanted = min(max((1 + _SLACK) / 2 * size, fewest), most)
+        is_regular = tries % 3 and fewest < most
+        part = math.log(most / wanted) / math.log(most / fewest) if is_regular else 0.5
+        middle = min(max(round(low * (high / low) ** part), low + 1), high - 1)
         tried = _learn(words, size, middle)
         if len(tried) < size:
-            high = middle
+            high, fewest = middle, len(tried)
         else:
-            low, tokens = middle, tried
+            low, most, tokens = middle, len(tried), tried
     return _trim(tokens, size)
-
-
-def count_words(texts, lower_case=True):
-    """Counts words as BERT splits them: at spaces, and around each punctuation mark.
-
-    Args:
-        texts: iterable of str.
-        lower_case: bool, also strips accents.
-
-    Returns:
-        `collections.Counter` of str to int.
-    """
-    from tensorflow_text.python.ops.bert_tokenizer import BasicTokenizer
-
-    tokenizer = BasicTokenizer(lower_case=lower_case)
-    counts = collections.Counter()
-    texts = iter(texts)
-    while batch := list(itertools.islice(texts, _TEXTS_PER_CALL)):
-        counts.update(tokenizer.tokenize(batch).flat_values.numpy().tolist())
-    return collections.Counter({word.decode(): count for word, count in counts.items()})
 
 
 def write_vocabulary(path, tokens):
@@ -91,12 +89,7 @@ def write_vocabulary(path, tokens):
         path: str, local or `gs://`. Either the whole file appears there or none.
         tokens: list of str.
     """
-    import tensorflow as tf
-
-    temporary = f"{path}.tmp-{uuid.uuid4().hex}"
-    with tf.io.gfile.GFile(temporary, "w") as stream:
-        stream.write("".join(f"{token}\n" for token in tokens))
-    tf.io.gfile.rename(temporary, os.fspath(path), overwrite=True)
+    files.write_atomically(os.fspath(path), "".join(f"{token}\n" for token in tokens))
 
 
 def read_vocabulary(path):
@@ -118,7 +111,7 @@ def read_vocabulary(path):
             tokens = [line.rstrip("\r\n") for line in stream]
     except tf.errors.NotFoundError:
         raise UserError(
-            f"{path}: no such vocabulary; python -m pipelines.sample makes one"
+            f"{path}: no such vocabulary; python -m pipelines.vocabulary learns one"
         ) from None
     except (tf.errors.OpError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read as a vocabulary ({error})") from error
@@ -163,3 +156,104 @@ def _trim(tokens, size):
         else:
             kept.append(token)
     return kept[::-1]
+
+
+def spread(units, max_bytes):
+    """An evenly spread part of a corpus.
+
+    Args:
+        units: tuple of `documents.Unit`.
+        max_bytes: int, how much is wanted, to within a unit; 0 for everything.
+
+    Returns:
+        Tuple of those units that are to be read, at least one.
+    """
+    total = sum(map(_bytes, units))
+    if not max_bytes or max_bytes >= total:
+        return units
+    count = max(1, len(units) * max_bytes // total)
+    return tuple(units[(2 * place + 1) * len(units) // (2 * count)] for place in range(count))
+
+
+def _bytes(unit):
+    return sum(part.stop - part.start for part in unit.parts)
+
+
+def _read(units, max_bad_records):
+    """Yields the paragraphs of all units, and shows how far it is."""
+    damaged = []
+    total, done = sum(map(_bytes, units)), 0
+    started = shown = time.monotonic()
+    for unit in units:
+        for document in documents.read_unit(unit, damaged):
+            yield from document.paragraphs
+        if len(damaged) > max_bad_records:
+            raise UserError(
+                f"{damaged[-1]['file']}: the line at byte {damaged[-1]['record']} is damaged "
+                f"({damaged[-1]['reason']}); mend the file, or raise --max_bad_records"
+            )
+        done += _bytes(unit)
+        now = time.monotonic()
+        if now - shown >= _PROGRESS_SECONDS or done == total:
+            shown, rate = now, done / max(now - started, 1e-3)
+            print(
+                f"vocabulary: {done / 1e6:,.0f} of {total / 1e6:,.0f} MB, {rate / 1e6:,.1f} MB a"
+                f" second, {(total - done) / rate:,.0f} s left",
+                file=sys.stderr,
+                flush=True,
+            )
+
+
+def main(argv):
+    """The command: learns a vocabulary from documents."""
+    from absl import flags
+
+    values = flags.FlagValues()
+    for name, text in (
+        ("documents", "Patterns of document files, separated by commas."),
+        ("output", "The file that is written, vocab.txt."),
+    ):
+        flags.DEFINE_string(name, None, text, flag_values=values)
+    for name, default, lowest, text in (
+        ("size", 30_000, MIN_SIZE, "Tokens of the vocabulary."),
+        ("max_megabytes", 1000, 0, "Read about so much text, evenly spread; 0 for all of it."),
+        ("max_bad_records", 0, 0, "How many damaged documents may be left out."),
+    ):
+        flags.DEFINE_integer(name, default, text, lower_bound=lowest, flag_values=values)
+    for name, text in (
+        ("cased", "Tell upper case from lower, and keep accents."),
+        ("overwrite", "Replace the file if it is there."),
+    ):
+        flags.DEFINE_boolean(name, False, text, flag_values=values)
+    command_line.parse_flags(values, argv, __doc__)
+    for name in ("documents", "output"):
+        if not values[name].value:
+            raise UserError(f"--{name} is missing; --help lists the flags")
+
+    with command_line.quiet_loading():
+        import tensorflow as tf
+
+    if tf.io.gfile.exists(values.output) and not values.overwrite:
+        raise UserError(
+            f"--output={values.output}: is there already, and what was made with it needs it; "
+            "give another name, or --overwrite"
+        )
+    units = documents.find_units(values.documents, unit_bytes=_UNIT_BYTES)
+    files.make_folder(os.path.dirname(values.output) or ".", "output")
+    started = time.monotonic()
+    tokens = learn_vocabulary(
+        _read(spread(units, values.max_megabytes * 10**6), values.max_bad_records),
+        values.size,
+        lower_case=not values.cased,
+    )
+    write_vocabulary(values.output, tokens)
+    few = f" (the text has no more than that, {values.size:,} were wanted)"
+    print(
+        f"vocabulary: {len(tokens):,} tokens{few if len(tokens) < values.size else ''}, "
+        f"{time.monotonic() - started:.1f} s",
+        file=sys.stderr,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(command_line.run(main))

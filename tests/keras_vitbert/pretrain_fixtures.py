@@ -50,8 +50,8 @@ def get_config():
 
 def write_sources(folder, seed=0):
     """Writes TFRecords of both modalities, `vocab.txt` and `config.py` into a folder."""
+    from pipelines.bert_examples import build_examples, write_text_examples
     from pipelines.image_records import write_image_records
-    from pipelines.text_examples import build_examples, write_text_examples
     from pipelines.vocabulary import write_vocabulary
 
     folder = pathlib.Path(folder)

@@ -8,9 +8,11 @@ import pytest
 import tensorflow as tf
 
 from keras_vitbert import command_line
-from pipelines import image_records, mnist, sample, text_examples
+from pipelines import bert_examples, image_records, mnist, sample
+from pipelines.pairs import IS_NEXT
 from pipelines.vocabulary import CLS, MASK, SEP, SPECIAL_TOKENS, UNKNOWN, read_vocabulary
 
+SPLITS = ("train", "validation")
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(sample.__file__)))
 
 
@@ -35,7 +37,7 @@ def texts(prepared):
     """The text examples of each split: unmasked tokens `(count, length)`, and labels."""
     fields = ("input_ids", "masked_lm_positions", "masked_lm_ids", "next_sentence_labels")
     splits = {}
-    for split in ("train", "validation"):
+    for split in SPLITS:
         columns = read(getattr(prepared, f"text_{split}"), fields)
         ids, positions, before, labels = (np.array(columns[field]) for field in fields)
         # Padding of the predictions points to position 0, which is [CLS] and stays so.
@@ -48,15 +50,16 @@ def texts(prepared):
 @pytest.fixture(scope="module")
 def token_streams(real_documents, vocabulary):
     """The tokens of each real article, as bytes, so that a part of one is found quickly."""
-    tokenized = text_examples.tokenize_documents(real_documents.values(), vocabulary)
+    tokenized = bert_examples.tokenize_documents(real_documents.values(), vocabulary)
     assert len(tokenized) == len(real_documents)
-    return [np.array(sum(document, []), ">i4").tobytes() for document in tokenized]
+    return [np.array(sum(document, []), ">i4").tobytes() for document in tokenized.to_lists()]
 
 
 def test_folder(prepared):
     assert sorted(os.listdir(prepared.folder)) == sorted(
         [f"{kind}-train-0000{n}-of-00004" for kind in ("image", "text") for n in range(4)]
         + [f"{kind}-validation-00000-of-00001" for kind in ("image", "text")]
+        + [f"{kind}-{split}.manifest.json" for kind in ("image", "text") for split in SPLITS]
         + ["sample.json", "vocab.txt"]
     )
     for pattern, count in (
@@ -115,7 +118,7 @@ def test_text_examples_are_pieces_of_their_articles(texts, token_streams, vocabu
             for home in homes:
                 assert home and (home & held_out if split == "validation" else home - held_out)
             if min(len(first), len(second)) >= 8:  # long enough to be in one article only
-                assert bool(homes[0] & homes[1]) == (label == text_examples.IS_NEXT)
+                assert bool(homes[0] & homes[1]) == (label == IS_NEXT)
         assert abs(labels.mean() - 0.5) < 4 * 0.5 / len(labels) ** 0.5
 
 
@@ -214,3 +217,12 @@ def test_help_answers_without_tensorflow():
     assert done.returncode == 0 and not done.stderr
     for flag in ("cache_dir", "vocabulary_size", "max_length", "duplication", "seed"):
         assert f"--{flag}" in done.stdout
+
+
+def test_apache_beam_is_not_needed():
+    program = (
+        "import sys\n"
+        "sys.modules['apache_beam'] = None  # importing it fails\n"
+        "from pipelines import bert_examples, image_records, mnist, sample, vocabulary, wikipedia\n"
+    )
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)

@@ -1,0 +1,93 @@
+"""Serializes many examples of equal shape at a time, several times as fast as one by one.
+
+A serialized `tf.train.Example` is a map of names to lists of numbers in the wire format of protocol
+buffers: every part is a tag, its length and its bytes, and an integer is a varint, seven bits a
+byte, the lowest first, with the eighth bit set in all bytes but the last. All numbers of a field
+are encoded at once here. The bytes are those of `tfrecords.to_example`.
+"""
+
+import functools
+
+import numpy as np
+
+# Tags: number of the field, and 2 for a part with a length.
+_FIRST, _SECOND, _THIRD = (bytes([number << 3 | 2]) for number in (1, 2, 3))
+
+
+def encode_examples(fields):
+    """Serializes examples.
+
+    Args:
+        fields: dict of str to array `(count, values)` of int32, none of them negative, or of
+            float32; with one value at least. No name is the beginning of another.
+
+    Returns:
+        List of bytes: for each example what `tfrecords.to_example` makes of its rows.
+
+    Raises:
+        TypeError: an array is of another kind.
+        ValueError: an integer is negative.
+    """
+    columns = []
+    for name in sorted(fields):  # as protocol buffers write a map deterministically
+        values = fields[name]
+        if values.dtype == np.float32:
+            kind, packed = _SECOND, _fixed(values.astype("<f4"))
+        elif values.dtype == np.int32:
+            kind, packed = _THIRD, _varints(values)
+        else:
+            raise TypeError(f"feature {name!r}: cannot encode {values.dtype}")
+        columns.append([_head(name, kind, len(row)) for row in packed])
+        columns.append(packed)
+    examples = map(b"".join, zip(*columns, strict=True))
+    return [_FIRST + _varint(len(features)) + features for features in examples]
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def _head(name, kind, size):
+    """What stands before the `size` bytes of a list: it is five parts deep."""
+    key = _FIRST + _varint(len(name.encode())) + name.encode()
+    head, size = _around(b"", size, _FIRST)  # the list of packed numbers
+    head, size = _around(head, size, kind)  # the feature
+    head, size = _around(head, size, _SECOND)  # the value of the map's entry
+    return _around(key + head, size + len(key), _FIRST)[0]  # the entry
+
+
+def _around(head, size, tag):
+    """Encloses a part of `size` bytes, with its head, in another; returns its head and size."""
+    outer = tag + _varint(size)
+    return outer + head, size + len(outer)
+
+
+def _varint(number):
+    encoded = bytearray()
+    while number >= 128:
+        encoded.append(number & 127 | 128)
+        number >>= 7
+    encoded.append(number)
+    return bytes(encoded)
+
+
+def _fixed(values):
+    """The bytes of each row of an array."""
+    data, size = values.tobytes(), values.shape[1] * values.itemsize
+    return [data[start : start + size] for start in range(0, len(data), size)]
+
+
+def _varints(values):
+    """The varints of each row of an array of int32."""
+    if values.min(initial=0) < 0:
+        raise ValueError("a negative integer")
+    largest = int(values.max(initial=0))
+    if largest < 128:
+        return _fixed(values.astype(np.uint8))
+    most = -(-largest.bit_length() // 7)
+    pieces = np.empty((*values.shape, most), np.uint8)
+    is_used = np.empty(pieces.shape, bool)
+    for place in range(most):
+        rest = values >> 7 * place
+        pieces[..., place] = rest & 127 | (rest > 127) << 7
+        is_used[..., place] = rest > 0 if place else True
+    data = pieces[is_used].tobytes()
+    borders = np.cumsum(is_used.sum(axis=(1, 2))).tolist()
+    return [data[start:stop] for start, stop in zip([0, *borders], borders, strict=False)]

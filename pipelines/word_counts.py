@@ -1,0 +1,45 @@
+"""Counts words of any amount of text in bounded memory."""
+
+import collections
+import itertools
+
+MAX_WORDS = 2_000_000  # different ones in memory, some 300 MB
+
+_TEXTS_PER_CALL = 512
+
+
+def count_words(texts, lower_case=True, max_words=MAX_WORDS):
+    """Counts words as BERT splits them: at spaces, and around each punctuation mark.
+
+    Whenever there are more than `max_words` different words, the rarer ones make room: all counts
+    are lowered by that of the commonest word that has to go, and words without a count are
+    forgotten (Misra and Gries, 1982). So a count is never too high, and too low by
+    `N / (max_words // 2 + 1)` at most, where N is the number of all words. Where there are fewer
+    different words the counts are exact and the order of the texts does not matter.
+
+    Args:
+        texts: iterable of str.
+        lower_case: bool, also strips accents.
+        max_words: int, 2 or more.
+
+    Returns:
+        `collections.Counter` of str to int.
+    """
+    from tensorflow_text.python.ops.bert_tokenizer import BasicTokenizer
+
+    tokenizer = BasicTokenizer(lower_case=lower_case)
+    counts = collections.Counter()
+    texts = iter(texts)
+    while batch := list(itertools.islice(texts, _TEXTS_PER_CALL)):
+        counts.update(tokenizer.tokenize(batch).flat_values.numpy().tolist())
+        if len(counts) > max_words:
+            counts = _without_rare_words(counts, max_words // 2)
+    return collections.Counter({word.decode(): count for word, count in counts.items()})
+
+
+def _without_rare_words(counts, keep):
+    """At most `keep` words, all counts lowered by that of the commonest one that is left out."""
+    lowered = sorted(counts.values(), reverse=True)[keep]
+    return collections.Counter(
+        {word: count - lowered for word, count in counts.items() if count > lowered}
+    )

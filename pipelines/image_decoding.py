@@ -1,0 +1,137 @@
+"""Decodes images at the size that a model takes, by a random or by the central crop.
+
+Of a JPEG only the window is decoded. What else TensorFlow decodes (PNG, GIF, BMP, ...) is decoded
+whole and cut.
+"""
+
+# A bilinear sample weighs two pixels a direction: where the window is larger than the image by more
+# than this, pixels would be skipped. Averages over areas skip none and cost twice the time.
+_LARGEST_REDUCTION = 2.0
+
+_JPEG = b"\xff\xd8\xff"
+
+
+def random_crop(encoded, key, image_size, crop_area=(0.08, 1.0), flip=True, dtype="float32"):
+    """A random window, resized to a square and perhaps mirrored (Szegedy et al. 2015).
+
+    Args:
+        encoded: string tensor, what `tf.io.decode_image` reads: JPEG (also grey, CMYK), PNG, ...
+        key: int64 tensor `(2,)`, the seed and the number of the example: equal keys, equal crops.
+        image_size: int, height and width of what comes out, in pixels.
+        crop_area: pair of floats, the part of the area that the window holds. Its sides are as 3
+            to 4 up to 4 to 3.
+        flip: bool, whether half of the images are mirrored.
+        dtype: "float32" for numbers in [0, 1], "uint8" for rounded ones in 0 to 255.
+
+    Returns:
+        Tensor `(image_size, image_size, 3)`.
+
+    Raises:
+        tf.errors.InvalidArgumentError: when run, if `encoded` is no image or cut short.
+    """
+    import tensorflow as tf
+
+    keys = tf.random.split(key, 2)
+
+    def window(shape):
+        begin, size, _ = tf.image.stateless_sample_distorted_bounding_box(
+            shape,
+            tf.zeros((1, 0, 4)),
+            keys[0],
+            area_range=crop_area,
+            aspect_ratio_range=(3 / 4, 4 / 3),
+            max_attempts=10,
+            use_image_if_no_bounding_boxes=True,
+        )
+        return tf.concat([begin[:2], size[:2]], 0)
+
+    image = _resized(_decoded(encoded, window), image_size)
+    image = tf.cast(tf.round(image), tf.uint8) if dtype == "uint8" else image * (1 / 255)
+    if flip:
+        mirror = tf.random.stateless_uniform((), keys[1]) < 0.5
+        image = tf.cond(mirror, lambda: tf.reverse(image, [1]), lambda: image)
+    return tf.ensure_shape(image, (image_size, image_size, 3))
+
+
+def central_crop(encoded, image_size, central_crop=0.875):
+    """The central square, resized with a filter as wide as the reduction.
+
+    Args:
+        encoded, image_size: as in `random_crop`.
+        central_crop: float, the fraction of the shorter side that the square's side is.
+
+    Returns:
+        float32 tensor `(image_size, image_size, 3)` in [0, 1].
+    """
+    import tensorflow as tf
+
+    def window(shape):
+        side = tf.cast(tf.reduce_min(shape[:2]), tf.float32) * central_crop
+        side = tf.maximum(tf.cast(tf.round(side), tf.int32), 1)
+        return tf.stack([(shape[0] - side) // 2, (shape[1] - side) // 2, side, side])
+
+    image = _decoded(encoded, window)
+    image = tf.image.resize(image, (image_size, image_size), antialias=True)
+    return tf.ensure_shape(image * (1 / 255), (image_size, image_size, 3))
+
+
+def to_floats(images):
+    """Bytes to numbers in [0, 1], in one pass over memory: for whole batches.
+
+    Args:
+        images: uint8 tensor of static shape.
+
+    Returns:
+        float32 tensor of the same shape.
+    """
+    import tensorflow as tf
+
+    @tf.function(jit_compile=True)
+    def scaled(images):
+        return tf.cast(images, tf.float32) * (1 / 255)
+
+    return scaled(images)
+
+
+def _decoded(encoded, window):
+    """The part of an image that `window(shape)` says: top, left, height, width.
+
+    Returns:
+        float32 tensor `(height, width, 3)` in 0 to 255. The resize is faster from floats.
+    """
+    import tensorflow as tf
+
+    def from_jpeg():
+        # The default transform is coarser: up to 7 of 255 off, darker on average, and no faster.
+        return tf.io.decode_and_crop_jpeg(
+            encoded,
+            window(tf.io.extract_jpeg_shape(encoded)),
+            channels=3,
+            dct_method="INTEGER_ACCURATE",
+        )
+
+    def from_others():
+        image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
+        image.set_shape((None, None, 3))
+        top, left, height, width = tf.unstack(window(tf.shape(image)))
+        return image[top : top + height, left : left + width]
+
+    is_jpeg = tf.strings.substr(encoded, 0, len(_JPEG)) == _JPEG
+    image = tf.cond(is_jpeg, from_jpeg, from_others)
+    return tf.cast(image, tf.float32)
+
+
+def _resized(image, size):
+    """Resizes to a square: bilinear, or by areas where the image becomes much smaller."""
+    import tensorflow as tf
+
+    sides = tf.shape(image)[:2]
+
+    def by_area():
+        # An average over less than a pixel would be a nearest neighbour: a side that is shorter
+        # than the output's is left to the bilinear filter, which otherwise has nothing to do.
+        smaller = tf.image.resize(image, tf.minimum(sides, size), "area")
+        return tf.image.resize(smaller, (size, size))
+
+    large = tf.reduce_max(sides) > round(_LARGEST_REDUCTION * size)
+    return tf.cond(large, by_area, lambda: tf.image.resize(image, (size, size)))

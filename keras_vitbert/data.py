@@ -7,15 +7,18 @@ import numpy as np
 
 from keras_vitbert.command_line import UserError
 from keras_vitbert.data_errors import reading
+from pipelines import image_stream, text_stream
+from pipelines.damage import check_limit, left_out, without_damaged
 from pipelines.image_stream import ImageRecords
 from pipelines.joint_stream import JointStream
-from pipelines.records import RecordFiles
+from pipelines.records import BadRecord, RecordFiles
 from pipelines.text_stream import TextRecords
 from pipelines.vocabulary import read_vocabulary
 
 _BASELINE_EXAMPLES = 20_000  # training examples that the baselines are estimated from
 # 15 % of the tokens, as `pipelines.text_examples` masks them.
 _MASKED_RATIO = 0.15
+_DAMAGE_SHOWN = 20  # lines
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,12 +50,20 @@ class Data:
         )
 
 
-def open_data(config, cache_dir="", images=True, text=True):
+def open_data(
+    config, cache_dir="", images=True, text=True, max_bad_records=0, cache=False, audits=None
+):
     """Opens training and validation data of the modalities asked for.
 
     Args:
         config: `ConfigDict`. With `data.source` "sample", the sample data are prepared on demand.
         cache_dir: str, where prepared sample data are kept; see `pipelines.sample`.
+        images, text: bool.
+        max_bad_records: int, how many damaged records may be left out, of all files. Above 0 all
+            records are looked at first.
+        cache: bool, whether training records are kept in memory once they are read.
+        audits: `RunFolder`-like object with `audit(name)` and `keep_audit(name, content)`, which
+            remembers what was found; None to forget it.
 
     Raises:
         UserError: something is missing, is damaged or does not fit the model.
@@ -63,19 +74,44 @@ def open_data(config, cache_dir="", images=True, text=True):
     if data.source == "sample":
         image_files, text_files, vocabulary_path = _sample(config, cache_dir)
 
+    def opened(key, pattern, kind, open_source):
+        """A source; without its damaged records, where some may be left out."""
+        if not max_bad_records:
+            return open_source(RecordFiles.find(pattern, key, kind))
+        known = audits.audit(key) if audits else None
+        if known is not None and known["pattern"] == pattern:
+            records = RecordFiles.from_json(known)
+            if records.is_unchanged():
+                return open_source(records)
+        records = RecordFiles.find(pattern, key, kind, salvage=True)
+        source = _opened_at_good(records, open_source, max_bad_records)
+        source = without_damaged(source, max_bad_records)
+        if audits:
+            audits.keep_audit(key, source.records.to_json())
+        return source
+
     sources = dict.fromkeys(("images", "image_validation", "texts", "text_validation"))
     vocabulary = None
     if images:
         for name, split in (("images", "train"), ("image_validation", "validation")):
-            sources[name] = ImageRecords(
-                RecordFiles.find(image_files[split], f"config.data.images.{split}"),
-                model.image_size,
-                model.num_classes,
-                data.images.label_offset,
-                tuple(data.images.crop_area),
-                data.images.flip,
-                data.images.central_crop,
-            ).check()
+
+            def open_images(records, cache=cache and split == "train"):
+                return ImageRecords(
+                    records,
+                    model.image_size,
+                    model.num_classes,
+                    data.images.label_offset,
+                    tuple(data.images.crop_area),
+                    data.images.flip,
+                    data.images.central_crop,
+                    tuple(data.images.randaugment),
+                    data.images.mixup,
+                    data.images.cutmix,
+                    cache,
+                ).check()
+
+            key = f"config.data.images.{split}"
+            sources[name] = opened(key, image_files[split], image_stream.KIND, open_images)
         _require_batch(sources["images"], config.image_batch, "image_batch")
     if text:
         if not vocabulary_path:
@@ -87,12 +123,25 @@ def open_data(config, cache_dir="", images=True, text=True):
                 f"{model.vocabulary_size}; set --config.model.vocabulary_size={len(vocabulary)}"
             )
         for name, split in (("texts", "train"), ("text_validation", "validation")):
-            records = RecordFiles.find(text_files[split], f"config.data.text.{split}")
-            sources[name] = TextRecords.open(
-                records, model.vocabulary_size, model.max_sequence_length
-            )
+
+            def open_texts(records, cache=cache and split == "train"):
+                return TextRecords.open(
+                    records,
+                    vocabulary,
+                    model.vocabulary_size,
+                    model.max_sequence_length,
+                    data.text.masking.to_dict(),
+                    cache,
+                )
+
+            key = f"config.data.text.{split}"
+            sources[name] = opened(key, text_files[split], text_stream.KIND, open_texts)
         _require_batch(sources["texts"], config.text_batch, "text_batch")
-    return Data(**sources, vocabulary=vocabulary)
+    opened_data = Data(**sources, vocabulary=vocabulary)
+    damaged = left_out(opened_data)
+    check_limit(damaged, max_bad_records)
+    _report(damaged)
+    return opened_data
 
 
 def baselines(data):
@@ -125,6 +174,24 @@ def baselines(data):
             result["mlm_unigram_loss"] = float(-log_probabilities[ids].mean())
             result["nsp_majority_accuracy"] = float(np.mean(next_sentence == majority))
     return result
+
+
+def _opened_at_good(records, open_source, limit):
+    """A source of salvaged records; where the first cannot be used, of those behind it."""
+    while True:
+        try:
+            return open_source(records)
+        except BadRecord as error:
+            if len(records.damaged) >= limit or records.count == 1:
+                raise
+            records = records.without({0: error.reason})
+
+
+def _report(damaged):
+    for damage in damaged[:_DAMAGE_SHOWN]:
+        print(f"left out: {damage}", file=sys.stderr)
+    if len(damaged) > _DAMAGE_SHOWN:
+        print(f"left out: {len(damaged) - _DAMAGE_SHOWN} more", file=sys.stderr)
 
 
 def _sample(config, cache_dir):
@@ -160,8 +227,8 @@ def _labels(source, limit=-1):
 def _answers(source, limit=-1):
     """All masked words, and all next-sentence labels."""
     ids, next_sentence = [], []
-    for serialized in source.records.in_order().take(limit).batch(1024):
-        batch = source.parse(serialized)
+    end = source.records.count if limit < 0 else min(limit, source.records.count)
+    for batch in source.validation(0, end).batch(1024):
         ids.append(batch["masked_ids"].numpy()[batch["masked_weights"].numpy() > 0])
         next_sentence.append(batch["next_sentence_labels"].numpy())
     return np.concatenate(ids), np.concatenate(next_sentence)

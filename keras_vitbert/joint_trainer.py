@@ -23,6 +23,8 @@ class JointTrainer(keras.Model):
     `segment_ids`, `padding_mask` `(texts, length)`, `masked_positions`, `masked_ids`,
     `masked_weights` `(texts, predictions)`, `next_sentence_labels` `(texts,)`. For evaluation
     `image_weights` and `text_weights` may mark padding with 0, so that every example counts once.
+    Mixed images come with `image_mix_labels` and `image_mix_weights`, see
+    `pipelines.augmentation.mix`.
 
     Raises:
         ValueError: if `distillation_ratio` is above 0 and there are no teachers.
@@ -132,7 +134,10 @@ class JointTrainer(keras.Model):
     def _image_loss(self, batch, logits, teacher_logits):
         labels = batch["image_labels"]
         weights = batch.get("image_weights", tf.ones_like(labels, tf.float32))
-        return self._loss("image", labels, weights, logits, teacher_logits)
+        mix = None
+        if "image_mix_labels" in batch:
+            mix = batch["image_mix_labels"], batch["image_mix_weights"]
+        return self._loss("image", labels, weights, logits, teacher_logits, mix)
 
     def _text_loss(self, batch, logits, teacher_logits):
         """`L_text = L_mlm + L_nsp`."""
@@ -142,16 +147,22 @@ class JointTrainer(keras.Model):
         mlm = self._loss("mlm", batch["masked_ids"], masked, logits, teacher_logits)
         return mlm + self._loss("nsp", labels, rows, logits, teacher_logits)
 
-    def _loss(self, task, labels, weights, logits, teacher_logits):
+    def _loss(self, task, labels, weights, logits, teacher_logits, mix=None):
         """This replica's share of a task's weighted mean loss over all replicas (eq. 7).
 
         The shares of all replicas sum to the mean, whichever weights each of them holds, so that
         summed gradients are those of one large batch. That needs the sum of weights over all: one
-        scalar.
+        scalar. `mix` is a second label and the weight of the first, in which the loss is linear.
         """
         logits, teacher_logits = logits[f"{task}_logits"], teacher_logits.get(f"{task}_logits")
         ratio = 0.0 if teacher_logits is None else self.distillation_ratio
-        losses = distillation_loss(labels, logits, teacher_logits, ratio, self.temperature)
+
+        def loss(labels):
+            return distillation_loss(labels, logits, teacher_logits, ratio, self.temperature)
+
+        losses = loss(labels)
+        if mix is not None:
+            losses = mix[1] * losses + (1 - mix[1]) * loss(mix[0])
         correct = tf.cast(tf.argmax(logits, -1, labels.dtype) == labels, tf.float32)
         self.means[f"{task}_loss"].update_state(losses, sample_weight=weights)
         self.means[f"{task}_accuracy"].update_state(correct, sample_weight=weights)

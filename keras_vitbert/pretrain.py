@@ -25,6 +25,16 @@ def define_flags(values):
     string("output_dir", "", "the run's folder (default: runs/CONFIG-VARIANT)")
     string("image_teacher", "", "a run's folder (default: OUTPUT_DIR/teachers/vit, made on demand)")
     string("text_teacher", "", "a run's folder (default: OUTPUT_DIR/teachers/bert, made on demand)")
+    flags.DEFINE_integer(
+        "max_bad_records",
+        0,
+        "how many damaged records may be left out; above 0 all are looked at before training",
+        lower_bound=0,
+        flag_values=values,
+    )
+    flags.DEFINE_boolean(
+        "cache", False, "keep the training records in memory once they are read", flag_values=values
+    )
     string("cache_dir", "", "where prepared sample data are kept (default: ~/.cache/keras_vitbert)")
 
 
@@ -46,12 +56,21 @@ def main(argv):
     with quiet_loading():
         from keras_vitbert.data import open_data
         from keras_vitbert.pretraining import pretrain
+        from keras_vitbert.run_folder import RunFolder
         from tpu.strategy import get_strategy
 
         strategy = get_strategy()
 
     teachers = {"image": values.image_teacher, "text": values.text_teacher}
-    data = open_data(config, values.cache_dir, images=variant.images, text=variant.text)
+    data = open_data(
+        config,
+        values.cache_dir,
+        images=variant.images,
+        text=variant.text,
+        max_bad_records=values.max_bad_records,
+        cache=values.cache,
+        audits=RunFolder(output_dir),
+    )
     summary = pretrain(config, values.variant, data, output_dir, strategy, teachers)
     print(report(summary, output_dir))
     return summary
@@ -75,6 +94,9 @@ def report(summary, output_dir):
             for block, sparsity in summary["mask"]["sparsity_per_block"].items()
         )
         lines.append(f"  {'mask sparsity':<23}{summary['mask']['sparsity']:8.4f}  ({blocks})")
+    if summary["bad_records"]:
+        lost = sum(damage["records"] for damage in summary["bad_records"])
+        lines.append(f"  {lost} damaged records were left out")
     lines.append(f"  all of it: {output_dir}/summary.json; tensorboard --logdir {output_dir}")
     return "\n".join(lines)
 

@@ -1,5 +1,6 @@
 """Pre-trains one variant in a folder, from the beginning or from where it was left."""
 
+import dataclasses
 import os
 import sys
 import time
@@ -18,6 +19,7 @@ from keras_vitbert.network import build_network
 from keras_vitbert.optimizers import build_optimizer
 from keras_vitbert.run_folder import RunFolder
 from keras_vitbert.teachers import Teachers, load_teacher
+from pipelines.damage import left_out
 
 
 def pretrain(config, variant_name, data, output_dir, strategy=None, teacher_folders=None):
@@ -50,14 +52,16 @@ def pretrain(config, variant_name, data, output_dir, strategy=None, teacher_fold
     if config.distillation.ratio > 0 and summary is None:
         # Before anything is written: they may not fit.
         teachers = _given_teachers(config, data, strategy, teacher_folders or {})
-    folder.begin(variant_name, config, data.vocabulary if variant.text else None)
+    stream = data.stream(config, variant.images, variant.text)
+    folder.begin(
+        variant_name, config, data.vocabulary if variant.text else None, stream.training_records
+    )
     if summary is not None:
         _say(f"{variant_name}: {summary['steps']} steps are done, see {output_dir}/summary.json")
         return summary
 
     if config.distillation.ratio > 0:
         teachers |= _missing_teachers(teachers, config, data, output_dir, strategy)
-    stream = data.stream(config, variant.images, variant.text)
     trainer = build_trainer(config, variant, strategy, Teachers(**teachers))
     _say(
         f"{variant_name}: {trainer.network.count_params():,} parameters, {config.steps} steps of "
@@ -76,6 +80,7 @@ def pretrain(config, variant_name, data, output_dir, strategy=None, teacher_fold
         "validation": _last_validation(rows),
         "baselines": baselines(stream),
         "mask": _mask_summary(trainer),
+        "bad_records": [dataclasses.asdict(damage) for damage in left_out(stream)],
     }
     folder.finish(summary)
     return summary
@@ -113,11 +118,16 @@ def build_trainer(config, variant, strategy, teachers=None):
 
 def _check_shares(config, variant, replicas):
     """Refuses batches that the replicas cannot share evenly."""
-    for key, used in (("image_batch", variant.images), ("text_batch", variant.text)):
-        if used and config[key] % replicas:
+    mixed = config.data.images.mixup or config.data.images.cutmix
+    for key, used, at_once in (
+        ("image_batch", variant.images, 2 if mixed else 1),
+        ("text_batch", variant.text, 1),
+    ):
+        if used and config[key] % (at_once * replicas):
+            pairs = ", twice as images are mixed two by two" if at_once > 1 else ""
             raise UserError(
                 f"--config.{key}={config[key]}: must be a multiple of the number of replicas, "
-                f"{replicas}"
+                f"{replicas}{pairs}"
             )
 
 

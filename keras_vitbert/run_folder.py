@@ -1,10 +1,11 @@
 """The folder of a run: what it was run with, what came out, and the checks before going on in it.
 
-config.json     variant, configuration, vocabulary
+config.json     variant, configuration, vocabulary, number of records
 vocabulary.txt  a copy, so that the folder is whole by itself
 checkpoints/    see `keras_vitbert.checkpoints`
 logs/           TensorBoard: train, validation
 metrics.csv     a line an epoch
+records-*.json  with --max_bad_records: the records that can be used, and those that cannot
 summary.json    written at the end: there is one exactly when the run is finished
 """
 
@@ -47,13 +48,14 @@ class RunFolder:
         self.logs = os.path.join(path, "logs")
         self.metrics = os.path.join(path, "metrics.csv")
 
-    def begin(self, variant, config, vocabulary):
+    def begin(self, variant, config, vocabulary, records):
         """Records what the run is made with, or checks that it goes on with the same.
 
         Args:
             variant: str.
             config: `ConfigDict`.
             vocabulary: list of str, or None for a run without text.
+            records: dict of a source's name to how many training records it has.
 
         Raises:
             UserError: the folder cannot be written, or holds a run with other settings.
@@ -64,6 +66,7 @@ class RunFolder:
         record = {
             "variant": variant,
             "vocabulary_sha256": vocabulary_hash(vocabulary) if vocabulary else None,
+            "records": records,
             "config": config.to_dict(),
         }
         record = json.loads(json.dumps(record))
@@ -82,9 +85,15 @@ class RunFolder:
                 f"{self.path} holds a run with another vocabulary; use that one "
                 f"({self._file('vocabulary.txt')}) or another --output_dir"
             )
+        for name, count in old.get("records", records).items():
+            if old["variant"] == variant and records.get(name) != count:
+                raise UserError(
+                    f"{self.path} holds a run on {count} {name}, not {records.get(name)}; give the "
+                    "same files and --max_bad_records, or another --output_dir"
+                )
         old, new = flatten(old), flatten(record)
         for key in ["variant", *sorted(set(old) | set(new))]:  # a variant brings its settings
-            if key not in _FREE and old.get(key) != new.get(key):
+            if key not in _FREE and not key.startswith("records.") and old.get(key) != new.get(key):
                 raise UserError(
                     f"{self.path} holds a run with {key}={old.get(key)}, not {new.get(key)}; "
                     f"go on with --{key}={old.get(key)} or use another --output_dir"
@@ -96,6 +105,20 @@ class RunFolder:
         if record is not None and not {"variant", "vocabulary_sha256", "config"} <= set(record):
             raise self._damaged("config.json", f"it holds {', '.join(record) or 'nothing'}")
         return record
+
+    def audit(self, name):
+        """What `keep_audit` was given, or None."""
+        return self._json(_audit_file(name))
+
+    def keep_audit(self, name, content):
+        """Remembers which records of a data set can be used: to find out takes long.
+
+        Args:
+            name: str.
+            content: dict that JSON can hold.
+        """
+        make_folder(self.path, "output_dir")
+        write_atomically(self._file(_audit_file(name)), json.dumps(content) + "\n")
 
     def summary(self):
         """The content of summary.json, or None where the run is not finished."""
@@ -142,3 +165,7 @@ class RunFolder:
 
     def _damaged(self, name, reason):
         return UserError(f"{self._file(name)} is damaged ({reason}); mend it or use another folder")
+
+
+def _audit_file(name):
+    return f"records-{name}.json"

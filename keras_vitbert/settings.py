@@ -209,6 +209,29 @@ def check_config(config):
         "data.images.crop_area",
         "must be two numbers with 0 < first <= second <= 1",
     )
+    operations, magnitude = (*flat["data.images.randaugment"], -1, -1)[:2]
+    require(
+        len(flat["data.images.randaugment"]) == 2
+        and all(isinstance(value, int) for value in (operations, magnitude))
+        and operations >= 0
+        and 0 <= magnitude <= 30,
+        "data.images.randaugment",
+        "must be two integers, operations an image from 0 and a magnitude from 0 to 30",
+    )
+    for key in ("data.images.mixup", "data.images.cutmix"):
+        require(flat[key] >= 0, key, "must be at least 0")
+    mixed = flat["data.images.mixup"] or flat["data.images.cutmix"]
+    require(
+        not mixed or flat["image_batch"] % 2 == 0,
+        "image_batch",
+        "must be even where images are mixed: two by two",
+    )
+    require(0 < flat["data.text.masking.ratio"] < 1, "data.text.masking.ratio", "must be in (0, 1)")
+    require(
+        flat["data.text.masking.max_predictions"] >= 1,
+        "data.text.masking.max_predictions",
+        "must be at least 1",
+    )
     require(
         0 < flat["data.images.central_crop"] <= 1,
         "data.images.central_crop",

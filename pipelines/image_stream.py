@@ -3,8 +3,11 @@
 import dataclasses
 
 from keras_vitbert.command_line import UserError
-from pipelines.records import RecordFiles
+from pipelines import augmentation, image_decoding
+from pipelines.records import BadRecord, RecordFiles
+from pipelines.shuffled_records import ShuffledRecords
 
+KIND = "images"  # in the manifest
 ENCODED, LABEL = "image/encoded", "image/class/label"
 
 
@@ -13,7 +16,7 @@ class ImageRecords:
     """Labelled images in TFRecord files.
 
     Attributes:
-        records: `RecordFiles` with `image/encoded` (JPEG, or what `tf.io.decode_jpeg` reads) and
+        records: `RecordFiles` with `image/encoded` (JPEG, or what `tf.io.decode_image` reads) and
             `image/class/label`.
         image_size: int, height and width of the images that come out, in pixels.
         num_classes: int.
@@ -22,6 +25,10 @@ class ImageRecords:
         crop_area: pair of floats, the fraction of the area that a random crop keeps.
         flip: bool, whether training mirrors half of the images.
         central_crop: float, the fraction of each side that validation keeps.
+        randaugment: pair of ints, operations an image and their magnitude, see
+            `augmentation.RandAugment`; no operations by default.
+        mixup, cutmix: float, alpha of `augmentation.mix`; 0 leaves it out.
+        cache: bool, whether the records are kept in memory once they are read.
     """
 
     records: RecordFiles
@@ -31,61 +38,115 @@ class ImageRecords:
     crop_area: tuple = (0.08, 1.0)
     flip: bool = True
     central_crop: float = 0.875
+    randaugment: tuple = (0, 9)
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    cache: bool = False
 
     def check(self):
-        """Looks at the first record.
+        """Looks at the manifest and the first record.
 
         Raises:
-            UserError: a field is missing or the label is out of range.
+            UserError: the manifest says another label offset.
+            BadRecord: a field is missing or the label is out of range.
         """
+        for path, manifest in self.records.manifests.items():
+            offset = manifest["settings"].get("label_offset", self.label_offset)
+            if offset != self.label_offset:
+                raise UserError(
+                    f"{path}: the label of the first class is {offset}; set "
+                    f"--config.data.images.label_offset={offset}"
+                )
         features = self.records.first_example().features.feature
         for name, kind in ((ENCODED, "bytes"), (LABEL, "int64")):
             if name not in features or len(getattr(features[name], f"{kind}_list").value) != 1:
-                raise UserError(
-                    f"{self.records.files[0]}: its records have no field {name!r} with one {kind} "
-                    f"value but {sorted(features)}; give ImageNet-format TFRecords"
+                raise BadRecord(
+                    self.records.files[0],
+                    f"its records have no field {name!r} with one {kind} value but "
+                    f"{sorted(features)}",
+                    "give ImageNet-format TFRecords",
                 )
         label = features[LABEL].int64_list.value[0] - self.label_offset
         if not 0 <= label < self.num_classes:
-            raise UserError(
-                f"{self.records.files[0]}: label {label + self.label_offset} is not in "
-                f"{self.label_offset}..{self.label_offset + self.num_classes - 1}; mend "
-                "--config.model.num_classes or --config.data.images.label_offset"
+            raise BadRecord(
+                self.records.files[0],
+                f"label {label + self.label_offset} is not in "
+                f"{self.label_offset}..{self.label_offset + self.num_classes - 1}",
+                "mend --config.model.num_classes or --config.data.images.label_offset",
             )
         return self
 
-    def training(self, seed, start, shard=(1, 0)):
-        """Endless dataset of `images` and `image_labels`.
+    def training(self, seed, start, batch, shard=(1, 0)):
+        """Endless dataset of batches.
 
         Args:
             seed: int.
-            start: int, the number of the first element.
-            shard: (number of shards, index), to decode every n-th element only.
+            start: int, the number of the first element, over all hosts.
+            batch: int, images of a batch.
+            shard: (number of hosts, index of this one).
+
+        Returns:
+            `tf.data.Dataset` of dicts: `images` `(batch, size, size, 3)` float32 in [0, 1] and
+            `image_labels` `(batch,)` int32 from 0; where images are mixed also `image_mix_labels`
+            and `image_mix_weights`, see `augmentation.mix`.
         """
         import tensorflow as tf
+
+        operations, magnitude = self.randaugment
+        randaugment = augmentation.RandAugment(operations, magnitude) if operations else None
 
         def example(number, serialized):
             encoded, label = self._parse(serialized)
             key = tf.stack([tf.cast(seed, tf.int64), number])
-            return {"images": self._augmented(encoded, key), "image_labels": label}
+            image = image_decoding.random_crop(
+                encoded,
+                key,
+                self.image_size,
+                self.crop_area,
+                self.flip,
+                dtype="float32" if randaugment is None else "uint8",
+            )
+            if randaugment is not None:
+                image = randaugment(image, key)
+            return {"images": image, "image_labels": label, "numbers": number}
 
-        stream = self.records.endless(seed, start).shard(*shard)
-        return stream.map(example, tf.data.AUTOTUNE, deterministic=True)
+        def finished(batch):
+            numbers = batch.pop("numbers")
+            if batch["images"].dtype == tf.uint8:
+                batch["images"] = tf.cast(batch["images"], tf.float32) / 255.0
+            if self.mixup or self.cutmix:
+                batch |= augmentation.mix(
+                    batch["images"], batch["image_labels"], numbers, seed, self.mixup, self.cutmix
+                )
+            return batch
 
-    def validation(self, shard=(1, 0)):
-        """Dataset of `images` and `image_labels`, each once, in the order of the files."""
+        stream = ShuffledRecords(self.records, seed, shard, self.cache).elements(start)
+        stream = stream.map(example, tf.data.AUTOTUNE, deterministic=True)
+        stream = stream.batch(batch, drop_remainder=True)
+        return stream.map(finished, tf.data.AUTOTUNE, deterministic=True)
+
+    def validation(self, begin=0, end=None):
+        """Dataset of `images` and `image_labels` `begin` to `end`, in the order of the files."""
         import tensorflow as tf
 
         def example(serialized):
             encoded, label = self._parse(serialized)
-            return {"images": self._plain(encoded), "image_labels": label}
+            image = image_decoding.central_crop(encoded, self.image_size, self.central_crop)
+            return {"images": image, "image_labels": label}
 
-        stream = self.records.in_order().shard(*shard)
-        return stream.map(example, tf.data.AUTOTUNE, deterministic=True)
+        return self.records.in_order(begin, end).map(example, tf.data.AUTOTUNE, deterministic=True)
 
-    def examples(self):
-        """Dataset of every record once, decoded, in the order of the files: to find a bad one."""
-        return self.validation()
+    def probes(self):
+        """Dataset with an element for each record, whose reading fails if it cannot be used."""
+        import tensorflow as tf
+
+        def decoded(serialized):
+            encoded, label = self._parse(serialized)
+            whole = tf.io.decode_image(encoded, channels=3, expand_animations=False)
+            crop = image_decoding.central_crop(encoded, self.image_size, self.central_crop)
+            return tf.size(whole) + tf.size(crop), label
+
+        return self.records.in_order().map(decoded, tf.data.AUTOTUNE, deterministic=True)
 
     def labels(self):
         """Dataset of the labels alone, from 0, in the order of the files."""
@@ -106,44 +167,3 @@ class ImageRecords:
         message = f"{self.records.pattern}: an image label is out of range (of the stored labels)"
         with tf.control_dependencies([tf.debugging.Assert(in_range, [message, features[LABEL]])]):
             return features[ENCODED], tf.identity(label)
-
-    def _augmented(self, encoded, key):
-        """A random crop of `crop_area`, resized and perhaps mirrored, by stateless numbers."""
-        import tensorflow as tf
-
-        keys = tf.random.split(key, 2)
-        begin, size, _ = tf.image.stateless_sample_distorted_bounding_box(
-            tf.io.extract_jpeg_shape(encoded),
-            tf.zeros((1, 0, 4)),
-            keys[0],
-            area_range=self.crop_area,
-            aspect_ratio_range=(3 / 4, 4 / 3),
-            max_attempts=10,
-            use_image_if_no_bounding_boxes=True,
-        )
-        image = self._cropped(encoded, begin[0], begin[1], size[0], size[1])
-        if self.flip:
-            mirror = tf.random.stateless_uniform((), keys[1]) < 0.5
-            image = tf.where(mirror, image[:, ::-1], image)
-        return image
-
-    def _plain(self, encoded):
-        """The central square, resized."""
-        import tensorflow as tf
-
-        shape = tf.io.extract_jpeg_shape(encoded)
-        side = tf.cast(tf.reduce_min(shape[:2]), tf.float32) * self.central_crop
-        side = tf.maximum(tf.cast(tf.round(side), tf.int32), 1)
-        return self._cropped(encoded, (shape[0] - side) // 2, (shape[1] - side) // 2, side, side)
-
-    def _cropped(self, encoded, top, left, height, width):
-        """Decodes only the window, and resizes it to floats in [0, 1]."""
-        import tensorflow as tf
-
-        window = tf.stack([top, left, height, width])
-        # The default is a coarser transform: up to 7 of 255 off, darker on average, and no faster.
-        image = tf.io.decode_and_crop_jpeg(
-            encoded, window, channels=3, dct_method="INTEGER_ACCURATE"
-        )
-        image = tf.image.resize(image, (self.image_size, self.image_size), antialias=True)
-        return tf.ensure_shape(image / 255.0, (self.image_size, self.image_size, 3))

@@ -37,44 +37,44 @@ class JointStream:
         Args:
             step: int, the step of the first batch.
             context: `tf.distribute.InputContext`, as `distribute_datasets_from_function` gives
-                it: batches are then one replica's share, and a host reads its own part only.
+                it: batches are then one replica's share, and a host reads its own part of the
+                files.
 
         Returns:
             `tf.data.Dataset` of dicts, see `keras_vitbert.joint_trainer.JointTrainer`.
         """
-        import tensorflow as tf
-
-        shard = _shard(context)
-        streams = []
+        shard, streams = _shard(context), []
         if self.images is not None:
-            seed = self.seed * 2 + _IMAGE_STREAM
-            stream = self.images.training(seed, step * self.image_batch, shard)
-            streams.append(_batched(stream, self.image_batch, context))
+            seed, start = self.seed * 2 + _IMAGE_STREAM, step * self.image_batch
+            batch = _share(self.image_batch, context)
+            streams.append(self.images.training(seed, start, batch, shard))
         if self.texts is not None:
-            seed = self.seed * 2 + _TEXT_STREAM
-            stream = self.texts.training(seed, step * self.text_batch, shard)
-            stream = _batched(stream, self.text_batch, context)
-            streams.append(stream.map(self.texts.parse, tf.data.AUTOTUNE, deterministic=True))
+            seed, start = self.seed * 2 + _TEXT_STREAM, step * self.text_batch
+            batch = _share(self.text_batch, context)
+            streams.append(self.texts.training(seed, start, batch, shard))
         return _joined(streams)
 
     def validation(self, context=None):
-        """Dataset that holds every validation example once.
+        """Dataset that holds every validation example once, a host's share of them.
 
         The shorter source and the last batches are filled up with empty examples, whose
         `image_weights` or `text_weights` are 0 and which count for nothing.
         """
-        shard, steps = _shard(context), self.validation_batches
         streams = []
         if self.images is not None:
-            size = steps * self.image_batch // shard[0]
-            stream = _filled(self.image_validation.validation(shard), size, "image_weights")
-            streams.append(_batched(stream, self.image_batch, context))
+            streams.append(
+                self._validation(self.image_validation, self.image_batch, "image", context)
+            )
         if self.texts is not None:
-            stream = self.text_validation.validation(shard).batch(1)
-            stream = stream.map(self.text_validation.parse).unbatch()
-            stream = _filled(stream, steps * self.text_batch // shard[0], "text_weights")
-            streams.append(_batched(stream, self.text_batch, context))
+            streams.append(self._validation(self.text_validation, self.text_batch, "text", context))
         return _joined(streams)
+
+    def _validation(self, source, batch, name, context):
+        hosts, host = _shard(context)
+        size = self.validation_batches * batch // hosts
+        begin, end = (min(place * size, source.records.count) for place in (host, host + 1))
+        stream = _filled(source.validation(begin, end), size, f"{name}_weights")
+        return stream.batch(_share(batch, context), drop_remainder=True)
 
     @property
     def validation_batches(self):
@@ -85,6 +85,12 @@ class JointStream:
         if self.texts is not None:
             counts.append(-(-self.text_validation.records.count // self.text_batch))
         return max(counts)
+
+    @property
+    def training_records(self):
+        """dict of the sources' names to how many training records they have."""
+        sources = {"images": self.images, "texts": self.texts}
+        return {name: source.records.count for name, source in sources.items() if source}
 
     @property
     def tokens_per_step(self):
@@ -102,11 +108,9 @@ def _shard(context):
     return (1, 0) if context is None else (context.num_input_pipelines, context.input_pipeline_id)
 
 
-def _batched(stream, global_batch, context):
-    """Batches of one replica."""
-    if context is not None:
-        global_batch = context.get_per_replica_batch_size(global_batch)
-    return stream.batch(global_batch, drop_remainder=True)
+def _share(global_batch, context):
+    """Examples of one replica's batch."""
+    return global_batch if context is None else context.get_per_replica_batch_size(global_batch)
 
 
 def _joined(streams):

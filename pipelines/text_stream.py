@@ -1,9 +1,17 @@
-"""Reads BERT pre-training examples, with Google's field names or Model Garden's."""
+"""Reads BERT pre-training examples, with Google's field names or Model Garden's.
+
+Examples that were written without masks are masked when they are read.
+"""
 
 import dataclasses
 
 from keras_vitbert.command_line import UserError
-from pipelines.records import RecordFiles
+from pipelines.dynamic_masking import DynamicMasking
+from pipelines.records import BadRecord, RecordFiles
+from pipelines.shuffled_records import ShuffledRecords
+from pipelines.vocabulary import vocabulary_hash
+
+KIND = "text examples"  # in the manifest
 
 _ALTERNATIVES = {"input_ids": "input_word_ids", "segment_ids": "input_type_ids"}
 _NAMES = {  # in the files: in a batch
@@ -15,6 +23,8 @@ _NAMES = {  # in the files: in a batch
     "masked_lm_weights": "masked_weights",
     "next_sentence_labels": "next_sentence_labels",
 }
+_MASK_FIELDS = ("masked_lm_positions", "masked_lm_ids", "masked_lm_weights")
+_BATCH = 64  # examples parsed together, where they come one by one
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,34 +35,56 @@ class TextRecords:
         records: `RecordFiles`.
         fields: tuple of (name in the files, name in a batch, number of values).
         vocabulary_size: int.
+        masking: `DynamicMasking` for examples that have no masks, else None.
+        cache: bool, whether the records are kept in memory once they are read.
     """
 
     records: RecordFiles
     fields: tuple
     vocabulary_size: int
+    masking: DynamicMasking | None = None
+    cache: bool = False
 
     @classmethod
-    def open(cls, records, vocabulary_size, max_sequence_length):
+    def open(
+        cls, records, vocabulary, vocabulary_size, max_sequence_length, masking=None, cache=False
+    ):
         """Finds field names and lengths in the first record.
 
+        Args:
+            records: `RecordFiles`.
+            vocabulary: list of str, which the manifest must agree with.
+            vocabulary_size: int, entries of the model's.
+            max_sequence_length: int, tokens that the model takes.
+            masking: dict of `max_predictions`, `ratio` and `whole_word`, see `DynamicMasking`, for
+                examples without masks.
+            cache: bool.
+
         Raises:
-            UserError: a field is missing, or the texts are longer than the model.
+            UserError: the texts are longer than the model, or were made with another vocabulary.
+            BadRecord: a field is missing.
         """
+        _check_vocabulary(records, vocabulary)
         features = records.first_example().features.feature
         fields = []
+        has_masks = any(name in features for name in _MASK_FIELDS)
         for name, batch_name in _NAMES.items():
+            if name in _MASK_FIELDS and not has_masks:
+                continue
             stored = name if name in features else _ALTERNATIVES.get(name, name)
             if stored not in features:
-                raise UserError(
-                    f"{records.files[0]}: its records have no field {name!r} but "
-                    f"{sorted(features)}; give TFRecords of BERT examples"
+                raise BadRecord(
+                    records.files[0],
+                    f"its records have no field {name!r} but {sorted(features)}",
+                    "give TFRecords of BERT examples",
                 )
             kind = _kind(name)
             size = len(getattr(features[stored], f"{kind}_list").value)
             if not size:
-                raise UserError(
-                    f"{records.files[0]}: its field {stored!r} holds no {kind} values; give "
-                    "TFRecords of BERT examples"
+                raise BadRecord(
+                    records.files[0],
+                    f"its field {stored!r} holds no {kind} values",
+                    "give TFRecords of BERT examples",
                 )
             fields.append((stored, batch_name, size))
         length = fields[0][2]
@@ -61,34 +93,78 @@ class TextRecords:
                 f"{records.files[0]}: its texts have {length} tokens, the model takes at most "
                 f"{max_sequence_length}; set --config.model.max_sequence_length={length}"
             )
-        return cls(records, tuple(fields), vocabulary_size)
+        dynamic = None
+        if not has_masks:
+            dynamic = DynamicMasking(tuple(vocabulary), **(masking or {"max_predictions": 20}))
+        return cls(records, tuple(fields), vocabulary_size, dynamic, cache)
 
     @property
     def length(self):
         """Tokens a text, padding included."""
         return self.fields[0][2]
 
-    def training(self, seed, start, shard=(1, 0)):
-        """Endless dataset of serialized examples, see `parse`.
+    def training(self, seed, start, batch, shard=(1, 0)):
+        """Endless dataset of batches.
 
         Args:
             seed: int.
-            start: int, the number of the first element.
-            shard: (number of shards, index), to take every n-th element only.
+            start: int, the number of the first element, over all hosts.
+            batch: int, texts of a batch.
+            shard: (number of hosts, index of this one).
+
+        Returns:
+            `tf.data.Dataset` of dicts, see `parse`.
         """
-        stream = self.records.endless(seed, start).shard(*shard)
-        return stream.map(lambda number, serialized: serialized)
+        import tensorflow as tf
 
-    def validation(self, shard=(1, 0)):
-        """Dataset of serialized examples, each once, in the order of the files."""
-        return self.records.in_order().shard(*shard)
+        stream = ShuffledRecords(self.records, seed, shard, self.cache).elements(start)
+        stream = stream.map(
+            lambda number, serialized: self._with_random(serialized, seed, number),
+            tf.data.AUTOTUNE,
+            deterministic=True,
+        )
+        stream = stream.batch(batch, drop_remainder=True)
+        return stream.map(self.parse, tf.data.AUTOTUNE, deterministic=True)
 
-    def examples(self):
-        """Dataset of every record once, parsed, in the order of the files: to find a bad one."""
-        return self.records.in_order().batch(1).map(self.parse)
+    def validation(self, begin=0, end=None):
+        """Dataset of the examples `begin` to `end` (excluded), in the order of the files.
 
-    def parse(self, serialized):
-        """A batch of serialized examples as a dict of tensors by the names of a batch."""
+        Masks of examples that have none are the same every time.
+        """
+        import tensorflow as tf
+
+        stream = self.records.in_order(begin, end).enumerate(begin)
+        stream = stream.map(lambda number, serialized: self._with_random(serialized, 0, number))
+        stream = stream.batch(_BATCH).map(self.parse, tf.data.AUTOTUNE, deterministic=True)
+        return stream.unbatch()
+
+    def probes(self):
+        """Dataset with an element for each record, whose reading fails if it cannot be used."""
+        import tensorflow as tf
+
+        def parsed(number, serialized):
+            parts = self._with_random(serialized, 0, number)
+            return self.parse(*(part[tf.newaxis] for part in parts))["next_sentence_labels"]
+
+        stream = self.records.in_order().enumerate()
+        return stream.map(parsed, tf.data.AUTOTUNE, deterministic=True)
+
+    def _with_random(self, serialized, seed, number):
+        """What `parse` takes of one example."""
+        import tensorflow as tf
+
+        if self.masking is None:
+            return (serialized,)
+        key = tf.stack([tf.cast(seed, tf.int64), number])
+        return serialized, self.masking.random_numbers(self.length, key)
+
+    def parse(self, serialized, random=None):
+        """A batch of serialized examples as a dict of tensors by the names of a batch.
+
+        Args:
+            serialized: `(batch,)` strings.
+            random: `(batch, 3, length)` float32, where texts are masked here.
+        """
         import tensorflow as tf
 
         dtypes = {"int64": tf.int64, "float": tf.float32}
@@ -106,18 +182,21 @@ class TextRecords:
         vocabulary = f"a token id is outside the vocabulary of {self.vocabulary_size} entries"
         checks = [
             self._in_range(batch["token_ids"], self.vocabulary_size, vocabulary),
-            self._in_range(batch["masked_ids"], self.vocabulary_size, vocabulary),
-            self._in_range(
-                batch["masked_positions"],
-                self.length,
-                f"a masked position is outside the text of {self.length} tokens",
-            ),
             self._in_range(
                 batch["next_sentence_labels"], 2, "a next-sentence label is neither 0 nor 1"
             ),
         ]
+        if self.masking is None:
+            positions = f"a masked position is outside the text of {self.length} tokens"
+            checks += [
+                self._in_range(batch["masked_ids"], self.vocabulary_size, vocabulary),
+                self._in_range(batch["masked_positions"], self.length, positions),
+            ]
         with tf.control_dependencies(checks):
-            return tf.nest.map_structure(tf.identity, batch)
+            batch = tf.nest.map_structure(tf.identity, batch)
+        if self.masking is not None:
+            batch |= self.masking(batch["token_ids"], batch["padding_mask"], random)
+        return batch
 
     def _in_range(self, values, size, message):
         """Asserts `0 <= values < size`; shows the one that is farthest out."""
@@ -127,6 +206,17 @@ class TextRecords:
         shown = tf.where(least < 0, least, largest)
         in_range = (shown >= 0) & (shown < size)
         return tf.debugging.Assert(in_range, [f"{self.records.pattern}: {message}", shown])
+
+
+def _check_vocabulary(records, vocabulary):
+    digest = vocabulary_hash(vocabulary)
+    for path, manifest in records.manifests.items():
+        if manifest["vocabulary_sha256"] not in (None, digest):
+            raise UserError(
+                f"{path}: these texts were made with another vocabulary (sha256 "
+                f"{manifest['vocabulary_sha256'][:12]}, not {digest[:12]}); mend "
+                "--config.data.vocabulary"
+            )
 
 
 def _kind(name):

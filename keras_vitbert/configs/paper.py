@@ -40,8 +40,16 @@ def get_config(size="base"):
         "crop_area": (0.08, 1.0),  # not in the paper
         "flip": True,  # not in the paper
         "central_crop": 0.875,  # not in the paper
+        "randaugment": (0, 9),  # operations an image, magnitude; not in the paper
+        "mixup": 0.0,  # alpha; not in the paper
+        "cutmix": 0.0,  # alpha; not in the paper
     }
     config.data.text = {"train": "", "validation": ""}
+    config.data.text.masking = {  # of texts that were written without masks
+        "ratio": 0.15,
+        "max_predictions": 76,  # not in the paper
+        "whole_word": False,  # not in the paper
+    }
     config.data.vocabulary = ""
 
     config.image_batch = 4096

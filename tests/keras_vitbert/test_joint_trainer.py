@@ -222,6 +222,35 @@ def test_whole_steps(make_trainer, make_network, make_batch, teachers, kind, cli
             )
 
 
+def test_mixed_images_have_two_labels(make_trainer, make_batch, teachers):
+    """Against cross-entropy with the mixed distribution of labels, in float64."""
+    batch = make_batch(2)
+    second = (batch["image_labels"] + np.array([1, 2, 1, 0], np.int32)) % 3
+    weight = np.array([0.5, 0.7, 1.0, 0.9], np.float32)
+    batch |= {"image_mix_labels": second, "image_mix_weights": weight}
+    trainer = make_trainer(
+        teachers=teachers, distillation_ratio=RATIO, temperature=TEMPERATURE
+    )
+    logits = trainer.network(image_inputs(tensors(batch)))["image_logits"].numpy()
+    taught = teachers.image(image_inputs(tensors(batch)), training=False)["image_logits"].numpy()
+    labels = np.zeros((4, 3))
+    np.add.at(labels, (np.arange(4), batch["image_labels"]), weight)
+    np.add.at(labels, (np.arange(4), second), 1 - weight)
+
+    def log_softmax(z):
+        z = z.astype(np.float64)
+        return z - np.log(np.exp(z).sum(-1, keepdims=True))
+
+    t, s = log_softmax(taught / TEMPERATURE), log_softmax(logits / TEMPERATURE)
+    divergence = TEMPERATURE**2 * (np.exp(t) * (t - s)).sum(-1)
+    expected = (1 - RATIO) * -(labels * log_softmax(logits)).sum(-1) + RATIO * divergence
+    logs = step(trainer, batch)
+    np.testing.assert_allclose(logs["image_loss"], expected.mean(), rtol=1e-5)
+    np.testing.assert_allclose(
+        logs["image_accuracy"], (logits.argmax(-1) == batch["image_labels"]).mean()
+    )
+
+
 def encoder(trainer):
     return values(trainer.shared)
 

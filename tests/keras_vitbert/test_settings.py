@@ -213,7 +213,11 @@ def test_bad_arguments_are_told(argv, message):
         *("teachers.image_steps=50", "teachers.text_steps=1", "teachers.text_steps=-1"),
         *("data.images.crop_area=(0,1)", "data.images.crop_area=(0.9,0.8)"),
         *("data.images.crop_area=(0.5,1.1)", "data.images.crop_area=(0.5,)"),
-        "data.images.central_crop=1.1",
+        *("data.images.central_crop=1.1", "data.images.mixup=-1", "data.images.cutmix=-0.1"),
+        *("data.images.randaugment=(2,31)", "data.images.randaugment=(-1,9)"),
+        *("data.images.randaugment=(2,)", "data.images.randaugment=(1,2.5)"),
+        *("data.text.masking.ratio=0", "data.text.masking.ratio=1"),
+        "data.text.masking.max_predictions=0",
     ],
 )
 def test_settings_that_cannot_work_are_told(argument):
@@ -238,6 +242,7 @@ def test_settings_that_cannot_work_are_told(argument):
         ),
         *("teachers.image_steps=0", "teachers.image_steps=51", "optimizer.learning_rate=0"),
         *("data.images.crop_area=(1,1)", "validation_interval=100", "checkpoint_interval=1"),
+        *("data.images.randaugment=(1,30)", "data.images.mixup=0.2"),
     ],
 )
 def test_settings_at_the_edge_work(argument):
@@ -335,3 +340,8 @@ def test_the_command_itself_exits_with_its_status():
         *others, last = done.stderr.splitlines()
         assert last.startswith("error: --variant=x: no such variant")
         assert (len(others) >= 2 and "Traceback" in others[0]) if lines > 1 else not others
+
+
+def test_images_that_are_mixed_come_in_pairs():
+    with pytest.raises(UserError, match=r"--config.image_batch=127: must be even where images"):
+        parse(*FIXED, "--config.image_batch=127", "--config.data.images.cutmix=1.0")

@@ -8,8 +8,10 @@ from keras_vitbert.command_line import UserError
 from pipelines.records import RecordFiles
 from pipelines.text_stream import TextRecords
 from pipelines.tfrecords import to_example, write_shards
+from pipelines.vocabulary import MASK, SPECIAL_TOKENS, vocabulary_hash
 
 LENGTH, PREDICTIONS, VOCABULARY = 12, 3, 50
+TOKENS = [*SPECIAL_TOKENS, *(f"word{n}" for n in range(VOCABULARY - len(SPECIAL_TOKENS)))]
 BATCH_NAMES = {
     "input_ids": "token_ids",
     "segment_ids": "segment_ids",
@@ -40,18 +42,22 @@ def make_examples(count, seed=0):
 
 @pytest.fixture
 def open_texts(tmp_path):
-    """`open_texts(examples, length=LENGTH) -> TextRecords`."""
+    """`open_texts(examples, length=LENGTH, **manifest) -> TextRecords`."""
 
-    def open_texts(examples, length=LENGTH):
-        write_shards(map(to_example, examples), str(tmp_path / "text"), 1)
-        return TextRecords.open(RecordFiles.find(str(tmp_path / "*"), "flag"), VOCABULARY, length)
+    def open_texts(examples, length=LENGTH, masking=None, **manifest):
+        write_shards(map(to_example, examples), str(tmp_path / "text"), 1, **manifest)
+        records = RecordFiles.find(str(tmp_path / "*"), "flag")
+        return TextRecords.open(records, TOKENS, VOCABULARY, length, masking)
 
     return open_texts
 
 
-def read(source, dataset, batch, batches):
-    parsed = dataset.batch(batch).map(source.parse)
-    return [{k: v.numpy() for k, v in b.items()} for b in itertools.islice(parsed, batches)]
+def take(dataset, count=None):
+    return [{k: v.numpy() for k, v in b.items()} for b in itertools.islice(dataset, count)]
+
+
+def stacked(examples):
+    return {name: np.stack([example[name] for example in examples]) for name in examples[0]}
 
 
 def garden(example):
@@ -65,28 +71,35 @@ def test_batches_hold_what_was_written(open_texts, rename):
     examples = make_examples(7)
     source = open_texts([rename(example) for example in examples])
     assert source.length == LENGTH
-    batches = read(source, source.validation(), 3, 99)
-    assert [len(b["token_ids"]) for b in batches] == [3, 3, 1]
+    everything = stacked(take(source.validation()))
+    assert set(everything) == set(BATCH_NAMES.values())
     for stored, name in BATCH_NAMES.items():
-        found = np.concatenate([batch[name] for batch in batches])
+        found = everything[name]
         wanted = np.stack([example[stored] for example in examples])
         if name == "next_sentence_labels":
             wanted = wanted[:, 0]
         np.testing.assert_array_equal(found, wanted)
         assert found.dtype == (np.float32 if name == "masked_weights" else np.int32)
-    assert all(set(batch) == set(BATCH_NAMES.values()) for batch in batches)
+    part = stacked(take(source.validation(2, 5)))
+    for name, values in part.items():
+        np.testing.assert_array_equal(values, everything[name][2:5])
+    # Training gives the same examples in another order.
+    rows = {tuple(row) for row in everything["token_ids"].tolist()}
+    [batch] = take(source.training(0, 0, 7), 1)
+    assert {tuple(row) for row in batch["token_ids"].tolist()} == rows and len(rows) == 7
 
 
 def test_training_begins_at_any_number(open_texts):
     source = open_texts(make_examples(7))
-    whole = [r.numpy() for r in itertools.islice(source.training(4, 0), 21)]
-    assert [r.numpy() for r in itertools.islice(source.training(4, 9), 12)] == whole[9:]
-    assert {r.numpy() for r in source.validation()} == set(whole[:7]) == set(whole[14:])
-    assert len(set(whole)) == 7
+    whole = take(source.training(4, 0, 3), 7)
+    for late, batch in zip(take(source.training(4, 9, 3), 4), whole[3:], strict=True):
+        for name in batch:
+            np.testing.assert_array_equal(late[name], batch[name])
 
 
 @pytest.mark.parametrize("name", BATCH_NAMES)
 def test_a_missing_field_is_told(open_texts, name):
+    """Of the three fields of the masks too, where there are others."""
     example = make_examples(1)[0]
     del example[name]
     with pytest.raises(UserError, match=rf"text-00000-of-00001: .* no field '{name}' but \["):
@@ -126,10 +139,10 @@ def test_a_value_out_of_range_stops_the_stream(open_texts, name, value, message)
     examples = make_examples(4)
     examples[2][name][0] = value
     source = open_texts(examples)
-    assert len(read(source, source.validation(), 2, 1)) == 1
-    for dataset in (source.validation(), source.training(0, 0)):
+    assert len(take(source.validation(0, 2))) == 2
+    for dataset in (source.validation(), source.training(0, 0, 2)):
         with pytest.raises(tf.errors.InvalidArgumentError) as caught:
-            read(source, dataset, 2, 2)
+            take(dataset, 4)
         assert f"[{source.records.pattern}: {message}] [{value}]" in str(caught.value)
 
 
@@ -138,4 +151,56 @@ def test_a_later_record_of_another_length_stops_the_stream(open_texts):
     examples[1]["input_ids"] = examples[1]["input_ids"][:-1]
     source = open_texts(examples)
     with pytest.raises(tf.errors.InvalidArgumentError, match="input_ids"):
-        read(source, source.validation(), 2, 1)
+        take(source.validation())
+
+
+def test_texts_of_another_vocabulary_are_refused(open_texts):
+    example = make_examples(1)
+    open_texts(example, vocabulary_sha256=vocabulary_hash(TOKENS))
+    other = vocabulary_hash(TOKENS[::-1])
+    with pytest.raises(
+        UserError, match=rf"text.manifest.json: .* another vocabulary \(sha256 {other[:12]}, not"
+    ):
+        open_texts(example, vocabulary_sha256=other)
+
+
+@pytest.fixture
+def unmasked(open_texts):
+    """Texts as `text_examples --dynamic_masking` writes them; the ids tell their number."""
+    examples = make_examples(9)
+    for number, example in enumerate(examples):
+        for name in [name for name in example if name.startswith("masked")]:
+            del example[name]
+        example["input_ids"] = np.full(LENGTH, 5 + number)
+        example["input_mask"] = np.ones(LENGTH, int)
+    return open_texts(examples, masking={"max_predictions": 4, "ratio": 0.3, "whole_word": False})
+
+
+def test_texts_without_masks_are_masked_when_they_are_read(unmasked):
+    batches = take(unmasked.training(1, 0, 3), 12)
+    epochs = [{}, {}, {}, {}]
+    for number, batch in enumerate(batches):
+        assert set(batch) == set(BATCH_NAMES.values())
+        assert batch["masked_positions"].shape == (3, 4) and (batch["masked_weights"] == 1).all()
+        for row in range(3):
+            [identity] = set(batch["masked_ids"][row])
+            positions = batch["masked_positions"][row]
+            assert (np.delete(batch["token_ids"][row], positions) == identity).all()
+            epochs[number // 3][identity] = (*positions, *batch["token_ids"][row])
+    assert all(set(epoch) == set(range(5, 14)) for epoch in epochs)
+    masks = {masks for epoch in epochs for masks in epoch.values()}
+    assert len(masks) == 36  # another mask for each text in each epoch
+    hidden = np.concatenate([b["token_ids"] == TOKENS.index(MASK) for b in batches])
+    assert 0.6 < hidden.sum() / (36 * 4) < 0.95
+
+
+def test_masks_made_at_read_time_are_the_same_after_a_resume(unmasked):
+    whole = take(unmasked.training(1, 0, 3), 8)
+    for late, batch in zip(take(unmasked.training(1, 12, 3), 4), whole[4:], strict=True):
+        for name in batch:
+            np.testing.assert_array_equal(late[name], batch[name])
+    first, second = (stacked(take(unmasked.validation())) for _ in range(2))
+    part = stacked(take(unmasked.validation(3, 6)))
+    for name in first:
+        np.testing.assert_array_equal(first[name], second[name])
+        np.testing.assert_array_equal(first[name][3:6], part[name])

@@ -1,0 +1,192 @@
+"""The endless shuffled order of a set of records, read by any number of hosts.
+
+The set is cut into blocks of `S` neighbouring records, about a MiB: long enough to be read quickly,
+short enough that many are in memory at a time. Blocks are dealt to `L` lanes, block `k` to lane
+`k mod L`. A window is one block of each lane, its records shuffled, and gives `S` rows of one
+record a lane. In an epoch every lane goes through its blocks once, in a random order, and the few
+records that fill no window come last. A set that is smaller than a window, some 200 MB, is shuffled
+as a whole by this. So the order of an epoch depends on (seed, epoch) alone, and
+to enter it anywhere costs one window, wherever it is.
+
+Element `n` of the stream, counted over all epochs, comes from lane `n mod L`, and host `h` of `H`
+takes the elements `n = h (mod H)`: what the stream holds does not depend on the number of hosts.
+Where `H` divides `L`, a host reads `L / H` lanes, the same part of the files in every epoch, and
+besides them only the last records of an epoch. Other numbers of hosts work too, and read what they
+pass over.
+"""
+
+import math
+
+import numpy as np
+
+from keras_vitbert.command_line import UserError
+
+LANES = 192  # 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96 and 192 hosts share them evenly
+BLOCK_BYTES = 1 << 20
+MIN_BLOCK = 8  # records: what always comes in one window should not be few
+
+
+class ShuffledRecords:
+    """The elements of one host.
+
+    Args:
+        records: `RecordFiles`.
+        seed: int.
+        shard: (number of hosts, index of this one).
+        cache: bool, whether the records that this host reads are kept in memory, as they are in
+            the files.
+
+    Raises:
+        UserError: there is not enough memory for `cache`.
+    """
+
+    def __init__(self, records, seed, shard=(1, 0), cache=False):
+        self._count, self._seed = records.count, seed
+        self._hosts, self._host = shard
+        self._step = math.gcd(self._hosts, LANES)  # from one lane of this host to its next
+        self._row = LANES // self._step  # elements of a row that this host reads
+        self._block = max(BLOCK_BYTES * records.count // records.bytes, MIN_BLOCK)
+        self._windows = records.count // (LANES * self._block)  # in an epoch
+        self._read = records.reader
+        if cache:
+            if shard not in records.memory:
+                records.memory[shard] = self._loaded(records)
+            self._read = self._memory_reader(records.memory[shard])
+
+    def elements(self, start=0):
+        """Endless dataset of (number, serialized record) from element `start` on."""
+        import tensorflow as tf
+
+        first_epoch, offset = divmod(start, self._count)
+        first_window = min(offset // (LANES * self._block), self._windows)
+        offset -= first_window * LANES * self._block
+        # Whole rows of the first window are passed over by lane, the rest one by one.
+        rows = offset // LANES if first_window < self._windows else 0
+        passed = rows * LANES if first_window < self._windows else offset
+
+        def epoch_stream(epoch):
+            is_first = epoch == first_epoch
+
+            def window_stream(window):
+                enters = is_first & (window == first_window)
+                return self._window(epoch, window, tf.where(enters, np.int64(rows), 0))
+
+            begin = tf.where(is_first, np.int64(first_window), 0)
+            windows = tf.data.Dataset.range(begin, self._windows)
+            enters_last = is_first & (first_window == self._windows)
+            last = self._last_records(epoch, tf.where(enters_last, np.int64(passed), 0))
+            return windows.flat_map(window_stream).concatenate(last)
+
+        stream = tf.data.Dataset.range(first_epoch, 2**62).flat_map(epoch_stream)
+        if self._hosts > 1:
+            stream = stream.filter(lambda number, _: number % self._hosts == self._host)
+        entered = start - offset + passed
+        first = entered + (self._host - entered) % self._hosts
+        stream = stream.skip(len(range(first, start, self._hosts)))
+        # While a window is used, the next one is read.
+        return stream.prefetch(min(self._row * self._block, self._count))
+
+    def _first_column(self, epoch):
+        """The first place in a row that belongs to this host."""
+        return (self._host - epoch * self._count) % self._step
+
+    def _window(self, epoch, window, rows):
+        """One block of each lane of this host, row by row, without the first `rows`."""
+        import tensorflow as tf
+
+        begin = epoch * self._count + window * LANES * self._block  # number of the first element
+        first_column = self._first_column(epoch)
+
+        def block(column):
+            lane = (begin + column) % LANES
+            key = _key(self._seed, epoch, lane)
+            place = tf.random.experimental.index_shuffle(window, key, self._windows - 1)
+            records = self._read((place * LANES + lane) * self._block, self._block)
+            return _shuffled(records, self._block, key + window).skip(rows)
+
+        elements = tf.data.Dataset.range(first_column, LANES, self._step).interleave(
+            block,
+            cycle_length=self._row,
+            num_parallel_calls=tf.data.AUTOTUNE,
+            deterministic=True,
+        )
+
+        def numbers_of_row(row):
+            row = begin + row * LANES
+            return tf.data.Dataset.range(row + first_column, row + LANES, self._step)
+
+        numbers = tf.data.Dataset.range(rows, self._block).flat_map(numbers_of_row)
+        return tf.data.Dataset.zip(numbers, elements)
+
+    def _last_records(self, epoch, passed):
+        """The records that fill no window, for every host, without the first `passed`."""
+        begin = self._windows * LANES * self._block
+        count = self._count - begin
+        records = _shuffled(self._read(begin, count), count, _key(self._seed, epoch, LANES))
+        return records.skip(passed).enumerate(epoch * self._count + begin + passed)
+
+    def _loaded(self, records):
+        """The records of this host's blocks, and those that fill no window, as one tensor."""
+        import tensorflow as tf
+
+        block, blocks = self._block, self._windows * LANES
+        count = blocks // self._step * block + self._count - blocks * block
+        needed = records.bytes * count // self._count
+        if needed > _available_memory():
+            raise UserError(
+                f"--cache: {records.pattern} needs {needed / 1e9:.1f} GB of memory, "
+                f"{_available_memory() / 1e9:.1f} GB are free; leave --cache out"
+            )
+        own = tf.data.Dataset.range(self._host % self._step, blocks, self._step)
+        stream = own.flat_map(lambda index: records.reader(index * block, block))
+        stream = stream.concatenate(records.reader(blocks * block, self._count - blocks * block))
+        return stream.batch(count).get_single_element()
+
+    def _memory_reader(self, memory):
+        """Like `RecordFiles.reader`, for one block or what is behind the last."""
+        import tensorflow as tf
+
+        block, blocks = self._block, self._windows * LANES
+
+        def read(begin, count):
+            own = tf.minimum(tf.cast(begin, tf.int64) // block, blocks) // self._step * block
+            return tf.data.Dataset.from_tensor_slices(memory[own : own + count])
+
+        return read
+
+
+def _available_memory():
+    """Bytes; endless where the system does not tell."""
+    try:
+        with open("/proc/meminfo") as lines:
+            return next(int(line.split()[1]) << 10 for line in lines if "MemAvailable" in line)
+    except (OSError, StopIteration):
+        return math.inf
+
+
+def _key(seed, epoch, lane):
+    """Two independent random numbers for a lane of an epoch."""
+    import tensorflow as tf
+
+    numbers = tf.stack([tf.cast(seed, tf.int64), epoch * (LANES + 1) + lane])
+    return tf.random.stateless_uniform((2,), numbers, 1, 2**61, dtype=tf.int64)
+
+
+def _shuffled(stream, buffer_size, key):
+    """`stream.shuffle` with a seed that may be a tensor.
+
+    `Dataset.shuffle` mixes in TensorFlow's global seed, and takes no tensor as seed where that is
+    set; the operation beneath it does.
+    """
+    import tensorflow as tf
+
+    variant = tf.raw_ops.ShuffleDataset(
+        input_dataset=tf.data.experimental.to_variant(stream),
+        buffer_size=tf.constant(max(buffer_size, 1), tf.int64),
+        seed=key[0],
+        seed2=key[1],
+        reshuffle_each_iteration=False,
+        output_types=[tf.string],
+        output_shapes=[()],
+    )
+    return tf.data.experimental.from_variant(variant, stream.element_spec)

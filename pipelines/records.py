@@ -216,7 +216,7 @@ class RecordFiles:
             for run_number, run in enumerate(self.runs)
             for number, offset in run.index
         ]
-        numbers, offsets, owners = (tf.constant(column, tf.int64) for column in zip(*places, strict=True))
+        numbers, offsets, owners = tf.unstack(tf.constant(places, tf.int64), axis=1)
         starts = tf.constant(self.starts, tf.int64)
         ends = tf.constant([*self.starts[1:], self.count], tf.int64)
         files = tf.constant([run.file for run in self.runs])

@@ -211,8 +211,8 @@ def test_a_pattern_that_is_empty(refused):
 @pytest.mark.parametrize(
     ("split", "variant", "name", "message"),
     [
-        ("train", "vit", "last_label", r"data/x.*: record 3: .*data/\*: an image label is out of range.*: 0; write the"),
-        ("train", "vit", "broken_jpeg", r"data/x.*: record 3: .*Invalid JPEG.*; write the file again, or go on"),
+        ("train", "vit", "last_label", r"data/x.*: record 3: .*label is out of range.*: 0; write"),
+        ("train", "vit", "broken_jpeg", r"data/x.*: record 3: .*Invalid JPEG.*; write .* or go on"),
         (
             "train",
             "vit",

@@ -71,7 +71,7 @@ def test_damaged_records_are_left_out_and_told(damaged, tmp_path, capsys):
         dataset = tf.data.TFRecordDataset(str(clean / name)).ignore_errors()
         for record in dataset:
             records.append(record.numpy())
-        del records[bad:bad + 1]
+        del records[bad : bad + 1]
         write_shards(records, str(clean / "new"), 1)
         (clean / "new-00000-of-00001").rename(clean / name)
     other = tmp_path / "other"

@@ -12,9 +12,9 @@ import tensorflow as tf
 from keras_vitbert import checkpoints, variants
 from keras_vitbert.command_line import UserError
 from keras_vitbert.data import open_data
-from pipelines.files import write_atomically
 from keras_vitbert.network import build_network
 from keras_vitbert.pretraining import build_trainer
+from pipelines.files import write_atomically
 from tests.keras_vitbert.pretrain_fixtures import config_of, sources  # noqa: F401
 
 VARIANT = variants.VARIANTS["vitbert_no_kd"]

@@ -228,9 +228,7 @@ def test_mixed_images_have_two_labels(make_trainer, make_batch, teachers):
     second = (batch["image_labels"] + np.array([1, 2, 1, 0], np.int32)) % 3
     weight = np.array([0.5, 0.7, 1.0, 0.9], np.float32)
     batch |= {"image_mix_labels": second, "image_mix_weights": weight}
-    trainer = make_trainer(
-        teachers=teachers, distillation_ratio=RATIO, temperature=TEMPERATURE
-    )
+    trainer = make_trainer(teachers=teachers, distillation_ratio=RATIO, temperature=TEMPERATURE)
     logits = trainer.network(image_inputs(tensors(batch)))["image_logits"].numpy()
     taught = teachers.image(image_inputs(tensors(batch)), training=False)["image_logits"].numpy()
     labels = np.zeros((4, 3))

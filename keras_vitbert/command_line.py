@@ -149,6 +149,14 @@ def quiet_loading():
             os.close(stderr)
 
 
+def load_tensorflow():
+    """Imports TensorFlow and looks for its devices, quietly."""
+    with quiet_loading():
+        import tensorflow as tf
+
+        tf.config.list_logical_devices()  # the first look for a GPU is as loud as the import
+
+
 def parse_flags(flag_values, argv, usage):
     """Parses a command's flags; `--help` prints them and ends the program with status 0.
 

@@ -187,8 +187,8 @@ def main(argv):
     command_line.parse_flags(values, argv, __doc__)
     if not values.files:
         raise UserError("--files is missing; give a pattern of TFRecord files")
-    with command_line.quiet_loading():
-        files = shard_files.matching(values.files)
+    command_line.load_tensorflow()
+    files = shard_files.matching(values.files)
     if not files:
         raise UserError(f"no file matches {values.files}; mend --files")
     for prefix, group in itertools.groupby(files, key=shard_files.shard_prefix):

@@ -1,18 +1,36 @@
-"""Reads a Wikipedia dump: `pages-articles.xml.bz2` in, articles made of prose paragraphs out.
+"""Takes the articles out of a Wikipedia dump: documents made of prose paragraphs.
 
-The reader streams: it holds one page at a time, whatever the size of the dump.
+    python -m pipelines.wikipedia --dump=enwiki-latest-pages-articles.xml.bz2 --output=PREFIX
+
+The dump comes from https://dumps.wikimedia.org, whole or in several files, and is read as it is:
+each worker unpacks a part. Every line of the output `PREFIX-00000-of-...` is one article,
+`{"title": ..., "paragraphs": [...]}`; lists, tables, headings, captions, references, templates,
+redirects and disambiguation pages are left out. A run that was stopped goes on by the same command.
+
+Options of Apache Beam follow after `--`: `-- --direct_num_workers=4`, or `--
+--runner=DataflowRunner --project=... --region=... --temp_location=gs://...
+--setup_file=./setup.py`.
 """
 
-import bz2
 import dataclasses
+import os
 import re
-import xml.etree.ElementTree as ElementTree
+import sys
 from collections.abc import Iterator
+from typing import ClassVar
 
+from keras_vitbert import command_line
 from keras_vitbert.command_line import UserError
+from pipelines.documents import Document, to_json
+from pipelines.shard_files import LineFile
+from pipelines.shard_job import ShardJob, run_job, split_beam_arguments
+from pipelines.wikipedia_dump import read_pages
 from pipelines.wikitext import passages
 
-__all__ = ["Document", "passages", "read_documents"]
+__all__ = ["Document", "WikipediaJob", "find_dump", "read_documents"]
+
+_FORMAT_VERSION = 1  # raise it when other documents come out of the same dump
+_SHARD_BYTES = 32_000_000  # of the compressed dump: some minutes of work
 
 _DISAMBIGUATION = re.compile(
     r"\{\{\s*(?:[\w -]*disambig(?:uation)?(?:[ -]cleanup)?|disamb|dab|hndis|geodis|numberdis"
@@ -21,61 +39,151 @@ _DISAMBIGUATION = re.compile(
 )
 
 
-@dataclasses.dataclass(frozen=True)
-class Document:
-    """One article: its title, and its prose paragraphs in the order of the page."""
-
-    title: str
-    paragraphs: tuple[str, ...]
-
-
 def read_documents(path) -> Iterator[Document]:
-    """Yields the articles of a dump that have prose.
+    """Yields the articles of a dump that have prose, in order.
 
     Pages outside the article namespace, redirects and disambiguation pages are passed over.
 
     Args:
-        path: str, a `pages-articles` dump compressed with bzip2, local.
+        path: str, a `pages-articles` dump, compressed with bzip2 or not, local or `gs://`.
 
     Raises:
-        UserError: the file is missing, or is not a whole bzip2 file of MediaWiki XML.
+        UserError: the file is missing, or is not a whole MediaWiki dump.
     """
-    for title, wikitext in _articles(path):
-        if not title.endswith("(disambiguation)") and not _DISAMBIGUATION.search(wikitext):
-            paragraphs = passages(wikitext)
-            if paragraphs:
-                yield Document(title, tuple(paragraphs))
+    for page in read_pages(path):
+        document = to_document(page)
+        if document is not None:
+            yield document
 
 
-def _articles(path):
-    """Yields (title, wikitext) of the pages in namespace 0 that are not redirects."""
-    try:
-        with bz2.open(path) as stream:
-            for page in _pages(stream):
-                fields = {_local_name(element): element for element in page.iter()}
-                if fields["ns"].text == "0" and "redirect" not in fields:
-                    yield fields["title"].text, fields["text"].text or ""
-    except FileNotFoundError:
-        raise UserError(
-            f"{path}: no such file; give the path of a pages-articles.xml.bz2"
-        ) from None
-    except (OSError, EOFError, ElementTree.ParseError, KeyError) as error:
-        raise UserError(
-            f"{path}: not a whole MediaWiki dump compressed with bzip2 ({error}); download it again"
-        ) from error
+def to_document(page):
+    """The prose of a `Page`; None if it is no article, or one without prose."""
+    if page.namespace != 0 or page.is_redirect or page.title.endswith("(disambiguation)"):
+        return None
+    if _DISAMBIGUATION.search(page.wikitext):
+        return None
+    paragraphs = passages(page.wikitext)
+    return Document(page.title, tuple(paragraphs)) if paragraphs else None
 
 
-def _pages(stream):
-    """Yields the `page` elements, and forgets each one afterwards: bounded memory."""
-    events = ElementTree.iterparse(stream, events=("start", "end"))
-    _, root = next(events)
-    if _local_name(root) != "mediawiki":
-        raise ElementTree.ParseError(f"it begins with <{_local_name(root)}>")
-    for event, element in events:
-        if event == "end" and _local_name(element) == "page":
-            yield element
-            root.clear()
+@dataclasses.dataclass(frozen=True)
+class WikipediaJob(ShardJob):
+    """Documents out of a dump. Shard `s` of `n` takes the pages of the `s`-th `n`-th of its bytes.
+
+    Attributes:
+        files: tuple of (path, bytes), see `find_dump`.
+    """
+
+    files: tuple[tuple[str, int], ...]
+    kind: ClassVar[str] = "documents"
+
+    def settings(self):
+        return {
+            "dump": [[os.path.basename(path), size] for path, size in self.files],
+            "wikipedia_version": _FORMAT_VERSION,
+        }
+
+    def open(self, path):
+        return LineFile(path)
+
+    def write_shard(self, shard, shards, file):
+        counts = {"pages": 0, "documents": 0, "words": 0}
+        damaged = []
+        for path, start, stop in self._ranges(shard, shards):
+            for page in read_pages(path, start, stop, damaged):
+                counts["pages"] += 1
+                document = to_document(page)
+                if document is not None:
+                    file.write(to_json(document))
+                    counts["documents"] += 1
+                    counts["words"] += sum(len(text.split()) for text in document.paragraphs)
+        return counts, damaged
+
+    def default_shards(self):
+        """How many shards make some minutes of work each."""
+        return max(1, round(sum(size for _, size in self.files) / _SHARD_BYTES))
+
+    def _ranges(self, shard, shards):
+        """Yields (path, start, stop) of a shard's part of the files as if they were one."""
+        total = sum(size for _, size in self.files)
+        start, stop = total * shard // shards, total * (shard + 1) // shards
+        before = 0
+        for path, size in self.files:
+            part = max(0, start - before), min(size, stop - before)
+            if part[0] < part[1]:
+                yield path, *part
+            before += size
 
 
-def _local_name(element):
-    return element.tag.rpartition("}")[2]  # the namespace holds the version of the export format
+def find_dump(patterns):
+    """The files of a dump in order, as a tuple of (path, bytes).
+
+    Args:
+        patterns: list of str, paths or glob patterns, local or `gs://`.
+
+    Raises:
+        UserError: a pattern matches nothing.
+    """
+    import tensorflow as tf
+
+    files = []
+    for pattern in patterns:
+        try:
+            found = sorted(tf.io.gfile.glob(pattern), key=_natural)
+        except tf.errors.OpError as error:
+            raise UserError(f"--dump={pattern}: {command_line.one_line(error)}") from error
+        if not found:
+            raise UserError(f"--dump={pattern}: no such file; give a pages-articles.xml.bz2")
+        files += [(path, tf.io.gfile.stat(path).length) for path in found if path not in files]
+    return tuple(files)
+
+
+def _natural(path):
+    """Sorts `articles2` before `articles10`."""
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", path)]
+
+
+def main(argv):
+    """The command."""
+    from absl import flags
+
+    own, beam_args = split_beam_arguments(argv)
+    values = flags.FlagValues()
+    flags.DEFINE_list(
+        "dump", None, "Files of the dump, or glob patterns, local or gs://.", flag_values=values
+    )
+    flags.DEFINE_string(
+        "output", None, "Beginning of the output files' names, local or gs://.", flag_values=values
+    )
+    flags.DEFINE_integer(
+        "shards",
+        None,
+        "Output files. Default: one for every 32 MB of the dump.",
+        lower_bound=1,
+        flag_values=values,
+    )
+    flags.DEFINE_integer(
+        "max_bad_records",
+        0,
+        "Damaged blocks and pages of the dump that may be left out.",
+        lower_bound=0,
+        flag_values=values,
+    )
+    command_line.parse_flags(values, own, __doc__)
+    for name in ("dump", "output"):
+        if not values[name].value:
+            raise UserError(f"--{name} is missing; --help lists the flags")
+    command_line.load_tensorflow()
+    job = WikipediaJob(find_dump(values.dump))
+    run_job(
+        job,
+        values.output,
+        values.shards or job.default_shards(),
+        beam_args,
+        unit="words",
+        max_bad_records=values.max_bad_records,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(command_line.run(main))

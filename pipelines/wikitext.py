@@ -2,8 +2,8 @@
 
 BERT's pre-training text is "text passages only": lists, tables and headers are ignored. What a
 page holds besides prose (templates, tables, lists, captions, references, formulas) is dropped here.
-mwparserfromhell reads the markup; `_flatten` decides what stays, line by line `_blocks` what is
-prose, and `_clean` mends the text around what was removed.
+`_strip` takes out what is easily found, mwparserfromhell reads the rest; `_flatten` decides what
+stays, line by line `_blocks` what is prose, and `_clean` mends the text around what was removed.
 """
 
 import html
@@ -24,28 +24,55 @@ _LIST_TAGS = frozenset({"li", "dd", "dt"})  # `*` and `#`, `:`, `;` at the start
 
 # A sentence that had one of these is broken without it, so its paragraph is dropped.
 _FORMULA_TAGS = frozenset("ce chem code hiero math score source syntaxhighlight tt".split())
-_FORMULA_TEMPLATES = frozenset(
-    "angbr code chem chem2 eqm frac math mvar nuclide nuclide2 physics particle railgauge"
-    " simplenuclide simplenuclide2 sfrac su sub sup val".split()
+_FORMULA_TEMPLATES = {"format price"} | frozenset(
+    "age angbr carbon code chem chem2 currentyear eqm frac hydrogen inflation math mvar nuclide"
+    " nuclide2 physics particle railgauge simplenuclide simplenuclide2 sfrac su sub sup val".split()
 )
 # Templates that hold words of the sentence, and the position of the words among the arguments.
 # Every other template is dropped.
 _TEXT_TEMPLATES = {
-    "abbr": 1, "as of": 1, "blockquote": 1, "cquote": 1, "lang": 2, "nihongo": 1, "nobr": 1,
-    "nobreak": 1, "nowrap": 1, "quote": 1, "sc": 1, "small": 1, "smallcaps": 1, "smaller": 1,
-    "transl": -1,
+    "abbr": 1, "blockquote": 1, "cquote": 1, "em": 1, "lang": 2, "nihongo": 1, "nobr": 1,
+    "nobreak": 1, "not a typo": 1, "nowrap": 1, "quote": 1, "sc": 1, "sic": 1,
+    "small": 1, "smallcaps": 1, "smaller": 1, "strong": 1, "transl": -1, "transliteration": -1,
+    "vanchor": 1, "visible anchor": 1,
 }  # fmt: skip
+# Templates that put something before their words. Two words are the ends of a span of years.
+_PREFIX_TEMPLATES = {
+    "as of": "As of ", "c.": "c. ", "circa": "c. ", "fl.": "fl. ", "floruit": "fl. ",
+    "reign": "r. ", "no.": "No. ", "us patent": "U.S. Patent ", "us$": "US$", "usd": "US$",
+    "a$": "A$", "c$": "C$", "gbp": "£", "£": "£", "eur": "€", "€": "€", "inr": "₹",
+    "indian rupee": "₹", "jpy": "¥", "¥": "¥",
+}  # fmt: skip
+_SPANS = frozenset({"c.", "circa", "fl.", "floruit", "reign"})
+_OLD_STYLE_DATE = "oldstyledate"  # {{OldStyleDate|2 February|1905|20 January}}: 2 February 1905
+# {{USS|Hornet|CV-12}} reads "USS Hornet".
+_SHIPS = frozenset(
+    "css gts hmas hmcs hms hmnzs ins mf ms mv rfa rms sms ss usat uscgc usns uss".split()
+)
 _BLOCKS = frozenset({"blockquote", "cquote", "p", "poem", "quote"})  # paragraphs of their own
-_SIGNS = {"'": "'", "'s": "'s", "c.": "c.", "circa": "c.", "mdash": "—", "nbsp": " ", "ndash": "–",
-          "snd": " – ", "spaced ndash": " – "}  # fmt: skip
+_SIGNS = {"'": "'", "'s": "'s", "em dash": "—", "en dash": "–", "mdash": "—", "nbsp": " ",
+          "ndash": "–", "snd": " – ", "spaced en dash": " – ", "spaced ndash": " – "}  # fmt: skip
 _MEASURES = frozenset({"convert", "cvt"})
 _RANGES = frozenset({"-", "–", "to", "and", "or", "by", "x", "×", "to(-)", "and(-)", "+/-", "±"})
+
+_KEPT_TEMPLATES = (
+    _FORMULA_TEMPLATES | _MEASURES | _SHIPS | _SIGNS.keys() | _TEXT_TEMPLATES.keys()
+    | _PREFIX_TEMPLATES.keys() | {_OLD_STYLE_DATE}
+)  # fmt: skip
 
 # Links into these namespaces show a picture or file the page under a category: no words.
 _SILENT_NAMESPACES = frozenset({"file", "image", "media", "category"})
 _INTERLANGUAGE = re.compile(r"(?:[a-z]{2,3}|simple)(?:-[a-z]+)*")
 
-_COMMENT = re.compile(r"<!--.*?(?:-->|\Z)", re.DOTALL)  # MediaWiki: unclosed runs to the end
+# What MediaWiki takes out before it reads the markup: the first end tag ends it, whatever is
+# between. An unclosed comment runs to the end of the page; an unclosed tag is left as it is.
+_EXTENSION = re.compile(
+    r"<!--.*?(?:-->|\Z)"
+    r"|<(ce|chem|gallery|graph|hiero|imagemap|mapframe|maplink|math|nowiki|pre|ref|references|score"
+    r"|source|syntaxhighlight|templatestyles|timeline)\b[^<>]*?(?:/>|(?<!/)>.*?</\1\s*>)",
+    re.DOTALL | re.IGNORECASE,
+)
+_INNERMOST_TEMPLATE = re.compile(r"(?<!\{)\{\{([^{}|<\[]*)(?:\|[^{}]*)?\}\}")
 _POSSESSIVE = re.compile(r"(?<!')''(?!')([^'\n]+)'''s\b")  # ''Animal Farm'''s
 _QUOTES = re.compile(r"'{2,}")
 _MAGIC_WORD = re.compile(r"__[A-Z]{3,}__")
@@ -60,12 +87,15 @@ _HOLE = "\x01"  # something inside a line was removed here
 _LIST = "\x02"  # this line is an item of a list
 _FORMULA = "\x03"  # a formula was here
 
+_FORMULA_ASIDE = re.compile(rf"\s\([^()]*{_FORMULA}[^()]*\)")  # the sentence does without it
 _EMPTY_PARENTHESES = re.compile(rf"[(\[][\s{_HOLE},;:/–—-]*[)\]]")
 _AFTER_OPENING = re.compile(rf"\((?:[\s,;]|{_HOLE}:?)+")
 _BEFORE_CLOSING = re.compile(rf"[\s{_HOLE},;]+\)")
+_DOUBLED = re.compile(rf"[,;:]\s*{_HOLE}\s*(?=[,;.:])")  # "at sea,\x01. " lost its end
 _SPACE_BEFORE = re.compile(r"\s+([,.;:!?)\]])(?!\w)")
 _SPACES = re.compile(r"\s+")
 _SENTENCE = re.compile(r"[\w\"'“‘(\[¿¡$£€…].*[.!?…][\"'”’)\]]*(?:\s|$)")
+_CONTINUATION = re.compile(r"[a-zß-öø-ÿ](?![A-Z])")  # the end of a sentence that held a formula
 
 
 def passages(wikitext) -> list[str]:
@@ -77,14 +107,39 @@ def passages(wikitext) -> list[str]:
     Returns:
         List of str: plain text, one paragraph each, no line breaks and no markup.
     """
-    flat = "".join(_flatten(_parse(_COMMENT.sub("", wikitext)).nodes))
+    flat = "".join(_flatten(_parse(_strip(wikitext)).nodes))
     paragraphs = []
     for block in _blocks(flat.split("\n")):
+        block = _FORMULA_ASIDE.sub(" ", block)
         if _FORMULA not in block:
             text = _clean(block)
             if _is_prose(text):
                 paragraphs.append(text)
     return paragraphs
+
+
+def _strip(wikitext):
+    """Takes out references, comments, and templates without words of the text.
+
+    Only for speed: this is most of a page, and parsing it would take twice as long.
+    """
+    wikitext, before = _EXTENSION.sub(_extension, wikitext), None
+    while wikitext != before:  # from the inside out
+        wikitext, before = _INNERMOST_TEMPLATE.sub(_dropped_template, wikitext), wikitext
+    return wikitext
+
+
+def _extension(match):
+    name = (match[1] or "").lower()
+    if not name:
+        return ""  # a comment
+    if name in ("nowiki", "pre") or "<ref" in match[0][1:]:  # the latter: a forgotten end tag
+        return match[0]
+    return _FORMULA if name in _FORMULA_TAGS else _HOLE
+
+
+def _dropped_template(match):
+    return match[0] if match[1].strip().lower() in _KEPT_TEMPLATES else _HOLE
 
 
 def _parse(wikitext):
@@ -155,6 +210,17 @@ def _template(node):
         yield _FORMULA
     elif name in _SIGNS:
         yield _SIGNS[name]
+    elif name == _OLD_STYLE_DATE and len(words) > 1:
+        day, year = (str(word).strip() for word in words[:2])
+        yield f"{day}, {year}" if day[-1:].isdigit() else f"{day} {year}"
+    elif name in _SHIPS and words:
+        yield f"{name.upper()} {words[0]}"
+    elif name in _PREFIX_TEMPLATES:
+        prefix = _PREFIX_TEMPLATES[name]
+        yield prefix.lower() if node.has("lc") else prefix
+        for index, word in enumerate(words[: 2 if name in _SPANS else 1]):
+            yield "–" if index else ""
+            yield from _flatten(word.nodes)
     elif name in _MEASURES:
         # {{convert|98|mi|km}} reads "98 mi", {{convert|1|-|4|km2}} "1 - 4 km2", and
         # {{convert|5|ft|8|in|cm}} "5 ft 8 in".
@@ -201,10 +267,15 @@ def _clean(text):
     for _ in range(3):  # parentheses may be nested
         text = _EMPTY_PARENTHESES.sub("", text)
     text = _BEFORE_CLOSING.sub(")", _AFTER_OPENING.sub("(", text))
+    text = _DOUBLED.sub("", text)
     text = _SPACES.sub(" ", text.replace(_HOLE, ""))
     return _SPACE_BEFORE.sub(r"\1", text).strip()
 
 
 def _is_prose(text):
     """True for a text with the length, the beginning and the end of a sentence."""
-    return len(text.split()) >= MIN_WORDS and _SENTENCE.match(text) is not None
+    return (
+        len(text.split()) >= MIN_WORDS
+        and _SENTENCE.match(text) is not None
+        and _CONTINUATION.match(text) is None
+    )

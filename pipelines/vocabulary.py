@@ -230,8 +230,8 @@ def main(argv):
         if not values[name].value:
             raise UserError(f"--{name} is missing; --help lists the flags")
 
-    with command_line.quiet_loading():
-        import tensorflow as tf
+    command_line.load_tensorflow()
+    import tensorflow as tf
 
     if tf.io.gfile.exists(values.output) and not values.overwrite:
         raise UserError(

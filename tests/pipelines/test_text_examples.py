@@ -1,55 +1,48 @@
+import collections
 import itertools
+import json
+import os
+import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 
+from keras_vitbert import command_line
 from keras_vitbert.command_line import UserError
 from pipelines import text_examples
-from pipelines.text_examples import build_examples, tokenize_documents, write_text_examples
+from pipelines.bert_examples import (
+    ExampleSettings,
+    build_examples,
+    tokenize_documents,
+    write_text_examples,
+)
+from pipelines.documents import Document, find_units, read_unit, to_json
+from pipelines.pairs import IS_NEXT
+from pipelines.text_examples import TextExamplesJob
 from pipelines.tfrecords import to_example
-from pipelines.vocabulary import SPECIAL_TOKENS
-from pipelines.wikipedia import Document
+from pipelines.vocabulary import SPECIAL_TOKENS, write_vocabulary
 
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(text_examples.__file__)))
 PAD, UNKNOWN, CLS, SEP, MASK = range(5)
-LENGTH, PREDICTIONS = 64, 20
+WORDS = [f"{'##' if number % 3 == 2 else ''}w{number}" for number in range(400)]
+VOCABULARY = [*SPECIAL_TOKENS, *WORDS]
 
 
-@pytest.fixture(scope="module")
-def documents():
-    """Forty documents whose tokens are all different, and consecutive: an id tells its place."""
-    random = np.random.default_rng(0)
+def numbered(lengths):
+    """Documents whose tokens are all different, and consecutive: an id tells its place."""
     ids = itertools.count(len(SPECIAL_TOKENS))
-    return [
-        [list(itertools.islice(ids, int(random.integers(1, 60)))) for _ in range(50)]
-        for _ in range(40)
-    ]
+    return [[list(itertools.islice(ids, length)) for length in document] for document in lengths]
 
 
-@pytest.fixture(scope="module")
-def vocabulary(documents):
-    return [*SPECIAL_TOKENS, *(f"word{number}" for number in range(documents[-1][-1][-1] - 4))]
-
-
-@pytest.fixture(scope="module")
-def make(documents, vocabulary):
-    def build(documents=documents, **settings):
-        settings = {"max_length": LENGTH, "max_predictions": PREDICTIONS, "seed": 1} | settings
-        return list(build_examples(documents, vocabulary=vocabulary, **settings))
-
-    return build
-
-
-@pytest.fixture(scope="module")
-def examples(make):
-    return make()
-
-
-@pytest.fixture(scope="module")
-def document_of(documents):
-    """The document that holds a token id."""
-    starts = np.array([document[0][0] for document in documents])
-    return lambda token: int(np.searchsorted(starts, token, side="right")) - 1
+DOCUMENTS = st.lists(
+    st.lists(st.integers(1, 9), min_size=1, max_size=7), min_size=2, max_size=6
+).map(numbered)
 
 
 def unmasked(example):
@@ -57,207 +50,134 @@ def unmasked(example):
     tokens = example["input_ids"].copy()
     count = int(example["masked_lm_weights"].sum())
     tokens[example["masked_lm_positions"][:count]] = example["masked_lm_ids"][:count]
-    return tokens[: example["input_mask"].sum()]
+    return tokens[: example["input_mask"].sum()].tolist()
 
 
-def segments(example):
-    """The two segments of an example, before masking."""
-    tokens = unmasked(example).tolist()
-    assert tokens[0] == CLS and tokens[-1] == SEP and tokens.count(SEP) == 2
-    middle = tokens.index(SEP)
-    return tokens[1:middle], tokens[middle + 1 : -1]
-
-
-def test_fields(examples):
-    for example in examples:
-        assert {name: (value.shape, value.dtype) for name, value in example.items()} == {
-            "input_ids": ((LENGTH,), np.int64),
-            "input_mask": ((LENGTH,), np.int64),
-            "segment_ids": ((LENGTH,), np.int64),
-            "masked_lm_positions": ((PREDICTIONS,), np.int64),
-            "masked_lm_ids": ((PREDICTIONS,), np.int64),
-            "masked_lm_weights": ((PREDICTIONS,), np.float32),
-            "next_sentence_labels": ((1,), np.int64),
-        }
-
-
-def test_examples_decode_to_the_documents(examples, document_of):
-    for example in examples:
-        first, second = segments(example)
-        assert first and second
-        for segment in (first, second):  # contiguous, and in one document
-            assert segment == list(range(segment[0], segment[-1] + 1))
-            assert document_of(segment[0]) == document_of(segment[-1])
-        if example["next_sentence_labels"][0] == 0:
-            assert document_of(first[0]) == document_of(second[0])
-            assert second[0] > first[-1]
-            if len(first) + len(second) < LENGTH - 3:  # nothing was cut off
-                assert second[0] == first[-1] + 1
-        else:
-            assert document_of(first[0]) != document_of(second[0])
-
-
-def test_seams_are_whole_where_nothing_was_cut(make):
-    pairs = [
-        segments(example)
-        for example in make(max_length=256, short_sequence_probability=1)
-        if example["next_sentence_labels"][0] == 0 and not example["input_mask"].all()
-    ]
-    assert len(pairs) > 50
-    assert all(second[0] == first[-1] + 1 for first, second in pairs)
-
-
-def test_every_sentence_is_used_once(documents):
-    """Sentences that a random second segment displaced are put back."""
-    for index, document in enumerate(documents):
-        random = np.random.default_rng(index)
-        used = []
-        for first, second, label in text_examples._pairs(documents, index, 61, 0.1, random):
-            used += first + (second if label == text_examples.IS_NEXT else [])
-        assert used == [token for sentence in document for token in sentence]
-
-
-def test_layout_and_padding(examples):
-    shorter = 0
-    for example in examples:
-        first, second = segments(example)
-        length = len(first) + len(second) + 3
-        assert example["input_mask"].tolist() == [1] * length + [0] * (LENGTH - length)
-        assert example["segment_ids"].tolist() == (
-            [0] * (len(first) + 2) + [1] * (len(second) + 1) + [0] * (LENGTH - length)
-        )
-        assert not example["input_ids"][length:].any()
-        count = int(example["masked_lm_weights"].sum())
-        for name in ("masked_lm_positions", "masked_lm_ids", "masked_lm_weights"):
-            assert not example[name][count:].any()
-        assert (example["masked_lm_weights"][:count] == 1).all()
-        shorter += length < LENGTH
-    assert shorter
-
-
-def test_masked_positions(examples):
-    for example in examples:
-        count = int(example["masked_lm_weights"].sum())
-        positions = example["masked_lm_positions"][:count]
-        assert count >= 1
-        assert (np.diff(positions) > 0).all()  # ascending, so none twice
-        assert example["masked_lm_ids"][:count].min() > MASK  # never a special token
-        untouched = np.delete(np.arange(example["input_mask"].sum()), positions)
-        assert MASK not in example["input_ids"][untouched]
-
-
-def test_shares(make):
-    examples = make(duplication=4)
-    labels = np.array([e["next_sentence_labels"][0] for e in examples])
-    assert len(examples) > 2000
-    assert abs(labels.mean() - 0.5) < 4 * 0.5 / len(labels) ** 0.5
-
-    full = [e for e in examples if e["input_mask"].all()]
-    predictions = np.array([e["masked_lm_weights"].sum() for e in full])
-    assert (predictions == round(0.15 * (LENGTH - 3))).all()
-    assert len(full) > 0.7 * len(examples)
-
-    # Where in an example the predictions fall is even too.
-    positions = np.concatenate([e["masked_lm_positions"][:9] for e in full])
-    assert abs(positions.mean() - (LENGTH - 1) / 2) < 0.5
-
-    before = np.concatenate([e["masked_lm_ids"][:9] for e in full])
-    after = np.concatenate([e["input_ids"][e["masked_lm_positions"][:9]] for e in full])
-    for share, hits in (
-        (0.8, after == MASK),
-        (0.1, after == before),
-        (0.1, (after != MASK) & (after != before)),
-    ):
-        error = (share * (1 - share) / len(before)) ** 0.5
-        assert abs(hits.mean() - share) < 4 * error
-    assert after.min() >= MASK  # random tokens are never special
-
-
-def test_random_second_segments_come_from_everywhere(make, document_of):
-    others = {
-        document_of(segments(example)[1][0])
-        for example in make(duplication=4)
-        if example["next_sentence_labels"][0] == 1
+@hypothesis_settings(max_examples=100, deadline=None)
+@given(
+    documents=DOCUMENTS,
+    max_length=st.integers(5, 50),
+    max_predictions=st.integers(1, 8),
+    whole_word=st.booleans(),
+    duplication=st.integers(1, 3),
+    seed=st.integers(0, 2**40),
+)
+def test_examples(documents, max_length, max_predictions, whole_word, duplication, seed):
+    options = {
+        "max_length": max_length,
+        "max_predictions": max_predictions,
+        "whole_word": whole_word,
+        "duplication": duplication,
+        "seed": seed,
+        "vocabulary": VOCABULARY,
     }
-    assert others == set(range(40))
+    home = {token: n for n, d in enumerate(documents) for sentence in d for token in sentence}
+    seen = collections.Counter()
+    examples = list(build_examples(documents, **options))
+    for example in examples:
+        length = int(example["input_mask"].sum())
+        assert example["input_mask"].tolist() == [1] * length + [0] * (max_length - length)
+        assert not example["input_ids"][length:].any()
+        tokens = unmasked(example)
+        assert tokens[0] == CLS and tokens[-1] == SEP and tokens.count(SEP) == 2
+        middle = tokens.index(SEP)
+        first, second = tokens[1:middle], tokens[middle + 1 : -1]
+        assert example["segment_ids"].tolist() == (
+            [0] * (middle + 1) + [1] * (length - middle - 1) + [0] * (max_length - length)
+        )
+
+        homes = []
+        for segment in (first, second):  # contiguous, and in one document
+            assert segment and segment == list(range(segment[0], segment[-1] + 1))
+            homes.append(home[segment[0]])
+            assert home[segment[-1]] == homes[-1]
+        (label,) = example["next_sentence_labels"].tolist()
+        assert label == int(homes[0] != homes[1])
+        if label == IS_NEXT:
+            assert second[0] > first[-1]
+            assert second[0] == first[-1] + 1 or length == max_length
+        seen.update((homes[0],))
+
+        count = int(example["masked_lm_weights"].sum())
+        positions = example["masked_lm_positions"][:count].tolist()
+        limit = min(
+            max_predictions, max(1, round(float(np.float32(0.15) * np.float32(length - 3))))
+        )
+        assert 1 <= count <= limit and (whole_word or count == limit)
+        assert positions == sorted(set(positions))
+        for name in ("positions", "ids", "weights"):
+            values = example[f"masked_lm_{name}"]
+            assert len(values) == max_predictions and not values[count:].any()
+        assert min(tokens[position] for position in positions) > MASK  # never a special token
+        kept = [i for i in range(length) if i not in positions]
+        assert [tokens[i] for i in kept] == example["input_ids"][kept].tolist()
+        if whole_word:
+            for position in positions:
+                following = tokens[position + 1]
+                if following > MASK and VOCABULARY[following].startswith("##"):
+                    assert position + 1 in positions or count == limit
+
+    assert set(seen) == set(range(len(documents)))
+    again = map(to_example, build_examples(documents, **options))
+    assert list(again) == list(map(to_example, examples))
+    other = map(to_example, build_examples(documents, **{**options, "seed": seed + 1}))
+    assert len(examples) < 5 or list(other) != list(map(to_example, examples))
 
 
-def test_both_ends_are_cut(examples, documents):
-    """Over-long pairs lose tokens at the front as well as at the end."""
-    starts = {sentence[0] for document in documents for sentence in document}
-    ends = {sentence[-1] for document in documents for sentence in document}
-    full = [segments(e) for e in examples if e["input_mask"].all()]
-    assert 0.2 < np.mean([first[0] not in starts for first, _ in full]) < 0.9
-    assert 0.2 < np.mean([second[-1] not in ends for _, second in full]) < 0.9
+def test_fields():
+    documents = numbered([[5] * 8, [6] * 9])
+    options = {"max_length": 16, "max_predictions": 3, "seed": 0, "vocabulary": VOCABULARY}
+    masks = {
+        "masked_lm_positions": ((3,), np.int32),
+        "masked_lm_ids": ((3,), np.int32),
+        "masked_lm_weights": ((3,), np.float32),
+    }
+    others = {
+        "input_ids": ((16,), np.int32),
+        "input_mask": ((16,), np.int32),
+        "segment_ids": ((16,), np.int32),
+        "next_sentence_labels": ((1,), np.int32),
+    }
+    for dynamic, expected in ((False, masks | others), (True, others)):
+        for example in build_examples(documents, dynamic=dynamic, **options):
+            shapes = {name: (value.shape, value.dtype) for name, value in example.items()}
+            assert shapes == expected
 
 
-def test_truncation():
-    random = np.random.default_rng(0)
-    for first, second, kept in (
-        (10, 10, (10, 10)),
-        (30, 5, (15, 5)),
-        (5, 30, (5, 15)),
-        (30, 30, (10, 10)),
-        (11, 30, (10, 10)),
-    ):
-        a, b = text_examples._truncate(list(range(first)), list(range(second)), 20, random)
-        assert (len(a), len(b)) == kept
-        assert a == list(range(a[0], a[0] + len(a))) and b == list(range(b[0], b[0] + len(b)))
-    a, b = text_examples._truncate(list(range(30)), list(range(30)), 21, random)
-    assert (len(a), len(b)) == (11, 10)
+def test_dynamic_examples_are_the_static_ones_before_masking():
+    documents = numbered([[5] * 20, [6] * 20])
+    options = {
+        "max_length": 24, "max_predictions": 5, "seed": 3, "duplication": 2,
+        "vocabulary": VOCABULARY,
+    }  # fmt: skip
+    static = list(build_examples(documents, **options))
+    dynamic = list(build_examples(documents, dynamic=True, **options))
+    for masked, plain in zip(static, dynamic, strict=True):
+        assert plain["input_ids"][: plain["input_mask"].sum()].tolist() == unmasked(masked)
+        for name in ("input_mask", "segment_ids", "next_sentence_labels"):
+            assert (plain[name] == masked[name]).all()
 
 
-def test_short_examples(make):
-    def mean_length(probability):
-        lengths = [e["input_mask"].sum() for e in make(short_sequence_probability=probability)]
-        return np.mean(lengths)
+def test_passes_differ():
+    documents = numbered([[5] * 20, [6] * 20])
+    options = {"max_length": 24, "max_predictions": 5, "seed": 3, "vocabulary": VOCABULARY}
 
-    assert mean_length(0) > 62 > mean_length(0.5) > mean_length(1)
+    def pairs(duplication):
+        examples = build_examples(documents, dynamic=True, duplication=duplication, **options)
+        return list(map(to_example, examples))
 
-
-def test_few_predictions_and_short_lengths(make):
-    assert {int(e["masked_lm_weights"].sum()) for e in make(max_predictions=2)} <= {1, 2}
-    for example in make(max_length=5, max_predictions=1):
-        assert example["masked_lm_weights"].tolist() == [1.0]
-    counts = [e["masked_lm_weights"].sum() for e in make(max_predictions=61, masked_ratio=0.5)]
-    assert max(counts) == round(0.5 * 61)
+    once, thrice = pairs(1), pairs(3)
+    assert thrice[: len(once)] == once
+    assert len(set(once) & set(thrice[len(once) :])) < 0.2 * len(once)
 
 
-def test_same_seed_same_bytes(make, documents):
-    def serialized(**settings):
-        return [to_example(example) for example in make(**settings)]
-
-    once = serialized()
-    np.random.seed(7)  # global state plays no part
-    assert serialized() == once
-    assert serialized(seed=2) != once
-    twice = serialized(duplication=2)
-    assert twice[: len(once)] == once
-    assert not set(twice[len(once) :]) & set(once)
-    # A document's examples do not change when another one is shortened.
-    changed = [*documents[:-1], documents[-1][:1]]
-    count = sum(1 for a, b in zip(once, serialized(documents=changed), strict=False) if a == b)
-    assert count > 0.9 * len(once)
-
-
-def test_unusable_documents_are_refused(documents, vocabulary):
-    for few in ([], documents[:1], [documents[0], [], [[]]]):
+def test_unusable_documents_are_refused():
+    two = numbered([[5, 5], [5, 5]])
+    for few in ([], two[:1], [two[0], [], [[]]]):
         with pytest.raises(UserError, match="two or more"):
-            build_examples(few, max_length=64, max_predictions=9, vocabulary=vocabulary, seed=0)
+            build_examples(few, max_length=64, max_predictions=9, vocabulary=VOCABULARY, seed=0)
     with pytest.raises(UserError, match="length of 4"):
-        build_examples(documents, max_length=4, max_predictions=9, vocabulary=vocabulary, seed=0)
-
-
-def test_replacements_avoid_unused_tokens_of_googles_vocabularies():
-    vocabulary = ["[PAD]", *(f"[unused{n}]" for n in range(99)), *SPECIAL_TOKENS[1:], "a", "b"]
-    documents = [[[104] * 10] * 20, [[105] * 10] * 20]
-    seen = set()
-    for example in build_examples(
-        documents, max_length=64, max_predictions=20, vocabulary=vocabulary, seed=0, duplication=5
-    ):
-        seen |= set(example["input_ids"].tolist())
-        assert example["input_ids"][0] == 101
-    assert seen == {0, 101, 102, 103, 104, 105}
+        build_examples(two, max_length=4, max_predictions=9, vocabulary=VOCABULARY, seed=0)
 
 
 def test_tokenize_documents():
@@ -266,20 +186,26 @@ def test_tokenize_documents():
         Document("one", ("The cats sat. The cat sat.", "Cats.")),
         Document("two", ("\x00", " ")),
         Document("three", ("Dogs sat.", "[MASK] the.")),
+        Document("", ("The cat. The cat.",), split=True),
     ]
-    assert tokenize_documents(documents, vocabulary) == [
+    assert tokenize_documents(documents, vocabulary).to_lists() == [
         [[5, 6, 7, 8, 9], [5, 6, 8, 9], [6, 7, 9]],
         [[UNKNOWN, 8, 9], [UNKNOWN, UNKNOWN, UNKNOWN, 5, 9]],  # a special token is never typed
+        [[5, 6, 9, 5, 6, 9]],  # a line of Google's format stays whole
     ]
-    assert tokenize_documents(documents[:1], vocabulary, lower_case=False) == [
+    assert tokenize_documents(documents[:1], vocabulary, lower_case=False).to_lists() == [
         [[11, 6, 7, 8, 9], [11, 6, 8, 9], [UNKNOWN, 9]]
     ]
+    assert tokenize_documents([], vocabulary).to_lists() == []
 
 
-def test_written_examples(tmp_path, examples):
-    few = examples[:50]
-    assert write_text_examples(iter(few), str(tmp_path / "text"), 2) == 50
-    assert write_text_examples(few, str(tmp_path / "shuffled"), 2, shuffle_seed=3) == 50
+def test_written_examples(tmp_path):
+    documents = numbered([[5] * 20, [6] * 20])
+    few = list(
+        build_examples(documents, max_length=24, max_predictions=5, vocabulary=VOCABULARY, seed=0)
+    )[:10]
+    assert write_text_examples(iter(few), str(tmp_path / "text"), 2) == 10
+    assert write_text_examples(few, str(tmp_path / "shuffled"), 2, shuffle_seed=3) == 10
 
     def read(name):
         paths = sorted(str(path) for path in tmp_path.glob(f"{name}-*"))
@@ -291,8 +217,201 @@ def test_written_examples(tmp_path, examples):
     assert read("text") == in_order
     assert read("shuffled") != in_order
     assert sorted(read("shuffled")) == sorted(in_order)
-    features = tf.train.Example.FromString(in_order[0]).features.feature
-    assert list(features["input_ids"].int64_list.value) == few[0]["input_ids"].tolist()
-    assert list(features["masked_lm_weights"].float_list.value) == (
-        few[0]["masked_lm_weights"].tolist()
+    assert json.loads((tmp_path / "text.manifest.json").read_text())["kind"] == "text examples"
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    """A folder with `docs-0`, `docs-1` and `vocab.txt`."""
+    folder = tmp_path_factory.mktemp("corpus")
+    random = np.random.default_rng(0)
+    plain = [word for word in WORDS if not word.startswith("##")]
+    vocabulary = [*SPECIAL_TOKENS, ".", *plain]
+    for file in range(2):
+        lines = []
+        for _ in range(30):
+            sentences = [" ".join(random.choice(plain, 7)).capitalize() + "." for _ in range(8)]
+            lines.append(to_json(Document("", (" ".join(sentences),))) + b"\n")
+        (folder / f"docs-{file}").write_bytes(b"".join(lines))
+    write_vocabulary(str(folder / "vocab.txt"), vocabulary)
+    return folder
+
+
+class _File(list):
+    """Takes records as a `RecordFile` does."""
+
+    write = list.append
+
+
+def job(corpus, unit_bytes=3000, **settings):
+    settings = {"max_length": 32, "max_predictions": 5, "seed": 0, "duplication": 2} | settings
+    pattern = f"{corpus}/docs-*"
+    vocabulary = tuple((corpus / "vocab.txt").read_text().split())
+    units = find_units(pattern, unit_bytes=unit_bytes)
+    return TextExamplesJob(pattern, units, vocabulary, True, ExampleSettings(**settings))
+
+
+def made(job, shards):
+    """The records of each shard, and the counts of all."""
+    job = pickle.loads(pickle.dumps(job))  # as workers get it
+    records, counts = [], collections.Counter()
+    for shard in range(shards):
+        file = _File()
+        shard_counts, damaged = job.write_shard(shard, shards, file)
+        assert not damaged
+        counts.update(shard_counts)
+        records.append(list(file))
+    return records, counts
+
+
+def test_examples_do_not_depend_on_the_number_of_shards(corpus):
+    one = job(corpus)
+    assert len(one.units) > 7
+    (records,), counts = made(one, 1)
+    assert counts["documents"] == 60
+    for shards in (2, 3, len(one.units)):
+        shard_records, shard_counts = made(one, shards)
+        assert shard_counts == counts
+        # Shard s holds the units s, s + n, ..., in order and whole.
+        assert sorted(itertools.chain(*shard_records)) == sorted(records)
+        assert all(shard_records)
+    examples = [tf.train.Example.FromString(record).features.feature for record in records]
+    masks = [example["input_mask"].int64_list.value for example in examples]
+    labels = [example["next_sentence_labels"].int64_list.value[0] for example in examples]
+    assert counts["tokens"] == sum(map(sum, masks))
+    assert counts["random_next"] == sum(labels) and 0.3 < sum(labels) / len(labels) < 0.7
+    assert made(job(corpus, seed=1), 1)[0] != [records]
+
+
+def test_units_and_passes_are_shuffled_but_kept_together(corpus):
+    """The examples of a unit are those that `build_examples` makes of it, in another order."""
+    one = job(corpus, dynamic=True)
+    first = tokenize_documents(read_unit(one.units[0]), one.vocabulary)
+    in_order = build_examples(
+        first, vocabulary=one.vocabulary, max_length=32, max_predictions=5, seed=0, duplication=2,
+        dynamic=True,
+    )  # fmt: skip
+    in_order = list(map(to_example, in_order))
+    records = made(one, 1)[0][0][: len(in_order)]
+    assert records != in_order and sorted(records) == sorted(in_order)
+
+
+def test_a_document_as_large_as_a_unit_has_no_random_pairs(corpus, tmp_path):
+    (tmp_path / "vocab.txt").write_bytes((corpus / "vocab.txt").read_bytes())
+    long = Document("", ("W0 w1 w3. W4 w6. " * 300,))
+    (tmp_path / "docs-0").write_bytes(to_json(long) + b"\n" + to_json(long))
+    records, counts = made(job(tmp_path), 1)
+    assert counts["documents"] == 2 and len(records[0]) > 100 and not counts["random_next"]
+
+
+def test_settings_tell_jobs_apart(corpus, tmp_path):
+    base = job(corpus)
+    assert json.loads(json.dumps(base.settings())) == base.settings() == job(corpus).settings()
+    for other in (
+        job(corpus, seed=1),
+        job(corpus, whole_word=True),
+        job(corpus, dynamic=True),
+        job(corpus, unit_bytes=4000),
+    ):
+        assert other.settings() != base.settings()
+
+
+def test_damaged_documents_are_counted(corpus, tmp_path):
+    (tmp_path / "docs-0").write_bytes((corpus / "docs-0").read_bytes() + b"{]\n")
+    (tmp_path / "vocab.txt").write_bytes((corpus / "vocab.txt").read_bytes())
+    file = _File()
+    counts, damaged = job(tmp_path).write_shard(0, 1, file)
+    assert counts["documents"] == 30 and file
+    assert [os.path.basename(record["file"]) for record in damaged] == ["docs-0"]
+
+
+def command(corpus, *flags):
+    flags = {flag.partition("=")[0]: flag for flag in flags}
+    defaults = (
+        f"--documents={corpus}/docs-*", f"--vocabulary={corpus}/vocab.txt", "--shards=2",
+        "--max_length=32", "--duplication=2", "--unit_megabytes=0.003",
+    )  # fmt: skip
+    flags = {flag.partition("=")[0]: flag for flag in defaults} | flags
+    argv = [*flags.values(), "--", "--direct_num_workers=1"]
+    return command_line.run(text_examples.main, argv)
+
+
+def test_command(corpus, tmp_path, capfd):
+    output = tmp_path / "new" / "text"
+    assert command(corpus, f"--output={output}", "--whole_word", "--seed=4") == 0
+    manifest = json.loads((tmp_path / "new" / "text.manifest.json").read_text())
+    assert manifest["kind"] == "text examples" and manifest["counts"]["documents"] == 60
+    assert manifest["settings"]["max_predictions"] == 4  # 15 % of 29
+    expected, counts = made(
+        job(corpus, unit_bytes=3146, whole_word=True, seed=4, max_predictions=4), 2
     )
+    files = [f"{output}-0000{shard}-of-00002" for shard in range(2)]
+    assert [[r.numpy() for r in tf.data.TFRecordDataset(file)] for file in files] == expected
+    assert f"{counts['tokens']:,} tokens" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--documents=/nowhere/x-*"], "no file matches /nowhere/x-*; mend --documents"),
+        (["--vocabulary=/nowhere/vocab.txt"], "/nowhere/vocab.txt: no such vocabulary"),
+        (["--max_length=4"], "--max_length"),
+        (["--shards=1000"], "smaller --unit_megabytes"),
+        (["--cased"], "leave out --cased"),
+        (["--output=/proc/nowhere/text"], "--output=/proc/nowhere: cannot be written to"),
+        (["--output="], "--output is missing"),
+        (["--duplicaton=2"], "--help"),
+    ],
+)
+def test_bad_input(flags, message, corpus, tmp_path, capfd):
+    assert command(corpus, f"--output={tmp_path}/text", *flags) == 2
+    out, err = capfd.readouterr()
+    assert not out and err.count("\n") == 1 and message in err
+    assert not list(tmp_path.iterdir())
+
+
+def test_bad_documents(corpus, tmp_path, capfd):
+    (tmp_path / "docs-0").write_bytes(to_json(Document("", ("One. Two.",))))
+    assert command(corpus, f"--output={tmp_path}/t", f"--documents={tmp_path}/docs-*",
+                   "--shards=1") == 2  # fmt: skip
+    assert "give two or more" in capfd.readouterr().err
+    (tmp_path / "cased.txt").write_text("\n".join([*SPECIAL_TOKENS, "The"]))
+    assert command(corpus, f"--output={tmp_path}/t", f"--vocabulary={tmp_path}/cased.txt") == 2
+    assert "'The', it was made with upper case; give --cased" in capfd.readouterr().err
+
+
+def test_help_answers_without_tensorflow_or_beam():
+    program = (
+        "import runpy, sys\n"
+        "sys.argv = ['text_examples', '--help']\n"
+        "try:\n"
+        "    runpy.run_module('pipelines.text_examples', run_name='__main__')\n"
+        "finally:\n"
+        "    assert not {'tensorflow', 'apache_beam'} & set(sys.modules)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0 and not done.stderr
+    for flag in ("documents", "vocabulary", "duplication", "whole_word", "dynamic_masking"):
+        assert f"--{flag}" in done.stdout or f"]{flag}" in done.stdout
+
+
+@pytest.mark.slow
+def test_two_workers_write_the_same_files(corpus, tmp_path):
+    """Processes take half a minute to start."""
+    for name, workers in (("one", 1), ("two", 2)):
+        argv = [
+            f"--documents={corpus}/docs-*",
+            f"--vocabulary={corpus}/vocab.txt",
+            f"--output={tmp_path}/{name}",
+            "--shards=4",
+            "--max_length=32",
+            "--unit_megabytes=0.003",
+            "--",
+            f"--direct_num_workers={workers}",
+        ]
+        assert command_line.run(text_examples.main, argv) == 0
+    for shard in range(4):
+        one, two = ((tmp_path / f"{n}-0000{shard}-of-00004").read_bytes() for n in ("one", "two"))
+        assert one == two and len(one) > 1000

@@ -1,0 +1,197 @@
+"""Makes documents of a folder of plain-text books: a document a chapter.
+
+    python -m pipelines.books --folder=DIR --output=gs://bucket/books --shards=16
+
+Books are the files `*.txt` in the folder and the folders in it, in UTF-8 or Windows-1252, of
+Project Gutenberg or others. See `pipelines.book_text` for what is taken of them. Everything after
+`--` is Beam's. A command that was stopped goes on when it is run again.
+"""
+
+import codecs
+import dataclasses
+import hashlib
+import os
+import re
+import sys
+
+from keras_vitbert import command_line
+from keras_vitbert.command_line import UserError, one_line
+from pipelines import book_text, files, shard_job
+from pipelines.documents import Document, to_json
+from pipelines.shard_files import LineFile
+
+_FORMAT_VERSION = 1  # raise it when other documents come out of the same books
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
+_DOS_END = "\x1a"
+
+
+def read_book(path):
+    """The text of a book.
+
+    Args:
+        path: str, local or `gs://`.
+
+    Raises:
+        ValueError: the file cannot be read, or is no text.
+    """
+    import tensorflow as tf
+
+    try:
+        with tf.io.gfile.GFile(path, "rb") as stream:
+            return decode(stream.read())
+    except tf.errors.OpError as error:
+        raise ValueError(one_line(error)) from error
+
+
+def decode(data):
+    """Text of bytes in UTF-8, UTF-16 with a byte order mark, or Windows-1252.
+
+    Raises:
+        ValueError: they are no text.
+    """
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        text = data.decode("utf-16")
+    else:
+        try:
+            text = data.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            try:
+                text = data.decode("cp1252")
+            except UnicodeDecodeError:
+                raise ValueError("it is neither UTF-8 nor Windows-1252") from None
+    text = text.rstrip(_DOS_END)
+    if control := _CONTROL.search(text):
+        raise ValueError(f"it holds {control[0]!r}: a binary file")
+    return text
+
+
+@dataclasses.dataclass(frozen=True)
+class BooksJob(shard_job.ShardJob):
+    """Chapters of books. A shard has whole books, and all shards about the same amount of text.
+
+    Attributes:
+        folder: str, local or `gs://`.
+        books: tuple of (path within the folder, bytes), sorted.
+    """
+
+    kind = "documents"
+
+    folder: str
+    books: tuple
+
+    def settings(self):
+        """What determines the output."""
+        return {
+            "format_version": _FORMAT_VERSION,
+            "folder": self.folder,
+            "books": len(self.books),
+            "books_sha256": hashlib.sha256(repr(self.books).encode()).hexdigest(),
+        }
+
+    def open(self, path):
+        """A file of JSON lines."""
+        return LineFile(path)
+
+    def write_shard(self, shard, shards, file):
+        """Writes the chapters of the shard's books, one book in memory at a time."""
+        counts = dict.fromkeys(("books", "documents", "words", "books_without_prose"), 0)
+        damaged = []
+        for name in divide(self.books, shards)[shard]:
+            path = os.path.join(self.folder, name)
+            try:
+                text = read_book(path)
+            except ValueError as error:
+                damaged.append({"file": path, "record": 0, "reason": one_line(error)})
+                continue
+            title = book_text.title_of(text, os.path.splitext(os.path.basename(name))[0])
+            chapters = book_text.chapters(text)
+            counts["books"] += 1
+            counts["books_without_prose"] += not chapters
+            for heading, paragraphs in chapters:
+                document = Document(f"{title}: {heading}" if heading else title, tuple(paragraphs))
+                file.write(to_json(document))
+                counts["documents"] += 1
+                counts["words"] += sum(len(text.split()) for text in paragraphs)
+        return counts, damaged
+
+
+def divide(books, shards):
+    """Gives each book to the shard that has least, the largest books first.
+
+    Args:
+        books: sequence of (name, bytes).
+        shards: int.
+
+    Returns:
+        List of `shards` lists of names, each sorted. The order of `books` does not matter.
+    """
+    volumes, names = [0] * shards, [[] for _ in range(shards)]
+    for name, size in sorted(books, key=lambda book: (-book[1], book[0])):
+        least = volumes.index(min(volumes))
+        volumes[least] += size
+        names[least].append(name)
+    return [sorted(shard) for shard in names]
+
+
+def find_books(folder):
+    """The books of a folder and the folders in it: tuple of (path within it, bytes), sorted.
+
+    Raises:
+        UserError: there is none.
+    """
+    import tensorflow as tf
+
+    if not tf.io.gfile.isdir(folder):
+        raise UserError(f"--folder={folder}: no such folder; give one with *.txt files")
+    found = []
+    for parent, _, names in tf.io.gfile.walk(folder):
+        for name in names:
+            if name.lower().endswith(".txt"):
+                path = os.path.join(parent, name)
+                found.append((os.path.relpath(path, folder), tf.io.gfile.stat(path).length))
+    if not found:
+        raise UserError(f"--folder={folder}: holds no *.txt files; give a folder of books")
+    return tuple(sorted(found))
+
+
+def main(argv):
+    """The command."""
+    from absl import flags
+
+    values = flags.FlagValues()
+    for name, text in (
+        ("folder", "Folder with books, *.txt; folders in it are looked through."),
+        ("output", "Beginning of the names of the files that are written."),
+    ):
+        flags.DEFINE_string(name, None, text, flag_values=values)
+    for name, default, lowest, text in (
+        ("shards", None, 1, "How many files are written."),
+        ("max_bad_records", 0, 0, "How many damaged books may be left out."),
+    ):
+        flags.DEFINE_integer(name, default, text, lower_bound=lowest, flag_values=values)
+    argv, beam_args = shard_job.split_beam_arguments(argv)
+    command_line.parse_flags(values, argv, __doc__)
+    for name in ("folder", "output", "shards"):
+        if not values[name].value:
+            raise UserError(f"--{name} is missing; --help lists the flags")
+
+    command_line.load_tensorflow()
+    books = find_books(values.folder)
+    if values.shards > len(books):
+        raise UserError(
+            f"--shards={values.shards}: there are {len(books)} books; give --shards={len(books)} "
+            "at most"
+        )
+    files.make_folder(os.path.dirname(values.output) or ".", "output")
+    shard_job.run_job(
+        BooksJob(values.folder, books),
+        values.output,
+        values.shards,
+        beam_args,
+        unit="words",
+        max_bad_records=values.max_bad_records,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(command_line.run(main))

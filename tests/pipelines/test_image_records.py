@@ -5,6 +5,7 @@ import tensorflow as tf
 from keras_vitbert.command_line import UserError
 from pipelines import package_data
 from pipelines.image_records import write_image_records
+from pipelines.manifest import read_manifest
 from pipelines.mnist import read_mnist
 
 
@@ -15,7 +16,7 @@ def mnist():
 
 def read(folder):
     """The examples in `folder`, in the order in which they were written."""
-    paths = sorted(str(path) for path in folder.iterdir())
+    paths = sorted(str(path) for path in folder.glob("*-of-*"))
     shards = [
         [tf.train.Example.FromString(r.numpy()) for r in tf.data.TFRecordDataset(path)]
         for path in paths
@@ -29,7 +30,9 @@ def read(folder):
 def test_records_decode_to_the_images(tmp_path, mnist):
     images, labels = mnist[0][::100], mnist[1][::100]
     assert write_image_records(images, labels, str(tmp_path / "image"), 3) == 50
-    assert len(list(tmp_path.iterdir())) == 3
+    assert len(list(tmp_path.glob("image-*-of-00003"))) == 3
+    manifest = read_manifest(str(tmp_path / "image"))
+    assert manifest["kind"] == "images" and manifest["settings"] == {"label_offset": 1}
     examples = read(tmp_path)
     for image, label, example in zip(images, labels, examples, strict=True):
         encoded = example["image/encoded"].bytes_list.value[0]

@@ -1,0 +1,102 @@
+"""Makes sure that an image file is a JPEG that TensorFlow decodes, in full, to colours.
+
+Collections of images hold files that are not what their names say. Training reads with
+`tf.io.decode_and_crop_jpeg`, so what it could not read must be found when records are written.
+"""
+
+import dataclasses
+
+from keras_vitbert.command_line import one_line
+
+QUALITY = 95  # of the images that have to be encoded again
+
+_JPEG = b"\xff\xd8\xff"
+_CONVERTED = ((b"\x89PNG\r\n\x1a\n", "png"), (b"GIF8", "gif"), (b"BM", "bmp"))
+KINDS = ("png", "gif", "bmp", "cmyk")  # what `RgbJpeg.converted_from` can be
+
+
+class DamagedImage(ValueError):
+    """An image that cannot be decoded in full. Its text says why, without naming the file."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RgbJpeg:
+    """A JPEG that decodes to red, green and blue.
+
+    Attributes:
+        encoded: bytes; the file itself, unless it had to be converted.
+        height, width: int, pixels.
+        converted_from: str, one of `KINDS`, or empty.
+    """
+
+    encoded: bytes
+    height: int
+    width: int
+    converted_from: str = ""
+
+
+def to_rgb_jpeg(data):
+    """Checks an image file by decoding it in full, and converts it where it is no RGB JPEG.
+
+    Grey JPEGs stay as they are: readers ask for three channels and get them. CMYK and YCCK JPEGs
+    are converted without a colour profile: the inks of files with an Adobe marker count as
+    inverted, as Adobe writes them, and those of others do not. Of a PNG the transparency is left
+    away, and of an animated GIF all but the first image.
+
+    Some damage shows in no decoder: a JPEG whose bytes were altered may decode to other colours.
+
+    Args:
+        data: bytes, the image file.
+
+    Returns:
+        `RgbJpeg`.
+
+    Raises:
+        DamagedImage: it is empty, of another format, cut short, or does not decode.
+    """
+    import tensorflow as tf
+
+    if not data:
+        raise DamagedImage("empty")
+    try:
+        if data.startswith(_JPEG):
+            return _checked(data)
+        for magic, kind in _CONVERTED:
+            if data.startswith(magic):
+                pixels = tf.io.decode_image(data, channels=3, expand_animations=False)
+                return _encoded(pixels, kind)
+    except tf.errors.OpError as error:
+        raise DamagedImage(_reason(error)) from error
+    raise DamagedImage(f"no JPEG, PNG, GIF or BMP, it begins with {data[:8]!r}")
+
+
+def encode(pixels):
+    """A JPEG of uint8 pixels `(height, width, 3)`, as bytes."""
+    import tensorflow as tf
+
+    return tf.io.encode_jpeg(pixels, format="rgb", quality=QUALITY).numpy()
+
+
+def _checked(data):
+    import tensorflow as tf
+
+    height, width, components = tf.io.extract_jpeg_shape(data).numpy().tolist()
+    # Each block of 8 x 8 pixels takes a bit at the very least. An altered size must not make the
+    # decoder fill hundreds of megabytes from nothing.
+    if height * width > 64 * 8 * len(data):
+        raise DamagedImage(f"{width} x {height} pixels do not fit in {len(data)} bytes")
+    # The readers' way to decode: the default is a coarser transform.
+    pixels = tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE")
+    if components == 4:
+        return _encoded(pixels, "cmyk")
+    return RgbJpeg(data, pixels.shape[0], pixels.shape[1])
+
+
+def _encoded(pixels, kind):
+    return RgbJpeg(encode(pixels), pixels.shape[0], pixels.shape[1], kind)
+
+
+def _reason(error):
+    """TensorFlow's message without the names of its nodes and operations."""
+    text = one_line(error.message)
+    return text.rpartition("}}")[2].partition(" [Op:")[0].strip() or type(error).__name__

@@ -1,0 +1,75 @@
+"""Image files and tar files as users have them, and an independent reader of records."""
+
+import glob
+import io
+import tarfile
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+
+
+def picture(seed, size=(40, 30)):
+    """A smooth image of bright colours."""
+    random = np.random.default_rng(seed)
+    corners = random.integers(0, 256, (3, 3, 3), dtype=np.uint8)
+    return Image.fromarray(corners).resize(size, Image.BICUBIC)
+
+
+def encoded(image, kind="JPEG", **options):
+    stream = io.BytesIO()
+    image.save(stream, kind, **options)
+    return stream.getvalue()
+
+
+def jpeg(seed, size=(40, 30)):
+    return encoded(picture(seed, size), quality=95)
+
+
+def cmyk(image, **options):
+    return encoded(image.convert("CMYK"), quality=100, subsampling=0, **options)
+
+
+def pixels(data):
+    """What Pillow reads, as signed integers."""
+    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(int)
+
+
+def tar(members, form=tarfile.PAX_FORMAT):
+    """A tar file of `(name, bytes)`, as bytes; None instead of bytes makes a folder."""
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w", format=form) as archive:
+        for name, data in members:
+            member = tarfile.TarInfo(name)
+            if data is None:
+                member.type = tarfile.DIRTYPE
+            else:
+                member.size = len(data)
+            archive.addfile(member, io.BytesIO(data or b""))
+    return stream.getvalue()
+
+
+def train_tar(classes):
+    """A tar file of tar files: `classes` is a dict of name to dict of file name to bytes."""
+    return tar([(f"{name}.tar", tar(files.items())) for name, files in classes.items()])
+
+
+def read_records(pattern):
+    """The records of all files, in order, parsed by TensorFlow: a list of dicts."""
+    kinds = {
+        "encoded": tf.string,
+        "format": tf.string,
+        "filename": tf.string,
+        "class/label": tf.int64,
+        "class/synset": tf.string,
+        "colorspace": tf.string,
+        "channels": tf.int64,
+        "height": tf.int64,
+        "width": tf.int64,
+    }
+    features = {f"image/{name}": tf.io.FixedLenFeature((), kind) for name, kind in kinds.items()}
+    records = tf.data.TFRecordDataset(sorted(glob.glob(str(pattern))))
+    return [
+        {name: parsed[f"image/{name}"].numpy() for name in kinds}
+        for parsed in (tf.io.parse_single_example(record, features) for record in records)
+    ]

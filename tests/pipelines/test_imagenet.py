@@ -1,0 +1,365 @@
+"""The command: three sources to the same records, and what it says to a user."""
+
+import collections
+import io
+import os
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from keras_vitbert import command_line
+from pipelines import imagenet, imagenet_tfds, package_data
+from pipelines.image_shards import ImageShardsJob, LabelledImage, ListedImagesJob
+from pipelines.manifest import read_manifest
+from tests.pipelines.image_fixtures import (
+    cmyk,
+    encoded,
+    jpeg,
+    picture,
+    pixels,
+    read_records,
+    tar,
+    train_tar,
+)
+
+SYNSETS = ("n01443537", "n01440764", "n01484850")  # not sorted
+LABELS = {"n01440764": 1, "n01443537": 2, "n01484850": 3}
+# Names that TFDS knows as CMYK and PNG are none of these: it converts by name.
+TRAIN = {
+    synset: {f"{synset}_{i}.JPEG": jpeg(100 * c + i, (40 + i, 30 + c)) for i in range(8)}
+    for c, synset in enumerate(SYNSETS)
+}
+VALIDATION = {f"ILSVRC2012_val_{i:08d}.JPEG": jpeg(500 + i) for i in range(1, 6)}
+VALIDATION_LABELS = ["n01484850", "n01440764", "n01484850", "n01443537", "n01440764"]
+ODD = {
+    "n01443537_90.JPEG": cmyk(picture(90)),
+    "n01443537_91.JPEG": encoded(picture(91), "PNG"),
+    "n01443537_92.JPEG": encoded(picture(92), "BMP"),
+    "n01443537_93.JPEG": encoded(picture(93), "GIF"),
+    "n01443537_94.JPEG": encoded(picture(94).convert("L")),
+}
+DAMAGED = {
+    "n01443537_95.JPEG": jpeg(95)[:-200],
+    "n01443537_96.JPEG": b"",
+    "n01443537_97.JPEG": b"<html>404</html>",
+}
+
+
+def command(*arguments, workers=1):
+    """Runs the command in this process: its exit status."""
+    return command_line.run(
+        imagenet.main, [*map(str, arguments), "--", f"--direct_num_workers={workers}"]
+    )
+
+
+def write_tars(folder, odd=False):
+    train = TRAIN
+    if odd:
+        train = {**TRAIN, "n01443537": {**TRAIN["n01443537"], **ODD, **DAMAGED}}
+    folder.mkdir()
+    (folder / "ILSVRC2012_img_train.tar").write_bytes(train_tar(train))
+    (folder / "ILSVRC2012_img_val.tar").write_bytes(tar(reversed(VALIDATION.items())))
+    (folder / "labels.txt").write_text("\n".join(VALIDATION_LABELS))
+    return folder
+
+
+def tar_flags(folder):
+    return [
+        f"--train_tar={folder / 'ILSVRC2012_img_train.tar'}",
+        f"--validation_tar={folder / 'ILSVRC2012_img_val.tar'}",
+        f"--validation_labels={folder / 'labels.txt'}",
+    ]
+
+
+def write_folders(folder):
+    for synset, files in TRAIN.items():
+        (folder / "train" / synset).mkdir(parents=True)
+        for name, data in files.items():
+            (folder / "train" / synset / name).write_bytes(data)
+    for (name, data), synset in zip(VALIDATION.items(), VALIDATION_LABELS, strict=True):
+        (folder / "val" / synset).mkdir(parents=True, exist_ok=True)
+        (folder / "val" / synset / name).write_bytes(data)
+    return folder
+
+
+def check_records(records, expected):
+    """Each image once, as it was, with its class; `expected` is {file name: (bytes, synset)}."""
+    assert sorted(record["filename"].decode() for record in records) == sorted(expected)
+    for record in records:
+        data, synset = expected[record["filename"].decode()]
+        assert record["encoded"] == data
+        assert record["class/synset"] == synset.encode()
+        assert record["class/label"] == LABELS[synset]
+        height, width, _ = pixels(record["encoded"]).shape
+        assert (record["height"], record["width"], record["channels"]) == (height, width, 3)
+        assert (record["format"], record["colorspace"]) == (b"JPEG", b"RGB")
+
+
+def check_clean_output(output):
+    train = {name: (data, synset) for synset, d in TRAIN.items() for name, data in d.items()}
+    check_records(read_records(output / "train-*-of-*"), train)
+    validation = zip(VALIDATION.items(), VALIDATION_LABELS, strict=True)
+    check_records(
+        read_records(output / "validation-*-of-*"),
+        {name: (data, synset) for (name, data), synset in validation},
+    )
+
+
+def files(output, pattern="*"):
+    return {path.name: path.read_bytes() for path in sorted(output.glob(pattern))}
+
+
+@pytest.mark.parametrize("source", ["tar", "folder", "split folders", "tfds"])
+def test_sources(tmp_path, source):
+    output = tmp_path / "output"
+    if source == "tar":
+        flags = tar_flags(write_tars(tmp_path / "tars"))
+    elif source == "folder":
+        flags = [f"--folder={write_folders(tmp_path / 'images')}"]
+    elif source == "split folders":
+        folder = write_folders(tmp_path / "images")
+        flags = [f"--train_folder={folder}/train", f"--validation_folder={folder}/val"]
+    else:
+        flags = tfds_flags(tmp_path)
+    assert command(*flags, f"--output={output}", "--train_shards=3") == 0
+    if source == "tfds":
+        check_tfds_output(output)
+    else:
+        check_clean_output(output)
+    names = [f"train-{shard:05d}-of-00003" for shard in range(3)]
+    assert sorted(files(output)) == sorted(
+        ["classes.txt", *names, "train.manifest.json"]
+        + ["validation-00000-of-00001", "validation.manifest.json"]
+    )
+    classes = (output / "classes.txt").read_text().splitlines()
+    assert classes[:3] == sorted(SYNSETS)
+    manifest = read_manifest(str(output / "train"))
+    assert manifest["kind"] == "images" and manifest["damaged"] == []
+    assert [entry["records"] for entry in manifest["shards"]] == [8, 8, 8]
+    assert manifest["counts"]["images"] == 24
+    settings = manifest["settings"]
+    assert settings["num_classes"] == len(classes) and settings["label_offset"] == 1
+    assert settings["source"] == source.split()[-1].removesuffix("s").replace("tfd", "tfds")
+    assert settings["split"] == "train" and settings["images"] == 24
+    # Images of a class do not lie together, in the files or in all.
+    labels = [record["class/label"] for record in read_records(output / "train-*")]
+    assert all(len(set(labels[start : start + 8])) > 1 for start in (0, 8, 16))
+    assert sum(a != b for a, b in zip(labels, labels[1:], strict=False)) > 8  # 16 expected of 23
+
+
+def tfds_flags(tmp_path):
+    return [
+        f"--tfds_data_dir={tmp_path / 'tfds'}",
+        f"--manual_dir={write_tars(tmp_path / 'tars')}",
+    ]
+
+
+def check_tfds_output(output):
+    """TFDS gives the validation images ImageNet's own labels: the first ones of its list."""
+    train = {name: (data, synset) for synset, d in TRAIN.items() for name, data in d.items()}
+    check_records(read_records(output / "train-*-of-*"), train)
+    path = package_data.find_package_file(
+        "tensorflow_datasets", "datasets/imagenet2012/validation_labels.txt"
+    )
+    labels = open(path).read().splitlines()[: len(VALIDATION)]
+    classes = (output / "classes.txt").read_text().splitlines()
+    assert len(classes) == 1000
+    records = read_records(output / "validation-*-of-*")
+    assert {record["filename"].decode(): record["encoded"] for record in records} == VALIDATION
+    for record in records:
+        number = int(record["filename"].decode()[-7:-5])
+        assert record["class/synset"].decode() == labels[number - 1]
+        assert classes[record["class/label"] - 1] == labels[number - 1]
+
+
+def test_tar_files_that_tfds_cannot_use(tmp_path, capfd):
+    tars = write_tars(tmp_path / "tars")
+    os.truncate(tars / "ILSVRC2012_img_train.tar", 20_000)
+    output = tmp_path / "output"
+    flags = [f"--tfds_data_dir={tmp_path / 'tfds'}", f"--manual_dir={tars}", f"--output={output}"]
+    assert command(*flags) == 2
+    *_, last = capfd.readouterr().err.splitlines()
+    assert last.startswith(f"error: --manual_dir={tars}: TFDS cannot prepare imagenet2012 (")
+    assert not list(output.iterdir())
+
+
+def test_noise_of_tfds(tmp_path):
+    """Under the mock of TFDS there are no splits to divide; records are still what they should."""
+    import tensorflow_datasets as tfds
+
+    class Sink(list):
+        write = list.append
+
+    sink = Sink()
+    with tfds.testing.mock_data(num_examples=4):
+        builder = imagenet_tfds.open_builder(str(tmp_path), "5.1.0")
+        classes = tuple(builder.info.features["label"].names)
+        job = imagenet_tfds.TfdsImagesJob(str(tmp_path), "5.1.0", "train", classes, 4)
+        counts, damaged = job.write_shard(0, 1, sink)
+    assert counts["images"] == 4 and not damaged
+    for record in sink:
+        features = tf.train.Example.FromString(record).features.feature
+        label = features["image/class/label"].int64_list.value[0]
+        assert 1 <= label <= 1000
+        assert features["image/class/synset"].bytes_list.value[:] == [classes[label - 1].encode()]
+        tf.io.decode_jpeg(features["image/encoded"].bytes_list.value[0])
+
+
+def test_odd_and_damaged_images(tmp_path, capfd):
+    """They are converted or left out, named, and counted; a second run goes on from the first."""
+    tars = write_tars(tmp_path / "tars", odd=True)
+    output = tmp_path / "output"
+    arguments = [*tar_flags(tars), f"--output={output}", "--train_shards=4"]
+    assert command(*arguments) == 2
+    *_, last = capfd.readouterr().err.splitlines()
+    assert last.startswith(f"error: {tars / 'ILSVRC2012_img_train.tar'}: ")
+    assert any(name in last for name in DAMAGED)
+    assert "3 damaged in all" in last and "--max_bad_records=3" in last
+    assert not list(output.glob("*.manifest.json")) and not list(output.rglob("*.list"))
+
+    assert command(*arguments, "--max_bad_records=3") == 0
+    assert "train: converted to RGB JPEG: 1 PNG, 1 GIF, 1 BMP, 1 CMYK" in capfd.readouterr().err
+    unbroken = tmp_path / "unbroken"
+    arguments[3] = f"--output={unbroken}"
+    assert command(*arguments, "--max_bad_records=3") == 0
+    lines = capfd.readouterr().err.splitlines()
+    assert files(output) == files(unbroken)
+    for name in DAMAGED:
+        assert any(f"train.tar: {name} is damaged" in line for line in lines)
+    for name, called in (("90", "CMYK JPEG"), ("91", "PNG"), ("92", "BMP"), ("93", "GIF")):
+        assert any(f"n01443537_{name}.JPEG is a {called}, stored as RGB" in line for line in lines)
+
+    records = {r["filename"].decode(): r for r in read_records(output / "train-*-of-*")}
+    kept = {name: data for d in TRAIN.values() for name, data in d.items()}
+    kept["n01443537_94.JPEG"] = ODD["n01443537_94.JPEG"]  # grey
+    converted = ODD.keys() - kept.keys()
+    assert records.keys() == kept.keys() | converted
+    for name, data in kept.items():
+        assert records[name]["encoded"] == data
+    for name in converted:
+        image = Image.open(io.BytesIO(records[name]["encoded"]))
+        assert image.format == "JPEG" and image.mode == "RGB"
+        assert abs(np.asarray(image).astype(int) - pixels(ODD[name])).mean() < 5
+        assert records[name]["class/label"] == LABELS["n01443537"]
+    manifest = read_manifest(str(output / "train"))
+    assert {d["record"] for d in manifest["damaged"]} == DAMAGED.keys()
+    assert {"images": 29, "converted_png": 1, "converted_cmyk": 1}.items() <= (
+        manifest["counts"].items()
+    )
+
+
+def test_two_workers_and_a_restart_write_the_same_bytes(tmp_path, monkeypatch):
+    folder = write_folders(tmp_path / "images")
+    outputs = {name: tmp_path / name for name in ("one", "two", "stopped")}
+    flags = [f"--train_folder={folder / 'train'}", "--train_shards=5"]
+    assert command(*flags, f"--output={outputs['one']}") == 0
+    assert command(*flags, f"--output={outputs['two']}", workers=2) == 0
+    expected = files(outputs["one"])
+    assert len(expected) == 7
+    assert files(outputs["two"]) == expected
+
+    # A run that is stopped at its third shard.
+    output = outputs["stopped"]
+    write_shard = ListedImagesJob.write_shard
+
+    def stopped(self, shard, *rest):
+        if shard == 2:
+            raise command_line.Stopped()
+        return write_shard(self, shard, *rest)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ListedImagesJob, "write_shard", stopped)
+        assert command(*flags, f"--output={output}") == command_line.EXIT_STOPPED
+    assert not list(output.rglob("*.list"))
+    there = {path: path.stat().st_mtime_ns for path in output.glob("train-*-of-00005")}
+    assert len(there) == 2 and not (output / "train.manifest.json").exists()
+    assert command(*flags, f"--output={output}") == 0
+    assert files(output) == expected
+    assert {path: path.stat().st_mtime_ns for path in there} == there
+    # And once more: there is nothing to do, and another seed is another data set.
+    assert command(*flags, f"--output={output}") == 0
+    assert files(output) == expected
+    assert command(*flags, "--seed=1", f"--output={output}") == 2
+    assert files(output) == expected
+
+
+def test_every_image_is_in_one_shard(tmp_path):
+    class Job(ImageShardsJob):
+        source, classes = "memory", ("a", "b")
+
+        def __init__(self, count):
+            self.count = count
+
+        def images(self, start, stop):
+            for number in range(start, stop):
+                yield LabelledImage(f"folder/{number}", number % 2, lambda: data)
+
+    class Sink(list):
+        write = list.append
+
+    data = jpeg(0, (8, 8))
+    for count, shards in ((1, 1), (7, 3), (100, 7), (64, 64)):
+        sinks = [Sink() for _ in range(shards)]
+        total = collections.Counter()
+        for shard, sink in enumerate(sinks):
+            total.update(Job(count).write_shard(shard, shards, sink)[0])
+        assert total["images"] == count
+        sizes = [len(sink) for sink in sinks]
+        assert max(sizes) - min(sizes) <= 1 and min(sizes) > 0
+        examples = [tf.train.Example.FromString(record) for sink in sinks for record in sink]
+        names = [e.features.feature["image/filename"].bytes_list.value[0] for e in examples]
+        assert names == [str(number).encode() for number in range(count)]  # in order, no folders
+        for number, example in enumerate(examples):
+            assert example.features.feature["image/class/label"].int64_list.value[:] == [
+                number % 2 + 1
+            ]
+
+
+def test_default_shards():
+    assert imagenet.default_shards("train", 1_281_167) == 1024
+    assert imagenet.default_shards("validation", 50_000) == 128
+    assert imagenet.default_shards("train", 50_000) == 166
+    assert imagenet.default_shards("train", 1) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "no images; give --train_tar=FILE .* --folder=DIR"),
+        (["--train_tar=x"], "--output is missing"),
+        (["--train_tar=x", "--folder=y", "--output=o"], "--train_tar and --folder are two sources"),
+        (["--folder=x", "--train_folder=y", "--output=o"], "--folder and --train_folder are two"),
+        (["--folder=x", "--manual_dir=y", "--output=o"], "--manual_dir needs --tfds_data_dir"),
+        (["--train_tar=x", "--validation_labels=y", "--output=o"], "needs --validation_tar"),
+        (["--folder=x", "--output=o", "--seed=-1"], "(?i)seed"),
+        (["--folder=none", "--output=OUT"], "--folder=none: no such folder"),
+        (["--folder=.", "--output=OUT"], "holds neither train nor val nor validation"),
+        (["--train_folder=none", "--output=OUT"], "none: no such folder"),
+        (["--train_tar=none.tar", "--output=OUT"], "none.tar: No such file"),
+        (["--tfds_data_dir=none", "--output=OUT"], "holds no imagenet2012/VERSION"),
+        (
+            ["--tfds_data_dir=OUT", "--manual_dir=none", "--output=OUT"],
+            "holds no ILSVRC2012_img_tr",
+        ),
+        (["--train_folder=IMAGES/train", "--train_shards=25", "--output=OUT"], "there are 24 im"),
+        (["--train_folder=IMAGES/train", "--output=FILE"], "--output=.*cannot be written to"),
+        (["--train_folder=IMAGES/train", "--output=OTHER"], "classes.txt: lists other classes"),
+    ],
+)
+def test_bad_input(tmp_path, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    if any("IMAGES" in argument for argument in arguments):
+        write_folders(tmp_path / "IMAGES")
+    (tmp_path / "FILE").write_text("")
+    (tmp_path / "OTHER").mkdir()
+    (tmp_path / "OTHER" / "classes.txt").write_text("cat\ndog\n")
+    assert command(*arguments) == 2
+    *_, last = capsys.readouterr().err.splitlines()
+    with pytest.raises(AssertionError, match=message):
+        raise AssertionError(last)
+    assert last.startswith("error: ")
+    for folder in ("OUT", "OTHER"):
+        if os.path.isdir(folder):
+            assert set(os.listdir(folder)) <= {"classes.txt"}

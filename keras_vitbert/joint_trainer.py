@@ -24,7 +24,7 @@ class JointTrainer(keras.Model):
     `masked_weights` `(texts, predictions)`, `next_sentence_labels` `(texts,)`. For evaluation
     `image_weights` and `text_weights` may mark padding with 0, so that every example counts once.
     Mixed images come with `image_mix_labels` and `image_mix_weights`, see
-    `pipelines.augmentation.mix`.
+    `pipelines.mixing.mix`.
 
     Raises:
         ValueError: if `distillation_ratio` is above 0 and there are no teachers.

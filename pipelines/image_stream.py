@@ -3,7 +3,8 @@
 import dataclasses
 
 from keras_vitbert.command_line import UserError
-from pipelines import augmentation, image_decoding
+from pipelines import image_decoding, mixing
+from pipelines.randaugment import RandAugment
 from pipelines.records import BadRecord, RecordFiles
 from pipelines.shuffled_records import ShuffledRecords
 
@@ -26,8 +27,8 @@ class ImageRecords:
         flip: bool, whether training mirrors half of the images.
         central_crop: float, the fraction of each side that validation keeps.
         randaugment: pair of ints, operations an image and their magnitude, see
-            `augmentation.RandAugment`; no operations by default.
-        mixup, cutmix: float, alpha of `augmentation.mix`; 0 leaves it out.
+            `randaugment.RandAugment`; no operations by default.
+        mixup, cutmix: float, alpha of `mixing.mix`; 0 leaves it out.
         cache: bool, whether the records are kept in memory once they are read.
     """
 
@@ -88,12 +89,12 @@ class ImageRecords:
         Returns:
             `tf.data.Dataset` of dicts: `images` `(batch, size, size, 3)` float32 in [0, 1] and
             `image_labels` `(batch,)` int32 from 0; where images are mixed also `image_mix_labels`
-            and `image_mix_weights`, see `augmentation.mix`.
+            and `image_mix_weights`, see `mixing.mix`.
         """
         import tensorflow as tf
 
         operations, magnitude = self.randaugment
-        randaugment = augmentation.RandAugment(operations, magnitude) if operations else None
+        randaugment = RandAugment(operations, magnitude) if operations else None
 
         def example(number, serialized):
             encoded, label = self._parse(serialized)
@@ -112,10 +113,11 @@ class ImageRecords:
 
         def finished(batch):
             numbers = batch.pop("numbers")
-            if batch["images"].dtype == tf.uint8:
-                batch["images"] = tf.cast(batch["images"], tf.float32) / 255.0
+            batch["image_labels"] = self._labels(batch["image_labels"])
+            if randaugment is not None:
+                batch["images"] = image_decoding.to_floats(batch["images"])
             if self.mixup or self.cutmix:
-                batch |= augmentation.mix(
+                batch |= mixing.mix(
                     batch["images"], batch["image_labels"], numbers, seed, self.mixup, self.cutmix
                 )
             return batch
@@ -132,7 +134,7 @@ class ImageRecords:
         def example(serialized):
             encoded, label = self._parse(serialized)
             image = image_decoding.central_crop(encoded, self.image_size, self.central_crop)
-            return {"images": image, "image_labels": label}
+            return {"images": image, "image_labels": self._labels(label)}
 
         return self.records.in_order(begin, end).map(example, tf.data.AUTOTUNE, deterministic=True)
 
@@ -144,15 +146,17 @@ class ImageRecords:
             encoded, label = self._parse(serialized)
             whole = tf.io.decode_image(encoded, channels=3, expand_animations=False)
             crop = image_decoding.central_crop(encoded, self.image_size, self.central_crop)
-            return tf.size(whole) + tf.size(crop), label
+            return tf.size(whole) + tf.size(crop), self._labels(label)
 
         return self.records.in_order().map(decoded, tf.data.AUTOTUNE, deterministic=True)
 
     def labels(self):
         """Dataset of the labels alone, from 0, in the order of the files."""
-        return self.records.in_order().map(lambda serialized: self._parse(serialized)[1])
+        stored = self.records.in_order().map(lambda serialized: self._parse(serialized)[1])
+        return stored.map(self._labels)
 
     def _parse(self, serialized):
+        """(encoded image, stored label) of a record."""
         import tensorflow as tf
 
         features = tf.io.parse_single_example(
@@ -162,8 +166,17 @@ class ImageRecords:
                 LABEL: tf.io.FixedLenFeature((), tf.int64),
             },
         )
-        label = tf.cast(features[LABEL], tf.int32) - self.label_offset
-        in_range = (label >= 0) & (label < self.num_classes)
+        return features[ENCODED], features[LABEL]
+
+    def _labels(self, stored):
+        """Labels from 0; fails if one of them is out of range, and shows the one farthest out."""
+        import tensorflow as tf
+
+        labels = tf.cast(stored, tf.int32) - self.label_offset
+        least, largest = tf.reduce_min(labels), tf.reduce_max(labels)
+        shown = tf.where(least < 0, least, largest)
+        in_range = (shown >= 0) & (shown < self.num_classes)
         message = f"{self.records.pattern}: an image label is out of range (of the stored labels)"
-        with tf.control_dependencies([tf.debugging.Assert(in_range, [message, features[LABEL]])]):
-            return features[ENCODED], tf.identity(label)
+        shown += self.label_offset
+        with tf.control_dependencies([tf.debugging.Assert(in_range, [message, shown])]):
+            return tf.identity(labels)

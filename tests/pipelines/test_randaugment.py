@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image, ImageEnhance, ImageOps
 
-from pipelines.augmentation import RandAugment, mix
+from pipelines.randaugment import RandAugment
 
 SIZE = 40
 
@@ -58,7 +58,7 @@ def test_every_operation_is_pillows(magnitude, jit_compile):
     operations = RandAugment(2, magnitude, jit_compile).operations(SIZE)
     assert list(operations) == list(references(magnitude, 1))
     two_values = np.where(picture() > 130, 200, 60).astype(np.uint8)
-    dim = (picture(1) // 4 + 90).astype(np.uint8)
+    dim = (picture(2) // 4 + 90).astype(np.uint8)
     for side, sign in enumerate((1, -1)):
         for name, reference in references(magnitude, sign).items():
             for pixels in (picture(), dim, two_values, np.full_like(dim, 77)):
@@ -69,7 +69,7 @@ def test_every_operation_is_pillows(magnitude, jit_compile):
                     assert (difference > 0).mean() < 0.004, name
                 else:
                     assert difference.max() <= (name in BLENDS), (name, sign)
-                    assert (difference > 0).mean() < 0.4
+                    assert (difference > 0).mean() < 0.06, (name, sign)
 
 
 def test_most_operations_change_the_image_and_none_leaves_its_range():
@@ -157,128 +157,24 @@ def test_bad_settings_are_refused(arguments, message):
         RandAugment(**arguments)
 
 
-def batch(count, size=16, first=0):
-    random = np.random.default_rng(7)
-    images = random.random((first + count, size, size, 3), np.float32)[first:]
-    labels = np.arange(first, first + count, dtype=np.int32) % 10
-    return images, labels, np.arange(first, first + count, dtype=np.int64)
+# KerasCV's operation at magnitude 15, and the largest difference after rounding down. Its equalize
+# takes another histogram.
+KERAS_CV = {
+    "posterize": (lambda layers: layers.Posterization((0, 255), bits=6), 0),
+    "solarize": (lambda layers: layers.Solarization((0, 255), threshold_factor=(128, 128)), 0),
+    "autocontrast": (lambda layers: layers.AutoContrast((0, 255)), 1),
+    "color": (lambda layers: layers.RandomColorDegeneration((0.45, 0.45)), 1),
+}
 
 
-def mixed(*arguments, compiled=True):
-    function = tf.function(mix) if compiled else mix
-    arguments = (*map(tf.constant, arguments[:3]), *arguments[3:])
-    return {name: value.numpy() for name, value in function(*arguments).items()}
+def test_keras_cv_agrees():
+    from keras_cv import layers
 
-
-def other_of(array):
-    return array.reshape(-1, 2, *array.shape[1:])[:, ::-1].reshape(array.shape)
-
-
-def check_labels(found, labels):
-    np.testing.assert_array_equal(found["image_labels"], labels)
-    np.testing.assert_array_equal(found["image_mix_labels"], other_of(labels))
-    weights = found["image_mix_weights"]
-    assert weights.dtype == np.float32 and weights.min() >= 0.5 and weights.max() <= 1
-    np.testing.assert_array_equal(weights[::2], weights[1::2])
-
-
-def test_mixup_weighs_the_two():
-    images, labels, numbers = batch(32)
-    found = mixed(images, labels, numbers, 3, 0.8, 0.0)
-    check_labels(found, labels)
-    weights = found["image_mix_weights"].astype(np.float64)[:, None, None, None]
-    expected = weights * images + (1 - weights) * other_of(images)
-    np.testing.assert_allclose(found["images"], expected, atol=1e-6)
-    assert len(np.unique(weights)) == 16
-
-
-def test_cutmix_swaps_boxes():
-    images, labels, numbers = batch(400)
-    found = mixed(images, labels, numbers, 3, 0.0, 1.0)
-    check_labels(found, labels)
-    own = np.isclose(found["images"], images, atol=1e-6).all(-1)
-    partners = np.isclose(found["images"], other_of(images), atol=1e-6).all(-1)
-    assert (own ^ partners).all()
-    np.testing.assert_allclose(found["image_mix_weights"], own.mean((1, 2)), atol=1e-6)
-    np.testing.assert_array_equal(own[::2], own[1::2])
-    kinds = collections.Counter()
-    for kept in own[::2]:
-        # What is swapped, or else what is kept, is one box.
-        boxes = []
-        for part in (kept, ~kept):
-            rows, columns = part.any(1), part.any(0)
-            boxes.append(part.all() or np.array_equal(part, np.outer(rows, columns)))
-            boxes[-1] &= all((np.diff(np.flatnonzero(side)) == 1).all() for side in (rows, columns))
-        assert any(boxes)
-        kinds["partner's box" if boxes[1] else "own box"] += 1
-    assert kinds["own box"] > 10 and kinds["partner's box"] > 100
-    # Yun et al.: a box of sides sqrt(1 - share) around a uniform centre, cut at the edges.
-    random = np.random.default_rng(0)
-    share, center = random.beta(1, 1, 20_000), random.random((2, 20_000))
-    half = np.sqrt(1 - share) / 2
-    area = np.prod(np.clip(center + half, 0, 1) - np.clip(center - half, 0, 1), 0)
-    expected = np.maximum(area, 1 - area)
-    assert found["image_mix_weights"].mean() == pytest.approx(expected.mean(), abs=0.04)
-    assert found["image_mix_weights"].std() == pytest.approx(expected.std(), abs=0.03)
-    swapped = (~own[::2]).mean(0)
-    assert swapped[8, 8] == pytest.approx(swapped[7, 3], abs=0.12)  # no side is preferred
-
-
-@pytest.mark.parametrize("alpha", [0.2, 1.0, 4.0])
-def test_shares_are_a_beta_distributions(alpha):
-    images, labels, numbers = batch(1600, size=1)
-    shares = mixed(images, labels, numbers, 0, alpha, 0.0)["image_mix_weights"][::2]
-    random = np.random.default_rng(0).beta(alpha, alpha, 100_000)
-    expected = np.maximum(random, 1 - random)
-    assert shares.mean() == pytest.approx(expected.mean(), abs=4 * expected.std() / 28)
-    for quantile in (0.1, 0.25, 0.5, 0.75, 0.9):
-        below = (shares <= np.quantile(expected, quantile)).mean()
-        assert below == pytest.approx(quantile, abs=0.07)  # 4 standard deviations at 0.5
-
-
-def test_with_two_alphas_each_pair_gets_one():
-    images, labels, numbers = batch(400, size=8)
-    arguments = images, labels, numbers, 6
-    both, first, second = (
-        mixed(*arguments, *alphas) for alphas in ((0.4, 1.0), (0.4, 0.0), (0.0, 1.0))
-    )
-    check_labels(both, labels)
-    of_first, of_second = (
-        (both["images"] == one["images"]).reshape(200, -1).all(1)
-        & (both["image_mix_weights"] == one["image_mix_weights"])[::2]
-        for one in (first, second)
-    )
-    assert (of_first | of_second).all()
-    assert abs(of_first.mean() - 0.5) < 0.14 and abs(of_second.mean() - 0.5) < 0.14
-
-
-@pytest.mark.parametrize("alphas", [(0.3, 0.0), (0.0, 1.0), (0.3, 1.0)])
-def test_a_split_batch_is_mixed_alike(alphas):
-    whole = mixed(*batch(12), 2, *alphas)
-    eager = mixed(*batch(12), 2, *alphas, compiled=False)
-    parts = [mixed(*batch(4, first=first), 2, *alphas) for first in (0, 4, 8)]
-    for name, value in whole.items():
-        np.testing.assert_array_equal(value, eager[name])
-        np.testing.assert_array_equal(value, np.concatenate([part[name] for part in parts]))
-    other = mixed(*batch(12), 3, *alphas)
-    assert not np.array_equal(other["image_mix_weights"], whole["image_mix_weights"])
-
-
-def test_a_tiny_alpha_mixes_nearly_nothing():
-    images, labels, numbers = batch(64, size=2)
-    weights = mixed(images, labels, numbers, 0, 1e-4, 0.0)["image_mix_weights"]
-    assert np.isfinite(weights).all() and np.mean(weights > 0.999) > 0.9
-
-
-@pytest.mark.parametrize(
-    ("count", "alphas", "message"),
-    [
-        (4, (0.0, 0.0), "both 0"),
-        (4, (-0.1, 0.0), "mixup_alpha is -0.1; give 0 or more"),
-        (4, (0.1, float("nan")), "cutmix_alpha is nan"),
-        (3, (0.1, 0.0), "a batch of 3 images has no pairs"),
-    ],
-)
-def test_what_cannot_be_mixed_is_refused(count, alphas, message):
-    with pytest.raises(ValueError, match=message):
-        mix(*map(tf.constant, batch(count)), 0, *alphas)
+    operations = RandAugment(2, 15).operations(SIZE)
+    images = np.stack([picture(number) for number in range(4)])
+    for name, (make, largest) in KERAS_CV.items():
+        expected = make(layers)(images.astype(np.float32), training=True).numpy()
+        for image, reference in zip(images, expected, strict=True):
+            found = operations[name][1](tf.constant(image)).numpy()
+            assert not np.array_equal(found, image), name
+            assert np.abs(found - np.floor(reference)).max() <= largest, name

@@ -1,0 +1,203 @@
+"""The operations of RandAugment on one image: Pillow's arithmetic, to one unit, in TensorFlow."""
+
+import math
+
+import numpy as np
+
+
+class ImageOperations:
+    """The operations on uint8 images `(size, size, 3)`; `amount` is signed.
+
+    Those that XLA compiles calculate in integers or, in one case, are rounded with a margin: a
+    compiler may round floats in its own way.
+    """
+
+    def __init__(self, size, jit_compile):
+        import tensorflow as tf
+
+        self.size = size
+        for name in (
+            "_take",
+            "_look_up",
+            "_autocontrast",
+            "_color",
+            "_column_sums",
+            "_sharpen",
+            "_solarize",
+        ):
+            function = tf.function(getattr(self, name), jit_compile=jit_compile or None)
+            setattr(self, name, function)
+
+    def identity(self, image):
+        import tensorflow as tf
+
+        return tf.identity(image)
+
+    def shear_x(self, image, amount):
+        return self._affine(image, (1, amount, 0), (0, 1, 0))
+
+    def shear_y(self, image, amount):
+        return self._affine(image, (1, 0, 0), (amount, 1, 0))
+
+    def rotate(self, image, amount):
+        angle, center = math.radians(amount), self.size / 2
+        sin, cos = math.sin(angle), math.cos(angle)
+        x, y = (cos, -sin), (sin, cos)
+        return self._affine(image, *((a, b, center - (a + b) * center) for a, b in (x, y)))
+
+    def translate_x(self, image, amount):
+        return self._translate(image, amount, axis=1)
+
+    def translate_y(self, image, amount):
+        return self._translate(image, amount, axis=0)
+
+    def _translate(self, image, amount, axis):
+        import tensorflow as tf
+
+        kept, black = tf.split(image, [self.size - abs(amount), abs(amount)], axis)
+        if amount > 0:
+            return tf.concat([tf.zeros_like(black), kept], axis)
+        _, kept = tf.split(image, [abs(amount), self.size - abs(amount)], axis)
+        return tf.concat([kept, tf.zeros_like(black)], axis)
+
+    def _affine(self, image, x, y):
+        """Takes the pixel at `x . (column, row, 1)`, `y . (column, row, 1)`, or black."""
+        import tensorflow as tf
+
+        row, column = np.mgrid[: self.size, : self.size] + 0.5
+        x, y = (np.floor(a * column + b * row + c).astype(np.int32) for a, b, c in (x, y))
+        inside = (x >= 0) & (x < self.size) & (y >= 0) & (y < self.size)
+        return self._take(image, tf.constant(np.where(inside, y * self.size + x, -1)))
+
+    def _take(self, image, places):
+        import tensorflow as tf
+
+        pixels = tf.gather(tf.reshape(image, (-1, 3)), tf.maximum(places, 0))
+        return tf.where((places >= 0)[..., None], pixels, tf.constant(0, tf.uint8))
+
+    def brightness(self, image, amount):
+        import tensorflow as tf
+
+        image = tf.cast(self._rows(image), tf.float32) * (1 + amount)
+        return self._image(tf.cast(tf.minimum(image, 255.0), tf.uint8))
+
+    def color(self, image, amount):
+        return self._color(image, round((1 + amount) * 65536))
+
+    def _color(self, image, factor):
+        return _blended(_grey(image), image, factor)
+
+    def contrast(self, image, amount):
+        import tensorflow as tf
+
+        pixels = tf.cast(self._rows(image), tf.float32)
+        channels = tf.reduce_sum(tf.reshape(tf.reduce_sum(pixels, 0), (-1, 3)), 0)
+        mean = tf.round(tf.reduce_sum(channels * [0.299, 0.587, 0.114]) / self.size**2)
+        pixels = (pixels - mean) * (1 + amount) + mean
+        return self._image(tf.cast(tf.clip_by_value(pixels, 0.0, 255.0), tf.uint8))
+
+    def sharpness(self, image, amount):
+        """Against a blurred image; the outermost pixels stay."""
+        import tensorflow as tf
+
+        image = self._rows(image)
+        # Two compiled functions: in one, XLA would add the same rows three times over.
+        inner = self._sharpen(image, self._column_sums(image), round((1 + amount) * 65536))
+        inner = tf.concat([image[1:-1, :3], inner, image[1:-1, -3:]], 1)
+        return self._image(tf.concat([image[:1], inner, image[-1:]], 0))
+
+    def _column_sums(self, rows):
+        import tensorflow as tf
+
+        rows = tf.cast(rows, tf.int16)
+        return rows[:-2] + rows[1:-1] + rows[2:]
+
+    def _sharpen(self, rows, sums, factor):
+        import tensorflow as tf
+
+        center = rows[1:-1, 3:-3]
+        weighted = sums[:, :-6] + sums[:, 3:-3] + sums[:, 6:] + 4 * tf.cast(center, tf.int16)
+        # (weighted + 6) // 13 for all that 13 bytes can be, without a division.
+        blurred = tf.bitwise.right_shift((tf.cast(weighted, tf.int32) + 6) * 5042, 16)
+        return _blended(blurred, center, factor)
+
+    def posterize(self, image, bits):
+        import tensorflow as tf
+
+        return tf.bitwise.bitwise_and(image, tf.constant(256 - (1 << (8 - bits)), tf.uint8))
+
+    def solarize(self, image, threshold):
+        return self._solarize(image, math.ceil(threshold))
+
+    def _solarize(self, image, threshold):
+        import tensorflow as tf
+
+        return tf.where(tf.cast(image, tf.int32) >= threshold, 255 - image, image)
+
+    def autocontrast(self, image):
+        return self._autocontrast(image)
+
+    def _autocontrast(self, image):
+        import tensorflow as tf
+
+        image = self._rows(image)
+        low, high = (
+            tf.cast(reduce(tf.reshape(reduce(image, 0), (self.size, 3)), 0), tf.float32)
+            for reduce in (tf.reduce_min, tf.reduce_max)
+        )
+        flat = high == low
+        scale = tf.where(flat, 1.0, 255 / tf.maximum(high - low, 1))
+        low = tf.where(flat, 0.0, low)
+        low, scale = (tf.tile(value, [self.size]) for value in (low, scale))
+        # What is not an integer is at least 1 / 255 from one: the addition mends rounding.
+        return self._image(tf.cast((tf.cast(image, tf.float32) - low) * scale + 1e-3, tf.uint8))
+
+    def equalize(self, image):
+        """Makes every channel's histogram as flat as a map of its 256 values can."""
+        import tensorflow as tf
+
+        channels = np.tile(np.arange(3, dtype=np.int32) * 256, self.size)
+        values = tf.cast(self._rows(image), tf.int32) + channels
+        counts = tf.raw_ops.DenseBincount(  # tf.math.bincount around it costs twice as much
+            input=tf.reshape(values, (-1,)), size=768, weights=tf.zeros((0,), tf.int32)
+        )
+        counts = tf.reshape(counts, (3, 256))
+        levels = tf.range(256)
+        brightest = tf.reduce_max(tf.where(counts > 0, levels, 0), 1, keepdims=True)
+        step = (self.size**2 - tf.gather(counts, brightest, batch_dims=1)) // 255
+        below = tf.cumsum(counts, 1, exclusive=True)
+        table = tf.minimum((below + step // 2) // tf.maximum(step, 1), 255)
+        return self._look_up(image, tf.cast(tf.where(step > 0, table, levels), tf.uint8))
+
+    def _look_up(self, image, table):
+        import tensorflow as tf
+
+        return tf.gather(tf.reshape(table, (-1,)), tf.cast(image, tf.int32) + tf.range(3) * 256)
+
+    def _rows(self, image):
+        """`(size, size * 3)`: kernels are several times faster on long rows than on triples."""
+        import tensorflow as tf
+
+        return tf.reshape(image, (self.size, self.size * 3))
+
+    def _image(self, rows):
+        import tensorflow as tf
+
+        return tf.reshape(rows, (self.size, self.size, 3))
+
+
+def _grey(image):
+    """Luminance in integers, rounded: int32 `(size, size, 1)`."""
+    import tensorflow as tf
+
+    red, green, blue = tf.split(tf.cast(image, tf.int32), 3, -1)
+    return tf.bitwise.right_shift(red * 19595 + green * 38470 + blue * 7471 + 32768, 16)
+
+
+def _blended(base, image, factor):
+    """`base + factor * (image - base)` in 0 to 255, rounded down; `factor` in units of 2**-16."""
+    import tensorflow as tf
+
+    image = tf.cast(image, tf.int32)
+    blend = tf.bitwise.right_shift(base * 65536 + factor * (image - base), 16)
+    return tf.cast(tf.clip_by_value(blend, 0, 255), tf.uint8)

@@ -19,10 +19,11 @@ class JointTrainer(keras.Model):
         temperature: float >= 0, `T` of eq. 7.
         clip_norm: float, global norm that the merged gradient is clipped to.
 
-    Batches are dicts: `images` `(images, H, W, 3)`, `image_labels` `(images,)`; `token_ids`,
-    `segment_ids`, `padding_mask` `(texts, length)`, `masked_positions`, `masked_ids`,
-    `masked_weights` `(texts, predictions)`, `next_sentence_labels` `(texts,)`. For evaluation
-    `image_weights` and `text_weights` may mark padding with 0, so that every example counts once.
+    Batches are dicts: `images` `(images, H, W, 3)`, uint8 or float in [0, 1], `image_labels`
+    `(images,)`; `token_ids`, `segment_ids`, `padding_mask` `(texts, length)`, `masked_positions`,
+    `masked_ids`, `masked_weights` `(texts, predictions)`, `next_sentence_labels` `(texts,)`. For
+    evaluation `image_weights` and `text_weights` may mark padding with 0, so that every example
+    counts once.
     Mixed images come with `image_mix_labels` and `image_mix_weights`, see
     `pipelines.mixing.mix`.
 

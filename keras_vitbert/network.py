@@ -60,13 +60,15 @@ class PreTrainingNetwork(keras.Model):
         return cls(**{**config, "backbone": backbone})
 
 
-IMAGE_INPUTS = ("images",)
 TEXT_INPUTS = ("token_ids", "segment_ids", "padding_mask", "masked_positions")
 
 
 def image_inputs(batch):
-    """The part of a batch that the network's image side takes."""
-    return {name: batch[name] for name in IMAGE_INPUTS}
+    """The part of a batch that the network's image side takes; bytes become floats in [0, 1]."""
+    images = batch["images"]
+    if keras.backend.standardize_dtype(images.dtype) == "uint8":
+        images = keras.ops.cast(images, "float32") * (1 / 255)
+    return {"images": images}
 
 
 def text_inputs(batch):

@@ -1,7 +1,8 @@
 """Decodes images at the size that a model takes, by a random or by the central crop.
 
 Of a JPEG only the window is decoded. What else TensorFlow decodes (PNG, GIF, BMP, ...) is decoded
-whole and cut.
+whole and cut. Images are bytes until a device has them: floats take four times the memory, and as
+much longer to copy to a device.
 """
 
 # A bilinear sample weighs two pixels a direction: where the window is larger than the image by more
@@ -14,7 +15,7 @@ _WINDOW, _MIRROR = 1, 2
 _JPEG = b"\xff\xd8\xff"
 
 
-def random_crop(encoded, key, image_size, crop_area=(0.08, 1.0), flip=True, dtype="float32"):
+def random_crop(encoded, key, image_size, crop_area=(0.08, 1.0), flip=True):
     """A random window, resized to a square and perhaps mirrored (Szegedy et al. 2015).
 
     Args:
@@ -24,10 +25,9 @@ def random_crop(encoded, key, image_size, crop_area=(0.08, 1.0), flip=True, dtyp
         crop_area: pair of floats, the part of the area that the window holds. Its sides are as 3
             to 4 up to 4 to 3.
         flip: bool, whether half of the images are mirrored.
-        dtype: "float32" for numbers in [0, 1], "uint8" for rounded ones in 0 to 255.
 
     Returns:
-        Tensor `(image_size, image_size, 3)`.
+        uint8 tensor `(image_size, image_size, 3)`.
 
     Raises:
         tf.errors.InvalidArgumentError: when run, if `encoded` is no image or cut short.
@@ -46,10 +46,10 @@ def random_crop(encoded, key, image_size, crop_area=(0.08, 1.0), flip=True, dtyp
         )
         return tf.concat([begin[:2], size[:2]], 0)
 
-    image = _resized(_decoded(encoded, window), image_size)
-    image = tf.cast(tf.round(image), tf.uint8) if dtype == "uint8" else image * (1 / 255)
+    image = _to_bytes(_resized(_decoded(encoded, window), image_size))
     if flip:
-        mirror = tf.random.stateless_uniform((), derived_key(key, _MIRROR)) < 0.5
+        bits = tf.random.stateless_uniform((), derived_key(key, _MIRROR), None, None, tf.int32)
+        mirror = bits < 0
         image = tf.cond(mirror, lambda: tf.reverse(image, [1]), lambda: image)
     return tf.ensure_shape(image, (image_size, image_size, 3))
 
@@ -62,7 +62,7 @@ def central_crop(encoded, image_size, central_crop=0.875):
         central_crop: float, the fraction of the shorter side that the square's side is.
 
     Returns:
-        float32 tensor `(image_size, image_size, 3)` in [0, 1].
+        uint8 tensor `(image_size, image_size, 3)`.
     """
     import tensorflow as tf
 
@@ -73,7 +73,7 @@ def central_crop(encoded, image_size, central_crop=0.875):
 
     image = _decoded(encoded, window)
     image = tf.image.resize(image, (image_size, image_size), antialias=True)
-    return tf.ensure_shape(image * (1 / 255), (image_size, image_size, 3))
+    return tf.ensure_shape(_to_bytes(image), (image_size, image_size, 3))
 
 
 def derived_key(key, name):
@@ -139,6 +139,12 @@ def _decoded(encoded, window):
     is_jpeg = tf.strings.substr(encoded, 0, len(_JPEG)) == _JPEG
     image = tf.cond(is_jpeg, from_jpeg, from_others)
     return tf.cast(image, tf.float32)
+
+
+def _to_bytes(image):
+    import tensorflow as tf
+
+    return tf.cast(tf.round(image), tf.uint8)
 
 
 def _resized(image, size):

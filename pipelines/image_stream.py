@@ -87,9 +87,9 @@ class ImageRecords:
             shard: (number of hosts, index of this one).
 
         Returns:
-            `tf.data.Dataset` of dicts: `images` `(batch, size, size, 3)` float32 in [0, 1] and
-            `image_labels` `(batch,)` int32 from 0; where images are mixed also `image_mix_labels`
-            and `image_mix_weights`, see `mixing.mix`.
+            `tf.data.Dataset` of dicts: `images` `(batch, size, size, 3)` uint8, and `image_labels`
+            `(batch,)` int32 from 0; where images are mixed they are float32 in [0, 1], and there
+            are also `image_mix_labels` and `image_mix_weights`, see `mixing.mix`.
         """
         import tensorflow as tf
 
@@ -100,12 +100,7 @@ class ImageRecords:
             encoded, label = self._parse(serialized)
             key = tf.stack([tf.cast(seed, tf.int64), number])
             image = image_decoding.random_crop(
-                encoded,
-                key,
-                self.image_size,
-                self.crop_area,
-                self.flip,
-                dtype="float32" if randaugment is None else "uint8",
+                encoded, key, self.image_size, self.crop_area, self.flip
             )
             if randaugment is not None:
                 image = randaugment(image, key)
@@ -114,11 +109,10 @@ class ImageRecords:
         def finished(batch):
             numbers = batch.pop("numbers")
             batch["image_labels"] = self._labels(batch["image_labels"])
-            if randaugment is not None:
-                batch["images"] = image_decoding.to_floats(batch["images"])
             if self.mixup or self.cutmix:
+                images = image_decoding.to_floats(batch["images"])
                 batch |= mixing.mix(
-                    batch["images"], batch["image_labels"], numbers, seed, self.mixup, self.cutmix
+                    images, batch["image_labels"], numbers, seed, self.mixup, self.cutmix
                 )
             return batch
 

@@ -109,12 +109,11 @@ class RandAugment:
         ]
 
         def augmented(image, key):
-            choices = self.choices(key)
-            for place in range(self.num_ops):
+            for choice in tf.unstack(self.choices(key)):
                 # tf.switch_case becomes one graph of all branches, whose idle nodes cost 15 us an
                 # operation; this calls the function that is wanted.
                 [image] = tf.raw_ops.StatelessCase(
-                    branch_index=choices[place],
+                    branch_index=choice,
                     input=[image],
                     Tout=[tf.uint8],
                     branches=branches,

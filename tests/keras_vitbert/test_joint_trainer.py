@@ -222,6 +222,21 @@ def test_whole_steps(make_trainer, make_network, make_batch, teachers, kind, cli
             )
 
 
+def test_bytes_are_images_from_0_to_1(make_trainer, make_batch, teachers):
+    batch = make_batch(0)
+    images = np.random.default_rng(0).integers(0, 256, batch["images"].shape).astype(np.uint8)
+    logs, trained = [], []
+    for given in (images, (images / 255).astype(np.float32)):
+        trainer = make_trainer(
+            GradientSum(0.5), SGD(0.1), teachers=teachers, distillation_ratio=0.5
+        )
+        logs.append(step(trainer, {**batch, "images": given}))
+        trained.append(weights(trainer))
+    assert logs[0] == pytest.approx(logs[1], rel=1e-5)
+    for of_bytes, of_floats in zip(*trained, strict=True):
+        np.testing.assert_allclose(of_bytes, of_floats, atol=1e-6)
+
+
 def test_mixed_images_have_two_labels(make_trainer, make_batch, teachers):
     """Against cross-entropy with the mixed distribution of labels, in float64."""
     batch = make_batch(2)

@@ -90,7 +90,7 @@ def validate(network, folder):
     if network.backbone.image_size is not None:
         records = RecordFiles.find(str(folder / "images-validation-*"), "flag")
         for example in ImageRecords(records, IMAGE_SIZE, CLASSES).validation():
-            logits = network({"images": example["images"][None]})
+            logits = network({"images": example["images"][None] / 255})
             add("image", logits["image_logits"][0], int(example["image_labels"]))
     if network.backbone.vocabulary_size is not None:
         for example in examples_of(folder, "text", "validation"):

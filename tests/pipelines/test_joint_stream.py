@@ -92,7 +92,8 @@ def test_batches_are_what_the_trainer_takes(stream):
     }
     assert {name: tuple(s.shape) for name, s in stream.training().element_spec.items()} == shapes
     floats = {name for name, value in batch.items() if value.dtype == np.float32}
-    assert floats == {"images", "masked_weights"}
+    assert floats == {"masked_weights"}
+    assert batch["images"].dtype == np.uint8
     assert (stream.images_per_step, stream.tokens_per_step) == (4, 8 * LENGTH)
 
 

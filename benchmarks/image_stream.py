@@ -85,7 +85,7 @@ def write_images(folder, count):
     from PIL import Image
 
     from pipelines.package_data import find_package_file
-    from pipelines.tfrecords import to_example, write_shards
+    from pipelines.shards.tfrecords import to_example, write_shards
 
     names = ("china", "flower")
     photographs = [
@@ -120,7 +120,7 @@ def write_images(folder, count):
 def streams(pattern):
     """The datasets of the contenders in TensorFlow."""
     from pipelines.image_stream import ImageRecords
-    from pipelines.records import RecordFiles
+    from pipelines.shards.records import RecordFiles
 
     records = RecordFiles.find(pattern, "pattern")
     plain = ImageRecords(records, SIZE, 1000)

@@ -22,7 +22,7 @@ STEP = {"images": 64, "texts": 64}
 def write(folder, images, texts):
     import tensorflow as tf
 
-    from pipelines.tfrecords import to_example, write_shards
+    from pipelines.shards.tfrecords import to_example, write_shards
 
     random = np.random.default_rng(0)
 
@@ -52,9 +52,9 @@ def write(folder, images, texts):
 def open_stream(folder):
     from pipelines.image_stream import ImageRecords
     from pipelines.joint_stream import JointStream
-    from pipelines.records import RecordFiles
+    from pipelines.shards.records import RecordFiles
+    from pipelines.text.vocabularies import SPECIAL_TOKENS
     from pipelines.text_stream import TextRecords
-    from pipelines.vocabulary import SPECIAL_TOKENS
 
     vocabulary = [*SPECIAL_TOKENS, *(f"word{n}" for n in range(30_000 - len(SPECIAL_TOKENS)))]
     images = ImageRecords(RecordFiles.find(f"{folder}/image-*", "images"), 224, 1000)

@@ -26,9 +26,10 @@ import tempfile
 import threading
 import time
 
-from pipelines import bert_examples, documents, package_data, sample, vocabulary, wikipedia
-from pipelines.pairs import SPECIALS_PER_EXAMPLE
-from pipelines.tokenization import sentences_of
+from pipelines import package_data, sample, wikipedia
+from pipelines.text import bert_examples, documents, vocabularies
+from pipelines.text.pairs import SPECIALS_PER_EXAMPLE
+from pipelines.text.tokenization import sentences_of
 
 OURS, THEIRS = "keras_vitbert", "model garden"
 
@@ -52,11 +53,11 @@ def main():
         folder = pathlib.Path(folder)
         texts = read_texts(arguments.documents)
         size = sum(len(text) for document in texts for text in document.paragraphs)
-        tokens = vocabulary.learn_vocabulary(
+        tokens = vocabularies.learn_vocabulary(
             (text for document in texts for text in document.paragraphs),
             arguments.vocabulary_size,
         )
-        vocabulary.write_vocabulary(str(folder / "vocab.txt"), tokens)
+        vocabularies.write_vocabulary(str(folder / "vocab.txt"), tokens)
         print(
             f"{len(texts)} documents, {size:,} characters, {len(tokens):,} word pieces, length "
             f"{arguments.length}, duplication {arguments.duplication}",

@@ -8,12 +8,12 @@ import numpy as np
 from keras_vitbert.command_line import UserError
 from keras_vitbert.data_errors import reading
 from pipelines import image_stream, text_stream
-from pipelines.damage import check_limit, left_out, without_damaged
 from pipelines.image_stream import ImageRecords
 from pipelines.joint_stream import JointStream
-from pipelines.records import BadRecord, RecordFiles
+from pipelines.shards.damage import check_limit, left_out, without_damaged
+from pipelines.shards.records import BadRecord, RecordFiles
+from pipelines.text.vocabularies import read_vocabulary
 from pipelines.text_stream import TextRecords
-from pipelines.vocabulary import read_vocabulary
 
 _BASELINE_EXAMPLES = 20_000  # training examples that the baselines are estimated from
 # 15 % of the tokens, as `pipelines.text_examples` masks them.

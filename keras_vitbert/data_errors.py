@@ -6,7 +6,7 @@ import sys
 import tensorflow as tf
 
 from keras_vitbert.command_line import UserError
-from pipelines.damage import first_damage, reason_of
+from pipelines.shards.damage import first_damage, reason_of
 
 _ERRORS = (tf.errors.InvalidArgumentError, tf.errors.DataLossError)
 

@@ -25,7 +25,7 @@ class JointTrainer(keras.Model):
     evaluation `image_weights` and `text_weights` may mark padding with 0, so that every example
     counts once.
     Mixed images come with `image_mix_labels` and `image_mix_weights`, see
-    `pipelines.mixing.mix`.
+    `pipelines.images.mixing.mix`.
 
     Raises:
         ValueError: if `distillation_ratio` is above 0 and there are no teachers.

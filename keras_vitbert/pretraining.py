@@ -19,7 +19,7 @@ from keras_vitbert.network import build_network
 from keras_vitbert.optimizers import build_optimizer
 from keras_vitbert.run_folder import RunFolder
 from keras_vitbert.teachers import Teachers, load_teacher
-from pipelines.damage import left_out
+from pipelines.shards.damage import left_out
 
 
 def pretrain(config, variant_name, data, output_dir, strategy=None, teacher_folders=None):

@@ -60,7 +60,7 @@ class RunFolder:
         Raises:
             UserError: the folder cannot be written, or holds a run with other settings.
         """
-        from pipelines.vocabulary import vocabulary_hash
+        from pipelines.text.vocabularies import vocabulary_hash
 
         make_folder(self.path, "output_dir")
         record = {

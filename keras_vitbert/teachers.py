@@ -4,7 +4,7 @@ from keras_vitbert.command_line import UserError
 from keras_vitbert.loading import load_network
 from keras_vitbert.network import image_inputs, text_inputs
 from keras_vitbert.run_folder import RunFolder
-from pipelines.vocabulary import vocabulary_hash
+from pipelines.text.vocabularies import vocabulary_hash
 
 
 class Teachers:

@@ -3,8 +3,8 @@
     python -m pipelines.books --folder=DIR --output=gs://bucket/books --shards=16
 
 Books are the files `*.txt` in the folder and the folders in it, in UTF-8 or Windows-1252, of
-Project Gutenberg or others. See `pipelines.book_text` for what is taken of them. Everything after
-`--` is Beam's. A command that was stopped goes on when it is run again.
+Project Gutenberg or others. See `pipelines.text.book_text` for what is taken of them. Everything
+after `--` is Beam's. A command that was stopped goes on when it is run again.
 """
 
 import codecs
@@ -16,9 +16,11 @@ import sys
 
 from keras_vitbert import command_line
 from keras_vitbert.command_line import UserError, one_line
-from pipelines import book_text, files, shard_job
-from pipelines.documents import Document, to_json
-from pipelines.shard_files import LineFile
+from pipelines import files
+from pipelines.jobs import shard_job
+from pipelines.shards.shard_files import LineFile
+from pipelines.text import book_text
+from pipelines.text.documents import Document, to_json
 
 _FORMAT_VERSION = 1  # raise it when other documents come out of the same books
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")

@@ -3,10 +3,10 @@
 import dataclasses
 
 from keras_vitbert.command_line import UserError
-from pipelines import image_decoding, mixing
-from pipelines.randaugment import RandAugment
-from pipelines.records import BadRecord, RecordFiles
-from pipelines.shuffled_records import ShuffledRecords
+from pipelines.images import image_decoding, mixing
+from pipelines.images.randaugment import RandAugment
+from pipelines.shards.records import BadRecord, RecordFiles
+from pipelines.shards.shuffled_records import ShuffledRecords
 
 KIND = "images"  # in the manifest
 ENCODED, LABEL = "image/encoded", "image/class/label"

@@ -27,9 +27,10 @@ import sys
 
 from keras_vitbert import command_line
 from keras_vitbert.command_line import UserError
-from pipelines import image_sources, imagenet_tfds, jpeg, shard_job
 from pipelines.files import make_folder, write_atomically
-from pipelines.image_shards import ListedImagesJob
+from pipelines.images import image_sources, imagenet_tfds, jpeg
+from pipelines.images.image_shards import ListedImagesJob
+from pipelines.jobs import shard_job
 
 SHARDS = {"train": 1024, "validation": 128}  # of ImageNet
 MIN_IMAGES_PER_SHARD = 300  # smaller sets get fewer shards

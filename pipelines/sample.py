@@ -17,7 +17,8 @@ import time
 import numpy as np
 
 from keras_vitbert import command_line
-from pipelines import cached_folder, vocabulary
+from pipelines import cached_folder
+from pipelines.text import vocabularies
 
 FORMAT_VERSION = 2  # raise it when other data come out of the same settings
 
@@ -85,7 +86,7 @@ def prepare(
 
 
 def _prepared_data(folder):
-    from pipelines import mnist
+    from pipelines.images import mnist
 
     return PreparedData(
         image_train=os.path.join(folder, "image-train-*"),
@@ -112,7 +113,8 @@ def _build(folder, settings):
 
 
 def _build_text(folder, settings):
-    from pipelines import bert_examples, package_data, wikipedia
+    from pipelines import package_data, wikipedia
+    from pipelines.text import bert_examples
 
     with _stage() as report:
         documents = list(wikipedia.read_documents(package_data.find_package_file(*WIKIPEDIA_FILE)))
@@ -125,11 +127,11 @@ def _build_text(folder, settings):
         "validation": [d for index, d in enumerate(documents) if index in held_out],
     }
     with _stage() as report:
-        tokens = vocabulary.learn_vocabulary(
+        tokens = vocabularies.learn_vocabulary(
             (text for document in splits["train"] for text in document.paragraphs),
             settings["vocabulary_size"],
         )
-        vocabulary.write_vocabulary(os.path.join(folder, "vocab.txt"), tokens)
+        vocabularies.write_vocabulary(os.path.join(folder, "vocab.txt"), tokens)
         report(f"vocabulary of {len(tokens):,} tokens")
 
     counts = {"documents": len(documents), "words": words, "vocabulary": len(tokens)}
@@ -148,7 +150,7 @@ def _build_text(folder, settings):
                 shards,
                 shuffle_seed=settings["seed"],
                 settings=settings,
-                vocabulary_sha256=vocabulary.vocabulary_hash(tokens),
+                vocabulary_sha256=vocabularies.vocabulary_hash(tokens),
             )
             report(f"{count:,} {split} text examples from {len(splits[split])} documents")
         counts[f"text_{split}"] = count
@@ -156,7 +158,7 @@ def _build_text(folder, settings):
 
 
 def _build_images(folder, settings):
-    from pipelines import image_records, mnist
+    from pipelines.images import image_records, mnist
 
     images, labels = mnist.read_mnist()
     chosen = _split_by_class(labels, settings["seed"])
@@ -215,7 +217,7 @@ def main(argv):
         "cache_dir", None, f"Folder for prepared data. Default: {where}.", flag_values=values
     )
     for name, default, lowest, text in (
-        ("vocabulary_size", 2000, vocabulary.MIN_SIZE, "Tokens of the vocabulary."),
+        ("vocabulary_size", 2000, vocabularies.MIN_SIZE, "Tokens of the vocabulary."),
         ("max_length", 64, 8, "Tokens of a text example."),
         ("max_predictions", 10, 1, "Masked tokens of a text example, at most."),
         ("seed", 0, 0, "Seed of splits, pairs, masks and shuffles."),

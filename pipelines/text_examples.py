@@ -8,11 +8,11 @@ Documents are those of `pipelines.wikipedia` and `pipelines.books`, or files in 
 Google's BERT: one sentence a line, blank lines between documents. Everything after `--` is Beam's.
 A command that was stopped goes on when it is run again.
 
-The recipe is in `pipelines.bert_examples`. The text is taken in units of some `--unit_megabytes`,
-which is all that is ever in memory: a unit's documents are tokenized once for all passes over
-them, random second segments come from other documents of the unit, and the examples of all passes
-are shuffled before they are written. A document as large as a unit may be alone in one; it has no
-random second segments.
+The recipe is in `pipelines.text.bert_examples`. The text is taken in units of some
+`--unit_megabytes`, which is all that is ever in memory: a unit's documents are tokenized once for
+all passes over them, random second segments come from other documents of the unit, and the
+examples of all passes are shuffled before they are written. A document as large as a unit may be
+alone in one; it has no random second segments.
 
 Examples do not depend on the number of shards and workers. With `--dynamic_masking` the files hold
 pairs without masks, and the training stream masks them anew in every epoch.
@@ -28,10 +28,12 @@ import sys
 
 from keras_vitbert import command_line
 from keras_vitbert.command_line import UserError
-from pipelines import documents as document_files
-from pipelines import files, shard_job
-from pipelines import vocabulary as vocabularies
-from pipelines.bert_examples import (
+from pipelines import files
+from pipelines.jobs import shard_job
+from pipelines.shards.shard_files import RecordFile
+from pipelines.text import documents as document_files
+from pipelines.text import vocabularies
+from pipelines.text.bert_examples import (
     KIND,
     MASKED_RATIO,
     MIN_LENGTH,
@@ -39,10 +41,9 @@ from pipelines.bert_examples import (
     ExampleSettings,
     too_few_documents,
 )
-from pipelines.example_encoding import encode_examples
-from pipelines.pairs import SPECIALS_PER_EXAMPLE
-from pipelines.shard_files import RecordFile
-from pipelines.tokenization import Tokenizer
+from pipelines.text.example_encoding import encode_examples
+from pipelines.text.pairs import SPECIALS_PER_EXAMPLE
+from pipelines.text.tokenization import Tokenizer
 
 _FORMAT_VERSION = 1  # raise it when other examples come out of the same settings
 _UPPER_CASE = re.compile(r"[A-Z]")

@@ -6,10 +6,10 @@ Examples that were written without masks are masked when they are read.
 import dataclasses
 
 from keras_vitbert.command_line import UserError
-from pipelines.dynamic_masking import DynamicMasking
-from pipelines.records import BadRecord, RecordFiles
-from pipelines.shuffled_records import ShuffledRecords
-from pipelines.vocabulary import vocabulary_hash
+from pipelines.shards.records import BadRecord, RecordFiles
+from pipelines.shards.shuffled_records import ShuffledRecords
+from pipelines.text.dynamic_masking import DynamicMasking
+from pipelines.text.vocabularies import vocabulary_hash
 
 KIND = "text examples"  # in the manifest
 

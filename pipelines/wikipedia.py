@@ -21,11 +21,11 @@ from typing import ClassVar
 
 from keras_vitbert import command_line
 from keras_vitbert.command_line import UserError
-from pipelines.documents import Document, to_json
-from pipelines.shard_files import LineFile
-from pipelines.shard_job import ShardJob, run_job, split_beam_arguments
-from pipelines.wikipedia_dump import read_pages
-from pipelines.wikitext import passages
+from pipelines.jobs.shard_job import ShardJob, run_job, split_beam_arguments
+from pipelines.shards.shard_files import LineFile
+from pipelines.text.documents import Document, to_json
+from pipelines.text.wikipedia_dump import read_pages
+from pipelines.text.wikitext import passages
 
 __all__ = ["Document", "WikipediaJob", "find_dump", "read_documents"]
 

@@ -10,7 +10,7 @@ import pathlib
 import numpy as np
 import pytest
 
-from pipelines.vocabulary import SPECIAL_TOKENS
+from pipelines.text.vocabularies import SPECIAL_TOKENS
 
 IMAGES = {"train": 13, "validation": 7}  # neither is a multiple of the batch
 DOCUMENTS = {"train": 7, "validation": 4}
@@ -50,9 +50,9 @@ def get_config():
 
 def write_sources(folder, seed=0):
     """Writes TFRecords of both modalities, `vocab.txt` and `config.py` into a folder."""
-    from pipelines.bert_examples import build_examples, write_text_examples
-    from pipelines.image_records import write_image_records
-    from pipelines.vocabulary import write_vocabulary
+    from pipelines.images.image_records import write_image_records
+    from pipelines.text.bert_examples import build_examples, write_text_examples
+    from pipelines.text.vocabularies import write_vocabulary
 
     folder = pathlib.Path(folder)
     random = np.random.default_rng(seed)

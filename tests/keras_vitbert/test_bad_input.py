@@ -16,8 +16,8 @@ import tensorflow as tf
 
 from keras_vitbert.command_line import EXIT_BAD_INPUT, UserError
 from keras_vitbert.pretraining import pretrain as run_pretraining
-from pipelines.image_records import image_example
-from pipelines.tfrecords import to_example, write_shards
+from pipelines.images.image_records import image_example
+from pipelines.shards.tfrecords import to_example, write_shards
 from tests.keras_vitbert.pretrain_fixtures import (
     VOCABULARY,
     arguments,

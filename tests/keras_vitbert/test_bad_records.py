@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipelines.tfrecords import write_shards
+from pipelines.shards.tfrecords import write_shards
 from tests.keras_vitbert.pretrain_fixtures import (
     assert_same_values,
     checkpoint_values,

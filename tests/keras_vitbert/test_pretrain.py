@@ -21,7 +21,7 @@ from keras_vitbert.command_line import EXIT_DIVERGED, EXIT_DONE, EXIT_STOPPED
 from keras_vitbert.pretrain import report
 from keras_vitbert.variants import VARIANTS
 from pipelines.image_stream import ImageRecords
-from pipelines.records import RecordFiles
+from pipelines.shards.records import RecordFiles
 from tests.keras_vitbert.pretrain_fixtures import (
     CLASSES,
     IMAGE_SIZE,

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from keras_vitbert import command_line
 from keras_vitbert.command_line import UserError
 from pipelines import books
-from pipelines.book_text import MIN_WORDS, chapters, title_of
 from pipelines.books import BooksJob, decode, divide, find_books
-from pipelines.documents import from_json
+from pipelines.text.book_text import MIN_WORDS, chapters, title_of
+from pipelines.text.documents import from_json
 
 WORDS = "the rain fell on roofs and fields while nobody said a word about it again".split()
 

@@ -9,10 +9,10 @@ import tensorflow as tf
 from PIL import Image
 
 from keras_vitbert.command_line import UserError
-from pipelines.image_records import write_image_records
 from pipelines.image_stream import ImageRecords
-from pipelines.records import RecordFiles
-from pipelines.tfrecords import to_example, write_shards
+from pipelines.images.image_records import write_image_records
+from pipelines.shards.records import RecordFiles
+from pipelines.shards.tfrecords import to_example, write_shards
 
 CLASSES = 5
 ROUNDING = 1.01 / 255  # Pillow's resize rounds to 8 bits after each direction

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipelines.image_records import image_example, write_image_records
 from pipelines.image_stream import ImageRecords
+from pipelines.images.image_records import image_example, write_image_records
 from pipelines.joint_stream import JointStream
-from pipelines.records import RecordFiles
-from pipelines.shuffled_records import ShuffledRecords
+from pipelines.shards.records import RecordFiles
+from pipelines.shards.shuffled_records import ShuffledRecords
+from pipelines.shards.tfrecords import to_example, write_shards
+from pipelines.text.vocabularies import SPECIAL_TOKENS
 from pipelines.text_stream import TextRecords
-from pipelines.tfrecords import to_example, write_shards
-from pipelines.vocabulary import SPECIAL_TOKENS
 
 SIZE, LENGTH = 8, 6
 VOCABULARY = [*SPECIAL_TOKENS, *"abcdefghijklmno"]

@@ -6,8 +6,8 @@ import pytest
 
 from keras_vitbert import command_line
 from pipelines import manifest
-from pipelines.records import RecordFiles
-from pipelines.tfrecords import to_example, write_shards
+from pipelines.shards.records import RecordFiles
+from pipelines.shards.tfrecords import to_example, write_shards
 
 
 @pytest.fixture

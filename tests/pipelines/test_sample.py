@@ -8,9 +8,11 @@ import pytest
 import tensorflow as tf
 
 from keras_vitbert import command_line
-from pipelines import bert_examples, image_records, mnist, sample
-from pipelines.pairs import IS_NEXT
-from pipelines.vocabulary import CLS, MASK, SEP, SPECIAL_TOKENS, UNKNOWN, read_vocabulary
+from pipelines import sample
+from pipelines.images import image_records, mnist
+from pipelines.text import bert_examples
+from pipelines.text.pairs import IS_NEXT
+from pipelines.text.vocabularies import CLS, MASK, SEP, SPECIAL_TOKENS, UNKNOWN, read_vocabulary
 
 SPLITS = ("train", "validation")
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(sample.__file__)))
@@ -223,6 +225,6 @@ def test_apache_beam_is_not_needed():
     program = (
         "import sys\n"
         "sys.modules['apache_beam'] = None  # importing it fails\n"
-        "from pipelines import bert_examples, image_records, mnist, sample, vocabulary, wikipedia\n"
+        "from pipelines import joint_stream, sample, vocabulary, wikipedia\n"
     )
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)

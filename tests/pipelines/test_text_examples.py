@@ -16,17 +16,17 @@ from hypothesis import strategies as st
 from keras_vitbert import command_line
 from keras_vitbert.command_line import UserError
 from pipelines import text_examples
-from pipelines.bert_examples import (
+from pipelines.shards.tfrecords import to_example
+from pipelines.text.bert_examples import (
     ExampleSettings,
     build_examples,
     tokenize_documents,
     write_text_examples,
 )
-from pipelines.documents import Document, find_units, read_unit, to_json
-from pipelines.pairs import IS_NEXT
+from pipelines.text.documents import Document, find_units, read_unit, to_json
+from pipelines.text.pairs import IS_NEXT
+from pipelines.text.vocabularies import SPECIAL_TOKENS, write_vocabulary
 from pipelines.text_examples import TextExamplesJob
-from pipelines.tfrecords import to_example
-from pipelines.vocabulary import SPECIAL_TOKENS, write_vocabulary
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(text_examples.__file__)))
 PAD, UNKNOWN, CLS, SEP, MASK = range(5)

@@ -5,10 +5,10 @@ import pytest
 import tensorflow as tf
 
 from keras_vitbert.command_line import UserError
-from pipelines.records import RecordFiles
+from pipelines.shards.records import RecordFiles
+from pipelines.shards.tfrecords import to_example, write_shards
+from pipelines.text.vocabularies import MASK, SPECIAL_TOKENS, vocabulary_hash
 from pipelines.text_stream import TextRecords
-from pipelines.tfrecords import to_example, write_shards
-from pipelines.vocabulary import MASK, SPECIAL_TOKENS, vocabulary_hash
 
 LENGTH, PREDICTIONS, VOCABULARY = 12, 3, 50
 TOKENS = [*SPECIAL_TOKENS, *(f"word{n}" for n in range(VOCABULARY - len(SPECIAL_TOKENS)))]

@@ -11,11 +11,12 @@ import tensorflow as tf
 
 from keras_vitbert import command_line
 from keras_vitbert.command_line import UserError
-from pipelines import wikipedia, wikipedia_dump
-from pipelines.bzip2_blocks import read_blocks
-from pipelines.documents import from_json
+from pipelines import wikipedia
+from pipelines.text import wikipedia_dump
+from pipelines.text.bzip2_blocks import read_blocks
+from pipelines.text.documents import from_json
+from pipelines.text.wikipedia_dump import Page, read_pages
 from pipelines.wikipedia import Document, WikipediaJob, find_dump, read_documents
-from pipelines.wikipedia_dump import Page, read_pages
 
 PROSE = "This is a sentence of prose that has words enough."
 

@@ -1,0 +1,1 @@
+"""Images: found in archives and folders, written as records, decoded and augmented."""

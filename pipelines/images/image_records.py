@@ -1,0 +1,81 @@
+"""Writes images as TFRecords in the format that the widely used ImageNet converters write."""
+
+import os
+
+import numpy as np
+
+from pipelines.images import jpeg
+from pipelines.shards import tfrecords
+
+LABEL_OFFSET = 1  # ImageNet's files count classes from 1: 0 is background
+
+
+def write_image_records(images, labels, prefix, shards, label_offset=LABEL_OFFSET):
+    """Writes images and their classes to `PREFIX-00000-of-00004` and its fellows.
+
+    Args:
+        images: uint8 array `(count, height, width)` grey or `(count, height, width, 3)` RGB, or an
+            iterable of such images, of any sizes.
+        labels: iterable of int, the class of each image, from 0.
+        prefix: str, local or `gs://`.
+        shards: int, how many files.
+        label_offset: int, added to every label.
+
+    Returns:
+        int, how many images were written.
+
+    Raises:
+        ValueError: there are more images than labels, or fewer.
+    """
+    examples = (
+        tfrecords.to_example(image_example(image, int(label) + label_offset))
+        for image, label in zip(images, labels, strict=True)
+    )
+    return tfrecords.write_shards(
+        examples, os.fspath(prefix), shards, settings={"label_offset": label_offset}
+    )
+
+
+def image_example(image, label):
+    """The fields of an ImageNet record of pixels.
+
+    Args:
+        image: uint8 array `(height, width)` grey or `(height, width, 3)` RGB.
+        label: int, stored as it is.
+
+    Returns:
+        Dict of str to bytes, str or int.
+    """
+    image = np.asarray(image)
+    if image.ndim == 2:
+        image = np.repeat(image[..., np.newaxis], 3, axis=-1)
+    return jpeg_example(jpeg.RgbJpeg(jpeg.encode(image), *image.shape[:2]), label)
+
+
+def jpeg_example(image, label, synset=None, filename=None):
+    """The fields of an ImageNet record of a JPEG.
+
+    Args:
+        image: `jpeg.RgbJpeg`.
+        label: int, stored as it is.
+        synset: str, the name of the class.
+        filename: str, without folders.
+
+    Returns:
+        Dict of str to bytes, str or int. Colour space and channels are those that decoding gives
+        with three channels, of grey images too, as the usual converters write them.
+    """
+    example = {
+        "image/encoded": image.encoded,
+        "image/format": "JPEG",
+        "image/colorspace": "RGB",
+        "image/channels": 3,
+        "image/height": image.height,
+        "image/width": image.width,
+        "image/class/label": label,
+    }
+    if synset is not None:
+        example["image/class/synset"] = synset
+    if filename is not None:
+        example["image/filename"] = filename
+    return example

@@ -1,0 +1,160 @@
+"""Writes ImageNet-format shards from encoded images, each decoded in full to be sure of it."""
+
+import abc
+import collections
+import concurrent.futures
+import dataclasses
+import hashlib
+import os
+import sys
+
+from pipelines.images import jpeg
+from pipelines.images.image_lists import StoredList, entry_name, read_entry
+from pipelines.images.image_records import LABEL_OFFSET, jpeg_example
+from pipelines.jobs.shard_job import ShardJob
+from pipelines.shards import shard_files, tfrecords
+
+_CALLED = {"png": "a PNG", "gif": "a GIF", "bmp": "a BMP", "cmyk": "a CMYK JPEG"}
+_SHOWN = 3  # lines a shard about what is not stored as it is
+_MAX_THREADS = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelledImage:
+    """An image before it was looked at.
+
+    Attributes:
+        name: str, by which its source knows it.
+        label: int, from 0.
+        read: callable without arguments that gives the file's bytes, or raises `OSError`.
+    """
+
+    name: str
+    label: int
+    read: collections.abc.Callable
+
+
+class ImageShardsJob(ShardJob, abc.ABC):
+    """Shard s of n holds the s-th of n equal parts of the images.
+
+    Attributes:
+        source: str, what messages name: a file or a folder.
+        classes: tuple of str, the names of the classes in order.
+        count: int, how many images there are.
+    """
+
+    kind = "images"
+    source: str
+    classes: tuple
+    count: int
+
+    @abc.abstractmethod
+    def images(self, start, stop):
+        """Iterator of `LabelledImage`: the images number `start` to `stop - 1`."""
+
+    def settings(self):
+        names = "".join(f"{name}\n" for name in self.classes)
+        return {
+            "images": self.count,
+            "label_offset": LABEL_OFFSET,
+            "num_classes": len(self.classes),
+            "classes_sha256": hashlib.sha256(names.encode()).hexdigest(),
+            "jpeg_quality": jpeg.QUALITY,  # of converted images
+        }
+
+    def open(self, path):
+        return shard_files.RecordFile(path)
+
+    def write_shard(self, shard, shards, file):
+        counts = {"images": 0, **{f"converted_{kind}": 0 for kind in jpeg.KINDS}}
+        damaged, notes = [], []
+        part = self.images(shard * self.count // shards, (shard + 1) * self.count // shards)
+        for image, result in _in_parallel(_checked, part):
+            if isinstance(result, str):
+                damaged.append({"file": self.source, "record": image.name, "reason": result})
+                notes.append(f"{image.name} is damaged ({result}), left out")
+                continue
+            if result.converted_from:
+                counts[f"converted_{result.converted_from}"] += 1
+                notes.append(
+                    f"{image.name} is {_CALLED[result.converted_from]}, stored as RGB JPEG"
+                )
+            example = jpeg_example(
+                result,
+                image.label + LABEL_OFFSET,
+                synset=self.classes[image.label],
+                filename=os.path.basename(image.name),
+            )
+            file.write(tfrecords.to_example(example))
+            counts["images"] += 1
+        self._show(shard, notes)
+        return counts, damaged
+
+    def _show(self, shard, notes):
+        if len(notes) > _SHOWN:
+            notes[_SHOWN:] = [f"{len(notes) - _SHOWN:,} more in shard {shard}"]
+        lines = [f"{self.source}: {note}\n" for note in notes]
+        if lines:  # in one piece: other processes write to the same stream
+            sys.stderr.write("".join(lines))
+            sys.stderr.flush()
+
+
+@dataclasses.dataclass(frozen=True)
+class ListedImagesJob(ImageShardsJob):
+    """The images of a list that lies in a file, in the order of the list.
+
+    Attributes:
+        stored: `image_lists.StoredList`.
+        digest: str, of the list.
+        classes, count: see `ImageShardsJob`.
+        made_by: dict, settings that determined the list, for the manifest.
+    """
+
+    stored: StoredList
+    digest: str
+    classes: tuple
+    count: int
+    made_by: dict
+
+    @property
+    def source(self):
+        return self.stored.source
+
+    def settings(self):
+        return {**super().settings(), **self.made_by, "list_sha256": self.digest}
+
+    def images(self, start, stop):
+        for entry in self.stored.part(start, stop).entries:
+            yield LabelledImage(
+                entry_name(entry),
+                int(entry["label"]),
+                lambda entry=entry: read_entry(self.stored.source, entry),
+            )
+
+
+def _checked(image):
+    """The `RgbJpeg` of an image, or the reason why there is none."""
+    try:
+        return jpeg.to_rgb_jpeg(image.read())
+    except jpeg.DamagedImage as error:
+        return str(error)
+    except OSError as error:
+        return f"cannot be read: {error.strerror or error}"
+
+
+def _in_parallel(function, items):
+    """Yields (item, function(item)) in order, a few ahead of time in threads.
+
+    Reading waits and decoding leaves Python's lock alone, so threads use all cores; a process a
+    core uses them for reading ahead.
+    """
+    threads = min(len(os.sched_getaffinity(0)), _MAX_THREADS)
+    ahead = collections.deque()
+    with concurrent.futures.ThreadPoolExecutor(threads) as executor:
+        for item in items:
+            ahead.append((item, executor.submit(function, item)))
+            if len(ahead) > 2 * threads:
+                item, future = ahead.popleft()
+                yield item, future.result()
+        for item, future in ahead:
+            yield item, future.result()

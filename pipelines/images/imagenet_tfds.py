@@ -1,0 +1,148 @@
+"""ImageNet as TensorFlow Datasets keeps it: `imagenet2012`, prepared or to be prepared.
+
+TFDS has shuffled the images when it prepared them, so they are taken in its order. Images that are
+CMYK or PNG it has converted as well.
+"""
+
+import dataclasses
+import os
+import sys
+
+from keras_vitbert.command_line import UserError, one_line
+from pipelines.images.image_shards import ImageShardsJob, LabelledImage
+
+NAME = "imagenet2012"
+TAR_FILES = {"train": "ILSVRC2012_img_train.tar", "validation": "ILSVRC2012_img_val.tar"}
+
+
+@dataclasses.dataclass(frozen=True)
+class TfdsImagesJob(ImageShardsJob):
+    """A split of the data set.
+
+    Attributes:
+        data_dir: str, the folder that TFDS was told to use, local or `gs://`.
+        version: str, of the data set.
+        split: str, `train` or `validation`.
+        classes, count: see `ImageShardsJob`.
+    """
+
+    data_dir: str
+    version: str
+    split: str
+    classes: tuple
+    count: int
+
+    @property
+    def source(self):
+        return os.path.join(self.data_dir, NAME, self.version)
+
+    def settings(self):
+        return {
+            **super().settings(),
+            "source": "tfds",
+            "tfds": f"{NAME}:{self.version}",
+            "split": self.split,
+        }
+
+    def images(self, start, stop):
+        if start == stop:
+            return
+        tfds = _import_tfds()
+        part = tfds.core.ReadInstruction(self.split, from_=start, to=stop, unit="abs")
+        dataset = open_builder(self.data_dir, self.version).as_dataset(
+            split=part, shuffle_files=False, decoders={"image": tfds.decode.SkipDecoding()}
+        )
+        for example in dataset.as_numpy_iterator():
+            yield LabelledImage(
+                example["file_name"].decode(),
+                int(example["label"]),
+                lambda example=example: example["image"],
+            )
+
+
+def find_splits(data_dir):
+    """The jobs of the splits of a data set that is prepared.
+
+    Args:
+        data_dir: str, local or `gs://`.
+
+    Returns:
+        dict of `train` and `validation`, or one of them, to `TfdsImagesJob`.
+
+    Raises:
+        UserError: there is none, or tensorflow-datasets is not installed.
+    """
+    import tensorflow as tf
+
+    found = tf.io.gfile.glob(os.path.join(data_dir, NAME, "*", "dataset_info.json"))
+    versions = [os.path.basename(os.path.dirname(path)) for path in found]
+    if not versions:
+        raise UserError(
+            f"--tfds_data_dir={data_dir}: holds no {NAME}/VERSION/dataset_info.json; give the "
+            "folder that TFDS prepared, or prepare it with --manual_dir=DIR"
+        )
+    version = max(versions, key=_numbers)
+    builder = open_builder(data_dir, version)
+    classes = tuple(builder.info.features["label"].names)
+    jobs = {
+        split: TfdsImagesJob(
+            data_dir, version, split, classes, builder.info.splits[split].num_examples
+        )
+        for split in TAR_FILES
+        if split in builder.info.splits
+    }
+    if not any(job.count for job in jobs.values()):
+        raise UserError(f"--tfds_data_dir={data_dir}: {NAME} {version} is empty; prepare it again")
+    return jobs
+
+
+def prepare(data_dir, manual_dir):
+    """Lets TFDS prepare the data set from the two original tar files.
+
+    Args:
+        data_dir: str, where TFDS writes it.
+        manual_dir: str, the folder of the tar files.
+
+    Raises:
+        UserError: they are not there, or TFDS fails.
+    """
+    import tensorflow as tf
+
+    for name in TAR_FILES.values():  # TFDS refuses to do without one of them
+        if not tf.io.gfile.exists(os.path.join(manual_dir, name)):
+            raise UserError(
+                f"--manual_dir={manual_dir}: holds no {name}; give the folder of the two original "
+                "files"
+            )
+    tfds = _import_tfds()
+    try:
+        config = tfds.download.DownloadConfig(manual_dir=manual_dir)
+        tfds.builder(NAME, data_dir=data_dir, try_gcs=False).download_and_prepare(
+            download_config=config
+        )
+    except ModuleNotFoundError as error:  # tensorflow-datasets 4.9.10 does not ask for all it needs
+        raise UserError(f"TFDS needs {error.name}; run: pip install {error.name}") from error
+    except Exception as error:
+        print(file=sys.stderr)  # after TFDS's bar of progress
+        raise UserError(
+            f"--manual_dir={manual_dir}: TFDS cannot prepare {NAME} ({one_line(error)})"
+        ) from error
+
+
+def open_builder(data_dir, version):
+    """The builder of a version of the data set, which reads what is prepared."""
+    return _import_tfds().builder(f"{NAME}:{version}", data_dir=data_dir, try_gcs=False)
+
+
+def _import_tfds():
+    try:
+        import tensorflow_datasets
+    except ImportError as error:
+        raise UserError(
+            "tensorflow-datasets is not installed; run: pip install tensorflow-datasets"
+        ) from error
+    return tensorflow_datasets
+
+
+def _numbers(version):
+    return [int(part) if part.isdigit() else -1 for part in version.split(".")]

@@ -1,0 +1,123 @@
+"""MixUp and CutMix for the pairs of a batch, by stateless random numbers."""
+
+import math
+
+from pipelines.images.image_decoding import derived_key
+
+# Names of keys, see `image_decoding.derived_key`.
+_SWITCH, _FIRST_GAMMA, _SECOND_GAMMA, _CENTER = range(102, 106)
+
+
+def mix(images, labels, numbers, seed, mixup_alpha, cutmix_alpha):
+    """Mixes the neighbours of a batch: the first with the second, the third with the fourth, ...
+
+    MixUp (Zhang et al. 2018) weighs the two images, CutMix (Yun et al. 2019) puts a box of each
+    into the other; with both, every pair gets either with probability 1/2. The share of a pair is
+    drawn from Beta(alpha, alpha) by `seed` and the number of its first example alone: a batch may
+    be split between pairs without changing anything.
+
+    Args:
+        images: float32 tensor `(batch, size, size, 3)`; the batch must be even.
+        labels: int32 tensor `(batch,)`.
+        numbers: int64 tensor `(batch,)`, the numbers of the examples.
+        seed: int.
+        mixup_alpha: float, 0 for no MixUp.
+        cutmix_alpha: float, 0 for no CutMix.
+
+    Returns:
+        Dict of `images`; `image_labels`, the labels that came in; `image_mix_labels`, those of the
+        partners; and `image_mix_weights (batch,)` float32, the share of the image's own label, 0.5
+        to 1. Partners have the same weight. For CutMix it is the area that is kept.
+
+    Raises:
+        ValueError: an alpha is negative or both are 0, or the batch is odd.
+    """
+    import tensorflow as tf
+
+    for name, alpha in (("mixup_alpha", mixup_alpha), ("cutmix_alpha", cutmix_alpha)):
+        if not (math.isfinite(alpha) and alpha >= 0):
+            raise ValueError(f"{name} is {alpha}; give 0 or more")
+    if not mixup_alpha and not cutmix_alpha:
+        raise ValueError(
+            "mixup_alpha and cutmix_alpha are both 0; give one that is more, or leave mix out"
+        )
+    if images.shape[0] is not None and images.shape[0] % 2:
+        raise ValueError(f"a batch of {images.shape[0]} images has no pairs; give an even number")
+
+    height, width = images.shape[1:3]
+
+    def mixed_pair(arguments):
+        pair, number = arguments
+        key = tf.stack([tf.cast(seed, tf.int64), number])
+        one, other = tf.unstack(tf.reshape(pair, (2, height, width * 3)))
+        difference = one - other
+
+        def by_mixup():
+            share = _share(key, mixup_alpha)
+            share = tf.maximum(share, 1 - share)
+            return difference * (1 - share), share
+
+        def by_cutmix():
+            top, bottom, left, right = _box(key, _share(key, cutmix_alpha), height, width)
+            rows = tf.cast((tf.range(height) >= top) & (tf.range(height) < bottom), tf.float32)
+            places = tf.range(width * 3) // 3
+            columns = tf.cast((places >= left) & (places < right), tf.float32)
+            area = tf.cast((bottom - top) * (right - left), tf.float32) / (height * width)
+            # Partners swap the box or, where that is more than half, what is around it.
+            around = tf.cast(area > 0.5, tf.float32)
+            swapped = tf.abs(around - rows[:, None] * columns)
+            return difference * swapped, tf.maximum(area, 1 - area)
+
+        if not cutmix_alpha:
+            moved, share = by_mixup()
+        elif not mixup_alpha:
+            moved, share = by_cutmix()
+        else:
+            choice = tf.random.stateless_uniform((), derived_key(key, _SWITCH))
+            moved, share = tf.cond(choice < 0.5, by_mixup, by_cutmix)
+        return tf.reshape(tf.stack([one - moved, other + moved]), (2, height, width, 3)), share
+
+    pairs = tf.reshape(images, (-1, 2, height, width, 3))
+    mixed, shares = tf.map_fn(
+        mixed_pair,
+        (pairs, numbers[::2]),
+        fn_output_signature=(
+            tf.TensorSpec((2, height, width, 3), tf.float32),
+            tf.TensorSpec((), tf.float32),
+        ),
+    )
+    return {
+        "images": tf.reshape(mixed, tf.shape(images)),
+        "image_labels": labels,
+        "image_mix_labels": tf.reshape(tf.reverse(tf.reshape(labels, (-1, 2)), [1]), (-1,)),
+        "image_mix_weights": tf.repeat(shares, 2),
+    }
+
+
+def _share(key, alpha):
+    """A number from Beta(alpha, alpha)."""
+    import tensorflow as tf
+
+    first, second = (
+        tf.random.stateless_gamma((), derived_key(key, name), alpha)
+        for name in (_FIRST_GAMMA, _SECOND_GAMMA)
+    )
+    # Where alpha is tiny both may be the smallest float; in truth one is then nearly everything.
+    return tf.where(first == second, 1.0, first / (first + second))
+
+
+def _box(key, share, height, width):
+    """A box of `1 - share` of the area around a random pixel, cut at the edges.
+
+    Returns:
+        int32 tensors: top, bottom, left, right.
+    """
+    import tensorflow as tf
+
+    center = tf.random.stateless_uniform((2,), derived_key(key, _CENTER))
+    edges = []
+    for middle, side in zip(tf.unstack(center), (height, width), strict=True):
+        half = tf.sqrt(1 - share) * side / 2
+        low, high = middle * side - half, middle * side + half
+        edges += [tf.clip_by_value(tf.cast(tf.round(e), tf.int32), 0, side) for e in (low, high)]
+    return edges

@@ -1,0 +1,222 @@
+"""The files of a sharded job, finished or not: what of it is there, and whose it is.
+
+While a job runs, `PREFIX.progress/` holds `settings.json`, a note `00007.json` for each finished
+shard, and `error.json` if a worker has failed. It makes way for `PREFIX.manifest.json`.
+"""
+
+import concurrent.futures
+import contextlib
+import dataclasses
+import functools
+import hashlib
+import json
+import os
+import re
+
+from keras_vitbert.command_line import UserError
+from pipelines.files import write_atomically
+from pipelines.shards.manifests import manifest_path
+from pipelines.shards.shard_files import shard_path
+
+_ERROR = "error.json"
+_PLAN = "settings.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class JobOutput:
+    """The files of a job.
+
+    Attributes:
+        prefix: str, of the shards, local or `gs://`.
+        plan: dict that JSON can hold, `kind`, `shards`, `vocabulary_sha256` and `settings`:
+            whatever must be equal for two runs to make the same files.
+    """
+
+    prefix: str
+    plan: dict
+
+    @property
+    def shards(self):
+        """How many shards the job has."""
+        return self.plan["shards"]
+
+    @property
+    def folder(self):
+        """Where the notes are."""
+        return f"{self.prefix}.progress"
+
+    @functools.cached_property
+    def digest(self):
+        """The hash of the plan, which each note holds."""
+        return hashlib.sha256(json.dumps(self.plan, sort_keys=True).encode()).hexdigest()
+
+    @contextlib.contextmanager
+    def claimed(self):
+        """Takes possession of the prefix: one run at a time, and with one plan."""
+        import tensorflow as tf
+
+        tf.io.gfile.makedirs(self.folder)
+        with _lock(os.path.join(self.folder, "lock"), self.prefix):
+            plan = _read_json(os.path.join(self.folder, _PLAN))
+            if plan is not None and plan != self.plan and self._noted():
+                raise UserError(
+                    f"{self.prefix}: an unfinished run has {_difference(plan, self.plan)}; run "
+                    f"with its settings, give another --output, or remove {self.folder}"
+                )
+            if plan != self.plan:
+                write_atomically(os.path.join(self.folder, _PLAN), json.dumps(self.plan))
+            self.clear_temporary()
+            if self.error() is not None:
+                tf.io.gfile.remove(os.path.join(self.folder, _ERROR))
+            yield
+
+    def check_finished(self, manifest):
+        """Raises `UserError` unless the manifest and the files are those of this plan."""
+        path = manifest_path(self.prefix)
+        there = {name: manifest.get(name) for name in ("kind", "vocabulary_sha256", "settings")}
+        there["shards"] = len(manifest["shards"])
+        if there != self.plan:
+            raise UserError(
+                f"{path}: is of data with {_difference(there, self.plan)}; give another --output, "
+                "or remove it and its files"
+            )
+        for shard, entry in enumerate(manifest["shards"]):
+            if not self._is_whole(shard, entry):
+                raise UserError(
+                    f"{shard_path(self.prefix, shard, self.shards)}: is missing or not as "
+                    f"written; remove {path} and run the same command again to make all anew"
+                )
+
+    def note(self, shard, result):
+        """Notes that a shard is finished, with a dict of `entry`, `counts` and `damaged`."""
+        text = json.dumps({**result, "settings_sha256": self.digest})
+        write_atomically(self._note_path(shard), text)
+
+    def finished(self):
+        """The results of the shards that are made: dict of shard to result."""
+        shards = sorted(self._noted())
+        with concurrent.futures.ThreadPoolExecutor(16) as pool:  # remote files take their time
+            results = zip(shards, pool.map(self._result, shards), strict=True)
+            return {shard: result for shard, result in results if result is not None}
+
+    def poller(self, finished, unit):
+        """A function that tells (shards, units) made since now; it reads each file once."""
+        import tensorflow as tf
+
+        units = {}
+
+        def poll():
+            with contextlib.suppress(tf.errors.OpError):  # the next time, perhaps
+                for shard in self._noted() - finished.keys() - units.keys():
+                    result = _read_json(self._note_path(shard))
+                    if result is not None:
+                        units[shard] = result["counts"].get(unit, 0)
+            return len(units), sum(units.values())
+
+        return poll
+
+    def note_error(self, text, trace=None):
+        """Leaves an error for the process that started the work; without a trace a `UserError`."""
+        write_atomically(
+            os.path.join(self.folder, _ERROR), json.dumps({"error": text, "traceback": trace})
+        )
+
+    def error(self):
+        """The error that a worker has left: dict of `error` and `traceback`, or None."""
+        return _read_json(os.path.join(self.folder, _ERROR))
+
+    def raise_if_unfinished(self, results):
+        """Raises the error that a worker has left, or one if shards are missing."""
+        error = self.error()
+        if error is not None and error["traceback"] is None:
+            raise UserError(error["error"])
+        if error is not None:
+            raise RuntimeError(f"{error['error']}\n{error['traceback']}")
+        missing = [shard for shard in range(self.shards) if shard not in results]
+        if missing:
+            raise UserError(
+                f"{shard_path(self.prefix, missing[0], self.shards)}: was not made, and "
+                f"{len(missing) - 1} others; run the same command again"
+            )
+
+    def clear_temporary(self):
+        """Removes what a worker that was killed has left half-written."""
+        import tensorflow as tf
+
+        ours = re.compile(re.escape(self.prefix) + r"(?:-\d+-of-\d+|\.progress/[^/]*)\.tmp-[^/]*")
+        for pattern in (f"{self.prefix}-*.tmp-*", f"{self.folder}/*.tmp-*"):
+            for path in filter(ours.fullmatch, tf.io.gfile.glob(pattern)):
+                with contextlib.suppress(tf.errors.NotFoundError):
+                    tf.io.gfile.remove(path)
+
+    def clear(self):
+        """Removes the notes."""
+        import tensorflow as tf
+
+        if tf.io.gfile.exists(self.folder):
+            tf.io.gfile.rmtree(self.folder)
+
+    def _note_path(self, shard):
+        return os.path.join(self.folder, f"{shard:05d}.json")
+
+    def _result(self, shard):
+        result = _read_json(self._note_path(shard))
+        is_ours = result is not None and result["settings_sha256"] == self.digest
+        return result if is_ours and self._is_whole(shard, result["entry"]) else None
+
+    def _noted(self):
+        import tensorflow as tf
+
+        names = (name.rstrip("/") for name in tf.io.gfile.listdir(self.folder))
+        return {int(name[:-5]) for name in names if name[:-5].isdigit() and name.endswith(".json")}
+
+    def _is_whole(self, shard, entry):
+        import tensorflow as tf
+
+        try:
+            path = shard_path(self.prefix, shard, self.shards)
+            return tf.io.gfile.stat(path).length == entry["bytes"]
+        except tf.errors.NotFoundError:
+            return False
+
+
+def _difference(there, here):
+    """Names the first value in which two plans differ: `seed=1 and not 2`."""
+    there, here = ({**plan, **plan["settings"], "settings": None} for plan in (there, here))
+    for name in sorted(there.keys() | here.keys()):
+        if there.get(name) != here.get(name):
+            return f"{name}={_short(there.get(name))} and not {_short(here.get(name))}"
+
+
+def _short(value):
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _read_json(path):
+    """The content of a small file; None where it is missing or no JSON."""
+    import tensorflow as tf
+
+    try:
+        with tf.io.gfile.GFile(path) as file:
+            return json.load(file)
+    except (tf.errors.NotFoundError, ValueError):
+        return None
+
+
+@contextlib.contextmanager
+def _lock(path, prefix):
+    """Holds a local file locked; the lock ends with the process. Other file systems have none."""
+    if "://" in path:
+        yield
+        return
+    import fcntl
+
+    with open(path, "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"--output={prefix}: another process is writing it; wait for it, or give another"
+            ) from None
+        yield

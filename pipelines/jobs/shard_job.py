@@ -1,0 +1,183 @@
+"""Makes a sharded data set on many cores or machines, and goes on where a run was stopped.
+
+A job's output is a number of files, and each is a pure function of the inputs and the settings. So
+it does not depend on how many workers there are, memory is that of one shard's work, nothing large
+passes through Beam's shuffle, and a run that was killed is continued by making what is missing.
+
+While a job runs, `PREFIX.progress/` tells which shards are finished. It makes way for
+`PREFIX.manifest.json` at the end. Any path may be local or `gs://`.
+
+By default the workers are processes on this machine, see `local_beam`. Beam's options choose other
+places: `--runner=DataflowRunner --project=... --region=... --temp_location=gs://...
+--setup_file=./setup.py`.
+"""
+
+import abc
+import collections
+import json
+import os
+import sys
+import time
+
+from keras_vitbert.command_line import UserError, load_tensorflow
+from pipelines.files import make_folder
+from pipelines.jobs.job_output import JobOutput
+from pipelines.jobs.job_progress import duration, progress
+from pipelines.jobs.job_workers import make_all
+from pipelines.shards.manifests import manifest_path, read_manifest, write_manifest
+
+
+class ShardJob(abc.ABC):
+    """What is to be made. Subclasses are dataclasses that can be pickled.
+
+    Attributes:
+        kind: str, as in the manifest: `documents`, `text examples` or `images`.
+    """
+
+    kind: str
+
+    @abc.abstractmethod
+    def settings(self) -> dict:
+        """Everything that determines the output, as JSON can hold it."""
+
+    @abc.abstractmethod
+    def open(self, path):
+        """A `RecordFile` or a `LineFile` for `path`."""
+
+    @abc.abstractmethod
+    def write_shard(self, shard, shards, file):
+        """Writes the records of one shard.
+
+        Args:
+            shard: int, from 0 to `shards - 1`.
+            shards: int, how many there are.
+            file: what `open` gave, entered.
+
+        Returns:
+            counts: dict of str to int; those of all shards are added up.
+            damaged: list of dicts with `file`, `record` (a number, or words) and `reason`: what
+                had to be left out.
+
+        Raises:
+            UserError: the inputs are of no use at all.
+        """
+
+
+def split_beam_arguments(argv):
+    """Divides a command's arguments at `--`: its own, and Beam's."""
+    argv = list(argv)
+    here = argv.index("--") if "--" in argv else len(argv)
+    return argv[:here], argv[here + 1 :]
+
+
+def run_job(
+    job,
+    prefix,
+    shards,
+    beam_args=(),
+    unit="tokens",
+    max_bad_records=0,
+    vocabulary_sha256=None,
+):
+    """Makes all shards of a job that are not there yet, and the manifest.
+
+    Args:
+        job: `ShardJob`.
+        prefix: str, of the files, local or `gs://`; its folder is made.
+        shards: int, how many files.
+        beam_args: list of str, Beam's own options. Among them `--direct_num_workers`, the number
+            of local processes: one for each core by default.
+        unit: str, the count that the rate shows.
+        max_bad_records: int, how many damaged inputs may be left out.
+        vocabulary_sha256: str or None, for the manifest.
+
+    Returns:
+        dict of str to int: the counts of all shards, and `records`.
+
+    Raises:
+        UserError: a shard could not be made, too much is damaged, `prefix` holds other data, or
+            apache-beam is not installed.
+    """
+    load_tensorflow()
+    folder, name = os.path.split(os.fspath(prefix))
+    if not name:
+        raise UserError(
+            f"--output={prefix}: is a folder; give the beginning of the files' names, such as "
+            f"{os.path.join(folder, 'data')}"
+        )
+    plan = {
+        "kind": job.kind,
+        "shards": shards,
+        "vocabulary_sha256": vocabulary_sha256,
+        "settings": job.settings(),
+    }
+    output = JobOutput(os.fspath(prefix), json.loads(json.dumps(plan)))
+    if (manifest := read_manifest(prefix)) is not None:
+        output.check_finished(manifest)
+        output.clear()
+        print(f"{prefix}: is complete, nothing to do", file=sys.stderr, flush=True)
+        return manifest["counts"]
+
+    make_folder(folder or ".", "output")
+    with output.claimed():
+        finished = output.finished()
+        if len(_damaged(finished)) > max_bad_records:  # the inputs may have been mended
+            finished = {s: result for s, result in finished.items() if not result["damaged"]}
+        missing = [shard for shard in range(shards) if shard not in finished]
+        if finished:
+            print(f"{prefix}: {len(finished)} of {shards} shards are there", file=sys.stderr)
+        started = time.monotonic()
+        with progress(prefix, shards, len(finished), unit, output.poller(finished, unit)):
+            make_all(missing, job, output, beam_args)
+        results = output.finished()
+        output.raise_if_unfinished(results)
+        _check_damage(results, max_bad_records)
+        return _finish(output, results, unit, len(finished), time.monotonic() - started)
+
+
+def _finish(output, results, unit, earlier, seconds):
+    """Writes the manifest and says what was made."""
+    counts = collections.Counter()
+    for result in results.values():
+        counts.update(result["counts"])
+    ordered = [results[shard] for shard in range(output.shards)]
+    damaged = _damaged(results)
+    write_manifest(
+        output.prefix,
+        output.plan["kind"],
+        [result["entry"] for result in ordered],
+        output.plan["settings"],
+        output.plan["vocabulary_sha256"],
+        dict(counts),
+        damaged,
+    )
+    output.clear()
+    prefix = output.prefix
+    text = f"{prefix}: {output.shards} shards, {counts[unit]:,} {unit}, {duration(seconds)}"
+    if not earlier and seconds:
+        text += f", {counts[unit] / seconds:,.0f} {unit} a second"
+    print(text, file=sys.stderr, flush=True)
+    if damaged:
+        print(
+            f"{prefix}: {len(damaged)} damaged inputs were left out; they are listed in "
+            f"{manifest_path(prefix)}",
+            file=sys.stderr,
+            flush=True,
+        )
+    return {"records": sum(result["entry"]["records"] for result in ordered), **counts}
+
+
+def _damaged(results):
+    """What is damaged in the inputs, in the order of the shards."""
+    return [record for shard in sorted(results) for record in results[shard]["damaged"]]
+
+
+def _check_damage(results, max_bad_records):
+    damaged = _damaged(results)
+    if len(damaged) > max_bad_records:
+        file, record, reason = (damaged[0][field] for field in ("file", "record", "reason"))
+        record = record if isinstance(record, str) else f"record {record}"
+        raise UserError(
+            f"{file}: {record}: {reason}; {len(damaged)} damaged in all: mend the file, or leave "
+            f"them out by --max_bad_records={len(damaged)} (what was made is kept for that)"
+        )

@@ -1,0 +1,292 @@
+"""TFRecord files as one numbered set of records."""
+
+import bisect
+import concurrent.futures
+import dataclasses
+import fnmatch
+import functools
+import itertools
+import os
+import sys
+
+from keras_vitbert.command_line import UserError
+from pipelines.shards import record_scan
+from pipelines.shards.manifests import manifest_path, read_manifest
+from pipelines.shards.record_scan import Damage, Run
+from pipelines.shards.shard_files import matching, shard_prefix
+
+_FILE_THREADS = 16  # they wait for the disk or the network
+_READ_BUFFER_BYTES = 1 << 18
+
+
+class BadRecord(UserError):
+    """A record that cannot be used.
+
+    Attributes:
+        reason: str, what is wrong with it.
+    """
+
+    def __init__(self, file, reason, mend):
+        super().__init__(f"{file}: {reason}; {mend}")
+        self.reason = reason
+
+
+@dataclasses.dataclass(frozen=True)
+class RecordFiles:
+    """The records of a set of files, numbered from 0 file after file, damaged ones left out.
+
+    Attributes:
+        pattern: str, the glob pattern they were found by, for messages.
+        runs: tuple of `record_scan.Run`.
+        bytes: int, of all files.
+        damaged: tuple of `record_scan.Damage`: what is left out.
+        manifests: dict of a manifest's path to its content, without the shards.
+    """
+
+    pattern: str
+    runs: tuple
+    bytes: int
+    damaged: tuple = ()
+    manifests: dict = dataclasses.field(default_factory=dict, compare=False)
+
+    @classmethod
+    def find(cls, pattern, flag, kind=None, salvage=False):
+        """Finds the files that match a pattern, and where their records lie.
+
+        A manifest beside the files tells it. Without one their headers are read, which on a
+        remote disk takes as long as reading everything: `pipelines.manifest` writes one.
+
+        Args:
+            pattern: str, glob pattern, local or `gs://`.
+            flag: str, the flag that holds it, for messages.
+            kind: str, what the manifest must say of the files; None for anything.
+            salvage: bool, whether to read every byte, and to leave out damaged records instead of
+                refusing files.
+
+        Raises:
+            UserError: nothing matches, a file is not what its manifest says, a file is cut short,
+                or there is no record at all.
+        """
+        if not pattern:
+            raise UserError(f"--{flag} is empty; give a pattern of TFRecord files")
+        files = matching(pattern)
+        if not files:
+            raise UserError(f"no file matches {pattern}; mend --{flag}")
+        manifests, entries, damaged = {}, {}, []
+        for prefix, group in itertools.groupby(files, key=shard_prefix):
+            manifest = read_manifest(prefix)
+            if manifest is not None:
+                _check_kind(prefix, manifest, kind, flag)
+                known, missing = _entries(prefix, manifest, list(group), pattern)
+                if missing and not salvage:
+                    raise UserError(
+                        f"{missing[0]} is missing; {manifest_path(prefix)} lists it: bring it "
+                        "back, or go on without it by --max_bad_records=N"
+                    )
+                entries |= known
+                damaged += [
+                    Damage(f, 0, "the file is missing", known[f]["records"]) for f in missing
+                ]
+                manifests[manifest_path(prefix)] = {**manifest, "shards": []}
+        if salvage:
+            _say(f"{pattern}: looking for damaged records in {len(files)} files")
+        elif "://" in pattern and len(entries) < len(files):
+            _say(f"{pattern}: no manifest, so the {len(files)} files are read for their headers")
+        with concurrent.futures.ThreadPoolExecutor(_FILE_THREADS) as threads:
+            found = list(
+                threads.map(lambda file: _runs(file, entries.get(file), salvage, flag), files)
+            )
+        runs = tuple(run for runs, _, _ in found for run in runs if run.count)
+        if not runs:
+            raise UserError(f"{pattern} holds no records; write the files again or mend --{flag}")
+        damaged += [damage for _, damages, _ in found for damage in damages]
+        size = sum(size for _, _, size in found)
+        return cls(pattern, runs, size, tuple(damaged), manifests)
+
+    @functools.cached_property
+    def count(self):
+        """How many records there are."""
+        return sum(run.count for run in self.runs)
+
+    @functools.cached_property
+    def files(self):
+        """The paths of the files, sorted."""
+        return tuple(dict.fromkeys(run.file for run in self.runs))
+
+    @functools.cached_property
+    def starts(self):
+        """For each run, the number of its first record among all."""
+        return tuple(itertools.accumulate((run.count for run in self.runs), initial=0))[:-1]
+
+    @functools.cached_property
+    def memory(self):
+        """What `ShuffledRecords` keeps of the records, by the host's place among all."""
+        return {}
+
+    def locate(self, number):
+        """The place of a record: its file and its number there, from 0."""
+        if not 0 <= number < self.count:
+            raise IndexError(number)
+        place = bisect.bisect_right(self.starts, number) - 1
+        run = self.runs[place]
+        return run.file, run.first + number - self.starts[place]
+
+    def to_json(self):
+        """What `from_json` takes: a dict that JSON can hold."""
+        return {
+            "pattern": self.pattern,
+            "bytes": self.bytes,
+            "runs": [dataclasses.asdict(run) for run in self.runs],
+            "damaged": [dataclasses.asdict(damage) for damage in self.damaged],
+            "manifests": self.manifests,
+        }
+
+    @classmethod
+    def from_json(cls, content):
+        """The records that `to_json` has described."""
+        runs = tuple(
+            Run(**{**run, "index": tuple(tuple(place) for place in run["index"])})
+            for run in content["runs"]
+        )
+        damaged = tuple(Damage(**damage) for damage in content["damaged"])
+        return cls(content["pattern"], runs, content["bytes"], damaged, content["manifests"])
+
+    def is_unchanged(self):
+        """Whether the files have the size still that they had."""
+        import tensorflow as tf
+
+        try:
+            return self.bytes == sum(tf.io.gfile.stat(file).length for file in self.files)
+        except tf.errors.OpError:
+            return False
+
+    def without(self, reasons):
+        """The same files without some records.
+
+        Args:
+            reasons: dict of a record's number to why it cannot be used.
+        """
+        runs, damaged = [], []
+        for start, run in zip(self.starts, self.runs, strict=True):
+            begin = run.first
+            for number in sorted(n for n in reasons if start <= n < start + run.count):
+                bad = run.first + number - start
+                damaged.append(Damage(run.file, bad, reasons[number]))
+                runs.append(run.part(begin, bad))
+                begin = bad + 1
+            runs.append(run.part(begin, run.first + run.count))
+        damaged = sorted([*self.damaged, *damaged], key=lambda d: (d.file, d.record))
+        return dataclasses.replace(
+            self, runs=tuple(run for run in runs if run.count), damaged=tuple(damaged)
+        )
+
+    def first_example(self):
+        """The first record as a `tf.train.Example`.
+
+        Raises:
+            BadRecord: it cannot be read or is no such message.
+        """
+        import tensorflow as tf
+
+        try:
+            for record in self.in_order(0, 1):
+                return tf.train.Example.FromString(record.numpy())
+        except Exception as error:
+            raise BadRecord(
+                self.runs[0].file,
+                f"the first record is damaged ({error})",
+                "write the file again, or go on without what is lost by --max_bad_records=N",
+            ) from error
+
+    def in_order(self, begin=0, end=None):
+        """Dataset of the serialized records `begin` to `end` (excluded), file after file."""
+        return self.reader(begin, (self.count if end is None else end) - begin)
+
+    @functools.cached_property
+    def reader(self):
+        """A function of (number of the first record, how many) that gives a dataset of them.
+
+        It may be called inside a dataset's function, with tensors. It seeks to the record through
+        the index, and reads through the borders of files.
+        """
+        import tensorflow as tf
+
+        places = [
+            (self.starts[run_number] + number - run.first, offset, run_number)
+            for run_number, run in enumerate(self.runs)
+            for number, offset in run.index
+        ]
+        numbers, offsets, owners = tf.unstack(tf.constant(places, tf.int64), axis=1)
+        starts = tf.constant(self.starts, tf.int64)
+        ends = tf.constant([*self.starts[1:], self.count], tf.int64)
+        files = tf.constant([run.file for run in self.runs])
+        # A run that was cut out of another has its first place before its first record.
+        keys = tf.maximum(numbers, tf.gather(starts, owners))
+
+        def read_run(run, begin, end):
+            begin, end = tf.maximum(begin, starts[run]), tf.minimum(end, ends[run])
+            place = tf.searchsorted(keys, [begin], "right", tf.int64)[0] - 1
+            records = tf.raw_ops.TFRecordDatasetV2(
+                filenames=files[run : run + 1],
+                compression_type="",
+                buffer_size=tf.constant(_READ_BUFFER_BYTES, tf.int64),
+                byte_offsets=offsets[place : place + 1],
+            )
+            records = tf.data.experimental.from_variant(records, tf.TensorSpec((), tf.string))
+            return records.skip(begin - numbers[place]).take(end - begin)
+
+        def read(begin, count):
+            begin = tf.cast(begin, tf.int64)
+            end = begin + tf.cast(count, tf.int64)
+            bounds = tf.searchsorted(starts, tf.stack([begin, end - 1]), "right", tf.int64) - 1
+            runs = tf.data.Dataset.range(bounds[0], tf.where(end > begin, bounds[1] + 1, 0))
+            return runs.flat_map(lambda run: read_run(run, begin, end))
+
+        return read
+
+
+def _check_kind(prefix, manifest, kind, flag):
+    if kind is not None and manifest["kind"] != kind:
+        raise UserError(
+            f"{manifest_path(prefix)}: these files hold {manifest['kind']}, not {kind}; mend "
+            f"--{flag}"
+        )
+
+
+def _entries(prefix, manifest, files, pattern):
+    """(what the manifest says of each file, the files that are missing).
+
+    Refuses files that were not written together.
+    """
+    folder = os.path.dirname(prefix)
+    entries = {os.path.join(folder, entry["name"]): entry for entry in manifest["shards"]}
+    for file in files:
+        if file not in entries:
+            raise UserError(
+                f"{file}: {manifest_path(prefix)} does not know it; remove it, or narrow the "
+                "pattern"
+            )
+    # A pattern may mean to leave some out.
+    return entries, [f for f in entries if f not in files and fnmatch.fnmatch(f, pattern)]
+
+
+def _runs(file, entry, salvage, flag):
+    """(list of `Run`, list of `Damage`, size) of one file."""
+    import tensorflow as tf
+
+    size = tf.io.gfile.stat(file).length
+    if salvage:
+        return *record_scan.salvage(file, entry), size
+    if entry is None:
+        return [record_scan.scan(file)], [], size
+    if size != entry["bytes"]:
+        raise UserError(
+            f"{file} has {size} bytes, its manifest says {entry['bytes']}; copy or write it "
+            f"again (--{flag}), or go on without what is lost by --max_bad_records=N"
+        )
+    index = tuple(tuple(place) for place in entry["index"])
+    return [Run(file, 0, entry["records"], index)], [], size
+
+
+def _say(text):
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,253 @@
+"""Documents as lines of text files: how they are written, and how a large corpus is divided.
+
+Two formats are read, told apart by the first character of a file:
+
+- JSON lines, as the project writes them: `{"title": "...", "paragraphs": ["...", ...]}`;
+- the format of Google's BERT: one sentence a line, blank lines between documents.
+
+A corpus is worked on in units of some MiB, each a set of byte ranges of its files. Every document
+belongs to exactly one unit, the one that holds the byte it is found by, so units can be read
+independently of each other. They depend on names and sizes of the files alone.
+"""
+
+import dataclasses
+import io
+import json
+from collections.abc import Iterator
+
+from keras_vitbert.command_line import UserError, one_line
+from pipelines.shards import shard_files
+
+UNIT_BYTES = 8 << 20
+
+_READ_BYTES = 1 << 18
+_BOM = b"\xef\xbb\xbf"
+
+
+@dataclasses.dataclass(frozen=True)
+class Document:
+    """A text.
+
+    Attributes:
+        title: str; empty where the file has none.
+        paragraphs: tuple of str, in order.
+        split: bool, whether each paragraph is one sentence and to be left whole.
+    """
+
+    title: str
+    paragraphs: tuple[str, ...]
+    split: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """The bytes of a file from `start` up to `stop`."""
+
+    file: str
+    start: int
+    stop: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Unit:
+    """What is read at a time: parts of one file, or of several small ones."""
+
+    parts: tuple[Part, ...]
+
+
+def to_json(document) -> bytes:
+    """One line, without its line break, that `from_json` reads. `split` is not kept."""
+    fields = {"title": document.title, "paragraphs": list(document.paragraphs)}
+    return json.dumps(fields, ensure_ascii=False).encode("utf-8", "replace")
+
+
+def from_json(line) -> Document:
+    """Reads what `to_json` writes; other fields than `title` and `paragraphs` are passed over.
+
+    Raises:
+        ValueError: the line is no such document.
+    """
+    try:
+        fields = json.loads(line)
+    except RecursionError as error:
+        raise ValueError("it is nested too deep") from error
+    if not isinstance(fields, dict):
+        raise ValueError("it is no JSON object")
+    title, paragraphs = fields.get("title", ""), fields.get("paragraphs")
+    if not isinstance(paragraphs, list) or not all(isinstance(text, str) for text in paragraphs):
+        raise ValueError("it has no 'paragraphs', a list of texts")
+    title = title if isinstance(title, str) else ""
+    for text in (title, *paragraphs):
+        text.encode()  # JSON can spell halves of characters, which are no text
+    return Document(title, tuple(paragraphs))
+
+
+def find_units(pattern, flag="documents", unit_bytes=UNIT_BYTES) -> tuple[Unit, ...]:
+    """Divides the files that match a pattern.
+
+    Large files are divided evenly into ranges of at most `unit_bytes`; small ones are gathered
+    until they reach half of it, and what is left at the end goes with the unit before. So a unit
+    has half of `unit_bytes` at least, unless there is no more, and twice as much at most.
+
+    Args:
+        pattern: str, glob pattern, local or `gs://`; or several, separated by commas.
+        flag: str, the flag that holds it, for messages.
+        unit_bytes: int.
+
+    Raises:
+        UserError: nothing matches, the files are empty, or are still being written.
+    """
+    import tensorflow as tf
+
+    if not pattern:
+        raise UserError(f"--{flag} is empty; give a pattern of document files")
+    stats = {}
+    for part in pattern.split(","):
+        try:
+            found = {file: tf.io.gfile.stat(file) for file in tf.io.gfile.glob(part)}
+        except tf.errors.OpError as error:
+            raise UserError(f"{part}: {one_line(error)}; mend --{flag}") from error
+        found = {file: stat for file, stat in found.items() if not stat.is_directory}
+        if not found:
+            raise UserError(f"no file matches {part}; mend --{flag}")
+        stats |= found
+    files = sorted(stats)
+    sizes = [stats[file].length for file in files]
+    if not any(sizes):
+        raise UserError(f"{pattern}: every file is empty; write them again or mend --{flag}")
+
+    _check_finished(files)
+
+    units, gathered, gathered_bytes = [], [], 0
+    for file, size in zip(files, sizes, strict=True):
+        pieces = -(-size // unit_bytes)
+        borders = [size * piece // pieces for piece in range(pieces + 1)] if pieces else []
+        for start, stop in zip(borders, borders[1:], strict=False):
+            gathered.append(Part(file, start, stop))
+            gathered_bytes += stop - start
+            if 2 * gathered_bytes >= unit_bytes:
+                units.append(Unit(tuple(gathered)))
+                gathered, gathered_bytes = [], 0
+    if gathered:
+        before = units.pop().parts if units else ()
+        units.append(Unit((*before, *gathered)))
+    return tuple(units)
+
+
+def _check_finished(files):
+    """Raises `UserError` if a command is writing the files, or was stopped when it did."""
+    import tensorflow as tf
+
+    for prefix in sorted({shard_files.shard_prefix(file.partition(".tmp-")[0]) for file in files}):
+        if tf.io.gfile.exists(f"{prefix}.progress"):
+            raise UserError(
+                f"{prefix}: is not finished yet; let the command that makes it end, or run it again"
+            )
+
+
+def read_unit(unit, damaged=None) -> Iterator[Document]:
+    """Yields the documents of a unit in order.
+
+    Args:
+        unit: `Unit`.
+        damaged: list, takes a dict of `file`, `record` (the offset of its line in bytes) and
+            `reason` for each line that cannot be read. By default such a line is an error.
+
+    Raises:
+        UserError: a file cannot be read, or a line is damaged and `damaged` is None.
+    """
+    for part in unit.parts:
+        for position, result in _read_part(part):
+            if isinstance(result, Document):
+                yield result
+            elif damaged is None:
+                raise UserError(
+                    f"{part.file}: the line at byte {position} is damaged ({result}); write the "
+                    "file again or remove the line"
+                )
+            else:
+                damaged.append({"file": part.file, "record": position, "reason": result})
+
+
+def _read_part(part):
+    """Yields pairs of a position and a document, or what is wrong with the line there."""
+    import tensorflow as tf
+
+    try:
+        with tf.io.gfile.GFile(part.file, "rb") as stream:
+            is_json = stream.read(256).removeprefix(_BOM).lstrip().startswith(b"{")
+            read = _json_documents if is_json else _plain_documents
+            yield from read(_lines(stream, part.start), part)
+    except tf.errors.OpError as error:
+        raise UserError(f"{part.file}: cannot be read ({one_line(error)})") from error
+
+
+class _RawFile(io.RawIOBase):
+    """A `GFile` for `io.BufferedReader`: its own `readline` drops carriage returns."""
+
+    def __init__(self, stream):
+        self._stream = stream
+
+    def readable(self):
+        return True
+
+    def readinto(self, buffer):
+        data = self._stream.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+
+def _lines(stream, start):
+    """Yields (position, line) for the lines that begin at `start` or after it."""
+    position = max(0, start - 1)
+    stream.seek(position)
+    lines = io.BufferedReader(_RawFile(stream), _READ_BYTES)
+    if start:
+        position += len(lines.readline())  # ends the line before, if only by its line break
+    for line in lines:
+        yield position, line
+        position += len(line)
+
+
+def _json_documents(lines, part):
+    for position, line in lines:
+        if position >= part.stop:
+            return
+        if line.strip():
+            try:
+                yield position, from_json(line)
+            except ValueError as error:
+                yield position, one_line(error)
+
+
+def _plain_documents(lines, part):
+    """A document is found by the blank line before it, or by the start of the file.
+
+    So a reader knows by what lies in its own range which documents are its own: it neither looks
+    back, nor does it matter how many blank lines there are.
+    """
+    sentences = []
+    is_own, first = part.start == 0, part.start
+    for position, line in lines:
+        if position == 0:
+            line = line.removeprefix(_BOM)
+        if not line.strip():
+            if sentences:
+                yield first, _plain_document(sentences)
+                sentences = []
+            is_own = position < part.stop
+        elif is_own:
+            first = first if sentences else position
+            sentences.append(line)
+        if not is_own and position >= part.stop:
+            return
+    if sentences:
+        yield first, _plain_document(sentences)
+
+
+def _plain_document(lines):
+    try:
+        texts = [line.decode().strip() for line in lines]
+    except UnicodeDecodeError as error:
+        return one_line(error)
+    return Document("", tuple(text for text in texts if text), split=True)

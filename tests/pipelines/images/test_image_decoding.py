@@ -1,0 +1,188 @@
+import functools
+import io
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from pipelines.images.image_decoding import central_crop, random_crop, to_floats
+
+ROUNDING = 0.501 / 255  # of ours, to 8 bits
+PILLOWS_ROUNDING = 1.01 / 255  # Pillow's resize rounds to 8 bits after each direction
+
+
+def encoded(pixels, kind="JPEG", mode=None, **options):
+    image, buffer = Image.fromarray(pixels), io.BytesIO()
+    image.convert(mode or image.mode).save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def smooth(height, width):
+    y, x = np.mgrid[:height, :width] / max(height, width)
+    waves = [np.sin(x * a + y * b) for a, b in ((5, 2), (-3, 4), (1, -6))]
+    return (128 + 90 * np.stack(waves, -1)).astype(np.uint8)
+
+
+def coordinates(height, width):
+    """An image whose red is the column and whose green is the row, in parts of its sides."""
+    y, x = np.mgrid[:height, :width] + 0.5
+    return np.rint(np.stack([x / width, y / height, 0 * x], -1) * 255).astype(np.uint8)
+
+
+def crops(image, keys, size, compiled=True, **options):
+    function = functools.partial(random_crop, image_size=size, **options)
+    function = tf.function(function) if compiled else function
+    image = tf.constant(image)
+    found = np.stack([function(image, tf.constant(key, tf.int64)).numpy() for key in keys])
+    assert found.dtype == np.uint8
+    return found / 255
+
+
+def whole(image, size, **options):
+    return crops(image, [(0, 0)], size, crop_area=(1.0, 1.0), flip=False, **options)[0]
+
+
+def pillow(image, size):
+    image = Image.open(io.BytesIO(image)).convert("RGB")
+    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR), np.float64) / 255
+
+
+def averages(pixels, size):
+    """Every output pixel is the mean of the area that it covers, parts of pixels included."""
+
+    def weights(side):
+        edges, pixel = np.arange(size + 1) * side / size, np.arange(side)
+        low = np.maximum(edges[:-1, None], pixel)
+        high = np.minimum(edges[1:, None], pixel + 1)
+        return np.maximum(high - low, 0) * size / side
+
+    height, width = pixels.shape[:2]
+    return np.einsum(
+        "yi,xj,ijc->yxc", weights(height), weights(width), pixels / 255.0, optimize=True
+    )
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_windows_are_those_of_the_area_and_the_flip(compiled):
+    """Where the corners of the coordinate image come to lie tells the window."""
+    height, width, size = 150, 200, 24
+    image = encoded(coordinates(height, width), quality=100, subsampling=0)
+    keys = [(3, n) for n in range(400 if compiled else 10)]
+    found = crops(image, keys, size, crop_area=(0.2, 0.6), compiled=compiled)
+    red, green = found[..., 0].mean(1), found[..., 1].mean(2)
+    mirrored = red[:, 0] > red[:, -1]
+    # From the first to the last pixel's centre it is (size - 1) / size of the window.
+    widths = np.abs(red[:, -1] - red[:, 0]) * size / (size - 1)
+    heights = (green[:, -1] - green[:, 0]) * size / (size - 1)
+    areas, aspects = widths * heights, widths * width / heights / height
+    assert 0.19 < areas.min() and areas.max() < 0.61
+    assert 0.72 < aspects.min() and aspects.max() < 1.38  # of whole pixels: 3:4 to 4:3
+    if compiled:
+        assert abs(mirrored.mean() - 0.5) < 0.08  # standard deviation 0.025
+        # Uniform from 0.2 to 0.6: mean 0.4, standard deviation 0.115, here of the mean 0.006.
+        # Large crops of extreme shape do not fit and are drawn again, so that means lie below.
+        assert 0.36 < areas.mean() < 0.41 and 0.09 < areas.std() < 0.13
+        assert abs(aspects.mean() - 1.04) < 0.03
+        lefts = np.minimum(red[:, 0], red[:, -1])[areas < 0.3]
+        assert lefts.min() < 0.05 and lefts.max() > 0.4
+        assert len({(r[0], g[0], w) for r, g, w in zip(red, green, widths, strict=True)}) > 390
+        # The flip is no function of the window.
+        tops = green[:, 0] / (1 - heights)
+        for of_window in (areas, aspects, np.minimum(red[:, 0], red[:, -1]) / (1 - widths), tops):
+            assert abs(np.corrcoef(mirrored, of_window)[0, 1]) < 0.17
+
+
+def test_equal_keys_give_equal_crops_eager_or_compiled():
+    image = encoded(smooth(60, 80))
+    keys = [(1, 0), (1, 1), (2, 0), (1, 0)]
+    eager, compiled = (crops(image, keys, 16, compiled=compiled) for compiled in (False, True))
+    np.testing.assert_array_equal(eager, compiled)
+    np.testing.assert_array_equal(eager[0], eager[3])
+    assert len({crop.tobytes() for crop in eager}) == 3
+    state = tf.random.get_global_generator().state.numpy()
+    crops(image, keys, 16)
+    np.testing.assert_array_equal(tf.random.get_global_generator().state, state)
+
+
+@pytest.mark.parametrize(("height", "width", "size"), [(48, 64, 16), (96, 128, 24), (200, 150, 64)])
+def test_a_window_much_larger_is_averaged(height, width, size):
+    random = np.random.default_rng(0).integers(0, 256, (height, width, 3)).astype(np.uint8)
+    averaged = whole(encoded(random, "PNG"), size)
+    np.testing.assert_allclose(averaged, averages(random, size), atol=ROUNDING)
+
+
+def test_all_bytes_become_floats():
+    levels = np.arange(256, dtype=np.uint8)
+    expected = levels / np.float32(255)
+    np.testing.assert_allclose(to_floats(tf.constant(levels)), expected, rtol=2e-7)
+    assert to_floats(tf.constant(levels))[255] == 1
+
+
+def test_a_panorama_is_averaged_in_one_direction_alone():
+    """No crop of 3:4 to 4:3 holds the area asked for, so the window is the whole image."""
+    pixels = np.repeat(smooth(8, 25), 16, 1)
+    found = whole(encoded(pixels, "PNG"), 25)
+    expected = Image.fromarray(pixels[:, ::16]).resize((25, 25), Image.Resampling.BILINEAR)
+    np.testing.assert_allclose(found, np.asarray(expected) / 255, atol=PILLOWS_ROUNDING)
+
+
+@pytest.mark.parametrize("size", [20, 30, 40])
+def test_a_window_of_some_size_is_interpolated(size):
+    pixels = smooth(30, 40)
+    found = whole(encoded(pixels, "PNG"), size)
+    y, x = ((np.arange(size) + 0.5) * side / size - 0.5 for side in pixels.shape[:2])
+    rows = np.stack([np.interp(x, np.arange(40), row) for row in pixels.reshape(30, 40, 3)[..., 0]])
+    expected = np.stack([np.interp(y, np.arange(30), column) for column in rows.T], 1) / 255
+    np.testing.assert_allclose(found[..., 0], expected, atol=ROUNDING)
+
+
+@pytest.mark.parametrize(("height", "width", "size"), [(47, 31, 16), (90, 200, 24), (9, 9, 18)])
+@pytest.mark.parametrize("fraction", [1.0, 0.5])
+def test_the_central_crop_is_pillows(height, width, size, fraction):
+    pixels = np.random.default_rng(1).integers(0, 256, (height, width, 3)).astype(np.uint8)
+    side = round(min(height, width) * fraction)
+    top, left = (height - side) // 2, (width - side) // 2
+    window = encoded(np.ascontiguousarray(pixels[top : top + side, left : left + side]), "PNG")
+    found = central_crop(tf.constant(encoded(pixels, "PNG")), size, fraction).numpy()
+    assert found.dtype == np.uint8 and found.shape == (size, size, 3)
+    np.testing.assert_allclose(found / 255, pillow(window, size), atol=PILLOWS_ROUNDING)
+
+
+def test_a_jpegs_window_is_cut_from_the_whole():
+    image = encoded(smooth(120, 160), quality=95, subsampling=0)
+    as_png = encoded(np.asarray(Image.open(io.BytesIO(image))), "PNG")
+    keys = [(0, n) for n in range(20)]
+    windows, cut = crops(image, keys, 24), crops(as_png, keys, 24)
+    np.testing.assert_allclose(windows, cut, atol=ROUNDING)
+    np.testing.assert_allclose(
+        central_crop(image, 24).numpy(), central_crop(as_png, 24).numpy(), atol=ROUNDING
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "mode", "tolerance"),
+    [
+        ("JPEG", "L", PILLOWS_ROUNDING),
+        ("JPEG", "CMYK", 2 * PILLOWS_ROUNDING),
+        ("PNG", "RGB", PILLOWS_ROUNDING),
+        ("PNG", "L", PILLOWS_ROUNDING),
+        ("PNG", "P", PILLOWS_ROUNDING),
+        ("PNG", "RGBA", PILLOWS_ROUNDING),
+        ("BMP", "RGB", PILLOWS_ROUNDING),
+        ("GIF", "P", PILLOWS_ROUNDING),
+    ],
+)
+def test_other_kinds_of_files_are_read(kind, mode, tolerance):
+    image = encoded(smooth(32, 32), kind, mode)
+    expected = pillow(image, 32)
+    np.testing.assert_allclose(whole(image, 32), expected, atol=tolerance)
+    found = central_crop(tf.constant(image), 32, 1.0)
+    np.testing.assert_allclose(found / 255, expected, atol=tolerance)
+
+
+@pytest.mark.parametrize("broken", [b"", b"text", encoded(smooth(9, 9))[:50]])
+def test_what_is_no_image_stops_the_stream(broken):
+    for decode in (lambda: central_crop(tf.constant(broken), 8), lambda: whole(broken, 8)):
+        with pytest.raises(tf.errors.InvalidArgumentError):
+            decode()

@@ -1,0 +1,266 @@
+"""Lists of images: every one, with its class and its bytes, or one line that says what is wrong."""
+
+import os
+import tarfile
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_vitbert.command_line import UserError
+from pipelines import package_data
+from pipelines.images.image_lists import entry_name, read_entry
+from pipelines.images.image_sources import list_folder, list_train_tar, list_validation_tar
+from tests.pipelines.image_fixtures import tar, train_tar
+
+# Contents need not be images here. Sizes are around the blocks of 512 bytes that tar files have.
+CLASSES = {
+    "n03": {f"n03_{i}.JPEG": bytes([i]) * (511 + i) for i in range(4)},
+    "n01": {"n01_1.JPEG": b"a", "n01_0.JPEG": b"", "n01_" + "x" * 150 + ".JPEG": b"long" * 300},
+    "n02": {"n02_ü.JPEG": b"not ascii"},
+}
+LABELS = {"n01": 0, "n02": 1, "n03": 2}
+
+
+def content(images):
+    """{(label, name): bytes} of a list, by its places in the file."""
+    found = {
+        (int(entry["label"]), entry_name(entry)): read_entry(images.source, entry)
+        for entry in images.entries
+    }
+    assert len(found) == len(images)
+    return found
+
+
+EXPECTED = {
+    (LABELS[name], file): data for name, files in CLASSES.items() for file, data in files.items()
+}
+
+
+@pytest.fixture
+def path(tmp_path):
+    return str(tmp_path / "images.tar")
+
+
+def write(path, data):
+    with tf.io.gfile.GFile(path, "wb") as stream:
+        stream.write(data)
+    return path
+
+
+@pytest.mark.parametrize("form", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_tar_of_tars(path, form):
+    data = tar([(f"{name}.tar", tar(files.items(), form)) for name, files in CLASSES.items()], form)
+    images, classes = list_train_tar(write(path, data))
+    assert classes == ["n01", "n02", "n03"]
+    assert content(images) == EXPECTED
+
+
+def test_folders_within_tar_files(path):
+    """`tar cf FILE .` puts `./` before names, and entries of folders."""
+    inner = tar([("./", None), ("./1.JPEG", b"1")])
+    images, classes = list_train_tar(write(path, tar([("./", None), ("./n01.tar", inner)])))
+    assert classes == ["n01"]
+    assert content(images) == {(0, "./1.JPEG"): b"1"}
+
+
+def test_remote_files(tmp_path):
+    """Any path may be on another file system: TensorFlow's own in memory stands for `gs://`."""
+    remote = write("ram://image_sources/train.tar", train_tar(CLASSES))
+    assert content(list_train_tar(remote)[0]) == EXPECTED
+    for name, data in (("a/x.jpg", b"x"), ("a/below/y.PNG", b"y"), ("b/z.jpg", b"z")):
+        target = f"ram://image_sources/folder/{name}"
+        tf.io.gfile.makedirs(os.path.dirname(target))
+        write(target, data)
+    images, classes = list_folder("ram://image_sources/folder")
+    assert classes == ["a", "b"]
+    expected = {(0, "a/x.jpg"): b"x", (0, "a/below/y.PNG"): b"y", (1, "b/z.jpg"): b"z"}
+    assert content(images) == expected
+    shuffled = images.shuffled(3)
+    with shuffled.stored("ram://image_sources/lists") as stored:
+        part = stored.part(1, 3)
+        assert (part.entries == shuffled.entries[1:3]).all()
+    assert not tf.io.gfile.exists("ram://image_sources/lists")
+    with pytest.raises(UserError, match="ram://image_sources/none.tar: cannot be read"):
+        list_train_tar("ram://image_sources/none.tar")
+
+
+def test_order(path):
+    """All images once, mixed, by the seed alone; and stored parts are parts of that order."""
+    many = {f"n{c}": {f"n{c}_{i}": b"" for i in range(50)} for c in range(4)}
+    images, _ = list_train_tar(write(path, train_tar(many)))
+    shuffled = images.shuffled((5, 0))
+    assert sorted(shuffled.entries["offset"]) == sorted(images.entries["offset"])
+    labels = shuffled.entries["label"]
+    assert 100 < (labels[1:] != labels[:-1]).sum() < 199  # 150 expected of 199
+    assert images.shuffled((5, 0)).digest() == shuffled.digest()
+    others = [images, images.shuffled((6, 0)), images.shuffled((5, 1))]
+    assert len({other.digest() for other in [*others, shuffled]}) == 4
+
+
+def test_damaged_tar_files_are_refused(path):
+    """No image may vanish: a file that is cut anywhere, or has an altered header, is refused."""
+    whole = train_tar(CLASSES)
+    expected = content(list_train_tar(write(path, whole))[0])
+    end = len(whole.rstrip(b"\0"))
+    ends = {0, 1, 511, 512, 513, *range(1024, end, 512), *range(777, end, 1500)}
+    for cut in sorted(ends):
+        with pytest.raises(UserError, match="images.tar.*(cut short|damaged|no images)"):
+            list_train_tar(write(path, whole[:cut]))
+    random = np.random.default_rng(0)
+    headers = [i for i in range(0, end, 512) if whole[i + 257 : i + 262] == b"ustar"]
+    assert len(headers) > 10
+    refused = 0
+    for _ in range(300):
+        data = bytearray(whole)
+        data[random.choice(headers) + random.integers(0, 500)] ^= 1 << random.integers(0, 8)
+        try:
+            assert content(list_train_tar(write(path, bytes(data)))[0]) == expected
+        except UserError as error:
+            assert "images.tar" in str(error) and "\n" not in str(error)
+            refused += 1
+    assert refused > 200
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (tar([("n01_1.JPEG", b"x")]), "holds 'n01_1.JPEG', expected a tar file a class"),
+        (tar([("n01.tar", tar([]))]), "holds no images"),
+        (tar([]), "holds no images"),
+        (tar([("n01.tar", b"no tar file" * 100)]), "n01.tar: is cut short, damaged or no tar file"),
+        (tar([("a/n01.tar", tar([])), ("b/n01.tar", tar([]))]), "class 'n01' is there twice"),
+        (tar([("n01.tar", tar([("1", b"x")]).rstrip(b"\0"))]), "n01.tar: is cut short"),
+        (tar([("n01.tar", tar([("1", bytes(511) + b"x")])[:1024])]), "n01.tar: is cut short"),
+        (b"\x1f\x8b" + bytes(2000), "no tar file without compression"),
+        (b"", "no tar file"),
+    ],
+)
+def test_other_tar_files(path, data, message):
+    with pytest.raises(UserError, match=message) as caught:
+        list_train_tar(write(path, data))
+    assert str(caught.value).startswith(path)
+
+
+def test_files_that_change_meanwhile(path, folder):
+    """What cannot be read in full is an error, never a shorter image."""
+    images, _ = list_train_tar(write(path, train_tar(CLASSES)))
+    os.truncate(path, int(images.entries["offset"].max()) + 1)
+    last = images.entries[images.entries["offset"].argmax()]
+    with pytest.raises(OSError, match="images.tar has .* bytes, expected"):
+        read_entry(path, last)
+    images, _ = list_folder(str(folder))
+    (folder / "cat" / "1.PNG").unlink()
+    with pytest.raises(OSError):
+        content(images)
+
+
+def test_missing_tar_file(tmp_path):
+    with pytest.raises(UserError, match="none.tar: No such file"):
+        list_train_tar(str(tmp_path / "none.tar"))
+    with pytest.raises(UserError, match="Is a directory"):
+        list_validation_tar(str(tmp_path))
+
+
+VALIDATION = [(f"ILSVRC2012_val_{i:08d}.JPEG", bytes([i])) for i in (3, 1, 2)]
+
+
+def test_validation_labels_are_in_the_order_of_names(tmp_path, path):
+    write(path, tar(VALIDATION))
+    labels = write(str(tmp_path / "labels.txt"), b"n03\r\nn01\r\nn03\r\n\r\n")
+    expected = {(2, 1): bytes([1]), (0, 2): bytes([2]), (2, 3): bytes([3])}
+    expected = {(c, f"ILSVRC2012_val_{i:08d}.JPEG"): data for (c, i), data in expected.items()}
+    images, classes = list_validation_tar(path, labels, ["n01", "n02", "n03"])
+    assert content(images) == expected
+    assert classes == ["n01", "n02", "n03"]
+    # Without training images the classes are those of the labels.
+    images, classes = list_validation_tar(path, labels)
+    assert classes == ["n01", "n03"]
+    assert images.entries["label"].tolist() == [1, 0, 1]
+
+
+def test_validation_labels_that_do_not_fit(tmp_path, path):
+    write(path, tar(VALIDATION))
+    labels = str(tmp_path / "labels.txt")
+    classes = ["n01", "n02", "n03"]
+    for text, message in (
+        (b"n01\nn02\n", "holds 3 images, .*labels.txt 2 labels.*--validation_labels"),
+        (b"n01\n490\nn02\n", "labels.txt, line 2: '490' is none of the 3 classes"),
+        (b"\xff\xfe\n\n", "labels.txt: cannot be read as text"),
+    ):
+        with pytest.raises(UserError, match=message):
+            list_validation_tar(path, write(labels, text), classes)
+    with pytest.raises(UserError, match="holds 3 images, .*validation_labels.txt 50,000 labels"):
+        list_validation_tar(path, None, classes)
+    with pytest.raises(UserError, match="none.txt: cannot be read"):
+        list_validation_tar(path, str(tmp_path / "none.txt"))
+
+
+def test_imagenets_own_labels(path, monkeypatch):
+    """50,000 images of 1,000 classes, 50 of each, as tensorflow-datasets has them."""
+    names = [f"ILSVRC2012_val_{i:08d}.JPEG" for i in range(1, 50_001)]
+    write(path, tar([(name, b"") for name in reversed(names)], tarfile.USTAR_FORMAT))
+    images, classes = list_validation_tar(path)
+    assert len(classes) == 1000 and classes == sorted(classes) and classes[0] == "n01440764"
+    assert [entry_name(entry) for entry in images.entries[[0, -1]]] == [names[0], names[-1]]
+    assert np.bincount(images.entries["label"]).tolist() == [50] * 1000
+    # The first image of ILSVRC 2012's validation set is a sea snake, its last one a monkey.
+    assert [classes[label] for label in images.entries["label"][[0]]] == ["n01751748"]
+
+    def missing(*_):
+        raise UserError("")
+
+    monkeypatch.setattr(package_data, "find_package_file", missing)
+    with pytest.raises(UserError, match="pip install tensorflow-datasets, or give --validation_"):
+        list_validation_tar(path)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name, data in {
+        "dog/1.jpg": b"1",
+        "dog/sub/sub/2.JPEG": b"2",
+        "dog/boxes.txt": b"no image",
+        "dog/.hidden.jpg": b"no image",
+        "cat/1.PNG": b"3",
+        ".cache/4.jpg": b"no image",
+        "notes.jpg": b"no image of a class",
+    }.items():
+        (tmp_path / "images" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "images" / name).write_bytes(data)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "5.bmp").write_bytes(b"5")
+    (tmp_path / "images" / "ape").symlink_to(tmp_path / "elsewhere")
+    return tmp_path / "images"
+
+
+def test_folder_of_class_folders(folder):
+    images, classes = list_folder(f"{folder}/")
+    assert classes == ["ape", "cat", "dog"]
+    assert content(images) == {
+        (0, "ape/5.bmp"): b"5",
+        (1, "cat/1.PNG"): b"3",
+        (2, "dog/1.jpg"): b"1",
+        (2, "dog/sub/sub/2.JPEG"): b"2",
+    }
+    # Validation images may lack a class: the labels are those of the training images.
+    images, classes = list_folder(str(folder), ["ant", "ape", "cat", "dog"])
+    assert classes == ["ant", "ape", "cat", "dog"]
+    assert images.entries["label"].tolist() == [1, 2, 3, 3]
+
+
+def test_folders_that_are_not_as_they_should_be(folder, tmp_path):
+    for path, classes, message in (
+        (folder / "cat", None, "cat: holds no folder"),
+        (folder / "none", None, "none: no such folder"),
+        (folder / "notes.jpg", None, "notes.jpg: no such folder"),
+        (folder, ["cat", "dog"], "'ape' is none of the 2 classes of the training images"),
+    ):
+        with pytest.raises(UserError, match=message):
+            list_folder(str(path), classes)
+    (folder / "bee").mkdir()
+    with pytest.raises(UserError, match=r"the class 'bee' has no image \(\.jpeg"):
+        list_folder(str(folder))
+    (folder / "bee").rename(folder / "b\ne")
+    with pytest.raises(UserError, match="cannot be the name of a class"):
+        list_folder(str(folder))

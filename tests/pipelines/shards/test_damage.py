@@ -1,0 +1,167 @@
+import itertools
+import pathlib
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_vitbert.command_line import UserError
+from pipelines.image_stream import ImageRecords
+from pipelines.images.image_records import image_example
+from pipelines.shards import damage
+from pipelines.shards.records import RecordFiles
+from pipelines.shards.tfrecords import to_example, write_shards
+from pipelines.text.vocabularies import SPECIAL_TOKENS
+from pipelines.text_stream import TextRecords
+
+COUNT, CLASSES, SIZE = 24, 30, 8
+TOKENS = [*SPECIAL_TOKENS, *"abcdefghij"]
+
+
+def image(label, **changes):
+    """A record whose label tells its number."""
+    pixels = np.random.default_rng(label).integers(0, 256, (12, 10, 3), np.uint8)
+    return {**image_example(pixels, label + 1), **changes}
+
+
+def text(number, **changes):
+    return {
+        "input_ids": [number % len(TOKENS)] * 6,
+        "segment_ids": [0] * 6,
+        "input_mask": [1] * 6,
+        "next_sentence_labels": number % 2,
+        **changes,
+    }
+
+
+@pytest.fixture
+def write(tmp_path):
+    """`write(examples, flips=()) -> pattern`: 2 files; `flips` are (file, record, byte of it)."""
+
+    def write(examples, flips=()):
+        prefix = str(tmp_path / "x")
+        write_shards(map(to_example, examples), prefix, 2)
+        for number, record, byte in flips:
+            path = pathlib.Path(f"{prefix}-0000{number}-of-00002")
+            data, position = bytearray(path.read_bytes()), 0
+            for example in examples[number::2][:record]:
+                position += len(to_example(example)) + 16
+            data[position + byte] ^= 4
+            path.write_bytes(data)
+        return f"{prefix}-*"
+
+    return write
+
+
+def open_images(pattern, **options):
+    return ImageRecords(RecordFiles.find(pattern, "flag", salvage=True), SIZE, CLASSES, **options)
+
+
+def open_texts(pattern):
+    records = RecordFiles.find(pattern, "flag", salvage=True)
+    masking = {"max_predictions": 2, "ratio": 0.3, "whole_word": True}
+    return TextRecords.open(records, TOKENS, len(TOKENS), 6, masking)
+
+
+def lost(source):
+    """{(file, record): reason}; files by their number."""
+    return {
+        (int(d.file[-10]), d.record + n): d.reason
+        for d in source.records.damaged
+        for n in range(d.records)
+    }
+
+
+BAD = {  # of the 24 records, the odd ones are in the second file
+    3: ({"image/encoded": b"no image"}, "Unknown image file format"),
+    8: ({"image/encoded": b""}, ""),
+    11: ({"image/class/label": 0}, "an image label is out of range"),
+    12: ({"image/class/label": CLASSES + 1}, "an image label is out of range"),
+    17: ({"image/encoded": image(17)["image/encoded"][:-200]}, "Invalid JPEG data or crop window"),
+}
+
+
+@pytest.fixture
+def images(write):
+    examples = [image(n, **BAD[n][0]) if n in BAD else image(n) for n in range(COUNT)]
+    examples[20] = {**examples[20]}
+    del examples[20]["image/class/label"]
+    # The length of the first record, a byte of the pixels of the eighth, the checksum of the
+    # length of the last.
+    return write(examples, [(0, 0, 0), (0, 7, 300), (1, 11, 9)])
+
+
+def test_exactly_the_damaged_images_are_left_out(images):
+    source = damage.without_damaged(open_images(images), COUNT)
+    found = lost(source)
+    bad = {0, 3, 8, 11, 12, 14, 17, 20, 23}
+    assert set(found) == {(n % 2, n // 2) for n in bad}
+    for number, (_, reason) in BAD.items():
+        assert reason in found[number % 2, number // 2]
+    assert "image/class/label" in found[0, 10]
+    assert found[0, 0] == "its length is damaged"
+    assert "\n" not in "".join(found.values())
+    kept = [n for n in (*range(0, COUNT, 2), *range(1, COUNT, 2)) if n not in bad]
+    assert [int(label) for label in source.labels()] == kept
+    assert len(list(source.validation())) == len(kept) == source.records.count
+    batches = itertools.islice(source.training(0, 0, 4), 12)
+    seen = np.concatenate([batch["image_labels"] for batch in batches])
+    assert sorted(seen[:45]) == sorted(kept * 3)  # 15 images, three times
+
+
+def test_more_damage_than_allowed_is_refused_with_the_first(images):
+    for limit in (0, 8):
+        with pytest.raises(UserError, match=rf"x-00000-of-00002: record 0: .* damaged, .*={limit}"):
+            damage.without_damaged(open_images(images), limit)
+    assert len(lost(damage.without_damaged(open_images(images), 9))) == 9
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_exactly_the_damaged_texts_are_left_out(write, masked):
+    masks = {"masked_lm_positions": [1], "masked_lm_ids": [2], "masked_lm_weights": [1.0]}
+    examples = [text(n, **(masks if masked else {})) for n in range(COUNT)]
+    examples[2]["input_ids"] = [99] * 6
+    examples[5]["input_ids"] = [1] * 5
+    examples[6]["next_sentence_labels"] = 2
+    del examples[9]["segment_ids"]
+    expected = {(0, 1), (1, 2), (0, 3), (1, 4), (1, 10)}
+    if masked:
+        examples[13]["masked_lm_positions"] = [6]
+        expected |= {(1, 6)}
+    source = damage.without_damaged(open_texts(write(examples, [(1, 10, 20)])), 9)
+    assert set(lost(source)) == expected
+    assert "a token id is outside the vocabulary" in lost(source)[0, 1]
+    assert len(list(source.validation())) == COUNT - len(expected)
+
+
+def test_the_first_damage_is_found_in_files_that_were_not_searched(write):
+    examples = [image(n) for n in range(COUNT)]
+    examples[9]["image/encoded"] = b"no image"
+
+    def first(flips=()):
+        pattern = write(examples, flips)
+        return damage.first_damage(ImageRecords(RecordFiles.find(pattern, ""), SIZE, CLASSES))
+
+    found = first()
+    assert found.file.endswith("x-00001-of-00002") and found.record == 4
+    assert first([(0, 7, 100)]).record == 7
+    examples[9] = image(9)
+    assert first() is None
+
+
+def test_every_flipped_byte_of_a_file_is_noticed(write, tmp_path):
+    """Fuzz: one flip anywhere loses one record, and the others come out as they were."""
+    write([image(n) for n in range(6)])
+    path = tmp_path / "x-00001-of-00002"
+    whole = path.read_bytes()
+    records = [r.numpy() for r in tf.data.TFRecordDataset(str(path))]
+    ends = np.cumsum([len(record) + 16 for record in records])
+    for position in np.random.default_rng(0).integers(0, len(whole), 60):
+        data = bytearray(whole)
+        data[position] ^= 1 << int(position % 8)
+        path.write_bytes(data)
+        hit = int(np.searchsorted(ends, position, "right"))
+        source = open_images(str(path))
+        assert set(lost(source)) == {(1, hit)}
+        kept = [record.numpy() for record in source.records.in_order()]
+        assert kept == [record for n, record in enumerate(records) if n != hit]

@@ -1,0 +1,240 @@
+import json
+
+import pytest
+import tensorflow as tf
+
+from keras_vitbert.command_line import UserError
+from pipelines.shards import shard_files
+from pipelines.shards.manifests import manifest_path, read_manifest
+from pipelines.shards.records import RecordFiles
+from pipelines.shards.tfrecords import write_shards
+
+COUNT = 23
+
+
+def content(number):
+    return b"record %02d " % number * (1 + number % 5)  # of different lengths
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """23 records in 4 files of different sizes."""
+    prefix = str(tmp_path_factory.mktemp("records") / "train")
+    assert write_shards(map(content, range(COUNT)), prefix, 4) == COUNT
+    return RecordFiles.find(f"{prefix}-*", "some_flag")
+
+
+@pytest.fixture
+def damaged(tmp_path):
+    """`damaged(changes) -> pattern`: 23 records in 4 files, some bytes of one of them changed."""
+
+    def damaged(changes, shard=1, manifest=True):
+        prefix = str(tmp_path / "train")
+        write_shards(map(content, range(COUNT)), prefix, 4)
+        path = tmp_path / f"train-0000{shard}-of-00004"
+        data = bytearray(path.read_bytes())
+        for position in changes:
+            data[position] ^= 1
+        path.write_bytes(data)
+        if not manifest:
+            (tmp_path / "train.manifest.json").unlink()
+        return f"{prefix}-*"
+
+    return damaged
+
+
+def values(dataset):
+    return [record.numpy() for record in dataset]
+
+
+def in_files(files):
+    return [record.numpy() for file in files for record in tf.data.TFRecordDataset(file)]
+
+
+def test_in_order_is_file_after_file(files):
+    everything = in_files(files.files)
+    assert values(files.in_order()) == everything and len(everything) == COUNT == files.count
+    assert list(files.files) == sorted(files.files) and len(files.files) == 4
+    for begin, end in ((0, 0), (0, 1), (5, 7), (3, 20), (22, 23), (6, 6)):
+        assert values(files.in_order(begin, end)) == everything[begin:end]
+
+
+def test_the_index_seeks_to_every_record(tmp_path, monkeypatch):
+    monkeypatch.setattr(shard_files, "INDEX_BYTES", 100)
+    write_shards(map(content, range(COUNT)), str(tmp_path / "x"), 2)
+    records = RecordFiles.find(str(tmp_path / "x-*"), "flag")
+    assert all(len(run.index) > 3 for run in records.runs)
+    everything = in_files(records.files)
+    for begin in range(COUNT):
+        assert values(records.in_order(begin, begin + 2)) == everything[begin : begin + 2]
+
+
+def test_reads_count_and_seek_in_a_dataset_function(files):
+    starts = tf.data.Dataset.from_tensor_slices(tf.constant([20, 3, 11], tf.int64))
+    everything = in_files(files.files)
+    expected = [record for start in (20, 3, 11) for record in everything[start : start + 3]]
+    assert values(starts.flat_map(lambda start: files.reader(start, 3))) == expected
+
+
+def test_records_have_places(files):
+    for number, record in enumerate(in_files(files.files)):
+        file, place = files.locate(number)
+        assert in_files([file])[place] == record
+    for number in (-1, COUNT):
+        with pytest.raises(IndexError):
+            files.locate(number)
+
+
+def test_without_a_manifest_the_headers_tell_the_same(files, tmp_path):
+    for file in files.files:
+        tf.io.gfile.copy(file, str(tmp_path / file.rpartition("/")[2]))
+    found = RecordFiles.find(str(tmp_path / "train-*"), "flag")
+    assert [(run.count, run.index) for run in found.runs] == [
+        (run.count, run.index) for run in files.runs
+    ]
+    assert not found.manifests and files.manifests and found.bytes == files.bytes
+
+
+def test_empty_files_and_empty_records_count_too(tmp_path):
+    write_shards([b"", b"x", b""], str(tmp_path / "a"), 1)
+    write_shards([], str(tmp_path / "b"), 1)
+    records = RecordFiles.find(str(tmp_path / "*"), "flag")
+    assert values(records.in_order()) == [b"", b"x", b""]
+    assert [run.count for run in records.runs] == [3]
+
+
+def test_bad_patterns_are_told_with_their_flag(tmp_path):
+    write_shards([], str(tmp_path / "empty"), 2)
+    for pattern, message in (
+        ("", r"--some_flag is empty"),
+        (str(tmp_path / "none-*"), r"no file matches .*none-\*; mend --some_flag"),
+        (str(tmp_path / "no_folder" / "none-*"), r"no file matches .*mend --some_flag"),
+        (str(tmp_path / "empty-*"), r"empty-\* holds no records; .* --some_flag"),
+    ):
+        with pytest.raises(UserError, match=message):
+            RecordFiles.find(pattern, "some_flag")
+
+
+def test_files_that_differ_from_their_manifest_are_refused_by_name(tmp_path, damaged):
+    pattern = damaged([])
+    second = tmp_path / "train-00001-of-00004"
+    whole = second.read_bytes()
+
+    def refused(message):
+        with pytest.raises(UserError, match=message):
+            RecordFiles.find(pattern, "flag", "images")
+
+    second.write_bytes(whole + whole)
+    refused(rf"{second} has {2 * len(whole)} bytes, its manifest says {len(whole)}")
+    second.unlink()
+    refused(rf"{second} is missing; .*train.manifest.json lists it")
+    assert RecordFiles.find(str(tmp_path / "train-0000[02]*"), "flag").count == 12  # as asked for
+    second.write_bytes(whole)
+    (tmp_path / "train-00001-of-00005").write_bytes(whole)
+    refused(r"train-00001-of-00005: .*train.manifest.json does not know it")
+    (tmp_path / "train-00001-of-00005").unlink()
+    RecordFiles.find(pattern, "flag", "images")
+    with pytest.raises(UserError, match="these files hold images, not text examples; mend --flag"):
+        RecordFiles.find(pattern, "flag", "text examples")
+
+    path = tmp_path / "train.manifest.json"
+    manifest = json.loads(path.read_text())
+    path.write_text(json.dumps({**manifest, "version": 2}))
+    refused(r"train.manifest.json has version 2, this program reads 1; update")
+    path.write_text("{")
+    refused(r"train.manifest.json is damaged")
+    path.write_text(json.dumps({"format": "other"}))
+    refused(r"train.manifest.json is no manifest of this project")
+
+
+def test_damage_is_left_out_and_the_rest_is_read(damaged):
+    pattern = damaged([14, 30, 60])  # in the content of two records, in the length of another
+    everything = [content(n) for shard in range(4) for n in range(shard, COUNT, 4)]
+    records = RecordFiles.find(pattern, "flag", salvage=True)
+    lost = [
+        d
+        for damage in records.damaged
+        for d in range(damage.record, damage.record + damage.records)
+    ]
+    assert [damage.file for damage in records.damaged] == [records.files[1]] * len(records.damaged)
+    assert 0 < len(lost) <= 3
+    kept = [record for n, record in enumerate(everything) if n - 6 not in lost]
+    assert values(records.in_order()) == kept
+    assert [records.locate(n)[1] + 6 for n in range(6, 12 - len(lost))] == [
+        n for n in range(6, 12) if n - 6 not in lost
+    ]
+    for begin in range(len(kept)):
+        assert values(records.in_order(begin, begin + 3)) == kept[begin : begin + 3]
+
+
+def test_a_missing_file_is_damage_too(damaged, tmp_path):
+    pattern = damaged([])
+    (tmp_path / "train-00002-of-00004").unlink()
+    records = RecordFiles.find(pattern, "flag", salvage=True)
+    [damage] = records.damaged
+    assert (damage.record, damage.records, damage.reason) == (0, 6, "the file is missing")
+    assert records.count == COUNT - 6
+
+
+def test_records_can_be_taken_out(files):
+    everything = in_files(files.files)
+    reasons = {0: "a", 7: "b", 8: "c", 22: "d"}
+    fewer = files.without(reasons)
+    kept = [record for n, record in enumerate(everything) if n not in reasons]
+    assert values(fewer.in_order()) == kept and fewer.count == 19
+    assert values(fewer.in_order(4, 9)) == kept[4:9]
+    places = {(d.file, d.record): d.reason for d in fewer.damaged}
+    assert places == {files.locate(n): reason for n, reason in reasons.items()}
+    again = fewer.without({0: "e"})
+    assert values(again.in_order()) == kept[1:] and len(again.damaged) == 5
+    restored = RecordFiles.from_json(json.loads(json.dumps(again.to_json())))
+    assert restored == again and restored.is_unchanged()
+    assert values(restored.in_order()) == kept[1:]
+
+
+def test_a_changed_file_is_noticed(damaged, tmp_path):
+    records = RecordFiles.find(damaged([]), "flag")
+    assert records.is_unchanged()
+    path = tmp_path / "train-00000-of-00004"
+    path.write_bytes(path.read_bytes() + b"more")
+    assert not records.is_unchanged()
+    path.unlink()
+    assert not records.is_unchanged()
+
+
+def test_the_first_example_passes_over_empty_files(tmp_path):
+    write_shards([], str(tmp_path / "a"), 1)
+    example = tf.train.Example()
+    example.features.feature["x"].int64_list.value.append(7)
+    write_shards([example.SerializeToString(), b"another"], str(tmp_path / "b"), 1)
+    assert RecordFiles.find(str(tmp_path / "*"), "flag").first_example() == example
+
+
+def test_a_damaged_first_record_is_told(damaged, tmp_path):
+    write_shards([b"some content"], str(tmp_path / "x"), 1)
+    path = tmp_path / "x-00000-of-00001"
+    with pytest.raises(UserError, match="x-00000-of-00001: the first record is damaged"):
+        RecordFiles.find(str(path), "flag").first_example()  # no such message
+    with pytest.raises(UserError, match="train-00000-of-00004: the first record is damaged"):
+        RecordFiles.find(damaged([12], shard=0), "flag").first_example()
+
+
+def test_the_manifest_says_what_was_written(tmp_path):
+    write_shards(
+        map(content, range(5)),
+        str(tmp_path / "x"),
+        2,
+        kind="text examples",
+        settings={"length": 5},
+        vocabulary_sha256="ab",
+        counts={"tokens": 9},
+    )
+    manifest = read_manifest(str(tmp_path / "x"))
+    assert manifest["settings"] == {"length": 5} and manifest["vocabulary_sha256"] == "ab"
+    assert manifest["counts"] == {"records": 5, "tokens": 9} and manifest["damaged"] == []
+    assert [entry["records"] for entry in manifest["shards"]] == [3, 2]
+    sizes = [(tmp_path / entry["name"]).stat().st_size for entry in manifest["shards"]]
+    assert [entry["bytes"] for entry in manifest["shards"]] == sizes
+    assert read_manifest(str(tmp_path / "y")) is None
+    assert manifest_path("a/b") == "a/b.manifest.json"
+    assert manifest["kind"] == "text examples"

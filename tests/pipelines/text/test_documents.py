@@ -1,0 +1,205 @@
+import pathlib
+import tempfile
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from keras_vitbert.command_line import UserError
+from pipelines.text.documents import (
+    Document,
+    Part,
+    Unit,
+    find_units,
+    from_json,
+    read_unit,
+    to_json,
+)
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
+# A line of the plain format: it has something in it, at both ends, and no line break.
+WORD = st.text(
+    st.sampled_from("aé𝔘漢{}\\ \t\u2028\x85\x0b\x1c.") | st.characters(exclude_categories=["Cs"]),
+    max_size=12,
+)
+LINE = st.builds(lambda text: f"x{text}x".replace("\n", "").replace("\r", ""), WORD)
+BLANK = st.sampled_from(["\n", "\r\n", " \n", "\t \r\n"])
+BLANKS = st.lists(BLANK, min_size=1, max_size=3).map("".join)
+UNIT_BYTES = st.integers(1, 200)
+QUICK = settings(max_examples=60, deadline=None)
+
+
+def read_back(contents, unit_bytes, damaged=None):
+    """What is read from files of these bytes, and the number of units."""
+    with tempfile.TemporaryDirectory() as folder:
+        for number, content in enumerate(contents):
+            (pathlib.Path(folder) / f"part-{number:03d}").write_bytes(content)
+        units = find_units(f"{folder}/part-*", unit_bytes=unit_bytes)
+        return [document for unit in units for document in read_unit(unit, damaged)], len(units)
+
+
+DOCUMENT = st.builds(Document, TEXT, st.lists(TEXT, max_size=4).map(tuple))
+
+
+@QUICK
+@given(
+    st.lists(st.lists(DOCUMENT, max_size=5), min_size=1, max_size=4),
+    st.sampled_from([b"\n", b"\r\n", b"\n\n", b"\n \n"]),
+    st.booleans(),
+    UNIT_BYTES,
+)
+def test_json_documents_come_once_and_in_order(files, line_break, ends, unit_bytes):
+    contents = [line_break.join(map(to_json, documents)) for documents in files]
+    contents = [content + (line_break if ends else b"") for content in contents]
+    if any(contents):
+        documents, _ = read_back(contents, unit_bytes)
+        assert documents == [document for documents in files for document in documents]
+
+
+@QUICK
+@given(
+    st.lists(
+        st.tuples(
+            st.lists(st.tuples(st.lists(LINE, min_size=1, max_size=4), BLANKS), max_size=5),
+            st.sampled_from(["", "\n", "\r\n \n"]),
+            st.sampled_from(["\n", "\r\n"]),
+            st.booleans(),
+        ),
+        min_size=1,
+        max_size=3,
+    ),
+    UNIT_BYTES,
+)
+def test_plain_documents_come_once_and_in_order(files, unit_bytes):
+    contents, expected = [], []
+    for documents, start, line_break, is_cut in files:
+        content = start
+        for lines, blanks in documents:
+            expected.append(Document("", tuple(lines), split=True))
+            content += "".join(line + line_break for line in lines) + blanks
+        contents.append((content.rstrip("\r\n \t") if is_cut else content).encode())
+    if any(contents):
+        assert read_back(contents, unit_bytes)[0] == expected
+
+
+@QUICK
+@given(st.lists(st.integers(0, 500), min_size=1, max_size=8).filter(any), UNIT_BYTES)
+def test_units_cover_every_byte_once(sizes, unit_bytes):
+    with tempfile.TemporaryDirectory() as folder:
+        for number, size in enumerate(sizes):
+            (pathlib.Path(folder) / f"{number}").write_bytes(b"x" * size)
+        units = find_units(f"{folder}/*", unit_bytes=unit_bytes)
+    parts = [part for unit in units for part in unit.parts]
+    places = [(int(part.file[-1]), byte) for part in parts for byte in range(part.start, part.stop)]
+    assert places == [(file, byte) for file, size in enumerate(sizes) for byte in range(size)]
+    volumes = [sum(part.stop - part.start for part in unit.parts) for unit in units]
+    assert max(volumes) <= 2 * unit_bytes
+    assert all(2 * volume >= unit_bytes for volume in volumes) or len(volumes) == 1
+
+
+def test_many_small_files_are_gathered():
+    documents, units = read_back([b'{"paragraphs": ["one"]}\n'] * 30, 100)
+    assert len(documents) == 30 and units == 10
+
+
+def test_a_document_belongs_to_the_range_that_it_begins_in(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"one\n\ntwo\n")  # the blank line is byte 4
+
+    def read(start, stop):
+        unit = Unit((Part(str(path), start, stop),))
+        return [document.paragraphs[0] for document in read_unit(unit)]
+
+    assert read(0, 4) == ["one"] and read(4, 9) == ["two"]
+    assert read(0, 5) == ["one", "two"] and read(5, 9) == []
+    path.write_bytes(b'{"paragraphs": ["a"]}\n{"paragraphs": ["b"]}\n')
+    assert read(0, 22) == ["a"] and read(22, 44) == ["b"]
+    assert read(0, 23) == ["a", "b"] and read(1, 22) == []
+
+
+@given(DOCUMENT)
+@QUICK
+def test_json_is_one_line(document):
+    line = to_json(document)
+    assert b"\n" not in line and from_json(line) == document
+
+
+def test_byte_order_mark():
+    for content in (b'{"paragraphs": ["x"]}', b"x\n"):
+        (document,), _ = read_back([b"\xef\xbb\xbf" + content], 100)
+        assert document.paragraphs == ("x",)
+
+
+def test_other_fields_are_passed_over():
+    assert from_json('{"id": 3, "title": null, "paragraphs": ["x"]}') == Document("", ("x",))
+    assert to_json(Document("\ud800", ())) == b'{"title": "?", "paragraphs": []}'
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"paragraphs": "x"}',
+        b'{"text": "x"}',
+        b'{"paragraphs": [1]}',
+        b"[1]",
+        b'{"paragraphs": ["\xff"]}',
+        b'{"paragraphs": ["\\ud800"]}',
+        b'{"paragraphs": ["x"',
+        b'{"paragraphs": ' + b"[" * 100_000,
+    ],
+)
+def test_damaged_lines_are_named_or_left_out(line):
+    good = b'{"paragraphs": ["x"]}\n'
+    damaged = []
+    documents, _ = read_back([good + line + b"\n" + good], 1000, damaged)
+    assert len(documents) == 2
+    assert [(d["file"][-3:], d["record"]) for d in damaged] == [("000", len(good))]
+    assert damaged[0]["reason"] and "\n" not in damaged[0]["reason"]
+    with pytest.raises(UserError, match=f"part-000: the line at byte {len(good)} is damaged"):
+        read_back([good + line], 1000)
+
+
+def test_plain_text_of_another_encoding_is_damaged():
+    damaged = []
+    documents, _ = read_back([b"one\n\nf\xfcnf\nsix\n\nseven\n"], 1000, damaged)
+    assert [document.paragraphs for document in documents] == [("one",), ("seven",)]
+    assert damaged[0]["record"] == 5
+
+
+def test_several_patterns(tmp_path):
+    for name in ("wiki", "books", "other"):
+        (tmp_path / name).write_bytes(name.encode())
+    (unit,) = find_units(f"{tmp_path}/w*,{tmp_path}/books,{tmp_path}/b*")
+    assert [document.paragraphs for document in read_unit(unit)] == [("books",), ("wiki",)]
+    with pytest.raises(UserError, match="no file matches none; "):
+        find_units(f"{tmp_path}/w*,none")
+
+
+def test_unfinished_files_are_refused(tmp_path):
+    path = tmp_path / "wiki-00000-of-00002"
+    path.write_bytes(b"one")
+    assert len(find_units(str(tmp_path / "*"))) == 1
+    (tmp_path / "wiki.progress").mkdir()
+    (tmp_path / "wiki-00001-of-00002.tmp-0a").write_bytes(b"tw")
+    with pytest.raises(UserError, match="wiki: is not finished yet"):
+        find_units(str(tmp_path / "wiki-*"))
+    (tmp_path / "books-00000-of-00001").write_bytes(b"one")
+    assert len(find_units(str(tmp_path / "books-*"))) == 1
+
+
+def test_bad_patterns(tmp_path):
+    with pytest.raises(UserError, match="--documents is empty"):
+        find_units("")
+    with pytest.raises(UserError, match="no file matches .*; mend --texts"):
+        find_units(str(tmp_path / "*"), "texts")
+    with pytest.raises(UserError, match="no file matches"):
+        find_units(str(tmp_path / "folder" / "*"))
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(UserError, match="no file matches"):
+        find_units(str(tmp_path / "*"))
+    (tmp_path / "empty").touch()
+    with pytest.raises(UserError, match="every file is empty"):
+        find_units(str(tmp_path / "*"))
+    unit = Unit((Part(str(tmp_path / "gone"), 0, 9),))
+    with pytest.raises(UserError, match="gone: cannot be read"):
+        list(read_unit(unit))

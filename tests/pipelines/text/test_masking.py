@@ -1,0 +1,159 @@
+import collections
+import itertools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipelines.text.masking import Masking
+from pipelines.text.vocabularies import MASK, SPECIAL_TOKENS
+
+VOCABULARY = [*SPECIAL_TOKENS, "[unused0]", *"abcde", *(f"##{letter}" for letter in "fghi")]
+FIRST_WORD, FIRST_PIECE = 6, 11
+IDS = st.integers(FIRST_WORD, len(VOCABULARY) - 1)
+MASK_ID = SPECIAL_TOKENS.index(MASK)
+
+
+def batch(segments):
+    """Input ids and candidates of pairs of segments, `[CLS] A [SEP] B [SEP]` and padding."""
+    length = max(len(a) + len(b) for a, b in segments) + 4
+    ids = np.zeros((len(segments), length), np.int32)
+    candidates = np.zeros(ids.shape, bool)
+    for row, (a, b) in enumerate(segments):
+        tokens = [2, *a, 3, *b, 3]
+        ids[row, : len(tokens)] = tokens
+        candidates[row, 1 : len(a) + 1] = candidates[row, len(a) + 2 : len(tokens) - 1] = True
+    return ids, candidates
+
+
+def by_the_rule(ids, candidates, numbers, max_predictions, ratio, whole_word):
+    """The chosen positions of one example, one word after another, as the docstring says."""
+    words = []
+    for position in np.flatnonzero(candidates).tolist():
+        goes_on = whole_word and words and words[-1][-1] == position - 1
+        if goes_on and VOCABULARY[ids[position]].startswith("##"):
+            words[-1].append(position)
+        else:
+            words.append([position])
+    share = float(np.float32(ratio) * np.float32(candidates.sum()))
+    limit = min(max_predictions, max(1, round(share)))
+    words.sort(key=lambda word: numbers[word[0]])
+    short = [word for word in words if len(word) <= limit]
+    if not short:
+        return words[0][:limit]
+    chosen = []
+    for word in short:
+        if len(chosen) + len(word) > limit:
+            break
+        chosen += word
+    return sorted(chosen)
+
+
+SEGMENT = st.lists(IDS, min_size=1, max_size=25)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(st.tuples(SEGMENT, SEGMENT), min_size=1, max_size=5),
+    st.integers(1, 12),
+    st.sampled_from([0.05, 0.15, 0.5, 1.0]),
+    st.booleans(),
+    st.integers(0, 2**32),
+)
+def test_positions_are_those_of_the_rule(segments, max_predictions, ratio, whole_word, seed):
+    ids, candidates = batch(segments)
+    before = ids.copy()
+    masking = Masking(VOCABULARY, max_predictions, ratio, whole_word)
+    fields = masking(ids, candidates, np.random.default_rng(seed))
+    assert (ids == before).all()
+
+    numbers = np.random.default_rng(seed).random(ids.shape)  # the order of the words
+    for row in range(len(segments)):
+        expected = by_the_rule(
+            ids[row], candidates[row], numbers[row], max_predictions, ratio, whole_word
+        )
+        positions, tokens, weights = (
+            fields[f"masked_lm_{name}"][row] for name in ("positions", "ids", "weights")
+        )
+        count = len(expected)
+        assert count >= 1
+        assert positions.tolist() == expected + [0] * (max_predictions - count)
+        assert weights.tolist() == [1.0] * count + [0.0] * (max_predictions - count)
+        assert tokens[:count].tolist() == ids[row, expected].tolist()
+        assert not tokens[count:].any()
+        masked = fields["input_ids"][row]
+        assert (np.delete(masked, expected) == np.delete(ids[row], expected)).all()
+        assert all(token == MASK_ID or token >= FIRST_WORD for token in masked[expected])
+
+
+def test_shares_are_rounded_as_tensorflow_does():
+    """0.15 * 190 is 28.5 as a 64-bit float, which is rounded to 28, and a little more in 32."""
+    ids, candidates = batch([([6] * 100, [7] * 90)])
+    fields = Masking(VOCABULARY, 40, 0.15)(ids, candidates, np.random.default_rng(0))
+    assert fields["masked_lm_weights"].sum() == tf.round(0.15 * tf.constant(190.0)) == 29
+
+
+def test_dtypes_and_shapes():
+    ids, candidates = batch([([6, 7], [8])] * 3)
+    fields = Masking(VOCABULARY, 4, 0.15)(ids, candidates, np.random.default_rng(0))
+    assert {name: (value.shape, value.dtype) for name, value in fields.items()} == {
+        "input_ids": (ids.shape, np.int32),
+        "masked_lm_positions": ((3, 4), np.int32),
+        "masked_lm_ids": ((3, 4), np.int32),
+        "masked_lm_weights": ((3, 4), np.float32),
+    }
+
+
+def test_what_is_put_in_place():
+    ids, candidates = batch([([6] * 100, [7] * 97)] * 300)
+    fields = Masking(VOCABULARY, 40, 0.15)(ids, candidates, np.random.default_rng(0))
+    assert (fields["masked_lm_weights"].sum(axis=1) == round(0.15 * 197)).all()
+    used = fields["masked_lm_weights"] > 0
+    before = fields["masked_lm_ids"][used]
+    after = np.take_along_axis(fields["input_ids"], fields["masked_lm_positions"], 1)[used]
+    choices = len(VOCABULARY) - FIRST_WORD
+    stays = 0.1 + 0.1 / choices
+    for share, hits in ((0.8, after == MASK_ID), (stays, after == before)):
+        assert abs(hits.mean() - share) < 4 * (share * (1 - share) / len(before)) ** 0.5
+    others = collections.Counter(after[(after != MASK_ID) & (after != before)].tolist())
+    assert set(others) == set(range(FIRST_WORD, len(VOCABULARY)))
+    # Only half of the replacements of a 6 may be a 7, so those two are rarer.
+    common = [others[token] for token in range(FIRST_WORD + 2, len(VOCABULARY))]
+    assert max(common) - min(common) < 8 * np.mean(common) ** 0.5
+
+
+@pytest.mark.parametrize("whole_word", [False, True])
+def test_every_order_of_words_is_equally_likely(whole_word):
+    """Two of four words of one token each: six sets, each a sixth of the time."""
+    ids, candidates = batch([([6, 7], [8, 9])] * 6000)
+    masking = Masking(VOCABULARY, 2, 0.5, whole_word)
+    positions = masking(ids, candidates, np.random.default_rng(0))["masked_lm_positions"]
+    seen = collections.Counter(map(tuple, positions.tolist()))
+    assert set(seen) == set(itertools.combinations([1, 2, 4, 5], 2))
+    assert all(abs(count - 1000) < 4 * (1000 * 5 / 6) ** 0.5 for count in seen.values())
+
+
+def test_words_end_with_their_segment():
+    """A piece at the start of a segment, which was cut there, begins a word."""
+    ids, candidates = batch([([FIRST_PIECE, 12], [13, 14])] * 200)
+    masking = Masking(VOCABULARY, 2, 0.5, whole_word=True)
+    positions = masking(ids, candidates, np.random.default_rng(0))["masked_lm_positions"]
+    assert set(map(tuple, positions.tolist())) == {(1, 2), (4, 5)}
+
+
+def test_only_long_words():
+    ids, candidates = batch([([6, 12, 12, 12], [7, 13, 13, 13])] * 200)
+    masking = Masking(VOCABULARY, 2, 0.5, whole_word=True)
+    positions = masking(ids, candidates, np.random.default_rng(0))["masked_lm_positions"]
+    assert set(map(tuple, positions.tolist())) == {(1, 2), (6, 7)}
+
+
+def test_unused_tokens_of_googles_vocabularies_are_never_put_in():
+    vocabulary = ["[PAD]", *(f"[unused{n}]" for n in range(99)), *SPECIAL_TOKENS[1:], "a", "b"]
+    ids = np.full((100, 20), 104, np.int32)
+    candidates = np.ones(ids.shape, bool)
+    candidates[:, 0] = False
+    seen = Masking(vocabulary, 15, 0.7)(ids, candidates, np.random.default_rng(0))["input_ids"]
+    assert set(seen.ravel().tolist()) == {103, 104, 105}

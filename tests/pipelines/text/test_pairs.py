@@ -1,0 +1,198 @@
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipelines.text import pairs as pairing
+from pipelines.text.pairs import IS_NEXT, IS_RANDOM, Layout, make_pairs
+from pipelines.text.tokenization import TokenizedDocuments
+from pipelines.text.vocabularies import SPECIAL_TOKENS
+
+CLS, SEP = 2, 3
+# The tokens of all documents are different and consecutive: an id tells its place.
+LENGTHS = st.lists(st.lists(st.integers(1, 30), min_size=1, max_size=12), min_size=2, max_size=6)
+
+
+def numbered(lengths):
+    ids = itertools.count()
+    return TokenizedDocuments.from_lists(
+        [[list(itertools.islice(ids, length)) for length in document] for document in lengths]
+    )
+
+
+def places(documents):
+    """The document and the sentence of each token."""
+    sentence = np.repeat(np.arange(len(documents.sentences) - 1), np.diff(documents.sentences))
+    return np.searchsorted(documents.documents, sentence, side="right") - 1, sentence
+
+
+def rows(pairs):
+    columns = (pairs.first, pairs.first_length, pairs.second, pairs.second_length, pairs.labels)
+    return list(zip(*(column.tolist() for column in columns), strict=True))
+
+
+@settings(max_examples=200, deadline=None)
+@given(LENGTHS, st.integers(2, 60), st.sampled_from([0.0, 0.1, 1.0]), st.integers(0, 2**32))
+def test_pairs(lengths, room, short, seed):
+    documents = numbered(lengths)
+    document, sentence = places(documents)
+    pairs = make_pairs(documents, room, short, np.random.default_rng(seed))
+    for first, first_length, second, second_length, label in rows(pairs):
+        assert first_length >= 1 and second_length >= 1
+        total = first_length + second_length
+        assert total <= room
+        homes = []
+        for start, length in ((first, first_length), (second, second_length)):
+            assert document[start] == document[start + length - 1]
+            homes.append(document[start])
+        if label == IS_NEXT:
+            assert homes[0] == homes[1] and second >= first + first_length
+            # The next token, or, where the pair was cut, one of the next sentences.
+            assert second == first + first_length or total == room
+            assert sentence[first + first_length - 1] < sentence[second]
+        else:
+            assert homes[0] != homes[1]
+    again = make_pairs(documents, room, short, np.random.default_rng(seed))
+    assert rows(again) == rows(pairs)
+
+
+@settings(max_examples=100, deadline=None)
+@given(LENGTHS, st.integers(2, 60), st.sampled_from([0.0, 0.5]), st.integers(0, 2**32))
+def test_every_sentence_is_used_once(lengths, room, short, seed):
+    """Sentences that a random second segment displaced are put back."""
+    documents = numbered(lengths)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pairing, "_truncate", lambda pairs, room, random: pairs)
+        pairs = make_pairs(documents, room, short, np.random.default_rng(seed))
+    _, sentence = places(documents)
+    used = []
+    starts = set(documents.sentences.tolist())
+    for first, first_length, second, second_length, label in rows(pairs):
+        assert {first, first + first_length, second, second + second_length} <= starts
+        used += range(first, first + first_length)
+        if label == IS_NEXT:
+            assert second == first + first_length
+            used += range(second, second + second_length)
+        elif not short:  # the last sentence of the random segment was needed
+            last = documents.sentences[sentence[second + second_length - 1]]
+            assert last == second or first_length + last - second < room
+    assert used == documents.tokens.tolist()
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=12), st.integers(2, 60))
+def test_a_document_alone_has_no_random_pairs(lengths, room):
+    documents = numbered([lengths])
+    pairs = make_pairs(documents, room, 0.5, np.random.default_rng(0))
+    assert not pairs.labels.any()
+    assert len(pairs) or len(lengths) == 1
+    assert sum(pairs.first_length) + sum(pairs.second_length) <= len(documents.tokens)
+
+
+@pytest.fixture(scope="module")
+def many():
+    random = np.random.default_rng(0)
+    return numbered([random.integers(1, 60, 50).tolist() for _ in range(40)])
+
+
+def test_shares(many):
+    pairs = make_pairs(many, 61, 0.1, np.random.default_rng(0))
+    assert len(pairs) > 500
+    labels = np.concatenate(
+        [make_pairs(many, 61, 0.1, np.random.default_rng(seed)).labels for seed in range(8)]
+    )
+    assert abs(labels.mean() - 0.5) < 4 * 0.5 / len(labels) ** 0.5
+    assert (pairs.first_length + pairs.second_length == 61).mean() > 0.7
+
+
+def test_short_pairs(many):
+    def mean_length(probability):
+        pairs = make_pairs(many, 61, probability, np.random.default_rng(0))
+        return (pairs.first_length + pairs.second_length).mean()
+
+    assert mean_length(0) > 59 > mean_length(0.5) > mean_length(1)
+
+
+def test_random_second_segments_come_from_everywhere(many):
+    """Every document follows every other one, and they begin with any of its sentences."""
+    document, sentence = places(many)
+    followed, first_sentences = set(), set()
+    for seed in range(80):
+        pairs = make_pairs(many, 200, 0.5, np.random.default_rng(seed))
+        is_random = pairs.labels == IS_RANDOM
+        homes = document[pairs.first[is_random]], document[pairs.second[is_random]]
+        followed |= set(zip(*(home.tolist() for home in homes), strict=True))
+        starts = pairs.second[is_random]
+        first_sentences |= set(sentence[starts].tolist())
+    assert len(followed) == 40 * 39 and all(a != b for a, b in followed)
+    assert len(first_sentences) > 0.8 * 40 * 50
+
+
+def test_random_second_segments_fill_the_pair(many):
+    """They stop where the pair is full, or where their document ends."""
+    document, _ = places(many)
+    pairs = make_pairs(many, 200, 0, np.random.default_rng(0))
+    short = 0
+    for _, first_length, second, second_length, label in rows(pairs):
+        if label == IS_RANDOM and first_length + second_length < 200:
+            last = second + second_length
+            assert last == len(document) or document[last] != document[second]
+            short += 1
+    assert 0 < short < 0.3 * len(pairs)
+
+
+def test_both_ends_are_cut(many):
+    """Over-long pairs lose tokens at the front as well as at the end."""
+    pairs = make_pairs(many, 61, 0.1, np.random.default_rng(0))
+    full = pairs[pairs.first_length + pairs.second_length == 61]
+    starts = np.isin(full.first, many.sentences)
+    ends = np.isin(full.second + full.second_length, many.sentences)
+    assert 0.1 < starts.mean() < 0.8 and 0.1 < ends.mean() < 0.8
+
+
+@pytest.mark.parametrize(
+    ("lengths", "room", "kept"),
+    [
+        ((10, 10), 20, (10, 10)),
+        ((30, 5), 20, (15, 5)),
+        ((5, 30), 20, (5, 15)),
+        ((30, 30), 20, (10, 10)),
+        ((11, 30), 20, (10, 10)),
+        ((30, 30), 21, (11, 10)),
+        ((3, 4), 20, (3, 4)),
+    ],
+)
+def test_truncation(lengths, room, kept):
+    columns = (np.array([value] * 50) for value in (100, lengths[0], 500, lengths[1], 0))
+    cut = pairing._truncate(pairing.Pairs(*columns), room, np.random.default_rng(0))
+    assert set(cut.first_length) == {kept[0]} and set(cut.second_length) == {kept[1]}
+    for start, begin, length, left in (
+        (cut.first, 100, lengths[0], kept[0]),
+        (cut.second, 500, lengths[1], kept[1]),
+    ):
+        assert start.min() >= begin and (start + left).max() <= begin + length
+        assert len(set(start)) > 1 or length == left
+
+
+def test_layout():
+    pairs = pairing.Pairs(
+        *(np.array(values) for values in ([0, 3], [2, 1], [2, 0], [1, 4], [0, 1]))
+    )
+    fields, candidates = Layout(list(SPECIAL_TOKENS), 9)(np.arange(10, 15, dtype=np.int32), pairs)
+    expected = {
+        "input_ids": [
+            [CLS, 10, 11, SEP, 12, SEP, 0, 0, 0],
+            [CLS, 13, SEP, 10, 11, 12, 13, SEP, 0],
+        ],
+        "input_mask": [[1] * 6 + [0] * 3, [1] * 8 + [0]],
+        "segment_ids": [[0, 0, 0, 0, 1, 1, 0, 0, 0], [0, 0, 0, 1, 1, 1, 1, 1, 0]],
+        "next_sentence_labels": [[0], [1]],
+    }
+    assert {name: value.tolist() for name, value in fields.items()} == expected
+    assert all(value.dtype == np.int32 for value in fields.values())
+    assert candidates.astype(int).tolist() == [
+        [0, 1, 1, 0, 1, 0, 0, 0, 0],
+        [0, 1, 0, 1, 1, 1, 1, 0, 0],
+    ]

@@ -46,6 +46,12 @@ def real_documents(dump_path):
 
 
 @pytest.fixture(scope="session")
+def paragraphs(real_documents):
+    """The paragraphs of one article."""
+    return list(real_documents["Alabama"].paragraphs)
+
+
+@pytest.fixture(scope="session")
 def prepared(tmp_path_factory):
     """The whole sample, prepared once."""
     return sample.prepare(str(tmp_path_factory.mktemp("sample")), duplication=1)

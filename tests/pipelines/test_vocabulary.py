@@ -6,18 +6,6 @@ from pipelines.text.documents import Document, Part, Unit, to_json
 from pipelines.text.vocabularies import learn_vocabulary, read_vocabulary
 from pipelines.vocabulary import spread
 
-SIZE = 500
-
-
-@pytest.fixture(scope="module")
-def texts(real_documents):
-    return list(real_documents["Alabama"].paragraphs)
-
-
-@pytest.fixture(scope="module")
-def tokens(texts):
-    return learn_vocabulary(texts, SIZE)
-
 
 def test_spread():
     units = tuple(Unit((Part("file", 10 * n, 10 * n + 10),)) for n in range(100))
@@ -32,8 +20,8 @@ def test_spread():
 
 
 @pytest.fixture
-def corpus(tmp_path, texts):
-    (tmp_path / "docs").write_bytes(to_json(Document("", tuple(texts))) + b"\n")
+def corpus(tmp_path, paragraphs):
+    (tmp_path / "docs").write_bytes(to_json(Document("", tuple(paragraphs))) + b"\n")
     return tmp_path
 
 
@@ -42,7 +30,8 @@ def command(folder, *flags):
     return command_line.run(vocabulary.main, argv)
 
 
-def test_command(corpus, tokens, texts, capfd):
+def test_command(corpus, paragraphs, capfd):
+    tokens = learn_vocabulary(paragraphs, 500)
     path = corpus / "new" / "vocab.txt"
     assert command(corpus) == 0
     assert read_vocabulary(str(path)) == tokens
@@ -54,7 +43,7 @@ def test_command(corpus, tokens, texts, capfd):
     assert err.count("\n") == 1 and "is there already" in err and "--overwrite" in err
     assert read_vocabulary(str(path)) == tokens
     assert command(corpus, "--size=300", "--cased", "--overwrite") == 0
-    assert read_vocabulary(str(path)) == learn_vocabulary(texts, 300, lower_case=False)
+    assert read_vocabulary(str(path)) == learn_vocabulary(paragraphs, 300, lower_case=False)
     assert [entry.name for entry in path.parent.iterdir()] == ["vocab.txt"]
 
 

@@ -20,13 +20,8 @@ SIZE = 500
 
 
 @pytest.fixture(scope="module")
-def texts(real_documents):
-    return list(real_documents["Alabama"].paragraphs)
-
-
-@pytest.fixture(scope="module")
-def tokens(texts):
-    return learn_vocabulary(texts, SIZE)
+def tokens(paragraphs):
+    return learn_vocabulary(paragraphs, SIZE)
 
 
 def test_special_tokens_come_first_and_no_token_twice(tokens):
@@ -41,38 +36,38 @@ def test_common_words_are_whole_and_every_letter_is_there(tokens):
 
 
 @pytest.mark.parametrize("size", [MIN_SIZE, 700, 100_000])
-def test_size_is_kept(size, texts):
-    tokens = learn_vocabulary(texts[:40], size)
+def test_size_is_kept(size, paragraphs):
+    tokens = learn_vocabulary(paragraphs[:40], size)
     assert len(set(tokens)) == len(tokens) <= size
     assert size == 100_000 or len(tokens) == size
 
 
-def test_words_are_encodable(texts, tokens):
+def test_words_are_encodable(paragraphs, tokens):
     tokenizer = tf_text.FastBertTokenizer(
         tokens, token_out_type=tf.int32, lower_case_nfd_strip_accents=True
     )
-    ids = tokenizer.tokenize(texts).flat_values.numpy()
+    ids = tokenizer.tokenize(paragraphs).flat_values.numpy()
     assert (ids == tokens.index(UNKNOWN)).mean() < 0.002
-    assert 1 < len(ids) / sum(count_words(texts).values()) < 2.5  # tokens a word
+    assert 1 < len(ids) / sum(count_words(paragraphs).values()) < 2.5  # tokens a word
 
 
-def test_the_order_of_the_texts_does_not_matter(texts, tokens):
-    shuffled = random.Random(0).sample(texts, len(texts))
+def test_the_order_of_the_texts_does_not_matter(paragraphs, tokens):
+    shuffled = random.Random(0).sample(paragraphs, len(paragraphs))
     assert learn_vocabulary(iter(shuffled), SIZE) == tokens
     # So few words are looked at for a small vocabulary that equally common ones are left out.
-    assert learn_vocabulary(shuffled, MIN_SIZE) == learn_vocabulary(texts, MIN_SIZE)
+    assert learn_vocabulary(shuffled, MIN_SIZE) == learn_vocabulary(paragraphs, MIN_SIZE)
 
 
-def test_case(texts):
-    tokens = learn_vocabulary(texts, SIZE, lower_case=False)
+def test_case(paragraphs):
+    tokens = learn_vocabulary(paragraphs, SIZE, lower_case=False)
     assert {"Alabama", "The"} <= set(tokens)
     assert count_words(["Ça, THE."], lower_case=False) == {"Ça": 1, ",": 1, "THE": 1, ".": 1}
     assert count_words(["Ça, THE."]) == {"ca": 1, ",": 1, "the": 1, ".": 1}
 
 
-def test_bad_requests(texts):
+def test_bad_requests(paragraphs):
     with pytest.raises(UserError, match="too small"):
-        learn_vocabulary(texts, MIN_SIZE - 1)
+        learn_vocabulary(paragraphs, MIN_SIZE - 1)
     with pytest.raises(UserError, match="no words"):
         learn_vocabulary(["", " "], SIZE)
 

@@ -8,11 +8,6 @@ from pipelines.text import word_counts
 from pipelines.text.word_counts import count_words
 
 
-@pytest.fixture(scope="module")
-def texts(real_documents):
-    return list(real_documents["Alabama"].paragraphs)
-
-
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.text("abcdefgh", min_size=1, max_size=2), min_size=1, max_size=60),
        st.integers(2, 12))  # fmt: skip
@@ -28,9 +23,9 @@ def test_counts_in_little_memory(words, max_words):
     assert all(exact[word] - too_low <= counts[word] <= exact[word] for word in exact)
 
 
-def test_common_words_survive_a_flood_of_rare_ones(texts, monkeypatch):
+def test_common_words_survive_a_flood_of_rare_ones(paragraphs, monkeypatch):
     monkeypatch.setattr(word_counts, "_TEXTS_PER_CALL", 4)
-    few, exact = count_words(texts, max_words=600), count_words(texts)
+    few, exact = count_words(paragraphs, max_words=600), count_words(paragraphs)
     assert len(exact) > 4 * 600 > 4 * len(few)
     common = [word for word, _ in exact.most_common(10)]
     assert [word for word, _ in few.most_common(10)] == common

@@ -43,6 +43,7 @@ setup(
         "tensorflow>=2.19,<2.22",
         "tensorflow-datasets>=4.9.7,<5",
         "importlib-resources>=6,<8",  # tensorflow-datasets needs it to prepare data, and omits it
+        "tensorflow-metadata>=1.16,<1.18",  # 1.21 fails beside TensorFlow 2.19
         "tensorflow-text>=2.19,!=2.21.0,<2.22",  # 2.21.0 breaks keras-hub
     ],
     extras_require={

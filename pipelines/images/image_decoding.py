@@ -5,12 +5,11 @@ whole and cut. Images are bytes until a device has them: floats take four times 
 much longer to copy to a device.
 """
 
+from pipelines.images import random_keys
+
 # A bilinear sample weighs two pixels a direction: where the window is larger than the image by more
 # than this, pixels would be skipped. Averages over areas skip none and cost twice the time.
 _LARGEST_REDUCTION = 2.0
-
-# Names of keys, see `derived_key`; `randaugment` and `mixing` have others.
-_WINDOW, _MIRROR = 1, 2
 
 _JPEG = b"\xff\xd8\xff"
 
@@ -38,7 +37,7 @@ def random_crop(encoded, key, image_size, crop_area=(0.08, 1.0), flip=True):
         begin, size, _ = tf.image.stateless_sample_distorted_bounding_box(
             shape,
             tf.zeros((1, 0, 4)),
-            derived_key(key, _WINDOW),
+            random_keys.derived_key(key, random_keys.WINDOW),
             area_range=crop_area,
             aspect_ratio_range=(3 / 4, 4 / 3),
             max_attempts=10,
@@ -48,7 +47,9 @@ def random_crop(encoded, key, image_size, crop_area=(0.08, 1.0), flip=True):
 
     image = _to_bytes(_resized(_decoded(encoded, window), image_size))
     if flip:
-        bits = tf.random.stateless_uniform((), derived_key(key, _MIRROR), None, None, tf.int32)
+        bits = tf.random.stateless_uniform(
+            (), random_keys.derived_key(key, random_keys.MIRROR), None, None, tf.int32
+        )
         mirror = bits < 0
         image = tf.cond(mirror, lambda: tf.reverse(image, [1]), lambda: image)
     return tf.ensure_shape(image, (image_size, image_size, 3))
@@ -74,25 +75,6 @@ def central_crop(encoded, image_size, central_crop=0.875):
     image = _decoded(encoded, window)
     image = tf.image.resize(image, (image_size, image_size), antialias=True)
     return tf.ensure_shape(_to_bytes(image), (image_size, image_size, 3))
-
-
-def derived_key(key, name):
-    """A key for numbers that follow no others of the same example.
-
-    As good as `tf.random.fold_in`, since the operations scramble their keys themselves, and some
-    10 us faster, which counts for an image.
-
-    Args:
-        key: int64 tensor `(2,)`, the seed and the number of the example.
-        name: int, another one for every use.
-
-    Returns:
-        int64 tensor `(2,)`.
-    """
-    import tensorflow as tf
-
-    bits = name * 0x9E3779B97F4A7C15 % 2**63  # spread over all bits: seeds are small numbers
-    return tf.bitwise.bitwise_xor(key, tf.constant([bits, 0], tf.int64))
 
 
 def to_floats(images):

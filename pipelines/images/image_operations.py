@@ -53,11 +53,11 @@ class ImageOperations:
     def _translate(self, image, amount, axis):
         import tensorflow as tf
 
-        kept, black = tf.split(image, [self.size - abs(amount), abs(amount)], axis)
         if amount > 0:
-            return tf.concat([tf.zeros_like(black), kept], axis)
-        _, kept = tf.split(image, [abs(amount), self.size - abs(amount)], axis)
-        return tf.concat([kept, tf.zeros_like(black)], axis)
+            kept, lost = tf.split(image, [self.size - amount, amount], axis)
+            return tf.concat([tf.zeros_like(lost), kept], axis)
+        lost, kept = tf.split(image, [-amount, self.size + amount], axis)
+        return tf.concat([kept, tf.zeros_like(lost)], axis)
 
     def _affine(self, image, x, y):
         """Takes the pixel at `x . (column, row, 1)`, `y . (column, row, 1)`, or black."""

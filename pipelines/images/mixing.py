@@ -2,10 +2,13 @@
 
 import math
 
-from pipelines.images.image_decoding import derived_key
-
-# Names of keys, see `image_decoding.derived_key`.
-_SWITCH, _FIRST_GAMMA, _SECOND_GAMMA, _CENTER = range(102, 106)
+from pipelines.images.random_keys import (
+    BOX_CENTER,
+    FIRST_GAMMA,
+    MIX_SWITCH,
+    SECOND_GAMMA,
+    derived_key,
+)
 
 
 def mix(images, labels, numbers, seed, mixup_alpha, cutmix_alpha):
@@ -73,7 +76,7 @@ def mix(images, labels, numbers, seed, mixup_alpha, cutmix_alpha):
         elif not mixup_alpha:
             moved, share = by_cutmix()
         else:
-            choice = tf.random.stateless_uniform((), derived_key(key, _SWITCH))
+            choice = tf.random.stateless_uniform((), derived_key(key, MIX_SWITCH))
             moved, share = tf.cond(choice < 0.5, by_mixup, by_cutmix)
         return tf.reshape(tf.stack([one - moved, other + moved]), (2, height, width, 3)), share
 
@@ -100,7 +103,7 @@ def _share(key, alpha):
 
     first, second = (
         tf.random.stateless_gamma((), derived_key(key, name), alpha)
-        for name in (_FIRST_GAMMA, _SECOND_GAMMA)
+        for name in (FIRST_GAMMA, SECOND_GAMMA)
     )
     # Where alpha is tiny both may be the smallest float; in truth one is then nearly everything.
     return tf.where(first == second, 1.0, first / (first + second))
@@ -114,7 +117,7 @@ def _box(key, share, height, width):
     """
     import tensorflow as tf
 
-    center = tf.random.stateless_uniform((2,), derived_key(key, _CENTER))
+    center = tf.random.stateless_uniform((2,), derived_key(key, BOX_CENTER))
     edges = []
     for middle, side in zip(tf.unstack(center), (height, width), strict=True):
         half = tf.sqrt(1 - share) * side / 2

@@ -6,10 +6,9 @@ stream was cut into batches and wherever it was entered.
 
 import functools
 
-from pipelines.images.image_decoding import derived_key
+from pipelines.images import random_keys
 from pipelines.images.image_operations import ImageOperations
 
-_OPERATIONS = 101  # name of a key, see `image_decoding.derived_key`
 _BINS = 31  # magnitudes are 0 to 30, as in torchvision; the paper's are 0 to 30 as well
 
 
@@ -90,7 +89,7 @@ class RandAugment:
         """
         import tensorflow as tf
 
-        key = derived_key(key, _OPERATIONS)
+        key = random_keys.derived_key(key, random_keys.OPERATIONS)
         return tf.random.stateless_uniform((self.num_ops,), key, 0, 2 * 14, tf.int32)
 
     def _function(self, size):

@@ -1,21 +1,19 @@
 import collections
 import dataclasses
-import io
 import itertools
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from PIL import Image
 
 from keras_vitbert.command_line import UserError
 from pipelines.image_stream import ImageRecords
 from pipelines.images.image_records import write_image_records
 from pipelines.shards.records import RecordFiles
 from pipelines.shards.tfrecords import to_example, write_shards
+from tests.pipelines.image_fixtures import PILLOWS_ROUNDING, pillow
 
 CLASSES = 5
-ROUNDING = 1.01 / 255  # Pillow's resize rounds to 8 bits after each direction
 
 
 def smooth(height, width, seed=0, one_hue=False):
@@ -49,13 +47,6 @@ def encoded_images(source):
     return [e.features.feature["image/encoded"].bytes_list.value[0] for e in examples]
 
 
-def pillow(encoded, size, box=None):
-    """The independent reader: another decoder, another resize (a triangle filter as well)."""
-    image = Image.open(io.BytesIO(encoded)).convert("RGB")
-    image = image.crop(box) if box else image
-    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR), np.float64) / 255
-
-
 def take(dataset, count):
     """Examples as arrays, with images in [0, 1]."""
     examples = [{k: v.numpy() for k, v in e.items()} for e in itertools.islice(dataset, count)]
@@ -83,7 +74,7 @@ def test_validation_is_the_central_square(open_images, height, width, size):
         [encoded], [example] = encoded_images(source), take(source.validation(), 2)
         expected = pillow(encoded, size, (left, top, left + side, top + side))
         assert example["images"].shape == (size, size, 3)
-        np.testing.assert_allclose(example["images"], expected, atol=ROUNDING)
+        np.testing.assert_allclose(example["images"], expected, atol=PILLOWS_ROUNDING)
 
 
 def test_training_without_crop_and_flip_is_the_whole_image(open_images):
@@ -93,7 +84,7 @@ def test_training_without_crop_and_flip_is_the_whole_image(open_images):
     expected = [pillow(encoded, 16) for encoded in encoded_images(source)]
     for example in training(source, 0, 0, 9):
         wanted = expected[example["image_labels"]]
-        np.testing.assert_allclose(example["images"], wanted, atol=ROUNDING)
+        np.testing.assert_allclose(example["images"], wanted, atol=PILLOWS_ROUNDING)
 
 
 def test_half_of_the_images_are_mirrored(open_images):
@@ -173,7 +164,7 @@ def test_grey_jpegs_come_out_in_three_channels(tmp_path):
     source = ImageRecords(records, 20, 1, central_crop=1.0, crop_area=(1.0, 1.0), flip=False)
     expected = pillow(encoded, 20)
     for [example] in (take(source.validation(), 1), training(source, 0, 0, 1)):
-        np.testing.assert_allclose(example["images"], expected, atol=ROUNDING)
+        np.testing.assert_allclose(example["images"], expected, atol=PILLOWS_ROUNDING)
 
 
 def test_validation_takes_each_image_once_in_order(open_images):

@@ -7,9 +7,9 @@ import tensorflow as tf
 from PIL import Image
 
 from pipelines.images.image_decoding import central_crop, random_crop, to_floats
+from tests.pipelines.image_fixtures import PILLOWS_ROUNDING, pillow
 
 ROUNDING = 0.501 / 255  # of ours, to 8 bits
-PILLOWS_ROUNDING = 1.01 / 255  # Pillow's resize rounds to 8 bits after each direction
 
 
 def encoded(pixels, kind="JPEG", mode=None, **options):
@@ -41,11 +41,6 @@ def crops(image, keys, size, compiled=True, **options):
 
 def whole(image, size, **options):
     return crops(image, [(0, 0)], size, crop_area=(1.0, 1.0), flip=False, **options)[0]
-
-
-def pillow(image, size):
-    image = Image.open(io.BytesIO(image)).convert("RGB")
-    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR), np.float64) / 255
 
 
 def averages(pixels, size):

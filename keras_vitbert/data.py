@@ -7,17 +7,16 @@ import numpy as np
 
 from keras_vitbert.command_line import UserError
 from keras_vitbert.data_errors import reading
-from pipelines import image_stream, text_stream
 from pipelines.image_stream import ImageRecords
 from pipelines.joint_stream import JointStream
 from pipelines.shards.damage import check_limit, left_out, without_damaged
+from pipelines.shards.manifests import IMAGES, TEXT_EXAMPLES
 from pipelines.shards.records import BadRecord, RecordFiles
+from pipelines.text.masking import MASKED_RATIO
 from pipelines.text.vocabularies import read_vocabulary
 from pipelines.text_stream import TextRecords
 
 _BASELINE_EXAMPLES = 20_000  # training examples that the baselines are estimated from
-# 15 % of the tokens, as `pipelines.text_examples` masks them.
-_MASKED_RATIO = 0.15
 _DAMAGE_SHOWN = 20  # lines
 
 
@@ -111,7 +110,7 @@ def open_data(
                 ).check()
 
             key = f"config.data.images.{split}"
-            sources[name] = opened(key, image_files[split], image_stream.KIND, open_images)
+            sources[name] = opened(key, image_files[split], IMAGES, open_images)
         _require_batch(sources["images"], config.image_batch, "image_batch")
     if text:
         if not vocabulary_path:
@@ -135,7 +134,7 @@ def open_data(
                 )
 
             key = f"config.data.text.{split}"
-            sources[name] = opened(key, text_files[split], text_stream.KIND, open_texts)
+            sources[name] = opened(key, text_files[split], TEXT_EXAMPLES, open_texts)
         _require_batch(sources["texts"], config.text_batch, "text_batch")
     opened_data = Data(**sources, vocabulary=vocabulary)
     damaged = left_out(opened_data)
@@ -202,7 +201,7 @@ def _sample(config, cache_dir):
         cache_dir or None,
         vocabulary_size=model.vocabulary_size,
         max_length=model.max_sequence_length,
-        max_predictions=round(_MASKED_RATIO * model.max_sequence_length),
+        max_predictions=round(MASKED_RATIO * model.max_sequence_length),
         seed=config.seed,
     )
     print(f"sample data in {prepared.folder}", file=sys.stderr)

@@ -18,6 +18,7 @@ from keras_vitbert import command_line
 from keras_vitbert.command_line import UserError, one_line
 from pipelines import files
 from pipelines.jobs import shard_job
+from pipelines.shards.manifests import DOCUMENTS
 from pipelines.shards.shard_files import LineFile
 from pipelines.text import book_text
 from pipelines.text.documents import Document, to_json
@@ -76,7 +77,7 @@ class BooksJob(shard_job.ShardJob):
         books: tuple of (path within the folder, bytes), sorted.
     """
 
-    kind = "documents"
+    kind = DOCUMENTS
 
     folder: str
     books: tuple

@@ -8,7 +8,6 @@ from pipelines.images.randaugment import RandAugment
 from pipelines.shards.records import BadRecord, RecordFiles
 from pipelines.shards.shuffled_records import ShuffledRecords
 
-KIND = "images"  # in the manifest
 ENCODED, LABEL = "image/encoded", "image/class/label"
 
 
@@ -146,8 +145,12 @@ class ImageRecords:
 
     def labels(self):
         """Dataset of the labels alone, from 0, in the order of the files."""
-        stored = self.records.in_order().map(lambda serialized: self._parse(serialized)[1])
-        return stored.map(self._labels)
+
+        def label(serialized):
+            _, stored = self._parse(serialized)
+            return self._labels(stored)
+
+        return self.records.in_order().map(label)
 
     def _parse(self, serialized):
         """(encoded image, stored label) of a record."""

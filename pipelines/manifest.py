@@ -14,7 +14,13 @@ import sys
 from keras_vitbert import command_line
 from keras_vitbert.command_line import UserError
 from pipelines.shards import record_scan, shard_files
-from pipelines.shards.manifests import manifest_path, read_manifest, write_manifest
+from pipelines.shards.manifests import (
+    IMAGES,
+    TEXT_EXAMPLES,
+    manifest_path,
+    read_manifest,
+    write_manifest,
+)
 
 
 def describe(prefix, files):
@@ -87,9 +93,9 @@ def _kind(file):
     for record in tf.data.TFRecordDataset(file).take(1):
         features = tf.train.Example.FromString(record.numpy()).features.feature
         if "image/encoded" in features:
-            return "images"
+            return IMAGES
         if {"input_ids", "input_word_ids"} & set(features):
-            return "text examples"
+            return TEXT_EXAMPLES
     raise UserError(f"{file} holds neither images nor BERT examples; give TFRecords of one of them")
 
 

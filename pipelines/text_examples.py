@@ -30,18 +30,18 @@ from keras_vitbert import command_line
 from keras_vitbert.command_line import UserError
 from pipelines import files
 from pipelines.jobs import shard_job
+from pipelines.shards.manifests import TEXT_EXAMPLES
 from pipelines.shards.shard_files import RecordFile
 from pipelines.text import documents as document_files
 from pipelines.text import vocabularies
 from pipelines.text.bert_examples import (
-    KIND,
-    MASKED_RATIO,
     MIN_LENGTH,
     ExampleMaker,
     ExampleSettings,
     too_few_documents,
 )
 from pipelines.text.example_encoding import encode_examples
+from pipelines.text.masking import MASKED_RATIO
 from pipelines.text.pairs import SPECIALS_PER_EXAMPLE
 from pipelines.text.tokenization import Tokenizer
 
@@ -61,7 +61,7 @@ class TextExamplesJob(shard_job.ShardJob):
         examples: `ExampleSettings`.
     """
 
-    kind = KIND
+    kind = TEXT_EXAMPLES
 
     documents: str
     units: tuple

@@ -11,8 +11,6 @@ from pipelines.shards.shuffled_records import ShuffledRecords
 from pipelines.text.dynamic_masking import DynamicMasking
 from pipelines.text.vocabularies import vocabulary_hash
 
-KIND = "text examples"  # in the manifest
-
 _ALTERNATIVES = {"input_ids": "input_word_ids", "segment_ids": "input_type_ids"}
 _NAMES = {  # in the files: in a batch
     "input_ids": "token_ids",

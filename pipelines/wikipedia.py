@@ -22,6 +22,7 @@ from typing import ClassVar
 from keras_vitbert import command_line
 from keras_vitbert.command_line import UserError
 from pipelines.jobs.shard_job import ShardJob, run_job, split_beam_arguments
+from pipelines.shards.manifests import DOCUMENTS
 from pipelines.shards.shard_files import LineFile
 from pipelines.text.documents import Document, to_json
 from pipelines.text.wikipedia_dump import read_pages
@@ -75,7 +76,7 @@ class WikipediaJob(ShardJob):
     """
 
     files: tuple[tuple[str, int], ...]
-    kind: ClassVar[str] = "documents"
+    kind: ClassVar[str] = DOCUMENTS
 
     def settings(self):
         return {

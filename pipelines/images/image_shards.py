@@ -11,8 +11,10 @@ import sys
 from pipelines.images import jpeg
 from pipelines.images.image_lists import StoredList, entry_name, read_entry
 from pipelines.images.image_records import LABEL_OFFSET, jpeg_example
+from pipelines.jobs.job_workers import available_cores
 from pipelines.jobs.shard_job import ShardJob
 from pipelines.shards import shard_files, tfrecords
+from pipelines.shards.manifests import IMAGES
 
 _CALLED = {"png": "a PNG", "gif": "a GIF", "bmp": "a BMP", "cmyk": "a CMYK JPEG"}
 _SHOWN = 3  # lines a shard about what is not stored as it is
@@ -43,7 +45,7 @@ class ImageShardsJob(ShardJob, abc.ABC):
         count: int, how many images there are.
     """
 
-    kind = "images"
+    kind = IMAGES
     source: str
     classes: tuple
     count: int
@@ -148,7 +150,7 @@ def _in_parallel(function, items):
     Reading waits and decoding leaves Python's lock alone, so threads use all cores; a process a
     core uses them for reading ahead.
     """
-    threads = min(len(os.sched_getaffinity(0)), _MAX_THREADS)
+    threads = min(available_cores(), _MAX_THREADS)
     ahead = collections.deque()
     with concurrent.futures.ThreadPoolExecutor(threads) as executor:
         for item in items:

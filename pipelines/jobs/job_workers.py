@@ -125,6 +125,11 @@ def _make_shard_of_pickle(pickled, shard, is_local=False):
             output.note_error(f"shard {shard}: {one_line(error)}", traceback.format_exc())
 
 
+def available_cores():
+    """How many cores this process may use; where the system does not say (macOS), all."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
 def _runner_and_workers(beam_args):
     """The runner's name or None, and how many local processes."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
@@ -134,7 +139,7 @@ def _runner_and_workers(beam_args):
         known, _ = parser.parse_known_args(list(beam_args))
     except SystemExit:
         raise UserError("--direct_num_workers must be a whole number") from None
-    return known.runner, known.direct_num_workers or len(os.sched_getaffinity(0))
+    return known.runner, known.direct_num_workers or available_cores()
 
 
 def _beam_options(beam_args):

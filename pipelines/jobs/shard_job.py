@@ -31,7 +31,7 @@ class ShardJob(abc.ABC):
     """What is to be made. Subclasses are dataclasses that can be pickled.
 
     Attributes:
-        kind: str, as in the manifest: `documents`, `text examples` or `images`.
+        kind: str, as in the manifest, see `manifests`.
     """
 
     kind: str

@@ -8,7 +8,7 @@ Its fields:
 | field | |
 | --- | --- |
 | `format`, `version` | of this file |
-| `kind` | `documents`, `text examples` or `images` |
+| `kind` | `DOCUMENTS`, `TEXT_EXAMPLES` or `IMAGES` |
 | `settings` | everything that determined the content |
 | `vocabulary_sha256` | see `vocabularies.vocabulary_hash`; null where there is none |
 | `counts` | documents, tokens, images and the like |
@@ -23,6 +23,7 @@ from keras_vitbert.command_line import UserError
 from pipelines.files import write_atomically
 
 FORMAT, VERSION = "keras_vitbert shards", 1
+DOCUMENTS, TEXT_EXAMPLES, IMAGES = "documents", "text examples", "images"  # kinds
 _FIELDS = ("kind", "settings", "vocabulary_sha256", "counts", "damaged", "shards")
 
 
@@ -38,7 +39,7 @@ def write_manifest(
 
     Args:
         prefix: str, of the shards, local or `gs://`.
-        kind: str, `documents`, `text examples` or `images`.
+        kind: str, `DOCUMENTS`, `TEXT_EXAMPLES` or `IMAGES`.
         entries: list of dict, `entry` of each shard's file in order, see `shard_files`.
         settings: dict that JSON can hold.
         vocabulary_sha256: str, or None.

@@ -7,7 +7,7 @@ import os
 import numpy as np
 
 from pipelines.shards import shard_files
-from pipelines.shards.manifests import write_manifest
+from pipelines.shards.manifests import IMAGES, write_manifest
 
 
 def to_example(features):
@@ -42,7 +42,7 @@ def to_example(features):
     return example.SerializePartialToString(deterministic=True)
 
 
-def write_shards(serialized, prefix, shards, kind="images", settings=None, **manifest):
+def write_shards(serialized, prefix, shards, kind=IMAGES, settings=None, **manifest):
     """Writes examples to `PREFIX-00000-of-00004` and its fellows, one to each in turn.
 
     The files get their names when all of them are whole, and the manifest comes last: a run that

@@ -20,12 +20,11 @@ import numpy as np
 
 from keras_vitbert.command_line import UserError
 from pipelines.shards import tfrecords
-from pipelines.text.masking import Masking
+from pipelines.shards.manifests import TEXT_EXAMPLES
+from pipelines.text.masking import MASKED_RATIO, Masking
 from pipelines.text.pairs import SPECIALS_PER_EXAMPLE, Layout, Pairs, make_pairs
 from pipelines.text.tokenization import TokenizedDocuments, Tokenizer
 
-KIND = "text examples"  # in manifests
-MASKED_RATIO = 0.15
 SHORT_SEQUENCE_PROBABILITY = 0.1
 MIN_LENGTH = SPECIALS_PER_EXAMPLE + 2
 
@@ -176,7 +175,9 @@ def write_text_examples(examples, prefix, shards, shuffle_seed=None, **manifest)
     if shuffle_seed is not None:
         serialized = list(serialized)
         np.random.default_rng(shuffle_seed).shuffle(serialized)
-    return tfrecords.write_shards(serialized, os.fspath(prefix), shards, kind=KIND, **manifest)
+    return tfrecords.write_shards(
+        serialized, os.fspath(prefix), shards, kind=TEXT_EXAMPLES, **manifest
+    )
 
 
 def too_few_documents(count):

@@ -5,7 +5,8 @@ The rule is that of `pipelines.text.masking`, here in TensorFlow for the trainin
 
 import dataclasses
 
-from pipelines.text.vocabularies import CLS, MASK, SEP, SPECIAL_TOKENS
+from pipelines.text.masking import MASKED_RATIO, replacement_ids
+from pipelines.text.vocabularies import CLS, MASK, SEP
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,7 +22,7 @@ class DynamicMasking:
 
     vocabulary: tuple
     max_predictions: int
-    ratio: float = 0.15
+    ratio: float = MASKED_RATIO
     whole_word: bool = False
 
     @staticmethod
@@ -68,8 +69,9 @@ class DynamicMasking:
         positions = tf.where(weights, positions, 0)
         ids = tf.where(weights, tf.gather(token_ids, positions, batch_dims=1), 0)
 
-        replaced = tf.cast(random[:, 2] * len(self._replacements), tf.int32)
-        replaced = tf.gather(self._replacements, replaced)
+        replacements = replacement_ids(self.vocabulary)
+        replaced = tf.cast(random[:, 2] * len(replacements), tf.int32)
+        replaced = tf.gather(replacements, replaced)
         masked = tf.where(random[:, 1] < 0.9, replaced, token_ids)
         masked = tf.where(random[:, 1] < 0.8, token[MASK], masked)
         return {
@@ -78,14 +80,6 @@ class DynamicMasking:
             "masked_ids": ids,
             "masked_weights": tf.cast(weights, tf.float32),
         }
-
-    @property
-    def _replacements(self):
-        return [
-            index
-            for index, token in enumerate(self.vocabulary)
-            if token not in SPECIAL_TOKENS and not token.startswith("[unused")
-        ]
 
     def _choose(self, token_ids, candidates, limit, order_by):
         """Bool `(batch, length)`: the tokens to predict. Words are numbered within their text."""

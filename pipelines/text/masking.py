@@ -21,6 +21,21 @@ import numpy as np
 
 from pipelines.text.vocabularies import MASK, SPECIAL_TOKENS
 
+MASKED_RATIO = 0.15  # Devlin et al. 2019, section 3.1
+
+
+def replacement_ids(vocabulary):
+    """The ids of the tokens that may be put in the place of others: int32 array."""
+    # Google's vocabularies hold some hundred [unusedN] tokens that no text has.
+    return np.array(
+        [
+            index
+            for index, token in enumerate(vocabulary)
+            if token not in SPECIAL_TOKENS and not token.startswith("[unused")
+        ],
+        np.int32,
+    )
+
 
 class Masking:
     """Chooses the tokens to predict, by the rule above.
@@ -34,15 +49,7 @@ class Masking:
 
     def __init__(self, vocabulary, max_predictions, ratio, whole_word=False):
         self._mask = vocabulary.index(MASK)
-        # Google's vocabularies hold some hundred [unusedN] tokens that no text has.
-        self._replacements = np.array(
-            [
-                index
-                for index, token in enumerate(vocabulary)
-                if token not in SPECIAL_TOKENS and not token.startswith("[unused")
-            ],
-            np.int32,
-        )
+        self._replacements = replacement_ids(vocabulary)
         self._is_piece = np.array([token.startswith("##") for token in vocabulary])
         self._max_predictions = max_predictions
         self._ratio = ratio

@@ -217,6 +217,13 @@ def test_outputs_need_a_name(tmp_path, monkeypatch, prefix):
         run_job(CountingJob(), prefix, 1)
 
 
+def test_cores_are_counted_where_the_system_does_not_say_which_may_be_used(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {3, 5, 6}, raising=False)
+    assert job_workers.available_cores() == 3
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert job_workers.available_cores() == os.cpu_count()
+
+
 def test_bad_beam_options(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="--direct_num_workers must be a whole number"):
         run_job(CountingJob(), str(tmp_path / "a"), 2, ["--direct_num_workers=two"])

@@ -4,7 +4,6 @@ import math
 import time
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from keras_vitbert import checkpoints
@@ -135,8 +134,7 @@ class RunLog(keras.callbacks.Callback):
         scalars["learning_rate"] = float(
             keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)
         )
-        scalars.update(self.model.probe_values())
-        scalars.update(mask_scalars(self.model))
+        scalars.update(self.model.log_values())
         self._summaries("train", scalars)
         if validation:
             unprefixed = {name.removeprefix("val_"): x for name, x in validation.items()}
@@ -227,24 +225,3 @@ class Checkpoints(keras.callbacks.Callback):
 def metric_values(metric):
     """The values of a metric's variables."""
     return [keras.ops.convert_to_numpy(variable.value) for variable in metric.variables]
-
-
-def mask_scalars(trainer):
-    """The sparsity of the masks, over all and a block: the fraction of entries that are cleared.
-
-    Returns:
-        dict with `mask_sparsity` and `mask_sparsity/block_0` ...; empty without masks.
-    """
-    if not (trainer.has_text and trainer.has_images and trainer.merge.masked):
-        return {}
-    sizes, cleared = {}, {}
-    for variable, mask in zip(trainer.shared, trainer.merge.masks, strict=True):
-        block = variable.path.split("/")[0]
-        ones = int(np.count_nonzero(keras.ops.convert_to_numpy(mask.value)))
-        size = math.prod(mask.shape)
-        sizes[block] = sizes.get(block, 0) + size
-        cleared[block] = cleared.get(block, 0) + size - ones
-    return {
-        "mask_sparsity": sum(cleared.values()) / sum(sizes.values()),
-        **{f"mask_sparsity/{block}": cleared[block] / sizes[block] for block in sizes},
-    }

@@ -22,11 +22,11 @@ POINTER = "LAST"
 
 
 def save(folder, trainer, keep):
-    """Writes a checkpoint of a `JointTrainer` and removes old ones.
+    """Writes a checkpoint of a `Trainer` and removes old ones.
 
     Args:
         folder: str, the run's `checkpoints` folder.
-        trainer: `JointTrainer`.
+        trainer: `keras_vitbert.trainer.Trainer`.
         keep: int >= 1, how many checkpoints stay.
     """
     name = f"step-{trainer.step:08d}"
@@ -97,12 +97,9 @@ def _read(path, state, whole):
 
 
 def _state(trainer):
-    return {
-        "network": _by_path(trainer.network.variables),
-        "optimizer": _by_path(trainer.optimizer.variables, trainer.optimizer.name),
-        "merge": _by_path(trainer.merge.variables),
-        "metrics": _by_path([v for mean in trainer.metrics for v in mean.variables]),
-    }
+    state = {name: _by_path(variables) for name, variables in trainer.state_variables.items()}
+    state["optimizer"] = _by_path(trainer.optimizer.variables, trainer.optimizer.name)
+    return state
 
 
 def _by_path(variables, owner=""):

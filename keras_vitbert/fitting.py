@@ -2,33 +2,28 @@
 
 import sys
 
-from keras_vitbert.callbacks import (
-    Checkpoints,
-    DivergenceGuard,
-    GradientProbe,
-    MaskSchedule,
-    RunLog,
-    Throughput,
-)
+from keras_vitbert.callbacks import Checkpoints, DivergenceGuard, RunLog, Throughput
 from keras_vitbert.command_line import stop_request
-from keras_vitbert.data_errors import reading
 
 
-def fit(trainer, config, stream, folder, strategy):
+def fit(trainer, config, stream, folder, strategy, before_log=(), after_log=()):
     """Trains to the end of the config's steps.
 
     Args:
-        trainer: a compiled `JointTrainer`.
-        config: `ConfigDict`.
-        stream: `pipelines.joint_stream.JointStream`.
+        trainer: a compiled `keras_vitbert.trainer.Trainer`.
+        config: `ConfigDict` with `steps`, `steps_per_epoch`, `validation_interval`,
+            `checkpoint_interval` and `checkpoints_to_keep`.
+        stream: what has `training(step, context)`, `images_per_step` and `tokens_per_step`, and
+            may have `validation(context)` and `validation_batches`, such as
+            `pipelines.joint_stream.JointStream`.
         folder: `RunFolder`; training begins at its last checkpoint.
         strategy: the `tf.distribute.Strategy` that the trainer was made under.
+        before_log, after_log: callbacks that act before the log of an epoch is written, or after.
 
     Returns:
         int, the step that was resumed from.
 
     Raises:
-        UserError: a record is damaged.
         Diverged, Stopped: see `keras_vitbert.command_line`.
     """
     keeper = Checkpoints(
@@ -45,42 +40,38 @@ def fit(trainer, config, stream, folder, strategy):
     callbacks = [
         DivergenceGuard(),
         Throughput(stream.images_per_step, stream.tokens_per_step),
+        *before_log,
         RunLog(folder, start),
         keeper,
+        *after_log,
     ]
-    if trainer.has_images and trainer.has_text:
-        if trainer.merge.masked:
-            merge = config.merge
-            callbacks.append(
-                MaskSchedule(
-                    merge.mask_update_interval, merge.mask_ratio, merge.mask_ratio_per_update
-                )
-            )
-        callbacks.append(GradientProbe(config.steps_per_epoch, config.steps))
 
     def distributed(dataset_function):
         return strategy.distribute_datasets_from_function(dataset_function)
 
-    validation = distributed(lambda context: stream.validation(context))
+    validation = {}
+    if hasattr(stream, "validation"):
+        validation = {
+            "validation_data": distributed(lambda context: stream.validation(context)),
+            "validation_freq": _validation_epochs(config),
+            "validation_steps": stream.validation_batches,
+        }
     with stop_request.deferred():
         for first_epoch, epochs, steps_per_epoch in _fits(
             start, config.steps, config.steps_per_epoch
         ):
             begin = trainer.step
             training = distributed(lambda context, begin=begin: stream.training(begin, context))
-            with reading(stream):
-                trainer.fit(
-                    training,
-                    initial_epoch=first_epoch,
-                    epochs=epochs,
-                    steps_per_epoch=steps_per_epoch,
-                    validation_data=validation,
-                    validation_freq=_validation_epochs(config),
-                    validation_steps=stream.validation_batches,
-                    callbacks=callbacks,
-                    shuffle=False,
-                    verbose=1 if sys.stdout.isatty() else 2,
-                )
+            trainer.fit(
+                training,
+                initial_epoch=first_epoch,
+                epochs=epochs,
+                steps_per_epoch=steps_per_epoch,
+                callbacks=callbacks,
+                shuffle=False,
+                verbose=1 if sys.stdout.isatty() else 2,
+                **validation,
+            )
     return start
 
 

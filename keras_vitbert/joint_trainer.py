@@ -1,14 +1,18 @@
 """The joint step: two losses, one merge, one sum over the replicas, one clip, one update."""
 
+import math
+
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_vitbert.losses import distillation_loss
 from keras_vitbert.network import image_inputs, text_inputs
 from keras_vitbert.teachers import Teachers
+from keras_vitbert.trainer import Trainer, dense
 
 
-class JointTrainer(keras.Model):
+class JointTrainer(Trainer):
     """Pre-trains a network on images and text, for `compile`, `fit` and `evaluate`.
 
     Args:
@@ -41,10 +45,9 @@ class JointTrainer(keras.Model):
         clip_norm=1.0,
         **kwargs,
     ):
-        super().__init__(**kwargs)
+        super().__init__(network, **kwargs)
         if distillation_ratio > 0 and teachers is None:
             raise ValueError(f"distillation_ratio is {distillation_ratio}, but teachers is None")
-        self.network = network
         self.merge = merge
         self.teachers = teachers or Teachers()
         self.distillation_ratio = distillation_ratio
@@ -80,9 +83,6 @@ class JointTrainer(keras.Model):
             for name in ("text_gradient_norm", "image_gradient_norm", "gradient_cosine")
         }
         self.clear_count = scalar("clear_count", dtype="int32")
-        self.probe_requested = False
-        self.step = 0  # steps done, known on the host: to ask the device each step would stall it
-        self.built = True
 
     # --- the step ------------------------------------------------------------------------------
 
@@ -101,12 +101,12 @@ class JointTrainer(keras.Model):
             with tf.GradientTape() as tape:
                 logits = self.network(text_inputs(batch), training=True)  # eq. 2 to 6
                 text_loss = self._text_loss(batch, logits, teacher_logits)  # eq. 7
-            text_gradients = _dense(tape.gradient(text_loss, variables))
+            text_gradients = dense(tape.gradient(text_loss, variables))
         if self.has_images:
             with tf.GradientTape() as tape:
                 logits = self.network(image_inputs(batch), training=True)  # eq. 1 and 3 to 6
                 image_loss = self._image_loss(batch, logits, teacher_logits)  # eq. 7
-            image_gradients = _dense(tape.gradient(image_loss, variables))
+            image_gradients = dense(tape.gradient(image_loss, variables))
 
         if probing:
             self._probe(replicas, text_gradients, image_gradients)  # Algorithm 1
@@ -194,6 +194,26 @@ class JointTrainer(keras.Model):
             return {}
         return {n: float(keras.ops.convert_to_numpy(v.value)) for n, v in self.probe.items()}
 
+    def mask_sparsity(self):
+        """The sparsity of the masks, over all and a block: the fraction of cleared entries.
+
+        Returns:
+            dict with `mask_sparsity` and `mask_sparsity/block_0` ...; empty without masks.
+        """
+        if not (self.has_text and self.has_images and self.merge.masked):
+            return {}
+        sizes, cleared = {}, {}
+        for variable, mask in zip(self.shared, self.merge.masks, strict=True):
+            block = variable.path.split("/")[0]
+            ones = int(np.count_nonzero(keras.ops.convert_to_numpy(mask.value)))
+            size = math.prod(mask.shape)
+            sizes[block] = sizes.get(block, 0) + size
+            cleared[block] = cleared.get(block, 0) + size - ones
+        return {
+            "mask_sparsity": sum(cleared.values()) / sum(sizes.values()),
+            **{f"mask_sparsity/{block}": cleared[block] / sizes[block] for block in sizes},
+        }
+
     def _probe(self, replicas, text_gradients, image_gradients):
         pairs = zip(text_gradients, image_gradients, strict=True)
         shared = [(t, i) for t, i in pairs if t is not None and i is not None]
@@ -208,6 +228,13 @@ class JointTrainer(keras.Model):
             self.merge.refresh(text, self.clear_count.value)
 
     # --- Keras ---------------------------------------------------------------------------------
+
+    @property
+    def state_variables(self):
+        return {**super().state_variables, "merge": self.merge.variables}
+
+    def log_values(self):
+        return {**self.probe_values(), **self.mask_sparsity()}
 
     def make_train_function(self, force=False):
         """Two compiled steps, so that ordinary ones carry nothing of the probing."""
@@ -225,24 +252,6 @@ class JointTrainer(keras.Model):
 
         self.train_function = train_function
 
-    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
-        """Nothing: network, optimiser and metrics are built before `fit`.
-
-        Keras would average the first batch over the replicas for this, strings and labels too.
-        """
-
-    @property
-    def metrics(self):
-        return list(self.means.values())
-
-    def _get_metrics_result_or_logs(self, logs):
-        """An epoch's logs: means over all replicas.
-
-        The step's own are made on each replica, and Keras takes the plain mean of those. It would
-        keep them, because the step adds the gradient's norm.
-        """
-        return {**logs, **self.get_metrics_result()}
-
     def get_metrics_result(self):
         """The means since the last reset, and the `loss` that they add up to."""
         results = {name: mean.result() for name, mean in self.means.items()}
@@ -253,12 +262,3 @@ class JointTrainer(keras.Model):
         else:
             results["loss"] = self.merge.loss(text, image)
         return results
-
-
-def _dense(gradients):
-    """Gradients as dense tensors, None kept.
-
-    The word embeddings' gradient comes as `IndexedSlices`; AdamW would square its duplicate rows
-    one by one instead of their sum.
-    """
-    return [None if g is None else tf.convert_to_tensor(g) for g in gradients]

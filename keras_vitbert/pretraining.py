@@ -9,9 +9,10 @@ import keras
 import tensorflow as tf
 
 from keras_vitbert import variants
-from keras_vitbert.callbacks import mask_scalars
+from keras_vitbert.callbacks import GradientProbe, MaskSchedule
 from keras_vitbert.command_line import UserError
 from keras_vitbert.data import baselines
+from keras_vitbert.data_errors import reading
 from keras_vitbert.fitting import fit
 from keras_vitbert.joint_trainer import JointTrainer
 from keras_vitbert.merging import get_merge
@@ -54,7 +55,10 @@ def pretrain(config, variant_name, data, output_dir, strategy=None, teacher_fold
         teachers = _given_teachers(config, data, strategy, teacher_folders or {})
     stream = data.stream(config, variant.images, variant.text)
     folder.begin(
-        variant_name, config, data.vocabulary if variant.text else None, stream.training_records
+        {"variant": variant_name},
+        config,
+        data.vocabulary if variant.text else None,
+        stream.training_records,
     )
     if summary is not None:
         _say(f"{variant_name}: {summary['steps']} steps are done, see {output_dir}/summary.json")
@@ -68,7 +72,10 @@ def pretrain(config, variant_name, data, output_dir, strategy=None, teacher_fold
         f"{stream.images_per_step} images and {stream.tokens_per_step} tokens, on "
         f"{strategy.num_replicas_in_sync} replica(s), in {output_dir}"
     )
-    resumed_from = fit(trainer, config, stream, folder, strategy)
+    with reading(stream):
+        resumed_from = fit(
+            trainer, config, stream, folder, strategy, after_log=_joint_callbacks(trainer, config)
+        )
     rows = folder.rows(up_to_step=trainer.step)
     summary = {
         "variant": variant_name,
@@ -114,6 +121,19 @@ def build_trainer(config, variant, strategy, teachers=None):
             jit_compile=False,
         )
     return trainer
+
+
+def _joint_callbacks(trainer, config):
+    """What a run with both modalities does between its steps."""
+    if not (trainer.has_images and trainer.has_text):
+        return []
+    callbacks = []
+    if trainer.merge.masked:
+        merge = config.merge
+        callbacks.append(
+            MaskSchedule(merge.mask_update_interval, merge.mask_ratio, merge.mask_ratio_per_update)
+        )
+    return [*callbacks, GradientProbe(config.steps_per_epoch, config.steps)]
 
 
 def _check_shares(config, variant, replicas):
@@ -169,7 +189,7 @@ def _last_validation(rows):
 
 
 def _mask_summary(trainer):
-    scalars = mask_scalars(trainer)
+    scalars = trainer.mask_sparsity()
     if not scalars:
         return {}
     sparsity = scalars.pop("mask_sparsity")

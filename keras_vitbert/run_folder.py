@@ -17,7 +17,7 @@ import os
 import tensorflow as tf
 
 from keras_vitbert.command_line import UserError
-from keras_vitbert.settings import flatten
+from keras_vitbert.config_flags import flatten
 from pipelines.files import make_folder, write_atomically
 
 # Settings that may change from one start of a run to the next: they do not change its numbers.
@@ -48,11 +48,11 @@ class RunFolder:
         self.logs = os.path.join(path, "logs")
         self.metrics = os.path.join(path, "metrics.csv")
 
-    def begin(self, variant, config, vocabulary, records):
+    def begin(self, about, config, vocabulary, records):
         """Records what the run is made with, or checks that it goes on with the same.
 
         Args:
-            variant: str.
+            about: dict of what is made, such as `{"variant": "vitbert"}`, that JSON can hold.
             config: `ConfigDict`.
             vocabulary: list of str, or None for a run without text.
             records: dict of a source's name to how many training records it has.
@@ -64,7 +64,7 @@ class RunFolder:
 
         make_folder(self.path, "output_dir")
         record = {
-            "variant": variant,
+            **about,
             "vocabulary_sha256": vocabulary_hash(vocabulary) if vocabulary else None,
             "records": records,
             "config": config.to_dict(),
@@ -80,19 +80,20 @@ class RunFolder:
             write_atomically(self._file("config.json"), json.dumps(record, indent=2) + "\n")
             return
         old_vocabulary, new_vocabulary = old["vocabulary_sha256"], record["vocabulary_sha256"]
-        if old["variant"] == variant and old_vocabulary != new_vocabulary:
+        is_alike = all(old.get(key) == record[key] for key in about)
+        if is_alike and old_vocabulary != new_vocabulary:
             raise UserError(
                 f"{self.path} holds a run with another vocabulary; use that one "
                 f"({self._file('vocabulary.txt')}) or another --output_dir"
             )
         for name, count in old.get("records", records).items():
-            if old["variant"] == variant and records.get(name) != count:
+            if is_alike and records.get(name) != count:
                 raise UserError(
                     f"{self.path} holds a run on {count} {name}, not {records.get(name)}; give the "
                     "same files and --max_bad_records, or another --output_dir"
                 )
         old, new = flatten(old), flatten(record)
-        for key in ["variant", *sorted(set(old) | set(new))]:  # a variant brings its settings
+        for key in [*flatten(about), *sorted(set(old) | set(new))]:  # a variant brings settings
             if key not in _FREE and not key.startswith("records.") and old.get(key) != new.get(key):
                 raise UserError(
                     f"{self.path} holds a run with {key}={old.get(key)}, not {new.get(key)}; "
@@ -102,7 +103,7 @@ class RunFolder:
     def record(self):
         """The content of config.json, or None where there is no run yet."""
         record = self._json("config.json")
-        if record is not None and not {"variant", "vocabulary_sha256", "config"} <= set(record):
+        if record is not None and not {"vocabulary_sha256", "config"} < set(record):
             raise self._damaged("config.json", f"it holds {', '.join(record) or 'nothing'}")
         return record
 

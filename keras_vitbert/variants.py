@@ -3,7 +3,7 @@
 import dataclasses
 
 from keras_vitbert.command_line import UserError
-from keras_vitbert.settings import meant
+from keras_vitbert.config_flags import meant
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,8 +3,7 @@
 import dataclasses
 
 from keras_vitbert.command_line import UserError
-from pipelines.images import image_decoding, mixing
-from pipelines.images.randaugment import RandAugment
+from pipelines.images.image_views import ImageViews
 from pipelines.shards.records import BadRecord, RecordFiles
 from pipelines.shards.shuffled_records import ShuffledRecords
 
@@ -42,6 +41,19 @@ class ImageRecords:
     mixup: float = 0.0
     cutmix: float = 0.0
     cache: bool = False
+
+    @property
+    def views(self):
+        """How the images are cut, augmented and mixed."""
+        return ImageViews(
+            self.image_size,
+            self.crop_area,
+            self.flip,
+            self.central_crop,
+            self.randaugment,
+            self.mixup,
+            self.cutmix,
+        )
 
     def check(self):
         """Looks at the manifest and the first record.
@@ -86,50 +98,15 @@ class ImageRecords:
             shard: (number of hosts, index of this one).
 
         Returns:
-            `tf.data.Dataset` of dicts: `images` `(batch, size, size, 3)` uint8, and `image_labels`
-            `(batch,)` int32 from 0; where images are mixed they are float32 in [0, 1], and there
-            are also `image_mix_labels` and `image_mix_weights`, see `mixing.mix`.
+            `tf.data.Dataset` of dicts, see `image_views.ImageViews.training`.
         """
-        import tensorflow as tf
-
-        operations, magnitude = self.randaugment
-        randaugment = RandAugment(operations, magnitude) if operations else None
-
-        def example(number, serialized):
-            encoded, label = self._parse(serialized)
-            key = tf.stack([tf.cast(seed, tf.int64), number])
-            image = image_decoding.random_crop(
-                encoded, key, self.image_size, self.crop_area, self.flip
-            )
-            if randaugment is not None:
-                image = randaugment(image, key)
-            return {"images": image, "image_labels": label, "numbers": number}
-
-        def finished(batch):
-            numbers = batch.pop("numbers")
-            batch["image_labels"] = self._labels(batch["image_labels"])
-            if self.mixup or self.cutmix:
-                images = image_decoding.to_floats(batch["images"])
-                batch |= mixing.mix(
-                    images, batch["image_labels"], numbers, seed, self.mixup, self.cutmix
-                )
-            return batch
-
         stream = ShuffledRecords(self.records, seed, shard, self.cache).elements(start)
-        stream = stream.map(example, tf.data.AUTOTUNE, deterministic=True)
-        stream = stream.batch(batch, drop_remainder=True)
-        return stream.map(finished, tf.data.AUTOTUNE, deterministic=True)
+        return self.views.training(stream, self._parse, seed, batch, self._labels)
 
     def validation(self, begin=0, end=None):
         """Dataset of `images` and `image_labels` `begin` to `end`, in the order of the files."""
-        import tensorflow as tf
-
-        def example(serialized):
-            encoded, label = self._parse(serialized)
-            image = image_decoding.central_crop(encoded, self.image_size, self.central_crop)
-            return {"images": image, "image_labels": self._labels(label)}
-
-        return self.records.in_order(begin, end).map(example, tf.data.AUTOTUNE, deterministic=True)
+        stream = self.records.in_order(begin, end)
+        return self.views.validation(stream, self._parse, self._labels)
 
     def probes(self):
         """Dataset with an element for each record, whose reading fails if it cannot be used."""
@@ -138,8 +115,7 @@ class ImageRecords:
         def decoded(serialized):
             encoded, label = self._parse(serialized)
             whole = tf.io.decode_image(encoded, channels=3, expand_animations=False)
-            crop = image_decoding.central_crop(encoded, self.image_size, self.central_crop)
-            return tf.size(whole) + tf.size(crop), self._labels(label)
+            return tf.size(whole) + tf.size(self.views.central(encoded)), self._labels(label)
 
         return self.records.in_order().map(decoded, tf.data.AUTOTUNE, deterministic=True)
 

@@ -7,6 +7,8 @@ Both sources are shuffled independently and numbered from 0. Step `n` takes the 
 
 import dataclasses
 
+from pipelines.host_shares import filled, host_stream, shard, share
+
 # Sources and what they are seeded with must not follow each other.
 _IMAGE_STREAM, _TEXT_STREAM = 0, 1
 
@@ -43,15 +45,15 @@ class JointStream:
         Returns:
             `tf.data.Dataset` of dicts, see `keras_vitbert.joint_trainer.JointTrainer`.
         """
-        shard, streams = _shard(context), []
+        part, streams = shard(context), []
         if self.images is not None:
             seed, start = self.seed * 2 + _IMAGE_STREAM, step * self.image_batch
-            batch = _share(self.image_batch, context)
-            streams.append(self.images.training(seed, start, batch, shard))
+            batch = share(self.image_batch, context)
+            streams.append(self.images.training(seed, start, batch, part))
         if self.texts is not None:
             seed, start = self.seed * 2 + _TEXT_STREAM, step * self.text_batch
-            batch = _share(self.text_batch, context)
-            streams.append(self.texts.training(seed, start, batch, shard))
+            batch = share(self.text_batch, context)
+            streams.append(self.texts.training(seed, start, batch, part))
         return _joined(streams)
 
     def validation(self, context=None):
@@ -70,11 +72,11 @@ class JointStream:
         return _joined(streams)
 
     def _validation(self, source, batch, name, context):
-        hosts, host = _shard(context)
+        hosts, host = shard(context)
         size = self.validation_batches * batch // hosts
         begin, end = (min(place * size, source.records.count) for place in (host, host + 1))
-        stream = _filled(source.validation(begin, end), size, f"{name}_weights")
-        return stream.batch(_share(batch, context), drop_remainder=True)
+        stream = filled(source.validation(begin, end), size, f"{name}_weights")
+        return stream.batch(share(batch, context), drop_remainder=True)
 
     @property
     def validation_batches(self):
@@ -103,16 +105,6 @@ class JointStream:
         return self.image_batch if self.images is not None else 0
 
 
-def _shard(context):
-    """The part of a source that a host reads: (number of parts, index)."""
-    return (1, 0) if context is None else (context.num_input_pipelines, context.input_pipeline_id)
-
-
-def _share(global_batch, context):
-    """Examples of one replica's batch."""
-    return global_batch if context is None else context.get_per_replica_batch_size(global_batch)
-
-
 def _joined(streams):
     """One dataset of merged dicts."""
     import tensorflow as tf
@@ -120,18 +112,4 @@ def _joined(streams):
     def merged(*parts):
         return {name: value for part in parts for name, value in part.items()}
 
-    options = tf.data.Options()
-    options.deterministic = True
-    # A stream is already cut for its host; TensorFlow must not cut it once more.
-    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-    return tf.data.Dataset.zip(*streams).map(merged).with_options(options).prefetch(2)
-
-
-def _filled(stream, size, weight_name):
-    """The stream with a weight of 1 an example, filled to `size` with zeros of weight 0."""
-    import tensorflow as tf
-
-    empty = {name: tf.zeros(spec.shape, spec.dtype) for name, spec in stream.element_spec.items()}
-    filling = tf.data.Dataset.from_tensors({**empty, weight_name: 0.0}).repeat()
-    real = stream.map(lambda example: {**example, weight_name: 1.0})
-    return real.concatenate(filling).take(size)
+    return host_stream(tf.data.Dataset.zip(*streams).map(merged))

@@ -180,6 +180,18 @@ class RecordFiles:
             self, runs=tuple(run for run in runs if run.count), damaged=tuple(damaged)
         )
 
+    def part(self, begin, end):
+        """The records `begin` to `end` (excluded) alone."""
+        runs = []
+        for start, run in zip(self.starts, self.runs, strict=True):
+            low, high = max(begin - start, 0), min(end - start, run.count)
+            if low < high:
+                runs.append(run.part(run.first + low, run.first + high))
+        count = sum(run.count for run in runs)
+        return dataclasses.replace(
+            self, runs=tuple(runs), bytes=max(self.bytes * count // self.count, 1)
+        )
+
     def first_example(self):
         """The first record as a `tf.train.Example`.
 

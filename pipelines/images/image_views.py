@@ -1,0 +1,87 @@
+"""What training and validation see of encoded images: batches of random or of central crops."""
+
+import dataclasses
+
+from pipelines.images import image_decoding, mixing
+from pipelines.images.randaugment import RandAugment
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageViews:
+    """How images are cut, augmented and mixed.
+
+    Attributes:
+        image_size: int, height and width of the images that come out, in pixels.
+        crop_area: pair of floats, the fraction of the area that a random crop keeps.
+        flip: bool, whether training mirrors half of the images.
+        central_crop: float, the fraction of each side that validation keeps.
+        randaugment: pair of ints, operations an image and their magnitude, see
+            `randaugment.RandAugment`; no operations by default.
+        mixup, cutmix: float, alpha of `mixing.mix`; 0 leaves it out.
+    """
+
+    image_size: int
+    crop_area: tuple = (0.08, 1.0)
+    flip: bool = True
+    central_crop: float = 0.875
+    randaugment: tuple = (0, 9)
+    mixup: float = 0.0
+    cutmix: float = 0.0
+
+    def training(self, stream, read, seed, batch, to_labels):
+        """Batches of random views.
+
+        Args:
+            stream: `tf.data.Dataset` of (number of the element, what `read` takes).
+            read: function that returns (encoded image, stored label).
+            seed: int; with an element's number it decides what is done to it.
+            batch: int.
+            to_labels: function of stored labels to labels from 0.
+
+        Returns:
+            `tf.data.Dataset` of dicts: `images` `(batch, size, size, 3)` uint8, and `image_labels`
+            `(batch,)` int32 from 0; where images are mixed they are float32 in [0, 1], and there
+            are also `image_mix_labels` and `image_mix_weights`, see `mixing.mix`.
+        """
+        import tensorflow as tf
+
+        operations, magnitude = self.randaugment
+        randaugment = RandAugment(operations, magnitude) if operations else None
+
+        def example(number, item):
+            encoded, label = read(item)
+            key = tf.stack([tf.cast(seed, tf.int64), number])
+            image = image_decoding.random_crop(
+                encoded, key, self.image_size, self.crop_area, self.flip
+            )
+            if randaugment is not None:
+                image = randaugment(image, key)
+            return {"images": image, "image_labels": label, "numbers": number}
+
+        def finished(batch):
+            numbers = batch.pop("numbers")
+            batch["image_labels"] = to_labels(batch["image_labels"])
+            if self.mixup or self.cutmix:
+                images = image_decoding.to_floats(batch["images"])
+                batch |= mixing.mix(
+                    images, batch["image_labels"], numbers, seed, self.mixup, self.cutmix
+                )
+            return batch
+
+        stream = stream.map(example, tf.data.AUTOTUNE, deterministic=True)
+        stream = stream.batch(batch, drop_remainder=True)
+        return stream.map(finished, tf.data.AUTOTUNE, deterministic=True)
+
+    def validation(self, stream, read, to_labels):
+        """Single central views, `images` and `image_labels`, in the order of the stream."""
+        import tensorflow as tf
+
+        def example(item):
+            encoded, label = read(item)
+            return {"images": self.central(encoded), "image_labels": to_labels(label)}
+
+        return stream.map(example, tf.data.AUTOTUNE, deterministic=True)
+
+    def central(self, encoded):
+        """The central view of one encoded image."""
+        return image_decoding.central_crop(encoded, self.image_size, self.central_crop)

@@ -1,0 +1,1 @@
+"""From a pre-trained checkpoint to a downstream task: transfer, training, evaluation, search."""

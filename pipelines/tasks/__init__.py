@@ -1,0 +1,1 @@
+"""Labelled images and texts of downstream tasks, for training and for evaluation."""

@@ -1,0 +1,229 @@
+"""Sentences and pairs of them as token ids, in batches padded to the bucket of the longest."""
+
+import dataclasses
+import functools
+
+import numpy as np
+
+from pipelines.host_shares import host_stream, shard, share
+from pipelines.text.vocabularies import CLS, PAD, SEP, SPECIAL_TOKENS
+
+POOL = 64  # batches that are sorted by length together
+_TEXTS_PER_CALL = 65_536
+
+
+def is_cased(vocabulary):
+    """Whether a vocabulary tells upper case from lower: it holds a token in upper case."""
+    return any(t != t.lower() for t in vocabulary if t not in SPECIAL_TOKENS and t[:1] != "[")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class LabelledTexts:
+    """Tokenized texts `[CLS] A [SEP]` or `[CLS] A [SEP] B [SEP]`, and their labels.
+
+    Attributes:
+        tokens: int32 array, the ids of all texts, one after the other.
+        starts: int64 array `(count + 1,)`, where each text begins in `tokens`, and their end.
+        first_lengths: int32 array `(count,)`, tokens of segment A with its two special tokens.
+        labels: int32 array `(count,)`.
+        pad: int, the id that fills up a batch.
+        buckets: tuple of int, the lengths that a batch is padded to, ascending; the last one is
+            the longest that a text may have.
+    """
+
+    tokens: np.ndarray
+    starts: np.ndarray
+    first_lengths: np.ndarray
+    labels: np.ndarray
+    pad: int
+    buckets: tuple
+
+    @classmethod
+    def encode(cls, first, second, labels, vocabulary, buckets, lower_case=True):
+        """Tokenizes texts by WordPiece and cuts them to the longest bucket.
+
+        Of a pair the longer one is cut at its end, token by token, as in BERT.
+
+        Args:
+            first: sequence of str.
+            second: sequence of str, or None.
+            labels: sequence of int.
+            vocabulary: list of str.
+            buckets: ascending ints.
+            lower_case: bool, as the vocabulary was learned.
+        """
+        import tensorflow as tf
+        import tensorflow_text as tf_text
+
+        tokenizer = tf_text.FastBertTokenizer(
+            vocabulary, token_out_type=tf.int32, lower_case_nfd_strip_accents=lower_case
+        )
+        cls_id, sep_id = vocabulary.index(CLS), vocabulary.index(SEP)
+        a, a_lengths = _tokenized(tokenizer, first)
+        if second is None:
+            b, b_lengths = np.zeros(0, np.int32), np.zeros(len(first), np.int64)
+            special = 2
+        else:
+            b, b_lengths = _tokenized(tokenizer, second)
+            special = 3
+        kept_a, kept_b = cut_lengths(a_lengths, b_lengths, buckets[-1] - special)
+        a_starts, b_starts = np.cumsum(a_lengths) - a_lengths, np.cumsum(b_lengths) - b_lengths
+        parts = []
+        for place in range(len(first)):
+            parts += [[cls_id], a[a_starts[place] :][: kept_a[place]], [sep_id]]
+            if second is not None:
+                parts += [b[b_starts[place] :][: kept_b[place]], [sep_id]]
+        lengths = kept_a + kept_b + special
+        return cls(
+            np.concatenate(parts).astype(np.int32),
+            np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+            (kept_a + 2).astype(np.int32),
+            np.asarray(labels, np.int32),
+            vocabulary.index(PAD),
+            tuple(buckets),
+        )
+
+    @property
+    def count(self):
+        """How many texts there are."""
+        return len(self.labels)
+
+    @functools.cached_property
+    def lengths(self):
+        """Tokens of each text."""
+        return np.diff(self.starts)
+
+    def part(self, indices):
+        """The texts of some numbers, in that order."""
+        places = [np.arange(self.starts[i], self.starts[i + 1]) for i in indices]
+        return dataclasses.replace(
+            self,
+            tokens=self.tokens[np.concatenate(places)],
+            starts=np.concatenate([[0], np.cumsum(self.lengths[indices])]).astype(np.int64),
+            first_lengths=self.first_lengths[indices],
+            labels=self.labels[indices],
+        )
+
+    def training_plan(self, seed, steps, batch):
+        """Which texts the steps of a run take: every text once an epoch, in a random order.
+
+        `POOL` batches at a time are sorted by length and cut, so that the texts of a batch are of
+        about one length, and these batches come in a random order. Epochs follow each other without
+        a gap.
+
+        Args:
+            seed, steps, batch: int.
+
+        Returns:
+            int32 array `(steps, batch)`.
+        """
+        epochs = -(-steps * batch // self.count)
+        order = np.concatenate(
+            [
+                np.random.default_rng((seed, epoch)).permutation(self.count)
+                for epoch in range(epochs)
+            ]
+        )[: steps * batch]
+        plan = np.empty((steps, batch), np.int32)
+        for begin in range(0, steps, POOL):
+            pool = order[begin * batch : min(begin + POOL, steps) * batch]
+            pool = pool[np.argsort(self.lengths[pool], kind="stable")].reshape(-1, batch)
+            mixed = np.random.default_rng((seed, begin, 1)).permutation(len(pool))
+            plan[begin : begin + POOL] = pool[mixed]
+        return plan
+
+    def evaluation_plan(self, batch):
+        """Every text once, sorted by length; the last batch is filled with -1."""
+        order = np.argsort(self.lengths, kind="stable").astype(np.int32)
+        filling = np.full(-self.count % batch, -1, np.int32)
+        return np.concatenate([order, filling]).reshape(-1, batch)
+
+    def evaluation(self, batch, context=None):
+        """Dataset that holds every text once, a host's share of them; see `batches`."""
+        return self.batches(self.evaluation_plan(batch), context=context)
+
+    def batches(self, plan, first_step=0, context=None):
+        """Dataset of the batches of a plan, or of a host's part of them.
+
+        Args:
+            plan: int array `(steps, batch)` of numbers of texts; -1 is nothing.
+            first_step: int.
+            context: `tf.distribute.InputContext`, or None.
+
+        Returns:
+            `tf.data.Dataset` of dicts: `token_ids`, `segment_ids` and `padding_mask`
+            `(share, length)`, `labels`, `numbers` `(share,)` int32, and `weights` `(share,)`
+            float32, 0 where there is nothing. The length is that of the whole batch's bucket, on
+            every replica.
+        """
+        import tensorflow as tf
+
+        hosts, host = shard(context)
+        size = share(plan.shape[1], context)
+        shares = plan.shape[1] // size // hosts  # of this host, in each step
+        longest = np.append(self.lengths, 0)[plan].max(axis=1)
+        bucket = np.array(self.buckets, np.int32)[np.searchsorted(self.buckets, longest)]
+        plan, bucket = tf.constant(plan, tf.int32), tf.constant(bucket)
+        tokens, labels = tf.constant(self.tokens), tf.constant(self.labels)
+        starts, ends = tf.constant(self.starts[:-1]), tf.constant(self.starts[1:])
+        firsts = tf.constant(self.first_lengths)
+
+        def share_of(place):
+            step, own = place // shares, place % shares + host * shares
+            numbers = tf.ensure_shape(plan[step, own * size : (own + 1) * size], (size,))
+            there = numbers >= 0
+            known = tf.maximum(numbers, 0)
+            start, end = tf.gather(starts, known), tf.gather(ends, known)
+            columns = tf.range(bucket[step])[None]
+            lengths = tf.where(there, tf.cast(end - start, tf.int32), 0)
+            mask = columns < lengths[:, None]
+            places = tf.minimum(start[:, None] + tf.cast(columns, tf.int64), len(self.tokens) - 1)
+            ids = tf.where(mask, tf.gather(tokens, places), self.pad)
+            second = mask & (columns >= tf.gather(firsts, known)[:, None])
+            result = {
+                "token_ids": ids,
+                "segment_ids": tf.cast(second, tf.int32),
+                "padding_mask": tf.cast(mask, tf.int32),
+            }
+            if len(self.buckets) == 1:  # TPUs want to know the shape
+                result = {
+                    name: tf.ensure_shape(value, (size, self.buckets[0]))
+                    for name, value in result.items()
+                }
+            return {
+                **result,
+                "labels": tf.where(there, tf.gather(labels, known), 0),
+                "numbers": numbers,
+                "weights": tf.cast(there, tf.float32),
+            }
+
+        places = tf.data.Dataset.range(first_step * shares, plan.shape[0] * shares)
+        return host_stream(places.map(share_of, tf.data.AUTOTUNE, deterministic=True))
+
+
+def cut_lengths(first, second, longest):
+    """How many tokens of each pair stay where a pair may have `longest`.
+
+    A token at a time is cut from the longer one, from the second where they are equal, as BERT's
+    `create_pretraining_data.py` and `run_classifier.py` do.
+
+    Args:
+        first, second: int arrays of tokens.
+        longest: int.
+
+    Returns:
+        Two int arrays.
+    """
+    half = longest // 2
+    cut_first = np.minimum(first, np.maximum(longest - second, longest - half))
+    return cut_first, np.minimum(second, longest - cut_first)
+
+
+def _tokenized(tokenizer, texts):
+    """The tokens of texts, one after the other, and how many each has."""
+    tokens, lengths = [], []
+    for begin in range(0, len(texts), _TEXTS_PER_CALL):
+        ragged = tokenizer.tokenize(list(texts[begin : begin + _TEXTS_PER_CALL]))
+        tokens.append(ragged.flat_values.numpy())
+        lengths.append(np.diff(ragged.row_splits.numpy()))
+    return np.concatenate(tokens), np.concatenate(lengths)

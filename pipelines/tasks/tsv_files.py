@@ -1,0 +1,178 @@
+"""Labelled sentences in TSV files: GLUE's own, and those of others with a line of column names.
+
+Fields are separated by tabs and not quoted, as in GLUE: a quotation mark is part of its sentence.
+"""
+
+import dataclasses
+import itertools
+import os
+
+from keras_vitbert.command_line import UserError
+
+LABELS = ("label", "gold_label", "is_duplicate", "Quality")
+SENTENCES = (
+    ("sentence1", "sentence2"),
+    ("question", "sentence"),
+    ("question1", "question2"),
+    ("premise", "hypothesis"),
+    ("#1 String", "#2 String"),
+    ("sentence",),
+    ("text",),
+)
+TRAIN = "train.tsv"
+# The names of development files: what to call the split, the file.
+DEVELOPMENT = {
+    "validation": ("dev.tsv", "validation.tsv", "valid.tsv"),
+    "validation_matched": ("dev_matched.tsv",),
+    "validation_mismatched": ("dev_mismatched.tsv",),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelledRows:
+    """Sentences, or pairs of them, and the names of their classes.
+
+    Attributes:
+        source: str, where they come from, for messages.
+        first: tuple of str.
+        second: tuple of str, or None where there are single sentences.
+        labels: tuple of str.
+        damaged: tuple of str: lines that were left out, and why.
+    """
+
+    source: str
+    first: tuple
+    second: tuple | None
+    labels: tuple
+    damaged: tuple = ()
+
+
+def find_files(folder):
+    """The TSV files of a folder.
+
+    Args:
+        folder: str, local or `gs://`.
+
+    Returns:
+        dict of the name of a split to a path: `train`, and those of `DEVELOPMENT` that are there.
+
+    Raises:
+        UserError: there is no training file.
+    """
+    import tensorflow as tf
+
+    if not tf.io.gfile.isdir(folder):
+        raise UserError(f"--data_dir={folder}: no such folder; give one that holds {TRAIN}")
+    found = {"train": os.path.join(folder, TRAIN)}
+    if not tf.io.gfile.exists(found["train"]):
+        raise UserError(
+            f"--data_dir={folder}: holds no {TRAIN}; write the training sentences there, a line "
+            "each, below a line of column names"
+        )
+    for split, names in DEVELOPMENT.items():
+        for name in names:
+            path = os.path.join(folder, name)
+            if split not in found and tf.io.gfile.exists(path):
+                found[split] = path
+    return found
+
+
+def read_rows(path, sentence_columns=(), label_column="", max_bad_records=0):
+    """Reads a file whose first line names its columns.
+
+    Args:
+        path: str, local or `gs://`.
+        sentence_columns: one or two names; found among the usual ones if empty.
+        label_column: str; found among the usual ones if empty.
+        max_bad_records: int, how many lines of another number of fields may be left out.
+
+    Returns:
+        `LabelledRows`.
+
+    Raises:
+        UserError: a column is missing, a line has another number of fields (it is named by its
+            number), or there is no line at all.
+    """
+    lines = _lines(path)
+    header = next(lines, "")
+    columns = header.split("\t")
+    label = _label_column(path, columns, label_column)
+    sentences = _sentence_columns(path, columns, tuple(sentence_columns))
+    fields, damaged = [], []
+    for number, line in enumerate(lines, 2):
+        values = line.split("\t")
+        if len(values) != len(columns):
+            reason = f"{path}, line {number}: {len(values)} fields, expected {len(columns)}"
+            if len(damaged) >= max_bad_records:
+                raise UserError(
+                    f"{reason} ({', '.join(columns)}); mend the line, or leave it out by "
+                    "--max_bad_records=N"
+                )
+            damaged.append(reason)
+            continue
+        fields.append([values[place].strip() for place in (*sentences, label)])
+    if not fields:
+        raise UserError(f"{path}: holds no line below the names of the columns; fill it")
+    *texts, labels = map(tuple, zip(*fields, strict=True))
+    return LabelledRows(
+        path, texts[0], texts[1] if len(texts) > 1 else None, labels, tuple(damaged)
+    )
+
+
+def _lines(path):
+    """The lines of a text file, without the empty ones at its end."""
+    import tensorflow as tf
+
+    try:
+        with tf.io.gfile.GFile(path, "rb") as stream:
+            content = stream.read()
+    except tf.errors.OpError as error:
+        raise UserError(f"{path}: cannot be read ({error.message}); mend the path") from error
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        number = content[: error.start].count(b"\n") + 1
+        raise UserError(f"{path}, line {number}: no UTF-8; convert the file") from error
+    # Not `splitlines`: sentences hold characters that it takes for the end of a line.
+    lines = (line.removesuffix("\r") for line in text.split("\n"))
+    pending = 0
+    for line in lines:
+        if line:
+            yield from itertools.repeat("", pending)
+            pending = 0
+            yield line
+        else:
+            pending += 1
+
+
+def _label_column(path, columns, wanted):
+    if wanted:
+        if wanted in columns:
+            return columns.index(wanted)
+        raise UserError(
+            f"{path}: has no column {wanted!r} but {', '.join(columns)}; mend "
+            "--config.data.label_column"
+        )
+    for name in LABELS:
+        if name in columns:
+            return columns.index(name)
+    raise UserError(
+        f"{path}: has no label column ({', '.join(LABELS)}) but {', '.join(columns)}; name it by "
+        "--config.data.label_column"
+    )
+
+
+def _sentence_columns(path, columns, wanted):
+    for names in (wanted,) if wanted else SENTENCES:
+        if set(names) <= set(columns):
+            return [columns.index(name) for name in names]
+    if wanted:
+        missing = next(name for name in wanted if name not in columns)
+        raise UserError(
+            f"{path}: has no column {missing!r} but {', '.join(columns)}; mend "
+            "--config.data.sentence_columns"
+        )
+    raise UserError(
+        f"{path}: has none of the usual sentence columns but {', '.join(columns)}; name one or two "
+        "by --config.data.sentence_columns"
+    )

@@ -1,0 +1,165 @@
+"""Texts as batches: tokens, cuts, buckets, and every text once, on any number of replicas."""
+
+import collections
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from pipelines.tasks.labelled_texts import LabelledTexts, cut_lengths, is_cased
+from pipelines.text.vocabularies import SPECIAL_TOKENS
+
+WORDS = [f"word{n}" for n in range(40)]
+VOCABULARY = [*SPECIAL_TOKENS, *WORDS]
+PAD, CLS, SEP = (VOCABULARY.index(token) for token in ("[PAD]", "[CLS]", "[SEP]"))
+BUCKETS = (8, 16, 24)
+
+
+def make_texts(count, pairs, seed=0, longest=20):
+    random = np.random.default_rng(seed)
+
+    def sentences():
+        sizes = random.integers(0, longest, count)
+        return [" ".join(random.choice(WORDS, size)) for size in sizes]
+
+    first, second = sentences(), sentences() if pairs else None
+    labels = random.integers(0, 3, count)
+    return first, second, labels, LabelledTexts.encode(first, second, labels, VOCABULARY, BUCKETS)
+
+
+def context(replicas, hosts=1, host=0):
+    return tf.distribute.InputContext(hosts, host, replicas)
+
+
+def bert_cut(first, second, longest):
+    """`_truncate_seq_pair` of BERT's run_classifier.py, token by token."""
+    while first + second > longest:
+        if first > second:
+            first -= 1
+        else:
+            second -= 1
+    return first, second
+
+
+def test_pairs_are_cut_as_in_bert():
+    sizes = np.array([(a, b) for a in range(14) for b in range(14)])
+    for longest in (2, 5, 6, 9, 40):
+        cut = np.stack(cut_lengths(sizes[:, 0], sizes[:, 1], longest), axis=1)
+        np.testing.assert_array_equal(cut, [bert_cut(a, b, longest) for a, b in sizes])
+
+
+@pytest.mark.parametrize("pairs", [False, True])
+def test_a_batch_holds_its_texts(pairs):
+    first, second, labels, texts = make_texts(30, pairs)
+    plan = np.array([[4, 0, 9, -1], [1, 2, 3, 29]], np.int32)
+    for numbers, batch in zip(plan, texts.batches(plan).as_numpy_iterator(), strict=True):
+        rows = []
+        for number in numbers:
+            if number < 0:
+                rows.append(([], []))
+                continue
+            a = [VOCABULARY.index(word) for word in first[number].split()]
+            b = [VOCABULARY.index(word) for word in second[number].split()] if pairs else []
+            kept_a, kept_b = bert_cut(len(a), len(b), BUCKETS[-1] - (3 if pairs else 2))
+            ids = [CLS, *a[:kept_a], SEP]
+            segments = [0] * len(ids)
+            if pairs:
+                ids += [*b[:kept_b], SEP]
+                segments += [1] * (kept_b + 1)
+            rows.append((ids, segments))
+        length = min(size for size in BUCKETS if size >= max(len(ids) for ids, _ in rows))
+        assert batch["token_ids"].shape == (4, length)
+        for place, (ids, segments) in enumerate(rows):
+            padding = [PAD] * (length - len(ids))
+            assert batch["token_ids"][place].tolist() == ids + padding
+            assert batch["segment_ids"][place].tolist() == segments + [0] * len(padding)
+            mask = [1] * len(ids) + [0] * len(padding)
+            assert batch["padding_mask"][place].tolist() == mask
+        assert batch["numbers"].tolist() == numbers.tolist()
+        there = numbers >= 0
+        assert batch["weights"].tolist() == there.astype(float).tolist()
+        assert batch["labels"].tolist() == np.where(there, labels[numbers], 0).tolist()
+
+
+def test_training_takes_every_text_once_an_epoch():
+    *_, texts = make_texts(50, True)
+    plan = texts.training_plan(seed=3, steps=100, batch=4)
+    assert plan.shape == (100, 4)
+    # 64 batches, sorted by length within, are 5.12 epochs: what is whole of them comes evenly.
+    assert set(collections.Counter(plan[:64].ravel()).values()) <= {5, 6}
+    counts = collections.Counter(plan.ravel())
+    assert set(counts) == set(range(50)) and set(counts.values()) == {8}
+    np.testing.assert_array_equal(plan, texts.training_plan(3, 100, 4))
+    assert not np.array_equal(plan, texts.training_plan(4, 100, 4))
+    # The beginning of a longer run is the same, up to the pool that is cut.
+    np.testing.assert_array_equal(texts.training_plan(3, 300, 4)[:64], plan[:64])
+
+
+def test_padding_is_less_than_to_the_longest():
+    *_, texts = make_texts(2000, False)
+    plan = texts.training_plan(0, 200, 8)
+    padded = sum(batch["token_ids"].size for batch in texts.batches(plan).as_numpy_iterator())
+    shuffled = np.random.default_rng(0).permutation(plan.ravel()).reshape(plan.shape)
+    unsorted = sum(b["token_ids"].size for b in texts.batches(shuffled).as_numpy_iterator())
+    real = texts.lengths[plan].sum()
+    assert real < padded < 0.85 * unsorted <= 0.85 * plan.size * BUCKETS[-1]
+
+
+@pytest.mark.parametrize(("replicas", "hosts"), [(1, 1), (2, 1), (4, 1), (4, 2)])
+def test_replicas_share_the_batches(replicas, hosts):
+    *_, texts = make_texts(37, False)
+    plan = texts.training_plan(1, 9, 8)
+    wanted = list(texts.batches(plan, first_step=4).as_numpy_iterator())
+    assert len(wanted) == 5
+    streams = [
+        texts.batches(plan, 4, context(replicas, hosts, host)).as_numpy_iterator()
+        for host in range(hosts)
+    ]
+    for batch in wanted:
+        shares = [next(stream) for stream in streams for _ in range(replicas // hosts)]
+        for name, value in batch.items():
+            joined = np.concatenate([share[name] for share in shares])
+            np.testing.assert_array_equal(joined, value)
+    assert all(next(stream, None) is None for stream in streams)
+
+
+@pytest.mark.parametrize("replicas", [1, 2, 4])
+def test_evaluation_takes_every_text_once(replicas):
+    *_, labels, texts = make_texts(37, False)
+    batches = list(texts.evaluation(8, context(replicas)).as_numpy_iterator())
+    assert len(batches) == 5 * replicas
+    numbers = np.concatenate([batch["numbers"] for batch in batches])
+    there = numbers >= 0
+    assert sorted(numbers[there]) == list(range(37))
+    found = np.concatenate([batch["labels"] for batch in batches])
+    np.testing.assert_array_equal(found[there], labels[numbers[there]])
+    weights = np.concatenate([batch["weights"] for batch in batches])
+    np.testing.assert_array_equal(weights, there)
+
+
+def test_one_bucket_has_a_static_shape():
+    first, second, labels, _ = make_texts(9, True)
+    texts = LabelledTexts.encode(first, second, labels, VOCABULARY, (24,))
+    spec = texts.batches(texts.evaluation_plan(4)).element_spec
+    assert spec["token_ids"].shape == (4, 24)
+
+
+def test_a_part():
+    *_, texts = make_texts(20, True)
+    indices = np.array([7, 3, 19])
+    part = texts.part(indices)
+    plan = np.arange(3)[None]
+    [ours] = part.batches(plan).as_numpy_iterator()
+    [wanted] = texts.batches(indices[None]).as_numpy_iterator()
+    for name in ours:
+        if name != "numbers":
+            np.testing.assert_array_equal(ours[name], wanted[name])
+
+
+def test_case_is_that_of_the_vocabulary():
+    assert not is_cased(VOCABULARY) and not is_cased([*VOCABULARY, "[unused1]", "[UNUSED]"])
+    assert is_cased([*VOCABULARY, "##Word"])
+    cased = [*SPECIAL_TOKENS, "Word", "word"]
+    for lower_case, token in ((False, "Word"), (True, "word")):
+        texts = LabelledTexts.encode(["Word"], None, [0], cased, (8,), lower_case)
+        assert texts.tokens[1] == cased.index(token)

@@ -1,0 +1,126 @@
+"""TSV files: which columns are taken, and what is said of files that are wrong."""
+
+import csv
+
+import pytest
+
+from keras_vitbert.command_line import UserError
+from pipelines.tasks.tsv_files import find_files, read_rows
+
+
+@pytest.fixture
+def write(tmp_path):
+    """`write(lines, name="train.tsv") -> path`."""
+
+    def write(lines, name="train.tsv", end="\n"):
+        path = tmp_path / name
+        path.write_bytes((end.join(lines) + end).encode())
+        return str(path)
+
+    return write
+
+
+# GLUE's own headers, with a line of values a column.
+HEADERS = {
+    "sst2": ("sentence\tlabel", ["sentence"], "label"),
+    "rte": ("index\tsentence1\tsentence2\tlabel", ["sentence1", "sentence2"], "label"),
+    "qnli": ("index\tquestion\tsentence\tlabel", ["question", "sentence"], "label"),
+    "qqp": (
+        "id\tqid1\tqid2\tquestion1\tquestion2\tis_duplicate",
+        ["question1", "question2"],
+        "is_duplicate",
+    ),
+    "mnli": (
+        "index\tpromptID\tpairID\tgenre\tsentence1_binary_parse\tsentence2_binary_parse\t"
+        "sentence1_parse\tsentence2_parse\tsentence1\tsentence2\tlabel1\tgold_label",
+        ["sentence1", "sentence2"],
+        "gold_label",
+    ),
+    "mrpc": (
+        "Quality\t#1 ID\t#2 ID\t#1 String\t#2 String",
+        ["#1 String", "#2 String"],
+        "Quality",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HEADERS)
+def test_the_columns_of_glue(write, name):
+    header, sentences, label = HEADERS[name]
+    columns = header.split("\t")
+    path = write([header, *("\t".join(f"{c} {n}" for c in columns) for n in range(3))])
+    rows = read_rows(path)
+    with open(path, newline="") as file:
+        expected = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+    assert rows.first == tuple(row[sentences[0]] for row in expected)
+    assert rows.labels == tuple(row[label] for row in expected)
+    second = None if len(sentences) == 1 else tuple(row[sentences[1]] for row in expected)
+    assert rows.second == second and len(rows.first) == 3
+
+
+def test_columns_of_the_users_own(write):
+    path = write(["stars\ttitle\tbody\tlabel", "5\tGood\tIt was.\tx"])
+    rows = read_rows(path, ["body", "title"], "stars")
+    assert (rows.first, rows.second, rows.labels) == (("It was.",), ("Good",), ("5",))
+
+
+def test_quotes_and_odd_characters_belong_to_their_sentence(write):
+    sentences = ['" open', 'a "b" c', "line\u2028separator", "next\x85line", "form\x0cfeed", "ünï"]
+    path = write(["sentence\tlabel", *(f"{s}\t{n}" for n, s in enumerate(sentences))])
+    rows = read_rows(path)
+    assert rows.first == tuple(sentences) and rows.labels == tuple("012345")
+
+
+def test_files_of_windows(write):
+    path = write(["\ufeffsentence\tlabel", "good\t1", "bad\t0", "", ""], end="\r\n")
+    rows = read_rows(path)
+    assert (rows.first, rows.labels) == (("good", "bad"), ("1", "0"))
+
+
+def test_lines_with_other_numbers_of_fields(write):
+    path = write(["sentence\tlabel", "good\t1", "bad 0", "fine\t1", "so\tso\t1"])
+    with pytest.raises(UserError, match=r"train.tsv, line 3: 1 fields, expected 2 \(sentence, lab"):
+        read_rows(path)
+    with pytest.raises(UserError, match=r"train.tsv, line 5: 3 fields"):
+        read_rows(path, max_bad_records=1)
+    rows = read_rows(path, max_bad_records=2)
+    assert rows.first == ("good", "fine")
+    assert [line.split(", ")[1] for line in rows.damaged] == [
+        "line 3: 1 fields",
+        "line 5: 3 fields",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("lines", "flags", "message"),
+    [
+        (["sentence\tclass", "a\t1"], (), "has no label column .* but sentence, class; name it by"),
+        (["words\tlabel", "a\t1"], (), "none of the usual sentence columns but words, label"),
+        (["sentence\tlabel", "a\t1"], (["text"], ""), "has no column 'text' but sentence, label"),
+        (["sentence\tlabel", "a\t1"], ((), "y"), "has no column 'y' but sentence, label; mend"),
+        (["sentence\tlabel"], (), "holds no line below the names"),
+        ([], (), "has no label column"),
+    ],
+)
+def test_files_that_are_wrong(write, lines, flags, message):
+    with pytest.raises(UserError, match=message):
+        read_rows(write(lines), *flags)
+
+
+def test_bytes_that_are_no_text(write, tmp_path):
+    path = tmp_path / "train.tsv"
+    path.write_bytes(b"sentence\tlabel\ngood\t1\nb\xe9te\t0\n")
+    with pytest.raises(UserError, match="line 3: no UTF-8"):
+        read_rows(str(path))
+
+
+def test_the_files_of_a_folder(write, tmp_path):
+    with pytest.raises(UserError, match="holds no train.tsv"):
+        find_files(str(tmp_path))
+    with pytest.raises(UserError, match="no such folder"):
+        find_files(str(tmp_path / "none"))
+    for name in ("train", "dev_matched", "dev_mismatched", "test"):
+        write(["sentence\tlabel"], f"{name}.tsv")
+    found = find_files(str(tmp_path))
+    assert list(found) == ["train", "validation_matched", "validation_mismatched"]
+    assert found["validation_matched"].endswith("dev_matched.tsv")

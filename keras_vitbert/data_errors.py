@@ -11,14 +11,37 @@ from pipelines.shards.damage import first_damage, reason_of
 _ERRORS = (tf.errors.InvalidArgumentError, tf.errors.DataLossError)
 
 
-@contextlib.contextmanager
 def reading(stream):
     """Turns failures of a stream's records inside the block into `UserError`; others pass.
 
-    TensorFlow does not say which file it was reading, so the records are looked at once more.
-
     Args:
         stream: `pipelines.joint_stream.JointStream`, or what has its four sources.
+    """
+    return _reading(
+        lambda: _culprit(stream),
+        "write the file again, or go on without what is lost by --max_bad_records=N",
+    )
+
+
+def reading_images(splits):
+    """The same for images of a task.
+
+    Args:
+        splits: iterable of `pipelines.tasks.labelled_images.LabelledImages`; others are passed
+            over.
+    """
+    stores = [split.store for split in splits if hasattr(split, "store")]
+    return _reading(
+        lambda: next(filter(None, (store.first_damage() for store in stores)), None),
+        "write the file again, or remove it",
+    )
+
+
+@contextlib.contextmanager
+def _reading(find_culprit, mend):
+    """Turns failures of records into `UserError`.
+
+    TensorFlow does not say which file it was reading, so the records are looked at once more.
     """
     try:
         yield
@@ -27,10 +50,7 @@ def reading(stream):
         if not any(place in error.message for place in places):
             raise
         print("a record cannot be used; looking for it", file=sys.stderr, flush=True)
-        raise UserError(
-            f"{_culprit(stream) or reason_of(error)}; write the file again, or go on without what "
-            "is lost by --max_bad_records=N"
-        ) from error
+        raise UserError(f"{find_culprit() or reason_of(error)}; {mend}") from error
 
 
 def _culprit(stream):

@@ -19,7 +19,7 @@ def load_network(path, dtype="float32"):
     folder = RunFolder(path)
     record = folder.record()
     checkpoint, _ = checkpoints.latest(folder.checkpoints)
-    if record is None or checkpoint is None:
+    if record is None or checkpoint is None or "variant" not in record:
         raise UserError(f"{path} holds no run of keras_vitbert.pretrain; give a run's folder")
     variant = variants.VARIANTS[record["variant"]]
     network = build_network(

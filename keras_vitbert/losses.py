@@ -22,6 +22,22 @@ def cross_entropy(labels, logits):
     return -ops.squeeze(ops.take_along_axis(log_probabilities, index, axis=-1), axis=-1)
 
 
+def smoothed_cross_entropy(labels, logits, smoothing):
+    """Cross-entropy against `(1 - e) onehot(label) + e / classes` (Szegedy et al. 2016, eq. 3).
+
+    Args:
+        labels: `(...)` integers.
+        logits: `(..., classes)`.
+        smoothing: float in [0, 1), `e`.
+
+    Returns:
+        `(...)` float32.
+    """
+    log_probabilities = ops.log_softmax(ops.cast(logits, "float32"), axis=-1)
+    uniform = -ops.mean(log_probabilities, axis=-1)
+    return (1 - smoothing) * cross_entropy(labels, logits) + smoothing * uniform
+
+
 def divergence(teacher_logits, student_logits, temperature):
     """`T^2 KL(softmax(z_t / T) || softmax(z_s / T))`, the second term of eq. 7.
 

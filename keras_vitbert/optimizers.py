@@ -4,15 +4,45 @@ Keras' optimisers clip each replica's gradient before they sum (keras#19308), wh
 update. The joint step sums and clips by itself, so its optimiser must not sum again.
 """
 
+import math
+
 import keras
 from keras import ops
 
 
 class _SummedGradients:
-    """Skips the sum over replicas: `apply` is given gradients that are equal on all of them."""
+    """Skips the sum over replicas: `apply` is given gradients that are equal on all of them.
+
+    A variable may have a learning rate of its own, see `scale_rates`.
+    """
+
+    _rate_scales = None
+
+    def scale_rates(self, scales):
+        """Gives variables a part of the learning rate, weight decay included.
+
+        Args:
+            scales: list of float, one for each variable that the optimiser was built with.
+        """
+        self._rate_scales = list(scales)
 
     def _all_reduce_sum_gradients(self, grads_and_vars):
         return grads_and_vars
+
+    def update_step(self, gradient, variable, learning_rate):
+        if self._rate_scales is not None:
+            learning_rate *= self._rate_scales[self._get_variable_index(variable)]
+        super().update_step(gradient, variable, learning_rate)
+
+    def _apply_weight_decay(self, variables):
+        if self._rate_scales is None or self.weight_decay is None:
+            super()._apply_weight_decay(variables)
+            return
+        whole = self.weight_decay
+        for variable in variables:
+            self.weight_decay = whole * self._rate_scales[self._get_variable_index(variable)]
+            super()._apply_weight_decay([variable])
+        self.weight_decay = whole
 
 
 @keras.saving.register_keras_serializable(package="keras_vitbert")
@@ -86,8 +116,12 @@ class WarmupPolynomialDecay(keras.optimizers.schedules.LearningRateSchedule):
         step = ops.cast(step, "float32")
         warmup = step / max(self.warmup_steps, 1)
         progress = (step - self.warmup_steps) / (self.steps - self.warmup_steps)
-        decay = ops.power(1.0 - ops.clip(progress, 0.0, 1.0), self.power)
+        decay = self.decay(ops.clip(progress, 0.0, 1.0))
         return self.peak * ops.where(step < self.warmup_steps, warmup, decay)
+
+    def decay(self, progress):
+        """The part of the peak that is left at a progress in [0, 1]."""
+        return ops.power(1.0 - progress, self.power)
 
     def get_config(self):
         return {
@@ -96,3 +130,21 @@ class WarmupPolynomialDecay(keras.optimizers.schedules.LearningRateSchedule):
             "steps": self.steps,
             "power": self.power,
         }
+
+
+@keras.saving.register_keras_serializable(package="keras_vitbert")
+class WarmupCosineDecay(WarmupPolynomialDecay):
+    """Linear warm-up from 0 to the peak, then `peak * (1 + cos(pi * progress)) / 2` down to 0.
+
+    Args:
+        peak, warmup_steps, steps: as in `WarmupPolynomialDecay`.
+    """
+
+    def __init__(self, peak, warmup_steps, steps):
+        super().__init__(peak, warmup_steps, steps)
+
+    def decay(self, progress):
+        return (1 + ops.cos(math.pi * progress)) / 2
+
+    def get_config(self):
+        return {"peak": self.peak, "warmup_steps": self.warmup_steps, "steps": self.steps}

@@ -7,6 +7,9 @@ logs/           TensorBoard: train, validation
 metrics.csv     a line an epoch
 records-*.json  with --max_bad_records: the records that can be used, and those that cannot
 summary.json    written at the end: there is one exactly when the run is finished
+
+Fine-tuning has a folder of this kind for each of its trials, in `trials/`; see
+`keras_vitbert.fine_tuning.trials`.
 """
 
 import csv
@@ -21,7 +24,7 @@ from keras_vitbert.config_flags import flatten
 from pipelines.files import make_folder, write_atomically
 
 # Settings that may change from one start of a run to the next: they do not change its numbers.
-_FREE = {
+FREE_OF_PRETRAINING = {
     "config.checkpoint_interval",
     "config.checkpoints_to_keep",
     "config.validation_interval",
@@ -32,6 +35,15 @@ _FREE = {
     "config.data.text.train",
     "config.data.text.validation",
     "config.data.vocabulary",
+}
+# Those of fine-tuning; a trial is named by its learning rate and seed.
+FREE_OF_FINE_TUNING = {
+    "config.checkpoints_to_keep",
+    "config.checkpoint_interval",
+    "config.evaluation_batch",
+    "config.grid",
+    "config.optimizer.learning_rate",
+    "config.seed",
 }
 
 
@@ -48,7 +60,7 @@ class RunFolder:
         self.logs = os.path.join(path, "logs")
         self.metrics = os.path.join(path, "metrics.csv")
 
-    def begin(self, about, config, vocabulary, records):
+    def begin(self, about, config, vocabulary, records, free=FREE_OF_PRETRAINING):
         """Records what the run is made with, or checks that it goes on with the same.
 
         Args:
@@ -56,6 +68,7 @@ class RunFolder:
             config: `ConfigDict`.
             vocabulary: list of str, or None for a run without text.
             records: dict of a source's name to how many training records it has.
+            free: set of flat keys whose values may change.
 
         Raises:
             UserError: the folder cannot be written, or holds a run with other settings.
@@ -94,7 +107,7 @@ class RunFolder:
                 )
         old, new = flatten(old), flatten(record)
         for key in [*flatten(about), *sorted(set(old) | set(new))]:  # a variant brings settings
-            if key not in _FREE and not key.startswith("records.") and old.get(key) != new.get(key):
+            if key not in free and not key.startswith("records.") and old.get(key) != new.get(key):
                 raise UserError(
                     f"{self.path} holds a run with {key}={old.get(key)}, not {new.get(key)}; "
                     f"go on with --{key}={old.get(key)} or use another --output_dir"
@@ -141,13 +154,19 @@ class RunFolder:
             raise self._damaged("metrics.csv", error) from error
 
     def write_rows(self, rows):
-        """Replaces metrics.csv; the columns are those of all rows, in order of appearance."""
-        columns = list(dict.fromkeys(name for row in rows for name in row))
-        text = io.StringIO()
-        writer = csv.DictWriter(text, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        write_atomically(self.metrics, text.getvalue())
+        """Replaces metrics.csv."""
+        write_atomically(self.metrics, csv_text(rows))
+
+    def write(self, name, text):
+        """Writes a small file of another name."""
+        write_atomically(self._file(name), text)
+
+    def read(self, name):
+        """The content of a small file as str, or None where it is not there."""
+        if not tf.io.gfile.exists(self._file(name)):
+            return None
+        with tf.io.gfile.GFile(self._file(name)) as file:
+            return file.read()
 
     def _file(self, name):
         return os.path.join(self.path, name)
@@ -166,6 +185,16 @@ class RunFolder:
 
     def _damaged(self, name, reason):
         return UserError(f"{self._file(name)} is damaged ({reason}); mend it or use another folder")
+
+
+def csv_text(rows):
+    """CSV of a list of dicts; the columns are those of all rows, in order of appearance."""
+    text = io.StringIO()
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 def _audit_file(name):

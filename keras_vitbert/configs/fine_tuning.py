@@ -1,0 +1,110 @@
+"""The recipes of fine-tuning: one for images, one for text, and what each task changes in them.
+
+    python -m keras_vitbert.finetune --checkpoint=runs/paper --task=pets [--config.KEY=VALUE ...]
+
+Values that the paper does not give are marked so; the README, section "Fine-tuning", says what a
+line means.
+"""
+
+from ml_collections import config_dict
+
+# A task's part of the recipe. Steps of the vision tasks are the paper's.
+_OF_TASK = {
+    "cifar10": {"steps": 10_000},
+    "cifar100": {"steps": 10_000},
+    "imagenet": {"steps": 20_000, "selection_part": 0.01},
+    "pets": {"steps": 500},
+    "flowers": {"steps": 500},
+    "image_folder": {"steps": 10_000},  # as CIFAR
+}
+
+
+def get_config(task, kind):
+    """The config of a task.
+
+    Args:
+        task: str, of `keras_vitbert.fine_tuning.tasks.TASKS`.
+        kind: str, `images` or `text`.
+    """
+    config = _vision() if kind == "images" else _text()
+    config.update(_OF_TASK.get(task, {}))
+    return config
+
+
+def _common():
+    config = config_dict.ConfigDict()
+    config.seed = 0  # of the first run; the next ones count up
+    config.dtype = "float32"  # or mixed_bfloat16
+    config.metric = "accuracy"  # what is reported and picked by: accuracy, f1, mcc
+    config.dropout = 0.1
+    config.label_smoothing = 0.0
+    config.lora_rank = 0  # 0: all weights are trained
+    config.selection_part = 0.1  # of the training examples, cut off for --sweep; not in the paper
+    config.evaluation_batch = 256
+    config.evaluation_interval = 0  # steps; 0: at the end alone
+    config.steps_per_epoch = 100  # between two lines in metrics.csv and TensorBoard
+    config.checkpoint_interval = 1_000
+    config.checkpoints_to_keep = 1
+    return config
+
+
+def _vision():
+    config = _common()
+    config.image_size = 384
+    config.batch = 512
+    config.steps = 10_000
+    config.grid = (0.001, 0.003, 0.01, 0.03)  # not in the paper
+    config.optimizer = {
+        "name": "sgd",
+        "learning_rate": 0.01,  # not in the paper, which searches
+        "schedule": "cosine",
+        "power": 1.0,
+        "warmup": 0.0,  # part of all steps
+        "momentum": 0.9,
+        "beta_1": 0.9,
+        "beta_2": 0.999,
+        "epsilon": 1e-6,
+        "weight_decay": 0.0,
+        "clip_norm": 1.0,
+        "layer_decay": 1.0,  # 1: the same rate everywhere
+        "ema": 0.0,  # momentum of the moving average of weights; 0: none
+    }
+    config.images = {
+        "crop_area": (0.08, 1.0),  # not in the paper
+        "flip": True,  # not in the paper
+        "central_crop": 1.0,  # not in the paper
+        "randaugment": (0, 9),
+        "mixup": 0.0,
+        "cutmix": 0.0,
+    }
+    return config
+
+
+def _text():
+    config = _common()
+    config.max_length = 0  # tokens; 0: as many as the checkpoint takes
+    config.buckets = (32, 64, 128, 256, 512)  # lengths that batches are padded to
+    config.batch = 32  # not in the paper
+    config.steps = 0  # 0: as many as the epochs have
+    config.epochs = 3.0
+    config.grid = (2e-5, 3e-5, 5e-5, 1e-4)  # not in the paper
+    config.optimizer = {
+        "name": "adamw",
+        "learning_rate": 5e-5,  # not in the paper, which searches
+        "schedule": "polynomial",
+        "power": 1.0,  # not in the paper
+        "warmup": 0.1,  # part of all steps; not in the paper
+        "momentum": 0.9,
+        "beta_1": 0.9,  # not in the paper
+        "beta_2": 0.999,  # not in the paper
+        "epsilon": 1e-6,  # not in the paper
+        "weight_decay": 0.01,
+        "clip_norm": 1.0,  # not in the paper for text
+        "layer_decay": 1.0,  # 1: the same rate everywhere
+        "ema": 0.0,  # momentum of the moving average of weights; 0: none
+    }
+    config.data = {
+        "sentence_columns": "",  # one or two names with a comma between them; empty: the usual ones
+        "label_column": "",
+    }
+    return config

@@ -1,0 +1,191 @@
+"""Predictions for every example of a split, each exactly once, on any number of replicas."""
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+
+from keras_vitbert.fine_tuning import metrics
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Predictions:
+    """What a classifier says of a split.
+
+    Attributes:
+        labels, predictions: int32 arrays `(examples,)` in the order of the split.
+        num_classes: int.
+    """
+
+    labels: np.ndarray
+    predictions: np.ndarray
+    num_classes: int
+
+    @property
+    def confusion(self):
+        """See `metrics.confusion_matrix`."""
+        return metrics.confusion_matrix(self.labels, self.predictions, self.num_classes)
+
+    def measures(self):
+        """See `metrics.measures`."""
+        return metrics.measures(self.confusion)
+
+
+class Evaluator:
+    """Runs a classifier over splits; its step is traced once for splits of one kind.
+
+    Args:
+        network: `Classifier`.
+        strategy: `tf.distribute.Strategy` that it was made under.
+        batch: int, examples a step over all replicas; rounded up to a multiple of them.
+    """
+
+    def __init__(self, network, strategy, batch):
+        self.network = network
+        self.strategy = strategy
+        replicas = strategy.num_replicas_in_sync
+        self.batch = -(-batch // replicas) * replicas
+        self._steps = {}
+
+    def _step(self, spec):
+        """The compiled step for batches of a spec: lengths may vary without another trace."""
+
+        def step(batch):
+            def predict(batch):
+                logits = self.network(batch, training=False)
+                predictions = tf.argmax(logits, axis=-1, output_type=tf.int32)
+                return tf.stack([batch["numbers"], batch["labels"], predictions], axis=1)
+
+            return self.strategy.gather(self.strategy.run(predict, args=(batch,)), axis=0)
+
+        key = repr(spec)
+        if key not in self._steps:
+            self._steps[key] = tf.function(step, input_signature=(spec,))
+        return self._steps[key]
+
+    def predict(self, split):
+        """Predictions for a split.
+
+        Args:
+            split: what has `count` and `evaluation(batch, context)`, such as
+                `pipelines.tasks.labelled_images.LabelledImages`.
+
+        Returns:
+            `Predictions`.
+
+        Raises:
+            RuntimeError: an example was not seen, or seen twice.
+        """
+        dataset = self.strategy.distribute_datasets_from_function(
+            lambda context: split.evaluation(self.batch, context)
+        )
+        step = self._step(dataset.element_spec)
+        rows = np.concatenate([step(batch).numpy() for batch in dataset])
+        rows = rows[rows[:, 0] >= 0]
+        rows = rows[np.argsort(rows[:, 0])]
+        if not np.array_equal(rows[:, 0], np.arange(split.count)):
+            raise RuntimeError(f"{len(rows)} predictions for {split.count} examples")
+        return Predictions(rows[:, 1], rows[:, 2], self.network.num_classes)
+
+
+def confusion_image(confusion, side=480):
+    """A confusion matrix as a picture: dark is none, light all of a row's examples.
+
+    Args:
+        confusion: int array `(classes, classes)`.
+        side: int, about how many pixels wide.
+
+    Returns:
+        uint8 array `(1, height, width, 3)`.
+    """
+    rows = confusion.sum(axis=1, keepdims=True)
+    shares = np.divide(confusion, rows, out=np.zeros(confusion.shape), where=rows > 0)
+    # Dark blue over orange to white: brightness rises all the way, so it also reads in grey.
+    stops = np.array([[13, 8, 60], [124, 30, 110], [221, 81, 58], [252, 180, 60], [255, 255, 235]])
+    places = np.linspace(0, 1, len(stops))
+    colours = np.stack([np.interp(shares, places, stops[:, c]) for c in range(3)], axis=-1)
+    cell = max(side // len(confusion), 1)
+    pixels = colours.round().astype(np.uint8).repeat(cell, axis=0).repeat(cell, axis=1)
+    if cell >= 8:  # thin lines between the cells
+        pixels[::cell] = pixels[:, ::cell] = 255
+    return pixels[None]
+
+
+def confusion_table(confusion, classes, most=30):
+    """A confusion matrix in Markdown; of many classes the pairs that are confused most.
+
+    Args:
+        confusion: int array `(classes, classes)`.
+        classes: list of str.
+        most: int, up to how many classes all of it is shown; also how many pairs.
+    """
+    if len(classes) <= most:
+        lines = ["| label \\ prediction | " + " | ".join(classes) + " |"]
+        lines.append("| --- |" + " ---: |" * len(classes))
+        for name, row in zip(classes, confusion, strict=True):
+            lines.append(f"| {name} | " + " | ".join(map(str, row)) + " |")
+        return "\n".join(lines)
+    wrong = confusion * (1 - np.eye(len(confusion), dtype=int))
+    lines = ["| label | prediction | examples |", "| --- | --- | ---: |"]
+    for place in np.argsort(-wrong, axis=None, kind="stable")[:most]:
+        label, prediction = divmod(int(place), len(classes))
+        if wrong[label, prediction]:
+            count = wrong[label, prediction]
+            lines.append(f"| {classes[label]} | {classes[prediction]} | {count} |")
+    return "\n".join(lines)
+
+
+def accuracy_table(confusion, classes):
+    """The accuracy of every class in Markdown, the worst first."""
+    shares, counts = metrics.per_class_accuracy(confusion), confusion.sum(axis=1)
+    lines = ["| class | accuracy | examples |", "| --- | ---: | ---: |"]
+    for place in np.argsort(np.nan_to_num(shares, nan=2.0), kind="stable"):
+        lines.append(f"| {classes[place]} | {shares[place]:.4f} | {counts[place]} |")
+    return "\n".join(lines)
+
+
+def write_summaries(folder, name, predictions, classes, step):
+    """Writes a confusion matrix and per-class accuracies for TensorBoard.
+
+    Args:
+        folder: str, where TensorBoard looks.
+        name: str, of the split.
+        predictions: `Predictions`.
+        classes: list of str.
+        step: int.
+    """
+    confusion, measures = predictions.confusion, predictions.measures()
+    writer = tf.summary.create_file_writer(folder)
+    with writer.as_default(step=step):
+        for metric in metrics.METRICS:
+            tf.summary.scalar(f"{metric}/{name}", measures[metric])
+        tf.summary.image(f"confusion/{name}", confusion_image(confusion))
+        tf.summary.text(f"confusion_table/{name}", confusion_table(confusion, classes))
+        tf.summary.text(f"accuracy_of_classes_table/{name}", accuracy_table(confusion, classes))
+        shares = metrics.per_class_accuracy(confusion)
+        tf.summary.histogram(f"accuracy_of_classes/{name}", shares[~np.isnan(shares)])
+        if len(classes) <= 30:
+            for label, share in zip(classes, shares, strict=True):
+                if not np.isnan(share):
+                    tf.summary.scalar(f"accuracy_of_classes_{name}/{label}", share)
+    writer.close()
+
+
+PREDICTION_COLUMNS = ("split", "index", "label", "prediction", "label_name", "prediction_name")
+
+
+def prediction_rows(name, predictions, classes):
+    """The rows of a file of predictions.
+
+    Args:
+        name: str, of the split.
+        predictions: `Predictions`.
+        classes: list of str.
+
+    Yields:
+        tuples in the order of `PREDICTION_COLUMNS`.
+    """
+    for index, (label, prediction) in enumerate(
+        zip(predictions.labels.tolist(), predictions.predictions.tolist(), strict=True)
+    ):
+        yield name, index, label, prediction, classes[label], classes[prediction]

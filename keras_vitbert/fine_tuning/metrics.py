@@ -1,0 +1,72 @@
+"""Measures of predictions, in NumPy: each example counts once, wherever it was computed."""
+
+import numpy as np
+
+
+def confusion_matrix(labels, predictions, num_classes):
+    """How often each class was taken for each.
+
+    Args:
+        labels, predictions: int arrays `(examples,)`.
+        num_classes: int.
+
+    Returns:
+        int64 array `(num_classes, num_classes)`: rows are labels, columns predictions.
+    """
+    pairs = np.asarray(labels, np.int64) * num_classes + np.asarray(predictions, np.int64)
+    return np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
+
+
+def accuracy(confusion):
+    """The fraction of examples that are right."""
+    return float(np.trace(confusion) / confusion.sum())
+
+
+def per_class_accuracy(confusion):
+    """The fraction of each class's examples that are right; NaN for a class without any.
+
+    Returns:
+        float array `(num_classes,)`.
+    """
+    counts = confusion.sum(axis=1)
+    return np.divide(np.diag(confusion), counts, out=np.full(len(counts), np.nan), where=counts > 0)
+
+
+def f1(confusion):
+    """F1 of class 1 for two classes, as GLUE has it; the plain mean over classes for more.
+
+    A class that is neither there nor predicted counts as 0.
+    """
+    right = np.diag(confusion).astype(np.float64)
+    found = confusion.sum(axis=0) + confusion.sum(axis=1)
+    scores = np.divide(2 * right, found, out=np.zeros(len(right)), where=found > 0)
+    return float(scores[1] if len(scores) == 2 else scores.mean())
+
+
+def mcc(confusion):
+    """Matthews' correlation coefficient, for any number of classes (Gorodkin 2004).
+
+    Returns:
+        float in [-1, 1]; 0 where all labels or all predictions are of one class.
+    """
+    confusion = confusion.astype(np.float64)
+    total, right = confusion.sum(), np.trace(confusion)
+    of_class, predicted = confusion.sum(axis=1), confusion.sum(axis=0)
+    covariance = right * total - of_class @ predicted
+    spread = (total**2 - predicted @ predicted) * (total**2 - of_class @ of_class)
+    return float(covariance / np.sqrt(spread)) if spread > 0 else 0.0
+
+
+METRICS = {"accuracy": accuracy, "f1": f1, "mcc": mcc}
+
+
+def measures(confusion):
+    """All metrics of a confusion matrix, and the accuracy of the commonest class.
+
+    Returns:
+        dict of name to float; `majority_accuracy` is what one answer for everything reaches at
+        best.
+    """
+    result = {name: metric(confusion) for name, metric in METRICS.items()}
+    result["majority_accuracy"] = float(confusion.sum(axis=1).max() / confusion.sum())
+    return result

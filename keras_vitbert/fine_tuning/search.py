@@ -1,0 +1,237 @@
+"""Fine-tunes on one task: a sweep over learning rates, runs over seeds, and a summary of them.
+
+A run's folder holds
+
+config.json, classes.txt, vocabulary.txt   what it was made with
+trials/       a folder a trial, see `keras_vitbert.fine_tuning.trials`
+results.csv   a line for each split of each trial
+summary.json  what is reported
+"""
+
+import os
+import statistics
+import sys
+import time
+
+import tensorflow as tf
+
+from keras_vitbert.command_line import Diverged, UserError
+from keras_vitbert.data_errors import reading_images
+from keras_vitbert.fine_tuning import metrics
+from keras_vitbert.fine_tuning.pretrained import fine_tuned_model
+from keras_vitbert.fine_tuning.trials import Trial, run_trial
+from keras_vitbert.run_folder import FREE_OF_FINE_TUNING, RunFolder, csv_text
+from pipelines.tasks.labelled_images import LabelledImages, require_batch
+from pipelines.text.vocabularies import vocabulary_hash
+
+
+def fine_tune(task_name, task, config, pretrained, data, output_dir, strategy, sweep, seeds):
+    """Fine-tunes, from the beginning or from where it was left.
+
+    Args:
+        task_name: str.
+        task: `keras_vitbert.fine_tuning.tasks.Task`.
+        config: checked `ConfigDict`.
+        pretrained: `keras_vitbert.fine_tuning.pretrained.Pretrained`.
+        data: `keras_vitbert.fine_tuning.task_data.TaskData`.
+        output_dir: str, the run's folder.
+        strategy: `tf.distribute.Strategy`.
+        sweep: bool, whether the learning rate is picked from `config.grid`, on examples that
+            are not reported.
+        seeds: int, how many runs are reported.
+
+    Returns:
+        dict, the content of summary.json.
+
+    Raises:
+        UserError, Diverged, Stopped: see `keras_vitbert.command_line`.
+    """
+    began = time.time()
+    folder = RunFolder(output_dir)
+    if isinstance(data.train, LabelledImages):
+        require_batch(data.train, config.batch, task_name)
+    if folder.record() is None:
+        _read_through(data.tests.values(), config.evaluation_batch)
+    _begin(folder, task_name, task, config, pretrained, data)
+
+    def run(trial, train, tests):
+        path = os.path.join(output_dir, "trials", trial.name)
+        rate = f"learning rate {trial.learning_rate:g}"
+        print(f"{task_name}: {trial.purpose}, {rate}, seed {trial.seed}", file=sys.stderr)
+        return run_trial(trial, config, pretrained, data.classes, train, tests, path, strategy)
+
+    trials, rate, picked_on = [], config.optimizer.learning_rate, "given"
+    if sweep:
+        rest, selection = data.without_selection(config.selection_part)
+        for candidate in config.grid:
+            trials.append(
+                run(Trial("sweep", candidate, config.seed), rest, {"selection": selection})
+            )
+        rate = _best(trials, config.metric)
+        picked_on = (
+            f"{task.selection} split"
+            if data.selection is not None
+            else f"{selection.count} of the {data.train.count} training examples"
+        )
+    reported = [
+        run(Trial("seed", rate, config.seed + number), data.train, data.tests)
+        for number in range(seeds)
+    ]
+    summary = _summary(task_name, config, pretrained, data, reported)
+    summary |= {
+        "learning_rate": rate,
+        "learning_rate_picked_on": picked_on,
+        "sweep": {
+            f"{trial['learning_rate']:g}": _value(trial, "selection", config.metric)
+            for trial in trials
+        },
+        "seconds": round(time.time() - began, 1),
+    }
+    folder.write("results.csv", csv_text(list(_rows([*trials, *reported]))))
+    folder.finish(summary)
+    return summary
+
+
+def write_predictions(path, output_dir, summary):
+    """Writes what the reported runs predict: a row an example, split and seed.
+
+    Args:
+        path: str, the CSV file that is written.
+        output_dir: str, the run's folder.
+        summary: dict, of `fine_tune`.
+    """
+    text = ""
+    for trial, seed in zip(summary["trials"], summary["seeds"], strict=True):
+        header, *rows = (
+            RunFolder(os.path.join(output_dir, trial)).read("predictions.csv").splitlines()
+        )
+        text = text or f"seed,{header}\n"
+        text += "".join(f"{seed},{row}\n" for row in rows)
+    try:
+        with tf.io.gfile.GFile(path, "w") as file:
+            file.write(text)
+    except tf.errors.OpError as error:
+        raise UserError(f"--predictions={path}: {error.message}; mend the path") from error
+
+
+def table(summary):
+    """The outcome in a few lines, for a person."""
+    metric = summary["metric"]
+    lines = [
+        f"{summary['task']} from {summary['checkpoint']}: {summary['steps']} steps, learning rate "
+        f"{summary['learning_rate']:g} ({summary['learning_rate_picked_on']})"
+    ]
+    for rate, value in summary["sweep"].items():
+        lines.append(f"  rate {rate:<8}" + ("diverged" if value is None else f"{value:.4f}"))
+    count = len(summary["seeds"])
+    lines.append(f"  {'split':<24}{'examples':>9}  {'metric':<9}{'median':>8}{'min':>8}{'max':>8}")
+    for split, measures in summary["splits"].items():
+        for name in dict.fromkeys((metric, *metrics.METRICS)):
+            three = measures[name]
+            lines.append(
+                f"  {split:<24}{measures['examples']:>9}  {name:<9}{three['median']:>8.4f}"
+                f"{three['minimum']:>8.4f}{three['maximum']:>8.4f}"
+            )
+        lines.append(f"  {split:<24}{'':>9}  {'majority':<9}{measures['majority_accuracy']:>8.4f}")
+    lines.append(f"  over {count} seed{'s' if count > 1 else ''}")
+    return "\n".join(lines)
+
+
+def _read_through(splits, batch):
+    """Reads all images that will be evaluated: what is damaged should not show after training."""
+    for split in splits:
+        if isinstance(split, LabelledImages):
+            with reading_images([split]):
+                for _ in split.evaluation(batch):
+                    pass
+
+
+def _begin(folder, task_name, task, config, pretrained, data):
+    """Records what the run is made with, or checks that it goes on with the same."""
+    about = {
+        "task": task_name,
+        "checkpoint": pretrained.name,
+        "checkpoint_step": pretrained.step,
+        "kind": task.kind,
+        "classes_sha256": vocabulary_hash(data.classes),
+        "model": fine_tuned_model(pretrained.model, task.kind, config),
+    }
+    records = {"train": data.train.count}
+    records |= {name: split.count for name, split in data.tests.items()}
+    is_new = folder.record() is None
+    vocabulary = pretrained.vocabulary if task.kind == "text" else None
+    folder.begin(about, config, vocabulary, records, FREE_OF_FINE_TUNING)
+    if is_new:
+        folder.write("classes.txt", "".join(f"{name}\n" for name in data.classes))
+
+
+def _best(trials, metric):
+    """The learning rate of the best trial; of equals the smallest."""
+    values = [
+        (_value(trial, "selection", metric), -trial["learning_rate"])
+        for trial in trials
+        if not trial["diverged"]
+    ]
+    if not values:
+        raise Diverged("every learning rate of --config.grid; give smaller ones")
+    return -max(values)[1]
+
+
+def _value(trial, split, metric):
+    return None if trial["diverged"] else trial["splits"][split][metric]
+
+
+def _summary(task_name, config, pretrained, data, reported):
+    """What the reported runs have in common, and the spread of what they reach."""
+    splits = {}
+    for split in data.tests:
+        measures = [trial["splits"][split] for trial in reported]
+        splits[split] = {
+            "examples": measures[0]["examples"],
+            "majority_accuracy": measures[0]["majority_accuracy"],
+            **{name: _spread([m[name] for m in measures]) for name in metrics.METRICS},
+        }
+    first = next(iter(data.tests))
+    spread = splits[first][config.metric]
+    values = spread["values"]
+    # The model that is kept as the run's: that of the median, of an even number the lower one.
+    middle = values.index(statistics.median_low(values))
+    names = [Trial("seed", t["learning_rate"], t["seed"]).name for t in reported]
+    return {
+        "task": task_name,
+        "checkpoint": pretrained.name,
+        "checkpoint_step": pretrained.step,
+        "transfer": reported[0]["transfer"],
+        "metric": config.metric,
+        "split": first,
+        "value": spread["median"],
+        "minimum": spread["minimum"],
+        "maximum": spread["maximum"],
+        "seeds": [trial["seed"] for trial in reported],
+        "splits": splits,
+        "steps": reported[0]["steps"],
+        "batch": config.batch,
+        "training_examples": data.train.count,
+        "parameters": reported[0]["parameters"],
+        "trained_parameters": reported[0]["trained_parameters"],
+        "trials": [os.path.join("trials", name) for name in names],
+        "model": os.path.join("trials", names[middle]),
+    }
+
+
+def _spread(values):
+    return {
+        "median": statistics.median(values),
+        "minimum": min(values),
+        "maximum": max(values),
+        "values": values,
+    }
+
+
+def _rows(trials):
+    """The rows of results.csv."""
+    keys = ("purpose", "learning_rate", "seed", "steps", "seconds", "diverged")
+    for trial in trials:
+        base = {key: trial[key] for key in keys}
+        for split, measures in (trial["splits"] or {"": {}}).items():
+            yield {**base, "split": split, **measures}

@@ -1,0 +1,120 @@
+"""From the command line to a checked config of fine-tuning."""
+
+from keras_vitbert.config_flags import Requirements, check_types, flatten, parse_with_config
+from keras_vitbert.configs import fine_tuning
+from keras_vitbert.fine_tuning import tasks
+
+
+def parse(argv, define_flags, usage):
+    """Parses flags and the overrides of the task's config.
+
+    Args:
+        argv: list of str, without the program's name.
+        define_flags: callable that is given the `absl.flags.FlagValues` to define flags on.
+        usage: str, printed above the flags by `--help`.
+
+    Returns:
+        (`FlagValues`, `Task`, `ConfigDict`).
+
+    Raises:
+        UserError: a flag or a key is wrong, or the task is unknown.
+        SystemExit: `--help` was asked for.
+    """
+    name = _task_name(argv)
+    asks_for_help = {"--help", "-h", "-help"} & set(argv)
+    task = tasks.find_task(name or ("cifar10" if asks_for_help else ""))
+    values, config = parse_with_config(
+        argv,
+        fine_tuning.get_config(name, task.kind),
+        define_flags,
+        usage,
+        "--config.KEY=VALUE changes a value of the task's config",
+    )
+    check_config(config, name, task)
+    return values, task, config
+
+
+def check_config(config, name, task):
+    """Refuses settings that cannot work.
+
+    Raises:
+        UserError: names the key and the mend.
+    """
+    flat = flatten(config)
+    check_types(flat, flatten(fine_tuning.get_config(name, task.kind)))
+    checks = Requirements(flat)
+    require = checks.require
+    checks.at_least(1, "batch", "evaluation_batch", "steps_per_epoch", "checkpoint_interval")
+    checks.at_least(1, "checkpoints_to_keep")
+    checks.at_least(0, "steps", "evaluation_interval", "lora_rank", "optimizer.learning_rate")
+    checks.at_least(0, "optimizer.weight_decay", "optimizer.power")
+    require(0 <= flat["seed"] < 2**31, "seed", "must be in [0, 2**31)")
+    checks.one_of("dtype", ("float32", "mixed_bfloat16"))
+    checks.one_of("metric", ("accuracy", "f1", "mcc"))
+    checks.one_of("optimizer.name", ("sgd", "adamw"))
+    checks.one_of("optimizer.schedule", ("cosine", "polynomial"))
+    for key in ("optimizer.clip_norm", "optimizer.epsilon"):
+        require(flat[key] > 0, key, "must be above 0")
+    for key in ("dropout", "label_smoothing", "optimizer.warmup", "optimizer.ema"):
+        require(0 <= flat[key] < 1, key, "must be in [0, 1)")
+    for key in ("optimizer.momentum", "optimizer.beta_1", "optimizer.beta_2"):
+        require(0 <= flat[key] < 1, key, "must be in [0, 1)")
+    require(0 < flat["optimizer.layer_decay"] <= 1, "optimizer.layer_decay", "must be in (0, 1]")
+    require(0 < flat["selection_part"] < 1, "selection_part", "must be in (0, 1)")
+    require(
+        flat["grid"] and all(rate > 0 for rate in flat["grid"]), "grid", "must be rates above 0"
+    )
+    require(
+        len(set(flat["grid"])) == len(flat["grid"]), "grid", "holds a rate twice; leave one out"
+    )
+    interval = flat["evaluation_interval"]
+    require(
+        interval % flat["steps_per_epoch"] == 0,
+        "evaluation_interval",
+        f"must be a multiple of steps_per_epoch, which is {flat['steps_per_epoch']}",
+    )
+    if task.kind == "images":
+        checks.at_least(1, "image_size", "steps")
+        checks.image_views("images.")
+        mixed = flat["images.mixup"] or flat["images.cutmix"]
+        require(
+            not mixed or flat["batch"] % 2 == 0,
+            "batch",
+            "must be even where images are mixed: two by two",
+        )
+    else:
+        require(flat["epochs"] > 0, "epochs", "must be above 0")
+        require(
+            flat["max_length"] == 0 or flat["max_length"] >= 5,
+            "max_length",
+            "must be 0 (as the checkpoint) or at least 5",
+        )
+        buckets = flat["buckets"]
+        require(
+            all(isinstance(length, int) and length >= 5 for length in buckets)
+            and sorted(set(buckets)) == buckets,
+            "buckets",
+            "must be ascending lengths of at least 5 tokens",
+        )
+        columns = [name for name in flat["data.sentence_columns"].split(",") if name]
+        require(len(columns) <= 2, "data.sentence_columns", "must be one or two names")
+
+
+def steps_of(config, count):
+    """The training steps for so many examples.
+
+    Args:
+        config: `ConfigDict`.
+        count: int, training examples.
+    """
+    return config.steps or max(round(config.epochs * count / config.batch), 1)
+
+
+def _task_name(argv):
+    """The value of the last `--task=NAME` or `--task NAME`."""
+    name = ""
+    for place, argument in enumerate(argv):
+        flag, equals, value = argument.partition("=")
+        if flag in ("--task", "-task"):
+            name = value if equals else next(iter(argv[place + 1 :]), "")
+    return name

@@ -1,0 +1,261 @@
+"""Opens the data of a downstream task: of TFDS, of a folder of images, of TSV files."""
+
+import dataclasses
+import os
+import sys
+
+import numpy as np
+import tensorflow as tf
+
+from keras_vitbert.command_line import UserError
+from pipelines.images.image_views import ImageViews
+from pipelines.shards.records import RecordFiles
+from pipelines.tasks import tfds_data, tsv_files
+from pipelines.tasks.labelled_images import ImageFiles, ImageRecordFiles, LabelledImages
+from pipelines.tasks.labelled_texts import LabelledTexts, is_cased
+
+HELD_OUT = "held_out"  # the name of a split that is cut from the training examples
+_VALIDATION_FOLDERS = ("validation", "val", "test")
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskData:
+    """The splits of a task.
+
+    Attributes:
+        classes: list of str.
+        train: `LabelledImages` or `LabelledTexts`.
+        tests: dict of a split's name to the same, the first one the result's.
+        selection: the split that learning rates are picked on, or None to cut one.
+    """
+
+    classes: list
+    train: object
+    tests: dict
+    selection: object = None
+
+    @property
+    def splits(self):
+        """All splits."""
+        return [s for s in (self.train, self.selection, *self.tests.values()) if s is not None]
+
+    def without_selection(self, part):
+        """The training examples to pick learning rates with, and those to pick them on.
+
+        Args:
+            part: float, what is cut from the training examples where no split is meant for it.
+
+        Returns:
+            (training split, selection split).
+        """
+        if self.selection is not None:
+            return self.train, self.selection
+        return cut(self.train, part)
+
+
+def open_task(task, config, vocabulary, max_length, data_dir="", download=False, max_bad_records=0):
+    """Opens the splits of a task.
+
+    `data_dir` may hold the task as a folder of images (`train/CLASS/*.jpg`, perhaps
+    `validation/`), as `train-*-of-*` of `pipelines.imagenet`, or as TSV files; otherwise it is
+    where TFDS keeps its data.
+
+    Args:
+        task: `keras_vitbert.fine_tuning.tasks.Task`.
+        config: `ConfigDict` of fine-tuning.
+        vocabulary: list of str, for text.
+        max_length: int, tokens of a text.
+        data_dir: str, local or `gs://`.
+        download: bool, whether TFDS may fetch what is not there.
+        max_bad_records: int, how many lines of TSV files may be left out.
+
+    Returns:
+        `TaskData`.
+
+    Raises:
+        UserError: something is missing or is not what it should be.
+    """
+    if not task.tfds and not data_dir:
+        raise UserError("--data_dir is missing; give the folder that holds the task's data")
+    if data_dir and not tf.io.gfile.isdir(data_dir):
+        raise UserError(f"--data_dir={data_dir}: no such folder; mend the path")
+    if task.kind == "images":
+        data = _open_images(task, config, data_dir, download)
+    else:
+        data = _open_texts(
+            task, config, vocabulary, max_length, data_dir, download, max_bad_records
+        )
+    if len(data.classes) < 2:
+        raise UserError(
+            f"{data_dir}: all training examples are of one class, {data.classes[0]!r}; there is "
+            "nothing to learn: add another"
+        )
+    if not data.tests:
+        rest, held_out = cut(data.train, config.selection_part)
+        _say(
+            f"{data_dir} has no validation data: {held_out.count} of the training examples are "
+            "held out for it"
+        )
+        data = dataclasses.replace(data, train=rest, tests={HELD_OUT: held_out})
+    return data
+
+
+def cut(split, part):
+    """Cuts a random part from a split, always the same one.
+
+    Returns:
+        (the rest, the part).
+
+    Raises:
+        UserError: there is nothing in one of them.
+    """
+    size = round(split.count * part)
+    if not 0 < size < split.count:
+        raise UserError(
+            f"--config.selection_part={part}: of {split.count} training examples that leaves "
+            f"{split.count - size} and {size}; give another part, or a validation split"
+        )
+    rest = split.count - size
+    if isinstance(split, LabelledTexts):
+        order = np.random.default_rng(0).permutation(split.count)
+        return split.part(np.sort(order[:rest])), split.part(np.sort(order[rest:]))
+    # Image lists and TFDS' files are in a random order already.
+    return split.part(0, rest), split.part(rest, split.count)
+
+
+# --- images --------------------------------------------------------------------------------------
+
+
+def _open_images(task, config, data_dir, download):
+    images = config.images
+    views = ImageViews(
+        config.image_size,
+        tuple(images.crop_area),
+        images.flip,
+        images.central_crop,
+        tuple(images.randaugment),
+        images.mixup,
+        images.cutmix,
+    )
+    if data_dir and tf.io.gfile.isdir(os.path.join(data_dir, "train")):
+        classes, stores = _image_folder(data_dir)
+    elif data_dir and tf.io.gfile.glob(os.path.join(data_dir, "train-*-of-*")):
+        classes, stores = _image_records(data_dir)
+    elif not task.tfds:
+        raise UserError(
+            f"--data_dir={data_dir}: holds no folder train/ with a folder of images a class; "
+            "make one"
+        )
+    else:
+        builder = tfds_data.open_builder(task.tfds, data_dir, download)
+        classes = tfds_data.class_names(builder)
+        splits = ["train", *task.tests, *([task.selection] if task.selection else [])]
+        stores = {split: tfds_data.read_images(builder, split) for split in splits}
+    opened = {name: LabelledImages(store, views) for name, store in stores.items()}
+    train = opened.pop("train")
+    return TaskData(classes, train, *_tests_and_selection(task, opened))
+
+
+def _image_folder(data_dir):
+    """(classes, dict of split to `ImageFiles`) of `train/CLASS/*.jpg` and its like."""
+    train, classes = ImageFiles.find(os.path.join(data_dir, "train"))
+    stores = {"train": train}
+    for name in _VALIDATION_FOLDERS:
+        path = os.path.join(data_dir, name)
+        if tf.io.gfile.isdir(path):
+            stores["validation"], _ = ImageFiles.find(path, classes)
+            break
+    return classes, stores
+
+
+def _image_records(data_dir):
+    """The same of what `pipelines.imagenet` has written."""
+    path = os.path.join(data_dir, "classes.txt")
+    try:
+        with tf.io.gfile.GFile(path) as file:
+            classes = file.read().splitlines()
+    except (tf.errors.OpError, ValueError) as error:
+        raise UserError(
+            f"{path}: cannot be read; it names the classes of train-*-of-*, as "
+            "pipelines.imagenet writes it"
+        ) from error
+    stores = {}
+    for name in ("train", "validation"):
+        pattern = os.path.join(data_dir, f"{name}-*-of-*")
+        if name == "train" or tf.io.gfile.glob(pattern):
+            records = RecordFiles.find(pattern, "data_dir")
+            stores[name] = ImageRecordFiles(
+                records, len(classes), "image/encoded", "image/class/label", label_offset=1
+            )
+    return classes, stores
+
+
+def _tests_and_selection(task, opened):
+    """Splits by the role that they have in a task; what is the user's own is for testing."""
+    selection = opened.pop(task.selection, None) if len(opened) > 1 else None
+    return opened, selection
+
+
+# --- texts ---------------------------------------------------------------------------------------
+
+
+def _open_texts(task, config, vocabulary, max_length, data_dir, download, max_bad_records):
+    if data_dir and tf.io.gfile.exists(os.path.join(data_dir, tsv_files.TRAIN)):
+        rows = _tsv_rows(config, data_dir, max_bad_records)
+        names = set(rows["train"].labels)
+        classes = sorted(names, key=lambda name: (int(name), "") if _is_int(name) else (0, name))
+    elif not task.tfds:
+        tsv_files.find_files(data_dir)  # says what is missing
+    else:
+        builder = tfds_data.open_builder(task.tfds, data_dir, download)
+        rows = {
+            split: tfds_data.read_rows(builder, split, task.columns)
+            for split in ("train", *task.tests)
+        }
+        classes = tfds_data.class_names(builder)
+    buckets = [length for length in config.buckets if length < max_length]
+    opened = {
+        split: _encoded(part, classes, vocabulary, [*buckets, max_length])
+        for split, part in rows.items()
+    }
+    train = opened.pop("train")
+    return TaskData(classes, train, opened)
+
+
+def _tsv_rows(config, data_dir, max_bad_records):
+    columns = [name for name in config.data.sentence_columns.split(",") if name]
+    rows = {}
+    for split, path in tsv_files.find_files(data_dir).items():
+        rows[split] = tsv_files.read_rows(path, columns, config.data.label_column, max_bad_records)
+        max_bad_records -= len(rows[split].damaged)
+        for line in rows[split].damaged:
+            _say(f"left out: {line}")
+        if (rows[split].second is None) != (rows["train"].second is None):
+            raise UserError(
+                f"{path}: has another number of sentence columns than {rows['train'].source}; "
+                "name them by --config.data.sentence_columns"
+            )
+    return rows
+
+
+def _encoded(rows, classes, vocabulary, buckets):
+    numbers = {name: number for number, name in enumerate(classes)}
+    for place, label in enumerate(rows.labels):
+        if label not in numbers:
+            raise UserError(
+                f"{rows.source}: the class {label!r} (of {rows.first[place][:40]!r} ...) is not "
+                f"among those of the training examples, {', '.join(classes[:10])}; remove it, or "
+                "add it to them"
+            )
+    labels = [numbers[label] for label in rows.labels]
+    return LabelledTexts.encode(
+        rows.first, rows.second, labels, vocabulary, buckets, not is_cased(vocabulary)
+    )
+
+
+def _is_int(text):
+    return text.lstrip("-").isdigit()
+
+
+def _say(text):
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,194 @@
+"""A trial: one training with one learning rate and one seed, and what it reaches.
+
+It has a folder of its own, `trials/NAME/`, and goes on where it was stopped. `result.json` is there
+exactly when it is finished.
+"""
+
+import dataclasses
+import gc
+import json
+import math
+import os
+import time
+
+import keras
+import tensorflow as tf
+
+from keras_vitbert.command_line import Diverged, UserError
+from keras_vitbert.data_errors import reading_images
+from keras_vitbert.fine_tuning import evaluation, metrics
+from keras_vitbert.fine_tuning.fine_tuner import FineTuner, WeightAverage
+from keras_vitbert.fine_tuning.optimizer import build_optimizer
+from keras_vitbert.fine_tuning.settings import steps_of
+from keras_vitbert.fitting import fit
+from keras_vitbert.run_folder import RunFolder, csv_text
+from pipelines.tasks.labelled_images import LabelledImages
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """What one training is given.
+
+    Attributes:
+        purpose: str, `sweep` (to pick a learning rate) or `seed` (to report).
+        learning_rate: float, the peak.
+        seed: int.
+    """
+
+    purpose: str
+    learning_rate: float
+    seed: int
+
+    @property
+    def name(self):
+        """The name of its folder."""
+        return f"{self.purpose}-rate-{self.learning_rate:g}-seed-{self.seed}"
+
+
+class TaskStream:
+    """The training examples of a trial, as `keras_vitbert.fitting.fit` takes them.
+
+    Args:
+        split: `LabelledImages` or `LabelledTexts`.
+        seed, steps, batch: int.
+    """
+
+    def __init__(self, split, seed, steps, batch):
+        self._split, self._seed, self._batch = split, seed, batch
+        self.images_per_step = self.tokens_per_step = 0
+        if isinstance(split, LabelledImages):
+            self.images_per_step = batch
+        else:
+            self._plan = split.training_plan(seed, steps, batch)
+            self.tokens_per_step = round(split.lengths[self._plan].sum() / steps)
+
+    def training(self, step, context):
+        """Endless dataset of batches from a step on."""
+        if self.images_per_step:
+            return self._split.training(self._seed, step, self._batch, context)
+        # Of a dataset that ends, replicas lose the shapes: the last batch might miss one of them.
+        return self._split.batches(self._plan, step, context).repeat()
+
+
+def run_trial(trial, config, pretrained, classes, train, tests, path, strategy):
+    """Trains and evaluates, or finds what was done.
+
+    Args:
+        trial: `Trial`.
+        config: `ConfigDict` of fine-tuning.
+        pretrained: `keras_vitbert.fine_tuning.pretrained.Pretrained`.
+        classes: list of str.
+        train: the training split.
+        tests: dict of a split's name to a split, all of which are evaluated.
+        path: str, the trial's folder.
+        strategy: `tf.distribute.Strategy`.
+
+    Returns:
+        dict, the content of result.json: `learning_rate`, `seed`, `steps`, `seconds`, `transfer`,
+        `parameters`, `trained_parameters`, `diverged`, and `splits`, a dict of a split's name to
+        its measures (`metrics.measures`) and `examples`.
+
+    Raises:
+        UserError, Diverged, Stopped: see `keras_vitbert.command_line`. A trial of a sweep that
+            diverges is a result.
+    """
+    folder = RunFolder(path)
+    known = folder.read("result.json")
+    if known is not None:
+        return json.loads(known)
+    began = time.time()
+    tf.io.gfile.makedirs(folder.checkpoints)
+    config = config.copy_and_resolve_references()
+    config.optimizer.learning_rate = trial.learning_rate
+    config.steps = steps_of(config, train.count)
+    config.steps_per_epoch = min(config.steps_per_epoch, config.steps)
+    trainer, transferred = build_fine_tuner(trial, config, pretrained, classes, train, strategy)
+    evaluator = evaluation.Evaluator(trainer.network, strategy, config.evaluation_batch)
+    watch = _Evaluation(evaluator, next(iter(tests.values())), config)
+    result = {
+        **dataclasses.asdict(trial),
+        "steps": config.steps,
+        "parameters": trainer.network.count_params(),
+        "trained_parameters": sum(
+            math.prod(variable.shape) for variable in trainer.network.trainable_variables
+        ),
+        "transfer": transferred,
+        "diverged": False,
+        "splits": {},
+    }
+    try:
+        with reading_images([train, *tests.values()]):
+            stream = TaskStream(train, trial.seed, config.steps, config.batch)
+            before_log = [WeightAverage(config.steps), watch]
+            result["resumed_from_step"] = fit(
+                trainer, config, stream, folder, strategy, before_log=before_log
+            )
+            # The last checkpoint is written: whatever happens here, training is done.
+            result["splits"] = _evaluate(evaluator, tests, classes, folder, trainer.step)
+    except Diverged:
+        if trial.purpose != "sweep":
+            raise
+        result["diverged"] = True
+    result["seconds"] = round(time.time() - began, 1)
+    folder.write("result.json", json.dumps(result, indent=2) + "\n")
+    if trial.purpose == "sweep":  # it has served
+        tf.io.gfile.rmtree(folder.checkpoints)
+    gc.collect()  # a Keras model is full of cycles
+    return result
+
+
+def build_fine_tuner(trial, config, pretrained, classes, train, strategy):
+    """A compiled `FineTuner` for a trial, and what was transferred into it."""
+    kind = "images" if isinstance(train, LabelledImages) else "text"
+    replicas = strategy.num_replicas_in_sync
+    mixed = kind == "images" and (config.images.mixup or config.images.cutmix)
+    if config.batch % (replicas * (2 if mixed else 1)):
+        raise UserError(
+            f"--config.batch={config.batch}: must be a multiple of the number of replicas, "
+            f"{replicas}{', twice as images are mixed two by two' if mixed else ''}"
+        )
+    keras.utils.set_random_seed(trial.seed)
+    with strategy.scope():
+        classifier, transferred = pretrained.classifier(kind, len(classes), config)
+        trainer = FineTuner(classifier, config.optimizer.clip_norm, config.label_smoothing)
+        trainer.compile(
+            optimizer=build_optimizer(config.optimizer, config.steps, classifier),
+            jit_compile=False,
+        )
+    return trainer, transferred
+
+
+class _Evaluation(keras.callbacks.Callback):
+    """Evaluates a split every so many steps, for the log; the last evaluation comes after it."""
+
+    def __init__(self, evaluator, split, config):
+        super().__init__()
+        self.evaluator, self.split, self.config = evaluator, split, config
+
+    def on_epoch_end(self, epoch, logs=None):
+        interval, step = self.config.evaluation_interval, self.model.step
+        if interval and step % interval == 0 and step < self.config.steps:
+            logs.update(_logged(self.evaluator.predict(self.split).measures()))
+
+
+def _logged(measures):
+    """What of the measures belongs into metrics.csv."""
+    return {f"val_{name}": measures[name] for name in metrics.METRICS}
+
+
+def _evaluate(evaluator, tests, classes, folder, step):
+    """Evaluates all splits; leaves predictions.csv, TensorBoard's summaries, and the log's end."""
+    results, rows = {}, []
+    for name, split in tests.items():
+        predictions = evaluator.predict(split)
+        results[name] = {"examples": split.count, **predictions.measures()}
+        rows += evaluation.prediction_rows(name, predictions, classes)
+        logs = os.path.join(folder.logs, "validation")
+        evaluation.write_summaries(logs, name, predictions, classes, step)
+    columns = evaluation.PREDICTION_COLUMNS
+    text = csv_text([dict(zip(columns, row, strict=True)) for row in rows])
+    folder.write("predictions.csv", text)
+    log = folder.rows(up_to_step=step)
+    log[-1] |= _logged(next(iter(results.values())))
+    folder.write_rows(log)
+    return results

@@ -1,0 +1,117 @@
+"""Fine-tunes a pre-trained checkpoint on a downstream task, and reports what it reaches.
+
+    python -m keras_vitbert.finetune --checkpoint=DIR|rand --task=cifar10|...|rte|image_folder|tsv
+                                     [--data_dir=DIR] [--sweep] [--seeds=5] [--config.KEY=VALUE ...]
+    python -m keras_vitbert.finetune --evaluate_only --checkpoint=FINE_TUNED_DIR --task=...
+
+Run again, it goes on where it was stopped. Exit status: 0 done, 2 bad flag, file or data,
+3 diverged, 75 stopped by a signal after a checkpoint.
+"""
+
+import os
+import sys
+
+from keras_vitbert.command_line import UserError, quiet_loading, run
+from keras_vitbert.fine_tuning import settings, tasks
+
+
+def define_flags(values):
+    """The flags besides `--config`."""
+    from absl import flags
+
+    def string(name, text):
+        flags.DEFINE_string(name, "", text, flag_values=values)
+
+    def boolean(name, text):
+        flags.DEFINE_boolean(name, False, text, flag_values=values)
+
+    string("checkpoint", "the folder of a pre-training run; rand: random weights")
+    string("task", f"one of {', '.join(tasks.TASKS)}")
+    string(
+        "data_dir",
+        "the task's data: a folder of images (train/CLASS/*.jpg, perhaps validation/), of TSV "
+        "files, or where TFDS keeps its data",
+    )
+    string("output_dir", "the run's folder (default: runs/CHECKPOINT-TASK)")
+    string("architecture", "for rand: a run's folder, or a config of pretrain (default: paper)")
+    string("vocabulary", "for text where the checkpoint has none: a vocabulary file")
+    string("predictions", "a CSV file to write: what was predicted for each example")
+    boolean("sweep", "pick the learning rate from --config.grid, on examples that are not reported")
+    flags.DEFINE_integer(
+        "seeds", 1, "how many runs are reported", lower_bound=1, flag_values=values
+    )
+    boolean("evaluate_only", "evaluate the model of a fine-tuned run, without training")
+    boolean("download", "let TFDS fetch data that are not there")
+    flags.DEFINE_integer(
+        "max_bad_records",
+        0,
+        "how many lines of TSV files may be left out",
+        lower_bound=0,
+        flag_values=values,
+    )
+
+
+def main(argv):
+    """Runs the command.
+
+    Args:
+        argv: list of str, without the program's name.
+
+    Returns:
+        dict, the content of summary.json, or the measures of `--evaluate_only`.
+    """
+    values, task, config = settings.parse(argv, define_flags, __doc__)
+    if not values.checkpoint:
+        raise UserError(
+            "--checkpoint is missing; give the folder of a pre-training run, or rand for random "
+            "weights"
+        )
+    with quiet_loading():
+        from keras_vitbert.fine_tuning.pretrained import fine_tuned_model, open_pretrained
+        from keras_vitbert.fine_tuning.saved_classifiers import evaluate_saved
+        from keras_vitbert.fine_tuning.search import fine_tune, table, write_predictions
+        from keras_vitbert.fine_tuning.task_data import open_task
+        from tpu.strategy import get_strategy
+
+        strategy = get_strategy()
+
+    def opened(config, vocabulary, max_length):
+        return open_task(
+            task,
+            config,
+            vocabulary,
+            max_length,
+            values.data_dir,
+            values.download,
+            values.max_bad_records,
+        )
+
+    if values.evaluate_only:
+        return evaluate_saved(values.checkpoint, values.task, opened, strategy, values.predictions)
+    pretrained = open_pretrained(
+        values.checkpoint, values.architecture, values.vocabulary, task.kind
+    )
+    model = fine_tuned_model(pretrained.model, task.kind, config)
+    data = opened(config, pretrained.vocabulary, model["max_sequence_length"])
+    label = os.path.basename(os.path.normpath(values.checkpoint))
+    output_dir = values.output_dir or os.path.join("runs", f"{label}-{values.task}")
+    summary = fine_tune(
+        values.task,
+        task,
+        config,
+        pretrained,
+        data,
+        output_dir,
+        strategy,
+        values.sweep,
+        values.seeds,
+    )
+    if values.predictions:
+        write_predictions(values.predictions, output_dir, summary)
+    print(table(summary))
+    print(f"  all of it: {output_dir}/summary.json; tensorboard --logdir {output_dir}")
+    return summary
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

@@ -1,0 +1,96 @@
+"""What the tests of fine-tuning share: tiny tasks of the user's own, and the command."""
+
+import json
+import pathlib
+
+import numpy as np
+import pytest
+
+from tests.keras_vitbert.pretrain_fixtures import VOCABULARY
+
+CLASSES = ["blue", "green", "red"]
+IMAGES = {"train": 26, "validation": 11}  # neither is a multiple of the batch
+TEXTS = {"train": 30, "dev": 13}
+
+# Runs of a few seconds: four steps, two lines in the log.
+IMAGE_FLAGS = (
+    "--config.image_size=12",
+    "--config.batch=4",
+    "--config.steps=4",
+    "--config.steps_per_epoch=2",
+    "--config.evaluation_batch=4",
+    "--config.images.crop_area=(0.5,1.0)",
+)
+TEXT_FLAGS = (
+    "--config.buckets=(8,12)",
+    "--config.batch=4",
+    "--config.steps=4",
+    "--config.steps_per_epoch=2",
+    "--config.evaluation_batch=4",
+    "--config.optimizer.learning_rate=1e-2",
+)
+
+
+def write_images(folder, seed=0, counts=IMAGES):
+    """Writes JPEGs whose brightest channel is their class."""
+    import tensorflow as tf
+
+    random = np.random.default_rng(seed)
+    for split, count in counts.items():
+        for number in range(count):
+            label = number % len(CLASSES)
+            pixels = random.integers(0, 120, (14, 16, 3))
+            pixels[..., 2 - label] += 100
+            path = pathlib.Path(folder) / split / CLASSES[label] / f"{number:03}.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(tf.io.encode_jpeg(pixels.astype(np.uint8)).numpy())
+    return folder
+
+
+def write_texts(folder, seed=0, counts=TEXTS):
+    """Writes TSV files of pairs: class `yes` where the second sentence begins with `word1`."""
+    random = np.random.default_rng(seed)
+    words = VOCABULARY[5:]
+    for split, count in counts.items():
+        lines = ["index\tsentence1\tsentence2\tlabel"]
+        for number in range(count):
+            first, second = (
+                " ".join(random.choice(words, random.integers(1, 9))) for _ in range(2)
+            )
+            label = ("no", "yes")[int(random.random() < 0.6)]
+            second = f"word1 {second}" if label == "yes" else second
+            lines.append(f"{number}\t{first}\t{second}\t{label}")
+        pathlib.Path(folder).mkdir(parents=True, exist_ok=True)
+        (pathlib.Path(folder) / f"{split}.tsv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+_made = {}
+
+
+@pytest.fixture(scope="session")
+def image_task(tmp_path_factory):
+    """A folder of images; leave it as it is."""
+    if "images" not in _made:
+        _made["images"] = write_images(tmp_path_factory.mktemp("image_task"))
+    return _made["images"]
+
+
+@pytest.fixture(scope="session")
+def text_task(tmp_path_factory):
+    """A folder of TSV files; leave it as it is."""
+    if "texts" not in _made:
+        _made["texts"] = write_texts(tmp_path_factory.mktemp("text_task"))
+    return _made["texts"]
+
+
+def finetune(*argv):
+    """Runs the command in this process; returns its exit status."""
+    from keras_vitbert import command_line
+    from keras_vitbert.finetune import main
+
+    return command_line.run(main, [str(argument) for argument in argv])
+
+
+def summary_of(folder):
+    return json.loads((pathlib.Path(folder) / "summary.json").read_text())

@@ -1,0 +1,91 @@
+"""Evaluates and trains classifiers on 1, 2 and 4 logical CPUs, for `test_finetune`.
+
+    python replicas_script.py FILE.json IMAGE_RUN IMAGE_DATA TEXT_RUN TEXT_DATA
+
+A program by itself, as TensorFlow's devices are set once a process.
+"""
+
+import functools
+import json
+import os
+import sys
+
+import numpy as np
+import tensorflow as tf
+
+from keras_vitbert.fine_tuning.evaluation import Evaluator
+from keras_vitbert.fine_tuning.fine_tuner import FineTuner
+from keras_vitbert.fine_tuning.saved_classifiers import load_classifier
+from keras_vitbert.fine_tuning.task_data import open_task
+from keras_vitbert.fine_tuning.tasks import TASKS
+from keras_vitbert.fine_tuning.trials import TaskStream
+from keras_vitbert.optimizers import SGD
+from pipelines.text.vocabularies import read_vocabulary
+
+STEPS, BATCH = 4, 8
+
+
+@functools.cache  # TensorFlow mixes up the sums of two strategies on the same devices
+def strategy_of(replicas):
+    if replicas == 1:
+        return tf.distribute.OneDeviceStrategy("CPU:0")
+    return tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(replicas)])
+
+
+def values(network):
+    weights = [np.asarray(v.value).ravel() for v in network.trainable_variables]
+    return np.concatenate(weights).tolist()
+
+
+def found_of(run, data_dir):
+    from ml_collections import config_dict
+
+    found = {}
+    for replicas in (1, 2, 4):
+        strategy = strategy_of(replicas)
+        with strategy.scope():
+            network, record = load_classifier(run)
+        config = config_dict.ConfigDict(record["config"])
+        vocabulary = None
+        if record["kind"] == "text":
+            vocabulary = read_vocabulary(os.path.join(run, "vocabulary.txt"))
+        length = record["model"]["max_sequence_length"]
+        data = open_task(TASKS[record["task"]], config, vocabulary, length, data_dir)
+        # Batches that do not come out even, on any number of replicas.
+        predictions = Evaluator(network, strategy, 4).predict(data.tests["validation"])
+        found[replicas] = {
+            "labels": predictions.labels.tolist(),
+            "predictions": predictions.predictions.tolist(),
+        }
+        if replicas < 4:
+            found["before"] = values(network)
+            found[f"trained_{replicas}"] = trained(network, data.train, strategy)
+    return found
+
+
+def trained(network, split, strategy):
+    """The weights after a few steps with a clip that acts; dropout is random, so it is off."""
+    with strategy.scope():
+        tuner = FineTuner(network, clip_norm=0.3)
+        optimizer = SGD(0.1, momentum=0.9)
+        optimizer.build(network.trainable_variables)
+        tuner.compile(optimizer)
+    for layer in network._flatten_layers():
+        if type(layer).__name__ == "Dropout":
+            layer.rate = 0.0
+    stream = TaskStream(split, 0, STEPS, BATCH)
+    dataset = strategy.distribute_datasets_from_function(
+        lambda context: stream.training(0, context)
+    )
+    tuner.fit(dataset, steps_per_epoch=STEPS, shuffle=False, verbose=0)
+    return values(network)
+
+
+if __name__ == "__main__":
+    path, image_run, image_data, text_run, text_data = sys.argv[1:]
+    tf.config.set_logical_device_configuration(
+        tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 4
+    )
+    found = {"images": found_of(image_run, image_data), "text": found_of(text_run, text_data)}
+    with open(path, "w") as file:
+        json.dump(found, file)

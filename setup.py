@@ -18,6 +18,7 @@ TEST = [
     "jax>=0.4.34,<0.12",  # the second Keras backend that the model is held to
     "pytest>=8,<10",
     "ruff>=0.9,<1",
+    "scikit-learn>=1.4,<2",  # independent measures of predictions
     "scipy>=1.13,<2",
 ]
 

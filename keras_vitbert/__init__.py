@@ -17,6 +17,9 @@ _MODULES = {
     "GradientMask": "keras_vitbert.merging",
     "RandomGradientMask": "keras_vitbert.merging",
     "load_network": "keras_vitbert.loading",
+    "Classifier": "keras_vitbert.fine_tuning.classifier",
+    "FineTuner": "keras_vitbert.fine_tuning.fine_tuner",
+    "load_classifier": "keras_vitbert.fine_tuning.saved_classifiers",
 }
 __all__ = sorted(_MODULES)
 

@@ -7,7 +7,7 @@ Both sources are shuffled independently and numbered from 0. Step `n` takes the 
 
 import dataclasses
 
-from pipelines.host_shares import filled, host_stream, shard, share
+from pipelines.shards.host_shares import filled, host_stream, shard, share
 
 # Sources and what they are seeded with must not follow each other.
 _IMAGE_STREAM, _TEXT_STREAM = 0, 1

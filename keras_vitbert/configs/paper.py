@@ -7,7 +7,8 @@
         --config.data.vocabulary=vocab.txt --output_dir=runs/paper
 
 `--config=paper:small` (or `tiny`, `large`) takes another encoder. Values that the paper does not
-give are marked so; what a line means is said in the README, section "Configuration".
+give are marked so; what a line means is said in the README, section "Configuration of
+pre-training".
 """
 
 from ml_collections import config_dict

@@ -4,10 +4,10 @@ import dataclasses
 import functools
 
 from keras_vitbert.command_line import UserError
-from pipelines.host_shares import filled, host_stream, shard, share
 from pipelines.images import image_sources, jpeg
 from pipelines.images.image_lists import ImageList, entry_file, read_entry
 from pipelines.images.image_views import ImageViews
+from pipelines.shards.host_shares import filled, host_stream, shard, share
 from pipelines.shards.records import RecordFiles
 from pipelines.shards.shuffled_records import ShuffledRecords
 

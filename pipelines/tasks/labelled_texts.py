@@ -5,7 +5,7 @@ import functools
 
 import numpy as np
 
-from pipelines.host_shares import host_stream, shard, share
+from pipelines.shards.host_shares import host_stream, shard, share
 from pipelines.text.vocabularies import CLS, PAD, SEP, SPECIAL_TOKENS
 
 POOL = 64  # batches that are sorted by length together

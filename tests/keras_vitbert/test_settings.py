@@ -5,7 +5,7 @@ import sys
 import pytest
 from ml_collections import config_dict
 
-from keras_vitbert import command_line, settings, variants
+from keras_vitbert import command_line, config_flags, settings, variants
 from keras_vitbert.command_line import UserError
 from keras_vitbert.configs import paper, sample
 from keras_vitbert.pretrain import define_flags, main
@@ -29,11 +29,11 @@ def config_of(*argv):
 
 def test_defaults():
     values, config = parse()
-    assert settings.flatten(config) == settings.flatten(sample.get_config())
+    assert config_flags.flatten(config) == config_flags.flatten(sample.get_config())
     assert values.variant == "vitbert"
     assert values.output_dir == values.image_teacher == values.text_teacher == ""
-    flat = settings.flatten(config_of("--config=paper"))
-    assert flat == settings.flatten(paper.get_config()) and flat["steps"] == 1_000_000
+    flat = config_flags.flatten(config_of("--config=paper"))
+    assert flat == config_flags.flatten(paper.get_config()) and flat["steps"] == 1_000_000
 
 
 @pytest.mark.parametrize(
@@ -59,8 +59,8 @@ def test_overrides_keep_the_types(argument, value):
         found = found[part]
     assert found[last] == value and type(found[last]) is type(value)
     # Nothing else has changed.
-    found[last] = settings.flatten(sample.get_config())[key]
-    assert settings.flatten(config) == settings.flatten(sample.get_config())
+    found[last] = config_flags.flatten(sample.get_config())[key]
+    assert config_flags.flatten(config) == config_flags.flatten(sample.get_config())
 
 
 def test_the_last_override_counts_and_the_order_of_flags_does_not():
@@ -295,8 +295,9 @@ def test_unknown_variant_is_told():
 
 def test_flatten():
     config = config_dict.ConfigDict({"a": 1, "b": {"c": (1, 2), "d": {"e": "x"}}})
-    assert settings.flatten(config) == {"a": 1, "b.c": [1, 2], "b.d.e": "x"}
-    assert settings.flatten(json.loads(json.dumps(config.to_dict()))) == settings.flatten(config)
+    assert config_flags.flatten(config) == {"a": 1, "b.c": [1, 2], "b.d.e": "x"}
+    again = json.loads(json.dumps(config.to_dict()))
+    assert config_flags.flatten(again) == config_flags.flatten(config)
 
 
 def test_help_lists_flags_and_keys(capsys):
@@ -306,7 +307,7 @@ def test_help_lists_flags_and_keys(capsys):
     text = capsys.readouterr().out
     for flag in ("--variant", "--output_dir", "--image_teacher", "--text_teacher", "--config:"):
         assert f"  {flag}" in text
-    for key, value in settings.flatten(sample.get_config()).items():
+    for key, value in config_flags.flatten(sample.get_config()).items():
         assert f"{key}={value}" in " ".join(text.split())
 
 

@@ -69,7 +69,12 @@ def main(argv):
     with quiet_loading():
         from keras_vitbert.fine_tuning.pretrained import fine_tuned_model, open_pretrained
         from keras_vitbert.fine_tuning.saved_classifiers import evaluate_saved
-        from keras_vitbert.fine_tuning.search import fine_tune, table, write_predictions
+        from keras_vitbert.fine_tuning.search import (
+            check_predictions_file,
+            fine_tune,
+            table,
+            write_predictions,
+        )
         from keras_vitbert.fine_tuning.task_data import open_task
         from tpu.strategy import get_strategy
 
@@ -86,6 +91,7 @@ def main(argv):
             values.max_bad_records,
         )
 
+    check_predictions_file(values.predictions)
     if values.evaluate_only:
         return evaluate_saved(values.checkpoint, values.task, opened, strategy, values.predictions)
     pretrained = open_pretrained(

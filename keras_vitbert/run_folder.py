@@ -41,10 +41,13 @@ FREE_OF_FINE_TUNING = {
     "config.checkpoints_to_keep",
     "config.checkpoint_interval",
     "config.evaluation_batch",
+    "config.evaluation_interval",
     "config.grid",
     "config.optimizer.learning_rate",
     "config.seed",
 }
+
+_FLAGS = {"variant", "task", "checkpoint", "architecture"}  # what a record holds besides the config
 
 
 class RunFolder:
@@ -108,9 +111,15 @@ class RunFolder:
         old, new = flatten(old), flatten(record)
         for key in [*flatten(about), *sorted(set(old) | set(new))]:  # a variant brings settings
             if key not in free and not key.startswith("records.") and old.get(key) != new.get(key):
+                is_flag = key.startswith("config.") or key in _FLAGS
+                mend = (
+                    f"go on with --{key}={old.get(key)} or use another"
+                    if is_flag
+                    else "use another"
+                )
                 raise UserError(
                     f"{self.path} holds a run with {key}={old.get(key)}, not {new.get(key)}; "
-                    f"go on with --{key}={old.get(key)} or use another --output_dir"
+                    f"{mend} --output_dir"
                 )
 
     def record(self):

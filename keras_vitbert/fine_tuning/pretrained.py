@@ -22,6 +22,7 @@ class Pretrained:
 
     Attributes:
         name: str, the folder, or `rand`.
+        architecture: str, of random weights: what `--architecture` was; else empty.
         step: int, of the checkpoint; 0 for random weights.
         model: dict, the `model` section of the config that it was made with.
         network: `PreTrainingNetwork`, or None for random weights.
@@ -29,6 +30,7 @@ class Pretrained:
     """
 
     name: str
+    architecture: str
     step: int
     model: dict
     network: object
@@ -90,10 +92,12 @@ def open_pretrained(checkpoint, architecture="", vocabulary="", kind="images"):
         model, own_words = record["config"]["model"], record["vocabulary_sha256"]
         words_file = os.path.join(checkpoint, _OWN_WORDS)
     else:
-        record = RunFolder(architecture).record() if architecture else None
-        model = record["config"]["model"] if record else None
-        if model is None:
-            model = load_config(architecture or "paper").model.to_dict()
+        architecture = architecture or "paper"
+        record = RunFolder(architecture).record()
+        if record is None:
+            model = load_config(architecture).model.to_dict()
+        else:
+            model = record["config"]["model"]
         own_words = record["vocabulary_sha256"] if record else None
         words_file = os.path.join(architecture, _OWN_WORDS)
     words = None
@@ -107,7 +111,7 @@ def open_pretrained(checkpoint, architecture="", vocabulary="", kind="images"):
             )
         if not knows_words:
             model = {**model, "vocabulary_size": len(words)}
-    return Pretrained(checkpoint, step, dict(model), network, words)
+    return Pretrained(checkpoint, architecture, step, dict(model), network, words)
 
 
 def fine_tuned_model(model, kind, config):

@@ -10,6 +10,7 @@ from keras_vitbert.data_errors import reading_images
 from keras_vitbert.fine_tuning import evaluation
 from keras_vitbert.fine_tuning.classifier import build_classifier
 from keras_vitbert.run_folder import RunFolder, csv_text
+from pipelines.files import write_atomically
 from pipelines.text.vocabularies import read_vocabulary
 
 
@@ -92,5 +93,5 @@ def evaluate_saved(path, task_name, open_data, strategy, predictions_file=""):
     if predictions_file:
         columns = evaluation.PREDICTION_COLUMNS
         text = csv_text([dict(zip(columns, row, strict=True)) for row in rows])
-        RunFolder(os.path.dirname(predictions_file)).write(os.path.basename(predictions_file), text)
+        write_atomically(predictions_file, text)
     return results

@@ -13,14 +13,13 @@ import statistics
 import sys
 import time
 
-import tensorflow as tf
-
-from keras_vitbert.command_line import Diverged, UserError
+from keras_vitbert.command_line import Diverged
 from keras_vitbert.data_errors import reading_images
 from keras_vitbert.fine_tuning import metrics
 from keras_vitbert.fine_tuning.pretrained import fine_tuned_model
 from keras_vitbert.fine_tuning.trials import Trial, run_trial
 from keras_vitbert.run_folder import FREE_OF_FINE_TUNING, RunFolder, csv_text
+from pipelines.files import make_folder, write_atomically
 from pipelines.tasks.labelled_images import LabelledImages, require_batch
 from pipelines.text.vocabularies import vocabulary_hash
 
@@ -107,11 +106,17 @@ def write_predictions(path, output_dir, summary):
         )
         text = text or f"seed,{header}\n"
         text += "".join(f"{seed},{row}\n" for row in rows)
-    try:
-        with tf.io.gfile.GFile(path, "w") as file:
-            file.write(text)
-    except tf.errors.OpError as error:
-        raise UserError(f"--predictions={path}: {error.message}; mend the path") from error
+    write_atomically(path, text)
+
+
+def check_predictions_file(path):
+    """Refuses a file that could not be written: better now than after hours.
+
+    Raises:
+        UserError: its folder is not there or cannot be written to.
+    """
+    if path:
+        make_folder(os.path.dirname(path) or ".", "predictions")
 
 
 def table(summary):
@@ -151,6 +156,7 @@ def _begin(folder, task_name, task, config, pretrained, data):
     about = {
         "task": task_name,
         "checkpoint": pretrained.name,
+        "architecture": pretrained.architecture,
         "checkpoint_step": pretrained.step,
         "kind": task.kind,
         "classes_sha256": vocabulary_hash(data.classes),
@@ -160,7 +166,9 @@ def _begin(folder, task_name, task, config, pretrained, data):
     records |= {name: split.count for name, split in data.tests.items()}
     is_new = folder.record() is None
     vocabulary = pretrained.vocabulary if task.kind == "text" else None
-    folder.begin(about, config, vocabulary, records, FREE_OF_FINE_TUNING)
+    # What the model is follows from the others; it is there to be read.
+    free = FREE_OF_FINE_TUNING | {f"model.{key}" for key in about["model"]}
+    folder.begin(about, config, vocabulary, records, free)
     if is_new:
         folder.write("classes.txt", "".join(f"{name}\n" for name in data.classes))
 

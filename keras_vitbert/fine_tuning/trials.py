@@ -42,7 +42,7 @@ class Trial:
     @property
     def name(self):
         """The name of its folder."""
-        return f"{self.purpose}-rate-{self.learning_rate:g}-seed-{self.seed}"
+        return f"{self.purpose}-rate-{self.learning_rate!r}-seed-{self.seed}"
 
 
 class TaskStream:

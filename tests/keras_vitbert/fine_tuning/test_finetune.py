@@ -180,6 +180,7 @@ def test_a_saved_model_is_evaluated_again(request, run, image_task, text_task, t
     folder = request.getfixturevalue(run)
     summary, path = summary_of(folder), tmp_path / "predictions.csv"
     data = image_task if run == "swept" else text_task
+    path = path.parent / "new" / path.name
     flags = [f"--task={summary['task']}", f"--data_dir={data}", f"--predictions={path}"]
     assert finetune("--evaluate_only", f"--checkpoint={folder}", *flags) == EXIT_DONE
     kept = rows_of(folder / summary["model"] / "predictions.csv")
@@ -235,9 +236,13 @@ def test_a_stopped_sweep_ends_the_same(swept, image_flags, tmp_path, monkeypatch
 
 
 def test_a_folder_refuses_other_settings(swept, image_flags, capsys):
-    flags = [*image_flags, f"--output_dir={swept}", "--config.batch=2"]
-    assert finetune(*flags) == 2
-    assert "holds a run with config.batch=4, not 2" in capsys.readouterr().err
+    flags = [*image_flags, f"--output_dir={swept}"]
+    assert finetune(*flags, "--config.batch=2") == 2
+    message = "holds a run with config.batch=4, not 2; go on with --config.batch=4 or use another"
+    assert message in capsys.readouterr().err
+    other = ["--checkpoint=rand", "--architecture=sample", "--config.image_size=14"]
+    assert finetune(*flags, *other) == 2
+    assert "holds a run with checkpoint=" in capsys.readouterr().err
 
 
 # --- where it begins ---------------------------------------------------------------------------

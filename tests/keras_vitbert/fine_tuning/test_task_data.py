@@ -1,0 +1,140 @@
+"""Which splits a task gets from each kind of data, and the recipes of the paper."""
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+
+from keras_vitbert.command_line import UserError
+from keras_vitbert.config_flags import flatten
+from keras_vitbert.configs import fine_tuning
+from keras_vitbert.fine_tuning.settings import check_config, steps_of
+from keras_vitbert.fine_tuning.task_data import cut, open_task
+from keras_vitbert.fine_tuning.tasks import TASKS
+from pipelines import imagenet
+from tests.keras_vitbert.fine_tuning.finetune_fixtures import (
+    CLASSES,
+    IMAGES,
+    write_images,
+    write_texts,
+)
+from tests.keras_vitbert.pretrain_fixtures import VOCABULARY
+
+# What the paper gives, and the grids of this project.
+VISION = {
+    "image_size": 384,
+    "batch": 512,
+    "optimizer.name": "sgd",
+    "optimizer.momentum": 0.9,
+    "optimizer.schedule": "cosine",
+    "optimizer.weight_decay": 0.0,
+    "optimizer.clip_norm": 1.0,
+    "grid": [0.001, 0.003, 0.01, 0.03],
+}
+TEXT = {
+    "epochs": 3.0,
+    "steps": 0,
+    "optimizer.name": "adamw",
+    "optimizer.schedule": "polynomial",
+    "optimizer.weight_decay": 0.01,
+    "grid": [2e-5, 3e-5, 5e-5, 1e-4],
+}
+STEPS = {"cifar10": 10_000, "cifar100": 10_000, "imagenet": 20_000, "pets": 500, "flowers": 500}
+OFF = {"optimizer.layer_decay": 1.0, "optimizer.ema": 0.0, "label_smoothing": 0.0, "lora_rank": 0}
+
+
+def open_data(name, data_dir, **changes):
+    config = fine_tuning.get_config(name, TASKS[name].kind)
+    config.update(changes)
+    return open_task(TASKS[name], config, VOCABULARY, 12, str(data_dir))
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_recipes(name):
+    task = TASKS[name]
+    config = fine_tuning.get_config(name, task.kind)
+    check_config(config, name, task)
+    flat = flatten(config)
+    wanted = {**OFF, "metric": "accuracy", **(VISION if task.kind == "images" else TEXT)}
+    if task.kind == "images":
+        wanted |= {"images.mixup": 0.0, "images.cutmix": 0.0, "images.randaugment": [0, 9]}
+    assert {key: flat[key] for key in wanted} == wanted
+    if name in STEPS:
+        assert flat["steps"] == STEPS[name]
+    if task.kind == "text":
+        assert steps_of(config, 392_702) == round(3 * 392_702 / flat["batch"])
+
+
+def test_mnli_has_two_test_splits(tmp_path):
+    counts = {"train": 12, "dev_matched": 5, "dev_mismatched": 4}
+    data = open_data("mnli", write_texts(tmp_path, counts=counts))
+    found = {name: split.count for name, split in data.tests.items()}
+    assert found == {"validation_matched": 5, "validation_mismatched": 4}
+    assert list(found)[0] == TASKS["mnli"].tests[0]
+
+
+@pytest.mark.parametrize("name", ["sst2", "qnli"])
+def test_text_of_tfds(name, tmp_path):
+    """TFDS' schema, with noise for content."""
+    with tfds.testing.mock_data(num_examples=5):
+        config = fine_tuning.get_config(name, "text")
+        data = open_task(TASKS[name], config, VOCABULARY, 12, "", download=True)
+    assert {n: s.count for n, s in data.tests.items()} == {"validation": 5}
+    assert len(data.classes) == 2 and data.train.buckets == (12,)
+
+
+def test_numbers_are_classes_in_their_order(tmp_path):
+    lines = [f"word{n % 9}\t{n - 2}" for n in range(13)]
+    (tmp_path / "train.tsv").write_text("\n".join(["sentence\tlabel", *lines]) + "\n")
+    data = open_data("tsv", tmp_path)
+    assert data.classes == [str(n - 2) for n in range(13)]
+
+
+def test_image_records_of_our_own(tmp_path):
+    source, output = write_images(tmp_path / "folders"), tmp_path / "records"
+    flags = [f"--folder={source}", f"--output={output}"]
+    imagenet.main([*flags, "--train_shards=2", "--validation_shards=1"])
+    data = open_data("imagenet", output, image_size=12)
+    assert data.classes == CLASSES and data.train.count == IMAGES["train"]
+    [batch] = data.tests["validation"].evaluation(16).as_numpy_iterator()
+    there = batch["weights"] > 0
+    # The brightest channel of an image is its class.
+    brightest = 2 - batch["images"][there].mean(axis=(1, 2)).argmax(axis=-1)
+    np.testing.assert_array_equal(brightest, batch["labels"][there])
+    assert there.sum() == IMAGES["validation"]
+
+
+def test_a_part_that_is_cut_is_no_longer_in_the_rest(tmp_path):
+    data = open_data("tsv", write_texts(tmp_path, counts={"train": 40, "dev": 5}))
+    rest, part = cut(data.train, 0.25)
+    assert (rest.count, part.count) == (30, 10)
+
+    def texts(split):
+        ends = split.starts.tolist()
+        return [tuple(split.tokens[a:b]) for a, b in zip(ends, ends[1:], strict=False)]
+
+    assert sorted(texts(rest) + texts(part)) == sorted(texts(data.train))
+    again = cut(data.train, 0.25)[1]
+    assert texts(again) == texts(part) and texts(part) != texts(data.train)[30:]
+
+
+@pytest.mark.parametrize(("part", "leaves"), [(0.01, "40 and 0"), (0.99, "0 and 40")])
+def test_a_part_that_leaves_nothing(tmp_path, part, leaves):
+    data = open_data("tsv", write_texts(tmp_path, counts={"train": 40, "dev": 5}))
+    with pytest.raises(UserError, match=f"selection_part={part}: of 40 .* {leaves}"):
+        cut(data.train, part)
+
+
+def test_flowers_have_a_split_to_pick_on(tmp_path, monkeypatch):
+    from keras_vitbert.fine_tuning import task_data
+
+    write_images(tmp_path, counts={"train": 9, "validation": 6, "test": 5})
+    stores = {}
+    for split in ("train", "validation", "test"):
+        stores[split], classes = task_data.ImageFiles.find(str(tmp_path / split))
+    monkeypatch.setattr(task_data.tfds_data, "open_builder", lambda *_: None)
+    monkeypatch.setattr(task_data.tfds_data, "class_names", lambda _: classes)
+    monkeypatch.setattr(task_data.tfds_data, "read_images", lambda _, split: stores[split])
+    data = open_data("flowers", "")
+    assert {name: split.count for name, split in data.tests.items()} == {"test": 5}
+    rest, selection = data.without_selection(0.1)
+    assert (rest.count, selection.count) == (9, 6)

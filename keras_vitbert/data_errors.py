@@ -8,7 +8,12 @@ import tensorflow as tf
 from keras_vitbert.command_line import UserError
 from pipelines.shards.damage import first_damage, reason_of
 
-_ERRORS = (tf.errors.InvalidArgumentError, tf.errors.DataLossError)
+_ERRORS = (
+    tf.errors.InvalidArgumentError,
+    tf.errors.DataLossError,
+    tf.errors.NotFoundError,
+    tf.errors.PermissionDeniedError,
+)
 
 
 def reading(stream):
@@ -33,7 +38,7 @@ def reading_images(splits):
     stores = [split.store for split in splits if hasattr(split, "store")]
     return _reading(
         lambda: next(filter(None, (store.first_damage() for store in stores)), None),
-        "write the file again, or remove it",
+        "write the file again, or remove it and use another --output_dir",
     )
 
 

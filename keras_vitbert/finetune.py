@@ -66,8 +66,10 @@ def main(argv):
             "--checkpoint is missing; give the folder of a pre-training run, or rand for random "
             "weights"
         )
+    if values.evaluate_only:
+        _check_evaluation(values, task, config)
     with quiet_loading():
-        from keras_vitbert.fine_tuning.pretrained import fine_tuned_model, open_pretrained
+        from keras_vitbert.fine_tuning.pretrained import open_pretrained
         from keras_vitbert.fine_tuning.saved_classifiers import evaluate_saved
         from keras_vitbert.fine_tuning.search import (
             check_predictions_file,
@@ -93,11 +95,13 @@ def main(argv):
 
     check_predictions_file(values.predictions)
     if values.evaluate_only:
-        return evaluate_saved(values.checkpoint, values.task, opened, strategy, values.predictions)
+        return evaluate_saved(
+            values.checkpoint, values.task, config, opened, strategy, values.predictions
+        )
     pretrained = open_pretrained(
         values.checkpoint, values.architecture, values.vocabulary, task.kind
     )
-    model = fine_tuned_model(pretrained.model, task.kind, config)
+    model = pretrained.fine_tuned_model(task.kind, config)
     data = opened(config, pretrained.vocabulary, model["max_sequence_length"])
     label = os.path.basename(os.path.normpath(values.checkpoint))
     output_dir = values.output_dir or os.path.join("runs", f"{label}-{values.task}")
@@ -117,6 +121,19 @@ def main(argv):
     print(table(summary))
     print(f"  all of it: {output_dir}/summary.json; tensorboard --logdir {output_dir}")
     return summary
+
+
+def _check_evaluation(values, task, config):
+    """Refuses what an evaluation does not do."""
+    for flag in ("sweep", "output_dir", "architecture", "vocabulary"):
+        if getattr(values, flag):
+            raise UserError(f"--{flag} has no effect with --evaluate_only; leave it out")
+    for key in settings.changed_keys(config, values.task, task.kind):
+        if key != "evaluation_batch" and not key.startswith("data."):
+            raise UserError(
+                f"--config.{key} has no effect with --evaluate_only: the run has its own; leave "
+                "it out"
+            )
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ update. The joint step sums and clips by itself, so its optimiser must not sum a
 import math
 
 import keras
+import tensorflow as tf
 from keras import ops
 
 
@@ -34,15 +35,25 @@ class _SummedGradients:
             learning_rate *= self._rate_scales[self._get_variable_index(variable)]
         super().update_step(gradient, variable, learning_rate)
 
+    def finalize_variable_values(self, var_list):
+        """Nothing: `fit` is called for parts of a training, and the average comes at its end."""
+
     def _apply_weight_decay(self, variables):
         if self._rate_scales is None or self.weight_decay is None:
             super()._apply_weight_decay(variables)
             return
-        whole = self.weight_decay
-        for variable in variables:
-            self.weight_decay = whole * self._rate_scales[self._get_variable_index(variable)]
-            super()._apply_weight_decay([variable])
-        self.weight_decay = whole
+
+        def decay(strategy):
+            for variable, scale in zip(variables, self._rate_scales, strict=True):
+                if not self._use_weight_decay(variable):
+                    continue
+
+                def decayed(value, part=scale * self.weight_decay):
+                    value.assign_sub(value * tf.cast(self.learning_rate * part, value.dtype))
+
+                strategy.extended.update(variable.value, decayed, group=False)
+
+        tf.distribute.get_replica_context().merge_call(decay)
 
 
 @keras.saving.register_keras_serializable(package="keras_vitbert")

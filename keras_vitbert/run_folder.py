@@ -6,7 +6,7 @@ checkpoints/    see `keras_vitbert.checkpoints`
 logs/           TensorBoard: train, validation
 metrics.csv     a line an epoch
 records-*.json  with --max_bad_records: the records that can be used, and those that cannot
-summary.json    written at the end: there is one exactly when the run is finished
+summary.json    written at the end: there is one exactly when a pre-training is finished
 
 Fine-tuning has a folder of this kind for each of its trials, in `trials/`; see
 `keras_vitbert.fine_tuning.trials`.
@@ -19,7 +19,7 @@ import os
 
 import tensorflow as tf
 
-from keras_vitbert.command_line import UserError
+from keras_vitbert.command_line import UserError, one_line
 from keras_vitbert.config_flags import flatten
 from pipelines.files import make_folder, write_atomically
 
@@ -172,20 +172,25 @@ class RunFolder:
 
     def read(self, name):
         """The content of a small file as str, or None where it is not there."""
-        if not tf.io.gfile.exists(self._file(name)):
-            return None
-        with tf.io.gfile.GFile(self._file(name)) as file:
-            return file.read()
+        try:
+            if not tf.io.gfile.exists(self._file(name)):
+                return None
+            with tf.io.gfile.GFile(self._file(name)) as file:
+                return file.read()
+        except tf.errors.OpError as error:  # of a remote path, also where nothing is there
+            raise UserError(
+                f"{self.path}: cannot be read ({one_line(error.message)}); mend the path"
+            ) from error
 
     def _file(self, name):
         return os.path.join(self.path, name)
 
     def _json(self, name):
-        if not tf.io.gfile.exists(self._file(name)):
+        text = self.read(name)
+        if text is None:
             return None
         try:
-            with tf.io.gfile.GFile(self._file(name)) as file:
-                content = json.load(file)
+            content = json.loads(text)
         except ValueError as error:
             raise self._damaged(name, error) from error
         if not isinstance(content, dict):

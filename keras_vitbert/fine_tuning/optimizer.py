@@ -59,7 +59,7 @@ def layer_depths(network):
     blocks = {
         id(variable): depth
         for depth, block in enumerate(network.backbone.blocks, 1)
-        for variable in block.trainable_variables
+        for variable in block.variables  # those of LoRA do not count as the block's trainable ones
     }
     embedding = {id(variable) for variable in network.embedding.trainable_variables}
     last = len(network.backbone.blocks) + 1

@@ -47,12 +47,14 @@ def load_classifier(path, dtype=None):
     return classifier, {**record, "classes": classes}
 
 
-def evaluate_saved(path, task_name, open_data, strategy, predictions_file=""):
+def evaluate_saved(path, task_name, given, open_data, strategy, predictions_file=""):
     """Evaluates the model of a fine-tuned run on all test splits, and prints the measures.
 
     Args:
         path: str, the run's folder.
         task_name: str, which must be that of the run.
+        given: `ConfigDict`, of the command line: how many examples are evaluated at once, and what
+            the columns of TSV files are called.
         open_data: function of (config, vocabulary, max_length) that returns a `TaskData`.
         strategy: `tf.distribute.Strategy`.
         predictions_file: str, a CSV file to write; none if empty.
@@ -68,6 +70,10 @@ def evaluate_saved(path, task_name, open_data, strategy, predictions_file=""):
     if record["task"] != task_name:
         raise UserError(f"{path} is a run of --task={record['task']}, not {task_name}; give that")
     config = config_dict.ConfigDict(record["config"])
+    config.evaluation_batch = given.evaluation_batch
+    if record["kind"] == "text":
+        for key, value in given.data.items():
+            config.data[key] = value or config.data[key]
     vocabulary = None
     if record["kind"] == "text":
         vocabulary = read_vocabulary(os.path.join(path, "vocabulary.txt"))

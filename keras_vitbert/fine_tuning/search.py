@@ -4,20 +4,21 @@ A run's folder holds
 
 config.json, classes.txt, vocabulary.txt   what it was made with
 trials/       a folder a trial, see `keras_vitbert.fine_tuning.trials`
-results.csv   a line for each split of each trial
-summary.json  what is reported
+results.csv   a line for each split of each trial that is finished
+summary.json  what the last command that came to its end has reported
 """
 
+import json
 import os
 import statistics
 import sys
-import time
 
-from keras_vitbert.command_line import Diverged
+import tensorflow as tf
+
+from keras_vitbert.command_line import Diverged, UserError
 from keras_vitbert.data_errors import reading_images
 from keras_vitbert.fine_tuning import metrics
-from keras_vitbert.fine_tuning.pretrained import fine_tuned_model
-from keras_vitbert.fine_tuning.trials import Trial, run_trial
+from keras_vitbert.fine_tuning.trials import Trial, check_batch, run_trial
 from keras_vitbert.run_folder import FREE_OF_FINE_TUNING, RunFolder, csv_text
 from pipelines.files import make_folder, write_atomically
 from pipelines.tasks.labelled_images import LabelledImages, require_batch
@@ -45,12 +46,18 @@ def fine_tune(task_name, task, config, pretrained, data, output_dir, strategy, s
     Raises:
         UserError, Diverged, Stopped: see `keras_vitbert.command_line`.
     """
-    began = time.time()
     folder = RunFolder(output_dir)
-    if isinstance(data.train, LabelledImages):
+    # What can be refused is refused before there is a folder that would insist on it.
+    is_images = isinstance(data.train, LabelledImages)
+    check_batch(config, is_images, strategy.num_replicas_in_sync)
+    if is_images:
         require_batch(data.train, config.batch, task_name)
+    rest = selection = None
+    if sweep:
+        rest, selection = data.without_selection(config.selection_part)
     if folder.record() is None:
-        _read_through(data.tests.values(), config.evaluation_batch)
+        tests = [*data.tests.values(), *([selection] if sweep else [])]
+        _read_through(tests, config.evaluation_batch)
     _begin(folder, task_name, task, config, pretrained, data)
 
     def run(trial, train, tests):
@@ -61,7 +68,6 @@ def fine_tune(task_name, task, config, pretrained, data, output_dir, strategy, s
 
     trials, rate, picked_on = [], config.optimizer.learning_rate, "given"
     if sweep:
-        rest, selection = data.without_selection(config.selection_part)
         for candidate in config.grid:
             trials.append(
                 run(Trial("sweep", candidate, config.seed), rest, {"selection": selection})
@@ -84,9 +90,9 @@ def fine_tune(task_name, task, config, pretrained, data, output_dir, strategy, s
             f"{trial['learning_rate']:g}": _value(trial, "selection", config.metric)
             for trial in trials
         },
-        "seconds": round(time.time() - began, 1),
+        "seconds": round(sum(trial["seconds"] for trial in [*trials, *reported]), 1),
     }
-    folder.write("results.csv", csv_text(list(_rows([*trials, *reported]))))
+    folder.write("results.csv", csv_text(list(_rows(_finished_trials(output_dir)))))
     folder.finish(summary)
     return summary
 
@@ -115,8 +121,11 @@ def check_predictions_file(path):
     Raises:
         UserError: its folder is not there or cannot be written to.
     """
-    if path:
-        make_folder(os.path.dirname(path) or ".", "predictions")
+    if not path:
+        return
+    make_folder(os.path.dirname(path) or ".", "predictions")
+    if not os.path.basename(path) or tf.io.gfile.isdir(path):
+        raise UserError(f"--predictions={path}: is a folder; give the name of a file")
 
 
 def table(summary):
@@ -146,6 +155,7 @@ def _read_through(splits, batch):
     """Reads all images that will be evaluated: what is damaged should not show after training."""
     for split in splits:
         if isinstance(split, LabelledImages):
+            print(f"reading {split.count:,} images to evaluate on", file=sys.stderr, flush=True)
             with reading_images([split]):
                 for _ in split.evaluation(batch):
                     pass
@@ -158,18 +168,18 @@ def _begin(folder, task_name, task, config, pretrained, data):
         "checkpoint": pretrained.name,
         "architecture": pretrained.architecture,
         "checkpoint_step": pretrained.step,
+        "checkpoint_sha256": pretrained.sha256,
         "kind": task.kind,
         "classes_sha256": vocabulary_hash(data.classes),
-        "model": fine_tuned_model(pretrained.model, task.kind, config),
+        "model": pretrained.fine_tuned_model(task.kind, config),
     }
     records = {"train": data.train.count}
     records |= {name: split.count for name, split in data.tests.items()}
-    is_new = folder.record() is None
     vocabulary = pretrained.vocabulary if task.kind == "text" else None
     # What the model is follows from the others; it is there to be read.
     free = FREE_OF_FINE_TUNING | {f"model.{key}" for key in about["model"]}
     folder.begin(about, config, vocabulary, records, free)
-    if is_new:
+    if folder.read("classes.txt") is None:
         folder.write("classes.txt", "".join(f"{name}\n" for name in data.classes))
 
 
@@ -234,6 +244,17 @@ def _spread(values):
         "maximum": max(values),
         "values": values,
     }
+
+
+def _finished_trials(output_dir):
+    """The results of all trials that a folder holds, those of earlier calls included."""
+    folder = os.path.join(output_dir, "trials")
+    names = sorted(name.rstrip("/") for name in tf.io.gfile.listdir(folder))
+    found = (RunFolder(os.path.join(folder, name)).read("result.json") for name in names)
+    return sorted(
+        (json.loads(text) for text in found if text is not None),
+        key=lambda trial: (trial["purpose"] != "sweep", trial["learning_rate"], trial["seed"]),
+    )
 
 
 def _rows(trials):

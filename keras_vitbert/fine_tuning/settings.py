@@ -1,5 +1,7 @@
 """From the command line to a checked config of fine-tuning."""
 
+import math
+
 from keras_vitbert.config_flags import Requirements, check_types, flatten, parse_with_config
 from keras_vitbert.configs import fine_tuning
 from keras_vitbert.fine_tuning import tasks
@@ -61,12 +63,11 @@ def check_config(config, name, task):
         require(0 <= flat[key] < 1, key, "must be in [0, 1)")
     require(0 < flat["optimizer.layer_decay"] <= 1, "optimizer.layer_decay", "must be in (0, 1]")
     require(0 < flat["selection_part"] < 1, "selection_part", "must be in (0, 1)")
-    require(
-        flat["grid"] and all(rate > 0 for rate in flat["grid"]), "grid", "must be rates above 0"
-    )
-    require(
-        len(set(flat["grid"])) == len(flat["grid"]), "grid", "holds a rate twice; leave one out"
-    )
+    rates = flat["grid"]
+    are_rates = all(0 < rate < math.inf for rate in rates)
+    require(rates and are_rates, "grid", "must be rates above 0")
+    require(len(set(rates)) == len(rates), "grid", "holds a rate twice; leave one out")
+    _check_effects(flat, flatten(fine_tuning.get_config(name, task.kind)), require)
     interval = flat["evaluation_interval"]
     require(
         interval % flat["steps_per_epoch"] == 0,
@@ -98,6 +99,26 @@ def check_config(config, name, task):
         )
         columns = [name for name in flat["data.sentence_columns"].split(",") if name]
         require(len(columns) <= 2, "data.sentence_columns", "must be one or two names")
+
+
+def _check_effects(flat, defaults, require):
+    """Refuses changes of what the optimiser that is asked for does not have."""
+    idle = {
+        "sgd": ("beta_1", "beta_2", "epsilon"),
+        "adamw": ("momentum",),
+        "cosine": ("power",),
+        "polynomial": (),
+    }
+    for key in ("optimizer.name", "optimizer.schedule"):
+        for part in idle[flat[key]]:
+            is_default = flat[f"optimizer.{part}"] == defaults[f"optimizer.{part}"]
+            require(is_default, f"optimizer.{part}", f"has no effect with {key}={flat[key]}")
+
+
+def changed_keys(config, name, kind):
+    """The keys of a config whose values are not the task's own."""
+    flat, defaults = flatten(config), flatten(fine_tuning.get_config(name, kind))
+    return [key for key in flat if flat[key] != defaults[key]]
 
 
 def steps_of(config, count):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 import sys
 
 import numpy as np
@@ -203,7 +204,7 @@ def _open_texts(task, config, vocabulary, max_length, data_dir, download, max_ba
     if data_dir and tf.io.gfile.exists(os.path.join(data_dir, tsv_files.TRAIN)):
         rows = _tsv_rows(config, data_dir, max_bad_records)
         names = set(rows["train"].labels)
-        classes = sorted(names, key=lambda name: (int(name), "") if _is_int(name) else (0, name))
+        classes = sorted(names, key=_class_order)
     elif not task.tfds:
         tsv_files.find_files(data_dir)  # says what is missing
     else:
@@ -253,8 +254,10 @@ def _encoded(rows, classes, vocabulary, buckets):
     )
 
 
-def _is_int(text):
-    return text.lstrip("-").isdigit()
+def _class_order(name):
+    """Numbers by their value, and before names."""
+    is_number = re.fullmatch("-?[0-9]+", name) is not None
+    return not is_number, int(name) if is_number else 0, name
 
 
 def _say(text):

@@ -60,7 +60,7 @@ class TaskStream:
             self.images_per_step = batch
         else:
             self._plan = split.training_plan(seed, steps, batch)
-            self.tokens_per_step = round(split.lengths[self._plan].sum() / steps)
+            self.tokens_per_step = round(split.batch_lengths(self._plan).mean() * batch)
 
     def training(self, step, context):
         """Endless dataset of batches from a step on."""
@@ -96,7 +96,7 @@ def run_trial(trial, config, pretrained, classes, train, tests, path, strategy):
     known = folder.read("result.json")
     if known is not None:
         return json.loads(known)
-    began = time.time()
+    began = time.time() - float(folder.read("seconds.txt") or 0)
     tf.io.gfile.makedirs(folder.checkpoints)
     config = config.copy_and_resolve_references()
     config.optimizer.learning_rate = trial.learning_rate
@@ -125,11 +125,18 @@ def run_trial(trial, config, pretrained, classes, train, tests, path, strategy):
             )
             # The last checkpoint is written: whatever happens here, training is done.
             result["splits"] = _evaluate(evaluator, tests, classes, folder, trainer.step)
-    except Diverged:
+    except Diverged as error:
         if trial.purpose != "sweep":
-            raise
+            raise Diverged(
+                f"seed {trial.seed} with learning rate {trial.learning_rate:g} ({error}); what is "
+                "finished is kept: run again with a smaller --config.optimizer.learning_rate, or "
+                "--sweep with a smaller --config.grid"
+            ) from error
         result["diverged"] = True
-    result["seconds"] = round(time.time() - began, 1)
+    finally:
+        seconds = round(time.time() - began, 1)
+        folder.write("seconds.txt", f"{seconds}\n")
+    result["seconds"] = seconds
     folder.write("result.json", json.dumps(result, indent=2) + "\n")
     if trial.purpose == "sweep":  # it has served
         tf.io.gfile.rmtree(folder.checkpoints)
@@ -137,16 +144,23 @@ def run_trial(trial, config, pretrained, classes, train, tests, path, strategy):
     return result
 
 
-def build_fine_tuner(trial, config, pretrained, classes, train, strategy):
-    """A compiled `FineTuner` for a trial, and what was transferred into it."""
-    kind = "images" if isinstance(train, LabelledImages) else "text"
-    replicas = strategy.num_replicas_in_sync
-    mixed = kind == "images" and (config.images.mixup or config.images.cutmix)
+def check_batch(config, is_images, replicas):
+    """Refuses batches that the replicas cannot share evenly.
+
+    Raises:
+        UserError: names the mend.
+    """
+    mixed = is_images and (config.images.mixup or config.images.cutmix)
     if config.batch % (replicas * (2 if mixed else 1)):
         raise UserError(
             f"--config.batch={config.batch}: must be a multiple of the number of replicas, "
             f"{replicas}{', twice as images are mixed two by two' if mixed else ''}"
         )
+
+
+def build_fine_tuner(trial, config, pretrained, classes, train, strategy):
+    """A compiled `FineTuner` for a trial, and what was transferred into it."""
+    kind = "images" if isinstance(train, LabelledImages) else "text"
     keras.utils.set_random_seed(trial.seed)
     with strategy.scope():
         classifier, transferred = pretrained.classifier(kind, len(classes), config)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import os
 
 from keras_vitbert.command_line import UserError
 from pipelines.images import image_sources, jpeg
@@ -130,7 +131,8 @@ class ImageFiles:
         """Paths and labels as tensors."""
         import tensorflow as tf
 
-        paths = [entry_file(self.images.source, entry) for entry in self.images.entries]
+        files = (entry_file(self.images.source, entry) for entry in self.images.entries)
+        paths = [os.fsencode(file) for file in files]  # names need not be UTF-8
         with tf.init_scope():  # it may be asked for first while a graph is being made
             return tf.constant(paths), tf.constant(self.labels, tf.int64)
 

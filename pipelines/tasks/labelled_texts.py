@@ -138,6 +138,11 @@ class LabelledTexts:
         filling = np.full(-self.count % batch, -1, np.int32)
         return np.concatenate([order, filling]).reshape(-1, batch)
 
+    def batch_lengths(self, plan):
+        """The lengths that the batches of a plan are padded to, int32 array `(steps,)`."""
+        longest = np.append(self.lengths, 0)[plan].max(axis=1)
+        return np.array(self.buckets, np.int32)[np.searchsorted(self.buckets, longest)]
+
     def evaluation(self, batch, context=None):
         """Dataset that holds every text once, a host's share of them; see `batches`."""
         return self.batches(self.evaluation_plan(batch), context=context)
@@ -161,8 +166,7 @@ class LabelledTexts:
         hosts, host = shard(context)
         size = share(plan.shape[1], context)
         shares = plan.shape[1] // size // hosts  # of this host, in each step
-        longest = np.append(self.lengths, 0)[plan].max(axis=1)
-        bucket = np.array(self.buckets, np.int32)[np.searchsorted(self.buckets, longest)]
+        bucket = self.batch_lengths(plan)
         plan, bucket = tf.constant(plan, tf.int32), tf.constant(bucket)
         tokens, labels = tf.constant(self.tokens), tf.constant(self.labels)
         starts, ends = tf.constant(self.starts[:-1]), tf.constant(self.starts[1:])

@@ -84,25 +84,36 @@ def read_rows(path, sentence_columns=(), label_column="", max_bad_records=0):
         path: str, local or `gs://`.
         sentence_columns: one or two names; found among the usual ones if empty.
         label_column: str; found among the usual ones if empty.
-        max_bad_records: int, how many lines of another number of fields may be left out.
+        max_bad_records: int, how many lines may be left out that have another number of fields or
+            no label.
 
     Returns:
         `LabelledRows`.
 
     Raises:
-        UserError: a column is missing, a line has another number of fields (it is named by its
-            number), or there is no line at all.
+        UserError: a column is missing, a line has another number of fields or no label (it is
+            named by its number), or there is no line at all.
     """
     lines = _lines(path)
     header = next(lines, "")
     columns = header.split("\t")
     label = _label_column(path, columns, label_column)
     sentences = _sentence_columns(path, columns, tuple(sentence_columns))
+    if label in sentences:
+        raise UserError(
+            f"{path}: {columns[label]!r} is the label and a sentence; mend "
+            "--config.data.sentence_columns or --config.data.label_column"
+        )
     fields, damaged = [], []
     for number, line in enumerate(lines, 2):
         values = line.split("\t")
+        reason = ""
         if len(values) != len(columns):
-            reason = f"{path}, line {number}: {len(values)} fields, expected {len(columns)}"
+            reason = f"{len(values)} fields, expected {len(columns)}"
+        elif not values[label].strip() or not values[label].strip().isprintable():
+            reason = f"the label is {values[label]!r}, expected a word"
+        if reason:
+            reason = f"{path}, line {number}: {reason}"
             if len(damaged) >= max_bad_records:
                 raise UserError(
                     f"{reason} ({', '.join(columns)}); mend the line, or leave it out by "

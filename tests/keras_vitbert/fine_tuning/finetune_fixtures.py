@@ -12,11 +12,13 @@ CLASSES = ["blue", "green", "red"]
 IMAGES = {"train": 26, "validation": 11}  # neither is a multiple of the batch
 TEXTS = {"train": 30, "dev": 13}
 
-# Runs of a few seconds: four steps, two lines in the log.
+# Runs of a few seconds, with averages and rates by layer; the log's last line is of one step.
 IMAGE_FLAGS = (
+    "--config.optimizer.ema=0.7",
+    "--config.optimizer.layer_decay=0.9",
     "--config.image_size=12",
     "--config.batch=4",
-    "--config.steps=4",
+    "--config.steps=5",
     "--config.steps_per_epoch=2",
     "--config.evaluation_batch=4",
     "--config.images.crop_area=(0.5,1.0)",

@@ -13,13 +13,14 @@ import sys
 import numpy as np
 import tensorflow as tf
 
+from keras_vitbert.configs import fine_tuning
 from keras_vitbert.fine_tuning.evaluation import Evaluator
-from keras_vitbert.fine_tuning.fine_tuner import FineTuner
+from keras_vitbert.fine_tuning.fine_tuner import FineTuner, WeightAverage
+from keras_vitbert.fine_tuning.optimizer import build_optimizer
 from keras_vitbert.fine_tuning.saved_classifiers import load_classifier
 from keras_vitbert.fine_tuning.task_data import open_task
 from keras_vitbert.fine_tuning.tasks import TASKS
 from keras_vitbert.fine_tuning.trials import TaskStream
-from keras_vitbert.optimizers import SGD
 from pipelines.text.vocabularies import read_vocabulary
 
 STEPS, BATCH = 4, 8
@@ -67,9 +68,12 @@ def trained(network, split, strategy):
     """The weights after a few steps with a clip that acts; dropout is random, so it is off."""
     with strategy.scope():
         tuner = FineTuner(network, clip_norm=0.3)
-        optimizer = SGD(0.1, momentum=0.9)
-        optimizer.build(network.trainable_variables)
-        tuner.compile(optimizer)
+        config = fine_tuning.get_config("", network.kind).optimizer
+        # Plain SGD on images; on text AdamW, with everything that could depend on replicas.
+        if network.kind == "text":
+            config.update(layer_decay=0.5, weight_decay=0.2, ema=0.6, epsilon=1e-3)
+        config.learning_rate = 0.05
+        tuner.compile(build_optimizer(config, STEPS, network))
     for layer in network._flatten_layers():
         if type(layer).__name__ == "Dropout":
             layer.rate = 0.0
@@ -77,7 +81,8 @@ def trained(network, split, strategy):
     dataset = strategy.distribute_datasets_from_function(
         lambda context: stream.training(0, context)
     )
-    tuner.fit(dataset, steps_per_epoch=STEPS, shuffle=False, verbose=0)
+    average = WeightAverage(STEPS)
+    tuner.fit(dataset, steps_per_epoch=STEPS, callbacks=[average], shuffle=False, verbose=0)
     return values(network)
 
 

@@ -168,6 +168,9 @@ def test_low_rank_updates_leave_the_encoder_alone(make_tuner, batches):
     inner = sorted(path.split("/")[-1] for path in trained if not path.startswith("head/"))
     assert inner == ["bias"] * 4 + ["lora_kernel_a"] * 4 + ["lora_kernel_b"] * 4
     assert len(trained) == 12 + 4
+    depths = [v.path.split("/")[0] for v in tuner.network.trainable_variables]
+    wanted = {"block_0": 1, "block_1": 2, "head": 3}
+    assert layer_depths(tuner.network) == [wanted[part] for part in depths]
     frozen = {v.path: np.asarray(v.value) for v in tuner.network.non_trainable_variables}
     before = np.asarray(tuner.network(batches[0]))
     for batch in batches:

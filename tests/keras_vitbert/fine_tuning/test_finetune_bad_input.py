@@ -81,6 +81,9 @@ def edit(path, change):
         (["--task=pets", "--config.metric=f2"], "metric=f2: must be one of accuracy, f1, mcc"),
         (["--task=pets", "--config.dropout=1.0"], "dropout=1.0: must be in"),
         (["--task=pets", "--config.grid=()"], "grid=.*: must be rates above 0"),
+        (["--task=pets", "--config.grid=(1e999,)"], "grid=.*: must be rates above 0"),
+        (["--task=pets", "--config.optimizer.beta_1=0.5"], "beta_1=0.5: has no effect with"),
+        (["--task=pets", "--config.optimizer.power=2.0"], "power=2.0: has no effect with"),
         (["--task=pets", "--config.grid=(0.1,0.1)"], "grid=.*: holds a rate twice"),
         (["--task=pets", "--seeds=0"], "seeds"),
         (["--task=rte", "--config.buckets=(64,32)"], "buckets=.*must be ascending"),
@@ -104,14 +107,10 @@ def edit(path, change):
         ),
     ],
 )
-def test_bad_flags(refused, text_task, tmp_path, flags, message):
+def test_bad_flags(refused, tmp_path, flags, message):
     if "--task=pets" in flags and len(flags) == 1:
         flags = [*flags, f"--data_dir={tmp_path}", "--config.image_size=8"]
-    if "max_length" in message:
-        flags = [*flags, f"--data_dir={text_task}"]
-        refused(*flags, message=message, progress=".")
-    else:
-        refused(*flags, message=message)
+    refused(*flags, message=message)
 
 
 def test_an_empty_folder(refused, tmp_path):
@@ -138,6 +137,53 @@ def test_classes_of_images(refused, images):
     refused(*flags, message="all training examples are of one class, 'green'")
 
 
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--sweep"], "--sweep has no effect with --evaluate_only"),
+        (["--config.dropout=0.5"], "--config.dropout has no effect with --evaluate_only"),
+    ],
+)
+def test_what_an_evaluation_does_not_do(capsys, flags, message):
+    assert finetune("--evaluate_only", "--checkpoint=x", "--task=sst2", *flags) == EXIT_BAD_INPUT
+    assert message in capsys.readouterr().err
+
+
+def test_a_file_of_predictions_that_is_a_folder(refused, texts, tmp_path):
+    for path in (tmp_path, f"{tmp_path}/new/"):
+        refused(*texts[1], f"--predictions={path}", message="predictions=.*: is a folder; give")
+
+
+def test_architectures(refused, finished, texts, tmp_path):
+    from keras_vitbert.configs import sample
+
+    refused_here = ["--checkpoint=rand", *texts[1]]
+    own = tmp_path / "own.py"
+    for name, content, message in (
+        ("none", None, "--architecture=none: no such config; give sample, paper"),
+        (own, "def get_config():\n    return {}\n", r"own.py: the config has no \w+"),
+        (
+            own,
+            f"from {sample.__name__} import get_config as sample\n"
+            "def get_config():\n    c = sample()\n    c.model.num_heads = 7\n    return c\n",
+            "must be a multiple of model.num_heads",
+        ),
+    ):
+        if content:
+            own.write_text(content)
+        refused(*refused_here, f"--architecture={name}", message=message)
+
+
+def test_a_place_that_cannot_be_reached(refused, texts):
+    refused(*texts[1], "--checkpoint=foo://bucket/run", message="foo://bucket/run: cannot be read")
+
+
+def test_a_file_that_is_gone(refused, images):
+    folder, flags = images
+    (folder / "validation" / "red" / "zzz.jpg").symlink_to(folder / "nowhere.jpg")
+    refused(*flags, message="red/zzz.jpg: .*No such file", progress="looking|reading")
+
+
 @pytest.mark.parametrize("split", ["train", "validation"])
 def test_an_image_that_does_not_decode(refused, images, tmp_path, split):
     folder, flags = images
@@ -156,7 +202,7 @@ def test_fewer_images_than_a_step_takes(refused, images):
 
 def test_a_part_that_is_nothing(refused, images):
     flags = ["--sweep", "--config.selection_part=0.001"]
-    refused(*images[1], *flags, message="selection_part=0.001: of 26 .* 26 and 0", progress=".")
+    refused(*images[1], *flags, message="selection_part=0.001: of 26 .* 26 and 0")
 
 
 def test_lines_of_tsv_files(refused, texts):
@@ -199,8 +245,10 @@ def test_a_checkpoint_of_another_shape(refused, finished, texts, tmp_path):
     refused(*texts[1], f"--checkpoint={copy}", message="cannot be loaded into this model")
 
 
-def test_what_cannot_be_evaluated(refused, finished, texts, tmp_path):
-    refused("--evaluate_only", *texts[1], message="holds no finished run of keras_vitbert.finetune")
+def test_what_cannot_be_evaluated(finished, texts, capsys):
+    flags = ["--evaluate_only", "--task=tsv", f"--data_dir={texts[0]}"]
+    assert finetune(*flags, f"--checkpoint={finished('joint')}") == EXIT_BAD_INPUT
+    assert "holds no finished run of keras_vitbert.finetune" in capsys.readouterr().err
 
 
 def test_bad_flags_are_answered_without_tensorflow(tmp_path):

@@ -89,6 +89,14 @@ def test_numbers_are_classes_in_their_order(tmp_path):
     assert data.classes == [str(n - 2) for n in range(13)]
 
 
+def test_classes_that_are_nearly_numbers(tmp_path):
+    names = ["b", "10", "01", "--1", "\u00b2", "9", "1", "-3", "a"]
+    lines = [f"word{n}\t{name}" for n, name in enumerate(names * 2)]
+    (tmp_path / "train.tsv").write_text("\n".join(["sentence\tlabel", *lines]) + "\n")
+    wanted = ["-3", "01", "1", "9", "10", "--1", "a", "b", "\u00b2"]
+    assert open_data("tsv", tmp_path).classes == wanted
+
+
 def test_image_records_of_our_own(tmp_path):
     source, output = write_images(tmp_path / "folders"), tmp_path / "records"
     flags = [f"--folder={source}", f"--output={output}"]

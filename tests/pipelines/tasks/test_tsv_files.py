@@ -100,6 +100,9 @@ def test_lines_with_other_numbers_of_fields(write):
         (["sentence\tlabel", "a\t1"], ((), "y"), "has no column 'y' but sentence, label; mend"),
         (["sentence\tlabel"], (), "holds no line below the names"),
         ([], (), "has no label column"),
+        (["sentence\tlabel", "a\t1", "b\t"], (), "line 3: the label is '', expected a word"),
+        (["sentence\tlabel", "a\tx\u2028y"], (), "line 2: the label is .*, expected a word"),
+        (["sentence\tlabel", "a\t1"], (["label"], ""), "'label' is the label and a sentence"),
     ],
 )
 def test_files_that_are_wrong(write, lines, flags, message):

@@ -43,6 +43,7 @@ FREE_OF_FINE_TUNING = {
     "config.evaluation_batch",
     "config.evaluation_interval",
     "config.grid",
+    "config.metric",
     "config.optimizer.learning_rate",
     "config.seed",
 }

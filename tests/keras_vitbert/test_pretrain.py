@@ -40,6 +40,11 @@ from tests.keras_vitbert.pretrain_fixtures import (
 STEPS = 10
 EPOCH_ENDS = [4, 8, 10]
 MASKED = ("vitbert", "vitbert_no_kd")
+# What this one does, others do as well: distillation `vitbert_no_gm`, masks `vitbert`.
+EACH_VARIANT = [
+    pytest.param(name, marks=pytest.mark.slow if name == "vitbert_no_kd" else ())
+    for name in VARIANTS
+]
 CLOCK = ("seconds", "images_per_second", "tokens_per_second", "resumed_from_step")
 
 
@@ -141,7 +146,7 @@ def count_baselines(folder):
 # --- a run, from one end to the other ----------------------------------------------------------
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", EACH_VARIANT)
 def test_a_run_leaves_its_folder(run_of, sources, variant):
     folder = run_of(variant)
     uses = VARIANTS[variant]
@@ -160,7 +165,7 @@ def test_a_run_leaves_its_folder(run_of, sources, variant):
     assert record["config"]["merge"]["name"] == ("mask" if uses.masks else "sum")
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", EACH_VARIANT)
 def test_the_summary_says_what_came_out(run_of, sources, variant):
     folder = run_of(variant)
     uses, summary = VARIANTS[variant], summary_of(folder)
@@ -190,7 +195,7 @@ def test_the_summary_says_what_came_out(run_of, sources, variant):
     assert summary["baselines"] == pytest.approx(expected, rel=1e-9)
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", EACH_VARIANT)
 def test_masks_end_at_their_ratio(run_of, variant):
     folder = run_of(variant)
     summary, values = summary_of(folder)["mask"], checkpoint_values(folder)
@@ -218,6 +223,7 @@ def check_masks(summary, masks):
     assert summary["sparsity_per_block"] == pytest.approx(expected)
 
 
+@pytest.mark.slow
 def test_random_masks_and_bfloat16(finished, sources):
     folder = finished(
         "vitbert_no_kd", "--config.merge.name=random_mask", "--config.dtype=mixed_bfloat16"
@@ -274,7 +280,7 @@ def expected_tags(variant):
     return {("train", tag) for tag in train} | {("validation", tag) for tag in losses}
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", EACH_VARIANT)
 def test_logs_hold_every_number_at_the_end_of_each_epoch(run_of, variant):
     folder = run_of(variant)
     scalars = tensorboard_scalars(folder)
@@ -462,6 +468,7 @@ def last_step(folder):
     return checkpoints.latest(str(folder / "checkpoints"))[1]
 
 
+@pytest.mark.slow
 def test_stopped_in_its_teachers_and_itself_it_ends_the_same(
     run_of, sources, tmp_path, signal_at, capsys
 ):

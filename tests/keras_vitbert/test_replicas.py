@@ -46,7 +46,7 @@ def start(tmp_path_factory):
 @pytest.mark.parametrize(
     "optimizer, replicas",
     [
-        ("adamw", 2),
+        pytest.param("adamw", 2, marks=pytest.mark.slow),
         pytest.param("adamw", 4, marks=pytest.mark.slow),
         pytest.param("sgd", 2, marks=pytest.mark.slow),
         pytest.param("sgd", 4, marks=pytest.mark.slow),

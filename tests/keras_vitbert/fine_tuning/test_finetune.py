@@ -27,7 +27,6 @@ from tests.keras_vitbert.fine_tuning.finetune_fixtures import (
     IMAGE_FLAGS,
     IMAGES,
     TEXT_FLAGS,
-    TEXTS,
     finetune,
     image_task,  # noqa: F401
     summary_of,
@@ -256,16 +255,13 @@ def test_a_folder_refuses_other_settings(swept, image_flags, capsys):
     assert "holds a run with checkpoint=" in capsys.readouterr().err
 
 
-def test_another_checkpoint_in_the_same_folder(finished, text_flags, tmp_path, capsys):
-    checkpoint = tmp_path / "checkpoint"
-    shutil.copytree(finished("joint"), checkpoint)
-    flags = [*text_flags, f"--checkpoint={checkpoint}", f"--output_dir={tmp_path / 'run'}"]
-    flags += ["--config.steps=1", "--config.steps_per_epoch=1"]
-    assert finetune(*flags) == EXIT_DONE
-    record = json.loads((checkpoint / "config.json").read_text())
-    record["config"]["image_batch"] += 4
-    (checkpoint / "config.json").write_text(json.dumps(record))
-    assert finetune(*flags) == 2
+def test_another_checkpoint_in_the_same_folder(text_run, text_flags, tmp_path, capsys):
+    run = tmp_path / "run"
+    shutil.copytree(text_run, run)
+    record = json.loads((run / "config.json").read_text())
+    record["checkpoint_sha256"] = record["checkpoint_sha256"][::-1]
+    (run / "config.json").write_text(json.dumps(record))
+    assert finetune(*text_flags, f"--output_dir={run}") == 2
     assert "holds a run with checkpoint_sha256=" in capsys.readouterr().err
 
 
@@ -276,16 +272,22 @@ def transfer_of(folder):
     return summary_of(folder)["transfer"]["encoder"], summary_of(folder)["transfer"]["embedding"]
 
 
-def test_across_modalities(finished, image_flags, text_flags, sources, tmp_path):
-    flags = ["--config.steps=1", "--config.steps_per_epoch=1"]
-    run = [f"--checkpoint={finished('bert')}", f"--output_dir={tmp_path / 'images'}"]
-    assert finetune(*image_flags, *run, *flags) == EXIT_DONE
-    assert transfer_of(tmp_path / "images") == ("kept", "fresh")
-    run = [f"--checkpoint={finished('vit')}", f"--output_dir={tmp_path / 'text'}"]
-    assert finetune(*text_flags, *run, *flags) == 2  # it has no vocabulary
+SHORT = ("--config.steps=1", "--config.steps_per_epoch=1")
+
+
+def test_a_bert_on_images(finished, image_flags, tmp_path):
+    run = [f"--checkpoint={finished('bert')}", f"--output_dir={tmp_path}"]
+    assert finetune(*image_flags, *run, *SHORT) == EXIT_DONE
+    assert transfer_of(tmp_path) == ("kept", "fresh")
+
+
+@pytest.mark.slow
+def test_a_vit_on_text(finished, text_flags, sources, tmp_path):
+    run = [f"--checkpoint={finished('vit')}", f"--output_dir={tmp_path}"]
+    assert finetune(*text_flags, *run, *SHORT) == 2  # it has no vocabulary
     words = f"--vocabulary={sources / 'vocab.txt'}"
-    assert finetune(*text_flags, *run, *flags, words) == EXIT_DONE
-    assert transfer_of(tmp_path / "text") == ("kept", "fresh")
+    assert finetune(*text_flags, *run, *SHORT, words) == EXIT_DONE
+    assert transfer_of(tmp_path) == ("kept", "fresh")
 
 
 def test_random_weights_of_an_architecture(finished, text_flags, tmp_path):
@@ -312,12 +314,7 @@ def test_random_weights_of_an_architecture(finished, text_flags, tmp_path):
     assert summary["trained_parameters"] > embedding
 
 
-def test_steps_are_epochs(text_flags, tmp_path):
-    flags = ["--config.steps=0", "--config.epochs=0.5", f"--output_dir={tmp_path}"]
-    assert finetune(*text_flags, *flags) == EXIT_DONE
-    assert summary_of(tmp_path)["steps"] == round(0.5 * TEXTS["train"] / 4)
-
-
+@pytest.mark.slow
 def test_a_rate_far_too_high(text_flags, tmp_path, capsys):
     flags = ["--config.optimizer.name=sgd", "--config.optimizer.warmup=0"]
     flags += ["--config.optimizer.learning_rate=1e30", f"--output_dir={tmp_path / 'one'}"]

@@ -260,14 +260,3 @@ def test_bad_flags_are_answered_without_tensorflow(tmp_path):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == EXIT_BAD_INPUT
     assert len(done.stderr.splitlines()) == 1 and "--task=x: no such task" in done.stderr
-
-
-def test_damaged_lines_may_be_left_out(finished, texts, tmp_path, capsys):
-    folder, flags = texts
-    edit(folder / "train.tsv", lambda lines: [*lines, "only one field"])
-    output = [f"--checkpoint={finished('joint')}", f"--output_dir={tmp_path / 'run'}"]
-    quick = ["--config.steps=1", "--config.steps_per_epoch=1", "--max_bad_records=1"]
-    assert finetune(*flags, *output, *quick) == 0
-    assert "left out: " in capsys.readouterr().err
-    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
-    assert summary["training_examples"] == 30

@@ -89,6 +89,19 @@ def test_numbers_are_classes_in_their_order(tmp_path):
     assert data.classes == [str(n - 2) for n in range(13)]
 
 
+def test_damaged_lines_may_be_left_out(tmp_path, capsys):
+    write_texts(tmp_path, counts={"train": 12, "dev": 5})
+    for name in ("train", "dev"):
+        with open(tmp_path / f"{name}.tsv", "a") as file:
+            file.write("only one field\n")
+    task, config = TASKS["tsv"], fine_tuning.get_config("tsv", "text")
+    with pytest.raises(UserError, match="dev.tsv, line 7: 1 fields"):
+        open_task(task, config, VOCABULARY, 12, str(tmp_path), max_bad_records=1)
+    data = open_task(task, config, VOCABULARY, 12, str(tmp_path), max_bad_records=2)
+    assert (data.train.count, data.tests["validation"].count) == (12, 5)
+    assert capsys.readouterr().err.count("left out: ") == 3
+
+
 def test_classes_that_are_nearly_numbers(tmp_path):
     names = ["b", "10", "01", "--1", "\u00b2", "9", "1", "-3", "a"]
     lines = [f"word{n}\t{name}" for n, name in enumerate(names * 2)]
@@ -97,6 +110,7 @@ def test_classes_that_are_nearly_numbers(tmp_path):
     assert open_data("tsv", tmp_path).classes == wanted
 
 
+@pytest.mark.slow
 def test_image_records_of_our_own(tmp_path):
     source, output = write_images(tmp_path / "folders"), tmp_path / "records"
     flags = [f"--folder={source}", f"--output={output}"]

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
+from keras_vitbert.callbacks import tensorboard_tag
 from keras_vitbert.fine_tuning import metrics
 
 
@@ -144,7 +145,7 @@ def accuracy_table(confusion, classes):
     return "\n".join(lines)
 
 
-def write_summaries(folder, name, predictions, classes, step):
+def write_summaries(folder, name, predictions, classes, step, is_first=True):
     """Writes a confusion matrix and per-class accuracies for TensorBoard.
 
     Args:
@@ -153,13 +154,20 @@ def write_summaries(folder, name, predictions, classes, step):
         predictions: `Predictions`.
         classes: list of str.
         step: int.
+        is_first: bool, whether it is the split that is evaluated during training as well: its
+            curve ends here.
     """
     confusion, measures = predictions.confusion, predictions.measures()
     writer = tf.summary.create_file_writer(folder)
     with writer.as_default(step=step):
         for metric in metrics.METRICS:
-            tf.summary.scalar(f"{metric}/{name}", measures[metric])
-        tf.summary.image(f"confusion/{name}", confusion_image(confusion))
+            tag = tensorboard_tag(metric) if is_first else f"{metric}/{name}"
+            tf.summary.scalar(tag, measures[metric])
+        tf.summary.image(
+            f"confusion/{name}",
+            confusion_image(confusion),
+            description="Rows are labels, columns predictions, in the order of the table.",
+        )
         tf.summary.text(f"confusion_table/{name}", confusion_table(confusion, classes))
         tf.summary.text(f"accuracy_of_classes_table/{name}", accuracy_table(confusion, classes))
         shares = metrics.per_class_accuracy(confusion)

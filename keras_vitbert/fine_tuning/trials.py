@@ -198,7 +198,8 @@ def _evaluate(evaluator, tests, classes, folder, step):
         results[name] = {"examples": split.count, **predictions.measures()}
         rows += evaluation.prediction_rows(name, predictions, classes)
         logs = os.path.join(folder.logs, "validation")
-        evaluation.write_summaries(logs, name, predictions, classes, step)
+        is_first = len(results) == 1
+        evaluation.write_summaries(logs, name, predictions, classes, step, is_first)
     columns = evaluation.PREDICTION_COLUMNS
     text = csv_text([dict(zip(columns, row, strict=True)) for row in rows])
     folder.write("predictions.csv", text)

@@ -140,6 +140,7 @@ def test_tensorboard_shows_confusion_and_classes(swept):
     events = EventAccumulator(str(swept / summary["model"] / "logs" / "validation"))
     events.Reload()
     wanted = {f"accuracy_of_classes_validation/{name}" for name in CLASSES}
+    wanted |= {"accuracy/accuracy", "f1/f1", "mcc/mcc"}
     for name in ("confusion", "accuracy_of_classes"):
         wanted |= {f"{name}/validation", f"{name}_table/validation"}
     assert wanted <= set(events.Tags()["tensors"])

@@ -215,11 +215,11 @@ def report(work, commands, summaries):
         )
     lines += ["", "Accuracy on the split that is reported:", ""]
     for task in dict.fromkeys(task for task, _ in summaries):
-        summary = next(s for (t, _), s in summaries.items() if t == task)
-        examples = summary["splits"][summary["split"]]["examples"]
+        runs = [summary for (t, _), summary in summaries.items() if t == task]
+        examples = runs[0]["splits"][runs[0]["split"]]["examples"]
         lines.append(
-            f"- {task}: {examples:,} examples of `{summary['split']}`, "
-            f"{summary['training_examples']:,} to train on"
+            f"- {task}: {examples:,} examples of `{runs[0]['split']}`, "
+            f"{runs[0]['training_examples']:,} to train on; {difference(*runs[:2])}"
         )
     lines += [
         "",
@@ -261,9 +261,21 @@ def report(work, commands, summaries):
         for name, folder in folders.items():
             command = command.replace(folder.rstrip("/"), name)
         command = command.replace(package_data.find_package_file(*sample.WIKIPEDIA_FILE), "DUMP")
-        lines.append(command.replace(" --", " \\\n    --"))
+        for begin in ("--", "'--"):
+            command = command.replace(f" {begin}", f" \\\n    {begin}")
+        lines.append(command)
     lines.append("```")
     return "\n".join(lines) + "\n"
+
+
+def difference(one, other=None):
+    """How far two medians are apart, beside the spread of the seeds."""
+    if other is None:
+        return "nothing to compare it with"
+    apart = one["value"] - other["value"]
+    overlap = one["minimum"] <= other["maximum"] and other["minimum"] <= one["maximum"]
+    spread = "overlap: the seeds alone may explain it" if overlap else "do not overlap"
+    return f"medians {apart:+.4f} apart, and the ranges {spread}"
 
 
 if __name__ == "__main__":

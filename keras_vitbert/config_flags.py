@@ -105,8 +105,13 @@ class Requirements:
         """Requires one of the values in `known`."""
         self.require(self.flat[key] in known, key, f"must be one of {', '.join(known)}")
 
-    def image_views(self, prefix):
-        """Checks how images are cut, augmented and mixed: the keys below `prefix`."""
+    def image_views(self, prefix, batch):
+        """Checks how images are cut, augmented and mixed: the keys below `prefix`.
+
+        Args:
+            prefix: str, with the dot at its end.
+            batch: str, the key of how many images a step takes.
+        """
         area = self.flat[f"{prefix}crop_area"]
         self.require(
             len(area) == 2 and 0 < area[0] <= area[1] <= 1,
@@ -123,10 +128,36 @@ class Requirements:
             "must be two integers, operations an image from 0 and a magnitude from 0 to 30",
         )
         self.at_least(0, f"{prefix}mixup", f"{prefix}cutmix")
+        mixed = self.flat[f"{prefix}mixup"] or self.flat[f"{prefix}cutmix"]
+        self.require(
+            not mixed or self.flat[batch] % 2 == 0,
+            batch,
+            "must be even where images are mixed: two by two",
+        )
         self.require(
             0 < self.flat[f"{prefix}central_crop"] <= 1,
             f"{prefix}central_crop",
             "must be above 0 and at most 1",
+        )
+
+
+def require_shares(config, key, replicas, mixed=False):
+    """Refuses a batch that the replicas cannot share evenly.
+
+    Args:
+        config: `ConfigDict`.
+        key: str, of the batch.
+        replicas: int.
+        mixed: bool, whether its images are mixed two by two.
+
+    Raises:
+        UserError: names the key and the mend.
+    """
+    if config[key] % (replicas * (2 if mixed else 1)):
+        pairs = ", twice as images are mixed two by two" if mixed else ""
+        raise UserError(
+            f"--config.{key}={config[key]}: must be a multiple of the number of replicas, "
+            f"{replicas}{pairs}"
         )
 
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from keras_vitbert import variants
 from keras_vitbert.callbacks import GradientProbe, MaskSchedule
-from keras_vitbert.command_line import UserError
+from keras_vitbert.config_flags import require_shares
 from keras_vitbert.data import baselines
 from keras_vitbert.data_errors import reading
 from keras_vitbert.fitting import fit
@@ -138,17 +138,11 @@ def _joint_callbacks(trainer, config):
 
 def _check_shares(config, variant, replicas):
     """Refuses batches that the replicas cannot share evenly."""
-    mixed = config.data.images.mixup or config.data.images.cutmix
-    for key, used, at_once in (
-        ("image_batch", variant.images, 2 if mixed else 1),
-        ("text_batch", variant.text, 1),
-    ):
-        if used and config[key] % (at_once * replicas):
-            pairs = ", twice as images are mixed two by two" if at_once > 1 else ""
-            raise UserError(
-                f"--config.{key}={config[key]}: must be a multiple of the number of replicas, "
-                f"{replicas}{pairs}"
-            )
+    if variant.images:
+        images = config.data.images
+        require_shares(config, "image_batch", replicas, images.mixup or images.cutmix)
+    if variant.text:
+        require_shares(config, "text_batch", replicas)
 
 
 def _given_teachers(config, data, strategy, folders):

@@ -161,13 +161,7 @@ def check_config(config):
     checks.one_of("dtype", ("float32", "mixed_bfloat16"))
     checks.one_of("merge.name", ("sum", "mask", "random_mask"))
     checks.one_of("data.source", ("sample", "files"))
-    checks.image_views("data.images.")
-    mixed = flat["data.images.mixup"] or flat["data.images.cutmix"]
-    require(
-        not mixed or flat["image_batch"] % 2 == 0,
-        "image_batch",
-        "must be even where images are mixed: two by two",
-    )
+    checks.image_views("data.images.", "image_batch")
     require(0 < flat["data.text.masking.ratio"] < 1, "data.text.masking.ratio", "must be in (0, 1)")
     require(
         flat["data.text.masking.max_predictions"] >= 1,

@@ -179,9 +179,6 @@ def write_summaries(folder, name, predictions, classes, step, is_first=True):
     writer.close()
 
 
-PREDICTION_COLUMNS = ("split", "index", "label", "prediction", "label_name", "prediction_name")
-
-
 def prediction_rows(name, predictions, classes):
     """The rows of a file of predictions.
 
@@ -191,9 +188,16 @@ def prediction_rows(name, predictions, classes):
         classes: list of str.
 
     Yields:
-        tuples in the order of `PREDICTION_COLUMNS`.
+        dict of a column's name to its value.
     """
     for index, (label, prediction) in enumerate(
         zip(predictions.labels.tolist(), predictions.predictions.tolist(), strict=True)
     ):
-        yield name, index, label, prediction, classes[label], classes[prediction]
+        yield {
+            "split": name,
+            "index": index,
+            "label": label,
+            "prediction": prediction,
+            "label_name": classes[label],
+            "prediction_name": classes[prediction],
+        }

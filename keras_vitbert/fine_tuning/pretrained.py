@@ -110,11 +110,6 @@ def open_pretrained(checkpoint, architecture="", vocabulary="", kind="images"):
     Raises:
         UserError: there is no such run, or no vocabulary where one is needed.
     """
-    if not checkpoint:
-        raise UserError(
-            "--checkpoint is missing; give the folder of a pre-training run, or rand for random "
-            "weights"
-        )
     step, network = 0, None
     if checkpoint != RANDOM:
         if architecture:

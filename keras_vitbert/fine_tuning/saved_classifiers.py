@@ -97,7 +97,5 @@ def evaluate_saved(path, task_name, given, open_data, strategy, predictions_file
         )
         print(f"{task_name}, {name}, {split.count} examples: {text}")
     if predictions_file:
-        columns = evaluation.PREDICTION_COLUMNS
-        text = csv_text([dict(zip(columns, row, strict=True)) for row in rows])
-        write_atomically(predictions_file, text)
+        write_atomically(predictions_file, csv_text(rows))
     return results

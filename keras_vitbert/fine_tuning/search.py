@@ -16,9 +16,10 @@ import sys
 import tensorflow as tf
 
 from keras_vitbert.command_line import Diverged, UserError
+from keras_vitbert.config_flags import require_shares
 from keras_vitbert.data_errors import reading_images
 from keras_vitbert.fine_tuning import metrics
-from keras_vitbert.fine_tuning.trials import Trial, check_batch, run_trial
+from keras_vitbert.fine_tuning.trials import Trial, run_trial
 from keras_vitbert.run_folder import FREE_OF_FINE_TUNING, RunFolder, csv_text
 from pipelines.files import make_folder, write_atomically
 from pipelines.tasks.labelled_images import LabelledImages, require_batch
@@ -49,7 +50,8 @@ def fine_tune(task_name, task, config, pretrained, data, output_dir, strategy, s
     folder = RunFolder(output_dir)
     # What can be refused is refused before there is a folder that would insist on it.
     is_images = isinstance(data.train, LabelledImages)
-    check_batch(config, is_images, strategy.num_replicas_in_sync)
+    mixed = is_images and (config.images.mixup or config.images.cutmix)
+    require_shares(config, "batch", strategy.num_replicas_in_sync, mixed)
     if is_images:
         require_batch(data.train, config.batch, task_name)
     rest = selection = None

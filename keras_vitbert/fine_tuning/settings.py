@@ -76,13 +76,7 @@ def check_config(config, name, task):
     )
     if task.kind == "images":
         checks.at_least(1, "image_size", "steps")
-        checks.image_views("images.")
-        mixed = flat["images.mixup"] or flat["images.cutmix"]
-        require(
-            not mixed or flat["batch"] % 2 == 0,
-            "batch",
-            "must be even where images are mixed: two by two",
-        )
+        checks.image_views("images.", "batch")
     else:
         require(flat["epochs"] > 0, "epochs", "must be above 0")
         require(

@@ -14,7 +14,7 @@ import time
 import keras
 import tensorflow as tf
 
-from keras_vitbert.command_line import Diverged, UserError
+from keras_vitbert.command_line import Diverged
 from keras_vitbert.data_errors import reading_images
 from keras_vitbert.fine_tuning import evaluation, metrics
 from keras_vitbert.fine_tuning.fine_tuner import FineTuner, WeightAverage
@@ -144,20 +144,6 @@ def run_trial(trial, config, pretrained, classes, train, tests, path, strategy):
     return result
 
 
-def check_batch(config, is_images, replicas):
-    """Refuses batches that the replicas cannot share evenly.
-
-    Raises:
-        UserError: names the mend.
-    """
-    mixed = is_images and (config.images.mixup or config.images.cutmix)
-    if config.batch % (replicas * (2 if mixed else 1)):
-        raise UserError(
-            f"--config.batch={config.batch}: must be a multiple of the number of replicas, "
-            f"{replicas}{', twice as images are mixed two by two' if mixed else ''}"
-        )
-
-
 def build_fine_tuner(trial, config, pretrained, classes, train, strategy):
     """A compiled `FineTuner` for a trial, and what was transferred into it."""
     kind = "images" if isinstance(train, LabelledImages) else "text"
@@ -200,9 +186,7 @@ def _evaluate(evaluator, tests, classes, folder, step):
         logs = os.path.join(folder.logs, "validation")
         is_first = len(results) == 1
         evaluation.write_summaries(logs, name, predictions, classes, step, is_first)
-    columns = evaluation.PREDICTION_COLUMNS
-    text = csv_text([dict(zip(columns, row, strict=True)) for row in rows])
-    folder.write("predictions.csv", text)
+    folder.write("predictions.csv", csv_text(rows))
     log = folder.rows(up_to_step=step)
     log[-1] |= _logged(next(iter(results.values())))
     folder.write_rows(log)

@@ -74,7 +74,6 @@ class JointTrainer(Trainer):
                 dtype=dtype,
                 initializer="zeros",
                 trainable=False,
-                aggregation="only_first_replica",
             )
 
         # Written by a probing step, see `request_probe`.
@@ -99,12 +98,12 @@ class JointTrainer(Trainer):
 
         if self.has_text:
             with tf.GradientTape() as tape:
-                logits = self.network(text_inputs(batch), training=True)  # eq. 2 to 6
+                logits = self.forward(text_inputs(batch), 0)  # eq. 2 to 6
                 text_loss = self._text_loss(batch, logits, teacher_logits)  # eq. 7
             text_gradients = dense(tape.gradient(text_loss, variables))
         if self.has_images:
             with tf.GradientTape() as tape:
-                logits = self.network(image_inputs(batch), training=True)  # eq. 1 and 3 to 6
+                logits = self.forward(image_inputs(batch), 1)  # eq. 1 and 3 to 6
                 image_loss = self._image_loss(batch, logits, teacher_logits)  # eq. 7
             image_gradients = dense(tape.gradient(image_loss, variables))
 

@@ -55,9 +55,10 @@ class GradientMask(keras.layers.Layer):
     def make_masks(self, shared_variables):
         """Makes a boolean mask for each shared variable, in the order of the gradients.
 
-        Every replica computes the same mask from the summed gradient, so the first replica's
-        value stands for all. (It is not called `build`: Keras keeps the arguments of that, and
-        would count the encoder among the merge's own variables.)
+        Every replica computes the same mask from the summed gradient and keeps its own copy: to
+        aggregate them, `TPUStrategy` would send a copy from each replica to each. (It is not called
+        `build`: Keras keeps the arguments of that, and would count the encoder among the merge's
+        own variables.)
         """
         self.masks = [
             self.add_weight(
@@ -66,7 +67,6 @@ class GradientMask(keras.layers.Layer):
                 dtype="bool",
                 initializer="ones",
                 trainable=False,
-                aggregation="only_first_replica",
             )
             for variable in shared_variables
         ]
@@ -135,7 +135,6 @@ class RandomGradientMask(GradientMask):
             dtype="int32",
             initializer="zeros",
             trainable=False,
-            aggregation="only_first_replica",
         )
 
     def refresh(self, text_gradients, count):

@@ -114,6 +114,7 @@ def build_trainer(config, variant, strategy, teachers=None):
             config.distillation.ratio,
             config.distillation.temperature,
             config.optimizer.clip_norm,
+            seed=config.seed,
         )
         # Graph mode on CPU: XLA is slower there, and TPUStrategy compiles by itself.
         trainer.compile(

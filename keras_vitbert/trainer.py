@@ -3,6 +3,8 @@
 import keras
 import tensorflow as tf
 
+from keras_vitbert.random_layers import RandomLayers
+
 
 class Trainer(keras.Model):
     """A `keras.Model` whose train step sums gradients over the replicas by itself.
@@ -10,14 +12,19 @@ class Trainer(keras.Model):
     A subclass has `network`, what is trained; `means`, a dict of `keras.metrics.Mean`; and a
     `train_step` whose gradients are summed before the optimiser sees them.
 
+    Args:
+        network: a Keras model.
+        seed: int in [0, 2**32), of the random layers in training.
+
     Attributes:
         step: int, the steps done, known on the host: to ask the device each step would stall it.
         probe_requested: bool, whether the next step is one of another kind.
     """
 
-    def __init__(self, network, **kwargs):
+    def __init__(self, network, seed=0, **kwargs):
         super().__init__(**kwargs)
         self.network = network
+        self.random_layers = RandomLayers(network, seed)
         self.means = {}
         self.step = 0
         self.probe_requested = False
@@ -34,6 +41,17 @@ class Trainer(keras.Model):
     def log_values(self):
         """What else belongs into the log at the end of an epoch: dict of name to float."""
         return {}
+
+    def forward(self, inputs, place=0):
+        """What the network returns in a training step.
+
+        Args:
+            inputs: what the network takes.
+            place: int, tells the forward passes of a step apart.
+        """
+        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+        with self.random_layers.keyed(self.optimizer.iterations.value, replica, place):
+            return self.network(inputs, training=True)
 
     def make_train_function(self, force=False):
         if self.train_function is not None and not force:

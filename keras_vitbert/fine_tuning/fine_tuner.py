@@ -29,7 +29,7 @@ class FineTuner(Trainer):
         replicas = tf.distribute.get_replica_context()
         variables = [variable.value for variable in self.network.trainable_variables]
         with tf.GradientTape() as tape:
-            logits = self.network(batch, training=True)
+            logits = self.forward(batch)
             losses = self._example_losses(batch, logits)
             # This replica's share of the mean over all: summed gradients are those of one batch.
             loss = tf.reduce_mean(losses) / replicas.num_replicas_in_sync

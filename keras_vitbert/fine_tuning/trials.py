@@ -150,7 +150,9 @@ def build_fine_tuner(trial, config, pretrained, classes, train, strategy):
     keras.utils.set_random_seed(trial.seed)
     with strategy.scope():
         classifier, transferred = pretrained.classifier(kind, len(classes), config)
-        trainer = FineTuner(classifier, config.optimizer.clip_norm, config.label_smoothing)
+        trainer = FineTuner(
+            classifier, config.optimizer.clip_norm, config.label_smoothing, seed=trial.seed
+        )
         trainer.compile(
             optimizer=build_optimizer(config.optimizer, config.steps, classifier),
             jit_compile=False,

@@ -1,0 +1,49 @@
+"""Random numbers of dropout that follow from the place in training alone."""
+
+import contextlib
+
+import keras
+import tensorflow as tf
+
+
+class RandomLayers:
+    """The random layers of a network, and what they draw in a training step.
+
+    A Keras layer counts its draws in a variable of its own. Under `tf.distribute` every replica
+    has the same count, so that all drop the same units of their first example, of their second
+    and so on: the noise does not average out over the replicas. Here the numbers are keyed
+    by (seed, step, replica, place), and nothing is counted.
+
+    Args:
+        network: a Keras model.
+        seed: int in [0, 2**32).
+    """
+
+    def __init__(self, network, seed=0):
+        self.seed = seed - 2**32 if seed >= 2**31 else seed  # as int32
+        self._states = [v for v in network.variables if v.path.endswith("/seed_generator_state")]
+
+    def keyed(self, step, replica, place):
+        """A scope in which the layers draw for one forward pass of a training step.
+
+        No Keras variable can be updated in it.
+
+        Args:
+            step, replica: scalar int tensors, or ints.
+            place: int in [0, 8), of the forward pass in the step.
+        """
+        if not self._states:
+            return contextlib.nullcontext()
+
+        def full_range(shape, key):
+            return tf.random.stateless_uniform(shape, key, None, None, tf.int32)
+
+        key = full_range((2,), tf.stack([self.seed, tf.cast(step, tf.int32)]))
+        key += tf.stack([0, tf.cast(replica, tf.int32) * 8 + place])
+        keys = tf.unstack(full_range((len(self._states), 2), key))
+        return keras.StatelessScope(
+            [
+                (state, tf.cast(key, state.dtype))
+                for state, key in zip(self._states, keys, strict=True)
+            ]
+        )

@@ -42,7 +42,9 @@ class MaskSchedule(keras.callbacks.Callback):
 
 
 class GradientProbe(keras.callbacks.Callback):
-    """Probes the two gradients in the last step of every epoch.
+    """Probes the two gradients in the first step of the last execution of every epoch.
+
+    Without `steps_per_execution` that is the last step.
 
     Args:
         steps_per_epoch, steps: int.
@@ -123,10 +125,12 @@ class RunLog(keras.callbacks.Callback):
         super().__init__()
         self.folder = folder
         self.rows = folder.rows(up_to_step=resumed_from)
-        self._writers = {
-            name: tf.summary.create_file_writer(f"{folder.logs}/{name}")
-            for name in ("train", "validation")
-        }
+        self._writers = {}
+        if folder.writes:
+            self._writers = {
+                name: tf.summary.create_file_writer(f"{folder.logs}/{name}")
+                for name in ("train", "validation")
+            }
 
     def on_epoch_end(self, epoch, logs=None):
         scalars = {name: float(value) for name, value in logs.items()}
@@ -143,6 +147,8 @@ class RunLog(keras.callbacks.Callback):
         self.folder.write_rows(self.rows)
 
     def _summaries(self, writer, scalars):
+        if not self._writers:
+            return
         with self._writers[writer].as_default(step=self.model.step):
             for name, value in scalars.items():
                 tf.summary.scalar(tensorboard_tag(name), value)
@@ -172,11 +178,13 @@ class Checkpoints(keras.callbacks.Callback):
         interval: int, steps.
         keep: int.
         steps_per_epoch, steps: int.
+        workers: `Workers`.
     """
 
-    def __init__(self, folder, interval, keep, steps_per_epoch, steps):
+    def __init__(self, folder, interval, keep, steps_per_epoch, steps, workers):
         super().__init__()
         self.folder = folder
+        self.workers = workers
         self.interval = interval
         self.keep = keep
         self.steps_per_epoch = steps_per_epoch
@@ -216,9 +224,10 @@ class Checkpoints(keras.callbacks.Callback):
 
     def _save_if_due(self):
         step = self.model.step
-        if stop_request.requested or step % self.interval == 0 or step == self.steps:
-            checkpoints.save(self.folder, self.model, self.keep)
-        if stop_request.requested and step != self.steps:
+        must_stop = self.workers.any_asks(stop_request.requested)
+        if must_stop or step % self.interval == 0 or step == self.steps:
+            checkpoints.save(self.folder, self.model, self.keep, self.workers)
+        if must_stop and step != self.steps:
             raise Stopped(f"at step {step}, saved in {self.folder}; run the same command again")
 
 

@@ -9,6 +9,7 @@ optimiser, masks, training metrics of the unfinished epoch, and the step, from w
 the data and in the schedules follows.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -21,18 +22,24 @@ from pipelines.files import write_atomically
 POINTER = "LAST"
 
 
-def save(folder, trainer, keep):
+def save(folder, trainer, keep, workers=None):
     """Writes a checkpoint of a `Trainer` and removes old ones.
 
     Args:
         folder: str, the run's `checkpoints` folder.
         trainer: `keras_vitbert.trainer.Trainer`.
         keep: int >= 1, how many checkpoints stay.
+        workers: `Workers`, all of which must save; the chief's checkpoint is kept. None for one.
     """
     name = f"step-{trainer.step:08d}"
     path = os.path.join(folder, name)
-    tf.io.gfile.makedirs(path)
-    tf.train.Checkpoint(**_state(trainer)).write(os.path.join(path, "state"))
+    # Reading metrics sums them over all processes: the others take part, and throw away.
+    with workers.scratch(path) if workers else contextlib.nullcontext(path) as target:
+        tf.io.gfile.makedirs(target)
+        state = tf.train.Checkpoint(**_state(trainer))
+        state.write(os.path.join(target, "state"), _io_options(trainer.distribute_strategy))
+    if workers and not workers.is_chief:
+        return
     write_atomically(os.path.join(path, "step.json"), json.dumps({"step": trainer.step}))
     write_atomically(os.path.join(folder, POINTER), name + "\n")
     for old in sorted(_steps(folder))[:-keep]:
@@ -84,7 +91,8 @@ def restore_network(path, network):
 def _read(path, state, whole):
     """Reads all of `state`; with `whole`, the checkpoint may hold nothing else."""
     try:
-        status = tf.train.Checkpoint(**state).read(os.path.join(path, "state"))
+        options = _io_options(tf.distribute.get_strategy())
+        status = tf.train.Checkpoint(**state).read(os.path.join(path, "state"), options)
         if whole:
             status.assert_consumed()
         else:
@@ -94,6 +102,13 @@ def _read(path, state, whole):
         raise UserError(
             f"{path} cannot be loaded into this model ({reason}); it is damaged or of another model"
         ) from error
+
+
+def _io_options(strategy):
+    """Files of this machine are read and written here, not by the hosts of a TPU."""
+    if isinstance(strategy, tf.distribute.TPUStrategy):
+        return tf.train.CheckpointOptions(experimental_io_device="/job:localhost")
+    return None
 
 
 def _state(trainer):

@@ -125,12 +125,22 @@ def stop_signals():
             signal.signal(number, handler)
 
 
+def hear_signals_again():
+    """Puts the handlers of `stop_signals` back, where other code has replaced them unseen.
+
+    TensorFlow's servers take SIGTERM for themselves, without telling Python.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        if signal.getsignal(number) is stop_request:
+            signal.signal(number, stop_request)
+
+
 @contextlib.contextmanager
 def quiet_loading():
     """Holds back what TensorFlow writes to stderr while it is loaded in the block.
 
     Those are notes on oneDNN and CUDA from before its logging listens to `TF_CPP_MIN_LOG_LEVEL`.
-    They are shown if loading fails.
+    They are shown if loading fails, but for what is told in one line.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     sys.stderr.flush()
@@ -139,6 +149,8 @@ def quiet_loading():
         os.dup2(held.fileno(), 2)
         try:
             yield
+        except UserError:
+            raise
         except BaseException:
             held.seek(0)
             os.write(stderr, held.read())

@@ -153,11 +153,14 @@ def require_shares(config, key, replicas, mixed=False):
     Raises:
         UserError: names the key and the mend.
     """
-    if config[key] % (replicas * (2 if mixed else 1)):
+    unit = replicas * (2 if mixed else 1)
+    if config[key] % unit:
+        below = config[key] // unit * unit
+        nearest = f"{below} or {below + unit}" if below else f"{unit}"
         pairs = ", twice as images are mixed two by two" if mixed else ""
         raise UserError(
             f"--config.{key}={config[key]}: must be a multiple of the number of replicas, "
-            f"{replicas}{pairs}"
+            f"{replicas}{pairs}; the nearest are {nearest}"
         )
 
 

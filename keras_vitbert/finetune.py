@@ -13,11 +13,15 @@ import sys
 
 from keras_vitbert.command_line import UserError, quiet_loading, run
 from keras_vitbert.fine_tuning import settings, tasks
+from tpu.strategy import define_flags as define_tpu_flags
+from tpu.strategy import get_strategy
 
 
 def define_flags(values):
     """The flags besides `--config`."""
     from absl import flags
+
+    define_tpu_flags(values)
 
     def string(name, text):
         flags.DEFINE_string(name, "", text, flag_values=values)
@@ -68,6 +72,17 @@ def main(argv):
         )
     if values.evaluate_only:
         _check_evaluation(values, task, config)
+    config = settings.for_devices(config, on_tpu=values.tpu is not None)
+    with quiet_loading():
+        strategy = get_strategy(values.tpu, values.tpu_address)
+        from keras_vitbert.workers import Workers
+
+        workers = Workers(strategy)
+    with workers.watched():
+        return _fine_tune(values, task, config, strategy, workers)
+
+
+def _fine_tune(values, task, config, strategy, workers):
     with quiet_loading():
         from keras_vitbert.fine_tuning.pretrained import open_pretrained
         from keras_vitbert.fine_tuning.saved_classifiers import evaluate_saved
@@ -78,9 +93,6 @@ def main(argv):
             write_predictions,
         )
         from keras_vitbert.fine_tuning.task_data import open_task
-        from tpu.strategy import get_strategy
-
-        strategy = get_strategy()
 
     def opened(config, vocabulary, max_length):
         return open_task(
@@ -95,9 +107,8 @@ def main(argv):
 
     check_predictions_file(values.predictions)
     if values.evaluate_only:
-        return evaluate_saved(
-            values.checkpoint, values.task, config, opened, strategy, values.predictions
-        )
+        predictions = values.predictions if workers.is_chief else ""
+        return evaluate_saved(values.checkpoint, values.task, config, opened, strategy, predictions)
     pretrained = open_pretrained(
         values.checkpoint, values.architecture, values.vocabulary, task.kind
     )
@@ -116,7 +127,7 @@ def main(argv):
         values.sweep,
         values.seeds,
     )
-    if values.predictions:
+    if values.predictions and workers.is_chief:
         write_predictions(values.predictions, output_dir, summary)
     print(table(summary))
     print(f"  all of it: {output_dir}/summary.json; tensorboard --logdir {output_dir}")

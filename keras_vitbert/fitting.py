@@ -1,12 +1,13 @@
 """Drives `fit` from a checkpoint to the end of training."""
 
+import math
 import sys
 
 from keras_vitbert.callbacks import Checkpoints, DivergenceGuard, RunLog, Throughput
-from keras_vitbert.command_line import stop_request
+from keras_vitbert.command_line import UserError, stop_request
 
 
-def fit(trainer, config, stream, folder, strategy, before_log=(), after_log=()):
+def fit(trainer, config, stream, folder, workers, before_log=(), after_log=()):
     """Trains to the end of the config's steps.
 
     Args:
@@ -17,24 +18,33 @@ def fit(trainer, config, stream, folder, strategy, before_log=(), after_log=()):
             may have `validation(context)` and `validation_batches`, such as
             `pipelines.joint_stream.JointStream`.
         folder: `RunFolder`; training begins at its last checkpoint.
-        strategy: the `tf.distribute.Strategy` that the trainer was made under.
+        workers: `keras_vitbert.workers.Workers` of the strategy that the trainer was made under.
         before_log, after_log: callbacks that act before the log of an epoch is written, or after.
 
     Returns:
         int, the step that was resumed from.
 
     Raises:
+        UserError: the last checkpoint lies within an execution.
         Diverged, Stopped: see `keras_vitbert.command_line`.
     """
+    strategy = trainer.distribute_strategy
     keeper = Checkpoints(
         folder.checkpoints,
         config.checkpoint_interval,
         config.checkpoints_to_keep,
         config.steps_per_epoch,
         config.steps,
+        workers,
     )
     with strategy.scope():
         start = keeper.resume(trainer)
+    executed = trainer.steps_per_execution
+    if start % executed:
+        raise UserError(
+            f"--config.steps_per_execution={executed}: the run goes on at step {start}, which is "
+            f"no multiple of it; the largest that fits is {math.gcd(start, executed)}"
+        )
     if start:
         print(f"resumed at step {start} of {config.steps}", file=sys.stderr, flush=True)
     callbacks = [
@@ -69,7 +79,7 @@ def fit(trainer, config, stream, folder, strategy, before_log=(), after_log=()):
                 steps_per_epoch=steps_per_epoch,
                 callbacks=callbacks,
                 shuffle=False,
-                verbose=1 if sys.stdout.isatty() else 2,
+                verbose=(1 if sys.stdout.isatty() else 2) if workers.is_chief else 0,
                 **validation,
             )
     return start

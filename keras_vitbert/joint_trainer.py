@@ -236,20 +236,18 @@ class JointTrainer(Trainer):
         return {**self.probe_values(), **self.mask_sparsity()}
 
     def make_train_function(self, force=False):
-        """Two compiled steps, so that ordinary ones carry nothing of the probing."""
+        """Two compiled functions, so that ordinary steps carry nothing of the probing."""
         if self.train_function is not None and not force:
             return
-        ordinary = self._make_function(self.train_step)
-        probing = self._make_function(lambda batch: self.train_step(batch, probing=True))
+        ordinary = self._make_train_steps()
+        probing = self._make_train_steps(lambda batch: self.train_step(batch, probing=True))
 
-        def train_function(iterator):
+        def run_steps(iterator):
             function = probing if self.probe_requested else ordinary
             self.probe_requested = False
-            logs = function(iterator)
-            self.step += self.steps_per_execution
-            return logs
+            return function(iterator)
 
-        self.train_function = train_function
+        self.train_function = self._counted(run_steps)
 
     def get_metrics_result(self):
         """The means since the last reset, and the `loss` that they add up to."""

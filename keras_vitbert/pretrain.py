@@ -12,11 +12,15 @@ import sys
 
 from keras_vitbert import settings, variants
 from keras_vitbert.command_line import quiet_loading, run
+from tpu.strategy import define_flags as define_tpu_flags
+from tpu.strategy import get_strategy
 
 
 def define_flags(values):
     """The flags besides `--config`, see `settings.parse`."""
     from absl import flags
+
+    define_tpu_flags(values)
 
     def string(name, default, text):
         flags.DEFINE_string(name, default, text, flag_values=values)
@@ -47,31 +51,35 @@ def main(argv):
     Returns:
         dict, the content of summary.json.
     """
-    values, config = settings.parse(argv, define_flags, __doc__)
+    default_config = "paper" if settings.is_given(argv, "tpu") else "sample"
+    values, config = settings.parse(argv, define_flags, __doc__, default_config)
+    config = settings.for_devices(config, on_tpu=values.tpu is not None)
     variant = variants.find_variant(values.variant)
     output_dir = values.output_dir or os.path.join(
-        "runs", f"{settings.config_label(argv)}-{values.variant}"
+        "runs", f"{settings.config_label(argv, default_config)}-{values.variant}"
     )
 
     with quiet_loading():
+        strategy = get_strategy(values.tpu, values.tpu_address)
         from keras_vitbert.data import open_data
         from keras_vitbert.pretraining import pretrain
         from keras_vitbert.run_folder import RunFolder
-        from tpu.strategy import get_strategy
+        from keras_vitbert.workers import Workers
 
-        strategy = get_strategy()
+        workers = Workers(strategy)
 
     teachers = {"image": values.image_teacher, "text": values.text_teacher}
-    data = open_data(
-        config,
-        values.cache_dir,
-        images=variant.images,
-        text=variant.text,
-        max_bad_records=values.max_bad_records,
-        cache=values.cache,
-        audits=RunFolder(output_dir),
-    )
-    summary = pretrain(config, values.variant, data, output_dir, strategy, teachers)
+    with workers.watched():
+        data = open_data(
+            config,
+            values.cache_dir,
+            images=variant.images,
+            text=variant.text,
+            max_bad_records=values.max_bad_records,
+            cache=values.cache,
+            audits=RunFolder(output_dir, workers.is_chief),
+        )
+        summary = pretrain(config, values.variant, data, output_dir, strategy, teachers)
     print(report(summary, output_dir))
     return summary
 

@@ -20,6 +20,7 @@ from keras_vitbert.network import build_network
 from keras_vitbert.optimizers import build_optimizer
 from keras_vitbert.run_folder import RunFolder
 from keras_vitbert.teachers import Teachers, load_teacher
+from keras_vitbert.workers import Workers
 from pipelines.shards.damage import left_out
 
 
@@ -47,7 +48,8 @@ def pretrain(config, variant_name, data, output_dir, strategy=None, teacher_fold
     began = time.time()
     config = variants.apply_variant(config, variant)
     _check_shares(config, variant, strategy.num_replicas_in_sync)
-    folder = RunFolder(output_dir)
+    workers = Workers(strategy)
+    folder = RunFolder(output_dir, workers.is_chief)
     summary = folder.summary()
     teachers = {}
     if config.distillation.ratio > 0 and summary is None:
@@ -69,28 +71,16 @@ def pretrain(config, variant_name, data, output_dir, strategy=None, teacher_fold
     trainer = build_trainer(config, variant, strategy, Teachers(**teachers))
     _say(
         f"{variant_name}: {trainer.network.count_params():,} parameters, {config.steps} steps of "
-        f"{stream.images_per_step} images and {stream.tokens_per_step} tokens, on "
-        f"{strategy.num_replicas_in_sync} replica(s), in {output_dir}"
+        f"{_shares(config, variant, stream, strategy.num_replicas_in_sync)}, in {output_dir}"
     )
     with reading(stream):
         resumed_from = fit(
-            trainer, config, stream, folder, strategy, after_log=_joint_callbacks(trainer, config)
+            trainer, config, stream, folder, workers, after_log=_joint_callbacks(trainer, config)
         )
-    rows = folder.rows(up_to_step=trainer.step)
-    summary = {
-        "variant": variant_name,
-        "steps": trainer.step,
-        "seconds": round(time.time() - began, 1),
-        **_rates(rows[-1] if rows else {}),
-        "parameters": trainer.network.count_params(),
-        "resumed_from_step": resumed_from,
-        "validation": _last_validation(rows),
-        "baselines": baselines(stream),
-        "mask": _mask_summary(trainer),
-        "bad_records": [dataclasses.asdict(damage) for damage in left_out(stream)],
-    }
-    folder.finish(summary)
-    return summary
+    if workers.is_chief:
+        folder.finish(_summary(variant_name, trainer, stream, folder, began, resumed_from))
+    workers.wait()
+    return folder.summary()
 
 
 def build_trainer(config, variant, strategy, teachers=None):
@@ -120,6 +110,7 @@ def build_trainer(config, variant, strategy, teachers=None):
         trainer.compile(
             optimizer=build_optimizer(config.optimizer, config.steps, network.trainable_variables),
             jit_compile=False,
+            steps_per_execution=config.steps_per_execution,
         )
     return trainer
 
@@ -146,6 +137,20 @@ def _check_shares(config, variant, replicas):
         require_shares(config, "text_batch", replicas)
 
 
+def _shares(config, variant, stream, replicas):
+    """What a step takes, and of it each replica."""
+    whole, part = [], []
+    if variant.images:
+        whole.append(f"{config.image_batch} images")
+        part.append(f"{config.image_batch // replicas} images")
+    if variant.text:
+        whole.append(f"{config.text_batch} texts ({stream.tokens_per_step} tokens)")
+        part.append(f"{config.text_batch // replicas} texts")
+    if replicas == 1:
+        return " and ".join(whole)
+    return f"{' and '.join(whole)}: {' and '.join(part)} on each of {replicas} replicas"
+
+
 def _given_teachers(config, data, strategy, folders):
     """The teachers that were trained before: dict of kind to network."""
     with strategy.scope():
@@ -166,6 +171,23 @@ def _missing_teachers(given, config, data, output_dir, strategy):
             pretrain(variants.teacher_config(config, steps), name, data, path, strategy)
             networks |= _given_teachers(config, data, strategy, {kind: path})
     return networks
+
+
+def _summary(variant_name, trainer, stream, folder, began, resumed_from):
+    """The content of summary.json."""
+    rows = folder.rows(up_to_step=trainer.step)
+    return {
+        "variant": variant_name,
+        "steps": trainer.step,
+        "seconds": round(time.time() - began, 1),
+        **_rates(rows[-1] if rows else {}),
+        "parameters": trainer.network.count_params(),
+        "resumed_from_step": resumed_from,
+        "validation": _last_validation(rows),
+        "baselines": baselines(stream),
+        "mask": _mask_summary(trainer),
+        "bad_records": [dataclasses.asdict(damage) for damage in left_out(stream)],
+    }
 
 
 def _rates(row):

@@ -28,6 +28,7 @@ FREE_OF_PRETRAINING = {
     "config.checkpoint_interval",
     "config.checkpoints_to_keep",
     "config.validation_interval",
+    "config.steps_per_execution",
     "config.teachers.image_steps",
     "config.teachers.text_steps",
     "config.data.images.train",
@@ -56,10 +57,13 @@ class RunFolder:
 
     Args:
         path: str, local or `gs://`.
+        writes: bool; of several processes that share the folder only one does, see
+            `keras_vitbert.workers`.
     """
 
-    def __init__(self, path):
+    def __init__(self, path, writes=True):
         self.path = path
+        self.writes = writes
         self.checkpoints = os.path.join(path, "checkpoints")
         self.logs = os.path.join(path, "logs")
         self.metrics = os.path.join(path, "metrics.csv")
@@ -79,7 +83,7 @@ class RunFolder:
         """
         from pipelines.text.vocabularies import vocabulary_hash
 
-        make_folder(self.path, "output_dir")
+        self._make(self.path)
         record = {
             **about,
             "vocabulary_sha256": vocabulary_hash(vocabulary) if vocabulary else None,
@@ -89,12 +93,10 @@ class RunFolder:
         record = json.loads(json.dumps(record))
         old = self.record()
         if old is None:
-            make_folder(self.checkpoints, "output_dir")
+            self._make(self.checkpoints)
             if vocabulary:
-                write_atomically(
-                    os.path.join(self.path, "vocabulary.txt"), "\n".join(vocabulary) + "\n"
-                )
-            write_atomically(self._file("config.json"), json.dumps(record, indent=2) + "\n")
+                self.write("vocabulary.txt", "\n".join(vocabulary) + "\n")
+            self.write("config.json", json.dumps(record, indent=2) + "\n")
             return
         old_vocabulary, new_vocabulary = old["vocabulary_sha256"], record["vocabulary_sha256"]
         is_alike = all(old.get(key) == record[key] for key in about)
@@ -141,8 +143,8 @@ class RunFolder:
             name: str.
             content: dict that JSON can hold.
         """
-        make_folder(self.path, "output_dir")
-        write_atomically(self._file(_audit_file(name)), json.dumps(content) + "\n")
+        self._make(self.path)
+        self.write(_audit_file(name), json.dumps(content) + "\n")
 
     def summary(self):
         """The content of summary.json, or None where the run is not finished."""
@@ -150,7 +152,7 @@ class RunFolder:
 
     def finish(self, summary):
         """Writes summary.json."""
-        write_atomically(self._file("summary.json"), json.dumps(summary, indent=2) + "\n")
+        self.write("summary.json", json.dumps(summary, indent=2) + "\n")
 
     def rows(self, up_to_step):
         """The rows of metrics.csv up to a step; a killed run may have written some beyond."""
@@ -165,11 +167,12 @@ class RunFolder:
 
     def write_rows(self, rows):
         """Replaces metrics.csv."""
-        write_atomically(self.metrics, csv_text(rows))
+        self.write("metrics.csv", csv_text(rows))
 
     def write(self, name, text):
         """Writes a small file of another name."""
-        write_atomically(self._file(name), text)
+        if self.writes:
+            write_atomically(self._file(name), text)
 
     def read(self, name):
         """The content of a small file as str, or None where it is not there."""
@@ -182,6 +185,10 @@ class RunFolder:
             raise UserError(
                 f"{self.path}: cannot be read ({one_line(error.message)}); mend the path"
             ) from error
+
+    def _make(self, folder):
+        if self.writes:
+            make_folder(folder, "output_dir")
 
     def _file(self, name):
         return os.path.join(self.path, name)

@@ -1,6 +1,7 @@
 """From the command line to a checked config."""
 
 import importlib.util
+import math
 import os
 
 from keras_vitbert.command_line import UserError, one_line
@@ -13,6 +14,13 @@ from keras_vitbert.config_flags import (
 )
 
 CONFIGS = ("sample", "paper")
+DTYPES = ("auto", "float32", "mixed_bfloat16")
+_MOST_STEPS_AN_EXECUTION = 100
+# What falls between two executions.
+_EXECUTION_ENDS = (
+    *("steps", "steps_per_epoch", "checkpoint_interval", "merge.mask_update_interval"),
+    *("teachers.image_steps", "teachers.text_steps"),
+)
 
 
 def parse(argv, define_flags, usage, default_config="sample"):
@@ -90,10 +98,37 @@ def _split_config_name(argv, default):
     return name, others
 
 
+def is_given(argv, flag):
+    """Whether `--FLAG` or `--FLAG=VALUE` is among the arguments."""
+    return any(argument.lstrip("-").partition("=")[0] == flag for argument in argv)
+
+
 def config_label(argv, default="sample"):
     """A short name of the config that is asked for, for the name of a folder."""
     name, _ = _split_config_name(argv, default)
     return os.path.basename(name).replace(".py", "").replace(":", "-")
+
+
+def for_devices(config, on_tpu):
+    """The config with what it leaves to the devices filled in.
+
+    Args:
+        config: checked `ConfigDict`; not changed.
+        on_tpu: bool.
+    """
+    config = config.copy_and_resolve_references()
+    config.dtype = dtype_for_devices(config.dtype, on_tpu)
+    if not config.steps_per_execution:
+        flat = flatten(config)
+        common = math.gcd(*(flat[key] for key in _EXECUTION_ENDS))
+        most = min(common, _MOST_STEPS_AN_EXECUTION) if on_tpu else 1
+        config.steps_per_execution = max(n for n in range(1, most + 1) if common % n == 0)
+    return config
+
+
+def dtype_for_devices(dtype, on_tpu):
+    """What `auto` means on the devices; other dtypes as they are."""
+    return ("mixed_bfloat16" if on_tpu else "float32") if dtype == "auto" else dtype
 
 
 def check_config(config):
@@ -114,6 +149,7 @@ def check_config(config):
     checks.at_least(1, "steps", "image_batch", "text_batch", "steps_per_epoch")
     checks.at_least(1, "validation_interval", "checkpoint_interval", "checkpoints_to_keep")
     checks.at_least(1, "merge.mask_update_interval")
+    checks.at_least(0, "steps_per_execution")
     checks.at_least(1, *(k for k in flat if k.startswith("model.") and k != "model.dropout"))
     require(0 <= flat["seed"] < 2**32, "seed", "must be in [0, 2**32)")
     heads, patch = flat["model.num_heads"], flat["model.patch_size"]
@@ -158,7 +194,14 @@ def check_config(config):
         "validation_interval",
         f"must be a multiple of steps_per_epoch, which is {flat['steps_per_epoch']}",
     )
-    checks.one_of("dtype", ("float32", "mixed_bfloat16"))
+    checks.one_of("dtype", DTYPES)
+    executed = max(flat["steps_per_execution"], 1)
+    for key in _EXECUTION_ENDS:
+        require(
+            flat[key] % executed == 0,
+            "steps_per_execution",
+            f"must be a divisor of {key}, which is {flat[key]}",
+        )
     checks.one_of("merge.name", ("sum", "mask", "random_mask"))
     checks.one_of("data.source", ("sample", "files"))
     checks.image_views("data.images.", "image_batch")

@@ -1,14 +1,265 @@
-"""Which devices a run trains on."""
+"""Which devices a run trains on: from the flags `--tpu` and `--tpu_address` to a strategy.
+
+| `--tpu` | trains on |
+| --- | --- |
+| not given | the machines of `TF_CONFIG` if it is set, else all GPUs, else the CPU |
+| an accelerator type, `v3-128` | the TPU at `--tpu_address`, or the one this machine belongs to |
+| `grpc://HOST:8470`, or several | the TPU whose hosts these are |
+| `local` | the chips in this machine |
+| a TPU's name | what Google Cloud knows by this name in the project and zone of this machine |
+"""
+
+import json
+import os
+import re
+
+from keras_vitbert.command_line import UserError, one_line
+from tpu import addresses
+from tpu.slices import as_flag, find_slice, is_accelerator_type
+
+TAKES = "--tpu takes an accelerator type (v3-128), grpc://HOST:8470, local, or a TPU's name"
+NO_CHIPS = f"no TPU chips in this machine ({', '.join(addresses.CHIPS)})"
+CLUSTER = '{"cluster": {"worker": ["HOST:PORT", ...]}, "task": {"type": "worker", "index": 0}}'
 
 
-def get_strategy():
-    """A `tf.distribute.Strategy` over what this machine has.
+def define_flags(values):
+    """Defines `--tpu` and `--tpu_address` on an `absl.flags.FlagValues`."""
+    from absl import flags
 
-    All GPUs by `MirroredStrategy` where there are several; else the default strategy, which uses
-    the one GPU or the CPU.
+    flags.DEFINE_string(
+        "tpu",
+        None,
+        "a TPU to train on: its accelerator type (v3-128), grpc://HOST:8470 (several with commas "
+        "between), local, or its name (default: GPUs or the CPU; on many machines by TF_CONFIG)",
+        flag_values=values,
+    )
+    flags.DEFINE_string(
+        "tpu_address",
+        "",
+        "where the TPU of an accelerator type is: grpc://HOST:8470 of all its hosts, with commas "
+        "between (default: on a TPU VM, that TPU)",
+        flag_values=values,
+    )
+
+
+def get_strategy(tpu=None, tpu_address=""):
+    """The `tf.distribute.Strategy` that the flags ask for.
+
+    To be called before anything else touches TensorFlow's devices: `TF_CONFIG` and TPUs count on
+    it. With several hosts it is best called before TensorFlow is imported.
+
+    Args:
+        tpu: str, of `--tpu`, or None if it was not given.
+        tpu_address: str, of `--tpu_address`.
+
+    Raises:
+        UserError: a flag or `TF_CONFIG` is wrong, or there is no such TPU.
     """
+    target = check_flags(tpu, tpu_address)
+    if target is not None:
+        return _tpu_strategy(tpu, *target)
     import tensorflow as tf
 
+    if os.environ.get("TF_CONFIG"):
+        # Physical: a look at logical devices sets them up, which is too early here.
+        gpus = tf.config.list_physical_devices("GPU")
+        ways = tf.distribute.experimental.CommunicationImplementation
+        options = tf.distribute.experimental.CommunicationOptions(
+            implementation=ways.AUTO if gpus else ways.RING
+        )
+        try:
+            return tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
+        except tf.errors.OpError as error:
+            raise UserError(
+                f"TF_CONFIG: this machine cannot take its place among the workers "
+                f"({one_line(error)[:200]}); is its port in use, by a run that still goes on?"
+            ) from error
     if len(tf.config.list_logical_devices("GPU")) > 1:
         return tf.distribute.MirroredStrategy()
     return tf.distribute.get_strategy()
+
+
+def check_flags(tpu=None, tpu_address=""):
+    """Checks all that can be checked without TensorFlow, and finds the TPU that is meant.
+
+    It imports nothing of TensorFlow. It asks the network where the flags leave no other way, and
+    ends within seconds.
+
+    Returns:
+        (address, `Slice`) of a TPU: `local` or `grpc://...`, and None for a slice of unknown type.
+        None where no TPU is asked for.
+
+    Raises:
+        UserError: a flag or `TF_CONFIG` is wrong, or there is no such TPU.
+    """
+    if tpu is None:
+        if tpu_address:
+            raise UserError(
+                f"{as_flag(tpu_address, 'tpu_address')}: give --tpu with it, the accelerator type "
+                "(v3-128)"
+            )
+        if os.environ.get("TF_CONFIG"):
+            check_tf_config(os.environ["TF_CONFIG"])
+        return None
+    if not tpu:
+        raise UserError(f"--tpu is empty; {TAKES}; or leave it out")
+    if is_accelerator_type(tpu):
+        return _find_accelerator(find_slice(tpu), tpu_address)
+    if tpu_address:
+        raise UserError(
+            f"{as_flag(tpu_address, 'tpu_address')}: goes with an accelerator type (v3-128), not "
+            f"with {as_flag(tpu)}; leave it out"
+        )
+    if tpu == "local":
+        return _local_chips()
+    if tpu.startswith("grpc://"):
+        return _servers(parse_addresses(tpu, as_flag(tpu)))
+    return _find_name(tpu)
+
+
+def parse_addresses(text, flag):
+    """The `host:port` of each server in `grpc://host:port,...`, with or without `grpc://`."""
+    hosts = [part.removeprefix("grpc://") for part in text.split(",")]
+    for number, host in enumerate(hosts):
+        problem = addresses.address_problem(host)
+        if not host:
+            problem = "an address is empty"
+        elif host in hosts[:number]:
+            problem = f"{host} is there twice"
+        if problem:
+            raise UserError(
+                f"{flag}: {problem}; give grpc://HOST:8470, with commas between several"
+            )
+    return hosts
+
+
+def _servers(hosts, slice_=None):
+    """What `check_flags` returns, of servers that answer."""
+    addresses.check_servers(hosts)
+    if slice_ and len(hosts) != slice_.hosts:
+        raise UserError(
+            f"--tpu={slice_.accelerator_type}: has {slice_.hosts} hosts, but there are addresses "
+            f"of {len(hosts)}; give those of all hosts in --tpu_address"
+        )
+    return ",".join(f"grpc://{host}" for host in hosts), slice_
+
+
+def _find_accelerator(slice_, tpu_address):
+    flag = f"--tpu={slice_.accelerator_type}"
+    if tpu_address:
+        return _servers(parse_addresses(tpu_address, as_flag(tpu_address, "tpu_address")), slice_)
+    outcomes = ["no --tpu_address"]
+    try:
+        found, hosts = addresses.find_vm()
+        if found != slice_.accelerator_type:
+            raise UserError(f"{flag}: this machine belongs to a {found}; give --tpu={found}")
+        return ("local", slice_) if slice_.hosts == 1 else _servers(hosts, slice_)
+    except addresses.NotFound as error:
+        outcomes.append(str(error))
+    chips = addresses.find_chips()
+    if chips and slice_.hosts == 1:
+        return "local", slice_
+    # A part of a slice would wait for the others for ever.
+    outcomes.append(f"{len(chips)} chips of {slice_.chips} in this machine" if chips else NO_CHIPS)
+    raise UserError(
+        f"{flag}: no such TPU found: {'; '.join(outcomes)}; give --tpu_address=grpc://HOST:8470 or "
+        f"run on the TPU VM; `python -m tpu.aot {flag}` proves the run without hardware"
+    )
+
+
+def _find_name(tpu):
+    if not re.fullmatch("[a-z]([-a-z0-9]{0,61}[a-z0-9])?", tpu):
+        is_address = not addresses.address_problem(tpu.partition(",")[0])
+        hint = f" (did you mean grpc://{tpu}?)" if is_address else ""
+        raise UserError(f"{as_flag(tpu)}: not the name of a TPU{hint}; {TAKES}")
+    try:
+        accelerator_type, hosts = addresses.find_node(tpu)
+    except addresses.NotFound as error:
+        raise UserError(f"--tpu={tpu}: cannot be looked up by name: {error}; {TAKES}") from error
+    try:
+        slice_ = find_slice(accelerator_type)
+    except UserError as error:
+        raise UserError(f"--tpu={tpu}: it is of a type that is unknown here: {error}") from error
+    if slice_.hosts == 1 and _vm_or_nothing()[1] == hosts:
+        return "local", slice_
+    return _servers(hosts, slice_)
+
+
+def _local_chips():
+    if not addresses.find_chips():
+        raise UserError(f"--tpu=local: {NO_CHIPS}; run on a TPU VM, or give grpc://HOST:8470")
+    accelerator_type, hosts = _vm_or_nothing()
+    if len(hosts) > 1:
+        raise UserError(
+            f"--tpu=local: this machine is one of the {len(hosts)} hosts of a {accelerator_type}; "
+            f"give --tpu={accelerator_type}"
+        )
+    return "local", None
+
+
+def _vm_or_nothing():
+    try:
+        return addresses.find_vm()
+    except addresses.NotFound:
+        return None, []
+
+
+def _tpu_strategy(tpu, address, slice_):
+    if address != "local":
+        # The chips in this machine, if any, are the server's: TensorFlow here leaves them alone.
+        os.environ.setdefault("TPU_LOAD_LIBRARY", "0")
+    import tensorflow as tf
+
+    try:
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver(address)
+        tf.config.experimental_connect_to_cluster(resolver)
+        tf.tpu.experimental.initialize_tpu_system(resolver)
+        strategy = tf.distribute.TPUStrategy(resolver)
+    except (tf.errors.OpError, RuntimeError, ValueError) as error:
+        raise UserError(
+            f"{as_flag(tpu)}: TensorFlow {tf.__version__} found no TPU at {address} "
+            f"({one_line(error)[:200]}); TPUs need the package tensorflow-tpu in place of "
+            "tensorflow: tensorflow-tpu==2.20.0 libtpu==0.0.21"
+        ) from error
+    if slice_ and strategy.num_replicas_in_sync != slice_.replicas:
+        raise UserError(
+            f"{as_flag(tpu)}: a {slice_.accelerator_type} has {slice_.replicas} replicas, but "
+            f"TensorFlow found {strategy.num_replicas_in_sync} at {address}; give the type it has"
+        )
+    return strategy
+
+
+def check_tf_config(text):
+    """Refuses a `TF_CONFIG` that `MultiWorkerMirroredStrategy` would stumble or wait over.
+
+    Raises:
+        UserError: names what is wrong.
+    """
+
+    def require(condition, problem):
+        if not condition:
+            raise UserError(f"TF_CONFIG: {problem}; unset it, or give {CLUSTER}")
+
+    try:
+        config = json.loads(text)
+    except ValueError as error:
+        raise UserError(f"TF_CONFIG: not JSON ({error}); unset it, or give {CLUSTER}") from error
+    require(isinstance(config, dict), "not an object of JSON")
+    cluster, task = config.get("cluster"), config.get("task")
+    require(isinstance(cluster, dict) and cluster, "it has no cluster")
+    require(set(cluster) <= {"chief", "worker"}, f"its jobs {list(cluster)} are not all workers")
+    for job, hosts in cluster.items():
+        require(isinstance(hosts, list) and hosts, f"cluster.{job} is not a list of host:port")
+        for host in hosts:
+            problem = addresses.address_problem(str(host))
+            require(not problem, f"cluster.{job}: {problem}")
+    everyone = [host for hosts in cluster.values() for host in hosts]
+    require(len(set(everyone)) == len(everyone), "the cluster has an address twice")
+    require(len(cluster.get("chief", [])) <= 1, "the cluster has several chiefs")
+    require(isinstance(task, dict), "it has no task")
+    job, index = task.get("type"), task.get("index")
+    known = isinstance(job, str) and job in cluster
+    require(known, f"task.type {job!r} is no job of the cluster ({', '.join(cluster)})")
+    in_range = str(index).isdecimal() and int(index) < len(cluster[job])
+    last = len(cluster[job]) - 1
+    require(in_range, f"task.index {index!r} is not from 0 to {last}, as cluster.{job} asks")

@@ -34,7 +34,7 @@ def get_config(task, kind):
 def _common():
     config = config_dict.ConfigDict()
     config.seed = 0  # of the first run; the next ones count up
-    config.dtype = "float32"  # or mixed_bfloat16
+    config.dtype = "auto"  # float32, on TPUs mixed_bfloat16
     config.metric = "accuracy"  # what is reported and picked by: accuracy, f1, mcc
     config.dropout = 0.1
     config.label_smoothing = 0.0

@@ -20,7 +20,7 @@ def get_config(size="base"):
     """The config with an encoder of `keras_vitbert.sizes`."""
     config = config_dict.ConfigDict()
     config.seed = 0
-    config.dtype = "float32"  # or mixed_bfloat16
+    config.dtype = "auto"  # float32, on TPUs mixed_bfloat16
 
     config.model = {
         **encoder_size(size or "base"),
@@ -57,6 +57,7 @@ def get_config(size="base"):
     config.text_batch = 512
     config.steps = 1_000_000
     config.steps_per_epoch = 1_000  # between two lines in metrics.csv and TensorBoard
+    config.steps_per_execution = 0  # between two looks of the host; 0: 1, on TPUs up to 100
     config.validation_interval = 10_000
     config.checkpoint_interval = 5_000
     config.checkpoints_to_keep = 3

@@ -21,6 +21,7 @@ from keras_vitbert.data_errors import reading_images
 from keras_vitbert.fine_tuning import metrics
 from keras_vitbert.fine_tuning.trials import Trial, run_trial
 from keras_vitbert.run_folder import FREE_OF_FINE_TUNING, RunFolder, csv_text
+from keras_vitbert.workers import Workers
 from pipelines.files import make_folder, write_atomically
 from pipelines.tasks.labelled_images import LabelledImages, require_batch
 from pipelines.text.vocabularies import vocabulary_hash
@@ -47,7 +48,8 @@ def fine_tune(task_name, task, config, pretrained, data, output_dir, strategy, s
     Raises:
         UserError, Diverged, Stopped: see `keras_vitbert.command_line`.
     """
-    folder = RunFolder(output_dir)
+    workers = Workers(strategy)
+    folder = RunFolder(output_dir, workers.is_chief)
     # What can be refused is refused before there is a folder that would insist on it.
     is_images = isinstance(data.train, LabelledImages)
     mixed = is_images and (config.images.mixup or config.images.cutmix)
@@ -66,7 +68,9 @@ def fine_tune(task_name, task, config, pretrained, data, output_dir, strategy, s
         path = os.path.join(output_dir, "trials", trial.name)
         rate = f"learning rate {trial.learning_rate:g}"
         print(f"{task_name}: {trial.purpose}, {rate}, seed {trial.seed}", file=sys.stderr)
-        return run_trial(trial, config, pretrained, data.classes, train, tests, path, strategy)
+        return run_trial(
+            trial, config, pretrained, data.classes, train, tests, path, strategy, workers
+        )
 
     trials, rate, picked_on = [], config.optimizer.learning_rate, "given"
     if sweep:
@@ -94,8 +98,9 @@ def fine_tune(task_name, task, config, pretrained, data, output_dir, strategy, s
         },
         "seconds": round(sum(trial["seconds"] for trial in [*trials, *reported]), 1),
     }
-    folder.write("results.csv", csv_text(list(_rows(_finished_trials(output_dir)))))
-    folder.finish(summary)
+    if workers.is_chief:
+        folder.write("results.csv", csv_text(list(_rows(_finished_trials(output_dir)))))
+        folder.finish(summary)
     return summary
 
 

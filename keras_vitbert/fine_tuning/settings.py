@@ -5,6 +5,7 @@ import math
 from keras_vitbert.config_flags import Requirements, check_types, flatten, parse_with_config
 from keras_vitbert.configs import fine_tuning
 from keras_vitbert.fine_tuning import tasks
+from keras_vitbert.settings import DTYPES, dtype_for_devices
 
 
 def parse(argv, define_flags, usage):
@@ -36,6 +37,22 @@ def parse(argv, define_flags, usage):
     return values, task, config
 
 
+def for_devices(config, on_tpu):
+    """The config with what it leaves to the devices filled in.
+
+    On TPUs texts are padded to one length, as every length would be a program of its own.
+
+    Args:
+        config: checked `ConfigDict`; not changed.
+        on_tpu: bool.
+    """
+    config = config.copy_and_resolve_references()
+    config.dtype = dtype_for_devices(config.dtype, on_tpu)
+    if on_tpu and "buckets" in config:
+        config.buckets = ()
+    return config
+
+
 def check_config(config, name, task):
     """Refuses settings that cannot work.
 
@@ -51,7 +68,7 @@ def check_config(config, name, task):
     checks.at_least(0, "steps", "evaluation_interval", "lora_rank", "optimizer.learning_rate")
     checks.at_least(0, "optimizer.weight_decay", "optimizer.power")
     require(0 <= flat["seed"] < 2**31, "seed", "must be in [0, 2**31)")
-    checks.one_of("dtype", ("float32", "mixed_bfloat16"))
+    checks.one_of("dtype", DTYPES)
     checks.one_of("metric", ("accuracy", "f1", "mcc"))
     checks.one_of("optimizer.name", ("sgd", "adamw"))
     checks.one_of("optimizer.schedule", ("cosine", "polynomial"))

@@ -70,7 +70,7 @@ class TaskStream:
         return self._split.batches(self._plan, step, context).repeat()
 
 
-def run_trial(trial, config, pretrained, classes, train, tests, path, strategy):
+def run_trial(trial, config, pretrained, classes, train, tests, path, strategy, workers):
     """Trains and evaluates, or finds what was done.
 
     Args:
@@ -82,6 +82,7 @@ def run_trial(trial, config, pretrained, classes, train, tests, path, strategy):
         tests: dict of a split's name to a split, all of which are evaluated.
         path: str, the trial's folder.
         strategy: `tf.distribute.Strategy`.
+        workers: `keras_vitbert.workers.Workers` of the strategy.
 
     Returns:
         dict, the content of result.json: `learning_rate`, `seed`, `steps`, `seconds`, `transfer`,
@@ -92,12 +93,13 @@ def run_trial(trial, config, pretrained, classes, train, tests, path, strategy):
         UserError, Diverged, Stopped: see `keras_vitbert.command_line`. A trial of a sweep that
             diverges is a result.
     """
-    folder = RunFolder(path)
+    folder = RunFolder(path, workers.is_chief)
     known = folder.read("result.json")
     if known is not None:
         return json.loads(known)
     began = time.time() - float(folder.read("seconds.txt") or 0)
-    tf.io.gfile.makedirs(folder.checkpoints)
+    if workers.is_chief:
+        tf.io.gfile.makedirs(folder.checkpoints)
     config = config.copy_and_resolve_references()
     config.optimizer.learning_rate = trial.learning_rate
     config.steps = steps_of(config, train.count)
@@ -121,10 +123,11 @@ def run_trial(trial, config, pretrained, classes, train, tests, path, strategy):
             stream = TaskStream(train, trial.seed, config.steps, config.batch)
             before_log = [WeightAverage(config.steps), watch]
             result["resumed_from_step"] = fit(
-                trainer, config, stream, folder, strategy, before_log=before_log
+                trainer, config, stream, folder, workers, before_log=before_log
             )
             # The last checkpoint is written: whatever happens here, training is done.
-            result["splits"] = _evaluate(evaluator, tests, classes, folder, trainer.step)
+            with workers.watched():
+                result["splits"] = _evaluate(evaluator, tests, classes, folder, trainer.step)
     except Diverged as error:
         if trial.purpose != "sweep":
             raise Diverged(
@@ -138,8 +141,9 @@ def run_trial(trial, config, pretrained, classes, train, tests, path, strategy):
         folder.write("seconds.txt", f"{seconds}\n")
     result["seconds"] = seconds
     folder.write("result.json", json.dumps(result, indent=2) + "\n")
-    if trial.purpose == "sweep":  # it has served
+    if trial.purpose == "sweep" and workers.is_chief:  # it has served
         tf.io.gfile.rmtree(folder.checkpoints)
+    workers.wait()
     gc.collect()  # a Keras model is full of cycles
     return result
 
@@ -184,10 +188,14 @@ def _evaluate(evaluator, tests, classes, folder, step):
     for name, split in tests.items():
         predictions = evaluator.predict(split)
         results[name] = {"examples": split.count, **predictions.measures()}
+        if not folder.writes:
+            continue
         rows += evaluation.prediction_rows(name, predictions, classes)
         logs = os.path.join(folder.logs, "validation")
         is_first = len(results) == 1
         evaluation.write_summaries(logs, name, predictions, classes, step, is_first)
+    if not folder.writes:
+        return results
     folder.write("predictions.csv", csv_text(rows))
     log = folder.rows(up_to_step=step)
     log[-1] |= _logged(next(iter(results.values())))

@@ -132,7 +132,8 @@ def config_of(sources, *argv):
     from keras_vitbert import settings
     from keras_vitbert.pretrain import define_flags
 
-    return settings.parse(arguments(sources, *argv), define_flags, "usage")[1]
+    config = settings.parse(arguments(sources, *argv), define_flags, "usage")[1]
+    return settings.for_devices(config, on_tpu=False)
 
 
 def checkpoint_values(run_folder):

@@ -1,10 +1,11 @@
 """Trains a few steps on a number of logical CPUs and saves how every replica ends.
 
-    python replicas_script.py OPTIMIZER REPLICAS FILE.npz
+    python replicas_script.py adamw|sgd|noise REPLICAS STEPS_PER_EXECUTION FILE.npz
 
 A program by itself, as TensorFlow's devices are set once a process. Everything that could depend
 on the number of replicas is on: masks that refresh, clipping, distillation, and masked tokens of
-which some replicas hold more than others.
+which some replicas hold more than others. `noise` looks at dropout instead: weights that stand
+still, and a batch of one example many times over.
 """
 
 import sys
@@ -20,6 +21,7 @@ from keras_vitbert.optimizers import SGD, build_optimizer
 from keras_vitbert.teachers import Teachers
 
 GLOBAL_BATCH = 8
+NOISY_STEPS = 300
 STEPS = 10
 CLIP_NORM = 0.5
 CLEAR = {2: 150, 4: 151, 6: 152, 8: 153}  # entries by step
@@ -87,12 +89,44 @@ def replica_values(variables):
     return [np.concatenate([np.ravel(c[i]) for c in copies]) for i in range(len(copies[0]))]
 
 
-def train(optimizer_name, replicas):
-    """Trains on batches that are the same whatever the number of replicas."""
+def make_strategy(replicas):
     strategy = tf.distribute.get_strategy()
     if replicas > 1:
         strategy = tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(replicas)])
     assert strategy.num_replicas_in_sync == replicas
+    return strategy
+
+
+def shares(strategy, examples):
+    size = GLOBAL_BATCH // strategy.num_replicas_in_sync
+    return strategy.distribute_datasets_from_function(
+        lambda context: examples.batch(size, drop_remainder=True)
+    )
+
+
+def draw_noise(replicas, steps_per_execution):
+    """Gradient norms of one batch, again and again: they vary by dropout alone."""
+    strategy = make_strategy(replicas)
+    with strategy.scope():
+        keras.utils.set_random_seed(0)
+        network = build_network({**MODEL, "dropout": 0.5})
+        trainer = JointTrainer(network, GradientMask())
+        trainer.compile(SGD(0.0), steps_per_execution=steps_per_execution)
+    one = {name: values[:1] for name, values in make_examples().items()}
+    schedule = Schedule()
+    trainer.fit(
+        shares(strategy, tf.data.Dataset.from_tensor_slices(one).repeat()),
+        steps_per_epoch=NOISY_STEPS,
+        callbacks=[schedule],
+        shuffle=False,
+        verbose=0,
+    )
+    return {"gradient_norms": schedule.norms}
+
+
+def train(optimizer_name, replicas, steps_per_execution):
+    """Trains on batches that are the same whatever the number of replicas."""
+    strategy = make_strategy(replicas)
     with strategy.scope():
         keras.utils.set_random_seed(0)
         network, teacher = build_network(MODEL), build_network(MODEL)
@@ -101,14 +135,13 @@ def train(optimizer_name, replicas):
         trainer = JointTrainer(network, merge, teachers, 0.5, 2.0, clip_norm=CLIP_NORM)
         variables = network.trainable_variables
         if optimizer_name == "sgd":
-            trainer.compile(SGD(0.1))
+            optimizer = SGD(0.1)
         else:
-            trainer.compile(build_optimizer(ADAMW, STEPS + 1, variables))
+            optimizer = build_optimizer(ADAMW, STEPS + 1, variables)
+        trainer.compile(optimizer, steps_per_execution=steps_per_execution)
     before = replica_values(variables)
     examples = tf.data.Dataset.from_tensor_slices(make_examples())
-    dataset = strategy.distribute_datasets_from_function(
-        lambda context: examples.batch(GLOBAL_BATCH // replicas, drop_remainder=True)
-    )
+    dataset = shares(strategy, examples)
     schedule = Schedule()
     trainer.fit(dataset, steps_per_epoch=STEPS, callbacks=[schedule], shuffle=False, verbose=0)
     assert trainer.step == STEPS
@@ -121,9 +154,10 @@ def train(optimizer_name, replicas):
 
 
 if __name__ == "__main__":
-    optimizer_name, replicas, path = sys.argv[1:]
+    what, replicas, steps_per_execution, path = sys.argv[1:]
     tf.config.set_logical_device_configuration(
         tf.config.list_physical_devices("CPU")[0],
         [tf.config.LogicalDeviceConfiguration()] * int(replicas),
     )
-    np.savez(path, **train(optimizer_name, int(replicas)))
+    numbers = int(replicas), int(steps_per_execution)
+    np.savez(path, **(draw_noise(*numbers) if what == "noise" else train(what, *numbers)))

@@ -17,7 +17,7 @@ import pytest
 import tensorflow as tf
 
 from keras_vitbert import callbacks, checkpoints, load_network, pretraining
-from keras_vitbert.command_line import EXIT_DIVERGED, EXIT_DONE, EXIT_STOPPED
+from keras_vitbert.command_line import EXIT_BAD_INPUT, EXIT_DIVERGED, EXIT_DONE, EXIT_STOPPED
 from keras_vitbert.pretrain import report
 from keras_vitbert.variants import VARIANTS
 from pipelines.image_stream import ImageRecords
@@ -508,7 +508,7 @@ def test_stopped_in_its_teachers_and_itself_it_ends_the_same(
         assert len({json.dumps(without_clock(summary_of(run))) for run in both}) == 1
 
 
-def test_stopped_about_the_ends_of_epochs(run_of, sources, tmp_path, signal_at):
+def test_stopped_about_the_ends_of_epochs(run_of, sources, tmp_path, signal_at, capsys):
     """Before, at and after: the same run is stopped three times."""
     began = 0
     for place, step, stops_at in (
@@ -521,6 +521,12 @@ def test_stopped_about_the_ends_of_epochs(run_of, sources, tmp_path, signal_at):
         assert last_step(tmp_path) == stops_at > began
         assert metrics_rows(tmp_path) == metrics_rows(run_of("vit"))[: stops_at // 4]
         began = stops_at
+    two = ["--config.steps_per_execution=2", "--config.teachers.image_steps=4"]
+    assert pretrain(sources, tmp_path, "--variant=vit", *two) == EXIT_BAD_INPUT
+    refusal = (
+        "--config.steps_per_execution=2: the run goes on at step 9, which is no multiple of it"
+    )
+    assert refusal in capsys.readouterr().err
     assert pretrain(sources, tmp_path, "--variant=vit") == EXIT_DONE
     assert summary_of(tmp_path)["resumed_from_step"] == 9
     assert_same_run(tmp_path, run_of("vit"))
@@ -572,6 +578,23 @@ def test_killed_it_goes_on_from_the_last_checkpoint(run_of, sources, tmp_path, v
     assert_same_run(folder, run_of(variant))
 
 
+@pytest.mark.slow
+def test_steps_of_one_execution_make_the_same_numbers(finished, sources, tmp_path):
+    """Executions of two steps: masks, logs and checkpoints fall between them."""
+    flags = ["--variant=vitbert_no_kd", "--config.teachers.image_steps=4"]
+    assert pretrain(sources, tmp_path, *flags, "--config.steps_per_execution=2") == EXIT_DONE
+    found, wanted = (checkpoint_values(run) for run in (tmp_path, finished("vitbert_no_kd")))
+    # Probes look at another step, and only they.
+    assert_same_values(found, wanted)
+    probes = ("text_gradient_norm", "image_gradient_norm", "gradient_cosine")
+    for ours, theirs in zip(
+        metrics_rows(tmp_path), metrics_rows(finished("vitbert_no_kd")), strict=True
+    ):
+        for name in probes:
+            del ours[name], theirs[name]
+        assert ours == theirs
+
+
 # --- on several devices ------------------------------------------------------------------------
 
 REPLICAS = """
@@ -583,10 +606,9 @@ replicas = int(sys.argv[1])
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * replicas)
 
 from keras_vitbert import command_line, pretrain
-from tpu import strategy
 
 devices = [f"CPU:{index}" for index in range(replicas)]
-strategy.get_strategy = lambda: tf.distribute.MirroredStrategy(devices)
+pretrain.get_strategy = lambda *flags: tf.distribute.MirroredStrategy(devices)
 sys.exit(command_line.run(pretrain.main, sys.argv[2:]))
 """
 
@@ -604,7 +626,9 @@ def test_replicas_make_the_same_numbers(finished, sources, tmp_path, replicas):
         capture_output=True,
         text=True,
     )
-    assert done.returncode == EXIT_DONE and f"on {replicas} replica(s)" in done.stderr, done.stderr
+    assert done.returncode == EXIT_DONE and f"on each of {replicas} replicas" in done.stderr, (
+        done.stderr
+    )
     for ours, theirs in zip(metrics_rows(tmp_path), metrics_rows(wanted), strict=True):
         for name in theirs:
             assert float(ours[name]) == pytest.approx(float(theirs[name]), rel=1e-4, abs=1e-6)

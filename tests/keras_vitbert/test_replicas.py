@@ -9,8 +9,9 @@ import sys
 
 import numpy as np
 import pytest
+import scipy.stats
 
-from tests.keras_vitbert.replicas_script import CLEAR, CLIP_NORM
+from tests.keras_vitbert.replicas_script import CLEAR, CLIP_NORM, NOISY_STEPS
 
 ROOT = pathlib.Path(__file__).parents[2]
 SCRIPT = "tests.keras_vitbert.replicas_script"
@@ -18,14 +19,14 @@ SCRIPT = "tests.keras_vitbert.replicas_script"
 
 @pytest.fixture(scope="module")
 def start(tmp_path_factory):
-    """`start(optimizer, replicas)` starts a process, once; called on, it waits for its arrays."""
+    """`start(what, replicas, executed=1)` starts a process; called on, it waits for its arrays."""
     folder = tmp_path_factory.mktemp("replicas")
 
     @functools.cache
-    def start(optimizer, replicas):
-        path = folder / f"{optimizer}_{replicas}.npz"
+    def start(what, replicas, executed=1):
+        path = folder / f"{what}_{replicas}_{executed}.npz"
         process = subprocess.Popen(
-            [sys.executable, "-m", SCRIPT, optimizer, str(replicas), str(path)],
+            [sys.executable, "-m", SCRIPT, what, str(replicas), str(executed), str(path)],
             cwd=ROOT,
             env={**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "-1"},
             stderr=subprocess.PIPE,
@@ -43,17 +44,16 @@ def start(tmp_path_factory):
     return start
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    "optimizer, replicas",
+    "optimizer, replicas, executed",
     [
-        pytest.param("adamw", 2, marks=pytest.mark.slow),
-        pytest.param("adamw", 4, marks=pytest.mark.slow),
-        pytest.param("sgd", 2, marks=pytest.mark.slow),
-        pytest.param("sgd", 4, marks=pytest.mark.slow),
+        *[("adamw", 2, 1), ("adamw", 4, 1), ("adamw", 8, 1), ("sgd", 2, 1), ("sgd", 4, 1)],
+        *[("adamw", 1, 2), ("adamw", 2, 2)],  # steps an execution
     ],
 )
-def test_replicas_are_one(start, optimizer, replicas):
-    processes = start(optimizer, 1), start(optimizer, replicas)
+def test_replicas_are_one(start, optimizer, replicas, executed):
+    processes = start(optimizer, 1), start(optimizer, replicas, executed)
     one, many = (process() for process in processes)
     weights, masks = many["weights"], many["masks"]
     print(
@@ -82,4 +82,16 @@ def test_replicas_are_one(start, optimizer, replicas):
     assert np.count_nonzero(~masks[0]) == sum(CLEAR.values())
     assert np.mean(masks[0] != one["masks"][0]) <= 0.001
     assert np.all(many["gradient_norms"] > CLIP_NORM)
-    np.testing.assert_allclose(many["gradient_norms"], one["gradient_norms"], rtol=1e-4)
+    norms = one["gradient_norms"][executed - 1 :: executed]  # the last of each execution
+    np.testing.assert_allclose(many["gradient_norms"], norms, rtol=1e-4)
+
+
+@pytest.mark.slow
+def test_dropout_is_as_noisy_on_any_number_of_replicas(start):
+    """Of eight copies of an example, each is dropped from by itself, wherever it is."""
+    runs = [start("noise", replicas) for replicas in (1, 4)]
+    one, many = (run()["gradient_norms"] for run in runs)
+    assert len(one) == len(many) == NOISY_STEPS and np.std(one) > 0.01 * np.mean(one)
+    # With the same numbers on all replicas the variance would be some four times as large.
+    assert scipy.stats.ks_2samp(one, many).pvalue > 0.01
+    assert 0.75 < np.std(many) / np.std(one) < 1.33

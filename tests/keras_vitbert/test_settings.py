@@ -217,7 +217,8 @@ def test_bad_arguments_are_told(argv, message):
         *("data.images.randaugment=(2,31)", "data.images.randaugment=(-1,9)"),
         *("data.images.randaugment=(2,)", "data.images.randaugment=(1,2.5)"),
         *("data.text.masking.ratio=0", "data.text.masking.ratio=1"),
-        "data.text.masking.max_predictions=0",
+        *("data.text.masking.max_predictions=0", "steps_per_execution=-1", "steps_per_execution=3"),
+        "steps_per_execution=1000",
     ],
 )
 def test_settings_that_cannot_work_are_told(argument):
@@ -346,3 +347,37 @@ def test_the_command_itself_exits_with_its_status():
 def test_images_that_are_mixed_come_in_pairs():
     with pytest.raises(UserError, match=r"--config.image_batch=127: must be even where images"):
         parse(*FIXED, "--config.image_batch=127", "--config.data.images.cutmix=1.0")
+
+
+# --- what is left to the devices -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "argv, dtype, steps",
+    [
+        # The largest number up to 100 that divides steps, epochs and intervals.
+        (["--config=paper", "--tpu=v3-128"], "mixed_bfloat16", 100),
+        (["--config=sample", "--tpu=local"], "mixed_bfloat16", 20),
+        (["--config=paper", "--tpu=x", "--config.merge.mask_update_interval=70"], None, 10),
+        (["--config=paper", "--tpu=x", "--config.steps_per_execution=5"], None, 5),
+        (["--config=paper", "--tpu=x", "--config.dtype=float32"], "float32", 100),
+        (["--config=paper"], "float32", 1),
+        (["--config.steps_per_execution=10", "--config.dtype=mixed_bfloat16"], None, 10),
+    ],
+)
+def test_what_is_left_to_the_devices(argv, dtype, steps):
+    values, config = parse(*argv)
+    before = config.to_dict()
+    resolved = settings.for_devices(config, values.tpu is not None)
+    assert resolved.dtype == (dtype or "mixed_bfloat16")
+    assert resolved.steps_per_execution == steps
+    assert config.to_dict() == before
+
+
+def test_paper_is_the_config_of_tpus():
+    with pytest.raises(UserError, match="--tpu=v3-9: .*v3-8"):
+        main(["--tpu=v3-9"])
+    assert settings.is_given(["--tpu", "v3-8"], "tpu") and settings.is_given(["--tpu=x"], "tpu")
+    assert not settings.is_given(["--tpu_address=x"], "tpu")
+    _, config = settings.parse([], define_flags, "usage", default_config="paper")
+    assert config.image_batch == 4096

@@ -1,0 +1,138 @@
+"""What accelerator types mean, against Google's tables and against libtpu."""
+
+import importlib.util
+import json
+import math
+import os
+import subprocess
+import sys
+
+import pytest
+
+from keras_vitbert.command_line import UserError
+from tpu import slices
+from tpu.slices import find_slice, is_accelerator_type
+
+GIB = 2**30
+
+
+@pytest.mark.parametrize(
+    ("name", "cores", "chips", "hosts", "topology", "replicas", "gib", "tflops", "gb_per_second"),
+    [
+        ("v2-8", 8, 4, 1, "2x2", 8, 8, 22.5, 350),
+        ("v2-512", 512, 256, 64, "16x16", 512, 8, 22.5, 350),
+        ("v3-8", 8, 4, 1, "2x2", 8, 16, 61.5, 450),
+        ("v3-64", 64, 32, 8, "4x8", 64, 16, 61.5, 450),
+        ("v3-128", 128, 64, 16, "8x8", 128, 16, 61.5, 450),
+        ("v3-2048", 2048, 1024, 256, "32x32", 2048, 16, 61.5, 450),
+        ("v4-8", 8, 4, 1, "2x2x1", 4, 32, 275, 1200),
+        ("v4-128", 128, 64, 16, "4x4x4", 64, 32, 275, 1200),
+        ("v4-4096", 4096, 2048, 512, "8x16x16", 2048, 32, 275, 1200),
+        ("v5litepod-1", 1, 1, 1, "1x1", 1, 16, 197, 819),
+        ("v5litepod-8", 8, 8, 1, "2x4", 8, 16, 197, 819),
+        ("v5litepod-16", 16, 16, 4, "4x4", 16, 16, 197, 819),
+        ("v5litepod-256", 256, 256, 64, "16x16", 256, 16, 197, 819),
+        ("v5p-8", 8, 4, 1, "2x2x1", 4, 95, 459, 2765),
+        ("v5p-12288", 12288, 6144, 1536, "16x16x24", 6144, 95, 459, 2765),
+        ("v6e-8", 8, 8, 1, "2x4", 8, 32, 918, 1638),
+        ("v6e-32", 32, 32, 8, "4x8", 32, 32, 918, 1638),
+    ],
+)
+def test_slice(name, cores, chips, hosts, topology, replicas, gib, tflops, gb_per_second):
+    found = find_slice(name)
+    assert found.accelerator_type == name
+    assert (found.cores, found.chips, found.hosts) == (cores, chips, hosts)
+    assert (found.topology_name, found.replicas) == (topology, replicas)
+    assert found.hbm_per_replica == gib * GIB
+    assert found.peak_flops_per_replica == tflops * 1e12
+    assert found.hbm_bandwidth_per_replica == gb_per_second * 1e9
+    assert found.compiler_topology == f"{found.generation.name}:{topology}"
+
+
+def test_slices_agree_with_themselves():
+    for name, found in slices.SLICES.items():
+        assert math.prod(found.topology) == found.chips
+        assert found.cores == found.chips * found.generation.cores_per_chip
+        assert name == f"{found.generation.prefix}-{found.cores}"
+        assert found.hosts in (1, found.chips // 4)
+        assert (
+            found.generation.source == f"https://cloud.google.com/tpu/docs/{found.generation.name}"
+        )
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("v3_128", r"^--tpu=v3_128: .* \(did you mean v3-128\?\)$"),
+        ("V3-128", r"^--tpu=V3-128: .* \(did you mean v3-128\?\)$"),
+        ("v3128", r"^--tpu=v3128: .* \(did you mean v3-128\?\)"),
+        ("3-128", r"^--tpu=3-128: .* \(did you mean v3-128\?\)"),
+        ("v3 128", r"^--tpu='v3 128': .* \(did you mean v3-128\?\)"),
+        ("v3-128\n", r"^--tpu='v3-128\\n': .* \(did you mean v3-128\?\)"),
+        ("v5e-16", r"^--tpu=v5e-16: .* \(did you mean v5litepod-16\?\)$"),
+        ("v5litpod-16", r"^--tpu=v5litpod-16: .* \(did you mean v5litepod-16\?\)"),
+        ("v3-100", r"^--tpu=v3-100: .*; known are v3-8, v3-32, v3-64, v3-128, .*, v3-2048$"),
+        ("v2-64", r"^--tpu=v2-64: .*; known are v2-8, v2-32, v2-128, v2-256, v2-512$"),
+        ("v3-12x", r"^--tpu=v3-12x: .*; known are v3-8, "),
+        ("v3", r"^--tpu=v3: .*; known are v3-8, "),
+        ("v3--8", r"^--tpu=v3--8: .* \(did you mean v3-8\?\)$"),
+        ("v9-8", r"^--tpu=v9-8: [^?]*; known are v2-8 to v2-512, v3-8 to v3-2048, v4-8 to v4-4096"),
+        ("vé-8", r"^--tpu=vé-8: .*; known are v2-8 to v2-512"),
+        ("", r"^--tpu=: .*; known are v2-8 to v2-512"),
+    ],
+)
+def test_unknown_slice(name, message):
+    with pytest.raises(UserError, match=message) as caught:
+        find_slice(name)
+    assert "\n" not in str(caught.value)
+    assert is_accelerator_type(name) == (name not in ("", "vé-8"))
+
+
+@pytest.mark.parametrize("name", ["my-tpu", "tpu-v3-8", "v2-alpha", "v3-128-a", "vm", "local"])
+def test_names_of_tpus(name):
+    assert not is_accelerator_type(name)
+
+
+def test_import_is_light():
+    code = "import sys, tpu.slices; print([name for name in sys.modules if 'tensorflow' in name])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+COUNTS = """
+import json, sys
+from jax.experimental import topologies
+for name, options in json.load(sys.stdin):
+    devices = topologies.get_topology_desc(
+        platform="tpu", topology_name=name, **options
+    ).devices
+    print(json.dumps([len(devices), len({device.process_index for device in devices})]))
+"""
+
+
+@pytest.mark.skipif(
+    not all(importlib.util.find_spec(name) for name in ("jax", "libtpu")),
+    reason="asks libtpu by way of jax",
+)
+def test_libtpu_counts_the_same():
+    """Devices and hosts of every slice, by libtpu's compile-only client, which needs no TPU."""
+    known = list(slices.SLICES.values())
+    questions = [(found.compiler_topology, found.compiler_options) for found in known]
+    environment = {
+        "JAX_PLATFORMS": "cpu",
+        "TPU_SKIP_MDS_QUERY": "1",  # or it asks Google Cloud's metadata server, for minutes
+        "TPU_WORKER_HOSTNAMES": "localhost",
+        "TPU_ACCELERATOR_TYPE": "v5litepod-4",
+        "TPU_STDERR_LOG_LEVEL": "3",
+        "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # others may be compiling
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", COUNTS],
+        input=json.dumps(questions),
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert answers == [[found.replicas, found.hosts] for found in known]

@@ -1,0 +1,249 @@
+"""What answers at a TPU's address, asked before TensorFlow is.
+
+TensorFlow waits for ever at an address that is dead or not a TPU's. So it gets none that was not
+looked at here, where nothing takes longer than its limit.
+"""
+
+import concurrent.futures
+import glob
+import http.client
+import json
+import os
+import re
+import socket
+import threading
+import time
+import urllib.error
+import urllib.request
+
+from keras_vitbert.command_line import UserError
+
+SERVER_SECONDS = 9  # for a server: its name, the connection, its answer
+METADATA_SECONDS = 3
+NODE_SECONDS = 5  # for a TPU's name: all questions together
+PORT = 8470  # of TensorFlow's server on the hosts of a TPU
+TPU_API = "https://tpu.googleapis.com/v2"
+CHIPS = ("/dev/accel*", "/dev/vfio/[0-9]*")
+
+
+class NotFound(Exception):
+    """There is no TPU in a place. The text says what is there instead."""
+
+
+def in_background(function, *args):
+    """Calls a function in a thread that the end of the program does not wait for.
+
+    Name resolution, for one, knows no limit of its own. `result(seconds)` of what is returned
+    raises `TimeoutError` at the limit; the thread is left to itself.
+
+    Returns:
+        `concurrent.futures.Future`.
+    """
+    future = concurrent.futures.Future()
+
+    def call():
+        try:
+            future.set_result(function(*args))
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=call, daemon=True).start()
+    return future
+
+
+def address_problem(address):
+    """What is wrong with the form of `host:port`, or None."""
+    host, colon, port = address.rpartition(":")
+    if not colon:
+        return f"{address!r} has no port"
+    if not re.fullmatch(r"\w([\w.-]{0,251}\w)?", host, re.ASCII):  # TensorFlow takes no IPv6
+        return f"{host!r} is neither a host name nor an IPv4 address"
+    if not re.fullmatch("[0-9]{1,5}", port) or not 0 < int(port) < 65536:
+        return f"port {port!r} is not a number from 1 to 65535"
+    return None
+
+
+def check_servers(addresses):
+    """Asks all servers at the same time, see `check_server`."""
+    for check in [in_background(check_server, address) for address in addresses]:
+        check.result()
+
+
+def check_server(address):
+    """Makes sure that a TensorFlow server with TPUs answers, within `SERVER_SECONDS`.
+
+    Args:
+        address: str, `host:port`.
+
+    Raises:
+        UserError: says what is there instead.
+    """
+    deadline = time.monotonic() + SERVER_SECONDS
+    host, _, port = address.rpartition(":")
+    mend = f"correct the address, or start the TPU's TensorFlow server there (port {PORT})"
+    try:
+        in_background(_connect, host, int(port)).result(SERVER_SECONDS)
+        devices = _device_types(address, max(deadline - time.monotonic(), 0.5))
+    except TimeoutError:
+        problem = f"no answer in {SERVER_SECONDS} s"
+    except (socket.gaierror, UnicodeError):
+        problem = f"the host name {host} cannot be resolved"
+    except OSError as error:
+        problem = f"no connection ({error.strerror or error})"
+    except NotFound as error:
+        problem = str(error)
+    else:
+        if any(device.startswith("TPU") for device in devices):
+            return
+        kinds = ", ".join(sorted(set(devices))) or "none"
+        problem = f"a TensorFlow server without TPUs answers (its devices: {kinds})"
+    raise UserError(f"TPU address grpc://{address}: {problem}; {mend}")
+
+
+def _connect(host, port):
+    socket.create_connection((host, port), SERVER_SECONDS).close()
+
+
+def _device_types(address, seconds):
+    """Types of the devices of a TensorFlow server, such as `CPU`, `TPU_SYSTEM` and `TPU`."""
+    import grpc
+    from google.protobuf.message import DecodeError
+
+    # Directly, as the connection before: hosts of a TPU are not behind a proxy.
+    with grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel:
+        status = channel.unary_unary("/tensorflow.WorkerService/GetStatus")
+        try:
+            answer = status(b"", timeout=seconds)  # an empty GetStatusRequest
+        except grpc.RpcError as error:
+            if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
+                raise NotFound(f"takes connections but is silent for {SERVER_SECONDS} s") from None
+            raise NotFound(f"no TensorFlow server answers ({error.code().name})") from None
+    try:
+        devices = [value for number, value in _fields(answer) if number == 1]
+        return [dict(_fields(device))[2].decode() for device in devices]
+    except (DecodeError, KeyError, TypeError, AttributeError, ValueError) as error:
+        raise NotFound("something other than a TensorFlow server answers") from error
+
+
+def _fields(message):
+    """(number, value) of each field of a protocol buffer.
+
+    `GetStatusResponse` holds repeated `DeviceAttributes` in field 1, these their type in field 2.
+    Their Python classes come with all of TensorFlow only, which is not to be loaded yet.
+    """
+    from google.protobuf import empty_pb2, unknown_fields
+
+    fields = unknown_fields.UnknownFieldSet(empty_pb2.Empty.FromString(message))
+    return [(field.field_number, field.data) for field in fields]
+
+
+def find_vm():
+    """The TPU that this machine is a host of, from the metadata server of Google Cloud.
+
+    Returns:
+        (str, list of str), the accelerator type and `host:port` of all hosts.
+
+    Raises:
+        NotFound: there is no such server, or this is no TPU VM.
+    """
+    accelerator_type = metadata("instance/attributes/accelerator-type")
+    if not accelerator_type:
+        raise NotFound(f"metadata server {_metadata_host()}: this machine is no TPU VM")
+    endpoints = metadata("instance/attributes/worker-network-endpoints") or ""
+    # Entries such as `unknown:unknown:10.164.0.7`.
+    hosts = [entry.rpartition(":")[2].strip() for entry in endpoints.split(",") if entry.strip()]
+    return accelerator_type, [f"{host}:{PORT}" for host in hosts]
+
+
+def find_node(name):
+    """Looks a TPU up by its name, in the project and zone of this machine.
+
+    TensorFlow's own look-up needs google-api-python-client, which it does not install.
+
+    Returns:
+        (str, list of str), as `find_vm`.
+
+    Raises:
+        NotFound: Google Cloud cannot be asked.
+        UserError: there is no such TPU, or it is not ready.
+    """
+    try:
+        return in_background(_find_node, name).result(NODE_SECONDS)
+    except TimeoutError:
+        raise NotFound(f"Google Cloud: no answer in {NODE_SECONDS} s") from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise NotFound("Google Cloud: an answer that cannot be read") from error
+
+
+def _find_node(name):
+    project = metadata("project/project-id")
+    zone = (metadata("instance/zone") or "").rpartition("/")[2]
+    token = metadata("instance/service-accounts/default/token")
+    if not token:
+        raise NotFound("this machine has no service account to ask Google Cloud with")
+    url = f"{TPU_API}/projects/{project}/locations/{zone}/nodes/{name}"
+    headers = {"Authorization": f"Bearer {json.loads(token)['access_token']}"}
+    try:
+        status, _, body = _get(urllib.request.build_opener(), url, headers)
+    except OSError as error:
+        raise NotFound(f"{TPU_API}: no answer ({_reason(error)})") from error
+    here = f"in project {project}, zone {zone}"
+    if status == 404:
+        raise UserError(f"--tpu={name}: there is no TPU of this name {here}; correct it")
+    if status != 200:
+        raise UserError(
+            f"--tpu={name}: Google Cloud answered {status}, asked for it {here}; "
+            "give this machine's service account the role roles/tpu.viewer"
+        )
+    node = json.loads(body)
+    if node.get("state") != "READY":
+        raise UserError(f"--tpu={name}: it is {node.get('state')}; wait until it is READY")
+    hosts = [endpoint["ipAddress"] for endpoint in node["networkEndpoints"]]
+    return node["acceleratorType"], [f"{host}:{PORT}" for host in hosts]
+
+
+def metadata(path):
+    """A value of the metadata server, or None where it has none.
+
+    Raises:
+        NotFound: no metadata server of Google Cloud answers.
+    """
+    server = f"metadata server {_metadata_host()}"
+    url = f"http://{_metadata_host()}/computeMetadata/v1/{path}"
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        answer = in_background(_get, direct, url, {"Metadata-Flavor": "Google"})
+        status, headers, body = answer.result(METADATA_SECONDS)
+    except TimeoutError:
+        raise NotFound(f"{server}: no answer in {METADATA_SECONDS} s") from None
+    except (OSError, ValueError) as error:
+        raise NotFound(f"{server}: no answer ({_reason(error)})") from error
+    if headers.get("Metadata-Flavor") != "Google":  # other clouds have theirs at this address
+        raise NotFound(f"{server}: not Google Cloud's (it answered {status})")
+    return body.decode(errors="replace").strip() if status == 200 else None
+
+
+def _metadata_host():
+    return os.environ.get("GCE_METADATA_HOST") or "169.254.169.254"
+
+
+def _get(opener, url, headers):
+    """(status, headers, body) of an address, whatever the status. Raises `OSError`."""
+    try:
+        request = urllib.request.Request(url, headers=headers)
+        with opener.open(request, timeout=NODE_SECONDS) as answer:
+            return answer.status, answer.headers, answer.read()
+    except urllib.error.HTTPError as error:
+        return error.code, error.headers, error.read()
+    except http.client.HTTPException as error:
+        raise OSError(f"not HTTP: {error!r}") from error
+
+
+def _reason(error):
+    reason = getattr(error, "reason", error)
+    return getattr(reason, "strerror", None) or reason
+
+
+def find_chips():
+    """Device files of the TPU chips in this machine."""
+    return [path for pattern in CHIPS for path in sorted(glob.glob(pattern))]

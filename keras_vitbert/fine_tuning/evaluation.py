@@ -52,17 +52,19 @@ class Evaluator:
         """The compiled step for batches of a spec: lengths may vary without another trace."""
 
         def step(batch):
-            def predict(batch):
-                logits = self.network(batch, training=False)
-                predictions = tf.argmax(logits, axis=-1, output_type=tf.int32)
-                return tf.stack([batch["numbers"], batch["labels"], predictions], axis=1)
-
-            return self.strategy.gather(self.strategy.run(predict, args=(batch,)), axis=0)
+            rows = self.strategy.run(self.predict_step, args=(batch,))
+            return self.strategy.gather(rows, axis=0)
 
         key = repr(spec)
         if key not in self._steps:
             self._steps[key] = tf.function(step, input_signature=(spec,))
         return self._steps[key]
+
+    def predict_step(self, batch):
+        """What a replica does: number, label and prediction of each of its examples."""
+        logits = self.network(batch, training=False)
+        predictions = tf.argmax(logits, axis=-1, output_type=tf.int32)
+        return tf.stack([batch["numbers"], batch["labels"], predictions], axis=1)
 
     def predict(self, split):
         """Predictions for a split.

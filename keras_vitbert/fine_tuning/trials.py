@@ -104,7 +104,10 @@ def run_trial(trial, config, pretrained, classes, train, tests, path, strategy, 
     config.optimizer.learning_rate = trial.learning_rate
     config.steps = steps_of(config, train.count)
     config.steps_per_epoch = min(config.steps_per_epoch, config.steps)
-    trainer, transferred = build_fine_tuner(trial, config, pretrained, classes, train, strategy)
+    kind = "images" if isinstance(train, LabelledImages) else "text"
+    trainer, transferred = build_fine_tuner(
+        config, pretrained, kind, len(classes), trial.seed, strategy
+    )
     evaluator = evaluation.Evaluator(trainer.network, strategy, config.evaluation_batch)
     watch = _Evaluation(evaluator, next(iter(tests.values())), config)
     result = {
@@ -148,14 +151,22 @@ def run_trial(trial, config, pretrained, classes, train, tests, path, strategy, 
     return result
 
 
-def build_fine_tuner(trial, config, pretrained, classes, train, strategy):
-    """A compiled `FineTuner` for a trial, and what was transferred into it."""
-    kind = "images" if isinstance(train, LabelledImages) else "text"
-    keras.utils.set_random_seed(trial.seed)
+def build_fine_tuner(config, pretrained, kind, num_classes, seed, strategy):
+    """A compiled `FineTuner`, and what was transferred into it.
+
+    Args:
+        config: `ConfigDict` of fine-tuning; `steps` is set.
+        pretrained: `keras_vitbert.fine_tuning.pretrained.Pretrained`.
+        kind: str, `images` or `text`.
+        num_classes: int.
+        seed: int.
+        strategy: `tf.distribute.Strategy`.
+    """
+    keras.utils.set_random_seed(seed)
     with strategy.scope():
-        classifier, transferred = pretrained.classifier(kind, len(classes), config)
+        classifier, transferred = pretrained.classifier(kind, num_classes, config)
         trainer = FineTuner(
-            classifier, config.optimizer.clip_norm, config.label_smoothing, seed=trial.seed
+            classifier, config.optimizer.clip_norm, config.label_smoothing, seed=seed
         )
         trainer.compile(
             optimizer=build_optimizer(config.optimizer, config.steps, classifier),

@@ -1,0 +1,228 @@
+"""Compiles a program for a TPU that is not there, by the compiler that TPUs use (libtpu).
+
+    python -m tpu.ahead_of_time.compiler PROGRAM.mlir ACCELERATOR_TYPE
+
+prints one line of JSON. It is a program by itself: libtpu and TensorFlow do not share a process
+gladly, and the memory that compiling takes is free again when it ends. JAX brings the bindings.
+"""
+
+import json
+import math
+import os
+import re
+import subprocess
+import sys
+import time
+
+from keras_vitbert.command_line import UserError
+from tpu.slices import find_slice
+
+_ENVIRONMENT = {  # else libtpu looks for a TPU, for minutes, and there may be one of it
+    "JAX_PLATFORMS": "cpu",
+    "TPU_SKIP_MDS_QUERY": "1",
+    "TPU_WORKER_HOSTNAMES": "localhost",
+    "TPU_ACCELERATOR_TYPE": "v5litepod-4",
+    "TPU_STDERR_LOG_LEVEL": "3",
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
+}
+_INSTALL = 'it comes with `pip install -e ".[aot]"`, on Linux with an x86-64 processor'
+_SIZE = r"([\d.]+)([KMGT]?)"
+_OUT_OF_MEMORY = (
+    re.compile(rf"Used {_SIZE} of {_SIZE} hbm"),
+    re.compile(rf"\({_SIZE}\) exceeds available HBM \({_SIZE}\)"),
+)
+_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+_COLLECTIVE = re.compile(
+    r" = (.*?) (all-reduce|all-to-all|all-gather|reduce-scatter|collective-permute)(?:-start)?\("
+)
+_ARRAY = re.compile(r"\b(pred|[a-z]+\d+)\w*\[([\d,]*)\]")
+
+# More than any TPU has: from the refusal follows how much it has.
+_TOO_LARGE = """
+module @too_large {
+  func.func public @main(%x: tensor<1048576x1048576xf32>) -> tensor<1048576x1048576xf32> {
+    return %x : tensor<1048576x1048576xf32>
+  }
+}
+"""
+
+
+def check_installed():
+    """Refuses to begin without the compiler.
+
+    Raises:
+        UserError: jax or libtpu is missing.
+    """
+    import importlib.util
+
+    for package in ("jax", "libtpu"):
+        if importlib.util.find_spec(package) is None:
+            raise UserError(f"the TPU's compiler is missing (package {package}); {_INSTALL}")
+
+
+def start_compiling(path, slice_):
+    """Compiles a program in a process of its own.
+
+    Args:
+        path: str, a file with a serialised StableHLO module, the program of one replica.
+        slice_: `tpu.slices.Slice`.
+
+    Returns:
+        function that waits for the end and returns what `compile_program` does.
+
+    Raises:
+        RuntimeError: (the function) the compiler refuses for another reason than memory.
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-m", __name__, path, slice_.accelerator_type],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    )
+
+    def result():
+        output, errors = process.communicate()
+        if process.returncode:
+            lines = [line for line in errors.splitlines() if line.strip()] or ["no message"]
+            raise RuntimeError(f"status {process.returncode}: {lines[-1]}")
+        return json.loads(output.splitlines()[-1])
+
+    return result
+
+
+def compile_program(program, slice_):
+    """Compiles the program of one replica for a slice.
+
+    Args:
+        program: bytes or str, a StableHLO module.
+        slice_: `tpu.slices.Slice`.
+
+    Returns:
+        dict with `fits`, `seconds`, and `available`, the bytes of memory that a program may use on
+        one replica. Where it does not fit, `needed` bytes. Where it does, a step's and replica's
+        `peak`, `arguments`, `outputs`, `aliased` (of both), `temporaries`, `code` in bytes;
+        `operations` (floating-point), `bytes` moved to and from memory; and `collectives`, a dict
+        of a kind's name to `count` and `bytes`.
+    """
+    began = time.time()
+    try:
+        executable = _compile(program, slice_)
+    except Exception as error:
+        needed, available = _refusal(error)
+        seconds = round(time.time() - began, 1)
+        return {"fits": False, "seconds": seconds, "needed": needed, "available": available}
+    seconds = round(time.time() - began, 1)
+    memory, cost = executable.get_compiled_memory_stats(), executable.cost_analysis()
+    cost = cost[0] if isinstance(cost, list | tuple) else cost
+    return {
+        "fits": True,
+        "seconds": seconds,
+        "available": available_memory(slice_),
+        "peak": memory.peak_memory_in_bytes,
+        "arguments": memory.argument_size_in_bytes,
+        "outputs": memory.output_size_in_bytes,
+        "aliased": memory.alias_size_in_bytes,
+        "temporaries": memory.temp_size_in_bytes,
+        "code": memory.generated_code_size_in_bytes,
+        "operations": cost["flops"],
+        "bytes": cost["bytes accessed"],
+        "collectives": collectives(executable.hlo_modules()[0].to_string()),
+    }
+
+
+def available_memory(slice_):
+    """The bytes of memory that the compiler lets a program use on one replica."""
+    try:
+        _compile(_TOO_LARGE, slice_)
+    except Exception as error:
+        return _refusal(error)[1]
+    raise RuntimeError(f"{slice_.accelerator_type} takes a program of 4 TiB")
+
+
+def collectives(hlo):
+    """What an optimised program sends between the replicas.
+
+    Args:
+        hlo: str, the program as XLA prints it.
+
+    Returns:
+        dict of a kind, such as `all-reduce`, to `count` and `bytes` (of the results, a replica).
+    """
+    found = {}
+    for types, kind in _COLLECTIVE.findall(hlo):
+        entry = found.setdefault(kind, {"count": 0, "bytes": 0})
+        entry["count"] += 1
+        for dtype, shape in _ARRAY.findall(types):
+            size = 1 if dtype == "pred" else int(re.search(r"\d+", dtype)[0]) / 8
+            entry["bytes"] += int(size * math.prod(int(n) for n in shape.split(",") if n))
+    return found
+
+
+def parse(program):
+    """A StableHLO module of TensorFlow as other compilers take it.
+
+    TensorFlow's bridge marks returned values by `mhlo.copy`, which is the identity. And it draws
+    random numbers by Philox, where a TPU's own bridge leaves the choice to the TPU.
+    """
+    from jax._src.interpreters import mlir
+    from jaxlib.mlir import ir
+
+    context = mlir.make_ir_context()
+    with context:
+        module = ir.Module.parse(program)
+        copies = []
+
+        def visit(operation):
+            if operation.name == "mhlo.copy":
+                copies.append(operation)
+            elif operation.name == "stablehlo.rng_bit_generator":
+                algorithm = "#stablehlo<rng_algorithm DEFAULT>"
+                operation.attributes["rng_algorithm"] = ir.Attribute.parse(algorithm)
+            return ir.WalkResult.ADVANCE
+
+        module.operation.walk(visit)
+        for copy in copies:
+            copy.results[0].replace_all_uses_with(copy.operands[0])
+            copy.erase()
+        if "sym_name" not in module.operation.attributes:
+            module.operation.attributes["sym_name"] = ir.StringAttr.get("step")
+    return module
+
+
+def _compile(program, slice_):
+    import numpy as np
+    from jax._src import compiler
+    from jax._src.lib import xla_client
+    from jax.experimental import topologies
+
+    topology = topologies.get_topology_desc(
+        platform="tpu", topology_name=slice_.compiler_topology, **slice_.compiler_options
+    )
+    devices = tuple(topology.devices)
+    options = compiler.get_compile_options(
+        num_replicas=len(devices),
+        num_partitions=1,
+        device_assignment=np.arange(len(devices))[:, np.newaxis],
+    )
+    module = parse(program)
+    with module.context:
+        return compiler.backend_compile_and_load(
+            devices[0].client, module, xla_client.DeviceList(devices), options, []
+        )
+
+
+def _refusal(error):
+    """(bytes needed, bytes available) of an error of the compiler; other errors are raised."""
+    for pattern in _OUT_OF_MEMORY:
+        if match := pattern.search(str(error)):
+            used, used_unit, limit, limit_unit = match.groups()
+            return round(float(used) * _UNITS[used_unit]), round(float(limit) * _UNITS[limit_unit])
+    raise error
+
+
+if __name__ == "__main__":
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    with open(sys.argv[1], "rb") as file:
+        print(json.dumps(compile_program(file.read(), find_slice(sys.argv[2]))))

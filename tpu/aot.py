@@ -18,7 +18,7 @@ import sys
 import tempfile
 
 from keras_vitbert import settings, variants
-from keras_vitbert.command_line import UserError, one_line, quiet_loading, run
+from keras_vitbert.command_line import UserError, load_tensorflow, one_line, quiet_loading, run
 from keras_vitbert.config_flags import meant, require_shares
 from keras_vitbert.fine_tuning import settings as fine_tuning_settings
 from tpu.ahead_of_time import report
@@ -79,7 +79,7 @@ def define_flags(values):
     flags.DEFINE_integer(
         "jobs",
         1,
-        "how many programs are compiled at once; the paper's takes some 6 GB each",
+        "how many programs are compiled at once; the paper's takes some 9 GB each",
         lower_bound=1,
         flag_values=values,
     )
@@ -100,9 +100,7 @@ def main(argv):
     check_installed()
     if values.json and not os.path.isdir(os.path.dirname(values.json) or "."):
         raise UserError(f"--json={values.json}: there is no such folder; make it first")
-    with quiet_loading():
-        import tensorflow  # noqa: F401
-
+    load_tensorflow()
     outcome = prove(subject, slice_, values.jobs)
     if other is not None and outcome["programs"]["train"]["fits"]:
         outcome["compared"] = _compare(outcome, other, slice_, values)
@@ -230,10 +228,10 @@ def _search(subject, slice_, memory):
         found = report.verdict(programs, resident)
         tried[size] = found["needed"] - found["available"]
         fits, fails = (size, fails) if found["fits"] else (fits, size)
-    batch = (
-        {name: count * slice_.replicas for name, count in scaled(fits).items()} if fits else None
-    )
-    flags = {subject.keys[name]: count for name, count in batch.items()} if batch else {}
+    if not fits:
+        return {"batch": None, "flags": {}, "tried": sorted(tried)}
+    batch = {name: count * slice_.replicas for name, count in scaled(fits).items()}
+    flags = {subject.keys[name]: count for name, count in batch.items()}
     return {"batch": batch, "flags": flags, "tried": sorted(tried)}
 
 
@@ -305,13 +303,15 @@ def _fine_tuning(argv):
     num_classes = values.num_classes or task.num_classes
     if not num_classes:
         raise UserError(
-            f"--task={values.task}: how many classes there are depends on your data; give --num_classes"
+            f"--task={values.task}: how many classes there are depends on your data; give "
+            "--num_classes"
         )
     config = fine_tuning_settings.for_devices(config, on_tpu=True)
     steps = config.steps or _STEPS_OF_EPOCHS
     config.steps = steps
     mixed = task.kind == "images" and (config.images.mixup or config.images.cutmix)
     require_shares(config, "batch", slice_.replicas, mixed)
+    load_tensorflow()
     with quiet_loading():
         from keras_vitbert.fine_tuning.pretrained import RANDOM, open_pretrained
     pretrained = open_pretrained(RANDOM, values.architecture)

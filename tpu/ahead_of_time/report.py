@@ -1,4 +1,4 @@
-"""What compiled programs say of a run: whether it fits, how fast it can be, as JSON and as a table."""
+"""What compiled programs say of a run: whether it fits, and how fast it can be."""
 
 import dataclasses
 
@@ -121,10 +121,7 @@ def table(outcome):
         f"a step: {_batch(outcome['batch'])}; a replica: {_batch(outcome['replica_batch'])}",
         "",
     ]
-    rows = [
-        ("program", "peak", "arguments", "temporaries", "operations", "moved", "summed", "time")
-    ]
-    rows += [_row(name, result) for name, result in outcome["programs"].items()]
+    rows = [_HEADER, *(_row(name, result) for name, result in outcome["programs"].items())]
     if "compared" in outcome:
         rows.append(_row(f"train, {outcome['compared']['with']}", outcome["compared"]["program"]))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
@@ -151,6 +148,9 @@ def table(outcome):
         )
         lines.append(f"against {outcome['compared']['with']}: {changes}")
     return "\n".join(lines)
+
+
+_HEADER = ("program", *"peak arguments temporaries operations moved summed compiled".split())
 
 
 def _row(name, result):

@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# Follows the log of the program on a TPU; Ctrl-C ends the following, not the program.
+#
+#   tpu/vm/logs.sh --name=NAME --zone=ZONE [--worker=N] [--project=PROJECT] [--dry_run]
+#
+# --worker=N follows the server of host N instead, on a TPU of several hosts.
+
+# shellcheck source=tpu/vm/common.sh
+source "$(dirname "$0")/common.sh"
+
+parse_flags "name= zone= project= worker= dry_run" "$@"
+need name zone
+[[ $worker =~ ^[0-9]*$ ]] || die "--worker=$worker: not the number of a host"
+
+log=train.log
+[ -z "$worker" ] || log=server.log
+# With a terminal (-t), so that Ctrl-C ends tail on the VM too.
+tpu_vm ssh "--worker=${worker:-0}" "--command=tail -n 100 -F vitbert/$log" -- -t

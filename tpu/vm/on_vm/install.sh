@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# On a TPU VM: installs the checkout that was unpacked to ~/vitbert/new, as ~/vitbert/code.
+set -euo pipefail
+cd "$HOME/vitbert"
+
+exec 9>>train.lock # held by a run, see detached.sh
+if ! flock --nonblock 9; then
+  echo "error: a run is going on on $(hostname): stop it first, by tpu/vm/run.sh --stop" >&2
+  exit 2
+fi
+rm -rf code
+mv new code
+
+# The base images have Python 3.10 and the project needs 3.11, which uv brings; and pip cannot leave
+# out a dependency, as overrides.txt asks.
+python3 -m pip install --quiet --user 'uv>=0.9,<1'
+if [ ! -x venv/bin/python ]; then
+  python3 -m uv venv --quiet --python 3.11 venv
+fi
+# The date keeps this the set of versions that was tried: tensorflow-tpu gets no more releases.
+python3 -m uv pip install --quiet --python venv/bin/python --exclude-newer 2026-11-24 \
+  --override code/tpu/vm/overrides.txt --requirement code/tpu/vm/requirements.txt \
+  --editable "code[sample]"
+
+# TPU_LOAD_LIBRARY=0: the chips may be in use by a server.
+TPU_LOAD_LIBRARY=0 TF_CPP_MIN_LOG_LEVEL=2 venv/bin/python -c '
+import keras, tensorflow, tensorflow_text, keras_hub, keras_vitbert.pretraining
+print(f"TensorFlow {tensorflow.__version__}, Keras {keras.__version__}: ready")'

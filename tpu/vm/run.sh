@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# Starts a program on a TPU, where it goes on without this connection; or stops it.
+#
+#   tpu/vm/run.sh --name=NAME --zone=ZONE --tpu=v3-128 [--project=PROJECT] [--dry_run] -- \
+#       -m keras_vitbert.pretrain --config=paper ...
+#   tpu/vm/run.sh --name=NAME --zone=ZONE --stop
+#
+# What follows "--" is for Python; --tpu is added to it. On several hosts a server is started on
+# each, the program on the first. --stop lets it write a checkpoint; the same command goes on there.
+
+# shellcheck source=tpu/vm/common.sh
+source "$(dirname "$0")/common.sh"
+
+parse_flags "name= zone= tpu= project= stop dry_run" "$@"
+need name zone
+detached="bash code/tpu/vm/on_vm/detached.sh"
+
+if [ -n "$stop" ]; then
+  ((${#rest[@]} == 0)) || die "--stop takes no command"
+  on_worker 0 "$detached stop train"
+  on_worker all "$detached stop server" # after the program, which saves through them
+  exit
+fi
+
+need tpu
+((${#rest[@]})) || die "no program: give it behind --, such as: -- -m keras_vitbert.pretrain"
+hosts=$(find_hosts)
+given=''
+for word in "${rest[@]}"; do
+  [[ $word != --tpu && $word != --tpu=* ]] || given=true
+done
+[ -n "$given" ] || rest+=("--tpu=$tpu")
+
+environment=(PYTHONUNBUFFERED=1)
+if ((hosts > 1)); then
+  # The chips of worker 0 are its server's too.
+  environment+=(TPU_LOAD_LIBRARY=0)
+  on_worker 0 "$detached idle train"
+  on_worker all "$detached stop server >/dev/null && \
+$detached start server venv/bin/python -m tpu.worker && $detached await server listening"
+fi
+on_worker 0 "$detached start train env $(quoted "${environment[@]}" venv/bin/python "${rest[@]}")"
+[ -n "$dry_run" ] || echo "its log: tpu/vm/logs.sh --name=$name --zone=$zone"

@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Copies this checkout to all hosts of a TPU and installs what it needs. Again after every change
+# of the code; refused while a run is going on.
+#
+#   tpu/vm/set_up.sh --name=NAME --zone=ZONE [--project=PROJECT] [--dry_run]
+#
+# Only the packages of the project are copied, as they are, committed or not: no data, no runs.
+
+# shellcheck source=tpu/vm/common.sh
+source "$(dirname "$0")/common.sh"
+
+parse_flags "name= zone= project= dry_run" "$@"
+need name zone
+
+archive=$root/build/vitbert.tar.gz # build/ is not under version control
+execute mkdir -p "$root/build"
+execute env COPYFILE_DISABLE=1 tar -C "$root" --exclude=__pycache__ -czf "$archive" \
+  setup.py pyproject.toml README.md LICENSE keras_vitbert pipelines tpu
+tpu_vm scp --worker=all "$archive" "$name:vitbert.tar.gz"
+tpu_vm ssh --worker=all "--command=rm -rf vitbert/new && mkdir -p vitbert/new && \
+tar -C vitbert/new -xzf vitbert.tar.gz && bash vitbert/new/tpu/vm/on_vm/install.sh"

@@ -1,0 +1,107 @@
+"""The TensorFlow server of one host of a TPU slice.
+
+    python -m tpu.worker [--port=8470]
+
+A slice of several hosts is trained by one program, on the first host, through a server on each.
+The servers need no list of each other: the program sends it when it connects. SIGTERM ends a
+server, with status 0. It does what anybody asks who can reach its port, so keep that inside the
+network of the slice. On a slice of one host no server is needed.
+"""
+
+import os
+import signal
+import sys
+
+from keras_vitbert.command_line import Stopped, UserError, one_line, parse_flags, run
+from tpu import addresses
+from tpu.slices import SLICES
+
+MESH_PORT = "8476"  # where the hosts of a slice find each other
+
+
+def main(argv):
+    """Runs the command.
+
+    Args:
+        argv: list of str, without the program's name.
+
+    Raises:
+        UserError: a bad flag, or a port that cannot be had.
+    """
+    from absl import flags
+
+    values = flags.FlagValues()
+    flags.DEFINE_integer(
+        "port",
+        addresses.PORT,
+        "where to listen, on all interfaces; 0: any free port",
+        lower_bound=0,
+        upper_bound=65535,
+        flag_values=values,
+    )
+    parse_flags(values, argv, __doc__)
+    try:
+        serve(values.port)
+    except Stopped:
+        pass  # how a server ends
+
+
+def serve(port):
+    """Serves until `Stopped` is raised.
+
+    Args:
+        port: int; 0 for any.
+    """
+    for name, value in slice_environment().items():
+        os.environ.setdefault(name, value)
+    # Not in `quiet_loading`: libtpu may abort the process here, and what it writes says why.
+    import tensorflow as tf
+
+    try:
+        # TensorFlow makes of this address the port alone, and listens on all interfaces.
+        server = tf.distribute.Server(
+            {"worker": [f"localhost:{port}"]}, job_name="worker", task_index=0
+        )
+    except tf.errors.OpError as error:
+        raise UserError(
+            f"--port={port}: TensorFlow cannot listen there ({one_line(error)}); stop what does, "
+            "or give another port"
+        ) from error
+    print(f"tpu.worker: listening on port {server.target.rpartition(':')[2]}", flush=True)
+    while True:
+        signal.pause()
+
+
+def slice_environment():
+    """What libtpu is told of this host's place in its slice, as environment variables.
+
+    The same as by `start_grpc_tpu_worker` of the package tensorflow-tpu, which stops with a
+    `KeyError` at types that it does not know, such as those of v6e.
+
+    Returns:
+        dict of str; empty where this machine is no TPU VM.
+    """
+    try:
+        accelerator_type, hosts = addresses.find_vm()
+        environment = {
+            "CLOUD_TPU_TASK_ID": addresses.metadata("instance/attributes/agent-worker-number"),
+            "TPU_HOSTNAME_OVERRIDE": addresses.metadata("instance/network-interfaces/0/ip"),
+        }
+    except addresses.NotFound:
+        return {}
+    environment |= {
+        "TPU_LOCK_DEVICE": "true",
+        "TPU_MESH_CONTROLLER_ADDRESS": f"{hosts[0].rpartition(':')[0]}:{MESH_PORT}",
+        "TPU_MESH_CONTROLLER_PORT": MESH_PORT,
+        "TPU_STDERR_LOG_LEVEL": "0",
+    }
+    known = SLICES.get(accelerator_type)
+    if known and known.generation.name in ("v2", "v3"):  # later ones ask libtpu itself
+        rows, columns = known.topology
+        environment["TPU_CHIPS_PER_HOST_BOUNDS"] = "2,2,1"
+        environment["TPU_HOST_BOUNDS"] = f"{rows // 2},{columns // 2},1"
+    return {name: value for name, value in environment.items() if value}
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

@@ -73,17 +73,20 @@ def pretraining_programs(config, variant, strategy, text_length=None, prediction
     trainer = build_trainer(config, variant, strategy, Teachers(**teachers))
     replicas = strategy.num_replicas_in_sync
     length = text_length or model.max_sequence_length
-    training = {}
+    training, validation = {}, {}
     if variant.images:
-        images = config.data.images
-        training |= image_batch(config.image_batch // replicas, model.image_size, "image_")
-        if images.mixup or images.cutmix:
-            training |= mixed_batch(config.image_batch // replicas, "image_")
+        size, mixed = config.image_batch // replicas, config.data.images
+        validation |= image_batch(size, model.image_size, "image_")
+        training |= validation
+        if mixed.mixup or mixed.cutmix:
+            training |= mixed_batch(size, model.image_size, "image_")
     if variant.text:
         masking = config.data.text.masking
         usual = min(masking.max_predictions, round(masking.ratio * length))
-        training |= text_batch(config.text_batch // replicas, length)
-        training |= masked_batch(config.text_batch // replicas, predictions or usual)
+        texts = text_batch(config.text_batch // replicas, length)
+        texts |= masked_batch(config.text_batch // replicas, predictions or usual)
+        training |= texts
+        validation |= texts
 
     steps = [StepProgram("train", trainer.train_step, training)]
     if variant.images and variant.text:
@@ -91,7 +94,6 @@ def pretraining_programs(config, variant, strategy, text_length=None, prediction
         steps.append(
             StepProgram(name, lambda batch: trainer.train_step(batch, probing=True), training)
         )
-    validation = {name: spec for name, spec in training.items() if "_mix_" not in name}
     for labels, weights in (
         ("image_labels", "image_weights"),
         ("next_sentence_labels", "text_weights"),
@@ -129,7 +131,7 @@ def fine_tuning_programs(config, pretrained, kind, num_classes, strategy):
 
     training, evaluated = batch(config.batch // replicas), batch(evaluator.batch // replicas)
     if kind == "images" and (config.images.mixup or config.images.cutmix):
-        training |= mixed_batch(config.batch // replicas)
+        training |= mixed_batch(config.batch // replicas, config.image_size)
     evaluated["numbers"] = evaluated["labels"]
     steps = [
         StepProgram("train", trainer.train_step, training),
@@ -146,9 +148,10 @@ def image_batch(size, image_size, prefix=""):
     }
 
 
-def mixed_batch(size, prefix=""):
-    """The specs that mixed images have besides."""
+def mixed_batch(size, image_size, prefix=""):
+    """The specs in which mixed images differ: floats, and a second label each."""
     return {
+        "images": tf.TensorSpec((size, image_size, image_size, 3), tf.float32),
         f"{prefix}mix_labels": tf.TensorSpec((size,), tf.int32),
         f"{prefix}mix_weights": tf.TensorSpec((size,), tf.float32),
     }

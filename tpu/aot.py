@@ -180,7 +180,7 @@ def _compiled(subject, batch, slice_, jobs=1, only=None):
                 continue
             _say(f"{program.name}: tracing {_described(batch)}")
             try:
-                text = stablehlo(strategy, program.step, (program.batch,))
+                text, _ = stablehlo(strategy, program.step, (program.batch,))
             except Untraceable as error:
                 raise UserError(
                     f"--tpu={slice_.accelerator_type}: the program of {program.name!r} cannot run "

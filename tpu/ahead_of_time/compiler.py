@@ -163,31 +163,62 @@ def parse(program):
     """A StableHLO module of TensorFlow as other compilers take it.
 
     TensorFlow's bridge marks returned values by `mhlo.copy`, which is the identity. And it draws
-    random numbers by Philox, where a TPU's own bridge leaves the choice to the TPU.
+    random numbers by Philox, where a TPU's own bridge leaves the choice to the TPU: see
+    `_let_tpu_choose`.
     """
     from jax._src.interpreters import mlir
     from jaxlib.mlir import ir
 
     context = mlir.make_ir_context()
-    with context:
+    with context, ir.Location.unknown():
         module = ir.Module.parse(program)
-        copies = []
+        found = {"mhlo.copy": [], "stablehlo.rng_bit_generator": []}
 
         def visit(operation):
-            if operation.name == "mhlo.copy":
-                copies.append(operation)
-            elif operation.name == "stablehlo.rng_bit_generator":
-                algorithm = "#stablehlo<rng_algorithm DEFAULT>"
-                operation.attributes["rng_algorithm"] = ir.Attribute.parse(algorithm)
+            if operation.name in found:
+                found[operation.name].append(operation)
             return ir.WalkResult.ADVANCE
 
         module.operation.walk(visit)
-        for copy in copies:
+        for copy in found["mhlo.copy"]:
             copy.results[0].replace_all_uses_with(copy.operands[0])
             copy.erase()
+        for generator in found["stablehlo.rng_bit_generator"]:
+            _let_tpu_choose(generator)
         if "sym_name" not in module.operation.attributes:
             module.operation.attributes["sym_name"] = ir.StringAttr.get("step")
     return module
+
+
+def _let_tpu_choose(generator):
+    """Draws by the TPU's own algorithm, which is far cheaper there.
+
+    Its state is two words; Philox has a third, which is passed on as it is.
+    """
+    from jaxlib.mlir import ir
+    from jaxlib.mlir.dialects import stablehlo
+
+    [state] = generator.operands
+    [words] = ir.RankedTensorType(state.type).shape
+    kind = ir.RankedTensorType(state.type).element_type
+
+    def part(begin, end):
+        places = [ir.DenseI64ArrayAttr.get([place]) for place in (begin, end, 1)]
+        return stablehlo.SliceOp(state, *places).result
+
+    with ir.InsertionPoint(generator):
+        default = stablehlo.RngBitGeneratorOp(
+            ir.RankedTensorType.get([2], kind),
+            generator.results[1].type,
+            ir.Attribute.parse("#stablehlo<rng_algorithm DEFAULT>"),
+            part(0, 2),
+        )
+        after = default.results[0]
+        if words > 2:
+            after = stablehlo.ConcatenateOp([after, part(2, words)], 0).result
+    generator.results[0].replace_all_uses_with(after)
+    generator.results[1].replace_all_uses_with(default.results[1])
+    generator.erase()
 
 
 def _compile(program, slice_):

@@ -59,8 +59,13 @@ def stablehlo(strategy, step, arguments):
         arguments: nested structure of `tf.TensorSpec`, the arguments of `step` on one replica.
 
     Returns:
-        bytes, a serialised StableHLO module. Its arguments are those of `step`, flattened, and then
-        the variables; it returns what `step` returns, and then the new values of variables.
+        (bytes, a serialised StableHLO module; list of the handles of the variables that it uses).
+        The module's arguments are those of `step`, flattened, and then the variables; it returns
+        what `step` returns, flattened, and then the new values of variables. Its attribute
+        `mhlo.input_output_alias` says which of them belongs to which argument.
+
+    Raises:
+        Untraceable: it holds what no TPU can do, such as strings or Python functions.
     """
 
     @tf.function(jit_compile=True, autograph=False)
@@ -71,10 +76,11 @@ def stablehlo(strategy, step, arguments):
     zeros = tf.nest.map_structure(lambda spec: tf.zeros(spec.shape, spec.dtype), arguments)
     with _without_hardware(strategy.num_replicas_in_sync):
         try:
-            compiler_ir = run.experimental_get_compiler_ir(*zeros)
-            return compiler_ir(stage="stablehlo_serialized")
+            program = run.experimental_get_compiler_ir(*zeros)(stage="stablehlo_serialized")
         except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError) as error:
             raise Untraceable(str(error)) from error
+        traced = run.get_concrete_function(*zeros)
+    return program, list(traced.captured_inputs)
 
 
 class _Resolver:

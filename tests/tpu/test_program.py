@@ -1,0 +1,50 @@
+"""A step that is traced for a TPU computes what one device computes of one large batch."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tests.tpu.program_script import CLEAR, CLIP_NORM, REPLICAS
+
+pytest.importorskip("jax")
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+@pytest.mark.slow
+def test_eight_replicas_compute_what_one_large_batch_does(tmp_path):
+    """Masks, clipping, distillation and metrics included; each example is on another replica."""
+    for what in ("trace", "run"):
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.tpu.program_script", what, str(tmp_path)],
+            cwd=ROOT,
+            env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1"},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+    expected, found = np.load(tmp_path / "expected.npz"), np.load(tmp_path / "found.npz")
+    names = json.loads((tmp_path / "variables.json").read_text())
+    before = dict(zip(names, np.load(tmp_path / "before.npz").values(), strict=True))
+    assert expected["gradient_norm"] > CLIP_NORM
+
+    compared = dict.fromkeys(("network", "optimizer", "merge", "probe", "metrics"), 0)
+    for name in found.files:
+        group, values = name.split()[0], found[name]
+        compared[group] += 1
+        assert len(values) == REPLICAS
+        if group == "metrics":  # each replica has its own, which are summed when they are read
+            values = values.sum(axis=0, keepdims=True)
+        for value in values[1:]:
+            np.testing.assert_array_equal(value, values[0], err_msg=name)
+        np.testing.assert_allclose(values[0], expected[name], rtol=1e-5, atol=1e-6, err_msg=name)
+    # Nothing that changes is left out.
+    changed = [name for name in before if not np.array_equal(before[name], expected[name])]
+    assert set(changed) <= set(found.files) and min(compared.values()) > 0
+    assert any(name.startswith("network") for name in changed)
+    masks = [found[name][0] for name in found.files if name.startswith("merge")]
+    assert sum(np.count_nonzero(~mask) for mask in masks) == CLEAR

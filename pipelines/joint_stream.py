@@ -54,7 +54,8 @@ class JointStream:
             seed, start = self.seed * 2 + _TEXT_STREAM, step * self.text_batch
             batch = share(self.text_batch, context)
             streams.append(self.texts.training(seed, start, batch, part))
-        return _joined(streams)
+        # What is known to be endless, replicas need not ask each other about in every step.
+        return _joined(streams).repeat()
 
     def validation(self, context=None):
         """Dataset that holds every validation example once, a host's share of them.

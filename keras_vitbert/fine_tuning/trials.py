@@ -65,9 +65,12 @@ class TaskStream:
     def training(self, step, context):
         """Endless dataset of batches from a step on."""
         if self.images_per_step:
-            return self._split.training(self._seed, step, self._batch, context)
-        # Of a dataset that ends, replicas lose the shapes: the last batch might miss one of them.
-        return self._split.batches(self._plan, step, context).repeat()
+            stream = self._split.training(self._seed, step, self._batch, context)
+        else:
+            stream = self._split.batches(self._plan, step, context)
+        # Of a dataset that may end, replicas lose the shapes: the last batch might miss one of
+        # them.
+        return stream.repeat()
 
 
 def run_trial(trial, config, pretrained, classes, train, tests, path, strategy, workers):

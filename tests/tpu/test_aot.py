@@ -9,7 +9,7 @@ from keras_vitbert import command_line
 from keras_vitbert.command_line import EXIT_DONE, UserError
 from tests.keras_vitbert.pretrain_fixtures import CONFIG, config_of, sources  # noqa: F401
 from tpu import aot
-from tpu.ahead_of_time import compiler, report
+from tpu.ahead_of_time import compiler, proof, report
 from tpu.slices import find_slice
 
 GIB = 2**30
@@ -124,11 +124,13 @@ def test_the_largest_batch_is_found(monkeypatch, base, each, curve, images, text
         fits = needed(batch) <= 15.48
         return {"train": compiled(needed(batch)) if fits else refused(needed(batch))}, 0
 
-    monkeypatch.setattr(aot, "_compiled", fake)
+    monkeypatch.setattr(proof, "_compiled", fake)
     share = {name: n for name, n in (("images", images), ("texts", texts)) if n}
     batch = {name: 8 * n for name, n in share.items()}
-    subject = aot.Subject("x", batch, {"images": "image_batch", "texts": "text_batch"}, 512, 10, 0)
-    outcome = aot.prove(subject, slice_)
+    subject = proof.Subject(
+        "x", batch, {"images": "image_batch", "texts": "text_batch"}, 512, 10, 0
+    )
+    outcome = proof.prove(subject, slice_)
     whole = max(share.values())
     sizes = [
         {name: 8 * max(1, n * size // whole) for name, n in share.items()}

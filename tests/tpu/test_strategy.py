@@ -1,5 +1,7 @@
 """Which devices are found: bad `--tpu`s get one line within seconds, good ones their strategy."""
 
+import contextlib
+import io
 import json
 import os
 import re
@@ -12,6 +14,7 @@ import pytest
 import tensorflow as tf
 from absl import flags
 
+from keras_vitbert import command_line, pretrain
 from keras_vitbert.command_line import UserError
 from tests.tpu.conftest import ROOT, background
 from tpu import addresses
@@ -22,12 +25,15 @@ WAITING = ("dead", "silent")  # places where a limit is all that ends the wait
 
 
 def refused(tpu, tpu_address="", message=""):
-    """Asserts that the flags get one line, in time."""
-    start = time.monotonic()
-    with pytest.raises(UserError) as caught:
-        get_strategy(tpu, tpu_address)
-    text = str(caught.value)
+    """Asserts that the command ends with status 2 and one line, in time."""
+    argv = [] if tpu is None else [f"--tpu={tpu}"]
+    argv += [f"--tpu_address={tpu_address}"] if tpu_address else []
+    start, errors = time.monotonic(), io.StringIO()
+    with contextlib.redirect_stderr(errors):
+        assert command_line.run(pretrain.main, argv) == command_line.EXIT_BAD_INPUT
     assert time.monotonic() - start < SECONDS
+    [line] = errors.getvalue().splitlines()
+    text = line.removeprefix("error: ")
     assert re.search(message, text), text
     assert text.isprintable() and len(text) < 600, text
     return text
@@ -414,6 +420,7 @@ def test_one_machine(monkeypatch, gpus):
 
 
 REAL = """
+from keras_vitbert import command_line, pretrain
 from keras_vitbert.command_line import UserError
 from tpu import addresses
 from tpu.strategy import get_strategy
@@ -432,6 +439,7 @@ def output(code, **environment):
         return process.communicate()[0].strip()
 
 
+@pytest.mark.slow
 def test_real_tensorflow_without_tpus():
     message = "--tpu=local: TensorFlow .* found no TPU at local .TPUs not found in the clu"
     assert re.match(message, output(REAL.format(tpu="'local'")))
@@ -466,6 +474,7 @@ def test_checks_come_before_tensorflow(places):
     """They say no to a bad address, and to a server without TPUs, before it is loaded."""
     code = f"""
 import sys
+from keras_vitbert import command_line, pretrain
 from keras_vitbert.command_line import UserError
 from tpu import addresses
 from tpu.strategy import check_flags

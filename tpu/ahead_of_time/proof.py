@@ -1,0 +1,187 @@
+"""The proof itself: compiles the programs of a run for a slice, and searches what fits."""
+
+import dataclasses
+import os
+import sys
+import tempfile
+
+from keras_vitbert.command_line import UserError, one_line
+from tpu.ahead_of_time import report
+from tpu.ahead_of_time.compiler import start_compiling
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """What is proven.
+
+    Attributes:
+        what: str, for the table.
+        batch: dict of `images`, `texts` to how many a step takes over all replicas.
+        keys: dict of the same to the key of the config that says so.
+        text_length: int.
+        steps: int, of the run.
+        programs: callable of (strategy, batch) that returns `step_programs.Programs`.
+    """
+
+    what: str
+    batch: dict
+    keys: dict
+    text_length: int
+    steps: int
+    programs: object
+
+    @property
+    def work(self):
+        """The `Work` of a step."""
+        return report.Work(
+            self.batch.get("images", 0), self.batch.get("texts", 0), self.text_length, self.steps
+        )
+
+
+def prove(subject, slice_, jobs=1):
+    """Compiles all programs of a subject; where they do not fit, searches the largest batch.
+
+    Args:
+        subject: `Subject`.
+        slice_: `tpu.slices.Slice`.
+        jobs: int, programs that are compiled at once.
+
+    Returns:
+        dict, see `--json`.
+    """
+    replicas = slice_.replicas
+    programs, resident = _compiled(subject, subject.batch, slice_, jobs)
+    memory = report.verdict(programs, resident)
+    outcome = {
+        "what": subject.what,
+        "tpu": {
+            "type": slice_.accelerator_type,
+            "cores": slice_.cores,
+            "chips": slice_.chips,
+            "hosts": slice_.hosts,
+            "topology": slice_.topology_name,
+            "replicas": replicas,
+            "source": slice_.generation.source,
+        },
+        "batch": subject.batch,
+        "replica_batch": {name: count // replicas for name, count in subject.batch.items()},
+        "steps": subject.steps,
+        "variables_bytes": resident,
+        "memory": memory,
+        "programs": programs,
+    }
+    if programs["train"]["fits"]:
+        outcome["roofline"] = report.roofline(programs["train"], slice_, subject.work)
+    if not memory["fits"]:
+        outcome["largest"] = _search(subject, slice_, memory)
+    return outcome
+
+
+def _compiled(subject, batch, slice_, jobs=1, only=None):
+    """The compiled programs of a subject at a batch: (dict by name, bytes of variables)."""
+    from tpu.ahead_of_time.tracing import Untraceable, stablehlo, tracing_strategy
+
+    per_host = slice_.replicas // slice_.hosts
+    strategy = tracing_strategy(slice_.replicas, per_host)
+    programs = subject.programs(strategy, batch)
+    results, waiting = {}, {}
+
+    def finish_oldest():
+        name = next(iter(waiting))
+        try:
+            results[name] = waiting.pop(name)()
+        except RuntimeError as error:
+            raise UserError(
+                f"--tpu={slice_.accelerator_type}: the TPU's compiler refuses the program of "
+                f"{name!r}: {one_line(error)[:500]}"
+            ) from error
+
+    with tempfile.TemporaryDirectory() as folder:
+        for program in programs.steps:
+            if only and program.name != only:
+                continue
+            _say(f"{program.name}: tracing {_described(batch)}")
+            try:
+                text, _ = stablehlo(strategy, program.step, (program.batch,))
+            except Untraceable as error:
+                raise UserError(
+                    f"--tpu={slice_.accelerator_type}: the program of {program.name!r} cannot run "
+                    f"on a TPU: {one_line(error)[:500]}"
+                ) from error
+            path = os.path.join(folder, f"{len(results) + len(waiting)}.mlir")
+            with open(path, "wb") as file:
+                file.write(text)
+            while len(waiting) >= jobs:
+                finish_oldest()
+            _say(f"{program.name}: compiling")
+            waiting[program.name] = start_compiling(path, slice_)
+        while waiting:
+            finish_oldest()
+    return results, programs.resident_bytes
+
+
+def _search(subject, slice_, memory):
+    """The largest batch whose greediest program fits, images and texts in the same proportion.
+
+    It supposes that memory grows with the batch in a straight line, looks where that line meets
+    what there is, and narrows the place down until the next larger batch does not fit.
+
+    Returns:
+        dict with `batch` (over all replicas; None if none fits), `flags` and `tried`.
+    """
+    share = {name: count // slice_.replicas for name, count in subject.batch.items()}
+    whole = max(share.values())
+    # Sizes of a share, and bytes too much there (below 0: it fits).
+    tried = {whole: memory["needed"] - memory["available"]}
+
+    def scaled(size):
+        return {name: max(1, count * size // whole) for name, count in share.items()}
+
+    fits, fails = 0, whole
+    while fails - fits > 1:
+        if fits:
+            slope = (tried[fails] - tried[fits]) / (fails - fits)
+            guess = fits + int(-tried[fits] / max(slope, 1))
+        else:
+            guess = fails * memory["available"] // memory["needed"]
+        size = min(max(guess, fits + 1), fails - 1)
+        batch = {name: count * slice_.replicas for name, count in scaled(size).items()}
+        programs, resident = _compiled(subject, batch, slice_, only=memory["program"])
+        found = report.verdict(programs, resident)
+        tried[size] = found["needed"] - found["available"]
+        fits, fails = (size, fails) if found["fits"] else (fits, size)
+    if not fits:
+        return {"batch": None, "flags": {}, "tried": sorted(tried)}
+    batch = {name: count * slice_.replicas for name, count in scaled(fits).items()}
+    flags = {subject.keys[name]: count for name, count in batch.items()}
+    return {"batch": batch, "flags": flags, "tried": sorted(tried)}
+
+
+def compare(result, other, name, slice_):
+    """What the training step of a subject needs more than that of another.
+
+    Args:
+        result: what the compiler says of the training step.
+        other: `Subject`.
+        name: str, what the other is called.
+        slice_: `tpu.slices.Slice`.
+
+    Returns:
+        dict with `with`, `program` and `differences`.
+
+    Raises:
+        UserError: the other one does not fit.
+    """
+    programs, _ = _compiled(other, other.batch, slice_, only="train")
+    if not programs["train"]["fits"]:
+        raise UserError(f"--compare={name}: its training step does not fit")
+    differences = report.differences(result, programs["train"])
+    return {"with": name, "program": programs["train"], "differences": differences}
+
+
+def _described(batch):
+    return " and ".join(f"{count} {name}" for name, count in batch.items())
+
+
+def _say(text):
+    print(text, file=sys.stderr, flush=True)

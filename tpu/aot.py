@@ -1,7 +1,8 @@
 """Proves a run on a TPU before one is paid for: compiles its very steps by the TPU's compiler.
 
     python -m tpu.aot --tpu=v3-128 [--config=paper|sample|FILE.py] [--variant=vitbert]
-                      [--compare=joint] [--json=FILE] [--jobs=1] [--config.KEY=VALUE ...]
+                      [--compare=joint] [--programs=train] [--json=FILE] [--jobs=1]
+                      [--config.KEY=VALUE ...]
     python -m tpu.aot --tpu=v3-8 --task=cifar10|...|rte [--architecture=paper|DIR] [...]
 
 It needs no TPU, no data and no network, but the extra `[aot]`. It prints whether the programs of a
@@ -39,6 +40,7 @@ def define_flags(values):
     string("compare", "another variant, whose training step is compared")
     string("task", "prove a fine-tuning on this task instead of a pre-training")
     string("architecture", "of a task: a run's folder, or a config of pretrain (default: paper)")
+    string("programs", "which programs, with commas between, such as train (default: all)")
     string("json", "a file to write all of it to")
     flags.DEFINE_integer(
         "num_classes",
@@ -72,9 +74,9 @@ def main(argv):
     if values.json and not os.path.isdir(os.path.dirname(values.json) or "."):
         raise UserError(f"--json={values.json}: there is no such folder; make it first")
     load_tensorflow()
-    outcome = prove(subject, slice_, values.jobs)
-    if other is not None and outcome["programs"]["train"]["fits"]:
-        train = outcome["programs"]["train"]
+    outcome = prove(subject, slice_, values.jobs, tuple(filter(None, values.programs.split(","))))
+    train = outcome["programs"].get("train")
+    if other is not None and train and train["fits"]:
         outcome["compared"] = compare(train, other, values.compare, slice_)
     if values.json:
         with open(values.json, "w") as file:

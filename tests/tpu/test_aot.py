@@ -119,7 +119,7 @@ def test_the_largest_batch_is_found(monkeypatch, base, each, curve, images, text
         size = batch.get("images", 0) + 3 * batch.get("texts", 0)
         return base + each * size / 8 + curve * (size / 8) ** 2
 
-    def fake(subject, batch, slice_, jobs=1, only=None):
+    def fake(subject, batch, slice_, jobs=1, only=()):
         tried.append(batch)
         fits = needed(batch) <= 15.48
         return {"train": compiled(needed(batch)) if fits else refused(needed(batch))}, 0
@@ -172,6 +172,10 @@ def test_the_largest_batch_is_found(monkeypatch, base, each, curve, images, text
         (["--tpu=v3-128", "--config.text_batch=100"], "the nearest are 128"),
         (["--tpu=v3-128", "--task=cifar10", "--config.batch=500"], "nearest are 384 or 512"),
         (["--tpu=v3-8", "--jobs=0"], "jobs"),
+        (
+            ["--tpu=v3-8", "--config=sample", "--variant=vit", "--programs=tain"],
+            "--programs=tain: no such program; there are train, validate",
+        ),
         (["--tpu=v3-8", "--json=nowhere/x.json"], "--json=nowhere/x.json: there is no such"),
         (["--tpu=v3-8", "--output_dir=x"], "output_dir"),
     ],

@@ -38,19 +38,23 @@ class Subject:
         )
 
 
-def prove(subject, slice_, jobs=1):
+def prove(subject, slice_, jobs=1, only=()):
     """Compiles all programs of a subject; where they do not fit, searches the largest batch.
 
     Args:
         subject: `Subject`.
         slice_: `tpu.slices.Slice`.
         jobs: int, programs that are compiled at once.
+        only: names of the programs; all if empty.
 
     Returns:
         dict, see `--json`.
+
+    Raises:
+        UserError: there is no such program, or it cannot run on a TPU.
     """
     replicas = slice_.replicas
-    programs, resident = _compiled(subject, subject.batch, slice_, jobs)
+    programs, resident = _compiled(subject, subject.batch, slice_, jobs, only)
     memory = report.verdict(programs, resident)
     outcome = {
         "what": subject.what,
@@ -70,20 +74,24 @@ def prove(subject, slice_, jobs=1):
         "memory": memory,
         "programs": programs,
     }
-    if programs["train"]["fits"]:
+    if "train" in programs and programs["train"]["fits"]:
         outcome["roofline"] = report.roofline(programs["train"], slice_, subject.work)
     if not memory["fits"]:
         outcome["largest"] = _search(subject, slice_, memory)
     return outcome
 
 
-def _compiled(subject, batch, slice_, jobs=1, only=None):
+def _compiled(subject, batch, slice_, jobs=1, only=()):
     """The compiled programs of a subject at a batch: (dict by name, bytes of variables)."""
     from tpu.ahead_of_time.tracing import Untraceable, stablehlo, tracing_strategy
 
     per_host = slice_.replicas // slice_.hosts
     strategy = tracing_strategy(slice_.replicas, per_host)
     programs = subject.programs(strategy, batch)
+    names = [program.name for program in programs.steps]
+    for name in only:
+        if name not in names:
+            raise UserError(f"--programs={name}: no such program; there are {', '.join(names)}")
     results, waiting = {}, {}
 
     def finish_oldest():
@@ -98,7 +106,7 @@ def _compiled(subject, batch, slice_, jobs=1, only=None):
 
     with tempfile.TemporaryDirectory() as folder:
         for program in programs.steps:
-            if only and program.name != only:
+            if only and program.name not in only:
                 continue
             _say(f"{program.name}: tracing {_described(batch)}")
             try:
@@ -146,7 +154,7 @@ def _search(subject, slice_, memory):
             guess = fails * memory["available"] // memory["needed"]
         size = min(max(guess, fits + 1), fails - 1)
         batch = {name: count * slice_.replicas for name, count in scaled(size).items()}
-        programs, resident = _compiled(subject, batch, slice_, only=memory["program"])
+        programs, resident = _compiled(subject, batch, slice_, only=(memory["program"],))
         found = report.verdict(programs, resident)
         tried[size] = found["needed"] - found["available"]
         fits, fails = (size, fails) if found["fits"] else (fits, size)
@@ -172,7 +180,7 @@ def compare(result, other, name, slice_):
     Raises:
         UserError: the other one does not fit.
     """
-    programs, _ = _compiled(other, other.batch, slice_, only="train")
+    programs, _ = _compiled(other, other.batch, slice_, only=("train",))
     if not programs["train"]["fits"]:
         raise UserError(f"--compare={name}: its training step does not fit")
     differences = report.differences(result, programs["train"])

@@ -107,6 +107,7 @@ def test_a_run_goes_on_without_the_records_it_began_without(damaged, tmp_path, c
     assert "holds a run on 12 images, not 13; give the same files" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_cache_changes_nothing(sources, tmp_path):  # noqa: F811
     for name, flags in (("plain", ()), ("cached", ("--cache",))):
         assert pretrain(sources, tmp_path / name, "--variant=joint", *flags) == 0

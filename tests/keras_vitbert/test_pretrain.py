@@ -555,7 +555,8 @@ command_line.run(pretrain.main, sys.argv[1:])
 """
 
 
-@pytest.mark.parametrize("variant", ["bert", pytest.param("vitbert_no_kd", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", ["bert", "vitbert_no_kd"])
 def test_killed_it_goes_on_from_the_last_checkpoint(run_of, sources, tmp_path, variant):
     """Killed after metrics.csv has got ahead of the checkpoints, the last one within an epoch."""
     folder = tmp_path / "run"

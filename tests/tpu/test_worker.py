@@ -59,6 +59,7 @@ def expected(count):
     return [*devices, str(float("1" * count))]
 
 
+@pytest.mark.slow
 def test_a_program_uses_the_server_that_is_stopped_by_sigterm():
     # Any address but 127.0.0.1 shows that all interfaces are listened on.
     with server() as (process, port):

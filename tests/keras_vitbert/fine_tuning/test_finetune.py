@@ -193,7 +193,7 @@ def test_a_saved_model_is_evaluated_again(request, run, image_task, text_task, t
 def test_a_stopped_sweep_ends_the_same(swept, image_flags, tmp_path, monkeypatch):
     """Stopped within the second rate, killed between two seeds, and once after the last step."""
     from keras_vitbert import callbacks
-    from keras_vitbert.fine_tuning import trials
+    from keras_vitbert.fine_tuning import search
 
     places = [("sweep-rate-0.03-seed-0", 3), ("seed-rate", 5)]
     original = callbacks.DivergenceGuard.on_train_batch_end
@@ -205,7 +205,7 @@ def test_a_stopped_sweep_ends_the_same(swept, image_flags, tmp_path, monkeypatch
             os.kill(os.getpid(), signal.SIGTERM)
         original(self, batch, logs)
 
-    run_trial = trials.build_fine_tuner
+    run_trial = search.run_trial
 
     def noted(trial, *arguments):
         current[:] = [trial.name]
@@ -214,7 +214,7 @@ def test_a_stopped_sweep_ends_the_same(swept, image_flags, tmp_path, monkeypatch
     flags = [*image_flags, "--sweep", "--seeds=2", f"--output_dir={tmp_path}"]
     with monkeypatch.context() as patched:
         patched.setattr(callbacks.DivergenceGuard, "on_train_batch_end", hooked)
-        patched.setattr(trials, "build_fine_tuner", noted)
+        patched.setattr(search, "run_trial", noted)
         assert finetune(*flags) == EXIT_STOPPED
         stopped = tmp_path / "trials" / "sweep-rate-0.03-seed-0"
         assert checkpoints.latest(str(stopped / "checkpoints"))[1] == 3
@@ -276,6 +276,7 @@ def transfer_of(folder):
 SHORT = ("--config.steps=1", "--config.steps_per_epoch=1")
 
 
+@pytest.mark.slow
 def test_a_bert_on_images(finished, image_flags, tmp_path):
     run = [f"--checkpoint={finished('bert')}", f"--output_dir={tmp_path}"]
     assert finetune(*image_flags, *run, *SHORT) == EXIT_DONE

@@ -165,7 +165,7 @@ def _row(name, result):
         f"{result['temporaries'] / GIB:.2f} GiB",
         f"{result['operations'] / 1e12:.3g} T",
         f"{result['bytes'] / 1e9:.3g} GB",
-        f"{all_reduced_bytes(result) / 1e6:.3g} MB in {sums}",
+        f"{all_reduced_bytes(result) / 1e9:.3g} GB in {sums}",
         seconds,
     )
 

@@ -1,5 +1,6 @@
 """Several processes that train one model, as on several machines."""
 
+import ctypes
 import json
 import os
 import pathlib
@@ -11,8 +12,11 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
+from ml_collections import config_dict
 
+from keras_vitbert import command_line
 from keras_vitbert.command_line import EXIT_DONE, EXIT_STOPPED
+from keras_vitbert.run_folder import RunFolder
 from keras_vitbert.workers import Workers
 from tests.keras_vitbert.pretrain_fixtures import (  # noqa: F401
     arguments,
@@ -37,6 +41,28 @@ def test_one_process_is_the_chief_of_itself(tmp_path):
         assert folder == str(tmp_path)
     with pytest.raises(tf.errors.UnavailableError), workers.watched():
         raise tf.errors.UnavailableError(None, None, "of something else")
+
+
+def test_only_one_process_writes_the_folder(tmp_path):
+    folder = RunFolder(str(tmp_path / "run"), writes=False)
+    folder.begin({"variant": "vit"}, config_dict.ConfigDict({"steps": 1}), ["word"], {"images": 3})
+    folder.keep_audit("images", {})
+    folder.write("file", "text")
+    folder.write_rows([{"step": 1}])
+    folder.finish({})
+    assert folder.record() is folder.summary() is None and not os.listdir(tmp_path)
+
+
+def test_a_signal_is_heard_again_after_others_took_it():
+    """As TensorFlow's servers do, beneath Python."""
+    with command_line.stop_signals():
+        ctypes.CDLL(None).signal(int(signal.SIGTERM), ctypes.c_void_p(1))  # SIG_IGN
+        os.kill(os.getpid(), signal.SIGTERM)
+        command_line.hear_signals_again()
+        with pytest.raises(command_line.Stopped):
+            os.kill(os.getpid(), signal.SIGTERM)
+    command_line.hear_signals_again()  # of somebody else: left alone
+    assert signal.getsignal(signal.SIGTERM) is not command_line.stop_request
 
 
 # The command of a worker, which may send itself a signal in a step.

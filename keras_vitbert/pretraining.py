@@ -10,7 +10,6 @@ import tensorflow as tf
 
 from keras_vitbert import variants
 from keras_vitbert.callbacks import GradientProbe, MaskSchedule
-from keras_vitbert.config_flags import require_shares
 from keras_vitbert.data import baselines
 from keras_vitbert.data_errors import reading
 from keras_vitbert.fitting import fit
@@ -47,7 +46,7 @@ def pretrain(config, variant_name, data, output_dir, strategy=None, teacher_fold
     strategy = strategy or tf.distribute.get_strategy()
     began = time.time()
     config = variants.apply_variant(config, variant)
-    _check_shares(config, variant, strategy.num_replicas_in_sync)
+    variants.check_shares(config, variant, strategy.num_replicas_in_sync)
     workers = Workers(strategy)
     folder = RunFolder(output_dir, workers.is_chief)
     summary = folder.summary()
@@ -126,15 +125,6 @@ def _joint_callbacks(trainer, config):
             MaskSchedule(merge.mask_update_interval, merge.mask_ratio, merge.mask_ratio_per_update)
         )
     return [*callbacks, GradientProbe(config.steps_per_epoch, config.steps)]
-
-
-def _check_shares(config, variant, replicas):
-    """Refuses batches that the replicas cannot share evenly."""
-    if variant.images:
-        images = config.data.images
-        require_shares(config, "image_batch", replicas, images.mixup or images.cutmix)
-    if variant.text:
-        require_shares(config, "text_batch", replicas)
 
 
 def _shares(config, variant, stream, replicas):

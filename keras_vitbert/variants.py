@@ -3,7 +3,7 @@
 import dataclasses
 
 from keras_vitbert.command_line import UserError
-from keras_vitbert.config_flags import meant
+from keras_vitbert.config_flags import meant, require_shares
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,15 +32,19 @@ VARIANTS = {
 }
 
 
-def find_variant(name):
+def find_variant(name, flag="variant"):
     """The variant of a name.
+
+    Args:
+        name: str.
+        flag: str, that it was given by.
 
     Raises:
         UserError: there is none.
     """
     if name not in VARIANTS:
         raise UserError(
-            f"--variant={name}: no such variant; give one of {', '.join(VARIANTS)}"
+            f"--{flag}={name}: no such variant; give one of {', '.join(VARIANTS)}"
             f"{meant(name, VARIANTS)}"
         )
     return VARIANTS[name]
@@ -59,6 +63,19 @@ def apply_variant(config, variant):
     if not variant.masks:
         config.merge.name = "sum"
     return config
+
+
+def check_shares(config, variant, replicas):
+    """Refuses batches that the replicas cannot share evenly.
+
+    Raises:
+        UserError: names the key and the mend.
+    """
+    if variant.images:
+        images = config.data.images
+        require_shares(config, "image_batch", replicas, images.mixup or images.cutmix)
+    if variant.text:
+        require_shares(config, "text_batch", replicas)
 
 
 def teacher_config(config, steps):

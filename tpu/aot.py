@@ -18,7 +18,7 @@ import sys
 
 from keras_vitbert import settings, variants
 from keras_vitbert.command_line import UserError, load_tensorflow, quiet_loading, run
-from keras_vitbert.config_flags import meant, require_shares
+from keras_vitbert.config_flags import require_shares
 from keras_vitbert.fine_tuning import settings as fine_tuning_settings
 from tpu.ahead_of_time import report
 from tpu.ahead_of_time.compiler import check_installed
@@ -103,20 +103,13 @@ def _pretraining(argv):
     name = settings.config_label(argv, "paper")
 
     def subject(variant_name, flag="variant"):
-        if variant_name not in variants.VARIANTS:
-            raise UserError(
-                f"--{flag}={variant_name}: no such variant; give one of "
-                f"{', '.join(variants.VARIANTS)}{meant(variant_name, variants.VARIANTS)}"
-            )
-        variant = variants.VARIANTS[variant_name]
+        variant = variants.find_variant(variant_name, flag)
+        variants.check_shares(config, variant, slice_.replicas)
         applied = variants.apply_variant(config, variant)
         batch, keys = {}, {}
-        images = config.data.images
         if variant.images:
-            require_shares(config, "image_batch", slice_.replicas, images.mixup or images.cutmix)
             batch["images"], keys["images"] = config.image_batch, "image_batch"
         if variant.text:
-            require_shares(config, "text_batch", slice_.replicas)
             batch["texts"], keys["texts"] = config.text_batch, "text_batch"
         return Subject(
             f"{variant_name}, {name}, {config.dtype}",

@@ -132,8 +132,7 @@ def run_trial(trial, config, pretrained, classes, train, tests, path, strategy, 
                 trainer, config, stream, folder, workers, before_log=before_log
             )
             # The last checkpoint is written: whatever happens here, training is done.
-            with workers.watched():
-                result["splits"] = _evaluate(evaluator, tests, classes, folder, trainer.step)
+            result["splits"] = _evaluate(evaluator, tests, classes, folder, trainer.step)
     except Diverged as error:
         if trial.purpose != "sweep":
             raise Diverged(

@@ -108,7 +108,7 @@ def _compiled(subject, batch, slice_, jobs=1, only=()):
         for program in programs.steps:
             if only and program.name not in only:
                 continue
-            _say(f"{program.name}: tracing {_described(batch)}")
+            _say(f"{program.name}: tracing {report.described(batch)}")
             try:
                 text, _ = stablehlo(strategy, program.step, (program.batch,))
             except Untraceable as error:
@@ -185,10 +185,6 @@ def compare(result, other, name, slice_):
         raise UserError(f"--compare={name}: its training step does not fit")
     differences = report.differences(result, programs["train"])
     return {"with": name, "program": programs["train"], "differences": differences}
-
-
-def _described(batch):
-    return " and ".join(f"{count} {name}" for name, count in batch.items())
 
 
 def _say(text):

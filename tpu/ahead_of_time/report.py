@@ -23,11 +23,6 @@ class Work:
     text_length: int
     steps: int
 
-    @property
-    def batches(self):
-        """dict of what a step takes to how many, without what it does not take."""
-        return {name: n for name, n in (("images", self.images), ("texts", self.texts)) if n}
-
 
 def verdict(programs, resident_bytes):
     """Whether all programs fit, and which takes most.
@@ -118,7 +113,7 @@ def table(outcome):
     lines = [
         f"{outcome['what']} on {tpu['type']}: {tpu['cores']} cores, {tpu['chips']} chips, "
         f"{tpu['hosts']} host(s), {tpu['topology']}, {tpu['replicas']} replicas",
-        f"a step: {_batch(outcome['batch'])}; a replica: {_batch(outcome['replica_batch'])}",
+        f"a step: {described(outcome['batch'])}; a replica: {described(outcome['replica_batch'])}",
         "",
     ]
     rows = [_HEADER, *(_row(name, result) for name, result in outcome["programs"].items())]
@@ -170,7 +165,8 @@ def _row(name, result):
     )
 
 
-def _batch(batch):
+def described(batch):
+    """A batch in words: what it takes, and how many."""
     return " and ".join(f"{count} {name}" for name, count in batch.items())
 
 
@@ -178,7 +174,7 @@ def _largest(largest):
     if largest["batch"] is None:
         return "no batch fits: not even the smallest"
     flags = " ".join(f"--config.{key}={value}" for key, value in largest["flags"].items())
-    return f"the largest batch that fits: {_batch(largest['batch'])} a step ({flags})"
+    return f"the largest batch that fits: {described(largest['batch'])} a step ({flags})"
 
 
 def _roofline_lines(roofline, batch, steps):

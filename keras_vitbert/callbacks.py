@@ -207,9 +207,11 @@ class Checkpoints(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
         # `fit` has just reset the metrics; the epoch that was cut goes on with its own.
         if self._epoch_metrics is not None:
-            for mean, values in zip(self.model.metrics, self._epoch_metrics, strict=True):
-                for variable, value in zip(mean.variables, values, strict=True):
-                    variable.assign(value)
+            # In the scope a sum is shared out to the replicas; outside each would take it whole.
+            with self.model.distribute_strategy.scope():
+                for mean, values in zip(self.model.metrics, self._epoch_metrics, strict=True):
+                    for variable, value in zip(mean.variables, values, strict=True):
+                        variable.assign(value)
             self._epoch_metrics = None
 
     def on_train_batch_end(self, batch, logs=None):
@@ -232,5 +234,6 @@ class Checkpoints(keras.callbacks.Callback):
 
 
 def metric_values(metric):
-    """The values of a metric's variables."""
-    return [keras.ops.convert_to_numpy(variable.value) for variable in metric.variables]
+    """The values of a metric's variables, summed over the replicas, each of which has a part."""
+    # Not `convert_to_numpy`: NumPy cannot read a variable that is summed when it is read.
+    return [tf.convert_to_tensor(variable.value).numpy() for variable in metric.variables]

@@ -5,11 +5,13 @@ import pathlib
 import re
 import shutil
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from keras_vitbert import checkpoints, variants
+from keras_vitbert.callbacks import metric_values
 from keras_vitbert.command_line import UserError
 from keras_vitbert.data import open_data
 from keras_vitbert.network import build_network
@@ -94,6 +96,14 @@ def test_a_fresh_trainer_goes_on_to_the_bit(trained, make_trainer, stream, tmp_p
     train(fresh, stream, 2)
     train(trained, stream, 2)
     assert_same(all_values(fresh), all_values(trained))
+
+
+def test_metrics_are_read_under_a_strategy():
+    """Of which each replica has a part; `test_workers` has two replicas."""
+    with tf.distribute.MirroredStrategy(["CPU:0"]).scope():
+        mean = keras.metrics.Mean()
+        mean.variables[0].assign(3.0)
+        assert metric_values(mean) == [3.0, 0.0]
 
 
 def test_old_checkpoints_go(trained, tmp_path):

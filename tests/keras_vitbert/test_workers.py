@@ -172,7 +172,8 @@ def test_a_killed_worker_stops_the_other_and_a_restart_ends_the_same(who, run, u
     assert (folder / "checkpoints" / "LAST").read_text() == "step-00000004\n"
 
     for status, errors in run(folder):
-        assert status == EXIT_DONE and "resumed at step 4 of 10" in errors
+        assert status == EXIT_DONE, errors[-3000:]
+        assert "resumed at step 4 of 10" in errors
     assert_same_values(checkpoint_values(folder), checkpoint_values(unbroken))
     assert metrics_rows(folder) == metrics_rows(unbroken)
 
@@ -184,9 +185,14 @@ def test_a_signal_to_one_worker_stops_all_at_one_step(run, unbroken, tmp_path):
         assert status == EXIT_STOPPED, errors[-3000:]
         assert "stopped: at step 7, saved in" in errors
     for status, errors in run(folder):
-        assert status == EXIT_DONE and "resumed at step 7 of 10" in errors
+        assert status == EXIT_DONE, errors[-3000:]
+        assert "resumed at step 7 of 10" in errors
     assert_same_values(checkpoint_values(folder), checkpoint_values(unbroken))
-    assert metrics_rows(folder) == metrics_rows(unbroken)
+    # The epoch that was cut goes on with equal parts of its sums, not each worker with its own.
+    for ours, theirs in zip(metrics_rows(folder), metrics_rows(unbroken), strict=True):
+        assert set(ours) == set(theirs)
+        for name in theirs:
+            assert float(ours[name]) == pytest.approx(float(theirs[name]), rel=1e-6), name
 
 
 # --- upstream -------------------------------------------------------------------------------------

@@ -65,16 +65,25 @@ def central_crop(encoded, image_size, central_crop=0.875):
     Returns:
         uint8 tensor `(image_size, image_size, 3)`.
     """
+    image = _decoded(encoded, lambda shape: _central_window(shape, central_crop))
+    return _central_resized(image, image_size)
+
+
+def central_view(image, image_size, central_crop=0.875):
+    """What `central_crop` makes of an image, from its pixels.
+
+    Args:
+        image: tensor `(height, width, 3)` or `(batch, height, width, 3)` of numbers in 0 to 255.
+        image_size, central_crop: as there.
+
+    Returns:
+        uint8 tensor `(..., image_size, image_size, 3)`.
+    """
     import tensorflow as tf
 
-    def window(shape):
-        side = tf.cast(tf.reduce_min(shape[:2]), tf.float32) * central_crop
-        side = tf.maximum(tf.cast(tf.round(side), tf.int32), 1)
-        return tf.stack([(shape[0] - side) // 2, (shape[1] - side) // 2, side, side])
-
-    image = _decoded(encoded, window)
-    image = tf.image.resize(image, (image_size, image_size), antialias=True)
-    return tf.ensure_shape(_to_bytes(image), (image_size, image_size, 3))
+    top, left, height, width = tf.unstack(_central_window(tf.shape(image)[-3:], central_crop))
+    window = image[..., top : top + height, left : left + width, :]
+    return _central_resized(tf.cast(window, tf.float32), image_size)
 
 
 def to_floats(images):
@@ -121,6 +130,21 @@ def _decoded(encoded, window):
     is_jpeg = tf.strings.substr(encoded, 0, len(_JPEG)) == _JPEG
     image = tf.cond(is_jpeg, from_jpeg, from_others)
     return tf.cast(image, tf.float32)
+
+
+def _central_window(shape, part):
+    import tensorflow as tf
+
+    side = tf.cast(tf.reduce_min(shape[:2]), tf.float32) * part
+    side = tf.maximum(tf.cast(tf.round(side), tf.int32), 1)
+    return tf.stack([(shape[0] - side) // 2, (shape[1] - side) // 2, side, side])
+
+
+def _central_resized(image, size):
+    import tensorflow as tf
+
+    image = _to_bytes(tf.image.resize(image, (size, size), antialias=True))
+    return tf.ensure_shape(image, (*image.shape[:-3], size, size, 3))
 
 
 def _to_bytes(image):

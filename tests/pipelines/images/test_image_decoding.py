@@ -6,7 +6,12 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from pipelines.images.image_decoding import central_crop, random_crop, to_floats
+from pipelines.images.image_decoding import (
+    central_crop,
+    central_view,
+    random_crop,
+    to_floats,
+)
 from tests.pipelines.image_fixtures import PILLOWS_ROUNDING, pillow
 
 ROUNDING = 0.501 / 255  # of ours, to 8 bits
@@ -142,6 +147,14 @@ def test_the_central_crop_is_pillows(height, width, size, fraction):
     found = central_crop(tf.constant(encoded(pixels, "PNG")), size, fraction).numpy()
     assert found.dtype == np.uint8 and found.shape == (size, size, 3)
     np.testing.assert_allclose(found / 255, pillow(window, size), atol=PILLOWS_ROUNDING)
+
+
+def test_the_central_view_of_pixels_is_that_of_the_file():
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 41, 30, 3), np.uint8)
+    wanted = [central_crop(tf.constant(encoded(image, "PNG")), 16, 0.9) for image in pixels]
+    np.testing.assert_array_equal(central_view(tf.constant(pixels), 16, 0.9), wanted)
+    floats = tf.constant(pixels[1], tf.float32)
+    np.testing.assert_array_equal(central_view(floats, 16, 0.9), wanted[1])
 
 
 def test_a_jpegs_window_is_cut_from_the_whole():

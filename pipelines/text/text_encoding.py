@@ -1,0 +1,113 @@
+"""Raw strings to a model's inputs, in the graph: for serving, where nothing is known before."""
+
+from pipelines.text.vocabularies import CLS, MASK, PAD, SEP
+
+
+class TextEncoder:
+    """Encodes `[CLS] A [SEP]` or `[CLS] A [SEP] B [SEP]`, as `LabelledTexts.encode` does.
+
+    Args:
+        vocabulary: list of str.
+        max_length: int, tokens of a text at most, the special ones included.
+        lower_case: bool, as the vocabulary was learned.
+    """
+
+    def __init__(self, vocabulary, max_length, lower_case=True):
+        import tensorflow as tf
+        import tensorflow_text as tf_text
+
+        self.vocabulary = list(vocabulary)
+        self.max_length = max_length
+        self.lower_case = lower_case
+        self._tokenizer = tf_text.FastBertTokenizer(
+            self.vocabulary, token_out_type=tf.int32, lower_case_nfd_strip_accents=lower_case
+        )
+        self._id = {token: self.vocabulary.index(token) for token in (PAD, CLS, SEP, MASK)}
+
+    @property
+    def mask_id(self):
+        """The id of `[MASK]`."""
+        return self._id[MASK]
+
+    def tokenize(self, texts, masks=False):
+        """The WordPiece tokens of texts, without special tokens around them.
+
+        Args:
+            texts: string tensor `(batch,)`.
+            masks: bool, whether `[MASK]` in a text is that token. In training it is not: there
+                these are three tokens like any others.
+
+        Returns:
+            int32 `RaggedTensor` `(batch, None)`.
+        """
+        import tensorflow as tf
+
+        if not masks:
+            return self._tokenizer.tokenize(texts)
+        # What lies between the masks is tokenized by itself, and a mask is put behind each part.
+        parts = tf.strings.split(texts, MASK)
+        tokens = self._tokenizer.tokenize(parts.flat_values)
+        tokens = tf.concat([tokens, self._column(MASK, tokens.nrows())], axis=1)
+        return parts.with_flat_values(tokens).merge_dims(1, 2)[:, :-1]
+
+    def __call__(self, first, second=None, is_pair=True, masks=False):
+        """Encodes a batch.
+
+        Args:
+            first, second: string tensors `(batch,)`, the segments A and B.
+            is_pair: bool or scalar bool tensor; where false, `second` is left out.
+            masks: bool, see `tokenize`.
+
+        Returns:
+            dict of `token_ids`, `segment_ids`, `padding_mask` `(batch, longest)` int32, where
+            `longest` is the length of the batch's longest text. Texts that are longer than
+            `max_length` are cut as in training: the longer segment first, at its end.
+        """
+        import tensorflow as tf
+
+        a = self.tokenize(first, masks)
+        is_pair = tf.convert_to_tensor(False if second is None else is_pair)
+        second = tf.zeros_like(first) if second is None else second
+        b = self.tokenize(tf.where(is_pair, second, tf.zeros_like(second)), masks)
+        room = self.max_length - 2 - tf.cast(is_pair, tf.int64)
+        # The same as `labelled_texts.cut_lengths`.
+        kept_a = tf.minimum(a.row_lengths(), tf.maximum(room - b.row_lengths(), room - room // 2))
+        kept_b = tf.minimum(b.row_lengths(), room - kept_a)
+        rows = a.nrows()
+        last = tf.RaggedTensor.from_row_lengths(
+            tf.fill((rows * tf.cast(is_pair, tf.int64),), self._id[SEP]),
+            tf.fill((rows,), tf.cast(is_pair, tf.int64)),
+        )
+        tokens = tf.concat(
+            [
+                self._column(CLS, rows),
+                _cut(a, kept_a),
+                self._column(SEP, rows),
+                _cut(b, kept_b),
+                last,
+            ],
+            axis=1,
+        )
+        token_ids = tokens.to_tensor(self._id[PAD])
+        place = tf.range(tf.shape(token_ids, tf.int64)[1])[None]
+        is_real = place < tokens.row_lengths()[:, None]
+        is_second = is_real & (place >= kept_a[:, None] + 2)
+        return {
+            "token_ids": token_ids,
+            "segment_ids": tf.cast(is_second, tf.int32),
+            "padding_mask": tf.cast(is_real, tf.int32),
+        }
+
+    def _column(self, token, rows):
+        import tensorflow as tf
+
+        return tf.RaggedTensor.from_tensor(tf.fill((rows, 1), self._id[token]))
+
+
+def _cut(tokens, lengths):
+    """The first so many tokens of each row."""
+    import tensorflow as tf
+
+    place = tf.ragged.range(tokens.row_lengths()).flat_values
+    kept = tf.boolean_mask(tokens.flat_values, place < tf.repeat(lengths, tokens.row_lengths()))
+    return tf.RaggedTensor.from_row_lengths(kept, lengths)

@@ -1,11 +1,13 @@
 """Opens the data that a config names, and checks them against the model."""
 
 import dataclasses
+import os
 import sys
 
 import numpy as np
+import tensorflow as tf
 
-from keras_vitbert.command_line import UserError
+from keras_vitbert.command_line import UserError, one_line
 from keras_vitbert.data_errors import reading
 from pipelines.image_stream import ImageRecords
 from pipelines.joint_stream import JointStream
@@ -18,6 +20,7 @@ from pipelines.text_stream import TextRecords
 
 _BASELINE_EXAMPLES = 20_000  # training examples that the baselines are estimated from
 _DAMAGE_SHOWN = 20  # lines
+_SAMPLE_CLASSES = list("0123456789")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +31,8 @@ class Data:
         images, image_validation: `ImageRecords`.
         texts, text_validation: `TextRecords`.
         vocabulary: list of str.
+        classes: list of str, the names of the image classes in order; None where nothing tells
+            them.
     """
 
     images: object
@@ -35,6 +40,7 @@ class Data:
     texts: object
     text_validation: object
     vocabulary: list
+    classes: list = None
 
     def stream(self, config, images, text):
         """The `JointStream` of a run that uses the modalities asked for."""
@@ -136,7 +142,8 @@ def open_data(
             key = f"config.data.text.{split}"
             sources[name] = opened(key, text_files[split], TEXT_EXAMPLES, open_texts)
         _require_batch(sources["texts"], config.text_batch, "text_batch")
-    opened_data = Data(**sources, vocabulary=vocabulary)
+    classes = _classes(data, image_files["train"], model.num_classes) if images else None
+    opened_data = Data(**sources, vocabulary=vocabulary, classes=classes)
     damaged = left_out(opened_data)
     check_limit(damaged, max_bad_records)
     _report(damaged)
@@ -208,6 +215,21 @@ def _sample(config, cache_dir):
     images = {"train": prepared.image_train, "validation": prepared.image_validation}
     text = {"train": prepared.text_train, "validation": prepared.text_validation}
     return images, text, prepared.vocabulary
+
+
+def _classes(data, pattern, count):
+    """The names of the classes: of the sample, or of `classes.txt` beside the training images."""
+    if data.source == "sample":
+        return _SAMPLE_CLASSES if len(_SAMPLE_CLASSES) == count else None
+    path = os.path.join(os.path.dirname(pattern), "classes.txt")
+    try:
+        if not tf.io.gfile.exists(path):
+            return None
+        with tf.io.gfile.GFile(path) as file:
+            classes = file.read().splitlines()
+    except (tf.errors.OpError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read ({one_line(error)}); mend or remove it") from error
+    return classes if len(classes) == count else None
 
 
 def _require_batch(source, batch, key):

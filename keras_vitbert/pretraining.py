@@ -60,6 +60,7 @@ def pretrain(config, variant_name, data, output_dir, strategy=None, teacher_fold
         config,
         data.vocabulary if variant.text else None,
         stream.training_records,
+        classes=data.classes if variant.images else None,
     )
     if summary is not None:
         _say(f"{variant_name}: {summary['steps']} steps are done, see {output_dir}/summary.json")

@@ -2,6 +2,7 @@
 
 config.json     variant, configuration, vocabulary, number of records
 vocabulary.txt  a copy, so that the folder is whole by itself
+classes.txt     the names of the image classes, one a line, where the data tell them
 checkpoints/    see `keras_vitbert.checkpoints`
 logs/           TensorBoard: train, validation
 metrics.csv     a line an epoch
@@ -68,7 +69,7 @@ class RunFolder:
         self.logs = os.path.join(path, "logs")
         self.metrics = os.path.join(path, "metrics.csv")
 
-    def begin(self, about, config, vocabulary, records, free=FREE_OF_PRETRAINING):
+    def begin(self, about, config, vocabulary, records, free=FREE_OF_PRETRAINING, classes=None):
         """Records what the run is made with, or checks that it goes on with the same.
 
         Args:
@@ -77,6 +78,7 @@ class RunFolder:
             vocabulary: list of str, or None for a run without text.
             records: dict of a source's name to how many training records it has.
             free: set of flat keys whose values may change.
+            classes: list of str, the names of the image classes, or None.
 
         Raises:
             UserError: the folder cannot be written, or holds a run with other settings.
@@ -96,6 +98,8 @@ class RunFolder:
             self._make(self.checkpoints)
             if vocabulary:
                 self.write("vocabulary.txt", "\n".join(vocabulary) + "\n")
+            if classes:
+                self.write("classes.txt", "\n".join(classes) + "\n")
             self.write("config.json", json.dumps(record, indent=2) + "\n")
             return
         old_vocabulary, new_vocabulary = old["vocabulary_sha256"], record["vocabulary_sha256"]

@@ -15,6 +15,7 @@ from pipelines.text.vocabularies import SPECIAL_TOKENS
 IMAGES = {"train": 13, "validation": 7}  # neither is a multiple of the batch
 DOCUMENTS = {"train": 7, "validation": 4}
 BATCH, CLASSES, IMAGE_SIZE, LENGTH, PREDICTIONS = 4, 3, 8, 16, 3
+CLASS_NAMES = ["cat", "dog", "tench"]
 VOCABULARY = [*SPECIAL_TOKENS, *(f"word{n}" for n in range(31))]
 
 # Epochs of 4 steps, the last one of 2, with validation and checkpoint at the end of each; masks are
@@ -49,7 +50,7 @@ def get_config():
 
 
 def write_sources(folder, seed=0):
-    """Writes TFRecords of both modalities, `vocab.txt` and `config.py` into a folder."""
+    """Writes TFRecords of both modalities, `vocab.txt`, `classes.txt` and `config.py`."""
     from pipelines.images.image_records import write_image_records
     from pipelines.text.bert_examples import build_examples, write_text_examples
     from pipelines.text.vocabularies import write_vocabulary
@@ -75,6 +76,7 @@ def write_sources(folder, seed=0):
         )
         write_text_examples(examples, folder / f"text-{split}", 2)
     write_vocabulary(str(folder / "vocab.txt"), VOCABULARY)
+    (folder / "classes.txt").write_text("".join(f"{name}\n" for name in CLASS_NAMES))
     (folder / "config.py").write_text(
         CONFIG.format(
             folder=folder,

@@ -23,6 +23,7 @@ from keras_vitbert.variants import VARIANTS
 from pipelines.image_stream import ImageRecords
 from pipelines.shards.records import RecordFiles
 from tests.keras_vitbert.pretrain_fixtures import (
+    CLASS_NAMES,
     CLASSES,
     IMAGE_SIZE,
     VOCABULARY,
@@ -152,11 +153,14 @@ def test_a_run_leaves_its_folder(run_of, sources, variant):
     uses = VARIANTS[variant]
     names = {"checkpoints", "logs", "metrics.csv", "config.json", "summary.json"}
     names |= {"vocabulary.txt"} if uses.text else set()
+    names |= {"classes.txt"} if uses.images else set()
     names |= {"teachers"} if variant == "vitbert" else set()
     assert set(os.listdir(folder)) == names
     assert sorted(os.listdir(folder / "checkpoints")) == ["LAST", "step-00000008", "step-00000010"]
     if uses.text:
         assert (folder / "vocabulary.txt").read_text().splitlines() == VOCABULARY
+    if uses.images:
+        assert (folder / "classes.txt").read_text().splitlines() == CLASS_NAMES
 
     record = json.loads((folder / "config.json").read_text())
     assert record["variant"] == variant and bool(record["vocabulary_sha256"]) == uses.text

@@ -15,7 +15,6 @@ from keras_vitbert.run_folder import RunFolder
 from pipelines.tasks.labelled_texts import is_cased
 from pipelines.text.vocabularies import read_vocabulary
 
-TASK_FILE = "task.json"  # of keras-hub's presets: what the head is for
 CENTRAL_CROP = 0.875
 
 

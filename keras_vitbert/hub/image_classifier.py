@@ -1,0 +1,52 @@
+"""Image classification as a keras-hub task."""
+
+import keras
+import keras_hub
+
+from keras_vitbert.backbone import ViTBertBackbone
+from keras_vitbert.heads import MLPHead
+from keras_vitbert.hub.preprocessors import ViTBertImageClassifierPreprocessor
+
+
+@keras.saving.register_keras_serializable(package="keras_vitbert")
+class ViTBertImageClassifier(keras_hub.models.ImageClassifier):
+    """Backbone, and the paper's head on the class token of an image (eq. 5 and 6).
+
+    Args:
+        backbone: `ViTBertBackbone` with an image side.
+        num_classes: int, `C`.
+        preprocessor: `ViTBertImageClassifierPreprocessor`, or None for images `(batch, image_size,
+            image_size, 3)` in [0, 1].
+
+    It returns logits `(batch, num_classes)` in float32.
+
+    Example:
+
+    ```python
+    classifier = ViTBertImageClassifier.from_preset("presets/imagenet")
+    logits = classifier.predict(images)  # (batch, height, width, 3), numbers in 0 to 255
+    names = classifier.preprocessor.class_names
+    ```
+    """
+
+    backbone_cls = ViTBertBackbone
+    preprocessor_cls = ViTBertImageClassifierPreprocessor
+
+    def __init__(self, backbone, num_classes, preprocessor=None, **kwargs):
+        self.backbone = backbone
+        self.preprocessor = preprocessor
+        self.head = MLPHead(
+            num_classes, dropout=backbone.dropout, dtype=backbone.dtype_policy, name="head"
+        )
+        images = keras.Input((backbone.image_size, backbone.image_size, 3), name="images")
+        logits = self.head(backbone({"images": images})["image_sequence"][:, 0])
+        # keras-hub's own constructor would pool images over their area.
+        keras_hub.models.Task.__init__(self, inputs=images, outputs=logits, **kwargs)
+        self.num_classes = num_classes
+        self.activation = None  # so that `compile` knows that these are logits
+
+    def get_config(self):
+        return {
+            **keras_hub.models.Task.get_config(self),
+            "num_classes": self.num_classes,
+        }

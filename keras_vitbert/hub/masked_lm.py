@@ -1,0 +1,47 @@
+"""Masked language modelling as a keras-hub task."""
+
+import keras
+import keras_hub
+
+from keras_vitbert.backbone import ViTBertBackbone
+from keras_vitbert.heads import MaskedLMHead
+from keras_vitbert.hub.preprocessors import ViTBertMaskedLMPreprocessor
+from keras_vitbert.hub.text_classifier import text_inputs
+
+
+@keras.saving.register_keras_serializable(package="keras_vitbert")
+class ViTBertMaskedLM(keras_hub.models.MaskedLM):
+    """Backbone, and the paper's head on the masked tokens of a text (eq. 5 and 6).
+
+    Args:
+        backbone: `ViTBertBackbone` with a text side.
+        preprocessor: `ViTBertMaskedLMPreprocessor`, or None for a dict of `token_ids`,
+            `segment_ids`, `padding_mask` `(batch, length)` and `mask_positions`
+            `(batch, predictions)`.
+
+    It returns logits `(batch, predictions, vocabulary_size)` in float32.
+
+    Example:
+
+    ```python
+    model = ViTBertMaskedLM.from_preset("presets/words")
+    model.fit(["The first text.", "The second text."])  # goes on training, masks made anew
+    ```
+    """
+
+    backbone_cls = ViTBertBackbone
+    preprocessor_cls = ViTBertMaskedLMPreprocessor
+
+    def __init__(self, backbone, preprocessor=None, **kwargs):
+        self.backbone = backbone
+        self.preprocessor = preprocessor
+        self.mlm_head = MaskedLMHead(
+            backbone.vocabulary_size,
+            dropout=backbone.dropout,
+            dtype=backbone.dtype_policy,
+            name="mlm_head",
+        )
+        positions = keras.Input((None,), dtype="int32", name="mask_positions")
+        inputs = text_inputs()
+        logits = self.mlm_head(backbone(inputs)["text_sequence"], positions)
+        super().__init__(inputs={**inputs, "mask_positions": positions}, outputs=logits, **kwargs)

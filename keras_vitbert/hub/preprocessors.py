@@ -1,0 +1,105 @@
+"""From images and strings to the inputs of the tasks, by what a preset keeps."""
+
+import keras
+import keras_hub
+import numpy as np
+import tensorflow as tf
+
+from keras_vitbert.backbone import ViTBertBackbone
+from keras_vitbert.hub.tokenizer import ViTBertTokenizer
+from pipelines.images.image_decoding import central_view
+
+
+@keras.saving.register_keras_serializable(package="keras_vitbert")
+class ViTBertImageConverter(keras_hub.layers.ImageConverter):
+    """The central square of images, resized as in validation and scaled to [0, 1].
+
+    Args:
+        image_size: pair of equal ints, pixels.
+        central_crop: float, the fraction of the shorter side that is seen.
+
+    Call it on an image `(height, width, 3)`, a batch, or a list of images of several sizes, numbers
+    in 0 to 255; it returns float32 in [0, 1], as a NumPy array outside of a `tf.function`.
+    """
+
+    backbone_cls = ViTBertBackbone
+
+    def __init__(self, image_size=None, central_crop=0.875, **kwargs):
+        kwargs["scale"] = 1 / 255
+        super().__init__(image_size=image_size, **kwargs)
+        self.central_crop = central_crop
+
+    def call(self, inputs):
+        if isinstance(inputs, list | tuple) and len({np.shape(image) for image in inputs}) > 1:
+            return np.stack([self.call(image) for image in inputs])
+        with tf.device("cpu"):
+            view = central_view(tf.convert_to_tensor(inputs), self.image_size[0], self.central_crop)
+            view = tf.cast(view, tf.float32) * self.scale
+        return view if tf.inside_function() else view.numpy()
+
+    def get_config(self):
+        return {**super().get_config(), "central_crop": self.central_crop}
+
+
+class _NamedClasses:
+    """Remembers what the classes are called.
+
+    Args:
+        class_names: list of str in the order of the logits, or None.
+    """
+
+    def __init__(self, *args, class_names=None, **kwargs):
+        super().__init__(*args, **kwargs)
+        self._class_names = None if class_names is None else tuple(class_names)
+
+    @property
+    def class_names(self):
+        """List of str, or None."""
+        return None if self._class_names is None else list(self._class_names)
+
+    def get_config(self):
+        return {**super().get_config(), "class_names": self.class_names}
+
+
+@keras.saving.register_keras_serializable(package="keras_vitbert")
+class ViTBertImageClassifierPreprocessor(
+    _NamedClasses, keras_hub.models.ImageClassifierPreprocessor
+):
+    """keras-hub's, with the names of the classes.
+
+    Args:
+        image_converter: `ViTBertImageConverter`.
+        class_names: list of str in the order of the logits, or None.
+    """
+
+    backbone_cls = ViTBertBackbone
+    image_converter_cls = ViTBertImageConverter
+
+
+@keras.saving.register_keras_serializable(package="keras_vitbert")
+class ViTBertTextClassifierPreprocessor(_NamedClasses, keras_hub.models.TextClassifierPreprocessor):
+    """keras-hub's, with the names of the classes.
+
+    It pads to `sequence_length`, and of a pair cuts the longer text first, as in training.
+
+    Args:
+        tokenizer: `ViTBertTokenizer`.
+        sequence_length: int, tokens.
+        class_names: list of str in the order of the logits, or None.
+    """
+
+    backbone_cls = ViTBertBackbone
+    tokenizer_cls = ViTBertTokenizer
+
+
+@keras.saving.register_keras_serializable(package="keras_vitbert")
+class ViTBertMaskedLMPreprocessor(keras_hub.models.MaskedLMPreprocessor):
+    """keras-hub's: tokenizes strings and masks 15 % of the tokens.
+
+    Args:
+        tokenizer: `ViTBertTokenizer`.
+        sequence_length: int, tokens.
+    """
+
+    backbone_cls = ViTBertBackbone
+    tokenizer_cls = ViTBertTokenizer

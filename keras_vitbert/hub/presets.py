@@ -1,0 +1,100 @@
+"""Presets of this project: read from a folder, written from a trained model."""
+
+import json
+import os
+
+import keras
+import tensorflow as tf
+
+from keras_vitbert.backbone import ViTBertBackbone
+from keras_vitbert.command_line import UserError, one_line
+from keras_vitbert.hub.image_classifier import ViTBertImageClassifier
+from keras_vitbert.hub.masked_lm import ViTBertMaskedLM
+from keras_vitbert.hub.preprocessors import (
+    ViTBertImageClassifierPreprocessor,
+    ViTBertImageConverter,
+    ViTBertMaskedLMPreprocessor,
+    ViTBertTextClassifierPreprocessor,
+)
+from keras_vitbert.hub.text_classifier import ViTBertTextClassifier
+from keras_vitbert.hub.tokenizer import ViTBertTokenizer
+
+BACKBONE = "backbone"
+_HEADS = {"image_classifier": "image", "text_classifier": "text", "masked_lm": "mlm"}
+KINDS = (*_HEADS, BACKBONE)
+
+_TASK_FILE = "task.json"  # of keras-hub: there is none in the preset of a backbone
+
+
+def load_task(path, dtype=None):
+    """The task of a preset of this project, or its backbone where it holds no task.
+
+    Args:
+        path: str, a folder.
+        dtype: a Keras dtype policy; that of the preset if None.
+
+    Returns:
+        `ViTBertImageClassifier`, `ViTBertTextClassifier`, `ViTBertMaskedLM` or `ViTBertBackbone`.
+
+    Raises:
+        UserError: it is a preset of another model, or damaged.
+    """
+    file = os.path.join(path, _TASK_FILE)
+    file = file if tf.io.gfile.exists(file) else os.path.join(path, "config.json")
+    options = {} if dtype is None else {"dtype": dtype}
+    try:
+        with tf.io.gfile.GFile(file) as stream:
+            name = json.load(stream)["registered_name"]
+        cls = keras.saving.get_registered_object(name)
+        is_ours = cls is not None and (
+            cls is ViTBertBackbone or cls.backbone_cls is ViTBertBackbone
+        )
+        if is_ours:
+            return cls.from_preset(path, **options)
+    # Files that are missing, cut short or of another model fail in many ways.
+    except Exception as error:
+        raise UserError(
+            f"{path}: the preset cannot be loaded ({one_line(error)[:300]}); write it again"
+        ) from error
+    raise UserError(f"{path}: is a preset of {name}, not of ViT-BERT; give one of this project")
+
+
+def available_kinds(trained):
+    """What of `KINDS` a `Trained` has heads for, and `backbone`."""
+    return [*(kind for kind, head in _HEADS.items() if head in trained.heads), BACKBONE]
+
+
+def build_task(trained, kind):
+    """A trained model as a keras-hub task; they share the backbone.
+
+    Args:
+        trained: `keras_vitbert.trained.Trained`.
+        kind: str, one of `available_kinds(trained)`.
+
+    Returns:
+        What `load_task` returns.
+    """
+    backbone = trained.backbone
+    if kind == BACKBONE:
+        return backbone
+    head = trained.heads[_HEADS[kind]]
+    if kind == "image_classifier":
+        size = backbone.image_size
+        preprocessor = ViTBertImageClassifierPreprocessor(
+            ViTBertImageConverter((size, size), trained.central_crop), class_names=trained.classes
+        )
+        task = ViTBertImageClassifier(backbone, head.num_classes, preprocessor)
+        task.head.set_weights(head.get_weights())
+        return task
+    tokenizer = ViTBertTokenizer(trained.vocabulary, trained.lower_case)
+    length = backbone.max_sequence_length
+    if kind == "text_classifier":
+        preprocessor = ViTBertTextClassifierPreprocessor(
+            tokenizer, length, class_names=trained.classes
+        )
+        task = ViTBertTextClassifier(backbone, head.num_classes, preprocessor)
+        task.head.set_weights(head.get_weights())
+        return task
+    task = ViTBertMaskedLM(backbone, ViTBertMaskedLMPreprocessor(tokenizer, length))
+    task.mlm_head.set_weights(head.get_weights())
+    return task

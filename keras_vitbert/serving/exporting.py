@@ -1,0 +1,142 @@
+"""Writes a trained model as TensorFlow Serving finds it.
+
+OUTPUT_DIR/models.config                        all models below OUTPUT_DIR, for the server
+OUTPUT_DIR/NAME/VERSION/saved_model.pb          and variables/: the model
+OUTPUT_DIR/NAME/VERSION/assets.extra/           requests that the server warms up with
+"""
+
+import os
+import re
+import shutil
+import uuid
+
+import numpy as np
+import tensorflow as tf
+
+from keras_vitbert.command_line import UserError, one_line
+from keras_vitbert.serving.served_model import FILL_MASK, ServedModel, input_name
+from keras_vitbert.serving.warmup import WARMUP_FILE, model_config, write_warmup
+from pipelines.files import make_folder, write_atomically
+
+CONFIG_FILE = "models.config"
+_MODEL_FILE = "saved_model.pb"
+_FURTHEST = {"float32": 1e-4, "bfloat16": 0.1}  # of a number in the model read back
+
+
+def export(trained, output_dir, name="", version=None, top_k=5, base_path=""):
+    """Writes one version of a model: all of it or nothing.
+
+    It is read back and asked once before it gets its place, where a server would load it at once.
+
+    Args:
+        trained: `keras_vitbert.trained.Trained`.
+        output_dir: str, a local folder.
+        name: str, what clients call the model; its own name if empty.
+        version: int, or None for the next that is free.
+        top_k: int, see `ServedModel`.
+        base_path: str, what the server calls `output_dir`; its absolute path if empty.
+
+    Returns:
+        (str, the folder of the version; `ServedModel`).
+
+    Raises:
+        UserError: the name is none, the version is there already, the folder cannot be written to,
+            or the model has nothing to serve.
+    """
+    name = name or re.sub(r"[^\w.-]", "_", trained.name)
+    if not re.fullmatch(r"\w[\w.-]*", name, re.ASCII):
+        raise UserError(f"--name={name}: no name; give letters, digits, `_`, `.` and `-`")
+    output_dir = os.path.abspath(output_dir)
+    folder = os.path.join(output_dir, name)
+    make_folder(folder, "output_dir")
+    if version is None:
+        version = max(versions(folder), default=0) + 1
+    target = os.path.join(folder, str(version))
+    if os.path.exists(target):
+        raise UserError(f"{target} is there already; give another --version, or none for the next")
+    served = ServedModel(trained, top_k)
+    if not served.functions:
+        raise UserError(f"{trained.path}: has neither heads nor a vocabulary; nothing to serve")
+    temporary = os.path.join(folder, f".{version}-{uuid.uuid4().hex}")  # a server passes it over
+    try:
+        _write(served, temporary, name)
+        _check(served, temporary, trained.backbone.variable_dtype)
+        os.rename(temporary, target)
+        base_path = base_path or output_dir
+        models = {model: f"{base_path.rstrip('/')}/{model}" for model in _models(output_dir)}
+        write_atomically(os.path.join(output_dir, CONFIG_FILE), model_config(models))
+    except (OSError, tf.errors.OpError) as error:
+        raise UserError(
+            f"--output_dir={output_dir}: cannot be written to ({one_line(error)}); give another "
+            "folder"
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return target, served
+
+
+def versions(folder):
+    """The versions of a model in a folder, a list of int."""
+    names = os.listdir(folder) if os.path.isdir(folder) else []
+    return sorted(
+        int(name)
+        for name in names
+        if re.fullmatch(r"[0-9]+", name) and os.path.exists(os.path.join(folder, name, _MODEL_FILE))
+    )
+
+
+def find_exported(path):
+    """The folder of a SavedModel: `path`, or its latest version; None where there is none."""
+    if os.path.exists(os.path.join(path, _MODEL_FILE)):
+        return path
+    found = versions(path)
+    return os.path.join(path, str(found[-1])) if found else None
+
+
+def example_requests(signatures):
+    """A request for each signature that any such model can answer.
+
+    Args:
+        signatures: iterable of str.
+
+    Returns:
+        list of (signature, dict of an input's name to its value).
+    """
+    rows, columns = np.mgrid[0:375, 0:500]
+    picture = np.stack([rows * 255 // 375, columns * 255 // 500, (rows + columns) % 256], axis=-1)
+    jpeg = tf.io.encode_jpeg(picture.astype(np.uint8)).numpy()
+    values = {"image": [jpeg], "text": ["Where is the man?"]}
+    masked = {"text": ["Where is the [MASK]?"]}
+    return [
+        (name, masked if name == FILL_MASK else {input_name(name): values[input_name(name)]})
+        for name in signatures
+    ]
+
+
+def _write(served, folder, name):
+    functions = served.functions
+    default = next(iter(functions))
+    signatures = {tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY: functions[default], **functions}
+    tf.saved_model.save(served, folder, signatures)
+    warmup = os.path.join(folder, *WARMUP_FILE.split("/"))
+    os.makedirs(os.path.dirname(warmup))
+    write_warmup(warmup, name, example_requests(functions))
+
+
+def _check(served, folder, dtype):
+    """Asks the model that was written what it was written from."""
+    signatures = tf.saved_model.load(folder).signatures
+    for name, inputs in example_requests(served.functions):
+        inputs = {key: tf.constant(value) for key, value in inputs.items()}
+        expected, found = served.functions[name](**inputs), signatures[name](**inputs)
+        for key, value in expected.items():
+            if value.dtype == tf.float32:
+                furthest = float(tf.reduce_max(tf.abs(found[key] - value)))
+                if not furthest <= _FURTHEST[dtype]:
+                    raise AssertionError(f"{name}: {key} differs by {furthest} when read back")
+
+
+def _models(output_dir):
+    """The names of the models in a folder."""
+    names = sorted(os.listdir(output_dir))
+    return [name for name in names if versions(os.path.join(output_dir, name))]

@@ -87,6 +87,12 @@ def is_preset(path):
     return content is not None and "registered_name" in content
 
 
+def is_run(path):
+    """Whether a folder is that of a run of `pretrain` or `finetune`."""
+    content = _config(path)
+    return content is not None and "config" in content and bool({"variant", "task"} & set(content))
+
+
 def _kind(path):
     if is_preset(path):
         return "preset"
@@ -147,7 +153,7 @@ def _open_fine_tuned(path):
         record["classes"],
         vocabulary,
         vocabulary is None or not is_cased(vocabulary),
-        record["config"]["images"]["central_crop"],
+        record["config"].get("images", {}).get("central_crop", CENTRAL_CROP),
         record,
         RunFolder(path).summary(),
     )

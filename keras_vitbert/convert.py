@@ -1,0 +1,121 @@
+"""Writes a keras-hub preset: of a run, or of a ViT that others have trained.
+
+    python -m keras_vitbert.convert --checkpoint=SOURCE --output_dir=DIR
+                                    [--task=image_classifier|text_classifier|masked_lm|backbone]
+
+SOURCE is the folder of a run of `pretrain` or `finetune`, or a ViT: a Hugging Face folder or
+`hf://owner/name`, a keras-hub preset, or a `.npz` of Google's. Of a ViT the backbone is written:
+its blocks are the same, so it computes the same numbers. A preset is loaded by `from_preset` of
+`keras_vitbert.hub`, fine-tuned by `finetune --checkpoint=DIR`, begun with by
+`pretrain --initial_weights=DIR`, and uploaded by `keras_hub.upload_preset`. A model card,
+`README.md`, lies beside it.
+
+Exit status: 0 done, 2 bad flag or file.
+"""
+
+import os
+import shutil
+import sys
+import tempfile
+
+from keras_vitbert.command_line import UserError, load_tensorflow, parse_flags, run
+
+
+def define_flags(values):
+    """The flags of the command."""
+    from absl import flags
+
+    def string(name, text):
+        flags.DEFINE_string(name, "", text, flag_values=values)
+
+    string("checkpoint", "a run's folder, or a ViT, see above")
+    string("output_dir", "where the preset is written; a folder that is not there yet, or empty")
+    string("task", "what to write, where the checkpoint has several heads; its first head if empty")
+
+
+def main(argv):
+    """Runs the command.
+
+    Args:
+        argv: list of str, without the program's name.
+
+    Returns:
+        str, the folder that was written.
+    """
+    from absl import flags
+
+    values = flags.FlagValues()
+    define_flags(values)
+    parse_flags(values, argv, __doc__)
+    if not values.checkpoint:
+        raise UserError("--checkpoint is missing; give the folder of a run, or a ViT")
+    _check_output(values.output_dir)
+
+    load_tensorflow()
+    from keras_vitbert.hub.model_card import model_card
+    from keras_vitbert.hub.presets import available_kinds, build_task
+
+    trained, origin = _open(values.checkpoint)
+    kinds = available_kinds(trained)
+    kind = values.task or kinds[0]
+    if kind not in kinds:
+        raise UserError(f"--task={kind}: {values.checkpoint} has none; it has {', '.join(kinds)}")
+    _write(
+        values.output_dir,
+        lambda folder: build_task(trained, kind).save_to_preset(folder),
+        model_card(trained, kind, origin),
+    )
+    print(f"{kind} of {trained.name}: {values.output_dir}")
+    return values.output_dir
+
+
+def _check_output(path):
+    if not path:
+        raise UserError("--output_dir is missing; give a folder that is not there yet")
+    if "://" in path:
+        raise UserError(
+            f"--output_dir={path}: presets are written to a local folder; give one, and upload it "
+            "by keras_hub.upload_preset"
+        )
+    if os.path.exists(path) and (not os.path.isdir(path) or os.listdir(path)):
+        raise UserError(f"--output_dir={path}: is there already; give another, or remove it")
+
+
+def _open(checkpoint):
+    """(`Trained`, where its weights come from if not from a run)."""
+    from keras_vitbert.trained import Trained, is_run, open_trained
+
+    if is_run(checkpoint):
+        return open_trained(checkpoint), ""
+    from keras_vitbert.importing.vit_backbone import build_backbone
+    from keras_vitbert.importing.vit_weights import import_vit
+
+    name = os.path.basename(os.path.normpath(checkpoint))
+    origin = (
+        f"Those of the ViT `{name}`, trained by others: see there for its data and licence. No run "
+        "of this project has changed them."
+    )
+    return Trained(checkpoint, name, build_backbone(import_vit(checkpoint)), {}), origin
+
+
+def _write(path, save, card):
+    """Writes the whole folder or nothing."""
+    from keras_vitbert.hub.model_card import FILE
+
+    parent = os.path.dirname(os.path.abspath(path))
+    try:
+        os.makedirs(parent, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=parent, prefix=".preset-") as work:
+            folder = os.path.join(work, "preset")
+            save(folder)
+            with open(os.path.join(folder, FILE), "w", encoding="utf-8") as file:
+                file.write(card)
+            if os.path.isdir(path):
+                os.rmdir(path)
+            shutil.move(folder, path)
+    except OSError as error:
+        raise UserError(f"--output_dir={path}: cannot be written ({error}); mend that") from error
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

@@ -1,0 +1,175 @@
+"""The model card of a preset: what it is, what made it, what it reaches, where its limits are."""
+
+import os
+
+from keras_vitbert.config_flags import flatten
+
+FILE = "README.md"
+
+_PIPELINES = {
+    "image_classifier": "image-classification",
+    "text_classifier": "text-classification",
+    "masked_lm": "fill-mask",
+    "backbone": "feature-extraction",
+}
+_TITLES = {
+    "image_classifier": "image classification",
+    "text_classifier": "text classification",
+    "masked_lm": "masked language modelling",
+    "backbone": "backbone",
+}
+_CLASSES = {
+    "image_classifier": "ViTBertImageClassifier",
+    "text_classifier": "ViTBertTextClassifier",
+    "masked_lm": "ViTBertMaskedLM",
+}
+_MEASURES = (
+    ("image classification accuracy", "image_accuracy", "image_majority_accuracy"),
+    ("masked-LM accuracy", "mlm_accuracy", "mlm_unigram_accuracy"),
+    ("masked-LM loss (nats)", "mlm_loss", "mlm_unigram_loss"),
+    ("next-sentence accuracy", "nsp_accuracy", "nsp_majority_accuracy"),
+)
+# Keys of a config that say nothing of what was trained; and where data lay is nobody's business.
+_HIDDEN = (
+    *("data.", "model.", "checkpoint", "teachers.", "dtype", "evaluation", "validation"),
+    *("grid", "selection_part", "buckets", "steps_per_epoch", "steps_per_execution"),
+)
+
+# The paper's section "Limitations and Potential Negative Societal Impacts", in our words.
+_LIMITS = """\
+- Images and text alone: no video, no audio.
+- One modality at a time. Nothing in the training ties an image to a text, so the model does not
+  caption, retrieve or answer questions about images.
+- Its predictions are statistics of the data it was trained on, and repeat their biases, among them
+  those on gender and race that web images, encyclopedias and novels carry. Measure on your own
+  data before people are affected by what it says.
+"""
+
+
+def model_card(trained, kind, origin=""):
+    """The text of a preset's `README.md`, with the metadata that model hubs read.
+
+    Args:
+        trained: `keras_vitbert.trained.Trained`.
+        kind: str, of `keras_vitbert.hub.presets.KINDS`.
+        origin: str, where weights come from that no run of this project has trained.
+
+    Returns:
+        str, Markdown.
+    """
+    parts = [
+        f"---\nlibrary_name: keras-hub\npipeline_tag: {_PIPELINES[kind]}\n"
+        "tags:\n- vit-bert\n- keras\n---\n",
+        f"# {trained.name}: ViT-BERT, {_TITLES[kind]}\n",
+        "One transformer encoder for images and for text (Li et al. 2021, *Towards a Unified "
+        "Foundation Model*), in Keras 3 by `keras_vitbert`.\n",
+        _usage(kind),
+        _table("## Model", _model(trained, kind)),
+    ]
+    if origin:
+        parts.append(f"## Weights\n\n{origin}\n")
+    if trained.record:
+        parts += [_training(trained.record, trained.summary), _measured(trained.summary)]
+    parts.append("## Limits and biases\n\n" + _LIMITS)
+    return "\n".join(parts)
+
+
+def _usage(kind):
+    if kind == "backbone":
+        use = (
+            "from keras_vitbert import ViTBertBackbone\n\n"
+            "backbone = ViTBertBackbone.from_preset(PRESET)\n"
+        )
+    else:
+        use = (
+            f"from keras_vitbert.hub import {_CLASSES[kind]}\n\n"
+            f"model = {_CLASSES[kind]}.from_preset(PRESET)\n"
+        )
+    return f"```python\n{use}```\n"
+
+
+def _model(trained, kind):
+    backbone = trained.backbone
+    rows = {
+        "blocks, width, heads, MLP": f"{backbone.num_layers}, {backbone.hidden_dim}, "
+        f"{backbone.num_heads}, {backbone.intermediate_dim}",
+        "parameters of the backbone": f"{backbone.count_params():,}",
+    }
+    if backbone.image_size is not None:
+        rows["images"] = (
+            f"{backbone.image_size} x {backbone.image_size} pixels, patches of "
+            f"{backbone.patch_size}; the central {trained.central_crop:g} of the shorter side"
+        )
+    if backbone.vocabulary_size is not None:
+        case = "lower case" if trained.lower_case else "cased"
+        size = len(trained.vocabulary) if trained.vocabulary else backbone.vocabulary_size
+        rows["text"] = (
+            f"WordPiece, {size:,} tokens, {case}; {backbone.max_sequence_length} tokens at most"
+        )
+    if kind.endswith("classifier") and trained.classes:
+        names = ", ".join(trained.classes[:20])
+        rows["classes"] = f"{len(trained.classes)}: {names}{', ...' * (len(trained.classes) > 20)}"
+    return rows
+
+
+def _training(record, summary):
+    config = record["config"]
+    settings = flatten(config)
+    rows = {"variant": f"`{record['variant']}`"} if "variant" in record else {}
+    if "task" in record:
+        rows |= {"task": f"`{record['task']}`", "began with": f"`{_base(record['checkpoint'])}`"}
+        # Of several runs that of the median seed, with the rate that was picked.
+        settings |= {
+            "optimizer.learning_rate": summary["learning_rate"],
+            "steps": summary["steps"],
+            "seed": int(summary["model"].rpartition("-")[2]),
+        }
+    else:
+        data = config["data"]
+        patterns = [data[name]["train"] for name in ("images", "text") if data[name]["train"]]
+        rows["data"] = ", ".join(f"`{_base(os.path.dirname(p))}/{_base(p)}`" for p in patterns)
+        if data["source"] == "sample":
+            rows["data"] = "the sample: MNIST digits and an extract of the English Wikipedia"
+    rows["training examples"] = ", ".join(
+        f"{count:,} {name}" for name, count in record.get("records", {}).items()
+    )
+    for key, value in settings.items():
+        if not key.startswith(_HIDDEN) and (value or key == "seed"):  # the rest is off
+            rows[f"`{key}`"] = value
+    return _table("## Training", rows)
+
+
+def _measured(summary):
+    if not summary:
+        return "## Measured\n\nThe run was not finished: nothing was measured at its end.\n"
+    if "validation" in summary:
+        lines = ["| validation | model | baseline |", "| --- | --- | --- |"]
+        for name, measure, baseline in _MEASURES:
+            if measure in summary["validation"]:
+                value = summary["validation"][measure]
+                lines.append(f"| {name} | {value:.4f} | {summary['baselines'][baseline]:.4f} |")
+        note = (
+            "Baselines have learned frequencies alone: the commonest class, the unigram "
+            "distribution of masked words, the commoner answer."
+        )
+    else:
+        lines = [
+            f"| {summary['metric']} | median | minimum | maximum | commonest class |",
+            "| --- | --- | --- | --- | --- |",
+        ]
+        for split, measures in summary["splits"].items():
+            value = measures[summary["metric"]]
+            numbers = [value[name] for name in ("median", "minimum", "maximum")]
+            cells = " | ".join(f"{v:.4f}" for v in [*numbers, measures["majority_accuracy"]])
+            lines.append(f"| {split}, {measures['examples']:,} examples | {cells} |")
+        note = f"Over {len(summary['seeds'])} seed(s); the model is that of the median."
+    return "\n".join(["## Measured\n", *lines, "", note, ""])
+
+
+def _table(title, rows):
+    lines = [f"{title}\n", "| | |", "| --- | --- |"]
+    return "\n".join([*lines, *(f"| {name} | {value} |" for name, value in rows.items()), ""])
+
+
+def _base(path):
+    return os.path.basename(os.path.normpath(path))

@@ -1,6 +1,13 @@
 """Teachers of the distillation: networks that only look."""
 
+import itertools
+import sys
+
 from keras_vitbert.command_line import UserError
+from keras_vitbert.importing.class_names import first_difference
+from keras_vitbert.importing.image_teachers import load_image_teacher
+from keras_vitbert.importing.sources import RUN, find_source
+from keras_vitbert.importing.text_teachers import load_text_teacher
 from keras_vitbert.loading import load_network
 from keras_vitbert.network import image_inputs, text_inputs
 from keras_vitbert.run_folder import RunFolder
@@ -14,8 +21,8 @@ class Teachers:
     the teachers' weights.
 
     Args:
-        image: `PreTrainingNetwork` with an image side, or None.
-        text: `PreTrainingNetwork` with a text side, or None.
+        image: `PreTrainingNetwork` with an image side, an `ImageTeacher`, or None.
+        text: `PreTrainingNetwork` with a text side, a `TextTeacher`, or None.
     """
 
     def __init__(self, image=None, text=None):
@@ -36,60 +43,134 @@ class Teachers:
 
 
 def load_teacher(kind, path, config, data):
-    """A teacher from the folder of a finished run, checked against the student.
+    """A teacher that was trained before, checked against the student.
 
     Args:
         kind: str, `image` or `text`.
-        path: str, the folder.
+        path: str: the folder of a finished run, or what `importing.find_source` takes.
         config: `ConfigDict` of the student.
         data: `keras_vitbert.data.Data` of the student.
 
     Returns:
-        `PreTrainingNetwork`.
+        A network that is called as `PreTrainingNetwork` is, and answers for its modality.
 
     Raises:
-        UserError: there is no run, or its network does not see what the student sees.
+        UserError: there is no such teacher, it is damaged, or it does not see what the student
+            sees.
     """
+    try:
+        source = find_source(path)
+        if source.kind == RUN:
+            return _load_run(kind, path, config, data)
+        if kind == "image":
+            teacher = load_image_teacher(source, config.dtype)
+            _check_image_teacher(teacher, path, config, data)
+        else:
+            teacher = load_text_teacher(source, config.dtype, config.model.vocabulary_size)
+            _check_text_teacher(teacher, path, config, data)
+    except UserError as error:
+        raise UserError(f"--{kind}_teacher={error}") from error
+    return teacher
+
+
+def _load_run(kind, path, config, data):
     network, record = load_network(path, config.dtype)
-    if RunFolder(path).summary() is None:
-        raise UserError(
-            f"--{kind}_teacher={path}: holds a run that is not finished; run its command again"
-        )
-    _check(network, record, kind, path, config, data)
+    folder = RunFolder(path)
+    if folder.summary() is None:
+        raise UserError(f"{path}: holds a run that is not finished; run its command again")
+    _check_run(network, record, kind, path, config, data)
+    if kind == "image":
+        classes = folder.read("classes.txt")
+        _check_classes(None if classes is None else classes.splitlines(), path, data, quiet=True)
     return network
 
 
-def _check(network, record, kind, path, config, data):
-    """Refuses a teacher of another modality, other inputs or other outputs."""
+def _check_run(network, record, kind, path, config, data):
+    """Refuses a run of another modality, other inputs or other outputs."""
     teacher, student = network.backbone, config.model
-    flag = f"--{kind}_teacher={path}"
     if (teacher.image_size if kind == "image" else teacher.vocabulary_size) is None:
-        raise UserError(f"{flag}: is a run of --variant={record['variant']}, which has no {kind}s")
+        raise UserError(f"{path}: is a run of --variant={record['variant']}, which has no {kind}s")
     if kind == "image":
         if teacher.image_size != student.image_size:
             raise UserError(
-                f"{flag}: takes images of {teacher.image_size} pixels, the student "
+                f"{path}: takes images of {teacher.image_size} pixels, the student "
                 f"{student.image_size}; set --config.model.image_size or give another teacher"
             )
-        if network.num_classes != student.num_classes:
-            raise UserError(
-                f"{flag}: knows {network.num_classes} classes, the student "
-                f"{student.num_classes}; give another teacher"
-            )
+        _check_number(network.num_classes, path, config)
     else:
         if record["vocabulary_sha256"] != vocabulary_hash(data.vocabulary):
             raise UserError(
-                f"{flag}: has another vocabulary ({path}/vocabulary.txt); give a teacher that "
+                f"{path}: has another vocabulary ({path}/vocabulary.txt); give a teacher that "
                 "was trained with the student's"
             )
         if teacher.vocabulary_size != student.vocabulary_size:
             raise UserError(
-                f"{flag}: knows {teacher.vocabulary_size} tokens, the student "
+                f"{path}: knows {teacher.vocabulary_size} tokens, the student "
                 f"{student.vocabulary_size}; set --config.model.vocabulary_size or give another "
                 "teacher"
             )
-        if teacher.max_sequence_length < data.texts.length:
+        _check_length(teacher.max_sequence_length, path, data)
+
+
+def _check_image_teacher(teacher, path, config, data):
+    _check_number(teacher.num_classes, path, config)
+    _check_classes(teacher.labels, path, data)
+
+
+def _check_text_teacher(teacher, path, config, data):
+    ours, theirs = data.vocabulary, teacher.vocabulary
+    for index, (our, their) in enumerate(itertools.zip_longest(ours, theirs)):
+        if our != their:
+            ours_is, theirs_is = ("none" if x is None else repr(x) for x in (our, their))
             raise UserError(
-                f"{flag}: takes {teacher.max_sequence_length} tokens at most, the texts have "
-                f"{data.texts.length}; give another teacher"
+                f"{path}: has another vocabulary: token {index} is {theirs_is}, the student's "
+                f"{ours_is}; give --config.data.vocabulary and texts made with the teacher's, or "
+                "another teacher"
             )
+    if teacher.vocabulary_size < config.model.vocabulary_size:
+        raise UserError(
+            f"{path}: knows {teacher.vocabulary_size} tokens, the student "
+            f"{config.model.vocabulary_size}; set "
+            f"--config.model.vocabulary_size={teacher.vocabulary_size}"
+        )
+    if teacher.max_sequence_length is not None:
+        _check_length(teacher.max_sequence_length, path, data)
+    if not teacher.has_next_sentence:
+        _note("text", path, "has no next-sentence head; it teaches masked words alone")
+
+
+def _check_number(count, path, config):
+    if count != config.model.num_classes:
+        raise UserError(
+            f"{path}: knows {count} classes, the student {config.model.num_classes}; give another "
+            "teacher"
+        )
+
+
+def _check_length(length, path, data):
+    if length < data.texts.length:
+        raise UserError(
+            f"{path}: takes {length} tokens at most, the texts have {data.texts.length}; give "
+            "another teacher"
+        )
+
+
+def _check_classes(theirs, path, data, quiet=False):
+    """Refuses classes in another order; says where only their number can be checked."""
+    ours = data.classes
+    if ours is None or theirs is None:
+        if not quiet:
+            whose = "the teacher names no" if theirs is None else "there is no classes.txt of the"
+            _note("image", path, f"{whose} classes; only their number was checked")
+        return
+    index = first_difference(ours, theirs)
+    if index is not None:
+        raise UserError(
+            f"{path}: has other classes or another order: class {index} is {theirs[index]!r}, the "
+            f"student's {ours[index]!r}; give another teacher, or mend classes.txt beside the "
+            "training images"
+        )
+
+
+def _note(kind, path, text):
+    print(f"--{kind}_teacher={path}: {text}", file=sys.stderr, flush=True)

@@ -1,0 +1,46 @@
+"""Whether two lists name the same classes in the same order."""
+
+import functools
+import re
+
+import keras_hub
+import numpy as np
+
+_SYNSET = r"n\d{8}"
+
+
+def first_difference(ours, theirs):
+    """The first place where two lists of classes differ; None where they do not.
+
+    Case, underscores and hyphens do not count. A name may be a list of synonyms with commas between
+    them: one in common is enough. A WordNet id, such as n01440764, stands for what ImageNet calls
+    its class.
+
+    Args:
+        ours, theirs: lists of str, of the same length.
+    """
+    for index, names in enumerate(zip(ours, theirs, strict=True)):
+        one, other = map(_meanings, names)
+        if not one & other:
+            return index
+    return None
+
+
+def _meanings(name):
+    """All that a class is called, in one spelling: set of str."""
+    if re.fullmatch(_SYNSET, name):
+        return {name, *filter(None, [_imagenet_names().get(name)])}
+    return {_spelled(synonym) for synonym in name.split(",")}
+
+
+def _spelled(name):
+    return " ".join(re.sub(r"[_-]", " ", name).lower().split())
+
+
+@functools.cache
+def _imagenet_names():
+    """WordNet id to name of the 1,000 classes."""
+    best = keras_hub.utils.decode_imagenet_predictions(
+        np.eye(1000, dtype=np.float32), top=1, include_synset_ids=True
+    )
+    return {synset: _spelled(name) for [(synset, name, _)] in best}

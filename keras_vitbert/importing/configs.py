@@ -1,0 +1,43 @@
+"""The part of a Hugging Face config that says what a network computes."""
+
+from keras_vitbert.command_line import UserError
+from keras_vitbert.importing.activations import ACTIVATIONS
+
+
+def checked_config(config, defaults, label):
+    """The keys of `defaults`, of the types that those have.
+
+    Args:
+        config: dict, the content of config.json.
+        defaults: dict of key to what transformers take where it is missing.
+        label: str, where it comes from.
+
+    Raises:
+        UserError: a value is of another type, or the activation is not known.
+    """
+    kept = {key: config.get(key, default) for key, default in defaults.items()}
+    for key, default in defaults.items():
+        value = kept[key]
+        if isinstance(default, bool) or isinstance(default, str):
+            good = isinstance(value, type(default))
+        elif isinstance(default, int):
+            good = isinstance(value, int) and not isinstance(value, bool) and value > 0
+        else:
+            good = isinstance(value, int | float) and value >= 0
+        require(good, label, key, value)
+    require(
+        kept["hidden_act"] in ACTIVATIONS,
+        label,
+        "hidden_act",
+        kept["hidden_act"],
+        f"known are {', '.join(sorted(ACTIVATIONS))}",
+    )
+    heads = kept["num_attention_heads"]
+    require(kept["hidden_size"] % heads == 0, label, "num_attention_heads", heads)
+    return kept
+
+
+def require(condition, label, key, value, why="which is not taken"):
+    """Raises a `UserError` that names the key, unless the condition holds."""
+    if not condition:
+        raise UserError(f"{label}: its config has {key}={value!r}; {why}: give another model")

@@ -1,0 +1,223 @@
+"""Tasks of keras-hub, and of this project's `hub`, from the folders of their presets."""
+
+import json
+import os
+
+import keras
+import keras_hub
+import numpy as np
+
+from keras_vitbert.command_line import UserError, one_line
+from keras_vitbert.importing.sources import read_json
+from keras_vitbert.importing.vit_weights import VitWeights
+
+_TEXT_INPUTS = ("mask_positions", "padding_mask", "segment_ids", "token_ids")
+
+
+def load_image_classifier(source, dtype=None):
+    """The arguments of an `ImageTeacher`.
+
+    Args:
+        source: `sources.Source`, a preset.
+        dtype: a Keras dtype policy.
+
+    Raises:
+        UserError: it holds no trained image classifier, or is damaged.
+    """
+    task = _load_task(source, keras_hub.models.ImageClassifier, "image classifier", dtype)
+    if keras.activations.serialize(keras.activations.get(task.activation)) not in ("linear", None):
+        # Logits are wanted, and this one answers with probabilities.
+        task = _load_task(
+            source, keras_hub.models.ImageClassifier, "image classifier", dtype, activation=None
+        )
+    (height, width, channels) = task.inputs[0].shape[1:]
+    if len(task.inputs) != 1 or channels != 3:
+        raise UserError(
+            f"{source.label}: takes images of shape {tuple(task.inputs[0].shape[1:])}; give a "
+            "classifier of RGB images, channels last"
+        )
+    converter = getattr(task.preprocessor, "image_converter", None)
+    size = (height, width)
+    if None in size:
+        size = getattr(converter, "image_size", None)
+    scale, offset = _scale_and_offset(converter)
+    return {
+        "classifier": task,
+        "image_size": size,
+        "scale": scale,
+        "offset": offset,
+        "num_classes": task.num_classes,
+        "labels": getattr(task.preprocessor, "class_names", None),
+    }
+
+
+def load_masked_lm(source, dtype=None):
+    """The arguments of a `TextTeacher`, but for `columns`.
+
+    Args:
+        source: `sources.Source`, a preset.
+        dtype: a Keras dtype policy.
+
+    Raises:
+        UserError: it holds no trained masked-LM, takes other inputs, or is damaged.
+    """
+    task = _load_task(source, keras_hub.models.MaskedLM, "masked-LM", dtype)
+    inputs = tuple(sorted(task.input)) if isinstance(task.input, dict) else ()
+    if inputs != _TEXT_INPUTS:
+        raise UserError(
+            f"{source.label}: takes {', '.join(inputs) or 'one input'}; give a masked-LM of BERT's "
+            f"kind, which takes {', '.join(_TEXT_INPUTS)}"
+        )
+    tokenizer = getattr(task.preprocessor, "tokenizer", None)
+    if not hasattr(tokenizer, "get_vocabulary"):
+        raise UserError(
+            f"{source.label}: has no tokenizer that tells its vocabulary; save the preset with its "
+            "preprocessor"
+        )
+    return {
+        "network": task,
+        "vocabulary": list(tokenizer.get_vocabulary()),
+        "vocabulary_size": task.outputs[0].shape[-1],
+        "max_sequence_length": getattr(task.backbone, "max_sequence_length", None),
+        "has_next_sentence": False,
+    }
+
+
+def read_vit(source):
+    """`VitWeights` of the `ViTBackbone` in a preset; of its classifier nothing is taken.
+
+    Args:
+        source: `sources.Source`, a preset.
+
+    Raises:
+        UserError: it holds another backbone, or is damaged.
+    """
+    name = source.config.get("class_name")
+    if name != "ViTBackbone":
+        raise UserError(f"{source.label}: is a preset of a {name}; give one of a ViTBackbone")
+    backbone = _loaded(source, keras_hub.models.ViTBackbone)
+    mean, std = _mean_and_std(source)
+    image, patch = backbone.image_shape[:2], tuple(backbone.patch_size)
+    parts = ("use_class_token", "use_patch_bias", "use_mlp_bias")
+    missing = [part for part in parts if not getattr(backbone, part)]
+    if missing or len(set(image)) > 1 or len(set(patch)) > 1:
+        raise UserError(
+            f"{source.label}: its ViTBackbone has images of {image}, patches of {patch} and "
+            f"{', '.join(f'{part}=False' for part in missing) or 'all its parts'}; give a ViT of "
+            "square images and patches with class token and biases"
+        )
+    config = {
+        "model_type": "vit",
+        "architectures": ["ViTModel"],
+        "hidden_size": backbone.hidden_dim,
+        "num_hidden_layers": backbone.num_layers,
+        "num_attention_heads": backbone.num_heads,
+        "intermediate_size": backbone.mlp_dim,
+        "hidden_act": "gelu",
+        "layer_norm_eps": backbone.layer_norm_epsilon,
+        "image_size": image[0],
+        "patch_size": patch[0],
+        "qkv_bias": backbone.use_mha_bias,
+    }
+    return VitWeights.checked(config, _vit_tensors(backbone), mean, std, None, source.label)
+
+
+def _load_task(source, cls, what, dtype, **options):
+    """The task that a preset holds, with the weights of its head."""
+    import keras_vitbert.hub  # noqa: F401  (it registers this project's tasks)
+
+    label = source.label
+    config = read_json(os.path.join(source.path, "task.json"), label)
+    task = _loaded(source, cls, dtype=dtype, **options)
+    if config is None or config.get("class_name") != type(task).__name__:
+        held = "a backbone alone" if config is None else f"a {config.get('class_name')}"
+        raise UserError(
+            f"{label}: is the preset of {held}, and holds no trained {what}; give one that does"
+        )
+    if task.has_task_weights() and not os.path.exists(os.path.join(source.path, "task.weights.h5")):
+        raise UserError(f"{label}: task.weights.h5 is missing; bring it back")
+    return task
+
+
+def _loaded(source, cls, **options):
+    try:
+        return cls.from_preset(source.path, **options)
+    # Keras meets files that are missing, damaged or of another class in many ways.
+    except Exception as error:
+        reason = one_line(error)
+        reason = f"{reason[:200]}..." if len(reason) > 200 else reason
+        raise UserError(
+            f"{source.label}: cannot be loaded as a {cls.__name__} of keras-hub "
+            f"({type(error).__name__}: {reason}); give another preset"
+        ) from error
+
+
+def _scale_and_offset(converter):
+    """What images in [0, 1] are multiplied by, and what is added: floats or one a channel.
+
+    Without a converter a model takes what it is given, and images in [0, 1] are what it gets.
+    """
+    if converter is None:
+        return 1.0, 0.0
+    scale = 1.0 if converter.scale is None else converter.scale
+    offset = 0.0 if converter.offset is None else converter.offset
+    return 255 * np.asarray(scale, np.float64), np.asarray(offset, np.float64)
+
+
+def _mean_and_std(source):
+    """The same of a preset's converter, as `(x - mean) / std`: two tuples of three floats."""
+    path = os.path.join(source.path, "image_converter.json")
+    if not os.path.exists(path):
+        return (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
+    with open(path) as file:
+        converter = keras.saving.deserialize_keras_object(json.load(file))
+    scale, offset = (np.broadcast_to(x, 3) for x in _scale_and_offset(converter))
+    return tuple((-offset / scale).tolist()), tuple((1 / scale).tolist())
+
+
+def _vit_tensors(backbone):
+    """The weights of a `ViTBackbone` by Hugging Face's names."""
+    embedding, encoder = backbone.layers[1:3]
+    hidden = backbone.hidden_dim
+    tensors = {}
+
+    def put(name, variable, reshape=lambda x: x):
+        if variable is not None:
+            tensors[f"vit.{name}"] = reshape(keras.ops.convert_to_numpy(variable))
+
+    def put_layer(name, layer, kernel, bias=lambda x: x):
+        put(f"{name}.weight", layer.kernel, kernel)
+        put(f"{name}.bias", layer.bias, bias)
+
+    def put_norm(name, layer):
+        put(f"{name}.weight", layer.gamma)
+        put(f"{name}.bias", layer.beta)
+
+    put("embeddings.cls_token", embedding.class_token)
+    put(
+        "embeddings.position_embeddings", embedding.position_embedding.embeddings, lambda x: x[None]
+    )
+    put_layer(
+        "embeddings.patch_embeddings.projection",
+        embedding.patch_embedding,
+        lambda x: x.transpose(3, 2, 0, 1),
+    )
+    for index, block in enumerate(encoder.encoder_layers):
+        name = f"encoder.layer.{index}"
+        for part in ("query", "key", "value"):
+            put_layer(
+                f"{name}.attention.attention.{part}",
+                getattr(block.mha, f"{part}_dense"),
+                lambda x: x.reshape(hidden, hidden).T,
+                lambda x: x.reshape(hidden),
+            )
+        output = block.mha.output_dense
+        put_layer(f"{name}.attention.output.dense", output, lambda x: x.reshape(hidden, hidden).T)
+        if output.bias is None:  # Keras leaves out all biases of an attention together
+            tensors[f"vit.{name}.attention.output.dense.bias"] = np.zeros(hidden, np.float32)
+        put_norm(f"{name}.layernorm_before", block.layer_norm_1)
+        put_norm(f"{name}.layernorm_after", block.layer_norm_2)
+        put_layer(f"{name}.intermediate.dense", block.mlp.dense_1, lambda x: x.T)
+        put_layer(f"{name}.output.dense", block.mlp.dense_2, lambda x: x.T)
+    put_norm("layernorm", encoder.layer_norm)
+    return tensors

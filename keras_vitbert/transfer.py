@@ -1,4 +1,4 @@
-"""From a pre-trained network to a classifier: what is kept, what is interpolated, what is fresh."""
+"""From one backbone to another: what is kept, what is interpolated, what is fresh."""
 
 import math
 
@@ -7,24 +7,23 @@ from keras import ops
 from keras_vitbert.command_line import UserError
 
 
-def transfer(network, classifier):
-    """Copies a pre-trained network's weights into a classifier; heads are dropped.
+def transfer(source, target):
+    """Copies the weights of one backbone into another.
 
-    The encoder is always kept. The embedding of the classifier's modality is kept where the
-    network has it, its image positions interpolated to the classifier's grid; across modalities (a
-    `bert` network on images, a `vit` network on text) it stays as it is, fresh.
+    The encoder is always kept. The embedding of a modality is kept where both have it, image
+    positions interpolated to the target's grid, text positions cut to its length; where the source
+    has none (a `bert` backbone for images, a `vit` backbone for text) it stays as it is, fresh.
 
     Args:
-        network: `PreTrainingNetwork`.
-        classifier: `Classifier`, whose weights change.
+        source, target: `ViTBertBackbone`; the target's weights change.
 
     Returns:
-        dict of a part of the classifier to what was done: `kept`, `interpolated`, `fresh`.
+        dict of the target's parts, `encoder`, `image_embedding` and `text_embedding`, to what was
+        done: `kept`, `interpolated`, `fresh`.
 
     Raises:
-        UserError: a part has another shape than that of the network.
+        UserError: a part has another shape than that of the source.
     """
-    source, target = network.backbone, classifier.backbone
     if len(source.blocks) != len(target.blocks):
         raise UserError(
             f"the checkpoint has {len(source.blocks)} blocks, the model {len(target.blocks)}; give "
@@ -34,23 +33,18 @@ def transfer(network, classifier):
         [*target.blocks, target.final_norm], [*source.blocks, source.final_norm], strict=True
     ):
         _copy(theirs, ours)
-    done = {"encoder": "kept", "embedding": "fresh", "head": "fresh"}
-    if classifier.kind == "images" and source.image_embedding is not None:
-        done["embedding"] = _copy_image_embedding(source.image_embedding, target.image_embedding)
-    if classifier.kind == "text" and source.text_embedding is not None:
-        longest = source.max_sequence_length
-        if target.max_sequence_length > longest:
-            raise UserError(
-                f"--config.max_length={target.max_sequence_length}: the checkpoint has positions "
-                f"for {longest} tokens; set at most that"
+    done = {"encoder": "kept"}
+    if target.image_embedding is not None:
+        done["image_embedding"] = "fresh"
+        if source.image_embedding is not None:
+            done["image_embedding"] = _copy_image_embedding(
+                source.image_embedding, target.image_embedding
             )
-
-        def cut(name, value):  # shorter texts use the first positions
-            length = target.max_sequence_length
-            return value[:, :length] if name == "position_embedding" else value
-
-        _copy(source.text_embedding, target.text_embedding, cut)
-        done["embedding"] = "kept"
+    if target.text_embedding is not None:
+        done["text_embedding"] = "fresh"
+        if source.text_embedding is not None:
+            _copy_text_embedding(source.text_embedding, target.text_embedding)
+            done["text_embedding"] = "kept"
     return done
 
 
@@ -95,6 +89,20 @@ def _copy_image_embedding(source, target):
 
     _copy(source, target, interpolated)
     return "kept" if source.grid == target.grid else "interpolated"
+
+
+def _copy_text_embedding(source, target):
+    longest, length = source.max_sequence_length, target.max_sequence_length
+    if length > longest:
+        raise UserError(
+            f"the checkpoint has positions for {longest} tokens, not {length}; set at most "
+            "that, or give another checkpoint"
+        )
+
+    def cut(name, value):  # shorter texts use the first positions
+        return value[:, :length] if name == "position_embedding" else value
+
+    _copy(source, target, cut)
 
 
 def _copy(source, target, convert=lambda name, value: value):

@@ -1,36 +1,39 @@
-"""What fine-tuning begins with: a pre-trained network, or random weights of an architecture."""
+"""What fine-tuning begins with: a pre-trained backbone, or random weights of an architecture."""
 
 import dataclasses
 import hashlib
 import json
 import os
 
+import numpy as np
 import tensorflow as tf
 
 from keras_vitbert import checkpoints
 from keras_vitbert.command_line import UserError
 from keras_vitbert.fine_tuning.classifier import build_classifier
-from keras_vitbert.fine_tuning.transfer import transfer
 from keras_vitbert.loading import load_network
 from keras_vitbert.run_folder import RunFolder
 from keras_vitbert.settings import check_config, load_config
+from keras_vitbert.trained import is_preset, open_trained
+from keras_vitbert.transfer import transfer
 from pipelines.text.vocabularies import read_vocabulary, vocabulary_hash
 
 RANDOM = "rand"  # the row of Table 1 whose weights are fresh
 _OWN_WORDS = "vocabulary.txt"
+_NOT_OF_A_MODEL = ("name", "dtype", "trainable")  # what a backbone's config holds besides
 
 
 @dataclasses.dataclass(frozen=True)
 class Pretrained:
-    """A network to begin with.
+    """A backbone to begin with.
 
     Attributes:
         name: str, the folder, or `rand`.
         architecture: str, of random weights: what `--architecture` was; else empty.
-        step: int, of the checkpoint; 0 for random weights.
+        step: int, of the checkpoint; 0 for random weights and presets.
         sha256: str, of what it holds: of two checkpoints in one folder only one is meant.
         model: dict, the `model` section of the config that it was made with.
-        network: `PreTrainingNetwork`, or None for random weights.
+        backbone: `ViTBertBackbone`, or None for random weights.
         vocabulary: list of str, or None.
     """
 
@@ -39,11 +42,11 @@ class Pretrained:
     step: int
     sha256: str
     model: dict
-    network: object
+    backbone: object
     vocabulary: list | None
 
     def classifier(self, kind, num_classes, config):
-        """A classifier with this network's weights, as a fine-tuning config wants it.
+        """A classifier with these weights, as a fine-tuning config wants it.
 
         Args:
             kind: str, `images` or `text`.
@@ -51,13 +54,16 @@ class Pretrained:
             config: `ConfigDict` of `keras_vitbert.configs.fine_tuning`.
 
         Returns:
-            (`Classifier`, dict of what was transferred, see `keras_vitbert.fine_tuning.transfer`).
+            (`Classifier`, dict of its parts, `encoder`, `embedding` and `head`, to what
+            `keras_vitbert.transfer` did).
         """
         model = self.fine_tuned_model(kind, config)
         classifier = build_classifier(model, kind, num_classes, config.dtype)
         done = {"encoder": "fresh", "embedding": "fresh", "head": "fresh"}
-        if self.network is not None:
-            done = transfer(self.network, classifier)
+        if self.backbone is not None:
+            parts = transfer(self.backbone, classifier.backbone)
+            modality = "image" if kind == "images" else "text"
+            done |= {"encoder": parts["encoder"], "embedding": parts[f"{modality}_embedding"]}
         if config.lora_rank:
             classifier.enable_lora(config.lora_rank)
             # Nothing is known there that could be kept.
@@ -84,7 +90,7 @@ class Pretrained:
             model["image_size"] = config.image_size
         else:
             longest = model["max_sequence_length"]
-            has_positions = self.network is not None and self.network.backbone.vocabulary_size
+            has_positions = self.backbone is not None and self.backbone.vocabulary_size
             if has_positions and config.max_length > longest:
                 raise UserError(
                     f"--config.max_length={config.max_length}: the checkpoint has positions for "
@@ -98,7 +104,7 @@ def open_pretrained(checkpoint, architecture="", vocabulary="", kind="images"):
     """Opens what the flags name.
 
     Args:
-        checkpoint: str, the folder of a pre-training run, or `rand`.
+        checkpoint: str, the folder of a pre-training run, a preset, or `rand`.
         architecture: str, for `rand`: the folder of a run, or a config as `--config` of
             pre-training takes it; `paper` if empty.
         vocabulary: str, a vocabulary file; the run's own if empty.
@@ -110,38 +116,88 @@ def open_pretrained(checkpoint, architecture="", vocabulary="", kind="images"):
     Raises:
         UserError: there is no such run, or no vocabulary where one is needed.
     """
-    step, network = 0, None
-    if checkpoint != RANDOM:
-        if architecture:
-            raise UserError(
-                "--architecture goes with --checkpoint=rand alone: a checkpoint has its own; "
-                "leave it out"
-            )
-        network, record = load_network(checkpoint)
-        path, step = checkpoints.latest(RunFolder(checkpoint).checkpoints)
-        # The index of a checkpoint holds the checksums of its tensors.
-        sha256 = _sha256(record, _bytes_of(os.path.join(path, "state.index")))
-        model, own_words = record["config"]["model"], record["vocabulary_sha256"]
-        words_file = os.path.join(checkpoint, _OWN_WORDS)
+    if checkpoint != RANDOM and architecture:
+        raise UserError(
+            "--architecture goes with --checkpoint=rand alone: a checkpoint has its own; leave it "
+            "out"
+        )
+    if checkpoint == RANDOM:
+        opened, own = _open_random(architecture or "paper")
+    elif is_preset(checkpoint):
+        opened, own = _open_preset(checkpoint)
     else:
-        architecture = architecture or "paper"
-        record = RunFolder(architecture).record()
-        model = _architecture(architecture, record)
-        sha256 = _sha256(model)
-        own_words = record["vocabulary_sha256"] if record else None
-        words_file = os.path.join(architecture, _OWN_WORDS)
-    words = None
+        opened, own = _open_run(checkpoint)
     if kind == "text":
-        words = _vocabulary(vocabulary, words_file, own_words, checkpoint)
-        knows_words = network is not None and network.backbone.vocabulary_size is not None
-        if knows_words and vocabulary_hash(words) != own_words:
-            raise UserError(
-                f"--vocabulary={vocabulary}: is not the one that {checkpoint} was trained with "
-                f"({words_file}); leave it out"
-            )
-        if not knows_words:
-            model = {**model, "vocabulary_size": len(words)}
-    return Pretrained(checkpoint, architecture, step, sha256, dict(model), network, words)
+        opened = _with_words(opened, vocabulary, own)
+    return opened
+
+
+@dataclasses.dataclass(frozen=True)
+class _OwnWords:
+    """The vocabulary that a checkpoint was trained with.
+
+    Attributes:
+        sha256: str, or None where there is none.
+        where: str, what holds it.
+        words: list of str, or None where `where` is a file to read.
+    """
+
+    sha256: str | None
+    where: str
+    words: list | None = None
+
+
+def _open_run(path):
+    network, record = load_network(path)
+    checkpoint, step = checkpoints.latest(RunFolder(path).checkpoints)
+    # The index of a checkpoint holds the checksums of its tensors.
+    sha256 = _sha256(record, _bytes_of(os.path.join(checkpoint, "state.index")))
+    opened = Pretrained(path, "", step, sha256, record["config"]["model"], network.backbone, None)
+    return opened, _OwnWords(record["vocabulary_sha256"], os.path.join(path, _OWN_WORDS))
+
+
+def _open_preset(path):
+    trained = open_trained(path)
+    config = trained.backbone.get_config()
+    model = {name: value for name, value in config.items() if name not in _NOT_OF_A_MODEL}
+    sha256 = _sha256(
+        model, b"".join(np.asarray(w.value).tobytes() for w in trained.backbone.weights)
+    )
+    words = trained.vocabulary
+    own = _OwnWords(vocabulary_hash(words) if words else None, "its tokenizer", words)
+    return Pretrained(path, "", 0, sha256, model, trained.backbone, None), own
+
+
+def _open_random(architecture):
+    record = RunFolder(architecture).record()
+    model = dict(_architecture(architecture, record))
+    opened = Pretrained(RANDOM, architecture, 0, _sha256(model), model, None, None)
+    sha256 = record["vocabulary_sha256"] if record else None
+    return opened, _OwnWords(sha256, os.path.join(architecture, _OWN_WORDS))
+
+
+def _with_words(opened, vocabulary, own):
+    """Adds a vocabulary: that of the file `vocabulary`, or if it is empty the checkpoint's own."""
+    if not vocabulary and own.sha256 is None:
+        raise UserError(
+            f"--checkpoint={opened.name} has no vocabulary, which a text task needs; give one with "
+            "--vocabulary=FILE"
+        )
+    words = read_vocabulary(vocabulary) if vocabulary else own.words or read_vocabulary(own.where)
+    if opened.backbone is None or opened.backbone.vocabulary_size is None:
+        model = {**opened.model, "vocabulary_size": len(words)}
+        return dataclasses.replace(opened, model=model, vocabulary=words)
+    if own.sha256 is not None and vocabulary_hash(words) != own.sha256:
+        raise UserError(
+            f"--vocabulary={vocabulary}: is not the one that {opened.name} was trained with "
+            f"({own.where}); leave it out"
+        )
+    if len(words) > opened.backbone.vocabulary_size:
+        raise UserError(
+            f"--vocabulary={vocabulary}: has {len(words)} tokens, {opened.name} knows "
+            f"{opened.backbone.vocabulary_size}; give the one that it was trained with"
+        )
+    return dataclasses.replace(opened, vocabulary=words)
 
 
 def _architecture(name, record):
@@ -169,14 +225,3 @@ def _sha256(content, more=b""):
 def _bytes_of(path):
     with tf.io.gfile.GFile(path, "rb") as file:
         return file.read()
-
-
-def _vocabulary(path, words_file, own_words, checkpoint):
-    if path:
-        return read_vocabulary(path)
-    if own_words is None:
-        raise UserError(
-            f"--checkpoint={checkpoint} has no vocabulary, which a text task needs; give one with "
-            "--vocabulary=FILE"
-        )
-    return read_vocabulary(words_file)

@@ -1,4 +1,4 @@
-"""What a classifier takes from a pre-trained network, and positions on another grid."""
+"""What a backbone takes from another, and positions on another grid."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ from scipy import ndimage
 
 from keras_vitbert.command_line import UserError
 from keras_vitbert.fine_tuning.classifier import build_classifier
-from keras_vitbert.fine_tuning.transfer import interpolate_positions, transfer
+from keras_vitbert.transfer import interpolate_positions, transfer
 
 
 def by_scipy(positions, grid):
@@ -47,11 +47,11 @@ def test_what_is_kept(tiny, make_network, randomize, source, kind):
     model = {**tiny, "image_size": 9, "max_sequence_length": 5}
     classifier = randomize(build_classifier(model, kind, 4), seed=2)
     before = values(classifier)
-    done = transfer(network, classifier)
+    done = transfer(network.backbone, classifier.backbone)
     after, theirs = values(classifier), values(network.backbone)
     kept = source in ("joint", kind)
     embedding = ("interpolated" if kind == "images" else "kept") if kept else "fresh"
-    assert done == {"encoder": "kept", "embedding": embedding, "head": "fresh"}
+    assert done == {"encoder": "kept", f"{kind.removesuffix('s')}_embedding": embedding}
     for path, value in after.items():
         if path.startswith(("image_embedding", "text_embedding")) and not kept:
             wanted = before[path]
@@ -71,9 +71,18 @@ def test_a_kept_classifier_sees_what_the_network_sees(tiny, make_network, make_b
     sequences = network.backbone(batch)
     for kind, sequence in (("images", "image_sequence"), ("text", "text_sequence")):
         classifier = build_classifier(tiny, kind, 4)
-        transfer(network, classifier)
+        transfer(network.backbone, classifier.backbone)
         ours = classifier.head(sequences[sequence][:, 0])
         np.testing.assert_allclose(np.asarray(classifier(batch)), np.asarray(ours), atol=1e-5)
+
+
+def test_both_embeddings_are_taken(tiny, make_network):
+    source, target = (make_network(seed=seed).backbone for seed in (4, 5))
+    assert transfer(source, target) == dict.fromkeys(
+        ("encoder", "image_embedding", "text_embedding"), "kept"
+    )
+    for ours, theirs in zip(target.weights, source.weights, strict=True):
+        np.testing.assert_array_equal(ours.value, theirs.value, err_msg=ours.path)
 
 
 @pytest.mark.parametrize(
@@ -83,9 +92,9 @@ def test_a_kept_classifier_sees_what_the_network_sees(tiny, make_network, make_b
         ({"hidden_dim": 12}, "images", r"has the shape .* in the checkpoint"),
         ({"patch_size": 2}, "images", "patches of 3 pixels, not 2"),
         ({"vocabulary_size": 14}, "text", r"has the shape \(14, 8\), in the checkpoint \(13, 8\)"),
-        ({"max_sequence_length": 9}, "text", "max_length=9: the checkpoint has positions for 7"),
+        ({"max_sequence_length": 9}, "text", "the checkpoint has positions for 7 tokens, not 9"),
     ],
 )
 def test_other_shapes(tiny, network, change, kind, message):
     with pytest.raises(UserError, match=message):
-        transfer(network, build_classifier({**tiny, **change}, kind, 4))
+        transfer(network.backbone, build_classifier({**tiny, **change}, kind, 4).backbone)

@@ -4,21 +4,25 @@ import json
 import os
 import shutil
 
+import keras
 import keras_hub
 import numpy as np
 import pytest
 import tensorflow as tf
+from ml_collections import config_dict
 
 from keras_vitbert import convert, hub
 from keras_vitbert.backbone import ViTBertBackbone
 from keras_vitbert.command_line import UserError, run
 from keras_vitbert.fine_tuning.classifier import build_classifier
+from keras_vitbert.fine_tuning.pretrained import open_pretrained
 from keras_vitbert.hub.model_card import model_card
 from keras_vitbert.hub.presets import available_kinds, build_task
 from keras_vitbert.network import build_network
 from keras_vitbert.trained import Trained, is_run, open_trained
 from pipelines.images.image_decoding import central_crop
 from pipelines.text.vocabularies import SPECIAL_TOKENS
+from tests.keras_vitbert import pretrain_fixtures
 from tests.keras_vitbert.pretrain_fixtures import finished, sources  # noqa: F401
 
 VOCABULARY = [*SPECIAL_TOKENS, "the", "fox", "##es", "ran", ".", "[", "]", "mask"]
@@ -159,6 +163,32 @@ def test_a_run_becomes_a_preset_with_its_card(finished, tmp_path, capsys):  # no
         )
     )
     assert sorted(os.listdir(tmp_path / "new")) == ["preset"]  # nothing is left beside it
+
+
+def test_fine_tuning_begins_with_a_preset_as_with_the_run(finished, tmp_path):  # noqa: F811
+    source, folder = str(finished("vitbert_no_kd", "--config.model.dropout=0")), str(tmp_path / "p")
+    flags = [f"--checkpoint={source}", f"--output_dir={folder}", "--task=masked_lm"]
+    assert run(convert.main, flags) == 0
+    config = config_dict.ConfigDict(
+        {"image_size": 12, "max_length": 9, "dropout": 0.0, "dtype": "float32", "lora_rank": 0}
+    )
+    for kind in ("images", "text"):
+        classifiers = []
+        for checkpoint in (source, folder):
+            pretrained = open_pretrained(checkpoint, kind=kind)
+            keras.utils.set_random_seed(0)
+            classifiers.append(pretrained.classifier(kind, 2, config))
+            assert pretrained.vocabulary == (
+                None if kind == "images" else pretrain_fixtures.VOCABULARY
+            )
+        (ours, done), (theirs, wanted) = classifiers
+        assert done == wanted and done["embedding"] != "fresh"
+        for our, their in zip(ours.weights, theirs.weights, strict=True):
+            np.testing.assert_array_equal(our.value, their.value, err_msg=our.path)
+    vocabulary = tmp_path / "vocab.txt"
+    vocabulary.write_text("".join(f"{token}\n" for token in [*SPECIAL_TOKENS, "another"]))
+    with pytest.raises(UserError, match="is not the one that .* was trained with .its tokenizer"):
+        open_pretrained(folder, vocabulary=str(vocabulary), kind="text")
 
 
 def test_the_card_of_a_fine_tuned_model_tells_its_spread(trained):

@@ -57,8 +57,8 @@ def read_bert(source):
         for name in reader.get_variable_to_shape_map():
             if not re.fullmatch(_OPTIMIZER, name):
                 tensors |= _bert_tensor(name, reader.get_tensor(name))
-    # A RuntimeError where the index is damaged.
-    except (tf.errors.OpError, RuntimeError, ValueError) as error:
+    # The reader's own errors are of several kinds, an IndexError where a file is too short.
+    except (tf.errors.OpError, RuntimeError, ValueError, IndexError) as error:
         raise UserError(
             f"{label}: the checkpoint is damaged ({one_line(error)[:160]}); bring it back"
         ) from error

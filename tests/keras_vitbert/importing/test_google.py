@@ -1,0 +1,120 @@
+"""Google's own checkpoints: they compute what Google's code computes, and say what they lack."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_vitbert.command_line import UserError
+from keras_vitbert.importing import find_source, import_vit
+from keras_vitbert.importing.image_teachers import load_image_teacher
+from keras_vitbert.importing.text_teachers import load_text_teacher
+from tests.keras_vitbert.importing import google_models
+
+
+def assert_close(logits, wanted):
+    np.testing.assert_allclose(logits, wanted, rtol=0, atol=1e-5 * np.abs(wanted).max())
+
+
+def test_bert(tmp_path):
+    variables = google_models.bert_variables()
+    prefix = google_models.write_bert(tmp_path / "bert", variables)
+    batch = google_models.texts(0)
+    wanted = google_models.bert_logits(variables, batch)
+    for path in (prefix, str(tmp_path / "bert")):
+        teacher = load_text_teacher(find_source(path))
+        logits = teacher({name: tf.constant(value) for name, value in batch.items()})
+        assert set(logits) == set(wanted)
+        for name in wanted:
+            assert_close(logits[name], wanted[name])
+    assert teacher.vocabulary == google_models.TOKENS
+
+
+@pytest.mark.parametrize("pre_logits", [None, 17])
+def test_vit(tmp_path, pre_logits):
+    arrays = google_models.vit_arrays(pre_logits=pre_logits)
+    path = tmp_path / "ViT-B_16.npz"
+    np.savez(path, **arrays)
+    images = np.random.default_rng(1).random((2, 9, 9, 3), np.float32)
+    teacher = load_image_teacher(find_source(str(path)))
+    logits = teacher({"images": images})["image_logits"]
+    assert_close(logits, google_models.vit_logits(arrays, images))
+    assert (teacher.num_classes, teacher.image_size, teacher.labels) == (3, (9, 9), None)
+
+    weights = import_vit(str(path))
+    assert weights.config["hidden_act"] == "gelu_pytorch_tanh" and weights.mean == (0.5,) * 3
+    kernel = weights.tensors["vit.encoder.layer.1.attention.output.dense.weight"]
+    wanted = arrays["Transformer/encoderblock_1/MultiHeadDotProductAttention_1/out/kernel"]
+    np.testing.assert_array_equal(kernel.T, wanted.reshape(15, 15))
+
+
+def refused(load, path, message):
+    with pytest.raises(UserError, match=message) as error:
+        load(find_source(str(path)))
+    assert "\n" not in str(error.value) and str(error.value).startswith(str(path))
+
+
+def test_bad_berts(tmp_path):
+    variables = google_models.bert_variables()
+    folder = tmp_path / "bert"
+    google_models.write_bert(folder, variables)
+
+    def damaged(name, message):
+        content = (folder / name).read_bytes()
+        (folder / name).write_bytes(content[: len(content) // 2])
+        refused(load_text_teacher, folder, message)
+        (folder / name).write_bytes(content)
+
+    damaged("bert_model.ckpt.index", r"the checkpoint is damaged \(.*\); bring it back")
+    damaged("bert_model.ckpt.data-00000-of-00001", r"the checkpoint is damaged \(")
+    damaged("bert_config.json", r"bert_config.json is damaged \(.*\); bring it back")
+    for name, message in (
+        ("vocab.txt", "has no vocab.txt and no tokenizer.json"),
+        ("bert_model.ckpt.index", "holds 0 checkpoints beside bert_config.json; give the prefix"),
+    ):
+        (folder / name).rename(folder / "away")
+        refused(load_text_teacher, folder, message)
+        (folder / "away").rename(folder / name)
+    (folder / "bert_config.json").unlink()
+    prefix = folder / "bert_model.ckpt"
+    refused(load_text_teacher, prefix, "has no bert_config.json beside it; bring it")
+    # Another number of layers; and of words.
+    google_models.write_bert(folder, variables, {**google_models.BERT, "num_hidden_layers": 1})
+    message = r"it has 16 unknown tensors: bert\.encoder\.layer\.1\..* and 12 more; bring back"
+    refused(load_text_teacher, prefix, message)
+    google_models.write_bert(folder, variables, {**google_models.BERT, "vocab_size": 31})
+    message = r"word_embeddings\.weight \(29, 15\) instead of \(31, 15\), .*predictions\.bias"
+    refused(load_text_teacher, prefix, message)
+    refused(load_image_teacher, prefix, "is Google's BERT checkpoint, which knows no images; give")
+    with pytest.raises(UserError, match="is a BERT, which .* give it as --text_teacher"):
+        import_vit(str(prefix))
+
+
+def test_bad_vits(tmp_path):
+    arrays = google_models.vit_arrays()
+    path = tmp_path / "vit.npz"
+
+    def write(**changes):
+        changed = {**arrays, **{name.replace(".", "/"): value for name, value in changes.items()}}
+        np.savez(path, **{name: value for name, value in changed.items() if value is not None})
+        return path
+
+    content = write().read_bytes()
+    refused(load_text_teacher, path, r"is Google's ViT \.npz, which knows no texts; give")
+    path.write_bytes(content[:-100])
+    refused(load_image_teacher, path, r"is damaged \(.*\); bring it back")
+    path.write_bytes(content[:2000] + b"damaged" + content[2007:])
+    refused(load_image_teacher, path, r"is damaged \(.*\); bring it back")
+    write(**{"head.bias": None, "Transformer.encoder_norm.scale": None})
+    refused(
+        load_image_teacher, path, r"it lacks 2 tensors: vit\.layernorm\.weight, classifier\.bias;"
+    )
+    write(**{"embedding.kernel": None})
+    refused(
+        load_image_teacher, path, r"is no ViT of google-research/vision_transformer \('embedding"
+    )
+    write(**{"conv_root.kernel": np.zeros(1)})
+    refused(load_image_teacher, path, "is a hybrid of ResNet and ViT")
+    write(other=np.zeros(1))
+    refused(load_image_teacher, path, "it has 1 unknown tensor: other; bring back")
+    write(**{"Transformer.posembed_input.pos_embedding": np.zeros((1, 9, 15), np.float32)})
+    refused(load_image_teacher, path, "its 9 positions are not those of a square")

@@ -95,7 +95,11 @@ def _open(checkpoint):
         f"Those of the ViT `{name}`, trained by others: see there for its data and licence. No run "
         "of this project has changed them."
     )
-    return Trained(checkpoint, name, build_backbone(import_vit(checkpoint)), {}), origin
+    try:
+        backbone = build_backbone(import_vit(checkpoint), checkpoint)
+    except UserError as error:  # begins with the path
+        raise UserError(f"--checkpoint={error}") from error
+    return Trained(checkpoint, name, backbone, {}), origin
 
 
 def _write(path, save, card):

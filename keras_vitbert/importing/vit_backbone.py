@@ -1,0 +1,112 @@
+"""A ViT's weights in our backbone: the blocks are the same, what differs folds into the patches."""
+
+import sys
+
+import numpy as np
+
+from keras_vitbert.backbone import ViTBertBackbone
+from keras_vitbert.command_line import UserError
+from keras_vitbert.importing.activations import ACTIVATIONS, exact_gelu, tanh_gelu
+
+# Names of the parts of a block, ours to Hugging Face's.
+_DENSE = {
+    "self_attention_layer/query": "attention.attention.query",
+    "self_attention_layer/key": "attention.attention.key",
+    "self_attention_layer/value": "attention.attention.value",
+    "self_attention_layer/attention_output": "attention.output.dense",
+    "feedforward_intermediate_dense": "intermediate.dense",
+    "feedforward_output_dense": "output.dense",
+}
+_NORMS = {
+    "self_attention_layer_norm": "layernorm_before",
+    "feedforward_layer_norm": "layernorm_after",
+}
+
+
+def build_backbone(weights, label):
+    """A backbone for images that computes what a ViT's encoder does.
+
+    A ViT normalises images by a mean and a deviation a channel, and adds a bias to its patches;
+    ours scales to [-1, 1] and adds none. Both are linear before the positions are added, so they
+    are folded, in float64, into the projection and the positions of the patches.
+
+    Args:
+        weights: `keras_vitbert.importing.vit_weights.VitWeights`.
+        label: str, what it is called in messages.
+
+    Returns:
+        `ViTBertBackbone` without a text side.
+
+    Raises:
+        UserError: it has two special tokens (DeiT), or another activation than GELU.
+    """
+    config = weights.config
+    if config["model_type"] != "vit":
+        raise UserError(
+            f"{label}: is a DeiT, which has two class tokens; ours has one: give it as "
+            "--image_teacher"
+        )
+    activation = ACTIVATIONS[config["hidden_act"]]
+    if activation not in (exact_gelu, tanh_gelu):
+        raise UserError(
+            f"{label}: its activation is {config['hidden_act']}, ours GELU: give it as "
+            "--image_teacher"
+        )
+    if activation is tanh_gelu:
+        print(
+            f"{label}: approximates GELU by tanh; ours is exact, and its numbers a little others",
+            file=sys.stderr,
+            flush=True,
+        )
+    backbone = ViTBertBackbone(
+        num_layers=config["num_hidden_layers"],
+        num_heads=config["num_attention_heads"],
+        hidden_dim=config["hidden_size"],
+        intermediate_dim=config["intermediate_size"],
+        image_size=config["image_size"],
+        patch_size=config["patch_size"],
+        vocabulary_size=None,
+        layer_norm_epsilon=config["layer_norm_eps"],
+        name="backbone",
+    )
+    values = _values(weights)
+    for variable in backbone.weights:
+        variable.assign(np.reshape(values.pop(variable.path), variable.shape))
+    assert not values, list(values)
+    return backbone
+
+
+def _values(weights):
+    """Path of our variables to arrays of as many entries, in their order."""
+    tensors = {name.removeprefix("vit."): value for name, value in weights.tensors.items()}
+    values = _embedding(tensors, weights.mean, weights.std)
+    for index in range(weights.config["num_hidden_layers"]):
+        ours, theirs = f"block_{index}", f"encoder.layer.{index}"
+        for our, their in _DENSE.items():
+            # (outputs, inputs) there; heads and their width are one axis.
+            values[f"{ours}/{our}/kernel"] = tensors[f"{theirs}.{their}.weight"].T
+            values[f"{ours}/{our}/bias"] = tensors[f"{theirs}.{their}.bias"]
+        for our, their in _NORMS.items():
+            values |= _norm(f"{ours}/{our}", tensors, f"{theirs}.{their}")
+    return values | _norm("final_norm", tensors, "layernorm")
+
+
+def _embedding(tensors, mean, std):
+    mean, std = np.asarray(mean, np.float64), np.asarray(std, np.float64)
+    kernel = tensors["embeddings.patch_embeddings.projection.weight"].astype(np.float64)
+    kernel = kernel.transpose(2, 3, 1, 0)  # (P, P, 3, D)
+    # Of u = 2 x - 1 a ViT sees (x - mean) / std = u / (2 std) + (0.5 - mean) / std.
+    projection = kernel / (2 * std)[:, None]
+    bias = tensors["embeddings.patch_embeddings.projection.bias"].astype(np.float64)
+    bias = bias + np.einsum("pqcd,c->d", kernel, (0.5 - mean) / std)
+    positions = tensors["embeddings.position_embeddings"].astype(np.float64)
+    positions = np.concatenate([positions[:, :1], positions[:, 1:] + bias], axis=1)
+    return {
+        "image_embedding/class_token": tensors["embeddings.cls_token"],
+        "image_embedding/position_embedding": positions,
+        "image_embedding/patch_projection/kernel": projection,
+    }
+
+
+def _norm(path, tensors, name):
+    return {f"{path}/gamma": tensors[f"{name}.weight"], f"{path}/beta": tensors[f"{name}.bias"]}

@@ -160,8 +160,10 @@ def _check_classes(theirs, path, data, quiet=False):
     ours = data.classes
     if ours is None or theirs is None:
         if not quiet:
-            whose = "the teacher names no" if theirs is None else "there is no classes.txt of the"
-            _note("image", path, f"{whose} classes; only their number was checked")
+            whose = "the teacher names no classes"
+            if theirs is not None:
+                whose = "there is no classes.txt beside the training images"
+            _note("image", path, f"{whose}; only the number of classes was checked")
         return
     index = first_difference(ours, theirs)
     if index is not None:

@@ -128,12 +128,16 @@ def _load_task(source, cls, what, dtype, **options):
 
     label = source.label
     config = read_json(os.path.join(source.path, "task.json"), label)
-    task = _loaded(source, cls, dtype=dtype, **options)
-    if config is None or config.get("class_name") != type(task).__name__:
-        held = "a backbone alone" if config is None else f"a {config.get('class_name')}"
+    held = "a backbone alone"
+    if config is not None:
+        held = f"a {config.get('class_name')}"
+        held_class = keras.saving.get_registered_object(config.get("registered_name"))
+    # Without that, keras-hub would give the backbone a head of random weights.
+    if config is None or held_class is None or not issubclass(held_class, cls):
         raise UserError(
             f"{label}: is the preset of {held}, and holds no trained {what}; give one that does"
         )
+    task = _loaded(source, cls, dtype=dtype, **options)
     if task.has_task_weights() and not os.path.exists(os.path.join(source.path, "task.weights.h5")):
         raise UserError(f"{label}: task.weights.h5 is missing; bring it back")
     return task
@@ -147,7 +151,7 @@ def _loaded(source, cls, **options):
         reason = one_line(error)
         reason = f"{reason[:200]}..." if len(reason) > 200 else reason
         raise UserError(
-            f"{source.label}: cannot be loaded as a {cls.__name__} of keras-hub "
+            f"{source.label}: cannot be loaded as {cls.__name__} of keras-hub "
             f"({type(error).__name__}: {reason}); give another preset"
         ) from error
 

@@ -14,6 +14,10 @@ AOT = [  # the TPU's compiler, and what reaches it; pinned, for their interfaces
     f"jax==0.10.2; {_WHERE_LIBTPU_IS}",
     f"libtpu==0.0.42.1; {_WHERE_LIBTPU_IS}",
 ]
+PARITY = [  # what imported models are compared with
+    "torch>=2.4",
+    "transformers>=4.48,<6",
+]
 TEST = [
     *SAMPLE,
     *BEAM,
@@ -42,11 +46,13 @@ setup(
     install_requires=[
         "absl-py>=2.1,<3",
         "google-crc32c>=1.5,<2",  # the checksum of TFRecord files
+        "huggingface-hub>=0.23,<3",  # fetches hf://OWNER/NAME
         "keras>=3.15,<3.16",
         "keras-nlp>=0.31,<0.33",  # is keras-hub, re-exported; code imports keras_hub
         "ml-collections>=1,<2",
         "mwparserfromhell>=0.6.6,<0.8",
         "numpy>=1.26,<3",
+        "safetensors>=0.4.3,<1",  # Hugging Face's weights
         "tensorboard>=2.19,<2.22",
         "tensorflow>=2.19,<2.22",
         "tensorflow-datasets>=4.9.7,<5",
@@ -58,6 +64,7 @@ setup(
         "sample": SAMPLE,
         "beam": BEAM,
         "aot": AOT,
+        "parity": PARITY,
         "test": TEST,
         "dev": [*TEST, "pre-commit>=4,<5"],
     },

@@ -2,6 +2,7 @@
 
     python -m keras_vitbert.pretrain [--config=sample|paper|FILE.py] [--variant=vitbert]
                                      [--output_dir=DIR] [--config.KEY=VALUE ...]
+                                     [--image_teacher=WHERE] [--text_teacher=WHERE]
 
 Run again, it goes on where it was stopped. Exit status: 0 done, 2 bad flag or file, 3 diverged,
 75 stopped by a signal after a checkpoint.
@@ -27,8 +28,21 @@ def define_flags(values):
 
     string("variant", "vitbert", f"what to train: {', '.join(variants.VARIANTS)}")
     string("output_dir", "", "the run's folder (default: runs/CONFIG-VARIANT)")
-    string("image_teacher", "", "a run's folder (default: OUTPUT_DIR/teachers/vit, made on demand)")
-    string("text_teacher", "", "a run's folder (default: OUTPUT_DIR/teachers/bert, made on demand)")
+    string(
+        "image_teacher",
+        "",
+        "the folder of a run, of a Hugging Face model (ViT or DeiT for image classification) or of "
+        "a keras-hub preset, hf://OWNER/NAME, a preset's name, or a .npz of Google's ViT (default: "
+        "OUTPUT_DIR/teachers/vit, made on demand)",
+    )
+    string(
+        "text_teacher",
+        "",
+        "the folder of a run, of a Hugging Face model (BertForPreTraining, BertForMaskedLM) or of a "
+        "keras-hub preset, hf://OWNER/NAME, a preset's name, or a checkpoint of Google's BERT "
+        "(default: OUTPUT_DIR/teachers/bert, made on demand)",
+    )
+    string("initial_weights", "", "a run's folder, a preset or a ViT to begin with, not at random")
     flags.DEFINE_integer(
         "max_bad_records",
         0,
@@ -79,7 +93,9 @@ def main(argv):
             cache=values.cache,
             audits=RunFolder(output_dir, workers.is_chief),
         )
-        summary = pretrain(config, values.variant, data, output_dir, strategy, teachers)
+        summary = pretrain(
+            config, values.variant, data, output_dir, strategy, teachers, values.initial_weights
+        )
     print(report(summary, output_dir))
     return summary
 

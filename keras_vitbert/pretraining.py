@@ -13,6 +13,7 @@ from keras_vitbert.callbacks import GradientProbe, MaskSchedule
 from keras_vitbert.data import baselines
 from keras_vitbert.data_errors import reading
 from keras_vitbert.fitting import fit
+from keras_vitbert.initial_weights import open_initial
 from keras_vitbert.joint_trainer import JointTrainer
 from keras_vitbert.merging import get_merge
 from keras_vitbert.network import build_network
@@ -23,7 +24,15 @@ from keras_vitbert.workers import Workers
 from pipelines.shards.damage import left_out
 
 
-def pretrain(config, variant_name, data, output_dir, strategy=None, teacher_folders=None):
+def pretrain(
+    config,
+    variant_name,
+    data,
+    output_dir,
+    strategy=None,
+    teacher_folders=None,
+    initial_weights="",
+):
     """Pre-trains one variant; its teachers first, where it needs some and they are not there.
 
     Args:
@@ -32,9 +41,9 @@ def pretrain(config, variant_name, data, output_dir, strategy=None, teacher_fold
         data: `keras_vitbert.data.Data`.
         output_dir: str, the run's folder.
         strategy: `tf.distribute.Strategy`; the default strategy if None.
-        teacher_folders: dict, `{"image": folder, "text": folder}` of finished runs. A teacher
-            that is missing in it is pre-trained in `OUTPUT_DIR/teachers/vit` or `.../bert`, and
-            found there the next time.
+        teacher_folders: dict, `{"image": path, "text": path}` of teachers that were trained before,
+            see `teachers.load_teacher`. One that is missing in it is pre-trained in
+            `OUTPUT_DIR/teachers/vit` or `.../bert`, and found there the next time.
 
     Returns:
         dict, the content of summary.json.
@@ -50,13 +59,19 @@ def pretrain(config, variant_name, data, output_dir, strategy=None, teacher_fold
     workers = Workers(strategy)
     folder = RunFolder(output_dir, workers.is_chief)
     summary = folder.summary()
-    teachers = {}
-    if config.distillation.ratio > 0 and summary is None:
+    teachers, initial = {}, None
+    if summary is None:
         # Before anything is written: they may not fit.
-        teachers = _given_teachers(config, data, strategy, teacher_folders or {})
+        if config.distillation.ratio > 0:
+            teachers = _given_teachers(config, data, strategy, teacher_folders or {})
+        if initial_weights:
+            initial = open_initial(initial_weights, config, variant, data)
     stream = data.stream(config, variant.images, variant.text)
     folder.begin(
-        {"variant": variant_name},
+        {
+            "variant": variant_name,
+            **({"initial_weights": initial_weights} if initial_weights else {}),
+        },
         config,
         data.vocabulary if variant.text else None,
         stream.training_records,
@@ -69,6 +84,8 @@ def pretrain(config, variant_name, data, output_dir, strategy=None, teacher_fold
     if config.distillation.ratio > 0:
         teachers |= _missing_teachers(teachers, config, data, output_dir, strategy)
     trainer = build_trainer(config, variant, strategy, Teachers(**teachers))
+    if initial is not None:  # of a run that goes on, the checkpoint comes after it
+        initial.give_to(trainer.network.backbone, strategy)
     _say(
         f"{variant_name}: {trainer.network.count_params():,} parameters, {config.steps} steps of "
         f"{_shares(config, variant, stream, strategy.num_replicas_in_sync)}, in {output_dir}"

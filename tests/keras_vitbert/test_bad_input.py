@@ -376,8 +376,8 @@ def test_a_damaged_checkpoint(refused, unfinished):
 
 def test_teachers_that_are_no_runs(refused, finished, unfinished, tmp_path):
     for folder, message in (
-        (tmp_path / "nowhere", "nowhere holds no run .*; give a run's folder"),
-        (tmp_path, "holds no run .*; give a run's folder"),
+        (tmp_path / "nowhere", "--image_teacher=.*/nowhere: no such folder, file or preset; give"),
+        (tmp_path, r"--image_teacher=.*: holds no model \(there is no config.json\); give the fo"),
         (unfinished, "--image_teacher=.*/unfinished: .* not finished; run its command again"),
         (finished("bert"), "--image_teacher=.*: is a run of --variant=bert, which has no images"),
     ):

@@ -54,8 +54,12 @@ def main(argv):
     load_tensorflow()
     from keras_vitbert.hub.model_card import model_card
     from keras_vitbert.hub.presets import available_kinds, build_task
+    from keras_vitbert.trained import open_or_import
 
-    trained, origin = _open(values.checkpoint)
+    try:
+        trained = open_or_import(values.checkpoint)
+    except UserError as error:  # begins with the path
+        raise UserError(f"--checkpoint={error}") from error
     kinds = available_kinds(trained)
     kind = values.task or kinds[0]
     if kind not in kinds:
@@ -63,7 +67,7 @@ def main(argv):
     _write(
         values.output_dir,
         lambda folder: build_task(trained, kind).save_to_preset(folder),
-        model_card(trained, kind, origin),
+        model_card(trained, kind),
     )
     print(f"{kind} of {trained.name}: {values.output_dir}")
     return values.output_dir
@@ -79,27 +83,6 @@ def _check_output(path):
         )
     if os.path.exists(path) and (not os.path.isdir(path) or os.listdir(path)):
         raise UserError(f"--output_dir={path}: is there already; give another, or remove it")
-
-
-def _open(checkpoint):
-    """(`Trained`, where its weights come from if not from a run)."""
-    from keras_vitbert.trained import Trained, is_run, open_trained
-
-    if is_run(checkpoint):
-        return open_trained(checkpoint), ""
-    from keras_vitbert.importing.vit_backbone import build_backbone
-    from keras_vitbert.importing.vit_weights import import_vit
-
-    name = os.path.basename(os.path.normpath(checkpoint))
-    origin = (
-        f"Those of the ViT `{name}`, trained by others: see there for its data and licence. No run "
-        "of this project has changed them."
-    )
-    try:
-        backbone = build_backbone(import_vit(checkpoint), checkpoint)
-    except UserError as error:  # begins with the path
-        raise UserError(f"--checkpoint={error}") from error
-    return Trained(checkpoint, name, backbone, {}), origin
 
 
 def _write(path, save, card):

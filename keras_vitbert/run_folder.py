@@ -50,7 +50,8 @@ FREE_OF_FINE_TUNING = {
     "config.seed",
 }
 
-_FLAGS = {"variant", "task", "checkpoint", "architecture"}  # what a record holds besides the config
+# What a record holds besides the config.
+_FLAGS = {"variant", "initial_weights", "task", "checkpoint", "architecture"}
 
 
 class RunFolder:

@@ -34,6 +34,7 @@ class Trained:
         central_crop: float, of images: the fraction of the shorter side that is seen.
         record: dict, the content of the run's config.json; empty where there is none.
         summary: dict, what the run measured; empty where there is none.
+        origin: str, who trained the weights, in a sentence; empty for this project.
     """
 
     path: str
@@ -46,6 +47,7 @@ class Trained:
     central_crop: float = CENTRAL_CROP
     record: dict = dataclasses.field(default_factory=dict)
     summary: dict = dataclasses.field(default_factory=dict)
+    origin: str = ""
 
     def in_dtype(self, dtype):
         """The same in another dtype policy, with updates of LoRA added to the kernels.
@@ -79,6 +81,36 @@ def open_trained(path, dtype="float32"):
     else:
         trained = _open_pretrained(path)
     return trained.in_dtype(dtype) if dtype != "float32" or _has_lora(trained.backbone) else trained
+
+
+def open_or_import(path):
+    """The same as `open_trained`, and of a ViT that others have trained the backbone.
+
+    Args:
+        path: str, also what `keras_vitbert.importing.find_source` takes.
+
+    Returns:
+        `Trained`.
+
+    Raises:
+        UserError: there is no such model, or it is none of these.
+    """
+    if is_run(path) or is_own_preset(path):
+        return open_trained(path)
+    from keras_vitbert.importing import import_vit
+    from keras_vitbert.importing.vit_backbone import build_backbone
+
+    name = os.path.basename(os.path.normpath(path))
+    origin = (
+        f"Those of the ViT `{name}`, trained by others: see there for its data and licence. No run "
+        "of this project has changed them."
+    )
+    return Trained(path, name, build_backbone(import_vit(path), path), {}, origin=origin)
+
+
+def is_own_preset(path):
+    """Whether a folder is a preset of this project."""
+    return "keras_vitbert>" in (_config(path) or {}).get("registered_name", "")
 
 
 def is_preset(path):

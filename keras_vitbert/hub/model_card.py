@@ -46,13 +46,12 @@ _LIMITS = """\
 """
 
 
-def model_card(trained, kind, origin=""):
+def model_card(trained, kind):
     """The text of a preset's `README.md`, with the metadata that model hubs read.
 
     Args:
         trained: `keras_vitbert.trained.Trained`.
         kind: str, of `keras_vitbert.hub.presets.KINDS`.
-        origin: str, where weights come from that no run of this project has trained.
 
     Returns:
         str, Markdown.
@@ -66,8 +65,8 @@ def model_card(trained, kind, origin=""):
         _usage(kind),
         _table("## Model", _model(trained, kind)),
     ]
-    if origin:
-        parts.append(f"## Weights\n\n{origin}\n")
+    if trained.origin:
+        parts.append(f"## Weights\n\n{trained.origin}\n")
     if trained.record:
         parts += [_training(trained.record, trained.summary), _measured(trained.summary)]
     parts.append("## Limits and biases\n\n" + _LIMITS)

@@ -1,0 +1,1 @@
+"""Looks inside a model in training: activations, masks and gradients, as numbers and pictures."""

@@ -37,6 +37,11 @@ FREE_OF_PRETRAINING = {
     "config.data.text.train",
     "config.data.text.validation",
     "config.data.vocabulary",
+    "config.inspection.activation_interval",
+    "config.inspection.activation_examples",
+    "config.inspection.mask_pictures",
+    "config.inspection.gradient_interval",
+    "config.inspection.gradient_histograms",
 }
 # Those of fine-tuning; a trial is named by its learning rate and seed.
 FREE_OF_FINE_TUNING = {

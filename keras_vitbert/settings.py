@@ -150,6 +150,8 @@ def check_config(config):
     checks.at_least(1, "validation_interval", "checkpoint_interval", "checkpoints_to_keep")
     checks.at_least(1, "merge.mask_update_interval")
     checks.at_least(0, "steps_per_execution")
+    checks.at_least(0, "inspection.activation_interval", "inspection.gradient_interval")
+    checks.at_least(1, "inspection.activation_examples")
     checks.at_least(1, *(k for k in flat if k.startswith("model.") and k != "model.dropout"))
     require(0 <= flat["seed"] < 2**32, "seed", "must be in [0, 2**32)")
     heads, patch = flat["model.num_heads"], flat["model.patch_size"]

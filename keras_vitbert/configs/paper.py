@@ -81,4 +81,12 @@ def get_config(size="base"):
         "mask_update_interval": 10_000,
     }
     config.teachers = {"image_steps": 0, "text_steps": 0}  # 0: as many as the student
+
+    config.inspection = {  # what is looked at on the way; not in the paper
+        "activation_interval": 10_000,  # steps between two pictures of activations; 0: none
+        "activation_examples": 64,  # images, and as many texts, that they are of
+        "mask_pictures": True,  # at every update of the masks
+        "gradient_interval": 1_000,  # steps between two looks at both gradients; 0: none
+        "gradient_histograms": False,  # with them, histograms of both gradients a block
+    }
     return config

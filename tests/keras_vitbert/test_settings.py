@@ -218,7 +218,8 @@ def test_bad_arguments_are_told(argv, message):
         *("data.images.randaugment=(2,)", "data.images.randaugment=(1,2.5)"),
         *("data.text.masking.ratio=0", "data.text.masking.ratio=1"),
         *("data.text.masking.max_predictions=0", "steps_per_execution=-1", "steps_per_execution=3"),
-        "steps_per_execution=1000",
+        *("steps_per_execution=1000", "inspection.activation_interval=-1"),
+        *("inspection.gradient_interval=-1", "inspection.activation_examples=0"),
     ],
 )
 def test_settings_that_cannot_work_are_told(argument):
@@ -244,6 +245,8 @@ def test_settings_that_cannot_work_are_told(argument):
         *("teachers.image_steps=0", "teachers.image_steps=51", "optimizer.learning_rate=0"),
         *("data.images.crop_area=(1,1)", "validation_interval=100", "checkpoint_interval=1"),
         *("data.images.randaugment=(1,30)", "data.images.mixup=0.2"),
+        *("inspection.activation_interval=0", "inspection.gradient_interval=0"),
+        *("inspection.activation_examples=1", "inspection.gradient_interval=7"),
     ],
 )
 def test_settings_at_the_edge_work(argument):

@@ -1,0 +1,118 @@
+"""How strongly every hidden unit answers to images and to text, block by block."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_vitbert.network import image_inputs
+from pipelines.text.vocabularies import CLS, MASK, PAD, SEP
+
+LEFT_OUT = (PAD, CLS, SEP, MASK)  # tokens that say more about their place than about the text
+
+
+class MeanActivations:
+    """Mean absolute activation of every hidden unit at the output of every block.
+
+    The mean is over the tokens of all examples: of an image its patches, without the class token;
+    of a text its words, without padding and `LEFT_OUT`. Words that the masking has exchanged for
+    others count as those. Examples whose `image_weights` or `text_weights` are 0 fill up a batch
+    and do not count.
+
+    Args:
+        backbone: a `ViTBertBackbone` with both modalities, or one.
+        strategy: the `tf.distribute.Strategy` that it was made under.
+        vocabulary: list of str, the position of a token is its id; None without text.
+    """
+
+    def __init__(self, backbone, strategy, vocabulary=None):
+        self.strategy = strategy
+        self.num_blocks = backbone.num_layers
+        self._models = {}
+        outputs, inputs = backbone.block_outputs, backbone.input
+        for modality, names in (
+            ("image", ("images",)),
+            ("text", ("token_ids", "segment_ids", "padding_mask")),
+        ):
+            if names[0] in inputs:
+                self._models[modality] = keras.Model(
+                    {name: inputs[name] for name in names},
+                    [outputs[f"{modality}_block_{block}"] for block in range(self.num_blocks)],
+                )
+        if "text" in self._models:
+            self._left_out = [vocabulary.index(token) for token in LEFT_OUT]
+        self._total = tf.function(self._distributed)
+
+    @property
+    def modalities(self):
+        """The names of those that the backbone has: `image`, `text`."""
+        return list(self._models)
+
+    def __call__(self, batches):
+        """The means over all replicas.
+
+        Args:
+            batches: iterable of dicts as `JointStream.validation` gives, all of the same shapes,
+                distributed by the strategy.
+
+        Returns:
+            dict of modality to float32 `(blocks, D)`; 0 where there was nothing to take a mean of.
+        """
+        sums, counts = 0.0, 0.0
+        for batch in batches:
+            more = self._total(batch)
+            sums += more[0].numpy().astype(np.float64)
+            counts += more[1].numpy().astype(np.float64)
+        counts = np.reshape(counts, (-1, 1, 1))
+        means = sums / np.maximum(counts, 1)
+        return dict(zip(self._models, means.astype(np.float32), strict=True))
+
+    def step(self, batch):
+        """What one replica adds: run by `strategy.run`, compiled for TPUs as it is.
+
+        Returns:
+            float32 sums `(modalities, blocks, D)` and numbers of tokens `(modalities,)`.
+        """
+        sums, counts = [], []
+        for modality, model in self._models.items():
+            if modality == "image":
+                outputs = model(image_inputs(batch), training=False)
+                counted = self._image_tokens(batch, outputs[0].shape[1])
+            else:
+                outputs = model({name: batch[name] for name in model.input}, training=False)
+                counted = self._text_tokens(batch)
+            # Not a product of matrices, which a TPU would round to bfloat16.
+            sums.append(
+                [
+                    tf.reduce_sum(
+                        tf.where(counted[..., None], tf.abs(tf.cast(output, tf.float32)), 0.0),
+                        axis=(0, 1),
+                    )
+                    for output in outputs
+                ]
+            )
+            counts.append(tf.reduce_sum(tf.cast(counted, tf.float32)))
+        return tf.stack([tf.stack(blocks) for blocks in sums]), tf.stack(counts)
+
+    def _image_tokens(self, batch, length):
+        """Which tokens count: bool `(images, length)`."""
+        is_patch = tf.range(length)[None] > 0
+        images = tf.shape(batch["images"])[0]
+        weights = batch.get("image_weights", tf.ones((images,)))
+        return is_patch & (weights[:, None] > 0)
+
+    def _text_tokens(self, batch):
+        """Which tokens count: bool `(texts, length)`."""
+        tokens = batch["token_ids"]
+        counted = tf.cast(batch["padding_mask"], tf.bool)
+        for token in self._left_out:
+            counted &= tokens != token
+        if "text_weights" in batch:
+            counted &= batch["text_weights"][:, None] > 0
+        return counted
+
+    def _distributed(self, batch):
+        sums, counts = self.strategy.run(self.step, args=(batch,))
+        return [
+            self.strategy.reduce(tf.distribute.ReduceOp.SUM, part, axis=None)
+            for part in (sums, counts)
+        ]

@@ -1,0 +1,60 @@
+"""The values behind pictures: RUN/inspection/KIND-STEP.npz, so that figures need no model."""
+
+import io
+import os
+import re
+
+import numpy as np
+import tensorflow as tf
+
+from keras_vitbert.command_line import UserError, one_line
+
+FOLDER = "inspection"
+
+
+def write_values(folder, kind, step, **arrays):
+    """Writes the arrays of a step, the whole file or none; the same arrays give the same bytes.
+
+    Args:
+        folder: `RunFolder`; where it does not write, nothing happens.
+        kind: str, such as `activations`.
+        step: int; is in the file too.
+        arrays: NumPy arrays by name.
+    """
+    if folder.writes:
+        content = io.BytesIO()
+        np.savez(content, step=np.int64(step), **arrays)
+        tf.io.gfile.makedirs(os.path.join(folder.path, FOLDER))
+        folder.write(f"{FOLDER}/{kind}-{step:08d}.npz", content.getvalue())
+
+
+def read_values(path, kind):
+    """What `write_values` has written.
+
+    Args:
+        path: str, a run's folder.
+        kind: str.
+
+    Returns:
+        dict of step to a dict of arrays, the steps ascending; empty where there is nothing.
+
+    Raises:
+        UserError: a file is damaged.
+    """
+    values = {}
+    folder = os.path.join(path, FOLDER)
+    if not tf.io.gfile.isdir(folder):
+        return values
+    for name in sorted(tf.io.gfile.listdir(folder)):
+        found = re.fullmatch(rf"{re.escape(kind)}-(\d+)\.npz", name)
+        if not found:
+            continue
+        try:
+            with tf.io.gfile.GFile(os.path.join(folder, name), "rb") as file:
+                with np.load(io.BytesIO(file.read())) as arrays:
+                    values[int(found[1])] = {key: arrays[key] for key in arrays.files}
+        except Exception as error:  # a damaged zip file fails in many ways
+            raise UserError(
+                f"{os.path.join(folder, name)} is damaged ({one_line(error)}); remove it"
+            ) from error
+    return values

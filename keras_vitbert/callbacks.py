@@ -42,23 +42,46 @@ class MaskSchedule(keras.callbacks.Callback):
 
 
 class GradientProbe(keras.callbacks.Callback):
-    """Probes the two gradients in the first step of the last execution of every epoch.
+    """Looks at both gradients every `interval` steps, and in the end; writes to TensorBoard.
 
-    Without `steps_per_execution` that is the last step.
+    It looks in the first step of the execution that ends at such a step or goes beyond it: without
+    `steps_per_execution` in the very step.
 
     Args:
-        steps_per_epoch, steps: int.
+        interval: int, steps.
+        steps: int, all of the run.
+        folder: `RunFolder`.
     """
 
-    def __init__(self, steps_per_epoch, steps):
+    def __init__(self, interval, steps, folder):
         super().__init__()
-        self.steps_per_epoch = steps_per_epoch
+        self.interval = interval
         self.steps = steps
+        self.folder = folder
+        self._due = False
 
     def on_train_batch_begin(self, batch, logs=None):
-        after = self.model.step + self.model.steps_per_execution
-        if after % self.steps_per_epoch == 0 or after == self.steps:
+        before = self.model.step
+        after = before + self.model.steps_per_execution
+        self._due = after // self.interval > before // self.interval or after == self.steps
+        if self._due:
             self.model.request_probe()
+
+    def on_train_batch_end(self, batch, logs=None):
+        writer = self.folder.summary_writer("train") if self._due else None
+        if writer is None:
+            return
+        conflict = self.model.conflict
+        step = self.model.step - self.model.steps_per_execution + 1
+        with writer.as_default(step=step):
+            for block, found in conflict.values().items():
+                for name in ("cosine", "norm_ratio", "opposite_sign"):
+                    tf.summary.scalar(f"gradient_conflict/{name}/{block}", found[name])
+            for (block, task), buckets in conflict.buckets().items():
+                tf.summary.write(
+                    f"gradients/{task}/{block}", buckets, metadata=histogram_metadata()
+                )
+        writer.flush()
 
 
 class DivergenceGuard(keras.callbacks.Callback):
@@ -91,13 +114,12 @@ class Throughput(keras.callbacks.Callback):
 
     def on_train_batch_begin(self, batch, logs=None):
         self._began = time.perf_counter()
-        self._probing = self.model.probe_requested
 
     def on_train_batch_end(self, batch, logs=None):
-        if self._probing in self._traced:
+        if self.model.probed in self._traced:
             self.seconds += time.perf_counter() - self._began
             self.steps += self.model.steps_per_execution
-        self._traced.add(self._probing)
+        self._traced.add(self.model.probed)
         logs.update(self.rates())
 
     def on_epoch_end(self, epoch, logs=None):
@@ -125,12 +147,6 @@ class RunLog(keras.callbacks.Callback):
         super().__init__()
         self.folder = folder
         self.rows = folder.rows(up_to_step=resumed_from)
-        self._writers = {}
-        if folder.writes:
-            self._writers = {
-                name: tf.summary.create_file_writer(f"{folder.logs}/{name}")
-                for name in ("train", "validation")
-            }
 
     def on_epoch_end(self, epoch, logs=None):
         scalars = {name: float(value) for name, value in logs.items()}
@@ -147,12 +163,13 @@ class RunLog(keras.callbacks.Callback):
         self.folder.write_rows(self.rows)
 
     def _summaries(self, writer, scalars):
-        if not self._writers:
+        writer = self.folder.summary_writer(writer)
+        if writer is None:
             return
-        with self._writers[writer].as_default(step=self.model.step):
+        with writer.as_default(step=self.model.step):
             for name, value in scalars.items():
                 tf.summary.scalar(tensorboard_tag(name), value)
-        self._writers[writer].flush()
+        writer.flush()
 
 
 def tensorboard_tag(name):
@@ -231,6 +248,13 @@ class Checkpoints(keras.callbacks.Callback):
             checkpoints.save(self.folder, self.model, self.keep, self.workers)
         if must_stop and step != self.steps:
             raise Stopped(f"at step {step}, saved in {self.folder}; run the same command again")
+
+
+def histogram_metadata():
+    """What tells TensorBoard that an array of buckets is a histogram."""
+    from tensorboard.plugins.histogram import metadata
+
+    return metadata.create_summary_metadata(display_name=None, description=None)
 
 
 def metric_values(metric):

@@ -6,6 +6,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_vitbert.inspection.gradient_conflict import ALL, GradientConflict
+from keras_vitbert.inspection.shared_weights import block_of
 from keras_vitbert.losses import distillation_loss
 from keras_vitbert.network import image_inputs, text_inputs
 from keras_vitbert.teachers import Teachers
@@ -22,6 +24,11 @@ class JointTrainer(Trainer):
         distillation_ratio: float in [0, 1], `a` of eq. 7.
         temperature: float >= 0, `T` of eq. 7.
         clip_norm: float, global norm that the merged gradient is clipped to.
+        gradient_histograms: bool, whether probing steps make histograms of both gradients.
+
+    Attributes:
+        conflict: `GradientConflict`, what the last probing step saw; None with one modality.
+        refreshed: bool, whether the last execution began with an update of the masks.
 
     Batches are dicts: `images` `(images, H, W, 3)`, uint8 or float in [0, 1], `image_labels`
     `(images,)`; `token_ids`, `segment_ids`, `padding_mask` `(texts, length)`, `masked_positions`,
@@ -43,6 +50,7 @@ class JointTrainer(Trainer):
         distillation_ratio=0.0,
         temperature=1.0,
         clip_norm=1.0,
+        gradient_histograms=False,
         **kwargs,
     ):
         super().__init__(network, **kwargs)
@@ -57,8 +65,11 @@ class JointTrainer(Trainer):
         self.has_images = network.backbone.image_size is not None
         self.has_text = network.backbone.vocabulary_size is not None
         self.shared = network.backbone.shared_variables
-        if self.has_images and self.has_text and merge.masked:
-            merge.make_masks(self.shared)
+        self.conflict = None
+        if self.has_images and self.has_text:
+            self.conflict = GradientConflict(self.shared, gradient_histograms)
+            if merge.masked:
+                merge.make_masks(self.shared)
 
         tasks = (["image"] if self.has_images else []) + (["mlm", "nsp"] if self.has_text else [])
         self.means = {
@@ -67,21 +78,11 @@ class JointTrainer(Trainer):
             for name in (f"{task}_loss", f"{task}_accuracy")
         }
 
-        def scalar(name, dtype="float32"):
-            return self.add_weight(
-                name=name,
-                shape=(),
-                dtype=dtype,
-                initializer="zeros",
-                trainable=False,
-            )
-
-        # Written by a probing step, see `request_probe`.
-        self.probe = {
-            name: scalar(name)
-            for name in ("text_gradient_norm", "image_gradient_norm", "gradient_cosine")
-        }
-        self.clear_count = scalar("clear_count", dtype="int32")
+        # How many entries the next probing step clears, see `request_probe`.
+        self.clear_count = self.add_weight(
+            name="clear_count", shape=(), dtype="int32", initializer="zeros", trainable=False
+        )
+        self.refreshed = self._clears = False
 
     # --- the step ------------------------------------------------------------------------------
 
@@ -175,7 +176,7 @@ class JointTrainer(Trainer):
     def request_probe(self, clear=0):
         """Makes the next training step a probing one.
 
-        Probing records `probe` and, where `clear` is above 0, runs one update of Algorithm 1
+        Probing records `conflict` and, where `clear` is above 0, runs one update of Algorithm 1
         before the step's merge. It costs one more sum over the replicas of both gradients, which
         ordinary steps do without. There is nothing to probe with one modality.
 
@@ -185,13 +186,19 @@ class JointTrainer(Trainer):
         if self.has_text and self.has_images:
             if clear or not self.probe_requested:
                 self.clear_count.assign(clear)
+                self._clears = clear > 0
             self.probe_requested = True
 
     def probe_values(self):
         """What the last probing step saw: dict of name to float; empty with one modality."""
-        if not (self.has_text and self.has_images):
+        if self.conflict is None:
             return {}
-        return {n: float(keras.ops.convert_to_numpy(v.value)) for n, v in self.probe.items()}
+        found = self.conflict.values()[ALL]
+        return {
+            "text_gradient_norm": found["text_norm"],
+            "image_gradient_norm": found["image_norm"],
+            "gradient_cosine": found["cosine"],
+        }
 
     def mask_sparsity(self):
         """The sparsity of the masks, over all and a block: the fraction of cleared entries.
@@ -203,7 +210,7 @@ class JointTrainer(Trainer):
             return {}
         sizes, cleared = {}, {}
         for variable, mask in zip(self.shared, self.merge.masks, strict=True):
-            block = variable.path.split("/")[0]
+            block = block_of(variable.path)
             ones = int(np.count_nonzero(keras.ops.convert_to_numpy(mask.value)))
             size = math.prod(mask.shape)
             sizes[block] = sizes.get(block, 0) + size
@@ -218,11 +225,7 @@ class JointTrainer(Trainer):
         shared = [(t, i) for t, i in pairs if t is not None and i is not None]
         text, image = [t for t, _ in shared], [i for _, i in shared]
         text, image = replicas.all_reduce(tf.distribute.ReduceOp.SUM, [text, image])
-        text_norm, image_norm = tf.linalg.global_norm(text), tf.linalg.global_norm(image)
-        dot = tf.add_n([tf.reduce_sum(t * i) for t, i in zip(text, image, strict=True)])
-        self.probe["text_gradient_norm"].assign(text_norm)
-        self.probe["image_gradient_norm"].assign(image_norm)
-        self.probe["gradient_cosine"].assign(tf.math.divide_no_nan(dot, text_norm * image_norm))
+        self.conflict.measure(text, image)
         if self.merge.masked:
             self.merge.refresh(text, self.clear_count.value)
 
@@ -233,7 +236,8 @@ class JointTrainer(Trainer):
         return {**super().state_variables, "merge": self.merge.variables}
 
     def log_values(self):
-        return {**self.probe_values(), **self.mask_sparsity()}
+        # An older probe would be forgotten when the run is stopped and goes on.
+        return {**(self.probe_values() if self.probed else {}), **self.mask_sparsity()}
 
     def make_train_function(self, force=False):
         """Two compiled functions, so that ordinary steps carry nothing of the probing."""
@@ -244,7 +248,8 @@ class JointTrainer(Trainer):
 
         def run_steps(iterator):
             function = probing if self.probe_requested else ordinary
-            self.probe_requested = False
+            self.probed, self.refreshed = self.probe_requested, self._clears
+            self.probe_requested = self._clears = False
             return function(iterator)
 
         self.train_function = self._counted(run_steps)

@@ -91,9 +91,9 @@ def pretrain(
         f"{_shares(config, variant, stream, strategy.num_replicas_in_sync)}, in {output_dir}"
     )
     with reading(stream):
-        resumed_from = fit(
-            trainer, config, stream, folder, workers, after_log=_joint_callbacks(trainer, config)
-        )
+        # What is written of a step is written before its checkpoint: a run goes on behind it.
+        callbacks = _joint_callbacks(trainer, config, folder)
+        resumed_from = fit(trainer, config, stream, folder, workers, before_log=callbacks)
     if workers.is_chief:
         folder.finish(_summary(variant_name, trainer, stream, folder, began, resumed_from))
     workers.wait()
@@ -121,6 +121,7 @@ def build_trainer(config, variant, strategy, teachers=None):
             config.distillation.ratio,
             config.distillation.temperature,
             config.optimizer.clip_norm,
+            config.inspection.gradient_histograms,
             seed=config.seed,
         )
         # Graph mode on CPU: XLA is slower there, and TPUStrategy compiles by itself.
@@ -132,17 +133,19 @@ def build_trainer(config, variant, strategy, teachers=None):
     return trainer
 
 
-def _joint_callbacks(trainer, config):
+def _joint_callbacks(trainer, config, folder):
     """What a run with both modalities does between its steps."""
     if not (trainer.has_images and trainer.has_text):
         return []
-    callbacks = []
+    callbacks, look_at = [], config.inspection
     if trainer.merge.masked:
         merge = config.merge
         callbacks.append(
             MaskSchedule(merge.mask_update_interval, merge.mask_ratio, merge.mask_ratio_per_update)
         )
-    return [*callbacks, GradientProbe(config.steps_per_epoch, config.steps)]
+    if look_at.gradient_interval:
+        callbacks.append(GradientProbe(look_at.gradient_interval, config.steps, folder))
+    return callbacks
 
 
 def _shares(config, variant, stream, replicas):

@@ -4,7 +4,8 @@ config.json     variant, configuration, vocabulary, number of records
 vocabulary.txt  a copy, so that the folder is whole by itself
 classes.txt     the names of the image classes, one a line, where the data tell them
 checkpoints/    see `keras_vitbert.checkpoints`
-logs/           TensorBoard: train, validation
+logs/           TensorBoard: train, validation, and hparams for its table of runs
+inspection/     the numbers behind the pictures in TensorBoard
 metrics.csv     a line an epoch
 records-*.json  with --max_bad_records: the records that can be used, and those that cannot
 summary.json    written at the end: there is one exactly when a pre-training is finished
@@ -74,6 +75,7 @@ class RunFolder:
         self.checkpoints = os.path.join(path, "checkpoints")
         self.logs = os.path.join(path, "logs")
         self.metrics = os.path.join(path, "metrics.csv")
+        self._writers = {}
 
     def begin(self, about, config, vocabulary, records, free=FREE_OF_PRETRAINING, classes=None):
         """Records what the run is made with, or checks that it goes on with the same.
@@ -183,6 +185,17 @@ class RunFolder:
         """Writes a small file of another name."""
         if self.writes:
             write_atomically(self._file(name), text)
+
+    def summary_writer(self, name):
+        """The TensorBoard writer of `logs/NAME`, one for all who write there; None without writing.
+
+        TensorBoard follows the newest file of a folder only.
+        """
+        if not self.writes:
+            return None
+        if name not in self._writers:
+            self._writers[name] = tf.summary.create_file_writer(os.path.join(self.logs, name))
+        return self._writers[name]
 
     def read(self, name):
         """The content of a small file as str, or None where it is not there."""

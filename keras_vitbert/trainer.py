@@ -21,6 +21,7 @@ class Trainer(keras.Model):
     Attributes:
         step: int, the steps done, known on the host: to ask the device each step would stall it.
         probe_requested: bool, whether the next step is one of another kind.
+        probed: bool, whether the last execution began with such a step.
     """
 
     def __init__(self, network, seed=0, **kwargs):
@@ -29,7 +30,7 @@ class Trainer(keras.Model):
         self.random_layers = RandomLayers(network, seed)
         self.means = {}
         self.step = 0
-        self.probe_requested = False
+        self.probe_requested = self.probed = False
         self.built = True
 
     @property

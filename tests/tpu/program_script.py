@@ -46,7 +46,7 @@ def trace(folder):
             **trainer.state_variables,
             "optimizer": trainer.optimizer.variables,
             "teacher": trainer.teachers.image.variables,
-            "probe": [*trainer.probe.values(), trainer.clear_count],
+            "probe": [*trainer.conflict.variables, trainer.clear_count],
         }
         return {
             f"{group} {place}": variable.value

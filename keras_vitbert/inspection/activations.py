@@ -26,7 +26,6 @@ class MeanActivations:
 
     def __init__(self, backbone, strategy, vocabulary=None):
         self.strategy = strategy
-        self.num_blocks = backbone.num_layers
         self._models = {}
         outputs, inputs = backbone.block_outputs, backbone.input
         for modality, names in (
@@ -36,7 +35,10 @@ class MeanActivations:
             if names[0] in inputs:
                 self._models[modality] = keras.Model(
                     {name: inputs[name] for name in names},
-                    [outputs[f"{modality}_block_{block}"] for block in range(self.num_blocks)],
+                    {  # a list of one output would come back as that output
+                        f"{block}": outputs[f"{modality}_block_{block}"]
+                        for block in range(backbone.num_layers)
+                    },
                 )
         if "text" in self._models:
             self._left_out = [vocabulary.index(token) for token in LEFT_OUT]
@@ -76,22 +78,19 @@ class MeanActivations:
         for modality, model in self._models.items():
             if modality == "image":
                 outputs = model(image_inputs(batch), training=False)
-                counted = self._image_tokens(batch, outputs[0].shape[1])
+                counted = self._image_tokens(batch, outputs["0"].shape[1])
             else:
-                outputs = model({name: batch[name] for name in model.input}, training=False)
+                inputs = {name: batch[name] for name in model.input}
+                outputs = model(inputs, training=False)
                 counted = self._text_tokens(batch)
-            # Not a product of matrices, which a TPU would round to bfloat16.
-            sums.append(
-                [
-                    tf.reduce_sum(
-                        tf.where(counted[..., None], tf.abs(tf.cast(output, tf.float32)), 0.0),
-                        axis=(0, 1),
-                    )
-                    for output in outputs
-                ]
-            )
+            counted_units = counted[..., None]
+            for block in range(len(outputs)):
+                answers = tf.abs(tf.cast(outputs[f"{block}"], tf.float32))
+                # Not a product of matrices, which a TPU would round to bfloat16.
+                sums.append(tf.reduce_sum(tf.where(counted_units, answers, 0.0), axis=(0, 1)))
             counts.append(tf.reduce_sum(tf.cast(counted, tf.float32)))
-        return tf.stack([tf.stack(blocks) for blocks in sums]), tf.stack(counts)
+        sums = tf.reshape(tf.stack(sums), (len(self._models), -1, sums[0].shape[0]))
+        return sums, tf.stack(counts)
 
     def _image_tokens(self, batch, length):
         """Which tokens count: bool `(images, length)`."""

@@ -147,21 +147,20 @@ def legend(low, high, name, width=240, beyond=False):
     Args:
         low, high: floats.
         name: str, with the unit.
-        width: int, pixels of the bar.
+        width: int, pixels of the bar, at least 100.
         beyond: bool, whether there are values above `high`, which its number then tells.
     """
     bar = colours(np.linspace(0, 1, width)[None], 0, 1).repeat(line_height(), axis=0)
-    marks = [(0, f"{low:.3g}"), (width // 2, f"{(low + high) / 2:.3g}")]
-    marks.append((width - 1, f"{high:.3g}{' and more' if beyond else ''}"))
-    numbers = [(place, words(text)) for place, text in marks]
-    # A number stands under the middle of its place, and the bar where all have room.
-    left = max(number.shape[1] // 2 - place for place, number in numbers)
-    right = max(place + number.shape[1] // 2 + 1 - width for place, number in numbers)
-    below = blank(line_height() + 4, left + width + max(right, 0))
-    for place, number in numbers:
-        below[:4, left + min(place, width - 2) : left + min(place, width - 2) + 2] = INK
-        begin = left + place - number.shape[1] // 2
-        below[4:, begin : begin + number.shape[1]] = number
+    more = " and more" if beyond else ""
+    marks = [(0, low, ""), (width // 2, (low + high) / 2, ""), (width - 1, high, more)]
+    left = words(f"{low:.3g}").shape[1] // 2
+    below = blank(line_height() + 4, left + width + words(f"{high:.3g}{more}").shape[1])
+    for place, number, more in marks:  # each number in the middle under its place
+        tick = left + min(place, width - 2)
+        below[:4, tick : tick + 2] = INK
+        begin = left + place - words(f"{number:.3g}").shape[1] // 2
+        text = words(f"{number:.3g}{more}")
+        below[4:, begin : begin + text.shape[1]] = text
     bar = np.hstack([blank(len(bar), left), bar])
     name = stack_rows([words(name), blank(len(below), 1)], gap=0)
     return stack_columns([stack_rows([bar, below], gap=0), name])

@@ -1,0 +1,106 @@
+"""Activation maps on the way: which units of every block answer to images and which to text."""
+
+import itertools
+
+import keras
+import tensorflow as tf
+
+from keras_vitbert.inspection.activation_pictures import block_picture, overview_picture
+from keras_vitbert.inspection.activations import MeanActivations
+from keras_vitbert.inspection.co_activation import co_activation
+from keras_vitbert.inspection.value_files import write_values
+
+
+class ActivationMaps(keras.callbacks.Callback):
+    """Shows before training, every `interval` steps, and at the end how far modalities share units.
+
+    A fixed set of validation images and texts goes through the encoder, without dropout. From the
+    mean absolute activations come, in TensorBoard, pictures of every block and of all
+    (`activations/block_0` ..., `activations/overview`), and `overlap` and `correlation` of
+    `co_activation.co_activation` as scalars of every block (`co_activation/block_0/overlap` ...)
+    and as means over the blocks (`co_activation/overlap` ...). The values themselves are in
+    RUN/inspection/activations-STEP.npz: `image` and `text`, `(blocks, D)`.
+
+    With several steps an execution it acts at the end of the execution in which a multiple of
+    `interval` lies. All workers take part, and the folder's writer alone writes. It belongs before
+    `Checkpoints`, so that of a checkpointed step the maps are there too.
+
+    Args:
+        stream: `JointStream`, of both modalities.
+        vocabulary: list of str.
+        folder: `RunFolder`.
+        interval: int, steps.
+        examples: int, images and texts each, rounded up to whole validation batches; fewer where
+            there are not so many. Their batches are kept in memory.
+        steps: int, of the whole training.
+        writer: a TensorBoard writer of RUN/logs/train; one of its own if None.
+
+    Raises:
+        ValueError: the model has one modality only.
+    """
+
+    def __init__(self, stream, vocabulary, folder, interval, examples, steps, writer=None):
+        super().__init__()
+        self.stream = stream
+        self.vocabulary = vocabulary
+        self.folder = folder
+        self.interval = interval
+        self.examples = examples
+        self.steps = steps
+        self._writer = writer
+        self._batches = self._means = None
+
+    def set_model(self, model):
+        super().set_model(model)
+        if self._means is None:
+            means = MeanActivations(
+                model.network.backbone, model.distribute_strategy, self.vocabulary
+            )
+            if means.modalities != ["image", "text"]:
+                raise ValueError(f"the model has {means.modalities}, not images and text")
+            self._means = means
+
+    def on_train_begin(self, logs=None):
+        if self.model.step == 0:
+            self._show()
+
+    def on_train_batch_end(self, batch, logs=None):
+        step, executed = self.model.step, self.model.steps_per_execution
+        # True in one execution only: that which has brought a further multiple.
+        if step // self.interval > (step - executed) // self.interval or step == self.steps:
+            self._show()
+
+    def values(self):
+        """The mean absolute activations as they are now: see `MeanActivations`."""
+        if self._batches is None:
+            batches = self.model.distribute_strategy.distribute_datasets_from_function(
+                lambda context: self.stream.validation(context)
+            )
+            self._batches = list(itertools.islice(batches, self._batch_count()))
+        return self._means(self._batches)
+
+    def _batch_count(self):
+        sizes = self.stream.image_batch, self.stream.text_batch
+        return min(self.stream.validation_batches, max(-(-self.examples // n) for n in sizes))
+
+    def _show(self):
+        values = self.values()  # on all workers
+        if not self.folder.writes:
+            return
+        step, image, text = self.model.step, values["image"], values["text"]
+        write_values(self.folder, "activations", step, **values)
+        if self._writer is None:
+            self._writer = tf.summary.create_file_writer(f"{self.folder.logs}/train")
+        with self._writer.as_default(step=step):
+            pictures = {
+                f"block_{block}": block_picture(*pair, block, step)
+                for block, pair in enumerate(zip(image, text, strict=True))
+            }
+            pictures["overview"] = overview_picture(image, text, step)
+            for name, picture in pictures.items():
+                tf.summary.image(f"activations/{name}", picture[None])
+            for name, numbers in co_activation(image, text).items():
+                tf.summary.scalar(f"co_activation/{name}", numbers.mean())
+                for block, number in enumerate(numbers):
+                    tf.summary.scalar(f"co_activation/block_{block}/{name}", number)
+        self._writer.flush()

@@ -1,0 +1,47 @@
+"""Saves the mean activations that a number of logical CPUs find together.
+
+    python replicas_script.py REPLICAS FILE.npz
+
+A program by itself, as TensorFlow's devices are set once a process. Replicas get unequal shares of
+what counts: texts of different length, and fillers in the last ones alone.
+"""
+
+import sys
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_vitbert.inspection.activations import MeanActivations
+from keras_vitbert.network import build_network
+from pipelines.text.vocabularies import SPECIAL_TOKENS
+from tests.keras_vitbert.replicas_script import GLOBAL_BATCH, MODEL, make_examples, make_strategy
+
+BATCHES = 3
+
+
+def find(replicas):
+    strategy = make_strategy(replicas)
+    with strategy.scope():
+        keras.utils.set_random_seed(0)
+        backbone = build_network(MODEL).backbone
+    vocabulary = [*SPECIAL_TOKENS, *(f"word{n}" for n in range(25))]
+    examples = {name: values[: BATCHES * GLOBAL_BATCH] for name, values in make_examples().items()}
+    count = BATCHES * GLOBAL_BATCH
+    examples["image_weights"] = (np.arange(count) < count - 5).astype(np.float32)
+    examples["text_weights"] = (np.arange(count) < count - 9).astype(np.float32)
+    size = GLOBAL_BATCH // replicas
+    batches = strategy.distribute_datasets_from_function(
+        lambda context: tf.data.Dataset.from_tensor_slices(examples).batch(size, True)
+    )
+    means = MeanActivations(backbone, strategy, vocabulary)
+    return {**means(batches), "traced": means._total.experimental_get_tracing_count()}
+
+
+if __name__ == "__main__":
+    replicas, path = int(sys.argv[1]), sys.argv[2]
+    tf.config.set_logical_device_configuration(
+        tf.config.list_physical_devices("CPU")[0],
+        [tf.config.LogicalDeviceConfiguration()] * replicas,
+    )
+    np.savez(path, **find(replicas))

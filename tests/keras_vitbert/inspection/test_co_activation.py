@@ -1,0 +1,86 @@
+import numpy as np
+import pytest
+import scipy.stats
+
+from keras_vitbert.inspection.co_activation import (
+    co_activation,
+    overlap,
+    rank_correlation,
+    top_units,
+)
+
+
+def test_the_top_units_are_a_tenth_and_at_least_one():
+    random = np.random.default_rng(0)
+    for units, expected in ((3, 1), (20, 2), (128, 13), (768, 77)):
+        values = random.random(units)
+        top = top_units(values)
+        assert top.sum() == expected
+        assert values[top].min() > values[~top].max()
+
+
+def test_of_equal_units_those_of_smaller_number_are_taken():
+    values = np.ones(30)
+    values[20] = 2
+    assert np.flatnonzero(top_units(values)).tolist() == [0, 1, 20]
+
+
+def test_a_unit_that_does_not_answer_is_not_among_the_top():
+    values = np.zeros(30)
+    assert not top_units(values).any()
+    values[7] = 1e-30
+    assert np.flatnonzero(top_units(values)).tolist() == [7]
+
+
+def test_overlap_is_the_part_in_common():
+    image, text = np.arange(40.0), np.arange(40.0)
+    assert overlap(image, text) == 1
+    text[36:] = [0, 0, 50, 60]  # 38 and 39 stay, 34 and 35 come in
+    assert overlap(image, text) == 0.5
+    assert overlap(image, image[::-1]) == 0
+
+
+def test_overlap_where_few_units_answer():
+    none, one, two = np.zeros(30), np.zeros(30), np.zeros(30)
+    one[4], two[4:6] = 1, 1
+    assert overlap(none, none) == overlap(none, one) == overlap(one, none) == 0
+    assert overlap(one, one) == 1
+    assert overlap(one, two) == overlap(two, one) == 0.5
+
+
+def test_independent_units_overlap_by_chance():
+    random = np.random.default_rng(0)
+    overlaps = [overlap(random.random(200), random.random(200)) for _ in range(400)]
+    assert np.mean(overlaps) == pytest.approx(0.1, abs=0.01)  # some 3 standard errors
+
+
+@pytest.mark.parametrize("distinct", [3, 10, 10_000])  # the fewer, the more ties
+def test_rank_correlation_is_spearmans(distinct):
+    random = np.random.default_rng(distinct)
+    for units in (2, 5, 64, 501):
+        first = random.integers(0, distinct, units) / 7
+        second = first + random.integers(0, distinct, units)
+        expected = scipy.stats.spearmanr(first, second).statistic
+        if np.isfinite(expected):
+            assert rank_correlation(first, second) == pytest.approx(expected, abs=1e-12)
+
+
+def test_rank_correlation_sees_order_alone():
+    values = np.array([3.0, 1, 2, 5])
+    assert rank_correlation(values, np.exp(values)) == pytest.approx(1, abs=1e-12)
+    assert rank_correlation(values, -values) == pytest.approx(-1, abs=1e-12)
+
+
+def test_rank_correlation_is_0_where_it_is_undefined():
+    assert rank_correlation(np.zeros(5), np.arange(5.0)) == 0
+    assert rank_correlation(np.arange(5.0), np.ones(5)) == 0
+
+
+def test_both_numbers_come_for_every_block():
+    random = np.random.default_rng(0)
+    image, text = random.random((2, 3, 50))
+    found = co_activation(image, text)
+    assert found["overlap"].tolist() == [overlap(image[i], text[i]) for i in range(3)]
+    assert found["correlation"].tolist() == [rank_correlation(image[i], text[i]) for i in range(3)]
+    with pytest.raises(ValueError):
+        co_activation(image, text[:2])

@@ -3,6 +3,7 @@
     python -m keras_vitbert.pretrain [--config=sample|paper|FILE.py] [--variant=vitbert]
                                      [--output_dir=DIR] [--config.KEY=VALUE ...]
                                      [--image_teacher=WHERE] [--text_teacher=WHERE]
+                                     [--profile=START,STOP]
 
 Run again, it goes on where it was stopped. Exit status: 0 done, 2 bad flag or file, 3 diverged,
 75 stopped by a signal after a checkpoint.
@@ -38,11 +39,12 @@ def define_flags(values):
     string(
         "text_teacher",
         "",
-        "the folder of a run, of a Hugging Face model (BertForPreTraining, BertForMaskedLM) or of a "
-        "keras-hub preset, hf://OWNER/NAME, a preset's name, or a checkpoint of Google's BERT "
+        "the folder of a run, of a Hugging Face model (BertForPreTraining, BertForMaskedLM) or of "
+        "a keras-hub preset, hf://OWNER/NAME, a preset's name, or a checkpoint of Google's BERT "
         "(default: OUTPUT_DIR/teachers/bert, made on demand)",
     )
     string("initial_weights", "", "a run's folder, a preset or a ViT to begin with, not at random")
+    string("profile", "", "START,STOP: the steps to trace for TensorBoard's profile plug-in")
     flags.DEFINE_integer(
         "max_bad_records",
         0,
@@ -69,6 +71,7 @@ def main(argv):
     values, config = settings.parse(argv, define_flags, __doc__, default_config)
     config = settings.for_devices(config, on_tpu=values.tpu is not None)
     variant = variants.find_variant(values.variant)
+    profiled = settings.profiled_steps(values.profile, config.steps)
     output_dir = values.output_dir or os.path.join(
         "runs", f"{settings.config_label(argv, default_config)}-{values.variant}"
     )
@@ -94,7 +97,14 @@ def main(argv):
             audits=RunFolder(output_dir, workers.is_chief),
         )
         summary = pretrain(
-            config, values.variant, data, output_dir, strategy, teachers, values.initial_weights
+            config,
+            values.variant,
+            data,
+            output_dir,
+            strategy,
+            teachers,
+            values.initial_weights,
+            profiled,
         )
     print(report(summary, output_dir))
     return summary

@@ -1,5 +1,6 @@
 """Pre-trains one variant in a folder, from the beginning or from where it was left."""
 
+import contextlib
 import dataclasses
 import os
 import sys
@@ -14,6 +15,9 @@ from keras_vitbert.data import baselines
 from keras_vitbert.data_errors import reading
 from keras_vitbert.fitting import fit
 from keras_vitbert.initial_weights import open_initial
+from keras_vitbert.inspection.mask_pictures import MaskPictures
+from keras_vitbert.inspection.profiling import Profile
+from keras_vitbert.inspection.run_texts import RunTexts, finish_session
 from keras_vitbert.joint_trainer import JointTrainer
 from keras_vitbert.merging import get_merge
 from keras_vitbert.network import build_network
@@ -32,6 +36,7 @@ def pretrain(
     strategy=None,
     teacher_folders=None,
     initial_weights="",
+    profiled_steps=None,
 ):
     """Pre-trains one variant; its teachers first, where it needs some and they are not there.
 
@@ -44,6 +49,9 @@ def pretrain(
         teacher_folders: dict, `{"image": path, "text": path}` of teachers that were trained before,
             see `teachers.load_teacher`. One that is missing in it is pre-trained in
             `OUTPUT_DIR/teachers/vit` or `.../bert`, and found there the next time.
+        initial_weights: str, what `initial_weights.open_initial` opens; "" for random ones.
+        profiled_steps: (first, last) as int, the steps to trace, see `inspection.profiling`; or
+            None.
 
     Returns:
         dict, the content of summary.json.
@@ -67,11 +75,11 @@ def pretrain(
         if initial_weights:
             initial = open_initial(initial_weights, config, variant, data)
     stream = data.stream(config, variant.images, variant.text)
+    about = {"variant": variant_name}
+    if initial_weights:
+        about["initial_weights"] = initial_weights
     folder.begin(
-        {
-            "variant": variant_name,
-            **({"initial_weights": initial_weights} if initial_weights else {}),
-        },
+        about,
         config,
         data.vocabulary if variant.text else None,
         stream.training_records,
@@ -90,12 +98,17 @@ def pretrain(
         f"{variant_name}: {trainer.network.count_params():,} parameters, {config.steps} steps of "
         f"{_shares(config, variant, stream, strategy.num_replicas_in_sync)}, in {output_dir}"
     )
-    with reading(stream):
-        # What is written of a step is written before its checkpoint: a run goes on behind it.
-        callbacks = _joint_callbacks(trainer, config, folder)
+    # What is written of a step is written before its checkpoint: a run goes on behind it.
+    callbacks = [RunTexts(folder, about, config), *_joint_callbacks(trainer, config, folder)]
+    with contextlib.ExitStack() as stack:
+        if profiled_steps:
+            callbacks.append(stack.enter_context(Profile(*profiled_steps, folder)))
+        stack.enter_context(reading(stream))
         resumed_from = fit(trainer, config, stream, folder, workers, before_log=callbacks)
     if workers.is_chief:
-        folder.finish(_summary(variant_name, trainer, stream, folder, began, resumed_from))
+        summary = _summary(variant_name, trainer, stream, folder, began, resumed_from)
+        finish_session(folder, summary["validation"], trainer.step)
+        folder.finish(summary)
     workers.wait()
     return folder.summary()
 
@@ -143,6 +156,8 @@ def _joint_callbacks(trainer, config, folder):
         callbacks.append(
             MaskSchedule(merge.mask_update_interval, merge.mask_ratio, merge.mask_ratio_per_update)
         )
+        if look_at.mask_pictures:
+            callbacks.append(MaskPictures(folder))
     if look_at.gradient_interval:
         callbacks.append(GradientProbe(look_at.gradient_interval, config.steps, folder))
     return callbacks

@@ -98,6 +98,33 @@ def _split_config_name(argv, default):
     return name, others
 
 
+def profiled_steps(text, steps):
+    """What `--profile=START,STOP` asks for.
+
+    Args:
+        text: str, the flag's value.
+        steps: int, of the run.
+
+    Returns:
+        (first, last) as int, counted from 1; None where nothing is asked for.
+
+    Raises:
+        UserError: they are not two steps of the run in order.
+    """
+    if not text:
+        return None
+    parts = [part.strip() for part in text.split(",")]
+    if len(parts) != 2 or not all(part.isascii() and part.isdigit() for part in parts):
+        raise UserError(f"--profile={text}: must be START,STOP, two steps, such as 11,20")
+    first, last = map(int, parts)
+    if not 1 <= first <= last <= steps:
+        raise UserError(
+            f"--profile={text}: must be START,STOP with 1 <= START <= STOP <= {steps}, the run's "
+            "steps"
+        )
+    return first, last
+
+
 def is_given(argv, flag):
     """Whether `--FLAG` or `--FLAG=VALUE` is among the arguments."""
     return any(argument.lstrip("-").partition("=")[0] == flag for argument in argv)

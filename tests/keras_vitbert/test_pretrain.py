@@ -18,6 +18,7 @@ import tensorflow as tf
 
 from keras_vitbert import callbacks, checkpoints, load_network, pretraining
 from keras_vitbert.command_line import EXIT_BAD_INPUT, EXIT_DIVERGED, EXIT_DONE, EXIT_STOPPED
+from keras_vitbert.inspection.shared_weights import KINDS
 from keras_vitbert.pretrain import report
 from keras_vitbert.variants import VARIANTS
 from pipelines.image_stream import ImageRecords
@@ -40,6 +41,7 @@ from tests.keras_vitbert.pretrain_fixtures import (
 
 STEPS = 10
 EPOCH_ENDS = [4, 8, 10]
+UPDATES = [3, 5, 7]  # of the masks, which precede these steps
 MASKED = ("vitbert", "vitbert_no_kd")
 # What this one does, others do as well: distillation `vitbert_no_gm`, masks `vitbert`.
 EACH_VARIANT = [
@@ -155,6 +157,7 @@ def test_a_run_leaves_its_folder(run_of, sources, variant):
     names |= {"vocabulary.txt"} if uses.text else set()
     names |= {"classes.txt"} if uses.images else set()
     names |= {"teachers"} if variant == "vitbert" else set()
+    names |= {"inspection"} if variant in MASKED else set()
     assert set(os.listdir(folder)) == names
     assert sorted(os.listdir(folder / "checkpoints")) == ["LAST", "step-00000008", "step-00000010"]
     if uses.text:
@@ -263,8 +266,9 @@ def tensorboard_scalars(folder):
     for path in sorted((folder / "logs").rglob("events.out.tfevents.*")):
         for event in tf.compat.v1.train.summary_iterator(str(path)):
             for value in event.summary.value:
-                number = float(tf.make_ndarray(value.tensor))
-                scalars[path.parent.name, value.tag][event.step] = number
+                if value.metadata.plugin_data.plugin_name == "scalars":
+                    number = float(tf.make_ndarray(value.tensor))
+                    scalars[path.parent.name, value.tag][event.step] = number
     return scalars
 
 
@@ -279,10 +283,19 @@ def expected_tags(variant):
     if uses.images and uses.text:
         train |= {"gradient/text_gradient_norm", "gradient/image_gradient_norm"}
         train |= {"gradient/gradient_cosine"}
+        for name in ("cosine", "norm_ratio", "opposite_sign"):
+            train |= {
+                f"gradient_conflict/{name}/{part}" for part in ("block_0", "final_norm", "all")
+            }
     if variant in MASKED:
         train |= {"mask_sparsity/mask_sparsity", "mask_sparsity/block_0"}
-        train |= {"mask_sparsity/final_norm"}
-    return {("train", tag) for tag in train} | {("validation", tag) for tag in losses}
+        train |= {"mask_sparsity/final_norm", *(f"mask_sparsity/kind/{kind}" for kind in KINDS)}
+    final = {f"validation/{tag.split('/')[1]}" for tag in losses}
+    return {
+        *(("train", tag) for tag in train),
+        *(("validation", tag) for tag in losses),
+        *(("hparams", tag) for tag in final),
+    }
 
 
 @pytest.mark.parametrize("variant", EACH_VARIANT)
@@ -290,12 +303,20 @@ def test_logs_hold_every_number_at_the_end_of_each_epoch(run_of, variant):
     folder = run_of(variant)
     scalars = tensorboard_scalars(folder)
     assert set(scalars) == expected_tags(variant)
-    assert all(sorted(values) == EPOCH_ENDS for values in scalars.values())
-
     rows = metrics_rows(folder)
     assert [int(row["step"]) for row in rows] == EPOCH_ENDS
     for (writer, tag), values in scalars.items():
-        if "per_second" in tag:
+        if writer == "hparams":
+            name = tag.removeprefix("validation/")
+            assert values == {STEPS: pytest.approx(summary_of(folder)["validation"][name])}
+            continue
+        # Masks are also told in the steps that update them.
+        updates = UPDATES if "mask_sparsity" in tag else []
+        if "kind" in tag:
+            assert sorted(values) == updates
+            continue
+        assert sorted(values) == sorted({*EPOCH_ENDS, *updates})
+        if "per_second" in tag or "gradient_conflict" in tag:
             continue
         column = tag if tag == "mask_sparsity/block_0" or "final_norm" in tag else tag.split("/")[1]
         column = f"val_{column}" if writer == "validation" else column
@@ -309,11 +330,14 @@ def test_logs_hold_every_number_at_the_end_of_each_epoch(run_of, variant):
     if VARIANTS[variant].images and VARIANTS[variant].text:
         assert all(-1 < c < 1 and c for c in scalars["train", "gradient/gradient_cosine"].values())
         assert len(set(scalars["train", "gradient/text_gradient_norm"].values())) == 3
+        # They are of the same steps.
+        assert scalars["train", "gradient_conflict/cosine/all"] == pytest.approx(
+            scalars["train", "gradient/gradient_cosine"]
+        )
     if variant in MASKED:
-        # Updates precede steps 3, 5, 7: 20 %, 40 % and the rest.
         size = summary_of(folder)["mask"]["size"]
         found = scalars["train", "mask_sparsity/mask_sparsity"]
-        for step, sparsity in zip(EPOCH_ENDS, (0.2, 0.5, 0.5), strict=True):
+        for step, sparsity in {3: 0.2, 4: 0.2, 5: 0.4, 7: 0.5, 8: 0.5, 10: 0.5}.items():
             assert found[step] == pytest.approx(sparsity, abs=1 / size)
 
 
@@ -422,10 +446,20 @@ def test_a_finished_run_does_nothing_again(run_of, sources, capsys):
     assert out.strip() == report(summary_of(folder), folder)
 
 
+def assert_same_inspection(folder, wanted):
+    """The same files of the same bytes."""
+    found, expected = (
+        {path.name: path.read_bytes() for path in (run / "inspection").glob("*")}
+        for run in (folder, wanted)
+    )
+    assert found == expected
+
+
 def assert_same_run(folder, wanted):
     """To the bit: weights, optimizer, masks, random generators; and all numbers of the logs."""
     assert_same_values(checkpoint_values(folder), checkpoint_values(wanted))
     assert metrics_rows(folder) == metrics_rows(wanted)
+    assert_same_inspection(folder, wanted)
     assert without_clock(summary_of(folder)) == without_clock(summary_of(wanted))
     found, expected = tensorboard_scalars(folder), tensorboard_scalars(wanted)
     for key in expected:
@@ -590,8 +624,7 @@ def test_steps_of_one_execution_make_the_same_numbers(finished, sources, tmp_pat
     flags = ["--variant=vitbert_no_kd", "--config.teachers.image_steps=4"]
     assert pretrain(sources, tmp_path, *flags, "--config.steps_per_execution=2") == EXIT_DONE
     found, wanted = (checkpoint_values(run) for run in (tmp_path, finished("vitbert_no_kd")))
-    # Probes look at another step, and only they.
-    assert_same_values(found, wanted)
+    # Probes look at another step, and only they. Of the first epoch that is step 3 instead of 4.
     probes = ("text_gradient_norm", "image_gradient_norm", "gradient_cosine")
     for ours, theirs in zip(
         metrics_rows(tmp_path), metrics_rows(finished("vitbert_no_kd")), strict=True
@@ -599,6 +632,9 @@ def test_steps_of_one_execution_make_the_same_numbers(finished, sources, tmp_pat
         for name in probes:
             del ours[name], theirs[name]
         assert ours == theirs
+    looks = tensorboard_scalars(tmp_path)["train", "gradient_conflict/cosine/all"]
+    assert sorted(looks) == [3, 7, 9]
+    assert_same_inspection(tmp_path, finished("vitbert_no_kd"))
 
 
 # --- on several devices ------------------------------------------------------------------------

@@ -170,7 +170,7 @@ def test_of_several_steps_the_first_is_looked_at(make_network, make_batch):
     joined = {n: np.concatenate([b[n] for b in batches]) for n in batches[0]}
     dataset = tf.data.Dataset.from_tensor_slices(joined).batch(4)
     trainer = JointTrainer(make_network(num_layers=1), GradientSum())
-    trainer.compile(SGD(0.0), steps_per_execution=2, jit_compile=False)
+    trainer.compile(SGD(0.0), steps_per_execution=2, run_eagerly=True)
     ask = Ask()
     trainer.fit(dataset, steps_per_epoch=6, callbacks=[ask], shuffle=False, verbose=0)
     assert ask.seen == [(2, True), (4, False), (6, True)]

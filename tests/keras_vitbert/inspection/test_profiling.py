@@ -1,0 +1,126 @@
+"""`--profile=START,STOP`: which steps are traced."""
+
+# ruff: noqa: F811  (fixtures are imported, and arguments of what uses them)
+
+import pytest
+
+from keras_vitbert import settings
+from keras_vitbert.command_line import EXIT_BAD_INPUT, EXIT_DONE, UserError
+from keras_vitbert.inspection import profiling
+from keras_vitbert.inspection.profiling import Profile
+from keras_vitbert.run_folder import RunFolder
+from tests.keras_vitbert.pretrain_fixtures import (
+    finished,  # noqa: F401
+    pretrain,
+    sources,  # noqa: F401
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("", None), ("1,1", (1, 1)), ("3,10", (3, 10)), (" 2 , 9", (2, 9))],
+)
+def test_steps_to_profile(text, expected):
+    assert settings.profiled_steps(text, 10) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["5", "9,3", "0,3", "3,11", "11,12", "a,b", "1,2,3", "-1,3", "1.5,2", ",", "1,²"]
+)
+def test_steps_that_cannot_be_profiled(text):
+    with pytest.raises(UserError, match="^--profile=.*: must be START,STOP") as caught:
+        settings.profiled_steps(text, 10)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_command_refuses_them(sources, tmp_path, capsys):
+    assert pretrain(sources, tmp_path / "run", "--profile=9,11") == EXIT_BAD_INPUT
+    assert capsys.readouterr().err == (
+        "error: --profile=9,11: must be START,STOP with 1 <= START <= STOP <= 10, the run's steps\n"
+    )
+    assert not (tmp_path / "run").exists()
+
+
+class Model:
+    """What the callback asks of a trainer."""
+
+    def __init__(self, step, executed):
+        self.step = step
+        self.steps_per_execution = executed
+
+
+@pytest.fixture
+def profiler(monkeypatch):
+    """What is asked of TensorFlow's profiler, in order."""
+    events = []
+
+    class Trace:
+        def __init__(self, name, step_num, _r):
+            self.step = step_num
+
+        def __enter__(self):
+            events.append(self.step)
+
+        def __exit__(self, *exception):
+            events.append("end")
+
+    traced = profiling.tf.profiler.experimental
+    monkeypatch.setattr(traced, "start", lambda folder: events.append("start"))
+    monkeypatch.setattr(traced, "stop", lambda: events.append("stop"))
+    monkeypatch.setattr(traced, "Trace", Trace)
+    return events
+
+
+def train(profile, begin, end, executed=1):
+    """What `fit` would tell the callback."""
+    model = Model(begin, executed)
+    profile.set_model(model)
+    profile.on_train_begin()
+    while model.step < end:
+        profile.on_train_batch_begin(0)
+        model.step += executed
+        profile.on_train_batch_end(0)
+
+
+@pytest.mark.parametrize(
+    ("begin", "executed", "expected"),
+    [
+        (0, 1, ["start", 3, "end", 4, "end", 5, "end", "stop"]),
+        (0, 2, ["start", 3, "end", 5, "end", "stop"]),
+        (0, 4, ["start", 1, "end", 5, "end", "stop"]),
+        (3, 1, ["start", 4, "end", 5, "end", "stop"]),  # resumed amid them
+        (5, 1, []),  # and behind them
+    ],
+)
+def test_steps_that_are_traced(tmp_path, profiler, capsys, begin, executed, expected):
+    with Profile(3, 5, RunFolder(str(tmp_path))) as profile:
+        train(profile, begin, 8, executed)
+        profile.on_train_begin()  # of another call of `fit`
+        assert profiler == expected
+    assert profiler == expected
+    told = capsys.readouterr().err
+    note = "--profile=3,5: the run is at step 5 already; nothing is traced\n"
+    assert told == ("" if expected else note)
+
+
+def test_a_trace_that_is_broken_off_is_written(tmp_path, profiler):
+    with pytest.raises(KeyError), Profile(3, 5, RunFolder(str(tmp_path))) as profile:
+        train(profile, 0, 4)
+        raise KeyError
+    assert profiler == ["start", 3, "end", 4, "end", "stop"]
+
+
+def test_one_process_traces(tmp_path, profiler):
+    with Profile(1, 5, RunFolder(str(tmp_path), writes=False)) as profile:
+        train(profile, 0, 8)
+    assert profiler == []
+
+
+def test_a_run_leaves_its_trace(sources, tmp_path):
+    """And is the same run otherwise: nothing else is written twice."""
+    assert pretrain(sources, tmp_path, "--variant=vit", "--profile=5,6") == EXIT_DONE
+    [trace] = (tmp_path / "logs" / "train" / "plugins" / "profile").rglob("*.xplane.pb")
+    content = trace.read_bytes()
+    assert b"/host:CPU" in content
+    # The two steps are marked, for the page that tells what a step takes.
+    assert content.count(b"train") >= 1 and b"step_num" in content

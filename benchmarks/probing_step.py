@@ -1,0 +1,78 @@
+"""Times a probing step, which looks at both gradients, against an ordinary one, in turns.
+
+    python -m benchmarks.probing_step [--config=paper] [--size=base] [--images=8] [--texts=2]
+                                      [--rounds=9] [--interval=1000] [--histograms]
+
+Prints the seconds of both a round, the median of the ratios probing / ordinary, and what that makes
+of training with a probing step every `--interval` steps (the config's `gradient_interval`). One
+trainer runs both; nothing is cleared.
+"""
+
+import argparse
+import statistics
+import time
+
+import tensorflow as tf
+
+from benchmarks.masked_step import random_batch
+from keras_vitbert.joint_trainer import JointTrainer
+from keras_vitbert.merging import GradientMask
+from keras_vitbert.network import build_network
+from keras_vitbert.optimizers import build_optimizer
+from keras_vitbert.settings import load_config
+
+
+def main():
+    """Runs the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--config", default="paper", help="a config of keras_vitbert.configs")
+    parser.add_argument("--size", default="base", help="an encoder of keras_vitbert.sizes")
+    parser.add_argument("--images", type=int, default=8, help="images a step")
+    parser.add_argument("--texts", type=int, default=2, help="texts a step")
+    parser.add_argument("--rounds", type=int, default=9, help="counted pairs of steps")
+    parser.add_argument("--interval", type=int, help="steps between two probing ones")
+    parser.add_argument("--histograms", action="store_true", help="with histograms as well")
+    arguments = parser.parse_args()
+
+    config = load_config(f"{arguments.config}:{arguments.size}")
+    interval = arguments.interval or config.inspection.gradient_interval
+    network = build_network(config.model)
+    trainer = JointTrainer(network, GradientMask(), gradient_histograms=arguments.histograms)
+    variables = network.trainable_variables
+    trainer.compile(
+        optimizer=build_optimizer(config.optimizer, config.steps, variables), jit_compile=False
+    )
+    batch = random_batch(config.model, arguments.images, arguments.texts)
+    ordinary = tf.function(trainer.train_step)
+    probing = tf.function(lambda batch: trainer.train_step(batch, probing=True))
+
+    def measured(batch):
+        logs = probing(batch)
+        trainer.conflict.values(), trainer.conflict.buckets()  # as they are read for the log
+        return logs
+
+    steps = {"ordinary": ordinary, "probing": measured}
+    print(
+        f"{arguments.size}, {network.count_params():,} parameters, {arguments.images} images and "
+        f"{arguments.texts} texts a step"
+    )
+    seconds = {name: [] for name in steps}
+    for round_number in range(arguments.rounds + 1):
+        for name in list(steps)[:: 1 if round_number % 2 else -1]:
+            began = time.perf_counter()
+            float(steps[name](batch)["gradient_norm"])
+            if round_number:  # the first traces
+                seconds[name].append(time.perf_counter() - began)
+        if round_number:
+            p, o = seconds["probing"][-1], seconds["ordinary"][-1]
+            print(f"round {round_number}: probing {p:.3f} s, ordinary {o:.3f} s, ratio {p / o:.3f}")
+    ratios = [p / o for p, o in zip(seconds["probing"], seconds["ordinary"], strict=True)]
+    ratio = statistics.median(ratios)
+    print(
+        f"median of ratios {ratio:.3f} ({min(ratios):.3f} to {max(ratios):.3f}); every {interval} "
+        f"steps that is {(ratio - 1) / interval:.4%} of training"
+    )
+
+
+if __name__ == "__main__":
+    main()

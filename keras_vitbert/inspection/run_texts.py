@@ -40,7 +40,7 @@ class RunTexts(keras.callbacks.Callback):
                 tf.summary.text("configuration", settings_table(self.settings))
                 tf.summary.text("model", layers_table(self.model.network))
             writer.flush()
-        _write_session(self.folder, _session_start(self.folder.path, self.settings))
+        _write_session(self.folder, _session_start(self.settings))
 
 
 def finish_session(folder, validation, step):
@@ -63,7 +63,9 @@ def finish_session(folder, validation, step):
 
 def settings_table(settings):
     """Settings as a Markdown table; `settings` is a flat dict."""
-    return _table(["setting", "value"], [[key, f"`{value}`"] for key, value in settings.items()])
+    return _table(
+        ["setting", "value"], [[k, f"`{v}`" if v != "" else ""] for k, v in settings.items()]
+    )
 
 
 def layers_table(network):
@@ -92,14 +94,16 @@ def _table(head, rows):
     )
 
 
-def _session_start(name, settings):
-    from tensorboard.plugins.hparams import api
+def _session_start(settings):
+    """The session's settings; TensorBoard names it by its folder where it has no other name."""
+    from tensorboard.plugins.hparams import summary
 
-    known = {
-        key: value if isinstance(value, bool | int | float | str) else str(value)
-        for key, value in settings.items()
-    }
-    return api.hparams_pb(known, trial_id=name)
+    return summary.session_start_pb(
+        {
+            key: value if isinstance(value, bool | int | float | str) else str(value)
+            for key, value in settings.items()
+        }
+    )
 
 
 def _write_session(folder, summary, also=lambda: None):

@@ -81,8 +81,8 @@ def test_a_model_is_a_table_of_its_layers(network):
 
 
 def test_a_settings_table_keeps_its_columns():
-    table = settings_table({"a": (1, 2), "b": "x|y"}).splitlines()
-    assert table[2:] == ["| a | `(1, 2)` |", "| b | `x\\|y` |"]
+    table = settings_table({"a": (1, 2), "b": "x|y", "c": "", "d": 0}).splitlines()
+    assert table[2:] == ["| a | `(1, 2)` |", "| b | `x\\|y` |", "| c |  |", "| d | `0` |"]
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +116,7 @@ def hparams(path):
         include_metrics=True,
     )
     groups = list_session_groups.Handler(request, found, "", asked).run().session_groups
-    return experiment, {group.name.rpartition("/")[2]: group for group in groups}
+    return experiment, {group.name.removesuffix("/logs/hparams"): group for group in groups}
 
 
 def test_the_table_of_runs(runs):

@@ -33,13 +33,12 @@ class ActivationMaps(keras.callbacks.Callback):
         examples: int, images and texts each, rounded up to whole validation batches; fewer where
             there are not so many. Their batches are kept in memory.
         steps: int, of the whole training.
-        writer: a TensorBoard writer of RUN/logs/train; one of its own if None.
 
     Raises:
         ValueError: the model has one modality only.
     """
 
-    def __init__(self, stream, vocabulary, folder, interval, examples, steps, writer=None):
+    def __init__(self, stream, vocabulary, folder, interval, examples, steps):
         super().__init__()
         self.stream = stream
         self.vocabulary = vocabulary
@@ -47,7 +46,6 @@ class ActivationMaps(keras.callbacks.Callback):
         self.interval = interval
         self.examples = examples
         self.steps = steps
-        self._writer = writer
         self._batches = self._means = None
 
     def set_model(self, model):
@@ -89,9 +87,8 @@ class ActivationMaps(keras.callbacks.Callback):
             return
         step, image, text = self.model.step, values["image"], values["text"]
         write_values(self.folder, "activations", step, **values)
-        if self._writer is None:
-            self._writer = tf.summary.create_file_writer(f"{self.folder.logs}/train")
-        with self._writer.as_default(step=step):
+        writer = self.folder.summary_writer("train")
+        with writer.as_default(step=step):
             pictures = {
                 f"block_{block}": block_picture(*pair, block, step)
                 for block, pair in enumerate(zip(image, text, strict=True))
@@ -103,4 +100,4 @@ class ActivationMaps(keras.callbacks.Callback):
                 tf.summary.scalar(f"co_activation/{name}", numbers.mean())
                 for block, number in enumerate(numbers):
                     tf.summary.scalar(f"co_activation/block_{block}/{name}", number)
-        self._writer.flush()
+        writer.flush()

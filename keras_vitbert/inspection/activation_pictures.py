@@ -50,7 +50,8 @@ def scale_top(values):
 def block_picture(image, text, block, step):
     """One block: a row of cells for images above one for text, twice.
 
-    The units come first by number and then, in the lower pair, by the modality that they prefer.
+    The units come first by number and then, in the lower pair, by the modality that they prefer,
+    with how many answer more to either.
     All rows share one scale, which begins at 0.
 
     Args:
@@ -69,7 +70,8 @@ def block_picture(image, text, block, step):
         return [cells(colours(row[None, order], 0, high), width, 40) for row in both]
 
     by_number, sorted_rows = rows(np.arange(units)), rows(by_preference(image, text))
-    left, right = words("prefer images"), words("prefer text")
+    left = words(f"{np.count_nonzero(image > text)} prefer images")
+    right = words(f"{np.count_nonzero(image < text)} prefer text")
     space = blank(1, max(units * width - left.shape[1] - right.shape[1], 12))
     pairs = [
         labelled_rows(
@@ -87,8 +89,8 @@ def block_picture(image, text, block, step):
     ]
     scale = legend(0, high, _NAME, beyond=largest > high)
     note = (
-        f"overlap of the {TOP:.0%} of the units that answer most: {overlap(image, text):.2f}, "
-        f"rank correlation: {rank_correlation(image, text):.2f}"
+        f"overlap of the {TOP:.0%} of the units that answer most: {overlap(image, text):.2f} "
+        f"(by chance {TOP:.2f}), rank correlation: {rank_correlation(image, text):.2f}"
     )
     return titled(stack_rows([*pairs, scale], gap=14), f"block {block}, step {step}", note)
 
@@ -119,7 +121,10 @@ def overview_picture(image, text, step):
     labels = ["", *(f"block {block}" for block in range(len(image))), "unit"]
     scale = legend(0, 1, f"{_NAME}, as a part of what the scale goes to", beyond=True)
     picture = stack_rows([labelled_rows(rows, labels, gap=6), scale], gap=14)
-    note = f"overlap: of the {TOP:.0%} of the units that answer most, the part in common"
+    note = (
+        f"overlap: of the {TOP:.0%} of the units that answer most, the part in common "
+        f"(by chance {TOP:.2f})"
+    )
     return titled(picture, f"all blocks, step {step}", note)
 
 

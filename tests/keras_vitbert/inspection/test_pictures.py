@@ -187,6 +187,8 @@ def test_a_blocks_picture_shows_the_values(units):
         pictures.words("images"),
         pictures.words("text"),
         pictures.words(f"{high:.3g} and more"),
+        pictures.words(f"{sum(i > t for i, t in zip(image, text, strict=True))} prefer images"),
+        pictures.words(f"{sum(i < t for i, t in zip(image, text, strict=True))} prefer text"),
     ):
         assert contains(found, part)
 

@@ -1,0 +1,230 @@
+# ruff: noqa: F811  (fixtures are imported, and arguments of what uses them)
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from keras_vitbert import variants
+from keras_vitbert.command_line import UserError
+from keras_vitbert.data import open_data
+from keras_vitbert.fitting import fit
+from keras_vitbert.inspection.activation_maps import ActivationMaps
+from keras_vitbert.inspection.activation_pictures import block_picture, overview_picture
+from keras_vitbert.inspection.activations import MeanActivations
+from keras_vitbert.inspection.co_activation import co_activation
+from keras_vitbert.inspection.value_files import read_values, write_values
+from keras_vitbert.pretraining import build_trainer
+from keras_vitbert.run_folder import RunFolder
+from keras_vitbert.workers import Workers
+from tests.keras_vitbert.pretrain_fixtures import config_of, sources  # noqa: F401
+
+VARIANT = variants.VARIANTS["vitbert_no_kd"]
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.fixture(scope="module")
+def opened(sources):
+    """Config (10 steps in epochs of 4, batches of 4), stream and vocabulary of the tiny run."""
+    config = variants.apply_variant(config_of(sources, "--config.model.num_layers=2"), VARIANT)
+    data = open_data(config)
+    return config, data.stream(config, images=True, text=True), data.vocabulary
+
+
+@pytest.fixture(scope="module")
+def run(opened):
+    """`run(folder, ...) -> (trainer, callback)`.
+
+    Trains to the end from the folder's last checkpoint, or is killed after the maps of a step.
+    """
+
+    def run(
+        path, interval=3, examples=5, executed=1, writes=True, maps=True, kill=None, after_log=()
+    ):
+        config, stream, vocabulary = opened
+        config = config.copy_and_resolve_references()
+        config.steps_per_execution = executed
+        trainer = build_trainer(config, VARIANT, tf.distribute.get_strategy())
+        folder = RunFolder(str(path), writes)
+        callback = ActivationMaps(stream, vocabulary, folder, interval, examples, config.steps)
+        if kill is not None:
+            show = callback._show
+
+            def show_and_die():
+                show()
+                if trainer.step == kill:
+                    raise Killed
+
+            callback._show = show_and_die
+        tf.io.gfile.makedirs(folder.checkpoints)
+        workers = Workers(tf.distribute.get_strategy())
+        fit(trainer, config, stream, folder, workers, [callback] if maps else [], after_log)
+        return trainer, callback
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def whole(run, tmp_path_factory):
+    """An undisturbed run: its folder, trainer and callback."""
+    folder = tmp_path_factory.mktemp("whole")
+    return folder, *run(folder)
+
+
+def files(folder):
+    """The content of the files of values by name, in order."""
+    return {path.name: path.read_bytes() for path in sorted((folder / "inspection").iterdir())}
+
+
+def events(folder):
+    """TensorBoard's data of a run's training."""
+    accumulator = EventAccumulator(str(folder / "logs" / "train"), {"images": 0, "tensors": 0})
+    return accumulator.Reload()
+
+
+def recorded(data, tag):
+    """dict of step to the tensor that was recorded."""
+    return {event.step: tf.make_ndarray(event.tensor_proto) for event in data.Tensors(tag)}
+
+
+def test_values_are_written_before_training_at_intervals_and_at_the_end(whole, opened):
+    folder, trainer, callback = whole
+    values = read_values(str(folder), "activations")
+    assert list(values) == [0, 3, 6, 9, 10]
+    names = sorted(path.name for path in (folder / "inspection").iterdir())
+    assert names[-1] == "activations-00000010.npz" and len(names) == 5
+    for step, arrays in values.items():
+        assert arrays["step"] == step
+        assert arrays["image"].shape == arrays["text"].shape == (2, 8)
+        assert arrays["image"].dtype == np.float32
+    assert np.abs(values[0]["text"] - values[10]["text"]).max() > 0.01
+
+    # Those of the end, from what `validation` gives first.
+    _, stream, vocabulary = opened
+    means = MeanActivations(trainer.network.backbone, tf.distribute.get_strategy(), vocabulary)
+    expected = means(stream.validation().take(2))
+    for modality in ("image", "text"):
+        np.testing.assert_array_equal(values[10][modality], expected[modality])
+        np.testing.assert_array_equal(callback.values()[modality], expected[modality])
+
+
+@pytest.mark.parametrize("examples, batches", [(1, 1), (4, 1), (5, 2), (1000, 4)])
+def test_examples_are_whole_batches_and_not_more_than_there_are(opened, examples, batches):
+    config, stream, vocabulary = opened
+    assert stream.validation_batches == 4 and config.image_batch == 4
+    assert ActivationMaps(stream, vocabulary, None, 3, examples, 10)._batch_count() == batches
+
+
+def test_tensorboard_shows_the_numbers(whole):
+    folder, data = whole[0], events(whole[0])
+    values = read_values(str(folder), "activations")
+    for name in ("overlap", "correlation"):
+        numbers = {s: co_activation(x["image"], x["text"])[name] for s, x in values.items()}
+        found = recorded(data, f"co_activation/{name}")
+        assert list(found) == list(values)
+        for step, blocks in numbers.items():
+            assert found[step] == pytest.approx(blocks.mean(), abs=1e-6)
+            for block, number in enumerate(blocks):
+                tag = f"co_activation/block_{block}/{name}"
+                assert recorded(data, tag)[step] == pytest.approx(number, abs=1e-6)
+        assert len({tuple(blocks) for blocks in numbers.values()}) > 1
+
+
+def test_tensorboard_shows_the_pictures(whole):
+    folder, data = whole[0], events(whole[0])
+    for step, arrays in read_values(str(folder), "activations").items():
+        image, text = arrays["image"], arrays["text"]
+        expected = {"overview": overview_picture(image, text, step)}
+        for block in range(2):
+            expected[f"block_{block}"] = block_picture(image[block], text[block], block, step)
+        for name, picture in expected.items():
+            width, height, png = recorded(data, f"activations/{name}")[step]
+            assert (int(height), int(width)) == picture.shape[:2]
+            np.testing.assert_array_equal(tf.io.decode_png(png).numpy(), picture)
+
+
+def test_training_is_not_disturbed(whole, run, tmp_path):
+    trainer, _ = run(tmp_path, maps=False)
+    assert not (tmp_path / "inspection").exists()
+    for one, other in zip(trainer.network.variables, whole[1].network.variables, strict=True):
+        np.testing.assert_array_equal(one.numpy(), other.numpy())
+
+
+@pytest.mark.slow
+def test_only_the_writer_writes(run, tmp_path):
+    _, callback = run(tmp_path, writes=False)
+    assert callback._batches  # it has taken part
+    assert not (tmp_path / "inspection").exists() and not (tmp_path / "logs").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("interval, steps", [(3, [0, 4, 6, 10]), (1, [0, 2, 4, 6, 8, 10])])
+def test_with_several_steps_an_execution(run, tmp_path, interval, steps):
+    """At the end of each execution with a multiple of the interval, once."""
+    run(tmp_path, interval=interval, executed=2)
+    assert list(read_values(str(tmp_path), "activations")) == steps
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("killed_at", [0, 6])
+def test_a_run_killed_after_its_maps_ends_with_the_same_files(whole, run, tmp_path, killed_at):
+    """The last checkpoint before step 6 is that of step 4."""
+    with pytest.raises(Killed):
+        run(tmp_path, kill=killed_at)
+    assert files(tmp_path) == {
+        name: content
+        for name, content in files(whole[0]).items()
+        if name <= f"activations-{killed_at:08d}.npz"
+    }
+    run(tmp_path)
+    assert files(tmp_path) == files(whole[0])
+
+
+@pytest.mark.slow
+def test_a_run_killed_after_a_checkpoint_has_the_maps_of_that_step(whole, run, tmp_path):
+    class Killer(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            if self.model.step == 8:
+                raise Killed
+
+    with pytest.raises(Killed):
+        run(tmp_path, interval=4, after_log=[Killer()])
+    assert (tmp_path / "checkpoints" / "LAST").read_text().strip().endswith("8")
+    run(tmp_path, interval=4)
+    values = files(tmp_path)
+    assert [name[-6:-4] for name in values] == ["00", "04", "08", "10"]
+    for step in ("00", "10"):
+        name = f"activations-000000{step}.npz"
+        assert values[name] == files(whole[0])[name]
+
+
+def test_one_modality_is_refused(opened, tmp_path):
+    config, stream, vocabulary = opened
+    variant = variants.VARIANTS["bert"]
+    trainer = build_trainer(config, variant, tf.distribute.get_strategy())
+    folder = RunFolder(str(tmp_path))
+    callback = ActivationMaps(stream, vocabulary, folder, 3, 5, config.steps)
+    with pytest.raises(ValueError, match=r"\['text'\], not images and text"):
+        callback.set_model(trainer)
+
+
+def test_files_of_values(tmp_path):
+    folder, arrays = RunFolder(str(tmp_path)), {"a": np.arange(6.0).reshape(2, 3)}
+    assert read_values(str(tmp_path), "masks") == {}
+    for step in (100, 20, 123_456_789):
+        write_values(folder, "masks", step, **arrays)
+    write_values(folder, "more_masks", 1, **arrays)
+    found = read_values(str(tmp_path), "masks")
+    assert list(found) == [20, 100, 123_456_789]
+    np.testing.assert_array_equal(found[20]["a"], arrays["a"])
+    written = tmp_path / "inspection" / "masks-00000020.npz"
+    content = written.read_bytes()
+    write_values(folder, "masks", 20, **arrays)
+    assert written.read_bytes() == content
+    written.write_bytes(content[:-30])
+    with pytest.raises(UserError, match=r"masks-00000020\.npz is damaged .*; remove it$"):
+        read_values(str(tmp_path), "masks")

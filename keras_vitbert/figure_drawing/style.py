@@ -1,0 +1,161 @@
+"""How all figures look, and how they become files: sizes in inches, letters in points.
+
+Only here matplotlib is set up. A figure has no screen and no state outside itself; the same values
+give the same bytes.
+"""
+
+import contextlib
+import io
+import warnings
+
+import matplotlib
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+COLUMN, PAGE = 3.3, 6.9  # inches, the widths of a column and of both with the gap between
+MAP = "viridis"  # evenly rising lightness, also for colour-blind readers
+TITLE_SIZE, TEXT_SIZE, SMALL_SIZE = 8, 7, 6.5  # points
+INK, FAINT = "#202020", "#9a9a9a"
+# Okabe and Ito's colours that stand out on white.
+BLUE, ORANGE = "#0072B2", "#E69F00"
+MARKERS = "osD^vP*X"
+
+DOTS_PER_INCH = 300
+_METADATA = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}
+_SETTINGS = {
+    "axes.edgecolor": INK,
+    "axes.labelpad": 2,
+    "axes.labelsize": TEXT_SIZE,
+    "axes.linewidth": 0.5,
+    "axes.titlesize": TEXT_SIZE,
+    "figure.dpi": DOTS_PER_INCH,
+    "font.family": "DejaVu Sans",  # comes with matplotlib
+    "font.size": TEXT_SIZE,
+    "legend.fontsize": SMALL_SIZE,
+    "legend.frameon": False,
+    "lines.linewidth": 1,
+    "lines.markersize": 3,
+    "savefig.facecolor": "white",
+    "svg.fonttype": "none",  # letters stay letters
+    "svg.hashsalt": "keras_vitbert",
+    "text.color": INK,
+    "text.parse_math": False,  # names may hold a $
+    "xtick.labelsize": SMALL_SIZE,
+    "xtick.major.pad": 2,
+    "xtick.major.size": 2,
+    "xtick.major.width": 0.5,
+    "ytick.labelsize": SMALL_SIZE,
+    "ytick.major.pad": 2,
+    "ytick.major.size": 2,
+    "ytick.major.width": 0.5,
+}
+
+
+@contextlib.contextmanager
+def style():
+    """A block in which figures are made, drawn and written; a user's own settings do not count."""
+    with matplotlib.rc_context(), warnings.catch_warnings():
+        # A letter that the font lacks is shown as a box; to say so for each helps nobody.
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(_SETTINGS)
+        yield
+
+
+class Sheet:
+    """A figure that is laid out in inches from its top left corner.
+
+    Args:
+        width, height: float, inches.
+        title: str.
+        note: str, a line or several in small letters below the title.
+
+    Attributes:
+        figure: `matplotlib.figure.Figure`.
+        top: float, inches down to where there is room below the title and the note.
+    """
+
+    def __init__(self, width, height, title, note=""):
+        self.width, self.height = width, height
+        self.figure = Figure((width, height))
+        FigureCanvasAgg(self.figure)
+        self.text(0.06, 0.05, title, size=TITLE_SIZE, weight="bold")
+        self.top = header_height(note)
+        if note:
+            self.text(0.06, 0.21, note, size=SMALL_SIZE)
+
+    def axes(self, left, top, width, height, **options):
+        """Axes at a place in inches."""
+        rectangle = (
+            left / self.width,
+            1 - (top + height) / self.height,
+            width / self.width,
+            height / self.height,
+        )
+        return self.figure.add_axes(rectangle, **options)
+
+    def text(self, left, top, text, **options):
+        """A text whose upper left corner is at a place in inches."""
+        options = {"va": "top", "ha": "left", "linespacing": 1.2, **options}
+        return self.figure.text(left / self.width, 1 - top / self.height, text, **options)
+
+    def scale(self, left, top, width, image, label, **options):
+        """The colour scale of an image, lying, its numbers and label below; 0.38 inches high."""
+        axes = self.axes(left, top, width, 0.08)
+        bar = self.figure.colorbar(image, cax=axes, orientation="horizontal", **options)
+        bar.outline.set_linewidth(0.5)
+        bar.set_label(label)
+        return bar
+
+
+def header_height(note):
+    """The inches that a title and a note take."""
+    return 0.24 + (0.11 * (note.count("\n") + 1) + 0.03 if note else 0)
+
+
+def shades(count):
+    """Colours of an ordered sequence, from dark to light; the lightest still stands out on white.
+
+    Returns:
+        list of `count` RGBA tuples.
+    """
+    colours = matplotlib.colormaps[MAP]
+    return (
+        [colours(place) for place in np.linspace(0, 0.88, count)] if count > 1 else [colours(0.4)]
+    )
+
+
+def encoded(figure, file_format):
+    """The bytes of a figure as `png` or `svg`."""
+    content = io.BytesIO()
+    figure.savefig(content, format=file_format, dpi=DOTS_PER_INCH, metadata=_METADATA[file_format])
+    return content.getvalue()
+
+
+def raster(figure, dots_per_inch=150):
+    """A figure as a uint8 array `(height, width, 3)`, as `tf.summary.image` takes it."""
+    figure.set_dpi(dots_per_inch)
+    figure.canvas.draw()
+    return np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()
+
+
+def thousands(number, place=None):
+    """A number on an axis of steps, as matplotlib's formatters are called: 2000, 10k, 1000k."""
+    return f"{number / 1000:g}k" if abs(number) >= 10_000 else f"{number:g}"
+
+
+def shortened(text, most):
+    """A text of at most `most` letters: of a longer one the middle is left out."""
+    if len(text) <= most:
+        return text
+    head = (most - 1) // 2
+    return f"{text[:head]}…{text[len(text) - (most - 1 - head) :]}"
+
+
+def spread(items, most):
+    """At most `most` of a list's items, evenly spread, the first and the last among them."""
+    if len(items) <= most:
+        return list(items)
+    places = np.linspace(0, len(items) - 1, most).round().astype(int)
+    return [items[place] for place in places]

@@ -108,7 +108,7 @@ def draw(activations, name, blocks=""):
     high = scale_top(shown)
     beyond = "max" if shown.max() > high else "neither"
 
-    note = f"run {shortened(name, 52)}"
+    note = shortened(f"run: {name}", COLUMN - 0.12)
     block_height = 2 * _ROW + _GAP
     maps_height = len(steps) * (_HEAD + len(blocks) * block_height)
     height = header_height(note) + maps_height + 0.86 + _CURVES_HEIGHT

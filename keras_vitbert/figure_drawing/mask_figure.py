@@ -89,7 +89,7 @@ def draw(updates, name):
     strip = inch * max(shape[0] for shape in shapes.values())
     row = max(strip, 0.13) + 0.04
 
-    note = f"run {shortened(name, 52)}"
+    note = shortened(f"run: {name}", COLUMN - 0.12)
     if len(updates) < count:
         note += f"\n{len(updates)} of {count} updates"
     height = header_height(note) + len(blocks) * (0.2 + 0.13 + len(updates) * row + 0.06) + 0.66

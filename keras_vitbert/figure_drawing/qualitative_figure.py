@@ -1,11 +1,8 @@
 """Figure 6: a page of validation images and masked sentences with the answers of some runs."""
 
-import textwrap
-
 from keras_vitbert.figure_drawing.style import (
     BLUE,
     FAINT,
-    INK,
     ORANGE,
     PAGE,
     SMALL_SIZE,
@@ -13,15 +10,17 @@ from keras_vitbert.figure_drawing.style import (
     Sheet,
     header_height,
     shortened,
+    width_of,
+    wrapped,
 )
+from pipelines.text.vocabularies import SEP
 
 _EDGE = 0.08  # inches around the page
 _IMAGE, _UNIT = 0.72, 0.98  # inches: an image, and a row of images with the line above it
 _NARROWEST = 1.15  # inches of a panel of bars
 _BAR = 0.144  # inches down from one bar to the next
 _LINE = 0.12  # inches of a line of letters
-_LETTERS = 21.5  # small letters an inch, such as most words have
-_ANSWERS = {1: 5, 2: 3, 3: 2}  # answers a gap by the number of runs; of more, one
+_TRUTH = 1.0  # inches of a true word
 
 
 def draw(images, texts, names):
@@ -37,8 +36,8 @@ def draw(images, texts, names):
     """
     image_runs = [name for name in names if images and name in images[0].answers]
     text_runs = [name for name in names if texts and name in texts[0].answers]
-    note = "run " if len(names) == 1 else "runs: "
-    note = textwrap.fill(note + ", ".join(names), int(_LETTERS * (PAGE - 2 * _EDGE)))
+    note = "run: " if len(names) == 1 else "runs: "
+    note = "\n".join(wrapped((note + ", ".join(names)).split(" "), PAGE - 2 * _EDGE))
     width = max(PAGE, 2 * _EDGE + _IMAGE + _NARROWEST * len(image_runs))
     units, unit_width = _units(width, len(image_runs))
     rows = -(-len(images) // units)
@@ -74,13 +73,13 @@ def _units(width, runs):
 
 
 def _heading(sheet, top, text):
-    sheet.text(_EDGE, top, text, size=TEXT_SIZE, color=INK, style="italic")
+    sheet.text(_EDGE, top, text, size=TEXT_SIZE, style="italic")
 
 
 def _image(sheet, left, top, width, example, runs):
     """An image and, for each run, bars of its likeliest classes."""
-    label = f"#{example.number}  {shortened(example.label, 30)}"
-    sheet.text(left, top, label, size=SMALL_SIZE, weight="bold")
+    label = shortened(f"#{example.number}  {example.label}", width - 0.1, weight="bold")
+    sheet.line(left, top + 0.09, label, weight="bold")
     top += 0.14 + (0.14 if len(runs) > 1 else 0)
     axes = sheet.axes(left, top, _IMAGE, _IMAGE, label=f"image {example.number}")
     axes.imshow(example.image, interpolation="nearest")
@@ -90,25 +89,19 @@ def _image(sheet, left, top, width, example, runs):
         answers = example.answers[run]
         begin = left + _IMAGE + 0.08 + place * panel
         if len(runs) > 1:
-            name = shortened(run, int((panel - 0.1) * _LETTERS * 0.9))
-            sheet.text(begin, top - 0.14, name, size=SMALL_SIZE)
+            sheet.line(begin, top - 0.05, shortened(run, panel - 0.1))
         down = _BAR * len(answers.names)
         axes = sheet.axes(begin, top, panel - 0.1, down, label=f"image {example.number}, {run}")
         colours = [BLUE if correct else ORANGE for correct in answers.correct]
         bars = axes.barh(range(len(colours)), answers.probabilities, 0.9, color=colours)
         axes.set(xlim=(0, 1), ylim=(len(colours) - 0.5, -0.5), yticks=[], xticks=[])
         axes.spines[["top", "right", "bottom"]].set_visible(False)
-        letters = int((panel - 0.1) * _LETTERS)
         for bar, answer, value, correct in zip(
             bars, answers.names, answers.probabilities, answers.correct, strict=True
         ):
-            text = f"{shortened(answer, letters - 8)} {_percent(value)}{' ✓' if correct else ''}"
+            text = _answer(answer, value, correct, panel - 0.14)
             middle = bar.get_y() + bar.get_height() / 2
-            axes.text(0.03, middle, text, size=SMALL_SIZE, va="center", bbox=_PAPER)
-
-
-# So that letters are read on a bar as well as beside it.
-_PAPER = {"facecolor": "white", "alpha": 0.72, "linewidth": 0, "pad": 0.4}
+            axes.text(0.03, middle, text, size=SMALL_SIZE, va="center_baseline")
 
 
 def _colour_key(sheet, top):
@@ -118,7 +111,7 @@ def _colour_key(sheet, top):
         axes = sheet.axes(left, top + 0.02, 0.16, 0.08)
         axes.set(xticks=[], yticks=[], facecolor=colour)
         axes.spines[:].set_visible(False)
-        sheet.text(left + 0.21, top, text, size=SMALL_SIZE)
+        sheet.line(left + 0.21, top + 0.09, text)
         left += 1.3
     return top + 0.24
 
@@ -128,36 +121,42 @@ def _text(sheet, top, example, runs):
     lines = _wrapped(example)
     sheet.text(_EDGE, top, "\n".join(lines), size=SMALL_SIZE)
     top += _LINE * len(lines) + 0.04
-    truth, begin = _EDGE + 0.22, _EDGE + 1.25
+    truth, begin = _EDGE + 0.2, _EDGE + 0.3 + _TRUTH
     column = (sheet.width - begin - _EDGE) / len(runs)
-    sheet.text(truth, top, "true word", size=SMALL_SIZE, color=INK, style="italic")
+    sheet.line(truth, top + 0.09, "true word", style="italic")
     for place, run in enumerate(runs):
-        name = shortened(run, int(column * _LETTERS * 0.9)) if len(runs) > 1 else "answers"
-        sheet.text(begin + place * column, top, name, size=SMALL_SIZE, style="italic")
+        name = shortened(run, column - 0.1) if len(runs) > 1 else "answers"
+        sheet.line(begin + place * column, top + 0.09, name, style="italic")
     rule = sheet.axes(_EDGE, top + _LINE + 0.015, sheet.width - 2 * _EDGE, 0.001)
     rule.set(xticks=[], yticks=[])
     rule.spines[["left", "right", "bottom"]].set_visible(False)
     rule.spines["top"].set(color=FAINT, linewidth=0.4)
     for gap, true in enumerate(example.truth):
         top += _LINE
-        row = top + 0.04
-        sheet.text(_EDGE, row, f"{gap + 1}", size=SMALL_SIZE, weight="bold")
-        sheet.text(truth, row, shortened(true, 17), size=SMALL_SIZE, weight="bold")
+        base = top + 0.13
+        sheet.line(_EDGE, base, f"{gap + 1}", weight="bold")
+        sheet.line(truth, base, shortened(true, _TRUTH, weight="bold"), weight="bold")
         for place, run in enumerate(runs):
-            answers = answer_line(example.answers[run][gap], len(runs), int(column * _LETTERS))
-            sheet.text(begin + place * column, row, answers, size=SMALL_SIZE)
+            answers = answer_line(example.answers[run][gap], column - 0.1)
+            sheet.line(begin + place * column, base, answers)
 
 
-def answer_line(answers, runs, letters):
-    """Words with their probabilities, and a tick behind the true one, in so many letters."""
-    count = _ANSWERS.get(runs, 1)
-    most = max(6, letters // count - 9)
-    return "   ".join(
-        f"{shortened(name, most)} {_percent(value)}{' ✓' if correct else ''}"
-        for name, value, correct in list(
-            zip(answers.names, answers.probabilities, answers.correct, strict=True)
-        )[:count]
-    )
+def answer_line(answers, inches):
+    """As many words with their probabilities as have room, a tick behind the true one."""
+    line = ""
+    for answer in zip(answers.names, answers.probabilities, answers.correct, strict=True):
+        text = _answer(*answer, inches)
+        longer = f"{line}   {text}" if line else text
+        if line and width_of(longer) > inches:
+            break
+        line = longer
+    return line
+
+
+def _answer(name, probability, correct, inches):
+    """An answer with its probability, and a tick behind the true one."""
+    rest = f" {_percent(probability)}{' ✓' if correct else ''}"
+    return shortened(name, inches - width_of(rest)) + rest
 
 
 def _percent(value):
@@ -166,9 +165,11 @@ def _percent(value):
 
 def _wrapped(example):
     """The lines of a text; a gap is a number and what stands there, in brackets."""
-    words = [f"[{gap} {word.strip('[]')}]" if gap else word for word, gap in example.words]
-    head = f"#{example.number}  " + " ".join(word.replace(" ", "\u00a0") for word in words)
-    return textwrap.wrap(head + " …", int(_LETTERS * (PAGE - 2 * _EDGE)))
+    words = [
+        f"[{gap}\u00a0{word.strip('[]')}]" if gap else "|" if word == SEP else word
+        for word, gap in example.words
+    ]
+    return wrapped([f"#{example.number}\u00a0", *words], PAGE - 2 * _EDGE)
 
 
 def _text_height(example):

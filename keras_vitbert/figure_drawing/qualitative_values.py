@@ -8,10 +8,10 @@ import tensorflow as tf
 
 from keras_vitbert.data_errors import reading
 from keras_vitbert.network import image_inputs, text_inputs
-from pipelines.text.vocabularies import PAD
+from pipelines.text.vocabularies import CLS
 
 TOP = 5  # answers that are shown
-_WORDS = 34  # tokens of a text that are shown
+_TOKENS = 34  # tokens of a text that are shown
 _GAPS = 4  # masked words of a text that are shown
 
 
@@ -153,8 +153,9 @@ def text_examples(source, vocabulary, networks, wanted):
 def shown_part(text, vocabulary):
     """The beginning of a text with its first few gaps.
 
-    Pieces of words are joined, except where one is a gap. A masked word may look like any other:
-    some are left as they are or exchanged for another word, and count as gaps too.
+    The class token is left out. Pieces of words are joined, except where one is a gap. A masked
+    word may look like any other: some are left as they are or exchanged for another word, and count
+    as gaps too.
 
     Args:
         text: dict of arrays of one example, as `TextRecords` gives them.
@@ -162,18 +163,20 @@ def shown_part(text, vocabulary):
 
     Returns:
         (list of (word, number of the gap or 0), list of int: which of the masked positions the
-        gaps are). The part ends before the first gap that is too many.
+        gaps are). Where the text goes on, the last word is an ellipsis.
     """
     is_gap = text["masked_weights"] > 0
     places = {int(place): gap for gap, place in enumerate(text["masked_positions"]) if is_gap[gap]}
     words, gaps = [], []
-    for place, token in enumerate(text["token_ids"][:_WORDS].tolist()):
+    tokens = text["token_ids"][text["padding_mask"] > 0].tolist()
+    for place, token in enumerate(tokens):
         piece = vocabulary[token] if token < len(vocabulary) else f"[{token}]"
-        if piece == PAD and not text["padding_mask"][place]:
+        if piece == CLS and place == 0:
+            continue
+        if place == _TOKENS or (place in places and len(gaps) == _GAPS):
+            words.append(("…", 0))
             break
         if place in places:
-            if len(gaps) == _GAPS:
-                break
             gaps.append(places[place])
             words.append((piece, len(gaps)))
         elif piece.startswith("##") and words and not words[-1][1]:

@@ -51,30 +51,26 @@ class Sparsities:
 
         Args:
             updates: list of `MaskValues`, the steps ascending.
-            logged: dict of step to a dict of a block's name to its sparsity: of updates before
-                these of which no more is known.
+            logged: dict of step to a dict of a block's name to its sparsity, of which no more is
+                known: of updates before these, and perhaps of the first of these, whose step is
+                then that in the log.
         """
-        blocks = updates[0].blocks
-        earlier = {
-            step: values
-            for step, values in (logged or {}).items()
-            if step < updates[0].step and values != updates[0].of_blocks
-        }
+        blocks, steps = updates[0].blocks, [update.step for update in updates]
+        of_blocks = [[update.of_blocks[block] for block in blocks] for update in updates]
+        earlier = {}
+        for step, values in (logged or {}).items():
+            values = [values.get(block, np.nan) for block in blocks]
+            if np.allclose(values, of_blocks[0], rtol=0, atol=1e-6):
+                steps[0] = min(step, steps[0])
+            elif step < steps[0]:
+                earlier[step] = values
         unknown = [np.nan] * len(KINDS)
-        known = [[update.of_kinds[kind] for kind in KINDS] for update in updates]
+        of_kinds = [[update.of_kinds[kind] for kind in KINDS] for update in updates]
         return cls(
-            [*earlier, *(update.step for update in updates)],
+            [*earlier, *steps],
             blocks,
-            np.array(
-                [
-                    *(
-                        [values.get(block, np.nan) for block in blocks]
-                        for values in earlier.values()
-                    ),
-                    *([update.of_blocks[block] for block in blocks] for update in updates),
-                ]
-            ),
-            np.array([unknown] * len(earlier) + known),
+            np.array([*earlier.values(), *of_blocks]),
+            np.array([unknown] * len(earlier) + of_kinds),
             np.array([np.nan] * len(earlier) + [update.overall for update in updates]),
         )
 
@@ -100,7 +96,7 @@ def draw(sparsities, name):
     count = len(sparsities.steps)
     sparsities = sparsities.of_updates(spread(range(count), MOST_UPDATES))
     shown = len(sparsities.steps)
-    note = f"run {shortened(name, 52)}"
+    note = shortened(f"run: {name}", COLUMN - 0.12)
     if shown < count:
         note += f"\n{shown} of {count} updates"
     rows = -(-(shown + 1) // 3)
@@ -110,6 +106,7 @@ def draw(sparsities, name):
     most = max(np.nanmax(sparsities.of_blocks), np.nanmax(sparsities.of_kinds))
     limit = min(1.0, max(0.1, 1.08 * most))
 
+    colours = shades(shown)
     blocks = [block.removeprefix("block_") for block in sparsities.blocks]
     for title, names, values, place in (
         ("blocks", blocks, sparsities.of_blocks, 0),
@@ -117,10 +114,12 @@ def draw(sparsities, name):
     ):
         axes = sheet.axes(_LEFT, top + place * _STEP + 0.16, width, _PANEL, label=title.split()[0])
         axes.set_title(title, loc="left", pad=3)
-        bar = _BARS / shown
-        for update, colour in enumerate(shades(shown)):
-            offset = (update - (shown - 1) / 2) * bar
-            axes.bar(np.arange(len(names)) + offset, values[update], bar, color=colour, linewidth=0)
+        known = [update for update in range(shown) if not np.isnan(values[update]).all()]
+        bar = _BARS / max(len(known), 2)
+        for position, update in enumerate(known):
+            centres = np.arange(len(names)) + (position - (len(known) - 1) / 2) * bar
+            label = f"step {sparsities.steps[update]}"
+            axes.bar(centres, values[update], bar, color=colours[update], linewidth=0, label=label)
         if not np.isnan(sparsities.overall[-1]):
             axes.axhline(sparsities.overall[-1], zorder=0, **_DASHED)
         axes.set_xticks(range(len(names)), [_LINES.get(name, name) for name in names])

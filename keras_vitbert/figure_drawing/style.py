@@ -12,13 +12,15 @@ import matplotlib
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import text_to_path
 
 COLUMN, PAGE = 3.3, 6.9  # inches, the widths of a column and of both with the gap between
 MAP = "viridis"  # evenly rising lightness, also for colour-blind readers
 TITLE_SIZE, TEXT_SIZE, SMALL_SIZE = 8, 7, 6.5  # points
 INK, FAINT = "#202020", "#9a9a9a"
-# Okabe and Ito's colours that stand out on white.
-BLUE, ORANGE = "#0072B2", "#E69F00"
+# Light shades of blue and orange, which letters stand out on and no colour-blind reader mixes up.
+BLUE, ORANGE = "#8EC3E6", "#F6CF85"
 MARKERS = "osD^vP*X"
 
 DOTS_PER_INCH = 300
@@ -95,6 +97,10 @@ class Sheet:
         )
         return self.figure.add_axes(rectangle, **options)
 
+    def line(self, left, base, text, **options):
+        """A line of text that stands on a height in inches, as the next one beside it does."""
+        return self.text(left, base, text, **{"va": "baseline", "size": SMALL_SIZE, **options})
+
     def text(self, left, top, text, **options):
         """A text whose upper left corner is at a place in inches."""
         options = {"va": "top", "ha": "left", "linespacing": 1.2, **options}
@@ -145,12 +151,31 @@ def thousands(number, place=None):
     return f"{number / 1000:g}k" if abs(number) >= 10_000 else f"{number:g}"
 
 
-def shortened(text, most):
-    """A text of at most `most` letters: of a longer one the middle is left out."""
-    if len(text) <= most:
-        return text
-    head = (most - 1) // 2
-    return f"{text[:head]}…{text[len(text) - (most - 1 - head) :]}"
+def width_of(text, **options):
+    """The inches that a line of small letters takes."""
+    font = FontProperties(size=SMALL_SIZE, **options)
+    return text_to_path.get_text_width_height_descent(text, font, ismath=False)[0] / 72
+
+
+def shortened(text, inches, **options):
+    """As much of a line of small letters as has room; of a longer one the middle is left out."""
+    whole, kept = text, len(text)
+    while kept > 1 and width_of(text, **options) > inches:
+        kept -= 1
+        text = f"{whole[: (kept + 1) // 2]}…{whole[len(whole) - kept // 2 :]}"
+    return text
+
+
+def wrapped(words, inches):
+    """Lines of small letters that words fill; a word that is too long is shortened."""
+    lines = []
+    for word in words:
+        longer = f"{lines[-1]} {word}" if lines else ""
+        if lines and width_of(longer) <= inches:
+            lines[-1] = longer
+        else:
+            lines.append(shortened(word, inches))
+    return lines
 
 
 def spread(items, most):

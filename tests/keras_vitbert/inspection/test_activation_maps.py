@@ -147,6 +147,7 @@ def test_tensorboard_shows_the_pictures(whole):
             np.testing.assert_array_equal(tf.io.decode_png(png).numpy(), picture)
 
 
+@pytest.mark.slow
 def test_training_is_not_disturbed(whole, run, tmp_path):
     trainer, _ = run(tmp_path, maps=False)
     assert not (tmp_path / "inspection").exists()

@@ -14,6 +14,9 @@ AOT = [  # the TPU's compiler, and what reaches it; pinned, for their interfaces
     f"jax==0.10.2; {_WHERE_LIBTPU_IS}",
     f"libtpu==0.0.42.1; {_WHERE_LIBTPU_IS}",
 ]
+FIGURES = [
+    "matplotlib>=3.8,<4",  # draws the paper's figures of finished runs
+]
 PARITY = [  # what imported models are compared with
     "torch>=2.4",
     "transformers>=4.48,<6",
@@ -22,6 +25,7 @@ TEST = [
     *SAMPLE,
     *BEAM,
     *AOT,
+    *FIGURES,
     "hypothesis>=6.100,<7",
     "keras-cv>=0.9,<0.10",  # an independent RandAugment and its operations
     "pillow>=10,<14",  # an independent reader of images
@@ -64,6 +68,7 @@ setup(
         "sample": SAMPLE,
         "beam": BEAM,
         "aot": AOT,
+        "figures": FIGURES,
         "parity": PARITY,
         "test": TEST,
         "dev": [*TEST, "pre-commit>=4,<5"],

@@ -6,6 +6,7 @@ from matplotlib import cm, colors
 from keras_vitbert.command_line import UserError
 from keras_vitbert.figure_drawing.style import (
     COLUMN,
+    EDGE,
     FAINT,
     MAP,
     MARKERS,
@@ -108,7 +109,7 @@ def draw(activations, name, blocks=""):
     high = scale_top(shown)
     beyond = "max" if shown.max() > high else "neither"
 
-    note = shortened(f"run: {name}", COLUMN - 0.12)
+    note = shortened(f"run: {name}", COLUMN - 2 * EDGE)
     block_height = 2 * _ROW + _GAP
     maps_height = len(steps) * (_HEAD + len(blocks) * block_height)
     height = header_height(note) + maps_height + 0.86 + _CURVES_HEIGHT
@@ -129,7 +130,7 @@ def draw(activations, name, blocks=""):
             axes.set_yticks([0, 1], ["images", "text"])
             axes.set_xticks([])
             axes.tick_params(length=0)
-            sheet.text(0.06, top + _ROW, f"block {block}", va="center", size=TEXT_SIZE)
+            sheet.text(EDGE, top + _ROW, f"block {block}", va="center", size=TEXT_SIZE)
             top += block_height
     sheet.text(_LEFT, top - 0.02, "◂ prefer images", size=SMALL_SIZE)
     sheet.text(COLUMN - _RIGHT, top - 0.02, "prefer text ▸", size=SMALL_SIZE, ha="right")

@@ -13,7 +13,7 @@ from keras_vitbert.figure_drawing import (
 from keras_vitbert.figure_drawing.finished_runs import Lacking
 from keras_vitbert.figure_drawing.qualitative_values import image_examples, text_examples
 from keras_vitbert.figure_drawing.sparsity_figure import Sparsities
-from keras_vitbert.figure_drawing.style import encoded, style
+from keras_vitbert.figure_drawing.style import encoded, raster, style
 from pipelines.files import make_folder, write_atomically
 
 
@@ -36,6 +36,8 @@ def draw_figures(runs, output, figures, formats, blocks="", examples=6):
         UserError: the folder cannot be written to, something is damaged, or there is nothing to
             draw.
     """
+    for run in runs.values():  # before anything is written
+        activation_figure.chosen_blocks(blocks, run.record["config"]["model"]["num_layers"])
     make_folder(output, "output")
     draw_one = {
         "3": lambda run, name: activation_figure.draw(run.activations(), name, blocks),
@@ -51,7 +53,7 @@ def draw_figures(runs, output, figures, formats, blocks="", examples=6):
                 figure = draw()
             except Lacking as error:
                 lacking.append(f"{label}: no figure {number}: {error}")
-                print(lacking[-1], file=sys.stderr, flush=True)
+                _say(lacking[-1])
                 return
             for file_format in formats:
                 path = os.path.join(output, f"{file_name}.{file_format}")
@@ -79,28 +81,64 @@ def _sparsity_figure(run, name):
 
 def _qualitative_figure(runs, wanted):
     """All runs on the validation examples of the first that has such; others must fit these."""
-    shown = {"images": [], "text": []}
-    for modality, found in shown.items():
-        users = {
-            name: run for name, run in runs.items() if getattr(run.variant, modality) and run.step
-        }
-        if not users:
-            continue
-        first_name, first = next(iter(users.items()))
-        sees = first.sees(modality)
-        fitting = {name: run for name, run in users.items() if run.sees(modality) == sees}
-        for name in users.keys() - fitting.keys():
-            print(
-                f"{name}: left out of the {modality} of figure 6: its model takes others than that "
-                f"of {first_name}",
-                file=sys.stderr,
-            )
-        networks = {name: run.network for name, run in fitting.items()}
-        if modality == "images":
-            found += image_examples(first.data.image_validation, first.classes, networks, wanted)
-        else:
-            wanted = max(1, wanted // 2)
-            found += text_examples(first.data.text_validation, first.vocabulary, networks, wanted)
-    if not (shown["images"] or shown["text"]):
+    whole = {name: run for name, run in runs.items() if run.step}
+    for name in runs:
+        if name not in whole:
+            _say(f"{name}: left out of figure 6: it has no checkpoint yet")
+    images = _alike(whole, "images")
+    texts = _alike(whole, "text")
+    if not (images or texts):
         raise Lacking("there is no checkpoint yet")
-    return qualitative_figure.draw(shown["images"], shown["text"], list(runs))
+    image_rows, text_rows = [], []
+    if images:
+        first = next(iter(images.values()))
+        networks = {name: run.network for name, run in images.items()}
+        image_rows = image_examples(first.data.image_validation, first.classes, networks, wanted)
+    if texts:
+        first = next(iter(texts.values()))
+        networks = {name: run.network for name, run in texts.items()}
+        text_rows = text_examples(
+            first.data.text_validation, first.vocabulary, networks, max(1, wanted // 2)
+        )
+    return qualitative_figure.draw(image_rows, text_rows, list(whole))
+
+
+def _alike(runs, modality):
+    """The runs that have a modality and take the same of it as the first of them."""
+    users = {name: run for name, run in runs.items() if getattr(run.variant, modality)}
+    found = {}
+    for name, run in users.items():
+        first = next(iter(users))
+        if run.sees(modality) == users[first].sees(modality):
+            found[name] = run
+        else:
+            _say(f"{name}: left out of the {modality} of figure 6: {first} takes others")
+    return found
+
+
+def qualitative_picture(network, data, name, examples=6, dots_per_inch=110):
+    """Figure 6 of a network at hand, such as for TensorBoard at the end of its training.
+
+    Args:
+        network: `PreTrainingNetwork`.
+        data: `keras_vitbert.data.Data` of its modalities.
+        name: str, of the run.
+        examples: int, images; there are half as many texts.
+        dots_per_inch: int.
+
+    Returns:
+        uint8 `(height, width, 3)`.
+    """
+    images, texts, networks = [], [], {name: network}
+    if network.backbone.image_size is not None:
+        classes = data.classes or [f"class {n}" for n in range(network.num_classes)]
+        images = image_examples(data.image_validation, classes, networks, examples)
+    if network.backbone.vocabulary_size is not None:
+        wanted = max(1, examples // 2)
+        texts = text_examples(data.text_validation, data.vocabulary, networks, wanted)
+    with style():
+        return raster(qualitative_figure.draw(images, texts, [name]), dots_per_inch)
+
+
+def _say(text):
+    print(text, file=sys.stderr, flush=True)

@@ -78,6 +78,8 @@ class FinishedRun:
         config.image_batch = config.text_batch = 1  # few are enough
         if self.variant.text:
             config.data.vocabulary = os.path.join(self.path, "vocabulary.txt")
+        if any(self._files.values()):
+            config.data.source = "files"
         for name, given in self._files.items():
             files = config.data[name]
             files.train = files.validation = given or files.validation

@@ -4,6 +4,7 @@ import numpy as np
 
 from keras_vitbert.figure_drawing.style import (
     COLUMN,
+    EDGE,
     MAP,
     SMALL_SIZE,
     TEXT_SIZE,
@@ -89,14 +90,14 @@ def draw(updates, name):
     strip = inch * max(shape[0] for shape in shapes.values())
     row = max(strip, 0.13) + 0.04
 
-    note = shortened(f"run: {name}", COLUMN - 0.12)
+    note = shortened(f"run: {name}", COLUMN - 2 * EDGE)
     if len(updates) < count:
         note += f"\n{len(updates)} of {count} updates"
     height = header_height(note) + len(blocks) * (0.2 + 0.13 + len(updates) * row + 0.06) + 0.66
     sheet = Sheet(COLUMN, height, "The gradient masks", note)
     top = sheet.top
     for block in blocks:
-        sheet.text(0.06, top + 0.03, block.replace("_", " "), size=TEXT_SIZE, weight="bold")
+        sheet.text(EDGE, top + 0.03, block.replace("_", " "), size=TEXT_SIZE, weight="bold")
         left = _LEFT
         for kind, shape in shapes.items():
             width = inch * shape[1]

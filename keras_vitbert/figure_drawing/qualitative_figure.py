@@ -2,6 +2,7 @@
 
 from keras_vitbert.figure_drawing.style import (
     BLUE,
+    EDGE,
     FAINT,
     ORANGE,
     PAGE,
@@ -15,7 +16,6 @@ from keras_vitbert.figure_drawing.style import (
 )
 from pipelines.text.vocabularies import SEP
 
-_EDGE = 0.08  # inches around the page
 _IMAGE, _UNIT = 0.72, 0.98  # inches: an image, and a row of images with the line above it
 _NARROWEST = 1.15  # inches of a panel of bars
 _BAR = 0.144  # inches down from one bar to the next
@@ -37,8 +37,8 @@ def draw(images, texts, names):
     image_runs = [name for name in names if images and name in images[0].answers]
     text_runs = [name for name in names if texts and name in texts[0].answers]
     note = "run: " if len(names) == 1 else "runs: "
-    note = "\n".join(wrapped((note + ", ".join(names)).split(" "), PAGE - 2 * _EDGE))
-    width = max(PAGE, 2 * _EDGE + _IMAGE + _NARROWEST * len(image_runs))
+    note = "\n".join(wrapped((note + ", ".join(names)).split(" "), PAGE - 2 * EDGE))
+    width = max(PAGE, 2 * EDGE + _IMAGE + _NARROWEST * len(image_runs))
     units, unit_width = _units(width, len(image_runs))
     rows = -(-len(images) // units)
     one_run = 0.14 if len(image_runs) > 1 else 0
@@ -52,7 +52,7 @@ def draw(images, texts, names):
         _heading(sheet, top, kind)
         top += 0.2
         for place, example in enumerate(images):
-            left = _EDGE + place % units * unit_width
+            left = EDGE + place % units * unit_width
             _image(sheet, left, top, unit_width, example, image_runs)
             top += (_UNIT + one_run) * (place % units == units - 1 or example is images[-1])
         top = _colour_key(sheet, top)
@@ -67,13 +67,13 @@ def draw(images, texts, names):
 
 def _units(width, runs):
     """How many examples stand beside each other, and how many inches each of them has."""
-    room = width - 2 * _EDGE
+    room = width - 2 * EDGE
     units = max(1, min(3, int(room // (_IMAGE + 1.35 * runs + 0.1))))
     return units, room / units
 
 
 def _heading(sheet, top, text):
-    sheet.text(_EDGE, top, text, size=TEXT_SIZE, style="italic")
+    sheet.text(EDGE, top, text, size=TEXT_SIZE, style="italic")
 
 
 def _image(sheet, left, top, width, example, runs):
@@ -106,7 +106,7 @@ def _image(sheet, left, top, width, example, runs):
 
 def _colour_key(sheet, top):
     """What the two colours mean; returns where it ends."""
-    left = _EDGE
+    left = EDGE
     for colour, text in ((BLUE, "the true class ✓"), (ORANGE, "another class")):
         axes = sheet.axes(left, top + 0.02, 0.16, 0.08)
         axes.set(xticks=[], yticks=[], facecolor=colour)
@@ -119,22 +119,22 @@ def _colour_key(sheet, top):
 def _text(sheet, top, example, runs):
     """A part of a text, and below it a line a gap with the answers of every run."""
     lines = _wrapped(example)
-    sheet.text(_EDGE, top, "\n".join(lines), size=SMALL_SIZE)
+    sheet.text(EDGE, top, "\n".join(lines), size=SMALL_SIZE)
     top += _LINE * len(lines) + 0.04
-    truth, begin = _EDGE + 0.2, _EDGE + 0.3 + _TRUTH
-    column = (sheet.width - begin - _EDGE) / len(runs)
+    truth, begin = EDGE + 0.2, EDGE + 0.3 + _TRUTH
+    column = (sheet.width - begin - EDGE) / len(runs)
     sheet.line(truth, top + 0.09, "true word", style="italic")
     for place, run in enumerate(runs):
         name = shortened(run, column - 0.1) if len(runs) > 1 else "answers"
         sheet.line(begin + place * column, top + 0.09, name, style="italic")
-    rule = sheet.axes(_EDGE, top + _LINE + 0.015, sheet.width - 2 * _EDGE, 0.001)
+    rule = sheet.axes(EDGE, top + _LINE + 0.015, sheet.width - 2 * EDGE, 0.001)
     rule.set(xticks=[], yticks=[])
     rule.spines[["left", "right", "bottom"]].set_visible(False)
     rule.spines["top"].set(color=FAINT, linewidth=0.4)
     for gap, true in enumerate(example.truth):
         top += _LINE
         base = top + 0.13
-        sheet.line(_EDGE, base, f"{gap + 1}", weight="bold")
+        sheet.line(EDGE, base, f"{gap + 1}", weight="bold")
         sheet.line(truth, base, shortened(true, _TRUTH, weight="bold"), weight="bold")
         for place, run in enumerate(runs):
             answers = answer_line(example.answers[run][gap], column - 0.1)
@@ -169,7 +169,7 @@ def _wrapped(example):
         f"[{gap}\u00a0{word.strip('[]')}]" if gap else "|" if word == SEP else word
         for word, gap in example.words
     ]
-    return wrapped([f"#{example.number}\u00a0", *words], PAGE - 2 * _EDGE)
+    return wrapped([f"#{example.number}\u00a0", *words], PAGE - 2 * EDGE)
 
 
 def _text_height(example):

@@ -8,6 +8,7 @@ from matplotlib.patches import Patch
 
 from keras_vitbert.figure_drawing.style import (
     COLUMN,
+    EDGE,
     FAINT,
     SMALL_SIZE,
     Sheet,
@@ -96,7 +97,7 @@ def draw(sparsities, name):
     count = len(sparsities.steps)
     sparsities = sparsities.of_updates(spread(range(count), MOST_UPDATES))
     shown = len(sparsities.steps)
-    note = shortened(f"run: {name}", COLUMN - 0.12)
+    note = shortened(f"run: {name}", COLUMN - 2 * EDGE)
     if shown < count:
         note += f"\n{shown} of {count} updates"
     rows = -(-(shown + 1) // 3)

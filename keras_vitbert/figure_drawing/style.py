@@ -24,6 +24,7 @@ BLUE, ORANGE = "#8EC3E6", "#F6CF85"
 MARKERS = "osD^vP*X"
 
 DOTS_PER_INCH = 300
+EDGE = 0.06  # inches of margin
 _METADATA = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}
 _SETTINGS = {
     "axes.edgecolor": INK,
@@ -42,6 +43,7 @@ _SETTINGS = {
     "svg.fonttype": "none",  # letters stay letters
     "svg.hashsalt": "keras_vitbert",
     "text.color": INK,
+    "text.hinting": "none",  # letters are as wide as `width_of` says
     "text.parse_math": False,  # names may hold a $
     "xtick.labelsize": SMALL_SIZE,
     "xtick.major.pad": 2,
@@ -82,10 +84,10 @@ class Sheet:
         self.width, self.height = width, height
         self.figure = Figure((width, height))
         FigureCanvasAgg(self.figure)
-        self.text(0.06, 0.05, title, size=TITLE_SIZE, weight="bold")
+        self.text(EDGE, 0.05, title, size=TITLE_SIZE, weight="bold")
         self.top = header_height(note)
         if note:
-            self.text(0.06, 0.21, note, size=SMALL_SIZE)
+            self.text(EDGE, 0.21, note, size=SMALL_SIZE)
 
     def axes(self, left, top, width, height, **options):
         """Axes at a place in inches."""

@@ -150,6 +150,7 @@ def train(optimizer_name, replicas, steps_per_execution):
         "weights": replica_values(variables),
         "masks": replica_values(merge.masks),
         "gradient_norms": schedule.norms,
+        "conflict": replica_values([trainer.conflict.numbers]),
     }
 
 

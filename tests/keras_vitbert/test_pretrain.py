@@ -18,6 +18,8 @@ import tensorflow as tf
 
 from keras_vitbert import callbacks, checkpoints, load_network, pretraining
 from keras_vitbert.command_line import EXIT_BAD_INPUT, EXIT_DIVERGED, EXIT_DONE, EXIT_STOPPED
+from keras_vitbert.inspection.mask_pictures import block_picture, sparsity_chart
+from keras_vitbert.inspection.mask_values import MaskValues
 from keras_vitbert.inspection.shared_weights import KINDS
 from keras_vitbert.pretrain import report
 from keras_vitbert.variants import VARIANTS
@@ -384,6 +386,65 @@ def test_the_report_is_the_summary(run_of):
     assert "masked-LM" in alone and "image" not in alone and "mask sparsity" not in alone
 
 
+# --- what is looked at on the way ---------------------------------------------------------------
+
+
+def tensorboard_images(folder):
+    """`{tag: {step: picture}}` of the training log."""
+    images = collections.defaultdict(dict)
+    for path in sorted((folder / "logs" / "train").glob("events.out.tfevents.*")):
+        for event in tf.compat.v1.train.summary_iterator(str(path)):
+            for value in event.summary.value:
+                if value.metadata.plugin_data.plugin_name == "images":
+                    _, _, picture = value.tensor.string_val  # width, height, PNG
+                    images[value.tag][event.step] = tf.io.decode_png(picture).numpy()
+    return images
+
+
+def test_masks_are_shown_at_every_update(run_of):
+    folder = run_of("vitbert")
+    updates = MaskValues.read(str(folder))
+    assert [update.step for update in updates] == UPDATES
+    images = tensorboard_images(folder)
+    assert {tag for tag in images if tag.startswith("masks/")} == {
+        "masks/sparsity",
+        "masks/block_0",
+    }
+    for number, update in enumerate(updates, 1):
+        chart, strips = (images[f"masks/{name}"][update.step] for name in ("sparsity", "block_0"))
+        np.testing.assert_array_equal(chart, sparsity_chart(update))
+        np.testing.assert_array_equal(strips, block_picture(updates[:number], "block_0"))
+
+    # The last ones are those of the checkpoint.
+    masks = {name: x for name, x in checkpoint_values(folder).items() if x.dtype == bool}
+    assert updates[-1].cleared.sum() == sum(np.sum(~mask) for mask in masks.values())
+    for kind, name in (("query", "query_kernel"), ("mlp_in", "intermediate_dense_kernel")):
+        [mask] = [mask for path, mask in masks.items() if name in path]
+        np.testing.assert_array_equal(updates[-1].kept["block_0"][kind], mask.reshape(8, -1))
+    scalars = tensorboard_scalars(folder)
+    for kind, sparsity in updates[1].of_kinds.items():
+        assert scalars["train", f"mask_sparsity/kind/{kind}"][5] == pytest.approx(sparsity)
+
+
+@pytest.mark.slow
+def test_looking_changes_nothing(finished):
+    """A run that is looked at in every step is, to the bit, the run that nobody looks at."""
+    off = "--config.inspection.gradient_interval=0", "--config.inspection.mask_pictures=false"
+    on = "--config.inspection.gradient_interval=1", "--config.inspection.gradient_histograms=true"
+    unseen, seen = finished("vitbert_no_kd", *off), finished("vitbert_no_kd", *on)
+    assert_same_values(checkpoint_values(unseen), checkpoint_values(seen))
+    for ours, theirs in zip(metrics_rows(unseen), metrics_rows(seen), strict=True):
+        looked_at = set(theirs) - set(ours)
+        assert looked_at == {"text_gradient_norm", "image_gradient_norm", "gradient_cosine"}
+        assert ours == {name: value for name, value in theirs.items() if name in ours}
+    tags = [{tag for _, tag in tensorboard_scalars(run)} for run in (unseen, seen)]
+    assert not any("conflict" in tag or "kind" in tag for tag in tags[0])
+    assert not any("masks" in tag for tag in tensorboard_images(unseen))
+    assert not list((unseen / "inspection").glob("masks*"))
+    conflict = tensorboard_scalars(seen)["train", "gradient_conflict/opposite_sign/block_0"]
+    assert sorted(conflict) == list(range(1, STEPS + 1))
+
+
 # --- teachers ----------------------------------------------------------------------------------
 
 
@@ -446,10 +507,10 @@ def test_a_finished_run_does_nothing_again(run_of, sources, capsys):
     assert out.strip() == report(summary_of(folder), folder)
 
 
-def assert_same_inspection(folder, wanted):
+def assert_same_inspection(folder, wanted, kind=""):
     """The same files of the same bytes."""
     found, expected = (
-        {path.name: path.read_bytes() for path in (run / "inspection").glob("*")}
+        {path.name: path.read_bytes() for path in (run / "inspection").glob(f"{kind}*")}
         for run in (folder, wanted)
     )
     assert found == expected
@@ -679,6 +740,12 @@ def test_replicas_make_the_same_numbers(finished, sources, tmp_path, replicas):
     for name, value in expected.items():
         if not name.startswith("metrics"):
             np.testing.assert_allclose(found[name], value, rtol=1e-3, atol=1e-5, err_msg=name)
+    # What is looked at are the gradients of all replicas.
+    assert_same_inspection(tmp_path, wanted, "masks")
+    looks = [tensorboard_scalars(run) for run in (tmp_path, wanted)]
+    for key, values in looks[1].items():
+        if "gradient_conflict" in key[1] and "opposite" not in key[1]:
+            assert looks[0][key] == pytest.approx(values, rel=1e-3, abs=1e-5)
 
 
 # --- diverged ----------------------------------------------------------------------------------

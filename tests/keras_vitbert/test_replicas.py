@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from tests.keras_vitbert.replicas_script import CLEAR, CLIP_NORM, NOISY_STEPS
+from tests.keras_vitbert.replicas_script import CLEAR, CLIP_NORM, MODEL, NOISY_STEPS
 
 ROOT = pathlib.Path(__file__).parents[2]
 SCRIPT = "tests.keras_vitbert.replicas_script"
@@ -82,6 +82,15 @@ def test_replicas_are_one(start, optimizer, replicas, executed):
     assert np.count_nonzero(~masks[0]) == sum(CLEAR.values())
     assert np.mean(masks[0] != one["masks"][0]) <= 0.001
     assert np.all(many["gradient_norms"] > CLIP_NORM)
+    # Norms, cosine, opposite signs of the last look, which all replicas have alike.
+    conflicts = [run["conflict"].reshape(len(run["weights"]), -1, 4) for run in (one, many)]
+    for replica in conflicts[1]:
+        np.testing.assert_array_equal(replica, conflicts[1][0])
+        np.testing.assert_allclose(replica[:, :3], conflicts[0][0, :, :3], rtol=1e-3, atol=1e-4)
+    # The key's biases have no gradient but rounding; so much of it may be of either sign.
+    noise = MODEL["hidden_dim"] / masks[0].size
+    opposite, expected = (run[0, -1, 3] for run in conflicts[::-1])
+    assert abs(opposite - expected) <= noise + 0.001 and 0.1 < opposite < 0.9
     norms = one["gradient_norms"][executed - 1 :: executed]  # the last of each execution
     np.testing.assert_allclose(many["gradient_norms"], norms, rtol=1e-4)
 

@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 
+from tests.keras_vitbert.replicas_script import MODEL
 from tests.tpu.program_script import CLEAR, CLIP_NORM, REPLICAS
 
 pytest.importorskip("jax")
@@ -32,6 +33,7 @@ def test_eight_replicas_compute_what_one_large_batch_does(tmp_path):
     before = dict(zip(names, np.load(tmp_path / "before.npz").values(), strict=True))
     assert expected["gradient_norm"] > CLIP_NORM
 
+    masks = [name for name in found.files if name.startswith("merge")]
     compared = dict.fromkeys(("network", "optimizer", "merge", "probe", "metrics"), 0)
     for name in found.files:
         group, values = name.split()[0], found[name]
@@ -41,10 +43,15 @@ def test_eight_replicas_compute_what_one_large_batch_does(tmp_path):
             values = values.sum(axis=0, keepdims=True)
         for value in values[1:]:
             np.testing.assert_array_equal(value, values[0], err_msg=name)
-        np.testing.assert_allclose(values[0], expected[name], rtol=1e-5, atol=1e-6, err_msg=name)
+        wanted, value = expected[name], values[0]
+        if name == "probe 0":  # its last column tells how many entries have opposite signs
+            # The key's biases have no gradient but rounding, which may be of either sign.
+            noise = MODEL["hidden_dim"] / sum(expected[n].size for n in masks)
+            assert abs(value[-1, -1] - wanted[-1, -1]) <= noise + 0.001
+            wanted, value = wanted[:, :-1], value[:, :-1]
+        np.testing.assert_allclose(value, wanted, rtol=1e-5, atol=1e-6, err_msg=name)
     # Nothing that changes is left out.
     changed = [name for name in before if not np.array_equal(before[name], expected[name])]
     assert set(changed) <= set(found.files) and min(compared.values()) > 0
     assert any(name.startswith("network") for name in changed)
-    masks = [found[name][0] for name in found.files if name.startswith("merge")]
-    assert sum(np.count_nonzero(~mask) for mask in masks) == CLEAR
+    assert sum(np.count_nonzero(~found[name][0]) for name in masks) == CLEAR

@@ -200,17 +200,23 @@ def open_runs(paths, **options):
     for number, path in enumerate(paths):
         if parts[number] in parts[:number]:
             raise UserError(f"--run={path}: is given twice; leave one out")
-    depth = 1
-    while len({own[-depth:] for own in parts}) < len(parts):
-        depth += 1
-    names = ["-".join(own[-depth:]) for own in parts]
+    names = []
+    for own in parts:
+        others = [other for other in parts if other != own]
+        depths = range(1, len(own) + 1)
+        depth = next(d for d in depths if own[-d:] not in [other[-d:] for other in others])
+        names.append(re.sub(r"[^\w.+-]", "_", "-".join(own[-depth:])))
+    names = [  # `a/b` and `a-b` would have the same
+        name if names.count(name) == 1 else f"{name}-{number + 1}"
+        for number, name in enumerate(names)
+    ]
     return {name: FinishedRun(path, **options) for name, path in zip(names, paths, strict=True)}
 
 
 def _parts(path):
     if "://" not in path:
         path = os.path.abspath(path)
-    return tuple(re.sub(r"[^\w.+-]", "_", part) for part in path.split("/") if part)
+    return tuple(part for part in path.split("/") if part)
 
 
 def _masks_of(path, shared):

@@ -5,6 +5,7 @@ give the same bytes.
 """
 
 import contextlib
+import functools
 import io
 import warnings
 
@@ -154,9 +155,14 @@ def thousands(number, place=None):
 
 
 def width_of(text, **options):
-    """The inches that a line of small letters takes."""
-    font = FontProperties(size=SMALL_SIZE, **options)
-    return text_to_path.get_text_width_height_descent(text, font, ismath=False)[0] / 72
+    """The inches that a line of small letters takes, each letter on its own."""
+    return sum(_letter_width(letter, **options) for letter in text)
+
+
+@functools.cache
+def _letter_width(letter, **options):
+    font = FontProperties(family="DejaVu Sans", size=SMALL_SIZE, **options)
+    return text_to_path.get_text_width_height_descent(letter, font, ismath=False)[0] / 72
 
 
 def shortened(text, inches, **options):

@@ -394,6 +394,41 @@ def test_the_encoder_of_a_vit_of_keras_hub(presets):
         import_vit(str(folder / "bert"))
 
 
+def test_presets_of_this_project(make_network, config, tmp_path):
+    from keras_vitbert import hub
+
+    network = make_network(3, image_size=9, vocabulary_size=len(TOKENS), max_sequence_length=13)
+    for name, head, task in (
+        (
+            "image",
+            network.image_head,
+            hub.ViTBertImageClassifier(
+                network.backbone,
+                3,
+                hub.ViTBertImageClassifierPreprocessor(
+                    hub.ViTBertImageConverter((9, 9)), class_names=CLASSES
+                ),
+            ),
+        ),
+        (
+            "text",
+            network.mlm_head,
+            hub.ViTBertMaskedLM(
+                network.backbone, hub.ViTBertMaskedLMPreprocessor(hub.ViTBertTokenizer(TOKENS), 13)
+            ),
+        ),
+    ):
+        ours = task.head if name == "image" else task.mlm_head
+        ours.set_weights(head.get_weights())
+        task.save_to_preset(str(tmp_path / name))
+        teacher = load_teacher(name, str(tmp_path / name), config, data())
+        batch, _ = expected("vit" if name == "image" else "bert")
+        logits, wanted = call(teacher, batch), call(network, batch)
+        key = "image_logits" if name == "image" else "mlm_logits"
+        np.testing.assert_allclose(logits[key], wanted[key], rtol=1e-5, atol=1e-5)
+    assert load_teacher("image", str(tmp_path / "image"), config, data()).labels == CLASSES
+
+
 def test_bad_presets(presets, refused, tmp_path):
     folder, _ = presets
     message = "is the preset of a BertMaskedLM, and holds no trained image classifier; give one"

@@ -80,7 +80,7 @@ def _function(function, signature):
     name = input_name(signature)
     # A text or a pair of texts: their shapes have nothing in common.
     spec = tf.TensorSpec((None,) if name == "image" else None, tf.string, name)
-    return tf.function(function, input_signature=[spec])
+    return tf.function(function, input_signature=[spec], autograph=False)
 
 
 class _ImageEncoder:

@@ -15,7 +15,7 @@ AOT = [  # the TPU's compiler, and what reaches it; pinned, for their interfaces
     f"libtpu==0.0.42.1; {_WHERE_LIBTPU_IS}",
 ]
 PARITY = [  # what imported models are compared with
-    "torch>=2.4",
+    "torch>=2.4,<3",
     "transformers>=4.48,<6",
 ]
 TEST = [
@@ -25,6 +25,7 @@ TEST = [
     "hypothesis>=6.100,<7",
     "keras-cv>=0.9,<0.10",  # an independent RandAugment and its operations
     "pillow>=10,<14",  # an independent reader of images
+    "grain>=0.2.10,<1",  # keras-hub's test helpers load it
     "jax>=0.4.34,<0.12",  # the second Keras backend that the model is held to
     "pytest>=8,<10",
     "ruff>=0.9,<1",

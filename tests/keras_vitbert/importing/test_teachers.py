@@ -145,6 +145,7 @@ def test_nothing_to_find(refused, tmp_path):
     )
     refused("text", "bert_base_en_uncaset", "no such folder, file or preset; give")
     refused("image", tmp_path, r"holds no model \(there is no config.json\); give")
+    refused("image", "nowhere://bucket/model", r"cannot be read \(.*\); give the folder of a run")
     (tmp_path / "config.json").write_text('{"a": 1}')
     refused("image", tmp_path, r"config.json is of no known kind \(it holds a\); give")
     refused("image", tmp_path / "config.json", "is a file of no known kind; give")

@@ -78,6 +78,7 @@ def _table(predictions, width):
         kept = 2 if is_masked else 1
         while len(answer_columns) > kept and least + _total(answer_columns) > width:
             answer_columns.pop()
+            answer_columns[-1][0] = answer_columns[-1][0].removesuffix(" …") + " …"
         input_columns = _cut_inputs(input_columns, width - _total(answer_columns))
     columns = input_columns + answer_columns
     widths = [_width(column) for column in columns]

@@ -185,7 +185,7 @@ def decode():
     class Pixels(types.SimpleNamespace):
         __call__ = staticmethod(backbone)
 
-    eye = Pixels(variables=[], image_size=SIZE, vocabulary_size=None)
+    eye = Pixels(weights=[], image_size=SIZE, vocabulary_size=None)
     function = ServedModel(Trained("", "", eye, {}, central_crop=1.0)).functions["embed_image"]
 
     def decode(data):
@@ -213,7 +213,7 @@ def test_bfloat16_is_near(make_trained):
     trained = make_trained("image", text=False)
     images = [encoded(picture(seed, (SIZE, SIZE)), "PNG") for seed in range(3)]
     low = trained.in_dtype("bfloat16")
-    assert {v.dtype for v in low.backbone.variables} == {"bfloat16"}
+    assert {v.dtype for v in low.backbone.weights} == {"bfloat16"}
     expected, found = (
         numbers(ServedModel(each).functions["classify_image"](images)) for each in (trained, low)
     )

@@ -513,6 +513,7 @@ def test_stopped_in_its_teachers_and_itself_it_ends_the_same(
         assert len({json.dumps(without_clock(summary_of(run))) for run in both}) == 1
 
 
+@pytest.mark.slow
 def test_stopped_about_the_ends_of_epochs(run_of, sources, tmp_path, signal_at, capsys):
     """Before, at and after: the same run is stopped three times."""
     began = 0

@@ -12,7 +12,7 @@ import safetensors.numpy
 from keras_vitbert.command_line import UserError
 from keras_vitbert.data import Data
 from keras_vitbert.importing import import_vit
-from keras_vitbert.importing.class_names import first_difference
+from keras_vitbert.importing.class_names import _imagenet_names, first_difference
 from keras_vitbert.teachers import load_teacher
 from tests.keras_vitbert.importing.test_hugging_face import FIXTURES, assert_close, call, expected
 
@@ -103,6 +103,12 @@ def test_spellings_of_classes():
     assert first_difference(["n01443537", "hen"], ["goldfish", "cock"]) == 1
     assert first_difference(["n01440764"], ["goldfish"]) == 0
     assert first_difference(["n00000000"], ["nothing"]) == 0
+    # Of many ids one may be called by a word that we do not know, but not by that of another.
+    ids = [synset for synset in _imagenet_names() if synset < "n02"][:40]
+    names = [_imagenet_names()[synset] for synset in ids]
+    assert first_difference(ids, [*names[:7], "a pet name", *names[8:]]) is None
+    assert first_difference(ids, [*names[:7], names[0], *names[8:]]) == 7
+    assert first_difference(ids, [*names[:7], "a", "b", "c", *names[10:]]) == 7
 
 
 def old_names(folder):

@@ -9,7 +9,7 @@ and BERTs, through its pipelines in float32. Both get the same bytes and strings
     text N    sentences of N tokens on average, give or take 40 %, classified
     mask N    the same with one [MASK], filled
 
-each one by one and 32 at once; transformers pads to the longest of a batch too. The vocabulary
+each 8 one by one and 32 at once; transformers pads to the longest of a batch too. The vocabulary
 holds 30,000 made-up words. Each round takes every task on both sides. Prints examples a second, the
 median over the rounds of the ratios, and the same for processor time, which other work on the
 machine disturbs less. --transformers_python is a Python with torch, transformers and Pillow.
@@ -28,7 +28,7 @@ import sys
 import tempfile
 import time
 
-BATCHES = (1, 32)
+EXAMPLES = {1: 8, 32: 32}  # of a task in a round, by the size of the batches
 LENGTHS = (25, 128)
 CLASSES, TEXT_CLASSES, VOCABULARY_SIZE = 1000, 2, 30_000
 TASKS = ("image", *(f"{kind} {length}" for kind in ("text", "mask") for length in LENGTHS))
@@ -38,7 +38,6 @@ def main():
     """Runs the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--transformers_python", help="a Python with transformers")
-    parser.add_argument("--examples", type=int, default=32, help="of each task in a round")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--dtype", default="float32", help="of the exported model")
     parser.add_argument("--tasks", default=",".join(TASKS), help="those to take")
@@ -49,27 +48,28 @@ def main():
         return
     tasks = arguments.tasks.split(",")
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
-        write_inputs(folder, arguments.examples)
+        write_inputs(folder, max(EXAMPLES.values()))
         sides = {"exported": timer(exported_tasks(folder, arguments.dtype))}
         if arguments.transformers_python:
             side = transformers_timer(arguments.transformers_python, folder)
             sides["transformers"] = stack.enter_context(side)
         else:
             print("no --transformers_python: transformers is not measured")
-        compare(sides, tasks, arguments.rounds, arguments.examples)
+        compare(sides, tasks, arguments.rounds)
 
 
-def compare(sides, tasks, rounds, examples):
+def compare(sides, tasks, rounds):
     """Takes all tasks of both sides in turn, round after round, and prints the ratios."""
-    settings = list(itertools.product(tasks, BATCHES))
+    settings = list(itertools.product(tasks, EXAMPLES))
     wall, busy = ({key: [] for key in itertools.product(sides, settings)} for _ in range(2))
     for setting in settings:
         for side in sides.values():
-            side(*setting)  # graphs are traced and threads started before the clock runs
+            side(*setting, setting[1])  # graphs are traced before the clock runs
     for number in range(rounds):
         for setting in settings:
             for name in list(sides) if number % 2 else list(sides)[::-1]:
-                seconds, processor = sides[name](*setting)
+                examples = EXAMPLES[setting[1]]
+                seconds, processor = sides[name](*setting, examples)
                 wall[name, setting].append(examples / seconds)
                 busy[name, setting].append(examples / processor)
         print(f"round {number + 1} of {rounds} is done", flush=True)
@@ -90,11 +90,11 @@ def compare(sides, tasks, rounds, examples):
 
 
 def timer(functions):
-    """A function of a task and a batch size: seconds for all examples, and processor time."""
+    """A function of a task, a batch size and how many examples: seconds, and processor time."""
 
-    def taken(task, batch):
+    def taken(task, batch, count):
         function, examples = functions[task]
-        batches = [examples[k : k + batch] for k in range(0, len(examples), batch)]
+        batches = [examples[k : k + batch] for k in range(0, count, batch)]
         began, busy = time.perf_counter(), time.process_time()
         for values in batches:
             function(values)
@@ -178,8 +178,8 @@ def transformers_timer(python, folder):
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
     )
 
-    def taken(task, batch):
-        print(json.dumps([task, batch]), file=process.stdin, flush=True)
+    def taken(*asked):
+        print(json.dumps(asked), file=process.stdin, flush=True)
         return tuple(map(float, process.stdout.readline().split()))
 
     try:

@@ -11,6 +11,7 @@ line of column names; one row comes out for each of its lines. --format=json is 
 Exit status: 0 done, 2 bad flag, file or image.
 """
 
+import os
 import shutil
 import sys
 
@@ -93,8 +94,6 @@ def _check_flags(values):
 
 def _check_output(path):
     """Refuses a file that cannot be written, before anything is predicted."""
-    import os
-
     import tensorflow as tf
 
     from pipelines.files import make_folder

@@ -134,7 +134,7 @@ def _ask(function, signature, items):
             raise UserError(f"{items[0].where}: {_reason(error, signature)}") from error
         for item in items:  # TensorFlow does not say which of the images it was
             _ask(function, signature, [item])
-        raise
+        raise  # each was right by itself
     names, scores = (found[key].numpy() for key in _ANSWERS.get(signature, _CLASSES))
     if signature != FILL_MASK:
         return [[_pairs(*row)] for row in zip(names, scores, strict=True)]

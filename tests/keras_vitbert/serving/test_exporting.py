@@ -49,6 +49,7 @@ def test_what_is_read_back_gives_the_same_numbers(exported, served):
     assert set(default) == {"probabilities", "top_k_labels", "top_k_probabilities"}
 
 
+@pytest.mark.slow
 def test_versions_follow_each_other_and_models_stand_side_by_side(embedder, tmp_path):
     first, _ = exporting.export(embedder, str(tmp_path), name="one")
     # A folder that is no version, and a version that a server would not see.

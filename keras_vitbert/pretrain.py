@@ -38,8 +38,8 @@ def define_flags(values):
     string(
         "text_teacher",
         "",
-        "the folder of a run, of a Hugging Face model (BertForPreTraining, BertForMaskedLM) or of a "
-        "keras-hub preset, hf://OWNER/NAME, a preset's name, or a checkpoint of Google's BERT "
+        "the folder of a run, of a Hugging Face model (BertForPreTraining, BertForMaskedLM) or of "
+        "a keras-hub preset, hf://OWNER/NAME, a preset's name, or a checkpoint of Google's BERT "
         "(default: OUTPUT_DIR/teachers/bert, made on demand)",
     )
     string("initial_weights", "", "a run's folder, a preset or a ViT to begin with, not at random")

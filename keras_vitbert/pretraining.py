@@ -44,6 +44,7 @@ def pretrain(
         teacher_folders: dict, `{"image": path, "text": path}` of teachers that were trained before,
             see `teachers.load_teacher`. One that is missing in it is pre-trained in
             `OUTPUT_DIR/teachers/vit` or `.../bert`, and found there the next time.
+        initial_weights: str, what `initial_weights.open_initial` opens; "" for random ones.
 
     Returns:
         dict, the content of summary.json.

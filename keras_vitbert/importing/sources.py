@@ -56,11 +56,11 @@ def find_source(path):
         return _folder(_from_kaggle(path, path), path)
     if tf.io.gfile.isdir(path):
         return _folder(path, path)
-    if tf.io.gfile.exists(path + ".index"):
+    if _exists(path + ".index"):
         return Source(GOOGLE_BERT, path, path)
-    if path.endswith(".npz") and tf.io.gfile.exists(path):
+    if path.endswith(".npz") and _exists(path):
         return Source(GOOGLE_VIT, path, path)
-    if tf.io.gfile.exists(path):
+    if _exists(path):
         raise UserError(f"{path}: is a file of no known kind; {WANTED}")
     handle = _preset_handle(path)
     if handle is not None:
@@ -107,6 +107,13 @@ def read_json(path, label):
     raise UserError(
         f"{label}: {os.path.basename(path)} is damaged ({reason}); bring it back"
     ) from None
+
+
+def _exists(path):
+    try:
+        return tf.io.gfile.exists(path)
+    except tf.errors.OpError as error:  # of a remote path
+        raise UserError(f"{path}: cannot be read ({one_line(error.message)}); {WANTED}") from error
 
 
 def _folder(path, label):

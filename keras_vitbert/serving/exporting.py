@@ -40,12 +40,14 @@ def export(trained, output_dir, name="", version=None, top_k=5, base_path=""):
         (str, the folder of the version; `ServedModel`).
 
     Raises:
-        UserError: the name is none, the version is there already, the folder cannot be written to,
-            or the model has nothing to serve.
+        UserError: the name is none, the version is there already, the folder is not local or cannot
+            be written to, or the model has nothing to serve.
     """
-    name = name or re.sub(r"[^\w.-]", "_", trained.name)
+    name = name or re.sub(r"[^\w.-]", "_", trained.name, flags=re.ASCII)
     if not re.fullmatch(r"\w[\w.-]*", name, re.ASCII):
         raise UserError(f"--name={name}: no name; give letters, digits, `_`, `.` and `-`")
+    if "://" in output_dir:
+        raise UserError(f"--output_dir={output_dir}: give a local folder, and copy what is in it")
     output_dir = os.path.abspath(output_dir)
     folder = os.path.join(output_dir, name)
     make_folder(folder, "output_dir")

@@ -53,7 +53,7 @@ class ServedModel(tf.Module):
         backbone, heads = trained.backbone, trained.heads
         layers = [backbone, *heads.values()]
         # Only variables are saved: the layers' own functions are of no use to a server.
-        self.model_variables = [v.value for layer in layers for v in layer.variables]
+        self.model_variables = [v.value for layer in layers for v in layer.weights]
         classify = {
             name: _Classifier(heads[name], trained.classes, top_k)
             for name in ("image", "text")
@@ -80,7 +80,7 @@ def _function(function, signature):
     name = input_name(signature)
     # A text or a pair of texts: their shapes have nothing in common.
     spec = tf.TensorSpec((None,) if name == "image" else None, tf.string, name)
-    return tf.function(function, input_signature=[spec])
+    return tf.function(function, input_signature=[spec], autograph=False)
 
 
 class _ImageEncoder:

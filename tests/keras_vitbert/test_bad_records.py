@@ -43,6 +43,7 @@ def summary(folder):
     return json.loads((folder / "summary.json").read_text())
 
 
+@pytest.mark.slow
 def test_damaged_records_are_left_out_and_told(damaged, tmp_path, capsys):
     run = tmp_path / "run"
     assert pretrain(damaged, run, "--variant=joint", "--max_bad_records=2") == 0
@@ -92,6 +93,7 @@ def test_more_damage_than_allowed_is_refused(damaged, tmp_path, capsys):
     assert "--max_bad_records=1 are allowed" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_without_the_records_it_began_without(damaged, tmp_path, capsys):
     run, flag = tmp_path / "run", "--max_bad_records=1"
     assert pretrain(damaged, run, "--variant=vit", flag) == 0
@@ -117,6 +119,7 @@ def test_a_cache_changes_nothing(sources, tmp_path):  # noqa: F811
     assert np.isfinite(summary(tmp_path / "cached")["validation"]["mlm_loss"])
 
 
+@pytest.mark.slow
 def test_augmented_and_mixed_images_train(sources, tmp_path):  # noqa: F811
     flags = ["--config.data.images.randaugment=(2,9)", "--config.data.images.mixup=0.4"]
     flags += ["--config.data.images.cutmix=1.0", "--config.steps=4"]

@@ -38,6 +38,7 @@ def on_jax(network, inputs, tmp_path_factory):
     return dict(np.load(folder / "outputs.npz"))
 
 
+@pytest.mark.slow
 def test_network(network, inputs, on_jax):
     outputs = {**network(inputs), **network.backbone(inputs)}
     assert len(outputs) == 5
@@ -45,6 +46,7 @@ def test_network(network, inputs, on_jax):
         np.testing.assert_allclose(on_jax[name], value, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_losses(inputs, on_jax):
     labels, teacher, student = (inputs[n] for n in ("labels", "teacher", "student"))
     expected = {"cross_entropy": cross_entropy(labels, student)}

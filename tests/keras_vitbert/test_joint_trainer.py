@@ -503,6 +503,7 @@ class Requests(keras.callbacks.Callback):
         self.cleared.append(sum(np.count_nonzero(~m) for m in masks))
 
 
+@pytest.mark.slow
 def test_fit(make_trainer, make_batch, teachers):
     options = {"teachers": teachers, "distillation_ratio": RATIO, "temperature": TEMPERATURE}
     trainer, eager = (make_trainer(GradientMask(), ADAMW, 1.0, **options) for _ in range(2))

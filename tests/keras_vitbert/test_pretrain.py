@@ -608,6 +608,7 @@ def test_stopped_in_its_teachers_and_itself_it_ends_the_same(
         assert len({json.dumps(without_clock(summary_of(run))) for run in both}) == 1
 
 
+@pytest.mark.slow
 def test_stopped_about_the_ends_of_epochs(run_of, sources, tmp_path, signal_at, capsys):
     """Before, at and after: the same run is stopped three times."""
     began = 0
@@ -632,6 +633,7 @@ def test_stopped_about_the_ends_of_epochs(run_of, sources, tmp_path, signal_at, 
     assert_same_run(tmp_path, run_of("vit"))
 
 
+@pytest.mark.slow
 def test_a_signal_in_the_last_step_is_too_late(run_of, sources, tmp_path, signal_at):
     unsent = signal_at("batch", "vit", STEPS)
     assert pretrain(sources, tmp_path, "--variant=vit") == EXIT_DONE
@@ -763,6 +765,7 @@ def test_a_learning_rate_far_too_high(sources, tmp_path, capsys):
     load_network(str(tmp_path))
 
 
+@pytest.mark.slow
 def test_the_last_good_checkpoint_is_kept(sources, run_of, tmp_path, monkeypatch):
     original = callbacks.Throughput.on_train_batch_begin
 

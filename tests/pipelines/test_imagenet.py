@@ -251,6 +251,7 @@ def test_odd_and_damaged_images(tmp_path, capfd):
     )
 
 
+@pytest.mark.slow
 def test_two_workers_and_a_restart_write_the_same_bytes(tmp_path, monkeypatch):
     folder = write_folders(tmp_path / "images")
     outputs = {name: tmp_path / name for name in ("one", "two", "stopped")}

@@ -190,6 +190,7 @@ def test_a_saved_model_is_evaluated_again(request, run, image_task, text_task, t
     assert rows_of(path) == kept and len(kept) == summary["splits"]["validation"]["examples"]
 
 
+@pytest.mark.slow
 def test_a_stopped_sweep_ends_the_same(swept, image_flags, tmp_path, monkeypatch):
     """Stopped within the second rate, killed between two seeds, and once after the last step."""
     from keras_vitbert import callbacks

@@ -59,6 +59,7 @@ class ConformanceTest(test_case.TestCase):
             run_quantization_check=False,
         )
 
+    @pytest.mark.slow
     def test_image_classifier(self):
         converter = hub.ViTBertImageConverter((8, 8), central_crop=1.0)
         names = ["cat", "dog", "fox"]
@@ -76,6 +77,7 @@ class ConformanceTest(test_case.TestCase):
             expected_output_shape=(3, 3),
         )
 
+    @pytest.mark.slow
     def test_text_classifier(self):
         preprocessor = hub.ViTBertTextClassifierPreprocessor(
             tokenizer(), 10, class_names=["a", "b"]
@@ -87,6 +89,7 @@ class ConformanceTest(test_case.TestCase):
             expected_output_shape=(3, 2),
         )
 
+    @pytest.mark.slow
     def test_masked_lm(self):
         preprocessor = hub.ViTBertMaskedLMPreprocessor(
             tokenizer(),

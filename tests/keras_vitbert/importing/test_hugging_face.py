@@ -90,6 +90,18 @@ def test_in_bfloat16_inside_a_strategy(name):
     assert not np.array_equal(logits["mlm_logits" if "bert" in name else "image_logits"], wanted)
 
 
+@pytest.mark.parametrize("name", ["bert", "vit"])
+def test_compiled_by_xla(name):
+    """As on TPU, where strings and bicubic resizes cannot be compiled; images are resized here."""
+    batch, _ = expected(name)
+    if name == "vit":
+        batch["images"] = tf.image.resize(batch["images"], (12, 12))
+    teacher = load(name)
+    compiled = tf.function(lambda: call(teacher, batch), jit_compile=True)()
+    wanted = {key: value.numpy() for key, value in call(teacher, batch).items()}
+    assert_close(compiled, wanted)
+
+
 def test_the_encoder_of_a_vit():
     weights = import_vit(str(FIXTURES / "vit_model"))
     assert (weights.heads, weights.num_classes, weights.mean) == ((), None, (0.5, 0.5, 0.5))

@@ -12,7 +12,7 @@ import safetensors.numpy
 from keras_vitbert.command_line import UserError
 from keras_vitbert.data import Data
 from keras_vitbert.importing import import_vit
-from keras_vitbert.importing.class_names import first_difference
+from keras_vitbert.importing.class_names import _imagenet_names, first_difference
 from keras_vitbert.teachers import load_teacher
 from tests.keras_vitbert.importing.test_hugging_face import FIXTURES, assert_close, call, expected
 
@@ -103,6 +103,12 @@ def test_spellings_of_classes():
     assert first_difference(["n01443537", "hen"], ["goldfish", "cock"]) == 1
     assert first_difference(["n01440764"], ["goldfish"]) == 0
     assert first_difference(["n00000000"], ["nothing"]) == 0
+    # Of many ids one may be called by a word that we do not know, but not by that of another.
+    ids = [synset for synset in _imagenet_names() if synset < "n02"][:40]
+    names = [_imagenet_names()[synset] for synset in ids]
+    assert first_difference(ids, [*names[:7], "a pet name", *names[8:]]) is None
+    assert first_difference(ids, [*names[:7], names[0], *names[8:]]) == 7
+    assert first_difference(ids, [*names[:7], "a", "b", "c", *names[10:]]) == 7
 
 
 def old_names(folder):
@@ -145,6 +151,7 @@ def test_nothing_to_find(refused, tmp_path):
     )
     refused("text", "bert_base_en_uncaset", "no such folder, file or preset; give")
     refused("image", tmp_path, r"holds no model \(there is no config.json\); give")
+    refused("image", "nowhere://bucket/model", r"cannot be read \(.*\); give the folder of a run")
     (tmp_path / "config.json").write_text('{"a": 1}')
     refused("image", tmp_path, r"config.json is of no known kind \(it holds a\); give")
     refused("image", tmp_path / "config.json", "is a file of no known kind; give")
@@ -392,6 +399,41 @@ def test_the_encoder_of_a_vit_of_keras_hub(presets):
     )
     with pytest.raises(UserError, match="is a BERT, which normalises after its blocks; it cannot"):
         import_vit(str(folder / "bert"))
+
+
+def test_presets_of_this_project(make_network, config, tmp_path):
+    from keras_vitbert import hub
+
+    network = make_network(3, image_size=9, vocabulary_size=len(TOKENS), max_sequence_length=13)
+    for name, head, task in (
+        (
+            "image",
+            network.image_head,
+            hub.ViTBertImageClassifier(
+                network.backbone,
+                3,
+                hub.ViTBertImageClassifierPreprocessor(
+                    hub.ViTBertImageConverter((9, 9)), class_names=CLASSES
+                ),
+            ),
+        ),
+        (
+            "text",
+            network.mlm_head,
+            hub.ViTBertMaskedLM(
+                network.backbone, hub.ViTBertMaskedLMPreprocessor(hub.ViTBertTokenizer(TOKENS), 13)
+            ),
+        ),
+    ):
+        ours = task.head if name == "image" else task.mlm_head
+        ours.set_weights(head.get_weights())
+        task.save_to_preset(str(tmp_path / name))
+        teacher = load_teacher(name, str(tmp_path / name), config, data())
+        batch, _ = expected("vit" if name == "image" else "bert")
+        logits, wanted = call(teacher, batch), call(network, batch)
+        key = "image_logits" if name == "image" else "mlm_logits"
+        np.testing.assert_allclose(logits[key], wanted[key], rtol=1e-5, atol=1e-5)
+    assert load_teacher("image", str(tmp_path / "image"), config, data()).labels == CLASSES
 
 
 def test_bad_presets(presets, refused, tmp_path):

@@ -419,6 +419,7 @@ def _check_nothing_is_left(folder):
     assert list((folder / "out").glob("*.tmp-*")) == []
 
 
+@pytest.mark.slow
 def test_two_processes_that_are_stopped_and_one_that_goes_on(folder):
     from shard_job_command import main
 

@@ -1,0 +1,107 @@
+"""Says what a trained model makes of images and texts.
+
+    python -m keras_vitbert.predict --checkpoint=DIR --image=FILE|FOLDER
+    python -m keras_vitbert.predict --checkpoint=DIR --text="The [MASK] is warm." [--text_pair=...]
+    python -m keras_vitbert.predict --checkpoint=DIR --file=TSV [--columns=A,B]
+                                    [--format=table|json|csv] [--top_k=5] [--output=FILE]
+
+Images and texts are classified, or the words at [MASK] found if the model was trained for that. DIR
+is the folder of a run of pretrain or finetune, a preset, or what export wrote. A TSV file has a
+line of column names; one row comes out for each of its lines. --format=json is an object a line.
+Exit status: 0 done, 2 bad flag, file or image.
+"""
+
+import os
+import shutil
+import sys
+
+from keras_vitbert.command_line import UserError, load_tensorflow, parse_flags, quiet_loading, run
+from keras_vitbert.serving.prediction_formats import FORMATS, as_text
+
+_SOURCES = ("image", "text", "file")
+
+
+def main(argv):
+    """Runs the command.
+
+    Args:
+        argv: list of str, without the program's name.
+
+    Returns:
+        list of `keras_vitbert.serving.predicting.Prediction`.
+    """
+    from absl import flags
+
+    values = flags.FlagValues()
+
+    def string(name, text):
+        flags.DEFINE_string(name, None, text, flag_values=values)
+
+    def integer(name, default, text):
+        flags.DEFINE_integer(name, default, text, lower_bound=1, flag_values=values)
+
+    string("checkpoint", "the folder of a run or of an exported model, or a preset")
+    string("image", "an image file, or a folder: all images below it, by their names")
+    string("text", "a text, with [MASK] where a word is to be found")
+    string("text_pair", "the second of a pair of texts")
+    string("file", "a TSV file with one or two columns of sentences")
+    string("columns", "their names, parted by a comma (default: found among the usual ones)")
+    flags.DEFINE_enum("format", FORMATS[0], FORMATS, "of what is printed", flag_values=values)
+    integer("top_k", 5, "how many classes or tokens are shown at most")
+    integer("batch", 32, "how many are predicted at once")
+    string("output", "a file to write instead of printing")
+    parse_flags(values, argv, __doc__)
+    _check_flags(values)
+
+    load_tensorflow()
+    with quiet_loading():
+        from keras_vitbert.serving import prediction_inputs
+        from keras_vitbert.serving.predicting import choose, open_functions, predict
+        from pipelines.files import write_atomically
+
+    if values.image is not None:
+        items = prediction_inputs.image_items(values.image)
+    elif values.text is not None:
+        items = prediction_inputs.text_items(values.text, values.text_pair)
+    else:
+        columns = tuple(filter(None, (values.columns or "").split(",")))
+        items = prediction_inputs.tsv_items(values.file, columns)
+    if values.output:
+        _check_output(values.output)
+    functions = open_functions(values.checkpoint, values.top_k)
+    signature = choose(functions, items, values.checkpoint)
+    predictions = predict(functions, signature, items, values.batch, values.top_k)
+    if values.output:
+        write_atomically(values.output, as_text(predictions, values.format))
+    else:
+        width = shutil.get_terminal_size((0, 0)).columns  # 0 where no terminal is
+        print(as_text(predictions, values.format, width), end="")
+    return predictions
+
+
+def _check_flags(values):
+    """Refuses what does not go together."""
+    if not values.checkpoint:
+        raise UserError("--checkpoint is missing; give the folder of a run or an exported model")
+    given = [name for name in _SOURCES if getattr(values, name) is not None]
+    if len(given) != 1:
+        what = " and ".join(f"--{name}" for name in given) or "nothing to predict"
+        raise UserError(f"{what} given; give one of --image, --text and --file")
+    for flag, source in (("text_pair", "text"), ("columns", "file")):
+        if getattr(values, flag) is not None and given != [source]:
+            raise UserError(f"--{flag} has no effect without --{source}; leave it out")
+
+
+def _check_output(path):
+    """Refuses a file that cannot be written, before anything is predicted."""
+    import tensorflow as tf
+
+    from pipelines.files import make_folder
+
+    make_folder(os.path.dirname(path) or ".", "output")
+    if not os.path.basename(path) or tf.io.gfile.isdir(path):
+        raise UserError(f"--output={path}: is a folder; give the name of a file")
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

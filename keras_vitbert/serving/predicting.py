@@ -1,0 +1,160 @@
+"""Asks a model, trained or exported, about images and texts."""
+
+import dataclasses
+import re
+
+import numpy as np
+import tensorflow as tf
+
+from keras_vitbert.command_line import UserError, one_line
+from keras_vitbert.serving.exporting import find_exported
+from keras_vitbert.serving.served_model import (
+    CLASSIFY_IMAGE,
+    CLASSIFY_TEXT,
+    EMBED_IMAGE,
+    EMBED_TEXT,
+    FILL_MASK,
+    ServedModel,
+    input_name,
+)
+from keras_vitbert.trained import open_trained
+from pipelines.text.vocabularies import MASK
+
+_ANSWERS = {FILL_MASK: ("tokens", "scores")}
+_CLASSES = ("top_k_labels", "top_k_probabilities")
+
+
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    """What a model says of an image or a text.
+
+    Attributes:
+        inputs: dict of str, of its `Item`.
+        is_masked: bool, whether masks were filled.
+        answers: list of lists of (str, float): the likeliest classes or tokens with their
+            probabilities, the likeliest first; a list for each mask, or one.
+    """
+
+    inputs: dict
+    is_masked: bool
+    answers: list
+
+
+def open_functions(path, top_k):
+    """What a model can be asked.
+
+    Args:
+        path: str, the folder of a run or a preset, or what `export` wrote: the folder of a model
+            (the latest version is taken) or of a version.
+        top_k: int, see `ServedModel`.
+
+    Returns:
+        dict of the name of a signature to a function.
+
+    Raises:
+        UserError: it is none of these.
+    """
+    exported = find_exported(path)
+    if exported is None:
+        return ServedModel(open_trained(path), top_k).functions
+    import tensorflow_text  # noqa: F401  whose operations the graph holds
+
+    try:
+        return dict(tf.saved_model.load(exported).signatures.items())
+    except (OSError, ValueError, tf.errors.OpError) as error:
+        raise UserError(
+            f"{exported}: cannot be loaded ({one_line(error)}); export it again"
+        ) from error
+
+
+def choose(functions, items, path):
+    """The signature that answers: masks are filled where there are any and the model can.
+
+    Args:
+        functions: what `open_functions` returned.
+        items: list of `Item`, all images or all texts.
+        path: str, of the model, for messages.
+
+    Returns:
+        str.
+
+    Raises:
+        UserError: the model does not answer such questions.
+    """
+    if "image" in items[0].inputs:
+        if CLASSIFY_IMAGE in functions:
+            return CLASSIFY_IMAGE
+        what, known = "images", EMBED_IMAGE in functions
+    else:
+        has_mask = any(MASK in text for item in items for text in item.inputs.values())
+        if FILL_MASK in functions and (has_mask or CLASSIFY_TEXT not in functions):
+            return FILL_MASK
+        if CLASSIFY_TEXT in functions:
+            return CLASSIFY_TEXT
+        what, known = "texts", EMBED_TEXT in functions
+    if known:
+        raise UserError(f"{path}: has no head for {what}; fine-tune it with keras_vitbert.finetune")
+    raise UserError(f"{path}: takes no {what}; give another --checkpoint")
+
+
+def predict(functions, signature, items, batch=32, top_k=5):
+    """Asks about all items.
+
+    Args:
+        functions, signature: what `open_functions` and `choose` returned.
+        items: list of `Item`.
+        batch: int, how many are asked about at once.
+        top_k: int, how many answers are kept.
+
+    Returns:
+        list of `Prediction`, in the order of the items.
+
+    Raises:
+        UserError: a file cannot be read or is no image, or a text has no `[MASK]` to fill.
+    """
+    # A batch is padded to its longest text.
+    order = sorted(range(len(items)), key=lambda number: items[number].length)
+    predictions = [None] * len(items)
+    for start in range(0, len(order), batch):
+        taken = order[start : start + batch]
+        results = _ask(functions[signature], signature, [items[number] for number in taken])
+        for number, answers in zip(taken, results, strict=True):
+            answers = [some[:top_k] for some in answers]
+            predictions[number] = Prediction(items[number].inputs, signature == FILL_MASK, answers)
+    return predictions
+
+
+def _ask(function, signature, items):
+    """The answers to each of the items."""
+    values = [item.value() for item in items]
+    try:
+        found = function(**{input_name(signature): tf.constant(values)})
+    except tf.errors.InvalidArgumentError as error:
+        if len(items) == 1:
+            raise UserError(f"{items[0].where}: {_reason(error, signature)}") from error
+        for item in items:  # TensorFlow does not say which of the images it was
+            _ask(function, signature, [item])
+        raise  # each was right by itself
+    names, scores = (found[key].numpy() for key in _ANSWERS.get(signature, _CLASSES))
+    if signature != FILL_MASK:
+        return [[_pairs(*row)] for row in zip(names, scores, strict=True)]
+    return [
+        [_pairs(*mask) for mask in zip(*row, strict=True) if mask[0][0]]  # "" fills up the rows
+        for row in zip(names, scores, strict=True)
+    ]
+
+
+def _pairs(names, scores):
+    """Of arrays of bytes and of float32, whose digits alone are kept."""
+    return [
+        (name.decode(errors="replace"), float(str(np.float32(score))))
+        for name, score in zip(names, scores, strict=True)
+    ]
+
+
+def _reason(error, signature):
+    """What is wrong with an input, in a few words, and the mend."""
+    if asserted := re.search(r"assertion failed: \[text \d+ (.*)\]\n", error.message):
+        return f"{asserted[1]}; write {MASK} where a word is to be found, early in the text"
+    reason = re.sub(r"\{\{.*?\}\}", "", error.message.split("\n")[0]).strip()
+    return f"is no image that can be read ({reason}); mend or remove it"

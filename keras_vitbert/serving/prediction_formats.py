@@ -1,0 +1,115 @@
+"""Predictions as a table for a person, as JSON lines, and as CSV."""
+
+import json
+
+from keras_vitbert.command_line import one_line
+
+FORMATS = ("table", "json", "csv")
+
+_LEAST_INPUT = 16  # characters of an input that a narrow terminal shows
+_GAP = "  "
+
+
+def as_text(predictions, form, width=0):
+    """All predictions as they are printed.
+
+    Args:
+        predictions: list of `predicting.Prediction`.
+        form: str, one of `FORMATS`:
+
+            - `table`: aligned columns, a line for each item, or for each mask;
+            - `json`: an object a line: the inputs, and `classes`, a list of `label` and
+              `probability`, or `masks`, a list for each mask of `token` and `probability`;
+            - `csv`: a line for each item: the inputs, and `label_1`, `probability_1`, ... or
+              `mask_1_token_1`, `mask_1_probability_1`, ...
+        width: int, characters a line of the table may have; 0: any number.
+
+    Returns:
+        str, with a line's end at its end.
+    """
+    if form == "json":
+        lines = (json.dumps(_json_row(each), ensure_ascii=False) for each in predictions)
+        return "".join(f"{line}\n" for line in lines)
+    if form == "csv":
+        from keras_vitbert.run_folder import csv_text
+
+        return csv_text([_csv_row(prediction) for prediction in predictions])
+    return _table(predictions, width)
+
+
+def _json_row(prediction):
+    name = "token" if prediction.is_masked else "label"
+    answers = [
+        [{name: text, "probability": number} for text, number in some]
+        for some in prediction.answers
+    ]
+    if prediction.is_masked:
+        return {**prediction.inputs, "masks": answers}
+    return {**prediction.inputs, "classes": answers[0]}
+
+
+def _csv_row(prediction):
+    name = "token" if prediction.is_masked else "label"
+    row = dict(prediction.inputs)
+    for mask, some in enumerate(prediction.answers, 1):
+        prefix = f"mask_{mask}_" if prediction.is_masked else ""
+        for rank, (text, number) in enumerate(some, 1):
+            row[f"{prefix}{name}_{rank}"] = text
+            row[f"{prefix}probability_{rank}"] = number
+    return row
+
+
+def _table(predictions, width):
+    input_names = list(predictions[0].inputs)
+    is_masked = predictions[0].is_masked
+    ranks = max(len(some) for each in predictions for some in each.answers)
+    inputs, numbers, answers = [input_names], ["mask"], [[str(n + 1) for n in range(ranks)]]
+    for prediction in predictions:
+        for mask, some in enumerate(prediction.answers, 1):
+            inputs.append([one_line(value) for value in prediction.inputs.values()])
+            numbers.append(str(mask))
+            answers.append([f"{text} {number:.4f}" for text, number in some])
+    input_columns = [list(column) for column in zip(*inputs, strict=True)]
+    answer_columns = [list(column) for column in zip(*answers, strict=True)]
+    if is_masked:
+        answer_columns.insert(0, numbers)
+    if width:
+        least = sum(min(_width(column), _LEAST_INPUT) + len(_GAP) for column in input_columns)
+        kept = 2 if is_masked else 1
+        while len(answer_columns) > kept and least + _total(answer_columns) > width:
+            answer_columns.pop()
+            answer_columns[-1][0] = answer_columns[-1][0].removesuffix(" …") + " …"
+        input_columns = _cut_inputs(input_columns, width - _total(answer_columns))
+    columns = input_columns + answer_columns
+    widths = [_width(column) for column in columns]
+    lines = (
+        _GAP.join(cell.ljust(size) for cell, size in zip(cells, widths, strict=True)).rstrip()
+        for cells in zip(*columns, strict=True)
+    )
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _cut_inputs(columns, room):
+    """Cuts the input columns to share `room`, none below `_LEAST_INPUT`."""
+    cut = []
+    for number, column in enumerate(columns):
+        share = room // (len(columns) - number) - len(_GAP)
+        column = [_cut(cell, max(share, _LEAST_INPUT), column[0] == "image") for cell in column]
+        room -= _width(column) + len(_GAP)
+        cut.append(column)
+    return cut
+
+
+def _cut(text, length, at_start):
+    """A path is told by its end, a sentence by its beginning."""
+    if len(text) <= length:
+        return text
+    return "…" + text[len(text) - length + 1 :] if at_start else text[: length - 1] + "…"
+
+
+def _width(column):
+    return max(map(len, column))
+
+
+def _total(columns):
+    return sum(_width(column) + len(_GAP) for column in columns) - len(_GAP)

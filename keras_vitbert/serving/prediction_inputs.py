@@ -1,0 +1,134 @@
+"""What `predict` is asked about: image files, a text, or the lines of a TSV file."""
+
+import dataclasses
+
+from keras_vitbert.command_line import UserError, one_line
+from pipelines.images.image_sources import SUFFIXES
+from pipelines.tasks.tsv_files import SENTENCES
+
+
+@dataclasses.dataclass(frozen=True)
+class Item:
+    """One thing to predict.
+
+    Attributes:
+        inputs: dict of str that tells it in the output: `image`, or `text` and perhaps `text_pair`.
+        where: str, where it comes from, for messages.
+    """
+
+    inputs: dict
+    where: str
+
+    @property
+    def length(self):
+        """int; those of like length are best taken together."""
+        return 0 if "image" in self.inputs else sum(map(len, self.inputs.values()))
+
+    def value(self):
+        """What the model takes: the bytes of an image, a str, or a list of two.
+
+        Raises:
+            UserError: the file cannot be read.
+        """
+        if "image" in self.inputs:
+            return _content(self.inputs["image"])
+        texts = list(self.inputs.values())
+        return texts if len(texts) > 1 else texts[0]
+
+
+def image_items(path):
+    """An image, or all those below a folder, by their names.
+
+    Args:
+        path: str, local or `gs://`.
+
+    Returns:
+        list of `Item`.
+
+    Raises:
+        UserError: there is no image.
+    """
+    import tensorflow as tf
+
+    if not tf.io.gfile.exists(path):
+        raise UserError(f"--image={path}: no such file; give an image or a folder of images")
+    if not tf.io.gfile.isdir(path):
+        return [Item({"image": path}, path)]
+    files = sorted(
+        f"{folder.rstrip('/')}/{name}"
+        for folder, _, names in tf.io.gfile.walk(path)
+        for name in names
+        if name.lower().endswith(SUFFIXES)
+    )
+    if not files:
+        raise UserError(f"--image={path}: holds no file named {', '.join(SUFFIXES)}; give another")
+    return [Item({"image": file}, file) for file in files]
+
+
+def text_items(text, pair=None):
+    """A text, or a pair of texts.
+
+    Raises:
+        UserError: it holds bytes of the command line that are no UTF-8.
+    """
+    try:
+        f"{text}{pair}".encode()
+    except UnicodeEncodeError as error:
+        raise UserError("--text: no UTF-8; convert it, or give it in a --file") from error
+    inputs = {"text": text} if pair is None else {"text": text, "text_pair": pair}
+    return [Item(inputs, "--text")]
+
+
+def tsv_items(path, columns=()):
+    """The sentences of a TSV file, as `pipelines.tasks.tsv_files` reads it; it needs no labels.
+
+    Args:
+        path: str, local or `gs://`.
+        columns: one or two names; found among the usual ones if empty.
+
+    Returns:
+        list of `Item`, one a line.
+
+    Raises:
+        UserError: it cannot be read, a column is missing, or a line has another number of fields.
+    """
+    try:
+        text = _content(path).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: no UTF-8 ({error.reason}); convert the file") from error
+    # Not `splitlines`: sentences hold characters that it takes for the end of a line.
+    header, *lines = [line.removesuffix("\r") for line in text.rstrip("\r\n").split("\n")]
+    names = header.split("\t")
+    wanted = (tuple(columns),) if columns else SENTENCES
+    found = next((want for want in wanted if set(want) <= set(names)), None)
+    if found is None:
+        raise UserError(
+            f"{path}: has the columns {', '.join(names)}; name those of its one or two sentences "
+            "by --columns=A,B"
+        )
+    if not lines:
+        raise UserError(f"{path}: holds no line below the names of the columns; fill it")
+    places, items = [names.index(name) for name in found], []
+    for number, line in enumerate(lines, 2):
+        fields = line.split("\t")
+        if len(fields) != len(names):
+            raise UserError(
+                f"{path}, line {number}: {len(fields)} fields, expected {len(names)} "
+                f"({', '.join(names)}); mend the line"
+            )
+        texts = [fields[place].strip() for place in places]
+        inputs = dict(zip(("text", "text_pair"), texts, strict=False))
+        items.append(Item(inputs, f"{path}, line {number}"))
+    return items
+
+
+def _content(path):
+    import tensorflow as tf
+
+    try:
+        with tf.io.gfile.GFile(path, "rb") as file:
+            return file.read()
+    except tf.errors.OpError as error:
+        raise UserError(
+            f"{path}: cannot be read ({one_line(error.message)}); mend the path"
+        ) from error

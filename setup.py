@@ -28,7 +28,6 @@ TEST = [
     *FIGURES,
     "hypothesis>=6.100,<7",
     "keras-cv>=0.9,<0.10",  # an independent RandAugment and its operations
-    "pillow>=10,<14",  # an independent reader of images
     "grain>=0.2.10,<1",  # keras-hub's test helpers load it
     "jax>=0.4.34,<0.12",  # the second Keras backend that the model is held to
     "pytest>=8,<10",
@@ -58,6 +57,7 @@ setup(
         "ml-collections>=1,<2",
         "mwparserfromhell>=0.6.6,<0.8",
         "numpy>=1.26,<3",
+        "pillow>=10.1,<14",  # draws the pictures in TensorBoard
         "safetensors>=0.4.3,<1",  # Hugging Face's weights
         "tensorboard>=2.19,<2.22",
         "tensorflow>=2.19,<2.22",

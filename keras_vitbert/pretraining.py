@@ -15,6 +15,7 @@ from keras_vitbert.data import baselines
 from keras_vitbert.data_errors import reading
 from keras_vitbert.fitting import fit
 from keras_vitbert.initial_weights import open_initial
+from keras_vitbert.inspection.activation_maps import ActivationMaps
 from keras_vitbert.inspection.mask_pictures import MaskPictures
 from keras_vitbert.inspection.profiling import Profile
 from keras_vitbert.inspection.run_texts import RunTexts, finish_session
@@ -99,7 +100,10 @@ def pretrain(
         f"{_shares(config, variant, stream, strategy.num_replicas_in_sync)}, in {output_dir}"
     )
     # What is written of a step is written before its checkpoint: a run goes on behind it.
-    callbacks = [RunTexts(folder, about, config), *_joint_callbacks(trainer, config, folder)]
+    callbacks = [
+        RunTexts(folder, about, config),
+        *_joint_callbacks(trainer, config, folder, stream, data.vocabulary),
+    ]
     with contextlib.ExitStack() as stack:
         if profiled_steps:
             callbacks.append(stack.enter_context(Profile(*profiled_steps, folder)))
@@ -146,7 +150,7 @@ def build_trainer(config, variant, strategy, teachers=None):
     return trainer
 
 
-def _joint_callbacks(trainer, config, folder):
+def _joint_callbacks(trainer, config, folder, stream, vocabulary):
     """What a run with both modalities does between its steps."""
     if not (trainer.has_images and trainer.has_text):
         return []
@@ -160,6 +164,17 @@ def _joint_callbacks(trainer, config, folder):
             callbacks.append(MaskPictures(folder))
     if look_at.gradient_interval:
         callbacks.append(GradientProbe(look_at.gradient_interval, config.steps, folder))
+    if look_at.activation_interval:
+        callbacks.append(
+            ActivationMaps(
+                stream,
+                vocabulary,
+                folder,
+                look_at.activation_interval,
+                look_at.activation_examples,
+                config.steps,
+            )
+        )
     return callbacks
 
 

@@ -35,5 +35,5 @@ def get_config(size="sample"):
     config.optimizer.update(learning_rate=2e-3, warmup_steps=50)
     config.merge.mask_update_interval = 20
     config.teachers.update(image_steps=500, text_steps=600)
-    config.inspection.update(activation_interval=100, gradient_interval=100)
+    config.inspection.update(activation_interval=250, gradient_interval=100)
     return config

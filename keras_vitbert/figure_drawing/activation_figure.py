@@ -21,7 +21,7 @@ from keras_vitbert.figure_drawing.style import (
 from keras_vitbert.inspection.activation_pictures import by_preference, scale_top
 from keras_vitbert.inspection.co_activation import TOP, co_activation
 
-_LEFT, _RIGHT = 0.9, 0.1  # inches beside the rows
+_LEFT, _RIGHT = 0.9, 0.4  # inches beside the rows
 _ROW, _GAP, _HEAD = 0.12, 0.07, 0.17  # inches: a row, between blocks, the line above a step
 _CURVE = 0.95
 _CURVES_HEIGHT = 0.16 + _CURVE + 0.34  # with title and label
@@ -94,6 +94,9 @@ def curves(activations):
 def draw(activations, name, blocks=""):
     """Heat maps of some blocks at the first, a middle and the last step; below them curves.
 
+    The two rows of a map share a scale, which ends where the number beside it says: activations
+    grow with training and from block to block, and one scale for all would show the last only.
+
     Args:
         activations: dict of step to (image, text), `(blocks, D)` each.
         name: str, of the run.
@@ -106,8 +109,6 @@ def draw(activations, name, blocks=""):
     last = activations[max(activations)]
     blocks = chosen_blocks(blocks, len(last[0]))
     shown = rows(activations, steps, blocks)
-    high = scale_top(shown)
-    beyond = "max" if shown.max() > high else "neither"
 
     note = shortened(f"run: {name}", COLUMN - 2 * EDGE)
     block_height = 2 * _ROW + _GAP
@@ -119,25 +120,32 @@ def draw(activations, name, blocks=""):
     top, width = sheet.top, COLUMN - _LEFT - _RIGHT
     for row, step in enumerate(steps):
         sheet.text(_LEFT, top + 0.03, f"step {step:,}", size=TEXT_SIZE)
+        if not row:
+            sheet.text(COLUMN - EDGE, top + 0.03, "scale to", size=SMALL_SIZE, ha="right")
         top += _HEAD
         for column, block in enumerate(blocks):
             axes = sheet.axes(_LEFT, top, width, 2 * _ROW, label=f"step {step}, block {block}")
+            high = scale_top(shown[row, column])
             for place, values in enumerate(shown[row, column]):
                 # An image a row: smoothing of many narrow cells shall not mix the two.
                 edges = (-0.5, len(values) - 0.5, place + 0.5, place - 0.5)
-                image = axes.imshow(values[None], MAP, vmin=0, vmax=high, extent=edges)
+                axes.imshow(values[None], MAP, vmin=0, vmax=high, extent=edges)
             axes.set(aspect="auto", ylim=(1.5, -0.5))
             axes.set_yticks([0, 1], ["images", "text"])
             axes.set_xticks([])
             axes.tick_params(length=0)
             sheet.text(EDGE, top + _ROW, f"block {block}", va="center", size=TEXT_SIZE)
+            number = {"va": "center", "ha": "right", "size": SMALL_SIZE}
+            sheet.text(COLUMN - EDGE, top + _ROW, f"{high:.3g}", **number)
             top += block_height
     sheet.text(_LEFT, top - 0.02, "◂ prefer images", size=SMALL_SIZE)
     sheet.text(COLUMN - _RIGHT, top - 0.02, "prefer text ▸", size=SMALL_SIZE, ha="right")
     order = f"{shown.shape[-1]} units, sorted as they are at step {steps[-1]:,}"
     sheet.text(_LEFT + width / 2, top + 0.1, order, size=TEXT_SIZE, ha="center")
     top += 0.36
-    sheet.scale(_LEFT, top, width, image, "mean absolute activation", extend=beyond)
+    scale = cm.ScalarMappable(colors.Normalize(0, 1), MAP)
+    bar = sheet.scale(_LEFT, top, width, scale, "mean absolute activation / scale", extend="max")
+    bar.set_ticks([0, 0.5, 1])
     top += 0.5
     _draw_curves(sheet, top, sorted(activations), curves(activations))
     return sheet.figure

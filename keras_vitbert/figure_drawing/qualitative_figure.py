@@ -68,7 +68,7 @@ def draw(images, texts, names):
 def _units(width, runs):
     """How many examples stand beside each other, and how many inches each of them has."""
     room = width - 2 * EDGE
-    units = max(1, min(3, int(room // (_IMAGE + 1.35 * runs + 0.1))))
+    units = max(1, min(3, int(room // (_IMAGE + 1.25 * runs + 0.1))))
     return units, room / units
 
 
@@ -101,7 +101,7 @@ def _image(sheet, left, top, width, example, runs):
         ):
             text = _answer(answer, value, correct, panel - 0.14)
             middle = bar.get_y() + bar.get_height() / 2
-            axes.text(0.03, middle, text, size=SMALL_SIZE, va="center_baseline")
+            axes.text(0.04 / (panel - 0.1), middle, text, size=SMALL_SIZE, va="center_baseline")
 
 
 def _colour_key(sheet, top):
@@ -146,7 +146,7 @@ def answer_line(answers, inches):
     line = ""
     for answer in zip(answers.names, answers.probabilities, answers.correct, strict=True):
         text = _answer(*answer, inches)
-        longer = f"{line}   {text}" if line else text
+        longer = f"{line} · {text}" if line else text
         if line and width_of(longer) > inches:
             break
         line = longer

@@ -113,7 +113,14 @@ def test_runs_without_a_checkpoint(made, tmp_path, capsys):
             assert image.width == 990 and image.height > 500  # 3.3 inches
             assert set(image.info) <= {"dpi"}
     svg = (tmp_path / "figure3-a-run.svg").read_text()
-    for text in ("run: a-run", "step 0", "step 4", "step 9", "block 1", "mean absolute activation"):
+    for text in (
+        "run: a-run",
+        "step 0",
+        "step 4",
+        "step 9",
+        "block 1",
+        "mean absolute activation / scale",
+    ):
         assert re.search(f"<text[^>]*>{text}</text>", svg), text
     assert ">block 0<" in svg  # in the legend of the curves
     assert "dc:date" not in svg

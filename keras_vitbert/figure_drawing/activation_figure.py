@@ -140,7 +140,7 @@ def draw(activations, name, blocks=""):
             top += block_height
     sheet.text(_LEFT, top - 0.02, "◂ prefer images", size=SMALL_SIZE)
     sheet.text(COLUMN - _RIGHT, top - 0.02, "prefer text ▸", size=SMALL_SIZE, ha="right")
-    order = f"{shown.shape[-1]} units, sorted as they are at step {steps[-1]:,}"
+    order = f"{shown.shape[-1]} units, in the order of step {steps[-1]:,}"
     sheet.text(_LEFT + width / 2, top + 0.1, order, size=TEXT_SIZE, ha="center")
     top += 0.36
     scale = cm.ScalarMappable(colors.Normalize(0, 1), MAP)

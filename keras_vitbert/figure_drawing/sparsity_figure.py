@@ -100,6 +100,8 @@ def draw(sparsities, name):
     note = shortened(f"run: {name}", COLUMN - 2 * EDGE)
     if shown < count:
         note += f"\n{shown} of {count} updates"
+    if np.isnan(sparsities.overall).any():
+        note += "\nfrom the log, which is written at the ends of epochs"
     rows = -(-(shown + 1) // 3)
     height = header_height(note) + 2 * _STEP + 0.13 * rows + 0.1
     sheet = Sheet(COLUMN, height, "Sparsity of the gradient masks", note)

@@ -228,7 +228,9 @@ def test_earlier_updates_come_from_the_log(updates, drawn):
     assert np.isnan(found.of_kinds[:2]).all() and np.isnan(found.overall[:2]).all()
     assert found.overall[2] == updates[2].overall
 
-    kinds = by_label(drawn(sparsity_figure.draw, found, "run"), "kinds")
+    figure = drawn(sparsity_figure.draw, found, "run")
+    assert any("at the ends of epochs" in text.get_text() for text in figure.texts)
+    kinds = by_label(figure, "kinds")
     (bars,) = next(iter(kinds.values())).containers  # what is not known is not drawn as 0
     assert [bar.get_height() for bar in bars] == list(updates[2].of_kinds.values())
     for place, bar in enumerate(bars):

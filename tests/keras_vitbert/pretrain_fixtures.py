@@ -45,7 +45,7 @@ def get_config():
     config.optimizer.update(learning_rate=1e-2, warmup_steps=2)
     config.merge.update(mask_update_interval=2, mask_ratio_per_update=0.2)
     config.teachers.update(image_steps=3, text_steps=4)
-    config.inspection.gradient_interval = 4
+    config.inspection.update(gradient_interval=4, activation_interval=0)
     return config
 """
 

@@ -45,6 +45,8 @@ STEPS = 10
 EPOCH_ENDS = [4, 8, 10]
 UPDATES = [3, 5, 7]  # of the masks, which precede these steps
 MASKED = ("vitbert", "vitbert_no_kd")
+MAPPED = "joint"  # the run that draws activation maps
+MAPS = [0, 5, STEPS]
 # What this one does, others do as well: distillation `vitbert_no_gm`, masks `vitbert`.
 EACH_VARIANT = [
     pytest.param(name, marks=pytest.mark.slow if name == "vitbert_no_kd" else ())
@@ -58,6 +60,8 @@ def run_of(finished):
     """`run_of(variant) -> folder`; `vitbert` makes its teachers, `vitbert_no_gm` is given them."""
 
     def run_of(variant):
+        if variant == MAPPED:
+            return finished(variant, "--config.inspection.activation_interval=5")
         if variant == "vitbert_no_gm":
             teachers = finished("vit"), finished("bert")
             return finished(
@@ -159,7 +163,7 @@ def test_a_run_leaves_its_folder(run_of, sources, variant):
     names |= {"vocabulary.txt"} if uses.text else set()
     names |= {"classes.txt"} if uses.images else set()
     names |= {"teachers"} if variant == "vitbert" else set()
-    names |= {"inspection"} if variant in MASKED else set()
+    names |= {"inspection"} if variant in (*MASKED, MAPPED) else set()
     assert set(os.listdir(folder)) == names
     assert sorted(os.listdir(folder / "checkpoints")) == ["LAST", "step-00000008", "step-00000010"]
     if uses.text:
@@ -292,6 +296,12 @@ def expected_tags(variant):
     if variant in MASKED:
         train |= {"mask_sparsity/mask_sparsity", "mask_sparsity/block_0"}
         train |= {"mask_sparsity/final_norm", *(f"mask_sparsity/kind/{kind}" for kind in KINDS)}
+    if variant == MAPPED:
+        train |= {
+            f"co_activation/{place}{name}"
+            for place in ("", "block_0/")
+            for name in ("overlap", "correlation")
+        }
     final = {f"validation/{tag.split('/')[1]}" for tag in losses}
     return {
         *(("train", tag) for tag in train),
@@ -311,6 +321,9 @@ def test_logs_hold_every_number_at_the_end_of_each_epoch(run_of, variant):
         if writer == "hparams":
             name = tag.removeprefix("validation/")
             assert values == {STEPS: pytest.approx(summary_of(folder)["validation"][name])}
+            continue
+        if "co_activation" in tag:
+            assert sorted(values) == MAPS
             continue
         # Masks are also told in the steps that update them.
         updates = UPDATES if "mask_sparsity" in tag else []

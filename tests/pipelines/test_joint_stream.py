@@ -148,7 +148,9 @@ def in_any_order(batch):
     )
 
 
-@pytest.mark.parametrize(("pipelines", "replicas"), [(2, 2), (2, 4), (4, 4)])
+@pytest.mark.parametrize(
+    ("pipelines", "replicas"), [(2, 2), (2, 4), pytest.param(4, 4, marks=pytest.mark.slow)]
+)
 def test_input_pipelines_divide_the_records(stream, pipelines, replicas):
     """Two hosts: their records are disjoint, and together they are the global batch."""
     each = replicas // pipelines

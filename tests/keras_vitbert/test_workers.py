@@ -151,10 +151,12 @@ def test_two_workers_make_the_numbers_of_one(finished, unbroken):  # noqa: F811
         if name.startswith("metrics"):
             continue  # a checkpoint holds their sums over the workers, of which each has a part
         np.testing.assert_allclose(found[name], value, rtol=1e-3, atol=1e-5, err_msg=name)
-    # One of them wrote.
-    names = {name.rpartition("/")[2].partition(".tfevents")[0] for name in files_below(unbroken)}
-    assert names == {name.rpartition("/")[2].partition(".tfevents")[0] for name in files_below(one)}
-    assert len([name for name in files_below(unbroken) if "tfevents" in name]) == 2
+    # One of them wrote: as many files of each name as one process writes.
+    names = [
+        sorted(name.rpartition("/")[2].partition(".tfevents")[0] for name in files_below(folder))
+        for folder in (unbroken, one)
+    ]
+    assert names[0] == names[1] and names[0].count("events.out") > 2
 
 
 @pytest.mark.slow

@@ -11,14 +11,14 @@ import time
 
 import tensorflow as tf
 
-from keras_vitbert.selection import smallest
-from keras_vitbert.sizes import encoder_size
+from keras_vitbert.configs.sizes import encoder_size
+from keras_vitbert.training.selection import smallest
 
 
 def main():
     """Runs the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--size", default="base", help="an encoder of keras_vitbert.sizes")
+    parser.add_argument("--size", default="base", help="an encoder of keras_vitbert.configs.sizes")
     parser.add_argument("--rounds", type=int, default=5, help="counted pairs")
     arguments = parser.parse_args()
 

@@ -15,18 +15,18 @@ import time
 import tensorflow as tf
 
 from benchmarks.masked_step import random_batch
-from keras_vitbert.joint_trainer import JointTrainer
-from keras_vitbert.merging import GradientMask
-from keras_vitbert.network import build_network
-from keras_vitbert.optimizers import build_optimizer
-from keras_vitbert.settings import load_config
+from keras_vitbert.model.pretraining_network import build_network
+from keras_vitbert.pretraining.settings import load_config
+from keras_vitbert.training.joint_trainer import JointTrainer
+from keras_vitbert.training.merging import GradientMask
+from keras_vitbert.training.optimizers import build_optimizer
 
 
 def main():
     """Runs the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--config", default="paper", help="a config of keras_vitbert.configs")
-    parser.add_argument("--size", default="base", help="an encoder of keras_vitbert.sizes")
+    parser.add_argument("--size", default="base", help="an encoder of keras_vitbert.configs.sizes")
     parser.add_argument("--images", type=int, default=8, help="images a step")
     parser.add_argument("--texts", type=int, default=2, help="texts a step")
     parser.add_argument("--rounds", type=int, default=9, help="counted pairs of steps")

@@ -106,7 +106,7 @@ def timer(functions):
 def write_inputs(folder, count):
     """Writes images, a vocabulary and sentences."""
     from benchmarks.image_stream import write_images
-    from pipelines.text.vocabularies import MASK, SPECIAL_TOKENS, write_vocabulary
+    from pipelines.text.wordpiece import MASK, SPECIAL_TOKENS, write_vocabulary
 
     write_images(folder, count)
     syllables = [a + b for a in "bdfgklmnprstvz" for b in "aeiou"]
@@ -142,11 +142,11 @@ def exported_tasks(folder, dtype):
     import tensorflow as tf
 
     from keras_vitbert.configs import paper
-    from keras_vitbert.heads import MLPHead
-    from keras_vitbert.network import build_network
+    from keras_vitbert.model.heads import MLPHead
+    from keras_vitbert.model.pretraining_network import build_network
     from keras_vitbert.serving.exporting import export
-    from keras_vitbert.trained import Trained
-    from pipelines.text.vocabularies import read_vocabulary
+    from keras_vitbert.trained.trained_model import Trained
+    from pipelines.text.wordpiece import read_vocabulary
 
     model = {**paper.get_config().model.to_dict(), "num_classes": CLASSES}
     network = build_network({**model, "vocabulary_size": VOCABULARY_SIZE})

@@ -53,7 +53,7 @@ def open_stream(folder):
     from pipelines.image_stream import ImageRecords
     from pipelines.joint_stream import JointStream
     from pipelines.shards.records import RecordFiles
-    from pipelines.text.vocabularies import SPECIAL_TOKENS
+    from pipelines.text.wordpiece import SPECIAL_TOKENS
     from pipelines.text_stream import TextRecords
 
     vocabulary = [*SPECIAL_TOKENS, *(f"word{n}" for n in range(30_000 - len(SPECIAL_TOKENS)))]

@@ -27,7 +27,8 @@ import threading
 import time
 
 from pipelines import package_data, sample, wikipedia
-from pipelines.text import bert_examples, documents, vocabularies
+from pipelines.text import bert_examples, documents
+from pipelines.text import wordpiece as vocabularies
 from pipelines.text.pairs import SPECIALS_PER_EXAMPLE
 from pipelines.text.tokenization import sentences_of
 

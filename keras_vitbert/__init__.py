@@ -7,19 +7,19 @@ with it every `--help`, does not wait for TensorFlow.
 import importlib
 
 _MODULES = {
-    "ViTBertBackbone": "keras_vitbert.backbone",
-    "PreTrainingNetwork": "keras_vitbert.network",
-    "MLPHead": "keras_vitbert.heads",
-    "MaskedLMHead": "keras_vitbert.heads",
-    "JointTrainer": "keras_vitbert.joint_trainer",
-    "Teachers": "keras_vitbert.teachers",
-    "GradientSum": "keras_vitbert.merging",
-    "GradientMask": "keras_vitbert.merging",
-    "RandomGradientMask": "keras_vitbert.merging",
-    "load_network": "keras_vitbert.loading",
-    "Classifier": "keras_vitbert.fine_tuning.classifier",
-    "FineTuner": "keras_vitbert.fine_tuning.fine_tuner",
-    "load_classifier": "keras_vitbert.fine_tuning.saved_classifiers",
+    "ViTBertBackbone": "keras_vitbert.model.backbone",
+    "PreTrainingNetwork": "keras_vitbert.model.pretraining_network",
+    "MLPHead": "keras_vitbert.model.heads",
+    "MaskedLMHead": "keras_vitbert.model.heads",
+    "JointTrainer": "keras_vitbert.training.joint_trainer",
+    "Teachers": "keras_vitbert.pretraining.teachers",
+    "GradientSum": "keras_vitbert.training.merging",
+    "GradientMask": "keras_vitbert.training.merging",
+    "RandomGradientMask": "keras_vitbert.training.merging",
+    "load_network": "keras_vitbert.trained.loading",
+    "Classifier": "keras_vitbert.model.classifier",
+    "FineTuner": "keras_vitbert.training.fine_tuner",
+    "load_classifier": "keras_vitbert.fine_tuning.evaluate_only",
 }
 __all__ = sorted(_MODULES)
 

@@ -18,7 +18,7 @@ import shutil
 import sys
 import tempfile
 
-from keras_vitbert.command_line import UserError, load_tensorflow, parse_flags, run
+from pipelines.command_line import UserError, load_tensorflow, parse_flags, run
 
 
 def define_flags(values):
@@ -54,7 +54,7 @@ def main(argv):
     load_tensorflow()
     from keras_vitbert.hub.model_card import model_card
     from keras_vitbert.hub.presets import available_kinds, build_task
-    from keras_vitbert.trained import open_or_import
+    from keras_vitbert.trained.trained_model import open_or_import
 
     try:
         trained = open_or_import(values.checkpoint)

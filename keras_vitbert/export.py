@@ -10,7 +10,7 @@ Exit status: 0 done, 2 bad flag or folder.
 
 import sys
 
-from keras_vitbert.command_line import UserError, load_tensorflow, parse_flags, quiet_loading, run
+from pipelines.command_line import UserError, load_tensorflow, parse_flags, quiet_loading, run
 
 DTYPES = ("float32", "bfloat16")
 
@@ -49,7 +49,7 @@ def main(argv):
     load_tensorflow()
     with quiet_loading():
         from keras_vitbert.serving.exporting import export
-        from keras_vitbert.trained import open_trained
+        from keras_vitbert.trained.trained_model import open_trained
 
     trained = open_trained(values.checkpoint, values.dtype)
     folder, served = export(

@@ -12,7 +12,7 @@ matplotlib, which the extra `figures` brings. Exit status: 0 done, 2 bad flag, o
 import os
 import sys
 
-from keras_vitbert.command_line import UserError, load_tensorflow, parse_flags, quiet_loading, run
+from pipelines.command_line import UserError, load_tensorflow, parse_flags, quiet_loading, run
 
 FIGURES = ("3", "4", "5", "6")
 FORMATS = ("png", "svg")
@@ -64,8 +64,8 @@ def main(argv):
 
     load_tensorflow()
     with quiet_loading():
-        from keras_vitbert.figure_drawing.drawing import draw_figures
-        from keras_vitbert.figure_drawing.finished_runs import open_runs
+        from keras_vitbert.paper_figures.drawing import draw_figures
+        from keras_vitbert.paper_figures.finished_runs import open_runs
 
     runs = open_runs(
         values.run, images=values.images, texts=values.texts, cache_dir=values.cache_dir

@@ -11,8 +11,8 @@ Run again, it goes on where it was stopped. Exit status: 0 done, 2 bad flag, fil
 import os
 import sys
 
-from keras_vitbert.command_line import UserError, quiet_loading, run
 from keras_vitbert.fine_tuning import settings, tasks
+from pipelines.command_line import UserError, quiet_loading, run
 from tpu.strategy import define_flags as define_tpu_flags
 from tpu.strategy import get_strategy
 
@@ -75,7 +75,7 @@ def main(argv):
     config = settings.for_devices(config, on_tpu=values.tpu is not None)
     with quiet_loading():
         strategy = get_strategy(values.tpu, values.tpu_address)
-        from keras_vitbert.workers import Workers
+        from keras_vitbert.runs.workers import Workers
 
         workers = Workers(strategy)
     with workers.watched():
@@ -84,8 +84,8 @@ def main(argv):
 
 def _fine_tune(values, task, config, strategy, workers):
     with quiet_loading():
+        from keras_vitbert.fine_tuning.evaluate_only import evaluate_saved
         from keras_vitbert.fine_tuning.pretrained import open_pretrained
-        from keras_vitbert.fine_tuning.saved_classifiers import evaluate_saved
         from keras_vitbert.fine_tuning.search import (
             check_predictions_file,
             fine_tune,

@@ -15,8 +15,8 @@ import os
 import shutil
 import sys
 
-from keras_vitbert.command_line import UserError, load_tensorflow, parse_flags, quiet_loading, run
 from keras_vitbert.serving.prediction_formats import FORMATS, as_text
+from pipelines.command_line import UserError, load_tensorflow, parse_flags, quiet_loading, run
 
 _SOURCES = ("image", "text", "file")
 

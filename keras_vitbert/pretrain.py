@@ -12,8 +12,9 @@ Run again, it goes on where it was stopped. Exit status: 0 done, 2 bad flag or f
 import os
 import sys
 
-from keras_vitbert import settings, variants
-from keras_vitbert.command_line import quiet_loading, run
+from keras_vitbert.configs import variants
+from keras_vitbert.pretraining import settings
+from pipelines.command_line import quiet_loading, run
 from tpu.strategy import define_flags as define_tpu_flags
 from tpu.strategy import get_strategy
 
@@ -78,10 +79,10 @@ def main(argv):
 
     with quiet_loading():
         strategy = get_strategy(values.tpu, values.tpu_address)
-        from keras_vitbert.data import open_data
-        from keras_vitbert.pretraining import pretrain
-        from keras_vitbert.run_folder import RunFolder
-        from keras_vitbert.workers import Workers
+        from keras_vitbert.pretraining.data import open_data
+        from keras_vitbert.pretraining.run import pretrain
+        from keras_vitbert.runs.run_folder import RunFolder
+        from keras_vitbert.runs.workers import Workers
 
         workers = Workers(strategy)
 

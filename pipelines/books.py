@@ -14,12 +14,11 @@ import os
 import re
 import sys
 
-from keras_vitbert import command_line
-from keras_vitbert.command_line import UserError, one_line
-from pipelines import files
+from pipelines import command_line, files
+from pipelines.command_line import UserError, one_line
 from pipelines.jobs import shard_job
-from pipelines.shards.manifests import DOCUMENTS
 from pipelines.shards.shard_files import LineFile
+from pipelines.shards.shard_manifest import DOCUMENTS
 from pipelines.text import book_text
 from pipelines.text.documents import Document, to_json
 

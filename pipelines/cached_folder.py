@@ -8,7 +8,7 @@ import shutil
 import time
 import uuid
 
-from keras_vitbert.command_line import UserError
+from pipelines.command_line import UserError
 
 _TEMPORARY = ".tmp-"  # in the name of a folder that is being built
 _STALE_SECONDS = 3600  # nobody writes a file that slowly: the folder is abandoned

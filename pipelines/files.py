@@ -27,7 +27,7 @@ def make_folder(path, flag):
     """
     import tensorflow as tf
 
-    from keras_vitbert.command_line import UserError
+    from pipelines.command_line import UserError
 
     try:
         tf.io.gfile.makedirs(path)

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from keras_vitbert.command_line import UserError
+from pipelines.command_line import UserError
 from pipelines.images.image_views import ImageViews
 from pipelines.shards.records import BadRecord, RecordFiles
 from pipelines.shards.shuffled_records import ShuffledRecords

@@ -25,8 +25,8 @@ import contextlib
 import os
 import sys
 
-from keras_vitbert import command_line
-from keras_vitbert.command_line import UserError
+from pipelines import command_line
+from pipelines.command_line import UserError
 from pipelines.files import make_folder, write_atomically
 from pipelines.images import image_sources, imagenet_tfds, jpeg
 from pipelines.images.image_shards import ListedImagesJob

@@ -43,7 +43,7 @@ class JointStream:
                 files.
 
         Returns:
-            `tf.data.Dataset` of dicts, see `keras_vitbert.joint_trainer.JointTrainer`.
+            `tf.data.Dataset` of dicts, see `keras_vitbert.training.joint_trainer.JointTrainer`.
         """
         part, streams = shard(context), []
         if self.images is not None:

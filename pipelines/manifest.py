@@ -2,7 +2,7 @@
 
     python -m pipelines.manifest --files=PATTERN [--check]
 
-What a manifest is for is in `pipelines.shards.manifests`.
+What a manifest is for is in `pipelines.shards.shard_manifest`.
 """
 
 import concurrent.futures
@@ -11,10 +11,10 @@ import itertools
 import os
 import sys
 
-from keras_vitbert import command_line
-from keras_vitbert.command_line import UserError
+from pipelines import command_line
+from pipelines.command_line import UserError
 from pipelines.shards import record_scan, shard_files
-from pipelines.shards.manifests import (
+from pipelines.shards.shard_manifest import (
     IMAGES,
     TEXT_EXAMPLES,
     manifest_path,

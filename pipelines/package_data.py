@@ -3,7 +3,7 @@
 import importlib.util
 import os
 
-from keras_vitbert.command_line import UserError
+from pipelines.command_line import UserError
 
 
 def find_package_file(package, relative_path):

@@ -16,9 +16,8 @@ import time
 
 import numpy as np
 
-from keras_vitbert import command_line
-from pipelines import cached_folder
-from pipelines.text import vocabularies
+from pipelines import cached_folder, command_line
+from pipelines.text import wordpiece as vocabularies
 
 FORMAT_VERSION = 2  # raise it when other data come out of the same settings
 

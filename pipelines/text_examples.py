@@ -26,14 +26,13 @@ import os
 import re
 import sys
 
-from keras_vitbert import command_line
-from keras_vitbert.command_line import UserError
-from pipelines import files
+from pipelines import command_line, files
+from pipelines.command_line import UserError
 from pipelines.jobs import shard_job
-from pipelines.shards.manifests import TEXT_EXAMPLES
 from pipelines.shards.shard_files import RecordFile
+from pipelines.shards.shard_manifest import TEXT_EXAMPLES
 from pipelines.text import documents as document_files
-from pipelines.text import vocabularies
+from pipelines.text import wordpiece as vocabularies
 from pipelines.text.bert_examples import (
     MIN_LENGTH,
     ExampleMaker,

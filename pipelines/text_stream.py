@@ -5,11 +5,11 @@ Examples that were written without masks are masked when they are read.
 
 import dataclasses
 
-from keras_vitbert.command_line import UserError
+from pipelines.command_line import UserError
 from pipelines.shards.records import BadRecord, RecordFiles
 from pipelines.shards.shuffled_records import ShuffledRecords
 from pipelines.text.dynamic_masking import DynamicMasking
-from pipelines.text.vocabularies import vocabulary_hash
+from pipelines.text.wordpiece import vocabulary_hash
 
 _ALTERNATIVES = {"input_ids": "input_word_ids", "segment_ids": "input_type_ids"}
 _NAMES = {  # in the files: in a batch

@@ -10,11 +10,10 @@ import os
 import sys
 import time
 
-from keras_vitbert import command_line
-from keras_vitbert.command_line import UserError
-from pipelines import files
+from pipelines import command_line, files
+from pipelines.command_line import UserError
 from pipelines.text import documents
-from pipelines.text.vocabularies import MIN_SIZE, learn_vocabulary, write_vocabulary
+from pipelines.text.wordpiece import MIN_SIZE, learn_vocabulary, write_vocabulary
 
 _UNIT_BYTES = 1 << 20  # of the parts that an evenly spread selection is made of
 _PROGRESS_SECONDS = 10

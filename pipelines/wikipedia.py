@@ -19,11 +19,11 @@ import sys
 from collections.abc import Iterator
 from typing import ClassVar
 
-from keras_vitbert import command_line
-from keras_vitbert.command_line import UserError
+from pipelines import command_line
+from pipelines.command_line import UserError
 from pipelines.jobs.shard_job import ShardJob, run_job, split_beam_arguments
-from pipelines.shards.manifests import DOCUMENTS
 from pipelines.shards.shard_files import LineFile
+from pipelines.shards.shard_manifest import DOCUMENTS
 from pipelines.text.documents import Document, to_json
 from pipelines.text.wikipedia_dump import read_pages
 from pipelines.text.wikitext import passages

@@ -16,7 +16,7 @@ import time
 import urllib.error
 import urllib.request
 
-from keras_vitbert.command_line import UserError
+from pipelines.command_line import UserError
 
 SERVER_SECONDS = 9  # for a server: its name, the connection, its answer
 METADATA_SECONDS = 3

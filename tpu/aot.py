@@ -16,10 +16,11 @@ import json
 import os
 import sys
 
-from keras_vitbert import settings, variants
-from keras_vitbert.command_line import UserError, load_tensorflow, quiet_loading, run
-from keras_vitbert.config_flags import require_shares
+from keras_vitbert.configs import variants
+from keras_vitbert.configs.overrides import require_shares
 from keras_vitbert.fine_tuning import settings as fine_tuning_settings
+from keras_vitbert.pretraining import settings
+from pipelines.command_line import UserError, load_tensorflow, quiet_loading, run
 from tpu.ahead_of_time import report
 from tpu.ahead_of_time.compiler import check_installed
 from tpu.ahead_of_time.proof import Subject, compare, prove
@@ -125,7 +126,7 @@ def _pretraining(argv):
 
 
 def _pretraining_programs(config, variant, keys, strategy, batch):
-    from keras_vitbert.step_programs import pretraining_programs
+    from tpu.step_programs import pretraining_programs
 
     config = config.copy_and_resolve_references()
     config.update({keys[name]: count for name, count in batch.items()})
@@ -166,7 +167,7 @@ def _fine_tuning(argv):
 
 
 def _fine_tuning_programs(config, pretrained, kind, num_classes, strategy, batch):
-    from keras_vitbert.step_programs import fine_tuning_programs
+    from tpu.step_programs import fine_tuning_programs
 
     config = config.copy_and_resolve_references()
     [config.batch] = batch.values()

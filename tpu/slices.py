@@ -10,7 +10,7 @@ import difflib
 import math
 import re
 
-from keras_vitbert.command_line import UserError
+from pipelines.command_line import UserError
 
 _DOCS = "https://cloud.google.com/tpu/docs/"
 

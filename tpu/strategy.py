@@ -13,7 +13,7 @@ import json
 import os
 import re
 
-from keras_vitbert.command_line import UserError, one_line
+from pipelines.command_line import UserError, one_line
 from tpu import addresses
 from tpu.slices import as_flag, find_slice, is_accelerator_type
 

@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 
-from keras_vitbert.command_line import Stopped, UserError, one_line, parse_flags, run
+from pipelines.command_line import Stopped, UserError, one_line, parse_flags, run
 from tpu import addresses
 from tpu.slices import SLICES
 

@@ -13,11 +13,11 @@ pre-training".
 
 from ml_collections import config_dict
 
-from keras_vitbert.sizes import encoder_size
+from keras_vitbert.configs.sizes import encoder_size
 
 
 def get_config(size="base"):
-    """The config with an encoder of `keras_vitbert.sizes`."""
+    """The config with an encoder of `keras_vitbert.configs.sizes`."""
     config = config_dict.ConfigDict()
     config.seed = 0
     config.dtype = "auto"  # float32, on TPUs mixed_bfloat16

@@ -11,7 +11,7 @@ from keras_vitbert.configs import paper
 
 
 def get_config(size="sample"):
-    """The config with an encoder of `keras_vitbert.sizes`."""
+    """The config with an encoder of `keras_vitbert.configs.sizes`."""
     config = paper.get_config(size or "sample")
     config.model.update(
         image_size=28,

@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
-from keras_vitbert.callbacks import tensorboard_tag
 from keras_vitbert.fine_tuning import metrics
+from keras_vitbert.runs.callbacks import tensorboard_tag
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

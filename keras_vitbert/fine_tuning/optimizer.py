@@ -1,6 +1,6 @@
 """The optimiser of a fine-tuning config, and how far from the input each variable is."""
 
-from keras_vitbert.optimizers import (
+from keras_vitbert.training.optimizers import (
     SGD,
     AdamW,
     WarmupCosineDecay,

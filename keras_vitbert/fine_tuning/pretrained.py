@@ -8,15 +8,15 @@ import os
 import numpy as np
 import tensorflow as tf
 
-from keras_vitbert import checkpoints
-from keras_vitbert.command_line import UserError
-from keras_vitbert.fine_tuning.classifier import build_classifier
-from keras_vitbert.loading import load_network
-from keras_vitbert.run_folder import RunFolder
-from keras_vitbert.settings import check_config, load_config
-from keras_vitbert.trained import is_preset, open_trained
-from keras_vitbert.transfer import transfer
-from pipelines.text.vocabularies import read_vocabulary, vocabulary_hash
+from keras_vitbert.model.classifier import build_classifier
+from keras_vitbert.model.transfer import transfer
+from keras_vitbert.pretraining.settings import check_config, load_config
+from keras_vitbert.runs import checkpoints
+from keras_vitbert.runs.run_folder import RunFolder
+from keras_vitbert.trained.loading import load_network
+from keras_vitbert.trained.trained_model import is_preset, open_trained
+from pipelines.command_line import UserError
+from pipelines.text.wordpiece import read_vocabulary, vocabulary_hash
 
 RANDOM = "rand"  # the row of Table 1 whose weights are fresh
 _OWN_WORDS = "vocabulary.txt"
@@ -55,7 +55,7 @@ class Pretrained:
 
         Returns:
             (`Classifier`, dict of its parts, `encoder`, `embedding` and `head`, to what
-            `keras_vitbert.transfer` did).
+            `keras_vitbert.model.transfer` did).
         """
         model = self.fine_tuned_model(kind, config)
         classifier = build_classifier(model, kind, num_classes, config.dtype)

@@ -15,16 +15,16 @@ import sys
 
 import tensorflow as tf
 
-from keras_vitbert.command_line import Diverged, UserError
-from keras_vitbert.config_flags import require_shares
-from keras_vitbert.data_errors import reading_images
+from keras_vitbert.configs.overrides import require_shares
 from keras_vitbert.fine_tuning import metrics
 from keras_vitbert.fine_tuning.trials import Trial, run_trial
-from keras_vitbert.run_folder import FREE_OF_FINE_TUNING, RunFolder, csv_text
-from keras_vitbert.workers import Workers
+from keras_vitbert.runs.record_errors import reading_images
+from keras_vitbert.runs.run_folder import FREE_OF_FINE_TUNING, RunFolder, csv_text
+from keras_vitbert.runs.workers import Workers
+from pipelines.command_line import Diverged, UserError
 from pipelines.files import make_folder, write_atomically
 from pipelines.tasks.labelled_images import LabelledImages, require_batch
-from pipelines.text.vocabularies import vocabulary_hash
+from pipelines.text.wordpiece import vocabulary_hash
 
 
 def fine_tune(task_name, task, config, pretrained, data, output_dir, strategy, sweep, seeds):
@@ -46,7 +46,7 @@ def fine_tune(task_name, task, config, pretrained, data, output_dir, strategy, s
         dict, the content of summary.json.
 
     Raises:
-        UserError, Diverged, Stopped: see `keras_vitbert.command_line`.
+        UserError, Diverged, Stopped: see `pipelines.command_line`.
     """
     workers = Workers(strategy)
     folder = RunFolder(output_dir, workers.is_chief)

@@ -2,10 +2,10 @@
 
 import math
 
-from keras_vitbert.config_flags import Requirements, check_types, flatten, parse_with_config
 from keras_vitbert.configs import fine_tuning
+from keras_vitbert.configs.overrides import Requirements, check_types, flatten, parse_with_config
 from keras_vitbert.fine_tuning import tasks
-from keras_vitbert.settings import DTYPES, dtype_for_devices
+from keras_vitbert.pretraining.settings import DTYPES, dtype_for_devices
 
 
 def parse(argv, define_flags, usage):

@@ -2,8 +2,8 @@
 
 import dataclasses
 
-from keras_vitbert.command_line import UserError
-from keras_vitbert.config_flags import meant
+from keras_vitbert.configs.overrides import meant
+from pipelines.command_line import UserError
 
 
 @dataclasses.dataclass(frozen=True)

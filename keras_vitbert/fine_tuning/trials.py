@@ -14,14 +14,14 @@ import time
 import keras
 import tensorflow as tf
 
-from keras_vitbert.command_line import Diverged
-from keras_vitbert.data_errors import reading_images
 from keras_vitbert.fine_tuning import evaluation, metrics
-from keras_vitbert.fine_tuning.fine_tuner import FineTuner, WeightAverage
 from keras_vitbert.fine_tuning.optimizer import build_optimizer
 from keras_vitbert.fine_tuning.settings import steps_of
-from keras_vitbert.fitting import fit
-from keras_vitbert.run_folder import RunFolder, csv_text
+from keras_vitbert.runs.loop import fit
+from keras_vitbert.runs.record_errors import reading_images
+from keras_vitbert.runs.run_folder import RunFolder, csv_text
+from keras_vitbert.training.fine_tuner import FineTuner, WeightAverage
+from pipelines.command_line import Diverged
 from pipelines.tasks.labelled_images import LabelledImages
 
 
@@ -46,7 +46,7 @@ class Trial:
 
 
 class TaskStream:
-    """The training examples of a trial, as `keras_vitbert.fitting.fit` takes them.
+    """The training examples of a trial, as `keras_vitbert.runs.loop.fit` takes them.
 
     Args:
         split: `LabelledImages` or `LabelledTexts`.
@@ -85,7 +85,7 @@ def run_trial(trial, config, pretrained, classes, train, tests, path, strategy, 
         tests: dict of a split's name to a split, all of which are evaluated.
         path: str, the trial's folder.
         strategy: `tf.distribute.Strategy`.
-        workers: `keras_vitbert.workers.Workers` of the strategy.
+        workers: `keras_vitbert.runs.workers.Workers` of the strategy.
 
     Returns:
         dict, the content of result.json: `learning_rate`, `seed`, `steps`, `seconds`, `transfer`,
@@ -93,7 +93,7 @@ def run_trial(trial, config, pretrained, classes, train, tests, path, strategy, 
         its measures (`metrics.measures`) and `examples`.
 
     Raises:
-        UserError, Diverged, Stopped: see `keras_vitbert.command_line`. A trial of a sweep that
+        UserError, Diverged, Stopped: see `pipelines.command_line`. A trial of a sweep that
             diverges is a result.
     """
     folder = RunFolder(path, workers.is_chief)

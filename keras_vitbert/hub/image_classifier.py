@@ -3,9 +3,9 @@
 import keras
 import keras_hub
 
-from keras_vitbert.backbone import ViTBertBackbone
-from keras_vitbert.heads import MLPHead
 from keras_vitbert.hub.preprocessors import ViTBertImageClassifierPreprocessor
+from keras_vitbert.model.backbone import ViTBertBackbone
+from keras_vitbert.model.heads import MLPHead
 
 
 @keras.saving.register_keras_serializable(package="keras_vitbert")

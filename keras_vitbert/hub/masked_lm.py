@@ -3,10 +3,10 @@
 import keras
 import keras_hub
 
-from keras_vitbert.backbone import ViTBertBackbone
-from keras_vitbert.heads import MaskedLMHead
 from keras_vitbert.hub.preprocessors import ViTBertMaskedLMPreprocessor
 from keras_vitbert.hub.text_classifier import text_inputs
+from keras_vitbert.model.backbone import ViTBertBackbone
+from keras_vitbert.model.heads import MaskedLMHead
 
 
 @keras.saving.register_keras_serializable(package="keras_vitbert")

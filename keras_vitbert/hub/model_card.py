@@ -2,7 +2,7 @@
 
 import os
 
-from keras_vitbert.config_flags import flatten
+from keras_vitbert.configs.overrides import flatten
 
 FILE = "README.md"
 
@@ -50,7 +50,7 @@ def model_card(trained, kind):
     """The text of a preset's `README.md`, with the metadata that model hubs read.
 
     Args:
-        trained: `keras_vitbert.trained.Trained`.
+        trained: `keras_vitbert.trained.trained_model.Trained`.
         kind: str, of `keras_vitbert.hub.presets.KINDS`.
 
     Returns:

@@ -5,8 +5,8 @@ import keras_hub
 import numpy as np
 import tensorflow as tf
 
-from keras_vitbert.backbone import ViTBertBackbone
 from keras_vitbert.hub.tokenizer import ViTBertTokenizer
+from keras_vitbert.model.backbone import ViTBertBackbone
 from pipelines.images.image_decoding import central_view
 
 

@@ -6,8 +6,6 @@ import os
 import keras
 import tensorflow as tf
 
-from keras_vitbert.backbone import ViTBertBackbone
-from keras_vitbert.command_line import UserError, one_line
 from keras_vitbert.hub.image_classifier import ViTBertImageClassifier
 from keras_vitbert.hub.masked_lm import ViTBertMaskedLM
 from keras_vitbert.hub.preprocessors import (
@@ -18,6 +16,8 @@ from keras_vitbert.hub.preprocessors import (
 )
 from keras_vitbert.hub.text_classifier import ViTBertTextClassifier
 from keras_vitbert.hub.tokenizer import ViTBertTokenizer
+from keras_vitbert.model.backbone import ViTBertBackbone
+from pipelines.command_line import UserError, one_line
 
 BACKBONE = "backbone"
 _HEADS = {"image_classifier": "image", "text_classifier": "text", "masked_lm": "mlm"}
@@ -68,7 +68,7 @@ def build_task(trained, kind):
     """A trained model as a keras-hub task; they share the backbone.
 
     Args:
-        trained: `keras_vitbert.trained.Trained`.
+        trained: `keras_vitbert.trained.trained_model.Trained`.
         kind: str, one of `available_kinds(trained)`.
 
     Returns:

@@ -4,9 +4,9 @@ import keras
 import keras_hub
 import tensorflow as tf
 
-from keras_vitbert.backbone import ViTBertBackbone
+from keras_vitbert.model.backbone import ViTBertBackbone
 from pipelines.text.text_encoding import TextEncoder
-from pipelines.text.vocabularies import CLS, MASK, PAD, SEP
+from pipelines.text.wordpiece import CLS, MASK, PAD, SEP
 
 
 @keras.saving.register_keras_serializable(package="keras_vitbert")

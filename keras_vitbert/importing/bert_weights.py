@@ -4,9 +4,9 @@ import dataclasses
 
 import numpy as np
 
-from keras_vitbert.command_line import UserError
 from keras_vitbert.importing.configs import checked_config, require
 from keras_vitbert.importing.tensors import account
+from pipelines.command_line import UserError
 
 BERT_ARCHITECTURES = ("BertForPreTraining", "BertForMaskedLM")
 

@@ -1,7 +1,7 @@
 """The part of a Hugging Face config that says what a network computes."""
 
-from keras_vitbert.command_line import UserError
 from keras_vitbert.importing.activations import ACTIVATIONS
+from pipelines.command_line import UserError
 
 
 def checked_config(config, defaults, label):

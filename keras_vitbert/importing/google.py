@@ -13,11 +13,11 @@ import zipfile
 import numpy as np
 import tensorflow as tf
 
-from keras_vitbert.command_line import UserError, one_line
 from keras_vitbert.importing.bert_weights import BertWeights
 from keras_vitbert.importing.hugging_face import read_vocabulary
 from keras_vitbert.importing.sources import read_json
 from keras_vitbert.importing.vit_weights import VitWeights
+from pipelines.command_line import UserError, one_line
 
 # What training left besides the weights.
 _OPTIMIZER = r"global_step|good_steps|loss_scale|.*/adam_[mv]|.*AdamWeightDecay.*"

@@ -11,10 +11,10 @@ import re
 import ml_dtypes  # noqa: F401  (by which NumPy, and so safetensors, knows bfloat16)
 import safetensors
 
-from keras_vitbert.command_line import UserError, one_line
 from keras_vitbert.importing.bert_weights import BERT_ARCHITECTURES, BertWeights
 from keras_vitbert.importing.sources import read_json, read_text
 from keras_vitbert.importing.vit_weights import IMAGE_ARCHITECTURES, VitWeights
+from pipelines.command_line import UserError, one_line
 
 _HALF = (0.5, 0.5, 0.5)
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # what DeiT was trained with

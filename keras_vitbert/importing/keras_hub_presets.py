@@ -7,9 +7,9 @@ import keras
 import keras_hub
 import numpy as np
 
-from keras_vitbert.command_line import UserError, one_line
 from keras_vitbert.importing.sources import read_json
 from keras_vitbert.importing.vit_weights import VitWeights
+from pipelines.command_line import UserError, one_line
 
 _TEXT_INPUTS = ("mask_positions", "padding_mask", "segment_ids", "token_ids")
 

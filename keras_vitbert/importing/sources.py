@@ -6,7 +6,7 @@ import os
 
 import tensorflow as tf
 
-from keras_vitbert.command_line import UserError, one_line
+from pipelines.command_line import UserError, one_line
 
 RUN = "a run of keras_vitbert.pretrain"
 PRESET = "a keras-hub preset"

@@ -7,7 +7,7 @@ import re
 
 import numpy as np
 
-from keras_vitbert.command_line import UserError
+from pipelines.command_line import UserError
 
 _SHOWN = 4  # names in a message
 

@@ -4,9 +4,9 @@ import sys
 
 import numpy as np
 
-from keras_vitbert.backbone import ViTBertBackbone
-from keras_vitbert.command_line import UserError
 from keras_vitbert.importing.activations import ACTIVATIONS, exact_gelu, tanh_gelu
+from keras_vitbert.model.backbone import ViTBertBackbone
+from pipelines.command_line import UserError
 
 # Names of the parts of a block, ours to Hugging Face's.
 _DENSE = {

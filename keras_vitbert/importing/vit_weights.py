@@ -4,10 +4,10 @@ import dataclasses
 
 import numpy as np
 
-from keras_vitbert.command_line import UserError
 from keras_vitbert.importing import sources
 from keras_vitbert.importing.configs import checked_config, require
 from keras_vitbert.importing.tensors import account
+from pipelines.command_line import UserError
 
 IMAGE_ARCHITECTURES = (
     "ViTForImageClassification",

@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_vitbert.network import image_inputs
-from pipelines.text.vocabularies import CLS, MASK, PAD, SEP
+from keras_vitbert.model.pretraining_network import image_inputs
+from pipelines.text.wordpiece import CLS, MASK, PAD, SEP
 
 LEFT_OUT = (PAD, CLS, SEP, MASK)  # tokens that say more about their place than about the text
 

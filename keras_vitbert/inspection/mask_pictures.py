@@ -17,7 +17,7 @@ from keras_vitbert.inspection.pictures import (
     titled,
     words,
 )
-from keras_vitbert.inspection.shared_weights import KINDS
+from keras_vitbert.model.shared_weights import KINDS
 
 _MATRICES = ("query", "key", "value", "output", "mlp_in", "mlp_out")
 _FROM_UNITS = ("output", "mlp_out")  # their kernels go from the layer's units to the hidden state

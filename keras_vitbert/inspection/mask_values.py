@@ -14,8 +14,8 @@ import dataclasses
 
 import numpy as np
 
-from keras_vitbert.inspection.shared_weights import KINDS, block_of, kind_of
 from keras_vitbert.inspection.value_files import read_values, write_values
+from keras_vitbert.model.shared_weights import KINDS, block_of, kind_of
 
 FILES = "masks"
 

@@ -10,7 +10,7 @@ import os
 import keras
 import tensorflow as tf
 
-from keras_vitbert.config_flags import flatten
+from keras_vitbert.configs.overrides import flatten
 
 SESSION = "hparams"
 

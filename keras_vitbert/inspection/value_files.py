@@ -7,7 +7,7 @@ import re
 import numpy as np
 import tensorflow as tf
 
-from keras_vitbert.command_line import UserError, one_line
+from pipelines.command_line import UserError, one_line
 
 FOLDER = "inspection"
 

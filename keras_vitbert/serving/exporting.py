@@ -13,9 +13,9 @@ import uuid
 import numpy as np
 import tensorflow as tf
 
-from keras_vitbert.command_line import UserError, one_line
 from keras_vitbert.serving.served_model import FILL_MASK, ServedModel, input_name
 from keras_vitbert.serving.warmup import WARMUP_FILE, model_config, write_warmup
+from pipelines.command_line import UserError, one_line
 from pipelines.files import make_folder, write_atomically
 
 CONFIG_FILE = "models.config"
@@ -29,7 +29,7 @@ def export(trained, output_dir, name="", version=None, top_k=5, base_path=""):
     It is read back and asked once before it gets its place, where a server would load it at once.
 
     Args:
-        trained: `keras_vitbert.trained.Trained`.
+        trained: `keras_vitbert.trained.trained_model.Trained`.
         output_dir: str, a local folder.
         name: str, what clients call the model; its own name if empty.
         version: int, or None for the next that is free.

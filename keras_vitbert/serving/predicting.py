@@ -6,7 +6,6 @@ import re
 import numpy as np
 import tensorflow as tf
 
-from keras_vitbert.command_line import UserError, one_line
 from keras_vitbert.serving.exporting import find_exported
 from keras_vitbert.serving.served_model import (
     CLASSIFY_IMAGE,
@@ -17,8 +16,9 @@ from keras_vitbert.serving.served_model import (
     ServedModel,
     input_name,
 )
-from keras_vitbert.trained import open_trained
-from pipelines.text.vocabularies import MASK
+from keras_vitbert.trained.trained_model import open_trained
+from pipelines.command_line import UserError, one_line
+from pipelines.text.wordpiece import MASK
 
 _ANSWERS = {FILL_MASK: ("tokens", "scores")}
 _CLASSES = ("top_k_labels", "top_k_probabilities")

@@ -2,7 +2,7 @@
 
 import json
 
-from keras_vitbert.command_line import one_line
+from pipelines.command_line import one_line
 
 FORMATS = ("table", "json", "csv")
 
@@ -31,7 +31,7 @@ def as_text(predictions, form, width=0):
         lines = (json.dumps(_json_row(each), ensure_ascii=False) for each in predictions)
         return "".join(f"{line}\n" for line in lines)
     if form == "csv":
-        from keras_vitbert.run_folder import csv_text
+        from keras_vitbert.runs.run_folder import csv_text
 
         return csv_text([_csv_row(prediction) for prediction in predictions])
     return _table(predictions, width)

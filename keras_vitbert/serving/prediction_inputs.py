@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from keras_vitbert.command_line import UserError, one_line
+from pipelines.command_line import UserError, one_line
 from pipelines.images.image_sources import SUFFIXES
 from pipelines.tasks.tsv_files import SENTENCES
 

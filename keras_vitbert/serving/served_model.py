@@ -6,10 +6,10 @@ nothing of this project. Nothing is compiled by XLA: batches and lengths vary wi
 
 import tensorflow as tf
 
-from keras_vitbert.network import image_inputs
+from keras_vitbert.model.pretraining_network import image_inputs
 from pipelines.images.image_decoding import central_crop
 from pipelines.text.text_encoding import TextEncoder
-from pipelines.text.vocabularies import MASK
+from pipelines.text.wordpiece import MASK
 
 # In this order: the first that a model has is its default.
 CLASSIFY_IMAGE, CLASSIFY_TEXT, FILL_MASK = "classify_image", "classify_text", "fill_mask"
@@ -28,7 +28,7 @@ class ServedModel(tf.Module):
     """The graphs of a trained model.
 
     Args:
-        trained: `keras_vitbert.trained.Trained`.
+        trained: `keras_vitbert.trained.trained_model.Trained`.
         top_k: int, how many classes or tokens are named, where there are as many.
 
     Attributes:

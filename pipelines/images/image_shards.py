@@ -14,7 +14,7 @@ from pipelines.images.image_records import LABEL_OFFSET, jpeg_example
 from pipelines.jobs.job_workers import available_cores
 from pipelines.jobs.shard_job import ShardJob
 from pipelines.shards import shard_files, tfrecords
-from pipelines.shards.manifests import IMAGES
+from pipelines.shards.shard_manifest import IMAGES
 
 _CALLED = {"png": "a PNG", "gif": "a GIF", "bmp": "a BMP", "cmyk": "a CMYK JPEG"}
 _SHOWN = 3  # lines a shard about what is not stored as it is

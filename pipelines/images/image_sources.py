@@ -8,8 +8,8 @@ import itertools
 import os
 import tarfile
 
-from keras_vitbert.command_line import UserError, one_line
 from pipelines import package_data
+from pipelines.command_line import UserError, one_line
 from pipelines.images.image_lists import WHOLE_FILE, ImageList, open_binary, read_bytes
 
 SUFFIXES = (".jpeg", ".jpg", ".png", ".gif", ".bmp")  # of the images in a folder, in any case

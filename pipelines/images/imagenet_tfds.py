@@ -8,7 +8,7 @@ import dataclasses
 import os
 import sys
 
-from keras_vitbert.command_line import UserError, one_line
+from pipelines.command_line import UserError, one_line
 from pipelines.images.image_shards import ImageShardsJob, LabelledImage
 
 NAME = "imagenet2012"

@@ -6,7 +6,7 @@ Collections of images hold files that are not what their names say. Training rea
 
 import dataclasses
 
-from keras_vitbert.command_line import one_line
+from pipelines.command_line import one_line
 
 QUALITY = 95  # of the images that have to be encoded again
 

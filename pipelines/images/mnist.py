@@ -4,7 +4,7 @@ import zlib
 
 import numpy as np
 
-from keras_vitbert.command_line import UserError
+from pipelines.command_line import UserError
 from pipelines.package_data import find_package_file
 
 NUM_CLASSES = 10

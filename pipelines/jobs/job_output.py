@@ -13,10 +13,10 @@ import json
 import os
 import re
 
-from keras_vitbert.command_line import UserError
+from pipelines.command_line import UserError
 from pipelines.files import write_atomically
-from pipelines.shards.manifests import manifest_path
 from pipelines.shards.shard_files import shard_path
+from pipelines.shards.shard_manifest import manifest_path
 
 _ERROR = "error.json"
 _PLAN = "settings.json"

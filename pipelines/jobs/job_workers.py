@@ -13,7 +13,7 @@ import pickle
 import sys
 import traceback
 
-from keras_vitbert.command_line import UserError, one_line
+from pipelines.command_line import UserError, one_line
 from pipelines.jobs import local_beam
 from pipelines.shards.shard_files import shard_path
 

@@ -18,7 +18,7 @@ import sys
 import threading
 import traceback
 
-from keras_vitbert.command_line import load_tensorflow
+from pipelines.command_line import load_tensorflow
 
 _POLL_SECONDS = 0.2
 _GRACE_SECONDS = 10  # for worker processes to end

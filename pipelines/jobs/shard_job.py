@@ -19,12 +19,12 @@ import os
 import sys
 import time
 
-from keras_vitbert.command_line import UserError, load_tensorflow
+from pipelines.command_line import UserError, load_tensorflow
 from pipelines.files import make_folder
 from pipelines.jobs.job_output import JobOutput
 from pipelines.jobs.job_progress import duration, progress
 from pipelines.jobs.job_workers import make_all
-from pipelines.shards.manifests import manifest_path, read_manifest, write_manifest
+from pipelines.shards.shard_manifest import manifest_path, read_manifest, write_manifest
 
 
 class ShardJob(abc.ABC):

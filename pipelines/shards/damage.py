@@ -9,7 +9,7 @@ import dataclasses
 import itertools
 import re
 
-from keras_vitbert.command_line import UserError
+from pipelines.command_line import UserError
 
 
 def without_damaged(source, limit):

@@ -11,7 +11,7 @@ import functools
 
 import numpy as np
 
-from keras_vitbert.command_line import UserError
+from pipelines.command_line import UserError
 from pipelines.shards.shard_files import (
     CRC,
     FOOTER_BYTES,

@@ -9,11 +9,11 @@ import itertools
 import os
 import sys
 
-from keras_vitbert.command_line import UserError
+from pipelines.command_line import UserError
 from pipelines.shards import record_scan
-from pipelines.shards.manifests import manifest_path, read_manifest
 from pipelines.shards.record_scan import Damage, Run
 from pipelines.shards.shard_files import matching, shard_prefix
+from pipelines.shards.shard_manifest import manifest_path, read_manifest
 
 _FILE_THREADS = 16  # they wait for the disk or the network
 _READ_BUFFER_BYTES = 1 << 18

@@ -19,7 +19,7 @@ import math
 
 import numpy as np
 
-from keras_vitbert.command_line import UserError
+from pipelines.command_line import UserError
 
 LANES = 192  # 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96 and 192 hosts share them evenly
 BLOCK_BYTES = 1 << 20

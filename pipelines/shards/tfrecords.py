@@ -7,7 +7,7 @@ import os
 import numpy as np
 
 from pipelines.shards import shard_files
-from pipelines.shards.manifests import IMAGES, write_manifest
+from pipelines.shards.shard_manifest import IMAGES, write_manifest
 
 
 def to_example(features):

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import os
 
-from keras_vitbert.command_line import UserError
+from pipelines.command_line import UserError
 from pipelines.images import image_sources, jpeg
 from pipelines.images.image_lists import ImageList, entry_file, read_entry
 from pipelines.images.image_views import ImageViews

@@ -6,7 +6,7 @@ import functools
 import numpy as np
 
 from pipelines.shards.host_shares import host_stream, shard, share
-from pipelines.text.vocabularies import CLS, PAD, SEP, SPECIAL_TOKENS
+from pipelines.text.wordpiece import CLS, PAD, SEP, SPECIAL_TOKENS
 
 POOL = 64  # batches that are sorted by length together
 _TEXTS_PER_CALL = 65_536

@@ -2,7 +2,7 @@
 
 import os
 
-from keras_vitbert.command_line import UserError, one_line
+from pipelines.command_line import UserError, one_line
 from pipelines.shards.records import RecordFiles
 from pipelines.tasks.labelled_images import ImageRecordFiles
 from pipelines.tasks.tsv_files import LabelledRows

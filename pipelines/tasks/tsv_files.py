@@ -7,7 +7,7 @@ import dataclasses
 import itertools
 import os
 
-from keras_vitbert.command_line import UserError
+from pipelines.command_line import UserError
 
 LABELS = ("label", "gold_label", "is_duplicate", "Quality")
 SENTENCES = (

@@ -18,9 +18,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from keras_vitbert.command_line import UserError
+from pipelines.command_line import UserError
 from pipelines.shards import tfrecords
-from pipelines.shards.manifests import TEXT_EXAMPLES
+from pipelines.shards.shard_manifest import TEXT_EXAMPLES
 from pipelines.text.masking import MASKED_RATIO, Masking
 from pipelines.text.pairs import SPECIALS_PER_EXAMPLE, Layout, Pairs, make_pairs
 from pipelines.text.tokenization import TokenizedDocuments, Tokenizer

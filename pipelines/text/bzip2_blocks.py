@@ -18,7 +18,7 @@ import dataclasses
 import os
 from collections.abc import Iterator
 
-from keras_vitbert.command_line import UserError, one_line
+from pipelines.command_line import UserError, one_line
 
 _BLOCK, _END = 0x314159265359, 0x177245385090
 _MARK_BITS, _CRC_BITS = 48, 32

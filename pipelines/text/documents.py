@@ -15,7 +15,7 @@ import io
 import json
 from collections.abc import Iterator
 
-from keras_vitbert.command_line import UserError, one_line
+from pipelines.command_line import UserError, one_line
 from pipelines.shards import shard_files
 
 UNIT_BYTES = 8 << 20

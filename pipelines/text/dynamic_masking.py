@@ -6,7 +6,7 @@ The rule is that of `pipelines.text.masking`, here in TensorFlow for the trainin
 import dataclasses
 
 from pipelines.text.masking import MASKED_RATIO, replacement_ids
-from pipelines.text.vocabularies import CLS, MASK, SEP
+from pipelines.text.wordpiece import CLS, MASK, SEP
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,7 +19,7 @@ The rule, for an example of `n` tokens without [CLS], [SEP] and padding, the can
 
 import numpy as np
 
-from pipelines.text.vocabularies import MASK, SPECIAL_TOKENS
+from pipelines.text.wordpiece import MASK, SPECIAL_TOKENS
 
 MASKED_RATIO = 0.15  # Devlin et al. 2019, section 3.1
 

@@ -9,7 +9,7 @@ import dataclasses
 
 import numpy as np
 
-from pipelines.text.vocabularies import CLS, SEP
+from pipelines.text.wordpiece import CLS, SEP
 
 IS_NEXT, IS_RANDOM = 0, 1  # values of `next_sentence_labels`
 SPECIALS_PER_EXAMPLE = 3  # [CLS] A [SEP] B [SEP]

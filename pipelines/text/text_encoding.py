@@ -1,6 +1,6 @@
 """Raw strings to a model's inputs, in the graph: for serving, where nothing is known before."""
 
-from pipelines.text.vocabularies import CLS, MASK, PAD, SEP
+from pipelines.text.wordpiece import CLS, MASK, PAD, SEP
 
 
 class TextEncoder:

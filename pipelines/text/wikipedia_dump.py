@@ -11,7 +11,7 @@ import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 
-from keras_vitbert.command_line import UserError
+from pipelines.command_line import UserError
 from pipelines.text.bzip2_blocks import Block, open_binary, read_blocks
 
 _BEGIN, _END = b"<page>", b"</page>"

@@ -10,7 +10,7 @@ import html
 import itertools
 import re
 
-from keras_vitbert.command_line import UserError
+from pipelines.command_line import UserError
 
 MIN_WORDS = 8  # a shorter paragraph is a caption, a stray label, or what a formula left behind
 

@@ -41,7 +41,7 @@ def randomize():
 @pytest.fixture(scope="session")
 def make_network(tiny, randomize):
     """`make_network(seed=0, dtype=None, images=True, text=True, **model) -> network`."""
-    from keras_vitbert.network import build_network
+    from keras_vitbert.model.pretraining_network import build_network
 
     def make(seed=0, dtype=None, images=True, text=True, **model):
         network = build_network({**tiny, **model}, images=images, text=text, dtype=dtype)

@@ -10,7 +10,7 @@ import pathlib
 import numpy as np
 import pytest
 
-from pipelines.text.vocabularies import SPECIAL_TOKENS
+from pipelines.text.wordpiece import SPECIAL_TOKENS
 
 IMAGES = {"train": 13, "validation": 7}  # neither is a multiple of the batch
 DOCUMENTS = {"train": 7, "validation": 4}
@@ -54,7 +54,7 @@ def write_sources(folder, seed=0):
     """Writes TFRecords of both modalities, `vocab.txt`, `classes.txt` and `config.py`."""
     from pipelines.images.image_records import write_image_records
     from pipelines.text.bert_examples import build_examples, write_text_examples
-    from pipelines.text.vocabularies import write_vocabulary
+    from pipelines.text.wordpiece import write_vocabulary
 
     folder = pathlib.Path(folder)
     random = np.random.default_rng(seed)
@@ -123,8 +123,8 @@ def arguments(sources, *argv):
 
 def pretrain(sources, output_dir, *argv):
     """Runs the command in this process; returns its exit status."""
-    from keras_vitbert import command_line
     from keras_vitbert.pretrain import main
+    from pipelines import command_line
 
     argv = arguments(sources, f"--output_dir={output_dir}", *argv)
     return command_line.run(main, argv)
@@ -132,8 +132,8 @@ def pretrain(sources, output_dir, *argv):
 
 def config_of(sources, *argv):
     """The checked config that the command would see."""
-    from keras_vitbert import settings
     from keras_vitbert.pretrain import define_flags
+    from keras_vitbert.pretraining import settings
 
     config = settings.parse(arguments(sources, *argv), define_flags, "usage")[1]
     return settings.for_devices(config, on_tpu=False)

@@ -16,13 +16,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_vitbert import callbacks, checkpoints, load_network, pretraining
-from keras_vitbert.command_line import EXIT_BAD_INPUT, EXIT_DIVERGED, EXIT_DONE, EXIT_STOPPED
+from keras_vitbert import load_network
+from keras_vitbert.configs.variants import VARIANTS
 from keras_vitbert.inspection.mask_pictures import block_picture, sparsity_chart
 from keras_vitbert.inspection.mask_values import MaskValues
-from keras_vitbert.inspection.shared_weights import KINDS
+from keras_vitbert.model.shared_weights import KINDS
 from keras_vitbert.pretrain import report
-from keras_vitbert.variants import VARIANTS
+from keras_vitbert.pretraining import run as pretraining
+from keras_vitbert.runs import callbacks, checkpoints
+from pipelines.command_line import EXIT_BAD_INPUT, EXIT_DIVERGED, EXIT_DONE, EXIT_STOPPED
 from pipelines.image_stream import ImageRecords
 from pipelines.shards.records import RecordFiles
 from tests.keras_vitbert.pretrain_fixtures import (
@@ -656,7 +658,9 @@ def test_a_signal_in_the_last_step_is_too_late(run_of, sources, tmp_path, signal
 
 KILLED = """
 import os, signal, sys
-from keras_vitbert import callbacks, command_line, pretrain
+from keras_vitbert import pretrain
+from keras_vitbert.runs import callbacks
+from pipelines import command_line
 
 write = callbacks.RunLog.on_epoch_end
 
@@ -723,7 +727,9 @@ replicas = int(sys.argv[1])
 [cpu] = tf.config.list_physical_devices("CPU")
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * replicas)
 
-from keras_vitbert import command_line, pretrain
+from keras_vitbert import pretrain
+
+from pipelines import command_line
 
 devices = [f"CPU:{index}" for index in range(replicas)]
 pretrain.get_strategy = lambda *flags: tf.distribute.MirroredStrategy(devices)

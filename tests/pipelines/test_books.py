@@ -7,10 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keras_vitbert import command_line
-from keras_vitbert.command_line import UserError
-from pipelines import books
+from pipelines import books, command_line
 from pipelines.books import BooksJob, decode, divide, find_books
+from pipelines.command_line import UserError
 from pipelines.text.book_text import MIN_WORDS, chapters, title_of
 from pipelines.text.documents import from_json
 

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from keras_vitbert.command_line import UserError
 from pipelines.cached_folder import default_cache_dir, find_or_build
+from pipelines.command_line import UserError
 
 
 def build(folder):

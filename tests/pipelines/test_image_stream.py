@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_vitbert.command_line import UserError
+from pipelines.command_line import UserError
 from pipelines.image_stream import ImageRecords
 from pipelines.images.image_records import write_image_records
 from pipelines.shards.records import RecordFiles

@@ -9,11 +9,10 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from keras_vitbert import command_line
-from pipelines import imagenet, package_data
+from pipelines import command_line, imagenet, package_data
 from pipelines.images import imagenet_tfds
 from pipelines.images.image_shards import ImageShardsJob, LabelledImage, ListedImagesJob
-from pipelines.shards.manifests import read_manifest
+from pipelines.shards.shard_manifest import read_manifest
 from tests.pipelines.image_fixtures import (
     cmyk,
     encoded,

@@ -12,7 +12,7 @@ from pipelines.joint_stream import JointStream
 from pipelines.shards.records import RecordFiles
 from pipelines.shards.shuffled_records import ShuffledRecords
 from pipelines.shards.tfrecords import to_example, write_shards
-from pipelines.text.vocabularies import SPECIAL_TOKENS
+from pipelines.text.wordpiece import SPECIAL_TOKENS
 from pipelines.text_stream import TextRecords
 
 SIZE, LENGTH = 8, 6

@@ -4,8 +4,7 @@ import hashlib
 
 import pytest
 
-from keras_vitbert import command_line
-from pipelines import manifest
+from pipelines import command_line, manifest
 from pipelines.shards.records import RecordFiles
 from pipelines.shards.tfrecords import to_example, write_shards
 

@@ -7,12 +7,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_vitbert import command_line
-from pipelines import sample
+from pipelines import command_line, sample
 from pipelines.images import image_records, mnist
 from pipelines.text import bert_examples
 from pipelines.text.pairs import IS_NEXT
-from pipelines.text.vocabularies import CLS, MASK, SEP, SPECIAL_TOKENS, UNKNOWN, read_vocabulary
+from pipelines.text.wordpiece import CLS, MASK, SEP, SPECIAL_TOKENS, UNKNOWN, read_vocabulary
 
 SPLITS = ("train", "validation")
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(sample.__file__)))

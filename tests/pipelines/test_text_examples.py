@@ -13,9 +13,8 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from keras_vitbert import command_line
-from keras_vitbert.command_line import UserError
-from pipelines import text_examples
+from pipelines import command_line, text_examples
+from pipelines.command_line import UserError
 from pipelines.shards.tfrecords import to_example
 from pipelines.text.bert_examples import (
     ExampleSettings,
@@ -25,7 +24,7 @@ from pipelines.text.bert_examples import (
 )
 from pipelines.text.documents import Document, find_units, read_unit, to_json
 from pipelines.text.pairs import IS_NEXT
-from pipelines.text.vocabularies import SPECIAL_TOKENS, write_vocabulary
+from pipelines.text.wordpiece import SPECIAL_TOKENS, write_vocabulary
 from pipelines.text_examples import TextExamplesJob
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(text_examples.__file__)))

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_vitbert.command_line import UserError
+from pipelines.command_line import UserError
 from pipelines.shards.records import RecordFiles
 from pipelines.shards.tfrecords import to_example, write_shards
-from pipelines.text.vocabularies import MASK, SPECIAL_TOKENS, vocabulary_hash
+from pipelines.text.wordpiece import MASK, SPECIAL_TOKENS, vocabulary_hash
 from pipelines.text_stream import TextRecords
 
 LENGTH, PREDICTIONS, VOCABULARY = 12, 3, 50

@@ -1,9 +1,8 @@
 import pytest
 
-from keras_vitbert import command_line
-from pipelines import vocabulary
+from pipelines import command_line, vocabulary
 from pipelines.text.documents import Document, Part, Unit, to_json
-from pipelines.text.vocabularies import learn_vocabulary, read_vocabulary
+from pipelines.text.wordpiece import learn_vocabulary, read_vocabulary
 from pipelines.vocabulary import spread
 
 

@@ -9,9 +9,8 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 import tensorflow as tf
 
-from keras_vitbert import command_line
-from keras_vitbert.command_line import UserError
-from pipelines import wikipedia
+from pipelines import command_line, wikipedia
+from pipelines.command_line import UserError
 from pipelines.text import wikipedia_dump
 from pipelines.text.bzip2_blocks import read_blocks
 from pipelines.text.documents import from_json

@@ -21,12 +21,17 @@ def trace(folder):
     import keras
     import tensorflow as tf
 
-    from keras_vitbert.joint_trainer import JointTrainer
-    from keras_vitbert.merging import GradientMask
-    from keras_vitbert.network import build_network
-    from keras_vitbert.optimizers import build_optimizer
-    from keras_vitbert.teachers import Teachers
-    from tests.keras_vitbert.replicas_script import ADAMW, GLOBAL_BATCH, MODEL, make_examples
+    from keras_vitbert.model.pretraining_network import build_network
+    from keras_vitbert.pretraining.teachers import Teachers
+    from keras_vitbert.training.joint_trainer import JointTrainer
+    from keras_vitbert.training.merging import GradientMask
+    from keras_vitbert.training.optimizers import build_optimizer
+    from tests.keras_vitbert.training.replicas_script import (
+        ADAMW,
+        GLOBAL_BATCH,
+        MODEL,
+        make_examples,
+    )
     from tpu.ahead_of_time.tracing import stablehlo, tracing_strategy
 
     def make_trainer(strategy):

@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from keras_vitbert import command_line
-from keras_vitbert.command_line import EXIT_DONE, UserError
+from pipelines import command_line
+from pipelines.command_line import EXIT_DONE, UserError
 from tests.keras_vitbert.pretrain_fixtures import CONFIG, config_of, sources  # noqa: F401
 from tpu import aot
 from tpu.ahead_of_time import compiler, proof, report
@@ -200,8 +200,9 @@ def test_the_batches_are_those_of_the_streams(sources, mixing):  # noqa: F811
     """Shapes and types of what is compiled, against what training and validation are given."""
     import tensorflow as tf
 
-    from keras_vitbert import step_programs, variants
-    from keras_vitbert.data import open_data
+    from keras_vitbert.configs import variants
+    from keras_vitbert.pretraining.data import open_data
+    from tpu import step_programs
 
     config = config_of(sources, *mixing)
     variant = variants.VARIANTS["joint"]

@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from tests.keras_vitbert.replicas_script import MODEL
+from tests.keras_vitbert.training.replicas_script import MODEL
 from tests.tpu.program_script import CLEAR, CLIP_NORM, REPLICAS
 
 pytest.importorskip("jax")

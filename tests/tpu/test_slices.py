@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from keras_vitbert.command_line import UserError
+from pipelines.command_line import UserError
 from tpu import slices
 from tpu.slices import find_slice, is_accelerator_type
 

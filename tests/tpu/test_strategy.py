@@ -14,8 +14,9 @@ import pytest
 import tensorflow as tf
 from absl import flags
 
-from keras_vitbert import command_line, pretrain
-from keras_vitbert.command_line import UserError
+from keras_vitbert import pretrain
+from pipelines import command_line
+from pipelines.command_line import UserError
 from tests.tpu.conftest import ROOT, background
 from tpu import addresses
 from tpu.strategy import check_tf_config, define_flags, get_strategy
@@ -420,8 +421,9 @@ def test_one_machine(monkeypatch, gpus):
 
 
 REAL = """
-from keras_vitbert import command_line, pretrain
-from keras_vitbert.command_line import UserError
+from keras_vitbert import pretrain
+from pipelines import command_line
+from pipelines.command_line import UserError
 from tpu import addresses
 from tpu.strategy import get_strategy
 addresses.CHIPS = ("/dev/null",)
@@ -474,8 +476,9 @@ def test_checks_come_before_tensorflow(places):
     """They say no to a bad address, and to a server without TPUs, before it is loaded."""
     code = f"""
 import sys
-from keras_vitbert import command_line, pretrain
-from keras_vitbert.command_line import UserError
+from keras_vitbert import pretrain
+from pipelines import command_line
+from pipelines.command_line import UserError
 from tpu import addresses
 from tpu.strategy import check_flags
 addresses.CHIPS = ()

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from keras_vitbert.command_line import UserError
+from pipelines.command_line import UserError
 from tests.tpu.conftest import ROOT, background
 from tpu import worker
 
@@ -39,7 +39,7 @@ sys.stdin.read()
 @contextlib.contextmanager
 def server():
     """A server on any free port; yields the process and the port."""
-    code = "import sys; from keras_vitbert.command_line import run; from tpu.worker import main\n"
+    code = "import sys; from pipelines.command_line import run; from tpu.worker import main\n"
     with background(f"{code}sys.exit(run(main, ['--port=0']))", stdout=subprocess.PIPE) as process:
         line = process.stdout.readline().strip()
         assert line.startswith("tpu.worker: listening on port "), line

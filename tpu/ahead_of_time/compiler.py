@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 
-from keras_vitbert.command_line import UserError
+from pipelines.command_line import UserError
 from tpu.slices import find_slice
 
 _ENVIRONMENT = {  # else libtpu looks for a TPU, for minutes, and there may be one of it

@@ -5,7 +5,7 @@ import os
 import sys
 import tempfile
 
-from keras_vitbert.command_line import UserError, one_line
+from pipelines.command_line import UserError, one_line
 from tpu.ahead_of_time import report
 from tpu.ahead_of_time.compiler import start_compiling
 

@@ -69,7 +69,7 @@ find_hosts() {
   command -v python3 >/dev/null || die "python3 is not installed"
   (cd "$root" && python3 -c '
 import sys
-from keras_vitbert.command_line import run
+from pipelines.command_line import run
 from tpu.slices import find_slice
 sys.exit(run(lambda argv: print(find_slice(*argv).hosts)))' "$tpu")
 }

@@ -88,8 +88,8 @@ def text_task(tmp_path_factory):
 
 def finetune(*argv):
     """Runs the command in this process; returns its exit status."""
-    from keras_vitbert import command_line
     from keras_vitbert.finetune import main
+    from pipelines import command_line
 
     return command_line.run(main, [str(argument) for argument in argv])
 

@@ -14,14 +14,14 @@ import numpy as np
 import tensorflow as tf
 
 from keras_vitbert.configs import fine_tuning
+from keras_vitbert.fine_tuning.evaluate_only import load_classifier
 from keras_vitbert.fine_tuning.evaluation import Evaluator
-from keras_vitbert.fine_tuning.fine_tuner import FineTuner, WeightAverage
 from keras_vitbert.fine_tuning.optimizer import build_optimizer
-from keras_vitbert.fine_tuning.saved_classifiers import load_classifier
 from keras_vitbert.fine_tuning.task_data import open_task
 from keras_vitbert.fine_tuning.tasks import TASKS
 from keras_vitbert.fine_tuning.trials import TaskStream
-from pipelines.text.vocabularies import read_vocabulary
+from keras_vitbert.training.fine_tuner import FineTuner, WeightAverage
+from pipelines.text.wordpiece import read_vocabulary
 
 STEPS, BATCH = 4, 8
 

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from keras_vitbert.command_line import UserError
-from keras_vitbert.config_flags import flatten
 from keras_vitbert.configs import fine_tuning
+from keras_vitbert.configs.overrides import flatten
 from keras_vitbert.fine_tuning.settings import check_config, steps_of
 from keras_vitbert.fine_tuning.task_data import cut, open_task
 from keras_vitbert.fine_tuning.tasks import TASKS
 from pipelines import imagenet
+from pipelines.command_line import UserError
 from tests.keras_vitbert.fine_tuning.finetune_fixtures import (
     CLASSES,
     IMAGES,

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from keras_vitbert import hub
-from keras_vitbert.backbone import ViTBertBackbone
-from pipelines.text.vocabularies import SPECIAL_TOKENS
+from keras_vitbert.model.backbone import ViTBertBackbone
+from pipelines.text.wordpiece import SPECIAL_TOKENS
 
 test_case = pytest.importorskip("keras_hub.src.tests.test_case", reason="not in this wheel")
 

@@ -12,16 +12,16 @@ import tensorflow as tf
 from ml_collections import config_dict
 
 from keras_vitbert import convert, hub
-from keras_vitbert.backbone import ViTBertBackbone
-from keras_vitbert.command_line import UserError, run
-from keras_vitbert.fine_tuning.classifier import build_classifier
 from keras_vitbert.fine_tuning.pretrained import open_pretrained
 from keras_vitbert.hub.model_card import model_card
 from keras_vitbert.hub.presets import available_kinds, build_task
-from keras_vitbert.network import build_network
-from keras_vitbert.trained import Trained, is_run, open_trained
+from keras_vitbert.model.backbone import ViTBertBackbone
+from keras_vitbert.model.classifier import build_classifier
+from keras_vitbert.model.pretraining_network import build_network
+from keras_vitbert.trained.trained_model import Trained, is_run, open_trained
+from pipelines.command_line import UserError, run
 from pipelines.images.image_decoding import central_crop
-from pipelines.text.vocabularies import SPECIAL_TOKENS
+from pipelines.text.wordpiece import SPECIAL_TOKENS
 from tests.keras_vitbert import pretrain_fixtures
 from tests.keras_vitbert.pretrain_fixtures import finished, sources  # noqa: F401
 

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_vitbert import callbacks
-from keras_vitbert.command_line import EXIT_BAD_INPUT, EXIT_DONE, EXIT_STOPPED
-from keras_vitbert.joint_trainer import JointTrainer
-from keras_vitbert.merging import GradientSum
-from keras_vitbert.optimizers import SGD
-from keras_vitbert.teachers import Teachers
+from keras_vitbert.pretraining.teachers import Teachers
+from keras_vitbert.runs import callbacks
+from keras_vitbert.training.joint_trainer import JointTrainer
+from keras_vitbert.training.merging import GradientSum
+from keras_vitbert.training.optimizers import SGD
+from pipelines.command_line import EXIT_BAD_INPUT, EXIT_DONE, EXIT_STOPPED
 from tests.keras_vitbert.importing.test_hugging_face import FIXTURES
 from tests.keras_vitbert.pretrain_fixtures import (
     VOCABULARY,

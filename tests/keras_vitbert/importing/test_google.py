@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_vitbert.command_line import UserError
 from keras_vitbert.importing import find_source, import_vit
 from keras_vitbert.importing.image_teachers import load_image_teacher
 from keras_vitbert.importing.text_teachers import load_text_teacher
+from pipelines.command_line import UserError
 from tests.keras_vitbert.importing import google_models
 
 

@@ -13,7 +13,7 @@ from keras_vitbert.importing import find_source, import_vit
 from keras_vitbert.importing.image_teachers import load_image_teacher
 from keras_vitbert.importing.text_teachers import load_text_teacher
 from keras_vitbert.importing.trunks import build_vit
-from keras_vitbert.network import image_inputs, text_inputs
+from keras_vitbert.model.pretraining_network import image_inputs, text_inputs
 
 FIXTURES = pathlib.Path(__file__).parent / "fixtures"
 BERTS = ("bert", "masked_lm", "untied")

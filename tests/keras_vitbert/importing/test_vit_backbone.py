@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from keras_vitbert import convert
-from keras_vitbert.command_line import run
 from keras_vitbert.importing import import_vit
 from keras_vitbert.importing.vit_backbone import build_backbone
-from keras_vitbert.trained import open_trained
+from keras_vitbert.trained.trained_model import open_trained
+from pipelines.command_line import run
 
 FIXTURES = pathlib.Path(__file__).parent / "fixtures"
 

@@ -13,9 +13,14 @@ import numpy as np
 import tensorflow as tf
 
 from keras_vitbert.inspection.activations import MeanActivations
-from keras_vitbert.network import build_network
-from pipelines.text.vocabularies import SPECIAL_TOKENS
-from tests.keras_vitbert.replicas_script import GLOBAL_BATCH, MODEL, make_examples, make_strategy
+from keras_vitbert.model.pretraining_network import build_network
+from pipelines.text.wordpiece import SPECIAL_TOKENS
+from tests.keras_vitbert.training.replicas_script import (
+    GLOBAL_BATCH,
+    MODEL,
+    make_examples,
+    make_strategy,
+)
 
 BATCHES = 3
 

@@ -6,18 +6,18 @@ import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from keras_vitbert import variants
-from keras_vitbert.command_line import UserError
-from keras_vitbert.data import open_data
-from keras_vitbert.fitting import fit
+from keras_vitbert.configs import variants
 from keras_vitbert.inspection.activation_maps import ActivationMaps
 from keras_vitbert.inspection.activation_pictures import block_picture, overview_picture
 from keras_vitbert.inspection.activations import MeanActivations
 from keras_vitbert.inspection.co_activation import co_activation
 from keras_vitbert.inspection.value_files import read_values, write_values
-from keras_vitbert.pretraining import build_trainer
-from keras_vitbert.run_folder import RunFolder
-from keras_vitbert.workers import Workers
+from keras_vitbert.pretraining.data import open_data
+from keras_vitbert.pretraining.run import build_trainer
+from keras_vitbert.runs.loop import fit
+from keras_vitbert.runs.run_folder import RunFolder
+from keras_vitbert.runs.workers import Workers
+from pipelines.command_line import UserError
 from tests.keras_vitbert.pretrain_fixtures import config_of, sources  # noqa: F401
 
 VARIANT = variants.VARIANTS["vitbert_no_kd"]

@@ -12,9 +12,9 @@ import tensorflow as tf
 from keras_vitbert import ViTBertBackbone
 from keras_vitbert.inspection.activations import LEFT_OUT, MeanActivations
 from keras_vitbert.inspection.co_activation import co_activation
-from keras_vitbert.network import image_inputs
-from pipelines.text.vocabularies import SPECIAL_TOKENS
-from tests.keras_vitbert import reference
+from keras_vitbert.model.pretraining_network import image_inputs
+from pipelines.text.wordpiece import SPECIAL_TOKENS
+from tests.keras_vitbert.training import reference
 
 ROOT = pathlib.Path(__file__).parents[3]
 SCRIPT = "tests.keras_vitbert.inspection.replicas_script"

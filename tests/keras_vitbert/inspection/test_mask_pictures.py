@@ -6,9 +6,9 @@ import pytest
 from keras_vitbert.inspection import mask_pictures, mask_values
 from keras_vitbert.inspection.mask_pictures import averaged, block_picture, scale_of, sparsity_chart
 from keras_vitbert.inspection.mask_values import MaskValues, pictured
-from keras_vitbert.inspection.shared_weights import KINDS, kind_of
 from keras_vitbert.inspection.value_files import read_values
-from keras_vitbert.run_folder import RunFolder
+from keras_vitbert.model.shared_weights import KINDS, kind_of
+from keras_vitbert.runs.run_folder import RunFolder
 
 LAYERS = {
     "query": "self_attention_layer/query/",

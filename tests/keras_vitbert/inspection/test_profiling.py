@@ -4,11 +4,11 @@
 
 import pytest
 
-from keras_vitbert import settings
-from keras_vitbert.command_line import EXIT_BAD_INPUT, EXIT_DONE, UserError
 from keras_vitbert.inspection import profiling
 from keras_vitbert.inspection.profiling import Profile
-from keras_vitbert.run_folder import RunFolder
+from keras_vitbert.pretraining import settings
+from keras_vitbert.runs.run_folder import RunFolder
+from pipelines.command_line import EXIT_BAD_INPUT, EXIT_DONE, UserError
 from tests.keras_vitbert.pretrain_fixtures import (
     finished,  # noqa: F401
     pretrain,

@@ -13,7 +13,7 @@ from keras_vitbert.inspection.run_texts import (
     layers_table,
     settings_table,
 )
-from keras_vitbert.run_folder import RunFolder
+from keras_vitbert.runs.run_folder import RunFolder
 
 
 class Model:

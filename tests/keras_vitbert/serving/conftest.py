@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipelines.text.vocabularies import SPECIAL_TOKENS
+from pipelines.text.wordpiece import SPECIAL_TOKENS
 
 VOCABULARY = [*SPECIAL_TOKENS, "the", "cat", "sat", "##s", ".", "[", "]"]  # the model has one more
 CLASSES = ["dog", "été", "cat"]
@@ -11,7 +11,7 @@ CLASSES = ["dog", "été", "cat"]
 @pytest.fixture(scope="session")
 def make_trained(make_network):
     """`make_trained(*heads, seed=1, images=True, text=True) -> Trained`."""
-    from keras_vitbert.trained import Trained
+    from keras_vitbert.trained.trained_model import Trained
 
     def make(*heads, seed=1, images=True, text=True):
         network = make_network(seed, images=images, text=text, num_layers=1)  # quick to trace

@@ -6,15 +6,18 @@ import pytest
 import tensorflow as tf
 import tensorflow_text  # noqa: F401  for the operations in the graph
 
-from keras_vitbert import command_line, export
+from keras_vitbert import export
 from keras_vitbert.serving import exporting, warmup
+from pipelines import command_line
 from tests.pipelines.image_fixtures import encoded, picture
 
 
 @pytest.fixture
 def run(embedder, monkeypatch):
     """`run(*flags) -> status` of the command, whatever its checkpoint."""
-    monkeypatch.setattr("keras_vitbert.trained.open_trained", lambda path, dtype: embedder)
+    monkeypatch.setattr(
+        "keras_vitbert.trained.trained_model.open_trained", lambda path, dtype: embedder
+    )
     return lambda *flags: command_line.run(export.main, list(map(str, flags)))
 
 

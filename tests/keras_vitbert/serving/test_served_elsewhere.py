@@ -17,8 +17,9 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from keras_vitbert import command_line, export, predict
-from keras_vitbert.loading import load_network
+from keras_vitbert import export, predict
+from keras_vitbert.trained.loading import load_network
+from pipelines import command_line
 from tests.keras_vitbert.pretrain_fixtures import (  # noqa: F401  are fixtures
     CLASS_NAMES,
     VOCABULARY,

@@ -7,7 +7,7 @@ import tensorflow as tf
 from PIL import Image
 
 from keras_vitbert.serving.served_model import ServedModel
-from keras_vitbert.trained import Trained
+from keras_vitbert.trained.trained_model import Trained
 from pipelines.tasks.labelled_texts import LabelledTexts
 from tests.keras_vitbert.serving.conftest import CLASSES, VOCABULARY
 from tests.pipelines.image_fixtures import cmyk, encoded, picture

@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_vitbert.command_line import UserError
 from pipelines import package_data
+from pipelines.command_line import UserError
 from pipelines.images.image_records import write_image_records
 from pipelines.images.mnist import read_mnist
-from pipelines.shards.manifests import read_manifest
+from pipelines.shards.shard_manifest import read_manifest
 
 
 @pytest.fixture(scope="module")

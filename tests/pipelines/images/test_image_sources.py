@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_vitbert.command_line import UserError
 from pipelines import package_data
+from pipelines.command_line import UserError
 from pipelines.images.image_lists import entry_name, read_entry
 from pipelines.images.image_sources import list_folder, list_train_tar, list_validation_tar
 from tests.pipelines.image_fixtures import tar, train_tar

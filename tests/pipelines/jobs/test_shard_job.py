@@ -14,11 +14,11 @@ from typing import ClassVar
 import pytest
 import tensorflow as tf
 
-from keras_vitbert.command_line import Stopped, UserError, stop_signals
+from pipelines.command_line import Stopped, UserError, stop_signals
 from pipelines.jobs import job_output, job_progress, job_workers, local_beam
 from pipelines.jobs.shard_job import ShardJob, run_job, split_beam_arguments
-from pipelines.shards.manifests import read_manifest
 from pipelines.shards.shard_files import LineFile
+from pipelines.shards.shard_manifest import read_manifest
 
 ONE_PROCESS = ["--direct_num_workers=1"]
 
@@ -324,7 +324,7 @@ def test_progress_lines():
 # The module that a user runs: its job is defined in `__main__`. It does what the file `do` says.
 SCRIPT = """
     import dataclasses, os, signal, sys, time
-    from keras_vitbert import command_line
+    from pipelines import command_line
     from pipelines.shards.shard_files import LineFile
     from pipelines.jobs.shard_job import ShardJob, run_job, split_beam_arguments
 

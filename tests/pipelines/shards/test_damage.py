@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_vitbert.command_line import UserError
+from pipelines.command_line import UserError
 from pipelines.image_stream import ImageRecords
 from pipelines.images.image_records import image_example
 from pipelines.shards import damage
 from pipelines.shards.records import RecordFiles
 from pipelines.shards.tfrecords import to_example, write_shards
-from pipelines.text.vocabularies import SPECIAL_TOKENS
+from pipelines.text.wordpiece import SPECIAL_TOKENS
 from pipelines.text_stream import TextRecords
 
 COUNT, CLASSES, SIZE = 24, 30, 8

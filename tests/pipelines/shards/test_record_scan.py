@@ -6,7 +6,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keras_vitbert.command_line import UserError
+from pipelines.command_line import UserError
 from pipelines.shards import record_scan, shard_files
 from pipelines.shards.record_scan import salvage, scan
 from pipelines.shards.shard_files import RecordFile, masked_crc

@@ -3,10 +3,10 @@ import json
 import pytest
 import tensorflow as tf
 
-from keras_vitbert.command_line import UserError
+from pipelines.command_line import UserError
 from pipelines.shards import shard_files
-from pipelines.shards.manifests import manifest_path, read_manifest
 from pipelines.shards.records import RecordFiles
+from pipelines.shards.shard_manifest import manifest_path, read_manifest
 from pipelines.shards.tfrecords import write_shards
 
 COUNT = 23

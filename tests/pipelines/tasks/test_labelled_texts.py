@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from pipelines.tasks.labelled_texts import LabelledTexts, cut_lengths, is_cased
-from pipelines.text.vocabularies import SPECIAL_TOKENS
+from pipelines.text.wordpiece import SPECIAL_TOKENS
 
 WORDS = [f"word{n}" for n in range(40)]
 VOCABULARY = [*SPECIAL_TOKENS, *WORDS]

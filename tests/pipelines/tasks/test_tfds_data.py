@@ -5,8 +5,8 @@ import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from keras_vitbert.command_line import UserError
 from keras_vitbert.fine_tuning.tasks import TASKS
+from pipelines.command_line import UserError
 from pipelines.images.image_views import ImageViews
 from pipelines.tasks import tfds_data
 from pipelines.tasks.labelled_images import LabelledImages

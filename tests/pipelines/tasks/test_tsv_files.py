@@ -4,7 +4,7 @@ import csv
 
 import pytest
 
-from keras_vitbert.command_line import UserError
+from pipelines.command_line import UserError
 from pipelines.tasks.tsv_files import find_files, read_rows
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keras_vitbert.command_line import UserError
+from pipelines.command_line import UserError
 from pipelines.text import bzip2_blocks
 from pipelines.text.bzip2_blocks import read_blocks
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keras_vitbert.command_line import UserError
+from pipelines.command_line import UserError
 from pipelines.text.documents import (
     Document,
     Part,

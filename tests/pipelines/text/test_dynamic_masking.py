@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from pipelines.text.dynamic_masking import DynamicMasking
 from pipelines.text.masking import Masking
-from pipelines.text.vocabularies import CLS, MASK, PAD, SEP, SPECIAL_TOKENS
+from pipelines.text.wordpiece import CLS, MASK, PAD, SEP, SPECIAL_TOKENS
 
 VOCABULARY = (*SPECIAL_TOKENS, "[unused0]", *"abcdefgh", *(f"##{c}" for c in "abcdefgh"))
 LENGTH = 24

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.text.masking import Masking
-from pipelines.text.vocabularies import MASK, SPECIAL_TOKENS
+from pipelines.text.wordpiece import MASK, SPECIAL_TOKENS
 
 VOCABULARY = [*SPECIAL_TOKENS, "[unused0]", *"abcde", *(f"##{letter}" for letter in "fghi")]
 FIRST_WORD, FIRST_PIECE = 6, 11

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pipelines.text import pairs as pairing
 from pipelines.text.pairs import IS_NEXT, IS_RANDOM, Layout, make_pairs
 from pipelines.text.tokenization import TokenizedDocuments
-from pipelines.text.vocabularies import SPECIAL_TOKENS
+from pipelines.text.wordpiece import SPECIAL_TOKENS
 
 CLS, SEP = 2, 3
 # The tokens of all documents are different and consecutive: an id tells its place.

@@ -24,5 +24,5 @@ python3 -m uv pip install --quiet --python venv/bin/python --exclude-newer 2026-
 
 # TPU_LOAD_LIBRARY=0: the chips may be in use by a server.
 TPU_LOAD_LIBRARY=0 TF_CPP_MIN_LOG_LEVEL=2 venv/bin/python -c '
-import keras, tensorflow, tensorflow_text, keras_hub, keras_vitbert.pretraining
+import keras, tensorflow, tensorflow_text, keras_hub, keras_vitbert.pretraining.run
 print(f"TensorFlow {tensorflow.__version__}, Keras {keras.__version__}: ready")'

@@ -1,0 +1,88 @@
+"""The variants of the paper's Table 1: the same run without some of its parts."""
+
+import dataclasses
+
+from keras_vitbert.configs.overrides import meant, require_shares
+from pipelines.command_line import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Variant:
+    """A row of the paper's Table 1.
+
+    Attributes:
+        images, text: bool, what it is trained on.
+        distillation: bool, whether teachers are used.
+        masks: bool, whether gradients are masked.
+    """
+
+    images: bool = True
+    text: bool = True
+    distillation: bool = False
+    masks: bool = False
+
+
+VARIANTS = {
+    "bert": Variant(images=False),
+    "vit": Variant(text=False),
+    "joint": Variant(),
+    "vitbert": Variant(distillation=True, masks=True),
+    "vitbert_no_kd": Variant(masks=True),
+    "vitbert_no_gm": Variant(distillation=True),
+}
+
+
+def find_variant(name, flag="variant"):
+    """The variant of a name.
+
+    Args:
+        name: str.
+        flag: str, that it was given by.
+
+    Raises:
+        UserError: there is none.
+    """
+    if name not in VARIANTS:
+        raise UserError(
+            f"--{flag}={name}: no such variant; give one of {', '.join(VARIANTS)}"
+            f"{meant(name, VARIANTS)}"
+        )
+    return VARIANTS[name]
+
+
+def apply_variant(config, variant):
+    """The config as a variant runs it: what the variant does without is turned off in it.
+
+    Args:
+        config: `ConfigDict`; not changed.
+        variant: `Variant`.
+    """
+    config = config.copy_and_resolve_references()
+    if not (variant.distillation and config.distillation.ratio):
+        config.distillation.ratio = 0.0
+    if not variant.masks:
+        config.merge.name = "sum"
+    return config
+
+
+def check_shares(config, variant, replicas):
+    """Refuses batches that the replicas cannot share evenly.
+
+    Raises:
+        UserError: names the key and the mend.
+    """
+    if variant.images:
+        images = config.data.images
+        require_shares(config, "image_batch", replicas, images.mixup or images.cutmix)
+    if variant.text:
+        require_shares(config, "text_batch", replicas)
+
+
+def teacher_config(config, steps):
+    """The config of a teacher that is made on demand: the student's, without what is joint."""
+    config = config.copy_and_resolve_references()
+    config.distillation.ratio = 0.0
+    config.merge.name = "sum"
+    if steps:
+        config.steps = steps
+    return config

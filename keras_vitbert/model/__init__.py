@@ -1,0 +1,1 @@
+"""The networks: backbone, embeddings, heads, and how weights go from one to another."""

@@ -1,0 +1,208 @@
+"""The shared transformer: both modalities through the same blocks (eq. 1 to 4)."""
+
+import keras
+import keras_hub
+
+from keras_vitbert.model.embeddings import ImageEmbedding, TextEmbedding
+
+
+@keras.saving.register_keras_serializable(package="keras_vitbert")
+class ViTBertBackbone(keras_hub.models.Backbone):
+    """One pre-norm transformer encoder for images and for text.
+
+    The blocks and the closing LayerNorm are created once and called on both token streams:
+    `z' = MSA(LN(z)) + z`, `z = MLP(LN(z')) + z'` (eq. 3 and 4). Only the embeddings differ
+    between the modalities.
+
+    Args:
+        num_layers: int, transformer blocks.
+        num_heads: int, attention heads; divides `hidden_dim`.
+        hidden_dim: int, `D`.
+        intermediate_dim: int, hidden units of each block's MLP.
+        image_size: int, image height and width in pixels, or None for a model without images.
+        patch_size: int, patch height and width in pixels; divides `image_size`.
+        vocabulary_size: int, `V`, or None for a model without text.
+        max_sequence_length: int, the longest text in tokens.
+        dropout: float, rate after the embeddings, attention and MLP, and on attention weights.
+        layer_norm_epsilon: float.
+        dtype: a Keras dtype or policy, such as `"mixed_bfloat16"`.
+
+    Call it on a dict with the inputs of one modality or of both:
+
+    - `images`: `(batch, image_size, image_size, 3)` floats in [0, 1];
+    - `token_ids`, `segment_ids`: `(batch, length)` integers;
+    - `padding_mask`: `(batch, length)`, true or 1 for real tokens.
+
+    It returns a dict with `image_sequence` `(batch, patches + 1, hidden_dim)`, the class token
+    first, and `text_sequence` `(batch, length, hidden_dim)`, each where its inputs are given.
+
+    `block_outputs` maps a name to the symbolic output of a layer, so that
+    `keras.Model(backbone.inputs, backbone.block_outputs)` returns all of them: `image_embedding`,
+    `image_block_0` ... `image_sequence`, and the same for `text`.
+
+    Raises:
+        ValueError: if heads or patches do not divide, or there is no modality at all.
+
+    Example:
+
+    ```python
+    backbone = ViTBertBackbone(
+        num_layers=2, num_heads=2, hidden_dim=32, intermediate_dim=64,
+        image_size=32, patch_size=8, vocabulary_size=100, max_sequence_length=16,
+    )
+    backbone({"images": np.zeros((1, 32, 32, 3))})["image_sequence"].shape  # (1, 17, 32)
+    ```
+    """
+
+    def __init__(
+        self,
+        num_layers,
+        num_heads,
+        hidden_dim,
+        intermediate_dim,
+        image_size=224,
+        patch_size=16,
+        vocabulary_size=30_000,
+        max_sequence_length=512,
+        dropout=0.1,
+        layer_norm_epsilon=1e-6,
+        dtype=None,
+        **kwargs,
+    ):
+        if hidden_dim % num_heads:
+            raise ValueError(f"num_heads {num_heads} does not divide hidden_dim {hidden_dim}")
+        if image_size is None and vocabulary_size is None:
+            raise ValueError("image_size and vocabulary_size are both None: no modality is left")
+
+        # === Layers ===
+        self.image_embedding = self.text_embedding = None
+        if image_size is not None:
+            self.image_embedding = ImageEmbedding(
+                image_size, patch_size, hidden_dim, dropout, dtype=dtype, name="image_embedding"
+            )
+        if vocabulary_size is not None:
+            self.text_embedding = TextEmbedding(
+                vocabulary_size,
+                max_sequence_length,
+                hidden_dim,
+                dropout=dropout,
+                dtype=dtype,
+                name="text_embedding",
+            )
+        self.blocks = [
+            keras_hub.layers.TransformerEncoder(
+                intermediate_dim,
+                num_heads,
+                dropout=dropout,
+                activation="gelu",
+                layer_norm_epsilon=layer_norm_epsilon,
+                kernel_initializer="glorot_uniform",
+                normalize_first=True,
+                dtype=dtype,
+                name=f"block_{index}",
+            )
+            for index in range(num_layers)
+        ]
+        self.final_norm = keras.layers.LayerNormalization(
+            epsilon=layer_norm_epsilon, dtype=dtype, name="final_norm"
+        )
+
+        # === Functional Model ===
+        inputs, outputs, block_outputs = {}, {}, {}
+        if image_size is not None:
+            inputs["images"] = keras.Input((image_size, image_size, 3), name="images")
+            outputs["image_sequence"] = self._image_sequence(inputs, block_outputs)
+        if vocabulary_size is not None:
+            for name in ("token_ids", "segment_ids", "padding_mask"):
+                inputs[name] = keras.Input((None,), dtype="int32", name=name)
+            outputs["text_sequence"] = self._text_sequence(inputs, block_outputs)
+        super().__init__(inputs=inputs, outputs=outputs, dtype=dtype, **kwargs)
+
+        # === Config ===
+        self.num_layers = num_layers
+        self.num_heads = num_heads
+        self.hidden_dim = hidden_dim
+        self.intermediate_dim = intermediate_dim
+        self.image_size = image_size
+        self.patch_size = patch_size
+        self.vocabulary_size = vocabulary_size
+        self.max_sequence_length = max_sequence_length
+        self.dropout = dropout
+        self.layer_norm_epsilon = layer_norm_epsilon
+        self._block_outputs = tuple(block_outputs.items())
+        # A functional model insists on every input; this one takes either modality alone.
+        self.input_spec = None
+
+    @property
+    def block_outputs(self):
+        """Dict of the symbolic output of every layer by name; see the class."""
+        return dict(self._block_outputs)
+
+    @property
+    def shared_variables(self):
+        """The trainable variables that both modalities use: the blocks and the closing norm."""
+        layers = [*self.blocks, self.final_norm]
+        return [variable for layer in layers for variable in layer.trainable_variables]
+
+    def call(self, inputs, training=None, mask=None):
+        run = {"image": self._image_sequence, "text": self._text_sequence}
+        return {f"{stream}_sequence": run[stream](inputs) for stream in self._streams(inputs)}
+
+    def compute_output_spec(self, inputs, training=None, mask=None):
+        lengths = {"image": lambda: (self.image_size // self.patch_size) ** 2 + 1}
+        lengths["text"] = lambda: inputs["token_ids"].shape[1]
+        batch = next(iter(inputs.values())).shape[0]
+        return {
+            f"{stream}_sequence": keras.KerasTensor(
+                (batch, lengths[stream](), self.hidden_dim), dtype=self.compute_dtype
+            )
+            for stream in self._streams(inputs)
+        }
+
+    def _streams(self, inputs):
+        """The modalities that `inputs` holds, of those that this model has."""
+        streams = []
+        if self.image_embedding is not None and "images" in inputs:
+            streams.append("image")
+        if self.text_embedding is not None and "token_ids" in inputs:
+            streams.append("text")
+        if not streams:
+            raise ValueError(
+                f"the inputs {sorted(inputs)} hold no modality of this model, which takes "
+                f"{[x.name for x in self.inputs]}"
+            )
+        return streams
+
+    def _image_sequence(self, inputs, outputs=None):
+        return self._encode("image", self.image_embedding(inputs["images"]), None, outputs)
+
+    def _text_sequence(self, inputs, outputs=None):
+        x = self.text_embedding(inputs["token_ids"], inputs["segment_ids"])
+        return self._encode("text", x, inputs["padding_mask"], outputs)
+
+    def _encode(self, stream, x, padding_mask, outputs=None):
+        """Runs the shared blocks; `outputs`, if given, is filled with every layer's output."""
+        steps = [(f"{stream}_embedding", x)]
+        for block in self.blocks:
+            x = block(x, padding_mask=padding_mask)
+            steps.append((f"{stream}_{block.name}", x))
+        x = self.final_norm(x)
+        steps.append((f"{stream}_sequence", x))
+        if outputs is not None:
+            outputs.update(steps)
+        return x
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "num_layers": self.num_layers,
+            "num_heads": self.num_heads,
+            "hidden_dim": self.hidden_dim,
+            "intermediate_dim": self.intermediate_dim,
+            "image_size": self.image_size,
+            "patch_size": self.patch_size,
+            "vocabulary_size": self.vocabulary_size,
+            "max_sequence_length": self.max_sequence_length,
+            "dropout": self.dropout,
+            "layer_norm_epsilon": self.layer_norm_epsilon,
+        }

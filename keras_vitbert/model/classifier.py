@@ -1,0 +1,95 @@
+"""The network that is fine-tuned: the backbone with one modality, and a fresh head."""
+
+import keras
+
+from keras_vitbert.model.backbone import ViTBertBackbone
+from keras_vitbert.model.heads import MLPHead
+from keras_vitbert.model.pretraining_network import image_inputs
+
+TEXT_INPUTS = ("token_ids", "segment_ids", "padding_mask")
+
+
+@keras.saving.register_keras_serializable(package="keras_vitbert")
+class Classifier(keras.Model):
+    """Backbone, and a two-layer MLP on the class token (eq. 5 and 6).
+
+    Args:
+        backbone: a `ViTBertBackbone` with one modality.
+        num_classes: int, `C`.
+
+    Call it on a dict with the backbone's inputs; `images` may be uint8. It returns logits
+    `(batch, num_classes)` in float32.
+
+    Raises:
+        ValueError: the backbone has both modalities.
+    """
+
+    def __init__(self, backbone, num_classes, **kwargs):
+        super().__init__(**kwargs)
+        if backbone.image_size is not None and backbone.vocabulary_size is not None:
+            raise ValueError("the backbone takes images and text; build it with one of them")
+        self.backbone = backbone
+        self.num_classes = num_classes
+        self.head = MLPHead(
+            num_classes, dropout=backbone.dropout, dtype=backbone.dtype_policy, name="head"
+        )
+        self.head.build((None, backbone.hidden_dim))
+        self.built = True
+
+    @property
+    def kind(self):
+        """What is classified, `images` or `text`."""
+        return "text" if self.backbone.image_size is None else "images"
+
+    @property
+    def embedding(self):
+        """The layer that makes tokens of the inputs."""
+        if self.kind == "images":
+            return self.backbone.image_embedding
+        return self.backbone.text_embedding
+
+    def call(self, inputs):
+        if self.kind == "images":
+            sequence = self.backbone(image_inputs(inputs))["image_sequence"]
+        else:
+            sequence = self.backbone({name: inputs[name] for name in TEXT_INPUTS})["text_sequence"]
+        return self.head(sequence[:, 0])
+
+    def enable_lora(self, rank):
+        """Freezes the encoder, and gives its attention low-rank updates (Hu et al. 2021).
+
+        keras-hub's `Backbone.enable_lora` on queries and values, whose biases are trained as well.
+        The head is trained whole.
+
+        Args:
+            rank: int.
+        """
+        self.backbone.enable_lora(rank)
+
+    def get_config(self):
+        return {
+            "name": self.name,
+            "backbone": keras.saving.serialize_keras_object(self.backbone),
+            "num_classes": self.num_classes,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        backbone = keras.saving.deserialize_keras_object(config["backbone"])
+        return cls(**{**config, "backbone": backbone})
+
+
+def build_classifier(model, kind, num_classes, dtype=None):
+    """A `Classifier` with random weights.
+
+    Args:
+        model: mapping with `ViTBertBackbone`'s arguments; what belongs to the other modality is
+            left out.
+        kind: str, `images` or `text`.
+        num_classes: int.
+        dtype: a Keras dtype policy.
+    """
+    arguments = {name: value for name, value in model.items() if name != "num_classes"}
+    arguments["vocabulary_size" if kind == "images" else "image_size"] = None
+    backbone = ViTBertBackbone(**arguments, dtype=dtype, name="backbone")
+    return Classifier(backbone, num_classes, name="classifier")

@@ -1,0 +1,94 @@
+"""The network that is pre-trained: the backbone and a head a task."""
+
+import keras
+
+from keras_vitbert.model.backbone import ViTBertBackbone
+from keras_vitbert.model.heads import MaskedLMHead, MLPHead
+
+
+@keras.saving.register_keras_serializable(package="keras_vitbert")
+class PreTrainingNetwork(keras.Model):
+    """Backbone, and heads for image classification, masked-LM and next sentence.
+
+    Args:
+        backbone: a `ViTBertBackbone`. Heads exist for the modalities that it has.
+        num_classes: int, image classes; None where the backbone takes no images.
+
+    Call it on a dict with the backbone's inputs of one modality or of both; text needs
+    `masked_positions` `(batch, predictions)` too. It returns a dict of float32 logits:
+    `image_logits` `(batch, num_classes)`, `mlm_logits` `(batch, predictions, vocabulary_size)`
+    and `nsp_logits` `(batch, 2)`, where class 1 means that segment B is a random one.
+    """
+
+    def __init__(self, backbone, num_classes=None, **kwargs):
+        super().__init__(**kwargs)
+        self.backbone = backbone
+        self.num_classes = num_classes
+        options = {"dropout": backbone.dropout, "dtype": backbone.dtype_policy}
+        sequence_shape = (None, None, backbone.hidden_dim)
+        if backbone.image_size is not None:
+            self.image_head = MLPHead(num_classes, name="image_head", **options)
+            self.image_head.build((None, backbone.hidden_dim))
+        if backbone.vocabulary_size is not None:
+            self.mlm_head = MaskedLMHead(backbone.vocabulary_size, name="mlm_head", **options)
+            self.mlm_head.build(sequence_shape)
+            self.nsp_head = MLPHead(2, name="nsp_head", **options)
+            self.nsp_head.build((None, backbone.hidden_dim))
+        self.built = True
+
+    def call(self, inputs):
+        sequences = self.backbone(inputs)
+        logits = {}
+        if "image_sequence" in sequences:
+            logits["image_logits"] = self.image_head(sequences["image_sequence"][:, 0])
+        if "text_sequence" in sequences:
+            text = sequences["text_sequence"]
+            logits["mlm_logits"] = self.mlm_head(text, inputs["masked_positions"])
+            logits["nsp_logits"] = self.nsp_head(text[:, 0])
+        return logits
+
+    def get_config(self):
+        return {
+            "name": self.name,
+            "backbone": keras.saving.serialize_keras_object(self.backbone),
+            "num_classes": self.num_classes,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        backbone = keras.saving.deserialize_keras_object(config["backbone"])
+        return cls(**{**config, "backbone": backbone})
+
+
+TEXT_INPUTS = ("token_ids", "segment_ids", "padding_mask", "masked_positions")
+
+
+def image_inputs(batch):
+    """The part of a batch that the network's image side takes; bytes become floats in [0, 1]."""
+    images = batch["images"]
+    if keras.backend.standardize_dtype(images.dtype) == "uint8":
+        images = keras.ops.cast(images, "float32") * (1 / 255)
+    return {"images": images}
+
+
+def text_inputs(batch):
+    """The part of a batch that the network's text side takes."""
+    return {name: batch[name] for name in TEXT_INPUTS}
+
+
+def build_network(model, *, images=True, text=True, dtype=None):
+    """A `PreTrainingNetwork` from the `model` section of a config.
+
+    Args:
+        model: mapping with `ViTBertBackbone`'s arguments and `num_classes`.
+        images, text: bool, the modalities to build.
+        dtype: a Keras dtype policy.
+    """
+    arguments = dict(model)
+    num_classes = arguments.pop("num_classes")
+    if not images:
+        arguments["image_size"] = num_classes = None
+    if not text:
+        arguments["vocabulary_size"] = None
+    backbone = ViTBertBackbone(**arguments, dtype=dtype, name="backbone")
+    return PreTrainingNetwork(backbone, num_classes, name="network")

@@ -1,0 +1,255 @@
+"""Opens the data that a config names, and checks them against the model."""
+
+import dataclasses
+import os
+import sys
+
+import numpy as np
+import tensorflow as tf
+
+from keras_vitbert.runs.record_errors import reading
+from pipelines.command_line import UserError, one_line
+from pipelines.image_stream import ImageRecords
+from pipelines.joint_stream import JointStream
+from pipelines.shards.damage import check_limit, left_out, without_damaged
+from pipelines.shards.records import BadRecord, RecordFiles
+from pipelines.shards.shard_manifest import IMAGES, TEXT_EXAMPLES
+from pipelines.text.masking import MASKED_RATIO
+from pipelines.text.wordpiece import read_vocabulary
+from pipelines.text_stream import TextRecords
+
+_BASELINE_EXAMPLES = 20_000  # training examples that the baselines are estimated from
+_DAMAGE_SHOWN = 20  # lines
+_SAMPLE_CLASSES = list("0123456789")
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """Sources of both modalities, before a variant takes what it needs.
+
+    Attributes:
+        images, image_validation: `ImageRecords`.
+        texts, text_validation: `TextRecords`.
+        vocabulary: list of str.
+        classes: list of str, the names of the image classes in order; None where nothing tells
+            them.
+    """
+
+    images: object
+    image_validation: object
+    texts: object
+    text_validation: object
+    vocabulary: list
+    classes: list = None
+
+    def stream(self, config, images, text):
+        """The `JointStream` of a run that uses the modalities asked for."""
+        return JointStream(
+            images=self.images if images else None,
+            image_validation=self.image_validation if images else None,
+            texts=self.texts if text else None,
+            text_validation=self.text_validation if text else None,
+            image_batch=config.image_batch,
+            text_batch=config.text_batch,
+            seed=config.seed,
+        )
+
+
+def open_data(
+    config, cache_dir="", images=True, text=True, max_bad_records=0, cache=False, audits=None
+):
+    """Opens training and validation data of the modalities asked for.
+
+    Args:
+        config: `ConfigDict`. With `data.source` "sample", the sample data are prepared on demand.
+        cache_dir: str, where prepared sample data are kept; see `pipelines.sample`.
+        images, text: bool.
+        max_bad_records: int, how many damaged records may be left out, of all files. Above 0 all
+            records are looked at first.
+        cache: bool, whether training records are kept in memory once they are read.
+        audits: `RunFolder`-like object with `audit(name)` and `keep_audit(name, content)`, which
+            remembers what was found; None to forget it.
+
+    Raises:
+        UserError: something is missing, is damaged or does not fit the model.
+    """
+    data, model = config.data, config.model
+    image_files, text_files = data.images, data.text
+    vocabulary_path = data.vocabulary
+    if data.source == "sample":
+        image_files, text_files, vocabulary_path = _sample(config, cache_dir)
+
+    def opened(key, pattern, kind, open_source):
+        """A source; without its damaged records, where some may be left out."""
+        if not max_bad_records:
+            return open_source(RecordFiles.find(pattern, key, kind))
+        known = audits.audit(key) if audits else None
+        if known is not None and known["pattern"] == pattern:
+            records = RecordFiles.from_json(known)
+            if records.is_unchanged():
+                return open_source(records)
+        records = RecordFiles.find(pattern, key, kind, salvage=True)
+        source = _opened_at_good(records, open_source, max_bad_records)
+        source = without_damaged(source, max_bad_records)
+        if audits:
+            audits.keep_audit(key, source.records.to_json())
+        return source
+
+    sources = dict.fromkeys(("images", "image_validation", "texts", "text_validation"))
+    vocabulary = None
+    if images:
+        for name, split in (("images", "train"), ("image_validation", "validation")):
+
+            def open_images(records, cache=cache and split == "train"):
+                return ImageRecords(
+                    records,
+                    model.image_size,
+                    model.num_classes,
+                    data.images.label_offset,
+                    tuple(data.images.crop_area),
+                    data.images.flip,
+                    data.images.central_crop,
+                    tuple(data.images.randaugment),
+                    data.images.mixup,
+                    data.images.cutmix,
+                    cache,
+                ).check()
+
+            key = f"config.data.images.{split}"
+            sources[name] = opened(key, image_files[split], IMAGES, open_images)
+        _require_batch(sources["images"], config.image_batch, "image_batch")
+    if text:
+        if not vocabulary_path:
+            raise UserError("--config.data.vocabulary is empty; give a vocabulary file")
+        vocabulary = read_vocabulary(vocabulary_path)
+        if len(vocabulary) > model.vocabulary_size:
+            raise UserError(
+                f"{vocabulary_path} has {len(vocabulary)} entries, the model takes "
+                f"{model.vocabulary_size}; set --config.model.vocabulary_size={len(vocabulary)}"
+            )
+        for name, split in (("texts", "train"), ("text_validation", "validation")):
+
+            def open_texts(records, cache=cache and split == "train"):
+                return TextRecords.open(
+                    records,
+                    vocabulary,
+                    model.vocabulary_size,
+                    model.max_sequence_length,
+                    data.text.masking.to_dict(),
+                    cache,
+                )
+
+            key = f"config.data.text.{split}"
+            sources[name] = opened(key, text_files[split], TEXT_EXAMPLES, open_texts)
+        _require_batch(sources["texts"], config.text_batch, "text_batch")
+    classes = _classes(data, image_files["train"], model.num_classes) if images else None
+    opened_data = Data(**sources, vocabulary=vocabulary, classes=classes)
+    damaged = left_out(opened_data)
+    check_limit(damaged, max_bad_records)
+    _report(damaged)
+    return opened_data
+
+
+def baselines(data):
+    """What a model reaches that has learned frequencies and nothing else.
+
+    The most frequent class, the unigram distribution of masked words (add-one smoothing) and the
+    more frequent next-sentence answer are taken from the first 20,000 training examples and
+    measured on the validation examples.
+
+    Args:
+        data: a `Data`, or a `JointStream`: what has the four sources.
+
+    Returns:
+        dict with `image_majority_accuracy`, and `mlm_unigram_accuracy`, `mlm_unigram_loss` (nats a
+        masked word), `nsp_majority_accuracy`, for the modalities there are.
+    """
+    result = {}
+    with reading(data):
+        if data.images is not None:
+            counts = np.bincount(_labels(data.images, _BASELINE_EXAMPLES))
+            labels = _labels(data.image_validation)
+            result["image_majority_accuracy"] = float(np.mean(labels == counts.argmax()))
+        if data.texts is not None:
+            ids, next_sentence = _answers(data.texts, _BASELINE_EXAMPLES)
+            counts = np.bincount(ids, minlength=data.texts.vocabulary_size)
+            majority = np.bincount(next_sentence, minlength=2).argmax()
+            ids, next_sentence = _answers(data.text_validation)
+            log_probabilities = np.log((counts + 1) / (counts + 1).sum())
+            result["mlm_unigram_accuracy"] = float(np.mean(ids == counts.argmax()))
+            result["mlm_unigram_loss"] = float(-log_probabilities[ids].mean())
+            result["nsp_majority_accuracy"] = float(np.mean(next_sentence == majority))
+    return result
+
+
+def _opened_at_good(records, open_source, limit):
+    """A source of salvaged records; where the first cannot be used, of those behind it."""
+    while True:
+        try:
+            return open_source(records)
+        except BadRecord as error:
+            if len(records.damaged) >= limit or records.count == 1:
+                raise
+            records = records.without({0: error.reason})
+
+
+def _report(damaged):
+    for damage in damaged[:_DAMAGE_SHOWN]:
+        print(f"left out: {damage}", file=sys.stderr)
+    if len(damaged) > _DAMAGE_SHOWN:
+        print(f"left out: {len(damaged) - _DAMAGE_SHOWN} more", file=sys.stderr)
+
+
+def _sample(config, cache_dir):
+    from pipelines import sample
+
+    model = config.model
+    prepared = sample.prepare(
+        cache_dir or None,
+        vocabulary_size=model.vocabulary_size,
+        max_length=model.max_sequence_length,
+        max_predictions=round(MASKED_RATIO * model.max_sequence_length),
+        seed=config.seed,
+    )
+    print(f"sample data in {prepared.folder}", file=sys.stderr)
+    images = {"train": prepared.image_train, "validation": prepared.image_validation}
+    text = {"train": prepared.text_train, "validation": prepared.text_validation}
+    return images, text, prepared.vocabulary
+
+
+def _classes(data, pattern, count):
+    """The names of the classes: of the sample, or of `classes.txt` beside the training images."""
+    if data.source == "sample":
+        return _SAMPLE_CLASSES if len(_SAMPLE_CLASSES) == count else None
+    path = os.path.join(os.path.dirname(pattern), "classes.txt")
+    try:
+        if not tf.io.gfile.exists(path):
+            return None
+        with tf.io.gfile.GFile(path) as file:
+            classes = file.read().splitlines()
+    except (tf.errors.OpError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read ({one_line(error)}); mend or remove it") from error
+    return classes if len(classes) == count else None
+
+
+def _require_batch(source, batch, key):
+    if source.records.count < batch:
+        raise UserError(
+            f"{source.records.pattern} holds {source.records.count} records, fewer than one "
+            f"step takes; set --config.{key} to at most that"
+        )
+
+
+def _labels(source, limit=-1):
+    batches = source.labels().take(limit).batch(1024)
+    return np.concatenate([labels.numpy() for labels in batches])
+
+
+def _answers(source, limit=-1):
+    """All masked words, and all next-sentence labels."""
+    ids, next_sentence = [], []
+    end = source.records.count if limit < 0 else min(limit, source.records.count)
+    for batch in source.validation(0, end).batch(1024):
+        ids.append(batch["masked_ids"].numpy()[batch["masked_weights"].numpy() > 0])
+        next_sentence.append(batch["next_sentence_labels"].numpy())
+    return np.concatenate(ids), np.concatenate(next_sentence)

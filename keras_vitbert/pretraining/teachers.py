@@ -1,0 +1,178 @@
+"""Teachers of the distillation: networks that only look."""
+
+import itertools
+import sys
+
+from keras_vitbert.importing.class_names import first_difference
+from keras_vitbert.importing.image_teachers import load_image_teacher
+from keras_vitbert.importing.sources import RUN, find_source
+from keras_vitbert.importing.text_teachers import load_text_teacher
+from keras_vitbert.model.pretraining_network import image_inputs, text_inputs
+from keras_vitbert.runs.run_folder import RunFolder
+from keras_vitbert.trained.loading import load_network
+from pipelines.command_line import UserError
+from pipelines.text.wordpiece import vocabulary_hash
+
+
+class Teachers:
+    """A separately trained ViT and BERT, run in inference mode and without gradients.
+
+    A plain object and no Keras layer, so that a trainer that holds it neither trains nor saves
+    the teachers' weights.
+
+    Args:
+        image: `PreTrainingNetwork` with an image side, an `ImageTeacher`, or None.
+        text: `PreTrainingNetwork` with a text side, a `TextTeacher`, or None.
+    """
+
+    def __init__(self, image=None, text=None):
+        self.image = image
+        self.text = text
+
+    def __call__(self, batch):
+        """The teachers' logits for a batch, by the names that the student uses.
+
+        Must be called outside the student's gradient tapes.
+        """
+        logits = {}
+        if self.image is not None and "images" in batch:
+            logits.update(self.image(image_inputs(batch), training=False))
+        if self.text is not None and "token_ids" in batch:
+            logits.update(self.text(text_inputs(batch), training=False))
+        return logits
+
+
+def load_teacher(kind, path, config, data):
+    """A teacher that was trained before, checked against the student.
+
+    Args:
+        kind: str, `image` or `text`.
+        path: str: the folder of a finished run, or what `importing.find_source` takes.
+        config: `ConfigDict` of the student.
+        data: `keras_vitbert.pretraining.data.Data` of the student.
+
+    Returns:
+        A network that is called as `PreTrainingNetwork` is, and answers for its modality.
+
+    Raises:
+        UserError: there is no such teacher, it is damaged, or it does not see what the student
+            sees.
+    """
+    try:
+        source = find_source(path)
+        if source.kind == RUN:
+            return _load_run(kind, path, config, data)
+        if kind == "image":
+            teacher = load_image_teacher(source, config.dtype)
+            _check_image_teacher(teacher, path, config, data)
+        else:
+            teacher = load_text_teacher(source, config.dtype, config.model.vocabulary_size)
+            _check_text_teacher(teacher, path, config, data)
+    except UserError as error:
+        raise UserError(f"--{kind}_teacher={error}") from error
+    return teacher
+
+
+def _load_run(kind, path, config, data):
+    network, record = load_network(path, config.dtype)
+    folder = RunFolder(path)
+    if folder.summary() is None:
+        raise UserError(f"{path}: holds a run that is not finished; run its command again")
+    _check_run(network, record, kind, path, config, data)
+    if kind == "image":
+        classes = folder.read("classes.txt")
+        _check_classes(None if classes is None else classes.splitlines(), path, data, quiet=True)
+    return network
+
+
+def _check_run(network, record, kind, path, config, data):
+    """Refuses a run of another modality, other inputs or other outputs."""
+    teacher, student = network.backbone, config.model
+    if (teacher.image_size if kind == "image" else teacher.vocabulary_size) is None:
+        raise UserError(f"{path}: is a run of --variant={record['variant']}, which has no {kind}s")
+    if kind == "image":
+        if teacher.image_size != student.image_size:
+            raise UserError(
+                f"{path}: takes images of {teacher.image_size} pixels, the student "
+                f"{student.image_size}; set --config.model.image_size or give another teacher"
+            )
+        _check_number(network.num_classes, path, config)
+    else:
+        if record["vocabulary_sha256"] != vocabulary_hash(data.vocabulary):
+            raise UserError(
+                f"{path}: has another vocabulary ({path}/vocabulary.txt); give a teacher that "
+                "was trained with the student's"
+            )
+        if teacher.vocabulary_size != student.vocabulary_size:
+            raise UserError(
+                f"{path}: knows {teacher.vocabulary_size} tokens, the student "
+                f"{student.vocabulary_size}; set --config.model.vocabulary_size or give another "
+                "teacher"
+            )
+        _check_length(teacher.max_sequence_length, path, data)
+
+
+def _check_image_teacher(teacher, path, config, data):
+    _check_number(teacher.num_classes, path, config)
+    _check_classes(teacher.labels, path, data)
+
+
+def _check_text_teacher(teacher, path, config, data):
+    ours, theirs = data.vocabulary, teacher.vocabulary
+    for index, (our, their) in enumerate(itertools.zip_longest(ours, theirs)):
+        if our != their:
+            ours_is, theirs_is = ("none" if x is None else repr(x) for x in (our, their))
+            raise UserError(
+                f"{path}: has another vocabulary: token {index} is {theirs_is}, the student's "
+                f"{ours_is}; give --config.data.vocabulary and texts made with the teacher's, or "
+                "another teacher"
+            )
+    if teacher.vocabulary_size < config.model.vocabulary_size:
+        raise UserError(
+            f"{path}: knows {teacher.vocabulary_size} tokens, the student "
+            f"{config.model.vocabulary_size}; set "
+            f"--config.model.vocabulary_size={teacher.vocabulary_size}"
+        )
+    if teacher.max_sequence_length is not None:
+        _check_length(teacher.max_sequence_length, path, data)
+    if not teacher.has_next_sentence:
+        _note("text", path, "has no next-sentence head; it teaches masked words alone")
+
+
+def _check_number(count, path, config):
+    if count != config.model.num_classes:
+        raise UserError(
+            f"{path}: knows {count} classes, the student {config.model.num_classes}; give another "
+            "teacher"
+        )
+
+
+def _check_length(length, path, data):
+    if length < data.texts.length:
+        raise UserError(
+            f"{path}: takes {length} tokens at most, the texts have {data.texts.length}; give "
+            "another teacher"
+        )
+
+
+def _check_classes(theirs, path, data, quiet=False):
+    """Refuses classes in another order; says where only their number can be checked."""
+    ours = data.classes
+    if ours is None or theirs is None:
+        if not quiet:
+            whose = "the teacher names no classes"
+            if theirs is not None:
+                whose = "there is no classes.txt beside the training images"
+            _note("image", path, f"{whose}; only the number of classes was checked")
+        return
+    index = first_difference(ours, theirs)
+    if index is not None:
+        raise UserError(
+            f"{path}: has other classes or another order: class {index} is {theirs[index]!r}, the "
+            f"student's {ours[index]!r}; give another teacher, or mend classes.txt beside the "
+            "training images"
+        )
+
+
+def _note(kind, path, text):
+    print(f"--{kind}_teacher={path}: {text}", file=sys.stderr, flush=True)

@@ -1,0 +1,263 @@
+"""What happens between the steps of pre-training."""
+
+import math
+import time
+
+import keras
+import tensorflow as tf
+
+from keras_vitbert.runs import checkpoints
+from keras_vitbert.training.merging import cleared_after
+from pipelines.command_line import Diverged, Stopped, stop_request
+
+
+class MaskSchedule(keras.callbacks.Callback):
+    """Algorithm 1's schedule: a refresh of the masks every `interval` steps, until it is done.
+
+    The refresh happens inside the following training step, from that step's own text gradient.
+    After the last one nothing is computed any more.
+
+    Args:
+        interval: int, `mask_update_interval`.
+        mask_ratio: float, final sparsity.
+        mask_ratio_per_update: float, growth of the sparsity an update.
+    """
+
+    def __init__(self, interval, mask_ratio, mask_ratio_per_update):
+        super().__init__()
+        self.interval = interval
+        self.schedule = {
+            "mask_ratio": mask_ratio,
+            "mask_ratio_per_update": mask_ratio_per_update,
+        }
+
+    def on_train_batch_begin(self, batch, logs=None):
+        updates, rest = divmod(self.model.step, self.interval)
+        if updates and not rest:
+            size = self.model.merge.size
+            clear = cleared_after(updates, size, **self.schedule)
+            clear -= cleared_after(updates - 1, size, **self.schedule)
+            if clear:
+                self.model.request_probe(clear)
+
+
+class GradientProbe(keras.callbacks.Callback):
+    """Looks at both gradients every `interval` steps, and in the end; writes to TensorBoard.
+
+    It looks in the first step of the execution that ends at such a step or goes beyond it: without
+    `steps_per_execution` in the very step.
+
+    Args:
+        interval: int, steps.
+        steps: int, all of the run.
+        folder: `RunFolder`.
+    """
+
+    def __init__(self, interval, steps, folder):
+        super().__init__()
+        self.interval = interval
+        self.steps = steps
+        self.folder = folder
+        self._due = False
+
+    def on_train_batch_begin(self, batch, logs=None):
+        before = self.model.step
+        after = before + self.model.steps_per_execution
+        self._due = after // self.interval > before // self.interval or after == self.steps
+        if self._due:
+            self.model.request_probe()
+
+    def on_train_batch_end(self, batch, logs=None):
+        writer = self.folder.summary_writer("train") if self._due else None
+        if writer is None:
+            return
+        conflict = self.model.conflict
+        step = self.model.step - self.model.steps_per_execution + 1
+        with writer.as_default(step=step):
+            for block, found in conflict.values().items():
+                for name in ("cosine", "norm_ratio", "opposite_sign"):
+                    tf.summary.scalar(f"gradient_conflict/{name}/{block}", found[name])
+            for (block, task), buckets in conflict.buckets().items():
+                tf.summary.write(
+                    f"gradients/{task}/{block}", buckets, metadata=histogram_metadata()
+                )
+        writer.flush()
+
+
+class DivergenceGuard(keras.callbacks.Callback):
+    """Ends training when loss or gradient is no longer finite; nothing is saved after that."""
+
+    def on_train_batch_end(self, batch, logs=None):
+        for name in ("loss", "gradient_norm"):
+            if not math.isfinite(logs[name]):
+                raise Diverged(
+                    f"{name} is {logs[name]} in step {self.model.step}; the last good checkpoint "
+                    "is kept: lower --config.optimizer.learning_rate and use another --output_dir"
+                )
+
+
+class Throughput(keras.callbacks.Callback):
+    """Adds `images_per_second` and `tokens_per_second` to the logs.
+
+    Counted is the time inside training steps, waiting for data included, without validation and
+    checkpoints, and without steps that were traced.
+
+    Args:
+        images_per_step, tokens_per_step: int, over all replicas; padding counts as tokens.
+    """
+
+    def __init__(self, images_per_step, tokens_per_step):
+        super().__init__()
+        self.per_step = {"images": images_per_step, "tokens": tokens_per_step}
+        self.seconds = self.steps = 0
+        self._traced = set()
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self._began = time.perf_counter()
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.model.probed in self._traced:
+            self.seconds += time.perf_counter() - self._began
+            self.steps += self.model.steps_per_execution
+        self._traced.add(self.model.probed)
+        logs.update(self.rates())
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs.update(self.rates())
+
+    def rates(self):
+        """The rates over the whole run so far."""
+        rate = self.steps / self.seconds if self.seconds else 0.0
+        return {
+            f"{kind}_per_second": round(count * rate, 1)
+            for kind, count in self.per_step.items()
+            if count
+        }
+
+
+class RunLog(keras.callbacks.Callback):
+    """Writes metrics.csv and TensorBoard scalars at the end of every epoch.
+
+    Args:
+        folder: `RunFolder`.
+        resumed_from: int, the step that training begins at.
+    """
+
+    def __init__(self, folder, resumed_from):
+        super().__init__()
+        self.folder = folder
+        self.rows = folder.rows(up_to_step=resumed_from)
+
+    def on_epoch_end(self, epoch, logs=None):
+        scalars = {name: float(value) for name, value in logs.items()}
+        validation = {name: scalars.pop(name) for name in logs if name.startswith("val_")}
+        scalars["learning_rate"] = float(
+            keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)
+        )
+        scalars.update(self.model.log_values())
+        self._summaries("train", scalars)
+        if validation:
+            unprefixed = {name.removeprefix("val_"): x for name, x in validation.items()}
+            self._summaries("validation", unprefixed)
+        self.rows.append({"step": self.model.step, **scalars, **validation})
+        self.folder.write_rows(self.rows)
+
+    def _summaries(self, writer, scalars):
+        writer = self.folder.summary_writer(writer)
+        if writer is None:
+            return
+        with writer.as_default(step=self.model.step):
+            for name, value in scalars.items():
+                tf.summary.scalar(tensorboard_tag(name), value)
+        writer.flush()
+
+
+def tensorboard_tag(name):
+    """The name of a logged number in TensorBoard, which groups by what stands before a slash."""
+    for group, part in (
+        ("accuracy", "accuracy"),
+        ("loss", "loss"),
+        ("gradient", "gradient"),
+        ("throughput", "per_second"),
+    ):
+        if part in name:
+            return f"{group}/{name}"
+    return name if "/" in name else f"{name}/{name}"
+
+
+class Checkpoints(keras.callbacks.Callback):
+    """Saves every `interval` steps, at the end, and when the run is asked to stop.
+
+    At the end of an epoch it saves after validation and log, so that a resumed run has both.
+
+    Args:
+        folder: str, the run's `checkpoints` folder.
+        interval: int, steps.
+        keep: int.
+        steps_per_epoch, steps: int.
+        workers: `Workers`.
+    """
+
+    def __init__(self, folder, interval, keep, steps_per_epoch, steps, workers):
+        super().__init__()
+        self.folder = folder
+        self.workers = workers
+        self.interval = interval
+        self.keep = keep
+        self.steps_per_epoch = steps_per_epoch
+        self.steps = steps
+        self._epoch_metrics = None
+
+    def resume(self, trainer):
+        """Loads the last checkpoint, if there is one.
+
+        Returns:
+            int, the step to go on from.
+        """
+        path, step = checkpoints.latest(self.folder)
+        if path is not None:
+            checkpoints.restore(path, trainer)
+            if step % self.steps_per_epoch:
+                self._epoch_metrics = [metric_values(mean) for mean in trainer.metrics]
+        return step
+
+    def on_epoch_begin(self, epoch, logs=None):
+        # `fit` has just reset the metrics; the epoch that was cut goes on with its own.
+        if self._epoch_metrics is not None:
+            # In the scope a sum is shared out to the replicas; outside each would take it whole.
+            with self.model.distribute_strategy.scope():
+                for mean, values in zip(self.model.metrics, self._epoch_metrics, strict=True):
+                    for variable, value in zip(mean.variables, values, strict=True):
+                        variable.assign(value)
+            self._epoch_metrics = None
+
+    def on_train_batch_end(self, batch, logs=None):
+        if not self._at_epoch_end():
+            self._save_if_due()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._save_if_due()
+
+    def _at_epoch_end(self):
+        return self.model.step % self.steps_per_epoch == 0 or self.model.step == self.steps
+
+    def _save_if_due(self):
+        step = self.model.step
+        must_stop = self.workers.any_asks(stop_request.requested)
+        if must_stop or step % self.interval == 0 or step == self.steps:
+            checkpoints.save(self.folder, self.model, self.keep, self.workers)
+        if must_stop and step != self.steps:
+            raise Stopped(f"at step {step}, saved in {self.folder}; run the same command again")
+
+
+def histogram_metadata():
+    """What tells TensorBoard that an array of buckets is a histogram."""
+    from tensorboard.plugins.histogram import metadata
+
+    return metadata.create_summary_metadata(display_name=None, description=None)
+
+
+def metric_values(metric):
+    """The values of a metric's variables, summed over the replicas, each of which has a part."""
+    # Not `convert_to_numpy`: NumPy cannot read a variable that is summed when it is read.
+    return [tf.convert_to_tensor(variable.value).numpy() for variable in metric.variables]

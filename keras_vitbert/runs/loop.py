@@ -1,0 +1,110 @@
+"""Drives `fit` from a checkpoint to the end of training."""
+
+import math
+import sys
+
+from keras_vitbert.runs.callbacks import Checkpoints, DivergenceGuard, RunLog, Throughput
+from pipelines.command_line import UserError, stop_request
+
+
+def fit(trainer, config, stream, folder, workers, before_log=(), after_log=()):
+    """Trains to the end of the config's steps.
+
+    Args:
+        trainer: a compiled `keras_vitbert.training.base_trainer.Trainer`.
+        config: `ConfigDict` with `steps`, `steps_per_epoch`, `validation_interval`,
+            `checkpoint_interval` and `checkpoints_to_keep`.
+        stream: what has `training(step, context)`, `images_per_step` and `tokens_per_step`, and
+            may have `validation(context)` and `validation_batches`, such as
+            `pipelines.joint_stream.JointStream`.
+        folder: `RunFolder`; training begins at its last checkpoint.
+        workers: `Workers` of the strategy that the trainer was made under.
+        before_log, after_log: callbacks that act before the log of an epoch is written, or after.
+
+    Returns:
+        int, the step that was resumed from.
+
+    Raises:
+        UserError: the last checkpoint lies within an execution.
+        Diverged, Stopped: see `pipelines.command_line`.
+    """
+    strategy = trainer.distribute_strategy
+    keeper = Checkpoints(
+        folder.checkpoints,
+        config.checkpoint_interval,
+        config.checkpoints_to_keep,
+        config.steps_per_epoch,
+        config.steps,
+        workers,
+    )
+    with strategy.scope():
+        start = keeper.resume(trainer)
+    executed = trainer.steps_per_execution
+    if start % executed:
+        raise UserError(
+            f"--config.steps_per_execution={executed}: the run goes on at step {start}, which is "
+            f"no multiple of it; the largest that fits is {math.gcd(start, executed)}"
+        )
+    if start:
+        print(f"resumed at step {start} of {config.steps}", file=sys.stderr, flush=True)
+    callbacks = [
+        DivergenceGuard(),
+        Throughput(stream.images_per_step, stream.tokens_per_step),
+        *before_log,
+        RunLog(folder, start),
+        keeper,
+        *after_log,
+    ]
+
+    def distributed(dataset_function):
+        return strategy.distribute_datasets_from_function(dataset_function)
+
+    validation = {}
+    if hasattr(stream, "validation"):
+        validation = {
+            "validation_data": distributed(lambda context: stream.validation(context)),
+            "validation_freq": _validation_epochs(config),
+            "validation_steps": stream.validation_batches,
+        }
+    with stop_request.deferred():
+        for first_epoch, epochs, steps_per_epoch in _fits(
+            start, config.steps, config.steps_per_epoch
+        ):
+            begin = trainer.step
+            training = distributed(lambda context, begin=begin: stream.training(begin, context))
+            trainer.fit(
+                training,
+                initial_epoch=first_epoch,
+                epochs=epochs,
+                steps_per_epoch=steps_per_epoch,
+                callbacks=callbacks,
+                shuffle=False,
+                verbose=(1 if sys.stdout.isatty() else 2) if workers.is_chief else 0,
+                **validation,
+            )
+    return start
+
+
+def _fits(start, steps, steps_per_epoch):
+    """The calls of `fit` that lead from `start` to `steps`: whole epochs in one, parts alone.
+
+    Yields:
+        (first epoch, epoch to stop before, steps an epoch).
+    """
+    while start < steps:
+        epoch, done = divmod(start, steps_per_epoch)
+        whole = (steps - start) // steps_per_epoch
+        if done or not whole:
+            length = min(steps_per_epoch - done, steps - start)
+            yield epoch, epoch + 1, length
+            start += length
+        else:
+            yield epoch, epoch + whole, steps_per_epoch
+            start += whole * steps_per_epoch
+
+
+def _validation_epochs(config):
+    """The epochs, from 1, that end with a validation: at every interval, and the last."""
+    last = -(-config.steps // config.steps_per_epoch)
+    every = config.validation_interval // config.steps_per_epoch
+    return sorted({*range(every, last + 1, every), last})

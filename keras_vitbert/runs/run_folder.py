@@ -1,0 +1,246 @@
+"""The folder of a run: what it was run with, what came out, and the checks before going on in it.
+
+config.json     variant, configuration, vocabulary, number of records
+vocabulary.txt  a copy, so that the folder is whole by itself
+classes.txt     the names of the image classes, one a line, where the data tell them
+checkpoints/    see `keras_vitbert.runs.checkpoints`
+logs/           TensorBoard: train, validation, and hparams for its table of runs
+inspection/     the numbers behind the pictures in TensorBoard
+metrics.csv     a line an epoch
+records-*.json  with --max_bad_records: the records that can be used, and those that cannot
+summary.json    written at the end: there is one exactly when a pre-training is finished
+
+Fine-tuning has a folder of this kind for each of its trials, in `trials/`; see
+`keras_vitbert.fine_tuning.trials`.
+"""
+
+import csv
+import io
+import json
+import os
+
+import tensorflow as tf
+
+from keras_vitbert.configs.overrides import flatten
+from pipelines.command_line import UserError, one_line
+from pipelines.files import make_folder, write_atomically
+
+# Settings that may change from one start of a run to the next: they do not change its numbers.
+FREE_OF_PRETRAINING = {
+    "config.checkpoint_interval",
+    "config.checkpoints_to_keep",
+    "config.validation_interval",
+    "config.steps_per_execution",
+    "config.teachers.image_steps",
+    "config.teachers.text_steps",
+    "config.data.images.train",
+    "config.data.images.validation",
+    "config.data.text.train",
+    "config.data.text.validation",
+    "config.data.vocabulary",
+    "config.inspection.activation_interval",
+    "config.inspection.activation_examples",
+    "config.inspection.mask_pictures",
+    "config.inspection.gradient_interval",
+    "config.inspection.gradient_histograms",
+}
+# Those of fine-tuning; a trial is named by its learning rate and seed.
+FREE_OF_FINE_TUNING = {
+    "config.checkpoints_to_keep",
+    "config.checkpoint_interval",
+    "config.evaluation_batch",
+    "config.evaluation_interval",
+    "config.grid",
+    "config.metric",
+    "config.optimizer.learning_rate",
+    "config.seed",
+}
+
+# What a record holds besides the config.
+_FLAGS = {"variant", "initial_weights", "task", "checkpoint", "architecture"}
+
+
+class RunFolder:
+    """A run's folder.
+
+    Args:
+        path: str, local or `gs://`.
+        writes: bool; of several processes that share the folder only one does, see
+            `keras_vitbert.runs.workers`.
+    """
+
+    def __init__(self, path, writes=True):
+        self.path = path
+        self.writes = writes
+        self.checkpoints = os.path.join(path, "checkpoints")
+        self.logs = os.path.join(path, "logs")
+        self.metrics = os.path.join(path, "metrics.csv")
+        self._writers = {}
+
+    def begin(self, about, config, vocabulary, records, free=FREE_OF_PRETRAINING, classes=None):
+        """Records what the run is made with, or checks that it goes on with the same.
+
+        Args:
+            about: dict of what is made, such as `{"variant": "vitbert"}`, that JSON can hold.
+            config: `ConfigDict`.
+            vocabulary: list of str, or None for a run without text.
+            records: dict of a source's name to how many training records it has.
+            free: set of flat keys whose values may change.
+            classes: list of str, the names of the image classes, or None.
+
+        Raises:
+            UserError: the folder cannot be written, or holds a run with other settings.
+        """
+        from pipelines.text.wordpiece import vocabulary_hash
+
+        self._make(self.path)
+        record = {
+            **about,
+            "vocabulary_sha256": vocabulary_hash(vocabulary) if vocabulary else None,
+            "records": records,
+            "config": config.to_dict(),
+        }
+        record = json.loads(json.dumps(record))
+        old = self.record()
+        if old is None:
+            self._make(self.checkpoints)
+            if vocabulary:
+                self.write("vocabulary.txt", "\n".join(vocabulary) + "\n")
+            if classes:
+                self.write("classes.txt", "\n".join(classes) + "\n")
+            self.write("config.json", json.dumps(record, indent=2) + "\n")
+            return
+        old_vocabulary, new_vocabulary = old["vocabulary_sha256"], record["vocabulary_sha256"]
+        is_alike = all(old.get(key) == record[key] for key in about)
+        if is_alike and old_vocabulary != new_vocabulary:
+            raise UserError(
+                f"{self.path} holds a run with another vocabulary; use that one "
+                f"({self._file('vocabulary.txt')}) or another --output_dir"
+            )
+        for name, count in old.get("records", records).items():
+            if is_alike and records.get(name) != count:
+                raise UserError(
+                    f"{self.path} holds a run on {count} {name}, not {records.get(name)}; give the "
+                    "same files and --max_bad_records, or another --output_dir"
+                )
+        old, new = flatten(old), flatten(record)
+        for key in [*flatten(about), *sorted(set(old) | set(new))]:  # a variant brings settings
+            if key not in free and not key.startswith("records.") and old.get(key) != new.get(key):
+                is_flag = key.startswith("config.") or key in _FLAGS
+                mend = (
+                    f"go on with --{key}={old.get(key)} or use another"
+                    if is_flag
+                    else "use another"
+                )
+                raise UserError(
+                    f"{self.path} holds a run with {key}={old.get(key)}, not {new.get(key)}; "
+                    f"{mend} --output_dir"
+                )
+
+    def record(self):
+        """The content of config.json, or None where there is no run yet."""
+        record = self._json("config.json")
+        if record is not None and not {"vocabulary_sha256", "config"} < set(record):
+            raise self._damaged("config.json", f"it holds {', '.join(record) or 'nothing'}")
+        return record
+
+    def audit(self, name):
+        """What `keep_audit` was given, or None."""
+        return self._json(_audit_file(name))
+
+    def keep_audit(self, name, content):
+        """Remembers which records of a data set can be used: to find out takes long.
+
+        Args:
+            name: str.
+            content: dict that JSON can hold.
+        """
+        self._make(self.path)
+        self.write(_audit_file(name), json.dumps(content) + "\n")
+
+    def summary(self):
+        """The content of summary.json, or None where the run is not finished."""
+        return self._json("summary.json")
+
+    def finish(self, summary):
+        """Writes summary.json."""
+        self.write("summary.json", json.dumps(summary, indent=2) + "\n")
+
+    def rows(self, up_to_step):
+        """The rows of metrics.csv up to a step; a killed run may have written some beyond."""
+        if not tf.io.gfile.exists(self.metrics):
+            return []
+        try:
+            with tf.io.gfile.GFile(self.metrics) as file:
+                rows = list(csv.DictReader(io.StringIO(file.read())))
+            return [row for row in rows if row["step"] and int(row["step"]) <= up_to_step]
+        except (ValueError, KeyError, csv.Error) as error:
+            raise self._damaged("metrics.csv", error) from error
+
+    def write_rows(self, rows):
+        """Replaces metrics.csv."""
+        self.write("metrics.csv", csv_text(rows))
+
+    def write(self, name, text):
+        """Writes a small file of another name."""
+        if self.writes:
+            write_atomically(self._file(name), text)
+
+    def summary_writer(self, name):
+        """The TensorBoard writer of `logs/NAME`, one for all who write there; None without writing.
+
+        TensorBoard follows the newest file of a folder only.
+        """
+        if not self.writes:
+            return None
+        if name not in self._writers:
+            self._writers[name] = tf.summary.create_file_writer(os.path.join(self.logs, name))
+        return self._writers[name]
+
+    def read(self, name):
+        """The content of a small file as str, or None where it is not there."""
+        try:
+            if not tf.io.gfile.exists(self._file(name)):
+                return None
+            with tf.io.gfile.GFile(self._file(name)) as file:
+                return file.read()
+        except tf.errors.OpError as error:  # of a remote path, also where nothing is there
+            raise UserError(
+                f"{self.path}: cannot be read ({one_line(error.message)}); mend the path"
+            ) from error
+
+    def _make(self, folder):
+        if self.writes:
+            make_folder(folder, "output_dir")
+
+    def _file(self, name):
+        return os.path.join(self.path, name)
+
+    def _json(self, name):
+        text = self.read(name)
+        if text is None:
+            return None
+        try:
+            content = json.loads(text)
+        except ValueError as error:
+            raise self._damaged(name, error) from error
+        if not isinstance(content, dict):
+            raise self._damaged(name, "no JSON object")
+        return content
+
+    def _damaged(self, name, reason):
+        return UserError(f"{self._file(name)} is damaged ({reason}); mend it or use another folder")
+
+
+def csv_text(rows):
+    """CSV of a list of dicts; the columns are those of all rows, in order of appearance."""
+    text = io.StringIO()
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _audit_file(name):
+    return f"records-{name}.json"

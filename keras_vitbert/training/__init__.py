@@ -1,0 +1,1 @@
+"""The training steps: losses, merging of gradients, masks, optimisers."""

@@ -1,0 +1,162 @@
+"""What pre-training and fine-tuning ask of Keras' `fit` alike."""
+
+import contextlib
+
+import keras
+import tensorflow as tf
+
+from keras_vitbert.training.stateless_dropout import RandomLayers
+
+
+class Trainer(keras.Model):
+    """A `keras.Model` whose train step sums gradients over the replicas by itself.
+
+    A subclass has `network`, what is trained; `means`, a dict of `keras.metrics.Mean`; and a
+    `train_step` whose gradients are summed before the optimiser sees them.
+
+    Args:
+        network: a Keras model.
+        seed: int in [0, 2**32), of the random layers in training.
+
+    Attributes:
+        step: int, the steps done, known on the host: to ask the device each step would stall it.
+        probe_requested: bool, whether the next step is one of another kind.
+        probed: bool, whether the last execution began with such a step.
+    """
+
+    def __init__(self, network, seed=0, **kwargs):
+        super().__init__(**kwargs)
+        self.network = network
+        self.random_layers = RandomLayers(network, seed)
+        self.means = {}
+        self.step = 0
+        self.probe_requested = self.probed = False
+        self.built = True
+
+    @property
+    def state_variables(self):
+        """What a checkpoint holds beside the optimiser: dict of a name to variables."""
+        return {
+            "network": self.network.variables,
+            "metrics": [variable for mean in self.metrics for variable in mean.variables],
+        }
+
+    def log_values(self):
+        """What else belongs into the log at the end of an epoch: dict of name to float."""
+        return {}
+
+    def forward(self, inputs, place=0):
+        """What the network returns in a training step.
+
+        Args:
+            inputs: what the network takes.
+            place: int, tells the forward passes of a step apart.
+        """
+        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+        with self.random_layers.keyed(self.optimizer.iterations.value, replica, place):
+            return self.network(inputs, training=True)
+
+    def make_train_function(self, force=False):
+        if self.train_function is None or force:
+            self.train_function = self._counted(self._make_train_steps())
+
+    def make_test_function(self, force=False):
+        if self.test_function is not None and not force:
+            return
+        run_step = self._make_function(self.test_step)
+
+        def test_function(iterator):
+            logs = run_step(iterator)
+            # Batches may run out within an execution.
+            with contextlib.suppress(tf.errors.OutOfRangeError):
+                for _ in range(1, self.steps_per_execution):
+                    logs = run_step(iterator)
+            return logs
+
+        self.test_function = test_function
+
+    def _counted(self, run_steps):
+        def train_function(iterator):
+            logs = run_steps(iterator)
+            self.step += self.steps_per_execution
+            return logs
+
+        return train_function
+
+    # --- what `fit` needs under `MultiWorkerMirroredStrategy` -----------------------------------
+
+    # Keras' `fit` fails there in two places (keras#20585): before the first step it averages the
+    # first batch over the replicas, strings and labels too, and after each step it averages scalars
+    # over an axis that they do not have. `tests/keras_vitbert/test_workers.py` tells when Keras no
+    # longer needs the two methods below for this.
+
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        """Nothing: network, optimiser and metrics are built before `fit`."""
+
+    def _make_function(self, step_function):
+        return self._make_steps(step_function, step_function, 1)
+
+    def _make_train_steps(self, first_step=None):
+        """A function of an iterator that runs `steps_per_execution` training steps.
+
+        Args:
+            first_step: in place of `train_step` for the first of them.
+        """
+        first_step = first_step or self.train_step
+        return self._make_steps(first_step, self.train_step, self.steps_per_execution)
+
+    def _make_steps(self, first_step, step, count):
+        """A function of an iterator that runs `count` steps and returns the last one's logs.
+
+        They are those of the first replica of this process: what is shown at the end of an epoch
+        comes from `get_metrics_result`, over all replicas.
+        """
+
+        def distributed(step):
+            def run(batch):
+                logs = self.distribute_strategy.run(step, args=(batch,))
+                return tf.nest.map_structure(self._own_replica, logs)
+
+            if self.run_eagerly:
+                return run
+            return tf.function(run, reduce_retracing=True, jit_compile=self.jit_compile)
+
+        first_step, step = distributed(first_step), distributed(step)
+
+        @tf.autograph.experimental.do_not_convert
+        def run_steps(iterator):
+            logs = first_step(next(iterator))
+            if count > 1:
+                _, logs = tf.while_loop(
+                    lambda done, logs: done < count,
+                    lambda done, logs: (done + 1, step(next(iterator))),
+                    (1, logs),
+                    parallel_iterations=1,
+                )
+            return logs
+
+        return run_steps if self.run_eagerly else tf.function(run_steps, reduce_retracing=True)
+
+    def _own_replica(self, values):
+        return self.distribute_strategy.experimental_local_results(values)[0]
+
+    @property
+    def metrics(self):
+        return list(self.means.values())
+
+    def _get_metrics_result_or_logs(self, logs):
+        """An epoch's logs: means over all replicas.
+
+        The step's own are made on each replica, and Keras takes the plain mean of those. It would
+        keep them, because the step adds the gradient's norm.
+        """
+        return {**logs, **self.get_metrics_result()}
+
+
+def dense(gradients):
+    """Gradients as dense tensors, None kept.
+
+    The word embeddings' gradient comes as `IndexedSlices`; AdamW would square its duplicate rows
+    one by one instead of their sum.
+    """
+    return [None if g is None else tf.convert_to_tensor(g) for g in gradients]

@@ -1,0 +1,81 @@
+"""The step of fine-tuning: one loss, one sum over the replicas, one clip, one update."""
+
+import keras
+import tensorflow as tf
+
+from keras_vitbert.training.base_trainer import Trainer, dense
+from keras_vitbert.training.losses import cross_entropy, smoothed_cross_entropy
+
+
+class FineTuner(Trainer):
+    """Trains a `Classifier`, for `compile` and `fit`.
+
+    Args:
+        network: `keras_vitbert.model.classifier.Classifier`.
+        clip_norm: float, global norm that the summed gradient is clipped to.
+        label_smoothing: float in [0, 1), the share of the label that all classes get alike.
+
+    Batches are dicts of the classifier's inputs and `labels` `(batch,)`; mixed images come with
+    `mix_labels` and `mix_weights`, see `pipelines.images.mixing.mix`.
+    """
+
+    def __init__(self, network, clip_norm=1.0, label_smoothing=0.0, **kwargs):
+        super().__init__(network, **kwargs)
+        self.clip_norm = clip_norm
+        self.label_smoothing = label_smoothing
+        self.means = {name: keras.metrics.Mean(name) for name in ("loss", "accuracy")}
+
+    def train_step(self, batch):
+        replicas = tf.distribute.get_replica_context()
+        variables = [variable.value for variable in self.network.trainable_variables]
+        with tf.GradientTape() as tape:
+            logits = self.forward(batch)
+            losses = self._example_losses(batch, logits)
+            # This replica's share of the mean over all: summed gradients are those of one batch.
+            loss = tf.reduce_mean(losses) / replicas.num_replicas_in_sync
+        gradients = dense(tape.gradient(loss, variables))
+        gradients = replicas.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
+        norm = tf.linalg.global_norm(gradients)
+        gradients, _ = tf.clip_by_global_norm(gradients, self.clip_norm, use_norm=norm)
+        self.optimizer.apply(gradients, self.network.trainable_variables)
+
+        right = tf.argmax(logits, -1, batch["labels"].dtype) == batch["labels"]
+        self.means["loss"].update_state(losses)
+        self.means["accuracy"].update_state(tf.cast(right, tf.float32))
+        return {**self.get_metrics_result(), "gradient_norm": norm}
+
+    def _example_losses(self, batch, logits):
+        """Cross-entropy of each example `(batch,)`; linear in the two labels of a mixed image."""
+
+        def losses(labels):
+            if self.label_smoothing:
+                return smoothed_cross_entropy(labels, logits, self.label_smoothing)
+            return cross_entropy(labels, logits)
+
+        if "mix_labels" not in batch:
+            return losses(batch["labels"])
+        weights = batch["mix_weights"]
+        return weights * losses(batch["labels"]) + (1 - weights) * losses(batch["mix_labels"])
+
+    def get_metrics_result(self):
+        return {name: mean.result() for name, mean in self.means.items()}
+
+
+class WeightAverage(keras.callbacks.Callback):
+    """Puts the moving average of the weights in their place after the last step.
+
+    Args:
+        steps: int, all steps of the training.
+    """
+
+    def __init__(self, steps):
+        super().__init__()
+        self.steps = steps
+
+    def on_epoch_end(self, epoch, logs=None):
+        optimizer = self.model.optimizer
+        if optimizer.use_ema and self.model.step == self.steps:
+            averages = optimizer._model_variables_moving_average
+            pairs = zip(self.model.network.trainable_variables, averages, strict=True)
+            for variable, average in pairs:
+                variable.assign(keras.ops.convert_to_numpy(average.value))

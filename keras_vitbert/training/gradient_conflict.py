@@ -1,0 +1,140 @@
+"""How far the gradients of the two tasks agree on the shared encoder, a block and over all.
+
+Measured in a probing step alone, from gradients that are summed over all replicas; see
+`keras_vitbert.training.joint_trainer.JointTrainer.request_probe`.
+"""
+
+import itertools
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_vitbert.model.shared_weights import block_of
+
+ALL = "all"  # the name of the whole shared encoder, beside those of its blocks
+BUCKETS = 30  # of a histogram; as many as `tf.summary.histogram` makes
+
+
+class GradientConflict(keras.layers.Layer):
+    """Measures two gradients against each other and keeps what it found.
+
+    Args:
+        shared_variables: list of the variables that both tasks reach, in order.
+        histograms: bool, whether histograms of both gradients are made as well.
+
+    Every replica finds the same and keeps its own copy, as it does with masks.
+    """
+
+    def __init__(self, shared_variables, histograms=False, **kwargs):
+        super().__init__(**kwargs)
+        self.histograms = histograms
+        self.blocks = list(dict.fromkeys(block_of(v.path) for v in shared_variables))
+        self._places = [self.blocks.index(block_of(v.path)) for v in shared_variables]
+        rows = len(self.blocks)
+
+        def weight(name, *shape, dtype="float32"):
+            return self.add_weight(
+                name=name, shape=shape, dtype=dtype, initializer="zeros", trainable=False
+            )
+
+        # Columns: both norms, cosine, opposite signs. The last row is that of the whole.
+        self.numbers = weight("numbers", rows + 1, 4)
+        if histograms:
+            self.ends = weight("ends", rows, 2, 2)  # block, text or image, lowest and highest
+            self.counts = weight("counts", rows, 2, BUCKETS, dtype="int32")
+
+    def measure(self, text, image):
+        """Measures two gradients, in graph mode or eagerly.
+
+        Args:
+            text, image: lists of float tensors, the gradients of the shared variables.
+        """
+        grouped = [([], []) for _ in self.blocks]
+        for place, t, i in zip(self._places, text, image, strict=True):
+            grouped[place][0].append(t)
+            grouped[place][1].append(i)
+        sums = [_sums(*pair) for pair in grouped]
+        sums.append([tf.add_n(column) for column in zip(*sums, strict=True)])
+        self.numbers.assign(tf.stack([_numbers(*row) for row in sums]))
+        if self.histograms:
+            found = [histogram(gradients) for pair in grouped for gradients in pair]
+            ends, counts = zip(*found, strict=True)
+            self.ends.assign(tf.reshape(tf.stack(ends), self.ends.shape))
+            self.counts.assign(tf.reshape(tf.stack(counts), self.counts.shape))
+
+    def values(self):
+        """What was measured last: dict of a block's name, or `all`, to a dict of floats.
+
+        Returns:
+            `text_norm`, `image_norm`; `cosine` of the two; `norm_ratio`, text to image;
+            `opposite_sign`, the fraction of entries in which both are not 0 and one is above, the
+            other below. A cosine and a ratio with nothing are 0.
+        """
+        numbers = keras.ops.convert_to_numpy(self.numbers.value).astype(float)
+        names = ("text_norm", "image_norm", "cosine", "opposite_sign")
+        values = {}
+        for block, row in zip([*self.blocks, ALL], numbers.tolist(), strict=True):
+            found = dict(zip(names, row, strict=True))
+            norms = found["text_norm"], found["image_norm"]
+            values[block] = {**found, "norm_ratio": norms[0] / norms[1] if norms[1] else 0.0}
+        return values
+
+    def buckets(self):
+        """The last histograms: dict of (block, `text` or `image`) to an array `(BUCKETS, 3)`.
+
+        A row is a bucket: left end, right end, entries. Empty without histograms.
+        """
+        if not self.histograms:
+            return {}
+        ends, counts = (keras.ops.convert_to_numpy(v.value) for v in (self.ends, self.counts))
+        found = {}
+        for block, side in itertools.product(range(len(self.blocks)), range(2)):
+            edges = np.linspace(*ends[block, side].astype(np.float64), BUCKETS + 1)
+            rows = np.stack([edges[:-1], edges[1:], counts[block, side]], axis=1)
+            found[self.blocks[block], ("text", "image")[side]] = rows
+        return found
+
+
+def _sums(text, image):
+    """Over all entries: t^2, i^2, t i, how many have opposite signs, and how many there are."""
+
+    def total(products):
+        return tf.add_n([tf.reduce_sum(product) for product in products])
+
+    pairs = list(zip(text, image, strict=True))
+    # By the signs: the product of two small numbers may be 0.
+    opposite = [
+        tf.math.count_nonzero(tf.sign(t) * tf.sign(i) < 0, dtype=tf.int32) for t, i in pairs
+    ]
+    return [
+        total([t * t for t in text]),
+        total([i * i for i in image]),
+        total([t * i for t, i in pairs]),
+        tf.add_n(opposite),
+        tf.add_n([tf.size(t) for t in text]),
+    ]
+
+
+def _numbers(text_square, image_square, dot, opposite, size):
+    """A row of `GradientConflict.numbers` from its sums."""
+    norms = tf.sqrt(text_square), tf.sqrt(image_square)
+    cosine = tf.math.divide_no_nan(tf.math.divide_no_nan(dot, norms[0]), norms[1])
+    return tf.stack([*norms, cosine, tf.cast(opposite, tf.float32) / tf.cast(size, tf.float32)])
+
+
+def histogram(tensors):
+    """How the entries of tensors are spread, in `BUCKETS` of one width from lowest to highest.
+
+    Returns:
+        (float tensor `(2,)`, lowest and highest entry; int32 tensor `(BUCKETS,)`, counts).
+    """
+    lowest = tf.reduce_min(tf.stack([tf.reduce_min(t) for t in tensors]))
+    highest = tf.reduce_max(tf.stack([tf.reduce_max(t) for t in tensors]))
+    scale = tf.math.divide_no_nan(float(BUCKETS), highest - lowest)
+    counts = []
+    for tensor in tensors:
+        bucket = tf.cast(tf.reshape(tensor - lowest, [-1]) * scale, tf.int32)
+        bucket = tf.clip_by_value(bucket, 0, BUCKETS - 1)
+        counts.append(tf.math.unsorted_segment_sum(tf.ones_like(bucket), bucket, BUCKETS))
+    return tf.stack([lowest, highest]), tf.add_n(counts)

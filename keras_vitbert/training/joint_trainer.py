@@ -1,0 +1,266 @@
+"""The joint step: two losses, one merge, one sum over the replicas, one clip, one update."""
+
+import math
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_vitbert.model.pretraining_network import image_inputs, text_inputs
+from keras_vitbert.model.shared_weights import block_of
+from keras_vitbert.pretraining.teachers import Teachers
+from keras_vitbert.training.base_trainer import Trainer, dense
+from keras_vitbert.training.gradient_conflict import ALL, GradientConflict
+from keras_vitbert.training.losses import distillation_loss
+
+
+class JointTrainer(Trainer):
+    """Pre-trains a network on images and text, for `compile`, `fit` and `evaluate`.
+
+    Args:
+        network: a `PreTrainingNetwork`. With one modality only, its loss is the whole loss.
+        merge: a merge of `keras_vitbert.training.merging`, used where both modalities are there.
+        teachers: a `Teachers`; needed where `distillation_ratio` is above 0.
+        distillation_ratio: float in [0, 1], `a` of eq. 7.
+        temperature: float >= 0, `T` of eq. 7.
+        clip_norm: float, global norm that the merged gradient is clipped to.
+        gradient_histograms: bool, whether probing steps make histograms of both gradients.
+
+    Attributes:
+        conflict: `GradientConflict`, what the last probing step saw; None with one modality.
+        refreshed: bool, whether the last execution began with an update of the masks.
+
+    Batches are dicts: `images` `(images, H, W, 3)`, uint8 or float in [0, 1], `image_labels`
+    `(images,)`; `token_ids`, `segment_ids`, `padding_mask` `(texts, length)`, `masked_positions`,
+    `masked_ids`, `masked_weights` `(texts, predictions)`, `next_sentence_labels` `(texts,)`. For
+    evaluation `image_weights` and `text_weights` may mark padding with 0, so that every example
+    counts once.
+    Mixed images come with `image_mix_labels` and `image_mix_weights`, see
+    `pipelines.images.mixing.mix`.
+
+    Raises:
+        ValueError: if `distillation_ratio` is above 0 and there are no teachers.
+    """
+
+    def __init__(
+        self,
+        network,
+        merge,
+        teachers=None,
+        distillation_ratio=0.0,
+        temperature=1.0,
+        clip_norm=1.0,
+        gradient_histograms=False,
+        **kwargs,
+    ):
+        super().__init__(network, **kwargs)
+        if distillation_ratio > 0 and teachers is None:
+            raise ValueError(f"distillation_ratio is {distillation_ratio}, but teachers is None")
+        self.merge = merge
+        self.teachers = teachers or Teachers()
+        self.distillation_ratio = distillation_ratio
+        self.temperature = temperature
+        self.clip_norm = clip_norm
+
+        self.has_images = network.backbone.image_size is not None
+        self.has_text = network.backbone.vocabulary_size is not None
+        self.shared = network.backbone.shared_variables
+        self.conflict = None
+        if self.has_images and self.has_text:
+            self.conflict = GradientConflict(self.shared, gradient_histograms)
+            if merge.masked:
+                merge.make_masks(self.shared)
+
+        tasks = (["image"] if self.has_images else []) + (["mlm", "nsp"] if self.has_text else [])
+        self.means = {
+            name: keras.metrics.Mean(name)
+            for task in tasks
+            for name in (f"{task}_loss", f"{task}_accuracy")
+        }
+
+        # How many entries the next probing step clears, see `request_probe`.
+        self.clear_count = self.add_weight(
+            name="clear_count", shape=(), dtype="int32", initializer="zeros", trainable=False
+        )
+        self.refreshed = self._clears = False
+
+    # --- the step ------------------------------------------------------------------------------
+
+    def train_step(self, batch, probing=False):
+        """One joint update; the equation numbers are the paper's.
+
+        With `probing`, the gradients of both losses on the shared encoder are also summed over
+        the replicas by themselves, as Algorithm 1 needs that of the text.
+        """
+        replicas = tf.distribute.get_replica_context()
+        variables = [variable.value for variable in self.network.trainable_variables]
+        teacher_logits = self.teachers(batch)
+        text_gradients = image_gradients = [None] * len(variables)
+
+        if self.has_text:
+            with tf.GradientTape() as tape:
+                logits = self.forward(text_inputs(batch), 0)  # eq. 2 to 6
+                text_loss = self._text_loss(batch, logits, teacher_logits)  # eq. 7
+            text_gradients = dense(tape.gradient(text_loss, variables))
+        if self.has_images:
+            with tf.GradientTape() as tape:
+                logits = self.forward(image_inputs(batch), 1)  # eq. 1 and 3 to 6
+                image_loss = self._image_loss(batch, logits, teacher_logits)  # eq. 7
+            image_gradients = dense(tape.gradient(image_loss, variables))
+
+        if probing:
+            self._probe(replicas, text_gradients, image_gradients)  # Algorithm 1
+        if self.has_text and self.has_images:
+            gradients = self.merge.merge(text_gradients, image_gradients)  # eq. 8 or 9
+        else:
+            gradients = text_gradients if self.has_text else image_gradients
+
+        # Merging is linear, so one sum of the merged gradient is the merge of the sums.
+        gradients = replicas.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
+        norm = tf.linalg.global_norm(gradients)
+        gradients, _ = tf.clip_by_global_norm(gradients, self.clip_norm, use_norm=norm)
+        self.optimizer.apply(gradients, self.network.trainable_variables)
+        return {**self.get_metrics_result(), "gradient_norm": norm}
+
+    def test_step(self, batch):
+        """Cross-entropies and accuracies of a batch: no teacher, no dropout."""
+        if self.has_text:
+            self._text_loss(batch, self.network(text_inputs(batch), training=False), {})
+        if self.has_images:
+            self._image_loss(batch, self.network(image_inputs(batch), training=False), {})
+        return self.get_metrics_result()
+
+    # --- losses --------------------------------------------------------------------------------
+
+    def _image_loss(self, batch, logits, teacher_logits):
+        labels = batch["image_labels"]
+        weights = batch.get("image_weights", tf.ones_like(labels, tf.float32))
+        mix = None
+        if "image_mix_labels" in batch:
+            mix = batch["image_mix_labels"], batch["image_mix_weights"]
+        return self._loss("image", labels, weights, logits, teacher_logits, mix)
+
+    def _text_loss(self, batch, logits, teacher_logits):
+        """`L_text = L_mlm + L_nsp`."""
+        labels = batch["next_sentence_labels"]
+        rows = batch.get("text_weights", tf.ones_like(labels, tf.float32))
+        masked = batch["masked_weights"] * rows[:, None]
+        mlm = self._loss("mlm", batch["masked_ids"], masked, logits, teacher_logits)
+        return mlm + self._loss("nsp", labels, rows, logits, teacher_logits)
+
+    def _loss(self, task, labels, weights, logits, teacher_logits, mix=None):
+        """This replica's share of a task's weighted mean loss over all replicas (eq. 7).
+
+        The shares of all replicas sum to the mean, whichever weights each of them holds, so that
+        summed gradients are those of one large batch. That needs the sum of weights over all: one
+        scalar. `mix` is a second label and the weight of the first, in which the loss is linear.
+        """
+        logits, teacher_logits = logits[f"{task}_logits"], teacher_logits.get(f"{task}_logits")
+        ratio = 0.0 if teacher_logits is None else self.distillation_ratio
+
+        def loss(labels):
+            return distillation_loss(labels, logits, teacher_logits, ratio, self.temperature)
+
+        losses = loss(labels)
+        if mix is not None:
+            losses = mix[1] * losses + (1 - mix[1]) * loss(mix[0])
+        correct = tf.cast(tf.argmax(logits, -1, labels.dtype) == labels, tf.float32)
+        self.means[f"{task}_loss"].update_state(losses, sample_weight=weights)
+        self.means[f"{task}_accuracy"].update_state(correct, sample_weight=weights)
+        replicas = tf.distribute.get_replica_context()
+        total_weight = replicas.all_reduce(tf.distribute.ReduceOp.SUM, tf.reduce_sum(weights))
+        return tf.reduce_sum(losses * weights) / tf.maximum(total_weight, 1.0)
+
+    # --- probing -------------------------------------------------------------------------------
+
+    def request_probe(self, clear=0):
+        """Makes the next training step a probing one.
+
+        Probing records `conflict` and, where `clear` is above 0, runs one update of Algorithm 1
+        before the step's merge. It costs one more sum over the replicas of both gradients, which
+        ordinary steps do without. There is nothing to probe with one modality.
+
+        Args:
+            clear: int, entries of the mask to clear.
+        """
+        if self.has_text and self.has_images:
+            if clear or not self.probe_requested:
+                self.clear_count.assign(clear)
+                self._clears = clear > 0
+            self.probe_requested = True
+
+    def probe_values(self):
+        """What the last probing step saw: dict of name to float; empty with one modality."""
+        if self.conflict is None:
+            return {}
+        found = self.conflict.values()[ALL]
+        return {
+            "text_gradient_norm": found["text_norm"],
+            "image_gradient_norm": found["image_norm"],
+            "gradient_cosine": found["cosine"],
+        }
+
+    def mask_sparsity(self):
+        """The sparsity of the masks, over all and a block: the fraction of cleared entries.
+
+        Returns:
+            dict with `mask_sparsity` and `mask_sparsity/block_0` ...; empty without masks.
+        """
+        if not (self.has_text and self.has_images and self.merge.masked):
+            return {}
+        sizes, cleared = {}, {}
+        for variable, mask in zip(self.shared, self.merge.masks, strict=True):
+            block = block_of(variable.path)
+            ones = int(np.count_nonzero(keras.ops.convert_to_numpy(mask.value)))
+            size = math.prod(mask.shape)
+            sizes[block] = sizes.get(block, 0) + size
+            cleared[block] = cleared.get(block, 0) + size - ones
+        return {
+            "mask_sparsity": sum(cleared.values()) / sum(sizes.values()),
+            **{f"mask_sparsity/{block}": cleared[block] / sizes[block] for block in sizes},
+        }
+
+    def _probe(self, replicas, text_gradients, image_gradients):
+        pairs = zip(text_gradients, image_gradients, strict=True)
+        shared = [(t, i) for t, i in pairs if t is not None and i is not None]
+        text, image = [t for t, _ in shared], [i for _, i in shared]
+        text, image = replicas.all_reduce(tf.distribute.ReduceOp.SUM, [text, image])
+        self.conflict.measure(text, image)
+        if self.merge.masked:
+            self.merge.refresh(text, self.clear_count.value)
+
+    # --- Keras ---------------------------------------------------------------------------------
+
+    @property
+    def state_variables(self):
+        return {**super().state_variables, "merge": self.merge.variables}
+
+    def log_values(self):
+        # An older probe would be forgotten when the run is stopped and goes on.
+        return {**(self.probe_values() if self.probed else {}), **self.mask_sparsity()}
+
+    def make_train_function(self, force=False):
+        """Two compiled functions, so that ordinary steps carry nothing of the probing."""
+        if self.train_function is not None and not force:
+            return
+        ordinary = self._make_train_steps()
+        probing = self._make_train_steps(lambda batch: self.train_step(batch, probing=True))
+
+        def run_steps(iterator):
+            function = probing if self.probe_requested else ordinary
+            self.probed, self.refreshed = self.probe_requested, self._clears
+            self.probe_requested = self._clears = False
+            return function(iterator)
+
+        self.train_function = self._counted(run_steps)
+
+    def get_metrics_result(self):
+        """The means since the last reset, and the `loss` that they add up to."""
+        results = {name: mean.result() for name, mean in self.means.items()}
+        text = results["mlm_loss"] + results["nsp_loss"] if self.has_text else None
+        image = results["image_loss"] if self.has_images else None
+        if text is None or image is None:
+            results["loss"] = image if text is None else text
+        else:
+            results["loss"] = self.merge.loss(text, image)
+        return results

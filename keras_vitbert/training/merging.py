@@ -1,0 +1,181 @@
+"""How the gradients of the two modalities become one (eq. 8, eq. 9 and Algorithm 1).
+
+A merge is one replaceable object: `merge(text_gradients, image_gradients) -> gradients`, three
+lists in the order of the trainable variables, with None where a loss does not reach a variable.
+The variables that both losses reach are the shared encoder; every other one is reached by its own
+loss alone and gets that loss's gradient.
+
+Merges with masks also have `refresh(text_gradients, count)`, one update of Algorithm 1.
+"""
+
+import keras
+import tensorflow as tf
+
+from keras_vitbert.training.selection import smallest
+
+
+class GradientSum(keras.layers.Layer):
+    """`dL = r dL_image + (1 - r) dL_text` (eq. 9), the joint baseline.
+
+    Args:
+        image_loss_ratio: float in [0, 1], `r`; the paper's best is 0.2.
+    """
+
+    masked = False
+
+    def __init__(self, image_loss_ratio=0.2, **kwargs):
+        super().__init__(**kwargs)
+        if not 0 <= image_loss_ratio <= 1:
+            raise ValueError(f"image_loss_ratio {image_loss_ratio} is not in [0, 1]")
+        self.image_loss_ratio = image_loss_ratio
+
+    def loss(self, text_loss, image_loss):
+        """The loss whose gradient `merge` returns."""
+        return self.image_loss_ratio * image_loss + (1 - self.image_loss_ratio) * text_loss
+
+    def merge(self, text_gradients, image_gradients):
+        r = self.image_loss_ratio
+        merged = []
+        for text, image in zip(text_gradients, image_gradients, strict=True):
+            terms = [] if text is None else [(1 - r) * text]
+            terms += [] if image is None else [r * image]
+            merged.append(sum(terms[1:], terms[0]) if terms else None)
+        return merged
+
+
+class GradientMask(keras.layers.Layer):
+    """`G = M dL_text + (1 - M) dL_image` on the shared encoder (eq. 8), `M` by Algorithm 1.
+
+    `M` starts as all ones. Each `refresh` clears, among the entries that are still one, those
+    with the smallest `|dL_text|` over the whole shared encoder. A cleared entry stays cleared.
+    """
+
+    masked = True
+
+    def make_masks(self, shared_variables):
+        """Makes a boolean mask for each shared variable, in the order of the gradients.
+
+        Every replica computes the same mask from the summed gradient and keeps its own copy: to
+        aggregate them, `TPUStrategy` would send a copy from each replica to each. (It is not called
+        `build`: Keras keeps the arguments of that, and would count the encoder among the merge's
+        own variables.)
+        """
+        self.masks = [
+            self.add_weight(
+                name=f"mask_{variable.path.replace('/', '_')}",
+                shape=variable.shape,
+                dtype="bool",
+                initializer="ones",
+                trainable=False,
+            )
+            for variable in shared_variables
+        ]
+
+    @property
+    def size(self):
+        """The number of entries of `M`."""
+        return sum(mask.shape.num_elements() for mask in self.masks)
+
+    def loss(self, text_loss, image_loss):
+        """The sum, to look at: a masked gradient is not the gradient of one loss."""
+        return text_loss + image_loss
+
+    def merge(self, text_gradients, image_gradients):
+        masks = iter(self.masks)
+        merged = []
+        for text, image in zip(text_gradients, image_gradients, strict=True):
+            if text is None or image is None:
+                merged.append(image if text is None else text)
+            else:
+                merged.append(tf.where(next(masks).value, text, image))
+        return merged
+
+    def refresh(self, text_gradients, count):
+        """One update of Algorithm 1: clears `count` more entries.
+
+        Args:
+            text_gradients: list of `dL_text` of the shared variables, summed over all replicas.
+            count: scalar int32 tensor; 0 leaves the masks as they are, at no cost.
+        """
+        masks = [tf.convert_to_tensor(mask.value) for mask in self.masks]
+        # A batch of unknown size leaves some gradients without a static shape.
+        shaped = [
+            tf.ensure_shape(g, mask.shape) for g, mask in zip(text_gradients, masks, strict=True)
+        ]
+
+        def cleared():
+            marks = smallest(self.importance(shaped), masks, count)
+            return [mask & ~mark for mask, mark in zip(masks, marks, strict=True)]
+
+        updated = tf.cond(count > 0, cleared, lambda: list(masks))
+        for variable, value in zip(self.masks, updated, strict=True):
+            variable.assign(value)
+
+    def importance(self, text_gradients):
+        """What the entries are ranked by; the smallest are cleared."""
+        return text_gradients
+
+
+class RandomGradientMask(GradientMask):
+    """The random-mask baseline of Figure 2: the same schedule, entries cleared at random.
+
+    Args:
+        seed: int. The numbers depend on it and on the masks' number of refreshes alone.
+    """
+
+    def __init__(self, seed=0, **kwargs):
+        super().__init__(**kwargs)
+        self.seed = seed
+
+    def make_masks(self, shared_variables):
+        super().make_masks(shared_variables)
+        self.refreshes = self.add_weight(
+            name="refreshes",
+            shape=(),
+            dtype="int32",
+            initializer="zeros",
+            trainable=False,
+        )
+
+    def refresh(self, text_gradients, count):
+        super().refresh(text_gradients, count)
+        self.refreshes.assign(self.refreshes.value + tf.cast(count > 0, tf.int32))
+
+    def importance(self, text_gradients):
+        draws = self.refreshes.value * len(text_gradients)  # made before this refresh
+        numbers = []
+        for index, gradient in enumerate(text_gradients):
+            key = tf.stack([tf.constant(self.seed % 2**31), draws + index])
+            numbers.append(tf.random.stateless_uniform(gradient.shape, key))
+        return numbers
+
+
+def get_merge(config, seed=0):
+    """The merge that a config's `merge` section asks for.
+
+    Args:
+        config: mapping with `name` (`sum`, `mask` or `random_mask`) and `image_loss_ratio`.
+        seed: int, for `random_mask`.
+
+    Raises:
+        ValueError: if the name is unknown.
+    """
+    if config["name"] == "sum":
+        return GradientSum(config["image_loss_ratio"], name="merge")
+    if config["name"] == "mask":
+        return GradientMask(name="merge")
+    if config["name"] == "random_mask":
+        return RandomGradientMask(seed, name="merge")
+    raise ValueError(f"unknown merge {config['name']!r}; known are sum, mask, random_mask")
+
+
+def cleared_after(updates, size, mask_ratio, mask_ratio_per_update):
+    """How many entries Algorithm 1 has cleared after so many updates.
+
+    The sparsity grows by `mask_ratio_per_update` an update and stops at `mask_ratio`; the count is
+    rounded once from the total, so that no rounding error adds up.
+
+    Returns:
+        int in [0, size].
+    """
+    return round(min(updates * mask_ratio_per_update, mask_ratio) * size)

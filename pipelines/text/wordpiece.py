@@ -1,0 +1,148 @@
+"""WordPiece vocabularies: learned from words, written as BERT's `vocab.txt`, read and told apart.
+
+A vocabulary is a list of str: the position of a token is its id. Pieces that go on a word begin
+with `##`. Vocabulary files of Google's BERT are read as they are.
+"""
+
+import collections
+import hashlib
+import math
+import os
+
+from pipelines import files
+from pipelines.command_line import UserError
+from pipelines.text.word_counts import count_words
+
+PAD, UNKNOWN, CLS, SEP, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
+SPECIAL_TOKENS = (PAD, UNKNOWN, CLS, SEP, MASK)  # ids 0 to 4 of every vocabulary learned here
+
+MIN_SIZE = 100  # room for the special tokens and the commonest letters, each of them twice
+
+_SLACK = 1.05  # so many times the tokens wanted may be learned, before the rarest are dropped
+_WORDS_PER_TOKEN = 6  # the learner sees this many of the commonest words for each token wanted
+
+
+def learn_vocabulary(texts, size, lower_case=True):
+    """Learns a WordPiece vocabulary with tensorflow-text's learner.
+
+    The learner keeps each piece of a word that occurs more often than a threshold. We search the
+    threshold ourselves, from above: the tool's own search over all words takes a minute for 2,000
+    tokens, and may end above the size wanted. The same texts give the same tokens, in whatever
+    order they come.
+
+    Args:
+        texts: iterable of str.
+        size: int, the number of tokens wanted, at least `MIN_SIZE`. Fewer come out when the text
+            has too few different words.
+        lower_case: bool, also strips accents, as BERT's uncased models do.
+
+    Returns:
+        List of str, at most `size`: the special tokens, then single characters, then pieces from
+        the most to the least common.
+
+    Raises:
+        UserError: `size` is too small, or there is no word in the texts.
+    """
+    if size < MIN_SIZE:
+        raise UserError(f"a vocabulary of {size} tokens is too small; ask for {MIN_SIZE} or more")
+    counts = count_words(texts, lower_case)
+    if not counts:
+        raise UserError("no words to learn a vocabulary from; give some text")
+    # Ties are broken by the word, so that the order of the texts does not matter.
+    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    words = ranked[: _WORDS_PER_TOKEN * size]
+
+    low, high = 1, words[0][1] + 1  # thresholds: `low` gives the most tokens, `high` the fewest
+    tokens = _learn(words, size, low)
+    most, fewest = len(tokens), MIN_SIZE
+    tries = 0
+    while most > _SLACK * size and high - low > 1:
+        # The number of tokens falls about as a power of the threshold. Every third time the middle
+        # is taken, in case it does not.
+        tries += 1
+        wanted = min(max((1 + _SLACK) / 2 * size, fewest), most)
+        is_regular = tries % 3 and fewest < most
+        part = math.log(most / wanted) / math.log(most / fewest) if is_regular else 0.5
+        middle = min(max(round(low * (high / low) ** part), low + 1), high - 1)
+        tried = _learn(words, size, middle)
+        if len(tried) < size:
+            high, fewest = middle, len(tried)
+        else:
+            low, most, tokens = middle, len(tried), tried
+    return _trim(tokens, size)
+
+
+def write_vocabulary(path, tokens):
+    """Writes one token a line, BERT's `vocab.txt`.
+
+    Args:
+        path: str, local or `gs://`. Either the whole file appears there or none.
+        tokens: list of str.
+    """
+    files.write_atomically(os.fspath(path), "".join(f"{token}\n" for token in tokens))
+
+
+def read_vocabulary(path):
+    """Reads a `vocab.txt`: this project's, or one of Google's BERT.
+
+    Args:
+        path: str, local or `gs://`.
+
+    Returns:
+        List of str.
+
+    Raises:
+        UserError: there is no such file, a token occurs twice, or a special token is missing.
+    """
+    import tensorflow as tf
+
+    try:
+        with tf.io.gfile.GFile(path) as stream:
+            tokens = [line.rstrip("\r\n") for line in stream]
+    except tf.errors.NotFoundError:
+        raise UserError(
+            f"{path}: no such vocabulary; python -m pipelines.vocabulary learns one"
+        ) from None
+    except (tf.errors.OpError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read as a vocabulary ({error})") from error
+    twice = [token for token, count in collections.Counter(tokens).items() if count > 1]
+    if twice:
+        raise UserError(f"{path}: {twice[0]!r} is there twice; keep one line for each token")
+    missing = [token for token in SPECIAL_TOKENS if token not in tokens]
+    if missing:
+        raise UserError(f"{path}: {' '.join(missing)} missing; take a vocabulary of BERT's kind")
+    return tokens
+
+
+def vocabulary_hash(tokens):
+    """A fingerprint of a vocabulary: 64 hex digits. Other tokens or another order change it."""
+    return hashlib.sha256("\n".join(tokens).encode()).hexdigest()
+
+
+def _learn(words, size, threshold):
+    """The tokens whose count reaches `threshold`: one pass of the learner, without its search."""
+    from tensorflow_text.tools.wordpiece_vocab import wordpiece_tokenizer_learner_lib as learner
+
+    return learner.learn(
+        words,
+        vocab_size=size,
+        reserved_tokens=list(SPECIAL_TOKENS),
+        lower_thresh=threshold,
+        upper_thresh=threshold,
+        # Each character costs two tokens, `x` and `##x`, and words with other characters are
+        # [UNK]. English prose has some 80 that are common.
+        max_unique_chars=min(1000, max(size // 20, min(100, size // 4))),
+    )
+
+
+def _trim(tokens, size):
+    """Drops the least common pieces, which come last; never a character, which spells the rest."""
+    excess = len(tokens) - size
+    kept = []
+    for token in reversed(tokens):
+        is_piece = token not in SPECIAL_TOKENS and len(token.removeprefix("##")) > 1
+        if excess > 0 and is_piece:
+            excess -= 1
+        else:
+            kept.append(token)
+    return kept[::-1]

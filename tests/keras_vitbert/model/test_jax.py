@@ -1,0 +1,62 @@
+"""Model and losses also run on Keras' JAX backend, with the weights that TensorFlow saved."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_vitbert.training.losses import cross_entropy, distillation_loss
+
+ROOT = pathlib.Path(__file__).parents[3]
+TEMPERATURES = (0, 0.5, 2)
+ENVIRONMENT = {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
+
+
+@pytest.fixture(scope="module")
+def inputs(make_batch):
+    rng = np.random.default_rng(0)
+    student, teacher = (rng.normal(0, 3, (5, 11)).astype(np.float32) for _ in range(2))
+    labels = rng.integers(0, 11, 5, dtype=np.int32)
+    return {**make_batch(0), "labels": labels, "student": student, "teacher": teacher}
+
+
+@pytest.fixture(scope="module")
+def on_jax(network, inputs, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("jax")
+    network.save(folder / "network.keras")
+    np.savez(folder / "batch.npz", **inputs)
+    subprocess.run(
+        [sys.executable, "-m", "tests.keras_vitbert.model.jax_script", str(folder)],
+        cwd=ROOT,
+        env={**os.environ, **ENVIRONMENT},
+        check=True,
+    )
+    return dict(np.load(folder / "outputs.npz"))
+
+
+@pytest.mark.slow
+def test_network(network, inputs, on_jax):
+    outputs = {**network(inputs), **network.backbone(inputs)}
+    assert len(outputs) == 5
+    for name, value in outputs.items():
+        np.testing.assert_allclose(on_jax[name], value, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_losses(inputs, on_jax):
+    labels, teacher, student = (inputs[n] for n in ("labels", "teacher", "student"))
+    expected = {"cross_entropy": cross_entropy(labels, student)}
+    student = tf.constant(student)
+    for temperature in TEMPERATURES:
+        with tf.GradientTape() as tape:
+            tape.watch(student)
+            loss = distillation_loss(labels, student, teacher, 0.3, temperature)
+        expected[f"distillation_{temperature}"] = loss
+        expected[f"gradient_{temperature}"] = tape.gradient(loss, student)
+    assert len(expected) == 7
+    for name, value in expected.items():
+        np.testing.assert_allclose(on_jax[name], value, rtol=1e-5, atol=1e-5)

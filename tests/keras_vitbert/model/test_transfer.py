@@ -1,0 +1,100 @@
+"""What a backbone takes from another, and positions on another grid."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from keras_vitbert.model.classifier import build_classifier
+from keras_vitbert.model.transfer import interpolate_positions, transfer
+from pipelines.command_line import UserError
+
+
+def by_scipy(positions, grid):
+    """Bilinear between the centres of patches, in float64; the border is extended."""
+    positions = np.asarray(positions, np.float64)
+    old = round((positions.shape[1] - 1) ** 0.5)
+    centres = (np.arange(grid) + 0.5) * old / grid - 0.5
+    rows, columns = np.meshgrid(centres, centres, indexing="ij")
+    patches = positions[0, 1:].reshape(old, old, -1)
+    channels = [
+        ndimage.map_coordinates(patches[..., c], [rows, columns], order=1, mode="nearest")
+        for c in range(patches.shape[-1])
+    ]
+    resized = np.stack(channels, axis=-1).reshape(1, grid * grid, -1)
+    return np.concatenate([positions[:, :1], resized], axis=1)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [(14, 24), (2, 3), (3, 2), (7, 14), (1, 4), (5, 1), (4, 4)]
+)
+def test_positions_on_another_grid(old, new):
+    positions = np.random.default_rng(0).normal(size=(1, old * old + 1, 5)).astype(np.float32)
+    ours = np.asarray(interpolate_positions(positions, new))
+    assert ours.shape == (1, new * new + 1, 5)
+    # Places up to 14 are rounded by 1e-6 in float32, and neighbours differ by up to 5.
+    np.testing.assert_allclose(ours, by_scipy(positions, new), atol=5e-6)
+    np.testing.assert_array_equal(ours[:, 0], positions[:, 0])
+
+
+def values(layer):
+    return {weight.path: np.asarray(weight.value) for weight in layer.weights}
+
+
+@pytest.mark.parametrize("kind", ["images", "text"])
+@pytest.mark.parametrize("source", ["joint", "images", "text"])
+def test_what_is_kept(tiny, make_network, randomize, source, kind):
+    network = make_network(seed=1, images=source != "text", text=source != "images")
+    model = {**tiny, "image_size": 9, "max_sequence_length": 5}
+    classifier = randomize(build_classifier(model, kind, 4), seed=2)
+    before = values(classifier)
+    done = transfer(network.backbone, classifier.backbone)
+    after, theirs = values(classifier), values(network.backbone)
+    kept = source in ("joint", kind)
+    embedding = ("interpolated" if kind == "images" else "kept") if kept else "fresh"
+    assert done == {"encoder": "kept", f"{kind.removesuffix('s')}_embedding": embedding}
+    for path, value in after.items():
+        if path.startswith(("image_embedding", "text_embedding")) and not kept:
+            wanted = before[path]
+        elif path.endswith("image_embedding/position_embedding"):
+            wanted = by_scipy(theirs[path], 3)
+        elif path.endswith("text_embedding/position_embedding"):
+            wanted = theirs[path][:, :5]
+        else:
+            wanted = before[path] if path.startswith("head") else theirs[path]
+        np.testing.assert_allclose(value, wanted, atol=1e-6, err_msg=path)
+    assert sum(path.startswith("block_") for path in after) > 20
+    assert any(path.startswith("head/") for path in after)
+
+
+def test_a_kept_classifier_sees_what_the_network_sees(tiny, make_network, make_batch):
+    network, batch = make_network(seed=3), make_batch(0)
+    sequences = network.backbone(batch)
+    for kind, sequence in (("images", "image_sequence"), ("text", "text_sequence")):
+        classifier = build_classifier(tiny, kind, 4)
+        transfer(network.backbone, classifier.backbone)
+        ours = classifier.head(sequences[sequence][:, 0])
+        np.testing.assert_allclose(np.asarray(classifier(batch)), np.asarray(ours), atol=1e-5)
+
+
+def test_both_embeddings_are_taken(tiny, make_network):
+    source, target = (make_network(seed=seed).backbone for seed in (4, 5))
+    assert transfer(source, target) == dict.fromkeys(
+        ("encoder", "image_embedding", "text_embedding"), "kept"
+    )
+    for ours, theirs in zip(target.weights, source.weights, strict=True):
+        np.testing.assert_array_equal(ours.value, theirs.value, err_msg=ours.path)
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "message"),
+    [
+        ({"num_layers": 1}, "images", "the checkpoint has 2 blocks, the model 1"),
+        ({"hidden_dim": 12}, "images", r"has the shape .* in the checkpoint"),
+        ({"patch_size": 2}, "images", "patches of 3 pixels, not 2"),
+        ({"vocabulary_size": 14}, "text", r"has the shape \(14, 8\), in the checkpoint \(13, 8\)"),
+        ({"max_sequence_length": 9}, "text", "the checkpoint has positions for 7 tokens, not 9"),
+    ],
+)
+def test_other_shapes(tiny, network, change, kind, message):
+    with pytest.raises(UserError, match=message):
+        transfer(network.backbone, build_classifier({**tiny, **change}, kind, 4).backbone)

@@ -1,0 +1,109 @@
+"""Pre-training from given weights."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_vitbert.configs import variants
+from keras_vitbert.model.backbone import ViTBertBackbone
+from keras_vitbert.model.pretraining_network import build_network
+from keras_vitbert.pretraining import run as pretraining
+from keras_vitbert.pretraining.data import open_data
+from keras_vitbert.pretraining.initial_weights import open_initial
+from keras_vitbert.trained.loading import load_network
+from pipelines.command_line import UserError
+from tests.keras_vitbert.pretrain_fixtures import (  # noqa: F401
+    config_of,
+    finished,
+    pretrain,
+    sources,
+)
+
+FLAGS = ("vitbert_no_kd", "--config.model.dropout=0")
+JOINT = variants.VARIANTS["joint"]
+
+
+@pytest.fixture(scope="module")
+def data(sources):  # noqa: F811
+    return open_data(config_of(sources))
+
+
+@pytest.fixture(scope="module")
+def vit_preset(sources, tmp_path_factory):  # noqa: F811
+    """A backbone without a text side, for images of half the size."""
+    model = {**config_of(sources).model, "image_size": 4, "vocabulary_size": None}
+    del model["num_classes"]
+    folder = str(tmp_path_factory.mktemp("presets") / "vit")
+    ViTBertBackbone(**model).save_to_preset(folder)
+    return folder
+
+
+def test_all_of_a_run_is_taken(finished, sources, data, capsys):  # noqa: F811
+    source = str(finished(*FLAGS))
+    initial = open_initial(source, config_of(sources), JOINT, data)
+    assert f"begins with {source}: encoder kept, image_embedding kept" in capsys.readouterr().err
+    target = build_network(config_of(sources).model).backbone
+    initial.give_to(target, tf.distribute.get_strategy())
+    network, _ = load_network(source)
+    for ours, theirs in zip(target.weights, network.backbone.weights, strict=True):
+        np.testing.assert_array_equal(ours.value, theirs.value, err_msg=ours.path)
+
+
+def test_what_is_not_given_stays_random(sources, data, vit_preset, capsys):  # noqa: F811
+    initial = open_initial(vit_preset, config_of(sources), JOINT, data)
+    told = "encoder kept, image_embedding interpolated, text_embedding fresh"
+    assert told in capsys.readouterr().err
+    target = build_network(config_of(sources).model).backbone
+    before = {variable.path: np.array(variable.value) for variable in target.weights}
+    initial.give_to(target, tf.distribute.get_strategy())
+    given = {v.path: np.array(v.value) for v in ViTBertBackbone.from_preset(vit_preset).weights}
+    for variable in target.weights:
+        path = variable.path
+        if path.startswith("text_embedding"):
+            np.testing.assert_array_equal(variable.value, before[path])
+        elif path == "image_embedding/position_embedding":
+            assert np.ptp(np.asarray(variable.value)[0, 1:], axis=0).max() < 1e-6  # of one patch
+            np.testing.assert_allclose(variable.value[:, :2], given[path], atol=1e-6)
+        else:
+            np.testing.assert_array_equal(variable.value, given[path])
+
+
+class Seen(Exception):
+    pass
+
+
+def test_the_command_begins_with_them(vit_preset, sources, tmp_path, monkeypatch):  # noqa: F811
+    def fit(trainer, *arguments, **options):
+        given = ViTBertBackbone.from_preset(vit_preset)
+        ours = trainer.network.backbone.shared_variables
+        for our, their in zip(ours, given.shared_variables, strict=True):
+            np.testing.assert_array_equal(our.value, their.value)
+        raise Seen
+
+    monkeypatch.setattr(pretraining, "fit", fit)
+    flags = [tmp_path / "run", "--variant=joint"]
+    with pytest.raises(Seen):
+        pretrain(sources, *flags, f"--initial_weights={vit_preset}")
+    assert pretrain(sources, *flags) == 2  # goes on with other weights
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--config.model.num_layers=2"], "the checkpoint has 1 blocks, the model 2"),
+        (["--config.model.patch_size=2"], "patches of 4 pixels, not 2"),
+        (["--config.model.num_heads=4"], "has the shape"),
+    ],
+)
+def test_other_architectures_are_refused(flags, message, sources, data, vit_preset):  # noqa: F811
+    with pytest.raises(UserError, match=f"^--initial_weights={vit_preset}: .*{message}"):
+        open_initial(vit_preset, config_of(sources, *flags), JOINT, data)
+
+
+def test_nothing_is_written_where_they_do_not_fit(sources, tmp_path, capsys):  # noqa: F811
+    capsys.readouterr()
+    flags = ["--variant=joint", f"--initial_weights={tmp_path}/none"]
+    assert pretrain(sources, tmp_path / "run", *flags) == 2
+    line = capsys.readouterr().err.strip().splitlines()[-1]
+    assert line.startswith(f"error: --initial_weights={tmp_path}/none: no such folder")
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,229 @@
+# ruff: noqa: F811  (fixtures are imported, and arguments of what uses them)
+
+import os
+import pathlib
+import re
+import shutil
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_vitbert.configs import variants
+from keras_vitbert.model.pretraining_network import build_network
+from keras_vitbert.pretraining.data import open_data
+from keras_vitbert.pretraining.run import build_trainer
+from keras_vitbert.runs import checkpoints
+from keras_vitbert.runs.callbacks import metric_values
+from pipelines.command_line import UserError
+from pipelines.files import write_atomically
+from tests.keras_vitbert.pretrain_fixtures import config_of, sources  # noqa: F401
+
+VARIANT = variants.VARIANTS["vitbert_no_kd"]
+
+
+def all_values(trainer):
+    """Everything that training changes: dict of name to array."""
+    parts = {
+        "network": trainer.network.variables,
+        "optimizer": trainer.optimizer.variables,
+        "merge": trainer.merge.variables,
+        "metrics": [variable for mean in trainer.metrics for variable in mean.variables],
+    }
+    return {
+        f"{part} {number} {re.sub('_?[0-9]+', '', variable.path)}": variable.numpy()
+        for part, variables in parts.items()
+        for number, variable in enumerate(variables)
+    }
+
+
+def assert_same(first, second):
+    assert list(first) == list(second)
+    for name, value in first.items():
+        np.testing.assert_array_equal(value, second[name], err_msg=name)
+
+
+@pytest.fixture(scope="module")
+def config(sources):
+    config = config_of(sources, "--config.merge.name=random_mask")
+    return variants.apply_variant(config, VARIANT)
+
+
+@pytest.fixture(scope="module")
+def make_trainer(config):
+    return lambda config=config: build_trainer(config, VARIANT, tf.distribute.get_strategy())
+
+
+@pytest.fixture(scope="module")
+def stream(config):
+    return open_data(config).stream(config, images=True, text=True)
+
+
+def train(trainer, stream, steps):
+    """Some steps, masks cleared in each, without resetting the metrics at the end."""
+    trainer.make_train_function()
+    iterator = iter(stream.training(trainer.step))
+    for _ in range(steps):
+        trainer.request_probe(clear=7)
+        trainer.train_function(iterator)
+
+
+@pytest.fixture(scope="module")
+def trained(make_trainer, stream):
+    trainer = make_trainer()
+    train(trainer, stream, 3)
+    return trainer
+
+
+def test_a_fresh_trainer_goes_on_to_the_bit(trained, make_trainer, stream, tmp_path):
+    """Weights, optimizer, masks, random generators, metrics and step, by what comes after."""
+    checkpoints.save(str(tmp_path), trained, keep=1)
+    path, step = checkpoints.latest(str(tmp_path))
+    assert (path, step) == (str(tmp_path / "step-00000003"), 3)
+
+    fresh = make_trainer()
+    before, wanted = all_values(fresh), all_values(trained)
+    # Every part differs before.
+    assert {
+        name.split()[0] for name in wanted if not np.array_equal(wanted[name], before[name])
+    } == {*("network", "optimizer", "merge", "metrics")}
+    masks = [name for name in wanted if "mask_" in name]
+    assert sum(np.count_nonzero(~wanted[name]) for name in masks) == 3 * 7
+    checkpoints.restore(path, fresh)
+    assert fresh.step == 3
+    assert_same(all_values(fresh), wanted)
+
+    train(fresh, stream, 2)
+    train(trained, stream, 2)
+    assert_same(all_values(fresh), all_values(trained))
+
+
+def test_metrics_are_read_under_a_strategy():
+    """Of which each replica has a part; `test_workers` has two replicas."""
+    with tf.distribute.MirroredStrategy(["CPU:0"]).scope():
+        mean = keras.metrics.Mean()
+        mean.variables[0].assign(3.0)
+        assert metric_values(mean) == [3.0, 0.0]
+
+
+def test_old_checkpoints_go(trained, tmp_path):
+    folder, step = str(tmp_path), trained.step
+    try:
+        for trained.step in (5, 10, 15, 20):
+            checkpoints.save(folder, trained, keep=2)
+        assert sorted(os.listdir(folder)) == ["LAST", "step-00000015", "step-00000020"]
+        trained.step = 25
+        checkpoints.save(folder, trained, keep=1)
+        assert sorted(os.listdir(folder)) == ["LAST", "step-00000025"]
+        # One that a user went back to is not removed for the newer ones that are still there.
+        trained.step = 7
+        checkpoints.save(folder, trained, keep=1)
+        assert checkpoints.latest(folder) == (os.path.join(folder, "step-00000007"), 7)
+        assert set(os.listdir(folder)) >= {"LAST", "step-00000007"}
+    finally:
+        trained.step = step
+
+
+def test_what_a_killed_run_was_writing_is_ignored_and_written_over(
+    trained, make_trainer, tmp_path, monkeypatch
+):
+    folder, step = str(tmp_path), trained.step
+    assert checkpoints.latest(folder) == (None, 0)
+    assert checkpoints.latest(str(tmp_path / "nothing")) == (None, 0)
+
+    writes_left = []
+
+    def killed(path, text):
+        if not writes_left:
+            raise KeyboardInterrupt
+        write_atomically(path, text)
+        writes_left.pop()
+
+    monkeypatch.setattr(checkpoints, "write_atomically", killed)
+    try:
+        expected = (None, 0)
+        for trained.step, writes in ((5, 0), (5, 1), (5, 2), (9, 0), (9, 1)):
+            writes_left[:] = [None] * writes
+            if writes < 2:
+                with pytest.raises(KeyboardInterrupt):
+                    checkpoints.save(folder, trained, keep=1)
+            else:
+                checkpoints.save(folder, trained, keep=1)
+                expected = (os.path.join(folder, "step-00000005"), 5)
+            assert checkpoints.latest(folder) == expected
+        assert sorted(os.listdir(folder)) == ["LAST", "step-00000005", "step-00000009"]
+        fresh = make_trainer()
+        checkpoints.restore(expected[0], fresh)
+        assert_same(all_values(fresh), all_values(trained))
+    finally:
+        trained.step = step
+
+
+def test_a_pointer_to_nothing_is_told(trained, tmp_path):
+    checkpoints.save(str(tmp_path), trained, keep=1)
+    [name] = [name for name in os.listdir(tmp_path) if name != "LAST"]
+    shutil.copytree(tmp_path / name, tmp_path / "step-00000001")
+    for target in ("step-00000099", "", "LAST"):
+        (tmp_path / "LAST").write_text(target)
+        with pytest.raises(UserError, match=r"LAST names .* no whole checkpoint; .*remove it"):
+            checkpoints.latest(str(tmp_path))
+    (tmp_path / "LAST").write_text("step-00000001\n")
+    assert checkpoints.latest(str(tmp_path)) == (str(tmp_path / "step-00000001"), trained.step)
+    (tmp_path / "step-00000001" / "step.json").write_text("{")
+    with pytest.raises(UserError, match="no whole checkpoint"):
+        checkpoints.latest(str(tmp_path))
+
+
+def damage_cut(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def damage_flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0x10
+    path.write_bytes(content)
+
+
+def damage_remove(path):
+    path.unlink()
+
+
+@pytest.mark.parametrize("damage", [damage_cut, damage_flip, damage_remove])
+@pytest.mark.parametrize("suffix", ["data-00000-of-00001", "index"])
+def test_a_damaged_file_is_told(trained, make_trainer, tmp_path, damage, suffix):
+    checkpoints.save(str(tmp_path), trained, keep=1)
+    path, _ = checkpoints.latest(str(tmp_path))
+    damage(pathlib.Path(path) / f"state.{suffix}")
+    with pytest.raises(UserError, match=f"{path} cannot be loaded .*damaged or of another"):
+        checkpoints.restore(path, trained)
+    with pytest.raises(UserError, match=f"{path} cannot be loaded .*damaged or of another"):
+        checkpoints.restore_network(path, trained.network)
+
+
+@pytest.mark.parametrize("change", [{"hidden_dim": 16}, {"num_layers": 2}, {"num_classes": 4}])
+def test_another_model_is_told(trained, make_trainer, config, tmp_path, change):
+    checkpoints.save(str(tmp_path), trained, keep=1)
+    path, _ = checkpoints.latest(str(tmp_path))
+    config = config.copy_and_resolve_references()
+    config.model.update(change)
+    other = make_trainer(config)
+    with pytest.raises(UserError, match=f"{path} cannot be loaded .*damaged or of another"):
+        checkpoints.restore(path, other)
+    with pytest.raises(UserError, match=f"{path} cannot be loaded .*damaged or of another"):
+        checkpoints.restore_network(path, other.network)
+
+
+def test_the_network_alone(trained, config, tmp_path):
+    """Of a whole checkpoint, into a network that is built another way and computes the same."""
+    checkpoints.save(str(tmp_path), trained, keep=1)
+    path, _ = checkpoints.latest(str(tmp_path))
+    network = build_network(config.model, dtype="float32")
+    inputs = {"images": np.random.default_rng(0).random((2, 8, 8, 3), np.float32)}
+    before = network(inputs)["image_logits"]
+    checkpoints.restore_network(path, network)
+    after = network(inputs)["image_logits"]
+    np.testing.assert_array_equal(after, trained.network(inputs)["image_logits"])
+    assert not np.allclose(before, after)
+    for ours, theirs in zip(network.weights, trained.network.weights, strict=True):
+        np.testing.assert_array_equal(ours.value, theirs.value, err_msg=ours.path)

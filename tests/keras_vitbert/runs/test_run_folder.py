@@ -1,0 +1,32 @@
+"""What a run's folder takes when the run goes on in it."""
+
+import json
+
+import pytest
+
+from keras_vitbert.configs import sample
+from keras_vitbert.runs.run_folder import RunFolder
+from pipelines.command_line import UserError
+
+
+def begin(path, config):
+    RunFolder(str(path)).begin({"variant": "joint"}, config, ["a"], {"images": 3})
+
+
+def test_what_is_looked_at_may_change_from_start_to_start(tmp_path):
+    begin(tmp_path, sample.get_config())
+    config = sample.get_config()
+    for key, value in config.inspection.items():
+        config.inspection[key] = not value if isinstance(value, bool) else value + 7
+    begin(tmp_path, config)
+    config.model.num_layers += 1
+    with pytest.raises(UserError, match="config.model.num_layers=2, not 3"):
+        begin(tmp_path, config)
+
+
+def test_a_folder_from_before_there_was_inspection_goes_on(tmp_path):
+    begin(tmp_path, sample.get_config())
+    record = json.loads((tmp_path / "config.json").read_text())
+    del record["config"]["inspection"]
+    (tmp_path / "config.json").write_text(json.dumps(record))
+    begin(tmp_path, sample.get_config())

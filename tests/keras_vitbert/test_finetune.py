@@ -1,0 +1,360 @@
+"""Whole runs of `finetune`: what they report, leave, resume, and evaluate again."""
+
+# ruff: noqa: F811  (fixtures are imported, and arguments of what uses them)
+
+import csv
+import json
+import math
+import os
+import pathlib
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from sklearn import metrics as sklearn_metrics
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from keras_vitbert.fine_tuning.evaluate_only import load_classifier
+from keras_vitbert.runs import checkpoints
+from pipelines.command_line import EXIT_DIVERGED, EXIT_DONE, EXIT_STOPPED
+from tests.keras_vitbert.fine_tuning.finetune_fixtures import (
+    CLASSES,
+    IMAGE_FLAGS,
+    IMAGES,
+    TEXT_FLAGS,
+    finetune,
+    image_task,  # noqa: F401
+    summary_of,
+    text_task,  # noqa: F401
+)
+from tests.keras_vitbert.pretrain_fixtures import (
+    finished,  # noqa: F401
+    sources,  # noqa: F401
+)
+
+ROOT = pathlib.Path(__file__).parents[2]
+RATES = (0.003, 0.03)
+
+
+def rows_of(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def image_flags(finished, image_task):
+    return [
+        f"--checkpoint={finished('joint')}",
+        "--task=image_folder",
+        f"--data_dir={image_task}",
+        f"--config.grid={RATES}",
+        *IMAGE_FLAGS,
+    ]
+
+
+@pytest.fixture(scope="module")
+def text_flags(finished, text_task):
+    flags = ["--task=tsv", f"--data_dir={text_task}", *TEXT_FLAGS]
+    return [f"--checkpoint={finished('joint')}", *flags]
+
+
+@pytest.fixture(scope="module")
+def swept(image_flags, tmp_path_factory):
+    """The folder of a sweep over two rates and two seeds, and its predictions.csv."""
+    folder = tmp_path_factory.mktemp("swept") / "run"
+    predictions = folder.parent / "all.csv"
+    flags = ["--sweep", "--seeds=2", f"--predictions={predictions}", f"--output_dir={folder}"]
+    assert finetune(*image_flags, *flags) == EXIT_DONE
+    return folder
+
+
+@pytest.fixture(scope="module")
+def text_run(text_flags, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("text_run")
+    assert finetune(*text_flags, f"--output_dir={folder}") == EXIT_DONE
+    return folder
+
+
+# --- what is reported --------------------------------------------------------------------------
+
+
+def test_a_sweep_picks_on_examples_that_are_not_reported(swept):
+    summary, rows = summary_of(swept), rows_of(swept / "results.csv")
+    sweep = [row for row in rows if row["purpose"] == "sweep"]
+    assert [float(row["learning_rate"]) for row in sweep] == list(RATES)
+    # A tenth of the 26 training images is cut off; the reported runs train on all of them.
+    assert {(row["split"], row["examples"]) for row in sweep} == {("selection", "3")}
+    assert summary["learning_rate_picked_on"] == "3 of the 26 training examples"
+    assert summary["training_examples"] == IMAGES["train"]
+    best = max(sweep, key=lambda row: (float(row["accuracy"]), -float(row["learning_rate"])))
+    assert summary["learning_rate"] == float(best["learning_rate"])
+    found = {float(rate): value for rate, value in summary["sweep"].items()}
+    assert found == {float(row["learning_rate"]): float(row["accuracy"]) for row in sweep}
+
+    reported = [row for row in rows if row["purpose"] == "seed"]
+    assert [int(row["seed"]) for row in reported] == summary["seeds"] == [0, 1]
+    assert {(row["split"], row["examples"]) for row in reported} == {("validation", "11")}
+    values = [float(row["accuracy"]) for row in reported]
+    assert summary["value"] == statistics.median(values)
+    assert (summary["minimum"], summary["maximum"]) == (min(values), max(values))
+    assert summary["splits"]["validation"]["accuracy"]["values"] == values
+    assert (summary["task"], summary["metric"], summary["steps"]) == ("image_folder", "accuracy", 5)
+    assert summary["transfer"] == {
+        "encoder": "kept",
+        "embedding": "interpolated",
+        "head": "fresh",
+    }
+    model = summary["trials"][values.index(statistics.median_low(values))]
+    assert summary["model"] == model and (swept / model / "checkpoints" / "LAST").exists()
+    for name in os.listdir(swept / "trials"):
+        is_reported = name.startswith("seed")
+        assert (swept / "trials" / name / "checkpoints").exists() == is_reported
+
+
+def test_scikit_learn_finds_the_same_in_the_predictions(swept):
+    rows = rows_of(swept.parent / "all.csv")
+    results = [row for row in rows_of(swept / "results.csv") if row["purpose"] == "seed"]
+    assert len(rows) == 2 * IMAGES["validation"]
+    for result in results:
+        own = [row for row in rows if row["seed"] == result["seed"]]
+        assert [int(row["index"]) for row in own] == list(range(IMAGES["validation"]))
+        labels, predictions = ([int(row[c]) for row in own] for c in ("label", "prediction"))
+        assert float(result["accuracy"]) == sklearn_metrics.accuracy_score(labels, predictions)
+        f1 = sklearn_metrics.f1_score(labels, predictions, average="macro", zero_division=0)
+        assert float(result["f1"]) == pytest.approx(f1, abs=1e-12)
+        mcc = sklearn_metrics.matthews_corrcoef(labels, predictions)
+        assert float(result["mcc"]) == pytest.approx(mcc, abs=1e-12)
+        assert np.bincount(labels).tolist() == [4, 4, 3]
+        for row in own:
+            assert row["label_name"] == CLASSES[int(row["label"])]
+            assert row["prediction_name"] == CLASSES[int(row["prediction"])]
+
+
+def test_tensorboard_shows_confusion_and_classes(swept):
+    summary = summary_of(swept)
+    events = EventAccumulator(str(swept / summary["model"] / "logs" / "validation"))
+    events.Reload()
+    wanted = {f"accuracy_of_classes_validation/{name}" for name in CLASSES}
+    wanted |= {"accuracy/accuracy", "f1/f1", "mcc/mcc"}
+    for name in ("confusion", "accuracy_of_classes"):
+        wanted |= {f"{name}/validation", f"{name}_table/validation"}
+    assert wanted <= set(events.Tags()["tensors"])
+    picture = events.Tensors("confusion/validation")[0].tensor_proto.string_val[2]
+    assert tf.io.decode_png(picture).shape[0] == 480
+    with open(swept / summary["model"] / "metrics.csv", newline="") as file:
+        *others, last = csv.DictReader(file)
+    assert not any(row["val_accuracy"] for row in others)
+    assert [row["step"] for row in (*others, last)] == ["2", "4", "5"]
+    values = summary["splits"]["validation"]["accuracy"]["values"]
+    assert float(last["val_accuracy"]) == values[summary["trials"].index(summary["model"])]
+
+
+def test_the_table_is_the_summary(text_run, text_flags, capsys):
+    assert finetune(*text_flags, f"--output_dir={text_run}") == EXIT_DONE  # it was finished
+    out = capsys.readouterr().out
+    summary = summary_of(text_run)
+    for name in ("accuracy", "f1", "mcc"):
+        value = summary["splits"]["validation"][name]["median"]
+        assert f"validation                     13  {name:<9}{value:>8.4f}{value:>8.4f}" in out
+    assert "learning rate 0.01 (given)" in out and "over 1 seed" in out
+
+
+def test_validation_that_is_missing_is_cut_from_training(image_flags, tmp_path, capsys):
+    from tests.keras_vitbert.fine_tuning.finetune_fixtures import write_images
+
+    data = write_images(tmp_path / "data", counts={"train": 20})
+    flags = [f"--data_dir={data}", f"--output_dir={tmp_path / 'run'}"]
+    assert finetune(*image_flags, *flags) == EXIT_DONE
+    assert "2 of the training examples are held out" in capsys.readouterr().err
+    summary = summary_of(tmp_path / "run")
+    assert (summary["split"], summary["training_examples"]) == ("held_out", 18)
+
+
+# --- again -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("run", ["swept", "text_run"])
+def test_a_saved_model_is_evaluated_again(request, run, image_task, text_task, tmp_path):
+    folder = request.getfixturevalue(run)
+    summary, path = summary_of(folder), tmp_path / "predictions.csv"
+    data = image_task if run == "swept" else text_task
+    path = path.parent / "new" / path.name
+    flags = [f"--task={summary['task']}", f"--data_dir={data}", f"--predictions={path}"]
+    assert finetune("--evaluate_only", f"--checkpoint={folder}", *flags) == EXIT_DONE
+    kept = rows_of(folder / summary["model"] / "predictions.csv")
+    assert rows_of(path) == kept and len(kept) == summary["splits"]["validation"]["examples"]
+
+
+@pytest.mark.slow
+def test_a_stopped_sweep_ends_the_same(swept, image_flags, tmp_path, monkeypatch):
+    """Stopped within the second rate, killed between two seeds, and once after the last step."""
+    from keras_vitbert.fine_tuning import search
+    from keras_vitbert.runs import callbacks
+
+    places = [("sweep-rate-0.03-seed-0", 3), ("seed-rate", 5)]
+    original = callbacks.DivergenceGuard.on_train_batch_end
+    current = []
+
+    def hooked(self, batch, logs=None):
+        if places and current[0].startswith(places[0][0]) and self.model.step == places[0][1]:
+            places.pop(0)
+            os.kill(os.getpid(), signal.SIGTERM)
+        original(self, batch, logs)
+
+    run_trial = search.run_trial
+
+    def noted(trial, *arguments):
+        current[:] = [trial.name]
+        return run_trial(trial, *arguments)
+
+    flags = [*image_flags, "--sweep", "--seeds=2", f"--output_dir={tmp_path}"]
+    with monkeypatch.context() as patched:
+        patched.setattr(callbacks.DivergenceGuard, "on_train_batch_end", hooked)
+        patched.setattr(search, "run_trial", noted)
+        assert finetune(*flags) == EXIT_STOPPED
+        stopped = tmp_path / "trials" / "sweep-rate-0.03-seed-0"
+        assert checkpoints.latest(str(stopped / "checkpoints"))[1] == 3
+        assert (tmp_path / "trials" / "sweep-rate-0.003-seed-0" / "result.json").exists()
+        assert not (stopped / "result.json").exists()
+        finetune(*flags)  # in the last step of a run it is too late to stop
+        assert not places
+    assert finetune(*flags) == EXIT_DONE
+
+    def without_clock(row):
+        return {name: value for name, value in row.items() if name != "seconds"}
+
+    ours, wanted = (
+        [without_clock(row) for row in rows_of(folder / "results.csv")]
+        for folder in (tmp_path, swept)
+    )
+    assert ours == wanted
+    assert json.loads((stopped / "result.json").read_text())["resumed_from_step"] == 3
+    mine, theirs = load_classifier(str(tmp_path))[0], load_classifier(str(swept))[0]
+    for one, other in zip(mine.weights, theirs.weights, strict=True):
+        np.testing.assert_array_equal(np.asarray(one.value), np.asarray(other.value))
+
+
+def test_a_folder_refuses_other_settings(swept, image_flags, capsys):
+    flags = [*image_flags, f"--output_dir={swept}"]
+    assert finetune(*flags, "--config.batch=2") == 2
+    message = "holds a run with config.batch=4, not 2; go on with --config.batch=4 or use another"
+    assert message in capsys.readouterr().err
+    # The results of the sweep stay when only one seed is asked for, without it.
+    kept = rows_of(swept / "results.csv")
+    flags_of_one = [f"--config.optimizer.learning_rate={summary_of(swept)['learning_rate']}"]
+    before = (swept / "summary.json").read_text()
+    assert finetune(*flags, *flags_of_one) == EXIT_DONE
+    assert rows_of(swept / "results.csv") == kept and summary_of(swept)["seeds"] == [0]
+    assert 0 < summary_of(swept)["seconds"] < json.loads(before)["seconds"]
+    (swept / "summary.json").write_text(before)
+    other = ["--checkpoint=rand", "--architecture=sample", "--config.image_size=14"]
+    assert finetune(*flags, *other) == 2
+    assert "holds a run with checkpoint=" in capsys.readouterr().err
+
+
+def test_another_checkpoint_in_the_same_folder(text_run, text_flags, tmp_path, capsys):
+    run = tmp_path / "run"
+    shutil.copytree(text_run, run)
+    record = json.loads((run / "config.json").read_text())
+    record["checkpoint_sha256"] = record["checkpoint_sha256"][::-1]
+    (run / "config.json").write_text(json.dumps(record))
+    assert finetune(*text_flags, f"--output_dir={run}") == 2
+    assert "holds a run with checkpoint_sha256=" in capsys.readouterr().err
+
+
+# --- where it begins ---------------------------------------------------------------------------
+
+
+def transfer_of(folder):
+    return summary_of(folder)["transfer"]["encoder"], summary_of(folder)["transfer"]["embedding"]
+
+
+SHORT = ("--config.steps=1", "--config.steps_per_epoch=1")
+
+
+@pytest.mark.slow
+def test_a_bert_on_images(finished, image_flags, tmp_path):
+    run = [f"--checkpoint={finished('bert')}", f"--output_dir={tmp_path}"]
+    assert finetune(*image_flags, *run, *SHORT) == EXIT_DONE
+    assert transfer_of(tmp_path) == ("kept", "fresh")
+
+
+@pytest.mark.slow
+def test_a_vit_on_text(finished, text_flags, sources, tmp_path):
+    run = [f"--checkpoint={finished('vit')}", f"--output_dir={tmp_path}"]
+    assert finetune(*text_flags, *run, *SHORT) == 2  # it has no vocabulary
+    words = f"--vocabulary={sources / 'vocab.txt'}"
+    assert finetune(*text_flags, *run, *SHORT, words) == EXIT_DONE
+    assert transfer_of(tmp_path) == ("kept", "fresh")
+
+
+def test_random_weights_of_an_architecture(finished, text_flags, tmp_path):
+    """And every option at once."""
+    run = ["--checkpoint=rand", f"--architecture={finished('joint')}", f"--output_dir={tmp_path}"]
+    options = [
+        "--config.optimizer.ema=0.9",
+        "--config.optimizer.layer_decay=0.8",
+        "--config.label_smoothing=0.1",
+        "--config.lora_rank=2",
+        "--config.evaluation_interval=2",
+        "--config.dtype=mixed_bfloat16",
+    ]
+    assert finetune(*text_flags, *run, *options) == EXIT_DONE
+    assert transfer_of(tmp_path) == ("fresh", "fresh")
+    summary = summary_of(tmp_path)
+    assert 0 < summary["trained_parameters"] < summary["parameters"]
+    classifier, record = load_classifier(str(tmp_path))
+    assert record["classes"] == ["no", "yes"]
+    rows = rows_of(tmp_path / summary["model"] / "metrics.csv")
+    assert all(row["val_accuracy"] for row in rows)
+    # The embedding is fresh, so it is trained although the encoder's weights are not.
+    embedding = sum(math.prod(w.shape) for w in classifier.embedding.weights)
+    assert summary["trained_parameters"] > embedding
+
+
+@pytest.mark.slow
+def test_a_rate_far_too_high(text_flags, tmp_path, capsys):
+    flags = ["--config.optimizer.name=sgd", "--config.optimizer.warmup=0"]
+    flags += ["--config.optimizer.learning_rate=1e30", f"--output_dir={tmp_path / 'one'}"]
+    assert finetune(*text_flags, *flags) == EXIT_DIVERGED
+    *_, line = capsys.readouterr().err.splitlines()
+    assert line.startswith("diverged: seed 0 with learning rate 1e+30 (") and "smaller" in line
+    # In a sweep it is a result.
+    flags += ["--sweep", "--config.grid=(1e-3,1e30)", f"--output_dir={tmp_path / 'two'}"]
+    assert finetune(*text_flags, *flags) == EXIT_DONE
+    summary = summary_of(tmp_path / "two")
+    assert summary["learning_rate"] == 1e-3 and summary["sweep"]["1e+30"] is None
+
+
+# --- on several devices ------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_replicas_find_the_same(swept, text_run, image_task, text_task, tmp_path):
+    """Evaluation on 1, 2 and 4 replicas, to the last example; training on 2 to rounding."""
+    path = tmp_path / "found.json"
+    script = "tests.keras_vitbert.fine_tuning.replicas_script"
+    runs = [str(swept), str(image_task), str(text_run), str(text_task)]
+    done = subprocess.run(
+        [sys.executable, "-m", script, str(path), *runs],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "-1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(path.read_text())
+    for folder, name in ((swept, "images"), (text_run, "text")):
+        summary = summary_of(folder)
+        kept = rows_of(folder / summary["model"] / "predictions.csv")
+        for replicas in ("1", "2", "4"):
+            assert found[name][replicas]["labels"] == [int(row["label"]) for row in kept]
+            assert found[name][replicas]["predictions"] == [int(row["prediction"]) for row in kept]
+        one, two = (np.array(found[name][f"trained_{n}"]) for n in (1, 2))
+        assert np.abs(one - np.array(found[name]["before"])).max() > 1e-3
+        np.testing.assert_allclose(two, one, atol=5e-5)

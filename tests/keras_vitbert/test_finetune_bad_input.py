@@ -1,0 +1,262 @@
+"""Bad calls of `finetune`: exit status 2, one line that names culprit and mend, nothing written."""
+
+# ruff: noqa: F811  (fixtures are imported, and arguments of what uses them)
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from pipelines.command_line import EXIT_BAD_INPUT
+from tests.keras_vitbert.fine_tuning.finetune_fixtures import (
+    IMAGE_FLAGS,
+    TEXT_FLAGS,
+    finetune,
+    image_task,  # noqa: F401
+    text_task,  # noqa: F401
+)
+from tests.keras_vitbert.pretrain_fixtures import (
+    finished,  # noqa: F401
+    sources,  # noqa: F401
+)
+
+
+@pytest.fixture
+def refused(finished, tmp_path, capsys):
+    """`refused(*flags, message=...)`: the call is refused, and leaves no folder."""
+
+    def refused(*flags, message, progress="^$"):
+        output_dir = tmp_path / "run"
+        defaults = [f"--checkpoint={finished('joint')}", f"--output_dir={output_dir}"]
+        capsys.readouterr()
+        status = finetune(*defaults, *flags)
+        out, err = capsys.readouterr()
+        *before, line = err.splitlines()
+        assert status == EXIT_BAD_INPUT, err
+        assert line.startswith("error: ") and re.search(message, line), line
+        assert all(re.search(progress, text) for text in before), before
+        assert "Traceback" not in out + err
+        if progress == "^$":
+            assert not output_dir.exists() and not out
+
+    return refused
+
+
+@pytest.fixture
+def images(image_task, tmp_path):
+    """A copy of the folder of images, to be spoilt, and the flags for it."""
+    shutil.copytree(image_task, tmp_path / "images")
+    return tmp_path / "images", [
+        "--task=image_folder",
+        f"--data_dir={tmp_path / 'images'}",
+        *IMAGE_FLAGS,
+    ]
+
+
+@pytest.fixture
+def texts(text_task, tmp_path):
+    """The same of TSV files."""
+    shutil.copytree(text_task, tmp_path / "texts")
+    return tmp_path / "texts", ["--task=tsv", f"--data_dir={tmp_path / 'texts'}", *TEXT_FLAGS]
+
+
+def edit(path, change):
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join(change(lines)) + "\n")
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ([], "--task is missing; give one of cifar10, "),
+        (["--task=cifar"], r"--task=cifar: no such task; .*did you mean cifar10\?"),
+        (["--task=rte", "--config.epoch=2"], r"no such key \(did you mean --config.epochs"),
+        (
+            ["--task=rte", "--config.image_size=2"],
+            "--config.image_size: the config has no such key",
+        ),
+        (["--task=pets", "--config.metric=f2"], "metric=f2: must be one of accuracy, f1, mcc"),
+        (["--task=pets", "--config.dropout=1.0"], "dropout=1.0: must be in"),
+        (["--task=pets", "--config.grid=()"], "grid=.*: must be rates above 0"),
+        (["--task=pets", "--config.grid=(1e999,)"], "grid=.*: must be rates above 0"),
+        (["--task=pets", "--config.optimizer.beta_1=0.5"], "beta_1=0.5: has no effect with"),
+        (["--task=pets", "--config.optimizer.power=2.0"], "power=2.0: has no effect with"),
+        (["--task=pets", "--config.grid=(0.1,0.1)"], "grid=.*: holds a rate twice"),
+        (["--task=pets", "--seeds=0"], "seeds"),
+        (["--task=rte", "--config.buckets=(64,32)"], "buckets=.*must be ascending"),
+        (["--task=tsv"], "--data_dir is missing"),
+        (["--task=tsv", "--data_dir=none"], "--data_dir=none: no such folder"),
+        (["--task=pets", "--checkpoint="], "--checkpoint is missing; give the folder"),
+        (["--task=pets", "--checkpoint=none"], "none holds no run of keras_vitbert.pretrain"),
+        (
+            ["--task=pets", "--architecture=paper"],
+            "--architecture goes with --checkpoint=rand",
+        ),
+        (["--task=sst2", "--checkpoint=rand"], "has no vocabulary, which a text task needs"),
+        (
+            ["--task=pets", "--config.image_size=14"],
+            "multiple of the .* patch, 4 .*12 or 16",
+        ),
+        (["--task=pets"], "oxford_iiit_pet is not in .*--data_dir=DIR"),
+        (
+            ["--task=sst2", "--config.max_length=17"],
+            "max_length=17: .* has positions for 16",
+        ),
+    ],
+)
+def test_bad_flags(refused, tmp_path, flags, message):
+    if "--task=pets" in flags and len(flags) == 1:
+        flags = [*flags, f"--data_dir={tmp_path}", "--config.image_size=8"]
+    refused(*flags, message=message)
+
+
+def test_an_empty_folder(refused, tmp_path):
+    for task, message in (
+        ("image_folder", "holds no folder train/"),
+        ("tsv", "holds no train.tsv"),
+    ):
+        (tmp_path / task).mkdir()
+        flags = IMAGE_FLAGS if task == "image_folder" else TEXT_FLAGS
+        refused(f"--task={task}", f"--data_dir={tmp_path / task}", *flags, message=message)
+    (tmp_path / "image_folder" / "train").mkdir()
+    flags = ["--task=image_folder", f"--data_dir={tmp_path / 'image_folder'}"]
+    refused(*flags, *IMAGE_FLAGS, message="train: holds no folder")
+
+
+def test_classes_of_images(refused, images):
+    folder, flags = images
+    (folder / "validation" / "red").rename(folder / "validation" / "pink")
+    refused(*flags, message="validation: 'pink' is none of the 3 classes of the training images")
+    shutil.rmtree(folder / "validation" / "pink")
+    for name in ("red", "blue"):
+        shutil.rmtree(folder / "train" / name)
+    shutil.rmtree(folder / "validation" / "blue")
+    refused(*flags, message="all training examples are of one class, 'green'")
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--sweep"], "--sweep has no effect with --evaluate_only"),
+        (["--config.dropout=0.5"], "--config.dropout has no effect with --evaluate_only"),
+    ],
+)
+def test_what_an_evaluation_does_not_do(capsys, flags, message):
+    assert finetune("--evaluate_only", "--checkpoint=x", "--task=sst2", *flags) == EXIT_BAD_INPUT
+    assert message in capsys.readouterr().err
+
+
+def test_a_file_of_predictions_that_is_a_folder(refused, texts, tmp_path):
+    for path in (tmp_path, f"{tmp_path}/new/"):
+        refused(*texts[1], f"--predictions={path}", message="predictions=.*: is a folder; give")
+
+
+def test_architectures(refused, finished, texts, tmp_path):
+    from keras_vitbert.configs import sample
+
+    refused_here = ["--checkpoint=rand", *texts[1]]
+    own = tmp_path / "own.py"
+    for name, content, message in (
+        ("none", None, "--architecture=none: no such config; give sample, paper"),
+        (own, "def get_config():\n    return {}\n", r"own.py: the config has no \w+"),
+        (
+            own,
+            f"from {sample.__name__} import get_config as sample\n"
+            "def get_config():\n    c = sample()\n    c.model.num_heads = 7\n    return c\n",
+            "must be a multiple of model.num_heads",
+        ),
+    ):
+        if content:
+            own.write_text(content)
+        refused(*refused_here, f"--architecture={name}", message=message)
+
+
+def test_a_place_that_cannot_be_reached(refused, texts):
+    refused(*texts[1], "--checkpoint=foo://bucket/run", message="foo://bucket/run: cannot be read")
+
+
+def test_a_file_that_is_gone(refused, images):
+    folder, flags = images
+    (folder / "validation" / "red" / "zzz.jpg").symlink_to(folder / "nowhere.jpg")
+    refused(*flags, message="red/zzz.jpg: .*No such file", progress="looking|reading")
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_an_image_that_does_not_decode(refused, images, tmp_path, split):
+    folder, flags = images
+    path = folder / split / "red" / "002.jpg"
+    path.write_bytes(path.read_bytes()[:200])
+    refused(*flags, message=f"{path}: .*; write the file again, or remove it", progress=".")
+    # Of validation it is known before anything is trained.
+    assert (tmp_path / "run" / "trials").exists() == (split == "train")
+
+
+def test_fewer_images_than_a_step_takes(refused, images):
+    refused(
+        *images[1], "--config.batch=64", message="holds 26 training images, fewer than one step"
+    )
+
+
+def test_a_part_that_is_nothing(refused, images):
+    flags = ["--sweep", "--config.selection_part=0.001"]
+    refused(*images[1], *flags, message="selection_part=0.001: of 26 .* 26 and 0")
+
+
+def test_lines_of_tsv_files(refused, texts):
+    folder, flags = texts
+    edit(folder / "dev.tsv", lambda lines: [*lines[:4], lines[4] + "\tmore", *lines[5:]])
+    refused(*flags, message=r"dev.tsv, line 5: 5 fields, expected 4 .*--max_bad_records=N")
+
+
+def test_columns_of_tsv_files(refused, texts):
+    folder, flags = texts
+    column = "--config.data.label_column=kind"
+    refused(*flags, column, message="train.tsv: has no column 'kind' but index, sentence1, sent")
+    edit(folder / "train.tsv", lambda lines: [lines[0].replace("label", "class"), *lines[1:]])
+    refused(*flags, message="train.tsv: has no label column")
+
+
+def test_classes_of_tsv_files(refused, texts):
+    folder, flags = texts
+    edit(folder / "dev.tsv", lambda lines: [*lines, "99\tword1\tword2\tmaybe"])
+    refused(*flags, message="dev.tsv: the class 'maybe' .* not among .* no, yes")
+    edit(folder / "train.tsv", lambda lines: [lines[0], *(x for x in lines if x.endswith("\tno"))])
+    edit(folder / "dev.tsv", lambda lines: [lines[0], *(x for x in lines if x.endswith("\tno"))])
+    refused(*flags, message="all training examples are of one class, 'no'")
+
+
+def test_another_vocabulary(refused, texts, tmp_path):
+    from pipelines.text.wordpiece import SPECIAL_TOKENS
+
+    (tmp_path / "vocab.txt").write_text("\n".join([*SPECIAL_TOKENS, "word"]) + "\n")
+    flags = [*texts[1], f"--vocabulary={tmp_path / 'vocab.txt'}"]
+    refused(*flags, message="is not the one that .* was trained with")
+
+
+def test_a_checkpoint_of_another_shape(refused, finished, texts, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(finished("joint"), copy)
+    record = json.loads((copy / "config.json").read_text())
+    record["config"]["model"]["hidden_dim"] = 12
+    (copy / "config.json").write_text(json.dumps(record))
+    refused(*texts[1], f"--checkpoint={copy}", message="cannot be loaded into this model")
+
+
+def test_what_cannot_be_evaluated(finished, texts, capsys):
+    flags = ["--evaluate_only", "--task=tsv", f"--data_dir={texts[0]}"]
+    assert finetune(*flags, f"--checkpoint={finished('joint')}") == EXIT_BAD_INPUT
+    assert "holds no finished run of keras_vitbert.finetune" in capsys.readouterr().err
+
+
+def test_bad_flags_are_answered_without_tensorflow(tmp_path):
+    code = (
+        "import sys; from keras_vitbert import command_line, finetune;"
+        "status = command_line.run(finetune.main, ['--task=x']);"
+        "assert 'tensorflow' not in sys.modules; sys.exit(status)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == EXIT_BAD_INPUT
+    assert len(done.stderr.splitlines()) == 1 and "--task=x: no such task" in done.stderr

@@ -1,0 +1,164 @@
+"""Trains a few steps on a number of logical CPUs and saves how every replica ends.
+
+    python replicas_script.py adamw|sgd|noise REPLICAS STEPS_PER_EXECUTION FILE.npz
+
+A program by itself, as TensorFlow's devices are set once a process. Everything that could depend
+on the number of replicas is on: masks that refresh, clipping, distillation, and masked tokens of
+which some replicas hold more than others. `noise` looks at dropout instead: weights that stand
+still, and a batch of one example many times over.
+"""
+
+import sys
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_vitbert.model.pretraining_network import build_network
+from keras_vitbert.pretraining.teachers import Teachers
+from keras_vitbert.training.joint_trainer import JointTrainer
+from keras_vitbert.training.merging import GradientMask
+from keras_vitbert.training.optimizers import SGD, build_optimizer
+
+GLOBAL_BATCH = 8
+NOISY_STEPS = 300
+STEPS = 10
+CLIP_NORM = 0.5
+CLEAR = {2: 150, 4: 151, 6: 152, 8: 153}  # entries by step
+MODEL = {
+    "num_layers": 1,
+    "num_heads": 2,
+    "hidden_dim": 16,
+    "intermediate_dim": 32,
+    "image_size": 8,
+    "patch_size": 4,
+    "vocabulary_size": 30,
+    "max_sequence_length": 12,
+    "num_classes": 3,
+    "dropout": 0.0,
+}
+ADAMW = {
+    "learning_rate": 1e-2,
+    "warmup_steps": 2,
+    "power": 1.0,
+    "beta_1": 0.9,
+    "beta_2": 0.999,
+    "epsilon": 1e-6,
+    "weight_decay": 0.01,
+}
+
+
+def make_examples():
+    rng = np.random.default_rng(0)
+    n, length, predictions = STEPS * GLOBAL_BATCH, MODEL["max_sequence_length"], 4
+
+    def integers(high, *shape):
+        return rng.integers(0, high, (n, *shape), dtype=np.int32)
+
+    # The first of each two texts has one masked token, the second up to four; some have none.
+    masked = np.where(np.arange(n) % 2, rng.integers(0, predictions + 1, n), 1)
+    return {
+        "images": rng.random((n, 8, 8, 3), np.float32),
+        "image_labels": integers(3),
+        "token_ids": integers(30, length),
+        "segment_ids": integers(2, length),
+        "padding_mask": (np.arange(length) < 5 + integers(8)[:, None]).astype(np.int32),
+        "masked_positions": integers(5, predictions),
+        "masked_ids": integers(30, predictions),
+        "masked_weights": (np.arange(predictions) < masked[:, None]).astype(np.float32),
+        "next_sentence_labels": integers(2),
+    }
+
+
+class Schedule(keras.callbacks.Callback):
+    def __init__(self):
+        super().__init__()
+        self.norms = []
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if self.model.step in CLEAR:
+            self.model.request_probe(CLEAR[self.model.step])
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.norms.append(float(logs["gradient_norm"]))
+
+
+def replica_values(variables):
+    """For each replica all variables as one vector, from that replica's own copies."""
+    copies = [getattr(v.value, "values", [v.value]) for v in variables]
+    return [np.concatenate([np.ravel(c[i]) for c in copies]) for i in range(len(copies[0]))]
+
+
+def make_strategy(replicas):
+    strategy = tf.distribute.get_strategy()
+    if replicas > 1:
+        strategy = tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(replicas)])
+    assert strategy.num_replicas_in_sync == replicas
+    return strategy
+
+
+def shares(strategy, examples):
+    size = GLOBAL_BATCH // strategy.num_replicas_in_sync
+    return strategy.distribute_datasets_from_function(
+        lambda context: examples.batch(size, drop_remainder=True)
+    )
+
+
+def draw_noise(replicas, steps_per_execution):
+    """Gradient norms of one batch, again and again: they vary by dropout alone."""
+    strategy = make_strategy(replicas)
+    with strategy.scope():
+        keras.utils.set_random_seed(0)
+        network = build_network({**MODEL, "dropout": 0.5})
+        trainer = JointTrainer(network, GradientMask())
+        trainer.compile(SGD(0.0), steps_per_execution=steps_per_execution)
+    one = {name: values[:1] for name, values in make_examples().items()}
+    schedule = Schedule()
+    trainer.fit(
+        shares(strategy, tf.data.Dataset.from_tensor_slices(one).repeat()),
+        steps_per_epoch=NOISY_STEPS,
+        callbacks=[schedule],
+        shuffle=False,
+        verbose=0,
+    )
+    return {"gradient_norms": schedule.norms}
+
+
+def train(optimizer_name, replicas, steps_per_execution):
+    """Trains on batches that are the same whatever the number of replicas."""
+    strategy = make_strategy(replicas)
+    with strategy.scope():
+        keras.utils.set_random_seed(0)
+        network, teacher = build_network(MODEL), build_network(MODEL)
+        merge = GradientMask()
+        teachers = Teachers(teacher, teacher)
+        trainer = JointTrainer(network, merge, teachers, 0.5, 2.0, clip_norm=CLIP_NORM)
+        variables = network.trainable_variables
+        if optimizer_name == "sgd":
+            optimizer = SGD(0.1)
+        else:
+            optimizer = build_optimizer(ADAMW, STEPS + 1, variables)
+        trainer.compile(optimizer, steps_per_execution=steps_per_execution)
+    before = replica_values(variables)
+    examples = tf.data.Dataset.from_tensor_slices(make_examples())
+    dataset = shares(strategy, examples)
+    schedule = Schedule()
+    trainer.fit(dataset, steps_per_epoch=STEPS, callbacks=[schedule], shuffle=False, verbose=0)
+    assert trainer.step == STEPS
+    return {
+        "before": before,
+        "weights": replica_values(variables),
+        "masks": replica_values(merge.masks),
+        "gradient_norms": schedule.norms,
+        "conflict": replica_values([trainer.conflict.numbers]),
+    }
+
+
+if __name__ == "__main__":
+    what, replicas, steps_per_execution, path = sys.argv[1:]
+    tf.config.set_logical_device_configuration(
+        tf.config.list_physical_devices("CPU")[0],
+        [tf.config.LogicalDeviceConfiguration()] * int(replicas),
+    )
+    numbers = int(replicas), int(steps_per_execution)
+    np.savez(path, **(draw_noise(*numbers) if what == "noise" else train(what, *numbers)))

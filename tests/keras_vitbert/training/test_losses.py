@@ -1,0 +1,115 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_vitbert.training.losses import cross_entropy, distillation_loss, divergence
+from tests.keras_vitbert.training import reference
+
+EPSILON = np.finfo(np.float32).eps
+SHAPE = (5, 4, 11)  # rows, masked positions, classes
+
+
+def draw(seed, scale=3.0):
+    rng = np.random.default_rng(seed)
+    student, teacher = (rng.normal(0, scale, SHAPE).astype(np.float32) for _ in range(2))
+    return rng.integers(0, SHAPE[-1], SHAPE[:-1], dtype=np.int32), student, teacher
+
+
+def loss_and_gradient(labels, student, teacher, ratio, temperature):
+    student = tf.constant(student)
+    with tf.GradientTape() as tape:
+        tape.watch(student)
+        loss = distillation_loss(labels, student, teacher, ratio, temperature)
+    return loss.numpy(), tape.gradient(loss, student).numpy()
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.int64])
+def test_cross_entropy(dtype):
+    labels, student, _ = draw(0)
+    loss = cross_entropy(labels.astype(dtype), student)
+    assert loss.dtype == tf.float32
+    np.testing.assert_allclose(loss, reference.cross_entropy(labels, student), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("temperature", [0, 1e-6, 0.1, 1, 10, 1e4])
+@pytest.mark.parametrize("ratio", [0, 0.3, 1])
+def test_equation_7(ratio, temperature):
+    arguments = (*draw(1), ratio, temperature)
+    loss, gradient = loss_and_gradient(*arguments)
+    # The divergence is a small difference of logits / T: float32's rounding comes back times T^2
+    # in the value, and times T in the gradient.
+    largest = max(1, temperature)
+    np.testing.assert_allclose(
+        loss, reference.distillation(*arguments), rtol=1e-5, atol=8 * EPSILON * largest**2
+    )
+    np.testing.assert_allclose(
+        gradient, reference.distillation_gradient(*arguments), rtol=1e-5, atol=EPSILON * largest
+    )
+
+
+@pytest.mark.parametrize("temperature", [0, 1e-6, 0.1, 1, 10, 1e4])
+def test_extreme_logits_stay_finite(temperature):
+    labels, student, teacher = draw(2, scale=300)
+    student[0], teacher[1] = 0, 0  # ties everywhere
+    arguments = (labels, student, teacher, 0.3, temperature)
+    loss, gradient = loss_and_gradient(*arguments)
+    largest = max(300, temperature**2)
+    np.testing.assert_allclose(
+        loss, reference.distillation(*arguments), rtol=1e-5, atol=8 * EPSILON * largest
+    )
+    assert np.isfinite(gradient).all() and np.abs(gradient).max() > 0.01
+
+
+@pytest.mark.parametrize("temperature", [1, 100])
+def test_gradient_over_a_whole_vocabulary(temperature):
+    rng = np.random.default_rng(3)
+    student, teacher = (rng.normal(0, 3, (2, 30_000)).astype(np.float32) for _ in range(2))
+    arguments = (np.zeros(2, np.int32), student, teacher, 1, temperature)
+    _, gradient = loss_and_gradient(*arguments)
+    expected = reference.distillation_gradient(*arguments)
+    assert np.abs(gradient - expected).max() < 1e-6 * np.abs(expected).max() * temperature
+
+
+def test_temperature_0_takes_the_teachers_argmax_for_the_label():
+    _, student, teacher = draw(3)
+    expected = reference.cross_entropy(teacher.argmax(-1), student)
+    np.testing.assert_allclose(divergence(teacher, student, 0), expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("temperature", [0.1, 1, 10])
+def test_a_student_like_its_teacher_has_nothing_to_learn(temperature):
+    labels, student, _ = draw(4)
+    loss, gradient = loss_and_gradient(labels, student, student.copy(), 1, temperature)
+    assert np.all(loss == 0)
+    assert np.abs(gradient).max() < 1e-6 * max(1, temperature)
+
+
+def test_low_precision_logits_are_raised_to_float32():
+    labels, student, teacher = draw(5)
+    student, teacher = (tf.cast(x, tf.bfloat16) for x in (student, teacher))
+    loss = distillation_loss(labels, student, teacher, 0.3, 2.0)
+    assert loss.dtype == tf.float32
+    expected = reference.distillation(
+        labels, *(tf.cast(x, tf.float32).numpy() for x in (student, teacher)), 0.3, 2.0
+    )
+    np.testing.assert_allclose(loss, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_no_teacher_is_needed_at_ratio_0():
+    labels, student, _ = draw(6)
+    loss = distillation_loss(labels, student, None, 0, 1)
+    np.testing.assert_array_equal(loss, cross_entropy(labels, student))
+
+
+@pytest.mark.parametrize(
+    "ratio, temperature, words",
+    [
+        (-0.1, 1, "ratio -0.1"),
+        (1.1, 1, "ratio 1.1"),
+        (float("nan"), 1, "ratio nan"),
+        (1, -1, "temperature -1"),
+    ],
+)
+def test_arguments_out_of_range_are_refused(ratio, temperature, words):
+    with pytest.raises(ValueError, match=words):
+        distillation_loss(*draw(7), ratio, temperature)

@@ -1,0 +1,106 @@
+"""N replicas with one global batch are one replica: masks, clipping and distillation included."""
+
+import functools
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from tests.keras_vitbert.training.replicas_script import CLEAR, CLIP_NORM, MODEL, NOISY_STEPS
+
+ROOT = pathlib.Path(__file__).parents[3]
+SCRIPT = "tests.keras_vitbert.training.replicas_script"
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory):
+    """`start(what, replicas, executed=1)` starts a process; called on, it waits for its arrays."""
+    folder = tmp_path_factory.mktemp("replicas")
+
+    @functools.cache
+    def start(what, replicas, executed=1):
+        path = folder / f"{what}_{replicas}_{executed}.npz"
+        process = subprocess.Popen(
+            [sys.executable, "-m", SCRIPT, what, str(replicas), str(executed), str(path)],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "-1"},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+        @functools.cache
+        def arrays():
+            _, errors = process.communicate()
+            assert process.returncode == 0, errors[-3000:]
+            return dict(np.load(path))
+
+        return arrays
+
+    return start
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "optimizer, replicas, executed",
+    [
+        *[("adamw", 2, 1), ("adamw", 4, 1), ("adamw", 8, 1), ("sgd", 2, 1), ("sgd", 4, 1)],
+        *[("adamw", 1, 2), ("adamw", 2, 2)],  # steps an execution
+    ],
+)
+def test_replicas_are_one(start, optimizer, replicas, executed):
+    processes = start(optimizer, 1), start(optimizer, replicas, executed)
+    one, many = (process() for process in processes)
+    weights, masks = many["weights"], many["masks"]
+    print(
+        json.dumps(
+            {
+                "replicas": len(weights),
+                "optimizer": optimizer,
+                "weights": weights[0].size,
+                "weights_moved": float(np.abs(weights[0] - many["before"][0]).max()),
+                "weights_apart": float(np.abs(weights[0] - one["weights"][0]).max()),
+                "mask_entries": masks[0].size,
+                "mask_entries_cleared": int(np.count_nonzero(~masks[0])),
+                "mask_entries_apart": int(np.count_nonzero(masks[0] != one["masks"][0])),
+                "gradient_norms": [round(float(x), 3) for x in many["gradient_norms"]],
+            }
+        )
+    )
+    assert len(weights) == len(masks) == replicas
+    for replica in range(1, replicas):
+        np.testing.assert_array_equal(masks[replica], masks[0])
+        np.testing.assert_array_equal(weights[replica], weights[0])
+
+    np.testing.assert_array_equal(many["before"][0], one["before"][0])
+    assert np.abs(weights[0] - many["before"][0]).max() > 0.01
+    np.testing.assert_allclose(weights[0], one["weights"][0], rtol=0, atol=1e-5)
+    assert np.count_nonzero(~masks[0]) == sum(CLEAR.values())
+    assert np.mean(masks[0] != one["masks"][0]) <= 0.001
+    assert np.all(many["gradient_norms"] > CLIP_NORM)
+    # Norms, cosine, opposite signs of the last look, which all replicas have alike.
+    conflicts = [run["conflict"].reshape(len(run["weights"]), -1, 4) for run in (one, many)]
+    for replica in conflicts[1]:
+        np.testing.assert_array_equal(replica, conflicts[1][0])
+        np.testing.assert_allclose(replica[:, :3], conflicts[0][0, :, :3], rtol=1e-3, atol=1e-4)
+    # The key's biases have no gradient but rounding; so much of it may be of either sign.
+    noise = MODEL["hidden_dim"] / masks[0].size
+    opposite, expected = (run[0, -1, 3] for run in conflicts[::-1])
+    assert abs(opposite - expected) <= noise + 0.001 and 0.1 < opposite < 0.9
+    norms = one["gradient_norms"][executed - 1 :: executed]  # the last of each execution
+    np.testing.assert_allclose(many["gradient_norms"], norms, rtol=1e-4)
+
+
+@pytest.mark.slow
+def test_dropout_is_as_noisy_on_any_number_of_replicas(start):
+    """Of eight copies of an example, each is dropped from by itself, wherever it is."""
+    runs = [start("noise", replicas) for replicas in (1, 4)]
+    one, many = (run()["gradient_norms"] for run in runs)
+    assert len(one) == len(many) == NOISY_STEPS and np.std(one) > 0.01 * np.mean(one)
+    # With the same numbers on all replicas the variance would be some four times as large.
+    assert scipy.stats.ks_2samp(one, many).pvalue > 0.01
+    assert 0.75 < np.std(many) / np.std(one) < 1.33

@@ -1,0 +1,94 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from keras_vitbert.training.selection import smallest
+from tests.keras_vitbert.training import reference
+
+SHAPES = [(3, 4), (5,), (2, 1, 2)]
+SIZE = 21
+
+
+@pytest.fixture(scope="module")
+def compiled():
+    """`smallest` for `SHAPES`, traced once."""
+    return tf.function(
+        lambda values, candidates, count: smallest(values, candidates, count),
+        input_signature=[
+            [tf.TensorSpec(s, tf.float32) for s in SHAPES],
+            [tf.TensorSpec(s, tf.bool) for s in SHAPES],
+            tf.TensorSpec((), tf.int32),
+        ],
+    )
+
+
+def arrays(flat, dtype):
+    shapes = [np.zeros(s) for s in SHAPES]
+    return reference.split_like(np.array(flat, dtype), shapes)
+
+
+def check(compiled, values, candidates, count):
+    marks = compiled(values, candidates, count)
+    kept = [c & ~m.numpy() for c, m in zip(candidates, marks, strict=True)]
+    expected = reference.algorithm_1(candidates, values, int(count))
+    for mark, candidate, keep, expect in zip(marks, candidates, kept, expected, strict=True):
+        assert not np.any(mark.numpy() & ~candidate)
+        np.testing.assert_array_equal(keep, expect)
+    assert sum(np.count_nonzero(m) for m in marks) == count
+
+
+FEW = st.sampled_from([0.0, -0.0, 1.0, -1.0, 1e-45, float("nan"), float("inf"), -float("inf")])
+ANY = st.floats(width=32, allow_nan=False)
+
+
+@settings(max_examples=150, deadline=None, database=None, derandomize=True)
+@given(st.data())
+def test_is_the_sort_by_magnitude_and_place(compiled, data):
+    size = {"min_size": SIZE, "max_size": SIZE}
+    values = data.draw(st.lists(st.one_of(FEW, ANY), **size))
+    candidates = data.draw(st.lists(st.booleans(), **size))
+    count = data.draw(st.integers(0, sum(candidates)))
+    check(compiled, arrays(values, np.float32), arrays(candidates, bool), np.int32(count))
+
+
+@pytest.mark.parametrize("value", [0.0, -2.5, 1e-45, np.inf, np.nan])
+@pytest.mark.parametrize("count", [0, 1, 13, SIZE])
+def test_ties_everywhere(compiled, value, count):
+    ones = arrays([True] * SIZE, bool)
+    check(compiled, arrays([value] * SIZE, np.float32), ones, np.int32(count))
+
+
+def test_nans_come_last_whatever_their_sign(compiled):
+    values = np.full(SIZE, np.inf, np.float32)
+    values[[0, 9]] = np.nan, -np.nan
+    values[5] = np.finfo(np.float32).max
+    marks = compiled(arrays(values, np.float32), arrays([True] * SIZE, bool), np.int32(SIZE - 2))
+    assert np.flatnonzero(~np.concatenate([np.ravel(m) for m in marks])).tolist() == [0, 9]
+
+
+def test_neighbouring_floats_are_told_apart(compiled):
+    values = np.full(SIZE, 1, np.float32)
+    values[[3, 20]] = -np.nextafter(values[0], np.float32(0))
+    values[4] = np.nextafter(values[0], np.float32(2))
+    check(compiled, arrays(values, np.float32), arrays([True] * SIZE, bool), np.int32(2))
+    check(compiled, arrays(values, np.float32), arrays([True] * SIZE, bool), np.int32(SIZE - 1))
+
+
+def test_lower_precision_is_compared_in_float32():
+    values = [tf.constant([3, -1, 2, 1], tf.bfloat16), tf.constant([[0.5]], tf.bfloat16)]
+    candidates = [tf.constant([True] * 4), tf.constant([[True]])]
+    marks = smallest(values, candidates, 2)
+    assert [m.numpy().tolist() for m in marks] == [[False, True, False, False], [[True]]]
+
+
+def test_many_entries():
+    rng = np.random.default_rng(0)
+    values = [rng.normal(size=s).astype(np.float32).round(2) for s in ((301, 257), (70_001,))]
+    candidates = [rng.random(v.shape) < 0.8 for v in values]
+    count = 60_001
+    marks = smallest([tf.constant(v) for v in values], candidates, count)
+    expected = reference.algorithm_1(candidates, values, count)
+    for candidate, mark, expect in zip(candidates, marks, expected, strict=True):
+        np.testing.assert_array_equal(candidate & ~mark.numpy(), expect)

@@ -1,0 +1,106 @@
+import random
+
+import pytest
+import tensorflow as tf
+import tensorflow_text as tf_text
+
+from pipelines.command_line import UserError
+from pipelines.text.word_counts import count_words
+from pipelines.text.wordpiece import (
+    MIN_SIZE,
+    SPECIAL_TOKENS,
+    UNKNOWN,
+    learn_vocabulary,
+    read_vocabulary,
+    vocabulary_hash,
+    write_vocabulary,
+)
+
+SIZE = 500
+
+
+@pytest.fixture(scope="module")
+def tokens(paragraphs):
+    return learn_vocabulary(paragraphs, SIZE)
+
+
+def test_special_tokens_come_first_and_no_token_twice(tokens):
+    assert tuple(tokens[:5]) == SPECIAL_TOKENS == ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+    assert len(set(tokens)) == len(tokens) == SIZE
+
+
+def test_common_words_are_whole_and_every_letter_is_there(tokens):
+    assert {"the", "of", "and", "alabama", "state", "##s", "##ing"} <= set(tokens)
+    for letter in "abcdefghijklmnopqrstuvwxyz0123456789":
+        assert {letter, f"##{letter}"} <= set(tokens)
+
+
+@pytest.mark.parametrize("size", [MIN_SIZE, 700, 100_000])
+def test_size_is_kept(size, paragraphs):
+    tokens = learn_vocabulary(paragraphs[:40], size)
+    assert len(set(tokens)) == len(tokens) <= size
+    assert size == 100_000 or len(tokens) == size
+
+
+def test_words_are_encodable(paragraphs, tokens):
+    tokenizer = tf_text.FastBertTokenizer(
+        tokens, token_out_type=tf.int32, lower_case_nfd_strip_accents=True
+    )
+    ids = tokenizer.tokenize(paragraphs).flat_values.numpy()
+    assert (ids == tokens.index(UNKNOWN)).mean() < 0.002
+    assert 1 < len(ids) / sum(count_words(paragraphs).values()) < 2.5  # tokens a word
+
+
+def test_the_order_of_the_texts_does_not_matter(paragraphs, tokens):
+    shuffled = random.Random(0).sample(paragraphs, len(paragraphs))
+    assert learn_vocabulary(iter(shuffled), SIZE) == tokens
+    # So few words are looked at for a small vocabulary that equally common ones are left out.
+    assert learn_vocabulary(shuffled, MIN_SIZE) == learn_vocabulary(paragraphs, MIN_SIZE)
+
+
+def test_case(paragraphs):
+    tokens = learn_vocabulary(paragraphs, SIZE, lower_case=False)
+    assert {"Alabama", "The"} <= set(tokens)
+    assert count_words(["Ça, THE."], lower_case=False) == {"Ça": 1, ",": 1, "THE": 1, ".": 1}
+    assert count_words(["Ça, THE."]) == {"ca": 1, ",": 1, "the": 1, ".": 1}
+
+
+def test_bad_requests(paragraphs):
+    with pytest.raises(UserError, match="too small"):
+        learn_vocabulary(paragraphs, MIN_SIZE - 1)
+    with pytest.raises(UserError, match="no words"):
+        learn_vocabulary(["", " "], SIZE)
+
+
+def test_round_trip(tmp_path, tokens):
+    path = tmp_path / "vocab.txt"
+    path.write_text("old")
+    strange = [*tokens, "\u2028", "é", "##\u3000"]
+    write_vocabulary(str(path), strange)
+    assert read_vocabulary(str(path)) == strange
+    assert [entry.name for entry in tmp_path.iterdir()] == ["vocab.txt"]
+    assert path.read_text(encoding="utf-8").count("\n") == len(strange)
+
+
+def test_bad_files_are_named(tmp_path):
+    path = tmp_path / "vocab.txt"
+    with pytest.raises(UserError, match=r"vocab.txt: no such vocabulary"):
+        read_vocabulary(str(path))
+    path.write_text("\n".join([*SPECIAL_TOKENS, "the", "a", "the"]))
+    with pytest.raises(UserError, match=r"vocab.txt: 'the' is there twice"):
+        read_vocabulary(str(path))
+    path.write_text("[PAD]\n[UNK]\nthe\n[SEP]\n[CLS]\n")
+    with pytest.raises(UserError, match=r"vocab.txt: \[MASK\] missing"):
+        read_vocabulary(str(path))
+    path.write_bytes(b"[PAD]\n\xff\xfe\n")
+    with pytest.raises(UserError, match=r"vocab.txt: cannot be read"):
+        read_vocabulary(str(path))
+
+
+def test_hash_tells_vocabularies_apart():
+    fingerprints = {
+        vocabulary_hash(tokens) for tokens in (["a", "b"], ["b", "a"], ["ab"], ["a", "b", "c"])
+    }
+    assert len(fingerprints) == 4
+    assert vocabulary_hash(["a", "b"]) == vocabulary_hash(("a", "b"))
+    assert all(len(fingerprint) == 64 for fingerprint in fingerprints)

@@ -6,7 +6,7 @@ The contenders read the same JPEGs, some 500 x 375 pixels and 100 kB: windows of
 china.jpg and flower.jpg inside scikit-learn, no two alike. All make batches at 224 pixels:
 
     bare       TFRecordDataset, decode_and_crop_jpeg, resize, flip: float32 in 0 to 255, no more
-    plain      ImageRecords.training: bytes, which the device makes floats of
+    plain      ImageStream.training: bytes, which the device makes floats of
     augmented  the same with RandAugment: 2 operations, magnitude 9
     keras_cv   bare and keras_cv.layers.RandAugment; with --keras_cv
     torch      torchvision's DataLoader with as many workers as cores: RandomResizedCrop, flip,
@@ -119,12 +119,12 @@ def write_images(folder, count):
 
 def streams(pattern):
     """The datasets of the contenders in TensorFlow."""
-    from pipelines.image_stream import ImageRecords
+    from pipelines.image_stream import ImageStream
     from pipelines.shards.records import RecordFiles
 
     records = RecordFiles.find(pattern, "pattern")
-    plain = ImageRecords(records, SIZE, 1000)
-    augmented = ImageRecords(records, SIZE, 1000, randaugment=(2, 9))
+    plain = ImageStream(records, SIZE, 1000)
+    augmented = ImageStream(records, SIZE, 1000, randaugment=(2, 9))
     return {
         "bare": bare(pattern).prefetch(2),
         "plain": plain.training(0, 0, BATCH).prefetch(2),

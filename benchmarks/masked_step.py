@@ -14,8 +14,8 @@ import time
 import numpy as np
 import tensorflow as tf
 
+from keras_vitbert.configs.pretraining import load_config
 from keras_vitbert.model.pretraining_network import build_network
-from keras_vitbert.pretraining.settings import load_config
 from keras_vitbert.training.joint_trainer import JointTrainer
 from keras_vitbert.training.merging import GradientMask, GradientSum
 from keras_vitbert.training.optimizers import build_optimizer

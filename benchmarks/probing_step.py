@@ -15,8 +15,8 @@ import time
 import tensorflow as tf
 
 from benchmarks.masked_step import random_batch
+from keras_vitbert.configs.pretraining import load_config
 from keras_vitbert.model.pretraining_network import build_network
-from keras_vitbert.pretraining.settings import load_config
 from keras_vitbert.training.joint_trainer import JointTrainer
 from keras_vitbert.training.merging import GradientMask
 from keras_vitbert.training.optimizers import build_optimizer

@@ -145,7 +145,7 @@ def exported_tasks(folder, dtype):
     from keras_vitbert.model.heads import MLPHead
     from keras_vitbert.model.pretraining_network import build_network
     from keras_vitbert.serving.exporting import export
-    from keras_vitbert.trained.trained_model import Trained
+    from keras_vitbert.trained.trained_model import TrainedModel
     from pipelines.text.wordpiece import read_vocabulary
 
     model = {**paper.get_config().model.to_dict(), "num_classes": CLASSES}
@@ -154,7 +154,7 @@ def exported_tasks(folder, dtype):
     head.build((None, network.backbone.hidden_dim))
     heads = {"image": network.image_head, "text": head, "mlm": network.mlm_head}
     vocabulary = read_vocabulary(os.path.join(folder, "vocab.txt"))
-    trained = Trained(folder, "base", network.backbone, heads, vocabulary=vocabulary)
+    trained = TrainedModel(folder, "base", network.backbone, heads, vocabulary=vocabulary)
     path, _ = export(trained.in_dtype(dtype), os.path.join(folder, "served"))
     loaded = tf.saved_model.load(path)
     tasks = {"image": "classify_image", "text": "classify_text", "mask": "fill_mask"}

@@ -50,17 +50,17 @@ def write(folder, images, texts):
 
 
 def open_stream(folder):
-    from pipelines.image_stream import ImageRecords
+    from pipelines.image_stream import ImageStream
     from pipelines.joint_stream import JointStream
     from pipelines.shards.records import RecordFiles
     from pipelines.text.wordpiece import SPECIAL_TOKENS
-    from pipelines.text_stream import TextRecords
+    from pipelines.text_stream import TextStream
 
     vocabulary = [*SPECIAL_TOKENS, *(f"word{n}" for n in range(30_000 - len(SPECIAL_TOKENS)))]
-    images = ImageRecords(RecordFiles.find(f"{folder}/image-*", "images"), 224, 1000)
+    images = ImageStream(RecordFiles.find(f"{folder}/image-*", "images"), 224, 1000)
     masking = {"max_predictions": 76, "ratio": 0.15, "whole_word": False}
     records = RecordFiles.find(f"{folder}/text-*", "texts")
-    texts = TextRecords.open(records, vocabulary, 30_000, 512, masking)
+    texts = TextStream.open(records, vocabulary, 30_000, 512, masking)
     return JointStream(images, images, texts, texts, STEP["images"], STEP["texts"])
 
 

@@ -12,14 +12,14 @@ _MODULES = {
     "MLPHead": "keras_vitbert.model.heads",
     "MaskedLMHead": "keras_vitbert.model.heads",
     "JointTrainer": "keras_vitbert.training.joint_trainer",
-    "Teachers": "keras_vitbert.pretraining.teachers",
+    "Teachers": "keras_vitbert.training.distillation",
     "GradientSum": "keras_vitbert.training.merging",
     "GradientMask": "keras_vitbert.training.merging",
     "RandomGradientMask": "keras_vitbert.training.merging",
-    "load_network": "keras_vitbert.trained.loading",
+    "load": "keras_vitbert.trained.loading",
+    "TrainedModel": "keras_vitbert.trained.trained_model",
     "Classifier": "keras_vitbert.model.classifier",
     "FineTuner": "keras_vitbert.training.fine_tuner",
-    "load_classifier": "keras_vitbert.fine_tuning.evaluate_only",
 }
 __all__ = sorted(_MODULES)
 

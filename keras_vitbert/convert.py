@@ -54,10 +54,10 @@ def main(argv):
     load_tensorflow()
     from keras_vitbert.hub.model_card import model_card
     from keras_vitbert.hub.presets import available_kinds, build_task
-    from keras_vitbert.trained.trained_model import open_or_import
+    from keras_vitbert.trained.loading import load
 
     try:
-        trained = open_or_import(values.checkpoint)
+        trained = load(values.checkpoint)
     except UserError as error:  # begins with the path
         raise UserError(f"--checkpoint={error}") from error
     kinds = available_kinds(trained)

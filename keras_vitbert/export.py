@@ -49,9 +49,9 @@ def main(argv):
     load_tensorflow()
     with quiet_loading():
         from keras_vitbert.serving.exporting import export
-        from keras_vitbert.trained.trained_model import open_trained
+        from keras_vitbert.trained.loading import load
 
-    trained = open_trained(values.checkpoint, values.dtype)
+    trained = load(values.checkpoint, values.dtype)
     folder, served = export(
         trained, values.output_dir, values.name, values.version, values.top_k, values.base_path
     )

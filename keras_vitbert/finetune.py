@@ -87,12 +87,14 @@ def _fine_tune(values, task, config, strategy, workers):
         from keras_vitbert.fine_tuning.evaluate_only import evaluate_saved
         from keras_vitbert.fine_tuning.pretrained import open_pretrained
         from keras_vitbert.fine_tuning.search import (
+            FineTuningRun,
             check_predictions_file,
             fine_tune,
             table,
             write_predictions,
         )
         from keras_vitbert.fine_tuning.task_data import open_task
+        from keras_vitbert.runs.run_folder import RunFolder
 
     def opened(config, vocabulary, max_length):
         return open_task(
@@ -100,33 +102,25 @@ def _fine_tune(values, task, config, strategy, workers):
             config,
             vocabulary,
             max_length,
-            values.data_dir,
-            values.download,
-            values.max_bad_records,
+            data_dir=values.data_dir,
+            download=values.download,
+            max_bad_records=values.max_bad_records,
         )
 
     check_predictions_file(values.predictions)
     if values.evaluate_only:
         predictions = values.predictions if workers.is_chief else ""
-        return evaluate_saved(values.checkpoint, values.task, config, opened, strategy, predictions)
+        return evaluate_saved(values.checkpoint, task.name, config, opened, strategy, predictions)
     pretrained = open_pretrained(
         values.checkpoint, values.architecture, values.vocabulary, task.kind
     )
     model = pretrained.fine_tuned_model(task.kind, config)
     data = opened(config, pretrained.vocabulary, model["max_sequence_length"])
     label = os.path.basename(os.path.normpath(values.checkpoint))
-    output_dir = values.output_dir or os.path.join("runs", f"{label}-{values.task}")
-    summary = fine_tune(
-        values.task,
-        task,
-        config,
-        pretrained,
-        data,
-        output_dir,
-        strategy,
-        values.sweep,
-        values.seeds,
-    )
+    output_dir = values.output_dir or os.path.join("runs", f"{label}-{task.name}")
+    folder = RunFolder(output_dir, workers.is_chief)
+    run = FineTuningRun(config, folder, workers, strategy, data, task, pretrained)
+    summary = fine_tune(run, values.sweep, values.seeds)
     if values.predictions and workers.is_chief:
         write_predictions(values.predictions, output_dir, summary)
     print(table(summary))
@@ -139,7 +133,7 @@ def _check_evaluation(values, task, config):
     for flag in ("sweep", "output_dir", "architecture", "vocabulary"):
         if getattr(values, flag):
             raise UserError(f"--{flag} has no effect with --evaluate_only; leave it out")
-    for key in settings.changed_keys(config, values.task, task.kind):
+    for key in settings.changed_keys(config, task):
         if key != "evaluation_batch" and not key.startswith("data."):
             raise UserError(
                 f"--config.{key} has no effect with --evaluate_only: the run has its own; leave "

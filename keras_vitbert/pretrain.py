@@ -13,6 +13,7 @@ import os
 import sys
 
 from keras_vitbert.configs import variants
+from keras_vitbert.configs.pretraining import for_devices
 from keras_vitbert.pretraining import settings
 from pipelines.command_line import quiet_loading, run
 from tpu.strategy import define_flags as define_tpu_flags
@@ -68,26 +69,25 @@ def main(argv):
     Returns:
         dict, the content of summary.json.
     """
-    default_config = "paper" if settings.is_given(argv, "tpu") else "sample"
-    values, config = settings.parse(argv, define_flags, __doc__, default_config)
-    config = settings.for_devices(config, on_tpu=values.tpu is not None)
+    values, config = settings.parse(argv, define_flags, __doc__)
+    config = for_devices(config, on_tpu=values.tpu is not None)
     variant = variants.find_variant(values.variant)
     profiled = settings.profiled_steps(values.profile, config.steps)
     output_dir = values.output_dir or os.path.join(
-        "runs", f"{settings.config_label(argv, default_config)}-{values.variant}"
+        "runs", f"{settings.config_label(values)}-{variant.name}"
     )
 
     with quiet_loading():
         strategy = get_strategy(values.tpu, values.tpu_address)
         from keras_vitbert.pretraining.data import open_data
-        from keras_vitbert.pretraining.run import pretrain
+        from keras_vitbert.pretraining.run import PretrainingRun, pretrain
         from keras_vitbert.runs.run_folder import RunFolder
         from keras_vitbert.runs.workers import Workers
 
         workers = Workers(strategy)
 
-    teachers = {"image": values.image_teacher, "text": values.text_teacher}
     with workers.watched():
+        folder = RunFolder(output_dir, workers.is_chief)
         data = open_data(
             config,
             values.cache_dir,
@@ -95,18 +95,20 @@ def main(argv):
             text=variant.text,
             max_bad_records=values.max_bad_records,
             cache=values.cache,
-            audits=RunFolder(output_dir, workers.is_chief),
+            audits=folder,
         )
-        summary = pretrain(
-            config,
-            values.variant,
-            data,
-            output_dir,
+        run = PretrainingRun(
+            variants.apply_variant(config, variant),
+            folder,
+            workers,
             strategy,
-            teachers,
-            values.initial_weights,
-            profiled,
+            data,
+            variant,
+            teacher_paths={"image": values.image_teacher, "text": values.text_teacher},
+            initial_weights=values.initial_weights,
+            profiled_steps=profiled,
         )
+        summary = pretrain(run)
     print(report(summary, output_dir))
     return summary
 

@@ -14,6 +14,7 @@ once.
 """
 
 import contextlib
+import difflib
 import os
 import signal
 import sys
@@ -72,6 +73,12 @@ _LABEL = {UserError: "error", Diverged: "diverged", Stopped: "stopped"}
 def one_line(error):
     """The text of an exception, folded into one line."""
     return " ".join(str(error).split())
+
+
+def meant(name, known, prefix=""):
+    """A hint at the known name that is closest, ` (did you mean ...?)`, or nothing."""
+    close = difflib.get_close_matches(name, known, n=1)
+    return f" (did you mean {prefix}{close[0]}?)" if close else ""
 
 
 class StopRequest:
@@ -169,6 +176,11 @@ def load_tensorflow():
         tf.config.list_logical_devices()  # the first look for a GPU is as loud as the import
 
 
+def asks_for_help(argv):
+    """Whether `--help` is among the arguments."""
+    return bool({"--help", "-h", "-help"} & set(argv))
+
+
 def parse_flags(flag_values, argv, usage):
     """Parses a command's flags; `--help` prints them and ends the program with status 0.
 
@@ -180,17 +192,37 @@ def parse_flags(flag_values, argv, usage):
     Raises:
         UserError: an unknown flag, a bad value, or an argument that is not a flag.
     """
-    from absl import flags
-
-    if {"--help", "-h", "-help"} & set(argv):
+    if asks_for_help(argv):
         lines = flag_values.get_help(include_special_flags=False).splitlines()
         flag_lines = [line for line in lines if line.startswith(" ")]  # the rest names modules
         print(usage.strip(), "", "Flags:", *flag_lines, sep="\n")
         raise SystemExit(EXIT_DONE)
+    if strays := _parse(flag_values, argv):
+        raise UserError(f"unexpected argument {strays[0]!r}; --help lists the flags")
+
+
+def parse_known_flags(flag_values, argv):
+    """Parses the flags that a command knows, and leaves `--help` alone.
+
+    Args:
+        flag_values: `absl.flags.FlagValues`.
+        argv: list of str, without the program's name.
+
+    Returns:
+        list of str, the other arguments in their order.
+
+    Raises:
+        UserError: a bad value of a known flag.
+    """
+    return _parse(flag_values, argv, known_only=True)
+
+
+def _parse(flag_values, argv, known_only=False):
+    """Sets flags; returns the arguments that are none."""
+    from absl import flags
+
     flag_values.set_gnu_getopt(True)  # a flag after a stray argument is still a flag
     try:
-        _, *strays = flag_values(["command", *argv])
+        return flag_values(["command", *argv], known_only)[1:]
     except flags.Error as error:
         raise UserError(f"{one_line(error)}; --help lists the flags") from error
-    if strays:
-        raise UserError(f"unexpected argument {strays[0]!r}; --help lists the flags")

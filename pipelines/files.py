@@ -1,7 +1,11 @@
 """Small files, local or `gs://`, that are whole or not there."""
 
+import csv
+import io
 import os
 import uuid
+
+from pipelines.command_line import UserError
 
 
 def write_atomically(path, text):
@@ -27,8 +31,6 @@ def make_folder(path, flag):
     """
     import tensorflow as tf
 
-    from pipelines.command_line import UserError
-
     try:
         tf.io.gfile.makedirs(path)
         write_atomically(os.path.join(path, ".writable"), "")
@@ -37,3 +39,13 @@ def make_folder(path, flag):
         raise UserError(
             f"--{flag}={path}: cannot be written to ({error.message}); give another folder"
         ) from error
+
+
+def csv_text(rows):
+    """CSV of a list of dicts; the columns are those of all rows, in order of appearance."""
+    text = io.StringIO()
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()

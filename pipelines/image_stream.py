@@ -11,7 +11,7 @@ ENCODED, LABEL = "image/encoded", "image/class/label"
 
 
 @dataclasses.dataclass(frozen=True)
-class ImageRecords:
+class ImageStream:
     """Labelled images in TFRecord files.
 
     Attributes:

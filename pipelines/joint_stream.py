@@ -18,8 +18,8 @@ class JointStream:
     """Images and texts for training and validation; either source may be absent.
 
     Attributes:
-        images, image_validation: `ImageRecords`, or None.
-        texts, text_validation: `TextRecords`, or None.
+        images, image_validation: `ImageStream`, or None.
+        texts, text_validation: `TextStream`, or None.
         image_batch: int, images a step over all replicas.
         text_batch: int, texts a step over all replicas.
         seed: int.

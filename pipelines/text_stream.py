@@ -26,7 +26,7 @@ _BATCH = 64  # examples parsed together, where they come one by one
 
 
 @dataclasses.dataclass(frozen=True)
-class TextRecords:
+class TextStream:
     """BERT examples in TFRecord files.
 
     Attributes:

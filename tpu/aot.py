@@ -17,8 +17,11 @@ import os
 import sys
 
 from keras_vitbert.configs import variants
-from keras_vitbert.configs.overrides import require_shares
+from keras_vitbert.configs.checks import require_shares
+from keras_vitbert.configs.overrides import parse_with_config
+from keras_vitbert.configs.pretraining import check_config, for_devices, load_config
 from keras_vitbert.fine_tuning import settings as fine_tuning_settings
+from keras_vitbert.fine_tuning.tasks import find_task
 from keras_vitbert.pretraining import settings
 from pipelines.command_line import UserError, load_tensorflow, quiet_loading, run
 from tpu.ahead_of_time import report
@@ -68,9 +71,11 @@ def main(argv):
     Returns:
         dict, what `--json` writes.
     """
-    is_task = settings.is_given(argv, "task")
-    read = _fine_tuning if is_task else _pretraining
-    values, slice_, subject, other = read(argv)
+    values, config = parse_with_config(
+        argv, define_flags, _choose_config, __doc__, settings.CONFIG_HELP
+    )
+    read = _fine_tuning if values.task else _pretraining
+    slice_, subject, other = read(values, config)
     check_installed()
     if values.json and not os.path.isdir(os.path.dirname(values.json) or "."):
         raise UserError(f"--json={values.json}: there is no such folder; make it first")
@@ -94,14 +99,20 @@ def main(argv):
 # --- what is proven -------------------------------------------------------------------------------
 
 
-def _pretraining(argv):
-    values, config = settings.parse(argv, define_flags, __doc__, "paper")
+def _choose_config(values, for_help):
+    if values.task:
+        return fine_tuning_settings.choose_config(values)
+    return load_config(settings.config_name(values))
+
+
+def _pretraining(values, config):
+    check_config(config)
     for flag in ("architecture", "num_classes"):
         if getattr(values, flag):
             raise UserError(f"--{flag} goes with --task; leave it out")
     slice_ = _slice(values)
-    config = settings.for_devices(config, on_tpu=True)
-    name = settings.config_label(argv, "paper")
+    config = for_devices(config, on_tpu=True)
+    name = settings.config_label(values)
 
     def subject(variant_name, flag="variant"):
         variant = variants.find_variant(variant_name, flag)
@@ -122,7 +133,7 @@ def _pretraining(argv):
         )
 
     other = subject(values.compare, "compare") if values.compare else None
-    return values, slice_, subject(values.variant), other
+    return slice_, subject(values.variant), other
 
 
 def _pretraining_programs(config, variant, keys, strategy, batch):
@@ -133,8 +144,9 @@ def _pretraining_programs(config, variant, keys, strategy, batch):
     return pretraining_programs(config, variant, strategy)
 
 
-def _fine_tuning(argv):
-    values, task, config = fine_tuning_settings.parse(argv, define_flags, __doc__)
+def _fine_tuning(values, config):
+    task = find_task(values.task)
+    fine_tuning_settings.check_config(config, task)
     if values.compare:
         raise UserError("--compare is for pre-training; leave it out")
     slice_ = _slice(values)
@@ -163,7 +175,7 @@ def _fine_tuning(argv):
         steps,
         functools.partial(_fine_tuning_programs, config, pretrained, task.kind, num_classes),
     )
-    return values, slice_, subject, None
+    return slice_, subject, None
 
 
 def _fine_tuning_programs(config, pretrained, kind, num_classes, strategy, batch):

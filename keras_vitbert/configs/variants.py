@@ -2,8 +2,8 @@
 
 import dataclasses
 
-from keras_vitbert.configs.overrides import meant, require_shares
-from pipelines.command_line import UserError
+from keras_vitbert.configs.checks import require_shares
+from pipelines.command_line import UserError, meant
 
 
 @dataclasses.dataclass(frozen=True)
@@ -11,11 +11,13 @@ class Variant:
     """A row of the paper's Table 1.
 
     Attributes:
+        name: str, what `--variant` calls it.
         images, text: bool, what it is trained on.
         distillation: bool, whether teachers are used.
         masks: bool, whether gradients are masked.
     """
 
+    name: str
     images: bool = True
     text: bool = True
     distillation: bool = False
@@ -23,12 +25,15 @@ class Variant:
 
 
 VARIANTS = {
-    "bert": Variant(images=False),
-    "vit": Variant(text=False),
-    "joint": Variant(),
-    "vitbert": Variant(distillation=True, masks=True),
-    "vitbert_no_kd": Variant(masks=True),
-    "vitbert_no_gm": Variant(distillation=True),
+    variant.name: variant
+    for variant in (
+        Variant("bert", images=False),
+        Variant("vit", text=False),
+        Variant("joint"),
+        Variant("vitbert", distillation=True, masks=True),
+        Variant("vitbert_no_kd", masks=True),
+        Variant("vitbert_no_gm", distillation=True),
+    )
 }
 
 

@@ -1,50 +1,14 @@
-"""Fine-tuned classifiers back from the folders of their runs."""
-
-import os
+"""Evaluates the model of a fine-tuned run again, without training."""
 
 from ml_collections import config_dict
 
 from keras_vitbert.fine_tuning import evaluation
-from keras_vitbert.model.classifier import build_classifier
-from keras_vitbert.runs import checkpoints
+from keras_vitbert.importing.sources import FINE_TUNED
 from keras_vitbert.runs.record_errors import reading_images
-from keras_vitbert.runs.run_folder import RunFolder, csv_text
+from keras_vitbert.trained.finding import find
+from keras_vitbert.trained.loading import open_source
 from pipelines.command_line import UserError
-from pipelines.files import write_atomically
-from pipelines.text.wordpiece import read_vocabulary
-
-
-def load_classifier(path, dtype=None):
-    """The model of a fine-tuned run: that of the seed with the median result.
-
-    Args:
-        path: str, a folder that `finetune` wrote.
-        dtype: a Keras dtype policy to run it in; its own if None.
-
-    Returns:
-        (`Classifier`, dict of the run: the content of config.json, and `classes`, a list of str).
-
-    Raises:
-        UserError: there is no finished run of `finetune`.
-    """
-    folder = RunFolder(path)
-    record, summary, classes = folder.record(), folder.summary(), folder.read("classes.txt")
-    if record is None or summary is None or "task" not in record or classes is None:
-        raise UserError(
-            f"{path} holds no finished run of keras_vitbert.finetune; give the folder of one"
-        )
-    config = record["config"]
-    classes = classes.splitlines()
-    classifier = build_classifier(
-        record["model"], record["kind"], len(classes), dtype or config["dtype"]
-    )
-    if config["lora_rank"]:
-        classifier.enable_lora(config["lora_rank"])
-    checkpoint, _ = checkpoints.latest(os.path.join(path, summary["model"], "checkpoints"))
-    if checkpoint is None:
-        raise UserError(f"{path}/{summary['model']}: its checkpoint is gone; fine-tune again")
-    checkpoints.restore_network(checkpoint, classifier)
-    return classifier, {**record, "classes": classes}
+from pipelines.files import csv_text, write_atomically
 
 
 def evaluate_saved(path, task_name, given, open_data, strategy, predictions_file=""):
@@ -65,8 +29,14 @@ def evaluate_saved(path, task_name, given, open_data, strategy, predictions_file
     Raises:
         UserError: there is no such run, or the data are of other classes.
     """
+    source = find(path)
+    if source.kind != FINE_TUNED:
+        raise UserError(
+            f"{path} holds no finished run of keras_vitbert.finetune; give the folder of one"
+        )
     with strategy.scope():
-        classifier, record = load_classifier(path)
+        trained = open_source(source, dtype=None)
+    record = trained.record
     if record["task"] != task_name:
         raise UserError(f"{path} is a run of --task={record['task']}, not {task_name}; give that")
     config = config_dict.ConfigDict(record["config"])
@@ -74,16 +44,13 @@ def evaluate_saved(path, task_name, given, open_data, strategy, predictions_file
     if record["kind"] == "text":
         for key, value in given.data.items():
             config.data[key] = value or config.data[key]
-    vocabulary = None
-    if record["kind"] == "text":
-        vocabulary = read_vocabulary(os.path.join(path, "vocabulary.txt"))
-    data = open_data(config, vocabulary, record["model"]["max_sequence_length"])
-    if data.classes != record["classes"]:
+    data = open_data(config, trained.vocabulary, record["model"]["max_sequence_length"])
+    if data.classes != trained.classes:
         raise UserError(
             f"{path} was trained on the classes {', '.join(record['classes'][:10])}, the data have "
             f"{', '.join(data.classes[:10])}; give the data of that task"
         )
-    evaluator = evaluation.Evaluator(classifier, strategy, config.evaluation_batch)
+    evaluator = evaluation.Evaluator(trained.network, strategy, config.evaluation_batch)
     results, rows = {}, []
     for name, split in data.tests.items():
         with reading_images([split]):

@@ -8,13 +8,14 @@ import os
 import numpy as np
 import tensorflow as tf
 
+from keras_vitbert.configs.pretraining import check_config, load_config
+from keras_vitbert.importing.sources import FINE_TUNED, RUN
+from keras_vitbert.model.backbone import ViTBertBackbone
 from keras_vitbert.model.classifier import build_classifier
 from keras_vitbert.model.transfer import transfer
-from keras_vitbert.pretraining.settings import check_config, load_config
-from keras_vitbert.runs import checkpoints
 from keras_vitbert.runs.run_folder import RunFolder
-from keras_vitbert.trained.loading import load_network
-from keras_vitbert.trained.trained_model import is_preset, open_trained
+from keras_vitbert.trained.finding import find
+from keras_vitbert.trained.loading import open_source
 from pipelines.command_line import UserError
 from pipelines.text.wordpiece import read_vocabulary, vocabulary_hash
 
@@ -42,8 +43,8 @@ class Pretrained:
     step: int
     sha256: str
     model: dict
-    backbone: object
-    vocabulary: list | None
+    backbone: ViTBertBackbone | None
+    vocabulary: list[str] | None
 
     def classifier(self, kind, num_classes, config):
         """A classifier with these weights, as a fine-tuning config wants it.
@@ -104,7 +105,7 @@ def open_pretrained(checkpoint, architecture="", vocabulary="", kind="images"):
     """Opens what the flags name.
 
     Args:
-        checkpoint: str, the folder of a pre-training run, a preset, or `rand`.
+        checkpoint: str, what `keras_vitbert.load` opens but for a fine-tuned run, or `rand`.
         architecture: str, for `rand`: the folder of a run, or a config as `--config` of
             pre-training takes it; `paper` if empty.
         vocabulary: str, a vocabulary file; the run's own if empty.
@@ -123,10 +124,8 @@ def open_pretrained(checkpoint, architecture="", vocabulary="", kind="images"):
         )
     if checkpoint == RANDOM:
         opened, own = _open_random(architecture or "paper")
-    elif is_preset(checkpoint):
-        opened, own = _open_preset(checkpoint)
     else:
-        opened, own = _open_run(checkpoint)
+        opened, own = _open_trained(checkpoint)
     if kind == "text":
         opened = _with_words(opened, vocabulary, own)
     return opened
@@ -147,25 +146,26 @@ class _OwnWords:
     words: list | None = None
 
 
-def _open_run(path):
-    network, record = load_network(path)
-    checkpoint, step = checkpoints.latest(RunFolder(path).checkpoints)
-    # The index of a checkpoint holds the checksums of its tensors.
-    sha256 = _sha256(record, _bytes_of(os.path.join(checkpoint, "state.index")))
-    opened = Pretrained(path, "", step, sha256, record["config"]["model"], network.backbone, None)
-    return opened, _OwnWords(record["vocabulary_sha256"], os.path.join(path, _OWN_WORDS))
-
-
-def _open_preset(path):
-    trained = open_trained(path)
-    config = trained.backbone.get_config()
-    model = {name: value for name, value in config.items() if name not in _NOT_OF_A_MODEL}
-    sha256 = _sha256(
-        model, b"".join(np.asarray(w.value).tobytes() for w in trained.backbone.weights)
-    )
+def _open_trained(path):
+    source = find(path)
+    if source.kind == FINE_TUNED:
+        raise UserError(f"{path} holds no run of keras_vitbert.pretrain; give a run's folder")
+    trained = open_source(source)
     words = trained.vocabulary
-    own = _OwnWords(vocabulary_hash(words) if words else None, "its tokenizer", words)
-    return Pretrained(path, "", 0, sha256, model, trained.backbone, None), own
+    if source.kind == RUN:
+        model, record = trained.record["config"]["model"], trained.record
+        # The index of a checkpoint holds the checksums of its tensors.
+        index = _bytes_of(os.path.join(trained.checkpoint, "state.index"))
+        sha256, own_sha256 = _sha256(record, index), record["vocabulary_sha256"]
+        where = os.path.join(path, _OWN_WORDS)
+    else:
+        config = trained.backbone.get_config()
+        model = {name: value for name, value in config.items() if name not in _NOT_OF_A_MODEL}
+        weights = b"".join(np.asarray(w.value).tobytes() for w in trained.backbone.weights)
+        sha256, own_sha256 = _sha256(model, weights), vocabulary_hash(words) if words else None
+        where = "its tokenizer"
+    opened = Pretrained(path, "", trained.step, sha256, model, trained.backbone, None)
+    return opened, _OwnWords(own_sha256, where, words)
 
 
 def _open_random(architecture):

@@ -8,6 +8,7 @@ results.csv   a line for each split of each trial that is finished
 summary.json  what the last command that came to its end has reported
 """
 
+import dataclasses
 import json
 import os
 import statistics
@@ -15,29 +16,38 @@ import sys
 
 import tensorflow as tf
 
-from keras_vitbert.configs.overrides import require_shares
+from keras_vitbert.configs.checks import require_shares
 from keras_vitbert.fine_tuning import metrics
+from keras_vitbert.fine_tuning.pretrained import Pretrained
+from keras_vitbert.fine_tuning.tasks import Task
 from keras_vitbert.fine_tuning.trials import Trial, run_trial
 from keras_vitbert.runs.record_errors import reading_images
-from keras_vitbert.runs.run_folder import FREE_OF_FINE_TUNING, RunFolder, csv_text
-from keras_vitbert.runs.workers import Workers
+from keras_vitbert.runs.run import Run
+from keras_vitbert.runs.run_folder import FREE_OF_FINE_TUNING, RunFolder
 from pipelines.command_line import Diverged, UserError
-from pipelines.files import make_folder, write_atomically
+from pipelines.files import csv_text, make_folder, write_atomically
 from pipelines.tasks.labelled_images import LabelledImages, require_batch
 from pipelines.text.wordpiece import vocabulary_hash
 
 
-def fine_tune(task_name, task, config, pretrained, data, output_dir, strategy, sweep, seeds):
+@dataclasses.dataclass(frozen=True)
+class FineTuningRun(Run):
+    """A run of `finetune`.
+
+    Attributes:
+        task: `keras_vitbert.fine_tuning.tasks.Task`.
+        pretrained: `keras_vitbert.fine_tuning.pretrained.Pretrained`.
+    """
+
+    task: Task
+    pretrained: Pretrained
+
+
+def fine_tune(run, sweep, seeds):
     """Fine-tunes, from the beginning or from where it was left.
 
     Args:
-        task_name: str.
-        task: `keras_vitbert.fine_tuning.tasks.Task`.
-        config: checked `ConfigDict`.
-        pretrained: `keras_vitbert.fine_tuning.pretrained.Pretrained`.
-        data: `keras_vitbert.fine_tuning.task_data.TaskData`.
-        output_dir: str, the run's folder.
-        strategy: `tf.distribute.Strategy`.
+        run: `FineTuningRun`.
         sweep: bool, whether the learning rate is picked from `config.grid`, on examples that
             are not reported.
         seeds: int, how many runs are reported.
@@ -48,36 +58,31 @@ def fine_tune(task_name, task, config, pretrained, data, output_dir, strategy, s
     Raises:
         UserError, Diverged, Stopped: see `pipelines.command_line`.
     """
-    workers = Workers(strategy)
-    folder = RunFolder(output_dir, workers.is_chief)
+    config, folder, data, task = run.config, run.folder, run.data, run.task
     # What can be refused is refused before there is a folder that would insist on it.
     is_images = isinstance(data.train, LabelledImages)
     mixed = is_images and (config.images.mixup or config.images.cutmix)
-    require_shares(config, "batch", strategy.num_replicas_in_sync, mixed)
+    require_shares(config, "batch", run.replicas, mixed)
     if is_images:
-        require_batch(data.train, config.batch, task_name)
+        require_batch(data.train, config.batch, task.name)
     rest = selection = None
     if sweep:
         rest, selection = data.without_selection(config.selection_part)
     if folder.record() is None:
         tests = [*data.tests.values(), *([selection] if sweep else [])]
         _read_through(tests, config.evaluation_batch)
-    _begin(folder, task_name, task, config, pretrained, data)
+    _begin(run)
 
-    def run(trial, train, tests):
-        path = os.path.join(output_dir, "trials", trial.name)
+    def tried(trial, train, tests):
         rate = f"learning rate {trial.learning_rate:g}"
-        print(f"{task_name}: {trial.purpose}, {rate}, seed {trial.seed}", file=sys.stderr)
-        return run_trial(
-            trial, config, pretrained, data.classes, train, tests, path, strategy, workers
-        )
+        print(f"{task.name}: {trial.purpose}, {rate}, seed {trial.seed}", file=sys.stderr)
+        return run_trial(run, trial, train, tests)
 
     trials, rate, picked_on = [], config.optimizer.learning_rate, "given"
     if sweep:
         for candidate in config.grid:
-            trials.append(
-                run(Trial("sweep", candidate, config.seed), rest, {"selection": selection})
-            )
+            trial = Trial("sweep", candidate, config.seed)
+            trials.append(tried(trial, rest, {"selection": selection}))
         rate = _best(trials, config.metric)
         picked_on = (
             f"{task.selection} split"
@@ -85,10 +90,10 @@ def fine_tune(task_name, task, config, pretrained, data, output_dir, strategy, s
             else f"{selection.count} of the {data.train.count} training examples"
         )
     reported = [
-        run(Trial("seed", rate, config.seed + number), data.train, data.tests)
+        tried(Trial("seed", rate, config.seed + number), data.train, data.tests)
         for number in range(seeds)
     ]
-    summary = _summary(task_name, config, pretrained, data, reported)
+    summary = _summary(run, reported)
     summary |= {
         "learning_rate": rate,
         "learning_rate_picked_on": picked_on,
@@ -98,8 +103,8 @@ def fine_tune(task_name, task, config, pretrained, data, output_dir, strategy, s
         },
         "seconds": round(sum(trial["seconds"] for trial in [*trials, *reported]), 1),
     }
-    if workers.is_chief:
-        folder.write("results.csv", csv_text(list(_rows(_finished_trials(output_dir)))))
+    if run.workers.is_chief:
+        folder.write("results.csv", csv_text(list(_rows(_finished_trials(folder.path)))))
         folder.finish(summary)
     return summary
 
@@ -168,26 +173,27 @@ def _read_through(splits, batch):
                     pass
 
 
-def _begin(folder, task_name, task, config, pretrained, data):
+def _begin(run):
     """Records what the run is made with, or checks that it goes on with the same."""
+    pretrained, kind, data = run.pretrained, run.task.kind, run.data
     about = {
-        "task": task_name,
+        "task": run.task.name,
         "checkpoint": pretrained.name,
         "architecture": pretrained.architecture,
         "checkpoint_step": pretrained.step,
         "checkpoint_sha256": pretrained.sha256,
-        "kind": task.kind,
+        "kind": kind,
         "classes_sha256": vocabulary_hash(data.classes),
-        "model": pretrained.fine_tuned_model(task.kind, config),
+        "model": pretrained.fine_tuned_model(kind, run.config),
     }
     records = {"train": data.train.count}
     records |= {name: split.count for name, split in data.tests.items()}
-    vocabulary = pretrained.vocabulary if task.kind == "text" else None
+    vocabulary = pretrained.vocabulary if kind == "text" else None
     # What the model is follows from the others; it is there to be read.
     free = FREE_OF_FINE_TUNING | {f"model.{key}" for key in about["model"]}
-    folder.begin(about, config, vocabulary, records, free)
-    if folder.read("classes.txt") is None:
-        folder.write("classes.txt", "".join(f"{name}\n" for name in data.classes))
+    run.folder.begin(about, run.config, vocabulary, records, free)
+    if run.folder.read("classes.txt") is None:
+        run.folder.write("classes.txt", "".join(f"{name}\n" for name in data.classes))
 
 
 def _best(trials, metric):
@@ -206,8 +212,9 @@ def _value(trial, split, metric):
     return None if trial["diverged"] else trial["splits"][split][metric]
 
 
-def _summary(task_name, config, pretrained, data, reported):
+def _summary(run, reported):
     """What the reported runs have in common, and the spread of what they reach."""
+    config, data = run.config, run.data
     splits = {}
     for split in data.tests:
         measures = [trial["splits"][split] for trial in reported]
@@ -223,9 +230,9 @@ def _summary(task_name, config, pretrained, data, reported):
     middle = values.index(statistics.median_low(values))
     names = [Trial("seed", t["learning_rate"], t["seed"]).name for t in reported]
     return {
-        "task": task_name,
-        "checkpoint": pretrained.name,
-        "checkpoint_step": pretrained.step,
+        "task": run.task.name,
+        "checkpoint": run.pretrained.name,
+        "checkpoint_step": run.pretrained.step,
         "transfer": reported[0]["transfer"],
         "metric": config.metric,
         "split": first,

@@ -3,9 +3,12 @@
 import math
 
 from keras_vitbert.configs import fine_tuning
-from keras_vitbert.configs.overrides import Requirements, check_types, flatten, parse_with_config
+from keras_vitbert.configs.checks import DTYPES, Requirements, check_types, dtype_for_devices
+from keras_vitbert.configs.overrides import flatten, parse_with_config
 from keras_vitbert.fine_tuning import tasks
-from keras_vitbert.pretraining.settings import DTYPES, dtype_for_devices
+from pipelines.command_line import UserError
+
+CONFIG_HELP = "--config.KEY=VALUE changes a value of the task's config"
 
 
 def parse(argv, define_flags, usage):
@@ -13,7 +16,8 @@ def parse(argv, define_flags, usage):
 
     Args:
         argv: list of str, without the program's name.
-        define_flags: callable that is given the `absl.flags.FlagValues` to define flags on.
+        define_flags: callable that is given the `absl.flags.FlagValues` to define flags on, `task`
+            among them.
         usage: str, printed above the flags by `--help`.
 
     Returns:
@@ -23,18 +27,20 @@ def parse(argv, define_flags, usage):
         UserError: a flag or a key is wrong, or the task is unknown.
         SystemExit: `--help` was asked for.
     """
-    name = _task_name(argv)
-    asks_for_help = {"--help", "-h", "-help"} & set(argv)
-    task = tasks.find_task(name or ("cifar10" if asks_for_help else ""))
-    values, config = parse_with_config(
-        argv,
-        fine_tuning.get_config(name, task.kind),
-        define_flags,
-        usage,
-        "--config.KEY=VALUE changes a value of the task's config",
-    )
-    check_config(config, name, task)
+    values, config = parse_with_config(argv, define_flags, choose_config, usage, CONFIG_HELP)
+    task = tasks.find_task(values.task)
+    check_config(config, task)
     return values, task, config
+
+
+def choose_config(values, for_help=False):
+    """The config of the task that the flags name; for `--help` without a task, that of one."""
+    task = tasks.find_task(values.task or ("cifar10" if for_help else ""))
+    if values.config is not None:
+        raise UserError(
+            f"--config={values.config}: a task has its own config; change it by --config.KEY=VALUE"
+        )
+    return fine_tuning.get_config(task.name, task.kind)
 
 
 def for_devices(config, on_tpu):
@@ -53,14 +59,14 @@ def for_devices(config, on_tpu):
     return config
 
 
-def check_config(config, name, task):
+def check_config(config, task):
     """Refuses settings that cannot work.
 
     Raises:
-        UserError: names the key and the mend.
+        UserError: names the key and the fix.
     """
     flat = flatten(config)
-    check_types(flat, flatten(fine_tuning.get_config(name, task.kind)))
+    check_types(flat, flatten(fine_tuning.get_config(task.name, task.kind)))
     checks = Requirements(flat)
     require = checks.require
     checks.at_least(1, "batch", "evaluation_batch", "steps_per_epoch", "checkpoint_interval")
@@ -84,7 +90,7 @@ def check_config(config, name, task):
     are_rates = all(0 < rate < math.inf for rate in rates)
     require(rates and are_rates, "grid", "must be rates above 0")
     require(len(set(rates)) == len(rates), "grid", "holds a rate twice; leave one out")
-    _check_effects(flat, flatten(fine_tuning.get_config(name, task.kind)), require)
+    _check_effects(flat, flatten(fine_tuning.get_config(task.name, task.kind)), require)
     interval = flat["evaluation_interval"]
     require(
         interval % flat["steps_per_epoch"] == 0,
@@ -126,9 +132,9 @@ def _check_effects(flat, defaults, require):
             require(is_default, f"optimizer.{part}", f"has no effect with {key}={flat[key]}")
 
 
-def changed_keys(config, name, kind):
+def changed_keys(config, task):
     """The keys of a config whose values are not the task's own."""
-    flat, defaults = flatten(config), flatten(fine_tuning.get_config(name, kind))
+    flat, defaults = flatten(config), flatten(fine_tuning.get_config(task.name, task.kind))
     return [key for key in flat if flat[key] != defaults[key]]
 
 
@@ -140,13 +146,3 @@ def steps_of(config, count):
         count: int, training examples.
     """
     return config.steps or max(round(config.epochs * count / config.batch), 1)
-
-
-def _task_name(argv):
-    """The value of the last `--task=NAME` or `--task NAME`."""
-    name = ""
-    for place, argument in enumerate(argv):
-        flag, equals, value = argument.partition("=")
-        if flag in ("--task", "-task"):
-            name = value if equals else next(iter(argv[place + 1 :]), "")
-    return name

@@ -2,8 +2,7 @@
 
 import dataclasses
 
-from keras_vitbert.configs.overrides import meant
-from pipelines.command_line import UserError
+from pipelines.command_line import UserError, meant
 
 
 @dataclasses.dataclass(frozen=True)
@@ -11,6 +10,7 @@ class Task:
     """Where the examples of a task are.
 
     Attributes:
+        name: str, what `--task` calls it.
         kind: str, `images` or `text`.
         tfds: str, the name in TensorFlow Datasets; empty for a user's own data.
         tests: tuple of str, the splits that are reported, the first one as the result.
@@ -20,6 +20,7 @@ class Task:
         num_classes: int; 0 for a user's own data.
     """
 
+    name: str
     kind: str
     tfds: str = ""
     tests: tuple = ()
@@ -28,34 +29,51 @@ class Task:
     num_classes: int = 0
 
 
-TASKS = {
-    "cifar10": Task("images", "cifar10", ("test",), num_classes=10),
-    "cifar100": Task("images", "cifar100", ("test",), num_classes=100),
-    "imagenet": Task("images", "imagenet2012", ("validation",), num_classes=1000),
-    "pets": Task("images", "oxford_iiit_pet", ("test",), num_classes=37),
-    "flowers": Task(
-        "images", "oxford_flowers102", ("test",), selection="validation", num_classes=102
+_TASKS = (
+    Task("cifar10", "images", "cifar10", ("test",), num_classes=10),
+    Task("cifar100", "images", "cifar100", ("test",), num_classes=100),
+    Task("imagenet", "images", "imagenet2012", ("validation",), num_classes=1000),
+    Task("pets", "images", "oxford_iiit_pet", ("test",), num_classes=37),
+    Task(
+        "flowers", "images", "oxford_flowers102", ("test",), selection="validation", num_classes=102
     ),
-    "mnli": Task(
+    Task(
+        "mnli",
         "text",
         "glue/mnli",
         ("validation_matched", "validation_mismatched"),
         columns=("premise", "hypothesis"),
         num_classes=3,
     ),
-    "qqp": Task(
-        "text", "glue/qqp", ("validation",), columns=("question1", "question2"), num_classes=2
+    Task(
+        "qqp",
+        "text",
+        "glue/qqp",
+        ("validation",),
+        columns=("question1", "question2"),
+        num_classes=2,
     ),
-    "qnli": Task(
-        "text", "glue/qnli", ("validation",), columns=("question", "sentence"), num_classes=2
+    Task(
+        "qnli",
+        "text",
+        "glue/qnli",
+        ("validation",),
+        columns=("question", "sentence"),
+        num_classes=2,
     ),
-    "sst2": Task("text", "glue/sst2", ("validation",), columns=("sentence",), num_classes=2),
-    "rte": Task(
-        "text", "glue/rte", ("validation",), columns=("sentence1", "sentence2"), num_classes=2
+    Task("sst2", "text", "glue/sst2", ("validation",), columns=("sentence",), num_classes=2),
+    Task(
+        "rte",
+        "text",
+        "glue/rte",
+        ("validation",),
+        columns=("sentence1", "sentence2"),
+        num_classes=2,
     ),
-    "image_folder": Task("images"),
-    "tsv": Task("text"),
-}
+    Task("image_folder", "images"),
+    Task("tsv", "text"),
+)
+TASKS = {task.name: task for task in _TASKS}
 
 
 def find_task(name):

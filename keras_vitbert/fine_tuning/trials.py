@@ -19,9 +19,10 @@ from keras_vitbert.fine_tuning.optimizer import build_optimizer
 from keras_vitbert.fine_tuning.settings import steps_of
 from keras_vitbert.runs.loop import fit
 from keras_vitbert.runs.record_errors import reading_images
-from keras_vitbert.runs.run_folder import RunFolder, csv_text
+from keras_vitbert.runs.run_folder import RunFolder
 from keras_vitbert.training.fine_tuner import FineTuner, WeightAverage
 from pipelines.command_line import Diverged
+from pipelines.files import csv_text
 from pipelines.tasks.labelled_images import LabelledImages
 
 
@@ -73,19 +74,14 @@ class TaskStream:
         return stream.repeat()
 
 
-def run_trial(trial, config, pretrained, classes, train, tests, path, strategy, workers):
+def run_trial(run, trial, train, tests):
     """Trains and evaluates, or finds what was done.
 
     Args:
+        run: `keras_vitbert.fine_tuning.search.FineTuningRun` that the trial belongs to.
         trial: `Trial`.
-        config: `ConfigDict` of fine-tuning.
-        pretrained: `keras_vitbert.fine_tuning.pretrained.Pretrained`.
-        classes: list of str.
         train: the training split.
         tests: dict of a split's name to a split, all of which are evaluated.
-        path: str, the trial's folder.
-        strategy: `tf.distribute.Strategy`.
-        workers: `keras_vitbert.runs.workers.Workers` of the strategy.
 
     Returns:
         dict, the content of result.json: `learning_rate`, `seed`, `steps`, `seconds`, `transfer`,
@@ -96,22 +92,22 @@ def run_trial(trial, config, pretrained, classes, train, tests, path, strategy, 
         UserError, Diverged, Stopped: see `pipelines.command_line`. A trial of a sweep that
             diverges is a result.
     """
-    folder = RunFolder(path, workers.is_chief)
+    workers, classes = run.workers, run.data.classes
+    folder = RunFolder(os.path.join(run.folder.path, "trials", trial.name), workers.is_chief)
     known = folder.read("result.json")
     if known is not None:
         return json.loads(known)
     began = time.time() - float(folder.read("seconds.txt") or 0)
     if workers.is_chief:
         tf.io.gfile.makedirs(folder.checkpoints)
-    config = config.copy_and_resolve_references()
+    config = run.config.copy_and_resolve_references()
     config.optimizer.learning_rate = trial.learning_rate
     config.steps = steps_of(config, train.count)
     config.steps_per_epoch = min(config.steps_per_epoch, config.steps)
-    kind = "images" if isinstance(train, LabelledImages) else "text"
     trainer, transferred = build_fine_tuner(
-        config, pretrained, kind, len(classes), trial.seed, strategy
+        config, run.pretrained, run.task.kind, len(classes), trial.seed, run.strategy
     )
-    evaluator = evaluation.Evaluator(trainer.network, strategy, config.evaluation_batch)
+    evaluator = evaluation.Evaluator(trainer.network, run.strategy, config.evaluation_batch)
     watch = _Evaluation(evaluator, next(iter(tests.values())), config)
     result = {
         **dataclasses.asdict(trial),
@@ -128,9 +124,8 @@ def run_trial(trial, config, pretrained, classes, train, tests, path, strategy, 
         with reading_images([train, *tests.values()]):
             stream = TaskStream(train, trial.seed, config.steps, config.batch)
             before_log = [WeightAverage(config.steps), watch]
-            result["resumed_from_step"] = fit(
-                trainer, config, stream, folder, workers, before_log=before_log
-            )
+            own = dataclasses.replace(run, config=config, folder=folder)
+            result["resumed_from_step"] = fit(own, trainer, stream, before_log)
             # The last checkpoint is written: whatever happens here, training is done.
             result["splits"] = _evaluate(evaluator, tests, classes, folder, trainer.step)
     except Diverged as error:

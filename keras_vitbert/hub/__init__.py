@@ -6,8 +6,9 @@
 | `ViTBertTextClassifier` | strings, or pairs of them | class logits |
 | `ViTBertMaskedLM` | strings, some words of which it masks | logits of the masked words |
 
-All are loaded by `from_preset`, written by `save_to_preset`, and uploaded by
-`keras_hub.upload_preset`. Importing this package registers the classes with Keras.
+All are loaded by `from_preset`, or whatever a preset holds by `keras_vitbert.load`; written by
+`save_to_preset`, and uploaded by `keras_hub.upload_preset`. Importing this package registers the
+classes with Keras.
 """
 
 from keras_vitbert.hub.image_classifier import ViTBertImageClassifier
@@ -18,7 +19,6 @@ from keras_vitbert.hub.preprocessors import (
     ViTBertMaskedLMPreprocessor,
     ViTBertTextClassifierPreprocessor,
 )
-from keras_vitbert.hub.presets import load_task
 from keras_vitbert.hub.text_classifier import ViTBertTextClassifier
 from keras_vitbert.hub.tokenizer import ViTBertTokenizer
 
@@ -31,5 +31,4 @@ __all__ = [
     "ViTBertTextClassifier",
     "ViTBertTextClassifierPreprocessor",
     "ViTBertTokenizer",
-    "load_task",
 ]

@@ -50,7 +50,7 @@ def model_card(trained, kind):
     """The text of a preset's `README.md`, with the metadata that model hubs read.
 
     Args:
-        trained: `keras_vitbert.trained.trained_model.Trained`.
+        trained: `keras_vitbert.trained.trained_model.TrainedModel`.
         kind: str, of `keras_vitbert.hub.presets.KINDS`.
 
     Returns:

@@ -26,12 +26,11 @@ KINDS = (*_HEADS, BACKBONE)
 _TASK_FILE = "task.json"  # of keras-hub: there is none in the preset of a backbone
 
 
-def load_task(path, dtype=None):
+def load_preset(path):
     """The task of a preset of this project, or its backbone where it holds no task.
 
     Args:
         path: str, a folder.
-        dtype: a Keras dtype policy; that of the preset if None.
 
     Returns:
         `ViTBertImageClassifier`, `ViTBertTextClassifier`, `ViTBertMaskedLM` or `ViTBertBackbone`.
@@ -41,7 +40,6 @@ def load_task(path, dtype=None):
     """
     file = os.path.join(path, _TASK_FILE)
     file = file if tf.io.gfile.exists(file) else os.path.join(path, "config.json")
-    options = {} if dtype is None else {"dtype": dtype}
     try:
         with tf.io.gfile.GFile(file) as stream:
             name = json.load(stream)["registered_name"]
@@ -50,7 +48,7 @@ def load_task(path, dtype=None):
             cls is ViTBertBackbone or cls.backbone_cls is ViTBertBackbone
         )
         if is_ours:
-            return cls.from_preset(path, **options)
+            return cls.from_preset(path)
     # Files that are missing, cut short or of another model fail in many ways.
     except Exception as error:
         raise UserError(
@@ -60,7 +58,7 @@ def load_task(path, dtype=None):
 
 
 def available_kinds(trained):
-    """What of `KINDS` a `Trained` has heads for, and `backbone`."""
+    """What of `KINDS` a `TrainedModel` has heads for, and `backbone`."""
     return [*(kind for kind, head in _HEADS.items() if head in trained.heads), BACKBONE]
 
 
@@ -68,11 +66,11 @@ def build_task(trained, kind):
     """A trained model as a keras-hub task; they share the backbone.
 
     Args:
-        trained: `keras_vitbert.trained.trained_model.Trained`.
+        trained: `keras_vitbert.trained.trained_model.TrainedModel`.
         kind: str, one of `available_kinds(trained)`.
 
     Returns:
-        What `load_task` returns.
+        What `load_preset` returns.
     """
     backbone = trained.backbone
     if kind == BACKBONE:

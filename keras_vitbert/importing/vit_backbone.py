@@ -4,6 +4,7 @@ import sys
 
 import numpy as np
 
+from keras_vitbert.importing import google, hugging_face, keras_hub_presets, sources
 from keras_vitbert.importing.activations import ACTIVATIONS, exact_gelu, tanh_gelu
 from keras_vitbert.model.backbone import ViTBertBackbone
 from pipelines.command_line import UserError
@@ -21,6 +22,41 @@ _NORMS = {
     "self_attention_layer_norm": "layernorm_before",
     "feedforward_layer_norm": "layernorm_after",
 }
+
+
+def import_backbone(source):
+    """The backbone of a ViT of another project.
+
+    Args:
+        source: `sources.Source`: a Hugging Face `ViTForImageClassification` or `ViTModel`, a
+            keras-hub preset of a `ViTBackbone`, or a `.npz` of Google's ViT.
+
+    Returns:
+        `ViTBertBackbone` without a text side.
+
+    Raises:
+        UserError: it is no such model, or damaged.
+    """
+    return build_backbone(read_vit(source), source.label)
+
+
+def read_vit(source):
+    """`VitWeights` of what `import_backbone` takes."""
+    is_bert = source.config.get("model_type") == "bert" or source.kind == sources.GOOGLE_BERT
+    if is_bert or source.config.get("class_name") == "BertBackbone":
+        raise UserError(
+            f"{source.label}: is a BERT, which normalises after its blocks; it cannot be loaded "
+            "into an encoder that normalises before them: give it as --text_teacher"
+        )
+    if source.kind == sources.HUGGING_FACE:
+        return hugging_face.read_vit(source, ("ViTForImageClassification", "ViTModel"))
+    if source.kind == sources.PRESET:
+        return keras_hub_presets.read_vit(source)
+    if source.kind == sources.GOOGLE_VIT:
+        return google.read_vit(source)
+    raise UserError(
+        f"{source.label}: is {source.kind}; give a ViT of Hugging Face, keras-hub or Google"
+    )
 
 
 def build_backbone(weights, label):

@@ -4,7 +4,6 @@ import dataclasses
 
 import numpy as np
 
-from keras_vitbert.importing import sources
 from keras_vitbert.importing.configs import checked_config, require
 from keras_vitbert.importing.tensors import account
 from pipelines.command_line import UserError
@@ -112,37 +111,6 @@ class VitWeights:
             )
         kept |= {"model_type": trunk, "architectures": [architecture], "qkv_bias": True}
         return cls(kept, tensors, tuple(mean), tuple(std), labels)
-
-
-def import_vit(path):
-    """The weights of a ViT from elsewhere, to begin one's own from.
-
-    Args:
-        path: str, see `sources.find_source`: a Hugging Face `ViTForImageClassification` or
-            `ViTModel`, a keras-hub preset of a `ViTBackbone`, or a `.npz` of Google's ViT.
-
-    Returns:
-        `VitWeights`.
-
-    Raises:
-        UserError: there is no such model, or it is damaged.
-    """
-    from keras_vitbert.importing import google, hugging_face, keras_hub_presets
-
-    source = sources.find_source(path)
-    is_bert = source.config.get("model_type") == "bert" or source.kind == sources.GOOGLE_BERT
-    if is_bert or "BertBackbone" == source.config.get("class_name"):
-        raise UserError(
-            f"{path}: is a BERT, which normalises after its blocks; it cannot be loaded into an "
-            "encoder that normalises before them: give it as --text_teacher"
-        )
-    if source.kind == sources.HUGGING_FACE:
-        return hugging_face.read_vit(source, ("ViTForImageClassification", "ViTModel"))
-    if source.kind == sources.PRESET:
-        return keras_hub_presets.read_vit(source)
-    if source.kind == sources.GOOGLE_VIT:
-        return google.read_vit(source)
-    raise UserError(f"{path}: is {source.kind}; give a ViT of Hugging Face, keras-hub or Google")
 
 
 def _shapes(config, trunk, heads):

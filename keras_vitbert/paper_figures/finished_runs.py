@@ -15,7 +15,7 @@ from keras_vitbert.pretraining.data import open_data
 from keras_vitbert.runs import checkpoints
 from keras_vitbert.runs.record_errors import reading
 from keras_vitbert.runs.run_folder import RunFolder
-from keras_vitbert.trained.loading import load_network
+from keras_vitbert.trained.loading import load
 from pipelines.command_line import UserError
 from pipelines.text.wordpiece import read_vocabulary
 
@@ -53,7 +53,7 @@ class FinishedRun:
     @functools.cached_property
     def network(self):
         """The network of the last checkpoint, in float32."""
-        return load_network(self.path)[0]
+        return load(self.path).network
 
     @functools.cached_property
     def step(self):

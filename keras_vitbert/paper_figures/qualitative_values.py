@@ -94,7 +94,7 @@ def image_examples(source, classes, networks, wanted):
     """Images of a source and what networks say of them.
 
     Args:
-        source: `ImageRecords`.
+        source: `ImageStream`.
         classes: list of str.
         networks: dict of a run's name to a `PreTrainingNetwork` that takes such images.
         wanted: int, how many; see `evenly`.
@@ -123,7 +123,7 @@ def text_examples(source, vocabulary, networks, wanted):
     """Parts of texts of a source with gaps, and what networks fill these with.
 
     Args:
-        source: `TextRecords`.
+        source: `TextStream`.
         vocabulary: list of str.
         networks: dict of a run's name to a `PreTrainingNetwork` that takes such texts.
         wanted: int, how many; see `evenly`.
@@ -158,7 +158,7 @@ def shown_part(text, vocabulary):
     as gaps too.
 
     Args:
-        text: dict of arrays of one example, as `TextRecords` gives them.
+        text: dict of arrays of one example, as `TextStream` gives them.
         vocabulary: list of str.
 
     Returns:

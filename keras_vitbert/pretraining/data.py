@@ -4,21 +4,18 @@ import dataclasses
 import os
 import sys
 
-import numpy as np
 import tensorflow as tf
 
-from keras_vitbert.runs.record_errors import reading
 from pipelines.command_line import UserError, one_line
-from pipelines.image_stream import ImageRecords
+from pipelines.image_stream import ImageStream
 from pipelines.joint_stream import JointStream
 from pipelines.shards.damage import check_limit, left_out, without_damaged
 from pipelines.shards.records import BadRecord, RecordFiles
 from pipelines.shards.shard_manifest import IMAGES, TEXT_EXAMPLES
 from pipelines.text.masking import MASKED_RATIO
 from pipelines.text.wordpiece import read_vocabulary
-from pipelines.text_stream import TextRecords
+from pipelines.text_stream import TextStream
 
-_BASELINE_EXAMPLES = 20_000  # training examples that the baselines are estimated from
 _DAMAGE_SHOWN = 20  # lines
 _SAMPLE_CLASSES = list("0123456789")
 
@@ -28,8 +25,8 @@ class Data:
     """Sources of both modalities, before a variant takes what it needs.
 
     Attributes:
-        images, image_validation: `ImageRecords`.
-        texts, text_validation: `TextRecords`.
+        images, image_validation: `ImageStream`.
+        texts, text_validation: `TextStream`.
         vocabulary: list of str.
         classes: list of str, the names of the image classes in order; None where nothing tells
             them.
@@ -101,18 +98,18 @@ def open_data(
         for name, split in (("images", "train"), ("image_validation", "validation")):
 
             def open_images(records, cache=cache and split == "train"):
-                return ImageRecords(
+                return ImageStream(
                     records,
                     model.image_size,
                     model.num_classes,
-                    data.images.label_offset,
-                    tuple(data.images.crop_area),
-                    data.images.flip,
-                    data.images.central_crop,
-                    tuple(data.images.randaugment),
-                    data.images.mixup,
-                    data.images.cutmix,
-                    cache,
+                    label_offset=data.images.label_offset,
+                    crop_area=tuple(data.images.crop_area),
+                    flip=data.images.flip,
+                    central_crop=data.images.central_crop,
+                    randaugment=tuple(data.images.randaugment),
+                    mixup=data.images.mixup,
+                    cutmix=data.images.cutmix,
+                    cache=cache,
                 ).check()
 
             key = f"config.data.images.{split}"
@@ -130,13 +127,13 @@ def open_data(
         for name, split in (("texts", "train"), ("text_validation", "validation")):
 
             def open_texts(records, cache=cache and split == "train"):
-                return TextRecords.open(
+                return TextStream.open(
                     records,
                     vocabulary,
                     model.vocabulary_size,
                     model.max_sequence_length,
-                    data.text.masking.to_dict(),
-                    cache,
+                    masking=data.text.masking.to_dict(),
+                    cache=cache,
                 )
 
             key = f"config.data.text.{split}"
@@ -148,38 +145,6 @@ def open_data(
     check_limit(damaged, max_bad_records)
     _report(damaged)
     return opened_data
-
-
-def baselines(data):
-    """What a model reaches that has learned frequencies and nothing else.
-
-    The most frequent class, the unigram distribution of masked words (add-one smoothing) and the
-    more frequent next-sentence answer are taken from the first 20,000 training examples and
-    measured on the validation examples.
-
-    Args:
-        data: a `Data`, or a `JointStream`: what has the four sources.
-
-    Returns:
-        dict with `image_majority_accuracy`, and `mlm_unigram_accuracy`, `mlm_unigram_loss` (nats a
-        masked word), `nsp_majority_accuracy`, for the modalities there are.
-    """
-    result = {}
-    with reading(data):
-        if data.images is not None:
-            counts = np.bincount(_labels(data.images, _BASELINE_EXAMPLES))
-            labels = _labels(data.image_validation)
-            result["image_majority_accuracy"] = float(np.mean(labels == counts.argmax()))
-        if data.texts is not None:
-            ids, next_sentence = _answers(data.texts, _BASELINE_EXAMPLES)
-            counts = np.bincount(ids, minlength=data.texts.vocabulary_size)
-            majority = np.bincount(next_sentence, minlength=2).argmax()
-            ids, next_sentence = _answers(data.text_validation)
-            log_probabilities = np.log((counts + 1) / (counts + 1).sum())
-            result["mlm_unigram_accuracy"] = float(np.mean(ids == counts.argmax()))
-            result["mlm_unigram_loss"] = float(-log_probabilities[ids].mean())
-            result["nsp_majority_accuracy"] = float(np.mean(next_sentence == majority))
-    return result
 
 
 def _opened_at_good(records, open_source, limit):
@@ -238,18 +203,3 @@ def _require_batch(source, batch, key):
             f"{source.records.pattern} holds {source.records.count} records, fewer than one "
             f"step takes; set --config.{key} to at most that"
         )
-
-
-def _labels(source, limit=-1):
-    batches = source.labels().take(limit).batch(1024)
-    return np.concatenate([labels.numpy() for labels in batches])
-
-
-def _answers(source, limit=-1):
-    """All masked words, and all next-sentence labels."""
-    ids, next_sentence = [], []
-    end = source.records.count if limit < 0 else min(limit, source.records.count)
-    for batch in source.validation(0, end).batch(1024):
-        ids.append(batch["masked_ids"].numpy()[batch["masked_weights"].numpy() > 0])
-        next_sentence.append(batch["next_sentence_labels"].numpy())
-    return np.concatenate(ids), np.concatenate(next_sentence)

@@ -6,7 +6,7 @@ import sys
 from keras_vitbert.model.backbone import ViTBertBackbone
 from keras_vitbert.model.pretraining_network import build_network
 from keras_vitbert.model.transfer import transfer
-from keras_vitbert.trained.trained_model import open_or_import
+from keras_vitbert.trained.loading import load
 from pipelines.command_line import UserError
 from pipelines.text.wordpiece import vocabulary_hash
 
@@ -41,7 +41,7 @@ def open_initial(path, config, variant, data):
     """Opens weights and fits them to a run.
 
     Args:
-        path: str, see `keras_vitbert.trained.trained_model.open_or_import`.
+        path: str, see `keras_vitbert.load`.
         config: `ConfigDict` of the run.
         variant: `keras_vitbert.configs.variants.Variant`.
         data: `keras_vitbert.pretraining.data.Data`.
@@ -53,7 +53,7 @@ def open_initial(path, config, variant, data):
         UserError: there are none, or they are of another architecture or vocabulary.
     """
     try:
-        trained = open_or_import(path)
+        trained = load(path)
         words = trained.vocabulary
         if variant.text and words and vocabulary_hash(words) != vocabulary_hash(data.vocabulary):
             raise UserError(

@@ -7,52 +7,72 @@ import sys
 import time
 
 import keras
-import tensorflow as tf
 
 from keras_vitbert.configs import variants
+from keras_vitbert.configs.variants import Variant
 from keras_vitbert.inspection.activation_maps import ActivationMaps
+from keras_vitbert.inspection.gradient_probe import GradientProbe
 from keras_vitbert.inspection.mask_pictures import MaskPictures
 from keras_vitbert.inspection.profiling import Profile
 from keras_vitbert.inspection.run_texts import RunTexts, finish_session
 from keras_vitbert.model.pretraining_network import build_network
-from keras_vitbert.pretraining.data import baselines
+from keras_vitbert.pretraining.baselines import baselines
 from keras_vitbert.pretraining.initial_weights import open_initial
-from keras_vitbert.pretraining.teachers import Teachers, load_teacher
-from keras_vitbert.runs.callbacks import GradientProbe, MaskSchedule
+from keras_vitbert.pretraining.mask_schedule import MaskSchedule
+from keras_vitbert.pretraining.teachers import load_teacher
 from keras_vitbert.runs.loop import fit
 from keras_vitbert.runs.record_errors import reading
+from keras_vitbert.runs.run import Run
 from keras_vitbert.runs.run_folder import RunFolder
-from keras_vitbert.runs.workers import Workers
+from keras_vitbert.training.distillation import Teachers
 from keras_vitbert.training.joint_trainer import JointTrainer
 from keras_vitbert.training.merging import get_merge
 from keras_vitbert.training.optimizers import build_optimizer
 from pipelines.shards.damage import left_out
 
 
-def pretrain(
-    config,
-    variant_name,
-    data,
-    output_dir,
-    strategy=None,
-    teacher_folders=None,
-    initial_weights="",
-    profiled_steps=None,
-):
-    """Pre-trains one variant; its teachers first, where it needs some and they are not there.
+@dataclasses.dataclass(frozen=True)
+class PretrainingRun(Run):
+    """A run of `pretrain`.
 
-    Args:
-        config: checked `ConfigDict`.
-        variant_name: str, of `variants.VARIANTS`.
-        data: `keras_vitbert.pretraining.data.Data`.
-        output_dir: str, the run's folder.
-        strategy: `tf.distribute.Strategy`; the default strategy if None.
-        teacher_folders: dict, `{"image": path, "text": path}` of teachers that were trained before,
+    Attributes:
+        variant: `Variant`, whose settings the config holds already, see `variants.apply_variant`.
+        teacher_paths: dict, `{"image": path, "text": path}` of teachers that were trained before,
             see `teachers.load_teacher`. One that is missing in it is pre-trained in
             `OUTPUT_DIR/teachers/vit` or `.../bert`, and found there the next time.
         initial_weights: str, what `initial_weights.open_initial` opens; "" for random ones.
         profiled_steps: (first, last) as int, the steps to trace, see `inspection.profiling`; or
             None.
+    """
+
+    variant: Variant
+    teacher_paths: dict[str, str] = dataclasses.field(default_factory=dict)
+    initial_weights: str = ""
+    profiled_steps: tuple[int, int] | None = None
+
+    def of_teacher(self, name, steps):
+        """The run of a teacher that is made on demand, in a folder of its own below this one.
+
+        Args:
+            name: str, its variant.
+            steps: int; as many as the student's if 0.
+        """
+        path = os.path.join(self.folder.path, "teachers", name)
+        return PretrainingRun(
+            variants.teacher_config(self.config, steps),
+            RunFolder(path, self.folder.writes),
+            self.workers,
+            self.strategy,
+            self.data,
+            variants.find_variant(name),
+        )
+
+
+def pretrain(run):
+    """Pre-trains one variant; its teachers first, where it needs some and they are not there.
+
+    Args:
+        run: `PretrainingRun`.
 
     Returns:
         dict, the content of summary.json.
@@ -60,25 +80,21 @@ def pretrain(
     Raises:
         UserError, Diverged, Stopped: see `pipelines.command_line`.
     """
-    variant = variants.find_variant(variant_name)
-    strategy = strategy or tf.distribute.get_strategy()
+    config, variant, folder, data = run.config, run.variant, run.folder, run.data
     began = time.time()
-    config = variants.apply_variant(config, variant)
-    variants.check_shares(config, variant, strategy.num_replicas_in_sync)
-    workers = Workers(strategy)
-    folder = RunFolder(output_dir, workers.is_chief)
+    variants.check_shares(config, variant, run.replicas)
     summary = folder.summary()
     teachers, initial = {}, None
     if summary is None:
-        # Before anything is written: they may not fit.
+        # Load first, so that a mismatch leaves no folder behind.
         if config.distillation.ratio > 0:
-            teachers = _given_teachers(config, data, strategy, teacher_folders or {})
-        if initial_weights:
-            initial = open_initial(initial_weights, config, variant, data)
+            teachers = _given_teachers(run, run.teacher_paths)
+        if run.initial_weights:
+            initial = open_initial(run.initial_weights, config, variant, data)
     stream = data.stream(config, variant.images, variant.text)
-    about = {"variant": variant_name}
-    if initial_weights:
-        about["initial_weights"] = initial_weights
+    about = {"variant": variant.name}
+    if run.initial_weights:
+        about["initial_weights"] = run.initial_weights
     folder.begin(
         about,
         config,
@@ -87,33 +103,30 @@ def pretrain(
         classes=data.classes if variant.images else None,
     )
     if summary is not None:
-        _say(f"{variant_name}: {summary['steps']} steps are done, see {output_dir}/summary.json")
+        _say(f"{variant.name}: {summary['steps']} steps are done, see {folder.path}/summary.json")
         return summary
 
     if config.distillation.ratio > 0:
-        teachers |= _missing_teachers(teachers, config, data, output_dir, strategy)
-    trainer = build_trainer(config, variant, strategy, Teachers(**teachers))
+        teachers |= _missing_teachers(run, teachers)
+    trainer = build_trainer(config, variant, run.strategy, Teachers(**teachers))
     if initial is not None:  # of a run that goes on, the checkpoint comes after it
-        initial.give_to(trainer.network.backbone, strategy)
+        initial.give_to(trainer.network.backbone, run.strategy)
     _say(
-        f"{variant_name}: {trainer.network.count_params():,} parameters, {config.steps} steps of "
-        f"{_shares(config, variant, stream, strategy.num_replicas_in_sync)}, in {output_dir}"
+        f"{variant.name}: {trainer.network.count_params():,} parameters, {config.steps} steps of "
+        f"{_shares(run, stream)}, in {folder.path}"
     )
     # What is written of a step is written before its checkpoint: a run goes on behind it.
-    callbacks = [
-        RunTexts(folder, about, config),
-        *_joint_callbacks(trainer, config, folder, stream, data.vocabulary),
-    ]
+    callbacks = [RunTexts(folder, about, config), *_joint_callbacks(run, trainer, stream)]
     with contextlib.ExitStack() as stack:
-        if profiled_steps:
-            callbacks.append(stack.enter_context(Profile(*profiled_steps, folder)))
+        if run.profiled_steps:
+            callbacks.append(stack.enter_context(Profile(*run.profiled_steps, folder)))
         stack.enter_context(reading(stream))
-        resumed_from = fit(trainer, config, stream, folder, workers, before_log=callbacks)
-    if workers.is_chief:
-        summary = _summary(variant_name, trainer, stream, folder, began, resumed_from)
+        resumed_from = fit(run, trainer, stream, before_log=callbacks)
+    if run.workers.is_chief:
+        summary = _summary(run, trainer, stream, began, resumed_from)
         finish_session(folder, summary["validation"], trainer.step)
         folder.finish(summary)
-    workers.wait()
+    run.workers.wait()
     return folder.summary()
 
 
@@ -135,10 +148,10 @@ def build_trainer(config, variant, strategy, teachers=None):
             network,
             get_merge(config.merge, config.seed),
             teachers,
-            config.distillation.ratio,
-            config.distillation.temperature,
-            config.optimizer.clip_norm,
-            config.inspection.gradient_histograms,
+            distillation_ratio=config.distillation.ratio,
+            temperature=config.distillation.temperature,
+            clip_norm=config.optimizer.clip_norm,
+            gradient_histograms=config.inspection.gradient_histograms,
             seed=config.seed,
         )
         # Graph mode on CPU: XLA is slower there, and TPUStrategy compiles by itself.
@@ -150,10 +163,11 @@ def build_trainer(config, variant, strategy, teachers=None):
     return trainer
 
 
-def _joint_callbacks(trainer, config, folder, stream, vocabulary):
+def _joint_callbacks(run, trainer, stream):
     """What a run with both modalities does between its steps."""
     if not (trainer.has_images and trainer.has_text):
         return []
+    config, folder = run.config, run.folder
     callbacks, look_at = [], config.inspection
     if trainer.merge.masked:
         merge = config.merge
@@ -168,23 +182,24 @@ def _joint_callbacks(trainer, config, folder, stream, vocabulary):
         callbacks.append(
             ActivationMaps(
                 stream,
-                vocabulary,
+                run.data.vocabulary,
                 folder,
-                look_at.activation_interval,
-                look_at.activation_examples,
-                config.steps,
+                interval=look_at.activation_interval,
+                examples=look_at.activation_examples,
+                steps=config.steps,
             )
         )
     return callbacks
 
 
-def _shares(config, variant, stream, replicas):
+def _shares(run, stream):
     """What a step takes, and of it each replica."""
+    config, replicas = run.config, run.replicas
     whole, part = [], []
-    if variant.images:
+    if run.variant.images:
         whole.append(f"{config.image_batch} images")
         part.append(f"{config.image_batch // replicas} images")
-    if variant.text:
+    if run.variant.text:
         whole.append(f"{config.text_batch} texts ({stream.tokens_per_step} tokens)")
         part.append(f"{config.text_batch // replicas} texts")
     if replicas == 1:
@@ -192,33 +207,35 @@ def _shares(config, variant, stream, replicas):
     return f"{' and '.join(whole)}: {' and '.join(part)} on each of {replicas} replicas"
 
 
-def _given_teachers(config, data, strategy, folders):
+def _given_teachers(run, paths):
     """The teachers that were trained before: dict of kind to network."""
-    with strategy.scope():
+    with run.strategy.scope():
         return {
-            kind: load_teacher(kind, path, config, data) for kind, path in folders.items() if path
+            kind: load_teacher(kind, path, run.config, run.data)
+            for kind, path in paths.items()
+            if path
         }
 
 
-def _missing_teachers(given, config, data, output_dir, strategy):
+def _missing_teachers(run, given):
     """The image and the text teacher that are not given, pre-trained unless they are there."""
-    networks = {}
+    networks, teachers = {}, run.config.teachers
     for kind, name, steps in (
-        ("image", "vit", config.teachers.image_steps),
-        ("text", "bert", config.teachers.text_steps),
+        ("image", "vit", teachers.image_steps),
+        ("text", "bert", teachers.text_steps),
     ):
         if kind not in given:
-            path = os.path.join(output_dir, "teachers", name)
-            pretrain(variants.teacher_config(config, steps), name, data, path, strategy)
-            networks |= _given_teachers(config, data, strategy, {kind: path})
+            teacher = run.of_teacher(name, steps)
+            pretrain(teacher)
+            networks |= _given_teachers(run, {kind: teacher.folder.path})
     return networks
 
 
-def _summary(variant_name, trainer, stream, folder, began, resumed_from):
+def _summary(run, trainer, stream, began, resumed_from):
     """The content of summary.json."""
-    rows = folder.rows(up_to_step=trainer.step)
+    rows = run.folder.rows(up_to_step=trainer.step)
     return {
-        "variant": variant_name,
+        "variant": run.variant.name,
         "steps": trainer.step,
         "seconds": round(time.time() - began, 1),
         **_rates(rows[-1] if rows else {}),

@@ -1,45 +1,16 @@
-"""Teachers of the distillation: networks that only look."""
+"""Opens the teachers of a distillation, and checks them against the student."""
 
 import itertools
 import sys
 
 from keras_vitbert.importing.class_names import first_difference
 from keras_vitbert.importing.image_teachers import load_image_teacher
-from keras_vitbert.importing.sources import RUN, find_source
+from keras_vitbert.importing.sources import RUN
 from keras_vitbert.importing.text_teachers import load_text_teacher
-from keras_vitbert.model.pretraining_network import image_inputs, text_inputs
-from keras_vitbert.runs.run_folder import RunFolder
-from keras_vitbert.trained.loading import load_network
+from keras_vitbert.trained.finding import find
+from keras_vitbert.trained.loading import open_source
 from pipelines.command_line import UserError
 from pipelines.text.wordpiece import vocabulary_hash
-
-
-class Teachers:
-    """A separately trained ViT and BERT, run in inference mode and without gradients.
-
-    A plain object and no Keras layer, so that a trainer that holds it neither trains nor saves
-    the teachers' weights.
-
-    Args:
-        image: `PreTrainingNetwork` with an image side, an `ImageTeacher`, or None.
-        text: `PreTrainingNetwork` with a text side, a `TextTeacher`, or None.
-    """
-
-    def __init__(self, image=None, text=None):
-        self.image = image
-        self.text = text
-
-    def __call__(self, batch):
-        """The teachers' logits for a batch, by the names that the student uses.
-
-        Must be called outside the student's gradient tapes.
-        """
-        logits = {}
-        if self.image is not None and "images" in batch:
-            logits.update(self.image(image_inputs(batch), training=False))
-        if self.text is not None and "token_ids" in batch:
-            logits.update(self.text(text_inputs(batch), training=False))
-        return logits
 
 
 def load_teacher(kind, path, config, data):
@@ -47,7 +18,7 @@ def load_teacher(kind, path, config, data):
 
     Args:
         kind: str, `image` or `text`.
-        path: str: the folder of a finished run, or what `importing.find_source` takes.
+        path: str: the folder of a finished run, or what `trained.finding.find` takes.
         config: `ConfigDict` of the student.
         data: `keras_vitbert.pretraining.data.Data` of the student.
 
@@ -59,9 +30,9 @@ def load_teacher(kind, path, config, data):
             sees.
     """
     try:
-        source = find_source(path)
+        source = find(path)
         if source.kind == RUN:
-            return _load_run(kind, path, config, data)
+            return _load_run(kind, source, config, data)
         if kind == "image":
             teacher = load_image_teacher(source, config.dtype)
             _check_image_teacher(teacher, path, config, data)
@@ -73,15 +44,14 @@ def load_teacher(kind, path, config, data):
     return teacher
 
 
-def _load_run(kind, path, config, data):
-    network, record = load_network(path, config.dtype)
-    folder = RunFolder(path)
-    if folder.summary() is None:
+def _load_run(kind, source, config, data):
+    trained = open_source(source, config.dtype)
+    path, network = source.path, trained.network
+    if not trained.summary:
         raise UserError(f"{path}: holds a run that is not finished; run its command again")
-    _check_run(network, record, kind, path, config, data)
+    _check_run(network, trained.record, kind, path, config, data)
     if kind == "image":
-        classes = folder.read("classes.txt")
-        _check_classes(None if classes is None else classes.splitlines(), path, data, quiet=True)
+        _check_classes(trained.classes, path, data, quiet=True)
     return network
 
 

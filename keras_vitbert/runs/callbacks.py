@@ -1,4 +1,4 @@
-"""What happens between the steps of pre-training."""
+"""What happens between the steps of a training, whatever is trained."""
 
 import math
 import time
@@ -7,81 +7,7 @@ import keras
 import tensorflow as tf
 
 from keras_vitbert.runs import checkpoints
-from keras_vitbert.training.merging import cleared_after
 from pipelines.command_line import Diverged, Stopped, stop_request
-
-
-class MaskSchedule(keras.callbacks.Callback):
-    """Algorithm 1's schedule: a refresh of the masks every `interval` steps, until it is done.
-
-    The refresh happens inside the following training step, from that step's own text gradient.
-    After the last one nothing is computed any more.
-
-    Args:
-        interval: int, `mask_update_interval`.
-        mask_ratio: float, final sparsity.
-        mask_ratio_per_update: float, growth of the sparsity an update.
-    """
-
-    def __init__(self, interval, mask_ratio, mask_ratio_per_update):
-        super().__init__()
-        self.interval = interval
-        self.schedule = {
-            "mask_ratio": mask_ratio,
-            "mask_ratio_per_update": mask_ratio_per_update,
-        }
-
-    def on_train_batch_begin(self, batch, logs=None):
-        updates, rest = divmod(self.model.step, self.interval)
-        if updates and not rest:
-            size = self.model.merge.size
-            clear = cleared_after(updates, size, **self.schedule)
-            clear -= cleared_after(updates - 1, size, **self.schedule)
-            if clear:
-                self.model.request_probe(clear)
-
-
-class GradientProbe(keras.callbacks.Callback):
-    """Looks at both gradients every `interval` steps, and in the end; writes to TensorBoard.
-
-    It looks in the first step of the execution that ends at such a step or goes beyond it: without
-    `steps_per_execution` in the very step.
-
-    Args:
-        interval: int, steps.
-        steps: int, all of the run.
-        folder: `RunFolder`.
-    """
-
-    def __init__(self, interval, steps, folder):
-        super().__init__()
-        self.interval = interval
-        self.steps = steps
-        self.folder = folder
-        self._due = False
-
-    def on_train_batch_begin(self, batch, logs=None):
-        before = self.model.step
-        after = before + self.model.steps_per_execution
-        self._due = after // self.interval > before // self.interval or after == self.steps
-        if self._due:
-            self.model.request_probe()
-
-    def on_train_batch_end(self, batch, logs=None):
-        writer = self.folder.summary_writer("train") if self._due else None
-        if writer is None:
-            return
-        conflict = self.model.conflict
-        step = self.model.step - self.model.steps_per_execution + 1
-        with writer.as_default(step=step):
-            for block, found in conflict.values().items():
-                for name in ("cosine", "norm_ratio", "opposite_sign"):
-                    tf.summary.scalar(f"gradient_conflict/{name}/{block}", found[name])
-            for (block, task), buckets in conflict.buckets().items():
-                tf.summary.write(
-                    f"gradients/{task}/{block}", buckets, metadata=histogram_metadata()
-                )
-        writer.flush()
 
 
 class DivergenceGuard(keras.callbacks.Callback):
@@ -248,13 +174,6 @@ class Checkpoints(keras.callbacks.Callback):
             checkpoints.save(self.folder, self.model, self.keep, self.workers)
         if must_stop and step != self.steps:
             raise Stopped(f"at step {step}, saved in {self.folder}; run the same command again")
-
-
-def histogram_metadata():
-    """What tells TensorBoard that an array of buckets is a histogram."""
-    from tensorboard.plugins.histogram import metadata
-
-    return metadata.create_summary_metadata(display_name=None, description=None)
 
 
 def metric_values(metric):

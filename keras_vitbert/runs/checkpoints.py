@@ -23,11 +23,11 @@ POINTER = "LAST"
 
 
 def save(folder, trainer, keep, workers=None):
-    """Writes a checkpoint of a `Trainer` and removes old ones.
+    """Writes a checkpoint of a `BaseTrainer` and removes old ones.
 
     Args:
         folder: str, the run's `checkpoints` folder.
-        trainer: `keras_vitbert.training.base_trainer.Trainer`.
+        trainer: `keras_vitbert.training.base_trainer.BaseTrainer`.
         keep: int >= 1, how many checkpoints stay.
         workers: `Workers`, all of which must save; the chief's checkpoint is kept. None for one.
     """

@@ -7,19 +7,19 @@ from keras_vitbert.runs.callbacks import Checkpoints, DivergenceGuard, RunLog, T
 from pipelines.command_line import UserError, stop_request
 
 
-def fit(trainer, config, stream, folder, workers, before_log=(), after_log=()):
+def fit(run, trainer, stream, before_log=()):
     """Trains to the end of the config's steps.
 
     Args:
-        trainer: a compiled `keras_vitbert.training.base_trainer.Trainer`.
-        config: `ConfigDict` with `steps`, `steps_per_epoch`, `validation_interval`,
-            `checkpoint_interval` and `checkpoints_to_keep`.
+        run: `keras_vitbert.runs.run.Run`; training begins at the last checkpoint in its folder. Of
+            its config `steps`, `steps_per_epoch`, `checkpoint_interval` and `checkpoints_to_keep`
+            are used, and with validation data `validation_interval`.
+        trainer: a compiled `keras_vitbert.training.base_trainer.BaseTrainer`, made under the run's
+            strategy.
         stream: what has `training(step, context)`, `images_per_step` and `tokens_per_step`, and
             may have `validation(context)` and `validation_batches`, such as
             `pipelines.joint_stream.JointStream`.
-        folder: `RunFolder`; training begins at its last checkpoint.
-        workers: `Workers` of the strategy that the trainer was made under.
-        before_log, after_log: callbacks that act before the log of an epoch is written, or after.
+        before_log: callbacks that act before the log of an epoch is written.
 
     Returns:
         int, the step that was resumed from.
@@ -28,14 +28,14 @@ def fit(trainer, config, stream, folder, workers, before_log=(), after_log=()):
         UserError: the last checkpoint lies within an execution.
         Diverged, Stopped: see `pipelines.command_line`.
     """
-    strategy = trainer.distribute_strategy
+    config, folder, strategy = run.config, run.folder, run.strategy
     keeper = Checkpoints(
         folder.checkpoints,
         config.checkpoint_interval,
         config.checkpoints_to_keep,
         config.steps_per_epoch,
         config.steps,
-        workers,
+        run.workers,
     )
     with strategy.scope():
         start = keeper.resume(trainer)
@@ -53,7 +53,6 @@ def fit(trainer, config, stream, folder, workers, before_log=(), after_log=()):
         *before_log,
         RunLog(folder, start),
         keeper,
-        *after_log,
     ]
 
     def distributed(dataset_function):
@@ -79,7 +78,7 @@ def fit(trainer, config, stream, folder, workers, before_log=(), after_log=()):
                 steps_per_epoch=steps_per_epoch,
                 callbacks=callbacks,
                 shuffle=False,
-                verbose=(1 if sys.stdout.isatty() else 2) if workers.is_chief else 0,
+                verbose=(1 if sys.stdout.isatty() else 2) if run.workers.is_chief else 0,
                 **validation,
             )
     return start

@@ -23,7 +23,7 @@ import tensorflow as tf
 
 from keras_vitbert.configs.overrides import flatten
 from pipelines.command_line import UserError, one_line
-from pipelines.files import make_folder, write_atomically
+from pipelines.files import csv_text, make_folder, write_atomically
 
 # Settings that may change from one start of a run to the next: they do not change its numbers.
 FREE_OF_PRETRAINING = {
@@ -140,9 +140,18 @@ class RunFolder:
     def record(self):
         """The content of config.json, or None where there is no run yet."""
         record = self._json("config.json")
-        if record is not None and not {"vocabulary_sha256", "config"} < set(record):
-            raise self._damaged("config.json", f"it holds {', '.join(record) or 'nothing'}")
+        if record is not None:
+            self.check_record(record)
         return record
+
+    def check_record(self, record):
+        """Refuses the content of a config.json that lacks a part.
+
+        Raises:
+            UserError: says what it holds.
+        """
+        if not {"vocabulary_sha256", "config"} < set(record):
+            raise self._damaged("config.json", f"it holds {', '.join(record) or 'nothing'}")
 
     def audit(self, name):
         """What `keep_audit` was given, or None."""
@@ -230,16 +239,6 @@ class RunFolder:
 
     def _damaged(self, name, reason):
         return UserError(f"{self._file(name)} is damaged ({reason}); mend it or use another folder")
-
-
-def csv_text(rows):
-    """CSV of a list of dicts; the columns are those of all rows, in order of appearance."""
-    text = io.StringIO()
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
 
 
 def _audit_file(name):

@@ -15,11 +15,11 @@ import tensorflow as tf
 
 from keras_vitbert.serving.served_model import FILL_MASK, ServedModel, input_name
 from keras_vitbert.serving.warmup import WARMUP_FILE, model_config, write_warmup
+from keras_vitbert.trained.finding import exported_versions
 from pipelines.command_line import UserError, one_line
 from pipelines.files import make_folder, write_atomically
 
 CONFIG_FILE = "models.config"
-_MODEL_FILE = "saved_model.pb"
 _FURTHEST = {"float32": 1e-4, "bfloat16": 0.1}  # of a number in the model read back
 
 
@@ -29,7 +29,7 @@ def export(trained, output_dir, name="", version=None, top_k=5, base_path=""):
     It is read back and asked once before it gets its place, where a server would load it at once.
 
     Args:
-        trained: `keras_vitbert.trained.trained_model.Trained`.
+        trained: `keras_vitbert.trained.trained_model.TrainedModel`.
         output_dir: str, a local folder.
         name: str, what clients call the model; its own name if empty.
         version: int, or None for the next that is free.
@@ -52,7 +52,7 @@ def export(trained, output_dir, name="", version=None, top_k=5, base_path=""):
     folder = os.path.join(output_dir, name)
     make_folder(folder, "output_dir")
     if version is None:
-        version = max(versions(folder), default=0) + 1
+        version = max(exported_versions(folder), default=0) + 1
     target = os.path.join(folder, str(version))
     if os.path.exists(target):
         raise UserError(f"{target} is there already; give another --version, or none for the next")
@@ -75,24 +75,6 @@ def export(trained, output_dir, name="", version=None, top_k=5, base_path=""):
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return target, served
-
-
-def versions(folder):
-    """The versions of a model in a folder, a list of int."""
-    names = os.listdir(folder) if os.path.isdir(folder) else []
-    return sorted(
-        int(name)
-        for name in names
-        if re.fullmatch(r"[0-9]+", name) and os.path.exists(os.path.join(folder, name, _MODEL_FILE))
-    )
-
-
-def find_exported(path):
-    """The folder of a SavedModel: `path`, or its latest version; None where there is none."""
-    if os.path.exists(os.path.join(path, _MODEL_FILE)):
-        return path
-    found = versions(path)
-    return os.path.join(path, str(found[-1])) if found else None
 
 
 def example_requests(signatures):
@@ -141,4 +123,4 @@ def _check(served, folder, dtype):
 def _models(output_dir):
     """The names of the models in a folder."""
     names = sorted(os.listdir(output_dir))
-    return [name for name in names if versions(os.path.join(output_dir, name))]
+    return [name for name in names if exported_versions(os.path.join(output_dir, name))]

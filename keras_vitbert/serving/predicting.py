@@ -6,7 +6,7 @@ import re
 import numpy as np
 import tensorflow as tf
 
-from keras_vitbert.serving.exporting import find_exported
+from keras_vitbert.importing.sources import EXPORT
 from keras_vitbert.serving.served_model import (
     CLASSIFY_IMAGE,
     CLASSIFY_TEXT,
@@ -16,7 +16,8 @@ from keras_vitbert.serving.served_model import (
     ServedModel,
     input_name,
 )
-from keras_vitbert.trained.trained_model import open_trained
+from keras_vitbert.trained.finding import find
+from keras_vitbert.trained.loading import open_source
 from pipelines.command_line import UserError, one_line
 from pipelines.text.wordpiece import MASK
 
@@ -54,16 +55,16 @@ def open_functions(path, top_k):
     Raises:
         UserError: it is none of these.
     """
-    exported = find_exported(path)
-    if exported is None:
-        return ServedModel(open_trained(path), top_k).functions
+    source = find(path)
+    if source.kind != EXPORT:
+        return ServedModel(open_source(source), top_k).functions
     import tensorflow_text  # noqa: F401  whose operations the graph holds
 
     try:
-        return dict(tf.saved_model.load(exported).signatures.items())
+        return dict(tf.saved_model.load(source.path).signatures.items())
     except (OSError, ValueError, tf.errors.OpError) as error:
         raise UserError(
-            f"{exported}: cannot be loaded ({one_line(error)}); export it again"
+            f"{source.path}: cannot be loaded ({one_line(error)}); export it again"
         ) from error
 
 

@@ -31,7 +31,7 @@ def as_text(predictions, form, width=0):
         lines = (json.dumps(_json_row(each), ensure_ascii=False) for each in predictions)
         return "".join(f"{line}\n" for line in lines)
     if form == "csv":
-        from keras_vitbert.runs.run_folder import csv_text
+        from pipelines.files import csv_text
 
         return csv_text([_csv_row(prediction) for prediction in predictions])
     return _table(predictions, width)

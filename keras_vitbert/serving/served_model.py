@@ -28,7 +28,7 @@ class ServedModel(tf.Module):
     """The graphs of a trained model.
 
     Args:
-        trained: `keras_vitbert.trained.trained_model.Trained`.
+        trained: `keras_vitbert.trained.trained_model.TrainedModel`.
         top_k: int, how many classes or tokens are named, where there are as many.
 
     Attributes:

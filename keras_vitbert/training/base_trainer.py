@@ -5,10 +5,10 @@ import contextlib
 import keras
 import tensorflow as tf
 
-from keras_vitbert.training.stateless_dropout import RandomLayers
+from keras_vitbert.training.stateless_dropout import StatelessDropout
 
 
-class Trainer(keras.Model):
+class BaseTrainer(keras.Model):
     """A `keras.Model` whose train step sums gradients over the replicas by itself.
 
     A subclass has `network`, what is trained; `means`, a dict of `keras.metrics.Mean`; and a
@@ -27,7 +27,7 @@ class Trainer(keras.Model):
     def __init__(self, network, seed=0, **kwargs):
         super().__init__(**kwargs)
         self.network = network
-        self.random_layers = RandomLayers(network, seed)
+        self.stateless_dropout = StatelessDropout(network, seed)
         self.means = {}
         self.step = 0
         self.probe_requested = self.probed = False
@@ -53,7 +53,7 @@ class Trainer(keras.Model):
             place: int, tells the forward passes of a step apart.
         """
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
-        with self.random_layers.keyed(self.optimizer.iterations.value, replica, place):
+        with self.stateless_dropout.keyed(self.optimizer.iterations.value, replica, place):
             return self.network(inputs, training=True)
 
     def make_train_function(self, force=False):

@@ -3,11 +3,11 @@
 import keras
 import tensorflow as tf
 
-from keras_vitbert.training.base_trainer import Trainer, dense
+from keras_vitbert.training.base_trainer import BaseTrainer, dense
 from keras_vitbert.training.losses import cross_entropy, smoothed_cross_entropy
 
 
-class FineTuner(Trainer):
+class FineTuner(BaseTrainer):
     """Trains a `Classifier`, for `compile` and `fit`.
 
     Args:

@@ -8,13 +8,13 @@ import tensorflow as tf
 
 from keras_vitbert.model.pretraining_network import image_inputs, text_inputs
 from keras_vitbert.model.shared_weights import block_of
-from keras_vitbert.pretraining.teachers import Teachers
-from keras_vitbert.training.base_trainer import Trainer, dense
+from keras_vitbert.training.base_trainer import BaseTrainer, dense
+from keras_vitbert.training.distillation import Teachers
 from keras_vitbert.training.gradient_conflict import ALL, GradientConflict
 from keras_vitbert.training.losses import distillation_loss
 
 
-class JointTrainer(Trainer):
+class JointTrainer(BaseTrainer):
     """Pre-trains a network on images and text, for `compile`, `fit` and `evaluate`.
 
     Args:

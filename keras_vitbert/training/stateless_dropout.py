@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 
-class RandomLayers:
+class StatelessDropout:
     """The random layers of a network, and what they draw in a training step.
 
     A Keras layer counts its draws in a variable of its own. Under `tf.distribute` every replica

@@ -16,7 +16,7 @@ def without_damaged(source, limit):
     """The same source without its damaged records.
 
     Args:
-        source: `ImageRecords` or `TextRecords`, its `records` found with `salvage`.
+        source: `ImageStream` or `TextStream`, its `records` found with `salvage`.
         limit: int, how many may be lost.
 
     Raises:

@@ -132,11 +132,12 @@ def pretrain(sources, output_dir, *argv):
 
 def config_of(sources, *argv):
     """The checked config that the command would see."""
+    from keras_vitbert.configs.pretraining import for_devices
     from keras_vitbert.pretrain import define_flags
     from keras_vitbert.pretraining import settings
 
     config = settings.parse(arguments(sources, *argv), define_flags, "usage")[1]
-    return settings.for_devices(config, on_tpu=False)
+    return for_devices(config, on_tpu=False)
 
 
 def checkpoint_values(run_folder):

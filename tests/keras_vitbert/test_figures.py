@@ -215,7 +215,7 @@ def test_without_matplotlib(refused, made, monkeypatch):
 def test_help_needs_neither_tensorflow_nor_matplotlib():
     code = (
         "import sys; sys.modules['tensorflow'] = sys.modules['matplotlib'] = None;"
-        "from keras_vitbert import command_line, figures;"
+        "from keras_vitbert import figures; from pipelines import command_line;"
         "command_line.run(figures.main, ['--help'])"
     )
     done = subprocess.run(

@@ -19,8 +19,8 @@ import tensorflow as tf
 from sklearn import metrics as sklearn_metrics
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from keras_vitbert.fine_tuning.evaluate_only import load_classifier
 from keras_vitbert.runs import checkpoints
+from keras_vitbert.trained.loading import load
 from pipelines.command_line import EXIT_DIVERGED, EXIT_DONE, EXIT_STOPPED
 from tests.keras_vitbert.fine_tuning.finetune_fixtures import (
     CLASSES,
@@ -208,9 +208,9 @@ def test_a_stopped_sweep_ends_the_same(swept, image_flags, tmp_path, monkeypatch
 
     run_trial = search.run_trial
 
-    def noted(trial, *arguments):
+    def noted(run, trial, *arguments):
         current[:] = [trial.name]
-        return run_trial(trial, *arguments)
+        return run_trial(run, trial, *arguments)
 
     flags = [*image_flags, "--sweep", "--seeds=2", f"--output_dir={tmp_path}"]
     with monkeypatch.context() as patched:
@@ -234,7 +234,7 @@ def test_a_stopped_sweep_ends_the_same(swept, image_flags, tmp_path, monkeypatch
     )
     assert ours == wanted
     assert json.loads((stopped / "result.json").read_text())["resumed_from_step"] == 3
-    mine, theirs = load_classifier(str(tmp_path))[0], load_classifier(str(swept))[0]
+    mine, theirs = load(str(tmp_path)).network, load(str(swept)).network
     for one, other in zip(mine.weights, theirs.weights, strict=True):
         np.testing.assert_array_equal(np.asarray(one.value), np.asarray(other.value))
 
@@ -308,12 +308,12 @@ def test_random_weights_of_an_architecture(finished, text_flags, tmp_path):
     assert transfer_of(tmp_path) == ("fresh", "fresh")
     summary = summary_of(tmp_path)
     assert 0 < summary["trained_parameters"] < summary["parameters"]
-    classifier, record = load_classifier(str(tmp_path))
-    assert record["classes"] == ["no", "yes"]
+    trained = load(str(tmp_path))
+    assert trained.classes == ["no", "yes"]
     rows = rows_of(tmp_path / summary["model"] / "metrics.csv")
     assert all(row["val_accuracy"] for row in rows)
     # The embedding is fresh, so it is trained although the encoder's weights are not.
-    embedding = sum(math.prod(w.shape) for w in classifier.embedding.weights)
+    embedding = sum(math.prod(w.shape) for w in trained.network.embedding.weights)
     assert summary["trained_parameters"] > embedding
 
 

@@ -90,7 +90,7 @@ def edit(path, change):
         (["--task=tsv"], "--data_dir is missing"),
         (["--task=tsv", "--data_dir=none"], "--data_dir=none: no such folder"),
         (["--task=pets", "--checkpoint="], "--checkpoint is missing; give the folder"),
-        (["--task=pets", "--checkpoint=none"], "none holds no run of keras_vitbert.pretrain"),
+        (["--task=pets", "--checkpoint=none"], "none: no such folder, file or preset; give"),
         (
             ["--task=pets", "--architecture=paper"],
             "--architecture goes with --checkpoint=rand",
@@ -253,7 +253,7 @@ def test_what_cannot_be_evaluated(finished, texts, capsys):
 
 def test_bad_flags_are_answered_without_tensorflow(tmp_path):
     code = (
-        "import sys; from keras_vitbert import command_line, finetune;"
+        "import sys; from keras_vitbert import finetune; from pipelines import command_line;"
         "status = command_line.run(finetune.main, ['--task=x']);"
         "assert 'tensorflow' not in sys.modules; sys.exit(status)"
     )

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_vitbert import load_network
+from keras_vitbert import load
 from keras_vitbert.configs.variants import VARIANTS
 from keras_vitbert.inspection.mask_pictures import block_picture, sparsity_chart
 from keras_vitbert.inspection.mask_values import MaskValues
@@ -25,7 +25,7 @@ from keras_vitbert.pretrain import report
 from keras_vitbert.pretraining import run as pretraining
 from keras_vitbert.runs import callbacks, checkpoints
 from pipelines.command_line import EXIT_BAD_INPUT, EXIT_DIVERGED, EXIT_DONE, EXIT_STOPPED
-from pipelines.image_stream import ImageRecords
+from pipelines.image_stream import ImageStream
 from pipelines.shards.records import RecordFiles
 from tests.keras_vitbert.pretrain_fixtures import (
     CLASS_NAMES,
@@ -105,7 +105,7 @@ def validate(network, folder):
 
     if network.backbone.image_size is not None:
         records = RecordFiles.find(str(folder / "images-validation-*"), "flag")
-        for example in ImageRecords(records, IMAGE_SIZE, CLASSES).validation():
+        for example in ImageStream(records, IMAGE_SIZE, CLASSES).validation():
             logits = network({"images": example["images"][None] / 255})
             add("image", logits["image_logits"][0], int(example["image_labels"]))
     if network.backbone.vocabulary_size is not None:
@@ -194,7 +194,7 @@ def test_the_summary_says_what_came_out(run_of, sources, variant):
     assert (summary["images_per_second"] > 0) == uses.images
     assert (summary["tokens_per_second"] > 0) == uses.text
 
-    network, _ = load_network(str(folder))
+    network = load(str(folder)).network
     assert summary["parameters"] == sum(math.prod(v.shape) for v in network.trainable_variables)
     expected = validate(network, sources)
     assert {"image_accuracy"} <= set(expected) or not uses.images
@@ -254,14 +254,14 @@ def test_random_masks_and_bfloat16(finished, sources):
 
     # Weights, optimizer and losses are float32; what is computed between them is not.
     assert {v.dtype for v in values.values() if v.dtype.kind not in "iub"} == {np.dtype("float32")}
-    expected = validate(load_network(str(folder), "float32")[0], sources)
+    expected = validate(load(str(folder), "float32").network, sources)
     found = {name: value for name, value in summary["validation"].items() if name in expected}
     for name in ("image_loss", "mlm_loss", "nsp_loss"):
         assert found[name] == pytest.approx(expected[name], rel=0.03)
     for name in ("image_loss", "mlm_loss"):  # that of two nearly equal answers hardly depends on it
         assert found[name] != pytest.approx(expected[name], rel=1e-6)
     assert found == pytest.approx(
-        validate(load_network(str(folder), "mixed_bfloat16")[0], sources), rel=1e-2
+        validate(load(str(folder), "mixed_bfloat16").network, sources), rel=1e-2
     )
 
 
@@ -362,7 +362,7 @@ def test_logs_hold_every_number_at_the_end_of_each_epoch(run_of, variant):
 def test_every_validation_is_of_its_own_step(run_of, sources, variant):
     """Not only the last one: that of step 8 is that of the checkpoint of step 8."""
     folder = run_of(variant)
-    network, _ = load_network(str(folder))
+    network = load(str(folder)).network
     checkpoints.restore_network(str(folder / "checkpoints" / "step-00000008"), network)
     row = metrics_rows(folder)[1]
     found = {name.removeprefix("val_"): float(v) for name, v in row.items() if "val_" in name}
@@ -469,7 +469,8 @@ def test_teachers_are_runs_of_their_own(run_of, sources):
     for name, steps in (("vit", 3), ("bert", 4)):
         summary = summary_of(folder / name)
         assert (summary["variant"], summary["steps"]) == (name, steps)
-        network, record = load_network(str(folder / name))
+        trained = load(str(folder / name))
+        network, record = trained.network, trained.record
         assert record["config"]["model"] == config_of(sources).model.to_dict()
         found = {n: v for n, v in summary["validation"].items() if n != "loss"}
         assert found == pytest.approx(validate(network, sources), rel=1e-5)
@@ -477,10 +478,10 @@ def test_teachers_are_runs_of_their_own(run_of, sources):
 
 def test_given_teachers_are_used(run_of, sources, tmp_path, monkeypatch):
     loaded = {}
-    load = pretraining.load_teacher
+    load_teacher = pretraining.load_teacher
 
     def spy(kind, path, *others):
-        loaded[kind] = path, load(kind, path, *others)
+        loaded[kind] = path, load_teacher(kind, path, *others)
         if kind == "text":
             raise InterruptedError  # both are there; nothing need be trained
         return loaded[kind][1]
@@ -494,7 +495,7 @@ def test_given_teachers_are_used(run_of, sources, tmp_path, monkeypatch):
     for kind, teacher in teachers.items():
         path, network = loaded[kind]
         assert path == str(teacher)
-        own, _ = load_network(str(teacher))
+        own = load(str(teacher)).network
         for ours, theirs in zip(network.weights, own.weights, strict=True):
             np.testing.assert_array_equal(ours.value, theirs.value)
 
@@ -781,7 +782,7 @@ def test_a_learning_rate_far_too_high(sources, tmp_path, capsys):
     assert not (tmp_path / "summary.json").exists()
     assert last_step(tmp_path) == 2
     assert all(np.isfinite(v).all() for v in checkpoint_values(tmp_path).values())
-    load_network(str(tmp_path))
+    load(str(tmp_path))
 
 
 @pytest.mark.slow

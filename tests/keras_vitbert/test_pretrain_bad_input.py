@@ -14,7 +14,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_vitbert.configs import variants
+from keras_vitbert.pretraining.run import PretrainingRun
 from keras_vitbert.pretraining.run import pretrain as run_pretraining
+from keras_vitbert.runs.run_folder import RunFolder
 from pipelines.command_line import EXIT_BAD_INPUT, UserError
 from pipelines.images.image_records import image_example
 from pipelines.shards.tfrecords import to_example, write_shards
@@ -254,6 +257,15 @@ def test_a_bad_record_that_training_does_not_reach(refused, bad_files, tmp_path)
     assert not (tmp_path / "run" / "summary.json").exists()
 
 
+def pretrained_on(strategy, config, variant, folder):
+    """Runs a variant under a strategy, as far as that goes without data."""
+    variant = variants.find_variant(variant)
+    config = variants.apply_variant(config, variant)
+    return run_pretraining(
+        PretrainingRun(config, RunFolder(str(folder)), None, strategy, None, variant)
+    )
+
+
 def test_batches_that_the_replicas_cannot_share(sources, tmp_path):
     three = types.SimpleNamespace(num_replicas_in_sync=3)
     for variant, flag, key in (
@@ -263,11 +275,11 @@ def test_batches_that_the_replicas_cannot_share(sources, tmp_path):
     ):
         message = f"--config.{key}: must be a multiple of the number of replicas, 3"
         with pytest.raises(UserError, match=message):
-            run_pretraining(config_of(sources, flag), variant, None, tmp_path / "x", three)
+            pretrained_on(three, config_of(sources, flag), variant, tmp_path / "x")
     config = config_of(sources, "--config.image_batch=6", "--config.data.images.mixup=0.5")
     two = types.SimpleNamespace(num_replicas_in_sync=2)
     with pytest.raises(UserError, match=r"image_batch=6: .* replicas, 2, twice as images are mix"):
-        run_pretraining(config, "vit", None, tmp_path / "x", two)
+        pretrained_on(two, config, "vit", tmp_path / "x")
     assert not (tmp_path / "x").exists()
 
 

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from pipelines.command_line import UserError
-from pipelines.image_stream import ImageRecords
+from pipelines.image_stream import ImageStream
 from pipelines.images.image_records import write_image_records
 from pipelines.shards.records import RecordFiles
 from pipelines.shards.tfrecords import to_example, write_shards
@@ -28,7 +28,7 @@ def smooth(height, width, seed=0, one_hue=False):
 
 @pytest.fixture(scope="module")
 def open_images(tmp_path_factory):
-    """`open_images(images, labels=None, files=1, **options) -> ImageRecords`."""
+    """`open_images(images, labels=None, files=1, **options) -> ImageStream`."""
 
     def open_images(images, labels=None, files=1, label_offset=1, **options):
         prefix = str(tmp_path_factory.mktemp("images") / "image")
@@ -36,7 +36,7 @@ def open_images(tmp_path_factory):
         write_image_records(images, labels, prefix, files, label_offset)
         records = RecordFiles.find(f"{prefix}-*", "flag")
         options = {"image_size": 8, "num_classes": CLASSES, **options}
-        return ImageRecords(records, label_offset=label_offset, **options).check()
+        return ImageStream(records, label_offset=label_offset, **options).check()
 
     return open_images
 
@@ -161,7 +161,7 @@ def test_grey_jpegs_come_out_in_three_channels(tmp_path):
     example = to_example({"image/encoded": encoded, "image/class/label": 1})
     write_shards([example], str(tmp_path / "x"), 1)
     records = RecordFiles.find(str(tmp_path / "*"), "flag")
-    source = ImageRecords(records, 20, 1, central_crop=1.0, crop_area=(1.0, 1.0), flip=False)
+    source = ImageStream(records, 20, 1, central_crop=1.0, crop_area=(1.0, 1.0), flip=False)
     expected = pillow(encoded, 20)
     for [example] in (take(source.validation(), 1), training(source, 0, 0, 1)):
         np.testing.assert_allclose(example["images"], expected, atol=PILLOWS_ROUNDING)
@@ -181,7 +181,7 @@ def test_the_first_record_is_checked(tmp_path):
 
     def check(**features):
         write_shards([to_example(features)], str(tmp_path / "x"), 1)
-        ImageRecords(RecordFiles.find(str(tmp_path / "*"), "flag"), 8, CLASSES).check()
+        ImageStream(RecordFiles.find(str(tmp_path / "*"), "flag"), 8, CLASSES).check()
 
     check(**{"image/encoded": encoded, "image/class/label": CLASSES})
     for features, message in (
@@ -213,7 +213,7 @@ def test_other_formats_are_read_as_well(tmp_path):
         {"image/encoded": tf.io.encode_png(pixels).numpy(), "image/class/label": 1}
     )
     write_shards([example], str(tmp_path / "x"), 1)
-    source = ImageRecords(RecordFiles.find(str(tmp_path / "x-*"), "flag"), 20, 1, central_crop=1.0)
+    source = ImageStream(RecordFiles.find(str(tmp_path / "x-*"), "flag"), 20, 1, central_crop=1.0)
     source = dataclasses.replace(source, crop_area=(1.0, 1.0), flip=False)
     for [example] in (take(source.validation(), 1), training(source, 0, 0, 1)):
         np.testing.assert_allclose(example["images"], pixels / 255.0, atol=1e-6)
@@ -223,7 +223,7 @@ def test_the_manifest_tells_the_label_of_the_first_class(tmp_path):
     encoded = tf.io.encode_jpeg(smooth(8, 8)).numpy()
     example = to_example({"image/encoded": encoded, "image/class/label": 1})
     write_shards([example], str(tmp_path / "x"), 1, settings={"label_offset": 1})
-    source = ImageRecords(RecordFiles.find(str(tmp_path / "x-*"), "flag"), 8, CLASSES)
+    source = ImageStream(RecordFiles.find(str(tmp_path / "x-*"), "flag"), 8, CLASSES)
     source.check()
     with pytest.raises(UserError, match=r"x.manifest.json: .*data.images.label_offset=1"):
         dataclasses.replace(source, label_offset=0).check()

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipelines.image_stream import ImageRecords
+from pipelines.image_stream import ImageStream
 from pipelines.images.image_records import image_example, write_image_records
 from pipelines.joint_stream import JointStream
 from pipelines.shards.records import RecordFiles
 from pipelines.shards.shuffled_records import ShuffledRecords
 from pipelines.shards.tfrecords import to_example, write_shards
 from pipelines.text.wordpiece import SPECIAL_TOKENS
-from pipelines.text_stream import TextRecords
+from pipelines.text_stream import TextStream
 
 SIZE, LENGTH = 8, 6
 VOCABULARY = [*SPECIAL_TOKENS, *"abcdefghijklmno"]
@@ -48,8 +48,8 @@ def stream(tmp_path_factory):
             return RecordFiles.find(f"{folder}/{kind}-{split}-*", "flag")
 
         sources[split] = (
-            ImageRecords(find("image"), SIZE, images, crop_area=(0.3, 1.0)).check(),
-            TextRecords.open(find("text"), VOCABULARY, 20, LENGTH),
+            ImageStream(find("image"), SIZE, images, crop_area=(0.3, 1.0)).check(),
+            TextStream.open(find("text"), VOCABULARY, 20, LENGTH),
         )
     (images, texts), (image_validation, text_validation) = sources.values()
     return JointStream(images, image_validation, texts, text_validation, 4, 8, seed=1)
@@ -115,7 +115,7 @@ def test_the_sources_are_shuffled_apart(stream, tmp_path):
     """Texts in as many records and files as the images come in another order, for any seeds."""
     write_shards((to_example(text(n)) for n in range(17)), str(tmp_path / "text"), 3)
     records = RecordFiles.find(str(tmp_path / "*"), "flag")
-    twins = dataclasses.replace(stream, texts=TextRecords.open(records, VOCABULARY, 20, LENGTH))
+    twins = dataclasses.replace(stream, texts=TextStream.open(records, VOCABULARY, 20, LENGTH))
     orders = []
     for seed in range(3):
         twins = dataclasses.replace(twins, seed=seed, image_batch=17, text_batch=17)
@@ -180,7 +180,7 @@ def test_a_host_decodes_its_own_records_only(stream, tmp_path):
     examples = [to_example(image_example(pixels, label)) for label in labels]
     write_shards(examples, str(tmp_path / "image"), 1)
     records = RecordFiles.find(str(tmp_path / "*"), "flag")
-    source = ImageRecords(records, SIZE, 1)
+    source = ImageStream(records, SIZE, 1)
     broken = JointStream(source, source, None, None, 2, 0)
     [bad] = [
         n

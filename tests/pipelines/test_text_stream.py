@@ -8,7 +8,7 @@ from pipelines.command_line import UserError
 from pipelines.shards.records import RecordFiles
 from pipelines.shards.tfrecords import to_example, write_shards
 from pipelines.text.wordpiece import MASK, SPECIAL_TOKENS, vocabulary_hash
-from pipelines.text_stream import TextRecords
+from pipelines.text_stream import TextStream
 
 LENGTH, PREDICTIONS, VOCABULARY = 12, 3, 50
 TOKENS = [*SPECIAL_TOKENS, *(f"word{n}" for n in range(VOCABULARY - len(SPECIAL_TOKENS)))]
@@ -42,12 +42,12 @@ def make_examples(count, seed=0):
 
 @pytest.fixture
 def open_texts(tmp_path):
-    """`open_texts(examples, length=LENGTH, **manifest) -> TextRecords`."""
+    """`open_texts(examples, length=LENGTH, **manifest) -> TextStream`."""
 
     def open_texts(examples, length=LENGTH, masking=None, **manifest):
         write_shards(map(to_example, examples), str(tmp_path / "text"), 1, **manifest)
         records = RecordFiles.find(str(tmp_path / "*"), "flag")
-        return TextRecords.open(records, TOKENS, VOCABULARY, length, masking)
+        return TextStream.open(records, TOKENS, VOCABULARY, length, masking)
 
     return open_texts
 

@@ -14,12 +14,12 @@ import numpy as np
 import tensorflow as tf
 
 from keras_vitbert.configs import fine_tuning
-from keras_vitbert.fine_tuning.evaluate_only import load_classifier
 from keras_vitbert.fine_tuning.evaluation import Evaluator
 from keras_vitbert.fine_tuning.optimizer import build_optimizer
 from keras_vitbert.fine_tuning.task_data import open_task
 from keras_vitbert.fine_tuning.tasks import TASKS
 from keras_vitbert.fine_tuning.trials import TaskStream
+from keras_vitbert.trained.loading import load
 from keras_vitbert.training.fine_tuner import FineTuner, WeightAverage
 from pipelines.text.wordpiece import read_vocabulary
 
@@ -45,7 +45,8 @@ def found_of(run, data_dir):
     for replicas in (1, 2, 4):
         strategy = strategy_of(replicas)
         with strategy.scope():
-            network, record = load_classifier(run)
+            trained = load(run)
+            network, record = trained.network, trained.record
         config = config_dict.ConfigDict(record["config"])
         vocabulary = None
         if record["kind"] == "text":

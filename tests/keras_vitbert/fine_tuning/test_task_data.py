@@ -52,7 +52,7 @@ def open_data(name, data_dir, **changes):
 def test_recipes(name):
     task = TASKS[name]
     config = fine_tuning.get_config(name, task.kind)
-    check_config(config, name, task)
+    check_config(config, task)
     flat = flatten(config)
     wanted = {**OFF, "metric": "accuracy", **(VISION if task.kind == "images" else TEXT)}
     if task.kind == "images":

@@ -15,10 +15,13 @@ from keras_vitbert import convert, hub
 from keras_vitbert.fine_tuning.pretrained import open_pretrained
 from keras_vitbert.hub.model_card import model_card
 from keras_vitbert.hub.presets import available_kinds, build_task
+from keras_vitbert.importing.sources import PRESET
 from keras_vitbert.model.backbone import ViTBertBackbone
 from keras_vitbert.model.classifier import build_classifier
 from keras_vitbert.model.pretraining_network import build_network
-from keras_vitbert.trained.trained_model import Trained, is_run, open_trained
+from keras_vitbert.trained.finding import find
+from keras_vitbert.trained.loading import load
+from keras_vitbert.trained.trained_model import TrainedModel
 from pipelines.command_line import UserError, run
 from pipelines.images.image_decoding import central_crop
 from pipelines.text.wordpiece import SPECIAL_TOKENS
@@ -36,7 +39,7 @@ def trained(tiny, randomize):
     network = randomize(build_network(tiny), 0)
     text = randomize(build_classifier(tiny, "text", 2), 1)
     heads = {"image": network.image_head, "text": text.head, "mlm": network.mlm_head}
-    return Trained("runs/r", "r", network.backbone, heads, CLASSES, VOCABULARY, True, 0.75)
+    return TrainedModel("runs/r", "r", network.backbone, heads, CLASSES, VOCABULARY, True, 0.75)
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +49,7 @@ def presets(trained, tmp_path_factory):
     for kind in available_kinds(trained):
         folders[kind] = str(tmp_path_factory.mktemp("presets") / kind)
         names = CLASSES[:2] if kind == "text_classifier" else CLASSES
-        part = Trained(**{**vars(trained), "classes": names})
+        part = TrainedModel(**{**vars(trained), "classes": names})
         build_task(part, kind).save_to_preset(folders[kind])
     return folders
 
@@ -54,18 +57,18 @@ def presets(trained, tmp_path_factory):
 def test_every_kind_comes_back(trained, presets):
     assert list(presets) == ["image_classifier", "text_classifier", "masked_lm", "backbone"]
     for kind, head in (("image_classifier", "image"), ("text_classifier", "text")):
-        found = open_trained(presets[kind])
+        found = load(presets[kind])
         assert list(found.heads) == [head] and found.name == kind
         assert found.classes == CLASSES[: found.heads[head].num_classes]
-    assert open_trained(presets["image_classifier"]).central_crop == 0.75
-    words = open_trained(presets["masked_lm"])
+    assert load(presets["image_classifier"]).central_crop == 0.75
+    words = load(presets["masked_lm"])
     assert words.vocabulary == VOCABULARY and words.lower_case and list(words.heads) == ["mlm"]
     for folder in presets.values():
-        backbone = open_trained(folder).backbone
+        backbone = load(folder).backbone
         for ours, theirs in zip(backbone.weights, trained.backbone.weights, strict=True):
             np.testing.assert_array_equal(ours, theirs)
-    assert open_trained(presets["backbone"]).heads == {}
-    assert not is_run(presets["backbone"])
+    assert load(presets["backbone"]).heads == {}
+    assert find(presets["backbone"]).kind == PRESET
 
 
 def test_keras_hub_loads_them_by_its_own_names(trained, presets):
@@ -153,7 +156,7 @@ def test_a_run_becomes_a_preset_with_its_card(finished, tmp_path, capsys):  # no
     assert "pipeline_tag: image-classification" in card and "gender and race" in card
     assert "`merge.mask_update_interval` | 2 |" in card and "classes | 3: cat, dog, tench" in card
     assert str(tmp_path) not in card  # where data lay is not told
-    ours, theirs = open_trained(folder), open_trained(source)
+    ours, theirs = load(folder), load(source)
     assert ours.classes == theirs.classes == ["cat", "dog", "tench"]
     images = np.random.default_rng(0).random((2, 8, 8, 3), np.float32)
     np.testing.assert_array_equal(
@@ -208,7 +211,7 @@ def test_the_card_of_a_fine_tuned_model_tells_its_spread(trained):
         "config": {"seed": 0, "steps": 0, "optimizer": {"learning_rate": 0.01, "ema": 0.0}},
     }
     card = model_card(
-        Trained(**{**vars(trained), "record": record, "summary": summary}), "image_classifier"
+        TrainedModel(**{**vars(trained), "record": record, "summary": summary}), "image_classifier"
     )
     assert "| test, 40 examples | 0.7500 | 0.7000 | 0.8000 | 0.1000 |" in card
     assert "| `optimizer.learning_rate` | 0.03 |" in card and "| `seed` | 2 |" in card
@@ -249,15 +252,15 @@ def test_damaged_presets_are_refused(presets, tmp_path):
     weights = folder / "model.weights.h5"
     weights.write_bytes(weights.read_bytes()[:1000])
     with pytest.raises(UserError, match="cannot be loaded"):
-        open_trained(str(folder))
+        load(str(folder))
     os.remove(weights)
     with pytest.raises(UserError, match="cannot be loaded"):
-        open_trained(str(folder))
+        load(str(folder))
     (folder / "task.json").write_text('{"registered_name": "keras_hub>BertMaskedLM"}')
     with pytest.raises(UserError, match="not of ViT-BERT"):
-        open_trained(str(folder))
+        load(str(folder))
     with pytest.raises(UserError, match="no such folder"):
-        open_trained(str(tmp_path / "none"))
-    with pytest.raises(UserError, match="and no preset"):
-        open_trained(str(tmp_path))
+        load(str(tmp_path / "none"))
+    with pytest.raises(UserError, match="holds no model"):
+        load(str(tmp_path))
     assert ViTBertBackbone.from_preset(presets["backbone"]).image_size == 6

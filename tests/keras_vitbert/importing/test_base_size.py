@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_vitbert.importing import find_source
 from keras_vitbert.importing.image_teachers import load_image_teacher
 from keras_vitbert.importing.text_teachers import load_text_teacher
+from keras_vitbert.trained.finding import find
 
 pytestmark = pytest.mark.slow
 
@@ -61,7 +61,7 @@ def test_bert_base(fixtures, tmp_path):
         "padding_mask": (columns < lengths[:, None]).astype(int),
         "masked_positions": np.stack([random.choice(n, 20, replace=False) for n in lengths]),
     }
-    teacher = load_text_teacher(find_source(str(tmp_path)))
+    teacher = load_text_teacher(find(str(tmp_path)))
     logits = teacher({name: tf.constant(value) for name, value in batch.items()})
     for name, wanted in fixtures.bert_logits(model, batch).items():
         assert_close(f"BERT base, {name}", logits[name].numpy(), wanted)
@@ -77,7 +77,7 @@ def test_vit_base(fixtures, tmp_path, kind):
     images = np.random.default_rng(2).random((2, 224, 224, 3), np.float32)
     imagenet = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
     mean, std = imagenet if kind == "DeiT" else ((0.5,) * 3,) * 2
-    teacher = load_image_teacher(find_source(str(tmp_path)))
+    teacher = load_image_teacher(find(str(tmp_path)))
     logits = teacher({"images": tf.constant(images)})["image_logits"].numpy()
     wanted = fixtures.vit_logits(model, images, mean, std)["image_logits"]
     assert_close(f"{kind} base", logits, wanted)

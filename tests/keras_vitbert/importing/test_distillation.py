@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_vitbert.pretraining.teachers import Teachers
 from keras_vitbert.runs import callbacks
+from keras_vitbert.training.distillation import Teachers
 from keras_vitbert.training.joint_trainer import JointTrainer
 from keras_vitbert.training.merging import GradientSum
 from keras_vitbert.training.optimizers import SGD

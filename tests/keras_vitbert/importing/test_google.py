@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_vitbert.importing import find_source, import_vit
 from keras_vitbert.importing.image_teachers import load_image_teacher
 from keras_vitbert.importing.text_teachers import load_text_teacher
+from keras_vitbert.importing.vit_backbone import read_vit
+from keras_vitbert.trained.finding import find
 from pipelines.command_line import UserError
 from tests.keras_vitbert.importing import google_models
 
@@ -21,7 +22,7 @@ def test_bert(tmp_path):
     batch = google_models.texts(0)
     wanted = google_models.bert_logits(variables, batch)
     for path in (prefix, str(tmp_path / "bert")):
-        teacher = load_text_teacher(find_source(path))
+        teacher = load_text_teacher(find(path))
         logits = teacher({name: tf.constant(value) for name, value in batch.items()})
         assert set(logits) == set(wanted)
         for name in wanted:
@@ -35,12 +36,12 @@ def test_vit(tmp_path, pre_logits):
     path = tmp_path / "ViT-B_16.npz"
     np.savez(path, **arrays)
     images = np.random.default_rng(1).random((2, 9, 9, 3), np.float32)
-    teacher = load_image_teacher(find_source(str(path)))
+    teacher = load_image_teacher(find(str(path)))
     logits = teacher({"images": images})["image_logits"]
     assert_close(logits, google_models.vit_logits(arrays, images))
     assert (teacher.num_classes, teacher.image_size, teacher.labels) == (3, (9, 9), None)
 
-    weights = import_vit(str(path))
+    weights = read_vit(find(str(path)))
     assert weights.config["hidden_act"] == "gelu_pytorch_tanh" and weights.mean == (0.5,) * 3
     kernel = weights.tensors["vit.encoder.layer.1.attention.output.dense.weight"]
     wanted = arrays["Transformer/encoderblock_1/MultiHeadDotProductAttention_1/out/kernel"]
@@ -49,7 +50,7 @@ def test_vit(tmp_path, pre_logits):
 
 def refused(load, path, message):
     with pytest.raises(UserError, match=message) as error:
-        load(find_source(str(path)))
+        load(find(str(path)))
     assert "\n" not in str(error.value) and str(error.value).startswith(str(path))
 
 
@@ -86,7 +87,7 @@ def test_bad_berts(tmp_path):
     refused(load_text_teacher, prefix, message)
     refused(load_image_teacher, prefix, "is Google's BERT checkpoint, which knows no images; give")
     with pytest.raises(UserError, match="is a BERT, which .* give it as --text_teacher"):
-        import_vit(str(prefix))
+        read_vit(find(str(prefix)))
 
 
 def test_bad_vits(tmp_path):

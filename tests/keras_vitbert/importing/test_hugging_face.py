@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_vitbert.importing import find_source, import_vit
 from keras_vitbert.importing.image_teachers import load_image_teacher
 from keras_vitbert.importing.text_teachers import load_text_teacher
 from keras_vitbert.importing.trunks import build_vit
+from keras_vitbert.importing.vit_backbone import read_vit
 from keras_vitbert.model.pretraining_network import image_inputs, text_inputs
+from keras_vitbert.trained.finding import find
 
 FIXTURES = pathlib.Path(__file__).parent / "fixtures"
 BERTS = ("bert", "masked_lm", "untied")
@@ -29,7 +30,7 @@ def expected(name):
 
 
 def load(name, **options):
-    source = find_source(str(FIXTURES / name))
+    source = find(str(FIXTURES / name))
     load = load_text_teacher if name in BERTS else load_image_teacher
     return load(source, **options)
 
@@ -103,7 +104,7 @@ def test_compiled_by_xla(name):
 
 
 def test_the_encoder_of_a_vit():
-    weights = import_vit(str(FIXTURES / "vit_model"))
+    weights = read_vit(find(str(FIXTURES / "vit_model")))
     assert (weights.heads, weights.num_classes, weights.mean) == ((), None, (0.5, 0.5, 0.5))
     stored = np.load(FIXTURES / "vit_model" / "expected.npz")
     tokens = build_vit(weights)((stored["images"] - 0.5) / 0.5)

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from keras_vitbert import convert
-from keras_vitbert.importing import import_vit
-from keras_vitbert.importing.vit_backbone import build_backbone
-from keras_vitbert.trained.trained_model import open_trained
+from keras_vitbert.importing.vit_backbone import build_backbone, read_vit
+from keras_vitbert.trained.finding import find
+from keras_vitbert.trained.loading import load
 from pipelines.command_line import run
 
 FIXTURES = pathlib.Path(__file__).parent / "fixtures"
@@ -22,13 +22,13 @@ def class_token(backbone, name):
 
 def test_tokens_of_a_vit_without_a_head():
     """With the usual mean and deviation of 0.5: only the bias folds."""
-    weights = import_vit(str(FIXTURES / "vit_model"))
+    weights = read_vit(find(str(FIXTURES / "vit_model")))
     tokens, stored = class_token(build_backbone(weights, "vit"), "vit_model")
     np.testing.assert_allclose(tokens, stored["tokens"], rtol=0, atol=1e-5)
 
 
 def test_logits_of_a_vit_with_its_own_mean_and_deviation():
-    weights = import_vit(str(FIXTURES / "vit"))
+    weights = read_vit(find(str(FIXTURES / "vit")))
     tokens, stored = class_token(build_backbone(weights, "vit"), "vit")
     logits = tokens[:, 0] @ weights.tensors["classifier.weight"].T
     logits += weights.tensors["classifier.bias"]
@@ -36,7 +36,7 @@ def test_logits_of_a_vit_with_its_own_mean_and_deviation():
 
 
 def test_gelu_by_tanh_is_told(capsys):
-    build_backbone(import_vit(str(FIXTURES / "vit_half")), "half")
+    build_backbone(read_vit(find(str(FIXTURES / "vit_half"))), "half")
     assert capsys.readouterr().err.startswith("half: approximates GELU by tanh")
 
 
@@ -44,7 +44,7 @@ def test_the_command_writes_a_preset(tmp_path, capsys):
     folder, source = str(tmp_path / "preset"), str(FIXTURES / "vit_model")
     assert run(convert.main, [f"--checkpoint={source}", f"--output_dir={folder}"]) == 0
     assert capsys.readouterr().out == f"backbone of vit_model: {folder}\n"
-    trained = open_trained(folder)
+    trained = load(folder)
     tokens, stored = class_token(trained.backbone, "vit_model")
     np.testing.assert_allclose(tokens, stored["tokens"], rtol=0, atol=1e-5)
     card = (tmp_path / "preset" / "README.md").read_text()

@@ -1,6 +1,5 @@
 # ruff: noqa: F811  (fixtures are imported, and arguments of what uses them)
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -14,7 +13,9 @@ from keras_vitbert.inspection.co_activation import co_activation
 from keras_vitbert.inspection.value_files import read_values, write_values
 from keras_vitbert.pretraining.data import open_data
 from keras_vitbert.pretraining.run import build_trainer
+from keras_vitbert.runs import callbacks
 from keras_vitbert.runs.loop import fit
+from keras_vitbert.runs.run import Run
 from keras_vitbert.runs.run_folder import RunFolder
 from keras_vitbert.runs.workers import Workers
 from pipelines.command_line import UserError
@@ -42,9 +43,7 @@ def run(opened):
     Trains to the end from the folder's last checkpoint, or is killed after the maps of a step.
     """
 
-    def run(
-        path, interval=3, examples=5, executed=1, writes=True, maps=True, kill=None, after_log=()
-    ):
+    def run(path, interval=3, examples=5, executed=1, writes=True, maps=True, kill=None):
         config, stream, vocabulary = opened
         config = config.copy_and_resolve_references()
         config.steps_per_execution = executed
@@ -61,8 +60,9 @@ def run(opened):
 
             callback._show = show_and_die
         tf.io.gfile.makedirs(folder.checkpoints)
-        workers = Workers(tf.distribute.get_strategy())
-        fit(trainer, config, stream, folder, workers, [callback] if maps else [], after_log)
+        strategy = tf.distribute.get_strategy()
+        a_run = Run(config, folder, Workers(strategy), strategy, None)
+        fit(a_run, trainer, stream, [callback] if maps else [])
         return trainer, callback
 
     return run
@@ -186,14 +186,19 @@ def test_a_run_killed_after_its_maps_ends_with_the_same_files(whole, run, tmp_pa
 
 
 @pytest.mark.slow
-def test_a_run_killed_after_a_checkpoint_has_the_maps_of_that_step(whole, run, tmp_path):
-    class Killer(keras.callbacks.Callback):
-        def on_epoch_end(self, epoch, logs=None):
-            if self.model.step == 8:
-                raise Killed
+def test_a_run_killed_after_a_checkpoint_has_the_maps_of_that_step(
+    whole, run, tmp_path, monkeypatch
+):
+    save = callbacks.Checkpoints.on_epoch_end
 
-    with pytest.raises(Killed):
-        run(tmp_path, interval=4, after_log=[Killer()])
+    def save_and_die(self, epoch, logs=None):
+        save(self, epoch, logs)
+        if self.model.step == 8:
+            raise Killed
+
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(callbacks.Checkpoints, "on_epoch_end", save_and_die)
+        run(tmp_path, interval=4)
     assert (tmp_path / "checkpoints" / "LAST").read_text().strip().endswith("8")
     run(tmp_path, interval=4)
     values = files(tmp_path)

@@ -10,7 +10,7 @@ from keras_vitbert.model.pretraining_network import build_network
 from keras_vitbert.pretraining import run as pretraining
 from keras_vitbert.pretraining.data import open_data
 from keras_vitbert.pretraining.initial_weights import open_initial
-from keras_vitbert.trained.loading import load_network
+from keras_vitbert.trained.loading import load
 from pipelines.command_line import UserError
 from tests.keras_vitbert.pretrain_fixtures import (  # noqa: F401
     config_of,
@@ -44,7 +44,7 @@ def test_all_of_a_run_is_taken(finished, sources, data, capsys):  # noqa: F811
     assert f"begins with {source}: encoder kept, image_embedding kept" in capsys.readouterr().err
     target = build_network(config_of(sources).model).backbone
     initial.give_to(target, tf.distribute.get_strategy())
-    network, _ = load_network(source)
+    network = load(source).network
     for ours, theirs in zip(target.weights, network.backbone.weights, strict=True):
         np.testing.assert_array_equal(ours.value, theirs.value, err_msg=ours.path)
 
@@ -73,7 +73,7 @@ class Seen(Exception):
 
 
 def test_the_command_begins_with_them(vit_preset, sources, tmp_path, monkeypatch):  # noqa: F811
-    def fit(trainer, *arguments, **options):
+    def fit(run, trainer, *arguments, **options):
         given = ViTBertBackbone.from_preset(vit_preset)
         ours = trainer.network.backbone.shared_variables
         for our, their in zip(ours, given.shared_variables, strict=True):

@@ -5,8 +5,9 @@ import sys
 import pytest
 from ml_collections import config_dict
 
-from keras_vitbert.configs import overrides as config_flags
 from keras_vitbert.configs import paper, sample, variants
+from keras_vitbert.configs.overrides import flatten
+from keras_vitbert.configs.pretraining import for_devices
 from keras_vitbert.pretrain import define_flags, main
 from keras_vitbert.pretraining import settings
 from pipelines import command_line
@@ -31,11 +32,11 @@ def config_of(*argv):
 
 def test_defaults():
     values, config = parse()
-    assert config_flags.flatten(config) == config_flags.flatten(sample.get_config())
+    assert flatten(config) == flatten(sample.get_config())
     assert values.variant == "vitbert"
     assert values.output_dir == values.image_teacher == values.text_teacher == ""
-    flat = config_flags.flatten(config_of("--config=paper"))
-    assert flat == config_flags.flatten(paper.get_config()) and flat["steps"] == 1_000_000
+    flat = flatten(config_of("--config=paper"))
+    assert flat == flatten(paper.get_config()) and flat["steps"] == 1_000_000
 
 
 @pytest.mark.parametrize(
@@ -61,8 +62,8 @@ def test_overrides_keep_the_types(argument, value):
         found = found[part]
     assert found[last] == value and type(found[last]) is type(value)
     # Nothing else has changed.
-    found[last] = config_flags.flatten(sample.get_config())[key]
-    assert config_flags.flatten(config) == config_flags.flatten(sample.get_config())
+    found[last] = flatten(sample.get_config())[key]
+    assert flatten(config) == flatten(sample.get_config())
 
 
 def test_the_last_override_counts_and_the_order_of_flags_does_not():
@@ -105,10 +106,20 @@ def test_a_file_of_ones_own(tmp_path):
     config = config_of(f"--config={path}", "--config.optimizer.warmup_steps=3")
     assert (config.steps, config.model.hidden_dim, config.optimizer.warmup_steps) == (77, 192, 3)
     assert config_of("--config", f"{path}:small").model.hidden_dim == 384
-    assert settings.config_label([f"--config={path}"]) == "mine"
-    assert settings.config_label(["--config", f"{path}:small"]) == "mine-small"
-    assert settings.config_label(["--variant=bert"]) == "sample"
-    assert settings.config_label(["--config=paper:small"]) == "paper-small"
+
+
+def test_a_config_gives_a_folder_its_name(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(CONFIG_FILE)
+    for argv, label in (
+        ([f"--config={path}"], "mine"),
+        (["--config", f"{path}:small"], "mine-small"),
+        (["--variant=bert"], "sample"),
+        (["--config=paper:small"], "paper-small"),
+        (["--tpu=v3-8"], "paper"),
+        (["--config=sample", "--tpu", "v3-8"], "sample"),
+    ):
+        assert settings.config_label(parse(*argv)[0]) == label
 
 
 @pytest.mark.parametrize(
@@ -164,7 +175,7 @@ def test_a_file_with_other_keys_or_types_is_told(tmp_path, change, message):
     [
         (["--config=sampel"], r"--config=sampel: no such config; .* \(did you mean sample\?\)"),
         (["--config=nowhere/mine.py"], "--config=nowhere/mine.py: no such config"),
-        (["--config"], "--config has no value"),
+        (["--config"], "flag --config; --help lists the flags"),
         (["--config="], "--config=: no such config"),
         (["--config=paper:huge"], "--config=paper:huge: .*unknown size 'huge'; known are sample"),
         (["--config.stepps=3"], r"--config.stepps: .* \(did you mean --config.steps\?\)"),
@@ -301,9 +312,9 @@ def test_unknown_variant_is_told():
 
 def test_flatten():
     config = config_dict.ConfigDict({"a": 1, "b": {"c": (1, 2), "d": {"e": "x"}}})
-    assert config_flags.flatten(config) == {"a": 1, "b.c": [1, 2], "b.d.e": "x"}
+    assert flatten(config) == {"a": 1, "b.c": [1, 2], "b.d.e": "x"}
     again = json.loads(json.dumps(config.to_dict()))
-    assert config_flags.flatten(again) == config_flags.flatten(config)
+    assert flatten(again) == flatten(config)
 
 
 def test_help_lists_flags_and_keys(capsys):
@@ -313,7 +324,7 @@ def test_help_lists_flags_and_keys(capsys):
     text = capsys.readouterr().out
     for flag in ("--variant", "--output_dir", "--image_teacher", "--text_teacher", "--config:"):
         assert f"  {flag}" in text
-    for key, value in config_flags.flatten(sample.get_config()).items():
+    for key, value in flatten(sample.get_config()).items():
         assert f"{key}={value}" in " ".join(text.split())
 
 
@@ -374,7 +385,7 @@ def test_images_that_are_mixed_come_in_pairs():
 def test_what_is_left_to_the_devices(argv, dtype, steps):
     values, config = parse(*argv)
     before = config.to_dict()
-    resolved = settings.for_devices(config, values.tpu is not None)
+    resolved = for_devices(config, values.tpu is not None)
     assert resolved.dtype == (dtype or "mixed_bfloat16")
     assert resolved.steps_per_execution == steps
     assert config.to_dict() == before
@@ -383,7 +394,6 @@ def test_what_is_left_to_the_devices(argv, dtype, steps):
 def test_paper_is_the_config_of_tpus():
     with pytest.raises(UserError, match="--tpu=v3-9: .*v3-8"):
         main(["--tpu=v3-9"])
-    assert settings.is_given(["--tpu", "v3-8"], "tpu") and settings.is_given(["--tpu=x"], "tpu")
-    assert not settings.is_given(["--tpu_address=x"], "tpu")
-    _, config = settings.parse([], define_flags, "usage", default_config="paper")
-    assert config.image_batch == 4096
+    for argv in (["--tpu", "v3-8"], ["--tpu=x"], ["--tpu="]):
+        assert config_of(*argv).image_batch == 4096
+    assert config_of("--tpu_address=x").image_batch == 128

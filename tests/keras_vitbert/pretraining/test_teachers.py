@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from keras_vitbert.importing import import_vit
 from keras_vitbert.importing.class_names import _imagenet_names, first_difference
+from keras_vitbert.importing.vit_backbone import read_vit
 from keras_vitbert.pretraining.data import Data
 from keras_vitbert.pretraining.teachers import load_teacher
+from keras_vitbert.trained.finding import find
 from pipelines.command_line import UserError
 from tests.keras_vitbert.importing.test_hugging_face import FIXTURES, assert_close, call, expected
 
@@ -387,7 +388,7 @@ def test_the_encoder_of_a_vit_of_keras_hub(presets):
     from keras_vitbert.importing.trunks import build_vit
 
     folder, models = presets
-    weights = import_vit(str(folder / "vit"))
+    weights = read_vit(find(str(folder / "vit")))
     ours = build_vit(weights)
     images = np.random.default_rng(1).random((2, 9, 9, 3), np.float32)
     shown = models["vit"].preprocessor.image_converter(255 * images)
@@ -398,7 +399,7 @@ def test_the_encoder_of_a_vit_of_keras_hub(presets):
         atol=1e-5,
     )
     with pytest.raises(UserError, match="is a BERT, which normalises after its blocks; it cannot"):
-        import_vit(str(folder / "bert"))
+        read_vit(find(str(folder / "bert")))
 
 
 def test_presets_of_this_project(make_network, config, tmp_path):

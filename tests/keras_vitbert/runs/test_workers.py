@@ -217,7 +217,7 @@ model.fit(dataset, epochs=1, verbose=0)
 
 @pytest.mark.slow
 def test_keras_own_fit_still_fails_there():
-    """When it no longer does, `Trainer._maybe_symbolic_build` and `_make_function` may go.
+    """When it no longer does, `BaseTrainer._maybe_symbolic_build` and `_make_function` may go.
 
     keras#20585; the function of steps is then only needed for the probing step.
     """

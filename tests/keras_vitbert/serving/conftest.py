@@ -10,8 +10,8 @@ CLASSES = ["dog", "été", "cat"]
 
 @pytest.fixture(scope="session")
 def make_trained(make_network):
-    """`make_trained(*heads, seed=1, images=True, text=True) -> Trained`."""
-    from keras_vitbert.trained.trained_model import Trained
+    """`make_trained(*heads, seed=1, images=True, text=True) -> TrainedModel`."""
+    from keras_vitbert.trained.trained_model import TrainedModel
 
     def make(*heads, seed=1, images=True, text=True):
         network = make_network(seed, images=images, text=text, num_layers=1)  # quick to trace
@@ -20,7 +20,7 @@ def make_trained(make_network):
             known["image"] = network.image_head
         if text:
             known.update(mlm=network.mlm_head, text=network.nsp_head)
-        return Trained(
+        return TrainedModel(
             "runs/it",
             "vitbert",
             network.backbone,

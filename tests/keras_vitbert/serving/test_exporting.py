@@ -8,6 +8,7 @@ import tensorflow_text  # noqa: F401  for the operations in the graph
 
 from keras_vitbert import export
 from keras_vitbert.serving import exporting, warmup
+from keras_vitbert.trained.finding import find
 from pipelines import command_line
 from tests.pipelines.image_fixtures import encoded, picture
 
@@ -15,9 +16,7 @@ from tests.pipelines.image_fixtures import encoded, picture
 @pytest.fixture
 def run(embedder, monkeypatch):
     """`run(*flags) -> status` of the command, whatever its checkpoint."""
-    monkeypatch.setattr(
-        "keras_vitbert.trained.trained_model.open_trained", lambda path, dtype: embedder
-    )
+    monkeypatch.setattr("keras_vitbert.trained.loading.load", lambda path, dtype: embedder)
     return lambda *flags: command_line.run(export.main, list(map(str, flags)))
 
 
@@ -65,9 +64,10 @@ def test_versions_follow_each_other_and_models_stand_side_by_side(embedder, tmp_
         "one/2",
         "two/7",
     ]
-    assert exporting.find_exported(str(tmp_path / "one")) == second
-    assert exporting.find_exported(first) == first
-    assert exporting.find_exported(str(tmp_path / "other")) is None
+    assert find(str(tmp_path / "one")).path == second
+    assert find(first).path == first
+    with pytest.raises(command_line.UserError, match="no such folder"):
+        find(str(tmp_path / "other"))
     with pytest.raises(command_line.UserError, match="two/7 is there already; give another"):
         exporting.export(embedder, str(tmp_path), name="two", version=7)
     config = pytest.importorskip("tensorflow_serving.config.model_server_config_pb2")

@@ -18,7 +18,7 @@ import tensorflow as tf
 from PIL import Image
 
 from keras_vitbert import export, predict
-from keras_vitbert.trained.loading import load_network
+from keras_vitbert.trained.loading import load
 from pipelines import command_line
 from tests.keras_vitbert.pretrain_fixtures import (  # noqa: F401  are fixtures
     CLASS_NAMES,
@@ -49,7 +49,8 @@ def ask(model, folder):
 
 def keras_answers(folder):
     """What the Keras model of a run says, by no code of `serving`."""
-    network, record = load_network(str(folder))
+    trained = load(str(folder))
+    network, record = trained.network, trained.record
     assert record["config"]["data"]["images"]["central_crop"] == 1.0
     pixels = np.stack([np.asarray(Image.open(io.BytesIO(data))) for data in IMAGES])
     ids = np.zeros((2, 6), int)

@@ -7,7 +7,7 @@ import tensorflow as tf
 from PIL import Image
 
 from keras_vitbert.serving.served_model import ServedModel
-from keras_vitbert.trained.trained_model import Trained
+from keras_vitbert.trained.trained_model import TrainedModel
 from pipelines.tasks.labelled_texts import LabelledTexts
 from tests.keras_vitbert.serving.conftest import CLASSES, VOCABULARY
 from tests.pipelines.image_fixtures import cmyk, encoded, picture
@@ -186,7 +186,7 @@ def decode():
         __call__ = staticmethod(backbone)
 
     eye = Pixels(weights=[], image_size=SIZE, vocabulary_size=None)
-    function = ServedModel(Trained("", "", eye, {}, central_crop=1.0)).functions["embed_image"]
+    function = ServedModel(TrainedModel("", "", eye, {}, central_crop=1.0)).functions["embed_image"]
 
     def decode(data):
         return 255 * function([data])["embedding"].numpy().reshape(SIZE, SIZE, 3)

@@ -90,7 +90,7 @@ def main(folder):
 
     import keras_vitbert
 
-    keras_vitbert.load_network("run")[0].save("network.keras")
+    keras_vitbert.load("run").network.save("network.keras")
     shutil.copy("images/validation/red/005.jpg", "image.jpg")
     content = all_answers(".", "image.jpg") | {"network.keras": keras_file_answers("network.keras")}
     pathlib.Path("answers.json").write_text(json.dumps(content) + "\n")

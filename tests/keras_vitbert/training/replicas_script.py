@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_vitbert.model.pretraining_network import build_network
-from keras_vitbert.pretraining.teachers import Teachers
+from keras_vitbert.training.distillation import Teachers
 from keras_vitbert.training.joint_trainer import JointTrainer
 from keras_vitbert.training.merging import GradientMask
 from keras_vitbert.training.optimizers import SGD, build_optimizer

@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 
 from keras_vitbert.model.pretraining_network import image_inputs, text_inputs
-from keras_vitbert.pretraining.teachers import Teachers
+from keras_vitbert.training.distillation import Teachers
 from keras_vitbert.training.joint_trainer import JointTrainer
 from keras_vitbert.training.merging import GradientMask, GradientSum
 from keras_vitbert.training.optimizers import SGD, build_optimizer, decays

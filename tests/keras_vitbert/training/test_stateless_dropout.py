@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_vitbert.training.stateless_dropout import RandomLayers
+from keras_vitbert.training.stateless_dropout import StatelessDropout
 
 RATE = 0.25
 ONES = np.ones((40, 50), np.float32)
@@ -25,7 +25,7 @@ def kept(network):
     """`kept(seed, step, replica, place)`: which units each of two layers keeps, booleans."""
 
     def kept(seed=0, step=0, replica=0, place=0):
-        with RandomLayers(network, seed).keyed(step, replica, place):
+        with StatelessDropout(network, seed).keyed(step, replica, place):
             return [np.asarray(x) > 0 for x in network(ONES, training=True)]
 
     return kept
@@ -63,5 +63,5 @@ def test_every_part_of_the_key_and_every_layer_has_numbers_of_its_own(kept):
 
 def test_a_network_without_random_layers():
     network = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
-    with RandomLayers(network).keyed(0, 0, 0):
+    with StatelessDropout(network).keyed(0, 0, 0):
         assert network(np.ones((1, 3))).shape == (1, 2)

@@ -6,13 +6,13 @@ import pytest
 import tensorflow as tf
 
 from pipelines.command_line import UserError
-from pipelines.image_stream import ImageRecords
+from pipelines.image_stream import ImageStream
 from pipelines.images.image_records import image_example
 from pipelines.shards import damage
 from pipelines.shards.records import RecordFiles
 from pipelines.shards.tfrecords import to_example, write_shards
 from pipelines.text.wordpiece import SPECIAL_TOKENS
-from pipelines.text_stream import TextRecords
+from pipelines.text_stream import TextStream
 
 COUNT, CLASSES, SIZE = 24, 30, 8
 TOKENS = [*SPECIAL_TOKENS, *"abcdefghij"]
@@ -54,13 +54,13 @@ def write(tmp_path):
 
 
 def open_images(pattern, **options):
-    return ImageRecords(RecordFiles.find(pattern, "flag", salvage=True), SIZE, CLASSES, **options)
+    return ImageStream(RecordFiles.find(pattern, "flag", salvage=True), SIZE, CLASSES, **options)
 
 
 def open_texts(pattern):
     records = RecordFiles.find(pattern, "flag", salvage=True)
     masking = {"max_predictions": 2, "ratio": 0.3, "whole_word": True}
-    return TextRecords.open(records, TOKENS, len(TOKENS), 6, masking)
+    return TextStream.open(records, TOKENS, len(TOKENS), 6, masking)
 
 
 def lost(source):
@@ -140,7 +140,7 @@ def test_the_first_damage_is_found_in_files_that_were_not_searched(write):
 
     def first(flips=()):
         pattern = write(examples, flips)
-        return damage.first_damage(ImageRecords(RecordFiles.find(pattern, ""), SIZE, CLASSES))
+        return damage.first_damage(ImageStream(RecordFiles.find(pattern, ""), SIZE, CLASSES))
 
     found = first()
     assert found.file.endswith("x-00001-of-00002") and found.record == 4

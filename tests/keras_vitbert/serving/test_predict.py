@@ -197,7 +197,10 @@ JPEG = encoded(picture(0), quality=95)
         (["--checkpoint=vitbert", "--text=a", "--top_k=0"], "top_k"),
         (["--checkpoint=vitbert", "--text=a", "--batch=0"], "batch"),
         (["--checkpoint={folder}/none", "--text=a"], "none: no such folder"),
-        (["--checkpoint={folder}/empty", "--text=a"], "empty holds no run"),
+        (
+            ["--checkpoint={folder}/empty", "--text=a"],
+            "empty: holds no model (there is no config.json)",
+        ),
         (["--checkpoint=vitbert", "--text=[MASK]\udcff"], "--text: no UTF-8"),
         (["--checkpoint=vitbert", "--text="], "--text: has no [MASK]"),
         (["--checkpoint=vitbert", "--text=the cat"], "--text: has no [MASK]"),

@@ -1,0 +1,147 @@
+"""A config of pre-training: by its name, checked, and with what it leaves to the devices."""
+
+import importlib.util
+import math
+import os
+
+from keras_vitbert.configs.checks import DTYPES, Requirements, check_types, dtype_for_devices
+from keras_vitbert.configs.overrides import flatten
+from pipelines.command_line import UserError, meant, one_line
+
+CONFIGS = ("sample", "paper")
+_MOST_STEPS_AN_EXECUTION = 100
+# What falls between two executions.
+_EXECUTION_ENDS = (
+    *("steps", "steps_per_epoch", "checkpoint_interval", "merge.mask_update_interval"),
+    *("teachers.image_steps", "teachers.text_steps"),
+)
+
+
+def load_config(name):
+    """The config of a name: `sample`, `paper` or `FILE.py`, perhaps with `:SIZE` behind it.
+
+    Args:
+        name: str. A file holds `get_config()`, or `get_config(size)`, that returns a `ConfigDict`.
+
+    Raises:
+        UserError: there is no such config, or it does not work.
+    """
+    base, _, size = name.partition(":")
+    path = base
+    if base in CONFIGS:
+        path = os.path.join(os.path.dirname(__file__), f"{base}.py")
+    if not path.endswith(".py") or not os.path.isfile(path):
+        raise UserError(
+            f"--config={name}: no such config; give {', '.join(CONFIGS)} or a file FILE.py"
+            f"{meant(base, CONFIGS)}"
+        )
+    try:
+        spec = importlib.util.spec_from_file_location("config_file", path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        config = module.get_config(size) if size else module.get_config()
+        flatten(config)
+        return config
+    except Exception as error:  # a user's file may fail in any way
+        raise UserError(f"--config={name}: {type(error).__name__}: {one_line(error)}") from error
+
+
+def for_devices(config, on_tpu):
+    """The config with what it leaves to the devices filled in.
+
+    Args:
+        config: checked `ConfigDict`; not changed.
+        on_tpu: bool.
+    """
+    config = config.copy_and_resolve_references()
+    config.dtype = dtype_for_devices(config.dtype, on_tpu)
+    if not config.steps_per_execution:
+        flat = flatten(config)
+        common = math.gcd(*(flat[key] for key in _EXECUTION_ENDS))
+        most = min(common, _MOST_STEPS_AN_EXECUTION) if on_tpu else 1
+        config.steps_per_execution = max(n for n in range(1, most + 1) if common % n == 0)
+    return config
+
+
+def check_config(config):
+    """Refuses settings that cannot work.
+
+    Raises:
+        UserError: names the key and the mend.
+    """
+    flat = flatten(config)
+    known = flatten(load_config("paper"))
+    for key in known:
+        if key not in flat:
+            raise UserError(f"the config has no {key}; begin with keras_vitbert.configs.paper")
+    check_types(flat, known)
+    checks = Requirements(flat)
+    require = checks.require
+
+    checks.at_least(1, "steps", "image_batch", "text_batch", "steps_per_epoch")
+    checks.at_least(1, "validation_interval", "checkpoint_interval", "checkpoints_to_keep")
+    checks.at_least(1, "merge.mask_update_interval")
+    checks.at_least(0, "steps_per_execution")
+    checks.at_least(0, "inspection.activation_interval", "inspection.gradient_interval")
+    checks.at_least(1, "inspection.activation_examples")
+    checks.at_least(1, *(k for k in flat if k.startswith("model.") and k != "model.dropout"))
+    require(0 <= flat["seed"] < 2**32, "seed", "must be in [0, 2**32)")
+    heads, patch = flat["model.num_heads"], flat["model.patch_size"]
+    require(
+        flat["model.hidden_dim"] % heads == 0,
+        "model.hidden_dim",
+        f"must be a multiple of model.num_heads, which is {heads}",
+    )
+    require(
+        flat["model.image_size"] % patch == 0,
+        "model.image_size",
+        f"must be a multiple of model.patch_size, which is {patch}",
+    )
+    for key in ("distillation.ratio", "merge.image_loss_ratio", "merge.mask_ratio"):
+        require(0 <= flat[key] <= 1, key, "must be in [0, 1]")
+    require(
+        0 < flat["merge.mask_ratio_per_update"] <= 1,
+        "merge.mask_ratio_per_update",
+        "must be above 0 and at most 1",
+    )
+    require(0 <= flat["model.dropout"] < 1, "model.dropout", "must be in [0, 1)")
+    checks.at_least(0, "distillation.temperature")
+    for key in ("optimizer.clip_norm", "optimizer.epsilon"):
+        require(flat[key] > 0, key, "must be above 0")
+    checks.at_least(0, "optimizer.learning_rate", "optimizer.weight_decay", "optimizer.power")
+    for key in ("optimizer.beta_1", "optimizer.beta_2"):
+        require(0 <= flat[key] < 1, key, "must be in [0, 1)")
+    require(
+        0 <= flat["optimizer.warmup_steps"] < flat["steps"],
+        "optimizer.warmup_steps",
+        f"must be below steps, which is {flat['steps']}",
+    )
+    for key in ("teachers.image_steps", "teachers.text_steps"):
+        warmup = flat["optimizer.warmup_steps"]
+        require(
+            flat[key] == 0 or flat[key] > warmup,
+            key,
+            f"must be 0 (as many as the student) or above optimizer.warmup_steps, {warmup}",
+        )
+    require(
+        flat["validation_interval"] % flat["steps_per_epoch"] == 0,
+        "validation_interval",
+        f"must be a multiple of steps_per_epoch, which is {flat['steps_per_epoch']}",
+    )
+    checks.one_of("dtype", DTYPES)
+    executed = max(flat["steps_per_execution"], 1)
+    for key in _EXECUTION_ENDS:
+        require(
+            flat[key] % executed == 0,
+            "steps_per_execution",
+            f"must be a divisor of {key}, which is {flat[key]}",
+        )
+    checks.one_of("merge.name", ("sum", "mask", "random_mask"))
+    checks.one_of("data.source", ("sample", "files"))
+    checks.image_views("data.images.", "image_batch")
+    require(0 < flat["data.text.masking.ratio"] < 1, "data.text.masking.ratio", "must be in (0, 1)")
+    require(
+        flat["data.text.masking.max_predictions"] >= 1,
+        "data.text.masking.max_predictions",
+        "must be at least 1",
+    )

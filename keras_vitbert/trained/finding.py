@@ -1,0 +1,157 @@
+"""Says what lies at a path: a run, a preset, an exported model, a model of another project."""
+
+import os
+import re
+
+import tensorflow as tf
+
+from keras_vitbert.importing.sources import (
+    EXPORT,
+    FINE_TUNED,
+    GOOGLE_BERT,
+    GOOGLE_VIT,
+    HUGGING_FACE,
+    PRESET,
+    RUN,
+    WANTED,
+    Source,
+    read_json,
+)
+from pipelines.command_line import UserError, one_line
+
+_FETCHED = ["*.json", "*.txt", "*.safetensors", "*.h5"]
+_SAVED_MODEL = "saved_model.pb"
+
+
+def find(path):
+    """Says what a path is; `hf://OWNER/NAME` and names of presets are fetched to their caches.
+
+    Args:
+        path: str.
+
+    Returns:
+        `keras_vitbert.importing.sources.Source`.
+
+    Raises:
+        UserError: there is nothing there, it cannot be fetched, or it is nothing known.
+    """
+    if path.startswith("hf://"):
+        return _in_folder(_from_hugging_face(path), path)
+    if path.startswith("kaggle://"):
+        return _in_folder(_from_kaggle(path, path), path)
+    if tf.io.gfile.isdir(path):
+        return _in_folder(path, path)
+    if _exists(path + ".index", path):
+        return Source(GOOGLE_BERT, path, path)
+    is_there = _exists(path, path)
+    if path.endswith(".npz") and is_there:
+        return Source(GOOGLE_VIT, path, path)
+    if is_there:
+        raise UserError(f"{path}: is a file of no known kind; {WANTED}")
+    handle = _preset_handle(path)
+    if handle is not None:
+        return _in_folder(_from_kaggle(handle, path), path)
+    raise UserError(f"{path}: no such folder, file or preset; {WANTED}")
+
+
+def exported_versions(folder):
+    """The versions of an exported model in a local folder, a list of int."""
+    names = os.listdir(folder) if os.path.isdir(folder) else []
+    return sorted(
+        int(name)
+        for name in names
+        if re.fullmatch(r"[0-9]+", name)
+        and os.path.exists(os.path.join(folder, name, _SAVED_MODEL))
+    )
+
+
+def _exported(path):
+    """The folder of a SavedModel: `path`, or its latest version; None where there is none."""
+    if os.path.exists(os.path.join(path, _SAVED_MODEL)):
+        return path
+    found = exported_versions(path)
+    return os.path.join(path, str(found[-1])) if found else None
+
+
+def _exists(path, label):
+    try:
+        return tf.io.gfile.exists(path)
+    except tf.errors.OpError as error:  # of a remote path
+        raise UserError(f"{label}: cannot be read ({one_line(error.message)}); {WANTED}") from error
+
+
+def _in_folder(path, label):
+    config = read_json(os.path.join(path, "config.json"), label)
+    if config is None:
+        exported = _exported(path)
+        if exported is not None:
+            return Source(EXPORT, exported, label)
+        if tf.io.gfile.exists(os.path.join(path, "bert_config.json")):
+            return Source(GOOGLE_BERT, _checkpoint(path, label), label)
+        raise UserError(f"{label}: holds no model (there is no config.json); {WANTED}")
+    for key, kind in (("variant", RUN), ("task", FINE_TUNED)):
+        if key in config and "config" in config:
+            return Source(kind, path, label, config)
+    if "registered_name" in config:
+        return Source(PRESET, path, label, config)
+    if "model_type" in config or "architectures" in config:
+        return Source(HUGGING_FACE, path, label, config)
+    found = ", ".join(config) or "nothing"
+    raise UserError(f"{label}: its config.json is of no known kind (it holds {found}); {WANTED}")
+
+
+def _checkpoint(folder, label):
+    """The prefix of the one checkpoint in a folder, or of `bert_model.ckpt`."""
+    names = tf.io.gfile.listdir(folder)
+    prefixes = sorted(name.removesuffix(".index") for name in names if name.endswith(".index"))
+    if "bert_model.ckpt" in prefixes:
+        prefixes = ["bert_model.ckpt"]
+    if len(prefixes) != 1:
+        raise UserError(
+            f"{label}: holds {len(prefixes)} checkpoints beside bert_config.json; give the prefix "
+            f"of one, such as {os.path.join(folder, 'bert_model.ckpt')}"
+        )
+    return os.path.join(folder, prefixes[0])
+
+
+def _from_hugging_face(path):
+    import huggingface_hub
+
+    try:
+        return huggingface_hub.snapshot_download(
+            path.removeprefix("hf://").strip("/"), allow_patterns=_FETCHED
+        )
+    except Exception as error:  # of the network, of the name, of permissions, of the disk
+        raise _not_fetched(path, error) from error
+
+
+def _from_kaggle(handle, label):
+    import kagglehub
+
+    try:
+        return kagglehub.model_download(handle.removeprefix("kaggle://"))
+    except Exception as error:
+        raise _not_fetched(label, error) from error
+
+
+def _preset_handle(name):
+    """Where a preset of keras-hub lies, or None where it has none of that name."""
+    if "/" in name:
+        return None
+    import keras_hub
+
+    for task in ("ImageClassifier", "MaskedLM", "Backbone"):
+        preset = getattr(keras_hub.models, task).presets.get(name)
+        if preset is not None:
+            return preset["kaggle_handle"]
+    return None
+
+
+def _not_fetched(label, error):
+    reason = one_line(error)
+    if len(reason) > 160:
+        reason = f"{reason[:160]}..."
+    return UserError(
+        f"{label}: cannot be fetched ({type(error).__name__}: {reason}); mend the name or the "
+        "network, or give a folder on disk"
+    )

@@ -28,9 +28,11 @@ TEST = [
     *FIGURES,
     "hypothesis>=6.100,<7",
     "keras-cv>=0.9,<0.10",  # an independent RandAugment and its operations
+    "filelock>=3.12,<4",  # test processes that make something once for all
     "grain>=0.2.10,<1",  # keras-hub's test helpers load it
     "jax>=0.4.34,<0.12",  # the second Keras backend that the model is held to
     "pytest>=8,<10",
+    "pytest-xdist>=3.6,<4",  # two test processes
     "ruff>=0.9,<1",
     "scikit-learn>=1.4,<2",  # independent measures of predictions
     "scipy>=1.13,<2",

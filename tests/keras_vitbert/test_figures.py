@@ -1,7 +1,5 @@
 """`python -m keras_vitbert.figures` on folders of runs that are made by hand."""
 
-# ruff: noqa: F811  (fixtures are imported, and arguments of what uses them)
-
 import json
 import os
 import pathlib
@@ -30,13 +28,7 @@ from keras_vitbert.runs import checkpoints
 from keras_vitbert.runs.run_folder import RunFolder
 from pipelines import command_line
 from pipelines.command_line import EXIT_BAD_INPUT, EXIT_DONE
-from tests.keras_vitbert.pretrain_fixtures import (
-    CLASS_NAMES,
-    VOCABULARY,
-    config_of,
-    files_below,
-    sources,  # noqa: F401
-)
+from tests.keras_vitbert.tiny_runs import CLASS_NAMES, VOCABULARY, config_of, files_below
 
 BLOCKS, UNITS = 2, 16
 

@@ -1,7 +1,5 @@
 """Whole runs of `finetune`: what they report, leave, resume, and evaluate again."""
 
-# ruff: noqa: F811  (fixtures are imported, and arguments of what uses them)
-
 import csv
 import json
 import math
@@ -22,19 +20,13 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from keras_vitbert.runs import checkpoints
 from keras_vitbert.trained.loading import load
 from pipelines.command_line import EXIT_DIVERGED, EXIT_DONE, EXIT_STOPPED
-from tests.keras_vitbert.fine_tuning.finetune_fixtures import (
+from tests.keras_vitbert.tiny_tasks import (
     CLASSES,
     IMAGE_FLAGS,
     IMAGES,
     TEXT_FLAGS,
     finetune,
-    image_task,  # noqa: F401
     summary_of,
-    text_task,  # noqa: F401
-)
-from tests.keras_vitbert.pretrain_fixtures import (
-    finished,  # noqa: F401
-    sources,  # noqa: F401
 )
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -165,7 +157,7 @@ def test_the_table_is_the_summary(text_run, text_flags, capsys):
 
 
 def test_validation_that_is_missing_is_cut_from_training(image_flags, tmp_path, capsys):
-    from tests.keras_vitbert.fine_tuning.finetune_fixtures import write_images
+    from tests.keras_vitbert.tiny_tasks import write_images
 
     data = write_images(tmp_path / "data", counts={"train": 20})
     flags = [f"--data_dir={data}", f"--output_dir={tmp_path / 'run'}"]

@@ -1,7 +1,5 @@
 """Bad calls of `finetune`: exit status 2, one line that names culprit and mend, nothing written."""
 
-# ruff: noqa: F811  (fixtures are imported, and arguments of what uses them)
-
 import json
 import re
 import shutil
@@ -11,17 +9,7 @@ import sys
 import pytest
 
 from pipelines.command_line import EXIT_BAD_INPUT
-from tests.keras_vitbert.fine_tuning.finetune_fixtures import (
-    IMAGE_FLAGS,
-    TEXT_FLAGS,
-    finetune,
-    image_task,  # noqa: F401
-    text_task,  # noqa: F401
-)
-from tests.keras_vitbert.pretrain_fixtures import (
-    finished,  # noqa: F401
-    sources,  # noqa: F401
-)
+from tests.keras_vitbert.tiny_tasks import IMAGE_FLAGS, TEXT_FLAGS, finetune
 
 
 @pytest.fixture

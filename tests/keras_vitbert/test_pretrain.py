@@ -1,7 +1,5 @@
 """Whole runs of the command, on TFRecords that hold a handful of examples."""
 
-# ruff: noqa: F811  (fixtures are imported, and arguments of what uses them)
-
 import collections
 import json
 import math
@@ -27,7 +25,7 @@ from keras_vitbert.runs import callbacks, checkpoints
 from pipelines.command_line import EXIT_BAD_INPUT, EXIT_DIVERGED, EXIT_DONE, EXIT_STOPPED
 from pipelines.image_stream import ImageStream
 from pipelines.shards.records import RecordFiles
-from tests.keras_vitbert.pretrain_fixtures import (
+from tests.keras_vitbert.tiny_runs import (
     CLASS_NAMES,
     CLASSES,
     IMAGE_SIZE,
@@ -37,10 +35,8 @@ from tests.keras_vitbert.pretrain_fixtures import (
     checkpoint_values,
     config_of,
     files_below,
-    finished,  # noqa: F401
     metrics_rows,
     pretrain,
-    sources,  # noqa: F401
 )
 
 STEPS = 10
@@ -55,23 +51,6 @@ EACH_VARIANT = [
     for name in VARIANTS
 ]
 CLOCK = ("seconds", "images_per_second", "tokens_per_second", "resumed_from_step")
-
-
-@pytest.fixture(scope="module")
-def run_of(finished):
-    """`run_of(variant) -> folder`; `vitbert` makes its teachers, `vitbert_no_gm` is given them."""
-
-    def run_of(variant):
-        if variant == MAPPED:
-            return finished(variant, "--config.inspection.activation_interval=5")
-        if variant == "vitbert_no_gm":
-            teachers = finished("vit"), finished("bert")
-            return finished(
-                variant, f"--image_teacher={teachers[0]}", f"--text_teacher={teachers[1]}"
-            )
-        return finished(variant)
-
-    return run_of
 
 
 def summary_of(folder):
@@ -158,13 +137,12 @@ def count_baselines(folder):
 
 
 @pytest.mark.parametrize("variant", EACH_VARIANT)
-def test_a_run_leaves_its_folder(run_of, sources, variant):
-    folder = run_of(variant)
+def test_a_run_leaves_its_folder(finished, sources, variant):
+    folder = finished(variant)
     uses = VARIANTS[variant]
     names = {"checkpoints", "logs", "metrics.csv", "config.json", "summary.json"}
     names |= {"vocabulary.txt"} if uses.text else set()
     names |= {"classes.txt"} if uses.images else set()
-    names |= {"teachers"} if variant == "vitbert" else set()
     names |= {"inspection"} if variant in (*MASKED, MAPPED) else set()
     assert set(os.listdir(folder)) == names
     assert sorted(os.listdir(folder / "checkpoints")) == ["LAST", "step-00000008", "step-00000010"]
@@ -181,8 +159,8 @@ def test_a_run_leaves_its_folder(run_of, sources, variant):
 
 
 @pytest.mark.parametrize("variant", EACH_VARIANT)
-def test_the_summary_says_what_came_out(run_of, sources, variant):
-    folder = run_of(variant)
+def test_the_summary_says_what_came_out(finished, sources, variant):
+    folder = finished(variant)
     uses, summary = VARIANTS[variant], summary_of(folder)
     assert set(summary) >= {
         *("variant", "steps", "seconds", "images_per_second", "tokens_per_second", "parameters"),
@@ -211,8 +189,8 @@ def test_the_summary_says_what_came_out(run_of, sources, variant):
 
 
 @pytest.mark.parametrize("variant", EACH_VARIANT)
-def test_masks_end_at_their_ratio(run_of, variant):
-    folder = run_of(variant)
+def test_masks_end_at_their_ratio(finished, variant):
+    folder = finished(variant)
     summary, values = summary_of(folder)["mask"], checkpoint_values(folder)
     masks = {name: value for name, value in values.items() if value.dtype == bool}
     assert bool(summary) == bool(masks) == (variant in MASKED)
@@ -313,8 +291,8 @@ def expected_tags(variant):
 
 
 @pytest.mark.parametrize("variant", EACH_VARIANT)
-def test_logs_hold_every_number_at_the_end_of_each_epoch(run_of, variant):
-    folder = run_of(variant)
+def test_logs_hold_every_number_at_the_end_of_each_epoch(finished, variant):
+    folder = finished(variant)
     scalars = tensorboard_scalars(folder)
     assert set(scalars) == expected_tags(variant)
     rows = metrics_rows(folder)
@@ -359,9 +337,9 @@ def test_logs_hold_every_number_at_the_end_of_each_epoch(run_of, variant):
 
 
 @pytest.mark.parametrize("variant", ["vit", "joint"])
-def test_every_validation_is_of_its_own_step(run_of, sources, variant):
+def test_every_validation_is_of_its_own_step(finished, sources, variant):
     """Not only the last one: that of step 8 is that of the checkpoint of step 8."""
-    folder = run_of(variant)
+    folder = finished(variant)
     network = load(str(folder)).network
     checkpoints.restore_network(str(folder / "checkpoints" / "step-00000008"), network)
     row = metrics_rows(folder)[1]
@@ -387,8 +365,8 @@ def test_validation_at_longer_intervals(finished):
     assert without_clock(summary_of(folder)) == without_clock(summary_of(often))
 
 
-def test_the_report_is_the_summary(run_of):
-    summary = summary_of(run_of("vitbert"))
+def test_the_report_is_the_summary(finished):
+    summary = summary_of(finished("vitbert"))
     text = report(summary, "some/folder")
     for name in ("image_accuracy", "mlm_loss", "mlm_accuracy", "nsp_accuracy"):
         assert f"{summary['validation'][name]:.4f}" in text
@@ -397,7 +375,7 @@ def test_the_report_is_the_summary(run_of):
     for block, sparsity in summary["mask"]["sparsity_per_block"].items():
         assert f"{block} {sparsity:.3f}" in text
     assert "some/folder/summary.json" in text
-    alone = report(summary_of(run_of("bert")), "x")
+    alone = report(summary_of(finished("bert")), "x")
     assert "masked-LM" in alone and "image" not in alone and "mask sparsity" not in alone
 
 
@@ -416,8 +394,8 @@ def tensorboard_images(folder):
     return images
 
 
-def test_masks_are_shown_at_every_update(run_of):
-    folder = run_of("vitbert")
+def test_masks_are_shown_at_every_update(finished):
+    folder = finished("vitbert")
     updates = MaskValues.read(str(folder))
     assert [update.step for update in updates] == UPDATES
     images = tensorboard_images(folder)
@@ -463,8 +441,9 @@ def test_looking_changes_nothing(finished):
 # --- teachers ----------------------------------------------------------------------------------
 
 
-def test_teachers_are_runs_of_their_own(run_of, sources):
-    folder = run_of("vitbert") / "teachers"
+@pytest.mark.slow
+def test_teachers_are_runs_of_their_own(finished, sources):
+    folder = finished("vitbert", own_teachers=True) / "teachers"
     assert sorted(os.listdir(folder)) == ["bert", "vit"]
     for name, steps in (("vit", 3), ("bert", 4)):
         summary = summary_of(folder / name)
@@ -476,7 +455,7 @@ def test_teachers_are_runs_of_their_own(run_of, sources):
         assert found == pytest.approx(validate(network, sources), rel=1e-5)
 
 
-def test_given_teachers_are_used(run_of, sources, tmp_path, monkeypatch):
+def test_given_teachers_are_used(finished, sources, tmp_path, monkeypatch):
     loaded = {}
     load_teacher = pretraining.load_teacher
 
@@ -486,7 +465,7 @@ def test_given_teachers_are_used(run_of, sources, tmp_path, monkeypatch):
             raise InterruptedError  # both are there; nothing need be trained
         return loaded[kind][1]
 
-    teachers = {"image": run_of("vit"), "text": run_of("bert")}
+    teachers = {"image": finished("vit"), "text": finished("bert")}
     before = [files_below(teacher) for teacher in teachers.values()]
     with monkeypatch.context() as patched, pytest.raises(InterruptedError):
         patched.setattr(pretraining, "load_teacher", spy)
@@ -499,11 +478,11 @@ def test_given_teachers_are_used(run_of, sources, tmp_path, monkeypatch):
         for ours, theirs in zip(network.weights, own.weights, strict=True):
             np.testing.assert_array_equal(ours.value, theirs.value)
 
-    run = run_of("vitbert_no_gm")
+    run = finished("vitbert_no_gm")
     assert not (run / "teachers").exists()
     assert [files_below(teacher) for teacher in teachers.values()] == before
     # The same but for the teachers, and nothing of them is in the checkpoint.
-    with_teachers, without = checkpoint_values(run), checkpoint_values(run_of("joint"))
+    with_teachers, without = checkpoint_values(run), checkpoint_values(finished("joint"))
     assert set(with_teachers) == set(without)
     weights = [n for n in without if n.startswith("network") and n.find("kernel") > 0]
     assert weights and not any(np.array_equal(without[n], with_teachers[n]) for n in weights)
@@ -512,8 +491,8 @@ def test_given_teachers_are_used(run_of, sources, tmp_path, monkeypatch):
 # --- stopped, killed, run again ----------------------------------------------------------------
 
 
-def test_a_finished_run_does_nothing_again(run_of, sources, capsys):
-    folder = run_of("vitbert")
+def test_a_finished_run_does_nothing_again(finished, sources, capsys):
+    folder = finished("vitbert")
     before = files_below(folder)
     capsys.readouterr()
     assert pretrain(sources, folder, "--variant=vitbert") == EXIT_DONE
@@ -586,7 +565,7 @@ def last_step(folder):
 
 @pytest.mark.slow
 def test_stopped_in_its_teachers_and_itself_it_ends_the_same(
-    run_of, sources, tmp_path, signal_at, capsys
+    finished, sources, tmp_path, signal_at, capsys
 ):
     folder = tmp_path / "run"
     vit, bert = folder / "teachers" / "vit", folder / "teachers" / "bert"
@@ -615,7 +594,7 @@ def test_stopped_in_its_teachers_and_itself_it_ends_the_same(
     assert status == EXIT_DONE
     assert files_below(folder / "teachers") == teachers  # not trained again
     assert summary_of(folder)["resumed_from_step"] == 3
-    wanted = run_of("vitbert")
+    wanted = finished("vitbert", own_teachers=True)
     assert_same_run(folder, wanted)
     for name in ("vit", "bert"):
         both = folder / "teachers" / name, wanted / "teachers" / name
@@ -625,7 +604,7 @@ def test_stopped_in_its_teachers_and_itself_it_ends_the_same(
 
 
 @pytest.mark.slow
-def test_stopped_about_the_ends_of_epochs(run_of, sources, tmp_path, signal_at, capsys):
+def test_stopped_about_the_ends_of_epochs(finished, sources, tmp_path, signal_at, capsys):
     """Before, at and after: the same run is stopped three times."""
     began = 0
     for place, step, stops_at in (
@@ -636,7 +615,7 @@ def test_stopped_about_the_ends_of_epochs(run_of, sources, tmp_path, signal_at, 
         signal_at(place, "vit", step)
         assert pretrain(sources, tmp_path, "--variant=vit") == EXIT_STOPPED
         assert last_step(tmp_path) == stops_at > began
-        assert metrics_rows(tmp_path) == metrics_rows(run_of("vit"))[: stops_at // 4]
+        assert metrics_rows(tmp_path) == metrics_rows(finished("vit"))[: stops_at // 4]
         began = stops_at
     two = ["--config.steps_per_execution=2", "--config.teachers.image_steps=4"]
     assert pretrain(sources, tmp_path, "--variant=vit", *two) == EXIT_BAD_INPUT
@@ -646,15 +625,15 @@ def test_stopped_about_the_ends_of_epochs(run_of, sources, tmp_path, signal_at, 
     assert refusal in capsys.readouterr().err
     assert pretrain(sources, tmp_path, "--variant=vit") == EXIT_DONE
     assert summary_of(tmp_path)["resumed_from_step"] == 9
-    assert_same_run(tmp_path, run_of("vit"))
+    assert_same_run(tmp_path, finished("vit"))
 
 
 @pytest.mark.slow
-def test_a_signal_in_the_last_step_is_too_late(run_of, sources, tmp_path, signal_at):
+def test_a_signal_in_the_last_step_is_too_late(finished, sources, tmp_path, signal_at):
     unsent = signal_at("batch", "vit", STEPS)
     assert pretrain(sources, tmp_path, "--variant=vit") == EXIT_DONE
     assert not unsent
-    assert_same_run(tmp_path, run_of("vit"))
+    assert_same_run(tmp_path, finished("vit"))
 
 
 KILLED = """
@@ -677,7 +656,7 @@ command_line.run(pretrain.main, sys.argv[1:])
 
 @pytest.mark.slow
 @pytest.mark.parametrize("variant", ["bert", "vitbert_no_kd"])
-def test_killed_it_goes_on_from_the_last_checkpoint(run_of, sources, tmp_path, variant):
+def test_killed_it_goes_on_from_the_last_checkpoint(finished, sources, tmp_path, variant):
     """Killed after metrics.csv has got ahead of the checkpoints, the last one within an epoch."""
     folder = tmp_path / "run"
     flags = [f"--variant={variant}", "--config.checkpoint_interval=3"]
@@ -696,7 +675,7 @@ def test_killed_it_goes_on_from_the_last_checkpoint(run_of, sources, tmp_path, v
 
     assert pretrain(sources, folder, *flags[:1]) == EXIT_DONE
     assert summary_of(folder)["resumed_from_step"] == 6
-    assert_same_run(folder, run_of(variant))
+    assert_same_run(folder, finished(variant))
 
 
 @pytest.mark.slow
@@ -786,7 +765,7 @@ def test_a_learning_rate_far_too_high(sources, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_the_last_good_checkpoint_is_kept(sources, run_of, tmp_path, monkeypatch):
+def test_the_last_good_checkpoint_is_kept(sources, finished, tmp_path, monkeypatch):
     original = callbacks.Throughput.on_train_batch_begin
 
     def poison(self, batch, logs=None):
@@ -800,4 +779,4 @@ def test_the_last_good_checkpoint_is_kept(sources, run_of, tmp_path, monkeypatch
         assert pretrain(sources, tmp_path, "--variant=vit") == EXIT_DIVERGED
     assert last_step(tmp_path) == 8
     assert pretrain(sources, tmp_path, "--variant=vit") == EXIT_DONE
-    assert_same_run(tmp_path, run_of("vit"))
+    assert_same_run(tmp_path, finished("vit"))

@@ -1,7 +1,5 @@
 """Bad calls of `pretrain`: exit status 2, one line that names culprit and mend, nothing written."""
 
-# ruff: noqa: F811  (fixtures are imported, and arguments of what uses them)
-
 import os
 import pathlib
 import re
@@ -21,14 +19,12 @@ from keras_vitbert.runs.run_folder import RunFolder
 from pipelines.command_line import EXIT_BAD_INPUT, UserError
 from pipelines.images.image_records import image_example
 from pipelines.shards.tfrecords import to_example, write_shards
-from tests.keras_vitbert.pretrain_fixtures import (
+from tests.keras_vitbert.tiny_runs import (
     VOCABULARY,
     arguments,
     config_of,
     files_below,
-    finished,  # noqa: F401
     pretrain,
-    sources,  # noqa: F401
     write_sources,
 )
 

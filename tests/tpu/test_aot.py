@@ -7,7 +7,7 @@ import pytest
 
 from pipelines import command_line
 from pipelines.command_line import EXIT_DONE, UserError
-from tests.keras_vitbert.pretrain_fixtures import CONFIG, config_of, sources  # noqa: F401
+from tests.keras_vitbert.tiny_runs import CONFIG, config_of
 from tpu import aot
 from tpu.ahead_of_time import compiler, proof, report
 from tpu.slices import find_slice
@@ -196,7 +196,7 @@ def test_without_the_compiler_it_says_what_to_install(monkeypatch):
 
 
 @pytest.mark.parametrize("mixing", [[], ["--config.data.images.mixup=0.2"]])
-def test_the_batches_are_those_of_the_streams(sources, mixing):  # noqa: F811
+def test_the_batches_are_those_of_the_streams(sources, mixing):
     """Shapes and types of what is compiled, against what training and validation are given."""
     import tensorflow as tf
 

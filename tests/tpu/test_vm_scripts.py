@@ -1,7 +1,5 @@
 """The scripts of tpu/vm, against a `gcloud` that is not Google's, see `vm_fixtures`."""
 
-# ruff: noqa: F811  (fixtures are imported, and arguments of what uses them)
-
 import ast
 import fcntl
 import json

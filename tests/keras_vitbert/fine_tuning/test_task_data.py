@@ -11,13 +11,8 @@ from keras_vitbert.fine_tuning.task_data import cut, open_task
 from keras_vitbert.fine_tuning.tasks import TASKS
 from pipelines import imagenet
 from pipelines.command_line import UserError
-from tests.keras_vitbert.fine_tuning.finetune_fixtures import (
-    CLASSES,
-    IMAGES,
-    write_images,
-    write_texts,
-)
-from tests.keras_vitbert.pretrain_fixtures import VOCABULARY
+from tests.keras_vitbert.tiny_runs import VOCABULARY
+from tests.keras_vitbert.tiny_tasks import CLASSES, IMAGES, write_images, write_texts
 
 # What the paper gives, and the grids of this project.
 VISION = {

@@ -26,7 +26,6 @@ from pipelines.command_line import UserError, run
 from pipelines.images.image_decoding import central_crop
 from pipelines.text.wordpiece import SPECIAL_TOKENS
 from tests.keras_vitbert import pretrain_fixtures
-from tests.keras_vitbert.pretrain_fixtures import finished, sources  # noqa: F401
 
 VOCABULARY = [*SPECIAL_TOKENS, "the", "fox", "##es", "ran", ".", "[", "]", "mask"]
 CLASSES = ["cat", "dog", "fox"]
@@ -143,7 +142,7 @@ def test_presets_are_uploaded_by_keras_hub(presets, tmp_path, monkeypatch):
 # --- the command ----------------------------------------------------------------------------------
 
 
-def test_a_run_becomes_a_preset_with_its_card(finished, tmp_path, capsys):  # noqa: F811
+def test_a_run_becomes_a_preset_with_its_card(finished, tmp_path, capsys):
     folder = str(tmp_path / "new" / "preset")
     source = str(finished("vitbert_no_kd", "--config.model.dropout=0"))
     capsys.readouterr()
@@ -168,7 +167,7 @@ def test_a_run_becomes_a_preset_with_its_card(finished, tmp_path, capsys):  # no
     assert sorted(os.listdir(tmp_path / "new")) == ["preset"]  # nothing is left beside it
 
 
-def test_fine_tuning_begins_with_a_preset_as_with_the_run(finished, tmp_path):  # noqa: F811
+def test_fine_tuning_begins_with_a_preset_as_with_the_run(finished, tmp_path):
     source, folder = str(finished("vitbert_no_kd", "--config.model.dropout=0")), str(tmp_path / "p")
     flags = [f"--checkpoint={source}", f"--output_dir={folder}", "--task=masked_lm"]
     assert run(convert.main, flags) == 0
@@ -228,7 +227,7 @@ def test_the_card_of_a_fine_tuned_model_tells_its_spread(trained):
         (["--tasks=x"], "--help lists the flags"),
     ],
 )
-def test_bad_flags_are_told_in_a_line(change, message, finished, tmp_path, capsys):  # noqa: F811
+def test_bad_flags_are_told_in_a_line(change, message, finished, tmp_path, capsys):
     source = finished("vitbert_no_kd", "--config.model.dropout=0")
     capsys.readouterr()
     flags = [f"--checkpoint={source}", f"--output_dir={tmp_path}/preset", *change]
@@ -238,7 +237,7 @@ def test_bad_flags_are_told_in_a_line(change, message, finished, tmp_path, capsy
     assert not os.listdir(tmp_path)
 
 
-def test_what_is_there_is_not_written_over(finished, tmp_path, capsys):  # noqa: F811
+def test_what_is_there_is_not_written_over(finished, tmp_path, capsys):
     (tmp_path / "file").write_text("mine")
     source = finished("vitbert_no_kd", "--config.model.dropout=0")
     assert run(convert.main, [f"--checkpoint={source}", f"--output_dir={tmp_path}"]) == 2

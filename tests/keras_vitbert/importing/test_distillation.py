@@ -1,7 +1,5 @@
 """Pre-training with teachers from elsewhere: whole runs of the command, and its loss."""
 
-# ruff: noqa: F811  (fixtures are imported, and arguments of what uses them)
-
 import json
 import os
 import shutil
@@ -18,15 +16,13 @@ from keras_vitbert.training.merging import GradientSum
 from keras_vitbert.training.optimizers import SGD
 from pipelines.command_line import EXIT_BAD_INPUT, EXIT_DONE, EXIT_STOPPED
 from tests.keras_vitbert.importing.test_hugging_face import FIXTURES
-from tests.keras_vitbert.pretrain_fixtures import (
+from tests.keras_vitbert.tiny_runs import (
     VOCABULARY,
     assert_same_values,
     checkpoint_values,
     files_below,
-    finished,  # noqa: F401
     metrics_rows,
     pretrain,
-    sources,  # noqa: F401
 )
 
 

@@ -1,5 +1,3 @@
-# ruff: noqa: F811  (fixtures are imported, and arguments of what uses them)
-
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -19,7 +17,7 @@ from keras_vitbert.runs.run import Run
 from keras_vitbert.runs.run_folder import RunFolder
 from keras_vitbert.runs.workers import Workers
 from pipelines.command_line import UserError
-from tests.keras_vitbert.pretrain_fixtures import config_of, sources  # noqa: F401
+from tests.keras_vitbert.tiny_runs import config_of
 
 VARIANT = variants.VARIANTS["vitbert_no_kd"]
 

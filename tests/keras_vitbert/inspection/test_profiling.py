@@ -1,7 +1,5 @@
 """`--profile=START,STOP`: which steps are traced."""
 
-# ruff: noqa: F811  (fixtures are imported, and arguments of what uses them)
-
 import pytest
 
 from keras_vitbert.inspection import profiling
@@ -9,11 +7,7 @@ from keras_vitbert.inspection.profiling import Profile
 from keras_vitbert.pretraining import settings
 from keras_vitbert.runs.run_folder import RunFolder
 from pipelines.command_line import EXIT_BAD_INPUT, EXIT_DONE, UserError
-from tests.keras_vitbert.pretrain_fixtures import (
-    finished,  # noqa: F401
-    pretrain,
-    sources,  # noqa: F401
-)
+from tests.keras_vitbert.tiny_runs import pretrain
 
 
 @pytest.mark.parametrize(

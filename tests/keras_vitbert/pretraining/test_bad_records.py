@@ -8,16 +8,11 @@ import pytest
 import tensorflow as tf
 
 from pipelines.shards.tfrecords import write_shards
-from tests.keras_vitbert.pretrain_fixtures import (
-    assert_same_values,
-    checkpoint_values,
-    pretrain,
-    sources,  # noqa: F401
-)
+from tests.keras_vitbert.tiny_runs import assert_same_values, checkpoint_values, pretrain
 
 
 @pytest.fixture
-def damaged(sources, tmp_path):  # noqa: F811
+def damaged(sources, tmp_path):
     """A copy of the sources with one undecodable image and one text with a flipped byte."""
     folder = tmp_path / "sources"
     shutil.copytree(sources, folder)
@@ -110,7 +105,7 @@ def test_a_run_goes_on_without_the_records_it_began_without(damaged, tmp_path, c
 
 
 @pytest.mark.slow
-def test_a_cache_changes_nothing(sources, tmp_path):  # noqa: F811
+def test_a_cache_changes_nothing(sources, tmp_path):
     for name, flags in (("plain", ()), ("cached", ("--cache",))):
         assert pretrain(sources, tmp_path / name, "--variant=joint", *flags) == 0
     assert_same_values(
@@ -120,7 +115,7 @@ def test_a_cache_changes_nothing(sources, tmp_path):  # noqa: F811
 
 
 @pytest.mark.slow
-def test_augmented_and_mixed_images_train(sources, tmp_path):  # noqa: F811
+def test_augmented_and_mixed_images_train(sources, tmp_path):
     flags = ["--config.data.images.randaugment=(2,9)", "--config.data.images.mixup=0.4"]
     flags += ["--config.data.images.cutmix=1.0", "--config.steps=4"]
     assert pretrain(sources, tmp_path / "run", "--variant=vit", *flags) == 0

@@ -1,18 +1,11 @@
 """The names of the classes that the data tell, and where none are told."""
 
-# ruff: noqa: F811  (fixtures are imported, and arguments of what uses them)
-
 import pytest
 
 from keras_vitbert.configs import sample
 from keras_vitbert.pretraining.data import open_data
 from pipelines.command_line import UserError
-from tests.keras_vitbert.pretrain_fixtures import (
-    CLASS_NAMES,
-    config_of,
-    sources,  # noqa: F401
-    write_sources,
-)
+from tests.keras_vitbert.tiny_runs import CLASS_NAMES, config_of, write_sources
 
 
 def test_beside_the_training_images(sources):

@@ -12,24 +12,19 @@ from keras_vitbert.pretraining.data import open_data
 from keras_vitbert.pretraining.initial_weights import open_initial
 from keras_vitbert.trained.loading import load
 from pipelines.command_line import UserError
-from tests.keras_vitbert.pretrain_fixtures import (  # noqa: F401
-    config_of,
-    finished,
-    pretrain,
-    sources,
-)
+from tests.keras_vitbert.tiny_runs import config_of, pretrain
 
 FLAGS = ("vitbert_no_kd", "--config.model.dropout=0")
 JOINT = variants.VARIANTS["joint"]
 
 
 @pytest.fixture(scope="module")
-def data(sources):  # noqa: F811
+def data(sources):
     return open_data(config_of(sources))
 
 
 @pytest.fixture(scope="module")
-def vit_preset(sources, tmp_path_factory):  # noqa: F811
+def vit_preset(sources, tmp_path_factory):
     """A backbone without a text side, for images of half the size."""
     model = {**config_of(sources).model, "image_size": 4, "vocabulary_size": None}
     del model["num_classes"]
@@ -38,7 +33,7 @@ def vit_preset(sources, tmp_path_factory):  # noqa: F811
     return folder
 
 
-def test_all_of_a_run_is_taken(finished, sources, data, capsys):  # noqa: F811
+def test_all_of_a_run_is_taken(finished, sources, data, capsys):
     source = str(finished(*FLAGS))
     initial = open_initial(source, config_of(sources), JOINT, data)
     assert f"begins with {source}: encoder kept, image_embedding kept" in capsys.readouterr().err
@@ -49,7 +44,7 @@ def test_all_of_a_run_is_taken(finished, sources, data, capsys):  # noqa: F811
         np.testing.assert_array_equal(ours.value, theirs.value, err_msg=ours.path)
 
 
-def test_what_is_not_given_stays_random(sources, data, vit_preset, capsys):  # noqa: F811
+def test_what_is_not_given_stays_random(sources, data, vit_preset, capsys):
     initial = open_initial(vit_preset, config_of(sources), JOINT, data)
     told = "encoder kept, image_embedding interpolated, text_embedding fresh"
     assert told in capsys.readouterr().err
@@ -72,7 +67,7 @@ class Seen(Exception):
     pass
 
 
-def test_the_command_begins_with_them(vit_preset, sources, tmp_path, monkeypatch):  # noqa: F811
+def test_the_command_begins_with_them(vit_preset, sources, tmp_path, monkeypatch):
     def fit(run, trainer, *arguments, **options):
         given = ViTBertBackbone.from_preset(vit_preset)
         ours = trainer.network.backbone.shared_variables
@@ -95,12 +90,12 @@ def test_the_command_begins_with_them(vit_preset, sources, tmp_path, monkeypatch
         (["--config.model.num_heads=4"], "has the shape"),
     ],
 )
-def test_other_architectures_are_refused(flags, message, sources, data, vit_preset):  # noqa: F811
+def test_other_architectures_are_refused(flags, message, sources, data, vit_preset):
     with pytest.raises(UserError, match=f"^--initial_weights={vit_preset}: .*{message}"):
         open_initial(vit_preset, config_of(sources, *flags), JOINT, data)
 
 
-def test_nothing_is_written_where_they_do_not_fit(sources, tmp_path, capsys):  # noqa: F811
+def test_nothing_is_written_where_they_do_not_fit(sources, tmp_path, capsys):
     capsys.readouterr()
     flags = ["--variant=joint", f"--initial_weights={tmp_path}/none"]
     assert pretrain(sources, tmp_path / "run", *flags) == 2

@@ -1,5 +1,3 @@
-# ruff: noqa: F811  (fixtures are imported, and arguments of what uses them)
-
 import os
 import pathlib
 import re
@@ -18,7 +16,7 @@ from keras_vitbert.runs import checkpoints
 from keras_vitbert.runs.callbacks import metric_values
 from pipelines.command_line import UserError
 from pipelines.files import write_atomically
-from tests.keras_vitbert.pretrain_fixtures import config_of, sources  # noqa: F401
+from tests.keras_vitbert.tiny_runs import config_of
 
 VARIANT = variants.VARIANTS["vitbert_no_kd"]
 

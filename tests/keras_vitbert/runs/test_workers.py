@@ -18,14 +18,12 @@ from keras_vitbert.runs.run_folder import RunFolder
 from keras_vitbert.runs.workers import Workers
 from pipelines import command_line
 from pipelines.command_line import EXIT_DONE, EXIT_STOPPED
-from tests.keras_vitbert.pretrain_fixtures import (  # noqa: F401
+from tests.keras_vitbert.tiny_runs import (
     arguments,
     assert_same_values,
     checkpoint_values,
     files_below,
-    finished,
     metrics_rows,
-    sources,
 )
 
 ROOT = pathlib.Path(__file__).parents[3]
@@ -113,7 +111,7 @@ def ends(processes):
 
 
 @pytest.fixture(scope="module")
-def run(sources):  # noqa: F811
+def run(sources):
     """`run(folder, number, step, who)`: two workers, of which `who` signals itself in a step."""
 
     def run(folder, number=0, step=-1, who=1):
@@ -140,7 +138,7 @@ def unbroken(run, tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_two_workers_make_the_numbers_of_one(finished, unbroken):  # noqa: F811
+def test_two_workers_make_the_numbers_of_one(finished, unbroken):
     one = finished(*[flag.removeprefix("--variant=") for flag in FLAGS])
     assert len(metrics_rows(unbroken)) == 3
     for ours, theirs in zip(metrics_rows(unbroken), metrics_rows(one), strict=True):

@@ -20,12 +20,7 @@ from PIL import Image
 from keras_vitbert import export, predict
 from keras_vitbert.trained.loading import load
 from pipelines import command_line
-from tests.keras_vitbert.pretrain_fixtures import (  # noqa: F401  are fixtures
-    CLASS_NAMES,
-    VOCABULARY,
-    finished,
-    sources,
-)
+from tests.keras_vitbert.tiny_runs import CLASS_NAMES, VOCABULARY
 from tests.pipelines.image_fixtures import encoded, picture
 
 SCRIPT = pathlib.Path(__file__).with_name("served_script.py")
@@ -66,7 +61,7 @@ def keras_answers(folder):
 
 
 @pytest.mark.slow
-def test_a_run_is_served_without_this_project(finished, tmp_path, capsys):  # noqa: F811
+def test_a_run_is_served_without_this_project(finished, tmp_path, capsys):
     run = finished("vitbert", "--config.data.images.central_crop=1.0")
     flags = [f"--checkpoint={run}", f"--output_dir={tmp_path / 'out'}", "--top_k=3"]
     assert command_line.run(export.main, flags) == 0

@@ -66,8 +66,8 @@ def keras_file_answers(path):
 
 def main(folder):
     """Writes everything into a new folder."""
-    from tests.keras_vitbert.fine_tuning import finetune_fixtures
-    from tests.keras_vitbert.pretrain_fixtures import write_sources
+    from tests.keras_vitbert import tiny_tasks
+    from tests.keras_vitbert.tiny_runs import write_sources
 
     folder = pathlib.Path(folder).absolute()
     folder.mkdir(parents=True)
@@ -76,11 +76,11 @@ def main(folder):
     pathlib.Path("data").mkdir()
     write_sources("data")
     run("pretrain", "--config=data/config.py", "--variant=vitbert", "--output_dir=run")
-    finetune_fixtures.write_images("images")
-    finetune_fixtures.write_texts("texts")
+    tiny_tasks.write_images("images")
+    tiny_tasks.write_texts("texts")
     for kind, flags in (
-        ("images", finetune_fixtures.IMAGE_FLAGS),
-        ("texts", (*finetune_fixtures.TEXT_FLAGS, "--config.lora_rank=2")),
+        ("images", tiny_tasks.IMAGE_FLAGS),
+        ("texts", (*tiny_tasks.TEXT_FLAGS, "--config.lora_rank=2")),
     ):
         task = "image_folder" if kind == "images" else "tsv"
         argv = (f"--task={task}", f"--data_dir={kind}", f"--output_dir=fine_tuned_{kind}", *flags)

@@ -1,6 +1,6 @@
-"""What the tests of whole runs share: tiny TFRecords, a config, and readers of a run's folder.
+"""Tiny runs of `pretrain`: TFRecords and a config for them, the command, and readers of a run.
 
-Imported by name where it is needed; the fixtures too. What they make is made once, for all modules.
+The fixtures `sources` and `finished` in `tests/conftest.py` make them once for all tests.
 """
 
 import csv
@@ -8,7 +8,6 @@ import os
 import pathlib
 
 import numpy as np
-import pytest
 
 from pipelines.text.wordpiece import SPECIAL_TOKENS
 
@@ -89,31 +88,6 @@ def write_sources(folder, seed=0):
         )
     )
     return folder
-
-
-_made = {}
-
-
-@pytest.fixture(scope="session")
-def sources(tmp_path_factory):
-    """The folder that `write_sources` has filled."""
-    if "sources" not in _made:
-        _made["sources"] = write_sources(tmp_path_factory.mktemp("sources"))
-    return _made["sources"]
-
-
-@pytest.fixture(scope="session")
-def finished(sources, tmp_path_factory):
-    """`finished(variant, *flags) -> folder` of an undisturbed run; leave it as it is."""
-
-    def finished(variant, *flags):
-        if (variant, *flags) not in _made:
-            folder = tmp_path_factory.mktemp("runs") / "new" / "folder"
-            assert pretrain(sources, folder, f"--variant={variant}", *flags) == 0
-            _made[variant, *flags] = folder
-        return _made[variant, *flags]
-
-    return finished
 
 
 def arguments(sources, *argv):

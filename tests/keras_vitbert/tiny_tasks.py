@@ -1,12 +1,14 @@
-"""What the tests of fine-tuning share: tiny tasks of the user's own, and the command."""
+"""Tiny tasks of the user's own, and the command `finetune`.
+
+The fixtures `image_task` and `text_task` in `tests/conftest.py` make them once for all tests.
+"""
 
 import json
 import pathlib
 
 import numpy as np
-import pytest
 
-from tests.keras_vitbert.pretrain_fixtures import VOCABULARY
+from tests.keras_vitbert.tiny_runs import VOCABULARY
 
 CLASSES = ["blue", "green", "red"]
 IMAGES = {"train": 26, "validation": 11}  # neither is a multiple of the batch
@@ -65,25 +67,6 @@ def write_texts(folder, seed=0, counts=TEXTS):
         pathlib.Path(folder).mkdir(parents=True, exist_ok=True)
         (pathlib.Path(folder) / f"{split}.tsv").write_text("\n".join(lines) + "\n")
     return folder
-
-
-_made = {}
-
-
-@pytest.fixture(scope="session")
-def image_task(tmp_path_factory):
-    """A folder of images; leave it as it is."""
-    if "images" not in _made:
-        _made["images"] = write_images(tmp_path_factory.mktemp("image_task"))
-    return _made["images"]
-
-
-@pytest.fixture(scope="session")
-def text_task(tmp_path_factory):
-    """A folder of TSV files; leave it as it is."""
-    if "texts" not in _made:
-        _made["texts"] = write_texts(tmp_path_factory.mktemp("text_task"))
-    return _made["texts"]
 
 
 def finetune(*argv):

@@ -1,0 +1,82 @@
+"""What the tests of all packages share: folders that are made once, for all test processes."""
+
+import os
+import pathlib
+
+import filelock
+import pytest
+
+
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory):
+    """`made_once(name, make) -> folder`, which `make(folder)` has filled; leave it as it is.
+
+    Of several test processes (pytest-xdist) one makes it, and the others wait for that.
+    """
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+
+    def made_once(name, make):
+        folder = pathlib.Path(shared) / "made_once" / name
+        folder.parent.mkdir(exist_ok=True)
+        done = folder.with_name(f"{name}.done")
+        with filelock.FileLock(f"{folder}.lock"):
+            if not done.exists():
+                make(folder)
+                done.touch()
+        return folder
+
+    return made_once
+
+
+@pytest.fixture(scope="session")
+def sources(made_once):
+    """A folder with TFRecords of both modalities and a config, see `tiny_runs.write_sources`."""
+    from tests.keras_vitbert.tiny_runs import write_sources
+
+    return made_once("sources", write_sources)
+
+
+@pytest.fixture(scope="session")
+def finished(sources, made_once):
+    """`finished(variant, *flags, own_teachers=False) -> folder` of an undisturbed run.
+
+    Leave it as it is. Teachers are the runs of `vit` and `bert`, handed in, unless a run is asked
+    to train its own. Of the runs without flags that of `joint` draws activation maps.
+    """
+    from keras_vitbert.configs.variants import VARIANTS
+    from tests.keras_vitbert.tiny_runs import pretrain
+
+    def finished(variant, *flags, own_teachers=False):
+        name = "-".join(["run", variant, *(flag.lstrip("-") for flag in flags)])
+        given = []
+        if (variant, *flags) == ("joint",):
+            given = ["--config.inspection.activation_interval=5"]
+        if own_teachers:
+            name += "-own_teachers"
+        elif VARIANTS[variant].distillation:
+            given = [f"--image_teacher={finished('vit')}", f"--text_teacher={finished('bert')}"]
+
+        def make(folder):
+            assert pretrain(sources, folder, f"--variant={variant}", *given, *flags) == 0
+
+        return made_once(name, make)
+
+    return finished
+
+
+@pytest.fixture(scope="session")
+def image_task(made_once):
+    """A folder of images; leave it as it is."""
+    from tests.keras_vitbert.tiny_tasks import write_images
+
+    return made_once("image_task", write_images)
+
+
+@pytest.fixture(scope="session")
+def text_task(made_once):
+    """A folder of TSV files; leave it as it is."""
+    from tests.keras_vitbert.tiny_tasks import write_texts
+
+    return made_once("text_task", write_texts)

@@ -30,7 +30,9 @@ TEST = [
     "keras-cv>=0.9,<0.10",  # an independent RandAugment and its operations
     "filelock>=3.12,<4",  # test processes that make something once for all
     "grain>=0.2.10,<1",  # keras-hub's test helpers load it
+    "import-linter>=2.3,<3",  # who may import whom, see pyproject.toml
     "jax>=0.4.34,<0.12",  # the second Keras backend that the model is held to
+    "pyright[nodejs]>=1.1.400,<1.2",  # types of model/, training/ and configs/
     "pytest>=8,<10",
     "pytest-xdist>=3.6,<4",  # two test processes
     "ruff>=0.9,<1",
@@ -50,6 +52,11 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.11",
     packages=find_packages(include=["keras_vitbert*", "pipelines*", "tpu*"]),
+    package_data={
+        "keras_vitbert": ["py.typed"],
+        "pipelines": ["py.typed"],
+        "tpu": ["py.typed", "vm/*", "vm/on_vm/*"],
+    },
     install_requires=[
         "absl-py>=2.1,<3",
         "google-crc32c>=1.5,<2",  # the checksum of TFRecord files
@@ -81,5 +88,6 @@ setup(
         "Intended Audience :: Science/Research",
         "Programming Language :: Python :: 3 :: Only",
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Typing :: Typed",
     ],
 )

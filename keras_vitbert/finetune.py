@@ -29,7 +29,7 @@ def define_flags(values):
     def boolean(name, text):
         flags.DEFINE_boolean(name, False, text, flag_values=values)
 
-    string("checkpoint", "the folder of a pre-training run, or a preset; rand: random weights")
+    string("checkpoint", "a pre-training run, a preset, or a ViT of another project; rand: random weights")
     string("task", f"one of {', '.join(tasks.TASKS)}")
     string(
         "data_dir",

@@ -79,7 +79,7 @@ class BooksJob(shard_job.ShardJob):
     kind = DOCUMENTS
 
     folder: str
-    books: tuple
+    books: tuple[tuple[str, int], ...]
 
     def settings(self):
         """What determines the output."""

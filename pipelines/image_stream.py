@@ -34,10 +34,10 @@ class ImageStream:
     image_size: int
     num_classes: int
     label_offset: int = 1
-    crop_area: tuple = (0.08, 1.0)
+    crop_area: tuple[float, float] = (0.08, 1.0)
     flip: bool = True
     central_crop: float = 0.875
-    randaugment: tuple = (0, 9)
+    randaugment: tuple[int, int] = (0, 9)
     mixup: float = 0.0
     cutmix: float = 0.0
     cache: bool = False

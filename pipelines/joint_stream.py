@@ -6,8 +6,13 @@ Both sources are shuffled independently and numbered from 0. Step `n` takes the 
 """
 
 import dataclasses
+from typing import TYPE_CHECKING
 
 from pipelines.shards.host_shares import filled, host_stream, shard, share
+
+if TYPE_CHECKING:
+    from pipelines.image_stream import ImageStream
+    from pipelines.text_stream import TextStream
 
 # Sources and what they are seeded with must not follow each other.
 _IMAGE_STREAM, _TEXT_STREAM = 0, 1
@@ -25,10 +30,10 @@ class JointStream:
         seed: int.
     """
 
-    images: object
-    image_validation: object
-    texts: object
-    text_validation: object
+    images: "ImageStream | None"
+    image_validation: "ImageStream | None"
+    texts: "TextStream | None"
+    text_validation: "TextStream | None"
     image_batch: int
     text_batch: int
     seed: int = 0

@@ -63,8 +63,8 @@ class TextExamplesJob(shard_job.ShardJob):
     kind = TEXT_EXAMPLES
 
     documents: str
-    units: tuple
-    vocabulary: tuple
+    units: tuple[document_files.Unit, ...]
+    vocabulary: tuple[str, ...]
     lower_case: bool
     examples: ExampleSettings
 

@@ -38,7 +38,7 @@ class TextStream:
     """
 
     records: RecordFiles
-    fields: tuple
+    fields: tuple[tuple[str, str, int], ...]
     vocabulary_size: int
     masking: DynamicMasking | None = None
     cache: bool = False

@@ -59,7 +59,7 @@ class Slice:
     cores: int
     chips: int
     hosts: int
-    topology: tuple
+    topology: tuple[int, ...]
 
     @property
     def replicas(self):

@@ -6,6 +6,7 @@ functions that `fit` and the evaluation run. See `tpu.aot`.
 
 import dataclasses
 import math
+from collections.abc import Callable
 
 import tensorflow as tf
 
@@ -27,8 +28,8 @@ class StepProgram:
     """
 
     name: str
-    step: object
-    batch: dict
+    step: Callable
+    batch: dict[str, tf.TensorSpec]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Programs:
         variables: list of what is in memory whichever of them runs.
     """
 
-    steps: list
+    steps: list[StepProgram]
     variables: list
 
     @property

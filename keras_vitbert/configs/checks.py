@@ -1,13 +1,14 @@
 """What is checked of any config; every check names the key and the fix."""
 
 import math
+from typing import Any
 
 from pipelines.command_line import UserError, meant
 
 DTYPES = ("auto", "float32", "mixed_bfloat16")
 
 
-def check_types(flat, known):
+def check_types(flat: dict[str, Any], known: dict[str, Any]):
     """Refuses keys that are missing or unknown, as in a user's file, and values of other types.
 
     Args:
@@ -20,12 +21,12 @@ def check_types(flat, known):
     for key, value in flat.items():
         if key not in known:
             raise UserError(f"the config holds {key}, which nothing reads{meant(key, known)}")
-        kind = type(known[key])
+        kind: Any = type(known[key])
         fits = isinstance(value, kind) and isinstance(value, bool) == (kind is bool)
         if kind is float and type(value) is int:
             fits = True  # 1 where 1.0 is meant
         if kind is list and fits:
-            fits = all(isinstance(item, int | float) for item in value)
+            fits = all(isinstance(item, int | float) for item in value)  # pyright: ignore[reportGeneralTypeIssues]
         if not fits:
             wanted = "list of numbers" if kind is list else kind.__name__
             raise UserError(f"--config.{key}={value!r}: must be of type {wanted}")

@@ -11,14 +11,16 @@ give are marked so; what a line means is said in the README, section "Configurat
 pre-training".
 """
 
+from typing import Any
+
 from ml_collections import config_dict
 
 from keras_vitbert.configs.sizes import encoder_size
 
 
-def get_config(size="base"):
+def get_config(size: str = "base") -> config_dict.ConfigDict:
     """The config with an encoder of `keras_vitbert.configs.sizes`."""
-    config = config_dict.ConfigDict()
+    config: Any = config_dict.ConfigDict()  # whose sections are attributes
     config.seed = 0
     config.dtype = "auto"  # float32, on TPUs mixed_bfloat16
 
@@ -45,11 +47,14 @@ def get_config(size="base"):
         "mixup": 0.0,  # alpha; not in the paper
         "cutmix": 0.0,  # alpha; not in the paper
     }
-    config.data.text = {"train": "", "validation": ""}
-    config.data.text.masking = {  # of texts that were written without masks
-        "ratio": 0.15,
-        "max_predictions": 76,  # not in the paper
-        "whole_word": False,  # not in the paper
+    config.data.text = {
+        "train": "",
+        "validation": "",
+        "masking": {  # of texts that were written without masks
+            "ratio": 0.15,
+            "max_predictions": 76,  # not in the paper
+            "whole_word": False,  # not in the paper
+        },
     }
     config.data.vocabulary = ""
 

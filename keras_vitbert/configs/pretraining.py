@@ -37,6 +37,7 @@ def load_config(name):
         )
     try:
         spec = importlib.util.spec_from_file_location("config_file", path)
+        assert spec is not None and spec.loader is not None  # which only other endings lack
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         config = module.get_config(size) if size else module.get_config()

@@ -57,7 +57,7 @@ class Evaluator:
 
         key = repr(spec)
         if key not in self._steps:
-            self._steps[key] = tf.function(step, input_signature=(spec,))
+            self._steps[key] = tf.function(step, input_signature=(spec,), autograph=False)
         return self._steps[key]
 
     def predict_step(self, batch):

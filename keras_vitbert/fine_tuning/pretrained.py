@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 import os
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -42,7 +43,7 @@ class Pretrained:
     architecture: str
     step: int
     sha256: str
-    model: dict
+    model: dict[str, Any]
     backbone: ViTBertBackbone | None
     vocabulary: list[str] | None
 
@@ -143,7 +144,7 @@ class _OwnWords:
 
     sha256: str | None
     where: str
-    words: list | None = None
+    words: list[str] | None = None
 
 
 def _open_trained(path):

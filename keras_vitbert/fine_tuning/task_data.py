@@ -30,10 +30,10 @@ class TaskData:
         selection: the split that learning rates are picked on, or None to cut one.
     """
 
-    classes: list
-    train: object
-    tests: dict
-    selection: object = None
+    classes: list[str]
+    train: LabelledImages | LabelledTexts
+    tests: dict[str, LabelledImages | LabelledTexts]
+    selection: LabelledImages | LabelledTexts | None = None
 
     @property
     def splits(self):

@@ -23,9 +23,9 @@ class Task:
     name: str
     kind: str
     tfds: str = ""
-    tests: tuple = ()
+    tests: tuple[str, ...] = ()
     selection: str = ""
-    columns: tuple = ()
+    columns: tuple[str, ...] = ()
     num_classes: int = 0
 
 

@@ -1,6 +1,7 @@
 """A BERT with heads, in one form: Hugging Face's config and names, everything accounted for."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -39,9 +40,9 @@ class BertWeights:
         vocabulary: list of str.
     """
 
-    config: dict
-    tensors: dict
-    vocabulary: list
+    config: dict[str, Any]
+    tensors: dict[str, np.ndarray]
+    vocabulary: list[str]
 
     @property
     def has_next_sentence(self):

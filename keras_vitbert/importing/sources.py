@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+from typing import Any
 
 import tensorflow as tf
 
@@ -36,7 +37,7 @@ class Source:
     kind: str
     path: str
     label: str
-    config: dict = dataclasses.field(default_factory=dict)
+    config: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def is_own_preset(self):

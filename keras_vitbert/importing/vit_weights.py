@@ -1,6 +1,7 @@
 """A ViT or DeiT in one form: Hugging Face's config and names, everything accounted for."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -49,11 +50,11 @@ class VitWeights:
         labels: list of str, the names of the classes in order, or None.
     """
 
-    config: dict
-    tensors: dict
-    mean: tuple
-    std: tuple
-    labels: list | None = None
+    config: dict[str, Any]
+    tensors: dict[str, np.ndarray]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    labels: list[str] | None = None
 
     @property
     def heads(self):

@@ -42,7 +42,7 @@ class MeanActivations:
                 )
         if "text" in self._models:
             self._left_out = [vocabulary.index(token) for token in LEFT_OUT]
-        self._total = tf.function(self._distributed)
+        self._total = tf.function(self._distributed, autograph=False)
 
     @property
     def modalities(self):

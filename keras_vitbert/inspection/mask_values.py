@@ -33,10 +33,10 @@ class MaskValues:
     """
 
     step: int
-    blocks: list
+    blocks: list[str]
     entries: np.ndarray
     cleared: np.ndarray
-    kept: dict
+    kept: dict[str, dict[str, np.ndarray]]
 
     @classmethod
     def of(cls, step, masks):

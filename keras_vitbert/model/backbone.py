@@ -75,7 +75,8 @@ class ViTBertBackbone(keras_hub.models.Backbone):
             raise ValueError("image_size and vocabulary_size are both None: no modality is left")
 
         # === Layers ===
-        self.image_embedding = self.text_embedding = None
+        self.image_embedding: ImageEmbedding | None = None
+        self.text_embedding: TextEmbedding | None = None
         if image_size is not None:
             self.image_embedding = ImageEmbedding(
                 image_size, patch_size, hidden_dim, dropout, dtype=dtype, name="image_embedding"
@@ -93,7 +94,7 @@ class ViTBertBackbone(keras_hub.models.Backbone):
             keras_hub.layers.TransformerEncoder(
                 intermediate_dim,
                 num_heads,
-                dropout=dropout,
+                dropout=dropout,  # pyright: ignore[reportArgumentType]  (is 0 by default)
                 activation="gelu",
                 layer_norm_epsilon=layer_norm_epsilon,
                 kernel_initializer="glorot_uniform",
@@ -174,9 +175,11 @@ class ViTBertBackbone(keras_hub.models.Backbone):
         return streams
 
     def _image_sequence(self, inputs, outputs=None):
+        assert self.image_embedding is not None
         return self._encode("image", self.image_embedding(inputs["images"]), None, outputs)
 
     def _text_sequence(self, inputs, outputs=None):
+        assert self.text_embedding is not None
         x = self.text_embedding(inputs["token_ids"], inputs["segment_ids"])
         return self._encode("text", x, inputs["padding_mask"], outputs)
 

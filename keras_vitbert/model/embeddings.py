@@ -1,12 +1,14 @@
 """Modality-specific tokenizers of the paper: images (eq. 1) and text (eq. 2) to token sequences."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
 INITIALIZER_STDDEV = 0.02
 
 
-def truncated_normal():
+def truncated_normal() -> Any:
     """The initializer of BERT and ViT for what makes tokens.
 
     The kernels of blocks and heads are Glorot-uniform, as in ViT: 0.02 would be right at D = 768
@@ -75,7 +77,8 @@ class ImageEmbedding(keras.layers.Layer):
 
     def call(self, images):
         x = self.patch_projection(self.patches(images * 2.0 - 1.0))
-        class_token = ops.broadcast_to(self.class_token, (ops.shape(x)[0], 1, self.hidden_dim))
+        shape: Any = ops.shape(x)
+        class_token = ops.broadcast_to(self.class_token, (shape[0], 1, self.hidden_dim))
         class_token = ops.cast(class_token, x.dtype)
         x = ops.concatenate([class_token, x], axis=1)
         return self.dropout_layer(x + ops.cast(self.position_embedding, x.dtype))
@@ -150,7 +153,8 @@ class TextEmbedding(keras.layers.Layer):
 
     def call(self, token_ids, segment_ids):
         x = self.word_embedding(token_ids) + self.segment_embedding(segment_ids)
-        positions = self.position_embedding[:, : ops.shape(token_ids)[1]]
+        shape: Any = ops.shape(token_ids)
+        positions = self.position_embedding[:, : shape[1]]
         return self.dropout_layer(x + ops.cast(positions, x.dtype))
 
     def compute_output_shape(self, token_ids_shape, segment_ids_shape):

@@ -1,6 +1,7 @@
 """From one backbone to another: what is kept, what is interpolated, what is fresh."""
 
 import math
+from typing import Any
 
 from keras import ops
 
@@ -48,7 +49,7 @@ def transfer(source, target):
     return done
 
 
-def interpolate_positions(positions, grid):
+def interpolate_positions(positions: Any, grid: int) -> Any:
     """Position embeddings of images for another grid of patches.
 
     Bilinear in two dimensions, as an image of `D` channels is resized: the value for a patch is

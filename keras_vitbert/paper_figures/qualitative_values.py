@@ -8,7 +8,9 @@ import tensorflow as tf
 
 from keras_vitbert.model.pretraining_network import image_inputs, text_inputs
 from keras_vitbert.runs.record_errors import reading
+from pipelines.image_stream import ImageStream
 from pipelines.text.wordpiece import CLS
+from pipelines.text_stream import TextStream
 
 TOP = 5  # answers that are shown
 _TOKENS = 34  # tokens of a text that are shown
@@ -25,9 +27,9 @@ class Answers:
         correct: list of bool, whether it is the true one.
     """
 
-    names: list
-    probabilities: list
-    correct: list
+    names: list[str]
+    probabilities: list[float]
+    correct: list[bool]
 
     @classmethod
     def of(cls, logits, names, truth):
@@ -63,7 +65,7 @@ class ImageExample:
     number: int
     image: np.ndarray
     label: str
-    answers: dict
+    answers: dict[str, Answers]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,9 +81,9 @@ class TextExample:
     """
 
     number: int
-    words: list
-    truth: list
-    answers: dict
+    words: list[tuple[str, int]]
+    truth: list[str]
+    answers: dict[str, list[Answers]]
 
 
 def evenly(count, wanted):
@@ -198,10 +200,10 @@ def _read(source, role, numbers):
 class _Sources:
     """What `reading` looks for damage in."""
 
-    images: object
-    image_validation: object
-    texts: object
-    text_validation: object
+    images: ImageStream | None
+    image_validation: ImageStream | None
+    texts: TextStream | None
+    text_validation: TextStream | None
 
 
 def _logits(networks, inputs, name):

@@ -40,8 +40,8 @@ class Sparsities:
         overall: `(updates,)`, the same.
     """
 
-    steps: list
-    blocks: list
+    steps: list[int]
+    blocks: list[str]
     of_blocks: np.ndarray
     of_kinds: np.ndarray
     overall: np.ndarray

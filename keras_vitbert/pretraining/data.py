@@ -32,12 +32,12 @@ class Data:
             them.
     """
 
-    images: object
-    image_validation: object
-    texts: object
-    text_validation: object
-    vocabulary: list
-    classes: list = None
+    images: ImageStream | None
+    image_validation: ImageStream | None
+    texts: TextStream | None
+    text_validation: TextStream | None
+    vocabulary: list[str] | None
+    classes: list[str] | None = None
 
     def stream(self, config, images, text):
         """The `JointStream` of a run that uses the modalities asked for."""

@@ -22,7 +22,7 @@ class InitialWeights:
     """
 
     backbone: ViTBertBackbone
-    fresh: tuple
+    fresh: tuple[str, ...]
 
     def give_to(self, backbone, strategy):
         """Copies the weights.

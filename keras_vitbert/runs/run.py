@@ -1,6 +1,7 @@
 """What a run is made of, in one object that is handed on."""
 
 import dataclasses
+from typing import Any
 
 import tensorflow as tf
 from ml_collections import config_dict
@@ -26,7 +27,7 @@ class Run:
     folder: RunFolder
     workers: Workers
     strategy: tf.distribute.Strategy
-    data: object
+    data: Any
 
     @property
     def replicas(self):

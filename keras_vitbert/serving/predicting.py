@@ -36,9 +36,9 @@ class Prediction:
             probabilities, the likeliest first; a list for each mask, or one.
     """
 
-    inputs: dict
+    inputs: dict[str, str]
     is_masked: bool
-    answers: list
+    answers: list[list[tuple[str, float]]]
 
 
 def open_functions(path, top_k):

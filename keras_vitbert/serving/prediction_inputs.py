@@ -16,7 +16,7 @@ class Item:
         where: str, where it comes from, for messages.
     """
 
-    inputs: dict
+    inputs: dict[str, str]
     where: str
 
     @property

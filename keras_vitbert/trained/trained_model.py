@@ -1,6 +1,7 @@
 """A trained model for what comes after training: backbone, heads, words and names in one place."""
 
 import dataclasses
+from typing import Any
 
 import keras
 
@@ -42,8 +43,8 @@ class TrainedModel:
     vocabulary: list[str] | None = None
     lower_case: bool = True
     central_crop: float = CENTRAL_CROP
-    record: dict = dataclasses.field(default_factory=dict)
-    summary: dict = dataclasses.field(default_factory=dict)
+    record: dict[str, Any] = dataclasses.field(default_factory=dict)
+    summary: dict[str, Any] = dataclasses.field(default_factory=dict)
     origin: str = ""
     network: keras.Model | None = None
     step: int = 0

@@ -87,8 +87,8 @@ class BaseTrainer(keras.Model):
 
     # Keras' `fit` fails there in two places (keras#20585): before the first step it averages the
     # first batch over the replicas, strings and labels too, and after each step it averages scalars
-    # over an axis that they do not have. `tests/keras_vitbert/test_workers.py` tells when Keras no
-    # longer needs the two methods below for this.
+    # over an axis that they do not have. `tests/keras_vitbert/runs/test_workers.py` tells when
+    # Keras no longer needs the two methods below for this.
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
         """Nothing: network, optimiser and metrics are built before `fit`."""
@@ -119,7 +119,10 @@ class BaseTrainer(keras.Model):
 
             if self.run_eagerly:
                 return run
-            return tf.function(run, reduce_retracing=True, jit_compile=self.jit_compile)
+            # No Python control flow depends on tensors, and AutoGraph would trace twice as long.
+            return tf.function(
+                run, autograph=False, reduce_retracing=True, jit_compile=self.jit_compile
+            )
 
         first_step, step = distributed(first_step), distributed(step)
 

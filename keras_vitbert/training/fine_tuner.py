@@ -1,5 +1,7 @@
 """The step of fine-tuning: one loss, one sum over the replicas, one clip, one update."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -30,7 +32,7 @@ class FineTuner(BaseTrainer):
         variables = [variable.value for variable in self.network.trainable_variables]
         with tf.GradientTape() as tape:
             logits = self.forward(batch)
-            losses = self._example_losses(batch, logits)
+            losses: Any = self._example_losses(batch, logits)
             # This replica's share of the mean over all: summed gradients are those of one batch.
             loss = tf.reduce_mean(losses) / replicas.num_replicas_in_sync
         gradients = dense(tape.gradient(loss, variables))
@@ -73,9 +75,10 @@ class WeightAverage(keras.callbacks.Callback):
         self.steps = steps
 
     def on_epoch_end(self, epoch, logs=None):
-        optimizer = self.model.optimizer
-        if optimizer.use_ema and self.model.step == self.steps:
+        trainer: Any = self.model
+        optimizer = trainer.optimizer
+        if optimizer.use_ema and trainer.step == self.steps:
             averages = optimizer._model_variables_moving_average
-            pairs = zip(self.model.network.trainable_variables, averages, strict=True)
+            pairs = zip(trainer.network.trainable_variables, averages, strict=True)
             for variable, average in pairs:
                 variable.assign(keras.ops.convert_to_numpy(average.value))

@@ -71,7 +71,7 @@ class GradientConflict(keras.layers.Layer):
             `opposite_sign`, the fraction of entries in which both are not 0 and one is above, the
             other below. A cosine and a ratio with nothing are 0.
         """
-        numbers = keras.ops.convert_to_numpy(self.numbers.value).astype(float)
+        numbers = np.asarray(keras.ops.convert_to_numpy(self.numbers.value), float)
         names = ("text_norm", "image_norm", "cosine", "opposite_sign")
         values = {}
         for block, row in zip([*self.blocks, ALL], numbers.tolist(), strict=True):
@@ -87,10 +87,13 @@ class GradientConflict(keras.layers.Layer):
         """
         if not self.histograms:
             return {}
-        ends, counts = (keras.ops.convert_to_numpy(v.value) for v in (self.ends, self.counts))
+        ends, counts = (
+            np.asarray(keras.ops.convert_to_numpy(v.value)) for v in (self.ends, self.counts)
+        )
         found = {}
         for block, side in itertools.product(range(len(self.blocks)), range(2)):
-            edges = np.linspace(*ends[block, side].astype(np.float64), BUCKETS + 1)
+            lowest, highest = ends[block, side].astype(np.float64)
+            edges = np.linspace(lowest, highest, BUCKETS + 1)
             rows = np.stack([edges[:-1], edges[1:], counts[block, side]], axis=1)
             found[self.blocks[block], ("text", "image")[side]] = rows
         return found

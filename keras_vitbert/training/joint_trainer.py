@@ -65,7 +65,7 @@ class JointTrainer(BaseTrainer):
         self.has_images = network.backbone.image_size is not None
         self.has_text = network.backbone.vocabulary_size is not None
         self.shared = network.backbone.shared_variables
-        self.conflict = None
+        self.conflict: GradientConflict | None = None
         if self.has_images and self.has_text:
             self.conflict = GradientConflict(self.shared, gradient_histograms)
             if merge.masked:
@@ -211,7 +211,7 @@ class JointTrainer(BaseTrainer):
         sizes, cleared = {}, {}
         for variable, mask in zip(self.shared, self.merge.masks, strict=True):
             block = block_of(variable.path)
-            ones = int(np.count_nonzero(keras.ops.convert_to_numpy(mask.value)))
+            ones = int(np.count_nonzero(np.asarray(keras.ops.convert_to_numpy(mask.value))))
             size = math.prod(mask.shape)
             sizes[block] = sizes.get(block, 0) + size
             cleared[block] = cleared.get(block, 0) + size - ones
@@ -221,6 +221,7 @@ class JointTrainer(BaseTrainer):
         }
 
     def _probe(self, replicas, text_gradients, image_gradients):
+        assert self.conflict is not None
         pairs = zip(text_gradients, image_gradients, strict=True)
         shared = [(t, i) for t, i in pairs if t is not None and i is not None]
         text, image = [t for t, _ in shared], [i for _, i in shared]

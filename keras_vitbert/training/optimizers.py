@@ -5,19 +5,23 @@ update. The joint step sums and clips by itself, so its optimiser must not sum a
 """
 
 import math
+from typing import TYPE_CHECKING, Any
 
 import keras
 import tensorflow as tf
 from keras import ops
 
+# What the mixin is mixed into, for type checkers.
+_Optimizer = keras.optimizers.Optimizer if TYPE_CHECKING else object
 
-class _SummedGradients:
+
+class _SummedGradients(_Optimizer):
     """Skips the sum over replicas: `apply` is given gradients that are equal on all of them.
 
     A variable may have a learning rate of its own, see `scale_rates`.
     """
 
-    _rate_scales = None
+    _rate_scales: list[float] | None = None
 
     def scale_rates(self, scales):
         """Gives variables a part of the learning rate, weight decay included.
@@ -39,16 +43,17 @@ class _SummedGradients:
         """Nothing: `fit` is called for parts of a training, and the average comes at its end."""
 
     def _apply_weight_decay(self, variables):
-        if self._rate_scales is None or self.weight_decay is None:
+        scales, rate = self._rate_scales, self.weight_decay
+        if scales is None or rate is None:
             super()._apply_weight_decay(variables)
             return
 
         def decay(strategy):
-            for variable, scale in zip(variables, self._rate_scales, strict=True):
+            for variable, scale in zip(variables, scales, strict=True):
                 if not self._use_weight_decay(variable):
                     continue
 
-                def decayed(value, part=scale * self.weight_decay):
+                def decayed(value, part=scale * rate):
                     value.assign_sub(value * tf.cast(self.learning_rate * part, value.dtype))
 
                 strategy.extended.update(variable.value, decayed, group=False)
@@ -85,10 +90,11 @@ def build_optimizer(config, steps, variables):
         steps: int, training steps in all.
         variables: the trainable variables; `decays` says which of them decay.
     """
+    rate: Any = WarmupPolynomialDecay(
+        config["learning_rate"], config["warmup_steps"], steps, config["power"]
+    )
     optimizer = AdamW(
-        learning_rate=WarmupPolynomialDecay(
-            config["learning_rate"], config["warmup_steps"], steps, config["power"]
-        ),
+        learning_rate=rate,
         weight_decay=config["weight_decay"],
         beta_1=config["beta_1"],
         beta_2=config["beta_2"],

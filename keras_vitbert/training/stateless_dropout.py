@@ -1,6 +1,7 @@
 """Random numbers of dropout that follow from the place in training alone."""
 
 import contextlib
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -36,7 +37,8 @@ class StatelessDropout:
             return contextlib.nullcontext()
 
         def full_range(shape, key):
-            return tf.random.stateless_uniform(shape, key, None, None, tf.int32)
+            no_bound: Any = None
+            return tf.random.stateless_uniform(shape, key, no_bound, no_bound, tf.int32)
 
         key = full_range((2,), tf.stack([self.seed, tf.cast(step, tf.int32)]))
         key += tf.stack([0, tf.cast(replica, tf.int32) * 8 + place])

@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import os
 import sys
+from typing import Any
 
 from pipelines.images import jpeg
 from pipelines.images.image_lists import StoredList, entry_name, read_entry
@@ -47,7 +48,7 @@ class ImageShardsJob(ShardJob, abc.ABC):
 
     kind = IMAGES
     source: str
-    classes: tuple
+    classes: tuple[str, ...]
     count: int
 
     @abc.abstractmethod
@@ -114,9 +115,9 @@ class ListedImagesJob(ImageShardsJob):
 
     stored: StoredList
     digest: str
-    classes: tuple
+    classes: tuple[str, ...]
     count: int
-    made_by: dict
+    made_by: dict[str, Any]
 
     @property
     def source(self):

@@ -29,7 +29,7 @@ class TfdsImagesJob(ImageShardsJob):
     data_dir: str
     version: str
     split: str
-    classes: tuple
+    classes: tuple[str, ...]
     count: int
 
     @property

@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import re
+from typing import Any
 
 from pipelines.command_line import UserError
 from pipelines.files import write_atomically
@@ -33,7 +34,7 @@ class JobOutput:
     """
 
     prefix: str
-    plan: dict
+    plan: dict[str, Any]
 
     @property
     def shards(self):

@@ -38,7 +38,7 @@ class Run:
     file: str
     first: int
     count: int
-    index: tuple
+    index: tuple[int, ...]
 
     def part(self, begin, end):
         """The records `begin` to `end` (excluded) of the file as a run.

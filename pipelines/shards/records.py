@@ -44,10 +44,10 @@ class RecordFiles:
     """
 
     pattern: str
-    runs: tuple
+    runs: tuple[Run, ...]
     bytes: int
-    damaged: tuple = ()
-    manifests: dict = dataclasses.field(default_factory=dict, compare=False)
+    damaged: tuple[Damage, ...] = ()
+    manifests: dict[str, dict] = dataclasses.field(default_factory=dict, compare=False)
 
     @classmethod
     def find(cls, pattern, flag, kind=None, salvage=False):

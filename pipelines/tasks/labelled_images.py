@@ -22,7 +22,7 @@ class LabelledImages:
         views: `ImageViews`, how they are cut, augmented and mixed.
     """
 
-    store: object
+    store: "ImageFiles | ImageRecordFiles"
     views: ImageViews
 
     @property

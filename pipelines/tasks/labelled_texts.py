@@ -36,7 +36,7 @@ class LabelledTexts:
     first_lengths: np.ndarray
     labels: np.ndarray
     pad: int
-    buckets: tuple
+    buckets: tuple[int, ...]
 
     @classmethod
     def encode(cls, first, second, labels, vocabulary, buckets, lower_case=True):

@@ -41,10 +41,10 @@ class LabelledRows:
     """
 
     source: str
-    first: tuple
+    first: tuple[str, ...]
     second: tuple | None
-    labels: tuple
-    damaged: tuple = ()
+    labels: tuple[str, ...]
+    damaged: tuple[str, ...] = ()
 
 
 def find_files(folder):

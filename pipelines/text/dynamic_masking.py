@@ -20,7 +20,7 @@ class DynamicMasking:
         whole_word: bool, whether the pieces of a word are masked together.
     """
 
-    vocabulary: tuple
+    vocabulary: tuple[str, ...]
     max_predictions: int
     ratio: float = MASKED_RATIO
     whole_word: bool = False

@@ -4,6 +4,7 @@ import dataclasses
 import os
 import sys
 import tempfile
+from collections.abc import Callable
 
 from pipelines.command_line import UserError, one_line
 from tpu.ahead_of_time import report
@@ -24,11 +25,11 @@ class Subject:
     """
 
     what: str
-    batch: dict
-    keys: dict
+    batch: dict[str, int]
+    keys: dict[str, str]
     text_length: int
     steps: int
-    programs: object
+    programs: Callable
 
     @property
     def work(self):

@@ -75,11 +75,11 @@ def stablehlo(strategy, step, arguments):
 
     zeros = tf.nest.map_structure(lambda spec: tf.zeros(spec.shape, spec.dtype), arguments)
     with _without_hardware(strategy.num_replicas_in_sync):
+        traced = run.get_concrete_function(*zeros)  # what is wrong with the step itself shows here
         try:
             program = run.experimental_get_compiler_ir(*zeros)(stage="stablehlo_serialized")
-        except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError) as error:
+        except (ValueError, tf.errors.InvalidArgumentError, tf.errors.UnimplementedError) as error:
             raise Untraceable(str(error)) from error
-        traced = run.get_concrete_function(*zeros)
     return program, list(traced.captured_inputs)
 
 

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 
 import filelock
 import pytest
@@ -49,7 +50,7 @@ def finished(sources, made_once):
     from tests.keras_vitbert.tiny_runs import pretrain
 
     def finished(variant, *flags, own_teachers=False):
-        name = "-".join(["run", variant, *(flag.lstrip("-") for flag in flags)])
+        name = "-".join(["run", variant, *(re.sub(r"[^\w.=]", "_", flag) for flag in flags)])
         given = []
         if (variant, *flags) == ("joint",):
             given = ["--config.inspection.activation_interval=5"]

@@ -1,4 +1,6 @@
-"""Fixtures of the model's tests: a tiny network with random weights, and batches for it."""
+"""Fixtures of several packages: a tiny network with random weights, batches, and served models."""
+
+import shutil
 
 import numpy as np
 import pytest
@@ -89,3 +91,190 @@ def make_batch(tiny):
         }
 
     return make
+
+
+@pytest.fixture(scope="session")
+def labelled_batches(make_batch):
+    """Three batches with labels, as `FineTuner` takes them; leave them as they are."""
+    batches = [make_batch(seed) for seed in range(3)]
+    return [{**batch, "labels": batch["image_labels"]} for batch in batches]
+
+
+@pytest.fixture(scope="session")
+def make_tuner(tiny, randomize):
+    """`make_tuner(kind, clip_norm, label_smoothing, lora_rank, **optimizer) -> FineTuner`.
+
+    Its schedule is one of six steps.
+    """
+    from keras_vitbert.configs import fine_tuning
+    from keras_vitbert.fine_tuning.optimizer import build_optimizer
+    from keras_vitbert.model.classifier import build_classifier
+    from keras_vitbert.training.fine_tuner import FineTuner
+
+    def make(kind="text", clip_norm=1.0, label_smoothing=0.0, lora_rank=0, **optimizer):
+        network = randomize(build_classifier(tiny, kind, 3), seed=4)
+        if lora_rank:
+            network.enable_lora(lora_rank)
+        config = fine_tuning.get_config("", kind).optimizer
+        config.update(optimizer)
+        tuner = FineTuner(network, clip_norm, label_smoothing)
+        tuner.compile(build_optimizer(config, 6, network))
+        return tuner
+
+    return make
+
+
+# --- trained models, as they are served --------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def make_trained(make_network):
+    """`make_trained(*heads, seed=1, images=True, text=True) -> TrainedModel`."""
+    from keras_vitbert.trained.trained_model import TrainedModel
+    from tests.keras_vitbert.serving.served_models import CLASSES, VOCABULARY
+
+    def make(*heads, seed=1, images=True, text=True):
+        network = make_network(seed, images=images, text=text, num_layers=1)  # quick to trace
+        known = {}
+        if images:
+            known["image"] = network.image_head
+        if text:
+            known.update(mlm=network.mlm_head, text=network.nsp_head)
+        return TrainedModel(
+            "runs/it",
+            "vitbert",
+            network.backbone,
+            {name: known[name] for name in heads},
+            CLASSES if "image" in heads else ["no", "yes"] if "text" in heads else None,
+            VOCABULARY if text else None,
+            central_crop=1.0,
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def trained(make_trained):
+    """As a run of `pretrain` leaves it."""
+    return make_trained("image", "mlm")
+
+
+@pytest.fixture(scope="session")
+def classifier(make_trained):
+    """As a run of `finetune` on text leaves it."""
+    return make_trained("text", images=False)
+
+
+@pytest.fixture(scope="session")
+def embedder(make_trained):
+    """A model of images without a head: what is quickest to export."""
+    return make_trained(text=False)
+
+
+@pytest.fixture(scope="session")
+def served(trained):
+    """`trained` as graphs; a graph is traced when it is called first."""
+    from keras_vitbert.serving.served_model import ServedModel
+
+    return ServedModel(trained, top_k=2)
+
+
+@pytest.fixture(scope="session")
+def served_classifier(classifier):
+    from keras_vitbert.serving.served_model import ServedModel
+
+    return ServedModel(classifier)
+
+
+@pytest.fixture(scope="session")
+def exported(trained, tmp_path_factory):
+    """The folder into which `trained` is exported as `vitbert`; leave it as it is."""
+    from keras_vitbert.serving.exporting import export
+
+    folder = tmp_path_factory.mktemp("served")
+    export(trained, str(folder), top_k=2)
+    return folder
+
+
+# --- runs that figures are drawn of --------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def run_with_checkpoint(sources, made_once):
+    """`run_with_checkpoint(variant) -> folder` of a run whose masks are in `../masks.npz`.
+
+    Leave it as it is; see `write_run_with_checkpoint`.
+    """
+    from tests.keras_vitbert.paper_figures.hand_made_runs import write_run_with_checkpoint
+
+    def run_with_checkpoint(name):
+        folder = made_once(
+            f"checkpoint-{name}", lambda folder: write_run_with_checkpoint(folder, sources, name)
+        )
+        # Named by its variant, as figures are by it.
+        return folder / name
+
+    return run_with_checkpoint
+
+
+@pytest.fixture(scope="session")
+def older_run(run_with_checkpoint):
+    """The `FinishedRun` of a masked run that has stored no values."""
+    from keras_vitbert.paper_figures.finished_runs import FinishedRun
+
+    return FinishedRun(str(run_with_checkpoint("vitbert_no_kd")))
+
+
+@pytest.fixture
+def unfinished(sources, finished, tmp_path):
+    """The folder of an image run that has done all its steps, but not come to its end."""
+    folder = tmp_path / "unfinished"
+    shutil.copytree(finished("vit"), folder)
+    (folder / "summary.json").unlink()
+    return folder
+
+
+# --- fine-tuned runs -----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def image_flags(finished, image_task):
+    """What fine-tunes the run of `joint` on images."""
+    from tests.keras_vitbert.tiny_tasks import IMAGE_FLAGS, RATES
+
+    flags = ["--task=image_folder", f"--data_dir={image_task}", *IMAGE_FLAGS]
+    flags.append(f"--config.grid={RATES}")
+    return [f"--checkpoint={finished('joint')}", *flags]
+
+
+@pytest.fixture(scope="session")
+def text_flags(finished, text_task):
+    """The same on texts."""
+    from tests.keras_vitbert.tiny_tasks import TEXT_FLAGS
+
+    flags = ["--task=tsv", f"--data_dir={text_task}", *TEXT_FLAGS]
+    return [f"--checkpoint={finished('joint')}", *flags]
+
+
+@pytest.fixture(scope="session")
+def text_run(made_once, text_flags):
+    """The folder of a run on texts, and `all.csv` of what it predicts beside it; leave them."""
+    from tests.keras_vitbert.tiny_tasks import finetune
+
+    def make(folder):
+        flags = [f"--output_dir={folder / 'run'}", f"--predictions={folder / 'all.csv'}"]
+        assert finetune(*text_flags, *flags) == 0
+
+    return made_once("text_run", make) / "run"
+
+
+@pytest.fixture(scope="session")
+def swept(made_once, image_flags):
+    """The same of a sweep on images over two rates and two seeds, which takes long."""
+    from tests.keras_vitbert.tiny_tasks import finetune
+
+    def make(folder):
+        flags = [f"--output_dir={folder / 'run'}", f"--predictions={folder / 'all.csv'}"]
+        assert finetune(*image_flags, "--sweep", "--seeds=2", *flags) == 0
+
+    return made_once("swept", make) / "run"

@@ -8,49 +8,15 @@ import shutil
 import subprocess
 import sys
 
-import keras
-import numpy as np
 import pytest
-import tensorflow as tf
 from PIL import Image
 
 from keras_vitbert import figures
-from keras_vitbert.configs.variants import VARIANTS, apply_variant
-from keras_vitbert.inspection.mask_values import MaskValues
-from keras_vitbert.inspection.value_files import write_values
-from keras_vitbert.model.pretraining_network import image_inputs, text_inputs
-from keras_vitbert.model.shared_weights import KINDS
-from keras_vitbert.paper_figures.drawing import qualitative_picture
-from keras_vitbert.paper_figures.finished_runs import FinishedRun, open_runs
-from keras_vitbert.paper_figures.qualitative_values import image_examples, text_examples
-from keras_vitbert.pretraining.run import build_trainer
-from keras_vitbert.runs import checkpoints
-from keras_vitbert.runs.run_folder import RunFolder
+from keras_vitbert.paper_figures.finished_runs import FinishedRun
 from pipelines import command_line
 from pipelines.command_line import EXIT_BAD_INPUT, EXIT_DONE
-from tests.keras_vitbert.tiny_runs import CLASS_NAMES, VOCABULARY, config_of, files_below
-
-BLOCKS, UNITS = 2, 16
-
-
-def make_run(path, variant, merge="mask"):
-    """The folder of a run that has no checkpoint: a record, and stored values if it has masks."""
-    path.mkdir(parents=True)
-    config = {"merge": {"name": merge}, "model": {"num_layers": BLOCKS}}
-    record = {"variant": variant, "vocabulary_sha256": None, "records": {}, "config": config}
-    (path / "config.json").write_text(json.dumps(record))
-    folder, random = RunFolder(str(path)), np.random.default_rng(5)
-    if merge != "sum":
-        for step in (0, 4, 9):
-            values = random.random((2, BLOCKS, UNITS)).astype(np.float32)
-            write_values(folder, "activations", step, image=values[0], text=values[1])
-        for step in (3, 7):
-            blocks = ["block_0", "block_1"]
-            entries = np.full((2, len(KINDS)), 100)
-            cleared = random.integers(0, 90, (2, len(KINDS)))
-            kept = {name: {"query": random.random((8, 8)) < 0.5} for name in blocks}
-            MaskValues(step, blocks, entries, cleared, kept).write(folder)
-    return path
+from tests.keras_vitbert.paper_figures.hand_made_runs import make_run
+from tests.keras_vitbert.tiny_runs import files_below
 
 
 @pytest.fixture(scope="module")
@@ -138,17 +104,6 @@ def test_the_same_values_give_the_same_files(made, tmp_path, monkeypatch):
     assert matplotlib.rcParams["font.size"] == 20  # and leaves it as it was
 
 
-def test_names_of_runs(made, tmp_path):
-    paths = [str(made / name) for name in ("a/run", "b/run")]
-    assert list(open_runs(paths)) == ["a-run", "b-run"]
-    assert list(open_runs(paths[:1])) == ["run"]
-    mixed = [*paths, str(made / "joint")]
-    assert list(open_runs(mixed)) == ["a-run", "b-run", "joint"]
-    strange = [str(make_run(tmp_path / name, "joint", "sum")) for name in ("a run, $1", "a-run")]
-    assert list(open_runs([f"{strange[0]}/"])) == ["a_run___1"]
-    assert list(open_runs([*paths, strange[1]])) == ["a-run-1", "b-run", "a-run-3"]
-
-
 # --- bad calls ---------------------------------------------------------------------------------
 
 
@@ -223,137 +178,10 @@ def test_help_needs_neither_tensorflow_nor_matplotlib():
 # --- runs with a checkpoint --------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def make_checkpoint(sources, tmp_path_factory):
-    """`make_checkpoint(variant) -> (path, masks by path)`: a run that looked at nothing.
-
-    Its weights are those that training begins with, its masks are random.
-    """
-    made = {}
-
-    def make(name):
-        if name not in made:
-            variant, random = VARIANTS[name], np.random.default_rng(6)
-            config = apply_variant(config_of(sources), variant)
-            folder = RunFolder(str(tmp_path_factory.mktemp("runs") / name))
-            trainer = build_trainer(config, variant, tf.distribute.get_strategy())
-            masks = {}
-            if variant.masks:
-                for variable, mask in zip(trainer.shared, trainer.merge.masks, strict=True):
-                    masks[variable.path] = random.random(mask.shape) < 0.7
-                    mask.assign(masks[variable.path])
-            words = VOCABULARY if variant.text else None
-            names = CLASS_NAMES if variant.images else None
-            folder.begin({"variant": name}, config, words, {}, classes=names)
-            trainer.step = 10
-            checkpoints.save(folder.checkpoints, trainer, keep=1)
-            made[name] = folder.path, masks
-        return made[name]
-
-    return make
-
-
-@pytest.fixture(scope="module")
-def older(make_checkpoint):
-    return FinishedRun(make_checkpoint("vitbert_no_kd")[0])
-
-
-def test_masks_come_from_the_checkpoint(make_checkpoint, older):
-    path, masks = make_checkpoint("vitbert_no_kd")
-    (found,) = older.masks()
-    assert found.step == 10 and found.entries.sum() == sum(mask.size for mask in masks.values())
-    assert found.cleared.sum() == sum((~mask).sum() for mask in masks.values())
-    kept = masks["block_0/self_attention_layer/key/kernel"]
-    np.testing.assert_array_equal(found.kept["block_0"]["key"], kept.reshape(8, 8))
-    assert not older.has_stored_masks
-
-
-def test_sparsity_comes_from_the_log(make_checkpoint, tmp_path):
-    path = shutil.copytree(make_checkpoint("vitbert_no_kd")[0], tmp_path / "run")
-    names = ["mask_sparsity", "mask_sparsity/block_0", "mask_sparsity/final_norm"]
-    rows = [
-        (2, 0, 0, 0),
-        (4, 0.1, 0.2, 0.0),
-        (6, 0.1, 0.2, 0.0),
-        (8, 0.3, 0.4, 0.25),
-        (12, 1, 1, 1),
-    ]
-    text = "\n".join(",".join(map(str, row)) for row in [["step", *names], *rows])
-    (path / "metrics.csv").write_text(text + "\n")
-    assert FinishedRun(str(path)).logged_sparsity() == {
-        4: {"block_0": 0.2, "final_norm": 0.0},
-        8: {"block_0": 0.4, "final_norm": 0.25},
-    }
-    (path / "metrics.csv").unlink()
-    assert FinishedRun(str(path)).logged_sparsity() == {}
-
-
-def test_activations_are_measured(older):
-    """Against NumPy means over all validation examples: there are fewer than would be taken."""
-    ((step, found),) = older.activations().items()
-    backbone, data = older.network.backbone, older.data
-    assert step == 10
-    special = [VOCABULARY.index(token) for token in ("[PAD]", "[CLS]", "[SEP]", "[MASK]")]
-    for name, source, inputs, is_counted, means in (
-        (
-            "image",
-            data.image_validation,
-            ("images",),
-            lambda batch: np.tile(np.arange(5) > 0, (7, 1)),  # class token and patches
-            found[0],
-        ),
-        (
-            "text",
-            data.text_validation,
-            ("token_ids", "segment_ids", "padding_mask"),
-            lambda batch: ~np.isin(batch["token_ids"].numpy(), special),
-            found[1],
-        ),
-    ):
-        (batch,) = source.validation().batch(100)
-        batch |= image_inputs(batch) if name == "image" else {}
-        model = keras.Model(
-            {key: backbone.input[key] for key in inputs},
-            backbone.block_outputs[f"{name}_block_0"],
-        )
-        values = keras.ops.convert_to_numpy(model({key: batch[key] for key in inputs}))
-        expected = np.abs(values[is_counted(batch)].astype(np.float64)).mean(axis=0)
-        np.testing.assert_allclose(means[0], expected, rtol=1e-4)
-
-
-def test_examples_are_what_the_network_says(older):
-    networks = {"run": older.network}
-    source = older.data.image_validation
-    found = image_examples(source, older.classes, networks, 3)
-    assert [example.number for example in found] == [0, 2, 4]
-    for example in found:
-        (row,) = list(source.validation(example.number, example.number + 1))
-        inputs = image_inputs({"images": row["images"][None]})
-        logits = keras.ops.convert_to_numpy(older.network(inputs)["image_logits"])[0]
-        order = np.argsort(-logits)
-        assert example.label == CLASS_NAMES[int(row["image_labels"])]
-        assert example.answers["run"].names == [CLASS_NAMES[place] for place in order]
-        expected = np.exp(logits) / np.exp(logits).sum()
-        np.testing.assert_allclose(example.answers["run"].probabilities, expected[order], rtol=1e-5)
-
-    source = older.data.text_validation
-    found = text_examples(source, VOCABULARY, networks, 2)
-    assert sum(len(example.truth) for example in found) > 2
-    for example in found:
-        (row,) = list(source.validation(example.number, example.number + 1))
-        inputs = {name: value[None] for name, value in text_inputs(row).items()}
-        logits = keras.ops.convert_to_numpy(older.network(inputs)["mlm_logits"])[0]
-        weights, positions = row["masked_weights"].numpy(), row["masked_positions"].numpy()
-        for gap, place in enumerate(np.argsort(positions[weights > 0])):
-            assert example.truth[gap] == VOCABULARY[row["masked_ids"].numpy()[place]]
-            answers = example.answers["run"][gap].names
-            assert answers[0] == VOCABULARY[np.argmax(logits[place][: len(VOCABULARY)])]
-
-
-def test_all_figures_of_runs_side_by_side(make_checkpoint, tmp_path, capsys):
+def test_all_figures_of_runs_side_by_side(run_with_checkpoint, tmp_path, capsys):
     """An older one, and two that have one modality each."""
     names = ["vitbert_no_kd", "vit", "bert"]
-    flags = [f"--run={make_checkpoint(name)[0]}" for name in names]
+    flags = [f"--run={run_with_checkpoint(name)}" for name in names]
     flags += ["--format=svg", "--figures=3,4,5,6", "--examples=2"]
     assert draw(*flags, f"--output={tmp_path}") == EXIT_DONE
     own = [f"figure{number}-vitbert_no_kd.svg" for number in (3, 4, 5)]
@@ -371,9 +199,9 @@ def test_all_figures_of_runs_side_by_side(make_checkpoint, tmp_path, capsys):
         assert svg.count(f">{name}<") == (3 if name == names[0] else 2 if name == names[1] else 1)
 
 
-def test_examples_that_are_gone(older, refused, sources, tmp_path):
+def test_examples_that_are_gone(older_run, refused, sources, tmp_path):
     path = tmp_path / "run"
-    shutil.copytree(older.path, path)
+    shutil.copytree(older_run.path, path)
     record = json.loads((path / "config.json").read_text())
     record["config"]["data"]["images"]["validation"] = "gone-*"
     (path / "config.json").write_text(json.dumps(record))
@@ -383,21 +211,21 @@ def test_examples_that_are_gone(older, refused, sources, tmp_path):
     assert run.data.image_validation.records.count == 7
 
 
-def test_a_model_that_sees_something_else(older, make_checkpoint, tmp_path, capsys):
+def test_a_model_that_sees_something_else(older_run, run_with_checkpoint, tmp_path, capsys):
     path = tmp_path / "other"
-    shutil.copytree(make_checkpoint("vit")[0], path)
+    shutil.copytree(run_with_checkpoint("vit"), path)
     record = json.loads((path / "config.json").read_text())
     record["config"]["model"]["image_size"] = 12
     (path / "config.json").write_text(json.dumps(record))
-    flags = [f"--run={older.path}", f"--run={path}", "--figures=6", "--format=png", "--examples=1"]
+    flags = [
+        f"--run={older_run.path}",
+        f"--run={path}",
+        "--figures=6",
+        "--format=png",
+        "--examples=1",
+    ]
     assert draw(*flags, f"--output={tmp_path}") == EXIT_DONE
     assert (
         "other: left out of the images of figure 6: vitbert_no_kd takes others"
         in capsys.readouterr().err
     )
-
-
-def test_a_picture_for_tensorboard(older):
-    picture = qualitative_picture(older.network, older.data, "run", examples=2, dots_per_inch=50)
-    assert picture.dtype == np.uint8 and picture.shape[1:] == (345, 3)
-    assert len(np.unique(picture)) > 20

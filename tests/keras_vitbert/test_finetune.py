@@ -1,6 +1,5 @@
 """Whole runs of `finetune`: what they report, leave, resume, and evaluate again."""
 
-import csv
 import json
 import math
 import os
@@ -20,61 +19,20 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from keras_vitbert.runs import checkpoints
 from keras_vitbert.trained.loading import load
 from pipelines.command_line import EXIT_DIVERGED, EXIT_DONE, EXIT_STOPPED
+from tests.keras_vitbert.tiny_runs import summary_of
 from tests.keras_vitbert.tiny_tasks import (
     CLASSES,
-    IMAGE_FLAGS,
     IMAGES,
-    TEXT_FLAGS,
+    RATES,
     finetune,
-    summary_of,
+    rows_of,
 )
 
 ROOT = pathlib.Path(__file__).parents[2]
-RATES = (0.003, 0.03)
-
-
-def rows_of(path):
-    with open(path, newline="") as file:
-        return list(csv.DictReader(file))
-
-
-@pytest.fixture(scope="module")
-def image_flags(finished, image_task):
-    return [
-        f"--checkpoint={finished('joint')}",
-        "--task=image_folder",
-        f"--data_dir={image_task}",
-        f"--config.grid={RATES}",
-        *IMAGE_FLAGS,
-    ]
-
-
-@pytest.fixture(scope="module")
-def text_flags(finished, text_task):
-    flags = ["--task=tsv", f"--data_dir={text_task}", *TEXT_FLAGS]
-    return [f"--checkpoint={finished('joint')}", *flags]
-
-
-@pytest.fixture(scope="module")
-def swept(image_flags, tmp_path_factory):
-    """The folder of a sweep over two rates and two seeds, and its predictions.csv."""
-    folder = tmp_path_factory.mktemp("swept") / "run"
-    predictions = folder.parent / "all.csv"
-    flags = ["--sweep", "--seeds=2", f"--predictions={predictions}", f"--output_dir={folder}"]
-    assert finetune(*image_flags, *flags) == EXIT_DONE
-    return folder
-
-
-@pytest.fixture(scope="module")
-def text_run(text_flags, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("text_run")
-    assert finetune(*text_flags, f"--output_dir={folder}") == EXIT_DONE
-    return folder
-
-
 # --- what is reported --------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_sweep_picks_on_examples_that_are_not_reported(swept):
     summary, rows = summary_of(swept), rows_of(swept / "results.csv")
     sweep = [row for row in rows if row["purpose"] == "sweep"]
@@ -108,54 +66,78 @@ def test_a_sweep_picks_on_examples_that_are_not_reported(swept):
         assert (swept / "trials" / name / "checkpoints").exists() == is_reported
 
 
-def test_scikit_learn_finds_the_same_in_the_predictions(swept):
-    rows = rows_of(swept.parent / "all.csv")
-    results = [row for row in rows_of(swept / "results.csv") if row["purpose"] == "seed"]
-    assert len(rows) == 2 * IMAGES["validation"]
+EACH_RUN = ["text_run", pytest.param("swept", marks=pytest.mark.slow)]
+
+
+@pytest.fixture
+def run(request):
+    """The folder of one of the runs, its classes, and how many examples of each are evaluated."""
+    folder = request.getfixturevalue(request.param)
+    if request.param == "swept":
+        return folder, CLASSES, [4, 4, 3]
+    return folder, ["no", "yes"], [3, 10]
+
+
+@pytest.mark.parametrize("run", EACH_RUN, indirect=True)
+def test_scikit_learn_finds_the_same_in_the_predictions(run):
+    folder, classes, counts = run
+    rows = rows_of(folder.parent / "all.csv")
+    results = [row for row in rows_of(folder / "results.csv") if row["purpose"] == "seed"]
+    assert len(results) == len(summary_of(folder)["seeds"])
+    assert len(rows) == len(results) * sum(counts)
+    average = "binary" if len(classes) == 2 else "macro"
     for result in results:
         own = [row for row in rows if row["seed"] == result["seed"]]
-        assert [int(row["index"]) for row in own] == list(range(IMAGES["validation"]))
+        assert [int(row["index"]) for row in own] == list(range(sum(counts)))
         labels, predictions = ([int(row[c]) for row in own] for c in ("label", "prediction"))
         assert float(result["accuracy"]) == sklearn_metrics.accuracy_score(labels, predictions)
-        f1 = sklearn_metrics.f1_score(labels, predictions, average="macro", zero_division=0)
+        f1 = sklearn_metrics.f1_score(labels, predictions, average=average, zero_division=0)
         assert float(result["f1"]) == pytest.approx(f1, abs=1e-12)
         mcc = sklearn_metrics.matthews_corrcoef(labels, predictions)
         assert float(result["mcc"]) == pytest.approx(mcc, abs=1e-12)
-        assert np.bincount(labels).tolist() == [4, 4, 3]
+        assert np.bincount(labels).tolist() == counts
         for row in own:
-            assert row["label_name"] == CLASSES[int(row["label"])]
-            assert row["prediction_name"] == CLASSES[int(row["prediction"])]
+            assert row["label_name"] == classes[int(row["label"])]
+            assert row["prediction_name"] == classes[int(row["prediction"])]
 
 
-def test_tensorboard_shows_confusion_and_classes(swept):
-    summary = summary_of(swept)
-    events = EventAccumulator(str(swept / summary["model"] / "logs" / "validation"))
+@pytest.mark.parametrize("run", EACH_RUN, indirect=True)
+def test_tensorboard_shows_confusion_and_classes(run):
+    folder, classes, _ = run
+    summary = summary_of(folder)
+    events = EventAccumulator(str(folder / summary["model"] / "logs" / "validation"))
     events.Reload()
-    wanted = {f"accuracy_of_classes_validation/{name}" for name in CLASSES}
+    wanted = {f"accuracy_of_classes_validation/{name}" for name in classes}
     wanted |= {"accuracy/accuracy", "f1/f1", "mcc/mcc"}
     for name in ("confusion", "accuracy_of_classes"):
         wanted |= {f"{name}/validation", f"{name}_table/validation"}
     assert wanted <= set(events.Tags()["tensors"])
     picture = events.Tensors("confusion/validation")[0].tensor_proto.string_val[2]
     assert tf.io.decode_png(picture).shape[0] == 480
-    with open(swept / summary["model"] / "metrics.csv", newline="") as file:
-        *others, last = csv.DictReader(file)
+    *others, last = rows_of(folder / summary["model"] / "metrics.csv")
     assert not any(row["val_accuracy"] for row in others)
-    assert [row["step"] for row in (*others, last)] == ["2", "4", "5"]
+    steps = [row["step"] for row in (*others, last)]
+    assert steps == (["2", "4"] if summary["steps"] == 4 else ["2", "4", "5"])
     values = summary["splits"]["validation"]["accuracy"]["values"]
     assert float(last["val_accuracy"]) == values[summary["trials"].index(summary["model"])]
 
 
-def test_the_table_is_the_summary(text_run, text_flags, capsys):
-    assert finetune(*text_flags, f"--output_dir={text_run}") == EXIT_DONE  # it was finished
+def test_the_table_is_the_summary(text_run, text_flags, tmp_path, capsys):
+    """Also when what is finished is asked for again."""
+    folder = tmp_path / "run"
+    shutil.copytree(text_run, folder)
+    capsys.readouterr()
+    assert finetune(*text_flags, f"--output_dir={folder}") == EXIT_DONE
     out = capsys.readouterr().out
     summary = summary_of(text_run)
+    assert summary_of(folder) == summary
     for name in ("accuracy", "f1", "mcc"):
         value = summary["splits"]["validation"][name]["median"]
         assert f"validation                     13  {name:<9}{value:>8.4f}{value:>8.4f}" in out
     assert "learning rate 0.01 (given)" in out and "over 1 seed" in out
 
 
+@pytest.mark.slow
 def test_validation_that_is_missing_is_cut_from_training(image_flags, tmp_path, capsys):
     from tests.keras_vitbert.tiny_tasks import write_images
 
@@ -168,18 +150,6 @@ def test_validation_that_is_missing_is_cut_from_training(image_flags, tmp_path, 
 
 
 # --- again -------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("run", ["swept", "text_run"])
-def test_a_saved_model_is_evaluated_again(request, run, image_task, text_task, tmp_path):
-    folder = request.getfixturevalue(run)
-    summary, path = summary_of(folder), tmp_path / "predictions.csv"
-    data = image_task if run == "swept" else text_task
-    path = path.parent / "new" / path.name
-    flags = [f"--task={summary['task']}", f"--data_dir={data}", f"--predictions={path}"]
-    assert finetune("--evaluate_only", f"--checkpoint={folder}", *flags) == EXIT_DONE
-    kept = rows_of(folder / summary["model"] / "predictions.csv")
-    assert rows_of(path) == kept and len(kept) == summary["splits"]["validation"]["examples"]
 
 
 @pytest.mark.slow
@@ -231,22 +201,30 @@ def test_a_stopped_sweep_ends_the_same(swept, image_flags, tmp_path, monkeypatch
         np.testing.assert_array_equal(np.asarray(one.value), np.asarray(other.value))
 
 
-def test_a_folder_refuses_other_settings(swept, image_flags, capsys):
-    flags = [*image_flags, f"--output_dir={swept}"]
+@pytest.mark.parametrize("run", EACH_RUN, indirect=True)
+def test_a_folder_refuses_other_settings(run, image_flags, text_flags, capsys):
+    folder, classes, _ = run
+    is_images = classes == CLASSES
+    flags = [*(image_flags if is_images else text_flags), f"--output_dir={folder}"]
     assert finetune(*flags, "--config.batch=2") == 2
     message = "holds a run with config.batch=4, not 2; go on with --config.batch=4 or use another"
     assert message in capsys.readouterr().err
-    # The results of the sweep stay when only one seed is asked for, without it.
-    kept = rows_of(swept / "results.csv")
-    flags_of_one = [f"--config.optimizer.learning_rate={summary_of(swept)['learning_rate']}"]
-    before = (swept / "summary.json").read_text()
-    assert finetune(*flags, *flags_of_one) == EXIT_DONE
-    assert rows_of(swept / "results.csv") == kept and summary_of(swept)["seeds"] == [0]
-    assert 0 < summary_of(swept)["seconds"] < json.loads(before)["seconds"]
-    (swept / "summary.json").write_text(before)
-    other = ["--checkpoint=rand", "--architecture=sample", "--config.image_size=14"]
+    other = ["--checkpoint=rand", "--architecture=sample"]
+    other.append("--config.image_size=14" if is_images else f"--vocabulary={folder}/vocabulary.txt")
     assert finetune(*flags, *other) == 2
     assert "holds a run with checkpoint=" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_results_of_a_sweep_stay_when_one_seed_is_asked_for(swept, image_flags, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(swept, folder)
+    kept, before = rows_of(folder / "results.csv"), summary_of(folder)
+    flags = [f"--output_dir={folder}"]
+    flags += [f"--config.optimizer.learning_rate={before['learning_rate']}"]
+    assert finetune(*image_flags, *flags) == EXIT_DONE
+    assert rows_of(folder / "results.csv") == kept and summary_of(folder)["seeds"] == [0]
+    assert 0 < summary_of(folder)["seconds"] < before["seconds"]
 
 
 def test_another_checkpoint_in_the_same_folder(text_run, text_flags, tmp_path, capsys):
@@ -285,6 +263,7 @@ def test_a_vit_on_text(finished, text_flags, sources, tmp_path):
     assert transfer_of(tmp_path) == ("kept", "fresh")
 
 
+@pytest.mark.slow
 def test_random_weights_of_an_architecture(finished, text_flags, tmp_path):
     """And every option at once."""
     run = ["--checkpoint=rand", f"--architecture={finished('joint')}", f"--output_dir={tmp_path}"]

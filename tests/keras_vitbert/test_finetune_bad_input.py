@@ -172,7 +172,7 @@ def test_a_file_that_is_gone(refused, images):
     refused(*flags, message="red/zzz.jpg: .*No such file", progress="looking|reading")
 
 
-@pytest.mark.parametrize("split", ["train", "validation"])
+@pytest.mark.parametrize("split", [pytest.param("train", marks=pytest.mark.slow), "validation"])
 def test_an_image_that_does_not_decode(refused, images, tmp_path, split):
     folder, flags = images
     path = folder / split / "red" / "002.jpg"

@@ -4,6 +4,7 @@ The fixtures `sources` and `finished` in `tests/conftest.py` make them once for 
 """
 
 import csv
+import json
 import os
 import pathlib
 
@@ -150,6 +151,11 @@ def metrics_rows(run_folder):
             {name: value for name, value in row.items() if not name.endswith("_per_second")}
             for row in csv.DictReader(file)
         ]
+
+
+def summary_of(run_folder):
+    """The content of summary.json."""
+    return json.loads((pathlib.Path(run_folder) / "summary.json").read_text())
 
 
 def files_below(folder):

@@ -3,7 +3,7 @@
 The fixtures `image_task` and `text_task` in `tests/conftest.py` make them once for all tests.
 """
 
-import json
+import csv
 import pathlib
 
 import numpy as np
@@ -14,6 +14,7 @@ CLASSES = ["blue", "green", "red"]
 IMAGES = {"train": 26, "validation": 11}  # neither is a multiple of the batch
 TEXTS = {"train": 30, "dev": 13}
 
+RATES = (0.003, 0.03)  # of a sweep on images
 # Runs of a few seconds, with averages and rates by layer; the log's last line is of one step.
 IMAGE_FLAGS = (
     "--config.optimizer.ema=0.7",
@@ -69,13 +70,15 @@ def write_texts(folder, seed=0, counts=TEXTS):
     return folder
 
 
+def rows_of(path):
+    """The rows of a CSV file."""
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
 def finetune(*argv):
     """Runs the command in this process; returns its exit status."""
     from keras_vitbert.finetune import main
     from pipelines import command_line
 
     return command_line.run(main, [str(argument) for argument in argv])
-
-
-def summary_of(folder):
-    return json.loads((pathlib.Path(folder) / "summary.json").read_text())

@@ -6,6 +6,7 @@ from xml.sax.saxutils import escape
 import pytest
 
 from pipelines import package_data, sample, wikipedia
+from pipelines.text import documents
 
 
 @pytest.fixture(autouse=True)
@@ -40,9 +41,15 @@ def dump_path():
 
 
 @pytest.fixture(scope="session")
-def real_documents(dump_path):
+def real_documents(dump_path, made_once):
     """The articles of the extract: dict of title to `Document`."""
-    return {document.title: document for document in wikipedia.read_documents(dump_path)}
+
+    def make(path):
+        lines = map(documents.to_json, wikipedia.read_documents(dump_path))
+        path.write_bytes(b"\n".join(lines))
+
+    lines = made_once("real_documents", make).read_bytes().split(b"\n")
+    return {document.title: document for document in map(documents.from_json, lines)}
 
 
 @pytest.fixture(scope="session")
@@ -52,6 +59,22 @@ def paragraphs(real_documents):
 
 
 @pytest.fixture(scope="session")
-def prepared(tmp_path_factory):
-    """The whole sample, prepared once."""
-    return sample.prepare(str(tmp_path_factory.mktemp("sample")), duplication=1)
+def sample_settings():
+    """Smaller than the sample's own, which take longer."""
+    return {"vocabulary_size": 1000, "duplication": 1}
+
+
+@pytest.fixture(scope="session")
+def prepared(made_once, sample_settings, dump_path, real_documents):
+    """The whole sample, prepared once; its articles have been read already."""
+
+    def read_documents(path):
+        assert path == dump_path
+        return iter(real_documents.values())
+
+    def prepare(folder):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(wikipedia, "read_documents", read_documents)
+            return sample.prepare(str(folder), **sample_settings)
+
+    return prepare(made_once("sample", prepare))

@@ -1,4 +1,4 @@
-"""Image files and tar files as users have them, and an independent reader of records."""
+"""Images, files and tar files as users have them, and independent readers of both."""
 
 import glob
 import io
@@ -16,6 +16,26 @@ def picture(seed, size=(40, 30)):
     random = np.random.default_rng(seed)
     corners = random.integers(0, 256, (3, 3, 3), dtype=np.uint8)
     return Image.fromarray(corners).resize(size, Image.BICUBIC)
+
+
+def textured(seed=0, size=40):
+    """An array: waves, an edge and noise, from 20 to 235 in one channel and less in the others."""
+    random = np.random.default_rng(seed)
+    y, x = np.mgrid[:size, :size] / size
+    waves = np.stack([np.sin(x * a + y * b) for a, b in random.uniform(-9, 9, (3, 2))], -1)
+    image = 120 + [80, 60, 40] * waves + random.normal(0, 12, (size, size, 3))
+    image[: size // 3, : size // 2] += 30
+    return np.clip(image, 20, 235).astype(np.uint8)
+
+
+def smooth(height, width, seed=0, one_hue=False):
+    """An array: waves with a bright top left corner: a wave a colour, or one for all."""
+    random = np.random.default_rng(seed)
+    y, x = np.mgrid[:height, :width] / max(height, width)
+    waves = [np.sin(x * a + y * b) for a, b in random.uniform(-6, 6, (3, 2))]
+    image = 110 + 50 * np.stack(waves[:1] * 3 if one_hue else waves, -1)
+    image[: height // 3, : width // 3] += 40
+    return (image + [30, 0, -30]).astype(np.uint8)
 
 
 def encoded(image, kind="JPEG", **options):

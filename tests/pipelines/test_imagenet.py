@@ -1,17 +1,14 @@
 """The command: three sources to the same records, and what it says to a user."""
 
-import collections
 import io
 import os
 
 import numpy as np
 import pytest
-import tensorflow as tf
 from PIL import Image
 
 from pipelines import command_line, imagenet, package_data
-from pipelines.images import imagenet_tfds
-from pipelines.images.image_shards import ImageShardsJob, LabelledImage, ListedImagesJob
+from pipelines.images.image_shards import ListedImagesJob
 from pipelines.shards.shard_manifest import read_manifest
 from tests.pipelines.image_fixtures import (
     cmyk,
@@ -185,28 +182,6 @@ def test_tar_files_that_tfds_cannot_use(tmp_path, capfd):
     assert not list(output.iterdir())
 
 
-def test_noise_of_tfds(tmp_path):
-    """Under the mock of TFDS there are no splits to divide; records are still what they should."""
-    import tensorflow_datasets as tfds
-
-    class Sink(list):
-        write = list.append
-
-    sink = Sink()
-    with tfds.testing.mock_data(num_examples=4):
-        builder = imagenet_tfds.open_builder(str(tmp_path), "5.1.0")
-        classes = tuple(builder.info.features["label"].names)
-        job = imagenet_tfds.TfdsImagesJob(str(tmp_path), "5.1.0", "train", classes, 4)
-        counts, damaged = job.write_shard(0, 1, sink)
-    assert counts["images"] == 4 and not damaged
-    for record in sink:
-        features = tf.train.Example.FromString(record).features.feature
-        label = features["image/class/label"].int64_list.value[0]
-        assert 1 <= label <= 1000
-        assert features["image/class/synset"].bytes_list.value[:] == [classes[label - 1].encode()]
-        tf.io.decode_jpeg(features["image/encoded"].bytes_list.value[0])
-
-
 def test_odd_and_damaged_images(tmp_path, capfd):
     """They are converted or left out, named, and counted; a second run goes on from the first."""
     tars = write_tars(tmp_path / "tars", odd=True)
@@ -284,38 +259,6 @@ def test_two_workers_and_a_restart_write_the_same_bytes(tmp_path, monkeypatch):
     assert files(output) == expected
     assert command(*flags, "--seed=1", f"--output={output}") == 2
     assert files(output) == expected
-
-
-def test_every_image_is_in_one_shard(tmp_path):
-    class Job(ImageShardsJob):
-        source, classes = "memory", ("a", "b")
-
-        def __init__(self, count):
-            self.count = count
-
-        def images(self, start, stop):
-            for number in range(start, stop):
-                yield LabelledImage(f"folder/{number}", number % 2, lambda: data)
-
-    class Sink(list):
-        write = list.append
-
-    data = jpeg(0, (8, 8))
-    for count, shards in ((1, 1), (7, 3), (100, 7), (64, 64)):
-        sinks = [Sink() for _ in range(shards)]
-        total = collections.Counter()
-        for shard, sink in enumerate(sinks):
-            total.update(Job(count).write_shard(shard, shards, sink)[0])
-        assert total["images"] == count
-        sizes = [len(sink) for sink in sinks]
-        assert max(sizes) - min(sizes) <= 1 and min(sizes) > 0
-        examples = [tf.train.Example.FromString(record) for sink in sinks for record in sink]
-        names = [e.features.feature["image/filename"].bytes_list.value[0] for e in examples]
-        assert names == [str(number).encode() for number in range(count)]  # in order, no folders
-        for number, example in enumerate(examples):
-            assert example.features.feature["image/class/label"].int64_list.value[:] == [
-                number % 2 + 1
-            ]
 
 
 def test_default_shards():

@@ -76,8 +76,24 @@ def context(pipelines=1, pipeline=0, replicas=1):
     return tf.distribute.InputContext(pipelines, pipeline, replicas)
 
 
-def test_batches_are_what_the_trainer_takes(stream):
-    [batch] = take(stream.training(), 1)
+@pytest.fixture(scope="module")
+def training(stream):
+    return stream.training()
+
+
+@pytest.fixture(scope="module")
+def whole(training):
+    """The first batches of the unbroken stream: 28 epochs of images, 68 of texts."""
+    return take(training, 17 * 7)
+
+
+@pytest.fixture(scope="module")
+def whole_validation(stream):
+    return take(stream.validation())
+
+
+def test_batches_are_what_the_trainer_takes(stream, training, whole):
+    batch = whole[0]
     shapes = {name: value.shape for name, value in batch.items()}
     assert shapes == {
         "images": (4, SIZE, SIZE, 3),
@@ -90,52 +106,62 @@ def test_batches_are_what_the_trainer_takes(stream):
         "masked_weights": (8, 2),
         "next_sentence_labels": (8,),
     }
-    assert {name: tuple(s.shape) for name, s in stream.training().element_spec.items()} == shapes
+    assert {name: tuple(s.shape) for name, s in training.element_spec.items()} == shapes
     floats = {name for name, value in batch.items() if value.dtype == np.float32}
     assert floats == {"masked_weights"}
     assert batch["images"].dtype == np.uint8
     assert (stream.images_per_step, stream.tokens_per_step) == (4, 8 * LENGTH)
 
 
-@pytest.mark.parametrize("step", [1, 4, 9, 23])  # epochs end within steps 4 and 1, and further on
-def test_entered_at_any_step_it_equals_the_unbroken_stream(stream, step):
-    whole = take(stream.training(), step + 6)
-    assert_equal(take(stream.training(step), 6), whole[step:])
+@pytest.mark.parametrize(  # epochs end within steps 4 and 1, and further on
+    "step",
+    [
+        pytest.param(1, marks=pytest.mark.slow),
+        4,
+        pytest.param(9, marks=pytest.mark.slow),
+        23,
+    ],
+)
+def test_entered_at_any_step_it_equals_the_unbroken_stream(stream, whole, step):
+    assert_equal(take(stream.training(step), 6), whole[step : step + 6])
 
 
-def test_every_epoch_holds_all(stream):
-    batches = joined(take(stream.training(), 17 * 7))
+def test_every_epoch_holds_all(whole):
+    batches = joined(whole)
     for values, count in ((batches["image_labels"], 17), (batches["token_ids"][:, 0], 14)):
         epochs = values[: len(values) // count * count].reshape(-1, count)
         assert (np.sort(epochs) == np.arange(count)).all()
         assert len({tuple(epoch) for epoch in epochs}) == len(epochs)
 
 
-def test_the_sources_are_shuffled_apart(stream, tmp_path):
+@pytest.mark.parametrize("seeds", [2, pytest.param(3, marks=pytest.mark.slow)])
+def test_the_sources_are_shuffled_apart(stream, tmp_path, seeds):
     """Texts in as many records and files as the images come in another order, for any seeds."""
     write_shards((to_example(text(n)) for n in range(17)), str(tmp_path / "text"), 3)
     records = RecordFiles.find(str(tmp_path / "*"), "flag")
     twins = dataclasses.replace(stream, texts=TextStream.open(records, VOCABULARY, 20, LENGTH))
     orders = []
-    for seed in range(3):
+    for seed in range(seeds):
         twins = dataclasses.replace(twins, seed=seed, image_batch=17, text_batch=17)
         [batch] = take(twins.training(), 1)
         orders += [tuple(batch["image_labels"]), tuple(batch["token_ids"][:, 0])]
-    assert len(set(orders)) == 6 and {tuple(sorted(order)) for order in orders} == {(*range(17),)}
+    assert len(set(orders)) == 2 * seeds
+    assert {tuple(sorted(order)) for order in orders} == {(*range(17),)}
 
 
-@pytest.mark.parametrize("replicas", [1, 2, 4])
-def test_the_batches_of_replicas_are_the_global_batch(stream, replicas):
-    whole = take(stream.training(2), 5)
+@pytest.mark.parametrize(
+    "replicas",
+    [pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow), 4],
+)
+def test_the_batches_of_replicas_are_the_global_batch(stream, whole, whole_validation, replicas):
     shares = take(stream.training(2, context(replicas=replicas)), 5 * replicas)
     assert all(len(share["images"]) == 4 // replicas for share in shares)
     steps = [joined(shares[i : i + replicas]) for i in range(0, len(shares), replicas)]
-    assert_equal(steps, whole)
+    assert_equal(steps, whole[2:7])
 
-    whole = take(stream.validation())
     shares = take(stream.validation(context(replicas=replicas)))
     steps = [joined(shares[i : i + replicas]) for i in range(0, len(shares), replicas)]
-    assert_equal(steps, whole)
+    assert_equal(steps, whole_validation)
 
 
 def in_any_order(batch):
@@ -149,17 +175,21 @@ def in_any_order(batch):
 
 
 @pytest.mark.parametrize(
-    ("pipelines", "replicas"), [(2, 2), (2, 4), pytest.param(4, 4, marks=pytest.mark.slow)]
+    ("pipelines", "replicas"),
+    [
+        pytest.param(2, 2, marks=pytest.mark.slow),
+        (2, 4),
+        pytest.param(4, 4, marks=pytest.mark.slow),
+    ],
 )
-def test_input_pipelines_divide_the_records(stream, pipelines, replicas):
+def test_input_pipelines_divide_the_records(stream, whole, whole_validation, pipelines, replicas):
     """Two hosts: their records are disjoint, and together they are the global batch."""
     each = replicas // pipelines
-    whole = take(stream.training(1), 6)
     shares = [
         take(stream.training(1, context(pipelines, pipeline, replicas)), 6 * each)
         for pipeline in range(pipelines)
     ]
-    for step, batch in enumerate(whole):
+    for step, batch in enumerate(whole[1:7]):
         parts = [share for host in shares for share in host[step * each : (step + 1) * each]]
         assert in_any_order(joined(parts)) == in_any_order(batch)
 
@@ -169,7 +199,7 @@ def test_input_pipelines_divide_the_records(stream, pipelines, replicas):
     ]
     assert {len(host) for host in hosts} == {stream.validation_batches * each}
     assert in_any_order(joined([share for host in hosts for share in host])) == in_any_order(
-        joined(take(stream.validation()))
+        joined(whole_validation)
     )
 
 
@@ -193,13 +223,29 @@ def test_a_host_decodes_its_own_records_only(stream, tmp_path):
             take(dataset(context=context(2, owner, 2)), 2)
 
 
-@pytest.mark.parametrize(("image_batch", "text_batch"), [(4, 8), (13, 7), (1, 2), (3, 1), (5, 3)])
-def test_validation_counts_every_example_once(stream, image_batch, text_batch):
+@pytest.fixture(scope="module")
+def validation_images(stream):
+    """Those that the source gives, without crop and flip."""
+    return [example["images"].numpy() for example in stream.image_validation.validation()]
+
+
+@pytest.mark.parametrize(
+    ("image_batch", "text_batch"),
+    [
+        (4, 8),
+        pytest.param(13, 7, marks=pytest.mark.slow),
+        pytest.param(1, 2, marks=pytest.mark.slow),
+        (3, 1),
+        pytest.param(5, 3, marks=pytest.mark.slow),
+    ],
+)
+def test_validation_counts_every_example_once(stream, validation_images, image_batch, text_batch):
     stream = dataclasses.replace(stream, image_batch=image_batch, text_batch=text_batch)
-    batches = take(stream.validation())
+    dataset = stream.validation()
+    batches = take(dataset)
     steps = max(-(-13 // image_batch), -(-7 // text_batch))
     assert len(batches) == stream.validation_batches == steps
-    assert stream.validation().cardinality() == len(batches)
+    assert dataset.cardinality() == len(batches)
     whole = joined(batches)
     for label, weight, count in (("image_labels", "image_weights", 13), ("ids", "text_weights", 7)):
         values = whole["token_ids"][:, 0] if label == "ids" else whole[label]
@@ -210,19 +256,17 @@ def test_validation_counts_every_example_once(stream, image_batch, text_batch):
     assert not whole["masked_weights"][whole["text_weights"] == 0].any()
     for batch in batches:
         assert len(batch["images"]) == image_batch and len(batch["token_ids"]) == text_batch
-    # The images are those that the source gives, without crop and flip.
-    expected = [e["images"].numpy() for e in stream.image_validation.validation()]
-    np.testing.assert_array_equal(whole["images"][whole["image_weights"] == 1], expected)
+    np.testing.assert_array_equal(whole["images"][whole["image_weights"] == 1], validation_images)
 
 
 @pytest.mark.parametrize("kept", ["images", "texts"])
-def test_one_modality_alone_is_the_same_as_with_the_other(stream, kept):
+def test_one_modality_alone_is_the_same_as_with_the_other(stream, whole, kept):
     absent = {
         "images": {"texts": None, "text_validation": None},
         "texts": {"images": None, "image_validation": None},
     }[kept]
     alone = dataclasses.replace(stream, **absent)
-    both, one = take(stream.training(3), 4), take(alone.training(3), 4)
+    both, one = whole[3:7], take(alone.training(3), 4)
     names = {name for name in both[0] if ("image" in name) == (kept == "images")}
     assert_equal(one, [{name: batch[name] for name in names} for batch in both])
     assert alone.validation_batches == (4 if kept == "images" else 1)
@@ -233,16 +277,19 @@ def test_one_modality_alone_is_the_same_as_with_the_other(stream, kept):
     assert (alone.tokens_per_step > 0) == (kept == "texts")
 
 
-def test_the_global_seed_changes_nothing_and_the_seed_everything(stream):
-    whole = take(stream.training(), 3)
+@pytest.mark.slow  # the sources have quick tests of it
+def test_the_global_seed_changes_nothing(stream, whole):
     try:
         tf.random.set_seed(11)
-        assert_equal(take(stream.training(), 3), whole)
+        assert_equal(take(stream.training(), 3), whole[:3])
     finally:
         tf.random.set_seed(None)
+
+
+def test_the_seed_changes_everything(stream, whole):
     other = joined(take(dataclasses.replace(stream, seed=2).training(), 3))
     for name in ("images", "image_labels", "token_ids"):
-        assert not np.array_equal(other[name], joined(whole)[name])
+        assert not np.array_equal(other[name], joined(whole[:3])[name])
 
 
 def test_replicas_that_do_not_divide_the_batch_are_refused(stream):

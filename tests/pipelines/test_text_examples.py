@@ -9,21 +9,15 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import given
-from hypothesis import settings as hypothesis_settings
-from hypothesis import strategies as st
 
 from pipelines import command_line, text_examples
-from pipelines.command_line import UserError
 from pipelines.shards.tfrecords import to_example
 from pipelines.text.bert_examples import (
     ExampleSettings,
     build_examples,
     tokenize_documents,
-    write_text_examples,
 )
 from pipelines.text.documents import Document, find_units, read_unit, to_json
-from pipelines.text.pairs import IS_NEXT
 from pipelines.text.wordpiece import SPECIAL_TOKENS, write_vocabulary
 from pipelines.text_examples import TextExamplesJob
 
@@ -31,192 +25,6 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(text_examples.__file__)))
 PAD, UNKNOWN, CLS, SEP, MASK = range(5)
 WORDS = [f"{'##' if number % 3 == 2 else ''}w{number}" for number in range(400)]
 VOCABULARY = [*SPECIAL_TOKENS, *WORDS]
-
-
-def numbered(lengths):
-    """Documents whose tokens are all different, and consecutive: an id tells its place."""
-    ids = itertools.count(len(SPECIAL_TOKENS))
-    return [[list(itertools.islice(ids, length)) for length in document] for document in lengths]
-
-
-DOCUMENTS = st.lists(
-    st.lists(st.integers(1, 9), min_size=1, max_size=7), min_size=2, max_size=6
-).map(numbered)
-
-
-def unmasked(example):
-    """The tokens of an example before masking, without padding."""
-    tokens = example["input_ids"].copy()
-    count = int(example["masked_lm_weights"].sum())
-    tokens[example["masked_lm_positions"][:count]] = example["masked_lm_ids"][:count]
-    return tokens[: example["input_mask"].sum()].tolist()
-
-
-@hypothesis_settings(max_examples=100, deadline=None)
-@given(
-    documents=DOCUMENTS,
-    max_length=st.integers(5, 50),
-    max_predictions=st.integers(1, 8),
-    whole_word=st.booleans(),
-    duplication=st.integers(1, 3),
-    seed=st.integers(0, 2**40),
-)
-def test_examples(documents, max_length, max_predictions, whole_word, duplication, seed):
-    options = {
-        "max_length": max_length,
-        "max_predictions": max_predictions,
-        "whole_word": whole_word,
-        "duplication": duplication,
-        "seed": seed,
-        "vocabulary": VOCABULARY,
-    }
-    home = {token: n for n, d in enumerate(documents) for sentence in d for token in sentence}
-    seen = collections.Counter()
-    examples = list(build_examples(documents, **options))
-    for example in examples:
-        length = int(example["input_mask"].sum())
-        assert example["input_mask"].tolist() == [1] * length + [0] * (max_length - length)
-        assert not example["input_ids"][length:].any()
-        tokens = unmasked(example)
-        assert tokens[0] == CLS and tokens[-1] == SEP and tokens.count(SEP) == 2
-        middle = tokens.index(SEP)
-        first, second = tokens[1:middle], tokens[middle + 1 : -1]
-        assert example["segment_ids"].tolist() == (
-            [0] * (middle + 1) + [1] * (length - middle - 1) + [0] * (max_length - length)
-        )
-
-        homes = []
-        for segment in (first, second):  # contiguous, and in one document
-            assert segment and segment == list(range(segment[0], segment[-1] + 1))
-            homes.append(home[segment[0]])
-            assert home[segment[-1]] == homes[-1]
-        (label,) = example["next_sentence_labels"].tolist()
-        assert label == int(homes[0] != homes[1])
-        if label == IS_NEXT:
-            assert second[0] > first[-1]
-            assert second[0] == first[-1] + 1 or length == max_length
-        seen.update((homes[0],))
-
-        count = int(example["masked_lm_weights"].sum())
-        positions = example["masked_lm_positions"][:count].tolist()
-        limit = min(
-            max_predictions, max(1, round(float(np.float32(0.15) * np.float32(length - 3))))
-        )
-        assert 1 <= count <= limit and (whole_word or count == limit)
-        assert positions == sorted(set(positions))
-        for name in ("positions", "ids", "weights"):
-            values = example[f"masked_lm_{name}"]
-            assert len(values) == max_predictions and not values[count:].any()
-        assert min(tokens[position] for position in positions) > MASK  # never a special token
-        kept = [i for i in range(length) if i not in positions]
-        assert [tokens[i] for i in kept] == example["input_ids"][kept].tolist()
-        if whole_word:
-            for position in positions:
-                following = tokens[position + 1]
-                if following > MASK and VOCABULARY[following].startswith("##"):
-                    assert position + 1 in positions or count == limit
-
-    assert set(seen) == set(range(len(documents)))
-    again = map(to_example, build_examples(documents, **options))
-    assert list(again) == list(map(to_example, examples))
-    other = map(to_example, build_examples(documents, **{**options, "seed": seed + 1}))
-    assert len(examples) < 5 or list(other) != list(map(to_example, examples))
-
-
-def test_fields():
-    documents = numbered([[5] * 8, [6] * 9])
-    options = {"max_length": 16, "max_predictions": 3, "seed": 0, "vocabulary": VOCABULARY}
-    masks = {
-        "masked_lm_positions": ((3,), np.int32),
-        "masked_lm_ids": ((3,), np.int32),
-        "masked_lm_weights": ((3,), np.float32),
-    }
-    others = {
-        "input_ids": ((16,), np.int32),
-        "input_mask": ((16,), np.int32),
-        "segment_ids": ((16,), np.int32),
-        "next_sentence_labels": ((1,), np.int32),
-    }
-    for dynamic, expected in ((False, masks | others), (True, others)):
-        for example in build_examples(documents, dynamic=dynamic, **options):
-            shapes = {name: (value.shape, value.dtype) for name, value in example.items()}
-            assert shapes == expected
-
-
-def test_dynamic_examples_are_the_static_ones_before_masking():
-    documents = numbered([[5] * 20, [6] * 20])
-    options = {
-        "max_length": 24, "max_predictions": 5, "seed": 3, "duplication": 2,
-        "vocabulary": VOCABULARY,
-    }  # fmt: skip
-    static = list(build_examples(documents, **options))
-    dynamic = list(build_examples(documents, dynamic=True, **options))
-    for masked, plain in zip(static, dynamic, strict=True):
-        assert plain["input_ids"][: plain["input_mask"].sum()].tolist() == unmasked(masked)
-        for name in ("input_mask", "segment_ids", "next_sentence_labels"):
-            assert (plain[name] == masked[name]).all()
-
-
-def test_passes_differ():
-    documents = numbered([[5] * 20, [6] * 20])
-    options = {"max_length": 24, "max_predictions": 5, "seed": 3, "vocabulary": VOCABULARY}
-
-    def pairs(duplication):
-        examples = build_examples(documents, dynamic=True, duplication=duplication, **options)
-        return list(map(to_example, examples))
-
-    once, thrice = pairs(1), pairs(3)
-    assert thrice[: len(once)] == once
-    assert len(set(once) & set(thrice[len(once) :])) < 0.2 * len(once)
-
-
-def test_unusable_documents_are_refused():
-    two = numbered([[5, 5], [5, 5]])
-    for few in ([], two[:1], [two[0], [], [[]]]):
-        with pytest.raises(UserError, match="two or more"):
-            build_examples(few, max_length=64, max_predictions=9, vocabulary=VOCABULARY, seed=0)
-    with pytest.raises(UserError, match="length of 4"):
-        build_examples(two, max_length=4, max_predictions=9, vocabulary=VOCABULARY, seed=0)
-
-
-def test_tokenize_documents():
-    vocabulary = [*SPECIAL_TOKENS, "the", "cat", "##s", "sat", ".", "é", "The"]
-    documents = [
-        Document("one", ("The cats sat. The cat sat.", "Cats.")),
-        Document("two", ("\x00", " ")),
-        Document("three", ("Dogs sat.", "[MASK] the.")),
-        Document("", ("The cat. The cat.",), split=True),
-    ]
-    assert tokenize_documents(documents, vocabulary).to_lists() == [
-        [[5, 6, 7, 8, 9], [5, 6, 8, 9], [6, 7, 9]],
-        [[UNKNOWN, 8, 9], [UNKNOWN, UNKNOWN, UNKNOWN, 5, 9]],  # a special token is never typed
-        [[5, 6, 9, 5, 6, 9]],  # a line of Google's format stays whole
-    ]
-    assert tokenize_documents(documents[:1], vocabulary, lower_case=False).to_lists() == [
-        [[11, 6, 7, 8, 9], [11, 6, 8, 9], [UNKNOWN, 9]]
-    ]
-    assert tokenize_documents([], vocabulary).to_lists() == []
-
-
-def test_written_examples(tmp_path):
-    documents = numbered([[5] * 20, [6] * 20])
-    few = list(
-        build_examples(documents, max_length=24, max_predictions=5, vocabulary=VOCABULARY, seed=0)
-    )[:10]
-    assert write_text_examples(iter(few), str(tmp_path / "text"), 2) == 10
-    assert write_text_examples(few, str(tmp_path / "shuffled"), 2, shuffle_seed=3) == 10
-
-    def read(name):
-        paths = sorted(str(path) for path in tmp_path.glob(f"{name}-*"))
-        assert [path[-14:] for path in paths] == ["00000-of-00002", "00001-of-00002"]
-        shards = [[r.numpy() for r in tf.data.TFRecordDataset(path)] for path in paths]
-        return [record for pair in zip(*shards, strict=True) for record in pair]
-
-    in_order = [to_example(example) for example in few]
-    assert read("text") == in_order
-    assert read("shuffled") != in_order
-    assert sorted(read("shuffled")) == sorted(in_order)
-    assert json.loads((tmp_path / "text.manifest.json").read_text())["kind"] == "text examples"
 
 
 @pytest.fixture(scope="module")

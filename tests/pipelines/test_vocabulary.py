@@ -18,6 +18,12 @@ def test_spread():
         assert max(gaps[0], gaps[-1]) <= 1 + 100 / len(chosen)
 
 
+@pytest.fixture(scope="module")
+def paragraphs(paragraphs):
+    """As many as these vocabularies need."""
+    return paragraphs[:15]
+
+
 @pytest.fixture
 def corpus(tmp_path, paragraphs):
     (tmp_path / "docs").write_bytes(to_json(Document("", tuple(paragraphs))) + b"\n")
@@ -25,24 +31,24 @@ def corpus(tmp_path, paragraphs):
 
 
 def command(folder, *flags):
-    argv = [f"--documents={folder}/docs", f"--output={folder}/new/vocab.txt", "--size=500", *flags]
+    argv = [f"--documents={folder}/docs", f"--output={folder}/new/vocab.txt", "--size=200", *flags]
     return command_line.run(vocabulary.main, argv)
 
 
 def test_command(corpus, paragraphs, capfd):
-    tokens = learn_vocabulary(paragraphs, 500)
+    tokens = learn_vocabulary(paragraphs, 200)
     path = corpus / "new" / "vocab.txt"
     assert command(corpus) == 0
     assert read_vocabulary(str(path)) == tokens
     err = capfd.readouterr().err
-    assert "vocabulary: 500 tokens" in err and "MB a second" in err
+    assert "vocabulary: 200 tokens" in err and "MB a second" in err
 
-    assert command(corpus, "--size=300", "--cased") == 2
+    assert command(corpus, "--size=150", "--cased") == 2
     err = capfd.readouterr().err
     assert err.count("\n") == 1 and "is there already" in err and "--overwrite" in err
     assert read_vocabulary(str(path)) == tokens
-    assert command(corpus, "--size=300", "--cased", "--overwrite") == 0
-    assert read_vocabulary(str(path)) == learn_vocabulary(paragraphs, 300, lower_case=False)
+    assert command(corpus, "--size=150", "--cased", "--overwrite") == 0
+    assert read_vocabulary(str(path)) == learn_vocabulary(paragraphs, 150, lower_case=False)
     assert [entry.name for entry in path.parent.iterdir()] == ["vocab.txt"]
 
 

@@ -1,20 +1,23 @@
-"""Fixtures of the TPU's tests: servers that are TPUs, Google Cloud, or neither."""
+"""Fixtures of the TPU's tests: a machine without TPUs, chips, Google Cloud, and other servers."""
 
-import concurrent.futures
 import contextlib
 import http.server
-import os
-import pathlib
 import socket
-import subprocess
-import sys
-import threading
 
 import pytest
 
+from tests.tpu.servers import (
+    GET_STATUS,
+    QuietHandler,
+    dead_address,
+    free_port,
+    grpc_server,
+    local,
+    serving,
+    status_of,
+    tensorflow_server,
+)
 from tpu import addresses
-
-ROOT = pathlib.Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -76,7 +79,7 @@ def places():
     """Addresses where no TPU is, by what is there instead."""
     with contextlib.ExitStack() as stack:
         enter = stack.enter_context
-        plain = enter(background(PLAIN_SERVER, stdout=subprocess.PIPE))
+        plain = tensorflow_server()
         silent = enter(socket.create_server(("127.0.0.1", 0)))
         found = {
             "silent": local(silent),
@@ -85,8 +88,8 @@ def places():
             "http": enter(serving(QuietHandler)),
             "other": enter(grpc_server("/other.Service/Other", b"")),
             "garbled": enter(grpc_server(GET_STATUS, b"\xff\xff\xff")),
+            "plain": plain.target.removeprefix("grpc://"),
         }
-        found["plain"] = plain.stdout.readline().strip().removeprefix("grpc://")
         yield found
 
 
@@ -98,109 +101,3 @@ def tpu_hosts():
             stack.enter_context(grpc_server(GET_STATUS, status_of(*devices)))
             for devices in (["CPU", "TPU_SYSTEM"], ["CPU", "TPU_SYSTEM", "TPU", "TPU"])
         ]
-
-
-GET_STATUS = "/tensorflow.WorkerService/GetStatus"
-PLAIN_SERVER = """
-import sys, tensorflow as tf
-server = tf.distribute.Server({"worker": ["localhost:0"]}, job_name="worker", task_index=0)
-print(server.target, flush=True)
-sys.stdin.read()
-"""
-
-
-@contextlib.contextmanager
-def background(code, **options):
-    """A Python process that ends with the block."""
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    environment["PYTHONPATH"] = str(ROOT)
-    for name in ("TF_CONFIG", "GCE_METADATA_HOST"):
-        environment.pop(name, None)
-    process = subprocess.Popen(
-        [sys.executable, "-c", code],
-        stdin=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        env={**environment, **options.pop("env", {})},
-        **options,
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
-
-
-def status_of(*device_types):
-    """`GetStatusResponse` of a server with these devices, by TensorFlow's own classes."""
-    from tensorflow.core.framework import device_attributes_pb2
-
-    devices = [
-        device_attributes_pb2.DeviceAttributes(
-            name=f"/job:worker/replica:0/task:0/device:{kind}:{number}",
-            device_type=kind,
-            memory_limit=-1,
-            incarnation=2**63 + number,
-            locality=device_attributes_pb2.DeviceLocality(bus_id=1),
-            physical_device_desc=f"device {number}",
-        ).SerializeToString()
-        for number, kind in enumerate(device_types)
-    ]
-    assert all(len(device) < 128 for device in devices)  # one byte says how long
-    return b"".join(b"\x0a" + bytes([len(device)]) + device for device in devices)
-
-
-@contextlib.contextmanager
-def grpc_server(method, answer):
-    """Answers one method, always the same; yields `host:port`."""
-    import grpc
-
-    class Handler(grpc.GenericRpcHandler):
-        def service(self, details):
-            if details.method == method:
-                return grpc.unary_unary_rpc_method_handler(lambda request, context: answer)
-
-    server = grpc.server(concurrent.futures.ThreadPoolExecutor(1), handlers=[Handler()])
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    yield f"127.0.0.1:{port}"
-    server.stop(None)
-
-
-class QuietHandler(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *args):
-        pass
-
-
-@contextlib.contextmanager
-def serving(handler):
-    """An HTTP server in a thread; yields `host:port`."""
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    yield f"127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
-
-
-@contextlib.contextmanager
-def free_port():
-    """A port of 127.0.0.1 that refuses connections: bound, so that nobody takes it, but deaf."""
-    with socket.socket() as deaf:
-        deaf.bind(("127.0.0.1", 0))
-        yield deaf.getsockname()[1]
-
-
-@contextlib.contextmanager
-def dead_address():
-    """Packets to it are lost, whatever the network here: its queue of connections is full."""
-    with contextlib.ExitStack() as stack:
-        full = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
-        for _ in range(8):
-            waiting = stack.enter_context(socket.socket())
-            waiting.setblocking(False)
-            waiting.connect_ex(full.getsockname())
-        yield local(full)
-
-
-def local(server):
-    return f"127.0.0.1:{server.getsockname()[1]}"

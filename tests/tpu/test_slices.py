@@ -1,6 +1,5 @@
 """What accelerator types mean, against Google's tables and against libtpu."""
 
-import importlib.util
 import json
 import math
 import os
@@ -10,6 +9,7 @@ import sys
 import pytest
 
 from pipelines.command_line import UserError
+from tests.tpu.ahead_of_time.results import needs_compiler
 from tpu import slices
 from tpu.slices import find_slice, is_accelerator_type
 
@@ -110,10 +110,8 @@ for name, options in json.load(sys.stdin):
 """
 
 
-@pytest.mark.skipif(
-    not all(importlib.util.find_spec(name) for name in ("jax", "libtpu")),
-    reason="asks libtpu by way of jax",
-)
+@needs_compiler
+@pytest.mark.slow
 def test_libtpu_counts_the_same():
     """Devices and hosts of every slice, by libtpu's compile-only client, which needs no TPU."""
     known = list(slices.SLICES.values())

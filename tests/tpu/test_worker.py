@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from pipelines.command_line import UserError
-from tests.tpu.conftest import ROOT, background
+from tests.tpu.servers import ROOT, background
 from tpu import worker
 
 # Places an operation on each server, and one on the first that needs both; prints the outcome.

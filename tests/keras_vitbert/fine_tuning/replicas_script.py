@@ -45,8 +45,8 @@ def found_of(run, data_dir):
     for replicas in (1, 2, 4):
         strategy = strategy_of(replicas)
         with strategy.scope():
-            trained = load(run)
-            network, record = trained.network, trained.record
+            model = load(run)
+            network, record = model.network, model.record
         config = config_dict.ConfigDict(record["config"])
         vocabulary = None
         if record["kind"] == "text":

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as sklearn_metrics
 
-from keras_vitbert.fine_tuning import evaluation, metrics
+from keras_vitbert.fine_tuning import metrics
 
 
 @pytest.mark.parametrize("classes", [2, 3, 7])
@@ -37,21 +37,3 @@ def test_as_scikit_learn(classes, kind):
         labels, predictions, labels=every, average=None, zero_division=np.nan
     )
     np.testing.assert_allclose(metrics.per_class_accuracy(confusion), recalls)
-
-
-def test_pictures_and_tables():
-    confusion = np.array([[3, 1, 0], [0, 0, 0], [0, 2, 2]])
-    picture = evaluation.confusion_image(confusion, side=30)
-    assert picture.shape == (1, 30, 30, 3) and picture.dtype == np.uint8
-    brightness = picture[0, 5::10, 5::10].sum(axis=-1)
-    assert brightness[0, 0] > brightness[2, 1] == brightness[2, 2] > brightness[0, 1]
-    assert brightness[0, 1] > brightness[0, 2] == brightness[1, 1]
-
-    classes = ["cat", "dog", "fox"]
-    lines = evaluation.confusion_table(confusion, classes).splitlines()
-    assert lines[0] == "| label \\ prediction | cat | dog | fox |"
-    assert lines[2:] == ["| cat | 3 | 1 | 0 |", "| dog | 0 | 0 | 0 |", "| fox | 0 | 2 | 2 |"]
-    lines = evaluation.confusion_table(confusion, classes, most=2).splitlines()
-    assert lines[2:] == ["| fox | dog | 2 |", "| cat | dog | 1 |"]
-    lines = evaluation.accuracy_table(confusion, classes).splitlines()
-    assert lines[2:] == ["| fox | 0.5000 | 4 |", "| cat | 0.7500 | 4 |", "| dog | nan | 0 |"]

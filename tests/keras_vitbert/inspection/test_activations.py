@@ -66,8 +66,14 @@ def batches(make_batch):
     return made
 
 
-def test_means_are_those_of_numpy(network, batches):
-    found = means_of(network.backbone)(map(tensors, batches))
+@pytest.fixture(scope="module")
+def of_both(network, batches):
+    """The means that the network of both modalities has."""
+    return means_of(network.backbone)(map(tensors, batches))
+
+
+def test_means_are_those_of_numpy(network, of_both, batches):
+    found = of_both
     expected, counts = expected_means(batches, reference.weights_of(network.backbone))
     assert counts["image"] == 6 * 4 and 0 < counts["text"] < 6 * 7
     for modality, values in expected.items():
@@ -119,15 +125,14 @@ def test_it_compiles_with_static_shapes(network, batches):
 
 
 @pytest.mark.parametrize("modality", ["image", "text"])
-def test_one_modality(make_network, batches, modality):
+def test_one_modality(make_network, network, of_both, batches, modality):
     backbone = make_network(images=modality == "image", text=modality == "text").backbone
     means = means_of(backbone, VOCABULARY if modality == "text" else None)
     assert means.modalities == [modality]
-    joint = make_network().backbone
     for variable in backbone.variables:
-        twin = next(other for other in joint.variables if other.path == variable.path)
-        twin.assign(variable)
-    found, both = means(map(tensors, batches)), means_of(joint)(map(tensors, batches))
+        [twin] = [other for other in network.backbone.variables if other.path == variable.path]
+        variable.assign(twin)
+    found, both = means(map(tensors, batches)), of_both
     assert list(found) == [modality]
     np.testing.assert_allclose(found[modality], both[modality], rtol=1e-6)
 

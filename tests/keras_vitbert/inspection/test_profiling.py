@@ -4,27 +4,9 @@ import pytest
 
 from keras_vitbert.inspection import profiling
 from keras_vitbert.inspection.profiling import Profile
-from keras_vitbert.pretraining import settings
 from keras_vitbert.runs.run_folder import RunFolder
-from pipelines.command_line import EXIT_BAD_INPUT, EXIT_DONE, UserError
+from pipelines.command_line import EXIT_BAD_INPUT, EXIT_DONE
 from tests.keras_vitbert.tiny_runs import pretrain
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [("", None), ("1,1", (1, 1)), ("3,10", (3, 10)), (" 2 , 9", (2, 9))],
-)
-def test_steps_to_profile(text, expected):
-    assert settings.profiled_steps(text, 10) == expected
-
-
-@pytest.mark.parametrize(
-    "text", ["5", "9,3", "0,3", "3,11", "11,12", "a,b", "1,2,3", "-1,3", "1.5,2", ",", "1,²"]
-)
-def test_steps_that_cannot_be_profiled(text):
-    with pytest.raises(UserError, match="^--profile=.*: must be START,STOP") as caught:
-        settings.profiled_steps(text, 10)
-    assert "\n" not in str(caught.value)
 
 
 def test_the_command_refuses_them(sources, tmp_path, capsys):
@@ -110,6 +92,7 @@ def test_one_process_traces(tmp_path, profiler):
     assert profiler == []
 
 
+@pytest.mark.slow
 def test_a_run_leaves_its_trace(sources, tmp_path):
     """And is the same run otherwise: nothing else is written twice."""
     assert pretrain(sources, tmp_path, "--variant=vit", "--profile=5,6") == EXIT_DONE

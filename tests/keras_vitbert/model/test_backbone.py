@@ -4,17 +4,8 @@ import keras
 import keras_hub
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from keras_vitbert import ViTBertBackbone
-from keras_vitbert.configs.sizes import encoder_size
-from keras_vitbert.model.embeddings import ImageEmbedding, TextEmbedding
-from keras_vitbert.model.pretraining_network import (
-    PreTrainingNetwork,
-    build_network,
-    image_inputs,
-    text_inputs,
-)
 from tests.keras_vitbert.training import reference
 
 PATCH = 3
@@ -45,30 +36,6 @@ def arguments(tiny, **changes):
 
 
 # --- the equations -------------------------------------------------------------------------------
-
-
-def test_image_embedding_is_equation_1(batch, randomize):
-    layer = ImageEmbedding(6, PATCH, 8)
-    layer.build((None, 6, 6, 3))
-    weights = reference.part(reference.weights_of(randomize(layer, 1)), layer.name)
-    close(layer(batch["images"]), reference.image_embedding(batch["images"], weights, PATCH))
-
-
-def test_pixels_are_scaled_to_plus_minus_one():
-    layer = ImageEmbedding(2, 2, 4)
-    layer.build((None, 2, 2, 3))
-    layer.position_embedding.assign(np.zeros((1, 2, 4)))
-    layer.patch_projection.kernel.assign(np.ones((12, 4)))
-    images = np.stack([np.zeros((2, 2, 3)), np.ones((2, 2, 3)), np.full((2, 2, 3), 0.5)])
-    assert np.asarray(layer(images))[:, 1, 0].tolist() == [-12, 12, 0]
-
-
-def test_text_embedding_is_equation_2(batch, randomize):
-    layer = TextEmbedding(13, 9, 8)  # texts may be shorter than the longest
-    layer.build()
-    weights = reference.part(reference.weights_of(randomize(layer, 1)), layer.name)
-    ids, segments = batch["token_ids"], batch["segment_ids"]
-    close(layer(ids, segments), reference.text_embedding(ids, segments, weights))
 
 
 def test_a_block_is_equations_3_and_4(backbone, batch):
@@ -157,26 +124,6 @@ def test_weights_begin_as_in_vit_and_bert():
     assert np.std(kernel) == pytest.approx(np.sqrt(2 / (64 + 128)), rel=0.05)
 
 
-# --- what is shared ------------------------------------------------------------------------------
-
-
-def test_shared_variables_are_those_that_both_losses_reach(network, batch):
-    variables = network.trainable_variables
-    reached = {}
-    for inputs in (image_inputs, text_inputs):
-        with tf.GradientTape() as tape:
-            logits = network(inputs(batch), training=True)
-            loss = tf.add_n([tf.reduce_sum(x**2) for x in logits.values()])
-        gradients = tape.gradient(loss, [v.value for v in variables])
-        reached[inputs] = [
-            v.path for v, g in zip(variables, gradients, strict=True) if g is not None
-        ]
-    both = [path for path in reached[image_inputs] if path in reached[text_inputs]]
-    assert both == [v.path for v in network.backbone.shared_variables]
-    assert {path.split("/")[0] for path in both} == {"block_0", "block_1", "final_norm"}
-    assert set(reached[image_inputs]) | set(reached[text_inputs]) == {v.path for v in variables}
-
-
 # --- saving --------------------------------------------------------------------------------------
 
 
@@ -206,82 +153,6 @@ def test_preset_round_trip(backbone, batch, joint, tmp_path):
         np.testing.assert_array_equal(value, joint[name])
 
 
-@pytest.mark.parametrize(
-    "dtype, sides, logits",
-    [
-        ("float32", {}, {"image_logits", "mlm_logits", "nsp_logits"}),
-        ("float32", {"text": False}, {"image_logits"}),
-        ("float32", {"images": False}, {"mlm_logits", "nsp_logits"}),
-        ("mixed_bfloat16", {}, {"image_logits", "mlm_logits", "nsp_logits"}),
-    ],
-)
-def test_network_keras_file_round_trip(make_network, batch, tmp_path, dtype, sides, logits):
-    network = make_network(3, dtype=dtype, **sides)
-    network.save(tmp_path / "network.keras")
-    loaded = keras.saving.load_model(tmp_path / "network.keras")
-    assert isinstance(loaded, PreTrainingNetwork)
-    assert loaded.backbone.dtype_policy.name == dtype
-    expected, values = network(batch), loaded(batch)
-    assert set(expected) == set(values) == logits
-    for name, value in values.items():
-        np.testing.assert_array_equal(value, expected[name])
-
-
-# --- the network ---------------------------------------------------------------------------------
-
-
-def test_network_is_equations_1_to_6(network, batch):
-    weights = reference.weights_of(network)
-    expected = {
-        **reference.image_logits(batch, weights, PATCH),
-        **reference.text_logits(batch, weights),
-    }
-    logits = network(batch)
-    assert set(logits) == set(expected)
-    for name, value in logits.items():
-        close(value, expected[name])
-
-
-def test_mixed_bfloat16_is_close_to_float32(make_network, network, batch):
-    mixed = make_network(dtype="mixed_bfloat16")
-    assert {v.dtype for v in mixed.variables} == {"float32"}
-    for head in (mixed.image_head, mixed.mlm_head, mixed.nsp_head):
-        assert head.compute_dtype == "bfloat16"
-    for value in mixed.backbone(batch).values():
-        assert value.dtype == tf.bfloat16
-    logits, exact = mixed(batch), network(batch)
-    for name, value in logits.items():
-        assert value.dtype == tf.float32
-        spread = np.std(exact[name])
-        error = np.abs(np.asarray(value) - exact[name])
-        assert 0 < error.mean() < 0.03 * spread  # bfloat16 has 8 bits: 0.4 % an operation
-
-
-def test_base_network_has_the_papers_size():
-    """Counted by hand for D = 768, MLP 3072, 12 layers, 224 px, V = 30,000, T = 512, C = 1000."""
-    attention = 4 * (768 * 768 + 768)  # query, key, value, output
-    mlp = (768 * 3072 + 3072) + (3072 * 768 + 768)
-    norms = 2 * (768 + 768)
-    block = attention + mlp + norms
-    assert block == 7_087_872
-    image = 16 * 16 * 3 * 768 + 768 + 197 * 768  # projection, class token, positions
-    text = 30_000 * 768 + 512 * 768 + 2 * 768
-    head = 768 * 768 + 768
-
-    def logits(classes):
-        return 768 * classes + classes
-
-    heads = 3 * head + logits(1000) + logits(30_000) + logits(2)
-    total = 12 * block + 2 * 768 + image + text + heads
-    assert total == 134_844_954
-
-    model = {"image_size": 224, "patch_size": 16, "num_classes": 1000}
-    model |= {"vocabulary_size": 30_000, "max_sequence_length": 512}
-    network = build_network({**encoder_size("base"), **model})
-    assert network.count_params() == total
-    assert sum(np.prod(v.shape) for v in network.backbone.shared_variables) == 12 * block + 1536
-
-
 # --- what is refused -----------------------------------------------------------------------------
 
 
@@ -301,8 +172,3 @@ def test_wrong_sizes_are_refused(tiny, changes, words):
 def test_inputs_without_a_modality_are_refused(backbone, batch):
     with pytest.raises(ValueError, match="no modality.*takes.*images"):
         backbone({"padding_mask": batch["padding_mask"]})
-
-
-def test_unknown_size_is_refused():
-    with pytest.raises(ValueError, match="'huge'.*sample, tiny, small, base, large"):
-        encoder_size("huge")

@@ -14,7 +14,6 @@ from keras_vitbert.trained.loading import load
 from pipelines.command_line import UserError
 from tests.keras_vitbert.tiny_runs import config_of, pretrain
 
-FLAGS = ("vitbert_no_kd", "--config.model.dropout=0")
 JOINT = variants.VARIANTS["joint"]
 
 
@@ -34,7 +33,7 @@ def vit_preset(sources, tmp_path_factory):
 
 
 def test_all_of_a_run_is_taken(finished, sources, data, capsys):
-    source = str(finished(*FLAGS))
+    source = str(finished("joint"))
     initial = open_initial(source, config_of(sources), JOINT, data)
     assert f"begins with {source}: encoder kept, image_embedding kept" in capsys.readouterr().err
     target = build_network(config_of(sources).model).backbone

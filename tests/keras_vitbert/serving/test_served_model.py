@@ -9,7 +9,7 @@ from PIL import Image
 from keras_vitbert.serving.served_model import ServedModel
 from keras_vitbert.trained.trained_model import TrainedModel
 from pipelines.tasks.labelled_texts import LabelledTexts
-from tests.keras_vitbert.serving.conftest import CLASSES, VOCABULARY
+from tests.keras_vitbert.serving.served_models import CLASSES, VOCABULARY
 from tests.pipelines.image_fixtures import cmyk, encoded, picture
 
 SIZE, LENGTH = 6, 7  # of the tiny model

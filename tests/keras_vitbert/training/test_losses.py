@@ -2,7 +2,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_vitbert.training.losses import cross_entropy, distillation_loss, divergence
+from keras_vitbert.training.losses import (
+    cross_entropy,
+    distillation_loss,
+    divergence,
+    smoothed_cross_entropy,
+)
 from tests.keras_vitbert.training import reference
 
 EPSILON = np.finfo(np.float32).eps
@@ -113,3 +118,11 @@ def test_no_teacher_is_needed_at_ratio_0():
 def test_arguments_out_of_range_are_refused(ratio, temperature, words):
     with pytest.raises(ValueError, match=words):
         distillation_loss(*draw(7), ratio, temperature)
+
+
+def test_smoothed_labels():
+    logits = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
+    labels = np.array([0, 3, 1, 1, 2])
+    target = 0.8 * np.eye(4)[labels] + 0.2 / 4
+    wanted = -(target * reference.log_softmax(logits)).sum(axis=-1)
+    np.testing.assert_allclose(smoothed_cross_entropy(labels, logits, 0.2), wanted, rtol=1e-5)

@@ -1,4 +1,5 @@
 import json
+import math
 
 import keras
 import numpy as np
@@ -8,6 +9,7 @@ import tensorflow as tf
 from keras_vitbert.training.optimizers import (
     SGD,
     AdamW,
+    WarmupCosineDecay,
     WarmupPolynomialDecay,
     build_optimizer,
     decays,
@@ -54,6 +56,15 @@ def test_schedule_round_trip():
     assert isinstance(other, WarmupPolynomialDecay)
     assert [float(other(step)) for step in (2, 20)] == [float(schedule(step)) for step in (2, 20)]
     assert other.get_config() == {"peak": 0.03, "warmup_steps": 4, "steps": 50, "power": 2.0}
+
+
+def test_the_cosine_schedule():
+    schedule = WarmupCosineDecay(0.5, 4, 24)
+    for step in range(30):
+        progress = min(max(step - 4, 0) / 20, 1)
+        wanted = 0.5 * (step / 4 if step < 4 else (1 + math.cos(math.pi * progress)) / 2)
+        assert float(schedule(step)) == pytest.approx(wanted, abs=1e-7)
+    assert WarmupCosineDecay(**schedule.get_config()).get_config() == schedule.get_config()
 
 
 # --- weight decay --------------------------------------------------------------------------------

@@ -14,8 +14,11 @@ def batch(count, size=16, first=0):
     return images, labels, np.arange(first, first + count, dtype=np.int64)
 
 
+COMPILED = tf.function(mix)
+
+
 def mixed(*arguments, compiled=True):
-    function = tf.function(mix) if compiled else mix
+    function = COMPILED if compiled else mix
     arguments = (*map(tf.constant, arguments[:3]), *arguments[3:])
     return {name: value.numpy() for name, value in function(*arguments).items()}
 
@@ -102,7 +105,14 @@ def test_with_two_alphas_each_pair_gets_one():
     assert abs(of_first.mean() - 0.5) < 0.14 and abs(of_second.mean() - 0.5) < 0.14
 
 
-@pytest.mark.parametrize("alphas", [(0.3, 0.0), (0.0, 1.0), (0.3, 1.0)])
+@pytest.mark.parametrize(
+    "alphas",
+    [
+        pytest.param((0.3, 0.0), marks=pytest.mark.slow),
+        pytest.param((0.0, 1.0), marks=pytest.mark.slow),
+        (0.3, 1.0),
+    ],
+)
 def test_a_split_batch_is_mixed_alike(alphas):
     whole = mixed(*batch(12), 2, *alphas)
     eager = mixed(*batch(12), 2, *alphas, compiled=False)

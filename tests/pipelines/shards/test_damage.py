@@ -1,5 +1,6 @@
 import itertools
 import pathlib
+import shutil
 
 import numpy as np
 import pytest
@@ -152,16 +153,21 @@ def test_the_first_damage_is_found_in_files_that_were_not_searched(write):
 def test_every_flipped_byte_of_a_file_is_noticed(write, tmp_path):
     """Fuzz: one flip anywhere loses one record, and the others come out as they were."""
     write([image(n) for n in range(6)])
-    path = tmp_path / "x-00001-of-00002"
-    whole = path.read_bytes()
-    records = [r.numpy() for r in tf.data.TFRecordDataset(str(path))]
+    name, manifest = "x-00001-of-00002", "x.manifest.json"
+    whole = (tmp_path / name).read_bytes()
+    records = [r.numpy() for r in tf.data.TFRecordDataset(str(tmp_path / name))]
     ends = np.cumsum([len(record) + 16 for record in records])
-    for position in np.random.default_rng(0).integers(0, len(whole), 60):
+    places, kept = [], []
+    for copy, position in enumerate(np.random.default_rng(0).integers(0, len(whole), 60)):
         data = bytearray(whole)
         data[position] ^= 1 << int(position % 8)
-        path.write_bytes(data)
+        folder = tmp_path / f"{copy:02}"
+        folder.mkdir()
+        (folder / name).write_bytes(data)
+        shutil.copy(tmp_path / manifest, folder)
         hit = int(np.searchsorted(ends, position, "right"))
-        source = open_images(str(path))
-        assert set(lost(source)) == {(1, hit)}
-        kept = [record.numpy() for record in source.records.in_order()]
-        assert kept == [record for n, record in enumerate(records) if n != hit]
+        places.append((str(folder / name), hit, 1))
+        kept += [record for n, record in enumerate(records) if n != hit]
+    source = open_images(f"{tmp_path}/*/{name}").records
+    assert [(d.file, d.record, d.records) for d in source.damaged] == places
+    assert [record.numpy() for record in source.in_order()] == kept

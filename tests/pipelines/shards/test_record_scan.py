@@ -25,15 +25,6 @@ def places(runs):
     return [number for run in runs for number in range(run.first, run.first + run.count)]
 
 
-def test_our_writer_and_tensorflows_write_the_same_bytes(tmp_path):
-    contents = [b"", b"a", bytes(range(256)) * 9000]
-    write(tmp_path / "theirs", contents)
-    with RecordFile(tmp_path / "ours") as file:
-        for content in contents:
-            file.write(content)
-    assert (tmp_path / "ours").read_bytes() == (tmp_path / "theirs").read_bytes()
-
-
 def test_headers_tell_what_the_writer_knows(tmp_path, monkeypatch):
     for module in (record_scan, shard_files):
         monkeypatch.setattr(module, "INDEX_BYTES", 1000)

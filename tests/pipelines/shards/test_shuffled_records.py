@@ -1,4 +1,5 @@
 import collections
+import functools
 import itertools
 import math
 
@@ -22,11 +23,13 @@ def content(number):
 RECORD_BYTES = len(content(0)) + 16
 
 
-@pytest.fixture(autouse=True)
-def small_windows(monkeypatch):
-    monkeypatch.setattr(shuffled_records, "LANES", LANES)
-    monkeypatch.setattr(shuffled_records, "BLOCK_BYTES", BLOCK * RECORD_BYTES)
-    monkeypatch.setattr(shuffled_records, "MIN_BLOCK", 1)
+@pytest.fixture(scope="module", autouse=True)
+def small_windows():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shuffled_records, "LANES", LANES)
+        patch.setattr(shuffled_records, "BLOCK_BYTES", BLOCK * RECORD_BYTES)
+        patch.setattr(shuffled_records, "MIN_BLOCK", 1)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -39,87 +42,145 @@ def files(tmp_path_factory):
 
 def read(records, count, seed=1, start=0, shard=(1, 0), cache=False):
     """The first `(number, record)` pairs of a stream."""
-    stream = ShuffledRecords(records, seed, shard, cache).elements(start)
-    return [(int(n), record.numpy()) for n, record in itertools.islice(stream, count)]
+    return first(ShuffledRecords(records, seed, shard, cache).elements(start), count)
 
 
-def in_file_order(records):
-    return [record.numpy() for record in records.in_order()]
+def first(stream, count):
+    """The first `(number, record)` pairs of an endless dataset, which one batch brings."""
+    numbers, records = next(iter(stream.batch(count)))
+    return list(zip(numbers.numpy().tolist(), records.numpy().tolist(), strict=True))
 
 
-def test_every_epoch_is_another_order_of_all_records(files):
-    numbers, elements = zip(*read(files, 4 * COUNT), strict=True)
+@pytest.fixture(scope="module")
+def whole(files):
+    """Four epochs of seed 1."""
+    return read(files, 4 * COUNT)
+
+
+@pytest.fixture(scope="module")
+def places(files):
+    """The place of each record in the files."""
+    return {record.numpy(): number for number, record in enumerate(files.in_order())}
+
+
+def test_every_epoch_is_another_order_of_all_records(whole):
+    numbers, elements = zip(*whole, strict=True)
     assert numbers == tuple(range(4 * COUNT))
     epochs = [elements[i * COUNT : (i + 1) * COUNT] for i in range(4)]
     assert all(sorted(epoch) == [*map(content, range(COUNT))] for epoch in epochs)
     assert len(set(epochs)) == 4
 
 
-def test_a_window_is_one_block_of_each_lane(files):
+def test_a_window_is_one_block_of_each_lane(whole, places):
     """Brute force, from the description: rows take turns over the lanes, blocks come whole."""
-    place = {record: number for number, record in enumerate(in_file_order(files))}
     window, windows = LANES * BLOCK, COUNT // (LANES * BLOCK)
     for epoch in range(3):
-        elements = read(files, COUNT, start=epoch * COUNT)
+        elements = whole[epoch * COUNT : (epoch + 1) * COUNT]
         blocks_of_lanes = collections.defaultdict(list)
         for w in range(windows):
             blocks = collections.defaultdict(list)
             for number, record in elements[w * window : (w + 1) * window]:
-                assert place[record] // BLOCK % LANES == number % LANES
-                blocks[number % LANES].append(place[record])
-            for lane, places in blocks.items():
-                [block] = {p // BLOCK for p in places}
-                assert sorted(places) == [block * BLOCK + i for i in range(BLOCK)]
+                assert places[record] // BLOCK % LANES == number % LANES
+                blocks[number % LANES].append(places[record])
+            for lane, found in blocks.items():
+                [block] = {place // BLOCK for place in found}
+                assert sorted(found) == [block * BLOCK + i for i in range(BLOCK)]
                 blocks_of_lanes[lane].append(block)
         assert all(len(set(blocks)) == windows for blocks in blocks_of_lanes.values())
-        rest = sorted(place[record] for _, record in elements[windows * window :])
+        rest = sorted(places[record] for _, record in elements[windows * window :])
         assert rest == list(range(windows * window, COUNT))
 
 
-def test_blocks_and_records_within_them_come_in_every_order(files):
+def test_blocks_and_records_within_them_come_in_every_order(files, places):
     """First block of a lane and first record of a block, over 60 epochs: uniform by chi-square."""
-    place = {record: number for number, record in enumerate(in_file_order(files))}
     blocks, records = collections.Counter(), collections.Counter()
     elements = read(files, 60 * COUNT, seed=5)
     for epoch in range(60):
         for lane_place in range(LANES):
-            first = place[elements[epoch * COUNT + lane_place][1]]
-            blocks[first // BLOCK // LANES] += 1
-            records[first % BLOCK] += 1
+            place = places[elements[epoch * COUNT + lane_place][1]]
+            blocks[place // BLOCK // LANES] += 1
+            records[place % BLOCK] += 1
     for counts, kinds in ((blocks, 4), (records, BLOCK)):
         expected = 60 * LANES / kinds
         assert len(counts) == kinds
         assert sum((c - expected) ** 2 / expected for c in counts.values()) < 16  # p < 0.002
 
 
+def test_blocks_of_a_lane_are_shuffled_apart(whole, places):
+    """The order within a lane's block is another one in each window, five times out of six."""
+    equal = []
+    for start in range(0, 4 * COUNT, COUNT):
+        for lane in range(LANES):
+            numbers = range(start + lane, start + LANES * BLOCK * 4, LANES)
+            orders = np.reshape([places[whole[n][1]] % BLOCK for n in numbers], (4, BLOCK))
+            equal += [(one == other).all() for one, other in itertools.pairwise(orders)]
+    assert len(equal) == 72 and sum(equal) < 25  # 12, standard deviation 3.2
+
+
 def test_a_small_set_is_shuffled_as_a_whole(files, monkeypatch):
     """Each record comes first about as often: 200 epochs, 89 records."""
     monkeypatch.setattr(shuffled_records, "BLOCK_BYTES", 1000 * RECORD_BYTES)
     stream = [record for _, record in read(files, 200 * COUNT)]
-    first = collections.Counter(stream[::COUNT])
-    assert len(first) > 65 and max(first.values()) < 11  # 2.2 each; 80 of 89 are to be expected
+    firsts = collections.Counter(stream[::COUNT])
+    assert len(firsts) > 65 and max(firsts.values()) < 11  # 2.2 each; 80 of 89 are to be expected
     followers = set(itertools.pairwise(stream[:COUNT])) & set(itertools.pairwise(stream[COUNT:]))
     assert len(followers) < 0.99 * COUNT
 
 
-@pytest.mark.parametrize("block", [BLOCK, 1000])
-@pytest.mark.parametrize("start", [17, 73, COUNT, 2 * COUNT + 40])
-def test_a_late_start_equals_the_stream_without_its_beginning(files, start, block, monkeypatch):
+@pytest.fixture(scope="module")
+def from_the_start(files):
+    """`from_the_start(block)`: three epochs of seed 3, once for each size of block."""
+
+    @functools.cache
+    def from_the_start(block):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(shuffled_records, "BLOCK_BYTES", block * RECORD_BYTES)
+            return read(files, 3 * COUNT + 1, seed=3)
+
+    return from_the_start
+
+
+@pytest.mark.parametrize(
+    ("start", "block"),
+    [
+        *((start, BLOCK) for start in (17, 73, COUNT, 2 * COUNT + 40)),
+        pytest.param(17, 1000, marks=pytest.mark.slow),
+        pytest.param(73, 1000, marks=pytest.mark.slow),
+        pytest.param(COUNT, 1000, marks=pytest.mark.slow),
+        (2 * COUNT + 40, 1000),
+    ],
+)
+def test_a_late_start_equals_the_stream_without_its_beginning(
+    files, from_the_start, start, block, monkeypatch
+):
+    whole = from_the_start(block)
     monkeypatch.setattr(shuffled_records, "BLOCK_BYTES", block * RECORD_BYTES)
-    whole = read(files, start + 50, seed=3)
-    assert read(files, 50, seed=3, start=start) == whole[start:]
+    assert read(files, 50, seed=3, start=start) == whole[start : start + 50]
 
 
-@pytest.mark.parametrize(("hosts", "cache"), [(2, False), (2, True), (4, True), (5, False)])
-def test_hosts_divide_the_stream(files, hosts, cache):
+@pytest.mark.parametrize(
+    ("host", "hosts", "cache"),
+    [
+        pytest.param(0, 2, False, marks=pytest.mark.slow),
+        (1, 2, False),
+        pytest.param(0, 2, True, marks=pytest.mark.slow),
+        (1, 2, True),
+        pytest.param(0, 4, True, marks=pytest.mark.slow),
+        pytest.param(1, 4, True, marks=pytest.mark.slow),
+        (3, 4, True),
+        pytest.param(0, 5, False, marks=pytest.mark.slow),
+        (1, 5, False),
+        pytest.param(4, 5, False, marks=pytest.mark.slow),
+    ],
+)
+def test_hosts_divide_the_stream(files, whole, host, hosts, cache):
     """2 divides the lanes, 4 in part, 5 not at all."""
-    whole = read(files, 2 * COUNT)
-    for host in {0, 1, hosts - 1}:
-        wanted = [element for element in whole[31:] if element[0] % hosts == host]
-        found = read(files, len(wanted), start=31, shard=(hosts, host), cache=cache)
-        assert found == wanted
+    wanted = [element for element in whole[31 : 2 * COUNT] if element[0] % hosts == host]
+    found = read(files, len(wanted), start=31, shard=(hosts, host), cache=cache)
+    assert found == wanted
 
 
+@pytest.mark.slow
 def test_three_hosts_in_two_epochs_see_each_record_twice(files):
     elements = 2 * COUNT // 3
     hosts = [read(files, elements + 1, shard=(3, host)) for host in range(3)]
@@ -145,26 +206,27 @@ def test_hosts_open_their_own_parts_of_the_files(files, hosts):
 
         stream = ShuffledRecords(files, 1, (hosts, host))
         stream._read = reader
-        for _ in itertools.islice(stream.elements(), 3 * COUNT // hosts):
-            pass
+        first(stream.elements(), 3 * COUNT // hosts)
         read_by.append({place for place in asked if place < windows})
     assert set.union(*read_by) == set(range(windows))
     assert sum(map(len, read_by)) == windows
 
 
-def test_the_order_depends_on_the_seed_alone(files):
-    expected = read(files, 2 * COUNT, seed=7)
+@pytest.mark.parametrize("global_seed", [pytest.param(0, marks=pytest.mark.slow), 1])
+def test_the_global_seed_changes_nothing(files, whole, global_seed):
     try:
-        for global_seed in (0, 1):
-            tf.random.set_seed(global_seed)
-            assert read(files, 2 * COUNT, seed=7) == expected
+        tf.random.set_seed(global_seed)
+        assert read(files, 2 * COUNT) == whole[: 2 * COUNT]
     finally:
         tf.random.set_seed(None)
-    assert read(files, 2 * COUNT, seed=8) != expected
-    assert read(files, 2, seed=2**33 + 1) != read(files, 2, seed=1)  # seeds are 64 bits long
 
 
-@pytest.mark.parametrize("count", [1, 5, 19])
+def test_the_order_depends_on_the_seed(files, whole):
+    assert read(files, 2 * COUNT, seed=8) != whole[: 2 * COUNT]
+    assert read(files, 2, seed=2**33 + 1) != whole[:2]  # seeds are 64 bits long
+
+
+@pytest.mark.parametrize("count", [1, pytest.param(5, marks=pytest.mark.slow), 19])
 def test_sets_of_any_size(tmp_path, count):
     write_shards(map(content, range(count)), str(tmp_path / "x"), 2)
     records = RecordFiles.find(str(tmp_path / "x-*"), "flag")
@@ -182,8 +244,7 @@ def test_the_cache_reads_once_and_from_its_own_lanes(files, tmp_path):
     cached = ShuffledRecords(records, 1, (2, 1), cache=True)
     for path in tmp_path.glob("x-0*"):
         path.unlink()
-    found = [(int(n), r.numpy()) for n, r in itertools.islice(cached.elements(), 40)]
-    assert found == expected
+    assert first(cached.elements(), 40) == expected
     assert len(records.memory[2, 1]) == 4 * BLOCK * LANES // 2 + 17
     assert read(records, 40, shard=(2, 1), cache=True) == expected  # read again: from memory
 

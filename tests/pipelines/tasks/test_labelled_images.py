@@ -68,8 +68,9 @@ def test_training_takes_every_image_once_an_epoch(images):
     assert np.any(np.concatenate([numbers_of(batch) for batch in again]) != numbers[: 4 * COUNT])
 
 
-def test_training_goes_on_from_any_step(images):
-    views = ImageViews(SIZE, crop_area=(0.3, 1.0), randaugment=(1, 9))
+@pytest.mark.parametrize("operations", [0, pytest.param(1, marks=pytest.mark.slow)])
+def test_training_goes_on_from_any_step(images, operations):
+    views = ImageViews(SIZE, crop_area=(0.3, 1.0), randaugment=(operations, 9))
     images = LabelledImages(images.store, views)
     stream = list(images.training(5, 0, 4).take(9).as_numpy_iterator())
     later = images.training(5, 7, 4).take(2).as_numpy_iterator()
@@ -78,20 +79,29 @@ def test_training_goes_on_from_any_step(images):
             np.testing.assert_array_equal(ours[name], wanted[name])
 
 
-@pytest.mark.parametrize(("replicas", "hosts"), [(2, 1), (4, 2)])
-def test_replicas_share_training(images, replicas, hosts):
-    wanted = [numbers_of(b) for b in images.training(1, 3, 8).take(4).as_numpy_iterator()]
+@pytest.fixture(scope="module")
+def steps(images):
+    """The images of four training steps."""
+    return [numbers_of(b) for b in images.training(1, 3, 8).take(4).as_numpy_iterator()]
+
+
+@pytest.mark.parametrize(
+    ("replicas", "hosts"), [pytest.param(2, 1, marks=pytest.mark.slow), (4, 2)]
+)
+def test_replicas_share_training(images, steps, replicas, hosts):
     streams = [
         images.training(1, 3, 8, context(replicas, hosts, host)).as_numpy_iterator()
         for host in range(hosts)
     ]
-    for batch in wanted:
+    for batch in steps:
         shares = [next(stream) for stream in streams for _ in range(replicas // hosts)]
         # Which replica gets an image does not matter; a step's images do.
         assert sorted(np.concatenate([numbers_of(b) for b in shares])) == sorted(batch)
 
 
-@pytest.mark.parametrize(("replicas", "hosts"), [(1, 1), (2, 1), (4, 2)])
+@pytest.mark.parametrize(
+    ("replicas", "hosts"), [(1, 1), pytest.param(2, 1, marks=pytest.mark.slow), (4, 2)]
+)
 def test_evaluation_takes_every_image_once(images, replicas, hosts):
     found = {}
     for host in range(hosts):
@@ -129,6 +139,9 @@ def test_a_part_of_a_folder_is_of_all_classes(folder):
     assert len(counts) == 3 and max(counts.values()) < 12 / 2
 
 
+@pytest.mark.parametrize(
+    "images", ["files", pytest.param("records", marks=pytest.mark.slow)], indirect=True
+)
 def test_mixed_images_have_two_labels(images):
     views = ImageViews(SIZE, (1.0, 1.0), False, 1.0, mixup=0.5)
     [batch] = LabelledImages(images.store, views).training(0, 0, 4).take(1).as_numpy_iterator()

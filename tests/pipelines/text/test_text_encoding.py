@@ -15,6 +15,12 @@ def encoder():
     return TextEncoder(VOCABULARY, 12)
 
 
+@pytest.fixture(scope="module")
+def served(encoder):
+    """As in a served signature: both segments there, and a tensor says whether B is meant."""
+    return tf.function(lambda first, second, pair: encoder(first, second, pair))
+
+
 def ids(*tokens):
     return [VOCABULARY.index(token) for token in tokens]
 
@@ -25,15 +31,14 @@ def random_texts(rng, count):
 
 
 @pytest.mark.parametrize("paired", [False, True])
-def test_texts_are_encoded_as_in_training(encoder, paired):
+def test_texts_are_encoded_as_in_training(served, paired):
     rng = np.random.default_rng(0)
     first, second = random_texts(rng, 60), random_texts(rng, 60)
     expected = LabelledTexts.encode(
         first, second if paired else None, np.zeros(60), VOCABULARY, (12,)
     )
-    # As in a served signature: both segments there, and a tensor says whether B is meant.
-    function = tf.function(lambda a, b, pair: encoder(a, b, pair))
-    found = {k: v.numpy() for k, v in function(first, second, tf.constant(paired)).items()}
+    arguments = (*map(tf.constant, (first, second)), tf.constant(paired))
+    found = {name: value.numpy() for name, value in served(*arguments).items()}
     lengths = found["padding_mask"].sum(axis=1)
     np.testing.assert_array_equal(lengths, expected.lengths)
     assert lengths.max() == 12 and found["token_ids"].shape == (60, 12)

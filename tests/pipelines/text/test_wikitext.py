@@ -1,5 +1,8 @@
+import re
+
 import pytest
 
+from pipelines.text.wikipedia_dump import read_pages
 from pipelines.text.wikitext import MIN_WORDS, passages
 
 PROSE = "This is a sentence of prose that has words enough."
@@ -158,3 +161,96 @@ def test_shortest_paragraph():
     words = ["Word"] * MIN_WORDS
     assert passages(" ".join(words) + ".") == [" ".join(words) + "."]
     assert passages(" ".join(words[1:]) + ".") == []
+
+
+def test_no_markup_is_left_in_the_real_dump(real_documents):
+    leftover = re.compile(
+        r"''|\[\[|\]\]|\{\{|\}\}|\{\||\|\}|\|-|thumb\||<ref|</|&[a-z]+;|__|https?:|\(\s*\)"
+        r"|\([,;]|  |\n|[\x00-\x08\xa0]|Category:|\[\[?File:|,[,;]|,\.\s| 's "
+    )
+    for document in real_documents.values():
+        for paragraph in document.paragraphs:
+            found = leftover.search(paragraph)
+            assert not found, (document.title, found, paragraph)
+
+
+# Read off the source of the pages by hand.
+@pytest.mark.parametrize(
+    "title, kind, text",
+    [
+        ("Alabama", "infobox", "MedianHouseholdIncome"),
+        ("Alabama", "infobox", "Star blue quartz"),
+        ("Alabama", "caption", "The developing skyline of Birmingham in 1915"),
+        ("Alabama", "comment", "State game bird"),
+        ("Alabama", "heading", "Pre-European settlement"),
+        ("Alabama", "list item", "Star Clan of"),
+        ("Alabama", "table", "Percentage of population"),
+        ("Alabama", "table cell", "French (incl. Patois, Cajun)"),
+        ("Alabama", "reference", "Elevations and Distances in the United States"),
+        ("Alabama", "hatnote", "Alabama (disambiguation)"),
+        ("Alabama", "category", "Category:States of the United States"),
+        ("Albert Einstein", "infobox", "Karl-Ferdinands-Universität"),
+        ("Albert Einstein", "table cell that is a sentence", "Resolved an unsolved puzzle by"),
+        ("Albert Einstein", "reference", "Longman Pronunciation Dictionary"),
+        ("Albert Einstein", "caption", "Einstein at the age of 3 in 1882"),
+        ("Albert Einstein", "text for a picture", "wearing a white collar and large bow"),
+        ("Albert Einstein", "heading", "Early life and education"),
+        ("Apollo 11", "gallery", "Spectators camp out to watch the launch"),
+        ("Apollo 11", "infobox", "descends a ladder to become the first human to step"),
+        ("Algeria", "infobox", "By the people and for the people"),
+        ("Algeria", "item of the bibliography", "Translated from French and edited by Michae"),
+        ("Alkane", "table caption", "Comparison of nomenclatures for three isomers"),
+        ("Alkane", "list item", "wherein the carbon atoms are joined in a snake-like structure"),
+        ("Andre Agassi", "table heading", "Win–Loss"),
+        ("Andre Agassi", "list item", "In 1992, Agassi was named the"),
+    ],
+)
+def test_what_is_dropped_from_a_real_article(title, kind, text, real_pages, real_documents):
+    assert text in real_pages[title].wikitext
+    assert not any(text in paragraph for paragraph in real_documents[title].paragraphs)
+
+
+@pytest.fixture(scope="module")
+def real_pages(dump_path):
+    return {page.title: page for page in read_pages(dump_path)}
+
+
+@pytest.mark.parametrize(
+    "title, sentence",
+    [
+        (
+            "Alabama",
+            "At 1300 mi, Alabama has one of the longest navigable inland waterways in the nation.",
+        ),
+        (
+            "Alabama",
+            "It is bordered by Tennessee to the north, Georgia to the east, Florida and the Gulf of"
+            " Mexico to the south, and Mississippi to the west.",
+        ),
+        (
+            "Alkane",
+            "Cycloalkanes are named as per their acyclic counterparts with respect to the number of"
+            " carbon atoms, e.g., cyclopentane (C5H10) is a cycloalkane with 5 carbon atoms",
+        ),
+        ("Alkane", "They are hydrocarbons just like alkanes, but contain one or more rings."),
+        (
+            "Andre Agassi",
+            "In 1998, Agassi began a rigorous conditioning program and worked his way back up the"
+            " rankings by playing in Challenger Series tournaments, a circuit for pro players"
+            " ranked outside the world's top 50.",
+        ),
+        (
+            "Apollo 11",
+            "After the crew of Apollo 10 named their spacecraft Charlie Brown and Snoopy, assistant"
+            " manager for public",
+        ),
+        ("Apollo 11", "24 km from the recovery ship, USS Hornet."),
+        ("Albert Einstein", "14 March 1879 – 18 April 1955) was a German-born theoretical"),
+    ],
+)
+def test_prose_of_a_real_article_is_intact(title, sentence, real_documents):
+    assert any(sentence in paragraph for paragraph in real_documents[title].paragraphs)
+
+
+def test_a_real_article_keeps_its_length(real_documents):
+    assert sum(len(text.split()) for text in real_documents["Alabama"].paragraphs) > 8000

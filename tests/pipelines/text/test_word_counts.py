@@ -9,7 +9,7 @@ from pipelines.text.word_counts import count_words
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.lists(st.text("abcdefgh", min_size=1, max_size=2), min_size=1, max_size=60),
+@given(st.lists(st.text("abcdefgh", min_size=1, max_size=2), min_size=1, max_size=40),
        st.integers(2, 12))  # fmt: skip
 def test_counts_in_little_memory(words, max_words):
     with pytest.MonkeyPatch.context() as patch:

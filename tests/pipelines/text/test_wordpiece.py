@@ -1,3 +1,4 @@
+import functools
 import random
 
 import pytest
@@ -35,9 +36,21 @@ def test_common_words_are_whole_and_every_letter_is_there(tokens):
         assert {letter, f"##{letter}"} <= set(tokens)
 
 
+@pytest.fixture(scope="module")
+def some_paragraphs(paragraphs):
+    """As many as a small vocabulary needs."""
+    return paragraphs[:40]
+
+
+@pytest.fixture(scope="module")
+def learned(some_paragraphs):
+    """`learned(size) -> tokens` of them, each once."""
+    return functools.cache(lambda size: learn_vocabulary(some_paragraphs, size))
+
+
 @pytest.mark.parametrize("size", [MIN_SIZE, 700, 100_000])
-def test_size_is_kept(size, paragraphs):
-    tokens = learn_vocabulary(paragraphs[:40], size)
+def test_size_is_kept(size, learned):
+    tokens = learned(size)
     assert len(set(tokens)) == len(tokens) <= size
     assert size == 100_000 or len(tokens) == size
 
@@ -51,15 +64,15 @@ def test_words_are_encodable(paragraphs, tokens):
     assert 1 < len(ids) / sum(count_words(paragraphs).values()) < 2.5  # tokens a word
 
 
-def test_the_order_of_the_texts_does_not_matter(paragraphs, tokens):
-    shuffled = random.Random(0).sample(paragraphs, len(paragraphs))
-    assert learn_vocabulary(iter(shuffled), SIZE) == tokens
+def test_the_order_of_the_texts_does_not_matter(some_paragraphs, learned):
+    shuffled = random.Random(0).sample(some_paragraphs, len(some_paragraphs))
+    assert learn_vocabulary(iter(shuffled), 700) == learned(700)
     # So few words are looked at for a small vocabulary that equally common ones are left out.
-    assert learn_vocabulary(shuffled, MIN_SIZE) == learn_vocabulary(paragraphs, MIN_SIZE)
+    assert learn_vocabulary(shuffled, MIN_SIZE) == learned(MIN_SIZE)
 
 
-def test_case(paragraphs):
-    tokens = learn_vocabulary(paragraphs, SIZE, lower_case=False)
+def test_case(some_paragraphs):
+    tokens = learn_vocabulary(some_paragraphs, SIZE, lower_case=False)
     assert {"Alabama", "The"} <= set(tokens)
     assert count_words(["Ça, THE."], lower_case=False) == {"Ça": 1, ",": 1, "THE": 1, ".": 1}
     assert count_words(["Ça, THE."]) == {"ca": 1, ",": 1, "the": 1, ".": 1}

@@ -1,0 +1,30 @@
+"""Calls of `pretrain` that are refused: status 2, one line that names culprit and mend."""
+
+import re
+
+from pipelines.command_line import EXIT_BAD_INPUT
+from tests.keras_vitbert.tiny_runs import files_below, pretrain
+
+# What else may be there is progress of what went well before.
+PROGRESS = (
+    r"^\w+: [\d,]+ parameters|^resumed at step|^a record cannot be used; looking for it"
+    r"|: looking for damaged records in \d+ files"
+)
+
+
+def assert_refused(sources, capsys, output_dir, *flags, message, untouched=True):
+    """The call is refused, and leaves the output as it was."""
+    before = files_below(output_dir) if output_dir.is_dir() else None
+    capsys.readouterr()
+    status = pretrain(sources, output_dir, *flags)
+    out, err = capsys.readouterr()
+    lines = err.splitlines()
+    assert status == EXIT_BAD_INPUT, err
+    assert lines[-1].startswith("error: ")
+    assert re.search(message, lines[-1]), lines[-1]
+    assert all(re.search(PROGRESS, line) for line in lines[:-1])
+    assert "Traceback" not in err + out
+    if untouched:
+        assert out == "" and len(lines) == 1
+        after = files_below(output_dir) if output_dir.is_dir() else None
+        assert after == before or (before is None and after == {})

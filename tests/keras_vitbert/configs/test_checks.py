@@ -1,0 +1,87 @@
+"""What is checked of any config."""
+
+import re
+
+import pytest
+from ml_collections import config_dict
+
+from keras_vitbert.configs.checks import (
+    Requirements,
+    check_types,
+    dtype_for_devices,
+    require_shares,
+)
+from pipelines.command_line import UserError
+
+KNOWN = {"steps": 5, "rate": 0.1, "flip": True, "name": "x", "area": [0.5, 1.0]}
+
+
+@pytest.mark.parametrize(
+    "change", [{}, {"rate": 1}, {"rate": -2.5}, {"flip": False}, {"area": [1, 2, 3]}, {"area": []}]
+)
+def test_types_that_fit(change):
+    check_types({**KNOWN, **change}, KNOWN)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"steps": 5.0}, "--config.steps=5.0: must be of type int"),
+        ({"steps": True}, "--config.steps=True: must be of type int"),
+        ({"flip": 1}, "--config.flip=1: must be of type bool"),
+        ({"rate": True}, "--config.rate=True: must be of type float"),
+        ({"rate": float("inf")}, "--config.rate=inf: must be finite"),
+        ({"rate": float("nan")}, "--config.rate=nan: must be finite"),
+        ({"area": [1, "2"]}, r"--config.area=\[1, '2'\]: must be of type list of numbers"),
+        ({"area": 1.0}, "--config.area=1.0: must be of type list of numbers"),
+        ({"stps": 5}, r"holds stps, which nothing reads \(did you mean steps\?\)"),
+    ],
+)
+def test_types_that_do_not_fit_are_told(change, message):
+    with pytest.raises(UserError, match=message):
+        check_types({**KNOWN, **change}, KNOWN)
+
+
+def test_a_requirement_names_key_value_and_mend():
+    checks = Requirements({"a": 2, "b.c": "x"})
+    checks.require(True, "a", "must be anything")
+    checks.at_least(2, "a")
+    checks.one_of("b.c", ("x", "y"))
+    with pytest.raises(UserError, match="^--config.a=2: must be at least 3$"):
+        checks.at_least(3, "a")
+    with pytest.raises(UserError, match="^--config.b.c=x: must be one of y, z$"):
+        checks.one_of("b.c", ("y", "z"))
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+@pytest.mark.parametrize("replicas", [1, 2, 3, 8])
+def test_batches_that_replicas_share(replicas, mixed):
+    """The nearest that are named are the nearest of all that are taken, by trying each."""
+
+    def is_taken(batch):
+        try:
+            require_shares(config_dict.ConfigDict({"batch": batch}), "batch", replicas, mixed)
+        except UserError:
+            return False
+        return True
+
+    taken = [batch for batch in range(1, 60) if is_taken(batch)]
+    # Each replica has as many; where they are mixed two by two, an even number.
+    whole = [batch for batch in range(1, 60) if batch % replicas == 0]
+    assert taken == [batch for batch in whole if not mixed or batch // replicas % 2 == 0]
+    for batch in set(range(1, 40)) - set(taken):
+        with pytest.raises(UserError) as caught:
+            require_shares(config_dict.ConfigDict({"batch": batch}), "batch", replicas, mixed)
+        told = re.search(
+            r"replicas, (\d+).*the nearest are (\d+)(?: or (\d+))?$", str(caught.value)
+        )
+        below = [number for number in taken if number < batch][-1:]
+        above = [number for number in taken if number > batch][:1]
+        assert [int(number) for number in told.groups() if number] == [replicas, *below, *above]
+
+
+def test_the_dtype_that_is_left_to_the_devices():
+    assert dtype_for_devices("auto", on_tpu=True) == "mixed_bfloat16"
+    assert dtype_for_devices("auto", on_tpu=False) == "float32"
+    for dtype in ("float32", "mixed_bfloat16"):
+        assert dtype_for_devices(dtype, True) == dtype_for_devices(dtype, False) == dtype

@@ -1,0 +1,74 @@
+"""One reading of the command line: flags, and values of a config."""
+
+import json
+
+import pytest
+from ml_collections import config_dict
+
+from keras_vitbert.configs import sample
+from keras_vitbert.configs.overrides import flatten
+from pipelines.command_line import UserError
+from tests.keras_vitbert.configs.command_lines import parse, parsed_config
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [
+        ("--config.steps=800", 800),
+        ("--config.optimizer.learning_rate=3e-4", 3e-4),
+        ("--config.optimizer.learning_rate=1", 1.0),
+        ("--config.data.images.flip=true", True),
+        ("--config.data.images.flip=False", False),
+        ("--config.data.images.crop_area=(0.25, 1.0)", (0.25, 1.0)),
+        ("--config.data.text.train=a b/*", "a b/*"),
+        ("--config.data.vocabulary=12", "12"),
+        ("-config.merge.name=sum", "sum"),
+    ],
+)
+def test_overrides_keep_the_types(argument, value):
+    config = parsed_config("--config=sample", argument, "--variant=bert")
+    key = argument.lstrip("-").partition("=")[0].removeprefix("config.")
+    section, _, last = key.rpartition(".")
+    found = config
+    for part in filter(None, section.split(".")):
+        found = found[part]
+    assert found[last] == value and type(found[last]) is type(value)
+    # Nothing else has changed.
+    found[last] = flatten(sample.get_config())[key]
+    assert flatten(config) == flatten(sample.get_config())
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--config=sampel"], r"--config=sampel: no such config; .* \(did you mean sample\?\)"),
+        (["--config=nowhere/mine.py"], "--config=nowhere/mine.py: no such config"),
+        (["--config"], "flag --config; --help lists the flags"),
+        (["--config="], "--config=: no such config"),
+        (["--config=paper:huge"], "--config=paper:huge: .*unknown size 'huge'; known are sample"),
+        (["--config.stepps=3"], r"--config.stepps: .* \(did you mean --config.steps\?\)"),
+        (["--config.optimizer.beta=1"], "--config.optimizer.beta: the config has no such key"),
+        (["--config.optimizer.x.y=1"], "--config.optimizer.x.y: the config has no such key"),
+        (["--config.optimizer=1"], "--config.optimizer=1"),
+        (["--config.steps=many"], "--config.steps=many"),
+        (["--config.steps=1.5"], "--config.steps=1.5"),
+        (["--config.steps"], "--config.steps"),
+        (["--config.data.images.flip=perhaps"], "--config.data.images.flip=perhaps"),
+        (["--config.data.images.crop_area=a"], "crop_area=.*must be of type list of numbers"),
+        (["--varient=bert"], "'varient'. Did you mean: variant .*--help lists the flags"),
+        (["--variant"], "--variant; --help lists the flags"),
+        (["bert"], "unexpected argument 'bert'; --help lists the flags"),
+        (["--variant=bert", "x", "--config.steps=600"], "unexpected argument 'x'"),
+    ],
+)
+def test_bad_arguments_are_told(argv, message):
+    with pytest.raises(UserError, match=message) as caught:
+        parse(*argv)
+    assert "\n" not in str(caught.value)
+
+
+def test_flatten():
+    config = config_dict.ConfigDict({"a": 1, "b": {"c": (1, 2), "d": {"e": "x"}}})
+    assert flatten(config) == {"a": 1, "b.c": [1, 2], "b.d.e": "x"}
+    again = json.loads(json.dumps(config.to_dict()))
+    assert flatten(again) == flatten(config)

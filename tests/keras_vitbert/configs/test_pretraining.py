@@ -1,0 +1,175 @@
+"""Configs of pre-training: by their names, checked, and with what they leave to the devices."""
+
+import pytest
+
+from keras_vitbert.configs.pretraining import for_devices
+from keras_vitbert.pretrain import main
+from pipelines.command_line import UserError
+from tests.keras_vitbert.configs.command_lines import CONFIG_FILE, FIXED, parse, parsed_config
+
+
+@pytest.mark.parametrize(
+    ("argv", "layers", "hidden", "image_size"),
+    [
+        (["--config=paper"], 12, 768, 224),
+        (["--config", "paper:small"], 12, 384, 224),
+        (["--config=paper:large"], 24, 1024, 224),
+        (["-config=sample:tiny"], 12, 192, 28),
+        (["--config=sample:"], 2, 128, 28),
+        (["--config=paper", "--config=sample"], 2, 128, 28),
+    ],
+)
+def test_configs_and_sizes_by_name(argv, layers, hidden, image_size):
+    model = parsed_config(*argv).model
+    assert (model.num_layers, model.hidden_dim, model.image_size) == (layers, hidden, image_size)
+
+
+def test_a_file_of_ones_own(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(CONFIG_FILE)
+    config = parsed_config(f"--config={path}", "--config.optimizer.warmup_steps=3")
+    assert (config.steps, config.model.hidden_dim, config.optimizer.warmup_steps) == (77, 192, 3)
+    assert parsed_config("--config", f"{path}:small").model.hidden_dim == 384
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("x = (", "SyntaxError"),
+        ("import no_such_module", "ModuleNotFoundError: No module named 'no_such_module'"),
+        ("x = 1", "AttributeError: .*get_config"),
+        ("def get_config():\n    return 3", "AttributeError"),
+        ("def get_config():\n    return {'steps': 3}", "--config"),
+        ("def get_config():\n    raise OSError('two\\nlines')", "OSError: two lines"),
+    ],
+)
+def test_a_file_that_does_not_work_is_told(tmp_path, content, message):
+    path = tmp_path / "mine.py"
+    path.write_text(content)
+    with pytest.raises(UserError, match=message):
+        parse(f"--config={path}")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("del config.optimizer.power", "the config has no optimizer.power; begin with"),
+        ("config.optimizer.lerning_rate = 1.0", r"holds optimizer.lerning_rate, .*learning_rate\?"),
+        ("config = config.to_dict(); config['steps'] = '5'", "steps='5': must be of type int"),
+        ("config = config.to_dict(); config['steps'] = True", "steps=True: must be of type int"),
+        ("config = config.to_dict(); config['seed'] = 1.0", "seed=1.0: must be of type int"),
+        ("config = config.to_dict(); config['dtype'] = 32", "dtype=32: must be of type str"),
+        ("config = config.to_dict(); config['data']['images']['flip'] = 1", "flip=1: .* bool"),
+    ],
+)
+def test_a_file_with_other_keys_or_types_is_told(tmp_path, change, message):
+    path = tmp_path / "mine.py"
+    lines = CONFIG_FILE.replace("    return config", f"    {change}\n    return as_config(config)")
+    path.write_text(
+        "from ml_collections import config_dict\n"
+        "as_config = config_dict.ConfigDict\n" + lines  # from a dict it takes any type
+    )
+    with pytest.raises(UserError, match=message):
+        parse(f"--config={path}")
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        *(
+            f"{key}=0"
+            for key in (
+                *("steps", "steps_per_epoch", "image_batch", "text_batch"),
+                *("validation_interval", "checkpoint_interval", "checkpoints_to_keep"),
+                *("model.image_size", "model.patch_size", "model.num_classes", "model.num_layers"),
+                *("model.vocabulary_size", "model.num_heads", "model.hidden_dim"),
+                *("model.intermediate_dim", "model.max_sequence_length"),
+                *("merge.mask_update_interval", "optimizer.clip_norm", "optimizer.epsilon"),
+                *("merge.mask_ratio_per_update", "data.images.central_crop"),
+            )
+        ),
+        *("model.num_heads=5", "model.patch_size=8", "model.dropout=1", "model.dropout=-0.1"),
+        *("model.hidden_dim=130", "model.hidden_dim=-4", "seed=-1", "seed=4294967296"),
+        *("distillation.ratio=1.1", "distillation.ratio=-1", "distillation.temperature=-1"),
+        *("merge.image_loss_ratio=2", "merge.mask_ratio=1.5", "merge.mask_ratio_per_update=2"),
+        *("merge.name=masks", "dtype=float16", "data.source=file"),
+        *("optimizer.warmup_steps=700", "optimizer.warmup_steps=-1", "optimizer.beta_1=1"),
+        *("optimizer.beta_2=-0.1", "optimizer.learning_rate=-1", "optimizer.weight_decay=-1"),
+        *("optimizer.power=-1", "optimizer.learning_rate=nan", "optimizer.learning_rate=1e999"),
+        *("validation_interval=150", "steps_per_epoch=99"),
+        *("teachers.image_steps=50", "teachers.text_steps=1", "teachers.text_steps=-1"),
+        *("data.images.crop_area=(0,1)", "data.images.crop_area=(0.9,0.8)"),
+        *("data.images.crop_area=(0.5,1.1)", "data.images.crop_area=(0.5,)"),
+        *("data.images.central_crop=1.1", "data.images.mixup=-1", "data.images.cutmix=-0.1"),
+        *("data.images.randaugment=(2,31)", "data.images.randaugment=(-1,9)"),
+        *("data.images.randaugment=(2,)", "data.images.randaugment=(1,2.5)"),
+        *("data.text.masking.ratio=0", "data.text.masking.ratio=1"),
+        *("data.text.masking.max_predictions=0", "steps_per_execution=-1", "steps_per_execution=3"),
+        *("steps_per_execution=1000", "inspection.activation_interval=-1"),
+        *("inspection.gradient_interval=-1", "inspection.activation_examples=0"),
+    ],
+)
+def test_settings_that_cannot_work_are_told(argument):
+    with pytest.raises(UserError, match=r"--config\..*: must be|is not finite") as caught:
+        parse(*FIXED, f"--config.{argument}")
+    key = argument.partition("=")[0]
+    culprits = {"model.num_heads": "model.hidden_dim", "model.patch_size": "model.image_size"}
+    culprits["steps_per_epoch"] = "validation_interval"
+    assert any(f"--config.{k}=" in str(caught.value) for k in (key, culprits.get(key, key)))
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        *("seed=4294967295", "model.dropout=0.99", "distillation.temperature=0"),
+        *("merge.mask_ratio=1", "merge.mask_ratio_per_update=1", "merge.image_loss_ratio=0"),
+        *(
+            "optimizer.warmup_steps=0",
+            "optimizer.warmup_steps=499",
+            "steps=51",
+            "model.num_heads=8",
+        ),
+        *("teachers.image_steps=0", "teachers.image_steps=51", "optimizer.learning_rate=0"),
+        *("data.images.crop_area=(1,1)", "validation_interval=100", "checkpoint_interval=1"),
+        *("data.images.randaugment=(1,30)", "data.images.mixup=0.2"),
+        *("inspection.activation_interval=0", "inspection.gradient_interval=0"),
+        *("inspection.activation_examples=1", "inspection.gradient_interval=7"),
+    ],
+)
+def test_settings_at_the_edge_work(argument):
+    parsed_config(*FIXED, f"--config.{argument}")
+
+
+def test_images_that_are_mixed_come_in_pairs():
+    with pytest.raises(UserError, match=r"--config.image_batch=127: must be even where images"):
+        parse(*FIXED, "--config.image_batch=127", "--config.data.images.cutmix=1.0")
+
+
+@pytest.mark.parametrize(
+    "argv, dtype, steps",
+    [
+        # The largest number up to 100 that divides steps, epochs and intervals.
+        (["--config=paper", "--tpu=v3-128"], "mixed_bfloat16", 100),
+        (["--config=sample", "--tpu=local"], "mixed_bfloat16", 20),
+        (["--config=paper", "--tpu=x", "--config.merge.mask_update_interval=70"], None, 10),
+        (["--config=paper", "--tpu=x", "--config.steps_per_execution=5"], None, 5),
+        (["--config=paper", "--tpu=x", "--config.dtype=float32"], "float32", 100),
+        (["--config=paper"], "float32", 1),
+        (["--config.steps_per_execution=10", "--config.dtype=mixed_bfloat16"], None, 10),
+    ],
+)
+def test_what_is_left_to_the_devices(argv, dtype, steps):
+    values, config = parse(*argv)
+    before = config.to_dict()
+    resolved = for_devices(config, values.tpu is not None)
+    assert resolved.dtype == (dtype or "mixed_bfloat16")
+    assert resolved.steps_per_execution == steps
+    assert config.to_dict() == before
+
+
+def test_paper_is_the_config_of_tpus():
+    with pytest.raises(UserError, match="--tpu=v3-9: .*v3-8"):
+        main(["--tpu=v3-9"])
+    for argv in (["--tpu", "v3-8"], ["--tpu=x"], ["--tpu="]):
+        assert parsed_config(*argv).image_batch == 4096
+    assert parsed_config("--tpu_address=x").image_batch == 128

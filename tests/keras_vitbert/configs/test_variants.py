@@ -1,0 +1,51 @@
+"""The variants of the paper's Table 1."""
+
+import pytest
+
+from keras_vitbert.configs import sample, variants
+from pipelines.command_line import UserError
+from tests.keras_vitbert.configs.command_lines import parsed_config
+
+
+def test_table_1():
+    """Rows of the paper's Table 1: trained on, distillation ratio, merge."""
+    config = sample.get_config()
+    rows = {}
+    for name, variant in variants.VARIANTS.items():
+        applied = variants.apply_variant(config, variants.find_variant(name))
+        rows[name] = (variant.images, variant.text, applied.distillation.ratio, applied.merge.name)
+        applied.distillation.ratio, applied.merge.name = config.distillation.ratio, "mask"
+        assert applied == config  # nothing else differs, and the config itself is as it was
+    assert rows == {
+        "bert": (False, True, 0.0, "sum"),
+        "vit": (True, False, 0.0, "sum"),
+        "joint": (True, True, 0.0, "sum"),
+        "vitbert": (True, True, 1.0, "mask"),
+        "vitbert_no_kd": (True, True, 0.0, "mask"),
+        "vitbert_no_gm": (True, True, 1.0, "sum"),
+    }
+
+
+def test_variants_keep_what_a_user_asks_for():
+    config = parsed_config("--config.distillation.ratio=0.3", "--config.merge.name=random_mask")
+    applied = variants.apply_variant(config, variants.find_variant("vitbert"))
+    assert (applied.distillation.ratio, applied.merge.name) == (0.3, "random_mask")
+    applied = variants.apply_variant(config, variants.find_variant("vitbert_no_gm"))
+    assert (applied.distillation.ratio, applied.merge.name) == (0.3, "sum")
+    config.merge.name = "sum"
+    assert variants.apply_variant(config, variants.find_variant("vitbert")).merge.name == "sum"
+
+
+def test_teachers_share_the_students_encoder():
+    config = parsed_config("--config.distillation.ratio=0.5", "--config.seed=9")
+    teacher = variants.teacher_config(config, 321)
+    assert (teacher.steps, teacher.distillation.ratio, teacher.merge.name) == (321, 0.0, "sum")
+    assert variants.teacher_config(config, 0).steps == config.steps > 0
+    for key in ("model", "optimizer", "data", "seed", "image_batch", "text_batch"):
+        assert teacher[key] == config[key]
+    assert config.distillation.ratio == 0.5
+
+
+def test_unknown_variant_is_told():
+    with pytest.raises(UserError, match=r"--variant=vitbert_kd: .* bert, vit, .*did you mean vitb"):
+        variants.find_variant("vitbert_kd")

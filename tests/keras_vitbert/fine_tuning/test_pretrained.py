@@ -1,0 +1,36 @@
+"""What fine-tuning begins with."""
+
+import keras
+import numpy as np
+import pytest
+from ml_collections import config_dict
+
+from keras_vitbert import convert
+from keras_vitbert.fine_tuning.pretrained import open_pretrained
+from pipelines.command_line import UserError, run
+from pipelines.text.wordpiece import SPECIAL_TOKENS
+from tests.keras_vitbert import tiny_runs
+
+
+def test_fine_tuning_begins_with_a_preset_as_with_the_run(finished, tmp_path):
+    source, folder = str(finished("joint")), str(tmp_path / "p")
+    flags = [f"--checkpoint={source}", f"--output_dir={folder}", "--task=masked_lm"]
+    assert run(convert.main, flags) == 0
+    config = config_dict.ConfigDict(
+        {"image_size": 12, "max_length": 9, "dropout": 0.0, "dtype": "float32", "lora_rank": 0}
+    )
+    for kind in ("images", "text"):
+        classifiers = []
+        for checkpoint in (source, folder):
+            pretrained = open_pretrained(checkpoint, kind=kind)
+            keras.utils.set_random_seed(0)
+            classifiers.append(pretrained.classifier(kind, 2, config))
+            assert pretrained.vocabulary == (None if kind == "images" else tiny_runs.VOCABULARY)
+        (ours, done), (theirs, wanted) = classifiers
+        assert done == wanted and done["embedding"] != "fresh"
+        for our, their in zip(ours.weights, theirs.weights, strict=True):
+            np.testing.assert_array_equal(our.value, their.value, err_msg=our.path)
+    vocabulary = tmp_path / "vocab.txt"
+    vocabulary.write_text("".join(f"{token}\n" for token in [*SPECIAL_TOKENS, "another"]))
+    with pytest.raises(UserError, match="is not the one that .* was trained with .its tokenizer"):
+        open_pretrained(folder, vocabulary=str(vocabulary), kind="text")

@@ -1,0 +1,203 @@
+"""The search for a learning rate and the summary of its seeds, with trials that are made up."""
+
+import csv
+import io
+import json
+import os
+import statistics
+
+import pytest
+import tensorflow as tf
+
+from keras_vitbert.configs import fine_tuning
+from keras_vitbert.fine_tuning import search
+from keras_vitbert.fine_tuning.pretrained import RANDOM, Pretrained
+from keras_vitbert.fine_tuning.search import FineTuningRun, fine_tune
+from keras_vitbert.fine_tuning.task_data import open_task
+from keras_vitbert.fine_tuning.tasks import TASKS
+from keras_vitbert.runs.run_folder import RunFolder
+from keras_vitbert.runs.workers import Workers
+from pipelines.command_line import Diverged, UserError
+from tests.keras_vitbert.tiny_runs import VOCABULARY
+from tests.keras_vitbert.tiny_tasks import TEXTS
+
+RATES = (0.1, 0.01, 0.001)
+
+
+@pytest.fixture(scope="module")
+def data(text_task):
+    config = fine_tuning.get_config("tsv", "text")
+    return open_task(TASKS["tsv"], config, VOCABULARY, 12, str(text_task))
+
+
+@pytest.fixture
+def tune(data, tmp_path, monkeypatch):
+    """`tune(values, seeds, sweep, metric) -> (summary, trials)`.
+
+    `values` says what a trial reaches: dict of (purpose, rate) to a list by seed; None where it
+    diverges. The trials that were asked for are (`Trial`, training split, splits to evaluate).
+    """
+    asked = []
+
+    def tune(values, seeds=1, sweep=True, metric="accuracy"):
+        def run_trial(run, trial, train, tests):
+            asked.append((trial, train, tests))
+            value = values[trial.purpose, trial.learning_rate][trial.seed]
+            measures = {"accuracy": 0.5, "f1": 0.4, "mcc": 0.3, metric: value}
+            result = {
+                **vars(trial),
+                "steps": 4,
+                "seconds": 1.5,
+                "parameters": 100,
+                "trained_parameters": 10,
+                "transfer": {"encoder": "fresh"},
+                "diverged": value is None,
+                "splits": {},
+            }
+            if value is not None:
+                for name, split in tests.items():
+                    one = {"examples": split.count, **measures, "majority_accuracy": 0.6}
+                    result["splits"][name] = one
+            folder = RunFolder(os.path.join(run.folder.path, "trials", trial.name))
+            tf.io.gfile.makedirs(folder.path)
+            folder.write("result.json", json.dumps(result))
+            header = "split,index,label,prediction\n"
+            folder.write("predictions.csv", f"{header}validation,0,1,{trial.seed}\n")
+            return result
+
+        monkeypatch.setattr(search, "run_trial", run_trial)
+        config = fine_tuning.get_config("tsv", "text")
+        config.update(grid=RATES, metric=metric)
+        strategy = tf.distribute.get_strategy()
+        model = {"hidden_dim": 8, "max_sequence_length": 16}
+        run = FineTuningRun(
+            config,
+            RunFolder(str(tmp_path / "run")),
+            Workers(strategy),
+            strategy,
+            data,
+            TASKS["tsv"],
+            Pretrained(RANDOM, "x", 0, "sha", model, None, VOCABULARY),
+        )
+        return fine_tune(run, sweep, seeds), asked
+
+    return tune
+
+
+def results(tmp_path):
+    with open(tmp_path / "run" / "results.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "mcc"])
+@pytest.mark.parametrize(
+    ("reached", "best"),
+    [
+        ((0.1, 0.9, 0.2), 0.01),
+        ((0.9, 0.1, 0.9), 0.001),  # of equals the smallest
+        ((None, 0.1, 0.05), 0.01),
+        ((0.0, None, None), 0.1),
+        ((-0.1, -0.2, None), 0.1),
+    ],
+)
+def test_the_best_rate_is_picked(tune, reached, best, metric):
+    values = {("sweep", rate): [value] for rate, value in zip(RATES, reached, strict=True)}
+    summary, _ = tune({**values, ("seed", best): [0.7]}, metric=metric)
+    assert summary["learning_rate"] == best
+    assert summary["sweep"] == {
+        f"{rate:g}": value for rate, value in zip(RATES, reached, strict=True)
+    }
+    assert (summary["metric"], summary["value"]) == (metric, 0.7)
+
+
+def test_rates_are_picked_on_examples_that_are_not_reported(tune, data):
+    values = {("sweep", rate): [0.5] for rate in RATES}
+    summary, trials = tune({**values, ("seed", 0.001): [0.5, 0.6]}, seeds=2)
+    assert [(t.purpose, t.learning_rate, t.seed) for t, _, _ in trials] == [
+        *(("sweep", rate, 0) for rate in RATES),
+        ("seed", 0.001, 0),
+        ("seed", 0.001, 1),
+    ]
+    for trial, train, tests in trials:
+        if trial.purpose == "sweep":
+            assert list(tests) == ["selection"]
+            assert train.count + tests["selection"].count == TEXTS["train"]
+        else:
+            assert train is data.train and tests == data.tests
+    assert summary["learning_rate_picked_on"] == "3 of the 30 training examples"
+    assert summary["training_examples"] == TEXTS["train"]
+
+
+@pytest.mark.parametrize("reached", [[0.5], [0.9, 0.2], [0.1, 0.7, 0.3], [0.4, 0.1, 0.9, 0.2]])
+def test_the_summary_is_of_all_seeds_and_the_model_of_their_median(tune, tmp_path, reached):
+    summary, _ = tune({("seed", 5e-5): reached}, seeds=len(reached), sweep=False)
+    assert (
+        summary["learning_rate"]
+        == 5e-5
+        == fine_tuning.get_config("tsv", "text").optimizer.learning_rate
+    )
+    assert (summary["learning_rate_picked_on"], summary["sweep"]) == ("given", {})
+    assert summary["value"] == statistics.median(reached)
+    assert (summary["minimum"], summary["maximum"]) == (min(reached), max(reached))
+    assert summary["splits"]["validation"]["accuracy"]["values"] == reached
+    assert summary["splits"]["validation"]["examples"] == TEXTS["dev"]
+    assert summary["seconds"] == 1.5 * len(reached)
+    seed = reached.index(statistics.median_low(reached))
+    assert summary["model"] == summary["trials"][seed] == f"trials/seed-rate-5e-05-seed-{seed}"
+    assert json.loads((tmp_path / "run" / "summary.json").read_text()) == summary
+    assert [float(row["accuracy"]) for row in results(tmp_path)] == reached
+    assert [row["split"] for row in results(tmp_path)] == ["validation"] * len(reached)
+
+    path = tmp_path / "all.csv"
+    search.write_predictions(str(path), str(tmp_path / "run"), summary)
+    rows = list(csv.DictReader(io.StringIO(path.read_text())))
+    assert [row["seed"] for row in rows] == [row["prediction"] for row in rows]
+    assert [int(row["seed"]) for row in rows] == summary["seeds"] == list(range(len(reached)))
+
+
+def test_results_of_earlier_calls_stay(tune, tmp_path):
+    values = {("sweep", rate): [rate] for rate in RATES}
+    values |= {("seed", 0.1): [0.5, 0.6], ("seed", 5e-5): [0.7]}
+    tune(values, seeds=2)
+    kept = results(tmp_path)
+    summary, _ = tune(values, sweep=False)
+    assert summary["seeds"] == [0] and summary["learning_rate"] == 5e-5
+    found = results(tmp_path)
+    # The sweep first, then by rate and seed.
+    assert found[:3] == kept[:3] and found[4:] == kept[3:]
+    assert (found[3]["purpose"], float(found[3]["learning_rate"])) == ("seed", 5e-5)
+
+
+def test_a_sweep_of_which_nothing_is_left(tune):
+    with pytest.raises(Diverged, match="every learning rate of --config.grid; give smaller ones"):
+        tune({("sweep", rate): [None] for rate in RATES})
+
+
+def test_the_table(tune):
+    values = {("sweep", 0.1): [0.25], ("sweep", 0.01): [None], ("sweep", 0.001): [0.125]}
+    summary, _ = tune({**values, ("seed", 0.1): [0.75, 0.25, 0.5]}, seeds=3)
+    lines = search.table(summary).splitlines()
+    assert lines[0] == ("tsv from rand: 4 steps, learning rate 0.1 (3 of the 30 training examples)")
+    assert [line.split() for line in lines[1:4]] == [
+        ["rate", "0.1", "0.2500"],
+        ["rate", "0.01", "diverged"],
+        ["rate", "0.001", "0.1250"],
+    ]
+    cells = [line.split() for line in lines[4:]]
+    assert cells[0] == ["split", "examples", "metric", "median", "min", "max"]
+    assert ["validation", "13", "accuracy", "0.5000", "0.2500", "0.7500"] in cells
+    assert ["validation", "13", "f1", "0.4000", "0.4000", "0.4000"] in cells
+    assert ["validation", "majority", "0.6000"] in cells
+    assert lines[-1] == "  over 3 seeds"
+
+
+def test_files_of_predictions_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("here")
+    search.check_predictions_file("")
+    search.check_predictions_file(str(tmp_path / "new" / "x.csv"))
+    assert (tmp_path / "new").is_dir()
+    for path in (tmp_path, f"{tmp_path}/", f"{tmp_path}/other/"):
+        with pytest.raises(UserError, match="--predictions=.*: is a folder; give the name of a f"):
+            search.check_predictions_file(str(path))
+    with pytest.raises(UserError, match="--predictions=.*: cannot be written to"):
+        search.check_predictions_file(str(tmp_path / "file" / "x.csv"))

@@ -1,0 +1,83 @@
+"""From the command line to a checked config of fine-tuning."""
+
+import pytest
+
+from keras_vitbert.configs import fine_tuning
+from keras_vitbert.fine_tuning.settings import changed_keys, check_config, for_devices, steps_of
+from keras_vitbert.fine_tuning.tasks import TASKS
+from pipelines.command_line import UserError
+
+
+def config_of(name, **changes):
+    config = fine_tuning.get_config(name, TASKS[name].kind)
+    for key, value in changes.items():
+        section, _, last = key.rpartition("__")
+        (config[section] if section else config)[last] = value
+    return config
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("pets", {"steps": 0}),
+        ("pets", {"image_size": 0}),
+        ("pets", {"batch": 0}),
+        ("pets", {"label_smoothing": 1.0}),
+        ("pets", {"optimizer__layer_decay": 0.0}),
+        ("pets", {"optimizer__layer_decay": 1.1}),
+        ("pets", {"optimizer__ema": 1.0}),
+        ("pets", {"optimizer__epsilon": 1e-3}),  # which SGD does not have
+        ("pets", {"optimizer__clip_norm": 0.0}),
+        ("pets", {"evaluation_interval": 101, "steps_per_epoch": 100}),
+        ("pets", {"seed": 2**31}),
+        ("pets", {"lora_rank": -1}),
+        ("sst2", {"epochs": 0.0}),
+        ("sst2", {"max_length": 4}),
+        ("sst2", {"buckets": (4, 16)}),
+        ("sst2", {"buckets": (16, 16)}),
+        ("sst2", {"optimizer__momentum": 0.5}),  # which AdamW does not have
+        ("sst2", {"selection_part": 1.0}),
+        ("tsv", {"data__sentence_columns": "a,b,c"}),
+    ],
+)
+def test_settings_that_cannot_work_are_told(name, changes):
+    key = next(iter(changes)).replace("__", ".")
+    with pytest.raises(UserError, match=f"^--config.{key}=.*: (must be|has no effect)"):
+        check_config(config_of(name, **changes), TASKS[name])
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("pets", {"image_size": 1, "batch": 1, "steps": 1, "optimizer__layer_decay": 1.0}),
+        ("pets", {"evaluation_interval": 200, "steps_per_epoch": 100, "seed": 2**31 - 1}),
+        ("pets", {"optimizer__name": "adamw", "optimizer__epsilon": 1e-3}),
+        ("sst2", {"max_length": 5, "buckets": (5,), "epochs": 0.01}),
+        ("sst2", {"buckets": (), "optimizer__schedule": "polynomial", "optimizer__power": 2.0}),
+        ("tsv", {"data__sentence_columns": "a,b"}),
+    ],
+)
+def test_settings_at_the_edge_work(name, changes):
+    check_config(config_of(name, **changes), TASKS[name])
+
+
+def test_keys_that_are_changed():
+    changes = {"batch": 7, "optimizer__learning_rate": 0.5}
+    assert changed_keys(config_of("pets"), TASKS["pets"]) == []
+    changed = changed_keys(config_of("pets", **changes), TASKS["pets"])
+    assert set(changed) == {"batch", "optimizer.learning_rate"}
+
+
+def test_steps_are_given_or_follow_from_the_epochs():
+    assert steps_of(config_of("pets", steps=7), 10_000) == 7
+    config = config_of("sst2", epochs=2.5, batch=32)
+    assert [steps_of(config, count) for count in (1, 6, 64, 1000)] == [1, 1, 5, 78]
+
+
+def test_what_is_left_to_the_devices():
+    config = config_of("sst2", buckets=(16, 32))
+    on_tpu, here = for_devices(config, True), for_devices(config, False)
+    assert (on_tpu.dtype, tuple(on_tpu.buckets)) == ("mixed_bfloat16", ())
+    assert (here.dtype, tuple(here.buckets)) == ("float32", (16, 32))
+    assert (config.dtype, tuple(config.buckets)) == ("auto", (16, 32))  # it is as it was
+    assert for_devices(config_of("pets", dtype="float32"), True).dtype == "float32"

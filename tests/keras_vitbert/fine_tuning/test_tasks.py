@@ -1,0 +1,26 @@
+"""The downstream tasks, against what TFDS says of its data sets."""
+
+import pytest
+import tensorflow_datasets as tfds
+
+from keras_vitbert.fine_tuning.tasks import TASKS, find_task
+from pipelines.command_line import UserError
+
+
+@pytest.mark.parametrize("name", [name for name, task in TASKS.items() if task.tfds])
+def test_classes_and_sentences_of_tfds(name, tmp_path):
+    task = TASKS[name]
+    features = tfds.builder(task.tfds, data_dir=str(tmp_path)).info.features
+    assert features["label"].num_classes == task.num_classes
+    assert ("image" in features) == (task.kind == "images")
+    assert all(isinstance(features[column], tfds.features.Text) for column in task.columns)
+    assert (len(task.columns) in (1, 2)) == (task.kind == "text")
+    assert task.tests and task.selection not in task.tests
+
+
+def test_a_task_is_found_by_its_name():
+    assert find_task("rte") is TASKS["rte"] and find_task("rte").name == "rte"
+    with pytest.raises(UserError, match="^--task is missing; give one of cifar10, .*, tsv$"):
+        find_task("")
+    with pytest.raises(UserError, match=r"^--task=mnl: no such task; .*\(did you mean mnli\?\)$"):
+        find_task("mnl")

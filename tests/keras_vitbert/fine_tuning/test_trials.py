@@ -1,0 +1,90 @@
+"""A trial: its folder, the stream of its examples, and the weights that it begins with."""
+
+import itertools
+import json
+import types
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_vitbert.configs import fine_tuning
+from keras_vitbert.fine_tuning.pretrained import RANDOM, Pretrained
+from keras_vitbert.fine_tuning.task_data import open_task
+from keras_vitbert.fine_tuning.tasks import TASKS
+from keras_vitbert.fine_tuning.trials import TaskStream, Trial, build_fine_tuner, run_trial
+from keras_vitbert.runs.run_folder import RunFolder
+from tests.keras_vitbert.tiny_runs import VOCABULARY
+
+BATCH = 4
+
+
+@pytest.fixture(scope="module")
+def splits(text_task, image_task):
+    """The training split of either kind of task."""
+    opened = {}
+    for name, folder in (("tsv", text_task), ("image_folder", image_task)):
+        config = fine_tuning.get_config(name, TASKS[name].kind)
+        config.update({"buckets": (10,)} if name == "tsv" else {"image_size": 6})
+        opened[name] = open_task(TASKS[name], config, VOCABULARY, 16, str(folder)).train
+    return opened
+
+
+def test_what_is_finished_is_not_trained_again(tmp_path):
+    trial = Trial("seed", 3e-05, 2)
+    assert trial.name == "seed-rate-3e-05-seed-2"
+    folder = tmp_path / "trials" / trial.name
+    folder.mkdir(parents=True)
+    (folder / "result.json").write_text(json.dumps({"seconds": 3.5}))
+    # Nothing but its folder is asked for.
+    run = types.SimpleNamespace(
+        workers=types.SimpleNamespace(is_chief=True),
+        data=types.SimpleNamespace(classes=["a", "b"]),
+        folder=RunFolder(str(tmp_path)),
+    )
+    assert run_trial(run, trial, None, {}) == {"seconds": 3.5}
+
+
+def batches(split, step, count):
+    stream = TaskStream(split, seed=3, steps=9, batch=BATCH)
+    found = list(itertools.islice(stream.training(step, None), count))
+    return stream, [{name: value.numpy() for name, value in batch.items()} for batch in found]
+
+
+@pytest.mark.parametrize("name", ["tsv", "image_folder"])
+def test_a_stream_goes_on_where_it_was_left(splits, name):
+    stream, whole = batches(splits[name], 0, 9)
+    _, rest = batches(splits[name], 4, 5)
+    for ours, theirs in zip(rest, whole[4:], strict=True):
+        assert set(ours) == set(theirs)
+        for key in ours:
+            np.testing.assert_array_equal(ours[key], theirs[key], err_msg=key)
+    assert {len(batch["labels"]) for batch in whole} == {BATCH}
+    if name == "tsv":
+        lengths = [batch["token_ids"].shape[1] for batch in whole]
+        assert set(lengths[4:]) == {10, 16}
+        assert stream.tokens_per_step == round(BATCH * np.mean(lengths))
+        assert stream.images_per_step == 0
+    else:
+        assert (stream.images_per_step, stream.tokens_per_step) == (BATCH, 0)
+
+
+@pytest.mark.parametrize("kind", ["images", "text"])
+def test_a_seed_is_the_same_weights(tiny, kind):
+    config = fine_tuning.get_config("", kind)
+    config.update({"image_size": 6} if kind == "images" else {})
+    config.update(steps=3, dtype="float32")
+    pretrained = Pretrained(RANDOM, "x", 0, "sha", tiny, None, None)
+
+    def weights(seed):
+        strategy = tf.distribute.get_strategy()
+        trainer, done = build_fine_tuner(config, pretrained, kind, 3, seed, strategy)
+        assert done == {"encoder": "fresh", "embedding": "fresh", "head": "fresh"}
+        return [np.asarray(v.value) for v in trainer.network.trainable_variables]
+
+    first, again, other = weights(1), weights(1), weights(2)
+    for one, two in zip(first, again, strict=True):
+        np.testing.assert_array_equal(one, two)
+    random = [n for n, value in enumerate(first) if np.ptp(value) > 0]
+    assert len(random) > 10
+    assert all(not np.array_equal(first[n], other[n]) for n in random)

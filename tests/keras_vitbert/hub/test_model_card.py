@@ -1,0 +1,28 @@
+"""What the card of a preset tells."""
+
+from keras_vitbert.hub.model_card import model_card
+from keras_vitbert.trained.trained_model import TrainedModel
+
+
+def test_the_card_of_a_fine_tuned_model_tells_its_spread(trained):
+    accuracy = {"median": 0.75, "minimum": 0.7, "maximum": 0.8}
+    summary = {
+        "metric": "accuracy",
+        "learning_rate": 0.03,
+        "steps": 7,
+        "seeds": [0, 1, 2],
+        "model": "trials/seed-rate-0.03-seed-2",
+        "splits": {"test": {"examples": 40, "majority_accuracy": 0.1, "accuracy": accuracy}},
+    }
+    record = {
+        "task": "cifar10",
+        "checkpoint": "/home/somebody/runs/vitbert",
+        "records": {"train": 100},
+        "config": {"seed": 0, "steps": 0, "optimizer": {"learning_rate": 0.01, "ema": 0.0}},
+    }
+    card = model_card(
+        TrainedModel(**{**vars(trained), "record": record, "summary": summary}), "image_classifier"
+    )
+    assert "| test, 40 examples | 0.7500 | 0.7000 | 0.8000 | 0.1000 |" in card
+    assert "| `optimizer.learning_rate` | 0.03 |" in card and "| `seed` | 2 |" in card
+    assert "`vitbert`" in card and "somebody" not in card and "ema" not in card

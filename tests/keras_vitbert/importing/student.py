@@ -1,0 +1,39 @@
+"""A student that models from elsewhere are to teach: its config, and what its data tell."""
+
+import pytest
+
+from keras_vitbert.configs import paper
+from keras_vitbert.pretraining.data import Data
+from keras_vitbert.pretraining.teachers import load_teacher
+from pipelines.command_line import UserError
+from tests.keras_vitbert.importing.stored_models import FIXTURES
+
+TOKENS = (FIXTURES / "bert" / "vocab.txt").read_text().split()
+CLASSES = ["tench", "great white shark", "hen"]
+
+
+class Texts:
+    length = 13
+
+
+def student_config():
+    """A config for the sizes of the stored models."""
+    config = paper.get_config("sample")
+    config.dtype = "float32"
+    config.model.update(num_classes=3, vocabulary_size=len(TOKENS), image_size=9, patch_size=3)
+    return config
+
+
+def data(**changes):
+    """As much of the student's data as teachers are checked against."""
+    unused = dict.fromkeys(("images", "image_validation", "text_validation"))
+    known = {"texts": Texts(), "vocabulary": TOKENS, "classes": CLASSES}
+    return Data(**{**unused, **known, **changes})
+
+
+def assert_refused(config, kind, path, message, **changes):
+    """A teacher is refused in one line that names the flag, and the mend."""
+    with pytest.raises(UserError, match=message) as error:
+        load_teacher(kind, str(path), config, data(**changes))
+    line = str(error.value)
+    assert line.startswith(f"--{kind}_teacher={path}") and "\n" not in line

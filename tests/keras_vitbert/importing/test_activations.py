@@ -1,0 +1,25 @@
+"""Activations by their names, against the formulas in float64."""
+
+import numpy as np
+import pytest
+from scipy.special import erf, expit
+
+from keras_vitbert.importing.activations import ACTIVATIONS
+
+X = np.linspace(-6, 6, 241)
+EXACT = X * 0.5 * (1 + erf(X / np.sqrt(2)))
+BY_TANH = X * 0.5 * (1 + np.tanh(np.sqrt(2 / np.pi) * (X + 0.044715 * X**3)))
+FORMULAS = {
+    **dict.fromkeys(("gelu", "gelu_python"), EXACT),
+    **dict.fromkeys(("gelu_new", "gelu_pytorch_tanh", "gelu_fast"), BY_TANH),
+    **dict.fromkeys(("silu", "swish"), X * expit(X)),
+    "relu": np.maximum(X, 0),
+    "tanh": np.tanh(X),
+}
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_formulas(name):
+    assert np.abs(EXACT - BY_TANH).max() > 1e-4  # the two are told apart below
+    found = np.asarray(ACTIVATIONS[name](X.astype(np.float32)))
+    np.testing.assert_allclose(found, FORMULAS[name], rtol=1e-6, atol=2e-6)

@@ -1,0 +1,135 @@
+"""Folders of Hugging Face models that are old, damaged or of another kind."""
+
+import json
+import struct
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from keras_vitbert.pretraining.teachers import load_teacher
+from tests.keras_vitbert.importing.stored_models import assert_close, call, expected
+from tests.keras_vitbert.importing.student import data
+
+
+def old_names(folder):
+    """Names as the first checkpoints have them, under a prefix of a wrapper."""
+    path = folder / "model.safetensors"
+    tensors = safetensors.numpy.load_file(path)
+    renamed = {}
+    for name, value in tensors.items():
+        name = name.replace("LayerNorm.weight", "LayerNorm.gamma")
+        renamed["module." + name.replace("LayerNorm.bias", "LayerNorm.beta")] = value
+    renamed["module.bert.embeddings.position_ids"] = np.arange(19)[None]
+    safetensors.numpy.save_file(renamed, path)
+
+
+def test_names_of_old_checkpoints(config, copy):
+    folder = copy("bert")
+    old_names(folder)
+    batch, wanted = expected("bert")
+    assert_close(call(load_teacher("text", str(folder), config, data()), batch), wanted)
+
+
+def test_a_masked_lm_that_keeps_its_other_head(config, copy):
+    folder = copy("bert")
+    content = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(
+        json.dumps({**content, "architectures": ["BertForMaskedLM"]})
+    )
+    teacher = load_teacher("text", str(folder), config, data())
+    assert teacher.has_next_sentence
+    batch, wanted = expected("bert")
+    assert_close(call(teacher, batch), wanted)
+
+
+def test_weights_that_are_not_there(refused, copy):
+    folder = copy("vit")
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    message = (
+        "in pytorch_model.bin, which can run any code when it is read; load it with transformers"
+    )
+    refused("image", folder, message)
+    (folder / "pytorch_model.bin").unlink()
+    refused("image", folder, "model.safetensors is missing; bring it back")
+    folder = copy("masked_lm")
+    (folder / "model-00002-of-00002.safetensors").unlink()
+    refused("text", folder, "model-00002-of-00002.safetensors is missing; bring it back")
+    (folder / "model.safetensors.index.json").write_text("{}")
+    refused("text", folder, "model.safetensors.index.json lists no file; bring it back")
+
+
+def test_damaged_weights(refused, copy):
+    path = copy("vit") / "model.safetensors"
+    content = path.read_bytes()
+    for damaged in (content[:-7], content[:5], b"", struct.pack("<Q", 9) + b"damaged"):
+        path.write_bytes(damaged)
+        refused("image", path.parent, r"model.safetensors is damaged \(.*\); bring it back")
+
+
+def test_other_tensors(refused, copy):
+    folder = copy("bert")
+    path = folder / "model.safetensors"
+    tensors = safetensors.numpy.load_file(path)
+    pooler = {name: value for name, value in tensors.items() if "pooler" in name}
+    word = "bert.embeddings.word_embeddings.weight"
+
+    def write(*without, **changes):
+        kept = {name: value for name, value in tensors.items() if name not in without}
+        safetensors.numpy.save_file({**kept, **changes}, path)
+
+    write(*pooler)
+    refused(
+        "text", folder, r"it lacks 2 tensors: bert\.pooler\.dense\.weight, bert\.pooler\.dense\.b"
+    )
+    write(word)
+    refused("text", folder, r"it lacks 1 tensor: bert\.embeddings\.word_embeddings\.weight; bring")
+    write(*list(tensors)[:9])
+    refused("text", folder, r"it lacks 9 tensors: (\S+, ){3}\S+ and 5 more; bring")
+    write(extra=np.zeros(3, np.float32), another=np.zeros(3, np.float32))
+    refused("text", folder, "it has 2 unknown tensors: another, extra; bring")
+    write(**{word: tensors[word][:, :-1].copy()})
+    refused("text", folder, r"word_embeddings\.weight \(37, 14\) instead of \(37, 15\); bring")
+    write(**{word: np.full_like(tensors[word], np.nan)})
+    refused("text", folder, r"1 tensor: bert\S+ with values that are not finite; give another")
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("bert", {"num_hidden_layers": 3}, r"it lacks 16 tensors: bert\.encoder\.layer\.2\."),
+        ("bert", {"num_attention_heads": 4}, "num_attention_heads=4; which is not taken"),
+        ("bert", {"hidden_act": "quick"}, "hidden_act='quick'; known are gelu, "),
+        ("bert", {"hidden_size": "15"}, "hidden_size='15'; which is not taken: give another model"),
+        (
+            "bert",
+            {"position_embedding_type": "relative_key"},
+            "position_embedding_type='relative_key'",
+        ),
+        ("bert", {"is_decoder": True}, "is_decoder=True"),
+        ("bert", {"type_vocab_size": 1}, "type_vocab_size=1; 2 or more segments are wanted"),
+        (
+            "bert",
+            {"vocab_size": 36},
+            "its vocabulary has 37 tokens, its config vocab_size=36; bring",
+        ),
+        ("bert", {"architectures": []}, "is a bert of no architecture, which is no text model"),
+        ("vit", {"num_channels": 1}, "num_channels=1; which is not taken"),
+        ("vit", {"image_size": [9, 12]}, r"image_size=\[9, 12\]; which is not taken"),
+        ("vit", {"patch_size": 2}, "patch_size=2; image_size is 9: give another model"),
+        ("vit", {"image_size": 12}, r"position_embeddings \(1, 10, 15\) instead of \(1, 17, 15\)"),
+        ("vit", {"id2label": {"0": "a"}}, "its id2label names 1 classes, its classifiers 3; bring"),
+    ],
+)
+def test_other_configs(refused, copy, name, change, message):
+    folder = copy(name)
+    content = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**content, **change}))
+    refused("text" if name == "bert" else "image", folder, message)
+
+
+def test_a_bad_preprocessor(refused, copy):
+    folder = copy("vit")
+    for content in ({"image_mean": [1, 2]}, {"image_std": [1, 0, 1]}, {"image_mean": "x"}):
+        (folder / "preprocessor_config.json").write_text(json.dumps(content))
+        refused("image", folder, "preprocessor_config.json has image_mean=.* are wanted")

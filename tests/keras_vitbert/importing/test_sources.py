@@ -1,0 +1,49 @@
+"""What a reader of trained models is given, and the small files that it reads."""
+
+import pytest
+
+from keras_vitbert.importing.sources import (
+    GOOGLE_VIT,
+    HUGGING_FACE,
+    PRESET,
+    Source,
+    read_json,
+    read_text,
+    require_kind,
+)
+from pipelines.command_line import UserError
+
+
+def test_presets_of_this_project_are_known_by_their_class():
+    for name, is_own in (
+        ("keras_vitbert>ViTBertMaskedLM", True),
+        ("keras_hub>BertMaskedLM", False),
+        (None, False),
+    ):
+        assert Source(PRESET, "p", "p", {"registered_name": name}).is_own_preset == is_own
+    assert not Source(HUGGING_FACE, "p", "p").is_own_preset
+
+
+def test_a_source_of_another_kind_is_refused():
+    source = Source(GOOGLE_VIT, "/cache/x.npz", "x.npz")
+    require_kind(source, {GOOGLE_VIT, PRESET}, "images")
+    with pytest.raises(UserError, match=r"^x\.npz: is Google's ViT \.npz, which knows no texts; g"):
+        require_kind(source, {HUGGING_FACE}, "texts")
+
+
+def test_small_files(tmp_path):
+    path = tmp_path / "config.json"
+    assert read_text(str(path), "m") is read_json(str(path), "m") is None
+    path.write_text('{"a": [1, "é"]}')
+    assert read_text(str(path), "m") == '{"a": [1, "é"]}'
+    assert read_json(str(path), "m") == {"a": [1, "é"]}
+    for content, reason in (
+        (b"[1]", "is damaged .no JSON object.; bring it back"),
+        (b'{"a":\n 1,', "is damaged .*; bring it back"),
+        (b"", "is damaged"),
+        (b"\xff\xfe", "cannot be read"),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=rf"^m: config\.json {reason}") as caught:
+            read_json(str(path), "m")
+        assert "\n" not in str(caught.value)

@@ -1,0 +1,56 @@
+"""The account of a model's tensors: what is missing, left over, or of another shape."""
+
+import numpy as np
+import pytest
+
+from keras_vitbert.importing.tensors import account
+from pipelines.command_line import UserError
+
+WANTED = {"a": (2, 3), "b": (4,), "head": (None, 3)}
+
+
+def tensors(**changes):
+    made = {"a": np.ones((2, 3)), "b": np.arange(4), "head": np.ones((7, 3)), **changes}
+    return {name: value for name, value in made.items() if value is not None}
+
+
+def accounted(**changes):
+    return account(tensors(**changes), WANTED, r"pooler\..*", "m", "BertModel")
+
+
+def test_all_are_there():
+    found = accounted(b=np.arange(4, dtype=np.float16))
+    assert list(found) == list(WANTED)
+    assert {value.dtype for value in found.values()} == {np.dtype("float32")}
+    np.testing.assert_array_equal(found["b"], [0, 1, 2, 3])
+    assert "pooler.weight" not in accounted(**{"pooler.weight": np.ones(1)})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"a": None}, r"it lacks 1 tensor: a; bring back"),
+        ({"a": None, "b": None}, r"it lacks 2 tensors: a, b; bring"),
+        ({"x": np.ones(1)}, r"it has 1 unknown tensor: x; bring"),
+        ({"xpooler.w": np.ones(1)}, r"it has 1 unknown tensor: xpooler\.w; bring"),
+        ({"a": np.ones((3, 2))}, r"it has 1 tensor: a \(3, 2\) instead of \(2, 3\); bring"),
+        ({"head": np.ones(3)}, r"it has 1 tensor: head \(3\) instead of \(any, 3\); bring"),
+        (
+            {"b": None, "x": np.ones(1), "a": np.ones(1)},
+            r"it lacks 1 tensor: b; it has 1 unknown tensor: x; it has 1 tensor: a \(1\) instead",
+        ),
+        (
+            {f"x{n}": np.ones(1) for n in range(7)},
+            r"it has 7 unknown tensors: x0, x1, x2, x3 and 3 more;",
+        ),
+    ],
+)
+def test_what_does_not_add_up_is_listed(changes, message):
+    with pytest.raises(UserError, match=f"^m: is not the BertModel that .* tells: {message}"):
+        accounted(**changes)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_values_that_are_not_finite(value):
+    with pytest.raises(UserError, match="^m: 1 tensor: b with values that are not finite; give"):
+        accounted(b=np.array([0, 1, value, 3]))

@@ -1,0 +1,86 @@
+"""Numbers and files of masks that are set by hand, against NumPy."""
+
+import numpy as np
+import pytest
+
+from keras_vitbert.inspection.mask_values import MaskValues, pictured
+from keras_vitbert.inspection.value_files import read_values
+from keras_vitbert.model.shared_weights import KINDS
+from keras_vitbert.runs.run_folder import RunFolder
+from tests.keras_vitbert.inspection.mask_layers import LAYERS
+
+
+def of_kind(masks, block, kind):
+    """The entries of a kind by the layers' names."""
+    names = LAYERS[kind]
+    found = [m.ravel() for path, m in masks.items() if block in path and _has(path, names)]
+    return np.concatenate(found) if found else np.zeros(0, bool)
+
+
+def _has(path, names):
+    return any(
+        f"{path}/".find(name) >= 0 for name in ([names] if isinstance(names, str) else names)
+    )
+
+
+def test_numbers(masks):
+    values = MaskValues.of(21, masks)
+    assert values.blocks == ["block_0", "block_1", "final_norm"]
+    for row, block in enumerate(values.blocks):
+        for column, kind in enumerate(KINDS):
+            entries = of_kind(masks, block, kind)
+            assert values.entries[row, column] == entries.size
+            assert values.cleared[row, column] == np.sum(~entries)
+    together = np.concatenate([m.ravel() for m in masks.values()])
+    assert values.entries.sum() == together.size
+    assert values.overall == pytest.approx(np.mean(~together))
+    for kind in KINDS:
+        assert values.of_kinds[kind] == pytest.approx(np.mean(~of_kind(masks, "", kind)))
+    for block in values.blocks:
+        entries = np.concatenate([m.ravel() for path, m in masks.items() if block in path])
+        assert values.of_blocks[block] == pytest.approx(np.mean(~entries))
+
+
+def test_files(masks, tmp_path):
+    folder = RunFolder(str(tmp_path))
+    for step in (103, 21):
+        MaskValues.of(step, masks).write(folder)
+    MaskValues.of(5, masks).write(RunFolder(str(tmp_path), writes=False))
+    assert sorted(p.name for p in (tmp_path / "inspection").iterdir()) == [
+        "masks-00000021.npz",
+        "masks-00000103.npz",
+    ]
+    arrays = read_values(str(tmp_path), "masks")[21]
+    with np.errstate(invalid="ignore"):
+        expected = MaskValues.of(21, masks).cleared / MaskValues.of(21, masks).entries
+    np.testing.assert_array_equal(arrays["sparsity"], expected)  # nan where there is nothing
+    assert np.isnan(arrays["sparsity"]).sum() == 6 and arrays["kinds"].tolist() == list(KINDS)
+    query = masks["block_1/self_attention_layer/query/kernel"]
+    np.testing.assert_array_equal(arrays["bits/block_1/query"], np.packbits(query))
+    assert not [name for name in arrays if "norm" in name]
+
+    first, second = MaskValues.read(str(tmp_path))
+    assert (first.step, second.step) == (21, 103)
+    assert set(first.kept) == {"block_0", "block_1"}
+    for block, kinds in first.kept.items():
+        layer = f"{block}/self_attention_layer"
+        shapes = {kind: kept.shape for kind, kept in kinds.items()}
+        square = dict.fromkeys(("query", "key", "value", "output"), (8, 8))
+        assert shapes == {**square, "mlp_in": (8, 12), "mlp_out": (12, 8)}
+        for kind in ("query", "key", "value"):
+            expected = masks[f"{layer}/{kind}/kernel"].reshape(8, 8)  # (inputs, heads, width)
+            np.testing.assert_array_equal(kinds[kind], expected)
+        expected = masks[f"{layer}/attention_output/kernel"].reshape(
+            8, 8
+        )  # (heads, width, outputs)
+        np.testing.assert_array_equal(kinds["output"], expected)
+        expected = masks[f"{block}/feedforward_output_dense/kernel"]
+        np.testing.assert_array_equal(kinds["mlp_out"], expected)
+
+
+def test_blocks_that_are_pictured():
+    blocks = [f"block_{number}" for number in range(12)]
+    assert pictured([*blocks, "final_norm"]) == ["block_0", "block_6", "block_11"]
+    assert pictured(blocks[:4]) == ["block_0", "block_2", "block_3"]
+    assert pictured(blocks[:1]) == ["block_0"]
+    assert pictured([]) == []

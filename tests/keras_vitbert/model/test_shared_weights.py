@@ -1,0 +1,39 @@
+"""Which weights both modalities share, and of which kind each is."""
+
+import pytest
+import tensorflow as tf
+
+from keras_vitbert.model.pretraining_network import image_inputs, text_inputs
+from keras_vitbert.model.shared_weights import KINDS, kind_of
+
+
+@pytest.fixture(scope="module")
+def batch(make_batch):
+    return make_batch(0)
+
+
+def test_shared_variables_are_those_that_both_losses_reach(network, batch):
+    variables = network.trainable_variables
+    reached = {}
+    for inputs in (image_inputs, text_inputs):
+        with tf.GradientTape() as tape:
+            logits = network(inputs(batch), training=True)
+            loss = tf.add_n([tf.reduce_sum(x**2) for x in logits.values()])
+        gradients = tape.gradient(loss, [v.value for v in variables])
+        reached[inputs] = [
+            v.path for v, g in zip(variables, gradients, strict=True) if g is not None
+        ]
+    both = [path for path in reached[image_inputs] if path in reached[text_inputs]]
+    assert both == [v.path for v in network.backbone.shared_variables]
+    assert {path.split("/")[0] for path in both} == {"block_0", "block_1", "final_norm"}
+    assert set(reached[image_inputs]) | set(reached[text_inputs]) == {v.path for v in variables}
+
+
+def test_every_weight_has_its_kind(network):
+    kinds = {v.path: kind_of(v.path) for v in network.backbone.shared_variables}
+    assert set(kinds.values()) == set(KINDS)
+    for kind in KINDS[:-1]:  # a kernel and a bias in each of two blocks
+        assert sum(found == kind for found in kinds.values()) == 4
+    assert sum(found == "norms" for found in kinds.values()) == 2 * 4 + 2
+    with pytest.raises(ValueError, match="text_embedding/x/kernel is of no layer"):
+        kind_of("text_embedding/x/kernel")

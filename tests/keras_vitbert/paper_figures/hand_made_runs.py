@@ -1,0 +1,59 @@
+"""Folders of runs that are made by hand."""
+
+import json
+
+import numpy as np
+import tensorflow as tf
+
+from keras_vitbert.configs.variants import VARIANTS, apply_variant
+from keras_vitbert.inspection.mask_values import MaskValues
+from keras_vitbert.inspection.value_files import write_values
+from keras_vitbert.model.shared_weights import KINDS
+from keras_vitbert.pretraining.run import build_trainer
+from keras_vitbert.runs import checkpoints
+from keras_vitbert.runs.run_folder import RunFolder
+from tests.keras_vitbert.tiny_runs import CLASS_NAMES, VOCABULARY, config_of
+
+BLOCKS, UNITS = 2, 16
+
+
+def make_run(path, variant, merge="mask"):
+    """The folder of a run that has no checkpoint: a record, and stored values if it has masks."""
+    path.mkdir(parents=True)
+    config = {"merge": {"name": merge}, "model": {"num_layers": BLOCKS}}
+    record = {"variant": variant, "vocabulary_sha256": None, "records": {}, "config": config}
+    (path / "config.json").write_text(json.dumps(record))
+    folder, random = RunFolder(str(path)), np.random.default_rng(5)
+    if merge != "sum":
+        for step in (0, 4, 9):
+            values = random.random((2, BLOCKS, UNITS)).astype(np.float32)
+            write_values(folder, "activations", step, image=values[0], text=values[1])
+        for step in (3, 7):
+            blocks = ["block_0", "block_1"]
+            entries = np.full((2, len(KINDS)), 100)
+            cleared = random.integers(0, 90, (2, len(KINDS)))
+            kept = {name: {"query": random.random((8, 8)) < 0.5} for name in blocks}
+            MaskValues(step, blocks, entries, cleared, kept).write(folder)
+    return path
+
+
+def write_run_with_checkpoint(folder, sources, name):
+    """A run, `folder/NAME`, that looked at nothing, and its masks by path, `folder/masks.npz`.
+
+    Its weights are those that training begins with, its masks are random.
+    """
+    variant, random = VARIANTS[name], np.random.default_rng(6)
+    config = apply_variant(config_of(sources), variant)
+    run = RunFolder(str(folder / name))
+    trainer = build_trainer(config, variant, tf.distribute.get_strategy())
+    masks = {}
+    if variant.masks:
+        for variable, mask in zip(trainer.shared, trainer.merge.masks, strict=True):
+            masks[variable.path] = random.random(mask.shape) < 0.7
+            mask.assign(masks[variable.path])
+    words = VOCABULARY if variant.text else None
+    names = CLASS_NAMES if variant.images else None
+    run.begin({"variant": name}, config, words, {}, classes=names)
+    trainer.step = 10
+    checkpoints.save(run.checkpoints, trainer, keep=1)
+    np.savez(folder / "masks.npz", **masks)

@@ -1,0 +1,99 @@
+"""What Figure 6 shows of examples and of answers."""
+
+import math
+
+import keras
+import numpy as np
+import pytest
+
+from keras_vitbert.model.pretraining_network import image_inputs, text_inputs
+from keras_vitbert.paper_figures.qualitative_values import (
+    Answers,
+    evenly,
+    image_examples,
+    shown_part,
+    text_examples,
+)
+from tests.keras_vitbert.tiny_runs import CLASS_NAMES, VOCABULARY
+
+
+def test_answers():
+    logits = np.array([0.0, 3.0, -1.0, 2.0, 1.0, 0.5, 9.0])
+    found = Answers.of(logits, ["a", "b", "c", "d", "e", "f"], 3)  # the seventh has no name
+    assert found.names == ["b", "d", "e", "f", "a"]
+    total = sum(math.exp(value) for value in logits)
+    expected = [math.exp(value) / total for value in (3, 2, 1, 0.5, 0)]
+    assert found.probabilities == pytest.approx(expected)
+    assert found.correct == [False, True, False, False, False]
+    assert Answers.of([1.0, 1.0], ["a", "b"], 0).names == ["a", "b"]
+
+
+def test_examples_are_spread():
+    assert evenly(1000, 4) == [0, 250, 500, 750]
+    assert evenly(7, 3) == [0, 2, 4]
+    assert evenly(2, 6) == [0, 1]
+
+
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "play", "##ing", "the", "##s"]
+
+
+def text(ids, positions, weights=None, length=12):
+    padding = np.arange(length) < len(ids)
+    return {
+        "token_ids": np.array([*ids, *[0] * (length - len(ids))]),
+        "padding_mask": padding.astype(np.int32),
+        "masked_positions": np.array(positions),
+        "masked_weights": np.array(weights or [1.0] * len(positions), np.float32),
+    }
+
+
+def test_words_and_gaps():
+    words, gaps = shown_part(text([2, 7, 5, 6, 4, 8, 3, 7, 6, 3], [8, 4, 0], [1, 1, 0]), WORDS)
+    assert words == [
+        ("the", 0),
+        ("playing", 0),
+        ("[MASK]", 1),
+        ("##s", 0),  # what it belongs to is not known
+        ("[SEP]", 0),
+        ("the", 0),
+        ("##ing", 2),  # exchanged, or left as it was
+        ("[SEP]", 0),
+    ]
+    assert gaps == [1, 0]
+
+
+def test_a_long_text_is_cut():
+    words, gaps = shown_part(text([2, 4, 4, 4, 4, 7, 4, 3], [1, 2, 3, 4, 6]), WORDS)
+    assert [gap for _, gap in words] == [1, 2, 3, 4, 0, 0] and gaps == [0, 1, 2, 3]
+    assert words[-1] == ("…", 0)
+    words, gaps = shown_part(text([2, *[7] * 50, 3], [45], length=60), WORDS)
+    assert words == [("the", 0)] * 33 + [("…", 0)] and gaps == []
+
+
+def test_examples_are_what_the_network_says(older_run):
+    networks = {"run": older_run.network}
+    source = older_run.data.image_validation
+    found = image_examples(source, older_run.classes, networks, 3)
+    assert [example.number for example in found] == [0, 2, 4]
+    for example in found:
+        (row,) = list(source.validation(example.number, example.number + 1))
+        inputs = image_inputs({"images": row["images"][None]})
+        logits = keras.ops.convert_to_numpy(older_run.network(inputs)["image_logits"])[0]
+        order = np.argsort(-logits)
+        assert example.label == CLASS_NAMES[int(row["image_labels"])]
+        assert example.answers["run"].names == [CLASS_NAMES[place] for place in order]
+        expected = np.exp(logits) / np.exp(logits).sum()
+        np.testing.assert_allclose(example.answers["run"].probabilities, expected[order], rtol=1e-5)
+
+    source = older_run.data.text_validation
+    found = text_examples(source, VOCABULARY, networks, 2)
+    assert sum(len(example.truth) for example in found) > 2
+    for example in found:
+        (row,) = list(source.validation(example.number, example.number + 1))
+        inputs = {name: value[None] for name, value in text_inputs(row).items()}
+        logits = keras.ops.convert_to_numpy(older_run.network(inputs)["mlm_logits"])[0]
+        weights, positions = row["masked_weights"].numpy(), row["masked_positions"].numpy()
+        for gap, place in enumerate(np.argsort(positions[weights > 0])):
+            assert example.truth[gap] == VOCABULARY[row["masked_ids"].numpy()[place]]
+            answers = example.answers["run"][gap].names
+            assert answers[0] == VOCABULARY[np.argmax(logits[place][: len(VOCABULARY)])]

@@ -1,0 +1,46 @@
+"""When masks are refreshed, and by how many entries."""
+
+import types
+
+import pytest
+
+from keras_vitbert.pretraining.mask_schedule import MaskSchedule
+
+
+def requests(interval, ratio, ratio_per_update, size, steps, executed=1):
+    """What the schedule asks a trainer for: dict of a step to the entries to clear in the next."""
+    asked = {}
+    model = types.SimpleNamespace(step=0, merge=types.SimpleNamespace(size=size))
+    model.request_probe = lambda clear: asked.update({model.step: clear})
+    schedule = MaskSchedule(interval, ratio, ratio_per_update)
+    schedule.set_model(model)
+    for model.step in range(0, steps, executed):
+        schedule.on_train_batch_begin(0)
+    return asked
+
+
+@pytest.mark.parametrize("size", [100, 448, 85_056])
+@pytest.mark.parametrize(
+    ("ratio", "ratio_per_update", "updates"), [(0.5, 0.1, 5), (0.5, 0.2, 3), (1.0, 0.3, 4)]
+)
+def test_the_sparsity_grows_to_its_ratio_and_stays(size, ratio, ratio_per_update, updates):
+    asked = requests(10, ratio, ratio_per_update, size, 200)
+    assert list(asked) == [10 * number for number in range(1, updates + 1)]
+    assert all(clear > 0 for clear in asked.values())
+    cleared = 0
+    for number, clear in enumerate(asked.values(), 1):
+        cleared += clear
+        # Rounded once from the total: no error adds up.
+        assert abs(cleared - min(number * ratio_per_update, ratio) * size) <= 0.5 + 1e-9
+    assert abs(cleared - ratio * size) <= 0.5
+
+
+def test_nothing_is_asked_for_where_nothing_would_be_cleared():
+    assert requests(10, 0.0, 0.1, 100, 100) == {}
+    # Of few entries some updates clear none: 0.1 of 3 is rounded to 0, 0.2 of them to 1.
+    assert requests(10, 0.5, 0.1, 3, 100) == {20: 1, 50: 1}
+
+
+def test_executions_of_several_steps_end_where_it_is_due():
+    whole = requests(10, 0.5, 0.1, 448, 100)
+    assert requests(10, 0.5, 0.1, 448, 100, executed=5) == whole

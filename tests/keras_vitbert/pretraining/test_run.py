@@ -1,0 +1,38 @@
+"""A run of pre-training: what it refuses, and the trainer that it makes."""
+
+import types
+
+import pytest
+
+from keras_vitbert.configs import variants
+from keras_vitbert.pretraining.run import PretrainingRun
+from keras_vitbert.pretraining.run import pretrain as run_pretraining
+from keras_vitbert.runs.run_folder import RunFolder
+from pipelines.command_line import UserError
+from tests.keras_vitbert.tiny_runs import config_of
+
+
+def pretrained_on(strategy, config, variant, folder):
+    """Runs a variant under a strategy, as far as that goes without data."""
+    variant = variants.find_variant(variant)
+    config = variants.apply_variant(config, variant)
+    return run_pretraining(
+        PretrainingRun(config, RunFolder(str(folder)), None, strategy, None, variant)
+    )
+
+
+def test_batches_that_the_replicas_cannot_share(sources, tmp_path):
+    three = types.SimpleNamespace(num_replicas_in_sync=3)
+    for variant, flag, key in (
+        ("vit", "--config.image_batch=5", "image_batch=5"),
+        ("bert", "--config.image_batch=3", "text_batch=4"),
+        ("joint", "--config.text_batch=6", "image_batch=4"),
+    ):
+        message = f"--config.{key}: must be a multiple of the number of replicas, 3"
+        with pytest.raises(UserError, match=message):
+            pretrained_on(three, config_of(sources, flag), variant, tmp_path / "x")
+    config = config_of(sources, "--config.image_batch=6", "--config.data.images.mixup=0.5")
+    two = types.SimpleNamespace(num_replicas_in_sync=2)
+    with pytest.raises(UserError, match=r"image_batch=6: .* replicas, 2, twice as images are mix"):
+        pretrained_on(two, config, "vit", tmp_path / "x")
+    assert not (tmp_path / "x").exists()

@@ -1,0 +1,70 @@
+"""What happens between the steps of a training."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_vitbert.runs import callbacks
+from keras_vitbert.runs.callbacks import metric_values
+from pipelines.command_line import Diverged
+
+
+def test_metrics_are_read_under_a_strategy():
+    """Of which each replica has a part; `test_workers` has two replicas."""
+    with tf.distribute.MirroredStrategy(["CPU:0"]).scope():
+        mean = keras.metrics.Mean()
+        mean.variables[0].assign(3.0)
+        assert metric_values(mean) == [3.0, 0.0]
+
+
+class Model:
+    """What the callbacks ask of a trainer."""
+
+    def __init__(self):
+        self.step, self.steps_per_execution, self.probed = 0, 1, False
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("name", ["loss", "gradient_norm"])
+def test_what_is_no_longer_finite_ends_training(name, value):
+    guard, logs = callbacks.DivergenceGuard(), {"loss": 1.0, "gradient_norm": 1e30, "other": np.nan}
+    guard.set_model(Model())
+    guard.on_train_batch_end(0, logs)
+    guard.model.step = 7
+    with pytest.raises(
+        Diverged, match=f"{name} is -?(nan|inf) in step 7; the last good checkpoint"
+    ):
+        guard.on_train_batch_end(0, {**logs, name: value})
+
+
+def test_throughput_leaves_out_steps_that_were_traced(monkeypatch):
+    """The first of each kind; and what lies between the steps."""
+    now = [0.0]
+    monkeypatch.setattr(callbacks.time, "perf_counter", lambda: now[0])
+    throughput = callbacks.Throughput(images_per_step=8, tokens_per_step=100)
+    throughput.set_model(Model())
+    assert throughput.rates() == {"images_per_second": 0.0, "tokens_per_second": 0.0}
+    for probed, seconds in ((False, 50), (False, 2), (True, 70), (False, 3), (True, 5)):
+        now[0] += 1000  # validation, say
+        throughput.model.probed = probed
+        logs = {}
+        throughput.on_train_batch_begin(0)
+        now[0] += seconds
+        throughput.on_train_batch_end(0, logs)
+    # Three steps in 2 + 3 + 5 seconds.
+    assert logs == {"images_per_second": 2.4, "tokens_per_second": 30.0}
+    alone = callbacks.Throughput(images_per_step=0, tokens_per_step=100)
+    assert alone.rates() == {"tokens_per_second": 0.0}
+
+
+def test_numbers_are_grouped_in_tensorboard():
+    tags = {
+        "mlm_accuracy": "accuracy/mlm_accuracy",
+        "loss": "loss/loss",
+        "text_gradient_norm": "gradient/text_gradient_norm",
+        "tokens_per_second": "throughput/tokens_per_second",
+        "mask_sparsity/block_0": "mask_sparsity/block_0",
+        "learning_rate": "learning_rate/learning_rate",
+    }
+    assert {name: callbacks.tensorboard_tag(name) for name in tags} == tags

@@ -1,0 +1,62 @@
+"""Failures while records are read, told to the user."""
+
+import types
+
+import pytest
+import tensorflow as tf
+
+from keras_vitbert.runs.record_errors import reading, reading_images
+from pipelines.command_line import UserError
+from pipelines.image_stream import ImageStream
+from pipelines.shards.records import RecordFiles
+from pipelines.shards.tfrecords import write_shards
+from tests.keras_vitbert.tiny_runs import CLASSES, IMAGE_SIZE
+
+NOTHING = types.SimpleNamespace(
+    images=None, image_validation=None, texts=None, text_validation=None
+)
+
+
+def failure(kind=tf.errors.InvalidArgumentError, place="IteratorGetNext"):
+    return kind(None, None, f"Invalid JPEG data [[{{{{node {place}}}}}]]")
+
+
+def test_the_record_is_found_and_named(sources, tmp_path):
+    [path] = sources.glob("images-train-00000-of-*")
+    records = [record.numpy() for record in tf.data.TFRecordDataset(str(path))]
+    example = tf.train.Example.FromString(records[3])
+    example.features.feature["image/encoded"].bytes_list.value[0] = b"no image"
+    records[3] = example.SerializeToString()
+    write_shards(records, str(tmp_path / "x"), 1)
+    images = ImageStream(RecordFiles.find(f"{tmp_path}/x-*", "flag"), IMAGE_SIZE, CLASSES)
+    stream = types.SimpleNamespace(**{**vars(NOTHING), "images": images})
+    message = r"x-00000-of-00001: record 3: .*; write the file again, or go on .*max_bad_records=N$"
+    with pytest.raises(UserError, match=message), reading(stream):
+        for _ in images.validation():  # TensorFlow does not say which one it was
+            pass
+
+
+@pytest.mark.parametrize("place", ["IteratorGetNext", "ParseExample/V2", "assertion failed: [x]"])
+def test_where_nothing_is_found_the_reason_is_told(place, capsys):
+    with pytest.raises(UserError, match="^Invalid JPEG data.*; write the file again"):
+        with reading(NOTHING):
+            raise failure(place=place)
+    assert capsys.readouterr().err == "a record cannot be used; looking for it\n"
+
+
+def test_other_failures_pass():
+    for error in (failure(place="network/block_0/MatMul"), failure(tf.errors.UnavailableError)):
+        with pytest.raises(type(error)) as caught, reading(NOTHING):
+            raise error
+        assert caught.value is error
+    with pytest.raises(ValueError, match="mine"), reading(NOTHING):
+        raise ValueError("mine IteratorGetNext")
+
+
+def test_images_of_a_task():
+    good = types.SimpleNamespace(store=types.SimpleNamespace(first_damage=lambda: None))
+    bad = types.SimpleNamespace(store=types.SimpleNamespace(first_damage=lambda: "a/b.jpg: cut"))
+    texts = object()
+    message = "^a/b.jpg: cut; write the file again, or remove it and use another --output_dir$"
+    with pytest.raises(UserError, match=message), reading_images([texts, good, bad]):
+        raise failure(tf.errors.NotFoundError)

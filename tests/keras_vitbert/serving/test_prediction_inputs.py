@@ -1,0 +1,75 @@
+"""What `predict` is asked about, from files and flags."""
+
+import pytest
+
+from keras_vitbert.serving.prediction_inputs import Item, image_items, text_items, tsv_items
+from pipelines.command_line import UserError
+
+
+def test_images_below_a_folder_come_by_their_names(tmp_path):
+    for name in ("b.PNG", "a/c.jpg", "a/b/d.jpeg", "a.gif", "notes.txt", "jpg"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(name.encode())
+    items = image_items(str(tmp_path))
+    names = ["a.gif", "a/b/d.jpeg", "a/c.jpg", "b.PNG"]
+    assert [item.inputs for item in items] == [{"image": f"{tmp_path}/{name}"} for name in names]
+    assert [item.value() for item in items] == [name.encode() for name in names]
+    assert {item.length for item in items} == {0}
+    # One that is named is taken, whatever it is called.
+    [item] = image_items(str(tmp_path / "notes.txt"))
+    assert item.value() == b"notes.txt" and item.where == f"{tmp_path}/notes.txt"
+
+
+def test_images_that_are_not_there(tmp_path):
+    with pytest.raises(UserError, match="none: no such file; give an image or a folder"):
+        image_items(str(tmp_path / "none"))
+    with pytest.raises(UserError, match=r"holds no file named \.jpeg, .*; give another"):
+        image_items(str(tmp_path))
+    with pytest.raises(UserError, match="gone.jpg: cannot be read .*; mend the path"):
+        Item({"image": str(tmp_path / "gone.jpg")}, "x").value()
+
+
+def test_texts_of_the_command_line():
+    [item] = text_items("the cat")
+    assert (item.inputs, item.value(), item.length) == ({"text": "the cat"}, "the cat", 7)
+    [item] = text_items("the cat", "")
+    assert item.value() == ["the cat", ""] and list(item.inputs) == ["text", "text_pair"]
+    for texts in (("\udcff",), ("a", "\udcff")):
+        with pytest.raises(UserError, match="--text: no UTF-8; convert it"):
+            text_items(*texts)
+
+
+def test_lines_of_a_tsv_file(tmp_path):
+    """They end at line feeds alone; fields lose the spaces about them."""
+    path = tmp_path / "x.tsv"
+    lines = ["id\tsentence2\tsentence1", "0\tsat\u2028down\t the cat ", "1\t\tb\x0bc", "2\tx\t"]
+    for end in ("\n", "\r\n"):
+        path.write_bytes(b"\xef\xbb\xbf" + end.join([*lines, "", ""]).encode())
+        items = tsv_items(str(path))
+        assert [item.value() for item in items] == [
+            ["the cat", "sat\u2028down"],
+            ["b\x0bc", ""],
+            ["", "x"],
+        ]
+        assert [item.where for item in items] == [f"{path}, line {n}" for n in (2, 3, 4)]
+        assert [item.length for item in items] == [15, 3, 1]
+    assert [item.value() for item in tsv_items(str(path), ["id"])] == ["0", "1", "2"]
+    assert tsv_items(str(path), ("sentence2", "id"))[0].value() == ["sat\u2028down", "0"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\xff\xfe", "no UTF-8 .*; convert the file"),
+        (b"", "has the columns ; name those of its one or two sentences by --columns=A,B"),
+        (b"a\tb\n1\t2\n", "has the columns a, b; name those"),
+        (b"sentence\n\n", "holds no line below the names of the columns; fill it"),
+        (b"sentence\na\nb\tc\n", r", line 3: 2 fields, expected 1 \(sentence\); mend the line"),
+    ],
+)
+def test_tsv_files_that_are_wrong(tmp_path, content, message):
+    path = tmp_path / "x.tsv"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=f"^{path}.*{message}"):
+        tsv_items(str(path))

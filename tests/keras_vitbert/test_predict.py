@@ -1,0 +1,220 @@
+import csv
+import io
+import json
+import os
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_vitbert import predict
+from keras_vitbert.serving import predicting
+from pipelines import command_line
+from tests.keras_vitbert.serving.served_models import CLASSES
+from tests.pipelines.image_fixtures import encoded, picture
+
+
+@pytest.fixture
+def models(served, served_classifier, embedder, monkeypatch):
+    """Makes the names `vitbert`, `text` and `embedder` checkpoints of the command."""
+    known = {"vitbert": served.functions, "text": served_classifier.functions}
+    known["embedder"] = dict.fromkeys(["embed_image"])
+    found = predicting.open_functions
+
+    def open_functions(path, top_k):
+        return known[path] if path in known else found(path, top_k)
+
+    monkeypatch.setattr(predicting, "open_functions", open_functions)
+
+
+@pytest.fixture
+def run(models, capsys):
+    """`run(*flags) -> (status, standard output, standard error)`."""
+
+    def run(*flags):
+        capsys.readouterr()
+        status = command_line.run(predict.main, list(map(str, flags)))
+        return status, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """A folder with three images in two folders, and what is none."""
+    folder = tmp_path_factory.mktemp("pictures")
+    (folder / "a").mkdir()
+    (folder / "b.PNG").write_bytes(encoded(picture(1), "PNG"))
+    (folder / "a" / "c.jpg").write_bytes(encoded(picture(2)))
+    (folder / "a" / "d.gif").write_bytes(encoded(picture(3), "GIF"))
+    (folder / "a" / "notes.txt").write_text("no image")
+    return folder
+
+
+def test_images_of_a_folder_in_order(run, pictures, served):
+    status, out, _ = run(
+        "--checkpoint=vitbert", f"--image={pictures}", "--format=json", "--batch=2"
+    )
+    assert status == 0
+    rows = [json.loads(line) for line in out.splitlines()]
+    paths = [str(pictures / name) for name in ("a/c.jpg", "a/d.gif", "b.PNG")]
+    assert [row["image"] for row in rows] == paths
+    contents = [open(path, "rb").read() for path in paths]
+    expected = served.functions["classify_image"](contents)
+    for number, row in enumerate(rows):
+        assert [each["label"].encode() for each in row["classes"]] == list(
+            expected["top_k_labels"][number].numpy()
+        )
+        np.testing.assert_allclose(
+            [each["probability"] for each in row["classes"]],
+            expected["top_k_probabilities"][number],
+            rtol=1e-5,
+        )
+
+
+def test_one_image_as_a_table(run, pictures):
+    path = pictures / "b.PNG"
+    status, out, _ = run("--checkpoint=vitbert", f"--image={path}", "--top_k=1")
+    header, row = out.splitlines()
+    assert status == 0 and header.split() == ["image", "1"]
+    name, label, probability = row.split()
+    assert name == str(path) and label in CLASSES and 1 / 3 < float(probability) <= 1
+
+
+def test_masks_are_filled_where_the_model_can(run, served):
+    flags = "--checkpoint=vitbert", "--text=the [MASK] [MASK]"
+    status, out, _ = run(*flags)
+    lines = out.splitlines()
+    assert status == 0 and lines[0].split() == ["text", "mask", "1", "2"]
+    assert [line.removeprefix("the [MASK] [MASK]").split()[0] for line in lines[1:]] == ["1", "2"]
+    row = json.loads(run(*flags, "--format=json")[1])
+    expected = served.functions["fill_mask"](tf.constant(["the [MASK] [MASK]"]))
+    assert [[each["token"] for each in mask] for mask in row["masks"]] == (
+        expected["tokens"][0].numpy().astype("U").tolist()
+    )
+    csv_row = next(csv.DictReader(io.StringIO(run(*flags, "--format=csv")[1])))
+    assert csv_row["mask_2_token_1"] == row["masks"][1][0]["token"]
+    assert float(csv_row["mask_2_probability_1"]) == row["masks"][1][0]["probability"]
+
+
+def test_a_pair_is_not_its_first_text(run):
+    def probability(*flags):
+        status, out, _ = run("--checkpoint=text", "--format=json", *flags)
+        assert status == 0
+        row = json.loads(out)
+        return row, row["classes"][0]["probability"]
+
+    _, alone = probability("--text=the cat")
+    row, paired = probability("--text=the cat", "--text_pair=sat")
+    assert (row["text"], row["text_pair"]) == ("the cat", "sat")
+    assert alone != paired
+    # A classifier takes a mask for three tokens, as in its training; an empty text is one.
+    probability("--text=the [MASK]")
+    probability("--text=")
+    probability("--text=" + "the cat " * 50)
+
+
+@pytest.mark.parametrize("paired", [False, True])
+def test_a_row_comes_out_for_each_line(run, served_classifier, tmp_path, paired):
+    texts = ["the cat sat", "", 'the "cat', "cat\u2028sat", "the cats sat . the cat", "sat"]
+    pairs = ["a", "the", "", "cat", "sat", "the cat"]
+    rows = (f"0\t{a}\t {b}\t" for a, b in zip(texts, pairs, strict=True))
+    lines = ["id\tquestion\tsentence\textra", *rows]
+    if not paired:
+        lines = ["sentence", *texts]
+    path, out = tmp_path / "dev.tsv", tmp_path / "new" / "out.csv"
+    path.write_bytes(b"\xef\xbb\xbf" + "\r\n".join(lines).encode() + b"\r\n\r\n")
+    flags = [f"--file={path}", "--format=csv", f"--output={out}", "--batch=2", "--top_k=2"]
+    assert run("--checkpoint=text", *flags)[:2] == (0, "")
+    with open(out, newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["text"] for row in rows] == texts
+    assert [row.get("text_pair") for row in rows] == (pairs if paired else [None] * 6)
+    given = np.array([texts, pairs]).T if paired else np.array(texts)
+    expected = served_classifier.functions["classify_text"](tf.constant(given))
+    np.testing.assert_allclose(
+        [[float(row["probability_1"]), float(row["probability_2"])] for row in rows],
+        expected["top_k_probabilities"],
+        rtol=1e-4,
+    )
+    assert [row["label_1"].encode() for row in rows] == list(expected["top_k_labels"][:, 0].numpy())
+
+
+def test_columns_may_be_named(run, tmp_path):
+    path = tmp_path / "x.tsv"
+    path.write_text("text\tother\nthe\tcat sat\n")
+    _, out, _ = run("--checkpoint=text", f"--file={path}", "--columns=other", "--format=json")
+    assert json.loads(out)["text"] == "cat sat"
+
+
+def test_an_exported_model_answers_as_well(run, exported, pictures, tmp_path):
+    asked = f"--image={pictures}", "--format=json", "--top_k=2"
+    expected = run("--checkpoint=vitbert", *asked)
+    for folder in ("vitbert", "vitbert/1"):
+        assert run(f"--checkpoint={exported / folder}", *asked) == expected
+    (tmp_path / "saved_model.pb").write_bytes(b"x")
+    status, _, err = run(f"--checkpoint={tmp_path}", *asked)
+    assert status == 2 and "export it again" in err and len(err.splitlines()) == 1
+
+
+JPEG = encoded(picture(0), quality=95)
+
+
+@pytest.mark.parametrize(
+    "flags, complaint",
+    [
+        (["--text=a"], "--checkpoint is missing"),
+        (["--checkpoint=vitbert"], "nothing to predict given; give one of --image"),
+        (["--checkpoint=vitbert", "--image=x", "--text=a"], "--image and --text given; give one"),
+        (["--checkpoint=vitbert", "--image=x", "--text_pair=a"], "--text_pair has no effect"),
+        (["--checkpoint=vitbert", "--text=a", "--columns=a"], "--columns has no effect"),
+        (["--checkpoint=vitbert", "--text=a", "--format=xml"], "format"),
+        (["--checkpoint=vitbert", "--text=a", "--top_k=0"], "top_k"),
+        (["--checkpoint=vitbert", "--text=a", "--batch=0"], "batch"),
+        (["--checkpoint={folder}/none", "--text=a"], "none: no such folder"),
+        (
+            ["--checkpoint={folder}/empty", "--text=a"],
+            "empty: holds no model (there is no config.json)",
+        ),
+        (["--checkpoint=vitbert", "--text=[MASK]\udcff"], "--text: no UTF-8"),
+        (["--checkpoint=vitbert", "--text="], "--text: has no [MASK]"),
+        (["--checkpoint=vitbert", "--text=the cat"], "--text: has no [MASK]"),
+        (
+            ["--checkpoint=vitbert", "--text=the the the the the [MASK]"],
+            "--text: has a [MASK] beyond the 7 tokens of the model",
+        ),
+        (["--checkpoint=vitbert", "--file={folder}/masks.tsv"], "masks.tsv, line 3: has no [MASK]"),
+        (["--checkpoint=text", "--image={folder}/good.jpg"], "text: takes no images; give another"),
+        (["--checkpoint=embedder", "--text=a"], "embedder: takes no texts; give another"),
+        (["--checkpoint=embedder", "--image={folder}/good.jpg"], "has no head for images; fine-tu"),
+        (["--checkpoint=vitbert", "--image={folder}/none.jpg"], "none.jpg: no such file"),
+        (["--checkpoint=vitbert", "--image={folder}/empty"], "empty: holds no file named .jpeg"),
+        (["--checkpoint=vitbert", "--image={folder}/masks.tsv"], "masks.tsv: is no image"),
+        (["--checkpoint=vitbert", "--image={folder}"], "cut.jpg: is no image that can be read"),
+        (["--checkpoint=text", "--file={folder}/none.tsv"], "none.tsv: cannot be read"),
+        (["--checkpoint=text", "--file={folder}/good.jpg"], "good.jpg: no UTF-8"),
+        (["--checkpoint=text", "--file={folder}/header.tsv"], "holds no line below the names"),
+        (["--checkpoint=text", "--file={folder}/odd.tsv"], "odd.tsv, line 3: 2 fields, expected 1"),
+        (["--checkpoint=text", "--file={folder}/other.tsv"], "has the columns a, b; name those"),
+        (
+            ["--checkpoint=text", "--file={folder}/other.tsv", "--columns=a,c"],
+            "other.tsv: has the columns a, b",
+        ),
+        (["--checkpoint=text", "--text=a", "--output={folder}"], "is a folder; give the name of"),
+        (["--checkpoint=text", "--text=a", "--output={folder}/good.jpg/x"], "cannot be written to"),
+    ],
+)
+def test_bad_input(run, tmp_path, flags, complaint):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "good.jpg").write_bytes(JPEG)
+    (tmp_path / "cut.jpg").write_bytes(JPEG[: len(JPEG) // 2])
+    (tmp_path / "masks.tsv").write_text("sentence\n[MASK]\nthe\n[MASK] cat\n")
+    (tmp_path / "header.tsv").write_text("sentence\n")
+    (tmp_path / "odd.tsv").write_text("sentence\na\na\tb\n")
+    (tmp_path / "other.tsv").write_text("a\tb\na\ta\n")
+    before = sorted(os.listdir(tmp_path))
+    status, out, err = run(*(flag.format(folder=tmp_path) for flag in flags))
+    assert (status, out) == (2, "")
+    lines = [line for line in err.splitlines() if "jpeg_mem" not in line]  # of libjpeg itself
+    assert len(lines) == 1 and lines[0].startswith("error: ") and complaint in lines[0]
+    assert sorted(os.listdir(tmp_path)) == before

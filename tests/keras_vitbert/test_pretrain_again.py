@@ -1,0 +1,219 @@
+"""Runs of `pretrain` that are stopped, killed or diverge, and run again."""
+
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from keras_vitbert import load
+from keras_vitbert.pretrain import report
+from keras_vitbert.runs import callbacks
+from pipelines.command_line import EXIT_BAD_INPUT, EXIT_DIVERGED, EXIT_DONE, EXIT_STOPPED
+from tests.keras_vitbert.tiny_runs import (
+    arguments,
+    assert_same_values,
+    checkpoint_values,
+    files_below,
+    metrics_rows,
+    pretrain,
+    summary_of,
+)
+from tests.keras_vitbert.whole_runs import STEPS, assert_same_run, last_step, without_clock
+
+
+@pytest.mark.parametrize("variant", ["joint", pytest.param("vitbert", marks=pytest.mark.slow)])
+def test_a_finished_run_does_nothing_again(finished, sources, capsys, variant):
+    folder = finished(variant)
+    before = files_below(folder)
+    capsys.readouterr()
+    assert pretrain(sources, folder, f"--variant={variant}") == EXIT_DONE
+    assert files_below(folder) == before
+    out, err = capsys.readouterr()
+    assert "10 steps are done" in err
+    assert out.strip() == report(summary_of(folder), folder)
+
+
+@pytest.fixture
+def signal_at(monkeypatch):
+    """`signal_at(place, variant, step)`: SIGTERM once, when training comes there.
+
+    The places are `batch` (the step's update is done, nothing is looked at yet) and `after` (all
+    is done that is done at the end of an epoch). The student of a joint run is `joint`.
+    """
+    wanted = []
+
+    def hook(cls, method, place):
+        original = getattr(cls, method)
+
+        def hooked(self, number, logs=None):
+            if place == "after":
+                original(self, number, logs)
+            modalities = (self.model.has_images, self.model.has_text)
+            variant = {(True, False): "vit", (False, True): "bert"}.get(modalities, "joint")
+            if wanted == [(place, variant, self.model.step)]:
+                wanted.clear()
+                os.kill(os.getpid(), signal.SIGTERM)
+            if place == "batch":
+                original(self, number, logs)
+
+        monkeypatch.setattr(cls, method, hooked)
+
+    hook(callbacks.DivergenceGuard, "on_train_batch_end", "batch")
+    hook(callbacks.Checkpoints, "on_epoch_end", "after")
+
+    def signal_at(*place):
+        wanted[:] = [place]
+        return wanted
+
+    return signal_at
+
+
+@pytest.mark.slow
+def test_stopped_in_its_teachers_and_itself_it_ends_the_same(
+    finished, sources, tmp_path, signal_at, capsys
+):
+    folder = tmp_path / "run"
+    vit, bert = folder / "teachers" / "vit", folder / "teachers" / "bert"
+
+    def run(*place):
+        signal_at(*place)
+        capsys.readouterr()
+        status = pretrain(sources, folder, "--variant=vitbert")
+        return status, capsys.readouterr().err.splitlines()[-1]
+
+    status, line = run("batch", "vit", 2)  # between two checkpoints
+    assert status == EXIT_STOPPED and line.startswith("stopped: at step 2, saved in")
+    assert line.endswith("run the same command again")
+    assert last_step(vit) == 2 and not (vit / "summary.json").exists() and not bert.exists()
+
+    status, line = run("batch", "bert", 4)  # its last step: it is finished, the student not begun
+    assert status == EXIT_STOPPED and line.startswith("stopped: before training began")
+    assert (bert / "summary.json").exists() and last_step(folder) == 0
+    teachers = files_below(folder / "teachers")
+
+    status, line = run("batch", "joint", 3)  # masks half done, the epoch too
+    assert status == EXIT_STOPPED and line.startswith("stopped: at step 3")
+    assert last_step(folder) == 3 and not (folder / "summary.json").exists()
+
+    status, line = run()
+    assert status == EXIT_DONE
+    assert files_below(folder / "teachers") == teachers  # not trained again
+    assert summary_of(folder)["resumed_from_step"] == 3
+    wanted = finished("vitbert", own_teachers=True)
+    assert_same_run(folder, wanted)
+    for name in ("vit", "bert"):
+        both = folder / "teachers" / name, wanted / "teachers" / name
+        assert_same_values(*map(checkpoint_values, both))
+        assert metrics_rows(both[0]) == metrics_rows(both[1])
+        assert len({json.dumps(without_clock(summary_of(run))) for run in both}) == 1
+
+
+@pytest.mark.slow
+def test_stopped_about_the_ends_of_epochs(finished, sources, tmp_path, signal_at, capsys):
+    """Before, at and after: the same run is stopped three times."""
+    began = 0
+    for place, step, stops_at in (
+        ("batch", 3, 3),  # before the last step of an epoch
+        ("batch", 4, 4),  # in it: validation and log come first
+        ("after", 8, 9),  # after it: as soon as one more step is done
+    ):
+        signal_at(place, "vit", step)
+        assert pretrain(sources, tmp_path, "--variant=vit") == EXIT_STOPPED
+        assert last_step(tmp_path) == stops_at > began
+        assert metrics_rows(tmp_path) == metrics_rows(finished("vit"))[: stops_at // 4]
+        began = stops_at
+    two = ["--config.steps_per_execution=2", "--config.teachers.image_steps=4"]
+    assert pretrain(sources, tmp_path, "--variant=vit", *two) == EXIT_BAD_INPUT
+    refusal = (
+        "--config.steps_per_execution=2: the run goes on at step 9, which is no multiple of it"
+    )
+    assert refusal in capsys.readouterr().err
+    assert pretrain(sources, tmp_path, "--variant=vit") == EXIT_DONE
+    assert summary_of(tmp_path)["resumed_from_step"] == 9
+    assert_same_run(tmp_path, finished("vit"))
+
+
+@pytest.mark.slow
+def test_a_signal_in_the_last_step_is_too_late(finished, sources, tmp_path, signal_at):
+    unsent = signal_at("batch", "vit", STEPS)
+    assert pretrain(sources, tmp_path, "--variant=vit") == EXIT_DONE
+    assert not unsent
+    assert_same_run(tmp_path, finished("vit"))
+
+
+KILLED = """
+import os, signal, sys
+from keras_vitbert import pretrain
+from keras_vitbert.runs import callbacks
+from pipelines import command_line
+
+write = callbacks.RunLog.on_epoch_end
+
+def killed(self, epoch, logs=None):
+    write(self, epoch, logs)
+    if self.model.step == 8:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+callbacks.RunLog.on_epoch_end = killed
+command_line.run(pretrain.main, sys.argv[1:])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", ["bert", "vitbert_no_kd"])
+def test_killed_it_goes_on_from_the_last_checkpoint(finished, sources, tmp_path, variant):
+    """Killed after metrics.csv has got ahead of the checkpoints, the last one within an epoch."""
+    folder = tmp_path / "run"
+    flags = [f"--variant={variant}", "--config.checkpoint_interval=3"]
+    argv = arguments(sources, f"--output_dir={folder}", *flags)
+    root = pathlib.Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, *argv], cwd=root, capture_output=True, text=True
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert [int(row["step"]) for row in metrics_rows(folder)] == [4, 8]
+    assert last_step(folder) == 6
+    # What another kill would leave: half a checkpoint.
+    half = folder / "checkpoints" / "step-00000008"
+    shutil.copytree(folder / "checkpoints" / "step-00000006", half)
+    (half / "state.index").write_bytes(b"half")
+
+    assert pretrain(sources, folder, *flags[:1]) == EXIT_DONE
+    assert summary_of(folder)["resumed_from_step"] == 6
+    assert_same_run(folder, finished(variant))
+
+
+def test_a_learning_rate_far_too_high(sources, tmp_path, capsys):
+    flags = ["--variant=vit", "--config.optimizer.learning_rate=1e30"]
+    flags += ["--config.checkpoint_interval=1"]
+    assert pretrain(sources, tmp_path, *flags) == EXIT_DIVERGED
+    *_, line = capsys.readouterr().err.splitlines()
+    assert line.startswith("diverged: ") and "learning_rate" in line and "step 3" in line
+    assert not (tmp_path / "summary.json").exists()
+    assert last_step(tmp_path) == 2
+    assert all(np.isfinite(v).all() for v in checkpoint_values(tmp_path).values())
+    load(str(tmp_path))
+
+
+@pytest.mark.slow
+def test_the_last_good_checkpoint_is_kept(sources, finished, tmp_path, monkeypatch):
+    original = callbacks.Throughput.on_train_batch_begin
+
+    def poison(self, batch, logs=None):
+        if self.model.step == 9:
+            weight = self.model.network.trainable_variables[0]
+            weight.assign(np.full(weight.shape, np.nan))
+        original(self, batch, logs)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(callbacks.Throughput, "on_train_batch_begin", poison)
+        assert pretrain(sources, tmp_path, "--variant=vit") == EXIT_DIVERGED
+    assert last_step(tmp_path) == 8
+    assert pretrain(sources, tmp_path, "--variant=vit") == EXIT_DONE
+    assert_same_run(tmp_path, finished("vit"))

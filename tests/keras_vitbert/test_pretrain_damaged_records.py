@@ -1,0 +1,122 @@
+"""Damaged records in runs of `pretrain`: stopped at, or left out and told; and other images."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from pipelines.shards.tfrecords import write_shards
+from tests.keras_vitbert.tiny_runs import assert_same_values, checkpoint_values, pretrain
+
+
+@pytest.fixture
+def damaged(sources, tmp_path):
+    """A copy of the sources with one undecodable image and one text with a flipped byte."""
+    folder = tmp_path / "sources"
+    shutil.copytree(sources, folder)
+    config = folder / "config.py"
+    config.write_text(config.read_text().replace(str(sources), str(folder)))
+    path = folder / "images-train-00001-of-00002"
+    records = [record.numpy() for record in tf.data.TFRecordDataset(str(path))]
+    example = tf.train.Example.FromString(records[2])
+    example.features.feature["image/encoded"].bytes_list.value[0] = b"no image"
+    records[2] = example.SerializeToString()
+    for name in ("images-train.manifest.json", "text-train.manifest.json"):
+        (folder / name).unlink()
+    write_shards(records, str(folder / "new"), 1)
+    (folder / "new-00000-of-00001").rename(path)
+    path = folder / "text-train-00000-of-00002"
+    data = bytearray(path.read_bytes())
+    data[-30] ^= 1
+    path.write_bytes(data)
+    return folder
+
+
+def summary(folder):
+    return json.loads((folder / "summary.json").read_text())
+
+
+@pytest.mark.slow
+def test_damaged_records_are_left_out_and_told(damaged, tmp_path, capsys):
+    run = tmp_path / "run"
+    assert pretrain(damaged, run, "--variant=joint", "--max_bad_records=2") == 0
+    output = capsys.readouterr()
+    assert output.err.count("left out: ") == 2 and "2 damaged records were left out" in output.out
+    image, text = summary(run)["bad_records"]
+    assert image["file"].endswith("images-train-00001-of-00002") and image["record"] == 2
+    assert "Unknown image file format" in image["reason"]
+    count = sum(1 for _ in tf.data.TFRecordDataset(f"{damaged}/text-train-00001-of-00002"))
+    assert text["file"].endswith("text-train-00000-of-00002") and text["record"] in (
+        count - 1,
+        count,
+    )
+    assert image["records"] == text["records"] == 1
+
+    # As if they had never been there.
+    clean = tmp_path / "clean"
+    shutil.copytree(damaged, clean)
+    config = clean / "config.py"
+    config.write_text(config.read_text().replace(str(damaged), str(clean)))
+    for name, bad in (
+        ("images-train-00001-of-00002", 2),
+        ("text-train-00000-of-00002", text["record"]),
+    ):
+        records = []
+        dataset = tf.data.TFRecordDataset(str(clean / name)).ignore_errors()
+        for record in dataset:
+            records.append(record.numpy())
+        del records[bad : bad + 1]
+        write_shards(records, str(clean / "new"), 1)
+        (clean / "new-00000-of-00001").rename(clean / name)
+    other = tmp_path / "other"
+    assert pretrain(clean, other, "--variant=joint") == 0
+    assert_same_values(checkpoint_values(run), checkpoint_values(other))
+
+
+def test_without_the_flag_the_first_one_stops_the_run(damaged, tmp_path, capsys):
+    assert pretrain(damaged, tmp_path / "run", "--variant=vit") == 2
+    error = capsys.readouterr().err
+    [line] = [line for line in error.splitlines() if line.startswith("error:")]
+    assert "images-train-00001-of-00002: record 2: " in line and "--max_bad_records=N" in line
+    assert not (tmp_path / "run" / "summary.json").exists()
+
+
+def test_more_damage_than_allowed_is_refused(damaged, tmp_path, capsys):
+    assert pretrain(damaged, tmp_path / "run", "--variant=joint", "--max_bad_records=1") == 2
+    assert "--max_bad_records=1 are allowed" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_without_the_records_it_began_without(damaged, tmp_path, capsys):
+    run, flag = tmp_path / "run", "--max_bad_records=1"
+    assert pretrain(damaged, run, "--variant=vit", flag) == 0
+    audit = run / "records-config.data.images.train.json"
+    assert len(json.loads(audit.read_text())["damaged"]) == 1
+    (run / "summary.json").unlink()
+    capsys.readouterr()
+    assert pretrain(damaged, run, "--variant=vit", flag) == 0
+    assert "looking for damaged" not in capsys.readouterr().err  # it is known
+    assert len(summary(run)["bad_records"]) == 1
+    (run / "summary.json").unlink()
+    assert pretrain(damaged, run, "--variant=vit") == 2
+    assert "holds a run on 12 images, not 13; give the same files" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_cache_changes_nothing(sources, tmp_path):
+    for name, flags in (("plain", ()), ("cached", ("--cache",))):
+        assert pretrain(sources, tmp_path / name, "--variant=joint", *flags) == 0
+    assert_same_values(
+        checkpoint_values(tmp_path / "plain"), checkpoint_values(tmp_path / "cached")
+    )
+    assert np.isfinite(summary(tmp_path / "cached")["validation"]["mlm_loss"])
+
+
+@pytest.mark.slow
+def test_augmented_and_mixed_images_train(sources, tmp_path):
+    flags = ["--config.data.images.randaugment=(2,9)", "--config.data.images.mixup=0.4"]
+    flags += ["--config.data.images.cutmix=1.0", "--config.steps=4"]
+    assert pretrain(sources, tmp_path / "run", "--variant=vit", *flags) == 0
+    assert np.isfinite(summary(tmp_path / "run")["validation"]["image_loss"])

@@ -1,0 +1,149 @@
+"""What whole runs of `pretrain` show in metrics.csv and TensorBoard."""
+
+import numpy as np
+import pytest
+
+from keras_vitbert.configs.variants import VARIANTS
+from keras_vitbert.inspection.mask_pictures import block_picture, sparsity_chart
+from keras_vitbert.inspection.mask_values import MaskValues
+from keras_vitbert.model.shared_weights import KINDS
+from tests.keras_vitbert.tiny_runs import (
+    assert_same_values,
+    checkpoint_values,
+    metrics_rows,
+    summary_of,
+)
+from tests.keras_vitbert.whole_runs import (
+    EACH_VARIANT,
+    EPOCH_ENDS,
+    MAPPED,
+    MAPS,
+    MASKED,
+    STEPS,
+    UPDATES,
+    tensorboard_images,
+    tensorboard_scalars,
+)
+
+
+def expected_tags(variant):
+    uses = VARIANTS[variant]
+    tasks = (["image"] if uses.images else []) + (["mlm", "nsp"] if uses.text else [])
+    losses = {f"loss/{task}_loss" for task in tasks} | {"loss/loss"}
+    losses |= {f"accuracy/{task}_accuracy" for task in tasks}
+    train = {*losses, "learning_rate/learning_rate", "gradient/gradient_norm"}
+    train |= {"throughput/images_per_second"} if uses.images else set()
+    train |= {"throughput/tokens_per_second"} if uses.text else set()
+    if uses.images and uses.text:
+        train |= {"gradient/text_gradient_norm", "gradient/image_gradient_norm"}
+        train |= {"gradient/gradient_cosine"}
+        for name in ("cosine", "norm_ratio", "opposite_sign"):
+            train |= {
+                f"gradient_conflict/{name}/{part}" for part in ("block_0", "final_norm", "all")
+            }
+    if variant in MASKED:
+        train |= {"mask_sparsity/mask_sparsity", "mask_sparsity/block_0"}
+        train |= {"mask_sparsity/final_norm", *(f"mask_sparsity/kind/{kind}" for kind in KINDS)}
+    if variant == MAPPED:
+        train |= {
+            f"co_activation/{place}{name}"
+            for place in ("", "block_0/")
+            for name in ("overlap", "correlation")
+        }
+    final = {f"validation/{tag.split('/')[1]}" for tag in losses}
+    return {
+        *(("train", tag) for tag in train),
+        *(("validation", tag) for tag in losses),
+        *(("hparams", tag) for tag in final),
+    }
+
+
+@pytest.mark.parametrize("variant", EACH_VARIANT)
+def test_logs_hold_every_number_at_the_end_of_each_epoch(finished, variant):
+    folder = finished(variant)
+    scalars = tensorboard_scalars(folder)
+    assert set(scalars) == expected_tags(variant)
+    rows = metrics_rows(folder)
+    assert [int(row["step"]) for row in rows] == EPOCH_ENDS
+    for (writer, tag), values in scalars.items():
+        if writer == "hparams":
+            name = tag.removeprefix("validation/")
+            assert values == {STEPS: pytest.approx(summary_of(folder)["validation"][name])}
+            continue
+        if "co_activation" in tag:
+            assert sorted(values) == MAPS
+            continue
+        # Masks are also told in the steps that update them.
+        updates = UPDATES if "mask_sparsity" in tag else []
+        if "kind" in tag:
+            assert sorted(values) == updates
+            continue
+        assert sorted(values) == sorted({*EPOCH_ENDS, *updates})
+        if "per_second" in tag or "gradient_conflict" in tag:
+            continue
+        column = tag if tag == "mask_sparsity/block_0" or "final_norm" in tag else tag.split("/")[1]
+        column = f"val_{column}" if writer == "validation" else column
+        assert [float(row[column]) for row in rows] == pytest.approx(
+            [values[step] for step in EPOCH_ENDS], rel=1e-6
+        )
+
+    rates = scalars["train", "learning_rate/learning_rate"]
+    for step, rate in rates.items():  # warm-up to step 2, then a line down to 0 at step 10
+        assert rate == pytest.approx(1e-2 * (STEPS - step) / (STEPS - 2), abs=1e-9)
+    if VARIANTS[variant].images and VARIANTS[variant].text:
+        assert all(-1 < c < 1 and c for c in scalars["train", "gradient/gradient_cosine"].values())
+        assert len(set(scalars["train", "gradient/text_gradient_norm"].values())) == 3
+        # They are of the same steps.
+        assert scalars["train", "gradient_conflict/cosine/all"] == pytest.approx(
+            scalars["train", "gradient/gradient_cosine"]
+        )
+    if variant in MASKED:
+        size = summary_of(folder)["mask"]["size"]
+        found = scalars["train", "mask_sparsity/mask_sparsity"]
+        for step, sparsity in {3: 0.2, 4: 0.2, 5: 0.4, 7: 0.5, 8: 0.5, 10: 0.5}.items():
+            assert found[step] == pytest.approx(sparsity, abs=1 / size)
+
+
+@pytest.mark.slow
+def test_masks_are_shown_at_every_update(finished):
+    folder = finished("vitbert")
+    updates = MaskValues.read(str(folder))
+    assert [update.step for update in updates] == UPDATES
+    images = tensorboard_images(folder)
+    assert {tag for tag in images if tag.startswith("masks/")} == {
+        "masks/sparsity",
+        "masks/block_0",
+    }
+    for number, update in enumerate(updates, 1):
+        chart, strips = (images[f"masks/{name}"][update.step] for name in ("sparsity", "block_0"))
+        np.testing.assert_array_equal(chart, sparsity_chart(update))
+        np.testing.assert_array_equal(strips, block_picture(updates[:number], "block_0"))
+
+    # The last ones are those of the checkpoint.
+    masks = {name: x for name, x in checkpoint_values(folder).items() if x.dtype == bool}
+    assert updates[-1].cleared.sum() == sum(np.sum(~mask) for mask in masks.values())
+    for kind, name in (("query", "query_kernel"), ("mlp_in", "intermediate_dense_kernel")):
+        [mask] = [mask for path, mask in masks.items() if name in path]
+        np.testing.assert_array_equal(updates[-1].kept["block_0"][kind], mask.reshape(8, -1))
+    scalars = tensorboard_scalars(folder)
+    for kind, sparsity in updates[1].of_kinds.items():
+        assert scalars["train", f"mask_sparsity/kind/{kind}"][5] == pytest.approx(sparsity)
+
+
+@pytest.mark.slow
+def test_looking_changes_nothing(finished):
+    """A run that is looked at in every step is, to the bit, the run that nobody looks at."""
+    off = "--config.inspection.gradient_interval=0", "--config.inspection.mask_pictures=false"
+    on = "--config.inspection.gradient_interval=1", "--config.inspection.gradient_histograms=true"
+    unseen, seen = finished("vitbert_no_kd", *off), finished("vitbert_no_kd", *on)
+    assert_same_values(checkpoint_values(unseen), checkpoint_values(seen))
+    for ours, theirs in zip(metrics_rows(unseen), metrics_rows(seen), strict=True):
+        looked_at = set(theirs) - set(ours)
+        assert looked_at == {"text_gradient_norm", "image_gradient_norm", "gradient_cosine"}
+        assert ours == {name: value for name, value in theirs.items() if name in ours}
+    tags = [{tag for _, tag in tensorboard_scalars(run)} for run in (unseen, seen)]
+    assert not any("conflict" in tag or "kind" in tag for tag in tags[0])
+    assert not any("masks" in tag for tag in tensorboard_images(unseen))
+    assert not list((unseen / "inspection").glob("masks*"))
+    conflict = tensorboard_scalars(seen)["train", "gradient_conflict/opposite_sign/block_0"]
+    assert sorted(conflict) == list(range(1, STEPS + 1))

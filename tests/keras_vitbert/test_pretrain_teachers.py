@@ -1,0 +1,142 @@
+"""Teachers of `pretrain`: made on demand, given, or from elsewhere."""
+
+import json
+import os
+import shutil
+import signal
+
+import numpy as np
+import pytest
+
+from keras_vitbert import load
+from keras_vitbert.pretraining import run as pretraining
+from keras_vitbert.runs import callbacks
+from pipelines.command_line import EXIT_BAD_INPUT, EXIT_DONE, EXIT_STOPPED
+from tests.keras_vitbert.importing.stored_models import FIXTURES
+from tests.keras_vitbert.tiny_runs import (
+    VOCABULARY,
+    assert_same_values,
+    checkpoint_values,
+    config_of,
+    files_below,
+    metrics_rows,
+    pretrain,
+    summary_of,
+)
+from tests.keras_vitbert.whole_runs import validate
+
+
+@pytest.mark.slow
+def test_teachers_are_runs_of_their_own(finished, sources):
+    folder = finished("vitbert", own_teachers=True) / "teachers"
+    assert sorted(os.listdir(folder)) == ["bert", "vit"]
+    for name, steps in (("vit", 3), ("bert", 4)):
+        summary = summary_of(folder / name)
+        assert (summary["variant"], summary["steps"]) == (name, steps)
+        trained = load(str(folder / name))
+        network, record = trained.network, trained.record
+        assert record["config"]["model"] == config_of(sources).model.to_dict()
+        found = {n: v for n, v in summary["validation"].items() if n != "loss"}
+        assert found == pytest.approx(validate(network, sources), rel=1e-5)
+
+
+def test_given_teachers_are_used(finished, sources, tmp_path, monkeypatch):
+    loaded = {}
+    load_teacher = pretraining.load_teacher
+
+    def spy(kind, path, *others):
+        loaded[kind] = path, load_teacher(kind, path, *others)
+        if kind == "text":
+            raise InterruptedError  # both are there; nothing need be trained
+        return loaded[kind][1]
+
+    teachers = {"image": finished("vit"), "text": finished("bert")}
+    before = [files_below(teacher) for teacher in teachers.values()]
+    with monkeypatch.context() as patched, pytest.raises(InterruptedError):
+        patched.setattr(pretraining, "load_teacher", spy)
+        flags = [f"--{kind}_teacher={teacher}" for kind, teacher in teachers.items()]
+        pretrain(sources, tmp_path / "run", "--variant=vitbert_no_gm", *flags)
+    for kind, teacher in teachers.items():
+        path, network = loaded[kind]
+        assert path == str(teacher)
+        own = load(str(teacher)).network
+        for ours, theirs in zip(network.weights, own.weights, strict=True):
+            np.testing.assert_array_equal(ours.value, theirs.value)
+    assert [files_below(teacher) for teacher in teachers.values()] == before
+
+
+@pytest.mark.slow
+def test_given_teachers_teach_and_are_left_alone(finished):
+    teachers = [finished("vit"), finished("bert")]
+    before = [files_below(teacher) for teacher in teachers]
+    run = finished("vitbert_no_gm")
+    assert not (run / "teachers").exists()
+    assert [files_below(teacher) for teacher in teachers] == before
+    # The same but for the teachers, and nothing of them is in the checkpoint.
+    with_teachers, without = checkpoint_values(run), checkpoint_values(finished("joint"))
+    assert set(with_teachers) == set(without)
+    weights = [n for n in without if n.startswith("network") and n.find("kernel") > 0]
+    assert weights and not any(np.array_equal(without[n], with_teachers[n]) for n in weights)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """Folder of `vit` and `bert`: the fixtures, by the words and classes of the tiny data.
+
+    The BERT has a row more than there are words; the ViT's images are larger than the student's.
+    """
+    folder = tmp_path_factory.mktemp("teachers")
+    for name in ("vit", "bert"):
+        shutil.copytree(FIXTURES / name, folder / name)
+    (folder / "bert" / "vocab.txt").write_text("".join(f"{token}\n" for token in VOCABULARY))
+    config = json.loads((folder / "vit" / "config.json").read_text())
+    config["id2label"] = {"0": "Cat", "1": "dog, Canis familiaris", "2": "n01440764"}
+    (folder / "vit" / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+def flags(folders):
+    return [
+        "--variant=vitbert",
+        f"--image_teacher={folders / 'vit'}",
+        f"--text_teacher={folders / 'bert'}",
+    ]
+
+
+@pytest.mark.slow
+def test_stopped_with_teachers_from_elsewhere_it_ends_the_same(
+    folders, sources, finished, tmp_path, monkeypatch
+):
+    wanted = tmp_path / "wanted"
+    assert pretrain(sources, wanted, *flags(folders)) == EXIT_DONE
+    assert not (wanted / "teachers").exists()
+    untaught = finished("vitbert", "--config.distillation.ratio=0")
+    ours, others = checkpoint_values(wanted), checkpoint_values(untaught)
+    weights = [name for name in ours if name.startswith("network") and "kernel" in name]
+    assert weights and not any(np.array_equal(ours[name], others[name]) for name in weights)
+
+    folder = tmp_path / "run"
+    ended = callbacks.DivergenceGuard.on_train_batch_end
+
+    def stop(self, number, logs=None):
+        if self.model.step == 6:
+            os.kill(os.getpid(), signal.SIGTERM)
+        ended(self, number, logs)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(callbacks.DivergenceGuard, "on_train_batch_end", stop)
+        assert pretrain(sources, folder, *flags(folders)) == EXIT_STOPPED
+    assert not (folder / "summary.json").exists()
+    assert pretrain(sources, folder, *flags(folders)) == EXIT_DONE
+    assert json.loads((folder / "summary.json").read_text())["resumed_from_step"] == 6
+    assert_same_values(checkpoint_values(folder), checkpoint_values(wanted))
+    assert metrics_rows(folder) == metrics_rows(wanted)
+
+
+def test_nothing_is_written_where_a_teacher_is_refused(folders, sources, tmp_path, capsys):
+    given = flags(folders)
+    given[2] = f"--text_teacher={FIXTURES / 'bert'}"
+    assert pretrain(sources, tmp_path / "run", *given) == EXIT_BAD_INPUT
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith(f"error: {given[2]}: has another vocabulary: token 36 is 'word31', ")
+    assert not (tmp_path / "run").exists() or files_below(tmp_path / "run") == {}

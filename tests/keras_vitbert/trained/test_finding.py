@@ -1,0 +1,90 @@
+"""What lies at a path."""
+
+import json
+import pathlib
+
+import numpy as np
+import pytest
+
+from keras_vitbert.importing import sources
+from keras_vitbert.trained.finding import exported_versions, find
+from pipelines.command_line import UserError
+
+SAVED = pathlib.Path(__file__).parent / "saved"
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "path"),
+    [
+        ("run", sources.RUN, "run"),
+        ("fine_tuned_images", sources.FINE_TUNED, "fine_tuned_images"),
+        ("fine_tuned_texts", sources.FINE_TUNED, "fine_tuned_texts"),
+        ("preset", sources.PRESET, "preset"),
+        ("export/vitbert", sources.EXPORT, "export/vitbert/1"),
+        ("export/vitbert/1", sources.EXPORT, "export/vitbert/1"),
+    ],
+)
+def test_what_this_project_wrote(name, kind, path):
+    found = find(str(SAVED / name))
+    assert (found.kind, found.path, found.label) == (kind, str(SAVED / path), str(SAVED / name))
+    config = SAVED / path / "config.json"
+    assert found.config == (json.loads(config.read_text()) if config.exists() else {})
+
+
+@pytest.mark.parametrize(
+    ("config", "kind"),
+    [
+        ({"variant": "vit", "config": {}}, sources.RUN),
+        ({"task": "tsv", "config": {}}, sources.FINE_TUNED),
+        ({"registered_name": "keras_hub>BertBackbone"}, sources.PRESET),
+        ({"model_type": "bert"}, sources.HUGGING_FACE),
+        ({"architectures": []}, sources.HUGGING_FACE),
+    ],
+)
+def test_folders_by_their_config(tmp_path, config, kind):
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert find(str(tmp_path)) == sources.Source(kind, str(tmp_path), str(tmp_path), config)
+
+
+def test_files_of_google(tmp_path):
+    np.savez(tmp_path / "vit.npz", a=np.zeros(1))
+    path = str(tmp_path / "vit.npz")
+    assert find(path) == sources.Source(sources.GOOGLE_VIT, path, path)
+    folder = tmp_path / "bert"
+    folder.mkdir()
+    (folder / "bert_config.json").write_text("{}")
+    (folder / "model.ckpt.index").touch()
+    prefix = str(folder / "model.ckpt")
+    assert find(prefix) == sources.Source(sources.GOOGLE_BERT, prefix, prefix)
+    assert find(str(folder)) == sources.Source(sources.GOOGLE_BERT, prefix, str(folder))
+    (folder / "other.ckpt.index").touch()
+    with pytest.raises(UserError, match="holds 2 checkpoints beside bert_config.json; give the p"):
+        find(str(folder))
+    (folder / "bert_model.ckpt.index").touch()  # the name that Google gave it
+    assert find(str(folder)).path == str(folder / "bert_model.ckpt")
+
+
+def test_the_latest_version_of_an_export(tmp_path):
+    for name in ("9", "10", "11", "007", "notes", ".12-ab"):
+        (tmp_path / name).mkdir()
+        if name != "11":  # which is not whole
+            (tmp_path / name / "saved_model.pb").touch()
+    assert exported_versions(str(tmp_path)) == [7, 9, 10]
+    found = find(str(tmp_path))
+    assert (found.kind, found.path) == (sources.EXPORT, str(tmp_path / "10"))
+    assert exported_versions(str(tmp_path / "nowhere")) == []
+
+
+def test_what_is_nothing_known(tmp_path):
+    (tmp_path / "file.txt").write_text("text")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "config.json").write_text('{"a": 1, "variant": "vit"}')
+    for name, message in (
+        ("nowhere", "no such folder, file or preset; give the folder of a run"),
+        ("file.txt", "is a file of no known kind; give"),
+        ("empty", r"holds no model \(there is no config.json\); give"),
+        ("other", r"its config.json is of no known kind \(it holds a, variant\); give"),
+    ):
+        with pytest.raises(UserError, match=f"^{tmp_path / name}: {message}"):
+            find(str(tmp_path / name))

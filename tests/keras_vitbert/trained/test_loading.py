@@ -1,0 +1,93 @@
+"""`load`: runs of both commands, presets and exports as one kind of object."""
+
+import json
+import pathlib
+import shutil
+
+import numpy as np
+import pytest
+
+import keras_vitbert
+from keras_vitbert.model.classifier import Classifier
+from keras_vitbert.model.pretraining_network import PreTrainingNetwork
+from pipelines.command_line import UserError
+from tests.keras_vitbert.tiny_runs import CLASS_NAMES, VOCABULARY, checkpoint_values, config_of
+
+SAVED = pathlib.Path(__file__).parent / "saved"
+
+
+def test_a_run_is_its_last_checkpoint(finished, sources):
+    folder = finished("joint")
+    trained = keras_vitbert.load(str(folder))
+    assert isinstance(trained.network, PreTrainingNetwork)
+    assert (trained.path, trained.name, trained.step) == (str(folder), "joint", 10)
+    assert trained.checkpoint == str(folder / "checkpoints" / "step-00000010")
+    assert trained.classes == CLASS_NAMES and trained.vocabulary == VOCABULARY
+    assert set(trained.heads) == {"image", "mlm"} and trained.backbone is trained.network.backbone
+    assert trained.central_crop == config_of(sources).data.images.central_crop
+    assert trained.record == json.loads((folder / "config.json").read_text())
+    assert trained.summary == json.loads((folder / "summary.json").read_text())
+    stored = checkpoint_values(folder)
+    for variable in trained.network.trainable_variables:
+        name = f"network/{variable.path.replace('/', '.S')}/.ATTRIBUTES/VARIABLE_VALUE"
+        np.testing.assert_array_equal(variable.value, stored[name], err_msg=name)
+
+
+@pytest.mark.parametrize(("variant", "heads"), [("vit", {"image"}), ("bert", {"mlm"})])
+def test_a_run_of_one_modality_has_nothing_of_the_other(finished, variant, heads):
+    trained = keras_vitbert.load(str(finished(variant)))
+    assert set(trained.heads) == heads
+    assert (trained.classes is None, trained.vocabulary is None) == (
+        variant == "bert",
+        variant == "vit",
+    )
+
+
+@pytest.mark.parametrize(
+    ("dtype", "policy", "variables"),
+    [
+        (None, "float32", "float32"),
+        ("mixed_bfloat16", "mixed_bfloat16", "float32"),
+        ("bfloat16", "bfloat16", "bfloat16"),
+    ],
+)
+def test_the_dtype_that_is_asked_for(finished, dtype, policy, variables):
+    trained = keras_vitbert.load(str(finished("vit")), dtype)
+    assert trained.backbone.dtype_policy.name == policy
+    assert {weight.dtype for weight in trained.backbone.weights} == {variables}
+
+
+@pytest.mark.parametrize(
+    ("name", "head", "classes"),
+    [("fine_tuned_images", "image", 3), ("fine_tuned_texts", "text", 2)],
+)
+def test_a_fine_tuned_run_is_its_median_model(name, head, classes):
+    trained = keras_vitbert.load(str(SAVED / name))
+    assert isinstance(trained.network, Classifier) and list(trained.heads) == [head]
+    assert len(trained.classes) == trained.heads[head].num_classes == classes
+    model = SAVED / name / trained.summary["model"]
+    assert pathlib.Path(trained.checkpoint).parent == model / "checkpoints"
+    assert not trained.has_lora  # it is in the kernels
+    assert (trained.vocabulary is not None) == (head == "text")
+
+
+def test_what_is_not_whole_is_refused(finished, tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree(finished("vit"), copy)
+    shutil.rmtree(copy / "checkpoints")
+    with pytest.raises(UserError, match="without a checkpoint; run its command again"):
+        keras_vitbert.load(str(copy))
+    copy = tmp_path / "fine_tuned"
+    shutil.copytree(SAVED / "fine_tuned_images", copy)
+    (copy / "classes.txt").rename(copy / "classes")
+    with pytest.raises(UserError, match="holds no finished run of keras_vitbert.finetune; give"):
+        keras_vitbert.load(str(copy))
+    (copy / "classes").rename(copy / "classes.txt")
+    shutil.rmtree(copy / json.loads((copy / "summary.json").read_text())["model"] / "checkpoints")
+    with pytest.raises(UserError, match="its checkpoint is gone; fine-tune again"):
+        keras_vitbert.load(str(copy))
+
+
+def test_an_export_holds_no_keras_model():
+    with pytest.raises(UserError, match="which holds no Keras model; give what it was exported"):
+        keras_vitbert.load(str(SAVED / "export" / "vitbert"))

@@ -1,0 +1,133 @@
+"""What `fit` and `evaluate` make of a trainer's steps, against NumPy."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_vitbert.training.merging import GradientMask, GradientSum
+from keras_vitbert.training.optimizers import SGD
+from tests.keras_vitbert.training import reference
+from tests.keras_vitbert.training.joint_steps import (
+    ADAMW,
+    RATIO,
+    TEMPERATURE,
+    step,
+    tensors,
+    values,
+    weights,
+)
+
+
+def expected_metrics(network, *batches, **distillation):
+    """NumPy's, of the weights as they are, all batches taken together."""
+    w = reference.weights_of(network)
+    columns = {"image": [], "mlm": [], "nsp": []}
+    for batch in batches:
+        image, text = reference.image_logits(batch, w, 3), reference.text_logits(batch, w)
+        images = batch.get("image_weights", np.ones(len(batch["images"])))
+        texts = batch.get("text_weights", np.ones(len(batch["token_ids"])))
+        columns["image"].append((batch["image_labels"], images, image["image_logits"]))
+        masked = batch["masked_weights"] * texts[:, None]
+        columns["mlm"].append((batch["masked_ids"], masked, text["mlm_logits"]))
+        columns["nsp"].append((batch["next_sentence_labels"], texts, text["nsp_logits"]))
+    logs = {}
+    for task, parts in columns.items():
+        joined = [np.concatenate(x) for x in zip(*parts, strict=True)]
+        logs |= reference.task_values(task, *joined)
+    return logs
+
+
+def test_metrics_of_training(make_trainer, make_batch):
+    trainer = make_trainer(GradientSum(0.3), SGD(0.0))
+    expected = expected_metrics(trainer.network, make_batch(0), make_batch(1))
+    step(trainer, make_batch(0))
+    logs = step(trainer, make_batch(1))
+    assert logs.pop("gradient_norm") > 0
+    text = expected["mlm_loss"] + expected["nsp_loss"]
+    expected["loss"] = 0.3 * expected["image_loss"] + 0.7 * text
+    assert logs == pytest.approx(expected, rel=1e-5)
+
+
+def test_evaluate_counts_every_example_once(make_trainer, make_batch):
+    trainer = make_trainer(GradientMask())
+    padded = make_batch(1)
+    padded["image_weights"] = np.array([1, 1, 0, 1], np.float32)
+    padded["text_weights"] = np.array([1, 0, 0, 1], np.float32)
+    batches = [
+        {"image_weights": np.ones(4, np.float32), "text_weights": np.ones(4, np.float32)}
+        | make_batch(0),
+        padded,
+    ]
+    expected = expected_metrics(trainer.network, *batches)
+    expected["loss"] = expected["image_loss"] + expected["mlm_loss"] + expected["nsp_loss"]
+    assert not expected == pytest.approx(expected_metrics(trainer.network, *batches[:1]), rel=0.01)
+    joined = {n: np.concatenate([b[n] for b in batches]) for n in batches[0]}
+    dataset = tf.data.Dataset.from_tensor_slices(joined).batch(4)
+    logs = trainer.evaluate(dataset, return_dict=True, verbose=0)
+    assert logs == pytest.approx(expected, rel=1e-5)
+
+
+def test_dropout_acts_in_training_only(make_trainer, make_network, make_batch):
+    keras.utils.set_random_seed(0)
+    network = make_network(0, num_layers=1, dropout=0.5)
+    trainer = make_trainer(GradientMask(), SGD(0.0), network=network)
+    still = expected_metrics(network, make_batch(0))
+    first = step(trainer, make_batch(0))
+    trainer.reset_metrics()
+    second = step(trainer, make_batch(0))
+    trainer.reset_metrics()
+    again = trainer.test_step(tensors(make_batch(0)))
+    for name in ("image_loss", "mlm_loss", "nsp_loss"):
+        assert len({round(logs[name], 3) for logs in (first, second, still)}) == 3
+        assert float(again[name]) == pytest.approx(still[name], rel=1e-5)
+
+
+class Requests(keras.callbacks.Callback):
+    """Probes as a schedule and a logger would, and notes what is cleared after each step."""
+
+    def __init__(self, requests):
+        super().__init__()
+        self.requests = requests
+        self.cleared = []
+
+    def on_train_batch_begin(self, batch, logs=None):
+        for clear in self.requests.get(self.model.step, ()):
+            self.model.request_probe(clear)
+
+    def on_train_batch_end(self, batch, logs=None):
+        masks = values(self.model.merge.masks)
+        self.cleared.append(sum(np.count_nonzero(~m) for m in masks))
+
+
+@pytest.mark.slow
+def test_fit(make_trainer, make_batch, teachers):
+    options = {"teachers": teachers, "distillation_ratio": RATIO, "temperature": TEMPERATURE}
+    trainer, eager = (make_trainer(GradientMask(), ADAMW, 1.0, **options) for _ in range(2))
+    batches = [make_batch(number) for number in range(8)]
+    joined = {n: np.concatenate([b[n] for b in batches]) for n in batches[0]}
+    dataset = tf.data.Dataset.from_tensor_slices(joined).batch(4)
+    requests = Requests({1: (0, 7), 2: (0,), 4: (5, 0), 6: (3,)})
+    history = trainer.fit(
+        dataset,
+        epochs=2,
+        steps_per_epoch=4,
+        validation_data=dataset.take(1),
+        callbacks=[requests],
+        shuffle=False,
+        verbose=0,
+    ).history
+    # A measuring request neither takes a clearing one away nor repeats an old one.
+    assert requests.cleared == [0, 7, 7, 7, 12, 12, 15, 15]
+    assert trainer.step == 8 and not trainer.probe_requested
+    tasks = [f"{t}_{kind}" for t in ("image", "mlm", "nsp") for kind in ("loss", "accuracy")]
+    names = {*tasks, "loss"}
+    assert set(history) == names | {f"val_{n}" for n in names} | {"gradient_norm"}
+    assert all(len(column) == 2 for column in history.values())
+
+    for number, batch in enumerate(batches):
+        clear = {1: 7, 4: 5, 6: 3}.get(number, 0)
+        eager.clear_count.assign(clear)
+        step(eager, batch, probing=clear > 0)
+    for compiled, expected in zip(weights(trainer), weights(eager), strict=True):
+        np.testing.assert_allclose(compiled, expected, rtol=1e-5, atol=1e-5)

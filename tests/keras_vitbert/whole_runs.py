@@ -1,0 +1,166 @@
+"""Whole runs of the tiny config: what they leave, read back, and what it should be."""
+
+import collections
+import math
+import os
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_vitbert.configs.variants import VARIANTS
+from keras_vitbert.runs import checkpoints
+from pipelines.image_stream import ImageStream
+from pipelines.shards.records import RecordFiles
+from tests.keras_vitbert.tiny_runs import (
+    CLASSES,
+    IMAGE_SIZE,
+    VOCABULARY,
+    assert_same_values,
+    checkpoint_values,
+    metrics_rows,
+    summary_of,
+)
+
+STEPS = 10
+EPOCH_ENDS = [4, 8, 10]
+UPDATES = [3, 5, 7]  # of the masks, which precede these steps
+MASKED = ("vitbert", "vitbert_no_kd")
+MAPPED = "joint"  # the run that draws activation maps
+MAPS = [0, 5, STEPS]
+
+# The others take longer: both modalities in one step, with masks, or with teachers.
+EACH_VARIANT = [
+    pytest.param(name, marks=() if name in ("vit", "bert", "joint") else pytest.mark.slow)
+    for name in VARIANTS
+]
+CLOCK = ("seconds", "images_per_second", "tokens_per_second", "resumed_from_step")
+
+
+def without_clock(summary):
+    """A summary without what depends on the clock, and on where the run was resumed."""
+    return {name: value for name, value in summary.items() if name not in CLOCK}
+
+
+def examples_of(folder, kind, split):
+    """The stored examples, in order, as dicts of lists."""
+    paths = sorted(str(path) for path in folder.glob(f"{kind}-{split}-*"))
+    for record in tf.data.TFRecordDataset(paths):
+        features = tf.train.Example.FromString(record.numpy()).features.feature
+        yield {
+            name: list(getattr(feature, feature.WhichOneof("kind")).value)
+            for name, feature in features.items()
+        }
+
+
+def validate(network, folder):
+    """Cross-entropies and accuracies on the validation examples, by NumPy, one by one."""
+    found = collections.defaultdict(list)
+
+    def add(task, logits, label):
+        logits = np.asarray(logits, np.float64)
+        log_sum = logits.max() + np.log(np.exp(logits - logits.max()).sum())
+        found[f"{task}_loss"].append(log_sum - logits[label])
+        found[f"{task}_accuracy"].append(float(np.argmax(logits) == label))
+
+    if network.backbone.image_size is not None:
+        records = RecordFiles.find(str(folder / "images-validation-*"), "flag")
+        for example in ImageStream(records, IMAGE_SIZE, CLASSES).validation():
+            logits = network({"images": example["images"][None] / 255})
+            add("image", logits["image_logits"][0], int(example["image_labels"]))
+    if network.backbone.vocabulary_size is not None:
+        for example in examples_of(folder, "text", "validation"):
+            names = {"token_ids": "input_ids", "segment_ids": "segment_ids"}
+            names |= {"padding_mask": "input_mask", "masked_positions": "masked_lm_positions"}
+            logits = network({ours: np.array([example[name]]) for ours, name in names.items()})
+            add("nsp", logits["nsp_logits"][0], example["next_sentence_labels"][0])
+            for index, weight in enumerate(example["masked_lm_weights"]):
+                if weight:
+                    add("mlm", logits["mlm_logits"][0, index], example["masked_lm_ids"][index])
+    return {name: float(np.mean(values)) for name, values in found.items()}
+
+
+def tensorboard_scalars(folder):
+    """`{(writer, tag): {step: value}}` from the event files."""
+    scalars = collections.defaultdict(dict)
+    for path in sorted((folder / "logs").rglob("events.out.tfevents.*")):
+        for event in tf.compat.v1.train.summary_iterator(str(path)):
+            for value in event.summary.value:
+                if value.metadata.plugin_data.plugin_name == "scalars":
+                    number = float(tf.make_ndarray(value.tensor))
+                    scalars[path.parent.name, value.tag][event.step] = number
+    return scalars
+
+
+def tensorboard_images(folder):
+    """`{tag: {step: picture}}` of the training log."""
+    images = collections.defaultdict(dict)
+    for path in sorted((folder / "logs" / "train").glob("events.out.tfevents.*")):
+        for event in tf.compat.v1.train.summary_iterator(str(path)):
+            for value in event.summary.value:
+                if value.metadata.plugin_data.plugin_name == "images":
+                    _, _, picture = value.tensor.string_val  # width, height, PNG
+                    images[value.tag][event.step] = tf.io.decode_png(picture).numpy()
+    return images
+
+
+def assert_same_inspection(folder, wanted, kind=""):
+    """The same files of the same bytes."""
+    found, expected = (
+        {path.name: path.read_bytes() for path in (run / "inspection").glob(f"{kind}*")}
+        for run in (folder, wanted)
+    )
+    assert found == expected
+
+
+def assert_same_run(folder, wanted):
+    """To the bit: weights, optimizer, masks, random generators; and all numbers of the logs."""
+    assert_same_values(checkpoint_values(folder), checkpoint_values(wanted))
+    assert metrics_rows(folder) == metrics_rows(wanted)
+    assert_same_inspection(folder, wanted)
+    assert without_clock(summary_of(folder)) == without_clock(summary_of(wanted))
+    found, expected = tensorboard_scalars(folder), tensorboard_scalars(wanted)
+    for key in expected:
+        if "per_second" not in key[1]:
+            assert found[key] == expected[key]
+    assert len(os.listdir(folder / "checkpoints")) == 3  # LAST, and as many as are to be kept
+
+
+def last_step(folder):
+    """The step of a run's last checkpoint; 0 where there is none."""
+    return checkpoints.latest(str(folder / "checkpoints"))[1]
+
+
+def masked_words(example):
+    """The words to be found, as numbers."""
+    pairs = zip(example["masked_lm_ids"], example["masked_lm_weights"], strict=True)
+    return [word for word, weight in pairs if weight]
+
+
+def count_baselines(folder):
+    """What frequencies alone reach, by counting."""
+
+    def commonest(values):
+        counts = collections.Counter(values)
+        return min(value for value in counts if counts[value] == max(counts.values()))
+
+    train, validation = (
+        {
+            "labels": [e["image/class/label"][0] for e in examples_of(folder, "images", split)],
+            "words": [w for e in examples_of(folder, "text", split) for w in masked_words(e)],
+            "next": [e["next_sentence_labels"][0] for e in examples_of(folder, "text", split)],
+        }
+        for split in ("train", "validation")
+    )
+    accuracy = {
+        name: validation[name].count(commonest(train[name])) / len(validation[name])
+        for name in train
+    }
+    total = len(train["words"]) + len(VOCABULARY)
+    losses = [-math.log((train["words"].count(w) + 1) / total) for w in validation["words"]]
+    return {
+        "image_majority_accuracy": accuracy["labels"],
+        "mlm_unigram_accuracy": accuracy["words"],
+        "mlm_unigram_loss": sum(losses) / len(losses),
+        "nsp_majority_accuracy": accuracy["next"],
+    }

@@ -1,0 +1,116 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image, ImageEnhance, ImageOps
+
+from pipelines.images.randaugment import RandAugment
+from tests.pipelines.image_fixtures import textured
+
+SIZE = 40
+
+
+def affine(image, x, y):
+    """Pillow's transform: coefficients of the input's place, from centres of the output's."""
+    return image.transform(image.size, Image.Transform.AFFINE, (*x, *y), Image.Resampling.NEAREST)
+
+
+def references(magnitude, sign):
+    """Pillow's operations of the paper: dict of name to a function of a Pillow image."""
+    part = magnitude / 30
+    shear, shift, factor = (0.3 * part * sign, int(150 / 331 * SIZE * part), 1 + 0.9 * part * sign)
+    shift *= sign
+    return {
+        "identity": lambda image: image,
+        "shear_x": lambda image: affine(image, (1, shear, 0), (0, 1, 0)),
+        "shear_y": lambda image: affine(image, (1, 0, 0), (shear, 1, 0)),
+        "translate_x": lambda image: affine(image, (1, 0, -shift), (0, 1, 0)),
+        "translate_y": lambda image: affine(image, (1, 0, 0), (0, 1, -shift)),
+        "rotate": lambda image: image.rotate(30 * part * sign),
+        "brightness": lambda image: ImageEnhance.Brightness(image).enhance(factor),
+        "color": lambda image: ImageEnhance.Color(image).enhance(factor),
+        "contrast": lambda image: ImageEnhance.Contrast(image).enhance(factor),
+        "sharpness": lambda image: ImageEnhance.Sharpness(image).enhance(factor),
+        "posterize": lambda image: ImageOps.posterize(image, 8 - round(part * 4)),
+        "solarize": lambda image: ImageOps.solarize(image, 255 * (1 - part)),
+        "autocontrast": ImageOps.autocontrast,
+        "equalize": ImageOps.equalize,
+    }
+
+
+GEOMETRIC = {"shear_x", "shear_y", "translate_x", "translate_y", "rotate"}
+
+
+BLENDS = {"brightness", "color", "contrast", "sharpness", "autocontrast"}
+
+
+@pytest.mark.parametrize(
+    ("magnitude", "jit_compile"),
+    [
+        pytest.param(0, True, marks=pytest.mark.slow),
+        (9, True),
+        pytest.param(30, True, marks=pytest.mark.slow),
+        (0, False),
+        pytest.param(9, False, marks=pytest.mark.slow),
+        (30, False),
+    ],
+)
+def test_every_operation_is_pillows(magnitude, jit_compile):
+    operations = RandAugment(2, magnitude, jit_compile).operations(SIZE)
+    assert list(operations) == list(references(magnitude, 1))
+    two_values = np.where(textured() > 130, 200, 60).astype(np.uint8)
+    dim = (textured(2) // 4 + 90).astype(np.uint8)
+    for side, sign in enumerate((1, -1)):
+        for name, reference in references(magnitude, sign).items():
+            for pixels in (textured(), dim, two_values, np.full_like(dim, 77)):
+                found = operations[name][side](tf.constant(pixels)).numpy()
+                expected = np.asarray(reference(Image.fromarray(pixels)))
+                difference = np.abs(found.astype(int) - expected)
+                if name in GEOMETRIC:  # Pillow's fixed-point places differ in a few ties
+                    assert (difference > 0).mean() < 0.004, name
+                else:
+                    assert difference.max() <= (name in BLENDS), (name, sign)
+                    assert (difference > 0).mean() < 0.06, (name, sign)
+
+
+@pytest.fixture(scope="module")
+def operations():
+    """Those of half the largest magnitude."""
+    return RandAugment(2, 15).operations(SIZE)
+
+
+def test_most_operations_change_the_image_and_none_leaves_its_range(operations):
+    image = textured()
+    changed = {
+        name: [not np.array_equal(operation(tf.constant(image)), image) for operation in pair]
+        for name, pair in operations.items()
+    }
+    assert not any(changed.pop("identity")) and all(map(all, changed.values()))
+    for extreme in (0, 255):
+        flat = np.full((SIZE, SIZE, 3), extreme, np.uint8)
+        for name in BLENDS | {"posterize", "equalize"}:
+            for operation, sign in zip(operations[name], (1, -1), strict=True):
+                expected = np.asarray(references(15, sign)[name](Image.fromarray(flat)))
+                np.testing.assert_array_equal(operation(tf.constant(flat)), expected, name)
+
+
+# KerasCV's operation at magnitude 15, and the largest difference after rounding down. Its equalize
+# takes another histogram.
+KERAS_CV = {
+    "posterize": (lambda layers: layers.Posterization((0, 255), bits=6), 0),
+    "solarize": (lambda layers: layers.Solarization((0, 255), threshold_factor=(128, 128)), 0),
+    "autocontrast": (lambda layers: layers.AutoContrast((0, 255)), 1),
+    "color": (lambda layers: layers.RandomColorDegeneration((0.45, 0.45)), 1),
+}
+
+
+@pytest.mark.slow  # importing it takes seconds
+def test_keras_cv_agrees(operations):
+    from keras_cv import layers
+
+    images = np.stack([textured(number) for number in range(4)])
+    for name, (make, largest) in KERAS_CV.items():
+        expected = make(layers)(images.astype(np.float32), training=True).numpy()
+        for image, reference in zip(images, expected, strict=True):
+            found = operations[name][1](tf.constant(image)).numpy()
+            assert not np.array_equal(found, image), name
+            assert np.abs(found - np.floor(reference)).max() <= largest, name

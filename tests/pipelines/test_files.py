@@ -1,0 +1,65 @@
+import csv
+import io
+import os
+
+import pytest
+import tensorflow as tf
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipelines.command_line import UserError
+from pipelines.files import csv_text, make_folder, write_atomically
+
+
+@pytest.mark.parametrize("prefix", ["", "ram://files"])
+def test_a_file_takes_the_place_of_the_old_one(tmp_path, prefix):
+    path = f"{prefix}{tmp_path}/vocab.txt"
+    tf.io.gfile.makedirs(os.path.dirname(path))
+    for text in ("old\n", "new, über\n", ""):
+        write_atomically(path, text)
+        with tf.io.gfile.GFile(path) as file:
+            assert file.read() == text
+    assert tf.io.gfile.listdir(os.path.dirname(path)) == ["vocab.txt"]
+
+
+@pytest.mark.parametrize("error", [tf.errors.ResourceExhaustedError, KeyboardInterrupt])
+def test_a_failure_leaves_the_old_file_alone(tmp_path, monkeypatch, error):
+    path = tmp_path / "vocab.txt"
+    path.write_text("old")
+
+    def failing(*_, **__):
+        assert len(list(tmp_path.iterdir())) == 2  # the new one is beside it
+        raise error(None, None, "half way") if error is not KeyboardInterrupt else error
+
+    monkeypatch.setattr(tf.io.gfile, "rename", failing)
+    with pytest.raises(error):
+        write_atomically(str(path), "new")
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_folders_are_made_and_left_empty(tmp_path):
+    folder = tmp_path / "a" / "b"
+    for _ in range(2):
+        make_folder(str(folder), "output")
+        assert list(folder.iterdir()) == []
+    (tmp_path / "file").touch()
+    for path in ("/proc/nowhere", tmp_path / "file" / "below"):
+        with pytest.raises(UserError, match=rf"^--output_dir={path}: cannot be written to \(.+\)"):
+            make_folder(str(path), "output_dir")
+
+
+CELL = st.text(st.characters(exclude_categories=["Cs", "Cc"]) | st.sampled_from('\n",; ')) | (
+    st.integers()
+)
+
+
+@given(st.lists(st.dictionaries(st.sampled_from("abcde"), CELL, min_size=1), min_size=1))
+def test_tables_are_read_as_they_were_written(rows):
+    text = csv_text(rows)
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    columns = [name for row in rows for name in row]
+    assert reader.fieldnames == sorted(set(columns), key=columns.index)
+    expected = [{name: str(row.get(name, "")) for name in reader.fieldnames} for row in rows]
+    # A row of nothing but one empty cell is written as "", which is no blank line.
+    assert list(reader) == expected
+    assert "\r" not in text and text.endswith("\n")

@@ -1,0 +1,245 @@
+import random
+import textwrap
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipelines.text.book_text import MIN_WORDS, chapters, title_of
+
+WORDS = "the rain fell on roofs and fields while nobody said a word about it again".split()
+
+
+def prose(seed, words=60):
+    """A paragraph of one sentence."""
+    order = random.Random(seed)
+    text = " ".join(order.choice(WORDS) for _ in range(words))
+    return text.capitalize() + "."
+
+
+def wrapped(*paragraphs, width=70):
+    return "\n\n".join(textwrap.fill(text, width) for text in paragraphs)
+
+
+ONE, TWO, THREE = (prose(seed) for seed in range(3))
+
+
+@pytest.mark.parametrize(
+    "heading",
+    [
+        "CHAPTER I", "Chapter 1", "CHAPTER XLVIII.", "Chapter Twenty-One", "CHAPTER THE LAST",
+        "Chapter 1. Of the Rain", "CHAPTER II.--THE RAIN", "CHAPTER III\nIn which it rains",
+        "BOOK THE FIRST", "VOLUME II", "VOL. II.", "LETTER 4", "PART ONE", "THE SECOND PART",
+        "PROLOGUE", "Epilogue", "XIV", "iv.", "12", "STAVE ONE: MARLEY'S GHOST", "ACT II",
+        "  CHAPTER IX", "_Chapter 3_", "Preface",
+    ],
+)  # fmt: skip
+def test_headings_divide_chapters_and_are_no_text(heading):
+    found = chapters(f"CHAPTER 77\n\n{wrapped(ONE)}\n\n{heading}\n\n{wrapped(TWO, THREE)}\n")
+    assert [paragraphs for _, paragraphs in found] == [[ONE], [TWO, THREE]]
+    assert found[1][0] == " ".join(heading.split()).strip("_")
+
+
+def test_titles_after_headings_are_no_text():
+    for title, is_text in (
+        ("Of the Rain, and What Came of It.", False),
+        ("THE RAIN.", False),
+        ("Call me Ishmael.", True),
+        ("It rained in Rainham.", True),
+    ):
+        found = chapters(f"CHAPTER 1\n\n{title}\n\n{wrapped(ONE)}\n\n{title}\n")
+        assert [text == title for text in found[0][1]][0] == is_text
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Part two of the plan was simple.", "I.", "Book I of the poem was lost.",
+        "Chapter 1 was the best part of it, she said.", '"Six," he said.', "Letter by letter.",
+        "Partly.", "Mix it.", "Action!", "Conclusions were drawn.",
+    ],
+)  # fmt: skip
+def test_what_looks_like_a_heading_but_is_text(line):
+    found = chapters(f"CHAPTER 1\n\n{wrapped(ONE)}\n\n{line}\n\n{wrapped(TWO)}\n")
+    text = [paragraph for _, paragraphs in found for paragraph in paragraphs]
+    if line == "I.":  # read as a number
+        assert text == [ONE, TWO]
+    else:
+        assert len(found) == 1 and text == [ONE, line, TWO]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.lists(st.integers(12, 90), min_size=1, max_size=4), min_size=1, max_size=4),
+    st.integers(50, 90),
+    st.sampled_from(["\n", "\r\n", "\r"]),
+    st.sampled_from(["\n\n", "\n \n", "\n\n\n", "\n\n   * * * * *\n\n"]),
+)
+def test_paragraphs_come_out_of_hard_wrapped_lines(sizes, width, line_break, gap):
+    expected = [
+        [prose(f"{number} {place}", 60 if not place else words) for place, words in enumerate(part)]
+        for number, part in enumerate(sizes)
+    ]
+    parts = [gap.join(textwrap.fill(text, width) for text in part) for part in expected]
+    text = "".join(f"CHAPTER {n}\n\n{part}\n\n\n" for n, part in enumerate(parts, 1))
+    found = chapters(text.replace("\n", line_break))
+    assert [paragraphs for _, paragraphs in found] == expected
+    assert [heading for heading, _ in found] == [f"CHAPTER {n}" for n in range(1, len(parts) + 1)]
+
+
+GUTENBERG = """\
+The Project Gutenberg EBook of Rain, by A. Writer
+
+This eBook is for the use of anyone anywhere at no cost and with
+almost no restrictions whatsoever.
+
+Title: Rain
+       A Novel
+
+Author: A. Writer
+
+{start}
+
+Produced by A Volunteer and others
+
+[Illustration: A wet
+roof [see page 3]]
+
+RAIN
+
+BY A. WRITER
+
+_To my aunt, who was never wet._
+
+CONTENTS
+
+CHAPTER I. The first rain
+CHAPTER II. The second rain.
+
+I. It began on a long and rainy morning, and was not to end before
+   anybody expected it to.
+
+CHAPTER I
+
+{one}
+
+[Transcriber's Note: a page is missing here.]
+
+[Footnote 1: It was a wet year
+and so was the next.]
+
+CHAPTER II
+
+{two}
+
+THE END
+
+{end}
+
+*** START: FULL LICENSE ***
+
+THE FULL PROJECT GUTENBERG LICENSE
+""" + "\n\n".join(["Please read this before you distribute or use this work."] * 30)
+
+
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [
+        (
+            "*** START OF THE PROJECT GUTENBERG EBOOK RAIN ***",
+            "*** END OF THE PROJECT GUTENBERG EBOOK RAIN ***",
+        ),
+        (
+            "***START OF THIS PROJECT GUTENBERG EBOOK RAIN, OR WHAT FELL FROM\nTHE SKY***",
+            "End of the Project Gutenberg EBook of Rain, by A. Writer\n\n"
+            "***END OF THIS PROJECT GUTENBERG EBOOK RAIN***",
+        ),
+        (
+            "*END*THE SMALL PRINT! FOR PUBLIC DOMAIN ETEXTS*Ver.04.29.93*END*",
+            "End of Project Gutenberg's Rain, by A. Writer",
+        ),
+        (
+            "*END THE SMALL PRINT! FOR PUBLIC DOMAIN ETEXTS*Ver.10/04/01*END*",
+            "End of The Project Gutenberg Etext of Rain",
+        ),
+        (
+            "*** START OF THE PROJECT GUTENBERG EBOOK RAIN ***\n\n"
+            + wrapped(*(prose(seed) for seed in range(20)))  # small print
+            + "\n\n*END*THE SMALL PRINT! FOR PUBLIC DOMAIN ETEXTS*Ver.04.29.93*END*",
+            "*** END OF THE PROJECT GUTENBERG EBOOK RAIN ***",
+        ),
+    ],
+)
+def test_what_project_gutenberg_adds_is_left_out(start, end):
+    text = GUTENBERG.format(
+        start=start, end=end, one=wrapped(ONE + " It was wet.[1]"), two=wrapped(TWO)
+    )
+    assert title_of(text, "x") == "Rain"
+    assert chapters(text) == [
+        ("CHAPTER I", [ONE + " It was wet."]),
+        ("CHAPTER II", [TWO]),
+    ]
+
+
+def test_books_without_headings_and_long_openings_are_kept():
+    assert chapters(wrapped(ONE, TWO)) == [("", [ONE, TWO])]
+    opening = [prose(seed) for seed in range(10)]
+    found = chapters(f"{wrapped(*opening)}\n\nCHAPTER I\n\n{wrapped(ONE)}")
+    assert found == [("", opening), ("CHAPTER I", [ONE])]
+    assert chapters(f"{wrapped(*opening[:3])}\n\nCHAPTER I\n\n{wrapped(ONE)}") == [
+        ("CHAPTER I", [ONE])
+    ]
+    assert chapters("") == chapters("RAIN\n\nBy A. Writer") == []
+    assert chapters(prose(0, MIN_WORDS - 1)) == [] != chapters(prose(0, MIN_WORDS))
+
+
+@pytest.mark.parametrize("apparatus", ["INDEX", "Illustrations", "A NOTE ON THE TEXT", "FOOTNOTES"])
+def test_apparatus_is_left_out(apparatus):
+    assert chapters(f"CHAPTER I\n\n{wrapped(ONE)}\n\n{apparatus}\n\n{wrapped(TWO)}") == [
+        ("CHAPTER I", [ONE])
+    ]
+
+
+def test_verse_and_lists_are_left_out():
+    verse = (
+        "The rain it raineth on the just\nAnd also on the unjust fella,\nBut chiefly on the just."
+    )
+    couplet = "    Rain, rain, go away,\n    Come again another day."
+    address = "A. Writer,\nThe Wet House,\nRainham."
+    text = "\n\n".join(
+        ["CHAPTER I", wrapped(ONE), verse, wrapped("He sang:"), couplet, address, wrapped(TWO)]
+    )
+    assert chapters(text) == [("CHAPTER I", [ONE, "He sang:", TWO])]
+    quoted = textwrap.indent(textwrap.fill(THREE, 50), "    ")  # prose all the same
+    assert chapters(f"{wrapped(ONE)}\n\n{quoted}") == [("", [ONE, THREE])]
+    uneven = "It rained and nobody said a word about it while it rained\nand rained, " + "on " * 17
+    assert chapters(f"{wrapped(ONE)}\n\n{uneven.strip()}.")[0][1][1].startswith("It rained and")
+
+
+def test_signs_inside_paragraphs():
+    def paragraph(text):
+        ((_, paragraphs),) = chapters(f"{wrapped(ONE)}\n\n{text}\n")
+        return paragraphs[1]
+
+    assert paragraph("It was _very_ wet, _he said_, and =cold=.") == (
+        "It was very wet, he said, and cold."
+    )
+    assert (
+        paragraph("Mr. ____ came from ----shire--and left.") == "Mr. — came from —shire—and left."
+    )
+    # The dash goes on where the line ends.
+    full = "It rained all day on the roofs and fields of all the country and"
+    assert paragraph(f"{full} so--\nit was wet.") == f"{full} so—it was wet."
+
+
+def test_hyphens_at_line_ends_stay_where_the_book_has_them():
+    full = "It rained all day on the roofs and fields of all the country and on"
+    used = "The umbrella of the well-to-do was a rain-coat of wool and a sea of rain."
+    for line_end, mended in (
+        ("um-\nbrella", "umbrella"),
+        ("rain-\ncoat", "rain-coat"),
+        ("sea-\nwool", "sea-wool"),  # both are words of the book
+        ("cloud-\nlessly", "cloudlessly"),
+    ):
+        ((_, paragraphs),) = chapters(f"{wrapped(ONE, used)}\n\n{full} {line_end} wet again.\n")
+        assert paragraphs[2] == f"{full} {mended} wet again."

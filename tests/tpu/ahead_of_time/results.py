@@ -1,0 +1,40 @@
+"""What the compiler says of a program, for tests that do without it, and the mark of the others."""
+
+import importlib.util
+
+import pytest
+
+GIB = 2**30
+
+needs_compiler = pytest.mark.skipif(
+    not all(importlib.util.find_spec(name) for name in ("jax", "libtpu")),
+    reason="needs the extra [aot]",
+)
+
+
+def compiled(peak=2.0, arguments=1.0, **changes):
+    """What the compiler says of a program; sizes in GiB."""
+    return {
+        "fits": True,
+        "seconds": 3.0,
+        "available": int(15.48 * GIB),
+        "peak": int(peak * GIB),
+        "arguments": int(arguments * GIB),
+        "outputs": 0,
+        "aliased": 0,
+        "temporaries": int(0.5 * GIB),
+        "code": 0,
+        "operations": 6.15e12,
+        "bytes": 90e9,
+        "collectives": {"all-reduce": {"count": 3, "bytes": 532_000_000}},
+        **changes,
+    }
+
+
+def refused(needed, available=15.48):
+    return {
+        "fits": False,
+        "seconds": 3.0,
+        "needed": int(needed * GIB),
+        "available": int(available * GIB),
+    }

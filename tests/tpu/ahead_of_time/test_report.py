@@ -1,0 +1,50 @@
+"""The report: whether programs fit, how fast they can be, and how they differ."""
+
+import pytest
+
+from tests.tpu.ahead_of_time.results import GIB, compiled, refused
+from tpu.ahead_of_time import report
+from tpu.slices import find_slice
+
+
+def test_the_roofline():
+    """A core of a v3 has half of 123 TFLOP/s and of 900 GB/s."""
+    work = report.Work(images=4096, texts=512, text_length=512, steps=1_000_000)
+    found = report.roofline(compiled(), find_slice("v3-128"), work)
+    assert found["compute_seconds"] == pytest.approx(0.1)
+    assert found["memory_seconds"] == pytest.approx(0.2) and found["bound"] == "memory"
+    assert found["at"]["100%"] == pytest.approx(
+        {
+            "seconds": 0.2,
+            "images_per_second": 20_480,
+            "tokens_per_second": 512 * 512 / 0.2,
+            "days": 0.2e6 / 86_400,
+        }
+    )
+    assert found["at"]["50%"]["days"] == pytest.approx(0.4e6 / 86_400)
+    # A chip of a v5e has 197 TFLOP/s and 819 GB/s, and is one replica.
+    found = report.roofline(compiled(bytes=8.19e9), find_slice("v5litepod-16"), work)
+    assert found["bound"] == "compute" and found["memory_seconds"] == pytest.approx(0.01)
+    assert found["compute_seconds"] == pytest.approx(6.15 / 197)
+
+
+def test_variables_of_other_programs_count_as_well():
+    programs = {"train": compiled(peak=6, arguments=2.5), "validate": compiled(14, 0.5)}
+    found = report.verdict(programs, int(2.5 * GIB))
+    assert found == {
+        "fits": False,
+        "program": "validate",
+        "needed": 16 * GIB,
+        "available": int(15.48 * GIB),
+    }
+    assert report.verdict(programs, GIB)["fits"]
+    programs["train"] = refused(20)
+    found = report.verdict(programs, GIB)
+    assert not found["fits"] and found["program"] == "train" and found["needed"] == 20 * GIB
+
+
+def test_differences():
+    other = compiled(peak=4, bytes=100e9)
+    found = report.differences(compiled(peak=5, bytes=99e9), other)
+    expected = {"operations": 0, "bytes": -0.01, "peak": 0.25, "all_reduced_bytes": 0}
+    assert found == pytest.approx(expected)

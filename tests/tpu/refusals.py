@@ -1,0 +1,27 @@
+"""What a user is told who asks for a TPU that is not there."""
+
+import contextlib
+import io
+import re
+import time
+
+from keras_vitbert import pretrain
+from pipelines import command_line
+
+SECONDS = 15  # the longest that a user may wait for an answer
+
+
+def refused(tpu, tpu_address="", message=""):
+    """Asserts that the command ends with status 2 and one line, in time."""
+    argv = [] if tpu is None else [f"--tpu={tpu}"]
+    argv += [f"--tpu_address={tpu_address}"] if tpu_address else []
+    start, errors = time.monotonic(), io.StringIO()
+    with contextlib.redirect_stderr(errors):
+        status = command_line.run(pretrain.main, argv)
+    assert status == command_line.EXIT_BAD_INPUT, status
+    assert time.monotonic() - start < SECONDS
+    [line] = errors.getvalue().splitlines()
+    text = line.removeprefix("error: ")
+    assert re.search(message, text), text
+    assert text.isprintable() and len(text) < 600, text
+    return text

@@ -1,0 +1,92 @@
+"""The steps of a run without data: their batches, and what is in memory."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_vitbert.configs import fine_tuning, variants
+from keras_vitbert.fine_tuning.pretrained import RANDOM, Pretrained
+from keras_vitbert.fine_tuning.settings import for_devices
+from keras_vitbert.fine_tuning.task_data import open_task
+from keras_vitbert.fine_tuning.tasks import TASKS
+from keras_vitbert.fine_tuning.trials import TaskStream
+from keras_vitbert.model.pretraining_network import build_network
+from keras_vitbert.pretraining.data import open_data
+from tests.keras_vitbert.tiny_runs import VOCABULARY, config_of
+from tpu import step_programs
+
+
+@pytest.mark.parametrize("mixing", [[], ["--config.data.images.mixup=0.2"]])
+def test_the_batches_are_those_of_the_streams(sources, mixing):
+    """Shapes and types of what is compiled, against what training and validation are given."""
+    config = config_of(sources, *mixing)
+    variant = variants.VARIANTS["joint"]
+    stream = open_data(config).stream(config, True, True)
+    programs = step_programs.pretraining_programs(
+        variants.apply_variant(config, variant),
+        variant,
+        tf.distribute.get_strategy(),
+        text_length=stream.texts.length,
+        predictions=3,
+    )
+    batches = {program.name: program.batch for program in programs.steps}
+    assert list(batches) == ["train", "probe", "validate"]
+    assert batches["train"] == batches["probe"] == stream.training().element_spec
+    assert batches["validate"] == stream.validation().element_spec
+    assert all(spec.shape.is_fully_defined() for spec in batches["train"].values())
+
+
+def fine_tuning_batches(task, folder, model, **changes):
+    """What is compiled and what the streams give, (batch, batch) of training and of evaluation.
+
+    Without what streams tell of examples and no step reads.
+    """
+    task = TASKS[task]
+    config = fine_tuning.get_config(task.name, task.kind)
+    config.update(batch=4, evaluation_batch=4, steps=3)
+    config.update_from_flattened_dict(changes)
+    config = for_devices(config, on_tpu=False)
+    data = open_task(task, config, VOCABULARY, model["max_sequence_length"], str(folder))
+    pretrained = Pretrained(RANDOM, "x", 0, "sha", model, None, None)
+    programs = step_programs.fine_tuning_programs(
+        config, pretrained, task.kind, len(data.classes), tf.distribute.get_strategy()
+    )
+    train, evaluate = programs.steps
+    assert (train.name, evaluate.name) == ("train", "evaluate")
+    given = TaskStream(data.train, 0, 3, 4).training(0, None).element_spec
+    evaluated = data.tests["validation"].evaluation(4, None).element_spec
+    for unread in ("numbers", "weights"):
+        given.pop(unread, None)
+    evaluated.pop("weights")
+    return (train.batch, given), (evaluate.batch, evaluated)
+
+
+@pytest.mark.parametrize("mixup", [0.0, 0.2])
+def test_the_images_of_fine_tuning_are_those_of_the_streams(sources, image_task, mixup):
+    model = config_of(sources).model.to_dict()
+    changes = {"image_size": 12, "images.mixup": mixup}
+    for ours, stream in fine_tuning_batches("image_folder", image_task, model, **changes):
+        assert ours == stream
+        assert ours["images"].shape == (4, 12, 12, 3)
+
+
+def test_the_texts_of_fine_tuning_are_those_of_the_streams(sources, text_task):
+    """But for their length, which depends on the data: the longest is compiled."""
+    model = config_of(sources).model.to_dict()
+    for ours, stream in fine_tuning_batches("tsv", text_task, model, buckets=(8,)):
+        assert set(ours) == set(stream)
+        assert all(stream[name].is_compatible_with(spec) for name, spec in ours.items())
+        assert ours["token_ids"].shape == (4, model["max_sequence_length"])
+
+
+def test_teachers_are_in_memory_too(sources):
+    def resident(name):
+        config = variants.apply_variant(config_of(sources), variants.VARIANTS[name])
+        return step_programs.pretraining_programs(
+            config, variants.VARIANTS[name], tf.distribute.get_strategy()
+        ).resident_bytes
+
+    model = config_of(sources).model
+    teachers = build_network(model, text=False), build_network(model, images=False)
+    expected = sum(np.asarray(v).nbytes for teacher in teachers for v in teacher.variables)
+    assert resident("vitbert") - resident("vitbert_no_kd") == expected

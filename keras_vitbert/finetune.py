@@ -29,7 +29,10 @@ def define_flags(values):
     def boolean(name, text):
         flags.DEFINE_boolean(name, False, text, flag_values=values)
 
-    string("checkpoint", "a pre-training run, a preset, or a ViT of another project; rand: random weights")
+    string(
+        "checkpoint",
+        "a pre-training run, a preset, or a ViT of another project; rand: random weights",
+    )
     string("task", f"one of {', '.join(tasks.TASKS)}")
     string(
         "data_dir",

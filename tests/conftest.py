@@ -1,11 +1,15 @@
 """What the tests of all packages share: folders that are made once, for all test processes."""
 
+import gc
 import os
 import pathlib
 import re
 
 import filelock
 import pytest
+
+# Graphs are many objects that live long: to look for garbage among them less often saves time.
+gc.set_threshold(100_000, 20, 50)
 
 
 @pytest.fixture(scope="session")

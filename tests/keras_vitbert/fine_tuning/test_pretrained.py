@@ -1,5 +1,7 @@
 """What fine-tuning begins with."""
 
+import pathlib
+
 import keras
 import numpy as np
 import pytest
@@ -7,6 +9,8 @@ from ml_collections import config_dict
 
 from keras_vitbert import convert
 from keras_vitbert.fine_tuning.pretrained import open_pretrained
+from keras_vitbert.importing.vit_backbone import import_backbone
+from keras_vitbert.trained.finding import find
 from pipelines.command_line import UserError, run
 from pipelines.text.wordpiece import SPECIAL_TOKENS
 from tests.keras_vitbert import tiny_runs
@@ -34,3 +38,19 @@ def test_fine_tuning_begins_with_a_preset_as_with_the_run(finished, tmp_path):
     vocabulary.write_text("".join(f"{token}\n" for token in [*SPECIAL_TOKENS, "another"]))
     with pytest.raises(UserError, match="is not the one that .* was trained with .its tokenizer"):
         open_pretrained(folder, vocabulary=str(vocabulary), kind="text")
+
+
+def test_fine_tuning_begins_with_a_vit_of_another_project():
+    path = str(pathlib.Path(__file__).parents[1] / "importing" / "fixtures" / "vit")
+    pretrained = open_pretrained(path, kind="images")
+    backbone = import_backbone(find(path))
+    assert (pretrained.step, pretrained.vocabulary) == (0, None)
+    assert pretrained.model["hidden_dim"] == backbone.hidden_dim
+    for our, their in zip(pretrained.backbone.weights, backbone.weights, strict=True):
+        np.testing.assert_array_equal(our.value, their.value, err_msg=our.path)
+
+
+def test_a_fine_tuned_run_is_refused():
+    path = pathlib.Path(__file__).parents[1] / "trained" / "saved" / "fine_tuned_images"
+    with pytest.raises(UserError, match="fine_tuned_images holds no run of keras_vitbert.pretrain"):
+        open_pretrained(str(path), kind="images")

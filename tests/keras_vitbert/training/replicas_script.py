@@ -1,13 +1,15 @@
 """Trains a few steps on a number of logical CPUs and saves how every replica ends.
 
-    python replicas_script.py adamw|sgd|noise REPLICAS STEPS_PER_EXECUTION FILE.npz
+    python replicas_script.py FOLDER adamw|sgd|noise,REPLICAS,STEPS_PER_EXECUTION ...
 
-A program by itself, as TensorFlow's devices are set once a process. Everything that could depend
+writes FOLDER/adamw,2,1.npz and so on, of runs with one number of replicas. A program by itself, as
+TensorFlow's devices are set once a process. Everything that could depend
 on the number of replicas is on: masks that refresh, clipping, distillation, and masked tokens of
 which some replicas hold more than others. `noise` looks at dropout instead: weights that stand
 still, and a batch of one example many times over.
 """
 
+import os
 import sys
 
 import keras
@@ -155,10 +157,16 @@ def train(optimizer_name, replicas, steps_per_execution):
 
 
 if __name__ == "__main__":
-    what, replicas, steps_per_execution, path = sys.argv[1:]
+    folder, *runs = sys.argv[1:]
+    runs = [run.split(",") for run in runs]
     tf.config.set_logical_device_configuration(
         tf.config.list_physical_devices("CPU")[0],
-        [tf.config.LogicalDeviceConfiguration()] * int(replicas),
+        [tf.config.LogicalDeviceConfiguration()] * int(runs[0][1]),
     )
-    numbers = int(replicas), int(steps_per_execution)
-    np.savez(path, **(draw_noise(*numbers) if what == "noise" else train(what, *numbers)))
+    for what, *numbers in runs:
+        keras.utils.clear_session()
+        replicas, executed = map(int, numbers)
+        found = (
+            draw_noise(replicas, executed) if what == "noise" else train(what, replicas, executed)
+        )
+        np.savez(os.path.join(folder, f"{what},{replicas},{executed}.npz"), **found)

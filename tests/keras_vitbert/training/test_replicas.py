@@ -26,16 +26,21 @@ def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("replicas")
     wanted = [*CASES, ("adamw", 1, 1), ("sgd", 1, 1), ("noise", 1, 1), ("noise", 4, 1)]
     # TensorFlow lets the replicas of a process be of one number only.
-    for replicas in sorted({run[1] for run in wanted}):
+    processes = []
+    for replicas in sorted({run[1] for run in wanted}, reverse=True):
         specs = [",".join(map(str, run)) for run in wanted if run[1] == replicas]
-        done = subprocess.run(
-            [sys.executable, "-m", SCRIPT, str(folder), *specs],
-            cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "-1"},
-            stderr=subprocess.PIPE,
-            text=True,
+        processes.append(
+            subprocess.Popen(
+                [sys.executable, "-m", SCRIPT, str(folder), *specs],
+                cwd=ROOT,
+                env={**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "-1"},
+                stderr=subprocess.PIPE,
+                text=True,
+            )
         )
-        assert done.returncode == 0, done.stderr[-3000:]
+    for process in processes:
+        _, errors = process.communicate()
+        assert process.returncode == 0, errors[-3000:]
 
     def runs(what, replicas, executed=1):
         return dict(np.load(folder / f"{what},{replicas},{executed}.npz"))

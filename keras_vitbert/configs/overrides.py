@@ -36,13 +36,14 @@ def parse_with_config(argv, define_flags, choose_config, usage, config_help):
     define_flags(values)
     flags.DEFINE_string("config", None, config_help, flag_values=values)
     rest = parse_known_flags(values, argv)
-    config = choose_config(values, asks_for_help(argv))
+    for_help = asks_for_help(rest)
+    config = choose_config(values, for_help)
     try:
         # Reads the overrides already here.
         config_flags.DEFINE_config_dict(
             "config", config, flag_values=overrides, sys_argv=["", *rest]
         )
-        if asks_for_help(rest):
+        if for_help:
             listed = ", ".join(f"{key}={value}" for key, value in flatten(config).items())
             values["config"].default_as_str = listed
             parse_flags(values, rest, usage)

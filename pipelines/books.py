@@ -3,8 +3,9 @@
     python -m pipelines.books --folder=DIR --output=gs://bucket/books --shards=16
 
 Books are the files `*.txt` in the folder and the folders in it, in UTF-8 or Windows-1252, of
-Project Gutenberg or others. See `pipelines.text.book_text` for what is taken of them. Everything
-after `--` is Beam's. A command that was stopped goes on when it is run again.
+Project Gutenberg or others. See `pipelines.text.book_text` for what is taken of them. What
+follows `--` says where the work is done, see `pipelines.wikipedia`. A command that was stopped goes
+on when it is run again.
 """
 
 import codecs

@@ -1,6 +1,6 @@
 """Writes ImageNet, or other labelled images, as TFRecords in the usual ImageNet format.
 
-    python -m pipelines.imagenet --output=DIR SOURCE [-- BEAM OPTIONS]
+    python -m pipelines.imagenet --output=DIR SOURCE [-- --direct_num_workers=N]
 
 SOURCE is one of
     --train_tar=ILSVRC2012_img_train.tar --validation_tar=ILSVRC2012_img_val.tar
@@ -18,7 +18,8 @@ each, and DIR/classes.txt: line i names the class of label i. 0 is background.
 
 Images are shuffled. Each is decoded in full and stored byte for byte, but PNG, GIF, BMP and CMYK
 files become RGB JPEGs, which the manifest counts. A damaged one ends the work when all are known,
-unless --max_bad_records allows it. A run that was stopped goes on by the same command.
+unless --max_bad_records allows it. A run that was stopped goes on by the same command. What follows
+`--` says where the work is done, see `pipelines.wikipedia`.
 """
 
 import contextlib

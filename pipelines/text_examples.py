@@ -5,8 +5,9 @@
         [--duplication=10] [--whole_word] ... [-- --runner=DataflowRunner --project=... ]
 
 Documents are those of `pipelines.wikipedia` and `pipelines.books`, or files in the format of
-Google's BERT: one sentence a line, blank lines between documents. Everything after `--` is Beam's.
-A command that was stopped goes on when it is run again.
+Google's BERT: one sentence a line, blank lines between documents. What follows `--` says where
+the work is done, see `pipelines.wikipedia`. A command that was stopped goes on when it is run
+again.
 
 The recipe is in `pipelines.text.bert_examples`. The text is taken in units of some
 `--unit_megabytes`, which is all that is ever in memory: a unit's documents are tokenized once for

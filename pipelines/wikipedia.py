@@ -7,9 +7,9 @@ each worker unpacks a part. Every line of the output `PREFIX-00000-of-...` is on
 `{"title": ..., "paragraphs": [...]}`; lists, tables, headings, captions, references, templates,
 redirects and disambiguation pages are left out. A run that was stopped goes on by the same command.
 
-Options of Apache Beam follow after `--`: `-- --direct_num_workers=4`, or `--
---runner=DataflowRunner --project=... --region=... --temp_location=gs://...
---setup_file=./setup.py`.
+All cores of this machine work, or four processes with `-- --direct_num_workers=4`. Apache Beam, if
+it is installed, takes the work elsewhere: `-- --runner=DataflowRunner --project=... --region=...
+--temp_location=gs://... --setup_file=./setup.py`.
 """
 
 import dataclasses

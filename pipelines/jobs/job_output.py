@@ -1,7 +1,7 @@
 """The files of a sharded job, finished or not: what of it is there, and whose it is.
 
 While a job runs, `PREFIX.progress/` holds `settings.json`, a note `00007.json` for each finished
-shard, and `error.json` if a worker has failed. It makes way for `PREFIX.manifest.json`.
+shard, and `error.json` if a worker elsewhere has failed. It makes way for `PREFIX.manifest.json`.
 """
 
 import concurrent.futures
@@ -116,23 +116,18 @@ class JobOutput:
 
         return poll
 
-    def note_error(self, text, trace=None):
-        """Leaves an error for the process that started the work; without a trace a `UserError`."""
-        write_atomically(
-            os.path.join(self.folder, _ERROR), json.dumps({"error": text, "traceback": trace})
-        )
+    def note_error(self, text):
+        """Leaves an error of the user's for the process that started the work elsewhere."""
+        write_atomically(os.path.join(self.folder, _ERROR), json.dumps({"error": text}))
 
     def error(self):
-        """The error that a worker has left: dict of `error` and `traceback`, or None."""
-        return _read_json(os.path.join(self.folder, _ERROR))
+        """The error that a worker elsewhere has left, or None."""
+        return (_read_json(os.path.join(self.folder, _ERROR)) or {}).get("error")
 
     def raise_if_unfinished(self, results):
-        """Raises the error that a worker has left, or one if shards are missing."""
-        error = self.error()
-        if error is not None and error["traceback"] is None:
-            raise UserError(error["error"])
-        if error is not None:
-            raise RuntimeError(f"{error['error']}\n{error['traceback']}")
+        """Raises the error that a worker elsewhere has left, or one if shards are missing."""
+        if (error := self.error()) is not None:
+            raise UserError(error)
         missing = [shard for shard in range(self.shards) if shard not in results]
         if missing:
             raise UserError(

@@ -7,8 +7,8 @@ passes through Beam's shuffle, and a run that was killed is continued by making 
 While a job runs, `PREFIX.progress/` tells which shards are finished. It makes way for
 `PREFIX.manifest.json` at the end. Any path may be local or `gs://`.
 
-By default the workers are processes on this machine, see `local_beam`. Beam's options choose other
-places: `--runner=DataflowRunner --project=... --region=... --temp_location=gs://...
+By default the workers are processes on this machine, see `local_workers`. Apache Beam takes the
+work elsewhere: `--runner=DataflowRunner --project=... --region=... --temp_location=gs://...
 --setup_file=./setup.py`.
 """
 
@@ -64,7 +64,7 @@ class ShardJob(abc.ABC):
 
 
 def split_beam_arguments(argv):
-    """Divides a command's arguments at `--`: its own, and Beam's."""
+    """Divides a command's arguments at `--`: its own, and those that say where the work is done."""
     argv = list(argv)
     here = argv.index("--") if "--" in argv else len(argv)
     return argv[:here], argv[here + 1 :]
@@ -85,8 +85,8 @@ def run_job(
         job: `ShardJob`.
         prefix: str, of the files, local or `gs://`; its folder is made.
         shards: int, how many files.
-        beam_args: list of str, Beam's own options. Among them `--direct_num_workers`, the number
-            of local processes: one for each core by default.
+        beam_args: list of str: `--direct_num_workers`, the number of processes on this machine (one
+            for each core by default), or the `--runner` and other options of Beam.
         unit: str, the count that the rate shows.
         max_bad_records: int, how many damaged inputs may be left out.
         vocabulary_sha256: str or None, for the manifest.
@@ -96,7 +96,7 @@ def run_job(
 
     Raises:
         UserError: a shard could not be made, too much is damaged, `prefix` holds other data, or
-            apache-beam is not installed.
+            `beam_args` are bad.
     """
     load_tensorflow()
     folder, name = os.path.split(os.fspath(prefix))

@@ -206,7 +206,6 @@ def test_help_answers_without_tensorflow_or_beam():
 
 @pytest.mark.slow
 def test_two_workers_write_the_same_files(corpus, tmp_path):
-    """Processes take half a minute to start."""
     for name, workers in (("one", 1), ("two", 2)):
         argv = [
             f"--documents={corpus}/docs-*",

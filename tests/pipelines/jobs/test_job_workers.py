@@ -1,13 +1,22 @@
 import os
+import pickle
+import signal
+import subprocess
 import sys
+import textwrap
+import time
 
 import pytest
 
+from pipelines import command_line
 from pipelines.command_line import UserError
-from pipelines.jobs import job_output, job_workers, local_beam
+from pipelines.jobs import job_output, job_workers
 from pipelines.jobs.shard_job import run_job
+from pipelines.shards.records import BadRecord
 from pipelines.shards.shard_manifest import read_manifest
 from tests.pipelines.jobs.counting_job import CountingJob, content, expected
+
+BEAM_IN_THIS_PROCESS = "apache_beam.runners.direct.direct_runner.BundleBasedDirectRunner"
 
 
 def test_cores_are_counted_where_the_system_does_not_say_which_may_be_used(monkeypatch):
@@ -17,85 +26,90 @@ def test_cores_are_counted_where_the_system_does_not_say_which_may_be_used(monke
     assert job_workers.available_cores() == os.cpu_count()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--direct_num_workers=two"], "--direct_num_workers must be a whole number"),
+        (["--direct_num_workers=-1"], "--direct_num_workers must be a whole number"),
+        (["--runner"], "--runner: expected one argument"),
+        (["--region=x"], "^--region=x: without a --runner=... of Beam only --direct_num"),
+        (["--runner=DirectRunner", "more"], "^more: without a --runner"),
+        (["--runner=DataflowRunner"], "out: DataflowRunner cannot write there; give a gs://"),
+    ],
+)
+def test_bad_arguments(tmp_path, capfd, arguments, message):
+    with pytest.raises(UserError, match=message):
+        run_job(CountingJob(), str(tmp_path / "out"), 2, arguments)
+    assert capfd.readouterr().err == ""
+
+
 def test_bad_beam_options(tmp_path, monkeypatch):
-    with pytest.raises(UserError, match="--direct_num_workers must be a whole number"):
-        run_job(CountingJob(), str(tmp_path / "a"), 2, ["--direct_num_workers=two"])
-    with pytest.raises(UserError, match="out: DataflowRunner cannot write there; give a gs://"):
-        run_job(CountingJob(), str(tmp_path / "out"), 2, ["--runner=DataflowRunner"])
     with pytest.raises(UserError, match="Beam does not know --no_such_option"):
-        run_job(CountingJob(), str(tmp_path / "b"), 2, ["--no_such_option=1"])
+        job_workers._beam_options("DataflowRunner", ["--no_such_option=1"])
     monkeypatch.setitem(sys.modules, "apache_beam", None)
     monkeypatch.setitem(sys.modules, "apache_beam.options.pipeline_options", None)
-    with pytest.raises(UserError, match=r'pip install "keras-vitbert\[beam\]"'):
-        run_job(CountingJob(), str(tmp_path / "c"), 2, ["--direct_num_workers=2"])
+    with pytest.raises(UserError, match=r'^--runner=x needs .*pip install "keras-vitbert\[beam\]"'):
+        run_job(CountingJob(), str(tmp_path / "out"), 2, ["--runner=x"])
 
 
 @pytest.fixture
-def beam_in_this_process(monkeypatch):
-    """Replaces worker processes, which take seconds to start; the rest is as it is."""
-    from apache_beam.runners.portability.fn_api_runner import FnApiRunner
-    from apache_beam.testing.test_pipeline import TestPipeline
+def workers_in_this_process(monkeypatch):
+    """Replaces worker processes, which take seconds to load TensorFlow; the rest is as it is."""
 
-    def run_local(make_pipeline, options, workers):
+    def call(task, items, workers):
         used.append(workers)
-        with TestPipeline(FnApiRunner(), options=options) as pipeline:
-            make_pipeline(pipeline)
+        try:
+            for item in items:
+                task(item)
+        except Exception as error:
+            raise pickle.loads(pickle.dumps(error)) from error
 
     used = []
-    monkeypatch.setattr(local_beam, "run_local", run_local)
+    monkeypatch.setattr(job_workers, "call_in_processes", call)
     return used
 
 
-def test_beam_makes_the_same_as_one_process(tmp_path, beam_in_this_process):
+@pytest.mark.parametrize(
+    ("argument", "workers"),
+    [("--direct_num_workers=3", [3]), ("--direct_num_workers=9", [5]), ("--runner=direct", [4])],
+)
+def test_how_many_processes_work(tmp_path, monkeypatch, workers_in_this_process, argument, workers):
+    monkeypatch.setattr(job_workers, "available_cores", lambda: 4)
     prefix = str(tmp_path / "out")
-    counts = run_job(CountingJob(), prefix, 5, ["--direct_num_workers=3"])
-    assert beam_in_this_process == [3]
+    counts = run_job(CountingJob(), prefix, 5, [argument])
+    assert workers_in_this_process == workers
     assert counts == {"records": 15, "tokens": 100, "lines": 15}
     assert content(prefix) == expected(5)
     assert [entry["records"] for entry in read_manifest(prefix)["shards"]] == [1, 2, 3, 4, 5]
 
 
-def test_an_error_in_a_worker_comes_out_as_it_was(tmp_path, beam_in_this_process):
+def test_one_shard_needs_no_processes(tmp_path, workers_in_this_process):
+    run_job(CountingJob(), str(tmp_path / "out"), 1, ["--direct_num_workers=3"])
+    assert workers_in_this_process == []
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "message"),
+    [
+        (UserError("in.txt:\n bad"), UserError, "^in.txt: bad$"),
+        (BadRecord("in.txt", "bad", "fix it"), UserError, "^in.txt: bad; fix it$"),
+        (ValueError("no way"), RuntimeError, "^shard 2: no way$"),
+        (OSError("full"), UserError, "out-00002-of-00005: cannot be made .full.; "),
+    ],
+)
+def test_an_error_in_a_worker_comes_out(tmp_path, workers_in_this_process, error, kind, message):
     prefix = str(tmp_path / "out")
-    workers = ["--direct_num_workers=9"]
-    job = CountingJob(failing={2: UserError("in.txt:\n bad")})
-    with pytest.raises(UserError, match="^in.txt: bad$"):
-        run_job(job, prefix, 5, workers)
-    made = content(prefix)
-    assert len(made) < 5 and "out-00002-of-00005" not in made
+    workers = ["--direct_num_workers=2"]
+    with pytest.raises(kind, match=message):
+        run_job(CountingJob(failing={2: error}), prefix, 5, workers)
+    assert sorted(content(prefix)) == sorted(expected(5))[:2]
     assert run_job(CountingJob(), prefix, 5, workers)["tokens"] == 100
     assert content(prefix) == expected(5)
 
 
-OTHER_ERRORS = [
-    (ValueError("no way"), RuntimeError, "shard 2: no way\n(.|\n)*Traceback(.|\n)*write_shard"),
-    (OSError("No space left"), UserError, "out-00002-of-00005: cannot be made .No space left"),
-]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("error", "kind", "message"), OTHER_ERRORS)
-def test_other_errors_in_a_worker_too(tmp_path, beam_in_this_process, error, kind, message):
-    job = CountingJob(failing={2: error})
-    with pytest.raises(kind, match=message):
-        run_job(job, str(tmp_path / "out"), 5, ["--direct_num_workers=9"])
-
-
-@pytest.mark.parametrize(("error", "kind", "message"), OTHER_ERRORS)
-def test_a_worker_here_leaves_every_error_in_a_file(tmp_path, error, kind, message):
-    output = job_output.JobOutput(str(tmp_path / "out"), {"shards": 5})
-    os.mkdir(output.folder)
-    pickled = job_workers._pickle((CountingJob(failing={2: error}), output))
-    for shard in (1, 2, 3):  # the last one is not begun
-        job_workers._make_shard_of_pickle(pickled, shard, is_local=True)
-    assert list(output.finished()) == [1] and len(content(output.prefix)) == 1
-    with pytest.raises(kind, match=message):
-        output.raise_if_unfinished(output.finished())
-
-
-def test_other_runners_are_given_the_same_pipeline(tmp_path):
+def test_beam_makes_the_same(tmp_path, capfd):
     prefix = str(tmp_path / "out")
-    runner = ["--runner=apache_beam.runners.portability.fn_api_runner.fn_runner.FnApiRunner"]
+    runner = [f"--runner={BEAM_IN_THIS_PROCESS}"]
     with pytest.raises(UserError, match="^in.txt: bad$"):
         run_job(CountingJob(failing={2: UserError("in.txt: bad")}), prefix, 3, runner)
     assert run_job(CountingJob(), prefix, 3, runner)["tokens"] == 30
@@ -105,32 +119,165 @@ def test_other_runners_are_given_the_same_pipeline(tmp_path):
 def test_a_worker_elsewhere_leaves_other_errors_to_beam(tmp_path):
     output = job_output.JobOutput(str(tmp_path / "out"), {"shards": 2})
     os.mkdir(output.folder)
-    for error, is_local, recorded in (
-        (ValueError("x"), False, None),
-        (UserError("x"), False, {"error": "x", "traceback": None}),
-    ):
-        pickled = job_workers._pickle((CountingJob(failing={1: error}), output))
-        if recorded is None:
-            with pytest.raises(ValueError):
-                job_workers._make_shard_of_pickle(pickled, 1, is_local)
-        else:
-            job_workers._make_shard_of_pickle(pickled, 1, is_local)
-        assert output.error() == recorded
+    with pytest.raises(ValueError):
+        job_workers._make_shard_elsewhere(CountingJob(failing={1: ValueError("x")}), output, 1)
+    assert output.error() is None
+    job_workers._make_shard_elsewhere(CountingJob(failing={1: UserError("x")}), output, 1)
+    assert output.error() == "x"
     # The error of another worker is the end of the work here.
-    job = CountingJob()
-    job_workers._make_shard_of_pickle(job_workers._pickle((job, output)), 0)
+    job_workers._make_shard_elsewhere(CountingJob(), output, 0)
     assert content(output.prefix) == {}
 
 
-def test_jobs_may_be_defined_in_the_module_that_runs(monkeypatch):
-    main = type(sys)("__main__")
-    main.__spec__ = type("Spec", (), {"name": __name__})
-    monkeypatch.setitem(sys.modules, "__main__", main)
-    monkeypatch.setitem(sys.modules, __name__, sys.modules.get(__name__))
-    main.CountingJob = type("CountingJob", (CountingJob,), {"__module__": "__main__"})
-    pickled = job_workers._pickle(main.CountingJob(step=3))
-    module = type(sys)(__name__)
-    module.CountingJob = CountingJob
-    monkeypatch.setitem(sys.modules, __name__, module)
-    job = job_workers._unpickle(*pickled)
-    assert type(job) is CountingJob and job.step == 3
+def test_beam_takes_jobs_that_are_defined_in_the_module_that_runs(tmp_path):
+    from apache_beam.internal import pickler
+
+    output = job_output.JobOutput(str(tmp_path / "out"), {"shards": 1})
+    os.mkdir(output.folder)
+    program = f"""if True:
+        import functools, sys
+        from apache_beam.internal import pickler
+        from pipelines.jobs import job_output, job_workers
+        from tests.pipelines.jobs.counting_job import CountingJob
+        class Job(CountingJob):
+            def settings(self):
+                return "of __main__"
+        output = job_output.{output}
+        task = functools.partial(job_workers._make_shard_elsewhere, Job(), output)
+        sys.stdout.buffer.write(pickler.dumps(task))
+    """
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    task = pickler.loads(done.stdout)
+    assert task.args[0].settings() == "of __main__"
+    task(0)
+    assert content(output.prefix) == expected(1)
+
+
+# The module that a user runs: its job is defined in `__main__`. It does what the file `do` says.
+SCRIPT = """
+    import dataclasses, os, signal, sys, time
+    from pipelines import command_line
+    from pipelines.shards.shard_files import LineFile
+    from pipelines.jobs.shard_job import ShardJob, run_job, split_beam_arguments
+
+    @dataclasses.dataclass(frozen=True)
+    class Part:
+        text: bytes
+
+    @dataclasses.dataclass(frozen=True)
+    class Job(ShardJob):
+        folder: str
+        parts: tuple[Part, ...]
+        kind = "documents"
+        made = 0  # by this process
+
+        def settings(self):
+            return {}
+
+        def open(self, path):
+            return LineFile(path)
+
+        def write_shard(self, shard, shards, file):
+            for part in self.parts:
+                file.write(part.text * shard)
+            open(f"{self.folder}/pid-{os.getpid()}", "w").close()
+            time.sleep(0.3)  # so that both workers have a part
+            do = open(f"{self.folder}/do").read()
+            Job.made += 1
+            if Job.made == 2 and do != "work":
+                file.write(b"x" * 5_000_000)  # so that there is half a file
+                if do == "die":
+                    os.kill(os.getpid(), signal.SIGKILL)
+                open(f"{self.folder}/waiting-{os.getpid()}", "w").close()
+                time.sleep(60)
+            return {"tokens": shard}, []
+
+    def main(argv):
+        own, beam = split_beam_arguments(argv)
+        run_job(Job(own[0], (Part(b"one"), Part(b"two"))), f"{own[0]}/out/out", 8, beam)
+
+    if __name__ == "__main__":
+        sys.exit(command_line.run(main))
+"""
+
+
+WHOLE = {f"out-{s:05d}-of-00008": b"one" * s + b"\n" + b"two" * s + b"\n" for s in range(8)}
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder with the module `shard_job_command`, and a Beam that cannot be imported."""
+    (tmp_path / "shard_job_command.py").write_text(textwrap.dedent(SCRIPT))
+    (tmp_path / "apache_beam.py").write_text("raise ImportError")
+    monkeypatch.setitem(sys.modules, "apache_beam", None)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield tmp_path
+    sys.modules.pop("shard_job_command", None)
+
+
+def check_nothing_is_left(folder):
+    pids = [int(path.name.removeprefix("pid-")) for path in folder.glob("pid-*")]
+    assert len(pids) == 2  # both workers had a part
+    assert not any(os.path.exists(f"/proc/{pid}") for pid in pids)
+    assert not list((folder / "out").glob("*.tmp-*"))
+
+
+@pytest.mark.slow
+def test_a_command_that_is_stopped_and_one_process_that_goes_on(folder, capfd):
+    (folder / "do").write_text("wait")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "shard_job_command", folder, "--", "--direct_num_workers=2"],
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), os.getcwd()])},
+        start_new_session=True,
+        text=True,
+    )
+    deadline = time.monotonic() + 100
+    while len(list(folder.glob("waiting-*"))) < 2:
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.05)
+    assert len(list((folder / "out").glob("out-*.tmp-*"))) == 2
+    os.killpg(process.pid, signal.SIGINT)  # Ctrl-C: the terminal sends it to the workers too
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 75
+    assert errors.splitlines()[-1] == "stopped: by SIGINT; run the same command again"
+    assert "Traceback" not in errors
+    check_nothing_is_left(folder)
+    made = content(folder / "out" / "out")
+    assert len(made) == 2 and made.items() < WHOLE.items()
+    times = {name: os.stat(folder / "out" / name).st_mtime_ns for name in made}
+
+    from shard_job_command import main
+
+    (folder / "do").write_text("work")
+    main([str(folder), "--", "--direct_num_workers=1"])
+    assert content(folder / "out" / "out") == WHOLE
+    assert {name: os.stat(folder / "out" / name).st_mtime_ns for name in made} == times
+    assert read_manifest(folder / "out" / "out")["counts"] == {"records": 16, "tokens": 28}
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_and_two_processes_that_go_on(folder, capfd):
+    from shard_job_command import main
+
+    arguments = [str(folder), "--", "--direct_num_workers=2"]
+    (folder / "do").write_text("die")
+    assert command_line.run(main, arguments) == 2
+    errors = capfd.readouterr().err
+    assert errors.splitlines()[-1] == (
+        "error: a worker process ended before its work was done, perhaps for want of memory; "
+        "finished shards are kept: run the same command again, with fewer processes by "
+        "-- --direct_num_workers=N"
+    )
+    assert "Traceback" not in errors
+    check_nothing_is_left(folder)
+    made = content(folder / "out" / "out")
+    assert 1 <= len(made) < 8 and made.items() < WHOLE.items()
+
+    (folder / "do").write_text("work")
+    for path in folder.glob("pid-*"):
+        path.unlink()
+    assert command_line.run(main, arguments) == 0
+    assert "/out/out: 8 shards, 28 tokens, " in capfd.readouterr().err.splitlines()[-1]
+    check_nothing_is_left(folder)
+    assert content(folder / "out" / "out") == WHOLE

@@ -1,0 +1,68 @@
+"""Calls a function in worker processes of this machine, which end when the command ends.
+
+Each worker holds the reading end of a pipe, its lifeline; the parent alone holds the writing end.
+The parent closes that at the end, or the system when the parent is killed; it ends the workers.
+"""
+
+import concurrent.futures
+import contextlib
+import multiprocessing
+import os
+import signal
+import threading
+
+
+def call_in_processes(task, items, workers):
+    """Calls `task(item)` for each item in worker processes; the first error ends them all.
+
+    Signals reach the calling thread alone, which should be the main thread. When one raises there,
+    the worker processes have ended before the exception leaves this function.
+
+    Args:
+        task: callable that can be pickled; each worker receives it once.
+        items: iterable of small values that can be pickled.
+        workers: int, number of processes.
+
+    Raises:
+        concurrent.futures.process.BrokenProcessPool: a worker was killed, or ended itself.
+        Exception: what the first task to fail has raised; its cause shows the worker's traceback.
+    """
+    context = multiprocessing.get_context("spawn")  # TensorFlow does not survive a fork
+    lifeline, held_here = context.Pipe(duplex=False)
+    pool = concurrent.futures.ProcessPoolExecutor(workers, context, _begin, (lifeline, task))
+
+    def start():
+        # Workers inherit this: Ctrl-C, which reaches them too, is left to the parent.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+        return [pool.submit(_work, item) for item in items]
+
+    try:
+        # In a thread of its own: a signal that raises must not leave a worker half started.
+        with concurrent.futures.ThreadPoolExecutor(1) as starter:
+            calls = starter.submit(start).result()
+        for call in concurrent.futures.as_completed(calls):
+            call.result()
+    finally:
+        held_here.close()
+        pool.shutdown(cancel_futures=True)
+
+
+def _begin(lifeline, task):
+    """Prepares a worker process."""
+    global _task
+    _task = task
+    threading.Thread(target=_end_with, args=(lifeline,), name="lifeline", daemon=True).start()
+    # There is a process a core, so one thread each will do; and a GPU is not for preparing data.
+    for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
+    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+
+
+def _work(item):
+    _task(item)
+
+
+def _end_with(lifeline):
+    with contextlib.suppress(EOFError, OSError):
+        lifeline.recv()
+    os._exit(1)  # at once, in the middle of whatever is being made

@@ -35,35 +35,69 @@ class _SummedGradients(_Optimizer):
         return grads_and_vars
 
     def update_step(self, gradient, variable, learning_rate):
-        if self._rate_scales is not None:
-            learning_rate *= self._rate_scales[self._get_variable_index(variable)]
-        super().update_step(gradient, variable, learning_rate)
+        super().update_step(gradient, variable, self._rate_of(variable, learning_rate))
+
+    def _rate_of(self, variable, rate):
+        if self._rate_scales is None:
+            return rate
+        return rate * self._rate_scales[self._get_variable_index(variable)]
 
     def finalize_variable_values(self, var_list):
         """Nothing: `fit` is called for parts of a training, and the average comes at its end."""
 
     def _apply_weight_decay(self, variables):
-        scales, rate = self._rate_scales, self.weight_decay
-        if scales is None or rate is None:
-            super()._apply_weight_decay(variables)
+        """Keras' own asks the schedule for the learning rate at each variable."""
+        if self.weight_decay is None:
             return
+        scales = self._rate_scales or [1.0] * len(variables)
+        decayed = [
+            (variable.value, self.weight_decay * scale)
+            for variable, scale in zip(variables, scales, strict=True)
+            if self._use_weight_decay(variable)
+        ]
 
-        def decay(strategy):
-            for variable, scale in zip(variables, scales, strict=True):
-                if not self._use_weight_decay(variable):
-                    continue
+        def decay(strategy, rate):
+            for variable, part in decayed:
 
-                def decayed(value, part=scale * rate):
-                    value.assign_sub(value * tf.cast(self.learning_rate * part, value.dtype))
+                def shrink(value, rate, part=part):
+                    value.assign_sub(value * part * tf.cast(rate, value.dtype))
 
-                strategy.extended.update(variable.value, decayed, group=False)
+                strategy.extended.update(variable, shrink, args=(rate,), group=False)
 
-        tf.distribute.get_replica_context().merge_call(decay)
+        tf.distribute.get_replica_context().merge_call(decay, args=(self.learning_rate,))
 
 
 @keras.saving.register_keras_serializable(package="keras_vitbert")
 class AdamW(_SummedGradients, keras.optimizers.AdamW):
-    """`keras.optimizers.AdamW` for summed gradients."""
+    """`keras.optimizers.AdamW` for summed gradients.
+
+    The correction for moments that begin at 0 depends on the step alone, so it is computed once a
+    step. Keras computes it for each variable: a third of the step's operations are then those of
+    the optimiser. `amsgrad` is not supported.
+
+    Raises:
+        ValueError: if `amsgrad` is set.
+    """
+
+    def __init__(self, *args, amsgrad=False, **kwargs):
+        super().__init__(*args, **kwargs)
+        if amsgrad:
+            raise ValueError("amsgrad is not supported; use keras.optimizers.AdamW")
+
+    def _backend_update_step(self, grads, trainable_variables, learning_rate):
+        step = ops.cast(self.iterations + 1, "float32")
+        rate = learning_rate * ops.sqrt(1 - ops.power(self.beta_2, step))
+        rate /= 1 - ops.power(self.beta_1, step)
+        super()._backend_update_step(grads, trainable_variables, rate)
+
+    def update_step(self, gradient, variable, learning_rate):
+        """One step of Adam; the rate includes the correction (Kingma and Ba 2015, section 2)."""
+        rate = self._rate_of(variable, learning_rate)
+        index = self._get_variable_index(variable)
+        momentum, velocity = self._momentums[index].value, self._velocities[index].value
+        momentum.assign_add((gradient - momentum) * (1 - self.beta_1))
+        velocity.assign_add((gradient * gradient - velocity) * (1 - self.beta_2))
+        variable.assign_sub(momentum * rate / (tf.sqrt(velocity) + self.epsilon))
 
 
 @keras.saving.register_keras_serializable(package="keras_vitbert")

@@ -119,6 +119,24 @@ def test_build_optimizer_is_adamw_with_the_schedule():
             np.testing.assert_allclose(variable.value, weight, rtol=1e-6, atol=1e-7)
 
 
+def test_what_depends_on_the_step_alone_is_computed_once():
+    """Not for each variable: neither the learning rate nor the correction of the moments."""
+
+    def powers(count):
+        variables = [keras.Variable(tf.ones(2), name="kernel") for _ in range(count)]
+        optimizer = build_optimizer(CONFIG, 10, variables)
+        step = tf.function(lambda gradients: optimizer.apply(gradients, variables))
+        graph = step.get_concrete_function([tf.ones(2)] * count).graph
+        return sum(operation.type == "Pow" for operation in graph.get_operations())
+
+    assert powers(5) == powers(1) > 0
+
+
+def test_amsgrad_is_refused():
+    with pytest.raises(ValueError, match="amsgrad is not supported"):
+        AdamW(0.1, amsgrad=True)
+
+
 @pytest.mark.parametrize(
     "optimizer",
     [

@@ -3,6 +3,8 @@
 import math
 import sys
 
+import tensorflow as tf
+
 from keras_vitbert.runs.callbacks import Checkpoints, DivergenceGuard, RunLog, Throughput
 from pipelines.command_line import UserError, stop_request
 
@@ -55,6 +57,8 @@ def fit(run, trainer, stream, before_log=()):
         keeper,
     ]
 
+    # As in the steps, no Python control flow in the streams depends on tensors.
+    @tf.autograph.experimental.do_not_convert
     def distributed(dataset_function):
         return strategy.distribute_datasets_from_function(dataset_function)
 

@@ -3,12 +3,9 @@
 import json
 import math
 import os
-import pathlib
 import shutil
 import signal
 import statistics
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -19,6 +16,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from keras_vitbert.runs import checkpoints
 from keras_vitbert.trained.loading import load
 from pipelines.command_line import EXIT_DIVERGED, EXIT_DONE, EXIT_STOPPED
+from tests.forked import Forked
+from tests.keras_vitbert.fine_tuning import replicas_script
 from tests.keras_vitbert.tiny_runs import summary_of
 from tests.keras_vitbert.tiny_tasks import (
     CLASSES,
@@ -28,7 +27,6 @@ from tests.keras_vitbert.tiny_tasks import (
     rows_of,
 )
 
-ROOT = pathlib.Path(__file__).parents[2]
 # --- what is reported --------------------------------------------------------------------------
 
 
@@ -309,16 +307,9 @@ def test_a_rate_far_too_high(text_flags, tmp_path, capsys):
 def test_replicas_find_the_same(swept, text_run, image_task, text_task, tmp_path):
     """Evaluation on 1, 2 and 4 replicas, to the last example; training on 2 to rounding."""
     path = tmp_path / "found.json"
-    script = "tests.keras_vitbert.fine_tuning.replicas_script"
-    runs = [str(swept), str(image_task), str(text_run), str(text_task)]
-    done = subprocess.run(
-        [sys.executable, "-m", script, str(path), *runs],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "-1"},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    runs = map(str, (swept, image_task, text_run, text_task))
+    status, errors = Forked(replicas_script.main, str(path), *runs).end()
+    assert status == 0, errors[-3000:]
     found = json.loads(path.read_text())
     for folder, name in ((swept, "images"), (text_run, "text")):
         summary = summary_of(folder)

@@ -2,19 +2,19 @@
 
 import json
 import os
-import pathlib
 import shutil
 import signal
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
 from keras_vitbert import load
+from keras_vitbert import pretrain as pretrain_command
 from keras_vitbert.pretrain import report
 from keras_vitbert.runs import callbacks
+from pipelines import command_line
 from pipelines.command_line import EXIT_BAD_INPUT, EXIT_DIVERGED, EXIT_DONE, EXIT_STOPPED
+from tests.forked import Forked
 from tests.keras_vitbert.tiny_runs import (
     arguments,
     assert_same_values,
@@ -147,22 +147,17 @@ def test_a_signal_in_the_last_step_is_too_late(finished, sources, tmp_path, sign
     assert_same_run(tmp_path, finished("vit"))
 
 
-KILLED = """
-import os, signal, sys
-from keras_vitbert import pretrain
-from keras_vitbert.runs import callbacks
-from pipelines import command_line
+def pretrain_killed(argv):
+    """The command, which is killed after step 8, in a process of its own."""
+    write = callbacks.RunLog.on_epoch_end
 
-write = callbacks.RunLog.on_epoch_end
+    def killed(self, epoch, logs=None):
+        write(self, epoch, logs)
+        if self.model.step == 8:
+            os.kill(os.getpid(), signal.SIGKILL)
 
-def killed(self, epoch, logs=None):
-    write(self, epoch, logs)
-    if self.model.step == 8:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-callbacks.RunLog.on_epoch_end = killed
-command_line.run(pretrain.main, sys.argv[1:])
-"""
+    callbacks.RunLog.on_epoch_end = killed
+    return command_line.run(pretrain_command.main, argv)
 
 
 @pytest.mark.slow
@@ -172,11 +167,8 @@ def test_killed_it_goes_on_from_the_last_checkpoint(finished, sources, tmp_path,
     folder = tmp_path / "run"
     flags = [f"--variant={variant}", "--config.checkpoint_interval=3"]
     argv = arguments(sources, f"--output_dir={folder}", *flags)
-    root = pathlib.Path(__file__).parents[2]
-    done = subprocess.run(
-        [sys.executable, "-c", KILLED, *argv], cwd=root, capture_output=True, text=True
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    status, errors = Forked(pretrain_killed, argv).end()
+    assert status == -signal.SIGKILL, errors
     assert [int(row["step"]) for row in metrics_rows(folder)] == [4, 8]
     assert last_step(folder) == 6
     # What another kill would leave: half a checkpoint.

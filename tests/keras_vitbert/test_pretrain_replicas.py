@@ -1,14 +1,14 @@
 """`pretrain` makes the same numbers on several devices, and with several steps an execution."""
 
-import pathlib
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 
+from keras_vitbert import pretrain as pretrain_command
+from pipelines import command_line
 from pipelines.command_line import EXIT_DONE
+from tests.forked import Forked
 from tests.keras_vitbert.tiny_runs import arguments, checkpoint_values, metrics_rows, pretrain
+from tests.keras_vitbert.training.replicas_script import make_strategy, set_devices
 from tests.keras_vitbert.whole_runs import assert_same_inspection, tensorboard_scalars
 
 
@@ -31,22 +31,11 @@ def test_steps_of_one_execution_make_the_same_numbers(finished, sources, tmp_pat
     assert_same_inspection(tmp_path, finished("vitbert_no_kd"))
 
 
-REPLICAS = """
-import sys
-import tensorflow as tf
-
-replicas = int(sys.argv[1])
-[cpu] = tf.config.list_physical_devices("CPU")
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * replicas)
-
-from keras_vitbert import pretrain
-
-from pipelines import command_line
-
-devices = [f"CPU:{index}" for index in range(replicas)]
-pretrain.get_strategy = lambda *flags: tf.distribute.MirroredStrategy(devices)
-sys.exit(command_line.run(pretrain.main, sys.argv[2:]))
-"""
+def pretrain_on(replicas, argv):
+    """The command on a number of logical CPUs, in a process of its own."""
+    set_devices(replicas)
+    pretrain_command.get_strategy = lambda *flags: make_strategy(replicas)
+    return command_line.run(pretrain_command.main, argv)
 
 
 @pytest.mark.slow
@@ -56,15 +45,8 @@ def test_replicas_make_the_same_numbers(finished, sources, tmp_path, replicas):
     flags = ["--variant=vitbert_no_kd", "--config.model.dropout=0"]
     wanted = finished(*[flag.removeprefix("--variant=") for flag in flags])
     argv = arguments(sources, f"--output_dir={tmp_path}", *flags)
-    done = subprocess.run(
-        [sys.executable, "-c", REPLICAS, str(replicas), *argv],
-        cwd=pathlib.Path(__file__).parents[2],
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == EXIT_DONE and f"on each of {replicas} replicas" in done.stderr, (
-        done.stderr
-    )
+    status, errors = Forked(pretrain_on, replicas, argv).end()
+    assert status == EXIT_DONE and f"on each of {replicas} replicas" in errors, errors
     for ours, theirs in zip(metrics_rows(tmp_path), metrics_rows(wanted), strict=True):
         for name in theirs:
             assert float(ours[name]) == pytest.approx(float(theirs[name]), rel=1e-4, abs=1e-6)

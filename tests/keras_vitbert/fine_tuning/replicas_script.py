@@ -1,14 +1,11 @@
 """Evaluates and trains classifiers on 1, 2 and 4 logical CPUs, for `test_finetune`.
 
-    python replicas_script.py FILE.json IMAGE_RUN IMAGE_DATA TEXT_RUN TEXT_DATA
-
-A program by itself, as TensorFlow's devices are set once a process.
+For a process of its own, as TensorFlow's devices are set once a process.
 """
 
 import functools
 import json
 import os
-import sys
 
 import numpy as np
 import tensorflow as tf
@@ -22,6 +19,7 @@ from keras_vitbert.fine_tuning.trials import TaskStream
 from keras_vitbert.trained.loading import load
 from keras_vitbert.training.fine_tuner import FineTuner, WeightAverage
 from pipelines.text.wordpiece import read_vocabulary
+from tests.keras_vitbert.training.replicas_script import set_devices
 
 STEPS, BATCH = 4, 8
 
@@ -87,11 +85,9 @@ def trained(network, split, strategy):
     return values(network)
 
 
-if __name__ == "__main__":
-    path, image_run, image_data, text_run, text_data = sys.argv[1:]
-    tf.config.set_logical_device_configuration(
-        tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 4
-    )
+def main(path, image_run, image_data, text_run, text_data):
+    """Writes a JSON file of what is found."""
+    set_devices(4)
     found = {"images": found_of(image_run, image_data), "text": found_of(text_run, text_data)}
     with open(path, "w") as file:
         json.dump(found, file)

@@ -1,12 +1,8 @@
 """Saves the mean activations that a number of logical CPUs find together.
 
-    python replicas_script.py REPLICAS FILE.npz
-
-A program by itself, as TensorFlow's devices are set once a process. Replicas get unequal shares of
-what counts: texts of different length, and fillers in the last ones alone.
+For a process of its own, as TensorFlow's devices are set once a process. Replicas get unequal
+shares of what counts: texts of different length, and fillers in the last ones alone.
 """
-
-import sys
 
 import keras
 import numpy as np
@@ -20,6 +16,7 @@ from tests.keras_vitbert.training.replicas_script import (
     MODEL,
     make_examples,
     make_strategy,
+    set_devices,
 )
 
 BATCHES = 3
@@ -43,10 +40,6 @@ def find(replicas):
     return {**means(batches), "traced": means._total.experimental_get_tracing_count()}
 
 
-if __name__ == "__main__":
-    replicas, path = int(sys.argv[1]), sys.argv[2]
-    tf.config.set_logical_device_configuration(
-        tf.config.list_physical_devices("CPU")[0],
-        [tf.config.LogicalDeviceConfiguration()] * replicas,
-    )
+def main(replicas, path):
+    set_devices(replicas)
     np.savez(path, **find(replicas))

@@ -1,8 +1,4 @@
 import functools
-import os
-import pathlib
-import subprocess
-import sys
 
 import keras
 import numpy as np
@@ -14,10 +10,10 @@ from keras_vitbert.inspection.activations import LEFT_OUT, MeanActivations
 from keras_vitbert.inspection.co_activation import co_activation
 from keras_vitbert.model.pretraining_network import image_inputs
 from pipelines.text.wordpiece import SPECIAL_TOKENS
+from tests.forked import Forked
+from tests.keras_vitbert.inspection import replicas_script
 from tests.keras_vitbert.training import reference
 
-ROOT = pathlib.Path(__file__).parents[3]
-SCRIPT = "tests.keras_vitbert.inspection.replicas_script"
 PATCH = 3
 # Special tokens need not come first.
 VOCABULARY = ["the", *SPECIAL_TOKENS, *(f"word{n}" for n in range(7))]
@@ -252,12 +248,8 @@ def of_replicas(tmp_path_factory):
     @functools.cache
     def of_replicas(replicas):
         path = tmp_path_factory.mktemp("replicas") / "values.npz"
-        subprocess.run(
-            [sys.executable, "-m", SCRIPT, str(replicas), str(path)],
-            cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "-1"},
-            check=True,
-        )
+        status, errors = Forked(replicas_script.main, replicas, str(path)).end()
+        assert status == 0, errors[-3000:]
         return dict(np.load(path))
 
     return of_replicas

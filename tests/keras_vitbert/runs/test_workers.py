@@ -3,21 +3,22 @@
 import ctypes
 import json
 import os
-import pathlib
 import signal
 import socket
-import subprocess
-import sys
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from ml_collections import config_dict
 
+from keras_vitbert import pretrain
+from keras_vitbert.runs import callbacks
 from keras_vitbert.runs.run_folder import RunFolder
 from keras_vitbert.runs.workers import Workers
 from pipelines import command_line
 from pipelines.command_line import EXIT_DONE, EXIT_STOPPED
+from tests.forked import Forked
 from tests.keras_vitbert.tiny_runs import (
     arguments,
     assert_same_values,
@@ -26,7 +27,6 @@ from tests.keras_vitbert.tiny_runs import (
     metrics_rows,
 )
 
-ROOT = pathlib.Path(__file__).parents[3]
 FLAGS = ("--variant=vitbert_no_kd", "--config.model.dropout=0")
 
 
@@ -63,37 +63,23 @@ def test_a_signal_is_heard_again_after_others_took_it():
     assert signal.getsignal(signal.SIGTERM) is not command_line.stop_request
 
 
-# The command of a worker, which may send itself a signal in a step.
-WORKER = """
-import os, sys
-from keras_vitbert import pretrain
-from keras_vitbert.runs import callbacks
-from pipelines import command_line
+def train(number, step, argv):
+    """The command of a worker, which sends itself a signal in a step."""
+    original = callbacks.DivergenceGuard.on_train_batch_end
 
-number, step = int(sys.argv[1]), int(sys.argv[2])
-original = callbacks.DivergenceGuard.on_train_batch_end
+    def hooked(self, batch, logs=None):
+        if self.model.step == step:
+            os.kill(os.getpid(), number)
+        original(self, batch, logs)
 
-def hooked(self, batch, logs=None):
-    if self.model.step == step:
-        os.kill(os.getpid(), number)
-    original(self, batch, logs)
-
-callbacks.DivergenceGuard.on_train_batch_end = hooked
-sys.exit(command_line.run(pretrain.main, sys.argv[3:]))
-"""
+    callbacks.DivergenceGuard.on_train_batch_end = hooked
+    return command_line.run(pretrain.main, argv)
 
 
-def start(code, *argv, index, ports):
+def start(function, *arguments, index, ports):
     cluster = {"worker": [f"localhost:{port}" for port in ports]}
     config = {"cluster": cluster, "task": {"type": "worker", "index": index}}
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *map(str, argv)],
-        cwd=ROOT,
-        env={**os.environ, "TF_CONFIG": json.dumps(config), "CUDA_VISIBLE_DEVICES": "-1"},
-        stderr=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        text=True,
-    )
+    return Forked(function, *arguments, TF_CONFIG=json.dumps(config))
 
 
 def free_ports(count):
@@ -104,12 +90,6 @@ def free_ports(count):
     return ports
 
 
-def ends(processes):
-    """Exit status and stderr of each."""
-    errors = [process.communicate(timeout=300)[1] for process in processes]
-    return [(process.returncode, text) for process, text in zip(processes, errors, strict=True)]
-
-
 @pytest.fixture(scope="module")
 def run(sources):
     """`run(folder, number, step, who)`: two workers, of which `who` signals itself in a step."""
@@ -117,12 +97,11 @@ def run(sources):
     def run(folder, number=0, step=-1, who=1):
         ports = free_ports(2)
         argv = arguments(sources, f"--output_dir={folder}", *FLAGS)
-        return ends(
-            [
-                start(WORKER, number, step if index == who else -1, *argv, index=index, ports=ports)
-                for index in range(2)
-            ]
-        )
+        steps = [step if index == who else -1 for index in range(2)]
+        workers = [
+            start(train, number, steps[index], argv, index=index, ports=ports) for index in range(2)
+        ]
+        return [worker.end() for worker in workers]
 
     return run
 
@@ -160,15 +139,19 @@ def test_two_workers_make_the_numbers_of_one(finished, unbroken):
 
 
 @pytest.mark.slow
-def test_a_killed_worker_stops_the_other_and_a_restart_ends_the_same(run, unbroken, tmp_path):
-    """First the other one is killed, in the restart the chief."""
+def test_stopped_and_killed_workers_end_the_same(run, unbroken, tmp_path):
+    """A signal to one, then the other one is killed, in the restart the chief."""
     folder = tmp_path / "run"
-    for who in (1, 0):
+    for status, errors in run(folder, signal.SIGTERM, 3):
+        assert status == EXIT_STOPPED, errors[-3000:]
+        assert "stopped: at step 3, saved in" in errors
+
+    for who, began in ((1, 3), (0, 4)):
         results = run(folder, signal.SIGKILL, 6, who)
         assert results[who][0] == -signal.SIGKILL
         status, errors = results[1 - who]
         assert status == EXIT_STOPPED, errors[-3000:]
-        assert ("resumed at step 4 of 10" in errors) == (who == 0)
+        assert f"resumed at step {began} of 10" in errors
         line = [line for line in errors.splitlines() if line.startswith("stopped: ")]
         assert len(line) == 1 and f"worker {1 - who} of 2 has lost another one" in line[0]
         assert "run the same command again on every machine" in line[0]
@@ -179,40 +162,27 @@ def test_a_killed_worker_stops_the_other_and_a_restart_ends_the_same(run, unbrok
         assert status == EXIT_DONE, errors[-3000:]
         assert "resumed at step 4 of 10" in errors
     assert_same_values(checkpoint_values(folder), checkpoint_values(unbroken))
-    assert metrics_rows(folder) == metrics_rows(unbroken)
-
-
-@pytest.mark.slow
-def test_a_signal_to_one_worker_stops_all_at_one_step(run, unbroken, tmp_path):
-    folder = tmp_path / "run"
-    for status, errors in run(folder, signal.SIGTERM, 7):
-        assert status == EXIT_STOPPED, errors[-3000:]
-        assert "stopped: at step 7, saved in" in errors
-    for status, errors in run(folder):
-        assert status == EXIT_DONE, errors[-3000:]
-        assert "resumed at step 7 of 10" in errors
-    assert_same_values(checkpoint_values(folder), checkpoint_values(unbroken))
+    (cut, *ours), (whole, *theirs) = metrics_rows(folder), metrics_rows(unbroken)
+    assert ours == theirs
     # The epoch that was cut goes on with equal parts of its sums, not each worker with its own.
-    for ours, theirs in zip(metrics_rows(folder), metrics_rows(unbroken), strict=True):
-        assert set(ours) == set(theirs)
-        for name in theirs:
-            assert float(ours[name]) == pytest.approx(float(theirs[name]), rel=1e-6), name
+    assert set(cut) == set(whole)
+    for name in whole:
+        assert float(cut[name]) == pytest.approx(float(whole[name]), rel=1e-6), name
 
 
 # --- upstream -------------------------------------------------------------------------------------
 
-PLAIN = """
-import keras, numpy as np, tensorflow as tf
-options = tf.distribute.experimental.CommunicationOptions(
-    implementation=tf.distribute.experimental.CommunicationImplementation.RING
-)
-strategy = tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
-with strategy.scope():
-    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
-    model.compile("sgd", "mse")
-dataset = tf.data.Dataset.from_tensor_slices((np.ones((8, 3)), np.ones((8, 1)))).batch(4)
-model.fit(dataset, epochs=1, verbose=0)
-"""
+
+def fit_plainly():
+    options = tf.distribute.experimental.CommunicationOptions(
+        implementation=tf.distribute.experimental.CommunicationImplementation.RING
+    )
+    strategy = tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
+    with strategy.scope():
+        model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+        model.compile("sgd", "mse")
+    dataset = tf.data.Dataset.from_tensor_slices((np.ones((8, 3)), np.ones((8, 1)))).batch(4)
+    model.fit(dataset, epochs=1, verbose=0)
 
 
 @pytest.mark.slow
@@ -222,5 +192,6 @@ def test_keras_own_fit_still_fails_there():
     keras#20585; the function of steps is then only needed for the probing step.
     """
     ports = free_ports(2)
-    for status, errors in ends([start(PLAIN, index=index, ports=ports) for index in range(2)]):
-        assert status == 1 and "Error" in errors, "Keras' fit works: see the docstring"
+    workers = [start(fit_plainly, index=index, ports=ports) for index in range(2)]
+    for status, errors in [worker.end() for worker in workers]:
+        assert status == 1 and "PerReplica" in errors, "Keras' fit works: see the docstring"

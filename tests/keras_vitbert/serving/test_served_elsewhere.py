@@ -62,10 +62,10 @@ def keras_answers(folder):
 
 @pytest.mark.slow
 def test_a_run_is_served_without_this_project(finished, tmp_path, capsys):
-    run = finished("vitbert", "--config.data.images.central_crop=1.0")
+    run = finished("joint", "--config.data.images.central_crop=1.0")
     flags = [f"--checkpoint={run}", f"--output_dir={tmp_path / 'out'}", "--top_k=3"]
     assert command_line.run(export.main, flags) == 0
-    found = ask(tmp_path / "out" / "vitbert" / "1", tmp_path)
+    found = ask(tmp_path / "out" / "joint" / "1", tmp_path)
     expected = keras_answers(run)
 
     probabilities = found["classify_image/probabilities"]
@@ -82,7 +82,7 @@ def test_a_run_is_served_without_this_project(finished, tmp_path, capsys):
 
     # And so says the command, of the run as of what was exported.
     (tmp_path / "image.png").write_bytes(IMAGES[0])
-    for checkpoint in (run, tmp_path / "out" / "vitbert"):
+    for checkpoint in (run, tmp_path / "out" / "joint"):
         capsys.readouterr()
         asked = [f"--checkpoint={checkpoint}", "--format=json"]
         status = command_line.run(predict.main, [*asked, f"--image={tmp_path / 'image.png'}"])
@@ -96,9 +96,9 @@ def test_a_run_is_served_without_this_project(finished, tmp_path, capsys):
 
     flags = [f"--checkpoint={run}", f"--output_dir={tmp_path / 'low'}", "--dtype=bfloat16"]
     assert command_line.run(export.main, flags) == 0
-    low = ask(tmp_path / "low" / "vitbert" / "1", tmp_path)["classify_image/probabilities"]
+    low = ask(tmp_path / "low" / "joint" / "1", tmp_path)["classify_image/probabilities"]
     np.testing.assert_allclose(low, probabilities, atol=0.02)  # bfloat16 keeps 8 bits
-    saved = tf.train.load_checkpoint(str(tmp_path / "low" / "vitbert/1/variables/variables"))
+    saved = tf.train.load_checkpoint(str(tmp_path / "low" / "joint/1/variables/variables"))
     kinds = {
         kind
         for name, kind in saved.get_variable_to_dtype_map().items()

@@ -1,16 +1,12 @@
 """Trains a few steps on a number of logical CPUs and saves how every replica ends.
 
-    python replicas_script.py FOLDER adamw|sgd|noise,REPLICAS,STEPS_PER_EXECUTION ...
-
-writes FOLDER/adamw,2,1.npz and so on, of runs with one number of replicas. A program by itself, as
-TensorFlow's devices are set once a process. Everything that could depend
-on the number of replicas is on: masks that refresh, clipping, distillation, and masked tokens of
-which some replicas hold more than others. `noise` looks at dropout instead: weights that stand
-still, and a batch of one example many times over.
+For a process of its own, as TensorFlow's devices are set once a process. Everything that could
+depend on the number of replicas is on: masks that refresh, clipping, distillation, and masked
+tokens of which some replicas hold more than others. `noise` looks at dropout instead: weights that
+stand still, and a batch of one example many times over.
 """
 
 import os
-import sys
 
 import keras
 import numpy as np
@@ -156,16 +152,24 @@ def train(optimizer_name, replicas, steps_per_execution):
     }
 
 
-if __name__ == "__main__":
-    folder, *runs = sys.argv[1:]
-    runs = [run.split(",") for run in runs]
+def set_devices(count):
+    """Divides the CPU into logical devices."""
     tf.config.set_logical_device_configuration(
-        tf.config.list_physical_devices("CPU")[0],
-        [tf.config.LogicalDeviceConfiguration()] * int(runs[0][1]),
+        tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * count
     )
-    for what, *numbers in runs:
+
+
+def main(folder, runs):
+    """Writes `adamw,2,1.npz` and so on.
+
+    Args:
+        folder: str.
+        runs: list of ("adamw", "sgd" or "noise", replicas, steps an execution), all of them with
+            one number of replicas.
+    """
+    set_devices(runs[0][1])
+    for what, replicas, executed in runs:
         keras.utils.clear_session()
-        replicas, executed = map(int, numbers)
         found = (
             draw_noise(replicas, executed) if what == "noise" else train(what, replicas, executed)
         )

@@ -1,19 +1,15 @@
 """N replicas with one global batch are one replica: masks, clipping and distillation included."""
 
 import json
-import os
-import pathlib
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import scipy.stats
 
+from tests.forked import Forked
+from tests.keras_vitbert.training import replicas_script
 from tests.keras_vitbert.training.replicas_script import CLEAR, CLIP_NORM, MODEL, NOISY_STEPS
 
-ROOT = pathlib.Path(__file__).parents[3]
-SCRIPT = "tests.keras_vitbert.training.replicas_script"
 CASES = [  # optimizer, replicas, steps an execution
     *[("adamw", 2, 1), ("adamw", 4, 1), ("adamw", 8, 1), ("sgd", 2, 1), ("sgd", 4, 1)],
     *[("adamw", 1, 2), ("adamw", 2, 2)],
@@ -28,19 +24,11 @@ def runs(tmp_path_factory):
     # TensorFlow lets the replicas of a process be of one number only.
     processes = []
     for replicas in sorted({run[1] for run in wanted}, reverse=True):
-        specs = [",".join(map(str, run)) for run in wanted if run[1] == replicas]
-        processes.append(
-            subprocess.Popen(
-                [sys.executable, "-m", SCRIPT, str(folder), *specs],
-                cwd=ROOT,
-                env={**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "-1"},
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-        )
+        alike = [run for run in wanted if run[1] == replicas]
+        processes.append(Forked(replicas_script.main, str(folder), alike))
     for process in processes:
-        _, errors = process.communicate()
-        assert process.returncode == 0, errors[-3000:]
+        status, errors = process.end(1800)
+        assert status == 0, errors[-3000:]
 
     def runs(what, replicas, executed=1):
         return dict(np.load(folder / f"{what},{replicas},{executed}.npz"))

@@ -1,0 +1,11 @@
+"""What `tests/forked.py` imports once for all its processes; nothing here may start TensorFlow."""
+
+import gc
+
+import keras_vitbert.fine_tuning.search
+import keras_vitbert.pretrain
+import keras_vitbert.pretraining.run  # noqa: F401
+
+# What is imported stays: looking for garbage among it would cost each process some time.
+gc.freeze()
+gc.set_threshold(100_000, 50, 1000)

@@ -6,6 +6,7 @@ tokens of which some replicas hold more than others. `noise` looks at dropout in
 stand still, and a batch of one example many times over.
 """
 
+import gc
 import os
 
 import keras
@@ -154,6 +155,7 @@ def train(optimizer_name, replicas, steps_per_execution):
 
 def set_devices(count):
     """Divides the CPU into logical devices."""
+    gc.disable()  # the graphs grow with the replicas, and looking through them takes long
     tf.config.set_logical_device_configuration(
         tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * count
     )
@@ -168,6 +170,8 @@ def main(folder, runs):
             one number of replicas.
     """
     set_devices(runs[0][1])
+    # Optimising a graph takes longer than ten steps; `test_pretrain_replicas` does without this.
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     for what, replicas, executed in runs:
         keras.utils.clear_session()
         found = (

@@ -14,24 +14,25 @@ AOT = [  # the TPU's compiler, and what reaches it; pinned, for their interfaces
     f"jax==0.10.2; {_WHERE_LIBTPU_IS}",
     f"libtpu==0.0.42.1; {_WHERE_LIBTPU_IS}",
 ]
-FIGURES = [
-    "matplotlib>=3.8,<4",  # draws the paper's figures of finished runs
-]
-PARITY = [  # what imported models are compared with
+PARITY = [  # what imported models are checked against
     "torch>=2.4,<3",
     "transformers>=4.48,<6",
+]
+DOCS = [
+    "pdoc>=16,<17",  # makes the API pages from the docstrings
 ]
 TEST = [
     *SAMPLE,
     *BEAM,
     *AOT,
-    *FIGURES,
+    *DOCS,
     "hypothesis>=6.100,<7",
     "keras-cv>=0.9,<0.10",  # an independent RandAugment and its operations
-    "filelock>=3.12,<4",  # test processes that make something once for all
+    "pillow>=10.1,<14",  # an independent reader of images
+    "filelock>=3.12,<4",  # test processes make something once for all
     "grain>=0.2.10,<1",  # keras-hub's test helpers load it
     "import-linter>=2.3,<3",  # who may import whom, see pyproject.toml
-    "jax>=0.4.34,<0.12",  # the second Keras backend that the model is held to
+    "jax>=0.4.34,<0.12",  # the second Keras backend that the model is checked on
     "pyright[nodejs]>=1.1.400,<1.2",  # types of model/, training/ and configs/
     "pytest>=8,<10",
     "pytest-xdist>=3.6,<4",  # two test processes
@@ -44,7 +45,7 @@ TEST = [
 
 setup(
     name="keras-vitbert",
-    version="0.1.0.dev0",
+    version="0.1.0",
     description="ViT-BERT in Keras 3: one transformer pre-trained jointly on images and text",
     long_description=open("README.md", encoding="utf-8").read(),
     long_description_content_type="text/markdown",
@@ -63,10 +64,10 @@ setup(
         "huggingface-hub>=0.23,<3",  # fetches hf://OWNER/NAME
         "keras>=3.15,<3.16",
         "keras-nlp>=0.31,<0.33",  # is keras-hub, re-exported; code imports keras_hub
+        "matplotlib>=3.8,<4",  # draws the pictures in TensorBoard and the paper's figures
         "ml-collections>=1,<2",
         "mwparserfromhell>=0.6.6,<0.8",
         "numpy>=1.26,<3",
-        "pillow>=10.1,<14",  # draws the pictures in TensorBoard
         "safetensors>=0.4.3,<1",  # Hugging Face's weights
         "tensorboard>=2.19,<2.22",
         "tensorflow>=2.19,<2.22",
@@ -79,7 +80,7 @@ setup(
         "sample": SAMPLE,
         "beam": BEAM,
         "aot": AOT,
-        "figures": FIGURES,
+        "docs": DOCS,
         "parity": PARITY,
         "test": TEST,
         "dev": [*TEST, "pre-commit>=4,<5"],

@@ -1,15 +1,15 @@
 """Does pre-training help? `vitbert` against `rand`, fine-tuned alike on CIFAR-10, SST-2 and RTE.
 
     python -m benchmarks.transfer --cifar10=DIR --glue=DIR --books=DIR --work=DIR \\
-        --report=docs/results.md
+        --report=docs/transfer.md
 
 `--cifar10` holds `train/CLASS/*.jpg` with 5,000 images a class (CIFAR-10's training images; its
 test images are not used), `--glue` the folders `RTE` and `SST-2` with GLUE's TSV files, `--books`
 plain-text novels. It runs the project's own commands in `--work`, prints each, and writes the
-report from what they leave. Stopped and run again, it goes on. Some two hours on two CPU cores.
+report from their results. Run again, it goes on where it stopped. Some two hours on two CPU cores.
 
 Of each class of CIFAR-10 the first 2,400 images are for pre-training and 100 for its validation;
-fine-tuning trains on the next 2,000 and is measured on the last 500, which nothing has seen.
+fine-tuning trains on the next 2,000 and is measured on the last 500, which no model has seen.
 """
 
 import json
@@ -27,10 +27,10 @@ FLAGS = flags.FLAGS
 flags.DEFINE_string("cifar10", None, "Folder that holds train/CLASS/*.jpg.", required=True)
 flags.DEFINE_string("glue", None, "Folder that holds RTE and SST-2.", required=True)
 flags.DEFINE_string("books", None, "Folder of novels, *.txt.", required=True)
-flags.DEFINE_string("work", None, "Folder for everything that is made.", required=True)
-flags.DEFINE_string("report", "", "The Markdown file that is written; none if empty.")
+flags.DEFINE_string("work", None, "Folder for all outputs.", required=True)
+flags.DEFINE_string("report", "", "The Markdown file to write; none if empty.")
 flags.DEFINE_list("tasks", ["sst2", "rte", "cifar10"], "What to fine-tune on.")
-flags.DEFINE_list("inits", ["vitbert", "rand"], "What to begin with: vitbert, rand, bert, vit.")
+flags.DEFINE_list("inits", ["vitbert", "rand"], "What to start from: vitbert, rand, bert, vit.")
 
 PARTS = {  # of each class of CIFAR-10: the images from, to
     "pretrain/train": (0, 2400),
@@ -173,7 +173,7 @@ def finetune(work, task, init):
 
 
 def run(module, *arguments, skip=False):
-    """Runs a command of the project, unless it is done; returns it as one would type it."""
+    """Runs a command of the project, unless it is done; returns it as typed in a shell."""
     shown = shlex.join(["python", "-m", module, *arguments])
     print(f"+ {shown}", flush=True)
     if not skip:
@@ -186,7 +186,7 @@ def read(path):
 
 
 def report(work, commands, summaries):
-    """The page, made of what the commands have left."""
+    """The page, from the results of the commands."""
     made = read(work / "run-vitbert" / "summary.json")
     folders = {name: work / "run-vitbert" / "teachers" / name for name in ("vit", "bert")}
     teachers = {name: read(folder / "summary.json") for name, folder in folders.items()}
@@ -194,11 +194,11 @@ def report(work, commands, summaries):
     lines = [
         "# Does pre-training help?",
         "",
-        "Written by `python -m benchmarks.transfer`; no number here was typed by hand. Its page of",
-        "help says what the examples are; the commands that it ran are at the end.",
+        "Written by `python -m benchmarks.transfer`; no number here was typed by hand. Its help",
+        "describes the examples; the commands that it ran are at the end.",
         "",
         f"`vitbert` is a small model ({made['parameters']:,} parameters with its heads), trained",
-        "for a short while on two CPU cores. `rand` is the same architecture with random weights.",
+        "briefly on two CPU cores. `rand` is the same architecture with random weights.",
         "Both are fine-tuned alike: the learning rate of each is picked on a tenth of the training",
         f"examples, then {SEEDS} runs with different seeds train on all of them.",
         "",
@@ -223,7 +223,7 @@ def report(work, commands, summaries):
         )
     lines += [
         "",
-        "How the learning rates did on the examples that they were picked on:",
+        "The accuracy of each learning rate on the examples that it was picked on:",
         "",
         "| task | from | accuracy by rate |",
         "| --- | --- | --- |",
@@ -269,9 +269,9 @@ def report(work, commands, summaries):
 
 
 def difference(one, other=None):
-    """How far two medians are apart, beside the spread of the seeds."""
+    """The difference of two medians, and whether the seeds' ranges overlap."""
     if other is None:
-        return "nothing to compare it with"
+        return "nothing to compare with"
     apart = one["value"] - other["value"]
     overlap = one["minimum"] <= other["maximum"] and other["minimum"] <= one["maximum"]
     spread = "overlap: the seeds alone may explain it" if overlap else "do not overlap"

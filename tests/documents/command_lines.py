@@ -1,0 +1,243 @@
+"""Whether a command line would be taken: its flags, config keys and files, without running it."""
+
+import argparse
+import ast
+import contextlib
+import functools
+import importlib
+import importlib.util
+import io
+import re
+import sys
+from unittest import mock
+
+from keras_vitbert.configs import fine_tuning
+from keras_vitbert.configs.overrides import flatten
+from keras_vitbert.configs.pretraining import load_config
+from pipelines import command_line
+from pipelines.command_line import UserError
+from tests.documents.markdown import ROOT
+
+COMMANDS = (
+    *(f"keras_vitbert.{name}" for name in ("pretrain", "finetune", "predict", "export")),
+    *("keras_vitbert.convert", "keras_vitbert.figures", "tpu.aot", "tpu.worker"),
+    *(f"pipelines.{name}" for name in ("wikipedia", "books", "vocabulary", "text_examples")),
+    *(f"pipelines.{name}" for name in ("imagenet", "manifest", "sample")),
+)
+# What nobody parses here, and why.
+UNCHECKED = {
+    "curl": "asks a server",
+    "docker": "starts a server",
+    "export": "sets a variable of the shell",
+    "gcloud": "Google Cloud's; needs an account",
+    "lint-imports": "the linters' lines are run by CI as they are",
+    "pre-commit": "writes into .git",
+    "rm": "removes files of a TPU's hosts",
+    "pyright": "the linters' lines are run by CI as they are",
+    "ruff": "the linters' lines are run by CI as they are",
+    "shellcheck": "the linters' lines are run by CI as they are",
+    "ssh-add": "OpenSSH's; needs a key",
+    "tensorboard": "TensorBoard's; starts a server",
+}
+UNCHECKED_MODULES = {
+    "venv": "Python's own; CI runs the line",
+}
+OTHER_FLAGS = {  # those of no command of ours
+    "debug": "taken by `pipelines.command_line.run`",
+    "help": "taken by `pipelines.command_line.parse_flags`",
+    "direct_num_workers": "follows `--`",
+    "runner": "Beam's, follows `--`",
+}
+# Called behind the checks of the flags, and before anything is done.
+_STOPS = ("load_tensorflow", "quiet_loading", "check_installed", "serve")
+
+
+class Wrong(Exception):
+    """A command line that would be refused."""
+
+
+class _Parsed(BaseException):
+    """The flags are parsed: the command would begin its work."""
+
+
+def check(words):
+    """Checks a command.
+
+    Args:
+        words: list of str, as a shell would pass them; `...` stands for what the reader fills in.
+
+    Raises:
+        Wrong: it would be refused, or nothing here knows the program.
+    """
+    program, *arguments = words
+    program = program.removeprefix(".venv/bin/")
+    if program in ("python", "python3"):
+        if arguments[0] == "-m":
+            check_module(arguments[1], arguments[2:])
+        else:
+            _check_file(arguments[0])
+    elif program == "pip":
+        _check_pip(arguments)
+    elif program == "pytest":
+        _check_pytest(arguments)
+    elif program == "bash":
+        _check_file(arguments[0])
+    elif re.fullmatch(r"tpu/vm/\w+\.sh", program):
+        _check_script(program, arguments)
+    elif program.startswith(".ci/"):
+        _check_file(program)
+    elif program not in UNCHECKED:
+        raise Wrong(f"nothing here knows how to check {program}")
+
+
+def check_module(name, arguments):
+    """Checks the arguments of `python -m NAME`."""
+    package = name.partition(".")[0]
+    if name == "pytest":
+        _check_pytest(arguments)
+    elif name == "pip":
+        _check_pip(arguments)
+    elif package in ("keras_vitbert", "pipelines", "tpu", "benchmarks"):
+        if importlib.util.find_spec(name) is None:
+            raise Wrong(f"there is no module {name}")
+        if arguments == ["..."]:
+            return
+        parse = _parse_benchmark if package == "benchmarks" else _parse_command
+        try:
+            parse(name, [word for word in arguments if word != "..."])
+        except UserError as error:
+            if not ("..." in arguments and "is missing" in str(error)):
+                raise Wrong(str(error)) from error
+    elif name not in UNCHECKED_MODULES:
+        raise Wrong(f"nothing here knows how to check the module {name}")
+
+
+def check_flag(text):
+    """Checks a flag that the prose names, such as `--sweep` or `--config.steps=300`."""
+    name = text.split("=")[0].removeprefix("--").removeprefix("no")
+    if name.startswith("config."):
+        key = name.removeprefix("config.")
+        if not key.isupper() and key not in {*pretraining_keys(), *fine_tuning_keys()}:
+            raise Wrong(f"no config has the key {key}")
+    elif text.split("=")[0].removeprefix("--") not in all_flags():
+        raise Wrong(f"no command has the flag --{name}")
+
+
+@functools.cache
+def pretraining_keys():
+    """The keys of a config of pre-training."""
+    return frozenset(flatten(load_config("paper")))
+
+
+@functools.cache
+def fine_tuning_keys():
+    """The keys of the configs of fine-tuning."""
+    configs = (("pets", "images"), ("rte", "text"))
+    return frozenset(key for task in configs for key in flatten(fine_tuning.get_config(*task)))
+
+
+@functools.cache
+def all_flags():
+    """The flags of all commands, as their `--help` lists them, and those of the scripts."""
+    found = set(OTHER_FLAGS)
+    for name in COMMANDS:
+        module, help_text = importlib.import_module(name), io.StringIO()
+        with contextlib.redirect_stdout(help_text), contextlib.suppress(SystemExit):
+            module.main(["--help"])
+        found |= set(re.findall(r"^ *--(?:\[no\])?(\w+):", help_text.getvalue(), re.MULTILINE))
+    for script in (ROOT / "tpu" / "vm").glob("*.sh"):
+        found |= {flag.rstrip("=") for flag in _script_flags(script)}
+    return frozenset(found)
+
+
+def _parse_command(name, arguments):
+    """Runs a command up to where it would load TensorFlow."""
+    if name.startswith("pipelines.") and "--" in arguments:
+        where_done = arguments[arguments.index("--") + 1 :]
+        if not any(word.startswith("--runner") for word in where_done):  # Beam knows its own
+            workers = importlib.import_module("pipelines.jobs.job_workers")
+            workers.make_all([], None, None, where_done)
+    module = importlib.import_module(name)
+    with contextlib.ExitStack() as stack:
+        for owner in (module, command_line):
+            for stop in filter(functools.partial(hasattr, owner), _STOPS):
+                stack.enter_context(mock.patch.object(owner, stop, side_effect=_Parsed))
+        if name == "pipelines.sample":
+            stack.enter_context(mock.patch.object(module, "prepare", side_effect=_Parsed))
+        stack.enter_context(contextlib.suppress(_Parsed))
+        module.main(arguments)
+        raise AssertionError(f"{name} did not stop: it calls none of {', '.join(_STOPS)}")
+
+
+def _parse_benchmark(name, arguments):
+    """Runs a benchmark up to where its flags are parsed."""
+    module = importlib.import_module(name)
+    parse_args = argparse.ArgumentParser.parse_args
+
+    def parse(parser):
+        parser.allow_abbrev = False
+        parse_args(parser)
+        raise _Parsed
+
+    def pretrain(flags):  # of benchmarks.inspection, which hands on what it does not know
+        _parse_command("keras_vitbert.pretrain", flags)
+        raise _Parsed
+
+    with (
+        mock.patch.object(argparse.ArgumentParser, "parse_args", parse),
+        mock.patch.object(sys, "argv", [name, *arguments]),
+        mock.patch.object(module, "run", pretrain, create=True),
+        contextlib.redirect_stderr(io.StringIO()) as complaint,
+        contextlib.suppress(_Parsed),
+    ):
+        try:
+            module.main()
+        except SystemExit:
+            raise Wrong(complaint.getvalue().strip().splitlines()[-1]) from None
+        raise AssertionError(f"{name} did not stop")
+
+
+def _check_pip(arguments):
+    """Checks that the extras of the project exist."""
+    for extras in re.findall(r"\.\[([\w,]+)\]", " ".join(arguments)):
+        for extra in extras.split(","):
+            if extra not in _extras():
+                raise Wrong(f"setup.py has no extra {extra}")
+
+
+@functools.cache
+def _extras():
+    for node in ast.walk(ast.parse((ROOT / "setup.py").read_text())):
+        if isinstance(node, ast.keyword) and node.arg == "extras_require":
+            return frozenset(ast.literal_eval(key) for key in node.value.keys)
+
+
+def _check_pytest(arguments):
+    for word in arguments:
+        if word.startswith("tests"):
+            _check_file(word)
+
+
+def _check_file(path):
+    if not (ROOT / path).exists():
+        raise Wrong(f"there is no file {path}")
+
+
+def _check_script(path, arguments):
+    """Checks the flags of a script of `tpu/vm`, and the command that it starts."""
+    _check_file(path)
+    known = _script_flags(ROOT / path)
+    for number, word in enumerate(arguments):
+        if word == "--":
+            assert arguments[number + 1] == "-m"
+            check_module(arguments[number + 2], arguments[number + 3 :])
+            return
+        name, equals, _ = word.removeprefix("--").partition("=")
+        if name + equals not in known:
+            raise Wrong(f"{path} takes no {word}")
+
+
+def _script_flags(path):
+    """The flags that a script names; `FLAG=` takes a value."""
+    found = re.search(r'^parse_flags "([^"]*)"', path.read_text(), re.MULTILINE)
+    return found[1].split() if found else []

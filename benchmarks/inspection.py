@@ -1,11 +1,11 @@
-"""Times whole runs that are looked into at the default intervals against runs that are not.
+"""Times whole runs with inspection at the default intervals against runs without.
 
     python -m benchmarks.inspection [--rounds=3] [--variant=vitbert_no_kd] [--config.KEY=VALUE ...]
 
-Each round trains the sample config once each way, in processes of their own and in changing order:
-with activation maps, pictures of the masks and looks at the gradients as `config.inspection` has
-them, and without. Prints the seconds of both, of summary.json, and the median of the ratios of all
-rounds. What begins once, tracing among it, is in these numbers, as it is in a user's run.
+Each round trains the sample config once each way, in separate processes and in changing order: with
+activation maps, pictures of the masks and comparisons of the gradients as in `config.inspection`,
+and without. Prints the seconds of both, from summary.json, and the median of the ratios of all
+rounds. Start-up, tracing included, counts, as it does in a user's run.
 """
 
 import argparse
@@ -32,12 +32,12 @@ def main():
     ratios = []
     for number in range(arguments.rounds):
         seconds = {}
-        for looked_into in (True, False) if number % 2 else (False, True):
-            flags = [f"--variant={arguments.variant}", *more, *([] if looked_into else OFF)]
-            seconds[looked_into] = run(flags)
+        for inspected in (True, False) if number % 2 else (False, True):
+            flags = [f"--variant={arguments.variant}", *more, *([] if inspected else OFF)]
+            seconds[inspected] = run(flags)
         ratios.append(seconds[True] / seconds[False])
         print(
-            f"round {number + 1}: {seconds[True]:.1f} s looked into, {seconds[False]:.1f} s not, "
+            f"round {number + 1}: {seconds[True]:.1f} s with, {seconds[False]:.1f} s without, "
             f"ratio {ratios[-1]:.3f}",
             flush=True,
         )
@@ -45,7 +45,11 @@ def main():
 
 
 def run(flags):
-    """Trains, and returns the seconds that summary.json tells."""
+    """The seconds that a run takes, from its summary.json.
+
+    Args:
+        flags: list of str, of the command.
+    """
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run(
             [sys.executable, "-m", "keras_vitbert.pretrain", f"--output_dir={folder}/run", *flags],

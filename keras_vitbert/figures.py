@@ -3,13 +3,12 @@
     python -m keras_vitbert.figures --run=DIR [--run=DIR ...] --output=DIR
                                     [--figures=3,4,5,6] [--format=png,svg]
 
-Figure 3 shows what hidden units answer to, 4 how sparse the masks are, 5 the masks, and 6 examples
-with predictions, of all runs side by side. DIR is the folder of a run of pretrain. Written are
-OUTPUT/figure3.png and so on, with the run's name in it where there are several. It needs
-matplotlib, which the extra `figures` brings. Exit status: 0 done, 2 bad flag, or nothing to draw.
+Figure 3 shows what hidden units respond to, 4 how sparse the masks are, 5 the masks, and 6 examples
+with predictions, of all runs side by side. DIR is the folder of a run of pretrain. The files are
+OUTPUT/figure3.png and so on; their names contain the run's name where there are several. Exit
+status: 0 done, 2 bad flag, or nothing to draw.
 """
 
-import os
 import sys
 
 from pipelines.command_line import UserError, load_tensorflow, parse_flags, quiet_loading, run
@@ -19,22 +18,26 @@ FORMATS = ("png", "svg")
 
 
 def define_flags(values):
-    """The flags of the command."""
+    """Defines the flags of the command.
+
+    Args:
+        values: `absl.flags.FlagValues`.
+    """
     from absl import flags
 
     def string(name, default, text):
         flags.DEFINE_string(name, default, text, flag_values=values)
 
     flags.DEFINE_multi_string(
-        "run", [], "the folder of a run of pretrain; may be given again", flag_values=values
+        "run", [], "the folder of a run of pretrain; may be given several times", flag_values=values
     )
-    string("output", "", "the folder that the figures are written to")
+    string("output", "", "the folder for the figures")
     string("figures", ",".join(FIGURES), "which, such as 4,5")
     string("format", ",".join(FORMATS), "png, svg or both")
     string("blocks", "", "of figure 3, such as 0,5,11, or all (default: first, middle, last)")
-    string("images", "", "validation images in place of those that the run was made with")
-    string("texts", "", "validation texts in place of those that the run was made with")
-    string("cache_dir", "", "where prepared sample data are kept (default: ~/.cache/keras_vitbert)")
+    string("images", "", "validation images in place of the run's own")
+    string("texts", "", "validation texts in place of the run's own")
+    string("cache_dir", "", "the folder of prepared sample data (default: ~/.cache/keras_vitbert)")
     flags.DEFINE_integer(
         "examples", 6, "images of figure 6, and half as many texts", lower_bound=1,
         flag_values=values,
@@ -55,12 +58,11 @@ def main(argv):
     values = flags.FlagValues()
     define_flags(values)
     parse_flags(values, argv, __doc__)
-    for flag, what in (("run", "a run"), ("output", "what to write")):
+    for flag, what in (("run", "a run"), ("output", "the figures")):
         if not getattr(values, flag):
             raise UserError(f"--{flag} is missing; give the folder of {what}")
     figures = _listed("figures", values.figures, FIGURES)
     formats = _listed("format", values.format, FORMATS)
-    _require_matplotlib()
 
     load_tensorflow()
     with quiet_loading():
@@ -76,24 +78,14 @@ def main(argv):
 
 
 def _listed(flag, text, known):
-    """What a flag lists, each once, in the known order."""
+    """The items of a flag, each once, in the known order."""
     parts = [part.strip() for part in text.split(",")]
     for part in parts:
         if part not in known:
             raise UserError(
-                f"--{flag}={text}: {part!r} is none of {', '.join(known)}; give some of these"
+                f"--{flag}={text}: {part!r} is not one of {', '.join(known)}; give some of these"
             )
     return [name for name in known if name in parts]
-
-
-def _require_matplotlib():
-    os.environ["MPLBACKEND"] = "agg"  # whatever a notebook has set: it may not be installed
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise UserError(
-            "figures need matplotlib; install it by pip install 'keras-vitbert[figures]'"
-        ) from error
 
 
 if __name__ == "__main__":

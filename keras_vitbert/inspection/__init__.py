@@ -1,1 +1,1 @@
-"""Looks inside a model in training: activations, masks and gradients, as numbers and pictures."""
+"""Shows what happens in a model during training: activations, masks and gradients."""

@@ -1,41 +1,41 @@
-"""Activation maps on the way: which units of every block answer to images and which to text."""
+"""Activation maps during training: which units of every block respond to images, which to text."""
 
 import itertools
 
 import keras
 import tensorflow as tf
 
-from keras_vitbert.inspection.activation_pictures import block_picture, overview_picture
+from keras_vitbert.inspection.activation_pictures import activation_pictures
 from keras_vitbert.inspection.activations import MeanActivations
 from keras_vitbert.inspection.co_activation import co_activation
 from keras_vitbert.inspection.value_files import write_values
 
 
 class ActivationMaps(keras.callbacks.Callback):
-    """Shows before training, every `interval` steps, and at the end how far modalities share units.
+    """Shows how far the modalities share units: at the start, every `interval` steps, at the end.
 
-    A fixed set of validation images and texts goes through the encoder, without dropout. From the
-    mean absolute activations come, in TensorBoard, pictures of every block and of all
-    (`activations/block_0` ..., `activations/overview`), and `overlap` and `correlation` of
-    `co_activation.co_activation` as scalars of every block (`co_activation/block_0/overlap` ...)
-    and as means over the blocks (`co_activation/overlap` ...). The values themselves are in
-    RUN/inspection/activations-STEP.npz: `image` and `text`, `(blocks, D)`.
+    The encoder sees a fixed set of validation images and texts, without dropout. TensorBoard has
+    pictures of the mean absolute activations of every block and of all (`activations/block_0` ...,
+    `activations/overview`), and `overlap` and `correlation` of `co_activation.co_activation` as
+    scalars of every block (`co_activation/block_0/overlap` ...) and as means over the blocks
+    (`co_activation/overlap` ...). RUN/inspection/activations-STEP.npz has the values: `image` and
+    `text`, `(blocks, D)`.
 
-    With several steps an execution it acts at the end of the execution in which a multiple of
-    `interval` lies. All workers take part, and the folder's writer alone writes. It belongs before
-    `Checkpoints`, so that of a checkpointed step the maps are there too.
+    With several steps an execution it acts at the end of the execution that contains a multiple of
+    `interval`. All workers take part; only the folder's writer writes. Put it before `Checkpoints`,
+    so that a checkpointed step has its maps too.
 
     Args:
         stream: `JointStream`, of both modalities.
         vocabulary: list of str.
         folder: `RunFolder`.
         interval: int, steps.
-        examples: int, images and texts each, rounded up to whole validation batches; fewer where
-            there are not so many. Their batches are kept in memory.
+        examples: int, images and texts each, rounded up to whole validation batches; all where
+            there are fewer. Their batches are kept in memory.
         steps: int, of the whole training.
 
     Raises:
-        ValueError: the model has one modality only.
+        ValueError: the model has only one modality.
     """
 
     def __init__(self, stream, vocabulary, folder, interval, examples, steps):
@@ -64,12 +64,12 @@ class ActivationMaps(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         step, executed = self.model.step, self.model.steps_per_execution
-        # True in one execution only: that which has brought a further multiple.
+        # True only in the execution that has reached a further multiple.
         if step // self.interval > (step - executed) // self.interval or step == self.steps:
             self._show()
 
     def values(self):
-        """The mean absolute activations as they are now: see `MeanActivations`."""
+        """The current mean absolute activations, see `MeanActivations`."""
         if self._batches is None:
             batches = self.model.distribute_strategy.distribute_datasets_from_function(
                 lambda context: self.stream.validation(context)
@@ -89,12 +89,7 @@ class ActivationMaps(keras.callbacks.Callback):
         write_values(self.folder, "activations", step, **values)
         writer = self.folder.summary_writer("train")
         with writer.as_default(step=step):
-            pictures = {
-                f"block_{block}": block_picture(*pair, block, step)
-                for block, pair in enumerate(zip(image, text, strict=True))
-            }
-            pictures["overview"] = overview_picture(image, text, step)
-            for name, picture in pictures.items():
+            for name, picture in activation_pictures(image, text, step).items():
                 tf.summary.image(f"activations/{name}", picture[None])
             for name, numbers in co_activation(image, text).items():
                 tf.summary.scalar(f"co_activation/{name}", numbers.mean())

@@ -1,137 +1,89 @@
-"""Mean activations as pictures: a strip for one block, and an overview of all."""
+"""Mean activations as pictures for TensorBoard: one of every block, and an overview."""
+
+import functools
 
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
+from keras_vitbert.inspection import heat_maps
 from keras_vitbert.inspection.co_activation import TOP, overlap, rank_correlation
-from keras_vitbert.inspection.pictures import (
-    blank,
-    cells,
-    colours,
-    labelled_rows,
-    legend,
-    ruler,
-    stack_columns,
-    stack_rows,
-    titled,
-    words,
-)
+from keras_vitbert.inspection.heat_maps import HeatMaps, by_preference
+from keras_vitbert.inspection.sheet import EDGE, SCREEN, Sheet, style
 
-_STRIP_WIDTH = 800  # pixels for the units, unless they are more
-_NAME = "mean absolute activation"
+_STRIP = 800  # dots for the units, unless they are more
+_OVERLAP = f"overlap: the share of the top {TOP:.0%} of the units in common (by chance {TOP:.2f})"
 
 
-def by_preference(image, text):
-    """The units from those that answer most to images to those that answer most to text.
-
-    The order is that of `(image - text) / (image + text)`, which is the order of their ratio: it
-    stays the same where one modality is louder in all units. Of equal ones the smaller number
-    comes first.
-
-    Args:
-        image, text: `(D,)`.
-
-    Returns:
-        int `(D,)`, unit numbers.
-    """
-    image, text = np.asarray(image, np.float64), np.asarray(text, np.float64)
-    total = image + text
-    preference = np.divide(image - text, total, out=np.zeros_like(total), where=total > 0)
-    return np.argsort(-preference, kind="stable")
-
-
-def scale_top(values):
-    """The value that the brightest colour stands for: few units lie far above all others.
-
-    It is the 99th percentile, or the largest value where that is 0.
-    """
-    return float(np.percentile(values, 99)) or float(np.max(values))
-
-
-def block_picture(image, text, block, step):
-    """One block: a row of cells for images above one for text, twice.
-
-    The units come first by number and then, in the lower pair, by the modality that they prefer,
-    with how many answer more to either.
-    All rows share one scale, which begins at 0.
-
-    Args:
-        image, text: `(D,)`, mean absolute activations.
-        block, step: int.
-
-    Returns:
-        uint8 `(height, width, 3)`.
-    """
-    units = len(image)
-    width = max(1, _STRIP_WIDTH // units)
-    both = np.stack([image, text])
-    high, largest = scale_top(both), float(both.max())
-
-    def rows(order):
-        return [cells(colours(row[None, order], 0, high), width, 40) for row in both]
-
-    by_number, sorted_rows = rows(np.arange(units)), rows(by_preference(image, text))
-    left = words(f"{np.count_nonzero(image > text)} prefer images")
-    right = words(f"{np.count_nonzero(image < text)} prefer text")
-    space = blank(1, max(units * width - left.shape[1] - right.shape[1], 12))
-    pairs = [
-        labelled_rows(
-            [words(f"the {units} units by number"), *by_number, ruler(units, width)],
-            ["", "images", "text", "unit"],
-        ),
-        labelled_rows(
-            [
-                words("the same units, sorted by the modality that they prefer"),
-                *sorted_rows,
-                stack_columns([left, space, right], gap=0),
-            ],
-            ["", "images", "text", ""],
-        ),
-    ]
-    scale = legend(0, high, _NAME, beyond=largest > high)
-    note = (
-        f"overlap of the {TOP:.0%} of the units that answer most: {overlap(image, text):.2f} "
-        f"(by chance {TOP:.2f}), rank correlation: {rank_correlation(image, text):.2f}"
-    )
-    return titled(stack_rows([*pairs, scale], gap=14), f"block {block}, step {step}", note)
-
-
-def overview_picture(image, text, step):
-    """All blocks below each other, units by number; a block's two rows share its own scale.
-
-    At the right of a block stand the value of its brightest colour and its overlap.
+def activation_pictures(image, text, step):
+    """The pictures of a step.
 
     Args:
         image, text: `(blocks, D)`, mean absolute activations.
         step: int.
 
     Returns:
-        uint8 `(height, width, 3)`.
+        dict of `block_0` ... and `overview` to uint8 `(height, width, 3)`.
     """
-    units = image.shape[1]
-    width = max(1, _STRIP_WIDTH // units)
-    header = _numbers("scale to", "overlap")
-    rows = [stack_columns([blank(1, units * width + words("images").shape[1] + 8), header])]
-    for both in zip(image, text, strict=True):
-        high = scale_top(both)
-        pair = [cells(colours(values[None], 0, high), width, 16) for values in both]
-        names = labelled_rows(pair, ["images", "text"], gap=0)
-        numbers = _numbers(f"{high:#.3g}".rstrip("."), f"{overlap(*both):.2f}")
-        rows.append(stack_columns([names, numbers]))
-    rows.append(stack_columns([blank(1, words("images").shape[1]), ruler(units, width)]))
-    labels = ["", *(f"block {block}" for block in range(len(image))), "unit"]
-    scale = legend(0, 1, f"{_NAME}, as a part of what the scale goes to", beyond=True)
-    picture = stack_rows([labelled_rows(rows, labels, gap=6), scale], gap=14)
-    note = (
-        f"overlap: of the {TOP:.0%} of the units that answer most, the part in common "
-        f"(by chance {TOP:.2f})"
-    )
-    return titled(picture, f"all blocks, step {step}", note)
+    with style():
+        pictures = {
+            f"block_{block}": _block_picture(*pair, block, step)
+            for block, pair in enumerate(zip(image, text, strict=True))
+        }
+        return {**pictures, "overview": _overview(image, text, step)}
 
 
-def _numbers(*texts):
-    """A line of numbers, each in a column of its own."""
-    columns = []
-    for text in texts:
-        number = words(text)
-        columns.append(np.hstack([number, blank(len(number), max(0, 58 - number.shape[1]))]))
-    return stack_columns(columns)
+def _block_picture(image, text, block, step):
+    """One block: heat maps of the units by index, and sorted by the modality that they prefer."""
+    sheet, by_index, ordered, counts = _block_sheet(len(image))
+    sheet.title.set_text(f"block {block}, step {step:,}")
+    found = f"{overlap(image, text):.2f}", f"{rank_correlation(image, text):.2f}"
+    by_index.show([(image, text)], *([number] for number in found))
+    order = by_preference(image, text)
+    ordered.show([(image[order], text[order])])
+    counts[0].set_text(f"◂ {np.count_nonzero(image > text)} prefer images")
+    counts[1].set_text(f"{np.count_nonzero(image < text)} prefer text ▸")
+    return sheet.picture()
+
+
+def _overview(image, text, step):
+    """Heat maps of all blocks, the units by index, with the scale and the overlap of each."""
+    names = tuple(f"block {block}" for block in range(len(image)))
+    sheet, maps = _sheet(names, image.shape[1], ("overlap",), _OVERLAP)
+    sheet.title.set_text(f"all blocks, step {step:,}")
+    pairs = list(zip(image, text, strict=True))
+    maps.show(pairs, [f"{overlap(*pair):.2f}" for pair in pairs])
+    return sheet.picture()
+
+
+# What stays the same from step to step is drawn once: most of the time goes to the letters.
+
+
+@functools.cache
+def _block_sheet(units):
+    """The sheet of a block, its heat maps by index and sorted, and the texts below the latter."""
+    numbers, note = ("overlap", "correlation"), f"{_OVERLAP}; correlation: of the ranks"
+    sheet, by_index = _sheet(("by index",), units, numbers, note, 0.63)
+    top, width = by_index.bottom + 0.2, by_index.width
+    ordered = HeatMaps(sheet, top, width, ["sorted"], units, animated=True)
+    counts = [
+        sheet.text(left, ordered.bottom - 0.04, "", ha=side, animated=True)
+        for left, side in ((heat_maps.LEFT, "left"), (heat_maps.LEFT + width, "right"))
+    ]
+    return sheet, by_index, ordered, counts
+
+
+@functools.cache
+def _sheet(names, units, numbers, note, room=0.0):
+    """A sheet and its heat maps by index, with some inches of room between these and the scale."""
+    width = units * max(1, _STRIP // units) / SCREEN
+    whole = heat_maps.LEFT + width + heat_maps.RIGHT + heat_maps.NUMBER * len(numbers)
+    height = heat_maps.BLOCK * len(names) + room + 0.87
+    sheet = Sheet(whole, height, "", note, SCREEN)
+    sheet.title.set_animated(True)
+    maps = HeatMaps(sheet, sheet.top, width, names, units, numbers, animated=True)
+    marks = MaxNLocator(8, integer=True, steps=[1, 2, 5, 10]).tick_values(0, units - 1)
+    places = {(unit + 0.5) / units: f"{unit:.0f}" for unit in marks if 0 <= unit < units}
+    sheet.marks(heat_maps.LEFT, maps.bottom - 0.05, width, places)
+    sheet.text(EDGE, maps.bottom - 0.01, "unit")
+    sheet.scale(heat_maps.LEFT, sheet.height - 0.48, width / 2, maps.label)
+    return sheet, maps

@@ -1,4 +1,4 @@
-"""How strongly every hidden unit answers to images and to text, block by block."""
+"""How strongly every hidden unit responds to images and to text, block by block."""
 
 import keras
 import numpy as np
@@ -7,21 +7,21 @@ import tensorflow as tf
 from keras_vitbert.model.pretraining_network import image_inputs
 from pipelines.text.wordpiece import CLS, MASK, PAD, SEP
 
-LEFT_OUT = (PAD, CLS, SEP, MASK)  # tokens that say more about their place than about the text
+LEFT_OUT = (PAD, CLS, SEP, MASK)  # tokens that are not part of the text
 
 
 class MeanActivations:
     """Mean absolute activation of every hidden unit at the output of every block.
 
-    The mean is over the tokens of all examples: of an image its patches, without the class token;
-    of a text its words, without padding and `LEFT_OUT`. Words that the masking has exchanged for
-    others count as those. Examples whose `image_weights` or `text_weights` are 0 fill up a batch
-    and do not count.
+    The mean is over the tokens of all examples: the patches of an image, without the class token;
+    the word pieces of a text, without padding and `LEFT_OUT`. Where masking has replaced a piece,
+    its replacement counts. Examples whose `image_weights` or `text_weights` are 0 only fill up a
+    batch and do not count.
 
     Args:
-        backbone: a `ViTBertBackbone` with both modalities, or one.
-        strategy: the `tf.distribute.Strategy` that it was made under.
-        vocabulary: list of str, the position of a token is its id; None without text.
+        backbone: `ViTBertBackbone`, with one or both modalities.
+        strategy: `tf.distribute.Strategy`, that of the backbone.
+        vocabulary: list of str, by token id; None without text.
     """
 
     def __init__(self, backbone, strategy, vocabulary=None):
@@ -35,7 +35,7 @@ class MeanActivations:
             if names[0] in inputs:
                 self._models[modality] = keras.Model(
                     {name: inputs[name] for name in names},
-                    {  # a list of one output would come back as that output
+                    {  # Keras would return a list of one output as that output
                         f"{block}": outputs[f"{modality}_block_{block}"]
                         for block in range(backbone.num_layers)
                     },
@@ -46,18 +46,18 @@ class MeanActivations:
 
     @property
     def modalities(self):
-        """The names of those that the backbone has: `image`, `text`."""
+        """The backbone's modalities, a list of `image` and `text`."""
         return list(self._models)
 
     def __call__(self, batches):
         """The means over all replicas.
 
         Args:
-            batches: iterable of dicts as `JointStream.validation` gives, all of the same shapes,
-                distributed by the strategy.
+            batches: iterable of dicts as `JointStream.validation` yields them, all of the same
+                shapes, distributed by the strategy.
 
         Returns:
-            dict of modality to float32 `(blocks, D)`; 0 where there was nothing to take a mean of.
+            dict of modality to float32 `(blocks, D)`; 0 where no token counts.
         """
         sums, counts = 0.0, 0.0
         for batch in batches:
@@ -69,7 +69,10 @@ class MeanActivations:
         return dict(zip(self._models, means.astype(np.float32), strict=True))
 
     def step(self, batch):
-        """What one replica adds: run by `strategy.run`, compiled for TPUs as it is.
+        """The sums of one replica; `strategy.run` runs it, and TPUs compile it unchanged.
+
+        Args:
+            batch: dict of tensors, the replica's share.
 
         Returns:
             float32 sums `(modalities, blocks, D)` and numbers of tokens `(modalities,)`.
@@ -85,9 +88,9 @@ class MeanActivations:
                 counted = self._text_tokens(batch)
             counted_units = counted[..., None]
             for block in range(len(outputs)):
-                answers = tf.abs(tf.cast(outputs[f"{block}"], tf.float32))
-                # Not a product of matrices, which a TPU would round to bfloat16.
-                sums.append(tf.reduce_sum(tf.where(counted_units, answers, 0.0), axis=(0, 1)))
+                values = tf.abs(tf.cast(outputs[f"{block}"], tf.float32))
+                # Not a matrix product, which a TPU would round to bfloat16.
+                sums.append(tf.reduce_sum(tf.where(counted_units, values, 0.0), axis=(0, 1)))
             counts.append(tf.reduce_sum(tf.cast(counted, tf.float32)))
         sums = tf.reshape(tf.stack(sums), (len(self._models), -1, sums[0].shape[0]))
         return sums, tf.stack(counts)

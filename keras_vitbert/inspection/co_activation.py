@@ -1,49 +1,50 @@
-"""How far images and text use the same hidden units of a block: two numbers, by NumPy alone."""
+"""How far images and text use the same hidden units of a block: two numbers, in NumPy."""
 
 import numpy as np
 
 TOP = 0.1  # of the units
 
 
-def top_units(activations, fraction=TOP):
-    """The units that answer most.
+def top_units(activations):
+    """The units that respond most.
 
     Args:
         activations: `(D,)`, at least 0.
-        fraction: float, of the units.
 
     Returns:
-        bool `(D,)`: the `k = max(1, round(fraction * D))` units of the largest activations; of
-        equal ones those of smaller number. A unit whose activation is 0 does not answer and is
-        never among them, so that there may be fewer than `k`, or none.
+        bool `(D,)`: the `k = max(1, round(TOP * D))` units with the largest activations; of equal
+        units those with the smaller index. A unit whose activation is 0 does not respond and is
+        never among them, so there may be fewer than `k`, or none.
     """
     activations = np.asarray(activations)
-    k = max(1, round(fraction * activations.size))
+    k = max(1, round(TOP * activations.size))
     top = np.zeros(activations.size, bool)
     top[np.argsort(-activations, kind="stable")[:k]] = True
     return top & (activations > 0)
 
 
-def overlap(image, text, fraction=TOP):
+def overlap(image, text):
     """The share of the top units that images and text have in common: `|A & B| / k`.
 
-    Where fewer than `k` units answer to a modality, `k` is the larger number of the two; where none
-    answers, the overlap is 0. Two independent sets have `k / D` in common on average.
+    `k` is the size of the larger set; the overlap is 0 where both are empty. Two independent sets
+    of `k` units have `k / D` in common on average.
 
     Args:
         image, text: `(D,)`, the mean absolute activations for each.
-        fraction: float, see `top_units`.
 
     Returns:
         float in [0, 1].
     """
-    a, b = top_units(image, fraction), top_units(text, fraction)
+    a, b = top_units(image), top_units(text)
     larger = max(a.sum(), b.sum())
     return float((a & b).sum() / larger) if larger else 0.0
 
 
 def rank_correlation(first, second):
-    """Spearman's correlation: that of the ranks, where equal values share their mean rank.
+    """Spearman's rank correlation; equal values share their mean rank.
+
+    Args:
+        first, second: `(D,)`.
 
     Returns:
         float in [-1, 1]; 0 where all values of one side are equal, for which it is undefined.
@@ -54,13 +55,13 @@ def rank_correlation(first, second):
 
 
 def co_activation(image, text):
-    """Both numbers of every block.
+    """The overlap and the rank correlation of every block.
 
     Args:
         image, text: `(blocks, D)`, the mean absolute activations for each.
 
     Returns:
-        dict of `overlap` and `correlation`, float64 `(blocks,)` each.
+        dict of `overlap` and `correlation` to float64 `(blocks,)`.
     """
     pairs = list(zip(image, text, strict=True))
     return {

@@ -1,18 +1,19 @@
-"""Conflict of the two tasks' gradients on the way, in TensorBoard."""
+"""The conflict of the two tasks' gradients during training, in TensorBoard."""
 
 import keras
 import tensorflow as tf
+from tensorboard.plugins.histogram.metadata import create_summary_metadata
 
 
 class GradientProbe(keras.callbacks.Callback):
-    """Looks at both gradients every `interval` steps, and in the end; writes to TensorBoard.
+    """Compares both gradients every `interval` steps and at the end; writes to TensorBoard.
 
-    It looks in the first step of the execution that ends at such a step or goes beyond it: without
-    `steps_per_execution` in the very step.
+    With several steps an execution it compares those of the first step of the execution that
+    contains such a step.
 
     Args:
         interval: int, steps.
-        steps: int, all of the run.
+        steps: int, of the whole training.
         folder: `RunFolder`.
     """
 
@@ -36,19 +37,12 @@ class GradientProbe(keras.callbacks.Callback):
             return
         conflict = self.model.conflict
         step = self.model.step - self.model.steps_per_execution + 1
+        # It tells TensorBoard that an array of buckets is a histogram.
+        metadata = create_summary_metadata(display_name=None, description=None)
         with writer.as_default(step=step):
             for block, found in conflict.values().items():
                 for name in ("cosine", "norm_ratio", "opposite_sign"):
                     tf.summary.scalar(f"gradient_conflict/{name}/{block}", found[name])
             for (block, task), buckets in conflict.buckets().items():
-                tf.summary.write(
-                    f"gradients/{task}/{block}", buckets, metadata=histogram_metadata()
-                )
+                tf.summary.write(f"gradients/{task}/{block}", buckets, metadata=metadata)
         writer.flush()
-
-
-def histogram_metadata():
-    """What tells TensorBoard that an array of buckets is a histogram."""
-    from tensorboard.plugins.histogram import metadata
-
-    return metadata.create_summary_metadata(display_name=None, description=None)

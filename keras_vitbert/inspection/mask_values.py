@@ -1,12 +1,12 @@
-"""What the masks of Algorithm 1 have cleared: counts of all of them, and some as they are.
+"""What the masks of Algorithm 1 have cleared: counts of all masks, and the masks of some blocks.
 
-Of every update RUN/inspection/masks-STEP.npz holds, see `value_files`:
+RUN/inspection/masks-STEP.npz holds of every update, see `value_files`:
 
-step                  the step that made it: masks as they are after so many steps
+step                  the step that made the update: masks as they are after so many steps
 blocks, kinds         names of the rows and columns that follow
-entries, cleared      `(blocks, kinds)`, how many entries there are and how many are cleared
-sparsity              `(blocks, kinds)`, cleared / entries; not a number where there are no entries
-bits/BLOCK/KIND       of the kernels of some blocks, the kept entries, packed by `np.packbits`
+entries, cleared      `(blocks, kinds)`, the number of entries, and how many are cleared
+sparsity              `(blocks, kinds)`, cleared / entries; NaN where there are no entries
+bits/BLOCK/KIND       the kept entries of the kernels of some blocks, packed by `np.packbits`
 shape/BLOCK/KIND      `(inputs, outputs)` of the kernel
 """
 
@@ -28,8 +28,8 @@ class MaskValues:
         step: int, the step that made the update.
         blocks: list of str.
         entries, cleared: int64 arrays `(blocks, kinds)`; the kinds are `KINDS`.
-        kept: dict of a block's name to a dict of a kind to a boolean array `(inputs, outputs)`, of
-            the kernels of the first, the middle and the last block; true where text updates.
+        kept: dict of a block's name to a dict of a kind to a bool array `(inputs, outputs)`, of the
+            kernels of the first, the middle and the last block; true where text updates.
     """
 
     step: int
@@ -43,8 +43,8 @@ class MaskValues:
         """The values of masks.
 
         Args:
-            step: int.
-            masks: dict of a variable's path to a boolean array.
+            step: int, the step that made the update.
+            masks: dict of a variable's path to a bool array.
         """
         blocks = list(dict.fromkeys(block_of(path) for path in masks))
         entries = np.zeros((len(blocks), len(KINDS)), np.int64)
@@ -61,7 +61,7 @@ class MaskValues:
 
     @classmethod
     def read(cls, path):
-        """All that a run has written: list of `MaskValues`, the steps ascending.
+        """All values that a run has written: list of `MaskValues`, the steps ascending.
 
         Args:
             path: str, the run's folder.
@@ -82,7 +82,11 @@ class MaskValues:
         return cls(int(arrays["step"]), arrays["blocks"].tolist(), *counts, kept)
 
     def write(self, folder):
-        """Writes the file of this update into a `RunFolder`."""
+        """Writes the file of this update.
+
+        Args:
+            folder: `RunFolder`.
+        """
         kernels = {}
         for block, kinds in self.kept.items():
             for kind, mask in kinds.items():
@@ -119,16 +123,24 @@ class MaskValues:
 
 
 def fraction(cleared, entries):
-    """`cleared / entries`, not a number where there are no entries."""
+    """`cleared / entries`, NaN where there are no entries.
+
+    Args:
+        cleared, entries: int arrays of the same shape.
+    """
     return np.where(entries > 0, cleared / np.maximum(entries, 1), np.nan)
 
 
 def pictured(blocks):
-    """The first, the middle and the last of the transformer's blocks, each once."""
+    """The first, the middle and the last of the transformer's blocks, each once.
+
+    Args:
+        blocks: list of str; those of no transformer block are ignored.
+    """
     inner = [block for block in blocks if block.startswith("block_")]
     return list(dict.fromkeys([inner[0], inner[len(inner) // 2], inner[-1]])) if inner else []
 
 
 def _as_matrix(mask, kind):
-    """A kernel's mask as `(inputs, outputs)`: the heads of attention are put together."""
+    """A kernel's mask as `(inputs, outputs)`; the heads of attention are merged."""
     return mask.reshape((-1, mask.shape[-1]) if kind == "output" else (mask.shape[0], -1))

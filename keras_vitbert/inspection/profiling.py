@@ -1,22 +1,24 @@
-"""A trace of some training steps, for TensorBoard's profile plug-in."""
+"""A trace of some training steps, for TensorBoard's profile plugin."""
 
+import contextlib
 import os
-import sys
 
 import keras
 import tensorflow as tf
 
+from pipelines.command_line import say
 
-class Profile(keras.callbacks.Callback):
+
+class Profile(keras.callbacks.Callback, contextlib.AbstractContextManager):
     """Traces the steps from `first` to `last`, counted from 1, both included.
 
-    The trace is in RUN/logs/train/plugins/profile. Of executions of several steps those are traced
-    that hold such a step. A run that goes on amid the steps traces what is left of them; one that
-    goes on behind them traces nothing and says so. Use it as a context: of a training that breaks
-    off, what was traced is written.
+    The trace is in RUN/logs/train/plugins/profile. An execution of several steps is traced if it
+    contains such a step. A run that resumes between them traces the rest; one that resumes after
+    them traces nothing and says so. Use it as a context, so that the trace is written even if
+    training fails.
 
     Args:
-        first, last: int.
+        first, last: int, steps.
         folder: `RunFolder`; only its writer traces.
     """
 
@@ -28,18 +30,15 @@ class Profile(keras.callbacks.Callback):
         self._tracing = self._told = False
         self._mark = None
 
-    def __enter__(self):
-        return self
-
     def __exit__(self, *exception):
         self._stop()
 
     def on_train_begin(self, logs=None):
         if self.folder.writes and self.model.step >= self.last and not self._told:
-            text = (
-                f"--profile={self.first},{self.last}: the run is at step {self.model.step} already"
+            say(
+                f"--profile={self.first},{self.last}: the run is already at step "
+                f"{self.model.step}; nothing is traced"
             )
-            print(f"{text}; nothing is traced", file=sys.stderr, flush=True)
         self._told = True
 
     def on_train_batch_begin(self, batch, logs=None):

@@ -1,26 +1,25 @@
-"""What a run is made of, in TensorBoard: texts, and a row in the table of its HParams tab.
+"""The settings of a run in TensorBoard: as texts, and as a row of the HParams tab.
 
-RUN/logs/hparams is the run's session there: its settings, and in the end its last validation. So
-`tensorboard --logdir=runs` compares all the runs below `runs`, teachers included. Of a run that was
-started several times TensorBoard shows the settings of the first.
+RUN/logs/hparams is the run's session in that tab: its settings and, at the end, its last
+validation. So `tensorboard --logdir=runs` compares all runs below `runs`, teachers included.
+TensorBoard shows the settings of a run's first start.
 """
 
 import os
 
 import keras
 import tensorflow as tf
+from tensorboard.plugins.hparams import api_pb2, summary
 
 from keras_vitbert.configs.overrides import flatten
 
-SESSION = "hparams"
-
 
 class RunTexts(keras.callbacks.Callback):
-    """Writes the configuration and the layers as texts, once, and the settings at every start.
+    """Writes the configuration and the layers as texts once, and the settings at every start.
 
     Args:
         folder: `RunFolder`.
-        about: dict of what else the run is made with, such as `{"variant": "vitbert"}`.
+        about: dict of settings outside the configuration, such as `{"variant": "vitbert"}`.
         config: `ConfigDict`.
     """
 
@@ -40,40 +39,48 @@ class RunTexts(keras.callbacks.Callback):
                 tf.summary.text("configuration", settings_table(self.settings))
                 tf.summary.text("model", layers_table(self.model.network))
             writer.flush()
-        _write_session(self.folder, _session_start(self.settings))
+        # Without a name, TensorBoard calls the session by its folder.
+        settings = {
+            key: value if isinstance(value, bool | int | float | str) else str(value)
+            for key, value in self.settings.items()
+        }
+        _write_session(self.folder, summary.session_start_pb(settings))
 
 
 def finish_session(folder, validation, step):
-    """Closes the run's session: its last validation is shown beside its settings.
+    """Closes the run's session, with its last validation beside its settings.
 
     Args:
         folder: `RunFolder`.
         validation: dict of name to float.
-        step: int.
+        step: int, of the validation.
     """
-    from tensorboard.plugins.hparams import api_pb2, summary
-
-    def write():
-        for name, value in validation.items():
-            tf.summary.scalar(f"validation/{name}", value, step=step)
-
     if folder.writes:
-        _write_session(folder, summary.session_end_pb(api_pb2.STATUS_SUCCESS), write)
+        end = summary.session_end_pb(api_pb2.STATUS_SUCCESS)
+        _write_session(folder, end, validation, step)
 
 
 def settings_table(settings):
-    """Settings as a Markdown table; `settings` is a flat dict."""
+    """Settings as a Markdown table.
+
+    Args:
+        settings: dict of name to value, flat.
+    """
     return _table(
         ["setting", "value"], [[k, f"`{v}`" if v != "" else ""] for k, v in settings.items()]
     )
 
 
 def layers_table(network):
-    """The layers of a network that have weights, as a Markdown table with their parameters."""
+    """The layers with weights as a Markdown table, and their numbers of parameters.
+
+    Args:
+        network: `keras.Model`.
+    """
     rows = []
 
     def add(layer, path):
-        """A row a layer of its own; what Keras knows only as a bundle of others is opened."""
+        """Adds a row for each layer; a model among them is replaced by its own layers."""
         for inner in layer.layers:
             name = f"{path}{inner.name}"
             if isinstance(inner, keras.Model):
@@ -94,22 +101,11 @@ def _table(head, rows):
     )
 
 
-def _session_start(settings):
-    """The session's settings; TensorBoard names it by its folder where it has no other name."""
-    from tensorboard.plugins.hparams import summary
-
-    return summary.session_start_pb(
-        {
-            key: value if isinstance(value, bool | int | float | str) else str(value)
-            for key, value in settings.items()
-        }
-    )
-
-
-def _write_session(folder, summary, also=lambda: None):
-    """Adds to the session's folder, in a file of its own."""
-    writer = tf.summary.create_file_writer(os.path.join(folder.logs, SESSION))
-    with writer.as_default(step=0):
-        tf.summary.experimental.write_raw_pb(summary.SerializeToString())
-        also()
+def _write_session(folder, summary, scalars=None, step=0):
+    """Writes a new file into the session's folder."""
+    writer = tf.summary.create_file_writer(os.path.join(folder.logs, "hparams"))
+    with writer.as_default(step=step):
+        tf.summary.experimental.write_raw_pb(summary.SerializeToString(), step=0)
+        for name, value in (scalars or {}).items():
+            tf.summary.scalar(f"validation/{name}", value)
     writer.close()

@@ -1,4 +1,4 @@
-"""The values behind pictures: RUN/inspection/KIND-STEP.npz, so that figures need no model."""
+"""The values that pictures show, in RUN/inspection/KIND-STEP.npz: figures need no model."""
 
 import io
 import os
@@ -13,12 +13,12 @@ FOLDER = "inspection"
 
 
 def write_values(folder, kind, step, **arrays):
-    """Writes the arrays of a step, the whole file or none; the same arrays give the same bytes.
+    """Writes the arrays of a step atomically; the same arrays give the same bytes.
 
     Args:
-        folder: `RunFolder`; where it does not write, nothing happens.
+        folder: `RunFolder`; if it does not write, nothing happens.
         kind: str, such as `activations`.
-        step: int; is in the file too.
+        step: int, which the file contains too.
         arrays: NumPy arrays by name.
     """
     if folder.writes:
@@ -29,14 +29,14 @@ def write_values(folder, kind, step, **arrays):
 
 
 def read_values(path, kind):
-    """What `write_values` has written.
+    """Reads what `write_values` has written.
 
     Args:
         path: str, a run's folder.
-        kind: str.
+        kind: str, such as `activations`.
 
     Returns:
-        dict of step to a dict of arrays, the steps ascending; empty where there is nothing.
+        dict of step to a dict of arrays, the steps ascending; empty if there are no files.
 
     Raises:
         UserError: a file is damaged.
@@ -51,8 +51,7 @@ def read_values(path, kind):
             continue
         try:
             with tf.io.gfile.GFile(os.path.join(folder, name), "rb") as file:
-                with np.load(io.BytesIO(file.read())) as arrays:
-                    values[int(found[1])] = {key: arrays[key] for key in arrays.files}
+                values[int(found[1])] = dict(np.load(io.BytesIO(file.read())))
         except Exception as error:  # a damaged zip file fails in many ways
             raise UserError(
                 f"{os.path.join(folder, name)} is damaged ({one_line(error)}); remove it"

@@ -1,1 +1,1 @@
-"""Figures 3 to 6 of the paper, of finished runs; drawn by matplotlib, which nothing else needs."""
+"""Figures 3 to 6 of the paper, of finished runs."""

@@ -1,4 +1,4 @@
-"""What figures take from the folder of a run: stored values first, else the last checkpoint."""
+"""What figures read from a run's folder: stored values or, without them, the last checkpoint."""
 
 import functools
 import os
@@ -23,15 +23,15 @@ _EXAMPLES, _BATCH = 64, 16  # of activations that are measured here
 
 
 class Lacking(UserError):
-    """A run has not what a figure shows; there may be others that have it."""
+    """A run lacks what a figure shows; other runs may have it."""
 
 
 class FinishedRun:
-    """The folder of a run of `pretrain`; what is costly is read once, when it is asked for.
+    """The folder of a run of `pretrain`; what is costly is read once, on demand.
 
     Args:
         path: str, local or `gs://`.
-        images, texts: str, validation files in place of those that the run was made with.
+        images, texts: str, validation files in place of the run's own.
         cache_dir: str, see `keras_vitbert.pretraining.data.open_data`.
 
     Raises:
@@ -72,7 +72,7 @@ class FinishedRun:
         """The validation examples of the run as `Data`; its training examples are the same.
 
         Raises:
-            Lacking: they are not there any more, or do not fit.
+            Lacking: they do not exist any more, or do not fit the model.
         """
         config = config_dict.ConfigDict(self.record["config"])
         config.image_batch = config.text_batch = 1  # few are enough
@@ -94,14 +94,14 @@ class FinishedRun:
 
     @property
     def classes(self):
-        """The names of the image classes, or their numbers where nothing tells the names."""
+        """The names of the image classes, or their numbers where the names are unknown."""
         count = self.record["config"]["model"]["num_classes"]
         text = self.folder.read("classes.txt")
         names = text.splitlines() if text is not None else self.data.classes
         return names if names and len(names) == count else [f"class {n}" for n in range(count)]
 
     def sees(self, modality):
-        """What inputs and answers of a modality depend on; equal where runs can be compared.
+        """What the inputs and answers of a modality depend on; runs can be compared if it is equal.
 
         Args:
             modality: str, `images` or `text`.
@@ -123,38 +123,46 @@ class FinishedRun:
         if stored:
             return {step: (a["image"], a["text"]) for step, a in stored.items()}
         self._require_checkpoint()
-        return {self.step: self._measured()}
+        config = config_dict.ConfigDict({**self.record["config"]})
+        config.image_batch = config.text_batch = _BATCH
+        stream = self.data.stream(config, images=True, text=True)
+        means = MeanActivations(
+            self.network.backbone, tf.distribute.get_strategy(), self.vocabulary
+        )
+        with reading(stream):
+            values = means(stream.validation().take(-(-_EXAMPLES // _BATCH)))
+        return {self.step: (values["image"], values["text"])}
 
     def masks(self):
         """The masks after their updates: list of `MaskValues`, the steps ascending.
 
-        Where none are stored there is one, of the last checkpoint.
+        Without stored masks there is one element, of the last checkpoint.
 
         Raises:
             Lacking: the run has no masks.
         """
         if self.record["config"]["merge"]["name"] == "sum":
             raise Lacking(f"its variant {self.record['variant']} has no masks")
-        stored = MaskValues.read(self.path)
-        if stored:
-            return stored
+        if self._stored_masks:
+            return self._stored_masks
         self._require_checkpoint()
         path, step = checkpoints.latest(self.folder.checkpoints)
         masks = _masks_of(path, self.network.backbone.shared_variables)
         return [MaskValues.of(step, masks)]
 
     @functools.cached_property
-    def has_stored_masks(self):
-        """Whether the masks of every update are there."""
-        return bool(MaskValues.read(self.path))
+    def _stored_masks(self):
+        return MaskValues.read(self.path)
 
     def logged_sparsity(self):
-        """What metrics.csv tells of the masks, at the end of each epoch in which they changed.
+        """The sparsities in metrics.csv, at the end of each epoch in which the masks changed.
 
         Returns:
-            dict of step to a dict of a block's name to its sparsity.
+            dict of step to a dict of a block's name to its sparsity; empty where masks are stored.
         """
         found, last = {}, None
+        if self._stored_masks:
+            return found
         for row in self.folder.rows(up_to_step=self.step):
             blocks = {
                 name.removeprefix("mask_sparsity/"): float(value)
@@ -170,57 +178,41 @@ class FinishedRun:
         if not self.step:
             raise Lacking("it has neither stored values nor a checkpoint yet")
 
-    def _measured(self):
-        """The mean activations of the last checkpoint: (image, text)."""
-        config = config_dict.ConfigDict({**self.record["config"]})
-        config.image_batch = config.text_batch = _BATCH
-        stream = self.data.stream(config, images=True, text=True)
-        means = MeanActivations(
-            self.network.backbone, tf.distribute.get_strategy(), self.vocabulary
-        )
-        with reading(stream):
-            values = means(stream.validation().take(-(-_EXAMPLES // _BATCH)))
-        return values["image"], values["text"]
-
 
 def open_runs(paths, **options):
     """Runs by the shortest names that tell them apart.
 
     Args:
-        paths: list of str.
+        paths: list of str, folders of runs.
         options: see `FinishedRun`.
 
     Returns:
         dict of name to `FinishedRun`.
 
     Raises:
-        UserError: there is no run, or it is given twice.
+        UserError: a folder holds no run, or is given twice.
     """
-    parts = [_parts(path) for path in paths]
+    parts = []
+    for path in paths:
+        whole = path if "://" in path else os.path.abspath(path)
+        parts.append([part for part in whole.split("/") if part])
     for number, path in enumerate(paths):
         if parts[number] in parts[:number]:
             raise UserError(f"--run={path}: is given twice; leave one out")
     names = []
     for own in parts:
-        others = [other for other in parts if other != own]
-        depths = range(1, len(own) + 1)
-        depth = next(d for d in depths if own[-d:] not in [other[-d:] for other in others])
-        names.append(re.sub(r"[^\w.+-]", "_", "-".join(own[-depth:])))
-    names = [  # `a/b` and `a-b` would have the same
+        ends = (own[-depth:] for depth in range(1, len(own)))
+        name = next((end for end in ends if [p[-len(end) :] for p in parts].count(end) == 1), own)
+        names.append(re.sub(r"[^\w.+-]", "_", "-".join(name)))
+    names = [  # `a/b` and `a-b` would have the same name
         name if names.count(name) == 1 else f"{name}-{number + 1}"
         for number, name in enumerate(names)
     ]
     return {name: FinishedRun(path, **options) for name, path in zip(names, paths, strict=True)}
 
 
-def _parts(path):
-    if "://" not in path:
-        path = os.path.abspath(path)
-    return tuple(part for part in path.split("/") if part)
-
-
 def _masks_of(path, shared):
-    """The masks in a checkpoint: dict of a shared variable's path to a boolean array."""
+    """The masks in a checkpoint: dict of a shared variable's path to a bool array."""
     try:
         reader = tf.train.load_checkpoint(os.path.join(path, "state"))
         return {

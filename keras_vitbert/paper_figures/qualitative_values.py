@@ -1,54 +1,46 @@
-"""What Figure 6 shows: validation images and masked sentences, and what networks say of them."""
+"""What Figure 6 shows: validation images and masked sentences, and what networks predict."""
 
 import dataclasses
+from typing import NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_vitbert.inspection.sheet import spread
 from keras_vitbert.model.pretraining_network import image_inputs, text_inputs
 from keras_vitbert.runs.record_errors import reading
-from pipelines.image_stream import ImageStream
 from pipelines.text.wordpiece import CLS
-from pipelines.text_stream import TextStream
 
 TOP = 5  # answers that are shown
 _TOKENS = 34  # tokens of a text that are shown
 _GAPS = 4  # masked words of a text that are shown
 
 
-@dataclasses.dataclass(frozen=True)
-class Answers:
-    """The likeliest answers of a network.
+class Answer(NamedTuple):
+    """An answer of a network, and whether it is the true one."""
 
-    Attributes:
-        names: list of str, the likeliest first.
-        probabilities: list of float, of each.
-        correct: list of bool, whether it is the true one.
+    name: str
+    probability: float
+    is_true: bool
+
+
+def likeliest(logits, names, truth):
+    """The `TOP` likeliest answers, the likeliest first.
+
+    Args:
+        logits: `(answers,)`.
+        names: list of str; an answer beyond them has no name and is left out.
+        truth: int, the index of the true answer.
+
+    Returns:
+        list of `Answer`.
     """
-
-    names: list[str]
-    probabilities: list[float]
-    correct: list[bool]
-
-    @classmethod
-    def of(cls, logits, names, truth):
-        """The `TOP` likeliest of some logits.
-
-        Args:
-            logits: `(answers,)`.
-            names: list of str; what is beyond them has none, and is left out.
-            truth: int, which is the true one.
-        """
-        logits = np.asarray(logits, np.float64)
-        exponentials = np.exp(logits - logits.max())
-        probabilities = exponentials / exponentials.sum()
-        order = np.argsort(-probabilities[: len(names)], kind="stable")[:TOP].tolist()
-        return cls(
-            [names[place] for place in order],
-            [float(probabilities[place]) for place in order],
-            [place == truth for place in order],
-        )
+    logits = np.asarray(logits, np.float64)
+    exponentials = np.exp(logits - logits.max())
+    probabilities = exponentials / exponentials.sum()
+    order = np.argsort(-probabilities[: len(names)], kind="stable")[:TOP].tolist()
+    return [Answer(names[n], float(probabilities[n]), n == truth) for n in order]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -59,13 +51,13 @@ class ImageExample:
         number: int, in the order of the files.
         image: uint8 `(size, size, 3)`, as the network sees it.
         label: str, its true class.
-        answers: dict of a run's name to `Answers`.
+        answers: dict of a run's name to a list of `Answer`.
     """
 
     number: int
     image: np.ndarray
     label: str
-    answers: dict[str, Answers]
+    answers: dict[str, list[Answer]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,46 +66,42 @@ class TextExample:
 
     Attributes:
         number: int, in the order of the files.
-        words: list of (str, int): a word as the network sees it, and the number of the gap that it
-            is, counted from 1; 0 for none.
+        words: list of (str, int): a word as the network sees it, and the number of its gap, from
+            1; 0 where it is none.
         truth: list of str, the true word of every gap.
-        answers: dict of a run's name to a list of `Answers`, of every gap.
+        answers: dict of a run's name to a list of `Answer` of every gap.
     """
 
     number: int
     words: list[tuple[str, int]]
     truth: list[str]
-    answers: dict[str, list[Answers]]
+    answers: dict[str, list[list[Answer]]]
 
 
-def evenly(count, wanted):
-    """The numbers of up to `wanted` of `count` examples, evenly spread from the first on."""
-    wanted = min(count, wanted)
-    return [place * count // wanted for place in range(wanted)]
-
-
-def image_examples(source, classes, networks, wanted):
-    """Images of a source and what networks say of them.
+def image_examples(data, classes, networks, wanted):
+    """Validation images and what networks predict.
 
     Args:
-        source: `ImageStream`.
+        data: `keras_vitbert.pretraining.data.Data`.
         classes: list of str.
         networks: dict of a run's name to a `PreTrainingNetwork` that takes such images.
-        wanted: int, how many; see `evenly`.
+        wanted: int, how many at most, evenly spread.
 
     Returns:
         list of `ImageExample`.
     """
-    numbers = evenly(source.records.count, wanted)
-    batch = _read(source, "image_validation", numbers)
-    logits = _logits(networks, image_inputs(batch), "image_logits")
-    images = keras.ops.convert_to_numpy(image_inputs(batch)["images"])
+    numbers = spread(range(data.image_validation.records.count), wanted)
+    with reading(data):
+        batch = _read(data.image_validation, numbers)
+    inputs = image_inputs(batch)
+    logits = _logits(networks, inputs, "image_logits")
+    images = keras.ops.convert_to_numpy(inputs["images"])
     return [
         ImageExample(
             number,
             np.rint(np.clip(images[row], 0, 1) * 255).astype(np.uint8),
             classes[label],
-            {name: Answers.of(found[row], classes, label) for name, found in logits.items()},
+            {name: likeliest(found[row], classes, label) for name, found in logits.items()},
         )
         for row, (number, label) in enumerate(
             zip(numbers, batch["image_labels"].numpy().tolist(), strict=True)
@@ -121,20 +109,21 @@ def image_examples(source, classes, networks, wanted):
     ]
 
 
-def text_examples(source, vocabulary, networks, wanted):
-    """Parts of texts of a source with gaps, and what networks fill these with.
+def text_examples(data, vocabulary, networks, wanted):
+    """Parts of validation texts with gaps, and what networks fill these with.
 
     Args:
-        source: `TextStream`.
+        data: `keras_vitbert.pretraining.data.Data`.
         vocabulary: list of str.
         networks: dict of a run's name to a `PreTrainingNetwork` that takes such texts.
-        wanted: int, how many; see `evenly`.
+        wanted: int, how many at most, evenly spread.
 
     Returns:
         list of `TextExample`.
     """
-    numbers = evenly(source.records.count, wanted)
-    batch = _read(source, "text_validation", numbers)
+    numbers = spread(range(data.text_validation.records.count), wanted)
+    with reading(data):
+        batch = _read(data.text_validation, numbers)
     logits = _logits(networks, text_inputs(batch), "mlm_logits")
     examples = []
     for row, number in enumerate(numbers):
@@ -143,7 +132,7 @@ def text_examples(source, vocabulary, networks, wanted):
         truth = text["masked_ids"][gaps].tolist()
         answers = {
             name: [
-                Answers.of(found[row, gap], vocabulary, true)
+                likeliest(found[row, gap], vocabulary, true)
                 for gap, true in zip(gaps, truth, strict=True)
             ]
             for name, found in logits.items()
@@ -155,17 +144,16 @@ def text_examples(source, vocabulary, networks, wanted):
 def shown_part(text, vocabulary):
     """The beginning of a text with its first few gaps.
 
-    The class token is left out. Pieces of words are joined, except where one is a gap. A masked
-    word may look like any other: some are left as they are or exchanged for another word, and count
-    as gaps too.
+    The class token is left out. Pieces of words are joined, except where one is a gap. A gap may
+    look like any other word: masking keeps some words, and replaces some by another word.
 
     Args:
         text: dict of arrays of one example, as `TextStream` gives them.
         vocabulary: list of str.
 
     Returns:
-        (list of (word, number of the gap or 0), list of int: which of the masked positions the
-        gaps are). Where the text goes on, the last word is an ellipsis.
+        (list of (word, number of the gap or 0), list of int, the index of each gap among the masked
+        positions). Where the text goes on, the last word is an ellipsis.
     """
     is_gap = text["masked_weights"] > 0
     places = {int(place): gap for gap, place in enumerate(text["masked_positions"]) if is_gap[gap]}
@@ -188,22 +176,10 @@ def shown_part(text, vocabulary):
     return words, gaps
 
 
-def _read(source, role, numbers):
-    """A batch of the examples with some numbers."""
-    sources = dict.fromkeys(("images", "image_validation", "texts", "text_validation"))
-    with reading(_Sources(**{**sources, role: source})):
-        rows = [next(iter(source.validation(number, number + 1))) for number in numbers]
+def _read(source, numbers):
+    """A batch of the validation examples with some numbers."""
+    rows = [next(iter(source.validation(number, number + 1))) for number in numbers]
     return tf.nest.map_structure(lambda *values: tf.stack(values), *rows)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Sources:
-    """What `reading` looks for damage in."""
-
-    images: ImageStream | None
-    image_validation: ImageStream | None
-    texts: TextStream | None
-    text_validation: TextStream | None
 
 
 def _logits(networks, inputs, name):

@@ -111,9 +111,9 @@ def test_the_same_values_give_the_same_files(made, tmp_path, monkeypatch):
     ("flags", "message"),
     [
         ([], "--run is missing; give the folder of a run"),
-        (["--run=RUN", "--figures=3,7"], "--figures=3,7: '7' is none of 3, 4, 5, 6; give"),
-        (["--run=RUN", "--figures="], "--figures=: '' is none of"),
-        (["--run=RUN", "--format=pdf"], "--format=pdf: 'pdf' is none of png, svg; give"),
+        (["--run=RUN", "--figures=3,7"], "--figures=3,7: '7' is not one of 3, 4, 5, 6; give"),
+        (["--run=RUN", "--figures="], "--figures=: '' is not one of"),
+        (["--run=RUN", "--format=pdf"], "--format=pdf: 'pdf' is not one of png, svg; give"),
         (["--run=RUN", "--examples=0"], "--examples=0|examples.*0.*lower"),
         (
             ["--run=RUN", "--blocks=5"],
@@ -130,7 +130,7 @@ def test_bad_flags(refused, made, flags, message):
 
 def test_no_output(made, capsys):
     assert draw(f"--run={made / 'joint'}") == EXIT_BAD_INPUT
-    assert "--output is missing; give the folder of what to write" in capsys.readouterr().err
+    assert "--output is missing; give the folder of the figures" in capsys.readouterr().err
 
 
 def test_an_output_that_is_no_folder(made, tmp_path, capsys):
@@ -151,12 +151,6 @@ def test_damaged_values(refused, made, tmp_path):
     (tmp_path / "run" / "inspection" / "masks-00000007.npz").write_bytes(b"PK")
     message = r"masks-00000007\.npz is damaged .*; remove it"
     refused(f"--run={tmp_path / 'run'}", "--figures=4", message=message)
-
-
-def test_without_matplotlib(refused, made, monkeypatch):
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    message = r"figures need matplotlib; install it by pip install 'keras-vitbert\[figures\]'"
-    refused(f"--run={made / 'a' / 'run'}", message=message)
 
 
 def test_help_needs_neither_tensorflow_nor_matplotlib():

@@ -8,7 +8,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from keras_vitbert import load
 from keras_vitbert.configs import variants
 from keras_vitbert.inspection.activation_maps import ActivationMaps
-from keras_vitbert.inspection.activation_pictures import block_picture, overview_picture
+from keras_vitbert.inspection.activation_pictures import activation_pictures
 from keras_vitbert.inspection.activations import MeanActivations
 from keras_vitbert.inspection.co_activation import co_activation
 from keras_vitbert.inspection.value_files import read_values
@@ -192,10 +192,8 @@ def test_tensorboard_shows_the_numbers(shown):
 def test_tensorboard_shows_the_pictures(shown):
     folder, data = shown, events(shown)
     for step, arrays in read_values(str(folder), "activations").items():
-        image, text = arrays["image"], arrays["text"]
-        expected = {"overview": overview_picture(image, text, step)}
-        for block in range(len(image)):
-            expected[f"block_{block}"] = block_picture(image[block], text[block], block, step)
+        expected = activation_pictures(arrays["image"], arrays["text"], step)
+        assert len(expected) == len(arrays["image"]) + 1
         for name, picture in expected.items():
             width, height, png = recorded(data, f"activations/{name}")[step]
             assert (int(height), int(width)) == picture.shape[:2]

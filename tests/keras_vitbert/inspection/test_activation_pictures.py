@@ -1,72 +1,96 @@
-"""What pictures of activations say is read back from their pixels."""
+"""What pictures of activations show is read back from their pixels."""
 
 import numpy as np
 import pytest
 
-from keras_vitbert.inspection import pictures
 from keras_vitbert.inspection.activation_pictures import (
-    block_picture,
-    by_preference,
-    overview_picture,
-    scale_top,
+    _OVERLAP,
+    _block_sheet,
+    _sheet,
+    activation_pictures,
 )
+from keras_vitbert.inspection.co_activation import overlap, rank_correlation
+from keras_vitbert.inspection.heat_maps import by_preference, scale_top
+from keras_vitbert.inspection.sheet import colours
 from tests.keras_vitbert.inspection.picture_search import contains
 
 
-def test_preference_is_the_ratio():
-    image, text = np.array([0.0, 4, 1, 0, 2, 5]), np.array([3.0, 1, 1, 0, 0, 10])
-    assert by_preference(image, text).tolist() == [4, 1, 2, 3, 5, 0]
-    random = np.random.default_rng(0)
-    image, text = random.random((2, 300)) + 0.1
-    assert np.array_equal(by_preference(image, text), np.argsort(text / image))
-    assert np.array_equal(by_preference(16 * image, text), by_preference(image, text))
+def texts_of(sheet):
+    return [text.get_text() for text in sheet.figure.texts]
 
 
-def test_few_units_far_above_the_others_do_not_set_the_scale():
-    values = np.ones(1000)
-    values[3] = 500
-    assert scale_top(values) == 1
-    assert scale_top(np.eye(1, 1000)) == 1  # but where nothing else answers they do
-    assert scale_top(np.zeros(10)) == 0
+def strip(image, text, rows=18):
+    """A heat map: images above text."""
+    cells = colours(np.stack([image, text]), scale_top([image, text])).repeat(rows, axis=0)
+    return cells.repeat(max(1, 800 // len(image)), axis=1)
 
 
-@pytest.mark.parametrize("units", [8, 128, 768, 1024])
+@pytest.mark.parametrize("units", [1, 8, 128, 300, 768, 1024])
 def test_a_blocks_picture_shows_the_values(units):
-    image, text = np.random.default_rng(units).random((2, units)).astype(np.float32)
-    found = block_picture(image, text, 3, 500)
-    assert found.dtype == np.uint8 and 800 <= found.shape[1] <= 1120
-    high, width = scale_top(np.stack([image, text])), max(1, 800 // units)
+    image, text = np.random.default_rng(units).random((2, 1, units)).astype(np.float32)
+    picture = activation_pictures(image, text, 1500)["block_0"]
+    image, text = image[0], text[0]
+    assert picture.dtype == np.uint8 and 950 <= picture.shape[1] <= 1450
     order = by_preference(image, text)
-    for part in (
-        pictures.words("block 3, step 500", pictures.TITLE_SIZE),
-        *(
-            pictures.cells(pictures.colours(row[None], 0, high), width, 2)
-            for row in (image, text, image[order], text[order])
-        ),
-        pictures.words("images"),
-        pictures.words("text"),
-        pictures.words(f"{high:.3g} and more"),
-        pictures.words(f"{sum(i > t for i, t in zip(image, text, strict=True))} prefer images"),
-        pictures.words(f"{sum(i < t for i, t in zip(image, text, strict=True))} prefer text"),
+    assert contains(picture, strip(image, text))
+    assert contains(picture, strip(image[order], text[order]))
+    shown = texts_of(_block_sheet(units)[0])
+    for expected in (
+        "block 0, step 1,500",
+        f"{scale_top([image, text]):.3g}",
+        f"{overlap(image, text):.2f}",
+        f"{rank_correlation(image, text):.2f}",
+        f"◂ {sum(i > t for i, t in zip(image, text, strict=True))} prefer images",
+        f"{sum(i < t for i, t in zip(image, text, strict=True))} prefer text ▸",
     ):
-        assert contains(found, part)
+        assert expected in shown
+    marks = [int(mark) for mark in shown if mark.isdigit()]
+    assert marks[0] == 0 and max(marks) < max(units, 2)  # the scale has a 1
+    assert len(marks) - 2 >= min(units, 6)
 
 
 def test_the_overview_shows_each_block_on_its_own_scale():
     values = np.random.default_rng(0).random((2, 12, 768))
     values *= 2.0 ** np.arange(12)[:, None]
-    found = overview_picture(*values, 500)
-    assert found.shape[0] < 800 and 800 <= found.shape[1] <= 1100
-    for block, both in enumerate(values.transpose(1, 0, 2)):
-        high = scale_top(both)
-        for row in both:
-            assert contains(found, pictures.colours(row[None], 0, high))
-        assert contains(found, pictures.words(f"block {block}"))
+    picture = activation_pictures(*values, 500)["overview"]
+    assert picture.shape[0] < 800 and 800 <= picture.shape[1] <= 1100
+    names = tuple(f"block {block}" for block in range(12))
+    shown = texts_of(_sheet(names, 768, ("overlap",), _OVERLAP)[0])
+    assert "all blocks, step 500" in shown
+    for block, pair in enumerate(values.transpose(1, 0, 2)):
+        assert contains(picture, strip(*pair))
+        assert f"block {block}" in shown and f"{scale_top(pair):.3g}" in shown
+        assert f"{overlap(*pair):.2f}" in shown
 
 
-def test_pictures_of_a_model_that_does_not_answer():
-    for picture in (
-        block_picture(np.zeros(8), np.zeros(8), 0, 0),
-        overview_picture(np.zeros((2, 8)), np.zeros((2, 8)), 0),
-    ):
-        assert contains(picture, np.tile(pictures.colours([[0.0]], 0, 1), (16, 800, 1)))
+@pytest.mark.parametrize("count", [1, 2, 6, 12, 24])
+def test_nothing_is_cut_off(count):
+    """The margins stay white, however many blocks there are."""
+    values = np.random.default_rng(count).random((2, count, 96))
+    for picture in activation_pictures(*values, 1_000_000).values():
+        for edge in (picture[:4], picture[-4:], picture[:, :4], picture[:, -4:]):
+            assert np.all(edge == 255)
+
+
+def test_pictures_do_not_depend_on_those_before():
+    first, second = np.random.default_rng(0).random((2, 2, 3, 96))
+    expected = activation_pictures(*first, 500)
+    activation_pictures(*second, 1000)
+    found = activation_pictures(*first, 500)
+    assert list(found) == ["block_0", "block_1", "block_2", "overview"]
+    for name, picture in found.items():
+        np.testing.assert_array_equal(picture, expected[name])
+
+
+def test_pictures_of_a_model_that_does_not_respond():
+    pictures = activation_pictures(np.zeros((2, 8)), np.zeros((2, 8)), 0)
+    for picture in pictures.values():
+        assert contains(picture, np.tile(colours([[0.0]]), (36, 800, 1)))
+
+
+def test_what_is_not_finite_is_grey_and_the_rest_is_shown():
+    values = np.ones((2, 1, 8))
+    values[:, 0, 3] = np.nan
+    for picture in activation_pictures(*values, 0).values():
+        assert contains(picture, np.tile(colours([[np.nan]]), (36, 100, 1)))
+        assert contains(picture, np.tile(colours([[1.0]]), (36, 300, 1)))

@@ -19,13 +19,13 @@ def test_the_top_units_are_a_tenth_and_at_least_one():
         assert values[top].min() > values[~top].max()
 
 
-def test_of_equal_units_those_of_smaller_number_are_taken():
+def test_of_equal_units_those_with_the_smaller_index_are_taken():
     values = np.ones(30)
     values[20] = 2
     assert np.flatnonzero(top_units(values)).tolist() == [0, 1, 20]
 
 
-def test_a_unit_that_does_not_answer_is_not_among_the_top():
+def test_a_unit_that_does_not_respond_is_not_among_the_top():
     values = np.zeros(30)
     assert not top_units(values).any()
     values[7] = 1e-30
@@ -40,7 +40,7 @@ def test_overlap_is_the_part_in_common():
     assert overlap(image, image[::-1]) == 0
 
 
-def test_overlap_where_few_units_answer():
+def test_overlap_where_few_units_respond():
     none, one, two = np.zeros(30), np.zeros(30), np.zeros(30)
     one[4], two[4:6] = 1, 1
     assert overlap(none, none) == overlap(none, one) == overlap(one, none) == 0

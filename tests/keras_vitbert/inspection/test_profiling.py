@@ -75,7 +75,7 @@ def test_steps_that_are_traced(tmp_path, profiler, capsys, begin, executed, expe
         assert profiler == expected
     assert profiler == expected
     told = capsys.readouterr().err
-    note = "--profile=3,5: the run is at step 5 already; nothing is traced\n"
+    note = "--profile=3,5: the run is already at step 5; nothing is traced\n"
     assert told == ("" if expected else note)
 
 

@@ -1,5 +1,7 @@
 """Texts of a run, and the HParams tab as TensorBoard's own code reads it."""
 
+import time
+
 import pytest
 from tensorboard import context
 from tensorboard.backend.event_processing import data_provider, plugin_event_multiplexer
@@ -91,6 +93,10 @@ def runs(tmp_path_factory, network):
     path = tmp_path_factory.mktemp("runs")
     finish_session(start(path / "first", network), {"image_accuracy": 0.5, "mlm_loss": 6.5}, 500)
     start(path / "second", network, image_batch=64)
+    # TensorBoard reads files in the order of their names, which hold the time in whole seconds.
+    began = int(time.time())
+    while int(time.time()) == began:
+        time.sleep(0.05)
     second = start(path / "second", network, step=9, image_batch=64, checkpoint_interval=3)
     finish_session(second, {"image_accuracy": 0.75, "mlm_loss": 5.0}, 500)
     start(path / "third", network, variant="vit")

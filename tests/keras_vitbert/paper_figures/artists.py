@@ -1,4 +1,7 @@
-"""Sizes of the values that are drawn, and what is found again in a figure."""
+"""Sizes of the values that are drawn, and what is found again on a sheet."""
+
+import numpy as np
+from matplotlib.image import BboxImage
 
 UNITS, HIDDEN, WIDE = 20, 8, 12
 SHAPES = {
@@ -12,17 +15,30 @@ SHAPES = {
 LIMITS = {3: 0.1, 5: 0.3, 7: 0.55}  # step to what is cleared below
 
 
-def by_label(figure, start):
+def by_label(sheet, start):
     """The axes whose label begins with a text, by their labels."""
     return {
-        axes.get_label(): axes for axes in figure.axes if str(axes.get_label()).startswith(start)
+        axes.get_label(): axes
+        for axes in sheet.figure.axes
+        if str(axes.get_label()).startswith(start)
     }
 
 
-def assert_within_the_page(figure):
+def images_of(sheet):
+    """The cells of every image, in the order in which they were added."""
+    images = [artist for artist in sheet.figure.artists if isinstance(artist, BboxImage)]
+    return [np.asarray(image.get_array()) for image in images]
+
+
+def texts_of(sheet):
+    """All texts outside of axes."""
+    return [text.get_text() for text in sheet.figure.texts]
+
+
+def assert_within_the_page(sheet):
     """Nothing that is drawn leaves the page."""
-    box = figure.get_tightbbox(figure.canvas.get_renderer())  # inches
-    width, height = figure.get_size_inches()
+    box = sheet.figure.get_tightbbox(sheet.figure.canvas.get_renderer())  # inches
+    width, height = sheet.figure.get_size_inches()
     assert 0 <= box.x0 and box.x1 <= width and 0 <= box.y0 and box.y1 <= height, box
 
 

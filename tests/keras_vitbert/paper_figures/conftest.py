@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from keras_vitbert.inspection.mask_values import MaskValues
-from keras_vitbert.paper_figures.style import style
+from keras_vitbert.inspection.sheet import style
 from tests.keras_vitbert.paper_figures.artists import (
     HIDDEN,
     LIMITS,
@@ -17,14 +17,14 @@ from tests.keras_vitbert.paper_figures.artists import (
 
 @pytest.fixture(scope="session")
 def drawn():
-    """`drawn(draw, *arguments)`: the figure, after a look at its edges."""
+    """`drawn(draw, *arguments)`: the sheet, after a look at its edges."""
 
     def drawn(draw, *arguments):
         with style():
-            figure = draw(*arguments)
-            figure.canvas.draw()
-            assert_within_the_page(figure)
-        return figure
+            sheet = draw(*arguments)
+            sheet.picture()
+            assert_within_the_page(sheet)
+        return sheet
 
     return drawn
 

@@ -18,6 +18,8 @@ def test_names_of_runs(tmp_path):
     assert list(open_runs(paths[:1])) == ["run"]
     mixed = [*paths, str(make_run(tmp_path / "joint", "joint", "sum"))]
     assert list(open_runs(mixed)) == ["a-run", "b-run", "joint"]
+    within = str(make_run(tmp_path / "a" / "run" / "run", "joint", "sum"))
+    assert list(open_runs([paths[0], within])) == ["a-run", "run-run"]
     strange = [str(make_run(tmp_path / name, "joint", "sum")) for name in ("a run, $1", "a-run")]
     assert list(open_runs([f"{strange[0]}/"])) == ["a_run___1"]
     assert list(open_runs([*paths, strange[1]])) == ["a-run-1", "b-run", "a-run-3"]
@@ -30,7 +32,6 @@ def test_masks_come_from_the_checkpoint(run_with_checkpoint, older_run):
     assert found.cleared.sum() == sum((~mask).sum() for mask in masks.values())
     kept = masks["block_0/self_attention_layer/key/kernel"]
     np.testing.assert_array_equal(found.kept["block_0"]["key"], kept.reshape(8, 8))
-    assert not older_run.has_stored_masks
 
 
 def test_sparsity_comes_from_the_log(run_with_checkpoint, tmp_path):
@@ -49,6 +50,10 @@ def test_sparsity_comes_from_the_log(run_with_checkpoint, tmp_path):
         4: {"block_0": 0.2, "final_norm": 0.0},
         8: {"block_0": 0.4, "final_norm": 0.25},
     }
+    stored = make_run(tmp_path / "stored", "vitbert_no_kd")
+    shutil.copytree(stored / "inspection", path / "inspection")
+    assert FinishedRun(str(path)).logged_sparsity() == {}  # the stored masks say more
+    shutil.rmtree(path / "inspection")
     (path / "metrics.csv").unlink()
     assert FinishedRun(str(path)).logged_sparsity() == {}
 

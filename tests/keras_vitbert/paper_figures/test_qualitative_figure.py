@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from keras_vitbert.paper_figures import qualitative_figure
-from keras_vitbert.paper_figures.qualitative_values import Answers, ImageExample, TextExample
-from tests.keras_vitbert.paper_figures.artists import by_label
+from keras_vitbert.paper_figures.qualitative_values import Answer, ImageExample, TextExample
+from tests.keras_vitbert.paper_figures.artists import by_label, images_of, texts_of
 
 
 def examples(runs, name="cat", count=5):
@@ -15,7 +15,9 @@ def examples(runs, name="cat", count=5):
     def answers(place):
         names = [name, "dog", "$x$", "W" * 40, "犬"]
         values = [0.5 - 0.04 * place, 0.25, 0.1, 0.05, 0.001]
-        return Answers(names, values, [True, False, False, False, False])
+        return [
+            Answer(*pair, place == 0) for place, pair in enumerate(zip(names, values, strict=True))
+        ]
 
     images = [
         ImageExample(
@@ -41,28 +43,27 @@ def examples(runs, name="cat", count=5):
 @pytest.mark.parametrize("runs", [["one"], ["a", "b", "a-long-name-of-a-run" * 4], list("abcdefg")])
 def test_a_page_holds_images_bars_and_words(runs, drawn):
     images, texts = examples(runs)
-    figure = drawn(qualitative_figure.draw, images, texts, runs)
-    panels = by_label(figure, "image ")
-    for example in images:
-        (shown,) = panels[f"image {example.number}"].get_images()
-        np.testing.assert_array_equal(np.asarray(shown.get_array()), example.image)
+    sheet = drawn(qualitative_figure.draw, images, texts, runs)
+    panels = by_label(sheet, "image ")
+    for example, shown in zip(images, images_of(sheet), strict=True):
+        np.testing.assert_array_equal(shown, example.image)
         for run in runs:
             bars = panels[f"image {example.number}, {run}"].patches
             values = [bar.get_width() for bar in bars]
-            assert values == example.answers[run].probabilities
+            assert values == [answer.probability for answer in example.answers[run]]
             colours = [bar.get_facecolor() for bar in bars]
             assert colours.count(colours[0]) == 1 and len(set(colours)) == 2
             written = [t.get_text() for t in panels[f"image {example.number}, {run}"].texts]
             assert written[0] == f"cat {values[0]:.0%} ✓" and written[1] == "dog 25%"
             assert written[4].endswith("<1%")
-    shown = [text.get_text() for text in figure.texts]
+    shown = texts_of(sheet)
     assert sum(line.startswith("cat 50% ✓") for line in shown) == 2  # the first run's first gap
     assert sum("[1\u00a0MASK]" in line for line in shown) == 2
 
 
 def test_a_page_of_one_modality(drawn):
     images, texts = examples(["run"], name="a very long name of a class " * 5)
-    assert not by_label(drawn(qualitative_figure.draw, [], texts, ["run"]), "image ")
+    assert not images_of(drawn(qualitative_figure.draw, [], texts, ["run"]))
     whole = drawn(qualitative_figure.draw, images, texts, ["run"])
     only = drawn(qualitative_figure.draw, images, [], ["run"])
-    assert only.get_figheight() < whole.get_figheight()
+    assert only.height < whole.height

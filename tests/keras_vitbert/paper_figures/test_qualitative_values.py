@@ -8,9 +8,8 @@ import pytest
 
 from keras_vitbert.model.pretraining_network import image_inputs, text_inputs
 from keras_vitbert.paper_figures.qualitative_values import (
-    Answers,
-    evenly,
     image_examples,
+    likeliest,
     shown_part,
     text_examples,
 )
@@ -19,19 +18,13 @@ from tests.keras_vitbert.tiny_runs import CLASS_NAMES, VOCABULARY
 
 def test_answers():
     logits = np.array([0.0, 3.0, -1.0, 2.0, 1.0, 0.5, 9.0])
-    found = Answers.of(logits, ["a", "b", "c", "d", "e", "f"], 3)  # the seventh has no name
-    assert found.names == ["b", "d", "e", "f", "a"]
+    found = likeliest(logits, ["a", "b", "c", "d", "e", "f"], 3)  # the seventh has no name
+    assert [answer.name for answer in found] == ["b", "d", "e", "f", "a"]
     total = sum(math.exp(value) for value in logits)
     expected = [math.exp(value) / total for value in (3, 2, 1, 0.5, 0)]
-    assert found.probabilities == pytest.approx(expected)
-    assert found.correct == [False, True, False, False, False]
-    assert Answers.of([1.0, 1.0], ["a", "b"], 0).names == ["a", "b"]
-
-
-def test_examples_are_spread():
-    assert evenly(1000, 4) == [0, 250, 500, 750]
-    assert evenly(7, 3) == [0, 2, 4]
-    assert evenly(2, 6) == [0, 1]
+    assert [answer.probability for answer in found] == pytest.approx(expected)
+    assert [answer.is_true for answer in found] == [False, True, False, False, False]
+    assert likeliest([1.0, 1.0], ["a", "b"], 0) == [("a", 0.5, True), ("b", 0.5, False)]
 
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "play", "##ing", "the", "##s"]
@@ -73,20 +66,21 @@ def test_a_long_text_is_cut():
 def test_examples_are_what_the_network_says(older_run):
     networks = {"run": older_run.network}
     source = older_run.data.image_validation
-    found = image_examples(source, older_run.classes, networks, 3)
-    assert [example.number for example in found] == [0, 2, 4]
+    found = image_examples(older_run.data, older_run.classes, networks, 3)
+    assert [example.number for example in found] == [0, 3, 6]
     for example in found:
         (row,) = list(source.validation(example.number, example.number + 1))
         inputs = image_inputs({"images": row["images"][None]})
         logits = keras.ops.convert_to_numpy(older_run.network(inputs)["image_logits"])[0]
         order = np.argsort(-logits)
         assert example.label == CLASS_NAMES[int(row["image_labels"])]
-        assert example.answers["run"].names == [CLASS_NAMES[place] for place in order]
+        names, probabilities, _ = zip(*example.answers["run"], strict=True)
+        assert names == tuple(CLASS_NAMES[place] for place in order)
         expected = np.exp(logits) / np.exp(logits).sum()
-        np.testing.assert_allclose(example.answers["run"].probabilities, expected[order], rtol=1e-5)
+        np.testing.assert_allclose(probabilities, expected[order], rtol=1e-5)
 
     source = older_run.data.text_validation
-    found = text_examples(source, VOCABULARY, networks, 2)
+    found = text_examples(older_run.data, VOCABULARY, networks, 2)
     assert sum(len(example.truth) for example in found) > 2
     for example in found:
         (row,) = list(source.validation(example.number, example.number + 1))
@@ -95,5 +89,5 @@ def test_examples_are_what_the_network_says(older_run):
         weights, positions = row["masked_weights"].numpy(), row["masked_positions"].numpy()
         for gap, place in enumerate(np.argsort(positions[weights > 0])):
             assert example.truth[gap] == VOCABULARY[row["masked_ids"].numpy()[place]]
-            answers = example.answers["run"][gap].names
-            assert answers[0] == VOCABULARY[np.argmax(logits[place][: len(VOCABULARY)])]
+            answer = example.answers["run"][gap][0]
+            assert answer.name == VOCABULARY[np.argmax(logits[place][: len(VOCABULARY)])]

@@ -7,13 +7,17 @@ from keras_vitbert.inspection.mask_values import MaskValues
 from keras_vitbert.model.shared_weights import KINDS
 from keras_vitbert.paper_figures import sparsity_figure
 from keras_vitbert.paper_figures.sparsity_figure import Sparsities
-from keras_vitbert.paper_figures.style import spread
-from tests.keras_vitbert.paper_figures.artists import LIMITS, by_label
+from tests.keras_vitbert.paper_figures.artists import LIMITS, by_label, texts_of
+
+
+def legend_of(sheet):
+    [legend] = sheet.figure.legends
+    return [text.get_text() for text in legend.get_texts()]
 
 
 def test_bars_of_blocks_and_kinds(updates, importance, drawn):
-    figure = drawn(sparsity_figure.draw, Sparsities.of(updates), "run")
-    panels = {**by_label(figure, "blocks"), **by_label(figure, "kinds")}
+    sheet = drawn(sparsity_figure.draw, Sparsities.of(updates), "run")
+    panels = {**by_label(sheet, "blocks"), **by_label(sheet, "kinds")}
     layers = {"query": "/query/", "mlp_out": "/feedforward_output_dense/", "norms": "norm/gamma"}
     for limit, blocks, kinds in zip(
         LIMITS.values(), panels["blocks"].containers, panels["kinds"].containers, strict=True
@@ -30,20 +34,16 @@ def test_bars_of_blocks_and_kinds(updates, importance, drawn):
             bar = kinds[KINDS.index(kind)]
             assert bar.get_height() == pytest.approx(sparsity(part))
             assert abs(bar.get_x() + bar.get_width() / 2 - KINDS.index(kind)) < 0.5
-    assert [bars.get_label() for bars in panels["blocks"].containers] == [
-        "step 3",
-        "step 5",
-        "step 7",
-    ]
+    assert legend_of(sheet)[:-1] == ["step 3", "step 5", "step 7"]
     line = panels["blocks"].get_lines()[0]
     assert line.get_ydata()[0] == pytest.approx(sparsity(""))
 
 
 def test_bars_do_not_lie_on_each_other(updates, drawn):
-    figure = drawn(sparsity_figure.draw, Sparsities.of(updates), "run")
+    sheet = drawn(sparsity_figure.draw, Sparsities.of(updates), "run")
     edges = [
         (bar.get_x(), bar.get_x() + bar.get_width())
-        for bars in by_label(figure, "blocks")["blocks"].containers
+        for bars in by_label(sheet, "blocks")["blocks"].containers
         for bar in bars
     ]
     edges.sort()
@@ -65,9 +65,9 @@ def test_earlier_updates_come_from_the_log(updates, drawn):
     assert np.isnan(found.of_kinds[:2]).all() and np.isnan(found.overall[:2]).all()
     assert found.overall[2] == updates[2].overall
 
-    figure = drawn(sparsity_figure.draw, found, "run")
-    assert any("at the ends of epochs" in text.get_text() for text in figure.texts)
-    kinds = by_label(figure, "kinds")
+    sheet = drawn(sparsity_figure.draw, found, "run")
+    assert any("at the ends of epochs" in text for text in texts_of(sheet))
+    kinds = by_label(sheet, "kinds")
     (bars,) = next(iter(kinds.values())).containers  # what is not known is not drawn as 0
     assert [bar.get_height() for bar in bars] == list(updates[2].of_kinds.values())
     for place, bar in enumerate(bars):
@@ -79,8 +79,10 @@ def test_of_many_updates_some_are_shown(updates, drawn):
         MaskValues(step, updates[0].blocks, updates[0].entries, updates[0].cleared * 0 + step, {})
         for step in range(1, 31)
     ]
-    figure = drawn(sparsity_figure.draw, Sparsities.of(many), "run")
-    names = [bars.get_label() for bars in by_label(figure, "blocks")["blocks"].containers]
+    sheet = drawn(sparsity_figure.draw, Sparsities.of(many), "run")
+    names = legend_of(sheet)[:-1]
     assert len(names) == 8 and names[0] == "step 1" and names[-1] == "step 30"
-    assert any("8 of 30 updates" in text.get_text() for text in figure.texts)
-    assert spread([1, 2, 3], 8) == [1, 2, 3]
+    bars = by_label(sheet, "blocks")["blocks"].containers
+    for update, step in zip(bars, (1, 5, 9, 13, 18, 22, 26, 30), strict=True):
+        assert update[0].get_height() == pytest.approx(7 * step / updates[0].entries[0].sum())
+    assert any("8 of 30 updates" in text for text in texts_of(sheet))

@@ -1,0 +1,100 @@
+"""Heat maps of mean activations: for every block a row for images above a row for text."""
+
+import numpy as np
+
+from keras_vitbert.inspection.sheet import EDGE, SCREEN, TEXT_SIZE, colours
+
+LEFT, RIGHT = 0.9, 0.56  # inches beside the rows
+NUMBER = 0.6  # more inches at the right for another number
+HEAD, ROW, BLOCK = 0.17, 0.125, 0.32  # inches: above the blocks, a row, and a block with the gap
+_REPEATED = round(ROW * SCREEN)
+
+
+class HeatMaps:
+    """Heat maps of some blocks, below each other, with numbers at the right; `show` fills them.
+
+    Args:
+        sheet: `keras_vitbert.inspection.sheet.Sheet`.
+        top, width: float, inches.
+        names: list of str, one a block.
+        units: int.
+        columns: list of str, the heads of more numbers.
+        animated: bool, whether they change, see `Sheet.picture`.
+
+    Attributes:
+        label: str, of their colour scale.
+        width: float, inches of a row.
+        bottom: float, inches down to their end.
+    """
+
+    label = "mean absolute activation / scale"
+
+    def __init__(self, sheet, top, width, names, units, columns=(), animated=False):
+        self.width, self._blocks = width, []
+        columns = ["scale to", *columns]
+        edges = [LEFT + width + RIGHT - EDGE + NUMBER * place for place in range(len(columns))]
+        top += HEAD
+        for edge, column in zip(edges, columns, strict=True):
+            sheet.text(edge, top - 0.05, column, va="baseline", ha="right")
+        for name in names:
+            middle = top + ROW
+            sheet.text(EDGE, middle, name, va="center_baseline", size=TEXT_SIZE)
+            for place, modality in enumerate(("images", "text")):
+                row_middle = top + (place + 0.5) * ROW
+                sheet.text(LEFT - 0.05, row_middle, modality, va="center_baseline", ha="right")
+            blank = np.zeros((2, units, 3), np.uint8)
+            image = sheet.image(LEFT, top, width, 2 * ROW, blank, animated=animated)
+            number = {"va": "center_baseline", "ha": "right", "animated": animated}
+            self._blocks.append((image, [sheet.text(edge, middle, "", **number) for edge in edges]))
+            top += BLOCK
+        self.bottom = top
+
+    def show(self, pairs, *columns):
+        """Shows activations.
+
+        The two rows of a block share a scale from 0 to the number at its right: activations grow
+        with training and from block to block, and one scale for all would show the last block only.
+
+        Args:
+            pairs: list of (image, text), one a block, `(D,)` each.
+            columns: lists of str, one a block.
+        """
+        for (image, numbers), pair, *more in zip(self._blocks, pairs, *columns, strict=True):
+            high = scale_top(pair)
+            # Repeated rows, so that smoothing does not mix images and text.
+            image.set_data(colours(np.stack(pair), high).repeat(_REPEATED, axis=0))
+            for number, text in zip(numbers, [f"{high:.3g}", *more], strict=True):
+                number.set_text(text)
+
+
+def by_preference(image, text):
+    """The units, from those that respond most to images to those that respond most to text.
+
+    The order is that of `(image - text) / (image + text)`, which is the order of their ratio: it
+    stays the same where one modality is louder in all units. Of equal units the smaller index
+    comes first.
+
+    Args:
+        image, text: `(D,)`.
+
+    Returns:
+        int `(D,)`, indices of units.
+    """
+    image, text = np.asarray(image, np.float64), np.asarray(text, np.float64)
+    total = image + text
+    preference = np.divide(image - text, total, out=np.zeros_like(total), where=total > 0)
+    return np.argsort(-preference, kind="stable")
+
+
+def scale_top(values):
+    """The value of the brightest colour: few units lie far above all others.
+
+    Args:
+        values: array of any shape.
+
+    Returns:
+        float: the 99th percentile, or the largest value where that is 0. Values that are not finite
+        count as 0.
+    """
+    values = np.where(np.isfinite(values), values, 0)
+    return float(np.percentile(values, 99)) or float(np.max(values))

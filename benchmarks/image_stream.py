@@ -2,17 +2,17 @@
 
     python -m benchmarks.image_stream [--torch_python=PATH] [--keras_cv] [--rounds=7]
 
-The contenders read the same JPEGs, some 500 x 375 pixels and 100 kB: windows of the photographs
-china.jpg and flower.jpg inside scikit-learn, no two alike. All make batches at 224 pixels:
+The contenders read the same JPEGs of 500 x 375 pixels and some 100 kB: different crops of the
+photographs china.jpg and flower.jpg in scikit-learn. All make batches at 224 pixels:
 
     bare       TFRecordDataset, decode_and_crop_jpeg, resize, flip: float32 in 0 to 255, no more
-    plain      ImageStream.training: bytes, which the device makes floats of
+    plain      ImageStream.training: bytes, which the device turns into floats
     augmented  the same with RandAugment: 2 operations, magnitude 9
     keras_cv   bare and keras_cv.layers.RandAugment; with --keras_cv
     torch      torchvision's DataLoader with as many workers as cores: RandomResizedCrop, flip,
                RandAugment(2, 9); with --torch_python, a Python that has torchvision
 
-Each round takes all of them once. Prints images a second, the median over the rounds of the
+Each round runs all of them once. Prints images a second, the median over the rounds of the
 ratios, and the same for processor time, which other work on the machine disturbs less.
 """
 
@@ -35,7 +35,7 @@ def main():
     """Runs the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--torch_python", help="a Python with torchvision, for that contender")
-    parser.add_argument("--keras_cv", action="store_true", help="times keras_cv's layer as well")
+    parser.add_argument("--keras_cv", action="store_true", help="time keras_cv's layer as well")
     parser.add_argument("--images", type=int, default=512, help="how many JPEGs")
     parser.add_argument("--batches", type=int, default=32, help="timed batches of 64 a round")
     parser.add_argument("--rounds", type=int, default=7)
@@ -57,7 +57,7 @@ def main():
 
 
 def compare(contenders, rounds, batches):
-    """Takes all contenders in turn, round after round, and prints the ratios."""
+    """Times all contenders in turn, round after round, and prints the ratios."""
     pairs = [(name, "bare") for name in contenders if name != "bare"]
     pairs += [("augmented", name) for name in ("torch", "keras_cv") if name in contenders]
     wall, processor = ({name: [] for name in contenders} for _ in range(2))
@@ -120,11 +120,12 @@ def write_images(folder, count):
 def streams(pattern):
     """The datasets of the contenders in TensorFlow."""
     from pipelines.image_stream import ImageStream
+    from pipelines.images.image_views import ImageViews
     from pipelines.shards.records import RecordFiles
 
     records = RecordFiles.find(pattern, "pattern")
-    plain = ImageStream(records, SIZE, 1000)
-    augmented = ImageStream(records, SIZE, 1000, randaugment=(2, 9))
+    plain = ImageStream(records, 1000, views=ImageViews(SIZE))
+    augmented = ImageStream(records, 1000, views=ImageViews(SIZE, randaugment=(2, 9)))
     return {
         "bare": bare(pattern).prefetch(2),
         "plain": plain.training(0, 0, BATCH).prefetch(2),
@@ -133,7 +134,7 @@ def streams(pattern):
 
 
 def bare(pattern):
-    """The least that a training stream does, as one would write it by hand."""
+    """A minimal training stream, written by hand."""
     import tensorflow as tf
 
     def example(number, serialized):
@@ -179,7 +180,7 @@ def with_keras_cv(stream):
 
 
 def timer(dataset):
-    """A function of a number of batches: seconds to take them, and processor time."""
+    """A function of a number of batches that returns the seconds and the processor time."""
 
     def taken(batches):
         iterator = iter(dataset)
@@ -195,7 +196,7 @@ def timer(dataset):
 
 @contextlib.contextmanager
 def torch_timer(python, folder):
-    """As `timer`, of a process that runs this file in another Python."""
+    """As `timer`, for a process that runs this file in another Python."""
     command = [python, os.path.abspath(__file__), "--torch_side", folder]
     process = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
@@ -213,7 +214,7 @@ def torch_timer(python, folder):
 
 
 def serve_torch(folder):
-    """Reads numbers of batches from the standard input and times as many of torchvision's."""
+    """Reads numbers of batches from the standard input and times that many of torchvision."""
     import torch
     import torchvision.transforms.v2 as transforms
 
@@ -262,7 +263,7 @@ class JpegFolder:
 
 
 def processor_seconds(iterator):
-    """What this process and the loader's workers have used so far."""
+    """The processor time of this process and the loader's workers so far."""
     seconds, tick = time.process_time(), os.sysconf("SC_CLK_TCK")
     for worker in iterator._workers:
         with open(f"/proc/{worker.pid}/stat") as file:

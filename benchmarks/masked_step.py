@@ -2,9 +2,9 @@
 
     python -m benchmarks.masked_step [--size=base] [--images=8] [--texts=2] [--rounds=9]
 
-Prints the seconds of both a round and the median of the ratios masked / summed. Both trainers
-share one network, so that memory and caches are the same for both; the batch is smaller than the
-paper's, which makes the merge a larger part of the step than it is at full size.
+Prints the seconds of both for each round and the median of the ratios masked / summed. Both
+trainers share one network, so that memory and caches are the same for both. The batch is smaller
+than the paper's, so the merge takes a larger part of the step than at full size.
 """
 
 import argparse
@@ -64,13 +64,13 @@ def main():
 
 
 def compiled_step(network, merge, config):
-    """A callable that does one training step on a batch and waits for it."""
+    """A callable that runs one training step on a batch and waits for it."""
     trainer = JointTrainer(network, merge)
     variables = network.trainable_variables
     trainer.compile(
         optimizer=build_optimizer(config.optimizer, config.steps, variables), jit_compile=False
     )
-    if merge.masked:  # masks as they are in the end: half of the entries cleared
+    if merge.masked:  # masks as at the end of training: half of the entries cleared
         for mask in merge.masks:
             mask.assign(np.random.default_rng(0).random(mask.shape) < 0.5)
     step = tf.function(trainer.train_step)
@@ -78,10 +78,10 @@ def compiled_step(network, merge, config):
 
 
 def random_batch(model, images, texts):
-    """Random inputs of the shapes that a config's `model` section says."""
+    """Random inputs in the shapes of a config's `model` section."""
     rng = np.random.default_rng(0)
     length, predictions = model.max_sequence_length, round(0.15 * model.max_sequence_length)
-    words = model.vocabulary_size
+    vocabulary = model.vocabulary_size
 
     def integers(high, *shape):
         return tf.constant(rng.integers(high, size=shape), tf.int32)
@@ -91,11 +91,11 @@ def random_batch(model, images, texts):
             rng.random((images, model.image_size, model.image_size, 3)), "float32"
         ),
         "image_labels": integers(model.num_classes, images),
-        "token_ids": integers(words, texts, length),
+        "token_ids": integers(vocabulary, texts, length),
         "segment_ids": integers(2, texts, length),
         "padding_mask": tf.ones((texts, length), tf.int32),
         "masked_positions": integers(length, texts, predictions),
-        "masked_ids": integers(words, texts, predictions),
+        "masked_ids": integers(vocabulary, texts, predictions),
         "masked_weights": tf.ones((texts, predictions)),
         "next_sentence_labels": integers(2, texts),
     }

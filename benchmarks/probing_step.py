@@ -1,11 +1,11 @@
-"""Times a probing step, which looks at both gradients, against an ordinary one, in turns.
+"""Times a probing step, which measures both gradients, against an ordinary one, in turns.
 
     python -m benchmarks.probing_step [--config=paper] [--size=base] [--images=8] [--texts=2]
                                       [--rounds=9] [--interval=1000] [--histograms]
 
-Prints the seconds of both a round, the median of the ratios probing / ordinary, and what that makes
-of training with a probing step every `--interval` steps (the config's `gradient_interval`). One
-trainer runs both; nothing is cleared.
+Prints the seconds of both for each round, the median of the ratios probing / ordinary, and the
+share of a training with a probing step every `--interval` steps (the config's `gradient_interval`).
+One trainer runs both; nothing is cleared.
 """
 
 import argparse
@@ -48,7 +48,7 @@ def main():
 
     def measured(batch):
         logs = probing(batch)
-        trainer.conflict.values(), trainer.conflict.buckets()  # as they are read for the log
+        trainer.conflict.values(), trainer.conflict.buckets()  # read as for the log
         return logs
 
     steps = {"ordinary": ordinary, "probing": measured}

@@ -2,15 +2,15 @@
 
     python -m benchmarks.serving [--transformers_python=PATH] [--rounds=5] [--dtype=float32]
 
-Models of base size with random weights: ViT-BERT as `export` writes it, and of transformers a ViT
-and BERTs, through its pipelines in float32. Both get the same bytes and strings:
+Models of base size with random weights: ViT-BERT as `export` writes it, against a ViT and BERTs of
+transformers in its pipelines, in float32. Both get the same bytes and strings:
 
     image     JPEGs of 500 x 375 pixels and 100 kB, decoded and classified at 224 pixels
-    text N    sentences of N tokens on average, give or take 40 %, classified
+    text N    sentences of N tokens on average, plus or minus 40 %, classified
     mask N    the same with one [MASK], filled
 
-each 8 one by one and 32 at once; transformers pads to the longest of a batch too. The vocabulary
-holds 30,000 made-up words. Each round takes every task on both sides. Prints examples a second, the
+each 8 one by one and 32 at once; transformers also pads to the longest of a batch. The vocabulary
+holds 30,000 made-up words. Each round runs every task on both sides. Prints examples a second, the
 median over the rounds of the ratios, and the same for processor time, which other work on the
 machine disturbs less. --transformers_python is a Python with torch, transformers and Pillow.
 """
@@ -40,7 +40,7 @@ def main():
     parser.add_argument("--transformers_python", help="a Python with transformers")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--dtype", default="float32", help="of the exported model")
-    parser.add_argument("--tasks", default=",".join(TASKS), help="those to take")
+    parser.add_argument("--tasks", default=",".join(TASKS), help="the tasks to run")
     parser.add_argument("--transformers_side", help=argparse.SUPPRESS)  # the folder
     arguments = parser.parse_args()
     if arguments.transformers_side:
@@ -59,7 +59,7 @@ def main():
 
 
 def compare(sides, tasks, rounds):
-    """Takes all tasks of both sides in turn, round after round, and prints the ratios."""
+    """Times all tasks of both sides in turn, round after round, and prints the ratios."""
     settings = list(itertools.product(tasks, EXAMPLES))
     wall, busy = ({key: [] for key in itertools.product(sides, settings)} for _ in range(2))
     for setting in settings:
@@ -90,7 +90,7 @@ def compare(sides, tasks, rounds):
 
 
 def timer(functions):
-    """A function of a task, a batch size and how many examples: seconds, and processor time."""
+    """A function of a task, a batch size and a number of examples: seconds, and processor time."""
 
     def taken(task, batch, count):
         function, examples = functions[task]
@@ -125,7 +125,7 @@ def write_inputs(folder, count):
 
 
 def read_inputs(folder):
-    """What was written: dict of a task to a list of bytes or of str."""
+    """Reads what was written: dict of a task to a list of bytes or of str."""
     with open(os.path.join(folder, "sentences.json")) as file:
         inputs = json.load(file)
     names = sorted(name for name in os.listdir(folder) if name.endswith(".jpg"))
@@ -134,7 +134,7 @@ def read_inputs(folder):
 
 
 def exported_tasks(folder, dtype):
-    """Exports a model of random weights and reads it back.
+    """Exports a model with random weights and reads it back.
 
     Returns:
         dict of a task to (function of a list of examples, list of all examples).
@@ -198,7 +198,7 @@ def serve_transformers(folder):
     with open(path) as file:
         words = {line.rstrip("\n"): number for number, line in enumerate(file)}
     tokenizer = transformers.BertTokenizerFast(vocab=words)
-    # The same tokens on both sides, or the comparison is none.
+    # The comparison needs the same tokens on both sides.
     for task, sentences in inputs.items():
         if task != "image":
             for sentence in sentences:

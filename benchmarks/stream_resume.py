@@ -2,10 +2,10 @@
 
     python -m benchmarks.stream_resume [--images=4000] [--texts=120000] [--rounds=5]
 
-Writes images of some 100 kB and texts of 512 tokens to a temporary folder: more than a window of
-either, so that both are read as large data are. Then it times, in turns, the first batch of a
-fresh stream and that of one that begins in the middle of epoch 50, and compares 100 batches behind
-a random step with those of the unbroken stream, byte for byte.
+Writes images of some 100 kB and texts of 512 tokens to a temporary folder, more than a window of
+each, so that both are read like large data. Then it times, in turns, the first batch of a fresh
+stream and of one that begins in the middle of epoch 50, and compares 100 batches after a random
+step with those of the unbroken stream, byte for byte.
 """
 
 import argparse
@@ -51,13 +51,15 @@ def write(folder, images, texts):
 
 def open_stream(folder):
     from pipelines.image_stream import ImageStream
+    from pipelines.images.image_views import ImageViews
     from pipelines.joint_stream import JointStream
     from pipelines.shards.records import RecordFiles
     from pipelines.text.wordpiece import SPECIAL_TOKENS
     from pipelines.text_stream import TextStream
 
     vocabulary = [*SPECIAL_TOKENS, *(f"word{n}" for n in range(30_000 - len(SPECIAL_TOKENS)))]
-    images = ImageStream(RecordFiles.find(f"{folder}/image-*", "images"), 224, 1000)
+    records = RecordFiles.find(f"{folder}/image-*", "images")
+    images = ImageStream(records, 1000, views=ImageViews(224))
     masking = {"max_predictions": 76, "ratio": 0.15, "whole_word": False}
     records = RecordFiles.find(f"{folder}/text-*", "texts")
     texts = TextStream.open(records, vocabulary, 30_000, 512, masking)

@@ -4,13 +4,13 @@
     mg/bin/pip install --no-deps tf-models-official
     python -m benchmarks.text_examples --model_garden_python=mg/bin/python [--length=512] ...
 
-Both are run as whole commands on the same sentences with the same settings, on a corpus and on a
-larger one; the rate is that of tokens in the files written to seconds of CPU time (user and system,
-all processes). The marginal rate, of the larger corpus less the smaller one, is free of what it
-takes to start. Then the memory of ours on the corpus and on one of twenty times its size.
+Both run as whole commands on the same sentences with the same settings, on a corpus and on a larger
+one. The rate is tokens in the written files per second of CPU time (user and system, all
+processes). The marginal rate, of the larger corpus less the smaller one, excludes the time to
+start. Then it measures the memory of ours on the corpus and on one of twenty times its size.
 
-The text is that of the sample, or other documents; where it is repeated, the paragraphs of each
-document are in another order.
+The text is that of the sample, or other documents; repetitions have the paragraphs of each document
+in another order.
 """
 
 import argparse
@@ -27,7 +27,7 @@ import threading
 import time
 
 from pipelines import package_data, sample, wikipedia
-from pipelines.text import bert_examples, documents
+from pipelines.text import documents, example_settings
 from pipelines.text import wordpiece as vocabularies
 from pipelines.text.pairs import SPECIALS_PER_EXAMPLE
 from pipelines.text.tokenization import sentences_of
@@ -73,7 +73,7 @@ def main():
 
 
 def read_texts(pattern):
-    """The documents that the corpora are made of."""
+    """The documents of the corpora."""
     if pattern:
         return [d for unit in documents.find_units(pattern) for d in documents.read_unit(unit)]
     return list(wikipedia.read_documents(package_data.find_package_file(*sample.WIKIPEDIA_FILE)))
@@ -132,7 +132,7 @@ def run(tool, folder, copies, arguments):
     """Runs one command; returns (tokens written, seconds of CPU time)."""
     for path in glob.glob(str(folder / "out*")):
         os.remove(path)
-    predictions = round(bert_examples.MASKED_RATIO * (arguments.length - SPECIALS_PER_EXAMPLE))
+    predictions = round(example_settings.MASKED_RATIO * (arguments.length - SPECIALS_PER_EXAMPLE))
     if tool == OURS:
         command = [
             sys.executable, "-m", "pipelines.text_examples",
@@ -177,7 +177,7 @@ def run(tool, folder, copies, arguments):
 
 
 def count_tokens(paths):
-    """The tokens that are no padding, and the examples, in TFRecord files."""
+    """The numbers of tokens without padding, and of examples, in TFRecord files."""
     import tensorflow as tf
 
     feature = {"input_mask": tf.io.RaggedFeature(tf.int64)}
@@ -190,7 +190,7 @@ def count_tokens(paths):
 
 
 class _Memory:
-    """Watches the resident memory of a process and its descendants, by /proc."""
+    """Watches the resident memory of a process and its descendants in /proc."""
 
     def __init__(self, pid):
         self._pid = pid

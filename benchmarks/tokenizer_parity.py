@@ -3,13 +3,13 @@
     python -m benchmarks.tokenizer_parity [--vocabulary=vocab.txt] [--cased] FILE...
     python -m benchmarks.tokenizer_parity --characters
 
-The pipeline takes tensorflow-text's FastBertTokenizer; the reference is BertWordPieceTokenizer of
-Hugging Face's `tokenizers`, which transformers use. FILE is a text, line by line, or a dump of
-Wikipedia (.bz2), sentence by sentence. --characters takes each character of Unicode, in a word and
-by itself. Without --vocabulary every character is a token, so that each difference shows.
+The pipeline uses tensorflow-text's FastBertTokenizer; the reference is BertWordPieceTokenizer of
+Hugging Face's `tokenizers`, which transformers uses. FILE is a text, compared line by line, or a
+dump of Wikipedia (.bz2), compared by sentences. --characters compares each character of Unicode, in
+a word and by itself. Without --vocabulary every character is a token, so every difference shows.
 
-It prints how many lines and tokens there are, in how many lines the tokenizers differ, and each
-word in which they do, the most common first.
+It prints the numbers of lines, of tokens and of lines that differ, and each word that differs, the
+most common first.
 """
 
 import argparse
@@ -31,7 +31,7 @@ def main():
     parser.add_argument("--vocabulary", help="a vocab.txt")
     parser.add_argument("--cased", action="store_true", help="keep case and accents")
     parser.add_argument("--characters", action="store_true", help="all of Unicode's")
-    parser.add_argument("--shown", type=int, default=40, help="so many words that differ")
+    parser.add_argument("--shown", type=int, default=40, help="how many differing words to print")
     arguments = parser.parse_args()
     lines = [f"a{character}b {character}" for character in characters() if arguments.characters]
     lines += [line for file in arguments.files for line in read_lines(file)]
@@ -43,7 +43,7 @@ def main():
 
 
 def tokenizers(vocabulary, lower_case=True):
-    """The pipeline's and the reference's, functions of a list of str to lists of ids."""
+    """The pipeline's tokenizer and the reference: functions of a list of str to lists of ids."""
     import tensorflow as tf
     import tensorflow_text as tf_text
     from tokenizers import BertWordPieceTokenizer
@@ -60,7 +60,7 @@ def tokenizers(vocabulary, lower_case=True):
 
 
 def report(lines, vocabulary, ours, reference, shown):
-    """Prints what differs."""
+    """Prints the differences."""
     tokens, different, words = 0, 0, collections.Counter()
     for start in range(0, len(lines), _BATCH):
         batch = lines[start : start + _BATCH]
@@ -88,13 +88,13 @@ def report(lines, vocabulary, ours, reference, shown):
 
 
 def characters():
-    """All characters that Unicode assigns, private ones left out."""
+    """All characters that Unicode assigns, except private ones."""
     numbers = (chr(number) for number in range(0x20, 0x30000))
     return [c for c in numbers if unicodedata.category(c) not in ("Cn", "Co", "Cs")]
 
 
 def all_characters(lines):
-    """A vocabulary of every character, as it is and as either tokenizer may change it."""
+    """A vocabulary of every character, unchanged and as either tokenizer may change it."""
     found = set()
     for character in {character for line in lines for character in line}:
         for form in ("NFC", "NFD", "NFKD"):

@@ -1,7 +1,7 @@
 """ViT-BERT in Keras 3: one transformer encoder for images and text.
 
-The public names below are imported when they are first used, so that importing the package, and
-with it every `--help`, does not wait for TensorFlow.
+The public names are imported on first use, so that importing the package, and with it `--help` of
+every command, does not load TensorFlow.
 """
 
 import importlib

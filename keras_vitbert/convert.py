@@ -1,14 +1,14 @@
-"""Writes a keras-hub preset: of a run, or of a ViT that others have trained.
+"""Writes a keras-hub preset from a run, or from a ViT of another project.
 
     python -m keras_vitbert.convert --checkpoint=SOURCE --output_dir=DIR
                                     [--task=image_classifier|text_classifier|masked_lm|backbone]
 
 SOURCE is the folder of a run of `pretrain` or `finetune`, or a ViT: a Hugging Face folder or
-`hf://owner/name`, a keras-hub preset, or a `.npz` of Google's. Of a ViT the backbone is written:
-its blocks are the same, so it computes the same numbers. A preset is loaded by `from_preset` of
-`keras_vitbert.hub`, fine-tuned by `finetune --checkpoint=DIR`, begun with by
-`pretrain --initial_weights=DIR`, and uploaded by `keras_hub.upload_preset`. A model card,
-`README.md`, lies beside it.
+`hf://owner/name`, a keras-hub preset, or one of Google's `.npz` files. Of a ViT only the backbone
+is written; its blocks are the same as ours and compute the same numbers. Load a preset by
+`from_preset` of `keras_vitbert.hub`, fine-tune it by `finetune --checkpoint=DIR`, start from it by
+`pretrain --initial_weights=DIR`, upload it by `keras_hub.upload_preset`. The preset includes a
+model card, `README.md`.
 
 Exit status: 0 done, 2 bad flag or file.
 """
@@ -22,15 +22,19 @@ from pipelines.command_line import UserError, load_tensorflow, parse_flags, run
 
 
 def define_flags(values):
-    """The flags of the command."""
+    """Defines the flags.
+
+    Args:
+        values: `absl.flags.FlagValues`.
+    """
     from absl import flags
 
     def string(name, text):
         flags.DEFINE_string(name, "", text, flag_values=values)
 
     string("checkpoint", "a run's folder, or a ViT, see above")
-    string("output_dir", "where the preset is written; a folder that is not there yet, or empty")
-    string("task", "what to write, where the checkpoint has several heads; its first head if empty")
+    string("output_dir", "where to write the preset: a new or empty folder")
+    string("task", "which head to write, if the checkpoint has several (default: the first)")
 
 
 def main(argv):
@@ -75,18 +79,18 @@ def main(argv):
 
 def _check_output(path):
     if not path:
-        raise UserError("--output_dir is missing; give a folder that is not there yet")
+        raise UserError("--output_dir is missing; give a new folder")
     if "://" in path:
         raise UserError(
             f"--output_dir={path}: presets are written to a local folder; give one, and upload it "
-            "by keras_hub.upload_preset"
+            "with keras_hub.upload_preset"
         )
     if os.path.exists(path) and (not os.path.isdir(path) or os.listdir(path)):
-        raise UserError(f"--output_dir={path}: is there already; give another, or remove it")
+        raise UserError(f"--output_dir={path}: already exists; give another, or remove it")
 
 
 def _write(path, save, card):
-    """Writes the whole folder or nothing."""
+    """Writes the complete folder or nothing."""
     from keras_vitbert.hub.model_card import FILE
 
     parent = os.path.dirname(os.path.abspath(path))
@@ -101,7 +105,7 @@ def _write(path, save, card):
                 os.rmdir(path)
             shutil.move(folder, path)
     except OSError as error:
-        raise UserError(f"--output_dir={path}: cannot be written ({error}); mend that") from error
+        raise UserError(f"--output_dir={path}: cannot be written ({error}); fix that") from error
 
 
 if __name__ == "__main__":

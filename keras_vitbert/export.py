@@ -1,10 +1,11 @@
-"""Writes a trained model as a SavedModel that TensorFlow Serving runs, or TensorFlow alone.
+"""Writes a trained model as a SavedModel for TensorFlow Serving or plain TensorFlow.
 
     python -m keras_vitbert.export --checkpoint=DIR --output_dir=DIR [--name=NAME] [--version=N]
                                    [--dtype=float32|bfloat16] [--top_k=5] [--base_path=PATH]
 
-It takes encoded images and plain strings; all else is in the graph. DIR is the folder of a run of
-pretrain or finetune, or a preset. Written are OUTPUT_DIR/NAME/VERSION and OUTPUT_DIR/models.config.
+The SavedModel takes encoded images and plain strings; the graph does the rest. DIR is the folder of
+a run of pretrain or finetune, or a preset. It writes OUTPUT_DIR/NAME/VERSION and
+OUTPUT_DIR/models.config.
 Exit status: 0 done, 2 bad flag or folder.
 """
 
@@ -37,10 +38,10 @@ def main(argv):
     string("checkpoint", "", "the folder of a run of pretrain or finetune, or a preset")
     string("output_dir", "", "where the model is written, as NAME/VERSION")
     string("name", "", "what clients call the model (default: the variant or task)")
-    integer("version", None, "its number (default: the next that is free)")
-    flags.DEFINE_enum("dtype", DTYPES[0], DTYPES, "of its variables", flag_values=values)
-    integer("top_k", 5, "how many classes or tokens are named at most")
-    string("base_path", "", "what the server calls OUTPUT_DIR (default: its absolute path)")
+    integer("version", None, "its version number (default: the next free one)")
+    flags.DEFINE_enum("dtype", DTYPES[0], DTYPES, "of the variables", flag_values=values)
+    integer("top_k", 5, "how many classes or tokens to return")
+    string("base_path", "", "the path of OUTPUT_DIR on the server (default: its absolute path)")
     parse_flags(values, argv, __doc__)
     for flag, what in (("checkpoint", "a run"), ("output_dir", "what to write")):
         if not getattr(values, flag):

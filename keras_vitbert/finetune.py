@@ -1,10 +1,10 @@
-"""Fine-tunes a pre-trained checkpoint on a downstream task, and reports what it reaches.
+"""Fine-tunes a checkpoint on a downstream task and reports its scores.
 
     python -m keras_vitbert.finetune --checkpoint=DIR|rand --task=cifar10|...|rte|image_folder|tsv
                                      [--data_dir=DIR] [--sweep] [--seeds=5] [--config.KEY=VALUE ...]
     python -m keras_vitbert.finetune --evaluate_only --checkpoint=FINE_TUNED_DIR --task=...
 
-Run again, it goes on where it was stopped. Exit status: 0 done, 2 bad flag, file or data,
+Run again, it resumes where it was stopped. Exit status: 0 done, 2 bad flag, file or data,
 3 diverged, 75 stopped by a signal after a checkpoint.
 """
 
@@ -18,7 +18,11 @@ from tpu.strategy import get_strategy
 
 
 def define_flags(values):
-    """The flags besides `--config`."""
+    """Defines the flags other than `--config`.
+
+    Args:
+        values: `absl.flags.FlagValues`.
+    """
     from absl import flags
 
     define_tpu_flags(values)
@@ -31,28 +35,28 @@ def define_flags(values):
 
     string(
         "checkpoint",
-        "a pre-training run, a preset, or a ViT of another project; rand: random weights",
+        "a pre-training run, a preset or a ViT of another project; or rand: random weights",
     )
     string("task", f"one of {', '.join(tasks.TASKS)}")
     string(
         "data_dir",
-        "the task's data: a folder of images (train/CLASS/*.jpg, perhaps validation/), of TSV "
-        "files, or where TFDS keeps its data",
+        "the task's data: a folder of images (train/CLASS/*.jpg, optionally validation/) or of TSV "
+        "files, or TFDS' data folder",
     )
     string("output_dir", "the run's folder (default: runs/CHECKPOINT-TASK)")
     string("architecture", "for rand: a run's folder, or a config of pretrain (default: paper)")
-    string("vocabulary", "for text where the checkpoint has none: a vocabulary file")
-    string("predictions", "a CSV file to write: what was predicted for each example")
-    boolean("sweep", "pick the learning rate from --config.grid, on examples that are not reported")
+    string("vocabulary", "a vocabulary file, for text if the checkpoint has none")
+    string("predictions", "a CSV file to write the prediction for each example to")
+    boolean("sweep", "pick the learning rate from --config.grid, on held-out training examples")
     flags.DEFINE_integer(
         "seeds", 1, "how many runs are reported", lower_bound=1, flag_values=values
     )
     boolean("evaluate_only", "evaluate the model of a fine-tuned run, without training")
-    boolean("download", "let TFDS fetch data that are not there")
+    boolean("download", "let TFDS download missing data")
     flags.DEFINE_integer(
         "max_bad_records",
         0,
-        "how many lines of TSV files may be left out",
+        "how many damaged lines of TSV files may be skipped",
         lower_bound=0,
         flag_values=values,
     )
@@ -65,7 +69,7 @@ def main(argv):
         argv: list of str, without the program's name.
 
     Returns:
-        dict, the content of summary.json, or the measures of `--evaluate_only`.
+        dict, the content of `summary.json`, or the scores of `--evaluate_only`.
     """
     values, task, config = settings.parse(argv, define_flags, __doc__)
     if not values.checkpoint:
@@ -127,20 +131,20 @@ def _fine_tune(values, task, config, strategy, workers):
     if values.predictions and workers.is_chief:
         write_predictions(values.predictions, output_dir, summary)
     print(table(summary))
-    print(f"  all of it: {output_dir}/summary.json; tensorboard --logdir {output_dir}")
+    print(f"  details: {output_dir}/summary.json; tensorboard --logdir {output_dir}")
     return summary
 
 
 def _check_evaluation(values, task, config):
-    """Refuses what an evaluation does not do."""
+    """Refuses flags that an evaluation does not use."""
     for flag in ("sweep", "output_dir", "architecture", "vocabulary"):
         if getattr(values, flag):
             raise UserError(f"--{flag} has no effect with --evaluate_only; leave it out")
     for key in settings.changed_keys(config, task):
         if key != "evaluation_batch" and not key.startswith("data."):
             raise UserError(
-                f"--config.{key} has no effect with --evaluate_only: the run has its own; leave "
-                "it out"
+                f"--config.{key} has no effect with --evaluate_only, which uses the run's; "
+                "leave it out"
             )
 
 

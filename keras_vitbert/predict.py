@@ -1,13 +1,13 @@
-"""Says what a trained model makes of images and texts.
+"""Predicts with a trained model, for images or texts.
 
     python -m keras_vitbert.predict --checkpoint=DIR --image=FILE|FOLDER
     python -m keras_vitbert.predict --checkpoint=DIR --text="The [MASK] is warm." [--text_pair=...]
     python -m keras_vitbert.predict --checkpoint=DIR --file=TSV [--columns=A,B]
                                     [--format=table|json|csv] [--top_k=5] [--output=FILE]
 
-Images and texts are classified, or the words at [MASK] found if the model was trained for that. DIR
-is the folder of a run of pretrain or finetune, a preset, or what export wrote. A TSV file has a
-line of column names; one row comes out for each of its lines. --format=json is an object a line.
+Images and texts are classified; a masked-LM model fills in [MASK]. DIR is the folder of a run of
+pretrain or finetune, a preset, or an exported model. A TSV file starts with a line of column names;
+the output has one row for each other line. --format=json prints one object per line.
 Exit status: 0 done, 2 bad flag, file or image.
 """
 
@@ -41,14 +41,14 @@ def main(argv):
         flags.DEFINE_integer(name, default, text, lower_bound=1, flag_values=values)
 
     string("checkpoint", "the folder of a run or of an exported model, or a preset")
-    string("image", "an image file, or a folder: all images below it, by their names")
-    string("text", "a text, with [MASK] where a word is to be found")
-    string("text_pair", "the second of a pair of texts")
+    string("image", "an image file, or a folder: all images below it")
+    string("text", "a text, with [MASK] where a token is to be predicted")
+    string("text_pair", "the second text of a pair")
     string("file", "a TSV file with one or two columns of sentences")
-    string("columns", "their names, parted by a comma (default: found among the usual ones)")
-    flags.DEFINE_enum("format", FORMATS[0], FORMATS, "of what is printed", flag_values=values)
-    integer("top_k", 5, "how many classes or tokens are shown at most")
-    integer("batch", 32, "how many are predicted at once")
+    string("columns", "their names, comma-separated (default: the usual names)")
+    flags.DEFINE_enum("format", FORMATS[0], FORMATS, "of the output", flag_values=values)
+    integer("top_k", 5, "how many classes or tokens to show")
+    integer("batch", 32, "how many inputs are predicted at once")
     string("output", "a file to write instead of printing")
     parse_flags(values, argv, __doc__)
     _check_flags(values)
@@ -74,13 +74,13 @@ def main(argv):
     if values.output:
         write_atomically(values.output, as_text(predictions, values.format))
     else:
-        width = shutil.get_terminal_size((0, 0)).columns  # 0 where no terminal is
+        width = shutil.get_terminal_size((0, 0)).columns  # 0 without a terminal
         print(as_text(predictions, values.format, width), end="")
     return predictions
 
 
 def _check_flags(values):
-    """Refuses what does not go together."""
+    """Refuses flags that do not go together."""
     if not values.checkpoint:
         raise UserError("--checkpoint is missing; give the folder of a run or an exported model")
     given = [name for name in _SOURCES if getattr(values, name) is not None]

@@ -5,7 +5,7 @@
                                      [--image_teacher=WHERE] [--text_teacher=WHERE]
                                      [--profile=START,STOP]
 
-Run again, it goes on where it was stopped. Exit status: 0 done, 2 bad flag or file, 3 diverged,
+Run again, it resumes where it was stopped. Exit status: 0 done, 2 bad flag or file, 3 diverged,
 75 stopped by a signal after a checkpoint.
 """
 
@@ -21,7 +21,11 @@ from tpu.strategy import get_strategy
 
 
 def define_flags(values):
-    """The flags besides `--config`, see `settings.parse`."""
+    """Defines the flags other than `--config`.
+
+    Args:
+        values: `absl.flags.FlagValues`.
+    """
     from absl import flags
 
     define_tpu_flags(values)
@@ -45,17 +49,19 @@ def define_flags(values):
         "a keras-hub preset, hf://OWNER/NAME, a preset's name, or a checkpoint of Google's BERT "
         "(default: OUTPUT_DIR/teachers/bert, made on demand)",
     )
-    string("initial_weights", "", "a run's folder, a preset or a ViT to begin with, not at random")
+    string(
+        "initial_weights", "", "a run, a preset or a ViT to start from (default: random weights)"
+    )
     string("profile", "", "START,STOP: the steps to trace for TensorBoard's profile plug-in")
     flags.DEFINE_integer(
         "max_bad_records",
         0,
-        "how many damaged records may be left out; above 0 all are looked at before training",
+        "how many damaged records may be skipped; above 0 all are checked before training",
         lower_bound=0,
         flag_values=values,
     )
     flags.DEFINE_boolean(
-        "cache", False, "keep the training records in memory once they are read", flag_values=values
+        "cache", False, "keep training records in memory once they are read", flag_values=values
     )
     string("cache_dir", "", "where prepared sample data are kept (default: ~/.cache/keras_vitbert)")
 
@@ -67,7 +73,7 @@ def main(argv):
         argv: list of str, without the program's name.
 
     Returns:
-        dict, the content of summary.json.
+        dict, the content of `summary.json`.
     """
     values, config = settings.parse(argv, define_flags, __doc__)
     config = for_devices(config, on_tpu=values.tpu is not None)
@@ -114,7 +120,12 @@ def main(argv):
 
 
 def report(summary, output_dir):
-    """The outcome of a run in a few lines, for a person."""
+    """A run's results in a few lines.
+
+    Args:
+        summary: dict, the content of `summary.json`.
+        output_dir: str, the run's folder.
+    """
     validation, baseline = summary["validation"], summary["baselines"]
     lines = [f"{summary['variant']}: {summary['steps']} steps, {summary['seconds']} s"]
     for name, measure, base in (
@@ -133,8 +144,8 @@ def report(summary, output_dir):
         lines.append(f"  {'mask sparsity':<23}{summary['mask']['sparsity']:8.4f}  ({blocks})")
     if summary["bad_records"]:
         lost = sum(damage["records"] for damage in summary["bad_records"])
-        lines.append(f"  {lost} damaged records were left out")
-    lines.append(f"  all of it: {output_dir}/summary.json; tensorboard --logdir {output_dir}")
+        lines.append(f"  {lost} damaged records were skipped")
+    lines.append(f"  details: {output_dir}/summary.json; tensorboard --logdir {output_dir}")
     return "\n".join(lines)
 
 

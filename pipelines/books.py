@@ -1,11 +1,11 @@
-"""Makes documents of a folder of plain-text books: a document a chapter.
+"""Makes documents of a folder of plain-text books: one for each chapter.
 
     python -m pipelines.books --folder=DIR --output=gs://bucket/books --shards=16
 
-Books are the files `*.txt` in the folder and the folders in it, in UTF-8 or Windows-1252, of
-Project Gutenberg or others. See `pipelines.text.book_text` for what is taken of them. What
-follows `--` says where the work is done, see `pipelines.wikipedia`. A command that was stopped goes
-on when it is run again.
+Books are the files `*.txt` in the folder and its subfolders, in UTF-8 or Windows-1252, of Project
+Gutenberg or others. `pipelines.text.book_text` says what is taken of them. What follows `--` says
+where the work is done, see `pipelines.wikipedia`. The same command continues a run that was
+stopped.
 """
 
 import codecs
@@ -15,7 +15,7 @@ import os
 import re
 import sys
 
-from pipelines import command_line, files
+from pipelines import command_line
 from pipelines.command_line import UserError, one_line
 from pipelines.jobs import shard_job
 from pipelines.shards.shard_files import LineFile
@@ -29,10 +29,13 @@ _DOS_END = "\x1a"
 
 
 def read_book(path):
-    """The text of a book.
+    """Reads a book.
 
     Args:
         path: str, local or `gs://`.
+
+    Returns:
+        str.
 
     Raises:
         ValueError: the file cannot be read, or is no text.
@@ -47,10 +50,16 @@ def read_book(path):
 
 
 def decode(data):
-    """Text of bytes in UTF-8, UTF-16 with a byte order mark, or Windows-1252.
+    """Decodes UTF-8, UTF-16 with a byte order mark, or Windows-1252.
+
+    Args:
+        data: bytes.
+
+    Returns:
+        str.
 
     Raises:
-        ValueError: they are no text.
+        ValueError: the bytes are no text.
     """
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         text = data.decode("utf-16")
@@ -70,7 +79,7 @@ def decode(data):
 
 @dataclasses.dataclass(frozen=True)
 class BooksJob(shard_job.ShardJob):
-    """Chapters of books. A shard has whole books, and all shards about the same amount of text.
+    """Chapters of books. A shard holds whole books, all shards about the same amount of text.
 
     Attributes:
         folder: str, local or `gs://`.
@@ -83,7 +92,6 @@ class BooksJob(shard_job.ShardJob):
     books: tuple[tuple[str, int], ...]
 
     def settings(self):
-        """What determines the output."""
         return {
             "format_version": _FORMAT_VERSION,
             "folder": self.folder,
@@ -92,14 +100,12 @@ class BooksJob(shard_job.ShardJob):
         }
 
     def open(self, path):
-        """A file of JSON lines."""
         return LineFile(path)
 
     def write_shard(self, shard, shards, file):
-        """Writes the chapters of the shard's books, one book in memory at a time."""
         counts = dict.fromkeys(("books", "documents", "words", "books_without_prose"), 0)
         damaged = []
-        for name in divide(self.books, shards)[shard]:
+        for name in divide(self.books, shards)[shard]:  # one book in memory at a time
             path = os.path.join(self.folder, name)
             try:
                 text = read_book(path)
@@ -119,7 +125,7 @@ class BooksJob(shard_job.ShardJob):
 
 
 def divide(books, shards):
-    """Gives each book to the shard that has least, the largest books first.
+    """Gives each book to the smallest shard so far, the largest books first.
 
     Args:
         books: sequence of (name, bytes).
@@ -137,7 +143,13 @@ def divide(books, shards):
 
 
 def find_books(folder):
-    """The books of a folder and the folders in it: tuple of (path within it, bytes), sorted.
+    """Finds the books of a folder and its subfolders.
+
+    Args:
+        folder: str, local or `gs://`.
+
+    Returns:
+        Tuple of (path within the folder, bytes), sorted.
 
     Raises:
         UserError: there is none.
@@ -158,20 +170,17 @@ def find_books(folder):
 
 
 def main(argv):
-    """The command."""
-    from absl import flags
+    """The command.
 
-    values = flags.FlagValues()
-    for name, text in (
-        ("folder", "Folder with books, *.txt; folders in it are looked through."),
-        ("output", "Beginning of the names of the files that are written."),
-    ):
-        flags.DEFINE_string(name, None, text, flag_values=values)
-    for name, default, lowest, text in (
-        ("shards", None, 1, "How many files are written."),
-        ("max_bad_records", 0, 0, "How many damaged books may be left out."),
-    ):
-        flags.DEFINE_integer(name, default, text, lower_bound=lowest, flag_values=values)
+    Args:
+        argv: list of str, without the program's name.
+    """
+    values = command_line.define_flags(
+        ("folder", None, "Folder of books, *.txt, with its subfolders."),
+        ("output", None, "Prefix of the output files, local or gs://."),
+        ("shards", None, "Output files.", 1),
+        ("max_bad_records", 0, "Damaged books that may be left out.", 0),
+    )
     argv, beam_args = shard_job.split_beam_arguments(argv)
     command_line.parse_flags(values, argv, __doc__)
     for name in ("folder", "output", "shards"):
@@ -185,7 +194,6 @@ def main(argv):
             f"--shards={values.shards}: there are {len(books)} books; give --shards={len(books)} "
             "at most"
         )
-    files.make_folder(os.path.dirname(values.output) or ".", "output")
     shard_job.run_job(
         BooksJob(values.folder, books),
         values.output,

@@ -1,4 +1,4 @@
-"""Folders of prepared data: built once, found again, and never seen half built."""
+"""Folders of prepared data: built once, then reused, and never visible half-built."""
 
 import contextlib
 import hashlib
@@ -11,11 +11,11 @@ import uuid
 from pipelines.command_line import UserError
 
 _TEMPORARY = ".tmp-"  # in the name of a folder that is being built
-_STALE_SECONDS = 3600  # nobody writes a file that slowly: the folder is abandoned
+_STALE_SECONDS = 3600  # no build writes its files that slowly: the folder is abandoned
 
 
 def find_or_build(name, settings, build, cache_dir=None):
-    """The folder of data made with `settings`; builds it when it is not there.
+    """Finds the folder of data made with `settings`, or builds it.
 
     Any number of processes may call this at a time. The folder appears whole or not at all.
 
@@ -56,7 +56,7 @@ def default_cache_dir():
 
 @contextlib.contextmanager
 def _appearing(folder):
-    """Gives a temporary folder beside `folder`, which takes its name when the block has ended."""
+    """Yields a temporary folder, which takes the name of `folder` when the block has ended."""
     temporary = f"{folder}{_TEMPORARY}{uuid.uuid4().hex[:12]}"
     os.mkdir(temporary)
     try:
@@ -64,14 +64,14 @@ def _appearing(folder):
         try:
             os.rename(temporary, folder)
         except OSError:
-            if not os.path.isdir(folder):  # otherwise another process was faster: take its folder
+            if not os.path.isdir(folder):  # otherwise another process was faster: use its folder
                 raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _remove_abandoned(cache_dir):
-    """Removes what killed runs left: temporary folders in which nothing happened for an hour."""
+    """Removes what killed runs left: temporary folders in which nothing changed for an hour."""
     for entry in os.scandir(cache_dir):
         if _TEMPORARY in entry.name and entry.is_dir():
             with contextlib.suppress(FileNotFoundError):  # its owner has just ended

@@ -5,9 +5,9 @@ The exit statuses are part of the interface (a job scheduler acts on them):
 | status | meaning |
 | --- | --- |
 | 0 | done |
-| 2 | a bad flag, file or piece of data: one line on stderr names the culprit and the mend |
+| 2 | a bad flag, file or piece of data: one line on stderr names the culprit and the fix |
 | 3 | training diverged (a value is not finite); the last good checkpoint is kept |
-| 75 | stopped by SIGTERM or SIGINT after a checkpoint; the same command goes on from there |
+| 75 | stopped by SIGTERM or SIGINT after a checkpoint; the same command resumes there |
 
 This module imports nothing of the project and nothing heavy, so that a bad flag is answered at
 once.
@@ -28,18 +28,24 @@ EXIT_STOPPED = 75  # EX_TEMPFAIL of sysexits.h: run the same command again
 
 
 class UserError(Exception):
-    """Bad input. Its text is one line for the user: what is wrong, where, and what mends it."""
+    """Bad input. Its text is one line for the user: where, what is wrong, and how to fix it."""
+
+    status, label = EXIT_BAD_INPUT, "error"
 
 
 class Diverged(Exception):
     """A loss or a gradient is no longer finite."""
 
+    status, label = EXIT_DIVERGED, "diverged"
+
 
 class Stopped(BaseException):
-    """SIGTERM or SIGINT ended the work, and what had been done is saved.
+    """SIGTERM or SIGINT ended the work, and what was done is saved.
 
     Like `KeyboardInterrupt` it is no `Exception`, so that no handler takes it for a failure.
     """
+
+    status, label = EXIT_STOPPED, "stopped"
 
 
 def run(main, argv=None):
@@ -57,36 +63,52 @@ def run(main, argv=None):
     try:
         with stop_signals():
             main([argument for argument in argv if argument != "--debug"])
-    except tuple(_STATUS) as error:
+    except (UserError, Diverged, Stopped) as error:
         if debug:
             traceback.print_exc()
-        kind = next(kind for kind in _STATUS if isinstance(error, kind))
-        print(f"{_LABEL[kind]}: {one_line(error)}", file=sys.stderr, flush=True)
-        return _STATUS[kind]
+        say(f"{error.label}: {one_line(error)}")
+        return error.status
     return EXIT_DONE
 
 
-_STATUS = {UserError: EXIT_BAD_INPUT, Diverged: EXIT_DIVERGED, Stopped: EXIT_STOPPED}
-_LABEL = {UserError: "error", Diverged: "diverged", Stopped: "stopped"}
+def say(text):
+    """Prints a line for the user on stderr, at once."""
+    print(text, file=sys.stderr, flush=True)
 
 
 def one_line(error):
-    """The text of an exception, folded into one line."""
+    """Folds the text of an exception into one line.
+
+    Args:
+        error: exception, or its text.
+
+    Returns:
+        str.
+    """
     return " ".join(str(error).split())
 
 
 def meant(name, known, prefix=""):
-    """A hint at the known name that is closest, ` (did you mean ...?)`, or nothing."""
+    """A hint at the closest known name.
+
+    Args:
+        name: str, an unknown name.
+        known: iterable of str.
+        prefix: str, written before the known name.
+
+    Returns:
+        str, ` (did you mean ...?)`, or empty where no known name is close.
+    """
     close = difflib.get_close_matches(name, known, n=1)
     return f" (did you mean {prefix}{close[0]}?)" if close else ""
 
 
 class StopRequest:
-    """Remembers SIGTERM and SIGINT, so that work can end at a place it can be resumed from.
+    """Remembers SIGTERM and SIGINT, so that work can end where it can be resumed.
 
-    Outside `deferred()` a signal raises `Stopped` where the program stands. Inside it, the signal
-    is only noted in `requested`: training looks there after each step, saves, and raises itself.
-    A second SIGINT does not wait for that.
+    Outside `deferred()` a signal raises `Stopped` at once. Inside it, the signal is only noted in
+    `requested`: training checks that after each step, saves, and raises `Stopped` itself. A second
+    SIGINT does not wait for that.
     """
 
     def __init__(self):
@@ -101,7 +123,7 @@ class StopRequest:
 
     @contextlib.contextmanager
     def deferred(self):
-        """A block in which a signal is only noted. One that was noted before is raised now."""
+        """A block in which a signal is only noted. One that came before raises `Stopped` now."""
         if self.requested:
             raise Stopped("before training began; run the same command again")
         self._deferred += 1
@@ -116,14 +138,14 @@ stop_request = StopRequest()
 
 @contextlib.contextmanager
 def stop_signals():
-    """Lets `stop_request` hear SIGTERM and SIGINT while the block runs."""
+    """Lets `stop_request` handle SIGTERM and SIGINT while the block runs."""
     stop_request.requested = False
     try:
         previous = {
             number: signal.signal(number, stop_request)
             for number in (signal.SIGTERM, signal.SIGINT)
         }
-    except ValueError:  # not the main thread: signals are somebody else's
+    except ValueError:  # not the main thread, which alone may handle signals
         previous = {}
     try:
         yield stop_request
@@ -133,9 +155,9 @@ def stop_signals():
 
 
 def hear_signals_again():
-    """Puts the handlers of `stop_signals` back, where other code has replaced them unseen.
+    """Restores the handlers of `stop_signals` where other code has replaced them unnoticed.
 
-    TensorFlow's servers take SIGTERM for themselves, without telling Python.
+    TensorFlow's servers install a handler of SIGTERM without telling Python.
     """
     for number in (signal.SIGTERM, signal.SIGINT):
         if signal.getsignal(number) is stop_request:
@@ -144,10 +166,10 @@ def hear_signals_again():
 
 @contextlib.contextmanager
 def quiet_loading():
-    """Holds back what TensorFlow writes to stderr while it is loaded in the block.
+    """Holds back what TensorFlow writes to stderr while the block loads it.
 
-    Those are notes on oneDNN and CUDA from before its logging listens to `TF_CPP_MIN_LOG_LEVEL`.
-    They are shown if loading fails, but for what is told in one line.
+    Those are notes on oneDNN and CUDA, written before its logging obeys `TF_CPP_MIN_LOG_LEVEL`.
+    They are shown if loading fails, unless with a `UserError`, which is one line.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     sys.stderr.flush()
@@ -176,6 +198,31 @@ def load_tensorflow():
         tf.config.list_logical_devices()  # the first look for a GPU is as loud as the import
 
 
+def define_flags(*definitions, values=None):
+    """Defines the flags of a command.
+
+    Args:
+        *definitions: tuples of a flag's name, default and help: a boolean flag if the default is
+            a bool, else a string. A fourth item, the lowest value, makes it an integer.
+        values: `absl.flags.FlagValues` to define them in; new ones by default.
+
+    Returns:
+        `absl.flags.FlagValues`.
+    """
+    from absl import flags
+
+    flags.disclaim_key_flags()  # --help lists them as flags of the calling module
+    values = flags.FlagValues() if values is None else values
+    for name, default, text, *lowest in definitions:
+        if lowest:
+            flags.DEFINE_integer(name, default, text, lower_bound=lowest[0], flag_values=values)
+        elif isinstance(default, bool):
+            flags.DEFINE_boolean(name, default, text, flag_values=values)
+        else:
+            flags.DEFINE_string(name, default, text, flag_values=values)
+    return values
+
+
 def asks_for_help(argv):
     """Whether `--help` is among the arguments."""
     return bool({"--help", "-h", "-help"} & set(argv))
@@ -194,7 +241,7 @@ def parse_flags(flag_values, argv, usage):
     """
     if asks_for_help(argv):
         lines = flag_values.get_help(include_special_flags=False).splitlines()
-        flag_lines = [line for line in lines if line.startswith(" ")]  # the rest names modules
+        flag_lines = [line for line in lines if line.startswith(" ")]  # others name modules
         print(usage.strip(), "", "Flags:", *flag_lines, sep="\n")
         raise SystemExit(EXIT_DONE)
     if strays := _parse(flag_values, argv):
@@ -202,7 +249,7 @@ def parse_flags(flag_values, argv, usage):
 
 
 def parse_known_flags(flag_values, argv):
-    """Parses the flags that a command knows, and leaves `--help` alone.
+    """Parses the known flags of a command, and leaves `--help` alone.
 
     Args:
         flag_values: `absl.flags.FlagValues`.
@@ -218,7 +265,7 @@ def parse_known_flags(flag_values, argv):
 
 
 def _parse(flag_values, argv, known_only=False):
-    """Sets flags; returns the arguments that are none."""
+    """Sets flags; returns the arguments that are not flags."""
     from absl import flags
 
     flag_values.set_gnu_getopt(True)  # a flag after a stray argument is still a flag

@@ -1,4 +1,4 @@
-"""Small files, local or `gs://`, that are whole or not there."""
+"""Small files, local or `gs://`, that are written whole or not at all."""
 
 import csv
 import io
@@ -9,7 +9,12 @@ from pipelines.command_line import UserError
 
 
 def write_atomically(path, text):
-    """Writes a text file under another name and renames it."""
+    """Writes a text file under another name and renames it.
+
+    Args:
+        path: str, local or `gs://`.
+        text: str.
+    """
     import tensorflow as tf
 
     temporary = f"{path}.tmp-{uuid.uuid4().hex}"
@@ -24,10 +29,14 @@ def write_atomically(path, text):
 
 
 def make_folder(path, flag):
-    """Makes a folder that can be written to.
+    """Makes a folder, or checks that an existing one can be written to.
+
+    Args:
+        path: str, local or `gs://`.
+        flag: str, the flag that holds it, for messages.
 
     Raises:
-        UserError: it cannot.
+        UserError: the folder cannot be written to.
     """
     import tensorflow as tf
 
@@ -41,8 +50,31 @@ def make_folder(path, flag):
         ) from error
 
 
+def open_binary(path):
+    """Opens a file for reading.
+
+    Args:
+        path: str, local or `gs://`.
+
+    Returns:
+        A binary file, or a `tf.io.gfile.GFile`, whose errors are `tf.errors.OpError`.
+    """
+    if "://" not in path:
+        return open(path, "rb")  # TensorFlow would read half a MiB for every small part
+    import tensorflow as tf
+
+    return tf.io.gfile.GFile(path, "rb")
+
+
 def csv_text(rows):
-    """CSV of a list of dicts; the columns are those of all rows, in order of appearance."""
+    """Rows as CSV.
+
+    Args:
+        rows: list of dicts.
+
+    Returns:
+        str; the columns are those of all rows, in order of appearance.
+    """
     text = io.StringIO()
     columns = list(dict.fromkeys(name for row in rows for name in row))
     writer = csv.DictWriter(text, columns, lineterminator="\n")

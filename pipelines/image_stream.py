@@ -2,61 +2,30 @@
 
 import dataclasses
 
+import tensorflow as tf
+
 from pipelines.command_line import UserError
+from pipelines.images.image_record_files import ImageRecordFiles
 from pipelines.images.image_views import ImageViews
-from pipelines.shards.records import BadRecord, RecordFiles
-from pipelines.shards.shuffled_records import ShuffledRecords
-
-ENCODED, LABEL = "image/encoded", "image/class/label"
+from pipelines.shards.records import BadRecord
 
 
-@dataclasses.dataclass(frozen=True)
-class ImageStream:
-    """Labelled images in TFRecord files.
+@dataclasses.dataclass(frozen=True, eq=False)
+class ImageStream(ImageRecordFiles):
+    """Labelled images in TFRecord files, and how they are seen.
 
     Attributes:
-        records: `RecordFiles` with `image/encoded` (JPEG, or what `tf.io.decode_image` reads) and
-            `image/class/label`.
-        image_size: int, height and width of the images that come out, in pixels.
-        num_classes: int.
-        label_offset: int, the label of the first class in the files: 1 in ImageNet's, where 0 is
-            background.
-        crop_area: pair of floats, the fraction of the area that a random crop keeps.
-        flip: bool, whether training mirrors half of the images.
-        central_crop: float, the fraction of each side that validation keeps.
-        randaugment: pair of ints, operations an image and their magnitude, see
-            `randaugment.RandAugment`; no operations by default.
-        mixup, cutmix: float, alpha of `mixing.mix`; 0 leaves it out.
-        cache: bool, whether the records are kept in memory once they are read.
+        records, num_classes, encoded, label, label_offset, cache: see `ImageRecordFiles`.
+        views: `ImageViews`, how the images are cropped, augmented and mixed.
     """
 
-    records: RecordFiles
-    image_size: int
-    num_classes: int
-    label_offset: int = 1
-    crop_area: tuple[float, float] = (0.08, 1.0)
-    flip: bool = True
-    central_crop: float = 0.875
-    randaugment: tuple[int, int] = (0, 9)
-    mixup: float = 0.0
-    cutmix: float = 0.0
-    cache: bool = False
-
-    @property
-    def views(self):
-        """How the images are cut, augmented and mixed."""
-        return ImageViews(
-            self.image_size,
-            self.crop_area,
-            self.flip,
-            self.central_crop,
-            self.randaugment,
-            self.mixup,
-            self.cutmix,
-        )
+    views: ImageViews = dataclasses.field(kw_only=True)
 
     def check(self):
-        """Looks at the manifest and the first record.
+        """Checks the manifest and the first record.
+
+        Returns:
+            The stream itself.
 
         Raises:
             UserError: the manifest says another label offset.
@@ -70,7 +39,7 @@ class ImageStream:
                     f"--config.data.images.label_offset={offset}"
                 )
         features = self.records.first_example().features.feature
-        for name, kind in ((ENCODED, "bytes"), (LABEL, "int64")):
+        for name, kind in ((self.encoded, "bytes"), (self.label, "int64")):
             if name not in features or len(getattr(features[name], f"{kind}_list").value) != 1:
                 raise BadRecord(
                     self.records.files[0],
@@ -78,13 +47,13 @@ class ImageStream:
                     f"{sorted(features)}",
                     "give ImageNet-format TFRecords",
                 )
-        label = features[LABEL].int64_list.value[0] - self.label_offset
-        if not 0 <= label < self.num_classes:
+        label = features[self.label].int64_list.value[0]
+        last = self.label_offset + self.num_classes - 1
+        if not self.label_offset <= label <= last:
             raise BadRecord(
                 self.records.files[0],
-                f"label {label + self.label_offset} is not in "
-                f"{self.label_offset}..{self.label_offset + self.num_classes - 1}",
-                "mend --config.model.num_classes or --config.data.images.label_offset",
+                f"label {label} is not in {self.label_offset}..{last}",
+                "fix --config.model.num_classes or --config.data.images.label_offset",
             )
         return self
 
@@ -93,63 +62,37 @@ class ImageStream:
 
         Args:
             seed: int.
-            start: int, the number of the first element, over all hosts.
+            start: int, the index of the first element, over all hosts.
             batch: int, images of a batch.
             shard: (number of hosts, index of this one).
 
         Returns:
             `tf.data.Dataset` of dicts, see `image_views.ImageViews.training`.
         """
-        stream = ShuffledRecords(self.records, seed, shard, self.cache).elements(start)
-        return self.views.training(stream, self._parse, seed, batch, self._labels)
+        stream = self.elements(seed, start, shard)
+        return self.views.training(stream, self.read, seed, batch, self.to_labels)
 
     def validation(self, begin=0, end=None):
-        """Dataset of `images` and `image_labels` `begin` to `end`, in the order of the files."""
-        stream = self.records.in_order(begin, end)
-        return self.views.validation(stream, self._parse, self._labels)
+        """Dataset of single images in the order of the files, in their central views.
+
+        Args:
+            begin, end: int, indices of images; `end` is excluded, None for all that follow.
+
+        Returns:
+            `tf.data.Dataset` of dicts, see `image_views.ImageViews.validation`.
+        """
+        return self.views.validation(self.in_order(begin, end), self.read, self.to_labels)
 
     def probes(self):
-        """Dataset with an element for each record, whose reading fails if it cannot be used."""
-        import tensorflow as tf
+        """Dataset with an element for each record; reading that of an unusable record fails."""
 
         def decoded(serialized):
-            encoded, label = self._parse(serialized)
+            encoded, label = self.read(serialized)
             whole = tf.io.decode_image(encoded, channels=3, expand_animations=False)
-            return tf.size(whole) + tf.size(self.views.central(encoded)), self._labels(label)
+            return tf.size(whole) + tf.size(self.views.central(encoded)), self.to_labels(label)
 
-        return self.records.in_order().map(decoded, tf.data.AUTOTUNE, deterministic=True)
+        return self.in_order().map(decoded, tf.data.AUTOTUNE, deterministic=True)
 
     def labels(self):
         """Dataset of the labels alone, from 0, in the order of the files."""
-
-        def label(serialized):
-            _, stored = self._parse(serialized)
-            return self._labels(stored)
-
-        return self.records.in_order().map(label)
-
-    def _parse(self, serialized):
-        """(encoded image, stored label) of a record."""
-        import tensorflow as tf
-
-        features = tf.io.parse_single_example(
-            serialized,
-            {
-                ENCODED: tf.io.FixedLenFeature((), tf.string),
-                LABEL: tf.io.FixedLenFeature((), tf.int64),
-            },
-        )
-        return features[ENCODED], features[LABEL]
-
-    def _labels(self, stored):
-        """Labels from 0; fails if one of them is out of range, and shows the one farthest out."""
-        import tensorflow as tf
-
-        labels = tf.cast(stored, tf.int32) - self.label_offset
-        least, largest = tf.reduce_min(labels), tf.reduce_max(labels)
-        shown = tf.where(least < 0, least, largest)
-        in_range = (shown >= 0) & (shown < self.num_classes)
-        message = f"{self.records.pattern}: an image label is out of range (of the stored labels)"
-        shown += self.label_offset
-        with tf.control_dependencies([tf.debugging.Assert(in_range, [message, shown])]):
-            return tf.identity(labels)
+        return self.in_order().map(lambda serialized: self.to_labels(self.read(serialized)[1]))

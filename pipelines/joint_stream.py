@@ -8,19 +8,18 @@ Both sources are shuffled independently and numbered from 0. Step `n` takes the 
 import dataclasses
 from typing import TYPE_CHECKING
 
-from pipelines.shards.host_shares import filled, host_stream, shard, share
+import tensorflow as tf
+
+from pipelines.shards.host_shares import host_stream, one_pass, shard, share
 
 if TYPE_CHECKING:
     from pipelines.image_stream import ImageStream
     from pipelines.text_stream import TextStream
 
-# Sources and what they are seeded with must not follow each other.
-_IMAGE_STREAM, _TEXT_STREAM = 0, 1
-
 
 @dataclasses.dataclass(frozen=True)
 class JointStream:
-    """Images and texts for training and validation; either source may be absent.
+    """Images and texts for training and validation; either modality may be absent.
 
     Attributes:
         images, image_validation: `ImageStream`, or None.
@@ -38,6 +37,18 @@ class JointStream:
     text_batch: int
     seed: int = 0
 
+    @property
+    def _modalities(self):
+        """(name, training source, validation source, batch, seed) of each one that is present.
+
+        The seeds differ, so that the two orders do not follow each other.
+        """
+        every = (
+            ("image", self.images, self.image_validation, self.image_batch, self.seed * 2),
+            ("text", self.texts, self.text_validation, self.text_batch, self.seed * 2 + 1),
+        )
+        return [modality for modality in every if modality[1] is not None]
+
     def training(self, step=0, context=None):
         """Endless dataset of batches from `step` on.
 
@@ -50,55 +61,43 @@ class JointStream:
         Returns:
             `tf.data.Dataset` of dicts, see `keras_vitbert.training.joint_trainer.JointTrainer`.
         """
-        part, streams = shard(context), []
-        if self.images is not None:
-            seed, start = self.seed * 2 + _IMAGE_STREAM, step * self.image_batch
-            batch = share(self.image_batch, context)
-            streams.append(self.images.training(seed, start, batch, part))
-        if self.texts is not None:
-            seed, start = self.seed * 2 + _TEXT_STREAM, step * self.text_batch
-            batch = share(self.text_batch, context)
-            streams.append(self.texts.training(seed, start, batch, part))
-        # What is known to be endless, replicas need not ask each other about in every step.
+        streams = [
+            source.training(seed, step * batch, share(batch, context), shard(context))
+            for _, source, _, batch, seed in self._modalities
+        ]
+        # `repeat` shows that the stream is endless: replicas need not ask each other in every step.
         return _joined(streams).repeat()
 
     def validation(self, context=None):
         """Dataset that holds every validation example once, a host's share of them.
 
-        The shorter source and the last batches are filled up with empty examples, whose
+        The shorter source and the last batches are filled with empty examples, whose
         `image_weights` or `text_weights` are 0 and which count for nothing.
-        """
-        streams = []
-        if self.images is not None:
-            streams.append(
-                self._validation(self.image_validation, self.image_batch, "image", context)
-            )
-        if self.texts is not None:
-            streams.append(self._validation(self.text_validation, self.text_batch, "text", context))
-        return _joined(streams)
 
-    def _validation(self, source, batch, name, context):
-        hosts, host = shard(context)
-        size = self.validation_batches * batch // hosts
-        begin, end = (min(place * size, source.records.count) for place in (host, host + 1))
-        stream = filled(source.validation(begin, end), size, f"{name}_weights")
-        return stream.batch(share(batch, context), drop_remainder=True)
+        Args:
+            context: as in `training`.
+
+        Returns:
+            `tf.data.Dataset` of dicts.
+        """
+        steps = self.validation_batches
+        streams = [
+            one_pass(
+                source.validation, source.records.count, batch, steps, f"{name}_weights", context
+            )
+            for name, _, source, batch, _ in self._modalities
+        ]
+        return _joined(streams)
 
     @property
     def validation_batches(self):
         """The number of validation steps."""
-        counts = []
-        if self.images is not None:
-            counts.append(-(-self.image_validation.records.count // self.image_batch))
-        if self.texts is not None:
-            counts.append(-(-self.text_validation.records.count // self.text_batch))
-        return max(counts)
+        return max(-(-source.records.count // batch) for _, _, source, batch, _ in self._modalities)
 
     @property
     def training_records(self):
         """dict of the sources' names to how many training records they have."""
-        sources = {"images": self.images, "texts": self.texts}
-        return {name: source.records.count for name, source in sources.items() if source}
+        return {f"{name}s": source.records.count for name, source, *_ in self._modalities}
 
     @property
     def tokens_per_step(self):
@@ -113,7 +112,6 @@ class JointStream:
 
 def _joined(streams):
     """One dataset of merged dicts."""
-    import tensorflow as tf
 
     def merged(*parts):
         return {name: value for part in parts for name, value in part.items()}

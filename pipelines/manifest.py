@@ -1,8 +1,8 @@
-"""Writes manifests of TFRecord files that others wrote, and holds files to theirs in full.
+"""Writes manifests of existing TFRecord files, or checks every byte of files against theirs.
 
     python -m pipelines.manifest --files=PATTERN [--check]
 
-What a manifest is for is in `pipelines.shards.shard_manifest`.
+`pipelines.shards.shard_manifest` says what a manifest is for.
 """
 
 import concurrent.futures
@@ -39,7 +39,10 @@ def describe(prefix, files):
 
 
 def check(prefix, files):
-    """Holds files to their manifest in full.
+    """Checks every byte of files against their manifest.
+
+    Args:
+        prefix, files: as in `describe`.
 
     Raises:
         UserError: there is no manifest, or a file differs from it.
@@ -100,19 +103,22 @@ def _kind(file):
 
 
 def main(argv):
-    """The command: writes the manifests of some files, or holds the files to theirs."""
-    from absl import flags
+    """The command: writes the manifests of some files, or checks the files against theirs.
 
-    values = flags.FlagValues()
-    flags.DEFINE_string("files", None, "Pattern of the files, local or gs://.", flag_values=values)
-    flags.DEFINE_boolean("check", False, "Compare with the manifest there.", flag_values=values)
+    Args:
+        argv: list of str, without the program's name.
+    """
+    values = command_line.define_flags(
+        ("files", None, "Pattern of the files, local or gs://."),
+        ("check", False, "Compare the files with their manifest."),
+    )
     command_line.parse_flags(values, argv, __doc__)
     if not values.files:
         raise UserError("--files is missing; give a pattern of TFRecord files")
     command_line.load_tensorflow()
     files = shard_files.matching(values.files)
     if not files:
-        raise UserError(f"no file matches {values.files}; mend --files")
+        raise UserError(f"no file matches {values.files}; fix --files")
     for prefix, group in itertools.groupby(files, key=shard_files.shard_prefix):
         group = list(group)
         (check if values.check else describe)(prefix, group)

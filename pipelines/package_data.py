@@ -1,4 +1,4 @@
-"""Finds data files that come inside installed packages, without importing the packages."""
+"""Finds data files in installed packages, without importing the packages."""
 
 import importlib.util
 import os
@@ -7,9 +7,9 @@ from pipelines.command_line import UserError
 
 
 def find_package_file(package, relative_path):
-    """The path of a file in the folder of an installed package.
+    """Finds a file in the folder of an installed package.
 
-    The package is not imported: some take seconds, or pull in packages that are not needed here.
+    The package is not imported: some take seconds, or import packages that are not needed here.
 
     Args:
         package: str, the name of a top-level package.
@@ -19,7 +19,7 @@ def find_package_file(package, relative_path):
         str, a path.
 
     Raises:
-        UserError: the package is not installed, or comes without that file.
+        UserError: the package is not installed, or lacks that file.
     """
     spec = importlib.util.find_spec(package)
     for folder in (spec and spec.submodule_search_locations) or ():

@@ -17,6 +17,7 @@ import time
 import numpy as np
 
 from pipelines import cached_folder, command_line
+from pipelines.command_line import say
 from pipelines.text import wordpiece as vocabularies
 
 FORMAT_VERSION = 2  # raise it when other data come out of the same settings
@@ -52,7 +53,7 @@ def prepare(
     seed=0,
     duplication=3,
 ):
-    """Prepares the sample data once, and finds them again.
+    """Prepares the sample data, or finds what an earlier call has prepared.
 
     Any number of processes may call this at a time. The folder appears whole or not at all.
 
@@ -60,7 +61,7 @@ def prepare(
         cache_dir: str, a local folder; see `cached_folder.default_cache_dir`.
         vocabulary_size: int, tokens.
         max_length: int, tokens of a text example, padding included.
-        max_predictions: int, masked tokens of a text example at most.
+        max_predictions: int, the most masked tokens of a text example.
         seed: int, of the splits into training and validation, the pairs, masks and shuffles.
         duplication: int, passes over the training documents, each with other pairs and masks.
 
@@ -70,6 +71,8 @@ def prepare(
     Raises:
         UserError: a package is not installed, or the folder cannot be written.
     """
+    from pipelines.images import mnist
+
     settings = {
         "format_version": FORMAT_VERSION,
         "vocabulary_size": vocabulary_size,
@@ -81,12 +84,6 @@ def prepare(
     folder = cached_folder.find_or_build(
         "sample", settings, lambda temporary: _build(temporary, settings), cache_dir
     )
-    return _prepared_data(folder)
-
-
-def _prepared_data(folder):
-    from pipelines.images import mnist
-
     return PreparedData(
         image_train=os.path.join(folder, "image-train-*"),
         image_validation=os.path.join(folder, "image-validation-*"),
@@ -108,12 +105,12 @@ def _build(folder, settings):
     counts = _build_text(folder, settings) | _build_images(folder, settings)
     with open(os.path.join(folder, "sample.json"), "w") as stream:
         json.dump({"settings": settings, "counts": counts}, stream, indent=2)
-    print(f"sample: ready after {time.monotonic() - started:.1f} s", file=sys.stderr, flush=True)
+    say(f"sample: ready after {time.monotonic() - started:.1f} s")
 
 
 def _build_text(folder, settings):
     from pipelines import package_data, wikipedia
-    from pipelines.text import bert_examples
+    from pipelines.text import bert_examples, tokenization
 
     with _stage() as report:
         documents = list(wikipedia.read_documents(package_data.find_package_file(*WIKIPEDIA_FILE)))
@@ -138,7 +135,7 @@ def _build_text(folder, settings):
         with _stage() as report:
             count = bert_examples.write_text_examples(
                 bert_examples.build_examples(
-                    bert_examples.tokenize_documents(splits[split], tokens),
+                    tokenization.tokenize_documents(splits[split], tokens),
                     max_length=settings["max_length"],
                     max_predictions=settings["max_predictions"],
                     vocabulary=tokens,
@@ -176,13 +173,13 @@ def _build_images(folder, settings):
 
 
 def _held_out_documents(count, seed):
-    """The indices of the validation documents, two at least: pairs need another document."""
+    """The indices of the validation documents, at least two: pairs need another document."""
     held_out = max(2, round(VALIDATION_DOCUMENTS * count))
     return set(np.random.default_rng((seed, 0)).permutation(count)[:held_out].tolist())
 
 
 def _split_by_class(labels, seed):
-    """Indices of the training and the validation images, shuffled: the same part of each class."""
+    """Shuffled indices of the training and the validation images, the same part of each class."""
     random = np.random.default_rng((seed, 1))
     validation = np.concatenate(
         [
@@ -196,33 +193,30 @@ def _split_by_class(labels, seed):
 
 @contextlib.contextmanager
 def _stage():
-    """Gives a function that prints one line of progress with the time since the block began."""
+    """Yields a function that prints a line of progress with the time since the block began."""
     started = time.monotonic()
 
     def report(text):
-        seconds = time.monotonic() - started
-        print(f"sample: {text} ({seconds:.1f} s)", file=sys.stderr, flush=True)
+        say(f"sample: {text} ({time.monotonic() - started:.1f} s)")
 
     yield report
 
 
 def main(argv):
-    """The command: prepares the sample and prints its folder."""
-    from absl import flags
+    """The command: prepares the sample and prints its folder.
 
-    values = flags.FlagValues()
+    Args:
+        argv: list of str, without the program's name.
+    """
     where = cached_folder.default_cache_dir()
-    flags.DEFINE_string(
-        "cache_dir", None, f"Folder for prepared data. Default: {where}.", flag_values=values
+    values = command_line.define_flags(
+        ("cache_dir", None, f"Folder for prepared data. Default: {where}."),
+        ("vocabulary_size", 2000, "Tokens of the vocabulary.", vocabularies.MIN_SIZE),
+        ("max_length", 64, "Tokens of a text example.", 8),
+        ("max_predictions", 10, "Masked tokens of a text example, at most.", 1),
+        ("seed", 0, "Seed of splits, pairs, masks and shuffles.", 0),
+        ("duplication", 3, "Passes over the training text, each with other masks.", 1),
     )
-    for name, default, lowest, text in (
-        ("vocabulary_size", 2000, vocabularies.MIN_SIZE, "Tokens of the vocabulary."),
-        ("max_length", 64, 8, "Tokens of a text example."),
-        ("max_predictions", 10, 1, "Masked tokens of a text example, at most."),
-        ("seed", 0, 0, "Seed of splits, pairs, masks and shuffles."),
-        ("duplication", 3, 1, "Passes over the training text, each with other masks."),
-    ):
-        flags.DEFINE_integer(name, default, text, lower_bound=lowest, flag_values=values)
     command_line.parse_flags(values, argv, __doc__)
     prepared = prepare(**{name: values[name].value for name in values})
     print(prepared.folder)

@@ -6,8 +6,7 @@
 
 Documents are those of `pipelines.wikipedia` and `pipelines.books`, or files in the format of
 Google's BERT: one sentence a line, blank lines between documents. What follows `--` says where
-the work is done, see `pipelines.wikipedia`. A command that was stopped goes on when it is run
-again.
+the work is done, see `pipelines.wikipedia`. The same command continues a run that was stopped.
 
 The recipe is in `pipelines.text.bert_examples`. The text is taken in units of some
 `--unit_megabytes`, which is all that is ever in memory: a unit's documents are tokenized once for
@@ -20,30 +19,20 @@ pairs without masks, and the training stream masks them anew in every epoch.
 """
 
 import dataclasses
-import functools
 import hashlib
 import itertools
-import os
 import re
 import sys
 
-from pipelines import command_line, files
+from pipelines import command_line
 from pipelines.command_line import UserError
 from pipelines.jobs import shard_job
 from pipelines.shards.shard_files import RecordFile
 from pipelines.shards.shard_manifest import TEXT_EXAMPLES
 from pipelines.text import documents as document_files
-from pipelines.text import wordpiece as vocabularies
-from pipelines.text.bert_examples import (
-    MIN_LENGTH,
-    ExampleMaker,
-    ExampleSettings,
-    too_few_documents,
-)
-from pipelines.text.example_encoding import encode_examples
-from pipelines.text.masking import MASKED_RATIO
+from pipelines.text import wordpiece
+from pipelines.text.example_settings import MASKED_RATIO, MIN_LENGTH, ExampleSettings
 from pipelines.text.pairs import SPECIALS_PER_EXAMPLE
-from pipelines.text.tokenization import Tokenizer
 
 _FORMAT_VERSION = 1  # raise it when other examples come out of the same settings
 _UPPER_CASE = re.compile(r"[A-Z]")
@@ -70,7 +59,7 @@ class TextExamplesJob(shard_job.ShardJob):
     examples: ExampleSettings
 
     def settings(self):
-        """What determines the output, without the vocabulary, which a manifest names by itself."""
+        # Without the vocabulary, which the manifest names by itself.
         return {
             "format_version": _FORMAT_VERSION,
             "documents": self.documents,
@@ -81,19 +70,21 @@ class TextExamplesJob(shard_job.ShardJob):
         }
 
     def open(self, path):
-        """A TFRecord file."""
         return RecordFile(path)
 
     def write_shard(self, shard, shards, file):
-        """Makes the examples of every `shards`-th unit, one unit in memory at a time."""
-        tokenizer = _tokenizer(self.vocabulary, self.lower_case)
-        maker = ExampleMaker(self.examples, self.vocabulary)
+        from pipelines.text.bert_examples import make_examples
+        from pipelines.text.example_encoding import encode_examples
+        from pipelines.text.tokenization import tokenize_documents
+
         counts = dict.fromkeys(("documents", "random_next", "tokens"), 0)
         damaged = []
-        for unit in range(shard, len(self.units), shards):
-            documents = tokenizer(document_files.read_unit(self.units[unit], damaged))
+        for unit in range(shard, len(self.units), shards):  # one in memory at a time
+            texts = document_files.read_unit(self.units[unit], damaged)
+            documents = tokenize_documents(texts, self.vocabulary, self.lower_case)
             counts["documents"] += len(documents)
-            for fields in maker(documents, unit, shuffle=True):
+            batches = make_examples(documents, self.vocabulary, self.examples, unit, shuffle=True)
+            for fields in batches:
                 counts["random_next"] += int(fields["next_sentence_labels"].sum())
                 counts["tokens"] += int(fields["input_mask"].sum())
                 for record in encode_examples(fields):
@@ -101,17 +92,12 @@ class TextExamplesJob(shard_job.ShardJob):
         return counts, damaged
 
 
-@functools.lru_cache(maxsize=1)  # a worker makes many shards
-def _tokenizer(vocabulary, lower_case):
-    return Tokenizer(list(vocabulary), lower_case)
-
-
 def check_documents(units, damaged=None):
-    """Looks for two documents.
+    """Looks for two documents with text.
 
     Args:
         units: tuple of `documents.Unit`.
-        damaged: see `documents.read_unit`.
+        damaged: list or None, see `documents.read_unit`.
 
     Raises:
         UserError: there are fewer, or a line before the second one is damaged.
@@ -119,11 +105,16 @@ def check_documents(units, damaged=None):
     found = (document for unit in units for document in document_files.read_unit(unit, damaged))
     found = (document for document in found if any(map(str.strip, document.paragraphs)))
     if (count := len(list(itertools.islice(found, 2)))) < 2:
-        raise too_few_documents(count)
+        raise document_files.too_few_documents(count)
 
 
 def check_case(path, vocabulary, lower_case):
-    """Holds the case of a vocabulary against the one asked for: all would be [UNK] otherwise.
+    """Checks the case of a vocabulary against the one asked for: all would be [UNK] otherwise.
+
+    Args:
+        path: str, of the vocabulary, for messages.
+        vocabulary: list of str.
+        lower_case: bool, whether text is lower-cased.
 
     Raises:
         UserError: they differ.
@@ -131,41 +122,36 @@ def check_case(path, vocabulary, lower_case):
     words = (token for token in vocabulary if not token.startswith("["))
     upper = next(filter(_UPPER_CASE.search, words), None)
     if lower_case and upper:
-        raise UserError(f"{path}: holds {upper!r}, it was made with upper case; give --cased")
+        raise UserError(f"{path}: holds {upper!r}, so it is cased; give --cased")
     if not lower_case and not upper:
         raise UserError(f"{path}: holds no upper case, so it is uncased; leave out --cased")
 
 
 def main(argv):
-    """The command."""
+    """The command.
+
+    Args:
+        argv: list of str, without the program's name.
+    """
     from absl import flags
 
-    values = flags.FlagValues()
-    for name, text in (
-        ("documents", "Patterns of document files, separated by commas."),
-        ("vocabulary", "vocab.txt, of `python -m pipelines.vocabulary` or of Google's BERT."),
-        ("output", "Beginning of the names of the files that are written."),
-    ):
-        flags.DEFINE_string(name, None, text, flag_values=values)
-    for name, default, lowest, text in (
-        ("shards", None, 1, "How many files are written."),
-        ("max_length", 512, MIN_LENGTH, "Tokens of an example."),
-        ("max_predictions", None, 1, "Masked tokens of an example at most. Default: 15 % of all."),
-        ("duplication", 10, 1, "Passes over the text, each with other pairs and masks."),
-        ("seed", 0, 0, "Seed of pairs, masks and shuffles."),
-        ("max_bad_records", 0, 0, "How many damaged documents may be left out."),
-    ):
-        flags.DEFINE_integer(name, default, text, lower_bound=lowest, flag_values=values)
-    for name, text in (
-        ("cased", "The vocabulary tells upper case from lower."),
-        ("whole_word", "Mask the pieces of a word together."),
-        ("dynamic_masking", "Write no masks: training masks anew in every epoch."),
-    ):
-        flags.DEFINE_boolean(name, False, text, flag_values=values)
+    values = command_line.define_flags(
+        ("documents", None, "Comma-separated patterns of document files."),
+        ("vocabulary", None, "vocab.txt, of `python -m pipelines.vocabulary` or of Google's BERT."),
+        ("output", None, "Prefix of the output files, local or gs://."),
+        ("shards", None, "Output files.", 1),
+        ("max_length", 512, "Tokens of an example.", MIN_LENGTH),
+        ("max_predictions", None, "Masked tokens of an example at most. Default: 15 % of all.", 1),
+        ("duplication", 10, "Passes over the text, each with other pairs and masks.", 1),
+        ("seed", 0, "Seed of pairs, masks and shuffles.", 0),
+        ("max_bad_records", 0, "Damaged documents that may be left out.", 0),
+        ("cased", False, "The vocabulary distinguishes upper case from lower."),
+        ("whole_word", False, "Mask the pieces of a word together."),
+        ("dynamic_masking", False, "Write no masks: training masks anew in every epoch."),
+    )
     flags.DEFINE_float(
-        "unit_megabytes", 8, "Text that is in memory at a time.", lower_bound=1e-3,
-        flag_values=values,
-    )  # fmt: skip
+        "unit_megabytes", 8, "Text that is in memory at a time.", 1e-3, flag_values=values
+    )
     argv, beam_args = shard_job.split_beam_arguments(argv)
     command_line.parse_flags(values, argv, __doc__)
     for name in ("documents", "vocabulary", "output", "shards"):
@@ -173,7 +159,7 @@ def main(argv):
             raise UserError(f"--{name} is missing; --help lists the flags")
 
     command_line.load_tensorflow()
-    vocabulary = vocabularies.read_vocabulary(values.vocabulary)
+    vocabulary = wordpiece.read_vocabulary(values.vocabulary)
     check_case(values.vocabulary, vocabulary, not values.cased)
     units = document_files.find_units(
         values.documents, unit_bytes=round(values.unit_megabytes * 2**20)
@@ -184,7 +170,6 @@ def main(argv):
             f"--shards={len(units)} at most, or a smaller --unit_megabytes"
         )
     check_documents(units, [] if values.max_bad_records else None)
-    files.make_folder(os.path.dirname(values.output) or ".", "output")
     room = values.max_length - SPECIALS_PER_EXAMPLE
     settings = ExampleSettings(
         max_length=values.max_length,
@@ -200,7 +185,7 @@ def main(argv):
         values.shards,
         beam_args,
         max_bad_records=values.max_bad_records,
-        vocabulary_sha256=vocabularies.vocabulary_hash(vocabulary),
+        vocabulary_sha256=wordpiece.vocabulary_hash(vocabulary),
     )
 
 

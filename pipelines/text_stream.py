@@ -5,13 +5,15 @@ Examples that were written without masks are masked when they are read.
 
 import dataclasses
 
+import tensorflow as tf
+
 from pipelines.command_line import UserError
 from pipelines.shards.records import BadRecord, RecordFiles
 from pipelines.shards.shuffled_records import ShuffledRecords
-from pipelines.text.dynamic_masking import DynamicMasking
+from pipelines.text.masking import Masking
 from pipelines.text.wordpiece import vocabulary_hash
 
-_ALTERNATIVES = {"input_ids": "input_word_ids", "segment_ids": "input_type_ids"}
+_ALTERNATIVES = {"input_ids": "input_word_ids", "segment_ids": "input_type_ids"}  # Model Garden's
 _NAMES = {  # in the files: in a batch
     "input_ids": "token_ids",
     "segment_ids": "segment_ids",
@@ -33,14 +35,14 @@ class TextStream:
         records: `RecordFiles`.
         fields: tuple of (name in the files, name in a batch, number of values).
         vocabulary_size: int.
-        masking: `DynamicMasking` for examples that have no masks, else None.
+        masking: `Masking` for examples that have no masks, else None.
         cache: bool, whether the records are kept in memory once they are read.
     """
 
     records: RecordFiles
     fields: tuple[tuple[str, str, int], ...]
     vocabulary_size: int
-    masking: DynamicMasking | None = None
+    masking: Masking | None = None
     cache: bool = False
 
     @classmethod
@@ -52,14 +54,17 @@ class TextStream:
         Args:
             records: `RecordFiles`.
             vocabulary: list of str, which the manifest must agree with.
-            vocabulary_size: int, entries of the model's.
+            vocabulary_size: int, entries of the model's vocabulary.
             max_sequence_length: int, tokens that the model takes.
-            masking: dict of `max_predictions`, `ratio` and `whole_word`, see `DynamicMasking`, for
+            masking: dict of `max_predictions`, `ratio` and `whole_word`, see `Masking`, for
                 examples without masks.
-            cache: bool.
+            cache: bool, see the class.
+
+        Returns:
+            `TextStream`.
 
         Raises:
-            UserError: the texts are longer than the model, or were made with another vocabulary.
+            UserError: the texts are too long for the model, or were made with another vocabulary.
             BadRecord: a field is missing.
         """
         _check_vocabulary(records, vocabulary)
@@ -71,19 +76,13 @@ class TextStream:
                 continue
             stored = name if name in features else _ALTERNATIVES.get(name, name)
             if stored not in features:
-                raise BadRecord(
-                    records.files[0],
-                    f"its records have no field {name!r} but {sorted(features)}",
-                    "give TFRecords of BERT examples",
-                )
+                reason = f"its records have no field {name!r} but {sorted(features)}"
+                raise BadRecord(records.files[0], reason, "give TFRecords of BERT examples")
             kind = _kind(name)
             size = len(getattr(features[stored], f"{kind}_list").value)
             if not size:
-                raise BadRecord(
-                    records.files[0],
-                    f"its field {stored!r} holds no {kind} values",
-                    "give TFRecords of BERT examples",
-                )
+                reason = f"its field {stored!r} holds no {kind} values"
+                raise BadRecord(records.files[0], reason, "give TFRecords of BERT examples")
             fields.append((stored, batch_name, size))
         length = fields[0][2]
         if length > max_sequence_length:
@@ -93,19 +92,19 @@ class TextStream:
             )
         dynamic = None
         if not has_masks:
-            dynamic = DynamicMasking(tuple(vocabulary), **(masking or {"max_predictions": 20}))
+            dynamic = Masking(tuple(vocabulary), **(masking or {"max_predictions": 20}))
         return cls(records, tuple(fields), vocabulary_size, dynamic, cache)
 
     @property
     def length(self):
-        """Tokens a text, padding included."""
+        """Tokens of a text, padding included."""
         return self.fields[0][2]
 
     def training(self, seed, start, batch, shard=(1, 0)):
-        """Endless dataset of batches.
+        """Opens the endless stream of batches.
 
         Args:
-            seed: int.
+            seed: int, of the order and of the masks.
             start: int, the number of the first element, over all hosts.
             batch: int, texts of a batch.
             shard: (number of hosts, index of this one).
@@ -113,8 +112,6 @@ class TextStream:
         Returns:
             `tf.data.Dataset` of dicts, see `parse`.
         """
-        import tensorflow as tf
-
         stream = ShuffledRecords(self.records, seed, shard, self.cache).elements(start)
         stream = stream.map(
             lambda number, serialized: self._with_random(serialized, seed, number),
@@ -125,12 +122,16 @@ class TextStream:
         return stream.map(self.parse, tf.data.AUTOTUNE, deterministic=True)
 
     def validation(self, begin=0, end=None):
-        """Dataset of the examples `begin` to `end` (excluded), in the order of the files.
+        """Opens a part of the examples, in the order of the files.
 
         Masks of examples that have none are the same every time.
-        """
-        import tensorflow as tf
 
+        Args:
+            begin, end: int, the first example and the one after the last; to the end by default.
+
+        Returns:
+            `tf.data.Dataset` of dicts, see `parse`, without the axis of the batch.
+        """
         stream = self.records.in_order(begin, end).enumerate(begin)
         stream = stream.map(lambda number, serialized: self._with_random(serialized, 0, number))
         stream = stream.batch(_BATCH).map(self.parse, tf.data.AUTOTUNE, deterministic=True)
@@ -138,7 +139,6 @@ class TextStream:
 
     def probes(self):
         """Dataset with an element for each record, whose reading fails if it cannot be used."""
-        import tensorflow as tf
 
         def parsed(number, serialized):
             parts = self._with_random(serialized, 0, number)
@@ -148,23 +148,25 @@ class TextStream:
         return stream.map(parsed, tf.data.AUTOTUNE, deterministic=True)
 
     def _with_random(self, serialized, seed, number):
-        """What `parse` takes of one example."""
-        import tensorflow as tf
-
+        """The arguments of `parse` for one example."""
         if self.masking is None:
             return (serialized,)
         key = tf.stack([tf.cast(seed, tf.int64), number])
-        return serialized, self.masking.random_numbers(self.length, key)
+        return serialized, tf.random.stateless_uniform((3, self.length), key)
 
     def parse(self, serialized, random=None):
-        """A batch of serialized examples as a dict of tensors by the names of a batch.
+        """Parses, checks and, where there are no masks, masks a batch.
 
         Args:
             serialized: `(batch,)` strings.
-            random: `(batch, 3, length)` float32, where texts are masked here.
-        """
-        import tensorflow as tf
+            random: `(batch, 3, length)` float32, see `Masking.dynamic`; None where the examples
+                have masks.
 
+        Returns:
+            dict of tensors: `(batch, length)` int32 `token_ids`, `segment_ids`, `padding_mask`;
+            `(batch, predictions)` `masked_positions`, `masked_ids` (int32) and `masked_weights`
+            (float32); `(batch,)` int32 `next_sentence_labels`.
+        """
         dtypes = {"int64": tf.int64, "float": tf.float32}
         spec = {
             stored: tf.io.FixedLenFeature((size,), dtypes[_kind(stored)])
@@ -193,13 +195,12 @@ class TextStream:
         with tf.control_dependencies(checks):
             batch = tf.nest.map_structure(tf.identity, batch)
         if self.masking is not None:
-            batch |= self.masking(batch["token_ids"], batch["padding_mask"], random)
+            masked = self.masking.dynamic(batch["token_ids"], batch["padding_mask"], random)
+            batch |= {_NAMES[name]: value for name, value in masked.items()}
         return batch
 
     def _in_range(self, values, size, message):
         """Asserts `0 <= values < size`; shows the one that is farthest out."""
-        import tensorflow as tf
-
         least, largest = tf.reduce_min(values), tf.reduce_max(values)
         shown = tf.where(least < 0, least, largest)
         in_range = (shown >= 0) & (shown < size)
@@ -212,7 +213,7 @@ def _check_vocabulary(records, vocabulary):
         if manifest["vocabulary_sha256"] not in (None, digest):
             raise UserError(
                 f"{path}: these texts were made with another vocabulary (sha256 "
-                f"{manifest['vocabulary_sha256'][:12]}, not {digest[:12]}); mend "
+                f"{manifest['vocabulary_sha256'][:12]}, not {digest[:12]}); fix "
                 "--config.data.vocabulary"
             )
 

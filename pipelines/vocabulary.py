@@ -3,7 +3,7 @@
     python -m pipelines.vocabulary --documents='wiki-*' --output=vocab.txt [--size=30000] [--cased]
 
 Documents are those of `pipelines.wikipedia` and `pipelines.books`, or files in the format of
-Google's BERT. Of a large corpus it reads an evenly spread part, the same each time.
+Google's BERT. Of a large corpus an evenly spread part is read, the same each time.
 """
 
 import os
@@ -20,14 +20,14 @@ _PROGRESS_SECONDS = 10
 
 
 def spread(units, max_bytes):
-    """An evenly spread part of a corpus.
+    """Chooses an evenly spread part of a corpus.
 
     Args:
         units: tuple of `documents.Unit`.
-        max_bytes: int, how much is wanted, to within a unit; 0 for everything.
+        max_bytes: int, its size, to within a unit; 0 for everything.
 
     Returns:
-        Tuple of those units that are to be read, at least one.
+        Tuple of `documents.Unit`, at least one.
     """
     total = sum(map(_bytes, units))
     if not max_bytes or max_bytes >= total:
@@ -41,7 +41,7 @@ def _bytes(unit):
 
 
 def _read(units, max_bad_records):
-    """Yields the paragraphs of all units, and shows how far it is."""
+    """Yields the paragraphs of all units, and shows progress."""
     damaged = []
     total, done = sum(map(_bytes, units)), 0
     started = shown = time.monotonic()
@@ -51,41 +51,33 @@ def _read(units, max_bad_records):
         if len(damaged) > max_bad_records:
             raise UserError(
                 f"{damaged[-1]['file']}: the line at byte {damaged[-1]['record']} is damaged "
-                f"({damaged[-1]['reason']}); mend the file, or raise --max_bad_records"
+                f"({damaged[-1]['reason']}); fix the file, or raise --max_bad_records"
             )
         done += _bytes(unit)
         now = time.monotonic()
         if now - shown >= _PROGRESS_SECONDS or done == total:
             shown, rate = now, done / max(now - started, 1e-3)
-            print(
+            command_line.say(
                 f"vocabulary: {done / 1e6:,.0f} of {total / 1e6:,.0f} MB, {rate / 1e6:,.1f} MB a"
-                f" second, {(total - done) / rate:,.0f} s left",
-                file=sys.stderr,
-                flush=True,
+                f" second, {(total - done) / rate:,.0f} s left"
             )
 
 
 def main(argv):
-    """The command: learns a vocabulary from documents."""
-    from absl import flags
+    """The command.
 
-    values = flags.FlagValues()
-    for name, text in (
-        ("documents", "Patterns of document files, separated by commas."),
-        ("output", "The file that is written, vocab.txt."),
-    ):
-        flags.DEFINE_string(name, None, text, flag_values=values)
-    for name, default, lowest, text in (
-        ("size", 30_000, MIN_SIZE, "Tokens of the vocabulary."),
-        ("max_megabytes", 1000, 0, "Read about so much text, evenly spread; 0 for all of it."),
-        ("max_bad_records", 0, 0, "How many damaged documents may be left out."),
-    ):
-        flags.DEFINE_integer(name, default, text, lower_bound=lowest, flag_values=values)
-    for name, text in (
-        ("cased", "Tell upper case from lower, and keep accents."),
-        ("overwrite", "Replace the file if it is there."),
-    ):
-        flags.DEFINE_boolean(name, False, text, flag_values=values)
+    Args:
+        argv: list of str, without the program's name.
+    """
+    values = command_line.define_flags(
+        ("documents", None, "Comma-separated patterns of document files."),
+        ("output", None, "Output file, vocab.txt."),
+        ("size", 30_000, "Tokens of the vocabulary.", MIN_SIZE),
+        ("max_megabytes", 1000, "Text to read, evenly spread; 0 for all of it.", 0),
+        ("max_bad_records", 0, "Damaged documents that may be left out.", 0),
+        ("cased", False, "Distinguish upper case from lower, and keep accents."),
+        ("overwrite", False, "Replace an existing file."),
+    )
     command_line.parse_flags(values, argv, __doc__)
     for name in ("documents", "output"):
         if not values[name].value:
@@ -109,10 +101,9 @@ def main(argv):
     )
     write_vocabulary(values.output, tokens)
     few = f" (the text has no more than that, {values.size:,} were wanted)"
-    print(
+    command_line.say(
         f"vocabulary: {len(tokens):,} tokens{few if len(tokens) < values.size else ''}, "
-        f"{time.monotonic() - started:.1f} s",
-        file=sys.stderr,
+        f"{time.monotonic() - started:.1f} s"
     )
 
 

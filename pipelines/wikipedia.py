@@ -1,11 +1,13 @@
 """Takes the articles out of a Wikipedia dump: documents made of prose paragraphs.
 
-    python -m pipelines.wikipedia --dump=enwiki-latest-pages-articles.xml.bz2 --output=PREFIX
+    python -m pipelines.wikipedia \\
+        --dump=enwiki-latest-pages-articles-multistream.xml.bz2 --output=PREFIX
 
-The dump comes from https://dumps.wikimedia.org, whole or in several files, and is read as it is:
-each worker unpacks a part. Every line of the output `PREFIX-00000-of-...` is one article,
-`{"title": ..., "paragraphs": [...]}`; lists, tables, headings, captions, references, templates,
-redirects and disambiguation pages are left out. A run that was stopped goes on by the same command.
+The dump comes from https://dumps.wikimedia.org, whole or in several files, and is read as it is.
+Each worker unpacks a part of a multistream dump, but other bzip2 files from their beginning.
+Every line of the output `PREFIX-00000-of-...` is one article,
+`{"title": ..., "paragraphs": [...]}`. Lists, tables, headings, captions, references, templates,
+redirects and disambiguation pages are left out. The same command continues a run that was stopped.
 
 All cores of this machine work, or four processes with `-- --direct_num_workers=4`. Apache Beam, if
 it is installed, takes the work elsewhere: `-- --runner=DataflowRunner --project=... --region=...
@@ -17,7 +19,6 @@ import os
 import re
 import sys
 from collections.abc import Iterator
-from typing import ClassVar
 
 from pipelines import command_line
 from pipelines.command_line import UserError
@@ -25,12 +26,10 @@ from pipelines.jobs.shard_job import ShardJob, run_job, split_beam_arguments
 from pipelines.shards.shard_files import LineFile
 from pipelines.shards.shard_manifest import DOCUMENTS
 from pipelines.text.documents import Document, to_json
-from pipelines.text.wikipedia_dump import read_pages
+from pipelines.text.wikipedia_dump import is_divisible, read_pages
 from pipelines.text.wikitext import passages
 
-__all__ = ["Document", "WikipediaJob", "find_dump", "read_documents"]
-
-_FORMAT_VERSION = 1  # raise it when other documents come out of the same dump
+_FORMAT_VERSION = 2  # raise it when other documents come out of the same shard of a dump
 _SHARD_BYTES = 32_000_000  # of the compressed dump: some minutes of work
 
 _DISAMBIGUATION = re.compile(
@@ -43,10 +42,13 @@ _DISAMBIGUATION = re.compile(
 def read_documents(path) -> Iterator[Document]:
     """Yields the articles of a dump that have prose, in order.
 
-    Pages outside the article namespace, redirects and disambiguation pages are passed over.
+    Pages outside the article namespace, redirects and disambiguation pages are skipped.
 
     Args:
         path: str, a `pages-articles` dump, compressed with bzip2 or not, local or `gs://`.
+
+    Yields:
+        `Document`.
 
     Raises:
         UserError: the file is missing, or is not a whole MediaWiki dump.
@@ -58,7 +60,14 @@ def read_documents(path) -> Iterator[Document]:
 
 
 def to_document(page):
-    """The prose of a `Page`; None if it is no article, or one without prose."""
+    """Extracts the prose of a page.
+
+    Args:
+        page: `wikipedia_dump.Page`.
+
+    Returns:
+        `Document`, or None if the page is no article or has no prose.
+    """
     if page.namespace != 0 or page.is_redirect or page.title.endswith("(disambiguation)"):
         return None
     if _DISAMBIGUATION.search(page.wikitext):
@@ -75,8 +84,9 @@ class WikipediaJob(ShardJob):
         files: tuple of (path, bytes), see `find_dump`.
     """
 
+    kind = DOCUMENTS
+
     files: tuple[tuple[str, int], ...]
-    kind: ClassVar[str] = DOCUMENTS
 
     def settings(self):
         return {
@@ -101,7 +111,7 @@ class WikipediaJob(ShardJob):
         return counts, damaged
 
     def default_shards(self):
-        """How many shards make some minutes of work each."""
+        """The number of shards that take some minutes of work each."""
         return max(1, round(sum(size for _, size in self.files) / _SHARD_BYTES))
 
     def _ranges(self, shard, shards):
@@ -117,10 +127,13 @@ class WikipediaJob(ShardJob):
 
 
 def find_dump(patterns):
-    """The files of a dump in order, as a tuple of (path, bytes).
+    """Finds the files of a dump.
 
     Args:
         patterns: list of str, paths or glob patterns, local or `gs://`.
+
+    Returns:
+        Tuple of (path, bytes) in order: `articles2` comes before `articles10`.
 
     Raises:
         UserError: a pattern matches nothing.
@@ -134,48 +147,46 @@ def find_dump(patterns):
         except tf.errors.OpError as error:
             raise UserError(f"--dump={pattern}: {command_line.one_line(error)}") from error
         if not found:
-            raise UserError(f"--dump={pattern}: no such file; give a pages-articles.xml.bz2")
+            raise UserError(f"--dump={pattern}: no such file; give a pages-articles dump")
         files += [(path, tf.io.gfile.stat(path).length) for path in found if path not in files]
     return tuple(files)
 
 
 def _natural(path):
-    """Sorts `articles2` before `articles10`."""
     return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", path)]
 
 
-def main(argv):
-    """The command."""
-    from absl import flags
+def _warn_of_single_streams(files):
+    """Says which large files take more time than they need to."""
+    single = [path for path, size in files if size > _SHARD_BYTES and not is_divisible(path)]
+    if single:
+        command_line.say(
+            f"{single[0]}{' and others' * (len(single) > 1)}: one bzip2 stream, which is unpacked"
+            " from its beginning for every shard; take the multistream dump, or few --shards"
+        )
 
-    own, beam_args = split_beam_arguments(argv)
-    values = flags.FlagValues()
-    flags.DEFINE_list(
-        "dump", None, "Files of the dump, or glob patterns, local or gs://.", flag_values=values
+
+def main(argv):
+    """The command.
+
+    Args:
+        argv: list of str, without the program's name.
+    """
+    values = command_line.define_flags(
+        ("dump", None, "Files of the dump: comma-separated paths or patterns, local or gs://."),
+        ("output", None, "Prefix of the output files, local or gs://."),
+        ("shards", None, "Output files. Default: one for every 32 MB of the dump.", 1),
+        ("max_bad_records", 0, "Damaged streams and pages of the dump that may be left out.", 0),
     )
-    flags.DEFINE_string(
-        "output", None, "Beginning of the output files' names, local or gs://.", flag_values=values
-    )
-    flags.DEFINE_integer(
-        "shards",
-        None,
-        "Output files. Default: one for every 32 MB of the dump.",
-        lower_bound=1,
-        flag_values=values,
-    )
-    flags.DEFINE_integer(
-        "max_bad_records",
-        0,
-        "Damaged blocks and pages of the dump that may be left out.",
-        lower_bound=0,
-        flag_values=values,
-    )
-    command_line.parse_flags(values, own, __doc__)
+    argv, beam_args = split_beam_arguments(argv)
+    command_line.parse_flags(values, argv, __doc__)
     for name in ("dump", "output"):
         if not values[name].value:
             raise UserError(f"--{name} is missing; --help lists the flags")
+
     command_line.load_tensorflow()
-    job = WikipediaJob(find_dump(values.dump))
+    job = WikipediaJob(find_dump(values.dump.split(",")))
+    _warn_of_single_streams(job.files)
     run_job(
         job,
         values.output,

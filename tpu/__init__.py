@@ -1,1 +1,1 @@
-"""Devices: from flags to a `tf.distribute.Strategy`."""
+"""TPUs: from flags to a `tf.distribute.Strategy`, and the proof of a run without a TPU."""

@@ -1,7 +1,7 @@
-"""What answers at a TPU's address, asked before TensorFlow is.
+"""Checks the addresses of TPUs before TensorFlow connects to them.
 
-TensorFlow waits for ever at an address that is dead or not a TPU's. So it gets none that was not
-looked at here, where nothing takes longer than its limit.
+TensorFlow waits forever for an address that is dead or not a TPU's. Here every check has a time
+limit.
 """
 
 import concurrent.futures
@@ -18,23 +18,27 @@ import urllib.request
 
 from pipelines.command_line import UserError
 
-SERVER_SECONDS = 9  # for a server: its name, the connection, its answer
+SERVER_SECONDS = 9  # for a server: name resolution, connection and answer together
 METADATA_SECONDS = 3
-NODE_SECONDS = 5  # for a TPU's name: all questions together
+NODE_SECONDS = 5  # for a TPU's name: all requests together
 PORT = 8470  # of TensorFlow's server on the hosts of a TPU
 TPU_API = "https://tpu.googleapis.com/v2"
 CHIPS = ("/dev/accel*", "/dev/vfio/[0-9]*")
 
 
 class NotFound(Exception):
-    """There is no TPU in a place. The text says what is there instead."""
+    """There is no TPU at a place. The text says what is there instead."""
 
 
 def in_background(function, *args):
     """Calls a function in a thread that the end of the program does not wait for.
 
-    Name resolution, for one, knows no limit of its own. `result(seconds)` of what is returned
-    raises `TimeoutError` at the limit; the thread is left to itself.
+    This gives a time limit to functions without one, such as name resolution: at the limit the
+    future's `result(seconds)` raises `TimeoutError`, and the thread runs on.
+
+    Args:
+        function: callable.
+        *args: its arguments.
 
     Returns:
         `concurrent.futures.Future`.
@@ -52,7 +56,14 @@ def in_background(function, *args):
 
 
 def address_problem(address):
-    """What is wrong with the form of `host:port`, or None."""
+    """What is wrong with the form of an address.
+
+    Args:
+        address: str, should be `host:port`.
+
+    Returns:
+        str, or None if nothing is wrong.
+    """
     host, colon, port = address.rpartition(":")
     if not colon:
         return f"{address!r} has no port"
@@ -64,13 +75,20 @@ def address_problem(address):
 
 
 def check_servers(addresses):
-    """Asks all servers at the same time, see `check_server`."""
+    """Checks all servers at the same time, see `check_server`.
+
+    Args:
+        addresses: list of str, `host:port`.
+
+    Raises:
+        UserError: a server does not answer as it should.
+    """
     for check in [in_background(check_server, address) for address in addresses]:
         check.result()
 
 
 def check_server(address):
-    """Makes sure that a TensorFlow server with TPUs answers, within `SERVER_SECONDS`.
+    """Checks that a TensorFlow server with TPUs answers within `SERVER_SECONDS`.
 
     Args:
         address: str, `host:port`.
@@ -80,9 +98,9 @@ def check_server(address):
     """
     deadline = time.monotonic() + SERVER_SECONDS
     host, _, port = address.rpartition(":")
-    mend = f"correct the address, or start the TPU's TensorFlow server there (port {PORT})"
     try:
-        in_background(_connect, host, int(port)).result(SERVER_SECONDS)
+        connection = in_background(socket.create_connection, (host, int(port)), SERVER_SECONDS)
+        connection.result(SERVER_SECONDS).close()
         devices = _device_types(address, max(deadline - time.monotonic(), 0.5))
     except TimeoutError:
         problem = f"no answer in {SERVER_SECONDS} s"
@@ -97,19 +115,18 @@ def check_server(address):
             return
         kinds = ", ".join(sorted(set(devices))) or "none"
         problem = f"a TensorFlow server without TPUs answers (its devices: {kinds})"
-    raise UserError(f"TPU address grpc://{address}: {problem}; {mend}")
-
-
-def _connect(host, port):
-    socket.create_connection((host, port), SERVER_SECONDS).close()
+    raise UserError(
+        f"TPU address grpc://{address}: {problem}; correct the address, or start the TPU's "
+        f"TensorFlow server there (port {PORT})"
+    )
 
 
 def _device_types(address, seconds):
-    """Types of the devices of a TensorFlow server, such as `CPU`, `TPU_SYSTEM` and `TPU`."""
+    """The device types of a TensorFlow server, such as `CPU`, `TPU_SYSTEM` and `TPU`."""
     import grpc
     from google.protobuf.message import DecodeError
 
-    # Directly, as the connection before: hosts of a TPU are not behind a proxy.
+    # Like the connection before, without a proxy: hosts of a TPU are not behind one.
     with grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel:
         status = channel.unary_unary("/tensorflow.WorkerService/GetStatus")
         try:
@@ -128,8 +145,8 @@ def _device_types(address, seconds):
 def _fields(message):
     """(number, value) of each field of a protocol buffer.
 
-    `GetStatusResponse` holds repeated `DeviceAttributes` in field 1, these their type in field 2.
-    Their Python classes come with all of TensorFlow only, which is not to be loaded yet.
+    `GetStatusResponse` holds repeated `DeviceAttributes` in field 1, which hold their type in field
+    2. Their Python classes are part of TensorFlow, which must not be loaded yet.
     """
     from google.protobuf import empty_pb2, unknown_fields
 
@@ -138,13 +155,13 @@ def _fields(message):
 
 
 def find_vm():
-    """The TPU that this machine is a host of, from the metadata server of Google Cloud.
+    """Finds the TPU of this machine by the metadata server of Google Cloud.
 
     Returns:
         (str, list of str), the accelerator type and `host:port` of all hosts.
 
     Raises:
-        NotFound: there is no such server, or this is no TPU VM.
+        NotFound: there is no such server, or this machine is no TPU VM.
     """
     accelerator_type = metadata("instance/attributes/accelerator-type")
     if not accelerator_type:
@@ -160,11 +177,14 @@ def find_node(name):
 
     TensorFlow's own look-up needs google-api-python-client, which it does not install.
 
+    Args:
+        name: str.
+
     Returns:
         (str, list of str), as `find_vm`.
 
     Raises:
-        NotFound: Google Cloud cannot be asked.
+        NotFound: Google Cloud does not answer.
         UserError: there is no such TPU, or it is not ready.
     """
     try:
@@ -180,7 +200,7 @@ def _find_node(name):
     zone = (metadata("instance/zone") or "").rpartition("/")[2]
     token = metadata("instance/service-accounts/default/token")
     if not token:
-        raise NotFound("this machine has no service account to ask Google Cloud with")
+        raise NotFound("this machine has no service account for Google Cloud")
     url = f"{TPU_API}/projects/{project}/locations/{zone}/nodes/{name}"
     headers = {"Authorization": f"Bearer {json.loads(token)['access_token']}"}
     try:
@@ -203,7 +223,13 @@ def _find_node(name):
 
 
 def metadata(path):
-    """A value of the metadata server, or None where it has none.
+    """A value of the metadata server.
+
+    Args:
+        path: str, below `computeMetadata/v1`.
+
+    Returns:
+        str, or None if the server has none.
 
     Raises:
         NotFound: no metadata server of Google Cloud answers.
@@ -218,7 +244,7 @@ def metadata(path):
         raise NotFound(f"{server}: no answer in {METADATA_SECONDS} s") from None
     except (OSError, ValueError) as error:
         raise NotFound(f"{server}: no answer ({_reason(error)})") from error
-    if headers.get("Metadata-Flavor") != "Google":  # other clouds have theirs at this address
+    if headers.get("Metadata-Flavor") != "Google":  # other clouds use the same address
         raise NotFound(f"{server}: not Google Cloud's (it answered {status})")
     return body.decode(errors="replace").strip() if status == 200 else None
 
@@ -228,7 +254,7 @@ def _metadata_host():
 
 
 def _get(opener, url, headers):
-    """(status, headers, body) of an address, whatever the status. Raises `OSError`."""
+    """(status, headers, body) of a URL, whatever the status. Raises `OSError`."""
     try:
         request = urllib.request.Request(url, headers=headers)
         with opener.open(request, timeout=NODE_SECONDS) as answer:
@@ -245,5 +271,5 @@ def _reason(error):
 
 
 def find_chips():
-    """Device files of the TPU chips in this machine."""
+    """The device files of the TPU chips in this machine: list of str."""
     return [path for pattern in CHIPS for path in sorted(glob.glob(pattern))]

@@ -1,17 +1,16 @@
-"""Proves a run on a TPU before one is paid for: compiles its very steps by the TPU's compiler.
+"""Proves a run on a TPU before one is paid for: compiles its own steps by the TPU's compiler.
 
     python -m tpu.aot --tpu=v3-128 [--config=paper|sample|FILE.py] [--variant=vitbert]
                       [--compare=joint] [--programs=train] [--json=FILE] [--jobs=1]
                       [--config.KEY=VALUE ...]
     python -m tpu.aot --tpu=v3-8 --task=cifar10|...|rte [--architecture=paper|DIR] [...]
 
-It needs no TPU, no data and no network, but the extra `[aot]`. It prints whether the programs of a
-run (training, mask update, validation; teachers, dropout, metrics and clip included) fit into
-memory, what they compute, move and sum, and the least time a step can take. Exit status: 0 it fits,
-2 it does not, or a flag is wrong.
+It needs the extra `[aot]`, but no TPU, data or network. It prints whether the programs of a run
+(training, mask update, validation; with teachers, dropout, metrics and clipping) fit into memory,
+what they compute, move and sum, and the least time of a step. Exit status: 0 it fits, 2 it does
+not, or a flag is wrong.
 """
 
-import functools
 import json
 import os
 import sys
@@ -23,42 +22,34 @@ from keras_vitbert.configs.pretraining import check_config, for_devices, load_co
 from keras_vitbert.fine_tuning import settings as fine_tuning_settings
 from keras_vitbert.fine_tuning.tasks import find_task
 from keras_vitbert.pretraining import settings
+from pipelines import command_line
 from pipelines.command_line import UserError, load_tensorflow, quiet_loading, run
 from tpu.ahead_of_time import report
 from tpu.ahead_of_time.compiler import check_installed
 from tpu.ahead_of_time.proof import Subject, compare, prove
 from tpu.slices import find_slice
 
-_STEPS_OF_EPOCHS = 1_000  # of a text task: how many there are depends on the data
+_STEPS_OF_EPOCHS = 1_000  # of a text task, whose real number depends on the data
 
 
 def define_flags(values):
-    """The flags besides `--config`."""
-    from absl import flags
+    """Defines the flags other than `--config`.
 
-    def string(name, text):
-        flags.DEFINE_string(name, "", text, flag_values=values)
-
-    string("tpu", "the accelerator type, such as v3-128")
-    flags.DEFINE_string("variant", "vitbert", "the variant of pre-training", flag_values=values)
-    string("compare", "another variant, whose training step is compared")
-    string("task", "prove a fine-tuning on this task instead of a pre-training")
-    string("architecture", "of a task: a run's folder, or a config of pretrain (default: paper)")
-    string("programs", "which programs, with commas between, such as train (default: all)")
-    string("json", "a file to write all of it to")
-    flags.DEFINE_integer(
-        "num_classes",
-        0,
-        "of a task of your own data",
-        lower_bound=0,
-        flag_values=values,
-    )
-    flags.DEFINE_integer(
-        "jobs",
-        1,
-        "how many programs are compiled at once; the paper's takes some 9 GB each",
-        lower_bound=1,
-        flag_values=values,
+    Args:
+        values: `absl.flags.FlagValues` to define them in.
+    """
+    jobs = "how many programs are compiled at once; the paper's take some 9 GB each"
+    command_line.define_flags(
+        ("tpu", "", "the accelerator type, such as v3-128"),
+        ("variant", "vitbert", "the variant of pre-training"),
+        ("compare", "", "another variant, to compare the training step with"),
+        ("task", "", "prove a fine-tuning on this task instead of a pre-training"),
+        ("architecture", "", "of a task: a run's folder, or a config of pretrain (default: paper)"),
+        ("programs", "", "which programs, comma-separated, such as train (default: all)"),
+        ("json", "", "a file to write the whole outcome to"),
+        ("num_classes", 0, "of a task with your own data", 0),
+        ("jobs", 1, jobs, 1),
+        values=values,
     )
 
 
@@ -69,7 +60,10 @@ def main(argv):
         argv: list of str, without the program's name.
 
     Returns:
-        dict, what `--json` writes.
+        dict, the content of `--json`.
+
+    Raises:
+        UserError: a flag is wrong, or the run does not fit.
     """
     values, config = parse_with_config(
         argv, define_flags, _choose_config, __doc__, settings.CONFIG_HELP
@@ -90,7 +84,7 @@ def main(argv):
     print(report.table(outcome))
     if not outcome["memory"]["fits"]:
         raise UserError(
-            f"--tpu={slice_.accelerator_type}: it does not fit; take a smaller batch, a smaller "
+            f"--tpu={slice_.accelerator_type}: it does not fit; use a smaller batch, a smaller "
             "model, or a larger TPU"
         )
     return outcome
@@ -118,30 +112,27 @@ def _pretraining(values, config):
         variant = variants.find_variant(variant_name, flag)
         variants.check_shares(config, variant, slice_.replicas)
         applied = variants.apply_variant(config, variant)
-        batch, keys = {}, {}
-        if variant.images:
-            batch["images"], keys["images"] = config.image_batch, "image_batch"
-        if variant.text:
-            batch["texts"], keys["texts"] = config.text_batch, "text_batch"
+        keys = {"images": "image_batch"} if variant.images else {}
+        keys |= {"texts": "text_batch"} if variant.text else {}
+
+        def programs(strategy, batch):
+            from tpu.step_programs import pretraining_programs
+
+            changed = applied.copy_and_resolve_references()
+            changed.update({keys[kind]: count for kind, count in batch.items()})
+            return pretraining_programs(changed, variant, strategy)
+
         return Subject(
             f"{variant_name}, {name}, {config.dtype}",
-            batch,
+            {kind: config[key] for kind, key in keys.items()},
             keys,
             config.model.max_sequence_length,
             config.steps,
-            functools.partial(_pretraining_programs, applied, variant, keys),
+            programs,
         )
 
     other = subject(values.compare, "compare") if values.compare else None
     return slice_, subject(values.variant), other
-
-
-def _pretraining_programs(config, variant, keys, strategy, batch):
-    from tpu.step_programs import pretraining_programs
-
-    config = config.copy_and_resolve_references()
-    config.update({keys[name]: count for name, count in batch.items()})
-    return pretraining_programs(config, variant, strategy)
 
 
 def _fine_tuning(values, config):
@@ -157,8 +148,7 @@ def _fine_tuning(values, config):
             "--num_classes"
         )
     config = fine_tuning_settings.for_devices(config, on_tpu=True)
-    steps = config.steps or _STEPS_OF_EPOCHS
-    config.steps = steps
+    config.steps = config.steps or _STEPS_OF_EPOCHS
     mixed = task.kind == "images" and (config.images.mixup or config.images.cutmix)
     require_shares(config, "batch", slice_.replicas, mixed)
     load_tensorflow()
@@ -167,23 +157,23 @@ def _fine_tuning(values, config):
     pretrained = open_pretrained(RANDOM, values.architecture)
     model = pretrained.fine_tuned_model(task.kind, config)
     kind = "images" if task.kind == "images" else "texts"
+
+    def programs(strategy, batch):
+        from tpu.step_programs import fine_tuning_programs
+
+        changed = config.copy_and_resolve_references()
+        changed.batch = batch[kind]
+        return fine_tuning_programs(changed, pretrained, task.kind, num_classes, strategy)
+
     subject = Subject(
         f"fine-tuning on {values.task}, {config.dtype}",
         {kind: config.batch},
         {kind: "batch"},
         model["max_sequence_length"],
-        steps,
-        functools.partial(_fine_tuning_programs, config, pretrained, task.kind, num_classes),
+        config.steps,
+        programs,
     )
     return slice_, subject, None
-
-
-def _fine_tuning_programs(config, pretrained, kind, num_classes, strategy, batch):
-    from tpu.step_programs import fine_tuning_programs
-
-    config = config.copy_and_resolve_references()
-    [config.batch] = batch.values()
-    return fine_tuning_programs(config, pretrained, kind, num_classes, strategy)
 
 
 def _slice(values):

@@ -1,7 +1,6 @@
-"""The steps of a run as programs by themselves, without data: what each replica executes.
+"""The steps of a run as separate programs, without data: what each replica executes.
 
-Whoever wants to know what a run needs before it is started compiles these; they are the very
-functions that `fit` and the evaluation run. See `tpu.aot`.
+They are the same functions that `fit` and the evaluation run; `tpu.aot` compiles them.
 """
 
 import dataclasses
@@ -22,8 +21,8 @@ class StepProgram:
     """What one replica executes in one step.
 
     Attributes:
-        name: str, what it does.
-        step: callable of a batch, to be run by `strategy.run`.
+        name: str, such as `train`.
+        step: callable of a batch, for `strategy.run`.
         batch: dict of `tf.TensorSpec`, a replica's batch.
     """
 
@@ -37,8 +36,8 @@ class Programs:
     """The programs of a run.
 
     Attributes:
-        steps: list of `StepProgram`, that of training first.
-        variables: list of what is in memory whichever of them runs.
+        steps: list of `StepProgram`, the one of training first.
+        variables: list of the variables that are in memory whichever program runs.
     """
 
     steps: list[StepProgram]
@@ -46,22 +45,20 @@ class Programs:
 
     @property
     def resident_bytes(self):
-        """Bytes that the variables take on each replica."""
+        """Bytes of the variables on each replica."""
         return sum(math.prod(v.shape) * tf.as_dtype(v.dtype).size for v in self.variables)
 
 
-def pretraining_programs(config, variant, strategy, text_length=None, predictions=None):
+def pretraining_programs(config, variant, strategy):
     """The programs of `keras_vitbert.pretraining.run.pretrain`.
 
     Args:
         config: `ConfigDict`, as `variants.apply_variant` returns it.
         variant: `variants.Variant`.
         strategy: `tf.distribute.Strategy`.
-        text_length, predictions: int, of the texts; the longest that the model takes, and as many
-            masked words as are usual in it, if None.
 
     Returns:
-        `Programs`.
+        `Programs`; texts have the model's longest length, and the usual number of masked tokens.
     """
     model = config.model
     teachers = {}
@@ -73,19 +70,17 @@ def pretraining_programs(config, variant, strategy, text_length=None, prediction
                 teachers["text"] = build_network(model, images=False, dtype=config.dtype)
     trainer = build_trainer(config, variant, strategy, Teachers(**teachers))
     replicas = strategy.num_replicas_in_sync
-    length = text_length or model.max_sequence_length
     training, validation = {}, {}
     if variant.images:
-        size, mixed = config.image_batch // replicas, config.data.images
-        validation |= image_batch(size, model.image_size, "image_")
-        training |= validation
-        if mixed.mixup or mixed.cutmix:
-            training |= mixed_batch(size, model.image_size, "image_")
+        size, views = config.image_batch // replicas, config.data.images
+        mixed = views.mixup or views.cutmix
+        validation |= _image_batch(size, model.image_size, prefix="image_")
+        training |= _image_batch(size, model.image_size, mixed, "image_")
     if variant.text:
-        masking = config.data.text.masking
-        usual = min(masking.max_predictions, round(masking.ratio * length))
-        texts = text_batch(config.text_batch // replicas, length)
-        texts |= masked_batch(config.text_batch // replicas, predictions or usual)
+        masking, length = config.data.text.masking, model.max_sequence_length
+        predictions = min(masking.max_predictions, round(masking.ratio * length))
+        texts = _text_batch(config.text_batch // replicas, length)
+        texts |= _masked_batch(config.text_batch // replicas, predictions)
         training |= texts
         validation |= texts
 
@@ -99,7 +94,7 @@ def pretraining_programs(config, variant, strategy, text_length=None, prediction
         ("image_labels", "image_weights"),
         ("next_sentence_labels", "text_weights"),
     ):
-        if labels in validation:  # which are filled up to whole batches
+        if labels in validation:  # its last batches are padded
             validation[weights] = tf.TensorSpec(validation[labels].shape, tf.float32)
     steps.append(StepProgram("validate", trainer.test_step, validation))
     taught = [variable for network in teachers.values() for variable in network.variables]
@@ -123,16 +118,15 @@ def fine_tuning_programs(config, pretrained, kind, num_classes, strategy):
     evaluator = Evaluator(trainer.network, strategy, config.evaluation_batch)
     replicas = strategy.num_replicas_in_sync
 
-    def batch(size):
-        labels = {"labels": tf.TensorSpec((size,), tf.int32)}
+    def batch(size, mixed=False):
         if kind == "images":
-            return image_batch(size, config.image_size) | labels
+            return _image_batch(size, config.image_size, mixed)
         length = pretrained.fine_tuned_model(kind, config)["max_sequence_length"]
-        return text_batch(size, length) | labels
+        return _text_batch(size, length) | {"labels": tf.TensorSpec((size,), tf.int32)}
 
-    training, evaluated = batch(config.batch // replicas), batch(evaluator.batch // replicas)
-    if kind == "images" and (config.images.mixup or config.images.cutmix):
-        training |= mixed_batch(config.batch // replicas, config.image_size)
+    mixed = kind == "images" and (config.images.mixup or config.images.cutmix)
+    training = batch(config.batch // replicas, mixed)
+    evaluated = batch(evaluator.batch // replicas)
     evaluated["numbers"] = evaluated["labels"]
     steps = [
         StepProgram("train", trainer.train_step, training),
@@ -141,31 +135,27 @@ def fine_tuning_programs(config, pretrained, kind, num_classes, strategy):
     return Programs(steps, _variables(trainer))
 
 
-def image_batch(size, image_size, prefix=""):
-    """The specs of `size` images and their labels."""
-    return {
-        "images": tf.TensorSpec((size, image_size, image_size, 3), tf.uint8),
+def _image_batch(size, image_size, mixed=False, prefix=""):
+    """The specs of `size` images and labels; mixed images are floats with a second label each."""
+    dtype = tf.float32 if mixed else tf.uint8
+    specs = {
+        "images": tf.TensorSpec((size, image_size, image_size, 3), dtype),
         f"{prefix}labels": tf.TensorSpec((size,), tf.int32),
     }
+    if mixed:
+        specs[f"{prefix}mix_labels"] = tf.TensorSpec((size,), tf.int32)
+        specs[f"{prefix}mix_weights"] = tf.TensorSpec((size,), tf.float32)
+    return specs
 
 
-def mixed_batch(size, image_size, prefix=""):
-    """The specs in which mixed images differ: floats, and a second label each."""
-    return {
-        "images": tf.TensorSpec((size, image_size, image_size, 3), tf.float32),
-        f"{prefix}mix_labels": tf.TensorSpec((size,), tf.int32),
-        f"{prefix}mix_weights": tf.TensorSpec((size,), tf.float32),
-    }
-
-
-def text_batch(size, length):
+def _text_batch(size, length):
     """The specs of `size` texts."""
     names = ("token_ids", "segment_ids", "padding_mask")
     return {name: tf.TensorSpec((size, length), tf.int32) for name in names}
 
 
-def masked_batch(size, predictions):
-    """The specs that texts of pre-training have besides."""
+def _masked_batch(size, predictions):
+    """The further specs of texts of pre-training."""
     return {
         "masked_positions": tf.TensorSpec((size, predictions), tf.int32),
         "masked_ids": tf.TensorSpec((size, predictions), tf.int32),

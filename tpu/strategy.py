@@ -1,4 +1,4 @@
-"""Which devices a run trains on: from the flags `--tpu` and `--tpu_address` to a strategy.
+"""The devices of a run: from the flags `--tpu` and `--tpu_address` to a strategy.
 
 | `--tpu` | trains on |
 | --- | --- |
@@ -6,13 +6,14 @@
 | an accelerator type, `v3-128` | the TPU at `--tpu_address`, or the one this machine belongs to |
 | `grpc://HOST:8470`, or several | the TPU whose hosts these are |
 | `local` | the chips in this machine |
-| a TPU's name | what Google Cloud knows by this name in the project and zone of this machine |
+| a TPU's name | the TPU of this name in this machine's project and zone of Google Cloud |
 """
 
 import json
 import os
 import re
 
+from pipelines import command_line
 from pipelines.command_line import UserError, one_line
 from tpu import addresses
 from tpu.slices import as_flag, find_slice, is_accelerator_type
@@ -23,34 +24,35 @@ CLUSTER = '{"cluster": {"worker": ["HOST:PORT", ...]}, "task": {"type": "worker"
 
 
 def define_flags(values):
-    """Defines `--tpu` and `--tpu_address` on an `absl.flags.FlagValues`."""
-    from absl import flags
+    """Defines `--tpu` and `--tpu_address`.
 
-    flags.DEFINE_string(
-        "tpu",
-        None,
-        "a TPU to train on: its accelerator type (v3-128), grpc://HOST:8470 (several with commas "
-        "between), local, or its name (default: GPUs or the CPU; on many machines by TF_CONFIG)",
-        flag_values=values,
+    Args:
+        values: `absl.flags.FlagValues` to define them in.
+    """
+    tpu = (
+        "a TPU to train on: its accelerator type (v3-128), grpc://HOST:8470 (several "
+        "comma-separated), local, or its name (default: GPUs or the CPU; on many machines by "
+        "TF_CONFIG)"
     )
-    flags.DEFINE_string(
-        "tpu_address",
-        "",
-        "where the TPU of an accelerator type is: grpc://HOST:8470 of all its hosts, with commas "
-        "between (default: on a TPU VM, that TPU)",
-        flag_values=values,
+    tpu_address = (
+        "the address of the TPU: grpc://HOST:8470 of all its hosts, comma-separated (default: on a "
+        "TPU VM, that TPU)"
     )
+    command_line.define_flags(("tpu", None, tpu), ("tpu_address", "", tpu_address), values=values)
 
 
 def get_strategy(tpu=None, tpu_address=""):
     """The `tf.distribute.Strategy` that the flags ask for.
 
-    To be called before anything else touches TensorFlow's devices: `TF_CONFIG` and TPUs count on
-    it. With several hosts it is best called before TensorFlow is imported.
+    Call it before anything else uses TensorFlow's devices: `TF_CONFIG` and TPUs require that. With
+    several hosts call it before TensorFlow is imported.
 
     Args:
-        tpu: str, of `--tpu`, or None if it was not given.
+        tpu: str, of `--tpu`, or None if it is not given.
         tpu_address: str, of `--tpu_address`.
+
+    Returns:
+        `tf.distribute.Strategy`.
 
     Raises:
         UserError: a flag or `TF_CONFIG` is wrong, or there is no such TPU.
@@ -61,7 +63,7 @@ def get_strategy(tpu=None, tpu_address=""):
     import tensorflow as tf
 
     if os.environ.get("TF_CONFIG"):
-        # Physical: a look at logical devices sets them up, which is too early here.
+        # Physical: listing logical devices would initialise them, which is too early here.
         gpus = tf.config.list_physical_devices("GPU")
         ways = tf.distribute.experimental.CommunicationImplementation
         options = tf.distribute.experimental.CommunicationOptions(
@@ -72,7 +74,7 @@ def get_strategy(tpu=None, tpu_address=""):
         except tf.errors.OpError as error:
             raise UserError(
                 f"TF_CONFIG: this machine cannot take its place among the workers "
-                f"({one_line(error)[:200]}); is its port in use, by a run that still goes on?"
+                f"({one_line(error)[:200]}); is its port in use, by another run?"
             ) from error
     if len(tf.config.list_logical_devices("GPU")) > 1:
         return tf.distribute.MirroredStrategy()
@@ -80,14 +82,17 @@ def get_strategy(tpu=None, tpu_address=""):
 
 
 def check_flags(tpu=None, tpu_address=""):
-    """Checks all that can be checked without TensorFlow, and finds the TPU that is meant.
+    """Checks the flags without TensorFlow, and finds the TPU that they name.
 
-    It imports nothing of TensorFlow. It asks the network where the flags leave no other way, and
-    ends within seconds.
+    It uses the network only if the flags require that, and returns within seconds.
+
+    Args:
+        tpu: str, of `--tpu`, or None if it is not given.
+        tpu_address: str, of `--tpu_address`.
 
     Returns:
         (address, `Slice`) of a TPU: `local` or `grpc://...`, and None for a slice of unknown type.
-        None where no TPU is asked for.
+        None without `--tpu`.
 
     Raises:
         UserError: a flag or `TF_CONFIG` is wrong, or there is no such TPU.
@@ -118,7 +123,18 @@ def check_flags(tpu=None, tpu_address=""):
 
 
 def parse_addresses(text, flag):
-    """The `host:port` of each server in `grpc://host:port,...`, with or without `grpc://`."""
+    """Parses the addresses of servers.
+
+    Args:
+        text: str, `grpc://host:port,...`, with or without `grpc://`.
+        flag: str, the flag that holds them, for messages.
+
+    Returns:
+        list of str, `host:port`.
+
+    Raises:
+        UserError: an address is malformed or repeated.
+    """
     hosts = [part.removeprefix("grpc://") for part in text.split(",")]
     for number, host in enumerate(hosts):
         problem = addresses.address_problem(host)
@@ -127,14 +143,12 @@ def parse_addresses(text, flag):
         elif host in hosts[:number]:
             problem = f"{host} is there twice"
         if problem:
-            raise UserError(
-                f"{flag}: {problem}; give grpc://HOST:8470, with commas between several"
-            )
+            raise UserError(f"{flag}: {problem}; give grpc://HOST:8470, several comma-separated")
     return hosts
 
 
 def _servers(hosts, slice_=None):
-    """What `check_flags` returns, of servers that answer."""
+    """The result of `check_flags` for servers that answer."""
     addresses.check_servers(hosts)
     if slice_ and len(hosts) != slice_.hosts:
         raise UserError(
@@ -159,7 +173,7 @@ def _find_accelerator(slice_, tpu_address):
     chips = addresses.find_chips()
     if chips and slice_.hosts == 1:
         return "local", slice_
-    # A part of a slice would wait for the others for ever.
+    # A part of a slice would wait forever for the others.
     outcomes.append(f"{len(chips)} chips of {slice_.chips} in this machine" if chips else NO_CHIPS)
     raise UserError(
         f"{flag}: no such TPU found: {'; '.join(outcomes)}; give --tpu_address=grpc://HOST:8470 or "
@@ -179,7 +193,7 @@ def _find_name(tpu):
     try:
         slice_ = find_slice(accelerator_type)
     except UserError as error:
-        raise UserError(f"--tpu={tpu}: it is of a type that is unknown here: {error}") from error
+        raise UserError(f"--tpu={tpu}: it is of an unknown type: {error}") from error
     if slice_.hosts == 1 and _vm_or_nothing()[1] == hosts:
         return "local", slice_
     return _servers(hosts, slice_)
@@ -206,7 +220,7 @@ def _vm_or_nothing():
 
 def _tpu_strategy(tpu, address, slice_):
     if address != "local":
-        # The chips in this machine, if any, are the server's: TensorFlow here leaves them alone.
+        # Chips in this machine belong to its server; TensorFlow must not open them here.
         os.environ.setdefault("TPU_LOAD_LIBRARY", "0")
     import tensorflow as tf
 
@@ -230,7 +244,10 @@ def _tpu_strategy(tpu, address, slice_):
 
 
 def check_tf_config(text):
-    """Refuses a `TF_CONFIG` that `MultiWorkerMirroredStrategy` would stumble or wait over.
+    """Refuses a `TF_CONFIG` that `MultiWorkerMirroredStrategy` would fail with or wait for.
+
+    Args:
+        text: str.
 
     Raises:
         UserError: names what is wrong.

@@ -2,10 +2,10 @@
 
     python -m tpu.worker [--port=8470]
 
-A slice of several hosts is trained by one program, on the first host, through a server on each.
-The servers need no list of each other: the program sends it when it connects. SIGTERM ends a
-server, with status 0. It does what anybody asks who can reach its port, so keep that inside the
-network of the slice. On a slice of one host no server is needed.
+One program on the first host trains a slice of several hosts, through a server on each. The
+servers need no list of each other: the program sends it when it connects. SIGTERM ends a server,
+with status 0. Anybody who can reach its port can run code there, so keep the port inside the
+network of the slice. A slice of one host needs no server.
 """
 
 import os
@@ -16,7 +16,7 @@ from pipelines.command_line import Stopped, UserError, one_line, parse_flags, ru
 from tpu import addresses
 from tpu.slices import SLICES
 
-MESH_PORT = "8476"  # where the hosts of a slice find each other
+MESH_PORT = "8476"  # of the controller that connects the hosts of a slice
 
 
 def main(argv):
@@ -26,7 +26,7 @@ def main(argv):
         argv: list of str, without the program's name.
 
     Raises:
-        UserError: a bad flag, or a port that cannot be had.
+        UserError: a bad flag, or a port that is in use.
     """
     from absl import flags
 
@@ -43,22 +43,26 @@ def main(argv):
     try:
         serve(values.port)
     except Stopped:
-        pass  # how a server ends
+        pass  # the normal end of a server
 
 
 def serve(port):
     """Serves until `Stopped` is raised.
 
     Args:
-        port: int; 0 for any.
+        port: int; 0 for any free port.
+
+    Raises:
+        UserError: the port is in use.
+        Stopped: a signal ended the server.
     """
     for name, value in slice_environment().items():
         os.environ.setdefault(name, value)
-    # Not in `quiet_loading`: libtpu may abort the process here, and what it writes says why.
+    # Not in `quiet_loading`: libtpu may abort the process here, and its output says why.
     import tensorflow as tf
 
     try:
-        # TensorFlow makes of this address the port alone, and listens on all interfaces.
+        # TensorFlow uses only the port of this address, and listens on all interfaces.
         server = tf.distribute.Server(
             {"worker": [f"localhost:{port}"]}, job_name="worker", task_index=0
         )
@@ -73,13 +77,13 @@ def serve(port):
 
 
 def slice_environment():
-    """What libtpu is told of this host's place in its slice, as environment variables.
+    """The environment variables that tell libtpu this host's place in its slice.
 
-    The same as by `start_grpc_tpu_worker` of the package tensorflow-tpu, which stops with a
-    `KeyError` at types that it does not know, such as those of v6e.
+    They are those of `start_grpc_tpu_worker` of the package tensorflow-tpu, which fails with a
+    `KeyError` for types that it does not know, such as those of v6e.
 
     Returns:
-        dict of str; empty where this machine is no TPU VM.
+        dict of str; empty if this machine is no TPU VM.
     """
     try:
         accelerator_type, hosts = addresses.find_vm()
@@ -96,7 +100,7 @@ def slice_environment():
         "TPU_STDERR_LOG_LEVEL": "0",
     }
     known = SLICES.get(accelerator_type)
-    if known and known.generation.name in ("v2", "v3"):  # later ones ask libtpu itself
+    if known and known.generation in ("v2", "v3"):  # libtpu knows the later ones itself
         rows, columns = known.topology
         environment["TPU_CHIPS_PER_HOST_BOUNDS"] = "2,2,1"
         environment["TPU_HOST_BOUNDS"] = f"{rows // 2},{columns // 2},1"

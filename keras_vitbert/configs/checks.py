@@ -1,4 +1,4 @@
-"""What is checked of any config; every check names the key and the fix."""
+"""Checks that every config goes through; each names the key and the fix."""
 
 import math
 from typing import Any
@@ -9,11 +9,11 @@ DTYPES = ("auto", "float32", "mixed_bfloat16")
 
 
 def check_types(flat: dict[str, Any], known: dict[str, Any]):
-    """Refuses keys that are missing or unknown, as in a user's file, and values of other types.
+    """Refuses unknown keys and values of the wrong type.
 
     Args:
-        flat: dict, a flat config.
-        known: dict, a flat config that is right.
+        flat: dict of dotted keys to values, the config to check.
+        known: dict of dotted keys to values of the right types.
 
     Raises:
         UserError: names the key.
@@ -35,7 +35,7 @@ def check_types(flat: dict[str, Any], known: dict[str, Any]):
 
 
 class Requirements:
-    """Checks of a flat config; each names the key and the mend.
+    """Checks of a flat config; each names the key and the fix.
 
     Args:
         flat: dict of dotted keys to values.
@@ -44,26 +44,42 @@ class Requirements:
     def __init__(self, flat):
         self.flat = flat
 
-    def require(self, condition, key, mend):
-        """Raises `UserError` unless a condition holds."""
+    def require(self, condition, key, fix):
+        """Raises `UserError` unless a condition holds.
+
+        Args:
+            condition: bool.
+            key: str, the dotted key to blame.
+            fix: str, what its value must be.
+        """
         if not condition:
-            raise UserError(f"--config.{key}={self.flat[key]}: {mend}")
+            raise UserError(f"--config.{key}={self.flat[key]}: {fix}")
 
     def at_least(self, least, *keys):
-        """Requires values of at least `least`."""
+        """Requires a minimum.
+
+        Args:
+            least: int or float.
+            *keys: str, the keys whose values are checked.
+        """
         for key in keys:
             self.require(self.flat[key] >= least, key, f"must be at least {least}")
 
     def one_of(self, key, known):
-        """Requires one of the values in `known`."""
+        """Requires one of several values.
+
+        Args:
+            key: str.
+            known: sequence of str, the valid values.
+        """
         self.require(self.flat[key] in known, key, f"must be one of {', '.join(known)}")
 
     def image_views(self, prefix, batch):
-        """Checks how images are cut, augmented and mixed: the keys below `prefix`.
+        """Checks how images are cropped, augmented and mixed: the keys below `prefix`.
 
         Args:
             prefix: str, with the dot at its end.
-            batch: str, the key of how many images a step takes.
+            batch: str, the key of the number of images a step.
         """
         area = self.flat[f"{prefix}crop_area"]
         self.require(
@@ -85,7 +101,7 @@ class Requirements:
         self.require(
             not mixed or self.flat[batch] % 2 == 0,
             batch,
-            "must be even where images are mixed: two by two",
+            "must be even: images are mixed in pairs",
         )
         self.require(
             0 < self.flat[f"{prefix}central_crop"] <= 1,
@@ -101,16 +117,16 @@ def require_shares(config, key, replicas, mixed=False):
         config: `ConfigDict`.
         key: str, of the batch.
         replicas: int.
-        mixed: bool, whether its images are mixed two by two.
+        mixed: bool, whether its images are mixed in pairs.
 
     Raises:
-        UserError: names the key and the mend.
+        UserError: names the key and the fix.
     """
     unit = replicas * (2 if mixed else 1)
     if config[key] % unit:
         below = config[key] // unit * unit
         nearest = f"{below} or {below + unit}" if below else f"{unit}"
-        pairs = ", twice as images are mixed two by two" if mixed else ""
+        pairs = ", times 2 as images are mixed in pairs" if mixed else ""
         raise UserError(
             f"--config.{key}={config[key]}: must be a multiple of the number of replicas, "
             f"{replicas}{pairs}; the nearest are {nearest}"
@@ -118,5 +134,10 @@ def require_shares(config, key, replicas, mixed=False):
 
 
 def dtype_for_devices(dtype, on_tpu):
-    """What `auto` means on the devices; other dtypes as they are."""
+    """The dtype policy: `auto` is `mixed_bfloat16` on TPUs and `float32` elsewhere.
+
+    Args:
+        dtype: str, of `DTYPES`.
+        on_tpu: bool.
+    """
     return ("mixed_bfloat16" if on_tpu else "float32") if dtype == "auto" else dtype

@@ -1,14 +1,13 @@
-"""The recipes of fine-tuning: one for images, one for text, and what each task changes in them.
+"""The fine-tuning recipes: one for images, one for text, and what each task changes.
 
     python -m keras_vitbert.finetune --checkpoint=runs/paper --task=pets [--config.KEY=VALUE ...]
 
-Values that the paper does not give are marked so; the README, section "Fine-tuning", says what a
-line means.
+Values that are not from the paper are marked; `docs/fine_tuning.md` explains the keys.
 """
 
 from ml_collections import config_dict
 
-# A task's part of the recipe. Steps of the vision tasks are the paper's.
+# What a task changes. The steps of the vision tasks are the paper's.
 _OF_TASK = {
     "cifar10": {"steps": 10_000},
     "cifar100": {"steps": 10_000},
@@ -35,13 +34,13 @@ def _common():
     config = config_dict.ConfigDict()
     config.seed = 0  # of the first run; the next ones count up
     config.dtype = "auto"  # float32, on TPUs mixed_bfloat16
-    config.metric = "accuracy"  # what is reported and picked by: accuracy, f1, mcc
+    config.metric = "accuracy"  # reported, and used to pick the learning rate; or f1, mcc
     config.dropout = 0.1
     config.label_smoothing = 0.0
     config.lora_rank = 0  # 0: all weights are trained
-    config.selection_part = 0.1  # of the training examples, cut off for --sweep; not in the paper
+    config.selection_part = 0.1  # of the training examples, held out by --sweep; not in the paper
     config.evaluation_batch = 256
-    config.evaluation_interval = 0  # steps; 0: at the end alone
+    config.evaluation_interval = 0  # steps; 0: only at the end
     config.steps_per_epoch = 100  # between two lines in metrics.csv and TensorBoard
     config.checkpoint_interval = 1_000
     config.checkpoints_to_keep = 1
@@ -82,10 +81,10 @@ def _vision():
 
 def _text():
     config = _common()
-    config.max_length = 0  # tokens; 0: as many as the checkpoint takes
+    config.max_length = 0  # tokens; 0: the checkpoint's maximum
     config.buckets = (32, 64, 128, 256, 512)  # lengths that batches are padded to
     config.batch = 32  # not in the paper
-    config.steps = 0  # 0: as many as the epochs have
+    config.steps = 0  # 0: those of `epochs`
     config.epochs = 3.0
     config.grid = (2e-5, 3e-5, 5e-5, 1e-4)  # not in the paper
     config.optimizer = {
@@ -104,7 +103,7 @@ def _text():
         "ema": 0.0,  # momentum of the moving average of weights; 0: none
     }
     config.data = {
-        "sentence_columns": "",  # one or two names with a comma between them; empty: the usual ones
+        "sentence_columns": "",  # one or two names, comma-separated; empty: the usual ones
         "label_column": "",
     }
     return config

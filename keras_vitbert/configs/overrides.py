@@ -1,4 +1,4 @@
-"""A command's flags and its config: one reading of the command line, `--config.KEY=VALUE` in it."""
+"""Reads a command's flags and its config, with `--config.KEY=VALUE`, from one command line."""
 
 from pipelines.command_line import (
     UserError,
@@ -16,18 +16,17 @@ def parse_with_config(argv, define_flags, choose_config, usage, config_help):
     Args:
         argv: list of str, without the program's name.
         define_flags: callable that is given the `absl.flags.FlagValues` to define flags on.
-        choose_config: callable of (`FlagValues`, bool: whether `--help` is asked for) that returns
-            the `ConfigDict` that the overrides change. Of the flags `config` is what
-            `--config=NAME` was given, or None.
+        choose_config: callable of (`FlagValues`, bool: whether `--help` was given) that returns the
+            `ConfigDict` to override. `FlagValues.config` is the NAME of `--config=NAME`, or None.
         usage: str, printed above the flags by `--help`.
-        config_help: str, what `--help` says of `--config`.
+        config_help: str, the help text of `--config`.
 
     Returns:
         (`FlagValues`, `ConfigDict`).
 
     Raises:
         UserError: a flag or a key is wrong.
-        SystemExit: `--help` was asked for.
+        SystemExit: `--help` was given.
     """
     from absl import flags
     from ml_collections import config_flags
@@ -39,7 +38,7 @@ def parse_with_config(argv, define_flags, choose_config, usage, config_help):
     for_help = asks_for_help(rest)
     config = choose_config(values, for_help)
     try:
-        # Reads the overrides already here.
+        # This already reads the overrides.
         config_flags.DEFINE_config_dict(
             "config", config, flag_values=overrides, sys_argv=["", *rest]
         )
@@ -59,7 +58,12 @@ def parse_with_config(argv, define_flags, choose_config, usage, config_help):
 
 
 def flatten(config, prefix=""):
-    """A config as a dict of dotted keys, such as `optimizer.learning_rate`."""
+    """A config as a flat dict with dotted keys, such as `optimizer.learning_rate`.
+
+    Args:
+        config: `ConfigDict` or nested dict.
+        prefix: str, put before every key.
+    """
     flat = {}
     for key, value in config.items():
         if hasattr(value, "items"):

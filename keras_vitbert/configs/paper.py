@@ -1,4 +1,4 @@
-"""The setting of the paper: base model, ImageNet-1k, Wikipedia and BooksCorpus, 1M steps.
+"""The paper's settings: base model, ImageNet-1k, Wikipedia and BooksCorpus, 1M steps.
 
     python -m keras_vitbert.pretrain --config=paper \\
         --config.data.images.train='imagenet/train-*' \\
@@ -6,9 +6,8 @@
         --config.data.text.train='text/train-*' --config.data.text.validation='text/validation-*' \\
         --config.data.vocabulary=vocab.txt --output_dir=runs/paper
 
-`--config=paper:small` (or `tiny`, `large`) takes another encoder. Values that the paper does not
-give are marked so; what a line means is said in the README, section "Configuration of
-pre-training".
+`--config=paper:small` (or `tiny`, `large`) selects another encoder size. Values that are not from
+the paper are marked; `docs/pretraining.md` explains the keys.
 """
 
 from typing import Any
@@ -19,7 +18,11 @@ from keras_vitbert.configs.sizes import encoder_size
 
 
 def get_config(size: str = "base") -> config_dict.ConfigDict:
-    """The config with an encoder of `keras_vitbert.configs.sizes`."""
+    """The config.
+
+    Args:
+        size: str, an encoder size of `keras_vitbert.configs.sizes`.
+    """
     config: Any = config_dict.ConfigDict()  # whose sections are attributes
     config.seed = 0
     config.dtype = "auto"  # float32, on TPUs mixed_bfloat16
@@ -50,7 +53,7 @@ def get_config(size: str = "base") -> config_dict.ConfigDict:
     config.data.text = {
         "train": "",
         "validation": "",
-        "masking": {  # of texts that were written without masks
+        "masking": {  # of texts that were stored without masks
             "ratio": 0.15,
             "max_predictions": 76,  # not in the paper
             "whole_word": False,  # not in the paper
@@ -62,7 +65,7 @@ def get_config(size: str = "base") -> config_dict.ConfigDict:
     config.text_batch = 512
     config.steps = 1_000_000
     config.steps_per_epoch = 1_000  # between two lines in metrics.csv and TensorBoard
-    config.steps_per_execution = 0  # between two looks of the host; 0: 1, on TPUs up to 100
+    config.steps_per_execution = 0  # between two returns to the host; 0: 1, on TPUs up to 100
     config.validation_interval = 10_000
     config.checkpoint_interval = 5_000
     config.checkpoints_to_keep = 3
@@ -87,11 +90,11 @@ def get_config(size: str = "base") -> config_dict.ConfigDict:
     }
     config.teachers = {"image_steps": 0, "text_steps": 0}  # 0: as many as the student
 
-    config.inspection = {  # what is looked at on the way; not in the paper
+    config.inspection = {  # what TensorBoard shows; not in the paper
         "activation_interval": 10_000,  # steps between two pictures of activations; 0: none
-        "activation_examples": 64,  # images, and as many texts, that they are of
+        "activation_examples": 64,  # images, and as many texts, to average over
         "mask_pictures": True,  # at every update of the masks
-        "gradient_interval": 1_000,  # steps between two looks at both gradients; 0: none
-        "gradient_histograms": False,  # with them, histograms of both gradients a block
+        "gradient_interval": 1_000,  # steps between two probes of both gradients; 0: none
+        "gradient_histograms": False,  # whether probes also make histograms for each block
     }
     return config

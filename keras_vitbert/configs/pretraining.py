@@ -1,4 +1,4 @@
-"""A config of pre-training: by its name, checked, and with what it leaves to the devices."""
+"""Loads a pre-training config by name, checks it, and resolves what depends on the devices."""
 
 import importlib.util
 import math
@@ -10,7 +10,7 @@ from pipelines.command_line import UserError, meant, one_line
 
 CONFIGS = ("sample", "paper")
 _MOST_STEPS_AN_EXECUTION = 100
-# What falls between two executions.
+# Events that must fall between two executions.
 _EXECUTION_ENDS = (
     *("steps", "steps_per_epoch", "checkpoint_interval", "merge.mask_update_interval"),
     *("teachers.image_steps", "teachers.text_steps"),
@@ -18,13 +18,14 @@ _EXECUTION_ENDS = (
 
 
 def load_config(name):
-    """The config of a name: `sample`, `paper` or `FILE.py`, perhaps with `:SIZE` behind it.
+    """Loads `sample`, `paper` or `FILE.py`, optionally followed by `:SIZE`.
 
     Args:
-        name: str. A file holds `get_config()`, or `get_config(size)`, that returns a `ConfigDict`.
+        name: str. A file defines `get_config()` or `get_config(size)`, which returns a
+            `ConfigDict`.
 
     Raises:
-        UserError: there is no such config, or it does not work.
+        UserError: there is no such config, or it fails.
     """
     base, _, size = name.partition(":")
     path = base
@@ -37,7 +38,7 @@ def load_config(name):
         )
     try:
         spec = importlib.util.spec_from_file_location("config_file", path)
-        assert spec is not None and spec.loader is not None  # which only other endings lack
+        assert spec is not None and spec.loader is not None  # None only for other extensions
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         config = module.get_config(size) if size else module.get_config()
@@ -48,11 +49,14 @@ def load_config(name):
 
 
 def for_devices(config, on_tpu):
-    """The config with what it leaves to the devices filled in.
+    """Resolves `dtype` "auto" and `steps_per_execution` 0.
 
     Args:
         config: checked `ConfigDict`; not changed.
         on_tpu: bool.
+
+    Returns:
+        A new `ConfigDict`.
     """
     config = config.copy_and_resolve_references()
     config.dtype = dtype_for_devices(config.dtype, on_tpu)
@@ -67,8 +71,11 @@ def for_devices(config, on_tpu):
 def check_config(config):
     """Refuses settings that cannot work.
 
+    Args:
+        config: `ConfigDict`.
+
     Raises:
-        UserError: names the key and the mend.
+        UserError: names the key and the fix.
     """
     flat = flatten(config)
     known = flatten(load_config("paper"))

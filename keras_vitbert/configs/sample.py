@@ -15,7 +15,11 @@ from keras_vitbert.configs import paper
 
 
 def get_config(size: str = "sample") -> config_dict.ConfigDict:
-    """The config with an encoder of `keras_vitbert.configs.sizes`."""
+    """The config.
+
+    Args:
+        size: str, an encoder size of `keras_vitbert.configs.sizes`.
+    """
     config: Any = paper.get_config(size or "sample")
     config.model.update(
         image_size=28,

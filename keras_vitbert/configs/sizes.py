@@ -10,7 +10,10 @@ SIZES = {
 
 
 def encoder_size(name):
-    """The encoder's arguments of `ViTBertBackbone` for a size.
+    """The encoder arguments of `ViTBertBackbone`.
+
+    Args:
+        name: str, a key of `SIZES`.
 
     Raises:
         ValueError: unknown name.

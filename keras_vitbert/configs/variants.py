@@ -1,4 +1,4 @@
-"""The variants of the paper's Table 1: the same run without some of its parts."""
+"""The variants of the paper's Table 1: ViT-BERT with some of its parts left out."""
 
 import dataclasses
 
@@ -11,8 +11,8 @@ class Variant:
     """A row of the paper's Table 1.
 
     Attributes:
-        name: str, what `--variant` calls it.
-        images, text: bool, what it is trained on.
+        name: str, the value of `--variant`.
+        images, text: bool, the modalities it is trained on.
         distillation: bool, whether teachers are used.
         masks: bool, whether gradients are masked.
     """
@@ -38,14 +38,14 @@ VARIANTS = {
 
 
 def find_variant(name, flag="variant"):
-    """The variant of a name.
+    """Looks up a variant.
 
     Args:
         name: str.
-        flag: str, that it was given by.
+        flag: str, the flag to blame.
 
     Raises:
-        UserError: there is none.
+        UserError: there is no such variant.
     """
     if name not in VARIANTS:
         raise UserError(
@@ -56,11 +56,14 @@ def find_variant(name, flag="variant"):
 
 
 def apply_variant(config, variant):
-    """The config as a variant runs it: what the variant does without is turned off in it.
+    """Turns off in a config what a variant does without.
 
     Args:
         config: `ConfigDict`; not changed.
         variant: `Variant`.
+
+    Returns:
+        A new `ConfigDict`.
     """
     config = config.copy_and_resolve_references()
     if not (variant.distillation and config.distillation.ratio):
@@ -73,8 +76,13 @@ def apply_variant(config, variant):
 def check_shares(config, variant, replicas):
     """Refuses batches that the replicas cannot share evenly.
 
+    Args:
+        config: `ConfigDict`.
+        variant: `Variant`.
+        replicas: int.
+
     Raises:
-        UserError: names the key and the mend.
+        UserError: names the key and the fix.
     """
     if variant.images:
         images = config.data.images
@@ -84,7 +92,12 @@ def check_shares(config, variant, replicas):
 
 
 def teacher_config(config, steps):
-    """The config of a teacher that is made on demand: the student's, without what is joint."""
+    """The config of a teacher that is trained on demand: the student's, without the joint parts.
+
+    Args:
+        config: `ConfigDict` of the student; not changed.
+        steps: int; 0 for as many as the student.
+    """
     config = config.copy_and_resolve_references()
     config.distillation.ratio = 0.0
     config.merge.name = "sum"

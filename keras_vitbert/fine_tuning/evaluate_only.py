@@ -2,7 +2,7 @@
 
 from ml_collections import config_dict
 
-from keras_vitbert.fine_tuning import evaluation
+from keras_vitbert.fine_tuning import evaluation, metrics
 from keras_vitbert.importing.sources import FINE_TUNED
 from keras_vitbert.runs.record_errors import reading_images
 from keras_vitbert.trained.finding import find
@@ -16,9 +16,9 @@ def evaluate_saved(path, task_name, given, open_data, strategy, predictions_file
 
     Args:
         path: str, the run's folder.
-        task_name: str, which must be that of the run.
-        given: `ConfigDict`, of the command line: how many examples are evaluated at once, and what
-            the columns of TSV files are called.
+        task_name: str, must be the run's task.
+        given: `ConfigDict` of the command line: `evaluation_batch`, and the column names of TSV
+            files.
         open_data: function of (config, vocabulary, max_length) that returns a `TaskData`.
         strategy: `tf.distribute.Strategy`.
         predictions_file: str, a CSV file to write; none if empty.
@@ -27,7 +27,7 @@ def evaluate_saved(path, task_name, given, open_data, strategy, predictions_file
         dict of a split's name to its measures.
 
     Raises:
-        UserError: there is no such run, or the data are of other classes.
+        UserError: there is no such run, or the data have other classes.
     """
     source = find(path)
     if source.kind != FINE_TUNED:
@@ -51,18 +51,14 @@ def evaluate_saved(path, task_name, given, open_data, strategy, predictions_file
             f"{', '.join(data.classes[:10])}; give the data of that task"
         )
     evaluator = evaluation.Evaluator(trained.network, strategy, config.evaluation_batch)
-    results, rows = {}, []
-    for name, split in data.tests.items():
-        with reading_images([split]):
-            predictions = evaluator.predict(split)
-        results[name] = {"examples": split.count, **predictions.measures()}
-        rows += evaluation.prediction_rows(name, predictions, data.classes)
-        text = "  ".join(
-            f"{measure} {value:.4f}"
-            for measure, value in results[name].items()
-            if measure != "examples"
-        )
-        print(f"{task_name}, {name}, {split.count} examples: {text}")
+    with reading_images(data.tests.values()):
+        predictions = {name: evaluator.predict(split) for name, split in data.tests.items()}
+    results = {name: found.measures() for name, found in predictions.items()}
+    for name, measures in results.items():
+        names = (*metrics.METRICS, "majority_accuracy")
+        text = "  ".join(f"{measure} {measures[measure]:.4f}" for measure in names)
+        print(f"{task_name}, {name}, {measures['examples']} examples: {text}")
     if predictions_file:
+        rows = evaluation.prediction_rows(predictions, data.classes)
         write_atomically(predictions_file, csv_text(rows))
     return results

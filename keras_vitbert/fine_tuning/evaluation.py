@@ -11,7 +11,7 @@ from keras_vitbert.runs.callbacks import tensorboard_tag
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Predictions:
-    """What a classifier says of a split.
+    """A classifier's predictions for a split.
 
     Attributes:
         labels, predictions: int32 arrays `(examples,)` in the order of the split.
@@ -38,7 +38,7 @@ class Evaluator:
     Args:
         network: `Classifier`.
         strategy: `tf.distribute.Strategy` that it was made under.
-        batch: int, examples a step over all replicas; rounded up to a multiple of them.
+        batch: int, examples a step over all replicas; rounded up to a multiple of their number.
     """
 
     def __init__(self, network, strategy, batch):
@@ -49,7 +49,7 @@ class Evaluator:
         self._steps = {}
 
     def _step(self, spec):
-        """The compiled step for batches of a spec: lengths may vary without another trace."""
+        """The compiled step for batches of a spec: other lengths need no other trace."""
 
         def step(batch):
             rows = self.strategy.run(self.predict_step, args=(batch,))
@@ -61,23 +61,29 @@ class Evaluator:
         return self._steps[key]
 
     def predict_step(self, batch):
-        """What a replica does: number, label and prediction of each of its examples."""
+        """The step of one replica.
+
+        Args:
+            batch: dict of a replica's inputs, and of `numbers` and `labels`, int32 `(examples,)`.
+
+        Returns:
+            int32 tensor `(examples, 3)`: the index, label and prediction of each example.
+        """
         logits = self.network(batch, training=False)
         predictions = tf.argmax(logits, axis=-1, output_type=tf.int32)
         return tf.stack([batch["numbers"], batch["labels"], predictions], axis=1)
 
     def predict(self, split):
-        """Predictions for a split.
+        """Predicts the classes of a split.
 
         Args:
-            split: what has `count` and `evaluation(batch, context)`, such as
-                `pipelines.tasks.labelled_images.LabelledImages`.
+            split: `LabelledImages` or `LabelledTexts`.
 
         Returns:
             `Predictions`.
 
         Raises:
-            RuntimeError: an example was not seen, or seen twice.
+            RuntimeError: an example was missed, or seen twice.
         """
         dataset = self.strategy.distribute_datasets_from_function(
             lambda context: split.evaluation(self.batch, context)
@@ -92,11 +98,11 @@ class Evaluator:
 
 
 def confusion_image(confusion, side=480):
-    """A confusion matrix as a picture: dark is none, light all of a row's examples.
+    """Draws a confusion matrix: dark means none of a row's examples, light all of them.
 
     Args:
         confusion: int array `(classes, classes)`.
-        side: int, about how many pixels wide.
+        side: int, the approximate width in pixels.
 
     Returns:
         uint8 array `(1, height, width, 3)`.
@@ -115,12 +121,15 @@ def confusion_image(confusion, side=480):
 
 
 def confusion_table(confusion, classes, most=30):
-    """A confusion matrix in Markdown; of many classes the pairs that are confused most.
+    """A confusion matrix in Markdown; for many classes the pairs that are confused most.
 
     Args:
         confusion: int array `(classes, classes)`.
         classes: list of str.
-        most: int, up to how many classes all of it is shown; also how many pairs.
+        most: int, the most classes for the whole matrix, and the most pairs otherwise.
+
+    Returns:
+        str.
     """
     if len(classes) <= most:
         lines = ["| label \\ prediction | " + " | ".join(classes) + " |"]
@@ -139,7 +148,15 @@ def confusion_table(confusion, classes, most=30):
 
 
 def accuracy_table(confusion, classes):
-    """The accuracy of every class in Markdown, the worst first."""
+    """The accuracy of every class in Markdown, the worst first.
+
+    Args:
+        confusion: int array `(classes, classes)`.
+        classes: list of str.
+
+    Returns:
+        str.
+    """
     shares, counts = metrics.per_class_accuracy(confusion), confusion.sum(axis=1)
     lines = ["| class | accuracy | examples |", "| --- | ---: | ---: |"]
     for place in np.argsort(np.nan_to_num(shares, nan=2.0), kind="stable"):
@@ -151,13 +168,12 @@ def write_summaries(folder, name, predictions, classes, step, is_first=True):
     """Writes a confusion matrix and per-class accuracies for TensorBoard.
 
     Args:
-        folder: str, where TensorBoard looks.
+        folder: str, a folder of TensorBoard events.
         name: str, of the split.
         predictions: `Predictions`.
         classes: list of str.
         step: int.
-        is_first: bool, whether it is the split that is evaluated during training as well: its
-            curve ends here.
+        is_first: bool, whether the split is also evaluated during training: its curve ends here.
     """
     confusion, measures = predictions.confusion, predictions.measures()
     writer = tf.summary.create_file_writer(folder)
@@ -181,21 +197,18 @@ def write_summaries(folder, name, predictions, classes, step, is_first=True):
     writer.close()
 
 
-def prediction_rows(name, predictions, classes):
+def prediction_rows(predictions, classes):
     """The rows of a file of predictions.
 
     Args:
-        name: str, of the split.
-        predictions: `Predictions`.
+        predictions: dict of a split's name to `Predictions`.
         classes: list of str.
 
-    Yields:
-        dict of a column's name to its value.
+    Returns:
+        list of dict, a row an example: the name of a column to its value.
     """
-    for index, (label, prediction) in enumerate(
-        zip(predictions.labels.tolist(), predictions.predictions.tolist(), strict=True)
-    ):
-        yield {
+    return [
+        {
             "split": name,
             "index": index,
             "label": label,
@@ -203,3 +216,8 @@ def prediction_rows(name, predictions, classes):
             "label_name": classes[label],
             "prediction_name": classes[prediction],
         }
+        for name, found in predictions.items()
+        for index, (label, prediction) in enumerate(
+            zip(found.labels.tolist(), found.predictions.tolist(), strict=True)
+        )
+    ]

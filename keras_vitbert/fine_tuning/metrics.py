@@ -1,10 +1,10 @@
-"""Measures of predictions, in NumPy: each example counts once, wherever it was computed."""
+"""Measures of predictions, in NumPy: each example counts once, whichever replica computed it."""
 
 import numpy as np
 
 
 def confusion_matrix(labels, predictions, num_classes):
-    """How often each class was taken for each.
+    """Counts the examples of each class by their predicted class.
 
     Args:
         labels, predictions: int arrays `(examples,)`.
@@ -18,24 +18,40 @@ def confusion_matrix(labels, predictions, num_classes):
 
 
 def accuracy(confusion):
-    """The fraction of examples that are right."""
+    """The fraction of examples that are predicted correctly.
+
+    Args:
+        confusion: int array `(num_classes, num_classes)`, see `confusion_matrix`.
+
+    Returns:
+        float.
+    """
     return float(np.trace(confusion) / confusion.sum())
 
 
 def per_class_accuracy(confusion):
-    """The fraction of each class's examples that are right; NaN for a class without any.
+    """The fraction of each class's examples that are predicted correctly.
+
+    Args:
+        confusion: int array `(num_classes, num_classes)`, see `confusion_matrix`.
 
     Returns:
-        float array `(num_classes,)`.
+        float array `(num_classes,)`; NaN for a class without examples.
     """
     counts = confusion.sum(axis=1)
     return np.divide(np.diag(confusion), counts, out=np.full(len(counts), np.nan), where=counts > 0)
 
 
 def f1(confusion):
-    """F1 of class 1 for two classes, as GLUE has it; the plain mean over classes for more.
+    """F1 of class 1 for two classes, as in GLUE; for more the unweighted mean over classes.
 
-    A class that is neither there nor predicted counts as 0.
+    A class that is neither present nor predicted counts as 0.
+
+    Args:
+        confusion: int array `(num_classes, num_classes)`, see `confusion_matrix`.
+
+    Returns:
+        float.
     """
     right = np.diag(confusion).astype(np.float64)
     found = confusion.sum(axis=0) + confusion.sum(axis=1)
@@ -46,8 +62,11 @@ def f1(confusion):
 def mcc(confusion):
     """Matthews' correlation coefficient, for any number of classes (Gorodkin 2004).
 
+    Args:
+        confusion: int array `(num_classes, num_classes)`, see `confusion_matrix`.
+
     Returns:
-        float in [-1, 1]; 0 where all labels or all predictions are of one class.
+        float in [-1, 1]; 0 if all labels or all predictions are of one class.
     """
     confusion = confusion.astype(np.float64)
     total, right = confusion.sum(), np.trace(confusion)
@@ -61,12 +80,17 @@ METRICS = {"accuracy": accuracy, "f1": f1, "mcc": mcc}
 
 
 def measures(confusion):
-    """All metrics of a confusion matrix, and the accuracy of the commonest class.
+    """All metrics of a confusion matrix, and what they are compared with.
+
+    Args:
+        confusion: int array `(num_classes, num_classes)`, see `confusion_matrix`.
 
     Returns:
-        dict of name to float; `majority_accuracy` is what one answer for everything reaches at
-        best.
+        dict with `examples`, the `METRICS`, and `majority_accuracy`, the accuracy of always
+        predicting the commonest class.
     """
-    result = {name: metric(confusion) for name, metric in METRICS.items()}
-    result["majority_accuracy"] = float(confusion.sum(axis=1).max() / confusion.sum())
-    return result
+    return {
+        "examples": int(confusion.sum()),
+        **{name: metric(confusion) for name, metric in METRICS.items()},
+        "majority_accuracy": float(confusion.sum(axis=1).max() / confusion.sum()),
+    }

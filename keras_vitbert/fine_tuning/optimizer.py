@@ -1,4 +1,4 @@
-"""The optimiser of a fine-tuning config, and how far from the input each variable is."""
+"""The optimiser of a fine-tuning config, and the depth of each variable for its layer decay."""
 
 from keras_vitbert.training.optimizers import (
     SGD,
@@ -10,12 +10,15 @@ from keras_vitbert.training.optimizers import (
 
 
 def build_optimizer(config, steps, network):
-    """SGD or AdamW with the schedule of a fine-tuning config.
+    """Builds SGD or AdamW with the schedule of a fine-tuning config.
 
     Args:
         config: mapping, the `optimizer` section of `keras_vitbert.configs.fine_tuning`.
-        steps: int, training steps in all.
+        steps: int, of the whole training.
         network: `Classifier`, whose trainable variables are trained.
+
+    Returns:
+        `keras.optimizers.Optimizer`, built.
     """
     variables = network.trainable_variables
     warmup_steps = min(round(config["warmup"] * steps), steps - 1)
@@ -23,23 +26,15 @@ def build_optimizer(config, steps, network):
         rate = WarmupCosineDecay(config["learning_rate"], warmup_steps, steps)
     else:
         rate = WarmupPolynomialDecay(config["learning_rate"], warmup_steps, steps, config["power"])
-    average = {"use_ema": True, "ema_momentum": config["ema"]} if config["ema"] else {}
     if config["name"] == "sgd":
-        optimizer = SGD(
-            rate,
-            momentum=config["momentum"],
-            weight_decay=config["weight_decay"] or None,
-            **average,
-        )
+        cls, options = SGD, {"momentum": config["momentum"]}
+        decay = config["weight_decay"] or None
     else:
-        optimizer = AdamW(
-            rate,
-            weight_decay=config["weight_decay"],
-            beta_1=config["beta_1"],
-            beta_2=config["beta_2"],
-            epsilon=config["epsilon"],
-            **average,
-        )
+        cls, options = AdamW, {key: config[key] for key in ("beta_1", "beta_2", "epsilon")}
+        decay = config["weight_decay"]
+    if config["ema"]:
+        options |= {"use_ema": True, "ema_momentum": config["ema"]}
+    optimizer = cls(rate, weight_decay=decay, **options)
     optimizer.exclude_from_weight_decay(var_list=[v for v in variables if not decays(v)])
     optimizer.build(variables)
     if config["layer_decay"] != 1:
@@ -50,20 +45,18 @@ def build_optimizer(config, steps, network):
 
 
 def layer_depths(network):
-    """How far from the input each trainable variable of a classifier is.
+    """The depth of each trainable variable of a classifier.
+
+    Args:
+        network: `Classifier`.
 
     Returns:
         list of int: 0 for the embedding, 1 for the first block and so on, one more than the last
-        block for the closing norm and the head (Clark et al. 2020, as in ELECTRA).
+        block for the final norm and the head (Clark et al. 2020, as in ELECTRA).
     """
-    blocks = {
-        id(variable): depth
-        for depth, block in enumerate(network.backbone.blocks, 1)
-        for variable in block.variables  # those of LoRA do not count as the block's trainable ones
-    }
-    embedding = {id(variable) for variable in network.embedding.trainable_variables}
+    depths = {id(variable): 0 for variable in network.embedding.trainable_variables}
+    for depth, block in enumerate(network.backbone.blocks, 1):
+        # Not only the block's trainable variables, which leave out those of LoRA.
+        depths |= {id(variable): depth for variable in block.variables}
     last = len(network.backbone.blocks) + 1
-    return [
-        0 if id(variable) in embedding else blocks.get(id(variable), last)
-        for variable in network.trainable_variables
-    ]
+    return [depths.get(id(variable), last) for variable in network.trainable_variables]

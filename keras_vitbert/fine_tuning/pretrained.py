@@ -1,4 +1,4 @@
-"""What fine-tuning begins with: a pre-trained backbone, or random weights of an architecture."""
+"""What fine-tuning starts from: a pre-trained backbone, or random weights of an architecture."""
 
 import dataclasses
 import hashlib
@@ -20,20 +20,19 @@ from keras_vitbert.trained.loading import open_source
 from pipelines.command_line import UserError
 from pipelines.text.wordpiece import read_vocabulary, vocabulary_hash
 
-RANDOM = "rand"  # the row of Table 1 whose weights are fresh
-_OWN_WORDS = "vocabulary.txt"
-_NOT_OF_A_MODEL = ("name", "dtype", "trainable")  # what a backbone's config holds besides
+RANDOM = "rand"  # the row of Table 1 with random weights
+_NOT_OF_A_MODEL = ("name", "dtype", "trainable")  # keys of a backbone's config, not of `model`
 
 
 @dataclasses.dataclass(frozen=True)
 class Pretrained:
-    """A backbone to begin with.
+    """A backbone to start from.
 
     Attributes:
         name: str, the folder, or `rand`.
-        architecture: str, of random weights: what `--architecture` was; else empty.
+        architecture: str, the `--architecture` of random weights; else empty.
         step: int, of the checkpoint; 0 for random weights and presets.
-        sha256: str, of what it holds: of two checkpoints in one folder only one is meant.
+        sha256: str, of the content: a folder may hold another checkpoint later.
         model: dict, the `model` section of the config that it was made with.
         backbone: `ViTBertBackbone`, or None for random weights.
         vocabulary: list of str, or None.
@@ -48,7 +47,7 @@ class Pretrained:
     vocabulary: list[str] | None
 
     def classifier(self, kind, num_classes, config):
-        """A classifier with these weights, as a fine-tuning config wants it.
+        """Builds a classifier with these weights.
 
         Args:
             kind: str, `images` or `text`.
@@ -68,16 +67,23 @@ class Pretrained:
             done |= {"encoder": parts["encoder"], "embedding": parts[f"{modality}_embedding"]}
         if config.lora_rank:
             classifier.enable_lora(config.lora_rank)
-            # Nothing is known there that could be kept.
+            # A fresh embedding holds nothing to keep.
             classifier.embedding.trainable = done["embedding"] == "fresh"
         return classifier, done
 
     def fine_tuned_model(self, kind, config):
         """The `model` section as a fine-tuning config changes it.
 
+        Args:
+            kind: str, `images` or `text`.
+            config: `ConfigDict` of `keras_vitbert.configs.fine_tuning`.
+
+        Returns:
+            dict.
+
         Raises:
-            UserError: the patch does not divide the resolution, or there are not as many positions
-                as tokens.
+            UserError: the patch does not divide the resolution, or there are fewer positions than
+                tokens.
         """
         model = {**self.model, "dropout": config.dropout}
         if kind == "images":
@@ -106,99 +112,84 @@ def open_pretrained(checkpoint, architecture="", vocabulary="", kind="images"):
     """Opens what the flags name.
 
     Args:
-        checkpoint: str, what `keras_vitbert.load` opens but for a fine-tuned run, or `rand`.
-        architecture: str, for `rand`: the folder of a run, or a config as `--config` of
-            pre-training takes it; `paper` if empty.
-        vocabulary: str, a vocabulary file; the run's own if empty.
-        kind: str, `images` or `text`, what it is wanted for.
+        checkpoint: str, of `keras_vitbert.load` except a fine-tuned run, or `rand`.
+        architecture: str, for `rand`: the folder of a run, or a `--config` of pre-training;
+            `paper` if empty.
+        vocabulary: str, a vocabulary file; the checkpoint's own if empty.
+        kind: str, `images` or `text`, of the task.
 
     Returns:
-        `Pretrained`.
+        `Pretrained`; for images without a vocabulary.
 
     Raises:
-        UserError: there is no such run, or no vocabulary where one is needed.
+        UserError: there is no such run, or no vocabulary for text.
     """
     if checkpoint != RANDOM and architecture:
         raise UserError(
-            "--architecture goes with --checkpoint=rand alone: a checkpoint has its own; leave it "
+            "--architecture goes with --checkpoint=rand only: a checkpoint has its own; leave it "
             "out"
         )
     if checkpoint == RANDOM:
-        opened, own = _open_random(architecture or "paper")
+        is_needed = kind == "text" and not vocabulary
+        opened, sha256 = _open_random(architecture or "paper", is_needed), None
     else:
-        opened, own = _open_trained(checkpoint)
-    if kind == "text":
-        opened = _with_words(opened, vocabulary, own)
-    return opened
-
-
-@dataclasses.dataclass(frozen=True)
-class _OwnWords:
-    """The vocabulary that a checkpoint was trained with.
-
-    Attributes:
-        sha256: str, or None where there is none.
-        where: str, what holds it.
-        words: list of str, or None where `where` is a file to read.
-    """
-
-    sha256: str | None
-    where: str
-    words: list[str] | None = None
+        opened, sha256 = _open_trained(checkpoint)
+    if kind == "images":
+        return dataclasses.replace(opened, vocabulary=None)
+    return _with_vocabulary(opened, vocabulary, sha256)
 
 
 def _open_trained(path):
+    """(`Pretrained`, the SHA-256 of the vocabulary that it was trained with, or None)."""
     source = find(path)
     if source.kind == FINE_TUNED:
         raise UserError(f"{path} holds no run of keras_vitbert.pretrain; give a run's folder")
     trained = open_source(source)
-    words = trained.vocabulary
+    tokens = trained.vocabulary
     if source.kind == RUN:
         model, record = trained.record["config"]["model"], trained.record
         # The index of a checkpoint holds the checksums of its tensors.
-        index = _bytes_of(os.path.join(trained.checkpoint, "state.index"))
-        sha256, own_sha256 = _sha256(record, index), record["vocabulary_sha256"]
-        where = os.path.join(path, _OWN_WORDS)
+        with tf.io.gfile.GFile(os.path.join(trained.checkpoint, "state.index"), "rb") as file:
+            sha256, vocabulary_sha256 = _sha256(record, file.read()), record["vocabulary_sha256"]
     else:
         config = trained.backbone.get_config()
         model = {name: value for name, value in config.items() if name not in _NOT_OF_A_MODEL}
         weights = b"".join(np.asarray(w.value).tobytes() for w in trained.backbone.weights)
-        sha256, own_sha256 = _sha256(model, weights), vocabulary_hash(words) if words else None
-        where = "its tokenizer"
-    opened = Pretrained(path, "", trained.step, sha256, model, trained.backbone, None)
-    return opened, _OwnWords(own_sha256, where, words)
+        sha256, vocabulary_sha256 = _sha256(model, weights), tokens and vocabulary_hash(tokens)
+    opened = Pretrained(path, "", trained.step, sha256, model, trained.backbone, tokens)
+    return opened, vocabulary_sha256
 
 
-def _open_random(architecture):
+def _open_random(architecture, needs_vocabulary):
     record = RunFolder(architecture).record()
     model = dict(_architecture(architecture, record))
-    opened = Pretrained(RANDOM, architecture, 0, _sha256(model), model, None, None)
-    sha256 = record["vocabulary_sha256"] if record else None
-    return opened, _OwnWords(sha256, os.path.join(architecture, _OWN_WORDS))
+    tokens = None
+    if needs_vocabulary and record and record["vocabulary_sha256"]:
+        tokens = read_vocabulary(os.path.join(architecture, "vocabulary.txt"))
+    return Pretrained(RANDOM, architecture, 0, _sha256(model), model, None, tokens)
 
 
-def _with_words(opened, vocabulary, own):
-    """Adds a vocabulary: that of the file `vocabulary`, or if it is empty the checkpoint's own."""
-    if not vocabulary and own.sha256 is None:
+def _with_vocabulary(opened, path, sha256):
+    """Sets the vocabulary: that of the file `path`, or if it is empty the checkpoint's own."""
+    tokens = read_vocabulary(path) if path else opened.vocabulary
+    if tokens is None:
         raise UserError(
             f"--checkpoint={opened.name} has no vocabulary, which a text task needs; give one with "
             "--vocabulary=FILE"
         )
-    words = read_vocabulary(vocabulary) if vocabulary else own.words or read_vocabulary(own.where)
     if opened.backbone is None or opened.backbone.vocabulary_size is None:
-        model = {**opened.model, "vocabulary_size": len(words)}
-        return dataclasses.replace(opened, model=model, vocabulary=words)
-    if own.sha256 is not None and vocabulary_hash(words) != own.sha256:
+        model = {**opened.model, "vocabulary_size": len(tokens)}
+        return dataclasses.replace(opened, model=model, vocabulary=tokens)
+    if sha256 is not None and vocabulary_hash(tokens) != sha256:
         raise UserError(
-            f"--vocabulary={vocabulary}: is not the one that {opened.name} was trained with "
-            f"({own.where}); leave it out"
+            f"--vocabulary={path}: is not the one that {opened.name} was trained with; leave it out"
         )
-    if len(words) > opened.backbone.vocabulary_size:
+    if len(tokens) > opened.backbone.vocabulary_size:
         raise UserError(
-            f"--vocabulary={vocabulary}: has {len(words)} tokens, {opened.name} knows "
+            f"--vocabulary={path}: has {len(tokens)} tokens, {opened.name} only "
             f"{opened.backbone.vocabulary_size}; give the one that it was trained with"
         )
-    return dataclasses.replace(opened, vocabulary=words)
+    return dataclasses.replace(opened, vocabulary=tokens)
 
 
 def _architecture(name, record):
@@ -221,8 +212,3 @@ def _architecture(name, record):
 
 def _sha256(content, more=b""):
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode() + more).hexdigest()
-
-
-def _bytes_of(path):
-    with tf.io.gfile.GFile(path, "rb") as file:
-        return file.read()

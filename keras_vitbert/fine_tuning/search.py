@@ -4,15 +4,14 @@ A run's folder holds
 
 config.json, classes.txt, vocabulary.txt   what it was made with
 trials/       a folder a trial, see `keras_vitbert.fine_tuning.trials`
-results.csv   a line for each split of each trial that is finished
-summary.json  what the last command that came to its end has reported
+results.csv   a line for each split of each finished trial
+summary.json  the report of the last command that finished
 """
 
 import dataclasses
 import json
 import os
 import statistics
-import sys
 
 import tensorflow as tf
 
@@ -24,7 +23,7 @@ from keras_vitbert.fine_tuning.trials import Trial, run_trial
 from keras_vitbert.runs.record_errors import reading_images
 from keras_vitbert.runs.run import Run
 from keras_vitbert.runs.run_folder import FREE_OF_FINE_TUNING, RunFolder
-from pipelines.command_line import Diverged, UserError
+from pipelines.command_line import Diverged, UserError, say
 from pipelines.files import csv_text, make_folder, write_atomically
 from pipelines.tasks.labelled_images import LabelledImages, require_batch
 from pipelines.text.wordpiece import vocabulary_hash
@@ -44,13 +43,13 @@ class FineTuningRun(Run):
 
 
 def fine_tune(run, sweep, seeds):
-    """Fine-tunes, from the beginning or from where it was left.
+    """Fine-tunes, from the beginning or from where it stopped.
 
     Args:
         run: `FineTuningRun`.
         sweep: bool, whether the learning rate is picked from `config.grid`, on examples that
             are not reported.
-        seeds: int, how many runs are reported.
+        seeds: int, how many trials are reported.
 
     Returns:
         dict, the content of summary.json.
@@ -59,7 +58,7 @@ def fine_tune(run, sweep, seeds):
         UserError, Diverged, Stopped: see `pipelines.command_line`.
     """
     config, folder, data, task = run.config, run.folder, run.data, run.task
-    # What can be refused is refused before there is a folder that would insist on it.
+    # Refuse bad settings first: the run's folder would record them.
     is_images = isinstance(data.train, LabelledImages)
     mixed = is_images and (config.images.mixup or config.images.cutmix)
     require_shares(config, "batch", run.replicas, mixed)
@@ -75,7 +74,7 @@ def fine_tune(run, sweep, seeds):
 
     def tried(trial, train, tests):
         rate = f"learning rate {trial.learning_rate:g}"
-        print(f"{task.name}: {trial.purpose}, {rate}, seed {trial.seed}", file=sys.stderr)
+        say(f"{task.name}: {trial.purpose}, {rate}, seed {trial.seed}")
         return run_trial(run, trial, train, tests)
 
     trials, rate, picked_on = [], config.optimizer.learning_rate, "given"
@@ -110,7 +109,7 @@ def fine_tune(run, sweep, seeds):
 
 
 def write_predictions(path, output_dir, summary):
-    """Writes what the reported runs predict: a row an example, split and seed.
+    """Writes the predictions of the reported trials: a row an example, split and seed.
 
     Args:
         path: str, the CSV file that is written.
@@ -128,10 +127,13 @@ def write_predictions(path, output_dir, summary):
 
 
 def check_predictions_file(path):
-    """Refuses a file that could not be written: better now than after hours.
+    """Refuses a file that cannot be written, before hours of training.
+
+    Args:
+        path: str, of `--predictions`; may be empty.
 
     Raises:
-        UserError: its folder is not there or cannot be written to.
+        UserError: its folder is missing or cannot be written to.
     """
     if not path:
         return
@@ -141,7 +143,14 @@ def check_predictions_file(path):
 
 
 def table(summary):
-    """The outcome in a few lines, for a person."""
+    """Formats a summary as text.
+
+    Args:
+        summary: dict, of `fine_tune`.
+
+    Returns:
+        str.
+    """
     metric = summary["metric"]
     lines = [
         f"{summary['task']} from {summary['checkpoint']}: {summary['steps']} steps, learning rate "
@@ -164,17 +173,17 @@ def table(summary):
 
 
 def _read_through(splits, batch):
-    """Reads all images that will be evaluated: what is damaged should not show after training."""
+    """Reads all images that will be evaluated, so that a damaged one shows before training."""
     for split in splits:
         if isinstance(split, LabelledImages):
-            print(f"reading {split.count:,} images to evaluate on", file=sys.stderr, flush=True)
+            say(f"reading {split.count:,} images to evaluate on")
             with reading_images([split]):
                 for _ in split.evaluation(batch):
                     pass
 
 
 def _begin(run):
-    """Records what the run is made with, or checks that it goes on with the same."""
+    """Records what the run is made with, or checks that a resumed run has the same."""
     pretrained, kind, data = run.pretrained, run.task.kind, run.data
     about = {
         "task": run.task.name,
@@ -186,10 +195,10 @@ def _begin(run):
         "classes_sha256": vocabulary_hash(data.classes),
         "model": pretrained.fine_tuned_model(kind, run.config),
     }
-    records = {"train": data.train.count}
-    records |= {name: split.count for name, split in data.tests.items()}
+    splits = {"train": data.train, **data.tests}
+    records = {name: split.count for name, split in splits.items()}
     vocabulary = pretrained.vocabulary if kind == "text" else None
-    # What the model is follows from the others; it is there to be read.
+    # The model follows from the others; it is recorded for readers.
     free = FREE_OF_FINE_TUNING | {f"model.{key}" for key in about["model"]}
     run.folder.begin(about, run.config, vocabulary, records, free)
     if run.folder.read("classes.txt") is None:
@@ -197,7 +206,7 @@ def _begin(run):
 
 
 def _best(trials, metric):
-    """The learning rate of the best trial; of equals the smallest."""
+    """The learning rate of the best trial; the smallest of equally good ones."""
     values = [
         (_value(trial, "selection", metric), -trial["learning_rate"])
         for trial in trials
@@ -213,7 +222,7 @@ def _value(trial, split, metric):
 
 
 def _summary(run, reported):
-    """What the reported runs have in common, and the spread of what they reach."""
+    """What the reported trials have in common, and the spread of their results."""
     config, data = run.config, run.data
     splits = {}
     for split in data.tests:
@@ -226,7 +235,7 @@ def _summary(run, reported):
     first = next(iter(data.tests))
     spread = splits[first][config.metric]
     values = spread["values"]
-    # The model that is kept as the run's: that of the median, of an even number the lower one.
+    # The run's model is that of the median; of an even number of seeds that of the lower one.
     middle = values.index(statistics.median_low(values))
     names = [Trial("seed", t["learning_rate"], t["seed"]).name for t in reported]
     return {
@@ -261,7 +270,7 @@ def _spread(values):
 
 
 def _finished_trials(output_dir):
-    """The results of all trials that a folder holds, those of earlier calls included."""
+    """The results of all trials in a folder, those of earlier commands included."""
     folder = os.path.join(output_dir, "trials")
     names = sorted(name.rstrip("/") for name in tf.io.gfile.listdir(folder))
     found = (RunFolder(os.path.join(folder, name)).read("result.json") for name in names)

@@ -16,8 +16,7 @@ def parse(argv, define_flags, usage):
 
     Args:
         argv: list of str, without the program's name.
-        define_flags: callable that is given the `absl.flags.FlagValues` to define flags on, `task`
-            among them.
+        define_flags: callable that defines flags, `task` among them, on an `absl.flags.FlagValues`.
         usage: str, printed above the flags by `--help`.
 
     Returns:
@@ -34,7 +33,18 @@ def parse(argv, define_flags, usage):
 
 
 def choose_config(values, for_help=False):
-    """The config of the task that the flags name; for `--help` without a task, that of one."""
+    """The config of the task that the flags name.
+
+    Args:
+        values: `absl.flags.FlagValues`.
+        for_help: bool, whether `--help` is given: without a task it shows the config of one.
+
+    Returns:
+        `ConfigDict`.
+
+    Raises:
+        UserError: the task is unknown, or `--config` is given.
+    """
     task = tasks.find_task(values.task or ("cifar10" if for_help else ""))
     if values.config is not None:
         raise UserError(
@@ -44,13 +54,16 @@ def choose_config(values, for_help=False):
 
 
 def for_devices(config, on_tpu):
-    """The config with what it leaves to the devices filled in.
+    """The config with the settings that depend on the devices.
 
-    On TPUs texts are padded to one length, as every length would be a program of its own.
+    On TPUs texts are padded to one length, because every length is a program of its own.
 
     Args:
         config: checked `ConfigDict`; not changed.
         on_tpu: bool.
+
+    Returns:
+        `ConfigDict`.
     """
     config = config.copy_and_resolve_references()
     config.dtype = dtype_for_devices(config.dtype, on_tpu)
@@ -62,11 +75,15 @@ def for_devices(config, on_tpu):
 def check_config(config, task):
     """Refuses settings that cannot work.
 
+    Args:
+        config: `ConfigDict`.
+        task: `keras_vitbert.fine_tuning.tasks.Task`.
+
     Raises:
         UserError: names the key and the fix.
     """
-    flat = flatten(config)
-    check_types(flat, flatten(fine_tuning.get_config(task.name, task.kind)))
+    flat, defaults = flatten(config), flatten(fine_tuning.get_config(task.name, task.kind))
+    check_types(flat, defaults)
     checks = Requirements(flat)
     require = checks.require
     checks.at_least(1, "batch", "evaluation_batch", "steps_per_epoch", "checkpoint_interval")
@@ -80,17 +97,16 @@ def check_config(config, task):
     checks.one_of("optimizer.schedule", ("cosine", "polynomial"))
     for key in ("optimizer.clip_norm", "optimizer.epsilon"):
         require(flat[key] > 0, key, "must be above 0")
-    for key in ("dropout", "label_smoothing", "optimizer.warmup", "optimizer.ema"):
-        require(0 <= flat[key] < 1, key, "must be in [0, 1)")
-    for key in ("optimizer.momentum", "optimizer.beta_1", "optimizer.beta_2"):
+    shares = ("warmup", "ema", "momentum", "beta_1", "beta_2")
+    for key in ("dropout", "label_smoothing", *(f"optimizer.{share}" for share in shares)):
         require(0 <= flat[key] < 1, key, "must be in [0, 1)")
     require(0 < flat["optimizer.layer_decay"] <= 1, "optimizer.layer_decay", "must be in (0, 1]")
     require(0 < flat["selection_part"] < 1, "selection_part", "must be in (0, 1)")
     rates = flat["grid"]
-    are_rates = all(0 < rate < math.inf for rate in rates)
-    require(rates and are_rates, "grid", "must be rates above 0")
+    are_rates = rates and all(0 < rate < math.inf for rate in rates)
+    require(are_rates, "grid", "must be rates above 0")
     require(len(set(rates)) == len(rates), "grid", "holds a rate twice; leave one out")
-    _check_effects(flat, flatten(fine_tuning.get_config(task.name, task.kind)), require)
+    _check_effects(flat, defaults, require)
     interval = flat["evaluation_interval"]
     require(
         interval % flat["steps_per_epoch"] == 0,
@@ -119,7 +135,7 @@ def check_config(config, task):
 
 
 def _check_effects(flat, defaults, require):
-    """Refuses changes of what the optimiser that is asked for does not have."""
+    """Refuses changed settings that the chosen optimiser does not have."""
     idle = {
         "sgd": ("beta_1", "beta_2", "epsilon"),
         "adamw": ("momentum",),
@@ -133,16 +149,27 @@ def _check_effects(flat, defaults, require):
 
 
 def changed_keys(config, task):
-    """The keys of a config whose values are not the task's own."""
+    """The keys of a config that differ from the task's own.
+
+    Args:
+        config: `ConfigDict`.
+        task: `keras_vitbert.fine_tuning.tasks.Task`.
+
+    Returns:
+        list of str, dotted keys.
+    """
     flat, defaults = flatten(config), flatten(fine_tuning.get_config(task.name, task.kind))
     return [key for key in flat if flat[key] != defaults[key]]
 
 
 def steps_of(config, count):
-    """The training steps for so many examples.
+    """The number of training steps.
 
     Args:
         config: `ConfigDict`.
         count: int, training examples.
+
+    Returns:
+        int.
     """
     return config.steps or max(round(config.epochs * count / config.batch), 1)

@@ -1,18 +1,18 @@
-"""Opens the data of a downstream task: of TFDS, of a folder of images, of TSV files."""
+"""Opens the data of a downstream task: from TFDS, a folder of images, or TSV files."""
 
 import dataclasses
 import os
 import re
-import sys
 
 import numpy as np
 import tensorflow as tf
 
-from pipelines.command_line import UserError
+from pipelines.command_line import UserError, say
+from pipelines.images.image_record_files import ImageRecordFiles
 from pipelines.images.image_views import ImageViews
 from pipelines.shards.records import RecordFiles
 from pipelines.tasks import tfds_data, tsv_files
-from pipelines.tasks.labelled_images import ImageFiles, ImageRecordFiles, LabelledImages
+from pipelines.tasks.labelled_images import ImageFiles, LabelledImages
 from pipelines.tasks.labelled_texts import LabelledTexts, is_cased
 
 HELD_OUT = "held_out"  # the name of a split that is cut from the training examples
@@ -26,7 +26,7 @@ class TaskData:
     Attributes:
         classes: list of str.
         train: `LabelledImages` or `LabelledTexts`.
-        tests: dict of a split's name to the same, the first one the result's.
+        tests: dict of a split's name to the same; the first one gives the result.
         selection: the split that learning rates are picked on, or None to cut one.
     """
 
@@ -35,19 +35,17 @@ class TaskData:
     tests: dict[str, LabelledImages | LabelledTexts]
     selection: LabelledImages | LabelledTexts | None = None
 
-    @property
-    def splits(self):
-        """All splits."""
-        return [s for s in (self.train, self.selection, *self.tests.values()) if s is not None]
-
     def without_selection(self, part):
-        """The training examples to pick learning rates with, and those to pick them on.
+        """The training examples for a sweep, and the examples that pick its learning rate.
 
         Args:
-            part: float, what is cut from the training examples where no split is meant for it.
+            part: float, the fraction to cut from the training split if there is no `selection`.
 
         Returns:
             (training split, selection split).
+
+        Raises:
+            UserError: see `cut`.
         """
         if self.selection is not None:
             return self.train, self.selection
@@ -57,9 +55,9 @@ class TaskData:
 def open_task(task, config, vocabulary, max_length, data_dir="", download=False, max_bad_records=0):
     """Opens the splits of a task.
 
-    `data_dir` may hold the task as a folder of images (`train/CLASS/*.jpg`, perhaps
+    `data_dir` may hold the task as a folder of images (`train/CLASS/*.jpg`, optionally
     `validation/`), as `train-*-of-*` of `pipelines.imagenet`, or as TSV files; otherwise it is
-    where TFDS keeps its data.
+    TFDS' data folder.
 
     Args:
         task: `keras_vitbert.fine_tuning.tasks.Task`.
@@ -67,35 +65,39 @@ def open_task(task, config, vocabulary, max_length, data_dir="", download=False,
         vocabulary: list of str, for text.
         max_length: int, tokens of a text.
         data_dir: str, local or `gs://`.
-        download: bool, whether TFDS may fetch what is not there.
+        download: bool, whether TFDS may fetch missing data.
         max_bad_records: int, how many lines of TSV files may be left out.
 
     Returns:
         `TaskData`.
 
     Raises:
-        UserError: something is missing or is not what it should be.
+        UserError: something is missing, damaged or of another form.
     """
     if not task.tfds and not data_dir:
         raise UserError("--data_dir is missing; give the folder that holds the task's data")
     if data_dir and not tf.io.gfile.isdir(data_dir):
-        raise UserError(f"--data_dir={data_dir}: no such folder; mend the path")
+        raise UserError(f"--data_dir={data_dir}: no such folder; fix the path")
     if task.kind == "images":
-        data = _open_images(task, config, data_dir, download)
+        classes, splits = _open_images(task, config, data_dir, download)
     else:
-        data = _open_texts(
+        classes, splits = _open_texts(
             task, config, vocabulary, max_length, data_dir, download, max_bad_records
         )
-    if len(data.classes) < 2:
+    if len(classes) < 2:
         raise UserError(
-            f"{data_dir}: all training examples are of one class, {data.classes[0]!r}; there is "
-            "nothing to learn: add another"
+            f"{data_dir}: all training examples are of one class, {classes[0]!r}; there is nothing "
+            "to learn: add another class"
         )
+    train = splits.pop("train")
+    # A user's own data have at most one further split, which is for testing.
+    selection = splits.pop(task.selection, None) if len(splits) > 1 else None
+    data = TaskData(classes, train, splits, selection)
     if not data.tests:
         rest, held_out = cut(data.train, config.selection_part)
-        _say(
+        say(
             f"{data_dir} has no validation data: {held_out.count} of the training examples are "
-            "held out for it"
+            "held out as such"
         )
         data = dataclasses.replace(data, train=rest, tests={HELD_OUT: held_out})
     return data
@@ -104,11 +106,15 @@ def open_task(task, config, vocabulary, max_length, data_dir="", download=False,
 def cut(split, part):
     """Cuts a random part from a split, always the same one.
 
+    Args:
+        split: `LabelledImages` or `LabelledTexts`.
+        part: float, a fraction of the examples.
+
     Returns:
         (the rest, the part).
 
     Raises:
-        UserError: there is nothing in one of them.
+        UserError: one of them is empty.
     """
     size = round(split.count * part)
     if not 0 < size < split.count:
@@ -120,7 +126,7 @@ def cut(split, part):
     if isinstance(split, LabelledTexts):
         order = np.random.default_rng(0).permutation(split.count)
         return split.part(np.sort(order[:rest])), split.part(np.sort(order[rest:]))
-    # Image lists and TFDS' files are in a random order already.
+    # Image lists and TFDS' files are already in a random order.
     return split.part(0, rest), split.part(rest, split.count)
 
 
@@ -128,16 +134,8 @@ def cut(split, part):
 
 
 def _open_images(task, config, data_dir, download):
-    images = config.images
-    views = ImageViews(
-        config.image_size,
-        tuple(images.crop_area),
-        images.flip,
-        images.central_crop,
-        tuple(images.randaugment),
-        images.mixup,
-        images.cutmix,
-    )
+    """(classes, dict of a split to `LabelledImages`)."""
+    views = ImageViews.from_config(config.image_size, config.images)
     if data_dir and tf.io.gfile.isdir(os.path.join(data_dir, "train")):
         classes, stores = _image_folder(data_dir)
     elif data_dir and tf.io.gfile.glob(os.path.join(data_dir, "train-*-of-*")):
@@ -152,13 +150,11 @@ def _open_images(task, config, data_dir, download):
         classes = tfds_data.class_names(builder)
         splits = ["train", *task.tests, *([task.selection] if task.selection else [])]
         stores = {split: tfds_data.read_images(builder, split) for split in splits}
-    opened = {name: LabelledImages(store, views) for name, store in stores.items()}
-    train = opened.pop("train")
-    return TaskData(classes, train, *_tests_and_selection(task, opened))
+    return classes, {name: LabelledImages(store, views) for name, store in stores.items()}
 
 
 def _image_folder(data_dir):
-    """(classes, dict of split to `ImageFiles`) of `train/CLASS/*.jpg` and its like."""
+    """(classes, dict of split to `ImageFiles`) of `train/CLASS/*.jpg` and other splits."""
     train, classes = ImageFiles.find(os.path.join(data_dir, "train"))
     stores = {"train": train}
     for name in _VALIDATION_FOLDERS:
@@ -170,7 +166,7 @@ def _image_folder(data_dir):
 
 
 def _image_records(data_dir):
-    """The same of what `pipelines.imagenet` has written."""
+    """The same from files that `pipelines.imagenet` has written."""
     path = os.path.join(data_dir, "classes.txt")
     try:
         with tf.io.gfile.GFile(path) as file:
@@ -185,28 +181,20 @@ def _image_records(data_dir):
         pattern = os.path.join(data_dir, f"{name}-*-of-*")
         if name == "train" or tf.io.gfile.glob(pattern):
             records = RecordFiles.find(pattern, "data_dir")
-            stores[name] = ImageRecordFiles(
-                records, len(classes), "image/encoded", "image/class/label", label_offset=1
-            )
+            stores[name] = ImageRecordFiles(records, len(classes))
     return classes, stores
-
-
-def _tests_and_selection(task, opened):
-    """Splits by the role that they have in a task; what is the user's own is for testing."""
-    selection = opened.pop(task.selection, None) if len(opened) > 1 else None
-    return opened, selection
 
 
 # --- texts ---------------------------------------------------------------------------------------
 
 
 def _open_texts(task, config, vocabulary, max_length, data_dir, download, max_bad_records):
+    """(classes, dict of a split to `LabelledTexts`)."""
     if data_dir and tf.io.gfile.exists(os.path.join(data_dir, tsv_files.TRAIN)):
         rows = _tsv_rows(config, data_dir, max_bad_records)
-        names = set(rows["train"].labels)
-        classes = sorted(names, key=_class_order)
+        classes = sorted(set(rows["train"].labels), key=_class_order)
     elif not task.tfds:
-        tsv_files.find_files(data_dir)  # says what is missing
+        tsv_files.find_files(data_dir)  # raises and names what is missing
     else:
         builder = tfds_data.open_builder(task.tfds, data_dir, download)
         rows = {
@@ -215,12 +203,10 @@ def _open_texts(task, config, vocabulary, max_length, data_dir, download, max_ba
         }
         classes = tfds_data.class_names(builder)
     buckets = [length for length in config.buckets if length < max_length]
-    opened = {
+    return classes, {
         split: _encoded(part, classes, vocabulary, [*buckets, max_length])
         for split, part in rows.items()
     }
-    train = opened.pop("train")
-    return TaskData(classes, train, opened)
 
 
 def _tsv_rows(config, data_dir, max_bad_records):
@@ -230,7 +216,7 @@ def _tsv_rows(config, data_dir, max_bad_records):
         rows[split] = tsv_files.read_rows(path, columns, config.data.label_column, max_bad_records)
         max_bad_records -= len(rows[split].damaged)
         for line in rows[split].damaged:
-            _say(f"left out: {line}")
+            say(f"left out: {line}")
         if (rows[split].second is None) != (rows["train"].second is None):
             raise UserError(
                 f"{path}: has another number of sentence columns than {rows['train'].source}; "
@@ -240,25 +226,21 @@ def _tsv_rows(config, data_dir, max_bad_records):
 
 
 def _encoded(rows, classes, vocabulary, buckets):
-    numbers = {name: number for number, name in enumerate(classes)}
+    indices = {name: index for index, name in enumerate(classes)}
     for place, label in enumerate(rows.labels):
-        if label not in numbers:
+        if label not in indices:
             raise UserError(
                 f"{rows.source}: the class {label!r} (of {rows.first[place][:40]!r} ...) is not "
                 f"among those of the training examples, {', '.join(classes[:10])}; remove it, or "
                 "add it to them"
             )
-    labels = [numbers[label] for label in rows.labels]
+    labels = [indices[label] for label in rows.labels]
     return LabelledTexts.encode(
         rows.first, rows.second, labels, vocabulary, buckets, not is_cased(vocabulary)
     )
 
 
 def _class_order(name):
-    """Numbers by their value, and before names."""
+    """Sorts numbers by value, and before names."""
     is_number = re.fullmatch("-?[0-9]+", name) is not None
     return not is_number, int(name) if is_number else 0, name
-
-
-def _say(text):
-    print(text, file=sys.stderr, flush=True)

@@ -1,6 +1,6 @@
-"""A trial: one training with one learning rate and one seed, and what it reaches.
+"""A trial: one training with one learning rate and one seed, and its result.
 
-It has a folder of its own, `trials/NAME/`, and goes on where it was stopped. `result.json` is there
+It has a folder of its own, `trials/NAME/`, and goes on where it stopped. `result.json` exists
 exactly when it is finished.
 """
 
@@ -28,7 +28,7 @@ from pipelines.tasks.labelled_images import LabelledImages
 
 @dataclasses.dataclass(frozen=True)
 class Trial:
-    """What one training is given.
+    """One training's purpose, learning rate and seed.
 
     Attributes:
         purpose: str, `sweep` (to pick a learning rate) or `seed` (to report).
@@ -47,7 +47,7 @@ class Trial:
 
 
 class TaskStream:
-    """The training examples of a trial, as `keras_vitbert.runs.loop.fit` takes them.
+    """The training examples of a trial, for `keras_vitbert.runs.loop.fit`.
 
     Args:
         split: `LabelledImages` or `LabelledTexts`.
@@ -64,29 +64,36 @@ class TaskStream:
             self.tokens_per_step = round(split.batch_lengths(self._plan).mean() * batch)
 
     def training(self, step, context):
-        """Endless dataset of batches from a step on."""
+        """The batches from a step on.
+
+        Args:
+            step: int.
+            context: `tf.distribute.InputContext`, or None.
+
+        Returns:
+            endless `tf.data.Dataset`.
+        """
         if self.images_per_step:
             stream = self._split.training(self._seed, step, self._batch, context)
         else:
             stream = self._split.batches(self._plan, step, context)
-        # Of a dataset that may end, replicas lose the shapes: the last batch might miss one of
-        # them.
+        # A dataset that may end has no fixed shapes on replicas: its last batch may be smaller.
         return stream.repeat()
 
 
 def run_trial(run, trial, train, tests):
-    """Trains and evaluates, or finds what was done.
+    """Trains and evaluates, or reads the result of a finished trial.
 
     Args:
         run: `keras_vitbert.fine_tuning.search.FineTuningRun` that the trial belongs to.
         trial: `Trial`.
         train: the training split.
-        tests: dict of a split's name to a split, all of which are evaluated.
+        tests: dict of a split's name to a split to evaluate.
 
     Returns:
         dict, the content of result.json: `learning_rate`, `seed`, `steps`, `seconds`, `transfer`,
         `parameters`, `trained_parameters`, `diverged`, and `splits`, a dict of a split's name to
-        its measures (`metrics.measures`) and `examples`.
+        its `metrics.measures`.
 
     Raises:
         UserError, Diverged, Stopped: see `pipelines.command_line`. A trial of a sweep that
@@ -126,13 +133,13 @@ def run_trial(run, trial, train, tests):
             before_log = [WeightAverage(config.steps), watch]
             own = dataclasses.replace(run, config=config, folder=folder)
             result["resumed_from_step"] = fit(own, trainer, stream, before_log)
-            # The last checkpoint is written: whatever happens here, training is done.
+            # The last checkpoint is written: training need not be repeated if this fails.
             result["splits"] = _evaluate(evaluator, tests, classes, folder, trainer.step)
     except Diverged as error:
         if trial.purpose != "sweep":
             raise Diverged(
-                f"seed {trial.seed} with learning rate {trial.learning_rate:g} ({error}); what is "
-                "finished is kept: run again with a smaller --config.optimizer.learning_rate, or "
+                f"seed {trial.seed} with learning rate {trial.learning_rate:g} ({error}); finished "
+                "trials are kept: run again with a smaller --config.optimizer.learning_rate, or "
                 "--sweep with a smaller --config.grid"
             ) from error
         result["diverged"] = True
@@ -141,7 +148,7 @@ def run_trial(run, trial, train, tests):
         folder.write("seconds.txt", f"{seconds}\n")
     result["seconds"] = seconds
     folder.write("result.json", json.dumps(result, indent=2) + "\n")
-    if trial.purpose == "sweep" and workers.is_chief:  # it has served
+    if trial.purpose == "sweep" and workers.is_chief:  # only the result is needed
         tf.io.gfile.rmtree(folder.checkpoints)
     workers.wait()
     gc.collect()  # a Keras model is full of cycles
@@ -149,7 +156,7 @@ def run_trial(run, trial, train, tests):
 
 
 def build_fine_tuner(config, pretrained, kind, num_classes, seed, strategy):
-    """A compiled `FineTuner`, and what was transferred into it.
+    """Builds and compiles a `FineTuner`.
 
     Args:
         config: `ConfigDict` of fine-tuning; `steps` is set.
@@ -158,6 +165,9 @@ def build_fine_tuner(config, pretrained, kind, num_classes, seed, strategy):
         num_classes: int.
         seed: int.
         strategy: `tf.distribute.Strategy`.
+
+    Returns:
+        (`FineTuner`, dict of what was transferred into it, see `Pretrained.classifier`).
     """
     keras.utils.set_random_seed(seed)
     with strategy.scope():
@@ -173,7 +183,7 @@ def build_fine_tuner(config, pretrained, kind, num_classes, seed, strategy):
 
 
 class _Evaluation(keras.callbacks.Callback):
-    """Evaluates a split every so many steps, for the log; the last evaluation comes after it."""
+    """Evaluates a split at intervals, for the log; `_evaluate` adds the last evaluation."""
 
     def __init__(self, evaluator, split, config):
         super().__init__()
@@ -186,26 +196,21 @@ class _Evaluation(keras.callbacks.Callback):
 
 
 def _logged(measures):
-    """What of the measures belongs into metrics.csv."""
+    """The measures that belong in metrics.csv."""
     return {f"val_{name}": measures[name] for name in metrics.METRICS}
 
 
 def _evaluate(evaluator, tests, classes, folder, step):
-    """Evaluates all splits; leaves predictions.csv, TensorBoard's summaries, and the log's end."""
-    results, rows = {}, []
-    for name, split in tests.items():
-        predictions = evaluator.predict(split)
-        results[name] = {"examples": split.count, **predictions.measures()}
-        if not folder.writes:
-            continue
-        rows += evaluation.prediction_rows(name, predictions, classes)
+    """Evaluates all splits; writes predictions.csv, TensorBoard's summaries, and the log's end."""
+    predictions = {name: evaluator.predict(split) for name, split in tests.items()}
+    results = {name: found.measures() for name, found in predictions.items()}
+    if folder.writes:
+        first = next(iter(results))
         logs = os.path.join(folder.logs, "validation")
-        is_first = len(results) == 1
-        evaluation.write_summaries(logs, name, predictions, classes, step, is_first)
-    if not folder.writes:
-        return results
-    folder.write("predictions.csv", csv_text(rows))
-    log = folder.rows(up_to_step=step)
-    log[-1] |= _logged(next(iter(results.values())))
-    folder.write_rows(log)
+        for name, found in predictions.items():
+            evaluation.write_summaries(logs, name, found, classes, step, is_first=name == first)
+        folder.write("predictions.csv", csv_text(evaluation.prediction_rows(predictions, classes)))
+        log = folder.rows(up_to_step=step)
+        log[-1] |= _logged(results[first])
+        folder.write_rows(log)
     return results

@@ -1,12 +1,12 @@
-"""The model as keras-hub's tasks, with preprocessors: what a preset holds.
+"""The model as tasks of keras-hub, with preprocessors: the content of a preset.
 
-| task | takes | gives |
+| task | takes | returns |
 | --- | --- | --- |
-| `ViTBertImageClassifier` | images of any size, numbers in 0 to 255 | class logits |
+| `ViTBertImageClassifier` | images of any size, values in [0, 255] | class logits |
 | `ViTBertTextClassifier` | strings, or pairs of them | class logits |
-| `ViTBertMaskedLM` | strings, some words of which it masks | logits of the masked words |
+| `ViTBertMaskedLM` | strings, and masks some tokens | logits of the masked tokens |
 
-All are loaded by `from_preset`, or whatever a preset holds by `keras_vitbert.load`; written by
+They are loaded by `from_preset`, or by `keras_vitbert.load` whichever it is, written by
 `save_to_preset`, and uploaded by `keras_hub.upload_preset`. Importing this package registers the
 classes with Keras.
 """

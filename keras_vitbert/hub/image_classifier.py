@@ -10,7 +10,7 @@ from keras_vitbert.model.heads import MLPHead
 
 @keras.saving.register_keras_serializable(package="keras_vitbert")
 class ViTBertImageClassifier(keras_hub.models.ImageClassifier):
-    """Backbone, and the paper's head on the class token of an image (eq. 5 and 6).
+    """The backbone with the paper's head on the class token of an image (eq. 5 and 6).
 
     Args:
         backbone: `ViTBertBackbone` with an image side.
@@ -24,7 +24,7 @@ class ViTBertImageClassifier(keras_hub.models.ImageClassifier):
 
     ```python
     classifier = ViTBertImageClassifier.from_preset("presets/imagenet")
-    logits = classifier.predict(images)  # (batch, height, width, 3), numbers in 0 to 255
+    logits = classifier.predict(images)  # (batch, height, width, 3), values in [0, 255]
     names = classifier.preprocessor.class_names
     ```
     """
@@ -46,7 +46,4 @@ class ViTBertImageClassifier(keras_hub.models.ImageClassifier):
         self.activation = None  # so that `compile` knows that these are logits
 
     def get_config(self):
-        return {
-            **keras_hub.models.Task.get_config(self),
-            "num_classes": self.num_classes,
-        }
+        return {**keras_hub.models.Task.get_config(self), "num_classes": self.num_classes}

@@ -11,7 +11,7 @@ from keras_vitbert.model.heads import MaskedLMHead
 
 @keras.saving.register_keras_serializable(package="keras_vitbert")
 class ViTBertMaskedLM(keras_hub.models.MaskedLM):
-    """Backbone, and the paper's head on the masked tokens of a text (eq. 5 and 6).
+    """The backbone with the paper's head on the masked tokens of a text (eq. 5 and 6).
 
     Args:
         backbone: `ViTBertBackbone` with a text side.
@@ -24,8 +24,8 @@ class ViTBertMaskedLM(keras_hub.models.MaskedLM):
     Example:
 
     ```python
-    model = ViTBertMaskedLM.from_preset("presets/words")
-    model.fit(["The first text.", "The second text."])  # goes on training, masks made anew
+    model = ViTBertMaskedLM.from_preset("presets/text")
+    model.fit(["The first text.", "The second text."])  # trains on, with new masks
     ```
     """
 

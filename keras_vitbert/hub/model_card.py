@@ -1,4 +1,4 @@
-"""The model card of a preset: what it is, what made it, what it reaches, where its limits are."""
+"""The model card of a preset: the model, its training, its results and its limits."""
 
 import os
 
@@ -6,22 +6,12 @@ from keras_vitbert.configs.overrides import flatten
 
 FILE = "README.md"
 
-_PIPELINES = {
-    "image_classifier": "image-classification",
-    "text_classifier": "text-classification",
-    "masked_lm": "fill-mask",
-    "backbone": "feature-extraction",
-}
-_TITLES = {
-    "image_classifier": "image classification",
-    "text_classifier": "text classification",
-    "masked_lm": "masked language modelling",
-    "backbone": "backbone",
-}
-_CLASSES = {
-    "image_classifier": "ViTBertImageClassifier",
-    "text_classifier": "ViTBertTextClassifier",
-    "masked_lm": "ViTBertMaskedLM",
+# Of each kind: the pipeline of the Hugging Face Hub, the title, and the class.
+_KINDS = {
+    "image_classifier": ("image-classification", "image classification", "ViTBertImageClassifier"),
+    "text_classifier": ("text-classification", "text classification", "ViTBertTextClassifier"),
+    "masked_lm": ("fill-mask", "masked language modelling", "ViTBertMaskedLM"),
+    "backbone": ("feature-extraction", "backbone", "ViTBertBackbone"),
 }
 _MEASURES = (
     ("image classification accuracy", "image_accuracy", "image_majority_accuracy"),
@@ -29,7 +19,7 @@ _MEASURES = (
     ("masked-LM loss (nats)", "mlm_loss", "mlm_unigram_loss"),
     ("next-sentence accuracy", "nsp_accuracy", "nsp_majority_accuracy"),
 )
-# Keys of a config that say nothing of what was trained; and where data lay is nobody's business.
+# Keys of a config that do not describe the training; paths of data are private.
 _HIDDEN = (
     *("data.", "model.", "checkpoint", "teachers.", "dtype", "evaluation", "validation"),
     *("grid", "selection_part", "buckets", "steps_per_epoch", "steps_per_execution"),
@@ -56,13 +46,14 @@ def model_card(trained, kind):
     Returns:
         str, Markdown.
     """
+    pipeline, title, class_name = _KINDS[kind]
     parts = [
-        f"---\nlibrary_name: keras-hub\npipeline_tag: {_PIPELINES[kind]}\n"
+        f"---\nlibrary_name: keras-hub\npipeline_tag: {pipeline}\n"
         "tags:\n- vit-bert\n- keras\n---\n",
-        f"# {trained.name}: ViT-BERT, {_TITLES[kind]}\n",
+        f"# {trained.name}: ViT-BERT, {title}\n",
         "One transformer encoder for images and for text (Li et al. 2021, *Towards a Unified "
         "Foundation Model*), in Keras 3 by `keras_vitbert`.\n",
-        _usage(kind),
+        _usage(kind, class_name),
         _table("## Model", _model(trained, kind)),
     ]
     if trained.origin:
@@ -73,17 +64,11 @@ def model_card(trained, kind):
     return "\n".join(parts)
 
 
-def _usage(kind):
+def _usage(kind, name):
+    package, variable = "keras_vitbert.hub", "model"
     if kind == "backbone":
-        use = (
-            "from keras_vitbert import ViTBertBackbone\n\n"
-            "backbone = ViTBertBackbone.from_preset(PRESET)\n"
-        )
-    else:
-        use = (
-            f"from keras_vitbert.hub import {_CLASSES[kind]}\n\n"
-            f"model = {_CLASSES[kind]}.from_preset(PRESET)\n"
-        )
+        package, variable = "keras_vitbert", "backbone"
+    use = f"from {package} import {name}\n\n{variable} = {name}.from_preset(PRESET)\n"
     return f"```python\n{use}```\n"
 
 
@@ -117,7 +102,7 @@ def _training(record, summary):
     rows = {"variant": f"`{record['variant']}`"} if "variant" in record else {}
     if "task" in record:
         rows |= {"task": f"`{record['task']}`", "began with": f"`{_base(record['checkpoint'])}`"}
-        # Of several runs that of the median seed, with the rate that was picked.
+        # The trial of the median seed, with the learning rate that was picked.
         settings |= {
             "optimizer.learning_rate": summary["learning_rate"],
             "steps": summary["steps"],
@@ -133,14 +118,14 @@ def _training(record, summary):
         f"{count:,} {name}" for name, count in record.get("records", {}).items()
     )
     for key, value in settings.items():
-        if not key.startswith(_HIDDEN) and (value or key == "seed"):  # the rest is off
+        if not key.startswith(_HIDDEN) and (value or key == "seed"):  # others are off
             rows[f"`{key}`"] = value
     return _table("## Training", rows)
 
 
 def _measured(summary):
     if not summary:
-        return "## Measured\n\nThe run was not finished: nothing was measured at its end.\n"
+        return "## Measured\n\nThe run is not finished, so it has no final results.\n"
     if "validation" in summary:
         lines = ["| validation | model | baseline |", "| --- | --- | --- |"]
         for name, measure, baseline in _MEASURES:
@@ -148,8 +133,8 @@ def _measured(summary):
                 value = summary["validation"][measure]
                 lines.append(f"| {name} | {value:.4f} | {summary['baselines'][baseline]:.4f} |")
         note = (
-            "Baselines have learned frequencies alone: the commonest class, the unigram "
-            "distribution of masked words, the commoner answer."
+            "Baselines know frequencies only: the commonest class, the unigram distribution of "
+            "masked tokens, the commoner answer."
         )
     else:
         lines = [

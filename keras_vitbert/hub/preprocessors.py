@@ -1,4 +1,4 @@
-"""From images and strings to the inputs of the tasks, by what a preset keeps."""
+"""Preprocessors of the tasks: from images and strings to inputs."""
 
 import keras
 import keras_hub
@@ -16,10 +16,10 @@ class ViTBertImageConverter(keras_hub.layers.ImageConverter):
 
     Args:
         image_size: pair of equal ints, pixels.
-        central_crop: float, the fraction of the shorter side that is seen.
+        central_crop: float, the fraction of the shorter side that is kept.
 
-    Call it on an image `(height, width, 3)`, a batch, or a list of images of several sizes, numbers
-    in 0 to 255; it returns float32 in [0, 1], as a NumPy array outside of a `tf.function`.
+    Call it on an image `(height, width, 3)`, a batch, or a list of images of several sizes, values
+    in [0, 255]; it returns float32 in [0, 1], a NumPy array outside of a `tf.function`.
     """
 
     backbone_cls = ViTBertBackbone
@@ -42,7 +42,7 @@ class ViTBertImageConverter(keras_hub.layers.ImageConverter):
 
 
 class _NamedClasses:
-    """Remembers what the classes are called.
+    """Keeps the class names.
 
     Args:
         class_names: list of str in the order of the logits, or None.
@@ -65,7 +65,7 @@ class _NamedClasses:
 class ViTBertImageClassifierPreprocessor(
     _NamedClasses, keras_hub.models.ImageClassifierPreprocessor
 ):
-    """keras-hub's, with the names of the classes.
+    """keras-hub's preprocessor, with the class names.
 
     Args:
         image_converter: `ViTBertImageConverter`.
@@ -78,9 +78,9 @@ class ViTBertImageClassifierPreprocessor(
 
 @keras.saving.register_keras_serializable(package="keras_vitbert")
 class ViTBertTextClassifierPreprocessor(_NamedClasses, keras_hub.models.TextClassifierPreprocessor):
-    """keras-hub's, with the names of the classes.
+    """keras-hub's preprocessor, with the class names.
 
-    It pads to `sequence_length`, and of a pair cuts the longer text first, as in training.
+    It pads to `sequence_length`, and cuts the longer text of a pair first, as in training.
 
     Args:
         tokenizer: `ViTBertTokenizer`.
@@ -94,7 +94,7 @@ class ViTBertTextClassifierPreprocessor(_NamedClasses, keras_hub.models.TextClas
 
 @keras.saving.register_keras_serializable(package="keras_vitbert")
 class ViTBertMaskedLMPreprocessor(keras_hub.models.MaskedLMPreprocessor):
-    """keras-hub's: tokenizes strings and masks 15 % of the tokens.
+    """keras-hub's preprocessor: tokenizes strings and masks 15 % of the tokens.
 
     Args:
         tokenizer: `ViTBertTokenizer`.

@@ -36,7 +36,7 @@ def load_preset(path):
         `ViTBertImageClassifier`, `ViTBertTextClassifier`, `ViTBertMaskedLM` or `ViTBertBackbone`.
 
     Raises:
-        UserError: it is a preset of another model, or damaged.
+        UserError: it is a preset of another project, or damaged.
     """
     file = os.path.join(path, _TASK_FILE)
     file = file if tf.io.gfile.exists(file) else os.path.join(path, "config.json")
@@ -49,7 +49,7 @@ def load_preset(path):
         )
         if is_ours:
             return cls.from_preset(path)
-    # Files that are missing, cut short or of another model fail in many ways.
+    # Missing, truncated and unexpected files raise many kinds of errors.
     except Exception as error:
         raise UserError(
             f"{path}: the preset cannot be loaded ({one_line(error)[:300]}); write it again"
@@ -58,7 +58,14 @@ def load_preset(path):
 
 
 def available_kinds(trained):
-    """What of `KINDS` a `TrainedModel` has heads for, and `backbone`."""
+    """The `KINDS` of preset that a trained model can be written as.
+
+    Args:
+        trained: `keras_vitbert.trained.trained_model.TrainedModel`.
+
+    Returns:
+        list of str: those that it has heads for, and `backbone`.
+    """
     return [*(kind for kind, head in _HEADS.items() if head in trained.heads), BACKBONE]
 
 
@@ -82,17 +89,15 @@ def build_task(trained, kind):
             ViTBertImageConverter((size, size), trained.central_crop), class_names=trained.classes
         )
         task = ViTBertImageClassifier(backbone, head.num_classes, preprocessor)
-        task.head.set_weights(head.get_weights())
-        return task
-    tokenizer = ViTBertTokenizer(trained.vocabulary, trained.lower_case)
-    length = backbone.max_sequence_length
-    if kind == "text_classifier":
-        preprocessor = ViTBertTextClassifierPreprocessor(
-            tokenizer, length, class_names=trained.classes
-        )
-        task = ViTBertTextClassifier(backbone, head.num_classes, preprocessor)
-        task.head.set_weights(head.get_weights())
-        return task
-    task = ViTBertMaskedLM(backbone, ViTBertMaskedLMPreprocessor(tokenizer, length))
-    task.mlm_head.set_weights(head.get_weights())
+    else:
+        tokenizer = ViTBertTokenizer(trained.vocabulary, trained.lower_case)
+        length = backbone.max_sequence_length
+        if kind == "text_classifier":
+            preprocessor = ViTBertTextClassifierPreprocessor(
+                tokenizer, length, class_names=trained.classes
+            )
+            task = ViTBertTextClassifier(backbone, head.num_classes, preprocessor)
+        else:
+            task = ViTBertMaskedLM(backbone, ViTBertMaskedLMPreprocessor(tokenizer, length))
+    (task.mlm_head if kind == "masked_lm" else task.head).set_weights(head.get_weights())
     return task

@@ -10,7 +10,7 @@ from keras_vitbert.model.heads import MLPHead
 
 @keras.saving.register_keras_serializable(package="keras_vitbert")
 class ViTBertTextClassifier(keras_hub.models.TextClassifier):
-    """Backbone, and the paper's head on the class token of a text (eq. 5 and 6).
+    """The backbone with the paper's head on the class token of a text (eq. 5 and 6).
 
     Args:
         backbone: `ViTBertBackbone` with a text side.
@@ -47,7 +47,7 @@ class ViTBertTextClassifier(keras_hub.models.TextClassifier):
 
 
 def text_inputs():
-    """Symbolic inputs of a backbone's text side, `(batch, length)` each."""
+    """Symbolic inputs of a backbone's text side: dict of name to int32 `(batch, length)`."""
     return {
         name: keras.Input((None,), dtype="int32", name=name)
         for name in ("token_ids", "segment_ids", "padding_mask")

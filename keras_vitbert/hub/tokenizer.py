@@ -1,4 +1,4 @@
-"""The tokenizer of presets: WordPiece, token by token as in training."""
+"""The tokenizer of presets: WordPiece, with the same tokens as in training."""
 
 import keras
 import keras_hub
@@ -13,8 +13,8 @@ from pipelines.text.wordpiece import CLS, MASK, PAD, SEP
 class ViTBertTokenizer(keras_hub.tokenizers.WordPieceTokenizer):
     """`tensorflow_text.FastBertTokenizer` as a keras-hub tokenizer.
 
-    keras-hub's own WordPiece splits words by other rules, and would give some texts other tokens
-    than the model was trained on.
+    keras-hub's own WordPiece splits words by other rules, so some texts would get other tokens than
+    in training.
 
     Args:
         vocabulary: list of str, or the path of a `vocab.txt`.
@@ -22,7 +22,7 @@ class ViTBertTokenizer(keras_hub.tokenizers.WordPieceTokenizer):
         special_tokens_in_strings: bool, whether `[MASK]` in a string is that token.
 
     Call it on a string or a batch of strings; it returns token ids, without `[CLS]` and `[SEP]`:
-    ragged, and lists outside of a `tf.function`, or dense where `sequence_length` is set.
+    ragged, lists outside of a `tf.function`, or dense if `sequence_length` is set.
     """
 
     backbone_cls = ViTBertBackbone
@@ -48,7 +48,7 @@ class ViTBertTokenizer(keras_hub.tokenizers.WordPieceTokenizer):
         if self.vocabulary is None:
             raise ValueError("the tokenizer has no vocabulary; pass one, or load it from a preset")
         if self._encoder is None:
-            with tf.init_scope():  # it may be called first in a graph
+            with tf.init_scope():  # the first call may be in a graph
                 self._encoder = TextEncoder(self.vocabulary, 0, self.lowercase)
         with tf.device("cpu"):
             tokens = self._tokens(tf.convert_to_tensor(inputs))
@@ -60,7 +60,7 @@ class ViTBertTokenizer(keras_hub.tokenizers.WordPieceTokenizer):
         return _decoded(tokens.to_list() if is_batch else tokens.numpy().tolist())
 
     def _tokens(self, texts):
-        """Ragged, or dense where the length is fixed; with an axis for the batch if texts has."""
+        """Ragged, or dense if the length is fixed; with a batch axis if texts have one."""
         tokens = self._encoder.tokenize(tf.reshape(texts, (-1,)), self.special_tokens_in_strings)
         if self.compute_dtype == "string":
             tokens = tokens.with_values(tf.gather(self.vocabulary, tokens.values))

@@ -1,19 +1,33 @@
-"""Activations by the names that Hugging Face's configs give them.
+"""Activations under the names of Hugging Face's configs.
 
-`gelu` is the exact one there. Google's BERT and ViT compute the approximation by tanh, though
-BERT's own config calls it `gelu` too; see `google`.
+There `gelu` is the exact one. Google's BERT and ViT approximate it by tanh, although BERT's own
+config calls that `gelu` too; see `google`.
 """
 
 import keras
 
 
 def tanh_gelu(x):
-    """GELU, approximated by tanh."""
+    """GELU, approximated by tanh.
+
+    Args:
+        x: float tensor.
+
+    Returns:
+        tensor of the same shape.
+    """
     return keras.activations.gelu(x, approximate=True)
 
 
 def exact_gelu(x):
-    """GELU by the error function."""
+    """GELU by the error function.
+
+    Args:
+        x: float tensor.
+
+    Returns:
+        tensor of the same shape.
+    """
     return keras.activations.gelu(x, approximate=False)
 
 

@@ -1,4 +1,4 @@
-"""A BERT with heads, in one form: Hugging Face's config and names, everything accounted for."""
+"""A BERT with heads in the common form: config and tensor names of Hugging Face's transformers."""
 
 import dataclasses
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from keras_vitbert.importing.configs import checked_config, require
-from keras_vitbert.importing.tensors import account
+from keras_vitbert.importing.tensors import account, block_weights, layer_shapes
 from pipelines.command_line import UserError
 
 BERT_ARCHITECTURES = ("BertForPreTraining", "BertForMaskedLM")
@@ -22,21 +22,19 @@ _DEFAULTS = {
     "hidden_act": "gelu",
     "layer_norm_eps": 1e-12,
 }
-_POOLER = ("bert.pooler.dense.weight", "bert.pooler.dense.bias")
-_NEXT_SENTENCE = ("cls.seq_relationship.weight", "cls.seq_relationship.bias")
 _DECODER, _DECODER_BIAS = "cls.predictions.decoder.weight", "cls.predictions.decoder.bias"
-_WORDS, _OUTPUT_BIAS = "bert.embeddings.word_embeddings.weight", "cls.predictions.bias"
+_EMBEDDING, _OUTPUT_BIAS = "bert.embeddings.word_embeddings.weight", "cls.predictions.bias"
 
 
 @dataclasses.dataclass(frozen=True)
 class BertWeights:
-    """A BERT for masked words, and perhaps for next sentences.
+    """A BERT with a masked-LM head, with or without a next-sentence head.
 
     Attributes:
         config: dict, the keys of Hugging Face's config.json that say what it computes.
-        tensors: dict of name to float32 array. `cls.predictions.decoder.weight` is there where it
-            is not that of the word embeddings, `bert.pooler` and `cls.seq_relationship` where
-            there is a next-sentence head.
+        tensors: dict of name to float32 array. `cls.predictions.decoder.weight` is present if it
+            is not tied to the token embedding, `bert.pooler` and `cls.seq_relationship` if there
+            is a next-sentence head.
         vocabulary: list of str.
     """
 
@@ -47,26 +45,29 @@ class BertWeights:
     @property
     def has_next_sentence(self):
         """Whether there is a next-sentence head."""
-        return _NEXT_SENTENCE[0] in self.tensors
+        return "cls.seq_relationship.weight" in self.tensors
 
     @property
     def has_own_decoder(self):
-        """Whether words are decoded by another matrix than that of their embeddings."""
+        """Whether the decoder is not tied to the token embedding."""
         return _DECODER in self.tensors
 
     @classmethod
     def checked(cls, config, tensors, vocabulary, label, architecture):
-        """The same from what was read, or a line that tells what is wrong with it.
+        """Checks a model that was read.
 
         Args:
             config: dict, the content of config.json.
-            tensors: dict of name to array, the trunk's names beginning with `bert.`.
+            tensors: dict of name to array, the backbone's names beginning with `bert.`.
             vocabulary: list of str.
             label: str, where it comes from.
             architecture: str, of `BERT_ARCHITECTURES`.
 
+        Returns:
+            `BertWeights`.
+
         Raises:
-            UserError: see `tensors.account`; or it computes something else than BERT.
+            UserError: the tensors do not match (`tensors.account`), or it is a variant of BERT.
         """
         kept = checked_config(config, _DEFAULTS, label)
         position_type = config.get("position_embedding_type") or "absolute"
@@ -74,24 +75,26 @@ class BertWeights:
         for key in ("is_decoder", "add_cross_attention"):
             require(not config.get(key), label, key, config.get(key))
         segments = kept["type_vocab_size"]
-        require(segments >= 2, label, "type_vocab_size", segments, "2 or more segments are wanted")
+        require(segments >= 2, label, "type_vocab_size", segments, "2 or more segments are needed")
         if len(vocabulary) > kept["vocab_size"]:
             raise UserError(
                 f"{label}: its vocabulary has {len(vocabulary)} tokens, its config "
-                f"vocab_size={kept['vocab_size']}; bring the vocabulary that belongs to it"
+                f"vocab_size={kept['vocab_size']}; give the vocabulary that belongs to it"
             )
         wanted = _shapes(kept)
         tied = config.get("tie_word_embeddings", True)
-        # As transformers do: a decoder that is there, and another, is not tied.
-        if not tied or _differ(tensors.get(_DECODER), tensors.get(_WORDS)):
-            wanted[_DECODER] = wanted[_WORDS]
-        # Files of masked-LM models often keep the other head of their pre-training.
-        whole = all(name in tensors for name in (*_POOLER, *_NEXT_SENTENCE))
+        # As in transformers: a stored decoder that differs from the embedding is not tied.
+        decoder, embedding = tensors.get(_DECODER), tensors.get(_EMBEDDING)
+        if not tied or not (decoder is None or np.array_equal(decoder, embedding)):
+            wanted[_DECODER] = wanted[_EMBEDDING]
         ignored = rf"bert\.embeddings\.position_ids|{_DECODER_BIAS}|{_DECODER}"
         hidden = kept["hidden_size"]
-        if architecture == "BertForPreTraining" or whole:
-            shapes = ((hidden, hidden), (hidden,), (2, hidden), (2,))
-            wanted |= dict(zip((*_POOLER, *_NEXT_SENTENCE), shapes, strict=True))
+        next_sentence = layer_shapes(
+            {"bert.pooler.dense": (hidden, hidden), "cls.seq_relationship": (2, hidden)}
+        )
+        # Checkpoints of masked-LM models often keep the next-sentence head of their pre-training.
+        if architecture == "BertForPreTraining" or next_sentence.keys() <= tensors.keys():
+            wanted |= next_sentence
         else:
             ignored += r"|bert\.pooler\..*|cls\.seq_relationship\..*"
         if _DECODER_BIAS in tensors:
@@ -99,40 +102,20 @@ class BertWeights:
         return cls(kept, account(tensors, wanted, ignored, label, architecture), vocabulary)
 
 
-def _differ(first, second):
-    if first is None or second is None or first.shape != second.shape:
-        return first is not None
-    return not np.array_equal(first, second)
-
-
 def _shapes(config):
-    """Name to shape of what every BERT for masked words has."""
-    hidden, inner, words = (
-        config[key] for key in ("hidden_size", "intermediate_size", "vocab_size")
-    )
-    shapes = {
-        _WORDS: (words, hidden),
+    """Name to shape of the tensors that every BERT with a masked-LM head has."""
+    hidden, vocabulary = config["hidden_size"], config["vocab_size"]
+    norms = ("attention.output.LayerNorm", "output.LayerNorm")
+    weights = {
+        "bert.embeddings.LayerNorm": (hidden,),
+        **block_weights(config, "bert", "self", norms),
+        "cls.predictions.transform.dense": (hidden, hidden),
+        "cls.predictions.transform.LayerNorm": (hidden,),
+    }
+    return {
+        _EMBEDDING: (vocabulary, hidden),
         "bert.embeddings.position_embeddings.weight": (config["max_position_embeddings"], hidden),
         "bert.embeddings.token_type_embeddings.weight": (config["type_vocab_size"], hidden),
+        **layer_shapes(weights),
+        _OUTPUT_BIAS: (vocabulary,),
     }
-
-    def norm(name):
-        shapes[f"{name}.weight"] = shapes[f"{name}.bias"] = (hidden,)
-
-    def dense(name, outputs, inputs):
-        shapes[f"{name}.weight"], shapes[f"{name}.bias"] = (outputs, inputs), (outputs,)
-
-    norm("bert.embeddings.LayerNorm")
-    for index in range(config["num_hidden_layers"]):
-        layer = f"bert.encoder.layer.{index}"
-        for part in ("query", "key", "value"):
-            dense(f"{layer}.attention.self.{part}", hidden, hidden)
-        dense(f"{layer}.attention.output.dense", hidden, hidden)
-        norm(f"{layer}.attention.output.LayerNorm")
-        dense(f"{layer}.intermediate.dense", inner, hidden)
-        dense(f"{layer}.output.dense", hidden, inner)
-        norm(f"{layer}.output.LayerNorm")
-    dense("cls.predictions.transform.dense", hidden, hidden)
-    norm("cls.predictions.transform.LayerNorm")
-    shapes[_OUTPUT_BIAS] = (words,)
-    return shapes

@@ -11,15 +11,18 @@ _UNKNOWN_SHARE = 0.05
 
 
 def first_difference(ours, theirs):
-    """The first place where two lists of classes differ; None where they do not.
+    """The first index at which two lists of class names differ.
 
-    Case, underscores and hyphens do not count. A name may be a list of synonyms with commas between
-    them: one in common is enough. A WordNet id, such as n01440764, stands for what ImageNet calls
-    its class; there may be other words for it, so that a name which none of the ids stands for is
-    no difference, where few are.
+    Case, underscores and hyphens do not count. A name may be a comma-separated list of synonyms:
+    one in common is enough. A WordNet id, such as n01440764, stands for ImageNet's name of its
+    class. Other lists use other names for some classes, so a few names that belong to none of the
+    ids are no difference.
 
     Args:
         ours, theirs: lists of str, of the same length.
+
+    Returns:
+        int, or None if they name the same classes.
     """
     known = set().union(*map(_meanings, ours))
     unknown = []
@@ -34,7 +37,7 @@ def first_difference(ours, theirs):
 
 
 def _meanings(name):
-    """All that a class is called, in one spelling: set of str."""
+    """All names of a class, normalised: set of str."""
     if re.fullmatch(_SYNSET, name):
         return {name, *filter(None, [_imagenet_names().get(name)])}
     return {_spelled(synonym) for synonym in name.split(",")}
@@ -46,7 +49,7 @@ def _spelled(name):
 
 @functools.cache
 def _imagenet_names():
-    """WordNet id to name of the 1,000 classes."""
+    """WordNet id to name of ImageNet's 1,000 classes."""
     best = keras_hub.utils.decode_imagenet_predictions(
         np.eye(1000, dtype=np.float32), top=1, include_synset_ids=True
     )

@@ -5,20 +5,23 @@ from pipelines.command_line import UserError
 
 
 def checked_config(config, defaults, label):
-    """The keys of `defaults`, of the types that those have.
+    """The values of the keys in `defaults`, checked against the types there.
 
     Args:
         config: dict, the content of config.json.
-        defaults: dict of key to what transformers take where it is missing.
+        defaults: dict of key to the value that transformers use if it is missing.
         label: str, where it comes from.
 
+    Returns:
+        dict with the keys of `defaults`.
+
     Raises:
-        UserError: a value is of another type, or the activation is not known.
+        UserError: a value is of another type, or the activation is unknown.
     """
     kept = {key: config.get(key, default) for key, default in defaults.items()}
     for key, default in defaults.items():
         value = kept[key]
-        if isinstance(default, bool) or isinstance(default, str):
+        if isinstance(default, bool | str):
             good = isinstance(value, type(default))
         elif isinstance(default, int):
             good = isinstance(value, int) and not isinstance(value, bool) and value > 0
@@ -37,7 +40,18 @@ def checked_config(config, defaults, label):
     return kept
 
 
-def require(condition, label, key, value, why="which is not taken"):
-    """Raises a `UserError` that names the key, unless the condition holds."""
+def require(condition, label, key, value, why="which is not supported"):
+    """Refuses a value of a config.
+
+    Args:
+        condition: bool, whether the value is supported.
+        label: str, where the config comes from.
+        key: str.
+        value: the value of `key`, for the message.
+        why: str, what is wrong with it.
+
+    Raises:
+        UserError: names the key, unless the condition holds.
+    """
     if not condition:
         raise UserError(f"{label}: its config has {key}={value!r}; {why}: give another model")

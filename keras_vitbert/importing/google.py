@@ -1,8 +1,8 @@
-"""Google's own checkpoints: BERT's of google-research/bert, ViT's of google-research's repository.
+"""Google's own checkpoints: BERT's of google-research/bert, ViT's of its vision_transformer.
 
-Both compute GELU by tanh: BERT's `modeling.gelu`, whatever its config calls it, and ViT's
-`flax.linen.gelu`, whose default that is. Their epsilons are 1e-12 and 1e-6. ViT's images are
-normalised to [-1, 1].
+Both approximate GELU by tanh: BERT by `modeling.gelu`, whatever its config calls it, and ViT by the
+default of `flax.linen.gelu`. Their epsilons are 1e-12 and 1e-6. ViT's images are normalised to
+[-1, 1].
 """
 
 import math
@@ -16,30 +16,46 @@ import tensorflow as tf
 from keras_vitbert.importing.bert_weights import BertWeights
 from keras_vitbert.importing.hugging_face import read_vocabulary
 from keras_vitbert.importing.sources import read_json
+from keras_vitbert.importing.tensors import renamed, transposed
 from keras_vitbert.importing.vit_weights import VitWeights
 from pipelines.command_line import UserError, one_line
 
-# What training left besides the weights.
+# What training keeps besides the weights.
 _OPTIMIZER = r"global_step|good_steps|loss_scale|.*/adam_[mv]|.*AdamWeightDecay.*"
 
-_VIT_BLOCK = "Transformer/encoderblock_{}"
-_VIT_PARTS = {
-    "LayerNorm_0": "layernorm_before",
-    "LayerNorm_2": "layernorm_after",
-    "MlpBlock_3/Dense_0": "intermediate.dense",
-    "MlpBlock_3/Dense_1": "output.dense",
-    "MultiHeadDotProductAttention_1/query": "attention.attention.query",
-    "MultiHeadDotProductAttention_1/key": "attention.attention.key",
-    "MultiHeadDotProductAttention_1/value": "attention.attention.value",
-    "MultiHeadDotProductAttention_1/out": "attention.output.dense",
-}
+_BERT_NAMES = (
+    (r"/", "."),
+    (r"\blayer_(\d+)\b", r"layer.\1"),
+    (r"_embeddings$", "_embeddings.weight"),
+    (r"\b(kernel|gamma|output_weights)$", "weight"),
+    (r"\b(beta|output_bias)$", "bias"),
+)
+_VIT_NAMES = (
+    (r"^cls$", "vit.embeddings.cls_token"),
+    (r"^Transformer/posembed_input/pos_embedding$", "vit.embeddings.position_embeddings"),
+    (r"^embedding/", "vit.embeddings.patch_embeddings.projection/"),
+    (r"^Transformer/encoderblock_(\d+)/", r"vit.encoder.layer.\1."),
+    (r"\.LayerNorm_0/", ".layernorm_before/"),
+    (r"\.MultiHeadDotProductAttention_1/out/", ".attention.output.dense/"),
+    (r"\.MultiHeadDotProductAttention_1/", ".attention.attention."),
+    (r"\.LayerNorm_2/", ".layernorm_after/"),
+    (r"\.MlpBlock_3/Dense_0/", ".intermediate.dense/"),
+    (r"\.MlpBlock_3/Dense_1/", ".output.dense/"),
+    (r"^Transformer/encoder_norm/", "vit.layernorm/"),
+    (r"^head/", "classifier/"),
+    (r"/(kernel|scale)$", ".weight"),
+    (r"/bias$", ".bias"),
+)
 
 
 def read_bert(source):
-    """`BertWeights` of a checkpoint with `bert_config.json` and `vocab.txt` beside it.
+    """Reads a checkpoint with `bert_config.json` and `vocab.txt` beside it.
 
     Args:
         source: `sources.Source`, its path the checkpoint's prefix.
+
+    Returns:
+        `BertWeights`.
 
     Raises:
         UserError: a part is missing or damaged.
@@ -47,7 +63,7 @@ def read_bert(source):
     folder, label = os.path.dirname(source.path), source.label
     config = read_json(os.path.join(folder, "bert_config.json"), label)
     if config is None:
-        raise UserError(f"{label}: has no bert_config.json beside it; bring it")
+        raise UserError(f"{label}: has no bert_config.json beside it; add it")
     if config.get("hidden_act") == "gelu":
         config = {**config, "hidden_act": "gelu_pytorch_tanh"}
     vocabulary = read_vocabulary(folder, label)
@@ -56,22 +72,30 @@ def read_bert(source):
         reader = tf.train.load_checkpoint(source.path)
         for name in reader.get_variable_to_shape_map():
             if not re.fullmatch(_OPTIMIZER, name):
-                tensors |= _bert_tensor(name, reader.get_tensor(name))
-    # The reader's own errors are of several kinds, an IndexError where a file is too short.
+                value = reader.get_tensor(name)
+                tensors[name] = value.T if name.endswith("/kernel") else value
+    # The reader raises several kinds of errors, an IndexError if a file is too short.
     except (tf.errors.OpError, RuntimeError, ValueError, IndexError) as error:
         raise UserError(
-            f"{label}: the checkpoint is damaged ({one_line(error)[:160]}); bring it back"
+            f"{label}: the checkpoint is damaged ({one_line(error)[:160]}); restore it"
         ) from error
     return BertWeights.checked(
-        {**config, "layer_norm_eps": 1e-12}, tensors, vocabulary, label, "BertForPreTraining"
+        {**config, "layer_norm_eps": 1e-12},
+        renamed(tensors, _BERT_NAMES),
+        vocabulary,
+        label,
+        "BertForPreTraining",
     )
 
 
 def read_vit(source):
-    """`VitWeights` of a `.npz`.
+    """Reads a `.npz`.
 
     Args:
         source: `sources.Source`.
+
+    Returns:
+        `VitWeights`.
 
     Raises:
         UserError: it is another model, or damaged.
@@ -81,43 +105,29 @@ def read_vit(source):
         with tf.io.gfile.GFile(source.path, "rb") as file:
             arrays = dict(np.load(file, allow_pickle=False))
     except (tf.errors.OpError, OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{label}: is damaged ({one_line(error)[:160]}); bring it back") from error
+        raise UserError(f"{label}: is damaged ({one_line(error)[:160]}); restore it") from error
     if "conv_root/kernel" in arrays:
         raise UserError(f"{label}: is a hybrid of ResNet and ViT; give a ViT without convolutions")
     try:
         config = _vit_config(arrays)
+        for name, value in arrays.items():
+            if name.endswith("/kernel"):
+                arrays[name] = transposed(value, config["hidden_size"])
+            elif name.endswith("/bias"):  # that of attention has an axis for the heads
+                arrays[name] = value.reshape(-1)
     except (KeyError, IndexError, ValueError) as error:
         raise UserError(
             f"{label}: is no ViT of google-research/vision_transformer ({one_line(error)}); give "
             "one of its .npz files"
         ) from error
-    tensors = {}
-    for name, value in arrays.items():
-        tensors |= _vit_tensor(name, value)
     half = (0.5, 0.5, 0.5)
-    return VitWeights.checked(config, tensors, half, half, None, label)
-
-
-def _bert_tensor(name, value):
-    """A tensor under its other name: `{name: value}`."""
-    *scopes, last = name.split("/")
-    if last == "kernel":
-        value, last = value.T, "weight"
-    elif last.endswith("_embeddings"):
-        scopes, last = [*scopes, last], "weight"
-    last = {
-        "gamma": "weight",
-        "beta": "bias",
-        "output_weights": "weight",
-        "output_bias": "bias",
-    }.get(last, last)
-    return {re.sub(r"\blayer_(\d+)\b", r"layer.\1", ".".join([*scopes, last])): value}
+    return VitWeights.checked(config, renamed(arrays, _VIT_NAMES), half, half, None, label)
 
 
 def _vit_config(arrays):
-    """What Hugging Face's config would say, from the shapes."""
+    """The config of Hugging Face that the shapes imply."""
     patch, _, _, hidden = arrays["embedding/kernel"].shape
-    first = _VIT_BLOCK.format(0)
+    first = "Transformer/encoderblock_0"
     blocks = {re.match(r"Transformer/encoderblock_(\d+)/", name) for name in arrays} - {None}
     positions = arrays["Transformer/posembed_input/pos_embedding"].shape[1]
     side = math.isqrt(positions - 1)
@@ -137,37 +147,3 @@ def _vit_config(arrays):
         "image_size": side * patch,
         "patch_size": patch,
     }
-
-
-def _vit_tensor(name, value):
-    """A tensor under its other name and in the other layout; unknown ones as they are."""
-    if name == "cls":
-        return {"vit.embeddings.cls_token": value}
-    if name == "Transformer/posembed_input/pos_embedding":
-        return {"vit.embeddings.position_embeddings": value}
-    module, _, last = name.rpartition("/")
-    new = _vit_module(module)
-    if new is None or last not in ("kernel", "scale", "bias"):
-        return {name: value}
-    if module == "embedding" and last == "kernel":
-        value = value.transpose(3, 2, 0, 1)
-    elif last == "kernel":
-        # Of queries (hidden, heads, size), of the output (heads, size, hidden).
-        inputs = value.shape[0] if not module.endswith("/out") else math.prod(value.shape[:-1])
-        value = value.reshape(inputs, -1).T
-    elif last == "bias":
-        value = value.reshape(-1)
-    return {f"{new}.{'bias' if last == 'bias' else 'weight'}": value}
-
-
-def _vit_module(module):
-    """The other name of a layer, or None."""
-    block = re.fullmatch(r"Transformer/encoderblock_(\d+)/(.*)", module)
-    if block and block[2] in _VIT_PARTS:
-        return f"vit.encoder.layer.{block[1]}.{_VIT_PARTS[block[2]]}"
-    return {
-        "embedding": "vit.embeddings.patch_embeddings.projection",
-        "Transformer/encoder_norm": "vit.layernorm",
-        "pre_logits": "pre_logits",
-        "head": "classifier",
-    }.get(module)

@@ -1,24 +1,29 @@
 """Reads a model's folder as Hugging Face's transformers write it.
 
-config.json, model.safetensors or its shards, and what belongs to the model: `vocab.txt` or
-`tokenizer.json`, `preprocessor_config.json`. Files that run code when they are read
+It holds `config.json`, `model.safetensors` or its shards, and for text `vocab.txt` or
+`tokenizer.json`, for images `preprocessor_config.json`. Files that can run code when they are read
 (`pytorch_model.bin`) are refused.
 """
 
 import os
 import re
 
-import ml_dtypes  # noqa: F401  (by which NumPy, and so safetensors, knows bfloat16)
+import ml_dtypes  # noqa: F401  (it teaches NumPy, and so safetensors, bfloat16)
 import safetensors
 
 from keras_vitbert.importing.bert_weights import BERT_ARCHITECTURES, BertWeights
 from keras_vitbert.importing.sources import read_json, read_text
+from keras_vitbert.importing.tensors import renamed
 from keras_vitbert.importing.vit_weights import IMAGE_ARCHITECTURES, VitWeights
 from pipelines.command_line import UserError, one_line
 
 _HALF = (0.5, 0.5, 0.5)
-_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # what DeiT was trained with
-# Names of transformers 5, where they are written as they are used there.
+_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and std that DeiT uses
+_OLD_BERT_NAMES = (
+    (r"LayerNorm\.gamma$", "LayerNorm.weight"),
+    (r"LayerNorm\.beta$", "LayerNorm.bias"),
+)
+# transformers 5 can save its own new names.
 _NEW_VIT_NAMES = (
     (r"(?:^|(?<=\.))layers\.(\d+)\.", r"encoder.layer.\1."),
     (r"\.attention\.q_proj\.", ".attention.attention.query."),
@@ -31,47 +36,44 @@ _NEW_VIT_NAMES = (
 
 
 def read_bert(source):
-    """`BertWeights` of a `BertForPreTraining` or `BertForMaskedLM`.
+    """Reads a `BertForPreTraining` or `BertForMaskedLM`.
 
     Args:
         source: `sources.Source`.
+
+    Returns:
+        `BertWeights`.
 
     Raises:
         UserError: it is another model, or a part is missing or damaged.
     """
     architecture = _architecture(source, BERT_ARCHITECTURES, "text")
     vocabulary = read_vocabulary(source.path, source.label)
-    tensors = _trunk_named(read_tensors(source.path, source.label), "bert")
-    tensors = {
-        re.sub(r"LayerNorm\.gamma$", "LayerNorm.weight", name): value
-        for name, value in tensors.items()
-    }
-    tensors = {
-        re.sub(r"LayerNorm\.beta$", "LayerNorm.bias", name): value
-        for name, value in tensors.items()
-    }
+    tensors = _with_prefix(read_tensors(source.path, source.label), "bert")
+    tensors = renamed(tensors, _OLD_BERT_NAMES)
     return BertWeights.checked(source.config, tensors, vocabulary, source.label, architecture)
 
 
 def read_vit(source, architectures=IMAGE_ARCHITECTURES):
-    """`VitWeights` of a ViT or DeiT.
+    """Reads a ViT or DeiT.
 
     Args:
         source: `sources.Source`.
-        architectures: tuple of str, those that are taken.
+        architectures: tuple of str, those that are accepted.
+
+    Returns:
+        `VitWeights`.
 
     Raises:
         UserError: it is another model, or a part is missing or damaged.
     """
     architecture = _architecture(source, architectures, "image")
-    trunk = "deit" if architecture.startswith("DeiT") else "vit"
-    tensors = read_tensors(source.path, source.label)
-    for old, new in _NEW_VIT_NAMES:
-        tensors = {re.sub(old, new, name): value for name, value in tensors.items()}
-    mean, std = _mean_and_std(source, trunk)
+    model_type = "deit" if architecture.startswith("DeiT") else "vit"
+    tensors = renamed(read_tensors(source.path, source.label), _NEW_VIT_NAMES)
+    mean, std = _mean_and_std(source, model_type)
     return VitWeights.checked(
-        {**source.config, "model_type": trunk, "architectures": [architecture]},
-        _trunk_named(tensors, trunk),
+        {**source.config, "model_type": model_type, "architectures": [architecture]},
+        _with_prefix(tensors, model_type),
         mean,
         std,
         _labels(source),
@@ -80,10 +82,17 @@ def read_vit(source, architectures=IMAGE_ARCHITECTURES):
 
 
 def read_tensors(folder, label):
-    """All tensors of a folder's safetensors files: dict of name to array.
+    """Reads all tensors of a folder's safetensors files.
+
+    Args:
+        folder: str.
+        label: str, the folder's name in messages.
+
+    Returns:
+        dict of name to array.
 
     Raises:
-        UserError: there is none, or a file is missing or damaged.
+        UserError: there are none, or a file is missing or damaged.
     """
     index = read_json(os.path.join(folder, "model.safetensors.index.json"), label)
     if index is None:
@@ -91,7 +100,7 @@ def read_tensors(folder, label):
     else:
         weight_map = index.get("weight_map")
         if not isinstance(weight_map, dict) or not weight_map:
-            raise UserError(f"{label}: model.safetensors.index.json lists no file; bring it back")
+            raise UserError(f"{label}: model.safetensors.index.json lists no file; restore it")
         files = sorted(set(weight_map.values()))
     tensors = {}
     for file in files:
@@ -103,23 +112,30 @@ def read_tensors(folder, label):
                     "it is read; load it with transformers, if you trust it, and save_pretrained "
                     "writes model.safetensors"
                 )
-            raise UserError(f"{label}: {file} is missing; bring it back")
+            raise UserError(f"{label}: {file} is missing; restore it")
         try:
             with safetensors.safe_open(path, framework="np") as opened:
-                for name in opened.keys():  # it is no dict
+                for name in opened.keys():  # not a dict
                     tensors[name] = opened.get_tensor(name)
         except (safetensors.SafetensorError, OSError, TypeError, ValueError) as error:
             raise UserError(
-                f"{label}: {file} is damaged ({one_line(error)}); bring it back"
+                f"{label}: {file} is damaged ({one_line(error)}); restore it"
             ) from error
     return tensors
 
 
 def read_vocabulary(folder, label):
-    """The tokens of `vocab.txt`, or of a WordPiece `tokenizer.json`: list of str.
+    """Reads the tokens of `vocab.txt`, or of a WordPiece `tokenizer.json`.
+
+    Args:
+        folder: str.
+        label: str, the folder's name in messages.
+
+    Returns:
+        list of str.
 
     Raises:
-        UserError: there is none, or it is damaged.
+        UserError: there is neither file, or it is damaged.
     """
     text = read_text(os.path.join(folder, "vocab.txt"), label)
     if text is not None:
@@ -127,62 +143,61 @@ def read_vocabulary(folder, label):
     content = read_json(os.path.join(folder, "tokenizer.json"), label)
     if content is None:
         raise UserError(
-            f"{label}: has no vocab.txt and no tokenizer.json; bring one of them, which tells its "
+            f"{label}: has no vocab.txt and no tokenizer.json; add one of them, which holds its "
             "vocabulary"
         )
     model = content.get("model")
     if not isinstance(model, dict) or not isinstance(model.get("vocab"), dict):
-        raise UserError(f"{label}: tokenizer.json holds no WordPiece vocabulary; bring vocab.txt")
+        raise UserError(f"{label}: tokenizer.json holds no WordPiece vocabulary; add vocab.txt")
     ids = dict(model["vocab"])
     for token in content.get("added_tokens") or []:
         ids.setdefault(token["content"], token["id"])
     if sorted(ids.values()) != list(range(len(ids))):
-        raise UserError(f"{label}: tokenizer.json leaves out some ids; bring vocab.txt")
+        raise UserError(f"{label}: tokenizer.json leaves out some ids; add vocab.txt")
     return sorted(ids, key=ids.get)
 
 
 def _architecture(source, taken, kind):
-    """The one of `taken` that the config tells."""
+    """The architecture that the config names, if it is among `taken`."""
     names = source.config.get("architectures")
     name = names[0] if isinstance(names, list) and names else None
     if name not in taken:
         found = name or f"a {source.config.get('model_type')} of no architecture"
         raise UserError(
-            f"{source.label}: is {found}, which is no {kind} model that is taken; give a "
+            f"{source.label}: is {found}, which is not an accepted {kind} model; give a "
             f"{', '.join(taken)}"
         )
     return name
 
 
-def _trunk_named(tensors, trunk):
-    """The same with the trunk's tensors as `TRUNK.*` and the heads' without a prefix."""
-    anchor = {"bert": "embeddings.word_embeddings.weight"}.get(trunk, "embeddings.cls_token")
+def _with_prefix(tensors, model_type):
+    """Names the backbone's tensors `MODEL_TYPE.*`, and the heads' without a prefix."""
+    anchor = "embeddings.word_embeddings.weight" if model_type == "bert" else "embeddings.cls_token"
     found = min((name for name in tensors if name.endswith(anchor)), key=len, default=None)
     if found is None:
         return tensors
     prefix = found.removesuffix(anchor)
-    outer = prefix.removesuffix(f"{trunk}.")
+    outer = prefix.removesuffix(f"{model_type}.")
     inside = r"(embeddings|encoder|pooler|layernorm)\."
     result = {}
     for name, value in tensors.items():
         if name.startswith(prefix) and re.match(inside, name.removeprefix(prefix)):
-            result[f"{trunk}.{name.removeprefix(prefix)}"] = value
+            result[f"{model_type}.{name.removeprefix(prefix)}"] = value
         else:
             result[name.removeprefix(outer)] = value
     return result
 
 
-def _mean_and_std(source, trunk):
-    """What images in [0, 1] are normalised by: two tuples of three floats."""
+def _mean_and_std(source, model_type):
+    """What normalises images in [0, 1]: two tuples of three floats."""
     content = read_json(os.path.join(source.path, "preprocessor_config.json"), source.label)
     if content is None:
-        return _IMAGENET if trunk == "deit" else (_HALF, _HALF)
-    mean = std = (0.0, 0.0, 0.0)
+        return _IMAGENET if model_type == "deit" else (_HALF, _HALF)
     if content.get("do_normalize", True):
         mean, std = content.get("image_mean", _HALF), content.get("image_std", _HALF)
     else:
-        std = (1.0, 1.0, 1.0)
-    # Pixels from 0 to 255 times the factor are normalised; ours, from 0 to 1, times `scale`.
+        mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+    # There `rescale_factor` times pixels in [0, 255] is normalised; here `scale` times [0, 1].
     scale = 255 * (content.get("rescale_factor", 1 / 255) if content.get("do_rescale", True) else 1)
     try:
         mean, std = (tuple(float(value) / scale for value in values) for values in (mean, std))
@@ -192,22 +207,20 @@ def _mean_and_std(source, trunk):
         raise UserError(
             f"{source.label}: preprocessor_config.json has image_mean={content.get('image_mean')} "
             f"and image_std={content.get('image_std')}; three numbers each, and no 0 in the "
-            "second, are wanted"
+            "second, are needed"
         )
     return mean, std
 
 
 def _labels(source):
-    """The names of the classes in order, or None where the config tells none."""
+    """The class names in order, or None if the config has none."""
     names = source.config.get("id2label")
     if not isinstance(names, dict) or not names:
         return None
     try:
         by_id = {int(number): str(name) for number, name in names.items()}
-    except ValueError:
+        labels = [by_id[number] for number in range(len(by_id))]
+    except (ValueError, KeyError):
         return None
-    if sorted(by_id) != list(range(len(by_id))):
-        return None
-    labels = [by_id[number] for number in range(len(by_id))]
     is_default = all(re.fullmatch(rf"LABEL_{n}", name) for n, name in enumerate(labels))
     return None if is_default else labels

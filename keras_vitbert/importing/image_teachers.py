@@ -1,31 +1,31 @@
-"""Image classifiers from elsewhere that answer as a `PreTrainingNetwork` does."""
+"""Image classifiers of other projects, with the outputs of a `PreTrainingNetwork`."""
 
 import keras
 import numpy as np
 from keras import ops
 
 from keras_vitbert.importing import google, hugging_face, keras_hub_presets, sources
-from keras_vitbert.importing.trunks import build_vit
+from keras_vitbert.importing.keras_hub_backbones import build_vit
 
 
 class ImageTeacher(keras.Model):
-    """A classifier that is shown the student's images in its own size and scale.
+    """A frozen classifier that gets the student's images in its own size and scale.
 
     Args:
         classifier: layer from images `(batch, height, width, 3)` to logits.
-        image_size: pair of int, pixels; None where it takes any.
-        scale, offset: float, or one for each channel; images in [0, 1] become
+        image_size: pair of int, pixels; None if it takes any.
+        scale, offset: float, or one a channel; images in [0, 1] become
             `images * scale + offset`.
         num_classes: int.
-        labels: list of str, the names of the classes in order, or None.
+        labels: list of str, the class names in order, or None.
 
     Call it on `{"images": (batch, H, W, 3)}`, floats in [0, 1]; it returns `{"image_logits":
     (batch, num_classes)}` in float32. Images of another size are resized bilinearly, without
-    antialiasing, as that is compiled for TPU.
+    antialiasing, which TPUs can compile.
     """
 
     def __init__(self, classifier, image_size, scale, offset, num_classes, labels=None, **kwargs):
-        # In float32: images are scaled before the classifier rounds them to its own dtype.
+        # float32: images are scaled before the classifier rounds them to its own dtype.
         super().__init__(dtype="float32", **kwargs)
         self.classifier = classifier
         self.image_size = None if image_size is None else tuple(image_size)
@@ -53,8 +53,8 @@ class VitClassifier(keras.layers.Layer):
         weights: `VitWeights` with a classifier.
         dtype: a Keras dtype policy.
 
-    From images `(batch, height, width, 3)`, normalised, to logits `(batch, classes)`: the mean of
-    the classifiers'.
+    Call it on normalised images `(batch, height, width, 3)`; it returns logits `(batch, classes)`,
+    the mean over the classifiers.
     """
 
     def __init__(self, weights, dtype=None, **kwargs):
@@ -69,18 +69,26 @@ class VitClassifier(keras.layers.Layer):
         self.built = True
 
     def call(self, images):
-        tokens = self.backbone(images, training=False)
-        logits = []
-        for index, head in enumerate(self.heads):
-            token = tokens[:, index]
-            if self.pre_logits is not None:
-                token = self.pre_logits(token)
-            logits.append(head(token))
+        tokens = self.backbone(images, training=False)[:, : len(self.heads)]
+        if self.pre_logits is not None:
+            tokens = self.pre_logits(tokens)
+        logits = [head(tokens[:, index]) for index, head in enumerate(self.heads)]
         return sum(logits) / len(logits)
 
 
 def dense(tensors, name, inputs, dtype, activation=None):
-    """A Dense layer that holds `NAME.weight` `(outputs, inputs)` and `NAME.bias`."""
+    """A Dense layer with weights of a checkpoint.
+
+    Args:
+        tensors: dict that holds `NAME.weight` `(outputs, inputs)` and `NAME.bias`.
+        name: str.
+        inputs: int.
+        dtype: a Keras dtype policy.
+        activation: str, or None.
+
+    Returns:
+        `keras.layers.Dense`.
+    """
     weight = tensors[f"{name}.weight"]
     layer = keras.layers.Dense(len(weight), activation=activation, dtype=dtype, name=name)
     layer.build((None, inputs))
@@ -89,11 +97,14 @@ def dense(tensors, name, inputs, dtype, activation=None):
 
 
 def load_image_teacher(source, dtype=None):
-    """An `ImageTeacher`.
+    """Loads an image classifier of another project.
 
     Args:
         source: `sources.Source`, of any kind but a run of this project.
         dtype: a Keras dtype policy.
+
+    Returns:
+        `ImageTeacher`.
 
     Raises:
         UserError: it is no image classifier, or damaged.

@@ -8,6 +8,7 @@ import keras_hub
 import numpy as np
 
 from keras_vitbert.importing.sources import read_json
+from keras_vitbert.importing.tensors import transposed
 from keras_vitbert.importing.vit_weights import VitWeights
 from pipelines.command_line import UserError, one_line
 
@@ -15,29 +16,31 @@ _TEXT_INPUTS = ("mask_positions", "padding_mask", "segment_ids", "token_ids")
 
 
 def load_image_classifier(source, dtype=None):
-    """The arguments of an `ImageTeacher`.
+    """Loads the image classifier of a preset.
 
     Args:
         source: `sources.Source`, a preset.
         dtype: a Keras dtype policy.
+
+    Returns:
+        dict, the arguments of an `ImageTeacher`.
 
     Raises:
         UserError: it holds no trained image classifier, or is damaged.
     """
     task = _load_task(source, keras_hub.models.ImageClassifier, "image classifier", dtype)
     if keras.activations.serialize(keras.activations.get(task.activation)) not in ("linear", None):
-        # Logits are wanted, and this one answers with probabilities.
+        # This one returns probabilities, but logits are needed.
         task = _load_task(
             source, keras_hub.models.ImageClassifier, "image classifier", dtype, activation=None
         )
-    (height, width, channels) = task.inputs[0].shape[1:]
+    *size, channels = task.inputs[0].shape[1:]
     if len(task.inputs) != 1 or channels != 3:
         raise UserError(
             f"{source.label}: takes images of shape {tuple(task.inputs[0].shape[1:])}; give a "
             "classifier of RGB images, channels last"
         )
     converter = getattr(task.preprocessor, "image_converter", None)
-    size = (height, width)
     if None in size:
         size = getattr(converter, "image_size", None)
     scale, offset = _scale_and_offset(converter)
@@ -52,11 +55,14 @@ def load_image_classifier(source, dtype=None):
 
 
 def load_masked_lm(source, dtype=None):
-    """The arguments of a `TextTeacher`, but for `columns`.
+    """Loads the masked-LM of a preset.
 
     Args:
         source: `sources.Source`, a preset.
         dtype: a Keras dtype policy.
+
+    Returns:
+        dict, the arguments of a `TextTeacher` except `columns`.
 
     Raises:
         UserError: it holds no trained masked-LM, takes other inputs, or is damaged.
@@ -71,7 +77,7 @@ def load_masked_lm(source, dtype=None):
     tokenizer = getattr(task.preprocessor, "tokenizer", None)
     if not hasattr(tokenizer, "get_vocabulary"):
         raise UserError(
-            f"{source.label}: has no tokenizer that tells its vocabulary; save the preset with its "
+            f"{source.label}: has no tokenizer with a vocabulary; save the preset with its "
             "preprocessor"
         )
     return {
@@ -84,10 +90,13 @@ def load_masked_lm(source, dtype=None):
 
 
 def read_vit(source):
-    """`VitWeights` of the `ViTBackbone` in a preset; of its classifier nothing is taken.
+    """Reads the `ViTBackbone` of a preset, without its classifier.
 
     Args:
         source: `sources.Source`, a preset.
+
+    Returns:
+        `VitWeights`.
 
     Raises:
         UserError: it holds another backbone, or is damaged.
@@ -117,7 +126,6 @@ def read_vit(source):
         "layer_norm_eps": backbone.layer_norm_epsilon,
         "image_size": image[0],
         "patch_size": patch[0],
-        "qkv_bias": backbone.use_mha_bias,
     }
     return VitWeights.checked(config, _vit_tensors(backbone), mean, std, None, source.label)
 
@@ -132,21 +140,21 @@ def _load_task(source, cls, what, dtype, **options):
     if config is not None:
         held = f"a {config.get('class_name')}"
         held_class = keras.saving.get_registered_object(config.get("registered_name"))
-    # Without that, keras-hub would give the backbone a head of random weights.
+    # Otherwise keras-hub would give the backbone a head with random weights.
     if config is None or held_class is None or not issubclass(held_class, cls):
         raise UserError(
             f"{label}: is the preset of {held}, and holds no trained {what}; give one that does"
         )
     task = _loaded(source, cls, dtype=dtype, **options)
     if task.has_task_weights() and not os.path.exists(os.path.join(source.path, "task.weights.h5")):
-        raise UserError(f"{label}: task.weights.h5 is missing; bring it back")
+        raise UserError(f"{label}: task.weights.h5 is missing; restore it")
     return task
 
 
 def _loaded(source, cls, **options):
     try:
         return cls.from_preset(source.path, **options)
-    # Keras meets files that are missing, damaged or of another class in many ways.
+    # Keras raises many kinds of errors for missing, damaged or unexpected files.
     except Exception as error:
         reason = one_line(error)
         reason = f"{reason[:200]}..." if len(reason) > 200 else reason
@@ -157,9 +165,9 @@ def _loaded(source, cls, **options):
 
 
 def _scale_and_offset(converter):
-    """What images in [0, 1] are multiplied by, and what is added: floats or one a channel.
+    """The factor and offset of a converter for images in [0, 1]: floats, or one a channel.
 
-    Without a converter a model takes what it is given, and images in [0, 1] are what it gets.
+    Without a converter the model gets images in [0, 1].
     """
     if converter is None:
         return 1.0, 0.0
@@ -169,7 +177,7 @@ def _scale_and_offset(converter):
 
 
 def _mean_and_std(source):
-    """The same of a preset's converter, as `(x - mean) / std`: two tuples of three floats."""
+    """The same of a preset's converter, for `(x - mean) / std`: two tuples of three floats."""
     path = os.path.join(source.path, "image_converter.json")
     if not os.path.exists(path):
         return (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
@@ -180,48 +188,35 @@ def _mean_and_std(source):
 
 
 def _vit_tensors(backbone):
-    """The weights of a `ViTBackbone` by Hugging Face's names."""
+    """The weights of a `ViTBackbone` under the names of transformers."""
     embedding, encoder = backbone.layers[1:3]
-    hidden = backbone.hidden_dim
-    tensors = {}
-
-    def put(name, variable, reshape=lambda x: x):
-        if variable is not None:
-            tensors[f"vit.{name}"] = reshape(keras.ops.convert_to_numpy(variable))
-
-    def put_layer(name, layer, kernel, bias=lambda x: x):
-        put(f"{name}.weight", layer.kernel, kernel)
-        put(f"{name}.bias", layer.bias, bias)
-
-    def put_norm(name, layer):
-        put(f"{name}.weight", layer.gamma)
-        put(f"{name}.bias", layer.beta)
-
-    put("embeddings.cls_token", embedding.class_token)
-    put(
-        "embeddings.position_embeddings", embedding.position_embedding.embeddings, lambda x: x[None]
-    )
-    put_layer(
-        "embeddings.patch_embeddings.projection",
-        embedding.patch_embedding,
-        lambda x: x.transpose(3, 2, 0, 1),
-    )
+    layers = {
+        "embeddings.patch_embeddings.projection": embedding.patch_embedding,
+        "layernorm": encoder.layer_norm,
+    }
     for index, block in enumerate(encoder.encoder_layers):
-        name = f"encoder.layer.{index}"
-        for part in ("query", "key", "value"):
-            put_layer(
-                f"{name}.attention.attention.{part}",
-                getattr(block.mha, f"{part}_dense"),
-                lambda x: x.reshape(hidden, hidden).T,
-                lambda x: x.reshape(hidden),
-            )
-        output = block.mha.output_dense
-        put_layer(f"{name}.attention.output.dense", output, lambda x: x.reshape(hidden, hidden).T)
-        if output.bias is None:  # Keras leaves out all biases of an attention together
-            tensors[f"vit.{name}.attention.output.dense.bias"] = np.zeros(hidden, np.float32)
-        put_norm(f"{name}.layernorm_before", block.layer_norm_1)
-        put_norm(f"{name}.layernorm_after", block.layer_norm_2)
-        put_layer(f"{name}.intermediate.dense", block.mlp.dense_1, lambda x: x.T)
-        put_layer(f"{name}.output.dense", block.mlp.dense_2, lambda x: x.T)
-    put_norm("layernorm", encoder.layer_norm)
+        parts = {
+            "attention.attention.query": block.mha.query_dense,
+            "attention.attention.key": block.mha.key_dense,
+            "attention.attention.value": block.mha.value_dense,
+            "attention.output.dense": block.mha.output_dense,
+            "layernorm_before": block.layer_norm_1,
+            "layernorm_after": block.layer_norm_2,
+            "intermediate.dense": block.mlp.dense_1,
+            "output.dense": block.mlp.dense_2,
+        }
+        layers |= {f"encoder.layer.{index}.{name}": layer for name, layer in parts.items()}
+    array = keras.ops.convert_to_numpy
+    tensors = {
+        "vit.embeddings.cls_token": array(embedding.class_token),
+        "vit.embeddings.position_embeddings": array(embedding.position_embedding.embeddings)[None],
+    }
+    for name, layer in layers.items():
+        if isinstance(layer, keras.layers.LayerNormalization):
+            weight, bias = array(layer.gamma), array(layer.beta)
+        else:
+            weight = transposed(array(layer.kernel), backbone.hidden_dim)
+            # All biases of an attention are missing together.
+            bias = np.zeros(len(weight)) if layer.bias is None else array(layer.bias).reshape(-1)
+        tensors |= {f"vit.{name}.weight": weight, f"vit.{name}.bias": bias}
     return tensors

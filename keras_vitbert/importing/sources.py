@@ -1,4 +1,4 @@
-"""What a reader of trained models is given: where a model lies, and of what kind it is."""
+"""What a reader of trained models is given: the path of a model, and its kind."""
 
 import dataclasses
 import json
@@ -29,9 +29,9 @@ class Source:
 
     Attributes:
         kind: str, one of this module's constants.
-        path: str, where it lies: a folder, a checkpoint's prefix or a file.
+        path: str, a folder, a checkpoint's prefix or a file.
         label: str, the path as it was given, for messages.
-        config: dict, the content of config.json; empty where there is none.
+        config: dict, the content of config.json; empty if there is none.
     """
 
     kind: str
@@ -46,19 +46,33 @@ class Source:
 
 
 def require_kind(source, kinds, what):
-    """Refuses a source that is of none of the kinds.
+    """Refuses a source of another kind.
 
     Args:
         source: `Source`.
         kinds: collection of this module's constants.
-        what: str, what is wanted of it: `images` or `texts`.
+        what: str, what it should take: `images` or `texts`.
+
+    Raises:
+        UserError: the source is of none of the kinds.
     """
     if source.kind not in kinds:
-        raise UserError(f"{source.label}: is {source.kind}, which knows no {what}; {WANTED}")
+        raise UserError(f"{source.label}: is {source.kind}, which takes no {what}; {WANTED}")
 
 
 def read_text(path, label):
-    """The text of a small file, or None where it is not there."""
+    """Reads a small text file.
+
+    Args:
+        path: str, local or `gs://`.
+        label: str, the model's name in messages.
+
+    Returns:
+        str, or None if there is no such file.
+
+    Raises:
+        UserError: it cannot be read.
+    """
     try:
         if not tf.io.gfile.exists(path):
             return None
@@ -69,18 +83,28 @@ def read_text(path, label):
 
 
 def read_json(path, label):
-    """The JSON object in a small file, or None where it is not there."""
+    """Reads a small file that holds a JSON object.
+
+    Args:
+        path: str, local or `gs://`.
+        label: str, the model's name in messages.
+
+    Returns:
+        dict, or None if there is no such file.
+
+    Raises:
+        UserError: it cannot be read, or holds no JSON object.
+    """
     text = read_text(path, label)
     if text is None:
         return None
     try:
         content = json.loads(text)
-    except ValueError as error:
-        reason = one_line(error)
-    else:
         if isinstance(content, dict):
             return content
-        reason = "no JSON object"
+        reason = "not a JSON object"
+    except ValueError as error:
+        reason = one_line(error)
     raise UserError(
-        f"{label}: {os.path.basename(path)} is damaged ({reason}); bring it back"
+        f"{label}: {os.path.basename(path)} is damaged ({reason}); restore it"
     ) from None

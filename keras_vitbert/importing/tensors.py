@@ -1,4 +1,4 @@
-"""Accounts for the tensors of a model: none is missing, none is left over, all have their shapes.
+"""Tensors of imported models: their names, their shapes, and whether they match an architecture.
 
 A shape is a tuple of int; None in it stands for any size.
 """
@@ -12,15 +12,92 @@ from pipelines.command_line import UserError
 _SHOWN = 4  # names in a message
 
 
+def renamed(tensors, patterns):
+    """The same tensors under other names.
+
+    Args:
+        tensors: dict of name to array.
+        patterns: sequence of (regular expression, replacement), applied in this order.
+
+    Returns:
+        dict of name to array.
+    """
+    for pattern, replacement in patterns:
+        tensors = {re.sub(pattern, replacement, name): value for name, value in tensors.items()}
+    return tensors
+
+
+def transposed(kernel, hidden):
+    """A kernel of Keras or Flax in the layout of transformers.
+
+    Args:
+        kernel: array `(height, width, inputs, outputs)` of a convolution, `(inputs, outputs)` of a
+            dense layer, or one of attention, whose heads and their size are two axes.
+        hidden: int, the width of the model, which attention keeps.
+
+    Returns:
+        array `(outputs, inputs, height, width)` or `(outputs, inputs)`.
+    """
+    if kernel.ndim == 4:
+        return kernel.transpose(3, 2, 0, 1)
+    return (kernel.reshape(-1, hidden) if kernel.ndim == 3 else kernel).T
+
+
+def layer_shapes(weights):
+    """The shapes of the tensors of layers that have a weight and a bias.
+
+    Args:
+        weights: dict of a layer's name to the shape of its weight, the outputs first.
+
+    Returns:
+        dict of a tensor's name to its shape.
+    """
+    return {
+        f"{name}.{part}": shape if part == "weight" else shape[:1]
+        for name, shape in weights.items()
+        for part in ("weight", "bias")
+    }
+
+
+def block_weights(config, prefix, attention, norms):
+    """The layers of all encoder blocks, as BERT and ViT share them.
+
+    Args:
+        config: dict, checked by `configs.checked_config`.
+        prefix: str, of all names: `bert`, `vit` or `deit`.
+        attention: str, what transformers call the scope of queries, keys and values.
+        norms: tuple of two str, the names of a block's LayerNorms.
+
+    Returns:
+        dict of a layer's name to the shape of its weight.
+    """
+    hidden, inner = config["hidden_size"], config["intermediate_size"]
+    block = {
+        **{f"attention.{attention}.{part}": (hidden, hidden) for part in ("query", "key", "value")},
+        "attention.output.dense": (hidden, hidden),
+        "intermediate.dense": (inner, hidden),
+        "output.dense": (hidden, inner),
+        **dict.fromkeys(norms, (hidden,)),
+    }
+    return {
+        f"{prefix}.encoder.layer.{index}.{name}": shape
+        for index in range(config["num_hidden_layers"])
+        for name, shape in block.items()
+    }
+
+
 def account(tensors, wanted, ignored, label, what):
-    """The tensors that a model is made of, as float32.
+    """Checks that tensors match an architecture exactly, and returns them as float32.
 
     Args:
         tensors: dict of name to array.
         wanted: dict of name to shape.
-        ignored: str, a regular expression of whole names that may be there and say nothing.
+        ignored: str, a regular expression for whole names that may be present but are not used.
         label: str, where they come from.
         what: str, what they should be.
+
+    Returns:
+        dict of name to float32 array, in the order of `wanted`.
 
     Raises:
         UserError: names what is missing, left over, of another shape, or not finite.
@@ -41,8 +118,8 @@ def account(tensors, wanted, ignored, label, what):
         faults.append(f"it has {_listed(shapes, 'tensor')}")
     if faults:
         raise UserError(
-            f"{label}: is not the {what} that its config tells: {'; '.join(faults)}; bring back "
-            "the files as they were written"
+            f"{label}: is not the {what} of its config: {'; '.join(faults)}; restore the files as "
+            "they were written"
         )
     result = {name: np.asarray(tensors[name], np.float32) for name in wanted}
     damaged = [name for name, value in result.items() if not np.isfinite(value).all()]

@@ -1,4 +1,4 @@
-"""BERTs from elsewhere that answer as a `PreTrainingNetwork` does."""
+"""BERTs of other projects, with the outputs of a `PreTrainingNetwork`."""
 
 import keras
 import keras_hub
@@ -7,20 +7,20 @@ from keras import ops
 from keras_vitbert.importing import google, hugging_face, keras_hub_presets, sources
 from keras_vitbert.importing.activations import ACTIVATIONS
 from keras_vitbert.importing.image_teachers import dense
-from keras_vitbert.importing.trunks import build_bert
+from keras_vitbert.importing.keras_hub_backbones import build_bert
 
 
 class TextTeacher(keras.Model):
-    """A network for masked words, and perhaps next sentences, over the student's vocabulary.
+    """A frozen masked-LM, with or without a next-sentence head, over the student's vocabulary.
 
     Args:
         network: layer from a dict of `token_ids`, `segment_ids`, `padding_mask` and
-            `mask_positions` to logits of the masked words, or to those and `nsp_logits`.
+            `mask_positions` to masked-LM logits, or to a dict of `mlm_logits` and `nsp_logits`.
         vocabulary: list of str.
-        vocabulary_size: int, the words that the network has logits for.
-        max_sequence_length: int, tokens; None where any length is taken.
+        vocabulary_size: int, how many tokens the network has logits for.
+        max_sequence_length: int, tokens; None if it takes any length.
         has_next_sentence: bool.
-        columns: int, the student's words: logits beyond are cut off.
+        columns: int, the size of the student's vocabulary: further logits are cut off.
 
     Call it on a dict of `token_ids`, `segment_ids`, `padding_mask` `(batch, length)` and
     `masked_positions` `(batch, predictions)`; it returns float32 `mlm_logits` `(batch, predictions,
@@ -49,12 +49,9 @@ class TextTeacher(keras.Model):
         self.built = True
 
     def call(self, inputs):
-        inputs = {
-            "token_ids": ops.cast(inputs["token_ids"], "int32"),
-            "segment_ids": ops.cast(inputs["segment_ids"], "int32"),
-            "padding_mask": ops.cast(inputs["padding_mask"], "int32"),
-            "mask_positions": ops.cast(inputs["masked_positions"], "int32"),
-        }
+        names = ("token_ids", "segment_ids", "padding_mask", "masked_positions")
+        inputs = {name: ops.cast(inputs[name], "int32") for name in names}
+        inputs["mask_positions"] = inputs.pop("masked_positions")
         outputs = self.network(inputs, training=False)
         if not isinstance(outputs, dict):
             outputs = {"mlm_logits": outputs}
@@ -70,18 +67,18 @@ class BertPreTraining(keras.layers.Layer):
         weights: `BertWeights`.
         dtype: a Keras dtype policy.
 
-    It takes what `TextTeacher`'s network takes, and returns `mlm_logits` and, where there is that
-    head, `nsp_logits`.
+    It takes the inputs of `TextTeacher`'s network, and returns `mlm_logits` and, with a
+    next-sentence head, `nsp_logits`.
     """
 
     def __init__(self, weights, dtype=None, **kwargs):
         super().__init__(dtype=dtype, **kwargs)
         config, tensors = weights.config, weights.tensors
         self.backbone = build_bert(weights, dtype)
-        words = self.backbone.token_embedding
+        embedding = self.backbone.token_embedding
         self.mlm_head = keras_hub.layers.MaskedLMHead(
             vocabulary_size=config["vocab_size"],
-            token_embedding=None if weights.has_own_decoder else words,
+            token_embedding=None if weights.has_own_decoder else embedding,
             intermediate_activation=ACTIVATIONS[config["hidden_act"]],
             layer_norm_epsilon=config["layer_norm_eps"],
             dtype=dtype,
@@ -98,7 +95,7 @@ class BertPreTraining(keras.layers.Layer):
         }
         if weights.has_own_decoder:
             values["output_kernel"] = tensors["cls.predictions.decoder.weight"].T
-        variables = [v for v in self.mlm_head.variables if v is not words.embeddings]
+        variables = [v for v in self.mlm_head.variables if v is not embedding.embeddings]
         for variable in variables:
             (name,) = (name for name in values if variable.path.endswith(f"/{name}"))
             variable.assign(values.pop(name))
@@ -121,15 +118,18 @@ class BertPreTraining(keras.layers.Layer):
 
 
 def load_text_teacher(source, dtype=None, columns=None):
-    """A `TextTeacher`.
+    """Loads a masked-LM of another project.
 
     Args:
         source: `sources.Source`, of any kind but a run of this project.
         dtype: a Keras dtype policy.
-        columns: int, the words of the student; all of the teacher's if None.
+        columns: int, the size of the student's vocabulary; None for that of the teacher's.
+
+    Returns:
+        `TextTeacher`.
 
     Raises:
-        UserError: it is no network for masked words, or damaged.
+        UserError: it is no masked-LM, or damaged.
     """
     if source.kind == sources.PRESET:
         return TextTeacher(**keras_hub_presets.load_masked_lm(source, dtype), columns=columns)

@@ -1,31 +1,27 @@
-"""A ViT's weights in our backbone: the blocks are the same, what differs folds into the patches."""
-
-import sys
+"""A ViT's weights in our backbone: its blocks are the same, the rest folds into the patches."""
 
 import numpy as np
 
 from keras_vitbert.importing import google, hugging_face, keras_hub_presets, sources
 from keras_vitbert.importing.activations import ACTIVATIONS, exact_gelu, tanh_gelu
 from keras_vitbert.model.backbone import ViTBertBackbone
-from pipelines.command_line import UserError
+from pipelines.command_line import UserError, say
 
-# Names of the parts of a block, ours to Hugging Face's.
-_DENSE = {
+# The layers of a block: our name to Hugging Face's.
+_LAYERS = {
     "self_attention_layer/query": "attention.attention.query",
     "self_attention_layer/key": "attention.attention.key",
     "self_attention_layer/value": "attention.attention.value",
     "self_attention_layer/attention_output": "attention.output.dense",
     "feedforward_intermediate_dense": "intermediate.dense",
     "feedforward_output_dense": "output.dense",
-}
-_NORMS = {
     "self_attention_layer_norm": "layernorm_before",
     "feedforward_layer_norm": "layernorm_after",
 }
 
 
 def import_backbone(source):
-    """The backbone of a ViT of another project.
+    """Loads the backbone of a ViT of another project.
 
     Args:
         source: `sources.Source`: a Hugging Face `ViTForImageClassification` or `ViTModel`, a
@@ -35,13 +31,23 @@ def import_backbone(source):
         `ViTBertBackbone` without a text side.
 
     Raises:
-        UserError: it is no such model, or damaged.
+        UserError: it is another model, or damaged.
     """
     return build_backbone(read_vit(source), source.label)
 
 
 def read_vit(source):
-    """`VitWeights` of what `import_backbone` takes."""
+    """Reads the weights of a ViT of another project.
+
+    Args:
+        source: `sources.Source`, see `import_backbone`.
+
+    Returns:
+        `VitWeights`.
+
+    Raises:
+        UserError: it is another model, or damaged.
+    """
     is_bert = source.config.get("model_type") == "bert" or source.kind == sources.GOOGLE_BERT
     if is_bert or source.config.get("class_name") == "BertBackbone":
         raise UserError(
@@ -60,21 +66,21 @@ def read_vit(source):
 
 
 def build_backbone(weights, label):
-    """A backbone for images that computes what a ViT's encoder does.
+    """Builds our backbone with the weights of a ViT's encoder.
 
-    A ViT normalises images by a mean and a deviation a channel, and adds a bias to its patches;
-    ours scales to [-1, 1] and adds none. Both are linear before the positions are added, so they
-    are folded, in float64, into the projection and the positions of the patches.
+    A ViT normalises images by a mean and a standard deviation a channel, and adds a bias to its
+    patches; ours scales to [-1, 1] and adds none. Both are linear before the positions are added,
+    so they are folded, in float64, into the projection and the positions of the patches.
 
     Args:
         weights: `keras_vitbert.importing.vit_weights.VitWeights`.
-        label: str, what it is called in messages.
+        label: str, the model's name in messages.
 
     Returns:
         `ViTBertBackbone` without a text side.
 
     Raises:
-        UserError: it has two special tokens (DeiT), or another activation than GELU.
+        UserError: it has two class tokens (DeiT), or another activation than GELU.
     """
     config = weights.config
     if config["model_type"] != "vit":
@@ -89,11 +95,7 @@ def build_backbone(weights, label):
             "--image_teacher"
         )
     if activation is tanh_gelu:
-        print(
-            f"{label}: approximates GELU by tanh; ours is exact, and its numbers a little others",
-            file=sys.stderr,
-            flush=True,
-        )
+        say(f"{label}: approximates GELU by tanh; ours is exact, so its outputs differ slightly")
     backbone = ViTBertBackbone(
         num_layers=config["num_hidden_layers"],
         num_heads=config["num_attention_heads"],
@@ -113,18 +115,19 @@ def build_backbone(weights, label):
 
 
 def _values(weights):
-    """Path of our variables to arrays of as many entries, in their order."""
+    """Path of our variables to arrays with the same entries in the same order."""
     tensors = {name.removeprefix("vit."): value for name, value in weights.tensors.items()}
     values = _embedding(tensors, weights.mean, weights.std)
+    layers = {"final_norm": "layernorm"}
     for index in range(weights.config["num_hidden_layers"]):
-        ours, theirs = f"block_{index}", f"encoder.layer.{index}"
-        for our, their in _DENSE.items():
-            # (outputs, inputs) there; heads and their width are one axis.
-            values[f"{ours}/{our}/kernel"] = tensors[f"{theirs}.{their}.weight"].T
-            values[f"{ours}/{our}/bias"] = tensors[f"{theirs}.{their}.bias"]
-        for our, their in _NORMS.items():
-            values |= _norm(f"{ours}/{our}", tensors, f"{theirs}.{their}")
-    return values | _norm("final_norm", tensors, "layernorm")
+        for ours, theirs in _LAYERS.items():
+            layers[f"block_{index}/{ours}"] = f"encoder.layer.{index}.{theirs}"
+    for ours, theirs in layers.items():
+        weight, bias = tensors[f"{theirs}.weight"], tensors[f"{theirs}.bias"]
+        names = ("gamma", "beta") if weight.ndim == 1 else ("kernel", "bias")
+        # Dense weights are (outputs, inputs) there; the heads and their size are one axis.
+        values |= {f"{ours}/{names[0]}": weight.T, f"{ours}/{names[1]}": bias}
+    return values
 
 
 def _embedding(tensors, mean, std):
@@ -142,7 +145,3 @@ def _embedding(tensors, mean, std):
         "image_embedding/position_embedding": positions,
         "image_embedding/patch_projection/kernel": projection,
     }
-
-
-def _norm(path, tensors, name):
-    return {f"{path}/gamma": tensors[f"{name}.weight"], f"{path}/beta": tensors[f"{name}.bias"]}

@@ -1,12 +1,13 @@
-"""A ViT or DeiT in one form: Hugging Face's config and names, everything accounted for."""
+"""A ViT or DeiT in the common form: config and tensor names of Hugging Face's transformers."""
 
 import dataclasses
+import re
 from typing import Any
 
 import numpy as np
 
 from keras_vitbert.importing.configs import checked_config, require
-from keras_vitbert.importing.tensors import account
+from keras_vitbert.importing.tensors import account, block_weights, layer_shapes
 from pipelines.command_line import UserError
 
 IMAGE_ARCHITECTURES = (
@@ -14,7 +15,7 @@ IMAGE_ARCHITECTURES = (
     "DeiTForImageClassification",
     "DeiTForImageClassificationWithTeacher",
 )
-# The layers on top of the trunk's first tokens; their answers are averaged.
+# The classifiers on the backbone's first tokens, one a token; their logits are averaged.
 HEADS = {
     "ViTModel": (),
     "ViTForImageClassification": ("classifier",),
@@ -38,15 +39,15 @@ _DEFAULTS = {
 
 @dataclasses.dataclass(frozen=True)
 class VitWeights:
-    """A ViT's encoder, and its classifier where there is one.
+    """A ViT's encoder, and its classifier if it has one.
 
     Attributes:
         config: dict, the keys of Hugging Face's config.json that say what it computes, and
-            `model_type` and `architectures`. Images and patches are square; `qkv_bias` is true,
-            as biases that are missing are zeros in `tensors`.
-        tensors: dict of name to float32 array, beginning with `vit.` (or `deit.`) or the name of a
-            head; `pre_logits.weight` and `.bias` are those of Google's layer before the classifier.
-        mean, std: tuples of three floats, by which images in [0, 1] are normalised.
+            `model_type` and `architectures`. Images and patches are square; `qkv_bias` is true:
+            `tensors` holds zeros for missing biases.
+        tensors: dict of name to float32 array. Names begin with `vit.`, `deit.` or a head's name;
+            `pre_logits` is Google's layer before the classifier.
+        mean, std: tuples of three floats, which normalise images in [0, 1].
         labels: list of str, the names of the classes in order, or None.
     """
 
@@ -63,21 +64,24 @@ class VitWeights:
 
     @property
     def num_classes(self):
-        """How many classes are told apart; None without a classifier."""
+        """int, or None without a classifier."""
         return len(self.tensors[f"{self.heads[0]}.weight"]) if self.heads else None
 
     @classmethod
     def checked(cls, config, tensors, mean, std, labels, label):
-        """The same from what was read, or a line that tells what is wrong with it.
+        """Checks a model that was read.
 
         Args:
             config: dict, the content of config.json, with `model_type` and `architectures`.
-            tensors: dict of name to array, the trunk's names beginning with `vit.` or `deit.`.
+            tensors: dict of name to array, the backbone's names beginning with `vit.` or `deit.`.
             mean, std, labels: see the class.
             label: str, where it comes from.
 
+        Returns:
+            `VitWeights`.
+
         Raises:
-            UserError: see `tensors.account`; or it computes something else than a ViT.
+            UserError: the tensors do not match (`tensors.account`), or it is a variant of ViT.
         """
         sizes = {}
         for key in ("image_size", "patch_size"):
@@ -89,73 +93,45 @@ class VitWeights:
         require(channels == 3, label, "num_channels", channels)
         require(image % patch == 0, label, "patch_size", patch, f"image_size is {image}")
         architecture = config["architectures"][0]
-        trunk = config["model_type"]
-        wanted = _shapes(kept, trunk, HEADS[architecture])
+        model_type = config["model_type"]
+        wanted = _shapes(kept, model_type, HEADS[architecture])
         if "pre_logits.weight" in tensors:
             hidden = len(tensors["pre_logits.weight"])
-            wanted["pre_logits.weight"] = (hidden, kept["hidden_size"])
-            wanted["pre_logits.bias"] = (hidden,)
+            wanted |= layer_shapes({"pre_logits": (hidden, kept["hidden_size"])})
             wanted["classifier.weight"] = (None, hidden)
         if not kept["qkv_bias"]:
-            tensors = {**tensors, **_zero_biases(wanted)}
-        ignored = rf"{trunk}\.pooler\..*|{trunk}\.embeddings\.mask_token"
+            biases = [name for name in wanted if re.search(r"\.attention\.\w+\.bias$", name)]
+            tensors = {**tensors, **{name: np.zeros(wanted[name]) for name in biases}}
+        ignored = rf"{model_type}\.pooler\..*|{model_type}\.embeddings\.mask_token"
         if not HEADS[architecture]:
             ignored += r"|classifier\..*|pre_logits\..*"
         tensors = account(tensors, wanted, ignored, label, architecture)
         counts = {tensors[name].shape[0] for name in tensors if name.endswith("classifier.weight")}
-        told = counts if labels is None else {len(labels)}
-        if HEADS[architecture] and (counts != told or len(counts) > 1):
+        named = counts if labels is None else {len(labels)}
+        if HEADS[architecture] and (counts != named or len(counts) > 1):
             raise UserError(
-                f"{label}: its id2label names {' and '.join(map(str, sorted(told)))} classes, its "
-                f"classifiers {' and '.join(map(str, sorted(counts)))}; bring the config that "
+                f"{label}: its id2label names {' and '.join(map(str, sorted(named)))} classes, its "
+                f"classifiers {' and '.join(map(str, sorted(counts)))}; give the config that "
                 "belongs to it"
             )
-        kept |= {"model_type": trunk, "architectures": [architecture], "qkv_bias": True}
+        kept |= {"model_type": model_type, "architectures": [architecture], "qkv_bias": True}
         return cls(kept, tensors, tuple(mean), tuple(std), labels)
 
 
-def _shapes(config, trunk, heads):
-    """Name to shape."""
-    hidden, inner, patch = (
-        config[key] for key in ("hidden_size", "intermediate_size", "patch_size")
-    )
-    special = 2 if trunk == "deit" else 1  # tokens besides the patches
-    positions = (config["image_size"] // patch) ** 2 + special
-    embeddings = f"{trunk}.embeddings"
-    shapes = {f"{embeddings}.cls_token": (1, 1, hidden)}
-    if trunk == "deit":
-        shapes[f"{embeddings}.distillation_token"] = (1, 1, hidden)
-    shapes |= {
-        f"{embeddings}.patch_embeddings.projection.weight": (hidden, 3, patch, patch),
-        f"{embeddings}.patch_embeddings.projection.bias": (hidden,),
-        f"{embeddings}.position_embeddings": (1, positions, hidden),
+def _shapes(config, model_type, heads):
+    """Name to shape of the tensors of an encoder and its heads."""
+    hidden, patch = config["hidden_size"], config["patch_size"]
+    special = ["cls_token", "distillation_token"][: 2 if model_type == "deit" else 1]
+    positions = (config["image_size"] // patch) ** 2 + len(special)
+    embeddings = f"{model_type}.embeddings"
+    weights = {
+        f"{embeddings}.patch_embeddings.projection": (hidden, 3, patch, patch),
+        **block_weights(config, model_type, "attention", ("layernorm_before", "layernorm_after")),
+        f"{model_type}.layernorm": (hidden,),
+        **dict.fromkeys(heads, (None, hidden)),
     }
-
-    def norm(name):
-        shapes[f"{name}.weight"] = shapes[f"{name}.bias"] = (hidden,)
-
-    def dense(name, outputs, inputs):
-        shapes[f"{name}.weight"], shapes[f"{name}.bias"] = (outputs, inputs), (outputs,)
-
-    for index in range(config["num_hidden_layers"]):
-        layer = f"{trunk}.encoder.layer.{index}"
-        for part in ("query", "key", "value"):
-            dense(f"{layer}.attention.attention.{part}", hidden, hidden)
-        dense(f"{layer}.attention.output.dense", hidden, hidden)
-        norm(f"{layer}.layernorm_before")
-        norm(f"{layer}.layernorm_after")
-        dense(f"{layer}.intermediate.dense", inner, hidden)
-        dense(f"{layer}.output.dense", hidden, inner)
-    norm(f"{trunk}.layernorm")
-    for head in heads:
-        dense(head, None, hidden)
-    return shapes
-
-
-def _zero_biases(wanted):
-    """Biases of zeros for an attention that has none."""
     return {
-        name: np.zeros(shape, np.float32)
-        for name, shape in wanted.items()
-        if ".attention.attention." in name and name.endswith(".bias")
+        **{f"{embeddings}.{token}": (1, 1, hidden) for token in special},
+        f"{embeddings}.position_embeddings": (1, positions, hidden),
+        **layer_shapes(weights),
     }

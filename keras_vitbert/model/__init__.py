@@ -1,1 +1,1 @@
-"""The networks: backbone, embeddings, heads, and how weights go from one to another."""
+"""The networks: backbone, embeddings, heads, and the transfer of weights between them."""

@@ -10,7 +10,7 @@ from keras_vitbert.model.embeddings import ImageEmbedding, TextEmbedding
 class ViTBertBackbone(keras_hub.models.Backbone):
     """One pre-norm transformer encoder for images and for text.
 
-    The blocks and the closing LayerNorm are created once and called on both token streams:
+    The blocks and the final LayerNorm are created once and called on both token sequences:
     `z' = MSA(LN(z)) + z`, `z = MLP(LN(z')) + z'` (eq. 3 and 4). Only the embeddings differ
     between the modalities.
 
@@ -41,7 +41,7 @@ class ViTBertBackbone(keras_hub.models.Backbone):
     `image_block_0` ... `image_sequence`, and the same for `text`.
 
     Raises:
-        ValueError: if heads or patches do not divide, or there is no modality at all.
+        ValueError: heads or patches do not divide, or there is no modality.
 
     Example:
 
@@ -94,7 +94,7 @@ class ViTBertBackbone(keras_hub.models.Backbone):
             keras_hub.layers.TransformerEncoder(
                 intermediate_dim,
                 num_heads,
-                dropout=dropout,  # pyright: ignore[reportArgumentType]  (is 0 by default)
+                dropout=dropout,  # pyright: ignore[reportArgumentType]  (its default is an int)
                 activation="gelu",
                 layer_norm_epsilon=layer_norm_epsilon,
                 kernel_initializer="glorot_uniform",
@@ -131,17 +131,17 @@ class ViTBertBackbone(keras_hub.models.Backbone):
         self.dropout = dropout
         self.layer_norm_epsilon = layer_norm_epsilon
         self._block_outputs = tuple(block_outputs.items())
-        # A functional model insists on every input; this one takes either modality alone.
+        # A functional model requires every input; this one accepts either modality alone.
         self.input_spec = None
 
     @property
     def block_outputs(self):
-        """Dict of the symbolic output of every layer by name; see the class."""
+        """dict of a layer's name to its symbolic output; see the class."""
         return dict(self._block_outputs)
 
     @property
     def shared_variables(self):
-        """The trainable variables that both modalities use: the blocks and the closing norm."""
+        """The trainable variables that both modalities use: the blocks and the final norm."""
         layers = [*self.blocks, self.final_norm]
         return [variable for layer in layers for variable in layer.trainable_variables]
 
@@ -161,7 +161,7 @@ class ViTBertBackbone(keras_hub.models.Backbone):
         }
 
     def _streams(self, inputs):
-        """The modalities that `inputs` holds, of those that this model has."""
+        """The modalities of this model that `inputs` contains."""
         streams = []
         if self.image_embedding is not None and "images" in inputs:
             streams.append("image")
@@ -169,7 +169,7 @@ class ViTBertBackbone(keras_hub.models.Backbone):
             streams.append("text")
         if not streams:
             raise ValueError(
-                f"the inputs {sorted(inputs)} hold no modality of this model, which takes "
+                f"the inputs {sorted(inputs)} contain no modality of this model, which takes "
                 f"{[x.name for x in self.inputs]}"
             )
         return streams
@@ -184,7 +184,7 @@ class ViTBertBackbone(keras_hub.models.Backbone):
         return self._encode("text", x, inputs["padding_mask"], outputs)
 
     def _encode(self, stream, x, padding_mask, outputs=None):
-        """Runs the shared blocks; `outputs`, if given, is filled with every layer's output."""
+        """Runs the shared blocks; adds every layer's output to `outputs`, if given."""
         steps = [(f"{stream}_embedding", x)]
         for block in self.blocks:
             x = block(x, padding_mask=padding_mask)

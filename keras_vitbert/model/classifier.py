@@ -1,4 +1,4 @@
-"""The network that is fine-tuned: the backbone with one modality, and a fresh head."""
+"""The network for fine-tuning: the backbone with one modality, and a new head."""
 
 import keras
 
@@ -11,7 +11,7 @@ TEXT_INPUTS = ("token_ids", "segment_ids", "padding_mask")
 
 @keras.saving.register_keras_serializable(package="keras_vitbert")
 class Classifier(keras.Model):
-    """Backbone, and a two-layer MLP on the class token (eq. 5 and 6).
+    """A backbone and a two-layer MLP on the class token (eq. 5 and 6).
 
     Args:
         backbone: a `ViTBertBackbone` with one modality.
@@ -38,12 +38,12 @@ class Classifier(keras.Model):
 
     @property
     def kind(self):
-        """What is classified, `images` or `text`."""
+        """str, what is classified: `images` or `text`."""
         return "text" if self.backbone.image_size is None else "images"
 
     @property
     def embedding(self):
-        """The layer that makes tokens of the inputs."""
+        """The layer that turns the inputs into tokens."""
         if self.kind == "images":
             return self.backbone.image_embedding
         return self.backbone.text_embedding
@@ -56,13 +56,13 @@ class Classifier(keras.Model):
         return self.head(sequence[:, 0])
 
     def enable_lora(self, rank):
-        """Freezes the encoder, and gives its attention low-rank updates (Hu et al. 2021).
+        """Freezes the encoder and adds low-rank updates to its attention (Hu et al. 2021).
 
-        keras-hub's `Backbone.enable_lora` on queries and values, whose biases are trained as well.
-        The head is trained whole.
+        This is keras-hub's `Backbone.enable_lora` on queries and values, whose biases are trained
+        as well. The head is trained in full.
 
         Args:
-            rank: int.
+            rank: int, of the updates.
         """
         self.backbone.enable_lora(rank)
 
@@ -83,8 +83,7 @@ def build_classifier(model, kind, num_classes, dtype=None):
     """A `Classifier` with random weights.
 
     Args:
-        model: mapping with `ViTBertBackbone`'s arguments; what belongs to the other modality is
-            left out.
+        model: mapping with `ViTBertBackbone`'s arguments; the other modality's are ignored.
         kind: str, `images` or `text`.
         num_classes: int.
         dtype: a Keras dtype policy.

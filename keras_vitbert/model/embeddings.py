@@ -1,4 +1,4 @@
-"""Modality-specific tokenizers of the paper: images (eq. 1) and text (eq. 2) to token sequences."""
+"""The paper's modality-specific tokenizers: images (eq. 1) and text (eq. 2) to tokens."""
 
 from typing import Any
 
@@ -9,19 +9,19 @@ INITIALIZER_STDDEV = 0.02
 
 
 def truncated_normal() -> Any:
-    """The initializer of BERT and ViT for what makes tokens.
+    """The initializer of BERT and ViT for embeddings.
 
-    The kernels of blocks and heads are Glorot-uniform, as in ViT: 0.02 would be right at D = 768
-    but leaves small encoders almost linear for their first thousand steps.
+    Kernels of blocks and heads are Glorot-uniform, as in ViT: a deviation of 0.02 suits D = 768 but
+    leaves small encoders almost linear for their first thousand steps.
     """
     return keras.initializers.TruncatedNormal(stddev=INITIALIZER_STDDEV)
 
 
 @keras.saving.register_keras_serializable(package="keras_vitbert")
 class ImageEmbedding(keras.layers.Layer):
-    """Patches, a class token and positions: `z0 = [x_cls; x_1 E; ...; x_N E] + E_pos` (eq. 1).
+    """Patches, class token and positions: `z0 = [x_cls; x_1 E; ...; x_N E] + E_pos` (eq. 1).
 
-    The projection `E` has no bias, as in the equation: one would only be added to `E_pos`.
+    The projection `E` has no bias, as in the equation: a bias would only add to `E_pos`.
 
     Args:
         image_size: int, height and width of the images in pixels.
@@ -33,7 +33,7 @@ class ImageEmbedding(keras.layers.Layer):
     output `(batch, (image_size / patch_size)**2 + 1, hidden_dim)`.
 
     Raises:
-        ValueError: if `patch_size` does not divide `image_size`.
+        ValueError: `patch_size` does not divide `image_size`.
     """
 
     def __init__(self, image_size, patch_size, hidden_dim, dropout=0.0, **kwargs):
@@ -69,7 +69,14 @@ class ImageEmbedding(keras.layers.Layer):
         )
 
     def patches(self, images):
-        """Cuts `(batch, H, W, 3)` into `(batch, N, P*P*3)`, patches row by row."""
+        """Cuts images into patches, row by row.
+
+        Args:
+            images: `(batch, H, W, 3)`.
+
+        Returns:
+            `(batch, N, P * P * 3)`.
+        """
         grid, size = self.grid, self.patch_size
         x = ops.reshape(images, (-1, grid, size, grid, size, 3))
         x = ops.transpose(x, (0, 1, 3, 2, 4, 5))
@@ -98,14 +105,14 @@ class ImageEmbedding(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="keras_vitbert")
 class TextEmbedding(keras.layers.Layer):
-    """Words, positions and segments: `z0 = word(w) + position(0..T-1) + segment(s)` (eq. 2).
+    """Tokens, positions and segments: `z0 = word(w) + position(0..T-1) + segment(s)` (eq. 2).
 
-    There is no modality embedding, and no normalisation: the pre-norm encoder brings its own.
+    There is no modality embedding, and no normalisation: the pre-norm encoder has its own.
 
     Args:
         vocabulary_size: int, `V`.
         max_sequence_length: int, the longest `T`.
-        num_segments: int, distinct segment ids.
+        num_segments: int, the number of segment ids.
         hidden_dim: int, `D`.
         dropout: float, rate applied to the sum.
 

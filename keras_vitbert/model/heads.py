@@ -1,4 +1,4 @@
-"""Task heads: a two-layer MLP a task (eq. 5 and 6)."""
+"""Task heads: one two-layer MLP per task (eq. 5 and 6)."""
 
 import keras
 from keras import ops
@@ -8,7 +8,7 @@ from keras import ops
 class MLPHead(keras.layers.Layer):
     """`W2 GELU(W1 z + b1) + b2` with `W1: (D, D)`, `W2: (D, classes)` (eq. 5 and 6).
 
-    The softmax of eq. 6 is left to the loss, which takes it in float32.
+    The softmax of eq. 6 is part of the loss, which computes it in float32.
 
     Args:
         num_classes: int, `C`.
@@ -56,9 +56,9 @@ class MLPHead(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="keras_vitbert")
 class MaskedLMHead(MLPHead):
-    """The same MLP over the vocabulary, at the masked positions only.
+    """The same MLP with the vocabulary as classes, at the masked positions only.
 
-    With 15 % of the positions masked this is a sixth of the logits of the whole sequence.
+    With 15 % of the positions masked, that is about a sixth of the logits of the whole sequence.
 
     Inputs `sequence` `(batch, length, D)` and `masked_positions` `(batch, predictions)` integers;
     output logits `(batch, predictions, num_classes)` in float32.

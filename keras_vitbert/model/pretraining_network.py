@@ -1,4 +1,4 @@
-"""The network that is pre-trained: the backbone and a head a task."""
+"""The network for pre-training: the backbone and one head per task."""
 
 import keras
 
@@ -8,16 +8,16 @@ from keras_vitbert.model.heads import MaskedLMHead, MLPHead
 
 @keras.saving.register_keras_serializable(package="keras_vitbert")
 class PreTrainingNetwork(keras.Model):
-    """Backbone, and heads for image classification, masked-LM and next sentence.
+    """A backbone with heads for image classification, masked-LM and next sentence.
 
     Args:
-        backbone: a `ViTBertBackbone`. Heads exist for the modalities that it has.
-        num_classes: int, image classes; None where the backbone takes no images.
+        backbone: a `ViTBertBackbone`; there are heads for its modalities only.
+        num_classes: int, image classes; None for a backbone without images.
 
-    Call it on a dict with the backbone's inputs of one modality or of both; text needs
-    `masked_positions` `(batch, predictions)` too. It returns a dict of float32 logits:
-    `image_logits` `(batch, num_classes)`, `mlm_logits` `(batch, predictions, vocabulary_size)`
-    and `nsp_logits` `(batch, 2)`, where class 1 means that segment B is a random one.
+    Call it on a dict with the backbone's inputs for one modality or both; text also needs
+    `masked_positions` `(batch, predictions)`. It returns a dict of float32 logits: `image_logits`
+    `(batch, num_classes)`, `mlm_logits` `(batch, predictions, vocabulary_size)` and `nsp_logits`
+    `(batch, 2)`, where class 1 means that segment B is random.
     """
 
     def __init__(self, backbone, num_classes=None, **kwargs):
@@ -64,7 +64,11 @@ TEXT_INPUTS = ("token_ids", "segment_ids", "padding_mask", "masked_positions")
 
 
 def image_inputs(batch):
-    """The part of a batch that the network's image side takes; bytes become floats in [0, 1]."""
+    """The image inputs of a batch, with uint8 scaled to floats in [0, 1].
+
+    Args:
+        batch: dict with `images` `(batch, H, W, 3)`.
+    """
     images = batch["images"]
     if keras.backend.standardize_dtype(images.dtype) == "uint8":
         images = keras.ops.cast(images, "float32") * (1 / 255)
@@ -72,7 +76,11 @@ def image_inputs(batch):
 
 
 def text_inputs(batch):
-    """The part of a batch that the network's text side takes."""
+    """The text inputs of a batch.
+
+    Args:
+        batch: dict that contains `TEXT_INPUTS`.
+    """
     return {name: batch[name] for name in TEXT_INPUTS}
 
 

@@ -1,4 +1,4 @@
-"""Where a shared variable belongs: its block, and what kind of weight it is."""
+"""Which block a shared variable belongs to, and what kind of weight it is."""
 
 KINDS = ("query", "key", "value", "output", "mlp_in", "mlp_out", "norms")
 
@@ -16,17 +16,24 @@ _LAYERS = {
 
 
 def block_of(path):
-    """`block_0` ... or `final_norm`, of a variable's path in the encoder."""
+    """The block of a shared variable: `block_0` ... or `final_norm`.
+
+    Args:
+        path: str, the variable's path in the encoder.
+    """
     return path.split("/")[0]
 
 
 def kind_of(path):
-    """The kind of weight, of `KINDS`, that a variable of the encoder belongs to, biases included.
+    """The kind, of `KINDS`, of a shared variable; a bias has that of its kernel.
+
+    Args:
+        path: str, the variable's path in the encoder.
 
     Raises:
-        ValueError: it is of no known layer.
+        ValueError: the path belongs to no known layer.
     """
     layer = path.split("/")[-2]
     if layer not in _LAYERS:
-        raise ValueError(f"{path} is of no layer of the encoder")
+        raise ValueError(f"{path} belongs to no layer of the encoder")
     return _LAYERS[layer]

@@ -1,4 +1,4 @@
-"""From one backbone to another: what is kept, what is interpolated, what is fresh."""
+"""Transfers weights between backbones: kept, interpolated or fresh."""
 
 import math
 from typing import Any
@@ -11,24 +11,24 @@ from pipelines.command_line import UserError
 def transfer(source, target):
     """Copies the weights of one backbone into another.
 
-    The encoder is always kept. The embedding of a modality is kept where both have it, image
-    positions interpolated to the target's grid, text positions cut to its length; where the source
-    has none (a `bert` backbone for images, a `vit` backbone for text) it stays as it is, fresh.
+    The encoder is always kept. A modality's embedding is kept if both have it, with image positions
+    interpolated to the target's grid and text positions cut to its length. If the source has none
+    (a `bert` backbone for images, a `vit` backbone for text), the target's stays fresh.
 
     Args:
         source, target: `ViTBertBackbone`; the target's weights change.
 
     Returns:
-        dict of the target's parts, `encoder`, `image_embedding` and `text_embedding`, to what was
-        done: `kept`, `interpolated`, `fresh`.
+        dict of the target's parts (`encoder`, `image_embedding`, `text_embedding`) to `kept`,
+        `interpolated` or `fresh`.
 
     Raises:
-        UserError: a part has another shape than that of the source.
+        UserError: the shapes of a part differ.
     """
     if len(source.blocks) != len(target.blocks):
         raise UserError(
             f"the checkpoint has {len(source.blocks)} blocks, the model {len(target.blocks)}; give "
-            "the checkpoint of that architecture"
+            "a checkpoint of the model's architecture"
         )
     for ours, theirs in zip(
         [*target.blocks, target.final_norm], [*source.blocks, source.final_norm], strict=True
@@ -50,16 +50,15 @@ def transfer(source, target):
 
 
 def interpolate_positions(positions: Any, grid: int) -> Any:
-    """Position embeddings of images for another grid of patches.
+    """Interpolates the position embeddings of images to another grid of patches.
 
-    Bilinear in two dimensions, as an image of `D` channels is resized: the value for a patch is
-    taken where its centre lies among the centres of the old patches, and those at the border are
-    extended. The class token keeps its own (ViT, section 3.2, where the kind of interpolation is
-    left open).
+    The interpolation is bilinear in two dimensions, like resizing an image of `D` channels by the
+    centres of its pixels. The class token keeps its embedding (ViT, section 3.2, which does not
+    specify the kind of interpolation).
 
     Args:
         positions: `(1, old * old + 1, D)`, the class token's first.
-        grid: int, patches a side.
+        grid: int, patches per side.
 
     Returns:
         `(1, grid * grid + 1, D)` float32.
@@ -80,7 +79,7 @@ def _copy_image_embedding(source, target):
     if source.patch_size != target.patch_size:
         raise UserError(
             f"the checkpoint has patches of {source.patch_size} pixels, not {target.patch_size}; "
-            "give an --architecture with its patches, or another checkpoint"
+            "give an architecture with its patch size, or another checkpoint"
         )
 
     def interpolated(name, value):
@@ -97,7 +96,7 @@ def _copy_text_embedding(source, target):
     if length > longest:
         raise UserError(
             f"the checkpoint has positions for {longest} tokens, not {length}; set at most "
-            "that, or give another checkpoint"
+            f"{longest}, or give another checkpoint"
         )
 
     def cut(name, value):  # shorter texts use the first positions
@@ -113,6 +112,6 @@ def _copy(source, target, convert=lambda name, value: value):
         if tuple(value.shape) != tuple(ours.shape):
             raise UserError(
                 f"{ours.path} has the shape {tuple(ours.shape)}, in the checkpoint "
-                f"{tuple(value.shape)}; give the checkpoint of that architecture"
+                f"{tuple(value.shape)}; give a checkpoint of the model's architecture"
             )
         ours.assign(value)

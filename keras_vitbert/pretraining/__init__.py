@@ -1,1 +1,1 @@
-"""What a pre-training is made of: settings, data, teachers, first weights, the run."""
+"""Pre-training: settings, data, teachers, initial weights, the run."""

@@ -1,4 +1,4 @@
-"""What a model reaches that has learned frequencies and nothing else."""
+"""Scores of a model that has learned frequencies and nothing else."""
 
 import numpy as np
 
@@ -8,18 +8,18 @@ _EXAMPLES = 20_000  # training examples that the frequencies are estimated from
 
 
 def baselines(data):
-    """What a model reaches that has learned frequencies and nothing else.
+    """Scores of a model that has learned frequencies and nothing else.
 
-    The most frequent class, the unigram distribution of masked words (add-one smoothing) and the
-    more frequent next-sentence answer are taken from the first 20,000 training examples and
+    The most frequent class, the unigram distribution of masked tokens (add-one smoothing) and the
+    more frequent next-sentence label are estimated from the first 20,000 training examples and
     measured on the validation examples.
 
     Args:
-        data: a `Data`, or a `JointStream`: what has the four sources.
+        data: a `Data` or a `JointStream`.
 
     Returns:
         dict with `image_majority_accuracy`, and `mlm_unigram_accuracy`, `mlm_unigram_loss` (nats a
-        masked word), `nsp_majority_accuracy`, for the modalities there are.
+        masked token) and `nsp_majority_accuracy`, for the modalities that `data` has.
     """
     result = {}
     with reading(data):
@@ -45,7 +45,7 @@ def _labels(source, limit=-1):
 
 
 def _answers(source, limit=-1):
-    """All masked words, and all next-sentence labels."""
+    """The ids of all masked tokens, and all next-sentence labels."""
     ids, next_sentence = [], []
     end = source.records.count if limit < 0 else min(limit, source.records.count)
     for batch in source.validation(0, end).batch(1024):

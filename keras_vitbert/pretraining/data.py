@@ -1,4 +1,4 @@
-"""Opens the data that a config names, and checks them against the model."""
+"""Opens the data that a config names and checks them against the model."""
 
 import dataclasses
 import os
@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from pipelines.command_line import UserError, one_line
 from pipelines.image_stream import ImageStream
+from pipelines.images.image_views import ImageViews
 from pipelines.joint_stream import JointStream
 from pipelines.shards.damage import check_limit, left_out, without_damaged
 from pipelines.shards.records import BadRecord, RecordFiles
@@ -22,14 +23,13 @@ _SAMPLE_CLASSES = list("0123456789")
 
 @dataclasses.dataclass(frozen=True)
 class Data:
-    """Sources of both modalities, before a variant takes what it needs.
+    """Sources of both modalities, from which a variant takes what it needs.
 
     Attributes:
         images, image_validation: `ImageStream`.
         texts, text_validation: `TextStream`.
         vocabulary: list of str.
-        classes: list of str, the names of the image classes in order; None where nothing tells
-            them.
+        classes: list of str, the names of the image classes in order; None if unknown.
     """
 
     images: ImageStream | None
@@ -40,7 +40,12 @@ class Data:
     classes: list[str] | None = None
 
     def stream(self, config, images, text):
-        """The `JointStream` of a run that uses the modalities asked for."""
+        """The `JointStream` of a run.
+
+        Args:
+            config: `ConfigDict` with `image_batch`, `text_batch` and `seed`.
+            images, text: bool, the modalities to use.
+        """
         return JointStream(
             images=self.images if images else None,
             image_validation=self.image_validation if images else None,
@@ -55,17 +60,20 @@ class Data:
 def open_data(
     config, cache_dir="", images=True, text=True, max_bad_records=0, cache=False, audits=None
 ):
-    """Opens training and validation data of the modalities asked for.
+    """Opens training and validation data.
 
     Args:
         config: `ConfigDict`. With `data.source` "sample", the sample data are prepared on demand.
         cache_dir: str, where prepared sample data are kept; see `pipelines.sample`.
-        images, text: bool.
-        max_bad_records: int, how many damaged records may be left out, of all files. Above 0 all
-            records are looked at first.
-        cache: bool, whether training records are kept in memory once they are read.
-        audits: `RunFolder`-like object with `audit(name)` and `keep_audit(name, content)`, which
-            remembers what was found; None to forget it.
+        images, text: bool, the modalities to open.
+        max_bad_records: int, how many damaged records of all files may be skipped. Above 0, all
+            records are checked first.
+        cache: bool, whether training records are kept in memory once they have been read.
+        audits: has `audit(name)` and `keep_audit(name, content)`, such as a `RunFolder`, to store
+            the result of that check; or None.
+
+    Returns:
+        `Data`.
 
     Raises:
         UserError: something is missing, is damaged or does not fit the model.
@@ -77,7 +85,7 @@ def open_data(
         image_files, text_files, vocabulary_path = _sample(config, cache_dir)
 
     def opened(key, pattern, kind, open_source):
-        """A source; without its damaged records, where some may be left out."""
+        """A source, without its damaged records if some may be skipped."""
         if not max_bad_records:
             return open_source(RecordFiles.find(pattern, key, kind))
         known = audits.audit(key) if audits else None
@@ -100,16 +108,10 @@ def open_data(
             def open_images(records, cache=cache and split == "train"):
                 return ImageStream(
                     records,
-                    model.image_size,
                     model.num_classes,
                     label_offset=data.images.label_offset,
-                    crop_area=tuple(data.images.crop_area),
-                    flip=data.images.flip,
-                    central_crop=data.images.central_crop,
-                    randaugment=tuple(data.images.randaugment),
-                    mixup=data.images.mixup,
-                    cutmix=data.images.cutmix,
                     cache=cache,
+                    views=ImageViews.from_config(model.image_size, data.images),
                 ).check()
 
             key = f"config.data.images.{split}"
@@ -121,7 +123,7 @@ def open_data(
         vocabulary = read_vocabulary(vocabulary_path)
         if len(vocabulary) > model.vocabulary_size:
             raise UserError(
-                f"{vocabulary_path} has {len(vocabulary)} entries, the model takes "
+                f"{vocabulary_path} has {len(vocabulary)} entries, the model has "
                 f"{model.vocabulary_size}; set --config.model.vocabulary_size={len(vocabulary)}"
             )
         for name, split in (("texts", "train"), ("text_validation", "validation")):
@@ -148,7 +150,7 @@ def open_data(
 
 
 def _opened_at_good(records, open_source, limit):
-    """A source of salvaged records; where the first cannot be used, of those behind it."""
+    """A source of salvaged records, starting at the first one that is not damaged."""
     while True:
         try:
             return open_source(records)
@@ -183,7 +185,7 @@ def _sample(config, cache_dir):
 
 
 def _classes(data, pattern, count):
-    """The names of the classes: of the sample, or of `classes.txt` beside the training images."""
+    """The names of the classes: the sample's, or from `classes.txt` beside the training images."""
     if data.source == "sample":
         return _SAMPLE_CLASSES if len(_SAMPLE_CLASSES) == count else None
     path = os.path.join(os.path.dirname(pattern), "classes.txt")
@@ -193,7 +195,7 @@ def _classes(data, pattern, count):
         with tf.io.gfile.GFile(path) as file:
             classes = file.read().splitlines()
     except (tf.errors.OpError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read ({one_line(error)}); mend or remove it") from error
+        raise UserError(f"{path}: cannot be read ({one_line(error)}); fix or remove it") from error
     return classes if len(classes) == count else None
 
 

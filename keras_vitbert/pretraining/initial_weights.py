@@ -1,4 +1,4 @@
-"""Weights that a pre-training begins with instead of random ones."""
+"""Weights that pre-training starts from instead of random ones."""
 
 import dataclasses
 import sys
@@ -13,23 +13,22 @@ from pipelines.text.wordpiece import vocabulary_hash
 
 @dataclasses.dataclass(frozen=True)
 class InitialWeights:
-    """What fits into a run's backbone.
+    """Weights that fit a run's backbone.
 
     Attributes:
-        backbone: `ViTBertBackbone` of the run's shape. What nothing was given for is random in it,
-            and is not given away.
-        fresh: tuple of str, the embeddings that nothing was given for.
+        backbone: `ViTBertBackbone` of the run's shape.
+        fresh: tuple of str, its embeddings that are random: the checkpoint has none for them.
     """
 
     backbone: ViTBertBackbone
     fresh: tuple[str, ...]
 
     def give_to(self, backbone, strategy):
-        """Copies the weights.
+        """Copies all weights but the fresh ones.
 
         Args:
             backbone: `ViTBertBackbone` of the run.
-            strategy: `tf.distribute.Strategy` that it was made under.
+            strategy: `tf.distribute.Strategy` that it was built under.
         """
         with strategy.scope():
             for ours, theirs in zip(backbone.weights, self.backbone.weights, strict=True):
@@ -38,10 +37,10 @@ class InitialWeights:
 
 
 def open_initial(path, config, variant, data):
-    """Opens weights and fits them to a run.
+    """Opens a checkpoint and fits its weights to a run.
 
     Args:
-        path: str, see `keras_vitbert.load`.
+        path: str, anything that `keras_vitbert.load` takes.
         config: `ConfigDict` of the run.
         variant: `keras_vitbert.configs.variants.Variant`.
         data: `keras_vitbert.pretraining.data.Data`.
@@ -50,15 +49,15 @@ def open_initial(path, config, variant, data):
         `InitialWeights`.
 
     Raises:
-        UserError: there are none, or they are of another architecture or vocabulary.
+        UserError: there is no checkpoint, or it has another architecture or vocabulary.
     """
     try:
         trained = load(path)
-        words = trained.vocabulary
-        if variant.text and words and vocabulary_hash(words) != vocabulary_hash(data.vocabulary):
+        theirs, ours = trained.vocabulary, data.vocabulary
+        if variant.text and theirs and vocabulary_hash(theirs) != vocabulary_hash(ours):
             raise UserError(
-                f"{path}: has another vocabulary; give it as --config.data.vocabulary, and texts "
-                "that were made with it"
+                f"{path}: has another vocabulary; give it as --config.data.vocabulary, with texts "
+                "tokenized by it"
             )
         network = build_network(config.model, images=variant.images, text=variant.text)
         done = transfer(trained.backbone, network.backbone)
@@ -68,7 +67,7 @@ def open_initial(path, config, variant, data):
             f"--initial_weights={text if text.startswith(path) else f'{path}: {text}'}"
         ) from error
     print(
-        f"begins with {path}: {', '.join(f'{part} {how}' for part, how in done.items())}",
+        f"starts from {path}: {', '.join(f'{part} {how}' for part, how in done.items())}",
         file=sys.stderr,
         flush=True,
     )

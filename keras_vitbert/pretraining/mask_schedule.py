@@ -6,15 +6,15 @@ from keras_vitbert.training.merging import cleared_after
 
 
 class MaskSchedule(keras.callbacks.Callback):
-    """Algorithm 1's schedule: a refresh of the masks every `interval` steps, until it is done.
+    """Algorithm 1's schedule: a refresh of the masks every `interval` steps.
 
-    The refresh happens inside the following training step, from that step's own text gradient.
-    After the last one nothing is computed any more.
+    The refresh happens inside the next training step and uses that step's text gradient. Once the
+    final sparsity is reached, there are no more refreshes.
 
     Args:
         interval: int, `mask_update_interval`.
         mask_ratio: float, final sparsity.
-        mask_ratio_per_update: float, growth of the sparsity an update.
+        mask_ratio_per_update: float, growth of the sparsity per update.
     """
 
     def __init__(self, interval, mask_ratio, mask_ratio_per_update):

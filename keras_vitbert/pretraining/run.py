@@ -1,4 +1,4 @@
-"""Pre-trains one variant in a folder, from the beginning or from where it was left."""
+"""Pre-trains one variant in a folder, from the start or from its last checkpoint."""
 
 import contextlib
 import dataclasses
@@ -36,12 +36,12 @@ class PretrainingRun(Run):
     """A run of `pretrain`.
 
     Attributes:
-        variant: `Variant`, whose settings the config holds already, see `variants.apply_variant`.
-        teacher_paths: dict, `{"image": path, "text": path}` of teachers that were trained before,
-            see `teachers.load_teacher`. One that is missing in it is pre-trained in
-            `OUTPUT_DIR/teachers/vit` or `.../bert`, and found there the next time.
-        initial_weights: str, what `initial_weights.open_initial` opens; "" for random ones.
-        profiled_steps: (first, last) as int, the steps to trace, see `inspection.profiling`; or
+        variant: `Variant`, already applied to the config, see `variants.apply_variant`.
+        teacher_paths: dict, `{"image": path, "text": path}` of existing teachers, see
+            `teachers.load_teacher`. A missing one is pre-trained in `OUTPUT_DIR/teachers/vit` or
+            `.../bert`, and found there the next time.
+        initial_weights: str, what `initial_weights.open_initial` opens; "" for random weights.
+        profiled_steps: (first, last), ints, the steps to trace, see `inspection.profiling`; or
             None.
     """
 
@@ -51,11 +51,11 @@ class PretrainingRun(Run):
     profiled_steps: tuple[int, int] | None = None
 
     def of_teacher(self, name, steps):
-        """The run of a teacher that is made on demand, in a folder of its own below this one.
+        """The run of a teacher that is trained on demand, in a subfolder of this one.
 
         Args:
             name: str, its variant.
-            steps: int; as many as the student's if 0.
+            steps: int; 0 for as many as the student.
         """
         path = os.path.join(self.folder.path, "teachers", name)
         return PretrainingRun(
@@ -69,13 +69,13 @@ class PretrainingRun(Run):
 
 
 def pretrain(run):
-    """Pre-trains one variant; its teachers first, where it needs some and they are not there.
+    """Pre-trains one variant, after the teachers that it needs and that do not exist yet.
 
     Args:
         run: `PretrainingRun`.
 
     Returns:
-        dict, the content of summary.json.
+        dict, the content of `summary.json`.
 
     Raises:
         UserError, Diverged, Stopped: see `pipelines.command_line`.
@@ -109,13 +109,13 @@ def pretrain(run):
     if config.distillation.ratio > 0:
         teachers |= _missing_teachers(run, teachers)
     trainer = build_trainer(config, variant, run.strategy, Teachers(**teachers))
-    if initial is not None:  # of a run that goes on, the checkpoint comes after it
+    if initial is not None:  # a resumed run then loads its checkpoint over them
         initial.give_to(trainer.network.backbone, run.strategy)
     _say(
         f"{variant.name}: {trainer.network.count_params():,} parameters, {config.steps} steps of "
         f"{_shares(run, stream)}, in {folder.path}"
     )
-    # What is written of a step is written before its checkpoint: a run goes on behind it.
+    # These write about a step before its checkpoint does: a resumed run starts after it.
     callbacks = [RunTexts(folder, about, config), *_joint_callbacks(run, trainer, stream)]
     with contextlib.ExitStack() as stack:
         if run.profiled_steps:
@@ -131,7 +131,7 @@ def pretrain(run):
 
 
 def build_trainer(config, variant, strategy, teachers=None):
-    """A compiled `JointTrainer` for a variant, its initial weights drawn from the config's seed.
+    """A compiled `JointTrainer` for a variant, with weights drawn from the config's seed.
 
     Args:
         config: `ConfigDict`, as `variants.apply_variant` returns it.
@@ -154,7 +154,7 @@ def build_trainer(config, variant, strategy, teachers=None):
             gradient_histograms=config.inspection.gradient_histograms,
             seed=config.seed,
         )
-        # Graph mode on CPU: XLA is slower there, and TPUStrategy compiles by itself.
+        # XLA is slower on CPU, and TPUStrategy compiles anyway.
         trainer.compile(
             optimizer=build_optimizer(config.optimizer, config.steps, network.trainable_variables),
             jit_compile=False,
@@ -164,7 +164,7 @@ def build_trainer(config, variant, strategy, teachers=None):
 
 
 def _joint_callbacks(run, trainer, stream):
-    """What a run with both modalities does between its steps."""
+    """The callbacks of a run with both modalities."""
     if not (trainer.has_images and trainer.has_text):
         return []
     config, folder = run.config, run.folder
@@ -193,7 +193,7 @@ def _joint_callbacks(run, trainer, stream):
 
 
 def _shares(run, stream):
-    """What a step takes, and of it each replica."""
+    """Describes a step's batch, and each replica's share of it."""
     config, replicas = run.config, run.replicas
     whole, part = [], []
     if run.variant.images:
@@ -208,7 +208,7 @@ def _shares(run, stream):
 
 
 def _given_teachers(run, paths):
-    """The teachers that were trained before: dict of kind to network."""
+    """The teachers that already exist: dict of kind to network."""
     with run.strategy.scope():
         return {
             kind: load_teacher(kind, path, run.config, run.data)
@@ -218,7 +218,7 @@ def _given_teachers(run, paths):
 
 
 def _missing_teachers(run, given):
-    """The image and the text teacher that are not given, pre-trained unless they are there."""
+    """The teachers that were not given, pre-trained unless they are finished."""
     networks, teachers = {}, run.config.teachers
     for kind, name, steps in (
         ("image", "vit", teachers.image_steps),
@@ -232,7 +232,7 @@ def _missing_teachers(run, given):
 
 
 def _summary(run, trainer, stream, began, resumed_from):
-    """The content of summary.json."""
+    """The content of `summary.json`."""
     rows = run.folder.rows(up_to_step=trainer.step)
     return {
         "variant": run.variant.name,
@@ -249,7 +249,7 @@ def _summary(run, trainer, stream, began, resumed_from):
 
 
 def _rates(row):
-    """Images and tokens a second, of the last row of the log; 0 for a modality left out."""
+    """Images and tokens a second from the last row of the log; 0 for an absent modality."""
     names = ("images_per_second", "tokens_per_second")
     return {name: float(row.get(name) or 0.0) for name in names}
 

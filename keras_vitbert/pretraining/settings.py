@@ -1,4 +1,4 @@
-"""From the command line to the settings of a pre-training."""
+"""Parses the command line of pre-training."""
 
 import os
 
@@ -7,8 +7,8 @@ from keras_vitbert.configs.pretraining import check_config, load_config
 from pipelines.command_line import UserError
 
 CONFIG_HELP = (
-    "sample, paper or FILE.py, perhaps with :SIZE behind it (sample, tiny, small, base, large); "
-    "--config.KEY=VALUE changes a value"
+    "sample, paper or FILE.py, optionally with :SIZE (sample, tiny, small, base, large); "
+    "--config.KEY=VALUE overrides a value"
 )
 
 
@@ -17,8 +17,8 @@ def parse(argv, define_flags, usage):
 
     Args:
         argv: list of str, without the program's name.
-        define_flags: callable that is given the `absl.flags.FlagValues` to define flags on, `tpu`
-            among them.
+        define_flags: callable that is given the `absl.flags.FlagValues` to define flags on,
+            including `tpu`.
         usage: str, printed above the flags by `--help`.
 
     Returns:
@@ -26,7 +26,7 @@ def parse(argv, define_flags, usage):
 
     Raises:
         UserError: a flag, a config or a key is wrong.
-        SystemExit: `--help` was asked for.
+        SystemExit: `--help` was given.
     """
     values, config = parse_with_config(
         argv,
@@ -40,26 +40,34 @@ def parse(argv, define_flags, usage):
 
 
 def config_name(values):
-    """The config that the flags ask for: `paper` on TPUs, else `sample`, if they name none."""
+    """The name of the config: by default `paper` on TPUs, else `sample`.
+
+    Args:
+        values: parsed `FlagValues`.
+    """
     if values.config is not None:
         return values.config
     return "sample" if values.tpu is None else "paper"
 
 
 def config_label(values):
-    """A short name of the config that the flags ask for, for the name of a folder."""
+    """A short name of the config, for the name of a folder.
+
+    Args:
+        values: parsed `FlagValues`.
+    """
     return os.path.basename(config_name(values)).replace(".py", "").replace(":", "-")
 
 
 def profiled_steps(text, steps):
-    """What `--profile=START,STOP` asks for.
+    """Parses `--profile=START,STOP`.
 
     Args:
         text: str, the flag's value.
         steps: int, of the run.
 
     Returns:
-        (first, last) as int, counted from 1; None where nothing is asked for.
+        (first, last), ints, counted from 1; None without the flag.
 
     Raises:
         UserError: they are not two steps of the run in order.

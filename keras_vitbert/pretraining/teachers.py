@@ -1,4 +1,4 @@
-"""Opens the teachers of a distillation, and checks them against the student."""
+"""Opens the teachers of distillation and checks them against the student."""
 
 import itertools
 import sys
@@ -14,20 +14,20 @@ from pipelines.text.wordpiece import vocabulary_hash
 
 
 def load_teacher(kind, path, config, data):
-    """A teacher that was trained before, checked against the student.
+    """Opens an existing teacher and checks it against the student.
 
     Args:
         kind: str, `image` or `text`.
-        path: str: the folder of a finished run, or what `trained.finding.find` takes.
+        path: str, the folder of a finished run, or anything that `trained.finding.find` takes.
         config: `ConfigDict` of the student.
         data: `keras_vitbert.pretraining.data.Data` of the student.
 
     Returns:
-        A network that is called as `PreTrainingNetwork` is, and answers for its modality.
+        A network that is called like `PreTrainingNetwork` and returns its modality's logits.
 
     Raises:
-        UserError: there is no such teacher, it is damaged, or it does not see what the student
-            sees.
+        UserError: there is no such teacher, it is damaged, or its inputs or outputs differ from
+            the student's.
     """
     try:
         source = find(path)
@@ -56,14 +56,14 @@ def _load_run(kind, source, config, data):
 
 
 def _check_run(network, record, kind, path, config, data):
-    """Refuses a run of another modality, other inputs or other outputs."""
+    """Refuses a run with another modality, other inputs or other outputs."""
     teacher, student = network.backbone, config.model
     if (teacher.image_size if kind == "image" else teacher.vocabulary_size) is None:
         raise UserError(f"{path}: is a run of --variant={record['variant']}, which has no {kind}s")
     if kind == "image":
         if teacher.image_size != student.image_size:
             raise UserError(
-                f"{path}: takes images of {teacher.image_size} pixels, the student "
+                f"{path}: takes images of {teacher.image_size} pixels, the student of "
                 f"{student.image_size}; set --config.model.image_size or give another teacher"
             )
         _check_number(network.num_classes, path, config)
@@ -75,7 +75,7 @@ def _check_run(network, record, kind, path, config, data):
             )
         if teacher.vocabulary_size != student.vocabulary_size:
             raise UserError(
-                f"{path}: knows {teacher.vocabulary_size} tokens, the student "
+                f"{path}: has {teacher.vocabulary_size} tokens, the student "
                 f"{student.vocabulary_size}; set --config.model.vocabulary_size or give another "
                 "teacher"
             )
@@ -94,25 +94,25 @@ def _check_text_teacher(teacher, path, config, data):
             ours_is, theirs_is = ("none" if x is None else repr(x) for x in (our, their))
             raise UserError(
                 f"{path}: has another vocabulary: token {index} is {theirs_is}, the student's "
-                f"{ours_is}; give --config.data.vocabulary and texts made with the teacher's, or "
-                "another teacher"
+                f"{ours_is}; give the teacher's as --config.data.vocabulary, with texts tokenized "
+                "by it, or another teacher"
             )
     if teacher.vocabulary_size < config.model.vocabulary_size:
         raise UserError(
-            f"{path}: knows {teacher.vocabulary_size} tokens, the student "
+            f"{path}: has {teacher.vocabulary_size} tokens, the student "
             f"{config.model.vocabulary_size}; set "
             f"--config.model.vocabulary_size={teacher.vocabulary_size}"
         )
     if teacher.max_sequence_length is not None:
         _check_length(teacher.max_sequence_length, path, data)
     if not teacher.has_next_sentence:
-        _note("text", path, "has no next-sentence head; it teaches masked words alone")
+        _note("text", path, "has no next-sentence head; it teaches masked-LM only")
 
 
 def _check_number(count, path, config):
     if count != config.model.num_classes:
         raise UserError(
-            f"{path}: knows {count} classes, the student {config.model.num_classes}; give another "
+            f"{path}: has {count} classes, the student {config.model.num_classes}; give another "
             "teacher"
         )
 
@@ -120,17 +120,17 @@ def _check_number(count, path, config):
 def _check_length(length, path, data):
     if length < data.texts.length:
         raise UserError(
-            f"{path}: takes {length} tokens at most, the texts have {data.texts.length}; give "
+            f"{path}: takes at most {length} tokens, the texts have {data.texts.length}; give "
             "another teacher"
         )
 
 
 def _check_classes(theirs, path, data, quiet=False):
-    """Refuses classes in another order; says where only their number can be checked."""
+    """Refuses classes in another order; says so if only their number can be checked."""
     ours = data.classes
     if ours is None or theirs is None:
         if not quiet:
-            whose = "the teacher names no classes"
+            whose = "the teacher has no class names"
             if theirs is not None:
                 whose = "there is no classes.txt beside the training images"
             _note("image", path, f"{whose}; only the number of classes was checked")
@@ -139,7 +139,7 @@ def _check_classes(theirs, path, data, quiet=False):
     if index is not None:
         raise UserError(
             f"{path}: has other classes or another order: class {index} is {theirs[index]!r}, the "
-            f"student's {ours[index]!r}; give another teacher, or mend classes.txt beside the "
+            f"student's {ours[index]!r}; give another teacher, or fix classes.txt beside the "
             "training images"
         )
 

@@ -1,1 +1,1 @@
-"""What pre-training and fine-tuning share: the loop, its folder, checkpoints and processes."""
+"""What pre-training and fine-tuning share: loop, run folder, checkpoints, worker processes."""

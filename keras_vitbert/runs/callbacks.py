@@ -1,4 +1,4 @@
-"""What happens between the steps of a training, whatever is trained."""
+"""Callbacks of every training run: divergence, throughput, logs, checkpoints."""
 
 import math
 import time
@@ -11,13 +11,13 @@ from pipelines.command_line import Diverged, Stopped, stop_request
 
 
 class DivergenceGuard(keras.callbacks.Callback):
-    """Ends training when loss or gradient is no longer finite; nothing is saved after that."""
+    """Stops training when the loss or the gradient is not finite; nothing is saved after that."""
 
     def on_train_batch_end(self, batch, logs=None):
         for name in ("loss", "gradient_norm"):
             if not math.isfinite(logs[name]):
                 raise Diverged(
-                    f"{name} is {logs[name]} in step {self.model.step}; the last good checkpoint "
+                    f"{name} is {logs[name]} at step {self.model.step}; the last good checkpoint "
                     "is kept: lower --config.optimizer.learning_rate and use another --output_dir"
                 )
 
@@ -25,11 +25,11 @@ class DivergenceGuard(keras.callbacks.Callback):
 class Throughput(keras.callbacks.Callback):
     """Adds `images_per_second` and `tokens_per_second` to the logs.
 
-    Counted is the time inside training steps, waiting for data included, without validation and
-    checkpoints, and without steps that were traced.
+    They count the time in training steps, including the wait for data, but not validation,
+    checkpoints and the steps that trace a function.
 
     Args:
-        images_per_step, tokens_per_step: int, over all replicas; padding counts as tokens.
+        images_per_step, tokens_per_step: int, over all replicas, padding included.
     """
 
     def __init__(self, images_per_step, tokens_per_step):
@@ -52,7 +52,7 @@ class Throughput(keras.callbacks.Callback):
         logs.update(self.rates())
 
     def rates(self):
-        """The rates over the whole run so far."""
+        """The rates since this process started training: dict of name to float."""
         rate = self.steps / self.seconds if self.seconds else 0.0
         return {
             f"{kind}_per_second": round(count * rate, 1)
@@ -62,11 +62,11 @@ class Throughput(keras.callbacks.Callback):
 
 
 class RunLog(keras.callbacks.Callback):
-    """Writes metrics.csv and TensorBoard scalars at the end of every epoch.
+    """Writes `metrics.csv` and TensorBoard scalars at the end of every epoch.
 
     Args:
         folder: `RunFolder`.
-        resumed_from: int, the step that training begins at.
+        resumed_from: int, the step that training starts from.
     """
 
     def __init__(self, folder, resumed_from):
@@ -99,7 +99,11 @@ class RunLog(keras.callbacks.Callback):
 
 
 def tensorboard_tag(name):
-    """The name of a logged number in TensorBoard, which groups by what stands before a slash."""
+    """The TensorBoard tag of a logged value: TensorBoard groups tags by their part before a slash.
+
+    Args:
+        name: str, such as `image_loss`.
+    """
     for group, part in (
         ("accuracy", "accuracy"),
         ("loss", "loss"),
@@ -114,13 +118,13 @@ def tensorboard_tag(name):
 class Checkpoints(keras.callbacks.Callback):
     """Saves every `interval` steps, at the end, and when the run is asked to stop.
 
-    At the end of an epoch it saves after validation and log, so that a resumed run has both.
+    At the end of an epoch it saves after validation and the log, so that a resumed run has both.
 
     Args:
         folder: str, the run's `checkpoints` folder.
         interval: int, steps.
-        keep: int.
-        steps_per_epoch, steps: int.
+        keep: int, how many checkpoints are kept.
+        steps_per_epoch, steps: int, of the whole run.
         workers: `Workers`.
     """
 
@@ -137,8 +141,11 @@ class Checkpoints(keras.callbacks.Callback):
     def resume(self, trainer):
         """Loads the last checkpoint, if there is one.
 
+        Args:
+            trainer: `keras_vitbert.training.base_trainer.BaseTrainer`.
+
         Returns:
-            int, the step to go on from.
+            int, the step to continue from.
         """
         path, step = checkpoints.latest(self.folder)
         if path is not None:
@@ -148,9 +155,9 @@ class Checkpoints(keras.callbacks.Callback):
         return step
 
     def on_epoch_begin(self, epoch, logs=None):
-        # `fit` has just reset the metrics; the epoch that was cut goes on with its own.
+        # `fit` has just reset the metrics; an interrupted epoch continues with its own.
         if self._epoch_metrics is not None:
-            # In the scope a sum is shared out to the replicas; outside each would take it whole.
+            # In the scope a sum is divided among the replicas; outside, each would get all of it.
             with self.model.distribute_strategy.scope():
                 for mean, values in zip(self.model.metrics, self._epoch_metrics, strict=True):
                     for variable, value in zip(mean.variables, values, strict=True):
@@ -177,6 +184,10 @@ class Checkpoints(keras.callbacks.Callback):
 
 
 def metric_values(metric):
-    """The values of a metric's variables, summed over the replicas, each of which has a part."""
-    # Not `convert_to_numpy`: NumPy cannot read a variable that is summed when it is read.
+    """The values of a metric's variables, each summed over the replicas: list of arrays.
+
+    Args:
+        metric: `keras.metrics.Metric`.
+    """
+    # `convert_to_numpy` cannot read a variable that is aggregated when it is read.
     return [tf.convert_to_tensor(variable.value).numpy() for variable in metric.variables]

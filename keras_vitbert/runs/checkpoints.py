@@ -1,12 +1,12 @@
-"""Step-named checkpoints and a pointer to the last whole one.
+"""Checkpoints named by step, and a pointer to the last complete one.
 
-`checkpoints/step-00000500/state.*` is written first, then `checkpoints/LAST` is replaced by a
-rename. A run that is killed in between leaves a folder that nothing points to, and the next run
-writes over it: there is never a half-written checkpoint that could be loaded.
+`checkpoints/step-00000500/state.*` is written first; then a rename replaces `checkpoints/LAST`. A
+run that is killed in between leaves a folder that nothing points to, and the next run overwrites
+it: a half-written checkpoint is never loaded.
 
-A checkpoint holds all that decides the rest of the run: weights, the states of random generators,
-optimiser, masks, training metrics of the unfinished epoch, and the step, from which the place in
-the data and in the schedules follows.
+A checkpoint holds everything that determines the rest of the run: weights, random states,
+optimiser, masks, the training metrics of the unfinished epoch, and the step, which determines the
+position in the data and in the schedules.
 """
 
 import contextlib
@@ -28,12 +28,13 @@ def save(folder, trainer, keep, workers=None):
     Args:
         folder: str, the run's `checkpoints` folder.
         trainer: `keras_vitbert.training.base_trainer.BaseTrainer`.
-        keep: int >= 1, how many checkpoints stay.
-        workers: `Workers`, all of which must save; the chief's checkpoint is kept. None for one.
+        keep: int >= 1, how many checkpoints are kept.
+        workers: `Workers`, all of which must call this; the chief's checkpoint is kept. None for a
+            single process.
     """
     name = f"step-{trainer.step:08d}"
     path = os.path.join(folder, name)
-    # Reading metrics sums them over all processes: the others take part, and throw away.
+    # Reading metrics sums them over all processes, so the others save too, to a scratch folder.
     with workers.scratch(path) if workers else contextlib.nullcontext(path) as target:
         tf.io.gfile.makedirs(target)
         state = tf.train.Checkpoint(**_state(trainer))
@@ -48,10 +49,16 @@ def save(folder, trainer, keep, workers=None):
 
 
 def latest(folder):
-    """The path of the last whole checkpoint and its step, or `(None, 0)`.
+    """Finds the last complete checkpoint.
+
+    Args:
+        folder: str, the run's `checkpoints` folder.
+
+    Returns:
+        (path, step); (None, 0) if there is none.
 
     Raises:
-        UserError: the pointer names a checkpoint that is not there or not whole.
+        UserError: the pointer names a checkpoint that is missing or incomplete.
     """
     pointer = os.path.join(folder, POINTER)
     if not tf.io.gfile.exists(pointer):
@@ -63,16 +70,20 @@ def latest(folder):
             return path, json.load(file)["step"]
     except (tf.errors.OpError, ValueError, KeyError, TypeError) as error:
         raise UserError(
-            f"{pointer} names {path}, which is no whole checkpoint; write the name of another "
-            "checkpoint into it, or remove it to begin anew"
+            f"{pointer} names {path}, which is not a complete checkpoint; write the name of "
+            "another checkpoint into it, or remove it to start again"
         ) from error
 
 
 def restore(path, trainer):
-    """Loads a checkpoint into a trainer; everything must be there, and nothing else.
+    """Loads a checkpoint into a trainer; it must match the trainer exactly.
+
+    Args:
+        path: str, of the checkpoint's folder.
+        trainer: `BaseTrainer`.
 
     Raises:
-        UserError: the checkpoint is damaged or of another model.
+        UserError: the checkpoint is damaged or belongs to another model.
     """
     _read(path, _state(trainer), whole=True)
     with tf.io.gfile.GFile(os.path.join(path, "step.json")) as file:
@@ -80,16 +91,20 @@ def restore(path, trainer):
 
 
 def restore_network(path, network):
-    """Loads the network's weights of a checkpoint, without the state of its training.
+    """Loads the network's weights from a checkpoint, without the training state.
+
+    Args:
+        path: str, of the checkpoint's folder.
+        network: Keras model.
 
     Raises:
-        UserError: the checkpoint is damaged or of another model.
+        UserError: the checkpoint is damaged or belongs to another model.
     """
     _read(path, {"network": _by_path(network.weights)}, whole=False)
 
 
 def _read(path, state, whole):
-    """Reads all of `state`; with `whole`, the checkpoint may hold nothing else."""
+    """Reads all of `state`; with `whole`, the checkpoint must hold nothing else."""
     try:
         options = _io_options(tf.distribute.get_strategy())
         status = tf.train.Checkpoint(**state).read(os.path.join(path, "state"), options)
@@ -100,12 +115,13 @@ def _read(path, state, whole):
     except (tf.errors.OpError, ValueError, IndexError, RuntimeError, AssertionError) as error:
         reason = "other variables" if isinstance(error, AssertionError) else error
         raise UserError(
-            f"{path} cannot be loaded into this model ({reason}); it is damaged or of another model"
+            f"{path} cannot be loaded into this model ({reason}); it is damaged or belongs to "
+            "another model"
         ) from error
 
 
 def _io_options(strategy):
-    """Files of this machine are read and written here, not by the hosts of a TPU."""
+    """Makes this machine read and write local files, not the hosts of a TPU."""
     if isinstance(strategy, tf.distribute.TPUStrategy):
         return tf.train.CheckpointOptions(experimental_io_device="/job:localhost")
     return None
@@ -118,11 +134,11 @@ def _state(trainer):
 
 
 def _by_path(variables, owner=""):
-    """Variables by their path, which is the same in every process.
+    """Variables by a path that is the same in every process.
 
-    Keras numbers random generators and optimizers through all models of a process. So the name of
-    the `owner` is left out, and so are the numbers of generators; those of one layer are told
-    apart by their order.
+    Keras numbers random generators and optimisers across all models of a process. So the name of
+    the `owner` and the numbers of generators are left out; the generators of one layer are
+    distinguished by their order.
     """
     by_path = {}
     for variable in variables:

@@ -1,4 +1,4 @@
-"""Drives `fit` from a checkpoint to the end of training."""
+"""Runs `fit` from the last checkpoint to the end of training."""
 
 import math
 import sys
@@ -13,18 +13,18 @@ def fit(run, trainer, stream, before_log=()):
     """Trains to the end of the config's steps.
 
     Args:
-        run: `keras_vitbert.runs.run.Run`; training begins at the last checkpoint in its folder. Of
-            its config `steps`, `steps_per_epoch`, `checkpoint_interval` and `checkpoints_to_keep`
-            are used, and with validation data `validation_interval`.
-        trainer: a compiled `keras_vitbert.training.base_trainer.BaseTrainer`, made under the run's
-            strategy.
-        stream: what has `training(step, context)`, `images_per_step` and `tokens_per_step`, and
-            may have `validation(context)` and `validation_batches`, such as
+        run: `keras_vitbert.runs.run.Run`; training starts from the last checkpoint in its folder.
+            Its config's `steps`, `steps_per_epoch`, `checkpoint_interval` and
+            `checkpoints_to_keep` are used and, with validation data, `validation_interval`.
+        trainer: a compiled `keras_vitbert.training.base_trainer.BaseTrainer`, built under the
+            run's strategy.
+        stream: has `training(step, context)`, `images_per_step`, `tokens_per_step` and optionally
+            `validation(context)` and `validation_batches`, such as
             `pipelines.joint_stream.JointStream`.
-        before_log: callbacks that act before the log of an epoch is written.
+        before_log: callbacks that run before an epoch's log is written.
 
     Returns:
-        int, the step that was resumed from.
+        int, the step that training resumed from.
 
     Raises:
         UserError: the last checkpoint lies within an execution.
@@ -44,8 +44,8 @@ def fit(run, trainer, stream, before_log=()):
     executed = trainer.steps_per_execution
     if start % executed:
         raise UserError(
-            f"--config.steps_per_execution={executed}: the run goes on at step {start}, which is "
-            f"no multiple of it; the largest that fits is {math.gcd(start, executed)}"
+            f"--config.steps_per_execution={executed}: the run resumes at step {start}, which is "
+            f"not a multiple of it; the largest value that works is {math.gcd(start, executed)}"
         )
     if start:
         print(f"resumed at step {start} of {config.steps}", file=sys.stderr, flush=True)
@@ -89,7 +89,7 @@ def fit(run, trainer, stream, before_log=()):
 
 
 def _fits(start, steps, steps_per_epoch):
-    """The calls of `fit` that lead from `start` to `steps`: whole epochs in one, parts alone.
+    """The calls of `fit` from `start` to `steps`: one for all whole epochs, one for each part.
 
     Yields:
         (first epoch, epoch to stop before, steps an epoch).
@@ -107,7 +107,7 @@ def _fits(start, steps, steps_per_epoch):
 
 
 def _validation_epochs(config):
-    """The epochs, from 1, that end with a validation: at every interval, and the last."""
+    """The epochs, counted from 1, that end with a validation: every interval, and the last."""
     last = -(-config.steps // config.steps_per_epoch)
     every = config.validation_interval // config.steps_per_epoch
     return sorted({*range(every, last + 1, every), last})

@@ -1,4 +1,4 @@
-"""Failures while records are read, told to the user: which file, and what is wrong with it."""
+"""Turns failures to read records into errors that name the file and what is wrong with it."""
 
 import contextlib
 import sys
@@ -17,23 +17,23 @@ _ERRORS = (
 
 
 def reading(stream):
-    """Turns failures of a stream's records inside the block into `UserError`; others pass.
+    """A context that turns failures to read a stream's records into `UserError`.
 
     Args:
-        stream: `pipelines.joint_stream.JointStream`, or what has its four sources.
+        stream: `pipelines.joint_stream.JointStream`, or an object with its four sources.
     """
     return _reading(
         lambda: _culprit(stream),
-        "write the file again, or go on without what is lost by --max_bad_records=N",
+        "write the file again, or skip damaged records with --max_bad_records=N",
     )
 
 
 def reading_images(splits):
-    """The same for images of a task.
+    """The same for the images of a task.
 
     Args:
-        splits: iterable of `pipelines.tasks.labelled_images.LabelledImages`; others are passed
-            over.
+        splits: iterable of `pipelines.tasks.labelled_images.LabelledImages`; other objects are
+            ignored.
     """
     stores = [split.store for split in splits if hasattr(split, "store")]
     return _reading(
@@ -43,19 +43,16 @@ def reading_images(splits):
 
 
 @contextlib.contextmanager
-def _reading(find_culprit, mend):
-    """Turns failures of records into `UserError`.
-
-    TensorFlow does not say which file it was reading, so the records are looked at once more.
-    """
+def _reading(find_culprit, fix):
+    """TensorFlow does not say which file it was reading, so the records are read once more."""
     try:
         yield
     except _ERRORS as error:
         places = ("IteratorGetNext", "ParseExample", "assertion failed")
         if not any(place in error.message for place in places):
             raise
-        print("a record cannot be used; looking for it", file=sys.stderr, flush=True)
-        raise UserError(f"{find_culprit() or reason_of(error)}; {mend}") from error
+        print("a record cannot be read; looking for it", file=sys.stderr, flush=True)
+        raise UserError(f"{find_culprit() or reason_of(error)}; {fix}") from error
 
 
 def _culprit(stream):

@@ -1,4 +1,4 @@
-"""What a run is made of, in one object that is handed on."""
+"""One object for everything that a run consists of."""
 
 import dataclasses
 from typing import Any
@@ -12,14 +12,14 @@ from keras_vitbert.runs.workers import Workers
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A run of `pretrain` or `finetune`, whose classes say what is trained.
+    """A run of `pretrain` or `finetune`; their subclasses add what is trained.
 
     Attributes:
-        config: checked `ConfigDict`, what it leaves to the devices filled in.
+        config: checked `ConfigDict`, resolved for the devices.
         folder: `RunFolder`.
         workers: `Workers` of the strategy.
         strategy: `tf.distribute.Strategy`.
-        data: what was opened for it: `keras_vitbert.pretraining.data.Data`, or
+        data: its open data: `keras_vitbert.pretraining.data.Data` or
             `keras_vitbert.fine_tuning.task_data.TaskData`.
     """
 
@@ -31,5 +31,5 @@ class Run:
 
     @property
     def replicas(self):
-        """How many devices share a batch."""
+        """int, the number of devices that share a batch."""
         return self.strategy.num_replicas_in_sync

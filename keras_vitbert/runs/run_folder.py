@@ -1,17 +1,16 @@
-"""The folder of a run: what it was run with, what came out, and the checks before going on in it.
+"""The folder of a run: its settings, its results, and the checks before it is resumed.
 
 config.json     variant, configuration, vocabulary, number of records
-vocabulary.txt  a copy, so that the folder is whole by itself
-classes.txt     the names of the image classes, one a line, where the data tell them
+vocabulary.txt  a copy, so that the folder is self-contained
+classes.txt     the names of the image classes, one a line, if the data provide them
 checkpoints/    see `keras_vitbert.runs.checkpoints`
 logs/           TensorBoard: train, validation, and hparams for its table of runs
-inspection/     the numbers behind the pictures in TensorBoard
+inspection/     the values behind the pictures in TensorBoard
 metrics.csv     a line an epoch
-records-*.json  with --max_bad_records: the records that can be used, and those that cannot
-summary.json    written at the end: there is one exactly when a pre-training is finished
+records-*.json  with --max_bad_records: which records are used and which are damaged
+summary.json    written at the end: it exists exactly when the run is finished
 
-Fine-tuning has a folder of this kind for each of its trials, in `trials/`; see
-`keras_vitbert.fine_tuning.trials`.
+Fine-tuning has such a folder for each trial, in `trials/`; see `keras_vitbert.fine_tuning.trials`.
 """
 
 import csv
@@ -25,7 +24,7 @@ from keras_vitbert.configs.overrides import flatten
 from pipelines.command_line import UserError, one_line
 from pipelines.files import csv_text, make_folder, write_atomically
 
-# Settings that may change from one start of a run to the next: they do not change its numbers.
+# Settings that may change when a run is resumed: they do not change its numbers.
 FREE_OF_PRETRAINING = {
     "config.checkpoint_interval",
     "config.checkpoints_to_keep",
@@ -65,7 +64,7 @@ class RunFolder:
 
     Args:
         path: str, local or `gs://`.
-        writes: bool; of several processes that share the folder only one does, see
+        writes: bool; only one of several processes that share the folder writes, see
             `keras_vitbert.runs.workers`.
     """
 
@@ -78,18 +77,18 @@ class RunFolder:
         self._writers = {}
 
     def begin(self, about, config, vocabulary, records, free=FREE_OF_PRETRAINING, classes=None):
-        """Records what the run is made with, or checks that it goes on with the same.
+        """Records the settings of a new run, or checks that a resumed run has the same.
 
         Args:
-            about: dict of what is made, such as `{"variant": "vitbert"}`, that JSON can hold.
+            about: JSON-serialisable dict of what is trained, such as `{"variant": "vitbert"}`.
             config: `ConfigDict`.
             vocabulary: list of str, or None for a run without text.
-            records: dict of a source's name to how many training records it has.
+            records: dict of a source's name to its number of training records.
             free: set of flat keys whose values may change.
             classes: list of str, the names of the image classes, or None.
 
         Raises:
-            UserError: the folder cannot be written, or holds a run with other settings.
+            UserError: the folder is not writable, or holds a run with other settings.
         """
         from pipelines.text.wordpiece import vocabulary_hash
 
@@ -124,28 +123,27 @@ class RunFolder:
                     "same files and --max_bad_records, or another --output_dir"
                 )
         old, new = flatten(old), flatten(record)
-        for key in [*flatten(about), *sorted(set(old) | set(new))]:  # a variant brings settings
+        for key in [*flatten(about), *sorted(set(old) | set(new))]:  # which explains the rest
             if key not in free and not key.startswith("records.") and old.get(key) != new.get(key):
                 is_flag = key.startswith("config.") or key in _FLAGS
-                mend = (
-                    f"go on with --{key}={old.get(key)} or use another"
-                    if is_flag
-                    else "use another"
-                )
+                fix = f"give --{key}={old.get(key)} or use another" if is_flag else "use another"
                 raise UserError(
                     f"{self.path} holds a run with {key}={old.get(key)}, not {new.get(key)}; "
-                    f"{mend} --output_dir"
+                    f"{fix} --output_dir"
                 )
 
     def record(self):
-        """The content of config.json, or None where there is no run yet."""
+        """The content of `config.json`, or None if there is no run yet."""
         record = self._json("config.json")
         if record is not None:
             self.check_record(record)
         return record
 
     def check_record(self, record):
-        """Refuses the content of a config.json that lacks a part.
+        """Refuses an incomplete `config.json`.
+
+        Args:
+            record: dict, its content.
 
         Raises:
             UserError: says what it holds.
@@ -154,29 +152,43 @@ class RunFolder:
             raise self._damaged("config.json", f"it holds {', '.join(record) or 'nothing'}")
 
     def audit(self, name):
-        """What `keep_audit` was given, or None."""
-        return self._json(_audit_file(name))
-
-    def keep_audit(self, name, content):
-        """Remembers which records of a data set can be used: to find out takes long.
+        """What `keep_audit` stored, or None.
 
         Args:
             name: str.
-            content: dict that JSON can hold.
+        """
+        return self._json(_audit_file(name))
+
+    def keep_audit(self, name, content):
+        """Stores which records of a data set are damaged, as finding out takes long.
+
+        Args:
+            name: str.
+            content: JSON-serialisable dict.
         """
         self._make(self.path)
         self.write(_audit_file(name), json.dumps(content) + "\n")
 
     def summary(self):
-        """The content of summary.json, or None where the run is not finished."""
+        """The content of `summary.json`, or None if the run is not finished."""
         return self._json("summary.json")
 
     def finish(self, summary):
-        """Writes summary.json."""
+        """Writes `summary.json`.
+
+        Args:
+            summary: JSON-serialisable dict.
+        """
         self.write("summary.json", json.dumps(summary, indent=2) + "\n")
 
     def rows(self, up_to_step):
-        """The rows of metrics.csv up to a step; a killed run may have written some beyond."""
+        """The rows of `metrics.csv` up to a step: list of dict of str.
+
+        A killed run may have written rows after its last checkpoint.
+
+        Args:
+            up_to_step: int, the last one wanted.
+        """
         if not tf.io.gfile.exists(self.metrics):
             return []
         try:
@@ -187,18 +199,30 @@ class RunFolder:
             raise self._damaged("metrics.csv", error) from error
 
     def write_rows(self, rows):
-        """Replaces metrics.csv."""
+        """Replaces `metrics.csv`.
+
+        Args:
+            rows: list of dict of column to value.
+        """
         self.write("metrics.csv", csv_text(rows))
 
     def write(self, name, text):
-        """Writes a small file of another name."""
+        """Writes a small file.
+
+        Args:
+            name: str, in the folder.
+            text: str.
+        """
         if self.writes:
             write_atomically(self._file(name), text)
 
     def summary_writer(self, name):
-        """The TensorBoard writer of `logs/NAME`, one for all who write there; None without writing.
+        """The TensorBoard writer of `logs/NAME`, or None if this process does not write.
 
-        TensorBoard follows the newest file of a folder only.
+        It is shared, as TensorBoard follows only the newest file of a folder.
+
+        Args:
+            name: str, `train`, `validation` or `hparams`.
         """
         if not self.writes:
             return None
@@ -207,15 +231,19 @@ class RunFolder:
         return self._writers[name]
 
     def read(self, name):
-        """The content of a small file as str, or None where it is not there."""
+        """The content of a small file as str, or None if it does not exist.
+
+        Args:
+            name: str, in the folder.
+        """
         try:
             if not tf.io.gfile.exists(self._file(name)):
                 return None
             with tf.io.gfile.GFile(self._file(name)) as file:
                 return file.read()
-        except tf.errors.OpError as error:  # of a remote path, also where nothing is there
+        except tf.errors.OpError as error:  # a remote path may fail instead of being absent
             raise UserError(
-                f"{self.path}: cannot be read ({one_line(error.message)}); mend the path"
+                f"{self.path}: cannot be read ({one_line(error.message)}); fix the path"
             ) from error
 
     def _make(self, folder):
@@ -234,11 +262,11 @@ class RunFolder:
         except ValueError as error:
             raise self._damaged(name, error) from error
         if not isinstance(content, dict):
-            raise self._damaged(name, "no JSON object")
+            raise self._damaged(name, "not a JSON object")
         return content
 
     def _damaged(self, name, reason):
-        return UserError(f"{self._file(name)} is damaged ({reason}); mend it or use another folder")
+        return UserError(f"{self._file(name)} is damaged ({reason}); fix it or use another folder")
 
 
 def _audit_file(name):

@@ -1,8 +1,8 @@
-"""The processes that train one model together, a machine each (`MultiWorkerMirroredStrategy`).
+"""Processes that train one model together, one a machine (`MultiWorkerMirroredStrategy`).
 
-All of them run the same command and hold the same weights. The chief, which is the first, writes
-the run's folder; the others read it, so that it must be where all see it. What happens between the
-steps must happen on all of them or on none: they ask `any_asks` first.
+All of them run the same command and hold the same weights. The first one, the chief, writes the
+run's folder; the others read it, so it must be on a shared file system. Whatever happens between
+steps must happen in all processes or in none: they agree by `any_asks`.
 """
 
 import contextlib
@@ -16,14 +16,14 @@ from pipelines.command_line import Stopped, hear_signals_again
 
 
 class Workers:
-    """The processes of a strategy; with any other strategy than the above there is one.
+    """The processes of a strategy: one, unless it is a `MultiWorkerMirroredStrategy`.
 
     Args:
         strategy: `tf.distribute.Strategy`.
 
     Attributes:
-        count: int, processes.
-        index: int, of this one.
+        count: int, the number of processes.
+        index: int, this process's.
     """
 
     def __init__(self, strategy):
@@ -45,7 +45,7 @@ class Workers:
             def total(number):
                 def reduced(number):
                     context = tf.distribute.get_replica_context()
-                    number = tf.identity(number)  # which places it on a device
+                    number = tf.identity(number)  # places it on a device
                     return context.all_reduce(tf.distribute.ReduceOp.SUM, number)
 
                 result = strategy.run(reduced, args=(number,))
@@ -55,26 +55,30 @@ class Workers:
 
     @property
     def is_chief(self):
-        """Whether this process writes."""
+        """bool, whether this process writes."""
         return self.index == 0
 
     def any_asks(self, asks):
-        """Whether one of the processes asks for something; the same answer on all of them.
+        """Whether any process asks for something; all of them get the same answer.
 
         Args:
-            asks: bool, what this one wants.
+            asks: bool, whether this one does.
         """
         if self.count == 1:
             return asks
         return bool(self._sum(tf.constant(float(asks))) > 0)
 
     def wait(self):
-        """Waits until all processes are here."""
+        """Waits until all processes have called this."""
         self.any_asks(False)
 
     @contextlib.contextmanager
     def scratch(self, path):
-        """`path` for the chief; for the others a folder that is thrown away."""
+        """A context for what only the chief keeps: others get a folder that is deleted at the end.
+
+        Args:
+            path: str, what the chief gets.
+        """
         if self.is_chief:
             yield path
             return
@@ -86,7 +90,7 @@ class Workers:
 
     @contextlib.contextmanager
     def watched(self):
-        """Turns the loss of another process inside the block into `Stopped`."""
+        """A context that turns the loss of another process into `Stopped`."""
         try:
             yield
         except (
@@ -98,6 +102,6 @@ class Workers:
                 raise
             raise Stopped(
                 f"worker {self.index} of {self.count} has lost another one "
-                f"({type(error).__name__}); run the same command again on every machine: it goes "
-                "on at the last checkpoint"
+                f"({type(error).__name__}); run the same command again on every machine: it "
+                "resumes from the last checkpoint"
             ) from error

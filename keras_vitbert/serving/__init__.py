@@ -1,1 +1,1 @@
-"""A trained model for users: as a SavedModel that a server runs, and at the command line."""
+"""A trained model in use: as a SavedModel for a server, and at the command line."""

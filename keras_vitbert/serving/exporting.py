@@ -1,8 +1,8 @@
-"""Writes a trained model as TensorFlow Serving finds it.
+"""Writes a trained model for TensorFlow Serving.
 
 OUTPUT_DIR/models.config                        all models below OUTPUT_DIR, for the server
 OUTPUT_DIR/NAME/VERSION/saved_model.pb          and variables/: the model
-OUTPUT_DIR/NAME/VERSION/assets.extra/           requests that the server warms up with
+OUTPUT_DIR/NAME/VERSION/assets.extra/           requests for the server's warm-up
 """
 
 import os
@@ -20,32 +20,32 @@ from pipelines.command_line import UserError, one_line
 from pipelines.files import make_folder, write_atomically
 
 CONFIG_FILE = "models.config"
-_FURTHEST = {"float32": 1e-4, "bfloat16": 0.1}  # of a number in the model read back
+_TOLERANCE = {"float32": 1e-4, "bfloat16": 0.1}  # of the outputs of the model read back
 
 
 def export(trained, output_dir, name="", version=None, top_k=5, base_path=""):
     """Writes one version of a model: all of it or nothing.
 
-    It is read back and asked once before it gets its place, where a server would load it at once.
+    It is read back and tried once before it is moved to its place, where a server loads it at once.
 
     Args:
         trained: `keras_vitbert.trained.trained_model.TrainedModel`.
         output_dir: str, a local folder.
-        name: str, what clients call the model; its own name if empty.
-        version: int, or None for the next that is free.
+        name: str, the model's name for clients; its own if empty.
+        version: int, or None for the next free one.
         top_k: int, see `ServedModel`.
-        base_path: str, what the server calls `output_dir`; its absolute path if empty.
+        base_path: str, the server's path of `output_dir`; its absolute path if empty.
 
     Returns:
         (str, the folder of the version; `ServedModel`).
 
     Raises:
-        UserError: the name is none, the version is there already, the folder is not local or cannot
-            be written to, or the model has nothing to serve.
+        UserError: the name is invalid, the version exists, the folder is not local or cannot be
+            written to, or the model has nothing to serve.
     """
     name = name or re.sub(r"[^\w.-]", "_", trained.name, flags=re.ASCII)
     if not re.fullmatch(r"\w[\w.-]*", name, re.ASCII):
-        raise UserError(f"--name={name}: no name; give letters, digits, `_`, `.` and `-`")
+        raise UserError(f"--name={name}: no valid name; give letters, digits, `_`, `.` and `-`")
     if "://" in output_dir:
         raise UserError(f"--output_dir={output_dir}: give a local folder, and copy what is in it")
     output_dir = os.path.abspath(output_dir)
@@ -55,18 +55,22 @@ def export(trained, output_dir, name="", version=None, top_k=5, base_path=""):
         version = max(exported_versions(folder), default=0) + 1
     target = os.path.join(folder, str(version))
     if os.path.exists(target):
-        raise UserError(f"{target} is there already; give another --version, or none for the next")
+        raise UserError(f"{target} exists already; give another --version, or none for the next")
     served = ServedModel(trained, top_k)
     if not served.functions:
         raise UserError(f"{trained.path}: has neither heads nor a vocabulary; nothing to serve")
-    temporary = os.path.join(folder, f".{version}-{uuid.uuid4().hex}")  # a server passes it over
+    temporary = os.path.join(folder, f".{version}-{uuid.uuid4().hex}")  # servers ignore this name
     try:
         _write(served, temporary, name)
         _check(served, temporary, trained.backbone.variable_dtype)
         os.rename(temporary, target)
         base_path = base_path or output_dir
-        models = {model: f"{base_path.rstrip('/')}/{model}" for model in _models(output_dir)}
-        write_atomically(os.path.join(output_dir, CONFIG_FILE), model_config(models))
+        base_paths = {
+            model: f"{base_path.rstrip('/')}/{model}"
+            for model in sorted(os.listdir(output_dir))
+            if exported_versions(os.path.join(output_dir, model))
+        }
+        write_atomically(os.path.join(output_dir, CONFIG_FILE), model_config(base_paths))
     except (OSError, tf.errors.OpError) as error:
         raise UserError(
             f"--output_dir={output_dir}: cannot be written to ({one_line(error)}); give another "
@@ -78,10 +82,10 @@ def export(trained, output_dir, name="", version=None, top_k=5, base_path=""):
 
 
 def example_requests(signatures):
-    """A request for each signature that any such model can answer.
+    """Requests that any model with these signatures can answer.
 
     Args:
-        signatures: iterable of str.
+        signatures: iterable of str, of `SIGNATURES`.
 
     Returns:
         list of (signature, dict of an input's name to its value).
@@ -108,7 +112,7 @@ def _write(served, folder, name):
 
 
 def _check(served, folder, dtype):
-    """Asks the model that was written what it was written from."""
+    """Compares the outputs of the written model with those of the original."""
     signatures = tf.saved_model.load(folder).signatures
     for name, inputs in example_requests(served.functions):
         inputs = {key: tf.constant(value) for key, value in inputs.items()}
@@ -116,11 +120,5 @@ def _check(served, folder, dtype):
         for key, value in expected.items():
             if value.dtype == tf.float32:
                 furthest = float(tf.reduce_max(tf.abs(found[key] - value)))
-                if not furthest <= _FURTHEST[dtype]:
+                if not furthest <= _TOLERANCE[dtype]:
                     raise AssertionError(f"{name}: {key} differs by {furthest} when read back")
-
-
-def _models(output_dir):
-    """The names of the models in a folder."""
-    names = sorted(os.listdir(output_dir))
-    return [name for name in names if exported_versions(os.path.join(output_dir, name))]

@@ -1,4 +1,4 @@
-"""Asks a model, trained or exported, about images and texts."""
+"""Predictions of a model, trained or exported, for images and texts."""
 
 import dataclasses
 import re
@@ -21,19 +21,16 @@ from keras_vitbert.trained.loading import open_source
 from pipelines.command_line import UserError, one_line
 from pipelines.text.wordpiece import MASK
 
-_ANSWERS = {FILL_MASK: ("tokens", "scores")}
-_CLASSES = ("top_k_labels", "top_k_probabilities")
-
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
-    """What a model says of an image or a text.
+    """A model's answers to an image or a text.
 
     Attributes:
         inputs: dict of str, of its `Item`.
         is_masked: bool, whether masks were filled.
-        answers: list of lists of (str, float): the likeliest classes or tokens with their
-            probabilities, the likeliest first; a list for each mask, or one.
+        answers: list of lists of (str, float): classes or tokens with their probabilities, the
+            likeliest first; a list for each mask, or one.
     """
 
     inputs: dict[str, str]
@@ -42,23 +39,23 @@ class Prediction:
 
 
 def open_functions(path, top_k):
-    """What a model can be asked.
+    """Opens the functions of a model.
 
     Args:
-        path: str, the folder of a run or a preset, or what `export` wrote: the folder of a model
-            (the latest version is taken) or of a version.
+        path: str, the folder of a run or a preset, or one that `export` wrote: of a model (its
+            latest version is used) or of a version.
         top_k: int, see `ServedModel`.
 
     Returns:
         dict of the name of a signature to a function.
 
     Raises:
-        UserError: it is none of these.
+        UserError: it is none of these, or damaged.
     """
     source = find(path)
     if source.kind != EXPORT:
         return ServedModel(open_source(source), top_k).functions
-    import tensorflow_text  # noqa: F401  whose operations the graph holds
+    import tensorflow_text  # noqa: F401  (registers operations of the graph)
 
     try:
         return dict(tf.saved_model.load(source.path).signatures.items())
@@ -69,10 +66,10 @@ def open_functions(path, top_k):
 
 
 def choose(functions, items, path):
-    """The signature that answers: masks are filled where there are any and the model can.
+    """Chooses the signature: masks are filled if the texts have any and the model can.
 
     Args:
-        functions: what `open_functions` returned.
+        functions: dict, of `open_functions`.
         items: list of `Item`, all images or all texts.
         path: str, of the model, for messages.
 
@@ -80,7 +77,7 @@ def choose(functions, items, path):
         str.
 
     Raises:
-        UserError: the model does not answer such questions.
+        UserError: the model has no such signature.
     """
     if "image" in items[0].inputs:
         if CLASSIFY_IMAGE in functions:
@@ -99,12 +96,13 @@ def choose(functions, items, path):
 
 
 def predict(functions, signature, items, batch=32, top_k=5):
-    """Asks about all items.
+    """Predicts all items.
 
     Args:
-        functions, signature: what `open_functions` and `choose` returned.
+        functions: dict, of `open_functions`.
+        signature: str, of `choose`.
         items: list of `Item`.
-        batch: int, how many are asked about at once.
+        batch: int, how many are predicted at once.
         top_k: int, how many answers are kept.
 
     Returns:
@@ -126,27 +124,27 @@ def predict(functions, signature, items, batch=32, top_k=5):
 
 
 def _ask(function, signature, items):
-    """The answers to each of the items."""
+    """The answers for each item."""
     values = [item.value() for item in items]
     try:
         found = function(**{input_name(signature): tf.constant(values)})
     except tf.errors.InvalidArgumentError as error:
         if len(items) == 1:
             raise UserError(f"{items[0].where}: {_reason(error, signature)}") from error
-        for item in items:  # TensorFlow does not say which of the images it was
+        for item in items:  # TensorFlow does not say which image is damaged
             _ask(function, signature, [item])
-        raise  # each was right by itself
-    names, scores = (found[key].numpy() for key in _ANSWERS.get(signature, _CLASSES))
+        raise  # each item works by itself
     if signature != FILL_MASK:
-        return [[_pairs(*row)] for row in zip(names, scores, strict=True)]
+        rows = zip(found["top_k_labels"].numpy(), found["top_k_probabilities"].numpy(), strict=True)
+        return [[_pairs(*row)] for row in rows]
     return [
-        [_pairs(*mask) for mask in zip(*row, strict=True) if mask[0][0]]  # "" fills up the rows
-        for row in zip(names, scores, strict=True)
+        [_pairs(*mask) for mask in zip(*row, strict=True) if mask[0][0]]  # "" pads the rows
+        for row in zip(found["tokens"].numpy(), found["scores"].numpy(), strict=True)
     ]
 
 
 def _pairs(names, scores):
-    """Of arrays of bytes and of float32, whose digits alone are kept."""
+    """Pairs of str and float; a float has the digits of its float32."""
     return [
         (name.decode(errors="replace"), float(str(np.float32(score))))
         for name, score in zip(names, scores, strict=True)
@@ -154,8 +152,8 @@ def _pairs(names, scores):
 
 
 def _reason(error, signature):
-    """What is wrong with an input, in a few words, and the mend."""
+    """What is wrong with an input, and how to fix it."""
     if asserted := re.search(r"assertion failed: \[text \d+ (.*)\]\n", error.message):
-        return f"{asserted[1]}; write {MASK} where a word is to be found, early in the text"
+        return f"{asserted[1]}; write {MASK} in place of a word, early in the text"
     reason = re.sub(r"\{\{.*?\}\}", "", error.message.split("\n")[0]).strip()
-    return f"is no image that can be read ({reason}); mend or remove it"
+    return f"is no readable image ({reason}); fix or remove it"

@@ -6,12 +6,12 @@ from pipelines.command_line import one_line
 
 FORMATS = ("table", "json", "csv")
 
-_LEAST_INPUT = 16  # characters of an input that a narrow terminal shows
+_LEAST_INPUT = 16  # characters of an input in a narrow terminal
 _GAP = "  "
 
 
 def as_text(predictions, form, width=0):
-    """All predictions as they are printed.
+    """Formats predictions as text.
 
     Args:
         predictions: list of `predicting.Prediction`.
@@ -22,10 +22,10 @@ def as_text(predictions, form, width=0):
               `probability`, or `masks`, a list for each mask of `token` and `probability`;
             - `csv`: a line for each item: the inputs, and `label_1`, `probability_1`, ... or
               `mask_1_token_1`, `mask_1_probability_1`, ...
-        width: int, characters a line of the table may have; 0: any number.
+        width: int, the most characters in a line of the table; 0: any number.
 
     Returns:
-        str, with a line's end at its end.
+        str that ends with a newline.
     """
     if form == "json":
         lines = (json.dumps(_json_row(each), ensure_ascii=False) for each in predictions)
@@ -90,7 +90,7 @@ def _table(predictions, width):
 
 
 def _cut_inputs(columns, room):
-    """Cuts the input columns to share `room`, none below `_LEAST_INPUT`."""
+    """Shortens the input columns to fit `room`, none below `_LEAST_INPUT`."""
     cut = []
     for number, column in enumerate(columns):
         share = room // (len(columns) - number) - len(_GAP)
@@ -101,7 +101,7 @@ def _cut_inputs(columns, room):
 
 
 def _cut(text, length, at_start):
-    """A path is told by its end, a sentence by its beginning."""
+    """Shortens a path at its start, a sentence at its end."""
     if len(text) <= length:
         return text
     return "…" + text[len(text) - length + 1 :] if at_start else text[: length - 1] + "…"

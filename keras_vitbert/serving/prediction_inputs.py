@@ -1,4 +1,4 @@
-"""What `predict` is asked about: image files, a text, or the lines of a TSV file."""
+"""The inputs of `predict`: image files, a text, or the lines of a TSV file."""
 
 import dataclasses
 
@@ -12,8 +12,8 @@ class Item:
     """One thing to predict.
 
     Attributes:
-        inputs: dict of str that tells it in the output: `image`, or `text` and perhaps `text_pair`.
-        where: str, where it comes from, for messages.
+        inputs: dict of str, as in the output: `image`, or `text` and optionally `text_pair`.
+        where: str, its source, for messages.
     """
 
     inputs: dict[str, str]
@@ -21,11 +21,14 @@ class Item:
 
     @property
     def length(self):
-        """int; those of like length are best taken together."""
+        """int; a batch of similar lengths needs little padding."""
         return 0 if "image" in self.inputs else sum(map(len, self.inputs.values()))
 
     def value(self):
-        """What the model takes: the bytes of an image, a str, or a list of two.
+        """The model's input.
+
+        Returns:
+            bytes of an image, a str, or a list of two.
 
         Raises:
             UserError: the file cannot be read.
@@ -37,7 +40,7 @@ class Item:
 
 
 def image_items(path):
-    """An image, or all those below a folder, by their names.
+    """An image, or all images below a folder, sorted by name.
 
     Args:
         path: str, local or `gs://`.
@@ -68,23 +71,30 @@ def image_items(path):
 def text_items(text, pair=None):
     """A text, or a pair of texts.
 
+    Args:
+        text: str.
+        pair: str, the second text, or None.
+
+    Returns:
+        list of one `Item`.
+
     Raises:
-        UserError: it holds bytes of the command line that are no UTF-8.
+        UserError: it is not UTF-8.
     """
     try:
         f"{text}{pair}".encode()
     except UnicodeEncodeError as error:
-        raise UserError("--text: no UTF-8; convert it, or give it in a --file") from error
+        raise UserError("--text: not UTF-8; convert it, or give it in a --file") from error
     inputs = {"text": text} if pair is None else {"text": text, "text_pair": pair}
     return [Item(inputs, "--text")]
 
 
 def tsv_items(path, columns=()):
-    """The sentences of a TSV file, as `pipelines.tasks.tsv_files` reads it; it needs no labels.
+    """The sentences of a TSV file, as in `pipelines.tasks.tsv_files` but without labels.
 
     Args:
         path: str, local or `gs://`.
-        columns: one or two names; found among the usual ones if empty.
+        columns: sequence of one or two names; the usual ones if empty.
 
     Returns:
         list of `Item`, one a line.
@@ -95,8 +105,8 @@ def tsv_items(path, columns=()):
     try:
         text = _content(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise UserError(f"{path}: no UTF-8 ({error.reason}); convert the file") from error
-    # Not `splitlines`: sentences hold characters that it takes for the end of a line.
+        raise UserError(f"{path}: not UTF-8 ({error.reason}); convert the file") from error
+    # Not `splitlines`, which also splits at characters within sentences.
     header, *lines = [line.removesuffix("\r") for line in text.rstrip("\r\n").split("\n")]
     names = header.split("\t")
     wanted = (tuple(columns),) if columns else SENTENCES
@@ -114,7 +124,7 @@ def tsv_items(path, columns=()):
         if len(fields) != len(names):
             raise UserError(
                 f"{path}, line {number}: {len(fields)} fields, expected {len(names)} "
-                f"({', '.join(names)}); mend the line"
+                f"({', '.join(names)}); fix the line"
             )
         texts = [fields[place].strip() for place in places]
         inputs = dict(zip(("text", "text_pair"), texts, strict=False))
@@ -130,5 +140,5 @@ def _content(path):
             return file.read()
     except tf.errors.OpError as error:
         raise UserError(
-            f"{path}: cannot be read ({one_line(error.message)}); mend the path"
+            f"{path}: cannot be read ({one_line(error.message)}); fix the path"
         ) from error

@@ -1,7 +1,7 @@
-"""A trained model as graphs from raw bytes and strings to answers: what is exported and predicted.
+"""A trained model as graphs from raw bytes and strings to answers, for export and prediction.
 
-Decoding and tokenization are those of training and in the graph, so that who serves the model needs
-nothing of this project. Nothing is compiled by XLA: batches and lengths vary with each request.
+The graphs decode and tokenize as in training, so serving needs nothing of this project. XLA
+compiles none of them: batches and lengths vary with each request.
 """
 
 import tensorflow as tf
@@ -11,16 +11,23 @@ from pipelines.images.image_decoding import central_crop
 from pipelines.text.text_encoding import TextEncoder
 from pipelines.text.wordpiece import MASK
 
-# In this order: the first that a model has is its default.
+# In this order: the first signature of a model is its default.
 CLASSIFY_IMAGE, CLASSIFY_TEXT, FILL_MASK = "classify_image", "classify_text", "fill_mask"
 EMBED_IMAGE, EMBED_TEXT = "embed_image", "embed_text"
 SIGNATURES = (CLASSIFY_IMAGE, CLASSIFY_TEXT, FILL_MASK, EMBED_IMAGE, EMBED_TEXT)
 
-_IMAGES_AT_ONCE = 8  # decoded beside each other; the pixels of each wait in memory
+_IMAGES_AT_ONCE = 8  # decoded in parallel; the pixels of each are in memory
 
 
 def input_name(signature):
-    """What the input of a signature is called, `image` or `text`."""
+    """The name of a signature's input.
+
+    Args:
+        signature: str, of `SIGNATURES`.
+
+    Returns:
+        str, `image` or `text`.
+    """
     return "image" if signature in (CLASSIFY_IMAGE, EMBED_IMAGE) else "text"
 
 
@@ -29,11 +36,11 @@ class ServedModel(tf.Module):
 
     Args:
         trained: `keras_vitbert.trained.trained_model.TrainedModel`.
-        top_k: int, how many classes or tokens are named, where there are as many.
+        top_k: int, how many classes or tokens are named at most.
 
     Attributes:
         functions: dict of a name to a `tf.function`, those that the model has heads for, in the
-            order of `SIGNATURES`. Each takes one string tensor and returns a dict of tensors, of
+            order of `SIGNATURES`. Each takes one string tensor and returns a dict of tensors with
             as many rows; numbers are float32:
 
             - `classify_image(image)`, encoded images `(batch,)`: `probabilities`
@@ -44,162 +51,136 @@ class ServedModel(tf.Module):
             - `embed_image(image)`, `embed_text(text)`: `embedding` `(batch, D)`, the class token's
               last, and `mean_embedding` `(batch, D)`, the mean over all real tokens.
 
-    A text that is too long is cut as in training. `tf.errors.InvalidArgumentError` is raised for
-    what is no image or cut short, and for a text without `[MASK]` or with one that is cut off.
+    A text that is too long is cut as in training. The functions raise
+    `tf.errors.InvalidArgumentError` for damaged images and other files, and `fill_mask` for a text
+    without `[MASK]` or with one that is cut off.
     """
 
     def __init__(self, trained, top_k=5):
         super().__init__(name="served_model")
+        self._trained = trained
+        self._top_k = top_k
         backbone, heads = trained.backbone, trained.heads
         layers = [backbone, *heads.values()]
-        # Only variables are saved: the layers' own functions are of no use to a server.
+        # Only variables are saved: a server has no use for the layers' own functions.
         self.model_variables = [v.value for layer in layers for v in layer.weights]
-        classify = {
-            name: _Classifier(heads[name], trained.classes, top_k)
-            for name in ("image", "text")
-            if name in heads
-        }
-        made = {}
+        answers = {}
         if backbone.image_size is not None:
-            images = _ImageEncoder(backbone, trained.central_crop)
-            made[EMBED_IMAGE] = lambda image: _embeddings(*images(image))
+            answers[EMBED_IMAGE] = lambda image: _embeddings(*self._image_sequence(image))
             if "image" in heads:
-                made[CLASSIFY_IMAGE] = lambda image: classify["image"](images(image)[0])
+                answers[CLASSIFY_IMAGE] = self._image_classes
         if backbone.vocabulary_size is not None and trained.vocabulary is not None:
-            texts = _TextEncoder(backbone, trained.vocabulary, trained.lower_case)
-            made[EMBED_TEXT] = lambda text: _embeddings(*texts(text))
+            length = backbone.max_sequence_length
+            self._encode = TextEncoder(trained.vocabulary, length, trained.lower_case)
+            answers[EMBED_TEXT] = lambda text: _embeddings(*self._text_sequence(text))
             if "text" in heads:
-                made[CLASSIFY_TEXT] = lambda text: classify["text"](texts(text)[0])
+                answers[CLASSIFY_TEXT] = self._text_classes
             if "mlm" in heads:
-                made[FILL_MASK] = _MaskFiller(texts, heads["mlm"], top_k)
-        self.functions = {name: _function(made[name], name) for name in SIGNATURES if name in made}
+                answers[FILL_MASK] = self._masked_tokens
+        self.functions = {
+            name: _function(answers[name], name) for name in SIGNATURES if name in answers
+        }
 
-
-def _function(function, signature):
-    """A `tf.function` whose only argument has the name and the kind of the signature's."""
-    name = input_name(signature)
-    # A text or a pair of texts: their shapes have nothing in common.
-    spec = tf.TensorSpec((None,) if name == "image" else None, tf.string, name)
-    return tf.function(function, input_signature=[spec], autograph=False)
-
-
-class _ImageEncoder:
-    """Encoded images to the backbone's sequences."""
-
-    def __init__(self, backbone, fraction):
-        self._backbone = backbone
-        self._fraction = fraction
-
-    def __call__(self, encoded):
-        size = self._backbone.image_size
+    def _image_sequence(self, encoded):
+        """Encoded images to the backbone's sequence, and a mask of its real tokens: all are."""
+        size = self._trained.backbone.image_size
         images = tf.map_fn(
-            lambda image: central_crop(image, size, self._fraction),
+            lambda image: central_crop(image, size, self._trained.central_crop),
             encoded,
             parallel_iterations=_IMAGES_AT_ONCE,
             fn_output_signature=tf.TensorSpec((size, size, 3), tf.uint8),
         )
         inputs = image_inputs({"images": images})
-        sequence = self._backbone(inputs, training=False)["image_sequence"]
+        sequence = self._trained.backbone(inputs, training=False)["image_sequence"]
         return sequence, tf.ones(tf.shape(sequence)[:2], tf.int32)
 
+    def _text_sequence(self, texts):
+        """Texts or pairs to the backbone's sequence, and a mask of its real tokens."""
+        inputs = self._text_inputs(_columns(texts))
+        sequence = self._trained.backbone(inputs, training=False)["text_sequence"]
+        return sequence, inputs["padding_mask"]
 
-class _TextEncoder:
-    """Texts, or pairs of them, to the backbone's sequences."""
-
-    def __init__(self, backbone, vocabulary, lower_case):
-        self._backbone = backbone
-        self._encode = TextEncoder(vocabulary, backbone.max_sequence_length, lower_case)
-        self.vocabulary = vocabulary
-        self.mask_id = self._encode.mask_id
-        self.max_length = backbone.max_sequence_length
-
-    def __call__(self, texts):
-        return self.sequence(self.inputs(self.columns(texts)))
-
-    def columns(self, texts):
-        """`(batch, 1)` or `(batch, 2)` of texts of the one or the other form."""
-        count = tf.reduce_prod(tf.shape(texts)[1:])
-        with tf.control_dependencies(
-            [tf.debugging.Assert((1 <= count) & (count <= 2), ["a text is one string or a pair"])]
-        ):
-            return tf.reshape(texts, (-1, count))
-
-    def inputs(self, columns, masks=False):
-        """The backbone's inputs; `masks` as in `TextEncoder.tokenize`."""
+    def _text_inputs(self, columns, masks=False):
+        """The backbone's inputs of `(batch, 1 or 2)` texts; `masks` as in `TextEncoder`."""
         is_pair = tf.equal(tf.shape(columns)[1], 2)
         inputs = self._encode(columns[:, 0], columns[:, -1], is_pair, masks)
         return {name: _at_least_a_column(x) for name, x in inputs.items()}
 
-    def sequence(self, inputs):
-        """The backbone's sequence, and which of its tokens are real."""
-        return self._backbone(inputs, training=False)["text_sequence"], inputs["padding_mask"]
-
-
-class _Classifier:
-    """Sequences to probabilities, and to the names of the likeliest classes."""
-
-    def __init__(self, head, classes, top_k):
-        self._head = head
-        self._labels = tf.constant(classes or [str(number) for number in range(head.num_classes)])
-        self._top_k = min(top_k, head.num_classes)
-
-    def __call__(self, sequence):
-        probabilities = tf.nn.softmax(self._head(sequence[:, 0], training=False))
-        top = tf.math.top_k(probabilities, self._top_k)
+    def _classes(self, modality, sequence):
+        """The probabilities of all classes, and the names of the likeliest."""
+        head, classes = self._trained.heads[modality], self._trained.classes
+        labels = tf.constant(classes or [str(number) for number in range(head.num_classes)])
+        probabilities = tf.nn.softmax(head(sequence[:, 0], training=False))
+        top = tf.math.top_k(probabilities, min(self._top_k, head.num_classes))
         return {
             "probabilities": probabilities,
-            "top_k_labels": tf.gather(self._labels, top.indices),
+            "top_k_labels": tf.gather(labels, top.indices),
             "top_k_probabilities": top.values,
         }
 
+    # The arguments of the next three are named as in the signatures.
 
-class _MaskFiller:
-    """Texts with `[MASK]` to the likeliest tokens there."""
+    def _image_classes(self, image):
+        return self._classes("image", self._image_sequence(image)[0])
 
-    def __init__(self, texts, head, top_k):
-        self._texts = texts
-        self._head = head
-        self._tokens = tf.constant(texts.vocabulary)
-        self._top_k = min(top_k, len(texts.vocabulary))
+    def _text_classes(self, text):
+        return self._classes("text", self._text_sequence(text)[0])
 
-    def __call__(self, text):
-        columns = self._texts.columns(text)
-        inputs = self._texts.inputs(columns, masks=True)
-        is_mask = tf.equal(inputs["token_ids"], self._texts.mask_id)
+    def _masked_tokens(self, text):
+        """The likeliest tokens at each `[MASK]`."""
+        vocabulary = self._trained.vocabulary
+        columns = _columns(text)
+        inputs = self._text_inputs(columns, masks=True)
+        is_mask = tf.equal(inputs["token_ids"], self._encode.mask_id)
         counts = tf.reduce_sum(tf.cast(is_mask, tf.int64), axis=1)
-        with tf.control_dependencies(self._checks(columns, counts)):
+        joined = tf.strings.reduce_join(columns, axis=1, separator=" ")
+        given = tf.strings.split(joined, MASK).row_lengths() - 1
+        length = self._trained.backbone.max_sequence_length
+        checks = [
+            _require_all(given > 0, f"has no {MASK}"),
+            _require_all(counts == given, f"has a {MASK} beyond the {length} tokens of the model"),
+        ]
+        with tf.control_dependencies(checks):
             places = tf.where(is_mask)
         positions = tf.RaggedTensor.from_row_lengths(places[:, 1], counts, validate=False)
         positions = _at_least_a_column(positions.to_tensor())
         is_there = tf.sequence_mask(counts, tf.shape(positions)[1])[:, :, None]
-        sequence, _ = self._texts.sequence(inputs)
-        logits = self._head(sequence, positions, training=False)
+        sequence = self._trained.backbone(inputs, training=False)["text_sequence"]
+        logits = self._trained.heads["mlm"](sequence, positions, training=False)
         # A model may have room for more tokens than its vocabulary has.
-        top = tf.math.top_k(logits[:, :, : len(self._texts.vocabulary)], self._top_k)
+        count = min(self._top_k, len(vocabulary))
+        top = tf.math.top_k(logits[:, :, : len(vocabulary)], count)
         scores = tf.exp(top.values - tf.reduce_logsumexp(logits, axis=-1, keepdims=True))
         return {
-            "tokens": tf.where(is_there, tf.gather(self._tokens, top.indices), ""),
+            "tokens": tf.where(is_there, tf.gather(tf.constant(vocabulary), top.indices), ""),
             "scores": tf.where(is_there, scores, 0.0),
         }
 
-    def _checks(self, columns, counts):
-        """Assertions that each text has a mask, and that none was cut off."""
-        joined = tf.strings.reduce_join(columns, axis=1, separator=" ")
-        given = tf.strings.split(joined, MASK).row_lengths() - 1
-        length = self._texts.max_length
-        return [
-            _require_all(given > 0, f"has no {MASK}"),
-            _require_all(counts == given, f"has a {MASK} beyond the {length} tokens of the model"),
-        ]
+
+def _function(function, signature):
+    """A `tf.function` whose only argument has the name and type of the signature's input."""
+    name = input_name(signature)
+    # A text or a pair of texts: any shape.
+    spec = tf.TensorSpec((None,) if name == "image" else None, tf.string, name)
+    return tf.function(function, input_signature=[spec], autograph=False)
+
+
+def _columns(texts):
+    """Texts `(batch,)` or pairs `(batch, 2)` as `(batch, 1)` or `(batch, 2)`."""
+    count = tf.reduce_prod(tf.shape(texts)[1:])
+    is_right = (1 <= count) & (count <= 2)
+    check = tf.debugging.Assert(is_right, ["a text is one string or a pair"])
+    with tf.control_dependencies([check]):
+        return tf.reshape(texts, (-1, count))
 
 
 def _at_least_a_column(table):
-    """A batch of no texts is no tokens long; the layers look at the first token all the same."""
+    """Pads an empty batch of texts, which has no tokens, to the one that the layers expect."""
     return tf.pad(table, [[0, 0], [0, tf.maximum(1 - tf.shape(table)[1], 0)]])
 
 
 def _require_all(is_right, complaint):
-    """An assertion that names the first text that is wrong, counted from 0."""
+    """An assertion that names the first wrong text, counted from 0."""
     wrong = tf.strings.as_string(tf.where(~is_right)[:1, 0])
     message = tf.strings.join(["text ", tf.strings.reduce_join(wrong), f" {complaint}"])
     return tf.debugging.Assert(tf.reduce_all(is_right), [message])

@@ -1,8 +1,8 @@
-"""What TensorFlow Serving reads beside a SavedModel: requests to warm up with, and its config.
+"""What TensorFlow Serving reads beside a SavedModel: its config, and requests for its warm-up.
 
-Its protocol buffers come in a package that nothing else here needs, so the few messages are written
-by hand: a field of text, bytes or a message is its number and kind, the length, and the content
-(https://protobuf.dev/programming-guides/encoding).
+The protocol buffers of TensorFlow Serving are a package that nothing else here needs, so the few
+messages are encoded here: a field of text, bytes or a message is its number and kind, its length,
+and its content (https://protobuf.dev/programming-guides/encoding).
 """
 
 import json
@@ -15,7 +15,7 @@ WARMUP_FILE = "assets.extra/tf_serving_warmup_requests"  # within the folder of 
 def write_warmup(path, model_name, requests):
     """Writes requests as TFRecords of `tensorflow.serving.PredictionLog`.
 
-    A server runs them before it lets anybody in, so that nobody waits for the first run.
+    A server runs them before it takes requests, so no client waits for the first run.
 
     Args:
         path: str.
@@ -28,11 +28,11 @@ def write_warmup(path, model_name, requests):
 
 
 def prediction_log(model_name, signature, inputs):
-    """A serialized `PredictionLog` of a `PredictRequest`.
+    """Serialises a `PredictionLog` of a `PredictRequest`.
 
     Args:
         model_name, signature: str.
-        inputs: dict of str to what `tf.make_tensor_proto` takes.
+        inputs: dict of an input's name to a value for `tf.make_tensor_proto`.
 
     Returns:
         bytes.
@@ -50,7 +50,7 @@ def model_config(base_paths):
     """The text of a `ModelServerConfig`, the server's `--model_config_file`.
 
     Args:
-        base_paths: dict of a model's name to its folder as the server sees it: an absolute path.
+        base_paths: dict of a model's name to its absolute path on the server.
 
     Returns:
         str.
@@ -67,12 +67,12 @@ def model_config(base_paths):
 
 
 def _field(number, content):
-    """A field of bytes: its number with kind 2, how long it is, and the content."""
+    """A field of bytes: its number with kind 2, its length, and its content."""
     return _varint(number << 3 | 2) + _varint(len(content)) + content
 
 
 def _varint(number):
-    """Seven bits a byte, the lowest first; the highest bit says that more follow."""
+    """Seven bits a byte, the lowest first; the highest bit says that more bytes follow."""
     encoded = bytearray()
     while number > 127:
         encoded.append(number & 127 | 128)

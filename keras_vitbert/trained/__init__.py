@@ -1,1 +1,1 @@
-"""The one place that says what lies at a path, and opens it."""
+"""Finds what kind of model is at a path, and opens it."""

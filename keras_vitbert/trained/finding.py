@@ -1,4 +1,4 @@
-"""Says what lies at a path: a run, a preset, an exported model, a model of another project."""
+"""Finds the model at a path: a run, a preset, an exported model, a model of another project."""
 
 import os
 import re
@@ -24,38 +24,42 @@ _SAVED_MODEL = "saved_model.pb"
 
 
 def find(path):
-    """Says what a path is; `hf://OWNER/NAME` and names of presets are fetched to their caches.
+    """Finds the model at a path; `hf://OWNER/NAME` and presets are fetched to their caches.
 
     Args:
-        path: str.
+        path: str, a folder, a file, `hf://OWNER/NAME`, `kaggle://HANDLE`, or a preset's name.
 
     Returns:
         `keras_vitbert.importing.sources.Source`.
 
     Raises:
-        UserError: there is nothing there, it cannot be fetched, or it is nothing known.
+        UserError: there is no model, it cannot be fetched, or it is of no known kind.
     """
-    if path.startswith("hf://"):
-        return _in_folder(_from_hugging_face(path), path)
-    if path.startswith("kaggle://"):
-        return _in_folder(_from_kaggle(path, path), path)
+    if path.startswith(("hf://", "kaggle://")):
+        return _in_folder(_fetched(path, path), path)
     if tf.io.gfile.isdir(path):
         return _in_folder(path, path)
     if _exists(path + ".index", path):
         return Source(GOOGLE_BERT, path, path)
-    is_there = _exists(path, path)
-    if path.endswith(".npz") and is_there:
-        return Source(GOOGLE_VIT, path, path)
-    if is_there:
+    if _exists(path, path):
+        if path.endswith(".npz"):
+            return Source(GOOGLE_VIT, path, path)
         raise UserError(f"{path}: is a file of no known kind; {WANTED}")
     handle = _preset_handle(path)
     if handle is not None:
-        return _in_folder(_from_kaggle(handle, path), path)
+        return _in_folder(_fetched(handle, path), path)
     raise UserError(f"{path}: no such folder, file or preset; {WANTED}")
 
 
 def exported_versions(folder):
-    """The versions of an exported model in a local folder, a list of int."""
+    """The versions of an exported model.
+
+    Args:
+        folder: str, local; it need not exist.
+
+    Returns:
+        list of int, ascending.
+    """
     names = os.listdir(folder) if os.path.isdir(folder) else []
     return sorted(
         int(name)
@@ -66,7 +70,7 @@ def exported_versions(folder):
 
 
 def _exported(path):
-    """The folder of a SavedModel: `path`, or its latest version; None where there is none."""
+    """The folder of a SavedModel: `path`, or its latest version; None if there is none."""
     if os.path.exists(os.path.join(path, _SAVED_MODEL)):
         return path
     found = exported_versions(path)
@@ -101,7 +105,7 @@ def _in_folder(path, label):
 
 
 def _checkpoint(folder, label):
-    """The prefix of the one checkpoint in a folder, or of `bert_model.ckpt`."""
+    """The prefix of the only checkpoint in a folder, or of `bert_model.ckpt`."""
     names = tf.io.gfile.listdir(folder)
     prefixes = sorted(name.removesuffix(".index") for name in names if name.endswith(".index"))
     if "bert_model.ckpt" in prefixes:
@@ -114,28 +118,28 @@ def _checkpoint(folder, label):
     return os.path.join(folder, prefixes[0])
 
 
-def _from_hugging_face(path):
+def _fetched(handle, label):
+    """The local folder of `hf://OWNER/NAME` or of a handle of Kaggle."""
     import huggingface_hub
-
-    try:
-        return huggingface_hub.snapshot_download(
-            path.removeprefix("hf://").strip("/"), allow_patterns=_FETCHED
-        )
-    except Exception as error:  # of the network, of the name, of permissions, of the disk
-        raise _not_fetched(path, error) from error
-
-
-def _from_kaggle(handle, label):
     import kagglehub
 
     try:
+        if handle.startswith("hf://"):
+            name = handle.removeprefix("hf://").strip("/")
+            return huggingface_hub.snapshot_download(name, allow_patterns=_FETCHED)
         return kagglehub.model_download(handle.removeprefix("kaggle://"))
-    except Exception as error:
-        raise _not_fetched(label, error) from error
+    except Exception as error:  # of the network, the name, permissions or the disk
+        reason = one_line(error)
+        if len(reason) > 160:
+            reason = f"{reason[:160]}..."
+        raise UserError(
+            f"{label}: cannot be fetched ({type(error).__name__}: {reason}); fix the name or the "
+            "network, or give a local folder"
+        ) from error
 
 
 def _preset_handle(name):
-    """Where a preset of keras-hub lies, or None where it has none of that name."""
+    """The Kaggle handle of a preset of keras-hub, or None if there is none of this name."""
     if "/" in name:
         return None
     import keras_hub
@@ -145,13 +149,3 @@ def _preset_handle(name):
         if preset is not None:
             return preset["kaggle_handle"]
     return None
-
-
-def _not_fetched(label, error):
-    reason = one_line(error)
-    if len(reason) > 160:
-        reason = f"{reason[:160]}..."
-    return UserError(
-        f"{label}: cannot be fetched ({type(error).__name__}: {reason}); mend the name or the "
-        "network, or give a folder on disk"
-    )

@@ -1,4 +1,4 @@
-"""Opens what was trained, wherever it lies: `load`."""
+"""Opens a trained model of any kind: `load`."""
 
 import os
 
@@ -26,9 +26,10 @@ def load(path, dtype="float32"):
     """Opens a trained model.
 
     Args:
-        path: str: the folder of a run of `pretrain` or `finetune` (of several seeds that with the
-            median result) or of a preset, local or `gs://`; or a ViT of another project: a Hugging
-            Face folder or `hf://OWNER/NAME`, a keras-hub preset or its name, a `.npz` of Google's.
+        path: str: the folder of a run of `pretrain` or `finetune` (of several seeds the one with
+            the median result) or of a preset, local or `gs://`; or a ViT of another project: a
+            Hugging Face folder or `hf://OWNER/NAME`, a keras-hub preset or its name, a `.npz` of
+            Google's.
         dtype: a Keras dtype policy to run it in, such as `mixed_bfloat16`, or `bfloat16` to keep
             the variables in it as well. None for that of its training.
 
@@ -54,6 +55,12 @@ def open_source(source, dtype="float32"):
     Args:
         source: `keras_vitbert.importing.sources.Source`.
         dtype: a Keras dtype policy, or None.
+
+    Returns:
+        `TrainedModel`.
+
+    Raises:
+        UserError: it holds no Keras model, or is damaged.
     """
     if source.kind == sources.EXPORT:
         raise UserError(
@@ -75,9 +82,9 @@ def open_source(source, dtype="float32"):
 def _open_run(source, dtype):
     folder, record = RunFolder(source.path), source.config
     folder.check_record(record)
-    checkpoint, step = checkpoints.latest(folder.checkpoints)
+    checkpoint = checkpoints.latest(folder.checkpoints)
     variant = VARIANTS.get(record["variant"])
-    if checkpoint is None or variant is None:
+    if checkpoint[0] is None or variant is None:
         raise UserError(
             f"{source.label}: is a run of keras_vitbert.pretrain without a checkpoint; run its "
             "command again"
@@ -85,70 +92,67 @@ def _open_run(source, dtype):
     network = build_network(
         record["config"]["model"], images=variant.images, text=variant.text, dtype=dtype
     )
-    checkpoints.restore_network(checkpoint, network)
-    heads, vocabulary, classes = {}, None, None
+    heads = {}
     if variant.images:
         heads["image"] = network.image_head
-        classes = _lines(folder.read("classes.txt"))
     if variant.text:
         heads["mlm"] = network.mlm_head
-        vocabulary = read_vocabulary(os.path.join(source.path, "vocabulary.txt"))
-    return TrainedModel(
-        source.path,
-        variant.name,
-        network.backbone,
-        heads,
-        classes,
-        vocabulary,
-        vocabulary is None or not is_cased(vocabulary),
-        record["config"]["data"]["images"]["central_crop"],
-        record,
-        folder.summary() or {},
-        network=network,
-        step=step,
-        checkpoint=checkpoint,
-    )
+    central_crop = record["config"]["data"]["images"]["central_crop"]
+    return _restored(folder, record, variant.name, network, heads, central_crop, checkpoint)
 
 
 def _open_fine_tuned(source, dtype):
     folder, record = RunFolder(source.path), source.config
     folder.check_record(record)
-    summary, classes = folder.summary(), _lines(folder.read("classes.txt"))
+    summary, classes = folder.summary(), _classes(folder)
     if summary is None or classes is None:
         raise UserError(
             f"{source.label} holds no finished run of keras_vitbert.finetune; give the folder of "
             "one"
         )
     config = record["config"]
-    classifier = build_classifier(record["model"], record["kind"], len(classes), dtype)
+    network = build_classifier(record["model"], record["kind"], len(classes), dtype)
     if config["lora_rank"]:
-        classifier.enable_lora(config["lora_rank"])
+        network.enable_lora(config["lora_rank"])
     trial = os.path.join(source.path, summary["model"])
-    checkpoint, step = checkpoints.latest(os.path.join(trial, "checkpoints"))
-    if checkpoint is None:
+    checkpoint = checkpoints.latest(os.path.join(trial, "checkpoints"))
+    if checkpoint[0] is None:
         raise UserError(f"{trial}: its checkpoint is gone; fine-tune again")
-    checkpoints.restore_network(checkpoint, classifier)
-    vocabulary = None
-    if classifier.kind == "text":
-        vocabulary = read_vocabulary(os.path.join(source.path, "vocabulary.txt"))
-    return TrainedModel(
-        source.path,
-        record["task"],
-        classifier.backbone,
-        {"image" if classifier.kind == "images" else "text": classifier.head},
-        classes,
-        vocabulary,
-        vocabulary is None or not is_cased(vocabulary),
-        config.get("images", {}).get("central_crop", CENTRAL_CROP),
-        record,
-        summary,
-        network=classifier,
-        step=step,
-        checkpoint=checkpoint,
-    )
+    heads = {"image" if network.kind == "images" else "text": network.head}
+    central_crop = config.get("images", {}).get("central_crop", CENTRAL_CROP)
+    return _restored(folder, record, record["task"], network, heads, central_crop, checkpoint)
 
 
 _OF_RUNS = {sources.RUN: _open_run, sources.FINE_TUNED: _open_fine_tuned}
+
+
+def _restored(folder, record, name, network, heads, central_crop, checkpoint):
+    """The `TrainedModel` of a run, from a checkpoint: (folder, step)."""
+    checkpoints.restore_network(checkpoint[0], network)
+    vocabulary = None
+    if {"mlm", "text"} & heads.keys():
+        vocabulary = read_vocabulary(os.path.join(folder.path, "vocabulary.txt"))
+    return TrainedModel(
+        folder.path,
+        name,
+        network.backbone,
+        heads,
+        _classes(folder),
+        vocabulary,
+        vocabulary is None or not is_cased(vocabulary),
+        central_crop,
+        record,
+        folder.summary() or {},
+        network=network,
+        step=checkpoint[1],
+        checkpoint=checkpoint[0],
+    )
+
+
+def _classes(folder):
+    """The class names of a run's folder, or None."""
+    text = folder.read("classes.txt")
+    return None if text is None else text.splitlines()
 
 
 def _open_preset(source):
@@ -184,12 +188,8 @@ def _open_preset(source):
 def _import(source):
     name = os.path.basename(os.path.normpath(source.label))
     origin = (
-        f"Those of the ViT `{name}`, trained by others: see there for its data and licence. No run "
+        f"Those of the ViT `{name}` of another project, which states its data and licence. No run "
         "of this project has changed them."
     )
     backbone = import_backbone(source)
     return TrainedModel(source.label, name, backbone, {}, origin=origin, network=backbone)
-
-
-def _lines(text):
-    return None if text is None else text.splitlines()

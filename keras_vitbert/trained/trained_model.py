@@ -1,4 +1,4 @@
-"""A trained model for what comes after training: backbone, heads, words and names in one place."""
+"""A trained model with all that its use needs: backbone, heads, vocabulary and class names."""
 
 import dataclasses
 from typing import Any
@@ -13,26 +13,26 @@ CENTRAL_CROP = 0.875
 
 @dataclasses.dataclass(frozen=True)
 class TrainedModel:
-    """A model that was trained, and what it takes to use it.
+    """A trained model, and what its use needs.
 
     Attributes:
         path: str, the folder it comes from.
         name: str, the variant or the task.
         backbone: `ViTBertBackbone`.
-        heads: dict of layers: `image` and `text`, an `MLPHead` on the class token of that
-            modality, and `mlm`, a `MaskedLMHead`; those that were trained.
-        classes: list of str, the names of the classes in order, or None.
+        heads: dict of the trained heads: `image` and `text`, an `MLPHead` on the class token of
+            that modality, and `mlm`, a `MaskedLMHead`.
+        classes: list of str, the class names in order, or None.
         vocabulary: list of str, or None.
         lower_case: bool, of the vocabulary.
-        central_crop: float, of images: the fraction of the shorter side that is seen.
-        record: dict, the content of the run's config.json; empty where there is none.
-        summary: dict, what the run measured; empty where there is none.
+        central_crop: float, the fraction of an image's shorter side that is used.
+        record: dict, the content of the run's config.json; empty if there is none.
+        summary: dict, the results of the run; empty if there are none.
         origin: str, who trained the weights, in a sentence; empty for this project.
         network: the Keras model as it was trained: `PreTrainingNetwork` of a run of `pretrain`,
-            `Classifier` of one of `finetune` (updates of LoRA apart from the kernels), the task or
-            backbone of a preset, the backbone of an imported model.
-        step: int, of the checkpoint; 0 where there is none.
-        checkpoint: str, the folder of the checkpoint; empty where there is none.
+            `Classifier` of one of `finetune` (with separate updates of LoRA), the task or backbone
+            of a preset, the backbone of an imported model.
+        step: int, of the checkpoint; 0 if there is none.
+        checkpoint: str, the folder of the checkpoint; empty if there is none.
     """
 
     path: str
@@ -52,15 +52,18 @@ class TrainedModel:
 
     @property
     def has_lora(self):
-        """Whether kernels of the backbone have low-rank updates beside them."""
+        """Whether kernels of the backbone have separate low-rank updates."""
         layers = self.backbone._flatten_layers()
         return any(getattr(layer, "lora_enabled", False) for layer in layers)
 
     def in_dtype(self, dtype):
-        """The same in another dtype policy, with updates of LoRA added to the kernels.
+        """The same model in another dtype policy, with the updates of LoRA added to the kernels.
 
         Args:
-            dtype: str, such as `bfloat16`, in which the variables are then kept as well.
+            dtype: str; `bfloat16` also keeps the variables in it.
+
+        Returns:
+            `TrainedModel`.
         """
         backbone = _rebuilt(self.backbone, dtype)
         heads = {name: _rebuilt(head, dtype) for name, head in self.heads.items()}
@@ -73,13 +76,13 @@ def _rebuilt(layer, dtype):
     if not new.built:
         new.build((None, None, layer.hidden.kernel.shape[0]))
     for ours, theirs in zip(new._flatten_layers(), layer._flatten_layers(), strict=True):
-        if getattr(theirs, "lora_enabled", False):
-            ours.kernel.assign(keras.ops.convert_to_numpy(theirs.kernel))
-            if ours.bias is not None:
-                ours.bias.assign(keras.ops.convert_to_numpy(theirs.bias))
-            continue
-        mine = [*ours._trainable_variables, *ours._non_trainable_variables]
-        other = [*theirs._trainable_variables, *theirs._non_trainable_variables]
-        for variable, value in zip(mine, other, strict=True):
-            variable.assign(keras.ops.cast(value.value, variable.dtype))
+        if getattr(theirs, "lora_enabled", False):  # its kernel includes the update
+            pairs = [(ours.kernel, theirs.kernel), (ours.bias, theirs.bias)]
+        else:
+            mine = [*ours._trainable_variables, *ours._non_trainable_variables]
+            other = [*theirs._trainable_variables, *theirs._non_trainable_variables]
+            pairs = zip(mine, other, strict=True)
+        for variable, value in pairs:
+            if variable is not None:
+                variable.assign(keras.ops.cast(value, variable.dtype))
     return new

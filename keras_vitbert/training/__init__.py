@@ -1,1 +1,1 @@
-"""The training steps: losses, merging of gradients, masks, optimisers."""
+"""The training steps: losses, gradient merging, masks, optimisers."""

@@ -1,4 +1,4 @@
-"""What pre-training and fine-tuning ask of Keras' `fit` alike."""
+"""What pre-training and fine-tuning both need from Keras' `fit`."""
 
 import contextlib
 
@@ -9,19 +9,20 @@ from keras_vitbert.training.stateless_dropout import StatelessDropout
 
 
 class BaseTrainer(keras.Model):
-    """A `keras.Model` whose train step sums gradients over the replicas by itself.
+    """A `keras.Model` whose train step sums gradients over the replicas itself.
 
-    A subclass has `network`, what is trained; `means`, a dict of `keras.metrics.Mean`; and a
-    `train_step` whose gradients are summed before the optimiser sees them.
+    A subclass fills `means`, a dict of `keras.metrics.Mean`, and has a `train_step` that sums the
+    gradients before it calls the optimiser.
 
     Args:
-        network: a Keras model.
-        seed: int in [0, 2**32), of the random layers in training.
+        network: the Keras model to train.
+        seed: int in [0, 2**32), of the random layers.
 
     Attributes:
-        step: int, the steps done, known on the host: to ask the device each step would stall it.
-        probe_requested: bool, whether the next step is one of another kind.
-        probed: bool, whether the last execution began with such a step.
+        step: int, completed steps, counted on the host: reading the device's counter in each step
+            would stall it.
+        probe_requested: bool, whether the next step is a probing step.
+        probed: bool, whether the last execution began with a probing step.
     """
 
     def __init__(self, network, seed=0, **kwargs):
@@ -35,22 +36,22 @@ class BaseTrainer(keras.Model):
 
     @property
     def state_variables(self):
-        """What a checkpoint holds beside the optimiser: dict of a name to variables."""
+        """What a checkpoint holds besides the optimiser: dict of name to list of variables."""
         return {
             "network": self.network.variables,
             "metrics": [variable for mean in self.metrics for variable in mean.variables],
         }
 
     def log_values(self):
-        """What else belongs into the log at the end of an epoch: dict of name to float."""
+        """Further values for the log at the end of an epoch: dict of name to float."""
         return {}
 
     def forward(self, inputs, place=0):
-        """What the network returns in a training step.
+        """Calls the network in training mode, inside a replica.
 
         Args:
-            inputs: what the network takes.
-            place: int, tells the forward passes of a step apart.
+            inputs: dict, the network's inputs.
+            place: int, distinguishes the forward passes of a step.
         """
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
         with self.stateless_dropout.keyed(self.optimizer.iterations.value, replica, place):
@@ -67,7 +68,7 @@ class BaseTrainer(keras.Model):
 
         def test_function(iterator):
             logs = run_step(iterator)
-            # Batches may run out within an execution.
+            # The batches may run out within an execution.
             with contextlib.suppress(tf.errors.OutOfRangeError):
                 for _ in range(1, self.steps_per_execution):
                     logs = run_step(iterator)
@@ -86,12 +87,12 @@ class BaseTrainer(keras.Model):
     # --- what `fit` needs under `MultiWorkerMirroredStrategy` -----------------------------------
 
     # Keras' `fit` fails there in two places (keras#20585): before the first step it averages the
-    # first batch over the replicas, strings and labels too, and after each step it averages scalars
-    # over an axis that they do not have. `tests/keras_vitbert/runs/test_workers.py` tells when
-    # Keras no longer needs the two methods below for this.
+    # first batch over the replicas, including strings and labels, and after each step it averages
+    # scalars over an axis that they do not have. A test in
+    # `tests/keras_vitbert/runs/test_workers.py` fails once the two methods below can go.
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
-        """Nothing: network, optimiser and metrics are built before `fit`."""
+        """Does nothing: network, optimiser and metrics are built before `fit`."""
 
     def _make_function(self, step_function):
         return self._make_steps(step_function, step_function, 1)
@@ -108,8 +109,8 @@ class BaseTrainer(keras.Model):
     def _make_steps(self, first_step, step, count):
         """A function of an iterator that runs `count` steps and returns the last one's logs.
 
-        They are those of the first replica of this process: what is shown at the end of an epoch
-        comes from `get_metrics_result`, over all replicas.
+        The logs are those of this process's first replica; the values at the end of an epoch come
+        from `get_metrics_result`, which covers all replicas.
         """
 
         def distributed(step):
@@ -119,7 +120,7 @@ class BaseTrainer(keras.Model):
 
             if self.run_eagerly:
                 return run
-            # No Python control flow depends on tensors, and AutoGraph would trace twice as long.
+            # No Python control flow depends on tensors, and AutoGraph doubles the tracing time.
             return tf.function(
                 run, autograph=False, reduce_retracing=True, jit_compile=self.jit_compile
             )
@@ -150,16 +151,19 @@ class BaseTrainer(keras.Model):
     def _get_metrics_result_or_logs(self, logs):
         """An epoch's logs: means over all replicas.
 
-        The step's own are made on each replica, and Keras takes the plain mean of those. It would
-        keep them, because the step adds the gradient's norm.
+        Without this, Keras would keep the step's own logs, which are made on each replica, as they
+        also contain the gradient's norm.
         """
         return {**logs, **self.get_metrics_result()}
 
 
 def dense(gradients):
-    """Gradients as dense tensors, None kept.
+    """Converts gradients to dense tensors; None stays None.
 
-    The word embeddings' gradient comes as `IndexedSlices`; AdamW would square its duplicate rows
-    one by one instead of their sum.
+    The word embeddings' gradient is an `IndexedSlices`, whose duplicate rows AdamW would square one
+    by one instead of squaring their sum.
+
+    Args:
+        gradients: list of tensors, `tf.IndexedSlices` and None.
     """
     return [None if g is None else tf.convert_to_tensor(g) for g in gradients]

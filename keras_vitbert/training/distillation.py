@@ -6,8 +6,7 @@ from keras_vitbert.model.pretraining_network import image_inputs, text_inputs
 class Teachers:
     """A separately trained ViT and BERT, run in inference mode and without gradients.
 
-    A plain object and no Keras layer, so that a trainer that holds it neither trains nor saves
-    the teachers' weights.
+    This is not a Keras layer, so a trainer that holds it neither trains nor saves the teachers.
 
     Args:
         image: `PreTrainingNetwork` with an image side, an `ImageTeacher`, or None.
@@ -19,9 +18,13 @@ class Teachers:
         self.text = text
 
     def __call__(self, batch):
-        """The teachers' logits for a batch, by the names that the student uses.
+        """The teachers' logits for a batch; call it outside the student's gradient tapes.
 
-        Must be called outside the student's gradient tapes.
+        Args:
+            batch: dict, see `JointTrainer`.
+
+        Returns:
+            dict of logits by the names that the student uses; empty without teachers.
         """
         logits = {}
         if self.image is not None and "images" in batch:

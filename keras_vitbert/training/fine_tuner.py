@@ -1,4 +1,4 @@
-"""The step of fine-tuning: one loss, one sum over the replicas, one clip, one update."""
+"""The fine-tuning step: one loss, one sum over the replicas, one clip, one update."""
 
 from typing import Any
 
@@ -14,10 +14,10 @@ class FineTuner(BaseTrainer):
 
     Args:
         network: `keras_vitbert.model.classifier.Classifier`.
-        clip_norm: float, global norm that the summed gradient is clipped to.
-        label_smoothing: float in [0, 1), the share of the label that all classes get alike.
+        clip_norm: float, the global norm that the summed gradient is clipped to.
+        label_smoothing: float in [0, 1), the weight of the uniform distribution in the labels.
 
-    Batches are dicts of the classifier's inputs and `labels` `(batch,)`; mixed images come with
+    Batches are dicts of the classifier's inputs and `labels` `(batch,)`; mixed images also have
     `mix_labels` and `mix_weights`, see `pipelines.images.mixing.mix`.
     """
 
@@ -33,7 +33,7 @@ class FineTuner(BaseTrainer):
         with tf.GradientTape() as tape:
             logits = self.forward(batch)
             losses: Any = self._example_losses(batch, logits)
-            # This replica's share of the mean over all: summed gradients are those of one batch.
+            # A replica's share of the mean over all: summed gradients are those of one batch.
             loss = tf.reduce_mean(losses) / replicas.num_replicas_in_sync
         gradients = dense(tape.gradient(loss, variables))
         gradients = replicas.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
@@ -47,7 +47,7 @@ class FineTuner(BaseTrainer):
         return {**self.get_metrics_result(), "gradient_norm": norm}
 
     def _example_losses(self, batch, logits):
-        """Cross-entropy of each example `(batch,)`; linear in the two labels of a mixed image."""
+        """Cross-entropy of each example, `(batch,)`; for a mixed image, of its two labels."""
 
         def losses(labels):
             if self.label_smoothing:
@@ -64,10 +64,10 @@ class FineTuner(BaseTrainer):
 
 
 class WeightAverage(keras.callbacks.Callback):
-    """Puts the moving average of the weights in their place after the last step.
+    """Replaces the weights by their moving average after the last step.
 
     Args:
-        steps: int, all steps of the training.
+        steps: int, of the whole training.
     """
 
     def __init__(self, steps):

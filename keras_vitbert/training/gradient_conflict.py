@@ -1,6 +1,6 @@
-"""How far the gradients of the two tasks agree on the shared encoder, a block and over all.
+"""How much the two tasks' gradients agree on the shared encoder, per block and overall.
 
-Measured in a probing step alone, from gradients that are summed over all replicas; see
+This is measured in probing steps, from gradients that are summed over all replicas; see
 `keras_vitbert.training.joint_trainer.JointTrainer.request_probe`.
 """
 
@@ -12,18 +12,18 @@ import tensorflow as tf
 
 from keras_vitbert.model.shared_weights import block_of
 
-ALL = "all"  # the name of the whole shared encoder, beside those of its blocks
-BUCKETS = 30  # of a histogram; as many as `tf.summary.histogram` makes
+ALL = "all"  # names the whole shared encoder, among the names of its blocks
+BUCKETS = 30  # of a histogram, as in `tf.summary.histogram`
 
 
 class GradientConflict(keras.layers.Layer):
-    """Measures two gradients against each other and keeps what it found.
+    """Compares two gradients and keeps the result.
+
+    Every replica computes the same values and keeps its own copy, as with masks.
 
     Args:
         shared_variables: list of the variables that both tasks reach, in order.
-        histograms: bool, whether histograms of both gradients are made as well.
-
-    Every replica finds the same and keeps its own copy, as it does with masks.
+        histograms: bool, whether to make histograms of both gradients, too.
     """
 
     def __init__(self, shared_variables, histograms=False, **kwargs):
@@ -38,14 +38,14 @@ class GradientConflict(keras.layers.Layer):
                 name=name, shape=shape, dtype=dtype, initializer="zeros", trainable=False
             )
 
-        # Columns: both norms, cosine, opposite signs. The last row is that of the whole.
+        # Columns: both norms, cosine, opposite signs. The last row is that of the whole encoder.
         self.numbers = weight("numbers", rows + 1, 4)
         if histograms:
             self.ends = weight("ends", rows, 2, 2)  # block, text or image, lowest and highest
             self.counts = weight("counts", rows, 2, BUCKETS, dtype="int32")
 
     def measure(self, text, image):
-        """Measures two gradients, in graph mode or eagerly.
+        """Compares two gradients, in graph mode or eagerly.
 
         Args:
             text, image: lists of float tensors, the gradients of the shared variables.
@@ -64,12 +64,12 @@ class GradientConflict(keras.layers.Layer):
             self.counts.assign(tf.reshape(tf.stack(counts), self.counts.shape))
 
     def values(self):
-        """What was measured last: dict of a block's name, or `all`, to a dict of floats.
+        """The last results.
 
         Returns:
-            `text_norm`, `image_norm`; `cosine` of the two; `norm_ratio`, text to image;
-            `opposite_sign`, the fraction of entries in which both are not 0 and one is above, the
-            other below. A cosine and a ratio with nothing are 0.
+            dict of a block's name, or `all`, to a dict of floats: `text_norm`, `image_norm`,
+            `cosine`, `norm_ratio` (text to image) and `opposite_sign`, the fraction of entries
+            whose gradients have opposite signs. Cosine and ratio are 0 where a norm is 0.
         """
         numbers = np.asarray(keras.ops.convert_to_numpy(self.numbers.value), float)
         names = ("text_norm", "image_norm", "cosine", "opposite_sign")
@@ -81,9 +81,11 @@ class GradientConflict(keras.layers.Layer):
         return values
 
     def buckets(self):
-        """The last histograms: dict of (block, `text` or `image`) to an array `(BUCKETS, 3)`.
+        """The last histograms.
 
-        A row is a bucket: left end, right end, entries. Empty without histograms.
+        Returns:
+            dict of (block, `text` or `image`) to an array `(BUCKETS, 3)` of left edges, right edges
+            and counts; empty without histograms.
         """
         if not self.histograms:
             return {}
@@ -100,7 +102,7 @@ class GradientConflict(keras.layers.Layer):
 
 
 def _sums(text, image):
-    """Over all entries: t^2, i^2, t i, how many have opposite signs, and how many there are."""
+    """Sums over all entries: t^2, i^2, t i, opposite signs, and the number of entries."""
 
     def total(products):
         return tf.add_n([tf.reduce_sum(product) for product in products])
@@ -127,7 +129,10 @@ def _numbers(text_square, image_square, dot, opposite, size):
 
 
 def histogram(tensors):
-    """How the entries of tensors are spread, in `BUCKETS` of one width from lowest to highest.
+    """A histogram of the entries of tensors, in `BUCKETS` of equal width from lowest to highest.
+
+    Args:
+        tensors: list of float tensors.
 
     Returns:
         (float tensor `(2,)`, lowest and highest entry; int32 tensor `(BUCKETS,)`, counts).

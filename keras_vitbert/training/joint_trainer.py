@@ -19,27 +19,26 @@ class JointTrainer(BaseTrainer):
 
     Args:
         network: a `PreTrainingNetwork`. With one modality only, its loss is the whole loss.
-        merge: a merge of `keras_vitbert.training.merging`, used where both modalities are there.
-        teachers: a `Teachers`; needed where `distillation_ratio` is above 0.
+        merge: a merge of `keras_vitbert.training.merging`, used with both modalities.
+        teachers: a `Teachers`; required if `distillation_ratio` is above 0.
         distillation_ratio: float in [0, 1], `a` of eq. 7.
         temperature: float >= 0, `T` of eq. 7.
-        clip_norm: float, global norm that the merged gradient is clipped to.
+        clip_norm: float, the global norm that the merged gradient is clipped to.
         gradient_histograms: bool, whether probing steps make histograms of both gradients.
 
     Attributes:
-        conflict: `GradientConflict`, what the last probing step saw; None with one modality.
+        conflict: `GradientConflict` with the last probing step's results; None with one modality.
         refreshed: bool, whether the last execution began with an update of the masks.
 
     Batches are dicts: `images` `(images, H, W, 3)`, uint8 or float in [0, 1], `image_labels`
     `(images,)`; `token_ids`, `segment_ids`, `padding_mask` `(texts, length)`, `masked_positions`,
-    `masked_ids`, `masked_weights` `(texts, predictions)`, `next_sentence_labels` `(texts,)`. For
+    `masked_ids`, `masked_weights` `(texts, predictions)`, `next_sentence_labels` `(texts,)`. In
     evaluation `image_weights` and `text_weights` may mark padding with 0, so that every example
-    counts once.
-    Mixed images come with `image_mix_labels` and `image_mix_weights`, see
+    counts once. Mixed images come with `image_mix_labels` and `image_mix_weights`, see
     `pipelines.images.mixing.mix`.
 
     Raises:
-        ValueError: if `distillation_ratio` is above 0 and there are no teachers.
+        ValueError: `distillation_ratio` is above 0 and there are no teachers.
     """
 
     def __init__(
@@ -78,7 +77,7 @@ class JointTrainer(BaseTrainer):
             for name in (f"{task}_loss", f"{task}_accuracy")
         }
 
-        # How many entries the next probing step clears, see `request_probe`.
+        # The number of entries that the next probing step clears, see `request_probe`.
         self.clear_count = self.add_weight(
             name="clear_count", shape=(), dtype="int32", initializer="zeros", trainable=False
         )
@@ -89,8 +88,13 @@ class JointTrainer(BaseTrainer):
     def train_step(self, batch, probing=False):
         """One joint update; the equation numbers are the paper's.
 
-        With `probing`, the gradients of both losses on the shared encoder are also summed over
-        the replicas by themselves, as Algorithm 1 needs that of the text.
+        Args:
+            batch: dict, this replica's share; see the class.
+            probing: bool, whether both gradients on the shared encoder are also summed over the
+                replicas separately: Algorithm 1 needs that of the text.
+
+        Returns:
+            dict of name to scalar tensor.
         """
         replicas = tf.distribute.get_replica_context()
         variables = [variable.value for variable in self.network.trainable_variables]
@@ -123,7 +127,14 @@ class JointTrainer(BaseTrainer):
         return {**self.get_metrics_result(), "gradient_norm": norm}
 
     def test_step(self, batch):
-        """Cross-entropies and accuracies of a batch: no teacher, no dropout."""
+        """Cross-entropies and accuracies of a batch, without teachers and dropout.
+
+        Args:
+            batch: dict, this replica's share; see the class.
+
+        Returns:
+            dict of name to scalar tensor.
+        """
         if self.has_text:
             self._text_loss(batch, self.network(text_inputs(batch), training=False), {})
         if self.has_images:
@@ -151,9 +162,9 @@ class JointTrainer(BaseTrainer):
     def _loss(self, task, labels, weights, logits, teacher_logits, mix=None):
         """This replica's share of a task's weighted mean loss over all replicas (eq. 7).
 
-        The shares of all replicas sum to the mean, whichever weights each of them holds, so that
-        summed gradients are those of one large batch. That needs the sum of weights over all: one
-        scalar. `mix` is a second label and the weight of the first, in which the loss is linear.
+        The shares of all replicas sum to the mean, however the weights are distributed, so that
+        summed gradients are those of one large batch. This takes the sum of a scalar, the total
+        weight, over the replicas. `mix` holds second labels and the weights of the first ones.
         """
         logits, teacher_logits = logits[f"{task}_logits"], teacher_logits.get(f"{task}_logits")
         ratio = 0.0 if teacher_logits is None else self.distillation_ratio
@@ -174,11 +185,10 @@ class JointTrainer(BaseTrainer):
     # --- probing -------------------------------------------------------------------------------
 
     def request_probe(self, clear=0):
-        """Makes the next training step a probing one.
+        """Makes the next training step a probing step; does nothing with one modality.
 
-        Probing records `conflict` and, where `clear` is above 0, runs one update of Algorithm 1
-        before the step's merge. It costs one more sum over the replicas of both gradients, which
-        ordinary steps do without. There is nothing to probe with one modality.
+        A probing step records `conflict` and, if `clear` is above 0, runs one update of Algorithm 1
+        before it merges. It costs one more sum of both gradients over the replicas.
 
         Args:
             clear: int, entries of the mask to clear.
@@ -190,7 +200,7 @@ class JointTrainer(BaseTrainer):
             self.probe_requested = True
 
     def probe_values(self):
-        """What the last probing step saw: dict of name to float; empty with one modality."""
+        """The last probing step's results: dict of name to float; empty with one modality."""
         if self.conflict is None:
             return {}
         found = self.conflict.values()[ALL]
@@ -201,7 +211,7 @@ class JointTrainer(BaseTrainer):
         }
 
     def mask_sparsity(self):
-        """The sparsity of the masks, over all and a block: the fraction of cleared entries.
+        """The fraction of cleared mask entries, overall and of each block.
 
         Returns:
             dict with `mask_sparsity` and `mask_sparsity/block_0` ...; empty without masks.
@@ -237,11 +247,15 @@ class JointTrainer(BaseTrainer):
         return {**super().state_variables, "merge": self.merge.variables}
 
     def log_values(self):
-        # An older probe would be forgotten when the run is stopped and goes on.
+        # Only a new probe: a resumed run would not know an older one.
         return {**(self.probe_values() if self.probed else {}), **self.mask_sparsity()}
 
     def make_train_function(self, force=False):
-        """Two compiled functions, so that ordinary steps carry nothing of the probing."""
+        """Makes two compiled functions, so that ordinary steps do not pay for probing.
+
+        Args:
+            force: bool, whether to make them again.
+        """
         if self.train_function is not None and not force:
             return
         ordinary = self._make_train_steps()
@@ -256,7 +270,7 @@ class JointTrainer(BaseTrainer):
         self.train_function = self._counted(run_steps)
 
     def get_metrics_result(self):
-        """The means since the last reset, and the `loss` that they add up to."""
+        """The means since the last reset, and the total `loss` that follows from them."""
         results = {name: mean.result() for name, mean in self.means.items()}
         text = results["mlm_loss"] + results["nsp_loss"] if self.has_text else None
         image = results["image_loss"] if self.has_images else None

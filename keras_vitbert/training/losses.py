@@ -1,7 +1,7 @@
-"""The losses of joint pre-training, in `keras.ops` alone; all in float32.
+"""The losses, written in `keras.ops` only and computed in float32.
 
-Each function returns a loss an example (or a masked position): the train step sums and divides
-by the count over all replicas.
+Each function returns one loss per example (or masked position); the train step sums them and
+divides by the count over all replicas.
 """
 
 from keras import ops
@@ -41,10 +41,10 @@ def smoothed_cross_entropy(labels, logits, smoothing):
 def divergence(teacher_logits, student_logits, temperature):
     """`T^2 KL(softmax(z_t / T) || softmax(z_s / T))`, the second term of eq. 7.
 
-    At `T = 0` it is cross-entropy against the teacher's argmax. It is written with
-    `T log softmax(z / T) = u - T logsumexp(u / T)`, `u = z - max z`, whose every term is finite
-    for any `T > 0`, however small. A large `T` makes it a small difference of large numbers: the
-    value is rounded by some `1e-7 T^2 log(classes)`, the gradient far less.
+    At `T = 0` it is the cross-entropy against the teacher's argmax. It is computed by
+    `T log softmax(z / T) = u - T logsumexp(u / T)`, `u = z - max z`, whose terms are finite for any
+    `T > 0`, however small. With a large `T` it is a small difference of large numbers: the value's
+    rounding error is about `1e-7 T^2 log(classes)`, the gradient's is far smaller.
 
     Args:
         teacher_logits, student_logits: `(..., classes)`.
@@ -54,7 +54,7 @@ def divergence(teacher_logits, student_logits, temperature):
         `(...)` float32.
 
     Raises:
-        ValueError: if the temperature is negative.
+        ValueError: the temperature is negative.
     """
     if temperature < 0:
         raise ValueError(f"temperature {temperature} is negative")
@@ -63,7 +63,7 @@ def divergence(teacher_logits, student_logits, temperature):
         return cross_entropy(ops.argmax(teacher_logits, axis=-1), student_logits)
 
     def scaled_log_softmax(logits):  # T log softmax(z / T)
-        # The gradient by `max z` is zero; what rounding makes of it would fall on one class.
+        # The gradient through `max z` is zero, but rounding errors would all go to one class.
         u = logits - ops.stop_gradient(ops.max(logits, axis=-1, keepdims=True))
         return u - temperature * ops.logsumexp(u / temperature, axis=-1, keepdims=True)
 
@@ -79,7 +79,7 @@ def distillation_loss(labels, student_logits, teacher_logits, ratio, temperature
     Args:
         labels: `(...)` integers, `y`.
         student_logits, teacher_logits: `(..., classes)`, `z_s` and `z_t`. The teacher's may be
-            None where `ratio` is 0.
+            None if `ratio` is 0.
         ratio: float in [0, 1], `a`.
         temperature: float >= 0, `T`.
 
@@ -87,7 +87,7 @@ def distillation_loss(labels, student_logits, teacher_logits, ratio, temperature
         `(...)` float32.
 
     Raises:
-        ValueError: if ratio or temperature is out of range.
+        ValueError: the ratio or the temperature is out of range.
     """
     if not 0 <= ratio <= 1:
         raise ValueError(f"distillation ratio {ratio} is not in [0, 1]")

@@ -1,11 +1,9 @@
 """How the gradients of the two modalities become one (eq. 8, eq. 9 and Algorithm 1).
 
-A merge is one replaceable object: `merge(text_gradients, image_gradients) -> gradients`, three
-lists in the order of the trainable variables, with None where a loss does not reach a variable.
-The variables that both losses reach are the shared encoder; every other one is reached by its own
-loss alone and gets that loss's gradient.
-
-Merges with masks also have `refresh(text_gradients, count)`, one update of Algorithm 1.
+A merge is one replaceable object with `merge(text_gradients, image_gradients)` and the `loss` to
+report. Both losses reach the shared encoder; any other variable is reached by one loss only and
+gets that loss's gradient. Merges with masks also have `refresh(text_gradients, count)`, one update
+of Algorithm 1.
 """
 
 import keras
@@ -30,10 +28,23 @@ class GradientSum(keras.layers.Layer):
         self.image_loss_ratio = image_loss_ratio
 
     def loss(self, text_loss, image_loss):
-        """The loss whose gradient `merge` returns."""
+        """The loss whose gradient `merge` returns.
+
+        Args:
+            text_loss, image_loss: scalar tensors.
+        """
         return self.image_loss_ratio * image_loss + (1 - self.image_loss_ratio) * text_loss
 
     def merge(self, text_gradients, image_gradients):
+        """Merges the gradients of the two losses (eq. 9).
+
+        Args:
+            text_gradients, image_gradients: lists of tensors in the order of the trainable
+                variables, with None where a loss does not reach a variable.
+
+        Returns:
+            list of tensors in the same order.
+        """
         r = self.image_loss_ratio
         merged = []
         for text, image in zip(text_gradients, image_gradients, strict=True):
@@ -46,19 +57,21 @@ class GradientSum(keras.layers.Layer):
 class GradientMask(keras.layers.Layer):
     """`G = M dL_text + (1 - M) dL_image` on the shared encoder (eq. 8), `M` by Algorithm 1.
 
-    `M` starts as all ones. Each `refresh` clears, among the entries that are still one, those
-    with the smallest `|dL_text|` over the whole shared encoder. A cleared entry stays cleared.
+    `M` starts as all ones. Each `refresh` clears those of the remaining ones that have the smallest
+    `|dL_text|` over the whole shared encoder. A cleared entry stays cleared.
     """
 
     masked = True
 
     def make_masks(self, shared_variables):
-        """Makes a boolean mask for each shared variable, in the order of the gradients.
+        """Makes a boolean mask for each shared variable.
 
         Every replica computes the same mask from the summed gradient and keeps its own copy: to
-        aggregate them, `TPUStrategy` would send a copy from each replica to each. (It is not called
-        `build`: Keras keeps the arguments of that, and would count the encoder among the merge's
-        own variables.)
+        aggregate masks, `TPUStrategy` would send every replica's copy to every other. This is not
+        `build`, whose arguments Keras keeps: the encoder would count as the merge's variables.
+
+        Args:
+            shared_variables: list of Keras variables, in the order of the gradients.
         """
         self.masks = [
             self.add_weight(
@@ -73,14 +86,27 @@ class GradientMask(keras.layers.Layer):
 
     @property
     def size(self):
-        """The number of entries of `M`."""
+        """int, the number of entries of `M`."""
         return sum(mask.shape.num_elements() for mask in self.masks)
 
     def loss(self, text_loss, image_loss):
-        """The sum, to look at: a masked gradient is not the gradient of one loss."""
+        """The sum, for the log: a masked gradient is not the gradient of a loss.
+
+        Args:
+            text_loss, image_loss: scalar tensors.
+        """
         return text_loss + image_loss
 
     def merge(self, text_gradients, image_gradients):
+        """Merges the gradients of the two losses (eq. 8).
+
+        Args:
+            text_gradients, image_gradients: lists of tensors in the order of the trainable
+                variables, with None where a loss does not reach a variable.
+
+        Returns:
+            list of tensors in the same order.
+        """
         masks = iter(self.masks)
         merged = []
         for text, image in zip(text_gradients, image_gradients, strict=True):
@@ -98,7 +124,7 @@ class GradientMask(keras.layers.Layer):
             count: scalar int32 tensor; 0 leaves the masks as they are, at no cost.
         """
         masks = [tf.convert_to_tensor(mask.value) for mask in self.masks]
-        # A batch of unknown size leaves some gradients without a static shape.
+        # With a batch of unknown size some gradients have no static shape.
         shaped = [
             tf.ensure_shape(g, mask.shape) for g, mask in zip(text_gradients, masks, strict=True)
         ]
@@ -112,7 +138,14 @@ class GradientMask(keras.layers.Layer):
             variable.assign(value)
 
     def importance(self, text_gradients):
-        """What the entries are ranked by; the smallest are cleared."""
+        """The values that entries are ranked by; the smallest are cleared.
+
+        Args:
+            text_gradients: list of tensors.
+
+        Returns:
+            list of float tensors of the same shapes.
+        """
         return text_gradients
 
 
@@ -120,7 +153,7 @@ class RandomGradientMask(GradientMask):
     """The random-mask baseline of Figure 2: the same schedule, entries cleared at random.
 
     Args:
-        seed: int. The numbers depend on it and on the masks' number of refreshes alone.
+        seed: int. The random numbers depend on it and on the number of refreshes only.
     """
 
     def __init__(self, seed=0, **kwargs):
@@ -142,7 +175,7 @@ class RandomGradientMask(GradientMask):
         self.refreshes.assign(self.refreshes.value + tf.cast(count > 0, tf.int32))
 
     def importance(self, text_gradients):
-        draws = self.refreshes.value * len(text_gradients)  # made before this refresh
+        draws = self.refreshes.value * len(text_gradients)  # before this refresh
         numbers = []
         for index, gradient in enumerate(text_gradients):
             key = tf.stack([tf.constant(self.seed % 2**31), draws + index])
@@ -151,14 +184,14 @@ class RandomGradientMask(GradientMask):
 
 
 def get_merge(config, seed=0):
-    """The merge that a config's `merge` section asks for.
+    """Builds the merge of a config's `merge` section.
 
     Args:
         config: mapping with `name` (`sum`, `mask` or `random_mask`) and `image_loss_ratio`.
         seed: int, for `random_mask`.
 
     Raises:
-        ValueError: if the name is unknown.
+        ValueError: the name is unknown.
     """
     if config["name"] == "sum":
         return GradientSum(config["image_loss_ratio"], name="merge")
@@ -170,10 +203,15 @@ def get_merge(config, seed=0):
 
 
 def cleared_after(updates, size, mask_ratio, mask_ratio_per_update):
-    """How many entries Algorithm 1 has cleared after so many updates.
+    """How many entries Algorithm 1 has cleared after a number of updates.
 
-    The sparsity grows by `mask_ratio_per_update` an update and stops at `mask_ratio`; the count is
-    rounded once from the total, so that no rounding error adds up.
+    The sparsity grows by `mask_ratio_per_update` per update, up to `mask_ratio`. Only the total is
+    rounded, so rounding errors do not accumulate.
+
+    Args:
+        updates: int.
+        size: int, entries of the masks.
+        mask_ratio, mask_ratio_per_update: float.
 
     Returns:
         int in [0, size].

@@ -1,7 +1,7 @@
 """Optimisers for gradients that are already summed over the replicas, and the learning rate.
 
-Keras' optimisers clip each replica's gradient before they sum (keras#19308), which changes the
-update. The joint step sums and clips by itself, so its optimiser must not sum again.
+Keras' optimisers clip each replica's gradient before summing (keras#19308), which changes the
+update. Our steps sum and clip themselves, so their optimiser must not sum again.
 """
 
 import math
@@ -11,20 +11,20 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-# What the mixin is mixed into, for type checkers.
+# The class that the mixin is combined with, for type checkers.
 _Optimizer = keras.optimizers.Optimizer if TYPE_CHECKING else object
 
 
 class _SummedGradients(_Optimizer):
-    """Skips the sum over replicas: `apply` is given gradients that are equal on all of them.
+    """Skips the sum over replicas: the gradients are already equal on all of them.
 
-    A variable may have a learning rate of its own, see `scale_rates`.
+    Variables may have their own learning rates, see `scale_rates`.
     """
 
     _rate_scales: list[float] | None = None
 
     def scale_rates(self, scales):
-        """Gives variables a part of the learning rate, weight decay included.
+        """Scales the learning rate, and with it weight decay, of each variable.
 
         Args:
             scales: list of float, one for each variable that the optimiser was built with.
@@ -43,10 +43,10 @@ class _SummedGradients(_Optimizer):
         return rate * self._rate_scales[self._get_variable_index(variable)]
 
     def finalize_variable_values(self, var_list):
-        """Nothing: `fit` is called for parts of a training, and the average comes at its end."""
+        """Does nothing: `fit` may train only a part, and the average is used after the last."""
 
     def _apply_weight_decay(self, variables):
-        """Keras' own asks the schedule for the learning rate at each variable."""
+        """As in Keras, which however computes the learning rate again for each variable."""
         if self.weight_decay is None:
             return
         scales = self._rate_scales or [1.0] * len(variables)
@@ -71,12 +71,11 @@ class _SummedGradients(_Optimizer):
 class AdamW(_SummedGradients, keras.optimizers.AdamW):
     """`keras.optimizers.AdamW` for summed gradients.
 
-    The correction for moments that begin at 0 depends on the step alone, so it is computed once a
-    step. Keras computes it for each variable: a third of the step's operations are then those of
-    the optimiser. `amsgrad` is not supported.
+    The bias correction depends on the step only and is computed once a step; Keras computes it
+    again for each variable. `amsgrad` is not supported.
 
     Raises:
-        ValueError: if `amsgrad` is set.
+        ValueError: `amsgrad` is set.
     """
 
     def __init__(self, *args, amsgrad=False, **kwargs):
@@ -91,7 +90,13 @@ class AdamW(_SummedGradients, keras.optimizers.AdamW):
         super()._backend_update_step(grads, trainable_variables, rate)
 
     def update_step(self, gradient, variable, learning_rate):
-        """One step of Adam; the rate includes the correction (Kingma and Ba 2015, section 2)."""
+        """One Adam step (Kingma and Ba 2015, section 2).
+
+        Args:
+            gradient: tensor.
+            variable: `tf.Variable`.
+            learning_rate: scalar tensor, with the bias correction.
+        """
         rate = self._rate_of(variable, learning_rate)
         index = self._get_variable_index(variable)
         momentum, velocity = self._momentums[index].value, self._velocities[index].value
@@ -108,9 +113,11 @@ class SGD(_SummedGradients, keras.optimizers.SGD):
 def decays(variable):
     """Whether weight decay applies to a variable.
 
-    The rule: matrices that multiply activations or are looked up by content decay (every `kernel`,
-    word and segment `embeddings`). Biases, norms' `gamma` and `beta`, position embeddings and the
-    class token do not.
+    It applies to every `kernel` and to word and segment `embeddings`, but not to biases, norms'
+    `gamma` and `beta`, position embeddings and the class token.
+
+    Args:
+        variable: Keras variable.
     """
     return variable.path.split("/")[-1] in ("kernel", "embeddings")
 
@@ -121,8 +128,8 @@ def build_optimizer(config, steps, variables):
     Args:
         config: mapping with `learning_rate` (the peak), `warmup_steps`, `power`, `beta_1`,
             `beta_2`, `epsilon`, `weight_decay`.
-        steps: int, training steps in all.
-        variables: the trainable variables; `decays` says which of them decay.
+        steps: int, of the whole training.
+        variables: list of the trainable variables; see `decays`.
     """
     rate: Any = WarmupPolynomialDecay(
         config["learning_rate"], config["warmup_steps"], steps, config["power"]
@@ -134,8 +141,8 @@ def build_optimizer(config, steps, variables):
         beta_2=config["beta_2"],
         epsilon=config["epsilon"],
     )
-    # By variable and not by name: `var_names` would be matched against `variable.name`, which is
-    # "kernel" everywhere (trap of `exclude_from_weight_decay`).
+    # By variable, not by name: `var_names` is matched against `variable.name`, which is "kernel"
+    # for all kernels.
     optimizer.exclude_from_weight_decay(var_list=[v for v in variables if not decays(v)])
     optimizer.build(variables)
     return optimizer
@@ -152,7 +159,7 @@ class WarmupPolynomialDecay(keras.optimizers.schedules.LearningRateSchedule):
         power: float, 1 for a straight line.
 
     Raises:
-        ValueError: if `steps` is not larger than `warmup_steps`.
+        ValueError: `steps` is not larger than `warmup_steps`.
     """
 
     def __init__(self, peak, warmup_steps, steps, power=1.0):
@@ -171,7 +178,11 @@ class WarmupPolynomialDecay(keras.optimizers.schedules.LearningRateSchedule):
         return self.peak * ops.where(step < self.warmup_steps, warmup, decay)
 
     def decay(self, progress):
-        """The part of the peak that is left at a progress in [0, 1]."""
+        """The fraction of the peak that remains.
+
+        Args:
+            progress: scalar float tensor in [0, 1], of the time after the warm-up.
+        """
         return ops.power(1.0 - progress, self.power)
 
     def get_config(self):

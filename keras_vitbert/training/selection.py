@@ -1,10 +1,9 @@
-"""Exact selection of the smallest magnitudes over many tensors, without sorting or joining them.
+"""Exact selection of the smallest magnitudes over many tensors, without sorting or concatenation.
 
-For floats that are not negative, the order of the bit patterns read as integers is the order of
-the values. The k-th smallest of all is therefore found by a bisection over the bits: 31 passes
-that only count. Among equal values the first in flat order are taken, and the place where they
-end is found by the same bisection over the flat index. Nothing is sorted or concatenated: the cost
-is a fixed number of counting passes, the memory one copy of the values as integers.
+Non-negative floats are ordered like their bit patterns read as integers. So the k-th smallest value
+is found by bisection over the bits: 31 passes that only count. Of equal values the first ones in
+flat order are selected; the position where they end is found by the same bisection over the flat
+index. The cost is a fixed number of counting passes, the memory one copy of the values as integers.
 """
 
 import itertools
@@ -17,14 +16,14 @@ MAGNITUDE_BITS = 31  # float32 without its sign
 def smallest(values, candidates, count):
     """Marks the `count` candidates with the smallest magnitude over all tensors together.
 
-    Ties are broken by position (the order of the list, then row-major), so that exactly `count`
-    entries are marked. NaNs count as larger than everything.
+    Ties are broken by position (list order, then row-major), so that exactly `count` entries are
+    marked. NaNs are larger than everything.
 
     Args:
         values: list of float tensors; compared in float32 by absolute value.
-        candidates: list of boolean tensors of the same shapes; the others are never marked.
+        candidates: list of boolean tensors of the same shapes; only true entries can be marked.
         count: scalar int32 tensor, at most the number of candidates. The tensors may have
-            2**31 - 1 entries in all.
+            2**31 - 1 entries in total.
 
     Returns:
         list of boolean tensors, true where marked.
@@ -46,8 +45,8 @@ def smallest(values, candidates, count):
     starts = list(itertools.accumulate(sizes, initial=0))
 
     def ties_up_to(limit):
-        """Of the ties, those whose flat index over all tensors is at most `limit`."""
-        # Numbered anew in every pass: numbers for all entries would take as much as the values.
+        """The ties whose flat index over all tensors is at most `limit`."""
+        # The indices are made in every pass: to keep them would take as much memory as the values.
         return [
             tie & tf.reshape(tf.range(start, start + size) <= limit, tie.shape)
             for tie, start, size in zip(ties, starts[:-1], sizes, strict=True)
@@ -59,15 +58,15 @@ def smallest(values, candidates, count):
 
 
 def _count(flags):
-    """The number of true entries over all tensors, int32 (float32 would round above 2**24)."""
+    """The number of true entries, int32 (float32 is not exact above 2**24)."""
     return tf.add_n([tf.reduce_sum(tf.cast(flag, tf.int32)) for flag in flags])
 
 
 def _least(count_up_to, wanted, bits):
-    """The least integer of `bits` bits whose `count_up_to(integer)` is at least `wanted`."""
+    """The least integer of `bits` bits for which `count_up_to` is at least `wanted`."""
 
     def body(bit, high_part):
-        # Keep the bit clear if the numbers below `high_part + 2**bit` are enough.
+        # The bit stays clear if the integers below `high_part + 2**bit` are enough.
         step = tf.bitwise.left_shift(1, bit)
         enough = count_up_to(high_part + (step - 1)) >= wanted
         return bit - 1, tf.where(enough, high_part, high_part + step)

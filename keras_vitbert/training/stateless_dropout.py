@@ -1,4 +1,4 @@
-"""Random numbers of dropout that follow from the place in training alone."""
+"""Dropout whose random numbers are determined by the position in training."""
 
 import contextlib
 from typing import Any
@@ -8,12 +8,12 @@ import tensorflow as tf
 
 
 class StatelessDropout:
-    """The random layers of a network, and what they draw in a training step.
+    """Gives the random layers of a network their random numbers in a training step.
 
-    A Keras layer counts its draws in a variable of its own. Under `tf.distribute` every replica
-    has the same count, so that all drop the same units of their first example, of their second
-    and so on: the noise does not average out over the replicas. Here the numbers are keyed
-    by (seed, step, replica, place), and nothing is counted.
+    A Keras layer counts its draws in a variable. Under `tf.distribute` the count is the same on
+    every replica, so all replicas drop the same units of their first example, of their second and
+    so on, and the noise does not average out. Here the random numbers are keyed by (seed, step,
+    replica, place), without a counter.
 
     Args:
         network: a Keras model.
@@ -25,13 +25,11 @@ class StatelessDropout:
         self._states = [v for v in network.variables if v.path.endswith("/seed_generator_state")]
 
     def keyed(self, step, replica, place):
-        """A scope in which the layers draw for one forward pass of a training step.
-
-        No Keras variable can be updated in it.
+        """A scope for one forward pass of a training step; no Keras variable can be updated in it.
 
         Args:
             step, replica: scalar int tensors, or ints.
-            place: int in [0, 8), of the forward pass in the step.
+            place: int in [0, 8), distinguishes the forward passes of a step.
         """
         if not self._states:
             return contextlib.nullcontext()

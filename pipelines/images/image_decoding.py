@@ -1,14 +1,16 @@
 """Decodes images at the size that a model takes, by a random or by the central crop.
 
-Of a JPEG only the window is decoded. What else TensorFlow decodes (PNG, GIF, BMP, ...) is decoded
-whole and cut. Images are bytes until a device has them: floats take four times the memory, and as
-much longer to copy to a device.
+Of a JPEG only the window is decoded. Other formats (PNG, GIF, BMP, ...) are decoded whole and
+cropped. Images are bytes until they are on a device: floats take four times the memory, and four
+times as long to copy.
 """
+
+import tensorflow as tf
 
 from pipelines.images import random_keys
 
 # A bilinear sample weighs two pixels a direction: where the window is larger than the image by more
-# than this, pixels would be skipped. Averages over areas skip none and cost twice the time.
+# than this, pixels would be skipped. Averages over areas skip none and take twice the time.
 _LARGEST_REDUCTION = 2.0
 
 _JPEG = b"\xff\xd8\xff"
@@ -21,17 +23,16 @@ def random_crop(encoded, key, image_size, crop_area=(0.08, 1.0), flip=True):
         encoded: string tensor, what `tf.io.decode_image` reads: JPEG (also grey, CMYK), PNG, ...
         key: int64 tensor `(2,)`, the seed and the number of the example: equal keys, equal crops.
         image_size: int, height and width of what comes out, in pixels.
-        crop_area: pair of floats, the part of the area that the window holds. Its sides are as 3
-            to 4 up to 4 to 3.
+        crop_area: pair of floats, the fraction of the area that the window holds. Its aspect ratio
+            is between 3:4 and 4:3.
         flip: bool, whether half of the images are mirrored.
 
     Returns:
         uint8 tensor `(image_size, image_size, 3)`.
 
     Raises:
-        tf.errors.InvalidArgumentError: when run, if `encoded` is no image or cut short.
+        tf.errors.InvalidArgumentError: when run, if `encoded` is not an image or is cut short.
     """
-    import tensorflow as tf
 
     def window(shape):
         begin, size, _ = tf.image.stateless_sample_distorted_bounding_box(
@@ -45,7 +46,7 @@ def random_crop(encoded, key, image_size, crop_area=(0.08, 1.0), flip=True):
         )
         return tf.concat([begin[:2], size[:2]], 0)
 
-    image = _to_bytes(_resized(_decoded(encoded, window), image_size))
+    image = tf.cast(tf.round(_resized(_decoded(encoded, window), image_size)), tf.uint8)
     if flip:
         bits = tf.random.stateless_uniform(
             (), random_keys.derived_key(key, random_keys.MIRROR), None, None, tf.int32
@@ -60,10 +61,13 @@ def central_crop(encoded, image_size, central_crop=0.875):
 
     Args:
         encoded, image_size: as in `random_crop`.
-        central_crop: float, the fraction of the shorter side that the square's side is.
+        central_crop: float, the side of the square as a fraction of the shorter side.
 
     Returns:
         uint8 tensor `(image_size, image_size, 3)`.
+
+    Raises:
+        tf.errors.InvalidArgumentError: as in `random_crop`.
     """
     image = _decoded(encoded, lambda shape: _central_window(shape, central_crop))
     return _central_resized(image, image_size)
@@ -73,21 +77,20 @@ def central_view(image, image_size, central_crop=0.875):
     """What `central_crop` makes of an image, from its pixels.
 
     Args:
-        image: tensor `(height, width, 3)` or `(batch, height, width, 3)` of numbers in 0 to 255.
-        image_size, central_crop: as there.
+        image: tensor `(height, width, 3)` or `(batch, height, width, 3)` of values in 0 to 255.
+        image_size, central_crop: as in `central_crop`.
 
     Returns:
         uint8 tensor `(..., image_size, image_size, 3)`.
     """
-    import tensorflow as tf
-
     top, left, height, width = tf.unstack(_central_window(tf.shape(image)[-3:], central_crop))
     window = image[..., top : top + height, left : left + width, :]
     return _central_resized(tf.cast(window, tf.float32), image_size)
 
 
+@tf.function(jit_compile=True)
 def to_floats(images):
-    """Bytes to numbers in [0, 1], in one pass over memory: for whole batches.
+    """Bytes to floats in [0, 1], in one pass over memory: for whole batches.
 
     Args:
         images: uint8 tensor of static shape.
@@ -95,25 +98,18 @@ def to_floats(images):
     Returns:
         float32 tensor of the same shape.
     """
-    import tensorflow as tf
-
-    @tf.function(jit_compile=True)
-    def scaled(images):
-        return tf.cast(images, tf.float32) * (1 / 255)
-
-    return scaled(images)
+    return tf.cast(images, tf.float32) * (1 / 255)
 
 
 def _decoded(encoded, window):
-    """The part of an image that `window(shape)` says: top, left, height, width.
+    """The window of an image: `window(shape)` returns its top, left, height and width.
 
     Returns:
         float32 tensor `(height, width, 3)` in 0 to 255. The resize is faster from floats.
     """
-    import tensorflow as tf
 
     def from_jpeg():
-        # The default transform is coarser: up to 7 of 255 off, darker on average, and no faster.
+        # The default transform is coarser (up to 7 of 255 off, darker on average) and no faster.
         return tf.io.decode_and_crop_jpeg(
             encoded,
             window(tf.io.extract_jpeg_shape(encoded)),
@@ -133,35 +129,24 @@ def _decoded(encoded, window):
 
 
 def _central_window(shape, part):
-    import tensorflow as tf
-
     side = tf.cast(tf.reduce_min(shape[:2]), tf.float32) * part
     side = tf.maximum(tf.cast(tf.round(side), tf.int32), 1)
     return tf.stack([(shape[0] - side) // 2, (shape[1] - side) // 2, side, side])
 
 
 def _central_resized(image, size):
-    import tensorflow as tf
-
-    image = _to_bytes(tf.image.resize(image, (size, size), antialias=True))
+    image = tf.image.resize(image, (size, size), antialias=True)
+    image = tf.cast(tf.round(image), tf.uint8)
     return tf.ensure_shape(image, (*image.shape[:-3], size, size, 3))
-
-
-def _to_bytes(image):
-    import tensorflow as tf
-
-    return tf.cast(tf.round(image), tf.uint8)
 
 
 def _resized(image, size):
     """Resizes to a square: bilinear, or by areas where the image becomes much smaller."""
-    import tensorflow as tf
-
     sides = tf.shape(image)[:2]
 
     def by_area():
         # An average over less than a pixel would be a nearest neighbour: a side that is shorter
-        # than the output's is left to the bilinear filter, which otherwise has nothing to do.
+        # than the output's is left to the bilinear filter, which changes nothing else.
         smaller = tf.image.resize(image, tf.minimum(sides, size), "area")
         return tf.image.resize(smaller, (size, size))
 

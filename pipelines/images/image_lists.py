@@ -1,7 +1,7 @@
-"""The images of a tar file or a folder as a list: which class, and where the bytes lie.
+"""The images of a tar file or a folder as a list: the class of each, and where its bytes lie.
 
-The list of ImageNet has 1.28 million entries. It is made once, shuffled, and written to one file of
-entries of equal size; who makes a shard reads that shard's part of it.
+The list of ImageNet has 1.28 million entries. It is made once, shuffled, and written to a file of
+entries of equal size, of which a worker reads the part that its shard needs.
 """
 
 import contextlib
@@ -11,6 +11,9 @@ import os
 import uuid
 
 import numpy as np
+import tensorflow as tf
+
+from pipelines.files import open_binary
 
 WHOLE_FILE = -1  # the size of an entry that is a file of its own
 
@@ -29,24 +32,32 @@ class ImageList:
     entries: np.ndarray
 
     @classmethod
-    def of(cls, source, parts):
-        """Joins `(label, names, offsets, sizes)`, where names, offsets and sizes are lists."""
-        parts = [part for part in parts if part[1]]
-        names = [np.array([os.fsencode(name) for name in part[1]]) for part in parts]
-        width = max((array.dtype.itemsize for array in names), default=1)
-        entries = np.zeros(sum(map(len, names)), _entry_type(width))
-        start = 0
-        for (label, _, offsets, sizes), array in zip(parts, names, strict=True):
-            part = entries[start : start + len(array)]
-            part["label"], part["offset"], part["size"], part["name"] = label, offsets, sizes, array
-            start += len(array)
-        return cls(source, entries)
+    def of(cls, source, images):
+        """Makes a list.
+
+        Args:
+            source: str, a tar file or a folder, local or `gs://`.
+            images: list of (label, name, offset, size), see above.
+
+        Returns:
+            `ImageList`.
+        """
+        width = max((len(os.fsencode(name)) for _, name, *_ in images), default=1)
+        rows = ((label, *place, os.fsencode(name)) for label, name, *place in images)
+        return cls(source, np.fromiter(rows, _entry_type(width), len(images)))
 
     def __len__(self):
         return len(self.entries)
 
     def shuffled(self, seed):
-        """The same list in an order that depends on its length and the seed alone."""
+        """The same list in an order that depends on its length and the seed alone.
+
+        Args:
+            seed: int, or sequence of int.
+
+        Returns:
+            `ImageList`.
+        """
         return dataclasses.replace(
             self, entries=self.entries[np.random.default_rng(seed).permutation(len(self))]
         )
@@ -57,9 +68,14 @@ class ImageList:
 
     @contextlib.contextmanager
     def stored(self, folder):
-        """Gives a `StoredList`: a file in `folder`, local or `gs://`, as long as the block runs."""
-        import tensorflow as tf
+        """Keeps the list in a file as long as the block runs.
 
+        Args:
+            folder: str, the folder of the file, local or `gs://`.
+
+        Yields:
+            `StoredList`.
+        """
         path = os.path.join(folder, f"images-{uuid.uuid4().hex}.list")
         tf.io.gfile.makedirs(folder)
         try:
@@ -82,7 +98,14 @@ class StoredList:
     name_bytes: int
 
     def part(self, start, stop):
-        """The entries `start` to `stop` as an `ImageList`."""
+        """A part of the list.
+
+        Args:
+            start, stop: int, indices; `stop` is excluded.
+
+        Returns:
+            `ImageList`.
+        """
         kind = _entry_type(self.name_bytes)
         data = read_bytes(self.path, start * kind.itemsize, (stop - start) * kind.itemsize)
         return ImageList(self.source, np.frombuffer(data, kind))
@@ -94,12 +117,27 @@ def entry_name(entry):
 
 
 def entry_file(source, entry):
-    """The file that holds an entry."""
+    """The file that holds an entry.
+
+    Args:
+        source: str, of the `ImageList`.
+        entry: one of its entries.
+
+    Returns:
+        str, the path.
+    """
     return os.path.join(source, entry_name(entry)) if entry["size"] == WHOLE_FILE else source
 
 
 def read_entry(source, entry):
     """The bytes of an image.
+
+    Args:
+        source: str, of the `ImageList`.
+        entry: one of its entries.
+
+    Returns:
+        bytes, the image file.
 
     Raises:
         OSError: they cannot be read.
@@ -108,55 +146,28 @@ def read_entry(source, entry):
 
 
 def read_bytes(path, offset=0, size=WHOLE_FILE):
-    """Reads `size` bytes at `offset` of a file, local or `gs://`.
+    """Reads a part of a file.
+
+    Args:
+        path: str, local or `gs://`.
+        offset: int, where the part begins.
+        size: int, its bytes; `WHOLE_FILE` for all that follow.
+
+    Returns:
+        bytes.
 
     Raises:
         OSError: the file cannot be read, or ends before.
     """
-    with open_binary(path) as stream:
-        stream.seek(offset)
-        data = stream.read(size)
+    try:
+        with open_binary(path) as stream:
+            stream.seek(offset)
+            data = stream.read(size)
+    except tf.errors.OpError as error:
+        raise OSError(error.message) from error
     if size not in (WHOLE_FILE, len(data)):
         raise OSError(f"{path} has {offset + len(data)} bytes, expected {offset + size}")
     return data
-
-
-def open_binary(path):
-    """Opens a file for reading, local or `gs://`. Failures are `OSError`, now or in reading."""
-    if "://" not in path:
-        return open(path, "rb")  # TensorFlow's own would read half a megabyte for each header
-    return _RemoteFile(path)
-
-
-class _RemoteFile:
-    """`tf.io.gfile.GFile` for reading, with the exceptions of Python's files."""
-
-    def __init__(self, path):
-        import tensorflow as tf
-
-        self._errors = tf.errors.OpError
-        self._file = tf.io.gfile.GFile(path, "rb")
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self._file.close()
-
-    def seek(self, position, whence=os.SEEK_SET):
-        return self._try(self._file.seek, position, whence)
-
-    def tell(self):
-        return self._try(self._file.tell)
-
-    def read(self, size=-1):
-        return self._try(self._file.read, size)
-
-    def _try(self, function, *arguments):
-        try:
-            return function(*arguments)
-        except self._errors as error:
-            raise OSError(error.message) from error
 
 
 def _entry_type(name_bytes):

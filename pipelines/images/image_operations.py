@@ -3,33 +3,27 @@
 import math
 
 import numpy as np
+import tensorflow as tf
 
 
 class ImageOperations:
     """The operations on uint8 images `(size, size, 3)`; `amount` is signed.
 
-    Those that XLA compiles calculate in integers or, in one case, are rounded with a margin: a
-    compiler may round floats in its own way.
+    Those that XLA compiles use integers or, in one case, round with a margin: a compiler may round
+    floats in its own way.
+
+    Args:
+        size: int, in pixels.
+        jit_compile: bool, whether XLA compiles the operations that gain by it.
     """
 
     def __init__(self, size, jit_compile):
-        import tensorflow as tf
-
         self.size = size
-        for name in (
-            "_take",
-            "_look_up",
-            "_autocontrast",
-            "_color",
-            "_sharpen",
-            "_solarize",
-        ):
+        for name in ("_take", "_look_up", "autocontrast", "color", "_sharpen", "solarize"):
             function = tf.function(getattr(self, name), jit_compile=jit_compile or None)
             setattr(self, name, function)
 
     def identity(self, image):
-        import tensorflow as tf
-
         return tf.identity(image)
 
     def shear_x(self, image, amount):
@@ -44,15 +38,7 @@ class ImageOperations:
         x, y = (cos, -sin), (sin, cos)
         return self._affine(image, *((a, b, center - (a + b) * center) for a, b in (x, y)))
 
-    def translate_x(self, image, amount):
-        return self._translate(image, amount, axis=1)
-
-    def translate_y(self, image, amount):
-        return self._translate(image, amount, axis=0)
-
-    def _translate(self, image, amount, axis):
-        import tensorflow as tf
-
+    def translate(self, image, amount, axis):
         if amount > 0:
             kept, lost = tf.split(image, [self.size - amount, amount], axis)
             return tf.concat([tf.zeros_like(lost), kept], axis)
@@ -61,34 +47,23 @@ class ImageOperations:
 
     def _affine(self, image, x, y):
         """Takes the pixel at `x . (column, row, 1)`, `y . (column, row, 1)`, or black."""
-        import tensorflow as tf
-
         row, column = np.mgrid[: self.size, : self.size] + 0.5
         x, y = (np.floor(a * column + b * row + c).astype(np.int32) for a, b, c in (x, y))
         inside = (x >= 0) & (x < self.size) & (y >= 0) & (y < self.size)
         return self._take(image, tf.constant(np.where(inside, y * self.size + x, -1)))
 
     def _take(self, image, places):
-        import tensorflow as tf
-
         pixels = tf.gather(tf.reshape(image, (-1, 3)), tf.maximum(places, 0))
         return tf.where((places >= 0)[..., None], pixels, tf.constant(0, tf.uint8))
 
     def brightness(self, image, amount):
-        import tensorflow as tf
-
         image = tf.cast(self._rows(image), tf.float32) * (1 + amount)
         return self._image(tf.cast(tf.minimum(image, 255.0), tf.uint8))
 
     def color(self, image, amount):
-        return self._color(image, round((1 + amount) * 65536))
-
-    def _color(self, image, factor):
-        return _blended(_grey(image), image, factor)
+        return _blended(_grey(image), image, round((1 + amount) * 65536))
 
     def contrast(self, image, amount):
-        import tensorflow as tf
-
         pixels = tf.cast(self._rows(image), tf.float32)
         channels = tf.reduce_sum(tf.reshape(tf.reduce_sum(pixels, 0), (-1, 3)), 0)
         mean = tf.round(tf.reduce_sum(channels * [0.299, 0.587, 0.114]) / self.size**2)
@@ -96,9 +71,7 @@ class ImageOperations:
         return self._image(tf.cast(tf.clip_by_value(pixels, 0.0, 255.0), tf.uint8))
 
     def sharpness(self, image, amount):
-        """Against a blurred image; the outermost pixels stay."""
-        import tensorflow as tf
-
+        """Blends with a blurred image; the outermost pixels stay."""
         line = tf.reshape(image, (-1,))
         edge = self.size * 3 + 3  # the top row and a pixel
         top, inner, bottom = tf.split(line, [edge, line.shape[0] - 2 * edge, edge])
@@ -106,9 +79,7 @@ class ImageOperations:
         return tf.reshape(tf.concat([top, inner, bottom], 0), image.shape)
 
     def _sharpen(self, line, inner, factor):
-        """Of an image as one line of bytes, which vector instructions take best."""
-        import tensorflow as tf
-
+        """Sharpens an image as one line of bytes, which suits vector instructions best."""
         row, count = self.size * 3, inner.shape[0]
         neighbours = [
             tf.cast(line[begin : begin + count], tf.int16)
@@ -122,24 +93,12 @@ class ImageOperations:
         return tf.where(tf.constant(is_inside), _blended(blurred, inner, factor), inner)
 
     def posterize(self, image, bits):
-        import tensorflow as tf
-
         return tf.bitwise.bitwise_and(image, tf.constant(256 - (1 << (8 - bits)), tf.uint8))
 
     def solarize(self, image, threshold):
-        return self._solarize(image, math.ceil(threshold))
-
-    def _solarize(self, image, threshold):
-        import tensorflow as tf
-
-        return tf.where(image >= tf.constant(threshold, tf.uint8), 255 - image, image)
+        return tf.where(image >= tf.constant(math.ceil(threshold), tf.uint8), 255 - image, image)
 
     def autocontrast(self, image):
-        return self._autocontrast(image)
-
-    def _autocontrast(self, image):
-        import tensorflow as tf
-
         image = self._rows(image)
         low, high = (
             tf.cast(reduce(tf.reshape(reduce(image, 0), (self.size, 3)), 0), tf.float32)
@@ -149,13 +108,11 @@ class ImageOperations:
         scale = tf.where(flat, 1.0, 255 / tf.maximum(high - low, 1))
         low = tf.where(flat, 0.0, low)
         low, scale = (tf.tile(value, [self.size]) for value in (low, scale))
-        # What is not an integer is at least 1 / 255 from one: the addition mends rounding.
+        # What is not an integer is at least 1 / 255 from one: the addition corrects rounding.
         return self._image(tf.cast((tf.cast(image, tf.float32) - low) * scale + 1e-3, tf.uint8))
 
     def equalize(self, image):
-        """Makes every channel's histogram as flat as a map of its 256 values can."""
-        import tensorflow as tf
-
+        """Makes each channel's histogram as flat as a map of its 256 values can."""
         channels = np.tile(np.arange(3, dtype=np.int32) * 256, (self.size, self.size))
         values = tf.cast(self._rows(image), tf.int32) + channels
         counts = tf.raw_ops.DenseBincount(  # tf.math.bincount around it costs twice as much
@@ -168,8 +125,6 @@ class ImageOperations:
         return self._look_up(image, tf.cast(tf.where(step > 0, table, tf.range(256)), tf.uint8))
 
     def _look_up(self, image, table):
-        import tensorflow as tf
-
         # A channel at a time, so that the compiler sees that no index can be out of range.
         image = tf.cast(image, tf.int32)
         channels = [tf.gather(table[channel], image[..., channel]) for channel in range(3)]
@@ -177,28 +132,20 @@ class ImageOperations:
 
     def _rows(self, image):
         """`(size, size * 3)`: kernels are several times faster on long rows than on triples."""
-        import tensorflow as tf
-
         return tf.reshape(image, (self.size, self.size * 3))
 
     def _image(self, rows):
-        import tensorflow as tf
-
         return tf.reshape(rows, (self.size, self.size, 3))
 
 
 def _grey(image):
     """Luminance in integers, rounded: int32 `(size, size, 1)`."""
-    import tensorflow as tf
-
     red, green, blue = tf.split(tf.cast(image, tf.int32), 3, -1)
     return tf.bitwise.right_shift(red * 19595 + green * 38470 + blue * 7471 + 32768, 16)
 
 
 def _blended(base, image, factor):
     """`base + factor * (image - base)` in 0 to 255, rounded down; `factor` in units of 2**-16."""
-    import tensorflow as tf
-
     image = tf.cast(image, tf.int32)
     blend = tf.bitwise.right_shift(base * 65536 + factor * (image - base), 16)
     return tf.cast(tf.clip_by_value(blend, 0, 255), tf.uint8)

@@ -1,4 +1,4 @@
-"""Writes images as TFRecords in the format that the widely used ImageNet converters write."""
+"""Writes images as TFRecords in the format of the widely used ImageNet converters."""
 
 import os
 
@@ -7,11 +7,11 @@ import numpy as np
 from pipelines.images import jpeg
 from pipelines.shards import tfrecords
 
-LABEL_OFFSET = 1  # ImageNet's files count classes from 1: 0 is background
+LABEL_OFFSET = 1  # classes of ImageNet's files begin at 1: 0 is background
 
 
 def write_image_records(images, labels, prefix, shards, label_offset=LABEL_OFFSET):
-    """Writes images and their classes to `PREFIX-00000-of-00004` and its fellows.
+    """Writes images and their classes to the files `PREFIX-00000-of-00004` and so on.
 
     Args:
         images: uint8 array `(count, height, width)` grey or `(count, height, width, 3)` RGB, or an
@@ -25,7 +25,7 @@ def write_image_records(images, labels, prefix, shards, label_offset=LABEL_OFFSE
         int, how many images were written.
 
     Raises:
-        ValueError: there are more images than labels, or fewer.
+        ValueError: there are more or fewer images than labels.
     """
     examples = (
         tfrecords.to_example(image_example(image, int(label) + label_offset))
@@ -52,20 +52,18 @@ def image_example(image, label):
     return jpeg_example(jpeg.RgbJpeg(jpeg.encode(image), *image.shape[:2]), label)
 
 
-def jpeg_example(image, label, synset=None, filename=None):
+def jpeg_example(image, label):
     """The fields of an ImageNet record of a JPEG.
 
     Args:
         image: `jpeg.RgbJpeg`.
         label: int, stored as it is.
-        synset: str, the name of the class.
-        filename: str, without folders.
 
     Returns:
-        Dict of str to bytes, str or int. Colour space and channels are those that decoding gives
-        with three channels, of grey images too, as the usual converters write them.
+        Dict of str to bytes, str or int. Colour space and channels are those of the image decoded
+        with three channels, even if it is grey, as the usual converters write them.
     """
-    example = {
+    return {
         "image/encoded": image.encoded,
         "image/format": "JPEG",
         "image/colorspace": "RGB",
@@ -74,8 +72,3 @@ def jpeg_example(image, label, synset=None, filename=None):
         "image/width": image.width,
         "image/class/label": label,
     }
-    if synset is not None:
-        example["image/class/synset"] = synset
-    if filename is not None:
-        example["image/filename"] = filename
-    return example

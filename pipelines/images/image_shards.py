@@ -3,6 +3,7 @@
 import abc
 import collections
 import concurrent.futures
+import contextlib
 import dataclasses
 import hashlib
 import os
@@ -24,12 +25,12 @@ _MAX_THREADS = 8
 
 @dataclasses.dataclass(frozen=True)
 class LabelledImage:
-    """An image before it was looked at.
+    """An image before it is checked.
 
     Attributes:
         name: str, by which its source knows it.
         label: int, from 0.
-        read: callable without arguments that gives the file's bytes, or raises `OSError`.
+        read: callable without arguments that returns the file's bytes, or raises `OSError`.
     """
 
     name: str
@@ -53,7 +54,14 @@ class ImageShardsJob(ShardJob, abc.ABC):
 
     @abc.abstractmethod
     def images(self, start, stop):
-        """Iterator of `LabelledImage`: the images number `start` to `stop - 1`."""
+        """Some of the images.
+
+        Args:
+            start, stop: int, indices; `stop` is excluded.
+
+        Yields:
+            `LabelledImage`, in order.
+        """
 
     def settings(self):
         names = "".join(f"{name}\n" for name in self.classes)
@@ -82,24 +90,17 @@ class ImageShardsJob(ShardJob, abc.ABC):
                 notes.append(
                     f"{image.name} is {_CALLED[result.converted_from]}, stored as RGB JPEG"
                 )
-            example = jpeg_example(
-                result,
-                image.label + LABEL_OFFSET,
-                synset=self.classes[image.label],
-                filename=os.path.basename(image.name),
-            )
+            example = jpeg_example(result, image.label + LABEL_OFFSET)
+            example["image/class/synset"] = self.classes[image.label]
+            example["image/filename"] = os.path.basename(image.name)
             file.write(tfrecords.to_example(example))
             counts["images"] += 1
-        self._show(shard, notes)
-        return counts, damaged
-
-    def _show(self, shard, notes):
         if len(notes) > _SHOWN:
             notes[_SHOWN:] = [f"{len(notes) - _SHOWN:,} more in shard {shard}"]
-        lines = [f"{self.source}: {note}\n" for note in notes]
-        if lines:  # in one piece: other processes write to the same stream
-            sys.stderr.write("".join(lines))
-            sys.stderr.flush()
+        # In one piece: other processes write to the same stream.
+        sys.stderr.write("".join(f"{self.source}: {note}\n" for note in notes))
+        sys.stderr.flush()
+        return counts, damaged
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,7 +111,7 @@ class ListedImagesJob(ImageShardsJob):
         stored: `image_lists.StoredList`.
         digest: str, of the list.
         classes, count: see `ImageShardsJob`.
-        made_by: dict, settings that determined the list, for the manifest.
+        made_by: dict, the settings that determined the list, for the manifest.
     """
 
     stored: StoredList
@@ -135,6 +136,23 @@ class ListedImagesJob(ImageShardsJob):
             )
 
 
+@contextlib.contextmanager
+def listed_job(images, classes, settings, folder):
+    """Keeps a list in a file for the workers of a job, as long as the block runs.
+
+    Args:
+        images: `ImageList`, in the order of the shards.
+        classes: list of str.
+        settings: dict, what determined the list.
+        folder: str, local or `gs://`, of the file.
+
+    Yields:
+        `ListedImagesJob`.
+    """
+    with images.stored(folder) as stored:
+        yield ListedImagesJob(stored, images.digest(), tuple(classes), len(images), settings)
+
+
 def _checked(image):
     """The `RgbJpeg` of an image, or the reason why there is none."""
     try:
@@ -148,8 +166,8 @@ def _checked(image):
 def _in_parallel(function, items):
     """Yields (item, function(item)) in order, a few ahead of time in threads.
 
-    Reading waits and decoding leaves Python's lock alone, so threads use all cores; a process a
-    core uses them for reading ahead.
+    Reading waits and decoding releases Python's lock, so threads use all cores; where there is a
+    process for each core, they read ahead.
     """
     threads = min(available_cores(), _MAX_THREADS)
     ahead = collections.deque()

@@ -1,6 +1,6 @@
 """Finds the images of ImageNet's two tar files, and those of folders with a folder a class.
 
-Of the tar files only the headers are read: an image is known by its place in the file, and nothing
+Of the tar files only the headers are read: an image is found by its place in the file, and nothing
 is unpacked. Classes are numbered in the order of their names, as ImageNet's are.
 """
 
@@ -8,15 +8,73 @@ import itertools
 import os
 import tarfile
 
+import tensorflow as tf
+
 from pipelines import package_data
-from pipelines.command_line import UserError, one_line
-from pipelines.images.image_lists import WHOLE_FILE, ImageList, open_binary, read_bytes
+from pipelines.command_line import UserError, one_line, say
+from pipelines.files import open_binary
+from pipelines.images.image_lists import WHOLE_FILE, ImageList, read_bytes
 
 SUFFIXES = (".jpeg", ".jpg", ".png", ".gif", ".bmp")  # of the images in a folder, in any case
 
 _TFDS = "tensorflow_datasets"
 _VALIDATION_LABELS = "datasets/imagenet2012/validation_labels.txt"
 _CLASSES = "datasets/imagenet2012/labels.txt"
+
+
+def find_images(source, splits, validation_labels=None):
+    """Lists the images of tar files or folders.
+
+    Args:
+        source: str, `tar` or `folder`.
+        splits: dict of `train` and `validation`, or one of them, to a path.
+        validation_labels: str, see `list_validation_tar`.
+
+    Returns:
+        (dict of split to `ImageList`, list of str with the names of the classes in order).
+
+    Raises:
+        UserError: a source is not as it should be.
+    """
+    lists, classes = {}, None
+    for split, path in splits.items():
+        if source == "folder":
+            lists[split], classes = list_folder(path, classes)
+        elif split == "train":
+            lists[split], classes = list_train_tar(path)
+        else:
+            lists[split], classes = list_validation_tar(path, validation_labels, classes)
+        say(f"{path}: {len(lists[split]):,} images of {len(classes):,} classes")
+    return lists, classes
+
+
+def find_folders(folder):
+    """The folders of the splits in a folder.
+
+    Args:
+        folder: str, local or `gs://`.
+
+    Returns:
+        dict of `train` and `validation`, or one of them, to a path.
+
+    Raises:
+        UserError: there are none, or two for one split.
+    """
+    if not tf.io.gfile.isdir(folder):
+        raise UserError(f"--folder={folder}: no such folder; fix the path")
+    found = {}
+    for name, split in (("train", "train"), ("val", "validation"), ("validation", "validation")):
+        path = os.path.join(folder, name)
+        if tf.io.gfile.isdir(path):
+            if split in found:
+                raise UserError(f"--folder={folder}: holds both val and validation; remove one")
+            found[split] = path
+    if not found:
+        raise UserError(
+            f"--folder={folder}: holds neither train nor val nor validation; give their parent, or "
+            "--train_folder=DIR and --validation_folder=DIR"
+        )
+    return found
 
 
 def list_train_tar(path):
@@ -29,24 +87,24 @@ def list_train_tar(path):
         (`ImageList`, list of str with the names of the classes in order).
 
     Raises:
-        UserError: it cannot be read, is cut short, or is made otherwise.
+        UserError: it cannot be read, is cut short, or has another structure.
     """
-    with _opened(path) as stream:
-        archives = _members(stream, path)
-        for name, *_ in archives:
-            if not name.endswith(".tar"):
-                raise UserError(
-                    f"{path}: holds {name!r}, expected a tar file a class such as n01440764.tar; "
-                    "give the original ILSVRC2012_img_train.tar"
-                )
-        archives.sort(key=lambda archive: os.path.basename(archive[0]))
-        classes = [os.path.basename(name).removesuffix(".tar") for name, *_ in archives]
-        _check_names(classes, path)
-        parts = []
-        for label, (name, offset, size) in enumerate(archives):
-            images = _members(stream, f"{path}: {name}", offset, offset + size)
-            parts.append((label, *_columns(images)))
-    return _not_empty(ImageList.of(path, parts), path), classes
+    archives = _members(path)
+    for name, *_ in archives:
+        if not name.endswith(".tar"):
+            raise UserError(
+                f"{path}: holds {name!r}, expected a tar file a class such as n01440764.tar; "
+                "give the original ILSVRC2012_img_train.tar"
+            )
+    archives.sort(key=lambda archive: os.path.basename(archive[0]))
+    classes = [os.path.basename(name).removesuffix(".tar") for name, *_ in archives]
+    _check_names(classes, path)
+    images = [
+        (label, *image)
+        for label, archive in enumerate(archives)
+        for image in _members(path, *archive)
+    ]
+    return _not_empty(ImageList.of(path, images), path), classes
 
 
 def list_validation_tar(path, labels_path=None, classes=None):
@@ -62,10 +120,9 @@ def list_validation_tar(path, labels_path=None, classes=None):
         (`ImageList`, list of str with the names of the classes in order).
 
     Raises:
-        UserError: a file cannot be read, or they do not fit together.
+        UserError: a file cannot be read, or the two do not match.
     """
-    with _opened(path) as stream:
-        images = sorted(_members(stream, path))
+    images = sorted(_members(path))
     if labels_path:
         labels, known = _lines(labels_path), classes
     else:
@@ -87,14 +144,14 @@ def list_validation_tar(path, labels_path=None, classes=None):
                 f"({known[0]} to {known[-1]}); write the name of a class a line, in the order of "
                 "the images' names"
             )
-    parts = [([numbers[name] for name in labels], *_columns(images))]
-    return _not_empty(ImageList.of(path, parts), path), list(known)
+    images = [(numbers[name], *image) for name, image in zip(labels, images, strict=True)]
+    return _not_empty(ImageList.of(path, images), path), list(known)
 
 
 def list_folder(path, classes=None):
     """Lists the images of a folder that holds a folder a class.
 
-    Names that begin with a dot are passed over, and files that are not named as images. Images may
+    Names that begin with a dot are left out, and files without the suffix of an image. Images may
     lie in folders within a class's folder.
 
     Args:
@@ -135,74 +192,58 @@ def list_folder(path, classes=None):
             )
     classes = found if classes is None else classes
     numbers = {name: label for label, name in enumerate(classes)}
-    parts = []
-    for name in found:
-        names = names_by_class[name]
-        parts.append((numbers[name], names, [0] * len(names), [WHOLE_FILE] * len(names)))
-    return ImageList.of(path, parts), list(classes)
+    images = [
+        (numbers[name], file, 0, WHOLE_FILE) for name in found for file in names_by_class[name]
+    ]
+    return ImageList.of(path, images), list(classes)
 
 
-def _members(stream, name, start=0, stop=None):
+def _members(path, archive="", start=0, size=None):
     """The files of a tar file as `(name, offset, size)`, by its headers alone.
 
     Args:
-        stream: the opened file.
-        name: str, for messages.
-        start, stop: int, the part of the file that is this tar file; all of it by default.
+        path: str, local or `gs://`.
+        archive: str, the name of a tar file within the one at `path`, to list that instead.
+        start, size: int, the part of the file that is this tar file; all of it by default.
     """
+    name = f"{path}: {archive}" if archive else path
     members = []
     damaged = UserError(f"{name}: is cut short, damaged or no tar file; copy or download it again")
     try:
-        stream.seek(0, os.SEEK_END)
-        end = stream.tell()
-        stop = end if stop is None else stop
-        if stop > end:
-            raise damaged
-        stream.seek(start)
-        with tarfile.open(fileobj=stream, mode="r:") as archive:
-            for member in archive:
-                if member.size < 0 or member.offset_data + member.size > stop:
-                    raise damaged
-                if member.isfile():
-                    members.append((member.name, member.offset_data, member.size))
-                archive.members.clear()  # it would keep them all
-            # Python takes a damaged header, and the end of the file, for the end of the tar file.
-            # That is marked by blocks of zeros.
-            stream.seek(archive.offset)
-            if archive.offset >= stop or stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+        with open_binary(path) as stream:
+            stream.seek(0, os.SEEK_END)
+            end = stream.tell()
+            stop = end if size is None else start + size
+            if stop > end:
                 raise damaged
+            stream.seek(start)
+            with tarfile.open(fileobj=stream, mode="r:") as tar:
+                for member in tar:
+                    if member.size < 0 or member.offset_data + member.size > stop:
+                        raise damaged
+                    if member.isfile():
+                        members.append((member.name, member.offset_data, member.size))
+                    tar.members.clear()  # it would keep them all
+                # Python takes a damaged header, or the end of the file, for the end of the tar
+                # file, which blocks of zeros mark.
+                stream.seek(tar.offset)
+                if tar.offset >= stop or stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+                    raise damaged
     except (tarfile.TarError, EOFError) as error:
         raise UserError(
             f"{name}: is damaged, or no tar file without compression ({one_line(error)}); give the "
             "original file, or download it again"
         ) from error
-    except OSError as error:
-        raise UserError(f"{name}: cannot be read ({one_line(error)}); mend the path") from error
+    except (OSError, tf.errors.OpError) as error:
+        raise UserError(f"{name}: cannot be read ({one_line(error)}); fix the path") from error
     return members
 
 
-def _columns(members):
-    return tuple(list(column) for column in zip(*members, strict=True)) or ([], [], [])
-
-
-def _opened(path):
-    try:
-        return open_binary(path)
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror or error}; mend the path") from error
-
-
 def _walk(path):
-    """`os.walk` of a folder, local or `gs://`, through links."""
-    if "://" not in path:
-        if not os.path.isdir(path):
-            raise UserError(f"{path}: no such folder; mend the path")
-        return os.walk(path, followlinks=True)
-    import tensorflow as tf
-
+    """`os.walk` of a folder, local or `gs://`, that follows links."""
     if not tf.io.gfile.isdir(path):
-        raise UserError(f"{path}: no such folder; mend the path")
-    return tf.io.gfile.walk(path)
+        raise UserError(f"{path}: no such folder; fix the path")
+    return tf.io.gfile.walk(path) if "://" in path else os.walk(path, followlinks=True)
 
 
 def _lines(path):
@@ -224,13 +265,13 @@ def _tfds_file(relative_path):
 
 
 def _check_names(classes, source):
-    """Classes are lines of a text file, each once."""
+    """Refuses names that cannot be lines of a text file, and names that are not unique."""
     for name in classes:
         if name != name.strip() or not name.isprintable() or not name:
             raise UserError(f"{source}: {name!r} cannot be the name of a class; rename it")
     for name, following in itertools.pairwise(classes):
         if name == following:
-            raise UserError(f"{source}: the class {name!r} is there twice; keep one")
+            raise UserError(f"{source}: the class {name!r} occurs twice; keep one")
 
 
 def _not_empty(images, path):

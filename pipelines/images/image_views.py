@@ -2,13 +2,15 @@
 
 import dataclasses
 
+import tensorflow as tf
+
 from pipelines.images import image_decoding, mixing
 from pipelines.images.randaugment import RandAugment
 
 
 @dataclasses.dataclass(frozen=True)
 class ImageViews:
-    """How images are cut, augmented and mixed.
+    """How images are cropped, augmented and mixed.
 
     Attributes:
         image_size: int, height and width of the images that come out, in pixels.
@@ -28,6 +30,20 @@ class ImageViews:
     mixup: float = 0.0
     cutmix: float = 0.0
 
+    @classmethod
+    def from_config(cls, image_size, config):
+        """The views that a config asks for.
+
+        Args:
+            image_size: int, in pixels.
+            config: mapping, such as a `ConfigDict`, that holds the other attributes by name.
+
+        Returns:
+            `ImageViews`.
+        """
+        names = [field.name for field in dataclasses.fields(cls) if field.name != "image_size"]
+        return cls(image_size, **{name: config[name] for name in names})
+
     def training(self, stream, read, seed, batch, to_labels):
         """Batches of random views.
 
@@ -35,7 +51,7 @@ class ImageViews:
             stream: `tf.data.Dataset` of (number of the element, what `read` takes).
             read: function that returns (encoded image, stored label).
             seed: int; with an element's number it decides what is done to it.
-            batch: int.
+            batch: int, images of a batch.
             to_labels: function of stored labels to labels from 0.
 
         Returns:
@@ -43,8 +59,6 @@ class ImageViews:
             `(batch,)` int32 from 0; where images are mixed they are float32 in [0, 1], and there
             are also `image_mix_labels` and `image_mix_weights`, see `mixing.mix`.
         """
-        import tensorflow as tf
-
         operations, magnitude = self.randaugment
         randaugment = RandAugment(operations, magnitude) if operations else None
 
@@ -73,8 +87,15 @@ class ImageViews:
         return stream.map(finished, tf.data.AUTOTUNE, deterministic=True)
 
     def validation(self, stream, read, to_labels):
-        """Single central views, `images` and `image_labels`, in the order of the stream."""
-        import tensorflow as tf
+        """Single central views, in the order of the stream.
+
+        Args:
+            stream: `tf.data.Dataset` of what `read` takes.
+            read, to_labels: as in `training`.
+
+        Returns:
+            `tf.data.Dataset` of dicts: `images` `(size, size, 3)` uint8 and `image_labels` int32.
+        """
 
         def example(item):
             encoded, label = read(item)
@@ -83,5 +104,12 @@ class ImageViews:
         return stream.map(example, tf.data.AUTOTUNE, deterministic=True)
 
     def central(self, encoded):
-        """The central view of one encoded image."""
+        """The central view of one image.
+
+        Args:
+            encoded: string tensor, see `image_decoding.central_crop`.
+
+        Returns:
+            uint8 tensor `(size, size, 3)`.
+        """
         return image_decoding.central_crop(encoded, self.image_size, self.central_crop)

@@ -1,12 +1,14 @@
 """ImageNet as TensorFlow Datasets keeps it: `imagenet2012`, prepared or to be prepared.
 
-TFDS has shuffled the images when it prepared them, so they are taken in its order. Images that are
-CMYK or PNG it has converted as well.
+TFDS shuffled the images when it prepared them, so they are taken in its order. It also converted
+those that were CMYK or PNG.
 """
 
 import dataclasses
 import os
 import sys
+
+import tensorflow as tf
 
 from pipelines.command_line import UserError, one_line
 from pipelines.images.image_shards import ImageShardsJob, LabelledImage
@@ -61,7 +63,7 @@ class TfdsImagesJob(ImageShardsJob):
 
 
 def find_splits(data_dir):
-    """The jobs of the splits of a data set that is prepared.
+    """The jobs of the splits of a prepared data set.
 
     Args:
         data_dir: str, local or `gs://`.
@@ -72,8 +74,6 @@ def find_splits(data_dir):
     Raises:
         UserError: there is none, or tensorflow-datasets is not installed.
     """
-    import tensorflow as tf
-
     found = tf.io.gfile.glob(os.path.join(data_dir, NAME, "*", "dataset_info.json"))
     versions = [os.path.basename(os.path.dirname(path)) for path in found]
     if not versions:
@@ -97,7 +97,7 @@ def find_splits(data_dir):
 
 
 def prepare(data_dir, manual_dir):
-    """Lets TFDS prepare the data set from the two original tar files.
+    """Prepares the data set from the two original tar files, with TFDS.
 
     Args:
         data_dir: str, where TFDS writes it.
@@ -106,9 +106,7 @@ def prepare(data_dir, manual_dir):
     Raises:
         UserError: they are not there, or TFDS fails.
     """
-    import tensorflow as tf
-
-    for name in TAR_FILES.values():  # TFDS refuses to do without one of them
+    for name in TAR_FILES.values():  # TFDS needs both
         if not tf.io.gfile.exists(os.path.join(manual_dir, name)):
             raise UserError(
                 f"--manual_dir={manual_dir}: holds no {name}; give the folder of the two original "
@@ -120,17 +118,25 @@ def prepare(data_dir, manual_dir):
         tfds.builder(NAME, data_dir=data_dir, try_gcs=False).download_and_prepare(
             download_config=config
         )
-    except ModuleNotFoundError as error:  # tensorflow-datasets 4.9.10 does not ask for all it needs
+    except ModuleNotFoundError as error:  # tensorflow-datasets 4.9.10 does not declare all it needs
         raise UserError(f"TFDS needs {error.name}; run: pip install {error.name}") from error
     except Exception as error:
-        print(file=sys.stderr)  # after TFDS's bar of progress
+        print(file=sys.stderr)  # after TFDS's progress bar
         raise UserError(
             f"--manual_dir={manual_dir}: TFDS cannot prepare {NAME} ({one_line(error)})"
         ) from error
 
 
 def open_builder(data_dir, version):
-    """The builder of a version of the data set, which reads what is prepared."""
+    """The builder that reads a prepared version of the data set.
+
+    Args:
+        data_dir: str, local or `gs://`.
+        version: str.
+
+    Returns:
+        `tfds.core.DatasetBuilder`.
+    """
     return _import_tfds().builder(f"{NAME}:{version}", data_dir=data_dir, try_gcs=False)
 
 

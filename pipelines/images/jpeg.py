@@ -1,14 +1,16 @@
 """Makes sure that an image file is a JPEG that TensorFlow decodes, in full, to colours.
 
 Collections of images hold files that are not what their names say. Training reads with
-`tf.io.decode_and_crop_jpeg`, so what it could not read must be found when records are written.
+`tf.io.decode_and_crop_jpeg`, so what that cannot read must be found when records are written.
 """
 
 import dataclasses
 
+import tensorflow as tf
+
 from pipelines.command_line import one_line
 
-QUALITY = 95  # of the images that have to be encoded again
+QUALITY = 95  # of the images that are encoded again
 
 _JPEG = b"\xff\xd8\xff"
 _CONVERTED = ((b"\x89PNG\r\n\x1a\n", "png"), (b"GIF8", "gif"), (b"BM", "bmp"))
@@ -36,14 +38,14 @@ class RgbJpeg:
 
 
 def to_rgb_jpeg(data):
-    """Checks an image file by decoding it in full, and converts it where it is no RGB JPEG.
+    """Checks an image file by decoding it in full, and converts it if it is not an RGB JPEG.
 
     Grey JPEGs stay as they are: readers ask for three channels and get them. CMYK and YCCK JPEGs
     are converted without a colour profile: the inks of files with an Adobe marker count as
     inverted, as Adobe writes them, and those of others do not. Of a PNG the transparency is left
-    away, and of an animated GIF all but the first image.
+    out, and of an animated GIF all but the first image.
 
-    Some damage shows in no decoder: a JPEG whose bytes were altered may decode to other colours.
+    No decoder notices some damage: a JPEG whose bytes were altered may decode to other colours.
 
     Args:
         data: bytes, the image file.
@@ -54,8 +56,6 @@ def to_rgb_jpeg(data):
     Raises:
         DamagedImage: it is empty, of another format, cut short, or does not decode.
     """
-    import tensorflow as tf
-
     if not data:
         raise DamagedImage("empty")
     try:
@@ -71,21 +71,24 @@ def to_rgb_jpeg(data):
 
 
 def encode(pixels):
-    """A JPEG of uint8 pixels `(height, width, 3)`, as bytes."""
-    import tensorflow as tf
+    """Encodes an RGB image.
 
+    Args:
+        pixels: uint8 array `(height, width, 3)`.
+
+    Returns:
+        bytes, a JPEG.
+    """
     return tf.io.encode_jpeg(pixels, format="rgb", quality=QUALITY).numpy()
 
 
 def _checked(data):
-    import tensorflow as tf
-
     height, width, components = tf.io.extract_jpeg_shape(data).numpy().tolist()
-    # Each block of 8 x 8 pixels takes a bit at the very least. An altered size must not make the
-    # decoder fill hundreds of megabytes from nothing.
+    # Each block of 8 x 8 pixels takes at least a bit. An altered size must not make the decoder
+    # fill hundreds of megabytes from nothing.
     if height * width > 64 * 8 * len(data):
         raise DamagedImage(f"{width} x {height} pixels do not fit in {len(data)} bytes")
-    # The readers' way to decode: the default is a coarser transform.
+    # As readers decode: the default transform is coarser.
     pixels = tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE")
     if components == 4:
         return _encoded(pixels, "cmyk")

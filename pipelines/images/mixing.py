@@ -2,47 +2,42 @@
 
 import math
 
-from pipelines.images.random_keys import (
-    BOX_CENTER,
-    FIRST_GAMMA,
-    MIX_SWITCH,
-    SECOND_GAMMA,
-    derived_key,
-)
+import tensorflow as tf
+
+from pipelines.images import random_keys
+from pipelines.images.random_keys import derived_key
 
 
 def mix(images, labels, numbers, seed, mixup_alpha, cutmix_alpha):
     """Mixes the neighbours of a batch: the first with the second, the third with the fourth, ...
 
-    MixUp (Zhang et al. 2018) weighs the two images, CutMix (Yun et al. 2019) puts a box of each
+    MixUp (Zhang et al. 2018) averages the two images, CutMix (Yun et al. 2019) puts a box of each
     into the other; with both, every pair gets either with probability 1/2. The share of a pair is
-    drawn from Beta(alpha, alpha) by `seed` and the number of its first example alone: a batch may
-    be split between pairs without changing anything.
+    drawn from Beta(alpha, alpha), keyed by `seed` and the number of its first example alone: to
+    split a batch between pairs changes nothing.
 
     Args:
         images: float32 tensor `(batch, size, size, 3)`; the batch must be even.
         labels: int32 tensor `(batch,)`.
-        numbers: int64 tensor `(batch,)`, the numbers of the examples.
+        numbers: int64 tensor `(batch,)`, the examples' numbers in the stream.
         seed: int.
         mixup_alpha: float, 0 for no MixUp.
         cutmix_alpha: float, 0 for no CutMix.
 
     Returns:
-        Dict of `images`; `image_labels`, the labels that came in; `image_mix_labels`, those of the
-        partners; and `image_mix_weights (batch,)` float32, the share of the image's own label, 0.5
-        to 1. Partners have the same weight. For CutMix it is the area that is kept.
+        Dict of `images`; `image_labels`, as given; `image_mix_labels`, those of the partners; and
+        `image_mix_weights` `(batch,)` float32, the share of the image's own label, 0.5 to 1.
+        Partners have the same weight. For CutMix it is the area that is kept.
 
     Raises:
         ValueError: an alpha is negative or both are 0, or the batch is odd.
     """
-    import tensorflow as tf
-
     for name, alpha in (("mixup_alpha", mixup_alpha), ("cutmix_alpha", cutmix_alpha)):
         if not (math.isfinite(alpha) and alpha >= 0):
             raise ValueError(f"{name} is {alpha}; give 0 or more")
     if not mixup_alpha and not cutmix_alpha:
         raise ValueError(
-            "mixup_alpha and cutmix_alpha are both 0; give one that is more, or leave mix out"
+            "mixup_alpha and cutmix_alpha are both 0; give one above 0, or leave mix out"
         )
     if images.shape[0] is not None and images.shape[0] % 2:
         raise ValueError(f"a batch of {images.shape[0]} images has no pairs; give an even number")
@@ -66,7 +61,7 @@ def mix(images, labels, numbers, seed, mixup_alpha, cutmix_alpha):
             places = tf.range(width * 3) // 3
             columns = tf.cast((places >= left) & (places < right), tf.float32)
             area = tf.cast((bottom - top) * (right - left), tf.float32) / (height * width)
-            # Partners swap the box or, where that is more than half, what is around it.
+            # Partners swap the box or, if it is more than half of the area, what is around it.
             around = tf.cast(area > 0.5, tf.float32)
             swapped = tf.abs(around - rows[:, None] * columns)
             return difference * swapped, tf.maximum(area, 1 - area)
@@ -76,7 +71,7 @@ def mix(images, labels, numbers, seed, mixup_alpha, cutmix_alpha):
         elif not mixup_alpha:
             moved, share = by_cutmix()
         else:
-            choice = tf.random.stateless_uniform((), derived_key(key, MIX_SWITCH))
+            choice = tf.random.stateless_uniform((), derived_key(key, random_keys.MIX_SWITCH))
             moved, share = tf.cond(choice < 0.5, by_mixup, by_cutmix)
         return tf.reshape(tf.stack([one - moved, other + moved]), (2, height, width, 3)), share
 
@@ -98,26 +93,22 @@ def mix(images, labels, numbers, seed, mixup_alpha, cutmix_alpha):
 
 
 def _share(key, alpha):
-    """A number from Beta(alpha, alpha)."""
-    import tensorflow as tf
-
+    """A sample of Beta(alpha, alpha)."""
     first, second = (
         tf.random.stateless_gamma((), derived_key(key, name), alpha)
-        for name in (FIRST_GAMMA, SECOND_GAMMA)
+        for name in (random_keys.FIRST_GAMMA, random_keys.SECOND_GAMMA)
     )
-    # Where alpha is tiny both may be the smallest float; in truth one is then nearly everything.
+    # If alpha is tiny, both may be the smallest float, where one should be nearly everything.
     return tf.where(first == second, 1.0, first / (first + second))
 
 
 def _box(key, share, height, width):
-    """A box of `1 - share` of the area around a random pixel, cut at the edges.
+    """A box of `1 - share` of the area around a random pixel, clipped at the edges.
 
     Returns:
         int32 tensors: top, bottom, left, right.
     """
-    import tensorflow as tf
-
-    center = tf.random.stateless_uniform((2,), derived_key(key, BOX_CENTER))
+    center = tf.random.stateless_uniform((2,), derived_key(key, random_keys.BOX_CENTER))
     edges = []
     for middle, side in zip(tf.unstack(center), (height, width), strict=True):
         half = tf.sqrt(1 - share) * side / 2

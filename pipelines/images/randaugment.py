@@ -1,10 +1,12 @@
 """RandAugment for one image, by stateless random numbers.
 
-The numbers are keyed by (seed, number of the example), so that an example is the same however the
-stream was cut into batches and wherever it was entered.
+The numbers are keyed by (seed, number of the example), so that an example does not depend on the
+batches of the stream, or on where it was entered.
 """
 
 import functools
+
+import tensorflow as tf
 
 from pipelines.images import random_keys
 from pipelines.images.image_operations import ImageOperations
@@ -13,18 +15,17 @@ _BINS = 31  # magnitudes are 0 to 30, as in torchvision; the paper's are 0 to 30
 
 
 class RandAugment:
-    """RandAugment: some random operations out of 14, all of one strength.
+    """RandAugment: random operations out of 14, all of the same strength (Cubuk et al. 2020).
 
-    Cubuk et al. 2020, with the operations and the scale of magnitudes of torchvision: shear up to
-    0.3, translation up to 150 / 331 of the side, rotation up to 30 degrees, brightness, colour,
-    contrast and sharpness up to 0.9 more or less, 8 to 4 bits, thresholds 255 to 0. What has a
-    sign gets either with probability 1/2. Pixels from outside of the image are black and none is
-    interpolated. Arithmetic is that of Pillow, to one unit.
+    Operations and the scale of magnitudes are those of torchvision: shear up to 0.3, translation up
+    to 150 / 331 of the side, rotation up to 30 degrees, brightness, colour, contrast and sharpness
+    up to 0.9 more or less, 8 to 4 bits, thresholds 255 to 0. Signs are random. Pixels from outside
+    the image are black, and none is interpolated. The arithmetic is Pillow's, to one unit.
 
     Args:
         num_ops: int, operations an image.
         magnitude: int, 0 to 30.
-        jit_compile: bool, whether XLA compiles the operations that gain by it. Without, the same
+        jit_compile: bool, whether XLA compiles the operations that gain by it. Without it the same
             images take some five times as long.
 
     Raises:
@@ -49,15 +50,27 @@ class RandAugment:
         Returns:
             uint8 tensor `(size, size, 3)`.
         """
-        return self._function(image.shape[0])(image, key)
+        size = image.shape[0]
+        if size not in self._functions:
+            self._functions[size] = self._build(size)
+        return self._functions[size](image, key)
 
     def operations(self, size):
-        """The operations: dict of name to a pair of functions of an image, for either sign."""
+        """The operations on images of a size.
+
+        Args:
+            size: int, in pixels.
+
+        Returns:
+            dict of name to a pair of functions of an image, for either sign.
+        """
         kernels = ImageOperations(size, self.jit_compile)
         strength = self.magnitude / (_BINS - 1)
 
-        def signed(operation, amount):
-            return [functools.partial(operation, amount=sign * amount) for sign in (1, -1)]
+        def signed(operation, amount, **options):
+            return [
+                functools.partial(operation, amount=sign * amount, **options) for sign in (1, -1)
+            ]
 
         # Shears and rotations are maps from the output's coordinates to the input's.
         shift = int(150 / 331 * size * strength)
@@ -65,8 +78,8 @@ class RandAugment:
             "identity": [kernels.identity] * 2,
             "shear_x": signed(kernels.shear_x, 0.3 * strength),
             "shear_y": signed(kernels.shear_y, 0.3 * strength),
-            "translate_x": signed(kernels.translate_x, shift),
-            "translate_y": signed(kernels.translate_y, shift),
+            "translate_x": signed(kernels.translate, shift, axis=1),
+            "translate_y": signed(kernels.translate, shift, axis=0),
             "rotate": signed(kernels.rotate, 30 * strength),
             "brightness": signed(kernels.brightness, 0.9 * strength),
             "color": signed(kernels.color, 0.9 * strength),
@@ -85,21 +98,12 @@ class RandAugment:
             key: int64 tensor `(2,)`.
 
         Returns:
-            int32 tensor `(num_ops,)`: twice the operation's place in `operations`, plus its sign.
+            int32 tensor `(num_ops,)`: twice the operation's index in `operations`, plus its sign.
         """
-        import tensorflow as tf
-
         key = random_keys.derived_key(key, random_keys.OPERATIONS)
         return tf.random.stateless_uniform((self.num_ops,), key, 0, 2 * 14, tf.int32)
 
-    def _function(self, size):
-        if size not in self._functions:
-            self._functions[size] = self._build(size)
-        return self._functions[size]
-
     def _build(self, size):
-        import tensorflow as tf
-
         spec = tf.TensorSpec((size, size, 3), tf.uint8)
         branches = [
             tf.function(operation).get_concrete_function(spec)
@@ -109,8 +113,8 @@ class RandAugment:
 
         def augmented(image, key):
             for choice in tf.unstack(self.choices(key)):
-                # tf.switch_case becomes one graph of all branches, whose idle nodes cost 15 us an
-                # operation; this calls the function that is wanted.
+                # tf.switch_case would be one graph of all branches, whose idle nodes cost 15 us an
+                # operation; this calls the chosen function alone.
                 [image] = tf.raw_ops.StatelessCase(
                     branch_index=choice,
                     input=[image],

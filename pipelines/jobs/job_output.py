@@ -1,7 +1,7 @@
-"""The files of a sharded job, finished or not: what of it is there, and whose it is.
+"""The files of a sharded job, finished or not: which of them exist, and which run they belong to.
 
 While a job runs, `PREFIX.progress/` holds `settings.json`, a note `00007.json` for each finished
-shard, and `error.json` if a worker elsewhere has failed. It makes way for `PREFIX.manifest.json`.
+shard, and `error.json` if a worker elsewhere has failed. `PREFIX.manifest.json` replaces it.
 """
 
 import concurrent.futures
@@ -13,6 +13,8 @@ import json
 import os
 import re
 from typing import Any
+
+import tensorflow as tf
 
 from pipelines.command_line import UserError
 from pipelines.files import write_atomically
@@ -29,8 +31,8 @@ class JobOutput:
 
     Attributes:
         prefix: str, of the shards, local or `gs://`.
-        plan: dict that JSON can hold, `kind`, `shards`, `vocabulary_sha256` and `settings`:
-            whatever must be equal for two runs to make the same files.
+        plan: dict that JSON can hold, `kind`, `shards`, `vocabulary_sha256` and `settings`: all
+            that must be equal for two runs to make the same files.
     """
 
     prefix: str
@@ -43,7 +45,7 @@ class JobOutput:
 
     @property
     def folder(self):
-        """Where the notes are."""
+        """The folder of the notes."""
         return f"{self.prefix}.progress"
 
     @functools.cached_property
@@ -53,9 +55,11 @@ class JobOutput:
 
     @contextlib.contextmanager
     def claimed(self):
-        """Takes possession of the prefix: one run at a time, and with one plan."""
-        import tensorflow as tf
+        """Reserves the prefix while the block runs: for one run at a time, and one plan.
 
+        Raises:
+            UserError: another process writes there, or an unfinished run has another plan.
+        """
         tf.io.gfile.makedirs(self.folder)
         with _lock(os.path.join(self.folder, "lock"), self.prefix):
             plan = _read_json(os.path.join(self.folder, _PLAN))
@@ -72,7 +76,14 @@ class JobOutput:
             yield
 
     def check_finished(self, manifest):
-        """Raises `UserError` unless the manifest and the files are those of this plan."""
+        """Checks finished output against the plan.
+
+        Args:
+            manifest: dict, of `shard_manifest.read_manifest`.
+
+        Raises:
+            UserError: the manifest is of another plan, or a file is missing or has another size.
+        """
         path = manifest_path(self.prefix)
         there = {name: manifest.get(name) for name in ("kind", "vocabulary_sha256", "settings")}
         there["shards"] = len(manifest["shards"])
@@ -89,21 +100,32 @@ class JobOutput:
                 )
 
     def note(self, shard, result):
-        """Notes that a shard is finished, with a dict of `entry`, `counts` and `damaged`."""
+        """Notes that a shard is finished.
+
+        Args:
+            shard: int.
+            result: dict of `entry`, `counts` and `damaged`.
+        """
         text = json.dumps({**result, "settings_sha256": self.digest})
         write_atomically(self._note_path(shard), text)
 
     def finished(self):
-        """The results of the shards that are made: dict of shard to result."""
+        """The results of the finished shards: dict of shard to result, see `note`."""
         shards = sorted(self._noted())
         with concurrent.futures.ThreadPoolExecutor(16) as pool:  # remote files take their time
             results = zip(shards, pool.map(self._result, shards), strict=True)
             return {shard: result for shard, result in results if result is not None}
 
     def poller(self, finished, unit):
-        """A function that tells (shards, units) made since now; it reads each file once."""
-        import tensorflow as tf
+        """A function that counts what is made from now on; it reads each note once.
 
+        Args:
+            finished: dict, of `finished()`: shards that do not count.
+            unit: str, a name in the counts of the results.
+
+        Returns:
+            Function without arguments that returns (shards, units).
+        """
         units = {}
 
         def poll():
@@ -117,15 +139,26 @@ class JobOutput:
         return poll
 
     def note_error(self, text):
-        """Leaves an error of the user's for the process that started the work elsewhere."""
+        """Leaves an error for the process that started the work elsewhere.
+
+        Args:
+            text: str, of a `UserError`.
+        """
         write_atomically(os.path.join(self.folder, _ERROR), json.dumps({"error": text}))
 
     def error(self):
-        """The error that a worker elsewhere has left, or None."""
+        """The text of the error that a worker elsewhere has left, or None."""
         return (_read_json(os.path.join(self.folder, _ERROR)) or {}).get("error")
 
     def raise_if_unfinished(self, results):
-        """Raises the error that a worker elsewhere has left, or one if shards are missing."""
+        """Checks that all shards are made.
+
+        Args:
+            results: dict, of `finished()`.
+
+        Raises:
+            UserError: a worker elsewhere has left an error, or a shard is missing.
+        """
         if (error := self.error()) is not None:
             raise UserError(error)
         missing = [shard for shard in range(self.shards) if shard not in results]
@@ -136,9 +169,7 @@ class JobOutput:
             )
 
     def clear_temporary(self):
-        """Removes what a worker that was killed has left half-written."""
-        import tensorflow as tf
-
+        """Removes the half-written files of workers that were killed."""
         ours = re.compile(re.escape(self.prefix) + r"(?:-\d+-of-\d+|\.progress/[^/]*)\.tmp-[^/]*")
         for pattern in (f"{self.prefix}-*.tmp-*", f"{self.folder}/*.tmp-*"):
             for path in filter(ours.fullmatch, tf.io.gfile.glob(pattern)):
@@ -147,8 +178,6 @@ class JobOutput:
 
     def clear(self):
         """Removes the notes."""
-        import tensorflow as tf
-
         if tf.io.gfile.exists(self.folder):
             tf.io.gfile.rmtree(self.folder)
 
@@ -161,14 +190,10 @@ class JobOutput:
         return result if is_ours and self._is_whole(shard, result["entry"]) else None
 
     def _noted(self):
-        import tensorflow as tf
-
         names = (name.rstrip("/") for name in tf.io.gfile.listdir(self.folder))
         return {int(name[:-5]) for name in names if name[:-5].isdigit() and name.endswith(".json")}
 
     def _is_whole(self, shard, entry):
-        import tensorflow as tf
-
         try:
             path = shard_path(self.prefix, shard, self.shards)
             return tf.io.gfile.stat(path).length == entry["bytes"]
@@ -190,9 +215,7 @@ def _short(value):
 
 
 def _read_json(path):
-    """The content of a small file; None where it is missing or no JSON."""
-    import tensorflow as tf
-
+    """The content of a small file; None if it is missing or not JSON."""
     try:
         with tf.io.gfile.GFile(path) as file:
             return json.load(file)

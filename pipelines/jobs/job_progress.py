@@ -1,4 +1,4 @@
-"""Prints how far a sharded job has come: shards done, rate, and time left, on stderr."""
+"""Prints the progress of a sharded job on stderr: shards done, rate, and time left."""
 
 import contextlib
 import sys
@@ -16,7 +16,7 @@ def progress(label, shards, done, unit, poll):
     Args:
         label: str, begins each line.
         shards: int, all shards of the job.
-        done: int, how many of them an earlier run has made.
+        done: int, how many of them an earlier run made.
         unit: str, what the rate counts.
         poll: callable that returns (shards, units) finished since the block began.
     """
@@ -28,12 +28,8 @@ def progress(label, shards, done, unit, poll):
         while not ended.wait(_TERMINAL_SECONDS if is_terminal else _SECONDS):
             finished, units = poll()
             text = line(label, shards, done, finished, unit, units, time.monotonic() - started)
-            print(
-                f"\r{text}\x1b[K" if is_terminal else text,
-                end="" if is_terminal else "\n",
-                file=sys.stderr,
-                flush=True,
-            )
+            sys.stderr.write(f"\r{text}\x1b[K" if is_terminal else f"{text}\n")
+            sys.stderr.flush()
 
     thread = threading.Thread(target=show, name="progress", daemon=True)
     thread.start()
@@ -47,7 +43,17 @@ def progress(label, shards, done, unit, poll):
 
 
 def line(label, shards, done, finished, unit, units, seconds):
-    """The line: `finished` shards and `units` were made in `seconds`, `done` before that."""
+    """A line of progress.
+
+    Args:
+        label, shards, done, unit: as in `progress`.
+        finished: int, shards that this run made.
+        units: int, what they hold.
+        seconds: float, how long this took.
+
+    Returns:
+        str.
+    """
     text = f"{label}: {done + finished} of {shards} shards"
     if finished:
         left = (shards - done - finished) * seconds / finished
@@ -56,7 +62,14 @@ def line(label, shards, done, finished, unit, units, seconds):
 
 
 def duration(seconds):
-    """Seconds as a person reads them: `45 s`, `12 min`, `3 h 20 min`."""
+    """A duration in words.
+
+    Args:
+        seconds: float.
+
+    Returns:
+        str, such as `45 s`, `12 min` or `3 h 20 min`.
+    """
     minutes = round(seconds / 60)
     if seconds < 90:
         return f"{seconds:.0f} s"

@@ -1,6 +1,6 @@
 """Makes the shards of a job: in this process, in processes of this machine, or by a Beam runner.
 
-Beam, which only hands out the numbers of shards, is imported where its runner is asked for.
+Beam, which only hands out the indices of shards, is imported where its runner is asked for.
 """
 
 import argparse
@@ -9,6 +9,8 @@ import contextlib
 import functools
 import logging
 import os
+
+import tensorflow as tf
 
 from pipelines.command_line import UserError, load_tensorflow, one_line
 from pipelines.jobs.local_workers import call_in_processes
@@ -28,7 +30,7 @@ def make_all(missing, job, output, arguments):
 
     Raises:
         UserError: an argument is bad, a shard cannot be made, a worker process died, or Beam is
-            missing. What fails elsewhere need not raise here, see `JobOutput.raise_if_unfinished`.
+            missing. Failures elsewhere need not raise here, see `JobOutput.raise_if_unfinished`.
     """
     runner, workers, others = _parse(arguments)
     if runner not in _LOCAL_RUNNERS:
@@ -48,7 +50,7 @@ def make_all(missing, job, output, arguments):
         call_in_processes(task, missing, workers)
     except concurrent.futures.process.BrokenProcessPool as error:
         raise UserError(
-            "a worker process ended before its work was done, perhaps for want of memory; "
+            "a worker process ended before its work was done, perhaps because memory ran out; "
             "finished shards are kept: run the same command again, with fewer processes by "
             "-- --direct_num_workers=N"
         ) from error
@@ -57,7 +59,7 @@ def make_all(missing, job, output, arguments):
 
 
 def available_cores():
-    """How many cores this process may use; where the system does not say (macOS), all."""
+    """How many cores this process may use; all, where the system does not say (macOS)."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
@@ -84,22 +86,19 @@ def _make_shard(job, output, shard):
 
 
 def _make_shard_here(job, output, shard):
-    """The same on this machine, where a full disk and the like are the user's."""
-    import tensorflow as tf
-
+    """The same on this machine, where a full disk and the like are for the user to fix."""
     system_errors = (OSError, tf.errors.ResourceExhaustedError, tf.errors.PermissionDeniedError)
     try:
         _make_shard(job, output, shard)
     except system_errors as error:
         path = shard_path(output.prefix, shard, output.shards)
         raise UserError(
-            f"{path}: cannot be made ({one_line(error)}); see to that and run the same command "
-            "again"
+            f"{path}: cannot be made ({one_line(error)}); fix that and run the same command again"
         ) from error
 
 
 def _make_shard_in_worker(job, output, shard):
-    """The same in a worker process. Its errors are of kinds that surely can be pickled."""
+    """The same in a worker process. Its errors are of kinds that can always be pickled."""
     load_tensorflow()
     try:
         _make_shard_here(job, output, shard)
@@ -110,7 +109,7 @@ def _make_shard_in_worker(job, output, shard):
 
 
 def _make_shard_elsewhere(job, output, shard):
-    """The same on another machine. The first error of the user's is noted, and ends all work.
+    """The same on another machine. The first `UserError` is noted, and ends all work.
 
     Beam would wrap it and lose its type. Other errors are left to Beam, which tries again.
     """
@@ -122,7 +121,7 @@ def _make_shard_elsewhere(job, output, shard):
 
 
 def _make_by_beam(missing, job, output, runner, arguments):
-    """Makes shards by a runner of Beam."""
+    """Makes shards with a runner of Beam."""
     if runner.lower().startswith("dataflow") and "://" not in output.prefix:
         raise UserError(f"--output={output.prefix}: {runner} cannot write there; give a gs:// path")
     options = _beam_options(runner, arguments)
@@ -148,9 +147,9 @@ def _beam_options(runner, arguments):
     """Beam's options.
 
     Raises:
-        UserError: apache-beam is missing, or an option is not its own.
+        UserError: apache-beam is missing, or does not know an option.
     """
-    logging.disable(logging.WARNING)  # Beam warns of parts that nobody asked for
+    logging.disable(logging.WARNING)  # Beam warns of missing parts that are not needed
     try:
         from apache_beam.options.pipeline_options import PipelineOptions
 
@@ -168,4 +167,4 @@ def _beam_options(runner, arguments):
         logging.disable(logging.NOTSET)
     if unknown and runner.lower().startswith("dataflow"):
         raise UserError(f"Beam does not know --{min(unknown)}; fix what follows --")
-    return options  # job servers of other runners have options that only they know
+    return options  # job servers of other runners have options of their own

@@ -1,22 +1,26 @@
 """Calls a function in worker processes of this machine, which end when the command ends.
 
 Each worker holds the reading end of a pipe, its lifeline; the parent alone holds the writing end.
-The parent closes that at the end, or the system when the parent is killed; it ends the workers.
+The parent closes that at the end, or the system does when the parent is killed: that ends the
+workers.
 """
 
 import concurrent.futures
 import contextlib
 import multiprocessing
 import os
+import pickle
 import signal
 import threading
+
+from pipelines.command_line import quiet_loading
 
 
 def call_in_processes(task, items, workers):
     """Calls `task(item)` for each item in worker processes; the first error ends them all.
 
-    Signals reach the calling thread alone, which should be the main thread. When one raises there,
-    the worker processes have ended before the exception leaves this function.
+    Signals reach the calling thread alone, which should be the main thread. If a signal raises
+    there, the worker processes have ended before the exception leaves this function.
 
     Args:
         task: callable that can be pickled; each worker receives it once.
@@ -25,19 +29,20 @@ def call_in_processes(task, items, workers):
 
     Raises:
         concurrent.futures.process.BrokenProcessPool: a worker was killed, or ended itself.
-        Exception: what the first task to fail has raised; its cause shows the worker's traceback.
+        Exception: what the first failed call raised; its cause shows the worker's traceback.
     """
     context = multiprocessing.get_context("spawn")  # TensorFlow does not survive a fork
     lifeline, held_here = context.Pipe(duplex=False)
-    pool = concurrent.futures.ProcessPoolExecutor(workers, context, _begin, (lifeline, task))
+    arguments = lifeline, pickle.dumps(task)
+    pool = concurrent.futures.ProcessPoolExecutor(workers, context, _begin, arguments)
 
     def start():
-        # Workers inherit this: Ctrl-C, which reaches them too, is left to the parent.
+        # Workers inherit this: they leave Ctrl-C, which reaches them too, to the parent.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
         return [pool.submit(_work, item) for item in items]
 
     try:
-        # In a thread of its own: a signal that raises must not leave a worker half started.
+        # In another thread: a signal that raises must not leave a worker half started.
         with concurrent.futures.ThreadPoolExecutor(1) as starter:
             calls = starter.submit(start).result()
         for call in concurrent.futures.as_completed(calls):
@@ -50,12 +55,13 @@ def call_in_processes(task, items, workers):
 def _begin(lifeline, task):
     """Prepares a worker process."""
     global _task
-    _task = task
     threading.Thread(target=_end_with, args=(lifeline,), name="lifeline", daemon=True).start()
-    # There is a process a core, so one thread each will do; and a GPU is not for preparing data.
+    # There is a process a core, so one thread each will do; and preparing data needs no GPU.
     for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"):
         os.environ.setdefault(name, "1")
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+    with quiet_loading():  # a task may import TensorFlow, which reads these variables
+        _task = pickle.loads(task)
 
 
 def _work(item):
@@ -65,4 +71,4 @@ def _work(item):
 def _end_with(lifeline):
     with contextlib.suppress(EOFError, OSError):
         lifeline.recv()
-    os._exit(1)  # at once, in the middle of whatever is being made
+    os._exit(1)  # at once, whatever is being made

@@ -1,11 +1,11 @@
-"""Makes a sharded data set on many cores or machines, and goes on where a run was stopped.
+"""Makes a sharded data set on many cores or machines, and resumes where a run was stopped.
 
-A job's output is a number of files, and each is a pure function of the inputs and the settings. So
-it does not depend on how many workers there are, memory is that of one shard's work, nothing large
-passes through Beam's shuffle, and a run that was killed is continued by making what is missing.
+A job's output is a number of files, each a pure function of the inputs and the settings. So it does
+not depend on the number of workers, a worker's memory holds the work on one shard, nothing large
+passes through Beam's shuffle, and the same command makes what a killed run has not.
 
-While a job runs, `PREFIX.progress/` tells which shards are finished. It makes way for
-`PREFIX.manifest.json` at the end. Any path may be local or `gs://`.
+While a job runs, `PREFIX.progress/` records which shards are finished. `PREFIX.manifest.json`
+replaces it at the end. Any path may be local or `gs://`.
 
 By default the workers are processes on this machine, see `local_workers`. Apache Beam takes the
 work elsewhere: `--runner=DataflowRunner --project=... --region=... --temp_location=gs://...
@@ -16,14 +16,11 @@ import abc
 import collections
 import json
 import os
-import sys
 import time
 
-from pipelines.command_line import UserError, load_tensorflow
+from pipelines.command_line import UserError, load_tensorflow, say
 from pipelines.files import make_folder
-from pipelines.jobs.job_output import JobOutput
 from pipelines.jobs.job_progress import duration, progress
-from pipelines.jobs.job_workers import make_all
 from pipelines.shards.shard_manifest import manifest_path, read_manifest, write_manifest
 
 
@@ -31,7 +28,7 @@ class ShardJob(abc.ABC):
     """What is to be made. Subclasses are dataclasses that can be pickled.
 
     Attributes:
-        kind: str, as in the manifest, see `manifests`.
+        kind: str, as in the manifest, see `shard_manifest`.
     """
 
     kind: str
@@ -42,7 +39,14 @@ class ShardJob(abc.ABC):
 
     @abc.abstractmethod
     def open(self, path):
-        """A `RecordFile` or a `LineFile` for `path`."""
+        """The file of a shard, for writing.
+
+        Args:
+            path: str, local or `gs://`.
+
+        Returns:
+            `shard_files.RecordFile` or `shard_files.LineFile`.
+        """
 
     @abc.abstractmethod
     def write_shard(self, shard, shards, file):
@@ -51,20 +55,27 @@ class ShardJob(abc.ABC):
         Args:
             shard: int, from 0 to `shards - 1`.
             shards: int, how many there are.
-            file: what `open` gave, entered.
+            file: what `open` returned, entered.
 
         Returns:
             counts: dict of str to int; those of all shards are added up.
-            damaged: list of dicts with `file`, `record` (a number, or words) and `reason`: what
+            damaged: list of dicts with `file`, `record` (an int, or words) and `reason`: what
                 had to be left out.
 
         Raises:
-            UserError: the inputs are of no use at all.
+            UserError: the inputs cannot be used at all.
         """
 
 
 def split_beam_arguments(argv):
-    """Divides a command's arguments at `--`: its own, and those that say where the work is done."""
+    """Divides a command's arguments at `--`.
+
+    Args:
+        argv: list of str.
+
+    Returns:
+        (list of str, the command's own, list of str, those that say where the work is done).
+    """
     argv = list(argv)
     here = argv.index("--") if "--" in argv else len(argv)
     return argv[:here], argv[here + 1 :]
@@ -87,7 +98,7 @@ def run_job(
         shards: int, how many files.
         beam_args: list of str: `--direct_num_workers`, the number of processes on this machine (one
             for each core by default), or the `--runner` and other options of Beam.
-        unit: str, the count that the rate shows.
+        unit: str, the count whose rate is shown.
         max_bad_records: int, how many damaged inputs may be left out.
         vocabulary_sha256: str or None, for the manifest.
 
@@ -99,6 +110,9 @@ def run_job(
             `beam_args` are bad.
     """
     load_tensorflow()
+    from pipelines.jobs.job_output import JobOutput
+    from pipelines.jobs.job_workers import make_all
+
     folder, name = os.path.split(os.fspath(prefix))
     if not name:
         raise UserError(
@@ -115,33 +129,33 @@ def run_job(
     if (manifest := read_manifest(prefix)) is not None:
         output.check_finished(manifest)
         output.clear()
-        print(f"{prefix}: is complete, nothing to do", file=sys.stderr, flush=True)
+        say(f"{prefix}: is complete, nothing to do")
         return manifest["counts"]
 
     make_folder(folder or ".", "output")
     with output.claimed():
         finished = output.finished()
-        if len(_damaged(finished)) > max_bad_records:  # the inputs may have been mended
+        if len(_damaged(finished)) > max_bad_records:  # the inputs may have been fixed
             finished = {s: result for s, result in finished.items() if not result["damaged"]}
         missing = [shard for shard in range(shards) if shard not in finished]
         if finished:
-            print(f"{prefix}: {len(finished)} of {shards} shards are there", file=sys.stderr)
+            say(f"{prefix}: {len(finished)} of {shards} shards are there")
         started = time.monotonic()
         with progress(prefix, shards, len(finished), unit, output.poller(finished, unit)):
             make_all(missing, job, output, beam_args)
         results = output.finished()
         output.raise_if_unfinished(results)
-        _check_damage(results, max_bad_records)
-        return _finish(output, results, unit, len(finished), time.monotonic() - started)
+        damaged = _damaged(results)
+        _check_damage(damaged, max_bad_records)
+        return _finish(output, results, damaged, unit, len(finished), time.monotonic() - started)
 
 
-def _finish(output, results, unit, earlier, seconds):
+def _finish(output, results, damaged, unit, earlier, seconds):
     """Writes the manifest and says what was made."""
     counts = collections.Counter()
     for result in results.values():
         counts.update(result["counts"])
     ordered = [results[shard] for shard in range(output.shards)]
-    damaged = _damaged(results)
     write_manifest(
         output.prefix,
         output.plan["kind"],
@@ -156,13 +170,11 @@ def _finish(output, results, unit, earlier, seconds):
     text = f"{prefix}: {output.shards} shards, {counts[unit]:,} {unit}, {duration(seconds)}"
     if not earlier and seconds:
         text += f", {counts[unit] / seconds:,.0f} {unit} a second"
-    print(text, file=sys.stderr, flush=True)
+    say(text)
     if damaged:
-        print(
+        say(
             f"{prefix}: {len(damaged)} damaged inputs were left out; they are listed in "
-            f"{manifest_path(prefix)}",
-            file=sys.stderr,
-            flush=True,
+            f"{manifest_path(prefix)}"
         )
     return {"records": sum(result["entry"]["records"] for result in ordered), **counts}
 
@@ -172,12 +184,11 @@ def _damaged(results):
     return [record for shard in sorted(results) for record in results[shard]["damaged"]]
 
 
-def _check_damage(results, max_bad_records):
-    damaged = _damaged(results)
+def _check_damage(damaged, max_bad_records):
     if len(damaged) > max_bad_records:
         file, record, reason = (damaged[0][field] for field in ("file", "record", "reason"))
         record = record if isinstance(record, str) else f"record {record}"
         raise UserError(
-            f"{file}: {record}: {reason}; {len(damaged)} damaged in all: mend the file, or leave "
-            f"them out by --max_bad_records={len(damaged)} (what was made is kept for that)"
+            f"{file}: {record}: {reason}; {len(damaged)} damaged in all: fix the file, or leave "
+            f"them out with --max_bad_records={len(damaged)} (what was made is kept for that)"
         )

@@ -1,13 +1,15 @@
-"""Finds the records that cannot be used, each by its file, its number and the reason.
+"""Finds the records that cannot be used: the file, index and damage of each.
 
-TensorFlow stops at the first of them without naming its file, or drops the rest of the file
-without a word if errors are ignored. So records are looked at one by one here, either to name the
-culprit after a failure, or to leave out exactly those that are damaged.
+TensorFlow stops at the first of them without naming its file or, if errors are ignored, silently
+drops the rest of the file. So records are read one by one here, either to name the culprit after a
+failure, or to leave out exactly those that are damaged.
 """
 
 import dataclasses
 import itertools
 import re
+
+import tensorflow as tf
 
 from pipelines.command_line import UserError
 
@@ -18,6 +20,9 @@ def without_damaged(source, limit):
     Args:
         source: `ImageStream` or `TextStream`, its `records` found with `salvage`.
         limit: int, how many may be lost.
+
+    Returns:
+        `ImageStream` or `TextStream`.
 
     Raises:
         UserError: more are damaged.
@@ -52,17 +57,27 @@ def check_limit(damaged, limit):
 
 
 def left_out(stream):
-    """The damaged records that are left out, a list of `record_scan.Damage`.
+    """The damaged records that are left out.
 
     Args:
         stream: `JointStream`, or what has its four sources.
+
+    Returns:
+        list of `record_scan.Damage`.
     """
     sources = (stream.images, stream.image_validation, stream.texts, stream.text_validation)
     return [damage for source in sources if source for damage in source.records.damaged]
 
 
 def first_damage(source):
-    """The first damage of a source whose files were not searched for any, or None."""
+    """The first damage in files that were not found with `salvage`.
+
+    Args:
+        source: `ImageStream` or `TextStream`.
+
+    Returns:
+        `record_scan.Damage`, or None.
+    """
     records = type(source.records).find(source.records.pattern, "", salvage=True)
     if records.damaged:
         return records.damaged[0]
@@ -72,7 +87,14 @@ def first_damage(source):
 
 
 def reason_of(error):
-    """What is wrong with a record, from TensorFlow's error: one line without places in programs."""
+    """What is wrong with a record.
+
+    Args:
+        error: `tf.errors.OpError`.
+
+    Returns:
+        str, the error's message in one line, without the names of operations.
+    """
     asserted = re.search(r"assertion failed: \[(.*?)\] \[(.*?)\]", error.message, re.DOTALL)
     if asserted:
         return f"{asserted[1]}: {asserted[2]}"
@@ -81,9 +103,7 @@ def reason_of(error):
 
 
 def _unusable(source):
-    """Yields (number, reason) of the records that the source cannot decode."""
-    import tensorflow as tf
-
+    """Yields (index, reason) of the records that the source cannot decode."""
     records = iter(source.probes())
     for number in itertools.count():
         try:
@@ -91,4 +111,4 @@ def _unusable(source):
         except StopIteration:
             return
         except (tf.errors.InvalidArgumentError, tf.errors.DataLossError) as error:
-            yield number, reason_of(error)  # and the next record comes all the same
+            yield number, reason_of(error)  # the dataset goes on with the next record

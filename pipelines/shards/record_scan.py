@@ -1,17 +1,19 @@
 """Where the records of a TFRecord file lie: by their headers alone, or around damage.
 
 A record is its length, the length's checksum, the payload and the payload's checksum. One flipped
-byte in a length hides everything behind it from TensorFlow's reader, which then stops for that file
-without saying so where errors are ignored. `salvage` finds the next whole record instead.
+byte in a length hides everything after it from TensorFlow's reader: where errors are ignored, it
+leaves out the rest of the file without saying so. `salvage` finds the next whole record instead.
 """
 
 import contextlib
 import dataclasses
 import functools
+import os
 
 import numpy as np
 
 from pipelines.command_line import UserError
+from pipelines.files import open_binary
 from pipelines.shards.shard_files import (
     CRC,
     FOOTER_BYTES,
@@ -22,6 +24,7 @@ from pipelines.shards.shard_files import (
 )
 
 _SEARCH_BYTES = 1 << 20
+_CUT = "the file is cut short"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,9 +33,10 @@ class Run:
 
     Attributes:
         file: str.
-        first: int, the number of its first record in the file.
+        first: int, the index of its first record in the file.
         count: int, how many records.
-        index: tuple of (number in the file, offset in bytes), ascending; begins with the first.
+        index: tuple of (record's index in the file, offset in bytes), ascending; begins with the
+            first record or before it.
     """
 
     file: str
@@ -41,9 +45,13 @@ class Run:
     index: tuple[int, ...]
 
     def part(self, begin, end):
-        """The records `begin` to `end` (excluded) of the file as a run.
+        """Some of the records.
 
-        Its index begins at or before `begin`: a reader skips up to there.
+        Args:
+            begin, end: int, indices in the file; `end` is excluded.
+
+        Returns:
+            `Run`. Its index begins at or before `begin`: a reader passes over what comes before.
         """
         numbers = [number for number, _ in self.index]
         nearest = int(np.searchsorted(numbers, begin, "right")) - 1
@@ -57,7 +65,7 @@ class Damage:
 
     Attributes:
         file: str.
-        record: int, the number of the first of them in the file.
+        record: int, the index of the first of them in the file.
         reason: str.
         records: int, how many.
     """
@@ -73,39 +81,32 @@ class Damage:
 
 
 def scan(file):
-    """The run of all records of a file, found by their headers.
+    """Finds the records of a whole file by their headers.
+
+    Args:
+        file: str, local or `gs://`.
+
+    Returns:
+        `Run` of all its records.
 
     Raises:
         UserError: a header is damaged, or the file ends inside a record.
     """
-    index, count, position = [], 0, 0
-    with _open(file) as (stream, size):
-        while position < size:
-            header = _read(stream, position, HEADER_BYTES)
-            if not _is_header(header):
-                what = "cut short" if len(header) < HEADER_BYTES else "damaged, or no TFRecord file"
-                raise UserError(_unusable(file, count, f"the file is {what}"))
-            end = position + HEADER_BYTES + LENGTH.unpack_from(header)[0] + FOOTER_BYTES
-            if end > size:
-                raise UserError(_unusable(file, count, "the file is cut short"))
-            if not index or position - index[-1][1] >= INDEX_BYTES:
-                index.append((count, position))
-            count, position = count + 1, end
-    return Run(file, 0, count, tuple(index))
+    return _run(file, 0, _offsets(file))
 
 
 def salvage(file, entry=None):
-    """The whole records of a file that may be damaged; reads and checks every byte.
+    """Finds the whole records of a file that may be damaged; reads and checks every byte.
 
     Args:
-        file: str.
+        file: str, local or `gs://`.
         entry: dict, the file's entry in the manifest, if there is one. It tells how many records
-            a hole has held; otherwise a hole counts as one.
+            a hole has held; otherwise a hole counts as one record.
 
     Returns:
         (list of `Run`, list of `Damage`).
     """
-    pieces, holes = [], []  # offsets of consecutive records; (offset, reason) before each piece
+    pieces, holes = [], []  # offsets of consecutive records; what is wrong after each piece
     offsets, position = [], 0
     with _open(file) as (stream, size):
         while position < size:
@@ -117,7 +118,7 @@ def salvage(file, entry=None):
             pieces.append(offsets)
             holes.append(reason)
             offsets = []
-            # Behind a damaged payload stands the next record, if the length was right.
+            # The next record follows a damaged payload, if the length was right.
             position = position + length if length else _next_record(stream, position + 1, size)
     pieces.append(offsets)
     return _numbered(file, pieces, holes, entry)
@@ -139,36 +140,62 @@ def _numbered(file, pieces, holes, entry):
             damages.append(Damage(file, number, holes[place - 1], lost))
             number += lost
         if offsets:
-            index = [(number, offsets[0])]
-            for i, offset in enumerate(offsets):
-                if offset - index[-1][1] >= INDEX_BYTES:
-                    index.append((number + i, offset))
-            runs.append(Run(file, number, len(offsets), tuple(index)))
+            runs.append(_run(file, number, offsets))
         number += len(offsets)
-    if entry and number < entry["records"]:  # cut at the border of two records
-        damages.append(Damage(file, number, "the file is cut short", entry["records"] - number))
+    if entry and number < entry["records"]:  # cut between two records
+        damages.append(Damage(file, number, _CUT, entry["records"] - number))
     return runs, damages
 
 
-def _check_record(stream, position, size):
-    """(bytes of the record, or 0 if that is not known; what is wrong with it, or None)."""
+def _run(file, first, offsets):
+    """The `Run` of records at some offsets."""
+    index, count = [], 0
+    for offset in offsets:
+        if not index or offset - index[-1][1] >= INDEX_BYTES:
+            index.append((first + count, offset))
+        count += 1
+    return Run(file, first, count, tuple(index))
+
+
+def _offsets(file):
+    """Yields the offsets of all records of a whole file."""
+    number = position = 0
+    with _open(file) as (stream, size):
+        while position < size:
+            length, reason = _check_header(stream, position, size)
+            if reason is not None:
+                what = reason if reason == _CUT else "the file is damaged, or no TFRecord file"
+                raise UserError(
+                    f"{file}: {what} (in record {number}); write it again, or skip damaged "
+                    "records with --max_bad_records=N"
+                )
+            yield position
+            number, position = number + 1, position + length
+
+
+def _check_header(stream, position, size):
+    """(bytes of the record, or 0 if that is not known; what is wrong with its header, or None)."""
     header = _read(stream, position, HEADER_BYTES)
     if len(header) < HEADER_BYTES:
-        return size - position, "the file is cut short"
-    if not _is_header(header):
+        return size - position, _CUT
+    if masked_crc(header[: LENGTH.size]) != CRC.unpack_from(header, LENGTH.size)[0]:
         return 0, "its length is damaged"
-    length = LENGTH.unpack_from(header)[0]
-    if position + HEADER_BYTES + length + FOOTER_BYTES > size:
-        return size - position, "the file is cut short"
-    payload = _read(stream, position + HEADER_BYTES, length + FOOTER_BYTES)
-    whole = HEADER_BYTES + length + FOOTER_BYTES
-    if masked_crc(payload[:length]) != CRC.unpack_from(payload, length)[0]:
-        return whole, "its content does not have its checksum"
-    return whole, None
+    whole = HEADER_BYTES + LENGTH.unpack_from(header)[0] + FOOTER_BYTES
+    return (whole, None) if position + whole <= size else (size - position, _CUT)
+
+
+def _check_record(stream, position, size):
+    """The same of the whole record."""
+    whole, reason = _check_header(stream, position, size)
+    if reason is None:
+        payload = _read(stream, position + HEADER_BYTES, whole - HEADER_BYTES)
+        if masked_crc(payload[:-FOOTER_BYTES]) != CRC.unpack(payload[-FOOTER_BYTES:])[0]:
+            reason = "its content does not match its checksum"
+    return whole, reason
 
 
 def _next_record(stream, position, size):
-    """The offset of the next whole record at or behind `position`; `size` if there is none."""
+    """The offset of the next whole record at or after `position`; `size` if there is none."""
     while position < size:
         data = np.frombuffer(_read(stream, position, _SEARCH_BYTES + HEADER_BYTES), np.uint8)
         windows = len(data) - HEADER_BYTES + 1
@@ -205,31 +232,15 @@ def _length_crc_tables():
     return tables, constant
 
 
-def _is_header(header):
-    whole = len(header) == HEADER_BYTES
-    return whole and masked_crc(header[: LENGTH.size]) == CRC.unpack_from(header, LENGTH.size)[0]
-
-
-def _unusable(file, record, what):
-    return (
-        f"{file}: {what} (in record {record}); write it again, or go on without what is lost by "
-        "--max_bad_records=N"
-    )
-
-
 @contextlib.contextmanager
 def _open(file):
-    """Gives (stream, size)."""
+    """Yields (stream, size in bytes)."""
     import tensorflow as tf
 
     try:
-        if "://" in file:
-            with tf.io.gfile.GFile(file, "rb") as stream:
-                yield stream, stream.size()
-        else:
-            # TensorFlow's would read half a MiB for every header.
-            with open(file, "rb", buffering=0) as stream:
-                yield stream, stream.seek(0, 2)
+        with open_binary(file) as stream:
+            stream.seek(0, os.SEEK_END)
+            yield stream, stream.tell()
     except (OSError, tf.errors.OpError) as error:
         raise UserError(f"{file}: cannot be read ({error})") from error
 

@@ -7,9 +7,10 @@ import fnmatch
 import functools
 import itertools
 import os
-import sys
 
-from pipelines.command_line import UserError
+import tensorflow as tf
+
+from pipelines.command_line import UserError, say
 from pipelines.shards import record_scan
 from pipelines.shards.record_scan import Damage, Run
 from pipelines.shards.shard_files import matching, shard_prefix
@@ -22,12 +23,14 @@ _READ_BUFFER_BYTES = 1 << 18
 class BadRecord(UserError):
     """A record that cannot be used.
 
-    Attributes:
-        reason: str, what is wrong with it.
+    Args:
+        file: str, the file that holds it.
+        reason: str, what is wrong with it; an attribute too.
+        fix: str, what the user can do.
     """
 
-    def __init__(self, file, reason, mend):
-        super().__init__(f"{file}: {reason}; {mend}")
+    def __init__(self, file, reason, fix):
+        super().__init__(f"{file}: {reason}; {fix}")
         self.reason = reason
 
 
@@ -53,7 +56,7 @@ class RecordFiles:
     def find(cls, pattern, flag, kind=None, salvage=False):
         """Finds the files that match a pattern, and where their records lie.
 
-        A manifest beside the files tells it. Without one their headers are read, which on a
+        A manifest beside the files says where. Without one their headers are read, which on a
         remote disk takes as long as reading everything: `pipelines.manifest` writes one.
 
         Args:
@@ -63,6 +66,9 @@ class RecordFiles:
             salvage: bool, whether to read every byte, and to leave out damaged records instead of
                 refusing files.
 
+        Returns:
+            `RecordFiles`.
+
         Raises:
             UserError: nothing matches, a file is not what its manifest says, a file is cut short,
                 or there is no record at all.
@@ -71,17 +77,21 @@ class RecordFiles:
             raise UserError(f"--{flag} is empty; give a pattern of TFRecord files")
         files = matching(pattern)
         if not files:
-            raise UserError(f"no file matches {pattern}; mend --{flag}")
+            raise UserError(f"no file matches {pattern}; fix --{flag}")
         manifests, entries, damaged = {}, {}, []
         for prefix, group in itertools.groupby(files, key=shard_prefix):
             manifest = read_manifest(prefix)
             if manifest is not None:
-                _check_kind(prefix, manifest, kind, flag)
+                if kind is not None and manifest["kind"] != kind:
+                    raise UserError(
+                        f"{manifest_path(prefix)}: these files hold {manifest['kind']}, not "
+                        f"{kind}; fix --{flag}"
+                    )
                 known, missing = _entries(prefix, manifest, list(group), pattern)
                 if missing and not salvage:
                     raise UserError(
-                        f"{missing[0]} is missing; {manifest_path(prefix)} lists it: bring it "
-                        "back, or go on without it by --max_bad_records=N"
+                        f"{missing[0]} is missing; {manifest_path(prefix)} lists it: restore "
+                        "it, or go on without it with --max_bad_records=N"
                     )
                 entries |= known
                 damaged += [
@@ -89,16 +99,16 @@ class RecordFiles:
                 ]
                 manifests[manifest_path(prefix)] = {**manifest, "shards": []}
         if salvage:
-            _say(f"{pattern}: looking for damaged records in {len(files)} files")
+            say(f"{pattern}: looking for damaged records in {len(files)} files")
         elif "://" in pattern and len(entries) < len(files):
-            _say(f"{pattern}: no manifest, so the {len(files)} files are read for their headers")
+            say(f"{pattern}: no manifest, so the headers of all {len(files)} files are read")
         with concurrent.futures.ThreadPoolExecutor(_FILE_THREADS) as threads:
             found = list(
                 threads.map(lambda file: _runs(file, entries.get(file), salvage, flag), files)
             )
         runs = tuple(run for runs, _, _ in found for run in runs if run.count)
         if not runs:
-            raise UserError(f"{pattern} holds no records; write the files again or mend --{flag}")
+            raise UserError(f"{pattern} holds no records; write the files again or fix --{flag}")
         damaged += [damage for _, damages, _ in found for damage in damages]
         size = sum(size for _, _, size in found)
         return cls(pattern, runs, size, tuple(damaged), manifests)
@@ -115,16 +125,26 @@ class RecordFiles:
 
     @functools.cached_property
     def starts(self):
-        """For each run, the number of its first record among all."""
+        """For each run, the index of its first record among all."""
         return tuple(itertools.accumulate((run.count for run in self.runs), initial=0))[:-1]
 
     @functools.cached_property
     def memory(self):
-        """What `ShuffledRecords` keeps of the records, by the host's place among all."""
+        """The records that `ShuffledRecords` keeps, by (number of hosts, index of the host)."""
         return {}
 
     def locate(self, number):
-        """The place of a record: its file and its number there, from 0."""
+        """The place of a record.
+
+        Args:
+            number: int, its index among all records.
+
+        Returns:
+            (path of its file, its index there).
+
+        Raises:
+            IndexError: there is no such record.
+        """
         if not 0 <= number < self.count:
             raise IndexError(number)
         place = bisect.bisect_right(self.starts, number) - 1
@@ -132,18 +152,19 @@ class RecordFiles:
         return run.file, run.first + number - self.starts[place]
 
     def to_json(self):
-        """What `from_json` takes: a dict that JSON can hold."""
-        return {
-            "pattern": self.pattern,
-            "bytes": self.bytes,
-            "runs": [dataclasses.asdict(run) for run in self.runs],
-            "damaged": [dataclasses.asdict(damage) for damage in self.damaged],
-            "manifests": self.manifests,
-        }
+        """A dict that JSON can hold and `from_json` takes."""
+        return dataclasses.asdict(self)
 
     @classmethod
     def from_json(cls, content):
-        """The records that `to_json` has described."""
+        """Restores records.
+
+        Args:
+            content: dict, of `to_json`.
+
+        Returns:
+            `RecordFiles`.
+        """
         runs = tuple(
             Run(**{**run, "index": tuple(tuple(place) for place in run["index"])})
             for run in content["runs"]
@@ -152,9 +173,7 @@ class RecordFiles:
         return cls(content["pattern"], runs, content["bytes"], damaged, content["manifests"])
 
     def is_unchanged(self):
-        """Whether the files have the size still that they had."""
-        import tensorflow as tf
-
+        """Whether the files still have their original size."""
         try:
             return self.bytes == sum(tf.io.gfile.stat(file).length for file in self.files)
         except tf.errors.OpError:
@@ -164,33 +183,39 @@ class RecordFiles:
         """The same files without some records.
 
         Args:
-            reasons: dict of a record's number to why it cannot be used.
+            reasons: dict of a record's index to why it cannot be used.
+
+        Returns:
+            `RecordFiles`.
         """
-        runs, damaged = [], []
-        for start, run in zip(self.starts, self.runs, strict=True):
-            begin = run.first
-            for number in sorted(n for n in reasons if start <= n < start + run.count):
-                bad = run.first + number - start
-                damaged.append(Damage(run.file, bad, reasons[number]))
-                runs.append(run.part(begin, bad))
-                begin = bad + 1
-            runs.append(run.part(begin, run.first + run.count))
+        bad = sorted(reasons)
+        begins, ends = [0, *(number + 1 for number in bad)], [*bad, self.count]
+        runs = [
+            run for begin, end in zip(begins, ends, strict=True) for run in self._cut(begin, end)
+        ]
+        damaged = [Damage(*self.locate(number), reasons[number]) for number in bad]
         damaged = sorted([*self.damaged, *damaged], key=lambda d: (d.file, d.record))
-        return dataclasses.replace(
-            self, runs=tuple(run for run in runs if run.count), damaged=tuple(damaged)
-        )
+        return dataclasses.replace(self, runs=tuple(runs), damaged=tuple(damaged))
 
     def part(self, begin, end):
-        """The records `begin` to `end` (excluded) alone."""
-        runs = []
+        """Some of the records.
+
+        Args:
+            begin, end: int, indices; `end` is excluded.
+
+        Returns:
+            `RecordFiles`.
+        """
+        runs = tuple(self._cut(begin, end))
+        count = sum(run.count for run in runs)
+        return dataclasses.replace(self, runs=runs, bytes=max(self.bytes * count // self.count, 1))
+
+    def _cut(self, begin, end):
+        """Yields the runs of the records `begin` to `end` (excluded)."""
         for start, run in zip(self.starts, self.runs, strict=True):
             low, high = max(begin - start, 0), min(end - start, run.count)
             if low < high:
-                runs.append(run.part(run.first + low, run.first + high))
-        count = sum(run.count for run in runs)
-        return dataclasses.replace(
-            self, runs=tuple(runs), bytes=max(self.bytes * count // self.count, 1)
-        )
+                yield run.part(run.first + low, run.first + high)
 
     def first_example(self):
         """The first record as a `tf.train.Example`.
@@ -198,8 +223,6 @@ class RecordFiles:
         Raises:
             BadRecord: it cannot be read or is no such message.
         """
-        import tensorflow as tf
-
         try:
             for record in self.in_order(0, 1):
                 return tf.train.Example.FromString(record.numpy())
@@ -207,22 +230,27 @@ class RecordFiles:
             raise BadRecord(
                 self.runs[0].file,
                 f"the first record is damaged ({error})",
-                "write the file again, or go on without what is lost by --max_bad_records=N",
+                "write the file again, or skip damaged records with --max_bad_records=N",
             ) from error
 
     def in_order(self, begin=0, end=None):
-        """Dataset of the serialized records `begin` to `end` (excluded), file after file."""
+        """The records, file after file.
+
+        Args:
+            begin, end: int or int64 tensor, indices; `end` is excluded, None for all that follow.
+
+        Returns:
+            `tf.data.Dataset` of serialized records.
+        """
         return self.reader(begin, (self.count if end is None else end) - begin)
 
     @functools.cached_property
     def reader(self):
-        """A function of (number of the first record, how many) that gives a dataset of them.
+        """A function of (index of the first record, how many) that gives a dataset of them.
 
-        It may be called inside a dataset's function, with tensors. It seeks to the record through
-        the index, and reads through the borders of files.
+        It may be called inside a dataset's function, with tensors. It uses the manifest's index to
+        seek, and reads on across the ends of files.
         """
-        import tensorflow as tf
-
         places = [
             (self.starts[run_number] + number - run.first, offset, run_number)
             for run_number, run in enumerate(self.runs)
@@ -257,18 +285,10 @@ class RecordFiles:
         return read
 
 
-def _check_kind(prefix, manifest, kind, flag):
-    if kind is not None and manifest["kind"] != kind:
-        raise UserError(
-            f"{manifest_path(prefix)}: these files hold {manifest['kind']}, not {kind}; mend "
-            f"--{flag}"
-        )
-
-
 def _entries(prefix, manifest, files, pattern):
-    """(what the manifest says of each file, the files that are missing).
+    """(entries of the manifest by file, the files that are missing).
 
-    Refuses files that were not written together.
+    Refuses files that the manifest does not list.
     """
     folder = os.path.dirname(prefix)
     entries = {os.path.join(folder, entry["name"]): entry for entry in manifest["shards"]}
@@ -284,8 +304,6 @@ def _entries(prefix, manifest, files, pattern):
 
 def _runs(file, entry, salvage, flag):
     """(list of `Run`, list of `Damage`, size) of one file."""
-    import tensorflow as tf
-
     size = tf.io.gfile.stat(file).length
     if salvage:
         return *record_scan.salvage(file, entry), size
@@ -294,11 +312,7 @@ def _runs(file, entry, salvage, flag):
     if size != entry["bytes"]:
         raise UserError(
             f"{file} has {size} bytes, its manifest says {entry['bytes']}; copy or write it "
-            f"again (--{flag}), or go on without what is lost by --max_bad_records=N"
+            f"again (--{flag}), or skip damaged records with --max_bad_records=N"
         )
     index = tuple(tuple(place) for place in entry["index"])
     return [Run(file, 0, entry["records"], index)], [], size
-
-
-def _say(text):
-    print(text, file=sys.stderr, flush=True)

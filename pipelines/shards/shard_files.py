@@ -1,7 +1,7 @@
 """One file of a sharded data set: written under a temporary name, and described for the manifest.
 
-A data set is `PREFIX-00000-of-00004` and its fellows. A file gets its name when it is whole, so
-that a run that is killed leaves no half file under a name that readers look for.
+A data set is the files `PREFIX-00000-of-00004` and so on. A file gets its name when it is whole, so
+that a killed run leaves no half-written file under a name that readers look for.
 """
 
 import hashlib
@@ -15,24 +15,47 @@ LENGTH = struct.Struct("<Q")
 CRC = struct.Struct("<I")
 HEADER_BYTES, FOOTER_BYTES = LENGTH.size + CRC.size, CRC.size
 
-INDEX_BYTES = 1 << 20  # the index holds one place in the file for about so many bytes
+INDEX_BYTES = 1 << 20  # the index holds an offset about every so many bytes
 _BUFFER_BYTES = 1 << 20
 _SHARD = re.compile(r"(?P<prefix>.+)-\d{5,}-of-(?P<shards>\d{5,})")
 
 
 def shard_path(prefix, shard, shards):
-    """The path of a shard: `PREFIX-00003-of-00016`."""
+    """The path of a shard.
+
+    Args:
+        prefix: str, local or `gs://`.
+        shard: int, from 0.
+        shards: int, how many there are.
+
+    Returns:
+        str, such as `PREFIX-00003-of-00016`.
+    """
     return f"{prefix}-{shard:05d}-of-{shards:05d}"
 
 
 def shard_prefix(path):
-    """The prefix of a shard's path; the path itself, where it is not named as a shard."""
+    """The prefix of a shard's path.
+
+    Args:
+        path: str or path-like.
+
+    Returns:
+        str; the path itself if it is not named as a shard.
+    """
     match = _SHARD.fullmatch(os.fspath(path))
     return match["prefix"] if match else os.fspath(path)
 
 
 def matching(pattern):
-    """The data files that match a glob pattern, sorted; no manifests, nothing half written."""
+    """The data files that match a pattern, without manifests and half-written files.
+
+    Args:
+        pattern: str, glob pattern, local or `gs://`.
+
+    Returns:
+        sorted list of str.
+    """
     import tensorflow as tf
 
     try:
@@ -43,7 +66,14 @@ def matching(pattern):
 
 
 def masked_crc(data):
-    """The checksum of TFRecord files: CRC-32C, rotated and shifted as their format has it."""
+    """The checksum of TFRecord files: a CRC-32C, masked as the format asks.
+
+    Args:
+        data: bytes.
+
+    Returns:
+        int, 32 bits.
+    """
     import google_crc32c
 
     crc = google_crc32c.value(data)
@@ -53,14 +83,14 @@ def masked_crc(data):
 class _ShardFile:
     """A context manager around one file, local or `gs://`.
 
-    Leaving the block without an error gives the file its name; with one, the file is removed.
+    If the block ends without an error, the file gets its name; otherwise it is removed.
 
     Args:
         path: str; its folder must exist.
 
     Attributes:
         entry: dict, after the block: `name` (without the folder), `records`, `bytes`, `sha256` of
-            the whole file, and `index`, pairs of a record's number and its offset in bytes, one for
+            the whole file, and `index`: pairs of a record's index and its offset in bytes, one
             about every MiB, the first of them (0, 0).
     """
 
@@ -129,7 +159,7 @@ class RecordFile(_ShardFile):
 
 
 class LineFile(_ShardFile):
-    """A file with one record a line: JSON, or other bytes that hold no line break."""
+    """A file with a record a line: JSON, or other bytes without line breaks."""
 
     def _framed(self, record):
         return record + b"\n"

@@ -1,7 +1,7 @@
 """What a data set is made of, in `PREFIX.manifest.json` beside its shards.
 
-Readers learn from it where records lie without reading the files, and refuse files that are not
-what was written.
+Training uses the manifest to seek: it tells where records lie. Files that differ from it are
+refused.
 
 Its fields:
 
@@ -10,7 +10,7 @@ Its fields:
 | `format`, `version` | of this file |
 | `kind` | `DOCUMENTS`, `TEXT_EXAMPLES` or `IMAGES` |
 | `settings` | everything that determined the content |
-| `vocabulary_sha256` | see `vocabularies.vocabulary_hash`; null where there is none |
+| `vocabulary_sha256` | see `wordpiece.vocabulary_hash`; null where there is none |
 | `counts` | documents, tokens, images and the like |
 | `damaged` | what was left out: `file`, `record`, `reason` |
 | `shards` | in order: `name`, `records`, `bytes`, `sha256`, `index` |
@@ -28,7 +28,14 @@ _FIELDS = ("kind", "settings", "vocabulary_sha256", "counts", "damaged", "shards
 
 
 def manifest_path(prefix):
-    """Where the manifest of a prefix lies."""
+    """The path of a manifest.
+
+    Args:
+        prefix: str, of the shards, local or `gs://`.
+
+    Returns:
+        str.
+    """
     return f"{os.fspath(prefix)}.manifest.json"
 
 
@@ -43,7 +50,7 @@ def write_manifest(
         entries: list of dict, `entry` of each shard's file in order, see `shard_files`.
         settings: dict that JSON can hold.
         vocabulary_sha256: str, or None.
-        counts: dict of str to int.
+        counts: dict of str to int, beside the number of records.
         damaged: list of dicts with `file`, `record` and `reason`.
     """
     manifest = {
@@ -56,7 +63,7 @@ def write_manifest(
         "damaged": list(damaged),
         "shards": list(entries),
     }
-    # One shard a line: a person can read it, and the indices do not take a line a number.
+    # A shard a line: that is readable, and indices do not take a line a value.
     text = json.dumps({**manifest, "shards": []}, indent=1)
     shards = ",\n".join("  " + json.dumps(entry, separators=(",", ":")) for entry in entries)
     text = text.removesuffix("[]\n}") + f"[\n{shards}\n ]\n}}\n"
@@ -64,7 +71,13 @@ def write_manifest(
 
 
 def read_manifest(prefix):
-    """The manifest of a prefix as a dict, or None where there is none.
+    """Reads the manifest of a prefix.
+
+    Args:
+        prefix: str, of the shards, local or `gs://`.
+
+    Returns:
+        dict, see above, or None where there is none.
 
     Raises:
         UserError: it is damaged, or of a later version.
@@ -82,7 +95,7 @@ def read_manifest(prefix):
             f"{path} is damaged ({error}); remove it, or write the data again"
         ) from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise UserError(f"{path} is no manifest of this project; move it elsewhere")
+        raise UserError(f"{path} is not a manifest of this project; move it elsewhere")
     if manifest.get("version") != VERSION:
         raise UserError(
             f"{path} has version {manifest.get('version')}, this program reads {VERSION}; update "

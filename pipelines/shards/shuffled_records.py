@@ -1,29 +1,30 @@
 """The endless shuffled order of a set of records, read by any number of hosts.
 
 The set is cut into blocks of `S` neighbouring records, about a MiB: long enough to be read quickly,
-short enough that many are in memory at a time. Blocks are dealt to `L` lanes, block `k` to lane
-`k mod L`. A window is one block of each lane, its records shuffled, and gives `S` rows of one
-record a lane. In an epoch every lane goes through its blocks once, in a random order, and the few
-records that fill no window come last. A set that is smaller than a window, some 200 MB, is shuffled
-as a whole by this. So the order of an epoch depends on (seed, epoch) alone, and
-to enter it anywhere costs one window, wherever it is.
+short enough that many fit in memory. Blocks are dealt to `L` lanes, block `k` to lane `k mod L`. A
+window is one block of each lane, each with its records shuffled, and yields `S` rows of one record
+a lane. In an epoch every lane goes through its blocks once, in a random order, and the few records
+that fill no window come last: a set that is smaller than a window, some 200 MB, is shuffled as a
+whole. So the order of an epoch depends on (seed, epoch) alone, and to enter the stream anywhere
+costs the reading of one window.
 
 Element `n` of the stream, counted over all epochs, comes from lane `n mod L`, and host `h` of `H`
 takes the elements `n = h (mod H)`: what the stream holds does not depend on the number of hosts.
 Where `H` divides `L`, a host reads `L / H` lanes, the same part of the files in every epoch, and
-besides them only the last records of an epoch. Other numbers of hosts work too, and read what they
-pass over.
+besides them only the last records of an epoch. With other numbers of hosts, a host also reads
+records that it passes over.
 """
 
 import math
 
 import numpy as np
+import tensorflow as tf
 
 from pipelines.command_line import UserError
 
 LANES = 192  # 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96 and 192 hosts share them evenly
 BLOCK_BYTES = 1 << 20
-MIN_BLOCK = 8  # records: what always comes in one window should not be few
+MIN_BLOCK = 8  # records: fewer would always come in the same window together
 
 
 class ShuffledRecords:
@@ -54,13 +55,18 @@ class ShuffledRecords:
             self._read = self._memory_reader(records.memory[shard])
 
     def elements(self, start=0):
-        """Endless dataset of (number, serialized record) from element `start` on."""
-        import tensorflow as tf
+        """The host's part of the endless stream.
 
+        Args:
+            start: int, the first element, counted over all hosts and epochs.
+
+        Returns:
+            `tf.data.Dataset` of (number of the element, serialized record).
+        """
         first_epoch, offset = divmod(start, self._count)
         first_window = min(offset // (LANES * self._block), self._windows)
         offset -= first_window * LANES * self._block
-        # Whole rows of the first window are passed over by lane, the rest one by one.
+        # Whole rows of the first window are skipped in each lane, the rest one by one.
         rows = offset // LANES if first_window < self._windows else 0
         passed = rows * LANES if first_window < self._windows else offset
 
@@ -86,16 +92,11 @@ class ShuffledRecords:
         # While a window is used, the next one is read.
         return stream.prefetch(min(self._row * self._block, self._count))
 
-    def _first_column(self, epoch):
-        """The first place in a row that belongs to this host."""
-        return (self._host - epoch * self._count) % self._step
-
     def _window(self, epoch, window, rows):
         """One block of each lane of this host, row by row, without the first `rows`."""
-        import tensorflow as tf
-
         begin = epoch * self._count + window * LANES * self._block  # number of the first element
-        first_column = self._first_column(epoch)
+        # The first place in a row that belongs to this host.
+        first_column = (self._host - epoch * self._count) % self._step
 
         def block(column):
             lane = (begin + column) % LANES
@@ -127,8 +128,6 @@ class ShuffledRecords:
 
     def _loaded(self, records):
         """The records of this host's blocks, and those that fill no window, as one tensor."""
-        import tensorflow as tf
-
         block, blocks = self._block, self._windows * LANES
         count = blocks // self._step * block + self._count - blocks * block
         needed = records.bytes * count // self._count
@@ -144,8 +143,6 @@ class ShuffledRecords:
 
     def _memory_reader(self, memory):
         """Like `RecordFiles.reader`, for one block or what is behind the last."""
-        import tensorflow as tf
-
         block, blocks = self._block, self._windows * LANES
 
         def read(begin, count):
@@ -156,7 +153,7 @@ class ShuffledRecords:
 
 
 def _available_memory():
-    """Bytes; endless where the system does not tell."""
+    """In bytes; infinite where the system does not say."""
     try:
         with open("/proc/meminfo") as lines:
             return next(int(line.split()[1]) << 10 for line in lines if "MemAvailable" in line)
@@ -166,8 +163,6 @@ def _available_memory():
 
 def _key(seed, epoch, lane):
     """Two independent random numbers for a lane of an epoch."""
-    import tensorflow as tf
-
     numbers = tf.stack([tf.cast(seed, tf.int64), epoch * (LANES + 1) + lane])
     return tf.random.stateless_uniform((2,), numbers, 1, 2**61, dtype=tf.int64)
 
@@ -178,8 +173,6 @@ def _shuffled(stream, buffer_size, key):
     `Dataset.shuffle` mixes in TensorFlow's global seed, and takes no tensor as seed where that is
     set; the operation beneath it does.
     """
-    import tensorflow as tf
-
     variant = tf.raw_ops.ShuffleDataset(
         input_dataset=tf.data.experimental.to_variant(stream),
         buffer_size=tf.constant(max(buffer_size, 1), tf.int64),

@@ -1,10 +1,11 @@
-"""Writes TFRecord files: Python values to `tf.train.Example`, and a stream of them to shards."""
+"""Writes TFRecord files: Python values to `tf.train.Example`, and these to shards."""
 
 import contextlib
 import itertools
 import os
 
 import numpy as np
+import tensorflow as tf
 
 from pipelines.shards import shard_files
 from pipelines.shards.shard_manifest import IMAGES, write_manifest
@@ -23,8 +24,6 @@ def to_example(features):
     Raises:
         TypeError: a value is of another kind.
     """
-    import tensorflow as tf
-
     example = tf.train.Example()
     for name, value in features.items():
         feature = example.features.feature[name]
@@ -38,27 +37,25 @@ def to_example(features):
             feature.float_list.value.extend(array.tolist())
         else:
             raise TypeError(f"feature {name!r}: cannot store a value of {array.dtype}")
-    # Protocol buffers leave the order of a map's entries open unless asked.
+    # Without this the order of a map's entries would be undefined.
     return example.SerializePartialToString(deterministic=True)
 
 
 def write_shards(serialized, prefix, shards, kind=IMAGES, settings=None, **manifest):
-    """Writes examples to `PREFIX-00000-of-00004` and its fellows, one to each in turn.
+    """Writes examples to the files `PREFIX-00000-of-00004` and so on, one to each in turn.
 
-    The files get their names when all of them are whole, and the manifest comes last: a run that
-    is killed leaves nothing that looks finished.
+    The files get their names when all of them are whole, and the manifest comes last: a killed run
+    leaves nothing that looks finished.
 
     Args:
         serialized: iterable of bytes.
         prefix: str, local or `gs://`; its folder is made.
         shards: int, how many files.
-        kind, settings, manifest: what the manifest says, see `manifests.write_manifest`.
+        kind, settings, **manifest: what the manifest says, see `shard_manifest.write_manifest`.
 
     Returns:
         int, how many examples were written.
     """
-    import tensorflow as tf
-
     paths = [shard_files.shard_path(prefix, shard, shards) for shard in range(shards)]
     tf.io.gfile.makedirs(os.path.dirname(paths[0]) or ".")
     with contextlib.ExitStack() as stack:

@@ -4,13 +4,14 @@ import dataclasses
 import functools
 import os
 
+import tensorflow as tf
+
 from pipelines.command_line import UserError
 from pipelines.images import image_sources, jpeg
 from pipelines.images.image_lists import ImageList, entry_file, read_entry
+from pipelines.images.image_record_files import ImageRecordFiles
 from pipelines.images.image_views import ImageViews
-from pipelines.shards.host_shares import filled, host_stream, shard, share
-from pipelines.shards.records import RecordFiles
-from pipelines.shards.shuffled_records import ShuffledRecords
+from pipelines.shards.host_shares import host_stream, one_pass, shard, share
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -19,7 +20,7 @@ class LabelledImages:
 
     Attributes:
         store: `ImageFiles` or `ImageRecordFiles`, where they lie.
-        views: `ImageViews`, how they are cut, augmented and mixed.
+        views: `ImageViews`, how they are cropped, augmented and mixed.
     """
 
     store: "ImageFiles | ImageRecordFiles"
@@ -31,7 +32,14 @@ class LabelledImages:
         return self.store.count
 
     def part(self, begin, end):
-        """The images `begin` to `end` alone."""
+        """Some of the images.
+
+        Args:
+            begin, end: int, indices; `end` is excluded.
+
+        Returns:
+            `LabelledImages`.
+        """
         return dataclasses.replace(self, store=self.store.part(begin, end))
 
     def training(self, seed, step, batch, context=None):
@@ -40,7 +48,8 @@ class LabelledImages:
         Every image comes once an epoch, in an order that depends on (seed, epoch) alone.
 
         Args:
-            seed, step: int.
+            seed: int.
+            step: int, the step of the first batch.
             batch: int, images a step over all replicas.
             context: `tf.distribute.InputContext`, or None.
 
@@ -59,37 +68,46 @@ class LabelledImages:
     def evaluation(self, batch, context=None):
         """Dataset that holds every image once, a host's share of them.
 
-        Returns:
-            `tf.data.Dataset` of dicts: `images`, `labels`, `numbers` (-1 where the last batch is
-            filled up) and `weights` (0 there).
-        """
-        import tensorflow as tf
+        Args:
+            batch: int, images a step over all replicas.
+            context: `tf.distribute.InputContext`, or None.
 
-        hosts, host = shard(context)
-        size = self.evaluation_batches(batch) * batch // hosts
-        begin, end = (min(place * size, self.count) for place in (host, host + 1))
-        stream = self.views.validation(
-            self.store.in_order(begin, end), self.store.read, self.store.to_labels
-        )
-        numbers = tf.data.Dataset.range(begin, end, output_type=tf.int32)
-        stream = tf.data.Dataset.zip(stream, numbers).map(
-            lambda example, number: {
-                "images": example["images"],
-                "labels": example["image_labels"],
-                "numbers": number,
-            }
-        )
-        stream = filled(stream, size, "weights", numbers=-1)
-        return host_stream(stream.batch(share(batch, context), drop_remainder=True))
+        Returns:
+            `tf.data.Dataset` of dicts: `images`, `labels`, `numbers` (their indices, -1 where the
+            last batch is filled up) and `weights` (0 there).
+        """
+
+        def read(begin, end):
+            stream = self.views.validation(
+                self.store.in_order(begin, end), self.store.read, self.store.to_labels
+            )
+            numbers = tf.data.Dataset.range(begin, end, output_type=tf.int32)
+            return tf.data.Dataset.zip(stream, numbers).map(
+                lambda example, number: {
+                    "images": example["images"],
+                    "labels": example["image_labels"],
+                    "numbers": number,
+                }
+            )
+
+        steps = self.evaluation_batches(batch)
+        return host_stream(one_pass(read, self.count, batch, steps, "weights", context, numbers=-1))
 
     def evaluation_batches(self, batch):
-        """Steps of an evaluation."""
+        """The number of steps of an evaluation.
+
+        Args:
+            batch: int, images a step over all replicas.
+
+        Returns:
+            int.
+        """
         return -(-self.count // batch)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ImageFiles:
-    """Image files of a folder that holds a folder a class.
+    """Image files in a folder that holds a folder a class.
 
     Attributes:
         images: `ImageList`, in the order of evaluation.
@@ -102,6 +120,10 @@ class ImageFiles:
         """Lists a folder, and shuffles the list once, always in the same way.
 
         So a part of it is a random one.
+
+        Args:
+            folder: str, local or `gs://`.
+            classes: list of str, the classes of the training images, if they are known.
 
         Returns:
             (`ImageFiles`, list of str with the names of the classes).
@@ -117,29 +139,36 @@ class ImageFiles:
         """How many images there are."""
         return len(self.images)
 
-    @property
-    def labels(self):
-        """int32 array of all labels."""
-        return self.images.entries["label"]
-
     def part(self, begin, end):
-        """The images `begin` to `end` alone."""
+        """Some of the images.
+
+        Args:
+            begin, end: int, indices; `end` is excluded.
+
+        Returns:
+            `ImageFiles`.
+        """
         return ImageFiles(dataclasses.replace(self.images, entries=self.images.entries[begin:end]))
 
     @functools.cached_property
     def _table(self):
         """Paths and labels as tensors."""
-        import tensorflow as tf
-
         files = (entry_file(self.images.source, entry) for entry in self.images.entries)
         paths = [os.fsencode(file) for file in files]  # names need not be UTF-8
         with tf.init_scope():  # it may be asked for first while a graph is being made
-            return tf.constant(paths), tf.constant(self.labels, tf.int64)
+            return tf.constant(paths), tf.constant(self.images.entries["label"], tf.int32)
 
     def elements(self, seed, start, shard):
-        """Endless dataset of (number, place in the list) of a host."""
-        import tensorflow as tf
+        """The endless shuffled stream of a host.
 
+        Args:
+            seed: int.
+            start: int, the index of the first element, over all hosts.
+            shard: (number of hosts, index of this one).
+
+        Returns:
+            `tf.data.Dataset` of (number, place in the list).
+        """
         hosts, host = shard
         first = start + (host - start) % hosts
 
@@ -151,23 +180,31 @@ class ImageFiles:
         return tf.data.Dataset.range(first, 2**62, hosts).map(element)
 
     def in_order(self, begin, end):
-        """Dataset of the places `begin` to `end`."""
-        import tensorflow as tf
+        """Places in the order of the list.
 
+        Args:
+            begin, end: int, indices; `end` is excluded.
+
+        Returns:
+            `tf.data.Dataset` of int64.
+        """
         return tf.data.Dataset.range(begin, end)
 
     def read(self, place):
-        """(encoded image, label)."""
-        import tensorflow as tf
+        """Reads an image.
 
+        Args:
+            place: int64 tensor, its index in the list.
+
+        Returns:
+            (encoded image, string tensor, label, int32 tensor).
+        """
         paths, labels = self._table
         return tf.io.read_file(paths[place]), labels[place]
 
     def to_labels(self, stored):
-        """Labels as int32."""
-        import tensorflow as tf
-
-        return tf.cast(stored, tf.int32)
+        """Labels from 0, which is how they are stored."""
+        return stored
 
     def first_damage(self):
         """What is wrong with the first file that does not decode, with its path; or None."""
@@ -179,77 +216,13 @@ class ImageFiles:
         return None
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class ImageRecordFiles:
-    """Images in TFRecord files: ImageNet's usual format, or that of TensorFlow Datasets.
-
-    Attributes:
-        records: `RecordFiles`.
-        num_classes: int.
-        encoded, label: str, the names of the fields.
-        label_offset: int, the label of the first class in the files.
-    """
-
-    records: RecordFiles
-    num_classes: int
-    encoded: str = "image"
-    label: str = "label"
-    label_offset: int = 0
-
-    @property
-    def count(self):
-        """How many images there are."""
-        return self.records.count
-
-    def part(self, begin, end):
-        """The images `begin` to `end` alone."""
-        return dataclasses.replace(self, records=self.records.part(begin, end))
-
-    def elements(self, seed, start, shard):
-        """Endless dataset of (number, serialized record) of a host."""
-        return ShuffledRecords(self.records, seed, shard).elements(start)
-
-    def in_order(self, begin, end):
-        """Dataset of the serialized records `begin` to `end`."""
-        return self.records.in_order(begin, end)
-
-    def read(self, serialized):
-        """(encoded image, stored label)."""
-        import tensorflow as tf
-
-        features = tf.io.parse_single_example(
-            serialized,
-            {
-                self.encoded: tf.io.FixedLenFeature((), tf.string),
-                self.label: tf.io.FixedLenFeature((), tf.int64),
-            },
-        )
-        return features[self.encoded], features[self.label]
-
-    def to_labels(self, stored):
-        """Labels from 0 as int32; fails if one is out of range."""
-        import tensorflow as tf
-
-        labels = tf.cast(stored, tf.int32) - self.label_offset
-        in_range = tf.reduce_all((labels >= 0) & (labels < self.num_classes))
-        message = f"{self.records.pattern}: an image label is out of range (of the stored labels)"
-        with tf.control_dependencies([tf.debugging.Assert(in_range, [message, stored])]):
-            return tf.identity(labels)
-
-    def first_damage(self):
-        """What is wrong with the first record that cannot be used, with its file; or None."""
-        for number, serialized in enumerate(self.records.in_order()):
-            file, place = self.records.locate(number)
-            try:
-                encoded, _ = self.read(serialized)
-                jpeg.to_rgb_jpeg(encoded.numpy())
-            except Exception as error:  # the parser and the decoder fail in many ways
-                return f"{file}, record {place}: {error}"
-        return None
-
-
 def require_batch(images, batch, source):
     """Refuses fewer images than one step takes.
+
+    Args:
+        images: `LabelledImages`.
+        batch: int, images a step.
+        source: str, where they come from, for the message.
 
     Raises:
         UserError: there are fewer.

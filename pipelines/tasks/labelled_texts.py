@@ -1,9 +1,10 @@
-"""Sentences and pairs of them as token ids, in batches padded to the bucket of the longest."""
+"""Sentences and sentence pairs as token ids, in batches padded to the bucket of the longest."""
 
 import dataclasses
 import functools
 
 import numpy as np
+import tensorflow as tf
 
 from pipelines.shards.host_shares import host_stream, shard, share
 from pipelines.text.wordpiece import CLS, PAD, SEP, SPECIAL_TOKENS
@@ -13,7 +14,14 @@ _TEXTS_PER_CALL = 65_536
 
 
 def is_cased(vocabulary):
-    """Whether a vocabulary tells upper case from lower: it holds a token in upper case."""
+    """Whether a vocabulary distinguishes case: it holds a token in upper case.
+
+    Args:
+        vocabulary: list of str.
+
+    Returns:
+        bool.
+    """
     return any(t != t.lower() for t in vocabulary if t not in SPECIAL_TOKENS and t[:1] != "[")
 
 
@@ -26,9 +34,9 @@ class LabelledTexts:
         starts: int64 array `(count + 1,)`, where each text begins in `tokens`, and their end.
         first_lengths: int32 array `(count,)`, tokens of segment A with its two special tokens.
         labels: int32 array `(count,)`.
-        pad: int, the id that fills up a batch.
-        buckets: tuple of int, the lengths that a batch is padded to, ascending; the last one is
-            the longest that a text may have.
+        pad: int, the id of padding.
+        buckets: tuple of int, the lengths that a batch may be padded to, ascending; no text is
+            longer than the last.
     """
 
     tokens: np.ndarray
@@ -40,9 +48,9 @@ class LabelledTexts:
 
     @classmethod
     def encode(cls, first, second, labels, vocabulary, buckets, lower_case=True):
-        """Tokenizes texts by WordPiece and cuts them to the longest bucket.
+        """Tokenizes texts by WordPiece and truncates them to the longest bucket.
 
-        Of a pair the longer one is cut at its end, token by token, as in BERT.
+        Of a pair the longer text loses tokens at its end, one by one, as in BERT.
 
         Args:
             first: sequence of str.
@@ -51,9 +59,11 @@ class LabelledTexts:
             vocabulary: list of str.
             buckets: ascending ints.
             lower_case: bool, as the vocabulary was learned.
+
+        Returns:
+            `LabelledTexts`.
         """
-        import tensorflow as tf
-        import tensorflow_text as tf_text
+        import tensorflow_text as tf_text  # takes long: image tasks do without it
 
         tokenizer = tf_text.FastBertTokenizer(
             vocabulary, token_out_type=tf.int32, lower_case_nfd_strip_accents=lower_case
@@ -94,7 +104,14 @@ class LabelledTexts:
         return np.diff(self.starts)
 
     def part(self, indices):
-        """The texts of some numbers, in that order."""
+        """Some of the texts.
+
+        Args:
+            indices: int array, in the order in which the texts come out.
+
+        Returns:
+            `LabelledTexts`.
+        """
         places = [np.arange(self.starts[i], self.starts[i + 1]) for i in indices]
         return dataclasses.replace(
             self,
@@ -107,15 +124,17 @@ class LabelledTexts:
     def training_plan(self, seed, steps, batch):
         """Which texts the steps of a run take: every text once an epoch, in a random order.
 
-        `POOL` batches at a time are sorted by length and cut, so that the texts of a batch are of
-        about one length, and these batches come in a random order. Epochs follow each other without
-        a gap.
+        The texts of `POOL` batches at a time are sorted by length and divided into batches again,
+        so that those of a batch are about equally long. These batches come in a random order.
+        Epochs follow each other without a gap.
 
         Args:
-            seed, steps, batch: int.
+            seed: int.
+            steps: int.
+            batch: int, texts a step over all replicas.
 
         Returns:
-            int32 array `(steps, batch)`.
+            int32 array `(steps, batch)` of indices.
         """
         epochs = -(-steps * batch // self.count)
         order = np.concatenate(
@@ -133,36 +152,56 @@ class LabelledTexts:
         return plan
 
     def evaluation_plan(self, batch):
-        """Every text once, sorted by length; the last batch is filled with -1."""
+        """Every text once, sorted by length.
+
+        Args:
+            batch: int, texts a step over all replicas.
+
+        Returns:
+            int32 array `(steps, batch)` of indices; the last batch is filled with -1.
+        """
         order = np.argsort(self.lengths, kind="stable").astype(np.int32)
         filling = np.full(-self.count % batch, -1, np.int32)
         return np.concatenate([order, filling]).reshape(-1, batch)
 
     def batch_lengths(self, plan):
-        """The lengths that the batches of a plan are padded to, int32 array `(steps,)`."""
+        """The lengths that the batches of a plan are padded to.
+
+        Args:
+            plan: int array `(steps, batch)` of indices; -1 is an empty place.
+
+        Returns:
+            int32 array `(steps,)`.
+        """
         longest = np.append(self.lengths, 0)[plan].max(axis=1)
         return np.array(self.buckets, np.int32)[np.searchsorted(self.buckets, longest)]
 
     def evaluation(self, batch, context=None):
-        """Dataset that holds every text once, a host's share of them; see `batches`."""
+        """Dataset that holds every text once, a host's share of them.
+
+        Args:
+            batch: int, texts a step over all replicas.
+            context: `tf.distribute.InputContext`, or None.
+
+        Returns:
+            As `batches`.
+        """
         return self.batches(self.evaluation_plan(batch), context=context)
 
     def batches(self, plan, first_step=0, context=None):
-        """Dataset of the batches of a plan, or of a host's part of them.
+        """Dataset of the batches of a plan, or of a host's share of them.
 
         Args:
-            plan: int array `(steps, batch)` of numbers of texts; -1 is nothing.
+            plan: int array `(steps, batch)` of indices; -1 is an empty place.
             first_step: int.
             context: `tf.distribute.InputContext`, or None.
 
         Returns:
             `tf.data.Dataset` of dicts: `token_ids`, `segment_ids` and `padding_mask`
-            `(share, length)`, `labels`, `numbers` `(share,)` int32, and `weights` `(share,)`
-            float32, 0 where there is nothing. The length is that of the whole batch's bucket, on
-            every replica.
+            `(share, length)`, `labels`, `numbers` (the indices) `(share,)` int32, and `weights`
+            `(share,)` float32, 0 for an empty place. The length is that of the whole batch's
+            bucket, on every replica.
         """
-        import tensorflow as tf
-
         hosts, host = shard(context)
         size = share(plan.shape[1], context)
         shares = plan.shape[1] // size // hosts  # of this host, in each step
@@ -189,7 +228,7 @@ class LabelledTexts:
                 "segment_ids": tf.cast(second, tf.int32),
                 "padding_mask": tf.cast(mask, tf.int32),
             }
-            if len(self.buckets) == 1:  # TPUs want to know the shape
+            if len(self.buckets) == 1:  # TPUs need a static shape
                 result = {
                     name: tf.ensure_shape(value, (size, self.buckets[0]))
                     for name, value in result.items()
@@ -206,17 +245,17 @@ class LabelledTexts:
 
 
 def cut_lengths(first, second, longest):
-    """How many tokens of each pair stay where a pair may have `longest`.
+    """How many tokens each text of a pair keeps where a pair may have `longest`.
 
-    A token at a time is cut from the longer one, from the second where they are equal, as BERT's
-    `create_pretraining_data.py` and `run_classifier.py` do.
+    The longer text loses one token at a time, the second where they are equally long, as in BERT's
+    `create_pretraining_data.py` and `run_classifier.py`.
 
     Args:
-        first, second: int arrays of tokens.
-        longest: int.
+        first, second: int arrays `(count,)`, how many tokens the texts have.
+        longest: int, tokens.
 
     Returns:
-        Two int arrays.
+        Two int arrays `(count,)`.
     """
     half = longest // 2
     cut_first = np.minimum(first, np.maximum(longest - second, longest - half))
@@ -224,7 +263,7 @@ def cut_lengths(first, second, longest):
 
 
 def _tokenized(tokenizer, texts):
-    """The tokens of texts, one after the other, and how many each has."""
+    """The tokens of texts, one after the other, and how many each text has."""
     tokens, lengths = [], []
     for begin in range(0, len(texts), _TEXTS_PER_CALL):
         ragged = tokenizer.tokenize(list(texts[begin : begin + _TEXTS_PER_CALL]))

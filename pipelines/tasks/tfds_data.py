@@ -1,24 +1,27 @@
-"""Downstream tasks as TensorFlow Datasets keeps them."""
+"""Downstream tasks as TensorFlow Datasets stores them."""
 
 import os
 
 from pipelines.command_line import UserError, one_line
+from pipelines.images.image_record_files import ImageRecordFiles
 from pipelines.shards.records import RecordFiles
-from pipelines.tasks.labelled_images import ImageRecordFiles
 from pipelines.tasks.tsv_files import LabelledRows
 
 
 def open_builder(name, data_dir="", download=False):
-    """The builder of a data set that is prepared.
+    """The builder of a prepared data set.
 
     Args:
         name: str, such as `glue/rte`.
-        data_dir: str, where TFDS keeps prepared data; TFDS' own default if empty.
-        download: bool, whether TFDS may fetch and prepare what is not there. Without a network
-            it takes minutes to give up.
+        data_dir: str, where TFDS keeps prepared data; TFDS's own default if empty.
+        download: bool, whether TFDS may download and prepare what is missing. Without a network it
+            takes minutes to give up.
+
+    Returns:
+        `tfds.core.DatasetBuilder`.
 
     Raises:
-        UserError: it is not there and cannot be had.
+        UserError: the data set is missing and cannot be prepared.
     """
     import tensorflow_datasets as tfds
 
@@ -41,13 +44,20 @@ def open_builder(name, data_dir="", download=False):
     )
 
 
-def class_names(builder, label="label"):
-    """The names of the classes, in the order of their labels."""
-    return list(builder.info.features[label].names)
+def class_names(builder):
+    """The names of the classes.
+
+    Args:
+        builder: of `open_builder`, with a feature `label`.
+
+    Returns:
+        list of str, in the order of the labels.
+    """
+    return list(builder.info.features["label"].names)
 
 
 def read_images(builder, split):
-    """The images of a split, read from the files that TFDS has written.
+    """The images of a split, read from the files that TFDS wrote.
 
     Args:
         builder: of `open_builder`, with features `image` and `label`.
@@ -57,7 +67,7 @@ def read_images(builder, split):
         `ImageRecordFiles`.
 
     Raises:
-        UserError: the split is not there, or the files are no TFRecords.
+        UserError: the split is missing, or the files are not TFRecords.
     """
     where = os.fspath(builder.data_path)
     if split not in builder.info.splits or not builder.info.splits[split].num_examples:
@@ -70,7 +80,8 @@ def read_images(builder, split):
         )
     pattern = os.path.join(where, f"{builder.name}-{split}.tfrecord-*-of-*")
     records = RecordFiles.find(pattern, "data_dir")
-    return ImageRecordFiles(records, builder.info.features["label"].num_classes)
+    num_classes = builder.info.features["label"].num_classes
+    return ImageRecordFiles(records, num_classes, "image", "label", label_offset=0)
 
 
 def read_rows(builder, split, columns):
@@ -83,6 +94,9 @@ def read_rows(builder, split, columns):
 
     Returns:
         `LabelledRows`; labels are the names of the classes.
+
+    Raises:
+        UserError: TFDS cannot read the split.
     """
     names = class_names(builder)
     texts, labels = [[] for _ in columns], []

@@ -1,15 +1,16 @@
-"""Labelled sentences in TSV files: GLUE's own, and those of others with a line of column names.
+"""Labelled sentences in TSV files: GLUE's own, and others with a line of column names.
 
 Fields are separated by tabs and not quoted, as in GLUE: a quotation mark is part of its sentence.
 """
 
 import dataclasses
-import itertools
 import os
+
+import tensorflow as tf
 
 from pipelines.command_line import UserError
 
-LABELS = ("label", "gold_label", "is_duplicate", "Quality")
+LABELS = (("label",), ("gold_label",), ("is_duplicate",), ("Quality",))
 SENTENCES = (
     ("sentence1", "sentence2"),
     ("question", "sentence"),
@@ -20,7 +21,7 @@ SENTENCES = (
     ("text",),
 )
 TRAIN = "train.tsv"
-# The names of development files: what to call the split, the file.
+# Names of a development split: names that its file may have.
 DEVELOPMENT = {
     "validation": ("dev.tsv", "validation.tsv", "valid.tsv"),
     "validation_matched": ("dev_matched.tsv",),
@@ -54,13 +55,11 @@ def find_files(folder):
         folder: str, local or `gs://`.
 
     Returns:
-        dict of the name of a split to a path: `train`, and those of `DEVELOPMENT` that are there.
+        dict of the name of a split to a path: `train`, and those of `DEVELOPMENT` that exist.
 
     Raises:
         UserError: there is no training file.
     """
-    import tensorflow as tf
-
     if not tf.io.gfile.isdir(folder):
         raise UserError(f"--data_dir={folder}: no such folder; give one that holds {TRAIN}")
     found = {"train": os.path.join(folder, TRAIN)}
@@ -82,26 +81,26 @@ def read_rows(path, sentence_columns=(), label_column="", max_bad_records=0):
 
     Args:
         path: str, local or `gs://`.
-        sentence_columns: one or two names; found among the usual ones if empty.
-        label_column: str; found among the usual ones if empty.
-        max_bad_records: int, how many lines may be left out that have another number of fields or
-            no label.
+        sentence_columns: one or two names, or empty for the usual ones.
+        label_column: str, or empty for the usual one.
+        max_bad_records: int, how many lines with a wrong number of fields or no label may be left
+            out.
 
     Returns:
         `LabelledRows`.
 
     Raises:
-        UserError: a column is missing, a line has another number of fields or no label (it is
-            named by its number), or there is no line at all.
+        UserError: a column is missing, a line has a wrong number of fields or no label, or there
+            is no line at all.
     """
-    lines = _lines(path)
-    header = next(lines, "")
+    header, *lines = _lines(path)
     columns = header.split("\t")
-    label = _label_column(path, columns, label_column)
-    sentences = _sentence_columns(path, columns, tuple(sentence_columns))
+    wanted = (label_column,) if label_column else ()
+    [label] = _find_columns(path, columns, wanted, LABELS, "label")
+    sentences = _find_columns(path, columns, tuple(sentence_columns), SENTENCES, "sentence")
     if label in sentences:
         raise UserError(
-            f"{path}: {columns[label]!r} is the label and a sentence; mend "
+            f"{path}: {columns[label]!r} is the label and a sentence; fix "
             "--config.data.sentence_columns or --config.data.label_column"
         )
     fields, damaged = [], []
@@ -116,7 +115,7 @@ def read_rows(path, sentence_columns=(), label_column="", max_bad_records=0):
             reason = f"{path}, line {number}: {reason}"
             if len(damaged) >= max_bad_records:
                 raise UserError(
-                    f"{reason} ({', '.join(columns)}); mend the line, or leave it out by "
+                    f"{reason} ({', '.join(columns)}); fix the line, or leave it out with "
                     "--max_bad_records=N"
                 )
             damaged.append(reason)
@@ -131,59 +130,33 @@ def read_rows(path, sentence_columns=(), label_column="", max_bad_records=0):
 
 
 def _lines(path):
-    """The lines of a text file, without the empty ones at its end."""
-    import tensorflow as tf
-
+    """The lines of a text file, at least one, without the empty ones at its end."""
     try:
         with tf.io.gfile.GFile(path, "rb") as stream:
             content = stream.read()
     except tf.errors.OpError as error:
-        raise UserError(f"{path}: cannot be read ({error.message}); mend the path") from error
+        raise UserError(f"{path}: cannot be read ({error.message}); fix the path") from error
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         number = content[: error.start].count(b"\n") + 1
         raise UserError(f"{path}, line {number}: no UTF-8; convert the file") from error
-    # Not `splitlines`: sentences hold characters that it takes for the end of a line.
-    lines = (line.removesuffix("\r") for line in text.split("\n"))
-    pending = 0
-    for line in lines:
-        if line:
-            yield from itertools.repeat("", pending)
-            pending = 0
-            yield line
-        else:
-            pending += 1
+    # Not `splitlines`: sentences hold characters that it takes for line ends.
+    lines = [line.removesuffix("\r") for line in text.split("\n")]
+    while len(lines) > 1 and not lines[-1]:
+        lines.pop()
+    return lines
 
 
-def _label_column(path, columns, wanted):
-    if wanted:
-        if wanted in columns:
-            return columns.index(wanted)
-        raise UserError(
-            f"{path}: has no column {wanted!r} but {', '.join(columns)}; mend "
-            "--config.data.label_column"
-        )
-    for name in LABELS:
-        if name in columns:
-            return columns.index(name)
-    raise UserError(
-        f"{path}: has no label column ({', '.join(LABELS)}) but {', '.join(columns)}; name it by "
-        "--config.data.label_column"
-    )
-
-
-def _sentence_columns(path, columns, wanted):
-    for names in (wanted,) if wanted else SENTENCES:
+def _find_columns(path, columns, wanted, usual, what):
+    """The places of the wanted columns, or of the first usual ones that are all present."""
+    for names in (wanted,) if wanted else usual:
         if set(names) <= set(columns):
             return [columns.index(name) for name in names]
+    flag = f"--config.data.{what}_column{'s' if what == 'sentence' else ''}"
+    there = ", ".join(columns)
     if wanted:
         missing = next(name for name in wanted if name not in columns)
-        raise UserError(
-            f"{path}: has no column {missing!r} but {', '.join(columns)}; mend "
-            "--config.data.sentence_columns"
-        )
-    raise UserError(
-        f"{path}: has none of the usual sentence columns but {', '.join(columns)}; name one or two "
-        "by --config.data.sentence_columns"
-    )
+        raise UserError(f"{path}: has no column {missing!r} but {there}; fix {flag}")
+    known = ", ".join(" + ".join(names) for names in usual)
+    raise UserError(f"{path}: has no {what} column ({known}) but {there}; name it by {flag}")

@@ -1,8 +1,8 @@
 """Finds the prose in a plain-text book: chapters of paragraphs, out of hard-wrapped lines.
 
-What is no running prose is left out: licence and credits around a Project Gutenberg book, title
-pages, tables of contents, headings, illustrations, footnotes, indices, transcriber's notes, and
-verse, lists and tables, whose lines end before they are full. Blank lines divide paragraphs.
+Only running prose is kept. Left out are the licence and credits around a Project Gutenberg book,
+title pages, tables of contents, headings, illustrations, footnotes, indices, transcriber's notes,
+and verse, lists and tables, whose lines end before they are full. Blank lines separate paragraphs.
 """
 
 import collections
@@ -75,13 +75,21 @@ _VERSE_START = re.compile(r"[\W_]*[^\W\d_a-z]")
 
 
 def title_of(text, default):
-    """The title in the header of a Project Gutenberg book, or else the default."""
+    """Finds the title in the header of a Project Gutenberg book.
+
+    Args:
+        text: str.
+        default: str, where there is none.
+
+    Returns:
+        str.
+    """
     match = _TITLE.search(text[: 1 << 14])
     return match[1].strip() if match else default
 
 
 def chapters(text):
-    """The prose of a book.
+    """Finds the prose of a book.
 
     Args:
         text: str.
@@ -134,13 +142,13 @@ def _body(text):
 
 
 def _width(lines):
-    """How long the lines are that are full: what a tenth of them reach."""
+    """The length of full lines: the one that a tenth of them reach."""
     lengths = sorted(len(line) for line in lines if line)
     return lengths[len(lengths) * 9 // 10] if lengths else 0
 
 
 def _blocks(lines):
-    """Yields the runs of lines that are not blank, and the number of blank lines before."""
+    """Yields the runs of lines that are not blank, and the number of blank lines before each."""
     block, blanks, before = [], 0, 0
     for line in [*lines, ""]:
         if not line.strip() or _RULE.fullmatch(line):
@@ -160,7 +168,7 @@ def _is_heading(block, blanks):
     text = "\n".join(line.strip().strip("_=*") for line in block)
     match = _HEADING.match(text)
     if match or _APPARATUS_HEADING.fullmatch(text):
-        # A title may follow the number, a whole paragraph hardly.
+        # A title may follow the number, but hardly a whole paragraph.
         return len(text) < 200
     is_upper = text.isupper() and sum(map(str.isalpha, text)) > 2 and not text.endswith(",")
     return is_upper and blanks >= 2 and len(block) <= 3
@@ -186,13 +194,13 @@ def _joined(block, words):
     """The text of a paragraph's lines."""
     text = "\n".join(line.strip() for line in block)
     if "-\n" in text:
-        text = _HYPHENATED.sub(lambda match: _mended(match, words), text)
+        text = _HYPHENATED.sub(lambda match: _rejoined(match, words), text)
     text = text.replace("--\n", "--").replace("\n--", "--").replace("—\n", "—").replace("\n—", "—")
     text = _EMPHASIS.sub("", _BLANK_NAME.sub("—", _REFERENCE.sub("", text)))
     return " ".join(text.split())
 
 
-def _mended(match, words):
+def _rejoined(match, words):
     """A word that was divided at the end of a line: the hyphen goes or stays, as elsewhere."""
     start, end = match.groups()
     together, hyphenated = words[start + end], words[f"{start}-{end}"]

@@ -1,17 +1,16 @@
-"""Documents as lines of text files: how they are written, and how a large corpus is divided.
+"""Documents in text files: how they are written and read, and how a large corpus is divided.
 
-Two formats are read, told apart by the first character of a file:
+Two formats are read, distinguished by the first character of a file:
 
 - JSON lines, as the project writes them: `{"title": "...", "paragraphs": ["...", ...]}`;
 - the format of Google's BERT: one sentence a line, blank lines between documents.
 
-A corpus is worked on in units of some MiB, each a set of byte ranges of its files. Every document
-belongs to exactly one unit, the one that holds the byte it is found by, so units can be read
-independently of each other. They depend on names and sizes of the files alone.
+A corpus is processed in units of some MiB, each a set of byte ranges of its files. Every document
+belongs to exactly one unit, so units can be read independently of each other. They depend on names
+and sizes of the files alone.
 """
 
 import dataclasses
-import io
 import json
 from collections.abc import Iterator
 
@@ -31,7 +30,7 @@ class Document:
     Attributes:
         title: str; empty where the file has none.
         paragraphs: tuple of str, in order.
-        split: bool, whether each paragraph is one sentence and to be left whole.
+        split: bool, whether each paragraph is one sentence already.
     """
 
     title: str
@@ -56,13 +55,26 @@ class Unit:
 
 
 def to_json(document) -> bytes:
-    """One line, without its line break, that `from_json` reads. `split` is not kept."""
+    """Writes a document as a line of JSON; `split` is not kept.
+
+    Args:
+        document: `Document`.
+
+    Returns:
+        bytes, without a line break.
+    """
     fields = {"title": document.title, "paragraphs": list(document.paragraphs)}
     return json.dumps(fields, ensure_ascii=False).encode("utf-8", "replace")
 
 
 def from_json(line) -> Document:
-    """Reads what `to_json` writes; other fields than `title` and `paragraphs` are passed over.
+    """Reads what `to_json` writes; other fields than `title` and `paragraphs` are ignored.
+
+    Args:
+        line: bytes or str.
+
+    Returns:
+        `Document`.
 
     Raises:
         ValueError: the line is no such document.
@@ -70,7 +82,7 @@ def from_json(line) -> Document:
     try:
         fields = json.loads(line)
     except RecursionError as error:
-        raise ValueError("it is nested too deep") from error
+        raise ValueError("it is nested too deeply") from error
     if not isinstance(fields, dict):
         raise ValueError("it is no JSON object")
     title, paragraphs = fields.get("title", ""), fields.get("paragraphs")
@@ -78,11 +90,11 @@ def from_json(line) -> Document:
         raise ValueError("it has no 'paragraphs', a list of texts")
     title = title if isinstance(title, str) else ""
     for text in (title, *paragraphs):
-        text.encode()  # JSON can spell halves of characters, which are no text
+        text.encode()  # raises for half a character, which JSON can spell
     return Document(title, tuple(paragraphs))
 
 
-def find_units(pattern, flag="documents", unit_bytes=UNIT_BYTES) -> tuple[Unit, ...]:
+def find_units(pattern, unit_bytes=UNIT_BYTES) -> tuple[Unit, ...]:
     """Divides the files that match a pattern.
 
     Large files are divided evenly into ranges of at most `unit_bytes`; small ones are gathered
@@ -90,9 +102,11 @@ def find_units(pattern, flag="documents", unit_bytes=UNIT_BYTES) -> tuple[Unit, 
     has half of `unit_bytes` at least, unless there is no more, and twice as much at most.
 
     Args:
-        pattern: str, glob pattern, local or `gs://`; or several, separated by commas.
-        flag: str, the flag that holds it, for messages.
+        pattern: str, comma-separated glob patterns, local or `gs://`.
         unit_bytes: int.
+
+    Returns:
+        Tuple of `Unit`.
 
     Raises:
         UserError: nothing matches, the files are empty, or are still being written.
@@ -100,21 +114,21 @@ def find_units(pattern, flag="documents", unit_bytes=UNIT_BYTES) -> tuple[Unit, 
     import tensorflow as tf
 
     if not pattern:
-        raise UserError(f"--{flag} is empty; give a pattern of document files")
+        raise UserError("--documents is empty; give a pattern of document files")
     stats = {}
     for part in pattern.split(","):
         try:
             found = {file: tf.io.gfile.stat(file) for file in tf.io.gfile.glob(part)}
         except tf.errors.OpError as error:
-            raise UserError(f"{part}: {one_line(error)}; mend --{flag}") from error
+            raise UserError(f"{part}: {one_line(error)}; fix --documents") from error
         found = {file: stat for file, stat in found.items() if not stat.is_directory}
         if not found:
-            raise UserError(f"no file matches {part}; mend --{flag}")
+            raise UserError(f"no file matches {part}; fix --documents")
         stats |= found
     files = sorted(stats)
     sizes = [stats[file].length for file in files]
     if not any(sizes):
-        raise UserError(f"{pattern}: every file is empty; write them again or mend --{flag}")
+        raise UserError(f"{pattern}: every file is empty; write them again or fix --documents")
 
     _check_finished(files)
 
@@ -135,13 +149,13 @@ def find_units(pattern, flag="documents", unit_bytes=UNIT_BYTES) -> tuple[Unit, 
 
 
 def _check_finished(files):
-    """Raises `UserError` if a command is writing the files, or was stopped when it did."""
+    """Raises `UserError` if a command is writing the files, or was stopped while it did."""
     import tensorflow as tf
 
     for prefix in sorted({shard_files.shard_prefix(file.partition(".tmp-")[0]) for file in files}):
         if tf.io.gfile.exists(f"{prefix}.progress"):
             raise UserError(
-                f"{prefix}: is not finished yet; let the command that makes it end, or run it again"
+                f"{prefix}: is not finished yet; wait for its command, or run that again"
             )
 
 
@@ -152,6 +166,9 @@ def read_unit(unit, damaged=None) -> Iterator[Document]:
         unit: `Unit`.
         damaged: list, takes a dict of `file`, `record` (the offset of its line in bytes) and
             `reason` for each line that cannot be read. By default such a line is an error.
+
+    Yields:
+        `Document`.
 
     Raises:
         UserError: a file cannot be read, or a line is damaged and `damaged` is None.
@@ -170,7 +187,7 @@ def read_unit(unit, damaged=None) -> Iterator[Document]:
 
 
 def _read_part(part):
-    """Yields pairs of a position and a document, or what is wrong with the line there."""
+    """Yields pairs: a position, and the document there or what is wrong with it."""
     import tensorflow as tf
 
     try:
@@ -182,31 +199,23 @@ def _read_part(part):
         raise UserError(f"{part.file}: cannot be read ({one_line(error)})") from error
 
 
-class _RawFile(io.RawIOBase):
-    """A `GFile` for `io.BufferedReader`: its own `readline` drops carriage returns."""
-
-    def __init__(self, stream):
-        self._stream = stream
-
-    def readable(self):
-        return True
-
-    def readinto(self, buffer):
-        data = self._stream.read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
-
-
 def _lines(stream, start):
-    """Yields (position, line) for the lines that begin at `start` or after it."""
-    position = max(0, start - 1)
+    """Yields (position, line) for the lines that begin at `start` or after it.
+
+    `GFile.readline` would drop carriage returns, which positions count.
+    """
+    position, line = max(0, start - 1), b""
     stream.seek(position)
-    lines = io.BufferedReader(_RawFile(stream), _READ_BYTES)
-    if start:
-        position += len(lines.readline())  # ends the line before, if only by its line break
-    for line in lines:
+    is_own = start == 0  # else it is the rest of the line before, if only its line break
+    while data := stream.read(_READ_BYTES):
+        *lines, line = (line + data).split(b"\n")
+        for whole in lines:
+            if is_own:
+                yield position, whole
+            is_own = True
+            position += len(whole) + 1
+    if line and is_own:
         yield position, line
-        position += len(line)
 
 
 def _json_documents(lines, part):
@@ -221,10 +230,9 @@ def _json_documents(lines, part):
 
 
 def _plain_documents(lines, part):
-    """A document is found by the blank line before it, or by the start of the file.
+    """Yields the documents of a range: those after a blank line in it, or at the file's start.
 
-    So a reader knows by what lies in its own range which documents are its own: it neither looks
-    back, nor does it matter how many blank lines there are.
+    So a reader finds its own documents without looking back, whatever the number of blank lines.
     """
     sentences = []
     is_own, first = part.start == 0, part.start
@@ -251,3 +259,18 @@ def _plain_document(lines):
     except UnicodeDecodeError as error:
         return one_line(error)
     return Document("", tuple(text for text in texts if text), split=True)
+
+
+def too_few_documents(count):
+    """The error for a corpus without random next sentences.
+
+    Args:
+        count: int, its documents with text.
+
+    Returns:
+        `UserError`.
+    """
+    return UserError(
+        f"{count} documents with text: a random next sentence comes from another document; give"
+        " two or more"
+    )

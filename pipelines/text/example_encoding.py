@@ -2,8 +2,8 @@
 
 A serialized `tf.train.Example` is a map of names to lists of numbers in the wire format of protocol
 buffers: every part is a tag, its length and its bytes, and an integer is a varint, seven bits a
-byte, the lowest first, with the eighth bit set in all bytes but the last. All numbers of a field
-are encoded at once here. The bytes are those of `tfrecords.to_example`.
+byte, the lowest first, with the eighth bit set in all bytes but the last. Here all numbers of a
+field are encoded at once, into the bytes of `tfrecords.to_example`.
 """
 
 import functools
@@ -39,8 +39,9 @@ def encode_examples(fields):
             raise TypeError(f"feature {name!r}: cannot encode {values.dtype}")
         columns.append([_head(name, kind, len(row)) for row in packed])
         columns.append(packed)
-    examples = map(b"".join, zip(*columns, strict=True))
-    return [_FIRST + _varint(len(features)) + features for features in examples]
+    examples = list(map(b"".join, zip(*columns, strict=True)))
+    sizes = _varints(np.array([len(features) for features in examples], np.int32)[:, None])
+    return [_FIRST + size + features for size, features in zip(sizes, examples, strict=True)]
 
 
 @functools.lru_cache(maxsize=1 << 16)
@@ -60,12 +61,7 @@ def _around(head, size, tag):
 
 
 def _varint(number):
-    encoded = bytearray()
-    while number >= 128:
-        encoded.append(number & 127 | 128)
-        number >>= 7
-    encoded.append(number)
-    return bytes(encoded)
+    return _varints(np.array([[number]], np.int32))[0]
 
 
 def _fixed(values):

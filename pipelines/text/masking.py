@@ -1,134 +1,182 @@
-"""Masked-LM: which tokens of an example are to be predicted, and what is put in their place.
+"""Masked-LM: which tokens of a text are to be predicted, and what replaces them.
 
-The rule, for an example of `n` tokens without [CLS], [SEP] and padding, the candidates:
+The rule, for a text of `n` tokens without [CLS], [SEP] and padding, the candidates:
 
 1. `k = min(max_predictions, max(1, round(ratio * n)))` tokens are chosen at most. The product is
-   one of 32-bit floats, and `round` takes halves to the even neighbour, so that the training
-   stream can do the same in TensorFlow.
+   one of 32-bit floats, and `round` takes halves to the even neighbour.
 2. A word is a candidate and the `##` pieces that follow it; without `whole_word` every candidate
    is a word. [CLS] and [SEP] end words, so a segment that was cut inside a word begins with a word.
-3. Words of more than `k` tokens are never chosen. The others are gone through in random order,
-   every order equally likely, and chosen as long as they fit into `k` tokens whole; the first that
-   does not fit ends it.
+3. Words of more than `k` tokens are never chosen. The others are taken in random order, every order
+   equally likely, as long as they fit into `k` tokens whole; the first that does not fit ends it.
 4. Where every word has more than `k` tokens, a random word's first `k` tokens are chosen. So at
    least one token is.
 5. Of the chosen tokens, each by itself, 80 % become [MASK], 10 % a random token of the vocabulary
    (never a special or an `[unusedN]` one) and 10 % stay.
 6. Predictions are listed in ascending order of their positions and padded with zeros.
+
+It is written twice: in NumPy for files, where that is several times as fast, and in TensorFlow for
+the training stream.
 """
 
+import dataclasses
+import functools
+
 import numpy as np
+import tensorflow as tf
 
-from pipelines.text.wordpiece import MASK, SPECIAL_TOKENS
-
-MASKED_RATIO = 0.15  # Devlin et al. 2019, section 3.1
-
-
-def replacement_ids(vocabulary):
-    """The ids of the tokens that may be put in the place of others: int32 array."""
-    # Google's vocabularies hold some hundred [unusedN] tokens that no text has.
-    return np.array(
-        [
-            index
-            for index, token in enumerate(vocabulary)
-            if token not in SPECIAL_TOKENS and not token.startswith("[unused")
-        ],
-        np.int32,
-    )
+from pipelines.text.example_settings import MASKED_RATIO
+from pipelines.text.wordpiece import CLS, MASK, SEP, SPECIAL_TOKENS
 
 
+@dataclasses.dataclass(frozen=True)
 class Masking:
-    """Chooses the tokens to predict, by the rule above.
+    """Masks a batch of texts by the rule above: once, or anew each time they are read.
 
-    Args:
-        vocabulary: list of str.
-        max_predictions: int, masked tokens of an example at most.
-        ratio: float, the part of an example's tokens that is masked; one token at least.
+    Attributes:
+        vocabulary: tuple of str.
+        max_predictions: int, masked tokens of a text at most.
+        ratio: float, the share of a text's tokens that is masked; one token at least.
         whole_word: bool, whether the pieces of a word are masked together.
     """
 
-    def __init__(self, vocabulary, max_predictions, ratio, whole_word=False):
-        self._mask = vocabulary.index(MASK)
-        self._replacements = replacement_ids(vocabulary)
-        self._is_piece = np.array([token.startswith("##") for token in vocabulary])
-        self._max_predictions = max_predictions
-        self._ratio = ratio
-        self._whole_word = whole_word
+    vocabulary: tuple[str, ...]
+    max_predictions: int
+    ratio: float = MASKED_RATIO
+    whole_word: bool = False
 
-    def __call__(self, input_ids, candidates, random):
-        """Masks examples.
+    def static(self, input_ids, input_mask, random):
+        """Masks texts before they are written.
 
         Args:
-            input_ids: int32 array `(count, length)`.
-            candidates: bool array `(count, length)`, true for the tokens that may be predicted,
-                one at least in each example.
+            input_ids: `(batch, length)` int32 array, texts with one candidate at least.
+            input_mask: `(batch, length)` int32 array, 0 for padding.
             random: `numpy.random.Generator`.
 
         Returns:
-            Dict of NumPy arrays: `input_ids`, a masked copy, and, `(count, max_predictions)`,
+            Dict of arrays, see `dynamic`.
+        """
+        candidates = input_mask.astype(bool)
+        for special in (CLS, SEP):
+            candidates &= input_ids != self.vocabulary.index(special)
+        count = candidates.sum(axis=1, keepdims=True).astype(np.float32)
+        limit = np.maximum(1, np.rint(np.float32(self.ratio) * count).astype(int))
+        limit = np.minimum(self.max_predictions, limit)
+        chosen = self._choose_here(input_ids, candidates, limit, random.random(input_ids.shape))
+
+        row, position = np.nonzero(chosen)
+        before = input_ids[row, position]
+        fate = random.random(len(before))
+        replacements = random.integers(len(self._replacements), size=len(before))
+        replaced = np.where(fate < 0.9, self._replacements[replacements], before)
+        masked = input_ids.copy()
+        masked[row, position] = np.where(fate < 0.8, self.vocabulary.index(MASK), replaced)
+
+        count = chosen.sum(axis=1)
+        column = np.arange(len(row)) - np.repeat(np.cumsum(count) - count, count)
+        fields = {"input_ids": masked}
+        for name, values in (("positions", position), ("ids", before), ("weights", np.float32(1))):
+            dtype = np.float32 if name == "weights" else np.int32
+            padded = np.zeros((len(input_ids), self.max_predictions), dtype)
+            padded[row, column] = values
+            fields[f"masked_lm_{name}"] = padded
+        return fields
+
+    def dynamic(self, input_ids, input_mask, random):
+        """Masks texts when they are read.
+
+        Args:
+            input_ids: `(batch, length)` int32.
+            input_mask: `(batch, length)` int32, 0 for padding.
+            random: `(batch, 3, length)` float32 in [0, 1).
+
+        Returns:
+            Dict of `input_ids`, a masked copy, and, `(batch, max_predictions)`,
             `masked_lm_positions`, `masked_lm_ids` (int32) and `masked_lm_weights` (float32, 1 for
             a prediction and 0 for padding).
         """
-        counts = candidates.sum(axis=1).astype(np.float32)
-        limits = np.maximum(1, np.rint(np.float32(self._ratio) * counts).astype(np.int64))
-        limits = np.minimum(self._max_predictions, limits)
-        chosen = self._choose(input_ids, candidates, limits, random)
+        candidates = tf.cast(input_mask, tf.bool)
+        for special in (CLS, SEP):
+            candidates &= input_ids != self.vocabulary.index(special)
+        count = tf.reduce_sum(tf.cast(candidates, tf.float32), axis=1, keepdims=True)
+        limit = tf.cast(tf.maximum(tf.round(self.ratio * count), 1.0), tf.int32)
+        limit = tf.minimum(limit, self.max_predictions)
+        chosen = self._choose_in_graph(input_ids, candidates, limit, random[:, 0])
 
-        example, position = np.nonzero(chosen)
-        before = input_ids[example, position]
-        fate = random.random(len(before))
-        replacements = self._replacements[random.integers(len(self._replacements), size=len(fate))]
-        masked = input_ids.copy()
-        masked[example, position] = np.where(
-            fate < 0.8, self._mask, np.where(fate < 0.9, replacements, before)
-        )
+        replacements = tf.cast(random[:, 2] * len(self._replacements), tf.int32)
+        replacements = tf.gather(self._replacements, replacements)
+        masked = tf.where(random[:, 1] < 0.9, replacements, input_ids)
+        masked = tf.where(random[:, 1] < 0.8, self.vocabulary.index(MASK), masked)
 
-        counts = chosen.sum(axis=1)
-        column = np.arange(len(example)) - np.repeat(np.cumsum(counts) - counts, counts)
-        shape = len(input_ids), self._max_predictions
-        fields = {
-            "input_ids": masked,
-            "masked_lm_positions": np.zeros(shape, np.int32),
-            "masked_lm_ids": np.zeros(shape, np.int32),
-            "masked_lm_weights": np.zeros(shape, np.float32),
+        length = tf.shape(input_ids)[1]
+        positions = tf.where(chosen, tf.range(length), length)
+        positions = -tf.math.top_k(-positions, tf.minimum(length, self.max_predictions)).values
+        missing = self.max_predictions - tf.shape(positions)[1]  # texts may be shorter than that
+        positions = tf.pad(positions, [[0, 0], [0, missing]], constant_values=length)
+        weights = positions < length
+        positions = tf.where(weights, positions, 0)
+        return {
+            "input_ids": tf.where(chosen, masked, input_ids),
+            "masked_lm_positions": positions,
+            "masked_lm_ids": tf.where(weights, tf.gather(input_ids, positions, batch_dims=1), 0),
+            "masked_lm_weights": tf.cast(weights, tf.float32),
         }
-        fields["masked_lm_positions"][example, column] = position
-        fields["masked_lm_ids"][example, column] = before
-        fields["masked_lm_weights"][example, column] = 1
-        return fields
 
-    def _choose(self, input_ids, candidates, limits, random):
-        """Bool array `(count, length)`: the tokens to predict."""
-        order_by = random.random(candidates.shape)
-        if not self._whole_word:
-            # Words of one token always fit: the `limits` smallest numbers are chosen.
+    @functools.cached_property
+    def _replacements(self):
+        """The ids of the tokens that may replace others, int32 array."""
+        # Google's vocabularies hold some hundred [unusedN] tokens that no text has.
+        is_word = [t not in SPECIAL_TOKENS and not t.startswith("[unused") for t in self.vocabulary]
+        return np.flatnonzero(is_word).astype(np.int32)
+
+    @functools.cached_property
+    def _is_piece(self):
+        return np.array([token.startswith("##") for token in self.vocabulary])
+
+    def _choose_here(self, input_ids, candidates, limit, order_by):
+        """Bool `(batch, length)`: the tokens to predict. `order_by` orders the words."""
+        if not self.whole_word:  # words of one token always fit
             order_by[~candidates] = 2
             smallest = np.sort(order_by, axis=1)
-            return order_by < np.take_along_axis(smallest, limits[:, None], axis=1)
+            return order_by < np.take_along_axis(smallest, limit, axis=1)
 
-        place = np.arange(candidates.shape[1])
-        goes_on = candidates & self._is_piece[input_ids]
-        goes_on[:, 1:] &= candidates[:, :-1]
-        goes_on[:, 0] = False
-        begins = candidates & ~goes_on
-        head = np.maximum.accumulate(np.where(begins, place, 0), axis=1)  # where the word begins
-        # A word ends where the next one begins or the candidates end.
-        borders = np.where(goes_on, len(place), place)
-        after = np.minimum.accumulate(borders[:, ::-1], axis=1)[:, ::-1]
-        after = np.concatenate([after[:, 1:], np.full((len(after), 1), len(place))], axis=1)
-        size = after - place  # of the word that begins here
+        length = candidates.shape[1]
+        place, row = np.arange(length)[None, :], length * np.arange(len(candidates))[:, None]
+        begins = candidates.copy()
+        begins[:, 1:] &= ~(candidates[:, :-1] & self._is_piece[input_ids[:, 1:]])
+        first = np.maximum.accumulate(np.where(begins, place, 0), axis=1)  # of each token's word
+        size = np.bincount((row + first)[candidates], minlength=candidates.size)[row + first]
 
-        limits = limits[:, None]
-        fits = begins & (size <= limits)
-        only_long = ~fits.any(axis=1, keepdims=True)
-        size = np.where(only_long, np.minimum(size, limits), size)
-        order = np.argsort(np.where(fits | (only_long & begins), order_by, 2), axis=1)
-        sizes = np.where(
-            np.take_along_axis(fits | (only_long & begins), order, axis=1),
-            np.take_along_axis(size, order, axis=1),
-            len(place) + 1,
-        )
+        fits = begins & (size <= limit)
+        none_fits = ~fits.any(axis=1, keepdims=True)
+        size = np.where(none_fits, np.minimum(size, limit), size)
+        eligible = fits | (none_fits & begins)
+        order = np.argsort(np.where(eligible, order_by, 2), axis=1)
+        sizes = np.take_along_axis(np.where(eligible, size, length + 1), order, axis=1)
         taken = np.zeros_like(candidates)
-        np.put_along_axis(taken, order, np.cumsum(sizes, axis=1) <= limits, axis=1)
-        within = place - head < np.take_along_axis(size, head, axis=1)
-        return candidates & within & np.take_along_axis(taken, head, axis=1)
+        np.put_along_axis(taken, order, np.cumsum(sizes, axis=1) <= limit, axis=1)
+        return candidates & (place - first < size) & np.take_along_axis(taken, first, axis=1)
+
+    def _choose_in_graph(self, input_ids, candidates, limit, order_by):
+        """The same in TensorFlow."""
+        batch, length = tf.unstack(tf.shape(input_ids))
+        place, row = tf.range(length)[None, :], length * tf.range(batch)[:, None]
+        begins, first, size = candidates, place, tf.ones_like(input_ids)  # of each token's word
+        if self.whole_word:
+            after_candidate = tf.pad(candidates[:, :-1], [[0, 0], [1, 0]])
+            begins &= ~(after_candidate & tf.gather(self._is_piece, input_ids))
+            word = row + tf.maximum(tf.cumsum(tf.cast(begins, tf.int32), axis=1) - 1, 0)
+            first = tf.where(begins, place, length - 1)
+            first = tf.gather(tf.math.unsorted_segment_min(first, word, batch * length), word)
+            size = tf.cast(candidates, tf.int32)
+            size = tf.gather(tf.math.unsorted_segment_sum(size, word, batch * length), word)
+
+        fits = begins & (size <= limit)
+        none_fits = ~tf.reduce_any(fits, axis=1, keepdims=True)
+        size = tf.where(none_fits, tf.minimum(size, limit), size)
+        eligible = fits | (none_fits & begins)
+        order_by = tf.where(eligible, order_by, tf.constant(2, order_by.dtype))
+        order = tf.math.top_k(-order_by, tf.minimum(length, self.max_predictions)).indices
+        sizes = tf.gather(tf.where(eligible, size, length + 1), order, batch_dims=1)
+        taken = tf.boolean_mask(row + order, tf.cumsum(sizes, axis=1) <= limit)
+        taken = tf.scatter_nd(taken[:, None], tf.ones_like(taken), [batch * length])
+        return candidates & (place - first < size) & (tf.gather(taken, row + first) > 0)

@@ -5,7 +5,6 @@ documents costs a few numbers for each pair, and all of them can be shuffled bef
 """
 
 import bisect
-import dataclasses
 
 import numpy as np
 
@@ -14,64 +13,46 @@ from pipelines.text.wordpiece import CLS, SEP
 IS_NEXT, IS_RANDOM = 0, 1  # values of `next_sentence_labels`
 SPECIALS_PER_EXAMPLE = 3  # [CLS] A [SEP] B [SEP]
 
-
-@dataclasses.dataclass(frozen=True)
-class Pairs:
-    """Pairs of segments, each array `(count,)` of int64.
-
-    Attributes:
-        first, second: where the segments begin in the tokens.
-        first_length, second_length: their tokens, at least one.
-        labels: `IS_NEXT` or `IS_RANDOM`.
-    """
-
-    first: np.ndarray
-    first_length: np.ndarray
-    second: np.ndarray
-    second_length: np.ndarray
-    labels: np.ndarray
-
-    def __len__(self):
-        return len(self.labels)
-
-    def __getitem__(self, places):
-        return Pairs(*(column[places] for column in self._columns()))
-
-    @classmethod
-    def join(cls, parts):
-        """All pairs of a list of `Pairs`."""
-        return cls(*map(np.concatenate, zip(*(part._columns() for part in parts), strict=True)))
-
-    def _columns(self):
-        return tuple(getattr(self, field.name) for field in dataclasses.fields(self))
+# A pair: where its segments begin in the tokens, how many tokens they have (one at least), a label.
+PAIR = np.dtype(
+    [(name, np.int64) for name in ("first", "first_length", "second", "second_length", "label")]
+)
 
 
-def make_pairs(documents, room, short_probability, random) -> Pairs:
-    """One pass over documents.
+def make_pairs(documents, room, short_probability, random):
+    """Makes pairs in one pass over documents.
 
     Sentences of a document are gathered until they fill `room`, or a random shorter length. Then
     they are divided between the two segments; or the first of them become the first segment, a
     piece of another document the second, and the others are put back to be used again. What is
-    too long is cut, at the front and the end by chance.
+    too long is cut, at the front and the end at random.
 
     Where there is only one document there are no random segments: every pair is `IS_NEXT`, and a
-    last sentence that is left alone is passed over.
+    last sentence that is left alone is skipped.
 
     Args:
         documents: `tokenization.TokenizedDocuments`.
         room: int, tokens of both segments together at most, 2 or more.
         short_probability: float, how often a pair aims at a random shorter length.
         random: `numpy.random.Generator`.
+
+    Returns:
+        `(pairs,)` array of `PAIR`.
     """
     offsets, borders = documents.sentences.tolist(), documents.documents.tolist()
-    chances = _Chances(random, len(offsets) - 1, room, short_probability)
+    # What is random about a pair, by the sentence that it begins with.
+    count = len(offsets) - 1
+    is_short = random.random(count) < short_probability
+    targets = np.where(is_short, random.integers(2, room + 1, count), room).tolist()
+    labels = np.where(random.random(count) < 0.5, IS_RANDOM, IS_NEXT).tolist()
+    middles = random.random(count).tolist()
     is_alone = len(documents) == 1
     rows = []  # document, first sentence, middle, end, target, label
     for document, last in enumerate(borders[1:]):
         start = borders[document]
         while start < last:
-            target = chances.target[start]
-            label = IS_NEXT if is_alone else chances.label[start]
+            target = targets[start]
+            label = IS_NEXT if is_alone else labels[start]
             end = bisect.bisect_left(offsets, offsets[start] + target, start + 1, last)
             if label == IS_NEXT:
                 end = min(max(end, start + 2), last)
@@ -80,28 +61,21 @@ def make_pairs(documents, room, short_probability, random) -> Pairs:
                     break
                 label = IS_RANDOM
             # All but one sentence may go into the first segment, and one at least.
-            middle = start + 1 + int(chances.middle[start] * (end - start - 1))
+            middle = start + 1 + int(middles[start] * (end - start - 1))
             rows.append((document, start, middle, end, target, label))
             start = middle if label == IS_RANDOM else end
 
-    document, start, middle, end, target, labels = np.array(rows, np.int64).reshape(-1, 6).T
-    first, second = documents.sentences[start], documents.sentences[middle]
-    first_length, second_length = second - first, documents.sentences[end] - second
-    is_random = labels == IS_RANDOM
-    second[is_random], second_length[is_random] = _random_segments(
-        documents, document[is_random], (target - first_length)[is_random], random
+    document, start, middle, end, target, label = np.array(rows, np.int64).reshape(-1, 6).T
+    pairs = np.empty(len(rows), PAIR)
+    pairs["first"], pairs["second"] = documents.sentences[start], documents.sentences[middle]
+    pairs["first_length"] = pairs["second"] - pairs["first"]
+    pairs["second_length"] = documents.sentences[end] - pairs["second"]
+    pairs["label"] = label
+    is_random = label == IS_RANDOM
+    pairs["second"][is_random], pairs["second_length"][is_random] = _random_segments(
+        documents, document[is_random], (target - pairs["first_length"])[is_random], random
     )
-    return _truncate(Pairs(first, first_length, second, second_length, labels), room, random)
-
-
-class _Chances:
-    """Lists of what is random about a pair, by the sentence that it begins with."""
-
-    def __init__(self, random, count, room, short_probability):
-        is_short = random.random(count) < short_probability
-        self.target = np.where(is_short, random.integers(2, room + 1, count), room).tolist()
-        self.label = np.where(random.random(count) < 0.5, IS_RANDOM, IS_NEXT).tolist()
-        self.middle = random.random(count).tolist()
+    return _truncate(pairs, room, random)
 
 
 def _random_segments(documents, homes, lengths, random):
@@ -126,61 +100,50 @@ def _truncate(pairs, room, random):
     Each token is taken from the front or the end at random, so that the segments do not always
     start with a sentence.
     """
-    is_long = pairs.first_length + pairs.second_length > room
-    kept = np.minimum(pairs.first_length, np.maximum(room - pairs.second_length, (room + 1) // 2))
-    kept_first = np.where(is_long, kept, pairs.first_length)
-    kept_second = np.where(is_long, room - kept, pairs.second_length)
-    return Pairs(
-        pairs.first + random.binomial(pairs.first_length - kept_first, 0.5),
-        kept_first,
-        pairs.second + random.binomial(pairs.second_length - kept_second, 0.5),
-        kept_second,
-        pairs.labels,
-    )
+    first, second = pairs["first_length"], pairs["second_length"]
+    is_long = first + second > room
+    kept = np.minimum(first, np.maximum(room - second, (room + 1) // 2))
+    kept_first = np.where(is_long, kept, first)
+    kept_second = np.where(is_long, room - kept, second)
+    cut = pairs.copy()
+    cut["first"] += random.binomial(first - kept_first, 0.5)
+    cut["second"] += random.binomial(second - kept_second, 0.5)
+    cut["first_length"], cut["second_length"] = kept_first, kept_second
+    return cut
 
 
-class Layout:
+def lay_out(pairs, tokens, vocabulary, max_length):
     """Lays pairs out as `[CLS] A [SEP] B [SEP]`, padded with zeros.
 
     Args:
-        vocabulary: list of str.
+        pairs: array of some hundred `PAIR`.
+        tokens: int32 array, of `TokenizedDocuments`.
+        vocabulary: sequence of str.
         max_length: int, tokens of an example.
+
+    Returns:
+        Dict of int32 arrays: `(pairs, max_length)` `input_ids`, `input_mask` and `segment_ids`,
+        `(pairs, 1)` `next_sentence_labels`.
     """
-
-    def __init__(self, vocabulary, max_length):
-        self._cls, self._sep = vocabulary.index(CLS), vocabulary.index(SEP)
-        self._max_length = max_length
-
-    def __call__(self, tokens, pairs):
-        """The fields of examples without masks.
-
-        Args:
-            tokens: int32 array, of `TokenizedDocuments`.
-            pairs: `Pairs`, of a few hundred examples: the arrays here are `(count, max_length)`.
-
-        Returns:
-            Dict of int32 arrays, `(count, max_length)`: `input_ids`, `input_mask` and
-            `segment_ids`; `(count, 1)`: `next_sentence_labels`. And a bool array
-            `(count, max_length)`, true for the tokens of A and B.
-        """
-        place = np.arange(self._max_length)
-        first, middle = pairs.first_length[:, None], pairs.first_length[:, None] + 1
-        last = middle + pairs.second_length[:, None] + 1
-        in_first = (place >= 1) & (place <= first)
-        in_second = (place > middle) & (place < last)
-        source = np.where(
-            in_first,
-            pairs.first[:, None] + place - 1,
-            np.where(in_second, pairs.second[:, None] + place - middle - 1, 0),
-        )
-        input_ids = tokens[source]
-        is_sep = (place == middle) | (place == last)
-        input_ids = np.where(in_first | in_second, input_ids, np.where(is_sep, self._sep, 0))
-        input_ids[:, 0] = self._cls
-        fields = {
-            "input_ids": input_ids.astype(np.int32),
-            "input_mask": (place <= last).astype(np.int32),
-            "segment_ids": ((place > middle) & (place <= last)).astype(np.int32),
-            "next_sentence_labels": pairs.labels[:, None].astype(np.int32),
-        }
-        return fields, in_first | in_second
+    place = np.arange(max_length)
+    pairs = pairs[:, None]
+    middle = pairs["first_length"] + 1
+    last = middle + pairs["second_length"] + 1
+    in_first = (place >= 1) & (place < middle)
+    in_second = (place > middle) & (place < last)
+    source = np.where(
+        in_first,
+        pairs["first"] + place - 1,
+        np.where(in_second, pairs["second"] + place - middle - 1, 0),
+    )
+    is_sep = (place == middle) | (place == last)
+    special = np.where(is_sep, vocabulary.index(SEP), 0)
+    input_ids = np.where(in_first | in_second, tokens[source], special)
+    input_ids[:, 0] = vocabulary.index(CLS)
+    fields = {
+        "input_ids": input_ids,
+        "input_mask": place <= last,
+        "segment_ids": (place > middle) & (place <= last),
+        "next_sentence_labels": pairs["label"],
+    }
+    return {name: values.astype(np.int32) for name, values in fields.items()}

@@ -1,4 +1,4 @@
-"""Splits paragraphs of English prose into sentences, at full stops that end one."""
+"""Splits paragraphs of English prose into sentences."""
 
 import re
 
@@ -8,7 +8,7 @@ _CANDIDATE = re.compile(
 )
 _LAST_WORD = re.compile(r"[\w.&'’-]*$")
 
-# A stop after one of these belongs to the word: a name, a place or a date goes on from it.
+# A stop after one of these belongs to the word: a name, a place or a date continues after it.
 _ABBREVIATIONS = frozenset(
     "adm brig bros ca capt cf col comdr cpl dept dr ed eds esp ex fl ft gen gov hon jan feb apr jun"
     " jul aug sept oct nov dec lt maj messrs mlle mme mr mrs ms mt prof r rep rev rt sen sgt sp spp"
@@ -19,7 +19,7 @@ _NUMBERED = frozenset("art c ch eq eqs fig figs no nos op p para pp pt sec ser v
 _NUMBER = re.compile(r"\d|[IVXLC]{2,}\b")
 _OPENING_WORD = re.compile(r"\W*((?!\w\.)[\w’']+|)")  # not the second "A" of "A. A. Milne"
 _INNER_STOPS = re.compile(r"(?:\w\.)+\w")  # "U.S", "e.g", "a.m", with the last stop cut off
-# After "U.S.", "etc." or "J." a sentence goes on, unless one of these words starts the next.
+# After "U.S.", "etc." or "J." a sentence continues, unless one of these words starts the next.
 _OPENERS = frozenset(
     "A After Although An And As At But By During For From He Her His However If In It Its Many"
     " Most On One Other Others She Since So Some Such That The Their Then There These They This"

@@ -1,5 +1,9 @@
 """Raw strings to a model's inputs, in the graph: for serving, where nothing is known before."""
 
+import tensorflow as tf
+import tensorflow_text as tf_text
+
+from pipelines.text.tokenization import wordpiece_tokenizer
 from pipelines.text.wordpiece import CLS, MASK, PAD, SEP
 
 
@@ -7,30 +11,22 @@ class TextEncoder:
     """Encodes `[CLS] A [SEP]` or `[CLS] A [SEP] B [SEP]`, as `LabelledTexts.encode` does.
 
     Args:
-        vocabulary: list of str.
+        vocabulary: sequence of str.
         max_length: int, tokens of a text at most, the special ones included.
         lower_case: bool, as the vocabulary was learned.
+
+    Attributes:
+        mask_id: int, the id of `[MASK]`.
     """
 
     def __init__(self, vocabulary, max_length, lower_case=True):
-        import tensorflow as tf
-        import tensorflow_text as tf_text
-
-        self.vocabulary = list(vocabulary)
-        self.max_length = max_length
-        self.lower_case = lower_case
-        self._tokenizer = tf_text.FastBertTokenizer(
-            self.vocabulary, token_out_type=tf.int32, lower_case_nfd_strip_accents=lower_case
-        )
-        self._id = {token: self.vocabulary.index(token) for token in (PAD, CLS, SEP, MASK)}
-
-    @property
-    def mask_id(self):
-        """The id of `[MASK]`."""
-        return self._id[MASK]
+        vocabulary = tuple(vocabulary)
+        self._max_length = max_length
+        self._tokenizer = wordpiece_tokenizer(vocabulary, lower_case)
+        self._pad, self._cls, self._sep, self.mask_id = map(vocabulary.index, (PAD, CLS, SEP, MASK))
 
     def tokenize(self, texts, masks=False):
-        """The WordPiece tokens of texts, without special tokens around them.
+        """Splits texts into WordPiece tokens, without special tokens around them.
 
         Args:
             texts: string tensor `(batch,)`.
@@ -40,14 +36,13 @@ class TextEncoder:
         Returns:
             int32 `RaggedTensor` `(batch, None)`.
         """
-        import tensorflow as tf
-
         if not masks:
             return self._tokenizer.tokenize(texts)
         # What lies between the masks is tokenized by itself, and a mask is put behind each part.
         parts = tf.strings.split(texts, MASK)
         tokens = self._tokenizer.tokenize(parts.flat_values)
-        tokens = tf.concat([tokens, self._column(MASK, tokens.nrows())], axis=1)
+        mask = tf.fill((tokens.nrows(), 1), self.mask_id)
+        tokens = tf.concat([tokens, tf.RaggedTensor.from_tensor(mask)], axis=1)
         return parts.with_flat_values(tokens).merge_dims(1, 2)[:, :-1]
 
     def __call__(self, first, second=None, is_pair=True, masks=False):
@@ -63,51 +58,29 @@ class TextEncoder:
             `longest` is the length of the batch's longest text. Texts that are longer than
             `max_length` are cut as in training: the longer segment first, at its end.
         """
-        import tensorflow as tf
-
-        a = self.tokenize(first, masks)
         is_pair = tf.convert_to_tensor(False if second is None else is_pair)
-        second = tf.zeros_like(first) if second is None else second
-        b = self.tokenize(tf.where(is_pair, second, tf.zeros_like(second)), masks)
-        room = self.max_length - 2 - tf.cast(is_pair, tf.int64)
+        second = first if second is None else second
+        a = self.tokenize(first, masks)
+        b = self.tokenize(tf.where(is_pair, second, ""), masks)
+        room = self._max_length - 2 - tf.cast(is_pair, tf.int64)
         # The same as `labelled_texts.cut_lengths`.
         kept_a = tf.minimum(a.row_lengths(), tf.maximum(room - b.row_lengths(), room - room // 2))
         kept_b = tf.minimum(b.row_lengths(), room - kept_a)
-        rows = a.nrows()
-        last = tf.RaggedTensor.from_row_lengths(
-            tf.fill((rows * tf.cast(is_pair, tf.int64),), self._id[SEP]),
-            tf.fill((rows,), tf.cast(is_pair, tf.int64)),
+        tokens, segments = tf_text.combine_segments(
+            [_cut(a, kept_a), _cut(b, kept_b)], self._cls, self._sep
         )
-        tokens = tf.concat(
-            [
-                self._column(CLS, rows),
-                _cut(a, kept_a),
-                self._column(SEP, rows),
-                _cut(b, kept_b),
-                last,
-            ],
-            axis=1,
-        )
-        token_ids = tokens.to_tensor(self._id[PAD])
-        place = tf.range(tf.shape(token_ids, tf.int64)[1])[None]
-        is_real = place < tokens.row_lengths()[:, None]
-        is_second = is_real & (place >= kept_a[:, None] + 2)
+        # Without B its [SEP] goes too.
+        kept = tokens.row_lengths() - tf.cast(~is_pair, tf.int64)
+        tokens, segments = _cut(tokens, kept), _cut(segments, kept)
         return {
-            "token_ids": token_ids,
-            "segment_ids": tf.cast(is_second, tf.int32),
-            "padding_mask": tf.cast(is_real, tf.int32),
+            "token_ids": tokens.to_tensor(self._pad),
+            "segment_ids": segments.to_tensor(),
+            "padding_mask": tf.ones_like(tokens).to_tensor(),
         }
-
-    def _column(self, token, rows):
-        import tensorflow as tf
-
-        return tf.RaggedTensor.from_tensor(tf.fill((rows, 1), self._id[token]))
 
 
 def _cut(tokens, lengths):
     """The first so many tokens of each row."""
-    import tensorflow as tf
-
-    place = tf.ragged.range(tokens.row_lengths()).flat_values
-    kept = tf.boolean_mask(tokens.flat_values, place < tf.repeat(lengths, tokens.row_lengths()))
-    return tf.RaggedTensor.from_row_lengths(kept, lengths)
+    return tf.ragged.boolean_mask(
+        tokens, tf.ragged.range(tokens.row_lengths()) < lengths[:, tf.newaxis]
+    )

@@ -1,9 +1,12 @@
-"""Documents as token ids: flat arrays, with the places where sentences and documents begin."""
+"""Documents as token ids: flat arrays, and the places where sentences and documents begin."""
 
 import dataclasses
+import functools
 import itertools
 
 import numpy as np
+import tensorflow as tf
+import tensorflow_text as tf_text
 
 from pipelines.text.sentences import split_sentences
 
@@ -16,8 +19,8 @@ class TokenizedDocuments:
 
     Attributes:
         tokens: int32 array, the token ids of all sentences, one after the other.
-        sentences: int64 array, where each sentence begins in `tokens`, and their end at last.
-        documents: int64 array, where each document begins in `sentences`, and their end at last.
+        sentences: int64 array, where each sentence begins in `tokens`, and the end of the last.
+        documents: int64 array, where each document begins in `sentences`, and the end of the last.
     """
 
     tokens: np.ndarray
@@ -27,74 +30,65 @@ class TokenizedDocuments:
     def __len__(self):
         return len(self.documents) - 1
 
-    @classmethod
-    def from_lists(cls, documents):
-        """From a list of documents, each a list of sentences, each a sequence of token ids.
 
-        Sentences and documents without a token are left out.
-        """
-        documents = [[sentence for sentence in document if len(sentence)] for document in documents]
-        sentences = list(itertools.chain.from_iterable(documents))
-        return cls(
-            np.concatenate([np.asarray(s, np.int32) for s in sentences] or [np.zeros(0, np.int32)]),
-            _offsets([len(sentence) for sentence in sentences]),
-            _offsets([len(document) for document in documents if document]),
-        )
-
-    def to_lists(self):
-        """The same as lists of lists of lists of int."""
-        borders = itertools.pairwise(self.sentences.tolist())
-        sentences = [self.tokens[start:stop].tolist() for start, stop in borders]
-        return [sentences[a:b] for a, b in itertools.pairwise(self.documents.tolist())]
-
-
-class Tokenizer:
-    """Splits documents into sentences and those into WordPiece tokens.
+@functools.lru_cache(maxsize=4)  # a worker tokenizes many units
+def wordpiece_tokenizer(vocabulary, lower_case=True):
+    """The WordPiece tokenizer of training, evaluation and serving.
 
     Args:
-        vocabulary: list of str.
+        vocabulary: tuple of str.
         lower_case: bool, as the vocabulary was learned: also strips accents.
+
+    Returns:
+        `tensorflow_text.FastBertTokenizer` to int32 ids.
     """
-
-    def __init__(self, vocabulary, lower_case=True):
-        import tensorflow as tf
-        import tensorflow_text as tf_text
-
-        self._tokenizer = tf_text.FastBertTokenizer(
-            vocabulary, token_out_type=tf.int32, lower_case_nfd_strip_accents=lower_case
+    with tf.init_scope():  # it may be asked for in a graph, and then in another one
+        return tf_text.FastBertTokenizer(
+            list(vocabulary), token_out_type=tf.int32, lower_case_nfd_strip_accents=lower_case
         )
 
-    def __call__(self, documents):
-        """Tokenizes documents.
 
-        Args:
-            documents: iterable of `documents.Document`.
+def tokenize_documents(documents, vocabulary, lower_case=True):
+    """Splits documents into sentences and sentences into WordPiece tokens.
 
-        Returns:
-            `TokenizedDocuments`. Sentences and documents without a token are left out.
-        """
-        sentences = (
-            (index, sentence)
-            for index, document in enumerate(documents)
-            for sentence in sentences_of(document)
-        )
-        tokens, lengths, homes = [], [], []
-        while batch := list(itertools.islice(sentences, _SENTENCES_PER_CALL)):
-            ids = self._tokenizer.tokenize([sentence for _, sentence in batch])
-            tokens.append(ids.flat_values.numpy())
-            lengths.append(np.diff(ids.row_splits.numpy()))
-            homes.append(np.array([index for index, _ in batch]))
-        lengths, homes = (np.concatenate([*parts, np.zeros(0, int)]) for parts in (lengths, homes))
-        kept = lengths > 0
-        return TokenizedDocuments(
-            np.concatenate([*tokens, np.zeros(0, np.int32)]),
-            _offsets(lengths[kept]),
-            _offsets(np.unique(homes[kept], return_counts=True)[1]),
-        )
+    Args:
+        documents: iterable of `documents.Document`.
+        vocabulary: sequence of str.
+        lower_case: bool, as the vocabulary was learned.
+
+    Returns:
+        `TokenizedDocuments`. Sentences and documents without a token are left out.
+    """
+    tokenizer = wordpiece_tokenizer(tuple(vocabulary), lower_case)
+    sentences = (
+        (index, sentence)
+        for index, document in enumerate(documents)
+        for sentence in sentences_of(document)
+    )
+    tokens, lengths, homes = [], [], []
+    while batch := list(itertools.islice(sentences, _SENTENCES_PER_CALL)):
+        ids = tokenizer.tokenize([sentence for _, sentence in batch])
+        tokens.append(ids.flat_values.numpy())
+        lengths.append(np.diff(ids.row_splits.numpy()))
+        homes.append(np.array([index for index, _ in batch]))
+    lengths, homes = (np.concatenate([*parts, np.zeros(0, int)]) for parts in (lengths, homes))
+    kept = lengths > 0
+    return TokenizedDocuments(
+        np.concatenate([*tokens, np.zeros(0, np.int32)]),
+        _offsets(lengths[kept]),
+        _offsets(np.unique(homes[kept], return_counts=True)[1]),
+    )
 
 
 def sentences_of(document):
-    """The sentences of a `documents.Document`, an iterable of str."""
+    """The sentences of a document.
+
+    Args:
+        document: `documents.Document`.
+
+    Returns:
+        Iterable of str.
+    """
     if document.split:
         return document.paragraphs
     return itertools.chain.from_iterable(map(split_sentences, document.paragraphs))

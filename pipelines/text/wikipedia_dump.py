@@ -1,22 +1,26 @@
-"""Reads pages from a Wikipedia dump, `pages-articles.xml.bz2`, or from any part of it.
+"""Reads pages from a Wikipedia dump, `pages-articles-multistream.xml.bz2`, or from any part of it.
 
-A dump is divided by ranges of bytes of the compressed file. A page belongs to the range in whose
-blocks its `<page>` tag begins; reading goes on after the range until that page ends. So ranges that
-follow each other give each page once, and one process need not read what another does.
+A dump is divided by ranges of bytes of the compressed file. A page belongs to the range in which
+the bzip2 stream with its `<page>` tag begins; reading goes on after the range until that page ends.
+So ranges that follow each other give each page once, and one process need not read what another
+does. Of a dump that is a single stream, everything before the range is unpacked too, and a page
+belongs to the range with the bytes that its tag was unpacked from.
 """
 
+import contextlib
 import dataclasses
 import html
 import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 
-from pipelines.command_line import UserError
-from pipelines.text.bzip2_blocks import Block, open_binary, read_blocks
+from pipelines.command_line import UserError, one_line
+from pipelines.text.bzip2_streams import Piece, find_stream, read_streams
 
 _BEGIN, _END = b"<page>", b"</page>"
 _DUMP_BEGIN, _DUMP_END = b"<mediawiki", b"</mediawiki>"
-_XML_BLOCK_BYTES = 1 << 20  # a dump that is not compressed is read in blocks of this size
+_XML_BYTES = 1 << 20  # a dump that is not compressed is read in pieces of this size
+_LARGE_STREAM_BYTES = 1 << 24  # those of multistream dumps are about a tenth
 _TITLE = re.compile(rb"<title>(.*?)</title>", re.DOTALL)
 
 
@@ -45,8 +49,11 @@ def read_pages(path, start=0, stop=None, damaged=None) -> Iterator[Page]:
     Args:
         path: str, a dump compressed with bzip2 or not compressed, local or `gs://`.
         start, stop: int, a range in bytes of the file; to its end by default.
-        damaged: list, takes a dict of `file`, `record` and `reason` for each block and each page
+        damaged: list, takes a dict of `file`, `record` and `reason` for each stream and each page
             that cannot be read. By default these are errors.
+
+    Yields:
+        `Page`.
 
     Raises:
         UserError: the file is missing, is no dump, or is damaged and `damaged` is None.
@@ -59,39 +66,70 @@ def read_pages(path, start=0, stop=None, damaged=None) -> Iterator[Page]:
             )
         damaged.append({"file": str(path), "record": record, "reason": reason})
 
-    for source in _page_sources(path, start, stop, lose):
-        try:
-            yield _parse(source)
-        except (ElementTree.ParseError, KeyError, ValueError) as error:
-            lose(_name(source), f"is no page of a dump: {error}")
+    with _opened(path) as file:
+        for source in _page_sources(path, file, start, file.size() if stop is None else stop, lose):
+            try:
+                yield _parse(source)
+            except (ElementTree.ParseError, KeyError, ValueError) as error:
+                lose(_name(source), f"is no page of a dump: {error}")
 
 
-def _page_sources(path, start, stop, lose):
+def is_divisible(path):
+    """Whether the parts of a dump can be read independently: it is XML, or has several streams.
+
+    Args:
+        path: str, local or `gs://`.
+
+    Returns:
+        bool; False also where the first stream is much longer than one of a multistream dump.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    with _opened(path) as file:
+        return file.read(3) != b"BZh" or _has_streams(file)
+
+
+def _has_streams(file):
+    return find_stream(file, 1, min(file.size(), _LARGE_STREAM_BYTES)) is not None
+
+
+@contextlib.contextmanager
+def _opened(path):
+    import tensorflow as tf
+
+    try:
+        with tf.io.gfile.GFile(path, "rb") as file:
+            yield file
+    except tf.errors.OpError as error:
+        raise UserError(f"{path}: cannot be read ({one_line(error)})") from error
+
+
+def _page_sources(path, file, start, stop, lose):
     """Yields each page of the range as bytes of XML."""
-    text = b""  # what may hold a page that has not been given yet
-    own = 0  # how many bytes of it are from the range
+    text = b""  # the beginning of a page, or of its first tag
     tail = b""  # the last bytes of the range
     is_own, is_first = False, start == 0
-    for block in _blocks(path, start):
-        is_own = stop is None or block.bit < 8 * stop
-        if is_first and block.data is not None:
-            _check_dump(path, block.data)
+    for place, piece in _pieces(file, start, stop):
+        is_own = place < stop
+        if is_first and piece.data is not None:
+            _check_dump(path, piece.data)
         is_first = False
         if not is_own and not text:
             return
-        if block.data is None:
+        if piece.data is None:
+            stream = f"stream at byte {piece.begin}"
             if is_own:
-                lose(block.place, block.reason)
+                lose(stream, piece.reason)
             if text.startswith(_BEGIN):
-                lose(_name(text), f"is cut by the damaged {block.place}")
-            text, own = b"", 0
+                lose(_name(text), f"is cut by the damaged {stream}")
+            text = b""
             continue
-        text += block.data
-        if is_own:
-            own = len(text)
-            tail = (tail + block.data)[-64:]
+        text += piece.data
+        tail = (tail + piece.data)[-64:]
         position = 0
-        while 0 <= (begin := text.find(_BEGIN, position)) < own:
+        # Of what follows the range, only the page that began in it counts.
+        while (begin := text.find(_BEGIN, position)) == 0 or (is_own and begin > 0):
             end = text.find(_END, begin)
             if end < 0:
                 break
@@ -99,13 +137,14 @@ def _page_sources(path, start, stop, lose):
             yield text[begin:position]
         if begin < 0:  # the last bytes may be the beginning of a tag
             begin = len(text) - _overlap(text[position:], _BEGIN)
-        text = text[begin:] if begin < own else b""
-        own = max(0, own - begin)
+        if begin > 0 and not is_own:
+            return
+        text = text[begin:]
     if is_first:
         _check_dump(path, b"")
     elif text.startswith(_BEGIN):
         lose(_name(text), "the file ends in it")
-    elif is_own and block.data is not None:
+    elif is_own and piece.data is not None:
         tail = tail.rstrip()
         if not tail.endswith(_DUMP_END) and not _DUMP_END.endswith(tail):
             lose("end of the file", f"{_DUMP_END.decode()} is missing")
@@ -115,7 +154,7 @@ def _check_dump(path, head):
     if _DUMP_BEGIN not in head[:1000]:
         raise UserError(
             f"{path}: is no MediaWiki dump, it begins with {head[:20]!r}; give a "
-            "pages-articles.xml.bz2"
+            "pages-articles-multistream.xml.bz2"
         )
 
 
@@ -124,18 +163,21 @@ def _overlap(text, tag):
     return next((n for n in range(len(tag) - 1, 0, -1) if text.endswith(tag[:n])), 0)
 
 
-def _blocks(path, start):
-    """Yields the blocks of a dump from a place on."""
-    with open_binary(path) as (stream, _):
-        head = stream.read(3)
-        if head == b"BZh":
-            yield from read_blocks(path, start, damaged=True)
-            return
-        place = -(-start // _XML_BLOCK_BYTES) * _XML_BLOCK_BYTES
-        stream.seek(place)
-        while data := stream.read(_XML_BLOCK_BYTES):
-            yield Block(8 * place, data)
-            place += len(data)
+def _pieces(file, start, stop):
+    """Yields (place in the file, `Piece`) from a place on, at least up to another one."""
+    if file.read(3) != b"BZh":
+        for place in range(-(-start // _XML_BYTES) * _XML_BYTES, file.size(), _XML_BYTES):
+            file.seek(place)
+            yield place, Piece(place, place, file.read(_XML_BYTES))
+    elif _has_streams(file):
+        for piece in read_streams(file, start, stop):
+            yield piece.begin, piece
+    else:
+        place = 0
+        for piece in read_streams(file, 0, file.size()):
+            place = max(place, piece.place)  # after damage reading may go back a little
+            if place >= start:
+                yield place, piece
 
 
 def _parse(source):

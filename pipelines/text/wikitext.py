@@ -2,8 +2,8 @@
 
 BERT's pre-training text is "text passages only": lists, tables and headers are ignored. What a
 page holds besides prose (templates, tables, lists, captions, references, formulas) is dropped here.
-`_strip` takes out what is easily found, mwparserfromhell reads the rest; `_flatten` decides what
-stays, line by line `_blocks` what is prose, and `_clean` mends the text around what was removed.
+`_strip` removes what is easily found, and mwparserfromhell parses the rest. `_flatten` decides what
+stays, `_blocks` which lines are prose, and `_clean` fixes the text around what was removed.
 """
 
 import html
@@ -14,8 +14,8 @@ from pipelines.command_line import UserError
 
 MIN_WORDS = 8  # a shorter paragraph is a caption, a stray label, or what a formula left behind
 
-# The text of these HTML-like tags is part of the sentence around it. Every other tag goes with its
-# content: references, formulas, galleries, source code, tables, and whatever an extension adds.
+# The text of these HTML-like tags is part of the sentence around it. Every other tag is dropped
+# with its content: references, formulas, galleries, source code, tables, and what extensions add.
 _PROSE_TAGS = frozenset(
     "abbr b bdi big blockquote cite dfn em font i ins kbd mark nowiki onlyinclude p poem q s samp"
     " section small span strong sub sup u var".split()
@@ -60,12 +60,12 @@ _KEPT_TEMPLATES = (
     | _PREFIX_TEMPLATES.keys() | {_OLD_STYLE_DATE}
 )  # fmt: skip
 
-# Links into these namespaces show a picture or file the page under a category: no words.
+# Links into these namespaces show a picture, or file the page under a category: no words.
 _SILENT_NAMESPACES = frozenset({"file", "image", "media", "category"})
 _INTERLANGUAGE = re.compile(r"(?:[a-z]{2,3}|simple)(?:-[a-z]+)*")
 
-# What MediaWiki takes out before it reads the markup: the first end tag ends it, whatever is
-# between. An unclosed comment runs to the end of the page; an unclosed tag is left as it is.
+# What MediaWiki removes before it parses the markup: up to the first end tag, whatever is between.
+# An unclosed comment runs to the end of the page; an unclosed tag is left as it is.
 _EXTENSION = re.compile(
     r"<!--.*?(?:-->|\Z)"
     r"|<(ce|chem|gallery|graph|hiero|imagemap|mapframe|maplink|math|nowiki|pre|ref|references|score"
@@ -82,7 +82,7 @@ _UNCLOSED = re.compile(
 )
 _MARKUP_LINE = re.compile(r"\s*(?:[*#:;|!]|\{\||=.*=\s*$|-{4,})")
 
-# Marks inside the flattened page. None of these characters can be in XML, nor so in a dump.
+# Marks inside the flattened page. XML, and so a dump, cannot hold any of these characters.
 _HOLE = "\x01"  # something inside a line was removed here
 _LIST = "\x02"  # this line is an item of a list
 _FORMULA = "\x03"  # a formula was here
@@ -99,7 +99,7 @@ _CONTINUATION = re.compile(r"[a-zß-öø-ÿ](?![A-Z])")  # the end of a sentence
 
 
 def passages(wikitext) -> list[str]:
-    """The prose paragraphs of a page.
+    """Finds the prose paragraphs of a page.
 
     Args:
         wikitext: str, the source of a page in MediaWiki's markup.
@@ -119,9 +119,9 @@ def passages(wikitext) -> list[str]:
 
 
 def _strip(wikitext):
-    """Takes out references, comments, and templates without words of the text.
+    """Removes references, comments, and templates without words of the text.
 
-    Only for speed: this is most of a page, and parsing it would take twice as long.
+    This is for speed alone: they are most of a page, and parsing them would take twice as long.
     """
     wikitext, before = _EXTENSION.sub(_extension, wikitext), None
     while wikitext != before:  # from the inside out
@@ -244,8 +244,8 @@ def _in_block(name, pieces):
 def _blocks(lines):
     """Joins neighbouring lines of prose; a blank line or a line of markup ends a paragraph.
 
-    A table or template that is never closed reaches this place as text. Its lines start with a
-    bar, so they drop out one by one and the prose after them stays.
+    A table or template that is never closed is text here. Its lines start with a bar, so they are
+    dropped one by one and the prose after them stays.
     """
     block = []
     for line in [*lines, ""]:
@@ -259,7 +259,7 @@ def _blocks(lines):
 
 
 def _clean(text):
-    """Removes what is left of the markup inside a paragraph, and the holes of what was removed."""
+    """Removes the rest of the markup inside a paragraph, and the holes of what was removed."""
     text = _POSSESSIVE.sub(r"\1's", text)
     text = _MAGIC_WORD.sub("", _QUOTES.sub("", text))
     text = _LEFTOVER_TAG.sub("", _UNCLOSED.sub("", text))
@@ -273,7 +273,7 @@ def _clean(text):
 
 
 def _is_prose(text):
-    """True for a text with the length, the beginning and the end of a sentence."""
+    """Whether a text has the length, the beginning and the end of a sentence."""
     return (
         len(text.split()) >= MIN_WORDS
         and _SENTENCE.match(text) is not None

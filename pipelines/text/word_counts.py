@@ -1,9 +1,9 @@
-"""Counts words of any amount of text in bounded memory."""
+"""Counts the words of any amount of text in bounded memory."""
 
 import collections
 import itertools
 
-MAX_WORDS = 2_000_000  # different ones in memory, some 300 MB
+MAX_WORDS = 2_000_000  # distinct ones in memory, some 300 MB
 
 _TEXTS_PER_CALL = 512
 
@@ -11,11 +11,11 @@ _TEXTS_PER_CALL = 512
 def count_words(texts, lower_case=True, max_words=MAX_WORDS):
     """Counts words as BERT splits them: at spaces, and around each punctuation mark.
 
-    Whenever there are more than `max_words` different words, the rarer ones make room: all counts
+    Whenever there are more than `max_words` distinct words, the rarer ones make room: all counts
     are lowered by that of the commonest word that has to go, and words without a count are
     forgotten (Misra and Gries, 1982). So a count is never too high, and too low by
-    `N / (max_words // 2 + 1)` at most, where N is the number of all words. Where there are fewer
-    different words the counts are exact and the order of the texts does not matter.
+    `N / (max_words // 2 + 1)` at most, where N is the number of all words. With fewer distinct
+    words the counts are exact and the order of the texts does not matter.
 
     Args:
         texts: iterable of str.

@@ -1,6 +1,6 @@
-"""WordPiece vocabularies: learned from words, written as BERT's `vocab.txt`, read and told apart.
+"""WordPiece vocabularies: learned from words, written as BERT's `vocab.txt`, read and hashed.
 
-A vocabulary is a list of str: the position of a token is its id. Pieces that go on a word begin
+A vocabulary is a list of str: the position of a token is its id. Pieces that continue a word begin
 with `##`. Vocabulary files of Google's BERT are read as they are.
 """
 
@@ -18,22 +18,21 @@ SPECIAL_TOKENS = (PAD, UNKNOWN, CLS, SEP, MASK)  # ids 0 to 4 of every vocabular
 
 MIN_SIZE = 100  # room for the special tokens and the commonest letters, each of them twice
 
-_SLACK = 1.05  # so many times the tokens wanted may be learned, before the rarest are dropped
+_SLACK = 1.05  # of the tokens wanted may be learned, before the rarest are dropped
 _WORDS_PER_TOKEN = 6  # the learner sees this many of the commonest words for each token wanted
 
 
 def learn_vocabulary(texts, size, lower_case=True):
     """Learns a WordPiece vocabulary with tensorflow-text's learner.
 
-    The learner keeps each piece of a word that occurs more often than a threshold. We search the
-    threshold ourselves, from above: the tool's own search over all words takes a minute for 2,000
-    tokens, and may end above the size wanted. The same texts give the same tokens, in whatever
-    order they come.
+    The learner keeps each piece of a word that occurs more often than a threshold. We search for
+    the threshold ourselves, from above: the tool's own search over all words takes a minute for
+    2,000 tokens, and may end above the size wanted. The order of the texts does not matter.
 
     Args:
         texts: iterable of str.
         size: int, the number of tokens wanted, at least `MIN_SIZE`. Fewer come out when the text
-            has too few different words.
+            has too few distinct words.
         lower_case: bool, also strips accents, as BERT's uncased models do.
 
     Returns:
@@ -76,7 +75,7 @@ def write_vocabulary(path, tokens):
     """Writes one token a line, BERT's `vocab.txt`.
 
     Args:
-        path: str, local or `gs://`. Either the whole file appears there or none.
+        path: str, local or `gs://`. The file appears whole or not at all.
         tokens: list of str.
     """
     files.write_atomically(os.fspath(path), "".join(f"{token}\n" for token in tokens))
@@ -115,7 +114,14 @@ def read_vocabulary(path):
 
 
 def vocabulary_hash(tokens):
-    """A fingerprint of a vocabulary: 64 hex digits. Other tokens or another order change it."""
+    """The SHA-256 of a vocabulary. Other tokens or another order change it.
+
+    Args:
+        tokens: sequence of str.
+
+    Returns:
+        str, 64 hex digits.
+    """
     return hashlib.sha256("\n".join(tokens).encode()).hexdigest()
 
 

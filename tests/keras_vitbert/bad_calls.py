@@ -1,4 +1,4 @@
-"""Calls of `pretrain` that are refused: status 2, one line that names culprit and mend."""
+"""Calls of `pretrain` that are refused: status 2, one line that names culprit and fix."""
 
 import re
 
@@ -7,7 +7,7 @@ from tests.keras_vitbert.tiny_runs import files_below, pretrain
 
 # What else may be there is progress of what went well before.
 PROGRESS = (
-    r"^\w+: [\d,]+ parameters|^resumed at step|^a record cannot be used; looking for it"
+    r"^\w+: [\d,]+ parameters|^resumed at step|^a record cannot be read; looking for it"
     r"|: looking for damaged records in \d+ files"
 )
 

@@ -61,7 +61,7 @@ def test_what_is_there_is_not_written_over(finished, tmp_path, capsys):
     (tmp_path / "file").write_text("mine")
     source = finished("joint")
     assert run(convert.main, [f"--checkpoint={source}", f"--output_dir={tmp_path}"]) == 2
-    assert "is there already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
     assert os.listdir(tmp_path) == ["file"]
 
 
@@ -73,7 +73,7 @@ def test_the_command_writes_a_preset(tmp_path, capsys):
     tokens, stored = image_tokens(trained.backbone, "vit_model")
     np.testing.assert_allclose(tokens, stored["tokens"], rtol=0, atol=1e-5)
     card = (tmp_path / "preset" / "README.md").read_text()
-    assert "trained by others" in card and "## Training" not in card
+    assert "of another project" in card and "## Training" not in card
     assert trained.backbone.layer_norm_epsilon == 1e-3 and trained.heads == {}
 
 

@@ -31,7 +31,7 @@ def test_the_command(run, tmp_path, capsys):
         (["--checkpoint=x", "--output_dir={file}/y"], "cannot be written to"),
         (["--checkpoint=x", "--output_dir={file}"], "cannot be written to"),
         (["--checkpoint=x", "--output_dir=gs://b/c"], "give a local folder"),
-        (["--checkpoint=x", "--output_dir={folder}", "--name=a/b"], "--name=a/b: no name"),
+        (["--checkpoint=x", "--output_dir={folder}", "--name=a/b"], "--name=a/b: no valid name"),
         (["--checkpoint=x", "--output_dir={folder}", "--dtype=float16"], "dtype"),
         (["--checkpoint=x", "--output_dir={folder}", "--top_k=0"], "top_k"),
         (["--checkpoint=x", "--output_dir={folder}", "--version=0"], "version"),

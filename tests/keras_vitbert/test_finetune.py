@@ -205,7 +205,7 @@ def test_a_folder_refuses_other_settings(run, image_flags, text_flags, capsys):
     is_images = classes == CLASSES
     flags = [*(image_flags if is_images else text_flags), f"--output_dir={folder}"]
     assert finetune(*flags, "--config.batch=2") == 2
-    message = "holds a run with config.batch=4, not 2; go on with --config.batch=4 or use another"
+    message = "holds a run with config.batch=4, not 2; give --config.batch=4 or use another"
     assert message in capsys.readouterr().err
     other = ["--checkpoint=rand", "--architecture=sample"]
     other.append("--config.image_size=14" if is_images else f"--vocabulary={folder}/vocabulary.txt")

@@ -1,4 +1,4 @@
-"""Bad calls of `finetune`: exit status 2, one line that names culprit and mend, nothing written."""
+"""Bad calls of `finetune`: exit status 2, one line that names culprit and fix, nothing written."""
 
 import json
 import re

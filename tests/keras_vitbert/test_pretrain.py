@@ -192,5 +192,5 @@ def test_the_report_tells_of_masks_and_of_lost_records(finished):
     summary["bad_records"] = [{"records": 2}, {"records": 3}]
     text = report(summary, "x")
     assert re.search(r"mask sparsity +0\.5000  \(block_0 0\.625, block_1 0\.250\)", text)
-    assert "5 damaged records were left out" in text
+    assert "5 damaged records were skipped" in text
     assert "left out" not in report({**summary, "bad_records": []}, "x")

@@ -131,7 +131,7 @@ def test_stopped_about_the_ends_of_epochs(finished, sources, tmp_path, signal_at
     two = ["--config.steps_per_execution=2", "--config.teachers.image_steps=4"]
     assert pretrain(sources, tmp_path, "--variant=vit", *two) == EXIT_BAD_INPUT
     refusal = (
-        "--config.steps_per_execution=2: the run goes on at step 9, which is no multiple of it"
+        "--config.steps_per_execution=2: the run resumes at step 9, which is not a multiple of it"
     )
     assert refusal in capsys.readouterr().err
     assert pretrain(sources, tmp_path, "--variant=vit") == EXIT_DONE

@@ -1,4 +1,4 @@
-"""Bad data of `pretrain`: one line that names the file, the record and the mend."""
+"""Bad data of `pretrain`: one line that names the file, the record and the fix."""
 
 import shutil
 
@@ -106,15 +106,15 @@ def bad_files(sources, tmp_path):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("no_folder", r"no file matches .*data/\*; mend --config.data.images.train"),
-        ("no_files", r"no file matches .*data/\*; mend --config.data.images.train"),
-        ("no_records", r"data/\* holds no records; .*mend --config.data.images.train"),
+        ("no_folder", r"no file matches .*data/\*; fix --config.data.images.train"),
+        ("no_files", r"no file matches .*data/\*; fix --config.data.images.train"),
+        ("no_records", r"data/\* holds no records; .*fix --config.data.images.train"),
         ("cut", r"data/x: the file is cut short \(in record 6\); write it again"),
         ("text_file", r"data/x: the file is damaged, or no TFRecord file \(in record 0\)"),
         ("zeros", r"data/x: the file is damaged, or no TFRecord file \(in record 0\)"),
         ("texts", r"data/x: its records have no field 'image/encoded'.*; give ImageNet-format"),
         ("few", r"data/\* holds 2 records, .*; set --config.image_batch"),
-        ("first_label", r"data/x.*: label 4 is not in 1\.\.3; mend --config.model.num_classes"),
+        ("first_label", r"data/x.*: label 4 is not in 1\.\.3; fix --config.model.num_classes"),
     ],
 )
 @pytest.mark.parametrize("split", ["train", "validation"])
@@ -128,7 +128,7 @@ def test_bad_image_files(refused, bad_files, name, message, split):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("no_files", r"no file matches .*data/\*; mend --config.data.text.train"),
+        ("no_files", r"no file matches .*data/\*; fix --config.data.text.train"),
         ("images", r"data/x: its records have no field 'input_ids' .*; give TFRecords of BERT"),
         ("few_texts", r"data/\* holds 2 records, .*; set --config.text_batch"),
         ("long_texts", r"17 tokens, .* at most 16; set --config.model.max_sequence_length=17"),
@@ -149,7 +149,7 @@ def test_a_pattern_that_is_empty(refused):
 # (Split, variant, kind of damage, message), of records behind good ones.
 BAD_RECORDS = [
     ("train", "vit", "last_label", r"data/x.*: record 3: .*label is out of range.*: 0; write"),
-    ("train", "vit", "broken_jpeg", r"data/x.*: record 3: .*Invalid JPEG.*; write .* or go on"),
+    ("train", "vit", "broken_jpeg", r"data/x.*: record 3: .*Invalid JPEG.*; write .* or skip"),
     (
         "train",
         "vit",
@@ -160,7 +160,7 @@ BAD_RECORDS = [
         "validation",
         "bert",
         "last_damaged",
-        r"/x: record \d+: its content does not have its checksum; write",
+        r"/x: record \d+: its content does not match its checksum; write",
     ),
     ("train", "bert", "other_length", r"/x.*: record \d+: .*Key: input_ids.*shape: \[16\]; wri"),
 ]

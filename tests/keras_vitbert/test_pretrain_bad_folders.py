@@ -1,4 +1,4 @@
-"""Folders that `pretrain` does not go on in: one line that names the file and the mend."""
+"""Folders that `pretrain` refuses to resume: one line that names the file and the fix."""
 
 import os
 
@@ -21,20 +21,20 @@ def refused(sources, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--variant=bert"], "variant=vit, not bert; go on with --variant=vit or use another"),
+        (["--variant=bert"], "variant=vit, not bert; give --variant=vit or use another"),
         (
             ["--variant=vitbert"],
-            "variant=vit, not vitbert; go on with --variant=vit or use another",
+            "variant=vit, not vitbert; give --variant=vit or use another",
         ),
         (
             ["--variant=vit", "--config.model.hidden_dim=16"],
-            "hidden_dim=8, not 16; go on with --config.model.hidden_dim=8",
+            "hidden_dim=8, not 16; give --config.model.hidden_dim=8",
         ),
         (
             ["--variant=vit", "--config.seed=4"],
-            "config.seed=3, not 4; go on with --config.seed=3 or use another --output_dir",
+            "config.seed=3, not 4; give --config.seed=3 or use another --output_dir",
         ),
-        (["--variant=vit", "--config.steps=12"], "config.steps=10, not 12; go on with --config.st"),
+        (["--variant=vit", "--config.steps=12"], "config.steps=10, not 12; give --config.st"),
     ],
 )
 def test_a_run_of_other_settings_in_the_folder(refused, finished, flags, message):
@@ -70,21 +70,21 @@ def test_a_folder_without_permission(refused, tmp_path):
 def test_a_damaged_record_of_the_run(refused, unfinished, content):
     (unfinished / "config.json").write_text(content)
     refused(
-        "--variant=vit", message=r"config\.json is damaged .*; mend it or", output_dir=unfinished
+        "--variant=vit", message=r"config\.json is damaged .*; fix it or", output_dir=unfinished
     )
 
 
 def test_a_damaged_summary(refused, unfinished):
     (unfinished / "summary.json").write_text('{"steps": ')
     refused(
-        "--variant=vit", message=r"summary\.json is damaged .*; mend it or", output_dir=unfinished
+        "--variant=vit", message=r"summary\.json is damaged .*; fix it or", output_dir=unfinished
     )
 
 
 def test_damaged_metrics(refused, unfinished):
     for content in (b"loss\n1\n", b"step,loss\nx,1\n", b"\xff\xfe"):
         (unfinished / "metrics.csv").write_bytes(content)
-        message = r"metrics\.csv is damaged .*; mend it or"
+        message = r"metrics\.csv is damaged .*; fix it or"
         refused("--variant=vit", message=message, output_dir=unfinished, untouched=False)
 
 
@@ -92,8 +92,8 @@ def test_a_damaged_checkpoint(refused, unfinished):
     data = unfinished / "checkpoints" / "step-00000010" / "state.data-00000-of-00001"
     content = data.read_bytes()
     data.write_bytes(content[: len(content) // 2])
-    message = r"step-00000010 cannot be loaded .*it is damaged or of another model"
+    message = r"step-00000010 cannot be loaded .*it is damaged or belongs to another"
     refused("--variant=vit", message=message, output_dir=unfinished, untouched=False)
     (unfinished / "checkpoints" / "LAST").write_text("step-00000099\n")
-    message = r"LAST names .*step-00000099, which is no whole checkpoint; write"
+    message = r"LAST names .*step-00000099, which is not a complete checkpoint; write"
     refused("--variant=vit", message=message, output_dir=unfinished, untouched=False)

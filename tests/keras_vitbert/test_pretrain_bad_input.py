@@ -1,4 +1,4 @@
-"""Bad calls of `pretrain`: exit status 2, one line that names culprit and mend, nothing written."""
+"""Bad calls of `pretrain`: exit status 2, one line that names culprit and fix, nothing written."""
 
 import pytest
 
@@ -70,7 +70,7 @@ def test_teachers_that_are_no_runs(refused, finished, unfinished, tmp_path):
 def test_teachers_that_see_something_else(refused, finished, tmp_path):
     vit, bert = f"--image_teacher={finished('vit')}", f"--text_teacher={finished('bert')}"
     for flags, message in (
-        (["--config.model.image_size=12"], "--image_teacher=.* 8 pixels, the student 12; set"),
+        (["--config.model.image_size=12"], "--image_teacher=.* 8 pixels, the student of 12; set"),
         (["--config.model.num_classes=4"], "--image_teacher=.* 3 classes, the student 4; give"),
         (["--config.model.vocabulary_size=40"], "--text_teacher=.* 36 .*the student 40; "),
     ):

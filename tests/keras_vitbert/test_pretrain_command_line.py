@@ -78,7 +78,7 @@ def test_one_line_on_stderr(sources, tmp_path):
         capture_output=True,
         text=True,
     )
-    assert done.stderr == "error: no file matches nothing-*; mend --config.data.images.train\n"
+    assert done.stderr == "error: no file matches nothing-*; fix --config.data.images.train\n"
     assert done.returncode == EXIT_BAD_INPUT and done.stdout == ""
     assert not os.listdir(tmp_path)
 

@@ -43,7 +43,7 @@ def test_damaged_records_are_left_out_and_told(damaged, tmp_path, capsys):
     run = tmp_path / "run"
     assert pretrain(damaged, run, "--variant=joint", "--max_bad_records=2") == 0
     output = capsys.readouterr()
-    assert output.err.count("left out: ") == 2 and "2 damaged records were left out" in output.out
+    assert output.err.count("left out: ") == 2 and "2 damaged records were skipped" in output.out
     image, text = summary(run)["bad_records"]
     assert image["file"].endswith("images-train-00001-of-00002") and image["record"] == 2
     assert "Unknown image file format" in image["reason"]

@@ -55,6 +55,7 @@ def write_sources(folder, seed=0):
     from pipelines.images.image_records import write_image_records
     from pipelines.text.bert_examples import build_examples, write_text_examples
     from pipelines.text.wordpiece import write_vocabulary
+    from tests.pipelines.text.token_lists import tokenized
 
     folder = pathlib.Path(folder)
     random = np.random.default_rng(seed)
@@ -69,7 +70,7 @@ def write_sources(folder, seed=0):
             for _ in range(count)
         ]
         examples = build_examples(
-            words,
+            tokenized(words),
             max_length=LENGTH,
             max_predictions=PREDICTIONS,
             vocabulary=VOCABULARY,

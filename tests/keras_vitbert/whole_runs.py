@@ -11,6 +11,7 @@ import tensorflow as tf
 from keras_vitbert.configs.variants import VARIANTS
 from keras_vitbert.runs import checkpoints
 from pipelines.image_stream import ImageStream
+from pipelines.images.image_views import ImageViews
 from pipelines.shards.records import RecordFiles
 from tests.keras_vitbert.tiny_runs import (
     CLASSES,
@@ -65,7 +66,8 @@ def validate(network, folder):
 
     if network.backbone.image_size is not None:
         records = RecordFiles.find(str(folder / "images-validation-*"), "flag")
-        for example in ImageStream(records, IMAGE_SIZE, CLASSES).validation():
+        images = ImageStream(records, CLASSES, views=ImageViews(IMAGE_SIZE))
+        for example in images.validation():
             logits = network({"images": example["images"][None] / 255})
             add("image", logits["image_logits"][0], int(example["image_labels"]))
     if network.backbone.vocabulary_size is not None:

@@ -14,6 +14,7 @@ from pipelines.command_line import (
     Stopped,
     StopRequest,
     UserError,
+    define_flags,
     meant,
     parse_flags,
     parse_known_flags,
@@ -35,7 +36,7 @@ def raising(error):
 @pytest.mark.parametrize(
     ("error", "status", "line"),
     [
-        (UserError("x.txt: no such file; mend --x"), 2, "error: x.txt: no such file; mend --x\n"),
+        (UserError("x.txt: no such file; fix --x"), 2, "error: x.txt: no such file; fix --x\n"),
         (Diverged("the loss is nan"), 3, "diverged: the loss is nan\n"),
         (Stopped("by SIGTERM"), 75, "stopped: by SIGTERM\n"),
         (UserError("one\n  two\t three"), 2, "error: one two three\n"),
@@ -64,11 +65,11 @@ def test_debug_shows_where_and_does_not_reach_the_command(capfd):
 
     def main(argv):
         seen.append(argv)
-        raise UserError("mend it")
+        raise UserError("fix it")
 
     assert run(main, ["--a", "--debug", "b"]) == 2
     first, *others, last = capfd.readouterr().err.splitlines()
-    assert first.startswith("Traceback") and last == "error: mend it"
+    assert first.startswith("Traceback") and last == "error: fix it"
     assert any("in main" in line for line in others)
     assert seen == [["--a", "b"]]
 
@@ -160,7 +161,7 @@ def test_handlers_that_others_took_are_put_back():
 
 
 @pytest.mark.parametrize(
-    ("error", "is_shown"), [(None, False), (UserError("mend it"), False), (ImportError(), True)]
+    ("error", "is_shown"), [(None, False), (UserError("fix it"), False), (ImportError(), True)]
 )
 def test_what_loading_writes_is_shown_only_if_it_fails(capfd, error, is_shown):
     with pytest.raises(type(error)) if error else stop_signals():
@@ -188,11 +189,17 @@ def test_the_closest_name_is_hinted_at(name, hint):
 
 @pytest.fixture
 def values():
-    values = flags.FlagValues()
-    flags.DEFINE_integer("size", 7, "How large.", lower_bound=1, flag_values=values)
-    flags.DEFINE_string("output", None, "Where to.", flag_values=values)
-    flags.DEFINE_boolean("cased", False, "Upper case.", flag_values=values)
-    return values
+    return define_flags(
+        ("size", 7, "How large.", 1), ("output", None, "Where to."), ("cased", False, "Upper case.")
+    )
+
+
+def test_flags_are_added_to_others(values):
+    flags.DEFINE_enum("kind", "a", ["a", "b"], "Which.", flag_values=values)
+    assert define_flags(("shards", None, "How many.", 0), values=values) is values
+    parse_flags(values, ["--kind=b", "--shards=0"], "usage")
+    assert (values.kind, values.shards, values.size) == ("b", 0, 7)
+    assert list(values.flags_by_module_dict()) == [__name__]
 
 
 def test_flags_are_set(values):

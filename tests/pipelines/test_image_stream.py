@@ -14,6 +14,13 @@ from pipelines.shards.tfrecords import to_example, write_shards
 from tests.pipelines.image_fixtures import PILLOWS_ROUNDING, pillow, smooth
 
 CLASSES = 5
+WHOLE = ImageViews(20, crop_area=(1.0, 1.0), flip=False, central_crop=1.0)
+
+
+def open_unchecked(folder):
+    """The stream of the records that a test has written."""
+    records = RecordFiles.find(str(folder / "x-*"), "flag")
+    return ImageStream(records, CLASSES, views=ImageViews(8))
 
 
 @pytest.fixture(scope="module")
@@ -25,8 +32,8 @@ def open_images(tmp_path_factory):
         labels = [0] * len(images) if labels is None else labels
         write_image_records(images, labels, prefix, files, label_offset)
         records = RecordFiles.find(f"{prefix}-*", "flag")
-        options = {"image_size": 8, "num_classes": CLASSES, **options}
-        return ImageStream(records, label_offset=label_offset, **options).check()
+        views = ImageViews(8, **options)
+        return ImageStream(records, CLASSES, label_offset=label_offset, views=views).check()
 
     return open_images
 
@@ -89,19 +96,6 @@ def test_crops_depend_on_the_seed_and_the_number_alone(seven, whole):
     assert not {e["images"].tobytes() for e in other} & {e["images"].tobytes() for e in whole}
 
 
-def test_its_options_are_those_of_the_views(open_images):
-    options = {
-        "image_size": 9,
-        "crop_area": (0.3, 0.7),
-        "flip": False,
-        "central_crop": 0.6,
-        "randaugment": (3, 4),
-        "mixup": 0.5,
-        "cutmix": 0.25,
-    }
-    assert open_images([smooth(8, 8)], **options).views == ImageViews(**options)
-
-
 @pytest.mark.parametrize("label_offset", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_labels_begin_at_zero(open_images, label_offset):
     images = [np.full((8, 8, 3), 40 * label, np.uint8) for label in range(CLASSES)]
@@ -119,7 +113,7 @@ def test_grey_jpegs_come_out_in_three_channels(tmp_path):
     example = to_example({"image/encoded": encoded, "image/class/label": 1})
     write_shards([example], str(tmp_path / "x"), 1)
     records = RecordFiles.find(str(tmp_path / "*"), "flag")
-    source = ImageStream(records, 20, 1, central_crop=1.0, crop_area=(1.0, 1.0), flip=False)
+    source = ImageStream(records, 1, views=WHOLE)
     expected = pillow(encoded, 20)
     for [example] in (take(source.validation(), 1), training(source, 0, 0, 1)):
         np.testing.assert_allclose(example["images"], expected, atol=PILLOWS_ROUNDING)
@@ -139,14 +133,14 @@ def test_the_first_record_is_checked(tmp_path):
 
     def check(**features):
         write_shards([to_example(features)], str(tmp_path / "x"), 1)
-        ImageStream(RecordFiles.find(str(tmp_path / "*"), "flag"), 8, CLASSES).check()
+        open_unchecked(tmp_path).check()
 
     check(**{"image/encoded": encoded, "image/class/label": CLASSES})
     for features, message in (
         ({"image/encoded": encoded, "label": 1}, r"no field 'image/class/label' .* but .*'label'"),
         ({"image": encoded, "image/class/label": 1}, "no field 'image/encoded'"),
-        ({"image/encoded": encoded, "image/class/label": 0}, r"label 0 is not in 1\.\.5; mend"),
-        ({"image/encoded": encoded, "image/class/label": 6}, r"label 6 is not in 1\.\.5; mend"),
+        ({"image/encoded": encoded, "image/class/label": 0}, r"label 0 is not in 1\.\.5; fix"),
+        ({"image/encoded": encoded, "image/class/label": 6}, r"label 6 is not in 1\.\.5; fix"),
         ({"image/encoded": encoded, "image/class/label": "1"}, "'image/class/label'"),
         ({"image/encoded": 3, "image/class/label": 1}, "'image/encoded'"),
     ):
@@ -179,8 +173,7 @@ def test_other_formats_are_read_as_well(tmp_path):
         {"image/encoded": tf.io.encode_png(pixels).numpy(), "image/class/label": 1}
     )
     write_shards([example], str(tmp_path / "x"), 1)
-    source = ImageStream(RecordFiles.find(str(tmp_path / "x-*"), "flag"), 20, 1, central_crop=1.0)
-    source = dataclasses.replace(source, crop_area=(1.0, 1.0), flip=False)
+    source = ImageStream(RecordFiles.find(str(tmp_path / "x-*"), "flag"), 1, views=WHOLE)
     for [example] in (take(source.validation(), 1), training(source, 0, 0, 1)):
         np.testing.assert_allclose(example["images"], pixels / 255.0, atol=1e-6)
 
@@ -189,7 +182,7 @@ def test_the_manifest_tells_the_label_of_the_first_class(tmp_path):
     encoded = tf.io.encode_jpeg(smooth(8, 8)).numpy()
     example = to_example({"image/encoded": encoded, "image/class/label": 1})
     write_shards([example], str(tmp_path / "x"), 1, settings={"label_offset": 1})
-    source = ImageStream(RecordFiles.find(str(tmp_path / "x-*"), "flag"), 8, CLASSES)
+    source = open_unchecked(tmp_path)
     source.check()
     with pytest.raises(UserError, match=r"x.manifest.json: .*data.images.label_offset=1"):
         dataclasses.replace(source, label_offset=0).check()

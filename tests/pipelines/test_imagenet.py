@@ -281,7 +281,7 @@ def test_default_shards():
         (["--folder=none", "--output=OUT"], "--folder=none: no such folder"),
         (["--folder=.", "--output=OUT"], "holds neither train nor val nor validation"),
         (["--train_folder=none", "--output=OUT"], "none: no such folder"),
-        (["--train_tar=none.tar", "--output=OUT"], "none.tar: No such file"),
+        (["--train_tar=none.tar", "--output=OUT"], "none.tar: cannot be read .*No such file"),
         (["--tfds_data_dir=none", "--output=OUT"], "holds no imagenet2012/VERSION"),
         (
             ["--tfds_data_dir=OUT", "--manual_dir=none", "--output=OUT"],

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from pipelines.image_stream import ImageStream
 from pipelines.images.image_records import image_example, write_image_records
+from pipelines.images.image_views import ImageViews
 from pipelines.joint_stream import JointStream
 from pipelines.shards.records import RecordFiles
 from pipelines.shards.shuffled_records import ShuffledRecords
@@ -48,7 +49,7 @@ def stream(tmp_path_factory):
             return RecordFiles.find(f"{folder}/{kind}-{split}-*", "flag")
 
         sources[split] = (
-            ImageStream(find("image"), SIZE, images, crop_area=(0.3, 1.0)).check(),
+            ImageStream(find("image"), images, views=ImageViews(SIZE, (0.3, 1.0))).check(),
             TextStream.open(find("text"), VOCABULARY, 20, LENGTH),
         )
     (images, texts), (image_validation, text_validation) = sources.values()
@@ -210,7 +211,7 @@ def test_a_host_decodes_its_own_records_only(stream, tmp_path):
     examples = [to_example(image_example(pixels, label)) for label in labels]
     write_shards(examples, str(tmp_path / "image"), 1)
     records = RecordFiles.find(str(tmp_path / "*"), "flag")
-    source = ImageStream(records, SIZE, 1)
+    source = ImageStream(records, 1, views=ImageViews(SIZE))
     broken = JointStream(source, source, None, None, 2, 0)
     [bad] = [
         n

@@ -10,8 +10,8 @@ from pipelines.shards.tfrecords import to_example, write_shards
 
 
 @pytest.fixture
-def foreign(tmp_path):
-    """Two sets of files that others wrote: without manifests."""
+def existing(tmp_path):
+    """Two sets of existing files, without manifests."""
     images = [to_example({"image/encoded": b"x" * n, "image/class/label": 1}) for n in range(9)]
     texts = [to_example({"input_word_ids": [n]}) for n in range(5)]
     write_shards(images, str(tmp_path / "image"), 2)
@@ -25,46 +25,46 @@ def run(*argv):
     return command_line.run(manifest.main, list(argv))
 
 
-def test_files_of_others_get_a_manifest(foreign, capsys):
-    before = RecordFiles.find(f"{foreign}/image-*", "flag")
-    assert run(f"--files={foreign}/*") == 0
+def test_existing_files_get_a_manifest(existing, capsys):
+    before = RecordFiles.find(f"{existing}/image-*", "flag")
+    assert run(f"--files={existing}/*") == 0
     assert "image.manifest.json: 2 files" in capsys.readouterr().out
-    after = RecordFiles.find(f"{foreign}/image-*", "flag", "images")
+    after = RecordFiles.find(f"{existing}/image-*", "flag", "images")
     assert after == before and after.manifests and not before.manifests
-    assert RecordFiles.find(f"{foreign}/text-*", "flag", "text examples").count == 5
-    content = manifest.read_manifest(f"{foreign}/image")
+    assert RecordFiles.find(f"{existing}/text-*", "flag", "text examples").count == 5
+    content = manifest.read_manifest(f"{existing}/image")
     for entry in content["shards"]:
-        data = (foreign / entry["name"]).read_bytes()
+        data = (existing / entry["name"]).read_bytes()
         assert entry["sha256"] == hashlib.sha256(data).hexdigest()
 
 
-def test_files_are_held_to_their_manifest(foreign, capsys):
-    assert run(f"--files={foreign}/image-*", "--check") == 2
+def test_files_are_checked_against_their_manifest(existing, capsys):
+    assert run(f"--files={existing}/image-*", "--check") == 2
     assert "image.manifest.json: no such manifest" in capsys.readouterr().err
-    assert run(f"--files={foreign}/image-*") == 0
-    assert run(f"--files={foreign}/image-*", "--check") == 0
-    path = foreign / "image-00001-of-00002"
+    assert run(f"--files={existing}/image-*") == 0
+    assert run(f"--files={existing}/image-*", "--check") == 0
+    path = existing / "image-00001-of-00002"
     data = bytearray(path.read_bytes())
     data[40] ^= 1
     path.write_bytes(data)
     capsys.readouterr()
-    assert run(f"--files={foreign}/image-*", "--check") == 2
+    assert run(f"--files={existing}/image-*", "--check") == 2
     assert f"{path} is not what was written" in capsys.readouterr().err
     path.unlink()
-    assert run(f"--files={foreign}/image-*", "--check") == 2
+    assert run(f"--files={existing}/image-*", "--check") == 2
     assert f"{path} is missing beside its manifest" in capsys.readouterr().err
 
 
-def test_bad_input_is_one_line(foreign, capsys):
-    (foreign / "notes").write_text("no records " * 9)
-    write_shards([to_example({"x": 1})], str(foreign / "other"), 1)
+def test_bad_input_is_one_line(existing, capsys):
+    (existing / "notes").write_text("no records " * 9)
+    write_shards([to_example({"x": 1})], str(existing / "other"), 1)
     for argv, message in (
         ([], "--files is missing"),
-        ([f"--files={foreign}/none*"], "no file matches"),
-        ([f"--files={foreign}/notes"], "notes: record 0: "),
-        ([f"--files={foreign}/other-*"], "holds neither images nor BERT examples"),
+        ([f"--files={existing}/none*"], "no file matches"),
+        ([f"--files={existing}/notes"], "notes: record 0: "),
+        ([f"--files={existing}/other-*"], "holds neither images nor BERT examples"),
     ):
         assert run(*argv) == 2
         error = capsys.readouterr().err
         assert message in error and error.count("\n") == 1
-    assert not (foreign / "notes.manifest.json").exists()
+    assert not (existing / "notes.manifest.json").exists()

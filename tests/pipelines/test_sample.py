@@ -1,4 +1,5 @@
 import glob
+import itertools
 import os
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import tensorflow as tf
 
 from pipelines import command_line, sample
 from pipelines.images import image_records, mnist
-from pipelines.text import bert_examples
+from pipelines.text import tokenization
 from pipelines.text.pairs import IS_NEXT
 from pipelines.text.wordpiece import CLS, MASK, SEP, SPECIAL_TOKENS, UNKNOWN, read_vocabulary
 
@@ -49,9 +50,10 @@ def texts(prepared):
 @pytest.fixture(scope="module")
 def token_streams(real_documents, vocabulary):
     """The tokens of each real article, as bytes, so that a part of one is found quickly."""
-    tokenized = bert_examples.tokenize_documents(real_documents.values(), vocabulary)
+    tokenized = tokenization.tokenize_documents(real_documents.values(), vocabulary)
     assert len(tokenized) == len(real_documents)
-    return [np.array(sum(document, []), ">i4").tobytes() for document in tokenized.to_lists()]
+    borders = itertools.pairwise(tokenized.sentences[tokenized.documents])
+    return [tokenized.tokens[start:stop].astype(">i4").tobytes() for start, stop in borders]
 
 
 def test_folder(prepared):

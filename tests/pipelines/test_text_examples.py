@@ -12,12 +12,10 @@ import tensorflow as tf
 
 from pipelines import command_line, text_examples
 from pipelines.shards.tfrecords import to_example
-from pipelines.text.bert_examples import (
-    ExampleSettings,
-    build_examples,
-    tokenize_documents,
-)
+from pipelines.text.bert_examples import build_examples
 from pipelines.text.documents import Document, find_units, read_unit, to_json
+from pipelines.text.example_settings import ExampleSettings
+from pipelines.text.tokenization import tokenize_documents
 from pipelines.text.wordpiece import SPECIAL_TOKENS, write_vocabulary
 from pipelines.text_examples import TextExamplesJob
 
@@ -160,7 +158,7 @@ def test_command(corpus, tmp_path, capfd):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--documents=/nowhere/x-*"], "no file matches /nowhere/x-*; mend --documents"),
+        (["--documents=/nowhere/x-*"], "no file matches /nowhere/x-*; fix --documents"),
         (["--vocabulary=/nowhere/vocab.txt"], "/nowhere/vocab.txt: no such vocabulary"),
         (["--max_length=4"], "--max_length"),
         (["--shards=1000"], "smaller --unit_megabytes"),
@@ -184,7 +182,7 @@ def test_bad_documents(corpus, tmp_path, capfd):
     assert "give two or more" in capfd.readouterr().err
     (tmp_path / "cased.txt").write_text("\n".join([*SPECIAL_TOKENS, "The"]))
     assert command(corpus, f"--output={tmp_path}/t", f"--vocabulary={tmp_path}/cased.txt") == 2
-    assert "'The', it was made with upper case; give --cased" in capfd.readouterr().err
+    assert "'The', so it is cased; give --cased" in capfd.readouterr().err
 
 
 def test_help_answers_without_tensorflow_or_beam():

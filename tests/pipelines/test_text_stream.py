@@ -235,3 +235,11 @@ def test_masks_made_at_read_time_are_the_same_after_a_resume(unmasked, masked):
     for name in first:
         np.testing.assert_array_equal(first[name], second[name])
         np.testing.assert_array_equal(first[name][3:6], part[name])
+
+
+def test_the_numbers_of_a_mask_depend_on_seed_and_place(unmasked):
+    def numbers(seed, number):
+        return unmasked._with_random(b"", seed, tf.constant(number, tf.int64))[1].numpy()
+
+    np.testing.assert_array_equal(numbers(1, 2), numbers(1, 2))
+    assert len({numbers(*key).tobytes() for key in ((1, 2), (2, 1), (1, 3), (1, 2**40))}) == 4

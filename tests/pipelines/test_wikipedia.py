@@ -8,9 +8,9 @@ import tensorflow as tf
 
 from pipelines import command_line, wikipedia
 from pipelines.command_line import UserError
-from pipelines.text.documents import from_json
+from pipelines.text.documents import Document, from_json
 from pipelines.text.wikipedia_dump import read_pages
-from pipelines.wikipedia import Document, WikipediaJob, find_dump, read_documents
+from pipelines.wikipedia import WikipediaJob, find_dump, read_documents
 
 PROSE = "This is a sentence of prose that has words enough."
 
@@ -37,7 +37,7 @@ def test_only_articles_with_prose_are_read_in_order(write_dump):
 
 @pytest.fixture(scope="module")
 def prose_dump(tmp_path_factory):
-    """A dump of two files with 60 articles in 8 blocks: ([path, path], documents)."""
+    """A multistream dump of two files with 60 articles: ([path, path], documents)."""
     noise = random.Random(3)
     documents = [
         Document(
@@ -52,12 +52,14 @@ def prose_dump(tmp_path_factory):
     folder = tmp_path_factory.mktemp("prose")
     paths = []
     for file, part in (("dump2.bz2", documents[:45]), ("dump10.bz2", documents[45:])):
-        pages = "".join(
+        pages = [
             f"<page><title>{document.title}</title><ns>0</ns>"
             f"<text>{'&#10;&#10;'.join(document.paragraphs)}</text></page>"
             for document in part
-        )
-        (folder / file).write_bytes(bz2.compress(f"<mediawiki>{pages}</mediawiki>".encode(), 1))
+        ]
+        groups = [pages[start : start + 5] for start in range(0, len(pages), 5)]
+        streams = ["<mediawiki>", *map("".join, groups), "</mediawiki>"]
+        (folder / file).write_bytes(b"".join(bz2.compress(text.encode()) for text in streams))
         paths.append(str(folder / file))
     return paths, documents
 
@@ -70,7 +72,7 @@ def test_remote_dumps(prose_dump):
     ((path, size),) = find_dump(["ram://dump.bz2"])
     pages = [*read_pages(path, 0, size // 2), *read_pages(path, size // 2)]
     assert [page.title for page in pages] == [document.title for document in documents[:45]]
-    with pytest.raises(UserError, match="ram://no.bz2: cannot be read .No such file"):
+    with pytest.raises(UserError, match="ram://no.bz2: cannot be read"):
         list(read_pages("ram://no.bz2"))
 
 
@@ -143,16 +145,29 @@ def test_the_command_leaves_out_damage_on_request(prose_dump, tmp_path, capfd):
     assert command_line.run(wikipedia.main, arguments) == 2
     error = capfd.readouterr().err
     assert re.search(
-        r"^error: \S*damaged.bz2: block at byte \d+: .*; 2 damaged in all: mend the file, or leave"
-        r" them out by --max_bad_records=2 .*\n\Z",
+        r"^error: \S*damaged.bz2: stream at byte \d+: .*; 1 damaged in all: fix the file, or leave"
+        r" them out \w+ --max_bad_records=1 .*\n\Z",
         error,
         re.MULTILINE,
     )
-    assert command_line.run(wikipedia.main, [*arguments, "--max_bad_records=2"]) == 0
-    assert "2 damaged inputs were left out" in capfd.readouterr().err
+    assert command_line.run(wikipedia.main, [*arguments, "--max_bad_records=1"]) == 0
+    assert "1 damaged inputs were left out" in capfd.readouterr().err
     manifest = json.load(open(tmp_path / "wiki.manifest.json"))
-    assert len(manifest["damaged"]) == 2
-    assert 35 < manifest["counts"]["documents"] < 45
+    assert len(manifest["damaged"]) == 1
+    assert manifest["counts"]["documents"] == 40
+
+
+def test_a_large_single_stream_is_told(prose_dump, tmp_path, capfd, monkeypatch):
+    paths, documents = prose_dump
+    path = tmp_path / "single.bz2"
+    path.write_bytes(bz2.compress(bz2.decompress(open(paths[0], "rb").read()), 1))
+    monkeypatch.setattr(wikipedia, "_SHARD_BYTES", 100_000)
+    arguments = [f"--dump={path},{paths[1]}", f"--output={tmp_path}/wiki", "--shards=3"]
+    assert command_line.run(wikipedia.main, [*arguments, "--", "--direct_num_workers=1"]) == 0
+    assert capfd.readouterr().err.startswith(f"{path}: one bzip2 stream, which is")
+    lines = [open(f"{tmp_path}/wiki-0000{shard}-of-00003", "rb").readlines() for shard in range(3)]
+    assert [from_json(line) for part in lines for line in part] == documents
+    assert all(lines)
 
 
 @pytest.mark.parametrize(

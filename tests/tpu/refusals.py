@@ -1,4 +1,4 @@
-"""What a user is told who asks for a TPU that is not there."""
+"""The message for a TPU that does not exist."""
 
 import contextlib
 import io

@@ -1,4 +1,4 @@
-"""Servers on this machine that are TPUs or not, and what Google Cloud says of TPUs."""
+"""Servers on this machine that are TPUs or not, and Google Cloud's answers about TPUs."""
 
 import concurrent.futures
 import contextlib
@@ -123,7 +123,7 @@ def local(server):
 
 
 def vm_answers(accelerator_type, *hosts):
-    """What Google Cloud tells a host of a TPU, for the fixture `google`."""
+    """Google Cloud's answers to a host of a TPU, for the fixture `google`."""
     endpoints = ",".join(f"unknown:unknown:{host}" for host in hosts)
     return {
         "attributes/accelerator-type": (200, accelerator_type),
@@ -132,7 +132,7 @@ def vm_answers(accelerator_type, *hosts):
 
 
 def node_answers(accelerator_type, *hosts, state="READY"):
-    """What Google Cloud tells of the TPU `my-tpu`, for the fixture `google`."""
+    """Google Cloud's answers about the TPU `my-tpu`, for the fixture `google`."""
     endpoints = [{"ipAddress": host, "port": 8470} for host in hosts]
     answer = {"acceleratorType": accelerator_type, "networkEndpoints": endpoints, "state": state}
     path = "/v2/projects/my-project/locations/europe-west4-a/nodes/my-tpu"

@@ -1,4 +1,4 @@
-"""What answers at a TPU's address, or does not: one line, within seconds."""
+"""The checks of a TPU's address: one line, within seconds."""
 
 import socket
 import time

@@ -1,4 +1,4 @@
-"""The command that proves a run without a TPU: bad flags, what it says, and real compilations."""
+"""The command that proves a run without a TPU: bad flags, its report, and real compilations."""
 
 import importlib.util
 import json
@@ -55,12 +55,12 @@ def test_without_the_compiler_it_says_what_to_install(monkeypatch):
         aot.main(["--tpu=v3-8"])
 
 
-# --- what it says, and real compilations ---------------------------------------------------------
+# --- the report, and real compilations -----------------------------------------------------------
 
 
 @pytest.fixture
 def small(tmp_path):
-    """The smallest model that has everything, with bfloat16 and dropout."""
+    """The smallest model with all parts, in bfloat16 and with dropout."""
     path = tmp_path / "config.py"
     path.write_text(
         CONFIG.format(
@@ -111,7 +111,7 @@ def test_what_does_not_fit_is_told_and_written(compiler, small, tmp_path, capsys
     assert not outcome["memory"]["fits"] and outcome["largest"]["batch"] == {"images": 8}
     assert "does not fit: 20.00 of 15.48 GiB a replica" in printed
     assert "(--config.image_batch=8)" in printed
-    assert errors.startswith("error: --tpu=v3-8: it does not fit; take a smaller batch")
+    assert errors.startswith("error: --tpu=v3-8: it does not fit; use a smaller batch")
 
 
 @needs_compiler

@@ -1,4 +1,4 @@
-"""The steps of a run without data: their batches, and what is in memory."""
+"""The steps of a run without data: their batches and their memory."""
 
 import numpy as np
 import pytest
@@ -18,16 +18,14 @@ from tpu import step_programs
 
 @pytest.mark.parametrize("mixing", [[], ["--config.data.images.mixup=0.2"]])
 def test_the_batches_are_those_of_the_streams(sources, mixing):
-    """Shapes and types of what is compiled, against what training and validation are given."""
+    """Shapes and types of the compiled batches, checked against those of the streams."""
     config = config_of(sources, *mixing)
     variant = variants.VARIANTS["joint"]
     stream = open_data(config).stream(config, True, True)
+    config.model.max_sequence_length = stream.texts.length
+    config.data.text.masking.update(max_predictions=3, ratio=0.5)
     programs = step_programs.pretraining_programs(
-        variants.apply_variant(config, variant),
-        variant,
-        tf.distribute.get_strategy(),
-        text_length=stream.texts.length,
-        predictions=3,
+        variants.apply_variant(config, variant), variant, tf.distribute.get_strategy()
     )
     batches = {program.name: program.batch for program in programs.steps}
     assert list(batches) == ["train", "probe", "validate"]
@@ -37,7 +35,7 @@ def test_the_batches_are_those_of_the_streams(sources, mixing):
 
 
 def fine_tuning_batches(task, folder, model, **changes):
-    """What is compiled and what the streams give, (batch, batch) of training and of evaluation.
+    """(compiled batch, batch of the stream) of training and of evaluation.
 
     Without what streams tell of examples and no step reads.
     """
@@ -71,7 +69,7 @@ def test_the_images_of_fine_tuning_are_those_of_the_streams(sources, image_task,
 
 
 def test_the_texts_of_fine_tuning_are_those_of_the_streams(sources, text_task):
-    """But for their length, which depends on the data: the longest is compiled."""
+    """Except for their length, which depends on the data: the longest is compiled."""
     model = config_of(sources).model.to_dict()
     for ours, stream in fine_tuning_batches("tsv", text_task, model, buckets=(8,)):
         assert set(ours) == set(stream)

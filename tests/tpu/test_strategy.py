@@ -1,4 +1,4 @@
-"""Which devices a run gets: the strategy of a TPU, of several machines, of one."""
+"""The devices of a run: the strategy for a TPU, for several machines, for one."""
 
 import json
 import os
@@ -174,7 +174,7 @@ def test_real_tensorflow_without_tpus():
 
 @pytest.mark.slow
 def test_real_worker():
-    """What is looked at before the strategy is made does not come too early for it."""
+    """The checks before the strategy is made do not initialise devices too early."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         workers = [f"localhost:{free.getsockname()[1]}"]

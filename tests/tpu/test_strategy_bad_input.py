@@ -100,7 +100,7 @@ def test_accelerator_type_that_is_nowhere():
         (
             "my-tpu",
             node_answers("v9-8", "a"),
-            "^--tpu=my-tpu: it is of a type that is unknown here: .*v9-8",
+            "^--tpu=my-tpu: it is of an unknown type: .*v9-8",
         ),
     ],
 )

@@ -1,9 +1,9 @@
-"""Compiles a program for a TPU that is not there, by the compiler that TPUs use (libtpu).
+"""Compiles a program for a TPU without having one, by the compiler of TPUs (libtpu).
 
     python -m tpu.ahead_of_time.compiler PROGRAM.mlir ACCELERATOR_TYPE
 
-prints one line of JSON. It is a program by itself: libtpu and TensorFlow do not share a process
-gladly, and the memory that compiling takes is free again when it ends. JAX brings the bindings.
+prints one line of JSON. It is a program of its own: libtpu and TensorFlow do not work well in one
+process, and its end frees the memory of the compilation. JAX has the bindings.
 """
 
 import json
@@ -17,7 +17,7 @@ import time
 from pipelines.command_line import UserError
 from tpu.slices import find_slice
 
-_ENVIRONMENT = {  # else libtpu looks for a TPU, for minutes, and there may be one of it
+_ENVIRONMENT = {  # else libtpu looks for a TPU for minutes, and only one process may use it
     "JAX_PLATFORMS": "cpu",
     "TPU_SKIP_MDS_QUERY": "1",
     "TPU_WORKER_HOSTNAMES": "localhost",
@@ -25,7 +25,7 @@ _ENVIRONMENT = {  # else libtpu looks for a TPU, for minutes, and there may be o
     "TPU_STDERR_LOG_LEVEL": "3",
     "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
 }
-_INSTALL = 'it comes with `pip install -e ".[aot]"`, on Linux with an x86-64 processor'
+_INSTALL = 'install it by `pip install -e ".[aot]"`, on Linux with an x86-64 processor'
 _SIZE = r"([\d.]+)([KMGT]?)"
 _OUT_OF_MEMORY = (
     re.compile(rf"Used {_SIZE} of {_SIZE} hbm"),
@@ -37,7 +37,7 @@ _COLLECTIVE = re.compile(
 )
 _ARRAY = re.compile(r"\b(pred|[a-z]+\d+)\w*\[([\d,]*)\]")
 
-# More than any TPU has: from the refusal follows how much it has.
+# It needs more memory than any TPU has: the error message says how much there is.
 _TOO_LARGE = """
 module @too_large {
   func.func public @main(%x: tensor<1048576x1048576xf32>) -> tensor<1048576x1048576xf32> {
@@ -48,7 +48,7 @@ module @too_large {
 
 
 def check_installed():
-    """Refuses to begin without the compiler.
+    """Checks that the compiler is installed.
 
     Raises:
         UserError: jax or libtpu is missing.
@@ -61,17 +61,15 @@ def check_installed():
 
 
 def start_compiling(path, slice_):
-    """Compiles a program in a process of its own.
+    """Starts to compile a program in a process of its own.
 
     Args:
         path: str, a file with a serialised StableHLO module, the program of one replica.
         slice_: `tpu.slices.Slice`.
 
     Returns:
-        function that waits for the end and returns what `compile_program` does.
-
-    Raises:
-        RuntimeError: (the function) the compiler refuses for another reason than memory.
+        function that waits for the end and returns the result of `compile_program`. It raises
+        `RuntimeError` if the compiler fails for another reason than memory.
     """
     process = subprocess.Popen(
         [sys.executable, "-m", __name__, path, slice_.accelerator_type],
@@ -100,7 +98,7 @@ def compile_program(program, slice_):
 
     Returns:
         dict with `fits`, `seconds`, and `available`, the bytes of memory that a program may use on
-        one replica. Where it does not fit, `needed` bytes. Where it does, a step's and replica's
+        one replica. If it does not fit, `needed` bytes. If it does, of one step on one replica:
         `peak`, `arguments`, `outputs`, `aliased` (of both), `temporaries`, `code` in bytes;
         `operations` (floating-point), `bytes` moved to and from memory; and `collectives`, a dict
         of a kind's name to `count` and `bytes`.
@@ -132,7 +130,17 @@ def compile_program(program, slice_):
 
 
 def available_memory(slice_):
-    """The bytes of memory that the compiler lets a program use on one replica."""
+    """The bytes of memory that a program may use on one replica.
+
+    Args:
+        slice_: `tpu.slices.Slice`.
+
+    Returns:
+        int.
+
+    Raises:
+        RuntimeError: the compiler accepts a program of any size.
+    """
     try:
         _compile(_TOO_LARGE, slice_)
     except Exception as error:
@@ -141,13 +149,13 @@ def available_memory(slice_):
 
 
 def collectives(hlo):
-    """What an optimised program sends between the replicas.
+    """Counts the data that an optimised program sends between the replicas.
 
     Args:
         hlo: str, the program as XLA prints it.
 
     Returns:
-        dict of a kind, such as `all-reduce`, to `count` and `bytes` (of the results, a replica).
+        dict of a kind, such as `all-reduce`, to `count` and `bytes` (of a replica's results).
     """
     found = {}
     for types, kind in _COLLECTIVE.findall(hlo):
@@ -160,11 +168,16 @@ def collectives(hlo):
 
 
 def parse(program):
-    """A StableHLO module of TensorFlow as other compilers take it.
+    """Parses a StableHLO module of TensorFlow for other compilers.
 
-    TensorFlow's bridge marks returned values by `mhlo.copy`, which is the identity. And it draws
-    random numbers by Philox, where a TPU's own bridge leaves the choice to the TPU: see
-    `_let_tpu_choose`.
+    TensorFlow's bridge marks returned values by `mhlo.copy`, which is the identity. It also draws
+    random numbers by Philox, while a TPU's own bridge lets the TPU choose, see `_let_tpu_choose`.
+
+    Args:
+        program: bytes or str.
+
+    Returns:
+        `jaxlib.mlir.ir.Module`.
     """
     from jax._src.interpreters import mlir
     from jaxlib.mlir import ir
@@ -191,9 +204,9 @@ def parse(program):
 
 
 def _let_tpu_choose(generator):
-    """Draws by the TPU's own algorithm, which is far cheaper there.
+    """Draws random numbers by the TPU's own algorithm, which is far cheaper there.
 
-    Its state is two words; Philox has a third, which is passed on as it is.
+    Its state is two words; Philox has a third, which is passed on unchanged.
     """
     from jaxlib.mlir import ir
     from jaxlib.mlir.dialects import stablehlo
@@ -244,7 +257,7 @@ def _compile(program, slice_):
 
 
 def _refusal(error):
-    """(bytes needed, bytes available) of an error of the compiler; other errors are raised."""
+    """(bytes needed, bytes available) of an out-of-memory error; raises any other error."""
     for pattern in _OUT_OF_MEMORY:
         if match := pattern.search(str(error)):
             used, used_unit, limit, limit_unit = match.groups()

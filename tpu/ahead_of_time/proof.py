@@ -1,12 +1,11 @@
-"""The proof itself: compiles the programs of a run for a slice, and searches what fits."""
+"""The proof: compiles the programs of a run for a slice, and searches the largest batch."""
 
 import dataclasses
 import os
-import sys
 import tempfile
 from collections.abc import Callable
 
-from pipelines.command_line import UserError, one_line
+from pipelines.command_line import UserError, one_line, say
 from tpu.ahead_of_time import report
 from tpu.ahead_of_time.compiler import start_compiling
 
@@ -17,9 +16,9 @@ class Subject:
 
     Attributes:
         what: str, for the table.
-        batch: dict of `images`, `texts` to how many a step takes over all replicas.
-        keys: dict of the same to the key of the config that says so.
-        text_length: int.
+        batch: dict of `images` and `texts` to their number in a step over all replicas.
+        keys: dict of the same to the config's key of this number.
+        text_length: int, tokens of a text, padding included.
         steps: int, of the run.
         programs: callable of (strategy, batch) that returns `step_programs.Programs`.
     """
@@ -31,25 +30,18 @@ class Subject:
     steps: int
     programs: Callable
 
-    @property
-    def work(self):
-        """The `Work` of a step."""
-        return report.Work(
-            self.batch.get("images", 0), self.batch.get("texts", 0), self.text_length, self.steps
-        )
-
 
 def prove(subject, slice_, jobs=1, only=()):
-    """Compiles all programs of a subject; where they do not fit, searches the largest batch.
+    """Compiles all programs of a subject; if they do not fit, searches the largest batch.
 
     Args:
         subject: `Subject`.
         slice_: `tpu.slices.Slice`.
         jobs: int, programs that are compiled at once.
-        only: names of the programs; all if empty.
+        only: tuple of str, the programs to compile; all if empty.
 
     Returns:
-        dict, see `--json`.
+        dict, the content of `--json`.
 
     Raises:
         UserError: there is no such program, or it cannot run on a TPU.
@@ -66,7 +58,7 @@ def prove(subject, slice_, jobs=1, only=()):
             "hosts": slice_.hosts,
             "topology": slice_.topology_name,
             "replicas": replicas,
-            "source": slice_.generation.source,
+            "source": slice_.source,
         },
         "batch": subject.batch,
         "replica_batch": {name: count // replicas for name, count in subject.batch.items()},
@@ -76,7 +68,10 @@ def prove(subject, slice_, jobs=1, only=()):
         "programs": programs,
     }
     if "train" in programs and programs["train"]["fits"]:
-        outcome["roofline"] = report.roofline(programs["train"], slice_, subject.work)
+        tokens = subject.batch.get("texts", 0) * subject.text_length
+        outcome["roofline"] = report.roofline(
+            programs["train"], slice_, subject.batch.get("images", 0), tokens, subject.steps
+        )
     if not memory["fits"]:
         outcome["largest"] = _search(subject, slice_, memory)
     return outcome
@@ -109,7 +104,7 @@ def _compiled(subject, batch, slice_, jobs=1, only=()):
         for program in programs.steps:
             if only and program.name not in only:
                 continue
-            _say(f"{program.name}: tracing {report.described(batch)}")
+            say(f"{program.name}: tracing {report.described(batch)}")
             try:
                 text, _ = stablehlo(strategy, program.step, (program.batch,))
             except Untraceable as error:
@@ -122,7 +117,7 @@ def _compiled(subject, batch, slice_, jobs=1, only=()):
                 file.write(text)
             while len(waiting) >= jobs:
                 finish_oldest()
-            _say(f"{program.name}: compiling")
+            say(f"{program.name}: compiling")
             waiting[program.name] = start_compiling(path, slice_)
         while waiting:
             finish_oldest()
@@ -130,17 +125,17 @@ def _compiled(subject, batch, slice_, jobs=1, only=()):
 
 
 def _search(subject, slice_, memory):
-    """The largest batch whose greediest program fits, images and texts in the same proportion.
+    """The largest batch whose largest program fits, images and texts in the same proportion.
 
-    It supposes that memory grows with the batch in a straight line, looks where that line meets
-    what there is, and narrows the place down until the next larger batch does not fit.
+    It assumes that memory grows linearly with the batch, tries the batch that would fill the
+    memory, and repeats that until the next larger batch does not fit.
 
     Returns:
         dict with `batch` (over all replicas; None if none fits), `flags` and `tried`.
     """
     share = {name: count // slice_.replicas for name, count in subject.batch.items()}
     whole = max(share.values())
-    # Sizes of a share, and bytes too much there (below 0: it fits).
+    # The size of a share to the excess in bytes (below 0: it fits).
     tried = {whole: memory["needed"] - memory["available"]}
 
     def scaled(size):
@@ -167,26 +162,22 @@ def _search(subject, slice_, memory):
 
 
 def compare(result, other, name, slice_):
-    """What the training step of a subject needs more than that of another.
+    """Compares a training step with that of another subject.
 
     Args:
-        result: what the compiler says of the training step.
+        result: dict, of `compiler.compile_program` for the training step.
         other: `Subject`.
-        name: str, what the other is called.
+        name: str, of the other.
         slice_: `tpu.slices.Slice`.
 
     Returns:
         dict with `with`, `program` and `differences`.
 
     Raises:
-        UserError: the other one does not fit.
+        UserError: the other does not fit.
     """
     programs, _ = _compiled(other, other.batch, slice_, only=("train",))
     if not programs["train"]["fits"]:
         raise UserError(f"--compare={name}: its training step does not fit")
     differences = report.differences(result, programs["train"])
     return {"with": name, "program": programs["train"], "differences": differences}
-
-
-def _say(text):
-    print(text, file=sys.stderr, flush=True)

@@ -1,39 +1,20 @@
-"""What compiled programs say of a run: whether it fits, and how fast it can be."""
-
-import dataclasses
+"""The report on compiled programs: whether a run fits, and how fast it can be."""
 
 GIB = 2**30
 EFFICIENCIES = (1.0, 0.5)  # of the peak
 _SECONDS_A_DAY = 86_400
 
 
-@dataclasses.dataclass(frozen=True)
-class Work:
-    """What a step does, over all replicas.
-
-    Attributes:
-        images: int, images a step.
-        texts: int, texts a step.
-        text_length: int, tokens of a text, padding included.
-        steps: int, of the whole run.
-    """
-
-    images: int
-    texts: int
-    text_length: int
-    steps: int
-
-
 def verdict(programs, resident_bytes):
-    """Whether all programs fit, and which takes most.
+    """Whether all programs fit, and which one needs most.
 
     Args:
-        programs: dict of a program's name to what `compiler.compile_program` returns.
-        resident_bytes: int, variables that are in memory whichever program runs; what a program
-            does not take as arguments of them is there beside its peak.
+        programs: dict of a program's name to a dict of `compiler.compile_program`.
+        resident_bytes: int, of the variables that are in memory whichever program runs. Those that
+            are no arguments of a program add to its peak.
 
     Returns:
-        dict with `fits`, `program` (that takes most), `needed` and `available` (bytes a replica).
+        dict with `fits`, `program` (that needs most), `needed` and `available` (bytes a replica).
     """
 
     def needed(result):
@@ -51,31 +32,33 @@ def verdict(programs, resident_bytes):
     }
 
 
-def roofline(result, slice_, work):
+def roofline(result, slice_, images, tokens, steps):
     """The least time that a step takes, by compute and by memory (Williams et al. 2009).
 
-    Sums over the replicas, and hosts that cannot feed the images, come on top of it.
+    Collectives, and hosts that are too slow for the images, add to it.
 
     Args:
-        result: what `compiler.compile_program` returns of a program that fits.
+        result: dict, of `compiler.compile_program` for a program that fits.
         slice_: `tpu.slices.Slice`.
-        work: `Work`.
+        images: int, a step over all replicas.
+        tokens: int, a step over all replicas, padding included.
+        steps: int, of the run.
 
     Returns:
         dict with `compute_seconds`, `memory_seconds`, `bound` (`compute` or `memory`), and `at`, a
         dict of an efficiency to `seconds` a step, `images_per_second`, `tokens_per_second`, `days`.
     """
-    compute = result["operations"] / slice_.peak_flops_per_replica
-    memory = result["bytes"] / slice_.hbm_bandwidth_per_replica
+    compute = result["operations"] / slice_.peak_flops
+    memory = result["bytes"] / slice_.hbm_bandwidth
     least = max(compute, memory)
     at = {}
     for efficiency in EFFICIENCIES:
         seconds = least / efficiency
         at[f"{efficiency:.0%}"] = {
             "seconds": seconds,
-            "images_per_second": work.images / seconds,
-            "tokens_per_second": work.texts * work.text_length / seconds,
-            "days": work.steps * seconds / _SECONDS_A_DAY,
+            "images_per_second": images / seconds,
+            "tokens_per_second": tokens / seconds,
+            "days": steps * seconds / _SECONDS_A_DAY,
         }
     return {
         "compute_seconds": compute,
@@ -86,28 +69,39 @@ def roofline(result, slice_, work):
 
 
 def differences(result, other):
-    """How a program differs from another: dict of a measure to a ratio, less 1."""
-    measures = {
-        "operations": lambda r: r["operations"],
-        "bytes": lambda r: r["bytes"],
-        "peak": lambda r: r["peak"],
-        "all_reduced_bytes": all_reduced_bytes,
-    }
-    return {
-        name: (of(result) / of(other) - 1) if of(other) else 0.0 for name, of in measures.items()
-    }
+    """Compares a program with another.
+
+    Args:
+        result, other: dicts, of `compiler.compile_program`.
+
+    Returns:
+        dict of a measure to the relative difference; 0 if the other's is 0.
+    """
+    pairs = {name: (result[name], other[name]) for name in ("operations", "bytes", "peak")}
+    pairs["all_reduced_bytes"] = all_reduced_bytes(result), all_reduced_bytes(other)
+    return {name: ours / theirs - 1 if theirs else 0.0 for name, (ours, theirs) in pairs.items()}
 
 
 def all_reduced_bytes(result):
-    """Bytes that a replica sums with the others."""
+    """Bytes that a replica sums with the others.
+
+    Args:
+        result: dict, of `compiler.compile_program`.
+
+    Returns:
+        int.
+    """
     return result["collectives"].get("all-reduce", {"bytes": 0})["bytes"]
 
 
 def table(outcome):
-    """The outcome of `tpu.aot` in lines for a person.
+    """Formats the outcome of `tpu.aot` as text.
 
     Args:
-        outcome: dict, what `tpu.aot.main` returns.
+        outcome: dict, of `tpu.aot.main`.
+
+    Returns:
+        str.
     """
     tpu, fit = outcome["tpu"], outcome["memory"]
     lines = [
@@ -166,7 +160,14 @@ def _row(name, result):
 
 
 def described(batch):
-    """A batch in words: what it takes, and how many."""
+    """A batch in words.
+
+    Args:
+        batch: dict of `images` and `texts` to their number.
+
+    Returns:
+        str, such as `4096 images and 512 texts`.
+    """
     return " and ".join(f"{count} {name}" for name, count in batch.items())
 
 

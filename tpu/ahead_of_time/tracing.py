@@ -2,13 +2,13 @@
 
 `tf.distribute.TPUStrategy` does most of its work in Python: which replica runs what, how variables
 are made and updated, where values are summed over the replicas. Only three things need hardware:
-the description of the slice, `tpu.replicate`, which hands the program of every replica to the TPU's
-compiler, and the two collectives. They are replaced here: the slice is described from
-`tpu.slices`, replica 0's program is traced once for all (they are the same), with one copy of each
-variable, and the collectives become XLA's all-reduce over all replicas. What comes out is the
-program of one replica in StableHLO, which any XLA compiler takes.
+the description of the slice, `tpu.replicate`, which passes the program of every replica to the
+TPU's compiler, and the two collectives. They are replaced here: `tpu.slices` describes the slice,
+the program of replica 0 is traced once for all (they are the same), with one copy of each variable,
+and the collectives become XLA's all-reduce over all replicas. The result is the program of one
+replica in StableHLO, for any XLA compiler.
 
-The private names of TensorFlow that this leans on are those of 2.19 to 2.21.
+It uses private names of TensorFlow 2.19 to 2.21.
 """
 
 import contextlib
@@ -28,19 +28,22 @@ _CPU = "/job:localhost/replica:0/task:0/device:CPU:0"
 
 
 class Untraceable(Exception):
-    """A step holds what no TPU can do."""
+    """A step holds an operation that no TPU can run."""
 
 
 def tracing_strategy(replicas, replicas_per_host=8):
-    """A `tf.distribute.TPUStrategy` to build and to trace a model under, not to run it.
+    """A strategy to build and to trace a model under, not to run it.
 
     Args:
         replicas: int.
         replicas_per_host: int.
+
+    Returns:
+        `tf.distribute.TPUStrategy`.
     """
     strategy = tf.distribute.TPUStrategy(_Resolver(replicas, replicas_per_host))
     extended = strategy.extended
-    # One copy of each variable, where there is memory for it.
+    # One copy of each variable, in the memory of this machine.
     extended._tpu_devices = np.array([[_CPU]], dtype=object)
     extended._host_device = _CPU
     for workers in (extended._device_input_worker_devices, extended._host_input_worker_devices):
@@ -51,7 +54,7 @@ def tracing_strategy(replicas, replicas_per_host=8):
 
 
 def stablehlo(strategy, step, arguments):
-    """The program of one replica.
+    """Traces the program of one replica.
 
     Args:
         strategy: of `tracing_strategy`.
@@ -65,7 +68,7 @@ def stablehlo(strategy, step, arguments):
         `mhlo.input_output_alias` says which of them belongs to which argument.
 
     Raises:
-        Untraceable: it holds what no TPU can do, such as strings or Python functions.
+        Untraceable: it holds what no TPU can run, such as strings or Python functions.
     """
 
     @tf.function(jit_compile=True, autograph=False)
@@ -75,7 +78,7 @@ def stablehlo(strategy, step, arguments):
 
     zeros = tf.nest.map_structure(lambda spec: tf.zeros(spec.shape, spec.dtype), arguments)
     with _without_hardware(strategy.num_replicas_in_sync):
-        traced = run.get_concrete_function(*zeros)  # what is wrong with the step itself shows here
+        traced = run.get_concrete_function(*zeros)  # raises errors of the step itself
         try:
             program = run.experimental_get_compiler_ir(*zeros)(stage="stablehlo_serialized")
         except (ValueError, tf.errors.InvalidArgumentError, tf.errors.UnimplementedError) as error:
@@ -84,7 +87,7 @@ def stablehlo(strategy, step, arguments):
 
 
 class _Resolver:
-    """What `TPUStrategy` asks of a resolver."""
+    """The methods of a resolver that `TPUStrategy` calls."""
 
     tpu_hardware_feature = None
 
@@ -106,7 +109,7 @@ class _Resolver:
 
 
 class _ReplicaContext(tpu_replication.TPUReplicateContext):
-    """Tells TensorFlow that it traces for a TPU, and marks no operation."""
+    """Tells TensorFlow that it traces for a TPU, without marking operations."""
 
     def __init__(self):
         XLAControlFlowContext.__init__(self)
@@ -134,7 +137,7 @@ class _ReplicaContext(tpu_replication.TPUReplicateContext):
 
 @contextlib.contextmanager
 def _without_hardware(replicas):
-    """Replaces what needs a TPU while a step is traced."""
+    """Replaces the functions that need a TPU while a step is traced."""
     everyone = np.arange(replicas, dtype=np.int32)[np.newaxis]
 
     def cross_replica_sum(x, group_assignment=None, name=None):
@@ -143,9 +146,9 @@ def _without_hardware(replicas):
         return gen_xla_ops.xla_all_reduce(x, groups, reduce_op="Add", mode="CrossReplica")
 
     def all_to_all(x, concat_dimension, split_dimension, split_count, name=None):
-        # TensorFlow broadcasts the first replica's value by this: `x` holds `replicas` copies, of
-        # which replica `n` gets the one at place 0 of its result from replica 0. The sum moves and
-        # holds as much. It takes no booleans and no 64 bits, which a real one does.
+        # TensorFlow broadcasts the first replica's value by this: `x` holds `replicas` copies, and
+        # index 0 of each replica's result comes from replica 0. The sum moves and holds as many
+        # bytes. Unlike the real one it takes neither booleans nor 64 bits.
         x = tf.convert_to_tensor(x)
         is_first = tf.cast(gen_xla_ops.xla_replica_id(), tf.int32) == 0
         narrow = tf.cast(x, tf.int32) if x.dtype in (tf.bool, tf.int64, tf.uint64) else x

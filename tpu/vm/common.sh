@@ -1,4 +1,4 @@
-# What the commands of this folder share. For bash 3.2 (macOS) and later.
+# Shared by the commands of this folder. For bash 3.2 (macOS) and later.
 # shellcheck shell=bash
 set -euo pipefail
 
@@ -54,7 +54,7 @@ parse_flags() {
   done
 }
 
-# need FLAG...: each must have been given. And gcloud, unless it is not to be called.
+# need FLAG...: checks that each is given, and that gcloud is installed unless --dry_run.
 need() {
   local flag
   for flag in "$@"; do
@@ -64,7 +64,7 @@ need() {
     die "gcloud is not installed: https://cloud.google.com/sdk/docs/install"
 }
 
-# The number of hosts of --tpu; checks the type. Needs a Python without any package.
+# Prints the number of hosts of --tpu; checks the type. Needs only Python itself.
 find_hosts() {
   command -v python3 >/dev/null || die "python3 is not installed"
   (cd "$root" && python3 -c '
@@ -74,7 +74,7 @@ from tpu.slices import find_slice
 sys.exit(run(lambda argv: print(find_slice(*argv).hosts)))' "$tpu")
 }
 
-# Words as one would type them for a shell.
+# Quotes words for a shell.
 quoted() {
   local word words=() quote="'" escaped="'\\''"
   for word in "$@"; do
@@ -84,7 +84,7 @@ quoted() {
   printf %s "${words[*]}"
 }
 
-# Shows a command so that it can be pasted, and runs it unless --dry_run.
+# Prints a command, ready to paste, and runs it unless --dry_run.
 execute() {
   if [ -n "$dry_run" ]; then
     quoted "$@" >&3
@@ -95,7 +95,7 @@ execute() {
   fi
 }
 
-# tpu_vm ACTION ARGUMENT...: gcloud on the TPU --name; "scp" has it in its arguments.
+# tpu_vm ACTION ARGUMENT...: gcloud for the TPU --name; "scp" has it in its arguments.
 tpu_vm() {
   local action=$1 where=("--zone=$zone") node=("$name")
   shift
@@ -104,7 +104,7 @@ tpu_vm() {
   execute gcloud compute tpus tpu-vm "$action" ${node[@]+"${node[@]}"} "${where[@]}" "$@"
 }
 
-# on_worker NUMBER|all COMMAND: by the shell of a VM, in ~/vitbert.
+# on_worker NUMBER|all COMMAND: runs it in the shell of a VM, in ~/vitbert.
 on_worker() {
   tpu_vm ssh "--worker=$1" "--command=cd vitbert && $2"
 }

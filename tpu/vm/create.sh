@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Creates a TPU and waits until it is READY. From then on it costs money until it is deleted.
+# Creates a TPU and waits until it is READY. It costs money until it is deleted.
 #
 #   tpu/vm/create.sh --name=NAME --zone=ZONE --tpu=v3-128 [--spot | --preemptible]
 #                    [--version=RUNTIME_VERSION] [--project=PROJECT] [--dry_run]
 #
-# A TPU that exists already is left as it is. --dry_run only prints the commands.
+# An existing TPU is left unchanged. --dry_run only prints the commands.
 
 # shellcheck source=tpu/vm/common.sh
 source "$(dirname "$0")/common.sh"
@@ -22,12 +22,12 @@ case $tpu in
   *) image='tpu-ubuntu2204-base' ;;
 esac
 
-# "STATE TYPE", or nothing. Without standard input gcloud asks no question that nobody would see.
+# "STATE TYPE", or nothing. Without standard input gcloud does not wait for an answer.
 describe() {
   tpu_vm describe "--format=value(state,acceleratorType.basename())" </dev/null
 }
 
-# If this fails because of more than a missing TPU, so will the next command, and say why.
+# If this fails for another reason than a missing TPU, the next command fails too, and says why.
 read -r state type <<<"$(describe 2>/dev/null || true)"
 if [ -z "$state" ]; then
   tpu_vm create "--accelerator-type=$tpu" "--version=${version:-$image}" \

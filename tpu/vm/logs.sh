@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Follows the log of the program on a TPU; Ctrl-C ends the following, not the program.
+# Follows the log of the program on a TPU; Ctrl-C does not end the program.
 #
 #   tpu/vm/logs.sh --name=NAME --zone=ZONE [--worker=N] [--project=PROJECT] [--dry_run]
 #

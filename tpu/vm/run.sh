@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Starts a program on a TPU, where it goes on without this connection; or stops it.
+# Starts a program on a TPU, which runs on without this connection; or stops it.
 #
 #   tpu/vm/run.sh --name=NAME --zone=ZONE --tpu=v3-128 [--project=PROJECT] [--dry_run] -- \
 #       -m keras_vitbert.pretrain --config=paper ...
 #   tpu/vm/run.sh --name=NAME --zone=ZONE --stop
 #
-# What follows "--" is for Python; --tpu is added to it. On several hosts a server is started on
-# each, the program on the first. --stop lets it write a checkpoint; the same command goes on there.
+# The arguments behind "--" are for Python; --tpu is added to them. With several hosts each runs a
+# server, and the first one the program. --stop lets it write a checkpoint, from which the same
+# command resumes.
 
 # shellcheck source=tpu/vm/common.sh
 source "$(dirname "$0")/common.sh"
@@ -33,7 +34,7 @@ done
 
 environment=(PYTHONUNBUFFERED=1)
 if ((hosts > 1)); then
-  # The chips of worker 0 are its server's too.
+  # The chips of worker 0 belong to its server, too.
   environment+=(TPU_LOAD_LIBRARY=0)
   on_worker 0 "$detached idle train"
   on_worker all "$detached stop server >/dev/null && \

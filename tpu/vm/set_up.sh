@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Copies this checkout to all hosts of a TPU and installs what it needs. Again after every change
-# of the code; refused while a run is going on.
+# Copies this checkout to all hosts of a TPU and installs its dependencies. Run it again after every
+# change of the code; it fails while a run goes on.
 #
 #   tpu/vm/set_up.sh --name=NAME --zone=ZONE [--project=PROJECT] [--dry_run]
 #
-# Only the packages of the project are copied, as they are, committed or not: no data, no runs.
+# It copies only the packages of the project, with uncommitted changes, but no data and no runs.
 
 # shellcheck source=tpu/vm/common.sh
 source "$(dirname "$0")/common.sh"

@@ -66,7 +66,7 @@ def test_batches_that_replicas_share(replicas, mixed):
         return True
 
     taken = [batch for batch in range(1, 60) if is_taken(batch)]
-    # Each replica has as many; where they are mixed two by two, an even number.
+    # Each replica has as many; if they are mixed in pairs, an even number.
     whole = [batch for batch in range(1, 60) if batch % replicas == 0]
     assert taken == [batch for batch in whole if not mixed or batch // replicas % 2 == 0]
     for batch in set(range(1, 40)) - set(taken):

@@ -141,7 +141,7 @@ def test_settings_at_the_edge_work(argument):
 
 
 def test_images_that_are_mixed_come_in_pairs():
-    with pytest.raises(UserError, match=r"--config.image_batch=127: must be even where images"):
+    with pytest.raises(UserError, match=r"--config.image_batch=127: must be even: images"):
         parse(*FIXED, "--config.image_batch=127", "--config.data.images.cutmix=1.0")
 
 

@@ -1,4 +1,4 @@
-"""Predictions for every example of a split, and what is shown of them."""
+"""Predictions for every example of a split, and their pictures and tables."""
 
 import types
 
@@ -59,8 +59,8 @@ def test_every_example_is_predicted_once_in_its_place(text_task, tiny, randomize
         }
         expected.append(int(np.argmax(network(inputs))))
     assert found.predictions.tolist() == expected and len(set(expected)) == 2
-    rows = list(evaluation.prediction_rows("dev", found, ["no", "yes"]))
-    assert [row["index"] for row in rows] == list(range(13))
+    rows = evaluation.prediction_rows({"dev": found}, ["no", "yes"])
+    assert [(row["split"], row["index"]) for row in rows] == [("dev", n) for n in range(13)]
     assert [row["prediction_name"] for row in rows] == [["no", "yes"][n] for n in expected]
 
 

@@ -25,6 +25,7 @@ def test_as_scikit_learn(classes, kind):
         confusion, sklearn_metrics.confusion_matrix(labels, predictions, labels=every)
     )
     found = metrics.measures(confusion)
+    assert found["examples"] == 60
     assert found["accuracy"] == sklearn_metrics.accuracy_score(labels, predictions)
     assert found["mcc"] == pytest.approx(
         sklearn_metrics.matthews_corrcoef(labels, predictions), abs=1e-12

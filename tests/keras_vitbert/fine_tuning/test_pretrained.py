@@ -1,4 +1,4 @@
-"""What fine-tuning begins with."""
+"""What fine-tuning starts from."""
 
 import pathlib
 
@@ -36,7 +36,7 @@ def test_fine_tuning_begins_with_a_preset_as_with_the_run(finished, tmp_path):
             np.testing.assert_array_equal(our.value, their.value, err_msg=our.path)
     vocabulary = tmp_path / "vocab.txt"
     vocabulary.write_text("".join(f"{token}\n" for token in [*SPECIAL_TOKENS, "another"]))
-    with pytest.raises(UserError, match="is not the one that .* was trained with .its tokenizer"):
+    with pytest.raises(UserError, match="is not the one that .* was trained with; leave it out"):
         open_pretrained(folder, vocabulary=str(vocabulary), kind="text")
 
 

@@ -94,7 +94,7 @@ def results(tmp_path):
     ("reached", "best"),
     [
         ((0.1, 0.9, 0.2), 0.01),
-        ((0.9, 0.1, 0.9), 0.001),  # of equals the smallest
+        ((0.9, 0.1, 0.9), 0.001),  # the smallest of equals
         ((None, 0.1, 0.05), 0.01),
         ((0.0, None, None), 0.1),
         ((-0.1, -0.2, None), 0.1),

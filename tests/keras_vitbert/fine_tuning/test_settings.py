@@ -40,7 +40,7 @@ def config_of(name, **changes):
         ("tsv", {"data__sentence_columns": "a,b,c"}),
     ],
 )
-def test_settings_that_cannot_work_are_told(name, changes):
+def test_settings_that_cannot_work_are_refused(name, changes):
     key = next(iter(changes)).replace("__", ".")
     with pytest.raises(UserError, match=f"^--config.{key}=.*: (must be|has no effect)"):
         check_config(config_of(name, **changes), TASKS[name])
@@ -79,5 +79,5 @@ def test_what_is_left_to_the_devices():
     on_tpu, here = for_devices(config, True), for_devices(config, False)
     assert (on_tpu.dtype, tuple(on_tpu.buckets)) == ("mixed_bfloat16", ())
     assert (here.dtype, tuple(here.buckets)) == ("float32", (16, 32))
-    assert (config.dtype, tuple(config.buckets)) == ("auto", (16, 32))  # it is as it was
+    assert (config.dtype, tuple(config.buckets)) == ("auto", (16, 32))  # unchanged
     assert for_devices(config_of("pets", dtype="float32"), True).dtype == "float32"

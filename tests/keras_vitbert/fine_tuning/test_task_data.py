@@ -1,4 +1,4 @@
-"""Which splits a task gets from each kind of data, and the recipes of the paper."""
+"""The splits of a task from each kind of data."""
 
 import numpy as np
 import pytest

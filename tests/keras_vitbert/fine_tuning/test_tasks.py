@@ -1,4 +1,4 @@
-"""The downstream tasks, against what TFDS says of its data sets."""
+"""The downstream tasks, against the metadata of TFDS."""
 
 import pytest
 import tensorflow_datasets as tfds

@@ -1,4 +1,4 @@
-"""A trial: its folder, the stream of its examples, and the weights that it begins with."""
+"""A trial: its folder, the stream of its examples, and its initial weights."""
 
 import itertools
 import json
@@ -21,7 +21,7 @@ BATCH = 4
 
 @pytest.fixture(scope="module")
 def splits(text_task, image_task):
-    """The training split of either kind of task."""
+    """The training split of each kind of task."""
     opened = {}
     for name, folder in (("tsv", text_task), ("image_folder", image_task)):
         config = fine_tuning.get_config(name, TASKS[name].kind)
@@ -36,7 +36,7 @@ def test_what_is_finished_is_not_trained_again(tmp_path):
     folder = tmp_path / "trials" / trial.name
     folder.mkdir(parents=True)
     (folder / "result.json").write_text(json.dumps({"seconds": 3.5}))
-    # Nothing but its folder is asked for.
+    # It needs only the folder.
     run = types.SimpleNamespace(
         workers=types.SimpleNamespace(is_chief=True),
         data=types.SimpleNamespace(classes=["a", "b"]),

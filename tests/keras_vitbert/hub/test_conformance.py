@@ -1,4 +1,4 @@
-"""keras-hub's own helpers, which hold its models to their interface, on ours."""
+"""keras-hub's own test helpers, which check a model's interface, on our models."""
 
 import keras
 import numpy as np
@@ -34,7 +34,7 @@ def tokenizer(**options):
 
 
 class ConformanceTest(test_case.TestCase):
-    """Each helper once; what they need of Grain is skipped where that is not installed."""
+    """Each helper once; without Grain the parts that need it are skipped."""
 
     def setUp(self):
         super().setUp()

@@ -1,10 +1,10 @@
-"""What the card of a preset tells."""
+"""The model card of a preset."""
 
 from keras_vitbert.hub.model_card import model_card
 from keras_vitbert.trained.trained_model import TrainedModel
 
 
-def test_the_card_of_a_fine_tuned_model_tells_its_spread(trained):
+def test_the_card_of_a_fine_tuned_model_has_the_spread_of_its_seeds(trained):
     accuracy = {"median": 0.75, "minimum": 0.7, "maximum": 0.8}
     summary = {
         "metric": "accuracy",

@@ -1,4 +1,4 @@
-"""What presets make of images before a model sees them."""
+"""The image preprocessing of presets."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Presets: the same numbers before and after, in our classes and through keras-hub's."""
+"""Presets: the same outputs before and after, through our classes and keras-hub's."""
 
 import os
 import shutil
@@ -78,7 +78,7 @@ def test_keras_hub_loads_them_by_its_own_names(trained, presets):
 
 
 def test_presets_are_uploaded_by_keras_hub(presets, tmp_path, monkeypatch):
-    """As far as that goes without a hub: what is uploaded is the folder with its own card."""
+    """Without a hub: the folder with its own card is what would be uploaded."""
     from keras_hub.src.utils import preset_utils
 
     folder = tmp_path / "preset"

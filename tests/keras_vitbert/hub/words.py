@@ -1,4 +1,4 @@
-"""The words and classes of the tests of presets."""
+"""The vocabulary and classes of the tests of presets."""
 
 from pipelines.text.wordpiece import SPECIAL_TOKENS
 

@@ -1,4 +1,4 @@
-"""A student that models from elsewhere are to teach: its config, and what its data tell."""
+"""A student for teachers of other projects: its config, and the facts about its data."""
 
 import pytest
 
@@ -25,14 +25,14 @@ def student_config():
 
 
 def data(**changes):
-    """As much of the student's data as teachers are checked against."""
+    """The part of the student's data that teachers are checked against."""
     unused = dict.fromkeys(("images", "image_validation", "text_validation"))
     known = {"texts": Texts(), "vocabulary": TOKENS, "classes": CLASSES}
     return Data(**{**unused, **known, **changes})
 
 
 def assert_refused(config, kind, path, message, **changes):
-    """A teacher is refused in one line that names the flag, and the mend."""
+    """Asserts that a teacher is refused, in one line that names the flag and the fix."""
     with pytest.raises(UserError, match=message) as error:
         load_teacher(kind, str(path), config, data(**changes))
     line = str(error.value)

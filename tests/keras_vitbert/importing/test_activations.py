@@ -20,6 +20,6 @@ FORMULAS = {
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_formulas(name):
-    assert np.abs(EXACT - BY_TANH).max() > 1e-4  # the two are told apart below
+    assert np.abs(EXACT - BY_TANH).max() > 1e-4  # so the tests below tell them apart
     found = np.asarray(ACTIVATIONS[name](X.astype(np.float32)))
     np.testing.assert_allclose(found, FORMULAS[name], rtol=1e-6, atol=2e-6)

@@ -9,7 +9,7 @@ def test_spellings_of_classes():
     assert first_difference(["n01443537", "hen"], ["goldfish", "cock"]) == 1
     assert first_difference(["n01440764"], ["goldfish"]) == 0
     assert first_difference(["n00000000"], ["nothing"]) == 0
-    # Of many ids one may be called by a word that we do not know, but not by that of another.
+    # One of many ids may have an unknown name, but not the name of another.
     ids = [synset for synset in _imagenet_names() if synset < "n02"][:40]
     names = [_imagenet_names()[synset] for synset in ids]
     assert first_difference(ids, [*names[:7], "a pet name", *names[8:]]) is None

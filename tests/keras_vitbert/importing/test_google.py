@@ -1,4 +1,4 @@
-"""Google's own checkpoints: they compute what Google's code computes, and say what they lack."""
+"""Google's own checkpoints: checked against Google's formulas, and refused if damaged."""
 
 import numpy as np
 import pytest
@@ -65,9 +65,9 @@ def test_bad_berts(tmp_path):
         refused(load_text_teacher, folder, message)
         (folder / name).write_bytes(content)
 
-    damaged("bert_model.ckpt.index", r"the checkpoint is damaged \(.*\); bring it back")
+    damaged("bert_model.ckpt.index", r"the checkpoint is damaged \(.*\); restore it")
     damaged("bert_model.ckpt.data-00000-of-00001", r"the checkpoint is damaged \(")
-    damaged("bert_config.json", r"bert_config.json is damaged \(.*\); bring it back")
+    damaged("bert_config.json", r"bert_config.json is damaged \(.*\); restore it")
     for name, message in (
         ("vocab.txt", "has no vocab.txt and no tokenizer.json"),
         ("bert_model.ckpt.index", "holds 0 checkpoints beside bert_config.json; give the prefix"),
@@ -77,15 +77,15 @@ def test_bad_berts(tmp_path):
         (folder / "away").rename(folder / name)
     (folder / "bert_config.json").unlink()
     prefix = folder / "bert_model.ckpt"
-    refused(load_text_teacher, prefix, "has no bert_config.json beside it; bring it")
-    # Another number of layers; and of words.
+    refused(load_text_teacher, prefix, "has no bert_config.json beside it; add it")
+    # Another number of layers; another vocabulary.
     google_models.write_bert(folder, variables, {**google_models.BERT, "num_hidden_layers": 1})
-    message = r"it has 16 unknown tensors: bert\.encoder\.layer\.1\..* and 12 more; bring back"
+    message = r"it has 16 unknown tensors: bert\.encoder\.layer\.1\..* and 12 more; restore"
     refused(load_text_teacher, prefix, message)
     google_models.write_bert(folder, variables, {**google_models.BERT, "vocab_size": 31})
     message = r"word_embeddings\.weight \(29, 15\) instead of \(31, 15\), .*predictions\.bias"
     refused(load_text_teacher, prefix, message)
-    refused(load_image_teacher, prefix, "is Google's BERT checkpoint, which knows no images; give")
+    refused(load_image_teacher, prefix, "is Google's BERT checkpoint, which takes no images; give")
     with pytest.raises(UserError, match="is a BERT, which .* give it as --text_teacher"):
         read_vit(find(str(prefix)))
 
@@ -100,11 +100,11 @@ def test_bad_vits(tmp_path):
         return path
 
     content = write().read_bytes()
-    refused(load_text_teacher, path, r"is Google's ViT \.npz, which knows no texts; give")
+    refused(load_text_teacher, path, r"is Google's ViT \.npz, which takes no texts; give")
     path.write_bytes(content[:-100])
-    refused(load_image_teacher, path, r"is damaged \(.*\); bring it back")
+    refused(load_image_teacher, path, r"is damaged \(.*\); restore it")
     path.write_bytes(content[:2000] + b"damaged" + content[2007:])
-    refused(load_image_teacher, path, r"is damaged \(.*\); bring it back")
+    refused(load_image_teacher, path, r"is damaged \(.*\); restore it")
     write(**{"head.bias": None, "Transformer.encoder_norm.scale": None})
     refused(
         load_image_teacher, path, r"it lacks 2 tensors: vit\.layernorm\.weight, classifier\.bias;"
@@ -116,6 +116,6 @@ def test_bad_vits(tmp_path):
     write(**{"conv_root.kernel": np.zeros(1)})
     refused(load_image_teacher, path, "is a hybrid of ResNet and ViT")
     write(other=np.zeros(1))
-    refused(load_image_teacher, path, "it has 1 unknown tensor: other; bring back")
+    refused(load_image_teacher, path, "it has 1 unknown tensor: other; restore the files")
     write(**{"Transformer.posembed_input.pos_embedding": np.zeros((1, 9, 15), np.float32)})
     refused(load_image_teacher, path, "its 9 positions are not those of a square")

@@ -1,4 +1,4 @@
-"""Imported models give the logits that Hugging Face's transformers give.
+"""Logits of imported models, checked against Hugging Face's transformers.
 
 The fixtures are made by `make_fixtures.py`.
 """

@@ -51,12 +51,12 @@ def test_weights_that_are_not_there(refused, copy):
     )
     refused("image", folder, message)
     (folder / "pytorch_model.bin").unlink()
-    refused("image", folder, "model.safetensors is missing; bring it back")
+    refused("image", folder, "model.safetensors is missing; restore it")
     folder = copy("masked_lm")
     (folder / "model-00002-of-00002.safetensors").unlink()
-    refused("text", folder, "model-00002-of-00002.safetensors is missing; bring it back")
+    refused("text", folder, "model-00002-of-00002.safetensors is missing; restore it")
     (folder / "model.safetensors.index.json").write_text("{}")
-    refused("text", folder, "model.safetensors.index.json lists no file; bring it back")
+    refused("text", folder, "model.safetensors.index.json lists no file; restore it")
 
 
 def test_damaged_weights(refused, copy):
@@ -64,7 +64,7 @@ def test_damaged_weights(refused, copy):
     content = path.read_bytes()
     for damaged in (content[:-7], content[:5], b"", struct.pack("<Q", 9) + b"damaged"):
         path.write_bytes(damaged)
-        refused("image", path.parent, r"model.safetensors is damaged \(.*\); bring it back")
+        refused("image", path.parent, r"model.safetensors is damaged \(.*\); restore it")
 
 
 def test_other_tensors(refused, copy):
@@ -83,13 +83,15 @@ def test_other_tensors(refused, copy):
         "text", folder, r"it lacks 2 tensors: bert\.pooler\.dense\.weight, bert\.pooler\.dense\.b"
     )
     write(word)
-    refused("text", folder, r"it lacks 1 tensor: bert\.embeddings\.word_embeddings\.weight; bring")
+    refused(
+        "text", folder, r"it lacks 1 tensor: bert\.embeddings\.word_embeddings\.weight; restore"
+    )
     write(*list(tensors)[:9])
-    refused("text", folder, r"it lacks 9 tensors: (\S+, ){3}\S+ and 5 more; bring")
+    refused("text", folder, r"it lacks 9 tensors: (\S+, ){3}\S+ and 5 more; restore")
     write(extra=np.zeros(3, np.float32), another=np.zeros(3, np.float32))
-    refused("text", folder, "it has 2 unknown tensors: another, extra; bring")
+    refused("text", folder, "it has 2 unknown tensors: another, extra; restore")
     write(**{word: tensors[word][:, :-1].copy()})
-    refused("text", folder, r"word_embeddings\.weight \(37, 14\) instead of \(37, 15\); bring")
+    refused("text", folder, r"word_embeddings\.weight \(37, 14\) instead of \(37, 15\); restore")
     write(**{word: np.full_like(tensors[word], np.nan)})
     refused("text", folder, r"1 tensor: bert\S+ with values that are not finite; give another")
 
@@ -98,27 +100,35 @@ def test_other_tensors(refused, copy):
     ("name", "change", "message"),
     [
         ("bert", {"num_hidden_layers": 3}, r"it lacks 16 tensors: bert\.encoder\.layer\.2\."),
-        ("bert", {"num_attention_heads": 4}, "num_attention_heads=4; which is not taken"),
+        ("bert", {"num_attention_heads": 4}, "num_attention_heads=4; which is not supported"),
         ("bert", {"hidden_act": "quick"}, "hidden_act='quick'; known are gelu, "),
-        ("bert", {"hidden_size": "15"}, "hidden_size='15'; which is not taken: give another model"),
+        (
+            "bert",
+            {"hidden_size": "15"},
+            "hidden_size='15'; which is not supported: give another model",
+        ),
         (
             "bert",
             {"position_embedding_type": "relative_key"},
             "position_embedding_type='relative_key'",
         ),
         ("bert", {"is_decoder": True}, "is_decoder=True"),
-        ("bert", {"type_vocab_size": 1}, "type_vocab_size=1; 2 or more segments are wanted"),
+        ("bert", {"type_vocab_size": 1}, "type_vocab_size=1; 2 or more segments are needed"),
         (
             "bert",
             {"vocab_size": 36},
-            "its vocabulary has 37 tokens, its config vocab_size=36; bring",
+            "its vocabulary has 37 tokens, its config vocab_size=36; give",
         ),
-        ("bert", {"architectures": []}, "is a bert of no architecture, which is no text model"),
-        ("vit", {"num_channels": 1}, "num_channels=1; which is not taken"),
-        ("vit", {"image_size": [9, 12]}, r"image_size=\[9, 12\]; which is not taken"),
+        (
+            "bert",
+            {"architectures": []},
+            "is a bert of no architecture, which is not an accepted text model",
+        ),
+        ("vit", {"num_channels": 1}, "num_channels=1; which is not supported"),
+        ("vit", {"image_size": [9, 12]}, r"image_size=\[9, 12\]; which is not supported"),
         ("vit", {"patch_size": 2}, "patch_size=2; image_size is 9: give another model"),
         ("vit", {"image_size": 12}, r"position_embeddings \(1, 10, 15\) instead of \(1, 17, 15\)"),
-        ("vit", {"id2label": {"0": "a"}}, "its id2label names 1 classes, its classifiers 3; bring"),
+        ("vit", {"id2label": {"0": "a"}}, "its id2label names 1 classes, its classifiers 3; give"),
     ],
 )
 def test_other_configs(refused, copy, name, change, message):
@@ -132,4 +142,4 @@ def test_a_bad_preprocessor(refused, copy):
     folder = copy("vit")
     for content in ({"image_mean": [1, 2]}, {"image_std": [1, 0, 1]}, {"image_mean": "x"}):
         (folder / "preprocessor_config.json").write_text(json.dumps(content))
-        refused("image", folder, "preprocessor_config.json has image_mean=.* are wanted")
+        refused("image", folder, "preprocessor_config.json has image_mean=.* are needed")

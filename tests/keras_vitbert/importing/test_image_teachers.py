@@ -1,4 +1,4 @@
-"""Imported models of images as teachers."""
+"""Imported image models as teachers."""
 
 import tensorflow as tf
 

@@ -1,4 +1,4 @@
-"""Presets of keras-hub as teachers: they compute what keras-hub computes."""
+"""Presets of keras-hub as teachers, checked against keras-hub."""
 
 import shutil
 
@@ -61,10 +61,10 @@ def test_an_image_classifier_of_keras_hub(presets, config, capsys):
     images = np.random.default_rng(1).random((2, 9, 9, 3), np.float32)
     logits = teacher({"images": images}, training=False)["image_logits"].numpy()
     shown = models["vit"].preprocessor.image_converter(255 * images)
-    wanted = np.log(models["vit"](shown))  # it answers with probabilities
+    wanted = np.log(models["vit"](shown))  # it returns probabilities
     logits -= np.log(np.exp(logits).sum(-1, keepdims=True))
     np.testing.assert_allclose(logits, wanted, rtol=0, atol=1e-5)
-    assert "names no classes; only the number of classes was checked" in capsys.readouterr().err
+    assert "has no class names; only the number of classes was checked" in capsys.readouterr().err
 
 
 def test_a_masked_lm_of_keras_hub(presets, config):
@@ -78,7 +78,7 @@ def test_a_masked_lm_of_keras_hub(presets, config):
 
 
 def test_the_encoder_of_a_vit_of_keras_hub(presets):
-    from keras_vitbert.importing.trunks import build_vit
+    from keras_vitbert.importing.keras_hub_backbones import build_vit
 
     folder, models = presets
     weights = read_vit(find(str(folder / "vit")))
@@ -142,7 +142,7 @@ def test_bad_presets(presets, refused, tmp_path):
     refused("text", folder / "backbone", message)
     copied = shutil.copytree(folder / "vit", tmp_path / "vit")
     (copied / "task.weights.h5").unlink()
-    refused("image", copied, "task.weights.h5 is missing; bring it back")
+    refused("image", copied, "task.weights.h5 is missing; restore it")
     weights = copied / "model.weights.h5"
     weights.write_bytes(weights.read_bytes()[:1000])
     refused("image", copied, "cannot be loaded as ImageClassifier of keras-hub")

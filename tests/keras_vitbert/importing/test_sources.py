@@ -1,4 +1,4 @@
-"""What a reader of trained models is given, and the small files that it reads."""
+"""The source that a reader is given, and the small files that it reads."""
 
 import pytest
 
@@ -27,7 +27,7 @@ def test_presets_of_this_project_are_known_by_their_class():
 def test_a_source_of_another_kind_is_refused():
     source = Source(GOOGLE_VIT, "/cache/x.npz", "x.npz")
     require_kind(source, {GOOGLE_VIT, PRESET}, "images")
-    with pytest.raises(UserError, match=r"^x\.npz: is Google's ViT \.npz, which knows no texts; g"):
+    with pytest.raises(UserError, match=r"^x\.npz: is Google's ViT \.npz, which takes no texts; g"):
         require_kind(source, {HUGGING_FACE}, "texts")
 
 
@@ -38,8 +38,8 @@ def test_small_files(tmp_path):
     assert read_text(str(path), "m") == '{"a": [1, "é"]}'
     assert read_json(str(path), "m") == {"a": [1, "é"]}
     for content, reason in (
-        (b"[1]", "is damaged .no JSON object.; bring it back"),
-        (b'{"a":\n 1,', "is damaged .*; bring it back"),
+        (b"[1]", "is damaged .not a JSON object.; restore it"),
+        (b'{"a":\n 1,', "is damaged .*; restore it"),
         (b"", "is damaged"),
         (b"\xff\xfe", "cannot be read"),
     ):

@@ -1,4 +1,4 @@
-"""The account of a model's tensors: what is missing, left over, or of another shape."""
+"""Whether tensors match an architecture: what is missing, left over, or of another shape."""
 
 import numpy as np
 import pytest
@@ -29,12 +29,12 @@ def test_all_are_there():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"a": None}, r"it lacks 1 tensor: a; bring back"),
-        ({"a": None, "b": None}, r"it lacks 2 tensors: a, b; bring"),
-        ({"x": np.ones(1)}, r"it has 1 unknown tensor: x; bring"),
-        ({"xpooler.w": np.ones(1)}, r"it has 1 unknown tensor: xpooler\.w; bring"),
-        ({"a": np.ones((3, 2))}, r"it has 1 tensor: a \(3, 2\) instead of \(2, 3\); bring"),
-        ({"head": np.ones(3)}, r"it has 1 tensor: head \(3\) instead of \(any, 3\); bring"),
+        ({"a": None}, r"it lacks 1 tensor: a; restore the"),
+        ({"a": None, "b": None}, r"it lacks 2 tensors: a, b; restore"),
+        ({"x": np.ones(1)}, r"it has 1 unknown tensor: x; restore"),
+        ({"xpooler.w": np.ones(1)}, r"it has 1 unknown tensor: xpooler\.w; restore"),
+        ({"a": np.ones((3, 2))}, r"it has 1 tensor: a \(3, 2\) instead of \(2, 3\); restore"),
+        ({"head": np.ones(3)}, r"it has 1 tensor: head \(3\) instead of \(any, 3\); restore"),
         (
             {"b": None, "x": np.ones(1), "a": np.ones(1)},
             r"it lacks 1 tensor: b; it has 1 unknown tensor: x; it has 1 tensor: a \(1\) instead",
@@ -46,7 +46,7 @@ def test_all_are_there():
     ],
 )
 def test_what_does_not_add_up_is_listed(changes, message):
-    with pytest.raises(UserError, match=f"^m: is not the BertModel that .* tells: {message}"):
+    with pytest.raises(UserError, match=f"^m: is not the BertModel of its config: {message}"):
         accounted(**changes)
 
 

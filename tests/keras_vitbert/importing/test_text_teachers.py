@@ -1,4 +1,4 @@
-"""Imported models of texts as teachers."""
+"""Imported text models as teachers."""
 
 from tests.keras_vitbert.importing.stored_models import assert_close, call, expected, load
 

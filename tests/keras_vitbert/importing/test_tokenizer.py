@@ -10,7 +10,7 @@ import pathlib
 import pytest
 
 from pipelines.text.documents import Document
-from pipelines.text.tokenization import Tokenizer
+from pipelines.text.tokenization import tokenize_documents
 
 FIXTURE = pathlib.Path(__file__).parent / "fixtures" / "tokens.json"
 
@@ -23,11 +23,10 @@ def fixture():
 @pytest.fixture(scope="module")
 def ids_of(fixture):
     """`ids_of(line) -> list of int`, by the pipeline."""
-    tokenizer = Tokenizer(fixture["vocabulary"])
 
     def ids_of(line):
-        documents = tokenizer([Document("", (line,), True)])
-        return documents.tokens.tolist()
+        document = Document("", (line,), True)
+        return tokenize_documents([document], fixture["vocabulary"]).tokens.tolist()
 
     return ids_of
 

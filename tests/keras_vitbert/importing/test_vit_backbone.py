@@ -1,4 +1,4 @@
-"""Our backbone with a ViT's weights gives the numbers that Hugging Face's transformers give."""
+"""Our backbone with a ViT's weights, checked against Hugging Face's transformers."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from tests.keras_vitbert.importing.stored_models import FIXTURES, image_tokens
 
 
 def test_tokens_of_a_vit_without_a_head():
-    """With the usual mean and deviation of 0.5: only the bias folds."""
+    """With the usual mean and deviation of 0.5 only the bias folds."""
     weights = read_vit(find(str(FIXTURES / "vit_model")))
     tokens, stored = image_tokens(build_backbone(weights, "vit"), "vit_model")
     np.testing.assert_allclose(tokens, stored["tokens"], rtol=0, atol=1e-5)
@@ -22,6 +22,6 @@ def test_logits_of_a_vit_with_its_own_mean_and_deviation():
     np.testing.assert_allclose(logits, stored["image_logits"], rtol=0, atol=1e-5)
 
 
-def test_gelu_by_tanh_is_told(capsys):
+def test_a_note_on_gelu_by_tanh(capsys):
     build_backbone(read_vit(find(str(FIXTURES / "vit_half"))), "half")
     assert capsys.readouterr().err.startswith("half: approximates GELU by tanh")

@@ -20,7 +20,7 @@ def test_class_names_where_none_or_others_are_told(sources, tmp_path):
     (folder / "classes.txt").unlink()
     assert open_data(config_of(folder), text=False).classes is None
     (folder / "classes.txt").write_bytes(b"\xff\n\xfe\n\xfd\n")
-    with pytest.raises(UserError, match=r"classes\.txt: cannot be read \(.*\); mend or remove it"):
+    with pytest.raises(UserError, match=r"classes\.txt: cannot be read \(.*\); fix or remove it"):
         open_data(config_of(folder), text=False)
 
 

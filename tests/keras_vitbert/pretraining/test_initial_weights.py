@@ -35,7 +35,7 @@ def vit_preset(sources, tmp_path_factory):
 def test_all_of_a_run_is_taken(finished, sources, data, capsys):
     source = str(finished("joint"))
     initial = open_initial(source, config_of(sources), JOINT, data)
-    assert f"begins with {source}: encoder kept, image_embedding kept" in capsys.readouterr().err
+    assert f"starts from {source}: encoder kept, image_embedding kept" in capsys.readouterr().err
     target = build_network(config_of(sources).model).backbone
     initial.give_to(target, tf.distribute.get_strategy())
     network = load(source).network

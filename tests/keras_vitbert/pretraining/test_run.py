@@ -33,6 +33,8 @@ def test_batches_that_the_replicas_cannot_share(sources, tmp_path):
             pretrained_on(three, config_of(sources, flag), variant, tmp_path / "x")
     config = config_of(sources, "--config.image_batch=6", "--config.data.images.mixup=0.5")
     two = types.SimpleNamespace(num_replicas_in_sync=2)
-    with pytest.raises(UserError, match=r"image_batch=6: .* replicas, 2, twice as images are mix"):
+    with pytest.raises(
+        UserError, match=r"image_batch=6: .* replicas, 2, times 2 as images are mix"
+    ):
         pretrained_on(two, config, "vit", tmp_path / "x")
     assert not (tmp_path / "x").exists()

@@ -33,7 +33,7 @@ def test_what_is_no_longer_finite_ends_training(name, value):
     guard.on_train_batch_end(0, logs)
     guard.model.step = 7
     with pytest.raises(
-        Diverged, match=f"{name} is -?(nan|inf) in step 7; the last good checkpoint"
+        Diverged, match=f"{name} is -?(nan|inf) at step 7; the last good checkpoint"
     ):
         guard.on_train_batch_end(0, {**logs, name: value})
 

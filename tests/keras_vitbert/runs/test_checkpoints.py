@@ -166,12 +166,14 @@ def test_a_pointer_to_nothing_is_told(trained, tmp_path):
     shutil.copytree(tmp_path / name, tmp_path / "step-00000001")
     for target in ("step-00000099", "", "LAST"):
         (tmp_path / "LAST").write_text(target)
-        with pytest.raises(UserError, match=r"LAST names .* no whole checkpoint; .*remove it"):
+        with pytest.raises(
+            UserError, match=r"LAST names .* not a complete checkpoint; .*remove it"
+        ):
             checkpoints.latest(str(tmp_path))
     (tmp_path / "LAST").write_text("step-00000001\n")
     assert checkpoints.latest(str(tmp_path)) == (str(tmp_path / "step-00000001"), trained.step)
     (tmp_path / "step-00000001" / "step.json").write_text("{")
-    with pytest.raises(UserError, match="no whole checkpoint"):
+    with pytest.raises(UserError, match="not a complete checkpoint"):
         checkpoints.latest(str(tmp_path))
 
 
@@ -195,9 +197,9 @@ def test_a_damaged_file_is_told(trained, make_trainer, tmp_path, damage, suffix)
     checkpoints.save(str(tmp_path), trained, keep=1)
     path, _ = checkpoints.latest(str(tmp_path))
     damage(pathlib.Path(path) / f"state.{suffix}")
-    with pytest.raises(UserError, match=f"{path} cannot be loaded .*damaged or of another"):
+    with pytest.raises(UserError, match=f"{path} cannot be loaded .*damaged or belongs to another"):
         checkpoints.restore(path, trained)
-    with pytest.raises(UserError, match=f"{path} cannot be loaded .*damaged or of another"):
+    with pytest.raises(UserError, match=f"{path} cannot be loaded .*damaged or belongs to another"):
         checkpoints.restore_network(path, trained.network)
 
 
@@ -208,9 +210,9 @@ def test_another_model_is_told(trained, make_trainer, config, tmp_path, change):
     config = config.copy_and_resolve_references()
     config.model.update(change)
     other = make_trainer(config)
-    with pytest.raises(UserError, match=f"{path} cannot be loaded .*damaged or of another"):
+    with pytest.raises(UserError, match=f"{path} cannot be loaded .*damaged or belongs to another"):
         checkpoints.restore(path, other)
-    with pytest.raises(UserError, match=f"{path} cannot be loaded .*damaged or of another"):
+    with pytest.raises(UserError, match=f"{path} cannot be loaded .*damaged or belongs to another"):
         checkpoints.restore_network(path, other.network)
 
 

@@ -100,5 +100,7 @@ def test_it_is_told_where_it_goes_on(train, capsys):
 
 
 def test_a_start_within_an_execution_is_refused(train):
-    with pytest.raises(UserError, match="steps_per_execution=4: .* step 6, .* that fits is 2$"):
+    with pytest.raises(
+        UserError, match="steps_per_execution=4: .* step 6, .* value that works is 2$"
+    ):
         train(6, 12, 4, executed=4)

@@ -8,6 +8,7 @@ import tensorflow as tf
 from keras_vitbert.runs.record_errors import reading, reading_images
 from pipelines.command_line import UserError
 from pipelines.image_stream import ImageStream
+from pipelines.images.image_views import ImageViews
 from pipelines.shards.records import RecordFiles
 from pipelines.shards.tfrecords import write_shards
 from tests.keras_vitbert.tiny_runs import CLASSES, IMAGE_SIZE
@@ -28,9 +29,10 @@ def test_the_record_is_found_and_named(sources, tmp_path):
     example.features.feature["image/encoded"].bytes_list.value[0] = b"no image"
     records[3] = example.SerializeToString()
     write_shards(records, str(tmp_path / "x"), 1)
-    images = ImageStream(RecordFiles.find(f"{tmp_path}/x-*", "flag"), IMAGE_SIZE, CLASSES)
+    records = RecordFiles.find(f"{tmp_path}/x-*", "flag")
+    images = ImageStream(records, CLASSES, views=ImageViews(IMAGE_SIZE))
     stream = types.SimpleNamespace(**{**vars(NOTHING), "images": images})
-    message = r"x-00000-of-00001: record 3: .*; write the file again, or go on .*max_bad_records=N$"
+    message = r"x-00000-of-00001: record 3: .*; write the file again, or skip .*max_bad_records=N$"
     with pytest.raises(UserError, match=message), reading(stream):
         for _ in images.validation():  # TensorFlow does not say which one it was
             pass
@@ -41,7 +43,7 @@ def test_where_nothing_is_found_the_reason_is_told(place, capsys):
     with pytest.raises(UserError, match="^Invalid JPEG data.*; write the file again"):
         with reading(NOTHING):
             raise failure(place=place)
-    assert capsys.readouterr().err == "a record cannot be used; looking for it\n"
+    assert capsys.readouterr().err == "a record cannot be read; looking for it\n"
 
 
 def test_other_failures_pass():

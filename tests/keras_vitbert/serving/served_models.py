@@ -1,4 +1,4 @@
-"""The words and classes of the models that are served."""
+"""The vocabulary and classes of the served models."""
 
 from pipelines.text.wordpiece import SPECIAL_TOKENS
 

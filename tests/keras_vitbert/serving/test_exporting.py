@@ -53,7 +53,7 @@ def test_versions_follow_each_other_and_models_stand_side_by_side(embedder, tmp_
     assert find(first).path == first
     with pytest.raises(command_line.UserError, match=r"holds no model \(there is no"):
         find(str(tmp_path / "other"))
-    with pytest.raises(command_line.UserError, match="two/7 is there already; give another"):
+    with pytest.raises(command_line.UserError, match="two/7 exists already; give another"):
         exporting.export(embedder, str(tmp_path), name="two", version=7)
     config = pytest.importorskip("tensorflow_serving.config.model_server_config_pb2")
     from google.protobuf import text_format

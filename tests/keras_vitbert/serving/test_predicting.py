@@ -1,4 +1,4 @@
-"""Which question a model is asked, and that every item gets its own answer."""
+"""The choice of a signature, and that every item gets its own answer."""
 
 import numpy as np
 import pytest
@@ -88,7 +88,7 @@ def test_the_one_of_a_batch_that_cannot_be_read_is_named(served, tmp_path):
     for name, data in (("a.jpg", content), ("b.jpg", content[:-400]), ("c.jpg", content)):
         (tmp_path / name).write_bytes(data)
     items = [Item({"image": str(path)}, path.name) for path in sorted(tmp_path.iterdir())]
-    with pytest.raises(UserError, match=r"^b\.jpg: is no image that can be read"):
+    with pytest.raises(UserError, match=r"^b\.jpg: is no readable image"):
         predict(served.functions, "classify_image", items)
     items[1:2] = []
     assert len(predict(served.functions, "classify_image", items)) == 2

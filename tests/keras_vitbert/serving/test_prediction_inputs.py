@@ -26,7 +26,7 @@ def test_images_that_are_not_there(tmp_path):
         image_items(str(tmp_path / "none"))
     with pytest.raises(UserError, match=r"holds no file named \.jpeg, .*; give another"):
         image_items(str(tmp_path))
-    with pytest.raises(UserError, match="gone.jpg: cannot be read .*; mend the path"):
+    with pytest.raises(UserError, match="gone.jpg: cannot be read .*; fix the path"):
         Item({"image": str(tmp_path / "gone.jpg")}, "x").value()
 
 
@@ -36,7 +36,7 @@ def test_texts_of_the_command_line():
     [item] = text_items("the cat", "")
     assert item.value() == ["the cat", ""] and list(item.inputs) == ["text", "text_pair"]
     for texts in (("\udcff",), ("a", "\udcff")):
-        with pytest.raises(UserError, match="--text: no UTF-8; convert it"):
+        with pytest.raises(UserError, match="--text: not UTF-8; convert it"):
             text_items(*texts)
 
 
@@ -61,11 +61,11 @@ def test_lines_of_a_tsv_file(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"\xff\xfe", "no UTF-8 .*; convert the file"),
+        (b"\xff\xfe", "not UTF-8 .*; convert the file"),
         (b"", "has the columns ; name those of its one or two sentences by --columns=A,B"),
         (b"a\tb\n1\t2\n", "has the columns a, b; name those"),
         (b"sentence\n\n", "holds no line below the names of the columns; fill it"),
-        (b"sentence\na\nb\tc\n", r", line 3: 2 fields, expected 1 \(sentence\); mend the line"),
+        (b"sentence\na\nb\tc\n", r", line 3: 2 fields, expected 1 \(sentence\); fix the line"),
     ],
 )
 def test_tsv_files_that_are_wrong(tmp_path, content, message):

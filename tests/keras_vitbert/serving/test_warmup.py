@@ -1,4 +1,4 @@
-"""What a server reads beside the models: its config, and requests to warm up with."""
+"""The files of a server beside the models: its config, and requests for its warm-up."""
 
 import os
 
@@ -35,7 +35,7 @@ def test_warm_up_requests_are_the_servers_own_messages(exported, read_back, serv
         inputs = {key: tf.constant(tf.make_ndarray(v)) for key, v in request.inputs.items()}
         answer = read_back.signatures[names[-1]](**inputs)
         assert all(value.shape[0] == 1 for value in answer.values())
-        # A message has many encodings in bytes; of those without defaults there is one.
+        # A message has many encodings, but only one without default values.
         assert log.SerializeToString(deterministic=True) == record
     assert names == list(served.functions)
 

@@ -1,4 +1,4 @@
-"""What lies at a path."""
+"""The kinds of models at a path."""
 
 import json
 import pathlib
@@ -67,7 +67,7 @@ def test_files_of_google(tmp_path):
 def test_the_latest_version_of_an_export(tmp_path):
     for name in ("9", "10", "11", "007", "notes", ".12-ab"):
         (tmp_path / name).mkdir()
-        if name != "11":  # which is not whole
+        if name != "11":  # which is incomplete
             (tmp_path / name / "saved_model.pb").touch()
     assert exported_versions(str(tmp_path)) == [7, 9, 10]
     found = find(str(tmp_path))
@@ -75,7 +75,7 @@ def test_the_latest_version_of_an_export(tmp_path):
     assert exported_versions(str(tmp_path / "nowhere")) == []
 
 
-def test_what_is_nothing_known(tmp_path):
+def test_paths_without_a_known_model(tmp_path):
     (tmp_path / "file.txt").write_text("text")
     (tmp_path / "empty").mkdir()
     (tmp_path / "other").mkdir()

@@ -1,4 +1,4 @@
-"""What an earlier state of the project wrote still opens, and gives the same numbers.
+"""Files of an earlier state of the project still open, and give the same outputs.
 
 `saved/` was written by commit cdba1c8, before the packages of `keras_vitbert` were laid out anew.
 """

@@ -28,7 +28,7 @@ def test_lora_is_added_to_the_kernels(classifier, make_batch, randomize):
     plain = np.asarray(classifier(batch))
     assert not trained_of(classifier).has_lora
     classifier.enable_lora(2)
-    randomize(classifier, 3)  # of LoRA too, which begins without effect
+    randomize(classifier, 3)  # including LoRA, which starts without effect
     wanted = np.asarray(classifier(batch))
     assert np.abs(wanted - plain).max() > 0.01
     trained = trained_of(classifier)
@@ -37,7 +37,7 @@ def test_lora_is_added_to_the_kernels(classifier, make_batch, randomize):
     assert not merged.has_lora
     assert not any("lora" in weight.path for weight in merged.backbone.weights)
     np.testing.assert_allclose(logits(merged, batch), wanted, rtol=1e-5, atol=1e-5)
-    # The one it was made of is as it was.
+    # The original is unchanged.
     assert trained.has_lora
     np.testing.assert_array_equal(logits(trained, batch), wanted)
 

@@ -1,6 +1,5 @@
 import os
 
-import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -14,13 +13,13 @@ from pipelines.images.image_lists import (
 )
 
 CONTENT = b"two, five!, one"
-# Images of two classes in one file: `(label, names, offsets, sizes)`.
-PARTS = [(0, ["a", "ü", "long" * 9], [0, 5, 12], [3, 5, 3]), (7, [], [], []), (3, ["b"], [4], [0])]
+# Images of two classes in one file: `(label, name, offset, size)`.
+IMAGES = [(0, "a", 0, 3), (0, "ü", 5, 5), (0, "long" * 9, 12, 3), (3, "b", 4, 0)]
 
 
 def test_entries_are_what_was_given(tmp_path):
     (tmp_path / "images.tar").write_bytes(CONTENT)
-    images = ImageList.of(str(tmp_path / "images.tar"), PARTS)
+    images = ImageList.of(str(tmp_path / "images.tar"), IMAGES)
     assert len(images) == 4 and len(ImageList.of("nothing", [])) == 0
     found = [
         (entry["label"], entry_name(entry), read_entry(images.source, entry))
@@ -32,7 +31,7 @@ def test_entries_are_what_was_given(tmp_path):
 def test_entries_of_a_folder_are_files(tmp_path):
     (tmp_path / "cat").mkdir()
     (tmp_path / "cat" / "1.png").write_bytes(CONTENT)
-    images = ImageList.of(str(tmp_path), [(0, ["cat/1.png"], [0], [WHOLE_FILE])])
+    images = ImageList.of(str(tmp_path), [(0, "cat/1.png", 0, WHOLE_FILE)])
     [entry] = images.entries
     assert entry_file(images.source, entry) == str(tmp_path / "cat" / "1.png")
     assert read_entry(images.source, entry) == CONTENT
@@ -40,12 +39,10 @@ def test_entries_of_a_folder_are_files(tmp_path):
 
 def test_order():
     """All images once, mixed, by the seed alone."""
-    offsets = np.arange(50) * 512
-    parts = [
-        (label, [f"{label}_{n}" for n in range(50)], offsets + label, [0] * 50)
-        for label in range(4)
-    ]
-    images = ImageList.of("images.tar", parts)
+    images = ImageList.of(
+        "images.tar",
+        [(label, f"{label}_{n}", n * 512 + label, 0) for label in range(4) for n in range(50)],
+    )
     shuffled = images.shuffled((5, 0))
     assert sorted(shuffled.entries["offset"]) == sorted(images.entries["offset"])
     for entry in shuffled.entries:  # each as it was
@@ -59,7 +56,7 @@ def test_order():
 
 
 def test_a_stored_list_is_read_in_parts_and_then_gone(tmp_path):
-    images = ImageList.of("images.tar", PARTS)
+    images = ImageList.of("images.tar", IMAGES)
     folder = tmp_path / "lists"
     with images.stored(str(folder)) as stored:
         assert stored.source == "images.tar" and len(list(folder.iterdir())) == 1

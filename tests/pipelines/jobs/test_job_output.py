@@ -1,4 +1,4 @@
-"""Output that is there already, whole or in part: whose it is, and what of it is taken."""
+"""Existing output, whole or in part: which run it belongs to, and what of it is reused."""
 
 import glob
 import json
@@ -70,7 +70,7 @@ def test_a_note_of_other_settings_is_not_taken(tmp_path):
     assert job.made == [1, 2]
 
 
-def test_settings_of_a_run_that_made_nothing_may_be_mended(tmp_path):
+def test_settings_of_a_run_that_made_nothing_may_be_changed(tmp_path):
     prefix = str(tmp_path / "out")
     with pytest.raises(UserError, match="in.txt: bad"):
         run_job(CountingJob(failing={0: UserError("in.txt: bad")}), prefix, 4, ONE_PROCESS)
@@ -78,7 +78,7 @@ def test_settings_of_a_run_that_made_nothing_may_be_mended(tmp_path):
     assert content(prefix) == expected(2, step=2)
 
 
-def test_inputs_that_were_mended_are_read_again(tmp_path):
+def test_inputs_that_were_fixed_are_read_again(tmp_path):
     prefix = str(tmp_path / "out")
     with pytest.raises(UserError, match="2 damaged in all"):
         run_job(CountingJob(bad=(3, 1)), prefix, 4, ONE_PROCESS)

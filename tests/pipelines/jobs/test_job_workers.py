@@ -265,7 +265,7 @@ def test_a_worker_that_dies_and_two_processes_that_go_on(folder, capfd):
     assert command_line.run(main, arguments) == 2
     errors = capfd.readouterr().err
     assert errors.splitlines()[-1] == (
-        "error: a worker process ended before its work was done, perhaps for want of memory; "
+        "error: a worker process ended before its work was done, perhaps because memory ran out; "
         "finished shards are kept: run the same command again, with fewer processes by "
         "-- --direct_num_workers=N"
     )

@@ -9,6 +9,7 @@ import tensorflow as tf
 from pipelines.command_line import UserError
 from pipelines.image_stream import ImageStream
 from pipelines.images.image_records import image_example
+from pipelines.images.image_views import ImageViews
 from pipelines.shards import damage
 from pipelines.shards.records import RecordFiles
 from pipelines.shards.tfrecords import to_example, write_shards
@@ -54,8 +55,9 @@ def write(tmp_path):
     return write
 
 
-def open_images(pattern, **options):
-    return ImageStream(RecordFiles.find(pattern, "flag", salvage=True), SIZE, CLASSES, **options)
+def open_images(pattern, salvage=True):
+    records = RecordFiles.find(pattern, "flag", salvage=salvage)
+    return ImageStream(records, CLASSES, views=ImageViews(SIZE))
 
 
 def open_texts(pattern):
@@ -140,8 +142,7 @@ def test_the_first_damage_is_found_in_files_that_were_not_searched(write):
     examples[9]["image/encoded"] = b"no image"
 
     def first(flips=()):
-        pattern = write(examples, flips)
-        return damage.first_damage(ImageStream(RecordFiles.find(pattern, ""), SIZE, CLASSES))
+        return damage.first_damage(open_images(write(examples, flips), salvage=False))
 
     found = first()
     assert found.file.endswith("x-00001-of-00002") and found.record == 4

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipelines.shards.host_shares import filled, host_stream, shard, share
+from pipelines.shards.host_shares import host_stream, one_pass, shard, share
 
 
 @pytest.mark.parametrize(("hosts", "replicas"), [(1, 1), (1, 4), (2, 4), (4, 4)])
@@ -21,19 +21,33 @@ def test_a_batch_that_replicas_cannot_share_is_refused():
         share(7, tf.distribute.InputContext(1, 0, 2))
 
 
+IMAGES = np.arange(1, 13, dtype=np.uint8).reshape(3, 2, 2)
+NUMBERS = np.array([7, 8, 9], np.int32)
+
+
+def read(begin, end):
+    examples = {"images": IMAGES[begin:end], "numbers": NUMBERS[begin:end]}
+    return tf.data.Dataset.from_tensor_slices(examples)
+
+
 @pytest.mark.parametrize("size", [3, 5])
 def test_what_is_filled_counts_for_nothing(size):
-    images = np.arange(1, 13, dtype=np.uint8).reshape(3, 2, 2)
-    numbers = np.array([7, 8, 9], np.int32)
-    stream = tf.data.Dataset.from_tensor_slices({"images": images, "numbers": numbers})
-    found = list(filled(stream, size, "weights", numbers=-1).as_numpy_iterator())
+    found = one_pass(read, 3, 1, size, "weights", None, numbers=-1).unbatch()
+    found = list(found.as_numpy_iterator())
     rest = size - 3
     assert [example["weights"] for example in found] == [1.0] * 3 + [0.0] * rest
     assert [example["numbers"] for example in found] == [7, 8, 9] + [-1] * rest
-    np.testing.assert_array_equal([example["images"] for example in found[:3]], images)
+    np.testing.assert_array_equal([example["images"] for example in found[:3]], IMAGES)
     assert not any(example["images"].any() for example in found[3:])
     assert {example["images"].dtype for example in found} == {np.dtype(np.uint8)}
     assert {example["weights"].dtype for example in found} == {np.dtype(np.float32)}
+
+
+def test_hosts_divide_a_pass():
+    for host, numbers in enumerate([[[7], [8]], [[9], [0]]]):
+        context = tf.distribute.InputContext(2, host, 4)
+        stream = one_pass(read, 3, 4, 1, "weights", context)
+        assert [batch["numbers"].tolist() for batch in stream.as_numpy_iterator()] == numbers
 
 
 def test_tensorflow_does_not_cut_a_hosts_stream_once_more():

@@ -107,8 +107,8 @@ def test_bad_patterns_are_told_with_their_flag(tmp_path):
     write_shards([], str(tmp_path / "empty"), 2)
     for pattern, message in (
         ("", r"--some_flag is empty"),
-        (str(tmp_path / "none-*"), r"no file matches .*none-\*; mend --some_flag"),
-        (str(tmp_path / "no_folder" / "none-*"), r"no file matches .*mend --some_flag"),
+        (str(tmp_path / "none-*"), r"no file matches .*none-\*; fix --some_flag"),
+        (str(tmp_path / "no_folder" / "none-*"), r"no file matches .*fix --some_flag"),
         (str(tmp_path / "empty-*"), r"empty-\* holds no records; .* --some_flag"),
     ):
         with pytest.raises(UserError, match=message):
@@ -134,7 +134,7 @@ def test_files_that_differ_from_their_manifest_are_refused_by_name(tmp_path, dam
     refused(r"train-00001-of-00005: .*train.manifest.json does not know it")
     (tmp_path / "train-00001-of-00005").unlink()
     RecordFiles.find(pattern, "flag", "images")
-    with pytest.raises(UserError, match="these files hold images, not text examples; mend --flag"):
+    with pytest.raises(UserError, match="these files hold images, not text examples; fix --flag"):
         RecordFiles.find(pattern, "flag", "text examples")
 
     (tmp_path / "train.manifest.json").write_text("{")

@@ -42,8 +42,8 @@ def test_it_is_json_of_one_line_a_shard(tmp_path):
     ("change", "message"),
     [
         (lambda manifest: {**manifest, "version": 2}, "has version 2, this program reads 1; upd"),
-        (lambda manifest: {"format": "other"}, "is no manifest of this project"),
-        (lambda manifest: [manifest], "is no manifest of this project"),
+        (lambda manifest: {"format": "other"}, "is not a manifest of this project"),
+        (lambda manifest: [manifest], "is not a manifest of this project"),
         (lambda manifest: {k: v for k, v in manifest.items() if k != "counts"}, "(no counts)"),
     ],
 )

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from pipelines.images.image_record_files import ImageRecordFiles
 from pipelines.images.image_views import ImageViews
 from pipelines.shards.records import RecordFiles
 from pipelines.shards.tfrecords import to_example, write_shards
-from pipelines.tasks.labelled_images import ImageFiles, ImageRecordFiles, LabelledImages
+from pipelines.tasks.labelled_images import ImageFiles, LabelledImages
 
 SIZE, COUNT = 6, 23
 VIEWS = ImageViews(SIZE, crop_area=(1.0, 1.0), flip=False, central_crop=1.0)
@@ -42,7 +43,8 @@ def images(request, folder, tmp_path_factory):
             to_example({"image": encoded(n), "label": np.array([n % 3])}) for n in range(COUNT)
         )
         write_shards(examples, str(prefix), 2)
-        store = ImageRecordFiles(RecordFiles.find(f"{prefix}-*", "data_dir"), 3)
+        records = RecordFiles.find(f"{prefix}-*", "data_dir")
+        store = ImageRecordFiles(records, 3, "image", "label", label_offset=0)
     return LabelledImages(store, VIEWS)
 
 
@@ -135,7 +137,7 @@ def test_a_part_and_the_rest(images):
 
 def test_a_part_of_a_folder_is_of_all_classes(folder):
     images = LabelledImages(ImageFiles.find(str(folder))[0], VIEWS)
-    counts = collections.Counter(images.part(0, 12).store.labels.tolist())
+    counts = collections.Counter(images.part(0, 12).store.images.entries["label"].tolist())
     assert len(counts) == 3 and max(counts.values()) < 12 / 2
 
 

@@ -94,10 +94,22 @@ def test_lines_with_other_numbers_of_fields(write):
 @pytest.mark.parametrize(
     ("lines", "flags", "message"),
     [
-        (["sentence\tclass", "a\t1"], (), "has no label column .* but sentence, class; name it by"),
-        (["words\tlabel", "a\t1"], (), "none of the usual sentence columns but words, label"),
+        (
+            ["sentence\tclass", "a\t1"],
+            (),
+            r"has no label column \(label, gold_.*\) but sentence, class; name it by",
+        ),
+        (
+            ["words\tlabel", "a\t1"],
+            (),
+            "no sentence column .* but words, label; name it by .*_columns$",
+        ),
         (["sentence\tlabel", "a\t1"], (["text"], ""), "has no column 'text' but sentence, label"),
-        (["sentence\tlabel", "a\t1"], ((), "y"), "has no column 'y' but sentence, label; mend"),
+        (
+            ["sentence\tlabel", "a\t1"],
+            ((), "y"),
+            "has no column 'y' but sentence, label; fix .*label_column$",
+        ),
         (["sentence\tlabel"], (), "holds no line below the names"),
         ([], (), "has no label column"),
         (["sentence\tlabel", "a\t1", "b\t"], (), "line 3: the label is '', expected a word"),

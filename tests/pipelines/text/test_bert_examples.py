@@ -14,6 +14,7 @@ from pipelines.shards.tfrecords import to_example
 from pipelines.text.bert_examples import build_examples, write_text_examples
 from pipelines.text.pairs import IS_NEXT
 from pipelines.text.wordpiece import SPECIAL_TOKENS
+from tests.pipelines.text.token_lists import tokenized
 
 PAD, UNKNOWN, CLS, SEP, MASK = range(5)
 WORDS = [f"{'##' if number % 3 == 2 else ''}w{number}" for number in range(400)]
@@ -59,7 +60,7 @@ def test_examples(documents, max_length, max_predictions, whole_word, duplicatio
     }
     home = {token: n for n, d in enumerate(documents) for sentence in d for token in sentence}
     seen = collections.Counter()
-    examples = list(build_examples(documents, **options))
+    examples = list(build_examples(tokenized(documents), **options))
     for example in examples:
         length = int(example["input_mask"].sum())
         assert example["input_mask"].tolist() == [1] * length + [0] * (max_length - length)
@@ -104,9 +105,9 @@ def test_examples(documents, max_length, max_predictions, whole_word, duplicatio
                     assert position + 1 in positions or count == limit
 
     assert set(seen) == set(range(len(documents)))
-    again = map(to_example, build_examples(documents, **options))
+    again = map(to_example, build_examples(tokenized(documents), **options))
     assert list(again) == list(map(to_example, examples))
-    other = map(to_example, build_examples(documents, **{**options, "seed": seed + 1}))
+    other = map(to_example, build_examples(tokenized(documents), **{**options, "seed": seed + 1}))
     assert len(examples) < 5 or list(other) != list(map(to_example, examples))
 
 
@@ -125,7 +126,7 @@ def test_fields():
         "next_sentence_labels": ((1,), np.int32),
     }
     for dynamic, expected in ((False, masks | others), (True, others)):
-        for example in build_examples(documents, dynamic=dynamic, **options):
+        for example in build_examples(tokenized(documents), dynamic=dynamic, **options):
             shapes = {name: (value.shape, value.dtype) for name, value in example.items()}
             assert shapes == expected
 
@@ -136,8 +137,8 @@ def test_dynamic_examples_are_the_static_ones_before_masking():
         "max_length": 24, "max_predictions": 5, "seed": 3, "duplication": 2,
         "vocabulary": VOCABULARY,
     }  # fmt: skip
-    static = list(build_examples(documents, **options))
-    dynamic = list(build_examples(documents, dynamic=True, **options))
+    static = list(build_examples(tokenized(documents), **options))
+    dynamic = list(build_examples(tokenized(documents), dynamic=True, **options))
     for masked, plain in zip(static, dynamic, strict=True):
         assert plain["input_ids"][: plain["input_mask"].sum()].tolist() == unmasked(masked)
         for name in ("input_mask", "segment_ids", "next_sentence_labels"):
@@ -149,7 +150,9 @@ def test_passes_differ():
     options = {"max_length": 24, "max_predictions": 5, "seed": 3, "vocabulary": VOCABULARY}
 
     def pairs(duplication):
-        examples = build_examples(documents, dynamic=True, duplication=duplication, **options)
+        examples = build_examples(
+            tokenized(documents), dynamic=True, duplication=duplication, **options
+        )
         return list(map(to_example, examples))
 
     once, thrice = pairs(1), pairs(3)
@@ -161,15 +164,21 @@ def test_unusable_documents_are_refused():
     two = numbered([[5, 5], [5, 5]])
     for few in ([], two[:1], [two[0], [], [[]]]):
         with pytest.raises(UserError, match="two or more"):
-            build_examples(few, max_length=64, max_predictions=9, vocabulary=VOCABULARY, seed=0)
+            build_examples(
+                tokenized(few), max_length=64, max_predictions=9, vocabulary=VOCABULARY, seed=0
+            )
     with pytest.raises(UserError, match="length of 4"):
-        build_examples(two, max_length=4, max_predictions=9, vocabulary=VOCABULARY, seed=0)
+        build_examples(
+            tokenized(two), max_length=4, max_predictions=9, vocabulary=VOCABULARY, seed=0
+        )
 
 
 def test_written_examples(tmp_path):
     documents = numbered([[5] * 20, [6] * 20])
     few = list(
-        build_examples(documents, max_length=24, max_predictions=5, vocabulary=VOCABULARY, seed=0)
+        build_examples(
+            tokenized(documents), max_length=24, max_predictions=5, vocabulary=VOCABULARY, seed=0
+        )
     )[:10]
     assert write_text_examples(iter(few), str(tmp_path / "text"), 2) == 10
     assert write_text_examples(few, str(tmp_path / "shuffled"), 2, shuffle_seed=3) == 10

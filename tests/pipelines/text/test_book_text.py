@@ -235,11 +235,11 @@ def test_signs_inside_paragraphs():
 def test_hyphens_at_line_ends_stay_where_the_book_has_them():
     full = "It rained all day on the roofs and fields of all the country and on"
     used = "The umbrella of the well-to-do was a rain-coat of wool and a sea of rain."
-    for line_end, mended in (
+    for line_end, rejoined in (
         ("um-\nbrella", "umbrella"),
         ("rain-\ncoat", "rain-coat"),
         ("sea-\nwool", "sea-wool"),  # both are words of the book
         ("cloud-\nlessly", "cloudlessly"),
     ):
         ((_, paragraphs),) = chapters(f"{wrapped(ONE, used)}\n\n{full} {line_end} wet again.\n")
-        assert paragraphs[2] == f"{full} {mended} wet again."
+        assert paragraphs[2] == f"{full} {rejoined} wet again."

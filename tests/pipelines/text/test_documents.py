@@ -190,8 +190,8 @@ def test_unfinished_files_are_refused(tmp_path):
 def test_bad_patterns(tmp_path):
     with pytest.raises(UserError, match="--documents is empty"):
         find_units("")
-    with pytest.raises(UserError, match="no file matches .*; mend --texts"):
-        find_units(str(tmp_path / "*"), "texts")
+    with pytest.raises(UserError, match="no file matches .*; fix --documents"):
+        find_units(str(tmp_path / "*"))
     with pytest.raises(UserError, match="no file matches"):
         find_units(str(tmp_path / "folder" / "*"))
     (tmp_path / "folder").mkdir()

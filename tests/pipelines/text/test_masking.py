@@ -10,34 +10,35 @@ from hypothesis import strategies as st
 from pipelines.text.masking import Masking
 from pipelines.text.wordpiece import MASK, SPECIAL_TOKENS
 
-VOCABULARY = [*SPECIAL_TOKENS, "[unused0]", *"abcde", *(f"##{letter}" for letter in "fghi")]
+VOCABULARY = (*SPECIAL_TOKENS, "[unused0]", *"abcde", *(f"##{letter}" for letter in "fghi"))
 FIRST_WORD, FIRST_PIECE = 6, 11
 IDS = st.integers(FIRST_WORD, len(VOCABULARY) - 1)
 MASK_ID = SPECIAL_TOKENS.index(MASK)
 
 
 def batch(segments):
-    """Input ids and candidates of pairs of segments, `[CLS] A [SEP] B [SEP]` and padding."""
+    """Input ids and mask of pairs of segments, `[CLS] A [SEP] B [SEP]` and padding."""
     length = max(len(a) + len(b) for a, b in segments) + 4
     ids = np.zeros((len(segments), length), np.int32)
-    candidates = np.zeros(ids.shape, bool)
+    input_mask = np.zeros_like(ids)
     for row, (a, b) in enumerate(segments):
         tokens = [2, *a, 3, *b, 3]
         ids[row, : len(tokens)] = tokens
-        candidates[row, 1 : len(a) + 1] = candidates[row, len(a) + 2 : len(tokens) - 1] = True
-    return ids, candidates
+        input_mask[row, : len(tokens)] = 1
+    return ids, input_mask
 
 
-def by_the_rule(ids, candidates, numbers, max_predictions, ratio, whole_word):
+def by_the_rule(ids, input_mask, numbers, max_predictions, ratio, whole_word):
     """The chosen positions of one example, one word after another, as the docstring says."""
     words = []
-    for position in np.flatnonzero(candidates).tolist():
+    candidates = [p for p in np.flatnonzero(input_mask).tolist() if ids[p] not in (2, 3)]
+    for position in candidates:
         goes_on = whole_word and words and words[-1][-1] == position - 1
         if goes_on and VOCABULARY[ids[position]].startswith("##"):
             words[-1].append(position)
         else:
             words.append([position])
-    share = float(np.float32(ratio) * np.float32(candidates.sum()))
+    share = float(np.float32(ratio) * np.float32(len(candidates)))
     limit = min(max_predictions, max(1, round(share)))
     words.sort(key=lambda word: numbers[word[0]])
     short = [word for word in words if len(word) <= limit]
@@ -63,17 +64,29 @@ SEGMENT = st.lists(IDS, min_size=1, max_size=25)
     st.integers(0, 2**32),
 )
 def test_positions_are_those_of_the_rule(segments, max_predictions, ratio, whole_word, seed):
-    ids, candidates = batch(segments)
+    ids, input_mask = batch(segments)
     before = ids.copy()
     masking = Masking(VOCABULARY, max_predictions, ratio, whole_word)
-    fields = masking(ids, candidates, np.random.default_rng(seed))
+    fields = masking.static(ids, input_mask, np.random.default_rng(seed))
     assert (ids == before).all()
-
     numbers = np.random.default_rng(seed).random(ids.shape)  # the order of the words
-    for row in range(len(segments)):
+    check_rule(fields, ids, input_mask, numbers, masking)
+
+    random = np.random.default_rng(seed).random((len(ids), 3, ids.shape[1]), np.float32)
+    fields = masking.dynamic(*map(tf.constant, (ids, input_mask, random)))
+    fields = {name: value.numpy() for name, value in fields.items()}
+    check_rule(fields, ids, input_mask, random[:, 0], masking)
+    check_replacements(fields, ids, random)
+
+
+def check_rule(fields, ids, input_mask, numbers, masking):
+    """Checks every field against the rule; `numbers` order the words."""
+    for row in range(len(ids)):
+        max_predictions = masking.max_predictions
         expected = by_the_rule(
-            ids[row], candidates[row], numbers[row], max_predictions, ratio, whole_word
-        )
+            ids[row], input_mask[row], numbers[row], max_predictions, masking.ratio,
+            masking.whole_word,
+        )  # fmt: skip
         positions, tokens, weights = (
             fields[f"masked_lm_{name}"][row] for name in ("positions", "ids", "weights")
         )
@@ -88,16 +101,28 @@ def test_positions_are_those_of_the_rule(segments, max_predictions, ratio, whole
         assert all(token == MASK_ID or token >= FIRST_WORD for token in masked[expected])
 
 
+def check_replacements(fields, ids, random):
+    """Checks what is in the place of each prediction, by the numbers it was given."""
+    choices = np.float32(len(VOCABULARY) - FIRST_WORD)
+    for row, column in np.argwhere(fields["masked_lm_weights"] > 0):
+        position = fields["masked_lm_positions"][row, column]
+        _, fate, number = random[row, :, position]
+        kept = fate >= np.float32(0.9)
+        expected = ids[row, position] if kept else FIRST_WORD + int(number * choices)
+        expected = MASK_ID if fate < np.float32(0.8) else expected
+        assert fields["input_ids"][row, position] == expected
+
+
 def test_shares_are_rounded_as_tensorflow_does():
     """0.15 * 190 is 28.5 as a 64-bit float, which is rounded to 28, and a little more in 32."""
-    ids, candidates = batch([([6] * 100, [7] * 90)])
-    fields = Masking(VOCABULARY, 40, 0.15)(ids, candidates, np.random.default_rng(0))
+    ids, input_mask = batch([([6] * 100, [7] * 90)])
+    fields = Masking(VOCABULARY, 40, 0.15).static(ids, input_mask, np.random.default_rng(0))
     assert fields["masked_lm_weights"].sum() == tf.round(0.15 * tf.constant(190.0)) == 29
 
 
 def test_dtypes_and_shapes():
-    ids, candidates = batch([([6, 7], [8])] * 3)
-    fields = Masking(VOCABULARY, 4, 0.15)(ids, candidates, np.random.default_rng(0))
+    ids, input_mask = batch([([6, 7], [8])] * 3)
+    fields = Masking(VOCABULARY, 4, 0.15).static(ids, input_mask, np.random.default_rng(0))
     assert {name: (value.shape, value.dtype) for name, value in fields.items()} == {
         "input_ids": (ids.shape, np.int32),
         "masked_lm_positions": ((3, 4), np.int32),
@@ -107,8 +132,8 @@ def test_dtypes_and_shapes():
 
 
 def test_what_is_put_in_place():
-    ids, candidates = batch([([6] * 100, [7] * 97)] * 300)
-    fields = Masking(VOCABULARY, 40, 0.15)(ids, candidates, np.random.default_rng(0))
+    ids, input_mask = batch([([6] * 100, [7] * 97)] * 300)
+    fields = Masking(VOCABULARY, 40, 0.15).static(ids, input_mask, np.random.default_rng(0))
     assert (fields["masked_lm_weights"].sum(axis=1) == round(0.15 * 197)).all()
     used = fields["masked_lm_weights"] > 0
     before = fields["masked_lm_ids"][used]
@@ -127,9 +152,9 @@ def test_what_is_put_in_place():
 @pytest.mark.parametrize("whole_word", [False, True])
 def test_every_order_of_words_is_equally_likely(whole_word):
     """Two of four words of one token each: six sets, each a sixth of the time."""
-    ids, candidates = batch([([6, 7], [8, 9])] * 6000)
+    ids, input_mask = batch([([6, 7], [8, 9])] * 6000)
     masking = Masking(VOCABULARY, 2, 0.5, whole_word)
-    positions = masking(ids, candidates, np.random.default_rng(0))["masked_lm_positions"]
+    positions = masking.static(ids, input_mask, np.random.default_rng(0))["masked_lm_positions"]
     seen = collections.Counter(map(tuple, positions.tolist()))
     assert set(seen) == set(itertools.combinations([1, 2, 4, 5], 2))
     assert all(abs(count - 1000) < 4 * (1000 * 5 / 6) ** 0.5 for count in seen.values())
@@ -137,23 +162,41 @@ def test_every_order_of_words_is_equally_likely(whole_word):
 
 def test_words_end_with_their_segment():
     """A piece at the start of a segment, which was cut there, begins a word."""
-    ids, candidates = batch([([FIRST_PIECE, 12], [13, 14])] * 200)
+    ids, input_mask = batch([([FIRST_PIECE, 12], [13, 14])] * 200)
     masking = Masking(VOCABULARY, 2, 0.5, whole_word=True)
-    positions = masking(ids, candidates, np.random.default_rng(0))["masked_lm_positions"]
+    positions = masking.static(ids, input_mask, np.random.default_rng(0))["masked_lm_positions"]
     assert set(map(tuple, positions.tolist())) == {(1, 2), (4, 5)}
 
 
 def test_only_long_words():
-    ids, candidates = batch([([6, 12, 12, 12], [7, 13, 13, 13])] * 200)
+    ids, input_mask = batch([([6, 12, 12, 12], [7, 13, 13, 13])] * 200)
     masking = Masking(VOCABULARY, 2, 0.5, whole_word=True)
-    positions = masking(ids, candidates, np.random.default_rng(0))["masked_lm_positions"]
+    positions = masking.static(ids, input_mask, np.random.default_rng(0))["masked_lm_positions"]
     assert set(map(tuple, positions.tolist())) == {(1, 2), (6, 7)}
 
 
 def test_unused_tokens_of_googles_vocabularies_are_never_put_in():
-    vocabulary = ["[PAD]", *(f"[unused{n}]" for n in range(99)), *SPECIAL_TOKENS[1:], "a", "b"]
+    vocabulary = ("[PAD]", *(f"[unused{n}]" for n in range(99)), *SPECIAL_TOKENS[1:], "a", "b")
     ids = np.full((100, 20), 104, np.int32)
-    candidates = np.ones(ids.shape, bool)
-    candidates[:, 0] = False
-    seen = Masking(vocabulary, 15, 0.7)(ids, candidates, np.random.default_rng(0))["input_ids"]
+    masking = Masking(vocabulary, 15, 0.7)
+    seen = masking.static(ids, np.ones_like(ids), np.random.default_rng(0))["input_ids"]
     assert set(seen.ravel().tolist()) == {103, 104, 105}
+
+
+def test_the_fates_of_tokens_that_are_masked_when_they_are_read():
+    """80 % [MASK], 10 % another token, 10 % as it was: 20,000 predictions."""
+    length, choices = 24, len(VOCABULARY) - FIRST_WORD
+    ids = np.full((2000, length), FIRST_WORD, np.int32)
+    random = tf.random.stateless_uniform((2000, 3, length), [0, 1])
+    batch = Masking(VOCABULARY, 10, 0.5).dynamic(ids, np.ones_like(ids), random)
+    batch = {name: value.numpy() for name, value in batch.items()}
+    predicted = np.take_along_axis(batch["input_ids"], batch["masked_lm_positions"], axis=1)
+    counts = collections.Counter(predicted.ravel().tolist())
+    assert abs(counts[MASK_ID] / 20_000 - 0.8) < 0.012  # four standard deviations
+    assert set(counts) == {MASK_ID, *range(FIRST_WORD, len(VOCABULARY))}
+    assert abs(counts[FIRST_WORD] / 20_000 - (0.1 + 0.1 / choices)) < 0.009
+    places = collections.Counter(batch["masked_lm_positions"].ravel().tolist())
+    assert len(places) == length and max(places.values()) < 1.15 * 20_000 / length
+    untouched = np.ones_like(ids, bool)
+    np.put_along_axis(untouched, batch["masked_lm_positions"], False, axis=1)
+    assert (batch["input_ids"][untouched] == FIRST_WORD).all()

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.text import pairs as pairing
-from pipelines.text.pairs import IS_NEXT, IS_RANDOM, Layout, make_pairs
-from pipelines.text.tokenization import TokenizedDocuments
+from pipelines.text.pairs import IS_NEXT, IS_RANDOM, PAIR, lay_out, make_pairs
 from pipelines.text.wordpiece import SPECIAL_TOKENS
+from tests.pipelines.text.token_lists import tokenized
 
 CLS, SEP = 2, 3
 # The tokens of all documents are different and consecutive: an id tells its place.
@@ -17,7 +17,7 @@ LENGTHS = st.lists(st.lists(st.integers(1, 30), min_size=1, max_size=12), min_si
 
 def numbered(lengths):
     ids = itertools.count()
-    return TokenizedDocuments.from_lists(
+    return tokenized(
         [[list(itertools.islice(ids, length)) for length in document] for document in lengths]
     )
 
@@ -29,8 +29,8 @@ def places(documents):
 
 
 def rows(pairs):
-    columns = (pairs.first, pairs.first_length, pairs.second, pairs.second_length, pairs.labels)
-    return list(zip(*(column.tolist() for column in columns), strict=True))
+    assert pairs.dtype.names == ("first", "first_length", "second", "second_length", "label")
+    return pairs.tolist()
 
 
 @settings(max_examples=200, deadline=None)
@@ -86,9 +86,9 @@ def test_every_sentence_is_used_once(lengths, room, short, seed):
 def test_a_document_alone_has_no_random_pairs(lengths, room):
     documents = numbered([lengths])
     pairs = make_pairs(documents, room, 0.5, np.random.default_rng(0))
-    assert not pairs.labels.any()
+    assert not pairs["label"].any()
     assert len(pairs) or len(lengths) == 1
-    assert sum(pairs.first_length) + sum(pairs.second_length) <= len(documents.tokens)
+    assert sum(pairs["first_length"]) + sum(pairs["second_length"]) <= len(documents.tokens)
 
 
 @pytest.fixture(scope="module")
@@ -101,16 +101,16 @@ def test_shares(many):
     pairs = make_pairs(many, 61, 0.1, np.random.default_rng(0))
     assert len(pairs) > 500
     labels = np.concatenate(
-        [make_pairs(many, 61, 0.1, np.random.default_rng(seed)).labels for seed in range(8)]
+        [make_pairs(many, 61, 0.1, np.random.default_rng(seed))["label"] for seed in range(8)]
     )
     assert abs(labels.mean() - 0.5) < 4 * 0.5 / len(labels) ** 0.5
-    assert (pairs.first_length + pairs.second_length == 61).mean() > 0.7
+    assert (pairs["first_length"] + pairs["second_length"] == 61).mean() > 0.7
 
 
 def test_short_pairs(many):
     def mean_length(probability):
         pairs = make_pairs(many, 61, probability, np.random.default_rng(0))
-        return (pairs.first_length + pairs.second_length).mean()
+        return (pairs["first_length"] + pairs["second_length"]).mean()
 
     assert mean_length(0) > 59 > mean_length(0.5) > mean_length(1)
 
@@ -121,10 +121,10 @@ def test_random_second_segments_come_from_everywhere(many):
     followed, first_sentences = set(), set()
     for seed in range(80):
         pairs = make_pairs(many, 200, 0.5, np.random.default_rng(seed))
-        is_random = pairs.labels == IS_RANDOM
-        homes = document[pairs.first[is_random]], document[pairs.second[is_random]]
+        is_random = pairs["label"] == IS_RANDOM
+        homes = document[pairs["first"][is_random]], document[pairs["second"][is_random]]
         followed |= set(zip(*(home.tolist() for home in homes), strict=True))
-        starts = pairs.second[is_random]
+        starts = pairs["second"][is_random]
         first_sentences |= set(sentence[starts].tolist())
     assert len(followed) == 40 * 39 and all(a != b for a, b in followed)
     assert len(first_sentences) > 0.8 * 40 * 50
@@ -146,9 +146,9 @@ def test_random_second_segments_fill_the_pair(many):
 def test_both_ends_are_cut(many):
     """Over-long pairs lose tokens at the front as well as at the end."""
     pairs = make_pairs(many, 61, 0.1, np.random.default_rng(0))
-    full = pairs[pairs.first_length + pairs.second_length == 61]
-    starts = np.isin(full.first, many.sentences)
-    ends = np.isin(full.second + full.second_length, many.sentences)
+    full = pairs[pairs["first_length"] + pairs["second_length"] == 61]
+    starts = np.isin(full["first"], many.sentences)
+    ends = np.isin(full["second"] + full["second_length"], many.sentences)
     assert 0.1 < starts.mean() < 0.8 and 0.1 < ends.mean() < 0.8
 
 
@@ -166,21 +166,20 @@ def test_both_ends_are_cut(many):
 )
 def test_truncation(lengths, room, kept):
     columns = (np.array([value] * 50) for value in (100, lengths[0], 500, lengths[1], 0))
-    cut = pairing._truncate(pairing.Pairs(*columns), room, np.random.default_rng(0))
-    assert set(cut.first_length) == {kept[0]} and set(cut.second_length) == {kept[1]}
+    pairs = np.array(list(zip(*columns, strict=True)), PAIR)
+    cut = pairing._truncate(pairs, room, np.random.default_rng(0))
+    assert set(cut["first_length"]) == {kept[0]} and set(cut["second_length"]) == {kept[1]}
     for start, begin, length, left in (
-        (cut.first, 100, lengths[0], kept[0]),
-        (cut.second, 500, lengths[1], kept[1]),
+        (cut["first"], 100, lengths[0], kept[0]),
+        (cut["second"], 500, lengths[1], kept[1]),
     ):
         assert start.min() >= begin and (start + left).max() <= begin + length
         assert len(set(start)) > 1 or length == left
 
 
 def test_layout():
-    pairs = pairing.Pairs(
-        *(np.array(values) for values in ([0, 3], [2, 1], [2, 0], [1, 4], [0, 1]))
-    )
-    fields, candidates = Layout(list(SPECIAL_TOKENS), 9)(np.arange(10, 15, dtype=np.int32), pairs)
+    pairs = np.array([(0, 2, 2, 1, 0), (3, 1, 0, 4, 1)], PAIR)
+    fields = lay_out(pairs, np.arange(10, 15, dtype=np.int32), SPECIAL_TOKENS, 9)
     expected = {
         "input_ids": [
             [CLS, 10, 11, SEP, 12, SEP, 0, 0, 0],
@@ -192,7 +191,3 @@ def test_layout():
     }
     assert {name: value.tolist() for name, value in fields.items()} == expected
     assert all(value.dtype == np.int32 for value in fields.values())
-    assert candidates.astype(int).tolist() == [
-        [0, 1, 1, 0, 1, 0, 0, 0, 0],
-        [0, 1, 0, 1, 1, 1, 1, 0, 0],
-    ]

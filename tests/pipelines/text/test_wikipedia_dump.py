@@ -1,4 +1,5 @@
 import bz2
+import io
 import itertools
 import random
 import re
@@ -8,16 +9,15 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 
 from pipelines.command_line import UserError
-from pipelines.text import wikipedia_dump
-from pipelines.text.bzip2_blocks import read_blocks
-from pipelines.text.wikipedia_dump import Page, read_pages
-
-PROSE = "This is a sentence of prose that has words enough."
+from pipelines.text import bzip2_streams, wikipedia_dump
+from pipelines.text.bzip2_streams import find_stream
+from pipelines.text.wikipedia_dump import Page, is_divisible, read_pages
 
 
 def test_the_dump_is_streamed(write_dump):
-    page = f"{PROSE}\n\n" * 200
-    path = write_dump([(f"Page {number}", 0, page) for number in range(700)])  # 7 MB of text
+    noise = random.Random(0)
+    pages = [(f"Page {number}", 0, noise.randbytes(5000).hex()) for number in range(700)]
+    path = write_dump(pages)  # 7 MB of text in one stream
     tracemalloc.start()
     try:
         count = sum(1 for _ in read_pages(path))
@@ -28,7 +28,7 @@ def test_the_dump_is_streamed(write_dump):
     assert peak < 5e6  # a block of bzip2 is 0.9 MB
 
 
-BLOCK = 99_981  # bytes of content in a block, at compression level 1, where no byte occurs 4 times
+BLOCK = 100_000  # bytes of content in a stream, or read at a time where nothing is compressed
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +45,7 @@ def content():
     def add_page(name, length):
         begin, end = f"<page><title>{name}</title><ns>0</ns><text>", "</text></page>\n"
         length -= len(begin) + len(end)
-        text = re.sub(r"(.)\1\1+", r"\1-\1", noise.randbytes(length).hex())
-        add(begin + text[:length] + end)
+        add(begin + noise.randbytes(length).hex()[:length] + end)
 
     add('<mediawiki xmlns="x"><siteinfo>no <pages> here</siteinfo>\n')
     # So many bytes before the end of each block a page begins; the last ones cut the end of a page.
@@ -70,91 +69,189 @@ def pages(content):
     ]
 
 
-@pytest.fixture(scope="module", params=["one stream", "streams", "not compressed"])
-def blocky(request, tmp_path_factory, pages, content):
-    """A dump of them: (path, pages, content)."""
+def compressed(content, kind):
+    """A dump of one stream, of streams with whole pages, or of streams that tear pages."""
+    if kind == "one stream":
+        cuts = []
+    elif kind == "torn streams":
+        cuts = list(range(BLOCK, len(content), BLOCK))
+    else:  # as Wikimedia's: the head, pages by the dozen (by the three here), and the end
+        cuts = [place.start() for place in re.finditer(rb"<page>|</mediawiki>", content)][::3]
+    return b"".join(bz2.compress(content[a:b], 1) for a, b in itertools.pairwise([0, *cuts, None]))
+
+
+def stream_places(raw):
+    """Where the streams of a file begin."""
+    file, places = io.BytesIO(raw), [0]
+    while (place := find_stream(file, places[-1] + 1, len(raw))) is not None:
+        places.append(place)
+    return places
+
+
+KINDS = ["one stream", "page streams", "torn streams", "not compressed"]
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def dump(request, tmp_path_factory, pages, content):
+    """A dump of them: (path, pages, content, kind)."""
     path = tmp_path_factory.mktemp("dump") / "dump.xml.bz2"
-    if request.param == "streams":  # as in a multistream dump: each holds whole pages
-        cuts = [0, content.find(b"<page>", 9 * BLOCK), content.find(b"<page><title>last")]
-        parts = [content[a:b] for a, b in itertools.pairwise([*cuts, len(content)])]
-        path.write_bytes(b"".join(bz2.compress(part, 1) for part in parts))
-    else:
-        is_plain = request.param == "not compressed"
-        path.write_bytes(content if is_plain else bz2.compress(content, 1))
+    is_plain = request.param == "not compressed"
+    path.write_bytes(content if is_plain else compressed(content, request.param))
     monkeypatch = pytest.MonkeyPatch()
-    monkeypatch.setattr(wikipedia_dump, "_XML_BLOCK_BYTES", BLOCK)
-    yield path, pages, content
+    monkeypatch.setattr(wikipedia_dump, "_XML_BYTES", BLOCK)
+    yield path, pages, content, request.param
     monkeypatch.undo()
 
 
-def test_borders_of_blocks_cut_tags(blocky):
-    path, pages, content = blocky
-    if path.read_bytes() != content:
-        sizes = [len(block.data) for block in read_blocks(path)]
-        assert sizes[:9] == [BLOCK] * 9
+def test_borders_of_blocks_cut_tags(pages, content):
     cut = {content.rfind(b"<page>", 0, block * BLOCK + 6) - block * BLOCK for block in range(1, 8)}
     assert cut == {0, -1, -2, -3, -4, -5, -6}
     assert len(pages) == 30
+    assert len(stream_places(compressed(content, "one stream"))) == 1
+    assert len(stream_places(compressed(content, "page streams"))) == 12
+    assert len(stream_places(compressed(content, "torn streams"))) == 13
 
 
 SLOW = [pytest.param(shards, marks=pytest.mark.slow) for shards in (5, 13, 150)]
 
 
-@pytest.mark.parametrize("shards", [1, 2, 3, 8, 40, *SLOW])
-def test_ranges_give_each_page_once(blocky, shards):
-    path, pages, _ = blocky
+def read_by_ranges(path, borders, damaged=None):
+    return [list(read_pages(path, a, b, damaged)) for a, b in itertools.pairwise(borders)]
+
+
+def even_borders(path, shards):
     size = path.stat().st_size
-    borders = [size * shard // shards for shard in range(shards + 1)]
-    read = [list(read_pages(path, a, b)) for a, b in itertools.pairwise(borders)]
+    return [size * shard // shards for shard in range(shards + 1)]
+
+
+@pytest.mark.parametrize("shards", [1, 2, 3, 8, 40, *SLOW])
+def test_ranges_give_each_page_once(dump, shards):
+    path, pages, _, kind = dump
+    read = read_by_ranges(path, even_borders(path, shards))
     assert list(itertools.chain(*read)) == pages
     assert shards == 1 or sum(map(bool, read)) > 1
 
 
-def test_ranges_that_end_at_each_block(blocky):
-    path, pages, content = blocky
-    if path.read_bytes() == content:
-        starts = [block * BLOCK for block in range(1, 9)]
+def test_ranges_that_end_at_each_stream(dump):
+    path, pages, content, kind = dump
+    if kind == "not compressed":
+        places = list(range(0, len(content), BLOCK))
+    elif kind == "one stream":  # of several pieces that are unpacked at a time
+        places = list(range(0, path.stat().st_size, bzip2_streams._READ_BYTES))
     else:
-        starts = [block.bit // 8 + 1 for block in read_blocks(path)][:9]
-    for border in starts:
-        before = list(read_pages(path, 0, border))
-        assert 0 < len(before) < len(pages)
-        assert before + list(read_pages(path, border)) == pages
+        places = stream_places(path.read_bytes())
+    for place in places[1:]:
+        for border in (place, place + 1):
+            before = list(read_pages(path, 0, border))
+            assert before + list(read_pages(path, border)) == pages
+    assert len({len(list(read_pages(path, 0, place))) for place in places[1:]}) >= len(places) - 5
 
 
-@pytest.mark.parametrize(
-    "page, blocks_on, lost, cut",
-    [
-        # The tag of 4.0 is cut by the damaged block, and 5.0 begins in it.
-        ("4.0", 0.5, {"4.0", "4.1", "4.2", "5.0"}, []),
-        ("long", 1.5, {"long"}, ["page 'long'"]),
-    ],
-)
-def test_a_damaged_block_loses_the_pages_in_it(tmp_path, blocky, page, blocks_on, lost, cut):
-    path, pages, content = blocky
-    raw = bytearray(path.read_bytes())
-    if raw == content:
-        pytest.skip("XML has no checksums")
-    blocks = list(read_blocks(path))
-    place = content.find(f"<title>{page}".encode()) + int(blocks_on * BLOCK)
-    ends = itertools.accumulate(len(block.data) for block in blocks)
-    block = next(block for block, end in zip(blocks, ends, strict=True) if end > place)
-    raw[block.bit // 8 + 5000] ^= 1
+@pytest.mark.parametrize("shards", [1, 3, 40])
+def test_marks_that_occur_by_chance(dump, shards, monkeypatch):
+    """As if streams began with `B` alone: a stream holds a hundred of them."""
+    path, pages, _, kind = dump
+    starts = stream_places(path.read_bytes()) if kind != "not compressed" else []
+    monkeypatch.setattr(bzip2_streams, "_STREAM", re.compile(b"B"))
+    damaged = []
+    read = read_by_ranges(path, even_borders(path, shards), damaged)
+    assert list(itertools.chain(*read)) == pages
+    # Such a mark may pass for a damaged stream, never for a sound one, or a sound one for damaged.
+    assert shards == 1 or kind == "not compressed" or damaged
+    assert not {f"stream at byte {start}" for start in starts} & {e["record"] for e in damaged}
+
+
+def damage(path, content, place, tmp_path):
+    """Flips a bit of the stream that holds a place in the content; returns path and stream."""
+    raw = path.read_bytes()
+    starts = stream_places(raw)
+    sizes = [len(bz2.BZ2Decompressor().decompress(raw[start:])) for start in starts]
+    ends = itertools.accumulate(sizes)
+    start = next(start for start, end in zip(starts, ends, strict=True) if end > place)
     damaged_path = tmp_path / "damaged.xml.bz2"
+    raw = bytearray(raw)
+    raw[start + 5000] ^= 1
     damaged_path.write_bytes(raw)
+    assert sum(sizes) == len(content)
+    return damaged_path, start
 
+
+def test_a_damaged_stream_loses_the_pages_in_it(tmp_path, dump):
+    path, pages, content, kind = dump
+    if kind == "not compressed":
+        pytest.skip("XML has no checksums")
+    expected = {  # pages lost, and the one that began in the stream before
+        # The tag of 4.0 is cut by the damaged stream, and 5.0 begins in it.
+        "torn streams": ({"4.0", "4.1", "4.2", "5.0"}, []),
+        "page streams": ({"4.0", "4.1", "4.2"}, []),
+        "one stream": ({page.title for page in pages}, []),
+    }
+    lost, cut = expected[kind]
+    place = content.find(b"<title>4.0") + BLOCK // 2
+    damaged_path, start = damage(path, content, place, tmp_path)
     with pytest.raises(UserError, match=r"damaged.xml.bz2: not a whole .* download it again"):
         list(read_pages(damaged_path))
-    for borders in ([0, len(raw)], [0, *(block.bit // 8 for block in blocks), len(raw)]):
-        damaged, read = [], []
-        for start, stop in itertools.pairwise(borders):
-            read += read_pages(damaged_path, start, stop, damaged)
+    starts = stream_places(damaged_path.read_bytes())
+    size = damaged_path.stat().st_size
+    for borders in ([0, size], [0, *starts[1:], size], even_borders(damaged_path, 7)):
+        damaged = []
+        read = list(itertools.chain(*read_by_ranges(damaged_path, borders, damaged)))
         assert read == [page for page in pages if page.title not in lost]
         reasons = {entry["record"]: entry["reason"] for entry in damaged}
         assert len(damaged) == len(reasons)
-        assert reasons.pop(block.place) == "it cannot be decompressed"
-        assert reasons == dict.fromkeys(cut, f"is cut by the damaged {block.place}")
+        assert reasons.pop(f"stream at byte {start}") == "Invalid data stream"
+        assert reasons == {}
         assert {entry["file"] for entry in damaged} == {str(damaged_path)}
+
+
+def test_a_page_that_runs_into_a_damaged_stream_is_named(tmp_path, dump):
+    path, pages, content, kind = dump
+    if kind != "torn streams":
+        pytest.skip("a page has one stream")
+    place = content.find(b"<title>long") + 3 * BLOCK // 2
+    damaged_path, start = damage(path, content, place, tmp_path)
+    size = damaged_path.stat().st_size
+    for borders in ([0, size], [0, start, size], even_borders(damaged_path, 7)):
+        damaged = []
+        read = list(itertools.chain(*read_by_ranges(damaged_path, borders, damaged)))
+        assert read == [page for page in pages if page.title != "long"]
+        assert {entry["record"]: entry["reason"] for entry in damaged} == {
+            f"stream at byte {start}": "Invalid data stream",
+            "page 'long'": f"is cut by the damaged stream at byte {start}",
+        }
+
+
+def test_a_single_stream_is_read_up_to_its_damage(tmp_path, pages, content):
+    raw = bytearray(compressed(content, "one stream"))
+    raw[len(raw) // 2] ^= 1
+    path = tmp_path / "damaged.xml.bz2"
+    path.write_bytes(raw)
+    for shards in (1, 2, 3, 10, 40):
+        damaged = []
+        read = list(itertools.chain(*read_by_ranges(path, even_borders(path, shards), damaged)))
+        assert read == pages[: len(read)] and 8 < len(read) < 20
+        cut = pages[len(read)].title
+        assert sorted((entry["record"], entry["reason"]) for entry in damaged) == [
+            (f"page '{cut}'", "is cut by the damaged stream at byte 0"),
+            ("stream at byte 0", "Invalid data stream"),
+        ]
+
+
+@pytest.mark.parametrize("cut", [1, 3000])
+def test_a_single_stream_that_is_cut_is_told_once(tmp_path, content, cut):
+    path = tmp_path / "cut.xml.bz2"
+    path.write_bytes(compressed(content, "one stream")[:-cut])
+    for shards in (1, 2, 3, 10, 40):
+        damaged = []
+        read_by_ranges(path, even_borders(path, shards), damaged)
+        records = [entry["record"] for entry in damaged]
+        assert records.count("stream at byte 0") == 1
+        assert all(record.startswith(("stream", "page")) for record in records)
+
+
+def test_single_streams_cannot_be_divided(dump):
+    path, *_, kind = dump
+    assert is_divisible(path) == (kind != "one stream")
 
 
 def test_dumps_that_are_cut_are_named(tmp_path, content):
@@ -169,8 +266,8 @@ def test_dumps_that_are_cut_are_named(tmp_path, content):
             list(read_pages(cut))
 
 
-def test_files_that_are_cut_are_named(tmp_path, blocky):
-    path, *_ = blocky
+def test_files_that_are_cut_are_named(tmp_path, dump):
+    path, *_ = dump
     cut = tmp_path / "cut.xml.bz2"
     cut.write_bytes(path.read_bytes()[:-3000])
     with pytest.raises(UserError, match="cut.xml.bz2: not a whole"):

@@ -81,7 +81,7 @@ def test_templates_with_words_of_their_own(markup, text):
     ]
 
 
-def test_doubled_punctuation_around_a_template_is_mended():
+def test_doubled_punctuation_around_a_template_is_fixed():
     assert passages(
         "They sailed to the ship, {{IPA|x}}. One (Pashto/Dari: {{IPA|y}}, ''Ship'') was there;"
         " {{IPA|z}}, and left."

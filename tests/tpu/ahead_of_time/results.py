@@ -1,4 +1,4 @@
-"""What the compiler says of a program, for tests that do without it, and the mark of the others."""
+"""Results of the compiler for tests without it, and the mark of tests with it."""
 
 import importlib.util
 
@@ -13,7 +13,7 @@ needs_compiler = pytest.mark.skipif(
 
 
 def compiled(peak=2.0, arguments=1.0, **changes):
-    """What the compiler says of a program; sizes in GiB."""
+    """The compiler's result for a program; sizes in GiB."""
     return {
         "fits": True,
         "seconds": 3.0,

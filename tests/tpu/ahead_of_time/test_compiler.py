@@ -1,4 +1,4 @@
-"""The TPU's compiler: what it says of programs, and of memory that is not there."""
+"""The TPU's compiler: its results, and its errors on memory."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The proof: what is compiled and what is refused, and the search for the largest batch."""
+"""The proof: compiled and refused programs, and the search for the largest batch."""
 
 import pytest
 import tensorflow as tf
@@ -13,7 +13,7 @@ V3_8 = find_slice("v3-8")
 
 
 def subject(**steps):
-    """What is proven: a program of each step, which takes four numbers."""
+    """A subject: a program of each step, whose batch is four numbers."""
     spec = tf.TensorSpec((4,), tf.float32)
     programs = Programs([StepProgram(name, step, spec) for name, step in steps.items()], [])
     return proof.Subject(

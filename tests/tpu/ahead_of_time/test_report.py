@@ -9,8 +9,8 @@ from tpu.slices import find_slice
 
 def test_the_roofline():
     """A core of a v3 has half of 123 TFLOP/s and of 900 GB/s."""
-    work = report.Work(images=4096, texts=512, text_length=512, steps=1_000_000)
-    found = report.roofline(compiled(), find_slice("v3-128"), work)
+    work = {"images": 4096, "tokens": 512 * 512, "steps": 1_000_000}
+    found = report.roofline(compiled(), find_slice("v3-128"), **work)
     assert found["compute_seconds"] == pytest.approx(0.1)
     assert found["memory_seconds"] == pytest.approx(0.2) and found["bound"] == "memory"
     assert found["at"]["100%"] == pytest.approx(
@@ -23,7 +23,7 @@ def test_the_roofline():
     )
     assert found["at"]["50%"]["days"] == pytest.approx(0.4e6 / 86_400)
     # A chip of a v5e has 197 TFLOP/s and 819 GB/s, and is one replica.
-    found = report.roofline(compiled(bytes=8.19e9), find_slice("v5litepod-16"), work)
+    found = report.roofline(compiled(bytes=8.19e9), find_slice("v5litepod-16"), **work)
     assert found["bound"] == "compute" and found["memory_seconds"] == pytest.approx(0.01)
     assert found["compute_seconds"] == pytest.approx(6.15 / 197)
 

@@ -1,4 +1,4 @@
-"""A step that is traced for a TPU: its program computes what one device does of a large batch."""
+"""A step traced for a TPU, checked against one device with the large batch."""
 
 import importlib.util
 import json
@@ -77,7 +77,7 @@ def test_eight_replicas_compute_what_one_large_batch_does(tmp_path):
         for value in values[1:]:
             np.testing.assert_array_equal(value, values[0], err_msg=name)
         wanted, value = expected[name], values[0]
-        if name == "probe 0":  # its last column tells how many entries have opposite signs
+        if name == "probe 0":  # its last column counts the entries with opposite signs
             # The key's biases have no gradient but rounding, which may be of either sign.
             noise = MODEL["hidden_dim"] / sum(expected[n].size for n in masks)
             assert abs(value[-1, -1] - wanted[-1, -1]) <= noise + 0.001

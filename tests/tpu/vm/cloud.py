@@ -1,4 +1,4 @@
-"""A `gcloud` that writes down what it is called with, and acts on folders of this machine.
+"""A fake `gcloud` that records its calls, and acts on folders of this machine.
 
 It keeps the state of one TPU; the TPU's hosts are folders, in which the commands for ssh are run.
 """
@@ -150,7 +150,7 @@ def alive(process):
 
 
 def wait_for(path, text):
-    """What is in a file once the text is."""
+    """The content of a file once it holds the text."""
     for _ in range(300):
         if path.exists() and text in path.read_text():
             return path.read_text()

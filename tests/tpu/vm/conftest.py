@@ -12,7 +12,7 @@ from tests.tpu.vm.cloud import Cloud, copy_checkout
 
 @pytest.fixture(scope="session")
 def checkout(tmp_path_factory):
-    """A copy of what the scripts need of the checkout, for all tests: leave it as it is."""
+    """A copy of the part of the checkout that the scripts need, for all tests: do not change it."""
     return copy_checkout(tmp_path_factory.mktemp("checkout"))
 
 

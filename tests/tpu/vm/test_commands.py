@@ -1,4 +1,4 @@
-"""The scripts of tpu/vm, against a `gcloud` that is not Google's, see `cloud`."""
+"""The scripts of tpu/vm with a fake `gcloud`, see `cloud`."""
 
 import pathlib
 import re

@@ -1,4 +1,4 @@
-"""What the scripts do on the hosts of a TPU, which are folders here, see `cloud`."""
+"""The scripts on the hosts of a TPU, which are folders here, see `cloud`."""
 
 import fcntl
 import json
@@ -44,7 +44,7 @@ def test_a_run_on_several_hosts(cloud):
 
     cloud.run(*start)  # the same command goes on; the last log is kept
     assert (homes[0] / "train.log.old").read_text().endswith("\nexit status 75\n")
-    # Killed, it leaves nothing that is taken for a run.
+    # Killed, it leaves nothing that looks like a run.
     os.kill(pid(homes[0], "train"), signal.SIGKILL)
     wait_for(homes[0] / "train.log", "exit status 137")
     servers = [pid(home, "server") for home in homes]

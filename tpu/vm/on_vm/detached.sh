@@ -2,12 +2,12 @@
 # On a TPU VM: keeps a command running after the ssh connection that started it has ended.
 #
 #   detached.sh idle NAME               fails if NAME runs
-#   detached.sh start NAME COMMAND...   the same; else starts it
+#   detached.sh start NAME COMMAND...   fails if NAME runs; else starts it
 #   detached.sh await NAME TEXT         waits until TEXT is in its log
 #   detached.sh stop NAME               SIGTERM, and waits for the end
 #
 # The log is NAME.log in the working folder; the exit status is its last line. NAME.lock is locked
-# while the command runs, so that nothing left by a crash or a reboot is taken for a run.
+# while the command runs, so files left by a crash or a reboot do not look like a run.
 set -euo pipefail
 action=$1 name=$2
 shift 2
@@ -28,7 +28,7 @@ case $action in
     flock --nonblock 9 || die "$name runs already on $(hostname)"
     rm -f "$name.pid"
     [ ! -e "$name.log" ] || mv -f "$name.log" "$name.log.old"
-    # What is started here inherits the lock.
+    # The command inherits the lock.
     # shellcheck disable=SC2016
     setsid bash -c '
       "${@:2}" &
@@ -52,7 +52,7 @@ case $action in
       exit
     fi
     kill -TERM "$(cat "$name.pid")" || true # it has just ended
-    # A checkpoint may take long, and comes only between two executions.
+    # A checkpoint may take long, and is written only between two executions.
     flock --timeout 1800 "$name.lock" true || die "$name still runs on $(hostname)"
     echo "$name stopped on $(hostname): $(tail -n 1 "$name.log")"
     ;;

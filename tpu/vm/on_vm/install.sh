@@ -11,13 +11,13 @@ fi
 rm -rf code
 mv new code
 
-# The base images have Python 3.10 and the project needs 3.11, which uv brings; and pip cannot leave
-# out a dependency, as overrides.txt asks.
+# The base images have Python 3.10, and the project needs 3.11, which uv installs. Unlike pip, uv
+# can leave out a dependency (overrides.txt).
 python3 -m pip install --quiet --user 'uv>=0.9,<1'
 if [ ! -x venv/bin/python ]; then
   python3 -m uv venv --quiet --python 3.11 venv
 fi
-# The date keeps this the set of versions that was tried: tensorflow-tpu gets no more releases.
+# The date fixes the tested set of versions: tensorflow-tpu gets no more releases.
 python3 -m uv pip install --quiet --python venv/bin/python --exclude-newer 2026-11-24 \
   --override code/tpu/vm/overrides.txt --requirement code/tpu/vm/requirements.txt \
   --editable "code[sample]"

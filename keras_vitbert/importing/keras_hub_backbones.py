@@ -1,7 +1,7 @@
-"""Keras-hub's backbones with imported weights, by keras-hub's own converters.
+"""keras-hub's backbones with imported weights, by keras-hub's own converters.
 
-Those take a folder of config.json and model.safetensors, which is written in their form. What they
-do not look at is set afterwards: the activation, and the epsilon of LayerNorm.
+The converters read a folder with config.json and model.safetensors, so one is written for them.
+They ignore the activation and the epsilon of LayerNorm, which are set afterwards.
 """
 
 import json
@@ -23,14 +23,17 @@ _CLASSES = {
 
 
 def build_bert(weights, dtype=None):
-    """A `keras_hub.models.BertBackbone`.
+    """A BERT with imported weights.
 
     Args:
         weights: `BertWeights`.
         dtype: a Keras dtype policy.
+
+    Returns:
+        `keras_hub.models.BertBackbone`.
     """
     config, tensors = weights.config, weights.tensors
-    if "bert.pooler.dense.weight" not in tensors:  # which the converter insists on
+    if "bert.pooler.dense.weight" not in tensors:  # the converter requires it
         hidden = config["hidden_size"]
         tensors = {
             **tensors,
@@ -41,11 +44,14 @@ def build_bert(weights, dtype=None):
 
 
 def build_vit(weights, dtype=None):
-    """A `keras_hub.models.ViTBackbone`, or a `DeiTBackbone`.
+    """A ViT or DeiT with imported weights.
 
     Args:
         weights: `VitWeights`.
         dtype: a Keras dtype policy.
+
+    Returns:
+        `keras_hub.models.ViTBackbone` or `DeiTBackbone`.
     """
     return _build(weights.config["model_type"], weights.config, weights.tensors, dtype)
 
@@ -57,7 +63,7 @@ def _build(model_type, config, tensors, dtype, **options):
         "hidden_dropout_prob": 0.0,
         "attention_probs_dropout_prob": 0.0,
     }
-    trunk = {
+    backbone_tensors = {
         name: np.ascontiguousarray(value)
         for name, value in tensors.items()
         if name.startswith(f"{model_type}.")
@@ -65,7 +71,7 @@ def _build(model_type, config, tensors, dtype, **options):
     with tempfile.TemporaryDirectory() as folder:
         with open(os.path.join(folder, "config.json"), "w") as file:
             json.dump(config, file)
-        safetensors.numpy.save_file(trunk, os.path.join(folder, "model.safetensors"))
+        safetensors.numpy.save_file(backbone_tensors, os.path.join(folder, "model.safetensors"))
         backbone = _CLASSES[model_type].from_preset(folder, dtype=dtype, **options)
     _set_activation_and_epsilon(backbone, config)
     backbone.trainable = False
@@ -73,14 +79,13 @@ def _build(model_type, config, tensors, dtype, **options):
 
 
 def _set_activation_and_epsilon(backbone, config):
-    layers = backbone._flatten_layers(include_self=False)
     hidden_layers = norms = 0
-    for layer in layers:
+    for layer in backbone._flatten_layers(include_self=False):
         if isinstance(layer, keras.layers.LayerNormalization):
             layer.epsilon = config["layer_norm_eps"]
             norms += 1
         is_dense = isinstance(layer, keras.layers.Dense)
-        # Others are linear, but for BERT's pooler.
+        # The other dense layers are linear, except for BERT's pooler.
         if is_dense and layer.activation not in (keras.activations.linear, keras.activations.tanh):
             layer.activation = ACTIVATIONS[config["hidden_act"]]
             hidden_layers += 1

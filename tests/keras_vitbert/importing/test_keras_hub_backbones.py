@@ -1,8 +1,8 @@
-"""Keras-hub's backbones with imported weights."""
+"""keras-hub's backbones with imported weights."""
 
 import numpy as np
 
-from keras_vitbert.importing.trunks import build_vit
+from keras_vitbert.importing.keras_hub_backbones import build_vit
 from keras_vitbert.importing.vit_backbone import read_vit
 from keras_vitbert.trained.finding import find
 from tests.keras_vitbert.importing.stored_models import FIXTURES

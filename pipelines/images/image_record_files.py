@@ -1,0 +1,121 @@
+"""Labelled images in TFRecord files, as `pipelines.imagenet` or TensorFlow Datasets writes them."""
+
+import dataclasses
+
+import tensorflow as tf
+
+from pipelines.images import jpeg
+from pipelines.shards.records import RecordFiles
+from pipelines.shards.shuffled_records import ShuffledRecords
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ImageRecordFiles:
+    """Labelled images in TFRecord files, of ImageNet's usual format by default.
+
+    Attributes:
+        records: `RecordFiles`. Images are JPEGs, or what else `tf.io.decode_image` reads.
+        num_classes: int.
+        encoded, label: str, the names of the fields.
+        label_offset: int, the label of the first class in the files: 1 in ImageNet's, where 0 is
+            background.
+        cache: bool, whether training records are kept in memory once they are read.
+    """
+
+    records: RecordFiles
+    num_classes: int
+    encoded: str = "image/encoded"
+    label: str = "image/class/label"
+    label_offset: int = 1
+    cache: bool = False
+
+    @property
+    def count(self):
+        """How many images there are."""
+        return self.records.count
+
+    def part(self, begin, end):
+        """Some of the images.
+
+        Args:
+            begin, end: int, indices; `end` is excluded.
+
+        Returns:
+            `ImageRecordFiles`.
+        """
+        return dataclasses.replace(self, records=self.records.part(begin, end))
+
+    def elements(self, seed, start, shard):
+        """The endless shuffled stream of a host.
+
+        Args:
+            seed: int.
+            start: int, the index of the first element, over all hosts.
+            shard: (number of hosts, index of this one).
+
+        Returns:
+            `tf.data.Dataset` of (number, serialized record).
+        """
+        return ShuffledRecords(self.records, seed, shard, self.cache).elements(start)
+
+    def in_order(self, begin=0, end=None):
+        """The records in the order of the files.
+
+        Args:
+            begin, end: int, indices; `end` is excluded, None for all that follow.
+
+        Returns:
+            `tf.data.Dataset` of serialized records.
+        """
+        return self.records.in_order(begin, end)
+
+    def read(self, serialized):
+        """Parses a record.
+
+        Args:
+            serialized: string tensor.
+
+        Returns:
+            (encoded image, string tensor, label as it is stored, int64 tensor).
+        """
+        features = tf.io.parse_single_example(
+            serialized,
+            {
+                self.encoded: tf.io.FixedLenFeature((), tf.string),
+                self.label: tf.io.FixedLenFeature((), tf.int64),
+            },
+        )
+        return features[self.encoded], features[self.label]
+
+    def to_labels(self, stored):
+        """Labels from 0.
+
+        Args:
+            stored: int64 tensor of any shape, labels as they are in the files.
+
+        Returns:
+            int32 tensor of that shape.
+
+        Raises:
+            tf.errors.InvalidArgumentError: when run, if a label is out of range. It shows the one
+                farthest out.
+        """
+        labels = tf.cast(stored, tf.int32) - self.label_offset
+        least, largest = tf.reduce_min(labels), tf.reduce_max(labels)
+        shown = tf.where(least < 0, least, largest)
+        in_range = (shown >= 0) & (shown < self.num_classes)
+        message = f"{self.records.pattern}: an image label is out of range (of the stored labels)"
+        shown += self.label_offset
+        with tf.control_dependencies([tf.debugging.Assert(in_range, [message, shown])]):
+            return tf.identity(labels)
+
+    def first_damage(self):
+        """What is wrong with the first unusable record, with its file; or None."""
+        for number, serialized in enumerate(self.records.in_order()):
+            file, place = self.records.locate(number)
+            try:
+                encoded, _ = self.read(serialized)
+                jpeg.to_rgb_jpeg(encoded.numpy())
+            except Exception as error:  # the parser and the decoder fail in many ways
+                return f"{file}, record {place}: {error}"
+        return None

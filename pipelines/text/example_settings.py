@@ -1,0 +1,45 @@
+"""What determines BERT's pre-training examples; the recipe is in `bert_examples`."""
+
+import dataclasses
+
+from pipelines.command_line import UserError
+from pipelines.text.pairs import SPECIALS_PER_EXAMPLE
+
+MASKED_RATIO = 0.15  # Devlin et al. 2019, section 3.1
+SHORT_SEQUENCE_PROBABILITY = 0.1  # appendix A.2
+MIN_LENGTH = SPECIALS_PER_EXAMPLE + 2
+
+
+@dataclasses.dataclass(frozen=True)
+class ExampleSettings:
+    """What determines examples besides documents and vocabulary.
+
+    Attributes:
+        max_length: int, tokens of an example with its three special ones; shorter pairs are
+            padded with zeros.
+        max_predictions: int, masked tokens at most.
+        seed: int, 0 or more.
+        duplication: int, passes over the documents, each with other pairs and masks.
+        masked_ratio: float, the share of the tokens that is to be predicted.
+        short_sequence_probability: float, how often a pair aims at a random shorter length.
+        whole_word: bool, whether the pieces of a word are masked together.
+        dynamic: bool, whether masks are left to the reader.
+
+    Raises:
+        UserError: the length holds no pair.
+    """
+
+    max_length: int
+    max_predictions: int
+    seed: int
+    duplication: int = 1
+    masked_ratio: float = MASKED_RATIO
+    short_sequence_probability: float = SHORT_SEQUENCE_PROBABILITY
+    whole_word: bool = False
+    dynamic: bool = False
+
+    def __post_init__(self):
+        if self.max_length < MIN_LENGTH:
+            raise UserError(
+                f"a length of {self.max_length} holds no two segments; give {MIN_LENGTH} or more"
+            )

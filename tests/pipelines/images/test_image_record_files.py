@@ -1,0 +1,61 @@
+import itertools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from pipelines.images.image_record_files import ImageRecordFiles
+from pipelines.shards.records import RecordFiles
+from pipelines.shards.tfrecords import to_example, write_shards
+
+
+def png(value):
+    return tf.io.encode_png(np.full((4, 4, 3), value, np.uint8)).numpy()
+
+
+@pytest.fixture
+def store(tmp_path):
+    """Six images whose pixels are their labels, 1 to 6, in two files."""
+    examples = ({"image/encoded": png(n), "image/class/label": n} for n in range(1, 7))
+    write_shards(map(to_example, examples), str(tmp_path / "x"), 2)
+    return ImageRecordFiles(RecordFiles.find(f"{tmp_path}/x-*", "flag"), 6)
+
+
+def labels(dataset, store):
+    """The labels of serialized records, which must be those of their pixels."""
+    found = []
+    for serialized in dataset:
+        encoded, stored = store.read(serialized)
+        assert int(tf.io.decode_png(encoded)[0, 0, 0]) == int(stored)
+        found.append(int(store.to_labels(stored)))
+    return found
+
+
+def test_records_are_read_in_order_in_parts_and_shuffled(store):
+    in_order = [0, 2, 4, 1, 3, 5]
+    assert store.count == 6 and labels(store.in_order(), store) == in_order
+    assert labels(store.in_order(2, 5), store) == labels(store.part(2, 5).in_order(), store)
+    assert labels(store.in_order(2, 5), store) == in_order[2:5]
+    elements = list(itertools.islice(store.elements(3, 6, (1, 0)), 6))
+    assert [int(number) for number, _ in elements] == list(range(6, 12))
+    assert sorted(labels((record for _, record in elements), store)) == list(range(6))
+
+
+@pytest.mark.parametrize(
+    ("stored", "shown"), [([1, 9, 2, 8], 9), ([3, -4, 9], -4), ([0], 0), (7, 7)]
+)
+def test_of_labels_out_of_range_one_is_shown(store, stored, shown):
+    assert store.to_labels(tf.constant([1, 6], tf.int64)).numpy().tolist() == [0, 5]
+    with pytest.raises(tf.errors.InvalidArgumentError) as caught:
+        store.to_labels(tf.constant(stored, tf.int64))
+    message = f"{store.records.pattern}: an image label is out of range (of the stored labels)"
+    assert str(caught.value).endswith(f"{message}'\n{shown}")
+
+
+def test_damage_is_found_by_file_and_record(store, tmp_path):
+    assert store.first_damage() is None
+    examples = [{"image/encoded": png(n), "image/class/label": n} for n in range(1, 5)]
+    examples[3]["image/encoded"] = png(4)[:30]
+    write_shards(map(to_example, examples), str(tmp_path / "y"), 2)
+    damaged = ImageRecordFiles(RecordFiles.find(f"{tmp_path}/y-*", "flag"), 6)
+    assert damaged.first_damage().startswith(f"{tmp_path}/y-00001-of-00002, record 1: ")

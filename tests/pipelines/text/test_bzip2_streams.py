@@ -1,0 +1,185 @@
+import bz2
+import io
+import itertools
+import random
+import re
+import tracemalloc
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipelines.text import bzip2_streams
+from pipelines.text.bzip2_streams import find_stream, read_streams
+
+
+def _content(seed, size):
+    """Bytes that compress little."""
+    return random.Random(seed).randbytes(size // 2).hex().encode()
+
+
+def _own_pieces(raw, start, stop):
+    """The pieces of the streams that begin in a range."""
+    for piece in read_streams(io.BytesIO(raw), start, stop):
+        if piece.begin >= stop:
+            return
+        yield piece
+
+
+def _by_ranges(raw, borders):
+    """The pieces of all ranges between some borders."""
+    ranges = itertools.pairwise([0, *sorted(borders), len(raw)])
+    return [piece for start, stop in ranges for piece in _own_pieces(raw, start, stop)]
+
+
+def _joined(pieces):
+    """dict of a stream's place to its content; what is damaged is left out."""
+    contents = {}
+    for piece in pieces:
+        contents[piece.begin] = contents.get(piece.begin, b"") + (piece.data or b"")
+    return contents
+
+
+STREAMS = st.lists(
+    st.tuples(st.integers(0, 2**32), st.integers(0, 260_000), st.integers(1, 9)),
+    min_size=1,
+    max_size=4,
+)
+FRACTIONS = st.lists(st.floats(0, 1), max_size=6)
+
+
+@settings(max_examples=40, deadline=None)
+@given(STREAMS, FRACTIONS, st.booleans())
+def test_ranges_of_any_file_give_its_content(streams, fractions, is_weak):
+    """Also where the mark is one letter, which occurs inside of streams by chance."""
+    contents = [_content(seed, size) for seed, size, _ in streams]
+    raw = b"".join(
+        bz2.compress(content, level)
+        for content, (_, _, level) in zip(contents, streams, strict=True)
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        if is_weak:
+            patch.setattr(bzip2_streams, "_STREAM", re.compile(b"B"))
+        pieces = _by_ranges(raw, [int(fraction * len(raw)) for fraction in fractions])
+    assert b"".join(piece.data or b"" for piece in pieces) == b"".join(contents)
+    damaged = [piece for piece in pieces if piece.data is None]
+    assert is_weak or not damaged
+    # Nothing was read from a mark by chance.
+    assert not {piece.begin for piece in damaged} & {p.begin for p in pieces if p.data}
+
+
+SIZES = (130_000, 0, 18, 90_000, 30_000)  # bytes of content
+
+
+@pytest.fixture(scope="module")
+def streams():
+    """Five streams, one of them empty, as `(place, compressed, content)`."""
+    contents = [_content(seed, size) for seed, size in enumerate(SIZES)]
+    compressed = [bz2.compress(content, 1) for content in contents]
+    places = itertools.accumulate(map(len, compressed[:-1]), initial=0)
+    streams = list(zip(places, compressed, contents, strict=True))
+    return lambda: streams  # hypothesis shows arguments, and these are long
+
+
+def test_every_border_between_two_streams(streams):
+    raw = b"".join(compressed for _, compressed, _ in streams())
+    full = [(place, content) for place, _, content in streams() if content]
+    for place, _, _ in streams()[1:]:
+        for border in (place, place + 1):  # the range with the byte in which it begins has it
+            before = _joined(_own_pieces(raw, 0, border))
+            after = _joined(_own_pieces(raw, border, len(raw)))
+            assert list(before.items()) == [item for item in full if item[0] < border]
+            assert list(after.items()) == [item for item in full if item[0] >= border]
+
+
+def test_streams_are_found(streams):
+    raw = b"".join(compressed for _, compressed, _ in streams())
+    places = [place for place, _, _ in streams()]
+    for place, following in itertools.pairwise([*places, None]):
+        assert find_stream(io.BytesIO(raw), place, len(raw)) == place
+        assert find_stream(io.BytesIO(raw), place + 1, len(raw)) == following
+        assert find_stream(io.BytesIO(raw), place, place + 1) == place
+        assert find_stream(io.BytesIO(raw), max(0, place - 1), place) is None
+    for shift in range(12):  # marks across the border between two reads
+        padded = bytes(bzip2_streams._READ_BYTES - shift) + raw
+        assert find_stream(io.BytesIO(padded), 0, len(padded)) == len(padded) - len(raw)
+
+
+@settings(max_examples=100, deadline=None)
+@given(data=st.data())
+def test_damage_is_never_silent(streams, data):
+    raw = bytearray(b"".join(compressed for _, compressed, _ in streams()))
+    kind = data.draw(st.sampled_from(["byte", "mark", "piece", "cut"]))
+    if kind == "byte":
+        place = data.draw(st.integers(0, len(raw) - 1))
+    else:
+        begin, _, _ = data.draw(st.sampled_from(streams()))
+        place = max(0, begin + data.draw(st.integers(-14, 14)))
+    if kind == "piece":
+        raw[place : place + 9] = data.draw(st.binary(min_size=0, max_size=20))
+    elif kind == "cut":
+        del raw[place:]
+    else:
+        raw[place] ^= 1 << data.draw(st.integers(0, 7))
+    raw = bytes(raw)
+    borders = data.draw(st.lists(st.integers(0, len(raw)), max_size=3))
+    pieces = _by_ranges(raw, borders)
+    lost = [piece.begin for piece in pieces if piece.data is None]
+    assert len(set(lost)) == len(lost)
+    found = list(_joined(piece for piece in pieces if piece.begin not in lost).values())
+    contents = [content for _, _, content in streams() if content]
+    if not lost and found != contents:
+        # Cut between two streams it is a whole file, to everybody.
+        assert kind == "cut" and b"".join(found) == bz2.decompress(raw)
+    assert set(found) <= set(contents)
+    if kind in ("byte", "mark"):  # the stream in which it lies, or the two between which it does
+        assert len(found) >= len(contents) - 2
+    # What is read before the damage, and what is lost, does not depend on the ranges.
+    assert _joined(pieces) == _joined(_by_ranges(raw, []))
+
+
+@pytest.mark.parametrize(
+    ("place", "reason"), [(1000, "Invalid data stream"), (None, "the file ends in it")]
+)
+def test_a_damaged_stream_loses_itself_alone_and_is_named(streams, place, reason):
+    raw = bytearray(b"".join(compressed for _, compressed, _ in streams()))
+    index = 3 if place else 4
+    begin = streams()[index][0]
+    if place:
+        raw[begin + place] ^= 16
+    else:
+        del raw[-20:]
+    pieces = _by_ranges(bytes(raw), [begin + 1])
+    [damaged] = [piece for piece in pieces if piece.data is None]
+    assert (damaged.begin, damaged.reason) == (begin, reason)
+    sound = _joined(piece for piece in pieces if piece.begin != begin)
+    assert sound == {p: content for p, _, content in streams() if content and p != begin}
+
+
+def test_what_is_no_stream_after_a_stream_is_named(streams):
+    first, *_, last = (compressed for _, compressed, _ in streams())
+    raw = first + b"BZh9 and so on" + last + bytes(9)
+    for borders in ([], [len(first)], [len(first) + 3], [len(first) + 14]):
+        pieces = _by_ranges(raw, borders)
+        lost = {piece.begin: piece.reason for piece in pieces if piece.data is None}
+        end = len(raw) - 9
+        assert lost == {
+            0: f"no stream begins at byte {len(first)}, where it ends",
+            len(first) + 14: f"no stream begins at byte {end}, where it ends",
+        }
+        assert list(_joined(pieces).values()) == [streams()[0][2], streams()[-1][2]]
+
+
+def test_memory_is_bounded():
+    stream = bz2.compress(_content(3, 850_000))
+    raw = stream * 8 + bytes(6_000_000) + bz2.compress(_content(4, 6_000_000))
+    file = io.BytesIO(raw)
+    tracemalloc.start()
+    try:
+        pieces = [(p.begin, len(p.data or b"")) for p in read_streams(file, 0, len(raw))]
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert [begin for begin, size in pieces if not size] == [7 * len(stream)]
+    assert sum(size for _, size in pieces) == 8 * 850_000 + 6_000_000
+    assert peak < 5e6

@@ -1,7 +1,6 @@
 """Raw strings to a model's inputs, in the graph: for serving, where nothing is known before."""
 
 import tensorflow as tf
-import tensorflow_text as tf_text
 
 from pipelines.text.tokenization import wordpiece_tokenizer
 from pipelines.text.wordpiece import CLS, MASK, PAD, SEP
@@ -41,8 +40,7 @@ class TextEncoder:
         # What lies between the masks is tokenized by itself, and a mask is put behind each part.
         parts = tf.strings.split(texts, MASK)
         tokens = self._tokenizer.tokenize(parts.flat_values)
-        mask = tf.fill((tokens.nrows(), 1), self.mask_id)
-        tokens = tf.concat([tokens, tf.RaggedTensor.from_tensor(mask)], axis=1)
+        tokens = tf.concat([tokens, _column(self.mask_id, tokens.nrows())], axis=1)
         return parts.with_flat_values(tokens).merge_dims(1, 2)[:, :-1]
 
     def __call__(self, first, second=None, is_pair=True, masks=False):
@@ -66,21 +64,32 @@ class TextEncoder:
         # The same as `labelled_texts.cut_lengths`.
         kept_a = tf.minimum(a.row_lengths(), tf.maximum(room - b.row_lengths(), room - room // 2))
         kept_b = tf.minimum(b.row_lengths(), room - kept_a)
-        tokens, segments = tf_text.combine_segments(
-            [_cut(a, kept_a), _cut(b, kept_b)], self._cls, self._sep
+        # By hand: `tf_text.combine_segments` and ragged masks make twice the operations.
+        rows, one_if_pair = a.nrows(), tf.cast(is_pair, tf.int64)
+        last = tf.RaggedTensor.from_row_lengths(
+            tf.fill((rows * one_if_pair,), self._sep), tf.fill((rows,), one_if_pair)
         )
-        # Without B its [SEP] goes too.
-        kept = tokens.row_lengths() - tf.cast(~is_pair, tf.int64)
-        tokens, segments = _cut(tokens, kept), _cut(segments, kept)
+        first_column, separators = _column(self._cls, rows), _column(self._sep, rows)
+        tokens = tf.concat(
+            [first_column, _cut(a, kept_a), separators, _cut(b, kept_b), last], axis=1
+        )
+        token_ids = tokens.to_tensor(self._pad)
+        place = tf.range(tf.shape(token_ids, tf.int64)[1])[None]
+        is_real = place < tokens.row_lengths()[:, None]
+        is_second = is_real & (place >= kept_a[:, None] + 2)
         return {
-            "token_ids": tokens.to_tensor(self._pad),
-            "segment_ids": segments.to_tensor(),
-            "padding_mask": tf.ones_like(tokens).to_tensor(),
+            "token_ids": token_ids,
+            "segment_ids": tf.cast(is_second, tf.int32),
+            "padding_mask": tf.cast(is_real, tf.int32),
         }
+
+
+def _column(token, rows):
+    return tf.RaggedTensor.from_tensor(tf.fill((rows, 1), token))
 
 
 def _cut(tokens, lengths):
     """The first so many tokens of each row."""
-    return tf.ragged.boolean_mask(
-        tokens, tf.ragged.range(tokens.row_lengths()) < lengths[:, tf.newaxis]
-    )
+    place = tf.ragged.range(tokens.row_lengths()).flat_values
+    kept = tf.boolean_mask(tokens.flat_values, place < tf.repeat(lengths, tokens.row_lengths()))
+    return tf.RaggedTensor.from_row_lengths(kept, lengths)

@@ -222,6 +222,7 @@ def test_help_answers_without_tensorflow():
         assert f"--{flag}" in done.stdout
 
 
+@pytest.mark.slow
 def test_apache_beam_is_not_needed():
     program = (
         "import sys\n"

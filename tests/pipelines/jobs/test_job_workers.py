@@ -129,6 +129,7 @@ def test_a_worker_elsewhere_leaves_other_errors_to_beam(tmp_path):
     assert content(output.prefix) == {}
 
 
+@pytest.mark.slow
 def test_beam_takes_jobs_that_are_defined_in_the_module_that_runs(tmp_path):
     from apache_beam.internal import pickler
 

@@ -182,10 +182,7 @@ def main(argv):
         ("max_bad_records", 0, "Damaged books that may be left out.", 0),
     )
     argv, beam_args = shard_job.split_beam_arguments(argv)
-    command_line.parse_flags(values, argv, __doc__)
-    for name in ("folder", "output", "shards"):
-        if not values[name].value:
-            raise UserError(f"--{name} is missing; --help lists the flags")
+    command_line.parse_flags(values, argv, __doc__, ("folder", "output", "shards"))
 
     command_line.load_tensorflow()
     books = find_books(values.folder)

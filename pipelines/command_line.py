@@ -228,16 +228,18 @@ def asks_for_help(argv):
     return bool({"--help", "-h", "-help"} & set(argv))
 
 
-def parse_flags(flag_values, argv, usage):
+def parse_flags(flag_values, argv, usage, required=()):
     """Parses a command's flags; `--help` prints them and ends the program with status 0.
 
     Args:
         flag_values: `absl.flags.FlagValues` with the command's own flags.
         argv: list of str, without the program's name.
         usage: str, printed above the flags.
+        required: names of flags that must be given and not empty.
 
     Raises:
-        UserError: an unknown flag, a bad value, or an argument that is not a flag.
+        UserError: an unknown flag, a bad value, an argument that is not a flag, or a required flag
+            is missing.
     """
     if asks_for_help(argv):
         lines = flag_values.get_help(include_special_flags=False).splitlines()
@@ -246,6 +248,9 @@ def parse_flags(flag_values, argv, usage):
         raise SystemExit(EXIT_DONE)
     if strays := _parse(flag_values, argv):
         raise UserError(f"unexpected argument {strays[0]!r}; --help lists the flags")
+    for name in required:
+        if not flag_values[name].value:
+            raise UserError(f"--{name} is missing; --help lists the flags")
 
 
 def parse_known_flags(flag_values, argv):

@@ -153,10 +153,7 @@ def main(argv):
         "unit_megabytes", 8, "Text that is in memory at a time.", 1e-3, flag_values=values
     )
     argv, beam_args = shard_job.split_beam_arguments(argv)
-    command_line.parse_flags(values, argv, __doc__)
-    for name in ("documents", "vocabulary", "output", "shards"):
-        if not values[name].value:
-            raise UserError(f"--{name} is missing; --help lists the flags")
+    command_line.parse_flags(values, argv, __doc__, ("documents", "vocabulary", "output", "shards"))
 
     command_line.load_tensorflow()
     vocabulary = wordpiece.read_vocabulary(values.vocabulary)

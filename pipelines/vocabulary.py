@@ -78,10 +78,7 @@ def main(argv):
         ("cased", False, "Distinguish upper case from lower, and keep accents."),
         ("overwrite", False, "Replace an existing file."),
     )
-    command_line.parse_flags(values, argv, __doc__)
-    for name in ("documents", "output"):
-        if not values[name].value:
-            raise UserError(f"--{name} is missing; --help lists the flags")
+    command_line.parse_flags(values, argv, __doc__, ("documents", "output"))
 
     command_line.load_tensorflow()
     import tensorflow as tf

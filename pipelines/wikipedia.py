@@ -179,10 +179,7 @@ def main(argv):
         ("max_bad_records", 0, "Damaged streams and pages of the dump that may be left out.", 0),
     )
     argv, beam_args = split_beam_arguments(argv)
-    command_line.parse_flags(values, argv, __doc__)
-    for name in ("dump", "output"):
-        if not values[name].value:
-            raise UserError(f"--{name} is missing; --help lists the flags")
+    command_line.parse_flags(values, argv, __doc__, ("dump", "output"))
 
     command_line.load_tensorflow()
     job = WikipediaJob(find_dump(values.dump.split(",")))

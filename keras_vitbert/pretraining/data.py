@@ -2,11 +2,10 @@
 
 import dataclasses
 import os
-import sys
 
 import tensorflow as tf
 
-from pipelines.command_line import UserError, one_line
+from pipelines.command_line import UserError, one_line, say
 from pipelines.image_stream import ImageStream
 from pipelines.images.image_views import ImageViews
 from pipelines.joint_stream import JointStream
@@ -162,9 +161,9 @@ def _opened_at_good(records, open_source, limit):
 
 def _report(damaged):
     for damage in damaged[:_DAMAGE_SHOWN]:
-        print(f"left out: {damage}", file=sys.stderr)
+        say(f"left out: {damage}")
     if len(damaged) > _DAMAGE_SHOWN:
-        print(f"left out: {len(damaged) - _DAMAGE_SHOWN} more", file=sys.stderr)
+        say(f"left out: {len(damaged) - _DAMAGE_SHOWN} more")
 
 
 def _sample(config, cache_dir):
@@ -178,7 +177,7 @@ def _sample(config, cache_dir):
         max_predictions=round(MASKED_RATIO * model.max_sequence_length),
         seed=config.seed,
     )
-    print(f"sample data in {prepared.folder}", file=sys.stderr)
+    say(f"sample data in {prepared.folder}")
     images = {"train": prepared.image_train, "validation": prepared.image_validation}
     text = {"train": prepared.text_train, "validation": prepared.text_validation}
     return images, text, prepared.vocabulary

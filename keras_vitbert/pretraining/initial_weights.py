@@ -1,13 +1,12 @@
 """Weights that pre-training starts from instead of random ones."""
 
 import dataclasses
-import sys
 
 from keras_vitbert.model.backbone import ViTBertBackbone
 from keras_vitbert.model.pretraining_network import build_network
 from keras_vitbert.model.transfer import transfer
 from keras_vitbert.trained.loading import load
-from pipelines.command_line import UserError
+from pipelines.command_line import UserError, say
 from pipelines.text.wordpiece import vocabulary_hash
 
 
@@ -66,11 +65,7 @@ def open_initial(path, config, variant, data):
         raise UserError(
             f"--initial_weights={text if text.startswith(path) else f'{path}: {text}'}"
         ) from error
-    print(
-        f"starts from {path}: {', '.join(f'{part} {how}' for part, how in done.items())}",
-        file=sys.stderr,
-        flush=True,
-    )
+    say(f"starts from {path}: {', '.join(f'{part} {how}' for part, how in done.items())}")
     return InitialWeights(
         network.backbone, tuple(part for part, how in done.items() if how == "fresh")
     )

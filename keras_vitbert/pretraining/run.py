@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import os
-import sys
 import time
 
 import keras
@@ -28,6 +27,7 @@ from keras_vitbert.training.distillation import Teachers
 from keras_vitbert.training.joint_trainer import JointTrainer
 from keras_vitbert.training.merging import get_merge
 from keras_vitbert.training.optimizers import build_optimizer
+from pipelines.command_line import say
 from pipelines.shards.damage import left_out
 
 
@@ -103,7 +103,7 @@ def pretrain(run):
         classes=data.classes if variant.images else None,
     )
     if summary is not None:
-        _say(f"{variant.name}: {summary['steps']} steps are done, see {folder.path}/summary.json")
+        say(f"{variant.name}: {summary['steps']} steps are done, see {folder.path}/summary.json")
         return summary
 
     if config.distillation.ratio > 0:
@@ -111,7 +111,7 @@ def pretrain(run):
     trainer = build_trainer(config, variant, run.strategy, Teachers(**teachers))
     if initial is not None:  # a resumed run then loads its checkpoint over them
         initial.give_to(trainer.network.backbone, run.strategy)
-    _say(
+    say(
         f"{variant.name}: {trainer.network.count_params():,} parameters, {config.steps} steps of "
         f"{_shares(run, stream)}, in {folder.path}"
     )
@@ -274,7 +274,3 @@ def _mask_summary(trainer):
         "size": trainer.merge.size,
         "sparsity_per_block": {name.split("/")[1]: value for name, value in scalars.items()},
     }
-
-
-def _say(text):
-    print(text, file=sys.stderr, flush=True)

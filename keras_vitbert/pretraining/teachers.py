@@ -1,7 +1,6 @@
 """Opens the teachers of distillation and checks them against the student."""
 
 import itertools
-import sys
 
 from keras_vitbert.importing.class_names import first_difference
 from keras_vitbert.importing.image_teachers import load_image_teacher
@@ -9,7 +8,7 @@ from keras_vitbert.importing.sources import RUN
 from keras_vitbert.importing.text_teachers import load_text_teacher
 from keras_vitbert.trained.finding import find
 from keras_vitbert.trained.loading import open_source
-from pipelines.command_line import UserError
+from pipelines.command_line import UserError, say
 from pipelines.text.wordpiece import vocabulary_hash
 
 
@@ -145,4 +144,4 @@ def _check_classes(theirs, path, data, quiet=False):
 
 
 def _note(kind, path, text):
-    print(f"--{kind}_teacher={path}: {text}", file=sys.stderr, flush=True)
+    say(f"--{kind}_teacher={path}: {text}")

@@ -6,7 +6,7 @@ import sys
 import tensorflow as tf
 
 from keras_vitbert.runs.callbacks import Checkpoints, DivergenceGuard, RunLog, Throughput
-from pipelines.command_line import UserError, stop_request
+from pipelines.command_line import UserError, say, stop_request
 
 
 def fit(run, trainer, stream, before_log=()):
@@ -48,7 +48,7 @@ def fit(run, trainer, stream, before_log=()):
             f"not a multiple of it; the largest value that works is {math.gcd(start, executed)}"
         )
     if start:
-        print(f"resumed at step {start} of {config.steps}", file=sys.stderr, flush=True)
+        say(f"resumed at step {start} of {config.steps}")
     callbacks = [
         DivergenceGuard(),
         Throughput(stream.images_per_step, stream.tokens_per_step),

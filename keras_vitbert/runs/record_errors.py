@@ -1,11 +1,10 @@
 """Turns failures to read records into errors that name the file and what is wrong with it."""
 
 import contextlib
-import sys
 
 import tensorflow as tf
 
-from pipelines.command_line import UserError
+from pipelines.command_line import UserError, say
 from pipelines.shards.damage import first_damage, reason_of
 
 _ERRORS = (
@@ -51,7 +50,7 @@ def _reading(find_culprit, fix):
         places = ("IteratorGetNext", "ParseExample", "assertion failed")
         if not any(place in error.message for place in places):
             raise
-        print("a record cannot be read; looking for it", file=sys.stderr, flush=True)
+        say("a record cannot be read; looking for it")
         raise UserError(f"{find_culprit() or reason_of(error)}; {fix}") from error
 
 

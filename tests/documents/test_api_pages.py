@@ -37,9 +37,10 @@ def test_every_module_has_a_page(tmp_path):
 
 
 def test_a_broken_page_fails(tmp_path):
-    for folder in (*PACKAGES, "docs"):
-        shutil.copytree(ROOT / folder, tmp_path / folder)
-    with open(tmp_path / "pipelines" / "text" / "wikitext.py", "a") as module:
-        module.write("import nothing_of_this_name\n")
+    shutil.copytree(ROOT / "docs", tmp_path / "docs")
+    for package in PACKAGES:
+        (tmp_path / package).mkdir()
+        (tmp_path / package / "__init__.py").touch()
+    (tmp_path / "pipelines" / "broken.py").write_text("import nothing_of_this_name\n")
     done = make(tmp_path, tmp_path / "pages")
     assert done.returncode != 0 and "nothing_of_this_name" in done.stderr

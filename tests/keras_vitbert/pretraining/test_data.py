@@ -2,8 +2,8 @@
 
 import pytest
 
-from keras_vitbert.configs import sample
 from keras_vitbert.pretraining.data import open_data
+from pipelines import sample
 from pipelines.command_line import UserError
 from tests.keras_vitbert.tiny_runs import CLASS_NAMES, config_of, write_sources
 
@@ -24,8 +24,10 @@ def test_class_names_where_none_or_others_are_told(sources, tmp_path):
         open_data(config_of(folder), text=False)
 
 
-@pytest.mark.slow
-def test_class_names_of_the_sample(tmp_path):
-    config = sample.get_config()
-    data = open_data(config, cache_dir=str(tmp_path), text=False)
-    assert data.classes == ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"]
+def test_class_names_of_the_sample(sources, monkeypatch):
+    files = {f"image_{split}": f"{sources}/images-{split}-*" for split in ("train", "validation")}
+    rest = dict.fromkeys(("text_train", "text_validation", "vocabulary", "folder"), "")
+    prepared = sample.PreparedData(**files, **rest, num_classes=10)
+    monkeypatch.setattr(sample, "prepare", lambda *args, **settings: prepared)
+    config = config_of(sources, "--config.data.source=sample", "--config.model.num_classes=10")
+    assert open_data(config, text=False).classes == list("0123456789")

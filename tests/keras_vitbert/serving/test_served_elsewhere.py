@@ -8,6 +8,7 @@ import io
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -62,7 +63,11 @@ def keras_answers(folder):
 
 @pytest.mark.slow
 def test_a_run_is_served_without_this_project(finished, tmp_path, capsys):
-    run = finished("joint", "--config.data.images.central_crop=1.0")
+    run = tmp_path / "joint"  # with whole images: that concerns what comes after training
+    shutil.copytree(finished("joint"), run)
+    config = json.loads((run / "config.json").read_text())
+    config["config"]["data"]["images"]["central_crop"] = 1.0
+    (run / "config.json").write_text(json.dumps(config))
     flags = [f"--checkpoint={run}", f"--output_dir={tmp_path / 'out'}", "--top_k=3"]
     assert command_line.run(export.main, flags) == 0
     found = ask(tmp_path / "out" / "joint" / "1", tmp_path)

@@ -18,23 +18,7 @@ import shutil
 import sys
 import tempfile
 
-from pipelines.command_line import UserError, load_tensorflow, parse_flags, run
-
-
-def define_flags(values):
-    """Defines the flags.
-
-    Args:
-        values: `absl.flags.FlagValues`.
-    """
-    from absl import flags
-
-    def string(name, text):
-        flags.DEFINE_string(name, "", text, flag_values=values)
-
-    string("checkpoint", "a run's folder, or a ViT, see above")
-    string("output_dir", "where to write the preset: a new or empty folder")
-    string("task", "which head to write, if the checkpoint has several (default: the first)")
+from pipelines.command_line import UserError, define_flags, load_tensorflow, parse_flags, run
 
 
 def main(argv):
@@ -46,13 +30,12 @@ def main(argv):
     Returns:
         str, the folder that was written.
     """
-    from absl import flags
-
-    values = flags.FlagValues()
-    define_flags(values)
-    parse_flags(values, argv, __doc__)
-    if not values.checkpoint:
-        raise UserError("--checkpoint is missing; give the folder of a run, or a ViT")
+    values = define_flags(
+        ("checkpoint", "", "a run's folder, or a ViT, see above"),
+        ("output_dir", "", "where to write the preset: a new or empty folder"),
+        ("task", "", "which head to write, if the checkpoint has several (default: the first)"),
+    )
+    parse_flags(values, argv, __doc__, required=("checkpoint", "output_dir"))
     _check_output(values.output_dir)
 
     load_tensorflow()
@@ -68,18 +51,12 @@ def main(argv):
     kind = values.task or kinds[0]
     if kind not in kinds:
         raise UserError(f"--task={kind}: {values.checkpoint} has none; it has {', '.join(kinds)}")
-    _write(
-        values.output_dir,
-        lambda folder: build_task(trained, kind).save_to_preset(folder),
-        model_card(trained, kind),
-    )
+    _write(values.output_dir, build_task(trained, kind), model_card(trained, kind))
     print(f"{kind} of {trained.name}: {values.output_dir}")
     return values.output_dir
 
 
 def _check_output(path):
-    if not path:
-        raise UserError("--output_dir is missing; give a new folder")
     if "://" in path:
         raise UserError(
             f"--output_dir={path}: presets are written to a local folder; give one, and upload it "
@@ -89,7 +66,7 @@ def _check_output(path):
         raise UserError(f"--output_dir={path}: already exists; give another, or remove it")
 
 
-def _write(path, save, card):
+def _write(path, task, card):
     """Writes the complete folder or nothing."""
     from keras_vitbert.hub.model_card import FILE
 
@@ -98,7 +75,7 @@ def _write(path, save, card):
         os.makedirs(parent, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=parent, prefix=".preset-") as work:
             folder = os.path.join(work, "preset")
-            save(folder)
+            task.save_to_preset(folder)
             with open(os.path.join(folder, FILE), "w", encoding="utf-8") as file:
                 file.write(card)
             if os.path.isdir(path):

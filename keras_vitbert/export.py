@@ -11,7 +11,7 @@ Exit status: 0 done, 2 bad flag or folder.
 
 import sys
 
-from pipelines.command_line import UserError, load_tensorflow, parse_flags, quiet_loading, run
+from pipelines.command_line import define_flags, load_tensorflow, parse_flags, quiet_loading, run
 
 DTYPES = ("float32", "bfloat16")
 
@@ -27,25 +27,16 @@ def main(argv):
     """
     from absl import flags
 
-    values = flags.FlagValues()
-
-    def string(name, default, text):
-        flags.DEFINE_string(name, default, text, flag_values=values)
-
-    def integer(name, default, text):
-        flags.DEFINE_integer(name, default, text, lower_bound=1, flag_values=values)
-
-    string("checkpoint", "", "the folder of a run of pretrain or finetune, or a preset")
-    string("output_dir", "", "where the model is written, as NAME/VERSION")
-    string("name", "", "what clients call the model (default: the variant or task)")
-    integer("version", None, "its version number (default: the next free one)")
+    values = define_flags(
+        ("checkpoint", "", "the folder of a run of pretrain or finetune, or a preset"),
+        ("output_dir", "", "where the model is written, as NAME/VERSION"),
+        ("name", "", "what clients call the model (default: the variant or task)"),
+        ("version", None, "its version number (default: the next free one)", 1),
+        ("top_k", 5, "how many classes or tokens to return", 1),
+        ("base_path", "", "the path of OUTPUT_DIR on the server (default: its absolute path)"),
+    )
     flags.DEFINE_enum("dtype", DTYPES[0], DTYPES, "of the variables", flag_values=values)
-    integer("top_k", 5, "how many classes or tokens to return")
-    string("base_path", "", "the path of OUTPUT_DIR on the server (default: its absolute path)")
-    parse_flags(values, argv, __doc__)
-    for flag, what in (("checkpoint", "a run"), ("output_dir", "what to write")):
-        if not getattr(values, flag):
-            raise UserError(f"--{flag} is missing; give the folder of {what}")
+    parse_flags(values, argv, __doc__, required=("checkpoint", "output_dir"))
 
     load_tensorflow()
     with quiet_loading():

@@ -11,37 +11,17 @@ status: 0 done, 2 bad flag, or nothing to draw.
 
 import sys
 
-from pipelines.command_line import UserError, load_tensorflow, parse_flags, quiet_loading, run
+from pipelines.command_line import (
+    UserError,
+    define_flags,
+    load_tensorflow,
+    parse_flags,
+    quiet_loading,
+    run,
+)
 
 FIGURES = ("3", "4", "5", "6")
 FORMATS = ("png", "svg")
-
-
-def define_flags(values):
-    """Defines the flags of the command.
-
-    Args:
-        values: `absl.flags.FlagValues`.
-    """
-    from absl import flags
-
-    def string(name, default, text):
-        flags.DEFINE_string(name, default, text, flag_values=values)
-
-    flags.DEFINE_multi_string(
-        "run", [], "the folder of a run of pretrain; may be given several times", flag_values=values
-    )
-    string("output", "", "the folder for the figures")
-    string("figures", ",".join(FIGURES), "which, such as 4,5")
-    string("format", ",".join(FORMATS), "png, svg or both")
-    string("blocks", "", "of figure 3, such as 0,5,11, or all (default: first, middle, last)")
-    string("images", "", "validation images in place of the run's own")
-    string("texts", "", "validation texts in place of the run's own")
-    string("cache_dir", "", "the folder of prepared sample data (default: ~/.cache/keras_vitbert)")
-    flags.DEFINE_integer(
-        "examples", 6, "images of figure 6, and half as many texts", lower_bound=1,
-        flag_values=values,
-    )  # fmt: skip
 
 
 def main(argv):
@@ -55,12 +35,20 @@ def main(argv):
     """
     from absl import flags
 
-    values = flags.FlagValues()
-    define_flags(values)
-    parse_flags(values, argv, __doc__)
-    for flag, what in (("run", "a run"), ("output", "the figures")):
-        if not getattr(values, flag):
-            raise UserError(f"--{flag} is missing; give the folder of {what}")
+    values = define_flags(
+        ("output", "", "the folder for the figures"),
+        ("figures", ",".join(FIGURES), "which, such as 4,5"),
+        ("format", ",".join(FORMATS), "png, svg or both"),
+        ("blocks", "", "of figure 3, such as 0,5,11, or all (default: first, middle, last)"),
+        ("images", "", "validation images in place of the run's own"),
+        ("texts", "", "validation texts in place of the run's own"),
+        ("cache_dir", "", "folder of prepared sample data (default: ~/.cache/keras_vitbert)"),
+        ("examples", 6, "images of figure 6, and half as many texts", 1),
+    )
+    flags.DEFINE_multi_string(
+        "run", [], "the folder of a run of pretrain; may be given several times", flag_values=values
+    )
+    parse_flags(values, argv, __doc__, required=("run", "output"))
     figures = _listed("figures", values.figures, FIGURES)
     formats = _listed("format", values.format, FORMATS)
 

@@ -8,10 +8,12 @@ Run again, it resumes where it was stopped. Exit status: 0 done, 2 bad flag, fil
 3 diverged, 75 stopped by a signal after a checkpoint.
 """
 
+import functools
 import os
 import sys
 
 from keras_vitbert.fine_tuning import settings, tasks
+from pipelines import command_line
 from pipelines.command_line import UserError, quiet_loading, run
 from tpu.strategy import define_flags as define_tpu_flags
 from tpu.strategy import get_strategy
@@ -23,42 +25,30 @@ def define_flags(values):
     Args:
         values: `absl.flags.FlagValues`.
     """
-    from absl import flags
-
     define_tpu_flags(values)
-
-    def string(name, text):
-        flags.DEFINE_string(name, "", text, flag_values=values)
-
-    def boolean(name, text):
-        flags.DEFINE_boolean(name, False, text, flag_values=values)
-
-    string(
-        "checkpoint",
-        "a pre-training run, a preset or a ViT of another project; or rand: random weights",
-    )
-    string("task", f"one of {', '.join(tasks.TASKS)}")
-    string(
-        "data_dir",
-        "the task's data: a folder of images (train/CLASS/*.jpg, optionally validation/) or of TSV "
-        "files, or TFDS' data folder",
-    )
-    string("output_dir", "the run's folder (default: runs/CHECKPOINT-TASK)")
-    string("architecture", "for rand: a run's folder, or a config of pretrain (default: paper)")
-    string("vocabulary", "a vocabulary file, for text if the checkpoint has none")
-    string("predictions", "a CSV file to write the prediction for each example to")
-    boolean("sweep", "pick the learning rate from --config.grid, on held-out training examples")
-    flags.DEFINE_integer(
-        "seeds", 1, "how many runs are reported", lower_bound=1, flag_values=values
-    )
-    boolean("evaluate_only", "evaluate the model of a fine-tuned run, without training")
-    boolean("download", "let TFDS download missing data")
-    flags.DEFINE_integer(
-        "max_bad_records",
-        0,
-        "how many damaged lines of TSV files may be skipped",
-        lower_bound=0,
-        flag_values=values,
+    command_line.define_flags(
+        (
+            "checkpoint",
+            "",
+            "a pre-training run, a preset or a ViT of another project; or rand: random weights",
+        ),
+        ("task", "", f"one of {', '.join(tasks.TASKS)}"),
+        (
+            "data_dir",
+            "",
+            "the task's data: a folder of images (train/CLASS/*.jpg, optionally validation/) or of "
+            "TSV files, or TFDS' data folder",
+        ),
+        ("output_dir", "", "the run's folder (default: runs/CHECKPOINT-TASK)"),
+        ("architecture", "", "for rand: a run's folder or a config of pretrain (default: paper)"),
+        ("vocabulary", "", "a vocabulary file, for text if the checkpoint has none"),
+        ("predictions", "", "a CSV file to write the prediction for each example to"),
+        ("sweep", False, "pick the learning rate from --config.grid, on held-out examples"),
+        ("seeds", 1, "how many runs are reported", 1),
+        ("evaluate_only", False, "evaluate the model of a fine-tuned run, without training"),
+        ("download", False, "let TFDS download missing data"),
+        ("max_bad_records", 0, "how many damaged lines of TSV files may be skipped", 0),
+        values=values,
     )
 
 
@@ -103,26 +93,24 @@ def _fine_tune(values, task, config, strategy, workers):
         from keras_vitbert.fine_tuning.task_data import open_task
         from keras_vitbert.runs.run_folder import RunFolder
 
-    def opened(config, vocabulary, max_length):
-        return open_task(
-            task,
-            config,
-            vocabulary,
-            max_length,
-            data_dir=values.data_dir,
-            download=values.download,
-            max_bad_records=values.max_bad_records,
-        )
-
+    open_data = functools.partial(
+        open_task,
+        task,
+        data_dir=values.data_dir,
+        download=values.download,
+        max_bad_records=values.max_bad_records,
+    )
     check_predictions_file(values.predictions)
     if values.evaluate_only:
         predictions = values.predictions if workers.is_chief else ""
-        return evaluate_saved(values.checkpoint, task.name, config, opened, strategy, predictions)
+        return evaluate_saved(
+            values.checkpoint, task.name, config, open_data, strategy, predictions
+        )
     pretrained = open_pretrained(
         values.checkpoint, values.architecture, values.vocabulary, task.kind
     )
     model = pretrained.fine_tuned_model(task.kind, config)
-    data = opened(config, pretrained.vocabulary, model["max_sequence_length"])
+    data = open_data(config, pretrained.vocabulary, model["max_sequence_length"])
     label = os.path.basename(os.path.normpath(values.checkpoint))
     output_dir = values.output_dir or os.path.join("runs", f"{label}-{task.name}")
     folder = RunFolder(output_dir, workers.is_chief)

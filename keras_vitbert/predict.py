@@ -16,7 +16,14 @@ import shutil
 import sys
 
 from keras_vitbert.serving.prediction_formats import FORMATS, as_text
-from pipelines.command_line import UserError, load_tensorflow, parse_flags, quiet_loading, run
+from pipelines.command_line import (
+    UserError,
+    define_flags,
+    load_tensorflow,
+    parse_flags,
+    quiet_loading,
+    run,
+)
 
 _SOURCES = ("image", "text", "file")
 
@@ -32,25 +39,19 @@ def main(argv):
     """
     from absl import flags
 
-    values = flags.FlagValues()
-
-    def string(name, text):
-        flags.DEFINE_string(name, None, text, flag_values=values)
-
-    def integer(name, default, text):
-        flags.DEFINE_integer(name, default, text, lower_bound=1, flag_values=values)
-
-    string("checkpoint", "the folder of a run or of an exported model, or a preset")
-    string("image", "an image file, or a folder: all images below it")
-    string("text", "a text, with [MASK] where a token is to be predicted")
-    string("text_pair", "the second text of a pair")
-    string("file", "a TSV file with one or two columns of sentences")
-    string("columns", "their names, comma-separated (default: the usual names)")
+    values = define_flags(
+        ("checkpoint", None, "the folder of a run or of an exported model, or a preset"),
+        ("image", None, "an image file, or a folder: all images below it"),
+        ("text", None, "a text, with [MASK] where a token is to be predicted"),
+        ("text_pair", None, "the second text of a pair"),
+        ("file", None, "a TSV file with one or two columns of sentences"),
+        ("columns", None, "their names, comma-separated (default: the usual names)"),
+        ("top_k", 5, "how many classes or tokens to show", 1),
+        ("batch", 32, "how many inputs are predicted at once", 1),
+        ("output", None, "a file to write instead of printing"),
+    )
     flags.DEFINE_enum("format", FORMATS[0], FORMATS, "of the output", flag_values=values)
-    integer("top_k", 5, "how many classes or tokens to show")
-    integer("batch", 32, "how many inputs are predicted at once")
-    string("output", "a file to write instead of printing")
-    parse_flags(values, argv, __doc__)
+    parse_flags(values, argv, __doc__, required=("checkpoint",))
     _check_flags(values)
 
     load_tensorflow()
@@ -81,8 +82,6 @@ def main(argv):
 
 def _check_flags(values):
     """Refuses flags that do not go together."""
-    if not values.checkpoint:
-        raise UserError("--checkpoint is missing; give the folder of a run or an exported model")
     given = [name for name in _SOURCES if getattr(values, name) is not None]
     if len(given) != 1:
         what = " and ".join(f"--{name}" for name in given) or "nothing to predict"

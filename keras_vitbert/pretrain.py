@@ -15,6 +15,7 @@ import sys
 from keras_vitbert.configs import variants
 from keras_vitbert.configs.pretraining import for_devices
 from keras_vitbert.pretraining import settings
+from pipelines import command_line
 from pipelines.command_line import quiet_loading, run
 from tpu.strategy import define_flags as define_tpu_flags
 from tpu.strategy import get_strategy
@@ -26,44 +27,31 @@ def define_flags(values):
     Args:
         values: `absl.flags.FlagValues`.
     """
-    from absl import flags
-
     define_tpu_flags(values)
-
-    def string(name, default, text):
-        flags.DEFINE_string(name, default, text, flag_values=values)
-
-    string("variant", "vitbert", f"what to train: {', '.join(variants.VARIANTS)}")
-    string("output_dir", "", "the run's folder (default: runs/CONFIG-VARIANT)")
-    string(
-        "image_teacher",
-        "",
-        "the folder of a run, of a Hugging Face model (ViT or DeiT for image classification) or of "
-        "a keras-hub preset, hf://OWNER/NAME, a preset's name, or a .npz of Google's ViT (default: "
-        "OUTPUT_DIR/teachers/vit, made on demand)",
+    command_line.define_flags(
+        ("variant", "vitbert", f"what to train: {', '.join(variants.VARIANTS)}"),
+        ("output_dir", "", "the run's folder (default: runs/CONFIG-VARIANT)"),
+        (
+            "image_teacher",
+            "",
+            "the folder of a run, of a Hugging Face model (ViT or DeiT for image classification) "
+            "or of a keras-hub preset, hf://OWNER/NAME, a preset's name, or a .npz of Google's ViT "
+            "(default: OUTPUT_DIR/teachers/vit, made on demand)",
+        ),
+        (
+            "text_teacher",
+            "",
+            "the folder of a run, of a Hugging Face model (BertForPreTraining, BertForMaskedLM) or "
+            "of a keras-hub preset, hf://OWNER/NAME, a preset's name, or a checkpoint of Google's "
+            "BERT (default: OUTPUT_DIR/teachers/bert, made on demand)",
+        ),
+        ("initial_weights", "", "a run, a preset or a ViT to start from (default: random)"),
+        ("profile", "", "START,STOP: the steps to trace for TensorBoard's profile plug-in"),
+        ("max_bad_records", 0, "damaged records to skip at most; above 0 all are checked first", 0),
+        ("cache", False, "keep training records in memory once they are read"),
+        ("cache_dir", "", "the folder of prepared sample data (default: ~/.cache/keras_vitbert)"),
+        values=values,
     )
-    string(
-        "text_teacher",
-        "",
-        "the folder of a run, of a Hugging Face model (BertForPreTraining, BertForMaskedLM) or of "
-        "a keras-hub preset, hf://OWNER/NAME, a preset's name, or a checkpoint of Google's BERT "
-        "(default: OUTPUT_DIR/teachers/bert, made on demand)",
-    )
-    string(
-        "initial_weights", "", "a run, a preset or a ViT to start from (default: random weights)"
-    )
-    string("profile", "", "START,STOP: the steps to trace for TensorBoard's profile plug-in")
-    flags.DEFINE_integer(
-        "max_bad_records",
-        0,
-        "how many damaged records may be skipped; above 0 all are checked before training",
-        lower_bound=0,
-        flag_values=values,
-    )
-    flags.DEFINE_boolean(
-        "cache", False, "keep training records in memory once they are read", flag_values=values
-    )
-    string("cache_dir", "", "where prepared sample data are kept (default: ~/.cache/keras_vitbert)")
 
 
 def main(argv):

@@ -18,7 +18,6 @@ import sys
 from pipelines import command_line
 from pipelines.command_line import UserError, one_line
 from pipelines.jobs import shard_job
-from pipelines.shards.shard_files import LineFile
 from pipelines.shards.shard_manifest import DOCUMENTS
 from pipelines.text import book_text
 from pipelines.text.documents import Document, to_json
@@ -86,7 +85,7 @@ class BooksJob(shard_job.ShardJob):
         books: tuple of (path within the folder, bytes), sorted.
     """
 
-    kind = DOCUMENTS
+    kind, unit = DOCUMENTS, "words"
 
     folder: str
     books: tuple[tuple[str, int], ...]
@@ -98,9 +97,6 @@ class BooksJob(shard_job.ShardJob):
             "books": len(self.books),
             "books_sha256": hashlib.sha256(repr(self.books).encode()).hexdigest(),
         }
-
-    def open(self, path):
-        return LineFile(path)
 
     def write_shard(self, shard, shards, file):
         counts = dict.fromkeys(("books", "documents", "words", "books_without_prose"), 0)
@@ -181,22 +177,16 @@ def main(argv):
         ("shards", None, "Output files.", 1),
         ("max_bad_records", 0, "Damaged books that may be left out.", 0),
     )
-    argv, beam_args = shard_job.split_beam_arguments(argv)
-    command_line.parse_flags(values, argv, __doc__, ("folder", "output", "shards"))
+    beam_args = shard_job.parse_job_flags(values, argv, __doc__, ("folder", "output", "shards"))
 
     command_line.load_tensorflow()
     books = find_books(values.folder)
-    if values.shards > len(books):
-        raise UserError(
-            f"--shards={values.shards}: there are {len(books)} books; give --shards={len(books)} "
-            "at most"
-        )
+    shard_job.check_shards(values.shards, len(books), "books")
     shard_job.run_job(
         BooksJob(values.folder, books),
         values.output,
         values.shards,
         beam_args,
-        unit="words",
         max_bad_records=values.max_bad_records,
     )
 

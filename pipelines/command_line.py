@@ -203,7 +203,8 @@ def define_flags(*definitions, values=None):
 
     Args:
         *definitions: tuples of a flag's name, default and help: a boolean flag if the default is
-            a bool, else a string. A fourth item, the lowest value, makes it an integer.
+            a bool, a float or int flag if bounds follow the help (the lowest value, and perhaps the
+            highest), else a string.
         values: `absl.flags.FlagValues` to define them in; new ones by default.
 
     Returns:
@@ -213,9 +214,10 @@ def define_flags(*definitions, values=None):
 
     flags.disclaim_key_flags()  # --help lists them as flags of the calling module
     values = flags.FlagValues() if values is None else values
-    for name, default, text, *lowest in definitions:
-        if lowest:
-            flags.DEFINE_integer(name, default, text, lower_bound=lowest[0], flag_values=values)
+    for name, default, text, *bounds in definitions:
+        if bounds:
+            define = flags.DEFINE_float if isinstance(default, float) else flags.DEFINE_integer
+            define(name, default, text, *bounds, flag_values=values)
         elif isinstance(default, bool):
             flags.DEFINE_boolean(name, default, text, flag_values=values)
         else:

@@ -1,31 +1,48 @@
-"""Small files, local or `gs://`, that are written whole or not at all."""
+"""Finds and reads files, local or `gs://`, and writes them whole or not at all."""
 
+import contextlib
 import csv
 import io
 import os
+import re
 import uuid
 
-from pipelines.command_line import UserError
+from pipelines.command_line import UserError, one_line
 
 
-def write_atomically(path, text):
-    """Writes a text file under another name and renames it.
+@contextlib.contextmanager
+def written_whole(path):
+    """Opens a file under another name, and renames it when the block ends without an error.
 
     Args:
-        path: str, local or `gs://`.
-        text: str.
+        path: str, local or `gs://`; its folder must exist.
+
+    Yields:
+        A binary file, see `open_binary`.
     """
     import tensorflow as tf
 
     temporary = f"{path}.tmp-{uuid.uuid4().hex}"
     try:
-        with tf.io.gfile.GFile(temporary, "w") as file:
-            file.write(text)
+        with open_binary(temporary, "wb") as file:
+            file.write(b"")  # or there would be no `GFile` if nothing else is written
+            yield file
         tf.io.gfile.rename(temporary, path, overwrite=True)
     except BaseException:
         if tf.io.gfile.exists(temporary):
             tf.io.gfile.remove(temporary)
         raise
+
+
+def write_atomically(path, content):
+    """Writes a file as a whole or not at all.
+
+    Args:
+        path: str, local or `gs://`.
+        content: str, written in UTF-8, or bytes.
+    """
+    with written_whole(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
 
 
 def make_folder(path, flag):
@@ -44,26 +61,85 @@ def make_folder(path, flag):
         tf.io.gfile.makedirs(path)
         write_atomically(os.path.join(path, ".writable"), "")
         tf.io.gfile.remove(os.path.join(path, ".writable"))
-    except tf.errors.OpError as error:
+    except (OSError, tf.errors.OpError) as error:
         raise UserError(
-            f"--{flag}={path}: cannot be written to ({error.message}); give another folder"
+            f"--{flag}={path}: cannot be written to ({one_line(error)}); give another folder"
         ) from error
 
 
-def open_binary(path):
-    """Opens a file for reading.
+def open_binary(path, mode="rb"):
+    """Opens a file.
 
     Args:
         path: str, local or `gs://`.
+        mode: str, `rb` to read or `wb` to write it.
 
     Returns:
         A binary file, or a `tf.io.gfile.GFile`, whose errors are `tf.errors.OpError`.
     """
     if "://" not in path:
-        return open(path, "rb")  # TensorFlow would read half a MiB for every small part
+        return open(path, mode)  # `GFile` is slower for small parts: it reads half a MiB for each
     import tensorflow as tf
 
-    return tf.io.gfile.GFile(path, "rb")
+    return tf.io.gfile.GFile(path, mode)
+
+
+@contextlib.contextmanager
+def reading(path):
+    """Opens a file for reading, while the block runs.
+
+    Args:
+        path: str, local or `gs://`.
+
+    Yields:
+        (binary file at its beginning, its size in bytes).
+
+    Raises:
+        UserError: it cannot be opened or read.
+    """
+    import tensorflow as tf
+
+    try:
+        with open_binary(os.fspath(path)) as file:
+            file.seek(0, os.SEEK_END)
+            size = file.tell()
+            file.seek(0)
+            yield file, size
+    except (OSError, tf.errors.OpError) as error:
+        raise UserError(f"{path}: cannot be read ({one_line(error)}); fix the path") from error
+
+
+def find_files(patterns, flag):
+    """Finds files and their sizes.
+
+    Args:
+        patterns: str, comma-separated paths or glob patterns, local or `gs://`.
+        flag: str, the flag that holds them, for messages.
+
+    Returns:
+        dict of path to bytes, pattern after pattern; of each `articles2` comes before `articles10`.
+
+    Raises:
+        UserError: a pattern matches no file.
+    """
+    import tensorflow as tf
+
+    sizes = {}
+    for pattern in patterns.split(","):
+        try:
+            paths = sorted(tf.io.gfile.glob(pattern), key=_natural)
+            stats = {path: tf.io.gfile.stat(path) for path in paths}
+        except tf.errors.OpError as error:
+            raise UserError(f"--{flag}={pattern}: {one_line(error)}; fix the pattern") from error
+        found = {path: stat.length for path, stat in stats.items() if not stat.is_directory}
+        if not found:
+            raise UserError(f"no file matches {pattern}; fix --{flag}")
+        sizes |= found
+    return sizes
+
+
+def _natural(path):
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", path)]
 
 
 def csv_text(rows):

@@ -2,8 +2,6 @@
 
 import dataclasses
 
-import tensorflow as tf
-
 from pipelines.command_line import UserError
 from pipelines.images.image_record_files import ImageRecordFiles
 from pipelines.images.image_views import ImageViews
@@ -69,8 +67,7 @@ class ImageStream(ImageRecordFiles):
         Returns:
             `tf.data.Dataset` of dicts, see `image_views.ImageViews.training`.
         """
-        stream = self.elements(seed, start, shard)
-        return self.views.training(stream, self.read, seed, batch, self.to_labels)
+        return self.views.training(self, seed, start, batch, shard)
 
     def validation(self, begin=0, end=None):
         """Dataset of single images in the order of the files, in their central views.
@@ -81,17 +78,7 @@ class ImageStream(ImageRecordFiles):
         Returns:
             `tf.data.Dataset` of dicts, see `image_views.ImageViews.validation`.
         """
-        return self.views.validation(self.in_order(begin, end), self.read, self.to_labels)
-
-    def probes(self):
-        """Dataset with an element for each record; reading that of an unusable record fails."""
-
-        def decoded(serialized):
-            encoded, label = self.read(serialized)
-            whole = tf.io.decode_image(encoded, channels=3, expand_animations=False)
-            return tf.size(whole) + tf.size(self.views.central(encoded)), self.to_labels(label)
-
-        return self.in_order().map(decoded, tf.data.AUTOTUNE, deterministic=True)
+        return self.views.validation(self, begin, end)
 
     def labels(self):
         """Dataset of the labels alone, from 0, in the order of the files."""

@@ -83,12 +83,11 @@ def main(argv):
     Args:
         argv: list of str, without the program's name.
     """
-    argv, beam_args = shard_job.split_beam_arguments(argv)
-    values = _parse(argv)
+    values, beam_args = _parse(argv)
     source = _check_source(values)
 
     command_line.load_tensorflow()
-    from pipelines.images import image_shards, image_sources, imagenet_tfds
+    from pipelines.images import image_shards, image_sources
 
     output = values.output.rstrip("/") or "/"
     if source == "folder" and values.folder:
@@ -98,6 +97,8 @@ def main(argv):
         splits = {flag.split("_")[0]: values[flag].value for flag in flags if values[flag].value}
     make_folder(output, "output")
     if source == "tfds":
+        from pipelines.images import imagenet_tfds
+
         if values.manual_dir:
             imagenet_tfds.prepare(values.tfds_data_dir, values.manual_dir)
         jobs = imagenet_tfds.find_splits(values.tfds_data_dir)
@@ -122,7 +123,6 @@ def main(argv):
                 prefix,
                 shards[split],
                 beam_args,
-                unit="images",
                 max_bad_records=values.max_bad_records,
             )
         _show_converted(prefix, done)
@@ -131,8 +131,7 @@ def main(argv):
 def _shards(values, split, count):
     """The number of files of a split."""
     shards = values[f"{split}_shards"].value or default_shards(split, count)
-    if shards > count:
-        raise UserError(f"--{split}_shards={shards}: there are {count:,} images; give fewer")
+    shard_job.check_shards(shards, count, "images", f"{split}_shards")
     return shards
 
 
@@ -158,8 +157,7 @@ def _parse(argv):
         ("seed", 0, "Seed of the order of the images; TFDS has an order of its own.", 0),
         ("max_bad_records", 0, "How many damaged images of a split may be left out.", 0),
     )
-    command_line.parse_flags(values, argv, __doc__)
-    return values
+    return values, shard_job.parse_job_flags(values, argv, __doc__, ("output",))
 
 
 def _check_source(values):
@@ -170,8 +168,6 @@ def _check_source(values):
             "no images; give --train_tar=FILE and --validation_tar=FILE, --tfds_data_dir=DIR, or "
             "--folder=DIR; --help tells more"
         )
-    if not values.output:
-        raise UserError("--output is missing; give the folder to write to")
     sources = [_TARS, ("tfds_data_dir",), ("folder",), _FOLDERS]
     if sum(any(name in given for name in names) for names in sources) > 1:
         raise UserError(f"--{given[0]} and --{given[-1]} are two sources of images; give one")

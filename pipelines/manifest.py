@@ -13,6 +13,7 @@ import sys
 
 from pipelines import command_line
 from pipelines.command_line import UserError
+from pipelines.files import reading
 from pipelines.shards import record_scan, shard_files
 from pipelines.shards.shard_manifest import (
     IMAGES,
@@ -81,10 +82,8 @@ def _entry(file):
 
 
 def _sha256(file):
-    import tensorflow as tf
-
     digest = hashlib.sha256()
-    with tf.io.gfile.GFile(file, "rb") as stream:
+    with reading(file) as (stream, _):
         while data := stream.read(1 << 24):
             digest.update(data)
     return digest.hexdigest()
@@ -112,13 +111,9 @@ def main(argv):
         ("files", None, "Pattern of the files, local or gs://."),
         ("check", False, "Compare the files with their manifest."),
     )
-    command_line.parse_flags(values, argv, __doc__)
-    if not values.files:
-        raise UserError("--files is missing; give a pattern of TFRecord files")
+    command_line.parse_flags(values, argv, __doc__, ("files",))
     command_line.load_tensorflow()
-    files = shard_files.matching(values.files)
-    if not files:
-        raise UserError(f"no file matches {values.files}; fix --files")
+    files = shard_files.matching(values.files, "files")
     for prefix, group in itertools.groupby(files, key=shard_files.shard_prefix):
         group = list(group)
         (check if values.check else describe)(prefix, group)

@@ -18,7 +18,9 @@ import numpy as np
 
 from pipelines import cached_folder, command_line
 from pipelines.command_line import say
+from pipelines.shards.shard_manifest import TEXT_EXAMPLES
 from pipelines.text import wordpiece as vocabularies
+from pipelines.text.example_settings import ExampleSettings
 
 FORMAT_VERSION = 2  # raise it when other data come out of the same settings
 
@@ -110,7 +112,10 @@ def _build(folder, settings):
 
 def _build_text(folder, settings):
     from pipelines import package_data, wikipedia
-    from pipelines.text import bert_examples, tokenization
+    from pipelines.shards import tfrecords
+    from pipelines.text import tokenization
+    from pipelines.text.bert_examples import make_examples
+    from pipelines.text.example_encoding import encode_examples
 
     with _stage() as report:
         documents = list(wikipedia.read_documents(package_data.find_package_file(*WIKIPEDIA_FILE)))
@@ -133,19 +138,24 @@ def _build_text(folder, settings):
     counts = {"documents": len(documents), "words": words, "vocabulary": len(tokens)}
     for split, shards in (("train", SHARDS), ("validation", 1)):
         with _stage() as report:
-            count = bert_examples.write_text_examples(
-                bert_examples.build_examples(
-                    tokenization.tokenize_documents(splits[split], tokens),
-                    max_length=settings["max_length"],
-                    max_predictions=settings["max_predictions"],
-                    vocabulary=tokens,
-                    seed=settings["seed"],
-                    duplication=settings["duplication"] if split == "train" else 1,
+            batches = make_examples(
+                tokenization.tokenize_documents(splits[split], tokens),
+                tokens,
+                ExampleSettings(
+                    settings["max_length"],
+                    settings["max_predictions"],
+                    settings["seed"],
+                    settings["duplication"] if split == "train" else 1,
                 ),
+            )
+            records = [record for fields in batches for record in encode_examples(fields)]
+            np.random.default_rng(settings["seed"]).shuffle(records)
+            count = tfrecords.write_shards(
+                records,
                 os.path.join(folder, f"text-{split}"),
                 shards,
-                shuffle_seed=settings["seed"],
-                settings=settings,
+                TEXT_EXAMPLES,
+                settings,
                 vocabulary_sha256=vocabularies.vocabulary_hash(tokens),
             )
             report(f"{count:,} {split} text examples from {len(splits[split])} documents")

@@ -21,13 +21,11 @@ pairs without masks, and the training stream masks them anew in every epoch.
 import dataclasses
 import hashlib
 import itertools
-import re
 import sys
 
 from pipelines import command_line
 from pipelines.command_line import UserError
 from pipelines.jobs import shard_job
-from pipelines.shards.shard_files import RecordFile
 from pipelines.shards.shard_manifest import TEXT_EXAMPLES
 from pipelines.text import documents as document_files
 from pipelines.text import wordpiece
@@ -35,7 +33,6 @@ from pipelines.text.example_settings import MASKED_RATIO, MIN_LENGTH, ExampleSet
 from pipelines.text.pairs import SPECIALS_PER_EXAMPLE
 
 _FORMAT_VERSION = 1  # raise it when other examples come out of the same settings
-_UPPER_CASE = re.compile(r"[A-Z]")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +47,7 @@ class TextExamplesJob(shard_job.ShardJob):
         examples: `ExampleSettings`.
     """
 
-    kind = TEXT_EXAMPLES
+    kind, unit = TEXT_EXAMPLES, "tokens"
 
     documents: str
     units: tuple[document_files.Unit, ...]
@@ -69,9 +66,6 @@ class TextExamplesJob(shard_job.ShardJob):
             **dataclasses.asdict(self.examples),
         }
 
-    def open(self, path):
-        return RecordFile(path)
-
     def write_shard(self, shard, shards, file):
         from pipelines.text.bert_examples import make_examples
         from pipelines.text.example_encoding import encode_examples
@@ -87,8 +81,7 @@ class TextExamplesJob(shard_job.ShardJob):
             for fields in batches:
                 counts["random_next"] += int(fields["next_sentence_labels"].sum())
                 counts["tokens"] += int(fields["input_mask"].sum())
-                for record in encode_examples(fields):
-                    file.write(record)
+                file.write(*encode_examples(fields))
         return counts, damaged
 
 
@@ -105,7 +98,10 @@ def check_documents(units, damaged=None):
     found = (document for unit in units for document in document_files.read_unit(unit, damaged))
     found = (document for document in found if any(map(str.strip, document.paragraphs)))
     if (count := len(list(itertools.islice(found, 2)))) < 2:
-        raise document_files.too_few_documents(count)
+        raise UserError(
+            f"{count} documents with text: a random next sentence comes from another document; give"
+            " two or more"
+        )
 
 
 def check_case(path, vocabulary, lower_case):
@@ -119,8 +115,7 @@ def check_case(path, vocabulary, lower_case):
     Raises:
         UserError: they differ.
     """
-    words = (token for token in vocabulary if not token.startswith("["))
-    upper = next(filter(_UPPER_CASE.search, words), None)
+    upper = wordpiece.cased_token(vocabulary)
     if lower_case and upper:
         raise UserError(f"{path}: holds {upper!r}, so it is cased; give --cased")
     if not lower_case and not upper:
@@ -133,8 +128,6 @@ def main(argv):
     Args:
         argv: list of str, without the program's name.
     """
-    from absl import flags
-
     values = command_line.define_flags(
         ("documents", None, "Comma-separated patterns of document files."),
         ("vocabulary", None, "vocab.txt, of `python -m pipelines.vocabulary` or of Google's BERT."),
@@ -144,16 +137,15 @@ def main(argv):
         ("max_predictions", None, "Masked tokens of an example at most. Default: 15 % of all.", 1),
         ("duplication", 10, "Passes over the text, each with other pairs and masks.", 1),
         ("seed", 0, "Seed of pairs, masks and shuffles.", 0),
+        ("unit_megabytes", 8.0, "Text that is in memory at a time.", 1e-3),
         ("max_bad_records", 0, "Damaged documents that may be left out.", 0),
         ("cased", False, "The vocabulary distinguishes upper case from lower."),
         ("whole_word", False, "Mask the pieces of a word together."),
         ("dynamic_masking", False, "Write no masks: training masks anew in every epoch."),
     )
-    flags.DEFINE_float(
-        "unit_megabytes", 8, "Text that is in memory at a time.", 1e-3, flag_values=values
+    beam_args = shard_job.parse_job_flags(
+        values, argv, __doc__, ("documents", "vocabulary", "output", "shards")
     )
-    argv, beam_args = shard_job.split_beam_arguments(argv)
-    command_line.parse_flags(values, argv, __doc__, ("documents", "vocabulary", "output", "shards"))
 
     command_line.load_tensorflow()
     vocabulary = wordpiece.read_vocabulary(values.vocabulary)
@@ -161,11 +153,7 @@ def main(argv):
     units = document_files.find_units(
         values.documents, unit_bytes=round(values.unit_megabytes * 2**20)
     )
-    if values.shards > len(units):
-        raise UserError(
-            f"--shards={values.shards}: the text makes {len(units)} unit(s); give "
-            f"--shards={len(units)} at most, or a smaller --unit_megabytes"
-        )
+    shard_job.check_shards(values.shards, len(units), "units of --unit_megabytes")
     check_documents(units, [] if values.max_bad_records else None)
     room = values.max_length - SPECIALS_PER_EXAMPLE
     settings = ExampleSettings(

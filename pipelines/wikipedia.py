@@ -21,9 +21,8 @@ import sys
 from collections.abc import Iterator
 
 from pipelines import command_line
-from pipelines.command_line import UserError
-from pipelines.jobs.shard_job import ShardJob, run_job, split_beam_arguments
-from pipelines.shards.shard_files import LineFile
+from pipelines.files import find_files
+from pipelines.jobs.shard_job import ShardJob, parse_job_flags, run_job
 from pipelines.shards.shard_manifest import DOCUMENTS
 from pipelines.text.documents import Document, to_json
 from pipelines.text.wikipedia_dump import is_divisible, read_pages
@@ -81,10 +80,10 @@ class WikipediaJob(ShardJob):
     """Documents out of a dump. Shard `s` of `n` takes the pages of the `s`-th `n`-th of its bytes.
 
     Attributes:
-        files: tuple of (path, bytes), see `find_dump`.
+        files: tuple of (path, bytes), in order.
     """
 
-    kind = DOCUMENTS
+    kind, unit = DOCUMENTS, "words"
 
     files: tuple[tuple[str, int], ...]
 
@@ -93,9 +92,6 @@ class WikipediaJob(ShardJob):
             "dump": [[os.path.basename(path), size] for path, size in self.files],
             "wikipedia_version": _FORMAT_VERSION,
         }
-
-    def open(self, path):
-        return LineFile(path)
 
     def write_shard(self, shard, shards, file):
         counts = {"pages": 0, "documents": 0, "words": 0}
@@ -126,36 +122,6 @@ class WikipediaJob(ShardJob):
             before += size
 
 
-def find_dump(patterns):
-    """Finds the files of a dump.
-
-    Args:
-        patterns: list of str, paths or glob patterns, local or `gs://`.
-
-    Returns:
-        Tuple of (path, bytes) in order: `articles2` comes before `articles10`.
-
-    Raises:
-        UserError: a pattern matches nothing.
-    """
-    import tensorflow as tf
-
-    files = []
-    for pattern in patterns:
-        try:
-            found = sorted(tf.io.gfile.glob(pattern), key=_natural)
-        except tf.errors.OpError as error:
-            raise UserError(f"--dump={pattern}: {command_line.one_line(error)}") from error
-        if not found:
-            raise UserError(f"--dump={pattern}: no such file; give a pages-articles dump")
-        files += [(path, tf.io.gfile.stat(path).length) for path in found if path not in files]
-    return tuple(files)
-
-
-def _natural(path):
-    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", path)]
-
-
 def _warn_of_single_streams(files):
     """Says which large files take more time than they need to."""
     single = [path for path, size in files if size > _SHARD_BYTES and not is_divisible(path)]
@@ -178,18 +144,16 @@ def main(argv):
         ("shards", None, "Output files. Default: one for every 32 MB of the dump.", 1),
         ("max_bad_records", 0, "Damaged streams and pages of the dump that may be left out.", 0),
     )
-    argv, beam_args = split_beam_arguments(argv)
-    command_line.parse_flags(values, argv, __doc__, ("dump", "output"))
+    beam_args = parse_job_flags(values, argv, __doc__, ("dump", "output"))
 
     command_line.load_tensorflow()
-    job = WikipediaJob(find_dump(values.dump.split(",")))
+    job = WikipediaJob(tuple(find_files(values.dump, "dump").items()))
     _warn_of_single_streams(job.files)
     run_job(
         job,
         values.output,
         values.shards or job.default_shards(),
         beam_args,
-        unit="words",
         max_bad_records=values.max_bad_records,
     )
 

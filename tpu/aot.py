@@ -104,7 +104,7 @@ def _pretraining(values, config):
     for flag in ("architecture", "num_classes"):
         if getattr(values, flag):
             raise UserError(f"--{flag} goes with --task; leave it out")
-    slice_ = _slice(values)
+    slice_ = find_slice(values.tpu)
     config = for_devices(config, on_tpu=True)
     name = settings.config_label(values)
 
@@ -140,7 +140,7 @@ def _fine_tuning(values, config):
     fine_tuning_settings.check_config(config, task)
     if values.compare:
         raise UserError("--compare is for pre-training; leave it out")
-    slice_ = _slice(values)
+    slice_ = find_slice(values.tpu)
     num_classes = values.num_classes or task.num_classes
     if not num_classes:
         raise UserError(
@@ -174,12 +174,6 @@ def _fine_tuning(values, config):
         programs,
     )
     return slice_, subject, None
-
-
-def _slice(values):
-    if not values.tpu:
-        raise UserError("--tpu is missing; give an accelerator type, such as --tpu=v3-128")
-    return find_slice(values.tpu)
 
 
 if __name__ == "__main__":

@@ -40,29 +40,9 @@ class Slice:
     hbm_bandwidth: float
 
     @property
-    def source(self):
-        """The page of Google's documentation with these figures."""
-        return f"https://cloud.google.com/tpu/docs/{self.generation}"
-
-    @property
     def topology_name(self):
         """The topology as Google writes it, such as `8x8`."""
         return "x".join(map(str, self.topology))
-
-    @property
-    def compiler_topology(self):
-        """The slice's name for the compile-only client of libtpu, such as `v3:8x8`."""
-        return f"{self.generation}:{self.topology_name}"
-
-    @property
-    def compiler_options(self):
-        """Further keyword arguments of this client, for the right hosts and replicas."""
-        alone = self.hosts == 1
-        bounds = (*self.topology, 1)[:3] if alone else (2, 2, 1)
-        options = {"chips_per_host_bounds": bounds}
-        if self.generation == "v4":  # else it has a device a core
-            options["chip_config_name"] = "megacore"
-        return options
 
 
 def find_slice(name):

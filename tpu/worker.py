@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 
-from pipelines.command_line import Stopped, UserError, one_line, parse_flags, run
+from pipelines.command_line import Stopped, UserError, define_flags, one_line, parse_flags, run
 from tpu import addresses
 from tpu.slices import SLICES
 
@@ -28,17 +28,8 @@ def main(argv):
     Raises:
         UserError: a bad flag, or a port that is in use.
     """
-    from absl import flags
-
-    values = flags.FlagValues()
-    flags.DEFINE_integer(
-        "port",
-        addresses.PORT,
-        "where to listen, on all interfaces; 0: any free port",
-        lower_bound=0,
-        upper_bound=65535,
-        flag_values=values,
-    )
+    listen = "where to listen, on all interfaces; 0: any free port"
+    values = define_flags(("port", addresses.PORT, listen, 0, 65535))
     parse_flags(values, argv, __doc__)
     try:
         serve(values.port)

@@ -6,6 +6,13 @@ from typing import Any
 from pipelines.command_line import UserError, meant
 
 DTYPES = ("auto", "float32", "mixed_bfloat16")
+_RANGES = {
+    "above 0": lambda value: value > 0,
+    "in [0, 1]": lambda value: 0 <= value <= 1,
+    "in [0, 1)": lambda value: 0 <= value < 1,
+    "in (0, 1]": lambda value: 0 < value <= 1,
+    "in (0, 1)": lambda value: 0 < value < 1,
+}
 
 
 def check_types(flat: dict[str, Any], known: dict[str, Any]):
@@ -65,6 +72,26 @@ class Requirements:
         for key in keys:
             self.require(self.flat[key] >= least, key, f"must be at least {least}")
 
+    def must_be(self, wanted, *keys):
+        """Requires values in a range.
+
+        Args:
+            wanted: str, a key of `_RANGES`, such as `in [0, 1)`.
+            *keys: str, the keys whose values are checked.
+        """
+        for key in keys:
+            self.require(_RANGES[wanted](self.flat[key]), key, f"must be {wanted}")
+
+    def multiple(self, key, of):
+        """Requires a multiple of another value.
+
+        Args:
+            key: str.
+            of: str, the key of the other value.
+        """
+        fix = f"must be a multiple of {of}, which is {self.flat[of]}"
+        self.require(self.flat[key] % self.flat[of] == 0, key, fix)
+
     def one_of(self, key, known):
         """Requires one of several values.
 
@@ -103,11 +130,7 @@ class Requirements:
             batch,
             "must be even: images are mixed in pairs",
         )
-        self.require(
-            0 < self.flat[f"{prefix}central_crop"] <= 1,
-            f"{prefix}central_crop",
-            "must be above 0 and at most 1",
-        )
+        self.must_be("in (0, 1]", f"{prefix}central_crop")
 
 
 def require_shares(config, key, replicas, mixed=False):

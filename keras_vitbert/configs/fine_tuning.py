@@ -5,6 +5,8 @@
 Values that are not from the paper are marked; `docs/fine_tuning.md` explains the keys.
 """
 
+from typing import Any
+
 from ml_collections import config_dict
 
 # What a task changes. The steps of the vision tasks are the paper's.
@@ -30,7 +32,7 @@ def get_config(task, kind):
     return config
 
 
-def _common():
+def _common() -> Any:  # whose sections are attributes
     config = config_dict.ConfigDict()
     config.seed = 0  # of the first run; the next ones count up
     config.dtype = "auto"  # float32, on TPUs mixed_bfloat16
@@ -44,6 +46,16 @@ def _common():
     config.steps_per_epoch = 100  # between two lines in metrics.csv and TensorBoard
     config.checkpoint_interval = 1_000
     config.checkpoints_to_keep = 1
+    config.optimizer = {
+        "power": 1.0,  # of the polynomial schedule; not in the paper
+        "momentum": 0.9,  # of SGD
+        "beta_1": 0.9,  # of AdamW; not in the paper
+        "beta_2": 0.999,  # of AdamW; not in the paper
+        "epsilon": 1e-6,  # of AdamW; not in the paper
+        "clip_norm": 1.0,  # not in the paper for text
+        "layer_decay": 1.0,  # 1: the same rate everywhere
+        "ema": 0.0,  # momentum of the moving average of weights; 0: none
+    }
     return config
 
 
@@ -53,21 +65,11 @@ def _vision():
     config.batch = 512
     config.steps = 10_000
     config.grid = (0.001, 0.003, 0.01, 0.03)  # not in the paper
-    config.optimizer = {
-        "name": "sgd",
-        "learning_rate": 0.01,  # not in the paper, which searches
-        "schedule": "cosine",
-        "power": 1.0,
-        "warmup": 0.0,  # part of all steps
-        "momentum": 0.9,
-        "beta_1": 0.9,
-        "beta_2": 0.999,
-        "epsilon": 1e-6,
-        "weight_decay": 0.0,
-        "clip_norm": 1.0,
-        "layer_decay": 1.0,  # 1: the same rate everywhere
-        "ema": 0.0,  # momentum of the moving average of weights; 0: none
-    }
+    config.optimizer.name = "sgd"
+    config.optimizer.learning_rate = 0.01  # not in the paper, which searches
+    config.optimizer.schedule = "cosine"
+    config.optimizer.warmup = 0.0  # part of all steps
+    config.optimizer.weight_decay = 0.0
     config.images = {
         "crop_area": (0.08, 1.0),  # not in the paper
         "flip": True,  # not in the paper
@@ -87,21 +89,11 @@ def _text():
     config.steps = 0  # 0: those of `epochs`
     config.epochs = 3.0
     config.grid = (2e-5, 3e-5, 5e-5, 1e-4)  # not in the paper
-    config.optimizer = {
-        "name": "adamw",
-        "learning_rate": 5e-5,  # not in the paper, which searches
-        "schedule": "polynomial",
-        "power": 1.0,  # not in the paper
-        "warmup": 0.1,  # part of all steps; not in the paper
-        "momentum": 0.9,
-        "beta_1": 0.9,  # not in the paper
-        "beta_2": 0.999,  # not in the paper
-        "epsilon": 1e-6,  # not in the paper
-        "weight_decay": 0.01,
-        "clip_norm": 1.0,  # not in the paper for text
-        "layer_decay": 1.0,  # 1: the same rate everywhere
-        "ema": 0.0,  # momentum of the moving average of weights; 0: none
-    }
+    config.optimizer.name = "adamw"
+    config.optimizer.learning_rate = 5e-5  # not in the paper, which searches
+    config.optimizer.schedule = "polynomial"
+    config.optimizer.warmup = 0.1  # part of all steps; not in the paper
+    config.optimizer.weight_decay = 0.01
     config.data = {
         "sentence_columns": "",  # one or two names, comma-separated; empty: the usual ones
         "label_column": "",

@@ -91,34 +91,18 @@ def check_config(config):
     checks.at_least(1, "merge.mask_update_interval")
     checks.at_least(0, "steps_per_execution")
     checks.at_least(0, "inspection.activation_interval", "inspection.gradient_interval")
-    checks.at_least(1, "inspection.activation_examples")
+    checks.at_least(1, "inspection.activation_examples", "data.text.masking.max_predictions")
     checks.at_least(1, *(k for k in flat if k.startswith("model.") and k != "model.dropout"))
     require(0 <= flat["seed"] < 2**32, "seed", "must be in [0, 2**32)")
-    heads, patch = flat["model.num_heads"], flat["model.patch_size"]
-    require(
-        flat["model.hidden_dim"] % heads == 0,
-        "model.hidden_dim",
-        f"must be a multiple of model.num_heads, which is {heads}",
-    )
-    require(
-        flat["model.image_size"] % patch == 0,
-        "model.image_size",
-        f"must be a multiple of model.patch_size, which is {patch}",
-    )
-    for key in ("distillation.ratio", "merge.image_loss_ratio", "merge.mask_ratio"):
-        require(0 <= flat[key] <= 1, key, "must be in [0, 1]")
-    require(
-        0 < flat["merge.mask_ratio_per_update"] <= 1,
-        "merge.mask_ratio_per_update",
-        "must be above 0 and at most 1",
-    )
-    require(0 <= flat["model.dropout"] < 1, "model.dropout", "must be in [0, 1)")
+    checks.multiple("model.hidden_dim", "model.num_heads")
+    checks.multiple("model.image_size", "model.patch_size")
+    checks.must_be("in [0, 1]", "distillation.ratio", "merge.image_loss_ratio", "merge.mask_ratio")
+    checks.must_be("in (0, 1]", "merge.mask_ratio_per_update")
+    checks.must_be("in [0, 1)", "model.dropout", "optimizer.beta_1", "optimizer.beta_2")
+    checks.must_be("in (0, 1)", "data.text.masking.ratio")
+    checks.must_be("above 0", "optimizer.clip_norm", "optimizer.epsilon")
     checks.at_least(0, "distillation.temperature")
-    for key in ("optimizer.clip_norm", "optimizer.epsilon"):
-        require(flat[key] > 0, key, "must be above 0")
     checks.at_least(0, "optimizer.learning_rate", "optimizer.weight_decay", "optimizer.power")
-    for key in ("optimizer.beta_1", "optimizer.beta_2"):
-        require(0 <= flat[key] < 1, key, "must be in [0, 1)")
     require(
         0 <= flat["optimizer.warmup_steps"] < flat["steps"],
         "optimizer.warmup_steps",
@@ -131,11 +115,7 @@ def check_config(config):
             key,
             f"must be 0 (as many as the student) or above optimizer.warmup_steps, {warmup}",
         )
-    require(
-        flat["validation_interval"] % flat["steps_per_epoch"] == 0,
-        "validation_interval",
-        f"must be a multiple of steps_per_epoch, which is {flat['steps_per_epoch']}",
-    )
+    checks.multiple("validation_interval", "steps_per_epoch")
     checks.one_of("dtype", DTYPES)
     executed = max(flat["steps_per_execution"], 1)
     for key in _EXECUTION_ENDS:
@@ -147,9 +127,3 @@ def check_config(config):
     checks.one_of("merge.name", ("sum", "mask", "random_mask"))
     checks.one_of("data.source", ("sample", "files"))
     checks.image_views("data.images.", "image_batch")
-    require(0 < flat["data.text.masking.ratio"] < 1, "data.text.masking.ratio", "must be in (0, 1)")
-    require(
-        flat["data.text.masking.max_predictions"] >= 1,
-        "data.text.masking.max_predictions",
-        "must be at least 1",
-    )

@@ -66,7 +66,7 @@ def apply_variant(config, variant):
         A new `ConfigDict`.
     """
     config = config.copy_and_resolve_references()
-    if not (variant.distillation and config.distillation.ratio):
+    if not variant.distillation:
         config.distillation.ratio = 0.0
     if not variant.masks:
         config.merge.name = "sum"
@@ -89,18 +89,3 @@ def check_shares(config, variant, replicas):
         require_shares(config, "image_batch", replicas, images.mixup or images.cutmix)
     if variant.text:
         require_shares(config, "text_batch", replicas)
-
-
-def teacher_config(config, steps):
-    """The config of a teacher that is trained on demand: the student's, without the joint parts.
-
-    Args:
-        config: `ConfigDict` of the student; not changed.
-        steps: int; 0 for as many as the student.
-    """
-    config = config.copy_and_resolve_references()
-    config.distillation.ratio = 0.0
-    config.merge.name = "sum"
-    if steps:
-        config.steps = steps
-    return config

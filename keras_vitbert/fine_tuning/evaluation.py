@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_vitbert.fine_tuning import metrics
+from keras_vitbert.inspection.sheet import colours
 from keras_vitbert.runs.callbacks import tensorboard_tag
 
 
@@ -109,12 +110,8 @@ def confusion_image(confusion, side=480):
     """
     rows = confusion.sum(axis=1, keepdims=True)
     shares = np.divide(confusion, rows, out=np.zeros(confusion.shape), where=rows > 0)
-    # Dark blue over orange to white: brightness rises all the way, so it also reads in grey.
-    stops = np.array([[13, 8, 60], [124, 30, 110], [221, 81, 58], [252, 180, 60], [255, 255, 235]])
-    places = np.linspace(0, 1, len(stops))
-    colours = np.stack([np.interp(shares, places, stops[:, c]) for c in range(3)], axis=-1)
     cell = max(side // len(confusion), 1)
-    pixels = colours.round().astype(np.uint8).repeat(cell, axis=0).repeat(cell, axis=1)
+    pixels = colours(shares).repeat(cell, axis=0).repeat(cell, axis=1)
     if cell >= 8:  # thin lines between the cells
         pixels[::cell] = pixels[:, ::cell] = 255
     return pixels[None]

@@ -5,7 +5,6 @@ from keras_vitbert.training.optimizers import (
     AdamW,
     WarmupCosineDecay,
     WarmupPolynomialDecay,
-    decays,
 )
 
 
@@ -28,14 +27,11 @@ def build_optimizer(config, steps, network):
         rate = WarmupPolynomialDecay(config["learning_rate"], warmup_steps, steps, config["power"])
     if config["name"] == "sgd":
         cls, options = SGD, {"momentum": config["momentum"]}
-        decay = config["weight_decay"] or None
     else:
         cls, options = AdamW, {key: config[key] for key in ("beta_1", "beta_2", "epsilon")}
-        decay = config["weight_decay"]
     if config["ema"]:
         options |= {"use_ema": True, "ema_momentum": config["ema"]}
-    optimizer = cls(rate, weight_decay=decay, **options)
-    optimizer.exclude_from_weight_decay(var_list=[v for v in variables if not decays(v)])
+    optimizer = cls(rate, weight_decay=config["weight_decay"], **options)
     optimizer.build(variables)
     if config["layer_decay"] != 1:
         depths = layer_depths(network)

@@ -18,7 +18,7 @@ from keras_vitbert.runs.run_folder import RunFolder
 from keras_vitbert.trained.finding import find
 from keras_vitbert.trained.loading import open_source
 from pipelines.command_line import UserError
-from pipelines.text.wordpiece import read_vocabulary, vocabulary_hash
+from pipelines.text.wordpiece import read_vocabulary
 
 RANDOM = "rand"  # the row of Table 1 with random weights
 _NOT_OF_A_MODEL = ("name", "dtype", "trainable")  # keys of a backbone's config, not of `model`
@@ -130,34 +130,30 @@ def open_pretrained(checkpoint, architecture="", vocabulary="", kind="images"):
             "out"
         )
     if checkpoint == RANDOM:
-        is_needed = kind == "text" and not vocabulary
-        opened, sha256 = _open_random(architecture or "paper", is_needed), None
+        opened = _open_random(architecture or "paper", kind == "text" and not vocabulary)
     else:
-        opened, sha256 = _open_trained(checkpoint)
+        opened = _open_trained(checkpoint)
     if kind == "images":
         return dataclasses.replace(opened, vocabulary=None)
-    return _with_vocabulary(opened, vocabulary, sha256)
+    return _with_vocabulary(opened, vocabulary)
 
 
 def _open_trained(path):
-    """(`Pretrained`, the SHA-256 of the vocabulary that it was trained with, or None)."""
     source = find(path)
     if source.kind == FINE_TUNED:
         raise UserError(f"{path} holds no run of keras_vitbert.pretrain; give a run's folder")
     trained = open_source(source)
-    tokens = trained.vocabulary
     if source.kind == RUN:
-        model, record = trained.record["config"]["model"], trained.record
+        model = trained.record["config"]["model"]
         # The index of a checkpoint holds the checksums of its tensors.
         with tf.io.gfile.GFile(os.path.join(trained.checkpoint, "state.index"), "rb") as file:
-            sha256, vocabulary_sha256 = _sha256(record, file.read()), record["vocabulary_sha256"]
+            sha256 = _sha256(trained.record, file.read())
     else:
         config = trained.backbone.get_config()
         model = {name: value for name, value in config.items() if name not in _NOT_OF_A_MODEL}
         weights = b"".join(np.asarray(w.value).tobytes() for w in trained.backbone.weights)
-        sha256, vocabulary_sha256 = _sha256(model, weights), tokens and vocabulary_hash(tokens)
-    opened = Pretrained(path, "", trained.step, sha256, model, trained.backbone, tokens)
-    return opened, vocabulary_sha256
+        sha256 = _sha256(model, weights)
+    return Pretrained(path, "", trained.step, sha256, model, trained.backbone, trained.vocabulary)
 
 
 def _open_random(architecture, needs_vocabulary):
@@ -169,7 +165,7 @@ def _open_random(architecture, needs_vocabulary):
     return Pretrained(RANDOM, architecture, 0, _sha256(model), model, None, tokens)
 
 
-def _with_vocabulary(opened, path, sha256):
+def _with_vocabulary(opened, path):
     """Sets the vocabulary: that of the file `path`, or if it is empty the checkpoint's own."""
     tokens = read_vocabulary(path) if path else opened.vocabulary
     if tokens is None:
@@ -180,7 +176,7 @@ def _with_vocabulary(opened, path, sha256):
     if opened.backbone is None or opened.backbone.vocabulary_size is None:
         model = {**opened.model, "vocabulary_size": len(tokens)}
         return dataclasses.replace(opened, model=model, vocabulary=tokens)
-    if sha256 is not None and vocabulary_hash(tokens) != sha256:
+    if opened.vocabulary not in (None, tokens):
         raise UserError(
             f"--vocabulary={path}: is not the one that {opened.name} was trained with; leave it out"
         )

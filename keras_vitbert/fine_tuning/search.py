@@ -197,12 +197,9 @@ def _begin(run):
     }
     splits = {"train": data.train, **data.tests}
     records = {name: split.count for name, split in splits.items()}
-    vocabulary = pretrained.vocabulary if kind == "text" else None
-    # The model follows from the others; it is recorded for readers.
-    free = FREE_OF_FINE_TUNING | {f"model.{key}" for key in about["model"]}
-    run.folder.begin(about, run.config, vocabulary, records, free)
-    if run.folder.read("classes.txt") is None:
-        run.folder.write("classes.txt", "".join(f"{name}\n" for name in data.classes))
+    run.folder.begin(
+        about, run.config, pretrained.vocabulary, records, FREE_OF_FINE_TUNING, data.classes
+    )
 
 
 def _best(trials, metric):

@@ -95,29 +95,22 @@ def check_config(config, task):
     checks.one_of("metric", ("accuracy", "f1", "mcc"))
     checks.one_of("optimizer.name", ("sgd", "adamw"))
     checks.one_of("optimizer.schedule", ("cosine", "polynomial"))
-    for key in ("optimizer.clip_norm", "optimizer.epsilon"):
-        require(flat[key] > 0, key, "must be above 0")
-    shares = ("warmup", "ema", "momentum", "beta_1", "beta_2")
-    for key in ("dropout", "label_smoothing", *(f"optimizer.{share}" for share in shares)):
-        require(0 <= flat[key] < 1, key, "must be in [0, 1)")
-    require(0 < flat["optimizer.layer_decay"] <= 1, "optimizer.layer_decay", "must be in (0, 1]")
-    require(0 < flat["selection_part"] < 1, "selection_part", "must be in (0, 1)")
+    checks.must_be("above 0", "optimizer.clip_norm", "optimizer.epsilon")
+    checks.must_be("in [0, 1)", "dropout", "label_smoothing", "optimizer.momentum", "optimizer.ema")
+    checks.must_be("in [0, 1)", "optimizer.warmup", "optimizer.beta_1", "optimizer.beta_2")
+    checks.must_be("in (0, 1]", "optimizer.layer_decay")
+    checks.must_be("in (0, 1)", "selection_part")
     rates = flat["grid"]
     are_rates = rates and all(0 < rate < math.inf for rate in rates)
     require(are_rates, "grid", "must be rates above 0")
     require(len(set(rates)) == len(rates), "grid", "holds a rate twice; leave one out")
     _check_effects(flat, defaults, require)
-    interval = flat["evaluation_interval"]
-    require(
-        interval % flat["steps_per_epoch"] == 0,
-        "evaluation_interval",
-        f"must be a multiple of steps_per_epoch, which is {flat['steps_per_epoch']}",
-    )
+    checks.multiple("evaluation_interval", "steps_per_epoch")
     if task.kind == "images":
         checks.at_least(1, "image_size", "steps")
         checks.image_views("images.", "batch")
     else:
-        require(flat["epochs"] > 0, "epochs", "must be above 0")
+        checks.must_be("above 0", "epochs")
         require(
             flat["max_length"] == 0 or flat["max_length"] >= 5,
             "max_length",

@@ -13,7 +13,8 @@ from pipelines.images.image_views import ImageViews
 from pipelines.shards.records import RecordFiles
 from pipelines.tasks import tfds_data, tsv_files
 from pipelines.tasks.labelled_images import ImageFiles, LabelledImages
-from pipelines.tasks.labelled_texts import LabelledTexts, is_cased
+from pipelines.tasks.labelled_texts import LabelledTexts
+from pipelines.text.wordpiece import cased_token
 
 HELD_OUT = "held_out"  # the name of a split that is cut from the training examples
 _VALIDATION_FOLDERS = ("validation", "val", "test")
@@ -190,18 +191,17 @@ def _image_records(data_dir):
 
 def _open_texts(task, config, vocabulary, max_length, data_dir, download, max_bad_records):
     """(classes, dict of a split to `LabelledTexts`)."""
-    if data_dir and tf.io.gfile.exists(os.path.join(data_dir, tsv_files.TRAIN)):
-        rows = _tsv_rows(config, data_dir, max_bad_records)
-        classes = sorted(set(rows["train"].labels), key=_class_order)
-    elif not task.tfds:
-        tsv_files.find_files(data_dir)  # raises and names what is missing
-    else:
+    holds_files = data_dir and tf.io.gfile.exists(os.path.join(data_dir, tsv_files.TRAIN))
+    if task.tfds and not holds_files:
         builder = tfds_data.open_builder(task.tfds, data_dir, download)
         rows = {
             split: tfds_data.read_rows(builder, split, task.columns)
             for split in ("train", *task.tests)
         }
         classes = tfds_data.class_names(builder)
+    else:
+        rows = _tsv_rows(config, data_dir, max_bad_records)
+        classes = sorted(set(rows["train"].labels), key=_class_order)
     buckets = [length for length in config.buckets if length < max_length]
     return classes, {
         split: _encoded(part, classes, vocabulary, [*buckets, max_length])
@@ -236,7 +236,7 @@ def _encoded(rows, classes, vocabulary, buckets):
             )
     labels = [indices[label] for label in rows.labels]
     return LabelledTexts.encode(
-        rows.first, rows.second, labels, vocabulary, buckets, not is_cased(vocabulary)
+        rows.first, rows.second, labels, vocabulary, buckets, cased_token(vocabulary) is None
     )
 
 

@@ -38,7 +38,7 @@ class ViTBertImageClassifier(keras_hub.models.ImageClassifier):
         self.head = MLPHead(
             num_classes, dropout=backbone.dropout, dtype=backbone.dtype_policy, name="head"
         )
-        images = keras.Input((backbone.image_size, backbone.image_size, 3), name="images")
+        images = backbone.input["images"]
         logits = self.head(backbone({"images": images})["image_sequence"][:, 0])
         # keras-hub's own constructor would pool images over their area.
         keras_hub.models.Task.__init__(self, inputs=images, outputs=logits, **kwargs)

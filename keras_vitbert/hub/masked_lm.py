@@ -4,7 +4,6 @@ import keras
 import keras_hub
 
 from keras_vitbert.hub.preprocessors import ViTBertMaskedLMPreprocessor
-from keras_vitbert.hub.text_classifier import text_inputs
 from keras_vitbert.model.backbone import ViTBertBackbone
 from keras_vitbert.model.heads import MaskedLMHead
 
@@ -42,6 +41,6 @@ class ViTBertMaskedLM(keras_hub.models.MaskedLM):
             name="mlm_head",
         )
         positions = keras.Input((None,), dtype="int32", name="mask_positions")
-        inputs = text_inputs()
+        inputs = {name: x for name, x in backbone.input.items() if name != "images"}
         logits = self.mlm_head(backbone(inputs)["text_sequence"], positions)
         super().__init__(inputs={**inputs, "mask_positions": positions}, outputs=logits, **kwargs)

@@ -41,7 +41,7 @@ def model_card(trained, kind):
 
     Args:
         trained: `keras_vitbert.trained.trained_model.TrainedModel`.
-        kind: str, of `keras_vitbert.hub.presets.KINDS`.
+        kind: str, of `keras_vitbert.hub.presets.available_kinds(trained)`.
 
     Returns:
         str, Markdown.

@@ -50,12 +50,7 @@ class _NamedClasses:
 
     def __init__(self, *args, class_names=None, **kwargs):
         super().__init__(*args, **kwargs)
-        self._class_names = None if class_names is None else tuple(class_names)
-
-    @property
-    def class_names(self):
-        """List of str, or None."""
-        return None if self._class_names is None else list(self._class_names)
+        self.class_names = class_names
 
     def get_config(self):
         return {**super().get_config(), "class_names": self.class_names}

@@ -16,57 +16,47 @@ from keras_vitbert.hub.preprocessors import (
 )
 from keras_vitbert.hub.text_classifier import ViTBertTextClassifier
 from keras_vitbert.hub.tokenizer import ViTBertTokenizer
-from keras_vitbert.model.backbone import ViTBertBackbone
 from pipelines.command_line import UserError, one_line
 
-BACKBONE = "backbone"
 _HEADS = {"image_classifier": "image", "text_classifier": "text", "masked_lm": "mlm"}
-KINDS = (*_HEADS, BACKBONE)
-
-_TASK_FILE = "task.json"  # of keras-hub: there is none in the preset of a backbone
 
 
 def load_preset(path):
     """The task of a preset of this project, or its backbone where it holds no task.
 
     Args:
-        path: str, a folder.
+        path: str, the folder of a preset of this project.
 
     Returns:
         `ViTBertImageClassifier`, `ViTBertTextClassifier`, `ViTBertMaskedLM` or `ViTBertBackbone`.
 
     Raises:
-        UserError: it is a preset of another project, or damaged.
+        UserError: it is damaged.
     """
-    file = os.path.join(path, _TASK_FILE)
+    file = os.path.join(path, "task.json")  # there is none in the preset of a backbone
     file = file if tf.io.gfile.exists(file) else os.path.join(path, "config.json")
     try:
         with tf.io.gfile.GFile(file) as stream:
             name = json.load(stream)["registered_name"]
-        cls = keras.saving.get_registered_object(name)
-        is_ours = cls is not None and (
-            cls is ViTBertBackbone or cls.backbone_cls is ViTBertBackbone
-        )
-        if is_ours:
-            return cls.from_preset(path)
+        return keras.saving.get_registered_object(name).from_preset(path)
     # Missing, truncated and unexpected files raise many kinds of errors.
     except Exception as error:
         raise UserError(
             f"{path}: the preset cannot be loaded ({one_line(error)[:300]}); write it again"
         ) from error
-    raise UserError(f"{path}: is a preset of {name}, not of ViT-BERT; give one of this project")
 
 
 def available_kinds(trained):
-    """The `KINDS` of preset that a trained model can be written as.
+    """The kinds of preset that a trained model can be written as.
 
     Args:
         trained: `keras_vitbert.trained.trained_model.TrainedModel`.
 
     Returns:
-        list of str: those that it has heads for, and `backbone`.
+        list of str, of `image_classifier`, `text_classifier` and `masked_lm` those that it has
+        a head for, and `backbone`.
     """
-    return [*(kind for kind, head in _HEADS.items() if head in trained.heads), BACKBONE]
+    return [*(kind for kind, head in _HEADS.items() if head in trained.heads), "backbone"]
 
 
 def build_task(trained, kind):
@@ -80,7 +70,7 @@ def build_task(trained, kind):
         What `load_preset` returns.
     """
     backbone = trained.backbone
-    if kind == BACKBONE:
+    if kind == "backbone":
         return backbone
     head = trained.heads[_HEADS[kind]]
     if kind == "image_classifier":

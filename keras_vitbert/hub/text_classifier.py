@@ -37,18 +37,10 @@ class ViTBertTextClassifier(keras_hub.models.TextClassifier):
         self.head = MLPHead(
             num_classes, dropout=backbone.dropout, dtype=backbone.dtype_policy, name="head"
         )
-        inputs = text_inputs()
+        inputs = {name: x for name, x in backbone.input.items() if name != "images"}
         logits = self.head(backbone(inputs)["text_sequence"][:, 0])
         super().__init__(inputs=inputs, outputs=logits, **kwargs)
         self.num_classes = num_classes
 
     def get_config(self):
         return {**super().get_config(), "num_classes": self.num_classes}
-
-
-def text_inputs():
-    """Symbolic inputs of a backbone's text side: dict of name to int32 `(batch, length)`."""
-    return {
-        name: keras.Input((None,), dtype="int32", name=name)
-        for name in ("token_ids", "segment_ids", "padding_mask")
-    }

@@ -28,15 +28,12 @@ class ViTBertTokenizer(keras_hub.tokenizers.WordPieceTokenizer):
     backbone_cls = ViTBertBackbone
 
     def __init__(self, vocabulary=None, lowercase=True, **kwargs):
-        for token, name in (
-            (CLS, "cls_token"),
-            (SEP, "sep_token"),
-            (PAD, "pad_token"),
-            (MASK, "mask_token"),
-            (CLS, "start_token"),
-            (SEP, "end_token"),
-        ):
-            self._add_special_token(token, name)
+        self._add_special_token(CLS, "cls_token")
+        self._add_special_token(SEP, "sep_token")
+        self._add_special_token(PAD, "pad_token")
+        self._add_special_token(MASK, "mask_token")
+        self._add_special_token(CLS, "start_token")
+        self._add_special_token(SEP, "end_token")
         kwargs["strip_accents"] = lowercase
         super().__init__(vocabulary=vocabulary, lowercase=lowercase, **kwargs)
 

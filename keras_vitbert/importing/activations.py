@@ -1,7 +1,7 @@
 """Activations under the names of Hugging Face's configs.
 
-There `gelu` is the exact one. Google's BERT and ViT approximate it by tanh, although BERT's own
-config calls that `gelu` too; see `google`.
+There `gelu` is the exact one, as in Keras. Google's BERT and ViT approximate it by tanh, although
+BERT's own config calls that `gelu` too; see `google`.
 """
 
 import keras
@@ -19,21 +19,9 @@ def tanh_gelu(x):
     return keras.activations.gelu(x, approximate=True)
 
 
-def exact_gelu(x):
-    """GELU by the error function.
-
-    Args:
-        x: float tensor.
-
-    Returns:
-        tensor of the same shape.
-    """
-    return keras.activations.gelu(x, approximate=False)
-
-
 ACTIVATIONS = {
-    "gelu": exact_gelu,
-    "gelu_python": exact_gelu,
+    "gelu": keras.activations.gelu,
+    "gelu_python": keras.activations.gelu,
     "gelu_new": tanh_gelu,
     "gelu_pytorch_tanh": tanh_gelu,
     "gelu_fast": tanh_gelu,

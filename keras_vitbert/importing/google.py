@@ -128,7 +128,6 @@ def _vit_config(arrays):
     """The config of Hugging Face that the shapes imply."""
     patch, _, _, hidden = arrays["embedding/kernel"].shape
     first = "Transformer/encoderblock_0"
-    blocks = {re.match(r"Transformer/encoderblock_(\d+)/", name) for name in arrays} - {None}
     positions = arrays["Transformer/posembed_input/pos_embedding"].shape[1]
     side = math.isqrt(positions - 1)
     if side * side != positions - 1:
@@ -137,7 +136,7 @@ def _vit_config(arrays):
         "model_type": "vit",
         "architectures": ["ViTForImageClassification"],
         "hidden_size": hidden,
-        "num_hidden_layers": 1 + max(int(block[1]) for block in blocks),
+        "num_hidden_layers": sum(name.endswith("/LayerNorm_0/scale") for name in arrays),
         "num_attention_heads": arrays[f"{first}/MultiHeadDotProductAttention_1/query/bias"].shape[
             0
         ],

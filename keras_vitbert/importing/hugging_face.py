@@ -172,20 +172,9 @@ def _architecture(source, taken, kind):
 
 def _with_prefix(tensors, model_type):
     """Names the backbone's tensors `MODEL_TYPE.*`, and the heads' without a prefix."""
-    anchor = "embeddings.word_embeddings.weight" if model_type == "bert" else "embeddings.cls_token"
-    found = min((name for name in tensors if name.endswith(anchor)), key=len, default=None)
-    if found is None:
-        return tensors
-    prefix = found.removesuffix(anchor)
-    outer = prefix.removesuffix(f"{model_type}.")
-    inside = r"(embeddings|encoder|pooler|layernorm)\."
-    result = {}
-    for name, value in tensors.items():
-        if name.startswith(prefix) and re.match(inside, name.removeprefix(prefix)):
-            result[f"{model_type}.{name.removeprefix(prefix)}"] = value
-        else:
-            result[name.removeprefix(outer)] = value
-    return result
+    common = re.match(r"(.*\.)?", os.path.commonprefix(list(tensors)))[0]  # such as `module.`
+    inside = rf"^(?:{model_type}\.)?(?=(embeddings|encoder|pooler|layernorm)\.)"
+    return renamed(tensors, ((rf"^{re.escape(common)}", ""), (inside, f"{model_type}.")))
 
 
 def _mean_and_std(source, model_type):

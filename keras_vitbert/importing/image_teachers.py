@@ -117,13 +117,13 @@ def load_image_teacher(source, dtype=None):
     }
     sources.require_kind(source, readers, "images")
     weights = readers[source.kind](source)
-    std = np.asarray(weights.std)
     size = weights.config["image_size"]
+    classifier = VitClassifier(weights, dtype, name="classifier")
     return ImageTeacher(
-        VitClassifier(weights, dtype, name="classifier"),
+        classifier,
         (size, size),
-        1 / std,
-        -np.asarray(weights.mean) / std,
-        weights.num_classes,
+        weights.scale,
+        weights.offset,
+        classifier.heads[0].units,
         weights.labels,
     )

@@ -1,6 +1,5 @@
 """Tasks of keras-hub, and of this project's `hub`, from the folders of their presets."""
 
-import json
 import os
 
 import keras
@@ -8,8 +7,7 @@ import keras_hub
 import numpy as np
 
 from keras_vitbert.importing.sources import read_json
-from keras_vitbert.importing.tensors import transposed
-from keras_vitbert.importing.vit_weights import VitWeights
+from keras_vitbert.importing.tensors import require_finite
 from pipelines.command_line import UserError, one_line
 
 _TEXT_INPUTS = ("mask_positions", "padding_mask", "segment_ids", "token_ids")
@@ -89,14 +87,15 @@ def load_masked_lm(source, dtype=None):
     }
 
 
-def read_vit(source):
-    """Reads the `ViTBackbone` of a preset, without its classifier.
+def load_vit(source):
+    """Loads the `ViTBackbone` of a preset, without its classifier.
 
     Args:
         source: `sources.Source`, a preset.
 
     Returns:
-        `VitWeights`.
+        (`keras_hub.models.ViTBackbone`, and the scale and the offset that make its input of images
+        in [0, 1]: floats, or arrays of three).
 
     Raises:
         UserError: it holds another backbone, or is damaged.
@@ -105,7 +104,6 @@ def read_vit(source):
     if name != "ViTBackbone":
         raise UserError(f"{source.label}: is a preset of a {name}; give one of a ViTBackbone")
     backbone = _loaded(source, keras_hub.models.ViTBackbone)
-    mean, std = _mean_and_std(source)
     image, patch = backbone.image_shape[:2], tuple(backbone.patch_size)
     parts = ("use_class_token", "use_patch_bias", "use_mlp_bias")
     missing = [part for part in parts if not getattr(backbone, part)]
@@ -115,19 +113,11 @@ def read_vit(source):
             f"{', '.join(f'{part}=False' for part in missing) or 'all its parts'}; give a ViT of "
             "square images and patches with class token and biases"
         )
-    config = {
-        "model_type": "vit",
-        "architectures": ["ViTModel"],
-        "hidden_size": backbone.hidden_dim,
-        "num_hidden_layers": backbone.num_layers,
-        "num_attention_heads": backbone.num_heads,
-        "intermediate_size": backbone.mlp_dim,
-        "hidden_act": "gelu",
-        "layer_norm_eps": backbone.layer_norm_epsilon,
-        "image_size": image[0],
-        "patch_size": patch[0],
-    }
-    return VitWeights.checked(config, _vit_tensors(backbone), mean, std, None, source.label)
+    weights = {weight.path: keras.ops.convert_to_numpy(weight) for weight in backbone.weights}
+    require_finite(weights, source.label)
+    if not os.path.exists(os.path.join(source.path, "image_converter.json")):
+        return backbone, 2.0, -1.0
+    return backbone, *_scale_and_offset(_loaded(source, keras_hub.layers.ImageConverter))
 
 
 def _load_task(source, cls, what, dtype, **options):
@@ -135,13 +125,11 @@ def _load_task(source, cls, what, dtype, **options):
     import keras_vitbert.hub  # noqa: F401  (it registers this project's tasks)
 
     label = source.label
-    config = read_json(os.path.join(source.path, "task.json"), label)
-    held = "a backbone alone"
-    if config is not None:
-        held = f"a {config.get('class_name')}"
-        held_class = keras.saving.get_registered_object(config.get("registered_name"))
+    config = read_json(os.path.join(source.path, "task.json"), label) or {}
+    held_class = keras.saving.get_registered_object(config.get("registered_name"))
     # Otherwise keras-hub would give the backbone a head with random weights.
-    if config is None or held_class is None or not issubclass(held_class, cls):
+    if held_class is None or not issubclass(held_class, cls):
+        held = f"a {config.get('class_name')}" if config else "a backbone alone"
         raise UserError(
             f"{label}: is the preset of {held}, and holds no trained {what}; give one that does"
         )
@@ -156,11 +144,9 @@ def _loaded(source, cls, **options):
         return cls.from_preset(source.path, **options)
     # Keras raises many kinds of errors for missing, damaged or unexpected files.
     except Exception as error:
-        reason = one_line(error)
-        reason = f"{reason[:200]}..." if len(reason) > 200 else reason
         raise UserError(
             f"{source.label}: cannot be loaded as {cls.__name__} of keras-hub "
-            f"({type(error).__name__}: {reason}); give another preset"
+            f"({type(error).__name__}: {one_line(error)[:200]}); give another preset"
         ) from error
 
 
@@ -174,49 +160,3 @@ def _scale_and_offset(converter):
     scale = 1.0 if converter.scale is None else converter.scale
     offset = 0.0 if converter.offset is None else converter.offset
     return 255 * np.asarray(scale, np.float64), np.asarray(offset, np.float64)
-
-
-def _mean_and_std(source):
-    """The same of a preset's converter, for `(x - mean) / std`: two tuples of three floats."""
-    path = os.path.join(source.path, "image_converter.json")
-    if not os.path.exists(path):
-        return (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
-    with open(path) as file:
-        converter = keras.saving.deserialize_keras_object(json.load(file))
-    scale, offset = (np.broadcast_to(x, 3) for x in _scale_and_offset(converter))
-    return tuple((-offset / scale).tolist()), tuple((1 / scale).tolist())
-
-
-def _vit_tensors(backbone):
-    """The weights of a `ViTBackbone` under the names of transformers."""
-    embedding, encoder = backbone.layers[1:3]
-    layers = {
-        "embeddings.patch_embeddings.projection": embedding.patch_embedding,
-        "layernorm": encoder.layer_norm,
-    }
-    for index, block in enumerate(encoder.encoder_layers):
-        parts = {
-            "attention.attention.query": block.mha.query_dense,
-            "attention.attention.key": block.mha.key_dense,
-            "attention.attention.value": block.mha.value_dense,
-            "attention.output.dense": block.mha.output_dense,
-            "layernorm_before": block.layer_norm_1,
-            "layernorm_after": block.layer_norm_2,
-            "intermediate.dense": block.mlp.dense_1,
-            "output.dense": block.mlp.dense_2,
-        }
-        layers |= {f"encoder.layer.{index}.{name}": layer for name, layer in parts.items()}
-    array = keras.ops.convert_to_numpy
-    tensors = {
-        "vit.embeddings.cls_token": array(embedding.class_token),
-        "vit.embeddings.position_embeddings": array(embedding.position_embedding.embeddings)[None],
-    }
-    for name, layer in layers.items():
-        if isinstance(layer, keras.layers.LayerNormalization):
-            weight, bias = array(layer.gamma), array(layer.beta)
-        else:
-            weight = transposed(array(layer.kernel), backbone.hidden_dim)
-            # All biases of an attention are missing together.
-            bias = np.zeros(len(weight)) if layer.bias is None else array(layer.bias).reshape(-1)
-        tensors |= {f"vit.{name}.weight": weight, f"vit.{name}.bias": bias}
-    return tensors

@@ -122,12 +122,25 @@ def account(tensors, wanted, ignored, label, what):
             "they were written"
         )
     result = {name: np.asarray(tensors[name], np.float32) for name in wanted}
-    damaged = [name for name, value in result.items() if not np.isfinite(value).all()]
+    require_finite(result, label)
+    return result
+
+
+def require_finite(tensors, label):
+    """Refuses tensors with values that are not finite.
+
+    Args:
+        tensors: dict of name to array.
+        label: str, where they come from.
+
+    Raises:
+        UserError: names the tensors.
+    """
+    damaged = [name for name, value in tensors.items() if not np.isfinite(value).all()]
     if damaged:
         raise UserError(
             f"{label}: {_listed(damaged, 'tensor')} with values that are not finite; give another"
         )
-    return result
 
 
 def _fits(shape, wanted):

@@ -91,16 +91,13 @@ class BertPreTraining(keras.layers.Layer):
             "intermediate_dense/bias": tensors[f"{transform}.dense.bias"],
             "intermediate_layer_norm/gamma": tensors[f"{transform}.LayerNorm.weight"],
             "intermediate_layer_norm/beta": tensors[f"{transform}.LayerNorm.bias"],
-            "output_bias": tensors["cls.predictions.bias"],
+            "mlm_head/output_bias": tensors["cls.predictions.bias"],
         }
         if weights.has_own_decoder:
-            values["output_kernel"] = tensors["cls.predictions.decoder.weight"].T
-        variables = [v for v in self.mlm_head.variables if v is not embedding.embeddings]
-        for variable in variables:
-            (name,) = (name for name in values if variable.path.endswith(f"/{name}"))
-            variable.assign(values.pop(name))
-        if values:
-            raise RuntimeError(f"keras-hub's MaskedLMHead has no {', '.join(values)}")
+            values["mlm_head/output_kernel"] = tensors["cls.predictions.decoder.weight"].T
+        for variable in self.mlm_head.variables:
+            if variable is not embedding.embeddings:
+                variable.assign(values["/".join(variable.path.split("/")[-2:])])
         self.nsp_head = None
         if weights.has_next_sentence:
             name = "cls.seq_relationship"

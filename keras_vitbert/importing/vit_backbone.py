@@ -1,23 +1,13 @@
 """A ViT's weights in our backbone: its blocks are the same, the rest folds into the patches."""
 
+import keras
 import numpy as np
 
 from keras_vitbert.importing import google, hugging_face, keras_hub_presets, sources
-from keras_vitbert.importing.activations import ACTIVATIONS, exact_gelu, tanh_gelu
+from keras_vitbert.importing.activations import ACTIVATIONS, tanh_gelu
+from keras_vitbert.importing.keras_hub_backbones import build_vit
 from keras_vitbert.model.backbone import ViTBertBackbone
 from pipelines.command_line import UserError, say
-
-# The layers of a block: our name to Hugging Face's.
-_LAYERS = {
-    "self_attention_layer/query": "attention.attention.query",
-    "self_attention_layer/key": "attention.attention.key",
-    "self_attention_layer/value": "attention.attention.value",
-    "self_attention_layer/attention_output": "attention.output.dense",
-    "feedforward_intermediate_dense": "intermediate.dense",
-    "feedforward_output_dense": "output.dense",
-    "self_attention_layer_norm": "layernorm_before",
-    "feedforward_layer_norm": "layernorm_after",
-}
 
 
 def import_backbone(source):
@@ -31,117 +21,83 @@ def import_backbone(source):
         `ViTBertBackbone` without a text side.
 
     Raises:
-        UserError: it is another model, or damaged.
+        UserError: it is another model, its activation is not GELU, or it is damaged.
     """
-    return build_backbone(read_vit(source), source.label)
-
-
-def read_vit(source):
-    """Reads the weights of a ViT of another project.
-
-    Args:
-        source: `sources.Source`, see `import_backbone`.
-
-    Returns:
-        `VitWeights`.
-
-    Raises:
-        UserError: it is another model, or damaged.
-    """
+    label = source.label
     is_bert = source.config.get("model_type") == "bert" or source.kind == sources.GOOGLE_BERT
     if is_bert or source.config.get("class_name") == "BertBackbone":
         raise UserError(
-            f"{source.label}: is a BERT, which normalises after its blocks; it cannot be loaded "
-            "into an encoder that normalises before them: give it as --text_teacher"
+            f"{label}: is a BERT, which normalises after its blocks; it cannot be loaded into an "
+            "encoder that normalises before them: give it as --text_teacher"
         )
-    if source.kind == sources.HUGGING_FACE:
-        return hugging_face.read_vit(source, ("ViTForImageClassification", "ViTModel"))
     if source.kind == sources.PRESET:
-        return keras_hub_presets.read_vit(source)
-    if source.kind == sources.GOOGLE_VIT:
-        return google.read_vit(source)
-    raise UserError(
-        f"{source.label}: is {source.kind}; give a ViT of Hugging Face, keras-hub or Google"
-    )
+        return build_backbone(*keras_hub_presets.load_vit(source))
+    if source.kind == sources.HUGGING_FACE:
+        weights = hugging_face.read_vit(source, ("ViTForImageClassification", "ViTModel"))
+    else:
+        weights = google.read_vit(source)
+    name = weights.config["hidden_act"]
+    if ACTIVATIONS[name] not in (keras.activations.gelu, tanh_gelu):
+        raise UserError(f"{label}: its activation is {name}, ours GELU: give it as --image_teacher")
+    if ACTIVATIONS[name] is tanh_gelu:
+        say(f"{label}: approximates GELU by tanh; ours is exact, so its outputs differ slightly")
+    return build_backbone(build_vit(weights), weights.scale, weights.offset)
 
 
-def build_backbone(weights, label):
-    """Builds our backbone with the weights of a ViT's encoder.
+def build_backbone(vit, scale, offset):
+    """Builds our backbone with the weights of a ViT.
 
-    A ViT normalises images by a mean and a standard deviation a channel, and adds a bias to its
-    patches; ours scales to [-1, 1] and adds none. Both are linear before the positions are added,
-    so they are folded, in float64, into the projection and the positions of the patches.
+    A ViT takes images in [0, 1] as `scale * image + offset`, and adds a bias to its patches; ours
+    scales to [-1, 1] and adds none. Both are linear before the positions are added, so they are
+    folded, in float64, into the projection and the positions of the patches.
 
     Args:
-        weights: `keras_vitbert.importing.vit_weights.VitWeights`.
-        label: str, the model's name in messages.
+        vit: `keras_hub.models.ViTBackbone` of square images and patches.
+        scale, offset: floats, or arrays of three, one a channel.
 
     Returns:
         `ViTBertBackbone` without a text side.
-
-    Raises:
-        UserError: it has two class tokens (DeiT), or another activation than GELU.
     """
-    config = weights.config
-    if config["model_type"] != "vit":
-        raise UserError(
-            f"{label}: is a DeiT, which has two class tokens; ours has one: give it as "
-            "--image_teacher"
-        )
-    activation = ACTIVATIONS[config["hidden_act"]]
-    if activation not in (exact_gelu, tanh_gelu):
-        raise UserError(
-            f"{label}: its activation is {config['hidden_act']}, ours GELU: give it as "
-            "--image_teacher"
-        )
-    if activation is tanh_gelu:
-        say(f"{label}: approximates GELU by tanh; ours is exact, so its outputs differ slightly")
+    embedding, encoder = vit.layers[1:3]
     backbone = ViTBertBackbone(
-        num_layers=config["num_hidden_layers"],
-        num_heads=config["num_attention_heads"],
-        hidden_dim=config["hidden_size"],
-        intermediate_dim=config["intermediate_size"],
-        image_size=config["image_size"],
-        patch_size=config["patch_size"],
+        num_layers=vit.num_layers,
+        num_heads=vit.num_heads,
+        hidden_dim=vit.hidden_dim,
+        intermediate_dim=vit.mlp_dim,
+        image_size=vit.image_shape[0],
+        patch_size=vit.patch_size[0],
         vocabulary_size=None,
-        layer_norm_epsilon=config["layer_norm_eps"],
+        layer_norm_epsilon=encoder.layer_norm.epsilon,
         name="backbone",
     )
-    values = _values(weights)
-    for variable in backbone.weights:
-        variable.assign(np.reshape(values.pop(variable.path), variable.shape))
-    assert not values, list(values)
+    layers = [(backbone.final_norm, encoder.layer_norm)]
+    for ours, theirs in zip(backbone.blocks, encoder.encoder_layers, strict=True):
+        layers += [
+            (ours._self_attention_layer_norm, theirs.layer_norm_1),
+            (ours._feedforward_layer_norm, theirs.layer_norm_2),
+            (ours._feedforward_intermediate_dense, theirs.mlp.dense_1),
+            (ours._feedforward_output_dense, theirs.mlp.dense_2),
+        ]
+        for name in ("query_dense", "key_dense", "value_dense", "output_dense"):
+            layers.append((getattr(ours._self_attention_layer, name), getattr(theirs.mha, name)))
+    for ours, theirs in layers:
+        # An attention may lack its biases; ours begin as zeros.
+        for variable, value in zip(ours.weights, theirs.weights, strict=False):
+            variable.assign(value)
+    _fold(embedding, scale, offset, backbone.image_embedding)
     return backbone
 
 
-def _values(weights):
-    """Path of our variables to arrays with the same entries in the same order."""
-    tensors = {name.removeprefix("vit."): value for name, value in weights.tensors.items()}
-    values = _embedding(tensors, weights.mean, weights.std)
-    layers = {"final_norm": "layernorm"}
-    for index in range(weights.config["num_hidden_layers"]):
-        for ours, theirs in _LAYERS.items():
-            layers[f"block_{index}/{ours}"] = f"encoder.layer.{index}.{theirs}"
-    for ours, theirs in layers.items():
-        weight, bias = tensors[f"{theirs}.weight"], tensors[f"{theirs}.bias"]
-        names = ("gamma", "beta") if weight.ndim == 1 else ("kernel", "bias")
-        # Dense weights are (outputs, inputs) there; the heads and their size are one axis.
-        values |= {f"{ours}/{names[0]}": weight.T, f"{ours}/{names[1]}": bias}
-    return values
-
-
-def _embedding(tensors, mean, std):
-    mean, std = np.asarray(mean, np.float64), np.asarray(std, np.float64)
-    kernel = tensors["embeddings.patch_embeddings.projection.weight"].astype(np.float64)
-    kernel = kernel.transpose(2, 3, 1, 0)  # (P, P, 3, D)
-    # Of u = 2 x - 1 a ViT sees (x - mean) / std = u / (2 std) + (0.5 - mean) / std.
-    projection = kernel / (2 * std)[:, None]
-    bias = tensors["embeddings.patch_embeddings.projection.bias"].astype(np.float64)
-    bias = bias + np.einsum("pqcd,c->d", kernel, (0.5 - mean) / std)
-    positions = tensors["embeddings.position_embeddings"].astype(np.float64)
-    positions = np.concatenate([positions[:, :1], positions[:, 1:] + bias], axis=1)
-    return {
-        "image_embedding/class_token": tensors["embeddings.cls_token"],
-        "image_embedding/position_embedding": positions,
-        "image_embedding/patch_projection/kernel": projection,
-    }
+def _fold(embedding, scale, offset, ours):
+    """Sets our image embedding from a ViT's, its scale and its offset."""
+    kernel, bias, positions = (
+        keras.ops.convert_to_numpy(variable).astype(np.float64)
+        for variable in (*embedding.patch_embedding.weights, *embedding.position_embedding.weights)
+    )
+    scale, offset = (np.reshape(x, (-1, 1)) for x in (scale, offset))  # beside (P, P, 3, D)
+    # Of u = 2 x - 1 a ViT sees scale * x + offset = scale / 2 * u + scale / 2 + offset.
+    bias += (kernel * (scale / 2 + offset)).sum(axis=(0, 1, 2))
+    projection = ours.patch_projection.kernel
+    projection.assign(np.reshape(kernel * (scale / 2), projection.shape))
+    ours.position_embedding.assign(np.vstack([positions[:1], positions[1:] + bias])[None])
+    ours.class_token.assign(embedding.class_token)

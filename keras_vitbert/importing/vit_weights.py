@@ -8,7 +8,6 @@ import numpy as np
 
 from keras_vitbert.importing.configs import checked_config, require
 from keras_vitbert.importing.tensors import account, block_weights, layer_shapes
-from pipelines.command_line import UserError
 
 IMAGE_ARCHITECTURES = (
     "ViTForImageClassification",
@@ -47,25 +46,21 @@ class VitWeights:
             `tensors` holds zeros for missing biases.
         tensors: dict of name to float32 array. Names begin with `vit.`, `deit.` or a head's name;
             `pre_logits` is Google's layer before the classifier.
-        mean, std: tuples of three floats, which normalise images in [0, 1].
+        scale, offset: float64 arrays `(3,)`; the network takes `image * scale + offset` of images
+            in [0, 1].
         labels: list of str, the names of the classes in order, or None.
     """
 
     config: dict[str, Any]
     tensors: dict[str, np.ndarray]
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    scale: np.ndarray
+    offset: np.ndarray
     labels: list[str] | None = None
 
     @property
     def heads(self):
         """The names of the classifiers; their logits are averaged."""
         return HEADS[self.config["architectures"][0]]
-
-    @property
-    def num_classes(self):
-        """int, or None without a classifier."""
-        return len(self.tensors[f"{self.heads[0]}.weight"]) if self.heads else None
 
     @classmethod
     def checked(cls, config, tensors, mean, std, labels, label):
@@ -74,7 +69,8 @@ class VitWeights:
         Args:
             config: dict, the content of config.json, with `model_type` and `architectures`.
             tensors: dict of name to array, the backbone's names beginning with `vit.` or `deit.`.
-            mean, std, labels: see the class.
+            mean, std: three floats each, which normalise images in [0, 1].
+            labels: see the class.
             label: str, where it comes from.
 
         Returns:
@@ -94,7 +90,8 @@ class VitWeights:
         require(image % patch == 0, label, "patch_size", patch, f"image_size is {image}")
         architecture = config["architectures"][0]
         model_type = config["model_type"]
-        wanted = _shapes(kept, model_type, HEADS[architecture])
+        classes = None if labels is None else len(labels)
+        wanted = _shapes(kept, model_type, HEADS[architecture], classes)
         if "pre_logits.weight" in tensors:
             hidden = len(tensors["pre_logits.weight"])
             wanted |= layer_shapes({"pre_logits": (hidden, kept["hidden_size"])})
@@ -106,19 +103,12 @@ class VitWeights:
         if not HEADS[architecture]:
             ignored += r"|classifier\..*|pre_logits\..*"
         tensors = account(tensors, wanted, ignored, label, architecture)
-        counts = {tensors[name].shape[0] for name in tensors if name.endswith("classifier.weight")}
-        named = counts if labels is None else {len(labels)}
-        if HEADS[architecture] and (counts != named or len(counts) > 1):
-            raise UserError(
-                f"{label}: its id2label names {' and '.join(map(str, sorted(named)))} classes, its "
-                f"classifiers {' and '.join(map(str, sorted(counts)))}; give the config that "
-                "belongs to it"
-            )
         kept |= {"model_type": model_type, "architectures": [architecture], "qkv_bias": True}
-        return cls(kept, tensors, tuple(mean), tuple(std), labels)
+        mean, std = np.array(mean), np.array(std)
+        return cls(kept, tensors, 1 / std, -mean / std, labels)
 
 
-def _shapes(config, model_type, heads):
+def _shapes(config, model_type, heads, classes):
     """Name to shape of the tensors of an encoder and its heads."""
     hidden, patch = config["hidden_size"], config["patch_size"]
     special = ["cls_token", "distillation_token"][: 2 if model_type == "deit" else 1]
@@ -128,7 +118,7 @@ def _shapes(config, model_type, heads):
         f"{embeddings}.patch_embeddings.projection": (hidden, 3, patch, patch),
         **block_weights(config, model_type, "attention", ("layernorm_before", "layernorm_after")),
         f"{model_type}.layernorm": (hidden,),
-        **dict.fromkeys(heads, (None, hidden)),
+        **dict.fromkeys(heads, (classes, hidden)),
     }
     return {
         **{f"{embeddings}.{token}": (1, 1, hidden) for token in special},

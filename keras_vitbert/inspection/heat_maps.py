@@ -8,63 +8,43 @@ LEFT, RIGHT = 0.9, 0.56  # inches beside the rows
 NUMBER = 0.6  # more inches at the right for another number
 HEAD, ROW, BLOCK = 0.17, 0.125, 0.32  # inches: above the blocks, a row, and a block with the gap
 _REPEATED = round(ROW * SCREEN)
+LABEL = "mean absolute activation / scale"  # of their colour scale
 
 
-class HeatMaps:
-    """Heat maps of some blocks, below each other, with numbers at the right; `show` fills them.
+def draw_heat_maps(sheet, top, width, blocks, columns=None):
+    """Draws heat maps of some blocks, below each other, with numbers at the right.
+
+    The two rows of a block share a scale from 0 to the first number at its right: activations grow
+    with training and from block to block, and one scale for all would show the last block only.
 
     Args:
         sheet: `keras_vitbert.inspection.sheet.Sheet`.
         top, width: float, inches.
-        names: list of str, one a block.
-        units: int.
-        columns: list of str, the heads of more numbers.
-        animated: bool, whether they change, see `Sheet.picture`.
+        blocks: dict of a name to (image, text), `(D,)` each.
+        columns: dict of the head of more numbers to a list of str, one a block.
 
-    Attributes:
-        label: str, of their colour scale.
-        width: float, inches of a row.
-        bottom: float, inches down to their end.
+    Returns:
+        float, inches down to their end.
     """
-
-    label = "mean absolute activation / scale"
-
-    def __init__(self, sheet, top, width, names, units, columns=(), animated=False):
-        self.width, self._blocks = width, []
-        columns = ["scale to", *columns]
-        edges = [LEFT + width + RIGHT - EDGE + NUMBER * place for place in range(len(columns))]
-        top += HEAD
-        for edge, column in zip(edges, columns, strict=True):
-            sheet.text(edge, top - 0.05, column, va="baseline", ha="right")
-        for name in names:
-            middle = top + ROW
-            sheet.text(EDGE, middle, name, va="center_baseline", size=TEXT_SIZE)
-            for place, modality in enumerate(("images", "text")):
-                row_middle = top + (place + 0.5) * ROW
-                sheet.text(LEFT - 0.05, row_middle, modality, va="center_baseline", ha="right")
-            blank = np.zeros((2, units, 3), np.uint8)
-            image = sheet.image(LEFT, top, width, 2 * ROW, blank, animated=animated)
-            number = {"va": "center_baseline", "ha": "right", "animated": animated}
-            self._blocks.append((image, [sheet.text(edge, middle, "", **number) for edge in edges]))
-            top += BLOCK
-        self.bottom = top
-
-    def show(self, pairs, *columns):
-        """Shows activations.
-
-        The two rows of a block share a scale from 0 to the number at its right: activations grow
-        with training and from block to block, and one scale for all would show the last block only.
-
-        Args:
-            pairs: list of (image, text), one a block, `(D,)` each.
-            columns: lists of str, one a block.
-        """
-        for (image, numbers), pair, *more in zip(self._blocks, pairs, *columns, strict=True):
-            high = scale_top(pair)
-            # Repeated rows, so that smoothing does not mix images and text.
-            image.set_data(colours(np.stack(pair), high).repeat(_REPEATED, axis=0))
-            for number, text in zip(numbers, [f"{high:.3g}", *more], strict=True):
-                number.set_text(text)
+    scales = [scale_top(pair) for pair in blocks.values()]
+    columns = {"scale to": [f"{high:.3g}" for high in scales], **(columns or {})}
+    edges = [LEFT + width + RIGHT - EDGE + NUMBER * place for place in range(len(columns))]
+    top += HEAD
+    for edge, column in zip(edges, columns, strict=True):
+        sheet.text(edge, top - 0.05, column, va="baseline", ha="right")
+    for (name, pair), high, *numbers in zip(blocks.items(), scales, *columns.values(), strict=True):
+        middle = top + ROW
+        sheet.text(EDGE, middle, name, va="center_baseline", size=TEXT_SIZE)
+        for place, modality in enumerate(("images", "text")):
+            row_middle = top + (place + 0.5) * ROW
+            sheet.text(LEFT - 0.05, row_middle, modality, va="center_baseline", ha="right")
+        # Repeated rows, so that smoothing does not mix images and text.
+        cells = colours(np.stack(pair), high).repeat(_REPEATED, axis=0)
+        sheet.image(LEFT, top, width, 2 * ROW, cells)
+        for edge, number in zip(edges, numbers, strict=True):
+            sheet.text(edge, middle, number, va="center_baseline", ha="right")
+        top += BLOCK
+    return top
 
 
 def by_preference(image, text):

@@ -86,7 +86,6 @@ class Sheet:
     Attributes:
         width, height: float, inches of the whole sheet, rounded to whole dots.
         top: float, inches down to the end of the title and the note.
-        title: `matplotlib.text.Text`.
         figure: `matplotlib.figure.Figure`.
     """
 
@@ -97,9 +96,7 @@ class Sheet:
             round(inches * dots_per_inch) / dots_per_inch for inches in (width, self.top + height)
         )
         self.figure = Figure((self.width, self.height), dpi=dots_per_inch)
-        self._canvas = FigureCanvasAgg(self.figure)
-        self._frame = None
-        self.title = self.text(EDGE, 0.05, title, size=TITLE_SIZE, weight="bold")
+        self.text(EDGE, 0.05, title, size=TITLE_SIZE, weight="bold")
         self.text(EDGE, 0.21, "\n".join(lines))
 
     def axes(self, left, top, width, height, **options):
@@ -123,18 +120,17 @@ class Sheet:
         Args:
             left, top: float, inches, of its upper left corner unless `va` and `ha` say otherwise.
             text: str.
-            options: see `matplotlib.text.Text`; an `animated` text may change, see `picture`.
+            options: see `matplotlib.text.Text`.
         """
         options = {"va": "top", "linespacing": 1.2, **options}
-        return self.figure.text(left / self.width, 1 - top / self.height, text, **options)
+        self.figure.text(left / self.width, 1 - top / self.height, text, **options)
 
-    def image(self, left, top, width, height, cells, **options):
+    def image(self, left, top, width, height, cells):
         """Adds an image that fills a rectangle.
 
         Args:
             left, top, width, height: float, inches; the edges are rounded to whole dots.
             cells: uint8 `(rows, columns, 3)`.
-            options: see `matplotlib.image.BboxImage`; an `animated` one may change, see `picture`.
         """
         dots, bottom = self.figure.dpi, round(self.height * self.figure.dpi)
         x0, x1 = round(left * dots), round((left + width) * dots)
@@ -142,11 +138,10 @@ class Sheet:
         box = Bbox.from_extents(*(edge / dots for edge in (x0, y0, x1, y1)))
         # Cells of unequal width are smoothed, unless they are large.
         smoothing = "antialiased" if (x1 - x0) % cells.shape[1] else "nearest"
-        image = BboxImage(
-            TransformedBbox(box, self.figure.dpi_scale_trans), interpolation=smoothing, **options
-        )
+        place = TransformedBbox(box, self.figure.dpi_scale_trans)
+        image = BboxImage(place, interpolation=smoothing)
         image.set_data(cells)
-        return self.figure.add_artist(image)
+        self.figure.add_artist(image)
 
     def marks(self, left, top, width, texts):
         """Adds ticks along a horizontal line, and texts below them.
@@ -195,21 +190,14 @@ class Sheet:
         self.figure.legend(handles=artists, loc="upper center", bbox_to_anchor=place, ncols=columns)
 
     def picture(self):
-        """Draws the sheet, and of what is drawn already only what is `animated`.
+        """Draws the sheet.
 
         Returns:
             uint8 `(height, width, 3)`, as `tf.summary.image` takes it.
         """
-        if self._frame is None:
-            self._canvas.draw()
-            self._frame = self._canvas.copy_from_bbox(self.figure.bbox)
-        self._canvas.restore_region(self._frame)
-        for artist in self.figure.get_children():
-            if artist.get_animated():
-                artist.draw(self._canvas.get_renderer())
-        pixels = np.asarray(self._canvas.buffer_rgba())
-        # As `pixels[..., :3].copy()`, but five times as fast.
-        return np.stack([pixels[..., channel] for channel in range(3)], axis=-1)
+        canvas = FigureCanvasAgg(self.figure)
+        canvas.draw()
+        return np.asarray(canvas.buffer_rgba())[..., :3]
 
     def encoded(self, file_format):
         """The bytes of a file.

@@ -4,13 +4,13 @@ import keras
 
 from keras_vitbert.model.backbone import ViTBertBackbone
 from keras_vitbert.model.heads import MLPHead
-from keras_vitbert.model.pretraining_network import image_inputs
+from keras_vitbert.model.pretraining_network import BackboneNetwork, image_inputs
 
 TEXT_INPUTS = ("token_ids", "segment_ids", "padding_mask")
 
 
 @keras.saving.register_keras_serializable(package="keras_vitbert")
-class Classifier(keras.Model):
+class Classifier(BackboneNetwork):
     """A backbone and a two-layer MLP on the class token (eq. 5 and 6).
 
     Args:
@@ -25,11 +25,9 @@ class Classifier(keras.Model):
     """
 
     def __init__(self, backbone, num_classes, **kwargs):
-        super().__init__(**kwargs)
+        super().__init__(backbone, num_classes, **kwargs)
         if backbone.image_size is not None and backbone.vocabulary_size is not None:
             raise ValueError("the backbone takes images and text; build it with one of them")
-        self.backbone = backbone
-        self.num_classes = num_classes
         self.head = MLPHead(
             num_classes, dropout=backbone.dropout, dtype=backbone.dtype_policy, name="head"
         )
@@ -65,18 +63,6 @@ class Classifier(keras.Model):
             rank: int, of the updates.
         """
         self.backbone.enable_lora(rank)
-
-    def get_config(self):
-        return {
-            "name": self.name,
-            "backbone": keras.saving.serialize_keras_object(self.backbone),
-            "num_classes": self.num_classes,
-        }
-
-    @classmethod
-    def from_config(cls, config):
-        backbone = keras.saving.deserialize_keras_object(config["backbone"])
-        return cls(**{**config, "backbone": backbone})
 
 
 def build_classifier(model, kind, num_classes, dtype=None):

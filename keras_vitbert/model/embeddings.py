@@ -43,10 +43,8 @@ class ImageEmbedding(keras.layers.Layer):
                 f"patch_size {patch_size} does not divide image_size {image_size}; "
                 f"the nearest that does is {image_size // patch_size * patch_size}"
             )
-        self.image_size = image_size
         self.patch_size = patch_size
         self.hidden_dim = hidden_dim
-        self.dropout = dropout
         self.grid = image_size // patch_size
         self.patch_projection = keras.layers.Dense(
             hidden_dim,
@@ -93,15 +91,6 @@ class ImageEmbedding(keras.layers.Layer):
     def compute_output_shape(self, input_shape):
         return (input_shape[0], self.grid**2 + 1, self.hidden_dim)
 
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "image_size": self.image_size,
-            "patch_size": self.patch_size,
-            "hidden_dim": self.hidden_dim,
-            "dropout": self.dropout,
-        }
-
 
 @keras.saving.register_keras_serializable(package="keras_vitbert")
 class TextEmbedding(keras.layers.Layer):
@@ -112,29 +101,17 @@ class TextEmbedding(keras.layers.Layer):
     Args:
         vocabulary_size: int, `V`.
         max_sequence_length: int, the longest `T`.
-        num_segments: int, the number of segment ids.
         hidden_dim: int, `D`.
         dropout: float, rate applied to the sum.
 
-    Inputs `token_ids` and `segment_ids`, both `(batch, length)` integers with `length` at most
-    `max_sequence_length`; output `(batch, length, hidden_dim)`.
+    Inputs `token_ids` and `segment_ids` (0 or 1), both `(batch, length)` integers with `length` at
+    most `max_sequence_length`; output `(batch, length, hidden_dim)`.
     """
 
-    def __init__(
-        self,
-        vocabulary_size,
-        max_sequence_length,
-        hidden_dim,
-        num_segments=2,
-        dropout=0.0,
-        **kwargs,
-    ):
+    def __init__(self, vocabulary_size, max_sequence_length, hidden_dim, dropout=0.0, **kwargs):
         super().__init__(**kwargs)
-        self.vocabulary_size = vocabulary_size
         self.max_sequence_length = max_sequence_length
         self.hidden_dim = hidden_dim
-        self.num_segments = num_segments
-        self.dropout = dropout
 
         def embedding(size, name):
             return keras.layers.Embedding(
@@ -146,7 +123,7 @@ class TextEmbedding(keras.layers.Layer):
             )
 
         self.word_embedding = embedding(vocabulary_size, "word_embedding")
-        self.segment_embedding = embedding(num_segments, "segment_embedding")
+        self.segment_embedding = embedding(2, "segment_embedding")
         self.dropout_layer = keras.layers.Dropout(dropout, dtype=self.dtype_policy, name="dropout")
 
     def build(self, *input_shapes, **named_shapes):
@@ -166,13 +143,3 @@ class TextEmbedding(keras.layers.Layer):
 
     def compute_output_shape(self, token_ids_shape, segment_ids_shape):
         return (*token_ids_shape, self.hidden_dim)
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "vocabulary_size": self.vocabulary_size,
-            "max_sequence_length": self.max_sequence_length,
-            "hidden_dim": self.hidden_dim,
-            "num_segments": self.num_segments,
-            "dropout": self.dropout,
-        }

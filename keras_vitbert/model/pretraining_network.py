@@ -6,8 +6,34 @@ from keras_vitbert.model.backbone import ViTBertBackbone
 from keras_vitbert.model.heads import MaskedLMHead, MLPHead
 
 
+class BackboneNetwork(keras.Model):
+    """What the networks on a backbone share: how Keras saves them.
+
+    Args:
+        backbone: a `ViTBertBackbone`.
+        num_classes: int, or None.
+    """
+
+    def __init__(self, backbone, num_classes=None, **kwargs):
+        super().__init__(**kwargs)
+        self.backbone = backbone
+        self.num_classes = num_classes
+
+    def get_config(self):
+        return {
+            "name": self.name,
+            "backbone": keras.saving.serialize_keras_object(self.backbone),
+            "num_classes": self.num_classes,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        backbone = keras.saving.deserialize_keras_object(config["backbone"])
+        return cls(**{**config, "backbone": backbone})
+
+
 @keras.saving.register_keras_serializable(package="keras_vitbert")
-class PreTrainingNetwork(keras.Model):
+class PreTrainingNetwork(BackboneNetwork):
     """A backbone with heads for image classification, masked-LM and next sentence.
 
     Args:
@@ -21,9 +47,7 @@ class PreTrainingNetwork(keras.Model):
     """
 
     def __init__(self, backbone, num_classes=None, **kwargs):
-        super().__init__(**kwargs)
-        self.backbone = backbone
-        self.num_classes = num_classes
+        super().__init__(backbone, num_classes, **kwargs)
         options = {"dropout": backbone.dropout, "dtype": backbone.dtype_policy}
         sequence_shape = (None, None, backbone.hidden_dim)
         if backbone.image_size is not None:
@@ -46,18 +70,6 @@ class PreTrainingNetwork(keras.Model):
             logits["mlm_logits"] = self.mlm_head(text, inputs["masked_positions"])
             logits["nsp_logits"] = self.nsp_head(text[:, 0])
         return logits
-
-    def get_config(self):
-        return {
-            "name": self.name,
-            "backbone": keras.saving.serialize_keras_object(self.backbone),
-            "num_classes": self.num_classes,
-        }
-
-    @classmethod
-    def from_config(cls, config):
-        backbone = keras.saving.deserialize_keras_object(config["backbone"])
-        return cls(**{**config, "backbone": backbone})
 
 
 TEXT_INPUTS = ("token_ids", "segment_ids", "padding_mask", "masked_positions")

@@ -35,17 +35,13 @@ def transfer(source, target):
     ):
         _copy(theirs, ours)
     done = {"encoder": "kept"}
-    if target.image_embedding is not None:
-        done["image_embedding"] = "fresh"
-        if source.image_embedding is not None:
-            done["image_embedding"] = _copy_image_embedding(
-                source.image_embedding, target.image_embedding
-            )
-    if target.text_embedding is not None:
-        done["text_embedding"] = "fresh"
-        if source.text_embedding is not None:
-            _copy_text_embedding(source.text_embedding, target.text_embedding)
-            done["text_embedding"] = "kept"
+    for part, copy in (
+        ("image_embedding", _copy_image_embedding),
+        ("text_embedding", _copy_text_embedding),
+    ):
+        ours, theirs = getattr(target, part), getattr(source, part)
+        if ours is not None:
+            done[part] = "fresh" if theirs is None else copy(theirs, ours)
     return done
 
 
@@ -82,10 +78,8 @@ def _copy_image_embedding(source, target):
             "give an architecture with its patch size, or another checkpoint"
         )
 
-    def interpolated(name, value):
-        if name != "position_embedding":
-            return value
-        return ops.convert_to_numpy(interpolate_positions(value, target.grid))
+    def interpolated(positions):
+        return ops.convert_to_numpy(interpolate_positions(positions, target.grid))
 
     _copy(source, target, interpolated)
     return "kept" if source.grid == target.grid else "interpolated"
@@ -99,16 +93,16 @@ def _copy_text_embedding(source, target):
             f"{longest}, or give another checkpoint"
         )
 
-    def cut(name, value):  # shorter texts use the first positions
-        return value[:, :length] if name == "position_embedding" else value
-
-    _copy(source, target, cut)
+    _copy(source, target, lambda positions: positions[:, :length])  # texts use the first ones
+    return "kept"
 
 
-def _copy(source, target, convert=lambda name, value: value):
-    """Copies the weights of a layer, each through `convert(name, value)`."""
+def _copy(source, target, fitted=lambda positions: positions):
+    """Copies the weights of a layer, its position embedding through `fitted`."""
     for ours, theirs in zip(target.weights, source.weights, strict=True):
-        value = convert(theirs.name, ops.convert_to_numpy(theirs.value))
+        value: Any = ops.convert_to_numpy(theirs.value)
+        if theirs.name == "position_embedding":
+            value = fitted(value)
         if tuple(value.shape) != tuple(ours.shape):
             raise UserError(
                 f"{ours.path} has the shape {tuple(ours.shape)}, in the checkpoint "

@@ -4,7 +4,15 @@ import numpy as np
 from matplotlib.ticker import EngFormatter
 
 from keras_vitbert.inspection.co_activation import TOP, co_activation
-from keras_vitbert.inspection.heat_maps import BLOCK, HEAD, LEFT, RIGHT, HeatMaps, by_preference
+from keras_vitbert.inspection.heat_maps import (
+    BLOCK,
+    HEAD,
+    LABEL,
+    LEFT,
+    RIGHT,
+    by_preference,
+    draw_heat_maps,
+)
 from keras_vitbert.inspection.sheet import COLUMN, FAINT, TEXT_SIZE, Sheet, shades, spread
 from pipelines.command_line import UserError
 
@@ -70,15 +78,14 @@ def draw(activations, name, blocks=""):
     top, width = sheet.top, COLUMN - LEFT - RIGHT
     for step in steps:
         sheet.text(LEFT, top + HEAD - 0.05, f"step {step:,}", va="baseline", size=TEXT_SIZE)
-        maps = HeatMaps(sheet, top, width, [f"block {block}" for block in blocks], units)
         image, text = activations[step]
-        maps.show([(image[block][order], text[block][order]) for block, order in orders.items()])
-        top = maps.bottom
+        shown = {f"block {b}": (image[b][order], text[b][order]) for b, order in orders.items()}
+        top = draw_heat_maps(sheet, top, width, shown)
     sheet.text(LEFT, top - 0.02, "◂ prefer images")
     sheet.text(COLUMN - RIGHT, top - 0.02, "prefer text ▸", ha="right")
     order = f"{units} units, in the order of step {steps[-1]:,}"
     sheet.text(LEFT + width / 2, top + 0.1, order, size=TEXT_SIZE, ha="center")
-    sheet.scale(LEFT, top + 0.36, width, HeatMaps.label)
+    sheet.scale(LEFT, top + 0.36, width, LABEL)
     _draw_curves(sheet, top + 0.86, activations)
     _draw_legend(sheet, top + _CURVE + 1.36, lines)
     sheet.text(COLUMN / 2, sheet.height - 0.18, "dashed: by chance", ha="center")

@@ -88,12 +88,14 @@ def _qualitative_figure(runs, wanted):
     image_rows, text_rows = [], []
     if images:
         first = next(iter(images.values()))
-        networks = {name: run.network for name, run in images.items()}
+        networks = {name: run.trained.network for name, run in images.items()}
         image_rows = image_examples(first.data, first.classes, networks, wanted)
     if texts:
         first = next(iter(texts.values()))
-        networks = {name: run.network for name, run in texts.items()}
-        text_rows = text_examples(first.data, first.vocabulary, networks, max(1, wanted // 2))
+        networks = {name: run.trained.network for name, run in texts.items()}
+        text_rows = text_examples(
+            first.data, first.trained.vocabulary, networks, max(1, wanted // 2)
+        )
     return qualitative_figure.draw(image_rows, text_rows, list(whole))
 
 

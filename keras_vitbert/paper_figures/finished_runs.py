@@ -17,7 +17,6 @@ from keras_vitbert.runs.record_errors import reading
 from keras_vitbert.runs.run_folder import RunFolder
 from keras_vitbert.trained.loading import load
 from pipelines.command_line import UserError
-from pipelines.text.wordpiece import read_vocabulary
 
 _EXAMPLES, _BATCH = 64, 16  # of activations that are measured here
 
@@ -51,21 +50,14 @@ class FinishedRun:
         self._cache_dir = cache_dir
 
     @functools.cached_property
-    def network(self):
-        """The network of the last checkpoint, in float32."""
-        return load(self.path).network
+    def trained(self):
+        """The `TrainedModel` of the last checkpoint, in float32."""
+        return load(self.path)
 
     @functools.cached_property
     def step(self):
         """The step of the last checkpoint; 0 where there is none."""
         return checkpoints.latest(self.folder.checkpoints)[1]
-
-    @functools.cached_property
-    def vocabulary(self):
-        """List of str, or None for a run without text."""
-        if not self.variant.text:
-            return None
-        return read_vocabulary(os.path.join(self.path, "vocabulary.txt"))
 
     @functools.cached_property
     def data(self):
@@ -96,8 +88,7 @@ class FinishedRun:
     def classes(self):
         """The names of the image classes, or their numbers where the names are unknown."""
         count = self.record["config"]["model"]["num_classes"]
-        text = self.folder.read("classes.txt")
-        names = text.splitlines() if text is not None else self.data.classes
+        names = self.trained.classes or self.data.classes
         return names if names and len(names) == count else [f"class {n}" for n in range(count)]
 
     def sees(self, modality):
@@ -127,7 +118,7 @@ class FinishedRun:
         config.image_batch = config.text_batch = _BATCH
         stream = self.data.stream(config, images=True, text=True)
         means = MeanActivations(
-            self.network.backbone, tf.distribute.get_strategy(), self.vocabulary
+            self.trained.backbone, tf.distribute.get_strategy(), self.trained.vocabulary
         )
         with reading(stream):
             values = means(stream.validation().take(-(-_EXAMPLES // _BATCH)))
@@ -146,9 +137,8 @@ class FinishedRun:
         if self._stored_masks:
             return self._stored_masks
         self._require_checkpoint()
-        path, step = checkpoints.latest(self.folder.checkpoints)
-        masks = _masks_of(path, self.network.backbone.shared_variables)
-        return [MaskValues.of(step, masks)]
+        masks = _masks_of(self.trained.checkpoint, self.trained.backbone.shared_variables)
+        return [MaskValues.of(self.trained.step, masks)]
 
     @functools.cached_property
     def _stored_masks(self):

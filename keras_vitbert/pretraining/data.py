@@ -5,6 +5,7 @@ import os
 
 import tensorflow as tf
 
+from pipelines import sample
 from pipelines.command_line import UserError, one_line, say
 from pipelines.image_stream import ImageStream
 from pipelines.images.image_views import ImageViews
@@ -22,7 +23,7 @@ _SAMPLE_CLASSES = list("0123456789")
 
 @dataclasses.dataclass(frozen=True)
 class Data:
-    """Sources of both modalities, from which a variant takes what it needs.
+    """Sources of the modalities, from which a variant takes what it needs; None if not opened.
 
     Attributes:
         images, image_validation: `ImageStream`.
@@ -31,11 +32,11 @@ class Data:
         classes: list of str, the names of the image classes in order; None if unknown.
     """
 
-    images: ImageStream | None
-    image_validation: ImageStream | None
-    texts: TextStream | None
-    text_validation: TextStream | None
-    vocabulary: list[str] | None
+    images: ImageStream | None = None
+    image_validation: ImageStream | None = None
+    texts: TextStream | None = None
+    text_validation: TextStream | None = None
+    vocabulary: list[str] | None = None
     classes: list[str] | None = None
 
     def stream(self, config, images, text):
@@ -68,8 +69,7 @@ def open_data(
         max_bad_records: int, how many damaged records of all files may be skipped. Above 0, all
             records are checked first.
         cache: bool, whether training records are kept in memory once they have been read.
-        audits: has `audit(name)` and `keep_audit(name, content)`, such as a `RunFolder`, to store
-            the result of that check; or None.
+        audits: `RunFolder` to store the result of that check in; None if `max_bad_records` is 0.
 
     Returns:
         `Data`.
@@ -78,16 +78,14 @@ def open_data(
         UserError: something is missing, is damaged or does not fit the model.
     """
     data, model = config.data, config.model
-    image_files, text_files = data.images, data.text
-    vocabulary_path = data.vocabulary
     if data.source == "sample":
-        image_files, text_files, vocabulary_path = _sample(config, cache_dir)
+        data = _sample(config, cache_dir)
 
     def opened(key, pattern, kind, open_source):
         """A source, without its damaged records if some may be skipped."""
         if not max_bad_records:
             return open_source(RecordFiles.find(pattern, key, kind))
-        known = audits.audit(key) if audits else None
+        known = audits.audit(key)
         if known is not None and known["pattern"] == pattern:
             records = RecordFiles.from_json(known)
             if records.is_unchanged():
@@ -95,56 +93,56 @@ def open_data(
         records = RecordFiles.find(pattern, key, kind, salvage=True)
         source = _opened_at_good(records, open_source, max_bad_records)
         source = without_damaged(source, max_bad_records)
-        if audits:
-            audits.keep_audit(key, source.records.to_json())
+        audits.keep_audit(key, source.records.to_json())
         return source
 
-    sources = dict.fromkeys(("images", "image_validation", "texts", "text_validation"))
-    vocabulary = None
+    def open_both(modality, kind, open_source, batch):
+        """The sources of training and of validation."""
+        train, validation = (
+            opened(f"config.data.{modality}.{split}", data[modality][split], kind, open_source)
+            for split in ("train", "validation")
+        )
+        if train.records.count < config[batch]:
+            raise UserError(
+                f"{train.records.pattern} holds {train.records.count} records, fewer than one step "
+                f"takes; set --config.{batch} to at most that"
+            )
+        return dataclasses.replace(train, cache=cache), validation
+
+    def open_images(records):
+        views = ImageViews.from_config(model.image_size, data.images)
+        offset = data.images.label_offset
+        return ImageStream(records, model.num_classes, label_offset=offset, views=views).check()
+
+    def open_texts(records):
+        size, length = model.vocabulary_size, model.max_sequence_length
+        return TextStream.open(records, vocabulary, size, length, data.text.masking.to_dict())
+
+    parts = {}
     if images:
-        for name, split in (("images", "train"), ("image_validation", "validation")):
-
-            def open_images(records, cache=cache and split == "train"):
-                return ImageStream(
-                    records,
-                    model.num_classes,
-                    label_offset=data.images.label_offset,
-                    cache=cache,
-                    views=ImageViews.from_config(model.image_size, data.images),
-                ).check()
-
-            key = f"config.data.images.{split}"
-            sources[name] = opened(key, image_files[split], IMAGES, open_images)
-        _require_batch(sources["images"], config.image_batch, "image_batch")
+        parts["images"], parts["image_validation"] = open_both(
+            "images", IMAGES, open_images, "image_batch"
+        )
+        parts["classes"] = _classes(data, model.num_classes)
     if text:
-        if not vocabulary_path:
+        if not data.vocabulary:
             raise UserError("--config.data.vocabulary is empty; give a vocabulary file")
-        vocabulary = read_vocabulary(vocabulary_path)
+        vocabulary = parts["vocabulary"] = read_vocabulary(data.vocabulary)
         if len(vocabulary) > model.vocabulary_size:
             raise UserError(
-                f"{vocabulary_path} has {len(vocabulary)} entries, the model has "
+                f"{data.vocabulary} has {len(vocabulary)} entries, the model has "
                 f"{model.vocabulary_size}; set --config.model.vocabulary_size={len(vocabulary)}"
             )
-        for name, split in (("texts", "train"), ("text_validation", "validation")):
-
-            def open_texts(records, cache=cache and split == "train"):
-                return TextStream.open(
-                    records,
-                    vocabulary,
-                    model.vocabulary_size,
-                    model.max_sequence_length,
-                    masking=data.text.masking.to_dict(),
-                    cache=cache,
-                )
-
-            key = f"config.data.text.{split}"
-            sources[name] = opened(key, text_files[split], TEXT_EXAMPLES, open_texts)
-        _require_batch(sources["texts"], config.text_batch, "text_batch")
-    classes = _classes(data, image_files["train"], model.num_classes) if images else None
-    opened_data = Data(**sources, vocabulary=vocabulary, classes=classes)
+        parts["texts"], parts["text_validation"] = open_both(
+            "text", TEXT_EXAMPLES, open_texts, "text_batch"
+        )
+    opened_data = Data(**parts)
     damaged = left_out(opened_data)
     check_limit(damaged, max_bad_records)
-    _report(damaged)
+    for damage in damaged[:_DAMAGE_SHOWN]:
+        say(f"left out: {damage}")
+    if len(damaged) > _DAMAGE_SHOWN:
+        say(f"left out: {len(damaged) - _DAMAGE_SHOWN} more")
     return opened_data
 
 
@@ -159,16 +157,8 @@ def _opened_at_good(records, open_source, limit):
             records = records.without({0: error.reason})
 
 
-def _report(damaged):
-    for damage in damaged[:_DAMAGE_SHOWN]:
-        say(f"left out: {damage}")
-    if len(damaged) > _DAMAGE_SHOWN:
-        say(f"left out: {len(damaged) - _DAMAGE_SHOWN} more")
-
-
 def _sample(config, cache_dir):
-    from pipelines import sample
-
+    """The `data` section of a config with the files of the sample, which are prepared."""
     model = config.model
     prepared = sample.prepare(
         cache_dir or None,
@@ -178,16 +168,18 @@ def _sample(config, cache_dir):
         seed=config.seed,
     )
     say(f"sample data in {prepared.folder}")
-    images = {"train": prepared.image_train, "validation": prepared.image_validation}
-    text = {"train": prepared.text_train, "validation": prepared.text_validation}
-    return images, text, prepared.vocabulary
+    data = config.data.copy_and_resolve_references()
+    data.images.update(train=prepared.image_train, validation=prepared.image_validation)
+    data.text.update(train=prepared.text_train, validation=prepared.text_validation)
+    data.vocabulary = prepared.vocabulary
+    return data
 
 
-def _classes(data, pattern, count):
+def _classes(data, count):
     """The names of the classes: the sample's, or from `classes.txt` beside the training images."""
     if data.source == "sample":
         return _SAMPLE_CLASSES if len(_SAMPLE_CLASSES) == count else None
-    path = os.path.join(os.path.dirname(pattern), "classes.txt")
+    path = os.path.join(os.path.dirname(data.images.train), "classes.txt")
     try:
         if not tf.io.gfile.exists(path):
             return None
@@ -196,11 +188,3 @@ def _classes(data, pattern, count):
     except (tf.errors.OpError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read ({one_line(error)}); fix or remove it") from error
     return classes if len(classes) == count else None
-
-
-def _require_batch(source, batch, key):
-    if source.records.count < batch:
-        raise UserError(
-            f"{source.records.pattern} holds {source.records.count} records, fewer than one "
-            f"step takes; set --config.{key} to at most that"
-        )

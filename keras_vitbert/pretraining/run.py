@@ -15,6 +15,7 @@ from keras_vitbert.inspection.mask_pictures import MaskPictures
 from keras_vitbert.inspection.profiling import Profile
 from keras_vitbert.inspection.run_texts import RunTexts, finish_session
 from keras_vitbert.model.pretraining_network import build_network
+from keras_vitbert.model.transfer import transfer
 from keras_vitbert.pretraining.baselines import baselines
 from keras_vitbert.pretraining.initial_weights import open_initial
 from keras_vitbert.pretraining.mask_schedule import MaskSchedule
@@ -57,15 +58,12 @@ class PretrainingRun(Run):
             name: str, its variant.
             steps: int; 0 for as many as the student.
         """
+        variant = variants.VARIANTS[name]
+        config = variants.apply_variant(self.config, variant)
+        config.steps = steps or config.steps
         path = os.path.join(self.folder.path, "teachers", name)
-        return PretrainingRun(
-            variants.teacher_config(self.config, steps),
-            RunFolder(path, self.folder.writes),
-            self.workers,
-            self.strategy,
-            self.data,
-            variants.find_variant(name),
-        )
+        folder = RunFolder(path, self.folder.writes)
+        return PretrainingRun(config, folder, self.workers, self.strategy, self.data, variant)
 
 
 def pretrain(run):
@@ -110,7 +108,8 @@ def pretrain(run):
         teachers |= _missing_teachers(run, teachers)
     trainer = build_trainer(config, variant, run.strategy, Teachers(**teachers))
     if initial is not None:  # a resumed run then loads its checkpoint over them
-        initial.give_to(trainer.network.backbone, run.strategy)
+        with run.strategy.scope():
+            transfer(initial, trainer.network.backbone)
     say(
         f"{variant.name}: {trainer.network.count_params():,} parameters, {config.steps} steps of "
         f"{_shares(run, stream)}, in {folder.path}"

@@ -9,7 +9,6 @@ from keras_vitbert.importing.text_teachers import load_text_teacher
 from keras_vitbert.trained.finding import find
 from keras_vitbert.trained.loading import open_source
 from pipelines.command_line import UserError, say
-from pipelines.text.wordpiece import vocabulary_hash
 
 
 def load_teacher(kind, path, config, data):
@@ -30,101 +29,48 @@ def load_teacher(kind, path, config, data):
     """
     try:
         source = find(path)
-        if source.kind == RUN:
-            return _load_run(kind, source, config, data)
         if kind == "image":
-            teacher = load_image_teacher(source, config.dtype)
-            _check_image_teacher(teacher, path, config, data)
-        else:
-            teacher = load_text_teacher(source, config.dtype, config.model.vocabulary_size)
-            _check_text_teacher(teacher, path, config, data)
+            return _image_teacher(source, path, config, data)
+        return _text_teacher(source, path, config, data)
     except UserError as error:
         raise UserError(f"--{kind}_teacher={error}") from error
+
+
+def _finished_run(kind, source, path, config):
+    trained = open_source(source, config.dtype)
+    backbone = trained.backbone
+    if not trained.summary:
+        raise UserError(f"{path}: holds a run that is not finished; run its command again")
+    if (backbone.image_size if kind == "image" else backbone.vocabulary_size) is None:
+        raise UserError(
+            f"{path}: is a run of --variant={trained.record['variant']}, which has no {kind}s"
+        )
+    return trained
+
+
+def _image_teacher(source, path, config, data):
+    student, is_run = config.model, source.kind == RUN
+    if is_run:
+        trained = _finished_run("image", source, path, config)
+        teacher, classes, size = trained.network, trained.classes, trained.backbone.image_size
+        if size != student.image_size:  # others resize what they get
+            raise UserError(
+                f"{path}: takes images of {size} pixels, the student of {student.image_size}; set "
+                "--config.model.image_size or give another teacher"
+            )
+    else:
+        teacher = load_image_teacher(source, config.dtype)
+        classes = teacher.labels
+    if teacher.num_classes != student.num_classes:
+        raise UserError(
+            f"{path}: has {teacher.num_classes} classes, the student {student.num_classes}; give "
+            "another teacher"
+        )
+    _check_classes(classes, path, data, quiet=is_run)
     return teacher
 
 
-def _load_run(kind, source, config, data):
-    trained = open_source(source, config.dtype)
-    path, network = source.path, trained.network
-    if not trained.summary:
-        raise UserError(f"{path}: holds a run that is not finished; run its command again")
-    _check_run(network, trained.record, kind, path, config, data)
-    if kind == "image":
-        _check_classes(trained.classes, path, data, quiet=True)
-    return network
-
-
-def _check_run(network, record, kind, path, config, data):
-    """Refuses a run with another modality, other inputs or other outputs."""
-    teacher, student = network.backbone, config.model
-    if (teacher.image_size if kind == "image" else teacher.vocabulary_size) is None:
-        raise UserError(f"{path}: is a run of --variant={record['variant']}, which has no {kind}s")
-    if kind == "image":
-        if teacher.image_size != student.image_size:
-            raise UserError(
-                f"{path}: takes images of {teacher.image_size} pixels, the student of "
-                f"{student.image_size}; set --config.model.image_size or give another teacher"
-            )
-        _check_number(network.num_classes, path, config)
-    else:
-        if record["vocabulary_sha256"] != vocabulary_hash(data.vocabulary):
-            raise UserError(
-                f"{path}: has another vocabulary ({path}/vocabulary.txt); give a teacher that "
-                "was trained with the student's"
-            )
-        if teacher.vocabulary_size != student.vocabulary_size:
-            raise UserError(
-                f"{path}: has {teacher.vocabulary_size} tokens, the student "
-                f"{student.vocabulary_size}; set --config.model.vocabulary_size or give another "
-                "teacher"
-            )
-        _check_length(teacher.max_sequence_length, path, data)
-
-
-def _check_image_teacher(teacher, path, config, data):
-    _check_number(teacher.num_classes, path, config)
-    _check_classes(teacher.labels, path, data)
-
-
-def _check_text_teacher(teacher, path, config, data):
-    ours, theirs = data.vocabulary, teacher.vocabulary
-    for index, (our, their) in enumerate(itertools.zip_longest(ours, theirs)):
-        if our != their:
-            ours_is, theirs_is = ("none" if x is None else repr(x) for x in (our, their))
-            raise UserError(
-                f"{path}: has another vocabulary: token {index} is {theirs_is}, the student's "
-                f"{ours_is}; give the teacher's as --config.data.vocabulary, with texts tokenized "
-                "by it, or another teacher"
-            )
-    if teacher.vocabulary_size < config.model.vocabulary_size:
-        raise UserError(
-            f"{path}: has {teacher.vocabulary_size} tokens, the student "
-            f"{config.model.vocabulary_size}; set "
-            f"--config.model.vocabulary_size={teacher.vocabulary_size}"
-        )
-    if teacher.max_sequence_length is not None:
-        _check_length(teacher.max_sequence_length, path, data)
-    if not teacher.has_next_sentence:
-        _note("text", path, "has no next-sentence head; it teaches masked-LM only")
-
-
-def _check_number(count, path, config):
-    if count != config.model.num_classes:
-        raise UserError(
-            f"{path}: has {count} classes, the student {config.model.num_classes}; give another "
-            "teacher"
-        )
-
-
-def _check_length(length, path, data):
-    if length < data.texts.length:
-        raise UserError(
-            f"{path}: takes at most {length} tokens, the texts have {data.texts.length}; give "
-            "another teacher"
-        )
-
-
-def _check_classes(theirs, path, data, quiet=False):
+def _check_classes(theirs, path, data, quiet):
     """Refuses classes in another order; says so if only their number can be checked."""
     ours = data.classes
     if ours is None or theirs is None:
@@ -132,7 +78,7 @@ def _check_classes(theirs, path, data, quiet=False):
             whose = "the teacher has no class names"
             if theirs is not None:
                 whose = "there is no classes.txt beside the training images"
-            _note("image", path, f"{whose}; only the number of classes was checked")
+            say(f"--image_teacher={path}: {whose}; only the number of classes was checked")
         return
     index = first_difference(ours, theirs)
     if index is not None:
@@ -143,5 +89,33 @@ def _check_classes(theirs, path, data, quiet=False):
         )
 
 
-def _note(kind, path, text):
-    say(f"--{kind}_teacher={path}: {text}")
+def _text_teacher(source, path, config, data):
+    wanted, is_run = config.model.vocabulary_size, source.kind == RUN
+    if is_run:
+        trained = _finished_run("text", source, path, config)
+        teacher, vocabulary, sizes = trained.network, trained.vocabulary, trained.backbone
+    else:
+        teacher = sizes = load_text_teacher(source, config.dtype, wanted)
+        vocabulary = teacher.vocabulary
+    for index, (our, their) in enumerate(itertools.zip_longest(data.vocabulary, vocabulary)):
+        if our != their:
+            ours_is, theirs_is = ("none" if x is None else repr(x) for x in (our, their))
+            raise UserError(
+                f"{path}: has another vocabulary: token {index} is {theirs_is}, the student's "
+                f"{ours_is}; give the teacher's as --config.data.vocabulary, with texts tokenized "
+                "by it, or another teacher"
+            )
+    size, longest = sizes.vocabulary_size, sizes.max_sequence_length
+    if size < wanted or (is_run and size > wanted):  # others cut off what the student has not
+        raise UserError(
+            f"{path}: has {size} tokens, the student {wanted}; set "
+            f"--config.model.vocabulary_size={size}"
+        )
+    if longest is not None and longest < data.texts.length:
+        raise UserError(
+            f"{path}: takes at most {longest} tokens, the texts have {data.texts.length}; give "
+            "another teacher"
+        )
+    if not (is_run or teacher.has_next_sentence):
+        say(f"--text_teacher={path}: has no next-sentence head; it teaches masked-LM only")
+    return teacher

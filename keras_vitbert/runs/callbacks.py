@@ -116,26 +116,19 @@ def tensorboard_tag(name):
 
 
 class Checkpoints(keras.callbacks.Callback):
-    """Saves every `interval` steps, at the end, and when the run is asked to stop.
+    """Saves every `checkpoint_interval` steps, at the end, and when the run is asked to stop.
 
     At the end of an epoch it saves after validation and the log, so that a resumed run has both.
 
     Args:
-        folder: str, the run's `checkpoints` folder.
-        interval: int, steps.
-        keep: int, how many checkpoints are kept.
-        steps_per_epoch, steps: int, of the whole run.
-        workers: `Workers`.
+        run: `keras_vitbert.runs.run.Run`, whose config has `checkpoint_interval` (steps),
+            `checkpoints_to_keep`, `steps_per_epoch` and `steps`.
     """
 
-    def __init__(self, folder, interval, keep, steps_per_epoch, steps, workers):
+    def __init__(self, run):
         super().__init__()
-        self.folder = folder
-        self.workers = workers
-        self.interval = interval
-        self.keep = keep
-        self.steps_per_epoch = steps_per_epoch
-        self.steps = steps
+        self.config, self.workers = run.config, run.workers
+        self.folder = run.folder.checkpoints
         self._epoch_metrics = None
 
     def resume(self, trainer):
@@ -150,7 +143,7 @@ class Checkpoints(keras.callbacks.Callback):
         path, step = checkpoints.latest(self.folder)
         if path is not None:
             checkpoints.restore(path, trainer)
-            if step % self.steps_per_epoch:
+            if step % self.config.steps_per_epoch:
                 self._epoch_metrics = [metric_values(mean) for mean in trainer.metrics]
         return step
 
@@ -165,21 +158,19 @@ class Checkpoints(keras.callbacks.Callback):
             self._epoch_metrics = None
 
     def on_train_batch_end(self, batch, logs=None):
-        if not self._at_epoch_end():
+        # The end of an epoch is left to `on_epoch_end`.
+        if self.model.step % self.config.steps_per_epoch and self.model.step != self.config.steps:
             self._save_if_due()
 
     def on_epoch_end(self, epoch, logs=None):
         self._save_if_due()
 
-    def _at_epoch_end(self):
-        return self.model.step % self.steps_per_epoch == 0 or self.model.step == self.steps
-
     def _save_if_due(self):
-        step = self.model.step
+        step, config = self.model.step, self.config
         must_stop = self.workers.any_asks(stop_request.requested)
-        if must_stop or step % self.interval == 0 or step == self.steps:
-            checkpoints.save(self.folder, self.model, self.keep, self.workers)
-        if must_stop and step != self.steps:
+        if must_stop or step % config.checkpoint_interval == 0 or step == config.steps:
+            checkpoints.save(self.folder, self.model, config.checkpoints_to_keep, self.workers)
+        if must_stop and step != config.steps:
             raise Stopped(f"at step {step}, saved in {self.folder}; run the same command again")
 
 

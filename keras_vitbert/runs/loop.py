@@ -31,14 +31,7 @@ def fit(run, trainer, stream, before_log=()):
         Diverged, Stopped: see `pipelines.command_line`.
     """
     config, folder, strategy = run.config, run.folder, run.strategy
-    keeper = Checkpoints(
-        folder.checkpoints,
-        config.checkpoint_interval,
-        config.checkpoints_to_keep,
-        config.steps_per_epoch,
-        config.steps,
-        run.workers,
-    )
+    keeper = Checkpoints(run)
     with strategy.scope():
         start = keeper.resume(trainer)
     executed = trainer.steps_per_execution

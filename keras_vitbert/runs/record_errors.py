@@ -21,8 +21,9 @@ def reading(stream):
     Args:
         stream: `pipelines.joint_stream.JointStream`, or an object with its four sources.
     """
+    sources = (stream.images, stream.image_validation, stream.texts, stream.text_validation)
     return _reading(
-        lambda: _culprit(stream),
+        (first_damage(source) for source in sources if source is not None),
         "write the file again, or skip damaged records with --max_bad_records=N",
     )
 
@@ -34,16 +35,18 @@ def reading_images(splits):
         splits: iterable of `pipelines.tasks.labelled_images.LabelledImages`; other objects are
             ignored.
     """
-    stores = [split.store for split in splits if hasattr(split, "store")]
     return _reading(
-        lambda: next(filter(None, (store.first_damage() for store in stores)), None),
+        (split.store.first_damage() for split in splits if hasattr(split, "store")),
         "write the file again, or remove it and use another --output_dir",
     )
 
 
 @contextlib.contextmanager
-def _reading(find_culprit, fix):
-    """TensorFlow does not say which file it was reading, so the records are read once more."""
+def _reading(damages, fix):
+    """TensorFlow does not say which file it was reading, so the records are read once more.
+
+    `damages` is an iterator of each source's first damage or None, which does that.
+    """
     try:
         yield
     except _ERRORS as error:
@@ -51,13 +54,5 @@ def _reading(find_culprit, fix):
         if not any(place in error.message for place in places):
             raise
         say("a record cannot be read; looking for it")
-        raise UserError(f"{find_culprit() or reason_of(error)}; {fix}") from error
-
-
-def _culprit(stream):
-    """The first damage in any source, or None."""
-    for source in (stream.images, stream.image_validation, stream.texts, stream.text_validation):
-        damage = first_damage(source) if source is not None else None
-        if damage is not None:
-            return damage
-    return None
+        culprit = next(filter(None, damages), None) or reason_of(error)
+        raise UserError(f"{culprit}; {fix}") from error

@@ -23,37 +23,34 @@ import tensorflow as tf
 from keras_vitbert.configs.overrides import flatten
 from pipelines.command_line import UserError, one_line
 from pipelines.files import csv_text, make_folder, write_atomically
+from pipelines.text.wordpiece import vocabulary_hash
 
-# Settings that may change when a run is resumed: they do not change its numbers.
-FREE_OF_PRETRAINING = {
-    "config.checkpoint_interval",
-    "config.checkpoints_to_keep",
+# Settings that may change when a run is resumed, as they do not change its numbers: keys that begin
+# like these. The records are checked by their number.
+FREE_OF_PRETRAINING = (
+    "config.checkpoint",
     "config.validation_interval",
     "config.steps_per_execution",
-    "config.teachers.image_steps",
-    "config.teachers.text_steps",
+    "config.teachers.",
     "config.data.images.train",
     "config.data.images.validation",
     "config.data.text.train",
     "config.data.text.validation",
     "config.data.vocabulary",
-    "config.inspection.activation_interval",
-    "config.inspection.activation_examples",
-    "config.inspection.mask_pictures",
-    "config.inspection.gradient_interval",
-    "config.inspection.gradient_histograms",
-}
+    "config.inspection.",
+    "records.",
+)
 # Those of fine-tuning; a trial is named by its learning rate and seed.
-FREE_OF_FINE_TUNING = {
-    "config.checkpoints_to_keep",
-    "config.checkpoint_interval",
-    "config.evaluation_batch",
-    "config.evaluation_interval",
+FREE_OF_FINE_TUNING = (
+    "config.checkpoint",
+    "config.evaluation_",
     "config.grid",
     "config.metric",
     "config.optimizer.learning_rate",
     "config.seed",
-}
+    "model.",  # follows from the others, and is recorded for readers
+    "records.",
+)
 
 # What a record holds besides the config.
 _FLAGS = {"variant", "initial_weights", "task", "checkpoint", "architecture"}
@@ -73,7 +70,6 @@ class RunFolder:
         self.writes = writes
         self.checkpoints = os.path.join(path, "checkpoints")
         self.logs = os.path.join(path, "logs")
-        self.metrics = os.path.join(path, "metrics.csv")
         self._writers = {}
 
     def begin(self, about, config, vocabulary, records, free=FREE_OF_PRETRAINING, classes=None):
@@ -84,14 +80,12 @@ class RunFolder:
             config: `ConfigDict`.
             vocabulary: list of str, or None for a run without text.
             records: dict of a source's name to its number of training records.
-            free: set of flat keys whose values may change.
+            free: tuple of str, how the flat keys begin whose values may change.
             classes: list of str, the names of the image classes, or None.
 
         Raises:
             UserError: the folder is not writable, or holds a run with other settings.
         """
-        from pipelines.text.wordpiece import vocabulary_hash
-
         self._make(self.path)
         record = {
             **about,
@@ -124,7 +118,7 @@ class RunFolder:
                 )
         old, new = flatten(old), flatten(record)
         for key in [*flatten(about), *sorted(set(old) | set(new))]:  # which explains the rest
-            if key not in free and not key.startswith("records.") and old.get(key) != new.get(key):
+            if not key.startswith(free) and old.get(key) != new.get(key):
                 is_flag = key.startswith("config.") or key in _FLAGS
                 fix = f"give --{key}={old.get(key)} or use another" if is_flag else "use another"
                 raise UserError(
@@ -157,7 +151,7 @@ class RunFolder:
         Args:
             name: str.
         """
-        return self._json(_audit_file(name))
+        return self._json(f"records-{name}.json")
 
     def keep_audit(self, name, content):
         """Stores which records of a data set are damaged, as finding out takes long.
@@ -167,7 +161,7 @@ class RunFolder:
             content: JSON-serialisable dict.
         """
         self._make(self.path)
-        self.write(_audit_file(name), json.dumps(content) + "\n")
+        self.write(f"records-{name}.json", json.dumps(content) + "\n")
 
     def summary(self):
         """The content of `summary.json`, or None if the run is not finished."""
@@ -189,11 +183,8 @@ class RunFolder:
         Args:
             up_to_step: int, the last one wanted.
         """
-        if not tf.io.gfile.exists(self.metrics):
-            return []
         try:
-            with tf.io.gfile.GFile(self.metrics) as file:
-                rows = list(csv.DictReader(io.StringIO(file.read())))
+            rows = csv.DictReader(io.StringIO(self.read("metrics.csv") or ""))
             return [row for row in rows if row["step"] and int(row["step"]) <= up_to_step]
         except (ValueError, KeyError, csv.Error) as error:
             raise self._damaged("metrics.csv", error) from error
@@ -267,7 +258,3 @@ class RunFolder:
 
     def _damaged(self, name, reason):
         return UserError(f"{self._file(name)} is damaged ({reason}); fix it or use another folder")
-
-
-def _audit_file(name):
-    return f"records-{name}.json"

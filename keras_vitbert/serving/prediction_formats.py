@@ -3,6 +3,7 @@
 import json
 
 from pipelines.command_line import one_line
+from pipelines.files import csv_text
 
 FORMATS = ("table", "json", "csv")
 
@@ -31,8 +32,6 @@ def as_text(predictions, form, width=0):
         lines = (json.dumps(_json_row(each), ensure_ascii=False) for each in predictions)
         return "".join(f"{line}\n" for line in lines)
     if form == "csv":
-        from pipelines.files import csv_text
-
         return csv_text([_csv_row(prediction) for prediction in predictions])
     return _table(predictions, width)
 

@@ -2,9 +2,12 @@
 
 import dataclasses
 
+import tensorflow as tf
+
 from pipelines.command_line import UserError, one_line
+from pipelines.images.image_lists import read_bytes
 from pipelines.images.image_sources import SUFFIXES
-from pipelines.tasks.tsv_files import SENTENCES
+from pipelines.tasks.tsv_files import SENTENCES, find_columns, read_lines
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +37,13 @@ class Item:
             UserError: the file cannot be read.
         """
         if "image" in self.inputs:
-            return _content(self.inputs["image"])
+            path = self.inputs["image"]
+            try:
+                return read_bytes(path)
+            except OSError as error:
+                raise UserError(
+                    f"{path}: cannot be read ({one_line(error)}); fix the path"
+                ) from error
         texts = list(self.inputs.values())
         return texts if len(texts) > 1 else texts[0]
 
@@ -51,8 +60,6 @@ def image_items(path):
     Raises:
         UserError: there is no image.
     """
-    import tensorflow as tf
-
     if not tf.io.gfile.exists(path):
         raise UserError(f"--image={path}: no such file; give an image or a folder of images")
     if not tf.io.gfile.isdir(path):
@@ -102,23 +109,12 @@ def tsv_items(path, columns=()):
     Raises:
         UserError: it cannot be read, a column is missing, or a line has another number of fields.
     """
-    try:
-        text = _content(path).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 ({error.reason}); convert the file") from error
-    # Not `splitlines`, which also splits at characters within sentences.
-    header, *lines = [line.removesuffix("\r") for line in text.rstrip("\r\n").split("\n")]
+    header, *lines = read_lines(path)
     names = header.split("\t")
-    wanted = (tuple(columns),) if columns else SENTENCES
-    found = next((want for want in wanted if set(want) <= set(names)), None)
-    if found is None:
-        raise UserError(
-            f"{path}: has the columns {', '.join(names)}; name those of its one or two sentences "
-            "by --columns=A,B"
-        )
+    places = find_columns(path, names, columns, SENTENCES, "sentence", "--columns=A,B")
     if not lines:
         raise UserError(f"{path}: holds no line below the names of the columns; fill it")
-    places, items = [names.index(name) for name in found], []
+    items = []
     for number, line in enumerate(lines, 2):
         fields = line.split("\t")
         if len(fields) != len(names):
@@ -130,15 +126,3 @@ def tsv_items(path, columns=()):
         inputs = dict(zip(("text", "text_pair"), texts, strict=False))
         items.append(Item(inputs, f"{path}, line {number}"))
     return items
-
-
-def _content(path):
-    import tensorflow as tf
-
-    try:
-        with tf.io.gfile.GFile(path, "rb") as file:
-            return file.read()
-    except tf.errors.OpError as error:
-        raise UserError(
-            f"{path}: cannot be read ({one_line(error.message)}); fix the path"
-        ) from error

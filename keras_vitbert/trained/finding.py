@@ -129,12 +129,9 @@ def _fetched(handle, label):
             return huggingface_hub.snapshot_download(name, allow_patterns=_FETCHED)
         return kagglehub.model_download(handle.removeprefix("kaggle://"))
     except Exception as error:  # of the network, the name, permissions or the disk
-        reason = one_line(error)
-        if len(reason) > 160:
-            reason = f"{reason[:160]}..."
         raise UserError(
-            f"{label}: cannot be fetched ({type(error).__name__}: {reason}); fix the name or the "
-            "network, or give a local folder"
+            f"{label}: cannot be fetched ({type(error).__name__}: {one_line(error)[:160]}); fix "
+            "the name or the network, or give a local folder"
         ) from error
 
 

@@ -18,8 +18,7 @@ from keras_vitbert.runs.run_folder import RunFolder
 from keras_vitbert.trained.finding import find
 from keras_vitbert.trained.trained_model import CENTRAL_CROP, TrainedModel
 from pipelines.command_line import UserError
-from pipelines.tasks.labelled_texts import is_cased
-from pipelines.text.wordpiece import read_vocabulary
+from pipelines.text.wordpiece import cased_token, read_vocabulary, vocabulary_hash
 
 
 def load(path, dtype="float32"):
@@ -131,7 +130,12 @@ def _restored(folder, record, name, network, heads, central_crop, checkpoint):
     checkpoints.restore_network(checkpoint[0], network)
     vocabulary = None
     if {"mlm", "text"} & heads.keys():
-        vocabulary = read_vocabulary(os.path.join(folder.path, "vocabulary.txt"))
+        path = os.path.join(folder.path, "vocabulary.txt")
+        vocabulary = read_vocabulary(path)
+        if vocabulary_hash(vocabulary) != record["vocabulary_sha256"]:
+            raise UserError(
+                f"{path}: is not the vocabulary that the run was trained with; restore the file"
+            )
     return TrainedModel(
         folder.path,
         name,
@@ -139,7 +143,7 @@ def _restored(folder, record, name, network, heads, central_crop, checkpoint):
         heads,
         _classes(folder),
         vocabulary,
-        vocabulary is None or not is_cased(vocabulary),
+        vocabulary is None or cased_token(vocabulary) is None,
         central_crop,
         record,
         folder.summary() or {},

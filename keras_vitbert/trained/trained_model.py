@@ -76,13 +76,7 @@ def _rebuilt(layer, dtype):
     if not new.built:
         new.build((None, None, layer.hidden.kernel.shape[0]))
     for ours, theirs in zip(new._flatten_layers(), layer._flatten_layers(), strict=True):
-        if getattr(theirs, "lora_enabled", False):  # its kernel includes the update
-            pairs = [(ours.kernel, theirs.kernel), (ours.bias, theirs.bias)]
-        else:
-            mine = [*ours._trainable_variables, *ours._non_trainable_variables]
-            other = [*theirs._trainable_variables, *theirs._non_trainable_variables]
-            pairs = zip(mine, other, strict=True)
-        for variable, value in pairs:
-            if variable is not None:
-                variable.assign(keras.ops.cast(value, variable.dtype))
+        store = {}
+        theirs.save_own_variables(store)  # adds the updates of LoRA to the kernel
+        ours.load_own_variables(store)
     return new

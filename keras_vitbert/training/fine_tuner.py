@@ -59,9 +59,6 @@ class FineTuner(BaseTrainer):
         weights = batch["mix_weights"]
         return weights * losses(batch["labels"]) + (1 - weights) * losses(batch["mix_labels"])
 
-    def get_metrics_result(self):
-        return {name: mean.result() for name, mean in self.means.items()}
-
 
 class WeightAverage(keras.callbacks.Callback):
     """Replaces the weights by their moving average after the last step.

@@ -271,7 +271,7 @@ class JointTrainer(BaseTrainer):
 
     def get_metrics_result(self):
         """The means since the last reset, and the total `loss` that follows from them."""
-        results = {name: mean.result() for name, mean in self.means.items()}
+        results = super().get_metrics_result()
         text = results["mlm_loss"] + results["nsp_loss"] if self.has_text else None
         image = results["image_loss"] if self.has_images else None
         if text is None or image is None:

@@ -18,7 +18,8 @@ _Optimizer = keras.optimizers.Optimizer if TYPE_CHECKING else object
 class _SummedGradients(_Optimizer):
     """Skips the sum over replicas: the gradients are already equal on all of them.
 
-    Variables may have their own learning rates, see `scale_rates`.
+    Weight decay applies to the variables of `decays`. Variables may have their own learning rates,
+    see `scale_rates`.
     """
 
     _rate_scales: list[float] | None = None
@@ -46,14 +47,14 @@ class _SummedGradients(_Optimizer):
         """Does nothing: `fit` may train only a part, and the average is used after the last."""
 
     def _apply_weight_decay(self, variables):
-        """As in Keras, which however computes the learning rate again for each variable."""
-        if self.weight_decay is None:
+        """Shrinks the variables of `decays`; Keras would compute the rate again for each."""
+        if not self.weight_decay:
             return
         scales = self._rate_scales or [1.0] * len(variables)
         decayed = [
             (variable.value, self.weight_decay * scale)
             for variable, scale in zip(variables, scales, strict=True)
-            if self._use_weight_decay(variable)
+            if decays(variable)
         ]
 
         def decay(strategy, rate):
@@ -141,9 +142,6 @@ def build_optimizer(config, steps, variables):
         beta_2=config["beta_2"],
         epsilon=config["epsilon"],
     )
-    # By variable, not by name: `var_names` is matched against `variable.name`, which is "kernel"
-    # for all kernels.
-    optimizer.exclude_from_weight_decay(var_list=[v for v in variables if not decays(v)])
     optimizer.build(variables)
     return optimizer
 
@@ -199,14 +197,8 @@ class WarmupCosineDecay(WarmupPolynomialDecay):
     """Linear warm-up from 0 to the peak, then `peak * (1 + cos(pi * progress)) / 2` down to 0.
 
     Args:
-        peak, warmup_steps, steps: as in `WarmupPolynomialDecay`.
+        peak, warmup_steps, steps, power: as in `WarmupPolynomialDecay`; `power` has no effect.
     """
-
-    def __init__(self, peak, warmup_steps, steps):
-        super().__init__(peak, warmup_steps, steps)
 
     def decay(self, progress):
         return (1 + ops.cos(math.pi * progress)) / 2
-
-    def get_config(self):
-        return {"peak": self.peak, "warmup_steps": self.warmup_steps, "steps": self.steps}

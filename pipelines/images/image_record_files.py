@@ -4,7 +4,8 @@ import dataclasses
 
 import tensorflow as tf
 
-from pipelines.images import jpeg
+from pipelines.images import image_decoding
+from pipelines.shards import damage
 from pipelines.shards.records import RecordFiles
 from pipelines.shards.shuffled_records import ShuffledRecords
 
@@ -109,13 +110,17 @@ class ImageRecordFiles:
         with tf.control_dependencies([tf.debugging.Assert(in_range, [message, shown])]):
             return tf.identity(labels)
 
+    def probes(self):
+        """Dataset with an element for each record; reading that of an unusable record fails."""
+
+        def decoded(serialized):
+            encoded, label = self.read(serialized)
+            whole = tf.io.decode_image(encoded, channels=3, expand_animations=False)
+            view = image_decoding.central_crop(encoded, image_size=1)
+            return tf.size(whole) + tf.size(view), self.to_labels(label)
+
+        return self.in_order().map(decoded, tf.data.AUTOTUNE, deterministic=True)
+
     def first_damage(self):
-        """What is wrong with the first unusable record, with its file; or None."""
-        for number, serialized in enumerate(self.records.in_order()):
-            file, place = self.records.locate(number)
-            try:
-                encoded, _ = self.read(serialized)
-                jpeg.to_rgb_jpeg(encoded.numpy())
-            except Exception as error:  # the parser and the decoder fail in many ways
-                return f"{file}, record {place}: {error}"
-        return None
+        """The first unusable record of the files: `record_scan.Damage`, or None."""
+        return damage.first_damage(self)

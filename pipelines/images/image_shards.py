@@ -15,7 +15,7 @@ from pipelines.images.image_lists import StoredList, entry_name, read_entry
 from pipelines.images.image_records import LABEL_OFFSET, jpeg_example
 from pipelines.jobs.job_workers import available_cores
 from pipelines.jobs.shard_job import ShardJob
-from pipelines.shards import shard_files, tfrecords
+from pipelines.shards import tfrecords
 from pipelines.shards.shard_manifest import IMAGES
 
 _CALLED = {"png": "a PNG", "gif": "a GIF", "bmp": "a BMP", "cmyk": "a CMYK JPEG"}
@@ -47,7 +47,7 @@ class ImageShardsJob(ShardJob, abc.ABC):
         count: int, how many images there are.
     """
 
-    kind = IMAGES
+    kind, unit = IMAGES, "images"
     source: str
     classes: tuple[str, ...]
     count: int
@@ -72,9 +72,6 @@ class ImageShardsJob(ShardJob, abc.ABC):
             "classes_sha256": hashlib.sha256(names.encode()).hexdigest(),
             "jpeg_quality": jpeg.QUALITY,  # of converted images
         }
-
-    def open(self, path):
-        return shard_files.RecordFile(path)
 
     def write_shard(self, shard, shards, file):
         counts = {"images": 0, **{f"converted_{kind}": 0 for kind in jpeg.KINDS}}

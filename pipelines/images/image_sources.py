@@ -10,14 +10,13 @@ import tarfile
 
 import tensorflow as tf
 
-from pipelines import package_data
 from pipelines.command_line import UserError, one_line, say
-from pipelines.files import open_binary
+from pipelines.files import reading
 from pipelines.images.image_lists import WHOLE_FILE, ImageList, read_bytes
+from pipelines.package_data import find_package_file
 
 SUFFIXES = (".jpeg", ".jpg", ".png", ".gif", ".bmp")  # of the images in a folder, in any case
 
-_TFDS = "tensorflow_datasets"
 _VALIDATION_LABELS = "datasets/imagenet2012/validation_labels.txt"
 _CLASSES = "datasets/imagenet2012/labels.txt"
 
@@ -126,8 +125,9 @@ def list_validation_tar(path, labels_path=None, classes=None):
     if labels_path:
         labels, known = _lines(labels_path), classes
     else:
-        labels_path = _tfds_file(_VALIDATION_LABELS)
-        labels, known = _lines(labels_path), classes or _lines(_tfds_file(_CLASSES))
+        labels_path = find_package_file("tensorflow_datasets", _VALIDATION_LABELS)
+        labels = _lines(labels_path)
+        known = classes or _lines(find_package_file("tensorflow_datasets", _CLASSES))
     if len(labels) != len(images):
         raise UserError(
             f"{path} holds {len(images):,} images, {labels_path} {len(labels):,} labels; give the "
@@ -210,9 +210,7 @@ def _members(path, archive="", start=0, size=None):
     members = []
     damaged = UserError(f"{name}: is cut short, damaged or no tar file; copy or download it again")
     try:
-        with open_binary(path) as stream:
-            stream.seek(0, os.SEEK_END)
-            end = stream.tell()
+        with reading(path) as (stream, end):
             stop = end if size is None else start + size
             if stop > end:
                 raise damaged
@@ -234,8 +232,6 @@ def _members(path, archive="", start=0, size=None):
             f"{name}: is damaged, or no tar file without compression ({one_line(error)}); give the "
             "original file, or download it again"
         ) from error
-    except (OSError, tf.errors.OpError) as error:
-        raise UserError(f"{name}: cannot be read ({one_line(error)}); fix the path") from error
     return members
 
 
@@ -252,16 +248,6 @@ def _lines(path):
         return [line.strip() for line in read_bytes(path).decode().rstrip().splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read as text ({one_line(error)})") from error
-
-
-def _tfds_file(relative_path):
-    try:
-        return package_data.find_package_file(_TFDS, relative_path)
-    except UserError:
-        raise UserError(
-            "the labels of ImageNet's validation images come with tensorflow-datasets, which is "
-            "not installed; run: pip install tensorflow-datasets, or give --validation_labels=FILE"
-        ) from None
 
 
 def _check_names(classes, source):

@@ -44,15 +44,15 @@ class ImageViews:
         names = [field.name for field in dataclasses.fields(cls) if field.name != "image_size"]
         return cls(image_size, **{name: config[name] for name in names})
 
-    def training(self, stream, read, seed, batch, to_labels):
-        """Batches of random views.
+    def training(self, store, seed, start, batch, shard):
+        """Endless dataset of batches of random views.
 
         Args:
-            stream: `tf.data.Dataset` of (number of the element, what `read` takes).
-            read: function that returns (encoded image, stored label).
+            store: `ImageRecordFiles`, or what has its `elements`, `read` and `to_labels`.
             seed: int; with an element's number it decides what is done to it.
+            start: int, the index of the first element, over all hosts.
             batch: int, images of a batch.
-            to_labels: function of stored labels to labels from 0.
+            shard: (number of hosts, index of this one).
 
         Returns:
             `tf.data.Dataset` of dicts: `images` `(batch, size, size, 3)` uint8, and `image_labels`
@@ -63,7 +63,7 @@ class ImageViews:
         randaugment = RandAugment(operations, magnitude) if operations else None
 
         def example(number, item):
-            encoded, label = read(item)
+            encoded, label = store.read(item)
             key = tf.stack([tf.cast(seed, tf.int64), number])
             image = image_decoding.random_crop(
                 encoded, key, self.image_size, self.crop_area, self.flip
@@ -74,7 +74,7 @@ class ImageViews:
 
         def finished(batch):
             numbers = batch.pop("numbers")
-            batch["image_labels"] = to_labels(batch["image_labels"])
+            batch["image_labels"] = store.to_labels(batch["image_labels"])
             if self.mixup or self.cutmix:
                 images = image_decoding.to_floats(batch["images"])
                 batch |= mixing.mix(
@@ -82,34 +82,25 @@ class ImageViews:
                 )
             return batch
 
+        stream = store.elements(seed, start, shard)
         stream = stream.map(example, tf.data.AUTOTUNE, deterministic=True)
         stream = stream.batch(batch, drop_remainder=True)
         return stream.map(finished, tf.data.AUTOTUNE, deterministic=True)
 
-    def validation(self, stream, read, to_labels):
-        """Single central views, in the order of the stream.
+    def validation(self, store, begin=0, end=None):
+        """Single central views, in the order of the store.
 
         Args:
-            stream: `tf.data.Dataset` of what `read` takes.
-            read, to_labels: as in `training`.
+            store: `ImageRecordFiles`, or what has its `in_order`, `read` and `to_labels`.
+            begin, end: int, indices of images; `end` is excluded, None for all that follow.
 
         Returns:
             `tf.data.Dataset` of dicts: `images` `(size, size, 3)` uint8 and `image_labels` int32.
         """
 
         def example(item):
-            encoded, label = read(item)
-            return {"images": self.central(encoded), "image_labels": to_labels(label)}
+            encoded, label = store.read(item)
+            image = image_decoding.central_crop(encoded, self.image_size, self.central_crop)
+            return {"images": image, "image_labels": store.to_labels(label)}
 
-        return stream.map(example, tf.data.AUTOTUNE, deterministic=True)
-
-    def central(self, encoded):
-        """The central view of one image.
-
-        Args:
-            encoded: string tensor, see `image_decoding.central_crop`.
-
-        Returns:
-            uint8 tensor `(size, size, 3)`.
-        """
-        return image_decoding.central_crop(encoded, self.image_size, self.central_crop)
+        return store.in_order(begin, end).map(example, tf.data.AUTOTUNE, deterministic=True)

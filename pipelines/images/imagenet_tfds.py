@@ -9,6 +9,7 @@ import os
 import sys
 
 import tensorflow as tf
+import tensorflow_datasets as tfds
 
 from pipelines.command_line import UserError, one_line
 from pipelines.images.image_shards import ImageShardsJob, LabelledImage
@@ -49,7 +50,6 @@ class TfdsImagesJob(ImageShardsJob):
     def images(self, start, stop):
         if start == stop:
             return
-        tfds = _import_tfds()
         part = tfds.core.ReadInstruction(self.split, from_=start, to=stop, unit="abs")
         dataset = open_builder(self.data_dir, self.version).as_dataset(
             split=part, shuffle_files=False, decoders={"image": tfds.decode.SkipDecoding()}
@@ -72,7 +72,7 @@ def find_splits(data_dir):
         dict of `train` and `validation`, or one of them, to `TfdsImagesJob`.
 
     Raises:
-        UserError: there is none, or tensorflow-datasets is not installed.
+        UserError: there is none.
     """
     found = tf.io.gfile.glob(os.path.join(data_dir, NAME, "*", "dataset_info.json"))
     versions = [os.path.basename(os.path.dirname(path)) for path in found]
@@ -112,14 +112,11 @@ def prepare(data_dir, manual_dir):
                 f"--manual_dir={manual_dir}: holds no {name}; give the folder of the two original "
                 "files"
             )
-    tfds = _import_tfds()
     try:
         config = tfds.download.DownloadConfig(manual_dir=manual_dir)
         tfds.builder(NAME, data_dir=data_dir, try_gcs=False).download_and_prepare(
             download_config=config
         )
-    except ModuleNotFoundError as error:  # tensorflow-datasets 4.9.10 does not declare all it needs
-        raise UserError(f"TFDS needs {error.name}; run: pip install {error.name}") from error
     except Exception as error:
         print(file=sys.stderr)  # after TFDS's progress bar
         raise UserError(
@@ -137,17 +134,7 @@ def open_builder(data_dir, version):
     Returns:
         `tfds.core.DatasetBuilder`.
     """
-    return _import_tfds().builder(f"{NAME}:{version}", data_dir=data_dir, try_gcs=False)
-
-
-def _import_tfds():
-    try:
-        import tensorflow_datasets
-    except ImportError as error:
-        raise UserError(
-            "tensorflow-datasets is not installed; run: pip install tensorflow-datasets"
-        ) from error
-    return tensorflow_datasets
+    return tfds.builder(f"{NAME}:{version}", data_dir=data_dir, try_gcs=False)
 
 
 def _numbers(version):

@@ -18,10 +18,11 @@ import json
 import os
 import time
 
-from pipelines.command_line import UserError, load_tensorflow, say
+from pipelines.command_line import UserError, parse_flags, say
 from pipelines.files import make_folder
 from pipelines.jobs.job_progress import duration, progress
-from pipelines.shards.shard_manifest import manifest_path, read_manifest, write_manifest
+from pipelines.shards.shard_files import LineFile, RecordFile
+from pipelines.shards.shard_manifest import DOCUMENTS, manifest_path, read_manifest, write_manifest
 
 
 class ShardJob(abc.ABC):
@@ -29,15 +30,16 @@ class ShardJob(abc.ABC):
 
     Attributes:
         kind: str, as in the manifest, see `shard_manifest`.
+        unit: str, the count whose rate is shown.
     """
 
     kind: str
+    unit: str
 
     @abc.abstractmethod
     def settings(self) -> dict:
         """Everything that determines the output, as JSON can hold it."""
 
-    @abc.abstractmethod
     def open(self, path):
         """The file of a shard, for writing.
 
@@ -45,8 +47,9 @@ class ShardJob(abc.ABC):
             path: str, local or `gs://`.
 
         Returns:
-            `shard_files.RecordFile` or `shard_files.LineFile`.
+            `shard_files.LineFile` for documents, else `shard_files.RecordFile`.
         """
+        return LineFile(path) if self.kind == DOCUMENTS else RecordFile(path)
 
     @abc.abstractmethod
     def write_shard(self, shard, shards, file):
@@ -67,29 +70,42 @@ class ShardJob(abc.ABC):
         """
 
 
-def split_beam_arguments(argv):
-    """Divides a command's arguments at `--`.
+def parse_job_flags(flag_values, argv, usage, required):
+    """Parses the flags of a job's command. What follows `--` says where the work is done.
 
     Args:
-        argv: list of str.
+        flag_values, argv, usage, required: see `command_line.parse_flags`.
 
     Returns:
-        (list of str, the command's own, list of str, those that say where the work is done).
+        list of str, what follows `--`.
+
+    Raises:
+        UserError: as `command_line.parse_flags`.
     """
-    argv = list(argv)
     here = argv.index("--") if "--" in argv else len(argv)
-    return argv[:here], argv[here + 1 :]
+    parse_flags(flag_values, argv[:here], usage, required)
+    return argv[here + 1 :]
 
 
-def run_job(
-    job,
-    prefix,
-    shards,
-    beam_args=(),
-    unit="tokens",
-    max_bad_records=0,
-    vocabulary_sha256=None,
-):
+def check_shards(shards, count, what, flag="shards"):
+    """Refuses more files than there are inputs to divide among them.
+
+    Args:
+        shards: int.
+        count: int, the inputs.
+        what: str, what they are, for the message.
+        flag: str, the flag that holds `shards`.
+
+    Raises:
+        UserError: there are fewer inputs.
+    """
+    if shards > count:
+        raise UserError(
+            f"--{flag}={shards}: there are {count:,} {what}; give --{flag}={count} at most"
+        )
+
+
+def run_job(job, prefix, shards, beam_args=(), max_bad_records=0, vocabulary_sha256=None):
     """Makes all shards of a job that are not there yet, and the manifest.
 
     Args:
@@ -98,7 +114,6 @@ def run_job(
         shards: int, how many files.
         beam_args: list of str: `--direct_num_workers`, the number of processes on this machine (one
             for each core by default), or the `--runner` and other options of Beam.
-        unit: str, the count whose rate is shown.
         max_bad_records: int, how many damaged inputs may be left out.
         vocabulary_sha256: str or None, for the manifest.
 
@@ -109,7 +124,6 @@ def run_job(
         UserError: a shard could not be made, too much is damaged, `prefix` holds other data, or
             `beam_args` are bad.
     """
-    load_tensorflow()
     from pipelines.jobs.job_output import JobOutput
     from pipelines.jobs.job_workers import make_all
 
@@ -140,7 +154,7 @@ def run_job(
         missing = [shard for shard in range(shards) if shard not in finished]
         if finished:
             say(f"{prefix}: {len(finished)} of {shards} shards are there")
-        started = time.monotonic()
+        unit, started = job.unit, time.monotonic()
         with progress(prefix, shards, len(finished), unit, output.poller(finished, unit)):
             make_all(missing, job, output, beam_args)
         results = output.finished()

@@ -5,15 +5,12 @@ byte in a length hides everything after it from TensorFlow's reader: where error
 leaves out the rest of the file without saying so. `salvage` finds the next whole record instead.
 """
 
-import contextlib
+import bisect
 import dataclasses
-import functools
-import os
-
-import numpy as np
+import re
 
 from pipelines.command_line import UserError
-from pipelines.files import open_binary
+from pipelines.files import reading
 from pipelines.shards.shard_files import (
     CRC,
     FOOTER_BYTES,
@@ -24,6 +21,8 @@ from pipelines.shards.shard_files import (
 )
 
 _SEARCH_BYTES = 1 << 20
+# A length below 4 GiB, which all records have, and its checksum; not zeros alone.
+_LIKE_A_HEADER = re.compile(rb"(?=(?!\0{12}).{4}\0{4}.{4})", re.DOTALL)
 _CUT = "the file is cut short"
 
 
@@ -53,8 +52,7 @@ class Run:
         Returns:
             `Run`. Its index begins at or before `begin`: a reader passes over what comes before.
         """
-        numbers = [number for number, _ in self.index]
-        nearest = int(np.searchsorted(numbers, begin, "right")) - 1
+        nearest = bisect.bisect_right(self.index, begin, key=lambda place: place[0]) - 1
         index = tuple(place for place in self.index[nearest:] if place[0] < end)
         return Run(self.file, begin, end - begin, index)
 
@@ -108,7 +106,7 @@ def salvage(file, entry=None):
     """
     pieces, holes = [], []  # offsets of consecutive records; what is wrong after each piece
     offsets, position = [], 0
-    with _open(file) as (stream, size):
+    with reading(file) as (stream, size):
         while position < size:
             length, reason = _check_record(stream, position, size)
             if reason is None:
@@ -160,7 +158,7 @@ def _run(file, first, offsets):
 def _offsets(file):
     """Yields the offsets of all records of a whole file."""
     number = position = 0
-    with _open(file) as (stream, size):
+    with reading(file) as (stream, size):
         while position < size:
             length, reason = _check_header(stream, position, size)
             if reason is not None:
@@ -197,52 +195,15 @@ def _check_record(stream, position, size):
 def _next_record(stream, position, size):
     """The offset of the next whole record at or after `position`; `size` if there is none."""
     while position < size:
-        data = np.frombuffer(_read(stream, position, _SEARCH_BYTES + HEADER_BYTES), np.uint8)
-        windows = len(data) - HEADER_BYTES + 1
-        if windows <= 0:
-            break
-        tables, constant = _length_crc_tables()
-        crc = np.full(windows, constant, np.uint32)
-        for i in range(LENGTH.size):
-            crc ^= tables[i][data[i : i + windows]]
-        stored = sum(
-            data[LENGTH.size + i : LENGTH.size + i + windows].astype(np.uint32) << np.uint32(8 * i)
-            for i in range(CRC.size)
-        )
-        masked = (crc >> np.uint32(15) | crc << np.uint32(17)) + np.uint32(0xA282EAD8)
-        for candidate in np.flatnonzero(masked == stored):
-            if _check_record(stream, position + int(candidate), size)[1] is None:
-                return position + int(candidate)
-        position += windows
+        data = _read(stream, position, _SEARCH_BYTES + HEADER_BYTES - 1)
+        for match in _LIKE_A_HEADER.finditer(data):
+            place = match.start()
+            crc = masked_crc(data[place : place + LENGTH.size])
+            if crc == CRC.unpack_from(data, place + LENGTH.size)[0]:
+                if _check_record(stream, position + place, size)[1] is None:
+                    return position + place
+        position += _SEARCH_BYTES
     return size
-
-
-@functools.cache
-def _length_crc_tables():
-    """CRC-32C of eight bytes as an exclusive or of eight table entries and a constant."""
-    import google_crc32c
-
-    constant = google_crc32c.value(bytes(LENGTH.size))
-    tables = np.zeros((LENGTH.size, 256), np.uint32)
-    for i in range(LENGTH.size):
-        for value in range(256):
-            data = bytearray(LENGTH.size)
-            data[i] = value
-            tables[i, value] = google_crc32c.value(bytes(data)) ^ constant
-    return tables, constant
-
-
-@contextlib.contextmanager
-def _open(file):
-    """Yields (stream, size in bytes)."""
-    import tensorflow as tf
-
-    try:
-        with open_binary(file) as stream:
-            stream.seek(0, os.SEEK_END)
-            yield stream, stream.tell()
-    except (OSError, tf.errors.OpError) as error:
-        raise UserError(f"{file}: cannot be read ({error})") from error
 
 
 def _read(stream, position, count):

@@ -75,9 +75,7 @@ class RecordFiles:
         """
         if not pattern:
             raise UserError(f"--{flag} is empty; give a pattern of TFRecord files")
-        files = matching(pattern)
-        if not files:
-            raise UserError(f"no file matches {pattern}; fix --{flag}")
+        files = matching(pattern, flag)
         manifests, entries, damaged = {}, {}, []
         for prefix, group in itertools.groupby(files, key=shard_prefix):
             manifest = read_manifest(prefix)

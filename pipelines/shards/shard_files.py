@@ -8,7 +8,11 @@ import hashlib
 import os
 import re
 import struct
-import uuid
+
+import google_crc32c
+
+from pipelines.command_line import UserError
+from pipelines.files import written_whole
 
 # A record of a TFRecord file is its length, the length's CRC, the payload, and the payload's CRC.
 LENGTH = struct.Struct("<Q")
@@ -16,7 +20,6 @@ CRC = struct.Struct("<I")
 HEADER_BYTES, FOOTER_BYTES = LENGTH.size + CRC.size, CRC.size
 
 INDEX_BYTES = 1 << 20  # the index holds an offset about every so many bytes
-_BUFFER_BYTES = 1 << 20
 _SHARD = re.compile(r"(?P<prefix>.+)-\d{5,}-of-(?P<shards>\d{5,})")
 
 
@@ -47,14 +50,18 @@ def shard_prefix(path):
     return match["prefix"] if match else os.fspath(path)
 
 
-def matching(pattern):
+def matching(pattern, flag):
     """The data files that match a pattern, without manifests and half-written files.
 
     Args:
         pattern: str, glob pattern, local or `gs://`.
+        flag: str, the flag that holds it, for messages.
 
     Returns:
-        sorted list of str.
+        sorted list of str, not empty.
+
+    Raises:
+        UserError: nothing matches.
     """
     import tensorflow as tf
 
@@ -62,7 +69,10 @@ def matching(pattern):
         files = tf.io.gfile.glob(pattern)
     except tf.errors.NotFoundError:
         files = []
-    return sorted(f for f in files if not f.endswith(".manifest.json") and ".tmp-" not in f)
+    files = sorted(f for f in files if not f.endswith(".manifest.json") and ".tmp-" not in f)
+    if not files:
+        raise UserError(f"no file matches {pattern}; fix --{flag}")
+    return files
 
 
 def masked_crc(data):
@@ -74,8 +84,6 @@ def masked_crc(data):
     Returns:
         int, 32 bits.
     """
-    import google_crc32c
-
     crc = google_crc32c.value(data)
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
@@ -87,65 +95,50 @@ class _ShardFile:
 
     Args:
         path: str; its folder must exist.
-
-    Attributes:
-        entry: dict, after the block: `name` (without the folder), `records`, `bytes`, `sha256` of
-            the whole file, and `index`: pairs of a record's index and its offset in bytes, one
-            about every MiB, the first of them (0, 0).
     """
 
     def __init__(self, path):
         self.path = os.fspath(path)
-        self.entry = None
-        self._temporary = f"{self.path}.tmp-{uuid.uuid4().hex}"
+        self._file = written_whole(self.path)
+        self._digest = hashlib.sha256()
         self._records = self._bytes = 0
         self._index = []
-        self._buffer = bytearray()
 
     def __enter__(self):
-        import tensorflow as tf
-
-        self._digest = hashlib.sha256()
-        self._stream = tf.io.gfile.GFile(self._temporary, "wb")
+        self._stream = self._file.__enter__()
         return self
 
-    def write(self, record):
-        """Appends one record, bytes."""
-        if not self._index or self._bytes - self._index[-1][1] >= INDEX_BYTES:
-            self._index.append([self._records, self._bytes])
-        framed = self._framed(record)
-        self._buffer += framed
-        self._records += 1
-        self._bytes += len(framed)
-        if len(self._buffer) >= _BUFFER_BYTES:
-            self._flush()
+    def __exit__(self, *error):
+        return self._file.__exit__(*error)
 
-    def __exit__(self, kind, error, traceback):
-        import tensorflow as tf
-
-        try:
-            if kind is None:
-                self._flush()
-                self._stream.close()
-                tf.io.gfile.rename(self._temporary, self.path, overwrite=True)
-                self.entry = {
-                    "name": os.path.basename(self.path),
-                    "records": self._records,
-                    "bytes": self._bytes,
-                    "sha256": self._digest.hexdigest(),
-                    "index": self._index or [[0, 0]],
-                }
-        finally:
-            if self.entry is None:
-                self._stream.close()
-                if tf.io.gfile.exists(self._temporary):
-                    tf.io.gfile.remove(self._temporary)
-
-    def _flush(self):
-        data = bytes(self._buffer)
-        self._buffer.clear()
+    def write(self, *records):
+        """Appends records, each bytes; many small ones are written faster in one call."""
+        data = bytearray()
+        for record in records:
+            begin = self._bytes + len(data)
+            if not self._index or begin - self._index[-1][1] >= INDEX_BYTES:
+                self._index.append([self._records, begin])
+            data += self._framed(record)
+            self._records += 1
+        self._stream.write(bytes(data))
         self._digest.update(data)
-        self._stream.write(data)
+        self._bytes += len(data)
+
+    @property
+    def entry(self):
+        """What the manifest says of the file.
+
+        A dict of `name` (without the folder), `records`, `bytes`, `sha256` of the whole file, and
+        `index`: pairs of a record's index and its offset in bytes, one about every MiB, the first
+        of them (0, 0).
+        """
+        return {
+            "name": os.path.basename(self.path),
+            "records": self._records,
+            "bytes": self._bytes,
+            "sha256": self._digest.hexdigest(),
+            "index": self._index or [[0, 0]],
+        }
 
 
 class RecordFile(_ShardFile):

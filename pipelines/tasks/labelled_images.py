@@ -57,9 +57,8 @@ class LabelledImages:
             `tf.data.Dataset` of dicts: `images` and `labels`, and where images are mixed
             `mix_labels` and `mix_weights`; see `image_views.ImageViews.training`.
         """
-        stream = self.store.elements(seed, step * batch, shard(context))
         stream = self.views.training(
-            stream, self.store.read, seed, share(batch, context), self.store.to_labels
+            self.store, seed, step * batch, share(batch, context), shard(context)
         )
         return host_stream(
             stream.map(lambda b: {name.removeprefix("image_"): b[name] for name in b})
@@ -78,9 +77,7 @@ class LabelledImages:
         """
 
         def read(begin, end):
-            stream = self.views.validation(
-                self.store.in_order(begin, end), self.store.read, self.store.to_labels
-            )
+            stream = self.views.validation(self.store, begin, end)
             numbers = tf.data.Dataset.range(begin, end, output_type=tf.int32)
             return tf.data.Dataset.zip(stream, numbers).map(
                 lambda example, number: {

@@ -7,22 +7,10 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines.shards.host_shares import host_stream, shard, share
-from pipelines.text.wordpiece import CLS, PAD, SEP, SPECIAL_TOKENS
+from pipelines.text.wordpiece import PAD
 
 POOL = 64  # batches that are sorted by length together
-_TEXTS_PER_CALL = 65_536
-
-
-def is_cased(vocabulary):
-    """Whether a vocabulary distinguishes case: it holds a token in upper case.
-
-    Args:
-        vocabulary: list of str.
-
-    Returns:
-        bool.
-    """
-    return any(t != t.lower() for t in vocabulary if t not in SPECIAL_TOKENS and t[:1] != "[")
+_TEXTS_PER_CALL = 8_192
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -63,31 +51,25 @@ class LabelledTexts:
         Returns:
             `LabelledTexts`.
         """
-        import tensorflow_text as tf_text  # takes long: image tasks do without it
+        from pipelines.text.text_encoding import TextEncoder  # slow to load: not for images
 
-        tokenizer = tf_text.FastBertTokenizer(
-            vocabulary, token_out_type=tf.int32, lower_case_nfd_strip_accents=lower_case
-        )
-        cls_id, sep_id = vocabulary.index(CLS), vocabulary.index(SEP)
-        a, a_lengths = _tokenized(tokenizer, first)
-        if second is None:
-            b, b_lengths = np.zeros(0, np.int32), np.zeros(len(first), np.int64)
-            special = 2
-        else:
-            b, b_lengths = _tokenized(tokenizer, second)
-            special = 3
-        kept_a, kept_b = cut_lengths(a_lengths, b_lengths, buckets[-1] - special)
-        a_starts, b_starts = np.cumsum(a_lengths) - a_lengths, np.cumsum(b_lengths) - b_lengths
-        parts = []
-        for place in range(len(first)):
-            parts += [[cls_id], a[a_starts[place] :][: kept_a[place]], [sep_id]]
-            if second is not None:
-                parts += [b[b_starts[place] :][: kept_b[place]], [sep_id]]
-        lengths = kept_a + kept_b + special
+        encoder = TextEncoder(vocabulary, buckets[-1], lower_case)
+        tokens, lengths, first_lengths = [], [], []
+        for begin in range(0, len(first), _TEXTS_PER_CALL):
+            part = slice(begin, begin + _TEXTS_PER_CALL)
+            texts = encoder(
+                tf.constant(first[part]), None if second is None else tf.constant(second[part])
+            )
+            ids, segments, mask = (
+                texts[name].numpy() for name in ("token_ids", "segment_ids", "padding_mask")
+            )
+            tokens.append(ids[mask > 0])
+            lengths.append(mask.sum(axis=1))
+            first_lengths.append((mask - segments).sum(axis=1))
         return cls(
-            np.concatenate(parts).astype(np.int32),
-            np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
-            (kept_a + 2).astype(np.int32),
+            np.concatenate(tokens),
+            np.cumsum(np.concatenate([[0], *lengths])),
+            np.concatenate(first_lengths).astype(np.int32),
             np.asarray(labels, np.int32),
             vocabulary.index(PAD),
             tuple(buckets),
@@ -242,31 +224,3 @@ class LabelledTexts:
 
         places = tf.data.Dataset.range(first_step * shares, plan.shape[0] * shares)
         return host_stream(places.map(share_of, tf.data.AUTOTUNE, deterministic=True))
-
-
-def cut_lengths(first, second, longest):
-    """How many tokens each text of a pair keeps where a pair may have `longest`.
-
-    The longer text loses one token at a time, the second where they are equally long, as in BERT's
-    `create_pretraining_data.py` and `run_classifier.py`.
-
-    Args:
-        first, second: int arrays `(count,)`, how many tokens the texts have.
-        longest: int, tokens.
-
-    Returns:
-        Two int arrays `(count,)`.
-    """
-    half = longest // 2
-    cut_first = np.minimum(first, np.maximum(longest - second, longest - half))
-    return cut_first, np.minimum(second, longest - cut_first)
-
-
-def _tokenized(tokenizer, texts):
-    """The tokens of texts, one after the other, and how many each text has."""
-    tokens, lengths = [], []
-    for begin in range(0, len(texts), _TEXTS_PER_CALL):
-        ragged = tokenizer.tokenize(list(texts[begin : begin + _TEXTS_PER_CALL]))
-        tokens.append(ragged.flat_values.numpy())
-        lengths.append(np.diff(ragged.row_splits.numpy()))
-    return np.concatenate(tokens), np.concatenate(lengths)

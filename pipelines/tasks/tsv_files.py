@@ -9,6 +9,7 @@ import os
 import tensorflow as tf
 
 from pipelines.command_line import UserError
+from pipelines.files import reading
 
 LABELS = (("label",), ("gold_label",), ("is_duplicate",), ("Quality",))
 SENTENCES = (
@@ -93,11 +94,13 @@ def read_rows(path, sentence_columns=(), label_column="", max_bad_records=0):
         UserError: a column is missing, a line has a wrong number of fields or no label, or there
             is no line at all.
     """
-    header, *lines = _lines(path)
+    header, *lines = read_lines(path)
     columns = header.split("\t")
-    wanted = (label_column,) if label_column else ()
-    [label] = _find_columns(path, columns, wanted, LABELS, "label")
-    sentences = _find_columns(path, columns, tuple(sentence_columns), SENTENCES, "sentence")
+    wanted = [label_column] if label_column else []
+    flag = "--config.data.label_column"
+    [label] = find_columns(path, columns, wanted, LABELS, "label", flag)
+    flag = "--config.data.sentence_columns"
+    sentences = find_columns(path, columns, sentence_columns, SENTENCES, "sentence", flag)
     if label in sentences:
         raise UserError(
             f"{path}: {columns[label]!r} is the label and a sentence; fix "
@@ -129,13 +132,20 @@ def read_rows(path, sentence_columns=(), label_column="", max_bad_records=0):
     )
 
 
-def _lines(path):
-    """The lines of a text file, at least one, without the empty ones at its end."""
-    try:
-        with tf.io.gfile.GFile(path, "rb") as stream:
-            content = stream.read()
-    except tf.errors.OpError as error:
-        raise UserError(f"{path}: cannot be read ({error.message}); fix the path") from error
+def read_lines(path):
+    """Reads a text file.
+
+    Args:
+        path: str, local or `gs://`.
+
+    Returns:
+        list of str, the lines, at least one, without the empty ones at its end.
+
+    Raises:
+        UserError: it cannot be read, or is not UTF-8.
+    """
+    with reading(path) as (stream, _):
+        content = stream.read()
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -148,12 +158,26 @@ def _lines(path):
     return lines
 
 
-def _find_columns(path, columns, wanted, usual, what):
-    """The places of the wanted columns, or of the first usual ones that are all present."""
-    for names in (wanted,) if wanted else usual:
+def find_columns(path, columns, wanted, usual, what, flag):
+    """The places of the wanted columns, or of the first usual ones that are all present.
+
+    Args:
+        path: str, the file, for messages.
+        columns: list of str, the names in its first line.
+        wanted: sequence of str, names; empty for the usual ones.
+        usual: sequence of tuples of str, the usual names.
+        what: str, what the columns hold, for messages.
+        flag: str, the flag that names them, for messages.
+
+    Returns:
+        list of int.
+
+    Raises:
+        UserError: a column is missing.
+    """
+    for names in [wanted] if wanted else usual:
         if set(names) <= set(columns):
             return [columns.index(name) for name in names]
-    flag = f"--config.data.{what}_column{'s' if what == 'sentence' else ''}"
     there = ", ".join(columns)
     if wanted:
         missing = next(name for name in wanted if name not in columns)

@@ -15,6 +15,7 @@ import json
 from collections.abc import Iterator
 
 from pipelines.command_line import UserError, one_line
+from pipelines.files import find_files, reading
 from pipelines.shards import shard_files
 
 UNIT_BYTES = 8 << 20
@@ -111,29 +112,13 @@ def find_units(pattern, unit_bytes=UNIT_BYTES) -> tuple[Unit, ...]:
     Raises:
         UserError: nothing matches, the files are empty, or are still being written.
     """
-    import tensorflow as tf
-
-    if not pattern:
-        raise UserError("--documents is empty; give a pattern of document files")
-    stats = {}
-    for part in pattern.split(","):
-        try:
-            found = {file: tf.io.gfile.stat(file) for file in tf.io.gfile.glob(part)}
-        except tf.errors.OpError as error:
-            raise UserError(f"{part}: {one_line(error)}; fix --documents") from error
-        found = {file: stat for file, stat in found.items() if not stat.is_directory}
-        if not found:
-            raise UserError(f"no file matches {part}; fix --documents")
-        stats |= found
-    files = sorted(stats)
-    sizes = [stats[file].length for file in files]
-    if not any(sizes):
+    sizes = find_files(pattern, "documents")
+    if not any(sizes.values()):
         raise UserError(f"{pattern}: every file is empty; write them again or fix --documents")
-
-    _check_finished(files)
+    _check_finished(sizes)
 
     units, gathered, gathered_bytes = [], [], 0
-    for file, size in zip(files, sizes, strict=True):
+    for file, size in sorted(sizes.items()):
         pieces = -(-size // unit_bytes)
         borders = [size * piece // pieces for piece in range(pieces + 1)] if pieces else []
         for start, stop in zip(borders, borders[1:], strict=False):
@@ -188,15 +173,10 @@ def read_unit(unit, damaged=None) -> Iterator[Document]:
 
 def _read_part(part):
     """Yields pairs: a position, and the document there or what is wrong with it."""
-    import tensorflow as tf
-
-    try:
-        with tf.io.gfile.GFile(part.file, "rb") as stream:
-            is_json = stream.read(256).removeprefix(_BOM).lstrip().startswith(b"{")
-            read = _json_documents if is_json else _plain_documents
-            yield from read(_lines(stream, part.start), part)
-    except tf.errors.OpError as error:
-        raise UserError(f"{part.file}: cannot be read ({one_line(error)})") from error
+    with reading(part.file) as (stream, _):
+        is_json = stream.read(256).removeprefix(_BOM).lstrip().startswith(b"{")
+        read = _json_documents if is_json else _plain_documents
+        yield from read(_lines(stream, part.start), part)
 
 
 def _lines(stream, start):
@@ -259,18 +239,3 @@ def _plain_document(lines):
     except UnicodeDecodeError as error:
         return one_line(error)
     return Document("", tuple(text for text in texts if text), split=True)
-
-
-def too_few_documents(count):
-    """The error for a corpus without random next sentences.
-
-    Args:
-        count: int, its documents with text.
-
-    Returns:
-        `UserError`.
-    """
-    return UserError(
-        f"{count} documents with text: a random next sentence comes from another document; give"
-        " two or more"
-    )

@@ -1,4 +1,4 @@
-"""Raw strings to a model's inputs, in the graph: for serving, where nothing is known before."""
+"""Raw strings to a model's inputs, by operations of TensorFlow: a served graph holds them too."""
 
 import tensorflow as tf
 
@@ -7,7 +7,7 @@ from pipelines.text.wordpiece import CLS, MASK, PAD, SEP
 
 
 class TextEncoder:
-    """Encodes `[CLS] A [SEP]` or `[CLS] A [SEP] B [SEP]`, as `LabelledTexts.encode` does.
+    """Encodes `[CLS] A [SEP]` or `[CLS] A [SEP] B [SEP]`, for training, prediction and serving.
 
     Args:
         vocabulary: sequence of str.
@@ -53,15 +53,15 @@ class TextEncoder:
 
         Returns:
             dict of `token_ids`, `segment_ids`, `padding_mask` `(batch, longest)` int32, where
-            `longest` is the length of the batch's longest text. Texts that are longer than
-            `max_length` are cut as in training: the longer segment first, at its end.
+            `longest` is the length of the batch's longest text. Of a text that is longer than
+            `max_length`, the longer segment loses one token at a time at its end, B where both are
+            equally long, as in BERT's `create_pretraining_data.py` and `run_classifier.py`.
         """
         is_pair = tf.convert_to_tensor(False if second is None else is_pair)
         second = first if second is None else second
         a = self.tokenize(first, masks)
         b = self.tokenize(tf.where(is_pair, second, ""), masks)
         room = self._max_length - 2 - tf.cast(is_pair, tf.int64)
-        # The same as `labelled_texts.cut_lengths`.
         kept_a = tf.minimum(a.row_lengths(), tf.maximum(room - b.row_lengths(), room - room // 2))
         kept_b = tf.minimum(b.row_lengths(), room - kept_a)
         # By hand: `tf_text.combine_segments` and ragged masks make twice the operations.

@@ -7,14 +7,14 @@ does. Of a dump that is a single stream, everything before the range is unpacked
 belongs to the range with the bytes that its tag was unpacked from.
 """
 
-import contextlib
 import dataclasses
 import html
 import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 
-from pipelines.command_line import UserError, one_line
+from pipelines.command_line import UserError
+from pipelines.files import reading
 from pipelines.text.bzip2_streams import Piece, find_stream, read_streams
 
 _BEGIN, _END = b"<page>", b"</page>"
@@ -66,8 +66,9 @@ def read_pages(path, start=0, stop=None, damaged=None) -> Iterator[Page]:
             )
         damaged.append({"file": str(path), "record": record, "reason": reason})
 
-    with _opened(path) as file:
-        for source in _page_sources(path, file, start, file.size() if stop is None else stop, lose):
+    with reading(path) as (file, size):
+        stop = size if stop is None else stop
+        for source in _page_sources(path, file, size, start, stop, lose):
             try:
                 yield _parse(source)
             except (ElementTree.ParseError, KeyError, ValueError) as error:
@@ -86,31 +87,20 @@ def is_divisible(path):
     Raises:
         UserError: the file cannot be read.
     """
-    with _opened(path) as file:
-        return file.read(3) != b"BZh" or _has_streams(file)
+    with reading(path) as (file, size):
+        return file.read(3) != b"BZh" or _has_streams(file, size)
 
 
-def _has_streams(file):
-    return find_stream(file, 1, min(file.size(), _LARGE_STREAM_BYTES)) is not None
+def _has_streams(file, size):
+    return find_stream(file, 1, min(size, _LARGE_STREAM_BYTES)) is not None
 
 
-@contextlib.contextmanager
-def _opened(path):
-    import tensorflow as tf
-
-    try:
-        with tf.io.gfile.GFile(path, "rb") as file:
-            yield file
-    except tf.errors.OpError as error:
-        raise UserError(f"{path}: cannot be read ({one_line(error)})") from error
-
-
-def _page_sources(path, file, start, stop, lose):
+def _page_sources(path, file, size, start, stop, lose):
     """Yields each page of the range as bytes of XML."""
     text = b""  # the beginning of a page, or of its first tag
     tail = b""  # the last bytes of the range
     is_own, is_first = False, start == 0
-    for place, piece in _pieces(file, start, stop):
+    for place, piece in _pieces(file, size, start, stop):
         is_own = place < stop
         if is_first and piece.data is not None:
             _check_dump(path, piece.data)
@@ -163,18 +153,18 @@ def _overlap(text, tag):
     return next((n for n in range(len(tag) - 1, 0, -1) if text.endswith(tag[:n])), 0)
 
 
-def _pieces(file, start, stop):
+def _pieces(file, size, start, stop):
     """Yields (place in the file, `Piece`) from a place on, at least up to another one."""
     if file.read(3) != b"BZh":
-        for place in range(-(-start // _XML_BYTES) * _XML_BYTES, file.size(), _XML_BYTES):
+        for place in range(-(-start // _XML_BYTES) * _XML_BYTES, size, _XML_BYTES):
             file.seek(place)
             yield place, Piece(place, place, file.read(_XML_BYTES))
-    elif _has_streams(file):
+    elif _has_streams(file, size):
         for piece in read_streams(file, start, stop):
             yield piece.begin, piece
     else:
         place = 0
-        for piece in read_streams(file, 0, file.size()):
+        for piece in read_streams(file, 0, size):
             place = max(place, piece.place)  # after damage reading may go back a little
             if place >= start:
                 yield place, piece

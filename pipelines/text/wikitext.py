@@ -10,8 +10,6 @@ import html
 import itertools
 import re
 
-from pipelines.command_line import UserError
-
 MIN_WORDS = 8  # a shorter paragraph is a caption, a stray label, or what a formula left behind
 
 # The text of these HTML-like tags is part of the sentence around it. Every other tag is dropped
@@ -143,12 +141,8 @@ def _dropped_template(match):
 
 
 def _parse(wikitext):
-    try:
-        import mwparserfromhell
-    except ImportError:
-        raise UserError(
-            'mwparserfromhell is not installed; run: pip install "keras-vitbert[sample]"'
-        ) from None
+    import mwparserfromhell
+
     # Apostrophes are left to `_clean`: unbalanced ones would nest whole pages inside a tag.
     return mwparserfromhell.parse(wikitext, skip_style_tags=True)
 

@@ -113,6 +113,20 @@ def read_vocabulary(path):
     return tokens
 
 
+def cased_token(vocabulary):
+    """Finds a token in upper case, which tells that a vocabulary distinguishes case.
+
+    Args:
+        vocabulary: list of str.
+
+    Returns:
+        str, the first one, or None. Special tokens and others in brackets do not count.
+    """
+    # Either function may have made the tokens lower-case; they differ in a few letters.
+    cased = (token for token in vocabulary if token not in (token.lower(), token.casefold()))
+    return next((token for token in cased if not token.startswith("[")), None)
+
+
 def vocabulary_hash(tokens):
     """The SHA-256 of a vocabulary. Other tokens or another order change it.
 

@@ -110,7 +110,7 @@ def test_the_same_values_give_the_same_files(made, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ([], "--run is missing; give the folder of a run"),
+        ([], "--run is missing; --help lists the flags"),
         (["--run=RUN", "--figures=3,7"], "--figures=3,7: '7' is not one of 3, 4, 5, 6; give"),
         (["--run=RUN", "--figures="], "--figures=: '' is not one of"),
         (["--run=RUN", "--format=pdf"], "--format=pdf: 'pdf' is not one of png, svg; give"),
@@ -130,7 +130,7 @@ def test_bad_flags(refused, made, flags, message):
 
 def test_no_output(made, capsys):
     assert draw(f"--run={made / 'joint'}") == EXIT_BAD_INPUT
-    assert "--output is missing; give the folder of the figures" in capsys.readouterr().err
+    assert "--output is missing; --help lists the flags" in capsys.readouterr().err
 
 
 def test_an_output_that_is_no_folder(made, tmp_path, capsys):

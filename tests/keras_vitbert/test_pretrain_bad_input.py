@@ -83,5 +83,7 @@ def test_a_teacher_of_another_vocabulary(refused, finished, tmp_path):
     (other / "vocab.txt").write_text("\n".join(tokens) + "\n")
     flags = [f"--image_teacher={finished('vit')}", f"--text_teacher={finished('bert')}"]
     flags += [f"--config.data.vocabulary={other / 'vocab.txt'}"]
-    message = r"--text_teacher=.*: has another vocabulary \(.*/vocabulary\.txt\); give a teacher"
+    message = (
+        r"--text_teacher=.*: has another vocabulary: token 35 is .*, the student's 'other'; give"
+    )
     refused("--variant=vitbert", *flags, message=message)

@@ -53,9 +53,10 @@ def get_config():
 def write_sources(folder, seed=0):
     """Writes TFRecords of both modalities, `vocab.txt`, `classes.txt` and `config.py`."""
     from pipelines.images.image_records import write_image_records
-    from pipelines.text.bert_examples import build_examples, write_text_examples
+    from pipelines.shards.shard_manifest import TEXT_EXAMPLES
+    from pipelines.shards.tfrecords import to_example, write_shards
     from pipelines.text.wordpiece import write_vocabulary
-    from tests.pipelines.text.token_lists import tokenized
+    from tests.pipelines.text.token_lists import build_examples, tokenized
 
     folder = pathlib.Path(folder)
     random = np.random.default_rng(seed)
@@ -76,7 +77,7 @@ def write_sources(folder, seed=0):
             vocabulary=VOCABULARY,
             seed=seed,
         )
-        write_text_examples(examples, folder / f"text-{split}", 2)
+        write_shards(map(to_example, examples), folder / f"text-{split}", 2, TEXT_EXAMPLES)
     write_vocabulary(str(folder / "vocab.txt"), VOCABULARY)
     (folder / "classes.txt").write_text("".join(f"{name}\n" for name in CLASS_NAMES))
     (folder / "config.py").write_text(

@@ -271,7 +271,7 @@ def test_default_shards():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "no images; give --train_tar=FILE .* --folder=DIR"),
+        (["--output=o"], "no images; give --train_tar=FILE .* --folder=DIR"),
         (["--train_tar=x"], "--output is missing"),
         (["--train_tar=x", "--folder=y", "--output=o"], "--train_tar and --folder are two sources"),
         (["--folder=x", "--train_folder=y", "--output=o"], "--folder and --train_folder are two"),

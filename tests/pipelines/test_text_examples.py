@@ -12,12 +12,12 @@ import tensorflow as tf
 
 from pipelines import command_line, text_examples
 from pipelines.shards.tfrecords import to_example
-from pipelines.text.bert_examples import build_examples
 from pipelines.text.documents import Document, find_units, read_unit, to_json
 from pipelines.text.example_settings import ExampleSettings
 from pipelines.text.tokenization import tokenize_documents
 from pipelines.text.wordpiece import SPECIAL_TOKENS, write_vocabulary
 from pipelines.text_examples import TextExamplesJob
+from tests.pipelines.text.token_lists import build_examples
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(text_examples.__file__)))
 PAD, UNKNOWN, CLS, SEP, MASK = range(5)
@@ -45,7 +45,8 @@ def corpus(tmp_path_factory):
 class _File(list):
     """Takes records as a `RecordFile` does."""
 
-    write = list.append
+    def write(self, *records):
+        self.extend(records)
 
 
 def job(corpus, unit_bytes=3000, **settings):
@@ -161,7 +162,7 @@ def test_command(corpus, tmp_path, capfd):
         (["--documents=/nowhere/x-*"], "no file matches /nowhere/x-*; fix --documents"),
         (["--vocabulary=/nowhere/vocab.txt"], "/nowhere/vocab.txt: no such vocabulary"),
         (["--max_length=4"], "--max_length"),
-        (["--shards=1000"], "smaller --unit_megabytes"),
+        (["--shards=1000"], "units of --unit_megabytes; give --shards="),
         (["--cased"], "leave out --cased"),
         (["--output=/proc/nowhere/text"], "--output=/proc/nowhere: cannot be written to"),
         (["--output="], "--output is missing"),

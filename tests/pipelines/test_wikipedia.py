@@ -8,11 +8,16 @@ import tensorflow as tf
 
 from pipelines import command_line, wikipedia
 from pipelines.command_line import UserError
+from pipelines.files import find_files
 from pipelines.text.documents import Document, from_json
 from pipelines.text.wikipedia_dump import read_pages
-from pipelines.wikipedia import WikipediaJob, find_dump, read_documents
+from pipelines.wikipedia import WikipediaJob, read_documents
 
 PROSE = "This is a sentence of prose that has words enough."
+
+
+def files_of(patterns):
+    return tuple(find_files(patterns, "dump").items())
 
 
 def test_only_articles_with_prose_are_read_in_order(write_dump):
@@ -69,7 +74,7 @@ def test_remote_dumps(prose_dump):
     paths, documents = prose_dump
     with tf.io.gfile.GFile("ram://dump.bz2", "wb") as file:
         file.write(open(paths[0], "rb").read())
-    ((path, size),) = find_dump(["ram://dump.bz2"])
+    ((path, size),) = files_of("ram://dump.bz2")
     pages = [*read_pages(path, 0, size // 2), *read_pages(path, size // 2)]
     assert [page.title for page in pages] == [document.title for document in documents[:45]]
     with pytest.raises(UserError, match="ram://no.bz2: cannot be read"):
@@ -79,7 +84,7 @@ def test_remote_dumps(prose_dump):
 @pytest.mark.parametrize("shards", [1, 2, 3, 7, 31])
 def test_shards_give_the_documents_of_the_dump(prose_dump, shards):
     paths, documents = prose_dump
-    job = WikipediaJob(find_dump([paths[0].replace("dump2", "dump*")]))  # 2 comes before 10
+    job = WikipediaJob(files_of(paths[0].replace("dump2", "dump*")))  # 2 comes before 10
     assert [path for path, _ in job.files] == paths
     lines, totals = [], {}
     for shard in range(shards):
@@ -175,7 +180,7 @@ def test_a_large_single_stream_is_told(prose_dump, tmp_path, capfd, monkeypatch)
     [
         (["--output=x"], "--dump is missing"),
         (["--dump=x"], "--output is missing"),
-        (["--dump=nowhere.bz2", "--output=x"], "--dump=nowhere.bz2: no such file"),
+        (["--dump=nowhere.bz2", "--output=x"], "no file matches nowhere.bz2; fix --dump"),
         (["--dump=x", "--output=x", "--shards=0"], "shards"),
         (["--dump=x", "--output=x", "--runner=DirectRunner"], "Unknown command line flag 'runner'"),
     ],

@@ -18,8 +18,8 @@ from tpu.ahead_of_time import proof
 @pytest.mark.parametrize(
     "argv, message",
     [
-        ([], "--tpu is missing"),
-        (["--tpu="], "--tpu is missing"),
+        ([], "--tpu=: not an accelerator type of a TPU; known are v2-8 to"),
+        (["--tpu="], "--tpu=: not an accelerator type"),
         (["--tpu=v3-100"], "--tpu=v3-100: .*v3-128"),
         (["--tpu=local"], "--tpu=local: not an accelerator type"),
         (["--tpu=v3-8", "--variant=vitbrt"], "--variant=vitbrt: .*did you mean vitbert"),

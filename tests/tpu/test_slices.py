@@ -11,6 +11,7 @@ import pytest
 from pipelines.command_line import UserError
 from tests.tpu.ahead_of_time.results import needs_compiler
 from tpu import slices
+from tpu.ahead_of_time.compiler import topology_options
 from tpu.slices import find_slice, is_accelerator_type
 
 
@@ -43,7 +44,7 @@ def test_slice(name, cores, chips, hosts, topology, replicas, tflops, gb_per_sec
     assert (found.topology_name, found.replicas) == (topology, replicas)
     assert found.peak_flops == tflops * 1e12
     assert found.hbm_bandwidth == gb_per_second * 1e9
-    assert found.compiler_topology == f"{found.generation}:{topology}"
+    assert topology_options(found)["topology_name"] == f"{found.generation}:{topology}"
 
 
 def test_slices_agree_with_themselves():
@@ -52,7 +53,6 @@ def test_slices_agree_with_themselves():
         assert found.cores % found.chips == 0 and found.replicas % found.chips == 0
         assert name.endswith(f"-{found.cores}")
         assert found.hosts in (1, found.chips // 4)
-        assert found.source == f"https://cloud.google.com/tpu/docs/{found.generation}"
 
 
 @pytest.mark.parametrize(
@@ -97,10 +97,8 @@ def test_import_is_light():
 COUNTS = """
 import json, sys
 from jax.experimental import topologies
-for name, options in json.load(sys.stdin):
-    devices = topologies.get_topology_desc(
-        platform="tpu", topology_name=name, **options
-    ).devices
+for options in json.load(sys.stdin):
+    devices = topologies.get_topology_desc(platform="tpu", **options).devices
     print(json.dumps([len(devices), len({device.process_index for device in devices})]))
 """
 
@@ -110,7 +108,7 @@ for name, options in json.load(sys.stdin):
 def test_libtpu_counts_the_same():
     """Devices and hosts of every slice, by libtpu's compile-only client, which needs no TPU."""
     known = list(slices.SLICES.values())
-    questions = [(found.compiler_topology, found.compiler_options) for found in known]
+    questions = [topology_options(found) for found in known]
     environment = {
         "JAX_PLATFORMS": "cpu",
         "TPU_SKIP_MDS_QUERY": "1",  # or it asks Google Cloud's metadata server, for minutes

@@ -112,7 +112,6 @@ def compile_program(program, slice_):
         return {"fits": False, "seconds": seconds, "needed": needed, "available": available}
     seconds = round(time.time() - began, 1)
     memory, cost = executable.get_compiled_memory_stats(), executable.cost_analysis()
-    cost = cost[0] if isinstance(cost, list | tuple) else cost
     return {
         "fits": True,
         "seconds": seconds,
@@ -234,15 +233,32 @@ def _let_tpu_choose(generator):
     generator.erase()
 
 
+def topology_options(slice_):
+    """A slice for the compile-only client of libtpu.
+
+    Args:
+        slice_: `tpu.slices.Slice`.
+
+    Returns:
+        dict, keyword arguments of `jax.experimental.topologies.get_topology_desc`, for the right
+        hosts and replicas.
+    """
+    options = {
+        "topology_name": f"{slice_.generation}:{slice_.topology_name}",
+        "chips_per_host_bounds": (*slice_.topology, 1)[:3] if slice_.hosts == 1 else (2, 2, 1),
+    }
+    if slice_.generation == "v4":  # else it has a device a core
+        options["chip_config_name"] = "megacore"
+    return options
+
+
 def _compile(program, slice_):
     import numpy as np
     from jax._src import compiler
     from jax._src.lib import xla_client
     from jax.experimental import topologies
 
-    topology = topologies.get_topology_desc(
-        platform="tpu", topology_name=slice_.compiler_topology, **slice_.compiler_options
-    )
+    topology = topologies.get_topology_desc(platform="tpu", **topology_options(slice_))
     devices = tuple(topology.devices)
     options = compiler.get_compile_options(
         num_replicas=len(devices),

@@ -58,7 +58,7 @@ def prove(subject, slice_, jobs=1, only=()):
             "hosts": slice_.hosts,
             "topology": slice_.topology_name,
             "replicas": replicas,
-            "source": slice_.source,
+            "source": f"https://cloud.google.com/tpu/docs/{slice_.generation}",
         },
         "batch": subject.batch,
         "replica_batch": {name: count // replicas for name, count in subject.batch.items()},

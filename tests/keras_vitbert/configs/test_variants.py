@@ -36,16 +36,6 @@ def test_variants_keep_what_a_user_asks_for():
     assert variants.apply_variant(config, variants.find_variant("vitbert")).merge.name == "sum"
 
 
-def test_teachers_share_the_students_encoder():
-    config = parsed_config("--config.distillation.ratio=0.5", "--config.seed=9")
-    teacher = variants.teacher_config(config, 321)
-    assert (teacher.steps, teacher.distillation.ratio, teacher.merge.name) == (321, 0.0, "sum")
-    assert variants.teacher_config(config, 0).steps == config.steps > 0
-    for key in ("model", "optimizer", "data", "seed", "image_batch", "text_batch"):
-        assert teacher[key] == config[key]
-    assert config.distillation.ratio == 0.5
-
-
 def test_unknown_variant_is_told():
     with pytest.raises(UserError, match=r"--variant=vitbert_kd: .* bert, vit, .*did you mean vitb"):
         variants.find_variant("vitbert_kd")

@@ -113,7 +113,7 @@ def test_damaged_presets_are_refused(presets, tmp_path):
     with pytest.raises(UserError, match="cannot be loaded"):
         load(str(folder))
     (folder / "task.json").write_text('{"registered_name": "keras_hub>BertMaskedLM"}')
-    with pytest.raises(UserError, match="not of ViT-BERT"):
+    with pytest.raises(UserError, match="cannot be loaded .*BertMaskedLM"):
         load(str(folder))
     with pytest.raises(UserError, match="no such folder"):
         load(str(tmp_path / "none"))

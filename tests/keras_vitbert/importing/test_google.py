@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_vitbert.importing.google import read_vit
 from keras_vitbert.importing.image_teachers import load_image_teacher
 from keras_vitbert.importing.text_teachers import load_text_teacher
-from keras_vitbert.importing.vit_backbone import read_vit
+from keras_vitbert.importing.vit_backbone import import_backbone
 from keras_vitbert.trained.finding import find
 from pipelines.command_line import UserError
 from tests.keras_vitbert.importing import google_models
@@ -42,7 +43,8 @@ def test_vit(tmp_path, pre_logits):
     assert (teacher.num_classes, teacher.image_size, teacher.labels) == (3, (9, 9), None)
 
     weights = read_vit(find(str(path)))
-    assert weights.config["hidden_act"] == "gelu_pytorch_tanh" and weights.mean == (0.5,) * 3
+    assert weights.config["hidden_act"] == "gelu_pytorch_tanh"
+    assert weights.scale.tolist() == [2, 2, 2] and weights.offset.tolist() == [-1, -1, -1]
     kernel = weights.tensors["vit.encoder.layer.1.attention.output.dense.weight"]
     wanted = arrays["Transformer/encoderblock_1/MultiHeadDotProductAttention_1/out/kernel"]
     np.testing.assert_array_equal(kernel.T, wanted.reshape(15, 15))
@@ -87,7 +89,7 @@ def test_bad_berts(tmp_path):
     refused(load_text_teacher, prefix, message)
     refused(load_image_teacher, prefix, "is Google's BERT checkpoint, which takes no images; give")
     with pytest.raises(UserError, match="is a BERT, which .* give it as --text_teacher"):
-        read_vit(find(str(prefix)))
+        import_backbone(find(str(prefix)))
 
 
 def test_bad_vits(tmp_path):

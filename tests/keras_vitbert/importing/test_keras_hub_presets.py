@@ -6,7 +6,7 @@ import keras_hub
 import numpy as np
 import pytest
 
-from keras_vitbert.importing.vit_backbone import read_vit
+from keras_vitbert.importing.vit_backbone import import_backbone
 from keras_vitbert.pretraining.teachers import load_teacher
 from keras_vitbert.trained.finding import find
 from pipelines.command_line import UserError
@@ -78,21 +78,18 @@ def test_a_masked_lm_of_keras_hub(presets, config):
 
 
 def test_the_encoder_of_a_vit_of_keras_hub(presets):
-    from keras_vitbert.importing.keras_hub_backbones import build_vit
-
     folder, models = presets
-    weights = read_vit(find(str(folder / "vit")))
-    ours = build_vit(weights)
+    ours = import_backbone(find(str(folder / "vit")))
     images = np.random.default_rng(1).random((2, 9, 9, 3), np.float32)
     shown = models["vit"].preprocessor.image_converter(255 * images)
     np.testing.assert_allclose(
-        ours((images - np.array(weights.mean)) / np.array(weights.std)),
+        ours({"images": images})["image_sequence"],
         models["vit"].backbone(shown),
         rtol=0,
         atol=1e-5,
     )
     with pytest.raises(UserError, match="is a BERT, which normalises after its blocks; it cannot"):
-        read_vit(find(str(folder / "bert")))
+        import_backbone(find(str(folder / "bert")))
 
 
 def test_presets_of_this_project(make_network, config, tmp_path):

@@ -4,19 +4,19 @@ import numpy as np
 import pytest
 
 from keras_vitbert.inspection.activation_pictures import (
-    _OVERLAP,
     _block_sheet,
-    _sheet,
+    _overview,
     activation_pictures,
 )
 from keras_vitbert.inspection.co_activation import overlap, rank_correlation
 from keras_vitbert.inspection.heat_maps import by_preference, scale_top
-from keras_vitbert.inspection.sheet import colours
+from keras_vitbert.inspection.sheet import colours, style
 from tests.keras_vitbert.inspection.picture_search import contains
 
 
-def texts_of(sheet):
-    return [text.get_text() for text in sheet.figure.texts]
+def texts_of(draw, *arguments):
+    with style():
+        return [text.get_text() for text in draw(*arguments).figure.texts]
 
 
 def strip(image, text, rows=18):
@@ -34,7 +34,7 @@ def test_a_blocks_picture_shows_the_values(units):
     order = by_preference(image, text)
     assert contains(picture, strip(image, text))
     assert contains(picture, strip(image[order], text[order]))
-    shown = texts_of(_block_sheet(units)[0])
+    shown = texts_of(_block_sheet, image, text, 0, 1500)
     for expected in (
         "block 0, step 1,500",
         f"{scale_top([image, text]):.3g}",
@@ -54,8 +54,7 @@ def test_the_overview_shows_each_block_on_its_own_scale():
     values *= 2.0 ** np.arange(12)[:, None]
     picture = activation_pictures(*values, 500)["overview"]
     assert picture.shape[0] < 800 and 800 <= picture.shape[1] <= 1100
-    names = tuple(f"block {block}" for block in range(12))
-    shown = texts_of(_sheet(names, 768, ("overlap",), _OVERLAP)[0])
+    shown = texts_of(_overview, *values, 500)
     assert "all blocks, step 500" in shown
     for block, pair in enumerate(values.transpose(1, 0, 2)):
         assert contains(picture, strip(*pair))

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_vitbert.inspection.heat_maps import LEFT, HeatMaps, by_preference, scale_top
+from keras_vitbert.inspection.heat_maps import LEFT, by_preference, draw_heat_maps, scale_top
 from keras_vitbert.inspection.sheet import PRINT, SCREEN, Sheet, colours, style
 
 
@@ -30,13 +30,13 @@ def test_each_block_is_shown_on_its_own_scale():
     pairs = random.random((3, 2, 96)) * 2.0 ** np.arange(0, 30, 10)[:, None, None]
     with style():
         sheet = Sheet(3.3, 2, "", dots_per_inch=SCREEN)
-        maps = HeatMaps(sheet, 0.4, 96 / SCREEN, ["a", "b", "c"], 96, ["more"])
-        maps.show(list(pairs), ["x", "y", "z"])
+        blocks = dict(zip("abc", pairs, strict=True))
+        bottom = draw_heat_maps(sheet, 0.4, 96 / SCREEN, blocks, {"more": ["x", "y", "z"]})
         picture = sheet.picture()
     left = round(LEFT * SCREEN)
     rows = np.flatnonzero(np.all(np.any(picture[:, left : left + 96] < 250, axis=-1), axis=1))
     blocks = np.split(rows, np.flatnonzero(np.diff(rows) > 1) + 1)
-    assert len(blocks) == 3 and blocks[-1][-1] < maps.bottom * SCREEN
+    assert len(blocks) == 3 and blocks[-1][-1] < bottom * SCREEN
     for block, pair in zip(blocks, pairs, strict=True):
         for half, values in zip((block[:18], block[18:]), pair, strict=True):
             expected = colours(values, np.percentile(pair, 99))
@@ -56,7 +56,7 @@ def test_each_block_is_shown_on_its_own_scale():
 def test_units_narrower_than_dots_are_not_mixed_with_the_other_row():
     with style():
         sheet = Sheet(3.3, 1, "", dots_per_inch=PRINT)
-        HeatMaps(sheet, 0.4, 2, ["a"], 1000).show([(np.ones(1000), np.zeros(1000))])
+        draw_heat_maps(sheet, 0.4, 2, {"a": (np.ones(1000), np.zeros(1000))})
         picture = sheet.picture()
     column = picture[:, round((LEFT + 1) * PRINT)]
     bright, dark = (np.all(column == colours([value])[0], axis=-1) for value in (1.0, 0.0))

@@ -133,35 +133,6 @@ def test_a_scale_has_all_colours():
         assert ink(picture)[0].max() < 0.1 * SCREEN + 0.38 * SCREEN
 
 
-def test_what_is_animated_is_drawn_anew():
-    """As on a sheet of its own, however often."""
-    random = np.random.default_rng(0)
-
-    def sheet(text, cells):
-        sheet = Sheet(2, 1, "a title", "a note", SCREEN)
-        label = sheet.text(0.5, 0.5, text, animated=True)
-        return sheet, label, sheet.image(0.5, 0.7, 0.5, 0.25, cells, animated=True)
-
-    with style():
-        states = [(f"number {n}", random.integers(0, 255, (2, 9, 3), np.uint8)) for n in range(3)]
-        one, label, image = sheet("", np.zeros((2, 9, 3), np.uint8))
-        for text, cells in [*states, states[0]]:
-            label.set_text(text)
-            image.set_data(cells)
-            assert np.array_equal(one.picture(), sheet(text, cells)[0].picture())
-
-
-def test_a_picture_is_not_changed_by_the_next_one():
-    with style():
-        sheet = Sheet(2, 1, "", dots_per_inch=SCREEN)
-        label = sheet.text(0.5, 0.5, "one", animated=True)
-        first = sheet.picture()
-        kept = first.copy()
-        label.set_text("another")
-        assert not np.array_equal(sheet.picture(), first)
-        assert np.array_equal(first, kept)
-
-
 def test_letters_are_dark_whatever_the_user_has_set(monkeypatch):
     import matplotlib
 

@@ -61,7 +61,7 @@ def test_sparsity_comes_from_the_log(run_with_checkpoint, tmp_path):
 def test_activations_are_measured(older_run):
     """Against NumPy means over all validation examples: there are fewer than would be taken."""
     ((step, found),) = older_run.activations().items()
-    backbone, data = older_run.network.backbone, older_run.data
+    backbone, data = older_run.trained.network.backbone, older_run.data
     assert step == 10
     special = [VOCABULARY.index(token) for token in ("[PAD]", "[CLS]", "[SEP]", "[MASK]")]
     for name, source, inputs, is_counted, means in (

@@ -64,14 +64,14 @@ def test_a_long_text_is_cut():
 
 
 def test_examples_are_what_the_network_says(older_run):
-    networks = {"run": older_run.network}
+    networks = {"run": older_run.trained.network}
     source = older_run.data.image_validation
     found = image_examples(older_run.data, older_run.classes, networks, 3)
     assert [example.number for example in found] == [0, 3, 6]
     for example in found:
         (row,) = list(source.validation(example.number, example.number + 1))
         inputs = image_inputs({"images": row["images"][None]})
-        logits = keras.ops.convert_to_numpy(older_run.network(inputs)["image_logits"])[0]
+        logits = keras.ops.convert_to_numpy(older_run.trained.network(inputs)["image_logits"])[0]
         order = np.argsort(-logits)
         assert example.label == CLASS_NAMES[int(row["image_labels"])]
         names, probabilities, _ = zip(*example.answers["run"], strict=True)
@@ -85,7 +85,7 @@ def test_examples_are_what_the_network_says(older_run):
     for example in found:
         (row,) = list(source.validation(example.number, example.number + 1))
         inputs = {name: value[None] for name, value in text_inputs(row).items()}
-        logits = keras.ops.convert_to_numpy(older_run.network(inputs)["mlm_logits"])[0]
+        logits = keras.ops.convert_to_numpy(older_run.trained.network(inputs)["mlm_logits"])[0]
         weights, positions = row["masked_weights"].numpy(), row["masked_positions"].numpy()
         for gap, place in enumerate(np.argsort(positions[weights > 0])):
             assert example.truth[gap] == VOCABULARY[row["masked_ids"].numpy()[place]]

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from keras_vitbert.configs import variants
 from keras_vitbert.model.backbone import ViTBertBackbone
 from keras_vitbert.model.pretraining_network import build_network
+from keras_vitbert.model.transfer import transfer
 from keras_vitbert.pretraining import run as pretraining
 from keras_vitbert.pretraining.data import open_data
 from keras_vitbert.pretraining.initial_weights import open_initial
@@ -37,7 +37,7 @@ def test_all_of_a_run_is_taken(finished, sources, data, capsys):
     initial = open_initial(source, config_of(sources), JOINT, data)
     assert f"starts from {source}: encoder kept, image_embedding kept" in capsys.readouterr().err
     target = build_network(config_of(sources).model).backbone
-    initial.give_to(target, tf.distribute.get_strategy())
+    transfer(initial, target)
     network = load(source).network
     for ours, theirs in zip(target.weights, network.backbone.weights, strict=True):
         np.testing.assert_array_equal(ours.value, theirs.value, err_msg=ours.path)
@@ -49,7 +49,7 @@ def test_what_is_not_given_stays_random(sources, data, vit_preset, capsys):
     assert told in capsys.readouterr().err
     target = build_network(config_of(sources).model).backbone
     before = {variable.path: np.array(variable.value) for variable in target.weights}
-    initial.give_to(target, tf.distribute.get_strategy())
+    transfer(initial, target)
     given = {v.path: np.array(v.value) for v in ViTBertBackbone.from_preset(vit_preset).weights}
     for variable in target.weights:
         path = variable.path

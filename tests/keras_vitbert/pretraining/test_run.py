@@ -38,3 +38,19 @@ def test_batches_that_the_replicas_cannot_share(sources, tmp_path):
     ):
         pretrained_on(two, config, "vit", tmp_path / "x")
     assert not (tmp_path / "x").exists()
+
+
+def test_teachers_share_the_students_encoder(sources, tmp_path):
+    config = config_of(sources, "--config.distillation.ratio=0.5", "--config.seed=9")
+    variant = variants.find_variant("vitbert")
+    run = PretrainingRun(config, RunFolder(str(tmp_path)), None, None, None, variant)
+    for name in ("vit", "bert"):
+        teacher = run.of_teacher(name, 321)
+        assert teacher.variant.name == name
+        assert teacher.folder.path == str(tmp_path / "teachers" / name)
+        own = teacher.config
+        assert (own.steps, own.distillation.ratio, own.merge.name) == (321, 0.0, "sum")
+        for key in ("model", "optimizer", "data", "seed", "image_batch", "text_batch"):
+            assert own[key] == config[key]
+        assert run.of_teacher(name, 0).config.steps == config.steps > 0
+    assert config.distillation.ratio == 0.5

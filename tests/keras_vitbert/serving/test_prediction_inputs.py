@@ -61,9 +61,9 @@ def test_lines_of_a_tsv_file(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"\xff\xfe", "not UTF-8 .*; convert the file"),
-        (b"", "has the columns ; name those of its one or two sentences by --columns=A,B"),
-        (b"a\tb\n1\t2\n", "has the columns a, b; name those"),
+        (b"\xff\xfe", ", line 1: no UTF-8; convert the file"),
+        (b"", r"has no sentence column \(.*\) but ; name it by --columns=A,B"),
+        (b"a\tb\n1\t2\n", r"has no sentence column \(.*\) but a, b; name it by --columns=A,B"),
         (b"sentence\n\n", "holds no line below the names of the columns; fill it"),
         (b"sentence\na\nb\tc\n", r", line 3: 2 fields, expected 1 \(sentence\); fix the line"),
     ],

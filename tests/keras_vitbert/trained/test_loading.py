@@ -88,6 +88,19 @@ def test_what_is_not_whole_is_refused(finished, tmp_path):
         keras_vitbert.load(str(copy))
 
 
+@pytest.mark.parametrize("change", [reversed, lambda t: t[:-1], lambda t: [*t, "more"]])
+def test_another_vocabulary_than_that_of_the_run_is_refused(tmp_path, change):
+    """Its tokens would be other numbers, and the answers wrong."""
+    copy = tmp_path / "run"
+    shutil.copytree(SAVED / "fine_tuned_texts", copy)
+    file = copy / "vocabulary.txt"
+    special, words = file.read_text().splitlines()[:5], file.read_text().splitlines()[5:]
+    file.write_text("".join(f"{token}\n" for token in [*special, *change(words)]))
+    message = r"vocabulary\.txt: is not the vocabulary that the run was trained with; restore"
+    with pytest.raises(UserError, match=message):
+        keras_vitbert.load(str(copy))
+
+
 def test_an_export_holds_no_keras_model():
     with pytest.raises(UserError, match="which holds no Keras model; give what it was exported"):
         keras_vitbert.load(str(SAVED / "export" / "vitbert"))

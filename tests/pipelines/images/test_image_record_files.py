@@ -58,4 +58,4 @@ def test_damage_is_found_by_file_and_record(store, tmp_path):
     examples[3]["image/encoded"] = png(4)[:30]
     write_shards(map(to_example, examples), str(tmp_path / "y"), 2)
     damaged = ImageRecordFiles(RecordFiles.find(f"{tmp_path}/y-*", "flag"), 6)
-    assert damaged.first_damage().startswith(f"{tmp_path}/y-00001-of-00002, record 1: ")
+    assert str(damaged.first_damage()).startswith(f"{tmp_path}/y-00001-of-00002: record 1: ")

@@ -16,27 +16,31 @@ def jpeg(pixels):
     return tf.io.encode_jpeg(pixels, quality=95).numpy()
 
 
-def one_a_number(files):
-    """A function of a number to (encoded image, label): file `number mod len(files)`."""
-    files = tf.constant(files)
+class Store:
+    """Each element is a number, and its image is file `number mod len(files)`."""
 
-    def read(number):
-        place = number % len(files)
-        return files[place], tf.cast(place, tf.int32)
+    def __init__(self, files):
+        self.files = tf.constant(files)
 
-    return read
+    def elements(self, seed, start, shard):
+        numbers = tf.data.Dataset.range(start, 2**62)
+        return tf.data.Dataset.zip(numbers, numbers)
+
+    def in_order(self, begin, end):
+        return tf.data.Dataset.range(begin, len(self.files) if end is None else end)
+
+    def read(self, number):
+        place = number % len(self.files)
+        return self.files[place], tf.cast(place, tf.int32)
+
+    def to_labels(self, stored):
+        return stored
 
 
 def training(views, files, count, start=0, seed=0, batch=None):
     """Examples `start` to `start + count`, which batches bring; images are in [0, 1]."""
-    numbers = tf.data.Dataset.range(start, start + count)
-    stream = views.training(
-        tf.data.Dataset.zip(numbers, numbers),
-        one_a_number(files),
-        seed,
-        batch or count,
-        tf.identity,
-    )
+    batch = batch or count
+    stream = views.training(Store(files), seed, start, batch, (1, 0)).take(count // batch)
     batches = [{name: value.numpy() for name, value in batch.items()} for batch in stream]
     found = {name: np.concatenate([b[name] for b in batches]) for name in batches[0]}
     if found["images"].dtype == np.uint8:
@@ -46,8 +50,7 @@ def training(views, files, count, start=0, seed=0, batch=None):
 
 def validation(views, files):
     """The views of the files, in [0, 1]."""
-    stream = tf.data.Dataset.range(len(files))
-    found = list(views.validation(stream, one_a_number(files), tf.identity).as_numpy_iterator())
+    found = list(views.validation(Store(files)).as_numpy_iterator())
     assert [example["image_labels"] for example in found] == list(range(len(files)))
     return np.stack([example["images"] for example in found]) / 255
 

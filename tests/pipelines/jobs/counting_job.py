@@ -6,7 +6,6 @@ import os
 from typing import ClassVar
 
 from pipelines.jobs.shard_job import ShardJob
-from pipelines.shards.shard_files import LineFile
 
 ONE_PROCESS = ["--direct_num_workers=1"]
 
@@ -20,12 +19,10 @@ class CountingJob(ShardJob):
     failing: dict = dataclasses.field(default_factory=dict)
     made: list = dataclasses.field(default_factory=list)
     kind: ClassVar[str] = "documents"
+    unit: ClassVar[str] = "tokens"
 
     def settings(self):
         return {"step": self.step, "pair": (1, 2)}
-
-    def open(self, path):
-        return LineFile(path)
 
     def write_shard(self, shard, shards, file):
         self.made.append(shard)

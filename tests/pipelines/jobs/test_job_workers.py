@@ -158,8 +158,7 @@ def test_beam_takes_jobs_that_are_defined_in_the_module_that_runs(tmp_path):
 SCRIPT = """
     import dataclasses, os, signal, sys, time
     from pipelines import command_line
-    from pipelines.shards.shard_files import LineFile
-    from pipelines.jobs.shard_job import ShardJob, run_job, split_beam_arguments
+    from pipelines.jobs.shard_job import ShardJob, run_job
 
     @dataclasses.dataclass(frozen=True)
     class Part:
@@ -169,14 +168,11 @@ SCRIPT = """
     class Job(ShardJob):
         folder: str
         parts: tuple[Part, ...]
-        kind = "documents"
+        kind, unit = "documents", "tokens"
         made = 0  # by this process
 
         def settings(self):
             return {}
-
-        def open(self, path):
-            return LineFile(path)
 
         def write_shard(self, shard, shards, file):
             for part in self.parts:
@@ -194,8 +190,8 @@ SCRIPT = """
             return {"tokens": shard}, []
 
     def main(argv):
-        own, beam = split_beam_arguments(argv)
-        run_job(Job(own[0], (Part(b"one"), Part(b"two"))), f"{own[0]}/out/out", 8, beam)
+        folder, _, *beam = argv
+        run_job(Job(folder, (Part(b"one"), Part(b"two"))), f"{folder}/out/out", 8, beam)
 
     if __name__ == "__main__":
         sys.exit(command_line.run(main))

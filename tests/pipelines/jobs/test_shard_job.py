@@ -3,8 +3,8 @@ import os
 import pytest
 import tensorflow as tf
 
-from pipelines.command_line import UserError
-from pipelines.jobs.shard_job import run_job, split_beam_arguments
+from pipelines.command_line import UserError, define_flags
+from pipelines.jobs.shard_job import parse_job_flags, run_job
 from pipelines.shards.shard_manifest import read_manifest
 from tests.pipelines.jobs.counting_job import ONE_PROCESS, CountingJob, content, expected
 
@@ -75,5 +75,13 @@ def test_outputs_need_a_name(tmp_path, monkeypatch, prefix):
 
 
 def test_beam_arguments_follow_two_dashes():
-    assert split_beam_arguments(["--a=1", "--", "--b", "--"]) == (["--a=1"], ["--b", "--"])
-    assert split_beam_arguments(["--a=1"]) == (["--a=1"], [])
+    for argv, beam_arguments in (
+        (["--a=1", "--", "--b", "--"], ["--b", "--"]),
+        (["--a=1", "--"], []),
+        (["--a=1"], []),
+    ):
+        values = define_flags(("a", None, "A."))
+        assert parse_job_flags(values, argv, "", ("a",)) == beam_arguments
+        assert values.a == "1"
+    with pytest.raises(UserError, match="--a is missing"):
+        parse_job_flags(define_flags(("a", None, "A.")), ["--", "--a=1"], "", ("a",))

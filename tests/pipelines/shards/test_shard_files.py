@@ -3,6 +3,7 @@ import hashlib
 import pytest
 import tensorflow as tf
 
+from pipelines.command_line import UserError
 from pipelines.shards.shard_files import (
     LineFile,
     RecordFile,
@@ -43,10 +44,10 @@ def test_a_file_is_described_as_it_is(tmp_path):
 def test_an_error_leaves_the_file_that_was_there(tmp_path):
     (tmp_path / "x").write_text("old")
     with pytest.raises(RuntimeError), RecordFile(tmp_path / "x") as file:
-        file.write(b"new" * 1_000_000)  # more than is held back
+        file.write(b"new" * 1_000_000)
         raise RuntimeError
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
-    assert (tmp_path / "x").read_text() == "old" and file.entry is None
+    assert (tmp_path / "x").read_text() == "old"
 
 
 def test_names():
@@ -60,5 +61,7 @@ def test_names():
 def test_files_that_are_no_data_do_not_match(tmp_path):
     for name in ("x-2", "x-1", "x.manifest.json", "x-3.tmp-0123", "y-1"):
         (tmp_path / name).touch()
-    assert matching(f"{tmp_path}/x*") == [f"{tmp_path}/x-1", f"{tmp_path}/x-2"]
-    assert matching(f"{tmp_path}/none/*") == []
+    assert matching(f"{tmp_path}/x*", "data") == [f"{tmp_path}/x-1", f"{tmp_path}/x-2"]
+    for pattern in ("none/*", "x.manifest*"):
+        with pytest.raises(UserError, match="no file matches .*; fix --data$"):
+            matching(f"{tmp_path}/{pattern}", "data")

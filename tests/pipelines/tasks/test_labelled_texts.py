@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipelines.tasks.labelled_texts import LabelledTexts, cut_lengths, is_cased
+from pipelines.tasks.labelled_texts import LabelledTexts
 from pipelines.text.wordpiece import SPECIAL_TOKENS
 
 WORDS = [f"word{n}" for n in range(40)]
@@ -43,8 +43,11 @@ def bert_cut(first, second, longest):
 
 def test_pairs_are_cut_as_in_bert():
     sizes = np.array([(a, b) for a in range(14) for b in range(14)])
+    first, second = ([" ".join(WORDS[:size]) for size in column] for column in sizes.T)
     for longest in (2, 5, 6, 9, 40):
-        cut = np.stack(cut_lengths(sizes[:, 0], sizes[:, 1], longest), axis=1)
+        labels = np.zeros(len(sizes))
+        texts = LabelledTexts.encode(first, second, labels, VOCABULARY, (longest + 3,))
+        cut = np.stack([texts.first_lengths - 2, texts.lengths - texts.first_lengths - 1], axis=1)
         np.testing.assert_array_equal(cut, [bert_cut(a, b, longest) for a, b in sizes])
 
 
@@ -156,9 +159,7 @@ def test_a_part():
             np.testing.assert_array_equal(ours[name], wanted[name])
 
 
-def test_case_is_that_of_the_vocabulary():
-    assert not is_cased(VOCABULARY) and not is_cased([*VOCABULARY, "[unused1]", "[UNUSED]"])
-    assert is_cased([*VOCABULARY, "##Word"])
+def test_case_is_as_asked_for():
     cased = [*SPECIAL_TOKENS, "Word", "word"]
     for lower_case, token in ((False, "Word"), (True, "word")):
         texts = LabelledTexts.encode(["Word"], None, [0], cased, (8,), lower_case)

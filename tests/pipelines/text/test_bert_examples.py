@@ -1,20 +1,18 @@
 import collections
 import itertools
-import json
 
 import numpy as np
 import pytest
-import tensorflow as tf
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from pipelines.command_line import UserError
 from pipelines.shards.tfrecords import to_example
-from pipelines.text.bert_examples import build_examples, write_text_examples
+from pipelines.text.example_settings import ExampleSettings
 from pipelines.text.pairs import IS_NEXT
 from pipelines.text.wordpiece import SPECIAL_TOKENS
-from tests.pipelines.text.token_lists import tokenized
+from tests.pipelines.text.token_lists import build_examples, tokenized
 
 PAD, UNKNOWN, CLS, SEP, MASK = range(5)
 WORDS = [f"{'##' if number % 3 == 2 else ''}w{number}" for number in range(400)]
@@ -160,37 +158,11 @@ def test_passes_differ():
     assert len(set(once) & set(thrice[len(once) :])) < 0.2 * len(once)
 
 
-def test_unusable_documents_are_refused():
-    two = numbered([[5, 5], [5, 5]])
-    for few in ([], two[:1], [two[0], [], [[]]]):
-        with pytest.raises(UserError, match="two or more"):
-            build_examples(
-                tokenized(few), max_length=64, max_predictions=9, vocabulary=VOCABULARY, seed=0
-            )
+def test_a_length_without_room_is_refused():
     with pytest.raises(UserError, match="length of 4"):
-        build_examples(
-            tokenized(two), max_length=4, max_predictions=9, vocabulary=VOCABULARY, seed=0
-        )
+        ExampleSettings(max_length=4, max_predictions=9, seed=0)
 
 
-def test_written_examples(tmp_path):
-    documents = numbered([[5] * 20, [6] * 20])
-    few = list(
-        build_examples(
-            tokenized(documents), max_length=24, max_predictions=5, vocabulary=VOCABULARY, seed=0
-        )
-    )[:10]
-    assert write_text_examples(iter(few), str(tmp_path / "text"), 2) == 10
-    assert write_text_examples(few, str(tmp_path / "shuffled"), 2, shuffle_seed=3) == 10
-
-    def read(name):
-        paths = sorted(str(path) for path in tmp_path.glob(f"{name}-*"))
-        assert [path[-14:] for path in paths] == ["00000-of-00002", "00001-of-00002"]
-        shards = [[r.numpy() for r in tf.data.TFRecordDataset(path)] for path in paths]
-        return [record for pair in zip(*shards, strict=True) for record in pair]
-
-    in_order = [to_example(example) for example in few]
-    assert read("text") == in_order
-    assert read("shuffled") != in_order
-    assert sorted(read("shuffled")) == sorted(in_order)
-    assert json.loads((tmp_path / "text.manifest.json").read_text())["kind"] == "text examples"
+def test_no_documents_make_no_examples():
+    options = {"max_length": 64, "max_predictions": 9, "vocabulary": VOCABULARY, "seed": 0}
+    assert not list(build_examples(tokenized([[], [[]]]), **options))

@@ -11,6 +11,7 @@ from pipelines.text.wordpiece import (
     MIN_SIZE,
     SPECIAL_TOKENS,
     UNKNOWN,
+    cased_token,
     learn_vocabulary,
     read_vocabulary,
     vocabulary_hash,
@@ -76,6 +77,13 @@ def test_case(some_paragraphs):
     assert {"Alabama", "The"} <= set(tokens)
     assert count_words(["Ça, THE."], lower_case=False) == {"Ça": 1, ",": 1, "THE": 1, ".": 1}
     assert count_words(["Ça, THE."]) == {"ca": 1, ",": 1, "the": 1, ".": 1}
+
+
+def test_a_token_in_upper_case_tells_a_cased_vocabulary(tokens):
+    assert cased_token(tokens) is None
+    assert cased_token([*SPECIAL_TOKENS, "[unused1]", "[UNUSED]", "ß", "\u13a0", "word"]) is None
+    for token in ("##Word", "É", "NATO"):
+        assert cased_token([*SPECIAL_TOKENS, "word", token, "The"]) == token
 
 
 def test_bad_requests(paragraphs):

@@ -1,9 +1,11 @@
-"""Tokenized documents from nested lists of token ids, and back."""
+"""Tokenized documents from nested lists of token ids, and back; examples one by one."""
 
 import itertools
 
 import numpy as np
 
+from pipelines.text.bert_examples import make_examples
+from pipelines.text.example_settings import ExampleSettings
 from pipelines.text.tokenization import TokenizedDocuments
 
 
@@ -23,3 +25,10 @@ def as_lists(documents):
     borders = itertools.pairwise(documents.sentences.tolist())
     sentences = [documents.tokens[start:stop].tolist() for start, stop in borders]
     return [sentences[a:b] for a, b in itertools.pairwise(documents.documents.tolist())]
+
+
+def build_examples(documents, *, vocabulary, **settings):
+    """The rows of `make_examples`, one by one, with `settings` of `ExampleSettings`."""
+    for fields in make_examples(documents, list(vocabulary), ExampleSettings(**settings)):
+        for row in zip(*fields.values(), strict=True):
+            yield dict(zip(fields, row, strict=True))

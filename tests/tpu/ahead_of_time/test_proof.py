@@ -47,6 +47,7 @@ def test_as_many_programs_as_jobs_are_compiled_at_once(monkeypatch, jobs, most):
     monkeypatch.setattr(proof, "start_compiling", start)
     outcome = proof.prove(subject(train=add_one, probe=add_one, validate=add_one), V3_8, jobs)
     assert not running and max(counts) == most
+    assert outcome["tpu"]["source"] == "https://cloud.google.com/tpu/docs/v3"
     assert outcome["programs"] == {
         name: compiled(peak=number) for number, name in enumerate(["train", "probe", "validate"])
     }

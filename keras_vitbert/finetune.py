@@ -12,6 +12,7 @@ import functools
 import os
 import sys
 
+from keras_vitbert.configs.overrides import ACCEPT_CHANGES
 from keras_vitbert.fine_tuning import settings, tasks
 from pipelines import command_line
 from pipelines.command_line import UserError, quiet_loading, run
@@ -47,6 +48,7 @@ def define_flags(values):
         ("seeds", 1, "how many runs are reported", 1),
         ("evaluate_only", False, "evaluate the model of a fine-tuned run, without training"),
         ("download", False, "let TFDS download missing data"),
+        ("accept_changes", "", ACCEPT_CHANGES),
         ("max_bad_records", 0, "how many damaged lines of TSV files may be skipped", 0),
         values=values,
     )
@@ -114,7 +116,10 @@ def _fine_tune(values, task, config, strategy, workers):
     label = os.path.basename(os.path.normpath(values.checkpoint))
     output_dir = values.output_dir or os.path.join("runs", f"{label}-{task.name}")
     folder = RunFolder(output_dir, workers.is_chief)
-    run = FineTuningRun(config, folder, workers, strategy, data, task, pretrained)
+    accepted = tuple(values.accept_changes.split(","))
+    run = FineTuningRun(
+        config, folder, workers, strategy, data, task, pretrained, accepted=accepted
+    )
     summary = fine_tune(run, values.sweep, values.seeds)
     if values.predictions and workers.is_chief:
         write_predictions(values.predictions, output_dir, summary)

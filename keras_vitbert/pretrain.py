@@ -13,6 +13,7 @@ import os
 import sys
 
 from keras_vitbert.configs import variants
+from keras_vitbert.configs.overrides import ACCEPT_CHANGES
 from keras_vitbert.configs.pretraining import for_devices
 from keras_vitbert.pretraining import settings
 from pipelines import command_line
@@ -46,6 +47,7 @@ def define_flags(values):
             "BERT (default: OUTPUT_DIR/teachers/bert, made on demand)",
         ),
         ("initial_weights", "", "a run, a preset or a ViT to start from (default: random)"),
+        ("accept_changes", "", ACCEPT_CHANGES),
         ("profile", "", "START,STOP: the steps to trace for TensorBoard's profile plug-in"),
         ("max_bad_records", 0, "damaged records to skip at most; above 0 all are checked first", 0),
         ("cache", False, "keep training records in memory once they are read"),
@@ -101,6 +103,7 @@ def main(argv):
             teacher_paths={"image": values.image_teacher, "text": values.text_teacher},
             initial_weights=values.initial_weights,
             profiled_steps=profiled,
+            accepted=tuple(values.accept_changes.split(",")),
         )
         summary = pretrain(run)
     print(report(summary, output_dir))
@@ -114,6 +117,8 @@ def report(summary, output_dir):
         summary: dict, the content of `summary.json`.
         output_dir: str, the run's folder.
     """
+    from keras_vitbert.runs.identity import accepted_lines
+
     validation, baseline = summary["validation"], summary["baselines"]
     lines = [f"{summary['variant']}: {summary['steps']} steps, {summary['seconds']} s"]
     for name, measure, base in (
@@ -133,6 +138,7 @@ def report(summary, output_dir):
     if summary["bad_records"]:
         lost = sum(damage["records"] for damage in summary["bad_records"])
         lines.append(f"  {lost} damaged records were skipped")
+    lines += accepted_lines(summary)
     lines.append(f"  details: {output_dir}/summary.json; tensorboard --logdir {output_dir}")
     return "\n".join(lines)
 

@@ -2,12 +2,15 @@
 
 import contextlib
 import csv
+import hashlib
 import io
 import os
 import re
 import uuid
 
 from pipelines.command_line import UserError, one_line
+
+_SAMPLED_BYTES = 1 << 16
 
 
 @contextlib.contextmanager
@@ -107,6 +110,26 @@ def reading(path):
             yield file, size
     except (OSError, tf.errors.OpError) as error:
         raise UserError(f"{path}: cannot be read ({one_line(error)}); fix the path") from error
+
+
+def sampled_digest(path):
+    """A digest that is quick to make of files of any size.
+
+    Args:
+        path: str, local or `gs://`.
+
+    Returns:
+        str, the SHA-256 of the file's size and of its first and last 64 KiB.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    with reading(path) as (file, size):
+        digest = hashlib.sha256(f"{size}\n".encode())
+        digest.update(file.read(_SAMPLED_BYTES))
+        file.seek(max(size - _SAMPLED_BYTES, 0))
+        digest.update(file.read(_SAMPLED_BYTES))
+    return digest.hexdigest()
 
 
 def find_files(patterns, flag):

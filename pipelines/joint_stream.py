@@ -38,6 +38,12 @@ class JointStream:
     seed: int = 0
 
     @property
+    def sources(self):
+        """dict of the names of the sources that are present to them."""
+        names = ("images", "image_validation", "texts", "text_validation")
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+
+    @property
     def _modalities(self):
         """(name, training source, validation source, batch, seed) of each one that is present.
 

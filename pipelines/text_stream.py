@@ -5,6 +5,7 @@ Examples that were written without masks are masked when they are read.
 
 import dataclasses
 
+import numpy as np
 import tensorflow as tf
 
 from pipelines.command_line import UserError
@@ -173,10 +174,7 @@ class TextStream:
             for stored, _, size in self.fields
         }
         features = tf.io.parse_example(serialized, spec)
-        batch = {}
-        for stored, name, _ in self.fields:
-            value = features[stored]
-            batch[name] = tf.cast(value, tf.int32) if value.dtype == tf.int64 else value
+        batch = {name: features[stored] for stored, name, _ in self.fields}
         batch["next_sentence_labels"] = tf.squeeze(batch["next_sentence_labels"], axis=-1)
 
         vocabulary = f"a token id is outside the vocabulary of {self.vocabulary_size} entries"
@@ -185,26 +183,36 @@ class TextStream:
             self._in_range(
                 batch["next_sentence_labels"], 2, "a next-sentence label is neither 0 nor 1"
             ),
+            self._in_range(batch["segment_ids"], 2, "a segment id is neither 0 nor 1"),
+            self._in_range(batch["padding_mask"], 2, "an entry of the mask is neither 0 nor 1"),
         ]
         if self.masking is None:
             positions = f"a masked position is outside the text of {self.length} tokens"
             checks += [
                 self._in_range(batch["masked_ids"], self.vocabulary_size, vocabulary),
                 self._in_range(batch["masked_positions"], self.length, positions),
+                self._in_range(
+                    batch["masked_weights"], np.inf, "a masked-LM weight is below 0 or not finite"
+                ),
             ]
-        with tf.control_dependencies(checks):
-            batch = tf.nest.map_structure(tf.identity, batch)
+        with tf.control_dependencies(checks):  # before larger numbers would wrap around
+            batch = {
+                name: tf.cast(value, tf.int32 if value.dtype.is_integer else tf.float32)
+                for name, value in batch.items()
+            }
         if self.masking is not None:
             masked = self.masking.dynamic(batch["token_ids"], batch["padding_mask"], random)
             batch |= {_NAMES[name]: value for name, value in masked.items()}
         return batch
 
     def _in_range(self, values, size, message):
-        """Asserts `0 <= values < size`; shows the one that is farthest out."""
-        least, largest = tf.reduce_min(values), tf.reduce_max(values)
-        shown = tf.where(least < 0, least, largest)
-        in_range = (shown >= 0) & (shown < size)
-        return tf.debugging.Assert(in_range, [f"{self.records.pattern}: {message}", shown])
+        """Asserts `0 <= values < size`; shows the first one outside."""
+        values = tf.reshape(values, [-1])
+        inside = (values >= 0) & (values < size)
+        shown = values[tf.argmin(tf.cast(inside, tf.int8))]
+        return tf.debugging.Assert(
+            tf.reduce_all(inside), [f"{self.records.pattern}: {message}", shown]
+        )
 
 
 def _check_vocabulary(records, vocabulary):

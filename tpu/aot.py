@@ -110,6 +110,7 @@ def _pretraining(values, config):
 
     def subject(variant_name, flag="variant"):
         variant = variants.find_variant(variant_name, flag)
+        variants.check_masks(config, variant)
         variants.check_shares(config, variant, slice_.replicas)
         applied = variants.apply_variant(config, variant)
         keys = {"images": "image_batch"} if variant.images else {}

@@ -9,6 +9,12 @@ from pipelines.command_line import (
     parse_known_flags,
 )
 
+# The help of `--accept_changes`, see `keras_vitbert.runs.run_folder.RunFolder.begin`.
+ACCEPT_CHANGES = (
+    "what may differ from what the run in --output_dir began with, comma-separated, as its refusal "
+    "names it, such as texts or config.seed; it is recorded"
+)
+
 
 def parse_with_config(argv, define_flags, choose_config, usage, config_help):
     """Parses flags, and overrides of a config's values: `--config.KEY=VALUE`.

@@ -1,6 +1,7 @@
 """The variants of the paper's Table 1: ViT-BERT with some of its parts left out."""
 
 import dataclasses
+import math
 
 from keras_vitbert.configs.checks import require_shares
 from pipelines.command_line import UserError, meant
@@ -71,6 +72,32 @@ def apply_variant(config, variant):
     if not variant.masks:
         config.merge.name = "sum"
     return config
+
+
+def check_masks(config, variant):
+    """Refuses a schedule of gradient masks that the run ends before.
+
+    Args:
+        config: `ConfigDict`.
+        variant: `Variant`.
+
+    Raises:
+        UserError: names the largest interval that reaches `merge.mask_ratio`.
+    """
+    merge = config.merge
+    if not variant.masks or merge.name == "sum":
+        return
+    updates = math.ceil(merge.mask_ratio / merge.mask_ratio_per_update - 1e-9)
+    last = updates * merge.mask_update_interval  # steps before that of the last update
+    if last < config.steps:
+        return
+    largest = (config.steps - 1) // updates
+    fix = f"set it to at most {largest}" if largest else f"train more than {updates} steps"
+    raise UserError(
+        f"--config.merge.mask_update_interval={merge.mask_update_interval}: the masks reach "
+        f"mask_ratio={merge.mask_ratio} by {updates} updates after {last} steps, the run has "
+        f"{config.steps}; {fix}"
+    )
 
 
 def check_shares(config, variant, replicas):

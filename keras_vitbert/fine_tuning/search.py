@@ -20,6 +20,7 @@ from keras_vitbert.fine_tuning import metrics
 from keras_vitbert.fine_tuning.pretrained import Pretrained
 from keras_vitbert.fine_tuning.tasks import Task
 from keras_vitbert.fine_tuning.trials import Trial, run_trial
+from keras_vitbert.runs import identity
 from keras_vitbert.runs.record_errors import reading_images
 from keras_vitbert.runs.run import Run
 from keras_vitbert.runs.run_folder import FREE_OF_FINE_TUNING, RunFolder
@@ -104,7 +105,7 @@ def fine_tune(run, sweep, seeds):
     }
     if run.workers.is_chief:
         folder.write("results.csv", csv_text(list(_rows(_finished_trials(folder.path)))))
-        folder.finish(summary)
+        summary = folder.finish(summary)
     return summary
 
 
@@ -169,6 +170,7 @@ def table(summary):
             )
         lines.append(f"  {split:<24}{'':>9}  {'majority':<9}{measures['majority_accuracy']:>8.4f}")
     lines.append(f"  over {count} seed{'s' if count > 1 else ''}")
+    lines += identity.accepted_lines(summary)
     return "\n".join(lines)
 
 
@@ -196,9 +198,18 @@ def _begin(run):
         "model": pretrained.fine_tuned_model(kind, run.config),
     }
     splits = {"train": data.train, **data.tests}
+    if data.selection is not None:
+        splits["selection"] = data.selection
     records = {name: split.count for name, split in splits.items()}
     run.folder.begin(
-        about, run.config, pretrained.vocabulary, records, FREE_OF_FINE_TUNING, data.classes
+        about,
+        run.config,
+        pretrained.vocabulary,
+        records,
+        FREE_OF_FINE_TUNING,
+        data.classes,
+        {name: identity.data_input(split) for name, split in splits.items()},
+        run.accepted,
     )
 
 

@@ -88,7 +88,7 @@ def open_data(
         known = audits.audit(key)
         if known is not None and known["pattern"] == pattern:
             records = RecordFiles.from_json(known)
-            if records.is_unchanged():
+            if records.is_unchanged(known):
                 return open_source(records)
         records = RecordFiles.find(pattern, key, kind, salvage=True)
         source = _opened_at_good(records, open_source, max_bad_records)

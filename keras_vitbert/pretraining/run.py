@@ -20,6 +20,7 @@ from keras_vitbert.pretraining.baselines import baselines
 from keras_vitbert.pretraining.initial_weights import open_initial
 from keras_vitbert.pretraining.mask_schedule import MaskSchedule
 from keras_vitbert.pretraining.teachers import load_teacher
+from keras_vitbert.runs.identity import data_input, names_input, require_given, weights_input
 from keras_vitbert.runs.loop import fit
 from keras_vitbert.runs.record_errors import reading
 from keras_vitbert.runs.run import Run
@@ -30,6 +31,8 @@ from keras_vitbert.training.merging import get_merge
 from keras_vitbert.training.optimizers import build_optimizer
 from pipelines.command_line import say
 from pipelines.shards.damage import left_out
+
+_GIVEN_BY_FLAGS = ("image_teacher", "text_teacher", "initial_weights")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +66,10 @@ class PretrainingRun(Run):
         config.steps = steps or config.steps
         path = os.path.join(self.folder.path, "teachers", name)
         folder = RunFolder(path, self.folder.writes)
-        return PretrainingRun(config, folder, self.workers, self.strategy, self.data, variant)
+        return PretrainingRun(
+            *(config, folder, self.workers, self.strategy, self.data, variant),
+            accepted=self.accepted,
+        )
 
 
 def pretrain(run):
@@ -80,32 +86,47 @@ def pretrain(run):
     """
     config, variant, folder, data = run.config, run.variant, run.folder, run.data
     began = time.time()
+    variants.check_masks(config, variant)
     variants.check_shares(config, variant, run.replicas)
-    summary = folder.summary()
-    teachers, initial = {}, None
-    if summary is None:
-        # Load first, so that a mismatch leaves no folder behind.
-        if config.distillation.ratio > 0:
-            teachers = _given_teachers(run, run.teacher_paths)
-        if run.initial_weights:
-            initial = open_initial(run.initial_weights, config, variant, data)
     stream = data.stream(config, variant.images, variant.text)
-    about = {"variant": variant.name}
+    classes = data.classes if variant.images else None
+    inputs = {
+        name: data_input(source.records, source.records.pattern)
+        for name, source in stream.sources.items()
+    }
+    if classes:
+        inputs["classes"] = names_input(classes)
+    # Load first, so that a mismatch leaves no folder behind.
+    teachers, initial = {}, None
+    if config.distillation.ratio > 0:
+        teachers = _given_teachers(run, run.teacher_paths)
+        for kind, teacher in teachers.items():
+            inputs[f"{kind}_teacher"] = weights_input(teacher, run.teacher_paths[kind])
     if run.initial_weights:
-        about["initial_weights"] = run.initial_weights
+        initial = open_initial(run.initial_weights, config, variant, data)
+        inputs["initial_weights"] = weights_input(initial, run.initial_weights)
+    known = (folder.record() or {}).get("inputs", {})
+    require_given(folder.path, known, inputs, _GIVEN_BY_FLAGS, run.accepted)
+    about = {"variant": variant.name}
     folder.begin(
         about,
         config,
         data.vocabulary if variant.text else None,
         stream.training_records,
-        classes=data.classes if variant.images else None,
+        classes=classes,
+        inputs=inputs,
+        accepted=run.accepted,
     )
+    summary = folder.summary()
     if summary is not None:
         say(f"{variant.name}: {summary['steps']} steps are done, see {folder.path}/summary.json")
         return summary
 
     if config.distillation.ratio > 0:
-        teachers |= _missing_teachers(run, teachers)
+        own = _missing_teachers(run, teachers)
+        own_inputs = {f"{kind}_teacher": weights_input(network) for kind, network in own.items()}
+        folder.check_inputs(own_inputs, run.accepted)
+        teachers |= own
     trainer = build_trainer(config, variant, run.strategy, Teachers(**teachers))
     if initial is not None:  # a resumed run then loads its checkpoint over them
         with run.strategy.scope():
@@ -115,6 +136,8 @@ def pretrain(run):
         f"{_shares(run, stream)}, in {folder.path}"
     )
     # These write about a step before its checkpoint does: a resumed run starts after it.
+    if run.initial_weights:
+        about["initial_weights"] = run.initial_weights
     callbacks = [RunTexts(folder, about, config), *_joint_callbacks(run, trainer, stream)]
     with contextlib.ExitStack() as stack:
         if run.profiled_steps:

@@ -101,6 +101,14 @@ def restore_network(path, network):
         UserError: the checkpoint is damaged or belongs to another model.
     """
     _read(path, {"network": _by_path(network.weights)}, whole=False)
+    # A part of a network answers too, but wrongly.
+    stored = tf.train.load_checkpoint(os.path.join(path, "state")).get_variable_to_shape_map()
+    count = sum(name.startswith("network/") for name in stored)
+    if count != len(network.variables):
+        raise UserError(
+            f"{path} holds {count} variables of a network, the model of its config.json has "
+            f"{len(network.variables)}; restore config.json"
+        )
 
 
 def _read(path, state, whole):

@@ -21,6 +21,7 @@ class Run:
         strategy: `tf.distribute.Strategy`.
         data: its open data: `keras_vitbert.pretraining.data.Data` or
             `keras_vitbert.fine_tuning.task_data.TaskData`.
+        accepted: keys that may differ from those that the run began with, see `RunFolder.begin`.
     """
 
     config: config_dict.ConfigDict
@@ -28,6 +29,7 @@ class Run:
     workers: Workers
     strategy: tf.distribute.Strategy
     data: Any
+    accepted: tuple[str, ...] = dataclasses.field(default=(), kw_only=True)
 
     @property
     def replicas(self):

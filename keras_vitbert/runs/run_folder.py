@@ -1,6 +1,6 @@
 """The folder of a run: its settings, its results, and the checks before it is resumed.
 
-config.json     variant, configuration, vocabulary, number of records
+config.json     variant, configuration, digests of all inputs, number of records, versions
 vocabulary.txt  a copy, so that the folder is self-contained
 classes.txt     the names of the image classes, one a line, if the data provide them
 checkpoints/    see `keras_vitbert.runs.checkpoints`
@@ -21,7 +21,8 @@ import os
 import tensorflow as tf
 
 from keras_vitbert.configs.overrides import flatten
-from pipelines.command_line import UserError, one_line
+from keras_vitbert.runs import identity
+from pipelines.command_line import UserError, one_line, say
 from pipelines.files import csv_text, make_folder, write_atomically
 from pipelines.text.wordpiece import vocabulary_hash
 
@@ -52,6 +53,11 @@ FREE_OF_FINE_TUNING = (
     "records.",
 )
 
+# Keys that are compared in another way. Older versions recorded the path of `initial_weights`.
+_COMPARED_ELSEWHERE = (
+    *("inputs.", "versions.", "accepted_changes", "vocabulary_sha256", "initial_weights"),
+)
+
 # What a record holds besides the config.
 _FLAGS = {"variant", "initial_weights", "task", "checkpoint", "architecture"}
 
@@ -72,7 +78,17 @@ class RunFolder:
         self.logs = os.path.join(path, "logs")
         self._writers = {}
 
-    def begin(self, about, config, vocabulary, records, free=FREE_OF_PRETRAINING, classes=None):
+    def begin(
+        self,
+        about,
+        config,
+        vocabulary,
+        records,
+        free=FREE_OF_PRETRAINING,
+        classes=None,
+        inputs=None,
+        accepted=(),
+    ):
         """Records the settings of a new run, or checks that a resumed run has the same.
 
         Args:
@@ -82,15 +98,22 @@ class RunFolder:
             records: dict of a source's name to its number of training records.
             free: tuple of str, how the flat keys begin whose values may change.
             classes: list of str, the names of the image classes, or None.
+            inputs: dict of the name of what the run is made of to an input, see
+                `keras_vitbert.runs.identity`.
+            accepted: collection of str, the keys whose values may differ all the same, and are then
+                recorded: of the config (`config.KEY`), or inputs.
 
         Raises:
-            UserError: the folder is not writable, or holds a run with other settings.
+            UserError: the folder is not writable, or holds a run with other settings or inputs.
         """
         self._make(self.path)
+        inputs = inputs or {}
         record = {
+            "versions": identity.versions(),
             **about,
             "vocabulary_sha256": vocabulary_hash(vocabulary) if vocabulary else None,
             "records": records,
+            "inputs": inputs,
             "config": config.to_dict(),
         }
         record = json.loads(json.dumps(record))
@@ -103,28 +126,71 @@ class RunFolder:
                 self.write("classes.txt", "\n".join(classes) + "\n")
             self.write("config.json", json.dumps(record, indent=2) + "\n")
             return
-        old_vocabulary, new_vocabulary = old["vocabulary_sha256"], record["vocabulary_sha256"]
-        is_alike = all(old.get(key) == record[key] for key in about)
-        if is_alike and old_vocabulary != new_vocabulary:
+        was, now = flatten(old), flatten(record)
+        own_keys = list(flatten(about))  # which explain the rest
+        changes = self._changes(own_keys, was, now, free, accepted)
+        if old["vocabulary_sha256"] != record["vocabulary_sha256"]:
             raise UserError(
                 f"{self.path} holds a run with another vocabulary; use that one "
                 f"({self._file('vocabulary.txt')}) or another --output_dir"
             )
         for name, count in old.get("records", records).items():
-            if is_alike and records.get(name) != count:
+            if name not in accepted and records.get(name) != count:
                 raise UserError(
                     f"{self.path} holds a run on {count} {name}, not {records.get(name)}; give the "
                     "same files and --max_bad_records, or another --output_dir"
                 )
-        old, new = flatten(old), flatten(record)
-        for key in [*flatten(about), *sorted(set(old) | set(new))]:  # which explains the rest
-            if not key.startswith(free) and old.get(key) != new.get(key):
+        rest = sorted((was.keys() | now.keys()) - set(own_keys))
+        changes += self._changes(rest, was, now, free, accepted)
+        identity.compare_versions(self.path, old.get("versions", {}))
+        if changes:
+            old |= {key: record[key] for key in (*about, "records", "config")}
+        self._keep(old, inputs, accepted, changes)
+        if "classes" in accepted and classes:
+            self.write("classes.txt", "\n".join(classes) + "\n")
+
+    def _changes(self, keys, was, now, free, accepted):
+        """The accepted changes of settings: list of dicts of `key`, `was` and `is`."""
+        changes = []
+        for key in keys:
+            old, new = was.get(key), now.get(key)
+            if key.startswith((*free, *_COMPARED_ELSEWHERE)) or old == new:
+                continue
+            if key not in accepted:
                 is_flag = key.startswith("config.") or key in _FLAGS
-                fix = f"give --{key}={old.get(key)} or use another" if is_flag else "use another"
+                fix = f"give --{key}={old} or use another" if is_flag else "use another"
                 raise UserError(
-                    f"{self.path} holds a run with {key}={old.get(key)}, not {new.get(key)}; "
-                    f"{fix} --output_dir"
+                    f"{self.path} holds a run with {key}={old}, not {new}; {fix} --output_dir"
                 )
+            say(f"{self.path}: goes on with {key}={new}, until now {old}")
+            changes.append({"key": key, "was": old, "is": new})
+        return changes
+
+    def check_inputs(self, inputs, accepted=()):
+        """Compares what a run is made of with what it began with, and records what is new.
+
+        Args:
+            inputs, accepted: as of `begin`.
+
+        Raises:
+            UserError: an input differs that is not accepted.
+        """
+        record = self.record()
+        if record is not None:  # else it is another process's, which has not written it yet
+            self._keep(record, inputs, accepted, [])
+
+    def _keep(self, record, inputs, accepted, changes):
+        """Writes `config.json` again if there are accepted changes or new inputs."""
+        known = record.get("inputs")
+        if known is None:
+            say(f"{self.path} is of an older version, which recorded no digests of its inputs")
+            known = {}
+        changes = [*changes, *identity.compare_inputs(self.path, known, inputs, accepted)]
+        if changes:
+            record["accepted_changes"] = [*record.get("accepted_changes", []), *changes]
+        if changes or not inputs.keys() <= known.keys():
+            record["inputs"] = {**known, **inputs}
+            self.write("config.json", json.dumps(record, indent=2) + "\n")
 
     def record(self):
         """The content of `config.json`, or None if there is no run yet."""
@@ -168,12 +234,23 @@ class RunFolder:
         return self._json("summary.json")
 
     def finish(self, summary):
-        """Writes `summary.json`.
+        """Writes `summary.json`, with what the run was made of.
 
         Args:
             summary: JSON-serialisable dict.
+
+        Returns:
+            dict, what was written.
         """
+        record = self.record() or {}
+        summary = {
+            **summary,
+            "versions": identity.versions(),
+            "inputs": record.get("inputs", {}),
+            "accepted_changes": record.get("accepted_changes", []),
+        }
         self.write("summary.json", json.dumps(summary, indent=2) + "\n")
+        return summary
 
     def rows(self, up_to_step):
         """The rows of `metrics.csv` up to a step: list of dict of str.

@@ -14,6 +14,7 @@ from keras_vitbert.model.backbone import ViTBertBackbone
 from keras_vitbert.model.classifier import build_classifier
 from keras_vitbert.model.pretraining_network import build_network
 from keras_vitbert.runs import checkpoints
+from keras_vitbert.runs.identity import names_input
 from keras_vitbert.runs.run_folder import RunFolder
 from keras_vitbert.trained.finding import find
 from keras_vitbert.trained.trained_model import CENTRAL_CROP, TrainedModel
@@ -136,12 +137,20 @@ def _restored(folder, record, name, network, heads, central_crop, checkpoint):
             raise UserError(
                 f"{path}: is not the vocabulary that the run was trained with; restore the file"
             )
+    classes = _classes(folder)
+    recorded = record.get("inputs", {}).get("classes", {}).get("sha256")
+    known = record.get("classes_sha256", recorded)
+    if classes and known and names_input(classes)["sha256"] != known:
+        raise UserError(
+            f"{folder.path}/classes.txt: does not name the classes that the run was trained with; "
+            "restore the file"
+        )
     return TrainedModel(
         folder.path,
         name,
         network.backbone,
         heads,
-        _classes(folder),
+        classes,
         vocabulary,
         vocabulary is None or cased_token(vocabulary) is None,
         central_crop,

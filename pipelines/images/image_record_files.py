@@ -35,6 +35,11 @@ class ImageRecordFiles:
         """How many images there are."""
         return self.records.count
 
+    @property
+    def sha256(self):
+        """Tells other records from these, see `RecordFiles.sha256`."""
+        return self.records.sha256
+
     def part(self, begin, end):
         """Some of the images.
 
@@ -101,14 +106,14 @@ class ImageRecordFiles:
             tf.errors.InvalidArgumentError: when run, if a label is out of range. It shows the one
                 farthest out.
         """
-        labels = tf.cast(stored, tf.int32) - self.label_offset
+        labels = stored - self.label_offset
         least, largest = tf.reduce_min(labels), tf.reduce_max(labels)
         shown = tf.where(least < 0, least, largest)
         in_range = (shown >= 0) & (shown < self.num_classes)
         message = f"{self.records.pattern}: an image label is out of range (of the stored labels)"
         shown += self.label_offset
         with tf.control_dependencies([tf.debugging.Assert(in_range, [message, shown])]):
-            return tf.identity(labels)
+            return tf.cast(labels, tf.int32)  # which larger numbers would have wrapped around
 
     def probes(self):
         """Dataset with an element for each record; reading that of an unusable record fails."""

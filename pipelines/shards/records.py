@@ -1,16 +1,20 @@
 """TFRecord files as one numbered set of records."""
 
 import bisect
+import collections
 import concurrent.futures
 import dataclasses
 import fnmatch
 import functools
+import hashlib
 import itertools
+import json
 import os
 
 import tensorflow as tf
 
 from pipelines.command_line import UserError, say
+from pipelines.files import sampled_digest
 from pipelines.shards import record_scan
 from pipelines.shards.record_scan import Damage, Run
 from pipelines.shards.shard_files import matching, shard_prefix
@@ -43,7 +47,8 @@ class RecordFiles:
         runs: tuple of `record_scan.Run`.
         bytes: int, of all files.
         damaged: tuple of `record_scan.Damage`: what is left out.
-        manifests: dict of a manifest's path to its content, without the shards.
+        manifests: dict of a manifest's path to its content, with `content_sha256`, a digest of
+            those of the shards, in place of the shards.
     """
 
     pattern: str
@@ -95,7 +100,12 @@ class RecordFiles:
                 damaged += [
                     Damage(f, 0, "the file is missing", known[f]["records"]) for f in missing
                 ]
-                manifests[manifest_path(prefix)] = {**manifest, "shards": []}
+                digests = json.dumps([entry["sha256"] for entry in manifest["shards"]])
+                manifests[manifest_path(prefix)] = {
+                    **manifest,
+                    "shards": [],
+                    "content_sha256": hashlib.sha256(digests.encode()).hexdigest(),
+                }
         if salvage:
             say(f"{pattern}: looking for damaged records in {len(files)} files")
         elif "://" in pattern and len(entries) < len(files):
@@ -115,6 +125,26 @@ class RecordFiles:
     def count(self):
         """How many records there are."""
         return sum(run.count for run in self.runs)
+
+    @functools.cached_property
+    def sha256(self):
+        """Tells other content from this, by each file's number of records, size and ends.
+
+        SHA-256 of them, see `pipelines.files.sampled_digest`. Names and folders do not count.
+        """
+        counts = collections.Counter()
+        for run in self.runs:
+            counts[run.file] += run.count
+        with concurrent.futures.ThreadPoolExecutor(_FILE_THREADS) as threads:
+            digests = list(threads.map(sampled_digest, counts))
+        files = list(zip(counts.values(), digests, strict=True))
+        return hashlib.sha256(json.dumps(files).encode()).hexdigest()
+
+    @property
+    def manifest_sha256(self):
+        """SHA-256 of what the manifests say of the content of all files; None without any."""
+        known = [self.manifests[path]["content_sha256"] for path in sorted(self.manifests)]
+        return hashlib.sha256(json.dumps(known).encode()).hexdigest() if known else None
 
     @functools.cached_property
     def files(self):
@@ -151,7 +181,7 @@ class RecordFiles:
 
     def to_json(self):
         """A dict that JSON can hold and `from_json` takes."""
-        return dataclasses.asdict(self)
+        return {**dataclasses.asdict(self), "stats": self._stats()}
 
     @classmethod
     def from_json(cls, content):
@@ -170,12 +200,23 @@ class RecordFiles:
         damaged = tuple(Damage(**damage) for damage in content["damaged"])
         return cls(content["pattern"], runs, content["bytes"], damaged, content["manifests"])
 
-    def is_unchanged(self):
-        """Whether the files still have their original size."""
+    def is_unchanged(self, content):
+        """Whether the files still have the sizes and times of when they were written down.
+
+        Args:
+            content: dict, of `to_json`.
+
+        Returns:
+            bool.
+        """
         try:
-            return self.bytes == sum(tf.io.gfile.stat(file).length for file in self.files)
+            return content.get("stats") == self._stats()
         except tf.errors.OpError:
             return False
+
+    def _stats(self):
+        stats = (tf.io.gfile.stat(file) for file in self.files)
+        return [[stat.length, stat.mtime_nsec] for stat in stats]
 
     def without(self, reasons):
         """The same files without some records.

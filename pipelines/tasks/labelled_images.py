@@ -1,17 +1,23 @@
 """Labelled images of a downstream task: files of a folder, or records of TFRecord files."""
 
+import concurrent.futures
 import dataclasses
 import functools
+import hashlib
 import os
 
 import tensorflow as tf
 
 from pipelines.command_line import UserError
+from pipelines.files import sampled_digest
 from pipelines.images import image_sources, jpeg
 from pipelines.images.image_lists import ImageList, entry_file, read_entry
 from pipelines.images.image_record_files import ImageRecordFiles
 from pipelines.images.image_views import ImageViews
 from pipelines.shards.host_shares import host_stream, one_pass, shard, share
+
+_SAMPLED_FILES = 1_000
+_FILE_THREADS = 16  # they wait for the disk or the network
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -30,6 +36,11 @@ class LabelledImages:
     def count(self):
         """How many images there are."""
         return self.store.count
+
+    @property
+    def sha256(self):
+        """Tells other images from these: the `sha256` of the store."""
+        return self.store.sha256
 
     def part(self, begin, end):
         """Some of the images.
@@ -135,6 +146,17 @@ class ImageFiles:
     def count(self):
         """How many images there are."""
         return len(self.images)
+
+    @functools.cached_property
+    def sha256(self):
+        """SHA-256 of the names and labels of all files, and of the size and ends of 1,000."""
+        digest = hashlib.sha256(self.images.digest().encode())
+        sampled = self.images.entries[:: -(-self.count // _SAMPLED_FILES)]
+        files = [entry_file(self.images.source, entry) for entry in sampled]
+        with concurrent.futures.ThreadPoolExecutor(_FILE_THREADS) as threads:
+            for sampled in threads.map(sampled_digest, files):
+                digest.update(sampled.encode())
+        return digest.hexdigest()
 
     def part(self, begin, end):
         """Some of the images.

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import hashlib
 
 import numpy as np
 import tensorflow as tf
@@ -79,6 +80,14 @@ class LabelledTexts:
     def count(self):
         """How many texts there are."""
         return len(self.labels)
+
+    @functools.cached_property
+    def sha256(self):
+        """Tells other texts from these: SHA-256 of all tokens, lengths and labels."""
+        digest = hashlib.sha256()
+        for array in (self.tokens, self.starts, self.first_lengths, self.labels):
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
 
     @functools.cached_property
     def lengths(self):

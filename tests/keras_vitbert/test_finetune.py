@@ -15,10 +15,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from keras_vitbert.runs import checkpoints
 from keras_vitbert.trained.loading import load
-from pipelines.command_line import EXIT_DIVERGED, EXIT_DONE, EXIT_STOPPED
+from pipelines.command_line import EXIT_BAD_INPUT, EXIT_DIVERGED, EXIT_DONE, EXIT_STOPPED
 from tests.forked import Forked
 from tests.keras_vitbert.fine_tuning import replicas_script
-from tests.keras_vitbert.tiny_runs import summary_of
+from tests.keras_vitbert.tiny_runs import files_below, summary_of
 from tests.keras_vitbert.tiny_tasks import (
     CLASSES,
     IMAGES,
@@ -62,6 +62,34 @@ def test_a_sweep_picks_on_examples_that_are_not_reported(swept):
     for name in os.listdir(swept / "trials"):
         is_reported = name.startswith("seed")
         assert (swept / "trials" / name / "checkpoints").exists() == is_reported
+
+
+def test_results_on_other_data_are_not_given_as_those_of_these(
+    text_run, text_flags, text_task, tmp_path, capsys
+):
+    """Every label is turned round; all else stays as it was."""
+    folder, task = tmp_path / "run", tmp_path / "task"
+    shutil.copytree(text_run, folder)
+    before = files_below(folder)
+    shutil.copytree(text_task, task)
+    for split in ("train", "dev"):
+        file = task / f"{split}.tsv"
+        other = {"yes": "no", "no": "yes"}
+        rows = [line.split("\t") for line in file.read_text().splitlines()]
+        rows = [[*row[:-1], other.get(row[-1], row[-1])] for row in rows]
+        file.write_text("".join("\t".join(row) + "\n" for row in rows))
+    flags = [*text_flags, f"--data_dir={task}", f"--output_dir={folder}"]
+    for seeds in (1, 2):
+        assert finetune(*flags, f"--seeds={seeds}") == EXIT_BAD_INPUT
+        message = f"error: {folder} holds a run with other train: sha256 "
+        assert capsys.readouterr().err.splitlines()[-1].startswith(message)
+    assert files_below(folder) == before
+
+    assert finetune(*flags, "--accept_changes=train,validation") == EXIT_DONE
+    assert [change["input"] for change in summary_of(folder)["accepted_changes"]] == [
+        "train",
+        "validation",
+    ]
 
 
 EACH_RUN = ["text_run", pytest.param("swept", marks=pytest.mark.slow)]

@@ -1,11 +1,13 @@
 """Folders that `pretrain` refuses to resume: one line that names the file and the fix."""
 
 import os
+import shutil
 
 import pytest
 
+from pipelines.command_line import EXIT_DONE
 from tests.keras_vitbert.bad_calls import assert_refused
-from tests.keras_vitbert.tiny_runs import VOCABULARY
+from tests.keras_vitbert.tiny_runs import VOCABULARY, pretrain, write_sources
 
 
 @pytest.fixture
@@ -48,6 +50,45 @@ def test_another_vocabulary_than_that_of_the_run(refused, finished, tmp_path):
     folder = finished("bert")
     message = rf"another vocabulary; use that one \({folder}/vocabulary.txt\) or another --output"
     refused(*flags, message=message, output_dir=folder)
+
+
+def test_other_data_than_those_of_the_run(refused, finished, sources, tmp_path):
+    """As many records of the same classes, but others."""
+    others = write_sources(tmp_path, seed=1)
+    for split, name in (("train", "images"), ("validation", "image_validation")):
+        flags = ["--variant=vit", f"--config.data.images.{split}={others}/images-{split}-*"]
+        message = rf"holds a run with other {name}: sha256 \w{{12}} of .*, not .* of {others}"
+        refused(*flags, message=message, output_dir=finished("vit"))
+    for ours, theirs in ((0, 1), (1, 0)):  # the same files in another order
+        file = sources / f"text-train-{ours:05}-of-00002"
+        shutil.copy(file, tmp_path / f"swapped-{theirs:05}-of-00002")
+    flags = ["--variant=bert", f"--config.data.text.train={tmp_path}/swapped-*"]
+    refused(*flags, message="holds a run with other texts: ", output_dir=finished("bert"))
+
+
+def test_other_classes_than_those_of_the_run(refused, sources, finished, tmp_path):
+    for split in ("train", "validation"):
+        for file in sources.glob(f"images-{split}*"):
+            shutil.copy(file, tmp_path)
+    (tmp_path / "classes.txt").write_text("dog\ncat\ntench\n")
+    flags = ["--variant=vit", f"--config.data.images.train={tmp_path}/images-train-*"]
+    refused(*flags, message="holds a run with other classes: ", output_dir=finished("vit"))
+
+
+@pytest.mark.slow
+def test_other_teachers_than_those_of_the_run(refused, finished, sources, tmp_path, capsys):
+    folder, vit, text = finished("vitbert_no_gm"), finished("vit"), finished("bert")
+    flags = ["--variant=vitbert_no_gm", f"--text_teacher={text}"]
+    message = f"began with --image_teacher={vit}; give that again, or another --output_dir"
+    refused(*flags, message=message, output_dir=folder)
+    refused(*flags, "--config.teachers.image_steps=4", message=message, output_dir=folder)
+
+    copy = tmp_path / "vit"
+    shutil.copytree(vit, copy)
+    assert pretrain(sources, folder, *flags, f"--image_teacher={copy}") == EXIT_DONE
+    (copy / "checkpoints" / "LAST").write_text("step-00000008\n")
+    message = f"holds a run with other image_teacher: .* of {vit}, not .* of {copy}; give what"
+    refused(*flags, f"--image_teacher={copy}", message=message, output_dir=folder)
 
 
 def test_a_folder_that_is_none(refused, tmp_path):

@@ -36,6 +36,33 @@ def test_variants_keep_what_a_user_asks_for():
     assert variants.apply_variant(config, variants.find_variant("vitbert")).merge.name == "sum"
 
 
+@pytest.mark.parametrize(
+    ("ratio", "per_update", "updates"), [(0.5, 0.1, 5), (0.3, 0.1, 3), (0.7, 0.1, 7), (0.5, 0.2, 3)]
+)
+def test_masks_that_would_not_be_finished_are_refused(ratio, per_update, updates):
+    """The last update comes in the step after `updates` intervals, which must be one of the run."""
+    flags = [f"--config.merge.mask_ratio={ratio}", "--config.steps=61"]
+    flags += [f"--config.merge.mask_ratio_per_update={per_update}"]
+    largest = 60 // updates
+    masked = variants.find_variant("vitbert_no_kd")
+    config = parsed_config(*flags, f"--config.merge.mask_update_interval={largest}")
+    variants.check_masks(config, masked)
+    config.merge.mask_update_interval += 1
+    last = updates * (largest + 1)
+    message = (
+        f"mask_update_interval={largest + 1}: the masks reach mask_ratio={ratio} by {updates} "
+        f"updates after {last} steps, the run has 61; set it to at most {largest}$"
+    )
+    with pytest.raises(UserError, match=message):
+        variants.check_masks(config, masked)
+    variants.check_masks(config, variants.find_variant("joint"))
+    config.steps = 3
+    with pytest.raises(UserError, match=f"the run has 3; train more than {updates} steps"):
+        variants.check_masks(config, masked)
+    config.merge.mask_ratio = 0.0
+    variants.check_masks(config, masked)
+
+
 def test_unknown_variant_is_told():
     with pytest.raises(UserError, match=r"--variant=vitbert_kd: .* bert, vit, .*did you mean vitb"):
         variants.find_variant("vitbert_kd")

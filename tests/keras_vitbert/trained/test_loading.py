@@ -101,6 +101,29 @@ def test_another_vocabulary_than_that_of_the_run_is_refused(tmp_path, change):
         keras_vitbert.load(str(copy))
 
 
+def test_other_classes_than_those_of_the_run_are_refused(finished, tmp_path):
+    for run, other in ((SAVED / "fine_tuned_images", "red"), (finished("vit"), "cat")):
+        copy = tmp_path / run.name
+        shutil.copytree(run, copy)
+        names = (copy / "classes.txt").read_text().splitlines()
+        assert other in names
+        (copy / "classes.txt").write_text("\n".join(sorted(names, reverse=True)) + "\n")
+        with pytest.raises(UserError, match=r"classes\.txt: does not name the classes that the"):
+            keras_vitbert.load(str(copy))
+
+
+@pytest.mark.parametrize("blocks", [-1, 0])
+def test_a_part_of_the_network_is_refused(finished, tmp_path, blocks):
+    """A config.json with fewer blocks than the checkpoint: it would answer, and wrongly."""
+    copy = tmp_path / "run"
+    shutil.copytree(finished("vit"), copy)
+    record = json.loads((copy / "config.json").read_text())
+    record["config"]["model"]["num_layers"] = blocks
+    (copy / "config.json").write_text(json.dumps(record))
+    with pytest.raises(UserError, match=r"holds \d+ variables of a network, the model of its"):
+        keras_vitbert.load(str(copy))
+
+
 def test_an_export_holds_no_keras_model():
     with pytest.raises(UserError, match="which holds no Keras model; give what it was exported"):
         keras_vitbert.load(str(SAVED / "export" / "vitbert"))

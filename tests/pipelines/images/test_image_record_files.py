@@ -42,7 +42,8 @@ def test_records_are_read_in_order_in_parts_and_shuffled(store):
 
 
 @pytest.mark.parametrize(
-    ("stored", "shown"), [([1, 9, 2, 8], 9), ([3, -4, 9], -4), ([0], 0), (7, 7)]
+    ("stored", "shown"),
+    [([1, 9, 2, 8], 9), ([3, -4, 9], -4), ([0], 0), (7, 7), ([1, 2**32 + 1], 2**32 + 1)],
 )
 def test_of_labels_out_of_range_one_is_shown(store, stored, shown):
     assert store.to_labels(tf.constant([1, 6], tf.int64)).numpy().tolist() == [0, 5]

@@ -1,4 +1,5 @@
 import json
+import os
 
 import pytest
 import tensorflow as tf
@@ -182,19 +183,26 @@ def test_records_can_be_taken_out(files):
     assert places == {files.locate(n): reason for n, reason in reasons.items()}
     again = fewer.without({0: "e"})
     assert values(again.in_order()) == kept[1:] and len(again.damaged) == 5
-    restored = RecordFiles.from_json(json.loads(json.dumps(again.to_json())))
-    assert restored == again and restored.is_unchanged()
+    content = json.loads(json.dumps(again.to_json()))
+    restored = RecordFiles.from_json(content)
+    assert restored == again and restored.is_unchanged(content)
     assert values(restored.in_order()) == kept[1:]
 
 
 def test_a_changed_file_is_noticed(damaged, tmp_path):
     records = RecordFiles.find(damaged([]), "flag")
-    assert records.is_unchanged()
+    content = json.loads(json.dumps(records.to_json()))
+    assert records.is_unchanged(content)
     path = tmp_path / "train-00000-of-00004"
+    time = path.stat().st_mtime_ns
+    path.write_bytes(path.read_bytes()[::-1])  # of equal size, as a repaired file is
+    os.utime(path, ns=(time, time + 10**9))  # TensorFlow tells whole seconds
+    assert not records.is_unchanged(content)
     path.write_bytes(path.read_bytes() + b"more")
-    assert not records.is_unchanged()
+    os.utime(path, ns=(time, time))
+    assert not records.is_unchanged(content)
     path.unlink()
-    assert not records.is_unchanged()
+    assert not records.is_unchanged(content)
 
 
 def test_the_first_example_passes_over_empty_files(tmp_path):

@@ -1,0 +1,161 @@
+"""What a run is made of: the content of its inputs, and the versions of the software.
+
+`config.json` holds both. An input (a source of data, the names of the classes, a teacher, initial
+weights) is a dict: `path` for readers, None for what the run makes itself, and digests of the
+content. A run that goes on compares digests alone: files may move, but not change.
+"""
+
+import hashlib
+import importlib.metadata
+import platform
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from pipelines.command_line import UserError, say
+
+
+def versions():
+    """The versions that numbers may depend on: dict of a package's name to str."""
+    try:
+        own = importlib.metadata.version("keras-vitbert")
+    except importlib.metadata.PackageNotFoundError:  # run from its sources
+        own = "not installed"
+    return {
+        "keras_vitbert": own,
+        "python": platform.python_version(),
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
+    }
+
+
+def compare_versions(where, was):
+    """Says which versions have changed: a resumed run may then differ in its last digits.
+
+    Args:
+        where: str, the run's folder.
+        was: dict, `versions` of when the run began.
+    """
+    changed = [f"{n} {was[n]}, now {v}" for n, v in versions().items() if was.get(n, v) != v]
+    if changed:
+        say(f"{where} began with {'; '.join(changed)}: its numbers may not match to the bit")
+
+
+def data_input(source, path=None):
+    """A source of data as an input.
+
+    Args:
+        source: has `sha256` and may have `manifest_sha256`, such as `RecordFiles` or
+            `LabelledTexts`.
+        path: str, where it lies.
+
+    Returns:
+        dict, see above.
+    """
+    manifest = getattr(source, "manifest_sha256", None)
+    found = {"path": path, "sha256": source.sha256}
+    return {**found, "manifest_sha256": manifest} if manifest else found
+
+
+def names_input(names):
+    """A list of names as an input.
+
+    Args:
+        names: list of str, in their order.
+
+    Returns:
+        dict, see above.
+    """
+    return {"path": None, "sha256": hashlib.sha256("\n".join(names).encode()).hexdigest()}
+
+
+def weights_input(model, path=None):
+    """The weights of a model as an input.
+
+    Args:
+        model: Keras layer or model.
+        path: str, where they came from; None if the run has trained them itself.
+
+    Returns:
+        dict, see above.
+    """
+    digest = hashlib.sha256()
+    for variable in model.weights:
+        value = np.ascontiguousarray(keras.ops.convert_to_numpy(variable))
+        digest.update(f"{value.dtype} {value.shape}\n".encode())
+        digest.update(value.tobytes())
+    return {"path": path, "sha256": digest.hexdigest()}
+
+
+def compare_inputs(where, known, inputs, accepted=()):
+    """Compares inputs with those that a run began with.
+
+    Args:
+        where: str, the run's folder.
+        known: dict of an input's name to the input, as the run has recorded them.
+        inputs: the same of now; names that are not known yet are new ones.
+        accepted: collection of str, the names of inputs that may differ, of
+            `--accept_changes`.
+
+    Returns:
+        list of the accepted changes, dicts of `input`, `was` and `is`.
+
+    Raises:
+        UserError: an input that is not accepted differs.
+    """
+    changes = []
+    for name, now in inputs.items():
+        was = known.get(name)
+        differs = was and any(
+            was[key] != now[key] for key in was.keys() & now.keys() if key != "path"
+        )
+        if not differs:
+            continue
+        if name not in accepted:
+            raise UserError(
+                f"{where} holds a run with other {name}: {_shown(was)}, not {_shown(now)}; give "
+                f"what it began with, or another --output_dir, or go on with these by "
+                f"--accept_changes={name}"
+            )
+        say(f"{where}: goes on with other {name}: {_shown(now)}, until now {_shown(was)}")
+        changes.append({"input": name, "was": was, "is": now})
+    return changes
+
+
+def require_given(where, known, inputs, names, accepted=()):
+    """Refuses a run that began with an input which is not given any more.
+
+    Args:
+        where: str, the run's folder.
+        known, inputs, accepted: as in `compare_inputs`.
+        names: collection of str, the inputs that flags of the same names give.
+
+    Raises:
+        UserError: names the flag.
+    """
+    for name in names:
+        was = known.get(name)
+        if was and was["path"] and name not in inputs and name not in accepted:
+            raise UserError(
+                f"{where} holds a run that began with --{name}={was['path']}; give that again, or "
+                "another --output_dir"
+            )
+
+
+def accepted_lines(summary):
+    """What a report says of changes that were accepted: list of str, none or one.
+
+    Args:
+        summary: dict, the content of `summary.json`.
+    """
+    changes = summary.get("accepted_changes")
+    if not changes:
+        return []
+    names = dict.fromkeys(change.get("input") or change["key"] for change in changes)
+    return [f"  accepted changes since it began: {', '.join(names)}"]
+
+
+def _shown(content):
+    text = f"sha256 {content['sha256'][:12]}"
+    return f"{text} of {content['path']}" if content["path"] else text

@@ -1,0 +1,168 @@
+"""What a run is made of: digests tell other content, and only that; changes are refused or kept."""
+
+import json
+import shutil
+
+import keras
+import numpy as np
+import pytest
+
+from keras_vitbert.configs import sample
+from keras_vitbert.runs import identity
+from keras_vitbert.runs.run_folder import RunFolder
+from pipelines.command_line import UserError
+from pipelines.shards.records import RecordFiles
+from pipelines.shards.tfrecords import write_shards
+
+
+def begin(folder, inputs, accepted=(), records=None, **changes):
+    config = sample.get_config()
+    config.update(changes)
+    RunFolder(str(folder)).begin(
+        {"variant": "joint"}, config, ["a"], records or {}, inputs=inputs, accepted=accepted
+    )
+
+
+def record(folder):
+    return json.loads((folder / "config.json").read_text())
+
+
+FIRST, OTHER = ({"path": f"/{n}", "sha256": n * 64} for n in "ab")
+
+
+def test_other_content_is_refused_and_other_paths_are_not(tmp_path):
+    begin(tmp_path, {"texts": FIRST, "images": OTHER})
+    begin(tmp_path, {"texts": {**FIRST, "path": "/moved"}, "images": OTHER})
+    before = record(tmp_path)
+    message = (
+        r"holds a run with other texts: sha256 a{12} of /a, not sha256 b{12} of /b; give what it "
+        r"began with, or another --output_dir, or go on with these by --accept_changes=texts$"
+    )
+    with pytest.raises(UserError, match=message):
+        begin(tmp_path, {"texts": OTHER, "images": OTHER})
+    with pytest.raises(UserError, match="other texts"):
+        begin(tmp_path, {"texts": OTHER, "images": FIRST}, accepted=["images"])
+    assert record(tmp_path) == before
+
+
+def test_accepted_changes_are_told_and_kept(tmp_path, capsys):
+    begin(tmp_path, {"texts": FIRST}, records={"texts": 3})
+    accepted = ["texts", "config.seed"]
+    begin(tmp_path, {"texts": OTHER}, accepted, {"texts": 4}, seed=5)
+    told = capsys.readouterr().err
+    assert "goes on with other texts: sha256 bbbbbbbbbbbb of /b" in told
+    assert "goes on with config.seed=5, until now 0" in told
+    begin(tmp_path, {"texts": OTHER}, records={"texts": 4}, seed=5)
+    changes = record(tmp_path)["accepted_changes"]
+    assert changes == [
+        {"key": "config.seed", "was": 0, "is": 5},
+        {"input": "texts", "was": FIRST, "is": OTHER},
+    ]
+    with pytest.raises(UserError, match="other texts"):
+        begin(tmp_path, {"texts": FIRST}, records={"texts": 4}, seed=5)
+    RunFolder(str(tmp_path)).finish({"steps": 1})
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["inputs"] == {"texts": OTHER} and summary["accepted_changes"] == changes
+    assert summary["versions"] == identity.versions()
+
+
+def test_new_inputs_are_kept_and_those_of_flags_must_be_given_again(tmp_path):
+    folder = RunFolder(str(tmp_path))
+    begin(tmp_path, {})
+    folder.check_inputs({"image_teacher": FIRST})
+    assert record(tmp_path)["inputs"] == {"image_teacher": FIRST}
+    with pytest.raises(UserError, match="other image_teacher"):
+        folder.check_inputs({"image_teacher": OTHER})
+    known = record(tmp_path)["inputs"]
+    with pytest.raises(UserError, match="began with --image_teacher=/a; give that again"):
+        identity.require_given("runs/x", known, {}, ["image_teacher"])
+    identity.require_given("runs/x", known, {}, ["text_teacher"])
+    identity.require_given("runs/x", known, {"image_teacher": OTHER}, ["image_teacher"])
+    identity.require_given("runs/x", known, {}, ["image_teacher"], ["image_teacher"])
+    own = {"image_teacher": {**FIRST, "path": None}}  # the run has made it, and will find it
+    identity.require_given("runs/x", own, {}, ["image_teacher"])
+
+
+def test_a_run_of_before_there_were_digests_goes_on(tmp_path, capsys):
+    begin(tmp_path, {"texts": FIRST})
+    old = record(tmp_path)
+    del old["inputs"], old["versions"]
+    old["initial_weights"] = "runs/other"
+    (tmp_path / "config.json").write_text(json.dumps(old))
+    begin(tmp_path, {"texts": OTHER})
+    assert "is of an older version, which recorded no digests" in capsys.readouterr().err
+    with pytest.raises(UserError, match="other texts"):
+        begin(tmp_path, {"texts": FIRST})
+
+
+def test_other_versions_are_told(tmp_path, capsys):
+    begin(tmp_path, {})
+    old = record(tmp_path)
+    assert old["versions"]["keras"] == keras.__version__
+    old["versions"] |= {"tensorflow": "2.19.0", "python": "3.10.1"}
+    (tmp_path / "config.json").write_text(json.dumps(old))
+    capsys.readouterr()
+    begin(tmp_path, {})
+    [line] = capsys.readouterr().err.splitlines()
+    now = identity.versions()
+    assert line == (
+        f"{tmp_path} began with python 3.10.1, now {now['python']}; tensorflow 2.19.0, now "
+        f"{now['tensorflow']}: its numbers may not match to the bit"
+    )
+
+
+def test_weights_are_told_apart_by_their_values_alone():
+    def model(value):
+        layer = keras.layers.Dense(2)
+        layer.build((None, 3))
+        layer.kernel.assign(np.full((3, 2), value))
+        return layer
+
+    one = identity.weights_input(model(1.0), "there")
+    assert one == {**identity.weights_input(model(1.0)), "path": "there"}
+    assert one["sha256"] != identity.weights_input(model(np.nextafter(1.0, 2, dtype="float32")))
+
+
+@pytest.fixture
+def shards(tmp_path):
+    """Three files of records, without a manifest."""
+    write_shards([bytes([n]) * 5_000 for n in range(60)], str(tmp_path / "d"), 3)
+    (tmp_path / "d.manifest.json").unlink(missing_ok=True)
+    return tmp_path
+
+
+def found(folder):
+    return identity.data_input(RecordFiles.find(f"{folder}/d-*", "x"))
+
+
+def test_records_are_told_apart_by_their_content(shards, tmp_path_factory):
+    before = found(shards)
+    moved = tmp_path_factory.mktemp("moved") / "there"
+    shutil.copytree(shards, moved)
+    assert found(moved) == before
+    for offset in (200, -200):  # within the payload of the first and of the last record
+        file = moved / "d-00001-of-00003"
+        data = bytearray(file.read_bytes())
+        data[offset] ^= 1
+        file.write_bytes(data)
+        assert found(moved)["sha256"] != before["sha256"]
+        shutil.copy(shards / file.name, file)
+    (moved / "d-00001-of-00003").rename(moved / "swap")
+    (moved / "d-00002-of-00003").rename(moved / "d-00001-of-00003")
+    (moved / "swap").rename(moved / "d-00002-of-00003")
+    assert found(moved)["sha256"] != before["sha256"]
+
+
+def test_a_manifest_tells_what_lies_between_the_ends(tmp_path):
+    def write(middle):
+        records = [bytes([n]) * 50_000 for n in range(6)]
+        records[3] = middle * 50_000
+        write_shards(records, str(tmp_path / "d"), 1)
+        return found(tmp_path)
+
+    one, other = write(b"x"), write(b"y")
+    assert one["sha256"] == other["sha256"] and one["manifest_sha256"] != other["manifest_sha256"]
+    with pytest.raises(UserError, match="other texts"):
+        identity.compare_inputs("here", {"texts": one}, {"texts": other})
+    (tmp_path / "d.manifest.json").unlink()  # what cannot be compared is not
+    assert identity.compare_inputs("here", {"texts": one}, {"texts": found(tmp_path)}) == []

@@ -14,7 +14,7 @@ import time
 import numpy as np
 import tensorflow as tf
 
-from keras_vitbert.configs.pretraining import load_config
+from keras_vitbert.configs.pretraining import load_config, with_sizes
 from keras_vitbert.model.pretraining_network import build_network
 from keras_vitbert.training.joint_trainer import JointTrainer
 from keras_vitbert.training.merging import GradientMask, GradientSum
@@ -31,7 +31,7 @@ def main():
     parser.add_argument("--dtype", default="float32", help="or mixed_bfloat16")
     arguments = parser.parse_args()
 
-    config = load_config(f"paper:{arguments.size}")
+    config = with_sizes(load_config(f"paper:{arguments.size}"))
     network = build_network(config.model, dtype=arguments.dtype)
     batch = random_batch(config.model, arguments.images, arguments.texts)
     steps = {

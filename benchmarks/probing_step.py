@@ -15,7 +15,7 @@ import time
 import tensorflow as tf
 
 from benchmarks.masked_step import random_batch
-from keras_vitbert.configs.pretraining import load_config
+from keras_vitbert.configs.pretraining import load_config, with_sizes
 from keras_vitbert.model.pretraining_network import build_network
 from keras_vitbert.training.joint_trainer import JointTrainer
 from keras_vitbert.training.merging import GradientMask
@@ -34,7 +34,7 @@ def main():
     parser.add_argument("--histograms", action="store_true", help="with histograms as well")
     arguments = parser.parse_args()
 
-    config = load_config(f"{arguments.config}:{arguments.size}")
+    config = with_sizes(load_config(f"{arguments.config}:{arguments.size}"))
     interval = arguments.interval or config.inspection.gradient_interval
     network = build_network(config.model)
     trainer = JointTrainer(network, GradientMask(), gradient_histograms=arguments.histograms)

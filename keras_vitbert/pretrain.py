@@ -14,7 +14,7 @@ import sys
 
 from keras_vitbert.configs import variants
 from keras_vitbert.configs.overrides import ACCEPT_CHANGES
-from keras_vitbert.configs.pretraining import for_devices
+from keras_vitbert.configs.pretraining import for_devices, with_sizes
 from keras_vitbert.pretraining import settings
 from pipelines import command_line
 from pipelines.command_line import quiet_loading, run
@@ -93,6 +93,7 @@ def main(argv):
             cache=values.cache,
             audits=folder,
         )
+        config = with_sizes(config, data.sizes)
         run = PretrainingRun(
             variants.apply_variant(config, variant),
             folder,

@@ -56,7 +56,7 @@ class TextStream:
             records: `RecordFiles`.
             vocabulary: list of str, which the manifest must agree with.
             vocabulary_size: int, entries of the model's vocabulary.
-            max_sequence_length: int, tokens that the model takes.
+            max_sequence_length: int, tokens that the model takes; 0 for as many as there are.
             masking: dict of `max_predictions`, `ratio` and `whole_word`, see `Masking`, for
                 examples without masks.
             cache: bool, see the class.
@@ -86,7 +86,7 @@ class TextStream:
                 raise BadRecord(records.files[0], reason, "give TFRecords of BERT examples")
             fields.append((stored, batch_name, size))
         length = fields[0][2]
-        if length > max_sequence_length:
+        if 0 < max_sequence_length < length:
             raise UserError(
                 f"{records.files[0]}: its texts have {length} tokens, the model takes at most "
                 f"{max_sequence_length}; set --config.model.max_sequence_length={length}"

@@ -18,7 +18,7 @@ import sys
 from keras_vitbert.configs import variants
 from keras_vitbert.configs.checks import require_shares
 from keras_vitbert.configs.overrides import parse_with_config
-from keras_vitbert.configs.pretraining import check_config, for_devices, load_config
+from keras_vitbert.configs.pretraining import check_config, for_devices, load_config, with_sizes
 from keras_vitbert.fine_tuning import settings as fine_tuning_settings
 from keras_vitbert.fine_tuning.tasks import find_task
 from keras_vitbert.pretraining import settings
@@ -105,7 +105,7 @@ def _pretraining(values, config):
         if getattr(values, flag):
             raise UserError(f"--{flag} goes with --task; leave it out")
     slice_ = find_slice(values.tpu)
-    config = for_devices(config, on_tpu=True)
+    config = with_sizes(for_devices(config, on_tpu=True))
     name = settings.config_label(values)
 
     def subject(variant_name, flag="variant"):

@@ -37,6 +37,8 @@ def check_types(flat: dict[str, Any], known: dict[str, Any]):
         if not fits:
             wanted = "list of numbers" if kind is list else kind.__name__
             raise UserError(f"--config.{key}={value!r}: must be of type {wanted}")
+        if isinstance(value, int) and value >= 2**31 and key != "seed":
+            raise UserError(f"--config.{key}={value}: must be below 2**31")
         if kind is float and not math.isfinite(value):
             raise UserError(f"--config.{key}={value}: must be finite")
 

@@ -31,9 +31,9 @@ def get_config(size: str = "base") -> config_dict.ConfigDict:
         **encoder_size(size or "base"),
         "image_size": 224,
         "patch_size": 16,
-        "num_classes": 1000,
-        "vocabulary_size": 30_000,
-        "max_sequence_length": 512,
+        "num_classes": 0,  # 0: as many as the data have; without data 1,000
+        "vocabulary_size": 0,  # 0: as many as the vocabulary has; without data 30,000
+        "max_sequence_length": 0,  # 0: as long as the texts; without data 512
         "dropout": 0.1,
     }
 

@@ -9,6 +9,8 @@ from keras_vitbert.configs.overrides import flatten
 from pipelines.command_line import UserError, meant, one_line
 
 CONFIGS = ("sample", "paper")
+# Sizes of the model that follow from the data where they are 0, and the paper's.
+PAPER_SIZES = {"num_classes": 1_000, "vocabulary_size": 30_000, "max_sequence_length": 512}
 _MOST_STEPS_AN_EXECUTION = 100
 # Events that must fall between two executions.
 _EXECUTION_ENDS = (
@@ -27,7 +29,11 @@ def load_config(name):
     Raises:
         UserError: there is no such config, or it fails.
     """
-    base, _, size = name.partition(":")
+    base, colon, size = name.partition(":")
+    if colon and not size:
+        raise UserError(
+            f"--config={name}: no size follows the colon; give one, such as {base}:tiny"
+        )
     path = base
     if base in CONFIGS:
         path = os.path.join(os.path.dirname(__file__), f"{base}.py")
@@ -46,6 +52,22 @@ def load_config(name):
         return config
     except Exception as error:  # a user's file may fail in any way
         raise UserError(f"--config={name}: {type(error).__name__}: {one_line(error)}") from error
+
+
+def with_sizes(config, found=None):
+    """Resolves the sizes of `model` that are 0.
+
+    Args:
+        config: checked `ConfigDict`; not changed.
+        found: dict of a name in `PAPER_SIZES` to what the data have; the paper's for others.
+
+    Returns:
+        A new `ConfigDict`.
+    """
+    config = config.copy_and_resolve_references()
+    for name, size in {**PAPER_SIZES, **(found or {})}.items():
+        config.model[name] = config.model[name] or size
+    return config
 
 
 def for_devices(config, on_tpu):
@@ -92,7 +114,10 @@ def check_config(config):
     checks.at_least(0, "steps_per_execution")
     checks.at_least(0, "inspection.activation_interval", "inspection.gradient_interval")
     checks.at_least(1, "inspection.activation_examples", "data.text.masking.max_predictions")
-    checks.at_least(1, *(k for k in flat if k.startswith("model.") and k != "model.dropout"))
+    sizes = [f"model.{name}" for name in PAPER_SIZES]
+    checks.at_least(0, *sizes)
+    others = (key for key in flat if key.startswith("model.") and key not in sizes)
+    checks.at_least(1, *(key for key in others if key != "model.dropout"))
     require(0 <= flat["seed"] < 2**32, "seed", "must be in [0, 2**32)")
     checks.multiple("model.hidden_dim", "model.num_heads")
     checks.multiple("model.image_size", "model.patch_size")

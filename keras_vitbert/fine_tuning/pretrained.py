@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_vitbert.configs.pretraining import check_config, load_config
+from keras_vitbert.configs.pretraining import check_config, load_config, with_sizes
 from keras_vitbert.importing.sources import FINE_TUNED, RUN
 from keras_vitbert.model.backbone import ViTBertBackbone
 from keras_vitbert.model.classifier import build_classifier
@@ -203,7 +203,7 @@ def _architecture(name, record):
     except UserError as error:
         text = str(error).removeprefix(f"--config={name}: ")
         raise UserError(f"--architecture={name}: {text}") from error
-    return config.model.to_dict()
+    return with_sizes(config).model.to_dict()
 
 
 def _sha256(content, more=b""):

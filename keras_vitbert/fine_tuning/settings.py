@@ -110,7 +110,7 @@ def check_config(config, task):
         checks.at_least(1, "image_size", "steps")
         checks.image_views("images.", "batch")
     else:
-        checks.must_be("above 0", "epochs")
+        require(0 < flat["epochs"] <= 1e6, "epochs", "must be above 0 and at most a million")
         require(
             flat["max_length"] == 0 or flat["max_length"] >= 5,
             "max_length",

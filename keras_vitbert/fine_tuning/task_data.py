@@ -158,11 +158,12 @@ def _image_folder(data_dir):
     """(classes, dict of split to `ImageFiles`) of `train/CLASS/*.jpg` and other splits."""
     train, classes = ImageFiles.find(os.path.join(data_dir, "train"))
     stores = {"train": train}
-    for name in _VALIDATION_FOLDERS:
-        path = os.path.join(data_dir, name)
-        if tf.io.gfile.isdir(path):
-            stores["validation"], _ = ImageFiles.find(path, classes)
-            break
+    paths = [os.path.join(data_dir, name) for name in _VALIDATION_FOLDERS]
+    found = [path for path in paths if tf.io.gfile.isdir(path)]
+    if found:
+        stores["validation"], _ = ImageFiles.find(found[0], classes)
+    if found[1:]:
+        say(f"the results are those of {found[0]}; {' and '.join(found[1:])} is not used")
     return classes, stores
 
 

@@ -5,6 +5,8 @@ import os
 
 import tensorflow as tf
 
+from keras_vitbert.configs import sample as sample_config
+from keras_vitbert.configs.pretraining import PAPER_SIZES
 from pipelines import sample
 from pipelines.command_line import UserError, one_line, say
 from pipelines.image_stream import ImageStream
@@ -30,6 +32,8 @@ class Data:
         texts, text_validation: `TextStream`.
         vocabulary: list of str.
         classes: list of str, the names of the image classes in order; None if unknown.
+        sizes: dict of `num_classes`, `vocabulary_size` and `max_sequence_length`, those of open
+            data, to what they have; see `keras_vitbert.configs.pretraining.with_sizes`.
     """
 
     images: ImageStream | None = None
@@ -38,6 +42,7 @@ class Data:
     text_validation: TextStream | None = None
     vocabulary: list[str] | None = None
     classes: list[str] | None = None
+    sizes: dict[str, int] = dataclasses.field(default_factory=dict)
 
     def stream(self, config, images, text):
         """The `JointStream` of a run.
@@ -112,30 +117,39 @@ def open_data(
     def open_images(records):
         views = ImageViews.from_config(model.image_size, data.images)
         offset = data.images.label_offset
-        return ImageStream(records, model.num_classes, label_offset=offset, views=views).check()
+        count = sizes["num_classes"]
+        return ImageStream(records, count, label_offset=offset, views=views).check()
 
     def open_texts(records):
-        size, length = model.vocabulary_size, model.max_sequence_length
+        size, length = sizes["vocabulary_size"], model.max_sequence_length
         return TextStream.open(records, vocabulary, size, length, data.text.masking.to_dict())
 
-    parts = {}
+    parts = {"sizes": {}}
+    sizes = parts["sizes"]
     if images:
+        parts["classes"], sizes["num_classes"] = _classes(data, model.num_classes)
         parts["images"], parts["image_validation"] = open_both(
             "images", IMAGES, open_images, "image_batch"
         )
-        parts["classes"] = _classes(data, model.num_classes)
     if text:
         if not data.vocabulary:
             raise UserError("--config.data.vocabulary is empty; give a vocabulary file")
         vocabulary = parts["vocabulary"] = read_vocabulary(data.vocabulary)
-        if len(vocabulary) > model.vocabulary_size:
+        size = sizes["vocabulary_size"] = model.vocabulary_size or len(vocabulary)
+        if len(vocabulary) > size:
             raise UserError(
-                f"{data.vocabulary} has {len(vocabulary)} entries, the model has "
-                f"{model.vocabulary_size}; set --config.model.vocabulary_size={len(vocabulary)}"
+                f"{data.vocabulary} has {len(vocabulary)} entries, the model has {size}; leave "
+                "--config.model.vocabulary_size out"
+            )
+        if len(vocabulary) < size:
+            say(
+                f"--config.model.vocabulary_size={size}: {data.vocabulary} has {len(vocabulary)} "
+                "entries; the other rows are never trained"
             )
         parts["texts"], parts["text_validation"] = open_both(
             "text", TEXT_EXAMPLES, open_texts, "text_batch"
         )
+        sizes["max_sequence_length"] = max(parts["texts"].length, parts["text_validation"].length)
     opened_data = Data(**parts)
     damaged = left_out(opened_data)
     check_limit(damaged, max_bad_records)
@@ -159,12 +173,13 @@ def _opened_at_good(records, open_source, limit):
 
 def _sample(config, cache_dir):
     """The `data` section of a config with the files of the sample, which are prepared."""
-    model = config.model
+    usual = sample_config.get_config().model
+    length = config.model.max_sequence_length or usual.max_sequence_length
     prepared = sample.prepare(
         cache_dir or None,
-        vocabulary_size=model.vocabulary_size,
-        max_length=model.max_sequence_length,
-        max_predictions=round(MASKED_RATIO * model.max_sequence_length),
+        vocabulary_size=config.model.vocabulary_size or usual.vocabulary_size,
+        max_length=length,
+        max_predictions=round(MASKED_RATIO * length),
         seed=config.seed,
     )
     say(f"sample data in {prepared.folder}")
@@ -176,15 +191,36 @@ def _sample(config, cache_dir):
 
 
 def _classes(data, count):
-    """The names of the classes: the sample's, or from `classes.txt` beside the training images."""
+    """(names of the classes or None, how many there are), `count` of them unless it is 0.
+
+    The names are the sample's, or in `classes.txt` beside the training images.
+    """
     if data.source == "sample":
-        return _SAMPLE_CLASSES if len(_SAMPLE_CLASSES) == count else None
-    path = os.path.join(os.path.dirname(data.images.train), "classes.txt")
+        path, names = "the sample", _SAMPLE_CLASSES
+    else:
+        path = os.path.join(os.path.dirname(data.images.train), "classes.txt")
+        names = _read_classes(path)
+    if names is None:
+        if not count:
+            count = PAPER_SIZES["num_classes"]
+            say(
+                f"{path}: there is none to tell how many classes there are; {count:,} are assumed "
+                "(--config.model.num_classes)"
+            )
+        return None, count
+    if count not in (0, len(names)):
+        raise UserError(
+            f"--config.model.num_classes={count}: {path} has {len(names)} classes; leave it out, "
+            "or fix the file"
+        )
+    return names, len(names)
+
+
+def _read_classes(path):
     try:
         if not tf.io.gfile.exists(path):
             return None
         with tf.io.gfile.GFile(path) as file:
-            classes = file.read().splitlines()
+            return file.read().splitlines()
     except (tf.errors.OpError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read ({one_line(error)}); fix or remove it") from error
-    return classes if len(classes) == count else None

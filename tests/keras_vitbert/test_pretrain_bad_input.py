@@ -42,7 +42,7 @@ def test_bad_vocabularies(refused, tmp_path):
     for tokens, message in (
         ([*VOCABULARY, "word0"], r"vocab\.txt: 'word0' is there twice; keep one"),
         (VOCABULARY[1:], r"vocab\.txt: \[PAD\] missing; take a vocabulary"),
-        ([*VOCABULARY, "new"], r"has 37 entries, .* set --config.model.vocabulary_size=37"),
+        ([*VOCABULARY, "new"], r"has 37 entries, the model has 36; leave --config.model.v"),
     ):
         path.write_text("\n".join(tokens) + "\n")
         refused(*flags, message=message)
@@ -68,13 +68,24 @@ def test_teachers_that_are_no_runs(refused, finished, unfinished, tmp_path):
 
 
 def test_teachers_that_see_something_else(refused, finished, tmp_path):
-    vit, bert = f"--image_teacher={finished('vit')}", f"--text_teacher={finished('bert')}"
+    teachers = [f"--image_teacher={finished('vit')}", f"--text_teacher={finished('bert')}"]
+    four = write_sources(tmp_path)
+    (four / "classes.txt").write_text("cat\ndog\ntench\nmore\n")
+    four = [f"--config.data.images.train={four}/images-train-*", "--config.model.num_classes=4"]
     for flags, message in (
         (["--config.model.image_size=12"], "--image_teacher=.* 8 pixels, the student of 12; set"),
-        (["--config.model.num_classes=4"], "--image_teacher=.* 3 classes, the student 4; give"),
-        (["--config.model.vocabulary_size=40"], "--text_teacher=.* 36 .*the student 40; "),
+        (four, "--image_teacher=.* 3 classes, the student 4; give"),
     ):
-        refused("--variant=vitbert", vit, bert, *flags, message=message)
+        refused("--variant=vitbert", *teachers, *flags, message=message)
+    flags, message = "--config.model.vocabulary_size=40", "--text_teacher=.* 36 .*the student 40; "
+    refused("--variant=vitbert", *teachers, flags, message=message, untouched=False)
+
+
+def test_sizes_that_are_not_those_of_the_data(refused, sources):
+    flags = ["--variant=vit", "--config.model.num_classes=4"]
+    refused(*flags, message=r"num_classes=4: .*classes\.txt has 3 classes; leave it out")
+    flags = ["--variant=bert", "--config.model.max_sequence_length=15"]
+    refused(*flags, message="16 tokens, the model takes at most 15; set")
 
 
 def test_a_teacher_of_another_vocabulary(refused, finished, tmp_path):

@@ -7,7 +7,13 @@ from keras_vitbert import pretrain as pretrain_command
 from pipelines import command_line
 from pipelines.command_line import EXIT_DONE
 from tests.forked import Forked
-from tests.keras_vitbert.tiny_runs import arguments, checkpoint_values, metrics_rows, pretrain
+from tests.keras_vitbert.tiny_runs import (
+    arguments,
+    assert_same_values,
+    checkpoint_values,
+    metrics_rows,
+    pretrain,
+)
 from tests.keras_vitbert.training.replicas_script import make_strategy, set_devices
 from tests.keras_vitbert.whole_runs import assert_same_inspection, tensorboard_scalars
 
@@ -17,7 +23,7 @@ def test_steps_of_one_execution_make_the_same_numbers(finished, sources, tmp_pat
     """Executions of two steps: masks, logs and checkpoints fall between them."""
     flags = ["--variant=vitbert_no_kd", "--config.teachers.image_steps=4"]
     assert pretrain(sources, tmp_path, *flags, "--config.steps_per_execution=2") == EXIT_DONE
-    found, wanted = (checkpoint_values(run) for run in (tmp_path, finished("vitbert_no_kd")))
+    assert_same_values(checkpoint_values(tmp_path), checkpoint_values(finished("vitbert_no_kd")))
     # Probes look at another step, and only they. Of the first epoch that is step 3 instead of 4.
     probes = ("text_gradient_norm", "image_gradient_norm", "gradient_cosine")
     for ours, theirs in zip(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from keras_vitbert.configs.pretraining import for_devices
+from keras_vitbert.configs.pretraining import for_devices, with_sizes
 from keras_vitbert.pretrain import main
 from pipelines.command_line import UserError
 from tests.keras_vitbert.configs.command_lines import CONFIG_FILE, FIXED, parse, parsed_config
@@ -15,13 +15,29 @@ from tests.keras_vitbert.configs.command_lines import CONFIG_FILE, FIXED, parse,
         (["--config", "paper:small"], 12, 384, 224),
         (["--config=paper:large"], 24, 1024, 224),
         (["-config=sample:tiny"], 12, 192, 28),
-        (["--config=sample:"], 2, 128, 28),
         (["--config=paper", "--config=sample"], 2, 128, 28),
     ],
 )
 def test_configs_and_sizes_by_name(argv, layers, hidden, image_size):
     model = parsed_config(*argv).model
     assert (model.num_layers, model.hidden_dim, model.image_size) == (layers, hidden, image_size)
+
+
+def test_a_size_that_is_left_out():
+    with pytest.raises(UserError, match="--config=sample:: no size follows the colon; give one"):
+        parsed_config("--config=sample:")
+
+
+def test_sizes_that_follow_from_the_data():
+    found = {"num_classes": 7, "max_sequence_length": 40}
+    config = parsed_config("--config=paper", "--config.model.max_sequence_length=64")
+    model = with_sizes(config, found).model
+    sizes = [model.num_classes, model.vocabulary_size, model.max_sequence_length]
+    assert sizes == [7, 30_000, 64]
+    assert config.model.num_classes == 0  # it is not changed
+    model = with_sizes(parsed_config("--config=paper")).model
+    sizes = [model.num_classes, model.vocabulary_size, model.max_sequence_length]
+    assert sizes == [1000, 30_000, 512]  # the paper's
 
 
 def test_a_file_of_ones_own(tmp_path):
@@ -81,13 +97,14 @@ def test_a_file_with_other_keys_or_types_is_told(tmp_path, change, message):
             for key in (
                 *("steps", "steps_per_epoch", "image_batch", "text_batch"),
                 *("validation_interval", "checkpoint_interval", "checkpoints_to_keep"),
-                *("model.image_size", "model.patch_size", "model.num_classes", "model.num_layers"),
-                *("model.vocabulary_size", "model.num_heads", "model.hidden_dim"),
-                *("model.intermediate_dim", "model.max_sequence_length"),
+                *("model.image_size", "model.patch_size", "model.num_layers"),
+                *("model.num_heads", "model.hidden_dim", "model.intermediate_dim"),
                 *("merge.mask_update_interval", "optimizer.clip_norm", "optimizer.epsilon"),
                 *("merge.mask_ratio_per_update", "data.images.central_crop"),
             )
         ),
+        *("model.num_classes=-1", "model.vocabulary_size=-1", "model.max_sequence_length=-1"),
+        *("steps=2147483648", "image_batch=1000000000000000000000000000000"),
         *("model.num_heads=5", "model.patch_size=8", "model.dropout=1", "model.dropout=-0.1"),
         *("model.hidden_dim=130", "model.hidden_dim=-4", "seed=-1", "seed=4294967296"),
         *("distillation.ratio=1.1", "distillation.ratio=-1", "distillation.temperature=-1"),

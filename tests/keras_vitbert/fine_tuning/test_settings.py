@@ -32,6 +32,8 @@ def config_of(name, **changes):
         ("pets", {"seed": 2**31}),
         ("pets", {"lora_rank": -1}),
         ("sst2", {"epochs": 0.0}),
+        ("sst2", {"epochs": 1e300}),
+        ("sst2", {"steps": 2**31}),
         ("sst2", {"max_length": 4}),
         ("sst2", {"buckets": (4, 16)}),
         ("sst2", {"buckets": (16, 16)}),

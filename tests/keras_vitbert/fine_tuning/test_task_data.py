@@ -80,6 +80,44 @@ def test_image_records_of_our_own(tmp_path):
     assert there.sum() == IMAGES["validation"]
 
 
+def test_folders_of_images_that_are_not_used_are_named(tmp_path, capsys):
+    counts = {"train": 6, "validation": 4, "test": 5}
+    data = open_data("image_folder", write_images(tmp_path, counts=counts))
+    assert {name: split.count for name, split in data.tests.items()} == {"validation": 4}
+    told = f"the results are those of {tmp_path}/validation; {tmp_path}/test is not used"
+    assert capsys.readouterr().err.splitlines() == [told]
+
+
+def test_splits_are_told_apart_by_their_content(tmp_path):
+    """By the names and labels of all images, by their bytes, by texts and labels."""
+    images = write_images(tmp_path / "images", counts={"train": 6})
+
+    def digests(name, folder):
+        data = open_data(name, folder)
+        return [data.train.sha256, *(split.sha256 for split in data.tests.values())]
+
+    before = digests("image_folder", images)
+    assert digests("image_folder", images.rename(tmp_path / "moved")) == before
+    images = tmp_path / "moved"
+    one, other = images / "train" / "blue" / "000.jpg", images / "train" / "green" / "001.jpg"
+    content = one.read_bytes()
+    one.write_bytes(content + b"more")
+    assert digests("image_folder", images) != before
+    one.write_bytes(content)
+    assert digests("image_folder", images) == before
+    other.rename(images / "train" / "blue" / "001.jpg")  # another label
+    one.rename(images / "train" / "green" / "000.jpg")
+    assert digests("image_folder", images) != before
+
+    texts = write_texts(tmp_path / "texts", counts={"train": 9, "dev": 5})
+    train, test = digests("tsv", texts)
+    file = texts / "dev.tsv"
+    first, *rest = file.read_text().splitlines()
+    file.write_text("\n".join([first, *reversed(rest)]) + "\n")
+    assert digests("tsv", texts) == [train, open_data("tsv", texts).tests["validation"].sha256]
+    assert digests("tsv", texts)[1] != test
+
+
 def test_a_part_that_is_cut_is_no_longer_in_the_rest(tmp_path):
     data = open_data("tsv", write_texts(tmp_path, counts={"train": 40, "dev": 5}))
     rest, part = cut(data.train, 0.25)

@@ -2,10 +2,17 @@
 
 import pytest
 
+from keras_vitbert.configs.pretraining import PAPER_SIZES
 from keras_vitbert.pretraining.data import open_data
 from pipelines import sample
 from pipelines.command_line import UserError
-from tests.keras_vitbert.tiny_runs import CLASS_NAMES, config_of, write_sources
+from tests.keras_vitbert.tiny_runs import (
+    CLASS_NAMES,
+    LENGTH,
+    VOCABULARY,
+    config_of,
+    write_sources,
+)
 
 
 def test_class_names_lie_beside_the_training_images(sources):
@@ -14,11 +21,31 @@ def test_class_names_lie_beside_the_training_images(sources):
     assert open_data(config_of(sources), images=False).classes is None
 
 
-def test_class_names_where_none_or_others_are_told(sources, tmp_path):
-    assert open_data(config_of(sources, "--config.model.num_classes=4"), text=False).classes is None
+def test_sizes_are_those_of_the_data(sources, capsys):
+    zeros = [f"--config.model.{name}=0" for name in PAPER_SIZES]
+    data = open_data(config_of(sources, *zeros))
+    found = {"num_classes": 3, "vocabulary_size": len(VOCABULARY), "max_sequence_length": LENGTH}
+    assert data.sizes == found and not capsys.readouterr().err
+    assert data.texts.vocabulary_size == len(VOCABULARY)
+    assert open_data(config_of(sources, *zeros), images=False).sizes.keys() == set(found) - {
+        "num_classes"
+    }
+    data = open_data(config_of(sources, "--config.model.vocabulary_size=40"), images=False)
+    assert data.sizes["vocabulary_size"] == 40
+    assert "the other rows are never trained" in capsys.readouterr().err
+
+
+def test_class_names_where_none_or_others_are_told(tmp_path, capsys):
     folder = write_sources(tmp_path)
+    with pytest.raises(UserError, match=r"num_classes=4: .*classes\.txt has 3 classes; leave it"):
+        open_data(config_of(folder, "--config.model.num_classes=4"), text=False)
     (folder / "classes.txt").unlink()
-    assert open_data(config_of(folder), text=False).classes is None
+    data = open_data(config_of(folder), text=False)
+    assert data.classes is None and data.sizes == {"num_classes": 3}
+    assert not capsys.readouterr().err
+    data = open_data(config_of(folder, "--config.model.num_classes=0"), text=False)
+    assert data.sizes == {"num_classes": 1000}
+    assert "how many classes there are; 1,000 are assumed" in capsys.readouterr().err
     (folder / "classes.txt").write_bytes(b"\xff\n\xfe\n\xfd\n")
     with pytest.raises(UserError, match=r"classes\.txt: cannot be read \(.*\); fix or remove it"):
         open_data(config_of(folder), text=False)

@@ -24,6 +24,7 @@ from keras_vitbert.runs import identity
 from keras_vitbert.runs.record_errors import reading_images
 from keras_vitbert.runs.run import Run
 from keras_vitbert.runs.run_folder import FREE_OF_FINE_TUNING, RunFolder
+from keras_vitbert.runs.run_lock import held
 from pipelines.command_line import Diverged, UserError, say
 from pipelines.files import csv_text, make_folder, write_atomically
 from pipelines.tasks.labelled_images import LabelledImages, require_batch
@@ -72,6 +73,13 @@ def fine_tune(run, sweep, seeds):
         tests = [*data.tests.values(), *([selection] if sweep else [])]
         _read_through(tests, config.evaluation_batch)
     _begin(run)
+    with held(folder.path, run.workers.is_chief):
+        return _trained(run, seeds, rest, selection)
+
+
+def _trained(run, seeds, rest, selection):
+    """Runs all trials, first those of a sweep if there is a `selection`, and sums them up."""
+    config, folder, data, task = run.config, run.folder, run.data, run.task
 
     def tried(trial, train, tests):
         rate = f"learning rate {trial.learning_rate:g}"
@@ -79,7 +87,7 @@ def fine_tune(run, sweep, seeds):
         return run_trial(run, trial, train, tests)
 
     trials, rate, picked_on = [], config.optimizer.learning_rate, "given"
-    if sweep:
+    if selection is not None:
         for candidate in config.grid:
             trial = Trial("sweep", candidate, config.seed)
             trials.append(tried(trial, rest, {"selection": selection}))

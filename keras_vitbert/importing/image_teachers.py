@@ -6,6 +6,7 @@ from keras import ops
 
 from keras_vitbert.importing import google, hugging_face, keras_hub_presets, sources
 from keras_vitbert.importing.keras_hub_backbones import build_vit
+from keras_vitbert.model.heads import logits_policy
 
 
 class ImageTeacher(keras.Model):
@@ -65,7 +66,8 @@ class VitClassifier(keras.layers.Layer):
         if "pre_logits.weight" in weights.tensors:
             self.pre_logits = dense(weights.tensors, "pre_logits", hidden, dtype, "tanh")
             hidden = self.pre_logits.units
-        self.heads = [dense(weights.tensors, name, hidden, dtype) for name in weights.heads]
+        policy = logits_policy(self.dtype_policy)
+        self.heads = [dense(weights.tensors, name, hidden, policy) for name in weights.heads]
         self.built = True
 
     def call(self, images):

@@ -8,6 +8,7 @@ import numpy as np
 
 from keras_vitbert.importing.sources import read_json
 from keras_vitbert.importing.tensors import require_finite
+from keras_vitbert.model.heads import logits_policy
 from pipelines.command_line import UserError, one_line
 
 _TEXT_INPUTS = ("mask_positions", "padding_mask", "segment_ids", "token_ids")
@@ -32,6 +33,8 @@ def load_image_classifier(source, dtype=None):
         task = _load_task(
             source, keras_hub.models.ImageClassifier, "image classifier", dtype, activation=None
         )
+    if (head := getattr(task, "output_dense", None)) is not None:
+        head.dtype_policy = logits_policy(head.dtype_policy)
     *size, channels = task.inputs[0].shape[1:]
     if len(task.inputs) != 1 or channels != 3:
         raise UserError(
@@ -72,6 +75,10 @@ def load_masked_lm(source, dtype=None):
             f"{source.label}: takes {', '.join(inputs) or 'one input'}; give a masked-LM of BERT's "
             f"kind, which takes {', '.join(_TEXT_INPUTS)}"
         )
+    if (head := getattr(task, "masked_lm_head", None)) is not None:
+        head.dtype_policy = logits_policy(head.dtype_policy)
+        if head.token_embedding is not None:
+            head.token_embedding.reverse_dtype = head.compute_dtype
     tokenizer = getattr(task.preprocessor, "tokenizer", None)
     if not hasattr(tokenizer, "get_vocabulary"):
         raise UserError(

@@ -8,6 +8,7 @@ from keras_vitbert.importing import google, hugging_face, keras_hub_presets, sou
 from keras_vitbert.importing.activations import ACTIVATIONS
 from keras_vitbert.importing.image_teachers import dense
 from keras_vitbert.importing.keras_hub_backbones import build_bert
+from keras_vitbert.model.heads import logits_policy
 
 
 class TextTeacher(keras.Model):
@@ -76,12 +77,14 @@ class BertPreTraining(keras.layers.Layer):
         config, tensors = weights.config, weights.tensors
         self.backbone = build_bert(weights, dtype)
         embedding = self.backbone.token_embedding
+        policy = logits_policy(self.dtype_policy)
+        embedding.reverse_dtype = policy.compute_dtype
         self.mlm_head = keras_hub.layers.MaskedLMHead(
             vocabulary_size=config["vocab_size"],
             token_embedding=None if weights.has_own_decoder else embedding,
             intermediate_activation=ACTIVATIONS[config["hidden_act"]],
             layer_norm_epsilon=config["layer_norm_eps"],
-            dtype=dtype,
+            dtype=policy,
             name="mlm_head",
         )
         self.mlm_head.build((None, None, config["hidden_size"]))
@@ -101,7 +104,7 @@ class BertPreTraining(keras.layers.Layer):
         self.nsp_head = None
         if weights.has_next_sentence:
             name = "cls.seq_relationship"
-            self.nsp_head = dense(tensors, name, config["hidden_size"], dtype)
+            self.nsp_head = dense(tensors, name, config["hidden_size"], policy)
         self.built = True
 
     def call(self, inputs):

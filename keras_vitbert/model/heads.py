@@ -4,11 +4,27 @@ import keras
 from keras import ops
 
 
+def logits_policy(policy):
+    """The dtype policy of a layer whose outputs are logits.
+
+    Under a mixed policy they are float32 products: bfloat16 keeps 8 bits, so that of logits about
+    16 it tells apart steps of 0.06, which a softmax over a vocabulary compares.
+
+    Args:
+        policy: `keras.DTypePolicy` of the layers before it.
+
+    Returns:
+        `keras.DTypePolicy`; `policy` where the weights are not float32.
+    """
+    return keras.DTypePolicy("float32") if policy.variable_dtype == "float32" else policy
+
+
 @keras.saving.register_keras_serializable(package="keras_vitbert")
 class MLPHead(keras.layers.Layer):
     """`W2 GELU(W1 z + b1) + b2` with `W1: (D, D)`, `W2: (D, classes)` (eq. 5 and 6).
 
-    The softmax of eq. 6 is part of the loss, which computes it in float32.
+    The softmax of eq. 6 is part of the loss. It and the second layer are computed in float32 under
+    a mixed dtype policy too, see `logits_policy`.
 
     Args:
         num_classes: int, `C`.
@@ -23,21 +39,20 @@ class MLPHead(keras.layers.Layer):
         self.dropout = dropout
 
     def build(self, input_shape):
-        def dense(units, activation, name):
+        def dense(units, activation, policy, name):
             return keras.layers.Dense(
                 units,
                 activation=activation,
                 kernel_initializer="glorot_uniform",
-                dtype=self.dtype_policy,
+                dtype=policy,
                 name=name,
             )
 
-        self.hidden = dense(input_shape[-1], "gelu", "hidden")
+        policy = self.dtype_policy
+        self.hidden = dense(input_shape[-1], "gelu", policy, "hidden")
         self.hidden.build(input_shape)
-        self.dropout_layer = keras.layers.Dropout(
-            self.dropout, dtype=self.dtype_policy, name="dropout"
-        )
-        self.logits = dense(self.num_classes, None, "logits")
+        self.dropout_layer = keras.layers.Dropout(self.dropout, dtype=policy, name="dropout")
+        self.logits = dense(self.num_classes, None, logits_policy(policy), "logits")
         self.logits.build(input_shape)
 
     def call(self, z):

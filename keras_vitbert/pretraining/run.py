@@ -25,6 +25,7 @@ from keras_vitbert.runs.loop import fit
 from keras_vitbert.runs.record_errors import reading
 from keras_vitbert.runs.run import Run
 from keras_vitbert.runs.run_folder import RunFolder
+from keras_vitbert.runs.run_lock import held
 from keras_vitbert.training.distillation import Teachers
 from keras_vitbert.training.joint_trainer import JointTrainer
 from keras_vitbert.training.merging import get_merge
@@ -107,9 +108,8 @@ def pretrain(run):
         inputs["initial_weights"] = weights_input(initial, run.initial_weights)
     known = (folder.record() or {}).get("inputs", {})
     require_given(folder.path, known, inputs, _GIVEN_BY_FLAGS, run.accepted)
-    about = {"variant": variant.name}
     folder.begin(
-        about,
+        {"variant": variant.name},
         config,
         data.vocabulary if variant.text else None,
         stream.training_records,
@@ -121,7 +121,13 @@ def pretrain(run):
     if summary is not None:
         say(f"{variant.name}: {summary['steps']} steps are done, see {folder.path}/summary.json")
         return summary
+    with held(folder.path, run.workers.is_chief):
+        return _trained(run, stream, teachers, initial, began)
 
+
+def _trained(run, stream, teachers, initial, began):
+    """Trains what `pretrain` has opened and checked; returns the content of `summary.json`."""
+    config, variant, folder = run.config, run.variant, run.folder
     if config.distillation.ratio > 0:
         own = _missing_teachers(run, teachers)
         own_inputs = {f"{kind}_teacher": weights_input(network) for kind, network in own.items()}
@@ -135,9 +141,10 @@ def pretrain(run):
         f"{variant.name}: {trainer.network.count_params():,} parameters, {config.steps} steps of "
         f"{_shares(run, stream)}, in {folder.path}"
     )
-    # These write about a step before its checkpoint does: a resumed run starts after it.
+    about = {"variant": variant.name}
     if run.initial_weights:
         about["initial_weights"] = run.initial_weights
+    # These write about a step before its checkpoint does: a resumed run starts after it.
     callbacks = [RunTexts(folder, about, config), *_joint_callbacks(run, trainer, stream)]
     with contextlib.ExitStack() as stack:
         if run.profiled_steps:

@@ -15,6 +15,28 @@ import tensorflow as tf
 
 from pipelines.command_line import UserError, say
 
+# How a run computes what its config asks for. Older runs go on where it is all the same to them.
+# 1: under mixed_bfloat16, logits are rounded to bfloat16; 2: they are float32 products.
+NUMERICS = 2
+
+
+def require_numerics(where, record, dtype):
+    """Refuses a run whose numbers an older version computed in another way.
+
+    Args:
+        where: str, the run's folder.
+        record: dict, the content of its `config.json`.
+        dtype: str, the dtype policy of its config.
+
+    Raises:
+        UserError: the run cannot go on as it began.
+    """
+    if record.get("numerics", 1) < NUMERICS and dtype != "float32":
+        raise UserError(
+            f"{where} was begun by an older version, which rounded logits to bfloat16; finish it "
+            "with keras-vitbert 0.1, or use another --output_dir"
+        )
+
 
 def versions():
     """The versions that numbers may depend on: dict of a package's name to str."""

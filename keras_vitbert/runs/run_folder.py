@@ -7,6 +7,7 @@ checkpoints/    see `keras_vitbert.runs.checkpoints`
 logs/           TensorBoard: train, validation, and hparams for its table of runs
 inspection/     the values behind the pictures in TensorBoard
 metrics.csv     a line an epoch
+LOCK            while a process trains there, see `keras_vitbert.runs.run_lock`
 records-*.json  with --max_bad_records: which records are used and which are damaged
 summary.json    written at the end: it exists exactly when the run is finished
 
@@ -55,7 +56,8 @@ FREE_OF_FINE_TUNING = (
 
 # Keys that are compared in another way. Older versions recorded the path of `initial_weights`.
 _COMPARED_ELSEWHERE = (
-    *("inputs.", "versions.", "accepted_changes", "vocabulary_sha256", "initial_weights"),
+    *("inputs.", "versions.", "numerics", "accepted_changes", "vocabulary_sha256"),
+    "initial_weights",
 )
 
 # What a record holds besides the config.
@@ -110,6 +112,7 @@ class RunFolder:
         inputs = inputs or {}
         record = {
             "versions": identity.versions(),
+            "numerics": identity.NUMERICS,
             **about,
             "vocabulary_sha256": vocabulary_hash(vocabulary) if vocabulary else None,
             "records": records,
@@ -126,6 +129,7 @@ class RunFolder:
                 self.write("classes.txt", "\n".join(classes) + "\n")
             self.write("config.json", json.dumps(record, indent=2) + "\n")
             return
+        identity.require_numerics(self.path, old, record["config"].get("dtype", "float32"))
         was, now = flatten(old), flatten(record)
         own_keys = list(flatten(about))  # which explain the rest
         changes = self._changes(own_keys, was, now, free, accepted)

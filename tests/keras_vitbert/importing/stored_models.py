@@ -49,3 +49,10 @@ def image_tokens(backbone, name):
     """What a backbone makes of the images stored beside a model, and what is stored."""
     stored = np.load(FIXTURES / name / "expected.npz")
     return np.asarray(backbone({"images": stored["images"]})["image_sequence"]), stored
+
+
+def has_float32_products(logits):
+    """Whether logits hold what bfloat16 cannot: products that were not rounded to 8 bits."""
+    logits = tf.convert_to_tensor(logits)
+    rounded = tf.cast(tf.cast(logits, tf.bfloat16), tf.float32)
+    return logits.dtype == tf.float32 and np.mean(logits != rounded) > 0.9

@@ -13,6 +13,7 @@ from tests.keras_vitbert.importing.stored_models import (
     assert_close,
     call,
     expected,
+    has_float32_products,
     load,
 )
 
@@ -33,6 +34,7 @@ def test_in_bfloat16_inside_a_strategy(name):
     batch, wanted = expected(name)
     logits = tf.function(lambda: strategy.run(call, (teacher, batch)))()
     assert_close(logits, wanted, tolerance=16 * 2**-8)  # some roundings to 8 bits
+    assert all(has_float32_products(values) for values in logits.values())
     assert not np.array_equal(logits["mlm_logits" if "bert" in name else "image_logits"], wanted)
 
 

@@ -10,7 +10,7 @@ from keras_vitbert.importing.vit_backbone import import_backbone
 from keras_vitbert.pretraining.teachers import load_teacher
 from keras_vitbert.trained.finding import find
 from pipelines.command_line import UserError
-from tests.keras_vitbert.importing.stored_models import call, expected
+from tests.keras_vitbert.importing.stored_models import call, expected, has_float32_products
 from tests.keras_vitbert.importing.student import CLASSES, TOKENS, data
 
 
@@ -75,6 +75,18 @@ def test_a_masked_lm_of_keras_hub(presets, config):
     inputs = {name.replace("masked_", "mask_"): value for name, value in batch.items()}
     np.testing.assert_allclose(logits["mlm_logits"], models["bert"](inputs), rtol=0, atol=1e-5)
     assert set(logits) == {"mlm_logits"}
+
+
+def test_logits_are_float32_products_under_bfloat16(presets, config):
+    folder, _ = presets
+    config = config.copy_and_resolve_references()
+    config.dtype = "mixed_bfloat16"
+    batch, _ = expected("bert")
+    logits = call(load_teacher("text", str(folder / "bert"), config, data()), batch)["mlm_logits"]
+    assert has_float32_products(logits)
+    images = np.random.default_rng(1).random((9, 9, 9, 3), np.float32)
+    teacher = load_teacher("image", str(folder / "vit"), config, data())
+    assert has_float32_products(teacher({"images": images}, training=False)["image_logits"])
 
 
 def test_the_encoder_of_a_vit_of_keras_hub(presets):

@@ -46,7 +46,11 @@ def test_logits_are_float32_under_bfloat16(built):
     error = np.abs(logits - reference.head(SEQUENCE[:, 0], weights))
     assert 0 < error.max() < 0.03
     for head in (mlp, masked):
-        assert head.hidden.compute_dtype == head.logits.compute_dtype == "bfloat16"
+        assert head.hidden.compute_dtype == "bfloat16"
+    # Exact products of what the bfloat16 layer before them gives.
+    hidden = np.asarray(keras.ops.cast(mlp.hidden(SEQUENCE[:, 0]), "float32"), np.float64)
+    exact = hidden @ weights["logits/kernel"] + weights["logits/bias"]
+    np.testing.assert_allclose(logits, exact, rtol=1e-6, atol=1e-6)
 
 
 def test_dropout_between_the_layers_in_training_only(built):

@@ -95,6 +95,19 @@ def test_a_run_of_before_there_were_digests_goes_on(tmp_path, capsys):
         begin(tmp_path, {"texts": FIRST})
 
 
+def test_a_run_whose_logits_were_rounded_is_not_gone_on_with(tmp_path):
+    begin(tmp_path / "float32", {}, dtype="float32")
+    begin(tmp_path / "mixed", {}, dtype="mixed_bfloat16")
+    for folder in (tmp_path / "float32", tmp_path / "mixed"):
+        begin(folder, {}, dtype=record(folder)["config"]["dtype"])
+        old = record(folder)
+        assert old.pop("numerics") == identity.NUMERICS
+        (folder / "config.json").write_text(json.dumps(old))
+    begin(tmp_path / "float32", {}, dtype="float32")  # whose numbers are the same
+    with pytest.raises(UserError, match="rounded logits to bfloat16; finish it with keras-vitbert"):
+        begin(tmp_path / "mixed", {}, dtype="mixed_bfloat16")
+
+
 def test_other_versions_are_told(tmp_path, capsys):
     begin(tmp_path, {})
     old = record(tmp_path)

@@ -1,0 +1,121 @@
+"""One process at a time trains in a run's folder.
+
+The file `LOCK` names the process that does. In a local folder the system holds the lock (`flock`,
+also over NFS), and drops it when the process ends in whatever way. On `gs://` the process renews
+the file every `RENEWAL` seconds, and is taken for dead when it has not for `STALE` seconds; two
+that start there within the same second may both get it.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import socket
+import threading
+import time
+
+import tensorflow as tf
+
+from pipelines.command_line import UserError, say
+from pipelines.files import write_atomically
+
+LOCK = "LOCK"
+RENEWAL = 30  # seconds
+STALE = 300
+
+
+@contextlib.contextmanager
+def held(folder, writes=True):
+    """Holds the lock of a folder while the block runs.
+
+    Args:
+        folder: str, the run's folder, which exists; local or `gs://`.
+        writes: bool; of the processes that share a run, one holds its lock.
+
+    Raises:
+        UserError: another process holds it.
+    """
+    if writes:
+        with (_renewed if "://" in folder else _locked)(os.path.join(folder, LOCK)):
+            yield
+    else:
+        yield
+
+
+@contextlib.contextmanager
+def _locked(path):
+    """Holds the system's lock of a file."""
+    file = _lock(path)
+    while not _is_there(file, path):  # its holder has just removed it
+        file.close()
+        file = _lock(path)
+    with file:
+        file.truncate(0)
+        file.write(json.dumps(_holder()))
+        file.flush()
+        try:
+            yield
+        finally:
+            os.unlink(path)
+
+
+def _lock(path):
+    file = open(path, "a+")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.seek(0)
+        raise _refusal(path, file.read()) from error
+    except OSError as error:  # of a file system without locks
+        say(f"{path}: cannot be locked ({error}); do not run the same command twice at a time")
+    return file
+
+
+def _is_there(file, path):
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return False
+
+
+@contextlib.contextmanager
+def _renewed(path):
+    """Holds a file that says when it was renewed last."""
+    with contextlib.suppress(tf.errors.NotFoundError), tf.io.gfile.GFile(path) as file:
+        content = file.read()
+        with contextlib.suppress(ValueError, KeyError, TypeError):  # damaged: nobody's
+            if time.time() - json.loads(content)["renewed"] < STALE:
+                raise _refusal(path, content)
+    write_atomically(path, json.dumps(_holder()))
+    ended = threading.Event()
+
+    def renew():
+        while not ended.wait(RENEWAL):
+            with contextlib.suppress(OSError, tf.errors.OpError):  # the next time may be better
+                write_atomically(path, json.dumps(_holder()))
+
+    renewal = threading.Thread(target=renew, name="lock", daemon=True)
+    renewal.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        renewal.join()
+        with contextlib.suppress(tf.errors.OpError):
+            tf.io.gfile.remove(path)
+
+
+def _holder():
+    return {"host": socket.gethostname(), "process": os.getpid(), "renewed": time.time()}
+
+
+def _refusal(path, content):
+    try:
+        holder = json.loads(content)
+        who = f"process {holder['process']} on {holder['host']}"
+    except (ValueError, KeyError, TypeError):  # it has just begun to write
+        who = "another process"
+    return UserError(
+        f"{os.path.dirname(path)}: {who} is training there; wait for its end, stop it, or give "
+        "another --output_dir"
+    )

@@ -1,0 +1,109 @@
+"""One process at a time trains in a folder; a lock of a dead one does not hold."""
+
+import contextlib
+import json
+import os
+import signal
+import threading
+import time
+
+import pytest
+
+from keras_vitbert.runs import run_lock
+from pipelines.command_line import EXIT_BAD_INPUT, UserError
+from tests.forked import Forked
+from tests.keras_vitbert.tiny_runs import files_below, pretrain
+
+
+def hold(folder, ready):
+    with run_lock.held(folder):
+        open(ready, "w").close()
+        signal.pause()
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """A process that holds the lock of `run`."""
+    (tmp_path / "run").mkdir()
+    process = Forked(hold, str(tmp_path / "run"), str(tmp_path / "ready"))
+    while not (tmp_path / "ready").exists():
+        time.sleep(0.01)
+    yield process
+    with contextlib.suppress(FileNotFoundError):  # the test has waited for it
+        process.end(seconds=0)
+
+
+def test_a_second_process_is_refused_until_the_first_has_ended(holder, tmp_path):
+    folder = tmp_path / "run"
+    held = json.loads((folder / "LOCK").read_text())
+    message = (
+        f"^{folder}: process {held['process']} on {held['host']} is training there; wait for its "
+        "end, stop it, or give another --output_dir$"
+    )
+    for _ in range(2):
+        with pytest.raises(UserError, match=message), run_lock.held(str(folder)):
+            pass
+    with run_lock.held(str(folder), writes=False):  # as a worker that is not the chief
+        pass
+    os.kill(held["process"], signal.SIGKILL)
+    holder.end()
+    assert (folder / "LOCK").exists()
+    with run_lock.held(str(folder)):
+        assert json.loads((folder / "LOCK").read_text())["process"] == os.getpid()
+    assert not os.listdir(folder)
+
+
+def test_it_is_given_back_after_an_error(tmp_path):
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError), run_lock.held(str(tmp_path)):
+            1 / 0  # noqa: B018
+    assert not os.listdir(tmp_path)
+
+
+def test_of_many_that_begin_at_once_one_at_a_time_gets_it(tmp_path):
+    inside, most = 0, 0
+
+    def work():
+        nonlocal inside, most
+        done = 0
+        while done < 50:
+            with contextlib.suppress(UserError), run_lock.held(str(tmp_path)):
+                inside += 1
+                most, done = max(most, inside), done + 1
+                inside -= 1
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == 1 and not os.listdir(tmp_path)
+
+
+def test_a_lock_that_is_not_renewed_is_stale(tmp_path, monkeypatch):
+    """As on gs://, where no system holds locks."""
+    monkeypatch.setattr(run_lock, "RENEWAL", 0.05)
+    path = str(tmp_path / "LOCK")
+    with run_lock._renewed(path):
+        first = json.loads((tmp_path / "LOCK").read_text())
+        with pytest.raises(UserError, match="is training there"), run_lock._renewed(path):
+            pass
+        while json.loads((tmp_path / "LOCK").read_text()) == first:
+            time.sleep(0.02)
+    assert not os.listdir(tmp_path)
+    stale = {**first, "renewed": time.time() - run_lock.STALE - 1}
+    for content in (json.dumps(stale), "half", "[]"):
+        (tmp_path / "LOCK").write_text(content)
+        with run_lock._renewed(path):
+            pass
+    (tmp_path / "LOCK").write_text(json.dumps({**stale, "renewed": time.time() - 60}))
+    with pytest.raises(UserError, match="is training there"), run_lock._renewed(path):
+        pass
+
+
+def test_the_command_waits_for_nobody(sources, unfinished, capsys):
+    with run_lock.held(str(unfinished)):
+        before = files_below(unfinished)
+        assert pretrain(sources, unfinished, "--variant=vit") == EXIT_BAD_INPUT
+        assert "is training there; wait for its end" in capsys.readouterr().err
+        assert files_below(unfinished) == before

@@ -6,6 +6,8 @@ every command, does not load TensorFlow.
 
 import importlib
 
+import pipelines  # noqa: F401 - it sees to Ctrl-C while a command is loaded
+
 _MODULES = {
     "ViTBertBackbone": "keras_vitbert.model.backbone",
     "PreTrainingNetwork": "keras_vitbert.model.pretraining_network",

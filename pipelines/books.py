@@ -148,7 +148,7 @@ def find_books(folder):
         Tuple of (path within the folder, bytes), sorted.
 
     Raises:
-        UserError: there is none.
+        UserError: there is none, or one cannot be read.
     """
     import tensorflow as tf
 
@@ -159,7 +159,13 @@ def find_books(folder):
         for name in names:
             if name.lower().endswith(".txt"):
                 path = os.path.join(parent, name)
-                found.append((os.path.relpath(path, folder), tf.io.gfile.stat(path).length))
+                try:
+                    size = tf.io.gfile.stat(path).length
+                except tf.errors.OpError as error:  # a link to nowhere
+                    raise UserError(
+                        f"{path}: cannot be read ({one_line(error)}); fix or remove it"
+                    ) from error
+                found.append((os.path.relpath(path, folder), size))
     if not found:
         raise UserError(f"--folder={folder}: holds no *.txt files; give a folder of books")
     return tuple(sorted(found))

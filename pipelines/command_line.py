@@ -8,6 +8,9 @@ The exit statuses are part of the interface (a job scheduler acts on them):
 | 2 | a bad flag, file or piece of data: one line on stderr names the culprit and the fix |
 | 3 | training diverged (a value is not finite); the last good checkpoint is kept |
 | 75 | stopped by SIGTERM or SIGINT after a checkpoint; the same command resumes there |
+| 141 | nobody reads its output any more, as after `| head -1`; it ends without a word |
+
+Ctrl-C before a command has begun, while it is loaded, ends it with SIGINT: shells say 130.
 
 This module imports nothing of the project and nothing heavy, so that a bad flag is answered at
 once.
@@ -15,6 +18,7 @@ once.
 
 import contextlib
 import difflib
+import math
 import os
 import signal
 import sys
@@ -25,6 +29,7 @@ EXIT_DONE = 0
 EXIT_BAD_INPUT = 2
 EXIT_DIVERGED = 3
 EXIT_STOPPED = 75  # EX_TEMPFAIL of sysexits.h: run the same command again
+EXIT_NO_READER = 141  # 128 + SIGPIPE, as a shell reports programs that the signal ends
 
 
 class UserError(Exception):
@@ -48,6 +53,12 @@ class Stopped(BaseException):
     status, label = EXIT_STOPPED, "stopped"
 
 
+class NoReader(Exception):
+    """Nobody reads stdout any more."""
+
+    status, label = EXIT_NO_READER, ""
+
+
 def run(main, argv=None):
     """Runs `main(argv)` and turns its exceptions into the exit statuses above.
 
@@ -58,22 +69,71 @@ def run(main, argv=None):
     Returns:
         int, the exit status.
     """
-    argv = list(sys.argv[1:] if argv is None else argv)
+    if argv is None:
+        _use_utf8()
+        argv = sys.argv[1:]
     debug = "--debug" in argv
     try:
         with stop_signals():
+            _check_utf8(argv)
             main([argument for argument in argv if argument != "--debug"])
+        end = _unwritten()
     except (UserError, Diverged, Stopped) as error:
         if debug:
             traceback.print_exc()
-        say(f"{error.label}: {one_line(error)}")
-        return error.status
-    return EXIT_DONE
+        end = error
+        _unwritten()
+    except (OSError, SystemExit) as error:  # of printing, perhaps; the latter after --help
+        if (end := _unwritten("\n" if isinstance(error, OSError) else "")) is None:
+            raise
+    if end is None:
+        return EXIT_DONE
+    if end.label:
+        say(f"{end.label}: {one_line(end)}")
+    return end.status
+
+
+def _use_utf8():
+    """Starts the program again in Python's UTF-8 mode where the locale has another encoding.
+
+    Names of files and their content are UTF-8 for TensorFlow whatever the locale.
+    """
+    if sys.getfilesystemencoding() != "utf-8" and os.environ.get("PYTHONUTF8") != "1":
+        os.environ["PYTHONUTF8"] = "1"
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
+def _check_utf8(argv):
+    for argument in argv:
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            raise UserError(f"{ascii(argument)}: is not UTF-8; rename the file") from None
+
+
+def _unwritten(more=""):
+    """Writes out what was printed; returns the exception to end with if stdout takes no `more`."""
+    try:
+        print(end=more, flush=True)
+        return None
+    except OSError as error:
+        _discard(sys.stdout)
+        if isinstance(error, BrokenPipeError):
+            return NoReader()
+        return UserError(f"stdout: cannot be written ({error.strerror}); send it elsewhere")
+
+
+def _discard(stream):
+    """Sends what a stream still holds nowhere: Python would fail to write it at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def say(text):
-    """Prints a line for the user on stderr, at once."""
-    print(text, file=sys.stderr, flush=True)
+    """Prints a line for the user on stderr, at once; nothing if stderr takes no more."""
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except OSError:
+        _discard(sys.stderr)
 
 
 def one_line(error):
@@ -169,16 +229,21 @@ def quiet_loading():
     """Holds back what TensorFlow writes to stderr while the block loads it.
 
     Those are notes on oneDNN and CUDA, written before its logging obeys `TF_CPP_MIN_LOG_LEVEL`.
-    They are shown if loading fails, unless with a `UserError`, which is one line.
+    They are shown if loading fails, unless with a `UserError` or a signal, which is one line.
+
+    Raises:
+        UserError: Keras is to run on something else than TensorFlow.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    if (backend := os.environ.setdefault("KERAS_BACKEND", "tensorflow")) != "tensorflow":
+        raise UserError(f"KERAS_BACKEND={backend}: only tensorflow will do; unset it")
     sys.stderr.flush()
     stderr = os.dup(2)
     with tempfile.TemporaryFile() as held:
         os.dup2(held.fileno(), 2)
         try:
             yield
-        except UserError:
+        except (UserError, Stopped):
             raise
         except BaseException:
             held.seek(0)
@@ -277,6 +342,10 @@ def _parse(flag_values, argv, known_only=False):
 
     flag_values.set_gnu_getopt(True)  # a flag after a stray argument is still a flag
     try:
-        return flag_values(["command", *argv], known_only)[1:]
+        strays = flag_values(["command", *argv], known_only)[1:]
     except flags.Error as error:
         raise UserError(f"{one_line(error)}; --help lists the flags") from error
+    for name, value in flag_values.flag_values_dict().items():
+        if isinstance(value, float) and not math.isfinite(value):  # no bounds refuse nan
+            raise UserError(f"--{name}={value}: must be finite")
+    return strays

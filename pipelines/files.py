@@ -3,9 +3,12 @@
 import contextlib
 import csv
 import hashlib
+import html
 import io
+import json
 import os
 import re
+import stat
 import uuid
 
 from pipelines.command_line import UserError, one_line
@@ -60,10 +63,11 @@ def make_folder(path, flag):
     """
     import tensorflow as tf
 
+    probe = os.path.join(path, f".writable-{uuid.uuid4().hex}")  # of this process alone
     try:
         tf.io.gfile.makedirs(path)
-        write_atomically(os.path.join(path, ".writable"), "")
-        tf.io.gfile.remove(os.path.join(path, ".writable"))
+        write_atomically(probe, "")
+        tf.io.gfile.remove(probe)
     except (OSError, tf.errors.OpError) as error:
         raise UserError(
             f"--{flag}={path}: cannot be written to ({one_line(error)}); give another folder"
@@ -79,8 +83,15 @@ def open_binary(path, mode="rb"):
 
     Returns:
         A binary file, or a `tf.io.gfile.GFile`, whose errors are `tf.errors.OpError`.
+
+    Raises:
+        OSError: it cannot be opened, or is a pipe or a device that would be read.
     """
     if "://" not in path:
+        if mode == "rb" and os.path.exists(path):
+            kind = os.stat(path).st_mode
+            if stat.S_ISFIFO(kind) or stat.S_ISCHR(kind):
+                raise OSError("it is a pipe or a device, which may have no end")
         return open(path, mode)  # `GFile` is slower for small parts: it reads half a MiB for each
     import tensorflow as tf
 
@@ -132,6 +143,27 @@ def sampled_digest(path):
     return digest.hexdigest()
 
 
+def json_object(text):
+    """Reads a JSON object.
+
+    Args:
+        text: str or bytes.
+
+    Returns:
+        dict.
+
+    Raises:
+        ValueError: it is none, or nested so deeply that it cannot be read.
+    """
+    try:
+        content = json.loads(text)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    if not isinstance(content, dict):
+        raise ValueError("not a JSON object")
+    return content
+
+
 def find_files(patterns, flag):
     """Finds files and their sizes.
 
@@ -163,6 +195,19 @@ def find_files(patterns, flag):
 
 def _natural(path):
     return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", path)]
+
+
+def markdown_row(cells):
+    """A line of a Markdown table; what would end a cell or begin HTML is escaped.
+
+    Args:
+        cells: iterable of objects with a str.
+
+    Returns:
+        str.
+    """
+    texts = (html.escape(str(cell), quote=False).replace("|", "\\|") for cell in cells)
+    return f"| {' | '.join(texts)} |"
 
 
 def csv_text(rows):

@@ -13,15 +13,17 @@ import sys
 
 from pipelines import command_line
 from pipelines.command_line import UserError
-from pipelines.files import reading
+from pipelines.files import make_folder, reading
 from pipelines.shards import record_scan, shard_files
 from pipelines.shards.shard_manifest import (
+    DOCUMENTS,
     IMAGES,
     TEXT_EXAMPLES,
     manifest_path,
     read_manifest,
     write_manifest,
 )
+from pipelines.text import documents
 
 
 def describe(prefix, files):
@@ -32,8 +34,10 @@ def describe(prefix, files):
         files: list of str, all the files of the prefix.
 
     Raises:
-        UserError: a file is damaged, or holds neither images nor BERT examples.
+        UserError: a file is damaged, or holds neither images nor BERT examples, or the manifest
+            cannot be written.
     """
+    make_folder(os.path.dirname(prefix) or ".", "files")
     with concurrent.futures.ThreadPoolExecutor() as threads:
         entries = list(threads.map(_entry, files))
     write_manifest(prefix, _kind(files[0]), entries, {})
@@ -58,35 +62,53 @@ def check(prefix, files):
             f"{file} is {'not known to' if file in files else 'missing beside'} its manifest"
         )
     with concurrent.futures.ThreadPoolExecutor() as threads:
-        for file, digest in zip(files, threads.map(_sha256, files), strict=True):
-            if digest != entries[file]["sha256"]:
+        for file, (digest, size) in zip(files, threads.map(_digest, files), strict=True):
+            entry = entries[file]
+            if digest != entry["sha256"]:
                 raise UserError(
                     f"{file} is not what was written (sha256 {digest[:12]}, not "
-                    f"{entries[file]['sha256'][:12]}); copy or write it again"
+                    f"{entry['sha256'][:12]}); copy or write it again"
                 )
+            places = dict(enumerate(_offsets(file, manifest["kind"])))
+            index_is_right = all(places.get(n, 0) == offset for n, offset in entry["index"])
+            if (len(places), size, True) != (entry["records"], entry["bytes"], index_is_right):
+                raise UserError(
+                    f"{manifest_path(prefix)}: is wrong about {file}, which holds {len(places)} "
+                    "records; remove the manifest, or write the data again"
+                )
+
+
+def _offsets(file, kind):
+    """Yields where the records of a file begin."""
+    if kind != DOCUMENTS:
+        yield from record_scan.record_offsets(file)
+        return
+    with reading(file) as (stream, _):
+        for offset, _ in documents.placed_lines(stream, 0):
+            yield offset
 
 
 def _entry(file):
     runs, damages = record_scan.salvage(file)
     if damages:
         raise UserError(f"{damages[0]}; write the file again before it gets a manifest")
-    import tensorflow as tf
-
+    digest, size = _digest(file)
     return {
         "name": os.path.basename(file),
         "records": sum(run.count for run in runs),
-        "bytes": tf.io.gfile.stat(file).length,
-        "sha256": _sha256(file),
+        "bytes": size,
+        "sha256": digest,
         "index": [place for run in runs for place in run.index],
     }
 
 
-def _sha256(file):
+def _digest(file):
+    """(SHA-256, bytes) of a file."""
     digest = hashlib.sha256()
-    with reading(file) as (stream, _):
+    with reading(file) as (stream, size):
         while data := stream.read(1 << 24):
             digest.update(data)
-    return digest.hexdigest()
+    return digest.hexdigest(), size
 
 
 def _kind(file):

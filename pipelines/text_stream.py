@@ -25,6 +25,10 @@ _NAMES = {  # in the files: in a batch
     "next_sentence_labels": "next_sentence_labels",
 }
 _MASK_FIELDS = ("masked_lm_positions", "masked_lm_ids", "masked_lm_weights")
+_AS_MANY_AS = {  # values of a field, as there are of another
+    **dict.fromkeys(("segment_ids", "input_mask"), "input_ids"),
+    **dict.fromkeys(("masked_lm_ids", "masked_lm_weights"), "masked_lm_positions"),
+}
 _BATCH = 64  # examples parsed together, where they come one by one
 
 
@@ -70,7 +74,7 @@ class TextStream:
         """
         _check_vocabulary(records, vocabulary)
         features = records.first_example().features.feature
-        fields = []
+        fields, sizes = [], {}
         has_masks = any(name in features for name in _MASK_FIELDS)
         for name, batch_name in _NAMES.items():
             if name in _MASK_FIELDS and not has_masks:
@@ -83,6 +87,11 @@ class TextStream:
             size = len(getattr(features[stored], f"{kind}_list").value)
             if not size:
                 reason = f"its field {stored!r} holds no {kind} values"
+                raise BadRecord(records.files[0], reason, "give TFRecords of BERT examples")
+            sizes[name] = size
+            wanted = 1 if name == "next_sentence_labels" else sizes[_AS_MANY_AS.get(name, name)]
+            if size != wanted:
+                reason = f"its field {stored!r} holds {size} {kind} values and not {wanted}"
                 raise BadRecord(records.files[0], reason, "give TFRecords of BERT examples")
             fields.append((stored, batch_name, size))
         length = fields[0][2]

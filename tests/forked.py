@@ -29,6 +29,13 @@ class Forked:
         self._process = _CONTEXT.Process(target=_call, args=arguments, daemon=True)
         self._process.start()
 
+    def send(self, number):
+        """Sends it a signal; returns whether it was still there."""
+        if self._process.exitcode is None:
+            os.kill(self._process.pid, number)
+            return True
+        return False
+
     def end(self, seconds=300):
         """Waits for the end; returns the exit status, that of a signal negative, and stderr."""
         self._process.join(seconds)

@@ -259,7 +259,7 @@ def check_tf_config(text):
 
     try:
         config = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"TF_CONFIG: not JSON ({error}); unset it, or give {CLUSTER}") from error
     require(isinstance(config, dict), "not an object of JSON")
     cluster, task = config.get("cluster"), config.get("task")

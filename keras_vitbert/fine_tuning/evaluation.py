@@ -8,6 +8,7 @@ import tensorflow as tf
 from keras_vitbert.fine_tuning import metrics
 from keras_vitbert.inspection.sheet import colours
 from keras_vitbert.runs.callbacks import tensorboard_tag
+from pipelines.files import markdown_row
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -129,10 +130,10 @@ def confusion_table(confusion, classes, most=30):
         str.
     """
     if len(classes) <= most:
-        lines = ["| label \\ prediction | " + " | ".join(classes) + " |"]
+        lines = [markdown_row(["label \\ prediction", *classes])]
         lines.append("| --- |" + " ---: |" * len(classes))
         for name, row in zip(classes, confusion, strict=True):
-            lines.append(f"| {name} | " + " | ".join(map(str, row)) + " |")
+            lines.append(markdown_row([name, *row]))
         return "\n".join(lines)
     wrong = confusion * (1 - np.eye(len(confusion), dtype=int))
     lines = ["| label | prediction | examples |", "| --- | --- | ---: |"]
@@ -140,7 +141,7 @@ def confusion_table(confusion, classes, most=30):
         label, prediction = divmod(int(place), len(classes))
         if wrong[label, prediction]:
             count = wrong[label, prediction]
-            lines.append(f"| {classes[label]} | {classes[prediction]} | {count} |")
+            lines.append(markdown_row([classes[label], classes[prediction], count]))
     return "\n".join(lines)
 
 
@@ -157,7 +158,7 @@ def accuracy_table(confusion, classes):
     shares, counts = metrics.per_class_accuracy(confusion), confusion.sum(axis=1)
     lines = ["| class | accuracy | examples |", "| --- | ---: | ---: |"]
     for place in np.argsort(np.nan_to_num(shares, nan=2.0), kind="stable"):
-        lines.append(f"| {classes[place]} | {shares[place]:.4f} | {counts[place]} |")
+        lines.append(markdown_row([classes[place], f"{shares[place]:.4f}", counts[place]]))
     return "\n".join(lines)
 
 

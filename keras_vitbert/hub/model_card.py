@@ -3,6 +3,7 @@
 import os
 
 from keras_vitbert.configs.overrides import flatten
+from pipelines.files import markdown_row
 
 FILE = "README.md"
 
@@ -152,7 +153,7 @@ def _measured(summary):
 
 def _table(title, rows):
     lines = [f"{title}\n", "| | |", "| --- | --- |"]
-    return "\n".join([*lines, *(f"| {name} | {value} |" for name, value in rows.items()), ""])
+    return "\n".join([*lines, *map(markdown_row, rows.items()), ""])
 
 
 def _base(path):

@@ -69,7 +69,7 @@ class BertWeights:
         Raises:
             UserError: the tensors do not match (`tensors.account`), or it is a variant of BERT.
         """
-        kept = checked_config(config, _DEFAULTS, label)
+        kept = checked_config(config, _DEFAULTS, label, tensors)
         position_type = config.get("position_embedding_type") or "absolute"
         require(position_type == "absolute", label, "position_embedding_type", position_type)
         for key in ("is_decoder", "add_cross_attention"):

@@ -1,22 +1,26 @@
 """The part of a Hugging Face config that says what a network computes."""
 
+import math
+
 from keras_vitbert.importing.activations import ACTIVATIONS
 from pipelines.command_line import UserError
 
 
-def checked_config(config, defaults, label):
+def checked_config(config, defaults, label, tensors):
     """The values of the keys in `defaults`, checked against the types there.
 
     Args:
         config: dict, the content of config.json.
         defaults: dict of key to the value that transformers use if it is missing.
         label: str, where it comes from.
+        tensors: dict, those of the model.
 
     Returns:
         dict with the keys of `defaults`.
 
     Raises:
-        UserError: a value is of another type, or the activation is unknown.
+        UserError: a value is of another type, the activation is unknown, or there are more layers
+            than tensors.
     """
     kept = {key: config.get(key, default) for key, default in defaults.items()}
     for key, default in defaults.items():
@@ -26,7 +30,7 @@ def checked_config(config, defaults, label):
         elif isinstance(default, int):
             good = isinstance(value, int) and not isinstance(value, bool) and value > 0
         else:
-            good = isinstance(value, int | float) and value >= 0
+            good = isinstance(value, int | float) and 0 <= value < math.inf
         require(good, label, key, value)
     require(
         kept["hidden_act"] in ACTIVATIONS,
@@ -37,6 +41,8 @@ def checked_config(config, defaults, label):
     )
     heads = kept["num_attention_heads"]
     require(kept["hidden_size"] % heads == 0, label, "num_attention_heads", heads)
+    layers, count = kept["num_hidden_layers"], len(tensors)
+    require(layers <= count, label, "num_hidden_layers", layers, f"it has {count} tensors")
     return kept
 
 

@@ -103,7 +103,10 @@ def read_vit(source):
     label = source.label
     try:
         with tf.io.gfile.GFile(source.path, "rb") as file:
-            arrays = dict(np.load(file, allow_pickle=False))
+            stored = np.load(file, allow_pickle=False)
+            if not isinstance(stored, np.lib.npyio.NpzFile):
+                raise ValueError("it is one array")
+            arrays = {name: np.asarray(value, np.float32) for name, value in stored.items()}
     except (tf.errors.OpError, OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(f"{label}: is damaged ({one_line(error)[:160]}); restore it") from error
     if "conv_root/kernel" in arrays:

@@ -9,6 +9,7 @@ import os
 import re
 
 import ml_dtypes  # noqa: F401  (it teaches NumPy, and so safetensors, bfloat16)
+import numpy as np
 import safetensors
 
 from keras_vitbert.importing.bert_weights import BERT_ARCHITECTURES, BertWeights
@@ -99,9 +100,10 @@ def read_tensors(folder, label):
         files = ["model.safetensors"]
     else:
         weight_map = index.get("weight_map")
-        if not isinstance(weight_map, dict) or not weight_map:
+        names = list(weight_map.values()) if isinstance(weight_map, dict) else []
+        if not names or not all(isinstance(name, str) for name in names):
             raise UserError(f"{label}: model.safetensors.index.json lists no file; restore it")
-        files = sorted(set(weight_map.values()))
+        files = sorted(set(names))
     tensors = {}
     for file in files:
         path = os.path.join(folder, os.path.basename(file))
@@ -150,9 +152,15 @@ def read_vocabulary(folder, label):
     if not isinstance(model, dict) or not isinstance(model.get("vocab"), dict):
         raise UserError(f"{label}: tokenizer.json holds no WordPiece vocabulary; add vocab.txt")
     ids = dict(model["vocab"])
-    for token in content.get("added_tokens") or []:
-        ids.setdefault(token["content"], token["id"])
-    if sorted(ids.values()) != list(range(len(ids))):
+    try:
+        for token in content.get("added_tokens") or []:
+            ids.setdefault(token["content"], token["id"])
+        is_whole = sorted(ids.values()) == list(range(len(ids)))
+    except (TypeError, KeyError) as error:
+        raise UserError(
+            f"{label}: tokenizer.json has odd tokens ({one_line(error)}); add vocab.txt"
+        ) from error
+    if not is_whole:
         raise UserError(f"{label}: tokenizer.json leaves out some ids; add vocab.txt")
     return sorted(ids, key=ids.get)
 
@@ -187,16 +195,17 @@ def _mean_and_std(source, model_type):
     else:
         mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
     # There `rescale_factor` times pixels in [0, 255] is normalised; here `scale` times [0, 1].
-    scale = 255 * (content.get("rescale_factor", 1 / 255) if content.get("do_rescale", True) else 1)
+    factor = content.get("rescale_factor", 1 / 255) if content.get("do_rescale", True) else 1
     try:
+        scale = 255 * float(factor)
         mean, std = (tuple(float(value) / scale for value in values) for values in (mean, std))
     except (TypeError, ValueError, ZeroDivisionError):
         mean = std = ()
-    if len(mean) != 3 or len(std) != 3 or not all(std):
+    if len(mean) != 3 or len(std) != 3 or not all(std) or not np.isfinite([mean, std]).all():
         raise UserError(
-            f"{source.label}: preprocessor_config.json has image_mean={content.get('image_mean')} "
-            f"and image_std={content.get('image_std')}; three numbers each, and no 0 in the "
-            "second, are needed"
+            f"{source.label}: preprocessor_config.json has image_mean={content.get('image_mean')}, "
+            f"image_std={content.get('image_std')} and rescale_factor={factor}; three numbers, "
+            "three others than 0, and one are needed"
         )
     return mean, std
 

@@ -133,7 +133,7 @@ def _load_task(source, cls, what, dtype, **options):
 
     label = source.label
     config = read_json(os.path.join(source.path, "task.json"), label) or {}
-    held_class = keras.saving.get_registered_object(config.get("registered_name"))
+    held_class = keras.saving.get_registered_object(str(config.get("registered_name")))
     # Otherwise keras-hub would give the backbone a head with random weights.
     if held_class is None or not issubclass(held_class, cls):
         held = f"a {config.get('class_name')}" if config else "a backbone alone"

@@ -1,13 +1,13 @@
 """What a reader of trained models is given: the path of a model, and its kind."""
 
 import dataclasses
-import json
 import os
 from typing import Any
 
 import tensorflow as tf
 
 from pipelines.command_line import UserError, one_line
+from pipelines.files import json_object
 
 RUN = "a run of keras_vitbert.pretrain"
 FINE_TUNED = "a run of keras_vitbert.finetune"
@@ -42,7 +42,7 @@ class Source:
     @property
     def is_own_preset(self):
         """Whether it is a preset of this project."""
-        return "keras_vitbert>" in (self.config.get("registered_name") or "")
+        return "keras_vitbert>" in str(self.config.get("registered_name"))
 
 
 def require_kind(source, kinds, what):
@@ -79,7 +79,9 @@ def read_text(path, label):
         with tf.io.gfile.GFile(path) as file:
             return file.read()
     except (tf.errors.OpError, UnicodeDecodeError) as error:
-        raise UserError(f"{label}: {os.path.basename(path)} cannot be read ({error})") from error
+        raise UserError(
+            f"{label}: {os.path.basename(path)} cannot be read ({one_line(error)}); restore it"
+        ) from error
 
 
 def read_json(path, label):
@@ -99,12 +101,8 @@ def read_json(path, label):
     if text is None:
         return None
     try:
-        content = json.loads(text)
-        if isinstance(content, dict):
-            return content
-        reason = "not a JSON object"
+        return json_object(text)
     except ValueError as error:
-        reason = one_line(error)
-    raise UserError(
-        f"{label}: {os.path.basename(path)} is damaged ({reason}); restore it"
-    ) from None
+        raise UserError(
+            f"{label}: {os.path.basename(path)} is damaged ({one_line(error)}); restore it"
+        ) from error

@@ -82,9 +82,9 @@ class VitWeights:
         sizes = {}
         for key in ("image_size", "patch_size"):
             value = config.get(key, _DEFAULTS[key])
-            is_square = isinstance(value, list) and len(set(value)) == 1
+            is_square = isinstance(value, list) and value and value == value[:1] * len(value)
             sizes[key] = value[0] if is_square else value
-        kept = checked_config({**config, **sizes}, _DEFAULTS, label)
+        kept = checked_config({**config, **sizes}, _DEFAULTS, label, tensors)
         channels, image, patch = (kept[k] for k in ("num_channels", "image_size", "patch_size"))
         require(channels == 3, label, "num_channels", channels)
         require(image % patch == 0, label, "patch_size", patch, f"image_size is {image}")

@@ -66,20 +66,27 @@ class MaskValues:
         Args:
             path: str, the run's folder.
         """
-        return [cls._from_arrays(a) for a in read_values(path, FILES).values()]
+        return list(read_values(path, FILES, cls._from_arrays).values())
 
     @classmethod
     def _from_arrays(cls, arrays):
+        entries, cleared = arrays["entries"], arrays["cleared"]
+        blocks = arrays["blocks"].tolist()
+        if {entries.shape, cleared.shape} != {(len(blocks), len(KINDS))}:
+            raise ValueError(f"its counts have the shape {entries.shape}")
+        if not (0 < entries.sum() and ((0 <= cleared) & (cleared <= entries)).all()):
+            raise ValueError("its counts are no counts")
         kept = {}
         for name in arrays:
             what, _, place = name.partition("/")
             if what == "bits":
                 block, kind = place.split("/")
                 shape = arrays[f"shape/{place}"]
-                bits = np.unpackbits(arrays[name], count=int(np.prod(shape)))
+                bits = np.unpackbits(arrays[name])[: np.prod(shape)]
                 kept.setdefault(block, {})[kind] = bits.reshape(shape).astype(bool)
-        counts = arrays["entries"], arrays["cleared"]
-        return cls(int(arrays["step"]), arrays["blocks"].tolist(), *counts, kept)
+        if list(kept) != pictured(blocks):
+            raise ValueError(f"it has masks of {list(kept)}")
+        return cls(int(arrays["step"]), blocks, entries, cleared, kept)
 
     def write(self, folder):
         """Writes the file of this update.

@@ -12,6 +12,7 @@ import tensorflow as tf
 from tensorboard.plugins.hparams import api_pb2, summary
 
 from keras_vitbert.configs.overrides import flatten
+from pipelines.files import markdown_row
 
 
 class RunTexts(keras.callbacks.Callback):
@@ -96,9 +97,7 @@ def layers_table(network):
 
 def _table(head, rows):
     lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(
-        f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines
-    )
+    return "\n".join(map(markdown_row, lines))
 
 
 def _write_session(folder, summary, scalars=None, step=0):

@@ -28,15 +28,17 @@ def write_values(folder, kind, step, **arrays):
         folder.write(f"{FOLDER}/{kind}-{step:08d}.npz", content.getvalue())
 
 
-def read_values(path, kind):
+def read_values(path, kind, read=lambda arrays: arrays):
     """Reads what `write_values` has written.
 
     Args:
         path: str, a run's folder.
         kind: str, such as `activations`.
+        read: callable of a dict of arrays; what it raises means that the file is damaged.
 
     Returns:
-        dict of step to a dict of arrays, the steps ascending; empty if there are no files.
+        dict of step to what `read` returns, the arrays by default, the steps ascending; empty if
+        there are no files.
 
     Raises:
         UserError: a file is damaged.
@@ -51,9 +53,10 @@ def read_values(path, kind):
             continue
         try:
             with tf.io.gfile.GFile(os.path.join(folder, name), "rb") as file:
-                values[int(found[1])] = dict(np.load(io.BytesIO(file.read())))
-        except Exception as error:  # a damaged zip file fails in many ways
+                values[int(found[1])] = read(dict(np.load(io.BytesIO(file.read()))))
+        except Exception as error:  # damaged zip files and arrays fail in many ways
+            reason = one_line(error)[:160]
             raise UserError(
-                f"{os.path.join(folder, name)} is damaged ({one_line(error)}); remove it"
+                f"{os.path.join(folder, name)} is damaged ({reason}); remove it"
             ) from error
     return values

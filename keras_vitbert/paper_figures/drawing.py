@@ -49,7 +49,7 @@ def draw_figures(runs, output, figures, formats, blocks="", examples=6):
         for name, run in runs.items():
             file_name = f"figure{number}-{name}" if len(runs) > 1 else f"figure{number}"
             jobs.append((number, name, file_name, functools.partial(draw_one[number], run, name)))
-    written, lacking = [], []
+    drawn, lacking = {}, []
     with style():
         for number, label, file_name, draw in jobs:
             try:
@@ -60,11 +60,12 @@ def draw_figures(runs, output, figures, formats, blocks="", examples=6):
                 continue
             for file_format in formats:
                 path = os.path.join(output, f"{file_name}.{file_format}")
-                write_atomically(path, sheet.encoded(file_format))
-                written.append(path)
-    if not written:
+                drawn[path] = sheet.encoded(file_format)
+    if not drawn:
         raise UserError(f"nothing can be drawn: {'; '.join(lacking)}")
-    return written
+    for path, content in drawn.items():  # all of them or, where something is damaged, none
+        write_atomically(path, content)
+    return list(drawn)
 
 
 def _sparsity_figure(run, name):

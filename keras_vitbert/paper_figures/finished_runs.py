@@ -4,6 +4,7 @@ import functools
 import os
 import re
 
+import numpy as np
 import tensorflow as tf
 from ml_collections import config_dict
 
@@ -110,9 +111,9 @@ class FinishedRun:
         """
         if not (self.variant.images and self.variant.text):
             raise Lacking(f"its variant {self.record['variant']} has one modality only")
-        stored = read_values(self.path, "activations")
+        stored = read_values(self.path, "activations", self._both)
         if stored:
-            return {step: (a["image"], a["text"]) for step, a in stored.items()}
+            return stored
         self._require_checkpoint()
         config = config_dict.ConfigDict({**self.record["config"]})
         config.image_batch = config.text_batch = _BATCH
@@ -123,6 +124,15 @@ class FinishedRun:
         with reading(stream):
             values = means(stream.validation().take(-(-_EXAMPLES // _BATCH)))
         return {self.step: (values["image"], values["text"])}
+
+    def _both(self, arrays):
+        """The activations of images and of text in a file, which must be those of this model."""
+        model = self.record["config"]["model"]
+        shape = (model["num_layers"], model["hidden_dim"])
+        found = arrays["image"], arrays["text"]
+        if {values.shape for values in found} != {shape} or not np.isfinite(found).all():
+            raise ValueError(f"it does not hold two arrays of {shape} finite numbers")
+        return found
 
     def masks(self):
         """The masks after their updates: list of `MaskValues`, the steps ascending.
@@ -142,7 +152,17 @@ class FinishedRun:
 
     @functools.cached_property
     def _stored_masks(self):
-        return MaskValues.read(self.path)
+        found = MaskValues.read(self.path)
+        count = self.record["config"]["model"]["num_layers"]
+        wanted = [f"block_{number}" for number in range(count)]
+        for update in found:
+            blocks = [name for name in update.blocks if name != "final_norm"]
+            if blocks != wanted or update.blocks != found[0].blocks:
+                raise UserError(
+                    f"{self.path}: the masks of step {update.step} in inspection are of another "
+                    "model; remove that file"
+                )
+        return found
 
     def logged_sparsity(self):
         """The sparsities in metrics.csv, at the end of each epoch in which the masks changed.
@@ -159,6 +179,11 @@ class FinishedRun:
                 for name, value in row.items()
                 if re.fullmatch(r"mask_sparsity/(block_\d+|final_norm)", name) and value
             }
+            if not all(0 <= value <= 1 for value in blocks.values()):
+                raise UserError(
+                    f"{self.path}/metrics.csv is damaged (a mask_sparsity at step {row['step']} is "
+                    "not in [0, 1]); remove the line"
+                )
             if blocks and blocks != last and any(blocks.values()):
                 found[int(row["step"])] = blocks
                 last = blocks

@@ -30,7 +30,7 @@ from keras_vitbert.training.distillation import Teachers
 from keras_vitbert.training.joint_trainer import JointTrainer
 from keras_vitbert.training.merging import get_merge
 from keras_vitbert.training.optimizers import build_optimizer
-from pipelines.command_line import say
+from pipelines.command_line import UserError, say
 from pipelines.shards.damage import left_out
 
 _GIVEN_BY_FLAGS = ("image_teacher", "text_teacher", "initial_weights")
@@ -270,7 +270,7 @@ def _summary(run, trainer, stream, began, resumed_from):
         **_rates(rows[-1] if rows else {}),
         "parameters": trainer.network.count_params(),
         "resumed_from_step": resumed_from,
-        "validation": _last_validation(rows),
+        "validation": _last_validation(run.folder, rows, trainer.step),
         "baselines": baselines(stream),
         "mask": _mask_summary(trainer),
         "bad_records": [dataclasses.asdict(damage) for damage in left_out(stream)],
@@ -283,13 +283,16 @@ def _rates(row):
     return {name: float(row.get(name) or 0.0) for name in names}
 
 
-def _last_validation(rows):
-    """The last validation in the log."""
-    for row in reversed(rows):
-        values = {name: value for name, value in row.items() if name.startswith("val_") and value}
-        if values:
-            return {name.removeprefix("val_"): float(value) for name, value in values.items()}
-    return {}
+def _last_validation(folder, rows, step):
+    """The last validation in the log, which is that of the last step."""
+    row = rows[-1] if rows else {"step": 0}
+    values = {name: value for name, value in row.items() if name.startswith("val_") and value}
+    if int(row["step"]) != step or not values:
+        raise UserError(
+            f"{folder.path}/metrics.csv is damaged (it lacks the validation at step {step}); write "
+            f"the name of an older checkpoint into {folder.checkpoints}/LAST, or begin again"
+        )
+    return {name.removeprefix("val_"): float(value) for name, value in values.items()}
 
 
 def _mask_summary(trainer):

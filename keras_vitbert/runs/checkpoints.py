@@ -16,8 +16,8 @@ import re
 
 import tensorflow as tf
 
-from pipelines.command_line import UserError
-from pipelines.files import write_atomically
+from pipelines.command_line import UserError, one_line
+from pipelines.files import json_object, write_atomically
 
 POINTER = "LAST"
 
@@ -63,12 +63,12 @@ def latest(folder):
     pointer = os.path.join(folder, POINTER)
     if not tf.io.gfile.exists(pointer):
         return None, 0
-    with tf.io.gfile.GFile(pointer) as file:
-        path = os.path.join(folder, file.read().strip())
+    path = "an unreadable path"
     try:
-        with tf.io.gfile.GFile(os.path.join(path, "step.json")) as file:
-            return path, json.load(file)["step"]
-    except (tf.errors.OpError, ValueError, KeyError, TypeError) as error:
+        with tf.io.gfile.GFile(pointer) as file:
+            path = os.path.join(folder, file.read().strip())
+        return path, _step(path)
+    except (tf.errors.OpError, ValueError, KeyError) as error:
         raise UserError(
             f"{pointer} names {path}, which is not a complete checkpoint; write the name of "
             "another checkpoint into it, or remove it to start again"
@@ -85,9 +85,9 @@ def restore(path, trainer):
     Raises:
         UserError: the checkpoint is damaged or belongs to another model.
     """
-    _read(path, _state(trainer), whole=True)
-    with tf.io.gfile.GFile(os.path.join(path, "step.json")) as file:
-        trainer.step = json.load(file)["step"]
+    state = _state(trainer)
+    _read(path, state, state)
+    trainer.step = _step(path)
 
 
 def restore_network(path, network):
@@ -100,32 +100,74 @@ def restore_network(path, network):
     Raises:
         UserError: the checkpoint is damaged or belongs to another model.
     """
-    _read(path, {"network": _by_path(network.weights)}, whole=False)
-    # A part of a network answers too, but wrongly.
+    whole = {"network": _by_path(network.variables)}
+    _read(path, {"network": _by_path(network.weights)}, whole)
+
+
+def network_shapes(path):
+    """The shapes of a network's variables in a checkpoint.
+
+    Args:
+        path: str, of the checkpoint's folder.
+
+    Returns:
+        dict of name to list of int.
+
+    Raises:
+        UserError: the checkpoint is damaged.
+    """
+    with _telling(path):
+        return _shapes(path, ["network"])
+
+
+def _shapes(path, parts):
+    """Name to shape of the variables in some parts of a checkpoint."""
     stored = tf.train.load_checkpoint(os.path.join(path, "state")).get_variable_to_shape_map()
-    count = sum(name.startswith("network/") for name in stored)
-    if count != len(network.variables):
-        raise UserError(
-            f"{path} holds {count} variables of a network, the model of its config.json has "
-            f"{len(network.variables)}; restore config.json"
-        )
+    return {name: shape for name, shape in stored.items() if name.split("/")[0] in parts}
 
 
 def _read(path, state, whole):
-    """Reads all of `state`; with `whole`, the checkpoint must hold nothing else."""
-    try:
+    """Reads `state`, which is all or a part of `whole`, as the checkpoint must hold it."""
+    wanted = {
+        f"{part}/{name.replace('.', '..').replace('/', '.S')}/.ATTRIBUTES/VARIABLE_VALUE": variable
+        for part, variables in whole.items()
+        for name, variable in variables.items()
+    }
+    with _telling(path):
+        stored = _shapes(path, whole)
+        # TensorFlow would answer other variables by a page of warnings.
+        for name in sorted(stored.keys() | wanted.keys()):
+            ours = wanted[name].shape.as_list() if name in wanted else "none"
+            theirs = stored.get(name, "none")
+            if ours != theirs:
+                variable = name.removesuffix("/.ATTRIBUTES/VARIABLE_VALUE").replace(".S", "/")
+                raise ValueError(f"{variable}: its shape is {theirs}, in the model {ours}")
         options = _io_options(tf.distribute.get_strategy())
         status = tf.train.Checkpoint(**state).read(os.path.join(path, "state"), options)
-        if whole:
-            status.assert_consumed()
-        else:
-            status.assert_existing_objects_matched().expect_partial()
+        status.assert_existing_objects_matched().expect_partial()
+
+
+@contextlib.contextmanager
+def _telling(path):
+    """Turns the errors of reading a checkpoint into one that says what to do."""
+    try:
+        yield
     except (tf.errors.OpError, ValueError, IndexError, RuntimeError, AssertionError) as error:
-        reason = "other variables" if isinstance(error, AssertionError) else error
+        folder, name = os.path.split(path)
+        others = sorted(set(_steps(folder)) - {name})
+        fix = f": write the name of another one, such as {others[-1]}, into " if others else ""
         raise UserError(
-            f"{path} cannot be loaded into this model ({reason}); it is damaged or belongs to "
-            "another model"
+            f"{path} cannot be loaded into this model ({one_line(error)}); it is damaged or "
+            f"belongs to another model{fix and fix + os.path.join(folder, POINTER)}"
         ) from error
+
+
+def _step(path):
+    with tf.io.gfile.GFile(os.path.join(path, "step.json"), "rb") as file:
+        step = json_object(file.read())["step"]
+    if type(step) is not int:
+        raise ValueError(f"step.json has {step!r}")
+    return step
 
 
 def _io_options(strategy):

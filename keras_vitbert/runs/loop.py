@@ -40,6 +40,7 @@ def fit(run, trainer, stream, before_log=()):
             f"--config.steps_per_execution={executed}: the run resumes at step {start}, which is "
             f"not a multiple of it; the largest value that works is {math.gcd(start, executed)}"
         )
+    folder.logged_from = start and start + 1  # what was logged at `start` is right
     if start:
         say(f"resumed at step {start} of {config.steps}")
     callbacks = [

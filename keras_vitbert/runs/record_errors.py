@@ -10,6 +10,7 @@ from pipelines.shards.damage import first_damage, reason_of
 _ERRORS = (
     tf.errors.InvalidArgumentError,
     tf.errors.DataLossError,
+    tf.errors.FailedPreconditionError,  # fewer records than the manifest says
     tf.errors.NotFoundError,
     tf.errors.PermissionDeniedError,
 )

@@ -18,13 +18,16 @@ import csv
 import io
 import json
 import os
+import time
 
 import tensorflow as tf
+from tensorboard.compat.proto import event_pb2
 
 from keras_vitbert.configs.overrides import flatten
 from keras_vitbert.runs import identity
+from keras_vitbert.runs.run_record import checked_record, checked_summary
 from pipelines.command_line import UserError, one_line, say
-from pipelines.files import csv_text, make_folder, write_atomically
+from pipelines.files import csv_text, json_object, make_folder, write_atomically
 from pipelines.text.wordpiece import vocabulary_hash
 
 # Settings that may change when a run is resumed, as they do not change its numbers: keys that begin
@@ -71,6 +74,9 @@ class RunFolder:
         path: str, local or `gs://`.
         writes: bool; only one of several processes that share the folder writes, see
             `keras_vitbert.runs.workers`.
+
+    Attributes:
+        logged_from: int, the first step that this process logs, see `summary_writer`.
     """
 
     def __init__(self, path, writes=True):
@@ -78,6 +84,7 @@ class RunFolder:
         self.writes = writes
         self.checkpoints = os.path.join(path, "checkpoints")
         self.logs = os.path.join(path, "logs")
+        self.logged_from = 0
         self._writers = {}
 
     def begin(
@@ -197,23 +204,12 @@ class RunFolder:
             self.write("config.json", json.dumps(record, indent=2) + "\n")
 
     def record(self):
-        """The content of `config.json`, or None if there is no run yet."""
-        record = self._json("config.json")
-        if record is not None:
-            self.check_record(record)
-        return record
-
-    def check_record(self, record):
-        """Refuses an incomplete `config.json`.
-
-        Args:
-            record: dict, its content.
+        """The content of `config.json`, or None if there is no run yet.
 
         Raises:
-            UserError: says what it holds.
+            UserError: it is damaged.
         """
-        if not {"vocabulary_sha256", "config"} < set(record):
-            raise self._damaged("config.json", f"it holds {', '.join(record) or 'nothing'}")
+        return self._json("config.json", checked_record)
 
     def audit(self, name):
         """What `keep_audit` stored, or None.
@@ -234,8 +230,12 @@ class RunFolder:
         self.write(f"records-{name}.json", json.dumps(content) + "\n")
 
     def summary(self):
-        """The content of `summary.json`, or None if the run is not finished."""
-        return self._json("summary.json")
+        """The content of `summary.json`, or None if the run is not finished.
+
+        Raises:
+            UserError: it is damaged.
+        """
+        return self._json("summary.json", checked_summary)
 
     def finish(self, summary):
         """Writes `summary.json`, with what the run was made of.
@@ -263,9 +263,21 @@ class RunFolder:
 
         Args:
             up_to_step: int, the last one wanted.
+
+        Raises:
+            UserError: the file is damaged, perhaps cut off.
         """
+        text = self.read("metrics.csv")
+        if text is None:
+            return []
         try:
-            rows = csv.DictReader(io.StringIO(self.read("metrics.csv") or ""))
+            header, *lines = filter(None, csv.reader(io.StringIO(text)))
+            for line in lines:
+                if len(line) != len(header) or not text.endswith("\n"):
+                    raise ValueError(f"its line {','.join(line)[:60]} is cut off")
+                for value in filter(None, line):
+                    float(value)
+            rows = [dict(zip(header, line, strict=True)) for line in lines]
             return [row for row in rows if row["step"] and int(row["step"]) <= up_to_step]
         except (ValueError, KeyError, csv.Error) as error:
             raise self._damaged("metrics.csv", error) from error
@@ -291,7 +303,9 @@ class RunFolder:
     def summary_writer(self, name):
         """The TensorBoard writer of `logs/NAME`, or None if this process does not write.
 
-        It is shared, as TensorBoard follows only the newest file of a folder.
+        It is shared, as TensorBoard follows only the newest file of a folder. It makes TensorBoard
+        forget what was logged at `logged_from` or later: a killed run may have logged steps after
+        its last checkpoint, which come again.
 
         Args:
             name: str, `train`, `validation` or `hparams`.
@@ -299,7 +313,13 @@ class RunFolder:
         if not self.writes:
             return None
         if name not in self._writers:
-            self._writers[name] = tf.summary.create_file_writer(os.path.join(self.logs, name))
+            writer = tf.summary.create_file_writer(os.path.join(self.logs, name))
+            start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+            event = event_pb2.Event(
+                wall_time=time.time(), step=self.logged_from, session_log=start
+            ).SerializeToString()
+            tf.raw_ops.ImportEvent(writer=writer._resource, event=event)
+            self._writers[name] = writer
         return self._writers[name]
 
     def read(self, name):
@@ -313,6 +333,8 @@ class RunFolder:
                 return None
             with tf.io.gfile.GFile(self._file(name)) as file:
                 return file.read()
+        except UnicodeDecodeError as error:
+            raise self._damaged(name, error) from error
         except tf.errors.OpError as error:  # a remote path may fail instead of being absent
             raise UserError(
                 f"{self.path}: cannot be read ({one_line(error.message)}); fix the path"
@@ -325,17 +347,14 @@ class RunFolder:
     def _file(self, name):
         return os.path.join(self.path, name)
 
-    def _json(self, name):
+    def _json(self, name, checked=lambda content: content):
         text = self.read(name)
         if text is None:
             return None
         try:
-            content = json.loads(text)
+            return checked(json_object(text))
         except ValueError as error:
             raise self._damaged(name, error) from error
-        if not isinstance(content, dict):
-            raise self._damaged(name, "not a JSON object")
-        return content
 
     def _damaged(self, name, reason):
         return UserError(f"{self._file(name)} is damaged ({reason}); fix it or use another folder")

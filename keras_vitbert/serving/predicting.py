@@ -59,7 +59,8 @@ def open_functions(path, top_k):
 
     try:
         return dict(tf.saved_model.load(source.path).signatures.items())
-    except (OSError, ValueError, tf.errors.OpError) as error:
+    # An IndexError if the file of the variables is too short.
+    except (OSError, ValueError, IndexError, tf.errors.OpError) as error:
         raise UserError(
             f"{source.path}: cannot be loaded ({one_line(error)}); export it again"
         ) from error

@@ -107,8 +107,11 @@ def tsv_items(path, columns=()):
         list of `Item`, one a line.
 
     Raises:
-        UserError: it cannot be read, a column is missing, or a line has another number of fields.
+        UserError: it cannot be read, a column is missing or not one of two, or a line has another
+            number of fields.
     """
+    if len(columns) > 2 or len(set(columns)) < len(columns):
+        raise UserError(f"--columns={','.join(columns)}: give one or two different names")
     header, *lines = read_lines(path)
     names = header.split("\t")
     places = find_columns(path, names, columns, SENTENCES, "sentence", "--columns=A,B")

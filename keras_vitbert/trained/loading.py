@@ -1,5 +1,6 @@
 """Opens a trained model of any kind: `load`."""
 
+import math
 import os
 
 import keras
@@ -68,10 +69,12 @@ def open_source(source, dtype="float32"):
             "exported from"
         )
     if source.kind in _OF_RUNS:
-        dtype = dtype or source.config["config"].get("dtype", "float32")
+        folder = RunFolder(source.path)
+        record = folder.record()
+        dtype = dtype or record["config"]["dtype"]
         # Variables are read in the dtype that they were written in.
         as_written = keras.DTypePolicy(dtype).variable_dtype == "float32"
-        trained = _OF_RUNS[source.kind](source, dtype if as_written else "float32")
+        trained = _OF_RUNS[source.kind](folder, record, dtype if as_written else "float32")
     else:
         dtype = dtype or "float32"
         as_written = dtype == "float32"
@@ -79,19 +82,17 @@ def open_source(source, dtype="float32"):
     return trained if as_written and not trained.has_lora else trained.in_dtype(dtype)
 
 
-def _open_run(source, dtype):
-    folder, record = RunFolder(source.path), source.config
-    folder.check_record(record)
+def _open_run(folder, record, dtype):
     checkpoint = checkpoints.latest(folder.checkpoints)
-    variant = VARIANTS.get(record["variant"])
-    if checkpoint[0] is None or variant is None:
+    if checkpoint[0] is None:
         raise UserError(
-            f"{source.label}: is a run of keras_vitbert.pretrain without a checkpoint; run its "
+            f"{folder.path}: is a run of keras_vitbert.pretrain without a checkpoint; run its "
             "command again"
         )
-    network = build_network(
-        record["config"]["model"], images=variant.images, text=variant.text, dtype=dtype
-    )
+    variant, model = VARIANTS[record["variant"]], record["config"]["model"]
+    least = _parameters(model, variant.images, variant.text)
+    _require_room(folder, checkpoint[0], least + model["hidden_dim"] * model["num_classes"])
+    network = build_network(model, images=variant.images, text=variant.text, dtype=dtype)
     heads = {}
     if variant.images:
         heads["image"] = network.image_head
@@ -101,26 +102,46 @@ def _open_run(source, dtype):
     return _restored(folder, record, variant.name, network, heads, central_crop, checkpoint)
 
 
-def _open_fine_tuned(source, dtype):
-    folder, record = RunFolder(source.path), source.config
-    folder.check_record(record)
+def _open_fine_tuned(folder, record, dtype):
     summary, classes = folder.summary(), _classes(folder)
     if summary is None or classes is None:
         raise UserError(
-            f"{source.label} holds no finished run of keras_vitbert.finetune; give the folder of "
-            "one"
+            f"{folder.path} holds no finished run of keras_vitbert.finetune; give the folder of one"
         )
-    config = record["config"]
-    network = build_classifier(record["model"], record["kind"], len(classes), dtype)
-    if config["lora_rank"]:
-        network.enable_lora(config["lora_rank"])
-    trial = os.path.join(source.path, summary["model"])
+    trial = os.path.join(folder.path, summary["model"])
     checkpoint = checkpoints.latest(os.path.join(trial, "checkpoints"))
     if checkpoint[0] is None:
         raise UserError(f"{trial}: its checkpoint is gone; fine-tune again")
+    config, model, kind = record["config"], record["model"], record["kind"]
+    rank = config["lora_rank"]
+    least = _parameters(model, kind == "images", kind == "text")
+    _require_room(folder, checkpoint[0], least + model["hidden_dim"] * rank)
+    network = build_classifier(model, kind, len(classes), dtype)
+    if rank:
+        network.enable_lora(rank)
     heads = {"image" if network.kind == "images" else "text": network.head}
     central_crop = config.get("images", {}).get("central_crop", CENTRAL_CROP)
     return _restored(folder, record, record["task"], network, heads, central_crop, checkpoint)
+
+
+def _parameters(model, images, text):
+    """A network's parameters, or some fewer: those of its kernels and embeddings."""
+    rows = model["num_layers"] * (4 * model["hidden_dim"] + 2 * model["intermediate_dim"])
+    if images:
+        patch = model["patch_size"]
+        rows += (model["image_size"] // patch) ** 2 + 3 * patch**2
+    if text:
+        rows += model["vocabulary_size"] + model["max_sequence_length"]
+    return model["hidden_dim"] * rows
+
+
+def _require_room(folder, checkpoint, least):
+    """Refuses a network of more parameters than its checkpoint, before it takes the memory."""
+    shapes = checkpoints.network_shapes(checkpoint).values()
+    if least > sum(map(math.prod, shapes)):
+        raise UserError(
+            f"{folder.path}: config.json is of a larger model than {checkpoint}; restore the file"
+        )
 
 
 _OF_RUNS = {sources.RUN: _open_run, sources.FINE_TUNED: _open_fine_tuned}

@@ -176,6 +176,12 @@ class JobOutput:
                 with contextlib.suppress(tf.errors.NotFoundError):
                     tf.io.gfile.remove(path)
 
+    def remove(self):
+        """Removes the shards and the notes."""
+        for shard in range(self.shards):
+            tf.io.gfile.remove(shard_path(self.prefix, shard, self.shards))
+        self.clear()
+
     def clear(self):
         """Removes the notes."""
         if tf.io.gfile.exists(self.folder):

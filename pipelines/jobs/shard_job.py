@@ -121,8 +121,8 @@ def run_job(job, prefix, shards, beam_args=(), max_bad_records=0, vocabulary_sha
         dict of str to int: the counts of all shards, and `records`.
 
     Raises:
-        UserError: a shard could not be made, too much is damaged, `prefix` holds other data, or
-            `beam_args` are bad.
+        UserError: a shard could not be made, too much is damaged, nothing is in the inputs,
+            `prefix` holds other data, or `beam_args` are bad.
     """
     from pipelines.jobs.job_output import JobOutput
     from pipelines.jobs.job_workers import make_all
@@ -161,6 +161,11 @@ def run_job(job, prefix, shards, beam_args=(), max_bad_records=0, vocabulary_sha
         output.raise_if_unfinished(results)
         damaged = _damaged(results)
         _check_damage(damaged, max_bad_records)
+        if not any(result["entry"]["records"] for result in results.values()):
+            output.remove()
+            raise UserError(
+                f"--output={prefix}: nothing to write, the inputs hold no {unit}; give others"
+            )
         return _finish(output, results, damaged, unit, len(finished), time.monotonic() - started)
 
 

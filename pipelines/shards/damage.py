@@ -13,6 +13,8 @@ import tensorflow as tf
 
 from pipelines.command_line import UserError
 
+_OTHER_COUNT = re.compile(r"Key: (\S+)\.  Can't parse serialized Example: Some")
+
 
 def without_damaged(source, limit):
     """The same source without its damaged records.
@@ -98,6 +100,8 @@ def reason_of(error):
     asserted = re.search(r"assertion failed: \[(.*?)\] \[(.*?)\]", error.message, re.DOTALL)
     if asserted:
         return f"{asserted[1]}: {asserted[2]}"
+    if counted := _OTHER_COUNT.search(error.message):
+        return f"its field {counted[1]!r} holds more or fewer values than it should"
     text = re.split(r"\[\[\{\{|\[Op:", error.message)[0].strip().splitlines()[-1]
     return re.sub(r"\{\{.*?\}\} ?|.*Iterator::\S+ ", "", text)
 

@@ -90,7 +90,7 @@ def scan(file):
     Raises:
         UserError: a header is damaged, or the file ends inside a record.
     """
-    return _run(file, 0, _offsets(file))
+    return _run(file, 0, record_offsets(file))
 
 
 def salvage(file, entry=None):
@@ -155,8 +155,18 @@ def _run(file, first, offsets):
     return Run(file, first, count, tuple(index))
 
 
-def _offsets(file):
-    """Yields the offsets of all records of a whole file."""
+def record_offsets(file):
+    """Yields the offsets of all records of a whole file.
+
+    Args:
+        file: str, local or `gs://`.
+
+    Yields:
+        int.
+
+    Raises:
+        UserError: as `scan`.
+    """
     number = position = 0
     with reading(file) as (stream, size):
         while position < size:

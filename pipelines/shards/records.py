@@ -312,7 +312,9 @@ class RecordFiles:
                 byte_offsets=offsets[place : place + 1],
             )
             records = tf.data.experimental.from_variant(records, tf.TensorSpec((), tf.string))
-            return records.skip(begin - numbers[place]).take(end - begin)
+            records = records.skip(begin - numbers[place]).take(end - begin)
+            # Fails at the end of a file that holds fewer than its manifest says.
+            return records.apply(tf.data.experimental.assert_cardinality(end - begin))
 
         def read(begin, count):
             begin = tf.cast(begin, tf.int64)

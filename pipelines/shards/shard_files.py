@@ -11,7 +11,7 @@ import struct
 
 import google_crc32c
 
-from pipelines.command_line import UserError
+from pipelines.command_line import UserError, one_line
 from pipelines.files import written_whole
 
 # A record of a TFRecord file is its length, the length's CRC, the payload, and the payload's CRC.
@@ -69,6 +69,8 @@ def matching(pattern, flag):
         files = tf.io.gfile.glob(pattern)
     except tf.errors.NotFoundError:
         files = []
+    except tf.errors.OpError as error:
+        raise UserError(f"--{flag}={pattern}: {one_line(error)}; fix the pattern") from error
     files = sorted(f for f in files if not f.endswith(".manifest.json") and ".tmp-" not in f)
     if not files:
         raise UserError(f"no file matches {pattern}; fix --{flag}")

@@ -16,15 +16,21 @@ Its fields:
 | `shards` | in order: `name`, `records`, `bytes`, `sha256`, `index` |
 """
 
+import itertools
 import json
 import os
 
-from pipelines.command_line import UserError
+from pipelines.command_line import UserError, one_line
 from pipelines.files import write_atomically
+from pipelines.shards.shard_files import FOOTER_BYTES, HEADER_BYTES
 
 FORMAT, VERSION = "keras_vitbert shards", 1
 DOCUMENTS, TEXT_EXAMPLES, IMAGES = "documents", "text examples", "images"  # kinds
-_FIELDS = ("kind", "settings", "vocabulary_sha256", "counts", "damaged", "shards")
+_FIELDS = {
+    "kind": str, "settings": dict, "vocabulary_sha256": str | None, "counts": dict,
+    "damaged": list, "shards": list,
+}  # fmt: skip
+_SHARD_FIELDS = {"name": str, "records": int, "bytes": int, "sha256": str, "index": list}
 
 
 def manifest_path(prefix):
@@ -90,7 +96,9 @@ def read_manifest(prefix):
             manifest = json.load(stream)
     except tf.errors.NotFoundError:
         return None
-    except (ValueError, tf.errors.OpError) as error:
+    except tf.errors.OpError as error:
+        raise UserError(f"{path}: cannot be read ({one_line(error)}); fix the path") from error
+    except (ValueError, RecursionError) as error:
         raise UserError(
             f"{path} is damaged ({error}); remove it, or write the data again"
         ) from error
@@ -101,7 +109,37 @@ def read_manifest(prefix):
             f"{path} has version {manifest.get('version')}, this program reads {VERSION}; update "
             "keras-vitbert or write the data again"
         )
-    missing = [field for field in _FIELDS if field not in manifest]
-    if missing:
-        raise UserError(f"{path} is damaged (no {missing[0]}); write the data again")
+    if problem := next(_problems(manifest), None):
+        raise UserError(f"{path} is damaged ({problem}); remove it, or write the data again")
     return manifest
+
+
+def _problems(manifest):
+    """Yields what is wrong with the fields of a manifest; the first one counts."""
+    yield from _type_problems(manifest, _FIELDS)
+    least = 1 if manifest["kind"] == DOCUMENTS else HEADER_BYTES + FOOTER_BYTES  # of a record
+    for entry in manifest["shards"]:
+        yield from _type_problems(entry, _SHARD_FIELDS)
+        places = [*entry["index"], [entry["records"], entry["bytes"]]]
+        if not _is_index(places, least):
+            yield f"records, bytes and index of {entry['name']} contradict each other"
+
+
+def _type_problems(fields, types):
+    if not isinstance(fields, dict):
+        yield "a shard is no object"
+    for name, kind in types.items():
+        if name not in fields:
+            yield f"no {name}"
+        if not isinstance(fields[name], kind):
+            yield f"{name} is {str(fields[name])[:40]!r}"
+
+
+def _is_index(places, least):
+    """Whether pairs of a record and its offset ascend from 0, with `least` bytes for a record."""
+    if any(not isinstance(place, list) or [*map(type, place)] != [int, int] for place in places):
+        return False
+    steps = itertools.pairwise(places)
+    return places[0] == [0, 0] and (
+        places[-1] == [0, 0] or all(n < m and b - a >= least * (m - n) for (n, a), (m, b) in steps)
+    )

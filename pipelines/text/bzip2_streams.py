@@ -16,6 +16,7 @@ from collections.abc import Iterator
 _STREAM = re.compile(rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)")  # the latter: a stream without content
 _MARK_BYTES = 10
 _READ_BYTES = 1 << 16  # compressed; at the highest level a block takes some 200 kB
+_CONTENT_BYTES = 1 << 24  # of a piece at most: a file of one letter grows a million times
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,17 +79,20 @@ def find_stream(file, start, stop):
 
 def _pieces(file, begin):
     """Yields the content of a stream; returns where the next one begins, None at the file's end."""
-    decompressor, place = bz2.BZ2Decompressor(), begin
+    decompressor, place, end = bz2.BZ2Decompressor(), begin, begin
     file.seek(begin)
     while not decompressor.eof:
-        # Up to fixed places, so that what is read before damage does not depend on the range.
-        data = file.read(_READ_BYTES - place % _READ_BYTES)
-        if not data:
-            raise EOFError("the file ends in it")
-        if content := decompressor.decompress(data):
+        data = b""
+        if decompressor.needs_input:
+            place = end
+            # Up to fixed places, so that what is read before damage does not depend on the range.
+            data = file.read(_READ_BYTES - place % _READ_BYTES)
+            if not data:
+                raise EOFError("the file ends in it")
+            end += len(data)
+        if content := decompressor.decompress(data, _CONTENT_BYTES):
             yield Piece(begin, place, content)
-        place += len(data)
-    end = place - len(decompressor.unused_data)
+    end -= len(decompressor.unused_data)
     file.seek(end)
     following = file.read(_MARK_BYTES)
     if following and not _STREAM.match(following):

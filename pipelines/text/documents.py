@@ -176,13 +176,20 @@ def _read_part(part):
     with reading(part.file) as (stream, _):
         is_json = stream.read(256).removeprefix(_BOM).lstrip().startswith(b"{")
         read = _json_documents if is_json else _plain_documents
-        yield from read(_lines(stream, part.start), part)
+        yield from read(placed_lines(stream, part.start), part)
 
 
-def _lines(stream, start):
+def placed_lines(stream, start):
     """Yields (position, line) for the lines that begin at `start` or after it.
 
     `GFile.readline` would drop carriage returns, which positions count.
+
+    Args:
+        stream: seekable binary file.
+        start: int.
+
+    Yields:
+        (int, bytes without the line break).
     """
     position, line = max(0, start - 1), b""
     stream.seek(position)

@@ -20,6 +20,7 @@ from pipelines.text.bzip2_streams import Piece, find_stream, read_streams
 _BEGIN, _END = b"<page>", b"</page>"
 _DUMP_BEGIN, _DUMP_END = b"<mediawiki", b"</mediawiki>"
 _XML_BYTES = 1 << 20  # a dump that is not compressed is read in pieces of this size
+_PAGE_BYTES = 1 << 24  # MediaWiki's pages have 2 MiB at most
 _LARGE_STREAM_BYTES = 1 << 24  # those of multistream dumps are about a tenth
 _TITLE = re.compile(rb"<title>(.*?)</title>", re.DOTALL)
 
@@ -130,6 +131,9 @@ def _page_sources(path, file, size, start, stop, lose):
         if begin > 0 and not is_own:
             return
         text = text[begin:]
+        if len(text) > _PAGE_BYTES:
+            lose(_name(text), f"is longer than {_PAGE_BYTES:,} bytes")
+            text = b""
     if is_first:
         _check_dump(path, b"")
     elif text.startswith(_BEGIN):

@@ -10,6 +10,9 @@ import html
 import itertools
 import re
 
+_PAIRS = (("{{", "}}"), ("[[", "]]"), ("<", ">"))
+_MAX_UNCLOSED = 200  # of a pair; the parser reads to the end of the page for each
+
 MIN_WORDS = 8  # a shorter paragraph is a caption, a stray label, or what a formula left behind
 
 # The text of these HTML-like tags is part of the sentence around it. Every other tag is dropped
@@ -103,9 +106,13 @@ def passages(wikitext) -> list[str]:
         wikitext: str, the source of a page in MediaWiki's markup.
 
     Returns:
-        List of str: plain text, one paragraph each, no line breaks and no markup.
+        List of str: plain text, one paragraph each, no line breaks and no markup. It is empty for
+        a page that opens hundreds of templates, links or tags without closing them.
     """
-    flat = "".join(_flatten(_parse(_strip(wikitext)).nodes))
+    rest = _strip(wikitext)
+    if any(rest.count(begin) - rest.count(end) > _MAX_UNCLOSED for begin, end in _PAIRS):
+        return []
+    flat = "".join(_flatten(_parse(rest).nodes))
     paragraphs = []
     for block in _blocks(flat.split("\n")):
         block = _FORMULA_ASIDE.sub(" ", block)

@@ -25,6 +25,7 @@ def imports():
     for package in ("keras_vitbert", "pipelines", "tpu"):
         for path in (ROOT / package).rglob("*.py"):
             module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+            module = module.removesuffix(".__init__")
             for node in ast.walk(ast.parse(path.read_text())):
                 if isinstance(node, ast.ImportFrom):
                     targets = [f"{node.module}.{alias.name}" for alias in node.names]

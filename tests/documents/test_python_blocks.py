@@ -50,7 +50,9 @@ def folder(tmp_path, monkeypatch):
     classes = list("0123456789")
     run_folder.begin({"variant": "vitbert"}, config, list(SPECIAL_TOKENS), {}, classes=classes)
     checkpoints.save(run_folder.checkpoints, trainer, keep=1)
-    run_folder.finish({"validation": {"image_accuracy": 0.1}})
+    parts = {"baselines": {}, "mask": {}, "bad_records": []}
+    validation = {"image_accuracy": 0.1}
+    run_folder.finish({"steps": 500, "seconds": 1.0, "validation": validation, **parts})
 
     backbone = ViTBertBackbone(1, 1, 8, 8, image_size=8, patch_size=4, vocabulary_size=None)
     preprocessor = hub.ViTBertImageClassifierPreprocessor(

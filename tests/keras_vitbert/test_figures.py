@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -146,10 +147,41 @@ def test_nothing_to_draw(refused, made):
     refused(f"--run={made / 'joint'}", "--figures=4,5", message=message, lines=3)
 
 
-def test_damaged_values(refused, made, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("masks-00000007", None, r"is damaged \(.*; remove it"),
+        ("masks-00000007", {"entries": None}, r"is damaged \('entries'\); remove it"),
+        ("masks-00000007", {"entries": np.zeros((2, 9), int)}, "counts have the shape .2, 9"),
+        ("masks-00000007", {"cleared": np.full((2, 7), np.nan)}, "its counts are no counts"),
+        ("masks-00000007", {"bits/block_1/query": np.zeros(1, np.uint8)}, "cannot reshape array"),
+        ("masks-00000007", {"shape/block_1/query": np.array([10**9] * 2)}, "cannot reshape array"),
+        ("masks-00000007", {"bits/block_1/query": None}, "it has masks of .'block_0'"),
+        ("masks-00000007", {"step": np.arange(2)}, "is damaged"),
+        ("activations-00000009", {"image": np.full((2, 16), np.nan)}, r"\(2, 16\) finite numbers"),
+        ("activations-00000009", {"text": np.ones((2, 9))}, r"\(2, 16\) finite numbers"),
+        ("activations-00000009", {"text": None}, r"is damaged \('text'\); remove it"),
+    ],
+)
+def test_damaged_values(refused, made, tmp_path, name, change, message):
+    """No figure is written: neither those before nor those that need other files."""
     shutil.copytree(made / "a" / "run", tmp_path / "run")
-    (tmp_path / "run" / "inspection" / "masks-00000007.npz").write_bytes(b"PK")
-    message = r"masks-00000007\.npz is damaged .*; remove it"
+    file = tmp_path / "run" / "inspection" / f"{name}.npz"
+    if change is None:
+        file.write_bytes(b"PK")
+    else:
+        arrays = {**np.load(file), **change}
+        np.savez(file, **{key: value for key, value in arrays.items() if value is not None})
+    flags = f"--run={tmp_path / 'run'}", "--figures=3,4,5", "--format=png"
+    refused(*flags, message=rf"{name}\.npz .*{message}")
+
+
+def test_masks_of_another_model(refused, made, tmp_path):
+    shutil.copytree(made / "a" / "run", tmp_path / "run")
+    record = json.loads((tmp_path / "run" / "config.json").read_text())
+    record["config"]["model"]["num_layers"] = 3
+    (tmp_path / "run" / "config.json").write_text(json.dumps(record))
+    message = "the masks of step 3 in inspection are of another model; remove that file"
     refused(f"--run={tmp_path / 'run'}", "--figures=4", message=message)
 
 

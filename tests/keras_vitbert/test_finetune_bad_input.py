@@ -228,7 +228,7 @@ def test_a_checkpoint_of_another_shape(refused, finished, texts, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(finished("joint"), copy)
     record = json.loads((copy / "config.json").read_text())
-    record["config"]["model"]["hidden_dim"] = 12
+    record["config"]["model"]["hidden_dim"] = 6
     (copy / "config.json").write_text(json.dumps(record))
     refused(*texts[1], f"--checkpoint={copy}", message="cannot be loaded into this model")
 

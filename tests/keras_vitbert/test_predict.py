@@ -2,6 +2,7 @@ import csv
 import io
 import json
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -153,8 +154,12 @@ def test_an_exported_model_answers_as_well(run, exported, pictures, tmp_path):
     for folder in ("vitbert", "vitbert/1"):
         assert run(f"--checkpoint={exported / folder}", *asked) == expected
     (tmp_path / "saved_model.pb").write_bytes(b"x")
-    status, _, err = run(f"--checkpoint={tmp_path}", *asked)
-    assert status == 2 and "export it again" in err and len(err.splitlines()) == 1
+    copy = tmp_path / "cut"
+    shutil.copytree(exported / "vitbert" / "1", copy)
+    os.truncate(copy / "variables" / "variables.data-00000-of-00001", 200)
+    for folder in (tmp_path, copy):
+        status, _, err = run(f"--checkpoint={folder}", *asked)
+        assert status == 2 and "export it again" in err and len(err.splitlines()) == 1
 
 
 JPEG = encoded(picture(0), quality=95)
@@ -176,7 +181,7 @@ JPEG = encoded(picture(0), quality=95)
             ["--checkpoint={folder}/empty", "--text=a"],
             "empty: holds no model (there is no config.json)",
         ),
-        (["--checkpoint=vitbert", "--text=[MASK]\udcff"], "--text: not UTF-8"),
+        (["--checkpoint=vitbert", "--text=[MASK]\udcff"], "is not UTF-8"),
         (["--checkpoint=vitbert", "--text="], "--text: has no [MASK]"),
         (["--checkpoint=vitbert", "--text=the cat"], "--text: has no [MASK]"),
         (
@@ -200,6 +205,16 @@ JPEG = encoded(picture(0), quality=95)
             ["--checkpoint=text", "--file={folder}/other.tsv", "--columns=a,c"],
             "other.tsv: has no column 'c' but a, b; fix --columns=A,B",
         ),
+        (
+            ["--checkpoint=text", "--file={folder}/other.tsv", "--columns=a,b,a"],
+            "--columns=a,b,a: give one or two different names",
+        ),
+        (
+            ["--checkpoint=text", "--file={folder}/other.tsv", "--columns=a,a"],
+            "--columns=a,a: give one or two different names",
+        ),
+        (["--checkpoint=vitbert", "--image={folder}/pipe"], "pipe: cannot be read (it is a pipe"),
+        (["--checkpoint=text", "--file={folder}/pipe"], "pipe: cannot be read (it is a pipe"),
         (["--checkpoint=text", "--text=a", "--output={folder}"], "is a folder; give the name of"),
         (["--checkpoint=text", "--text=a", "--output={folder}/good.jpg/x"], "cannot be written to"),
     ],
@@ -212,6 +227,7 @@ def test_bad_input(run, tmp_path, flags, complaint):
     (tmp_path / "header.tsv").write_text("sentence\n")
     (tmp_path / "odd.tsv").write_text("sentence\na\na\tb\n")
     (tmp_path / "other.tsv").write_text("a\tb\na\ta\n")
+    os.mkfifo(tmp_path / "pipe")
     before = sorted(os.listdir(tmp_path))
     status, out, err = run(*(flag.format(folder=tmp_path) for flag in flags))
     assert (status, out) == (2, "")

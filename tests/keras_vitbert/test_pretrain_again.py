@@ -24,7 +24,13 @@ from tests.keras_vitbert.tiny_runs import (
     pretrain,
     summary_of,
 )
-from tests.keras_vitbert.whole_runs import STEPS, assert_same_run, last_step, without_clock
+from tests.keras_vitbert.whole_runs import (
+    STEPS,
+    assert_same_run,
+    last_step,
+    shown_points,
+    without_clock,
+)
 
 
 @pytest.mark.parametrize("variant", ["joint", pytest.param("vitbert", marks=pytest.mark.slow)])
@@ -179,6 +185,7 @@ def test_killed_it_goes_on_from_the_last_checkpoint(finished, sources, tmp_path,
     assert pretrain(sources, folder, *flags[:1]) == EXIT_DONE
     assert summary_of(folder)["resumed_from_step"] == 6
     assert_same_run(folder, finished(variant))
+    assert shown_points(folder) == shown_points(finished(variant))  # not twice at step 8
 
 
 def test_a_learning_rate_far_too_high(sources, tmp_path, capsys):

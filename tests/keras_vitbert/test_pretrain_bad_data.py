@@ -62,6 +62,11 @@ def bad_files(sources, tmp_path):
     def images(*labels):
         write(image_example(pixels, label) for label in labels)
 
+    def images_and_one_that_is_not_there():
+        images(1, 1, 1, 1)
+        manifest = folder / "x.manifest.json"
+        manifest.write_text(manifest.read_text().replace('"records":4', '"records":5'))
+
     def last_text(**changes):
         *first, last = texts()
         write([*first, {**last, **changes}])
@@ -70,6 +75,7 @@ def bad_files(sources, tmp_path):
         *first, last = (image_example(pixels, 1) for _ in range(4))
         write([*first, {**last, "image/encoded": last["image/encoded"][:60]}])
 
+    longer = dict.fromkeys(("input_ids", "segment_ids", "input_mask"), np.zeros(17, int))
     makers = {
         "no_folder": lambda: folder.rmdir(),
         "no_files": lambda: None,
@@ -84,6 +90,7 @@ def bad_files(sources, tmp_path):
         "first_label": lambda: images(4, 1, 1, 1),
         "last_label": lambda: images(1, 1, 1, 0),
         "broken_jpeg": broken_jpeg,
+        "fewer": images_and_one_that_is_not_there,
         "no_label": lambda: write(
             [*(image_example(pixels, 1) for _ in range(3)), {"image/encoded": "x"}]
         ),
@@ -91,7 +98,7 @@ def bad_files(sources, tmp_path):
             sources / f"{kind}-train-00000-of-00002", folder / "x"
         ),
         "other_length": lambda: last_text(input_ids=np.zeros(15, int)),
-        "long_texts": lambda: write([{**t, "input_ids": np.zeros(17, int)} for t in texts()]),
+        "long_texts": lambda: write([{**t, **longer} for t in texts()]),
     }
 
     def bad_files(name, of_kind="images"):
@@ -150,6 +157,7 @@ def test_a_pattern_that_is_empty(refused):
 BAD_RECORDS = [
     ("train", "vit", "last_label", r"data/x.*: record 3: .*label is out of range.*: 0; write"),
     ("train", "vit", "broken_jpeg", r"data/x.*: record 3: .*Invalid JPEG.*; write .* or skip"),
+    ("train", "vit", "fewer", r"data/x.*: record 4: the file is cut short; write .* or skip"),
     (
         "train",
         "vit",

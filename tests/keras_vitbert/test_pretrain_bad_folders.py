@@ -123,9 +123,13 @@ def test_a_damaged_summary(refused, unfinished):
 
 
 def test_damaged_metrics(refused, unfinished):
-    for content in (b"loss\n1\n", b"step,loss\nx,1\n", b"\xff\xfe"):
+    log = (unfinished / "metrics.csv").read_bytes()
+    cut = log[: log.rindex(b",")]  # in the last row, of the last validation
+    lines = log.splitlines(keepends=True)
+    odd = (b"loss\n1\n", b"step,loss\nx,1\n", b"step,loss\n1,x\n", b"\xff\xfe")
+    for content in (*odd, cut, cut + b"\n", log[:-1], b"".join(lines[:-1]), lines[0], b""):
         (unfinished / "metrics.csv").write_bytes(content)
-        message = r"metrics\.csv is damaged .*; fix it or"
+        message = r"metrics\.csv is damaged .*; (fix it or|write the name of an older check)"
         refused("--variant=vit", message=message, output_dir=unfinished, untouched=False)
 
 
@@ -133,8 +137,12 @@ def test_a_damaged_checkpoint(refused, unfinished):
     data = unfinished / "checkpoints" / "step-00000010" / "state.data-00000-of-00001"
     content = data.read_bytes()
     data.write_bytes(content[: len(content) // 2])
-    message = r"step-00000010 cannot be loaded .*it is damaged or belongs to another"
+    last = unfinished / "checkpoints" / "LAST"
+    message = (
+        r"step-00000010 cannot be loaded .*it is damaged or belongs to another model: write the "
+        f"name of another one, such as step-00000008, into {last}$"
+    )
     refused("--variant=vit", message=message, output_dir=unfinished, untouched=False)
-    (unfinished / "checkpoints" / "LAST").write_text("step-00000099\n")
+    last.write_text("step-00000099\n")
     message = r"LAST names .*step-00000099, which is not a complete checkpoint; write"
     refused("--variant=vit", message=message, output_dir=unfinished, untouched=False)

@@ -7,6 +7,7 @@ import os
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
 
 from keras_vitbert.configs.variants import VARIANTS
 from keras_vitbert.runs import checkpoints
@@ -92,6 +93,16 @@ def tensorboard_scalars(folder):
                     number = float(tf.make_ndarray(value.tensor))
                     scalars[path.parent.name, value.tag][event.step] = number
     return scalars
+
+
+def shown_points(folder):
+    """`{(writer, tag): steps}` of the points that TensorBoard shows, in their order."""
+    points = {}
+    for writer in ("train", "validation"):
+        events = EventAccumulator(str(folder / "logs" / writer)).Reload()
+        for tag in events.Tags()["tensors"]:
+            points[writer, tag] = [event.step for event in events.Tensors(tag)]
+    return points
 
 
 def tensorboard_images(folder):

@@ -111,5 +111,8 @@ def test_bad_input(folder, tmp_path, capfd):
     assert "there are 3 books" in refused("--shards=4")
     assert "cannot be written to" in refused("--output=/proc/nowhere/books")
     assert "--output is missing" in refused("--output=")
+    link = tmp_path / "empty" / "b.txt"
+    link.symlink_to(tmp_path / "nowhere")
+    assert f"{link}: cannot be read" in refused(f"--folder={tmp_path}/empty")
     with pytest.raises(UserError, match="no such folder"):
         find_books(str(folder / "a.txt"))

@@ -80,6 +80,85 @@ def test_arguments_are_those_of_the_program(monkeypatch):
     assert run(seen.append) == 0 and seen == [["--x=1"]]
 
 
+# (what `main` does, where stdout goes, status, stderr)
+OUTPUTS = [
+    ("print('x' * size)", "| true", 141, ""),
+    ("print('x' * size)", "> /dev/full", 2, "error: stdout: cannot be written (No space left on"),
+    ("print('x' * size); sys.exit(0)", "| true", 141, ""),
+    ("print('x' * size); sys.exit(0)", "> /dev/full", 2, "error: stdout: cannot be written (No"),
+    ("print('x'); raise command_line.UserError('fix it')", "> /dev/full", 2, "error: fix it"),
+    ("print('x' * size)", "2> /dev/full", 0, ""),
+    ("command_line.say('x')", "2> /dev/full", 0, ""),
+    ("command_line.say('x')", "2>&1 | true", 0, ""),
+    ("print('x' * size)", ">&-", 0, ""),
+    ("open('/nowhere')", "| cat", 1, "Traceback"),
+]
+
+
+@pytest.mark.parametrize(("action", "where", "status", "line"), OUTPUTS)
+@pytest.mark.parametrize("size", [9, 99_999])
+def test_output_that_nobody_takes(action, where, status, line, size):
+    program = (
+        "import sys, time; from pipelines import command_line\n"
+        f"def main(argv): time.sleep(0.1); size = {size}; {action}\n"
+        "sys.exit(command_line.run(main))"
+    )
+    shell = f'"$0" -c "$1" {where}; exit ${{PIPESTATUS[0]}}'
+    done = subprocess.run(
+        ["bash", "-c", shell, sys.executable, program],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONUNBUFFERED": ""},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr[: len(line)]) == (status, line)
+    assert done.stderr.count("\n") == bool(line) or status == 1
+
+
+LOCALE = """
+import sys
+from pipelines import command_line
+def main(argv):
+    print(argv[0], open(argv[0]).read(), sys.stdout.encoding)
+if __name__ == "__main__":
+    sys.exit(command_line.run(main))
+"""
+
+
+def test_names_and_text_are_utf8_whatever_the_locale(tmp_path):
+    (tmp_path / "program.py").write_text(LOCALE)
+    (tmp_path / "größe").write_text("ß", encoding="utf-8")
+    environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONPATH": str(ROOT)}
+
+    def call(name):
+        program = [sys.executable, "-m", "program", name]
+        return subprocess.run(program, cwd=tmp_path, env=environment, capture_output=True)
+
+    done = call("größe")
+    assert (done.returncode, done.stdout.decode()) == (0, "größe ß utf-8\n")
+    done = call(b"gr\xf6\xdfe")
+    assert done.returncode == 2
+    assert done.stderr == rb"error: 'gr\udcf6\udcdfe': is not UTF-8; rename the file" + b"\n"
+
+
+@pytest.mark.parametrize("package", ["pipelines", "keras_vitbert", "tpu"])
+def test_ctrl_c_while_a_command_is_loaded_needs_no_traceback(package):
+    program = (
+        f"import sys; sys.argv[0] = '-m'; import {package}\n"
+        "import os, signal; os.kill(os.getpid(), signal.SIGINT)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True)
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, b"")
+
+
+def test_who_imports_the_packages_keeps_their_ctrl_c():
+    program = (
+        "import signal, pipelines, keras_vitbert, tpu\n"
+        "assert signal.getsignal(signal.SIGINT) is signal.default_int_handler"
+    )
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
+
+
 def kill(number):
     os.kill(os.getpid(), number)
 
@@ -161,7 +240,13 @@ def test_handlers_that_others_took_are_put_back():
 
 
 @pytest.mark.parametrize(
-    ("error", "is_shown"), [(None, False), (UserError("fix it"), False), (ImportError(), True)]
+    ("error", "is_shown"),
+    [
+        (None, False),
+        (UserError("fix it"), False),
+        (Stopped("by SIGINT"), False),
+        (ImportError(), True),
+    ],
 )
 def test_what_loading_writes_is_shown_only_if_it_fails(capfd, error, is_shown):
     with pytest.raises(type(error)) if error else stop_signals():
@@ -172,6 +257,12 @@ def test_what_loading_writes_is_shown_only_if_it_fails(capfd, error, is_shown):
     print("later", file=sys.stderr)
     notes = "a note on CUDA\n" if is_shown else ""
     assert capfd.readouterr().err == f"{notes}later\n"
+
+
+def test_another_backend_of_keras_is_refused(monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    with pytest.raises(UserError, match="^KERAS_BACKEND=jax: .*; unset it$"):
+        command_line.load_tensorflow()
 
 
 @pytest.mark.parametrize(
@@ -227,6 +318,13 @@ def test_bad_flags_are_one_line(values, argv, message):
         parse_flags(values, argv, "usage")
     text = str(caught.value)
     assert message in text and text.endswith("; --help lists the flags") and "\n" not in text
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+def test_numbers_are_finite(value):
+    values = define_flags(("megabytes", 8.0, "How much.", None))
+    with pytest.raises(UserError, match=f"^--megabytes={value}: must be finite"):
+        parse_flags(values, [f"--megabytes={value}"], "usage")
 
 
 @pytest.mark.parametrize("argv", [["--help"], ["--size=x", "-h"], ["stray", "-help"]])

@@ -7,8 +7,16 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipelines import files
 from pipelines.command_line import UserError
-from pipelines.files import csv_text, make_folder, write_atomically
+from pipelines.files import (
+    csv_text,
+    json_object,
+    make_folder,
+    markdown_row,
+    open_binary,
+    write_atomically,
+)
 
 
 @pytest.mark.parametrize("prefix", ["", "ram://files"])
@@ -46,6 +54,37 @@ def test_folders_are_made_and_left_empty(tmp_path):
     for path in ("/proc/nowhere", tmp_path / "file" / "below"):
         with pytest.raises(UserError, match=rf"^--output_dir={path}: cannot be written to \(.+\)"):
             make_folder(str(path), "output_dir")
+
+
+def test_two_commands_may_try_a_folder_at_a_time(tmp_path, monkeypatch):
+    def meanwhile(path, content):
+        write_atomically(path, content)
+        if len(list(tmp_path.iterdir())) == 1:
+            make_folder(str(tmp_path), "output")
+
+    monkeypatch.setattr(files, "write_atomically", meanwhile)
+    make_folder(str(tmp_path), "output")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1]", "null", "[" * 100_000, b"\xff\xfe"])
+def test_what_is_no_json_object(content):
+    assert json_object(b'{"a": [1]}') == json_object('{"a": [1]}') == {"a": [1]}
+    with pytest.raises(ValueError, match=r"."):
+        json_object(content)
+
+
+def test_what_may_have_no_end_is_not_opened(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", "/dev/zero"):
+        with pytest.raises(OSError, match="a pipe or a device, which may have no end"):
+            open_binary(str(path))
+
+
+def test_cells_of_a_markdown_table_stay_cells():
+    assert (
+        markdown_row(["a|b", "<b>x</b> & y", 3]) == r"| a\|b | &lt;b&gt;x&lt;/b&gt; &amp; y | 3 |"
+    )
 
 
 CELL = st.text(st.characters(exclude_categories=["Cs", "Cc"]) | st.sampled_from('\n",; ')) | (

@@ -1,10 +1,13 @@
 """The command; what a manifest says is tested with its writers and readers."""
 
 import hashlib
+import json
 
 import pytest
+import tensorflow as tf
 
-from pipelines import command_line, manifest
+from pipelines import command_line, files, manifest
+from pipelines.shards import shard_files, shard_manifest
 from pipelines.shards.records import RecordFiles
 from pipelines.shards.tfrecords import to_example, write_shards
 
@@ -55,12 +58,54 @@ def test_files_are_checked_against_their_manifest(existing, capsys):
     assert f"{path} is missing beside its manifest" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("image", {"records": 6}),
+        ("image", {"records": 4}),
+        ("image", {"bytes": 9999}),
+        ("image", {"index": [[0, 0], [1, 20]]}),
+        ("text", {"records": 1}),
+        ("lines", {"records": 3}),
+        ("lines", {"index": [[0, 0], [1, 2]]}),
+    ],
+)
+def test_a_manifest_is_checked_against_its_files(existing, capsys, name, change):
+    path = existing / f"{name}.manifest.json"
+    if name == "lines":
+        with shard_files.LineFile(existing / "lines-00000-of-00001") as file:
+            file.write(b"{}\r", b"{}")
+        shard_manifest.write_manifest(existing / name, "documents", [file.entry], {})
+    else:
+        assert run(f"--files={existing}/{name}-*") == 0
+    assert run(f"--files={existing}/{name}-*", "--check") == 0
+    content = json.loads(path.read_text())
+    content["shards"][0] |= change
+    path.write_text(json.dumps(content))
+    capsys.readouterr()
+    assert run(f"--files={existing}/{name}-*", "--check") == 2
+    error = capsys.readouterr().err
+    assert f"{path}: is wrong about {existing}/{name}-00000-of-" in error and error.count("\n") == 1
+
+
+def test_a_folder_of_another_user_is_told_before_all_is_read(existing, capsys, monkeypatch):
+    def denied(path, content):
+        raise tf.errors.PermissionDeniedError(None, None, f"{path}; Permission denied")
+
+    monkeypatch.setattr(files, "write_atomically", denied)
+    monkeypatch.setattr(manifest, "_entry", None)
+    assert run(f"--files={existing}/image-*") == 2
+    error = capsys.readouterr().err
+    assert f"--files={existing}: cannot be written to (" in error and error.count("\n") == 1
+
+
 def test_bad_input_is_one_line(existing, capsys):
     (existing / "notes").write_text("no records " * 9)
     write_shards([to_example({"x": 1})], str(existing / "other"), 1)
     for argv, message in (
         ([], "--files is missing"),
         ([f"--files={existing}/none*"], "no file matches"),
+        (["--files=cake://x"], "--files=cake://x: File system scheme 'cake' not implemented"),
         ([f"--files={existing}/notes"], "notes: record 0: "),
         ([f"--files={existing}/other-*"], "holds neither images nor BERT examples"),
     ):

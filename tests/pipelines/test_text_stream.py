@@ -132,6 +132,24 @@ def test_a_field_of_another_kind_is_told(open_texts):
             open_texts([{**make_examples(1)[0], name: value}])
 
 
+@pytest.mark.parametrize(
+    ("name", "count", "wanted"),
+    [
+        ("masked_lm_ids", PREDICTIONS + 1, PREDICTIONS),
+        ("masked_lm_weights", PREDICTIONS - 1, PREDICTIONS),
+        ("input_mask", LENGTH - 1, LENGTH),
+        ("segment_ids", 1, LENGTH),
+        ("next_sentence_labels", 2, 1),
+    ],
+)
+def test_fields_of_other_lengths_are_told(open_texts, name, count, wanted):
+    values = np.ones(count, np.float32 if name == "masked_lm_weights" else np.int64)
+    examples = [{**example, name: values} for example in make_examples(2)]
+    message = rf"its field '{name}' holds {count} \w+ values and not {wanted}; give TFRecords"
+    with pytest.raises(UserError, match=message):
+        open_texts(examples)
+
+
 def test_texts_longer_than_the_model_are_told(open_texts):
     examples = make_examples(1)
     assert open_texts(examples, LENGTH + 5).length == LENGTH

@@ -132,6 +132,7 @@ TASK = {"type": "worker", "index": 0}
     ("config", "message"),
     [
         ("{'cluster'", "not JSON"),
+        ("[" * 100_000, "not JSON"),
         ([], "not an object"),
         ({}, "it has no cluster"),
         ({"cluster": [], "task": TASK}, "it has no cluster"),

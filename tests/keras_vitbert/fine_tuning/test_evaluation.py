@@ -28,6 +28,7 @@ def test_pictures_and_tables():
     assert lines[2:] == ["| cat | 3 | 1 | 0 |", "| dog | 0 | 0 | 0 |", "| fox | 0 | 2 | 2 |"]
     lines = evaluation.confusion_table(confusion, classes, most=2).splitlines()
     assert lines[2:] == ["| fox | dog | 2 |", "| cat | dog | 1 |"]
+    assert "| a\\|b | dog |" in evaluation.confusion_table(confusion, ["cat", "dog", "a|b"], most=2)
     lines = evaluation.accuracy_table(confusion, classes).splitlines()
     assert lines[2:] == ["| fox | 0.5000 | 4 |", "| cat | 0.7500 | 4 |", "| dog | nan | 0 |"]
 

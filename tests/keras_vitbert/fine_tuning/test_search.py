@@ -31,7 +31,7 @@ def data(text_task):
 
 
 @pytest.fixture
-def tune(data, tmp_path, monkeypatch):
+def tune(data, tiny, tmp_path, monkeypatch):
     """`tune(values, seeds, sweep, metric) -> (summary, trials)`.
 
     `values` says what a trial reaches: dict of (purpose, rate) to a list by seed; None where it
@@ -69,7 +69,7 @@ def tune(data, tmp_path, monkeypatch):
         config = fine_tuning.get_config("tsv", "text")
         config.update(grid=RATES, metric=metric)
         strategy = tf.distribute.get_strategy()
-        model = {"hidden_dim": 8, "max_sequence_length": 16}
+        model = {**tiny, "max_sequence_length": 16}
         run = FineTuningRun(
             config,
             RunFolder(str(tmp_path / "run")),

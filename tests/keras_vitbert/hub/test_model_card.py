@@ -20,9 +20,9 @@ def test_the_card_of_a_fine_tuned_model_has_the_spread_of_its_seeds(trained):
         "records": {"train": 100},
         "config": {"seed": 0, "steps": 0, "optimizer": {"learning_rate": 0.01, "ema": 0.0}},
     }
-    card = model_card(
-        TrainedModel(**{**vars(trained), "record": record, "summary": summary}), "image_classifier"
-    )
+    changed = {"record": record, "summary": summary, "classes": ["a|b", "<i>"]}
+    card = model_card(TrainedModel(**{**vars(trained), **changed}), "image_classifier")
+    assert r"| classes | 2: a\|b, &lt;i&gt; |" in card
     assert "| test, 40 examples | 0.7500 | 0.7000 | 0.8000 | 0.1000 |" in card
     assert "| `optimizer.learning_rate` | 0.03 |" in card and "| `seed` | 2 |" in card
     assert "`vitbert`" in card and "somebody" not in card and "ema" not in card

@@ -107,6 +107,11 @@ def test_bad_vits(tmp_path):
     refused(load_image_teacher, path, r"is damaged \(.*\); restore it")
     path.write_bytes(content[:2000] + b"damaged" + content[2007:])
     refused(load_image_teacher, path, r"is damaged \(.*\); restore it")
+    with open(path, "wb") as file:
+        np.save(file, np.ones(3))
+    refused(load_image_teacher, path, r"is damaged \(it is one array\); restore it")
+    write(**{"head.bias": np.array(["x"] * 3)})
+    refused(load_image_teacher, path, r"is damaged \(could not convert string .*\); restore it")
     write(**{"head.bias": None, "Transformer.encoder_norm.scale": None})
     refused(
         load_image_teacher, path, r"it lacks 2 tensors: vit\.layernorm\.weight, classifier\.bias;"

@@ -55,8 +55,26 @@ def test_weights_that_are_not_there(refused, copy):
     folder = copy("masked_lm")
     (folder / "model-00002-of-00002.safetensors").unlink()
     refused("text", folder, "model-00002-of-00002.safetensors is missing; restore it")
-    (folder / "model.safetensors.index.json").write_text("{}")
-    refused("text", folder, "model.safetensors.index.json lists no file; restore it")
+    for content in ({}, {"weight_map": {"a": 3, "b": "x"}}, {"weight_map": {"a": ["x"]}}):
+        (folder / "model.safetensors.index.json").write_text(json.dumps(content))
+        refused("text", folder, "model.safetensors.index.json lists no file; restore it")
+
+
+@pytest.mark.parametrize(
+    "added",
+    [
+        *(3, ["x"], {"a": 1}, [{"content": "x"}], [{"content": ["x"], "id": 37}]),
+        [{"content": "x", "id": "37"}],
+    ],
+)
+def test_odd_tokens(refused, copy, added):
+    folder = copy("bert")
+    tokens = (folder / "vocab.txt").read_text().split()
+    (folder / "vocab.txt").unlink()
+    vocabulary = {token: number for number, token in enumerate(tokens)}
+    content = {"model": {"vocab": vocabulary}, "added_tokens": added}
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+    refused("text", folder, r"tokenizer.json has odd tokens \(.*\); add vocab.txt")
 
 
 def test_damaged_weights(refused, copy):
@@ -100,6 +118,13 @@ def test_other_tensors(refused, copy):
     ("name", "change", "message"),
     [
         ("bert", {"num_hidden_layers": 3}, r"it lacks 16 tensors: bert\.encoder\.layer\.2\."),
+        (
+            "bert",
+            {"num_hidden_layers": 10**9},
+            "num_hidden_layers=1000000000; it has 46 tensors: g",
+        ),
+        ("vit", {"num_hidden_layers": 10**9}, "num_hidden_layers=1000000000; it has 40 tensors: g"),
+        ("vit", {"image_size": [{}, {}]}, "image_size={}; which is not supported"),
         ("bert", {"num_attention_heads": 4}, "num_attention_heads=4; which is not supported"),
         ("bert", {"hidden_act": "quick"}, "hidden_act='quick'; known are gelu, "),
         (
@@ -140,6 +165,10 @@ def test_other_configs(refused, copy, name, change, message):
 
 def test_a_bad_preprocessor(refused, copy):
     folder = copy("vit")
-    for content in ({"image_mean": [1, 2]}, {"image_std": [1, 0, 1]}, {"image_mean": "x"}):
+    nan = float("nan")
+    for content in (
+        *({"image_mean": [1, 2]}, {"image_std": [1, 0, 1]}, {"image_mean": "x"}),
+        *({"image_mean": [nan] * 3}, {"rescale_factor": None}, {"rescale_factor": nan}),
+    ):
         (folder / "preprocessor_config.json").write_text(json.dumps(content))
         refused("image", folder, "preprocessor_config.json has image_mean=.* are needed")

@@ -18,7 +18,7 @@ def test_presets_of_this_project_are_known_by_their_class():
     for name, is_own in (
         ("keras_vitbert>ViTBertMaskedLM", True),
         ("keras_hub>BertMaskedLM", False),
-        (None, False),
+        *((name, False) for name in (None, 3, [])),
     ):
         assert Source(PRESET, "p", "p", {"registered_name": name}).is_own_preset == is_own
     assert not Source(HUGGING_FACE, "p", "p").is_own_preset
@@ -41,7 +41,8 @@ def test_small_files(tmp_path):
         (b"[1]", "is damaged .not a JSON object.; restore it"),
         (b'{"a":\n 1,', "is damaged .*; restore it"),
         (b"", "is damaged"),
-        (b"\xff\xfe", "cannot be read"),
+        (b"[" * 100_000, "is damaged .it is nested too deeply.; restore it"),
+        (b"\xff\xfe", "cannot be read .*; restore it"),
     ):
         path.write_bytes(content)
         with pytest.raises(UserError, match=rf"^m: config\.json {reason}") as caught:

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import tensorflow as tf
 
+from keras_vitbert.configs import sample
 from keras_vitbert.configs.variants import VARIANTS, apply_variant
 from keras_vitbert.inspection.mask_values import MaskValues
 from keras_vitbert.inspection.value_files import write_values
@@ -20,7 +21,9 @@ BLOCKS, UNITS = 2, 16
 def make_run(path, variant, merge="mask"):
     """The folder of a run that has no checkpoint: a record, and stored values if it has masks."""
     path.mkdir(parents=True)
-    config = {"merge": {"name": merge}, "model": {"num_layers": BLOCKS}}
+    config = sample.get_config().to_dict()
+    config["merge"]["name"] = merge
+    config["model"] |= {"num_layers": BLOCKS, "hidden_dim": UNITS}
     record = {"variant": variant, "vocabulary_sha256": None, "records": {}, "config": config}
     (path / "config.json").write_text(json.dumps(record))
     folder, random = RunFolder(str(path)), np.random.default_rng(5)

@@ -1,3 +1,4 @@
+import gc
 import os
 import pathlib
 import re
@@ -170,8 +171,16 @@ def test_a_pointer_to_nothing_is_told(trained, tmp_path):
             checkpoints.latest(str(tmp_path))
     (tmp_path / "LAST").write_text("step-00000001\n")
     assert checkpoints.latest(str(tmp_path)) == (str(tmp_path / "step-00000001"), trained.step)
-    (tmp_path / "step-00000001" / "step.json").write_text("{")
-    with pytest.raises(UserError, match="not a complete checkpoint"):
+    for content in ("{", '{"step": "1"}', "[" * 100_000):
+        (tmp_path / "step-00000001" / "step.json").write_text(content)
+        with pytest.raises(UserError, match="not a complete checkpoint"):
+            checkpoints.latest(str(tmp_path))
+    (tmp_path / "LAST").write_bytes(b"\xff\xfe")
+    with pytest.raises(UserError, match="LAST names an unreadable path, which is not a complete"):
+        checkpoints.latest(str(tmp_path))
+    (tmp_path / "LAST").unlink()
+    (tmp_path / "LAST").mkdir()
+    with pytest.raises(UserError, match="LAST names an unreadable path, which is not a complete"):
         checkpoints.latest(str(tmp_path))
 
 
@@ -202,7 +211,7 @@ def test_a_damaged_file_is_told(trained, make_trainer, tmp_path, damage, suffix)
 
 
 @pytest.mark.parametrize("change", [{"hidden_dim": 16}, {"num_layers": 2}, {"num_classes": 4}])
-def test_another_model_is_told(trained, make_trainer, config, tmp_path, change):
+def test_another_model_is_told(trained, make_trainer, config, tmp_path, change, caplog):
     checkpoints.save(str(tmp_path), trained, keep=1)
     path, _ = checkpoints.latest(str(tmp_path))
     config = config.copy_and_resolve_references()
@@ -212,6 +221,20 @@ def test_another_model_is_told(trained, make_trainer, config, tmp_path, change):
         checkpoints.restore(path, other)
     with pytest.raises(UserError, match=f"{path} cannot be loaded .*damaged or belongs to another"):
         checkpoints.restore_network(path, other.network)
+    # TensorFlow has not begun to read, after which it would print a page of warnings.
+    gc.collect()
+    assert not caplog.records
+
+
+def test_a_part_of_the_network_is_told(make_trainer, config, trained, tmp_path):
+    """It would answer, and wrongly."""
+    config = config.copy_and_resolve_references()
+    config.model.num_layers = 2
+    checkpoints.save(str(tmp_path), make_trainer(config), keep=1)
+    path, _ = checkpoints.latest(str(tmp_path))
+    message = r"network/block_1/\S+: its shape is \[.*\], in the model none"
+    with pytest.raises(UserError, match=message):
+        checkpoints.restore_network(path, trained.network)
 
 
 def test_the_network_alone(trained, config, tmp_path):

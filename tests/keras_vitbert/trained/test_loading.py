@@ -112,16 +112,41 @@ def test_other_classes_than_those_of_the_run_are_refused(finished, tmp_path):
             keras_vitbert.load(str(copy))
 
 
-@pytest.mark.parametrize("blocks", [-1, 0])
-def test_a_part_of_the_network_is_refused(finished, tmp_path, blocks):
-    """A config.json with fewer blocks than the checkpoint: it would answer, and wrongly."""
-    copy = tmp_path / "run"
-    shutil.copytree(finished("vit"), copy)
+@pytest.mark.parametrize(
+    ("name", "sizes"),
+    [
+        ("run", {"hidden_dim": 10**9}),
+        ("run", {"image_size": 10**9}),
+        ("run", {"vocabulary_size": 10**9}),
+        ("run", {"num_classes": 10**9}),
+        ("run", {"num_layers": 10_000}),
+        ("fine_tuned_images", {"hidden_dim": 10**9}),
+    ],
+)
+def test_a_larger_model_than_that_of_the_checkpoint_is_refused(tmp_path, name, sizes):
+    """Before it takes the memory."""
+    copy = tmp_path / name
+    shutil.copytree(SAVED / name, copy)
     record = json.loads((copy / "config.json").read_text())
-    record["config"]["model"]["num_layers"] = blocks
+    (record["config"] if name == "run" else record)["model"].update(sizes)
     (copy / "config.json").write_text(json.dumps(record))
-    with pytest.raises(UserError, match=r"holds \d+ variables of a network, the model of its"):
+    with pytest.raises(UserError, match="config.json is of a larger model than .*; restore the f"):
         keras_vitbert.load(str(copy))
+
+
+def test_damaged_files_of_a_run_are_named(tmp_path):
+    for name, file, content in (
+        ("run", "config.json", b'{"variant": "vitbrt", "vocabulary_sha256": null, "config": {}}'),
+        ("run", "classes.txt", "t\u00eate\n".encode("latin-1")),
+        ("run", "summary.json", b"{}"),
+        ("fine_tuned_images", "classes.txt", "t\u00eate\n".encode("latin-1")),
+        ("fine_tuned_images", "summary.json", b'{"task": "image_folder", "model": 3}'),
+    ):
+        copy = tmp_path / f"{name}-{file}"
+        shutil.copytree(SAVED / name, copy)
+        (copy / file).write_bytes(content)
+        with pytest.raises(UserError, match=f"^{copy}/{file} is damaged .*; fix it or use another"):
+            keras_vitbert.load(str(copy))
 
 
 def test_an_export_holds_no_keras_model():

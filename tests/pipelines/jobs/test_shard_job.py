@@ -43,6 +43,13 @@ def test_remote_files(capfd):
     assert not tf.io.gfile.exists(f"{prefix}.progress/00002.json")
 
 
+def test_inputs_without_content_are_refused_and_leave_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(CountingJob, "write_shard", lambda *_: ({"tokens": 0}, []))
+    with pytest.raises(UserError, match="^--output=.*/out: nothing .* inputs hold no tokens; give"):
+        run_job(CountingJob(), str(tmp_path / "out"), 2, ONE_PROCESS)
+    assert os.listdir(tmp_path) == []
+
+
 def test_damaged_inputs_are_counted_over_all_shards(tmp_path, capfd):
     prefix = str(tmp_path / "out")
     with pytest.raises(

@@ -77,6 +77,16 @@ def test_reads_count_and_seek_in_a_dataset_function(files):
     assert values(starts.flat_map(lambda start: files.reader(start, 3))) == expected
 
 
+def test_a_file_with_fewer_records_than_its_manifest_says_fails(tmp_path):
+    write_shards(map(content, range(COUNT)), str(tmp_path / "x"), 1)
+    manifest = tmp_path / "x.manifest.json"
+    manifest.write_text(manifest.read_text().replace('"records":23', '"records":24'))
+    records = RecordFiles.find(f"{tmp_path}/x-*", "flag")
+    with pytest.raises(tf.errors.FailedPreconditionError, match="24 elements .* only 23"):
+        values(records.in_order())
+    assert len(values(records.in_order(0, COUNT))) == COUNT
+
+
 def test_records_have_places(files):
     for number, record in enumerate(in_files(files.files)):
         file, place = files.locate(number)

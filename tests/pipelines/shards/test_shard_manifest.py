@@ -6,6 +6,8 @@ from pipelines.command_line import UserError
 from pipelines.shards.shard_manifest import manifest_path, read_manifest, write_manifest
 from pipelines.shards.tfrecords import write_shards
 
+ENTRY = {"name": "x-0", "records": 3, "bytes": 60, "sha256": "ab", "index": [[0, 0], [2, 32]]}
+
 
 def test_the_manifest_says_what_was_written(tmp_path):
     write_shards(
@@ -29,7 +31,7 @@ def test_the_manifest_says_what_was_written(tmp_path):
 
 
 def test_it_is_json_of_one_line_a_shard(tmp_path):
-    entries = [{"name": f"x-{n}", "records": n, "index": [[0, 0], [n, 99]]} for n in range(3)]
+    entries = [{**ENTRY, "name": f"x-{n}", "index": [[0, 0], [1, 16 + n]]} for n in range(3)]
     write_manifest(tmp_path / "x", "documents", entries, {"pair": (1, 2)}, damaged=[{"file": "a"}])
     text = (tmp_path / "x.manifest.json").read_text()
     assert json.loads(text) == read_manifest(tmp_path / "x")
@@ -45,6 +47,8 @@ def test_it_is_json_of_one_line_a_shard(tmp_path):
         (lambda manifest: {"format": "other"}, "is not a manifest of this project"),
         (lambda manifest: [manifest], "is not a manifest of this project"),
         (lambda manifest: {k: v for k, v in manifest.items() if k != "counts"}, "(no counts)"),
+        (lambda manifest: {**manifest, "settings": []}, "is damaged (settings is '[]'); remove it"),
+        (lambda manifest: {**manifest, "shards": [3]}, "is damaged (a shard is no object)"),
     ],
 )
 def test_other_files_are_refused(tmp_path, change, message):
@@ -56,7 +60,39 @@ def test_other_files_are_refused(tmp_path, change, message):
     assert f"{path} " in str(caught.value) and message in str(caught.value)
 
 
-@pytest.mark.parametrize("content", [b"{", b"", b"\xff\xfe"])
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"records": "many"}, "records is 'many'"),
+        ({"sha256": 5}, "sha256 is '5'"),
+        ({"index": "x"}, "index is 'x'"),
+        ({"records": 10**6}, None),
+        ({"records": 1}, None),
+        ({"records": -1}, None),
+        ({"bytes": 40}, None),
+        ({"index": []}, None),
+        ({"index": [[0]]}, None),
+        ({"index": [[0, 0], ["1", 16]]}, None),
+        ({"index": [[0, 7]]}, None),
+        ({"index": [[0, 0], [2, 15]]}, None),
+        ({"index": [[0, 0], [2, 40], [1, 44]]}, None),
+        ({"index": [[0, 0], [1, 16], [1, 44]]}, None),
+        ({"index": [[0, 0], [3, 50]]}, None),
+        ({"index": [[0, 0], [1, 10**9]]}, None),
+    ],
+)
+def test_shards_that_cannot_be_are_refused(tmp_path, change, problem):
+    write_manifest(tmp_path / "x", "images", [ENTRY], {})
+    read_manifest(tmp_path / "x")
+    path = tmp_path / "x.manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "shards": [{**ENTRY, **change}]}))
+    with pytest.raises(UserError) as caught:
+        read_manifest(tmp_path / "x")
+    problem = problem or "records, bytes and index of x-0 contradict each other"
+    assert str(caught.value) == f"{path} is damaged ({problem}); remove it, or write the data again"
+
+
+@pytest.mark.parametrize("content", [b"{", b"", b"\xff\xfe", b"[" * 100_000])
 def test_a_damaged_one_is_told(tmp_path, content):
     (tmp_path / "x.manifest.json").write_bytes(content)
     with pytest.raises(UserError, match="x.manifest.json is damaged"):

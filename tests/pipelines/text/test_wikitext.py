@@ -1,4 +1,5 @@
 import re
+import time
 
 import pytest
 
@@ -208,6 +209,15 @@ def test_no_markup_is_left_in_the_real_dump(real_documents):
 def test_what_is_dropped_from_a_real_article(title, kind, text, real_pages, real_documents):
     assert text in real_pages[title].wikitext
     assert not any(text in paragraph for paragraph in real_documents[title].paragraphs)
+
+
+@pytest.mark.parametrize("markup", ["{{a|", "{{{a|", "[[a|", '<ref name="'])
+def test_a_page_that_closes_nothing_ends_at_once(markup):
+    sentence = "This is a sentence of more than eight words, and prose."
+    assert passages(f"{sentence}\n\n{markup * 9}") == [sentence]
+    started = time.monotonic()
+    assert passages(f"{sentence}\n\n{markup * 20_000}") == []
+    assert time.monotonic() - started < 2
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 """Checks what is read of a run's folder: the content of `config.json` and of `summary.json`."""
 
 from keras_vitbert.configs import fine_tuning
-from keras_vitbert.configs.checks import check_types
+from keras_vitbert.configs.checks import DTYPES, check_types
 from keras_vitbert.configs.overrides import flatten
 from keras_vitbert.configs.pretraining import load_config
 from keras_vitbert.configs.variants import VARIANTS
@@ -79,6 +79,8 @@ def checked_record(record):
         check_types({key: value for key, value in flat.items() if key in known}, known)
     except UserError as error:
         raise ValueError(str(error).removeprefix("--")) from error
+    if config["dtype"] not in DTYPES:
+        raise ValueError(f"config.dtype is {config['dtype']!r}, not one of {', '.join(DTYPES)}")
     # A model of other sizes is another model: they have no defaults.
     _check_model(record["config"].get("model") if is_run else record.get("model"), sizes)
     return {**record, "config": config}

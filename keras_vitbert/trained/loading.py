@@ -5,6 +5,7 @@ import os
 
 import keras
 
+from keras_vitbert.configs.checks import dtype_for_devices
 from keras_vitbert.configs.variants import VARIANTS
 from keras_vitbert.hub.image_classifier import ViTBertImageClassifier
 from keras_vitbert.hub.presets import load_preset
@@ -71,7 +72,7 @@ def open_source(source, dtype="float32"):
     if source.kind in _OF_RUNS:
         folder = RunFolder(source.path)
         record = folder.record()
-        dtype = dtype or record["config"]["dtype"]
+        dtype = dtype or dtype_for_devices(record["config"]["dtype"], on_tpu=False)
         # Variables are read in the dtype that they were written in.
         as_written = keras.DTypePolicy(dtype).variable_dtype == "float32"
         trained = _OF_RUNS[source.kind](folder, record, dtype if as_written else "float32")

@@ -68,6 +68,7 @@ def test_what_an_older_version_lacks_has_its_default(name):
         ),
         ("run", "config.model.dropout", 1, "model.dropout is 1, not a number from 0 to 1"),
         ("run", "config.data.images.central_crop", "x", "central_crop='x': must be of type float"),
+        ("run", "config.dtype", "floatx", "config.dtype is 'floatx', not one of auto, "),
         ("run", "records", [1], "records is .1."),
         ("run", "inputs", {"classes": "x"}, "inputs.classes is 'x'"),
         ("run", "vocabulary_sha256", 3, "vocabulary_sha256 is 3"),

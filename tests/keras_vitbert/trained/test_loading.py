@@ -134,6 +134,15 @@ def test_a_larger_model_than_that_of_the_checkpoint_is_refused(tmp_path, name, s
         keras_vitbert.load(str(copy))
 
 
+def test_a_run_of_a_version_without_dtypes_is_one_of_float32(tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree(SAVED / "run", copy)
+    record = json.loads((copy / "config.json").read_text())
+    del record["config"]["dtype"]
+    (copy / "config.json").write_text(json.dumps(record))
+    assert keras_vitbert.load(str(copy), None).backbone.dtype_policy.name == "float32"
+
+
 def test_damaged_files_of_a_run_are_named(tmp_path):
     for name, file, content in (
         ("run", "config.json", b'{"variant": "vitbrt", "vocabulary_sha256": null, "config": {}}'),

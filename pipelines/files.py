@@ -164,6 +164,27 @@ def json_object(text):
     return content
 
 
+def take_lock(file):
+    """Takes the system's lock of an open local file; it ends with the file or the process.
+
+    Args:
+        file: file object.
+
+    Returns:
+        bool, whether no other process holds it.
+
+    Raises:
+        OSError: the file system has no locks.
+    """
+    import fcntl
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 def find_files(patterns, flag):
     """Finds files and their sizes.
 

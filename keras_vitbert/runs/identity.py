@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines.command_line import UserError, say
+from pipelines.text.wordpiece import vocabulary_hash
 
 # How a run computes what its config asks for. Older runs go on where it is all the same to them.
 # 1: under mixed_bfloat16, logits are rounded to bfloat16; 2: they are float32 products.
@@ -89,7 +90,7 @@ def names_input(names):
     Returns:
         dict, see above.
     """
-    return {"path": None, "sha256": hashlib.sha256("\n".join(names).encode()).hexdigest()}
+    return {"path": None, "sha256": vocabulary_hash(names)}
 
 
 def weights_input(model, path=None):

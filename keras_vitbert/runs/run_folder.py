@@ -64,7 +64,7 @@ _COMPARED_ELSEWHERE = (
 )
 
 # What a record holds besides the config.
-_FLAGS = {"variant", "initial_weights", "task", "checkpoint", "architecture"}
+_FLAGS = {"variant", "task", "checkpoint", "architecture"}
 
 
 class RunFolder:

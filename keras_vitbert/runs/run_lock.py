@@ -7,7 +7,6 @@ that start there within the same second may both get it.
 """
 
 import contextlib
-import fcntl
 import json
 import os
 import socket
@@ -17,7 +16,7 @@ import time
 import tensorflow as tf
 
 from pipelines.command_line import UserError, say
-from pipelines.files import write_atomically
+from pipelines.files import take_lock, write_atomically
 
 LOCK = "LOCK"
 RENEWAL = 30  # seconds
@@ -62,10 +61,9 @@ def _locked(path):
 def _lock(path):
     file = open(path, "a+")
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        file.seek(0)
-        raise _refusal(path, file.read()) from error
+        if not take_lock(file):
+            file.seek(0)
+            raise _refusal(path, file.read())
     except OSError as error:  # of a file system without locks
         say(f"{path}: cannot be locked ({error}); do not run the same command twice at a time")
     return file

@@ -17,7 +17,7 @@ from typing import Any
 import tensorflow as tf
 
 from pipelines.command_line import UserError
-from pipelines.files import write_atomically
+from pipelines.files import take_lock, write_atomically
 from pipelines.shards.shard_files import shard_path
 from pipelines.shards.shard_manifest import manifest_path
 
@@ -235,13 +235,9 @@ def _lock(path, prefix):
     if "://" in path:
         yield
         return
-    import fcntl
-
     with open(path, "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not take_lock(file):
             raise UserError(
                 f"--output={prefix}: another process is writing it; wait for it, or give another"
-            ) from None
+            )
         yield

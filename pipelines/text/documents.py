@@ -15,7 +15,7 @@ import json
 from collections.abc import Iterator
 
 from pipelines.command_line import UserError, one_line
-from pipelines.files import find_files, reading
+from pipelines.files import find_files, json_object, reading
 from pipelines.shards import shard_files
 
 UNIT_BYTES = 8 << 20
@@ -80,12 +80,7 @@ def from_json(line) -> Document:
     Raises:
         ValueError: the line is no such document.
     """
-    try:
-        fields = json.loads(line)
-    except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
-    if not isinstance(fields, dict):
-        raise ValueError("it is no JSON object")
+    fields = json_object(line)
     title, paragraphs = fields.get("title", ""), fields.get("paragraphs")
     if not isinstance(paragraphs, list) or not all(isinstance(text, str) for text in paragraphs):
         raise ValueError("it has no 'paragraphs', a list of texts")

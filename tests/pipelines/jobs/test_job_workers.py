@@ -156,7 +156,7 @@ def test_beam_takes_jobs_that_are_defined_in_the_module_that_runs(tmp_path):
 
 # The module that a user runs: its job is defined in `__main__`. It does what the file `do` says.
 SCRIPT = """
-    import dataclasses, os, signal, sys, time
+    import dataclasses, glob, os, signal, sys, time
     from pipelines import command_line
     from pipelines.jobs.shard_job import ShardJob, run_job
 
@@ -178,7 +178,8 @@ SCRIPT = """
             for part in self.parts:
                 file.write(part.text * shard)
             open(f"{self.folder}/pid-{os.getpid()}", "w").close()
-            time.sleep(0.3)  # so that both workers have a part
+            while len(glob.glob(f"{self.folder}/pid-*")) < 2:
+                time.sleep(0.01)  # until the other worker has a part too, however late it starts
             do = open(f"{self.folder}/do").read()
             Job.made += 1
             if Job.made == 2 and do != "work":

@@ -12,7 +12,7 @@ import functools
 import os
 import sys
 
-from keras_vitbert.configs.overrides import ACCEPT_CHANGES
+from keras_vitbert.configs.overrides import ACCEPT_CHANGES, DIVERGENCE_FLAGS
 from keras_vitbert.fine_tuning import settings, tasks
 from pipelines import command_line
 from pipelines.command_line import UserError, quiet_loading, run
@@ -49,6 +49,7 @@ def define_flags(values):
         ("evaluate_only", False, "evaluate the model of a fine-tuned run, without training"),
         ("download", False, "let TFDS download missing data"),
         ("accept_changes", "", ACCEPT_CHANGES),
+        *DIVERGENCE_FLAGS,
         ("max_bad_records", 0, "how many damaged lines of TSV files may be skipped", 0),
         values=values,
     )
@@ -93,6 +94,7 @@ def _fine_tune(values, task, config, strategy, workers):
             write_predictions,
         )
         from keras_vitbert.fine_tuning.task_data import open_task
+        from keras_vitbert.runs.divergence import policy_of
         from keras_vitbert.runs.run_folder import RunFolder
 
     open_data = functools.partial(
@@ -103,6 +105,7 @@ def _fine_tune(values, task, config, strategy, workers):
         max_bad_records=values.max_bad_records,
     )
     check_predictions_file(values.predictions)
+    policy = policy_of(values)
     if values.evaluate_only:
         predictions = values.predictions if workers.is_chief else ""
         return evaluate_saved(
@@ -116,9 +119,10 @@ def _fine_tune(values, task, config, strategy, workers):
     label = os.path.basename(os.path.normpath(values.checkpoint))
     output_dir = values.output_dir or os.path.join("runs", f"{label}-{task.name}")
     folder = RunFolder(output_dir, workers.is_chief)
-    accepted = tuple(values.accept_changes.split(","))
     run = FineTuningRun(
-        config, folder, workers, strategy, data, task, pretrained, accepted=accepted
+        *(config, folder, workers, strategy, data, task, pretrained),
+        divergence=policy,
+        accepted=tuple(values.accept_changes.split(",")),
     )
     summary = fine_tune(run, values.sweep, values.seeds)
     if values.predictions and workers.is_chief:

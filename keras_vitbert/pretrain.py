@@ -13,7 +13,7 @@ import os
 import sys
 
 from keras_vitbert.configs import variants
-from keras_vitbert.configs.overrides import ACCEPT_CHANGES
+from keras_vitbert.configs.overrides import ACCEPT_CHANGES, DIVERGENCE_FLAGS
 from keras_vitbert.configs.pretraining import for_devices, with_sizes
 from keras_vitbert.pretraining import settings
 from pipelines import command_line
@@ -48,6 +48,7 @@ def define_flags(values):
         ),
         ("initial_weights", "", "a run, a preset or a ViT to start from (default: random)"),
         ("accept_changes", "", ACCEPT_CHANGES),
+        *DIVERGENCE_FLAGS,
         ("profile", "", "START,STOP: the steps to trace for TensorBoard's profile plug-in"),
         ("max_bad_records", 0, "damaged records to skip at most; above 0 all are checked first", 0),
         ("cache", False, "keep training records in memory once they are read"),
@@ -77,10 +78,11 @@ def main(argv):
         strategy = get_strategy(values.tpu, values.tpu_address)
         from keras_vitbert.pretraining.data import open_data
         from keras_vitbert.pretraining.run import PretrainingRun, pretrain
+        from keras_vitbert.runs.divergence import policy_of
         from keras_vitbert.runs.run_folder import RunFolder
         from keras_vitbert.runs.workers import Workers
 
-        workers = Workers(strategy)
+        workers, policy = Workers(strategy), policy_of(values)
 
     with workers.watched():
         folder = RunFolder(output_dir, workers.is_chief)
@@ -104,6 +106,7 @@ def main(argv):
             teacher_paths={"image": values.image_teacher, "text": values.text_teacher},
             initial_weights=values.initial_weights,
             profiled_steps=profiled,
+            divergence=policy,
             accepted=tuple(values.accept_changes.split(",")),
         )
         summary = pretrain(run)
@@ -139,6 +142,9 @@ def report(summary, output_dir):
     if summary["bad_records"]:
         lost = sum(damage["records"] for damage in summary["bad_records"])
         lines.append(f"  {lost} damaged records were skipped")
+    not_applied = summary.get("divergences", {}).get("not_applied", 0)
+    if not_applied:
+        lines.append(f"  {not_applied} steps were not applied: {output_dir}/divergences.csv")
     lines += accepted_lines(summary)
     lines.append(f"  details: {output_dir}/summary.json; tensorboard --logdir {output_dir}")
     return "\n".join(lines)

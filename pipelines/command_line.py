@@ -6,7 +6,7 @@ The exit statuses are part of the interface (a job scheduler acts on them):
 | --- | --- |
 | 0 | done |
 | 2 | a bad flag, file or piece of data: one line on stderr names the culprit and the fix |
-| 3 | training diverged (a value is not finite); the last good checkpoint is kept |
+| 3 | training diverged; checkpoints are kept, and the last good one among them |
 | 75 | stopped by SIGTERM or SIGINT after a checkpoint; the same command resumes there |
 | 141 | nobody reads its output any more, as after `| head -1`; it ends without a word |
 

@@ -74,6 +74,20 @@ class JointStream:
         # `repeat` shows that the stream is endless: replicas need not ask each other in every step.
         return _joined(streams).repeat()
 
+    def batch_records(self, step):
+        """The records of a step's batch.
+
+        Args:
+            step: int.
+
+        Returns:
+            dict of `images` and `texts`, as far as they are present, to lists of str.
+        """
+        return {
+            f"{name}s": source.names(seed, step * batch, batch)
+            for name, source, _, batch, seed in self._modalities
+        }
+
     def validation(self, context=None):
         """Dataset that holds every validation example once, a host's share of them.
 

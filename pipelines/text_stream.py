@@ -131,6 +131,14 @@ class TextStream:
         stream = stream.batch(batch, drop_remainder=True)
         return stream.map(self.parse, tf.data.AUTOTUNE, deterministic=True)
 
+    def names(self, seed, start, count):
+        """Which examples some elements of the stream are: list of str, FILE:PLACE.
+
+        Args:
+            seed, start, count: int.
+        """
+        return ShuffledRecords(self.records, seed).names(start, count)
+
     def validation(self, begin=0, end=None):
         """Opens a part of the examples, in the order of the files.
 

@@ -14,6 +14,16 @@ ACCEPT_CHANGES = (
     "what may differ from what the run in --output_dir began with, comma-separated, as its refusal "
     "names it, such as texts or config.seed; it is recorded"
 )
+# Flags of `pretrain` and `finetune`, see `keras_vitbert.runs.divergence`.
+DIVERGENCE_FLAGS = (
+    (
+        "on_divergence",
+        "stop",
+        "what to do after a step whose loss, gradient or update is not finite or far too large, "
+        "and which is not applied: stop, skip it, or restore the last good checkpoint's weights",
+    ),
+    ("max_divergences", 10, "how many steps are skipped, or how often is gone back, at most", 0),
+)
 
 
 def parse_with_config(argv, define_flags, choose_config, usage, config_help):

@@ -97,7 +97,8 @@ def check_config(config, task):
     checks.one_of("optimizer.schedule", ("cosine", "polynomial"))
     checks.must_be("above 0", "optimizer.clip_norm", "optimizer.epsilon")
     checks.must_be("in [0, 1)", "dropout", "label_smoothing", "optimizer.momentum", "optimizer.ema")
-    checks.must_be("in [0, 1)", "optimizer.warmup", "optimizer.beta_1", "optimizer.beta_2")
+    checks.must_be("in [0, 1)", "optimizer.warmup")
+    checks.adam()
     checks.must_be("in (0, 1]", "optimizer.layer_decay")
     checks.must_be("in (0, 1)", "selection_part")
     rates = flat["grid"]

@@ -17,6 +17,7 @@ import tensorflow as tf
 from keras_vitbert.fine_tuning import evaluation, metrics
 from keras_vitbert.fine_tuning.optimizer import build_optimizer
 from keras_vitbert.fine_tuning.settings import steps_of
+from keras_vitbert.runs import divergence
 from keras_vitbert.runs.loop import fit
 from keras_vitbert.runs.record_errors import reading_images
 from keras_vitbert.runs.run_folder import RunFolder
@@ -80,6 +81,20 @@ class TaskStream:
         # A dataset that may end has no fixed shapes on replicas: its last batch may be smaller.
         return stream.repeat()
 
+    def batch_records(self, step):
+        """The examples of a step's batch.
+
+        Args:
+            step: int.
+
+        Returns:
+            dict of `images` or `texts` to a list of str: names of images, indices of texts.
+        """
+        if self.images_per_step:
+            names = self._split.store.names(self._seed, step * self._batch, self._batch)
+            return {"images": names}
+        return {"texts": [str(index) for index in self._plan[step]]}
+
 
 def run_trial(run, trial, train, tests):
     """Trains and evaluates, or reads the result of a finished trial.
@@ -92,8 +107,8 @@ def run_trial(run, trial, train, tests):
 
     Returns:
         dict, the content of result.json: `learning_rate`, `seed`, `steps`, `seconds`, `transfer`,
-        `parameters`, `trained_parameters`, `diverged`, and `splits`, a dict of a split's name to
-        its `metrics.measures`.
+        `parameters`, `trained_parameters`, `diverged`, `divergences`, and `splits`, a dict of a
+        split's name to its `metrics.measures`.
 
     Raises:
         UserError, Diverged, Stopped: see `pipelines.command_line`. A trial of a sweep that
@@ -133,6 +148,7 @@ def run_trial(run, trial, train, tests):
             before_log = [WeightAverage(config.steps), watch]
             own = dataclasses.replace(run, config=config, folder=folder)
             result["resumed_from_step"] = fit(own, trainer, stream, before_log)
+            result["divergences"] = divergence.counts(trainer)
             # The last checkpoint is written: training need not be repeated if this fails.
             result["splits"] = _evaluate(evaluator, tests, classes, folder, trainer.step)
     except Diverged as error:

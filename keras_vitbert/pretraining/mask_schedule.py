@@ -8,8 +8,9 @@ from keras_vitbert.training.merging import cleared_after
 class MaskSchedule(keras.callbacks.Callback):
     """Algorithm 1's schedule: a refresh of the masks every `interval` steps.
 
-    The refresh happens inside the next training step and uses that step's text gradient. Once the
-    final sparsity is reached, there are no more refreshes.
+    The refresh happens inside the next training step and uses that step's text gradient. If that
+    step is not applied, or the masks go back to older ones, what is missing is cleared in the step
+    that follows. Once the final sparsity is reached, there are no more refreshes.
 
     Args:
         interval: int, `mask_update_interval`.
@@ -25,11 +26,15 @@ class MaskSchedule(keras.callbacks.Callback):
             "mask_ratio_per_update": mask_ratio_per_update,
         }
 
+        self._settled = None  # for which updates the masks have been looked at
+
     def on_train_batch_begin(self, batch, logs=None):
-        updates, rest = divmod(self.model.step, self.interval)
-        if updates and not rest:
-            size = self.model.merge.size
-            clear = cleared_after(updates, size, **self.schedule)
-            clear -= cleared_after(updates - 1, size, **self.schedule)
-            if clear:
-                self.model.request_probe(clear)
+        updates = self.model.step // self.interval
+        if self._settled == updates and not self.model.bad_steps:
+            return
+        wanted = cleared_after(updates, self.model.merge.size, **self.schedule)
+        clear = wanted - self.model.merge.cleared if wanted else 0
+        if clear > 0:
+            self.model.request_probe(clear)
+        else:
+            self._settled = updates

@@ -20,6 +20,7 @@ from keras_vitbert.pretraining.baselines import baselines
 from keras_vitbert.pretraining.initial_weights import open_initial
 from keras_vitbert.pretraining.mask_schedule import MaskSchedule
 from keras_vitbert.pretraining.teachers import load_teacher
+from keras_vitbert.runs import divergence
 from keras_vitbert.runs.identity import data_input, names_input, require_given, weights_input
 from keras_vitbert.runs.loop import fit
 from keras_vitbert.runs.record_errors import reading
@@ -69,6 +70,7 @@ class PretrainingRun(Run):
         folder = RunFolder(path, self.folder.writes)
         return PretrainingRun(
             *(config, folder, self.workers, self.strategy, self.data, variant),
+            divergence=self.divergence,
             accepted=self.accepted,
         )
 
@@ -273,6 +275,7 @@ def _summary(run, trainer, stream, began, resumed_from):
         "validation": _last_validation(run.folder, rows, trainer.step),
         "baselines": baselines(stream),
         "mask": _mask_summary(trainer),
+        "divergences": divergence.counts(trainer),
         "bad_records": [dataclasses.asdict(damage) for damage in left_out(stream)],
     }
 

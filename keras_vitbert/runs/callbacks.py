@@ -1,4 +1,4 @@
-"""Callbacks of every training run: divergence, throughput, logs, checkpoints."""
+"""Callbacks of every training run: throughput, logs, checkpoints."""
 
 import math
 import time
@@ -7,19 +7,7 @@ import keras
 import tensorflow as tf
 
 from keras_vitbert.runs import checkpoints
-from pipelines.command_line import Diverged, Stopped, stop_request
-
-
-class DivergenceGuard(keras.callbacks.Callback):
-    """Stops training when the loss or the gradient is not finite; nothing is saved after that."""
-
-    def on_train_batch_end(self, batch, logs=None):
-        for name in ("loss", "gradient_norm"):
-            if not math.isfinite(logs[name]):
-                raise Diverged(
-                    f"{name} is {logs[name]} at step {self.model.step}; the last good checkpoint "
-                    "is kept: lower --config.optimizer.learning_rate and use another --output_dir"
-                )
+from pipelines.command_line import Stopped, stop_request
 
 
 class Throughput(keras.callbacks.Callback):
@@ -140,11 +128,9 @@ class Checkpoints(keras.callbacks.Callback):
         Returns:
             int, the step to continue from.
         """
-        path, step = checkpoints.latest(self.folder)
-        if path is not None:
-            checkpoints.restore(path, trainer)
-            if step % self.config.steps_per_epoch:
-                self._epoch_metrics = [metric_values(mean) for mean in trainer.metrics]
+        step = checkpoints.restore_newest(self.folder, trainer)
+        if step % self.config.steps_per_epoch:
+            self._epoch_metrics = [metric_values(mean) for mean in trainer.metrics]
         return step
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -163,13 +149,15 @@ class Checkpoints(keras.callbacks.Callback):
             self._save_if_due()
 
     def on_epoch_end(self, epoch, logs=None):
-        self._save_if_due()
+        validated = self.model.step_check.is_usual((logs or {}).get("val_loss", math.nan))
+        self._save_if_due(validated)
 
-    def _save_if_due(self):
+    def _save_if_due(self, validated=False):
         step, config = self.model.step, self.config
         must_stop = self.workers.any_asks(stop_request.requested)
         if must_stop or step % config.checkpoint_interval == 0 or step == config.steps:
-            checkpoints.save(self.folder, self.model, config.checkpoints_to_keep, self.workers)
+            keep = config.checkpoints_to_keep
+            checkpoints.save(self.folder, self.model, keep, self.workers, validated)
         if must_stop and step != config.steps:
             raise Stopped(f"at step {step}, saved in {self.folder}; run the same command again")
 

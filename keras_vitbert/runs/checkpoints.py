@@ -1,8 +1,13 @@
-"""Checkpoints named by step, and a pointer to the last complete one.
+"""Checkpoints named by step, and pointers to the last complete one and to the last good one.
 
 `checkpoints/step-00000500/state.*` is written first; then a rename replaces `checkpoints/LAST`. A
 run that is killed in between leaves a folder that nothing points to, and the next run overwrites
 it: a half-written checkpoint is never loaded.
+
+`checkpoints/GOOD` names the newest one that training has shown to be good: validation with its
+weights gave a loss like the others, or the steps after it were good until the next checkpoint (see
+`keras_vitbert.training.step_check`), at least the last `STEPS_TO_SHOW`. It is kept besides the
+newest ones.
 
 A checkpoint holds everything that determines the rest of the run: weights, random states,
 optimiser, masks, the training metrics of the unfinished epoch, and the step, which determines the
@@ -16,13 +21,14 @@ import re
 
 import tensorflow as tf
 
-from pipelines.command_line import UserError, one_line
+from pipelines.command_line import UserError, one_line, say
 from pipelines.files import json_object, write_atomically
 
-POINTER = "LAST"
+POINTER, GOOD = "LAST", "GOOD"
+STEPS_TO_SHOW = 20
 
 
-def save(folder, trainer, keep, workers=None):
+def save(folder, trainer, keep, workers=None, validated=False):
     """Writes a checkpoint of a `BaseTrainer` and removes old ones.
 
     Args:
@@ -31,6 +37,7 @@ def save(folder, trainer, keep, workers=None):
         keep: int >= 1, how many checkpoints are kept.
         workers: `Workers`, all of which must call this; the chief's checkpoint is kept. None for a
             single process.
+        validated: bool, whether a validation has shown that the weights are good.
     """
     name = f"step-{trainer.step:08d}"
     path = os.path.join(folder, name)
@@ -42,9 +49,17 @@ def save(folder, trainer, keep, workers=None):
     if workers and not workers.is_chief:
         return
     write_atomically(os.path.join(path, "step.json"), json.dumps({"step": trainer.step}))
+    before = _pointed(folder, POINTER)
     write_atomically(os.path.join(folder, POINTER), name + "\n")
+    if validated:
+        write_atomically(os.path.join(folder, GOOD), name + "\n")
+    elif before in _steps(folder) and before != name:
+        passed = trainer.step - _step(os.path.join(folder, before))
+        if trainer.step_check.in_a_row.numpy() >= min(passed, STEPS_TO_SHOW):
+            write_atomically(os.path.join(folder, GOOD), before + "\n")
+    kept = {name, _pointed(folder, GOOD)}
     for old in sorted(_steps(folder))[:-keep]:
-        if old != name:
+        if old not in kept:
             tf.io.gfile.rmtree(os.path.join(folder, old))
 
 
@@ -75,6 +90,81 @@ def latest(folder):
         ) from error
 
 
+def _pointed(folder, pointer):
+    """The name in a pointer; empty if there is none, or if it cannot be read."""
+    try:
+        with tf.io.gfile.GFile(os.path.join(folder, pointer)) as file:
+            return file.read().strip()
+    except (tf.errors.OpError, UnicodeDecodeError):
+        return ""
+
+
+def restore_newest(folder, trainer):
+    """Loads the last complete checkpoint, or the newest before it if that is damaged.
+
+    Args:
+        folder: str, the run's `checkpoints` folder.
+        trainer: `BaseTrainer`.
+
+    Returns:
+        int, the step; 0 if there is no checkpoint.
+
+    Raises:
+        UserError: there are checkpoints, none of which is whole.
+    """
+    if not tf.io.gfile.exists(os.path.join(folder, POINTER)):
+        return 0
+    last = _pointed(folder, POINTER)
+    names = sorted(_steps(folder), reverse=True)
+    error, lost = None, ""
+    if last not in names:
+        try:
+            latest(folder)
+        except UserError as missing:
+            error, lost = missing, ", perhaps some steps earlier"
+    for name in [name for name in names if last not in names or name <= last]:
+        try:
+            restore(os.path.join(folder, name), trainer)
+        except UserError as damage:
+            error = error or damage
+            continue
+        if error is not None:
+            steps = int(last.removeprefix("step-")) - trainer.step if not lost else 0
+            lost = lost or f", {steps} steps earlier"
+            say(f"{str(error).partition(';')[0]}; going on from {name}{lost}")
+        return trainer.step
+    raise error
+
+
+def go_back(folder, trainer):
+    """Loads the last good checkpoint's weights, moments and masks; training goes on after it.
+
+    The step, the metrics and what was counted stay: data and schedules go on.
+
+    Args:
+        folder: str, the run's `checkpoints` folder.
+        trainer: `BaseTrainer`.
+
+    Returns:
+        str, the checkpoint's name; empty if no checkpoint has been shown to be good.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    name = _pointed(folder, GOOD)
+    if name not in _steps(folder):
+        return ""
+    whole, check = _state(trainer), trainer.step_check
+    state = {part: dict(variables) for part, variables in whole.items() if part != "metrics"}
+    del state["optimizer"]["iteration"]
+    bad, restores = check.bad_steps.numpy(), check.restores.numpy()
+    _read(os.path.join(folder, name), state, whole)
+    check.bad_steps.assign(bad)
+    check.restores.assign(restores + 1)
+    check.in_a_row.assign(0)
+    return name
+
+
 def restore(path, trainer):
     """Loads a checkpoint into a trainer; it must match the trainer exactly.
 
@@ -86,8 +176,14 @@ def restore(path, trainer):
         UserError: the checkpoint is damaged or belongs to another model.
     """
     state = _state(trainer)
+    with _telling(path):
+        step = _step(path)
     _read(path, state, state)
-    trainer.step = _step(path)
+    with _telling(path):
+        done = int(trainer.optimizer.iterations.numpy())
+        if done != step:
+            raise ValueError(f"its step.json is that of step {step}, its weights are of {done}")
+    trainer.step = step
 
 
 def restore_network(path, network):
@@ -128,13 +224,16 @@ def _shapes(path, parts):
 
 def _read(path, state, whole):
     """Reads `state`, which is all or a part of `whole`, as the checkpoint must hold it."""
+    with _telling(path):
+        stored = _shapes(path, whole)
+    if not any(name.startswith("step_check/") for name in stored):  # of an older version
+        state, whole = ({k: v for k, v in x.items() if k != "step_check"} for x in (state, whole))
     wanted = {
         f"{part}/{name.replace('.', '..').replace('/', '.S')}/.ATTRIBUTES/VARIABLE_VALUE": variable
         for part, variables in whole.items()
         for name, variable in variables.items()
     }
     with _telling(path):
-        stored = _shapes(path, whole)
         # TensorFlow would answer other variables by a page of warnings.
         for name in sorted(stored.keys() | wanted.keys()):
             ours = wanted[name].shape.as_list() if name in wanted else "none"

@@ -5,7 +5,8 @@ import sys
 
 import tensorflow as tf
 
-from keras_vitbert.runs.callbacks import Checkpoints, DivergenceGuard, RunLog, Throughput
+from keras_vitbert.runs.callbacks import Checkpoints, RunLog, Throughput
+from keras_vitbert.runs.divergence import DivergenceGuard
 from pipelines.command_line import UserError, say, stop_request
 
 
@@ -18,7 +19,8 @@ def fit(run, trainer, stream, before_log=()):
             `checkpoints_to_keep` are used and, with validation data, `validation_interval`.
         trainer: a compiled `keras_vitbert.training.base_trainer.BaseTrainer`, built under the
             run's strategy.
-        stream: has `training(step, context)`, `images_per_step`, `tokens_per_step` and optionally
+        stream: has `training(step, context)`, `batch_records(step)`, `images_per_step`,
+            `tokens_per_step` and optionally
             `validation(context)` and `validation_batches`, such as
             `pipelines.joint_stream.JointStream`.
         before_log: callbacks that run before an epoch's log is written.
@@ -44,7 +46,7 @@ def fit(run, trainer, stream, before_log=()):
     if start:
         say(f"resumed at step {start} of {config.steps}")
     callbacks = [
-        DivergenceGuard(),
+        DivergenceGuard(run, stream),
         Throughput(stream.images_per_step, stream.tokens_per_step),
         *before_log,
         RunLog(folder, start),

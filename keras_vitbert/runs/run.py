@@ -6,6 +6,7 @@ from typing import Any
 import tensorflow as tf
 from ml_collections import config_dict
 
+from keras_vitbert.runs.divergence import Policy
 from keras_vitbert.runs.run_folder import RunFolder
 from keras_vitbert.runs.workers import Workers
 
@@ -21,6 +22,7 @@ class Run:
         strategy: `tf.distribute.Strategy`.
         data: its open data: `keras_vitbert.pretraining.data.Data` or
             `keras_vitbert.fine_tuning.task_data.TaskData`.
+        divergence: `Policy`.
         accepted: keys that may differ from those that the run began with, see `RunFolder.begin`.
     """
 
@@ -29,6 +31,7 @@ class Run:
     workers: Workers
     strategy: tf.distribute.Strategy
     data: Any
+    divergence: Policy = dataclasses.field(default=Policy(), kw_only=True)
     accepted: tuple[str, ...] = dataclasses.field(default=(), kw_only=True)
 
     @property

@@ -7,6 +7,7 @@ checkpoints/    see `keras_vitbert.runs.checkpoints`
 logs/           TensorBoard: train, validation, and hparams for its table of runs
 inspection/     the values behind the pictures in TensorBoard
 metrics.csv     a line an epoch
+divergences.csv a line for each step that was not applied, see `keras_vitbert.runs.divergence`
 LOCK            while a process trains there, see `keras_vitbert.runs.run_lock`
 records-*.json  with --max_bad_records: which records are used and which are damaged
 summary.json    written at the end: it exists exactly when the run is finished
@@ -256,18 +257,20 @@ class RunFolder:
         self.write("summary.json", json.dumps(summary, indent=2) + "\n")
         return summary
 
-    def rows(self, up_to_step):
-        """The rows of `metrics.csv` up to a step: list of dict of str.
+    def rows(self, up_to_step, name="metrics.csv", numbers=True):
+        """The rows of a log up to a step: list of dict of str.
 
         A killed run may have written rows after its last checkpoint.
 
         Args:
             up_to_step: int, the last one wanted.
+            name: str, of the file.
+            numbers: bool, whether all its values are numbers.
 
         Raises:
             UserError: the file is damaged, perhaps cut off.
         """
-        text = self.read("metrics.csv")
+        text = self.read(name)
         if text is None:
             return []
         try:
@@ -275,12 +278,12 @@ class RunFolder:
             for line in lines:
                 if len(line) != len(header) or not text.endswith("\n"):
                     raise ValueError(f"its line {','.join(line)[:60]} is cut off")
-                for value in filter(None, line):
+                for value in filter(None, line if numbers else ()):
                     float(value)
             rows = [dict(zip(header, line, strict=True)) for line in lines]
             return [row for row in rows if row["step"] and int(row["step"]) <= up_to_step]
         except (ValueError, KeyError, csv.Error) as error:
-            raise self._damaged("metrics.csv", error) from error
+            raise self._damaged(name, error) from error
 
     def write_rows(self, rows):
         """Replaces `metrics.csv`.

@@ -3,31 +3,38 @@
 import contextlib
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_vitbert.training.stateless_dropout import StatelessDropout
+from keras_vitbert.training.step_check import STEP_ROW, StepCheck, bad_steps, step_row
 
 
 class BaseTrainer(keras.Model):
     """A `keras.Model` whose train step sums gradients over the replicas itself.
 
-    A subclass fills `means`, a dict of `keras.metrics.Mean`, and has a `train_step` that sums the
-    gradients before it calls the optimiser.
+    A subclass fills `means`, a dict of `keras.metrics.Mean`, and has a `train_step` that calls
+    `update`.
 
     Args:
         network: the Keras model to train.
+        clip_norm: float, the global norm that the summed gradient is clipped to.
         seed: int in [0, 2**32), of the random layers.
 
     Attributes:
+        bad_steps: tuple of `BadStep`, those of the last execution.
         step: int, completed steps, counted on the host: reading the device's counter in each step
             would stall it.
         probe_requested: bool, whether the next step is a probing step.
         probed: bool, whether the last execution began with a probing step.
     """
 
-    def __init__(self, network, seed=0, **kwargs):
+    def __init__(self, network, clip_norm=1.0, seed=0, **kwargs):
         super().__init__(**kwargs)
         self.network = network
+        self.clip_norm = clip_norm
+        self.step_check = StepCheck(name="step_check")
+        self.bad_steps = ()
         self.stateless_dropout = StatelessDropout(network, seed)
         self.means = {}
         self.step = 0
@@ -40,6 +47,7 @@ class BaseTrainer(keras.Model):
         return {
             "network": self.network.variables,
             "metrics": [variable for mean in self.metrics for variable in mean.variables],
+            "step_check": self.step_check.variables,
         }
 
     def log_values(self):
@@ -56,6 +64,46 @@ class BaseTrainer(keras.Model):
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
         with self.stateless_dropout.keyed(self.optimizer.iterations.value, replica, place):
             return self.network(inputs, training=True)
+
+    def update(self, gradients, loss, measured):
+        """Clips gradients and applies them, unless the step is bad; inside a replica.
+
+        Args:
+            gradients: list of tensors, this replica's share of the sum over all.
+            loss: scalar tensor, this replica's share of the sum.
+            measured: this replica's metrics, see `record`; those of a bad step do not count.
+
+        Returns:
+            (scalar bool tensor, whether the step is good; dict of further logs).
+        """
+        replicas = tf.distribute.get_replica_context()
+        *gradients, loss = replicas.all_reduce(tf.distribute.ReduceOp.SUM, [*gradients, loss])
+        half_squares = tf.stack([tf.nn.l2_loss(gradient) for gradient in gradients])
+        norm = tf.sqrt(2 * tf.reduce_sum(half_squares))
+        moved = self.optimizer.largest_update(tf.minimum(norm, self.clip_norm))
+        good, largest = self.step_check.judge(loss, norm, *moved)
+        scale = self.clip_norm * tf.minimum(1 / norm, tf.ones(()) / self.clip_norm)
+        scale = tf.where(good, scale, 0.0)
+        # Unlike a product, this is 0 for a gradient that is not finite.
+        gradients = [tf.math.multiply_no_nan(gradient, scale) for gradient in gradients]
+        self.optimizer.apply(gradients, self.network.trainable_variables, good)
+        self.record(measured, good)
+        return good, {
+            "gradient_norm": norm,
+            STEP_ROW: step_row(good, loss, largest, half_squares),
+        }
+
+    def record(self, measured, good=True):
+        """Adds to the metrics.
+
+        Args:
+            measured: dict of a metric's name to (values, weights or None).
+            good: scalar bool tensor; if it is False, the metrics keep their values.
+        """
+        for name, (values, weights) in measured.items():
+            weights = tf.ones_like(values) if weights is None else weights
+            values, weights = tf.where(good, values, 0.0), tf.where(good, weights, 0.0)
+            self.means[name].update_state(values, sample_weight=weights)
 
     def make_train_function(self, force=False):
         if self.train_function is None or force:
@@ -79,6 +127,8 @@ class BaseTrainer(keras.Model):
     def _counted(self, run_steps):
         def train_function(iterator):
             logs = run_steps(iterator)
+            rows = np.asarray(logs.pop(STEP_ROW)).reshape(self.steps_per_execution, -1)
+            self.bad_steps = tuple(bad_steps(rows, self.step))
             self.step += self.steps_per_execution
             return logs
 
@@ -109,8 +159,9 @@ class BaseTrainer(keras.Model):
     def _make_steps(self, first_step, step, count):
         """A function of an iterator that runs `count` steps and returns the last one's logs.
 
-        The logs are those of this process's first replica; the values at the end of an epoch come
-        from `get_metrics_result`, which covers all replicas.
+        The logs are those of this process's first replica, and the rows of all steps, see
+        `step_check.step_row`. The values at the end of an epoch come from `get_metrics_result`,
+        which covers all replicas.
         """
 
         def distributed(step):
@@ -131,12 +182,20 @@ class BaseTrainer(keras.Model):
         def run_steps(iterator):
             logs = first_step(next(iterator))
             if count > 1:
-                _, logs = tf.while_loop(
-                    lambda done, logs: done < count,
-                    lambda done, logs: (done + 1, step(next(iterator))),
-                    (1, logs),
+
+                def next_step(done, _, rows):
+                    logs = step(next(iterator))
+                    rows = tf.tensor_scatter_nd_update(rows, [[done]], [logs[STEP_ROW]])
+                    return done + 1, logs, rows
+
+                rows = tf.tile(logs[STEP_ROW][tf.newaxis], (count, 1))
+                _, logs, rows = tf.while_loop(
+                    lambda done, *_: done < count,
+                    next_step,
+                    (1, logs, rows),
                     parallel_iterations=1,
                 )
+                logs[STEP_ROW] = rows
             return logs
 
         return run_steps if self.run_eagerly else tf.function(run_steps, reduce_retracing=True)

@@ -22,8 +22,7 @@ class FineTuner(BaseTrainer):
     """
 
     def __init__(self, network, clip_norm=1.0, label_smoothing=0.0, **kwargs):
-        super().__init__(network, **kwargs)
-        self.clip_norm = clip_norm
+        super().__init__(network, clip_norm=clip_norm, **kwargs)
         self.label_smoothing = label_smoothing
         self.means = {name: keras.metrics.Mean(name) for name in ("loss", "accuracy")}
 
@@ -35,16 +34,10 @@ class FineTuner(BaseTrainer):
             losses: Any = self._example_losses(batch, logits)
             # A replica's share of the mean over all: summed gradients are those of one batch.
             loss = tf.reduce_mean(losses) / replicas.num_replicas_in_sync
-        gradients = dense(tape.gradient(loss, variables))
-        gradients = replicas.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
-        norm = tf.linalg.global_norm(gradients)
-        gradients, _ = tf.clip_by_global_norm(gradients, self.clip_norm, use_norm=norm)
-        self.optimizer.apply(gradients, self.network.trainable_variables)
-
         right = tf.argmax(logits, -1, batch["labels"].dtype) == batch["labels"]
-        self.means["loss"].update_state(losses)
-        self.means["accuracy"].update_state(tf.cast(right, tf.float32))
-        return {**self.get_metrics_result(), "gradient_norm": norm}
+        measured = {"loss": (losses, None), "accuracy": (tf.cast(right, tf.float32), None)}
+        _, logs = self.update(dense(tape.gradient(loss, variables)), loss, measured)
+        return {**self.get_metrics_result(), **logs}
 
     def _example_losses(self, batch, logits):
         """Cross-entropy of each example, `(batch,)`; for a mixed image, of its two labels."""

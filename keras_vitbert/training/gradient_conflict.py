@@ -44,24 +44,29 @@ class GradientConflict(keras.layers.Layer):
             self.ends = weight("ends", rows, 2, 2)  # block, text or image, lowest and highest
             self.counts = weight("counts", rows, 2, BUCKETS, dtype="int32")
 
-    def measure(self, text, image):
+    def measure(self, text, image, good=True):
         """Compares two gradients, in graph mode or eagerly.
 
         Args:
             text, image: lists of float tensors, the gradients of the shared variables.
+            good: scalar bool tensor; if it is False, the last results stay.
         """
+
+        def keep(variable, value):
+            variable.assign(tf.where(good, value, variable.value))
+
         grouped = [([], []) for _ in self.blocks]
         for place, t, i in zip(self._places, text, image, strict=True):
             grouped[place][0].append(t)
             grouped[place][1].append(i)
         sums = [_sums(*pair) for pair in grouped]
         sums.append([tf.add_n(column) for column in zip(*sums, strict=True)])
-        self.numbers.assign(tf.stack([_numbers(*row) for row in sums]))
+        keep(self.numbers, tf.stack([_numbers(*row) for row in sums]))
         if self.histograms:
             found = [histogram(gradients) for pair in grouped for gradients in pair]
             ends, counts = zip(*found, strict=True)
-            self.ends.assign(tf.reshape(tf.stack(ends), self.ends.shape))
-            self.counts.assign(tf.reshape(tf.stack(counts), self.counts.shape))
+            keep(self.ends, tf.reshape(tf.stack(ends), self.ends.shape))
+            keep(self.counts, tf.reshape(tf.stack(counts), self.counts.shape))
 
     def values(self):
         """The last results.

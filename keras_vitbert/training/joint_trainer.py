@@ -52,15 +52,13 @@ class JointTrainer(BaseTrainer):
         gradient_histograms=False,
         **kwargs,
     ):
-        super().__init__(network, **kwargs)
+        super().__init__(network, clip_norm=clip_norm, **kwargs)
         if distillation_ratio > 0 and teachers is None:
             raise ValueError(f"distillation_ratio is {distillation_ratio}, but teachers is None")
         self.merge = merge
         self.teachers = teachers or Teachers()
         self.distillation_ratio = distillation_ratio
         self.temperature = temperature
-        self.clip_norm = clip_norm
-
         self.has_images = network.backbone.image_size is not None
         self.has_text = network.backbone.vocabulary_size is not None
         self.shared = network.backbone.shared_variables
@@ -100,31 +98,40 @@ class JointTrainer(BaseTrainer):
         variables = [variable.value for variable in self.network.trainable_variables]
         teacher_logits = self.teachers(batch)
         text_gradients = image_gradients = [None] * len(variables)
+        losses, measured = [], {}
 
         if self.has_text:
             with tf.GradientTape() as tape:
                 logits = self.forward(text_inputs(batch), 0)  # eq. 2 to 6
-                text_loss = self._text_loss(batch, logits, teacher_logits)  # eq. 7
-            text_gradients = dense(tape.gradient(text_loss, variables))
+                loss, values = self._text_loss(batch, logits, teacher_logits)  # eq. 7
+            text_gradients = dense(tape.gradient(loss, variables))
+            losses, measured = [loss], values
         if self.has_images:
             with tf.GradientTape() as tape:
                 logits = self.forward(image_inputs(batch), 1)  # eq. 1 and 3 to 6
-                image_loss = self._image_loss(batch, logits, teacher_logits)  # eq. 7
-            image_gradients = dense(tape.gradient(image_loss, variables))
+                loss, values = self._image_loss(batch, logits, teacher_logits)  # eq. 7
+            image_gradients = dense(tape.gradient(loss, variables))
+            losses, measured = [*losses, loss], measured | values
 
+        text_sum = image_sum = masks = None
         if probing:
-            self._probe(replicas, text_gradients, image_gradients)  # Algorithm 1
+            text_sum, image_sum = self._summed(replicas, text_gradients, image_gradients)
+            if self.merge.masked:
+                masks = self.merge.refreshed(text_sum, self.clear_count.value)  # Algorithm 1
         if self.has_text and self.has_images:
-            gradients = self.merge.merge(text_gradients, image_gradients)  # eq. 8 or 9
+            arguments = [masks] if masks else []
+            gradients = self.merge.merge(text_gradients, image_gradients, *arguments)  # eq. 8 or 9
+            loss = self.merge.loss(*losses)
         else:
             gradients = text_gradients if self.has_text else image_gradients
 
-        # Merging is linear, so one sum of the merged gradient is the merge of the sums.
-        gradients = replicas.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
-        norm = tf.linalg.global_norm(gradients)
-        gradients, _ = tf.clip_by_global_norm(gradients, self.clip_norm, use_norm=norm)
-        self.optimizer.apply(gradients, self.network.trainable_variables)
-        return {**self.get_metrics_result(), "gradient_norm": norm}
+        good, logs = self.update(gradients, loss, measured)
+        if probing:
+            assert self.conflict is not None
+            self.conflict.measure(text_sum, image_sum, good)
+            if masks:
+                self.merge.keep(masks, good & (self.clear_count.value > 0))
+        return {**self.get_metrics_result(), **logs}
 
     def test_step(self, batch):
         """Cross-entropies and accuracies of a batch, without teachers and dropout.
@@ -136,9 +143,11 @@ class JointTrainer(BaseTrainer):
             dict of name to scalar tensor.
         """
         if self.has_text:
-            self._text_loss(batch, self.network(text_inputs(batch), training=False), {})
+            logits = self.network(text_inputs(batch), training=False)
+            self.record(self._text_loss(batch, logits, {})[1])
         if self.has_images:
-            self._image_loss(batch, self.network(image_inputs(batch), training=False), {})
+            logits = self.network(image_inputs(batch), training=False)
+            self.record(self._image_loss(batch, logits, {})[1])
         return self.get_metrics_result()
 
     # --- losses --------------------------------------------------------------------------------
@@ -156,8 +165,9 @@ class JointTrainer(BaseTrainer):
         labels = batch["next_sentence_labels"]
         rows = batch.get("text_weights", tf.ones_like(labels, tf.float32))
         masked = batch["masked_weights"] * rows[:, None]
-        mlm = self._loss("mlm", batch["masked_ids"], masked, logits, teacher_logits)
-        return mlm + self._loss("nsp", labels, rows, logits, teacher_logits)
+        mlm, values = self._loss("mlm", batch["masked_ids"], masked, logits, teacher_logits)
+        nsp, nsp_values = self._loss("nsp", labels, rows, logits, teacher_logits)
+        return mlm + nsp, values | nsp_values
 
     def _loss(self, task, labels, weights, logits, teacher_logits, mix=None):
         """This replica's share of a task's weighted mean loss over all replicas (eq. 7).
@@ -165,6 +175,7 @@ class JointTrainer(BaseTrainer):
         The shares of all replicas sum to the mean, however the weights are distributed, so that
         summed gradients are those of one large batch. This takes the sum of a scalar, the total
         weight, over the replicas. `mix` holds second labels and the weights of the first ones.
+        Also returns what the step's metrics are, see `record`.
         """
         logits, teacher_logits = logits[f"{task}_logits"], teacher_logits.get(f"{task}_logits")
         ratio = 0.0 if teacher_logits is None else self.distillation_ratio
@@ -176,11 +187,11 @@ class JointTrainer(BaseTrainer):
         if mix is not None:
             losses = mix[1] * losses + (1 - mix[1]) * loss(mix[0])
         correct = tf.cast(tf.argmax(logits, -1, labels.dtype) == labels, tf.float32)
-        self.means[f"{task}_loss"].update_state(losses, sample_weight=weights)
-        self.means[f"{task}_accuracy"].update_state(correct, sample_weight=weights)
+        measured = {f"{task}_loss": (losses, weights), f"{task}_accuracy": (correct, weights)}
         replicas = tf.distribute.get_replica_context()
         total_weight = replicas.all_reduce(tf.distribute.ReduceOp.SUM, tf.reduce_sum(weights))
-        return tf.reduce_sum(losses * weights) / tf.maximum(total_weight, 1.0)
+        share = tf.reduce_sum(losses * weights) / tf.maximum(total_weight, 1.0)
+        return share, measured
 
     # --- probing -------------------------------------------------------------------------------
 
@@ -230,15 +241,12 @@ class JointTrainer(BaseTrainer):
             **{f"mask_sparsity/{block}": cleared[block] / sizes[block] for block in sizes},
         }
 
-    def _probe(self, replicas, text_gradients, image_gradients):
-        assert self.conflict is not None
+    def _summed(self, replicas, text_gradients, image_gradients):
+        """Both gradients of the shared variables, summed over the replicas."""
         pairs = zip(text_gradients, image_gradients, strict=True)
         shared = [(t, i) for t, i in pairs if t is not None and i is not None]
         text, image = [t for t, _ in shared], [i for _, i in shared]
-        text, image = replicas.all_reduce(tf.distribute.ReduceOp.SUM, [text, image])
-        self.conflict.measure(text, image)
-        if self.merge.masked:
-            self.merge.refresh(text, self.clear_count.value)
+        return replicas.all_reduce(tf.distribute.ReduceOp.SUM, [text, image])
 
     # --- Keras ---------------------------------------------------------------------------------
 

@@ -2,11 +2,12 @@
 
 A merge is one replaceable object with `merge(text_gradients, image_gradients)` and the `loss` to
 report. Both losses reach the shared encoder; any other variable is reached by one loss only and
-gets that loss's gradient. Merges with masks also have `refresh(text_gradients, count)`, one update
-of Algorithm 1.
+gets that loss's gradient. Merges with masks also have `refreshed(text_gradients, count)`, one
+update of Algorithm 1, and `keep`, which makes its result the masks.
 """
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_vitbert.training.selection import smallest
@@ -57,7 +58,7 @@ class GradientSum(keras.layers.Layer):
 class GradientMask(keras.layers.Layer):
     """`G = M dL_text + (1 - M) dL_image` on the shared encoder (eq. 8), `M` by Algorithm 1.
 
-    `M` starts as all ones. Each `refresh` clears those of the remaining ones that have the smallest
+    `M` starts as all ones. Each update clears those of the remaining ones that have the smallest
     `|dL_text|` over the whole shared encoder. A cleared entry stays cleared.
     """
 
@@ -89,6 +90,12 @@ class GradientMask(keras.layers.Layer):
         """int, the number of entries of `M`."""
         return sum(mask.shape.num_elements() for mask in self.masks)
 
+    @property
+    def cleared(self):
+        """int, the number of entries that are cleared."""
+        masks = (np.asarray(keras.ops.convert_to_numpy(mask.value)) for mask in self.masks)
+        return self.size - sum(int(np.count_nonzero(mask)) for mask in masks)
+
     def loss(self, text_loss, image_loss):
         """The sum, for the log: a masked gradient is not the gradient of a loss.
 
@@ -97,31 +104,35 @@ class GradientMask(keras.layers.Layer):
         """
         return text_loss + image_loss
 
-    def merge(self, text_gradients, image_gradients):
+    def merge(self, text_gradients, image_gradients, masks=None):
         """Merges the gradients of the two losses (eq. 8).
 
         Args:
             text_gradients, image_gradients: lists of tensors in the order of the trainable
                 variables, with None where a loss does not reach a variable.
+            masks: what `refreshed` returns, in place of the present masks.
 
         Returns:
             list of tensors in the same order.
         """
-        masks = iter(self.masks)
+        masks = iter(masks or [mask.value for mask in self.masks])
         merged = []
         for text, image in zip(text_gradients, image_gradients, strict=True):
             if text is None or image is None:
                 merged.append(image if text is None else text)
             else:
-                merged.append(tf.where(next(masks).value, text, image))
+                merged.append(tf.where(next(masks), text, image))
         return merged
 
-    def refresh(self, text_gradients, count):
-        """One update of Algorithm 1: clears `count` more entries.
+    def refreshed(self, text_gradients, count):
+        """The masks after one update of Algorithm 1, which clears `count` more entries.
 
         Args:
             text_gradients: list of `dL_text` of the shared variables, summed over all replicas.
             count: scalar int32 tensor; 0 leaves the masks as they are, at no cost.
+
+        Returns:
+            list of bool tensors.
         """
         masks = [tf.convert_to_tensor(mask.value) for mask in self.masks]
         # With a batch of unknown size some gradients have no static shape.
@@ -133,9 +144,17 @@ class GradientMask(keras.layers.Layer):
             marks = smallest(self.importance(shaped), masks, count)
             return [mask & ~mark for mask, mark in zip(masks, marks, strict=True)]
 
-        updated = tf.cond(count > 0, cleared, lambda: list(masks))
-        for variable, value in zip(self.masks, updated, strict=True):
-            variable.assign(value)
+        return tf.cond(count > 0, cleared, lambda: list(masks))
+
+    def keep(self, masks, good=True):
+        """Replaces the masks by refreshed ones.
+
+        Args:
+            masks: what `refreshed` returns.
+            good: scalar bool tensor; if it is False, the present masks stay.
+        """
+        for variable, value in zip(self.masks, masks, strict=True):
+            variable.assign(tf.where(good, value, variable.value))
 
     def importance(self, text_gradients):
         """The values that entries are ranked by; the smallest are cleared.
@@ -170,9 +189,9 @@ class RandomGradientMask(GradientMask):
             trainable=False,
         )
 
-    def refresh(self, text_gradients, count):
-        super().refresh(text_gradients, count)
-        self.refreshes.assign(self.refreshes.value + tf.cast(count > 0, tf.int32))
+    def keep(self, masks, good=True):
+        super().keep(masks, good)
+        self.refreshes.assign(self.refreshes.value + tf.cast(good, tf.int32))
 
     def importance(self, text_gradients):
         draws = self.refreshes.value * len(text_gradients)  # before this refresh

@@ -16,7 +16,7 @@ _Optimizer = keras.optimizers.Optimizer if TYPE_CHECKING else object
 
 
 class _SummedGradients(_Optimizer):
-    """Skips the sum over replicas: the gradients are already equal on all of them.
+    """Applies gradients that are equal on all replicas already, or leaves all as it is.
 
     Weight decay applies to the variables of `decays`. Variables may have their own learning rates,
     see `scale_rates`.
@@ -32,11 +32,50 @@ class _SummedGradients(_Optimizer):
         """
         self._rate_scales = list(scales)
 
+    def apply(self, grads, trainable_variables=None, good=True):
+        """Updates variables, unless the step is bad; counts the step.
+
+        The averages of `use_ema` follow the weights in every step.
+
+        Args:
+            grads: list of tensors, finite also in a bad step, and None.
+            trainable_variables: list of Keras variables; those of `build` by default.
+            good: scalar bool tensor; where it is False, weights and moments keep their values.
+        """
+        variables = trainable_variables or self._trainable_variables
+        if not self.built:
+            self.build(variables)
+        grads, variables = self._filter_empty_gradients(grads, variables)
+        good = tf.convert_to_tensor(good)
+        self._decay(variables, tf.where(good, self.learning_rate, 0.0))
+        # The only further argument that reaches `update_step` on each device is the rate.
+        factors = tf.stack(self.factors(good))
+        self._backend_update_step(grads, variables, factors)
+        if self.use_ema:
+            self._update_model_variables_moving_average(self._trainable_variables)
+        self._iterations.assign_add(1)
+
+    def factors(self, good):
+        """The numbers of an update, as `update_step` needs them: list of scalar tensors.
+
+        Args:
+            good: scalar bool tensor; if it is False, they are such that nothing changes.
+        """
+        raise NotImplementedError
+
+    def largest_update(self, gradient_norm):
+        """The most by which the next gradient may move a weight, apart from weight decay.
+
+        Args:
+            gradient_norm: scalar float32 tensor, after clipping.
+
+        Returns:
+            (scalar float32 tensor; float, the part of the last step's that is added to it).
+        """
+        raise NotImplementedError
+
     def _all_reduce_sum_gradients(self, grads_and_vars):
         return grads_and_vars
-
-    def update_step(self, gradient, variable, learning_rate):
-        super().update_step(gradient, variable, self._rate_of(variable, learning_rate))
 
     def _rate_of(self, variable, rate):
         if self._rate_scales is None:
@@ -46,7 +85,7 @@ class _SummedGradients(_Optimizer):
     def finalize_variable_values(self, var_list):
         """Does nothing: `fit` may train only a part, and the average is used after the last."""
 
-    def _apply_weight_decay(self, variables):
+    def _decay(self, variables, rate):
         """Shrinks the variables of `decays`; Keras would compute the rate again for each."""
         if not self.weight_decay:
             return
@@ -65,7 +104,7 @@ class _SummedGradients(_Optimizer):
 
                 strategy.extended.update(variable, shrink, args=(rate,), group=False)
 
-        tf.distribute.get_replica_context().merge_call(decay, args=(self.learning_rate,))
+        tf.distribute.get_replica_context().merge_call(decay, args=(rate,))
 
 
 @keras.saving.register_keras_serializable(package="keras_vitbert")
@@ -76,19 +115,46 @@ class AdamW(_SummedGradients, keras.optimizers.AdamW):
     again for each variable. `amsgrad` is not supported.
 
     Raises:
-        ValueError: `amsgrad` is set.
+        ValueError: `amsgrad` is set, or `beta_1**2` is not below `beta_2`.
     """
 
     def __init__(self, *args, amsgrad=False, **kwargs):
         super().__init__(*args, **kwargs)
         if amsgrad:
             raise ValueError("amsgrad is not supported; use keras.optimizers.AdamW")
+        if self.beta_1**2 >= self.beta_2:
+            # Then there is no bound on an update, and Adam need not converge.
+            raise ValueError(f"beta_1**2 must be below beta_2, are {self.beta_1}, {self.beta_2}")
 
-    def _backend_update_step(self, grads, trainable_variables, learning_rate):
+    def factors(self, good):
+        """Of the weights, the first and the second moment.
+
+        Args:
+            good: scalar bool tensor.
+        """
         step = ops.cast(self.iterations + 1, "float32")
-        rate = learning_rate * ops.sqrt(1 - ops.power(self.beta_2, step))
+        rate: Any = self.learning_rate * ops.sqrt(1 - ops.power(self.beta_2, step))
         rate /= 1 - ops.power(self.beta_1, step)
-        super()._backend_update_step(grads, trainable_variables, rate)
+        return [tf.where(good, x, 0.0) for x in (rate, 1 - self.beta_1, 1 - self.beta_2)]
+
+    def largest_update(self, gradient_norm):
+        """The most by which the next gradient may move a weight, apart from weight decay.
+
+        A moment is a weighted sum of gradients, and its ratio to the root of the second moment is
+        largest where each gradient is `(beta_1 / beta_2)**age` times the newest (the inequality of
+        Cauchy and Schwarz): `(1 - beta_1) / sqrt((1 - beta_2) (1 - beta_1**2 / beta_2))`. Adam's
+        own bound (Kingma and Ba 2015, section 2.1) is that of gradients that are 0 before.
+
+        Args:
+            gradient_norm: scalar tensor, without effect: Adam's steps do not depend on the scale.
+
+        Returns:
+            (scalar float32 tensor; 0.0, as the moments are in it).
+        """
+        rest = 1 - self.beta_1**2 / self.beta_2
+        most = (1 - self.beta_1) / math.sqrt((1 - self.beta_2) * rest)
+        rate, _, _ = self.factors(tf.constant(True))
+        return rate * most * max(self._rate_scales or [1.0]), 0.0
 
     def update_step(self, gradient, variable, learning_rate):
         """One Adam step (Kingma and Ba 2015, section 2).
@@ -96,19 +162,70 @@ class AdamW(_SummedGradients, keras.optimizers.AdamW):
         Args:
             gradient: tensor.
             variable: `tf.Variable`.
-            learning_rate: scalar tensor, with the bias correction.
+            learning_rate: vector, the `factors`.
         """
-        rate = self._rate_of(variable, learning_rate)
+        rate, first, second = tf.unstack(learning_rate)
+        rate = self._rate_of(variable, rate)
         index = self._get_variable_index(variable)
         momentum, velocity = self._momentums[index].value, self._velocities[index].value
-        momentum.assign_add((gradient - momentum) * (1 - self.beta_1))
-        velocity.assign_add((gradient * gradient - velocity) * (1 - self.beta_2))
+        momentum.assign_add((gradient - momentum) * first)
+        velocity.assign_add((gradient * gradient - velocity) * second)
         variable.assign_sub(momentum * rate / (tf.sqrt(velocity) + self.epsilon))
 
 
 @keras.saving.register_keras_serializable(package="keras_vitbert")
 class SGD(_SummedGradients, keras.optimizers.SGD):
-    """`keras.optimizers.SGD` for summed gradients."""
+    """`keras.optimizers.SGD` for summed gradients. `nesterov` is not supported.
+
+    Raises:
+        ValueError: `nesterov` is set.
+    """
+
+    def __init__(self, *args, nesterov=False, **kwargs):
+        super().__init__(*args, **kwargs)
+        if nesterov:
+            raise ValueError("nesterov is not supported; use keras.optimizers.SGD")
+
+    def factors(self, good):
+        """Of the gradient, of the momentum that remains, and of the momentum in the update.
+
+        Args:
+            good: scalar bool tensor.
+        """
+        return [
+            tf.where(good, self.learning_rate, 0.0),
+            tf.where(good, self.momentum, 1.0),
+            tf.cast(good, tf.float32),
+        ]
+
+    def largest_update(self, gradient_norm):
+        """The most by which the next gradient may move a weight, apart from weight decay.
+
+        Args:
+            gradient_norm: scalar float32 tensor, after clipping.
+
+        Returns:
+            (scalar float32 tensor; float, the momentum).
+        """
+        most = gradient_norm * self.learning_rate * max(self._rate_scales or [1.0])
+        return most, self.momentum
+
+    def update_step(self, gradient, variable, learning_rate):
+        """One step of gradient descent with momentum.
+
+        Args:
+            gradient: tensor.
+            variable: `tf.Variable`.
+            learning_rate: vector, the `factors`.
+        """
+        rate, kept, applied = tf.unstack(learning_rate)
+        change = gradient * self._rate_of(variable, rate)
+        if self.momentum:
+            momentum = self.momentums[self._get_variable_index(variable)].value
+            momentum.assign(momentum * kept - change)
+            variable.assign_add(momentum * applied)
+        else:
+            variable.assign_sub(change)
 
 
 def decays(variable):

@@ -64,6 +64,14 @@ class ImageRecordFiles:
         """
         return ShuffledRecords(self.records, seed, shard, self.cache).elements(start)
 
+    def names(self, seed, start, count):
+        """Which images some elements of the shuffled stream are: list of str, FILE:PLACE.
+
+        Args:
+            seed, start, count: int.
+        """
+        return ShuffledRecords(self.records, seed).names(start, count)
+
     def in_order(self, begin=0, end=None):
         """The records in the order of the files.
 

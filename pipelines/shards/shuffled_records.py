@@ -15,6 +15,7 @@ besides them only the last records of an epoch. With other numbers of hosts, a h
 records that it passes over.
 """
 
+import copy
 import math
 
 import numpy as np
@@ -42,7 +43,7 @@ class ShuffledRecords:
     """
 
     def __init__(self, records, seed, shard=(1, 0), cache=False):
-        self._count, self._seed = records.count, seed
+        self._records, self._count, self._seed = records, records.count, seed
         self._hosts, self._host = shard
         self._step = math.gcd(self._hosts, LANES)  # from one lane of this host to its next
         self._row = LANES // self._step  # elements of a row that this host reads
@@ -91,6 +92,21 @@ class ShuffledRecords:
         stream = stream.skip(len(range(first, start, self._hosts)))
         # While a window is used, the next one is read.
         return stream.prefetch(min(self._row * self._block, self._count))
+
+    def names(self, start, count):
+        """Which records some elements are, without reading them.
+
+        Args:
+            start: int, the first element, counted over all hosts and epochs.
+            count: int.
+
+        Returns:
+            list of str: a record's file and its place in it, as in `train-00000-of-00004:17`.
+        """
+        order = copy.copy(self)
+        order._read = lambda begin, count: tf.data.Dataset.range(begin, begin + count)
+        places = order.elements(start).take(count).as_numpy_iterator()
+        return ["{}:{}".format(*self._records.locate(int(place))) for _, place in places]
 
     def _window(self, epoch, window, rows):
         """One block of each lane of this host, row by row, without the first `rows`."""
@@ -179,7 +195,7 @@ def _shuffled(stream, buffer_size, key):
         seed=key[0],
         seed2=key[1],
         reshuffle_each_iteration=False,
-        output_types=[tf.string],
+        output_types=[stream.element_spec.dtype],
         output_shapes=[()],
     )
     return tf.data.experimental.from_variant(variant, stream.element_spec)

@@ -11,7 +11,7 @@ import tensorflow as tf
 from pipelines.command_line import UserError
 from pipelines.files import sampled_digest
 from pipelines.images import image_sources, jpeg
-from pipelines.images.image_lists import ImageList, entry_file, read_entry
+from pipelines.images.image_lists import ImageList, entry_file, entry_name, read_entry
 from pipelines.images.image_record_files import ImageRecordFiles
 from pipelines.images.image_views import ImageViews
 from pipelines.shards.host_shares import host_stream, one_pass, shard, share
@@ -197,6 +197,15 @@ class ImageFiles:
             return number, tf.random.experimental.index_shuffle(place, key, self.count - 1)
 
         return tf.data.Dataset.range(first, 2**62, hosts).map(element)
+
+    def names(self, seed, start, count):
+        """Which images some elements of the shuffled stream are: list of str, their names.
+
+        Args:
+            seed, start, count: int.
+        """
+        places = self.elements(seed, start, (1, 0)).take(count).as_numpy_iterator()
+        return [entry_name(self.images.entries[place]) for _, place in places]
 
     def in_order(self, begin, end):
         """Places in the order of the list.

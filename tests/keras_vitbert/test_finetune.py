@@ -182,10 +182,10 @@ def test_validation_that_is_missing_is_cut_from_training(image_flags, tmp_path, 
 def test_a_stopped_sweep_ends_the_same(swept, image_flags, tmp_path, monkeypatch):
     """Stopped within the second rate, killed between two seeds, and once after the last step."""
     from keras_vitbert.fine_tuning import search
-    from keras_vitbert.runs import callbacks
+    from keras_vitbert.runs import divergence
 
     places = [("sweep-rate-0.03-seed-0", 3), ("seed-rate", 5)]
-    original = callbacks.DivergenceGuard.on_train_batch_end
+    original = divergence.DivergenceGuard.on_train_batch_end
     current = []
 
     def hooked(self, batch, logs=None):
@@ -202,7 +202,7 @@ def test_a_stopped_sweep_ends_the_same(swept, image_flags, tmp_path, monkeypatch
 
     flags = [*image_flags, "--sweep", "--seeds=2", f"--output_dir={tmp_path}"]
     with monkeypatch.context() as patched:
-        patched.setattr(callbacks.DivergenceGuard, "on_train_batch_end", hooked)
+        patched.setattr(divergence.DivergenceGuard, "on_train_batch_end", hooked)
         patched.setattr(search, "run_trial", noted)
         assert finetune(*flags) == EXIT_STOPPED
         stopped = tmp_path / "trials" / "sweep-rate-0.03-seed-0"

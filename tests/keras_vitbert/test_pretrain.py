@@ -42,7 +42,9 @@ def test_a_run_leaves_its_folder(finished, sources, variant):
     names |= {"classes.txt"} if uses.images else set()
     names |= {"inspection"} if variant in (*MASKED, MAPPED) else set()
     assert set(os.listdir(folder)) == names
-    assert sorted(os.listdir(folder / "checkpoints")) == ["LAST", "step-00000008", "step-00000010"]
+    names = ["GOOD", "LAST", "step-00000008", "step-00000010"]
+    assert sorted(os.listdir(folder / "checkpoints")) == names
+    assert (folder / "checkpoints" / "GOOD").read_text() == "step-00000010\n"
     if uses.text:
         assert (folder / "vocabulary.txt").read_text().splitlines() == VOCABULARY
     if uses.images:

@@ -133,15 +133,14 @@ def test_damaged_metrics(refused, unfinished):
         refused("--variant=vit", message=message, output_dir=unfinished, untouched=False)
 
 
-def test_a_damaged_checkpoint(refused, unfinished):
+def test_damaged_checkpoints(refused, unfinished):
+    """All of them; of several, one that is whole is used, see `runs/test_checkpoints.py`."""
+    shutil.rmtree(unfinished / "checkpoints" / "step-00000008")
     data = unfinished / "checkpoints" / "step-00000010" / "state.data-00000-of-00001"
     content = data.read_bytes()
     data.write_bytes(content[: len(content) // 2])
     last = unfinished / "checkpoints" / "LAST"
-    message = (
-        r"step-00000010 cannot be loaded .*it is damaged or belongs to another model: write the "
-        f"name of another one, such as step-00000008, into {last}$"
-    )
+    message = "step-00000010 cannot be loaded .*it is damaged or belongs to another model$"
     refused("--variant=vit", message=message, output_dir=unfinished, untouched=False)
     last.write_text("step-00000099\n")
     message = r"LAST names .*step-00000099, which is not a complete checkpoint; write"

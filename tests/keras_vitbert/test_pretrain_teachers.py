@@ -10,7 +10,7 @@ import pytest
 
 from keras_vitbert import load
 from keras_vitbert.pretraining import run as pretraining
-from keras_vitbert.runs import callbacks
+from keras_vitbert.runs import divergence
 from pipelines.command_line import EXIT_BAD_INPUT, EXIT_DONE, EXIT_STOPPED
 from tests.keras_vitbert.importing.stored_models import FIXTURES
 from tests.keras_vitbert.tiny_runs import (
@@ -115,7 +115,7 @@ def test_stopped_with_teachers_from_elsewhere_it_ends_the_same(
     assert weights and not any(np.array_equal(ours[name], others[name]) for name in weights)
 
     folder = tmp_path / "run"
-    ended = callbacks.DivergenceGuard.on_train_batch_end
+    ended = divergence.DivergenceGuard.on_train_batch_end
 
     def stop(self, number, logs=None):
         if self.model.step == 6:
@@ -123,7 +123,7 @@ def test_stopped_with_teachers_from_elsewhere_it_ends_the_same(
         ended(self, number, logs)
 
     with monkeypatch.context() as patched:
-        patched.setattr(callbacks.DivergenceGuard, "on_train_batch_end", stop)
+        patched.setattr(divergence.DivergenceGuard, "on_train_batch_end", stop)
         assert pretrain(sources, folder, *flags(folders)) == EXIT_STOPPED
     assert not (folder / "summary.json").exists()
     assert pretrain(sources, folder, *flags(folders)) == EXIT_DONE

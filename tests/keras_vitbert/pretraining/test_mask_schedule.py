@@ -7,15 +7,24 @@ import pytest
 from keras_vitbert.pretraining.mask_schedule import MaskSchedule
 
 
-def requests(interval, ratio, ratio_per_update, size, steps, executed=1):
-    """What the schedule asks a trainer for: dict of a step to the entries to clear in the next."""
+def requests(interval, ratio, ratio_per_update, size, steps, executed=1, bad=(), lost=None):
+    """What the schedule asks a trainer for: dict of a step to the entries to clear in the next.
+
+    `bad` steps are not applied; after some masks are restored, which have `lost` some entries.
+    """
+    lost = lost or {}
     asked = {}
-    model = types.SimpleNamespace(step=0, merge=types.SimpleNamespace(size=size))
+    merge = types.SimpleNamespace(size=size, cleared=0)
+    model = types.SimpleNamespace(step=0, merge=merge, bad_steps=())
     model.request_probe = lambda clear: asked.update({model.step: clear})
     schedule = MaskSchedule(interval, ratio, ratio_per_update)
     schedule.set_model(model)
     for model.step in range(0, steps, executed):
         schedule.on_train_batch_begin(0)
+        model.bad_steps = (model.step,) if model.step in bad else ()
+        if not model.bad_steps:
+            merge.cleared += asked.get(model.step, 0)
+        merge.cleared -= lost.get(model.step, 0)
     return asked
 
 
@@ -44,3 +53,10 @@ def test_nothing_is_asked_for_where_nothing_would_be_cleared():
 def test_executions_of_several_steps_end_where_it_is_due():
     whole = requests(10, 0.5, 0.1, 448, 100)
     assert requests(10, 0.5, 0.1, 448, 100, executed=5) == whole
+
+
+def test_what_a_bad_step_did_not_clear_is_cleared_in_the_next():
+    assert requests(10, 0.5, 0.25, 100, 30) == {10: 25, 20: 25}
+    assert requests(10, 0.5, 0.25, 100, 30, bad=(10, 11, 15)) == {10: 25, 11: 25, 12: 25, 20: 25}
+    # Training goes back from step 25 to masks of before step 20.
+    assert requests(10, 0.5, 0.25, 100, 30, bad=(25,), lost={25: 25}) == {10: 25, 20: 25, 26: 25}

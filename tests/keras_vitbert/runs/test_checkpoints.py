@@ -1,4 +1,6 @@
+import contextlib
 import gc
+import json
 import os
 import pathlib
 import re
@@ -106,28 +108,131 @@ def test_a_fresh_trainer_goes_on_to_the_bit(trained, make_trainer, stream, tmp_p
     assert_same(all_values(fresh), all_values(trained))
 
 
-def test_old_checkpoints_go(trained, tmp_path):
-    folder, step = str(tmp_path), trained.step
+@contextlib.contextmanager
+def moving(trainer):
+    """Gives a function that makes it a trainer at another step, until the end."""
+    before = trainer.step, int(trainer.step_check.in_a_row.numpy())
+
+    def move(step, in_a_row=0):
+        trainer.step = step
+        trainer.optimizer.iterations.assign(step)
+        trainer.step_check.in_a_row.assign(in_a_row)
+
     try:
-        for trained.step in (5, 10, 15, 20):
+        yield move
+    finally:
+        move(*before)
+
+
+def test_old_checkpoints_go(trained, tmp_path):
+    folder = str(tmp_path)
+    with moving(trained) as move:
+        for step in (5, 10, 15, 20):
+            move(step)
             checkpoints.save(folder, trained, keep=2)
         assert sorted(os.listdir(folder)) == ["LAST", "step-00000015", "step-00000020"]
-        trained.step = 25
+        move(25)
         checkpoints.save(folder, trained, keep=1)
         assert sorted(os.listdir(folder)) == ["LAST", "step-00000025"]
         # One that a user went back to is not removed for the newer ones that are still there.
-        trained.step = 7
+        move(7)
         checkpoints.save(folder, trained, keep=1)
         assert checkpoints.latest(folder) == (os.path.join(folder, "step-00000007"), 7)
         assert set(os.listdir(folder)) >= {"LAST", "step-00000007"}
-    finally:
-        trained.step = step
+
+
+def good_after(trainer, folder, *saves):
+    """What is named good, and the checkpoints that are left, after saves of 1 checkpoint.
+
+    Each save is (step, good steps in a row, whether it was validated).
+    """
+    found = []
+    with moving(trainer) as move:
+        for step, in_a_row, validated in saves:
+            move(step, in_a_row)
+            checkpoints.save(folder, trainer, keep=1, validated=validated)
+            pointer = os.path.join(folder, "GOOD")
+            good = open(pointer).read().strip() if os.path.exists(pointer) else None
+            left = {name for name in os.listdir(folder) if name.startswith("step-")}
+            assert left == {f"step-{trainer.step:08d}", good} - {None}
+            found.append(good and int(good.removeprefix("step-")))
+    return found
+
+
+def test_what_is_good_is_kept(trained, tmp_path):
+    """However many are kept: the one before if the steps since were good, or at least 20."""
+    saves = [(5, 5, False), (10, 10, False), (15, 4, False), (45, 19, False), (75, 20, False)]
+    assert good_after(trained, str(tmp_path), *saves) == [None, 5, 5, 5, 45]
+    assert good_after(trained, str(tmp_path), (85, 0, True), (95, 3, False)) == [85, 85]
+
+
+def test_training_goes_back_to_what_is_good(trained, make_trainer, stream, tmp_path):
+    """Weights, moments and masks; not the count of steps, metrics, and what was counted."""
+    folder = str(tmp_path)
+    assert checkpoints.go_back(folder, trained) == ""
+    other = make_trainer()
+    train(other, stream, 1)
+    checkpoints.save(folder, other, keep=1, validated=True)
+    good = all_values(other)
+    train(other, stream, 2)
+    later = all_values(other)
+    assert checkpoints.go_back(folder, other) == "step-00000001"
+    now = all_values(other)
+    for name, value in now.items():
+        stays = name.startswith("metrics") or "iteration" in name
+        np.testing.assert_array_equal(value, (later if stays else good)[name], err_msg=name)
+    assert other.step == 3 and other.step_check.restores.numpy() == 1
+
+
+def test_an_older_checkpoint_takes_the_place_of_a_damaged_one(
+    trained, make_trainer, tmp_path, capsys
+):
+    folder = str(tmp_path)
+    assert checkpoints.restore_newest(folder, trained) == 0
+    with moving(trained) as move:
+        for step in (3, 9, 5):
+            move(step)
+            checkpoints.save(folder, trained, keep=3)
+    assert checkpoints.restore_newest(folder, make_trainer()) == 5  # not that which is newer
+    (tmp_path / "LAST").write_text("step-00000009\n")
+    fresh = make_trainer()
+    assert checkpoints.restore_newest(folder, fresh) == fresh.step == 9
+    assert capsys.readouterr().err == ""
+    damage_flip(tmp_path / "step-00000009" / "state.data-00000-of-00001")
+    assert checkpoints.restore_newest(folder, fresh) == fresh.step == 5
+    weights = "network 0 image_embedding/class_token"
+    np.testing.assert_array_equal(all_values(fresh)[weights], all_values(trained)[weights])
+    said = capsys.readouterr().err
+    assert "step-00000009 cannot be loaded" in said
+    assert said.endswith("; going on from step-00000005, 4 steps earlier\n")
+    shutil.copy(tmp_path / "step-00000003" / "step.json", tmp_path / "step-00000005")  # a swap
+    assert checkpoints.restore_newest(folder, fresh) == 3
+    assert capsys.readouterr().err.endswith("from step-00000003, 6 steps earlier\n")
+    # A pointer that cannot be read may have named the newest.
+    (tmp_path / "LAST").write_bytes(b"\xff")
+    assert checkpoints.restore_newest(folder, fresh) == 3
+    assert "LAST names an unreadable path" in capsys.readouterr().err
+    (tmp_path / "LAST").write_text("step-00000009\n")
+    (tmp_path / "step-00000003" / "state.index").unlink()
+    with pytest.raises(UserError, match="step-00000009 cannot be loaded"):
+        checkpoints.restore_newest(folder, fresh)
+
+
+def test_a_checkpoint_of_a_version_that_did_not_check_steps(trained, make_trainer, tmp_path):
+    target = tmp_path / "step-00000003"
+    whole = checkpoints._state(trained)
+    del whole["step_check"]
+    tf.train.Checkpoint(**whole).write(str(target / "state"))
+    (target / "step.json").write_text(json.dumps({"step": trained.step}))
+    fresh = make_trainer()
+    checkpoints.restore(str(target), fresh)
+    assert_same(all_values(fresh), all_values(trained))
 
 
 def test_what_a_killed_run_was_writing_is_ignored_and_written_over(
     trained, make_trainer, tmp_path, monkeypatch
 ):
-    folder, step = str(tmp_path), trained.step
+    folder = str(tmp_path)
     assert checkpoints.latest(folder) == (None, 0)
     assert checkpoints.latest(str(tmp_path / "nothing")) == (None, 0)
 
@@ -140,9 +245,10 @@ def test_what_a_killed_run_was_writing_is_ignored_and_written_over(
         writes_left.pop()
 
     monkeypatch.setattr(checkpoints, "write_atomically", killed)
-    try:
+    with moving(trained) as move:
         expected = (None, 0)
-        for trained.step, writes in ((5, 0), (5, 1), (5, 2), (9, 0), (9, 1)):
+        for step, writes in ((5, 0), (5, 1), (5, 2), (9, 0), (9, 1)):
+            move(step)
             writes_left[:] = [None] * writes
             if writes < 2:
                 with pytest.raises(KeyboardInterrupt):
@@ -154,9 +260,8 @@ def test_what_a_killed_run_was_writing_is_ignored_and_written_over(
         assert sorted(os.listdir(folder)) == ["LAST", "step-00000005", "step-00000009"]
         fresh = make_trainer()
         checkpoints.restore(expected[0], fresh)
+        move(5)
         assert_same(all_values(fresh), all_values(trained))
-    finally:
-        trained.step = step
 
 
 def test_a_pointer_to_nothing_is_told(trained, tmp_path):

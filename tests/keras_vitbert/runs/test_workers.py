@@ -13,7 +13,7 @@ import tensorflow as tf
 from ml_collections import config_dict
 
 from keras_vitbert import pretrain
-from keras_vitbert.runs import callbacks
+from keras_vitbert.runs import divergence
 from keras_vitbert.runs.run_folder import RunFolder
 from keras_vitbert.runs.workers import Workers
 from pipelines import command_line
@@ -65,14 +65,14 @@ def test_a_signal_is_heard_again_after_others_took_it():
 
 def train(number, step, argv):
     """The command of a worker, which sends itself a signal in a step."""
-    original = callbacks.DivergenceGuard.on_train_batch_end
+    original = divergence.DivergenceGuard.on_train_batch_end
 
     def hooked(self, batch, logs=None):
         if self.model.step == step:
             os.kill(os.getpid(), number)
         original(self, batch, logs)
 
-    callbacks.DivergenceGuard.on_train_batch_end = hooked
+    divergence.DivergenceGuard.on_train_batch_end = hooked
     return command_line.run(pretrain.main, argv)
 
 

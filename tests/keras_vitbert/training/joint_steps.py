@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_vitbert.model.pretraining_network import image_inputs, text_inputs
+from keras_vitbert.training.step_check import STEP_ROW
 
 RATIO, TEMPERATURE = 0.3, 2.0
 NO_CLIP = 1e9
@@ -33,7 +34,7 @@ def weights(trainer):
 def step(trainer, batch, **options):
     """A training step in eager mode; its logs as floats."""
     logs = trainer.train_step(tensors(batch), **options)
-    return {name: float(value) for name, value in logs.items()}
+    return {name: float(value) for name, value in logs.items() if name != STEP_ROW}
 
 
 def randomize_masks(merge, seed=5):

@@ -1,3 +1,5 @@
+import functools
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -43,6 +45,10 @@ def draw_with_ties(seed):
 
 def tensors(arrays):
     return [tf.constant(x) for x in arrays]
+
+
+def refresh(merge, gradients, count):
+    merge.keep(merge.refreshed(gradients, count), count > 0)
 
 
 def values(merge):
@@ -112,12 +118,12 @@ def test_masks_begin_as_ones_of_the_shared_shapes():
 @pytest.mark.parametrize("counts", [(3, 0, 5, 7), (SIZE,), (1, SIZE - 1), (0, 0)])
 def test_algorithm_1(draw, counts):
     merge = built(GradientMask())
-    refresh = tf.function(merge.refresh)
+    refreshed = tf.function(functools.partial(refresh, merge))
     expected = values(merge)
     for update, count in enumerate(counts):
         gradients = draw(update)
         before = values(merge)
-        refresh(tensors(gradients), tf.constant(count))
+        refreshed(tensors(gradients), tf.constant(count))
         expected = reference.algorithm_1(expected, gradients, count)
         for value, old, expect in zip(values(merge), before, expected, strict=True):
             np.testing.assert_array_equal(value, expect)
@@ -131,7 +137,7 @@ def test_algorithm_1_with_gradients_that_are_not_finite():
     gradients[0][0, :3] = np.nan, np.inf, -np.inf
     gradients[2][0, 0, 0] = np.nan
     expected = reference.algorithm_1(values(merge), gradients, SIZE - 3)
-    merge.refresh(tensors(gradients), tf.constant(SIZE - 3))
+    refresh(merge, tensors(gradients), tf.constant(SIZE - 3))
     for value, expect in zip(values(merge), expected, strict=True):
         np.testing.assert_array_equal(value, expect)
     assert values(merge)[0][0].tolist() == [True, False, True, False, False]  # NaN, one infinity
@@ -142,11 +148,11 @@ def test_algorithm_1_with_gradients_that_are_not_finite():
 def test_gradients_may_lack_a_static_shape(merge):
     """As those of batches whose size is not known beforehand do."""
     merge = built(merge())
-    refresh = tf.function(
-        merge.refresh,
+    refreshed = tf.function(
+        functools.partial(refresh, merge),
         input_signature=[[tf.TensorSpec(None)] * len(SHAPES), tf.TensorSpec((), tf.int32)],
     )
-    refresh(tensors(draw(0)), tf.constant(9))
+    refreshed(tensors(draw(0)), tf.constant(9))
     assert cleared(merge) == 9
 
 
@@ -154,7 +160,7 @@ def test_one_threshold_over_all_tensors():
     merge = built(GradientMask())
     sizes = (4, -1, 3, 2)
     gradients = [np.full(s, x, np.float32) for s, x in zip(SHAPES, sizes, strict=True)]
-    merge.refresh(tensors(gradients), tf.constant(8))
+    refresh(merge, tensors(gradients), tf.constant(8))
     assert [np.count_nonzero(~m) for m in values(merge)] == [0, 7, 0, 1]
 
 
@@ -177,7 +183,7 @@ def after(merge, *counts):
     """The masks after each refresh."""
     history = []
     for count in counts:
-        merge.refresh(tensors(draw(0)), tf.constant(count))
+        refresh(merge, tensors(draw(0)), tf.constant(count))
         history.append(np.concatenate([np.ravel(v) for v in values(merge)]))
     return history
 
@@ -202,9 +208,9 @@ def test_random_masks_are_drawn_anew_each_refresh_and_tensor():
     merge = built(RandomGradientMask(0))
     numbers = merge.importance(draw(0))
     assert np.all(numbers[0].numpy().ravel()[:7] != numbers[1].numpy())
-    merge.refresh(tensors(draw(0)), tf.constant(0))
+    refresh(merge, tensors(draw(0)), tf.constant(0))
     np.testing.assert_array_equal(merge.importance(draw(0))[0], numbers[0])
-    merge.refresh(tensors(draw(0)), tf.constant(1))
+    refresh(merge, tensors(draw(0)), tf.constant(1))
     assert np.all(merge.importance(draw(0))[0] != numbers[0].numpy())
 
 

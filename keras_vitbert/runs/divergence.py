@@ -1,0 +1,143 @@
+"""What happens after a step that was not applied, see `keras_vitbert.training.step_check`.
+
+`divergences.csv` in the run's folder has a line for each: why, which variables' gradients are not
+finite, and the records of its batch. Then, by `--on_divergence`,
+
+stop      the run ends with status 3;
+skip      training goes on as if the batch had not been there;
+restore   weights, moments and masks go back to those of the last good checkpoint, and training goes
+          on after the step: data and learning rate go on, what was learnt since is lost.
+
+After `--max_divergences` of them a run ends with status 3 all the same. Their number is part of a
+checkpoint: a run that is killed and resumed ends where the unbroken one does.
+"""
+
+import dataclasses
+
+import keras
+
+from keras_vitbert.runs import checkpoints
+from pipelines.command_line import Diverged, UserError, meant, say
+from pipelines.files import csv_text
+
+POLICIES = ("stop", "skip", "restore")
+_FILE = "divergences.csv"
+
+
+@dataclasses.dataclass(frozen=True)
+class Policy:
+    """What to do after a step that was not applied.
+
+    Attributes:
+        action: str, one of `POLICIES`.
+        limit: int, how many steps are skipped, or how often training goes back, at most.
+    """
+
+    action: str = "stop"
+    limit: int = 10
+
+
+def policy_of(values):
+    """The policy of a command's flags.
+
+    Args:
+        values: `absl.flags.FlagValues` with `on_divergence` and `max_divergences`.
+
+    Returns:
+        `Policy`.
+
+    Raises:
+        UserError: there is no such policy.
+    """
+    name = values.on_divergence
+    if name not in POLICIES:
+        raise UserError(
+            f"--on_divergence={name}: give one of {', '.join(POLICIES)}{meant(name, POLICIES)}"
+        )
+    return Policy(name, values.max_divergences)
+
+
+def counts(trainer):
+    """How often a run diverged, for its summary: dict of `not_applied` and `restores` to int.
+
+    Args:
+        trainer: `keras_vitbert.training.base_trainer.BaseTrainer`.
+    """
+    check = trainer.step_check
+    return {
+        "not_applied": int(check.bad_steps.numpy()),
+        "restores": int(check.restores.numpy()),
+    }
+
+
+class DivergenceGuard(keras.callbacks.Callback):
+    """Writes down each bad step, and stops, goes on, or goes back.
+
+    Args:
+        run: `keras_vitbert.runs.run.Run`.
+        stream: has `batch_records(step)`, such as `pipelines.joint_stream.JointStream`.
+    """
+
+    def __init__(self, run, stream):
+        super().__init__()
+        self.folder, self.policy, self.stream = run.folder, run.divergence, stream
+
+    def on_train_batch_end(self, batch, logs=None):
+        bad_steps = self.model.bad_steps
+        if not bad_steps:
+            return
+        self._write(bad_steps)
+        place = f"step {bad_steps[0].step + 1} was not applied ({bad_steps[0].reason})"
+        details = f"see {self.folder.path}/{_FILE}"
+        check, limit = self.model.step_check, self.policy.limit
+        if self.policy.action == "skip":
+            count = int(check.bad_steps.numpy())
+            if count <= limit:
+                say(f"{place}: skipped, {count} of at most {limit}; {details}")
+                return
+            raise Diverged(
+                f"{place}; {limit} steps have been skipped, as many as --max_divergences allows; "
+                f"{details}"
+            )
+        if self.policy.action == "restore":
+            count = int(check.restores.numpy()) + 1
+            if count > limit:
+                raise Diverged(
+                    f"{place}; training has gone back {limit} times, as often as "
+                    f"--max_divergences allows; {details}"
+                )
+            name = checkpoints.go_back(self.folder.checkpoints, self.model)
+            if name:
+                say(
+                    f"{place}: back to the weights of {name}, {count} of at most {limit}; {details}"
+                )
+                return
+            raise Diverged(f"{place}; no checkpoint has been shown to be good; {details}")
+        raise Diverged(
+            f"{place}; checkpoints are kept, {details}: run the same command again with "
+            "--on_divergence=skip or restore, or lower --config.optimizer.learning_rate and use "
+            "another --output_dir"
+        )
+
+    def _write(self, bad_steps):
+        """Adds lines to the file; those from a step on that comes again are replaced."""
+        if not self.folder.writes:
+            return
+        known = self.folder.rows(bad_steps[0].step, _FILE, numbers=False)
+        names = [variable.path for variable in self.model.network.trainable_variables]
+        rows = [
+            {
+                "step": bad.step + 1,
+                "reason": bad.reason,
+                "loss": bad.loss,
+                "gradient_norm": bad.gradient_norm,
+                "largest_update": bad.largest_update,
+                "variables": " ".join(names[i] for i in bad.variables),
+                **{
+                    kind: "; ".join(records)
+                    for kind, records in self.stream.batch_records(bad.step).items()
+                },
+            }
+            for bad in bad_steps
+        ]
+        self.folder.write(_FILE, csv_text([*known, *rows]))

@@ -1,0 +1,159 @@
+"""Decides, before a step changes anything, whether it may.
+
+A bad step changes no weight, no moment, no mask and no metric: its factors in the update are 0, so
+nothing has to be copied or undone. What is known of a step before its update:
+
+- the loss and the norm of the gradient, both summed over the replicas: is one not finite, the step
+  is bad;
+- the most by which the optimiser can move a weight, from the learning rate and the size of the
+  clipped gradient, see `keras_vitbert.training.optimizers`: a bound instead of the update itself,
+  which would have to be kept or computed twice. With it the new weights are finite, too;
+- how the loss compares with the best running mean so far: what lies above `LOSS_FACTOR` times it
+  has exploded.
+"""
+
+import dataclasses
+import math
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+STEP_ROW = "step_row"  # in the logs of a step
+LOSS_FACTOR = 10.0
+LEAST_LOSS = 1.0  # nats: near a loss of 0 a single wrong label is no explosion
+LARGEST_UPDATE = 100.0  # of a single weight; those of a trained model are mostly below 1
+WINDOW = 100  # steps of the running mean
+
+
+class StepCheck(keras.layers.Layer):
+    """Judges steps, and keeps what it judges them by.
+
+    Every replica computes the same values and keeps its own copy, as with masks. They are part of a
+    checkpoint, so that a resumed run judges as the unbroken one does.
+
+    Attributes:
+        bad_steps: int32 variable, how many steps were not applied.
+        restores: int32 variable, how often training went back to an older checkpoint.
+        in_a_row: int32 variable, how many good steps followed the last bad one.
+        loss, best: float32 variables, the running mean of good steps' losses, and its minimum.
+        update: float32 variable, the most by which the last good step may have moved a weight.
+    """
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+
+        def weight(name, dtype, initializer: Any = "zeros"):
+            return self.add_weight(
+                name=name, shape=(), dtype=dtype, initializer=initializer, trainable=False
+            )
+
+        self.bad_steps = weight("bad_steps", "int32")
+        self.restores = weight("restores", "int32")
+        self.in_a_row = weight("in_a_row", "int32")
+        self.good_steps = weight("good_steps", "int32")
+        self.loss = weight("loss", "float32")
+        self.update = weight("update", "float32")
+        self.best = weight("best", "float32", keras.initializers.Constant(math.inf))
+
+    def judge(self, loss, gradient_norm, largest_update, carried=0.0):
+        """Judges a step, inside a replica.
+
+        Args:
+            loss: scalar float32 tensor, over all replicas.
+            gradient_norm: scalar float32 tensor, of the gradient over all replicas.
+            largest_update: scalar float32 tensor, the most by which the gradient moves a weight.
+            carried: float, the part of the last step's update that is added to it.
+
+        Returns:
+            (scalar bool tensor, whether the step is good; scalar float32 tensor, the most by which
+            it moves a weight).
+        """
+        update = largest_update + carried * self.update.value
+        best, mean = (tf.convert_to_tensor(v.value) for v in (self.best, self.loss))
+        good = (
+            tf.math.is_finite(loss)
+            & tf.math.is_finite(gradient_norm)
+            & (update <= LARGEST_UPDATE)
+            & (loss <= LOSS_FACTOR * tf.maximum(best, LEAST_LOSS))
+        )
+        one = tf.cast(good, tf.int32)
+        count = self.good_steps.value + one
+        mean += tf.where(good, loss - mean, 0.0) / tf.cast(
+            tf.clip_by_value(count, 1, WINDOW), tf.float32
+        )
+        self.best.assign(tf.where(good, tf.minimum(best, mean), best))
+        self.loss.assign(mean)
+        self.good_steps.assign(count)
+        self.bad_steps.assign(self.bad_steps.value + 1 - one)
+        self.in_a_row.assign((self.in_a_row.value + 1) * one)
+        self.update.assign(tf.where(good, update, self.update.value))
+        return good, update
+
+    def is_usual(self, loss):
+        """Whether a loss is finite and has not exploded.
+
+        Args:
+            loss: float, such as that of a validation.
+        """
+        return bool(loss <= LOSS_FACTOR * max(self.best.numpy(), LEAST_LOSS) < math.inf)
+
+
+def step_row(good, loss, largest_update, half_squares):
+    """What a step tells about itself, for `bad_steps`: a float32 vector.
+
+    Args:
+        good: scalar bool tensor.
+        loss, largest_update: scalar tensors.
+        half_squares: vector, half the sum of squares of each gradient.
+    """
+    first = tf.stack([tf.cast(good, tf.float32), loss, largest_update])
+    return tf.concat([first, half_squares], 0)
+
+
+@dataclasses.dataclass(frozen=True)
+class BadStep:
+    """A step that was not applied.
+
+    Attributes:
+        step: int, how many steps came before it.
+        loss, gradient_norm, largest_update: float.
+        variables: list of int, those whose gradient is not finite.
+    """
+
+    step: int
+    loss: float
+    gradient_norm: float
+    largest_update: float
+    variables: list[int]
+
+    @property
+    def reason(self):
+        """What is wrong, in a few words."""
+        for name, value in (("loss", self.loss), ("gradient norm", self.gradient_norm)):
+            if not math.isfinite(value):
+                return f"its {name} is {value}"
+        if not self.largest_update <= LARGEST_UPDATE:
+            return f"it could move a weight by {self.largest_update:.3g}"
+        return f"its loss is {self.loss:.3g}, over {LOSS_FACTOR:g} times the best so far"
+
+
+def bad_steps(rows, first):
+    """The bad steps of an execution.
+
+    Args:
+        rows: float32 array `(steps, 3 + variables)`, see `step_row`.
+        first: int, the number of the first step.
+
+    Returns:
+        list of `BadStep`.
+    """
+    found = []
+    for number in np.flatnonzero(rows[:, 0] == 0).tolist():
+        _, loss, largest_update, *halves = rows[number].tolist()
+        # In float32, as in the step: large gradients are finite, and their squares are not.
+        norm = float(np.sqrt(np.float32(2) * np.float32(sum(halves))))
+        wrong = [i for i, half in enumerate(halves) if not math.isfinite(half)]
+        found.append(BadStep(first + number, loss, norm, largest_update, wrong))
+    return found

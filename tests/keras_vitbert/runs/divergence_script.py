@@ -1,0 +1,120 @@
+"""Trains a linear classifier on data that are not finite in some steps, by each policy.
+
+With several replicas for a process of its own, as TensorFlow's devices are set once a process.
+"""
+
+import os
+import pickle
+
+import keras
+import numpy as np
+import tensorflow as tf
+from ml_collections import config_dict
+
+from keras_vitbert.runs import divergence, loop
+from keras_vitbert.runs.run import Run
+from keras_vitbert.runs.run_folder import RunFolder
+from keras_vitbert.runs.workers import Workers
+from keras_vitbert.training.fine_tuner import FineTuner
+from keras_vitbert.training.optimizers import SGD
+from pipelines.command_line import Diverged
+from tests.keras_vitbert.training.replicas_script import make_strategy, set_devices
+
+STEPS, BATCH, INPUTS, CLASSES = 60, 8, 4, 3
+RATE, MOMENTUM = 0.1, 0.9
+
+
+class Linear(keras.Model):
+    """As much of a classifier as a `FineTuner` needs."""
+
+    def __init__(self):
+        super().__init__()
+        self.dense = keras.layers.Dense(CLASSES, name="dense", kernel_initializer="zeros")
+        self.dense.build((None, INPUTS))
+        self.built = True
+
+    def call(self, inputs, training=None):
+        return self.dense(inputs["images"])
+
+
+class Jump(keras.optimizers.schedules.LearningRateSchedule):
+    """A rate of `RATE`, and of 1e30 from a step on."""
+
+    def __init__(self, step):
+        self.step = step
+
+    def __call__(self, step):
+        return tf.where(tf.cast(step, tf.int32) < self.step, RATE, 1e30)
+
+
+def batches(bad=()):
+    """Inputs and labels of all steps; the first input of the `bad` ones is NaN."""
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(STEPS, BATCH, INPUTS)).astype(np.float32)
+    labels = (images @ rng.normal(size=(INPUTS, CLASSES))).argmax(-1).astype(np.int32)
+    images[list(bad), 0, 0] = np.nan
+    return images, labels
+
+
+class Stream:
+    """The batches, for `loop.fit`."""
+
+    images_per_step, tokens_per_step = BATCH, 0
+
+    def __init__(self, bad):
+        self.data = dict(zip(("images", "labels"), batches(bad), strict=True))
+
+    def training(self, step, context):
+        rest = tf.data.Dataset.from_tensor_slices({k: v[step:] for k, v in self.data.items()})
+        size = BATCH // context.num_replicas_in_sync
+        return rest.unbatch().batch(size, drop_remainder=True).repeat()
+
+    def batch_records(self, step):
+        return {"images": [f"file {step}", "other:1"]}
+
+
+def train(folder, policy, bad=(), limit=10, executed=1, replicas=1, jump=STEPS, steps=STEPS):
+    """Trains to the end or until it diverges.
+
+    Returns:
+        dict: `weights`, `error` (str or None), `counts`, `metrics` (the last row).
+    """
+    os.makedirs(folder, exist_ok=True)
+    strategy = make_strategy(replicas)
+    config = {"steps": steps, "steps_per_epoch": 20, "checkpoint_interval": 20}
+    config = config_dict.ConfigDict({**config, "checkpoints_to_keep": 1})
+    with strategy.scope():
+        trainer = FineTuner(Linear(), clip_norm=1.0)
+        optimizer = SGD(Jump(jump), momentum=MOMENTUM)
+        optimizer.build(trainer.network.trainable_variables)
+        trainer.compile(optimizer, jit_compile=False, steps_per_execution=executed)
+    run = Run(
+        config,
+        RunFolder(str(folder)),
+        Workers(strategy),
+        strategy,
+        None,
+        divergence=divergence.Policy(policy, limit),
+    )
+    error = None
+    try:
+        loop.fit(run, trainer, Stream(bad))
+    except Diverged as diverged:
+        error = str(diverged)
+    rows = run.folder.rows(STEPS)
+    return {
+        "weights": [np.array(w) for w in trainer.network.get_weights()],
+        "error": error,
+        "counts": divergence.counts(trainer),
+        "metrics": rows[-1] if rows else {},
+    }
+
+
+def main(path, folder, replicas, cases):
+    """`train` for each of some cases, on a number of logical CPUs."""
+    set_devices(replicas)
+    found = [
+        train(f"{folder}/{number}", replicas=replicas, **case) for number, case in enumerate(cases)
+    ]
+    with open(path, "wb") as file:
+        pickle.dump(found, file)

@@ -1,0 +1,159 @@
+"""What follows a step that was not applied, against softmax regression in NumPy."""
+
+import csv
+import pickle
+import types
+
+import numpy as np
+import pytest
+
+from keras_vitbert.runs.divergence import Policy, policy_of
+from pipelines.command_line import UserError
+from tests.forked import Forked
+from tests.keras_vitbert.runs import divergence_script
+from tests.keras_vitbert.runs.divergence_script import (
+    BATCH,
+    CLASSES,
+    INPUTS,
+    MOMENTUM,
+    RATE,
+    batches,
+    train,
+)
+
+BAD = {"stop": (45,), "skip": (7, 45), "restore": (45,)}
+CASES = [(policy, executed) for policy in BAD for executed in (1, 20)]
+GOOD = 20  # the checkpoint that is shown to be good by the one at 40
+
+
+class Regression:
+    """Softmax regression by gradient descent with momentum and a clipped norm, in float64."""
+
+    def __init__(self):
+        self.weights = [np.zeros((INPUTS, CLASSES)), np.zeros(CLASSES)]
+        self.momenta = [np.zeros_like(w) for w in self.weights]
+
+    def step(self, images, labels):
+        logits = images @ self.weights[0] + self.weights[1]
+        odds = np.exp(logits - logits.max(1, keepdims=True))
+        errors = (odds / odds.sum(1, keepdims=True) - np.eye(CLASSES)[labels]) / BATCH
+        gradients = [images.T @ errors, errors.sum(0)]
+        norm = np.sqrt(sum((g**2).sum() for g in gradients))
+        gradients = [g * min(1, 1 / norm) for g in gradients]
+        pairs = zip(self.momenta, gradients, strict=True)
+        self.momenta = [MOMENTUM * m - RATE * g for m, g in pairs]
+        self.weights = [w + m for w, m in zip(self.weights, self.momenta, strict=True)]
+
+
+def expected(policy, bad, executed):
+    """The weights at the end."""
+    model = Regression()
+    for step, (images, labels) in enumerate(zip(*batches(), strict=True)):
+        if step not in bad:
+            model.step(images.astype(float), labels)
+        end = step + 1
+        if end == GOOD:
+            saved = list(model.weights), list(model.momenta)
+        if end % executed == 0 and any(end - executed <= s < end for s in bad):
+            if policy == "stop":
+                break
+            if policy == "restore":
+                model.weights, model.momenta = (list(part) for part in saved)
+    return model.weights
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    """Results and folders by (policy, steps an execution, replicas)."""
+    folder = tmp_path_factory.mktemp("diverged")
+    cases = [{"policy": p, "bad": BAD[p], "executed": executed} for p, executed in CASES]
+    four = Forked(divergence_script.main, folder / "results", folder / "4", 4, cases)
+    results = {
+        (*case, 1): (train(folder / "1" / str(number), **cases[number]), folder / "1" / str(number))
+        for number, case in enumerate(CASES)
+    }
+    status, errors = four.end()
+    assert status == 0, errors[-2000:]
+    for number, result in enumerate(pickle.loads((folder / "results").read_bytes())):
+        results[*CASES[number], 4] = result, folder / "4" / str(number)
+    return results
+
+
+def lines_of(folder):
+    with open(folder / "divergences.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("replicas", [1, 4])
+@pytest.mark.parametrize("policy, executed", CASES)
+def test_each_policy_on_data_that_are_not_finite(found, policy, executed, replicas):
+    result, folder = found[policy, executed, replicas]
+    bad = BAD[policy]
+    for ours, theirs in zip(result["weights"], expected(policy, bad, executed), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+    assert result["counts"] == {"not_applied": len(bad), "restores": int(policy == "restore")}
+    rows = lines_of(folder)
+    assert [int(row["step"]) for row in rows] == [step + 1 for step in bad]
+    for row in rows:
+        assert row["reason"] == "its loss is nan"
+        assert [name.split("/")[-1] for name in row["variables"].split()] == ["kernel", "bias"]
+        assert row["images"] == f"file {int(row['step']) - 1}; other:1"
+    if policy == "stop":
+        assert result["error"].startswith("step 46 was not applied (its loss is nan); ")
+        assert (folder / "checkpoints" / "LAST").read_text() == "step-00000040\n"
+    else:
+        assert result["error"] is None
+        assert all(np.isfinite(float(value)) for value in result["metrics"].values() if value)
+
+
+@pytest.mark.parametrize("executed", [1, 20])
+@pytest.mark.parametrize("policy", ["stop", "skip", "restore"])
+def test_each_policy_with_a_rate_far_too_high(tmp_path, policy, executed, capsys):
+    """From step 45 on; each ends with the weights of the step before, or of the checkpoint."""
+    result = train(tmp_path, policy, limit=3, executed=executed, jump=45)
+    kept = range(45 if policy != "restore" or executed == 20 else GOOD)
+    model = Regression()
+    for step, (images, labels) in enumerate(zip(*batches(), strict=True)):
+        if step in kept:
+            model.step(images.astype(float), labels)
+    said = capsys.readouterr().err
+    if policy == "restore" and executed == 20:  # all in the last execution: gone back once
+        assert result["error"] is None and "back to the weights of step-00000020, 1 of" in said
+        return
+    assert result["error"].startswith("step ")
+    assert "was not applied (it could move a weight by " in result["error"]
+    for ours, theirs in zip(result["weights"], model.weights, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+    if policy == "stop":
+        assert "--on_divergence=skip or restore" in result["error"]
+    else:
+        assert "as --max_divergences allows" in result["error"]
+    if executed == 1:
+        bad = lines_of(tmp_path)
+        assert len(bad) == {"stop": 1, "skip": 4, "restore": 4}[policy]
+        assert {row["variables"] for row in bad} == {""}
+
+
+def test_there_must_be_something_to_go_back_to(tmp_path):
+    result = train(tmp_path, "restore", bad=(25,))
+    assert "no checkpoint has been shown to be good" in result["error"]
+
+
+@pytest.mark.parametrize("policy", ["skip", "restore"])
+def test_a_resumed_run_ends_the_same(tmp_path, policy):
+    """The number of bad steps so far, and the limit for the loss, are in its checkpoint."""
+    whole = train(tmp_path / "whole", policy, bad=(45, 50))
+    train(tmp_path / "parts", policy, bad=(45, 50), steps=40)
+    parts = train(tmp_path / "parts", policy, bad=(45, 50))
+    assert parts["counts"] == whole["counts"] and whole["counts"]["not_applied"] == 2
+    for ours, theirs in zip(parts["weights"], whole["weights"], strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert lines_of(tmp_path / "parts") == lines_of(tmp_path / "whole")
+
+
+def test_policies_are_known_by_name():
+    values = types.SimpleNamespace(on_divergence="skip", max_divergences=3)
+    assert policy_of(values) == Policy("skip", 3)
+    values.on_divergence = "skipp"
+    with pytest.raises(UserError, match="--on_divergence=skipp: give one of stop, skip, restore"):
+        policy_of(values)

@@ -1,0 +1,230 @@
+"""Steps that may not count: what is found, and that such a step changes nothing."""
+
+import math
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_vitbert.training import step_check
+from keras_vitbert.training.fine_tuner import FineTuner
+from keras_vitbert.training.merging import RandomGradientMask
+from keras_vitbert.training.optimizers import SGD, AdamW
+from keras_vitbert.training.step_check import LOSS_FACTOR, STEP_ROW, StepCheck, bad_steps
+from tests.keras_vitbert.training.joint_steps import ADAMW, step, tensors
+
+NAN, INF = math.nan, math.inf
+
+
+def judged(losses, norm=1.0, update=0.1, carried=0.0):
+    """Whether each step is good, and the check after them."""
+    check = StepCheck()
+    found = [
+        bool(check.judge(*(tf.constant(x, tf.float32) for x in (loss, norm, update)), carried)[0])
+        for loss in losses
+    ]
+    return found, check
+
+
+@pytest.mark.parametrize("wrong", [NAN, INF, -INF])
+def test_what_is_not_finite_is_bad(wrong):
+    assert judged([2.0, wrong, 2.0])[0] == [True, False, True]
+    assert judged([2.0], norm=wrong)[0] == [False]
+    assert judged([2.0], update=wrong)[0] == [wrong == -INF]
+
+
+def test_losses_are_compared_with_the_best_running_mean():
+    """Computed once more in float64; losses that go up slowly do not move the limit."""
+    losses = [9.0, 3.0, 1e6, 4.0, 2.0, 40.0, 1.0, *np.linspace(1, 100, 200)]
+    found, check = judged(losses)
+    mean, best, count, expected = 0.0, INF, 0, []
+    for loss in losses:
+        good = loss <= LOSS_FACTOR * max(best, 1)
+        expected.append(good)
+        if good:
+            count += 1
+            mean += (loss - mean) / min(count, 100)
+            best = min(best, mean)
+    assert found == expected and not all(found[7:])
+    assert check.best.numpy() == pytest.approx(best, rel=1e-6)
+    assert check.loss.numpy() == pytest.approx(mean, rel=1e-5)
+    assert check.bad_steps.numpy() == expected.count(False)
+    assert check.in_a_row.numpy() == 0
+    assert check.is_usual(10 * best) and not check.is_usual(11 * best)
+    assert not check.is_usual(NAN) and not StepCheck().is_usual(INF)
+
+
+def test_a_small_loss_is_not_a_limit():
+    assert judged([0.001] * 5 + [9.9, 10.1])[0] == [True] * 6 + [False]
+
+
+def test_momentum_carries_the_update_on():
+    """90 % of the last one is added: 10 times a single one in the end."""
+    found, check = judged([1.0] * 100, update=9.0, carried=0.9)
+    assert all(found) and check.update.numpy() == pytest.approx(90, rel=1e-3)
+    found, check = judged([1.0] * 100, update=11.0, carried=0.9)
+    first = found.index(False)  # 110 (1 - 0.9**n) > 100
+    assert first == math.floor(math.log(1 - 100 / 110) / math.log(0.9))
+    assert not any(found[first:]) and check.update.numpy() <= 100
+
+
+# --- the bound on an update ----------------------------------------------------------------------
+
+
+def largest_of(optimizer, gradients, steps_before=0):
+    """How far the last of some steps moves a weight, and the bound on that; no step exceeds its."""
+    variable = keras.Variable(np.zeros(gradients.shape[1], np.float32), name="bias")
+    optimizer.build([variable])
+    optimizer.iterations.assign(steps_before)  # with gradients of 0
+    check, bounds, moves = StepCheck(), [], []
+    for gradient in gradients.astype(np.float32):
+        before = variable.numpy().astype(np.float64)
+        norm = tf.constant(np.linalg.norm(gradient))
+        good, bound = check.judge(tf.constant(1.0), norm, *optimizer.largest_update(norm))
+        assert good
+        optimizer.apply([tf.constant(gradient)], [variable])
+        bounds.append(float(bound))
+        moves.append(float(abs(variable.numpy() - before).max()))
+    assert all(move <= bound * (1 + 1e-5) for move, bound in zip(moves, bounds, strict=True))
+    return moves[-1], bounds[-1]
+
+
+@pytest.mark.parametrize("beta_1, beta_2", [(0.9, 0.999), (0.9, 0.9), (0.0, 0.99)])
+def test_adam_stays_within_its_bound_and_can_reach_it(beta_1, beta_2):
+    """Reached by gradients that grow as the proof says, where all before were 0."""
+
+    def adam():
+        return AdamW(0.01, beta_1=beta_1, beta_2=beta_2, epsilon=1e-30)
+
+    rng = np.random.default_rng(0)
+    largest_of(adam(), rng.normal(size=(60, 50)) * 10.0 ** rng.integers(-6, 6, (60, 50)))
+    age = np.arange(60)[::-1]
+    move, bound = largest_of(adam(), ((beta_1 / beta_2) ** age)[:, None], 100_000)
+    assert move == pytest.approx(bound, rel=0.01)
+
+
+def test_sgd_stays_within_its_bound_and_can_reach_it():
+    rng = np.random.default_rng(0)
+    gradients = rng.normal(size=(60, 50)) * 10.0 ** rng.integers(-3, 0, (60, 50))
+    largest_of(SGD(0.1, momentum=0.9), gradients)
+    move, bound = largest_of(SGD(0.1, momentum=0.9), np.ones((60, 1)))
+    assert move == pytest.approx(bound, rel=1e-5)
+
+
+def test_betas_without_a_bound_are_refused():
+    with pytest.raises(ValueError, match=r"beta_1\*\*2 must be below beta_2"):
+        AdamW(0.1, beta_1=0.9, beta_2=0.81)
+    with pytest.raises(ValueError, match="nesterov is not supported"):
+        SGD(0.1, momentum=0.9, nesterov=True)
+
+
+# --- a bad step changes nothing ------------------------------------------------------------------
+
+
+def state(trainer):
+    """Everything that training changes, but for the counts of steps."""
+    parts = {**trainer.state_variables, "optimizer": trainer.optimizer.variables}
+    counts = ("iteration", "bad_steps", "in_a_row")
+    return {
+        f"{part} {number} {variable.name}": keras.ops.convert_to_numpy(variable.value)
+        for part, variables in parts.items()
+        for number, variable in enumerate(variables)
+        if not variable.path.endswith(counts)
+    }
+
+
+def assert_same(found, expected):
+    assert list(found) == list(expected)
+    for name, value in expected.items():
+        np.testing.assert_array_equal(found[name], value, err_msg=name)
+
+
+def with_nan(batch):
+    images = batch["images"].copy()
+    images[0, 0, 0, 0] = NAN
+    return {**batch, "images": images}
+
+
+@pytest.mark.parametrize("kind", ["data", "rate", "loss"])
+def test_a_bad_joint_step_changes_nothing(make_trainer, make_batch, kind, monkeypatch):
+    """Masks, random numbers of masks, probes, moments, weights, decay and metrics."""
+    trainer = make_trainer(RandomGradientMask(3), {**ADAMW, "learning_rate": 0.01}, 1.0)
+    trainer.clear_count.assign(50)
+    for number in range(2):
+        step(trainer, make_batch(number), probing=True)
+    assert trainer.merge.cleared == 100
+    before, probe = state(trainer), trainer.probe_values()
+    batch, good_batch = make_batch(2), make_batch(3)
+    if kind == "data":
+        batch = with_nan(batch)
+    elif kind == "rate":
+        trainer.optimizer._learning_rate.peak = 1e30
+    else:
+        monkeypatch.setattr(step_check, "LOSS_FACTOR", 0.5)
+    logs = trainer.train_step(tensors(batch), probing=True)
+    [bad] = bad_steps(np.asarray(logs[STEP_ROW])[None], 7)
+    assert_same(state(trainer), before)
+    assert trainer.probe_values() == probe
+    assert trainer.optimizer.iterations.numpy() == 3
+    assert trainer.step_check.bad_steps.numpy() == 1
+    assert bad.step == 7
+    names = [variable.path for variable in trainer.network.trainable_variables]
+    reached = {names[i].split("/")[0] for i in bad.variables}
+    if kind == "data":
+        assert "nan" in bad.reason and "image_embedding" in reached
+        assert "text_embedding" not in reached and "mlm_head" not in reached
+    elif kind == "rate":
+        assert bad.reason.startswith("it could move a weight by 1.46e+30") and not reached
+        trainer.optimizer._learning_rate.peak = 0.01
+    else:
+        assert "times the best so far" in bad.reason and not reached
+        monkeypatch.undo()
+    step(trainer, good_batch, probing=True)
+    assert trainer.merge.cleared == 150
+    assert all(np.isfinite(value).all() for value in state(trainer).values())
+    after = state(trainer)
+    assert any(np.any(after[name] != value) for name, value in before.items() if "kernel" in name)
+
+
+def test_after_a_bad_step_training_goes_on_as_if_it_had_not_been(make_trainer, make_batch):
+    """But for the count of steps, which schedules and random numbers follow: SGD has none."""
+    first, second = (make_trainer(optimizer=SGD(0.1, momentum=0.9)) for _ in range(2))
+    for number in range(2):
+        step(first, make_batch(number))
+        step(first, with_nan(make_batch(5)))
+        step(second, make_batch(number))
+    assert_same(state(first), state(second))
+
+
+class Linear(keras.Model):
+    """As much of a classifier as a `FineTuner` needs."""
+
+    def __init__(self):
+        super().__init__()
+        self.dense = keras.layers.Dense(3)
+        self.dense.build((None, 4))
+        self.built = True
+
+    def call(self, inputs, training=None):
+        return self.dense(inputs["images"])
+
+
+@pytest.mark.parametrize("make", [lambda: SGD(0.1, momentum=0.9), lambda: AdamW(0.1)])
+def test_a_bad_step_of_fine_tuning_changes_nothing(make):
+    trainer = FineTuner(Linear(), 1.0)
+    optimizer = make()
+    optimizer.build(trainer.network.trainable_variables)
+    trainer.compile(optimizer=optimizer)
+    rng = np.random.default_rng(0)
+    batch = {"images": rng.normal(size=(5, 4)).astype(np.float32), "labels": np.arange(5) % 3}
+    trainer.train_step(tensors(batch))
+    before = state(trainer)
+    images = batch["images"].copy()
+    images[1, 2] = INF
+    logs = trainer.train_step(tensors({**batch, "images": images}))
+    [bad] = bad_steps(np.asarray(logs[STEP_ROW])[None], 0)
+    assert bad.variables == [0, 1] and "its loss is" in bad.reason
+    assert_same(state(trainer), before)
+    trainer.train_step(tensors(batch))
+    assert any(np.any(state(trainer)[name] != value) for name, value in before.items())

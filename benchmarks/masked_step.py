@@ -63,9 +63,9 @@ def main():
     )
 
 
-def compiled_step(network, merge, config):
+def compiled_step(network, merge, config, trainer_class=JointTrainer):
     """A callable that runs one training step on a batch and waits for it."""
-    trainer = JointTrainer(network, merge)
+    trainer = trainer_class(network, merge)
     variables = network.trainable_variables
     trainer.compile(
         optimizer=build_optimizer(config.optimizer, config.steps, variables), jit_compile=False

@@ -6,12 +6,23 @@ page holds besides prose (templates, tables, lists, captions, references, formul
 stays, `_blocks` which lines are prose, and `_clean` fixes the text around what was removed.
 """
 
+import collections
+import functools
 import html
 import itertools
 import re
 
-_PAIRS = (("{{", "}}"), ("[[", "]]"), ("<", ">"))
-_MAX_UNCLOSED = 200  # of a pair; the parser reads to the end of the page for each
+_MAX_UNPAIRED = 50  # openers; the parser reads to the end of the page for each
+_MAX_DEPTH = 100  # of nested markup; the parser takes what is deeper for text
+# What opens and closes: templates, tables, links, links to other sites (which end with their line),
+# and tags.
+_TOKEN = re.compile(
+    r"(?P<opens>\{\{\{?|^[ \t:]*\{\||\[\[|\[(?=[a-z]*:?//|mailto:))"
+    r"|(?P<closes>\}\}\}?|^[ \t]*\|\}(?!\})|\]\]|\]|\n)"
+    r"|<(?P<ends>/?)(?P<tag>[a-z][^\s<>/]*)[^<>]*(?P<complete>>?)",
+    re.IGNORECASE | re.MULTILINE,
+)
+_CLOSED_BY = {"{{": "}}", "{{{": "}}}", "{|": "|}", "[[": "]]", "[": "]"}
 
 MIN_WORDS = 8  # a shorter paragraph is a caption, a stray label, or what a formula left behind
 
@@ -68,10 +79,10 @@ _INTERLANGUAGE = re.compile(r"(?:[a-z]{2,3}|simple)(?:-[a-z]+)*")
 # What MediaWiki removes before it parses the markup: up to the first end tag, whatever is between.
 # An unclosed comment runs to the end of the page; an unclosed tag is left as it is.
 _EXTENSION = re.compile(
-    r"<!--.*?(?:-->|\Z)"
+    r"<!--"
     r"|<(ce|chem|gallery|graph|hiero|imagemap|mapframe|maplink|math|nowiki|pre|ref|references|score"
-    r"|source|syntaxhighlight|templatestyles|timeline)\b[^<>]*?(?:/>|(?<!/)>.*?</\1\s*>)",
-    re.DOTALL | re.IGNORECASE,
+    r"|source|syntaxhighlight|templatestyles|timeline)\b[^<>]*>",
+    re.IGNORECASE,
 )
 _INNERMOST_TEMPLATE = re.compile(r"(?<!\{)\{\{([^{}|<\[]*)(?:\|[^{}]*)?\}\}")
 _POSSESSIVE = re.compile(r"(?<!')''(?!')([^'\n]+)'''s\b")  # ''Animal Farm'''s
@@ -88,10 +99,12 @@ _HOLE = "\x01"  # something inside a line was removed here
 _LIST = "\x02"  # this line is an item of a list
 _FORMULA = "\x03"  # a formula was here
 
-_FORMULA_ASIDE = re.compile(rf"\s\([^()]*{_FORMULA}[^()]*\)")  # the sentence does without it
+_FORMULA_ASIDE = re.compile(
+    rf"\s\([^(){_FORMULA}]*{_FORMULA}[^()]*\)"
+)  # the sentence does without it
 _EMPTY_PARENTHESES = re.compile(rf"[(\[][\s{_HOLE},;:/–—-]*[)\]]")
 _AFTER_OPENING = re.compile(rf"\((?:[\s,;]|{_HOLE}:?)+")
-_BEFORE_CLOSING = re.compile(rf"[\s{_HOLE},;]+\)")
+_BEFORE_CLOSING = re.compile(rf"(?<![\s{_HOLE},;])[\s{_HOLE},;]+\)")
 _DOUBLED = re.compile(rf"[,;:]\s*{_HOLE}\s*(?=[,;.:])")  # "at sea,\x01. " lost its end
 _SPACE_BEFORE = re.compile(r"\s+([,.;:!?)\]])(?!\w)")
 _SPACES = re.compile(r"\s+")
@@ -107,10 +120,11 @@ def passages(wikitext) -> list[str]:
 
     Returns:
         List of str: plain text, one paragraph each, no line breaks and no markup. It is empty for
-        a page that opens hundreds of templates, links or tags without closing them.
+        a page that opens hundreds of templates, tables, links or tags without closing them. The
+        time that it takes is linear in the page.
     """
     rest = _strip(wikitext)
-    if any(rest.count(begin) - rest.count(end) > _MAX_UNCLOSED for begin, end in _PAIRS):
+    if _unpaired(rest) > _MAX_UNPAIRED:
         return []
     flat = "".join(_flatten(_parse(rest).nodes))
     paragraphs = []
@@ -128,19 +142,83 @@ def _strip(wikitext):
 
     This is for speed alone: they are most of a page, and parsing them would take twice as long.
     """
-    wikitext, before = _EXTENSION.sub(_extension, wikitext), None
-    while wikitext != before:  # from the inside out
+    wikitext = "".join(_without_extensions(wikitext))
+    for _ in range(_MAX_DEPTH):  # from the inside out
         wikitext, before = _INNERMOST_TEMPLATE.sub(_dropped_template, wikitext), wikitext
+        if wikitext == before:
+            break
     return wikitext
 
 
-def _extension(match):
-    name = (match[1] or "").lower()
-    if not name:
-        return ""  # a comment
-    if name in ("nowiki", "pre") or "<ref" in match[0][1:]:  # the latter: a forgotten end tag
-        return match[0]
-    return _FORMULA if name in _FORMULA_TAGS else _HOLE
+def _without_extensions(wikitext):
+    """Yields what is left of a page between references, comments, formulas and their like."""
+    place, never_ended = 0, set()
+    while opening := _EXTENSION.search(wikitext, place):
+        yield wikitext[place : opening.start()]
+        name, place = (opening[1] or "").lower(), opening.end()
+        if not name:
+            end = wikitext.find("-->", place)
+            place = len(wikitext) if end < 0 else end + 3
+            continue
+        if not opening[0].endswith("/>"):
+            # Where no end tag follows, none follows the next one either.
+            end = None if name in never_ended else _end_tag(name).search(wikitext, place)
+            if end is None:
+                never_ended.add(name)
+                yield opening[0]
+                continue
+            place = end.end()
+        found = wikitext[opening.start() : place]
+        if name in ("nowiki", "pre") or "<ref" in found[1:]:  # the latter: a forgotten end tag
+            yield found
+        else:
+            yield _FORMULA if name in _FORMULA_TAGS else _HOLE
+    yield wikitext[place:]
+
+
+@functools.cache
+def _end_tag(name):
+    return re.compile(rf"</{name}\s*>", re.IGNORECASE)
+
+
+def _unpaired(wikitext):
+    """How many openers are never closed, or only after what encloses them."""
+    from mwparserfromhell.definitions import is_single
+
+    unpaired, stack, counts, place = 0, [], collections.Counter(), 0
+
+    def close(kind):
+        nonlocal unpaired
+        while counts[kind]:
+            opener = stack.pop()
+            counts[opener] -= 1
+            if opener == kind:
+                return
+            unpaired += 1
+
+    while token := _TOKEN.search(wikitext, place):
+        place = token.end()
+        opens, closes, tag = token["opens"], token["closes"], token["tag"]
+        if closes == "\n":
+            while counts["]"]:
+                counts[stack.pop()] -= 1
+                unpaired += 1
+        elif closes == "}}}" and stack and stack[-1] == "}}":
+            close("}}")
+            place -= 1  # the third one may close what is around it
+        elif closes:
+            close(closes.strip())
+        elif opens:
+            stack.append(_CLOSED_BY[opens.strip(" \t:")])
+            counts[stack[-1]] += 1
+        elif not token["complete"] or any(token[0].count(quote) % 2 for quote in "\"'"):
+            unpaired += 1  # the parser looks for the end of the tag, or of the quotation
+        elif token["ends"]:
+            close(tag.lower())
+        elif not token[0].endswith("/>") and not is_single(tag.lower()):
+            stack.append(tag.lower())
+            counts[stack[-1]] += 1
+    return unpaired + len(stack)
 
 
 def _dropped_template(match):

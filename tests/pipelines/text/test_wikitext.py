@@ -3,6 +3,7 @@ import time
 
 import pytest
 
+from pipelines.text import wikitext
 from pipelines.text.wikipedia_dump import read_pages
 from pipelines.text.wikitext import MIN_WORDS, passages
 
@@ -211,13 +212,65 @@ def test_what_is_dropped_from_a_real_article(title, kind, text, real_pages, real
     assert not any(text in paragraph for paragraph in real_documents[title].paragraphs)
 
 
-@pytest.mark.parametrize("markup", ["{{a|", "{{{a|", "[[a|", '<ref name="'])
-def test_a_page_that_closes_nothing_ends_at_once(markup):
-    sentence = "This is a sentence of more than eight words, and prose."
-    assert passages(f"{sentence}\n\n{markup * 9}") == [sentence]
-    started = time.monotonic()
-    assert passages(f"{sentence}\n\n{markup * 20_000}") == []
-    assert time.monotonic() - started < 2
+SENTENCE = "This is a sentence of more than eight words, and prose."
+NESTED = {"{{quote|": "}}", "{{a|": "}}", "[[a|": "]]", "<b>": "</b>", "\n{|\n|": "\n|}"}
+
+
+@pytest.mark.parametrize(
+    "markup",
+    [
+        *("{{a|", "{{{a|", "[[a|", "<b>", "<ref>", '<ref name="', "<math>", "<nowiki>", "<!--"),
+        *("\n{|\n|-", "[http://a ", "[//a ", "<b x", "<i><b></i></b>", "[[<b>]]</b>", "={{{</p>}}"),
+        *(
+            "<div>\n{|\n</div>\n|}",
+            "{{quote|[http://a b}}]",
+            "[[a|{{quote|]]}}",
+            "{{val}},",
+            "]][[",
+        ),
+        *('<li>&amp;</div><div x=">\n|-', "{{b}} (", "{{val}} (", ", ,", "\n;a", "<br>", "}}{{a|"),
+    ],
+)
+def test_the_time_is_linear_in_the_page(markup):
+    """Eight times the page takes some eight times the time, not 64; what is not is far from it."""
+
+    def seconds(count):
+        page = f"{SENTENCE}\n\n{markup * count}"
+        began = time.process_time()
+        assert passages(page)[:1] in ([SENTENCE], [])
+        return time.process_time() - began
+
+    assert min(seconds(4000), seconds(4000)) < 30 * max(seconds(500), 1e-2)
+
+
+@pytest.mark.parametrize("begin", NESTED)
+def test_nested_markup_takes_time_linear_in_the_page(begin):
+    def seconds(count):
+        page = f"{SENTENCE}\n\n{begin * count}{NESTED[begin] * count}"
+        began = time.process_time()
+        assert passages(page)[:1] == [SENTENCE]
+        return time.process_time() - began
+
+    assert min(seconds(4000), seconds(4000)) < 30 * max(seconds(500), 1e-2)
+
+
+@pytest.mark.parametrize("markup", ["{{a|", "{{{a|", "[[a|", '<ref name="', "<b>", "\n{|\n|"])
+def test_a_page_that_closes_nothing_is_no_prose(markup):
+    assert passages(f"{SENTENCE}\n\n{markup * 9}")[:1] == [SENTENCE]
+    assert passages(f"{SENTENCE}\n\n{markup * 60}") == []
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        *("{{a|b}}", "[[a|b]]", "{{{a}}}", "{{a|{{{b}}}}}", "\n{|\n|-\n| a || b\n|}", "<b>a</b>"),
+        *("[http://a b]", "[a]", "a ]] }} |}", "<br><li>a<td>", "<ref name=a />", "<b>[[a]]</b>"),
+        *("{{a\n|b=[//c d]\n}}", "{{a\n|}}", "a < b > c", "[a] [[:b]]", "<B>a</b>"),
+    ],
+)
+def test_paired_markup_is_told_from_unpaired(page):
+    assert wikitext._unpaired(page) == 0
+    assert wikitext._unpaired(f"<b>{page}") == wikitext._unpaired(f"{page}{{{{") == 1
 
 
 @pytest.fixture(scope="module")

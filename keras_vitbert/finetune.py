@@ -12,12 +12,13 @@ import functools
 import os
 import sys
 
+from keras_vitbert.configs.memory import require_memory
 from keras_vitbert.configs.overrides import ACCEPT_CHANGES, DIVERGENCE_FLAGS
 from keras_vitbert.fine_tuning import settings, tasks
 from pipelines import command_line
 from pipelines.command_line import UserError, quiet_loading, run
 from tpu.strategy import define_flags as define_tpu_flags
-from tpu.strategy import get_strategy
+from tpu.strategy import get_strategy, holder_of_weights, wait_for_peers
 
 
 def define_flags(values):
@@ -73,6 +74,7 @@ def main(argv):
     if values.evaluate_only:
         _check_evaluation(values, task, config)
     config = settings.for_devices(config, on_tpu=values.tpu is not None)
+    wait_for_peers(values)
     with quiet_loading():
         strategy = get_strategy(values.tpu, values.tpu_address)
         from keras_vitbert.runs.workers import Workers
@@ -115,6 +117,7 @@ def _fine_tune(values, task, config, strategy, workers):
         values.checkpoint, values.architecture, values.vocabulary, task.kind
     )
     model = pretrained.fine_tuned_model(task.kind, config)
+    _require_memory(model, config, task.kind, workers.count, holder_of_weights(strategy))
     data = open_data(config, pretrained.vocabulary, model["max_sequence_length"])
     label = os.path.basename(os.path.normpath(values.checkpoint))
     output_dir = values.output_dir or os.path.join("runs", f"{label}-{task.name}")
@@ -130,6 +133,22 @@ def _fine_tune(values, task, config, strategy, workers):
     print(table(summary))
     print(f"  details: {output_dir}/summary.json; tensorboard --logdir {output_dir}")
     return summary
+
+
+def _require_memory(model, config, kind, workers, on):
+    """Refuses what does not fit into memory, in training or in evaluation."""
+    length = 0 if kind == "images" else min([*config.buckets, model["max_sequence_length"]])
+    sizes = {"image_size": "--config.image_size", "max_sequence_length": "--config.max_length"}
+    for batch in ("batch", "evaluation_batch"):
+        require_memory(
+            model,
+            **{"images" if kind == "images" else "texts": config[batch]},
+            text_length=length,
+            workers=workers,
+            trained=batch == "batch" and not config.lora_rank,
+            on=on,
+            flags={**sizes, **dict.fromkeys(("images", "texts"), f"--config.{batch}")},
+        )
 
 
 def _check_evaluation(values, task, config):

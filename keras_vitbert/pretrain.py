@@ -13,13 +13,14 @@ import os
 import sys
 
 from keras_vitbert.configs import variants
+from keras_vitbert.configs.memory import require_memory
 from keras_vitbert.configs.overrides import ACCEPT_CHANGES, DIVERGENCE_FLAGS
 from keras_vitbert.configs.pretraining import for_devices, with_sizes
 from keras_vitbert.pretraining import settings
 from pipelines import command_line
 from pipelines.command_line import quiet_loading, run
 from tpu.strategy import define_flags as define_tpu_flags
-from tpu.strategy import get_strategy
+from tpu.strategy import get_strategy, holder_of_weights, wait_for_peers
 
 
 def define_flags(values):
@@ -74,6 +75,7 @@ def main(argv):
         "runs", f"{settings.config_label(values)}-{variant.name}"
     )
 
+    wait_for_peers(values)
     with quiet_loading():
         strategy = get_strategy(values.tpu, values.tpu_address)
         from keras_vitbert.pretraining.data import open_data
@@ -84,6 +86,17 @@ def main(argv):
 
         workers, policy = Workers(strategy), policy_of(values)
 
+    model = config.model
+    require_memory(
+        model,
+        images=config.image_batch * variant.images,
+        texts=config.text_batch * variant.text,
+        classes=model.num_classes * variant.images,
+        # Those of the sample are as long as the model takes them.
+        text_length=model.max_sequence_length * (config.data.source == "sample"),
+        workers=workers.count,
+        on=holder_of_weights(strategy),
+    )
     with workers.watched():
         folder = RunFolder(output_dir, workers.is_chief)
         data = open_data(

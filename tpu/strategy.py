@@ -15,7 +15,7 @@ import re
 
 from pipelines import command_line
 from pipelines.command_line import UserError, one_line
-from tpu import addresses
+from tpu import addresses, peers
 from tpu.slices import as_flag, find_slice, is_accelerator_type
 
 TAKES = "--tpu takes an accelerator type (v3-128), grpc://HOST:8470, local, or a TPU's name"
@@ -24,7 +24,7 @@ CLUSTER = '{"cluster": {"worker": ["HOST:PORT", ...]}, "task": {"type": "worker"
 
 
 def define_flags(values):
-    """Defines `--tpu` and `--tpu_address`.
+    """Defines `--tpu`, `--tpu_address` and `--wait_seconds`.
 
     Args:
         values: `absl.flags.FlagValues` to define them in.
@@ -38,7 +38,29 @@ def define_flags(values):
         "the address of the TPU: grpc://HOST:8470 of all its hosts, comma-separated (default: on a "
         "TPU VM, that TPU)"
     )
-    command_line.define_flags(("tpu", None, tpu), ("tpu_address", "", tpu_address), values=values)
+    wait = "how long to wait for the other machines of TF_CONFIG to begin"
+    command_line.define_flags(
+        ("tpu", None, tpu),
+        ("tpu_address", "", tpu_address),
+        ("wait_seconds", float(peers.SECONDS), wait, 0.0),
+        values=values,
+    )
+
+
+def wait_for_peers(values):
+    """Waits until all machines of `TF_CONFIG` have begun, if there is one; see `tpu.peers`.
+
+    Call it before `get_strategy`, which would wait without a word.
+
+    Args:
+        values: parsed `absl.flags.FlagValues` of `define_flags`.
+
+    Raises:
+        UserError: `TF_CONFIG` is wrong, or a machine has not begun in `--wait_seconds`.
+    """
+    if values.tpu is None and not values.tpu_address and os.environ.get("TF_CONFIG"):
+        config = check_tf_config(os.environ["TF_CONFIG"])
+        peers.wait_for_peers(config["cluster"], config["task"], values.wait_seconds)
 
 
 def get_strategy(tpu=None, tpu_address=""):
@@ -79,6 +101,22 @@ def get_strategy(tpu=None, tpu_address=""):
     if len(tf.config.list_logical_devices("GPU")) > 1:
         return tf.distribute.MirroredStrategy()
     return tf.distribute.get_strategy()
+
+
+def holder_of_weights(strategy):
+    """What holds the weights under a strategy.
+
+    Args:
+        strategy: `tf.distribute.Strategy`.
+
+    Returns:
+        str, `tpu`, `gpu` or `host`.
+    """
+    import tensorflow as tf
+
+    if isinstance(strategy, tf.distribute.TPUStrategy):
+        return "tpu"
+    return "gpu" if tf.config.list_logical_devices("GPU") else "host"
 
 
 def check_flags(tpu=None, tpu_address=""):
@@ -249,6 +287,9 @@ def check_tf_config(text):
     Args:
         text: str.
 
+    Returns:
+        dict, its content.
+
     Raises:
         UserError: names what is wrong.
     """
@@ -280,3 +321,4 @@ def check_tf_config(text):
     in_range = str(index).isdecimal() and int(index) < len(cluster[job])
     last = len(cluster[job]) - 1
     require(in_range, f"task.index {index!r} is not from 0 to {last}, as cluster.{job} asks")
+    return config

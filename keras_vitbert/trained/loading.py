@@ -6,6 +6,7 @@ import os
 import keras
 
 from keras_vitbert.configs.checks import dtype_for_devices
+from keras_vitbert.configs.memory import parameters
 from keras_vitbert.configs.variants import VARIANTS
 from keras_vitbert.hub.image_classifier import ViTBertImageClassifier
 from keras_vitbert.hub.presets import load_preset
@@ -91,7 +92,7 @@ def _open_run(folder, record, dtype):
             "command again"
         )
     variant, model = VARIANTS[record["variant"]], record["config"]["model"]
-    least = _parameters(model, variant.images, variant.text)
+    least = parameters(model, variant.images, variant.text)
     _require_room(folder, checkpoint[0], least + model["hidden_dim"] * model["num_classes"])
     network = build_network(model, images=variant.images, text=variant.text, dtype=dtype)
     heads = {}
@@ -115,7 +116,7 @@ def _open_fine_tuned(folder, record, dtype):
         raise UserError(f"{trial}: its checkpoint is gone; fine-tune again")
     config, model, kind = record["config"], record["model"], record["kind"]
     rank = config["lora_rank"]
-    least = _parameters(model, kind == "images", kind == "text")
+    least = parameters(model, kind == "images", kind == "text")
     _require_room(folder, checkpoint[0], least + model["hidden_dim"] * rank)
     network = build_classifier(model, kind, len(classes), dtype)
     if rank:
@@ -123,17 +124,6 @@ def _open_fine_tuned(folder, record, dtype):
     heads = {"image" if network.kind == "images" else "text": network.head}
     central_crop = config.get("images", {}).get("central_crop", CENTRAL_CROP)
     return _restored(folder, record, record["task"], network, heads, central_crop, checkpoint)
-
-
-def _parameters(model, images, text):
-    """A network's parameters, or some fewer: those of its kernels and embeddings."""
-    rows = model["num_layers"] * (4 * model["hidden_dim"] + 2 * model["intermediate_dim"])
-    if images:
-        patch = model["patch_size"]
-        rows += (model["image_size"] // patch) ** 2 + 3 * patch**2
-    if text:
-        rows += model["vocabulary_size"] + model["max_sequence_length"]
-    return model["hidden_dim"] * rows
 
 
 def _require_room(folder, checkpoint, least):

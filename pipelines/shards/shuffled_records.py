@@ -22,6 +22,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines.command_line import UserError
+from pipelines.memory import available_memory
 
 LANES = 192  # 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96 and 192 hosts share them evenly
 BLOCK_BYTES = 1 << 20
@@ -147,10 +148,10 @@ class ShuffledRecords:
         block, blocks = self._block, self._windows * LANES
         count = blocks // self._step * block + self._count - blocks * block
         needed = records.bytes * count // self._count
-        if needed > _available_memory():
+        if needed > available_memory():
             raise UserError(
                 f"--cache: {records.pattern} needs {needed / 1e9:.1f} GB of memory, "
-                f"{_available_memory() / 1e9:.1f} GB are free; leave --cache out"
+                f"{available_memory() / 1e9:.1f} GB are free; leave --cache out"
             )
         own = tf.data.Dataset.range(self._host % self._step, blocks, self._step)
         stream = own.flat_map(lambda index: records.reader(index * block, block))
@@ -166,15 +167,6 @@ class ShuffledRecords:
             return tf.data.Dataset.from_tensor_slices(memory[own : own + count])
 
         return read
-
-
-def _available_memory():
-    """In bytes; infinite where the system does not say."""
-    try:
-        with open("/proc/meminfo") as lines:
-            return next(int(line.split()[1]) << 10 for line in lines if "MemAvailable" in line)
-    except (OSError, StopIteration):
-        return math.inf
 
 
 def _key(seed, epoch, lane):

@@ -17,6 +17,7 @@ import sys
 
 from pipelines import command_line
 from pipelines.command_line import UserError, one_line
+from pipelines.files import open_binary
 from pipelines.jobs import shard_job
 from pipelines.shards.shard_manifest import DOCUMENTS
 from pipelines.text import book_text
@@ -42,9 +43,9 @@ def read_book(path):
     import tensorflow as tf
 
     try:
-        with tf.io.gfile.GFile(path, "rb") as stream:
+        with open_binary(path) as stream:
             return decode(stream.read())
-    except tf.errors.OpError as error:
+    except (OSError, tf.errors.OpError) as error:
         raise ValueError(one_line(error)) from error
 
 

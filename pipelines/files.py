@@ -88,14 +88,27 @@ def open_binary(path, mode="rb"):
         OSError: it cannot be opened, or is a pipe or a device that would be read.
     """
     if "://" not in path:
-        if mode == "rb" and os.path.exists(path):
-            kind = os.stat(path).st_mode
-            if stat.S_ISFIFO(kind) or stat.S_ISCHR(kind):
-                raise OSError("it is a pipe or a device, which may have no end")
+        if mode == "rb":
+            require_end(path)
         return open(path, mode)  # `GFile` is slower for small parts: it reads half a MiB for each
     import tensorflow as tf
 
     return tf.io.gfile.GFile(path, mode)
+
+
+def require_end(path):
+    """Refuses a pipe or a device, which TensorFlow would wait for.
+
+    Args:
+        path: str, local or `gs://`; it need not exist.
+
+    Raises:
+        OSError: it is one.
+    """
+    if "://" not in path and os.path.exists(path):
+        kind = os.stat(path).st_mode
+        if stat.S_ISFIFO(kind) or stat.S_ISCHR(kind) or stat.S_ISSOCK(kind):
+            raise OSError("it is a pipe or a device, which may have no end")
 
 
 @contextlib.contextmanager
@@ -205,7 +218,9 @@ def find_files(patterns, flag):
         try:
             paths = sorted(tf.io.gfile.glob(pattern), key=_natural)
             stats = {path: tf.io.gfile.stat(path) for path in paths}
-        except tf.errors.OpError as error:
+            for path in paths:
+                require_end(path)
+        except (OSError, tf.errors.OpError) as error:
             raise UserError(f"--{flag}={pattern}: {one_line(error)}; fix the pattern") from error
         found = {path: stat.length for path, stat in stats.items() if not stat.is_directory}
         if not found:

@@ -20,7 +20,7 @@ from pipelines import cached_folder, command_line
 from pipelines.command_line import say
 from pipelines.shards.shard_manifest import TEXT_EXAMPLES
 from pipelines.text import wordpiece as vocabularies
-from pipelines.text.example_settings import ExampleSettings
+from pipelines.text.example_settings import MAX_LENGTH, ExampleSettings
 
 FORMAT_VERSION = 2  # raise it when other data come out of the same settings
 
@@ -222,8 +222,8 @@ def main(argv):
     values = command_line.define_flags(
         ("cache_dir", None, f"Folder for prepared data. Default: {where}."),
         ("vocabulary_size", 2000, "Tokens of the vocabulary.", vocabularies.MIN_SIZE),
-        ("max_length", 64, "Tokens of a text example.", 8),
-        ("max_predictions", 10, "Masked tokens of a text example, at most.", 1),
+        ("max_length", 64, "Tokens of a text example.", 8, MAX_LENGTH),
+        ("max_predictions", 10, "Masked tokens of a text example, at most.", 1, MAX_LENGTH),
         ("seed", 0, "Seed of splits, pairs, masks and shuffles.", 0),
         ("duplication", 3, "Passes over the training text, each with other masks.", 1),
     )

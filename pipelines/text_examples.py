@@ -29,7 +29,7 @@ from pipelines.jobs import shard_job
 from pipelines.shards.shard_manifest import TEXT_EXAMPLES
 from pipelines.text import documents as document_files
 from pipelines.text import wordpiece
-from pipelines.text.example_settings import MASKED_RATIO, MIN_LENGTH, ExampleSettings
+from pipelines.text.example_settings import MASKED_RATIO, MAX_LENGTH, MIN_LENGTH, ExampleSettings
 from pipelines.text.pairs import SPECIALS_PER_EXAMPLE
 
 _FORMAT_VERSION = 1  # raise it when other examples come out of the same settings
@@ -133,8 +133,14 @@ def main(argv):
         ("vocabulary", None, "vocab.txt, of `python -m pipelines.vocabulary` or of Google's BERT."),
         ("output", None, "Prefix of the output files, local or gs://."),
         ("shards", None, "Output files.", 1),
-        ("max_length", 512, "Tokens of an example.", MIN_LENGTH),
-        ("max_predictions", None, "Masked tokens of an example at most. Default: 15 % of all.", 1),
+        ("max_length", 512, "Tokens of an example.", MIN_LENGTH, MAX_LENGTH),
+        (
+            "max_predictions",
+            None,
+            "Masked tokens of an example at most. Default: 15 % of all.",
+            1,
+            MAX_LENGTH,
+        ),
         ("duplication", 10, "Passes over the text, each with other pairs and masks.", 1),
         ("seed", 0, "Seed of pairs, masks and shuffles.", 0),
         ("unit_megabytes", 8.0, "Text that is in memory at a time.", 1e-3),

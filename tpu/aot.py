@@ -17,6 +17,7 @@ import sys
 
 from keras_vitbert.configs import variants
 from keras_vitbert.configs.checks import require_shares
+from keras_vitbert.configs.memory import require_memory
 from keras_vitbert.configs.overrides import parse_with_config
 from keras_vitbert.configs.pretraining import check_config, for_devices, load_config, with_sizes
 from keras_vitbert.fine_tuning import settings as fine_tuning_settings
@@ -112,6 +113,15 @@ def _pretraining(values, config):
         variant = variants.find_variant(variant_name, flag)
         variants.check_masks(config, variant)
         variants.check_shares(config, variant, slice_.replicas)
+        model = config.model
+        require_memory(
+            model,
+            images=config.image_batch * variant.images,
+            texts=config.text_batch * variant.text,
+            classes=model.num_classes * variant.images,
+            workers=slice_.replicas,
+            on="tpu",
+        )
         applied = variants.apply_variant(config, variant)
         keys = {"images": "image_batch"} if variant.images else {}
         keys |= {"texts": "text_batch"} if variant.text else {}
@@ -158,6 +168,9 @@ def _fine_tuning(values, config):
     pretrained = open_pretrained(RANDOM, values.architecture)
     model = pretrained.fine_tuned_model(task.kind, config)
     kind = "images" if task.kind == "images" else "texts"
+    sizes = {"image_size": "--config.image_size", kind: "--config.batch"}
+    batch = {kind: config.batch}
+    require_memory(model, **batch, workers=slice_.replicas, on="tpu", flags=sizes)
 
     def programs(strategy, batch):
         from tpu.step_programs import fine_tuning_programs

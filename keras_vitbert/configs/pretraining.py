@@ -50,7 +50,7 @@ def load_config(name):
         config = module.get_config(size) if size else module.get_config()
         flatten(config)
         return config
-    except Exception as error:  # a user's file may fail in any way
+    except (Exception, SystemExit) as error:  # a user's file may fail in any way
         raise UserError(f"--config={name}: {type(error).__name__}: {one_line(error)}") from error
 
 

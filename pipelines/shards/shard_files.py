@@ -12,7 +12,7 @@ import struct
 import google_crc32c
 
 from pipelines.command_line import UserError, one_line
-from pipelines.files import written_whole
+from pipelines.files import require_end, written_whole
 
 # A record of a TFRecord file is its length, the length's CRC, the payload, and the payload's CRC.
 LENGTH = struct.Struct("<Q")
@@ -67,9 +67,11 @@ def matching(pattern, flag):
 
     try:
         files = tf.io.gfile.glob(pattern)
+        for file in files:
+            require_end(file)
     except tf.errors.NotFoundError:
         files = []
-    except tf.errors.OpError as error:
+    except (OSError, tf.errors.OpError) as error:
         raise UserError(f"--{flag}={pattern}: {one_line(error)}; fix the pattern") from error
     files = sorted(f for f in files if not f.endswith(".manifest.json") and ".tmp-" not in f)
     if not files:

@@ -8,6 +8,7 @@ from pipelines.text.pairs import SPECIALS_PER_EXAMPLE
 MASKED_RATIO = 0.15  # Devlin et al. 2019, section 3.1
 SHORT_SEQUENCE_PROBABILITY = 0.1  # appendix A.2
 MIN_LENGTH = SPECIALS_PER_EXAMPLE + 2
+MAX_LENGTH = 1 << 20  # examples are padded to their length, in memory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,3 +44,5 @@ class ExampleSettings:
             raise UserError(
                 f"a length of {self.max_length} holds no two segments; give {MIN_LENGTH} or more"
             )
+        if self.max_length > MAX_LENGTH:
+            raise UserError(f"a length of {self.max_length}: give {MAX_LENGTH:,} at most")

@@ -96,13 +96,14 @@ def read_vocabulary(path):
     import tensorflow as tf
 
     try:
+        files.require_end(path)
         with tf.io.gfile.GFile(path) as stream:
             tokens = [line.rstrip("\r\n") for line in stream]
     except tf.errors.NotFoundError:
         raise UserError(
             f"{path}: no such vocabulary; python -m pipelines.vocabulary learns one"
         ) from None
-    except (tf.errors.OpError, UnicodeDecodeError) as error:
+    except (OSError, tf.errors.OpError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read as a vocabulary ({error})") from error
     twice = [token for token, count in collections.Counter(tokens).items() if count > 1]
     if twice:

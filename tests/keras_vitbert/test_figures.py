@@ -108,40 +108,6 @@ def test_the_same_values_give_the_same_files(made, tmp_path, monkeypatch):
 # --- bad calls ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("flags", "message"),
-    [
-        ([], "--run is missing; --help lists the flags"),
-        (["--run=RUN", "--figures=3,7"], "--figures=3,7: '7' is not one of 3, 4, 5, 6; give"),
-        (["--run=RUN", "--figures="], "--figures=: '' is not one of"),
-        (["--run=RUN", "--format=pdf"], "--format=pdf: 'pdf' is not one of png, svg; give"),
-        (["--run=RUN", "--examples=0"], "--examples=0|examples.*0.*lower"),
-        (
-            ["--run=RUN", "--blocks=5"],
-            "--blocks=5: must be numbers from 0 to 1 such as 0,1, or all",
-        ),
-        (["--run=RUN/nowhere"], "--run=.*/nowhere: holds no run of keras_vitbert.pretrain; give"),
-        (["--run=RUN", "--run=RUN/"], "--run=.*run/: is given twice; leave one out"),
-        (["--run=RUN", "--ouput=x"], "ouput.*--help lists the flags"),
-    ],
-)
-def test_bad_flags(refused, made, flags, message):
-    refused(*(flag.replace("RUN", str(made / "a" / "run")) for flag in flags), message=message)
-
-
-def test_no_output(made, capsys):
-    assert draw(f"--run={made / 'joint'}") == EXIT_BAD_INPUT
-    assert "--output is missing; --help lists the flags" in capsys.readouterr().err
-
-
-def test_an_output_that_is_no_folder(made, tmp_path, capsys):
-    (tmp_path / "file").write_text("here")
-    assert draw(f"--run={made / 'a' / 'run'}", f"--output={tmp_path / 'file'}") == EXIT_BAD_INPUT
-    assert re.search(
-        "--output=.*file: cannot be written to .*; give another", capsys.readouterr().err
-    )
-
-
 def test_nothing_to_draw(refused, made):
     message = "nothing can be drawn: joint: no figure 4: its variant joint has no masks; joint: no"
     refused(f"--run={made / 'joint'}", "--figures=4,5", message=message, lines=3)

@@ -56,64 +56,6 @@ def edit(path, change):
     path.write_text("\n".join(change(lines)) + "\n")
 
 
-@pytest.mark.parametrize(
-    ("flags", "message"),
-    [
-        ([], "--task is missing; give one of cifar10, "),
-        (["--task=cifar"], r"--task=cifar: no such task; .*did you mean cifar10\?"),
-        (["--task=rte", "--config.epoch=2"], r"no such key \(did you mean --config.epochs"),
-        (
-            ["--task=rte", "--config.image_size=2"],
-            "--config.image_size: the config has no such key",
-        ),
-        (["--task=pets", "--config.metric=f2"], "metric=f2: must be one of accuracy, f1, mcc"),
-        (["--task=pets", "--config.dropout=1.0"], "dropout=1.0: must be in"),
-        (["--task=pets", "--config.grid=()"], "grid=.*: must be rates above 0"),
-        (["--task=pets", "--config.grid=(1e999,)"], "grid=.*: must be rates above 0"),
-        (["--task=pets", "--config.optimizer.beta_1=0.5"], "beta_1=0.5: has no effect with"),
-        (["--task=pets", "--config.optimizer.power=2.0"], "power=2.0: has no effect with"),
-        (["--task=pets", "--config.grid=(0.1,0.1)"], "grid=.*: holds a rate twice"),
-        (["--task=pets", "--seeds=0"], "seeds"),
-        (["--task=rte", "--config.buckets=(64,32)"], "buckets=.*must be ascending"),
-        (["--task=tsv"], "--data_dir is missing"),
-        (["--task=tsv", "--data_dir=none"], "--data_dir=none: no such folder"),
-        (["--task=pets", "--checkpoint="], "--checkpoint is missing; give the folder"),
-        (["--task=pets", "--checkpoint=none"], "none: no such folder, file or preset; give"),
-        (
-            ["--task=pets", "--architecture=paper"],
-            "--architecture goes with --checkpoint=rand",
-        ),
-        (["--task=sst2", "--checkpoint=rand"], "has no vocabulary, which a text task needs"),
-        (
-            ["--task=pets", "--config.image_size=14"],
-            "multiple of the .* patch, 4 .*12 or 16",
-        ),
-        (["--task=pets"], "oxford_iiit_pet is not in .*--data_dir=DIR"),
-        (
-            ["--task=sst2", "--config.max_length=17"],
-            "max_length=17: .* has positions for 16",
-        ),
-    ],
-)
-def test_bad_flags(refused, tmp_path, flags, message):
-    if "--task=pets" in flags and len(flags) == 1:
-        flags = [*flags, f"--data_dir={tmp_path}", "--config.image_size=8"]
-    refused(*flags, message=message)
-
-
-def test_an_empty_folder(refused, tmp_path):
-    for task, message in (
-        ("image_folder", "holds no folder train/"),
-        ("tsv", "holds no train.tsv"),
-    ):
-        (tmp_path / task).mkdir()
-        flags = IMAGE_FLAGS if task == "image_folder" else TEXT_FLAGS
-        refused(f"--task={task}", f"--data_dir={tmp_path / task}", *flags, message=message)
-    (tmp_path / "image_folder" / "train").mkdir()
-    flags = ["--task=image_folder", f"--data_dir={tmp_path / 'image_folder'}"]
-    refused(*flags, *IMAGE_FLAGS, message="train: holds no folder")
-
-
 def test_classes_of_images(refused, images):
     folder, flags = images
     (folder / "validation" / "red").rename(folder / "validation" / "pink")
@@ -123,18 +65,6 @@ def test_classes_of_images(refused, images):
         shutil.rmtree(folder / "train" / name)
     shutil.rmtree(folder / "validation" / "blue")
     refused(*flags, message="all training examples are of one class, 'green'")
-
-
-@pytest.mark.parametrize(
-    ("flags", "message"),
-    [
-        (["--sweep"], "--sweep has no effect with --evaluate_only"),
-        (["--config.dropout=0.5"], "--config.dropout has no effect with --evaluate_only"),
-    ],
-)
-def test_what_an_evaluation_does_not_do(capsys, flags, message):
-    assert finetune("--evaluate_only", "--checkpoint=x", "--task=sst2", *flags) == EXIT_BAD_INPUT
-    assert message in capsys.readouterr().err
 
 
 def test_a_file_of_predictions_that_is_a_folder(refused, texts, tmp_path):
@@ -231,12 +161,6 @@ def test_a_checkpoint_of_another_shape(refused, finished, texts, tmp_path):
     record["config"]["model"]["hidden_dim"] = 6
     (copy / "config.json").write_text(json.dumps(record))
     refused(*texts[1], f"--checkpoint={copy}", message="cannot be loaded into this model")
-
-
-def test_what_cannot_be_evaluated(finished, texts, capsys):
-    flags = ["--evaluate_only", "--task=tsv", f"--data_dir={texts[0]}"]
-    assert finetune(*flags, f"--checkpoint={finished('joint')}") == EXIT_BAD_INPUT
-    assert "holds no finished run of keras_vitbert.finetune" in capsys.readouterr().err
 
 
 def test_bad_flags_are_answered_without_tensorflow(tmp_path):

@@ -19,22 +19,6 @@ def refused(sources, tmp_path, capsys):
     return refused
 
 
-@pytest.mark.parametrize(
-    ("flags", "message"),
-    [
-        (["--variant=vitbertt"], r"--variant=vitbertt: .* \(did you mean vitbert\?\)"),
-        (["--config=smaple"], r"--config=smaple: .* \(did you mean sample\?\)"),
-        (["--config.model.layers=2"], r"--config.model.layers: .* \(did you mean --config"),
-        (["--config.steps=ten"], "--config.steps=ten"),
-        (["--config.steps_per_epoch=0"], "--config.steps_per_epoch=0: must be at least 1"),
-        (["--output=here"], r"'output'\. Did you mean: output_dir .*--help lists the flags"),
-        (["vit"], "unexpected argument 'vit'; --help lists the flags"),
-    ],
-)
-def test_bad_flags(refused, flags, message):
-    refused(*flags, message=message)
-
-
 def test_bad_vocabularies(refused, tmp_path):
     path = tmp_path / "vocab.txt"
     flags = ["--variant=bert", f"--config.data.vocabulary={path}"]

@@ -195,16 +195,6 @@ def test_command(prepared, sample_settings, capsys):
     assert capsys.readouterr().out == f"{prepared.folder}\n"
 
 
-@pytest.mark.parametrize(
-    "argument", ["--sed=1", "--seed=x", "--max_length=2", "--vocabulary_size=9", "stray"]
-)
-def test_bad_flags(argument, capsys):
-    assert command_line.run(sample.main, [argument]) == 2
-    out, err = capsys.readouterr()
-    assert not out and err.count("\n") == 1
-    assert argument.strip("-").partition("=")[0] in err and "--help" in err
-
-
 def test_help_answers_without_tensorflow():
     program = (
         "import runpy, sys\n"

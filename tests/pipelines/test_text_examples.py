@@ -156,26 +156,6 @@ def test_command(corpus, tmp_path, capfd):
     assert f"{counts['tokens']:,} tokens" in capfd.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("flags", "message"),
-    [
-        (["--documents=/nowhere/x-*"], "no file matches /nowhere/x-*; fix --documents"),
-        (["--vocabulary=/nowhere/vocab.txt"], "/nowhere/vocab.txt: no such vocabulary"),
-        (["--max_length=4"], "--max_length"),
-        (["--shards=1000"], "units of --unit_megabytes; give --shards="),
-        (["--cased"], "leave out --cased"),
-        (["--output=/proc/nowhere/text"], "--output=/proc/nowhere: cannot be written to"),
-        (["--output="], "--output is missing"),
-        (["--duplicaton=2"], "--help"),
-    ],
-)
-def test_bad_input(flags, message, corpus, tmp_path, capfd):
-    assert command(corpus, f"--output={tmp_path}/text", *flags) == 2
-    out, err = capfd.readouterr()
-    assert not out and err.count("\n") == 1 and message in err
-    assert not list(tmp_path.iterdir())
-
-
 def test_bad_documents(corpus, tmp_path, capfd):
     (tmp_path / "docs-0").write_bytes(to_json(Document("", ("One. Two.",))))
     assert command(corpus, f"--output={tmp_path}/t", f"--documents={tmp_path}/docs-*",

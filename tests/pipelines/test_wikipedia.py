@@ -175,21 +175,6 @@ def test_a_large_single_stream_is_told(prose_dump, tmp_path, capfd, monkeypatch)
     assert all(lines)
 
 
-@pytest.mark.parametrize(
-    "arguments, error",
-    [
-        (["--output=x"], "--dump is missing"),
-        (["--dump=x"], "--output is missing"),
-        (["--dump=nowhere.bz2", "--output=x"], "no file matches nowhere.bz2; fix --dump"),
-        (["--dump=x", "--output=x", "--shards=0"], "shards"),
-        (["--dump=x", "--output=x", "--runner=DirectRunner"], "Unknown command line flag 'runner'"),
-    ],
-)
-def test_bad_flags(arguments, error, capfd):
-    assert command_line.run(wikipedia.main, arguments) == 2
-    assert error in capfd.readouterr().err
-
-
 def test_articles_of_the_real_dump(real_documents):
     assert len(real_documents) == 97
     assert {"Anarchism", "Alabama", "Albert Einstein", "Algorithm"} <= real_documents.keys()

@@ -3,12 +3,11 @@
 import contextlib
 import signal
 import subprocess
-import sys
 
 import pytest
 
 from pipelines.command_line import UserError
-from tests.tpu.servers import ROOT, background
+from tests.tpu.servers import background
 from tpu import worker
 
 # Places an operation on each server, and one on the first that needs both; prints the outcome.
@@ -76,16 +75,6 @@ def test_two_servers_and_a_second_program_after_the_first_was_killed():
         assert run_program([f"localhost:{two}", f"127.0.0.2:{one}"]) == expected(2)
         with pytest.raises(UserError, match=rf"^--port={one}: TensorFlow cannot listen there \(C"):
             worker.serve(one)
-
-
-@pytest.mark.parametrize("flag", ["--port=x", "--port=65536", "--port=-1", "--prot=1", "8470"])
-def test_bad_flags(flag):
-    result = subprocess.run(
-        [sys.executable, "-m", "tpu.worker", flag], cwd=ROOT, capture_output=True, text=True
-    )
-    assert result.returncode == 2
-    assert result.stdout == ""
-    assert result.stderr.startswith("error: ") and result.stderr.count("\n") == 1
 
 
 # --- what libtpu is told -------------------------------------------------------------------------

@@ -7,8 +7,7 @@ from ml_collections import config_dict
 
 from keras_vitbert.configs import sample
 from keras_vitbert.configs.overrides import flatten
-from pipelines.command_line import UserError
-from tests.keras_vitbert.configs.command_lines import parse, parsed_config
+from tests.keras_vitbert.configs.command_lines import parsed_config
 
 
 @pytest.mark.parametrize(
@@ -36,35 +35,6 @@ def test_overrides_keep_the_types(argument, value):
     # Nothing else has changed.
     found[last] = flatten(sample.get_config())[key]
     assert flatten(config) == flatten(sample.get_config())
-
-
-@pytest.mark.parametrize(
-    ("argv", "message"),
-    [
-        (["--config=sampel"], r"--config=sampel: no such config; .* \(did you mean sample\?\)"),
-        (["--config=nowhere/mine.py"], "--config=nowhere/mine.py: no such config"),
-        (["--config"], "flag --config; --help lists the flags"),
-        (["--config="], "--config=: no such config"),
-        (["--config=paper:huge"], "--config=paper:huge: .*unknown size 'huge'; known are sample"),
-        (["--config.stepps=3"], r"--config.stepps: .* \(did you mean --config.steps\?\)"),
-        (["--config.optimizer.beta=1"], "--config.optimizer.beta: the config has no such key"),
-        (["--config.optimizer.x.y=1"], "--config.optimizer.x.y: the config has no such key"),
-        (["--config.optimizer=1"], "--config.optimizer=1"),
-        (["--config.steps=many"], "--config.steps=many"),
-        (["--config.steps=1.5"], "--config.steps=1.5"),
-        (["--config.steps"], "--config.steps"),
-        (["--config.data.images.flip=perhaps"], "--config.data.images.flip=perhaps"),
-        (["--config.data.images.crop_area=a"], "crop_area=.*must be of type list of numbers"),
-        (["--varient=bert"], "'varient'. Did you mean: variant .*--help lists the flags"),
-        (["--variant"], "--variant; --help lists the flags"),
-        (["bert"], "unexpected argument 'bert'; --help lists the flags"),
-        (["--variant=bert", "x", "--config.steps=600"], "unexpected argument 'x'"),
-    ],
-)
-def test_bad_arguments_are_told(argv, message):
-    with pytest.raises(UserError, match=message) as caught:
-        parse(*argv)
-    assert "\n" not in str(caught.value)
 
 
 def test_flatten():

@@ -64,7 +64,6 @@ _PREDICT = {
     "--checkpoint=empty --text=a": r"empty: holds no model \(there is no config.json\)",
     "--checkpoint=file --text=a": "file: is a file of no known kind",
     "--checkpoint=run --text=": r"--text: has no \[MASK\]",
-    "--checkpoint=run --text='word1 word2'": r"--text: has no \[MASK\]",
     "--checkpoint=run --file=masks.tsv": r"masks.tsv, line 3: has no \[MASK\]",
     "--checkpoint=run --image=none.jpg": "none.jpg: no such file",
     "--checkpoint=run --image=empty": "empty: holds no file named .jpeg",

@@ -1,0 +1,162 @@
+"""Random content in the files that a user may bring: a `UserError`, or it is read."""
+
+import contextlib
+import functools
+import json
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from keras_vitbert.configs.overrides import flatten
+from keras_vitbert.configs.sample import get_config
+from keras_vitbert.importing import hugging_face
+from keras_vitbert.importing.sources import HUGGING_FACE
+from keras_vitbert.importing.vit_weights import HEADS
+from keras_vitbert.runs.run_folder import RunFolder
+from keras_vitbert.trained.finding import find
+from pipelines.command_line import UserError
+from pipelines.shards.records import RecordFiles
+from pipelines.shards.shard_manifest import read_manifest
+from pipelines.tasks.tsv_files import read_rows
+from tests.bad_input.places import FIXTURES, SAVED
+from tests.keras_vitbert.configs.command_lines import parse
+
+EXAMPLES = 50  # of each kind; the same ones in every run
+random_input = settings(
+    max_examples=EXAMPLES,
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+
+VALUES = st.recursive(
+    st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(-(2**70), 2**70),
+        st.floats(),
+        st.text(max_size=8),
+        st.sampled_from([0, -1, 1, 2**31, 10**9, "", "1", [], {}, 1e308]),
+    ),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=4), inner, max_size=3)
+    ),
+    max_leaves=4,
+)
+
+
+def paths(content, prefix=()):
+    """The place of every value in a JSON object."""
+    items = content.items() if isinstance(content, dict) else enumerate(content)
+    for key, value in items:
+        yield (*prefix, key)
+        if isinstance(value, dict | list):
+            yield from paths(value, (*prefix, key))
+
+
+@st.composite
+def spoilt(draw, content):
+    """The text of a JSON object with other values at one to three places, or without them."""
+    content = json.loads(content)
+    for _ in range(draw(st.integers(1, 3))):
+        *sections, key = draw(st.sampled_from([*paths(content)]))
+        part = functools.reduce(lambda part, section: part[section], sections, content)
+        if draw(st.booleans()):
+            part[key] = draw(VALUES)
+        elif len(content) > 1:
+            del part[key]
+    return json.dumps(content)
+
+
+@st.composite
+def damaged(draw, content):
+    """Bytes of which some are flipped, or the rest is missing."""
+    content = bytearray(content)
+    for place in draw(st.lists(st.integers(0, len(content) - 1), max_size=4)):
+        content[place] ^= draw(st.integers(1, 255))
+    return bytes(content[: draw(st.sampled_from([None, None, len(content) // 2, 3, 0]))])
+
+
+def refused():
+    return contextlib.suppress(UserError)
+
+
+@pytest.mark.parametrize("name", ["run", "fine_tuned_images"])
+def test_config_json_of_a_run(name, tmp_path):
+    @random_input
+    @given(spoilt((SAVED / name / "config.json").read_text()))
+    def check(text):
+        (tmp_path / "config.json").write_text(text)
+        with refused():
+            RunFolder(str(tmp_path)).record()
+
+    check()
+
+
+@random_input
+@given(
+    st.one_of(st.sampled_from([*flatten(get_config())]), st.text(max_size=9)),
+    st.one_of(st.text(max_size=9), VALUES.map(str), VALUES.map(json.dumps)),
+)
+def test_overrides(key, value):
+    with refused():
+        parse(f"--config.{key}={value}")
+
+
+def test_records(sources, tmp_path):
+    content = (sources / "images-validation-00000-of-00002").read_bytes()
+
+    @random_input
+    @given(damaged(content))
+    def check(content):
+        (tmp_path / "x").write_bytes(content)
+        with refused():
+            RecordFiles.find(str(tmp_path / "x"), "flag").first_example()
+
+    check()
+
+
+def test_manifests(sources, tmp_path):
+    @random_input
+    @given(spoilt((sources / "images-validation.manifest.json").read_text()))
+    def check(text):
+        (tmp_path / "x.manifest.json").write_text(text)
+        with refused():
+            read_manifest(str(tmp_path / "x"))
+
+    check()
+
+
+def test_config_json_of_other_projects(copy_of_vit):
+    text = (copy_of_vit / "config.json").read_text()
+
+    @random_input
+    @given(spoilt(text))
+    def check(text):
+        (copy_of_vit / "config.json").write_text(text)
+        with refused():
+            source = find(str(copy_of_vit))
+            if source.kind == HUGGING_FACE:
+                hugging_face.read_vit(source, tuple(HEADS))
+
+    check()
+
+
+@pytest.fixture
+def copy_of_vit(tmp_path):
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / name).write_bytes((FIXTURES / "vit_model" / name).read_bytes())
+    return tmp_path
+
+
+@random_input
+@given(st.one_of(st.binary(max_size=60), st.text("ab\t\n\r\x00\"'é", max_size=60).map(str.encode)))
+def test_tsv_files(tmp_path_factory, content):
+    path = tmp_path_factory.getbasetemp() / "random.tsv"
+    path.write_bytes(b"sentence\tlabel\n" + content)
+    with refused():
+        read_rows(str(path))
+    path.write_bytes(content)
+    with refused():
+        read_rows(str(path))

@@ -1,11 +1,16 @@
 """Downstream tasks as TensorFlow Datasets stores them."""
 
+import logging
 import os
 
 from pipelines.command_line import UserError, one_line
 from pipelines.images.image_record_files import ImageRecordFiles
 from pipelines.shards.records import RecordFiles
 from pipelines.tasks.tsv_files import LabelledRows
+
+
+def _is_news(record):
+    return not record.getMessage().startswith("Variant folder")
 
 
 def open_builder(name, data_dir="", download=False):
@@ -25,6 +30,8 @@ def open_builder(name, data_dir="", download=False):
     """
     import tensorflow_datasets as tfds
 
+    # TFDS warns of a folder that is not there, which is told below.
+    logging.getLogger("absl").addFilter(_is_news)
     where = data_dir or os.path.expanduser(tfds.core.constants.DATA_DIR)
     try:
         builder = tfds.builder(name, data_dir=data_dir or None, try_gcs=False)

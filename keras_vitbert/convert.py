@@ -13,6 +13,7 @@ model card, `README.md`.
 Exit status: 0 done, 2 bad flag or file.
 """
 
+import math
 import os
 import shutil
 import sys
@@ -69,13 +70,16 @@ def _check_output(path):
 def _write(path, task, card):
     """Writes the complete folder or nothing."""
     from keras_vitbert.hub.model_card import FILE
+    from pipelines.files import write_sums
 
     parent = os.path.dirname(os.path.abspath(path))
     try:
         os.makedirs(parent, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=parent, prefix=".preset-") as work:
+            _reserve(os.path.join(work, "reserved"), task)
             folder = os.path.join(work, "preset")
             task.save_to_preset(folder)
+            write_sums(folder)  # not of the model card, which is for people to change
             with open(os.path.join(folder, FILE), "w", encoding="utf-8") as file:
                 file.write(card)
             if os.path.isdir(path):
@@ -83,6 +87,14 @@ def _write(path, task, card):
             shutil.move(folder, path)
     except OSError as error:
         raise UserError(f"--output_dir={path}: cannot be written ({error}); fix that") from error
+
+
+def _reserve(path, task):
+    """Finds out whether the disk has room: h5py may crash the process where it has none."""
+    size = sum(math.prod(weight.shape) * 4 for weight in task.weights)
+    with open(path, "wb") as file:
+        os.posix_fallocate(file.fileno(), 0, 2 * size + (1 << 20))  # the layout takes room too
+    os.unlink(path)
 
 
 if __name__ == "__main__":

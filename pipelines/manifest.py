@@ -6,14 +6,13 @@
 """
 
 import concurrent.futures
-import hashlib
 import itertools
 import os
 import sys
 
 from pipelines import command_line
 from pipelines.command_line import UserError
-from pipelines.files import make_folder, reading
+from pipelines.files import make_folder, reading, whole_digest
 from pipelines.shards import record_scan, shard_files
 from pipelines.shards.shard_manifest import (
     DOCUMENTS,
@@ -62,7 +61,7 @@ def check(prefix, files):
             f"{file} is {'not known to' if file in files else 'missing beside'} its manifest"
         )
     with concurrent.futures.ThreadPoolExecutor() as threads:
-        for file, (digest, size) in zip(files, threads.map(_digest, files), strict=True):
+        for file, (digest, size) in zip(files, threads.map(whole_digest, files), strict=True):
             entry = entries[file]
             if digest != entry["sha256"]:
                 raise UserError(
@@ -92,7 +91,7 @@ def _entry(file):
     runs, damages = record_scan.salvage(file)
     if damages:
         raise UserError(f"{damages[0]}; write the file again before it gets a manifest")
-    digest, size = _digest(file)
+    digest, size = whole_digest(file)
     return {
         "name": os.path.basename(file),
         "records": sum(run.count for run in runs),
@@ -100,15 +99,6 @@ def _entry(file):
         "sha256": digest,
         "index": [place for run in runs for place in run.index],
     }
-
-
-def _digest(file):
-    """(SHA-256, bytes) of a file."""
-    digest = hashlib.sha256()
-    with reading(file) as (stream, size):
-        while data := stream.read(1 << 24):
-            digest.update(data)
-    return digest.hexdigest(), size
 
 
 def _kind(file):

@@ -16,7 +16,7 @@ from keras_vitbert.model.classifier import build_classifier
 from keras_vitbert.model.transfer import transfer
 from keras_vitbert.runs.run_folder import RunFolder
 from keras_vitbert.trained.finding import find
-from keras_vitbert.trained.loading import open_source
+from keras_vitbert.trained.loading import open_source, vocabulary_of
 from pipelines.command_line import UserError
 from pipelines.text.wordpiece import read_vocabulary
 
@@ -161,7 +161,7 @@ def _open_random(architecture, needs_vocabulary):
     model = dict(_architecture(architecture, record))
     tokens = None
     if needs_vocabulary and record and record["vocabulary_sha256"]:
-        tokens = read_vocabulary(os.path.join(architecture, "vocabulary.txt"))
+        tokens = vocabulary_of(architecture, record)
     return Pretrained(RANDOM, architecture, 0, _sha256(model), model, None, tokens)
 
 

@@ -9,7 +9,7 @@ summary.json  the report of the last command that finished
 """
 
 import dataclasses
-import json
+import hashlib
 import os
 import statistics
 
@@ -19,11 +19,11 @@ from keras_vitbert.configs.checks import require_shares
 from keras_vitbert.fine_tuning import metrics
 from keras_vitbert.fine_tuning.pretrained import Pretrained
 from keras_vitbert.fine_tuning.tasks import Task
-from keras_vitbert.fine_tuning.trials import Trial, run_trial
+from keras_vitbert.fine_tuning.trials import Trial, finished_result, run_trial
 from keras_vitbert.runs import identity
 from keras_vitbert.runs.record_errors import reading_images
 from keras_vitbert.runs.run import Run
-from keras_vitbert.runs.run_folder import FREE_OF_FINE_TUNING, RunFolder
+from keras_vitbert.runs.run_folder import RunFolder
 from keras_vitbert.runs.run_lock import held
 from pipelines.command_line import Diverged, UserError, say
 from pipelines.files import csv_text, make_folder, write_atomically
@@ -124,12 +124,21 @@ def write_predictions(path, output_dir, summary):
         path: str, the CSV file that is written.
         output_dir: str, the run's folder.
         summary: dict, of `fine_tune`.
+
+    Raises:
+        UserError: the predictions of a trial are damaged.
     """
     text = ""
     for trial, seed in zip(summary["trials"], summary["seeds"], strict=True):
-        header, *rows = (
-            RunFolder(os.path.join(output_dir, trial)).read("predictions.csv").splitlines()
-        )
+        folder = RunFolder(os.path.join(output_dir, trial))
+        own = folder.read("predictions.csv") or ""
+        seal = folder.result().get("predictions_sha256")  # older versions recorded none
+        if not own or seal not in (None, hashlib.sha256(own.encode()).hexdigest()):
+            raise UserError(
+                f"{folder.path}/predictions.csv is not what the trial has written; remove its "
+                "result.json to evaluate it again"
+            )
+        header, *rows = own.splitlines()
         text = text or f"seed,{header}\n"
         text += "".join(f"{seed},{row}\n" for row in rows)
     write_atomically(path, text)
@@ -214,7 +223,7 @@ def _begin(run):
         run.config,
         pretrained.vocabulary,
         records,
-        FREE_OF_FINE_TUNING,
+        identity.FREE_OF_FINE_TUNING,
         data.classes,
         {name: identity.data_input(split) for name, split in splits.items()},
         run.accepted,
@@ -289,9 +298,9 @@ def _finished_trials(output_dir):
     """The results of all trials in a folder, those of earlier commands included."""
     folder = os.path.join(output_dir, "trials")
     names = sorted(name.rstrip("/") for name in tf.io.gfile.listdir(folder))
-    found = (RunFolder(os.path.join(folder, name)).read("result.json") for name in names)
+    found = (finished_result(RunFolder(os.path.join(folder, name))) for name in names)
     return sorted(
-        (json.loads(text) for text in found if text is not None),
+        filter(None, found),
         key=lambda trial: (trial["purpose"] != "sweep", trial["learning_rate"], trial["seed"]),
     )
 

@@ -6,7 +6,7 @@ exactly when it is finished.
 
 import dataclasses
 import gc
-import json
+import hashlib
 import math
 import os
 import time
@@ -22,7 +22,7 @@ from keras_vitbert.runs.loop import fit
 from keras_vitbert.runs.record_errors import reading_images
 from keras_vitbert.runs.run_folder import RunFolder
 from keras_vitbert.training.fine_tuner import FineTuner, WeightAverage
-from pipelines.command_line import Diverged
+from pipelines.command_line import Diverged, UserError
 from pipelines.files import csv_text
 from pipelines.tasks.labelled_images import LabelledImages
 
@@ -116,10 +116,10 @@ def run_trial(run, trial, train, tests):
     """
     workers, classes = run.workers, run.data.classes
     folder = RunFolder(os.path.join(run.folder.path, "trials", trial.name), workers.is_chief)
-    known = folder.read("result.json")
+    known = finished_result(folder, tests)
     if known is not None:
-        return json.loads(known)
-    began = time.time() - float(folder.read("seconds.txt") or 0)
+        return known
+    began = time.time() - _seconds(folder)
     if workers.is_chief:
         tf.io.gfile.makedirs(folder.checkpoints)
     config = run.config.copy_and_resolve_references()
@@ -150,7 +150,7 @@ def run_trial(run, trial, train, tests):
             result["resumed_from_step"] = fit(own, trainer, stream, before_log)
             result["divergences"] = divergence.counts(trainer)
             # The last checkpoint is written: training need not be repeated if this fails.
-            result["splits"] = _evaluate(evaluator, tests, classes, folder, trainer.step)
+            result |= _evaluate(evaluator, tests, classes, folder, trainer.step)
     except Diverged as error:
         if trial.purpose != "sweep":
             raise Diverged(
@@ -163,12 +163,48 @@ def run_trial(run, trial, train, tests):
         seconds = round(time.time() - began, 1)
         folder.write("seconds.txt", f"{seconds}\n")
     result["seconds"] = seconds
-    folder.write("result.json", json.dumps(result, indent=2) + "\n")
+    folder.write_json("result.json", result)
     if trial.purpose == "sweep" and workers.is_chief:  # only the result is needed
         tf.io.gfile.rmtree(folder.checkpoints)
     workers.wait()
     gc.collect()  # a Keras model is full of cycles
     return result
+
+
+def finished_result(folder, splits=()):
+    """The result of a finished trial.
+
+    Args:
+        folder: `RunFolder` of the trial.
+        splits: collection of str, the splits that it must have evaluated unless it diverged.
+
+    Returns:
+        dict, or None if the trial is not finished.
+
+    Raises:
+        UserError: `result.json` is damaged, or is of another trial.
+    """
+    result = folder.result()
+    if result is None:
+        return None
+    name = Trial(*(result[field.name] for field in dataclasses.fields(Trial))).name
+    own = os.path.basename(folder.path)
+    lacking = set() if result["diverged"] else set(splits) - result["splits"].keys()
+    if name != own or lacking:
+        what = f"lacks {', '.join(sorted(lacking))}" if lacking else f"is of {name}"
+        raise UserError(f"{folder.path}/result.json {what}; remove it to evaluate the trial again")
+    return result
+
+
+def _seconds(folder):
+    """How long a trial has taken until it was stopped."""
+    text = folder.read("seconds.txt") or "0"
+    try:
+        return float(text)
+    except ValueError:
+        raise UserError(
+            f"{folder.path}/seconds.txt is damaged ({text.strip()[:20]!r} is no number); remove it"
+        ) from None
 
 
 def build_fine_tuner(config, pretrained, kind, num_classes, seed, strategy):
@@ -217,16 +253,26 @@ def _logged(measures):
 
 
 def _evaluate(evaluator, tests, classes, folder, step):
-    """Evaluates all splits; writes predictions.csv, TensorBoard's summaries, and the log's end."""
+    """Evaluates all splits; writes predictions.csv, TensorBoard's summaries, and the log's end.
+
+    Returns:
+        dict, what the trial's result holds of that.
+    """
     predictions = {name: evaluator.predict(split) for name, split in tests.items()}
     results = {name: found.measures() for name, found in predictions.items()}
+    text = csv_text(evaluation.prediction_rows(predictions, classes))
     if folder.writes:
         first = next(iter(results))
         logs = os.path.join(folder.logs, "validation")
         for name, found in predictions.items():
             evaluation.write_summaries(logs, name, found, classes, step, is_first=name == first)
-        folder.write("predictions.csv", csv_text(evaluation.prediction_rows(predictions, classes)))
+        folder.write("predictions.csv", text)
         log = folder.rows(up_to_step=step)
+        if not log or int(log[-1]["step"]) != step:
+            raise UserError(
+                f"{folder.path}/metrics.csv is damaged (it lacks step {step}); remove "
+                f"{folder.checkpoints} to train again"
+            )
         log[-1] |= _logged(results[first])
         folder.write_rows(log)
-    return results
+    return {"splits": results, "predictions_sha256": hashlib.sha256(text.encode()).hexdigest()}

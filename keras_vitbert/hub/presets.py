@@ -17,6 +17,7 @@ from keras_vitbert.hub.preprocessors import (
 from keras_vitbert.hub.text_classifier import ViTBertTextClassifier
 from keras_vitbert.hub.tokenizer import ViTBertTokenizer
 from pipelines.command_line import UserError, one_line
+from pipelines.files import check_sums
 
 _HEADS = {"image_classifier": "image", "text_classifier": "text", "masked_lm": "mlm"}
 
@@ -33,6 +34,7 @@ def load_preset(path):
     Raises:
         UserError: it is damaged.
     """
+    check_sums(path)
     file = os.path.join(path, "task.json")  # there is none in the preset of a backbone
     file = file if tf.io.gfile.exists(file) else os.path.join(path, "config.json")
     try:

@@ -53,7 +53,10 @@ def read_values(path, kind, read=lambda arrays: arrays):
             continue
         try:
             with tf.io.gfile.GFile(os.path.join(folder, name), "rb") as file:
-                values[int(found[1])] = read(dict(np.load(io.BytesIO(file.read()))))
+                arrays = dict(np.load(io.BytesIO(file.read())))
+            if arrays["step"] != int(found[1]):
+                raise ValueError(f"it is of step {arrays['step']}")
+            values[int(found[1])] = read(arrays)
         except Exception as error:  # damaged zip files and arrays fail in many ways
             reason = one_line(error)[:160]
             raise UserError(

@@ -16,9 +16,55 @@ import tensorflow as tf
 from pipelines.command_line import UserError, say
 from pipelines.text.wordpiece import vocabulary_hash
 
+# The form of config.json. 1: no digests of inputs; 2: with `inputs`, `versions` and `numerics`; 3:
+# with `schema` itself and a seal.
+SCHEMA = 3
+
 # How a run computes what its config asks for. Older runs go on where it is all the same to them.
-# 1: under mixed_bfloat16, logits are rounded to bfloat16; 2: they are float32 products.
+# 0: other random numbers; 1: under mixed_bfloat16, logits are rounded to bfloat16; 2: they are
+# float32 products.
 NUMERICS = 2
+
+# Settings that may change when a run is resumed, as they do not change its numbers: keys that begin
+# like these. The records are checked by their number.
+FREE_OF_PRETRAINING = (
+    "config.checkpoint",
+    "config.validation_interval",
+    "config.steps_per_execution",
+    "config.teachers.",
+    "config.data.images.train",
+    "config.data.images.validation",
+    "config.data.text.train",
+    "config.data.text.validation",
+    "config.data.vocabulary",
+    "config.inspection.",
+    "records.",
+)
+# Those of fine-tuning; a trial is named by its learning rate and seed.
+FREE_OF_FINE_TUNING = (
+    "config.checkpoint",
+    "config.evaluation_",
+    "config.grid",
+    "config.metric",
+    "config.optimizer.learning_rate",
+    "config.seed",
+    "model.",  # follows from the others, and is recorded for readers
+    "records.",
+)
+
+
+def require_schema(record):
+    """Refuses the record of a newer version, whose keys may mean what this one does not know.
+
+    Args:
+        record: dict, the content of a `config.json`.
+
+    Raises:
+        ValueError: it is of a newer schema, or of none.
+    """
+    schema = record.get("schema", 1)
+    if type(schema) is not int or not 1 <= schema <= SCHEMA:
+        raise ValueError(f"its schema is {schema!r}; this version knows those from 1 to {SCHEMA}")
 
 
 def require_numerics(where, record, dtype):
@@ -32,7 +78,13 @@ def require_numerics(where, record, dtype):
     Raises:
         UserError: the run cannot go on as it began.
     """
-    if record.get("numerics", 1) < NUMERICS and dtype != "float32":
+    began = record.get("numerics", 1)
+    if began < 1:
+        raise UserError(
+            f"{where} was begun by an older version, which drew other random numbers; finish it "
+            "with that version, or use another --output_dir"
+        )
+    if began < NUMERICS and dtype != "float32":
         raise UserError(
             f"{where} was begun by an older version, which rounded logits to bfloat16; finish it "
             "with keras-vitbert 0.1, or use another --output_dir"

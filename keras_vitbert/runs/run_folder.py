@@ -16,7 +16,6 @@ Fine-tuning has such a folder for each trial, in `trials/`; see `keras_vitbert.f
 """
 
 import csv
-import io
 import json
 import os
 import time
@@ -26,41 +25,16 @@ from tensorboard.compat.proto import event_pb2
 
 from keras_vitbert.configs.overrides import flatten
 from keras_vitbert.runs import identity
-from keras_vitbert.runs.run_record import checked_record, checked_summary
+from keras_vitbert.runs.run_record import checked_record, checked_result, checked_summary
+from keras_vitbert.runs.seals import read_rows, sealed, sealed_rows, unsealed
 from pipelines.command_line import UserError, one_line, say
 from pipelines.files import csv_text, json_object, make_folder, write_atomically
 from pipelines.text.wordpiece import vocabulary_hash
 
-# Settings that may change when a run is resumed, as they do not change its numbers: keys that begin
-# like these. The records are checked by their number.
-FREE_OF_PRETRAINING = (
-    "config.checkpoint",
-    "config.validation_interval",
-    "config.steps_per_execution",
-    "config.teachers.",
-    "config.data.images.train",
-    "config.data.images.validation",
-    "config.data.text.train",
-    "config.data.text.validation",
-    "config.data.vocabulary",
-    "config.inspection.",
-    "records.",
-)
-# Those of fine-tuning; a trial is named by its learning rate and seed.
-FREE_OF_FINE_TUNING = (
-    "config.checkpoint",
-    "config.evaluation_",
-    "config.grid",
-    "config.metric",
-    "config.optimizer.learning_rate",
-    "config.seed",
-    "model.",  # follows from the others, and is recorded for readers
-    "records.",
-)
-
-# Keys that are compared in another way. Older versions recorded the path of `initial_weights`.
+# Keys that are compared in another way or not at all. Older versions recorded the path of
+# `initial_weights`.
 _COMPARED_ELSEWHERE = (
-    *("inputs.", "versions.", "numerics", "accepted_changes", "vocabulary_sha256"),
+    *("inputs.", "versions.", "schema", "numerics", "accepted_changes", "vocabulary_sha256"),
     "initial_weights",
 )
 
@@ -94,7 +68,7 @@ class RunFolder:
         config,
         vocabulary,
         records,
-        free=FREE_OF_PRETRAINING,
+        free=identity.FREE_OF_PRETRAINING,
         classes=None,
         inputs=None,
         accepted=(),
@@ -119,6 +93,7 @@ class RunFolder:
         self._make(self.path)
         inputs = inputs or {}
         record = {
+            "schema": identity.SCHEMA,
             "versions": identity.versions(),
             "numerics": identity.NUMERICS,
             **about,
@@ -135,7 +110,7 @@ class RunFolder:
                 self.write("vocabulary.txt", "\n".join(vocabulary) + "\n")
             if classes:
                 self.write("classes.txt", "\n".join(classes) + "\n")
-            self.write("config.json", json.dumps(record, indent=2) + "\n")
+            self.write_json("config.json", record)
             return
         identity.require_numerics(self.path, old, record["config"].get("dtype", "float32"))
         was, now = flatten(old), flatten(record)
@@ -202,7 +177,7 @@ class RunFolder:
             record["accepted_changes"] = [*record.get("accepted_changes", []), *changes]
         if changes or not inputs.keys() <= known.keys():
             record["inputs"] = {**known, **inputs}
-            self.write("config.json", json.dumps(record, indent=2) + "\n")
+            self.write_json("config.json", record)
 
     def record(self):
         """The content of `config.json`, or None if there is no run yet.
@@ -228,7 +203,7 @@ class RunFolder:
             content: JSON-serialisable dict.
         """
         self._make(self.path)
-        self.write(f"records-{name}.json", json.dumps(content) + "\n")
+        self.write_json(f"records-{name}.json", content, indent=None)
 
     def summary(self):
         """The content of `summary.json`, or None if the run is not finished.
@@ -237,6 +212,14 @@ class RunFolder:
             UserError: it is damaged.
         """
         return self._json("summary.json", checked_summary)
+
+    def result(self):
+        """The content of `result.json` of a trial of fine-tuning, or None if it is not finished.
+
+        Raises:
+            UserError: it is damaged.
+        """
+        return self._json("result.json", checked_result)
 
     def finish(self, summary):
         """Writes `summary.json`, with what the run was made of.
@@ -254,7 +237,7 @@ class RunFolder:
             "inputs": record.get("inputs", {}),
             "accepted_changes": record.get("accepted_changes", []),
         }
-        self.write("summary.json", json.dumps(summary, indent=2) + "\n")
+        self.write_json("summary.json", summary)
         return summary
 
     def rows(self, up_to_step, name="metrics.csv", numbers=True):
@@ -274,13 +257,7 @@ class RunFolder:
         if text is None:
             return []
         try:
-            header, *lines = filter(None, csv.reader(io.StringIO(text)))
-            for line in lines:
-                if len(line) != len(header) or not text.endswith("\n"):
-                    raise ValueError(f"its line {','.join(line)[:60]} is cut off")
-                for value in filter(None, line if numbers else ()):
-                    float(value)
-            rows = [dict(zip(header, line, strict=True)) for line in lines]
+            rows = read_rows(text, numbers)
             return [row for row in rows if row["step"] and int(row["step"]) <= up_to_step]
         except (ValueError, KeyError, csv.Error) as error:
             raise self._damaged(name, error) from error
@@ -291,7 +268,17 @@ class RunFolder:
         Args:
             rows: list of dict of column to value.
         """
-        self.write("metrics.csv", csv_text(rows))
+        self.write("metrics.csv", csv_text(sealed_rows(rows)))
+
+    def write_json(self, name, content, indent=2):
+        """Writes a JSON object with its seal, see `keras_vitbert.runs.seals`.
+
+        Args:
+            name: str, in the folder.
+            content: JSON-serialisable dict.
+            indent: int, of its lines; None for a single line.
+        """
+        self.write(name, json.dumps(sealed(content), indent=indent) + "\n")
 
     def write(self, name, text):
         """Writes a small file.
@@ -355,7 +342,7 @@ class RunFolder:
         if text is None:
             return None
         try:
-            return checked(json_object(text))
+            return checked(unsealed(json_object(text)))
         except ValueError as error:
             raise self._damaged(name, error) from error
 

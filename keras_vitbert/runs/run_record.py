@@ -1,10 +1,11 @@
-"""Checks what is read of a run's folder: the content of `config.json` and of `summary.json`."""
+"""Checks what is read of a run's folder: `config.json`, `summary.json`, a trial's `result.json`."""
 
 from keras_vitbert.configs import fine_tuning
 from keras_vitbert.configs.checks import DTYPES, check_types
 from keras_vitbert.configs.overrides import flatten
 from keras_vitbert.configs.pretraining import load_config
 from keras_vitbert.configs.variants import VARIANTS
+from keras_vitbert.runs.identity import require_schema
 from pipelines.command_line import UserError
 
 _NUMBER = (int, float)
@@ -36,6 +37,20 @@ _FINE_TUNED = {
     "seeds": list,
     "splits": dict,
 }
+# What result.json holds of a trial.
+_RESULT = {
+    "purpose": str,
+    "learning_rate": _NUMBER,
+    "seed": int,
+    "steps": int,
+    "seconds": _NUMBER,
+    "parameters": int,
+    "trained_parameters": int,
+    "transfer": dict,
+    "diverged": bool,
+    "splits": dict,
+}
+_MEASURES = ("examples", "accuracy", "f1", "mcc", "majority_accuracy")  # of each split
 _SIZES = ("num_layers", "num_heads", "hidden_dim", "intermediate_dim")
 _IMAGE_SIZES = ("image_size", "patch_size")
 _TEXT_SIZES = ("vocabulary_size", "max_sequence_length")
@@ -50,11 +65,12 @@ def checked_record(record):
 
     Returns:
         dict, the record; the keys that its config lacks, as an older version did not know them,
-        have their defaults.
+        have their defaults, and `numerics` says how it computes.
 
     Raises:
         ValueError: says what is wrong.
     """
+    require_schema(record)
     is_run, is_fine_tuned = "variant" in record, "task" in record
     if not {"vocabulary_sha256", "config"} <= set(record) or not (is_run or is_fine_tuned):
         raise ValueError(f"it holds {', '.join(record) or 'nothing'}")
@@ -83,7 +99,9 @@ def checked_record(record):
         raise ValueError(f"config.dtype is {config['dtype']!r}, not one of {', '.join(DTYPES)}")
     # A model of other sizes is another model: they have no defaults.
     _check_model(record["config"].get("model") if is_run else record.get("model"), sizes)
-    return {**record, "config": config}
+    # Before there was that key, random numbers were drawn in another way; see `identity.NUMERICS`.
+    began = 1 if is_fine_tuned or "steps_per_execution" in record["config"] else 0
+    return {"numerics": began, **record, "config": config}
 
 
 def checked_summary(summary):
@@ -104,6 +122,28 @@ def checked_summary(summary):
             if not isinstance(value, _NUMBER):
                 raise ValueError(f"{part}.{name} is {value!r}")
     return summary
+
+
+def checked_result(result):
+    """Checks the content of a trial's `result.json`.
+
+    Args:
+        result: dict.
+
+    Returns:
+        dict, the same.
+
+    Raises:
+        ValueError: says what is wrong.
+    """
+    _check_types(result, _RESULT)
+    for split, measures in result["splits"].items():
+        if not isinstance(measures, dict):
+            raise ValueError(f"splits.{split} is {measures!r}")
+        for name in _MEASURES:
+            if not isinstance(measures.get(name), _NUMBER):
+                raise ValueError(f"splits.{split}.{name} is {measures.get(name)!r}")
+    return result
 
 
 def _check_types(content, kinds):

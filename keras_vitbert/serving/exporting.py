@@ -17,7 +17,7 @@ from keras_vitbert.serving.served_model import FILL_MASK, ServedModel, input_nam
 from keras_vitbert.serving.warmup import WARMUP_FILE, model_config, write_warmup
 from keras_vitbert.trained.finding import exported_versions
 from pipelines.command_line import UserError, one_line
-from pipelines.files import make_folder, write_atomically
+from pipelines.files import make_folder, write_atomically, write_sums
 
 CONFIG_FILE = "models.config"
 _TOLERANCE = {"float32": 1e-4, "bfloat16": 0.1}  # of the outputs of the model read back
@@ -63,6 +63,7 @@ def export(trained, output_dir, name="", version=None, top_k=5, base_path=""):
     try:
         _write(served, temporary, name)
         _check(served, temporary, trained.backbone.variable_dtype)
+        write_sums(temporary)
         os.rename(temporary, target)
         base_path = base_path or output_dir
         base_paths = {

@@ -19,6 +19,7 @@ from keras_vitbert.serving.served_model import (
 from keras_vitbert.trained.finding import find
 from keras_vitbert.trained.loading import open_source
 from pipelines.command_line import UserError, one_line
+from pipelines.files import check_sums
 from pipelines.text.wordpiece import MASK
 
 
@@ -55,6 +56,7 @@ def open_functions(path, top_k):
     source = find(path)
     if source.kind != EXPORT:
         return ServedModel(open_source(source), top_k).functions
+    check_sums(source.path)
     import tensorflow_text  # noqa: F401  (registers operations of the graph)
 
     try:

@@ -21,7 +21,7 @@ from keras_vitbert.runs.identity import names_input
 from keras_vitbert.runs.run_folder import RunFolder
 from keras_vitbert.trained.finding import find
 from keras_vitbert.trained.trained_model import CENTRAL_CROP, TrainedModel
-from pipelines.command_line import UserError
+from pipelines.command_line import UserError, say
 from pipelines.text.wordpiece import cased_token, read_vocabulary, vocabulary_hash
 
 
@@ -143,12 +143,7 @@ def _restored(folder, record, name, network, heads, central_crop, checkpoint):
     checkpoints.restore_network(checkpoint[0], network)
     vocabulary = None
     if {"mlm", "text"} & heads.keys():
-        path = os.path.join(folder.path, "vocabulary.txt")
-        vocabulary = read_vocabulary(path)
-        if vocabulary_hash(vocabulary) != record["vocabulary_sha256"]:
-            raise UserError(
-                f"{path}: is not the vocabulary that the run was trained with; restore the file"
-            )
+        vocabulary = vocabulary_of(folder.path, record)
     classes = _classes(folder)
     recorded = record.get("inputs", {}).get("classes", {}).get("sha256")
     known = record.get("classes_sha256", recorded)
@@ -157,6 +152,9 @@ def _restored(folder, record, name, network, heads, central_crop, checkpoint):
             f"{folder.path}/classes.txt: does not name the classes that the run was trained with; "
             "restore the file"
         )
+    summary = folder.summary() or {}
+    if summary.get("steps", checkpoint[1]) != checkpoint[1]:
+        say(f"{checkpoint[0]}: is an older checkpoint, the run ended at step {summary['steps']}")
     return TrainedModel(
         folder.path,
         name,
@@ -167,11 +165,33 @@ def _restored(folder, record, name, network, heads, central_crop, checkpoint):
         vocabulary is None or cased_token(vocabulary) is None,
         central_crop,
         record,
-        folder.summary() or {},
+        summary,
         network=network,
         step=checkpoint[1],
         checkpoint=checkpoint[0],
     )
+
+
+def vocabulary_of(path, record):
+    """The vocabulary of a run.
+
+    Args:
+        path: str, the run's folder.
+        record: dict, the content of its `config.json`.
+
+    Returns:
+        list of str.
+
+    Raises:
+        UserError: it is missing, or not what the run was trained with.
+    """
+    path = os.path.join(path, "vocabulary.txt")
+    vocabulary = read_vocabulary(path)
+    if vocabulary_hash(vocabulary) != record["vocabulary_sha256"]:
+        raise UserError(
+            f"{path}: is not the vocabulary that the run was trained with; restore the file"
+        )
+    return vocabulary
 
 
 def _classes(folder):

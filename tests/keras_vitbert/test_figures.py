@@ -17,7 +17,7 @@ from keras_vitbert.paper_figures.finished_runs import FinishedRun
 from pipelines import command_line
 from pipelines.command_line import EXIT_BAD_INPUT, EXIT_DONE
 from tests.keras_vitbert.paper_figures.hand_made_runs import make_run
-from tests.keras_vitbert.tiny_runs import files_below
+from tests.keras_vitbert.tiny_runs import content_of, files_below
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +124,7 @@ def test_nothing_to_draw(refused, made):
         ("masks-00000007", {"shape/block_1/query": np.array([10**9] * 2)}, "cannot reshape array"),
         ("masks-00000007", {"bits/block_1/query": None}, "it has masks of .'block_0'"),
         ("masks-00000007", {"step": np.arange(2)}, "is damaged"),
+        ("masks-00000007", {"step": np.int64(5)}, "it is of step 5"),
         ("activations-00000009", {"image": np.full((2, 16), np.nan)}, r"\(2, 16\) finite numbers"),
         ("activations-00000009", {"text": np.ones((2, 9))}, r"\(2, 16\) finite numbers"),
         ("activations-00000009", {"text": None}, r"is damaged \('text'\); remove it"),
@@ -144,7 +145,7 @@ def test_damaged_values(refused, made, tmp_path, name, change, message):
 
 def test_masks_of_another_model(refused, made, tmp_path):
     shutil.copytree(made / "a" / "run", tmp_path / "run")
-    record = json.loads((tmp_path / "run" / "config.json").read_text())
+    record = content_of(tmp_path / "run" / "config.json")
     record["config"]["model"]["num_layers"] = 3
     (tmp_path / "run" / "config.json").write_text(json.dumps(record))
     message = "the masks of step 3 in inspection are of another model; remove that file"
@@ -194,7 +195,7 @@ def test_all_figures_of_runs_side_by_side(run_with_checkpoint, tmp_path, capsys)
 def test_examples_that_are_gone(older_run, refused, sources, tmp_path):
     path = tmp_path / "run"
     shutil.copytree(older_run.path, path)
-    record = json.loads((path / "config.json").read_text())
+    record = content_of(path / "config.json")
     record["config"]["data"]["images"]["validation"] = "gone-*"
     (path / "config.json").write_text(json.dumps(record))
     message = r"run: no figure 6: .*no file matches gone-\*.*; name them by --images and --texts"
@@ -206,7 +207,7 @@ def test_examples_that_are_gone(older_run, refused, sources, tmp_path):
 def test_a_model_that_sees_something_else(older_run, run_with_checkpoint, tmp_path, capsys):
     path = tmp_path / "other"
     shutil.copytree(run_with_checkpoint("vit"), path)
-    record = json.loads((path / "config.json").read_text())
+    record = content_of(path / "config.json")
     record["config"]["model"]["image_size"] = 12
     (path / "config.json").write_text(json.dumps(record))
     flags = [

@@ -18,7 +18,7 @@ from keras_vitbert.trained.loading import load
 from pipelines.command_line import EXIT_BAD_INPUT, EXIT_DIVERGED, EXIT_DONE, EXIT_STOPPED
 from tests.forked import Forked
 from tests.keras_vitbert.fine_tuning import replicas_script
-from tests.keras_vitbert.tiny_runs import files_below, summary_of
+from tests.keras_vitbert.tiny_runs import content_of, files_below, summary_of
 from tests.keras_vitbert.tiny_tasks import (
     CLASSES,
     IMAGES,
@@ -256,7 +256,7 @@ def test_results_of_a_sweep_stay_when_one_seed_is_asked_for(swept, image_flags, 
 def test_another_checkpoint_in_the_same_folder(text_run, text_flags, tmp_path, capsys):
     run = tmp_path / "run"
     shutil.copytree(text_run, run)
-    record = json.loads((run / "config.json").read_text())
+    record = content_of(run / "config.json")
     record["checkpoint_sha256"] = record["checkpoint_sha256"][::-1]
     (run / "config.json").write_text(json.dumps(record))
     assert finetune(*text_flags, f"--output_dir={run}") == 2

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from pipelines.command_line import EXIT_BAD_INPUT
+from tests.keras_vitbert.tiny_runs import content_of
 from tests.keras_vitbert.tiny_tasks import IMAGE_FLAGS, TEXT_FLAGS, finetune
 
 
@@ -157,7 +158,7 @@ def test_another_vocabulary(refused, texts, tmp_path):
 def test_a_checkpoint_of_another_shape(refused, finished, texts, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(finished("joint"), copy)
-    record = json.loads((copy / "config.json").read_text())
+    record = content_of(copy / "config.json")
     record["config"]["model"]["hidden_dim"] = 6
     (copy / "config.json").write_text(json.dumps(record))
     refused(*texts[1], f"--checkpoint={copy}", message="cannot be loaded into this model")

@@ -18,6 +18,7 @@ from tests.keras_vitbert.tiny_runs import (
     assert_same_values,
     checkpoint_values,
     config_of,
+    content_of,
     files_below,
     metrics_rows,
     pretrain,
@@ -89,7 +90,7 @@ def folders(tmp_path_factory):
     for name in ("vit", "bert"):
         shutil.copytree(FIXTURES / name, folder / name)
     (folder / "bert" / "vocab.txt").write_text("".join(f"{token}\n" for token in VOCABULARY))
-    config = json.loads((folder / "vit" / "config.json").read_text())
+    config = content_of(folder / "vit" / "config.json")
     config["id2label"] = {"0": "Cat", "1": "dog, Canis familiaris", "2": "n01440764"}
     (folder / "vit" / "config.json").write_text(json.dumps(config))
     return folder
@@ -127,7 +128,7 @@ def test_stopped_with_teachers_from_elsewhere_it_ends_the_same(
         assert pretrain(sources, folder, *flags(folders)) == EXIT_STOPPED
     assert not (folder / "summary.json").exists()
     assert pretrain(sources, folder, *flags(folders)) == EXIT_DONE
-    assert json.loads((folder / "summary.json").read_text())["resumed_from_step"] == 6
+    assert content_of(folder / "summary.json")["resumed_from_step"] == 6
     assert_same_values(checkpoint_values(folder), checkpoint_values(wanted))
     assert metrics_rows(folder) == metrics_rows(wanted)
 

@@ -10,6 +10,7 @@ import pathlib
 
 import numpy as np
 
+from keras_vitbert.runs import seals
 from pipelines.text.wordpiece import SPECIAL_TOKENS
 
 IMAGES = {"train": 13, "validation": 7}  # neither is a multiple of the batch
@@ -150,14 +151,25 @@ def metrics_rows(run_folder):
         return []
     with open(path, newline="") as file:
         return [
-            {name: value for name, value in row.items() if not name.endswith("_per_second")}
+            {
+                name: value
+                for name, value in row.items()
+                if not name.endswith("_per_second") and name != seals.OF_ROW
+            }
             for row in csv.DictReader(file)
         ]
 
 
+def content_of(path):
+    """The content of a JSON file of a run without its seal, as a test may write it again."""
+    content = json.loads(pathlib.Path(path).read_text())
+    content.pop(seals.OF_JSON, None)
+    return content
+
+
 def summary_of(run_folder):
     """The content of summary.json."""
-    return json.loads((pathlib.Path(run_folder) / "summary.json").read_text())
+    return content_of(pathlib.Path(run_folder) / "summary.json")
 
 
 def files_below(folder):

@@ -1,6 +1,7 @@
 import csv
 import io
 import os
+import subprocess
 
 import pytest
 import tensorflow as tf
@@ -102,3 +103,26 @@ def test_tables_are_read_as_they_were_written(rows):
     # A row of nothing but one empty cell is written as "", which is no blank line.
     assert list(reader) == expected
     assert "\r" not in text and text.endswith("\n")
+
+
+def test_sums_tell_what_has_changed(tmp_path):
+    for name in ("a.txt", "deep/b.bin"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(name.encode())
+    files.check_sums(tmp_path)  # there are none
+    files.write_sums(tmp_path)
+    done = subprocess.run(["sha256sum", "--check", files.SUMS], cwd=tmp_path, capture_output=True)
+    assert done.returncode == 0 and done.stdout.count(b": OK") == 2
+    files.check_sums(tmp_path)
+    (tmp_path / "README.md").write_text("of a person")
+    files.check_sums(tmp_path)
+    (tmp_path / "deep" / "b.bin").write_bytes(b"deep/b.bim")
+    with pytest.raises(UserError, match="deep/b.bin is not what sha256sums.txt says; write the fo"):
+        files.check_sums(tmp_path)
+    (tmp_path / "deep" / "b.bin").unlink()
+    with pytest.raises(UserError, match="b.bin: cannot be read"):
+        files.check_sums(tmp_path)
+    (tmp_path / files.SUMS).write_bytes(b"\xff\xfe")
+    with pytest.raises(UserError, match="a file is not what sha256sums.txt says"):
+        files.check_sums(tmp_path)

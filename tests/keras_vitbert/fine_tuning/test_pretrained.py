@@ -1,6 +1,7 @@
 """What fine-tuning starts from."""
 
 import pathlib
+import shutil
 
 import keras
 import numpy as np
@@ -54,3 +55,13 @@ def test_a_fine_tuned_run_is_refused():
     path = pathlib.Path(__file__).parents[1] / "trained" / "saved" / "fine_tuned_images"
     with pytest.raises(UserError, match="fine_tuned_images holds no run of keras_vitbert.pretrain"):
         open_pretrained(str(path), kind="images")
+
+
+def test_the_vocabulary_of_an_architecture_is_the_run_s(finished, tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree(finished("bert"), copy)
+    assert open_pretrained("rand", str(copy), kind="text").vocabulary == tiny_runs.VOCABULARY
+    text = (copy / "vocabulary.txt").read_text()
+    (copy / "vocabulary.txt").write_text(text.replace("word7", "work7"))
+    with pytest.raises(UserError, match="vocabulary.txt: is not the vocabulary that the run was"):
+        open_pretrained("rand", str(copy), kind="text")

@@ -18,7 +18,7 @@ from keras_vitbert.fine_tuning.tasks import TASKS
 from keras_vitbert.runs.run_folder import RunFolder
 from keras_vitbert.runs.workers import Workers
 from pipelines.command_line import Diverged, UserError
-from tests.keras_vitbert.tiny_runs import VOCABULARY
+from tests.keras_vitbert.tiny_runs import VOCABULARY, content_of
 from tests.keras_vitbert.tiny_tasks import TEXTS
 
 RATES = (0.1, 0.01, 0.001)
@@ -144,7 +144,7 @@ def test_the_summary_is_of_all_seeds_and_the_model_of_their_median(tune, tmp_pat
     assert summary["seconds"] == 1.5 * len(reached)
     seed = reached.index(statistics.median_low(reached))
     assert summary["model"] == summary["trials"][seed] == f"trials/seed-rate-5e-05-seed-{seed}"
-    assert json.loads((tmp_path / "run" / "summary.json").read_text()) == summary
+    assert content_of(tmp_path / "run" / "summary.json") == summary
     assert [float(row["accuracy"]) for row in results(tmp_path)] == reached
     assert [row["split"] for row in results(tmp_path)] == ["validation"] * len(reached)
 

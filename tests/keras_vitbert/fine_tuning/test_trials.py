@@ -1,7 +1,9 @@
 """A trial: its folder, the stream of its examples, and its initial weights."""
 
+import hashlib
 import itertools
 import json
+import pathlib
 import types
 
 import numpy as np
@@ -10,12 +12,16 @@ import tensorflow as tf
 
 from keras_vitbert.configs import fine_tuning
 from keras_vitbert.fine_tuning.pretrained import RANDOM, Pretrained
+from keras_vitbert.fine_tuning.search import write_predictions
 from keras_vitbert.fine_tuning.task_data import open_task
 from keras_vitbert.fine_tuning.tasks import TASKS
 from keras_vitbert.fine_tuning.trials import TaskStream, Trial, build_fine_tuner, run_trial
 from keras_vitbert.runs.run_folder import RunFolder
-from tests.keras_vitbert.tiny_runs import VOCABULARY
+from pipelines.command_line import UserError
+from tests.keras_vitbert.tiny_runs import VOCABULARY, content_of
 
+SAVED = pathlib.Path(__file__).parents[1] / "trained/saved/fine_tuned_images/trials"
+SAVED /= "seed-rate-0.01-seed-0"
 BATCH = 4
 
 
@@ -35,14 +41,31 @@ def test_what_is_finished_is_not_trained_again(tmp_path):
     assert trial.name == "seed-rate-3e-05-seed-2"
     folder = tmp_path / "trials" / trial.name
     folder.mkdir(parents=True)
-    (folder / "result.json").write_text(json.dumps({"seconds": 3.5}))
+    result = content_of(SAVED / "result.json") | vars(trial)
+    (folder / "result.json").write_text(json.dumps(result))
     # It needs only the folder.
     run = types.SimpleNamespace(
         workers=types.SimpleNamespace(is_chief=True),
         data=types.SimpleNamespace(classes=["a", "b"]),
         folder=RunFolder(str(tmp_path)),
     )
-    assert run_trial(run, trial, None, {}) == {"seconds": 3.5}
+    assert run_trial(run, trial, None, {"validation": None}) == result
+    for change, message in (
+        ({"splits": {}}, "result.json lacks validation; remove it to"),
+        ({"seed": 3}, "result.json is of seed-rate-3e-05-seed-3; remove it to"),
+        ({"steps": "5"}, "result.json is damaged .steps is '5'"),
+        (
+            {"splits": {"validation": {"accuracy": 1}}},
+            "damaged .splits.validation.examples is None",
+        ),
+    ):
+        (folder / "result.json").write_text(json.dumps(result | change))
+        with pytest.raises(UserError, match=message):
+            run_trial(run, trial, None, {"validation": None})
+    (folder / "result.json").unlink()
+    (folder / "seconds.txt").write_text("3.x")
+    with pytest.raises(UserError, match="seconds.txt is damaged .'3.x' is no number"):
+        run_trial(run, trial, None, {"validation": None})
 
 
 def batches(split, step, count):
@@ -88,3 +111,27 @@ def test_a_seed_is_the_same_weights(tiny, kind):
     random = [n for n, value in enumerate(first) if np.ptp(value) > 0]
     assert len(random) > 10
     assert all(not np.array_equal(first[n], other[n]) for n in random)
+
+
+def test_predictions_that_are_not_the_trial_s_are_refused(tmp_path):
+    trial = RunFolder(str(tmp_path / "trials" / SAVED.name))
+    tf.io.gfile.makedirs(trial.path)
+    text = "split,index\nvalidation,0\n"
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    trial.write_json(
+        "result.json", content_of(SAVED / "result.json") | {"predictions_sha256": digest}
+    )
+    summary = {"trials": [f"trials/{SAVED.name}"], "seeds": [0]}
+    path = tmp_path / "all.csv"
+    trial.write("predictions.csv", text)
+    write_predictions(str(path), str(tmp_path), summary)
+    assert path.read_text() == "seed,split,index\n0,validation,0\n"
+    path.unlink()
+    for damaged in (text.replace("0", "1"), "", None):
+        if damaged is None:
+            (tmp_path / "trials" / SAVED.name / "predictions.csv").unlink()
+        else:
+            trial.write("predictions.csv", damaged)
+        with pytest.raises(UserError, match="predictions.csv is not what the trial has written"):
+            write_predictions(str(path), str(tmp_path), summary)
+        assert not path.exists()

@@ -9,6 +9,7 @@ import pytest
 from keras_vitbert.pretraining.teachers import load_teacher
 from tests.keras_vitbert.importing.stored_models import FIXTURES, assert_close, call, expected
 from tests.keras_vitbert.importing.student import TOKENS, assert_refused, data, student_config
+from tests.keras_vitbert.tiny_runs import content_of
 
 
 @pytest.fixture
@@ -54,7 +55,7 @@ def test_only_the_number_of_classes_can_be_checked(config, copy, capsys):
     said = "there is no classes.txt beside the training images; only the number of classes was"
     assert said in capsys.readouterr().err
     folder = copy("vit")
-    content = json.loads((folder / "config.json").read_text())
+    content = content_of(folder / "config.json")
     content["id2label"] = {str(n): f"LABEL_{n}" for n in range(3)}
     (folder / "config.json").write_text(json.dumps(content))
     load_teacher("image", str(folder), config, data())

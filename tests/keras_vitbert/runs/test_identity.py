@@ -13,6 +13,7 @@ from keras_vitbert.runs.run_folder import RunFolder
 from pipelines.command_line import UserError
 from pipelines.shards.records import RecordFiles
 from pipelines.shards.tfrecords import write_shards
+from tests.keras_vitbert.tiny_runs import content_of
 
 
 def begin(folder, inputs, accepted=(), records=None, **changes):
@@ -24,7 +25,7 @@ def begin(folder, inputs, accepted=(), records=None, **changes):
 
 
 def record(folder):
-    return json.loads((folder / "config.json").read_text())
+    return content_of(folder / "config.json")
 
 
 FIRST, OTHER = ({"path": f"/{n}", "sha256": n * 64} for n in "ab")
@@ -61,7 +62,7 @@ def test_accepted_changes_are_told_and_kept(tmp_path, capsys):
     with pytest.raises(UserError, match="other texts"):
         begin(tmp_path, {"texts": FIRST}, records={"texts": 4}, seed=5)
     RunFolder(str(tmp_path)).finish({"steps": 1})
-    summary = json.loads((tmp_path / "summary.json").read_text())
+    summary = content_of(tmp_path / "summary.json")
     assert summary["inputs"] == {"texts": OTHER} and summary["accepted_changes"] == changes
     assert summary["versions"] == identity.versions()
 

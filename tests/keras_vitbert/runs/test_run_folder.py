@@ -7,6 +7,7 @@ import pytest
 from keras_vitbert.configs import sample
 from keras_vitbert.runs.run_folder import RunFolder
 from pipelines.command_line import UserError
+from tests.keras_vitbert.tiny_runs import content_of
 
 
 def begin(path, config):
@@ -26,7 +27,7 @@ def test_what_is_looked_at_may_change_from_start_to_start(tmp_path):
 
 def test_a_folder_from_before_there_was_inspection_goes_on(tmp_path):
     begin(tmp_path, sample.get_config())
-    record = json.loads((tmp_path / "config.json").read_text())
+    record = content_of(tmp_path / "config.json")
     del record["config"]["inspection"]
     (tmp_path / "config.json").write_text(json.dumps(record))
     begin(tmp_path, sample.get_config())

@@ -21,7 +21,7 @@ from PIL import Image
 from keras_vitbert import export, predict
 from keras_vitbert.trained.loading import load
 from pipelines import command_line
-from tests.keras_vitbert.tiny_runs import CLASS_NAMES, VOCABULARY
+from tests.keras_vitbert.tiny_runs import CLASS_NAMES, VOCABULARY, content_of
 from tests.pipelines.image_fixtures import encoded, picture
 
 SCRIPT = pathlib.Path(__file__).with_name("served_script.py")
@@ -65,7 +65,7 @@ def keras_answers(folder):
 def test_a_run_is_served_without_this_project(finished, tmp_path, capsys):
     run = tmp_path / "joint"  # with whole images: that concerns what comes after training
     shutil.copytree(finished("joint"), run)
-    config = json.loads((run / "config.json").read_text())
+    config = content_of(run / "config.json")
     config["config"]["data"]["images"]["central_crop"] = 1.0
     (run / "config.json").write_text(json.dumps(config))
     flags = [f"--checkpoint={run}", f"--output_dir={tmp_path / 'out'}", "--top_k=3"]

@@ -11,7 +11,13 @@ import keras_vitbert
 from keras_vitbert.model.classifier import Classifier
 from keras_vitbert.model.pretraining_network import PreTrainingNetwork
 from pipelines.command_line import UserError
-from tests.keras_vitbert.tiny_runs import CLASS_NAMES, VOCABULARY, checkpoint_values, config_of
+from tests.keras_vitbert.tiny_runs import (
+    CLASS_NAMES,
+    VOCABULARY,
+    checkpoint_values,
+    config_of,
+    content_of,
+)
 
 SAVED = pathlib.Path(__file__).parent / "saved"
 
@@ -25,8 +31,8 @@ def test_a_run_is_its_last_checkpoint(finished, sources):
     assert trained.classes == CLASS_NAMES and trained.vocabulary == VOCABULARY
     assert set(trained.heads) == {"image", "mlm"} and trained.backbone is trained.network.backbone
     assert trained.central_crop == config_of(sources).data.images.central_crop
-    assert trained.record == json.loads((folder / "config.json").read_text())
-    assert trained.summary == json.loads((folder / "summary.json").read_text())
+    assert trained.record == content_of(folder / "config.json")
+    assert trained.summary == content_of(folder / "summary.json")
     stored = checkpoint_values(folder)
     for variable in trained.network.trainable_variables:
         name = f"network/{variable.path.replace('/', '.S')}/.ATTRIBUTES/VARIABLE_VALUE"
@@ -71,6 +77,17 @@ def test_a_fine_tuned_run_is_its_median_model(name, head, classes):
     assert (trained.vocabulary is not None) == (head == "text")
 
 
+def test_an_older_checkpoint_is_told(finished, tmp_path, capsys):
+    copy = tmp_path / "run"
+    shutil.copytree(finished("vit"), copy)
+    keras_vitbert.load(str(copy))
+    assert capsys.readouterr().err == ""
+    (copy / "checkpoints" / "LAST").write_text("step-00000008\n")
+    assert keras_vitbert.load(str(copy)).step == 8
+    line = f"{copy}/checkpoints/step-00000008: is an older checkpoint, the run ended at step 10\n"
+    assert capsys.readouterr().err == line
+
+
 def test_what_is_not_whole_is_refused(finished, tmp_path):
     copy = tmp_path / "run"
     shutil.copytree(finished("vit"), copy)
@@ -83,7 +100,7 @@ def test_what_is_not_whole_is_refused(finished, tmp_path):
     with pytest.raises(UserError, match="holds no finished run of keras_vitbert.finetune; give"):
         keras_vitbert.load(str(copy))
     (copy / "classes").rename(copy / "classes.txt")
-    shutil.rmtree(copy / json.loads((copy / "summary.json").read_text())["model"] / "checkpoints")
+    shutil.rmtree(copy / content_of(copy / "summary.json")["model"] / "checkpoints")
     with pytest.raises(UserError, match="its checkpoint is gone; fine-tune again"):
         keras_vitbert.load(str(copy))
 
@@ -127,7 +144,7 @@ def test_a_larger_model_than_that_of_the_checkpoint_is_refused(tmp_path, name, s
     """Before it takes the memory."""
     copy = tmp_path / name
     shutil.copytree(SAVED / name, copy)
-    record = json.loads((copy / "config.json").read_text())
+    record = content_of(copy / "config.json")
     (record["config"] if name == "run" else record)["model"].update(sizes)
     (copy / "config.json").write_text(json.dumps(record))
     with pytest.raises(UserError, match="config.json is of a larger model than .*; restore the f"):
@@ -137,7 +154,7 @@ def test_a_larger_model_than_that_of_the_checkpoint_is_refused(tmp_path, name, s
 def test_a_run_of_a_version_without_dtypes_is_one_of_float32(tmp_path):
     copy = tmp_path / "run"
     shutil.copytree(SAVED / "run", copy)
-    record = json.loads((copy / "config.json").read_text())
+    record = content_of(copy / "config.json")
     del record["config"]["dtype"]
     (copy / "config.json").write_text(json.dumps(record))
     assert keras_vitbert.load(str(copy), None).backbone.dtype_policy.name == "float32"

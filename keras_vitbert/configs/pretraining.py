@@ -6,7 +6,7 @@ import os
 
 from keras_vitbert.configs.checks import DTYPES, Requirements, check_types, dtype_for_devices
 from keras_vitbert.configs.overrides import flatten
-from pipelines.command_line import UserError, meant, one_line
+from pipelines.command_line import UserError, meant, one_line, say
 
 CONFIGS = ("sample", "paper")
 # Sizes of the model that follow from the data where they are 0, and the paper's.
@@ -24,7 +24,7 @@ def load_config(name):
 
     Args:
         name: str. A file defines `get_config()` or `get_config(size)`, which returns a
-            `ConfigDict`.
+            `ConfigDict`. Keys that it lacks get the defaults of `paper`, which is said.
 
     Raises:
         UserError: there is no such config, or it fails.
@@ -49,9 +49,29 @@ def load_config(name):
         spec.loader.exec_module(module)
         config = module.get_config(size) if size else module.get_config()
         flatten(config)
-        return config
     except (Exception, SystemExit) as error:  # a user's file may fail in any way
         raise UserError(f"--config={name}: {type(error).__name__}: {one_line(error)}") from error
+    may_lack = base not in CONFIGS and hasattr(config, "unlocked")
+    if may_lack and (added := _complete(config, load_config("paper"))):
+        values = ", ".join(f"{key}={value}" for key, value in flatten(added).items())
+        say(f"--config={name}: lacks keys, which get their defaults: {values}")
+    return config
+
+
+def _complete(config, defaults):
+    """Adds the keys that a config lacks, perhaps as it was written for an older version.
+
+    Returns:
+        dict, what was added.
+    """
+    added = {}
+    for key, default in defaults.items():
+        if key not in config:
+            with config.unlocked():
+                config[key] = added[key] = default
+        elif hasattr(default, "items") and hasattr(config[key], "unlocked"):
+            added |= {key: more} if (more := _complete(config[key], default)) else {}
+    return added
 
 
 def with_sizes(config, found=None):

@@ -43,10 +43,26 @@ def test_a_file_of_ones_own(tmp_path):
     assert parsed_config("--config", f"{path}:small").model.hidden_dim == 384
 
 
+def test_a_file_of_an_older_version_is_completed(tmp_path, capsys):
+    path = tmp_path / "mine.py"
+    change = "del config.optimizer.power, config.distillation, config.checkpoints_to_keep"
+    path.write_text(CONFIG_FILE.replace("    return config", f"    {change}\n    return config"))
+    config = parsed_config(f"--config={path}", "--config.distillation.ratio=0.5")
+    assert (config.optimizer.power, config.checkpoints_to_keep) == (1.0, 3)
+    assert config.distillation.to_dict() == {"ratio": 0.5, "temperature": 1.0}
+    assert capsys.readouterr().err == (
+        f"--config={path}: lacks keys, which get their defaults: checkpoints_to_keep=3, "
+        "distillation.ratio=1.0, distillation.temperature=1.0, optimizer.power=1.0\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("del config.optimizer.power", "the config has no optimizer.power; begin with"),
+        (
+            "config = config.to_dict(); config['optimizer'] = 1",
+            "has no optimizer.beta_1; ",
+        ),
         ("config.optimizer.lerning_rate = 1.0", r"holds optimizer.lerning_rate, .*learning_rate\?"),
         ("config = config.to_dict(); config['steps'] = '5'", "steps='5': must be of type int"),
         ("config = config.to_dict(); config['steps'] = True", "steps=True: must be of type int"),

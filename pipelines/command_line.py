@@ -18,6 +18,7 @@ once.
 
 import contextlib
 import difflib
+import errno
 import math
 import os
 import signal
@@ -30,6 +31,11 @@ EXIT_BAD_INPUT = 2
 EXIT_DIVERGED = 3
 EXIT_STOPPED = 75  # EX_TEMPFAIL of sysexits.h: run the same command again
 EXIT_NO_READER = 141  # 128 + SIGPIPE, as a shell reports programs that the signal ends
+
+# Of errors of a disk that cannot be written to.
+_DISK_REASONS = tuple(
+    map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EACCES))
+)
 
 
 class UserError(Exception):
@@ -84,13 +90,29 @@ def run(main, argv=None):
         end = error
         _unwritten()
     except (OSError, SystemExit) as error:  # of printing, perhaps; the latter after --help
-        if (end := _unwritten("\n" if isinstance(error, OSError) else "")) is None:
+        of_printing = isinstance(error, OSError) and error.filename is None
+        end = _unwritten("\n" if of_printing else "") or _of_disk(error)
+        if end is None:
+            raise
+    except Exception as error:
+        if debug or (end := _of_disk(error)) is None:
             raise
     if end is None:
         return EXIT_DONE
     if end.label:
         say(f"{end.label}: {one_line(end)}")
     return end.status
+
+
+def _of_disk(error):
+    """What to end with after a disk refused to be written, wherever that was; None else.
+
+    TensorFlow and h5py have exceptions of their own for it, which quote the system's words.
+    """
+    text = one_line(error)
+    if any(reason in text for reason in _DISK_REASONS):
+        return UserError(f"{text[:400]}; fix that, and run the same command again")
+    return None
 
 
 def _use_utf8():

@@ -49,13 +49,19 @@ def _locked(path):
         file.close()
         file = _lock(path)
     with file:
-        file.truncate(0)
-        file.write(json.dumps(_holder()))
-        file.flush()
         try:
+            file.truncate(0)
+            _name_holder(file, path)
             yield
         finally:
             os.unlink(path)
+
+
+def _name_holder(file, path):
+    try:
+        os.write(file.fileno(), json.dumps(_holder()).encode())
+    except OSError as error:  # the disk is full
+        raise OSError(error.errno, error.strerror, path) from error
 
 
 def _lock(path):

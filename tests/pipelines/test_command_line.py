@@ -1,3 +1,4 @@
+import errno
 import os
 import pathlib
 import signal
@@ -52,6 +53,17 @@ def test_what_is_done_has_status_0_and_says_nothing(capfd):
     seen = []
     assert run(seen.append, ["--a", "b"]) == 0
     assert seen == [["--a", "b"]] and capfd.readouterr() == ("", "")
+
+
+def test_a_disk_that_takes_no_more_is_told_in_a_line(capfd):
+    class OfAnotherLibrary(Exception):
+        pass
+
+    full = "/x/y; No space left on device"
+    for error in (OSError(errno.EROFS, "Read-only file system", "/x/y"), OfAnotherLibrary(full)):
+        assert run(raising(error), []) == 2
+        line = f"error: {error}; fix that, and run the same command again\n"
+        assert capfd.readouterr() == ("", line)
 
 
 def test_other_errors_are_not_hidden():

@@ -1,6 +1,6 @@
 """Kills runs at random moments, resumes them, and compares them with runs that were never stopped.
 
-    python -m benchmarks.crashes [--kills=70] [--seed=0]
+    python -m benchmarks.crashes [--kills=70] [--seed=0] [--jobs=pretrain,sweep]
 
 Four tiny jobs take turns: `pretrain` with the teachers that it trains, `finetune` of two seeds, a
 sweep, and `pipelines.text_examples`. Each is killed by SIGKILL or stopped by SIGTERM at random
@@ -109,18 +109,21 @@ def content(folder):
     return found
 
 
-def main():
-    """Runs the benchmark."""
+def main(argv=None):
+    """Runs the benchmark; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--kills", type=int, default=70, help="how many at least")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
-    arguments = parser.parse_args()
+    parser.add_argument("--jobs", default="", help="which take turns (default: all)")
+    arguments = parser.parse_args(argv)
     draw = random.Random(arguments.seed)
     counts, differences = collections.Counter(), 0
     with tempfile.TemporaryDirectory() as work:
         work = pathlib.Path(work)
         known = {}
         for name, job in jobs(work).items():
+            if name not in (arguments.jobs or name).split(","):
+                continue
             folder = work / f"{name}-unbroken"
             began = time.monotonic()
             status, errors = Forked(command, *job(folder)).end(600)

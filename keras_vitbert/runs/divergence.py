@@ -18,7 +18,6 @@ import keras
 
 from keras_vitbert.runs import checkpoints
 from pipelines.command_line import Diverged, UserError, meant, say
-from pipelines.files import csv_text
 
 POLICIES = ("stop", "skip", "restore")
 _FILE = "divergences.csv"
@@ -140,4 +139,4 @@ class DivergenceGuard(keras.callbacks.Callback):
             }
             for bad in bad_steps
         ]
-        self.folder.write(_FILE, csv_text([*known, *rows]))
+        self.folder.write_rows([*known, *rows], _FILE)

@@ -262,13 +262,14 @@ class RunFolder:
         except (ValueError, KeyError, csv.Error) as error:
             raise self._damaged(name, error) from error
 
-    def write_rows(self, rows):
-        """Replaces `metrics.csv`.
+    def write_rows(self, rows, name="metrics.csv"):
+        """Replaces a log.
 
         Args:
             rows: list of dict of column to value.
+            name: str, of the file.
         """
-        self.write("metrics.csv", csv_text(sealed_rows(rows)))
+        self.write(name, csv_text(sealed_rows(rows)))
 
     def write_json(self, name, content, indent=2):
         """Writes a JSON object with its seal, see `keras_vitbert.runs.seals`.

@@ -121,16 +121,16 @@ def data_input(source, path=None):
     """A source of data as an input.
 
     Args:
-        source: has `sha256` and may have `manifest_sha256`, such as `RecordFiles` or
-            `LabelledTexts`.
+        source: has `sha256` and may have `manifest_sha256` and `checksums_sha256`, such as
+            `RecordFiles` or `LabelledTexts`.
         path: str, where it lies.
 
     Returns:
         dict, see above.
     """
-    manifest = getattr(source, "manifest_sha256", None)
     found = {"path": path, "sha256": source.sha256}
-    return {**found, "manifest_sha256": manifest} if manifest else found
+    more = {key: getattr(source, key, None) for key in ("manifest_sha256", "checksums_sha256")}
+    return found | {key: digest for key, digest in more.items() if digest}
 
 
 def names_input(names):

@@ -3,10 +3,15 @@
 A record is its length, the length's checksum, the payload and the payload's checksum. One flipped
 byte in a length hides everything after it from TensorFlow's reader: where errors are ignored, it
 leaves out the rest of the file without saying so. `salvage` finds the next whole record instead.
+
+The payloads' checksums stand between the headers, so a digest of them costs no more reading. It
+tells other payloads from these; a payload that no longer matches its checksum is damage, which
+reading shows.
 """
 
 import bisect
 import dataclasses
+import hashlib
 import re
 
 from pipelines.command_line import UserError
@@ -36,12 +41,15 @@ class Run:
         count: int, how many records.
         index: tuple of (record's index in the file, offset in bytes), ascending; begins with the
             first record or before it.
+        checksums: str, the SHA-256 of the checksums of all whole records of the file; empty if
+            they have not been read.
     """
 
     file: str
     first: int
     count: int
     index: tuple[int, ...]
+    checksums: str = dataclasses.field(default="", compare=False)
 
     def part(self, begin, end):
         """Some of the records.
@@ -54,7 +62,7 @@ class Run:
         """
         nearest = bisect.bisect_right(self.index, begin, key=lambda place: place[0]) - 1
         index = tuple(place for place in self.index[nearest:] if place[0] < end)
-        return Run(self.file, begin, end - begin, index)
+        return Run(self.file, begin, end - begin, index, self.checksums)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,7 +98,9 @@ def scan(file):
     Raises:
         UserError: a header is damaged, or the file ends inside a record.
     """
-    return _run(file, 0, record_offsets(file))
+    digest = hashlib.sha256()
+    run = _run(file, 0, record_offsets(file, digest))
+    return dataclasses.replace(run, checksums=digest.hexdigest())
 
 
 def salvage(file, entry=None):
@@ -105,13 +115,14 @@ def salvage(file, entry=None):
         (list of `Run`, list of `Damage`).
     """
     pieces, holes = [], []  # offsets of consecutive records; what is wrong after each piece
-    offsets, position = [], 0
+    offsets, position, digest = [], 0, hashlib.sha256()
     with reading(file) as (stream, size):
         while position < size:
             length, reason = _check_record(stream, position, size)
             if reason is None:
                 offsets.append(position)
                 position += length
+                digest.update(_checksum(stream, position))
                 continue
             pieces.append(offsets)
             holes.append(reason)
@@ -119,7 +130,8 @@ def salvage(file, entry=None):
             # The next record follows a damaged payload, if the length was right.
             position = position + length if length else _next_record(stream, position + 1, size)
     pieces.append(offsets)
-    return _numbered(file, pieces, holes, entry)
+    runs, damages = _numbered(file, pieces, holes, entry)
+    return [dataclasses.replace(run, checksums=digest.hexdigest()) for run in runs], damages
 
 
 def _numbered(file, pieces, holes, entry):
@@ -155,11 +167,12 @@ def _run(file, first, offsets):
     return Run(file, first, count, tuple(index))
 
 
-def record_offsets(file):
+def record_offsets(file, digest=None):
     """Yields the offsets of all records of a whole file.
 
     Args:
         file: str, local or `gs://`.
+        digest: hash object of `hashlib` that gets the checksums of the payloads, or None.
 
     Yields:
         int.
@@ -179,6 +192,8 @@ def record_offsets(file):
                 )
             yield position
             number, position = number + 1, position + length
+            if digest is not None:
+                digest.update(_checksum(stream, position))
 
 
 def _check_header(stream, position, size):
@@ -200,6 +215,11 @@ def _check_record(stream, position, size):
         if masked_crc(payload[:-FOOTER_BYTES]) != CRC.unpack(payload[-FOOTER_BYTES:])[0]:
             reason = "its content does not match its checksum"
     return whole, reason
+
+
+def _checksum(stream, end):
+    """The checksum of the payload of the record that ends at `end`, as it is stored."""
+    return _read(stream, end - FOOTER_BYTES, FOOTER_BYTES)
 
 
 def _next_record(stream, position, size):

@@ -146,6 +146,14 @@ class RecordFiles:
         known = [self.manifests[path]["content_sha256"] for path in sorted(self.manifests)]
         return hashlib.sha256(json.dumps(known).encode()).hexdigest() if known else None
 
+    @property
+    def checksums_sha256(self):
+        """SHA-256 of the checksums of all records; None where a manifest has saved reading them."""
+        known = {run.file: run.checksums for run in self.runs}
+        if not all(known.values()):
+            return None
+        return hashlib.sha256(json.dumps(list(known.values())).encode()).hexdigest()
+
     @functools.cached_property
     def files(self):
         """The paths of the files, sorted."""

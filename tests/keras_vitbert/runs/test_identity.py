@@ -167,6 +167,28 @@ def test_records_are_told_apart_by_their_content(shards, tmp_path_factory):
     assert found(moved)["sha256"] != before["sha256"]
 
 
+def test_checksums_tell_what_lies_between_the_ends(tmp_path):
+    """Where there is no manifest; and the same with records that are looked through for damage."""
+
+    def write(middle):
+        records = [bytes([n]) * 50_000 for n in range(6)]
+        records[3] = middle * 50_000
+        write_shards(records, str(tmp_path / "d"), 1)
+        (tmp_path / "d.manifest.json").unlink(missing_ok=True)
+        return found(tmp_path)
+
+    one, other = write(b"x"), write(b"y")
+    assert one["sha256"] == other["sha256"]
+    assert one["checksums_sha256"] != other["checksums_sha256"]
+    with pytest.raises(UserError, match="other texts"):
+        identity.compare_inputs("here", {"texts": one}, {"texts": other})
+    before = {key: one[key] for key in ("path", "sha256")}  # of a version without checksums
+    assert identity.compare_inputs("here", {"texts": before}, {"texts": other}) == []
+    records = RecordFiles.find(f"{tmp_path}/d-*", "x", salvage=True)
+    again = RecordFiles.from_json(json.loads(json.dumps(records.to_json())))
+    assert again.without({0: "bad"}).checksums_sha256 == other["checksums_sha256"]
+
+
 def test_a_manifest_tells_what_lies_between_the_ends(tmp_path):
     def write(middle):
         records = [bytes([n]) * 50_000 for n in range(6)]

@@ -27,11 +27,11 @@ import numpy as np
 
 FLAGS = [
     *("--config=sample", "--variant=vitbert", "--config.steps=1000000"),
-    *("--config.image_batch=32", "--config.text_batch=16"),
-    *("--config.steps_per_epoch=20", "--config.validation_interval=200"),
+    *("--config.image_batch=16", "--config.text_batch=8"),
+    *("--config.steps_per_epoch=5", "--config.validation_interval=100"),
     *("--config.teachers.image_steps=60", "--config.teachers.text_steps=60"),
-    *("--config.merge.mask_ratio_per_update=0.005", "--config.merge.mask_update_interval=100"),
-    *("--config.inspection.activation_interval=40", "--config.inspection.gradient_interval=10"),
+    *("--config.merge.mask_ratio_per_update=0.005", "--config.merge.mask_update_interval=50"),
+    *("--config.inspection.activation_interval=10", "--config.inspection.gradient_interval=5"),
     "--config.inspection.gradient_histograms=true",
 ]
 EVERY = 10  # seconds between two rows

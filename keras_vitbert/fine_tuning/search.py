@@ -227,6 +227,7 @@ def _begin(run):
         data.classes,
         {name: identity.data_input(split) for name, split in splits.items()},
         run.accepted,
+        run.replicas,
     )
 
 

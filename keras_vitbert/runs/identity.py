@@ -117,6 +117,20 @@ def compare_versions(where, was):
         say(f"{where} began with {'; '.join(changed)}: its numbers may not match to the bit")
 
 
+def compare_replicas(where, was, now):
+    """Says on how many replicas a run began, if it goes on with another number of them.
+
+    Args:
+        where: str, the run's folder.
+        was, now: int, numbers of replicas.
+    """
+    if was != now:
+        say(
+            f"{where} began on {was} replica{'s' * (was > 1)} and goes on with {now}: the batches "
+            "are the same, dropout and the last digits are not"
+        )
+
+
 def data_input(source, path=None):
     """A source of data as an input.
 

@@ -1,6 +1,6 @@
 """The folder of a run: its settings, its results, and the checks before it is resumed.
 
-config.json     variant, configuration, digests of all inputs, number of records, versions
+config.json     variant, configuration, digests of inputs, numbers of records, replicas, versions
 vocabulary.txt  a copy, so that the folder is self-contained
 classes.txt     the names of the image classes, one a line, if the data provide them
 checkpoints/    see `keras_vitbert.runs.checkpoints`
@@ -35,7 +35,7 @@ from pipelines.text.wordpiece import vocabulary_hash
 # `initial_weights`.
 _COMPARED_ELSEWHERE = (
     *("inputs.", "versions.", "schema", "numerics", "accepted_changes", "vocabulary_sha256"),
-    "initial_weights",
+    *("initial_weights", "replicas"),
 )
 
 # What a record holds besides the config.
@@ -72,6 +72,7 @@ class RunFolder:
         classes=None,
         inputs=None,
         accepted=(),
+        replicas=1,
     ):
         """Records the settings of a new run, or checks that a resumed run has the same.
 
@@ -86,6 +87,7 @@ class RunFolder:
                 `keras_vitbert.runs.identity`.
             accepted: collection of str, the keys whose values may differ all the same, and are then
                 recorded: of the config (`config.KEY`), or inputs.
+            replicas: int, how many devices share a batch.
 
         Raises:
             UserError: the folder is not writable, or holds a run with other settings or inputs.
@@ -96,6 +98,7 @@ class RunFolder:
             "schema": identity.SCHEMA,
             "versions": identity.versions(),
             "numerics": identity.NUMERICS,
+            "replicas": replicas,
             **about,
             "vocabulary_sha256": vocabulary_hash(vocabulary) if vocabulary else None,
             "records": records,
@@ -130,6 +133,7 @@ class RunFolder:
         rest = sorted((was.keys() | now.keys()) - set(own_keys))
         changes += self._changes(rest, was, now, free, accepted)
         identity.compare_versions(self.path, old.get("versions", {}))
+        identity.compare_replicas(self.path, old.get("replicas", replicas), replicas)
         if changes:
             old |= {key: record[key] for key in (*about, "records", "config")}
         self._keep(old, inputs, accepted, changes)
@@ -234,6 +238,7 @@ class RunFolder:
         summary = {
             **summary,
             "versions": identity.versions(),
+            "replicas": record.get("replicas", 1),
             "inputs": record.get("inputs", {}),
             "accepted_changes": record.get("accepted_changes", []),
         }

@@ -18,6 +18,7 @@ _RECORD = {
     "records": dict,
     "inputs": dict,
     "versions": dict,
+    "replicas": int,
     "accepted_changes": list,
 }
 # What summary.json holds of a run of `pretrain`, and of `finetune`.

@@ -125,6 +125,23 @@ def test_other_versions_are_told(tmp_path, capsys):
     )
 
 
+def test_other_replicas_are_told(tmp_path, capsys):
+    folder, config = RunFolder(str(tmp_path)), sample.get_config()
+    for replicas in (1, 1, 4):
+        folder.begin({"variant": "joint"}, config, ["a"], {}, replicas=replicas)
+    assert record(tmp_path)["replicas"] == folder.finish({})["replicas"] == 1
+    [line] = capsys.readouterr().err.splitlines()
+    assert line == (
+        f"{tmp_path} began on 1 replica and goes on with 4: the batches are the same, dropout and "
+        "the last digits are not"
+    )
+    old = record(tmp_path)
+    del old["replicas"]  # of an older version
+    (tmp_path / "config.json").write_text(json.dumps(old))
+    folder.begin({"variant": "joint"}, config, ["a"], {}, replicas=4)
+    assert not capsys.readouterr().err
+
+
 def test_weights_are_told_apart_by_their_values_alone():
     def model(value):
         layer = keras.layers.Dense(2)

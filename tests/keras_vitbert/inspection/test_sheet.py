@@ -1,5 +1,8 @@
 """Sheets: what is drawn is read back from pixels, and letters fit."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -169,3 +172,17 @@ def test_items_are_spread():
     assert spread(range(1, 31), 8) == [1, 5, 9, 13, 18, 22, 26, 30]
     assert spread(range(7), 3) == [0, 3, 6]
     assert spread(range(7), 1) == [0]
+
+
+def test_what_is_drawn_does_not_stay_in_memory():
+    """Python itself looks for cycles the less often, the more objects there are."""
+    gc.disable()
+    try:
+        with style():
+            sheet = Sheet(2, 1, "title", dots_per_inch=SCREEN)
+            sheet.picture()
+            figure = weakref.ref(sheet.figure)
+            del sheet
+        assert figure() is None
+    finally:
+        gc.enable()

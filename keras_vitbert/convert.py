@@ -8,11 +8,12 @@ SOURCE is the folder of a run of `pretrain` or `finetune`, or a ViT: a Hugging F
 is written; its blocks are the same as ours and compute the same numbers. Load a preset by
 `from_preset` of `keras_vitbert.hub`, fine-tune it by `finetune --checkpoint=DIR`, start from it by
 `pretrain --initial_weights=DIR`, upload it by `keras_hub.upload_preset`. The preset includes a
-model card, `README.md`.
+model card, `README.md`, and `origin.json`, which says what the model was made of.
 
 Exit status: 0 done, 2 bad flag or file.
 """
 
+import json
 import math
 import os
 import shutil
@@ -40,8 +41,9 @@ def main(argv):
     _check_output(values.output_dir)
 
     load_tensorflow()
-    from keras_vitbert.hub.model_card import model_card
+    from keras_vitbert.hub.model_card import FILE, model_card
     from keras_vitbert.hub.presets import available_kinds, build_task
+    from keras_vitbert.runs.identity import ORIGIN_FILE, origin
     from keras_vitbert.trained.loading import load
 
     try:
@@ -52,7 +54,11 @@ def main(argv):
     kind = values.task or kinds[0]
     if kind not in kinds:
         raise UserError(f"--task={kind}: {values.checkpoint} has none; it has {', '.join(kinds)}")
-    _write(values.output_dir, build_task(trained, kind), model_card(trained, kind))
+    made_of = origin(trained)
+    # The digests are not of the model card, which is for people to change.
+    files = {ORIGIN_FILE: json.dumps(made_of, indent=2) + "\n"}
+    cards = {FILE: model_card(trained, kind, made_of)}
+    _write(values.output_dir, build_task(trained, kind), files, cards)
     print(f"{kind} of {trained.name}: {values.output_dir}")
     return values.output_dir
 
@@ -67,9 +73,8 @@ def _check_output(path):
         raise UserError(f"--output_dir={path}: already exists; give another, or remove it")
 
 
-def _write(path, task, card):
+def _write(path, task, files, without_digest):
     """Writes the complete folder or nothing."""
-    from keras_vitbert.hub.model_card import FILE
     from pipelines.files import write_sums
 
     parent = os.path.dirname(os.path.abspath(path))
@@ -79,14 +84,20 @@ def _write(path, task, card):
             _reserve(os.path.join(work, "reserved"), task)
             folder = os.path.join(work, "preset")
             task.save_to_preset(folder)
-            write_sums(folder)  # not of the model card, which is for people to change
-            with open(os.path.join(folder, FILE), "w", encoding="utf-8") as file:
-                file.write(card)
+            _write_texts(folder, files)
+            write_sums(folder)
+            _write_texts(folder, without_digest)
             if os.path.isdir(path):
                 os.rmdir(path)
             shutil.move(folder, path)
     except OSError as error:
         raise UserError(f"--output_dir={path}: cannot be written ({error}); fix that") from error
+
+
+def _write_texts(folder, texts):
+    for name, text in texts.items():
+        with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
+            file.write(text)
 
 
 def _reserve(path, task):

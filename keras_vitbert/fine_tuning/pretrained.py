@@ -14,6 +14,7 @@ from keras_vitbert.importing.sources import FINE_TUNED, RUN
 from keras_vitbert.model.backbone import ViTBertBackbone
 from keras_vitbert.model.classifier import build_classifier
 from keras_vitbert.model.transfer import transfer
+from keras_vitbert.runs import identity
 from keras_vitbert.runs.run_folder import RunFolder
 from keras_vitbert.trained.finding import find
 from keras_vitbert.trained.loading import open_source, vocabulary_of
@@ -36,6 +37,7 @@ class Pretrained:
         model: dict, the `model` section of the config that it was made with.
         backbone: `ViTBertBackbone`, or None for random weights.
         vocabulary: list of str, or None.
+        origin: dict, of `keras_vitbert.runs.identity.origin`; empty for random weights.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Pretrained:
     model: dict[str, Any]
     backbone: ViTBertBackbone | None
     vocabulary: list[str] | None
+    origin: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def classifier(self, kind, num_classes, config):
         """Builds a classifier with these weights.
@@ -147,13 +150,15 @@ def _open_trained(path):
         model = trained.record["config"]["model"]
         # The index of a checkpoint holds the checksums of its tensors.
         with tf.io.gfile.GFile(os.path.join(trained.checkpoint, "state.index"), "rb") as file:
-            sha256 = _sha256(trained.record, file.read())
+            # As it is stored: what later versions add to a record is no other checkpoint.
+            sha256 = _sha256(source.config, file.read())
     else:
         config = trained.backbone.get_config()
         model = {name: value for name, value in config.items() if name not in _NOT_OF_A_MODEL}
         weights = b"".join(np.asarray(w.value).tobytes() for w in trained.backbone.weights)
         sha256 = _sha256(model, weights)
-    return Pretrained(path, "", trained.step, sha256, model, trained.backbone, trained.vocabulary)
+    rest = model, trained.backbone, trained.vocabulary, identity.origin(trained)
+    return Pretrained(path, "", trained.step, sha256, *rest)
 
 
 def _open_random(architecture, needs_vocabulary):

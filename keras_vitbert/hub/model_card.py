@@ -37,12 +37,13 @@ _LIMITS = """\
 """
 
 
-def model_card(trained, kind):
+def model_card(trained, kind, origin):
     """The text of a preset's `README.md`, with the metadata that model hubs read.
 
     Args:
         trained: `keras_vitbert.trained.trained_model.TrainedModel`.
         kind: str, of `keras_vitbert.hub.presets.available_kinds(trained)`.
+        origin: dict, of `keras_vitbert.runs.identity.origin(trained)`.
 
     Returns:
         str, Markdown.
@@ -61,6 +62,7 @@ def model_card(trained, kind):
         parts.append(f"## Weights\n\n{trained.origin}\n")
     if trained.record:
         parts += [_training(trained.record, trained.summary), _measured(trained.summary)]
+    parts.append(_made_from(origin))
     parts.append("## Limits and biases\n\n" + _LIMITS)
     return "\n".join(parts)
 
@@ -122,6 +124,20 @@ def _training(record, summary):
         if not key.startswith(_HIDDEN) and (value or key == "seed"):  # others are off
             rows[f"`{key}`"] = value
     return _table("## Training", rows)
+
+
+def _made_from(origin):
+    """The beginnings of digests; `origin.json` has all of them."""
+    made_of = origin["made_of"]
+    rows = {"weights of the backbone": f"sha256 `{origin['weights_sha256'][:12]}`"}
+    for name, digests in made_of.get("inputs", {}).items():
+        rows[name] = f"sha256 `{digests['sha256'][:12]}`"
+    if accepted := made_of.get("accepted_changes"):
+        rows["accepted changes"] = ", ".join(accepted)
+    if versions := made_of.get("versions"):
+        rows["versions"] = ", ".join(f"{name} {version}" for name, version in versions.items())
+    note = "`origin.json` has the whole digests, and what they cover is in `docs/pretraining.md`."
+    return f"{_table('## Made from', rows)}\n{note}\n"
 
 
 def _measured(summary):

@@ -1,6 +1,7 @@
 """From runs to files: every figure that can be drawn, and a line for each that cannot."""
 
 import functools
+import json
 import os
 
 from keras_vitbert.inspection.mask_strips import mask_sheet
@@ -9,12 +10,13 @@ from keras_vitbert.paper_figures import activation_figure, qualitative_figure, s
 from keras_vitbert.paper_figures.finished_runs import Lacking
 from keras_vitbert.paper_figures.qualitative_values import image_examples, text_examples
 from keras_vitbert.paper_figures.sparsity_figure import Sparsities
+from keras_vitbert.runs.identity import made_of
 from pipelines.command_line import UserError, say
 from pipelines.files import make_folder, write_atomically
 
 
 def draw_figures(runs, output, figures, formats, blocks="", examples=6):
-    """Draws figures of runs and writes them.
+    """Draws figures of runs and writes them; their metadata say what the runs were made of.
 
     Args:
         runs: dict of name to `FinishedRun`.
@@ -44,23 +46,24 @@ def draw_figures(runs, output, figures, formats, blocks="", examples=6):
     for number in figures:
         if number == "6":
             draw = functools.partial(_qualitative_figure, runs, examples)
-            jobs.append((number, ", ".join(runs), "figure6", draw))
+            jobs.append((number, list(runs), "figure6", draw))
             continue
         for name, run in runs.items():
             file_name = f"figure{number}-{name}" if len(runs) > 1 else f"figure{number}"
-            jobs.append((number, name, file_name, functools.partial(draw_one[number], run, name)))
+            jobs.append((number, [name], file_name, functools.partial(draw_one[number], run, name)))
     drawn, lacking = {}, []
     with style():
-        for number, label, file_name, draw in jobs:
+        for number, names, file_name, draw in jobs:
             try:
                 sheet = draw()
             except Lacking as error:
-                lacking.append(f"{label}: no figure {number}: {error}")
+                lacking.append(f"{', '.join(names)}: no figure {number}: {error}")
                 say(lacking[-1])
                 continue
+            about = {name: made_of(runs[name].record, runs[name].summary) for name in names}
             for file_format in formats:
                 path = os.path.join(output, f"{file_name}.{file_format}")
-                drawn[path] = sheet.encoded(file_format)
+                drawn[path] = sheet.encoded(file_format, json.dumps(about))
     if not drawn:
         raise UserError(f"nothing can be drawn: {'; '.join(lacking)}")
     for path, content in drawn.items():  # all of them or, where something is damaged, none

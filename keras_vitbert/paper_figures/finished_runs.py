@@ -56,6 +56,11 @@ class FinishedRun:
         return load(self.path)
 
     @functools.cached_property
+    def summary(self):
+        """The content of `summary.json`; empty while the run is not finished."""
+        return self.folder.summary() or {}
+
+    @functools.cached_property
     def step(self):
         """The step of the last checkpoint; 0 where there is none."""
         return checkpoints.latest(self.folder.checkpoints)[1]

@@ -7,6 +7,7 @@ content. A run that goes on compares digests alone: files may move, but not chan
 
 import hashlib
 import importlib.metadata
+import os
 import platform
 
 import keras
@@ -14,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines.command_line import UserError, say
+from pipelines.files import json_object, reading
 from pipelines.text.wordpiece import vocabulary_hash
 
 # The form of config.json. 1: no digests of inputs; 2: with `inputs`, `versions` and `numerics`; 3:
@@ -24,6 +26,8 @@ SCHEMA = 3
 # 0: other random numbers; 1: under mixed_bfloat16, logits are rounded to bfloat16; 2: they are
 # float32 products.
 NUMERICS = 2
+
+ORIGIN_FILE = "origin.json"  # of presets and exports: `origin`
 
 # Settings that may change when a run is resumed, as they do not change its numbers: keys that begin
 # like these. The records are checked by their number.
@@ -232,17 +236,77 @@ def require_given(where, known, inputs, names, accepted=()):
             )
 
 
+def made_of(record, summary):
+    """What a run was made of, for what is made of the run. Paths are private, and left out.
+
+    Args:
+        record: dict, the content of `config.json`.
+        summary: dict, the content of `summary.json`; empty if there is none.
+
+    Returns:
+        JSON-serialisable dict: `inputs` with their digests, `accepted_changes` by name, the
+        `versions` that trained it, and for fine-tuning what the `checkpoint` was made of.
+    """
+    inputs = {
+        name: {key: digest for key, digest in content.items() if key != "path"}
+        for name, content in record.get("inputs", {}).items()
+    }
+    if record.get("vocabulary_sha256"):
+        inputs["vocabulary"] = {"sha256": record["vocabulary_sha256"]}
+    found = {
+        "inputs": inputs,
+        "accepted_changes": _accepted(record),
+        "versions": summary.get("versions") or record.get("versions", {}),
+    }
+    if "checkpoint_origin" in record:
+        found["checkpoint"] = record["checkpoint_origin"]
+    return found
+
+
+def origin(trained):
+    """Where a model came from, for what is made of it.
+
+    Args:
+        trained: `keras_vitbert.trained.trained_model.TrainedModel`.
+
+    Returns:
+        JSON-serialisable dict: `name`, `step`, `weights_sha256` of its backbone, and `made_of`, of
+        a run what `made_of` returns, of a preset its own `origin.json`.
+
+    Raises:
+        UserError: that file is damaged.
+    """
+    file, earlier = os.path.join(trained.path, ORIGIN_FILE), {}
+    if trained.record:
+        earlier = made_of(trained.record, trained.summary)
+    elif os.path.isfile(file):
+        with reading(file) as (stream, _):
+            try:
+                earlier = json_object(stream.read())
+            except ValueError as error:
+                raise UserError(f"{file} is damaged ({error}); remove it") from error
+    return {
+        "name": trained.name,
+        "step": trained.step,
+        "weights_sha256": weights_input(trained.backbone)["sha256"],
+        "made_of": earlier,
+    }
+
+
 def accepted_lines(summary):
     """What a report says of changes that were accepted: list of str, none or one.
 
     Args:
         summary: dict, the content of `summary.json`.
     """
-    changes = summary.get("accepted_changes")
-    if not changes:
-        return []
-    names = dict.fromkeys(change.get("input") or change["key"] for change in changes)
-    return [f"  accepted changes since it began: {', '.join(names)}"]
+    names = _accepted(summary)
+    return [f"  accepted changes since it began: {', '.join(names)}"] if names else []
+
+
+def _accepted(record):
+    """The names of the changes that were accepted, each once: list of str."""
+    changes = record.get("accepted_changes", [])
+    return list(dict.fromkeys(change.get("input") or change["key"] for change in changes))
 
 
 def _shown(content):

@@ -13,6 +13,7 @@ _NUMBER = (int, float)
 _RECORD = {
     "vocabulary_sha256": (str, type(None)),
     "checkpoint": str,
+    "checkpoint_origin": dict,
     "kind": str,
     "model": dict,
     "records": dict,

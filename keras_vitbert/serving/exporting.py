@@ -2,9 +2,11 @@
 
 OUTPUT_DIR/models.config                        all models below OUTPUT_DIR, for the server
 OUTPUT_DIR/NAME/VERSION/saved_model.pb          and variables/: the model
-OUTPUT_DIR/NAME/VERSION/assets.extra/           requests for the server's warm-up
+OUTPUT_DIR/NAME/VERSION/assets.extra/           requests for the server's warm-up, and origin.json:
+                                                what the model was made of
 """
 
+import json
 import os
 import re
 import shutil
@@ -13,6 +15,7 @@ import uuid
 import numpy as np
 import tensorflow as tf
 
+from keras_vitbert.runs.identity import ORIGIN_FILE, origin
 from keras_vitbert.serving.served_model import FILL_MASK, ServedModel, input_name
 from keras_vitbert.serving.warmup import WARMUP_FILE, model_config, write_warmup
 from keras_vitbert.trained.finding import exported_versions
@@ -61,7 +64,7 @@ def export(trained, output_dir, name="", version=None, top_k=5, base_path=""):
         raise UserError(f"{trained.path}: has neither heads nor a vocabulary; nothing to serve")
     temporary = os.path.join(folder, f".{version}-{uuid.uuid4().hex}")  # servers ignore this name
     try:
-        _write(served, temporary, name)
+        _write(served, temporary, name, origin(trained))
         _check(served, temporary, trained.backbone.variable_dtype)
         write_sums(temporary)
         os.rename(temporary, target)
@@ -102,7 +105,7 @@ def example_requests(signatures):
     ]
 
 
-def _write(served, folder, name):
+def _write(served, folder, name, made_of):
     functions = served.functions
     default = next(iter(functions))
     signatures = {tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY: functions[default], **functions}
@@ -110,6 +113,8 @@ def _write(served, folder, name):
     warmup = os.path.join(folder, *WARMUP_FILE.split("/"))
     os.makedirs(os.path.dirname(warmup))
     write_warmup(warmup, name, example_requests(functions))
+    with open(os.path.join(os.path.dirname(warmup), ORIGIN_FILE), "w", encoding="utf-8") as file:
+        json.dump(made_of, file, indent=2)
 
 
 def _check(served, folder, dtype):

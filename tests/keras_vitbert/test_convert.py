@@ -6,6 +6,7 @@ import os
 import numpy as np
 
 from keras_vitbert import convert
+from keras_vitbert.runs import identity
 from keras_vitbert.trained.loading import load
 from pipelines.command_line import run
 from tests.keras_vitbert.importing.stored_models import FIXTURES, image_tokens
@@ -34,6 +35,23 @@ def test_a_run_becomes_a_preset_with_its_card(finished, tmp_path, capsys):
         )
     )
     assert sorted(os.listdir(tmp_path / "new")) == ["preset"]  # nothing is left beside it
+    text = open(os.path.join(folder, "origin.json"), encoding="utf-8").read()
+    origin = json.loads(text)
+    made_of = origin["made_of"]
+    assert made_of["versions"] == summary["versions"] and not made_of["accepted_changes"]
+    wanted = {name: {**content} for name, content in summary["inputs"].items()}
+    for content in wanted.values():
+        del content["path"]
+    vocabulary = {"sha256": theirs.record["vocabulary_sha256"]}
+    assert made_of["inputs"] == {**wanted, "vocabulary": vocabulary} and {
+        "images",
+        "texts",
+        "classes",
+    } <= set(wanted)
+    assert origin["weights_sha256"] == identity.weights_input(theirs.backbone)["sha256"]
+    assert f"| images | sha256 `{wanted['images']['sha256'][:12]}` |" in card
+    assert str(tmp_path) not in text and os.path.dirname(source) not in text
+    assert identity.origin(ours) == {**origin, "name": "preset", "step": 0, "made_of": origin}
 
 
 def test_the_command_writes_a_preset(tmp_path, capsys):

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import xml.etree.ElementTree as ElementTree
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from PIL import Image
 
 from keras_vitbert import figures
 from keras_vitbert.paper_figures.finished_runs import FinishedRun
+from keras_vitbert.runs.identity import made_of
 from pipelines import command_line
 from pipelines.command_line import EXIT_BAD_INPUT, EXIT_DONE
 from tests.keras_vitbert.paper_figures.hand_made_runs import make_run
@@ -64,6 +66,12 @@ def test_runs_without_a_checkpoint(made, tmp_path, capsys):
     ]
     assert out.split() == [str(tmp_path / name) for name in expected]
     assert sorted(os.listdir(tmp_path)) == sorted(expected)
+    wanted = {"a-run": made_of(FinishedRun(str(made / "a" / "run")).record, {})}
+    with Image.open(tmp_path / "figure3-a-run.png") as picture:
+        assert json.loads(picture.info["Description"]) == wanted
+    svg = ElementTree.parse(tmp_path / "figure3-a-run.svg")
+    [description] = svg.iter("{http://purl.org/dc/elements/1.1/}description")
+    assert json.loads(description.text) == wanted
     assert err.splitlines() == [
         "joint: no figure 3: it has neither stored values nor a checkpoint yet",
         "joint: no figure 4: its variant joint has no masks",
@@ -72,7 +80,7 @@ def test_runs_without_a_checkpoint(made, tmp_path, capsys):
     for name in expected[::2]:
         with Image.open(tmp_path / name) as image:
             assert image.width == 990 and image.height > 500  # 3.3 inches
-            assert set(image.info) <= {"dpi"}
+            assert set(image.info) <= {"Description", "dpi"}
     svg = (tmp_path / "figure3-a-run.svg").read_text()
     for text in (
         "run: a-run",

@@ -9,9 +9,12 @@ import pytest
 from ml_collections import config_dict
 
 from keras_vitbert import convert
+from keras_vitbert.configs import paper
 from keras_vitbert.fine_tuning.pretrained import open_pretrained
 from keras_vitbert.importing.vit_backbone import import_backbone
+from keras_vitbert.runs import run_record
 from keras_vitbert.trained.finding import find
+from keras_vitbert.trained.loading import load
 from pipelines.command_line import UserError, run
 from pipelines.text.wordpiece import SPECIAL_TOKENS
 from tests.keras_vitbert import tiny_runs
@@ -39,6 +42,23 @@ def test_fine_tuning_begins_with_a_preset_as_with_the_run(finished, tmp_path):
     vocabulary.write_text("".join(f"{token}\n" for token in [*SPECIAL_TOKENS, "another"]))
     with pytest.raises(UserError, match="is not the one that .* was trained with; leave it out"):
         open_pretrained(folder, vocabulary=str(vocabulary), kind="text")
+
+
+def test_a_checkpoint_is_the_same_to_later_versions(finished, monkeypatch):
+    """Which give its record the keys that it lacks."""
+    before = open_pretrained(str(finished("vit")), kind="images")
+    defaults = paper.get_config
+
+    def get_config(size="base"):
+        config = defaults(size)
+        config.later = 1
+        return config
+
+    monkeypatch.setattr(run_record, "load_config", lambda name: get_config())
+    assert "later" in load(str(finished("vit"))).record["config"]
+    after = open_pretrained(str(finished("vit")), kind="images")
+    assert after.sha256 == before.sha256 and after.origin == before.origin
+    assert set(after.origin["made_of"]["inputs"]) >= {"images", "classes"}
 
 
 def test_fine_tuning_begins_with_a_vit_of_another_project():

@@ -1,3 +1,4 @@
+import json
 import os
 
 import numpy as np
@@ -17,6 +18,8 @@ def test_the_layout_is_that_of_a_server(exported):
     assert os.listdir(exported / "vitbert") == ["1"]
     assert {"saved_model.pb", "variables", "assets.extra"} <= set(os.listdir(version))
     assert not list(version.glob("assets/*"))  # the vocabulary is in the graph
+    origin = json.loads((version / "assets.extra" / "origin.json").read_text())
+    assert origin["name"] == "vitbert" and len(origin["weights_sha256"]) == 64
 
 
 def test_what_is_read_back_gives_the_same_numbers(read_back, served):
@@ -73,7 +76,7 @@ def test_nothing_is_left_of_an_export_that_fails(embedder, tmp_path, monkeypatch
 
     monkeypatch.setattr(exporting, place, fail)
     if place == "_check":
-        monkeypatch.setattr(exporting, "_write", lambda _, folder, name: os.mkdir(folder))
+        monkeypatch.setattr(exporting, "_write", lambda _, folder, *rest: os.mkdir(folder))
     with pytest.raises(KeyboardInterrupt):
         exporting.export(embedder, str(tmp_path), name="it")
     assert os.listdir(tmp_path / "it") == [] and os.listdir(tmp_path) == ["it"]
@@ -84,7 +87,7 @@ def test_a_model_that_answers_otherwise_when_read_back_is_not_kept(
 ):
     other = exporting.ServedModel(make_trained(seed=2, text=False))
     write = exporting._write
-    monkeypatch.setattr(exporting, "_write", lambda _, folder, name: write(other, folder, name))
+    monkeypatch.setattr(exporting, "_write", lambda _, folder, *rest: write(other, folder, *rest))
     with pytest.raises(AssertionError, match="embed_image: .* differs by"):
         exporting.export(embedder, str(tmp_path), name="it")
     assert os.listdir(tmp_path / "it") == []

@@ -23,12 +23,11 @@ def activation_pictures(image, text, step):
         dict of `block_0` ... and `overview` to uint8 `(height, width, 3)`.
     """
     with style():
-        sheets = {
-            f"block_{block}": _block_sheet(*pair, block, step)
-            for block, pair in enumerate(zip(image, text, strict=True))
+        pairs = enumerate(zip(image, text, strict=True))
+        blocks = {
+            f"block_{block}": _block_sheet(*pair, block, step).picture() for block, pair in pairs
         }
-        sheets["overview"] = _overview(image, text, step)
-        return {name: sheet.picture() for name, sheet in sheets.items()}
+        return {**blocks, "overview": _overview(image, text, step).picture()}
 
 
 def _block_sheet(image, text, block, step):

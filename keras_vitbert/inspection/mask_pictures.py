@@ -62,29 +62,33 @@ def sparsity_chart(values):
     Returns:
         uint8 `(height, width, 3)`.
     """
+    with style():
+        return _sparsity_sheet(values).picture()
+
+
+def _sparsity_sheet(values):
     table = fraction(*(_with_sums(counts) for counts in (values.cleared, values.entries)))
     blocks = [*(block.replace("_", " ") for block in values.blocks), "all"]
     kinds = [*LABELS.values(), "all"]
     width, height = _CELL
     note = "A cleared entry is updated by the image gradient, any other by the text gradient."
-    with style():
-        size = _LEFT + width * len(kinds) + 0.2, 0.72 + height * len(blocks)
-        sheet = Sheet(*size, f"Sparsity of the gradient masks, step {values.step:,}", note, SCREEN)
-        top = sheet.top + 0.2
-        cells = colours(table)
-        cells[np.isnan(table)] = 255  # no such weights
-        sheet.image(_LEFT, top, width * len(kinds), height * len(blocks), cells)
-        for column, kind in enumerate(kinds):
-            sheet.text(_LEFT + (column + 0.5) * width, top - 0.05, kind, va="baseline", ha="center")
-        for row, block in enumerate(blocks):
-            middle = top + (row + 0.5) * height
-            sheet.text(_LEFT - 0.06, middle, block, va="center_baseline", ha="right")
-            for column in np.flatnonzero(np.isfinite(table[row])):
-                ink = "white" if table[row, column] < 0.5 else INK
-                left, number = _LEFT + (column + 0.5) * width, f"{table[row, column]:.1%}"
-                sheet.text(left, middle, number, va="center_baseline", ha="center", color=ink)
-        sheet.scale(_LEFT, top + height * len(blocks) + 0.08, 2, *SPARSITY)
-        return sheet.picture()
+    size = _LEFT + width * len(kinds) + 0.2, 0.72 + height * len(blocks)
+    sheet = Sheet(*size, f"Sparsity of the gradient masks, step {values.step:,}", note, SCREEN)
+    top = sheet.top + 0.2
+    cells = colours(table)
+    cells[np.isnan(table)] = 255  # no such weights
+    sheet.image(_LEFT, top, width * len(kinds), height * len(blocks), cells)
+    for column, kind in enumerate(kinds):
+        sheet.text(_LEFT + (column + 0.5) * width, top - 0.05, kind, va="baseline", ha="center")
+    for row, block in enumerate(blocks):
+        middle = top + (row + 0.5) * height
+        sheet.text(_LEFT - 0.06, middle, block, va="center_baseline", ha="right")
+        for column in np.flatnonzero(np.isfinite(table[row])):
+            ink = "white" if table[row, column] < 0.5 else INK
+            left, number = _LEFT + (column + 0.5) * width, f"{table[row, column]:.1%}"
+            sheet.text(left, middle, number, va="center_baseline", ha="center", color=ink)
+    sheet.scale(_LEFT, top + height * len(blocks) + 0.08, 2, *SPARSITY)
+    return sheet
 
 
 def block_picture(updates, block):

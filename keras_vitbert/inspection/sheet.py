@@ -65,7 +65,10 @@ _SETTINGS = {
 
 @contextlib.contextmanager
 def style():
-    """A context in which sheets are made, drawn and written, whatever the user has set."""
+    """A context in which sheets are made, drawn and written, whatever the user has set.
+
+    Sheets that nothing refers to at its end do not stay in memory.
+    """
     with matplotlib.rc_context(), warnings.catch_warnings():
         # A letter that the font lacks is drawn as a box; a warning for each helps nobody.
         warnings.filterwarnings("ignore", message="Glyph .* missing")

@@ -5,8 +5,13 @@ import weakref
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
+from keras_vitbert.inspection import sheet
+from keras_vitbert.inspection.activation_pictures import activation_pictures
+from keras_vitbert.inspection.mask_pictures import block_picture, sparsity_chart
+from keras_vitbert.inspection.mask_values import MaskValues
 from keras_vitbert.inspection.sheet import (
     INK,
     PRINT,
@@ -21,6 +26,7 @@ from keras_vitbert.inspection.sheet import (
     width_of,
     wrapped,
 )
+from keras_vitbert.model.shared_weights import KINDS
 from tests.keras_vitbert.inspection.picture_search import contains
 
 # How a protanope and a deuteranope see linear RGB (Machado, Oliveira and Fernandes, 2009).
@@ -174,15 +180,29 @@ def test_items_are_spread():
     assert spread(range(7), 1) == [0]
 
 
-def test_what_is_drawn_does_not_stay_in_memory():
+def draw_masks():
+    entries = np.full((2, len(KINDS)), 100)
+    kept = {"block_0": {"query": np.ones((8, 8), bool)}}
+    values = MaskValues(3, ["block_0", "block_1"], entries, entries // 2, kept)
+    return sparsity_chart(values), block_picture([values], "block_0")
+
+
+@pytest.mark.parametrize(
+    "draw", [lambda: activation_pictures(*np.eye(8).reshape(2, 4, 8), 5), draw_masks]
+)
+def test_what_is_drawn_does_not_stay_in_memory(draw, monkeypatch):
     """Python itself looks for cycles the less often, the more objects there are."""
+    figures = weakref.WeakSet()
+
+    class Known(Figure):
+        def __init__(self, *arguments, **options):
+            super().__init__(*arguments, **options)
+            figures.add(self)
+
+    monkeypatch.setattr(sheet, "Figure", Known)
     gc.disable()
     try:
-        with style():
-            sheet = Sheet(2, 1, "title", dots_per_inch=SCREEN)
-            sheet.picture()
-            figure = weakref.ref(sheet.figure)
-            del sheet
-        assert figure() is None
+        pictures = draw()
+        assert pictures and not figures
     finally:
         gc.enable()

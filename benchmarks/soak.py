@@ -1,6 +1,6 @@
 """Watches the memory, open files and disk of a run that goes on for long.
 
-    python -m benchmarks.soak [--minutes=45] [--output=soak.csv] [--config.KEY=VALUE ...]
+    python -m benchmarks.soak [--minutes=45] [--output=soak.csv]
 
 A process trains `vitbert` on the sample with everything on that TensorBoard can show, at short
 intervals, and saves a checkpoint a minute; then it is stopped by SIGTERM. Its first minute finds
@@ -158,17 +158,17 @@ def main():
     parser.add_argument("--minutes", type=float, default=45)
     parser.add_argument("--bound", type=float, default=30, help="MB/hour of anonymous memory")
     parser.add_argument("--output", default="soak.csv", help="the CSV")
-    arguments, more = parser.parse_known_args()
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as work:
         folder = pathlib.Path(work) / "run"
-        training = Training(folder, "--config.checkpoint_interval=1000000", *more)
+        training = Training(folder, "--config.checkpoint_interval=1000000")
         before, began = training.wait_for(2), time.monotonic()
         time.sleep(60)
         steps = int(training.rows()[-1]["step"]) - before
         a_minute = max(1, round(steps * 60 / (time.monotonic() - began)))
         training.stop()
         first = len(training.rows())
-        training = Training(folder, f"--config.checkpoint_interval={a_minute}", *more)
+        training = Training(folder, f"--config.checkpoint_interval={a_minute}")
         training.wait_for(first + 1)
         hours, table, checkpoints = watch(training, arguments.minutes, arguments.output)
         rows = training.rows()

@@ -297,7 +297,7 @@ def _natural(path):
 
 
 def markdown_row(cells):
-    """A line of a Markdown table; what would end a cell or begin HTML is escaped.
+    """A line of a Markdown table; what would end a cell or the line or begin HTML is escaped.
 
     Args:
         cells: iterable of objects with a str.
@@ -305,7 +305,7 @@ def markdown_row(cells):
     Returns:
         str.
     """
-    texts = (html.escape(str(cell), quote=False).replace("|", "\\|") for cell in cells)
+    texts = (html.escape(one_line(cell), quote=False).replace("|", "\\|") for cell in cells)
     return f"| {' | '.join(texts)} |"
 
 

@@ -1,8 +1,10 @@
 """The model card of a preset: the model, its training, its results and its limits."""
 
+import html
 import os
 
 from keras_vitbert.configs.overrides import flatten
+from pipelines.command_line import one_line
 from pipelines.files import markdown_row
 
 FILE = "README.md"
@@ -52,7 +54,7 @@ def model_card(trained, kind, origin):
     parts = [
         f"---\nlibrary_name: keras-hub\npipeline_tag: {pipeline}\n"
         "tags:\n- vit-bert\n- keras\n---\n",
-        f"# {trained.name}: ViT-BERT, {title}\n",
+        f"# {html.escape(one_line(trained.name), quote=False)}: ViT-BERT, {title}\n",
         "One transformer encoder for images and for text (Li et al. 2021, *Towards a Unified "
         "Foundation Model*), in Keras 3 by `keras_vitbert`.\n",
         _usage(kind, class_name),
@@ -155,14 +157,14 @@ def _measured(summary):
         )
     else:
         lines = [
-            f"| {summary['metric']} | median | minimum | maximum | commonest class |",
+            markdown_row([summary["metric"], "median", "minimum", "maximum", "commonest class"]),
             "| --- | --- | --- | --- | --- |",
         ]
         for split, measures in summary["splits"].items():
             value = measures[summary["metric"]]
             numbers = [value[name] for name in ("median", "minimum", "maximum")]
-            cells = " | ".join(f"{v:.4f}" for v in [*numbers, measures["majority_accuracy"]])
-            lines.append(f"| {split}, {measures['examples']:,} examples | {cells} |")
+            cells = [f"{v:.4f}" for v in [*numbers, measures["majority_accuracy"]]]
+            lines.append(markdown_row([f"{split}, {measures['examples']:,} examples", *cells]))
         note = f"Over {len(summary['seeds'])} seed(s); the model is that of the median."
     return "\n".join(["## Measured\n", *lines, "", note, ""])
 

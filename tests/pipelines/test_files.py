@@ -84,7 +84,7 @@ def test_what_may_have_no_end_is_not_opened(tmp_path):
 
 def test_cells_of_a_markdown_table_stay_cells():
     assert (
-        markdown_row(["a|b", "<b>x</b> & y", 3]) == r"| a\|b | &lt;b&gt;x&lt;/b&gt; &amp; y | 3 |"
+        markdown_row(["a|b", "<b>x</b>\n& y", 3]) == r"| a\|b | &lt;b&gt;x&lt;/b&gt; &amp; y | 3 |"
     )
 
 

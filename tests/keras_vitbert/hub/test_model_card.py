@@ -20,7 +20,7 @@ def test_the_card_of_a_fine_tuned_model_has_the_spread_of_its_seeds(trained):
         "records": {"train": 100},
         "config": {"seed": 0, "steps": 0, "optimizer": {"learning_rate": 0.01, "ema": 0.0}},
     }
-    changed = {"record": record, "summary": summary, "classes": ["a|b", "<i>"]}
+    changed = {"record": record, "summary": summary, "classes": ["a|b", "<i>"], "name": "<u>\n#"}
     made_of = {
         "inputs": {"<b>|": {"sha256": "ab" * 32}},
         "accepted_changes": ["texts", "config.seed"],
@@ -33,6 +33,7 @@ def test_the_card_of_a_fine_tuned_model_has_the_spread_of_its_seeds(trained):
     assert "| accepted changes | texts, config.seed |" in card
     assert "| versions | keras 3.15.1, python 3.11 |" in card
     assert r"| classes | 2: a\|b, &lt;i&gt; |" in card
+    assert "\n# &lt;u&gt; #: ViT-BERT, image classification\n" in card
     assert "| test, 40 examples | 0.7500 | 0.7000 | 0.8000 | 0.1000 |" in card
     assert "| `optimizer.learning_rate` | 0.03 |" in card and "| `seed` | 2 |" in card
     assert "`vitbert`" in card and "somebody" not in card and "ema" not in card

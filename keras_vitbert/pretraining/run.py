@@ -118,6 +118,7 @@ def pretrain(run):
         classes=classes,
         inputs=inputs,
         accepted=run.accepted,
+        replicas=run.replicas,
     )
     summary = folder.summary()
     if summary is not None:

@@ -68,6 +68,7 @@ def test_a_run_goes_on_with_other_replicas(finished, sources, tmp_path, replicas
     argv = arguments(sources, f"--output_dir={tmp_path}/run", *flags_of(*ONE_DEVICE))
     status, errors = Forked(pretrain_on, replicas, argv).end()
     assert status == EXIT_DONE and "resumed at step 6 of 10" in errors, errors
+    assert f"began on 1 replica and goes on with {replicas}: the batches are the same" in errors
     found, expected = checkpoint_values(tmp_path / "run"), checkpoint_values(wanted)
     assert set(found) == set(expected)
     for name, value in expected.items():

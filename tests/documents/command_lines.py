@@ -174,9 +174,9 @@ def _parse_benchmark(name, arguments):
     module = importlib.import_module(name)
     parse_args = argparse.ArgumentParser.parse_args
 
-    def parse(parser):
+    def parse(parser, args=None):
         parser.allow_abbrev = False
-        parse_args(parser)
+        parse_args(parser, args)
         raise _Parsed
 
     def pretrain(flags):  # of benchmarks.inspection, which hands on what it does not know

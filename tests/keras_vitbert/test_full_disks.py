@@ -172,13 +172,13 @@ CASES = [
     pytest.param(
         *(name, pages),
         id=f"{name}, {'read-only' if pages is None else f'{pages} pages'}",
-        marks=() if name == "convert" or module.startswith("pipelines.") else pytest.mark.slow,
     )
-    for name, (module, _, free) in COMMANDS.items()
+    for name, (_, _, free) in COMMANDS.items()
     for pages in (None, *free)
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "pages"), CASES)
 def test_a_command(disk, inputs, capfd, name, pages):
     module, arguments, _ = COMMANDS[name]

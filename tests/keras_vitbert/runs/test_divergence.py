@@ -63,20 +63,14 @@ def expected(policy, bad, executed):
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory):
-    """Results and folders by (policy, steps an execution, replicas)."""
-    folder = tmp_path_factory.mktemp("diverged")
+def on_four(tmp_path_factory):
+    """The results of all cases on four replicas, and the folder that holds one for each."""
+    folder = tmp_path_factory.mktemp("four")
     cases = [{"policy": p, "bad": BAD[p], "executed": executed} for p, executed in CASES]
-    four = Forked(divergence_script.main, folder / "results", folder / "4", 4, cases)
-    results = {
-        (*case, 1): (train(folder / "1" / str(number), **cases[number]), folder / "1" / str(number))
-        for number, case in enumerate(CASES)
-    }
-    status, errors = four.end()
+    arguments = (folder / "results", folder, 4, cases)
+    status, errors = Forked(divergence_script.main, *arguments).end()
     assert status == 0, errors[-2000:]
-    for number, result in enumerate(pickle.loads((folder / "results").read_bytes())):
-        results[*CASES[number], 4] = result, folder / "4" / str(number)
-    return results
+    return pickle.loads((folder / "results").read_bytes()), folder
 
 
 def lines_of(folder):
@@ -84,10 +78,22 @@ def lines_of(folder):
         return list(csv.DictReader(file))
 
 
-@pytest.mark.parametrize("replicas", [1, 4])
 @pytest.mark.parametrize("policy, executed", CASES)
-def test_each_policy_on_data_that_are_not_finite(found, policy, executed, replicas):
-    result, folder = found[policy, executed, replicas]
+def test_each_policy_on_data_that_are_not_finite(tmp_path, policy, executed):
+    result = train(tmp_path, policy, BAD[policy], executed=executed)
+    check(policy, executed, result, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("policy, executed", CASES)
+def test_each_policy_on_four_replicas(on_four, policy, executed):
+    results, folder = on_four
+    place = CASES.index((policy, executed))
+    check(policy, executed, results[place], folder / str(place))
+
+
+def check(policy, executed, result, folder):
+    """Checks what a training has left that met the steps `BAD`."""
     bad = BAD[policy]
     for ours, theirs in zip(result["weights"], expected(policy, bad, executed), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-5)

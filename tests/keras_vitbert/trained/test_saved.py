@@ -33,6 +33,7 @@ def numbers_of(answers):
     return [name for name, _ in rows], [number for _, number in rows]
 
 
+@pytest.mark.slow
 def test_runs_presets_and_exports_answer_as_before(saved, wanted):
     found = all_answers(".", "image.jpg")
     assert set(found) == set(wanted) - {"network.keras"}

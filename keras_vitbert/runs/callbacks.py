@@ -128,7 +128,7 @@ class Checkpoints(keras.callbacks.Callback):
         Returns:
             int, the step to continue from.
         """
-        step = checkpoints.restore_newest(self.folder, trainer)
+        step = checkpoints.restore_newest(self.folder, trainer, self.workers.is_chief)
         if step % self.config.steps_per_epoch:
             self._epoch_metrics = [metric_values(mean) for mean in trainer.metrics]
         return step

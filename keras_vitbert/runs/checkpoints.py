@@ -99,12 +99,15 @@ def _pointed(folder, pointer):
         return ""
 
 
-def restore_newest(folder, trainer):
+def restore_newest(folder, trainer, writes=True):
     """Loads the last complete checkpoint, or the newest before it if that is damaged.
+
+    The pointer then names the one that was loaded.
 
     Args:
         folder: str, the run's `checkpoints` folder.
         trainer: `BaseTrainer`.
+        writes: bool, whether this process writes the pointer.
 
     Returns:
         int, the step; 0 if there is no checkpoint.
@@ -116,22 +119,25 @@ def restore_newest(folder, trainer):
         return 0
     last = _pointed(folder, POINTER)
     names = sorted(_steps(folder), reverse=True)
-    error, lost = None, ""
-    if last not in names:
+    error = None
+    if last in names:
+        names = [name for name in names if name <= last]
+    else:
         try:
             latest(folder)
         except UserError as missing:
-            error, lost = missing, ", perhaps some steps earlier"
-    for name in [name for name in names if last not in names or name <= last]:
+            error, last = missing, ""
+    for name in names:
         try:
             restore(os.path.join(folder, name), trainer)
         except UserError as damage:
             error = error or damage
             continue
         if error is not None:
-            steps = int(last.removeprefix("step-")) - trainer.step if not lost else 0
-            lost = lost or f", {steps} steps earlier"
-            say(f"{str(error).partition(';')[0]}; going on from {name}{lost}")
+            lost = f"{int(last[5:]) - trainer.step} steps earlier" if last else "the newest"
+            say(f"{str(error).partition(';')[0]}; going on from {name}, {lost}")
+            if writes:
+                write_atomically(os.path.join(folder, POINTER), name + "\n")
         return trainer.step
     raise error
 

@@ -127,7 +127,7 @@ def test_nothing_is_unpacked_from_tar_files(tmp_path):
 
 # What would run what a file says, take what comes over a network, or turn a check off.
 FORBIDDEN_CALLS = {
-    *("eval", "exec", "extractall", "extract", "listen", "bind"),
+    *("eval", "exec", "extractall", "extract", "listen", "bind", "create_server"),
     *("enable_unsafe_deserialization", "Listener", "SyncManager", "unsafe_load", "system"),
 }
 FORBIDDEN_OPTIONS = {"shell", "allow_pickle", "trust_remote_code"}
@@ -141,7 +141,10 @@ FORBIDDEN_IMPORTS = {
     "joblib",
     "torch",
 }
-ALLOWED = {("pipelines/jobs/local_workers.py", "pickle")}  # pipes between a command's processes
+ALLOWED = {
+    ("pipelines/jobs/local_workers.py", "pickle"),  # pipes between a command's processes
+    ("tpu/peers.py", "create_server"),  # for one line of greeting
+}
 
 
 def test_no_module_does_what_the_page_rules_out():

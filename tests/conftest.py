@@ -8,6 +8,8 @@ import re
 import filelock
 import pytest
 
+# As in commands, which set it before they import TensorFlow.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # Graphs are many objects that live long: to look for garbage among them less often saves time.
 gc.set_threshold(100_000, 20, 50)
 

@@ -22,6 +22,7 @@ import pathlib
 import re
 import shlex
 import shutil
+import sys
 import time
 from unittest import mock
 
@@ -69,7 +70,11 @@ def run(line, phrase, folder, read):
     count = next(n for n, word in enumerate(words) if "=" not in word)
     environment = dict(word.split("=", 1) for word in words[:count])
     module = importlib.import_module(words[count])
-    with _changed(pathlib.Path(folder), changes), mock.patch.dict(os.environ, environment):
+    with (
+        _changed(pathlib.Path(folder), changes),
+        mock.patch.dict(os.environ, environment),
+        mock.patch.object(sys, "dont_write_bytecode", True),  # of config files
+    ):
         before = files_below(folder)
         with contextlib.chdir(folder):
             read()

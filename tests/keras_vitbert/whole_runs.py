@@ -136,7 +136,7 @@ def assert_same_run(folder, wanted):
     for key in expected:
         if "per_second" not in key[1]:
             assert found[key] == expected[key]
-    assert len(os.listdir(folder / "checkpoints")) == 3  # LAST, and as many as are to be kept
+    assert len(os.listdir(folder / "checkpoints")) == 4  # GOOD, LAST, and as many as are kept
 
 
 def last_step(folder):

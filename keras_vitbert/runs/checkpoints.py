@@ -49,16 +49,16 @@ def save(folder, trainer, keep, workers=None, validated=False):
     if workers and not workers.is_chief:
         return
     write_atomically(os.path.join(path, "step.json"), json.dumps({"step": trainer.step}))
-    before = _pointed(folder, POINTER)
+    before, steps = _pointed(folder, POINTER), sorted(_steps(folder))
     write_atomically(os.path.join(folder, POINTER), name + "\n")
     if validated:
         write_atomically(os.path.join(folder, GOOD), name + "\n")
-    elif before in _steps(folder) and before != name:
-        passed = trainer.step - _step(os.path.join(folder, before))
+    elif before in steps and before != name:
+        passed = trainer.step - int(before.removeprefix("step-"))
         if trainer.step_check.in_a_row.numpy() >= min(passed, STEPS_TO_SHOW):
             write_atomically(os.path.join(folder, GOOD), before + "\n")
     kept = {name, _pointed(folder, GOOD)}
-    for old in sorted(_steps(folder))[:-keep]:
+    for old in steps[:-keep]:
         if old not in kept:
             tf.io.gfile.rmtree(os.path.join(folder, old))
 
@@ -117,16 +117,16 @@ def restore_newest(folder, trainer, writes=True):
     """
     if not tf.io.gfile.exists(os.path.join(folder, POINTER)):
         return 0
-    last = _pointed(folder, POINTER)
+    last, error = _pointed(folder, POINTER), None
     names = sorted(_steps(folder), reverse=True)
-    error = None
-    if last in names:
-        names = [name for name in names if name <= last]
-    else:
-        try:
-            latest(folder)
-        except UserError as missing:
-            error, last = missing, ""
+    is_step = last in names
+    if is_step:
+        names = [name for name in names if name < last]
+    try:
+        latest(folder)
+        names = [last, *names]
+    except UserError as incomplete:
+        error = incomplete
     for name in names:
         try:
             restore(os.path.join(folder, name), trainer)
@@ -134,7 +134,11 @@ def restore_newest(folder, trainer, writes=True):
             error = error or damage
             continue
         if error is not None:
-            lost = f"{int(last[5:]) - trainer.step} steps earlier" if last else "the newest"
+            lost = (
+                f"{int(last.removeprefix('step-')) - trainer.step} steps earlier"
+                if is_step
+                else "the newest"
+            )
             say(f"{str(error).partition(';')[0]}; going on from {name}, {lost}")
             if writes:
                 write_atomically(os.path.join(folder, POINTER), name + "\n")
@@ -163,10 +167,10 @@ def go_back(folder, trainer):
     whole, check = _state(trainer), trainer.step_check
     state = {part: dict(variables) for part, variables in whole.items() if part != "metrics"}
     del state["optimizer"]["iteration"]
-    bad, restores = check.bad_steps.numpy(), check.restores.numpy()
+    for counted in ("bad_steps", "restores"):
+        del state["step_check"][f"step_check/{counted}"]
     _read(os.path.join(folder, name), state, whole)
-    check.bad_steps.assign(bad)
-    check.restores.assign(restores + 1)
+    check.restores.assign(check.restores.value + 1)
     check.in_a_row.assign(0)
     return name
 

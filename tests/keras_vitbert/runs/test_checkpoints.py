@@ -215,8 +215,13 @@ def test_an_older_checkpoint_takes_the_place_of_a_damaged_one(
     said = capsys.readouterr().err
     assert "LAST names an unreadable path" in said and "from step-00000003, the newest" in said
     assert (tmp_path / "LAST").read_text() == "step-00000003\n"
-    (tmp_path / "LAST").write_text("step-00000009\n")
+    # It may name a folder by another name.
+    shutil.copytree(tmp_path / "step-00000003", tmp_path / "mine")
+    (tmp_path / "LAST").write_text("mine\n")
     (tmp_path / "step-00000003" / "state.index").unlink()
+    assert checkpoints.restore_newest(folder, fresh) == 3
+    assert capsys.readouterr().err == "" and (tmp_path / "LAST").read_text() == "mine\n"
+    (tmp_path / "LAST").write_text("step-00000009\n")
     with pytest.raises(UserError, match="step-00000009 cannot be loaded"):
         checkpoints.restore_newest(folder, fresh)
 

@@ -134,11 +134,9 @@ def restore_newest(folder, trainer, writes=True):
             error = error or damage
             continue
         if error is not None:
-            lost = (
-                f"{int(last.removeprefix('step-')) - trainer.step} steps earlier"
-                if is_step
-                else "the newest"
-            )
+            lost = "the newest"
+            if is_step:
+                lost = f"{int(last.removeprefix('step-')) - trainer.step} steps earlier"
             say(f"{str(error).partition(';')[0]}; going on from {name}, {lost}")
             if writes:
                 write_atomically(os.path.join(folder, POINTER), name + "\n")

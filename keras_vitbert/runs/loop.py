@@ -20,8 +20,7 @@ def fit(run, trainer, stream, before_log=()):
         trainer: a compiled `keras_vitbert.training.base_trainer.BaseTrainer`, built under the
             run's strategy.
         stream: has `training(step, context)`, `batch_records(step)`, `images_per_step`,
-            `tokens_per_step` and optionally
-            `validation(context)` and `validation_batches`, such as
+            `tokens_per_step` and optionally `validation(context)` and `validation_batches`, such as
             `pipelines.joint_stream.JointStream`.
         before_log: callbacks that run before an epoch's log is written.
 

@@ -97,11 +97,10 @@ class BaseTrainer(keras.Model):
         """Adds to the metrics.
 
         Args:
-            measured: dict of a metric's name to (values, weights or None).
+            measured: dict of a metric's name to (values, weights).
             good: scalar bool tensor; if it is False, the metrics keep their values.
         """
         for name, (values, weights) in measured.items():
-            weights = tf.ones_like(values) if weights is None else weights
             values, weights = tf.where(good, values, 0.0), tf.where(good, weights, 0.0)
             self.means[name].update_state(values, sample_weight=weights)
 

@@ -35,7 +35,8 @@ class FineTuner(BaseTrainer):
             # A replica's share of the mean over all: summed gradients are those of one batch.
             loss = tf.reduce_mean(losses) / replicas.num_replicas_in_sync
         right = tf.argmax(logits, -1, batch["labels"].dtype) == batch["labels"]
-        measured = {"loss": (losses, None), "accuracy": (tf.cast(right, tf.float32), None)}
+        ones = tf.ones_like(losses)
+        measured = {"loss": (losses, ones), "accuracy": (tf.cast(right, tf.float32), ones)}
         _, logs = self.update(dense(tape.gradient(loss, variables)), loss, measured)
         return {**self.get_metrics_result(), **logs}
 

@@ -105,13 +105,15 @@ class JointTrainer(BaseTrainer):
                 logits = self.forward(text_inputs(batch), 0)  # eq. 2 to 6
                 loss, values = self._text_loss(batch, logits, teacher_logits)  # eq. 7
             text_gradients = dense(tape.gradient(loss, variables))
-            losses, measured = [loss], values
+            losses.append(loss)
+            measured |= values
         if self.has_images:
             with tf.GradientTape() as tape:
                 logits = self.forward(image_inputs(batch), 1)  # eq. 1 and 3 to 6
                 loss, values = self._image_loss(batch, logits, teacher_logits)  # eq. 7
             image_gradients = dense(tape.gradient(loss, variables))
-            losses, measured = [*losses, loss], measured | values
+            losses.append(loss)
+            measured |= values
 
         text_sum = image_sum = masks = None
         if probing:
@@ -119,12 +121,13 @@ class JointTrainer(BaseTrainer):
             if self.merge.masked:
                 masks = self.merge.refreshed(text_sum, self.clear_count.value)  # Algorithm 1
         if self.has_text and self.has_images:
-            arguments = [masks] if masks else []
-            gradients = self.merge.merge(text_gradients, image_gradients, *arguments)  # eq. 8 or 9
+            refreshed = [masks] if masks else []
+            gradients = self.merge.merge(text_gradients, image_gradients, *refreshed)  # eq. 8 or 9
             loss = self.merge.loss(*losses)
         else:
             gradients = text_gradients if self.has_text else image_gradients
 
+        # Merging is linear, so one sum of the merged gradient is the merge of the sums.
         good, logs = self.update(gradients, loss, measured)
         if probing:
             assert self.conflict is not None

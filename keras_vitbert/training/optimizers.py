@@ -132,10 +132,14 @@ class AdamW(_SummedGradients, keras.optimizers.AdamW):
         Args:
             good: scalar bool tensor.
         """
+        factors = self._corrected_rate(), 1 - self.beta_1, 1 - self.beta_2
+        return [tf.where(good, x, 0.0) for x in factors]
+
+    def _corrected_rate(self):
+        """The learning rate with the correction of both moments."""
         step = ops.cast(self.iterations + 1, "float32")
         rate: Any = self.learning_rate * ops.sqrt(1 - ops.power(self.beta_2, step))
-        rate /= 1 - ops.power(self.beta_1, step)
-        return [tf.where(good, x, 0.0) for x in (rate, 1 - self.beta_1, 1 - self.beta_2)]
+        return rate / (1 - ops.power(self.beta_1, step))
 
     def largest_update(self, gradient_norm):
         """The most by which the next gradient may move a weight, apart from weight decay.
@@ -153,8 +157,7 @@ class AdamW(_SummedGradients, keras.optimizers.AdamW):
         """
         rest = 1 - self.beta_1**2 / self.beta_2
         most = (1 - self.beta_1) / math.sqrt((1 - self.beta_2) * rest)
-        rate, _, _ = self.factors(tf.constant(True))
-        return rate * most * max(self._rate_scales or [1.0]), 0.0
+        return self._corrected_rate() * most * max(self._rate_scales or [1.0]), 0.0
 
     def update_step(self, gradient, variable, learning_rate):
         """One Adam step (Kingma and Ba 2015, section 2).

@@ -7,13 +7,11 @@ Both share one network, in one process. The step without a check clips by `tf.cl
 and always updates weights and metrics.
 """
 
-import argparse
 import statistics
-import time
 
 import tensorflow as tf
 
-from benchmarks.masked_step import compiled_step, random_batch
+from benchmarks.steps import compiled_step, in_turns, random_batch, step_parser
 from keras_vitbert.configs.pretraining import load_config, with_sizes
 from keras_vitbert.model.pretraining_network import build_network
 from keras_vitbert.training.joint_trainer import JointTrainer
@@ -34,11 +32,7 @@ class UncheckedTrainer(JointTrainer):
 
 def main():
     """Runs the benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--size", default="base", help="an encoder of keras_vitbert.configs.sizes")
-    parser.add_argument("--images", type=int, default=8, help="images a step")
-    parser.add_argument("--texts", type=int, default=1, help="texts a step")
-    parser.add_argument("--rounds", type=int, default=15, help="counted pairs of steps")
+    parser = step_parser(__doc__, texts=1, rounds=15)
     parser.add_argument("--dtype", default="mixed_bfloat16", help="or float32")
     arguments = parser.parse_args()
 
@@ -49,15 +43,10 @@ def main():
         cls: compiled_step(network, GradientMask(), config, cls)
         for cls in (JointTrainer, UncheckedTrainer)
     }
-    seconds = {cls: [] for cls in steps}
-    for round_number in range(arguments.rounds + 1):
-        for cls in list(steps) if round_number % 2 else list(steps)[::-1]:
-            began = time.perf_counter()
-            steps[cls](batch)
-            if round_number:  # the first traces
-                seconds[cls].append(time.perf_counter() - began)
-    pairs = zip(seconds[JointTrainer], seconds[UncheckedTrainer], strict=True)
-    ratios = sorted(checked / unchecked for checked, unchecked in pairs)
+    ratios = sorted(
+        seconds[JointTrainer] / seconds[UncheckedTrainer]
+        for seconds in in_turns(steps, batch, arguments.rounds)
+    )
     print(
         f"{arguments.size}, {arguments.dtype}, {arguments.images} images and {arguments.texts} "
         f"texts a step: median of {len(ratios)} ratios checked / unchecked "

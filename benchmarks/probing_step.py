@@ -8,13 +8,11 @@ share of a training with a probing step every `--interval` steps (the config's `
 One trainer runs both; nothing is cleared.
 """
 
-import argparse
 import statistics
-import time
 
 import tensorflow as tf
 
-from benchmarks.masked_step import random_batch
+from benchmarks.steps import in_turns, random_batch, step_parser
 from keras_vitbert.configs.pretraining import load_config, with_sizes
 from keras_vitbert.model.pretraining_network import build_network
 from keras_vitbert.training.joint_trainer import JointTrainer
@@ -24,12 +22,8 @@ from keras_vitbert.training.optimizers import build_optimizer
 
 def main():
     """Runs the benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = step_parser(__doc__, texts=2)
     parser.add_argument("--config", default="paper", help="a config of keras_vitbert.configs")
-    parser.add_argument("--size", default="base", help="an encoder of keras_vitbert.configs.sizes")
-    parser.add_argument("--images", type=int, default=8, help="images a step")
-    parser.add_argument("--texts", type=int, default=2, help="texts a step")
-    parser.add_argument("--rounds", type=int, default=9, help="counted pairs of steps")
     parser.add_argument("--interval", type=int, help="steps between two probing ones")
     parser.add_argument("--histograms", action="store_true", help="with histograms as well")
     arguments = parser.parse_args()
@@ -47,26 +41,22 @@ def main():
     probing = tf.function(lambda batch: trainer.train_step(batch, probing=True))
 
     def measured(batch):
-        logs = probing(batch)
+        probing(batch)["gradient_norm"].numpy()
         trainer.conflict.values(), trainer.conflict.buckets()  # read as for the log
-        return logs
 
-    steps = {"ordinary": ordinary, "probing": measured}
+    steps = {
+        "ordinary": lambda batch: ordinary(batch)["gradient_norm"].numpy(),
+        "probing": measured,
+    }
     print(
         f"{arguments.size}, {network.count_params():,} parameters, {arguments.images} images and "
         f"{arguments.texts} texts a step"
     )
-    seconds = {name: [] for name in steps}
-    for round_number in range(arguments.rounds + 1):
-        for name in list(steps)[:: 1 if round_number % 2 else -1]:
-            began = time.perf_counter()
-            float(steps[name](batch)["gradient_norm"])
-            if round_number:  # the first traces
-                seconds[name].append(time.perf_counter() - began)
-        if round_number:
-            p, o = seconds["probing"][-1], seconds["ordinary"][-1]
-            print(f"round {round_number}: probing {p:.3f} s, ordinary {o:.3f} s, ratio {p / o:.3f}")
-    ratios = [p / o for p, o in zip(seconds["probing"], seconds["ordinary"], strict=True)]
+    ratios = []
+    for number, seconds in enumerate(in_turns(steps, batch, arguments.rounds), 1):
+        p, o = seconds["probing"], seconds["ordinary"]
+        ratios.append(p / o)
+        print(f"round {number}: probing {p:.3f} s, ordinary {o:.3f} s, ratio {p / o:.3f}")
     ratio = statistics.median(ratios)
     print(
         f"median of ratios {ratio:.3f} ({min(ratios):.3f} to {max(ratios):.3f}); every {interval} "

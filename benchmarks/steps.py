@@ -1,0 +1,84 @@
+"""What the benchmarks of training steps share: flags, batches, compiled steps, and their turns."""
+
+import argparse
+import time
+
+import numpy as np
+import tensorflow as tf
+
+from keras_vitbert.training.joint_trainer import JointTrainer
+from keras_vitbert.training.optimizers import build_optimizer
+
+
+def step_parser(doc, texts, rounds=9):
+    """A parser of the flags `--size`, `--images`, `--texts` and `--rounds`.
+
+    Args:
+        doc: str, of the module; its first line is shown.
+        texts, rounds: int, their defaults.
+    """
+    parser = argparse.ArgumentParser(description=doc.split("\n")[0])
+    parser.add_argument("--size", default="base", help="an encoder of keras_vitbert.configs.sizes")
+    parser.add_argument("--images", type=int, default=8, help="images a step")
+    parser.add_argument("--texts", type=int, default=texts, help="texts a step")
+    parser.add_argument("--rounds", type=int, default=rounds, help="counted pairs of steps")
+    return parser
+
+
+def in_turns(steps, batch, rounds):
+    """Times steps in turns, in another order every other time.
+
+    Args:
+        steps: dict of name to a callable that runs a step on a batch and waits for it.
+        batch: what they are given.
+        rounds: int; one more comes first, which traces.
+
+    Yields:
+        dict of name to seconds, for each round.
+    """
+    for number in range(rounds + 1):
+        seconds = {}
+        for name in list(steps)[:: 1 if number % 2 else -1]:
+            began = time.perf_counter()
+            steps[name](batch)
+            seconds[name] = time.perf_counter() - began
+        if number:
+            yield seconds
+
+
+def compiled_step(network, merge, config, trainer_class=JointTrainer):
+    """A callable that runs one training step on a batch and waits for it."""
+    trainer = trainer_class(network, merge)
+    variables = network.trainable_variables
+    trainer.compile(
+        optimizer=build_optimizer(config.optimizer, config.steps, variables), jit_compile=False
+    )
+    if merge.masked:  # masks as at the end of training: half of the entries cleared
+        for mask in merge.masks:
+            mask.assign(np.random.default_rng(0).random(mask.shape) < 0.5)
+    step = tf.function(trainer.train_step)
+    return lambda batch: step(batch)["gradient_norm"].numpy()
+
+
+def random_batch(model, images, texts):
+    """Random inputs in the shapes of a config's `model` section."""
+    rng = np.random.default_rng(0)
+    length, predictions = model.max_sequence_length, round(0.15 * model.max_sequence_length)
+    vocabulary = model.vocabulary_size
+
+    def integers(high, *shape):
+        return tf.constant(rng.integers(high, size=shape), tf.int32)
+
+    return {
+        "images": tf.constant(
+            rng.random((images, model.image_size, model.image_size, 3)), "float32"
+        ),
+        "image_labels": integers(model.num_classes, images),
+        "token_ids": integers(vocabulary, texts, length),
+        "segment_ids": integers(2, texts, length),
+        "padding_mask": tf.ones((texts, length), tf.int32),
+        "masked_positions": integers(length, texts, predictions),
+        "masked_ids": integers(vocabulary, texts, predictions),
+        "masked_weights": tf.ones((texts, predictions)),
+        "next_sentence_labels": integers(2, texts),
+    }

@@ -13,7 +13,7 @@ import os
 import sys
 
 from keras_vitbert.configs import variants
-from keras_vitbert.configs.memory import require_memory
+from keras_vitbert.configs.memory import require_pretraining_memory
 from keras_vitbert.configs.overrides import ACCEPT_CHANGES, DIVERGENCE_FLAGS
 from keras_vitbert.configs.pretraining import for_devices, with_sizes
 from keras_vitbert.pretraining import settings
@@ -86,17 +86,10 @@ def main(argv):
 
         workers, policy = Workers(strategy), policy_of(values)
 
-    model = config.model
-    require_memory(
-        model,
-        images=config.image_batch * variant.images,
-        texts=config.text_batch * variant.text,
-        classes=model.num_classes * variant.images,
-        # Those of the sample are as long as the model takes them.
-        text_length=model.max_sequence_length * (config.data.source == "sample"),
-        workers=workers.count,
-        on=holder_of_weights(strategy),
-    )
+    # The texts of the sample are as long as the model takes them.
+    length = config.model.max_sequence_length if config.data.source == "sample" else 0
+    holder = holder_of_weights(strategy)
+    require_pretraining_memory(config, variant, workers.count, holder, length)
     with workers.watched():
         folder = RunFolder(output_dir, workers.is_chief)
         data = open_data(

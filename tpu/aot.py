@@ -17,7 +17,7 @@ import sys
 
 from keras_vitbert.configs import variants
 from keras_vitbert.configs.checks import require_shares
-from keras_vitbert.configs.memory import require_memory
+from keras_vitbert.configs.memory import require_memory, require_pretraining_memory
 from keras_vitbert.configs.overrides import parse_with_config
 from keras_vitbert.configs.pretraining import check_config, for_devices, load_config, with_sizes
 from keras_vitbert.fine_tuning import settings as fine_tuning_settings
@@ -113,15 +113,7 @@ def _pretraining(values, config):
         variant = variants.find_variant(variant_name, flag)
         variants.check_masks(config, variant)
         variants.check_shares(config, variant, slice_.replicas)
-        model = config.model
-        require_memory(
-            model,
-            images=config.image_batch * variant.images,
-            texts=config.text_batch * variant.text,
-            classes=model.num_classes * variant.images,
-            workers=slice_.replicas,
-            on="tpu",
-        )
+        require_pretraining_memory(config, variant, slice_.replicas, "tpu")
         applied = variants.apply_variant(config, variant)
         keys = {"images": "image_batch"} if variant.images else {}
         keys |= {"texts": "text_batch"} if variant.text else {}

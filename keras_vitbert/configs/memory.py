@@ -96,6 +96,28 @@ def require_memory(
     )
 
 
+def require_pretraining_memory(config, variant, workers: int, on: str, text_length: int = 0):
+    """Refuses a run of `pretrain` that does not fit into memory.
+
+    Args:
+        config: `ConfigDict`.
+        variant: `keras_vitbert.configs.variants.Variant`.
+        workers, on, text_length: see `require_memory`.
+
+    Raises:
+        UserError: names the size that most exceeds that of a large model.
+    """
+    require_memory(
+        config.model,
+        images=config.image_batch * variant.images,
+        texts=config.text_batch * variant.text,
+        classes=config.model.num_classes * variant.images,
+        text_length=text_length,
+        workers=workers,
+        on=on,
+    )
+
+
 def _largest_activation(model, images, texts, text_length):
     """The bytes of the largest tensor of a step: pixels, attention scores, or a hidden layer."""
     size = model["image_size"] if images else 0

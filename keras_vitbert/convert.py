@@ -41,9 +41,9 @@ def main(argv):
     _check_output(values.output_dir)
 
     load_tensorflow()
-    from keras_vitbert.hub.model_card import FILE, model_card
+    from keras_vitbert.hub.model_card import model_card
     from keras_vitbert.hub.presets import available_kinds, build_task
-    from keras_vitbert.runs.identity import ORIGIN_FILE, origin
+    from keras_vitbert.runs.identity import origin
     from keras_vitbert.trained.loading import load
 
     try:
@@ -55,10 +55,8 @@ def main(argv):
     if kind not in kinds:
         raise UserError(f"--task={kind}: {values.checkpoint} has none; it has {', '.join(kinds)}")
     made_of = origin(trained)
-    # The digests are not of the model card, which is for people to change.
-    files = {ORIGIN_FILE: json.dumps(made_of, indent=2) + "\n"}
-    cards = {FILE: model_card(trained, kind, made_of)}
-    _write(values.output_dir, build_task(trained, kind), files, cards)
+    task = build_task(trained, kind)
+    _write(values.output_dir, task, made_of, model_card(trained, kind, made_of))
     print(f"{kind} of {trained.name}: {values.output_dir}")
     return values.output_dir
 
@@ -73,9 +71,11 @@ def _check_output(path):
         raise UserError(f"--output_dir={path}: already exists; give another, or remove it")
 
 
-def _write(path, task, files, without_digest):
+def _write(path, task, made_of, card):
     """Writes the complete folder or nothing."""
-    from pipelines.files import write_sums
+    from keras_vitbert.hub.model_card import FILE
+    from keras_vitbert.runs.identity import ORIGIN_FILE
+    from pipelines.files import write_atomically, write_sums
 
     parent = os.path.dirname(os.path.abspath(path))
     try:
@@ -84,20 +84,15 @@ def _write(path, task, files, without_digest):
             _reserve(os.path.join(work, "reserved"), task)
             folder = os.path.join(work, "preset")
             task.save_to_preset(folder)
-            _write_texts(folder, files)
-            write_sums(folder)
-            _write_texts(folder, without_digest)
+            origin = json.dumps(made_of, indent=2) + "\n"
+            write_atomically(os.path.join(folder, ORIGIN_FILE), origin)
+            write_sums(folder)  # not of the model card, which is for people to change
+            write_atomically(os.path.join(folder, FILE), card)
             if os.path.isdir(path):
                 os.rmdir(path)
             shutil.move(folder, path)
     except OSError as error:
         raise UserError(f"--output_dir={path}: cannot be written ({error}); fix that") from error
-
-
-def _write_texts(folder, texts):
-    for name, text in texts.items():
-        with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
-            file.write(text)
 
 
 def _reserve(path, task):

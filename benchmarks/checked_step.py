@@ -1,7 +1,7 @@
 """Times the joint step, which is checked before its update, against one that is not, in turns.
 
-    python -m benchmarks.checked_step [--size=base] [--images=8] [--texts=1] [--rounds=15]
-                                      [--dtype=mixed_bfloat16]
+    python -m benchmarks.checked_step [--size=base | --config=sample] [--images=8] [--texts=1]
+                                      [--rounds=15] [--dtype=mixed_bfloat16]
 
 Both share one network, in one process. The step without a check clips by `tf.clip_by_global_norm`,
 and always updates weights and metrics.
@@ -33,10 +33,12 @@ class UncheckedTrainer(JointTrainer):
 def main():
     """Runs the benchmark."""
     parser = step_parser(__doc__, texts=1, rounds=15)
+    parser.add_argument("--config", help="one of pretrain's, instead of the paper's at --size")
     parser.add_argument("--dtype", default="mixed_bfloat16", help="or float32")
     arguments = parser.parse_args()
 
-    config = with_sizes(load_config(f"paper:{arguments.size}"))
+    name = arguments.config or f"paper:{arguments.size}"
+    config = with_sizes(load_config(name))
     network = build_network(config.model, dtype=arguments.dtype)
     batch = random_batch(config.model, arguments.images, arguments.texts)
     steps = {
@@ -48,7 +50,7 @@ def main():
         for seconds in in_turns(steps, batch, arguments.rounds)
     )
     print(
-        f"{arguments.size}, {arguments.dtype}, {arguments.images} images and {arguments.texts} "
+        f"{name}, {arguments.dtype}, {arguments.images} images and {arguments.texts} "
         f"texts a step: median of {len(ratios)} ratios checked / unchecked "
         f"{statistics.median(ratios):.3f} ({ratios[0]:.3f} to {ratios[-1]:.3f})"
     )

@@ -67,7 +67,8 @@ def test_eight_replicas_compute_what_one_large_batch_does(tmp_path):
     assert expected["gradient_norm"] > CLIP_NORM
 
     masks = [name for name in found.files if name.startswith("merge")]
-    compared = dict.fromkeys(("network", "optimizer", "merge", "probe", "metrics"), 0)
+    groups = ("network", "optimizer", "merge", "probe", "metrics", "step_check")
+    compared = dict.fromkeys(groups, 0)
     for name in found.files:
         group, values = name.split()[0], found[name]
         compared[group] += 1

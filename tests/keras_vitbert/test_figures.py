@@ -179,6 +179,7 @@ def test_help_needs_neither_tensorflow_nor_matplotlib():
 # --- runs with a checkpoint --------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_all_figures_of_runs_side_by_side(run_with_checkpoint, tmp_path, capsys):
     """An older one, and two that have one modality each."""
     names = ["vitbert_no_kd", "vit", "bert"]

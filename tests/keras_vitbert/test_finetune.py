@@ -26,6 +26,7 @@ from tests.keras_vitbert.tiny_tasks import (
     finetune,
     rows_of,
 )
+from tests.marks import slow
 
 # --- what is reported --------------------------------------------------------------------------
 
@@ -92,7 +93,7 @@ def test_results_on_other_data_are_not_given_as_those_of_these(
     ]
 
 
-EACH_RUN = ["text_run", pytest.param("swept", marks=pytest.mark.slow)]
+EACH_RUN = ["text_run", slow("swept")]
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import pytest
 from pipelines.command_line import EXIT_BAD_INPUT
 from tests.keras_vitbert.tiny_runs import content_of
 from tests.keras_vitbert.tiny_tasks import IMAGE_FLAGS, TEXT_FLAGS, finetune
+from tests.marks import slow
 
 
 @pytest.fixture
@@ -103,7 +104,7 @@ def test_a_file_that_is_gone(refused, images):
     refused(*flags, message="red/zzz.jpg: .*No such file", progress="looking|reading")
 
 
-@pytest.mark.parametrize("split", [pytest.param("train", marks=pytest.mark.slow), "validation"])
+@pytest.mark.parametrize("split", [slow("train"), "validation"])
 def test_an_image_that_does_not_decode(refused, images, tmp_path, split):
     folder, flags = images
     path = folder / split / "red" / "002.jpg"

@@ -148,6 +148,7 @@ def test_columns_may_be_named(run, tmp_path):
     assert json.loads(out)["text"] == "cat sat"
 
 
+@pytest.mark.slow
 def test_an_exported_model_answers_as_well(run, exported, pictures, tmp_path):
     asked = f"--image={pictures}", "--format=json", "--top_k=2"
     expected = run("--checkpoint=vitbert", *asked)

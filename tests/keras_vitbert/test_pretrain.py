@@ -31,6 +31,7 @@ from tests.keras_vitbert.whole_runs import (
     validate,
     without_clock,
 )
+from tests.marks import slow
 
 
 @pytest.mark.parametrize("variant", EACH_VARIANT)
@@ -172,7 +173,7 @@ def test_validation_at_longer_intervals(finished):
     assert without_clock(summary_of(folder)) == without_clock(summary_of(often))
 
 
-@pytest.mark.parametrize("variant", ["joint", pytest.param("vitbert", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("variant", ["joint", slow("vitbert")])
 def test_the_report_is_the_summary(finished, variant):
     summary = summary_of(finished(variant))
     text = report(summary, "some/folder")

@@ -31,9 +31,10 @@ from tests.keras_vitbert.whole_runs import (
     shown_points,
     without_clock,
 )
+from tests.marks import slow
 
 
-@pytest.mark.parametrize("variant", ["joint", pytest.param("vitbert", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("variant", ["joint", slow("vitbert")])
 def test_a_finished_run_does_nothing_again(finished, sources, capsys, variant):
     folder = finished(variant, own_teachers=variant == "vitbert")
     before = files_below(folder)
@@ -188,6 +189,7 @@ def test_killed_it_goes_on_from_the_last_checkpoint(finished, sources, tmp_path,
     assert shown_points(folder) == shown_points(finished(variant))  # not twice at step 8
 
 
+@pytest.mark.slow
 def test_a_learning_rate_far_too_high(sources, tmp_path, capsys):
     flags = ["--variant=vit", "--config.optimizer.learning_rate=1e30"]
     flags += ["--config.checkpoint_interval=1"]

@@ -190,13 +190,14 @@ def test_a_bad_record_is_named_where_it_is_read(sources, bad_files, split, varia
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("split", "variant", "name", "message"), BAD_RECORDS)
+@pytest.mark.parametrize(("split", "variant", "name", "message"), BAD_RECORDS[-3:])
 def test_a_bad_record_behind_good_ones(refused, bad_files, split, variant, name, message):
     kind = {"vit": "images", "bert": "text"}[variant]
     flag = f"--config.data.{kind}.{split}={bad_files(name, kind)}"
     refused(f"--variant={variant}", flag, "--config.steps=4", message=message, untouched=False)
 
 
+@pytest.mark.slow
 def test_a_bad_record_that_training_does_not_reach(refused, bad_files, tmp_path):
     """The baselines read it: training is over, and is not lost."""
     flags = ["--variant=vit", f"--config.data.images.train={bad_files('last_label')}"]

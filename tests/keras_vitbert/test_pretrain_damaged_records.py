@@ -75,6 +75,7 @@ def test_damaged_records_are_left_out_and_told(damaged, tmp_path, capsys):
     assert_same_values(checkpoint_values(run), checkpoint_values(other))
 
 
+@pytest.mark.slow
 def test_without_the_flag_the_first_one_stops_the_run(damaged, tmp_path, capsys):
     assert pretrain(damaged, tmp_path / "run", "--variant=vit") == 2
     error = capsys.readouterr().err

@@ -11,6 +11,7 @@ from pipelines.images.image_records import write_image_records
 from pipelines.images.image_views import ImageViews
 from pipelines.shards.records import RecordFiles
 from pipelines.shards.tfrecords import to_example, write_shards
+from tests.marks import slow
 from tests.pipelines.image_fixtures import PILLOWS_ROUNDING, pillow, smooth
 
 CLASSES = 5
@@ -74,7 +75,7 @@ def whole(seven):
 
 @pytest.mark.parametrize(
     "start",
-    [pytest.param(1, marks=pytest.mark.slow), pytest.param(7, marks=pytest.mark.slow), 16],
+    [slow(1), slow(7), 16],
 )
 def test_the_same_number_is_the_same_example(seven, whole, start):
     for late, example in zip(training(seven, 2, start, 30 - start), whole[start:], strict=True):
@@ -96,7 +97,7 @@ def test_crops_depend_on_the_seed_and_the_number_alone(seven, whole):
     assert not {e["images"].tobytes() for e in other} & {e["images"].tobytes() for e in whole}
 
 
-@pytest.mark.parametrize("label_offset", [0, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("label_offset", [0, slow(1)])
 def test_labels_begin_at_zero(open_images, label_offset):
     images = [np.full((8, 8, 3), 40 * label, np.uint8) for label in range(CLASSES)]
     source = open_images(images, range(CLASSES), label_offset=label_offset)
@@ -153,7 +154,7 @@ def test_the_first_record_is_checked(tmp_path):
     [
         ("validation", -1),
         ("validation", CLASSES),
-        pytest.param("training", -1, marks=pytest.mark.slow),
+        slow("training", -1),
         ("training", CLASSES),
     ],
 )

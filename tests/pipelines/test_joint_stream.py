@@ -15,6 +15,7 @@ from pipelines.shards.shuffled_records import ShuffledRecords
 from pipelines.shards.tfrecords import to_example, write_shards
 from pipelines.text.wordpiece import SPECIAL_TOKENS
 from pipelines.text_stream import TextStream
+from tests.marks import slow
 
 SIZE, LENGTH = 8, 6
 VOCABULARY = [*SPECIAL_TOKENS, *"abcdefghijklmno"]
@@ -117,9 +118,9 @@ def test_batches_are_what_the_trainer_takes(stream, training, whole):
 @pytest.mark.parametrize(  # epochs end within steps 4 and 1, and further on
     "step",
     [
-        pytest.param(1, marks=pytest.mark.slow),
+        slow(1),
         4,
-        pytest.param(9, marks=pytest.mark.slow),
+        slow(9),
         23,
     ],
 )
@@ -135,7 +136,7 @@ def test_every_epoch_holds_all(whole):
         assert len({tuple(epoch) for epoch in epochs}) == len(epochs)
 
 
-@pytest.mark.parametrize("seeds", [2, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("seeds", [2, slow(3)])
 def test_the_sources_are_shuffled_apart(stream, tmp_path, seeds):
     """Texts in as many records and files as the images come in another order, for any seeds."""
     write_shards((to_example(text(n)) for n in range(17)), str(tmp_path / "text"), 3)
@@ -152,7 +153,7 @@ def test_the_sources_are_shuffled_apart(stream, tmp_path, seeds):
 
 @pytest.mark.parametrize(
     "replicas",
-    [pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow), 4],
+    [slow(1), slow(2), 4],
 )
 def test_the_batches_of_replicas_are_the_global_batch(stream, whole, whole_validation, replicas):
     shares = take(stream.training(2, context(replicas=replicas)), 5 * replicas)
@@ -178,9 +179,9 @@ def in_any_order(batch):
 @pytest.mark.parametrize(
     ("pipelines", "replicas"),
     [
-        pytest.param(2, 2, marks=pytest.mark.slow),
+        slow(2, 2),
         (2, 4),
-        pytest.param(4, 4, marks=pytest.mark.slow),
+        slow(4, 4),
     ],
 )
 def test_input_pipelines_divide_the_records(stream, whole, whole_validation, pipelines, replicas):
@@ -234,10 +235,10 @@ def validation_images(stream):
     ("image_batch", "text_batch"),
     [
         (4, 8),
-        pytest.param(13, 7, marks=pytest.mark.slow),
-        pytest.param(1, 2, marks=pytest.mark.slow),
+        slow(13, 7),
+        slow(1, 2),
         (3, 1),
-        pytest.param(5, 3, marks=pytest.mark.slow),
+        slow(5, 3),
     ],
 )
 def test_validation_counts_every_example_once(stream, validation_images, image_batch, text_batch):

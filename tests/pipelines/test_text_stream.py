@@ -10,6 +10,7 @@ from pipelines.shards.records import RecordFiles
 from pipelines.shards.tfrecords import to_example, write_shards
 from pipelines.text.wordpiece import MASK, SPECIAL_TOKENS, vocabulary_hash
 from pipelines.text_stream import TextStream
+from tests.marks import slow
 
 LENGTH, PREDICTIONS, VOCABULARY = 12, 3, 50
 TOKENS = [*SPECIAL_TOKENS, *(f"word{n}" for n in range(VOCABULARY - len(SPECIAL_TOKENS)))]
@@ -181,7 +182,7 @@ OUT_OF_RANGE = [  # field, value, message
     [
         *(("validation", *case) for case in OUT_OF_RANGE),
         ("training", *OUT_OF_RANGE[0]),
-        *(pytest.param("training", *case, marks=pytest.mark.slow) for case in OUT_OF_RANGE[1:]),
+        *(slow("training", *case) for case in OUT_OF_RANGE[1:]),
     ],
 )
 def test_a_value_out_of_range_stops_the_stream(open_texts, stream, name, value, message):

@@ -13,10 +13,11 @@ from keras_vitbert.fine_tuning.trials import TaskStream
 from keras_vitbert.model.pretraining_network import build_network
 from keras_vitbert.pretraining.data import open_data
 from tests.keras_vitbert.tiny_runs import VOCABULARY, config_of
+from tests.marks import slow
 from tpu import step_programs
 
 
-@pytest.mark.parametrize("mixing", [[], ["--config.data.images.mixup=0.2"]])
+@pytest.mark.parametrize("mixing", [[], slow(["--config.data.images.mixup=0.2"])])
 def test_the_batches_are_those_of_the_streams(sources, mixing):
     """Shapes and types of the compiled batches, checked against those of the streams."""
     config = config_of(sources, *mixing)

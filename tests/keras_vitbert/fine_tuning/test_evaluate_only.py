@@ -5,9 +5,10 @@ import pytest
 from pipelines.command_line import EXIT_DONE
 from tests.keras_vitbert.tiny_runs import summary_of
 from tests.keras_vitbert.tiny_tasks import finetune, rows_of
+from tests.marks import slow
 
 
-@pytest.mark.parametrize("run", [pytest.param("swept", marks=pytest.mark.slow), "text_run"])
+@pytest.mark.parametrize("run", [slow("swept"), "text_run"])
 def test_a_saved_model_is_evaluated_again(request, run, image_task, text_task, tmp_path):
     folder = request.getfixturevalue(run)
     summary, path = summary_of(folder), tmp_path / "predictions.csv"

@@ -16,6 +16,7 @@ from tests.keras_vitbert.importing.stored_models import (
     has_float32_products,
     load,
 )
+from tests.marks import slow
 
 
 @pytest.mark.parametrize("name", BERTS + VITS)
@@ -38,7 +39,7 @@ def test_in_bfloat16_inside_a_strategy(name):
     assert not np.array_equal(logits["mlm_logits" if "bert" in name else "image_logits"], wanted)
 
 
-@pytest.mark.parametrize("name", ["bert", "vit"])
+@pytest.mark.parametrize("name", ["bert", slow("vit")])
 def test_compiled_by_xla(name):
     """As on TPU, where strings and bicubic resizes cannot be compiled; images are resized here."""
     batch, _ = expected(name)

@@ -21,6 +21,7 @@ from keras_vitbert.runs.run_folder import RunFolder
 from keras_vitbert.runs.workers import Workers
 from tests.keras_vitbert.tiny_runs import config_of
 from tests.keras_vitbert.whole_runs import MAPS
+from tests.marks import slow
 
 VARIANT = variants.VARIANTS["vitbert_no_kd"]
 
@@ -123,7 +124,7 @@ def test_examples_are_whole_batches_and_not_more_than_there_are(opened, examples
     assert ActivationMaps(stream, vocabulary, None, 3, examples, 10)._batch_count() == batches
 
 
-@pytest.fixture(params=["joint", pytest.param("whole", marks=pytest.mark.slow)])
+@pytest.fixture(params=["joint", slow("whole")])
 def shown(request, finished):
     """The folder of a run whose maps are shown: that of the command, or `whole`."""
     return finished("joint") if request.param == "joint" else request.getfixturevalue("whole")[0]

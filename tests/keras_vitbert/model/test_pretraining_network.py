@@ -70,6 +70,7 @@ def test_mixed_bfloat16_is_close_to_float32(make_network, network, batch):
         assert 0 < error.mean() < 0.03 * spread  # bfloat16 has 8 bits: 0.4 % an operation
 
 
+@pytest.mark.slow
 def test_base_network_has_the_papers_size():
     """Counted by hand for D = 768, MLP 3072, 12 layers, 224 px, V = 30,000, T = 512, C = 1000."""
     attention = 4 * (768 * 768 + 768)  # query, key, value, output

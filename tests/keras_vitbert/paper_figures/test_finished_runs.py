@@ -62,6 +62,7 @@ def test_sparsity_comes_from_the_log(run_with_checkpoint, tmp_path):
     assert FinishedRun(str(path)).logged_sparsity() == {}
 
 
+@pytest.mark.slow
 def test_activations_are_measured(older_run):
     """Against NumPy means over all validation examples: there are fewer than would be taken."""
     ((step, found),) = older_run.activations().items()

@@ -63,6 +63,7 @@ def test_a_long_text_is_cut():
     assert words == [("the", 0)] * 33 + [("…", 0)] and gaps == []
 
 
+@pytest.mark.slow
 def test_examples_are_what_the_network_says(older_run):
     networks = {"run": older_run.trained.network}
     source = older_run.data.image_validation

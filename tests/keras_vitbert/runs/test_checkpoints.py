@@ -18,6 +18,7 @@ from keras_vitbert.runs import checkpoints
 from pipelines.command_line import UserError
 from pipelines.files import write_atomically
 from tests.keras_vitbert.tiny_runs import config_of
+from tests.marks import slow
 
 VARIANT = variants.VARIANTS["vitbert_no_kd"]
 
@@ -323,7 +324,9 @@ def test_a_damaged_file_is_told(trained, make_trainer, tmp_path, damage, suffix)
         checkpoints.restore_network(path, trained.network)
 
 
-@pytest.mark.parametrize("change", [{"hidden_dim": 16}, {"num_layers": 2}, {"num_classes": 4}])
+@pytest.mark.parametrize(
+    "change", [{"hidden_dim": 16}, slow({"num_layers": 2}), slow({"num_classes": 4})]
+)
 def test_another_model_is_told(trained, make_trainer, config, tmp_path, change, caplog):
     checkpoints.save(str(tmp_path), trained, keep=1)
     path, _ = checkpoints.latest(str(tmp_path))

@@ -13,6 +13,7 @@ import keras_vitbert
 from pipelines.command_line import EXIT_BAD_INPUT, EXIT_DONE
 from tests.keras_vitbert import tiny_runs, tiny_tasks
 from tests.keras_vitbert.whole_runs import validate
+from tests.marks import slow
 
 OLD = pathlib.Path(__file__).parent / "old_runs"
 SAME_NUMBERS = ("cdba1c8", "9a12f58", "5e30ac8")  # as this version computes
@@ -30,9 +31,7 @@ def resumed(old, version, *flags):
     return tiny_runs.pretrain(old / "data", version, "--variant=joint", *flags)
 
 
-@pytest.mark.parametrize(
-    "version", ["9af5957", "cdba1c8", pytest.param("9a12f58", marks=pytest.mark.slow), "5e30ac8"]
-)
+@pytest.mark.parametrize("version", ["9af5957", "cdba1c8", slow("9a12f58"), "5e30ac8"])
 def test_it_opens(old, version):
     trained = keras_vitbert.load(version)
     assert trained.step == 8 and trained.name == "joint"

@@ -13,6 +13,7 @@ from keras_vitbert.training.merging import RandomGradientMask
 from keras_vitbert.training.optimizers import SGD, AdamW
 from keras_vitbert.training.step_check import LOSS_FACTOR, STEP_ROW, StepCheck, bad_steps
 from tests.keras_vitbert.training.joint_steps import ADAMW, step, tensors
+from tests.marks import slow
 
 NAN, INF = math.nan, math.inf
 
@@ -146,7 +147,7 @@ def with_nan(batch):
     return {**batch, "images": images}
 
 
-@pytest.mark.parametrize("kind", ["data", "rate", "loss"])
+@pytest.mark.parametrize("kind", ["data", slow("rate"), slow("loss")])
 def test_a_bad_joint_step_changes_nothing(make_trainer, make_batch, kind, monkeypatch):
     """Masks, random numbers of masks, probes, moments, weights, decay and metrics."""
     trainer = make_trainer(RandomGradientMask(3), {**ADAMW, "learning_rate": 0.01}, 1.0)

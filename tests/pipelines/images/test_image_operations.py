@@ -4,6 +4,7 @@ import tensorflow as tf
 from PIL import Image, ImageEnhance, ImageOps
 
 from pipelines.images.randaugment import RandAugment
+from tests.marks import slow
 from tests.pipelines.image_fixtures import textured
 
 SIZE = 40
@@ -46,11 +47,11 @@ BLENDS = {"brightness", "color", "contrast", "sharpness", "autocontrast"}
 @pytest.mark.parametrize(
     ("magnitude", "jit_compile"),
     [
-        pytest.param(0, True, marks=pytest.mark.slow),
+        slow(0, True),
         (9, True),
-        pytest.param(30, True, marks=pytest.mark.slow),
+        slow(30, True),
         (0, False),
-        pytest.param(9, False, marks=pytest.mark.slow),
+        slow(9, False),
         (30, False),
     ],
 )

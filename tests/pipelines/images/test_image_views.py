@@ -109,6 +109,7 @@ def test_crops_keep_within_the_area_and_differ():
     assert len(boxes) > 190
 
 
+@pytest.mark.slow
 def test_randaugment_is_applied_by_the_number_of_the_example():
     files = [jpeg(smooth(16, 16, seed)) for seed in range(5)]
     augmented = dataclasses.replace(WHOLE, randaugment=(2, 9))

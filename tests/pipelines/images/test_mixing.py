@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from pipelines.images.mixing import mix
+from tests.marks import slow
 
 
 def batch(count, size=16, first=0):
@@ -108,8 +109,8 @@ def test_with_two_alphas_each_pair_gets_one():
 @pytest.mark.parametrize(
     "alphas",
     [
-        pytest.param((0.3, 0.0), marks=pytest.mark.slow),
-        pytest.param((0.0, 1.0), marks=pytest.mark.slow),
+        slow((0.3, 0.0)),
+        slow((0.0, 1.0)),
         (0.3, 1.0),
     ],
 )

@@ -11,6 +11,7 @@ from pipelines.shards import shuffled_records
 from pipelines.shards.records import RecordFiles
 from pipelines.shards.shuffled_records import ShuffledRecords
 from pipelines.shards.tfrecords import write_shards
+from tests.marks import slow
 
 LANES, BLOCK, COUNT = 6, 3, 89  # 4 windows of 18 records, and 17 records that fill none
 
@@ -142,10 +143,12 @@ def from_the_start(files):
 @pytest.mark.parametrize(
     ("start", "block"),
     [
-        *((start, BLOCK) for start in (17, 73, COUNT, 2 * COUNT + 40)),
-        pytest.param(17, 1000, marks=pytest.mark.slow),
-        pytest.param(73, 1000, marks=pytest.mark.slow),
-        pytest.param(COUNT, 1000, marks=pytest.mark.slow),
+        *((start, BLOCK) for start in (17, 2 * COUNT + 40)),
+        slow(73, BLOCK),
+        slow(COUNT, BLOCK),
+        slow(17, 1000),
+        slow(73, 1000),
+        slow(COUNT, 1000),
         (2 * COUNT + 40, 1000),
     ],
 )
@@ -160,16 +163,16 @@ def test_a_late_start_equals_the_stream_without_its_beginning(
 @pytest.mark.parametrize(
     ("host", "hosts", "cache"),
     [
-        pytest.param(0, 2, False, marks=pytest.mark.slow),
+        slow(0, 2, False),
         (1, 2, False),
-        pytest.param(0, 2, True, marks=pytest.mark.slow),
+        slow(0, 2, True),
         (1, 2, True),
-        pytest.param(0, 4, True, marks=pytest.mark.slow),
-        pytest.param(1, 4, True, marks=pytest.mark.slow),
+        slow(0, 4, True),
+        slow(1, 4, True),
         (3, 4, True),
-        pytest.param(0, 5, False, marks=pytest.mark.slow),
+        slow(0, 5, False),
         (1, 5, False),
-        pytest.param(4, 5, False, marks=pytest.mark.slow),
+        slow(4, 5, False),
     ],
 )
 def test_hosts_divide_the_stream(files, whole, host, hosts, cache):
@@ -211,7 +214,7 @@ def test_hosts_open_their_own_parts_of_the_files(files, hosts):
     assert sum(map(len, read_by)) == windows
 
 
-@pytest.mark.parametrize("global_seed", [pytest.param(0, marks=pytest.mark.slow), 1])
+@pytest.mark.parametrize("global_seed", [slow(0), 1])
 def test_the_global_seed_changes_nothing(files, whole, global_seed):
     try:
         tf.random.set_seed(global_seed)
@@ -225,7 +228,7 @@ def test_the_order_depends_on_the_seed(files, whole):
     assert read(files, 2, seed=2**33 + 1) != whole[:2]  # seeds are 64 bits long
 
 
-@pytest.mark.parametrize("count", [1, pytest.param(5, marks=pytest.mark.slow), 19])
+@pytest.mark.parametrize("count", [1, slow(5), 19])
 def test_sets_of_any_size(tmp_path, count):
     write_shards(map(content, range(count)), str(tmp_path / "x"), 2)
     records = RecordFiles.find(str(tmp_path / "x-*"), "flag")

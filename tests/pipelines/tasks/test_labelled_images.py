@@ -11,6 +11,7 @@ from pipelines.images.image_views import ImageViews
 from pipelines.shards.records import RecordFiles
 from pipelines.shards.tfrecords import to_example, write_shards
 from pipelines.tasks.labelled_images import ImageFiles, LabelledImages
+from tests.marks import slow
 
 SIZE, COUNT = 6, 23
 VIEWS = ImageViews(SIZE, crop_area=(1.0, 1.0), flip=False, central_crop=1.0)
@@ -70,7 +71,7 @@ def test_training_takes_every_image_once_an_epoch(images):
     assert np.any(np.concatenate([numbers_of(batch) for batch in again]) != numbers[: 4 * COUNT])
 
 
-@pytest.mark.parametrize("operations", [0, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("operations", [0, slow(1)])
 def test_training_goes_on_from_any_step(images, operations):
     views = ImageViews(SIZE, crop_area=(0.3, 1.0), randaugment=(operations, 9))
     images = LabelledImages(images.store, views)
@@ -87,9 +88,7 @@ def steps(images):
     return [numbers_of(b) for b in images.training(1, 3, 8).take(4).as_numpy_iterator()]
 
 
-@pytest.mark.parametrize(
-    ("replicas", "hosts"), [pytest.param(2, 1, marks=pytest.mark.slow), (4, 2)]
-)
+@pytest.mark.parametrize(("replicas", "hosts"), [slow(2, 1), (4, 2)])
 def test_replicas_share_training(images, steps, replicas, hosts):
     streams = [
         images.training(1, 3, 8, context(replicas, hosts, host)).as_numpy_iterator()
@@ -101,9 +100,7 @@ def test_replicas_share_training(images, steps, replicas, hosts):
         assert sorted(np.concatenate([numbers_of(b) for b in shares])) == sorted(batch)
 
 
-@pytest.mark.parametrize(
-    ("replicas", "hosts"), [(1, 1), pytest.param(2, 1, marks=pytest.mark.slow), (4, 2)]
-)
+@pytest.mark.parametrize(("replicas", "hosts"), [(1, 1), slow(2, 1), (4, 2)])
 def test_evaluation_takes_every_image_once(images, replicas, hosts):
     found = {}
     for host in range(hosts):
@@ -141,9 +138,7 @@ def test_a_part_of_a_folder_is_of_all_classes(folder):
     assert len(counts) == 3 and max(counts.values()) < 12 / 2
 
 
-@pytest.mark.parametrize(
-    "images", ["files", pytest.param("records", marks=pytest.mark.slow)], indirect=True
-)
+@pytest.mark.parametrize("images", ["files", slow("records")], indirect=True)
 def test_mixed_images_have_two_labels(images):
     views = ImageViews(SIZE, (1.0, 1.0), False, 1.0, mixup=0.5)
     [batch] = LabelledImages(images.store, views).training(0, 0, 4).take(1).as_numpy_iterator()

@@ -12,6 +12,7 @@ from pipelines.command_line import UserError
 from pipelines.text import bzip2_streams, wikipedia_dump
 from pipelines.text.bzip2_streams import find_stream
 from pipelines.text.wikipedia_dump import Page, is_divisible, read_pages
+from tests.marks import slow
 
 
 def test_the_dump_is_streamed(write_dump):
@@ -88,7 +89,7 @@ def stream_places(raw):
     return places
 
 
-KINDS = ["one stream", "page streams", "torn streams", "not compressed"]
+KINDS = ["one stream", slow("page streams"), "torn streams", "not compressed"]
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -112,7 +113,7 @@ def test_borders_of_blocks_cut_tags(pages, content):
     assert len(stream_places(compressed(content, "torn streams"))) == 13
 
 
-SLOW = [pytest.param(shards, marks=pytest.mark.slow) for shards in (5, 13, 150)]
+SLOW = [slow(shards) for shards in (5, 13, 150)]
 
 
 def read_by_ranges(path, borders, damaged=None):
@@ -237,7 +238,7 @@ def test_a_single_stream_is_read_up_to_its_damage(tmp_path, pages, content):
         ]
 
 
-@pytest.mark.parametrize("cut", [1, 3000])
+@pytest.mark.parametrize("cut", [1, slow(3000)])
 def test_a_single_stream_that_is_cut_is_told_once(tmp_path, content, cut):
     path = tmp_path / "cut.xml.bz2"
     path.write_bytes(compressed(content, "one stream")[:-cut])

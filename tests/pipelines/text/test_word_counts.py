@@ -8,6 +8,7 @@ from pipelines.text import word_counts
 from pipelines.text.word_counts import count_words
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.text("abcdefgh", min_size=1, max_size=2), min_size=1, max_size=40),
        st.integers(2, 12))  # fmt: skip

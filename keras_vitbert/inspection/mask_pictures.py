@@ -4,9 +4,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_vitbert.inspection.mask_strips import LABELS, SPARSITY, mask_sheet
-from keras_vitbert.inspection.mask_values import MaskValues, fraction
-from keras_vitbert.inspection.sheet import INK, SCREEN, Sheet, colours, style
+from keras_vitbert.inspection.mask_strips import LABELS, MOST_UPDATES, SPARSITY, mask_sheet
+from keras_vitbert.inspection.mask_values import FILES, MaskValues, fraction
+from keras_vitbert.inspection.sheet import INK, SCREEN, Sheet, colours, spread, style
+from keras_vitbert.inspection.value_files import stored_steps
 
 _WIDTH = 7.1  # inches of the strips of a block
 _LEFT, _CELL = 0.8, (0.45, 0.18)  # inches before the table, and of a cell
@@ -39,7 +40,8 @@ class MaskPictures(keras.callbacks.Callback):
             step, {v.path: keras.ops.convert_to_numpy(mask.value) for v, mask in masks}
         )
         values.write(self.folder)
-        updates = [old for old in MaskValues.read(self.folder.path) if old.step < step] + [values]
+        steps = [old for old in stored_steps(self.folder.path, FILES) if old <= step]
+        updates = MaskValues.read(self.folder.path, spread(steps, MOST_UPDATES))
         writer = self.folder.summary_writer("train")
         with writer.as_default(step=step):
             tf.summary.scalar("mask_sparsity/mask_sparsity", values.overall)
@@ -49,7 +51,7 @@ class MaskPictures(keras.callbacks.Callback):
                 tf.summary.scalar(f"mask_sparsity/kind/{kind}", sparsity)
             tf.summary.image("masks/sparsity", sparsity_chart(values)[None])
             for block in values.kept:
-                tf.summary.image(f"masks/{block}", block_picture(updates, block)[None])
+                tf.summary.image(f"masks/{block}", block_picture(updates, block, len(steps))[None])
         writer.flush()
 
 
@@ -91,18 +93,19 @@ def _sparsity_sheet(values):
     return sheet
 
 
-def block_picture(updates, block):
+def block_picture(updates, block, count=None):
     """The masks of a block, a strip an update; see `mask_strips.mask_sheet`.
 
     Args:
         updates: list of `MaskValues`, the steps ascending.
         block: str, in `kept` of all.
+        count: int, how many updates there were, if `updates` are some of them.
 
     Returns:
         uint8 `(height, width, 3)`.
     """
     with style():
-        return mask_sheet(updates, [block], _WIDTH, SCREEN).picture()
+        return mask_sheet(updates, [block], _WIDTH, SCREEN, count=count).picture()
 
 
 def _with_sums(counts):

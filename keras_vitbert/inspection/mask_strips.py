@@ -50,7 +50,7 @@ def averaged(matrix, factor):
     return sums / np.outer(heights, widths)
 
 
-def mask_sheet(updates, blocks, width, dots_per_inch, note=""):
+def mask_sheet(updates, blocks, width, dots_per_inch, note="", count=None):
     """Strips of the masks of some blocks; in each, the hidden state goes from top to bottom.
 
     Args:
@@ -60,11 +60,12 @@ def mask_sheet(updates, blocks, width, dots_per_inch, note=""):
         width: float, inches.
         dots_per_inch: int.
         note: str.
+        count: int, how many updates there were, if `updates` are some of them.
 
     Returns:
         `Sheet`.
     """
-    count, updates = len(updates), spread(updates, MOST_UPDATES)
+    count, updates = count or len(updates), spread(updates, MOST_UPDATES)
     if len(updates) < count:
         note = f"{note}\n{len(updates)} of {count} updates".strip()
     kept = updates[-1].kept[blocks[0]]

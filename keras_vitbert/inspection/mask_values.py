@@ -60,13 +60,14 @@ class MaskValues:
         return cls(step, blocks, entries, cleared, kept)
 
     @classmethod
-    def read(cls, path):
-        """All values that a run has written: list of `MaskValues`, the steps ascending.
+    def read(cls, path, steps=None):
+        """Values that a run has written: list of `MaskValues`, the steps ascending.
 
         Args:
             path: str, the run's folder.
+            steps: list of int, some of `stored_steps`; all by default.
         """
-        return list(read_values(path, FILES, cls._from_arrays).values())
+        return list(read_values(path, FILES, cls._from_arrays, steps).values())
 
     @classmethod
     def _from_arrays(cls, arrays):

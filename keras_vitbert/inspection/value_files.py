@@ -28,13 +28,30 @@ def write_values(folder, kind, step, **arrays):
         folder.write(f"{FOLDER}/{kind}-{step:08d}.npz", content.getvalue())
 
 
-def read_values(path, kind, read=lambda arrays: arrays):
+def stored_steps(path, kind):
+    """The steps of which `write_values` has written values.
+
+    Args:
+        path: str, a run's folder.
+        kind: str, such as `activations`.
+
+    Returns:
+        list of int, ascending; empty if there are none.
+    """
+    folder = os.path.join(path, FOLDER)
+    names = tf.io.gfile.listdir(folder) if tf.io.gfile.isdir(folder) else []
+    found = (re.fullmatch(rf"{re.escape(kind)}-(\d{{8,}})\.npz", name) for name in names)
+    return sorted(int(match[1]) for match in found if match)
+
+
+def read_values(path, kind, read=lambda arrays: arrays, steps=None):
     """Reads what `write_values` has written.
 
     Args:
         path: str, a run's folder.
         kind: str, such as `activations`.
         read: callable of a dict of arrays; what it raises means that the file is damaged.
+        steps: list of int, some of `stored_steps`; all by default.
 
     Returns:
         dict of step to what `read` returns, the arrays by default, the steps ascending; empty if
@@ -44,22 +61,15 @@ def read_values(path, kind, read=lambda arrays: arrays):
         UserError: a file is damaged.
     """
     values = {}
-    folder = os.path.join(path, FOLDER)
-    if not tf.io.gfile.isdir(folder):
-        return values
-    for name in sorted(tf.io.gfile.listdir(folder)):
-        found = re.fullmatch(rf"{re.escape(kind)}-(\d+)\.npz", name)
-        if not found:
-            continue
+    for step in stored_steps(path, kind) if steps is None else steps:
+        name = os.path.join(path, FOLDER, f"{kind}-{step:08d}.npz")
         try:
-            with tf.io.gfile.GFile(os.path.join(folder, name), "rb") as file:
+            with tf.io.gfile.GFile(name, "rb") as file:
                 arrays = dict(np.load(io.BytesIO(file.read())))
-            if arrays["step"] != int(found[1]):
+            if arrays["step"] != step:
                 raise ValueError(f"it is of step {arrays['step']}")
-            values[int(found[1])] = read(arrays)
+            values[step] = read(arrays)
         except Exception as error:  # damaged zip files and arrays fail in many ways
             reason = one_line(error)[:160]
-            raise UserError(
-                f"{os.path.join(folder, name)} is damaged ({reason}); remove it"
-            ) from error
+            raise UserError(f"{name} is damaged ({reason}); remove it") from error
     return values

@@ -8,7 +8,7 @@ from matplotlib.image import BboxImage
 
 from keras_vitbert.inspection.mask_strips import averaged, factor_of, mask_sheet
 from keras_vitbert.inspection.mask_values import MaskValues
-from keras_vitbert.inspection.sheet import COLUMN, PRINT, SCREEN, colours, style
+from keras_vitbert.inspection.sheet import COLUMN, PRINT, SCREEN, colours, spread, style
 from keras_vitbert.model.shared_weights import KINDS
 from tests.keras_vitbert.inspection.mask_layers import LAYERS
 
@@ -122,5 +122,7 @@ def test_of_many_updates_some_are_shown():
     steps = [text for text in texts if text.startswith("step")]
     assert len(steps) == 8 and steps[0] == "step 1" and steps[-1] == "step 30"
     with style():
+        given = mask_sheet(spread(updates, 8), ["block_0"], COLUMN, PRINT, "run: a", count=30)
+        assert [text.get_text() for text in given.figure.texts] == texts
         texts = mask_sheet(updates, ["block_0"], WIDTH, SCREEN).figure.texts
     assert "8 of 30 updates" in [text.get_text() for text in texts]

@@ -200,9 +200,10 @@ def test_what_is_drawn_does_not_stay_in_memory(draw, monkeypatch):
             figures.add(self)
 
     monkeypatch.setattr(sheet, "Figure", Known)
-    gc.disable()
+    thresholds = gc.get_threshold()
+    gc.set_threshold(100, 2, 10**6)  # young objects are looked at often, old ones never
     try:
         pictures = draw()
-        assert pictures and not figures
+        assert pictures and not figures and gc.isenabled()
     finally:
-        gc.enable()
+        gc.set_threshold(*thresholds)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from keras_vitbert.inspection.value_files import read_values, write_values
+from keras_vitbert.inspection.value_files import read_values, stored_steps, write_values
 from keras_vitbert.runs.run_folder import RunFolder
 from pipelines.command_line import UserError
 
@@ -17,6 +17,8 @@ def test_files_of_values(tmp_path):
     found = read_values(str(tmp_path), "masks")
     assert list(found) == [20, 100, 123_456_789]
     np.testing.assert_array_equal(found[20]["a"], arrays["a"])
+    assert stored_steps(str(tmp_path), "masks") == [20, 100, 123_456_789]
+    assert list(read_values(str(tmp_path), "masks", steps=[20, 123_456_789])) == [20, 123_456_789]
     written = tmp_path / "inspection" / "masks-00000020.npz"
     content = written.read_bytes()
     write_values(folder, "masks", 20, **arrays)

@@ -32,6 +32,8 @@ EXIT_DIVERGED = 3
 EXIT_STOPPED = 75  # EX_TEMPFAIL of sysexits.h: run the same command again
 EXIT_NO_READER = 141  # 128 + SIGPIPE, as a shell reports programs that the signal ends
 
+MAX_SEED = 2**32 - 1  # of --seed, as of --config.seed
+
 # Of errors of a disk that cannot be written to.
 _DISK_REASONS = tuple(
     map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EACCES))

@@ -27,7 +27,7 @@ import os
 import sys
 
 from pipelines import command_line
-from pipelines.command_line import UserError
+from pipelines.command_line import MAX_SEED, UserError
 from pipelines.files import make_folder, write_atomically
 from pipelines.jobs import shard_job
 
@@ -154,7 +154,7 @@ def _parse(argv):
         ("validation_folder", None, "The same of validation images."),
         ("train_shards", None, f"Training files. Default: {SHARDS['train']}, {fewer}.", 1),
         ("validation_shards", None, f"Validation files. Default: {SHARDS['validation']}.", 1),
-        ("seed", 0, "Seed of the order of the images; TFDS has an order of its own.", 0),
+        ("seed", 0, "Seed of the order of the images; TFDS has an order of its own.", 0, MAX_SEED),
         ("max_bad_records", 0, "How many damaged images of a split may be left out.", 0),
     )
     return values, shard_job.parse_job_flags(values, argv, __doc__, ("output",))

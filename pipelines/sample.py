@@ -17,7 +17,7 @@ import time
 import numpy as np
 
 from pipelines import cached_folder, command_line
-from pipelines.command_line import say
+from pipelines.command_line import MAX_SEED, say
 from pipelines.shards.shard_manifest import TEXT_EXAMPLES
 from pipelines.text import wordpiece as vocabularies
 from pipelines.text.example_settings import MAX_LENGTH, ExampleSettings
@@ -224,7 +224,7 @@ def main(argv):
         ("vocabulary_size", 2000, "Tokens of the vocabulary.", vocabularies.MIN_SIZE),
         ("max_length", 64, "Tokens of a text example.", 8, MAX_LENGTH),
         ("max_predictions", 10, "Masked tokens of a text example, at most.", 1, MAX_LENGTH),
-        ("seed", 0, "Seed of splits, pairs, masks and shuffles.", 0),
+        ("seed", 0, "Seed of splits, pairs, masks and shuffles.", 0, MAX_SEED),
         ("duplication", 3, "Passes over the training text, each with other masks.", 1),
     )
     command_line.parse_flags(values, argv, __doc__)

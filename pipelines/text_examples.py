@@ -24,7 +24,7 @@ import itertools
 import sys
 
 from pipelines import command_line
-from pipelines.command_line import UserError
+from pipelines.command_line import MAX_SEED, UserError
 from pipelines.jobs import shard_job
 from pipelines.shards.shard_manifest import TEXT_EXAMPLES
 from pipelines.text import documents as document_files
@@ -142,7 +142,7 @@ def main(argv):
             MAX_LENGTH,
         ),
         ("duplication", 10, "Passes over the text, each with other pairs and masks.", 1),
-        ("seed", 0, "Seed of pairs, masks and shuffles.", 0),
+        ("seed", 0, "Seed of pairs, masks and shuffles.", 0, MAX_SEED),
         ("unit_megabytes", 8.0, "Text that is in memory at a time.", 1e-3),
         ("max_bad_records", 0, "Damaged documents that may be left out.", 0),
         ("cased", False, "The vocabulary distinguishes upper case from lower."),

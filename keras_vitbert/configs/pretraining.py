@@ -49,7 +49,7 @@ def load_config(name):
         spec.loader.exec_module(module)
         config = module.get_config(size) if size else module.get_config()
         flatten(config)
-    except (Exception, SystemExit) as error:  # a user's file may fail in any way
+    except (Exception, SystemExit, KeyboardInterrupt) as error:  # a file may fail in any way
         raise UserError(f"--config={name}: {type(error).__name__}: {one_line(error)}") from error
     may_lack = base not in CONFIGS and hasattr(config, "unlocked")
     if may_lack and (added := _complete(config, load_config("paper"))):

@@ -40,6 +40,7 @@ _COMMAND_LINES = {
     # Files that do not make a config.
     "--config=exits.py": "--config=exits.py: SystemExit",
     "--config=exits_with_text.py": "--config=exits_with_text.py: SystemExit: x",
+    "--config=interrupts.py": "--config=interrupts.py: KeyboardInterrupt",
     "--config=no_syntax.py": "--config=no_syntax.py: SyntaxError",
     "--config=no_module.py": "ModuleNotFoundError: No module named 'no_such_module'",
     "--config=no_function.py": "AttributeError: .*get_config",

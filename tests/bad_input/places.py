@@ -11,6 +11,7 @@ FIXTURES = TESTS / "keras_vitbert" / "importing" / "fixtures"
 CONFIGS = {
     "exits": "import sys\nsys.exit(0)",
     "exits_with_text": "raise SystemExit('x')",
+    "interrupts": "raise KeyboardInterrupt",
     "no_syntax": "x = (",
     "no_module": "import no_such_module",
     "no_function": "x = 1",
@@ -51,12 +52,15 @@ def write(folder):
     (folder / "objects.json").write_text("{]\n")
     (folder / "deep.json").write_text('{"a":' * 100_000)
     (folder / "plain.xml").write_text("<html></html>")
+    (folder / "no_pages.xml").write_text("<mediawiki></mediawiki>")
     (folder / "zeros").write_bytes(bytes(1600))
     (folder / "plain.npz").write_bytes(b"PK")
     (folder / "records").write_bytes(b"no records " * 9)
     vocabulary = (SAVED / "run" / "vocabulary.txt").read_text()
     (folder / "vocab.txt").write_text(vocabulary)
     (folder / "twice.txt").write_text(f"{vocabulary}word0\n")
+    # TensorFlow Text makes Cherokee letters upper-case where it makes others lower-case.
+    (folder / "cherokee.txt").write_text(f"{vocabulary}\u13a0\n", encoding="utf-8")
     (folder / "no_pad.txt").write_text(vocabulary.partition("\n")[2])
     image = (SAVED / "image.jpg").read_bytes()
     (folder / "image.jpg").write_bytes(image)

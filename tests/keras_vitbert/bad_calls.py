@@ -7,7 +7,8 @@ from tests.keras_vitbert.tiny_runs import files_below, pretrain
 
 # What else may be there is progress of what went well before.
 PROGRESS = (
-    r"^\w+: [\d,]+ parameters|^resumed at step|^a record cannot be read; looking for it"
+    r"^\w+: [\d,]+ parameters|^\w+: \d+ steps are done|^resumed at step"
+    r"|^a record cannot be read; looking for it"
     r"|: looking for damaged records in \d+ files"
     r"|the other rows are never trained$|: is an older checkpoint, the run ended at step"
 )

@@ -160,6 +160,11 @@ COMMANDS = {
         ],
         (0, 1),
     ),
+    "sample": (
+        "pipelines.sample",
+        lambda given, disk: f"--cache_dir={disk}/cache --vocabulary_size=300 --duplication=1",
+        (0, 20),
+    ),
     "vocabulary": (
         "pipelines.vocabulary",
         lambda given, disk: [

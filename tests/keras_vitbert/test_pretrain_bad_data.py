@@ -13,7 +13,7 @@ from pipelines.command_line import UserError
 from pipelines.images.image_records import image_example
 from pipelines.shards.tfrecords import to_example, write_shards
 from tests.keras_vitbert.bad_calls import assert_refused
-from tests.keras_vitbert.tiny_runs import config_of
+from tests.keras_vitbert.tiny_runs import PREDICTIONS, config_of
 
 
 @pytest.fixture
@@ -98,6 +98,7 @@ def bad_files(sources, tmp_path):
             sources / f"{kind}-train-00000-of-00002", folder / "x"
         ),
         "other_length": lambda: last_text(input_ids=np.zeros(15, int)),
+        "nan_weights": lambda: last_text(masked_lm_weights=np.full(PREDICTIONS, np.nan)),
         "long_texts": lambda: write([{**t, **longer} for t in texts()]),
     }
 
@@ -170,6 +171,12 @@ BAD_RECORDS = [
         "last_damaged",
         r"/x: record \d+: its content does not match its checksum; write",
     ),
+    (
+        "train",
+        "bert",
+        "nan_weights",
+        r"/x.*: record \d+: .*a masked-LM weight is below 0 or not finite: nan; write",
+    ),
     ("train", "bert", "other_length", r"/x.*: record \d+: .*Key: input_ids.*shape: \[16\]; wri"),
 ]
 
@@ -190,7 +197,7 @@ def test_a_bad_record_is_named_where_it_is_read(sources, bad_files, split, varia
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("split", "variant", "name", "message"), BAD_RECORDS[-3:])
+@pytest.mark.parametrize(("split", "variant", "name", "message"), BAD_RECORDS[-4:])
 def test_a_bad_record_behind_good_ones(refused, bad_files, split, variant, name, message):
     kind = {"vit": "images", "bert": "text"}[variant]
     flag = f"--config.data.{kind}.{split}={bad_files(name, kind)}"

@@ -91,6 +91,19 @@ def test_other_teachers_than_those_of_the_run(refused, finished, sources, tmp_pa
     refused(*flags, f"--image_teacher={copy}", message=message, output_dir=folder)
 
 
+@pytest.mark.slow
+def test_other_teachers_of_its_own_than_those_of_the_run(refused, finished, tmp_path):
+    """One is gone, and trained again for longer."""
+    folder = tmp_path / "run"
+    shutil.copytree(finished("vitbert", own_teachers=True), folder)
+    (folder / "summary.json").unlink()
+    shutil.rmtree(folder / "teachers" / "vit")
+    flags = ["--variant=vitbert", "--config.teachers.image_steps=4"]
+    message = "holds a run with other image_teacher: sha256 "
+    refused(*flags, message=message, output_dir=folder, untouched=False)
+    assert not (folder / "summary.json").exists()
+
+
 def test_a_folder_that_is_none(refused, tmp_path):
     file = tmp_path / "file"
     file.write_text("here")

@@ -72,6 +72,12 @@ def test_sizes_that_are_not_those_of_the_data(refused, sources):
     refused(*flags, message="16 tokens, the model takes at most 15; set")
 
 
+def test_masks_that_the_run_ends_before(refused):
+    flags = ["--variant=vitbert_no_kd", "--config.merge.mask_update_interval=10"]
+    message = "mask_update_interval=10: the masks reach .* the run has 10; set it to at most 3$"
+    refused(*flags, message=message)
+
+
 def test_a_teacher_of_another_vocabulary(refused, finished, tmp_path):
     other = write_sources(tmp_path, seed=1)
     tokens = [*VOCABULARY[:-1], "other"]

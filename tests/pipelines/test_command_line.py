@@ -95,6 +95,7 @@ def test_arguments_are_those_of_the_program(monkeypatch):
 # (what `main` does, where stdout goes, status, stderr)
 OUTPUTS = [
     ("print('x' * size)", "| true", 141, ""),
+    ("print('x\\n' * 99_999)", "| head -1 > /dev/null", 141, ""),
     ("print('x' * size)", "> /dev/full", 2, "error: stdout: cannot be written (No space left on"),
     ("print('x' * size); sys.exit(0)", "| true", 141, ""),
     ("print('x' * size); sys.exit(0)", "> /dev/full", 2, "error: stdout: cannot be written (No"),

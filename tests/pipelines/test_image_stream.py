@@ -143,6 +143,7 @@ def test_the_first_record_is_checked(tmp_path):
         ({"image/encoded": encoded, "image/class/label": 0}, r"label 0 is not in 1\.\.5; fix"),
         ({"image/encoded": encoded, "image/class/label": 6}, r"label 6 is not in 1\.\.5; fix"),
         ({"image/encoded": encoded, "image/class/label": "1"}, "'image/class/label'"),
+        ({"image/encoded": encoded, "image/class/label": [1, 2]}, "label' with one int64 value"),
         ({"image/encoded": 3, "image/class/label": 1}, "'image/encoded'"),
     ):
         with pytest.raises(UserError, match="x-00000-of-00001: .*" + message):

@@ -28,6 +28,7 @@ def test_types_that_fit(change):
     [
         ({"steps": 5.0}, "--config.steps=5.0: must be of type int"),
         ({"steps": True}, "--config.steps=True: must be of type int"),
+        ({"steps": 10**30}, r"--config.steps=10{30}: must be below 2\*\*31"),
         ({"flip": 1}, "--config.flip=1: must be of type bool"),
         ({"rate": True}, "--config.rate=True: must be of type float"),
         ({"rate": float("inf")}, "--config.rate=inf: must be finite"),

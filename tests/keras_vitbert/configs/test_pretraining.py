@@ -2,7 +2,7 @@
 
 import pytest
 
-from keras_vitbert.configs.pretraining import for_devices, with_sizes
+from keras_vitbert.configs.pretraining import PAPER_SIZES, for_devices, with_sizes
 from keras_vitbert.pretrain import main
 from pipelines.command_line import UserError
 from tests.keras_vitbert.configs.command_lines import CONFIG_FILE, FIXED, parse, parsed_config
@@ -30,7 +30,9 @@ def test_sizes_that_follow_from_the_data():
     sizes = [model.num_classes, model.vocabulary_size, model.max_sequence_length]
     assert sizes == [7, 30_000, 64]
     assert config.model.num_classes == 0  # it is not changed
-    model = with_sizes(parsed_config("--config=paper")).model
+    config = parsed_config("--config=paper")
+    assert [config.model[name] for name in PAPER_SIZES] == [0, 0, 0]
+    model = with_sizes(config).model
     sizes = [model.num_classes, model.vocabulary_size, model.max_sequence_length]
     assert sizes == [1000, 30_000, 512]  # the paper's
 

@@ -3,6 +3,7 @@
 import pytest
 
 from keras_vitbert.configs.pretraining import PAPER_SIZES
+from keras_vitbert.pretraining import run as pretraining
 from keras_vitbert.pretraining.data import open_data
 from pipelines import sample
 from pipelines.command_line import UserError
@@ -11,6 +12,7 @@ from tests.keras_vitbert.tiny_runs import (
     LENGTH,
     VOCABULARY,
     config_of,
+    pretrain,
     write_sources,
 )
 
@@ -33,6 +35,20 @@ def test_sizes_are_those_of_the_data(sources, capsys):
     data = open_data(config_of(sources, "--config.model.vocabulary_size=40"), images=False)
     assert data.sizes["vocabulary_size"] == 40
     assert "the other rows are never trained" in capsys.readouterr().err
+
+
+def test_a_run_takes_the_sizes_of_its_data(sources, tmp_path, monkeypatch):
+    class Begun(Exception):
+        pass
+
+    def begin(run):
+        raise Begun(*(run.config.model[name] for name in PAPER_SIZES))
+
+    monkeypatch.setattr(pretraining, "pretrain", begin)
+    zeros = [f"--config.model.{name}=0" for name in PAPER_SIZES]
+    with pytest.raises(Begun) as caught:
+        pretrain(sources, tmp_path, "--variant=joint", *zeros)
+    assert caught.value.args == (3, len(VOCABULARY), LENGTH)
 
 
 def test_class_names_where_none_or_others_are_told(tmp_path, capsys):

@@ -324,6 +324,18 @@ def test_a_damaged_file_is_told(trained, make_trainer, tmp_path, damage, suffix)
         checkpoints.restore_network(path, trained.network)
 
 
+def test_beside_a_damaged_one_another_is_named(trained, tmp_path):
+    with moving(trained) as move:
+        for step in (3, 6):
+            move(step)
+            checkpoints.save(str(tmp_path), trained, keep=2)
+    path = tmp_path / "step-00000006"
+    damage_flip(path / "state.index")
+    fix = f"write the name of another one, such as step-00000003, into {tmp_path}/LAST$"
+    with pytest.raises(UserError, match=f"{path} cannot be loaded .*: {fix}"):
+        checkpoints.restore_network(str(path), trained.network)
+
+
 @pytest.mark.parametrize(
     "change", [{"hidden_dim": 16}, slow({"num_layers": 2}), slow({"num_classes": 4})]
 )

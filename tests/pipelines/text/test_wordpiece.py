@@ -1,5 +1,7 @@
 import functools
 import random
+import sys
+import unicodedata
 
 import pytest
 import tensorflow as tf
@@ -84,6 +86,14 @@ def test_a_token_in_upper_case_tells_a_cased_vocabulary(tokens):
     assert cased_token([*SPECIAL_TOKENS, "[unused1]", "[UNUSED]", "ß", "\u13a0", "word"]) is None
     for token in ("##Word", "É", "NATO"):
         assert cased_token([*SPECIAL_TOKENS, "word", token, "The"]) == token
+
+
+def test_what_tensorflow_makes_of_letters_is_not_in_upper_case():
+    """Of any letter: a vocabulary of texts in lower case is no cased one."""
+    letters = [c for c in map(chr, range(sys.maxunicode)) if unicodedata.category(c)[0] == "L"]
+    made = count_words(letters, lower_case=True)
+    assert {"a", "\u03b1", "\u13a0"} <= made.keys()
+    assert cased_token(list(made)) is None
 
 
 def test_bad_requests(paragraphs):

@@ -33,6 +33,7 @@ KINDS = {
     "checkpoint index": ("*/**/step-*/state.index", "resume load tuned retuned load_tuned"),
     "step.json": ("*/**/step-*/step.json", "resume load tuned retuned load_tuned"),
     "LAST": ("*/**/checkpoints/LAST", "resume load tuned retuned load_tuned"),
+    "GOOD": ("*/**/checkpoints/GOOD", "resume load retuned load_tuned"),
     "config.json": ("run/**/config.json", "resume again load figures tuned"),
     "config.json, tuned": ("tuned/config.json", "tuned retuned load_tuned"),
     "summary.json": ("run/**/summary.json", "resume again load"),

@@ -17,6 +17,7 @@ from pipelines.tasks.labelled_texts import LabelledTexts
 from pipelines.text.wordpiece import cased_token
 
 HELD_OUT = "held_out"  # the name of a split that is cut from the training examples
+_STRETCHES = 100  # of files of records
 _VALIDATION_FOLDERS = ("validation", "val", "test")
 
 
@@ -105,7 +106,7 @@ def open_task(task, config, vocabulary, max_length, data_dir="", download=False,
 
 
 def cut(split, part):
-    """Cuts a random part from a split, always the same one.
+    """Cuts a part from a split that is like the rest, always the same one.
 
     Args:
         split: `LabelledImages` or `LabelledTexts`.
@@ -127,8 +128,15 @@ def cut(split, part):
     if isinstance(split, LabelledTexts):
         order = np.random.default_rng(0).permutation(split.count)
         return split.part(np.sort(order[:rest])), split.part(np.sort(order[rest:]))
-    # Image lists and TFDS' files are already in a random order.
-    return split.part(0, rest), split.part(rest, split.count)
+    # Lists of images are in a random order. Files of records need not be: they may be sorted by
+    # class, so that the end of each of many stretches is cut.
+    stretches = 1 if isinstance(split.store, ImageFiles) else min(_STRETCHES, size, rest)
+    begins = split.count * np.arange(stretches + 1) // stretches
+    ends = begins[1:] - np.diff(size * np.arange(stretches + 1) // stretches)
+    return (
+        split.part(list(zip(begins[:-1].tolist(), ends.tolist(), strict=True))),
+        split.part(list(zip(ends.tolist(), begins[1:].tolist(), strict=True))),
+    )
 
 
 # --- images --------------------------------------------------------------------------------------

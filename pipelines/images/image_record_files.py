@@ -40,16 +40,16 @@ class ImageRecordFiles:
         """Tells other records from these, see `RecordFiles.sha256`."""
         return self.records.sha256
 
-    def part(self, begin, end):
+    def part(self, ranges):
         """Some of the images.
 
         Args:
-            begin, end: int, indices; `end` is excluded.
+            ranges: list of (first, end), ascending indices; `end` is excluded.
 
         Returns:
             `ImageRecordFiles`.
         """
-        return dataclasses.replace(self, records=self.records.part(begin, end))
+        return dataclasses.replace(self, records=self.records.part(ranges))
 
     def elements(self, seed, start, shard):
         """The endless shuffled stream of a host.

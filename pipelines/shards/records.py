@@ -128,16 +128,18 @@ class RecordFiles:
 
     @functools.cached_property
     def sha256(self):
-        """Tells other content from this, by each file's number of records, size and ends.
+        """Tells other content from this, by each file's records, size and ends.
 
         SHA-256 of them, see `pipelines.files.sampled_digest`. Names and folders do not count.
         """
-        counts = collections.Counter()
+        places = collections.defaultdict(list)
         for run in self.runs:
-            counts[run.file] += run.count
+            places[run.file].append((run.first, run.count))
         with concurrent.futures.ThreadPoolExecutor(_FILE_THREADS) as threads:
-            digests = list(threads.map(sampled_digest, counts))
-        files = list(zip(counts.values(), digests, strict=True))
+            digests = list(threads.map(sampled_digest, places))
+        # Of a file's beginning, which is mostly the whole file, the number alone counts.
+        parts = [of[0][1] if len(of) == 1 and not of[0][0] else of for of in places.values()]
+        files = list(zip(parts, digests, strict=True))
         return hashlib.sha256(json.dumps(files).encode()).hexdigest()
 
     @property
@@ -244,16 +246,16 @@ class RecordFiles:
         damaged = sorted([*self.damaged, *damaged], key=lambda d: (d.file, d.record))
         return dataclasses.replace(self, runs=tuple(runs), damaged=tuple(damaged))
 
-    def part(self, begin, end):
+    def part(self, ranges):
         """Some of the records.
 
         Args:
-            begin, end: int, indices; `end` is excluded.
+            ranges: list of (first, end), ascending indices; `end` is excluded.
 
         Returns:
             `RecordFiles`.
         """
-        runs = tuple(self._cut(begin, end))
+        runs = tuple(run for begin, end in ranges for run in self._cut(begin, end))
         count = sum(run.count for run in runs)
         return dataclasses.replace(self, runs=runs, bytes=max(self.bytes * count // self.count, 1))
 

@@ -6,6 +6,7 @@ import functools
 import hashlib
 import os
 
+import numpy as np
 import tensorflow as tf
 
 from pipelines.command_line import UserError
@@ -42,16 +43,16 @@ class LabelledImages:
         """Tells other images from these: the `sha256` of the store."""
         return self.store.sha256
 
-    def part(self, begin, end):
+    def part(self, ranges):
         """Some of the images.
 
         Args:
-            begin, end: int, indices; `end` is excluded.
+            ranges: list of (first, end), ascending indices; `end` is excluded.
 
         Returns:
             `LabelledImages`.
         """
-        return dataclasses.replace(self, store=self.store.part(begin, end))
+        return dataclasses.replace(self, store=self.store.part(ranges))
 
     def training(self, seed, step, batch, context=None):
         """Endless dataset of batches from a step on.
@@ -158,16 +159,17 @@ class ImageFiles:
                 digest.update(sampled.encode())
         return digest.hexdigest()
 
-    def part(self, begin, end):
+    def part(self, ranges):
         """Some of the images.
 
         Args:
-            begin, end: int, indices; `end` is excluded.
+            ranges: list of (first, end), ascending indices; `end` is excluded.
 
         Returns:
             `ImageFiles`.
         """
-        return ImageFiles(dataclasses.replace(self.images, entries=self.images.entries[begin:end]))
+        entries = np.concatenate([self.images.entries[begin:end] for begin, end in ranges])
+        return ImageFiles(dataclasses.replace(self.images, entries=entries))
 
     @functools.cached_property
     def _table(self):

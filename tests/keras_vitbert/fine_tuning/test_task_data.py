@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from keras_vitbert.configs import fine_tuning
@@ -9,6 +10,11 @@ from keras_vitbert.fine_tuning.task_data import cut, open_task
 from keras_vitbert.fine_tuning.tasks import TASKS
 from pipelines import imagenet
 from pipelines.command_line import UserError
+from pipelines.images.image_record_files import ImageRecordFiles
+from pipelines.images.image_views import ImageViews
+from pipelines.shards.records import RecordFiles
+from pipelines.shards.tfrecords import to_example, write_shards
+from pipelines.tasks.labelled_images import LabelledImages
 from tests.keras_vitbert.tiny_runs import VOCABULARY
 from tests.keras_vitbert.tiny_tasks import CLASSES, IMAGES, write_images, write_texts
 
@@ -130,6 +136,27 @@ def test_a_part_that_is_cut_is_no_longer_in_the_rest(tmp_path):
     assert sorted(texts(rest) + texts(part)) == sorted(texts(data.train))
     again = cut(data.train, 0.25)[1]
     assert texts(again) == texts(part) and texts(part) != texts(data.train)[30:]
+
+
+@pytest.mark.parametrize("count", [40, 1003])
+def test_a_part_of_sorted_records_is_of_all_classes(tmp_path, count):
+    """Users' own files may be sorted by class, and cut from their end the part would be of one."""
+    image = tf.io.encode_png(np.zeros((3, 3, 3), np.uint8)).numpy()
+    labels = np.arange(count) * 4 // count
+    examples = (to_example({"image/encoded": image, "image/class/label": n + 1}) for n in labels)
+    write_shards(examples, str(tmp_path / "train"), 1)
+    store = ImageRecordFiles(RecordFiles.find(f"{tmp_path}/train-*", "data_dir"), 4)
+    views = ImageViews(3, crop_area=(1.0, 1.0), flip=False, central_crop=1.0)
+    rest, part = cut(LabelledImages(store, views), 0.1)
+    assert (rest.count, part.count) == (count - round(count / 10), round(count / 10))
+    ends = store.part([(0, rest.count)]), store.part([(rest.count, count)])
+    assert rest.sha256 != ends[0].sha256 and part.sha256 != ends[1].sha256
+    found = [
+        np.bincount(np.concatenate([b["labels"][b["weights"] > 0] for b in split.evaluation(50)]))
+        for split in (rest, part)
+    ]
+    np.testing.assert_array_equal(sum(found), np.bincount(labels))  # each in one of them
+    np.testing.assert_allclose(found[1], np.bincount(labels) / 10, atol=1)
 
 
 @pytest.mark.parametrize(("part", "leaves"), [(0.01, "40 and 0"), (0.99, "0 and 40")])

@@ -34,7 +34,7 @@ def labels(dataset, store):
 def test_records_are_read_in_order_in_parts_and_shuffled(store):
     in_order = [0, 2, 4, 1, 3, 5]
     assert store.count == 6 and labels(store.in_order(), store) == in_order
-    assert labels(store.in_order(2, 5), store) == labels(store.part(2, 5).in_order(), store)
+    assert labels(store.in_order(2, 5), store) == labels(store.part([(2, 5)]).in_order(), store)
     assert labels(store.in_order(2, 5), store) == in_order[2:5]
     elements = list(itertools.islice(store.elements(3, 6, (1, 0)), 6))
     assert [int(number) for number, _ in elements] == list(range(6, 12))

@@ -98,6 +98,7 @@ def _fine_tune(values, task, config, strategy, workers):
         from keras_vitbert.fine_tuning.task_data import open_task
         from keras_vitbert.runs.divergence import policy_of
         from keras_vitbert.runs.run_folder import RunFolder
+        from pipelines.text.casing import case_of
 
     open_data = functools.partial(
         open_task,
@@ -116,6 +117,9 @@ def _fine_tune(values, task, config, strategy, workers):
     pretrained = open_pretrained(
         values.checkpoint, values.architecture, values.vocabulary, task.kind
     )
+    if task.kind == "text":
+        where = values.vocabulary or values.checkpoint
+        config.data.case = case_of(where, pretrained.vocabulary, config.data.case, pretrained.case)
     model = pretrained.fine_tuned_model(task.kind, config)
     _require_memory(model, config, task.kind, workers.count, holder_of_weights(strategy))
     data = open_data(config, pretrained.vocabulary, model["max_sequence_length"])

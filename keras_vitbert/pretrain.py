@@ -102,6 +102,7 @@ def main(argv):
             audits=folder,
         )
         config = with_sizes(config, data.sizes)
+        config.data.case = data.case or config.data.case
         run = PretrainingRun(
             variants.apply_variant(config, variant),
             folder,

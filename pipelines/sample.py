@@ -22,7 +22,7 @@ from pipelines.shards.shard_manifest import TEXT_EXAMPLES
 from pipelines.text import wordpiece as vocabularies
 from pipelines.text.example_settings import MAX_LENGTH, ExampleSettings
 
-FORMAT_VERSION = 2  # raise it when other data come out of the same settings
+FORMAT_VERSION = 3  # raise it when other data come out of the same settings
 
 WIKIPEDIA_FILE = (
     "gensim",
@@ -155,7 +155,7 @@ def _build_text(folder, settings):
                 os.path.join(folder, f"text-{split}"),
                 shards,
                 TEXT_EXAMPLES,
-                settings,
+                {**settings, "lower_case": True},
                 vocabulary_sha256=vocabularies.vocabulary_hash(tokens),
             )
             report(f"{count:,} {split} text examples from {len(splits[split])} documents")

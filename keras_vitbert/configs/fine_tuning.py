@@ -97,5 +97,6 @@ def _text():
     config.data = {
         "sentence_columns": "",  # one or two names, comma-separated; empty: the usual ones
         "label_column": "",
+        "case": "auto",  # as the checkpoint's vocabulary; or lower, cased
     }
     return config

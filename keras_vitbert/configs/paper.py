@@ -60,6 +60,7 @@ def get_config(size: str = "base") -> config_dict.ConfigDict:
         },
     }
     config.data.vocabulary = ""
+    config.data.case = "auto"  # as the texts were made; or lower, cased
 
     config.image_batch = 4096
     config.text_batch = 512

@@ -7,6 +7,7 @@ import os
 from keras_vitbert.configs.checks import DTYPES, Requirements, check_types, dtype_for_devices
 from keras_vitbert.configs.overrides import flatten
 from pipelines.command_line import UserError, meant, one_line, say
+from pipelines.text.casing import CASES
 
 CONFIGS = ("sample", "paper")
 # Sizes of the model that follow from the data where they are 0, and the paper's.
@@ -172,4 +173,5 @@ def check_config(config):
         )
     checks.one_of("merge.name", ("sum", "mask", "random_mask"))
     checks.one_of("data.source", ("sample", "files"))
+    checks.one_of("data.case", CASES)
     checks.image_views("data.images.", "image_batch")

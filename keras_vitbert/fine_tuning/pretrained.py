@@ -19,6 +19,7 @@ from keras_vitbert.runs.run_folder import RunFolder
 from keras_vitbert.trained.finding import find
 from keras_vitbert.trained.loading import open_source, vocabulary_of
 from pipelines.command_line import UserError
+from pipelines.text.casing import AUTO, CASED, LOWER
 from pipelines.text.wordpiece import read_vocabulary
 
 RANDOM = "rand"  # the row of Table 1 with random weights
@@ -37,6 +38,7 @@ class Pretrained:
         model: dict, the `model` section of the config that it was made with.
         backbone: `ViTBertBackbone`, or None for random weights.
         vocabulary: list of str, or None.
+        case: str, of the texts for it, if that is recorded, see `pipelines.text.casing`; or None.
         origin: dict, of `keras_vitbert.runs.identity.origin`; empty for random weights.
     """
 
@@ -47,6 +49,7 @@ class Pretrained:
     model: dict[str, Any]
     backbone: ViTBertBackbone | None
     vocabulary: list[str] | None
+    case: str | None = None
     origin: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def classifier(self, kind, num_classes, config):
@@ -157,17 +160,26 @@ def _open_trained(path):
         model = {name: value for name, value in config.items() if name not in _NOT_OF_A_MODEL}
         weights = b"".join(np.asarray(w.value).tobytes() for w in trained.backbone.weights)
         sha256 = _sha256(model, weights)
-    rest = model, trained.backbone, trained.vocabulary, identity.origin(trained)
+    case = None
+    if trained.vocabulary and not (trained.record and _case(trained.record) is None):
+        case = LOWER if trained.lower_case else CASED
+    rest = model, trained.backbone, trained.vocabulary, case, identity.origin(trained)
     return Pretrained(path, "", trained.step, sha256, *rest)
+
+
+def _case(record):
+    """The case of texts in a run's record, or None if an older version left that open."""
+    case = record["config"]["data"]["case"]
+    return None if case == AUTO else case
 
 
 def _open_random(architecture, needs_vocabulary):
     record = RunFolder(architecture).record()
     model = dict(_architecture(architecture, record))
-    tokens = None
+    tokens = case = None
     if needs_vocabulary and record and record["vocabulary_sha256"]:
-        tokens = vocabulary_of(architecture, record)
-    return Pretrained(RANDOM, architecture, 0, _sha256(model), model, None, tokens)
+        tokens, case = vocabulary_of(architecture, record), _case(record)
+    return Pretrained(RANDOM, architecture, 0, _sha256(model), model, None, tokens, case)
 
 
 def _with_vocabulary(opened, path):

@@ -7,6 +7,7 @@ from keras_vitbert.configs.checks import DTYPES, Requirements, check_types, dtyp
 from keras_vitbert.configs.overrides import flatten, parse_with_config
 from keras_vitbert.fine_tuning import tasks
 from pipelines.command_line import UserError
+from pipelines.text.casing import CASES
 
 CONFIG_HELP = "--config.KEY=VALUE changes a value of the task's config"
 
@@ -126,6 +127,7 @@ def check_config(config, task):
         )
         columns = [name for name in flat["data.sentence_columns"].split(",") if name]
         require(len(columns) <= 2, "data.sentence_columns", "must be one or two names")
+        checks.one_of("data.case", CASES)
 
 
 def _check_effects(flat, defaults, require):

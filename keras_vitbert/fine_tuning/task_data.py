@@ -14,7 +14,7 @@ from pipelines.shards.records import RecordFiles
 from pipelines.tasks import tfds_data, tsv_files
 from pipelines.tasks.labelled_images import ImageFiles, LabelledImages
 from pipelines.tasks.labelled_texts import LabelledTexts
-from pipelines.text.wordpiece import cased_token
+from pipelines.text.casing import is_lower
 
 HELD_OUT = "held_out"  # the name of a split that is cut from the training examples
 _STRETCHES = 100  # of files of records
@@ -212,8 +212,9 @@ def _open_texts(task, config, vocabulary, max_length, data_dir, download, max_ba
         rows = _tsv_rows(config, data_dir, max_bad_records)
         classes = sorted(set(rows["train"].labels), key=_class_order)
     buckets = [length for length in config.buckets if length < max_length]
+    lower_case = is_lower(config.data.case, vocabulary)
     return classes, {
-        split: _encoded(part, classes, vocabulary, [*buckets, max_length])
+        split: _encoded(part, classes, vocabulary, [*buckets, max_length], lower_case)
         for split, part in rows.items()
     }
 
@@ -234,7 +235,7 @@ def _tsv_rows(config, data_dir, max_bad_records):
     return rows
 
 
-def _encoded(rows, classes, vocabulary, buckets):
+def _encoded(rows, classes, vocabulary, buckets, lower_case):
     indices = {name: index for index, name in enumerate(classes)}
     for place, label in enumerate(rows.labels):
         if label not in indices:
@@ -244,9 +245,7 @@ def _encoded(rows, classes, vocabulary, buckets):
                 "add it to them"
             )
     labels = [indices[label] for label in rows.labels]
-    return LabelledTexts.encode(
-        rows.first, rows.second, labels, vocabulary, buckets, cased_token(vocabulary) is None
-    )
+    return LabelledTexts.encode(rows.first, rows.second, labels, vocabulary, buckets, lower_case)
 
 
 def _class_order(name):

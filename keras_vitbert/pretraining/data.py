@@ -15,6 +15,7 @@ from pipelines.joint_stream import JointStream
 from pipelines.shards.damage import check_limit, left_out, without_damaged
 from pipelines.shards.records import BadRecord, RecordFiles
 from pipelines.shards.shard_manifest import IMAGES, TEXT_EXAMPLES
+from pipelines.text.casing import case_of, recorded_case
 from pipelines.text.masking import MASKED_RATIO
 from pipelines.text.wordpiece import read_vocabulary
 from pipelines.text_stream import TextStream
@@ -31,6 +32,7 @@ class Data:
         images, image_validation: `ImageStream`.
         texts, text_validation: `TextStream`.
         vocabulary: list of str.
+        case: str, whether texts are lower-cased, see `pipelines.text.casing`; None without texts.
         classes: list of str, the names of the image classes in order; None if unknown.
         sizes: dict of `num_classes`, `vocabulary_size` and `max_sequence_length`, those of open
             data, to what they have; see `keras_vitbert.configs.pretraining.with_sizes`.
@@ -41,6 +43,7 @@ class Data:
     texts: TextStream | None = None
     text_validation: TextStream | None = None
     vocabulary: list[str] | None = None
+    case: str | None = None
     classes: list[str] | None = None
     sizes: dict[str, int] = dataclasses.field(default_factory=dict)
 
@@ -149,6 +152,10 @@ def open_data(
         parts["texts"], parts["text_validation"] = open_both(
             "text", TEXT_EXAMPLES, open_texts, "text_batch"
         )
+        both = (parts["texts"], parts["text_validation"])
+        manifests = {k: m for source in both for k, m in source.records.manifests.items()}
+        recorded = recorded_case(manifests)
+        parts["case"] = case_of(data.vocabulary, vocabulary, data.case, recorded)
         sizes["max_sequence_length"] = max(parts["texts"].length, parts["text_validation"].length)
     opened_data = Data(**parts)
     damaged = left_out(opened_data)

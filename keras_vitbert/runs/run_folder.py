@@ -29,6 +29,7 @@ from keras_vitbert.runs.run_record import checked_record, checked_result, checke
 from keras_vitbert.runs.seals import read_rows, sealed, sealed_rows, unsealed
 from pipelines.command_line import UserError, one_line, say
 from pipelines.files import csv_text, json_object, make_folder, write_atomically
+from pipelines.text.casing import AUTO
 from pipelines.text.wordpiece import vocabulary_hash
 
 # Keys that are compared in another way or not at all. Older versions recorded the path of
@@ -145,8 +146,8 @@ class RunFolder:
         changes = []
         for key in keys:
             old, new = was.get(key), now.get(key)
-            if key.startswith((*free, *_COMPARED_ELSEWHERE)) or old == new:
-                continue
+            if key.startswith((*free, *_COMPARED_ELSEWHERE)) or old in (new, AUTO):
+                continue  # an older version left "auto" to be decided each time
             if key not in accepted:
                 is_flag = key.startswith("config.") or key in _FLAGS
                 fix = f"give --{key}={old} or use another" if is_flag else "use another"

@@ -7,6 +7,7 @@ from keras_vitbert.configs.pretraining import load_config
 from keras_vitbert.configs.variants import VARIANTS
 from keras_vitbert.runs.identity import require_schema
 from pipelines.command_line import UserError
+from pipelines.text.casing import AUTO, CASES
 
 _NUMBER = (int, float)
 # What config.json may hold beside `config`.
@@ -99,6 +100,9 @@ def checked_record(record):
         raise ValueError(str(error).removeprefix("--")) from error
     if config["dtype"] not in DTYPES:
         raise ValueError(f"config.dtype is {config['dtype']!r}, not one of {', '.join(DTYPES)}")
+    case = config.get("data", {}).get("case", AUTO)
+    if case not in CASES:
+        raise ValueError(f"config.data.case is {case!r}, not one of {', '.join(CASES)}")
     # A model of other sizes is another model: they have no defaults.
     _check_model(record["config"].get("model") if is_run else record.get("model"), sizes)
     # Before there was that key, random numbers were drawn in another way; see `identity.NUMERICS`.

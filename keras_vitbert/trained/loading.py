@@ -22,7 +22,8 @@ from keras_vitbert.runs.run_folder import RunFolder
 from keras_vitbert.trained.finding import find
 from keras_vitbert.trained.trained_model import CENTRAL_CROP, TrainedModel
 from pipelines.command_line import UserError, say
-from pipelines.text.wordpiece import cased_token, read_vocabulary, vocabulary_hash
+from pipelines.text.casing import is_lower
+from pipelines.text.wordpiece import read_vocabulary, vocabulary_hash
 
 
 def load(path, dtype="float32"):
@@ -162,7 +163,7 @@ def _restored(folder, record, name, network, heads, central_crop, checkpoint):
         heads,
         classes,
         vocabulary,
-        vocabulary is None or cased_token(vocabulary) is None,
+        vocabulary is None or is_lower(record["config"]["data"]["case"], vocabulary),
         central_crop,
         record,
         summary,

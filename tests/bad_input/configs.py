@@ -71,7 +71,7 @@ teachers.text_steps=-1 data.images.crop_area=(0,1) data.images.crop_area=(0.9,0.
 data.images.crop_area=(0.5,1.1) data.images.crop_area=(0.5,) data.images.central_crop=1.1
 data.images.mixup=-1 data.images.cutmix=-0.1 data.images.randaugment=(2,31)
 data.images.randaugment=(-1,9) data.images.randaugment=(2,) data.images.randaugment=(1,2.5)
-data.text.masking.ratio=0 data.text.masking.ratio=1 data.text.masking.max_predictions=0
+data.case=upper data.text.masking.ratio=0 data.text.masking.ratio=1 data.text.masking.max_predictions=0
 steps_per_execution=-1 steps_per_execution=3 steps_per_execution=1000
 inspection.activation_interval=-1 inspection.gradient_interval=-1 inspection.activation_examples=0
 """.split()
@@ -115,7 +115,7 @@ images.central_crop=0.0 seed=-1 optimizer.momentum=1.0
 """.split()
 _OF_SST2 = """
 epochs=0.0 epochs=1e300 steps=2147483648 max_length=4 buckets=(4,16) buckets=(16,16) buckets=(64,32)
-optimizer.momentum=0.5 selection_part=1.0 selection_part=0.0 data.sentence_columns=a,b,c
+optimizer.momentum=0.5 selection_part=1.0 selection_part=0.0 data.sentence_columns=a,b,c data.case=Lower
 optimizer.warmup=1.0 optimizer.learning_rate=-1.0 dtype=half
 """.split()
 

@@ -156,6 +156,11 @@ def test_another_vocabulary(refused, texts, tmp_path):
     refused(*flags, message="is not the one that .* was trained with")
 
 
+def test_another_case_than_that_of_the_checkpoint(refused, texts):
+    message = "--config.data.case=cased: .* says lower; leave it out"
+    refused(*texts[1], "--config.data.case=cased", message=message)
+
+
 def test_a_checkpoint_of_another_shape(refused, finished, texts, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(finished("joint"), copy)

@@ -78,7 +78,8 @@ def write_sources(folder, seed=0):
             vocabulary=VOCABULARY,
             seed=seed,
         )
-        write_shards(map(to_example, examples), folder / f"text-{split}", 2, TEXT_EXAMPLES)
+        prefix, settings = folder / f"text-{split}", {"lower_case": True}
+        write_shards(map(to_example, examples), prefix, 2, TEXT_EXAMPLES, settings)
     write_vocabulary(str(folder / "vocab.txt"), VOCABULARY)
     (folder / "classes.txt").write_text("".join(f"{name}\n" for name in CLASS_NAMES))
     (folder / "config.py").write_text(

@@ -80,7 +80,9 @@ def test_a_fine_tuned_run_is_refused():
 def test_the_vocabulary_of_an_architecture_is_the_run_s(finished, tmp_path):
     copy = tmp_path / "run"
     shutil.copytree(finished("bert"), copy)
-    assert open_pretrained("rand", str(copy), kind="text").vocabulary == tiny_runs.VOCABULARY
+    opened = open_pretrained("rand", str(copy), kind="text")
+    assert (opened.vocabulary, opened.case) == (tiny_runs.VOCABULARY, "lower")
+    assert open_pretrained(str(copy), kind="text").case == "lower"
     text = (copy / "vocabulary.txt").read_text()
     (copy / "vocabulary.txt").write_text(text.replace("word7", "work7"))
     with pytest.raises(UserError, match="vocabulary.txt: is not the vocabulary that the run was"):

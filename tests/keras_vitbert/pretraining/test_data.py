@@ -51,6 +51,25 @@ def test_a_run_takes_the_sizes_of_its_data(sources, tmp_path, monkeypatch):
     assert caught.value.args == (3, len(VOCABULARY), LENGTH)
 
 
+def test_the_case_of_texts_is_that_of_their_manifests(tmp_path, capsys):
+    folder = write_sources(tmp_path)
+    manifests = list(folder.glob("text-*.manifest.json"))
+    assert len(manifests) == 2 and open_data(config_of(folder), images=False).case == "lower"
+    for manifest in manifests:
+        manifest.write_text(
+            manifest.read_text().replace('"lower_case": true', '"lower_case": false')
+        )
+    assert open_data(config_of(folder), images=False).case == "cased"  # without upper case
+    with pytest.raises(UserError, match="--config.data.case=lower: .*vocab.txt says cased; leave"):
+        open_data(config_of(folder, "--config.data.case=lower"), images=False)
+    assert not capsys.readouterr().err
+    for manifest in manifests:
+        manifest.unlink()
+    assert open_data(config_of(folder, "--config.data.case=cased"), images=False).case == "cased"
+    assert open_data(config_of(folder), images=False).case == "lower"
+    assert "has no upper case, so texts are lower-cased" in capsys.readouterr().err
+
+
 def test_class_names_where_none_or_others_are_told(tmp_path, capsys):
     folder = write_sources(tmp_path)
     with pytest.raises(UserError, match=r"num_classes=4: .*classes\.txt has 3 classes; leave it"):

@@ -6,6 +6,7 @@ import pathlib
 
 import pytest
 
+from keras_vitbert.configs.overrides import flatten
 from keras_vitbert.runs.run_folder import RunFolder
 from keras_vitbert.runs.run_record import checked_record, checked_summary
 from pipelines.command_line import UserError
@@ -36,7 +37,8 @@ def changed(whole, path, value):
 def test_what_an_older_version_lacks_has_its_default(name):
     record = content(name)
     whole = checked_record(record)
-    assert whole["config"].items() >= record["config"].items()
+    flat, stored = flatten(whole["config"]), flatten(record["config"])
+    assert {key: flat[key] for key in stored} == stored
     older = changed(changed(record, "config.dtype", ...), "config.optimizer", ...)
     config = checked_record(older)["config"]
     assert config["dtype"] == "auto" and config["optimizer"].keys() == (
@@ -69,6 +71,7 @@ def test_what_an_older_version_lacks_has_its_default(name):
         ("run", "config.model.dropout", 1, "model.dropout is 1, not a number from 0 to 1"),
         ("run", "config.data.images.central_crop", "x", "central_crop='x': must be of type float"),
         ("run", "config.dtype", "floatx", "config.dtype is 'floatx', not one of auto, "),
+        ("run", "config.data.case", "upper", "config.data.case is 'upper', not one of auto, "),
         ("run", "records", [1], "records is .1."),
         ("run", "inputs", {"classes": "x"}, "inputs.classes is 'x'"),
         ("run", "vocabulary_sha256", 3, "vocabulary_sha256 is 3"),

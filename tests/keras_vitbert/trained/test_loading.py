@@ -160,6 +160,16 @@ def test_a_run_of_a_version_without_dtypes_is_one_of_float32(tmp_path):
     assert keras_vitbert.load(str(copy), None).backbone.dtype_policy.name == "float32"
 
 
+@pytest.mark.parametrize(("case", "lower"), [("auto", True), ("lower", True), ("cased", False)])
+def test_the_case_of_texts_is_the_run_s(tmp_path, case, lower):
+    copy = tmp_path / "run"
+    shutil.copytree(SAVED / "fine_tuned_texts", copy)
+    record = content_of(copy / "config.json")
+    record["config"]["data"]["case"] = case  # which an older version did not record
+    (copy / "config.json").write_text(json.dumps(record))
+    assert keras_vitbert.load(str(copy)).lower_case == lower
+
+
 def test_damaged_files_of_a_run_are_named(tmp_path):
     for name, file, content in (
         ("run", "config.json", b'{"variant": "vitbrt", "vocabulary_sha256": null, "config": {}}'),

@@ -1,0 +1,42 @@
+"""Whether texts are lower-cased: as recorded, as asked for, or by the rule."""
+
+import pytest
+
+from pipelines.command_line import UserError
+from pipelines.text.casing import AUTO, CASED, LOWER, case_of, is_lower, recorded_case
+
+UNCASED_TOKENS, CASED_TOKENS = ["[UNK]", "word"], ["[UNK]", "word", "Word"]
+
+
+@pytest.mark.parametrize("tokens", [UNCASED_TOKENS, CASED_TOKENS])
+def test_what_is_recorded_counts(tokens, capsys):
+    for case in (LOWER, CASED):
+        assert case_of("run", tokens, AUTO, case) == case_of("run", tokens, case, case) == case
+        assert is_lower(case, tokens) == (case == LOWER)
+    with pytest.raises(UserError, match="--config.data.case=cased: run says lower; leave it out"):
+        case_of("run", tokens, CASED, LOWER)
+    assert not capsys.readouterr().err
+
+
+def test_without_a_record_what_is_asked_for_counts_and_else_the_rule_which_is_told(capsys):
+    assert (
+        case_of("v", UNCASED_TOKENS, CASED) == CASED and case_of("v", CASED_TOKENS, LOWER) == LOWER
+    )
+    assert not capsys.readouterr().err
+    assert case_of("v.txt", UNCASED_TOKENS) == LOWER and is_lower(AUTO, UNCASED_TOKENS)
+    assert case_of("v.txt", CASED_TOKENS) == CASED and not is_lower(AUTO, CASED_TOKENS)
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith("v.txt: has no upper case, so texts are lower-cased")
+    assert second.startswith("v.txt: has 'Word', so texts keep their case")
+
+
+def test_manifests_say_it():
+    def manifests(*cases):
+        keys = [{} if case is None else {"lower_case": case} for case in cases]
+        return {f"m{n}": {"settings": settings} for n, settings in enumerate(keys)}
+
+    assert recorded_case({}) is recorded_case(manifests(None, None)) is None
+    assert recorded_case(manifests(None, True)) == LOWER
+    assert recorded_case(manifests(False, False)) == CASED
+    with pytest.raises(UserError, match="m1: these texts are lower-cased, those of m0 are not"):
+        recorded_case(manifests(False, True))

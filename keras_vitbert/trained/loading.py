@@ -148,7 +148,7 @@ def _restored(folder, record, name, network, heads, central_crop, checkpoint):
     classes = _classes(folder)
     recorded = record.get("inputs", {}).get("classes", {}).get("sha256")
     known = record.get("classes_sha256", recorded)
-    if classes and known and names_input(classes)["sha256"] != known:
+    if known and names_input(classes or [])["sha256"] != known:
         raise UserError(
             f"{folder.path}/classes.txt: does not name the classes that the run was trained with; "
             "restore the file"

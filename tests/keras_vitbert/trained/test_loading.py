@@ -127,6 +127,10 @@ def test_other_classes_than_those_of_the_run_are_refused(finished, tmp_path):
         (copy / "classes.txt").write_text("\n".join(sorted(names, reverse=True)) + "\n")
         with pytest.raises(UserError, match=r"classes\.txt: does not name the classes that the"):
             keras_vitbert.load(str(copy))
+    for change in (lambda file: file.write_text(""), lambda file: file.unlink()):
+        change(copy / "classes.txt")
+        with pytest.raises(UserError, match=r"classes\.txt: does not name the classes that the"):
+            keras_vitbert.load(str(copy))
 
 
 @pytest.mark.parametrize(

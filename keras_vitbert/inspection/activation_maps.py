@@ -88,11 +88,13 @@ class ActivationMaps(keras.callbacks.Callback):
         step, image, text = self.model.step, values["image"], values["text"]
         write_values(self.folder, "activations", step, **values)
         writer = self.folder.summary_writer("train")
+        scalars = {}
+        for name, numbers in co_activation(image, text).items():
+            scalars[f"co_activation/{name}"] = numbers.mean()
+            for block, number in enumerate(numbers):
+                scalars[f"co_activation/block_{block}/{name}"] = number
+        self.folder.log_scalars("train", step, scalars)
         with writer.as_default(step=step):
             for name, picture in activation_pictures(image, text, step).items():
                 tf.summary.image(f"activations/{name}", picture[None])
-            for name, numbers in co_activation(image, text).items():
-                tf.summary.scalar(f"co_activation/{name}", numbers.mean())
-                for block, number in enumerate(numbers):
-                    tf.summary.scalar(f"co_activation/block_{block}/{name}", number)
         writer.flush()

@@ -39,10 +39,13 @@ class GradientProbe(keras.callbacks.Callback):
         step = self.model.step - self.model.steps_per_execution + 1
         # It tells TensorBoard that an array of buckets is a histogram.
         metadata = create_summary_metadata(display_name=None, description=None)
+        scalars = {
+            f"gradient_conflict/{name}/{block}": found[name]
+            for block, found in conflict.values().items()
+            for name in ("cosine", "norm_ratio", "opposite_sign")
+        }
+        self.folder.log_scalars("train", step, scalars)
         with writer.as_default(step=step):
-            for block, found in conflict.values().items():
-                for name in ("cosine", "norm_ratio", "opposite_sign"):
-                    tf.summary.scalar(f"gradient_conflict/{name}/{block}", found[name])
             for (block, task), buckets in conflict.buckets().items():
                 tf.summary.write(f"gradients/{task}/{block}", buckets, metadata=metadata)
         writer.flush()

@@ -43,12 +43,14 @@ class MaskPictures(keras.callbacks.Callback):
         steps = [old for old in stored_steps(self.folder.path, FILES) if old <= step]
         updates = MaskValues.read(self.folder.path, spread(steps, MOST_UPDATES))
         writer = self.folder.summary_writer("train")
+        sparsities = {
+            "mask_sparsity": values.overall,
+            **values.of_blocks,
+            **{f"kind/{kind}": sparsity for kind, sparsity in values.of_kinds.items()},
+        }
+        tags = {f"mask_sparsity/{name}": sparsity for name, sparsity in sparsities.items()}
+        self.folder.log_scalars("train", step, tags)
         with writer.as_default(step=step):
-            tf.summary.scalar("mask_sparsity/mask_sparsity", values.overall)
-            for block, sparsity in values.of_blocks.items():
-                tf.summary.scalar(f"mask_sparsity/{block}", sparsity)
-            for kind, sparsity in values.of_kinds.items():
-                tf.summary.scalar(f"mask_sparsity/kind/{kind}", sparsity)
             tf.summary.image("masks/sparsity", sparsity_chart(values)[None])
             for block in values.kept:
                 tf.summary.image(f"masks/{block}", block_picture(updates, block, len(steps))[None])

@@ -77,13 +77,8 @@ class RunLog(keras.callbacks.Callback):
         self.folder.write_rows(self.rows)
 
     def _summaries(self, writer, scalars):
-        writer = self.folder.summary_writer(writer)
-        if writer is None:
-            return
-        with writer.as_default(step=self.model.step):
-            for name, value in scalars.items():
-                tf.summary.scalar(tensorboard_tag(name), value)
-        writer.flush()
+        tags = {tensorboard_tag(name): value for name, value in scalars.items()}
+        self.folder.log_scalars(writer, self.model.step, tags)
 
 
 def tensorboard_tag(name):

@@ -20,6 +20,7 @@ import json
 import os
 import time
 
+import numpy as np
 import tensorflow as tf
 from tensorboard.compat.proto import event_pb2
 
@@ -318,6 +319,23 @@ class RunFolder:
             tf.raw_ops.ImportEvent(writer=writer._resource, event=event)
             self._writers[name] = writer
         return self._writers[name]
+
+    def log_scalars(self, name, step, scalars):
+        """Writes numbers for TensorBoard, if this process writes.
+
+        Args:
+            name: str, see `summary_writer`.
+            step: int.
+            scalars: dict of tag to number.
+        """
+        writer = self.summary_writer(name)
+        if writer is None:
+            return
+        # As NumPy's: of each Python number that TensorFlow is given it keeps a tensor for good.
+        with writer.as_default(step=np.int64(step)):
+            for tag, value in scalars.items():
+                tf.summary.scalar(tag, np.float32(value))
+        writer.flush()
 
     def read(self, name):
         """The content of a small file as str, or None if it does not exist.

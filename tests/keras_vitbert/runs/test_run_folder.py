@@ -1,7 +1,10 @@
 """What a run's folder takes when the run goes on in it."""
 
 import json
+import pathlib
+import re
 
+import numpy as np
 import pytest
 
 from keras_vitbert.configs import sample
@@ -31,3 +34,26 @@ def test_a_folder_from_before_there_was_inspection_goes_on(tmp_path):
     del record["config"]["inspection"]
     (tmp_path / "config.json").write_text(json.dumps(record))
     begin(tmp_path, sample.get_config())
+
+
+MEMORY = pathlib.Path("/proc/self/smaps_rollup")
+
+
+@pytest.mark.skipif(not MEMORY.exists(), reason="asks Linux for the memory")
+def test_numbers_that_were_logged_do_not_stay_in_memory(tmp_path):
+    """TensorFlow keeps a tensor of each Python number that it is given, 765 bytes."""
+    folder, random = RunFolder(str(tmp_path)), np.random.default_rng(0)
+
+    def log(epochs):
+        for step in random.integers(2**40, size=epochs).tolist():
+            numbers = random.random(40).tolist()
+            folder.log_scalars("train", step, {f"tag{n}": x for n, x in enumerate(numbers)})
+
+    def megabytes():
+        found = re.search(r"^Anonymous: +(\d+) kB", MEMORY.read_text(), re.MULTILINE)
+        return int(found[1]) / 1024
+
+    log(50)
+    before = megabytes()
+    log(500)  # would be 15 MB
+    assert megabytes() - before < 5

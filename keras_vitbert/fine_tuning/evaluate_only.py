@@ -9,7 +9,7 @@ from keras_vitbert.trained.finding import find
 from keras_vitbert.trained.loading import open_source
 from pipelines.command_line import UserError
 from pipelines.files import csv_text, write_atomically
-from pipelines.text.casing import CASED, LOWER, case_of
+from pipelines.text.casing import case_name, case_of
 
 
 def evaluate_saved(path, task_name, given, open_data, strategy, predictions_file=""):
@@ -45,7 +45,7 @@ def evaluate_saved(path, task_name, given, open_data, strategy, predictions_file
     if record["kind"] == "text":
         for key, value in given.data.items():
             config.data[key] = value or config.data[key]
-        case = LOWER if trained.lower_case else CASED
+        case = case_name(trained.lower_case)
         config.data.case = case_of(path, trained.vocabulary, given.data.case, case)
     data = open_data(config, trained.vocabulary, record["model"]["max_sequence_length"])
     if data.classes != trained.classes:

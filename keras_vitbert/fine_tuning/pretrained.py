@@ -19,7 +19,7 @@ from keras_vitbert.runs.run_folder import RunFolder
 from keras_vitbert.trained.finding import find
 from keras_vitbert.trained.loading import open_source, vocabulary_of
 from pipelines.command_line import UserError
-from pipelines.text.casing import AUTO, CASED, LOWER
+from pipelines.text.casing import AUTO, case_name
 from pipelines.text.wordpiece import read_vocabulary
 
 RANDOM = "rand"  # the row of Table 1 with random weights
@@ -162,7 +162,7 @@ def _open_trained(path):
         sha256 = _sha256(model, weights)
     case = None
     if trained.vocabulary and not (trained.record and _case(trained.record) is None):
-        case = LOWER if trained.lower_case else CASED
+        case = case_name(trained.lower_case)
     rest = model, trained.backbone, trained.vocabulary, case, identity.origin(trained)
     return Pretrained(path, "", trained.step, sha256, *rest)
 

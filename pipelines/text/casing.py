@@ -43,6 +43,18 @@ def case_of(where, vocabulary, wanted=AUTO, recorded=None):
     return LOWER
 
 
+def case_name(lower_case):
+    """The name of a case.
+
+    Args:
+        lower_case: bool.
+
+    Returns:
+        `LOWER` or `CASED`.
+    """
+    return LOWER if lower_case else CASED
+
+
 def is_lower(case, vocabulary):
     """Whether texts are lower-cased.
 
@@ -69,7 +81,7 @@ def recorded_case(manifests):
     for path, manifest in manifests.items():
         lower = manifest["settings"].get("lower_case")
         if isinstance(lower, bool):
-            found.setdefault(LOWER if lower else CASED, path)
+            found.setdefault(case_name(lower), path)
     if len(found) > 1:
         raise UserError(
             f"{found[LOWER]}: these texts are lower-cased, those of {found[CASED]} are not; write "

@@ -134,6 +134,29 @@ def salvage(file, entry=None):
     return [dataclasses.replace(run, checksums=digest.hexdigest()) for run in runs], damages
 
 
+def first_record(run):
+    """Reads one record, where `tf.data` would trace and optimise a graph for it.
+
+    Args:
+        run: `Run`.
+
+    Returns:
+        (the payload of the run's first record, bytes; what is wrong with it, str or None).
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    number, position = run.index[0]
+    with reading(run.file) as (stream, size):
+        while True:
+            whole, reason = _check_header(stream, position, size)
+            if reason is not None:
+                return b"", reason
+            if number == run.first:
+                return _payload(stream, position, whole)
+            number, position = number + 1, position + whole
+
+
 def _numbered(file, pieces, holes, entry):
     """Gives the pieces between the holes their record numbers."""
     known = {offset: number for number, offset in entry["index"]} if entry else {}
@@ -211,10 +234,17 @@ def _check_record(stream, position, size):
     """The same of the whole record."""
     whole, reason = _check_header(stream, position, size)
     if reason is None:
-        payload = _read(stream, position + HEADER_BYTES, whole - HEADER_BYTES)
-        if masked_crc(payload[:-FOOTER_BYTES]) != CRC.unpack(payload[-FOOTER_BYTES:])[0]:
-            reason = "its content does not match its checksum"
+        reason = _payload(stream, position, whole)[1]
     return whole, reason
+
+
+def _payload(stream, position, whole):
+    """(the payload of a record of `whole` bytes; what is wrong with it, or None)."""
+    data = _read(stream, position + HEADER_BYTES, whole - HEADER_BYTES)
+    payload, checksum = data[:-FOOTER_BYTES], data[-FOOTER_BYTES:]
+    if masked_crc(payload) != CRC.unpack(checksum)[0]:
+        return payload, "its content does not match its checksum"
+    return payload, None
 
 
 def _checksum(stream, end):

@@ -12,6 +12,7 @@ import json
 import os
 
 import tensorflow as tf
+from google.protobuf.message import DecodeError
 
 from pipelines.command_line import UserError, say
 from pipelines.files import sampled_digest
@@ -272,15 +273,17 @@ class RecordFiles:
         Raises:
             BadRecord: it cannot be read or is no such message.
         """
-        try:
-            for record in self.in_order(0, 1):
-                return tf.train.Example.FromString(record.numpy())
-        except Exception as error:
-            raise BadRecord(
-                self.runs[0].file,
-                f"the first record is damaged ({error})",
-                "write the file again, or skip damaged records with --max_bad_records=N",
-            ) from error
+        record, reason = record_scan.first_record(self.runs[0])
+        if reason is None:
+            try:
+                return tf.train.Example.FromString(record)
+            except DecodeError as error:
+                reason = str(error)
+        raise BadRecord(
+            self.runs[0].file,
+            f"the first record is damaged ({reason})",
+            "write the file again, or skip damaged records with --max_bad_records=N",
+        )
 
     def in_order(self, begin=0, end=None):
         """The records, file after file.

@@ -150,3 +150,24 @@ def test_a_part_of_a_run_keeps_the_place_before_it():
     part = run.part(12, 20)
     assert (part.first, part.count, part.index) == (12, 8, ((10, 600), (17, 1300)))
     assert run.part(4, 10).index == ((4, 0),)
+
+
+def test_the_first_record_of_any_part_is_that_of_tensorflow(tmp_path, monkeypatch):
+    monkeypatch.setattr(record_scan, "INDEX_BYTES", 300)  # a place every few records
+    contents = [bytes([number]) * (7 * number + 1) for number in range(30)]
+    with tf.io.TFRecordWriter(str(tmp_path / "x")) as writer:
+        for content in contents:
+            writer.write(content)
+    run = scan(str(tmp_path / "x"))
+    assert 2 < len(run.index) < 20
+    for begin, content in enumerate(contents):
+        assert record_scan.first_record(run.part(begin, 30)) == (content, None)
+    offset = run.index[2][1]
+    data = bytearray((tmp_path / "x").read_bytes())
+    data[offset + 20] ^= 1
+    (tmp_path / "x").write_bytes(data)
+    reason = record_scan.first_record(run.part(run.index[2][0], 30))[1]
+    assert reason == "its content does not match its checksum"
+    data = data[: offset + 15]
+    (tmp_path / "x").write_bytes(data)
+    assert record_scan.first_record(run.part(run.index[2][0], 30)) == (b"", "the file is cut short")

@@ -54,6 +54,7 @@ def refused(tmp_path, capsys):
 # --- files -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_runs_without_a_checkpoint(made, tmp_path, capsys):
     runs = [f"--run={made / name}" for name in ("a/run", "joint", "b/run")]
     assert draw(*runs, f"--output={tmp_path}", "--figures=5,3,4", "--blocks=1") == EXIT_DONE
@@ -213,6 +214,7 @@ def test_examples_that_are_gone(older_run, refused, sources, tmp_path):
     assert run.data.image_validation.records.count == 7
 
 
+@pytest.mark.slow
 def test_a_model_that_sees_something_else(older_run, run_with_checkpoint, tmp_path, capsys):
     path = tmp_path / "other"
     shutil.copytree(run_with_checkpoint("vit"), path)

@@ -14,6 +14,7 @@ from pipelines.images.image_records import image_example
 from pipelines.shards.tfrecords import to_example, write_shards
 from tests.keras_vitbert.bad_calls import assert_refused
 from tests.keras_vitbert.tiny_runs import PREDICTIONS, config_of
+from tests.marks import slow
 
 
 @pytest.fixture
@@ -181,7 +182,10 @@ BAD_RECORDS = [
 ]
 
 
-@pytest.mark.parametrize(("split", "variant", "name", "message"), BAD_RECORDS)
+@pytest.mark.parametrize(
+    ("split", "variant", "name", "message"),
+    [row if row[2] in ("last_label", "last_damaged") else slow(*row) for row in BAD_RECORDS],
+)
 def test_a_bad_record_is_named_where_it_is_read(sources, bad_files, split, variant, name, message):
     """By what a run reads its records under, without a model."""
     kind = {"vit": "images", "bert": "text"}[variant]

@@ -51,6 +51,7 @@ def test_teachers_that_are_no_runs(refused, finished, unfinished, tmp_path):
     refused("--variant=vitbert_no_gm", *flags, message=message)
 
 
+@pytest.mark.slow
 def test_teachers_that_see_something_else(refused, finished, tmp_path):
     teachers = [f"--image_teacher={finished('vit')}", f"--text_teacher={finished('bert')}"]
     four = write_sources(tmp_path)

@@ -41,7 +41,8 @@ def summary(folder):
 @pytest.mark.slow
 def test_damaged_records_are_left_out_and_told(damaged, tmp_path, capsys):
     run = tmp_path / "run"
-    assert pretrain(damaged, run, "--variant=joint", "--max_bad_records=2") == 0
+    flags = ["--variant=joint", "--config.inspection.gradient_interval=0"]
+    assert pretrain(damaged, run, *flags, "--max_bad_records=2") == 0
     output = capsys.readouterr()
     assert output.err.count("left out: ") == 2 and "2 damaged records were skipped" in output.out
     image, text = summary(run)["bad_records"]
@@ -71,7 +72,7 @@ def test_damaged_records_are_left_out_and_told(damaged, tmp_path, capsys):
         write_shards(records, str(clean / "new"), 1)
         (clean / "new-00000-of-00001").rename(clean / name)
     other = tmp_path / "other"
-    assert pretrain(clean, other, "--variant=joint") == 0
+    assert pretrain(clean, other, *flags) == 0
     assert_same_values(checkpoint_values(run), checkpoint_values(other))
 
 

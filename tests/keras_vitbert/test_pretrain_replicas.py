@@ -46,59 +46,44 @@ def pretrain_on(replicas, argv):
     return command_line.run(pretrain_command.main, argv)
 
 
-# The run on one device that the others are compared with; with checkpoints within epochs.
+# A run on one device, with checkpoints within epochs.
 ONE_DEVICE = [
     *("vitbert_no_kd", "--config.model.dropout=0"),
     *("--config.checkpoint_interval=3", "--config.checkpoints_to_keep=9"),
 ]
 
 
-def flags_of(variant, *flags):
-    return [f"--variant={variant}", *flags]
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("replicas", [2, 4])
-def test_a_run_goes_on_with_other_replicas(finished, sources, tmp_path, replicas):
-    """From the middle of an epoch: what it has summed up is shared among the replicas."""
+def test_a_run_goes_on_with_four_replicas(finished, sources, tmp_path):
+    """From the middle of an epoch: what it has summed up is shared among the replicas.
+
+    They hold unequal numbers of masked tokens. A whole run on two replicas, in two processes, is in
+    `runs/test_workers.py`.
+    """
     wanted = finished(*ONE_DEVICE)
-    shutil.copytree(wanted, tmp_path / "run")
-    (tmp_path / "run" / "summary.json").unlink()
-    (tmp_path / "run" / "checkpoints" / "LAST").write_text("step-00000006")
-    argv = arguments(sources, f"--output_dir={tmp_path}/run", *flags_of(*ONE_DEVICE))
-    status, errors = Forked(pretrain_on, replicas, argv).end()
+    folder = tmp_path / "run"
+    shutil.copytree(wanted, folder)
+    (folder / "summary.json").unlink()
+    (folder / "checkpoints" / "LAST").write_text("step-00000006")
+    variant, *flags = ONE_DEVICE
+    argv = arguments(sources, f"--output_dir={folder}", f"--variant={variant}", *flags)
+    status, errors = Forked(pretrain_on, 4, argv).end()
     assert status == EXIT_DONE and "resumed at step 6 of 10" in errors, errors
-    assert f"began on 1 replica and goes on with {replicas}: the batches are the same" in errors
-    found, expected = checkpoint_values(tmp_path / "run"), checkpoint_values(wanted)
+    assert "began on 1 replica and goes on with 4: the batches are the same" in errors
+    assert "on each of 4 replicas" in errors
+    found, expected = checkpoint_values(folder), checkpoint_values(wanted)
     assert set(found) == set(expected)
     for name, value in expected.items():
         np.testing.assert_allclose(found[name], value, rtol=1e-6, atol=1e-6, err_msg=name)
-    for ours, theirs in zip(metrics_rows(tmp_path / "run"), metrics_rows(wanted), strict=True):
+    for ours, theirs in zip(metrics_rows(folder), metrics_rows(wanted), strict=True):
         for name in theirs:
             assert float(ours[name]) == pytest.approx(float(theirs[name]), rel=1e-5, abs=1e-6)
-
-
-@pytest.mark.slow
-def test_four_replicas_make_the_same_numbers(finished, sources, tmp_path):
-    """Losses and validations of every epoch too: the replicas hold unequal numbers of words.
-
-    Two replicas, in two processes, are in `runs/test_workers.py`.
-    """
-    wanted = finished(*ONE_DEVICE)
-    argv = arguments(sources, f"--output_dir={tmp_path}", *flags_of(*ONE_DEVICE))
-    status, errors = Forked(pretrain_on, 4, argv).end()
-    assert status == EXIT_DONE and "on each of 4 replicas" in errors, errors
-    for ours, theirs in zip(metrics_rows(tmp_path), metrics_rows(wanted), strict=True):
-        for name in theirs:
-            assert float(ours[name]) == pytest.approx(float(theirs[name]), rel=1e-4, abs=1e-6)
-    found, expected = checkpoint_values(tmp_path), checkpoint_values(wanted)
-    assert set(found) == set(expected)
-    for name, value in expected.items():
-        if not name.startswith("metrics"):
-            np.testing.assert_allclose(found[name], value, rtol=1e-3, atol=1e-5, err_msg=name)
     # What is looked at are the gradients of all replicas.
-    assert_same_inspection(tmp_path, wanted, "masks")
-    looks = [tensorboard_scalars(run) for run in (tmp_path, wanted)]
+    assert_same_inspection(folder, wanted, "masks")
+    looks = [tensorboard_scalars(run) for run in (folder, wanted)]
+    later = 0
     for key, values in looks[1].items():
         if "gradient_conflict" in key[1] and "opposite" not in key[1]:
             assert looks[0][key] == pytest.approx(values, rel=1e-3, abs=1e-5)
+            later += sum(step > 6 for step in values)
+    assert later > 0

@@ -162,17 +162,18 @@ def test_texts_longer_than_the_model_are_told(open_texts):
 
 OUT_OF_RANGE = [  # field, value, message
     ("input_ids", VOCABULARY, "a token id is outside the vocabulary of 50 entries"),
-    ("input_ids", -1, "a token id is outside the vocabulary of 50 entries"),
     ("masked_lm_ids", VOCABULARY + 9, "a token id is outside the vocabulary of 50 entries"),
     ("masked_lm_positions", LENGTH, "a masked position is outside the text of 12 tokens"),
     ("next_sentence_labels", 2, "a next-sentence label is neither 0 nor 1"),
-    # As int32, these would be right.
-    ("input_ids", 2**32 + 7, "a token id is outside the vocabulary of 50 entries"),
-    ("next_sentence_labels", 2**32 + 1, "a next-sentence label is neither 0 nor 1"),
     ("segment_ids", 2, "a segment id is neither 0 nor 1"),
     ("input_mask", -1, "an entry of the mask is neither 0 nor 1"),
-    ("masked_lm_weights", -1, "a masked-LM weight is below 0 or not finite"),
     ("masked_lm_weights", math.nan, "a masked-LM weight is below 0 or not finite"),
+    # As int32, this would be right.
+    ("input_ids", 2**32 + 7, "a token id is outside the vocabulary of 50 entries"),
+    # Beyond are those that resemble others.
+    ("next_sentence_labels", 2**32 + 1, "a next-sentence label is neither 0 nor 1"),
+    ("input_ids", -1, "a token id is outside the vocabulary of 50 entries"),
+    ("masked_lm_weights", -1, "a masked-LM weight is below 0 or not finite"),
     ("masked_lm_weights", math.inf, "a masked-LM weight is below 0 or not finite"),
 ]
 
@@ -180,7 +181,8 @@ OUT_OF_RANGE = [  # field, value, message
 @pytest.mark.parametrize(
     ("stream", "name", "value", "message"),
     [
-        *(("validation", *case) for case in OUT_OF_RANGE),
+        *(("validation", *case) for case in OUT_OF_RANGE[:8]),
+        *(slow("validation", *case) for case in OUT_OF_RANGE[8:]),
         ("training", *OUT_OF_RANGE[0]),
         *(slow("training", *case) for case in OUT_OF_RANGE[1:]),
     ],

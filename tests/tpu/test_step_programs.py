@@ -78,6 +78,7 @@ def test_the_texts_of_fine_tuning_are_those_of_the_streams(sources, text_task):
         assert ours["token_ids"].shape == (4, model["max_sequence_length"])
 
 
+@pytest.mark.slow
 def test_teachers_are_in_memory_too(sources):
     def resident(name):
         config = variants.apply_variant(config_of(sources), variants.VARIANTS[name])

@@ -12,6 +12,7 @@ from keras_vitbert.fine_tuning.task_data import open_task
 from keras_vitbert.fine_tuning.tasks import TASKS
 from keras_vitbert.model.classifier import build_classifier
 from tests.keras_vitbert.tiny_runs import VOCABULARY
+from tests.marks import slow
 
 
 def test_pictures_and_tables():
@@ -33,7 +34,7 @@ def test_pictures_and_tables():
     assert lines[2:] == ["| fox | 0.5000 | 4 |", "| cat | 0.7500 | 4 |", "| dog | nan | 0 |"]
 
 
-@pytest.mark.parametrize("batch", [4, 100])
+@pytest.mark.parametrize("batch", [4, slow(100)])
 def test_every_example_is_predicted_once_in_its_place(text_task, tiny, randomize, batch):
     """Against the network on each example by itself; 13 examples leave a batch of 4 unfilled."""
     config = fine_tuning.get_config("tsv", "text")

@@ -20,6 +20,7 @@ from pipelines.text.wordpiece import SPECIAL_TOKENS
 from tests.keras_vitbert import tiny_runs
 
 
+@pytest.mark.slow
 def test_fine_tuning_begins_with_a_preset_as_with_the_run(finished, tmp_path):
     source, folder = str(finished("joint")), str(tmp_path / "p")
     flags = [f"--checkpoint={source}", f"--output_dir={folder}", "--task=masked_lm"]

@@ -25,7 +25,7 @@ def test_logits(name):
     assert_close(call(load(name), batch), wanted)
 
 
-@pytest.mark.parametrize("name", ["bert", "deit_teacher"])
+@pytest.mark.parametrize("name", ["bert", slow("deit_teacher")])
 def test_in_bfloat16_inside_a_strategy(name):
     strategy = tf.distribute.MirroredStrategy(["CPU:0"])
     with strategy.scope():
@@ -39,7 +39,8 @@ def test_in_bfloat16_inside_a_strategy(name):
     assert not np.array_equal(logits["mlm_logits" if "bert" in name else "image_logits"], wanted)
 
 
-@pytest.mark.parametrize("name", ["bert", slow("vit")])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["bert", "vit"])
 def test_compiled_by_xla(name):
     """As on TPU, where strings and bicubic resizes cannot be compiled; images are resized here."""
     batch, _ = expected(name)

@@ -77,6 +77,7 @@ def test_a_masked_lm_of_keras_hub(presets, config):
     assert set(logits) == {"mlm_logits"}
 
 
+@pytest.mark.slow
 def test_logits_are_float32_products_under_bfloat16(presets, config):
     folder, _ = presets
     config = config.copy_and_resolve_references()
@@ -104,6 +105,7 @@ def test_the_encoder_of_a_vit_of_keras_hub(presets):
         import_backbone(find(str(folder / "bert")))
 
 
+@pytest.mark.slow
 def test_presets_of_this_project(make_network, config, tmp_path):
     from keras_vitbert import hub
 

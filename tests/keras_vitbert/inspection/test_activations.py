@@ -112,6 +112,7 @@ def test_it_is_compiled_once(network, batches):
     assert means._total.experimental_get_tracing_count() == 1
 
 
+@pytest.mark.slow
 def test_it_compiles_with_static_shapes(network, batches):
     """As XLA, which TPUs are served by, demands it."""
     means, batch = means_of(network.backbone), tensors(batches[0])
@@ -133,6 +134,7 @@ def test_one_modality(make_network, network, of_both, batches, modality):
     np.testing.assert_allclose(found[modality], both[modality], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_blocks_come_in_their_order_however_many_they_are(make_network, make_batch):
     """Ten and more names are in another order when they are sorted."""
     batch = tensors(make_batch(0))

@@ -66,6 +66,7 @@ class Seen(Exception):
     pass
 
 
+@pytest.mark.slow
 def test_the_command_begins_with_them(vit_preset, sources, tmp_path, monkeypatch):
     def fit(run, trainer, *arguments, **options):
         given = ViTBertBackbone.from_preset(vit_preset)

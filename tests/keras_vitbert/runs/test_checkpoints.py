@@ -167,6 +167,7 @@ def test_what_is_good_is_kept(trained, tmp_path):
     assert good_after(trained, str(tmp_path), (85, 0, True), (95, 3, False)) == [85, 85]
 
 
+@pytest.mark.slow
 def test_training_goes_back_to_what_is_good(trained, make_trainer, stream, tmp_path):
     """Weights, moments and masks; not the count of steps, metrics, and what was counted."""
     folder = str(tmp_path)

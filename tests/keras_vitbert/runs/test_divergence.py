@@ -20,6 +20,7 @@ from tests.keras_vitbert.runs.divergence_script import (
     batches,
     train,
 )
+from tests.marks import slow
 
 BAD = {"stop": (45,), "skip": (7, 45), "restore": (45,)}
 CASES = [(policy, executed) for policy in BAD for executed in (1, 20)]
@@ -145,7 +146,7 @@ def test_there_must_be_something_to_go_back_to(tmp_path):
     assert "no checkpoint has been shown to be good" in result["error"]
 
 
-@pytest.mark.parametrize("policy", ["skip", "restore"])
+@pytest.mark.parametrize("policy", [slow("skip"), "restore"])
 def test_a_resumed_run_ends_the_same(tmp_path, policy):
     """The number of bad steps so far, and the limit for the loss, are in its checkpoint."""
     whole = train(tmp_path / "whole", policy, bad=(45, 50))

@@ -82,6 +82,7 @@ def test_nothing_is_left_of_an_export_that_fails(embedder, tmp_path, monkeypatch
     assert os.listdir(tmp_path / "it") == [] and os.listdir(tmp_path) == ["it"]
 
 
+@pytest.mark.slow
 def test_a_model_that_answers_otherwise_when_read_back_is_not_kept(
     embedder, make_trained, tmp_path, monkeypatch
 ):

@@ -165,6 +165,7 @@ class Ask(keras.callbacks.Callback):
         self.seen = [*getattr(self, "seen", []), (self.model.step, self.model.probed)]
 
 
+@pytest.mark.slow
 def test_of_several_steps_the_first_is_looked_at(make_network, make_batch):
     batches = [make_batch(number) for number in range(6)]
     joined = {n: np.concatenate([b[n] for b in batches]) for n in batches[0]}

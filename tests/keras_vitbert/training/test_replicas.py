@@ -10,17 +10,15 @@ from tests.forked import Forked
 from tests.keras_vitbert.training import replicas_script
 from tests.keras_vitbert.training.replicas_script import CLEAR, CLIP_NORM, MODEL, NOISY_STEPS
 
-CASES = [  # optimizer, replicas, steps an execution
-    *[("adamw", 2, 1), ("adamw", 4, 1), ("adamw", 8, 1), ("sgd", 2, 1), ("sgd", 4, 1)],
-    *[("adamw", 1, 2), ("adamw", 2, 2)],
-]
+# Optimizer, replicas, steps an execution.
+CASES = [("adamw", 2, 1), ("adamw", 4, 1), ("sgd", 2, 1), ("adamw", 1, 2), ("adamw", 2, 2)]
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     """`runs(what, replicas, executed=1)`: the arrays of a run."""
     folder = tmp_path_factory.mktemp("replicas")
-    wanted = [*CASES, ("adamw", 1, 1), ("sgd", 1, 1), ("noise", 1, 1), ("noise", 4, 1)]
+    wanted = [*CASES, ("adamw", 1, 1), ("sgd", 1, 1), ("noise", 1, 1), ("noise", 2, 1)]
     # TensorFlow lets the replicas of a process be of one number only.
     processes = []
     for replicas in sorted({run[1] for run in wanted}, reverse=True):
@@ -83,8 +81,8 @@ def test_replicas_are_one(runs, optimizer, replicas, executed):
 @pytest.mark.slow
 def test_dropout_is_as_noisy_on_any_number_of_replicas(runs):
     """Of eight copies of an example, each is dropped from by itself, wherever it is."""
-    one, many = (runs("noise", replicas)["gradient_norms"] for replicas in (1, 4))
+    one, many = (runs("noise", replicas)["gradient_norms"] for replicas in (1, 2))
     assert len(one) == len(many) == NOISY_STEPS and np.std(one) > 0.01 * np.mean(one)
-    # With the same numbers on all replicas the variance would be some four times as large.
+    # With the same numbers on all replicas the variance would be about twice as large.
     assert scipy.stats.ks_2samp(one, many).pvalue > 0.01
-    assert 0.75 < np.std(many) / np.std(one) < 1.33
+    assert 0.85 < np.std(many) / np.std(one) < 1.18

@@ -188,6 +188,7 @@ def test_a_bad_joint_step_changes_nothing(make_trainer, make_batch, kind, monkey
     assert any(np.any(after[name] != value) for name, value in before.items() if "kernel" in name)
 
 
+@pytest.mark.slow
 def test_after_a_bad_step_training_goes_on_as_if_it_had_not_been(make_trainer, make_batch):
     """But for the count of steps, which schedules and random numbers follow: SGD has none."""
     first, second = (make_trainer(optimizer=SGD(0.1, momentum=0.9)) for _ in range(2))

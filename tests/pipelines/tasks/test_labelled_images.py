@@ -88,7 +88,8 @@ def steps(images):
     return [numbers_of(b) for b in images.training(1, 3, 8).take(4).as_numpy_iterator()]
 
 
-@pytest.mark.parametrize(("replicas", "hosts"), [slow(2, 1), (4, 2)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("replicas", "hosts"), [(2, 1), (4, 2)])
 def test_replicas_share_training(images, steps, replicas, hosts):
     streams = [
         images.training(1, 3, 8, context(replicas, hosts, host)).as_numpy_iterator()

@@ -88,6 +88,7 @@ def test_a_token_in_upper_case_tells_a_cased_vocabulary(tokens):
         assert cased_token([*SPECIAL_TOKENS, "word", token, "The"]) == token
 
 
+@pytest.mark.slow
 def test_what_tensorflow_makes_of_letters_is_not_in_upper_case():
     """Of any letter: a vocabulary of texts in lower case is no cased one."""
     letters = [c for c in map(chr, range(sys.maxunicode)) if unicodedata.category(c)[0] == "L"]

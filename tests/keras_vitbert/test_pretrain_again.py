@@ -168,9 +168,10 @@ def pretrain_killed(argv):
 
 
 @pytest.mark.slow
-def test_killed_it_goes_on_from_the_last_checkpoint(finished, sources, tmp_path):
+@pytest.mark.parametrize("variant", ["bert", "vitbert_no_kd"])
+def test_killed_it_goes_on_from_the_last_checkpoint(finished, sources, tmp_path, variant):
     """Killed after metrics.csv has got ahead of the checkpoints, the last one within an epoch."""
-    folder, variant = tmp_path / "run", "vitbert_no_kd"
+    folder = tmp_path / "run"
     flags = [f"--variant={variant}", "--config.checkpoint_interval=3"]
     argv = arguments(sources, f"--output_dir={folder}", *flags)
     status, errors = Forked(pretrain_killed, argv).end()

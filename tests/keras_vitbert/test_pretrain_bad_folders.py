@@ -136,7 +136,8 @@ def test_a_damaged_summary(refused, unfinished):
     )
 
 
-def other(content):
+def instead(content):
+    """Damage after which a file holds something else."""
     return lambda log: content
 
 
@@ -148,11 +149,11 @@ def other(content):
         slow(lambda log: log[:-1]),
         lambda log: b"".join(log.splitlines(keepends=True)[:-1]),
         slow(lambda log: log.splitlines(keepends=True)[0]),
-        slow(other(b"")),
-        slow(other(b"loss\n1\n")),
-        slow(other(b"step,loss\nx,1\n")),
-        slow(other(b"step,loss\n1,x\n")),
-        other(b"\xff\xfe"),
+        slow(instead(b"")),
+        slow(instead(b"loss\n1\n")),
+        slow(instead(b"step,loss\nx,1\n")),
+        slow(instead(b"step,loss\n1,x\n")),
+        instead(b"\xff\xfe"),
     ],
 )
 def test_damaged_metrics(refused, unfinished, damage):

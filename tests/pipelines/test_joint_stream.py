@@ -172,9 +172,10 @@ def in_any_order(batch):
 
 
 @pytest.mark.slow
-def test_input_pipelines_divide_the_records(stream, whole, whole_validation):
+@pytest.mark.parametrize(("pipelines", "replicas"), [(2, 4), (4, 4)])
+def test_input_pipelines_divide_the_records(stream, whole, whole_validation, pipelines, replicas):
     """Two hosts: their records are disjoint, and together they are the global batch."""
-    pipelines, replicas, each = 2, 4, 2
+    each = replicas // pipelines
     shares = [
         take(stream.training(1, context(pipelines, pipeline, replicas)), 6 * each)
         for pipeline in range(pipelines)

@@ -69,12 +69,12 @@ def jobs(work):
         ),
         "finetune": lambda folder: (
             "keras_vitbert.finetune",
-            [start, "--task=tsv", f"--data_dir={texts}", *tiny_tasks.TEXT_FLAGS]
+            [start, "--task=texts", f"--data_dir={texts}", *tiny_tasks.TEXT_FLAGS]
             + ["--seeds=2", "--config.checkpoint_interval=2", f"--output_dir={folder}"],
         ),
         "sweep": lambda folder: (
             "keras_vitbert.finetune",
-            [start, "--task=image_folder", f"--data_dir={images}", *tiny_tasks.IMAGE_FLAGS]
+            [start, "--task=images", f"--data_dir={images}", *tiny_tasks.IMAGE_FLAGS]
             + ["--sweep", f"--config.grid={tiny_tasks.RATES}", "--config.checkpoint_interval=2"]
             + [f"--output_dir={folder}"],
         ),

@@ -96,7 +96,7 @@ def openers(work):
         *(work / "data", "--variant=vitbert", f"--output_dir={run}", "--max_bad_records=1"),
         *("--config.checkpoints_to_keep=3", "--config.inspection.activation_interval=5"),
     )
-    tune = [f"--checkpoint={run}", "--task=tsv", f"--data_dir={work / 'texts'}", "--seeds=2"]
+    tune = [f"--checkpoint={run}", "--task=texts", f"--data_dir={work / 'texts'}", "--seeds=2"]
     tune += [*tiny_tasks.TEXT_FLAGS, f"--output_dir={tuned}", f"--predictions={work / 'all.csv'}"]
 
     def resume():

@@ -1,8 +1,9 @@
 """Fine-tunes a checkpoint on a downstream task and reports its scores.
 
-    python -m keras_vitbert.finetune --checkpoint=DIR|rand --task=cifar10|...|rte|image_folder|tsv
-                                     [--data_dir=DIR] [--sweep] [--seeds=5] [--config.KEY=VALUE ...]
-    python -m keras_vitbert.finetune --evaluate_only --checkpoint=FINE_TUNED_DIR --task=...
+    python -m keras_vitbert.finetune --checkpoint=DIR|rand --data_dir=DIR | --train=FILE
+                                     [--test=FILE] [--sweep] [--seeds=5] [--config.KEY=VALUE ...]
+    python -m keras_vitbert.finetune --checkpoint=DIR|rand --task=cifar10|...|rte [--data_dir=DIR]
+    python -m keras_vitbert.finetune --evaluate_only --checkpoint=FINE_TUNED_DIR --data_dir=DIR
 
 Run again, it resumes where it was stopped. Exit status: 0 done, 2 bad flag, file or data,
 3 diverged, 75 stopped by a signal after a checkpoint.
@@ -17,6 +18,7 @@ from keras_vitbert.configs.overrides import ACCEPT_CHANGES, DIVERGENCE_FLAGS
 from keras_vitbert.fine_tuning import settings, tasks
 from pipelines import command_line
 from pipelines.command_line import UserError, quiet_loading, run
+from pipelines.tasks.tables import SUFFIXES
 from tpu.strategy import define_flags as define_tpu_flags
 from tpu.strategy import get_strategy, holder_of_weights, wait_for_peers
 
@@ -32,15 +34,28 @@ def define_flags(values):
         (
             "checkpoint",
             "",
-            "a pre-training run, a preset or a ViT of another project; or rand: random weights",
+            "a run of pretrain or finetune, a preset or a ViT of another project; or rand: random "
+            "weights",
         ),
-        ("task", "", f"one of {', '.join(tasks.TASKS)}"),
+        (
+            "task",
+            "",
+            f"one of {', '.join(tasks.TASKS)}; of your own data it is found out by itself",
+        ),
         (
             "data_dir",
             "",
-            "the task's data: a folder of images (train/CLASS/*.jpg, optionally validation/) or of "
-            "TSV files, or TFDS' data folder",
+            "the data: a folder of images (train/CLASS/*.jpg, perhaps validation/ and test/, or "
+            "CLASS/*.jpg), of tables (train.csv, ...), a saved data set, or TFDS' data folder",
         ),
+        (
+            "train",
+            "",
+            f"the training examples: a table ({', '.join(SUFFIXES)}) of texts or of images, or a "
+            "folder of images",
+        ),
+        ("validation", "", "likewise, to pick settings on; reported too"),
+        ("test", "", "likewise, what is reported"),
         ("output_dir", "", "the run's folder (default: runs/CHECKPOINT-TASK)"),
         ("architecture", "", "for rand: a run's folder or a config of pretrain (default: paper)"),
         ("vocabulary", "", "a vocabulary file, for text if the checkpoint has none"),
@@ -51,7 +66,7 @@ def define_flags(values):
         ("download", False, "let TFDS download missing data"),
         ("accept_changes", "", ACCEPT_CHANGES),
         *DIVERGENCE_FLAGS,
-        ("max_bad_records", 0, "how many damaged lines of TSV files may be skipped", 0),
+        ("max_bad_records", 0, "how many damaged rows of tables may be skipped", 0),
         values=values,
     )
 
@@ -106,6 +121,7 @@ def _fine_tune(values, task, config, strategy, workers):
         data_dir=values.data_dir,
         download=values.download,
         max_bad_records=values.max_bad_records,
+        files=tasks.files_of(values),
     )
     check_predictions_file(values.predictions)
     policy = policy_of(values)

@@ -66,7 +66,7 @@ def main(argv):
         items = prediction_inputs.text_items(values.text, values.text_pair)
     else:
         columns = tuple(filter(None, (values.columns or "").split(",")))
-        items = prediction_inputs.tsv_items(values.file, columns)
+        items = prediction_inputs.table_items(values.file, columns)
     if values.output:
         _check_output(values.output)
     functions = open_functions(values.checkpoint, values.top_k)

@@ -127,15 +127,18 @@ def reading(path):
     Raises:
         UserError: it cannot be opened or read.
     """
-    import tensorflow as tf
+    path, errors = os.fspath(path), (OSError,)
+    if "://" in path:  # else TensorFlow need not be loaded
+        import tensorflow as tf
 
+        errors += (tf.errors.OpError,)
     try:
-        with open_binary(os.fspath(path)) as file:
+        with open_binary(path) as file:
             file.seek(0, os.SEEK_END)
             size = file.tell()
             file.seek(0)
             yield file, size
-    except (OSError, tf.errors.OpError) as error:
+    except errors as error:
         raise UserError(f"{path}: cannot be read ({one_line(error)}); fix the path") from error
 
 

@@ -9,6 +9,10 @@ from typing import Any
 
 from ml_collections import config_dict
 
+# The tasks of a user's own data, and what they were once called.
+IMAGES, TEXTS = "images", "texts"
+OLD_TASKS = {"image_folder": IMAGES, "tsv": TEXTS}
+
 # What a task changes. The steps of the vision tasks are the paper's.
 _OF_TASK = {
     "cifar10": {"steps": 10_000},
@@ -16,7 +20,7 @@ _OF_TASK = {
     "imagenet": {"steps": 20_000, "selection_part": 0.01},
     "pets": {"steps": 500},
     "flowers": {"steps": 500},
-    "image_folder": {"steps": 10_000},  # as CIFAR
+    IMAGES: {"steps": 10_000},  # as CIFAR
 }
 
 
@@ -77,6 +81,10 @@ def _vision():
         "randaugment": (0, 9),
         "mixup": 0.0,
         "cutmix": 0.0,
+    }
+    config.data = {  # of tables of images
+        "image_column": "",  # empty: the usual ones
+        "label_column": "",
     }
     return config
 

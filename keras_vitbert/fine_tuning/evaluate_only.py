@@ -20,7 +20,7 @@ def evaluate_saved(path, task_name, given, open_data, strategy, predictions_file
         task_name: str, must be the run's task.
         given: `ConfigDict` of the command line: `evaluation_batch`, and the column names of TSV
             files.
-        open_data: function of (config, vocabulary, max_length) that returns a `TaskData`.
+        open_data: function of (config, vocabulary, max_length, classes) that returns a `TaskData`.
         strategy: `tf.distribute.Strategy`.
         predictions_file: str, a CSV file to write; none if empty.
 
@@ -47,7 +47,8 @@ def evaluate_saved(path, task_name, given, open_data, strategy, predictions_file
             config.data[key] = value or config.data[key]
         case = case_name(trained.lower_case)
         config.data.case = case_of(path, trained.vocabulary, given.data.case, case)
-    data = open_data(config, trained.vocabulary, record["model"]["max_sequence_length"])
+    max_length = record["model"]["max_sequence_length"]
+    data = open_data(config, trained.vocabulary, max_length, classes=trained.classes)
     if data.classes != trained.classes:
         raise UserError(
             f"{path} was trained on the classes {', '.join(record['classes'][:10])}, the data have "

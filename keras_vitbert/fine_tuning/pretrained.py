@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_vitbert.configs.pretraining import check_config, load_config, with_sizes
-from keras_vitbert.importing.sources import FINE_TUNED, RUN
+from keras_vitbert.importing.sources import RUN
 from keras_vitbert.model.backbone import ViTBertBackbone
 from keras_vitbert.model.classifier import build_classifier
 from keras_vitbert.model.transfer import transfer
@@ -146,8 +146,6 @@ def open_pretrained(checkpoint, architecture="", vocabulary="", kind="images"):
 
 def _open_trained(path):
     source = find(path)
-    if source.kind == FINE_TUNED:
-        raise UserError(f"{path} holds no run of keras_vitbert.pretrain; give a run's folder")
     trained = open_source(source)
     if source.kind == RUN:
         model = trained.record["config"]["model"]
@@ -169,7 +167,7 @@ def _open_trained(path):
 
 def _case(record):
     """The case of texts in a run's record, or None if an older version left that open."""
-    case = record["config"]["data"]["case"]
+    case = record["config"].get("data", {}).get("case", AUTO)
     return None if case == AUTO else case
 
 

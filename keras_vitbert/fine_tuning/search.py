@@ -93,7 +93,7 @@ def _trained(run, seeds, rest, selection):
             trials.append(tried(trial, rest, {"selection": selection}))
         rate = _best(trials, config.metric)
         picked_on = (
-            f"{task.selection} split"
+            f"{data.picked_on} split"
             if data.selection is not None
             else f"{selection.count} of the {data.train.count} training examples"
         )

@@ -28,7 +28,7 @@ def parse(argv, define_flags, usage):
         SystemExit: `--help` was asked for.
     """
     values, config = parse_with_config(argv, define_flags, choose_config, usage, CONFIG_HELP)
-    task = tasks.find_task(values.task)
+    task = tasks.choose_task(values)
     check_config(config, task)
     return values, task, config
 
@@ -46,7 +46,7 @@ def choose_config(values, for_help=False):
     Raises:
         UserError: the task is unknown, or `--config` is given.
     """
-    task = tasks.find_task(values.task or ("cifar10" if for_help else ""))
+    task = tasks.find_task("cifar10") if for_help and not values.task else tasks.choose_task(values)
     if values.config is not None:
         raise UserError(
             f"--config={values.config}: a task has its own config; change it by --config.KEY=VALUE"

@@ -1,8 +1,12 @@
 """The downstream tasks of the paper's Table 1, and those of a user."""
 
 import dataclasses
+import os
 
+from keras_vitbert.configs.fine_tuning import IMAGES, OLD_TASKS, TEXTS
 from pipelines.command_line import UserError, meant
+from pipelines.files import json_object
+from pipelines.tasks import own_data
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,8 +52,8 @@ TASKS = {
         _glue("qnli", 2, ("question", "sentence")),
         _glue("sst2", 2, ("sentence",)),
         _glue("rte", 2, ("sentence1", "sentence2")),
-        Task("image_folder", "images"),
-        Task("tsv", "text"),
+        Task(IMAGES, "images"),
+        Task(TEXTS, "text"),
     )
 }
 
@@ -66,7 +70,64 @@ def find_task(name):
     Raises:
         UserError: there is none.
     """
+    name = OLD_TASKS.get(name, name)
     if name not in TASKS:
         given = f"--task={name}: no such task" if name else "--task is missing"
         raise UserError(f"{given}; give one of {', '.join(TASKS)}{meant(name, TASKS)}")
     return TASKS[name]
+
+
+def choose_task(values):
+    """The task that the flags name, or that follows from the data or from the trained model.
+
+    Args:
+        values: `absl.flags.FlagValues` of `keras_vitbert.finetune`.
+
+    Returns:
+        `Task`.
+
+    Raises:
+        UserError: there is no such task, or it does not follow.
+    """
+    files = files_of(values)
+    if values.task:
+        task = find_task(values.task)
+        if files and task.tfds:
+            raise UserError(
+                f"--{next(iter(files))} goes with data of your own; leave out --task={task.name}"
+            )
+        return task
+    if values.evaluate_only and (name := _recorded_task(values.checkpoint)):
+        return find_task(name)
+    if not values.data_dir and not files:
+        raise UserError(
+            f"--task is missing; give one of {', '.join(TASKS)}, or data of your own by "
+            "--data_dir=DIR or --train=FILE"
+        )
+    places = own_data.find_splits(values.data_dir, files)
+    if not places:
+        raise UserError(own_data.nothing_found(values.data_dir))
+    return TASKS[IMAGES if own_data.kind_of(places) == "images" else TEXTS]
+
+
+def files_of(values):
+    """The files of single splits that the flags name.
+
+    Args:
+        values: `absl.flags.FlagValues` of `keras_vitbert.finetune`.
+
+    Returns:
+        dict of the name of a split to a path.
+    """
+    given = {split: getattr(values, split) for split in ("train", "validation", "test")}
+    return {split: path for split, path in given.items() if path}
+
+
+def _recorded_task(folder):
+    """The task of a local run of fine-tuning, or None."""
+    try:
+        with open(os.path.join(folder, "config.json"), encoding="utf-8") as file:
+            task = json_object(file.read()).get("task")
+    except (OSError, ValueError):  # which is told by who opens the run
+        return None
+    return task if isinstance(task, str) else None

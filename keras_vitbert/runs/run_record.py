@@ -2,6 +2,7 @@
 
 from keras_vitbert.configs import fine_tuning
 from keras_vitbert.configs.checks import DTYPES, check_types
+from keras_vitbert.configs.fine_tuning import OLD_TASKS
 from keras_vitbert.configs.overrides import flatten
 from keras_vitbert.configs.pretraining import load_config
 from keras_vitbert.configs.variants import VARIANTS
@@ -74,6 +75,8 @@ def checked_record(record):
         ValueError: says what is wrong.
     """
     require_schema(record)
+    if record.get("task") in OLD_TASKS:
+        record = {**record, "task": OLD_TASKS[record["task"]]}
     is_run, is_fine_tuned = "variant" in record, "task" in record
     if not {"vocabulary_sha256", "config"} <= set(record) or not (is_run or is_fine_tuned):
         raise ValueError(f"it holds {', '.join(record) or 'nothing'}")

@@ -5,9 +5,10 @@ import dataclasses
 import tensorflow as tf
 
 from pipelines.command_line import UserError, one_line
+from pipelines.images import SUFFIXES
 from pipelines.images.image_lists import read_bytes
-from pipelines.images.image_sources import SUFFIXES
-from pipelines.tasks.tsv_files import SENTENCES, find_columns, read_lines
+from pipelines.tasks.labelled_rows import SENTENCES, find_columns
+from pipelines.tasks.tables import open_table
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,36 +97,32 @@ def text_items(text, pair=None):
     return [Item(inputs, "--text")]
 
 
-def tsv_items(path, columns=()):
-    """The sentences of a TSV file, as in `pipelines.tasks.tsv_files` but without labels.
+def table_items(path, columns=()):
+    """The sentences of a table, without labels.
 
     Args:
-        path: str, local or `gs://`.
+        path: str, local or `gs://`, see `pipelines.tasks.tables`.
         columns: sequence of one or two names; the usual ones if empty.
 
     Returns:
-        list of `Item`, one a line.
+        list of `Item`, one a row.
 
     Raises:
-        UserError: it cannot be read, a column is missing or not one of two, or a line has another
-            number of fields.
+        UserError: it cannot be read, a column is missing or not one of two, or a row is damaged.
     """
     if len(columns) > 2 or len(set(columns)) < len(columns):
         raise UserError(f"--columns={','.join(columns)}: give one or two different names")
-    header, *lines = read_lines(path)
-    names = header.split("\t")
-    places = find_columns(path, names, columns, SENTENCES, "sentence", "--columns=A,B")
-    if not lines:
-        raise UserError(f"{path}: holds no line below the names of the columns; fill it")
+    table = open_table(path)
+    names = find_columns(path, table.columns, columns, SENTENCES, "sentence", "--columns=A,B")
     items = []
-    for number, line in enumerate(lines, 2):
-        fields = line.split("\t")
-        if len(fields) != len(names):
-            raise UserError(
-                f"{path}, line {number}: {len(fields)} fields, expected {len(names)} "
-                f"({', '.join(names)}); fix the line"
-            )
-        texts = [fields[place].strip() for place in places]
-        inputs = dict(zip(("text", "text_pair"), texts, strict=False))
-        items.append(Item(inputs, f"{path}, line {number}"))
+    for row in table.read(names):
+        where = f"{path}, {table.unit} {row.number}"
+        missing = [name for name, text in zip(names, row.values, strict=False) if text is None]
+        if row.damage or missing:
+            reason = row.damage or f"{missing[0]!r} is empty"
+            raise UserError(f"{where}: {reason}; fix the {table.unit}")
+        texts = [text.strip() for text in row.values]
+        items.append(Item(dict(zip(("text", "text_pair"), texts, strict=False)), where))
+    if not items:
+        raise UserError(f"{path}: holds no examples; fill it")
     return items

@@ -72,6 +72,10 @@ class ImageRecordFiles:
         """
         return ShuffledRecords(self.records, seed).names(start, count)
 
+    def descriptions(self):
+        """What tells each image from the others, its index: iterator of dicts of str."""
+        return ({"index": str(index)} for index in range(self.count))
+
     def in_order(self, begin=0, end=None):
         """The records in the order of the files.
 

@@ -12,10 +12,9 @@ import tensorflow as tf
 
 from pipelines.command_line import UserError, one_line, say
 from pipelines.files import reading
+from pipelines.images import SUFFIXES
 from pipelines.images.image_lists import WHOLE_FILE, ImageList, read_bytes
 from pipelines.package_data import find_package_file
-
-SUFFIXES = (".jpeg", ".jpg", ".png", ".gif", ".bmp")  # of the images in a folder, in any case
 
 _VALIDATION_LABELS = "datasets/imagenet2012/validation_labels.txt"
 _CLASSES = "datasets/imagenet2012/labels.txt"

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines.shards.host_shares import host_stream, shard, share
+from pipelines.tasks.labelled_rows import LabelledRows
 from pipelines.text.wordpiece import PAD
 
 POOL = 64  # batches that are sorted by length together
@@ -26,6 +27,7 @@ class LabelledTexts:
         pad: int, the id of padding.
         buckets: tuple of int, the lengths that a batch may be padded to, ascending; no text is
             longer than the last.
+        rows: `LabelledRows`, the texts themselves; None if they are not known.
     """
 
     tokens: np.ndarray
@@ -34,6 +36,7 @@ class LabelledTexts:
     labels: np.ndarray
     pad: int
     buckets: tuple[int, ...]
+    rows: LabelledRows | None = None
 
     @classmethod
     def encode(cls, first, second, labels, vocabulary, buckets, lower_case=True):
@@ -110,7 +113,12 @@ class LabelledTexts:
             starts=np.concatenate([[0], np.cumsum(self.lengths[indices])]).astype(np.int64),
             first_lengths=self.first_lengths[indices],
             labels=self.labels[indices],
+            rows=self.rows and self.rows.part(indices),
         )
+
+    def descriptions(self):
+        """What tells each text from the others: iterator of dicts of str."""
+        return iter(({},) * self.count) if self.rows is None else self.rows.descriptions()
 
     def training_plan(self, seed, steps, batch):
         """Which texts the steps of a run take: every text once an epoch, in a random order.

@@ -6,7 +6,7 @@ import os
 from pipelines.command_line import UserError, one_line
 from pipelines.images.image_record_files import ImageRecordFiles
 from pipelines.shards.records import RecordFiles
-from pipelines.tasks.tsv_files import LabelledRows
+from pipelines.tasks.labelled_rows import LabelledRows
 
 
 def _is_news(record):

@@ -80,7 +80,7 @@ _AOT_FLAGS = {
     "--tpu=v3-8 --variant=vitbrt": "--variant=vitbrt: .*did you mean vitbert",
     "--tpu=v3-8 --compare=jint": "--compare=jint: .*did you mean joint",
     "--tpu=v3-8 --task=cifar11": "--task=cifar11: .*did you mean cifar10",
-    "--tpu=v3-8 --task=tsv": "--task=tsv: .*--num_classes",
+    "--tpu=v3-8 --task=texts": "--task=texts: .*--num_classes",
     "--tpu=v3-8 --task=pets --compare=joint": "--compare is for pre-training",
     "--tpu=v3-8 --architecture=paper": "--architecture goes with --task",
     "--tpu=v3-8 --num_classes=3": "--num_classes goes with --task",

@@ -31,7 +31,7 @@ TASKS = {
     + "0\tword1\tword2\tno\n1\tword3\tword4\tyes\n" * 4,
     "one_class": "sentence\tlabel\n" + "a\tno\n" * 6,
     "bad_line": "sentence\tlabel\na\tno\nb\n",
-    "no_label": "sentence\tclass\na\tno\n",
+    "no_label": "sentence\tid\tkind\na\t1\tno\n",
 }
 
 

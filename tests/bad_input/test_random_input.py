@@ -18,7 +18,8 @@ from keras_vitbert.trained.finding import find
 from pipelines.command_line import UserError
 from pipelines.shards.records import RecordFiles
 from pipelines.shards.shard_manifest import read_manifest
-from pipelines.tasks.tsv_files import read_rows
+from pipelines.tasks.labelled_rows import read_rows
+from pipelines.tasks.tables import open_table
 from tests.bad_input.places import FIXTURES, SAVED
 from tests.keras_vitbert.configs.command_lines import parse
 
@@ -156,7 +157,7 @@ def test_tsv_files(tmp_path_factory, content):
     path = tmp_path_factory.getbasetemp() / "random.tsv"
     path.write_bytes(b"sentence\tlabel\n" + content)
     with refused():
-        read_rows(str(path))
+        read_rows(open_table(str(path)))
     path.write_bytes(content)
     with refused():
-        read_rows(str(path))
+        read_rows(open_table(str(path)))

@@ -242,7 +242,7 @@ def image_flags(finished, image_task):
     """What fine-tunes the run of `joint` on images."""
     from tests.keras_vitbert.tiny_tasks import IMAGE_FLAGS, RATES
 
-    flags = ["--task=image_folder", f"--data_dir={image_task}", *IMAGE_FLAGS]
+    flags = ["--task=images", f"--data_dir={image_task}", *IMAGE_FLAGS]
     flags.append(f"--config.grid={RATES}")
     return [f"--checkpoint={finished('joint')}", *flags]
 
@@ -252,7 +252,7 @@ def text_flags(finished, text_task):
     """The same on texts."""
     from tests.keras_vitbert.tiny_tasks import TEXT_FLAGS
 
-    flags = ["--task=tsv", f"--data_dir={text_task}", *TEXT_FLAGS]
+    flags = ["--task=texts", f"--data_dir={text_task}", *TEXT_FLAGS]
     return [f"--checkpoint={finished('joint')}", *flags]
 
 

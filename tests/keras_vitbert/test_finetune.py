@@ -52,7 +52,7 @@ def test_a_sweep_picks_on_examples_that_are_not_reported(swept):
     assert summary["value"] == statistics.median(values)
     assert (summary["minimum"], summary["maximum"]) == (min(values), max(values))
     assert summary["splits"]["validation"]["accuracy"]["values"] == values
-    assert (summary["task"], summary["metric"], summary["steps"]) == ("image_folder", "accuracy", 5)
+    assert (summary["task"], summary["metric"], summary["steps"]) == ("images", "accuracy", 5)
     assert summary["transfer"] == {
         "encoder": "kept",
         "embedding": "interpolated",

@@ -40,7 +40,7 @@ def images(image_task, tmp_path):
     """A copy of the folder of images, to be spoilt, and the flags for it."""
     shutil.copytree(image_task, tmp_path / "images")
     return tmp_path / "images", [
-        "--task=image_folder",
+        "--task=images",
         f"--data_dir={tmp_path / 'images'}",
         *IMAGE_FLAGS,
     ]
@@ -50,7 +50,7 @@ def images(image_task, tmp_path):
 def texts(text_task, tmp_path):
     """The same of TSV files."""
     shutil.copytree(text_task, tmp_path / "texts")
-    return tmp_path / "texts", ["--task=tsv", f"--data_dir={tmp_path / 'texts'}", *TEXT_FLAGS]
+    return tmp_path / "texts", ["--task=texts", f"--data_dir={tmp_path / 'texts'}", *TEXT_FLAGS]
 
 
 def edit(path, change):

@@ -64,7 +64,7 @@ def fine_tuning_batches(task, folder, model, **changes):
 def test_the_images_of_fine_tuning_are_those_of_the_streams(sources, image_task, mixup):
     model = config_of(sources).model.to_dict()
     changes = {"image_size": 12, "images.mixup": mixup}
-    for ours, stream in fine_tuning_batches("image_folder", image_task, model, **changes):
+    for ours, stream in fine_tuning_batches("images", image_task, model, **changes):
         assert ours == stream
         assert ours["images"].shape == (4, 12, 12, 3)
 
@@ -72,7 +72,7 @@ def test_the_images_of_fine_tuning_are_those_of_the_streams(sources, image_task,
 def test_the_texts_of_fine_tuning_are_those_of_the_streams(sources, text_task):
     """Except for their length, which depends on the data: the longest is compiled."""
     model = config_of(sources).model.to_dict()
-    for ours, stream in fine_tuning_batches("tsv", text_task, model, buckets=(8,)):
+    for ours, stream in fine_tuning_batches("texts", text_task, model, buckets=(8,)):
         assert set(ours) == set(stream)
         assert all(stream[name].is_compatible_with(spec) for name, spec in ours.items())
         assert ours["token_ids"].shape == (4, model["max_sequence_length"])

@@ -37,9 +37,9 @@ def test_pictures_and_tables():
 @pytest.mark.parametrize("batch", [4, slow(100)])
 def test_every_example_is_predicted_once_in_its_place(text_task, tiny, randomize, batch):
     """Against the network on each example by itself; 13 examples leave a batch of 4 unfilled."""
-    config = fine_tuning.get_config("tsv", "text")
+    config = fine_tuning.get_config("texts", "text")
     config.buckets = (8,)
-    split = open_task(TASKS["tsv"], config, VOCABULARY, 12, str(text_task)).tests["validation"]
+    split = open_task(TASKS["texts"], config, VOCABULARY, 12, str(text_task)).tests["validation"]
     model = {**tiny, "vocabulary_size": len(VOCABULARY), "max_sequence_length": 12}
     network = randomize(build_classifier(model, "text", 2), 8)
     evaluator = evaluation.Evaluator(network, tf.distribute.get_strategy(), batch)
@@ -67,8 +67,8 @@ def test_every_example_is_predicted_once_in_its_place(text_task, tiny, randomize
 
 
 def test_an_example_that_is_missing_or_there_twice_is_an_error(text_task, tiny):
-    config = fine_tuning.get_config("tsv", "text")
-    split = open_task(TASKS["tsv"], config, VOCABULARY, 12, str(text_task)).tests["validation"]
+    config = fine_tuning.get_config("texts", "text")
+    split = open_task(TASKS["texts"], config, VOCABULARY, 12, str(text_task)).tests["validation"]
     model = {**tiny, "vocabulary_size": len(VOCABULARY), "max_sequence_length": 12}
     network = build_classifier(model, "text", 2)
     evaluator = evaluation.Evaluator(network, tf.distribute.get_strategy(), 4)

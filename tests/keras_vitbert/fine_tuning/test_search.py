@@ -26,8 +26,8 @@ RATES = (0.1, 0.01, 0.001)
 
 @pytest.fixture(scope="module")
 def data(text_task):
-    config = fine_tuning.get_config("tsv", "text")
-    return open_task(TASKS["tsv"], config, VOCABULARY, 12, str(text_task))
+    config = fine_tuning.get_config("texts", "text")
+    return open_task(TASKS["texts"], config, VOCABULARY, 12, str(text_task))
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def tune(data, tiny, tmp_path, monkeypatch):
             return result
 
         monkeypatch.setattr(search, "run_trial", run_trial)
-        config = fine_tuning.get_config("tsv", "text")
+        config = fine_tuning.get_config("texts", "text")
         config.update(grid=RATES, metric=metric)
         strategy = tf.distribute.get_strategy()
         model = {**tiny, "max_sequence_length": 16}
@@ -76,7 +76,7 @@ def tune(data, tiny, tmp_path, monkeypatch):
             Workers(strategy),
             strategy,
             data,
-            TASKS["tsv"],
+            TASKS["texts"],
             Pretrained(RANDOM, "x", 0, "sha", model, None, VOCABULARY),
         )
         return fine_tune(run, sweep, seeds), asked
@@ -134,7 +134,7 @@ def test_the_summary_is_of_all_seeds_and_the_model_of_their_median(tune, tmp_pat
     assert (
         summary["learning_rate"]
         == 5e-5
-        == fine_tuning.get_config("tsv", "text").optimizer.learning_rate
+        == fine_tuning.get_config("texts", "text").optimizer.learning_rate
     )
     assert (summary["learning_rate_picked_on"], summary["sweep"]) == ("given", {})
     assert summary["value"] == statistics.median(reached)
@@ -177,7 +177,8 @@ def test_the_table(tune):
     values = {("sweep", 0.1): [0.25], ("sweep", 0.01): [None], ("sweep", 0.001): [0.125]}
     summary, _ = tune({**values, ("seed", 0.1): [0.75, 0.25, 0.5]}, seeds=3)
     lines = search.table(summary).splitlines()
-    assert lines[0] == ("tsv from rand: 4 steps, learning rate 0.1 (3 of the 30 training examples)")
+    rate = "learning rate 0.1 (3 of the 30 training examples)"
+    assert lines[0] == f"texts from rand: 4 steps, {rate}"
     assert [line.split() for line in lines[1:4]] == [
         ["rate", "0.1", "0.2500"],
         ["rate", "0.01", "diverged"],

@@ -23,7 +23,7 @@ def config_of(name, **changes):
         ("pets", {"optimizer__name": "adamw", "optimizer__epsilon": 1e-3}),
         ("sst2", {"max_length": 5, "buckets": (5,), "epochs": 0.01}),
         ("sst2", {"buckets": (), "optimizer__schedule": "polynomial", "optimizer__power": 2.0}),
-        ("tsv", {"data__sentence_columns": "a,b"}),
+        ("texts", {"data__sentence_columns": "a,b"}),
     ],
 )
 def test_settings_at_the_edge_work(name, changes):

@@ -1,6 +1,8 @@
 """The splits of a task from each kind of data."""
 
 import numpy as np
+import pyarrow
+import pyarrow.parquet
 import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
@@ -19,10 +21,10 @@ from tests.keras_vitbert.tiny_runs import VOCABULARY
 from tests.keras_vitbert.tiny_tasks import CLASSES, IMAGES, write_images, write_texts
 
 
-def open_data(name, data_dir, **changes):
+def open_data(name, data_dir="", files=None, **changes):
     config = fine_tuning.get_config(name, TASKS[name].kind)
     config.update(changes)
-    return open_task(TASKS[name], config, VOCABULARY, 12, str(data_dir))
+    return open_task(TASKS[name], config, VOCABULARY, 12, str(data_dir), files=files)
 
 
 def test_mnli_has_two_test_splits(tmp_path):
@@ -46,7 +48,7 @@ def test_text_of_tfds(name, tmp_path):
 def test_numbers_are_classes_in_their_order(tmp_path):
     lines = [f"word{n % 9}\t{n - 2}" for n in range(13)]
     (tmp_path / "train.tsv").write_text("\n".join(["sentence\tlabel", *lines]) + "\n")
-    data = open_data("tsv", tmp_path)
+    data = open_data("texts", tmp_path)
     assert data.classes == [str(n - 2) for n in range(13)]
 
 
@@ -55,7 +57,7 @@ def test_damaged_lines_may_be_left_out(tmp_path, capsys):
     for name in ("train", "dev"):
         with open(tmp_path / f"{name}.tsv", "a") as file:
             file.write("only one field\n")
-    task, config = TASKS["tsv"], fine_tuning.get_config("tsv", "text")
+    task, config = TASKS["texts"], fine_tuning.get_config("texts", "text")
     with pytest.raises(UserError, match="dev.tsv, line 7: 1 fields"):
         open_task(task, config, VOCABULARY, 12, str(tmp_path), max_bad_records=1)
     data = open_task(task, config, VOCABULARY, 12, str(tmp_path), max_bad_records=2)
@@ -68,7 +70,7 @@ def test_classes_that_are_nearly_numbers(tmp_path):
     lines = [f"word{n}\t{name}" for n, name in enumerate(names * 2)]
     (tmp_path / "train.tsv").write_text("\n".join(["sentence\tlabel", *lines]) + "\n")
     wanted = ["-3", "01", "1", "9", "10", "--1", "a", "b", "\u00b2"]
-    assert open_data("tsv", tmp_path).classes == wanted
+    assert open_data("texts", tmp_path).classes == wanted
 
 
 @pytest.mark.slow
@@ -86,12 +88,52 @@ def test_image_records_of_our_own(tmp_path):
     assert there.sum() == IMAGES["validation"]
 
 
-def test_folders_of_images_that_are_not_used_are_named(tmp_path, capsys):
+def test_all_splits_are_reported_the_test_split_first(tmp_path):
     counts = {"train": 6, "validation": 4, "test": 5}
-    data = open_data("image_folder", write_images(tmp_path, counts=counts))
-    assert {name: split.count for name, split in data.tests.items()} == {"validation": 4}
-    told = f"the results are those of {tmp_path}/validation; {tmp_path}/test is not used"
-    assert capsys.readouterr().err.splitlines() == [told]
+    data = open_data("images", write_images(tmp_path, counts=counts))
+    found = {name: split.count for name, split in data.tests.items()}
+    assert list(found.items()) == [("test", 5), ("validation", 4)]
+    # Rates are picked on the other one.
+    assert data.selection is data.tests["validation"] and data.picked_on == "validation"
+
+
+def test_a_test_split_without_labels_is_left_out(tmp_path, capsys):
+    write_texts(tmp_path, counts={"train": 12, "dev": 5})
+    (tmp_path / "test.tsv").write_text("index\tsentence1\tsentence2\n0\ta\tb\n")
+    assert list(open_data("texts", tmp_path).tests) == ["validation"]
+    assert "test.tsv: has no column 'label', so nothing is measured" in capsys.readouterr().err
+    with pytest.raises(UserError, match="test.tsv: has no label column"):
+        open_data("texts", tmp_path, files={"test": str(tmp_path / "test.tsv")})
+
+
+def test_images_of_tables(tmp_path):
+    """The same images as files of a folder, by a table of their paths, and in a table."""
+    folder = write_images(tmp_path / "folder", counts={"train": 9})
+    files = sorted((folder / "train").glob("*/*.jpg"))
+    rows = [
+        "name,kind,file",
+        *(f"x,{f.parent.name},folder/train/{f.parent.name}/{f.name}" for f in files),
+    ]
+    (tmp_path / "x.csv").write_text("\n".join(rows) + "\n")
+    cells = {"image": [f.read_bytes() for f in files], "kind": [f.parent.name for f in files]}
+    pyarrow.parquet.write_table(pyarrow.table(cells), tmp_path / "x.parquet")
+
+    def evaluated(**where):
+        data = open_data("images", image_size=12, data={"label_column": "kind"}, **where)
+        [batch] = LabelledImages.evaluation(data.train, 16).as_numpy_iterator()
+        there = batch["weights"] > 0
+        return data, batch["images"][there], batch["labels"][there]
+
+    wanted, images, labels = evaluated(data_dir=folder)
+    for name in ("x.csv", "x.parquet"):
+        data, found, found_labels = evaluated(files={"train": str(tmp_path / name)})
+        assert data.classes == wanted.classes == CLASSES
+        # A tenth is held out of each, by the same order of as many images.
+        np.testing.assert_array_equal(found, images)
+        np.testing.assert_array_equal(found_labels, labels)
+    (tmp_path / "x.csv").write_text("\n".join([*rows, "x,red,gone.jpg"]) + "\n")
+    with pytest.raises(UserError, match="x.csv, line 11: .*gone.jpg is no file; fix the line"):
+        evaluated(files={"train": str(tmp_path / "x.csv")})
 
 
 def test_splits_are_told_apart_by_their_content(tmp_path):
@@ -102,30 +144,30 @@ def test_splits_are_told_apart_by_their_content(tmp_path):
         data = open_data(name, folder)
         return [data.train.sha256, *(split.sha256 for split in data.tests.values())]
 
-    before = digests("image_folder", images)
-    assert digests("image_folder", images.rename(tmp_path / "moved")) == before
+    before = digests("images", images)
+    assert digests("images", images.rename(tmp_path / "moved")) == before
     images = tmp_path / "moved"
     one, other = images / "train" / "blue" / "000.jpg", images / "train" / "green" / "001.jpg"
     content = one.read_bytes()
     one.write_bytes(content + b"more")
-    assert digests("image_folder", images) != before
+    assert digests("images", images) != before
     one.write_bytes(content)
-    assert digests("image_folder", images) == before
+    assert digests("images", images) == before
     other.rename(images / "train" / "blue" / "001.jpg")  # another label
     one.rename(images / "train" / "green" / "000.jpg")
-    assert digests("image_folder", images) != before
+    assert digests("images", images) != before
 
     texts = write_texts(tmp_path / "texts", counts={"train": 9, "dev": 5})
-    train, test = digests("tsv", texts)
+    train, test = digests("texts", texts)
     file = texts / "dev.tsv"
     first, *rest = file.read_text().splitlines()
     file.write_text("\n".join([first, *reversed(rest)]) + "\n")
-    assert digests("tsv", texts) == [train, open_data("tsv", texts).tests["validation"].sha256]
-    assert digests("tsv", texts)[1] != test
+    assert digests("texts", texts) == [train, open_data("texts", texts).tests["validation"].sha256]
+    assert digests("texts", texts)[1] != test
 
 
 def test_a_part_that_is_cut_is_no_longer_in_the_rest(tmp_path):
-    data = open_data("tsv", write_texts(tmp_path, counts={"train": 40, "dev": 5}))
+    data = open_data("texts", write_texts(tmp_path, counts={"train": 40, "dev": 5}))
     rest, part = cut(data.train, 0.25)
     assert (rest.count, part.count) == (30, 10)
 
@@ -161,21 +203,21 @@ def test_a_part_of_sorted_records_is_of_all_classes(tmp_path, count):
 
 @pytest.mark.parametrize(("part", "leaves"), [(0.01, "40 and 0"), (0.99, "0 and 40")])
 def test_a_part_that_leaves_nothing(tmp_path, part, leaves):
-    data = open_data("tsv", write_texts(tmp_path, counts={"train": 40, "dev": 5}))
+    data = open_data("texts", write_texts(tmp_path, counts={"train": 40, "dev": 5}))
     with pytest.raises(UserError, match=f"selection_part={part}: of 40 .* {leaves}"):
         cut(data.train, part)
 
 
 def test_flowers_have_a_split_to_pick_on(tmp_path, monkeypatch):
-    from keras_vitbert.fine_tuning import task_data
+    from keras_vitbert.fine_tuning import task_images
 
     write_images(tmp_path, counts={"train": 9, "validation": 6, "test": 5})
     stores = {}
     for split in ("train", "validation", "test"):
-        stores[split], classes = task_data.ImageFiles.find(str(tmp_path / split))
-    monkeypatch.setattr(task_data.tfds_data, "open_builder", lambda *_: None)
-    monkeypatch.setattr(task_data.tfds_data, "class_names", lambda _: classes)
-    monkeypatch.setattr(task_data.tfds_data, "read_images", lambda _, split: stores[split])
+        stores[split], classes = task_images.ImageFiles.find(str(tmp_path / split))
+    monkeypatch.setattr(task_images.tfds_data, "open_builder", lambda *_: None)
+    monkeypatch.setattr(task_images.tfds_data, "class_names", lambda _: classes)
+    monkeypatch.setattr(task_images.tfds_data, "read_images", lambda _, split: stores[split])
     data = open_data("flowers", "")
     assert {name: split.count for name, split in data.tests.items()} == {"test": 5}
     rest, selection = data.without_selection(0.1)

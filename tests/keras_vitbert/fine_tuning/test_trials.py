@@ -29,9 +29,9 @@ BATCH = 4
 def splits(text_task, image_task):
     """The training split of each kind of task."""
     opened = {}
-    for name, folder in (("tsv", text_task), ("image_folder", image_task)):
+    for name, folder in (("texts", text_task), ("images", image_task)):
         config = fine_tuning.get_config(name, TASKS[name].kind)
-        config.update({"buckets": (10,)} if name == "tsv" else {"image_size": 6})
+        config.update({"buckets": (10,)} if name == "texts" else {"image_size": 6})
         opened[name] = open_task(TASKS[name], config, VOCABULARY, 16, str(folder)).train
     return opened
 
@@ -74,7 +74,7 @@ def batches(split, step, count):
     return stream, [{name: value.numpy() for name, value in batch.items()} for batch in found]
 
 
-@pytest.mark.parametrize("name", ["tsv", "image_folder"])
+@pytest.mark.parametrize("name", ["texts", "images"])
 def test_a_stream_goes_on_where_it_was_left(splits, name):
     stream, whole = batches(splits[name], 0, 9)
     _, rest = batches(splits[name], 4, 5)
@@ -83,7 +83,7 @@ def test_a_stream_goes_on_where_it_was_left(splits, name):
         for key in ours:
             np.testing.assert_array_equal(ours[key], theirs[key], err_msg=key)
     assert {len(batch["labels"]) for batch in whole} == {BATCH}
-    if name == "tsv":
+    if name == "texts":
         lengths = [batch["token_ids"].shape[1] for batch in whole]
         assert set(lengths[4:]) == {10, 16}
         assert stream.tokens_per_step == round(BATCH * np.mean(lengths))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from keras_vitbert.serving.prediction_inputs import Item, image_items, text_items, tsv_items
+from keras_vitbert.serving.prediction_inputs import Item, image_items, table_items, text_items
 from pipelines.command_line import UserError
 
 
@@ -46,7 +46,7 @@ def test_lines_of_a_tsv_file(tmp_path):
     lines = ["id\tsentence2\tsentence1", "0\tsat\u2028down\t the cat ", "1\t\tb\x0bc", "2\tx\t"]
     for end in ("\n", "\r\n"):
         path.write_bytes(b"\xef\xbb\xbf" + end.join([*lines, "", ""]).encode())
-        items = tsv_items(str(path))
+        items = table_items(str(path))
         assert [item.value() for item in items] == [
             ["the cat", "sat\u2028down"],
             ["b\x0bc", ""],
@@ -54,8 +54,8 @@ def test_lines_of_a_tsv_file(tmp_path):
         ]
         assert [item.where for item in items] == [f"{path}, line {n}" for n in (2, 3, 4)]
         assert [item.length for item in items] == [15, 3, 1]
-    assert [item.value() for item in tsv_items(str(path), ["id"])] == ["0", "1", "2"]
-    assert tsv_items(str(path), ("sentence2", "id"))[0].value() == ["sat\u2028down", "0"]
+    assert [item.value() for item in table_items(str(path), ["id"])] == ["0", "1", "2"]
+    assert table_items(str(path), ("sentence2", "id"))[0].value() == ["sat\u2028down", "0"]
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_lines_of_a_tsv_file(tmp_path):
         (b"\xff\xfe", ", line 1: no UTF-8; convert the file"),
         (b"", r"has no sentence column \(.*\) but ; name it by --columns=A,B"),
         (b"a\tb\n1\t2\n", r"has no sentence column \(.*\) but a, b; name it by --columns=A,B"),
-        (b"sentence\n\n", "holds no line below the names of the columns; fill it"),
+        (b"sentence\n\n", "holds no examples; fill it"),
         (b"sentence\na\nb\tc\n", r", line 3: 2 fields, expected 1 \(sentence\); fix the line"),
     ],
 )
@@ -72,4 +72,4 @@ def test_tsv_files_that_are_wrong(tmp_path, content, message):
     path = tmp_path / "x.tsv"
     path.write_bytes(content)
     with pytest.raises(UserError, match=f"^{path}.*{message}"):
-        tsv_items(str(path))
+        table_items(str(path))

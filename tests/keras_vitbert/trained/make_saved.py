@@ -82,7 +82,7 @@ def main(folder):
         ("images", tiny_tasks.IMAGE_FLAGS),
         ("texts", (*tiny_tasks.TEXT_FLAGS, "--config.lora_rank=2")),
     ):
-        task = "image_folder" if kind == "images" else "tsv"
+        task = "images" if kind == "images" else "texts"
         argv = (f"--task={task}", f"--data_dir={kind}", f"--output_dir=fine_tuned_{kind}", *flags)
         run("finetune", "--checkpoint=run", "--seeds=2", *argv)
     run("convert", "--checkpoint=run", "--output_dir=preset", "--task=masked_lm")

@@ -35,7 +35,7 @@ def test_what_this_project_wrote(name, kind, path):
     ("config", "kind"),
     [
         ({"variant": "vit", "config": {}}, sources.RUN),
-        ({"task": "tsv", "config": {}}, sources.FINE_TUNED),
+        ({"task": "texts", "config": {}}, sources.FINE_TUNED),
         ({"registered_name": "keras_hub>BertBackbone"}, sources.PRESET),
         ({"model_type": "bert"}, sources.HUGGING_FACE),
         ({"architectures": []}, sources.HUGGING_FACE),

@@ -180,7 +180,7 @@ def test_damaged_files_of_a_run_are_named(tmp_path):
         ("run", "classes.txt", "t\u00eate\n".encode("latin-1")),
         ("run", "summary.json", b"{}"),
         ("fine_tuned_images", "classes.txt", "t\u00eate\n".encode("latin-1")),
-        ("fine_tuned_images", "summary.json", b'{"task": "image_folder", "model": 3}'),
+        ("fine_tuned_images", "summary.json", b'{"task": "images", "model": 3}'),
     ):
         copy = tmp_path / f"{name}-{file}"
         shutil.copytree(SAVED / name, copy)

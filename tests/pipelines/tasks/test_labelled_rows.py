@@ -1,11 +1,16 @@
-"""TSV files: which columns are taken, and what is said of files that are wrong."""
+"""Labelled sentences: which columns are taken, and what is said of tables that are wrong."""
 
 import csv
 
 import pytest
 
 from pipelines.command_line import UserError
-from pipelines.tasks.tsv_files import find_files, read_rows
+from pipelines.tasks import labelled_rows
+from pipelines.tasks.tables import open_table
+
+
+def read_rows(path, *flags, **more):
+    return labelled_rows.read_rows(open_table(path), *flags, **more)
 
 
 @pytest.fixture
@@ -95,14 +100,14 @@ def test_lines_with_other_numbers_of_fields(write):
     ("lines", "flags", "message"),
     [
         (
-            ["sentence\tclass", "a\t1"],
+            ["sentence\tid\tkind", "a\t1\t2"],
             (),
-            r"has no label column \(label, gold_.*\) but sentence, class; name it by",
+            r"has no label column \(label, gold_.*\) but sentence, id, kind; name it by",
         ),
         (
-            ["words\tlabel", "a\t1"],
+            ["words\tid\tlabel", "a\t1\t2"],
             (),
-            "no sentence column .* but words, label; name it by .*_columns$",
+            "no sentence column .* but words, id, label; name it by .*_columns$",
         ),
         (["sentence\tlabel", "a\t1"], (["text"], ""), "has no column 'text' but sentence, label"),
         (
@@ -110,7 +115,7 @@ def test_lines_with_other_numbers_of_fields(write):
             ((), "y"),
             "has no column 'y' but sentence, label; fix .*label_column$",
         ),
-        (["sentence\tlabel"], (), "holds no line below the names"),
+        (["sentence\tlabel"], (), "holds no examples; fill it"),
         ([], (), "has no label column"),
         (["sentence\tlabel", "a\t1", "b\t"], (), "line 3: the label is '', expected a word"),
         (["sentence\tlabel", "a\tx\u2028y"], (), "line 2: the label is .*, expected a word"),
@@ -129,13 +134,28 @@ def test_bytes_that_are_no_text(write, tmp_path):
         read_rows(str(path))
 
 
-def test_the_files_of_a_folder(write, tmp_path):
-    with pytest.raises(UserError, match="holds no train.tsv"):
-        find_files(str(tmp_path))
-    with pytest.raises(UserError, match="no such folder"):
-        find_files(str(tmp_path / "none"))
-    for name in ("train", "dev_matched", "dev_mismatched", "test"):
-        write(["sentence\tlabel"], f"{name}.tsv")
-    found = find_files(str(tmp_path))
-    assert list(found) == ["train", "validation_matched", "validation_mismatched"]
-    assert found["validation_matched"].endswith("dev_matched.tsv")
+@pytest.mark.parametrize(
+    ("header", "sentences", "label"),
+    [
+        ("Text\tLabel", ("Text",), "Label"),
+        ("id\treview\tstars\tsentiment", ("review",), "sentiment"),
+        ("words\tlabel", ("words",), "label"),  # the other one of two
+        ("comment\tspam", ("comment",), "spam"),
+        ("title\tbody\tcategory", ("body",), "category"),
+    ],
+)
+def test_columns_that_are_found_by_themselves(write, header, sentences, label):
+    rows = read_rows(write([header, "\t".join("abcd"[: header.count("\t") + 1])]))
+    assert (rows.sentence_columns, rows.label_column) == (sentences, label)
+
+
+def test_a_split_of_several_tables(write):
+    paths = [write(["sentence\tlabel", f"a{n}\t1", f"b{n}\t0"], f"{n}.tsv") for n in range(2)]
+    rows = labelled_rows.read_split(paths)
+    assert rows.first == ("a0", "b0", "a1", "b1") and rows.labels == tuple("1010")
+    assert rows.places == ("0.tsv:2", "0.tsv:3", "1.tsv:2", "1.tsv:3")
+    part = rows.part([2, 0])
+    assert list(part.descriptions()) == [
+        {"line": "1.tsv:2", "text": "a1"},
+        {"line": "0.tsv:2", "text": "a0"},
+    ]

@@ -1,0 +1,93 @@
+"""Opens the images of a task: from TFDS, or of a user's own."""
+
+import os
+
+import tensorflow as tf
+
+from pipelines.command_line import UserError
+from pipelines.images.image_record_files import ImageRecordFiles
+from pipelines.images.image_views import ImageViews
+from pipelines.shards.records import RecordFiles
+from pipelines.tasks import own_data, tfds_data
+from pipelines.tasks.image_stores import ImageFiles
+from pipelines.tasks.image_tables import read_images
+from pipelines.tasks.labelled_images import LabelledImages
+from pipelines.tasks.saved_datasets import open_saved
+from pipelines.tasks.tables import open_table
+
+
+def open_tfds(task, config, data_dir, download):
+    """The splits of a task of TensorFlow Datasets.
+
+    Args:
+        task: `keras_vitbert.fine_tuning.tasks.Task`.
+        config: `ConfigDict` of fine-tuning.
+        data_dir: str, TFDS' data folder.
+        download: bool, whether TFDS may fetch missing data.
+
+    Returns:
+        (list of str, the classes; dict of a split to `LabelledImages`).
+
+    Raises:
+        UserError: something is missing or damaged.
+    """
+    builder = tfds_data.open_builder(task.tfds, data_dir, download)
+    classes = tfds_data.class_names(builder)
+    splits = ["train", *task.tests, *([task.selection] if task.selection else [])]
+    return classes, _viewed(
+        {split: tfds_data.read_images(builder, split) for split in splits}, config
+    )
+
+
+def open_own(places, config, classes=None, max_bad_records=0):
+    """The splits of a user's own images.
+
+    Args:
+        places: dict of a split to a `pipelines.tasks.own_data.Place`, `train` first if it is there.
+        config: `ConfigDict` of fine-tuning.
+        classes: list of str, those of a trained model; those of the first split by default.
+        max_bad_records: int, how many damaged rows of tables may be left out.
+
+    Returns:
+        (list of str, the classes; dict of a split to `LabelledImages`).
+
+    Raises:
+        UserError: something is missing or damaged, or a split has a class that the first has not.
+    """
+    stores = {}
+    for split, place in places.items():
+        if place.form == own_data.RECORDS:
+            known = _classes_of_records(place.paths[0])
+            if classes not in (None, known):
+                raise UserError(f"{place}: has other classes than the training images; fix that")
+            records = RecordFiles.find(place.paths[0], "data_dir")
+            stores[split], classes = ImageRecordFiles(records, len(known)), known
+        elif place.form == own_data.FOLDERS:
+            stores[split], classes = ImageFiles.find(place.paths[0], classes)
+        else:
+            open_it = open_saved if place.form == own_data.SAVED else open_table
+            tables = [open_it(path) for path in place.paths]
+            columns = config.data.image_column, config.data.label_column
+            stores[split], classes, damaged = read_images(
+                tables, *columns, classes, max_bad_records
+            )
+            max_bad_records -= damaged
+    return classes, _viewed(stores, config)
+
+
+def _viewed(stores, config):
+    views = ImageViews.from_config(config.image_size, config.images)
+    return {split: LabelledImages(store, views) for split, store in stores.items()}
+
+
+def _classes_of_records(pattern):
+    """The names of the classes of files that `pipelines.imagenet` has written."""
+    path = os.path.join(os.path.dirname(pattern), "classes.txt")
+    try:
+        with tf.io.gfile.GFile(path) as file:
+            return file.read().splitlines()
+    except (tf.errors.OpError, ValueError) as error:
+        raise UserError(
+            f"{path}: cannot be read; it names the classes of train-*-of-*, as "
+            "pipelines.imagenet writes it"
+        ) from error

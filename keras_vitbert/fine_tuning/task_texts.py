@@ -1,0 +1,116 @@
+"""Opens the texts of a task: from TFDS, or of a user's own."""
+
+import dataclasses
+
+from pipelines.command_line import UserError, say
+from pipelines.tasks import own_data, tfds_data
+from pipelines.tasks.labelled_rows import class_order, read_split
+from pipelines.tasks.labelled_texts import LabelledTexts
+from pipelines.tasks.saved_datasets import open_saved
+from pipelines.tasks.tables import open_table
+from pipelines.text.casing import is_lower
+
+
+def read_tfds(task, data_dir, download):
+    """The rows of a task of TensorFlow Datasets.
+
+    Args:
+        task: `keras_vitbert.fine_tuning.tasks.Task`.
+        data_dir: str, TFDS' data folder.
+        download: bool, whether TFDS may fetch missing data.
+
+    Returns:
+        (list of str, the classes; dict of a split to `LabelledRows`).
+
+    Raises:
+        UserError: something is missing or damaged.
+    """
+    builder = tfds_data.open_builder(task.tfds, data_dir, download)
+    rows = {
+        split: tfds_data.read_rows(builder, split, task.columns) for split in ("train", *task.tests)
+    }
+    return tfds_data.class_names(builder), rows
+
+
+def read_own(places, config, classes=None, max_bad_records=0, asked_for=()):
+    """The rows of a user's own tables. What is left out of them is told.
+
+    Args:
+        places: dict of a split to a `pipelines.tasks.own_data.Place`, `train` first if it is there.
+        config: `ConfigDict` of fine-tuning.
+        classes: list of str, those of a trained model; those of the first split by default.
+        max_bad_records: int, how many damaged rows may be left out.
+        asked_for: collection of str, the splits that flags name: they must have labels.
+
+    Returns:
+        (list of str, the classes; dict of a split to `LabelledRows`).
+
+    Raises:
+        UserError: something is missing or damaged.
+    """
+    columns = [name for name in config.data.sentence_columns.split(",") if name]
+    label, rows, first = config.data.label_column, {}, None
+    for split, place in places.items():
+        open_it = open_saved if place.form == own_data.SAVED else open_table
+        tables = [open_it(path) for path in place.paths]
+        there = tables[0].columns
+        if first and first.label_column not in there and split not in asked_for and split == "test":
+            say(f"{place}: has no column {first.label_column!r}, so nothing is measured on it")
+            continue
+        # The columns of the first split, where they are.
+        known = () if first is None else first.sentence_columns
+        sentences = columns or (known if set(known) <= set(there) else ())
+        known = "" if first is None else first.label_column
+        found = read_split(
+            tables, sentences, label or (known if known in there else ""), max_bad_records
+        )
+        max_bad_records -= len(found.damaged)
+        for line in found.damaged:
+            say(f"left out: {line}")
+        first = first or found
+        if (found.second is None) != (first.second is None):
+            raise UserError(
+                f"{found.source}: has another number of sentence columns than {first.source}; "
+                "name them by --config.data.sentence_columns"
+            )
+        rows[split] = found
+    if classes is None:
+        classes = sorted(set(next(iter(rows.values())).labels), key=class_order)
+    return classes, rows
+
+
+def encoded(rows, classes, vocabulary, config, max_length):
+    """Texts as token ids.
+
+    Args:
+        rows: `LabelledRows`.
+        classes: list of str.
+        vocabulary: list of str.
+        config: `ConfigDict` of fine-tuning.
+        max_length: int, tokens of a text.
+
+    Returns:
+        `LabelledTexts`.
+
+    Raises:
+        UserError: a row is of another class.
+    """
+    indices = {name: index for index, name in enumerate(classes)}
+    for place, label in enumerate(rows.labels):
+        if label not in indices:
+            raise UserError(
+                f"{rows.source}: the class {label!r} (of {rows.first[place][:40]!r} ...) is not "
+                f"among those of the training examples, {', '.join(classes[:10])}; remove it, or "
+                "add it to them"
+            )
+    labels = [indices[label] for label in rows.labels]
+    buckets = [length for length in config.buckets if length < max_length]
+    texts = LabelledTexts.encode(
+        rows.first,
+        rows.second,
+        labels,
+        vocabulary,
+        [*buckets, max_length],
+        is_lower(config.data.case, vocabulary),
+    )
+    return dataclasses.replace(texts, rows=rows)

@@ -1,0 +1,250 @@
+"""Where labelled images lie that are a list: files, or the cells of a table.
+
+Records are in another store, `pipelines.images.image_record_files.ImageRecordFiles`.
+"""
+
+import concurrent.futures
+import dataclasses
+import functools
+import hashlib
+import os
+
+import numpy as np
+import tensorflow as tf
+
+from pipelines.files import sampled_digest
+from pipelines.images import image_sources, jpeg
+from pipelines.images.image_lists import ImageList, entry_file, entry_name, read_entry
+
+_SAMPLED_FILES = 1_000
+_FILE_THREADS = 16  # they wait for the disk or the network
+_SAMPLED_BYTES = 1 << 16
+
+
+class _Listed:
+    """Images that are found by their place in a list."""
+
+    column = ""  # of files of predictions: what `name` gives
+
+    def elements(self, seed, start, shard):
+        """The endless shuffled stream of a host.
+
+        Args:
+            seed: int.
+            start: int, the index of the first element, over all hosts.
+            shard: (number of hosts, index of this one).
+
+        Returns:
+            `tf.data.Dataset` of (number, place in the list).
+        """
+        hosts, host = shard
+        first = start + (host - start) % hosts
+
+        def element(number):
+            epoch, place = number // self.count, number % self.count
+            key = tf.random.stateless_uniform((2,), [seed, epoch], 1, 2**61, dtype=tf.int64)
+            return number, tf.random.experimental.index_shuffle(place, key, self.count - 1)
+
+        return tf.data.Dataset.range(first, 2**62, hosts).map(element)
+
+    def names(self, seed, start, count):
+        """Which images some elements of the shuffled stream are: list of str, their names.
+
+        Args:
+            seed, start, count: int.
+        """
+        places = self.elements(seed, start, (1, 0)).take(count).as_numpy_iterator()
+        return [self.name(place) for _, place in places]
+
+    def descriptions(self):
+        """What tells each image from the others: iterator of dicts of str."""
+        return ({self.column: self.name(place)} for place in range(self.count))
+
+    def in_order(self, begin, end):
+        """Places in the order of the list.
+
+        Args:
+            begin, end: int, indices; `end` is excluded.
+
+        Returns:
+            `tf.data.Dataset` of int64.
+        """
+        return tf.data.Dataset.range(begin, end)
+
+    def to_labels(self, stored):
+        """Labels from 0, which is how they are stored."""
+        return stored
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ImageFiles(_Listed):
+    """Image files in a folder that holds a folder a class.
+
+    Attributes:
+        images: `ImageList`, in the order of evaluation.
+    """
+
+    images: ImageList
+
+    column = "path"
+
+    @classmethod
+    def find(cls, folder, classes=None):
+        """Lists a folder, and shuffles the list once, always in the same way.
+
+        So a part of it is a random one.
+
+        Args:
+            folder: str, local or `gs://`.
+            classes: list of str, the classes of the training images, if they are known.
+
+        Returns:
+            (`ImageFiles`, list of str with the names of the classes).
+
+        Raises:
+            UserError: there are no images, or there is a class that is not among `classes`.
+        """
+        images, classes = image_sources.list_folder(folder, classes)
+        return cls(images.shuffled(seed=0)), classes
+
+    @property
+    def count(self):
+        """How many images there are."""
+        return len(self.images)
+
+    @functools.cached_property
+    def sha256(self):
+        """SHA-256 of the names and labels of all files, and of the size and ends of 1,000."""
+        digest = hashlib.sha256(self.images.digest().encode())
+        sampled = self.images.entries[:: -(-self.count // _SAMPLED_FILES)]
+        files = [entry_file(self.images.source, entry) for entry in sampled]
+        with concurrent.futures.ThreadPoolExecutor(_FILE_THREADS) as threads:
+            for sampled in threads.map(sampled_digest, files):
+                digest.update(sampled.encode())
+        return digest.hexdigest()
+
+    def name(self, place):
+        """The path of an image within the folder.
+
+        Args:
+            place: int, its index in the list.
+        """
+        return entry_name(self.images.entries[place])
+
+    def part(self, ranges):
+        """Some of the images.
+
+        Args:
+            ranges: list of (first, end), ascending indices; `end` is excluded.
+
+        Returns:
+            `ImageFiles`.
+        """
+        entries = np.concatenate([self.images.entries[begin:end] for begin, end in ranges])
+        return ImageFiles(dataclasses.replace(self.images, entries=entries))
+
+    @functools.cached_property
+    def _table(self):
+        """Paths and labels as tensors."""
+        files = (entry_file(self.images.source, entry) for entry in self.images.entries)
+        paths = [os.fsencode(file) for file in files]  # names need not be UTF-8
+        with tf.init_scope():  # it may be asked for first while a graph is being made
+            return tf.constant(paths), tf.constant(self.images.entries["label"], tf.int32)
+
+    def read(self, place):
+        """Reads an image.
+
+        Args:
+            place: int64 tensor, its index in the list.
+
+        Returns:
+            (encoded image, string tensor, label, int32 tensor).
+        """
+        paths, labels = self._table
+        return tf.io.read_file(paths[place]), labels[place]
+
+    def first_damage(self):
+        """What is wrong with the first file that does not decode, with its path; or None."""
+        for entry in self.images.entries:
+            try:
+                jpeg.to_rgb_jpeg(read_entry(self.images.source, entry))
+            except (OSError, jpeg.DamagedImage) as error:
+                return f"{entry_file(self.images.source, entry)}: {error}"
+        return None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ImageCells(_Listed):
+    """Encoded images in the cells of a table, in memory.
+
+    Attributes:
+        cells: list of bytes, in the order of evaluation.
+        labels: int32 array `(count,)`.
+        places: list of str, where in the table each is: its row.
+        source: str, for messages.
+    """
+
+    cells: list[bytes]
+    labels: np.ndarray
+    places: list[str]
+    source: str
+
+    column = "row"
+
+    @property
+    def count(self):
+        """How many images there are."""
+        return len(self.cells)
+
+    @functools.cached_property
+    def sha256(self):
+        """SHA-256 of the labels, of the sizes of all images, and of the ends of 1,000."""
+        digest = hashlib.sha256(np.ascontiguousarray(self.labels).tobytes())
+        digest.update(np.array([len(cell) for cell in self.cells], np.int64).tobytes())
+        for cell in self.cells[:: -(-self.count // _SAMPLED_FILES)]:
+            digest.update(cell[:_SAMPLED_BYTES])
+            digest.update(cell[-_SAMPLED_BYTES:])
+        return digest.hexdigest()
+
+    def name(self, place):
+        """The row of an image.
+
+        Args:
+            place: int, its index in the list.
+        """
+        return self.places[place]
+
+    def part(self, ranges):
+        """Some of the images.
+
+        Args:
+            ranges: list of (first, end), ascending indices; `end` is excluded.
+
+        Returns:
+            `ImageCells`.
+        """
+        taken = np.concatenate([np.arange(begin, end) for begin, end in ranges])
+        cells, places = ([of[i] for i in taken] for of in (self.cells, self.places))
+        return dataclasses.replace(self, cells=cells, labels=self.labels[taken], places=places)
+
+    def read(self, place):
+        """Reads an image.
+
+        Args:
+            place: int64 tensor, its index in the list.
+
+        Returns:
+            (encoded image, string tensor, label, int32 tensor).
+        """
+        # Not a constant: a graph may hold 2 GiB at most.
+        encoded = tf.numpy_function(lambda i: self.cells[i], [place], tf.string, stateful=False)
+        return tf.ensure_shape(encoded, ()), tf.constant(self.labels)[place]
+
+    def first_damage(self):
+        """What is wrong with the first image that does not decode, with its row; or None."""
+        for cell, place in zip(self.cells, self.places, strict=True):
+            try:
+                jpeg.to_rgb_jpeg(cell)
+            except jpeg.DamagedImage as error:
+                return f"{self.source}, row {place}: {error}"
+        return None

@@ -1,0 +1,253 @@
+"""Labelled sentences of tables: which columns hold them, and which hold their classes."""
+
+import dataclasses
+import os
+import re
+
+from pipelines.command_line import UserError
+from pipelines.tasks.tables import open_table
+
+# The usual names of columns, GLUE's first; compared without regard to case.
+LABELS = tuple(
+    (name,)
+    for name in (
+        *("label", "gold_label", "is_duplicate", "Quality"),
+        *("labels", "class", "category", "target", "sentiment", "intent", "topic", "rating"),
+    )
+)
+SENTENCES = (
+    ("sentence1", "sentence2"),
+    ("question", "sentence"),
+    ("question1", "question2"),
+    ("premise", "hypothesis"),
+    ("#1 String", "#2 String"),
+    *(
+        (name,)
+        for name in (
+            *("sentence", "text", "review", "comment", "tweet", "message", "content", "body"),
+            *("utterance", "question", "title"),
+        )
+    ),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelledRows:
+    """Sentences, or pairs of them, and the names of their classes.
+
+    Attributes:
+        source: str, where they come from, for messages.
+        first: tuple of str.
+        second: tuple of str, or None where there are single sentences.
+        labels: tuple of str.
+        damaged: tuple of str: rows that were left out, and why.
+        places: tuple of str, where in the source each is: its line or row.
+        sentence_columns: tuple of str, the columns that were read; empty if it is no table.
+        label_column: str, likewise.
+    """
+
+    source: str
+    first: tuple[str, ...]
+    second: tuple | None
+    labels: tuple[str, ...]
+    damaged: tuple[str, ...] = ()
+    places: tuple[str, ...] = ()
+    sentence_columns: tuple[str, ...] = ()
+    label_column: str = ""
+
+    def part(self, indices):
+        """Some of the rows.
+
+        Args:
+            indices: iterable of int, in the order in which they come out.
+
+        Returns:
+            `LabelledRows`.
+        """
+
+        def some(values):
+            return tuple(values[index] for index in indices) if values else values
+
+        columns = {name: some(getattr(self, name)) for name in ("first", "second", "labels")}
+        return dataclasses.replace(self, **columns, places=some(self.places))
+
+    def descriptions(self):
+        """What tells each row from the others: iterator of dicts of str."""
+        for index, text in enumerate(self.first):
+            row = {"line": self.places[index]} if self.places else {}
+            row["text"] = text
+            yield row if self.second is None else {**row, "text_pair": self.second[index]}
+
+
+def read_rows(table, sentence_columns=(), label_column="", max_bad_records=0):
+    """Reads the sentences and classes of a table.
+
+    Args:
+        table: `pipelines.tasks.tables.Table`.
+        sentence_columns: one or two names, or empty for the usual ones.
+        label_column: str, or empty for the usual one.
+        max_bad_records: int, how many rows that are damaged or have no label may be left out.
+
+    Returns:
+        `LabelledRows`.
+
+    Raises:
+        UserError: a column is missing, a row is damaged or has no label, or there is no row at all.
+    """
+    sentences, label = choose_columns(table, sentence_columns, label_column)
+    fields, damaged, places = [], [], []
+    for row in table.read([*sentences, label]):
+        reason = row.damage
+        if not reason:
+            *texts, name = row.values
+            missing = [
+                column for column, text in zip(sentences, texts, strict=True) if text is None
+            ]
+            if missing:
+                reason = f"{missing[0]!r} is empty"
+            elif not isinstance(name, str) or not name.strip() or not name.strip().isprintable():
+                reason = f"the label is {name!r}, expected a word"
+        if reason:
+            where = f"{table.path}, {table.unit} {row.number}"
+            keep_damaged(damaged, f"{where}: {reason}", max_bad_records, table.unit)
+            continue
+        fields.append([value.strip() for value in row.values])
+        places.append(str(row.number))
+    if not fields:
+        raise UserError(f"{table.path}: holds no examples; fill it")
+    *texts, labels = map(tuple, zip(*fields, strict=True))
+    second = texts[1] if len(texts) > 1 else None
+    rest = tuple(damaged), tuple(places), tuple(sentences), label
+    return LabelledRows(table.path, texts[0], second, labels, *rest)
+
+
+def read_split(paths, sentence_columns=(), label_column="", max_bad_records=0):
+    """Reads the tables that a split consists of.
+
+    Args:
+        paths: sequence of str, or of `Table`; local or `gs://`.
+        sentence_columns, label_column, max_bad_records: of `read_rows`, over all tables.
+
+    Returns:
+        `LabelledRows`; of several tables the places hold the file as well.
+
+    Raises:
+        UserError: see `read_rows`.
+    """
+    parts = []
+    for path in paths:
+        table = open_table(path) if isinstance(path, str) else path
+        part = read_rows(table, sentence_columns, label_column, max_bad_records)
+        max_bad_records -= len(part.damaged)
+        sentence_columns, label_column = part.sentence_columns, part.label_column
+        parts.append(part)
+    first, *rest = parts
+    if not rest:
+        return first
+    joined = {
+        name: tuple(value for part in parts for value in getattr(part, name))
+        for name in ("first", "labels", "damaged")
+    }
+    if first.second is not None:
+        joined["second"] = tuple(value for part in parts for value in part.second)
+    joined["places"] = tuple(
+        f"{os.path.basename(part.source)}:{place}" for part in parts for place in part.places
+    )
+    return dataclasses.replace(first, source=f"{first.source} and {len(rest)} more", **joined)
+
+
+def keep_damaged(damaged, reason, most, unit):
+    """Notes a damaged row.
+
+    Args:
+        damaged: list of str, which it is appended to.
+        reason: str, where and what.
+        most: int, how many may be damaged.
+        unit: str, `line` or `row`.
+
+    Raises:
+        UserError: it is one too many.
+    """
+    if len(damaged) >= most:
+        raise UserError(f"{reason}; fix the {unit}, or leave it out with --max_bad_records=N")
+    damaged.append(reason)
+
+
+def choose_columns(table, sentence_columns=(), label_column=""):
+    """The columns of sentences and of classes.
+
+    Where only one of both has a usual name, and there are two columns, the other is the other one.
+
+    Args:
+        table: `pipelines.tasks.tables.Table`.
+        sentence_columns, label_column: of `read_rows`.
+
+    Returns:
+        (list of one or two str, str).
+
+    Raises:
+        UserError: a column is missing, or is both.
+    """
+    path, columns = table.path, table.columns
+    label = [label_column] if label_column else _usual(columns, LABELS)
+    sentences = list(sentence_columns) or _usual([c for c in columns if [c] != label], SENTENCES)
+    if len(columns) == 2 and bool(label) != bool(sentences) and len(sentences) < 2:
+        [other] = [name for name in columns if name not in (label or sentences)][:1] or [""]
+        label, sentences = label or [other], sentences or [other]
+    flag = "--config.data.label_column"
+    [label] = find_columns(path, columns, label, LABELS, "label", flag)
+    flag = "--config.data.sentence_columns"
+    sentences = find_columns(path, columns, sentences, SENTENCES, "sentence", flag)
+    if label in sentences:
+        raise UserError(
+            f"{path}: {label!r} is the label and a sentence; fix "
+            "--config.data.sentence_columns or --config.data.label_column"
+        )
+    return sentences, label
+
+
+def find_columns(path, columns, wanted, usual, what, flag):
+    """The wanted columns, or the first usual ones that are all present.
+
+    Args:
+        path: str, the file, for messages.
+        columns: list of str, those that there are.
+        wanted: sequence of str, names; empty for the usual ones.
+        usual: sequence of tuples of str, the usual names.
+        what: str, what the columns hold, for messages.
+        flag: str, the flag that names them, for messages.
+
+    Returns:
+        list of str.
+
+    Raises:
+        UserError: a column is missing.
+    """
+    found = list(wanted) or _usual(columns, usual)
+    there = ", ".join(columns)
+    if not found:
+        known = ", ".join(" + ".join(names) for names in usual)
+        raise UserError(f"{path}: has no {what} column ({known}) but {there}; name it by {flag}")
+    for name in found:
+        if name not in columns:
+            raise UserError(f"{path}: has no column {name!r} but {there}; fix {flag}")
+    return found
+
+
+def _usual(columns, usual):
+    """The first usual columns that are all there, as they are written there; else empty."""
+    written = {name.strip().lower(): name for name in reversed(columns)}
+    for names in usual:
+        if {name.lower() for name in names} <= written.keys():
+            return [written[name.lower()] for name in names]
+    return []
+
+
+def class_order(name):
+    """Sorts the names of classes: numbers by value, and before words.
+
+    Args:
+        name: str.
+    """
+    is_number = re.fullmatch("-?[0-9]+", name) is not None
+    return not is_number, int(name) if is_number else 0, name

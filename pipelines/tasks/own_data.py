@@ -1,0 +1,285 @@
+"""Finds a user's own data: which splits there are, in which form, and of images or of texts.
+
+| form | is |
+| --- | --- |
+| `folders` | a folder of images a class |
+| `records` | `train-00000-of-00128` and so on, as `pipelines.imagenet` writes them |
+| `tables` | tables of texts, or of images and their labels, see `pipelines.tasks.tables` |
+| `saved` | a data set of Hugging Face's `datasets`, as `save_to_disk` writes it |
+
+Of local data all this is found without TensorFlow, so that a wrong path is answered at once.
+"""
+
+import dataclasses
+import json
+import os
+import re
+
+from pipelines.command_line import UserError, one_line
+from pipelines.images import SUFFIXES as IMAGE_SUFFIXES
+from pipelines.tasks.labelled_rows import SENTENCES
+from pipelines.tasks.tables import SUFFIXES, is_table, open_table
+
+FOLDERS, RECORDS, TABLES, SAVED = "folders", "records", "tables", "saved"
+IMAGES, TEXT = "images", "text"
+TRAIN, VALIDATION, TEST = "train", "validation", "test"
+# The names that folders and files of a split may have, in any case. The splits are reported in this
+# order, and the first one gives the result.
+_NAMES = {
+    TRAIN: ("train", "training"),
+    TEST: ("test", "testing"),
+    VALIDATION: ("validation", "valid", "val", "dev", "development"),
+    "validation_matched": ("dev_matched", "validation_matched"),
+    "validation_mismatched": ("dev_mismatched", "validation_mismatched"),
+}
+# Columns of images: their bytes, or their paths.
+IMAGE_COLUMNS = tuple(
+    (name,)
+    for name in (
+        *("image", "img", "image_path", "img_path", "image_file", "image_name", "path"),
+        *("file_path", "filepath", "file", "file_name", "filename"),
+    )
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Where a split lies.
+
+    Attributes:
+        form: str, `folders`, `records`, `tables` or `saved`.
+        paths: tuple of str: a folder; a pattern of files; tables; a data set's folder.
+    """
+
+    form: str
+    paths: tuple[str, ...]
+
+    def __str__(self):
+        return ", ".join(self.paths)
+
+
+def find_splits(data_dir="", files=None, anything=True):
+    """Finds the splits of a user's own data.
+
+    Args:
+        data_dir: str, a folder, local or `gs://`; may be empty.
+        files: dict of `train`, `validation` or `test` to what the flag of that name holds: a folder
+            of images a class, a table, or a saved data set. They replace what `data_dir` holds.
+        anything: bool, whether a table of any name, and a folder of images without splits, are
+            training examples. In TFDS' data folder they are something else.
+
+    Returns:
+        dict of the name of a split to a `Place`, `train` first; empty if `data_dir` holds nothing
+        of a known form.
+
+    Raises:
+        UserError: something is missing, or may mean two things.
+    """
+    found = _in_folder(data_dir, anything) if data_dir else {}
+    for split, path in (files or {}).items():
+        found[split] = _given(path, f"--{split}={path}")
+    return {split: found[split] for split in _NAMES if split in found}
+
+
+def kind_of(splits, table_kind=None):
+    """Whether data are images or texts.
+
+    Args:
+        splits: dict, of `find_splits`; not empty.
+        table_kind: function of a path that gives the kind of a table; by its content by default.
+
+    Returns:
+        str, `images` or `text`.
+
+    Raises:
+        UserError: it cannot be told.
+    """
+    place = next(iter(splits.values()))
+    if place.form in (FOLDERS, RECORDS):
+        return IMAGES
+    if place.form == SAVED:
+        return _kind_of_saved(place.paths[0])
+    return (table_kind or _kind_of_table)(place.paths[0])
+
+
+def nothing_found(data_dir):
+    """What to say of a folder that holds nothing of a known form.
+
+    Args:
+        data_dir: str.
+
+    Returns:
+        str.
+    """
+    there = sorted(_names(data_dir))
+    shown = ", ".join(there[:8]) + (", ..." if len(there) > 8 else "")
+    return (
+        f"--data_dir={data_dir}: holds neither a folder of images a class (train/CLASS/*.jpg, or "
+        f"CLASS/*.jpg) nor a table ({', '.join(SUFFIXES)}) nor a saved data set, but "
+        f"{shown or 'nothing'}; give another folder, or --train=FILE"
+    )
+
+
+def _in_folder(folder, anything):
+    """The splits in a folder: dict of a name to a `Place`."""
+    if not _is_folder(folder):
+        raise UserError(f"--data_dir={folder}: no such folder; fix the path")
+    names = _names(folder)
+    saved = _saved_splits(folder, names)
+    if saved:
+        return saved
+    folders = {}
+    for split, usual in _NAMES.items():
+        known = [name for name in names if name.lower() in usual]
+        known = [name for name in known if _is_folder(os.path.join(folder, name))]
+        if len(known) > 1:
+            both = " and ".join(sorted(known))
+            raise UserError(f"--data_dir={folder}: holds both {both}; give one by --{split}=DIR")
+        if known:
+            folders[split] = os.path.join(folder, known[0])
+    if TRAIN in folders:
+        return {split: _given(path, path) for split, path in folders.items()}
+    records = {split: f"{split}-*-of-*" for split in (TRAIN, VALIDATION)}
+    records = {
+        split: Place(RECORDS, (os.path.join(folder, pattern),))
+        for split, pattern in records.items()
+        if any(re.fullmatch(rf"{split}-\d+-of-\d+", name) for name in names)
+    }
+    if TRAIN in records:
+        return records
+    tables = _tables(folder, [name for name in names if is_table(name)], anything)
+    if tables or folders:
+        return tables or {split: _given(path, path) for split, path in folders.items()}
+    if anything and _is_flat(folder, names):
+        return {TRAIN: Place(FOLDERS, (folder,))}
+    return {}
+
+
+def _tables(folder, names, anything):
+    """The tables in a folder, by the split that their names say."""
+    splits = {}
+    for split, usual in _NAMES.items():
+        forms = {}
+        for name in sorted(names):
+            stem, suffix = os.path.splitext(name.lower())
+            if re.sub(r"-\d+-of-\d+$", "", stem) in usual:
+                forms.setdefault((re.sub(r"-\d+-of-\d+$", "", stem), suffix), []).append(name)
+        if len(forms) > 1:
+            both = " and ".join(sorted(name for found in forms.values() for name in found))
+            raise UserError(f"--data_dir={folder}: holds both {both}; give one by --{split}=FILE")
+        for found in forms.values():
+            splits[split] = Place(TABLES, tuple(os.path.join(folder, name) for name in found))
+    if splits or not anything:
+        return splits
+    names = [name for name in names if not name.endswith(".json")]  # which may be anything
+    if len(names) == 1:
+        return {TRAIN: Place(TABLES, (os.path.join(folder, names[0]),))}
+    if names:
+        raise UserError(
+            f"--data_dir={folder}: holds {', '.join(sorted(names)[:8])}, none of which is named as "
+            "a split; say which is which by --train=FILE, --validation=FILE and --test=FILE"
+        )
+    return splits
+
+
+def _given(path, label):
+    """The `Place` of a file or a folder that holds one split."""
+    if not _is_folder(path):
+        if not _exists(path):
+            raise UserError(f"{label}: no such file or folder; fix the path")
+        if not is_table(path):
+            raise UserError(
+                f"{label}: is no table; give a file that ends with {', '.join(SUFFIXES)}"
+            )
+        return Place(TABLES, (path,))
+    names = _names(path)
+    if "state.json" in names and "dataset_info.json" in names:
+        return Place(SAVED, (path,))
+    return Place(FOLDERS, (path,))
+
+
+def _saved_splits(folder, names):
+    if "dataset_dict.json" in names:
+        try:
+            with open(os.path.join(folder, "dataset_dict.json"), encoding="utf-8") as file:
+                splits = json.load(file)["splits"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(
+                f"{folder}/dataset_dict.json: is damaged ({one_line(error)})"
+            ) from error
+        return {
+            split: Place(SAVED, (os.path.join(folder, name),))
+            for split, usual in _NAMES.items()
+            for name in splits
+            if name.lower() in usual
+        }
+    if "state.json" in names and "dataset_info.json" in names:
+        return {TRAIN: Place(SAVED, (folder,))}
+    return {}
+
+
+def _is_flat(folder, names):
+    """Whether a folder holds folders that hold images."""
+    for name in names:
+        path = os.path.join(folder, name)
+        if not name.startswith(".") and _is_folder(path):
+            return any(inner.lower().endswith(IMAGE_SUFFIXES) for inner in _names(path))
+    return False
+
+
+def _kind_of_saved(folder):
+    path = os.path.join(folder, "dataset_info.json")
+    try:
+        with open(path, encoding="utf-8") as file:
+            features = json.load(file)["features"]
+        kinds = {feature.get("_type") for feature in features.values()}
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise UserError(
+            f"{path}: is damaged ({one_line(error)}); save the data set again"
+        ) from error
+    return IMAGES if "Image" in kinds else TEXT
+
+
+def _kind_of_table(path):
+    table = open_table(path)
+    if table.image_columns:
+        return IMAGES
+    written = {name.strip().lower(): name for name in table.columns}
+    paths = [written[name] for (name,) in IMAGE_COLUMNS if name in written]
+    sentences = any({name.lower() for name in names} <= written.keys() for names in SENTENCES)
+    first = next(iter(table.read(paths[:1])), None) if paths else None
+    if first is None or first.damage or not str(first.values[0]).lower().endswith(IMAGE_SUFFIXES):
+        return TEXT
+    if sentences:
+        raise UserError(
+            f"{path}: has images and texts; say which are to be classified by --task=images or "
+            "--task=texts"
+        )
+    return IMAGES
+
+
+# TensorFlow is loaded for remote paths alone.
+
+
+def _is_folder(path):
+    return _files(path).isdir(path)
+
+
+def _exists(path):
+    return _files(path).exists(path)
+
+
+def _names(path):
+    return [name.rstrip("/") for name in _files(path).listdir(path)]
+
+
+def _files(path):
+    if "://" not in path:
+        return _Local
+    import tensorflow as tf
+
+    return tf.io.gfile
+
+
+class _Local:
+    isdir, exists, listdir = os.path.isdir, os.path.exists, os.listdir

@@ -1,0 +1,34 @@
+"""Data sets of Hugging Face's `datasets`, as its `save_to_disk` writes them."""
+
+from pipelines.command_line import UserError, one_line
+from pipelines.tasks.tables import arrow_table
+
+
+def open_saved(folder):
+    """Opens a saved data set of one split; its rows stay on disk until they are read.
+
+    Args:
+        folder: str, local, with `state.json`.
+
+    Returns:
+        `pipelines.tasks.tables.Table`.
+
+    Raises:
+        UserError: it cannot be read, or `datasets` is not installed.
+    """
+    try:
+        import datasets
+    except ImportError as error:
+        raise UserError(
+            f"{folder}: reading it needs datasets; run `pip install 'keras-vitbert[datasets]'`"
+        ) from error
+
+    try:
+        saved = datasets.load_from_disk(folder)
+        arrow = saved.with_format("arrow")[:]
+    except Exception as error:  # of any damage: it fails in many ways
+        raise UserError(
+            f"{folder}: cannot be read ({type(error).__name__}: {one_line(error)[:200]}); save the "
+            "data set again"
+        ) from error
+    return arrow_table(folder, arrow, saved.features.to_dict())

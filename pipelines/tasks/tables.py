@@ -1,0 +1,299 @@
+"""Tables of examples as people have them: TSV, CSV, JSON lines and Parquet.
+
+| file | is read as |
+| --- | --- |
+| `.tsv` | fields separated by tabs, not quoted: a quotation mark is part of its field, as in GLUE |
+| `.csv` | RFC 4180; where the first line has no comma, semicolons separate |
+| `.jsonl`, `.ndjson`, `.json` | an object a line, or one list of objects |
+| `.parquet` | by `pyarrow` |
+
+The first line of a TSV or CSV file names its columns.
+"""
+
+import collections
+import csv
+import dataclasses
+import io
+import json
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from pipelines.command_line import UserError, one_line, say
+from pipelines.files import reading
+
+SUFFIXES = (".tsv", ".csv", ".jsonl", ".ndjson", ".json", ".parquet")
+_MOST_IN_FIELD = 2**31 - 1  # characters
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A row of a table.
+
+    Attributes:
+        number: int, its line in the file, or from 1 its place in a Parquet file.
+        values: list of str, bytes or None (nothing is there), one for each column asked for.
+        damage: str, what is wrong with the row; empty if nothing is.
+    """
+
+    number: int
+    values: list[Any]
+    damage: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """A file of rows.
+
+    Attributes:
+        path: str.
+        columns: list of str, their names.
+        unit: str, what a row's number counts: `line` or `row`.
+        read: function of a list of names of columns that yields a `Row` for each row.
+        classes: dict of a column to a list of str: the names that its integers stand for.
+        image_columns: list of str, the columns whose values are encoded images.
+    """
+
+    path: str
+    columns: list[str]
+    unit: str
+    read: Callable[[list[str]], Iterator[Row]]
+    classes: dict[str, list[str]] = dataclasses.field(default_factory=dict)
+    image_columns: list[str] = dataclasses.field(default_factory=list)
+
+
+def is_table(path):
+    """Whether a file is one, by its name.
+
+    Args:
+        path: str.
+    """
+    return path.lower().endswith(SUFFIXES)
+
+
+def open_table(path):
+    """Opens a table.
+
+    Args:
+        path: str, local or `gs://`.
+
+    Returns:
+        `Table`.
+
+    Raises:
+        UserError: it is of another form, cannot be read, names a column twice, or needs a package
+            that is not installed.
+    """
+    suffix = os.path.splitext(path)[1].lower()
+    if suffix == ".parquet":
+        table = _open_parquet(path)
+    elif suffix == ".tsv":
+        table = _open_tsv(path)
+    elif suffix == ".csv":
+        table = _open_csv(path)
+    elif suffix in SUFFIXES:
+        table = _open_json(path)
+    else:
+        raise UserError(f"{path}: is no table; give a file that ends with {', '.join(SUFFIXES)}")
+    for name, count in collections.Counter(table.columns).items():
+        if count > 1:
+            raise UserError(f"{path}: has {count} columns {name!r}; rename all but one")
+    return table
+
+
+def arrow_table(path, arrow, features):
+    """A table of Arrow's.
+
+    Args:
+        path: str, where it comes from, for messages.
+        arrow: `pyarrow.Table`.
+        features: dict of a column to what Hugging Face's `datasets` says of it, which may name the
+            classes.
+
+    Returns:
+        `Table`.
+    """
+    import pyarrow
+
+    classes = {
+        name: feature["names"]
+        for name, feature in features.items()
+        if isinstance(feature, dict) and isinstance(feature.get("names"), list)
+    }
+    images = [field.name for field in arrow.schema if _is_image(pyarrow, field.type)]
+
+    def read(names):
+        number = 0
+        for batch in arrow.select(names).to_batches(max_chunksize=1_000):
+            columns = [batch.column(place).to_pylist() for place in range(len(names))]
+            for values in zip(*columns, strict=True):
+                number += 1
+                yield _row(
+                    number,
+                    [_named(value, classes.get(n)) for n, value in zip(names, values, strict=True)],
+                    names,
+                )
+
+    return Table(path, arrow.schema.names, "row", read, classes, images)
+
+
+def read_text(path):
+    """Reads a text file.
+
+    Args:
+        path: str, local or `gs://`.
+
+    Returns:
+        str.
+
+    Raises:
+        UserError: it cannot be read, or is not UTF-8.
+    """
+    with reading(path) as (stream, _):
+        content = stream.read()
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        number = content[: error.start].count(b"\n") + 1
+        raise UserError(f"{path}, line {number}: no UTF-8; convert the file") from error
+
+
+def _open_tsv(path):
+    # Not `splitlines`: sentences hold characters that it takes for line ends.
+    header, *lines = [line.removesuffix("\r") for line in read_text(path).split("\n")]
+    while lines and not lines[-1]:
+        lines.pop()
+    columns = header.split("\t")
+
+    def read(names):
+        places = [columns.index(name) for name in names]
+        for number, line in enumerate(lines, 2):
+            yield _fields(number, line.split("\t"), columns, places)
+
+    return Table(path, columns, "line", read)
+
+
+def _open_csv(path):
+    text = read_text(path)
+    header = text.partition("\n")[0]
+    delimiter = "," if "," in header else ";" if ";" in header else ","
+    if delimiter == ";":
+        say(f"{path}: its columns are separated by semicolons")
+    csv.field_size_limit(_MOST_IN_FIELD)
+
+    def rows():
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+        last = 0
+        while True:
+            try:
+                fields = next(reader)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                raise UserError(
+                    f"{path}, line {last + 1}: {one_line(error)}; fix the quotation marks there"
+                ) from error
+            if fields:  # not an empty line
+                yield last + 1, fields
+            last = reader.line_num
+
+    columns = next(rows(), (1, [""]))[1]
+
+    def read(names):
+        places = [columns.index(name) for name in names]
+        lines = rows()
+        next(lines, None)
+        for number, fields in lines:
+            yield _fields(number, fields, columns, places)
+
+    return Table(path, columns, "line", read)
+
+
+def _open_json(path):
+    text = read_text(path)
+    if text.lstrip()[:1] == "[":
+        try:
+            objects = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"{path}: is no JSON ({one_line(error)}); fix it") from error
+        unit, numbered = "row", list(enumerate(objects, 1))
+    else:
+        unit, lines = "line", enumerate(text.split("\n"), 1)
+        numbered = [(number, _parsed(line)) for number, line in lines if line.strip()]
+    first = next((each for _, each in numbered if isinstance(each, dict)), {})
+
+    def read(names):
+        for number, each in numbered:
+            if isinstance(each, dict):
+                yield _row(number, [each.get(name) for name in names], names)
+            else:
+                yield Row(number, [], "is no JSON object")
+
+    return Table(path, list(first), unit, read)
+
+
+def _open_parquet(path):
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise UserError(
+            f"{path}: reading Parquet needs pyarrow; run `pip install 'keras-vitbert[parquet]'`"
+        ) from error
+
+    try:
+        with reading(path) as (file, _):
+            arrow = pyarrow.parquet.read_table(pyarrow.BufferReader(file.read()))
+    except (pyarrow.ArrowException, OSError) as error:
+        raise UserError(f"{path}: is no Parquet file, or damaged ({one_line(error)})") from error
+    try:
+        stored = json.loads((arrow.schema.metadata or {}).get(b"huggingface", b"{}"))
+        features = stored["info"]["features"]
+    except (ValueError, KeyError, TypeError):  # other programs write no such thing
+        features = {}
+    return arrow_table(path, arrow, features if isinstance(features, dict) else {})
+
+
+def _is_image(pyarrow, kind):
+    """Whether values are images as Hugging Face's `datasets` stores them, or bytes."""
+    types = pyarrow.types
+    if types.is_struct(kind):
+        return "bytes" in [kind.field(place).name for place in range(kind.num_fields)]
+    return types.is_binary(kind) or types.is_large_binary(kind)
+
+
+def _parsed(line):
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _named(value, names):
+    """The name that a number of a class stands for; -1 is a missing label."""
+    if names is None or not isinstance(value, int):
+        return value
+    return names[value] if 0 <= value < len(names) else None
+
+
+def _fields(number, fields, columns, places):
+    if len(fields) != len(columns):
+        wrong = f"{len(fields)} fields, expected {len(columns)} ({', '.join(columns)})"
+        return Row(number, [], wrong)
+    return Row(number, [fields[place] for place in places])
+
+
+def _row(number, values, names):
+    """A row of values as JSON and Arrow have them, as str, bytes or None."""
+    texts = []
+    for name, value in zip(names, values, strict=True):
+        if isinstance(value, dict) and "bytes" in value:  # an image
+            value = value["bytes"] if value["bytes"] is not None else value.get("path")
+        if isinstance(value, dict | list):
+            return Row(number, [], f"{name!r} holds {type(value).__name__}, expected a text")
+        if isinstance(value, bool):
+            value = str(value).lower()
+        elif isinstance(value, float) and value.is_integer():  # a column with gaps, once integers
+            value = int(value)
+        texts.append(value if value is None or isinstance(value, str | bytes) else str(value))
+    return Row(number, texts)

@@ -1,0 +1,123 @@
+"""Which splits are found in a folder, and of what."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from pipelines.command_line import UserError
+from pipelines.tasks.own_data import FOLDERS, RECORDS, SAVED, TABLES, find_splits, kind_of
+
+TEXTS = "text,label\nfine,1\n"
+
+
+def make(folder, files):
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    ("names", "form", "splits", "kind"),
+    [
+        (["train/a/1.jpg", "val/a/1.jpg", "test/a/2.JPG"], FOLDERS, "train test validation", 0),
+        (["a/1.jpg", "b/2.png", ".x/3.png"], FOLDERS, "train", 0),
+        (["train-00000-of-00002", "validation-00000-of-00001"], RECORDS, "train validation", 0),
+        (["train.csv", "dev.csv", "notes.txt"], TABLES, "train validation", 1),
+        (["Train.tsv", "dev_matched.tsv", "dev_mismatched.tsv"], TABLES,
+         "train validation_matched validation_mismatched", 1),
+        (["reviews.csv"], TABLES, "train", 1),
+        (["reviews.csv", "settings.json"], TABLES, "train", 1),
+    ],
+)  # fmt: skip
+def test_the_splits_of_a_folder(tmp_path, names, form, splits, kind):
+    folder = make(tmp_path, dict.fromkeys(names, TEXTS))
+    found = find_splits(folder)
+    assert list(found) == splits.split() and {place.form for place in found.values()} == {form}
+    assert kind_of(found) == ("images", "text")[kind]
+
+
+def test_shards_of_a_split_are_one(tmp_path):
+    folder = make(tmp_path, {f"train-0000{n}-of-00002.csv": TEXTS for n in range(2)})
+    [place] = find_splits(folder).values()
+    assert [os.path.basename(path) for path in place.paths] == [
+        "train-00000-of-00002.csv",
+        "train-00001-of-00002.csv",
+    ]
+
+
+def test_a_table_of_images(tmp_path):
+    folder = make(
+        tmp_path, {"x.csv": "file,label\na/1.JPG,cat\n", "y.csv": "path,text,label\na.png,b,c"}
+    )
+    assert kind_of(find_splits("", {"train": f"{folder}/x.csv"})) == "images"
+    with pytest.raises(UserError, match="y.csv: has images and texts; say .* --task=images or"):
+        kind_of(find_splits("", {"train": f"{folder}/y.csv"}))
+
+
+def test_flags_come_before_what_the_folder_holds(tmp_path):
+    folder = make(tmp_path, {"train.csv": TEXTS, "test.csv": TEXTS, "other.tsv": TEXTS})
+    found = find_splits(folder, {"test": f"{folder}/other.tsv"})
+    assert {split: str(place) for split, place in found.items()} == {
+        "train": f"{folder}/train.csv",
+        "test": f"{folder}/other.tsv",
+    }
+
+
+def test_data_sets_of_hugging_face(tmp_path):
+    datasets = pytest.importorskip("datasets")
+    data = datasets.Dataset.from_dict({"text": ["a", "b"], "label": [0, 1]})
+    datasets.DatasetDict(train=data, test=data).save_to_disk(tmp_path / "both")
+    data.save_to_disk(tmp_path / "one")
+    found = find_splits(str(tmp_path / "both"))
+    assert list(found) == ["train", "test"] and kind_of(found) == "text"
+    assert {place.form for place in found.values()} == {SAVED}
+    assert list(find_splits(str(tmp_path / "one"))) == ["train"]
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["a.csv", "b.csv"], "holds a.csv, b.csv, none of which is named as a split; say which is"),
+        (
+            ["train.csv", "train.tsv"],
+            "holds both train.csv and train.tsv; give one by --train=FILE",
+        ),
+        (["train/a/1.jpg", "val/a/1.jpg", "dev/a/1.jpg"], "holds both dev and val; give one by"),
+    ],
+)
+def test_folders_that_may_mean_two_things(tmp_path, names, message):
+    with pytest.raises(UserError, match=message):
+        find_splits(make(tmp_path, dict.fromkeys(names, TEXTS)))
+
+
+@pytest.mark.parametrize("names", [["notes.txt"], ["a/notes.txt"], ["oxford/3.0/x.tfrecord"]])
+def test_folders_that_hold_nothing_of_the_kind(tmp_path, names):
+    assert find_splits(make(tmp_path, dict.fromkeys(names, ""))) == {}
+
+
+def test_tables_of_any_name_are_not_taken_in_the_folder_of_tfds(tmp_path):
+    assert find_splits(make(tmp_path, {"reviews.csv": TEXTS}), anything=False) == {}
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [("none.csv", "no such file or folder"), ("x.txt", "is no table; give a file that ends with")],
+)
+def test_flags_that_name_nothing(tmp_path, path, message):
+    make(tmp_path, {"x.txt": ""})
+    with pytest.raises(UserError, match=f"^--train={tmp_path}/{path}: {message}"):
+        find_splits("", {"train": f"{tmp_path}/{path}"})
+
+
+def test_local_data_are_found_without_tensorflow(tmp_path):
+    make(tmp_path, {"train.csv": TEXTS})
+    code = (
+        "import sys; from pipelines.tasks import own_data;"
+        f"assert own_data.kind_of(own_data.find_splits({str(tmp_path)!r})) == 'text';"
+        "assert 'tensorflow' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,113 @@
+"""Tables of each form, against the programs that write them."""
+
+import csv
+import json
+
+import numpy as np
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from pipelines.command_line import UserError
+from pipelines.tasks.saved_datasets import open_saved
+from pipelines.tasks.tables import open_table
+
+ROWS = [
+    {"id": 0, "review": 'He said "no", twice.', "stars": "5"},
+    {"id": 1, "review": "two\nlines, and ünï", "stars": "1"},
+    {"id": 2, "review": "", "stars": "3"},
+]
+
+
+def values_of(table, names):
+    rows = list(table.read(names))
+    assert not [row.damage for row in rows if row.damage]
+    return [row.values for row in rows]
+
+
+WANTED = [[row["review"], row["stars"]] for row in ROWS]
+
+
+@pytest.mark.parametrize("delimiter", [",", ";"])
+def test_csv(tmp_path, delimiter):
+    path = tmp_path / "x.csv"
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(ROWS[0]), delimiter=delimiter)
+        writer.writeheader()
+        writer.writerows(ROWS)
+    table = open_table(str(path))
+    assert table.columns == ["id", "review", "stars"]
+    assert values_of(table, ["review", "stars"]) == WANTED
+    assert [row.number for row in table.read(["id"])] == [2, 3, 5]  # the second takes two lines
+
+
+@pytest.mark.parametrize("as_list", [True, False])
+def test_json(tmp_path, as_list):
+    path = tmp_path / "x.jsonl"
+    lines = [json.dumps(row, ensure_ascii=False) for row in ROWS]
+    path.write_text(f"[{','.join(lines)}]" if as_list else "\n\n".join(lines) + "\n")
+    table = open_table(str(path))
+    assert table.columns == ["id", "review", "stars"]
+    assert values_of(table, ["review", "stars"]) == WANTED
+    assert values_of(table, ["id"]) == [["0"], ["1"], ["2"]]
+
+
+def test_values_that_are_not_texts(tmp_path):
+    path = tmp_path / "x.jsonl"
+    values = [True, 1, 1.0, 1.5, None, ["a"], {"a": 1}]
+    path.write_text("".join(json.dumps({"a": value}) + "\n" for value in values) + "{no\n[1]\n")
+    rows = list(open_table(str(path)).read(["a"]))
+    assert [row.values for row in rows[:5]] == [["true"], ["1"], ["1"], ["1.5"], [None]]
+    assert [row.damage for row in rows[5:]] == [
+        "'a' holds list, expected a text",
+        "'a' holds dict, expected a text",
+        "is no JSON object",
+        "is no JSON object",
+    ]
+
+
+def test_parquet(tmp_path):
+    path = tmp_path / "x.parquet"
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(ROWS), path)
+    table = open_table(str(path))
+    assert table.columns == ["id", "review", "stars"] and table.unit == "row"
+    assert values_of(table, ["review", "stars"]) == WANTED
+
+
+def test_data_sets_of_hugging_face(tmp_path):
+    """The names of the classes, images, and a data set of which a part was taken."""
+    datasets = pytest.importorskip("datasets")
+    image = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
+    features = datasets.Features(
+        {"image": datasets.Image(), "label": datasets.ClassLabel(names=["cat", "dog"])}
+    )
+    data = datasets.Dataset.from_dict({"image": [image] * 4, "label": [1, 0, -1, 1]}, features)
+    data.select([3, 1, 2]).save_to_disk(tmp_path / "saved")
+    data.select([3, 1, 2]).to_parquet(tmp_path / "x.parquet")
+    for table in open_saved(str(tmp_path / "saved")), open_table(str(tmp_path / "x.parquet")):
+        assert table.image_columns == ["image"]
+        values = values_of(table, ["image", "label"])
+        assert [label for _, label in values] == ["dog", "cat", None]
+        assert all(encoded.startswith(b"\x89PNG") for encoded, _ in values)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("x.csv", b"a,b\n1,2,3\n", "3 fields, expected 2"),
+        ("x.csv", b'a,b\n1,"2\n', "x.csv, line 2: .*; fix the quotation marks"),
+        ("x.csv", b"a,b,a\n", "has 2 columns 'a'"),
+        ("x.csv", b"a\n\xff\n", "line 2: no UTF-8"),
+        ("x.parquet", b"PAR1 no", "is no Parquet file, or damaged"),
+        ("x.json", b"[1, 2", r"is no JSON \(.*\); fix it"),
+        ("x.xlsx", b"", "is no table; give a file that ends with .tsv"),
+    ],
+)
+def test_files_that_are_wrong(tmp_path, name, content, message):
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        table = open_table(str(path))
+        for row in table.read(table.columns):
+            if row.damage:
+                raise UserError(row.damage)

@@ -59,7 +59,7 @@ def evaluate_saved(path, task_name, given, open_data, strategy, predictions_file
         predictions = {name: evaluator.predict(split) for name, split in data.tests.items()}
     results = {name: found.measures() for name, found in predictions.items()}
     for name, measures in results.items():
-        names = (*metrics.METRICS, "majority_accuracy")
+        names = (*metrics.METRICS, *metrics.OF_PROBABILITIES, "majority_accuracy")
         text = "  ".join(f"{measure} {measures[measure]:.4f}" for measure in names)
         print(f"{task_name}, {name}, {measures['examples']} examples: {text}")
     if predictions_file:

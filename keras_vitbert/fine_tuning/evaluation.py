@@ -8,21 +8,50 @@ import tensorflow as tf
 from keras_vitbert.fine_tuning import metrics
 from keras_vitbert.inspection.sheet import colours
 from keras_vitbert.runs.callbacks import tensorboard_tag
+from keras_vitbert.training.losses import cross_entropy
 from pipelines.files import markdown_row
+
+# Of more classes than these only the most probable are kept: memory stays a few numbers an example.
+_ALL_CLASSES, _TOP_CLASSES = 20, 5
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Predictions:
-    """A classifier's predictions for a split.
+    """A classifier's predictions for a split, in the order of the split.
 
     Attributes:
-        labels, predictions: int32 arrays `(examples,)` in the order of the split.
+        labels: int32 array `(examples,)`.
+        losses: float32 array `(examples,)`, `-log` of the probability of the label.
+        ranked: int32 array `(examples, kept)`, the most probable classes, the first one first: all
+            of up to 20 classes, otherwise five.
+        ranked_probabilities: float32 array `(examples, kept)`, their probabilities.
         num_classes: int.
     """
 
     labels: np.ndarray
-    predictions: np.ndarray
+    losses: np.ndarray
+    ranked: np.ndarray
+    ranked_probabilities: np.ndarray
     num_classes: int
+
+    @property
+    def predictions(self):
+        """The most probable class: int32 array `(examples,)`."""
+        return self.ranked[:, 0]
+
+    @property
+    def probabilities(self):
+        """Of every class: float32 array `(examples, num_classes)`; None if not all are kept."""
+        if self.ranked.shape[1] < self.num_classes:
+            return None
+        in_order = np.empty_like(self.ranked_probabilities)
+        np.put_along_axis(in_order, self.ranked, self.ranked_probabilities, axis=1)
+        return in_order
+
+    @property
+    def label_probabilities(self):
+        """Of each example's label: float32 array `(examples,)`."""
+        return np.exp(-self.losses)
 
     @property
     def confusion(self):
@@ -30,8 +59,16 @@ class Predictions:
         return metrics.confusion_matrix(self.labels, self.predictions, self.num_classes)
 
     def measures(self):
-        """See `metrics.measures`."""
-        return metrics.measures(self.confusion)
+        """What `metrics.measures` says, `log_loss` and `ece`: dict of name to number.
+
+        `log_loss` is the mean of `losses`; `ece` see `metrics.calibration_error`.
+        """
+        right = self.predictions == self.labels
+        return {
+            **metrics.measures(self.confusion),
+            "log_loss": float(self.losses.mean(dtype=np.float64)),
+            "ece": metrics.calibration_error(right, self.ranked_probabilities[:, 0]),
+        }
 
 
 class Evaluator:
@@ -54,8 +91,8 @@ class Evaluator:
         """The compiled step for batches of a spec: other lengths need no other trace."""
 
         def step(batch):
-            rows = self.strategy.run(self.predict_step, args=(batch,))
-            return self.strategy.gather(rows, axis=0)
+            found = self.strategy.run(self.predict_step, args=(batch,))
+            return {name: self.strategy.gather(rows, axis=0) for name, rows in found.items()}
 
         key = repr(spec)
         if key not in self._steps:
@@ -69,14 +106,25 @@ class Evaluator:
             batch: dict of a replica's inputs, and of `numbers` and `labels`, int32 `(examples,)`.
 
         Returns:
-            int32 tensor `(examples, 3)`: the index, label and prediction of each example.
+            dict of `integers`, int32 `(examples, 2 + kept)`: the index and label of each example
+            and its most probable classes; and `floats`, float32 `(examples, 1 + kept)`: its loss
+            and the probabilities of these classes.
         """
-        logits = self.network(batch, training=False)
-        predictions = tf.argmax(logits, axis=-1, output_type=tf.int32)
-        return tf.stack([batch["numbers"], batch["labels"], predictions], axis=1)
+        logits = tf.cast(self.network(batch, training=False), tf.float32)
+        classes = self.network.num_classes
+        kept = classes if classes <= _ALL_CLASSES else _TOP_CLASSES
+        # Of logits: two that are not equal may have equal probabilities.
+        ranked = tf.math.top_k(logits, kept).indices
+        probabilities = tf.gather(tf.nn.softmax(logits), ranked, batch_dims=1)
+        losses = cross_entropy(batch["labels"], logits)
+        numbers = tf.stack([batch["numbers"], batch["labels"]], axis=1)
+        return {
+            "integers": tf.concat([numbers, ranked], axis=1),
+            "floats": tf.concat([losses[:, None], probabilities], axis=1),
+        }
 
     def predict(self, split):
-        """Predicts the classes of a split.
+        """Predicts the classes of a split, with their probabilities.
 
         Args:
             split: `LabelledImages` or `LabelledTexts`.
@@ -91,12 +139,21 @@ class Evaluator:
             lambda context: split.evaluation(self.batch, context)
         )
         step = self._step(dataset.element_spec)
-        rows = np.concatenate([step(batch).numpy() for batch in dataset])
-        rows = rows[rows[:, 0] >= 0]
-        rows = rows[np.argsort(rows[:, 0])]
-        if not np.array_equal(rows[:, 0], np.arange(split.count)):
-            raise RuntimeError(f"{len(rows)} predictions for {split.count} examples")
-        return Predictions(rows[:, 1], rows[:, 2], self.network.num_classes)
+        found = [step(batch) for batch in dataset]
+        integers = np.concatenate([rows["integers"].numpy() for rows in found])
+        floats = np.concatenate([rows["floats"].numpy() for rows in found])
+        numbers = integers[:, 0]
+        order = np.argsort(numbers, kind="stable")[np.count_nonzero(numbers < 0) :]
+        if not np.array_equal(numbers[order], np.arange(split.count)):
+            raise RuntimeError(f"{len(order)} predictions for {split.count} examples")
+        integers, floats = integers[order], floats[order]
+        return Predictions(
+            labels=integers[:, 1],
+            losses=floats[:, 0],
+            ranked=integers[:, 2:],
+            ranked_probabilities=floats[:, 1:],
+            num_classes=self.network.num_classes,
+        )
 
 
 def confusion_image(confusion, side=480):

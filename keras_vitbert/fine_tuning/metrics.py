@@ -76,7 +76,56 @@ def mcc(confusion):
     return float(covariance / np.sqrt(spread)) if spread > 0 else 0.0
 
 
+def calibration_error(right, confidences, bins=15):
+    """The expected calibration error (Guo et al. 2017, eq. 3), with bins of equal width.
+
+    Args:
+        right: bool array `(examples,)`, whether the prediction is the label.
+        confidences: float array `(examples,)`, the probability of the prediction.
+        bins: int; the bin of `p` is `(i / bins, (i + 1) / bins]`.
+
+    Returns:
+        float in [0, 1]: the mean distance of a bin's accuracy from its mean confidence, weighted
+        by the examples of the bins.
+    """
+    confidences = np.asarray(confidences, np.float64)
+    edges = np.arange(1, bins) / bins
+    places = np.searchsorted(edges, confidences, side="left")
+    surplus = np.bincount(places, weights=confidences - right, minlength=bins)
+    return float(np.abs(surplus).sum() / len(confidences))
+
+
+def class_measures(confusion, classes):
+    """How well each class is predicted.
+
+    Args:
+        confusion: int array `(num_classes, num_classes)`, see `confusion_matrix`.
+        classes: list of str, their names.
+
+    Returns:
+        list of dict in the order of the classes: `name`, `examples`, `recall` (the accuracy within
+        the class), `precision` and `f1`; None where there is nothing to divide by.
+    """
+    right, counts, predicted = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
+
+    def share(part, whole):
+        return float(part / whole) if whole else None
+
+    return [
+        {
+            "name": name,
+            "examples": int(counts[place]),
+            "recall": share(right[place], counts[place]),
+            "precision": share(right[place], predicted[place]),
+            "f1": share(2 * right[place], counts[place] + predicted[place]),
+        }
+        for place, name in enumerate(classes)
+    ]
+
+
 METRICS = {"accuracy": accuracy, "f1": f1, "mcc": mcc}
+# What the probabilities say, see `keras_vitbert.fine_tuning.evaluation.Predictions.measures`.
+OF_PROBABILITIES = ("log_loss", "ece")
 
 
 def measures(confusion):

@@ -179,8 +179,10 @@ def table(summary):
     count = len(summary["seeds"])
     lines.append(f"  {'split':<24}{'examples':>9}  {'metric':<9}{'median':>8}{'min':>8}{'max':>8}")
     for split, measures in summary["splits"].items():
-        for name in dict.fromkeys((metric, *metrics.METRICS)):
-            three = measures[name]
+        for name in dict.fromkeys((metric, *metrics.METRICS, *metrics.OF_PROBABILITIES)):
+            three = measures.get(name)
+            if three is None:
+                continue
             lines.append(
                 f"  {split:<24}{measures['examples']:>9}  {name:<9}{three['median']:>8.4f}"
                 f"{three['minimum']:>8.4f}{three['maximum']:>8.4f}"
@@ -254,10 +256,16 @@ def _summary(run, reported):
     splits = {}
     for split in data.tests:
         measures = [trial["splits"][split] for trial in reported]
+        names = (*metrics.METRICS, *metrics.OF_PROBABILITIES)
         splits[split] = {
             "examples": measures[0]["examples"],
             "majority_accuracy": measures[0]["majority_accuracy"],
-            **{name: _spread([m[name] for m in measures]) for name in metrics.METRICS},
+            # Trials of older versions have no measures of probabilities.
+            **{
+                name: _spread([m[name] for m in measures])
+                for name in names
+                if all(name in m for m in measures)
+            },
         }
     first = next(iter(data.tests))
     spread = splits[first][config.metric]
@@ -278,6 +286,7 @@ def _summary(run, reported):
         "maximum": spread["maximum"],
         "seeds": [trial["seed"] for trial in reported],
         "splits": splits,
+        "classes": reported[middle].get("classes", {}),  # of the run's model
         "steps": reported[0]["steps"],
         "batch": config.batch,
         "training_examples": data.train.count,

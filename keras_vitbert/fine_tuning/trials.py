@@ -107,8 +107,9 @@ def run_trial(run, trial, train, tests):
 
     Returns:
         dict, the content of result.json: `learning_rate`, `seed`, `steps`, `seconds`, `transfer`,
-        `parameters`, `trained_parameters`, `diverged`, `divergences`, and `splits`, a dict of a
-        split's name to its `metrics.measures`.
+        `parameters`, `trained_parameters`, `diverged`, `divergences`, `splits`, a dict of a
+        split's name to its `Predictions.measures`, and `classes`, the same to its
+        `metrics.class_measures`.
 
     Raises:
         UserError, Diverged, Stopped: see `pipelines.command_line`. A trial of a sweep that
@@ -275,4 +276,11 @@ def _evaluate(evaluator, tests, classes, folder, step):
             )
         log[-1] |= _logged(results[first])
         folder.write_rows(log)
-    return {"splits": results, "predictions_sha256": hashlib.sha256(text.encode()).hexdigest()}
+    return {
+        "splits": results,
+        "classes": {
+            name: metrics.class_measures(found.confusion, classes)
+            for name, found in predictions.items()
+        },
+        "predictions_sha256": hashlib.sha256(text.encode()).hexdigest(),
+    }

@@ -55,6 +55,7 @@ _RESULT = {
     "splits": dict,
 }
 _MEASURES = ("examples", "accuracy", "f1", "mcc", "majority_accuracy")  # of each split
+_NEWER_MEASURES = ("log_loss", "ece")  # which older versions did not write
 _SIZES = ("num_layers", "num_heads", "hidden_dim", "intermediate_dim")
 _IMAGE_SIZES = ("image_size", "patch_size")
 _TEXT_SIZES = ("vocabulary_size", "max_sequence_length")
@@ -145,11 +146,11 @@ def checked_result(result):
     Raises:
         ValueError: says what is wrong.
     """
-    _check_types(result, _RESULT)
+    _check_types({"classes": {}, **result}, {"classes": dict, **_RESULT})
     for split, measures in result["splits"].items():
         if not isinstance(measures, dict):
             raise ValueError(f"splits.{split} is {measures!r}")
-        for name in _MEASURES:
+        for name in (*_MEASURES, *(name for name in _NEWER_MEASURES if name in measures)):
             if not isinstance(measures.get(name), _NUMBER):
                 raise ValueError(f"splits.{split}.{name} is {measures.get(name)!r}")
     return result

@@ -346,6 +346,9 @@ def test_replicas_find_the_same(swept, text_run, image_task, text_task, tmp_path
         for replicas in ("1", "2", "4"):
             assert found[name][replicas]["labels"] == [int(row["label"]) for row in kept]
             assert found[name][replicas]["predictions"] == [int(row["prediction"]) for row in kept]
+            losses = summary["splits"]["validation"]["log_loss"]["values"]
+            of_model = losses[summary["trials"].index(summary["model"])]
+            assert np.mean(found[name][replicas]["losses"]) == pytest.approx(of_model, abs=1e-5)
         one, two = (np.array(found[name][f"trained_{n}"]) for n in (1, 2))
         assert np.abs(one - np.array(found[name]["before"])).max() > 1e-3
         np.testing.assert_allclose(two, one, atol=5e-5)

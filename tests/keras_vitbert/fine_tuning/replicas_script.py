@@ -56,6 +56,7 @@ def found_of(run, data_dir):
         found[replicas] = {
             "labels": predictions.labels.tolist(),
             "predictions": predictions.predictions.tolist(),
+            "losses": predictions.losses.tolist(),
         }
         if replicas < 4:
             found["before"] = values(network)

@@ -58,6 +58,11 @@ def test_what_is_finished_is_not_trained_again(tmp_path):
             {"splits": {"validation": {"accuracy": 1}}},
             "damaged .splits.validation.examples is None",
         ),
+        (
+            {"splits": {"validation": {**result["splits"]["validation"], "ece": "0"}}},
+            "damaged .splits.validation.ece is '0'",
+        ),
+        ({"classes": []}, "damaged .classes is"),
     ):
         (folder / "result.json").write_text(json.dumps(result | change))
         with pytest.raises(UserError, match=message):

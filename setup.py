@@ -14,6 +14,12 @@ AOT = [  # the TPU's compiler, and what reaches it; pinned, for their interfaces
     f"jax==0.10.2; {_WHERE_LIBTPU_IS}",
     f"libtpu==0.0.42.1; {_WHERE_LIBTPU_IS}",
 ]
+PARQUET = [
+    "pyarrow>=14,<26",  # reads Parquet; Beam has the same bound
+]
+DATASETS = [
+    "datasets>=3,<6",  # reads what Hugging Face's `save_to_disk` writes
+]
 PARITY = [  # what imported models are checked against
     "torch>=2.4,<3",
     "transformers>=4.48,<6",
@@ -26,6 +32,8 @@ TEST = [
     *BEAM,
     *AOT,
     *DOCS,
+    *PARQUET,
+    *DATASETS,
     "hypothesis>=6.100,<7",
     "keras-cv>=0.9,<0.10",  # an independent RandAugment and its operations
     "pillow>=10.1,<14",  # an independent reader of images
@@ -82,6 +90,8 @@ setup(
         "aot": AOT,
         "docs": DOCS,
         "parity": PARITY,
+        "parquet": PARQUET,
+        "datasets": DATASETS,
         "test": TEST,
         "dev": [*TEST, "pre-commit>=4,<5"],
     },

@@ -18,6 +18,7 @@ from keras_vitbert.configs.overrides import ACCEPT_CHANGES, DIVERGENCE_FLAGS
 from keras_vitbert.fine_tuning import settings, tasks
 from pipelines import command_line
 from pipelines.command_line import UserError, quiet_loading, run
+from pipelines.tasks import own_data
 from pipelines.tasks.tables import SUFFIXES
 from tpu.strategy import define_flags as define_tpu_flags
 from tpu.strategy import get_strategy, holder_of_weights, wait_for_peers
@@ -63,6 +64,7 @@ def define_flags(values):
         ("sweep", False, "pick the learning rate from --config.grid, on held-out examples"),
         ("seeds", 1, "how many runs are reported", 1),
         ("evaluate_only", False, "evaluate the model of a fine-tuned run, without training"),
+        ("dry_run", False, "only print what was found and would be done"),
         ("download", False, "let TFDS download missing data"),
         ("accept_changes", "", ACCEPT_CHANGES),
         *DIVERGENCE_FLAGS,
@@ -101,17 +103,17 @@ def main(argv):
 
 def _fine_tune(values, task, config, strategy, workers):
     with quiet_loading():
+        from keras_vitbert.fine_tuning import overview, prediction_files, recommended
         from keras_vitbert.fine_tuning.evaluate_only import evaluate_saved
         from keras_vitbert.fine_tuning.pretrained import open_pretrained
         from keras_vitbert.fine_tuning.search import (
             FineTuningRun,
-            check_predictions_file,
             fine_tune,
             table,
-            write_predictions,
         )
         from keras_vitbert.fine_tuning.task_data import open_task
         from keras_vitbert.runs.divergence import policy_of
+        from keras_vitbert.runs.overview import table as table_of
         from keras_vitbert.runs.run_folder import RunFolder
         from pipelines.text.casing import case_of
 
@@ -123,7 +125,7 @@ def _fine_tune(values, task, config, strategy, workers):
         max_bad_records=values.max_bad_records,
         files=tasks.files_of(values),
     )
-    check_predictions_file(values.predictions)
+    prediction_files.check_path(values.predictions)
     policy = policy_of(values)
     if values.evaluate_only:
         predictions = values.predictions if workers.is_chief else ""
@@ -136,23 +138,60 @@ def _fine_tune(values, task, config, strategy, workers):
     if task.kind == "text":
         where = values.vocabulary or values.checkpoint
         config.data.case = case_of(where, pretrained.vocabulary, config.data.case, pretrained.case)
-    model = pretrained.fine_tuned_model(task.kind, config)
-    _require_memory(model, config, task.kind, workers.count, holder_of_weights(strategy))
-    data = open_data(config, pretrained.vocabulary, model["max_sequence_length"])
-    label = os.path.basename(os.path.normpath(values.checkpoint))
-    output_dir = values.output_dir or os.path.join("runs", f"{label}-{task.name}")
+    output_dir = values.output_dir or os.path.join("runs", _label(values, task))
     folder = RunFolder(output_dir, workers.is_chief)
+    chosen, pictures = [], None
+
+    def fits(config):
+        model = pretrained.fine_tuned_model(task.kind, config)
+        _require_memory(model, config, task.kind, workers.count, holder_of_weights(strategy))
+
+    def choose(store):
+        nonlocal pictures
+        pictures = recommended.look_at(store)
+        record = folder.record()
+        chosen.extend(
+            recommended.choose(
+                *(config, pretrained.model, store.count, pictures),
+                replicas=strategy.num_replicas_in_sync,
+                fits=fits,
+                recorded=record and record["config"],
+            )
+        )
+
+    if task.tfds or task.kind == "text":
+        fits(config)
+    max_length = 0
+    if task.kind == "text":
+        max_length = pretrained.fine_tuned_model("text", config)["max_sequence_length"]
+    data = open_data(config, pretrained.vocabulary, max_length, choose=choose)
+    fits(config)
     run = FineTuningRun(
         *(config, folder, workers, strategy, data, task, pretrained),
         divergence=policy,
         accepted=tuple(values.accept_changes.split(",")),
     )
+    model = pretrained.fine_tuned_model(task.kind, config)
+    trials = len(config.grid) if values.sweep else 0, values.seeds
+    print(table_of(overview.rows(run, model, chosen, pictures, trials)))
+    if values.dry_run:
+        return {}
     summary = fine_tune(run, values.sweep, values.seeds)
     if values.predictions and workers.is_chief:
-        write_predictions(values.predictions, output_dir, summary)
+        prediction_files.collect(values.predictions, output_dir, summary)
     print(table(summary))
     print(f"  details: {output_dir}/summary.json; tensorboard --logdir {output_dir}")
     return summary
+
+
+def _label(values, task):
+    """The name of the run's folder: of the checkpoint, and of the task or of the user's data."""
+    name = task.name
+    if not task.tfds:
+        path = os.path.abspath(values.data_dir or values.train)
+        stem = os.path.splitext(os.path.basename(path))[0]
+        name = stem if stem not in own_data.USUAL_NAMES else os.path.basename(os.path.dirname(path))
+    return f"{os.path.basename(os.path.normpath(values.checkpoint))}-{name}"
 
 
 def _require_memory(model, config, kind, workers, on):
@@ -173,7 +212,7 @@ def _require_memory(model, config, kind, workers, on):
 
 def _check_evaluation(values, task, config):
     """Refuses flags that an evaluation does not use."""
-    for flag in ("sweep", "output_dir", "architecture", "vocabulary"):
+    for flag in ("sweep", "dry_run", "output_dir", "architecture", "vocabulary"):
         if getattr(values, flag):
             raise UserError(f"--{flag} has no effect with --evaluate_only; leave it out")
     for key in settings.changed_keys(config, task):

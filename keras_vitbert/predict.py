@@ -2,15 +2,18 @@
 
     python -m keras_vitbert.predict --checkpoint=DIR --image=FILE|FOLDER
     python -m keras_vitbert.predict --checkpoint=DIR --text="The [MASK] is warm." [--text_pair=...]
-    python -m keras_vitbert.predict --checkpoint=DIR --file=TSV [--columns=A,B]
+    python -m keras_vitbert.predict --checkpoint=DIR --file=TABLE [--columns=A,B]
                                     [--format=table|json|csv] [--top_k=5] [--output=FILE]
 
 Images and texts are classified; a masked-LM model fills in [MASK]. DIR is the folder of a run of
-pretrain or finetune, a preset, or an exported model. A TSV file starts with a line of column names;
-the output has one row for each other line. --format=json prints one object per line.
+pretrain or finetune, a preset, or an exported model. A table is a CSV, TSV, JSON-lines or Parquet
+file; the output has one row for each of its rows. --format=json prints one object per line. Images
+of a folder that cannot be read are listed and left out, and the status is then 2.
 Exit status: 0 done, 2 bad flag, file or image.
 """
 
+import contextlib
+import itertools
 import os
 import shutil
 import sys
@@ -23,8 +26,11 @@ from pipelines.command_line import (
     parse_flags,
     quiet_loading,
     run,
+    say,
 )
+from pipelines.tasks.tables import SUFFIXES
 
+_PART = 2_048  # images
 _SOURCES = ("image", "text", "file")
 
 
@@ -35,7 +41,7 @@ def main(argv):
         argv: list of str, without the program's name.
 
     Returns:
-        list of `keras_vitbert.serving.predicting.Prediction`.
+        int, how many predictions there are.
     """
     from absl import flags
 
@@ -44,8 +50,12 @@ def main(argv):
         ("image", None, "an image file, or a folder: all images below it"),
         ("text", None, "a text, with [MASK] where a token is to be predicted"),
         ("text_pair", None, "the second text of a pair"),
-        ("file", None, "a TSV file with one or two columns of sentences"),
-        ("columns", None, "their names, comma-separated (default: the usual names)"),
+        ("file", None, f"a table ({', '.join(SUFFIXES)}) with one or two columns of sentences"),
+        (
+            "columns",
+            None,
+            "their names, comma-separated (default: those of fine-tuning, or the usual ones)",
+        ),
         ("top_k", 5, "how many classes or tokens to show", 1),
         ("batch", 32, "how many inputs are predicted at once", 1),
         ("output", None, "a file to write instead of printing"),
@@ -58,7 +68,8 @@ def main(argv):
     with quiet_loading():
         from keras_vitbert.serving import prediction_inputs
         from keras_vitbert.serving.predicting import choose, open_functions, predict
-        from pipelines.files import write_atomically
+        from keras_vitbert.trained.finding import columns_of
+        from pipelines.files import written_whole
 
     if values.image is not None:
         items = prediction_inputs.image_items(values.image)
@@ -66,18 +77,45 @@ def main(argv):
         items = prediction_inputs.text_items(values.text, values.text_pair)
     else:
         columns = tuple(filter(None, (values.columns or "").split(",")))
-        items = prediction_inputs.table_items(values.file, columns)
+        remembered = columns_of(values.checkpoint)
+        items = prediction_inputs.table_items(values.file, columns, remembered)
     if values.output:
         _check_output(values.output)
     functions = open_functions(values.checkpoint, values.top_k)
-    signature = choose(functions, items, values.checkpoint)
-    predictions = predict(functions, signature, items, values.batch, values.top_k)
-    if values.output:
-        write_atomically(values.output, as_text(predictions, values.format))
-    else:
-        width = shutil.get_terminal_size((0, 0)).columns  # 0 without a terminal
-        print(as_text(predictions, values.format, width), end="")
-    return predictions
+    # Images are predicted a part at a time, as there may be a million of them.
+    streams = values.image is not None and values.format != "table"
+    items = iter(items) if streams else iter([list(items)])
+    parts = iter(lambda: list(itertools.islice(items, _PART)), []) if streams else items
+    first = next(parts)
+    signature = choose(functions, first, values.checkpoint)
+    left_out = [] if values.image is not None and os.path.isdir(values.image) else None
+    count, width = 0, 0
+    with contextlib.ExitStack() as stack:
+        if values.output:
+            file = stack.enter_context(written_whole(values.output))
+        else:
+            width = shutil.get_terminal_size((0, 0)).columns  # 0 without a terminal
+        for part in itertools.chain([first], parts):
+            told = len(left_out or ())
+            found = predict(functions, signature, part, values.batch, values.top_k, left_out)
+            for line in (left_out or ())[told:]:
+                say(f"left out: {line}")
+            if not found:
+                continue
+            text = as_text(found, values.format, width)
+            if count and values.format == "csv":
+                text = text.partition("\n")[2]  # the columns were named before
+            count += len(found)
+            if values.output:
+                file.write(text.encode())
+            else:
+                print(text, end="")
+    if left_out:
+        raise UserError(
+            f"{values.image}: {len(left_out):,} of {count + len(left_out):,} images cannot be "
+            "predicted, see above; fix or remove them"
+        )
+    return count
 
 
 def _check_flags(values):

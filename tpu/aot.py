@@ -17,6 +17,7 @@ import sys
 
 from keras_vitbert.configs import variants
 from keras_vitbert.configs.checks import require_shares
+from keras_vitbert.configs.fine_tuning import open_keys
 from keras_vitbert.configs.memory import require_memory, require_pretraining_memory
 from keras_vitbert.configs.overrides import parse_with_config
 from keras_vitbert.configs.pretraining import check_config, for_devices, load_config, with_sizes
@@ -150,6 +151,9 @@ def _fine_tuning(values, config):
             f"--task={values.task}: how many classes there are depends on your data; give "
             "--num_classes"
         )
+    if keys := {"image_size", "batch"}.intersection(open_keys(config)):
+        flags = " and ".join(f"--config.{key}" for key in sorted(keys))
+        raise UserError(f"--task={values.task}: {flags} depend on your images; give {flags}")
     config = fine_tuning_settings.for_devices(config, on_tpu=True)
     config.steps = config.steps or _STEPS_OF_EPOCHS
     mixed = task.kind == "images" and (config.images.mixup or config.images.cutmix)

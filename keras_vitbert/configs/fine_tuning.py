@@ -9,9 +9,21 @@ from typing import Any
 
 from ml_collections import config_dict
 
+from keras_vitbert.configs.overrides import flatten
+
 # The tasks of a user's own data, and what they were once called.
 IMAGES, TEXTS = "images", "texts"
 OLD_TASKS = {"image_folder": IMAGES, "tsv": TEXTS}
+
+# Keys that `keras_vitbert.fine_tuning.recommended` chooses for a user's own images, and the values
+# that stand for it.
+CHOSEN = {
+    "image_size": 0,
+    "images.crop_area": [],
+    "batch": 0,
+    "steps": 0,
+    "optimizer.learning_rate": 0.0,
+}
 
 # What a task changes. The steps of the vision tasks are the paper's.
 _OF_TASK = {
@@ -20,7 +32,20 @@ _OF_TASK = {
     "imagenet": {"steps": 20_000, "selection_part": 0.01},
     "pets": {"steps": 500},
     "flowers": {"steps": 500},
-    IMAGES: {"steps": 10_000},  # as CIFAR
+    # Not in the paper; what is empty follows from the images and the checkpoint.
+    IMAGES: {
+        "image_size": 0,
+        "images": {"crop_area": ()},
+        "batch": 0,
+        "steps": 0,
+        "grid": (1e-4, 3e-4, 1e-3, 3e-3),
+        "optimizer": {
+            "name": "adamw",
+            "learning_rate": 0.0,
+            "warmup": 0.1,
+            "weight_decay": 0.01,
+        },
+    },
 }
 
 
@@ -108,3 +133,17 @@ def _text():
         "case": "auto",  # as the checkpoint's vocabulary; or lower, cased
     }
     return config
+
+
+def open_keys(config):
+    """The keys of a config for which something is to be chosen.
+
+    Args:
+        config: `ConfigDict` of fine-tuning.
+
+    Returns:
+        list of str, dotted keys.
+    """
+    flat = flatten(config)
+    has_images = "image_size" in flat  # of texts, `steps` may be 0
+    return [key for key, empty in CHOSEN.items() if has_images and flat[key] == empty]

@@ -3,6 +3,7 @@
 from ml_collections import config_dict
 
 from keras_vitbert.fine_tuning import evaluation, metrics
+from keras_vitbert.fine_tuning.prediction_files import prediction_rows
 from keras_vitbert.importing.sources import FINE_TUNED
 from keras_vitbert.runs.record_errors import reading_images
 from keras_vitbert.trained.finding import find
@@ -63,6 +64,6 @@ def evaluate_saved(path, task_name, given, open_data, strategy, predictions_file
         text = "  ".join(f"{measure} {measures[measure]:.4f}" for measure in names)
         print(f"{task_name}, {name}, {measures['examples']} examples: {text}")
     if predictions_file:
-        rows = evaluation.prediction_rows(predictions, data.classes)
+        rows = prediction_rows(predictions, data.tests, data.classes)
         write_atomically(predictions_file, csv_text(rows))
     return results

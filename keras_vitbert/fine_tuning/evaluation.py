@@ -250,29 +250,3 @@ def write_summaries(folder, name, predictions, classes, step, is_first=True):
                 if not np.isnan(share):
                     tf.summary.scalar(f"accuracy_of_classes_{name}/{label}", share)
     writer.close()
-
-
-def prediction_rows(predictions, classes):
-    """The rows of a file of predictions.
-
-    Args:
-        predictions: dict of a split's name to `Predictions`.
-        classes: list of str.
-
-    Returns:
-        list of dict, a row an example: the name of a column to its value.
-    """
-    return [
-        {
-            "split": name,
-            "index": index,
-            "label": label,
-            "prediction": prediction,
-            "label_name": classes[label],
-            "prediction_name": classes[prediction],
-        }
-        for name, found in predictions.items()
-        for index, (label, prediction) in enumerate(
-            zip(found.labels.tolist(), found.predictions.tolist(), strict=True)
-        )
-    ]

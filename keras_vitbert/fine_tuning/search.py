@@ -9,7 +9,6 @@ summary.json  the report of the last command that finished
 """
 
 import dataclasses
-import hashlib
 import os
 import statistics
 
@@ -25,8 +24,8 @@ from keras_vitbert.runs.record_errors import reading_images
 from keras_vitbert.runs.run import Run
 from keras_vitbert.runs.run_folder import RunFolder
 from keras_vitbert.runs.run_lock import held
-from pipelines.command_line import Diverged, UserError, say
-from pipelines.files import csv_text, make_folder, write_atomically
+from pipelines.command_line import Diverged, say
+from pipelines.files import csv_text
 from pipelines.tasks.labelled_images import LabelledImages, require_batch
 from pipelines.text.wordpiece import vocabulary_hash
 
@@ -117,49 +116,6 @@ def _trained(run, seeds, rest, selection):
     return summary
 
 
-def write_predictions(path, output_dir, summary):
-    """Writes the predictions of the reported trials: a row an example, split and seed.
-
-    Args:
-        path: str, the CSV file that is written.
-        output_dir: str, the run's folder.
-        summary: dict, of `fine_tune`.
-
-    Raises:
-        UserError: the predictions of a trial are damaged.
-    """
-    text = ""
-    for trial, seed in zip(summary["trials"], summary["seeds"], strict=True):
-        folder = RunFolder(os.path.join(output_dir, trial))
-        own = folder.read("predictions.csv") or ""
-        seal = folder.result().get("predictions_sha256")  # older versions recorded none
-        if not own or seal not in (None, hashlib.sha256(own.encode()).hexdigest()):
-            raise UserError(
-                f"{folder.path}/predictions.csv is not what the trial has written; remove its "
-                "result.json to evaluate it again"
-            )
-        header, *rows = own.splitlines()
-        text = text or f"seed,{header}\n"
-        text += "".join(f"{seed},{row}\n" for row in rows)
-    write_atomically(path, text)
-
-
-def check_predictions_file(path):
-    """Refuses a file that cannot be written, before hours of training.
-
-    Args:
-        path: str, of `--predictions`; may be empty.
-
-    Raises:
-        UserError: its folder is missing or cannot be written to.
-    """
-    if not path:
-        return
-    make_folder(os.path.dirname(path) or ".", "predictions")
-    if not os.path.basename(path) or tf.io.gfile.isdir(path):
-        raise UserError(f"--predictions={path}: is a folder; give the name of a file")
-
-
 def table(summary):
     """Formats a summary as text.
 
@@ -217,6 +173,9 @@ def _begin(run):
         "classes_sha256": vocabulary_hash(data.classes),
         "model": pretrained.fine_tuned_model(kind, run.config),
     }
+    if kind == "text" and data.train.rows is not None and data.train.rows.sentence_columns:
+        rows = data.train.rows
+        about["columns"] = {"sentences": list(rows.sentence_columns), "label": rows.label_column}
     splits = {"train": data.train, **data.tests}
     if data.selection is not None:
         splits["selection"] = data.selection

@@ -87,7 +87,10 @@ def check_config(config, task):
     check_types(flat, defaults)
     checks = Requirements(flat)
     require = checks.require
-    checks.at_least(1, "batch", "evaluation_batch", "steps_per_epoch", "checkpoint_interval")
+    chosen = [key for key in fine_tuning.open_keys(config) if flat[key] == defaults[key]]
+    if "batch" not in chosen:
+        checks.at_least(1, "batch")
+    checks.at_least(1, "evaluation_batch", "steps_per_epoch", "checkpoint_interval")
     checks.at_least(1, "checkpoints_to_keep")
     checks.at_least(0, "steps", "evaluation_interval", "lora_rank", "optimizer.learning_rate")
     checks.at_least(0, "optimizer.weight_decay", "optimizer.power")
@@ -109,8 +112,9 @@ def check_config(config, task):
     _check_effects(flat, defaults, require)
     checks.multiple("evaluation_interval", "steps_per_epoch")
     if task.kind == "images":
-        checks.at_least(1, "image_size", "steps")
-        checks.image_views("images.", "batch")
+        checks.at_least(1, *({"image_size", "steps"} - set(chosen)))
+        given = {**flat, "images.crop_area": (1, 1)} if "images.crop_area" in chosen else flat
+        Requirements(given).image_views("images.", "batch")
     else:
         require(0 < flat["epochs"] <= 1e6, "epochs", "must be above 0 and at most a million")
         require(

@@ -60,6 +60,7 @@ def open_task(
     max_bad_records=0,
     files=None,
     classes=None,
+    choose=None,
 ):
     """Opens the splits of a task.
 
@@ -77,6 +78,7 @@ def open_task(
         files: dict of `train`, `validation` or `test` to a path.
         classes: list of str, those of a trained model, for which there need be no training
             examples.
+        choose: function of a store of images that fills in what is open in the config.
 
     Returns:
         `TaskData`.
@@ -99,7 +101,7 @@ def open_task(
         )
     if task.kind == "images":
         if places:
-            classes, splits = task_images.open_own(places, config, classes, max_bad_records)
+            classes, splits = task_images.open_own(places, config, classes, max_bad_records, choose)
         else:
             classes, splits = task_images.open_tfds(task, config, data_dir, download)
     else:

@@ -39,7 +39,7 @@ def open_tfds(task, config, data_dir, download):
     )
 
 
-def open_own(places, config, classes=None, max_bad_records=0):
+def open_own(places, config, classes=None, max_bad_records=0, choose=None):
     """The splits of a user's own images.
 
     Args:
@@ -47,6 +47,7 @@ def open_own(places, config, classes=None, max_bad_records=0):
         config: `ConfigDict` of fine-tuning.
         classes: list of str, those of a trained model; those of the first split by default.
         max_bad_records: int, how many damaged rows of tables may be left out.
+        choose: function of the first split's store that fills in what is open in the config.
 
     Returns:
         (list of str, the classes; dict of a split to `LabelledImages`).
@@ -72,6 +73,8 @@ def open_own(places, config, classes=None, max_bad_records=0):
                 tables, *columns, classes, max_bad_records
             )
             max_bad_records -= damaged
+    if choose is not None:
+        choose(next(iter(stores.values())))
     return classes, _viewed(stores, config)
 
 

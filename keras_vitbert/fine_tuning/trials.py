@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from keras_vitbert.fine_tuning import evaluation, metrics
 from keras_vitbert.fine_tuning.optimizer import build_optimizer
+from keras_vitbert.fine_tuning.prediction_files import FILE, prediction_rows
 from keras_vitbert.fine_tuning.settings import steps_of
 from keras_vitbert.runs import divergence
 from keras_vitbert.runs.loop import fit
@@ -261,13 +262,13 @@ def _evaluate(evaluator, tests, classes, folder, step):
     """
     predictions = {name: evaluator.predict(split) for name, split in tests.items()}
     results = {name: found.measures() for name, found in predictions.items()}
-    text = csv_text(evaluation.prediction_rows(predictions, classes))
+    text = csv_text(prediction_rows(predictions, tests, classes))
     if folder.writes:
         first = next(iter(results))
         logs = os.path.join(folder.logs, "validation")
         for name, found in predictions.items():
             evaluation.write_summaries(logs, name, found, classes, step, is_first=name == first)
-        folder.write("predictions.csv", text)
+        folder.write(FILE, text)
         log = folder.rows(up_to_step=step)
         if not log or int(log[-1]["step"]) != step:
             raise UserError(

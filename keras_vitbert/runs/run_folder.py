@@ -37,7 +37,7 @@ from pipelines.text.wordpiece import vocabulary_hash
 # `initial_weights`.
 _COMPARED_ELSEWHERE = (
     *("inputs.", "versions.", "schema", "numerics", "accepted_changes", "vocabulary_sha256"),
-    *("initial_weights", "replicas", "checkpoint_origin."),
+    *("initial_weights", "replicas", "checkpoint_origin.", "columns."),
 )
 
 # What a record holds besides the config.

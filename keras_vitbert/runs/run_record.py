@@ -18,6 +18,7 @@ _RECORD = {
     "checkpoint_origin": dict,
     "kind": str,
     "model": dict,
+    "columns": dict,
     "records": dict,
     "inputs": dict,
     "versions": dict,

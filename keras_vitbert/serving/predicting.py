@@ -98,7 +98,7 @@ def choose(functions, items, path):
     raise UserError(f"{path}: takes no {what}; give another --checkpoint")
 
 
-def predict(functions, signature, items, batch=32, top_k=5):
+def predict(functions, signature, items, batch=32, top_k=5, left_out=None):
     """Predicts all items.
 
     Args:
@@ -107,6 +107,8 @@ def predict(functions, signature, items, batch=32, top_k=5):
         items: list of `Item`.
         batch: int, how many are predicted at once.
         top_k: int, how many answers are kept.
+        left_out: list of str that says which items cannot be predicted, and why, is appended to; by
+            default the first such item is an error.
 
     Returns:
         list of `Prediction`, in the order of the items.
@@ -114,29 +116,39 @@ def predict(functions, signature, items, batch=32, top_k=5):
     Raises:
         UserError: a file cannot be read or is no image, or a text has no `[MASK]` to fill.
     """
+    skipped = None if left_out is None else {}
     # A batch is padded to its longest text.
     order = sorted(range(len(items)), key=lambda number: items[number].length)
     predictions = [None] * len(items)
     for start in range(0, len(order), batch):
         taken = order[start : start + batch]
-        results = _ask(functions[signature], signature, [items[number] for number in taken])
+        results = _ask(
+            functions[signature], signature, [items[number] for number in taken], skipped
+        )
         for number, answers in zip(taken, results, strict=True):
-            answers = [some[:top_k] for some in answers]
-            predictions[number] = Prediction(items[number].inputs, signature == FILL_MASK, answers)
-    return predictions
+            if answers is not None:
+                kept = [some[:top_k] for some in answers]
+                inputs = items[number].inputs
+                predictions[number] = Prediction(inputs, signature == FILL_MASK, kept)
+    if skipped:
+        left_out += [skipped[item.where] for item in items if item.where in skipped]
+    return [prediction for prediction in predictions if prediction is not None]
 
 
-def _ask(function, signature, items):
-    """The answers for each item."""
-    values = [item.value() for item in items]
+def _ask(function, signature, items, skipped=None):
+    """The answers for each item; None for one that is added to the dict `skipped`."""
     try:
+        values = [item.value() for item in items]
         found = function(**{input_name(signature): tf.constant(values)})
-    except tf.errors.InvalidArgumentError as error:
-        if len(items) == 1:
-            raise UserError(f"{items[0].where}: {_reason(error, signature)}") from error
-        for item in items:  # TensorFlow does not say which image is damaged
-            _ask(function, signature, [item])
-        raise  # each item works by itself
+    except (UserError, tf.errors.InvalidArgumentError) as error:
+        if len(items) > 1:  # TensorFlow does not say which image is damaged
+            return [_ask(function, signature, [item], skipped)[0] for item in items]
+        if not isinstance(error, UserError):
+            error = UserError(f"{items[0].where}: {_reason(error, signature)}")
+        if skipped is None:
+            raise error from None
+        skipped[items[0].where] = str(error)
+        return [None]
     if signature != FILL_MASK:
         rows = zip(found["top_k_labels"].numpy(), found["top_k_probabilities"].numpy(), strict=True)
         return [[_pairs(*row)] for row in rows]

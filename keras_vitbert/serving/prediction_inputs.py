@@ -1,10 +1,13 @@
-"""The inputs of `predict`: image files, a text, or the lines of a TSV file."""
+"""The inputs of `predict`: image files, a text, or the rows of a table."""
 
 import dataclasses
+import itertools
+import os
 
 import tensorflow as tf
 
 from pipelines.command_line import UserError, one_line
+from pipelines.files import natural
 from pipelines.images import SUFFIXES
 from pipelines.images.image_lists import read_bytes
 from pipelines.tasks.labelled_rows import SENTENCES, find_columns
@@ -50,13 +53,13 @@ class Item:
 
 
 def image_items(path):
-    """An image, or all images below a folder, sorted by name.
+    """An image, or all images below a folder, in the natural order of their names.
 
     Args:
         path: str, local or `gs://`.
 
     Returns:
-        list of `Item`.
+        iterator of `Item`; a folder of a million is not listed first.
 
     Raises:
         UserError: there is no image.
@@ -64,16 +67,22 @@ def image_items(path):
     if not tf.io.gfile.exists(path):
         raise UserError(f"--image={path}: no such file; give an image or a folder of images")
     if not tf.io.gfile.isdir(path):
-        return [Item({"image": path}, path)]
-    files = sorted(
-        f"{folder.rstrip('/')}/{name}"
-        for folder, _, names in tf.io.gfile.walk(path)
-        for name in names
-        if name.lower().endswith(SUFFIXES)
-    )
-    if not files:
+        return iter([Item({"image": path}, path)])
+    files = _images_below(path)
+    first = next(files, None)
+    if first is None:
         raise UserError(f"--image={path}: holds no file named {', '.join(SUFFIXES)}; give another")
-    return [Item({"image": file}, file) for file in files]
+    return (Item({"image": file}, file) for file in itertools.chain([first], files))
+
+
+def _images_below(path):
+    """The images below a folder, in the natural order of names, those of a folder first."""
+    walk = tf.io.gfile.walk(path) if "://" in path else os.walk(path, followlinks=True)
+    for folder, folders, names in walk:
+        folders.sort(key=natural)
+        for name in sorted(names, key=natural):
+            if name.lower().endswith(SUFFIXES):
+                yield f"{folder.rstrip('/')}/{name}"
 
 
 def text_items(text, pair=None):
@@ -97,12 +106,14 @@ def text_items(text, pair=None):
     return [Item(inputs, "--text")]
 
 
-def table_items(path, columns=()):
+def table_items(path, columns=(), remembered=()):
     """The sentences of a table, without labels.
 
     Args:
         path: str, local or `gs://`, see `pipelines.tasks.tables`.
         columns: sequence of one or two names; the usual ones if empty.
+        remembered: sequence of str, the columns that the model was trained on; they come before the
+            usual ones where the table has them.
 
     Returns:
         list of `Item`, one a row.
@@ -113,6 +124,8 @@ def table_items(path, columns=()):
     if len(columns) > 2 or len(set(columns)) < len(columns):
         raise UserError(f"--columns={','.join(columns)}: give one or two different names")
     table = open_table(path)
+    if not columns and remembered and set(remembered) <= set(table.columns):
+        columns = remembered
     names = find_columns(path, table.columns, columns, SENTENCES, "sentence", "--columns=A,B")
     items = []
     for row in table.read(names):

@@ -51,6 +51,21 @@ def find(path):
     raise UserError(f"{path}: no such folder, file or preset; {WANTED}")
 
 
+def columns_of(path):
+    """The columns of sentences that a run was fine-tuned on.
+
+    Args:
+        path: str, of `find`.
+
+    Returns:
+        list of str; empty if it is something else, or was begun by an older version.
+    """
+    if "://" in path or not tf.io.gfile.isdir(path):
+        return []
+    columns = (read_json(os.path.join(path, "config.json"), path) or {}).get("columns") or {}
+    return list(columns.get("sentences") or ())
+
+
 def exported_versions(folder):
     """The versions of an exported model.
 

@@ -123,6 +123,11 @@ class ImageFiles(_Listed):
                 digest.update(sampled.encode())
         return digest.hexdigest()
 
+    @property
+    def labels(self):
+        """The label of each image: int32 array `(count,)`."""
+        return self.images.entries["label"]
+
     def name(self, place):
         """The path of an image within the folder.
 

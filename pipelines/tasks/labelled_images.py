@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import numpy as np
 import tensorflow as tf
 
 from pipelines.command_line import UserError
@@ -32,6 +33,18 @@ class LabelledImages:
     def sha256(self):
         """Tells other images from these: the `sha256` of the store."""
         return self.store.sha256
+
+    def class_counts(self, classes):
+        """How many images of each class there are.
+
+        Args:
+            classes: int, how many classes there are.
+
+        Returns:
+            int array `(classes,)`; None for records, which would have to be read.
+        """
+        labels = self.store.labels
+        return None if labels is None else np.bincount(labels, minlength=classes)
 
     def descriptions(self):
         """What tells each image from the others: iterator of dicts of str."""

@@ -116,6 +116,14 @@ class LabelledTexts:
             rows=self.rows and self.rows.part(indices),
         )
 
+    def class_counts(self, classes):
+        """How many texts of each class there are: int array `(classes,)`.
+
+        Args:
+            classes: int, how many classes there are.
+        """
+        return np.bincount(self.labels, minlength=classes)
+
     def descriptions(self):
         """What tells each text from the others: iterator of dicts of str."""
         return iter(({},) * self.count) if self.rows is None else self.rows.descriptions()

@@ -32,6 +32,7 @@ _NAMES = {
     "validation_matched": ("dev_matched", "validation_matched"),
     "validation_mismatched": ("dev_mismatched", "validation_mismatched"),
 }
+USUAL_NAMES = frozenset(name for names in _NAMES.values() for name in names)
 # Columns of images: their bytes, or their paths.
 IMAGE_COLUMNS = tuple(
     (name,)

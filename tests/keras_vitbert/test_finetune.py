@@ -115,8 +115,9 @@ def test_scikit_learn_finds_the_same_in_the_predictions(run):
     average = "binary" if len(classes) == 2 else "macro"
     for result in results:
         own = [row for row in rows if row["seed"] == result["seed"]]
-        assert [int(row["index"]) for row in own] == list(range(sum(counts)))
-        labels, predictions = ([int(row[c]) for row in own] for c in ("label", "prediction"))
+        labels, predictions = (
+            [classes.index(row[column]) for row in own] for column in ("label", "prediction")
+        )
         assert float(result["accuracy"]) == sklearn_metrics.accuracy_score(labels, predictions)
         f1 = sklearn_metrics.f1_score(labels, predictions, average=average, zero_division=0)
         assert float(result["f1"]) == pytest.approx(f1, abs=1e-12)
@@ -124,8 +125,25 @@ def test_scikit_learn_finds_the_same_in_the_predictions(run):
         assert float(result["mcc"]) == pytest.approx(mcc, abs=1e-12)
         assert np.bincount(labels).tolist() == counts
         for row in own:
-            assert row["label_name"] == classes[int(row["label"])]
-            assert row["prediction_name"] == classes[int(row["prediction"])]
+            shares = {name: float(row[f"probability_{name}"]) for name in classes}
+            assert sum(shares.values()) == pytest.approx(1, abs=1e-5)
+            assert shares[row["prediction"]] == max(shares.values())
+
+
+def test_predictions_name_their_files_and_texts(request, text_run, text_task):
+    lines = [line.split("\t") for line in (text_task / "dev.tsv").read_text().splitlines()[1:]]
+    wanted = [(str(n), *line[1:]) for n, line in enumerate(lines, 2)]
+    rows = [row for row in rows_of(text_run.parent / "all.csv") if row["seed"] == "0"]
+    assert [tuple(r[c] for c in ("line", "text", "text_pair", "label")) for r in rows] == wanted
+
+
+@pytest.mark.slow
+def test_predictions_are_in_the_natural_order_of_files(swept, image_task):
+    folder = image_task / "validation"
+    wanted = sorted(str(path.relative_to(folder)) for path in folder.glob("*/*"))
+    rows = [row for row in rows_of(swept.parent / "all.csv") if row["seed"] == "0"]
+    assert [row["path"] for row in rows] == wanted
+    assert all(row["path"].startswith(row["label"]) for row in rows)
 
 
 @pytest.mark.parametrize("run", EACH_RUN, indirect=True)
@@ -344,8 +362,8 @@ def test_replicas_find_the_same(swept, text_run, image_task, text_task, tmp_path
         summary = summary_of(folder)
         kept = rows_of(folder / summary["model"] / "predictions.csv")
         for replicas in ("1", "2", "4"):
-            assert found[name][replicas]["labels"] == [int(row["label"]) for row in kept]
-            assert found[name][replicas]["predictions"] == [int(row["prediction"]) for row in kept]
+            assert found[name][replicas]["labels"] == [row["label"] for row in kept]
+            assert found[name][replicas]["predictions"] == [row["prediction"] for row in kept]
             losses = summary["splits"]["validation"]["log_loss"]["values"]
             of_model = losses[summary["trials"].index(summary["model"])]
             assert np.mean(found[name][replicas]["losses"]) == pytest.approx(of_model, abs=1e-5)

@@ -58,7 +58,7 @@ def test_images_of_a_folder_in_order(run, pictures, served):
     )
     assert status == 0
     rows = [json.loads(line) for line in out.splitlines()]
-    paths = [str(pictures / name) for name in ("a/c.jpg", "a/d.gif", "b.PNG")]
+    paths = [str(pictures / name) for name in ("b.PNG", "a/c.jpg", "a/d.gif")]
     assert [row["image"] for row in rows] == paths
     contents = [open(path, "rb").read() for path in paths]
     expected = served.functions["classify_image"](contents)
@@ -169,6 +169,26 @@ def test_an_exported_model_answers_as_well(run, exported, pictures, tmp_path):
 JPEG = encoded(picture(0), quality=95)
 
 
+@pytest.mark.parametrize("form", ["csv", "table"])
+def test_images_of_a_folder_that_cannot_be_read_are_left_out(run, tmp_path, monkeypatch, form):
+    """In parts of two; the second holds no image at all, and the first one of each kind."""
+    monkeypatch.setattr(predict, "_PART", 2)
+    for number, content in enumerate((JPEG, JPEG[:-400], b"", JPEG[:-400], JPEG)):
+        (tmp_path / f"{number}.jpg").write_bytes(content)
+    flags = f"--image={tmp_path}", f"--format={form}", "--top_k=1", f"--output={tmp_path}/x"
+    status, out, err = run("--checkpoint=vitbert", *flags)
+    assert (status, out) == (2, "")
+    lines = [line for line in err.splitlines() if "jpeg_mem" not in line]  # of libjpeg itself
+    for number, line in zip((1, 2, 3), lines, strict=False):
+        assert line.startswith(f"left out: {tmp_path}/{number}.jpg: is no readable image")
+    assert lines[3:] == [
+        f"error: {tmp_path}: 3 of 5 images cannot be predicted, see above; fix or remove them"
+    ]
+    header, *rows = (tmp_path / "x").read_text().splitlines()
+    assert header.startswith("image")
+    assert [row.split("jpg")[0][-2:] for row in rows] == ["0.", "4."]
+
+
 @pytest.mark.parametrize(
     "flags, complaint",
     [
@@ -179,7 +199,7 @@ JPEG = encoded(picture(0), quality=95)
         ),
         (["--checkpoint=embedder", "--text=a"], "embedder: takes no texts; give another"),
         (["--checkpoint=embedder", "--image={folder}/good.jpg"], "has no head for images; fine-tu"),
-        (["--checkpoint=vitbert", "--image={folder}"], "cut.jpg: is no readable image"),
+        (["--checkpoint=vitbert", "--image={folder}/cut.jpg"], "cut.jpg: is no readable image"),
     ],
 )
 def test_input_that_does_not_fit_the_model(run, tmp_path, flags, complaint):

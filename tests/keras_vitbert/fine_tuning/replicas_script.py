@@ -13,6 +13,7 @@ import tensorflow as tf
 from keras_vitbert.configs import fine_tuning
 from keras_vitbert.fine_tuning.evaluation import Evaluator
 from keras_vitbert.fine_tuning.optimizer import build_optimizer
+from keras_vitbert.fine_tuning.prediction_files import prediction_rows
 from keras_vitbert.fine_tuning.task_data import open_task
 from keras_vitbert.fine_tuning.tasks import TASKS
 from keras_vitbert.fine_tuning.trials import TaskStream
@@ -53,9 +54,10 @@ def found_of(run, data_dir):
         data = open_task(TASKS[record["task"]], config, vocabulary, length, data_dir)
         # Batches that do not come out even, on any number of replicas.
         predictions = Evaluator(network, strategy, 4).predict(data.tests["validation"])
+        rows = prediction_rows({"validation": predictions}, data.tests, data.classes)
         found[replicas] = {
-            "labels": predictions.labels.tolist(),
-            "predictions": predictions.predictions.tolist(),
+            "labels": [row["label"] for row in rows],
+            "predictions": [row["prediction"] for row in rows],
             "losses": predictions.losses.tolist(),
         }
         if replicas < 4:

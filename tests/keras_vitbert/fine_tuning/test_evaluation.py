@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from keras_vitbert.configs import fine_tuning
 from keras_vitbert.fine_tuning import evaluation
+from keras_vitbert.fine_tuning.prediction_files import prediction_rows
 from keras_vitbert.fine_tuning.task_data import open_task
 from keras_vitbert.fine_tuning.tasks import TASKS
 from keras_vitbert.model.classifier import build_classifier
@@ -66,9 +67,9 @@ def test_every_example_is_predicted_once_in_its_place(text_task, tiny, randomize
     np.testing.assert_allclose(found.losses, losses, rtol=1e-5, atol=1e-6)
     expected = np.argmax(expected, axis=1).tolist()
     assert found.predictions.tolist() == expected and len(set(expected)) == 2
-    rows = evaluation.prediction_rows({"dev": found}, ["no", "yes"])
-    assert [(row["split"], row["index"]) for row in rows] == [("dev", n) for n in range(13)]
-    assert [row["prediction_name"] for row in rows] == [["no", "yes"][n] for n in expected]
+    rows = prediction_rows({"dev": found}, {"dev": split}, ["no", "yes"])
+    assert [(row["split"], row["line"]) for row in rows] == [("dev", str(n + 2)) for n in range(13)]
+    assert [row["prediction"] for row in rows] == [["no", "yes"][n] for n in expected]
 
 
 def softmax(logits):

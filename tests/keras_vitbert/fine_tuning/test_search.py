@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from keras_vitbert.configs import fine_tuning
-from keras_vitbert.fine_tuning import search
+from keras_vitbert.fine_tuning import prediction_files, search
 from keras_vitbert.fine_tuning.pretrained import RANDOM, Pretrained
 from keras_vitbert.fine_tuning.search import FineTuningRun, fine_tune
 from keras_vitbert.fine_tuning.task_data import open_task
@@ -149,7 +149,7 @@ def test_the_summary_is_of_all_seeds_and_the_model_of_their_median(tune, tmp_pat
     assert [row["split"] for row in results(tmp_path)] == ["validation"] * len(reached)
 
     path = tmp_path / "all.csv"
-    search.write_predictions(str(path), str(tmp_path / "run"), summary)
+    prediction_files.collect(str(path), str(tmp_path / "run"), summary)
     rows = list(csv.DictReader(io.StringIO(path.read_text())))
     assert [row["seed"] for row in rows] == [row["prediction"] for row in rows]
     assert [int(row["seed"]) for row in rows] == summary["seeds"] == list(range(len(reached)))
@@ -194,11 +194,11 @@ def test_the_table(tune):
 
 def test_files_of_predictions_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("here")
-    search.check_predictions_file("")
-    search.check_predictions_file(str(tmp_path / "new" / "x.csv"))
+    prediction_files.check_path("")
+    prediction_files.check_path(str(tmp_path / "new" / "x.csv"))
     assert (tmp_path / "new").is_dir()
     for path in (tmp_path, f"{tmp_path}/", f"{tmp_path}/other/"):
         with pytest.raises(UserError, match="--predictions=.*: is a folder; give the name of a f"):
-            search.check_predictions_file(str(path))
+            prediction_files.check_path(str(path))
     with pytest.raises(UserError, match="--predictions=.*: cannot be written to"):
-        search.check_predictions_file(str(tmp_path / "file" / "x.csv"))
+        prediction_files.check_path(str(tmp_path / "file" / "x.csv"))

@@ -11,8 +11,8 @@ import pytest
 import tensorflow as tf
 
 from keras_vitbert.configs import fine_tuning
+from keras_vitbert.fine_tuning.prediction_files import collect
 from keras_vitbert.fine_tuning.pretrained import RANDOM, Pretrained
-from keras_vitbert.fine_tuning.search import write_predictions
 from keras_vitbert.fine_tuning.task_data import open_task
 from keras_vitbert.fine_tuning.tasks import TASKS
 from keras_vitbert.fine_tuning.trials import TaskStream, Trial, build_fine_tuner, run_trial
@@ -129,7 +129,7 @@ def test_predictions_that_are_not_the_trial_s_are_refused(tmp_path):
     summary = {"trials": [f"trials/{SAVED.name}"], "seeds": [0]}
     path = tmp_path / "all.csv"
     trial.write("predictions.csv", text)
-    write_predictions(str(path), str(tmp_path), summary)
+    collect(str(path), str(tmp_path), summary)
     assert path.read_text() == "seed,split,index\n0,validation,0\n"
     path.unlink()
     for damaged in (text.replace("0", "1"), "", None):
@@ -138,5 +138,5 @@ def test_predictions_that_are_not_the_trial_s_are_refused(tmp_path):
         else:
             trial.write("predictions.csv", damaged)
         with pytest.raises(UserError, match="predictions.csv is not what the trial has written"):
-            write_predictions(str(path), str(tmp_path), summary)
+            collect(str(path), str(tmp_path), summary)
         assert not path.exists()

@@ -90,6 +90,10 @@ def test_the_one_of_a_batch_that_cannot_be_read_is_named(served, tmp_path):
     items = [Item({"image": str(path)}, path.name) for path in sorted(tmp_path.iterdir())]
     with pytest.raises(UserError, match=r"^b\.jpg: is no readable image"):
         predict(served.functions, "classify_image", items)
+    left_out = []
+    assert len(predict(served.functions, "classify_image", items, left_out=left_out)) == 2
+    [line] = left_out
+    assert line.startswith("b.jpg: is no readable image")
     items[1:2] = []
     assert len(predict(served.functions, "classify_image", items)) == 2
 

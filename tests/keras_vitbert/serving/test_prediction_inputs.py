@@ -7,12 +7,12 @@ from pipelines.command_line import UserError
 
 
 def test_images_below_a_folder_come_by_their_names(tmp_path):
-    for name in ("b.PNG", "a/c.jpg", "a/b/d.jpeg", "a.gif", "notes.txt", "jpg"):
+    for name in ("b10.PNG", "b9.PNG", "a/c.jpg", "a/b/d.jpeg", "a.gif", "notes.txt", "jpg"):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(name.encode())
-    items = image_items(str(tmp_path))
-    names = ["a.gif", "a/b/d.jpeg", "a/c.jpg", "b.PNG"]
+    items = list(image_items(str(tmp_path)))
+    names = ["a.gif", "b9.PNG", "b10.PNG", "a/c.jpg", "a/b/d.jpeg"]
     assert [item.inputs for item in items] == [{"image": f"{tmp_path}/{name}"} for name in names]
     assert [item.value() for item in items] == [name.encode() for name in names]
     assert {item.length for item in items} == {0}
@@ -56,6 +56,14 @@ def test_lines_of_a_tsv_file(tmp_path):
         assert [item.length for item in items] == [15, 3, 1]
     assert [item.value() for item in table_items(str(path), ["id"])] == ["0", "1", "2"]
     assert table_items(str(path), ("sentence2", "id"))[0].value() == ["sat\u2028down", "0"]
+
+
+def test_columns_that_the_model_was_trained_on(tmp_path):
+    path = tmp_path / "x.csv"
+    path.write_text("text,words\na,b\n")
+    for remembered, wanted in ((["words"], "b"), (["gone"], "a"), ([], "a")):
+        assert [item.value() for item in table_items(str(path), (), remembered)] == [wanted]
+    assert [item.value() for item in table_items(str(path), ["text"], ["words"])] == ["a"]
 
 
 @pytest.mark.parametrize(

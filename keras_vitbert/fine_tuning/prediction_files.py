@@ -1,0 +1,103 @@
+"""Files of predictions: a row an example, as a spreadsheet or pandas reads it.
+
+| column | |
+| --- | --- |
+| `split` | |
+| `path`, `line` or `row`; `text`, `text_pair` | the file, or the row of a table; texts |
+| `label`, `prediction` | names of classes |
+| `probability_CLASS` | of each class, if there are at most 20 |
+| `top_1`, `probability_1`, ... | otherwise the five most probable classes |
+
+The rows of a split are in the natural order of their files and lines: `9.jpg` is before `10.jpg`.
+"""
+
+import csv
+import hashlib
+import io
+import os
+
+import tensorflow as tf
+
+from keras_vitbert.runs.run_folder import RunFolder
+from pipelines.command_line import UserError
+from pipelines.files import csv_text, make_folder, natural, write_atomically
+
+FILE = "predictions.csv"
+
+
+def prediction_rows(predictions, splits, classes):
+    """The rows of a file of predictions.
+
+    Args:
+        predictions: dict of a split's name to `keras_vitbert.fine_tuning.evaluation.Predictions`.
+        splits: dict of the same names to `LabelledImages` or `LabelledTexts`.
+        classes: list of str.
+
+    Returns:
+        list of dict of a column to its value.
+    """
+    rows = []
+    for name, found in predictions.items():
+        examples = list(splits[name].descriptions())
+        order = range(len(examples))
+        if {"path", "line", "row"} & set(examples[0]):
+            order = sorted(order, key=lambda index: natural(next(iter(examples[index].values()))))
+        every = found.probabilities
+        for index in order:
+            row = {
+                "split": name,
+                **examples[index],
+                "label": classes[found.labels[index]],
+                "prediction": classes[found.predictions[index]],
+            }
+            if every is not None:
+                for label, probability in zip(classes, every[index], strict=True):
+                    row[f"probability_{label}"] = f"{probability:.6g}"
+            else:
+                pairs = zip(found.ranked[index], found.ranked_probabilities[index], strict=True)
+                for rank, (label, probability) in enumerate(pairs, 1):
+                    row[f"top_{rank}"] = classes[label]
+                    row[f"probability_{rank}"] = f"{probability:.6g}"
+            rows.append(row)
+    return rows
+
+
+def collect(path, output_dir, summary):
+    """Writes the predictions of the reported trials into one file, with a column `seed`.
+
+    Args:
+        path: str, the CSV file that is written.
+        output_dir: str, the run's folder.
+        summary: dict, of `keras_vitbert.fine_tuning.search.fine_tune`.
+
+    Raises:
+        UserError: the predictions of a trial are damaged.
+    """
+    rows = []
+    for trial, seed in zip(summary["trials"], summary["seeds"], strict=True):
+        folder = RunFolder(os.path.join(output_dir, trial))
+        own = folder.read(FILE) or ""
+        seal = folder.result().get("predictions_sha256")  # older versions recorded none
+        if not own or seal not in (None, hashlib.sha256(own.encode()).hexdigest()):
+            raise UserError(
+                f"{folder.path}/{FILE} is not what the trial has written; remove its result.json "
+                "to evaluate it again"
+            )
+        rows += [{"seed": seed, **row} for row in csv.DictReader(io.StringIO(own, newline=""))]
+    write_atomically(path, csv_text(rows))
+
+
+def check_path(path):
+    """Refuses a file that cannot be written, before hours of training.
+
+    Args:
+        path: str, of `--predictions`; may be empty.
+
+    Raises:
+        UserError: its folder is missing or cannot be written to.
+    """
+    if not path:
+        return
+    make_folder(os.path.dirname(path) or ".", "predictions")
+    if not os.path.basename(path) or tf.io.gfile.isdir(path):
+        raise UserError(f"--predictions={path}: is a folder; give the name of a file")

@@ -1,0 +1,114 @@
+"""Settings that follow from a user's own images and from the checkpoint.
+
+In the config of the task `images` these keys are empty unless they are given. What is chosen for
+them is recorded, and a resumed run goes on with it.
+"""
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+
+from keras_vitbert.configs.fine_tuning import CHOSEN, open_keys
+from keras_vitbert.configs.overrides import flatten
+from pipelines.command_line import UserError
+
+SMALL = 64  # pixels; smaller images lose what they show when they are cropped as ImageNet's are
+_BATCH = 64
+_PASSES = 30  # over the training images
+_STEPS = 300, 10_000  # at least, at most; the paper trains CIFAR for 10,000
+_FINER = 384 / 224  # the paper fine-tunes at 384 pixels what was pre-trained at 224
+# The learning rate of AdamW times the width of the encoder: 1e-3 for the sample's 128, 1.7e-4 for
+# the base model's 768. As in Yang et al. 2022, the best rate falls as the width grows.
+_RATE = 0.128
+_LOOKED_AT = 64  # images
+
+
+@dataclasses.dataclass(frozen=True)
+class Pictures:
+    """What some of a store's images are like.
+
+    Attributes:
+        sizes: int array `(images, 2)`, heights and widths in pixels.
+        channels: int array `(images,)`: 1 grey, 3 colours, 4 colours and transparency.
+    """
+
+    sizes: np.ndarray
+    channels: np.ndarray
+
+    @property
+    def side(self):
+        """The median of the shorter sides, in pixels."""
+        return int(np.median(self.sizes.min(axis=1)))
+
+
+def look_at(store):
+    """Looks at the first images of a store.
+
+    Args:
+        store: `ImageFiles`, `ImageCells` or `ImageRecordFiles`.
+
+    Returns:
+        `Pictures`.
+    """
+
+    def shape(element):
+        encoded, _ = store.read(element)
+        return tf.shape(tf.io.decode_image(encoded, expand_animations=False))
+
+    shapes = store.in_order(0, min(_LOOKED_AT, store.count)).map(shape)
+    found = np.array(list(shapes.as_numpy_iterator()))
+    return Pictures(found[:, :2], found[:, 2])
+
+
+def choose(config, model, count, pictures, replicas=1, fits=lambda config: None, recorded=None):
+    """Fills in what is open in a config.
+
+    Args:
+        config: `ConfigDict` of fine-tuning on images; changed.
+        model: dict, the `model` section of the checkpoint.
+        count: int, training images.
+        pictures: `Pictures`.
+        replicas: int, which a batch is a multiple of.
+        fits: function of the config that raises `UserError` if its batch does not fit into memory.
+        recorded: dict, the config of the run that is resumed, or None.
+
+    Returns:
+        list of str, the keys that were filled in.
+    """
+    keys = open_keys(config)
+    known = flatten(recorded or {})
+    for key in keys:
+        if key in known:
+            config.update_from_flattened_dict({key: _as(CHOSEN[key], known[key])})
+    if "image_size" in (left := open_keys(config)):
+        config.image_size = _image_size(model, pictures.side)
+    if "images.crop_area" in left:
+        is_small = pictures.side < SMALL
+        config.images.crop_area = (0.8, 1.0) if is_small else (0.08, 1.0)
+    if "batch" in left:
+        unit = replicas * (2 if config.images.mixup or config.images.cutmix else 1)
+        config.batch = max(min(_BATCH, 1 << max(count.bit_length() - 1, 0)) // unit, 1) * unit
+        while config.batch > unit:
+            try:
+                fits(config)
+                break
+            except UserError:
+                config.batch = max(config.batch // 2 // unit, 1) * unit
+    if "steps" in left:
+        least, most = _STEPS
+        config.steps = int(np.clip(round(_PASSES * count / config.batch), least, most))
+    if "optimizer.learning_rate" in left:
+        config.optimizer.learning_rate = float(f"{_RATE / model['hidden_dim']:.1e}")
+    return keys
+
+
+def _as(empty, value):
+    return tuple(value) if isinstance(empty, list) else value
+
+
+def _image_size(model, side):
+    """The checkpoint's size, or larger where the images are, in multiples of its patch."""
+    patch, own = model["patch_size"], model["image_size"]
+    wanted = min(side, round(own * _FINER))
+    return max(own, -(-wanted // patch) * patch)

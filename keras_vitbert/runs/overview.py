@@ -1,0 +1,81 @@
+"""What a command found and what it will do, as a short table, before it does it."""
+
+import os
+
+import tensorflow as tf
+
+_CLASSES_SHOWN = 6
+
+
+def table(rows):
+    """Formats rows as text.
+
+    Args:
+        rows: list of (str, the subject; str, what is said of it). The subject of a row that goes on
+            with the one above is empty.
+
+    Returns:
+        str.
+    """
+    width = max(len(subject) for subject, _ in rows) + 2
+    return "\n".join(f"  {subject:<{width}}{text}" for subject, text in rows)
+
+
+def device_row(strategy, dtype):
+    """Where training runs, and in which precision.
+
+    Args:
+        strategy: `tf.distribute.Strategy`.
+        dtype: str, the dtype policy.
+
+    Returns:
+        (str, str), a row of `table`.
+    """
+    replicas = strategy.num_replicas_in_sync
+    kind = "TPU" if isinstance(strategy, tf.distribute.TPUStrategy) else "GPU"
+    if kind == "GPU":
+        found = tf.config.list_physical_devices("GPU")
+        if found:
+            details = tf.config.experimental.get_device_details(found[0])
+            kind = details.get("device_name", kind)
+        else:
+            kind = f"CPU, {len(os.sched_getaffinity(0))} cores" if _counts_cores() else "CPU"
+    many = f"{replicas} x " if replicas > 1 else ""
+    return "device", f"{many}{kind}; {dtype}"
+
+
+def class_row(names, counts):
+    """The classes of a split.
+
+    Args:
+        names: list of str.
+        counts: int array `(classes,)`, examples of each; None if that is not known.
+
+    Returns:
+        (str, str), a row of `table`.
+    """
+    shown = ", ".join(names[:_CLASSES_SHOWN]) + (", ..." if len(names) > _CLASSES_SHOWN else "")
+    text = f"{len(names):,}: {shown}"
+    if counts is not None:
+        least, most = int(counts.min()), int(counts.max())
+        each = f"{least:,}" if least == most else f"{least:,} to {most:,}"
+        text += f"; {each} training examples each"
+    return "classes", text
+
+
+def passes(steps, batch, count):
+    """How often a run sees each example.
+
+    Args:
+        steps, batch: int.
+        count: int, training examples.
+
+    Returns:
+        str.
+    """
+    times = steps * batch / count
+    return f"{times:,.0f}" if times >= 10 else f"{times:.2g}"
+
+
+def _counts_cores():
+    return hasattr(os, "sched_getaffinity")  # not on macOS

@@ -1,0 +1,94 @@
+"""What is chosen for a user's own images, and what is told of it."""
+
+import numpy as np
+import pytest
+
+from keras_vitbert.configs import fine_tuning
+from keras_vitbert.configs.overrides import flatten
+from keras_vitbert.fine_tuning import recommended
+from keras_vitbert.fine_tuning.settings import check_config
+from keras_vitbert.fine_tuning.tasks import TASKS
+from pipelines.command_line import UserError
+from pipelines.tasks.image_stores import ImageFiles
+from tests.keras_vitbert.tiny_tasks import IMAGES, write_images
+
+SAMPLE = {"image_size": 28, "patch_size": 7, "hidden_dim": 128}
+PAPER = {"image_size": 224, "patch_size": 16, "hidden_dim": 768}
+
+
+def chosen(model, side, count=1_000, changes=(), **more):
+    config = fine_tuning.get_config("images", "images")
+    config.update_from_flattened_dict(dict(changes))
+    check_config(config, TASKS["images"])
+    pictures = recommended.Pictures(np.array([[side, side + 9]]), np.array([3]))
+    keys = recommended.choose(config, model, count, pictures, **more)
+    check_config(config, TASKS["images"])  # nothing is open any more
+    assert not fine_tuning.open_keys(config)
+    return config, keys
+
+
+@pytest.mark.parametrize(
+    ("model", "side", "size"),
+    [
+        (SAMPLE, 8, 28),  # as the checkpoint
+        (SAMPLE, 28, 28),
+        (SAMPLE, 32, 35),  # the next multiple of the patch
+        (SAMPLE, 500, 49),  # 384 / 224 of the checkpoint's
+        (PAPER, 32, 224),
+        (PAPER, 300, 304),
+        (PAPER, 500, 384),  # as in the paper
+    ],
+)
+def test_the_size_of_images(model, side, size):
+    assert chosen(model, side)[0].image_size == size
+
+
+def test_small_images_are_hardly_cropped():
+    assert tuple(chosen(SAMPLE, 63)[0].images.crop_area) == (0.8, 1.0)
+    assert tuple(chosen(SAMPLE, 64)[0].images.crop_area) == (0.08, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("count", "replicas", "mixup", "batch", "steps"),
+    [
+        (1_000, 1, 0.0, 64, 469),  # 30 times 1,000 / 64
+        (26, 1, 0.0, 16, 300),
+        (10**6, 1, 0.0, 64, 10_000),
+        (1_000, 3, 0.0, 63, 476),
+        (1_000, 3, 0.2, 60, 500),
+        (1_000, 128, 0.0, 128, 300),
+    ],
+)
+def test_batch_and_steps(count, replicas, mixup, batch, steps):
+    config, _ = chosen(SAMPLE, 28, count, {"images.mixup": mixup}, replicas=replicas)
+    assert (config.batch, config.steps) == (batch, steps)
+
+
+def test_a_batch_that_fits_into_memory():
+    def fits(config):
+        if config.batch > 20:
+            raise UserError("is too large")
+
+    assert chosen(SAMPLE, 28, fits=fits)[0].batch == 16
+    assert chosen(SAMPLE, 28, fits=fits, replicas=6)[0].batch == 12
+
+
+def test_what_is_given_and_what_was_recorded_stays():
+    config, keys = chosen(SAMPLE, 28, changes={"image_size": 21, "steps": 7})
+    assert (config.image_size, config.steps) == (21, 7) and len(keys) == 3
+    # A resumed run goes on with what it began with, whatever the images are like now.
+    recorded = flatten(config)
+    again, keys = chosen(SAMPLE, 500, 9, recorded=config.to_dict())
+    assert flatten(again) == recorded and len(keys) == 5
+
+
+def test_images_are_looked_at(tmp_path):
+    store, _ = ImageFiles.find(str(write_images(tmp_path) / "train"))
+    pictures = recommended.look_at(store)
+    assert pictures.sizes.tolist() == [[14, 16]] * IMAGES["train"] and pictures.side == 14
+    assert set(pictures.channels) == {3}
+
+
+def test_wider_models_learn_at_a_lower_rate():
+    rates = [chosen(model, 28)[0].optimizer.learning_rate for model in (SAMPLE, PAPER)]
+    assert rates == [1e-3, 1.7e-4]

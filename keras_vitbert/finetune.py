@@ -1,7 +1,8 @@
 """Fine-tunes a checkpoint on a downstream task and reports its scores.
 
     python -m keras_vitbert.finetune --checkpoint=DIR|rand --data_dir=DIR | --train=FILE
-                                     [--test=FILE] [--sweep] [--seeds=5] [--config.KEY=VALUE ...]
+                                     [--test=FILE] [--sweep] [--seeds=5] [--quick]
+                                     [--config.KEY=VALUE ...]
     python -m keras_vitbert.finetune --checkpoint=DIR|rand --task=cifar10|...|rte [--data_dir=DIR]
     python -m keras_vitbert.finetune --evaluate_only --checkpoint=FINE_TUNED_DIR --data_dir=DIR
 
@@ -14,10 +15,10 @@ import os
 import sys
 
 from keras_vitbert.configs.memory import require_memory
-from keras_vitbert.configs.overrides import ACCEPT_CHANGES, DIVERGENCE_FLAGS
+from keras_vitbert.configs.overrides import ACCEPT_CHANGES, DIVERGENCE_FLAGS, QUICK
 from keras_vitbert.fine_tuning import settings, tasks
 from pipelines import command_line
-from pipelines.command_line import UserError, quiet_loading, run
+from pipelines.command_line import UserError, quiet_loading, run, say
 from pipelines.tasks import own_data
 from pipelines.tasks.tables import SUFFIXES
 from tpu.strategy import define_flags as define_tpu_flags
@@ -30,7 +31,6 @@ def define_flags(values):
     Args:
         values: `absl.flags.FlagValues`.
     """
-    define_tpu_flags(values)
     command_line.define_flags(
         (
             "checkpoint",
@@ -58,6 +58,7 @@ def define_flags(values):
         ("validation", "", "likewise, to pick settings on; reported too"),
         ("test", "", "likewise, what is reported"),
         ("output_dir", "", "the run's folder (default: runs/CHECKPOINT-TASK)"),
+        QUICK,
         ("architecture", "", "for rand: a run's folder or a config of pretrain (default: paper)"),
         ("vocabulary", "", "a vocabulary file, for text if the checkpoint has none"),
         ("predictions", "", "a CSV file to write the prediction for each example to"),
@@ -71,6 +72,7 @@ def define_flags(values):
         ("max_bad_records", 0, "how many damaged rows of tables may be skipped", 0),
         values=values,
     )
+    define_tpu_flags(values)
 
 
 def main(argv):
@@ -82,7 +84,7 @@ def main(argv):
     Returns:
         dict, the content of `summary.json`, or the scores of `--evaluate_only`.
     """
-    values, task, config = settings.parse(argv, define_flags, __doc__)
+    values, task, config, given = settings.parse(argv, define_flags, __doc__)
     if not values.checkpoint:
         raise UserError(
             "--checkpoint is missing; give the folder of a pre-training run, or rand for random "
@@ -98,14 +100,14 @@ def main(argv):
 
         workers = Workers(strategy)
     with workers.watched():
-        return _fine_tune(values, task, config, strategy, workers)
+        return _fine_tune(values, task, config, given, strategy, workers)
 
 
-def _fine_tune(values, task, config, strategy, workers):
+def _fine_tune(values, task, config, given, strategy, workers):
     with quiet_loading():
         from keras_vitbert.fine_tuning import overview, prediction_files, recommended
         from keras_vitbert.fine_tuning.evaluate_only import evaluate_saved
-        from keras_vitbert.fine_tuning.pretrained import open_pretrained
+        from keras_vitbert.fine_tuning.pretrained import RANDOM, open_pretrained
         from keras_vitbert.fine_tuning.search import (
             FineTuningRun,
             fine_tune,
@@ -132,9 +134,14 @@ def _fine_tune(values, task, config, strategy, workers):
         return evaluate_saved(
             values.checkpoint, task.name, config, open_data, strategy, predictions
         )
-    pretrained = open_pretrained(
-        values.checkpoint, values.architecture, values.vocabulary, task.kind
-    )
+    architecture = values.architecture
+    if values.quick and values.checkpoint == RANDOM and not architecture:
+        architecture = "sample"  # of the sizes that are trained from scratch in that time
+        say("--quick: --architecture=sample")
+    pretrained = open_pretrained(values.checkpoint, architecture, values.vocabulary, task.kind)
+    if values.quick:
+        trials = values.seeds + len(config.grid) * values.sweep
+        config = settings.quick_for(config, task, given, pretrained.model, trials)
     if task.kind == "text":
         where = values.vocabulary or values.checkpoint
         config.data.case = case_of(where, pretrained.vocabulary, config.data.case, pretrained.case)
@@ -212,11 +219,11 @@ def _require_memory(model, config, kind, workers, on):
 
 def _check_evaluation(values, task, config):
     """Refuses flags that an evaluation does not use."""
-    for flag in ("sweep", "dry_run", "output_dir", "architecture", "vocabulary"):
+    for flag in ("quick", "sweep", "dry_run", "output_dir", "architecture", "vocabulary"):
         if getattr(values, flag):
             raise UserError(f"--{flag} has no effect with --evaluate_only; leave it out")
     for key in settings.changed_keys(config, task):
-        if key != "evaluation_batch" and not key.startswith("data."):
+        if key not in ("evaluation_batch", "test_examples") and not key.startswith("data."):
             raise UserError(
                 f"--config.{key} has no effect with --evaluate_only, which uses the run's; "
                 "leave it out"

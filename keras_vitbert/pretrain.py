@@ -1,7 +1,7 @@
 """Pre-trains ViT-BERT, or one of the variants of the paper's Table 1.
 
     python -m keras_vitbert.pretrain [--config=sample|paper|FILE.py] [--variant=vitbert]
-                                     [--output_dir=DIR] [--config.KEY=VALUE ...]
+                                     [--output_dir=DIR] [--quick] [--config.KEY=VALUE ...]
                                      [--image_teacher=WHERE] [--text_teacher=WHERE]
                                      [--profile=START,STOP]
 
@@ -14,7 +14,7 @@ import sys
 
 from keras_vitbert.configs import variants
 from keras_vitbert.configs.memory import require_pretraining_memory
-from keras_vitbert.configs.overrides import ACCEPT_CHANGES, DIVERGENCE_FLAGS
+from keras_vitbert.configs.overrides import ACCEPT_CHANGES, DIVERGENCE_FLAGS, QUICK
 from keras_vitbert.configs.pretraining import for_devices, with_sizes
 from keras_vitbert.pretraining import settings
 from pipelines import command_line
@@ -29,10 +29,10 @@ def define_flags(values):
     Args:
         values: `absl.flags.FlagValues`.
     """
-    define_tpu_flags(values)
     command_line.define_flags(
         ("variant", "vitbert", f"what to train: {', '.join(variants.VARIANTS)}"),
         ("output_dir", "", "the run's folder (default: runs/CONFIG-VARIANT)"),
+        QUICK,
         (
             "image_teacher",
             "",
@@ -56,6 +56,7 @@ def define_flags(values):
         ("cache_dir", "", "the folder of prepared sample data (default: ~/.cache/keras_vitbert)"),
         values=values,
     )
+    define_tpu_flags(values)
 
 
 def main(argv):
@@ -67,9 +68,9 @@ def main(argv):
     Returns:
         dict, the content of `summary.json`.
     """
-    values, config = settings.parse(argv, define_flags, __doc__)
+    values, config = settings.parse(argv, define_flags, __doc__, needs_data=True)
     config = for_devices(config, on_tpu=values.tpu is not None)
-    variant = variants.find_variant(values.variant)
+    variant = variants.VARIANTS[values.variant]
     profiled = settings.profiled_steps(values.profile, config.steps)
     output_dir = values.output_dir or os.path.join(
         "runs", f"{settings.config_label(values)}-{variant.name}"

@@ -19,6 +19,7 @@ once.
 import contextlib
 import difflib
 import errno
+import itertools
 import math
 import os
 import signal
@@ -333,15 +334,26 @@ def parse_flags(flag_values, argv, usage, required=()):
             is missing.
     """
     if asks_for_help(argv):
-        lines = flag_values.get_help(include_special_flags=False).splitlines()
-        flag_lines = [line for line in lines if line.startswith(" ")]  # others name modules
-        print(usage.strip(), "", "Flags:", *flag_lines, sep="\n")
+        print(usage.strip(), "", "Flags:", *_flag_lines(flag_values), sep="\n")
         raise SystemExit(EXIT_DONE)
     if strays := _parse(flag_values, argv):
         raise UserError(f"unexpected argument {strays[0]!r}; --help lists the flags")
     for name in required:
         if not flag_values[name].value:
             raise UserError(f"--{name} is missing; --help lists the flags")
+
+
+def _flag_lines(flag_values):
+    """Describes the flags in the order of their definition; absl would sort them by name."""
+    from absl import flags
+
+    for flag in itertools.chain(*flag_values.flags_by_module_dict().values()):
+        name = f"[no]{flag.name}" if flag.boolean else flag.name
+        yield flags.text_wrap(f"--{name}: {flag.help}", indent="    ", firstline_indent="  ")
+        if flag.default_as_str:
+            yield flags.text_wrap(f"(default: {flag.default_as_str})", indent="    ")
+        if flag.parser.syntactic_help:
+            yield f"    ({flag.parser.syntactic_help})"
 
 
 def parse_known_flags(flag_values, argv):

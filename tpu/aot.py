@@ -20,6 +20,7 @@ from keras_vitbert.configs.checks import require_shares
 from keras_vitbert.configs.fine_tuning import open_keys
 from keras_vitbert.configs.memory import require_memory, require_pretraining_memory
 from keras_vitbert.configs.overrides import parse_with_config
+from keras_vitbert.configs.parts import OF_FINE_TUNING, OF_PRETRAINING, resolve_parts
 from keras_vitbert.configs.pretraining import check_config, for_devices, load_config, with_sizes
 from keras_vitbert.fine_tuning import settings as fine_tuning_settings
 from keras_vitbert.fine_tuning.tasks import find_task
@@ -67,11 +68,16 @@ def main(argv):
     Raises:
         UserError: a flag is wrong, or the run does not fit.
     """
-    values, config = parse_with_config(
-        argv, define_flags, _choose_config, __doc__, settings.CONFIG_HELP
+    values, config, given = parse_with_config(
+        argv,
+        define_flags,
+        _choose_config,
+        __doc__,
+        settings.CONFIG_HELP,
+        {*OF_PRETRAINING, *OF_FINE_TUNING},
     )
     read = _fine_tuning if values.task else _pretraining
-    slice_, subject, other = read(values, config)
+    slice_, subject, other = read(values, config, given)
     check_installed()
     if values.json and not os.path.isdir(os.path.dirname(values.json) or "."):
         raise UserError(f"--json={values.json}: there is no such folder; make it first")
@@ -101,7 +107,9 @@ def _choose_config(values, for_help):
     return load_config(settings.config_name(values))
 
 
-def _pretraining(values, config):
+def _pretraining(values, config, given):
+    check_config(config, conflicts=False)
+    config = resolve_parts(config, given)
     check_config(config)
     for flag in ("architecture", "num_classes"):
         if getattr(values, flag):
@@ -139,8 +147,10 @@ def _pretraining(values, config):
     return slice_, subject(values.variant), other
 
 
-def _fine_tuning(values, config):
+def _fine_tuning(values, config, given):
     task = find_task(values.task)
+    fine_tuning_settings.check_config(config, task, conflicts=False)
+    config = resolve_parts(config, given)
     fine_tuning_settings.check_config(config, task)
     if values.compare:
         raise UserError("--compare is for pre-training; leave it out")

@@ -25,36 +25,49 @@ def check_types(flat: dict[str, Any], known: dict[str, Any]):
     Raises:
         UserError: names the key.
     """
-    for key, value in flat.items():
-        if key not in known:
-            raise UserError(f"the config holds {key}, which nothing reads{meant(key, known)}")
-        kind: Any = type(known[key])
-        fits = isinstance(value, kind) and isinstance(value, bool) == (kind is bool)
-        if kind is float and type(value) is int:
-            fits = True  # 1 where 1.0 is meant
-        if kind is list and fits:
-            fits = all(isinstance(item, int | float) for item in value)  # pyright: ignore[reportGeneralTypeIssues]
-        if not fits:
-            wanted = "list of numbers" if kind is list else kind.__name__
-            raise UserError(f"--config.{key}={value!r}: must be of type {wanted}")
-        if isinstance(value, int) and value >= 2**31 and key != "seed":
-            raise UserError(f"--config.{key}={value}: must be below 2**31")
-        if kind is float and not math.isfinite(value):
-            raise UserError(f"--config.{key}={value}: must be finite")
+    problems = [problem for key in flat if (problem := _type_problem(key, flat[key], known))]
+    if problems:
+        raise UserError("; ".join(problems))
+
+
+def _type_problem(key, value, known):
+    """What is wrong with the name or the type of a value, or None."""
+    if key not in known:
+        return f"the config holds {key}, which nothing reads{meant(key, known)}"
+    kind: Any = type(known[key])
+    fits = isinstance(value, kind) and isinstance(value, bool) == (kind is bool)
+    if kind is float and type(value) is int:
+        fits = True  # 1 where 1.0 is meant
+    if kind is list and fits:
+        fits = all(isinstance(item, int | float) for item in value)  # pyright: ignore[reportGeneralTypeIssues]
+    if not fits:
+        wanted = "list of numbers" if kind is list else kind.__name__
+        return f"--config.{key}={value!r}: must be of type {wanted}"
+    if isinstance(value, int) and value >= 2**31 and key != "seed":
+        return f"--config.{key}={value}: must be below 2**31"
+    if kind is float and not math.isfinite(value):
+        return f"--config.{key}={value}: must be finite"
+    return None
 
 
 class Requirements:
-    """Checks of a flat config; each names the key and the fix.
+    """Checks of a flat config, which collect what is wrong: for each key the first problem.
 
     Args:
         flat: dict of dotted keys to values.
+
+    Attributes:
+        problems: dict of a key to a text that names key, value and fix.
+        conflicts: set of str, the keys whose value is wrong only beside those of other keys.
     """
 
     def __init__(self, flat):
         self.flat = flat
+        self.problems = {}
+        self.conflicts = set()
 
     def require(self, condition, key, fix):
-        """Raises `UserError` unless a condition holds.
+        """Notes a problem unless a condition holds.
 
         Args:
             condition: bool.
@@ -62,7 +75,37 @@ class Requirements:
             fix: str, what its value must be.
         """
         if not condition:
-            raise UserError(f"--config.{key}={self.flat[key]}: {fix}")
+            self.problems.setdefault(key, f"--config.{key}={self.flat[key]}: {fix}")
+
+    def require_beside(self, condition, key, others, fix):
+        """Notes a conflict unless a condition holds; a bad value has none with others.
+
+        Args:
+            condition: callable without arguments that returns a bool.
+            key: str, the dotted key to blame.
+            others: sequence of str, the keys beside which its value must hold.
+            fix: str, what its value must be.
+        """
+        if self.problems.keys().isdisjoint((key, *others)) and not condition():
+            self.require(False, key, fix)
+            self.conflicts.add(key)
+
+    def raise_problems(self, conflicts=True, works=""):
+        """Raises all that is wrong as one error.
+
+        Args:
+            conflicts: bool, whether conflicts count.
+            works: str, arguments of the command with which nothing is wrong; empty if unknown.
+
+        Raises:
+            UserError: there are problems.
+        """
+        texts = [
+            text for key, text in self.problems.items() if conflicts or key not in self.conflicts
+        ]
+        if texts:
+            works = f"; this works, added to the command: {works}" if works else ""
+            raise UserError("; ".join(texts) + works)
 
     def at_least(self, least, *keys):
         """Requires a minimum.
@@ -92,15 +135,16 @@ class Requirements:
             of: str, the key of the other value.
         """
         fix = f"must be a multiple of {of}, which is {self.flat[of]}"
-        self.require(self.flat[key] % self.flat[of] == 0, key, fix)
+        self.require_beside(lambda: self.flat[key] % self.flat[of] == 0, key, (of,), fix)
 
     def adam(self):
         """Checks the decay rates of AdamW."""
         self.must_be("in [0, 1)", "optimizer.beta_1", "optimizer.beta_2")
         beta_2 = self.flat["optimizer.beta_2"]
-        self.require(
-            self.flat["optimizer.beta_1"] ** 2 < beta_2,
+        self.require_beside(
+            lambda: self.flat["optimizer.beta_1"] ** 2 < beta_2,
             "optimizer.beta_1",
+            ("optimizer.beta_2",),
             f"must be below the square root of optimizer.beta_2, which is {beta_2}: Adam need not "
             "converge otherwise",
         )
@@ -138,9 +182,10 @@ class Requirements:
         )
         self.at_least(0, f"{prefix}mixup", f"{prefix}cutmix")
         mixed = self.flat[f"{prefix}mixup"] or self.flat[f"{prefix}cutmix"]
-        self.require(
-            not mixed or self.flat[batch] % 2 == 0,
+        self.require_beside(
+            lambda: not mixed or self.flat[batch] % 2 == 0,
             batch,
+            (f"{prefix}mixup", f"{prefix}cutmix"),
             "must be even: images are mixed in pairs",
         )
         self.must_be("in (0, 1]", f"{prefix}central_crop")

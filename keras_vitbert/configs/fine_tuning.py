@@ -71,6 +71,7 @@ def _common() -> Any:  # whose sections are attributes
     config.lora_rank = 0  # 0: all weights are trained
     config.selection_part = 0.1  # of the training examples, held out by --sweep; not in the paper
     config.evaluation_batch = 256
+    config.test_examples = 0  # of each split that is reported; 0: all
     config.evaluation_interval = 0  # steps; 0: only at the end
     config.steps_per_epoch = 100  # between two lines in metrics.csv and TensorBoard
     config.checkpoint_interval = 1_000

@@ -1,5 +1,8 @@
 """Reads a command's flags and its config, with `--config.KEY=VALUE`, from one command line."""
 
+import dataclasses
+from typing import Any
+
 from pipelines.command_line import (
     UserError,
     asks_for_help,
@@ -25,8 +28,32 @@ DIVERGENCE_FLAGS = (
     ("max_divergences", 10, "how many steps are skipped, or how often is gone back, at most", 0),
 )
 
+QUICK = (
+    "quick",
+    False,
+    "shrink the config to a run of about ten minutes on a laptop; --config.KEY=VALUE still holds",
+)
 
-def parse_with_config(argv, define_flags, choose_config, usage, config_help):
+
+@dataclasses.dataclass(frozen=True)
+class Given:
+    """What the overrides of a command line say of a config.
+
+    Attributes:
+        keys: frozenset of str, the dotted keys that are given.
+        parts: dict of a key to a float in (0, 1): numbers of steps that are given as a part of the
+            run. Their values in the config are those that it came with.
+        defaults: flat dict, the config before the overrides.
+    """
+
+    keys: frozenset[str] = frozenset()
+    parts: dict[str, float] = dataclasses.field(default_factory=dict)
+    defaults: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+def parse_with_config(
+    argv, define_flags, choose_config, usage, config_help, parts=(), list_configs=None
+):
     """Parses flags, and overrides of a config's values: `--config.KEY=VALUE`.
 
     Args:
@@ -36,9 +63,13 @@ def parse_with_config(argv, define_flags, choose_config, usage, config_help):
             `ConfigDict` to override. `FlagValues.config` is the NAME of `--config=NAME`, or None.
         usage: str, printed above the flags by `--help`.
         config_help: str, the help text of `--config`.
+        parts: collection of str, the keys of numbers of steps that may be given as a part of the
+            run, a float in (0, 1).
+        list_configs: callable of `FlagValues` that returns a dict of a heading to a config whose
+            keys `--help` lists; those of the chosen config by default.
 
     Returns:
-        (`FlagValues`, `ConfigDict`).
+        (`FlagValues`, `ConfigDict`, `Given`).
 
     Raises:
         UserError: a flag or a key is wrong.
@@ -53,14 +84,19 @@ def parse_with_config(argv, define_flags, choose_config, usage, config_help):
     rest = parse_known_flags(values, argv)
     for_help = asks_for_help(rest)
     config = choose_config(values, for_help)
+    defaults = flatten(config)
+    rest, shares = _without_parts(rest, parts)
     try:
         # This already reads the overrides.
         config_flags.DEFINE_config_dict(
             "config", config, flag_values=overrides, sys_argv=["", *rest]
         )
         if for_help:
-            listed = ", ".join(f"{key}={value}" for key, value in flatten(config).items())
-            values["config"].default_as_str = listed
+            listed = list_configs(values) if list_configs else {"": config}
+            values["config"].default_as_str = "; ".join(
+                heading + ", ".join(f"{key}={value}" for key, value in flatten(one).items())
+                for heading, one in listed.items()
+            )
             parse_flags(values, rest, usage)
         for argument in rest:  # which `overrides` would correct to a key of the config
             if argument.startswith("-") and not _is_override(argument):
@@ -70,7 +106,8 @@ def parse_with_config(argv, define_flags, choose_config, usage, config_help):
         raise UserError(_unknown_key(rest, config)) from error
     except (TypeError, ValueError) as error:
         raise UserError(f"--config: {one_line(error)}; --help lists the flags") from error
-    return values, overrides.config
+    keys = {_key(argument) for argument in rest if _is_override(argument)}
+    return values, overrides.config, Given(frozenset({*keys, *shares}), shares, defaults)
 
 
 def flatten(config, prefix=""):
@@ -92,6 +129,49 @@ def flatten(config, prefix=""):
 def _is_override(argument):
     """Whether an argument changes a value of the config: `--config.KEY`, `--noconfig.KEY`."""
     return argument.lstrip("-").removeprefix("no").startswith("config.")
+
+
+def _key(argument):
+    """The dotted key of an override: that of `--config.grid[0]=1` is `grid`."""
+    name = argument.lstrip("-").partition("=")[0].partition("[")[0]
+    return name.removeprefix("no").removeprefix("config.")
+
+
+def _without_parts(arguments, keys):
+    """Takes numbers of steps that are parts of the run out of arguments.
+
+    Returns:
+        (list of the other arguments, dict of key to float).
+    """
+    rest, found = [], {}
+    waiting = iter(arguments)
+    for argument in waiting:
+        rest.append(argument)
+        if not _is_override(argument) or (key := _key(argument)) not in keys:
+            continue
+        _, separate, text = argument.partition("=")
+        if not separate:
+            text = next(waiting, None)
+            if text is None:
+                continue
+            rest.append(text)
+        part = _as_part(text)
+        if part is None:
+            found.pop(key, None)  # the last one holds
+        else:
+            del rest[-1 if separate else -2 :]
+            # An earlier number has no effect.
+            found[key] = part
+    return rest, found
+
+
+def _as_part(text):
+    """The float in (0, 1) that a text is, or None."""
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if 0 < number < 1 else None
 
 
 def _unknown_key(overrides, config):

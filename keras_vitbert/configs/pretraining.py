@@ -1,11 +1,14 @@
 """Loads a pre-training config by name, checks it, and resolves what depends on the devices."""
 
+import functools
 import importlib.util
 import math
 import os
 
 from keras_vitbert.configs.checks import DTYPES, Requirements, check_types, dtype_for_devices
+from keras_vitbert.configs.fitting import EXECUTION_ENDS, fit_pretraining, overrides_that_work
 from keras_vitbert.configs.overrides import flatten
+from keras_vitbert.configs.variants import mask_problem
 from pipelines.command_line import UserError, meant, one_line, say
 from pipelines.text.casing import CASES
 
@@ -13,11 +16,12 @@ CONFIGS = ("sample", "paper")
 # Sizes of the model that follow from the data where they are 0, and the paper's.
 PAPER_SIZES = {"num_classes": 1_000, "vocabulary_size": 30_000, "max_sequence_length": 512}
 _MOST_STEPS_AN_EXECUTION = 100
-# Events that must fall between two executions.
-_EXECUTION_ENDS = (
-    *("steps", "steps_per_epoch", "checkpoint_interval", "merge.mask_update_interval"),
-    *("teachers.image_steps", "teachers.text_steps"),
+_TEACHERS = ("teachers.image_steps", "teachers.text_steps")
+_MASK_INTERVAL = "merge.mask_update_interval"
+_NO_DATA = (
+    "the config lacks data (docs/data.md shows how to make them; --config=sample has its own)"
 )
+_OF_MASKS = ("steps", "merge.name", "merge.mask_ratio", "merge.mask_ratio_per_update")
 
 
 def load_config(name):
@@ -105,20 +109,26 @@ def for_devices(config, on_tpu):
     config.dtype = dtype_for_devices(config.dtype, on_tpu)
     if not config.steps_per_execution:
         flat = flatten(config)
-        common = math.gcd(*(flat[key] for key in _EXECUTION_ENDS))
+        common = math.gcd(*(flat[key] for key in EXECUTION_ENDS))
         most = min(common, _MOST_STEPS_AN_EXECUTION) if on_tpu else 1
         config.steps_per_execution = max(n for n in range(1, most + 1) if common % n == 0)
     return config
 
 
-def check_config(config):
-    """Refuses settings that cannot work.
+def check_config(config, variant=None, given=None, conflicts=True, needs_data=False):
+    """Refuses settings that cannot work, all of them at once.
 
     Args:
         config: `ConfigDict`.
+        variant: `keras_vitbert.configs.variants.Variant`; without one, the schedule of the masks
+            is not checked.
+        given: `keras_vitbert.configs.overrides.Given`. With it, an error ends with overrides that
+            make the values go together, where such are found.
+        conflicts: bool, whether values must also go together.
+        needs_data: bool, whether the variant's data must be named.
 
     Raises:
-        UserError: names the key and the fix.
+        UserError: names the keys and the fixes.
     """
     flat = flatten(config)
     known = flatten(load_config("paper"))
@@ -126,6 +136,30 @@ def check_config(config):
         if key not in flat:
             raise UserError(f"the config has no {key}; begin with keras_vitbert.configs.paper")
     check_types(flat, known)
+    check = functools.partial(_checked, variant=variant)
+    checks, works = check(flat), ""
+    if conflicts and given is not None and (checks.conflicts or len(checks.problems) > 1):
+        fit = functools.partial(fit_pretraining, masks=variant is not None and variant.masks)
+        works = overrides_that_work(flat, given, check, fit)
+    if needs_data and (missing := _missing_data(flat, variant)):
+        works = f"{works} {missing}".strip() if works or not checks.problems else ""
+        checks.problems["data"] = _NO_DATA
+    checks.raise_problems(conflicts, works)
+
+
+def _missing_data(flat, variant):
+    """Arguments that name the data which a config does not name; empty if there are none."""
+    keys = [f"data.images.{split}" for split in ("train", "validation") if variant.images]
+    keys += [f"data.text.{split}" for split in ("train", "validation") if variant.text]
+    values = dict.fromkeys(keys, "PATTERN")
+    if variant.text:
+        values["data.vocabulary"] = "FILE"
+    missing = [key for key in values if flat["data.source"] == "files" and not flat[key]]
+    return " ".join(f"--config.{key}={values[key]}" for key in missing)
+
+
+def _checked(flat, variant):
+    """The `Requirements` of a flat config whose types are right."""
     checks = Requirements(flat)
     require = checks.require
 
@@ -150,28 +184,37 @@ def check_config(config):
     checks.must_be("above 0", "optimizer.clip_norm", "optimizer.epsilon")
     checks.at_least(0, "distillation.temperature")
     checks.at_least(0, "optimizer.learning_rate", "optimizer.weight_decay", "optimizer.power")
-    require(
-        0 <= flat["optimizer.warmup_steps"] < flat["steps"],
+    checks.at_least(0, "optimizer.warmup_steps", *_TEACHERS)
+    checks.require_beside(
+        lambda: flat["optimizer.warmup_steps"] < flat["steps"],
         "optimizer.warmup_steps",
+        ("steps",),
         f"must be below steps, which is {flat['steps']}",
     )
-    for key in ("teachers.image_steps", "teachers.text_steps"):
+    for key in _TEACHERS:
         warmup = flat["optimizer.warmup_steps"]
-        require(
-            flat[key] == 0 or flat[key] > warmup,
+        checks.require_beside(
+            lambda key=key, warmup=warmup: flat[key] == 0 or flat[key] > warmup,
             key,
+            ("optimizer.warmup_steps",),
             f"must be 0 (as many as the student) or above optimizer.warmup_steps, {warmup}",
         )
     checks.multiple("validation_interval", "steps_per_epoch")
     checks.one_of("dtype", DTYPES)
     executed = max(flat["steps_per_execution"], 1)
-    for key in _EXECUTION_ENDS:
-        require(
-            flat[key] % executed == 0,
+    for key in EXECUTION_ENDS:
+        checks.require_beside(
+            lambda key=key: flat[key] % executed == 0,
             "steps_per_execution",
+            (key,),
             f"must be a divisor of {key}, which is {flat[key]}",
         )
     checks.one_of("merge.name", ("sum", "mask", "random_mask"))
     checks.one_of("data.source", ("sample", "files"))
     checks.one_of("data.case", CASES)
     checks.image_views("data.images.", "image_batch")
+    if variant is not None and checks.problems.keys().isdisjoint((_MASK_INTERVAL, *_OF_MASKS)):
+        if problem := mask_problem(flat, variant):
+            checks.problems[_MASK_INTERVAL] = problem
+            checks.conflicts.add(_MASK_INTERVAL)
+    return checks

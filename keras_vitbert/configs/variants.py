@@ -4,6 +4,7 @@ import dataclasses
 import math
 
 from keras_vitbert.configs.checks import require_shares
+from keras_vitbert.configs.overrides import flatten
 from pipelines.command_line import UserError, meant
 
 
@@ -84,19 +85,38 @@ def check_masks(config, variant):
     Raises:
         UserError: names the largest interval that reaches `merge.mask_ratio`.
     """
-    merge = config.merge
-    if not variant.masks or merge.name == "sum":
-        return
-    updates = math.ceil(merge.mask_ratio / merge.mask_ratio_per_update - 1e-9)
-    last = updates * merge.mask_update_interval  # steps before that of the last update
-    if last < config.steps:
-        return
-    largest = (config.steps - 1) // updates
+    if problem := mask_problem(flatten(config), variant):
+        raise UserError(problem)
+
+
+def mask_updates(flat):
+    """How many updates bring the masks to `merge.mask_ratio`: int.
+
+    Args:
+        flat: dict of dotted keys to values, a checked config.
+    """
+    return math.ceil(flat["merge.mask_ratio"] / flat["merge.mask_ratio_per_update"] - 1e-9)
+
+
+def mask_problem(flat, variant):
+    """What is wrong with the schedule of the gradient masks: str, or None.
+
+    Args:
+        flat: dict of dotted keys to values, whose own ranges are checked.
+        variant: `Variant`.
+    """
+    if not variant.masks or flat["merge.name"] == "sum":
+        return None
+    interval, steps, updates = flat["merge.mask_update_interval"], flat["steps"], mask_updates(flat)
+    last = updates * interval  # steps before that of the last update
+    if last < steps:
+        return None
+    largest = (steps - 1) // updates
     fix = f"set it to at most {largest}" if largest else f"train more than {updates} steps"
-    raise UserError(
-        f"--config.merge.mask_update_interval={merge.mask_update_interval}: the masks reach "
-        f"mask_ratio={merge.mask_ratio} by {updates} updates after {last} steps, the run has "
-        f"{config.steps}; {fix}"
+    return (
+        f"--config.merge.mask_update_interval={interval}: the masks reach "
+        f"mask_ratio={flat['merge.mask_ratio']} by {updates} updates after {last} steps, the run "
+        f"has {steps}; {fix}"
     )
 
 

@@ -19,8 +19,8 @@ def evaluate_saved(path, task_name, given, open_data, strategy, predictions_file
     Args:
         path: str, the run's folder.
         task_name: str, must be the run's task.
-        given: `ConfigDict` of the command line: `evaluation_batch`, and the column names of TSV
-            files.
+        given: `ConfigDict` of the command line: `evaluation_batch`, `test_examples`, and the
+            column names of tables.
         open_data: function of (config, vocabulary, max_length, classes) that returns a `TaskData`.
         strategy: `tf.distribute.Strategy`.
         predictions_file: str, a CSV file to write; none if empty.
@@ -43,6 +43,7 @@ def evaluate_saved(path, task_name, given, open_data, strategy, predictions_file
         raise UserError(f"{path} is a run of --task={record['task']}, not {task_name}; give that")
     config = config_dict.ConfigDict(record["config"])
     config.evaluation_batch = given.evaluation_batch
+    config.test_examples = given.test_examples  # not the run's: all by default
     if record["kind"] == "text":
         for key, value in given.data.items():
             config.data[key] = value or config.data[key]

@@ -1,10 +1,14 @@
 """From the command line to a checked config of fine-tuning."""
 
+import functools
 import math
 
 from keras_vitbert.configs import fine_tuning
 from keras_vitbert.configs.checks import DTYPES, Requirements, check_types, dtype_for_devices
+from keras_vitbert.configs.fitting import fit_fine_tuning, overrides_that_work
 from keras_vitbert.configs.overrides import flatten, parse_with_config
+from keras_vitbert.configs.parts import OF_FINE_TUNING, resolve_parts
+from keras_vitbert.configs.quick import quick_fine_tuning
 from keras_vitbert.fine_tuning import tasks
 from pipelines.command_line import UserError
 from pipelines.text.casing import CASES
@@ -17,20 +21,49 @@ def parse(argv, define_flags, usage):
 
     Args:
         argv: list of str, without the program's name.
-        define_flags: callable that defines flags, `task` among them, on an `absl.flags.FlagValues`.
+        define_flags: callable that defines flags, `task` and `quick` among them, on an
+            `absl.flags.FlagValues`.
         usage: str, printed above the flags by `--help`.
 
     Returns:
-        (`FlagValues`, `Task`, `ConfigDict`).
+        (`FlagValues`, `Task`, `ConfigDict`, `Given`).
 
     Raises:
         UserError: a flag or a key is wrong, or the task is unknown.
         SystemExit: `--help` was asked for.
     """
-    values, config = parse_with_config(argv, define_flags, choose_config, usage, CONFIG_HELP)
+    values, config, given = parse_with_config(
+        argv, define_flags, choose_config, usage, CONFIG_HELP, OF_FINE_TUNING, _listed
+    )
     task = tasks.choose_task(values)
-    check_config(config, task)
-    return values, task, config
+    if values.quick or given.parts:
+        check_config(config, task, conflicts=False)
+    if not values.quick:  # else the steps depend on the model, see `quick_for`
+        config = resolve_parts(config, given)
+        check_config(config, task, given)
+    return values, task, config, given
+
+
+def quick_for(config, task, given, model, trials):
+    """The config of `--quick` for the model of a checkpoint; says what was shrunk.
+
+    Args:
+        config: `ConfigDict`, of `parse`; not changed.
+        task: `keras_vitbert.fine_tuning.tasks.Task`.
+        given: `Given`, of `parse`.
+        model: dict, the `model` section of the checkpoint.
+        trials: int, how many trainings there are.
+
+    Returns:
+        A new `ConfigDict`, which is checked.
+
+    Raises:
+        UserError: as `check_config`.
+    """
+    config = quick_fine_tuning(config, given, task.kind, model, trials)
+    config = resolve_parts(config, given)
+    check_config(config, task, given)
+    return config
 
 
 def choose_config(values, for_help=False):
@@ -54,6 +87,14 @@ def choose_config(values, for_help=False):
     return fine_tuning.get_config(task.name, task.kind)
 
 
+def _listed(values):
+    """The configs that `--help` lists: that of the task, or without one of each kind's own data."""
+    if values.task:
+        return {"": choose_config(values)}
+    kinds = {task.kind: task for task in tasks.TASKS.values()}
+    return {f"of {kind}: ": fine_tuning.get_config(task.name, kind) for kind, task in kinds.items()}
+
+
 def for_devices(config, on_tpu):
     """The config with the settings that depend on the devices.
 
@@ -73,26 +114,37 @@ def for_devices(config, on_tpu):
     return config
 
 
-def check_config(config, task):
-    """Refuses settings that cannot work.
+def check_config(config, task, given=None, conflicts=True):
+    """Refuses settings that cannot work, all of them at once.
 
     Args:
         config: `ConfigDict`.
         task: `keras_vitbert.fine_tuning.tasks.Task`.
+        given, conflicts: as of `keras_vitbert.configs.pretraining.check_config`.
 
     Raises:
-        UserError: names the key and the fix.
+        UserError: names the keys and the fixes.
     """
     flat, defaults = flatten(config), flatten(fine_tuning.get_config(task.name, task.kind))
     check_types(flat, defaults)
+    check = functools.partial(_checked, defaults=defaults, task=task)
+    checks, works = check(flat), ""
+    if conflicts and given is not None and (checks.conflicts or len(checks.problems) > 1):
+        works = overrides_that_work(flat, given, check, fit_fine_tuning)
+    checks.raise_problems(conflicts, works)
+
+
+def _checked(flat, defaults, task):
+    """The `Requirements` of a flat config whose types are right."""
     checks = Requirements(flat)
     require = checks.require
-    chosen = [key for key in fine_tuning.open_keys(config) if flat[key] == defaults[key]]
+    chosen = [key for key in fine_tuning.open_keys(flat) if flat[key] == defaults[key]]
     if "batch" not in chosen:
         checks.at_least(1, "batch")
     checks.at_least(1, "evaluation_batch", "steps_per_epoch", "checkpoint_interval")
     checks.at_least(1, "checkpoints_to_keep")
     checks.at_least(0, "steps", "evaluation_interval", "lora_rank", "optimizer.learning_rate")
+    checks.at_least(0, "test_examples")
     checks.at_least(0, "optimizer.weight_decay", "optimizer.power")
     require(0 <= flat["seed"] < 2**31, "seed", "must be in [0, 2**31)")
     checks.one_of("dtype", DTYPES)
@@ -109,12 +161,14 @@ def check_config(config, task):
     are_rates = rates and all(0 < rate < math.inf for rate in rates)
     require(are_rates, "grid", "must be rates above 0")
     require(len(set(rates)) == len(rates), "grid", "holds a rate twice; leave one out")
-    _check_effects(flat, defaults, require)
+    _check_effects(checks, defaults)
     checks.multiple("evaluation_interval", "steps_per_epoch")
     if task.kind == "images":
         checks.at_least(1, *({"image_size", "steps"} - set(chosen)))
         given = {**flat, "images.crop_area": (1, 1)} if "images.crop_area" in chosen else flat
-        Requirements(given).image_views("images.", "batch")
+        checks.flat, flat = given, checks.flat
+        checks.image_views("images.", "batch")
+        checks.flat = flat
     else:
         require(0 < flat["epochs"] <= 1e6, "epochs", "must be above 0 and at most a million")
         require(
@@ -132,10 +186,12 @@ def check_config(config, task):
         columns = [name for name in flat["data.sentence_columns"].split(",") if name]
         require(len(columns) <= 2, "data.sentence_columns", "must be one or two names")
         checks.one_of("data.case", CASES)
+    return checks
 
 
-def _check_effects(flat, defaults, require):
+def _check_effects(checks, defaults):
     """Refuses changed settings that the chosen optimiser does not have."""
+    flat = checks.flat
     idle = {
         "sgd": ("beta_1", "beta_2", "epsilon"),
         "adamw": ("momentum",),
@@ -143,9 +199,14 @@ def _check_effects(flat, defaults, require):
         "polynomial": (),
     }
     for key in ("optimizer.name", "optimizer.schedule"):
-        for part in idle[flat[key]]:
-            is_default = flat[f"optimizer.{part}"] == defaults[f"optimizer.{part}"]
-            require(is_default, f"optimizer.{part}", f"has no effect with {key}={flat[key]}")
+        for part in idle.get(flat[key], ()):
+            name = f"optimizer.{part}"
+            checks.require_beside(
+                lambda name=name: flat[name] == defaults[name],
+                name,
+                (key,),
+                f"has no effect with {key}={flat[key]}",
+            )
 
 
 def changed_keys(config, task):

@@ -49,6 +49,24 @@ class TaskData:
             return self.train, self.selection
         return cut(self.train, part)
 
+    def tested_on(self, count):
+        """The same with smaller splits to report: a random part of each, always the same one.
+
+        Args:
+            count: int, examples of a split at most; 0 for all.
+
+        Returns:
+            `TaskData`.
+        """
+        large = {n: split for n, split in self.tests.items() if 0 < count < split.count}
+        for name, split in large.items():
+            say(
+                f"{name}: {count:,} of its {split.count:,} examples are reported "
+                "(--config.test_examples)"
+            )
+        parts = {name: cut(split, count / split.count)[1] for name, split in large.items()}
+        return dataclasses.replace(self, tests={**self.tests, **parts})
+
 
 def open_task(
     task,
@@ -137,7 +155,7 @@ def _task_data(task, config, classes, splits, is_own):
             "as such"
         )
         data = dataclasses.replace(data, train=rest, tests={HELD_OUT: held_out})
-    return data
+    return data.tested_on(config.test_examples)
 
 
 def cut(split, part):

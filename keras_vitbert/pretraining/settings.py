@@ -3,7 +3,10 @@
 import os
 
 from keras_vitbert.configs.overrides import parse_with_config
+from keras_vitbert.configs.parts import OF_PRETRAINING, resolve_parts
 from keras_vitbert.configs.pretraining import check_config, load_config
+from keras_vitbert.configs.quick import quick_pretraining
+from keras_vitbert.configs.variants import find_variant
 from pipelines.command_line import UserError
 
 CONFIG_HELP = (
@@ -12,14 +15,15 @@ CONFIG_HELP = (
 )
 
 
-def parse(argv, define_flags, usage):
+def parse(argv, define_flags, usage, needs_data=False):
     """Parses flags and the config with its overrides.
 
     Args:
         argv: list of str, without the program's name.
         define_flags: callable that is given the `absl.flags.FlagValues` to define flags on,
-            including `tpu`.
+            including `tpu`, `variant`, `quick`, `image_teacher` and `initial_weights`.
         usage: str, printed above the flags by `--help`.
+        needs_data: bool, whether the config must name its data.
 
     Returns:
         (`FlagValues`, `ConfigDict`).
@@ -28,14 +32,24 @@ def parse(argv, define_flags, usage):
         UserError: a flag, a config or a key is wrong.
         SystemExit: `--help` was given.
     """
-    values, config = parse_with_config(
+    values, config, given = parse_with_config(
         argv,
         define_flags,
         lambda values, for_help: load_config(config_name(values)),
         usage,
         CONFIG_HELP,
+        OF_PRETRAINING,
     )
-    check_config(config)
+    variant = find_variant(values.variant)
+    if values.quick or given.parts:
+        check_config(config, conflicts=False)
+    if values.quick:
+        # What these open must fit the model, so that it stays as it is.
+        kept = ("model.",) if values.initial_weights else ()
+        kept += ("model.image_size",) if values.image_teacher else ()
+        config = quick_pretraining(config, given, variant, kept)
+    config = resolve_parts(config, given)
+    check_config(config, variant, given, needs_data=needs_data)
     return values, config
 
 

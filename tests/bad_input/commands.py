@@ -1,18 +1,23 @@
 """Rows of the flags, files and models of the commands of `keras_vitbert`, see `table.py`."""
 
+_IMAGES = "--config.data.images.validation=x"
+_TEXTS = "--config.data.text.train=x --config.data.text.validation=x"
 _PRETRAIN = {
-    "--variant=vit --config=paper": "--config.data.images.train is empty; give a pattern",
-    "--variant=bert --config=paper": "--config.data.vocabulary is empty; give a vocabulary file",
-    "--variant=bert --config=paper --config.data.vocabulary=none": "none: no such vocabulary; ",
-    "--variant=bert --config=paper --config.data.vocabulary=latin1.txt": "cannot be read as a voc",
-    "--variant=bert --config=paper --config.data.vocabulary=twice.txt": "'word0' is there twice",
-    "--variant=bert --config=paper --config.data.vocabulary=no_pad.txt": r"\[PAD\] missing; take",
-    "--variant=bert --config=paper --config.data.vocabulary=pipe": "pipe",
-    "--variant=bert --config=paper --config.data.vocabulary=vocab.txt": "text.train is empty; give",
-    "--variant=vit --config=paper --config.data.images.train=none-*": "no file matches none-*",
-    "--variant=vit --config=paper --config.data.images.train=cake://x": "cake",
+    "--variant=vit --config=paper": "the config lacks data .*: --config.data.images.train=PATTERN --config.data.images.validation=PATTERN$",
+    "--variant=bert --config=paper": "lacks data .*: --config.data.text.train=PATTERN .*--config.data.vocabulary=FILE$",
+    "--config=paper --quick": (
+        "lacks data .*: --config.data.images.train=PATTERN .*--config.data.vocabulary=FILE$"
+    ),
+    f"--variant=bert --config=paper {_TEXTS} --config.data.vocabulary=none": "none: no such vocabulary; ",
+    f"--variant=bert --config=paper {_TEXTS} --config.data.vocabulary=latin1.txt": "cannot be read as a voc",
+    f"--variant=bert --config=paper {_TEXTS} --config.data.vocabulary=twice.txt": "'word0' is there twice",
+    f"--variant=bert --config=paper {_TEXTS} --config.data.vocabulary=no_pad.txt": r"\[PAD\] missing; take",
+    f"--variant=bert --config=paper {_TEXTS} --config.data.vocabulary=pipe": "pipe",
+    "--variant=bert --config=paper --config.data.vocabulary=vocab.txt": "lacks data .*: --config.data.text.train=PATTERN --config.data.text.validation=PATTERN$",
+    f"--variant=vit --config=paper {_IMAGES} --config.data.images.train=none-*": "no file matches none-*",
+    f"--variant=vit --config=paper {_IMAGES} --config.data.images.train=cake://x": "cake",
     **{
-        f"--variant=vit --config=paper --config.data.images.train={name}": f"{name}: the file is dam"
+        f"--variant=vit --config=paper {_IMAGES} --config.data.images.train={name}": f"{name}: the file is dam"
         for name in ("records", "zeros")
     },
 }

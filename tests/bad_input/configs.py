@@ -52,6 +52,15 @@ _COMMAND_LINES = {
     f"{FIXED}--config.steps_per_epoch=99": "validation_interval=700: must be a multiple of",
     f"{FIXED}--config.model.num_heads=5": "hidden_dim=128: must be a multiple of model.num_heads",
     f"{FIXED}--config.model.patch_size=8": "image_size=28: must be a multiple of model.patch_size",
+    "--config=paper:tiny --config.data.source=sample --config.steps=20": (
+        "^error: --config.optimizer.warmup_steps=10000: must be below steps, which is 20; --config.merge.mask_update_interval=10000: .*; this works, added to the command: --config.merge.mask_update_interval=3 --config.optimizer.warmup_steps=2$"
+    ),
+    "--config.steps=0 --config.model.dropout=2": "steps=0: .*; --config.model.dropout=2.0: must be",
+    "--config.optimizer.warmup_steps=1.5": "--config.optimizer.warmup_steps=1.5",
+    "--config.image_batch=0.5": "--config.image_batch=0.5",
+    "--config.merge.mask_update_interval=0.5": "mask_update_interval=250: the masks reach .* at mos",
+    "--config.steps_per_epoch=0 --config.validation_interval=0.1": "steps_per_epoch=0: must be at",
+    "--quick --config.model.patch_size=0": "--config.model.patch_size=0: must be at least 1",
     "--config.merge.mask_update_interval=450": "mask_update_interval=450: the masks reach .* at mos",
 }
 _SETTINGS = """
@@ -90,7 +99,7 @@ _TOO_LARGE = {
     "--config.model.hidden_dim=2000000000 --config.model.num_heads=2000000000": "is too large",
     "--config.image_batch=2000000000": "--config.image_batch=2000000000: is too large",
     "--config.text_batch=2000000000": "--config.text_batch=2000000000: is too large",
-    "--config=paper:large --config.model.num_layers=100000": "num_layers=100000: is too large",
+    "--config=paper:large --config.data.source=sample --config.model.num_layers=100000": "num_layers=100000: is too large",
 }
 
 _OF_TASKS = {
@@ -100,6 +109,11 @@ _OF_TASKS = {
     "--task=rte --config.epoch=2": r"no such key \(did you mean --config.epochs",
     "--task=rte --config.image_size=2": "--config.image_size: the config has no such key",
     "--task=pets --seeds=0": "seeds",
+    "--task=rte --config.evaluation_interval=0.1": "=0.1: is a part of --config.steps, which is 0; ",
+    "--task=pets --config.evaluation_interval=101 --config.optimizer.beta_1=0.3": (
+        "beta_1=0.3: has no .*; --config.evaluation_interval=101: must be a .*; this works, added to the command: --config.evaluation_interval=100 --config.optimizer.beta_1=0.9$"
+    ),
+    "--evaluate_only --checkpoint=x --task=sst2 --quick": "--quick has no effect with --evaluate",
     "--task=pets --checkpoint=": "--checkpoint is missing; give the folder",
     "--evaluate_only --checkpoint=x --task=sst2 --sweep": "--sweep has no effect with --evaluate",
     "--evaluate_only --checkpoint=x --task=sst2 --config.dropout=0.5": "config.dropout has no effe",

@@ -96,8 +96,11 @@ _AOT_FLAGS = {
     "--tpu=v3-8 --config.model.num_layers=2000000000": "num_layers=2000000000: is too large",
 }
 ROWS = {
-    **{f"{_PRETRAIN}--tpu={shlex.quote(tpu)}": phrase for tpu, phrase in _TPUS.items()},
-    **{_PRETRAIN + line: phrase for line, phrase in _ADDRESSES.items()},
+    **{
+        f"{_PRETRAIN}--config=sample --tpu={shlex.quote(tpu)}": phrase
+        for tpu, phrase in _TPUS.items()
+    },
+    **{f"{_PRETRAIN}--config=sample {line}": phrase for line, phrase in _ADDRESSES.items()},
     **{
         f"TF_CONFIG={shlex.quote(c if isinstance(c, str) else json.dumps(c))} {_PRETRAIN}--variant=vit": f'TF_CONFIG: .*{phrase}.*; unset it, or give {{"cluster": '
         for c, phrase in _TF_CONFIGS

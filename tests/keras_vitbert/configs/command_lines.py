@@ -18,6 +18,7 @@ def get_config(size="tiny"):
     config = sample.get_config(size)
     config.steps = 77
     config.optimizer.warmup_steps = 5
+    config.merge.mask_update_interval = 15
     return config
 """
 

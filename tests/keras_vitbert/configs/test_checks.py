@@ -43,15 +43,36 @@ def test_types_that_do_not_fit_are_told(change, message):
         check_types({**KNOWN, **change}, KNOWN)
 
 
-def test_a_requirement_names_key_value_and_mend():
+def test_all_types_that_do_not_fit_are_told_at_once():
+    message = r"^--config.steps='5': .*; the config holds x, .*; --config.flip=1: .* type bool$"
+    with pytest.raises(UserError, match=message):
+        check_types({"steps": "5", "rate": 0.5, "x": 1, "flip": 1}, KNOWN)
+
+
+def test_requirements_name_key_value_and_fix():
     checks = Requirements({"a": 2, "b.c": "x"})
     checks.require(True, "a", "must be anything")
     checks.at_least(2, "a")
     checks.one_of("b.c", ("x", "y"))
-    with pytest.raises(UserError, match="^--config.a=2: must be at least 3$"):
-        checks.at_least(3, "a")
-    with pytest.raises(UserError, match="^--config.b.c=x: must be one of y, z$"):
-        checks.one_of("b.c", ("y", "z"))
+    checks.raise_problems()
+    checks.at_least(3, "a")
+    checks.at_least(4, "a")  # one problem a key is enough
+    checks.one_of("b.c", ("y", "z"))
+    message = "^--config.a=2: must be at least 3; --config.b.c=x: must be one of y, z$"
+    with pytest.raises(UserError, match=message):
+        checks.raise_problems()
+
+
+def test_a_bad_value_conflicts_with_no_other():
+    checks = Requirements({"whole": 7, "part": 0, "other": 2})
+    checks.at_least(1, "part")
+    checks.multiple("whole", "part")  # which would divide by 0
+    checks.multiple("whole", "other")
+    assert list(checks.problems) == ["part", "whole"] and checks.conflicts == {"whole"}
+    with pytest.raises(UserError, match="^--config.part=0: must be at least 1$"):
+        checks.raise_problems(conflicts=False)
+    with pytest.raises(UserError, match="which is 2; this works, added to the command: --x=1$"):
+        checks.raise_problems(works="--x=1")
 
 
 @pytest.mark.parametrize("mixed", [False, True])

@@ -92,7 +92,6 @@ def test_a_file_with_other_keys_or_types_is_told(tmp_path, change, message):
         *(
             "optimizer.warmup_steps=0",
             "optimizer.warmup_steps=499",
-            "steps=51",
             "model.num_heads=8",
         ),
         *("teachers.image_steps=0", "teachers.image_steps=51", "optimizer.learning_rate=0"),
@@ -130,7 +129,7 @@ def test_what_is_left_to_the_devices(argv, dtype, steps):
 
 def test_paper_is_the_config_of_tpus():
     with pytest.raises(UserError, match="--tpu=v3-9: .*v3-8"):
-        main(["--tpu=v3-9"])
+        main(["--tpu=v3-9", "--config=sample"])
     for argv in (["--tpu", "v3-8"], ["--tpu=x"], ["--tpu="]):
         assert parsed_config(*argv).image_batch == 4096
     assert parsed_config("--tpu_address=x").image_batch == 128

@@ -1,0 +1,65 @@
+"""Numbers of steps that are given as a part of the run, such as `validation_interval=0.05`."""
+
+from keras_vitbert.configs.fitting import fit_fine_tuning, fit_pretraining, largest_mask_interval
+from keras_vitbert.configs.overrides import flatten
+from pipelines.command_line import UserError, say
+
+# The keys that may be given so.
+OF_PRETRAINING = (
+    *("steps_per_epoch", "validation_interval", "checkpoint_interval"),
+    *("optimizer.warmup_steps", "merge.mask_update_interval"),
+    *("teachers.image_steps", "teachers.text_steps"),
+    *("inspection.activation_interval", "inspection.gradient_interval"),
+)
+OF_FINE_TUNING = ("steps_per_epoch", "evaluation_interval", "checkpoint_interval")
+
+_EPOCH = "steps_per_epoch"
+# Keys that are rounded further, to multiples of others; see `keras_vitbert.configs.fitting`.
+_ROUNDED = (_EPOCH, "validation_interval", "evaluation_interval", "checkpoint_interval")
+_MASKS = "merge.mask_update_interval"
+
+
+def resolve_parts(config, given):
+    """Turns parts of the run into whole steps that go together, and says which.
+
+    Each is rounded to the nearest step, at least 1. What must be a multiple of another value is
+    rounded to that. `steps_per_epoch` follows a smaller part, unless it is given itself.
+
+    Args:
+        config: `ConfigDict` whose `steps` are known; not changed.
+        given: `keras_vitbert.configs.overrides.Given`.
+
+    Returns:
+        A new `ConfigDict`.
+
+    Raises:
+        UserError: the run has no number of steps.
+    """
+    config = config.copy_and_resolve_references()
+    if not given.parts:
+        return config
+    flat = flatten(config)
+    steps = flat["steps"]
+    if steps < 1:
+        key, part = next(iter(given.parts.items()))
+        raise UserError(
+            f"--config.{key}={part}: is a part of --config.steps, which is {steps}; give that, or "
+            f"{key} in steps"
+        )
+    free = {key for key in given.parts if key in _ROUNDED}
+    for key, part in given.parts.items():
+        flat[key] = max(round(part * steps), 1)
+        if key in ("validation_interval", "evaluation_interval") and _EPOCH not in given.keys:
+            free.add(_EPOCH)
+    if "optimizer.warmup_steps" in given.parts:
+        flat["optimizer.warmup_steps"] = min(flat["optimizer.warmup_steps"], steps - 1)
+    if _MASKS in given.parts:
+        most = largest_mask_interval(flat)
+        if most and round(given.parts[_MASKS] * steps) == most + 1:  # as a fifth for five updates
+            flat[_MASKS] = most
+    is_pretraining = "validation_interval" in flat
+    found = fit_pretraining(flat, free, False) if is_pretraining else fit_fine_tuning(flat, free)
+    names = [key for key in flat if key in given.parts or found[key] != flat[key]]
+    config.update_from_flattened_dict({key: found[key] for key in names})
+    say(f"of {steps} steps: {', '.join(f'{key}={found[key]}' for key in names)}")
+    return config

@@ -1,6 +1,6 @@
 """Makes documents of a folder of plain-text books: one for each chapter.
 
-    python -m pipelines.books --folder=DIR --output=gs://bucket/books --shards=16
+    python -m pipelines.books --folder=DIR --output=gs://bucket/books
 
 Books are the files `*.txt` in the folder and its subfolders, in UTF-8 or Windows-1252, of Project
 Gutenberg or others. `pipelines.text.book_text` says what is taken of them. What follows `--` says
@@ -24,6 +24,7 @@ from pipelines.text import book_text
 from pipelines.text.documents import Document, to_json
 
 _FORMAT_VERSION = 1  # raise it when other documents come out of the same books
+_SHARD_BYTES = 32_000_000  # of text
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
 _DOS_END = "\x1a"
 
@@ -181,18 +182,20 @@ def main(argv):
     values = command_line.define_flags(
         ("folder", None, "Folder of books, *.txt, with its subfolders."),
         ("output", None, "Prefix of the output files, local or gs://."),
-        ("shards", None, "Output files.", 1),
+        ("shards", None, "Output files. Default: one for every 32 MB of text.", 1),
         ("max_bad_records", 0, "Damaged books that may be left out.", 0),
     )
-    beam_args = shard_job.parse_job_flags(values, argv, __doc__, ("folder", "output", "shards"))
+    beam_args = shard_job.parse_job_flags(values, argv, __doc__, ("folder", "output"))
+    shard_job.check_job(values.output, beam_args)
 
     command_line.load_tensorflow()
     books = find_books(values.folder)
-    shard_job.check_shards(values.shards, len(books), "books")
+    automatic = round(sum(size for _, size in books) / _SHARD_BYTES)
+    shards = shard_job.choose_shards(values.output, values.shards, automatic, len(books), "books")
     shard_job.run_job(
         BooksJob(values.folder, books),
         values.output,
-        values.shards,
+        shards,
         beam_args,
         max_bad_records=values.max_bad_records,
     )

@@ -11,7 +11,7 @@ import re
 import stat
 import uuid
 
-from pipelines.command_line import UserError, one_line
+from pipelines.command_line import UserError, load_tensorflow, one_line
 
 SUMS = "sha256sums.txt"
 _SAMPLED_BYTES = 1 << 16
@@ -74,6 +74,37 @@ def make_folder(path, flag):
     except (OSError, tf.errors.OpError) as error:
         raise UserError(
             f"--{flag}={path}: cannot be written to ({one_line(error)}); give another folder"
+        ) from error
+
+
+def check_writable(path, flag):
+    """Refuses a path whose folder cannot be written to, or could not be made. It makes no folder.
+
+    Remote folders need not be made; what is written there to try is removed.
+
+    Args:
+        path: str, of a file or the beginning of its name, local or `gs://`.
+        flag: str, the flag that holds it, for messages.
+
+    Raises:
+        UserError: files cannot be written there.
+    """
+    folder = os.path.dirname(path)
+    if "://" in path:
+        load_tensorflow()
+        make_folder(folder, flag)
+        return
+    folder = os.path.abspath(folder)
+    while not os.path.lexists(folder):
+        folder = os.path.dirname(folder)
+    probe = os.path.join(folder, f".writable-{uuid.uuid4().hex}")  # of this process alone
+    try:
+        with open(probe, "x"):
+            pass
+        os.remove(probe)
+    except OSError as error:
+        raise UserError(
+            f"--{flag}={path}: cannot be written to ({folder}: {error.strerror}); give another"
         ) from error
 
 

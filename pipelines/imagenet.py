@@ -85,11 +85,12 @@ def main(argv):
     """
     values, beam_args = _parse(argv)
     source = _check_source(values)
+    output = values.output.rstrip("/") or "/"
+    shard_job.check_job(os.path.join(output, "train"), beam_args)
 
     command_line.load_tensorflow()
     from pipelines.images import image_shards, image_sources
 
-    output = values.output.rstrip("/") or "/"
     if source == "folder" and values.folder:
         splits = image_sources.find_folders(values.folder)
     elif source != "tfds":
@@ -105,12 +106,24 @@ def main(argv):
         counts = {split: job.count for split, job in jobs.items()}
         classes = next(iter(jobs.values())).classes
     else:
+        image_sources.check_sources(source, splits, values.validation_labels)
         lists, classes = image_sources.find_images(source, splits, values.validation_labels)
         counts = {split: len(images) for split, images in lists.items()}
-    shards = {split: _shards(values, split, count) for split, count in counts.items()}
+    prefixes = {split: os.path.join(output, split) for split in counts}
+    shards = {
+        split: shard_job.choose_shards(
+            prefixes[split],
+            values[f"{split}_shards"].value,
+            default_shards(split, count),
+            count,
+            "images",
+            f"{split}_shards",
+        )
+        for split, count in counts.items()
+    }
     write_classes(output, classes)
     for split in counts:
-        prefix = os.path.join(output, split)
+        prefix = prefixes[split]
         if source == "tfds":
             making = contextlib.nullcontext(jobs[split])
         else:
@@ -126,13 +139,6 @@ def main(argv):
                 max_bad_records=values.max_bad_records,
             )
         _show_converted(prefix, done)
-
-
-def _shards(values, split, count):
-    """The number of files of a split."""
-    shards = values[f"{split}_shards"].value or default_shards(split, count)
-    shard_job.check_shards(shards, count, "images", f"{split}_shards")
-    return shards
 
 
 def _parse(argv):

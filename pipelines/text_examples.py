@@ -1,7 +1,7 @@
 """Makes BERT's pre-training examples of documents: pairs of segments, 15 % of their tokens masked.
 
     python -m pipelines.text_examples --documents='wiki/*-of-*,books/*-of-*' \\
-        --vocabulary=vocab.txt --output=gs://bucket/examples/text --shards=64 \\
+        --vocabulary=vocab.txt --output=gs://bucket/examples/text [--shards=64] \\
         [--duplication=10] [--whole_word] ... [-- --runner=DataflowRunner --project=... ]
 
 Documents are those of `pipelines.wikipedia` and `pipelines.books`, or files in the format of
@@ -32,6 +32,7 @@ from pipelines.text import wordpiece
 from pipelines.text.example_settings import MASKED_RATIO, MAX_LENGTH, MIN_LENGTH, ExampleSettings
 from pipelines.text.pairs import SPECIALS_PER_EXAMPLE
 
+_SHARD_BYTES = 64_000_000  # of text, counted in each pass: some minutes of work
 _FORMAT_VERSION = 1  # raise it when other examples come out of the same settings
 
 
@@ -132,7 +133,12 @@ def main(argv):
         ("documents", None, "Comma-separated patterns of document files."),
         ("vocabulary", None, "vocab.txt, of `python -m pipelines.vocabulary` or of Google's BERT."),
         ("output", None, "Prefix of the output files, local or gs://."),
-        ("shards", None, "Output files.", 1),
+        (
+            "shards",
+            None,
+            "Output files. Default: one for every 64 MB of text, counted in each pass.",
+            1,
+        ),
         ("max_length", 512, "Tokens of an example.", MIN_LENGTH, MAX_LENGTH),
         (
             "max_predictions",
@@ -150,8 +156,9 @@ def main(argv):
         ("dynamic_masking", False, "Write no masks: training masks anew in every epoch."),
     )
     beam_args = shard_job.parse_job_flags(
-        values, argv, __doc__, ("documents", "vocabulary", "output", "shards")
+        values, argv, __doc__, ("documents", "vocabulary", "output")
     )
+    shard_job.check_job(values.output, beam_args)
 
     command_line.load_tensorflow()
     vocabulary = wordpiece.read_vocabulary(values.vocabulary)
@@ -159,7 +166,6 @@ def main(argv):
     units = document_files.find_units(
         values.documents, unit_bytes=round(values.unit_megabytes * 2**20)
     )
-    shard_job.check_shards(values.shards, len(units), "units of --unit_megabytes")
     check_documents(units, [] if values.max_bad_records else None)
     room = values.max_length - SPECIALS_PER_EXAMPLE
     settings = ExampleSettings(
@@ -170,10 +176,18 @@ def main(argv):
         whole_word=values.whole_word,
         dynamic=values.dynamic_masking,
     )
+    size = sum(part.stop - part.start for unit in units for part in unit.parts)
+    shards = shard_job.choose_shards(
+        values.output,
+        values.shards,
+        round(size * values.duplication / _SHARD_BYTES),
+        len(units),
+        "units of --unit_megabytes",
+    )
     shard_job.run_job(
         TextExamplesJob(values.documents, units, tuple(vocabulary), not values.cased, settings),
         values.output,
-        values.shards,
+        shards,
         beam_args,
         max_bad_records=values.max_bad_records,
         vocabulary_sha256=wordpiece.vocabulary_hash(vocabulary),

@@ -83,13 +83,14 @@ def main(argv):
     command_line.load_tensorflow()
     import tensorflow as tf
 
-    units = documents.find_units(values.documents, unit_bytes=_UNIT_BYTES)
-    files.make_folder(os.path.dirname(values.output) or ".", "output")
+    files.check_writable(values.output, "output")
     if tf.io.gfile.exists(values.output) and not values.overwrite:
         raise UserError(
             f"--output={values.output}: is there already, and what was made with it needs it; "
             "give another name, or --overwrite"
         )
+    units = documents.find_units(values.documents, unit_bytes=_UNIT_BYTES)
+    files.make_folder(os.path.dirname(values.output) or ".", "output")
     started = time.monotonic()
     tokens = learn_vocabulary(
         _read(spread(units, values.max_megabytes * 10**6), values.max_bad_records),

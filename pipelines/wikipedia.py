@@ -22,7 +22,13 @@ from collections.abc import Iterator
 
 from pipelines import command_line
 from pipelines.files import find_files
-from pipelines.jobs.shard_job import ShardJob, parse_job_flags, run_job
+from pipelines.jobs.shard_job import (
+    ShardJob,
+    check_job,
+    choose_shards,
+    parse_job_flags,
+    run_job,
+)
 from pipelines.shards.shard_manifest import DOCUMENTS
 from pipelines.text.documents import Document, to_json
 from pipelines.text.wikipedia_dump import is_divisible, read_pages
@@ -145,14 +151,19 @@ def main(argv):
         ("max_bad_records", 0, "Damaged streams and pages of the dump that may be left out.", 0),
     )
     beam_args = parse_job_flags(values, argv, __doc__, ("dump", "output"))
+    check_job(values.output, beam_args)
 
     command_line.load_tensorflow()
     job = WikipediaJob(tuple(find_files(values.dump, "dump").items()))
     _warn_of_single_streams(job.files)
+    size = sum(size for _, size in job.files)
+    shards = choose_shards(
+        values.output, values.shards, job.default_shards(), size, "bytes of the dump"
+    )
     run_job(
         job,
         values.output,
-        values.shards or job.default_shards(),
+        shards,
         beam_args,
         max_bad_records=values.max_bad_records,
     )

@@ -46,6 +46,25 @@ def find_images(source, splits, validation_labels=None):
     return lists, classes
 
 
+def check_sources(source, splits, validation_labels=None):
+    """Refuses sources that are not there, before the first is listed: that may take minutes.
+
+    Args:
+        source, splits, validation_labels: as of `find_images`.
+
+    Raises:
+        UserError: names the path.
+    """
+    for path in splits.values():
+        if source == "folder":
+            _walk(path)
+        else:
+            with reading(path):
+                pass
+    if validation_labels:
+        _lines(validation_labels)
+
+
 def find_folders(folder):
     """The folders of the splits in a folder.
 

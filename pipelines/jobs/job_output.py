@@ -19,7 +19,7 @@ import tensorflow as tf
 from pipelines.command_line import UserError
 from pipelines.files import take_lock, write_atomically
 from pipelines.shards.shard_files import shard_path
-from pipelines.shards.shard_manifest import manifest_path
+from pipelines.shards.shard_manifest import manifest_path, read_manifest
 
 _ERROR = "error.json"
 _PLAN = "settings.json"
@@ -63,7 +63,7 @@ class JobOutput:
         tf.io.gfile.makedirs(self.folder)
         with _lock(os.path.join(self.folder, "lock"), self.prefix):
             plan = _read_json(os.path.join(self.folder, _PLAN))
-            if plan is not None and plan != self.plan and self._noted():
+            if plan is not None and plan != self.plan and self.noted():
                 raise UserError(
                     f"{self.prefix}: an unfinished run has {_difference(plan, self.plan)}; run "
                     f"with its settings, give another --output, or remove {self.folder}"
@@ -111,7 +111,7 @@ class JobOutput:
 
     def finished(self):
         """The results of the finished shards: dict of shard to result, see `note`."""
-        shards = sorted(self._noted())
+        shards = sorted(self.noted())
         with concurrent.futures.ThreadPoolExecutor(16) as pool:  # remote files take their time
             results = zip(shards, pool.map(self._result, shards), strict=True)
             return {shard: result for shard, result in results if result is not None}
@@ -130,7 +130,7 @@ class JobOutput:
 
         def poll():
             with contextlib.suppress(tf.errors.OpError):  # the next time, perhaps
-                for shard in self._noted() - finished.keys() - units.keys():
+                for shard in self.noted() - finished.keys() - units.keys():
                     result = _read_json(self._note_path(shard))
                     if result is not None:
                         units[shard] = result["counts"].get(unit, 0)
@@ -195,7 +195,8 @@ class JobOutput:
         is_ours = result is not None and result["settings_sha256"] == self.digest
         return result if is_ours and self._is_whole(shard, result["entry"]) else None
 
-    def _noted(self):
+    def noted(self):
+        """The shards that have notes: set of int."""
         names = (name.rstrip("/") for name in tf.io.gfile.listdir(self.folder))
         return {int(name[:-5]) for name in names if name[:-5].isdigit() and name.endswith(".json")}
 
@@ -205,6 +206,24 @@ class JobOutput:
             return tf.io.gfile.stat(path).length == entry["bytes"]
         except tf.errors.NotFoundError:
             return False
+
+
+def recorded_shards(prefix):
+    """How many shards the job of a prefix has, if it is finished or some of them are.
+
+    Args:
+        prefix: str, local or `gs://`.
+
+    Returns:
+        int, or None.
+    """
+    if (manifest := read_manifest(prefix)) is not None:
+        return len(manifest["shards"])
+    folder = JobOutput(prefix, {}).folder
+    plan = _read_json(os.path.join(folder, _PLAN))
+    if plan is None or not JobOutput(prefix, plan).noted():
+        return None
+    return plan["shards"]
 
 
 def _difference(there, here):

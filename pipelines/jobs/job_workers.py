@@ -3,20 +3,16 @@
 Beam, which only hands out the indices of shards, is imported where its runner is asked for.
 """
 
-import argparse
 import concurrent.futures.process
 import contextlib
 import functools
-import logging
-import os
 
 import tensorflow as tf
 
 from pipelines.command_line import UserError, load_tensorflow, one_line
 from pipelines.jobs.local_workers import call_in_processes
+from pipelines.jobs.worker_arguments import beam_options, parse_worker_arguments
 from pipelines.shards.shard_files import shard_path
-
-_LOCAL_RUNNERS = {None, "DirectRunner", "direct", "directrunner"}
 
 
 def make_all(missing, job, output, arguments):
@@ -26,21 +22,17 @@ def make_all(missing, job, output, arguments):
         missing: list of int.
         job: `ShardJob`.
         output: `JobOutput`.
-        arguments: list of str: `--direct_num_workers`, or `--runner` and other options of Beam.
+        arguments: list of str, see `worker_arguments.parse_worker_arguments`.
 
     Raises:
         UserError: an argument is bad, a shard cannot be made, a worker process died, or Beam is
             missing. Failures elsewhere need not raise here, see `JobOutput.raise_if_unfinished`.
     """
-    runner, workers, others = _parse(arguments)
-    if runner not in _LOCAL_RUNNERS:
-        _make_by_beam(missing, job, output, runner, arguments)
+    arguments = parse_worker_arguments(arguments, output.prefix)
+    if arguments.runner is not None:
+        _make_by_beam(missing, job, output, arguments)
         return
-    if others:
-        raise UserError(
-            f"{others[0]}: without a --runner=... of Beam only --direct_num_workers=N can follow --"
-        )
-    workers = min(workers, len(missing))
+    workers = min(arguments.processes, len(missing))
     if workers <= 1:
         for shard in missing:
             _make_shard_here(job, output, shard)
@@ -56,25 +48,6 @@ def make_all(missing, job, output, arguments):
         ) from error
     finally:
         output.clear_temporary()
-
-
-def available_cores():
-    """How many cores this process may use; all, where the system does not say (macOS)."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-
-
-def _parse(arguments):
-    """The runner's name or None, how many local processes, and all other arguments."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    parser.add_argument("--runner")
-    parser.add_argument("--direct_num_workers", default="0")
-    try:
-        known, others = parser.parse_known_args(list(arguments))
-    except argparse.ArgumentError as error:
-        raise UserError(f"{error.argument_name}: {error.message}") from None
-    if not known.direct_num_workers.isdecimal():
-        raise UserError("--direct_num_workers must be a whole number")
-    return known.runner, int(known.direct_num_workers) or available_cores(), others
 
 
 def _make_shard(job, output, shard):
@@ -120,11 +93,9 @@ def _make_shard_elsewhere(job, output, shard):
             output.note_error(one_line(error))
 
 
-def _make_by_beam(missing, job, output, runner, arguments):
+def _make_by_beam(missing, job, output, workers):
     """Makes shards with a runner of Beam."""
-    if runner.lower().startswith("dataflow") and "://" not in output.prefix:
-        raise UserError(f"--output={output.prefix}: {runner} cannot write there; give a gs:// path")
-    options = _beam_options(runner, arguments)
+    options = beam_options(workers)
     import apache_beam as beam
 
     pipeline = beam.Pipeline(options=options)
@@ -141,30 +112,3 @@ def _make_by_beam(missing, job, output, runner, arguments):
         with contextlib.suppress(Exception):
             result.cancel()
         raise
-
-
-def _beam_options(runner, arguments):
-    """Beam's options.
-
-    Raises:
-        UserError: apache-beam is missing, or does not know an option.
-    """
-    logging.disable(logging.WARNING)  # Beam warns of missing parts that are not needed
-    try:
-        from apache_beam.options.pipeline_options import PipelineOptions
-
-        options = PipelineOptions(list(arguments))
-        known = options.get_all_options()
-        unknown = options.get_all_options(retain_unknown_options=True).keys() - known.keys()
-    except ImportError:
-        raise UserError(
-            f'--runner={runner} needs apache-beam; run: pip install "keras-vitbert[beam]", or '
-            "leave out --runner to work on this machine"
-        ) from None
-    except SystemExit:
-        raise UserError(f"Beam refuses its options: {' '.join(arguments)}") from None
-    finally:
-        logging.disable(logging.NOTSET)
-    if unknown and runner.lower().startswith("dataflow"):
-        raise UserError(f"Beam does not know --{min(unknown)}; fix what follows --")
-    return options  # job servers of other runners have options of their own

@@ -19,8 +19,9 @@ import os
 import time
 
 from pipelines.command_line import UserError, parse_flags, say
-from pipelines.files import make_folder
+from pipelines.files import check_writable, make_folder
 from pipelines.jobs.job_progress import duration, progress
+from pipelines.jobs.worker_arguments import parse_worker_arguments
 from pipelines.shards.shard_files import LineFile, RecordFile
 from pipelines.shards.shard_manifest import DOCUMENTS, manifest_path, read_manifest, write_manifest
 
@@ -87,22 +88,51 @@ def parse_job_flags(flag_values, argv, usage, required):
     return argv[here + 1 :]
 
 
-def check_shards(shards, count, what, flag="shards"):
-    """Refuses more files than there are inputs to divide among them.
+def check_job(prefix, beam_args):
+    """Refuses a job that could not be done, before its inputs are looked for.
 
     Args:
-        shards: int.
-        count: int, the inputs.
-        what: str, what they are, for the message.
-        flag: str, the flag that holds `shards`.
+        prefix, beam_args: as of `run_job`.
 
     Raises:
-        UserError: there are fewer inputs.
+        UserError: the output cannot be written, or `beam_args` are bad.
     """
-    if shards > count:
+    parse_worker_arguments(beam_args, prefix)
+    folder, name = os.path.split(prefix)
+    if not name:
         raise UserError(
-            f"--{flag}={shards}: there are {count:,} {what}; give --{flag}={count} at most"
+            f"--output={prefix}: is a folder; give the beginning of the files' names, such as "
+            f"{os.path.join(folder, 'data')}"
         )
+    check_writable(prefix, "output")
+
+
+def choose_shards(prefix, given, automatic, count, what, flag="shards"):
+    """How many files a job writes, and says how it was chosen.
+
+    Without the flag an unfinished or finished job keeps the number that it began with.
+
+    Args:
+        prefix: str, of the files.
+        given: int, the value of the flag, or None.
+        automatic: int, the number that suits the amount of data.
+        count: int, the inputs; more files than these would be empty.
+        what: str, what they are, for the message.
+        flag: str, the name of the flag.
+
+    Returns:
+        int, from 1 to `count`.
+    """
+    from pipelines.jobs.job_output import recorded_shards
+
+    if given is None and (recorded := recorded_shards(prefix)):
+        return recorded
+    shards = max(1, min(given or automatic, count))
+    if given is None:
+        say(f"{prefix}: {shards:,} shard{'s' * (shards > 1)} for {count:,} {what} (--{flag})")
+    elif shards < given:
+        say(f"--{flag}={given}: there are {count:,} {what}, so that {shards:,} are written")
+    return shards
 
 
 def run_job(job, prefix, shards, beam_args=(), max_bad_records=0, vocabulary_sha256=None):
@@ -112,8 +142,7 @@ def run_job(job, prefix, shards, beam_args=(), max_bad_records=0, vocabulary_sha
         job: `ShardJob`.
         prefix: str, of the files, local or `gs://`; its folder is made.
         shards: int, how many files.
-        beam_args: list of str: `--direct_num_workers`, the number of processes on this machine (one
-            for each core by default), or the `--runner` and other options of Beam.
+        beam_args: list of str, see `worker_arguments.parse_worker_arguments`.
         max_bad_records: int, how many damaged inputs may be left out.
         vocabulary_sha256: str or None, for the manifest.
 
@@ -127,26 +156,22 @@ def run_job(job, prefix, shards, beam_args=(), max_bad_records=0, vocabulary_sha
     from pipelines.jobs.job_output import JobOutput
     from pipelines.jobs.job_workers import make_all
 
-    folder, name = os.path.split(os.fspath(prefix))
-    if not name:
-        raise UserError(
-            f"--output={prefix}: is a folder; give the beginning of the files' names, such as "
-            f"{os.path.join(folder, 'data')}"
-        )
+    prefix = os.fspath(prefix)
+    check_job(prefix, beam_args)
     plan = {
         "kind": job.kind,
         "shards": shards,
         "vocabulary_sha256": vocabulary_sha256,
         "settings": job.settings(),
     }
-    output = JobOutput(os.fspath(prefix), json.loads(json.dumps(plan)))
+    output = JobOutput(prefix, json.loads(json.dumps(plan)))
     if (manifest := read_manifest(prefix)) is not None:
         output.check_finished(manifest)
         output.clear()
         say(f"{prefix}: is complete, nothing to do")
         return manifest["counts"]
 
-    make_folder(folder or ".", "output")
+    make_folder(os.path.dirname(prefix) or ".", "output")
     with output.claimed():
         finished = output.finished()
         if len(_damaged(finished)) > max_bad_records:  # the inputs may have been fixed

@@ -98,6 +98,43 @@ def test_binary_files_are_named_or_left_out(folder, tmp_path, capfd):
     assert manifest["counts"]["books"] == 3
 
 
+def test_an_automatic_number_of_shards_is_kept(folder, tmp_path, monkeypatch, capfd):
+    """A run that is stopped goes on with it, also under a version that would choose another."""
+
+    def automatic(output, bytes_a_shard):
+        monkeypatch.setattr(books, "_SHARD_BYTES", bytes_a_shard)
+        argv = [f"--folder={folder}", f"--output={output}", "--", "--direct_num_workers=1"]
+        return command_line.run(books.main, argv)
+
+    assert automatic(tmp_path / "whole", 1) == 0  # a shard a book at most
+    assert f"{tmp_path}/whole: 3 shards for 3 books (--shards)" in capfd.readouterr().err
+    with monkeypatch.context() as patched:
+        read = books.read_book
+        names = []
+
+        def stopped(path):
+            names.append(path)
+            if len(names) == 2:
+                raise command_line.Stopped()
+            return read(path)
+
+        patched.setattr(books, "read_book", stopped)
+        assert automatic(tmp_path / "parts", 1) == command_line.EXIT_STOPPED
+    assert automatic(tmp_path / "parts", 10**9) == 0
+    assert "1 of 3 shards are there" in capfd.readouterr().err
+    whole, parts = (sorted(tmp_path.glob(f"{name}-*")) for name in ("whole", "parts"))
+    assert [path.read_bytes() for path in parts] == [path.read_bytes() for path in whole]
+    # What was made with --shards is not made anew by a command without it.
+    assert automatic(tmp_path / "parts", 10**9) == 0
+    assert "is complete, nothing to do" in capfd.readouterr().err
+
+
+def test_more_shards_than_books_are_fewer(folder, tmp_path, capfd):
+    assert run(folder, tmp_path / "out", "--shards=9") == 0
+    assert "--shards=9: there are 3 books, so that 3 are written\n" in capfd.readouterr().err
+    assert len(list(tmp_path.glob("out-*-of-00003"))) == 3
+
+
 def test_bad_input(folder, tmp_path, capfd):
     def refused(*flags):
         assert run(folder, tmp_path / "out", *flags) == 2
@@ -106,7 +143,6 @@ def test_bad_input(folder, tmp_path, capfd):
         return err
 
     (tmp_path / "empty").mkdir()
-    assert "there are 3 books" in refused("--shards=4")
     assert "cannot be written to" in refused("--output=/proc/nowhere/books")
     link = tmp_path / "empty" / "b.txt"
     link.symlink_to(tmp_path / "nowhere")

@@ -271,7 +271,6 @@ def test_default_shards():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--train_folder=IMAGES/train", "--train_shards=25", "--output=OUT"], "there are 24 im"),
         (["--train_folder=IMAGES/train", "--output=FILE"], "--output=.*cannot be written to"),
         (["--train_folder=IMAGES/train", "--output=OTHER"], "classes.txt: lists other classes"),
     ],

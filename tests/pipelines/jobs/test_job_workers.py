@@ -10,46 +10,13 @@ import pytest
 
 from pipelines import command_line
 from pipelines.command_line import UserError
-from pipelines.jobs import job_output, job_workers
+from pipelines.jobs import job_output, job_workers, worker_arguments
 from pipelines.jobs.shard_job import run_job
 from pipelines.shards.records import BadRecord
 from pipelines.shards.shard_manifest import read_manifest
 from tests.pipelines.jobs.counting_job import CountingJob, content, expected
 
 BEAM_IN_THIS_PROCESS = "apache_beam.runners.direct.direct_runner.BundleBasedDirectRunner"
-
-
-def test_cores_are_counted_where_the_system_does_not_say_which_may_be_used(monkeypatch):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {3, 5, 6}, raising=False)
-    assert job_workers.available_cores() == 3
-    monkeypatch.delattr(os, "sched_getaffinity")
-    assert job_workers.available_cores() == os.cpu_count()
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--direct_num_workers=two"], "--direct_num_workers must be a whole number"),
-        (["--direct_num_workers=-1"], "--direct_num_workers must be a whole number"),
-        (["--runner"], "--runner: expected one argument"),
-        (["--region=x"], "^--region=x: without a --runner=... of Beam only --direct_num"),
-        (["--runner=DirectRunner", "more"], "^more: without a --runner"),
-        (["--runner=DataflowRunner"], "out: DataflowRunner cannot write there; give a gs://"),
-    ],
-)
-def test_bad_arguments(tmp_path, capfd, arguments, message):
-    with pytest.raises(UserError, match=message):
-        run_job(CountingJob(), str(tmp_path / "out"), 2, arguments)
-    assert capfd.readouterr().err == ""
-
-
-def test_bad_beam_options(tmp_path, monkeypatch):
-    with pytest.raises(UserError, match="Beam does not know --no_such_option"):
-        job_workers._beam_options("DataflowRunner", ["--no_such_option=1"])
-    monkeypatch.setitem(sys.modules, "apache_beam", None)
-    monkeypatch.setitem(sys.modules, "apache_beam.options.pipeline_options", None)
-    with pytest.raises(UserError, match=r'^--runner=x needs .*pip install "keras-vitbert\[beam\]"'):
-        run_job(CountingJob(), str(tmp_path / "out"), 2, ["--runner=x"])
 
 
 @pytest.fixture
@@ -74,7 +41,7 @@ def workers_in_this_process(monkeypatch):
     [("--direct_num_workers=3", [3]), ("--direct_num_workers=9", [5]), ("--runner=direct", [4])],
 )
 def test_how_many_processes_work(tmp_path, monkeypatch, workers_in_this_process, argument, workers):
-    monkeypatch.setattr(job_workers, "available_cores", lambda: 4)
+    monkeypatch.setattr(worker_arguments, "available_cores", lambda: 4)
     prefix = str(tmp_path / "out")
     counts = run_job(CountingJob(), prefix, 5, [argument])
     assert workers_in_this_process == workers
@@ -138,7 +105,7 @@ def test_beam_takes_jobs_that_are_defined_in_the_module_that_runs(tmp_path):
     program = f"""if True:
         import functools, sys
         from apache_beam.internal import pickler
-        from pipelines.jobs import job_output, job_workers
+        from pipelines.jobs import job_output, job_workers, worker_arguments
         from tests.pipelines.jobs.counting_job import CountingJob
         class Job(CountingJob):
             def settings(self):

@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 
 from pipelines.command_line import UserError, define_flags
-from pipelines.jobs.shard_job import parse_job_flags, run_job
+from pipelines.jobs.shard_job import check_job, choose_shards, parse_job_flags, run_job
 from pipelines.shards.shard_manifest import read_manifest
 from tests.pipelines.jobs.counting_job import ONE_PROCESS, CountingJob, content, expected
 
@@ -92,3 +92,51 @@ def test_beam_arguments_follow_two_dashes():
         assert values.a == "1"
     with pytest.raises(UserError, match="--a is missing"):
         parse_job_flags(define_flags(("a", None, "A.")), ["--", "--a=1"], "", ("a",))
+
+
+@pytest.mark.parametrize(
+    ("given", "automatic", "shards", "said"),
+    [
+        (3, 9, 3, ""),
+        (8, 2, 7, "--train_shards=8: there are 7 images, so that 7 are written\n"),
+        (None, 5, 5, "PREFIX: 5 shards for 7 images (--train_shards)\n"),
+        (None, 9, 7, "PREFIX: 7 shards for 7 images (--train_shards)\n"),
+        (None, 0, 1, "PREFIX: 1 shard for 7 images (--train_shards)\n"),
+    ],
+)
+def test_the_number_of_shards_is_said(tmp_path, capfd, given, automatic, shards, said):
+    prefix = str(tmp_path / "out")
+    assert choose_shards(prefix, given, automatic, 7, "images", "train_shards") == shards
+    assert capfd.readouterr().err == said.replace("PREFIX", prefix)
+
+
+def test_a_job_keeps_the_number_that_was_chosen_for_it(tmp_path, capfd):
+    """Also where another version would choose another one."""
+    prefix = str(tmp_path / "out")
+    with pytest.raises(UserError, match="in.txt: bad"):
+        run_job(CountingJob(failing={2: UserError("in.txt: bad")}), prefix, 4, ONE_PROCESS)
+    assert choose_shards(prefix, None, 6, 100, "texts") == 4
+    assert choose_shards(prefix, 5, 6, 100, "texts") == 5  # run_job refuses that
+    run_job(CountingJob(), prefix, 4, ONE_PROCESS)
+    capfd.readouterr()
+    assert choose_shards(prefix, None, 6, 100, "texts") == 4
+    assert capfd.readouterr().err == ""
+    with pytest.raises(UserError, match="shards=4 and not 5"):
+        run_job(CountingJob(), prefix, 5, ONE_PROCESS)
+
+
+def test_a_job_of_which_nothing_is_made_keeps_no_number(tmp_path):
+    prefix = str(tmp_path / "out")
+    with pytest.raises(UserError, match="in.txt: bad"):
+        run_job(CountingJob(failing={0: UserError("in.txt: bad")}), prefix, 4, ONE_PROCESS)
+    assert choose_shards(prefix, None, 6, 100, "texts") == 6
+
+
+def test_what_cannot_be_written_is_told_without_a_trace(tmp_path):
+    (tmp_path / "file").touch()
+    before = sorted(os.listdir(tmp_path))
+    check_job(str(tmp_path / "new" / "folder" / "data"), ())
+    for output, message in (("file/x", "file: Not a directory"), ("new/", "is a folder; give")):
+        with pytest.raises(UserError, match=f"^--output={tmp_path}/{output}: .*{message}"):
+            check_job(f"{tmp_path}/{output}", ())
+    assert sorted(os.listdir(tmp_path)) == before

@@ -1,0 +1,113 @@
+"""What follows `--` on the command line of a job: where its work is done.
+
+It is read before the work, and before TensorFlow is loaded: a job that cannot run is refused at
+once.
+"""
+
+import argparse
+import dataclasses
+import importlib.util
+import logging
+import os
+
+from pipelines.command_line import UserError
+
+_LOCAL_RUNNERS = {None, "DirectRunner", "direct", "directrunner"}
+
+
+@dataclasses.dataclass(frozen=True)
+class WorkerArguments:
+    """Where the work is done.
+
+    Attributes:
+        runner: str, the name of Beam's runner; None for processes of this machine.
+        processes: int, how many processes of this machine there are at most.
+        options: tuple of str, all arguments, for Beam.
+    """
+
+    runner: str | None
+    processes: int
+    options: tuple[str, ...] = ()
+
+
+def parse_worker_arguments(arguments, prefix):
+    """Parses what follows `--`.
+
+    Args:
+        arguments: list of str: `--direct_num_workers`, the number of processes on this machine (one
+            for each core by default), or the `--runner` and other options of Beam.
+        prefix: str, of the job's output.
+
+    Returns:
+        `WorkerArguments`.
+
+    Raises:
+        UserError: an argument is bad, Beam is missing, or its runner cannot write to `prefix`.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument("--runner")
+    parser.add_argument("--direct_num_workers", default="0")
+    try:
+        known, others = parser.parse_known_args(list(arguments))
+    except argparse.ArgumentError as error:
+        raise UserError(f"{error.argument_name}: {error.message}") from None
+    if not known.direct_num_workers.isdecimal():
+        raise UserError("--direct_num_workers must be a whole number")
+    if known.runner not in _LOCAL_RUNNERS:
+        _check_beam(known.runner, prefix)
+        return WorkerArguments(known.runner, 0, tuple(arguments))
+    if others:
+        raise UserError(
+            f"{others[0]}: without a --runner=... of Beam only --direct_num_workers=N can follow --"
+        )
+    return WorkerArguments(None, int(known.direct_num_workers) or available_cores())
+
+
+def available_cores():
+    """How many cores this process may use; all, where the system does not say (macOS)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def beam_options(workers):
+    """Beam's options.
+
+    Args:
+        workers: `WorkerArguments` with a runner.
+
+    Returns:
+        `PipelineOptions`.
+
+    Raises:
+        UserError: apache-beam does not know an option, or is damaged.
+    """
+    runner, arguments = workers.runner, workers.options
+    logging.disable(logging.WARNING)  # Beam warns of missing parts that are not needed
+    try:
+        from apache_beam.options.pipeline_options import PipelineOptions
+
+        options = PipelineOptions(list(arguments))
+        known = options.get_all_options()
+        unknown = options.get_all_options(retain_unknown_options=True).keys() - known.keys()
+    except ImportError:
+        raise _no_beam(runner) from None
+    except SystemExit:
+        raise UserError(f"Beam refuses its options: {' '.join(arguments)}") from None
+    finally:
+        logging.disable(logging.NOTSET)
+    if unknown and runner.lower().startswith("dataflow"):
+        raise UserError(f"Beam does not know --{min(unknown)}; fix what follows --")
+    return options  # job servers of other runners have options of their own
+
+
+def _check_beam(runner, prefix):
+    if runner.lower().startswith("dataflow") and "://" not in prefix:
+        raise UserError(f"--output={prefix}: {runner} cannot write there; give a gs:// path")
+    if importlib.util.find_spec("apache_beam") is None:
+        raise _no_beam(runner)
+
+
+def _no_beam(runner):
+    return UserError(
+        f'--runner={runner} needs apache-beam; run: pip install "keras-vitbert[beam]", or '
+        "leave out --runner to work on this machine"
+    )

@@ -33,6 +33,7 @@ def define_flags(values):
         ("variant", "vitbert", f"what to train: {', '.join(variants.VARIANTS)}"),
         ("output_dir", "", "the run's folder (default: runs/CONFIG-VARIANT)"),
         QUICK,
+        ("dry_run", False, "only print what was found and would be done"),
         (
             "image_teacher",
             "",
@@ -79,9 +80,11 @@ def main(argv):
     wait_for_peers(values)
     with quiet_loading():
         strategy = get_strategy(values.tpu, values.tpu_address)
+        from keras_vitbert.pretraining import overview
         from keras_vitbert.pretraining.data import open_data
-        from keras_vitbert.pretraining.run import PretrainingRun, pretrain
+        from keras_vitbert.pretraining.run import PretrainingRun, check, pretrain
         from keras_vitbert.runs.divergence import policy_of
+        from keras_vitbert.runs.overview import table
         from keras_vitbert.runs.run_folder import RunFolder
         from keras_vitbert.runs.workers import Workers
 
@@ -117,6 +120,10 @@ def main(argv):
             divergence=policy,
             accepted=tuple(values.accept_changes.split(",")),
         )
+        check(run)
+        print(table(overview.rows(run)))
+        if values.dry_run:
+            return {}
         summary = pretrain(run)
     print(report(summary, output_dir))
     return summary

@@ -75,6 +75,19 @@ class PretrainingRun(Run):
         )
 
 
+def check(run):
+    """Refuses masks that do not fit the run, and batches that replicas cannot share.
+
+    Args:
+        run: `PretrainingRun`.
+
+    Raises:
+        UserError: names the key and the fix.
+    """
+    variants.check_masks(run.config, run.variant)
+    variants.check_shares(run.config, run.variant, run.replicas)
+
+
 def pretrain(run):
     """Pre-trains one variant, after the teachers that it needs and that do not exist yet.
 
@@ -89,8 +102,7 @@ def pretrain(run):
     """
     config, variant, folder, data = run.config, run.variant, run.folder, run.data
     began = time.time()
-    variants.check_masks(config, variant)
-    variants.check_shares(config, variant, run.replicas)
+    check(run)
     stream = data.stream(config, variant.images, variant.text)
     classes = data.classes if variant.images else None
     inputs = {

@@ -72,7 +72,7 @@ class ImageRecordFiles:
         """
         return ShuffledRecords(self.records, seed).names(start, count)
 
-    labels = None  # they are in the records
+    known_labels = None  # they are in the records
 
     def descriptions(self):
         """What tells each image from the others, its index: iterator of dicts of str."""

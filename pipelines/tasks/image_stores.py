@@ -124,7 +124,7 @@ class ImageFiles(_Listed):
         return digest.hexdigest()
 
     @property
-    def labels(self):
+    def known_labels(self):
         """The label of each image: int32 array `(count,)`."""
         return self.images.entries["label"]
 
@@ -210,6 +210,11 @@ class ImageCells(_Listed):
             digest.update(cell[:_SAMPLED_BYTES])
             digest.update(cell[-_SAMPLED_BYTES:])
         return digest.hexdigest()
+
+    @property
+    def known_labels(self):
+        """The label of each image: int32 array `(count,)`."""
+        return self.labels
 
     def name(self, place):
         """The row of an image.

@@ -43,7 +43,7 @@ class LabelledImages:
         Returns:
             int array `(classes,)`; None for records, which would have to be read.
         """
-        labels = self.store.labels
+        labels = self.store.known_labels
         return None if labels is None else np.bincount(labels, minlength=classes)
 
     def descriptions(self):

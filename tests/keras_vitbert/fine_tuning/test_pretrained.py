@@ -72,10 +72,21 @@ def test_fine_tuning_begins_with_a_vit_of_another_project():
         np.testing.assert_array_equal(our.value, their.value, err_msg=our.path)
 
 
-def test_a_fine_tuned_run_is_refused():
-    path = pathlib.Path(__file__).parents[1] / "trained" / "saved" / "fine_tuned_images"
-    with pytest.raises(UserError, match="fine_tuned_images holds no run of keras_vitbert.pretrain"):
-        open_pretrained(str(path), kind="images")
+@pytest.mark.parametrize("kind", ["images", "text"])
+def test_a_fine_tuned_run_is_a_checkpoint_too(kind):
+    name = {"images": "fine_tuned_images", "text": "fine_tuned_texts"}[kind]
+    path = str(pathlib.Path(__file__).parents[1] / "trained" / "saved" / name)
+    opened, trained = open_pretrained(path, kind=kind), load(path)
+    assert opened.case == (None if kind == "images" else "lower")
+    size = opened.model["image_size"] if kind == "images" else 0
+    config = {"image_size": size, "max_length": 0, "dropout": 0.0}
+    config = config_dict.ConfigDict({**config, "dtype": "float32", "lora_rank": 0})
+    classifier, done = opened.classifier(kind, 5, config)
+    assert done == {"encoder": "kept", "embedding": "kept", "head": "fresh"}
+    ours, theirs = ({v.path: v for v in b.weights} for b in (classifier.backbone, trained.backbone))
+    assert ours.keys() == theirs.keys()
+    for name, weight in theirs.items():
+        np.testing.assert_array_equal(ours[name], weight)
 
 
 def test_the_vocabulary_of_an_architecture_is_the_run_s(finished, tmp_path):

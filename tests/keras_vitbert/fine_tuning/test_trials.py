@@ -32,6 +32,8 @@ def splits(text_task, image_task):
     for name, folder in (("texts", text_task), ("images", image_task)):
         config = fine_tuning.get_config(name, TASKS[name].kind)
         config.update({"buckets": (10,)} if name == "texts" else {"image_size": 6})
+        if name == "images":
+            config.images.crop_area = (0.08, 1.0)
         opened[name] = open_task(TASKS[name], config, VOCABULARY, 16, str(folder)).train
     return opened
 

@@ -12,8 +12,9 @@ The exit statuses are part of the interface (a job scheduler acts on them):
 
 Ctrl-C before a command has begun, while it is loaded, ends it with SIGINT: shells say 130.
 
-This module imports nothing of the project and nothing heavy, so that a bad flag is answered at
-once.
+Without `--debug`, what libraries write to stderr is filtered, see `pipelines.stderr_filter`.
+
+This module imports nothing heavy, so that a bad flag is answered at once.
 """
 
 import contextlib
@@ -21,11 +22,15 @@ import difflib
 import errno
 import itertools
 import math
+import multiprocessing
 import os
 import signal
 import sys
 import tempfile
 import traceback
+
+from pipelines import stderr_filter
+from pipelines.status import discard, doing, say
 
 EXIT_DONE = 0
 EXIT_BAD_INPUT = 2
@@ -35,6 +40,7 @@ EXIT_NO_READER = 141  # 128 + SIGPIPE, as a shell reports programs that the sign
 
 MAX_SEED = 2**32 - 1  # of --seed, as of --config.seed
 
+_HEAVY = {"tensorflow": "TensorFlow", "keras_hub": "Keras"}  # packages that load for seconds
 # Of errors of a disk that cannot be written to.
 _DISK_REASONS = tuple(
     map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EACCES))
@@ -73,14 +79,21 @@ def run(main, argv=None):
 
     Args:
         main: callable that takes the list of arguments without the program's name.
-        argv: list of str, `sys.argv[1:]` by default. `--debug` anywhere in it shows tracebacks.
+        argv: list of str, `sys.argv[1:]` by default: the command is the whole program, and its
+            stderr is filtered. `--debug` anywhere in it shows tracebacks and all of stderr.
 
     Returns:
         int, the exit status.
     """
-    if argv is None:
-        _use_utf8()
-        argv = sys.argv[1:]
+    if argv is not None:
+        return _run(main, argv)
+    _use_utf8()
+    argv = sys.argv[1:]
+    with contextlib.nullcontext() if "--debug" in argv else stderr_filter.filtered():
+        return _run(main, argv)
+
+
+def _run(main, argv):
     debug = "--debug" in argv
     try:
         with stop_signals():
@@ -103,6 +116,7 @@ def run(main, argv=None):
     if end is None:
         return EXIT_DONE
     if end.label:
+        stderr_filter.settle()  # this line is the last one
         say(f"{end.label}: {one_line(end)}")
     return end.status
 
@@ -142,23 +156,10 @@ def _unwritten(more=""):
         print(end=more, flush=True)
         return None
     except OSError as error:
-        _discard(sys.stdout)
+        discard(sys.stdout)
         if isinstance(error, BrokenPipeError):
             return NoReader()
         return UserError(f"stdout: cannot be written ({error.strerror}); send it elsewhere")
-
-
-def _discard(stream):
-    """Sends what a stream still holds nowhere: Python would fail to write it at its end."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-
-
-def say(text):
-    """Prints a line for the user on stderr, at once; nothing if stderr takes no more."""
-    try:
-        print(text, file=sys.stderr, flush=True)
-    except OSError:
-        _discard(sys.stderr)
 
 
 def one_line(error):
@@ -251,7 +252,7 @@ def hear_signals_again():
 
 @contextlib.contextmanager
 def quiet_loading():
-    """Holds back what TensorFlow writes to stderr while the block loads it.
+    """Holds back what TensorFlow writes to stderr while the block loads it, and says what it does.
 
     Those are notes on oneDNN and CUDA, written before its logging obeys `TF_CPP_MIN_LOG_LEVEL`.
     They are shown if loading fails, unless with a `UserError` or a signal, which is one line.
@@ -262,6 +263,17 @@ def quiet_loading():
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     if (backend := os.environ.setdefault("KERAS_BACKEND", "tensorflow")) != "tensorflow":
         raise UserError(f"KERAS_BACKEND={backend}: only tensorflow will do; unset it")
+    hold = stderr_filter.held if stderr_filter.is_active() else _held
+    missing = [name for package, name in _HEAVY.items() if package not in sys.modules]
+    is_worker = multiprocessing.parent_process() is not None  # of a job: it has many
+    said = doing(f"loading {missing[0]}") if missing and not is_worker else contextlib.nullcontext()
+    with said, hold():
+        yield
+
+
+@contextlib.contextmanager
+def _held():
+    """Holds back what is written to descriptor 2, where nothing filters it."""
     sys.stderr.flush()
     stderr = os.dup(2)
     with tempfile.TemporaryFile() as held:

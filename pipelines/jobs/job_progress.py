@@ -5,6 +5,8 @@ import sys
 import threading
 import time
 
+from pipelines.status import duration
+
 _SECONDS = 10  # between two lines
 _TERMINAL_SECONDS = 2  # where the line is rewritten in place
 
@@ -59,18 +61,3 @@ def line(label, shards, done, finished, unit, units, seconds):
         left = (shards - done - finished) * seconds / finished
         text += f", {units:,} {unit}, {units / seconds:,.0f} a second, {duration(left)} left"
     return text
-
-
-def duration(seconds):
-    """A duration in words.
-
-    Args:
-        seconds: float.
-
-    Returns:
-        str, such as `45 s`, `12 min` or `3 h 20 min`.
-    """
-    minutes = round(seconds / 60)
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

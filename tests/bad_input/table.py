@@ -28,6 +28,7 @@ from unittest import mock
 
 from pipelines import command_line
 from tests.bad_input import commands, configs, devices, jobs
+from tests.said import without_status
 
 ROWS = {**configs.ROWS, **commands.ROWS, **jobs.ROWS, **devices.ROWS}
 # A machine that trains alone, outside Google Cloud.
@@ -86,7 +87,7 @@ def run(line, phrase, folder, read):
             seconds = time.monotonic() - began
             shutil.rmtree("x.progress", ignore_errors=True)
         out, err = read()
-        *others, last = err.splitlines() or [""]
+        *others, last = without_status(err) or [""]
         problems = {
             f"status {status}": status != command_line.EXIT_BAD_INPUT,
             f"no {phrase}": not re.search(phrase, last),

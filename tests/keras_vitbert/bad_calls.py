@@ -4,6 +4,7 @@ import re
 
 from pipelines.command_line import EXIT_BAD_INPUT
 from tests.keras_vitbert.tiny_runs import files_below, pretrain
+from tests.said import without_status
 
 # What else may be there is progress of what went well before.
 PROGRESS = (
@@ -20,7 +21,7 @@ def assert_refused(sources, capsys, output_dir, *flags, message, untouched=True)
     capsys.readouterr()
     status = pretrain(sources, output_dir, *flags)
     out, err = capsys.readouterr()
-    lines = err.splitlines()
+    lines = without_status(err)
     assert status == EXIT_BAD_INPUT, err
     assert lines[-1].startswith("error: ")
     assert re.search(message, lines[-1]), lines[-1]

@@ -12,6 +12,7 @@ from pipelines.command_line import EXIT_BAD_INPUT
 from tests.keras_vitbert.tiny_runs import content_of
 from tests.keras_vitbert.tiny_tasks import IMAGE_FLAGS, TEXT_FLAGS, finetune
 from tests.marks import slow
+from tests.said import without_status
 
 
 @pytest.fixture
@@ -24,7 +25,7 @@ def refused(finished, tmp_path, capsys):
         capsys.readouterr()
         status = finetune(*defaults, *flags)
         out, err = capsys.readouterr()
-        *before, line = err.splitlines()
+        *before, line = without_status(err)
         assert status == EXIT_BAD_INPUT, err
         assert line.startswith("error: ") and re.search(message, line), line
         assert all(re.search(progress, text) for text in before), before

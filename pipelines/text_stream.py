@@ -110,6 +110,13 @@ class TextStream:
         """Tokens of a text, padding included."""
         return self.fields[0][2]
 
+    @property
+    def predictions(self):
+        """Masked positions of a text, padding included."""
+        if self.masking is not None:
+            return self.masking.max_predictions
+        return next(size for _, name, size in self.fields if name == "masked_positions")
+
     def training(self, seed, start, batch, shard=(1, 0)):
         """Opens the endless stream of batches.
 

@@ -1,0 +1,37 @@
+"""The floating-point operations of a step of pre-training."""
+
+from keras_vitbert.model.flops import TRAINING, image_flops, text_flops
+from keras_vitbert.model.pretraining_network import PreTrainingNetwork
+
+
+def step_flops(trainer, stream):
+    """The operations of a training step, those of the teachers included.
+
+    Args:
+        trainer: `JointTrainer`.
+        stream: `JointStream`.
+
+    Returns:
+        int; None if a teacher's are not known.
+    """
+    total, teachers = 0, trainer.teachers
+    for has, teacher, count in (
+        (trainer.has_images, teachers.image, lambda network: _images_flops(network, stream)),
+        (trainer.has_text, teachers.text, lambda network: _texts_flops(network, stream)),
+    ):
+        if has:
+            total += TRAINING * count(trainer.network)
+            if teacher is not None:
+                if not isinstance(teacher, PreTrainingNetwork):
+                    return None
+                total += count(teacher)
+    return total
+
+
+def _images_flops(network, stream):
+    return stream.images_per_step * image_flops(network.backbone, network.num_classes)
+
+
+def _texts_flops(network, stream):
+    texts = stream.texts
+    return stream.text_batch * text_flops(network.backbone, texts.length, texts.predictions)

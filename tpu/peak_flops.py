@@ -1,0 +1,79 @@
+"""How many operations a second accelerators can do at most, to compare a run's with.
+
+Dense products, as their makers state them. Of float32 on GPUs that is TF32, which TensorFlow uses
+for products unless it is turned off; on TPUs products of float32 are made in bfloat16 as well.
+"""
+
+from pipelines.command_line import UserError
+from tpu.slices import find_slice, is_accelerator_type
+
+# Part of a GPU's name: TFLOP/s in bfloat16, in TF32, and in plain float32. Of several parts the
+# first one counts.
+_GPUS = {
+    "H200": (989, 494, 67),
+    "H100 PCIe": (756, 378, 51),
+    "H100 NVL": (835, 417, 60),
+    "H100": (989, 494, 67),
+    "H800": (989, 494, 67),
+    "A100": (312, 156, 19.5),
+    "A800": (312, 156, 19.5),
+    "A30": (165, 82, 10.3),
+    "A40": (150, 75, 37.4),
+    "L40S": (362, 183, 91.6),
+    "L4": (121, 60, 30.3),
+    "RTX 4090": (165, 82.6, 82.6),
+    "RTX 3090": (71, 35.6, 35.6),
+    "V100": (None, None, 15.7),
+    "T4": (None, None, 8.1),
+}
+
+
+def peak_flops(strategy, dtype, tpu=None):
+    """The most operations a second that the devices of a strategy can do together.
+
+    Args:
+        strategy: `tf.distribute.Strategy`.
+        dtype: str, the dtype policy.
+        tpu: str, of `--tpu`, or None if it was not given.
+
+    Returns:
+        float; None where it is not known, as of any CPU.
+    """
+    replicas = strategy.num_replicas_in_sync
+    if tpu is not None:
+        if not is_accelerator_type(tpu):
+            return None
+        try:
+            return find_slice(tpu).peak_flops * replicas
+        except UserError:
+            return None
+    import tensorflow as tf
+
+    gpus = tf.config.list_physical_devices("GPU")
+    if not gpus:
+        return None
+    names = {tf.config.experimental.get_device_details(gpu).get("device_name", "") for gpu in gpus}
+    tf32 = tf.config.experimental.tensor_float_32_execution_enabled()
+    peaks = {gpu_peak(name, dtype, tf32) for name in names}
+    return peaks.pop() * replicas if len(peaks) == 1 and None not in peaks else None
+
+
+def gpu_peak(name, dtype, tf32=True):
+    """The most operations a second of one GPU.
+
+    Args:
+        name: str, such as `NVIDIA A100-SXM4-40GB`.
+        dtype: str, the dtype policy.
+        tf32: bool, whether products of float32 may be made in TF32.
+
+    Returns:
+        float, or None if it is not known.
+    """
+    words = f" {name.replace('-', ' ')} "
+    found = next((peaks for part, peaks in _GPUS.items() if f" {part} " in words), (None,) * 3)
+    bfloat16, in_tf32, float32 = found
+    if dtype != "float32":
+        peak = bfloat16
+    else:
+        peak = in_tf32 if tf32 and in_tf32 else float32
+    return None if peak is None else peak * 1e12

@@ -76,6 +76,7 @@ setup(
         "ml-collections>=1,<2",
         "mwparserfromhell>=0.6.6,<0.8",
         "numpy>=1.26,<3",
+        "rich>=13,<16",  # the bar on a terminal; Keras needs it, too
         "safetensors>=0.4.3,<1",  # Hugging Face's weights
         "tensorboard>=2.19,<2.22",
         "tensorflow>=2.19,<2.22",

@@ -12,6 +12,7 @@ Exit status: 0 done, 2 bad flag or folder.
 import sys
 
 from pipelines.command_line import define_flags, load_tensorflow, parse_flags, quiet_loading, run
+from pipelines.status import doing
 
 DTYPES = ("float32", "bfloat16")
 
@@ -43,7 +44,8 @@ def main(argv):
         from keras_vitbert.serving.exporting import export
         from keras_vitbert.trained.loading import load
 
-    trained = load(values.checkpoint, values.dtype)
+    with doing(f"opening {values.checkpoint}"):
+        trained = load(values.checkpoint, values.dtype)
     folder, served = export(
         trained, values.output_dir, values.name, values.version, values.top_k, values.base_path
     )

@@ -19,8 +19,10 @@ from keras_vitbert.configs.overrides import ACCEPT_CHANGES, DIVERGENCE_FLAGS, QU
 from keras_vitbert.fine_tuning import settings, tasks
 from pipelines import command_line
 from pipelines.command_line import UserError, quiet_loading, run, say
+from pipelines.status import doing
 from pipelines.tasks import own_data
 from pipelines.tasks.tables import SUFFIXES
+from tpu.peak_flops import peak_flops
 from tpu.strategy import define_flags as define_tpu_flags
 from tpu.strategy import get_strategy, holder_of_weights, wait_for_peers
 
@@ -138,7 +140,8 @@ def _fine_tune(values, task, config, given, strategy, workers):
     if values.quick and values.checkpoint == RANDOM and not architecture:
         architecture = "sample"  # of the sizes that are trained from scratch in that time
         say("--quick: --architecture=sample")
-    pretrained = open_pretrained(values.checkpoint, architecture, values.vocabulary, task.kind)
+    with doing(f"opening {values.checkpoint}"):
+        pretrained = open_pretrained(values.checkpoint, architecture, values.vocabulary, task.kind)
     if values.quick:
         trials = values.seeds + len(config.grid) * values.sweep
         config = settings.quick_for(config, task, given, pretrained.model, trials)
@@ -171,12 +174,14 @@ def _fine_tune(values, task, config, given, strategy, workers):
     max_length = 0
     if task.kind == "text":
         max_length = pretrained.fine_tuned_model("text", config)["max_sequence_length"]
-    data = open_data(config, pretrained.vocabulary, max_length, choose=choose)
+    with doing("opening the data"):
+        data = open_data(config, pretrained.vocabulary, max_length, choose=choose)
     fits(config)
     run = FineTuningRun(
         *(config, folder, workers, strategy, data, task, pretrained),
         divergence=policy,
         accepted=tuple(values.accept_changes.split(",")),
+        peak_flops=peak_flops(strategy, config.dtype, values.tpu),
     )
     model = pretrained.fine_tuned_model(task.kind, config)
     trials = len(config.grid) if values.sweep else 0, values.seeds

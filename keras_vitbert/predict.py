@@ -28,6 +28,7 @@ from pipelines.command_line import (
     run,
     say,
 )
+from pipelines.status import doing
 from pipelines.tasks.tables import SUFFIXES
 
 _PART = 2_048  # images
@@ -81,7 +82,8 @@ def main(argv):
         items = prediction_inputs.table_items(values.file, columns, remembered)
     if values.output:
         _check_output(values.output)
-    functions = open_functions(values.checkpoint, values.top_k)
+    with doing(f"opening {values.checkpoint}"):
+        functions = open_functions(values.checkpoint, values.top_k)
     # Images are predicted a part at a time, as there may be a million of them.
     streams = values.image is not None and values.format != "table"
     items = iter(items) if streams else iter([list(items)])
@@ -97,7 +99,9 @@ def main(argv):
             width = shutil.get_terminal_size((0, 0)).columns  # 0 without a terminal
         for part in itertools.chain([first], parts):
             told = len(left_out or ())
-            found = predict(functions, signature, part, values.batch, values.top_k, left_out)
+            with doing("predicting") as activity:
+                activity.part = f"after {count:,}" if count else ""
+                found = predict(functions, signature, part, values.batch, values.top_k, left_out)
             for line in (left_out or ())[told:]:
                 say(f"left out: {line}")
             if not found:

@@ -19,6 +19,8 @@ from keras_vitbert.configs.pretraining import for_devices, with_sizes
 from keras_vitbert.pretraining import settings
 from pipelines import command_line
 from pipelines.command_line import quiet_loading, run
+from pipelines.status import doing
+from tpu.peak_flops import peak_flops
 from tpu.strategy import define_flags as define_tpu_flags
 from tpu.strategy import get_strategy, holder_of_weights, wait_for_peers
 
@@ -96,15 +98,16 @@ def main(argv):
     require_pretraining_memory(config, variant, workers.count, holder, length)
     with workers.watched():
         folder = RunFolder(output_dir, workers.is_chief)
-        data = open_data(
-            config,
-            values.cache_dir,
-            images=variant.images,
-            text=variant.text,
-            max_bad_records=values.max_bad_records,
-            cache=values.cache,
-            audits=folder,
-        )
+        with doing("opening the data"):
+            data = open_data(
+                config,
+                values.cache_dir,
+                images=variant.images,
+                text=variant.text,
+                max_bad_records=values.max_bad_records,
+                cache=values.cache,
+                audits=folder,
+            )
         config = with_sizes(config, data.sizes)
         config.data.case = data.case or config.data.case
         run = PretrainingRun(
@@ -119,6 +122,7 @@ def main(argv):
             profiled_steps=profiled,
             divergence=policy,
             accepted=tuple(values.accept_changes.split(",")),
+            peak_flops=peak_flops(strategy, config.dtype, values.tpu),
         )
         check(run)
         print(table(overview.rows(run)))
@@ -137,6 +141,7 @@ def report(summary, output_dir):
         output_dir: str, the run's folder.
     """
     from keras_vitbert.runs.identity import accepted_lines
+    from keras_vitbert.runs.progress import shares_line
 
     validation, baseline = summary["validation"], summary["baselines"]
     lines = [f"{summary['variant']}: {summary['steps']} steps, {summary['seconds']} s"]
@@ -160,6 +165,8 @@ def report(summary, output_dir):
     not_applied = summary.get("divergences", {}).get("not_applied", 0)
     if not_applied:
         lines.append(f"  {not_applied} steps were not applied: {output_dir}/divergences.csv")
+    if "time" in summary:  # older versions recorded none
+        lines.append(f"  {shares_line(summary['time'])}")
     lines += accepted_lines(summary)
     lines.append(f"  details: {output_dir}/summary.json; tensorboard --logdir {output_dir}")
     return "\n".join(lines)

@@ -10,6 +10,7 @@ from keras_vitbert.trained.finding import find
 from keras_vitbert.trained.loading import open_source
 from pipelines.command_line import UserError
 from pipelines.files import csv_text, write_atomically
+from pipelines.status import doing
 from pipelines.text.casing import case_name, case_of
 
 
@@ -36,7 +37,7 @@ def evaluate_saved(path, task_name, given, open_data, strategy, predictions_file
         raise UserError(
             f"{path} holds no finished run of keras_vitbert.finetune; give the folder of one"
         )
-    with strategy.scope():
+    with strategy.scope(), doing(f"opening {path}"):
         trained = open_source(source, dtype=None)
     record = trained.record
     if record["task"] != task_name:
@@ -50,15 +51,19 @@ def evaluate_saved(path, task_name, given, open_data, strategy, predictions_file
         case = case_name(trained.lower_case)
         config.data.case = case_of(path, trained.vocabulary, given.data.case, case)
     max_length = record["model"]["max_sequence_length"]
-    data = open_data(config, trained.vocabulary, max_length, classes=trained.classes)
+    with doing("opening the data"):
+        data = open_data(config, trained.vocabulary, max_length, classes=trained.classes)
     if data.classes != trained.classes:
         raise UserError(
             f"{path} was trained on the classes {', '.join(record['classes'][:10])}, the data have "
             f"{', '.join(data.classes[:10])}; give the data of that task"
         )
     evaluator = evaluation.Evaluator(trained.network, strategy, config.evaluation_batch)
+    predictions = {}
     with reading_images(data.tests.values()):
-        predictions = {name: evaluator.predict(split) for name, split in data.tests.items()}
+        for name, split in data.tests.items():
+            with doing(f"evaluating on {name} ({split.count:,} examples)"):
+                predictions[name] = evaluator.predict(split)
     results = {name: found.measures() for name, found in predictions.items()}
     for name, measures in results.items():
         names = (*metrics.METRICS, *metrics.OF_PROBABILITIES, "majority_accuracy")

@@ -10,6 +10,7 @@ from keras_vitbert.inspection.sheet import colours
 from keras_vitbert.runs.callbacks import tensorboard_tag
 from keras_vitbert.training.losses import cross_entropy
 from pipelines.files import markdown_row
+from pipelines.status import counted
 
 # Of more classes than these only the most probable are kept: memory stays a few numbers an example.
 _ALL_CLASSES, _TOP_CLASSES = 20, 5
@@ -139,7 +140,8 @@ class Evaluator:
             lambda context: split.evaluation(self.batch, context)
         )
         step = self._step(dataset.element_spec)
-        found = [step(batch) for batch in dataset]
+        batches = counted(dataset, -(-split.count // self.batch))
+        found = [step(batch) for batch in batches]
         integers = np.concatenate([rows["integers"].numpy() for rows in found])
         floats = np.concatenate([rows["floats"].numpy() for rows in found])
         numbers = integers[:, 0]

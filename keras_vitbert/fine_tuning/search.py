@@ -20,12 +20,14 @@ from keras_vitbert.fine_tuning.pretrained import Pretrained
 from keras_vitbert.fine_tuning.tasks import Task
 from keras_vitbert.fine_tuning.trials import Trial, finished_result, run_trial
 from keras_vitbert.runs import identity
+from keras_vitbert.runs.progress import shares_line, summed
 from keras_vitbert.runs.record_errors import reading_images
 from keras_vitbert.runs.run import Run
 from keras_vitbert.runs.run_folder import RunFolder
 from keras_vitbert.runs.run_lock import held
 from pipelines.command_line import Diverged, say
 from pipelines.files import csv_text
+from pipelines.status import counted, doing, duration
 from pipelines.tasks.labelled_images import LabelledImages, require_batch
 from pipelines.text.wordpiece import vocabulary_hash
 
@@ -80,10 +82,17 @@ def _trained(run, seeds, rest, selection):
     """Runs all trials, first those of a sweep if there is a `selection`, and sums them up."""
     config, folder, data, task = run.config, run.folder, run.data, run.task
 
+    count = seeds + (len(config.grid) if selection is not None else 0)
+    done = []  # seconds of each trial
+
     def tried(trial, train, tests):
-        rate = f"learning rate {trial.learning_rate:g}"
-        say(f"{task.name}: {trial.purpose}, {rate}, seed {trial.seed}")
-        return run_trial(run, trial, train, tests)
+        about = f"rate {trial.learning_rate:g}, seed {trial.seed}"
+        label = f"trial {len(done) + 1} of {count} ({about})"
+        later = (count - len(done) - 1) * statistics.mean(done or [0.0])
+        say(f"{task.name}: {label}" + (f", {duration(later)} left after it" if later else ""))
+        result = run_trial(run, trial, train, tests, label, later)
+        done.append(result["seconds"])
+        return result
 
     trials, rate, picked_on = [], config.optimizer.learning_rate, "given"
     if selection is not None:
@@ -109,6 +118,7 @@ def _trained(run, seeds, rest, selection):
             for trial in trials
         },
         "seconds": round(sum(trial["seconds"] for trial in [*trials, *reported]), 1),
+        "time": summed([trial.get("time", {}) for trial in [*trials, *reported]]),
     }
     if run.workers.is_chief:
         folder.write("results.csv", csv_text(list(_rows(_finished_trials(folder.path)))))
@@ -145,6 +155,8 @@ def table(summary):
             )
         lines.append(f"  {split:<24}{'':>9}  {'majority':<9}{measures['majority_accuracy']:>8.4f}")
     lines.append(f"  over {count} seed{'s' if count > 1 else ''}")
+    if summary.get("time"):  # older versions recorded none
+        lines.append(f"  {shares_line(summary['time'])}")
     lines += identity.accepted_lines(summary)
     return "\n".join(lines)
 
@@ -153,9 +165,11 @@ def _read_through(splits, batch):
     """Reads all images that will be evaluated, so that a damaged one shows before training."""
     for split in splits:
         if isinstance(split, LabelledImages):
-            say(f"reading {split.count:,} images to evaluate on")
-            with reading_images([split]):
-                for _ in split.evaluation(batch):
+            with (
+                doing(f"reading {split.count:,} images to evaluate on"),
+                reading_images([split]),
+            ):
+                for _ in counted(split.evaluation(batch), -(-split.count // batch)):
                     pass
 
 

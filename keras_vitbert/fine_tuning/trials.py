@@ -18,13 +18,16 @@ from keras_vitbert.fine_tuning import evaluation, metrics
 from keras_vitbert.fine_tuning.optimizer import build_optimizer
 from keras_vitbert.fine_tuning.prediction_files import FILE, prediction_rows
 from keras_vitbert.fine_tuning.settings import steps_of
+from keras_vitbert.model.flops import TRAINING, classifier_flops
 from keras_vitbert.runs import divergence
 from keras_vitbert.runs.loop import fit
+from keras_vitbert.runs.progress import passes, time_shares
 from keras_vitbert.runs.record_errors import reading_images
 from keras_vitbert.runs.run_folder import RunFolder
 from keras_vitbert.training.fine_tuner import FineTuner, WeightAverage
-from pipelines.command_line import Diverged, UserError
+from pipelines.command_line import Diverged, UserError, say
 from pipelines.files import csv_text
+from pipelines.status import doing, times
 from pipelines.tasks.labelled_images import LabelledImages
 
 
@@ -97,7 +100,7 @@ class TaskStream:
         return {"texts": [str(index) for index in self._plan[step]]}
 
 
-def run_trial(run, trial, train, tests):
+def run_trial(run, trial, train, tests, label="", later=0.0):
     """Trains and evaluates, or reads the result of a finished trial.
 
     Args:
@@ -105,6 +108,8 @@ def run_trial(run, trial, train, tests):
         trial: `Trial`.
         train: the training split.
         tests: dict of a split's name to a split to evaluate.
+        label: str, what it is called where its progress is told.
+        later: float, seconds that the trials after it take.
 
     Returns:
         dict, the content of result.json: `learning_rate`, `seed`, `steps`, `seconds`, `transfer`,
@@ -122,14 +127,20 @@ def run_trial(run, trial, train, tests):
     if known is not None:
         return known
     began = time.time() - _seconds(folder)
+    before, own_began = times(), time.monotonic()
     if workers.is_chief:
         tf.io.gfile.makedirs(folder.checkpoints)
     config = run.config.copy_and_resolve_references()
     config.optimizer.learning_rate = trial.learning_rate
     config.steps = steps_of(config, train.count)
     config.steps_per_epoch = min(config.steps_per_epoch, config.steps)
-    trainer, transferred = build_fine_tuner(
-        config, run.pretrained, run.task.kind, len(classes), trial.seed, run.strategy
+    with doing("building the model"):
+        trainer, transferred = build_fine_tuner(
+            config, run.pretrained, run.task.kind, len(classes), trial.seed, run.strategy
+        )
+    say(
+        f"{label}: {trainer.network.count_params():,} parameters, {config.steps} steps "
+        f"({passes(config.batch, config.steps, train.count, 'examples')})"
     )
     evaluator = evaluation.Evaluator(trainer.network, run.strategy, config.evaluation_batch)
     watch = _Evaluation(evaluator, next(iter(tests.values())), config)
@@ -149,7 +160,10 @@ def run_trial(run, trial, train, tests):
             stream = TaskStream(train, trial.seed, config.steps, config.batch)
             before_log = [WeightAverage(config.steps), watch]
             own = dataclasses.replace(run, config=config, folder=folder)
-            result["resumed_from_step"] = fit(own, trainer, stream, before_log)
+            flops = None if config.lora_rank else step_flops(trainer.network, stream, config.batch)
+            result["resumed_from_step"] = fit(
+                *(own, trainer, stream, before_log), label, flops, later
+            )
             result["divergences"] = divergence.counts(trainer)
             # The last checkpoint is written: training need not be repeated if this fails.
             result |= _evaluate(evaluator, tests, classes, folder, trainer.step)
@@ -165,6 +179,7 @@ def run_trial(run, trial, train, tests):
         seconds = round(time.time() - began, 1)
         folder.write("seconds.txt", f"{seconds}\n")
     result["seconds"] = seconds
+    result["time"] = time_shares(before, own_began)
     folder.write_json("result.json", result)
     if trial.purpose == "sweep" and workers.is_chief:  # only the result is needed
         tf.io.gfile.rmtree(folder.checkpoints)
@@ -236,6 +251,18 @@ def build_fine_tuner(config, pretrained, kind, num_classes, seed, strategy):
     return trainer, transferred
 
 
+def step_flops(network, stream, batch):
+    """The operations of a training step.
+
+    Args:
+        network: `Classifier`, all of whose weights are trained.
+        stream: `TaskStream`.
+        batch: int, examples a step.
+    """
+    length = stream.tokens_per_step / batch  # the mean over all batches
+    return TRAINING * batch * classifier_flops(network.backbone, network.num_classes, length)
+
+
 class _Evaluation(keras.callbacks.Callback):
     """Evaluates a split at intervals, for the log; `_evaluate` adds the last evaluation."""
 
@@ -246,7 +273,8 @@ class _Evaluation(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         interval, step = self.config.evaluation_interval, self.model.step
         if interval and step % interval == 0 and step < self.config.steps:
-            logs.update(_logged(self.evaluator.predict(self.split).measures()))
+            with doing("validating", "validation"):
+                logs.update(_logged(self.evaluator.predict(self.split).measures()))
 
 
 def _logged(measures):
@@ -260,14 +288,18 @@ def _evaluate(evaluator, tests, classes, folder, step):
     Returns:
         dict, what the trial's result holds of that.
     """
-    predictions = {name: evaluator.predict(split) for name, split in tests.items()}
+    predictions = {}
+    for name, split in tests.items():
+        with doing(f"evaluating on {name} ({split.count:,} examples)", "validation"):
+            predictions[name] = evaluator.predict(split)
     results = {name: found.measures() for name, found in predictions.items()}
     text = csv_text(prediction_rows(predictions, tests, classes))
     if folder.writes:
         first = next(iter(results))
         logs = os.path.join(folder.logs, "validation")
-        for name, found in predictions.items():
-            evaluation.write_summaries(logs, name, found, classes, step, is_first=name == first)
+        with doing("drawing the confusion of classes", "drawing"):
+            for name, found in predictions.items():
+                evaluation.write_summaries(logs, name, found, classes, step, is_first=name == first)
         folder.write(FILE, text)
         log = folder.rows(up_to_step=step)
         if not log or int(log[-1]["step"]) != step:

@@ -9,6 +9,7 @@ from keras_vitbert.inspection.activation_pictures import activation_pictures
 from keras_vitbert.inspection.activations import MeanActivations
 from keras_vitbert.inspection.co_activation import co_activation
 from keras_vitbert.inspection.value_files import write_values
+from pipelines.status import doing
 
 
 class ActivationMaps(keras.callbacks.Callback):
@@ -81,6 +82,7 @@ class ActivationMaps(keras.callbacks.Callback):
         sizes = self.stream.image_batch, self.stream.text_batch
         return min(self.stream.validation_batches, max(-(-self.examples // n) for n in sizes))
 
+    @doing("drawing activation maps", "drawing")
     def _show(self):
         values = self.values()  # on all workers
         if not self.folder.writes:

@@ -4,6 +4,8 @@ import keras
 import tensorflow as tf
 from tensorboard.plugins.histogram.metadata import create_summary_metadata
 
+from pipelines.status import doing
+
 
 class GradientProbe(keras.callbacks.Callback):
     """Compares both gradients every `interval` steps and at the end; writes to TensorBoard.
@@ -33,8 +35,11 @@ class GradientProbe(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         writer = self.folder.summary_writer("train") if self._due else None
-        if writer is None:
-            return
+        if writer is not None:
+            self._write(writer)
+
+    @doing("writing gradients", "drawing")
+    def _write(self, writer):
         conflict = self.model.conflict
         step = self.model.step - self.model.steps_per_execution + 1
         # It tells TensorBoard that an array of buckets is a histogram.

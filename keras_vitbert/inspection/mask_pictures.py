@@ -8,6 +8,7 @@ from keras_vitbert.inspection.mask_strips import LABELS, MOST_UPDATES, SPARSITY,
 from keras_vitbert.inspection.mask_values import FILES, MaskValues, fraction
 from keras_vitbert.inspection.sheet import INK, SCREEN, Sheet, colours, spread, style
 from keras_vitbert.inspection.value_files import stored_steps
+from pipelines.status import doing
 
 _WIDTH = 7.1  # inches of the strips of a block
 _LEFT, _CELL = 0.8, (0.45, 0.18)  # inches before the table, and of a cell
@@ -32,8 +33,11 @@ class MaskPictures(keras.callbacks.Callback):
         self.folder = folder
 
     def on_train_batch_end(self, batch, logs=None):
-        if not (self.model.refreshed and self.folder.writes):
-            return
+        if self.model.refreshed and self.folder.writes:
+            self._show()
+
+    @doing("drawing the masks", "drawing")
+    def _show(self):
         step = self.model.step - self.model.steps_per_execution + 1
         masks = zip(self.model.shared, self.model.merge.masks, strict=True)
         values = MaskValues.of(

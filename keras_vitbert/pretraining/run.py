@@ -19,10 +19,12 @@ from keras_vitbert.model.transfer import transfer
 from keras_vitbert.pretraining.baselines import baselines
 from keras_vitbert.pretraining.initial_weights import open_initial
 from keras_vitbert.pretraining.mask_schedule import MaskSchedule
+from keras_vitbert.pretraining.step_flops import step_flops
 from keras_vitbert.pretraining.teachers import load_teacher
 from keras_vitbert.runs import divergence
 from keras_vitbert.runs.identity import data_input, names_input, require_given, weights_input
 from keras_vitbert.runs.loop import fit
+from keras_vitbert.runs.progress import passes, time_shares
 from keras_vitbert.runs.record_errors import reading
 from keras_vitbert.runs.run import Run
 from keras_vitbert.runs.run_folder import RunFolder
@@ -33,6 +35,7 @@ from keras_vitbert.training.merging import get_merge
 from keras_vitbert.training.optimizers import build_optimizer
 from pipelines.command_line import UserError, say
 from pipelines.shards.damage import left_out
+from pipelines.status import doing, times
 
 _GIVEN_BY_FLAGS = ("image_teacher", "text_teacher", "initial_weights")
 
@@ -72,6 +75,7 @@ class PretrainingRun(Run):
             *(config, folder, self.workers, self.strategy, self.data, variant),
             divergence=self.divergence,
             accepted=self.accepted,
+            peak_flops=self.peak_flops,
         )
 
 
@@ -143,18 +147,23 @@ def pretrain(run):
 def _trained(run, stream, teachers, initial, began):
     """Trains what `pretrain` has opened and checked; returns the content of `summary.json`."""
     config, variant, folder = run.config, run.variant, run.folder
+    label, of_teachers = variant.name, 0.0
     if config.distillation.ratio > 0:
+        teachers_began = time.monotonic()
         own = _missing_teachers(run, teachers)
         own_inputs = {f"{kind}_teacher": weights_input(network) for kind, network in own.items()}
         folder.check_inputs(own_inputs, run.accepted)
         teachers |= own
-    trainer = build_trainer(config, variant, run.strategy, Teachers(**teachers))
-    if initial is not None:  # a resumed run then loads its checkpoint over them
-        with run.strategy.scope():
-            transfer(initial, trainer.network.backbone)
+        of_teachers = time.monotonic() - teachers_began
+    before, own_began = times(), time.monotonic()
+    with doing(f"{label}: building the model"):
+        trainer = build_trainer(config, variant, run.strategy, Teachers(**teachers))
+        if initial is not None:  # a resumed run then loads its checkpoint over them
+            with run.strategy.scope():
+                transfer(initial, trainer.network.backbone)
     say(
-        f"{variant.name}: {trainer.network.count_params():,} parameters, {config.steps} steps of "
-        f"{_shares(run, stream)}, in {folder.path}"
+        f"{label}: {trainer.network.count_params():,} parameters, {config.steps} steps of "
+        f"{_shares(run, stream)}, {_passes(run, stream)}, in {folder.path}"
     )
     about = {"variant": variant.name}
     if run.initial_weights:
@@ -165,9 +174,12 @@ def _trained(run, stream, teachers, initial, began):
         if run.profiled_steps:
             callbacks.append(stack.enter_context(Profile(*run.profiled_steps, folder)))
         stack.enter_context(reading(stream))
-        resumed_from = fit(run, trainer, stream, before_log=callbacks)
+        flops = step_flops(trainer, stream)
+        resumed_from = fit(run, trainer, stream, callbacks, label, flops)
     if run.workers.is_chief:
-        summary = _summary(run, trainer, stream, began, resumed_from)
+        with doing(f"{label}: counting what frequencies alone would reach"):
+            summary = _summary(run, trainer, stream, began, resumed_from)
+        summary["time"] = time_shares(before, own_began, of_teachers)
         finish_session(folder, summary["validation"], trainer.step)
         folder.finish(summary)
     run.workers.wait()
@@ -234,6 +246,15 @@ def _joint_callbacks(run, trainer, stream):
             )
         )
     return callbacks
+
+
+def _passes(run, stream):
+    """What the steps mean for the data."""
+    config, records = run.config, stream.training_records
+    batches = {"images": config.image_batch, "texts": config.text_batch}
+    return " and ".join(
+        passes(batches[name], config.steps, count, name) for name, count in records.items()
+    )
 
 
 def _shares(run, stream):

@@ -8,13 +8,14 @@ import tensorflow as tf
 
 from keras_vitbert.runs import checkpoints
 from pipelines.command_line import Stopped, stop_request
+from pipelines.status import doing
 
 
 class Throughput(keras.callbacks.Callback):
     """Adds `images_per_second` and `tokens_per_second` to the logs.
 
     They count the time in training steps, including the wait for data, but not validation,
-    checkpoints and the steps that trace a function.
+    checkpoints and the executions that trace a function.
 
     Args:
         images_per_step, tokens_per_step: int, over all replicas, padding included.
@@ -24,16 +25,14 @@ class Throughput(keras.callbacks.Callback):
         super().__init__()
         self.per_step = {"images": images_per_step, "tokens": tokens_per_step}
         self.seconds = self.steps = 0
-        self._traced = set()
 
     def on_train_batch_begin(self, batch, logs=None):
         self._began = time.perf_counter()
 
     def on_train_batch_end(self, batch, logs=None):
-        if self.model.probed in self._traced:
+        if not self.model.traced:
             self.seconds += time.perf_counter() - self._began
             self.steps += self.model.steps_per_execution
-        self._traced.add(self.model.probed)
         logs.update(self.rates())
 
     def on_epoch_end(self, epoch, logs=None):
@@ -152,7 +151,8 @@ class Checkpoints(keras.callbacks.Callback):
         must_stop = self.workers.any_asks(stop_request.requested)
         if must_stop or step % config.checkpoint_interval == 0 or step == config.steps:
             keep = config.checkpoints_to_keep
-            checkpoints.save(self.folder, self.model, keep, self.workers, validated)
+            with doing("saving a checkpoint", "saving"):
+                checkpoints.save(self.folder, self.model, keep, self.workers, validated)
         if must_stop and step != config.steps:
             raise Stopped(f"at step {step}, saved in {self.folder}; run the same command again")
 

@@ -1,16 +1,17 @@
 """Runs `fit` from the last checkpoint to the end of training."""
 
 import math
-import sys
 
 import tensorflow as tf
 
 from keras_vitbert.runs.callbacks import Checkpoints, RunLog, Throughput
 from keras_vitbert.runs.divergence import DivergenceGuard
+from keras_vitbert.runs.progress import RunProgress
 from pipelines.command_line import UserError, say, stop_request
+from pipelines.status import doing
 
 
-def fit(run, trainer, stream, before_log=()):
+def fit(run, trainer, stream, before_log=(), label="", flops=None, later=0.0):
     """Trains to the end of the config's steps.
 
     Args:
@@ -23,6 +24,7 @@ def fit(run, trainer, stream, before_log=()):
             `tokens_per_step` and optionally `validation(context)` and `validation_batches`, such as
             `pipelines.joint_stream.JointStream`.
         before_log: callbacks that run before an epoch's log is written.
+        label, flops, later: see `RunProgress`.
 
     Returns:
         int, the step that training resumed from.
@@ -33,7 +35,7 @@ def fit(run, trainer, stream, before_log=()):
     """
     config, folder, strategy = run.config, run.folder, run.strategy
     keeper = Checkpoints(run)
-    with strategy.scope():
+    with strategy.scope(), doing("looking for a checkpoint"):
         start = keeper.resume(trainer)
     executed = trainer.steps_per_execution
     if start % executed:
@@ -44,9 +46,21 @@ def fit(run, trainer, stream, before_log=()):
     folder.logged_from = start and start + 1  # what was logged at `start` is right
     if start:
         say(f"resumed at step {start} of {config.steps}")
+    throughput = Throughput(stream.images_per_step, stream.tokens_per_step)
+    progress = RunProgress(
+        label,
+        config.steps,
+        throughput,
+        validation_batches=getattr(stream, "validation_batches", 0),
+        speaks=run.workers.is_chief,
+        flops=flops,
+        peak=run.peak_flops,
+        later=later,
+    )
     callbacks = [
         DivergenceGuard(run, stream),
-        Throughput(stream.images_per_step, stream.tokens_per_step),
+        throughput,
+        progress,
         *before_log,
         RunLog(folder, start),
         keeper,
@@ -64,7 +78,7 @@ def fit(run, trainer, stream, before_log=()):
             "validation_freq": _validation_epochs(config),
             "validation_steps": stream.validation_batches,
         }
-    with stop_request.deferred():
+    with stop_request.deferred(), progress:
         for first_epoch, epochs, steps_per_epoch in _fits(
             start, config.steps, config.steps_per_epoch
         ):
@@ -77,7 +91,7 @@ def fit(run, trainer, stream, before_log=()):
                 steps_per_epoch=steps_per_epoch,
                 callbacks=callbacks,
                 shuffle=False,
-                verbose=(1 if sys.stdout.isatty() else 2) if run.workers.is_chief else 0,
+                verbose=0,  # `progress` tells it
                 **validation,
             )
     return start

@@ -24,6 +24,7 @@ class Run:
             `keras_vitbert.fine_tuning.task_data.TaskData`.
         divergence: `Policy`.
         accepted: keys that may differ from those that the run began with, see `RunFolder.begin`.
+        peak_flops: see `tpu.peak_flops`; None if it is not known.
     """
 
     config: config_dict.ConfigDict
@@ -33,6 +34,7 @@ class Run:
     data: Any
     divergence: Policy = dataclasses.field(default=Policy(), kw_only=True)
     accepted: tuple[str, ...] = dataclasses.field(default=(), kw_only=True)
+    peak_flops: float | None = dataclasses.field(default=None, kw_only=True)
 
     @property
     def replicas(self):

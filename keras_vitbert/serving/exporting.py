@@ -21,6 +21,7 @@ from keras_vitbert.serving.warmup import WARMUP_FILE, model_config, write_warmup
 from keras_vitbert.trained.finding import exported_versions
 from pipelines.command_line import UserError, one_line
 from pipelines.files import make_folder, write_atomically, write_sums
+from pipelines.status import doing
 
 CONFIG_FILE = "models.config"
 _TOLERANCE = {"float32": 1e-4, "bfloat16": 0.1}  # of the outputs of the model read back
@@ -64,8 +65,10 @@ def export(trained, output_dir, name="", version=None, top_k=5, base_path=""):
         raise UserError(f"{trained.path}: has neither heads nor a vocabulary; nothing to serve")
     temporary = os.path.join(folder, f".{version}-{uuid.uuid4().hex}")  # servers ignore this name
     try:
-        _write(served, temporary, name, origin(trained))
-        _check(served, temporary, trained.backbone.variable_dtype)
+        with doing("writing the model"):
+            _write(served, temporary, name, origin(trained))
+        with doing("reading it back, and comparing its answers"):
+            _check(served, temporary, trained.backbone.variable_dtype)
         write_sums(temporary)
         os.rename(temporary, target)
         base_path = base_path or output_dir

@@ -20,6 +20,7 @@ from keras_vitbert.trained.finding import find
 from keras_vitbert.trained.loading import open_source
 from pipelines.command_line import UserError, one_line
 from pipelines.files import check_sums
+from pipelines.status import counted
 from pipelines.text.wordpiece import MASK
 
 
@@ -120,7 +121,7 @@ def predict(functions, signature, items, batch=32, top_k=5, left_out=None):
     # A batch is padded to its longest text.
     order = sorted(range(len(items)), key=lambda number: items[number].length)
     predictions = [None] * len(items)
-    for start in range(0, len(order), batch):
+    for start in counted(range(0, len(order), batch), -(-len(order) // batch)):
         taken = order[start : start + batch]
         results = _ask(
             functions[signature], signature, [items[number] for number in taken], skipped

@@ -8,6 +8,9 @@ import tensorflow as tf
 
 from keras_vitbert.training.stateless_dropout import StatelessDropout
 from keras_vitbert.training.step_check import STEP_ROW, StepCheck, bad_steps, step_row
+from pipelines.status import doing, timed
+
+_TRACING = {False: "compiling the first step", True: "compiling the step that compares gradients"}
 
 
 class BaseTrainer(keras.Model):
@@ -27,6 +30,7 @@ class BaseTrainer(keras.Model):
             would stall it.
         probe_requested: bool, whether the next step is a probing step.
         probed: bool, whether the last execution began with a probing step.
+        traced: bool, whether the last execution was the first of its kind, and made its graph.
     """
 
     def __init__(self, network, clip_norm=1.0, seed=0, **kwargs):
@@ -38,7 +42,8 @@ class BaseTrainer(keras.Model):
         self.stateless_dropout = StatelessDropout(network, seed)
         self.means = {}
         self.step = 0
-        self.probe_requested = self.probed = False
+        self.probe_requested = self.probed = self.traced = False
+        self._kinds_traced = set()
         self.built = True
 
     @property
@@ -125,7 +130,11 @@ class BaseTrainer(keras.Model):
 
     def _counted(self, run_steps):
         def train_function(iterator):
-            logs = run_steps(iterator)
+            probes = self.probe_requested
+            self.traced = probes not in self._kinds_traced
+            with doing(_TRACING[probes], "tracing") if self.traced else timed("steps"):
+                logs = run_steps(iterator)
+            self._kinds_traced.add(probes)
             rows = np.asarray(logs.pop(STEP_ROW)).reshape(self.steps_per_execution, -1)
             self.bad_steps = tuple(bad_steps(rows, self.step))
             self.step += self.steps_per_execution

@@ -78,7 +78,10 @@ def test_one_line_on_stderr(sources, tmp_path):
         capture_output=True,
         text=True,
     )
-    assert done.stderr == "error: no file matches nothing-*; fix --config.data.images.train\n"
+    assert done.stderr.splitlines() == [
+        *(f"{what} ..." for what in ("loading TensorFlow", "loading Keras", "opening the data")),
+        "error: no file matches nothing-*; fix --config.data.images.train",
+    ]
     assert done.returncode == EXIT_BAD_INPUT and done.stdout == ""
     assert not os.listdir(tmp_path)
 

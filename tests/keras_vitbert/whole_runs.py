@@ -36,7 +36,7 @@ EACH_VARIANT = [
     pytest.param(name, marks=() if name in ("vit", "bert", "joint") else pytest.mark.slow)
     for name in VARIANTS
 ]
-CLOCK = ("seconds", "images_per_second", "tokens_per_second", "resumed_from_step")
+CLOCK = ("seconds", "time", "images_per_second", "tokens_per_second", "resumed_from_step")
 
 
 def without_clock(summary):

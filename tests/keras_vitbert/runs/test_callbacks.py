@@ -19,7 +19,7 @@ class Model:
     """What the callbacks ask of a trainer."""
 
     def __init__(self):
-        self.step, self.steps_per_execution, self.probed = 0, 1, False
+        self.step, self.steps_per_execution, self.traced = 0, 1, False
 
 
 def test_throughput_leaves_out_steps_that_were_traced(monkeypatch):
@@ -29,9 +29,9 @@ def test_throughput_leaves_out_steps_that_were_traced(monkeypatch):
     throughput = callbacks.Throughput(images_per_step=8, tokens_per_step=100)
     throughput.set_model(Model())
     assert throughput.rates() == {"images_per_second": 0.0, "tokens_per_second": 0.0}
-    for probed, seconds in ((False, 50), (False, 2), (True, 70), (False, 3), (True, 5)):
+    for traced, seconds in ((True, 50), (False, 2), (True, 70), (False, 3), (False, 5)):
         now[0] += 1000  # validation, say
-        throughput.model.probed = probed
+        throughput.model.traced = traced
         logs = {}
         throughput.on_train_batch_begin(0)
         now[0] += seconds

@@ -1,0 +1,184 @@
+"""Lines of progress, on a clock of their own."""
+
+import re
+import sys
+import time
+import types
+
+import pytest
+
+from keras_vitbert.runs import progress
+from keras_vitbert.runs.progress import RunProgress, passes, shares_line, summed, time_shares
+from pipelines import status
+
+
+class Throughput:
+    """100 images a second, in steps of 50."""
+
+    seconds = steps = 0
+
+    def rates(self):
+        return {"images_per_second": 100.0 if self.steps else 0.0}
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(status, "_times", status._Times())
+    monkeypatch.setattr(status, "_beat", lambda: None)
+    return now
+
+
+@pytest.fixture
+def told(clock, capsys):
+    """`told(steps, seconds, start=0, **options)`: the lines of a run with so long steps.
+
+    The first step also traces, for 40 seconds.
+    """
+
+    def told(steps, seconds, start=0, **options):
+        throughput = Throughput()
+        model = types.SimpleNamespace(step=start, steps_per_execution=1)
+        with RunProgress("vit", steps, throughput, **options) as callback:
+            callback.set_model(model)
+            while model.step < steps:
+                if model.step == start:
+                    with status.timed("tracing"):
+                        clock[0] += 40
+                else:
+                    throughput.steps += 1
+                    throughput.seconds += seconds
+                    clock[0] += seconds
+                model.step += 1
+                callback.on_train_batch_end(0, {"loss": 0.5, "gradient_norm": 9.0})
+        return capsys.readouterr().err.splitlines()
+
+    return told
+
+
+def steps_of(lines):
+    return [int(re.search(r"step ([\d,]+) of", line)[1].replace(",", "")) for line in lines]
+
+
+def test_a_run_of_minutes_has_a_line_at_each_twentieth(told):
+    lines = told(500, 0.5)
+    assert steps_of(lines) == [1, *range(25, 501, 25)]
+    assert lines[0] == "vit: step 1 of 500, loss 0.500"
+    # 475 steps of half a second; that of tracing would add to them.
+    assert lines[1] == "vit: step 25 of 500, loss 0.500, 100 images/s, 4 min left"
+    assert lines[-2].endswith(", 12 s left") and lines[-1].endswith("100 images/s")
+
+
+def test_a_short_run_has_few_lines_and_a_slow_one_no_long_silence(told):
+    assert steps_of(told(10, 0.01)) == [1, 10]
+    assert steps_of(told(60, 10)) == [1, *range(3, 61, 3)]  # a twentieth and 30 s are the same
+    assert steps_of(told(1000, 4))[:4] == [1, 9, 17, 25]
+
+
+def test_a_run_of_days_is_told_less_often(told):
+    lines = told(300_000, 1)
+    assert 100 < len(lines) < 600
+
+
+def test_what_is_left_is_counted_from_where_it_was_resumed(told):
+    lines = told(500, 1, start=400)
+    assert steps_of(lines)[0] == 401
+    assert lines[1].startswith("vit: step 425 of 500") and lines[1].endswith(", 75 s left")
+
+
+def test_the_trials_that_follow_are_named(told):
+    lines = told(100, 1, later=600.0)
+    assert lines[1].endswith("2 min left, 12 min for all trials")
+
+
+def test_utilisation_is_that_of_the_steps_alone(told):
+    """50 operations a step of half a second, of 400 a second: a quarter."""
+    assert "25.0% of peak FLOP/s" in told(10, 0.5, flops=50, peak=400)[-1]
+    assert "peak" not in told(10, 0.5, flops=50, peak=None)[-1]
+
+
+def test_one_process_speaks(told):
+    assert told(100, 1, speaks=False) == []
+
+
+def test_validation_is_told_and_timed(clock, capsys):
+    with RunProgress("vit", 10, Throughput(), validation_batches=20) as callback:
+        callback.set_model(types.SimpleNamespace(step=10, steps_per_execution=1))
+        callback.on_test_begin()
+        callback.on_test_batch_end(2)
+        assert str(status._activities[-1]) == "validating, batch 3 of 20"
+        clock[0] += 3
+        logs = {"loss": 1.0, "image_loss": 0.25, "mlm_loss": 0.75, "image_accuracy": 0.9}
+        callback.on_test_end(logs)
+        clock[0] += 1
+    *_, line = capsys.readouterr().err.splitlines()
+    assert line == (
+        "vit: step 10 of 10: validation image_loss 0.250, mlm_loss 0.750, image_accuracy 0.900"
+    )
+    assert status.times() == {"other": 1, "validation": 3}
+
+
+def test_a_validation_that_fails_leaves_nothing_open(clock):
+    with pytest.raises(KeyError), RunProgress("vit", 10, Throughput()) as callback:
+        callback.on_test_begin()
+        raise KeyError
+    assert not status._activities and not status._times.kinds
+
+
+def test_a_terminal_has_one_bar(monkeypatch):
+    class Terminal:
+        encoding, text = "utf-8", ""
+
+        def write(self, text):
+            self.text += text
+
+        def flush(self):
+            pass
+
+        def isatty(self):
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    for name, value in {"TERM": "xterm", "COLUMNS": "120", "NO_COLOR": "1"}.items():
+        monkeypatch.setenv(name, value)
+    model = types.SimpleNamespace(step=0, steps_per_execution=1)
+    with RunProgress("vit", 2, Throughput()) as callback:
+        callback.set_model(model)
+        for model.step in (1, 2):
+            callback.on_train_batch_end(0, {"loss": 0.5})
+        with status.doing("saving a checkpoint"):
+            callback._bar.refresh()
+        status.say("a message")
+    assert sys.stderr is terminal
+    assert (
+        "vit: saving a checkpoint, step 2 of 2" in terminal.text and "a message\n" in terminal.text
+    )
+    *_, last, cursor = terminal.text.splitlines()
+    assert "vit: step 2 of 2, loss 0.500" in last.rpartition("\r")[2]
+    assert cursor == "\x1b[?25h"  # shown again
+
+
+def test_passes_over_the_data():
+    assert passes(128, 500, 4500, "images") == "14.2 passes over 4,500 images"
+
+
+def test_shares_of_time(clock):
+    before, began = status.times(), time.monotonic()
+    with status.timed("steps"):
+        clock[0] += 6
+    with status.timed("drawing"):
+        clock[0] += 1
+    clock[0] += 1
+    seconds = time_shares(before, began, teachers=2.0)
+    assert {name: s for name, s in seconds.items() if s} == {
+        "steps": 6,
+        "drawing": 1,
+        "teachers": 2,
+        "other": 1,
+    }
+    assert shares_line(seconds) == "time: 60% steps, 20% teachers, 10% drawing, 10% other"
+    both = summed([seconds, {}, {"steps": 1.0, "other": 0.5}])
+    assert both["steps"] == 7 and both["other"] == 1.5 and summed([{}]) == {}
+    assert progress.shares_line({}) == "time: "

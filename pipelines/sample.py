@@ -19,8 +19,10 @@ import numpy as np
 from pipelines import cached_folder, command_line
 from pipelines.command_line import MAX_SEED, say
 from pipelines.shards.shard_manifest import TEXT_EXAMPLES
+from pipelines.text import tf_text
 from pipelines.text import wordpiece as vocabularies
 from pipelines.text.example_settings import MAX_LENGTH, ExampleSettings
+from pipelines.text.word_counts import LEARNING
 
 FORMAT_VERSION = 3  # raise it when other data come out of the same settings
 
@@ -101,8 +103,7 @@ def _build(folder, settings):
     """Writes every file of the sample into `folder`."""
     started = time.monotonic()
     with _stage() as report:
-        import tensorflow_text  # noqa: F401  (slow: so it is reported by itself)
-
+        tf_text.require(LEARNING)  # slow: so it is reported by itself
         report("TensorFlow started")
     counts = _build_text(folder, settings) | _build_images(folder, settings)
     with open(os.path.join(folder, "sample.json"), "w") as stream:

@@ -11,7 +11,7 @@ from pipelines.text.wordpiece import CLS, MASK, PAD, SEP
 
 @keras.saving.register_keras_serializable(package="keras_vitbert")
 class ViTBertTokenizer(keras_hub.tokenizers.WordPieceTokenizer):
-    """`tensorflow_text.FastBertTokenizer` as a keras-hub tokenizer.
+    """The tokenizer of training as a keras-hub tokenizer.
 
     keras-hub's own WordPiece splits words by other rules, so some texts would get other tokens than
     in training.

@@ -22,6 +22,7 @@ from keras_vitbert.trained.finding import exported_versions
 from pipelines.command_line import UserError, one_line
 from pipelines.files import make_folder, write_atomically, write_sums
 from pipelines.status import doing
+from pipelines.text import tf_text
 
 CONFIG_FILE = "models.config"
 _TOLERANCE = {"float32": 1e-4, "bfloat16": 0.1}  # of the outputs of the model read back
@@ -45,11 +46,14 @@ def export(trained, output_dir, name="", version=None, top_k=5, base_path=""):
 
     Raises:
         UserError: the name is invalid, the version exists, the folder is not local or cannot be
-            written to, or the model has nothing to serve.
+            written to, the model has nothing to serve, or it takes text and tensorflow-text, whose
+            operations its graph holds, is not installed.
     """
     name = name or re.sub(r"[^\w.-]", "_", trained.name, flags=re.ASCII)
     if not re.fullmatch(r"\w[\w.-]*", name, re.ASCII):
         raise UserError(f"--name={name}: no valid name; give letters, digits, `_`, `.` and `-`")
+    if trained.vocabulary is not None:
+        tf_text.require("exporting a model that takes text")
     if "://" in output_dir:
         raise UserError(f"--output_dir={output_dir}: give a local folder, and copy what is in it")
     output_dir = os.path.abspath(output_dir)

@@ -21,6 +21,7 @@ from keras_vitbert.trained.loading import open_source
 from pipelines.command_line import UserError, one_line
 from pipelines.files import check_sums
 from pipelines.status import counted
+from pipelines.text import tf_text
 from pipelines.text.wordpiece import MASK
 
 
@@ -58,12 +59,13 @@ def open_functions(path, top_k):
     if source.kind != EXPORT:
         return ServedModel(open_source(source), top_k).functions
     check_sums(source.path)
-    import tensorflow_text  # noqa: F401  (registers operations of the graph)
-
+    tf_text.find()  # registers operations of the graph
     try:
         return dict(tf.saved_model.load(source.path).signatures.items())
     # An IndexError if the file of the variables is too short.
     except (OSError, ValueError, IndexError, tf.errors.OpError) as error:
+        if "Op type not registered" in str(error):
+            tf_text.require(f"{source.path}: takes text, which")
         raise UserError(
             f"{source.path}: cannot be loaded ({one_line(error)}); export it again"
         ) from error

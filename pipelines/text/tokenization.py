@@ -6,8 +6,9 @@ import itertools
 
 import numpy as np
 import tensorflow as tf
-import tensorflow_text as tf_text
 
+from pipelines.text import tf_text
+from pipelines.text.portable_tokenizer import PortableTokenizer
 from pipelines.text.sentences import split_sentences
 
 _SENTENCES_PER_CALL = 4096
@@ -40,10 +41,14 @@ def wordpiece_tokenizer(vocabulary, lower_case=True):
         lower_case: bool, as the vocabulary was learned: also strips accents.
 
     Returns:
-        `tensorflow_text.FastBertTokenizer` to int32 ids.
+        `tensorflow_text.FastBertTokenizer` to int32 ids, or where that package is not installed a
+        `PortableTokenizer`, which gives the same ids.
     """
+    module = tf_text.find()
+    if module is None:
+        return PortableTokenizer(vocabulary, lower_case)
     with tf.init_scope():  # it may be asked for in a graph, and then in another one
-        return tf_text.FastBertTokenizer(
+        return module.FastBertTokenizer(
             list(vocabulary), token_out_type=tf.int32, lower_case_nfd_strip_accents=lower_case
         )
 

@@ -3,9 +3,14 @@
 import collections
 import itertools
 
+from pipelines.text import tf_text
+
 MAX_WORDS = 2_000_000  # distinct ones in memory, some 300 MB
 
+LEARNING = "learning a vocabulary"
+
 _TEXTS_PER_CALL = 512
+_SPLITTER = "tensorflow_text.python.ops.bert_tokenizer"
 
 
 def count_words(texts, lower_case=True, max_words=MAX_WORDS):
@@ -24,10 +29,11 @@ def count_words(texts, lower_case=True, max_words=MAX_WORDS):
 
     Returns:
         `collections.Counter` of str to int.
-    """
-    from tensorflow_text.python.ops.bert_tokenizer import BasicTokenizer
 
-    tokenizer = BasicTokenizer(lower_case=lower_case)
+    Raises:
+        UserError: tensorflow-text is not installed.
+    """
+    tokenizer = tf_text.require(LEARNING, _SPLITTER).BasicTokenizer(lower_case=lower_case)
     counts = collections.Counter()
     texts = iter(texts)
     while batch := list(itertools.islice(texts, _TEXTS_PER_CALL)):

@@ -11,12 +11,15 @@ import os
 
 from pipelines import files
 from pipelines.command_line import UserError
-from pipelines.text.word_counts import count_words
+from pipelines.text import tf_text
+from pipelines.text.word_counts import LEARNING, count_words
 
 PAD, UNKNOWN, CLS, SEP, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
 SPECIAL_TOKENS = (PAD, UNKNOWN, CLS, SEP, MASK)  # ids 0 to 4 of every vocabulary learned here
 
 MIN_SIZE = 100  # room for the special tokens and the commonest letters, each of them twice
+
+_LEARNER = "tensorflow_text.tools.wordpiece_vocab.wordpiece_tokenizer_learner_lib"
 
 _SLACK = 1.05  # of the tokens wanted may be learned, before the rarest are dropped
 _WORDS_PER_TOKEN = 6  # the learner sees this many of the commonest words for each token wanted
@@ -40,7 +43,8 @@ def learn_vocabulary(texts, size, lower_case=True):
         the most to the least common.
 
     Raises:
-        UserError: `size` is too small, or there is no word in the texts.
+        UserError: `size` is too small, there is no word in the texts, or tensorflow-text is not
+            installed.
     """
     if size < MIN_SIZE:
         raise UserError(f"a vocabulary of {size} tokens is too small; ask for {MIN_SIZE} or more")
@@ -142,8 +146,7 @@ def vocabulary_hash(tokens):
 
 def _learn(words, size, threshold):
     """The tokens whose count reaches `threshold`: one pass of the learner, without its search."""
-    from tensorflow_text.tools.wordpiece_vocab import wordpiece_tokenizer_learner_lib as learner
-
+    learner = tf_text.require(LEARNING, _LEARNER)
     return learner.learn(
         words,
         vocab_size=size,

@@ -1,0 +1,45 @@
+"""TensorFlow Text. It has no wheel for some machines, so it is imported here alone, when needed."""
+
+import importlib
+
+from pipelines.command_line import UserError
+
+
+def find(module="tensorflow_text"):
+    """Imports TensorFlow Text, which registers its operations with TensorFlow.
+
+    Args:
+        module: str, its name or that of a module in it.
+
+    Returns:
+        The module, or None where the package is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        return None
+
+
+def require(what, module="tensorflow_text"):
+    """Imports TensorFlow Text for what cannot be done without it.
+
+    Args:
+        what: str, the subject of the message.
+        module: str, see `find`.
+
+    Returns:
+        The module.
+
+    Raises:
+        UserError: the package is not installed.
+    """
+    found = find(module)
+    if found is None:
+        import tensorflow as tf
+
+        release = ".".join(tf.__version__.split(".")[:2])
+        raise UserError(
+            f"{what} needs tensorflow-text, which has wheels for Linux and for macOS on arm64; "
+            f'run: pip install "tensorflow-text=={release}.*"'
+        )
+    return found

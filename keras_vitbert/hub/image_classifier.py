@@ -15,8 +15,8 @@ class ViTBertImageClassifier(keras_hub.models.ImageClassifier):
     Args:
         backbone: `ViTBertBackbone` with an image side.
         num_classes: int, `C`.
-        preprocessor: `ViTBertImageClassifierPreprocessor`, or None for images `(batch, image_size,
-            image_size, 3)` in [0, 1].
+        preprocessor: `ViTBertImageClassifierPreprocessor`, which takes images of any size, or None
+            for floats `(batch, image_size, image_size, 3)` in [0, 1].
 
     It returns logits `(batch, num_classes)` in float32.
 
@@ -24,7 +24,7 @@ class ViTBertImageClassifier(keras_hub.models.ImageClassifier):
 
     ```python
     classifier = ViTBertImageClassifier.from_preset("presets/imagenet")
-    logits = classifier.predict(images)  # (batch, height, width, 3), values in [0, 255]
+    logits = classifier.predict(images)  # (batch, height, width, 3), uint8 or floats in [0, 1]
     names = classifier.preprocessor.class_names
     ```
     """

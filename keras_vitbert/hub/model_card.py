@@ -70,11 +70,17 @@ def model_card(trained, kind, origin):
 
 
 def _usage(kind, name):
-    package, variable = "keras_vitbert.hub", "model"
+    parent, variable = name.removeprefix("ViTBert"), "model"
     if kind == "backbone":
-        package, variable = "keras_vitbert", "backbone"
-    use = f"from {package} import {name}\n\n{variable} = {name}.from_preset(PRESET)\n"
-    return f"```python\n{use}```\n"
+        variable = "backbone"
+    use = (
+        "import keras_hub\nimport keras_vitbert.hub  # lets keras_hub find the classes\n\n"
+        f"{variable} = keras_hub.models.{parent}.from_preset(PRESET)\n"
+    )
+    scale = ""
+    if kind in ("image_classifier", "backbone"):
+        scale = "\nImages are integers in 0 to 255, or floats in 0 to 1.\n"
+    return f"```python\n{use}```\n{scale}"
 
 
 def _model(trained, kind):

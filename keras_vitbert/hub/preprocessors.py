@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from keras_vitbert.hub.tokenizer import ViTBertTokenizer
 from keras_vitbert.model.backbone import ViTBertBackbone
+from keras_vitbert.model.image_scale import WRONG_SCALE
 from pipelines.images.image_decoding import central_view
 
 
@@ -18,8 +19,12 @@ class ViTBertImageConverter(keras_hub.layers.ImageConverter):
         image_size: pair of equal ints, pixels.
         central_crop: float, the fraction of the shorter side that is kept.
 
-    Call it on an image `(height, width, 3)`, a batch, or a list of images of several sizes, values
-    in [0, 255]; it returns float32 in [0, 1], a NumPy array outside of a `tf.function`.
+    Call it on an image `(height, width, 3)`, a batch, or a list of images of several sizes:
+    integers in 0 to 255 or floats in [0, 1], as everywhere in this project. It returns float32 in
+    [0, 1], a NumPy array outside of a `tf.function`.
+
+    Raises:
+        tf.errors.InvalidArgumentError: floats are outside [0, 1].
     """
 
     backbone_cls = ViTBertBackbone
@@ -33,12 +38,22 @@ class ViTBertImageConverter(keras_hub.layers.ImageConverter):
         if isinstance(inputs, list | tuple) and len({np.shape(image) for image in inputs}) > 1:
             return np.stack([self.call(image) for image in inputs])
         with tf.device("cpu"):
-            view = central_view(tf.convert_to_tensor(inputs), self.image_size[0], self.central_crop)
+            images = _as_bytes(tf.convert_to_tensor(inputs))
+            view = central_view(images, self.image_size[0], self.central_crop)
             view = tf.cast(view, tf.float32) * self.scale
         return view if tf.inside_function() else view.numpy()
 
     def get_config(self):
         return {**super().get_config(), "central_crop": self.central_crop}
+
+
+def _as_bytes(images):
+    """Images in 0 to 255, whatever they are given in."""
+    if images.dtype.is_integer:
+        return images
+    is_right = (tf.reduce_min(images) >= 0) & (tf.reduce_max(images) <= 1)
+    with tf.control_dependencies([tf.debugging.Assert(is_right, [f"images: {WRONG_SCALE}"])]):
+        return images * 255
 
 
 class _NamedClasses:

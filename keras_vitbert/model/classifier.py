@@ -17,8 +17,8 @@ class Classifier(BackboneNetwork):
         backbone: a `ViTBertBackbone` with one modality.
         num_classes: int, `C`.
 
-    Call it on a dict with the backbone's inputs; `images` may be uint8. It returns logits
-    `(batch, num_classes)` in float32.
+    Call it on a dict with the backbone's inputs; `images` are integers in 0 to 255 or floats in
+    [0, 1]. It returns logits `(batch, num_classes)` in float32.
 
     Raises:
         ValueError: the backbone has both modalities.

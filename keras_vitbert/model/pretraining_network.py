@@ -4,6 +4,7 @@ import keras
 
 from keras_vitbert.model.backbone import ViTBertBackbone
 from keras_vitbert.model.heads import MaskedLMHead, MLPHead
+from keras_vitbert.model.image_scale import scaled
 
 
 class BackboneNetwork(keras.Model):
@@ -40,7 +41,8 @@ class PreTrainingNetwork(BackboneNetwork):
         backbone: a `ViTBertBackbone`; there are heads for its modalities only.
         num_classes: int, image classes; None for a backbone without images.
 
-    Call it on a dict with the backbone's inputs for one modality or both; text also needs
+    Call it on a dict with the backbone's inputs for one modality or both (`images` are integers in
+    0 to 255 or floats in [0, 1]); text also needs
     `masked_positions` `(batch, predictions)`. It returns a dict of float32 logits: `image_logits`
     `(batch, num_classes)`, `mlm_logits` `(batch, predictions, vocabulary_size)` and `nsp_logits`
     `(batch, 2)`, where class 1 means that segment B is random.
@@ -76,15 +78,15 @@ TEXT_INPUTS = ("token_ids", "segment_ids", "padding_mask", "masked_positions")
 
 
 def image_inputs(batch):
-    """The image inputs of a batch, with uint8 scaled to floats in [0, 1].
+    """The image inputs of a batch, as floats in [0, 1].
 
     Args:
-        batch: dict with `images` `(batch, H, W, 3)`.
+        batch: dict with `images` `(batch, H, W, 3)`, integers in 0 to 255 or floats in [0, 1].
+
+    Raises:
+        ValueError: floats are outside [0, 1], see `image_scale.scaled`.
     """
-    images = batch["images"]
-    if keras.backend.standardize_dtype(images.dtype) == "uint8":
-        images = keras.ops.cast(images, "float32") * (1 / 255)
-    return {"images": images}
+    return {"images": scaled(batch["images"])}
 
 
 def text_inputs(batch):

@@ -63,7 +63,7 @@ class ConformanceTest(test_case.TestCase):
     def test_image_classifier(self):
         converter = hub.ViTBertImageConverter((8, 8), central_crop=1.0)
         names = ["cat", "dog", "fox"]
-        images = np.random.default_rng(0).integers(0, 256, (3, 12, 10, 3)).astype(np.float32)
+        images = np.random.default_rng(0).integers(0, 256, (3, 12, 10, 3)).astype(np.uint8)
         self.run_task_test(
             hub.ViTBertImageClassifier,
             {
@@ -141,7 +141,7 @@ class ConformanceTest(test_case.TestCase):
         )
 
     def test_image_converter(self):
-        pixels = np.full((2, 12, 10, 3), 51, np.float32)
+        pixels = np.full((2, 12, 10, 3), 51, np.uint8)
         self.run_preprocessing_layer_test(
             hub.ViTBertImageConverter,
             {"image_size": (4, 4), "central_crop": 0.5},

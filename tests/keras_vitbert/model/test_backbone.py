@@ -172,3 +172,35 @@ def test_wrong_sizes_are_refused(tiny, changes, words):
 def test_inputs_without_a_modality_are_refused(backbone, batch):
     with pytest.raises(ValueError, match="no modality.*takes.*images"):
         backbone({"padding_mask": batch["padding_mask"]})
+
+
+# --- what is not its input -----------------------------------------------------------------------
+
+TEXT = {name: np.ones((2, 5), np.int32) for name in ("token_ids", "segment_ids", "padding_mask")}
+IMAGES = np.zeros((2, 6, 6, 3), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ({"token_ids": TEXT["token_ids"]}, r"segment_ids: is missing; give \(batch, length\) as"),
+        ({k: v for k, v in TEXT.items() if k != "padding_mask"}, "padding_mask: is missing; give"),
+        (
+            {**TEXT, "segment_ids": TEXT["segment_ids"][:, :4]},
+            r"segment_ids: .* \(2, 4\).*\(2, 5\)",
+        ),
+        ({k: np.ones((2, 9), np.int32) for k in TEXT}, r"token_ids: .*\(2, 9\).*\(batch, 7\) at"),
+        ({k: v[0] for k, v in TEXT.items()}, r"token_ids: have the shape \(5,\), expected \(batch"),
+        (
+            {"images": IMAGES[:, :5]},
+            r"images: .*\(2, 5, 6, 3\), expected \(batch, 6, 6, 3\); resize",
+        ),
+        ({"images": IMAGES[0]}, r"images: .*\(6, 6, 3\), expected \(batch, 6, 6, 3\)"),
+        ({"pixels": IMAGES}, "contain no modality"),
+        (IMAGES, "give a dict of"),
+    ],
+)
+def test_wrong_inputs_are_named_in_one_line(backbone, inputs, message):
+    with pytest.raises(ValueError, match=message) as error:
+        backbone(inputs)
+    assert "\n" not in str(error.value)

@@ -1,0 +1,40 @@
+"""The scale of images, one in all of the Python API: integers are 0 to 255, floats are 0 to 1."""
+
+from typing import Any
+
+import keras
+
+_TOLERANCE = 0.01  # of resizing and of bfloat16
+
+WRONG_SCALE = "floats are 0 to 1: divide them by 255, or give the integers that they come from"
+
+
+def scaled(images):
+    """Images as floats in [0, 1].
+
+    Floats are looked at where that is possible, in an eager call: a graph that is being traced has
+    no values yet, and its steps do not pay for the check.
+
+    Args:
+        images: `(batch, height, width, 3)`, integers in 0 to 255 or floats in [0, 1].
+
+    Returns:
+        Floats of the same shape; integers become float32.
+
+    Raises:
+        ValueError: floats are outside [0, 1].
+    """
+    dtype = keras.backend.standardize_dtype(images.dtype)
+    if "int" in dtype:
+        floats: Any = keras.ops.cast(images, "float32")
+        return floats * (1 / 255)
+    try:
+        values = keras.ops.convert_to_numpy(images)
+    except (NotImplementedError, TypeError, ValueError):  # symbolic
+        return images
+    if values.size and not (-_TOLERANCE <= values.min() and values.max() <= 1 + _TOLERANCE):
+        raise ValueError(
+            f"images: floats from {float(values.min()):.4g} to {float(values.max()):.4g}; "
+            f"{WRONG_SCALE}"
+        )
+    return images

@@ -1,0 +1,60 @@
+"""One scale of images in all of the Python API."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_vitbert import hub
+from keras_vitbert.model.classifier import build_classifier
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (2, 6, 6, 3)).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def takers(network, tiny):
+    """Whatever takes images: functions of images."""
+    classifier = build_classifier(tiny, "images", 3)
+    task = hub.ViTBertImageClassifier(network.backbone, 3)  # without a preprocessor
+    return {
+        "backbone": lambda images: network.backbone({"images": images})["image_sequence"],
+        "network": lambda images: network({"images": images})["image_logits"],
+        "classifier": lambda images: classifier({"images": images}),
+        "converter": hub.ViTBertImageConverter((6, 6), central_crop=1.0),
+        "task": task,
+    }
+
+
+NAMES = ("backbone", "network", "classifier", "converter")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_integers_are_0_to_255_and_floats_0_to_1(takers, name):
+    take = takers[name]
+    expected = take((PIXELS / 255).astype(np.float32))
+    assert len(np.unique(expected)) > 5
+    for given in (PIXELS, PIXELS.astype(np.int32), tf.constant(PIXELS), PIXELS / 255):
+        np.testing.assert_allclose(take(given), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", [*NAMES, "task"])
+def test_floats_of_another_scale_are_refused(takers, name):
+    with pytest.raises(
+        (ValueError, tf.errors.InvalidArgumentError), match="floats are 0 to 1: div"
+    ):
+        takers[name](PIXELS.astype(np.float32))
+    with pytest.raises(
+        (ValueError, tf.errors.InvalidArgumentError), match="floats are 0 to 1: div"
+    ):
+        takers[name](((PIXELS / 255 - 0.5) / 0.5).astype(np.float32))
+
+
+def test_a_graph_is_traced_without_a_check(takers):
+    traced = tf.function(takers["backbone"], autograph=False, jit_compile=True)
+    floats = (PIXELS / 255).astype(np.float32)
+    np.testing.assert_allclose(traced(floats), takers["backbone"](floats), atol=1e-5)
+
+
+def test_a_graph_of_a_preprocessor_has_the_check(takers):
+    images = tf.data.Dataset.from_tensors(PIXELS.astype(np.float32)).map(takers["converter"])
+    with pytest.raises(tf.errors.InvalidArgumentError, match="floats are 0 to 1"):
+        list(images)

@@ -1,6 +1,11 @@
 """Installs the packages `keras_vitbert`, `pipelines` and `tpu`."""
 
+import re
+
 from setuptools import find_packages, setup
+
+with open("keras_vitbert/__init__.py", encoding="utf-8") as _source:
+    VERSION = re.search(r'^__version__ = "(.+)"$', _source.read(), re.MULTILINE)[1]
 
 SAMPLE = [
     "gensim>=4.3,<5",  # its test data hold an extract of Wikipedia
@@ -53,13 +58,13 @@ TEST = [
 
 setup(
     name="keras-vitbert",
-    version="0.1.0",
+    version=VERSION,
     description="ViT-BERT in Keras 3: one transformer pre-trained jointly on images and text",
     long_description=open("README.md", encoding="utf-8").read(),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     license_files=["LICENSE"],
-    python_requires=">=3.11",
+    python_requires=">=3.11,<3.14",  # TensorFlow 2.21 has no wheel for 3.14
     packages=find_packages(include=["keras_vitbert*", "pipelines*", "tpu*"]),
     package_data={
         "keras_vitbert": ["py.typed"],
@@ -78,12 +83,15 @@ setup(
         "numpy>=1.26,<3",
         "rich>=13,<16",  # the bar on a terminal; Keras needs it, too
         "safetensors>=0.4.3,<1",  # Hugging Face's weights
+        "setuptools<82",  # TensorBoard 2.19 and 2.20 import pkg_resources, which 82 dropped
         "tensorboard>=2.19,<2.22",
         "tensorflow>=2.19,<2.22",
         "tensorflow-datasets>=4.9.7,<5",
         "importlib-resources>=6,<8",  # tensorflow-datasets needs it to prepare data, and omits it
         "tensorflow-metadata>=1.16,<1.18",  # 1.21 fails beside TensorFlow 2.19
-        "tensorflow-text>=2.19,!=2.21.0,<2.22",  # 2.21.0 breaks keras-hub
+        # 2.21.0 breaks keras-hub; there are no wheels for Windows, where tokenizers stands in.
+        "tensorflow-text>=2.19,!=2.21.0,<2.22; platform_system != 'Windows'",
+        "tokenizers>=0.20,<1",  # WordPiece where there is no tensorflow-text
     ],
     extras_require={
         "sample": SAMPLE,
@@ -94,7 +102,7 @@ setup(
         "parquet": PARQUET,
         "datasets": DATASETS,
         "test": TEST,
-        "dev": [*TEST, "pre-commit>=4,<5"],
+        "dev": [*TEST, "pre-commit>=4,<5", "uv>=0.8,<1"],  # uv: for .ci/resolve.py
     },
     classifiers=[
         "Intended Audience :: Science/Research",

@@ -8,6 +8,8 @@ import importlib
 
 import pipelines  # noqa: F401 - it sees to Ctrl-C while a command is loaded
 
+__version__ = "0.1.0"
+
 _MODULES = {
     "ViTBertBackbone": "keras_vitbert.model.backbone",
     "PreTrainingNetwork": "keras_vitbert.model.pretraining_network",
@@ -33,4 +35,4 @@ def __getattr__(name):
 
 
 def __dir__():
-    return __all__
+    return [*__all__, "__version__"]

@@ -6,7 +6,6 @@ content. A run that goes on compares digests alone: files may move, but not chan
 """
 
 import hashlib
-import importlib.metadata
 import os
 import platform
 
@@ -14,6 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+import keras_vitbert
 from pipelines.command_line import UserError, say
 from pipelines.files import json_object, reading
 from pipelines.text.wordpiece import vocabulary_hash
@@ -97,12 +97,8 @@ def require_numerics(where, record, dtype):
 
 def versions():
     """The versions that numbers may depend on: dict of a package's name to str."""
-    try:
-        own = importlib.metadata.version("keras-vitbert")
-    except importlib.metadata.PackageNotFoundError:  # run from its sources
-        own = "not installed"
     return {
-        "keras_vitbert": own,
+        "keras_vitbert": keras_vitbert.__version__,
         "python": platform.python_version(),
         "tensorflow": tf.__version__,
         "keras": keras.__version__,

@@ -1,0 +1,63 @@
+"""Lists the commands of the project.
+
+python -m keras_vitbert
+"""
+
+import ast
+import os
+import sys
+
+import keras_vitbert
+import pipelines
+import tpu
+from pipelines.command_line import UserError, asks_for_help, meant, run
+
+_PACKAGES = (keras_vitbert, pipelines, tpu)
+
+
+def commands():
+    """Finds the modules that `python -m` runs, by their text: importing some takes seconds.
+
+    Returns:
+        dict of a command's name, such as `keras_vitbert.pretrain`, to a line on what it does.
+    """
+    found = {}
+    for package in _PACKAGES:
+        [folder] = package.__path__
+        for file in sorted(os.listdir(folder)):
+            name, suffix = os.path.splitext(file)
+            if suffix != ".py" or name.startswith("_"):
+                continue
+            with open(os.path.join(folder, file), encoding="utf-8") as source:
+                text = source.read()
+            if '\nif __name__ == "__main__":' in text:
+                paragraph = (ast.get_docstring(ast.parse(text)) or "").split("\n\n")[0]
+                found[f"{package.__name__}.{name}"] = " ".join(paragraph.split())
+    return found
+
+
+def main(argv):
+    """Prints the commands.
+
+    Args:
+        argv: list of str, without the program's name; empty, or `--help`.
+    """
+    found = commands()
+    if argv and not asks_for_help(argv):
+        name = argv[0].strip("-")
+        hint = meant(name, [key.rpartition(".")[2] for key in found])
+        raise UserError(
+            f"{argv[0]!r}: python -m keras_vitbert lists the commands and takes no arguments; run "
+            f"python -m keras_vitbert.COMMAND{hint}"
+        )
+    width = max(map(len, found))
+    print(f"keras_vitbert {keras_vitbert.__version__}: ViT-BERT in Keras 3\n")
+    for name, line in found.items():
+        print(f"python -m {name:{width}}  {line}")
+    print(
+        "\nEach answers --help. python -m keras_vitbert.doctor says whether training can run here."
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

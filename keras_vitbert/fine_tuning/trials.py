@@ -21,7 +21,8 @@ from keras_vitbert.fine_tuning.settings import steps_of
 from keras_vitbert.model.flops import TRAINING, classifier_flops
 from keras_vitbert.runs import divergence
 from keras_vitbert.runs.loop import fit
-from keras_vitbert.runs.progress import passes, time_shares
+from keras_vitbert.runs.overview import passes
+from keras_vitbert.runs.progress import time_shares
 from keras_vitbert.runs.record_errors import reading_images
 from keras_vitbert.runs.run_folder import RunFolder
 from keras_vitbert.training.fine_tuner import FineTuner, WeightAverage
@@ -140,7 +141,7 @@ def run_trial(run, trial, train, tests, label="", later=0.0):
         )
     say(
         f"{label}: {trainer.network.count_params():,} parameters, {config.steps} steps "
-        f"({passes(config.batch, config.steps, train.count, 'examples')})"
+        f"({passes(config.steps, config.batch, train.count)} passes over {train.count:,} examples)"
     )
     evaluator = evaluation.Evaluator(trainer.network, run.strategy, config.evaluation_batch)
     watch = _Evaluation(evaluator, next(iter(tests.values())), config)

@@ -24,7 +24,8 @@ from keras_vitbert.pretraining.teachers import load_teacher
 from keras_vitbert.runs import divergence
 from keras_vitbert.runs.identity import data_input, names_input, require_given, weights_input
 from keras_vitbert.runs.loop import fit
-from keras_vitbert.runs.progress import passes, time_shares
+from keras_vitbert.runs.overview import passes
+from keras_vitbert.runs.progress import time_shares
 from keras_vitbert.runs.record_errors import reading
 from keras_vitbert.runs.run import Run
 from keras_vitbert.runs.run_folder import RunFolder
@@ -163,7 +164,7 @@ def _trained(run, stream, teachers, initial, began):
                 transfer(initial, trainer.network.backbone)
     say(
         f"{label}: {trainer.network.count_params():,} parameters, {config.steps} steps of "
-        f"{_shares(run, stream)}, {_passes(run, stream)}, in {folder.path}"
+        f"{_shares(run, stream)}, in {folder.path}"
     )
     about = {"variant": variant.name}
     if run.initial_weights:
@@ -248,24 +249,21 @@ def _joint_callbacks(run, trainer, stream):
     return callbacks
 
 
-def _passes(run, stream):
-    """What the steps mean for the data."""
-    config, records = run.config, stream.training_records
-    batches = {"images": config.image_batch, "texts": config.text_batch}
-    return " and ".join(
-        passes(batches[name], config.steps, count, name) for name, count in records.items()
-    )
-
-
 def _shares(run, stream):
-    """Describes a step's batch, and each replica's share of it."""
+    """Describes a step's batch, what the steps mean for the data, and each replica's share."""
     config, replicas = run.config, run.replicas
     whole, part = [], []
+
+    def seen(batch, name):
+        return f"{passes(config.steps, batch, stream.training_records[name])} passes"
+
     if run.variant.images:
-        whole.append(f"{config.image_batch} images")
+        batch = config.image_batch
+        whole.append(f"{batch} images ({seen(batch, 'images')})")
         part.append(f"{config.image_batch // replicas} images")
     if run.variant.text:
-        whole.append(f"{config.text_batch} texts ({stream.tokens_per_step} tokens)")
+        batch, tokens = config.text_batch, stream.tokens_per_step
+        whole.append(f"{batch} texts ({tokens:,} tokens; {seen(batch, 'texts')})")
         part.append(f"{config.text_batch // replicas} texts")
     if replicas == 1:
         return " and ".join(whole)

@@ -157,21 +157,6 @@ class RunProgress(keras.callbacks.Callback, contextlib.AbstractContextManager):
         return f"{duration(left)} left{more}"
 
 
-def passes(batch, steps, examples, name):
-    """What a number of steps means for the data.
-
-    Args:
-        batch: int, examples a step.
-        steps: int.
-        examples: int, in the data.
-        name: str, of the examples.
-
-    Returns:
-        str, such as `12.8 passes over 5,000 images`.
-    """
-    return f"{batch * steps / examples:.3g} passes over {examples:,} {name}"
-
-
 def time_shares(before, began, teachers=0.0):
     """Where a run's time went, for its summary.
 

@@ -40,7 +40,7 @@ def tune(data, tiny, tmp_path, monkeypatch):
     asked = []
 
     def tune(values, seeds=1, sweep=True, metric="accuracy"):
-        def run_trial(run, trial, train, tests):
+        def run_trial(run, trial, train, tests, label, later):
             asked.append((trial, train, tests))
             value = values[trial.purpose, trial.learning_rate][trial.seed]
             measures = {"accuracy": 0.5, "f1": 0.4, "mcc": 0.3, metric: value}
@@ -87,6 +87,18 @@ def tune(data, tiny, tmp_path, monkeypatch):
 def results(tmp_path):
     with open(tmp_path / "run" / "results.csv", newline="") as file:
         return list(csv.DictReader(file))
+
+
+def test_trials_are_counted_with_the_time_that_is_left(tune, capsys):
+    tune({**{("sweep", rate): [0.5] for rate in RATES}, ("seed", 0.001): [0.7, 0.7]}, seeds=2)
+    lines = [line for line in capsys.readouterr().err.splitlines() if "trial" in line]
+    assert lines == [  # each takes 1.5 s
+        "texts: trial 1 of 5 (rate 0.1, seed 0)",
+        "texts: trial 2 of 5 (rate 0.01, seed 0), 4 s left after it",
+        "texts: trial 3 of 5 (rate 0.001, seed 0), 3 s left after it",
+        "texts: trial 4 of 5 (rate 0.001, seed 0), 2 s left after it",
+        "texts: trial 5 of 5 (rate 0.001, seed 1)",
+    ]
 
 
 @pytest.mark.parametrize("metric", ["accuracy", "mcc"])

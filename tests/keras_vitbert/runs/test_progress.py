@@ -8,7 +8,7 @@ import types
 import pytest
 
 from keras_vitbert.runs import progress
-from keras_vitbert.runs.progress import RunProgress, passes, shares_line, summed, time_shares
+from keras_vitbert.runs.progress import RunProgress, shares_line, summed, time_shares
 from pipelines import status
 
 
@@ -158,10 +158,6 @@ def test_a_terminal_has_one_bar(monkeypatch):
     *_, last, cursor = terminal.text.splitlines()
     assert "vit: step 2 of 2, loss 0.500" in last.rpartition("\r")[2]
     assert cursor == "\x1b[?25h"  # shown again
-
-
-def test_passes_over_the_data():
-    assert passes(128, 500, 4500, "images") == "14.2 passes over 4,500 images"
 
 
 def test_shares_of_time(clock):

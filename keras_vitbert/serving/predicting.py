@@ -62,10 +62,10 @@ def open_functions(path, top_k):
     tf_text.find()  # registers operations of the graph
     try:
         return dict(tf.saved_model.load(source.path).signatures.items())
-    # An IndexError if the file of the variables is too short.
-    except (OSError, ValueError, IndexError, tf.errors.OpError) as error:
+    # An IndexError if the file of the variables is too short, a RuntimeError of an unknown operation.
+    except (OSError, ValueError, IndexError, RuntimeError, tf.errors.OpError) as error:
         if "Op type not registered" in str(error):
-            tf_text.require(f"{source.path}: takes text, which")
+            tf_text.require(f"{source.path}: takes text, and")
         raise UserError(
             f"{source.path}: cannot be loaded ({one_line(error)}); export it again"
         ) from error

@@ -38,7 +38,8 @@ def load(path, dtype="float32"):
             the variables in it as well. None for that of its training.
 
     Returns:
-        `TrainedModel`.
+        `TrainedModel`, of whatever kind the model is. Its `network` takes images as integers in 0
+        to 255 or floats in [0, 1].
 
     Raises:
         UserError: there is no such model, or it is damaged.

@@ -28,7 +28,8 @@ class TrainedModel:
         record: dict, the content of the run's config.json; empty if there is none.
         summary: dict, the results of the run; empty if there are none.
         origin: str, who trained the weights, in a sentence; empty for this project.
-        network: the Keras model as it was trained: `PreTrainingNetwork` of a run of `pretrain`,
+        network: the Keras model as it was trained, which takes images as integers in 0 to 255 or
+            floats in [0, 1]: `PreTrainingNetwork` of a run of `pretrain`,
             `Classifier` of one of `finetune` (with separate updates of LoRA), the task or backbone
             of a preset, the backbone of an imported model.
         step: int, of the checkpoint; 0 if there is none.

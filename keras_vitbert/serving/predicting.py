@@ -62,7 +62,8 @@ def open_functions(path, top_k):
     tf_text.find()  # registers operations of the graph
     try:
         return dict(tf.saved_model.load(source.path).signatures.items())
-    # An IndexError if the file of the variables is too short, a RuntimeError of an unknown operation.
+    # An IndexError if the file of the variables is too short, a RuntimeError if the graph has
+    # unknown operations.
     except (OSError, ValueError, IndexError, RuntimeError, tf.errors.OpError) as error:
         if "Op type not registered" in str(error):
             tf_text.require(f"{source.path}: takes text, and")

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-import keras
+import numpy as np
+from keras import ops
 
 _TOLERANCE = 0.01  # of resizing and of bfloat16
 
@@ -24,12 +25,11 @@ def scaled(images):
     Raises:
         ValueError: floats are outside [0, 1].
     """
-    dtype = keras.backend.standardize_dtype(images.dtype)
-    if "int" in dtype:
-        floats: Any = keras.ops.cast(images, "float32")
-        return floats * (1 / 255)
+    if "int" in str(images.dtype):
+        cast: Any = ops.cast
+        return cast(images, "float32") * (1 / 255)
     try:
-        values = keras.ops.convert_to_numpy(images)
+        values = np.asarray(images)
     except (NotImplementedError, TypeError, ValueError):  # symbolic
         return images
     if values.size and not (-_TOLERANCE <= values.min() and values.max() <= 1 + _TOLERANCE):

@@ -93,7 +93,7 @@ def main(argv):
             "weights"
         )
     if values.evaluate_only:
-        _check_evaluation(values, task, config)
+        _check_evaluation(values, task, config, given)
     config = settings.for_devices(config, on_tpu=values.tpu is not None)
     wait_for_peers(values)
     with quiet_loading():
@@ -171,12 +171,15 @@ def _fine_tune(values, task, config, given, strategy, workers):
 
     if task.tfds or task.kind == "text":
         fits(config)
+    parts_are_open = given.parts and not config.steps
     max_length = 0
     if task.kind == "text":
         max_length = pretrained.fine_tuned_model("text", config)["max_sequence_length"]
     with doing("opening the data"):
         data = open_data(config, pretrained.vocabulary, max_length, choose=choose)
     fits(config)
+    if parts_are_open:
+        config = settings.with_parts(config, task, given, data.train.count)
     run = FineTuningRun(
         *(config, folder, workers, strategy, data, task, pretrained),
         divergence=policy,
@@ -222,12 +225,12 @@ def _require_memory(model, config, kind, workers, on):
         )
 
 
-def _check_evaluation(values, task, config):
+def _check_evaluation(values, task, config, given):
     """Refuses flags that an evaluation does not use."""
     for flag in ("quick", "sweep", "dry_run", "output_dir", "architecture", "vocabulary"):
         if getattr(values, flag):
             raise UserError(f"--{flag} has no effect with --evaluate_only; leave it out")
-    for key in settings.changed_keys(config, task):
+    for key in [*given.parts, *settings.changed_keys(config, task)]:
         if key not in ("evaluation_batch", "test_examples") and not key.startswith("data."):
             raise UserError(
                 f"--config.{key} has no effect with --evaluate_only, which uses the run's; "

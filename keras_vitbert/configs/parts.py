@@ -2,7 +2,7 @@
 
 from keras_vitbert.configs.fitting import fit_fine_tuning, fit_pretraining, largest_mask_interval
 from keras_vitbert.configs.overrides import flatten
-from pipelines.command_line import UserError, say
+from pipelines.command_line import say
 
 # The keys that may be given so.
 OF_PRETRAINING = (
@@ -19,33 +19,25 @@ _ROUNDED = (_EPOCH, "validation_interval", "evaluation_interval", "checkpoint_in
 _MASKS = "merge.mask_update_interval"
 
 
-def resolve_parts(config, given):
+def resolve_parts(config, given, steps=0):
     """Turns parts of the run into whole steps that go together, and says which.
 
     Each is rounded to the nearest step, at least 1. What must be a multiple of another value is
     rounded to that. `steps_per_epoch` follows a smaller part, unless it is given itself.
 
     Args:
-        config: `ConfigDict` whose `steps` are known; not changed.
+        config: `ConfigDict`; not changed.
         given: `keras_vitbert.configs.overrides.Given`.
+        steps: int, of the run, where those of the config are 0: they follow from the data.
 
     Returns:
-        A new `ConfigDict`.
-
-    Raises:
-        UserError: the run has no number of steps.
+        A new `ConfigDict`; the same values where no number of steps is known.
     """
     config = config.copy_and_resolve_references()
-    if not given.parts:
-        return config
     flat = flatten(config)
-    steps = flat["steps"]
-    if steps < 1:
-        key, part = next(iter(given.parts.items()))
-        raise UserError(
-            f"--config.{key}={part}: is a part of --config.steps, which is {steps}; give that, or "
-            f"{key} in steps"
-        )
+    steps = flat["steps"] or steps
+    if not (given.parts and steps):
+        return config
     free = {key for key in given.parts if key in _ROUNDED}
     for key, part in given.parts.items():
         flat[key] = max(round(part * steps), 1)

@@ -25,7 +25,7 @@ _MASKED = 0.15
 _LEARNING_RATE = 2e-3  # of a model of the sample's size
 
 _MOST_FINE_TUNING_STEPS = 200
-_FINE_TUNING_BATCH = {"images": 32, "text": 16}
+_FINE_TUNING_BATCH = {"images": 64, "text": 16}
 _FINE_TUNING_LENGTH = 128
 _FEWEST_TESTED, _MOST_TESTED = 100, 5_000
 
@@ -95,24 +95,25 @@ def quick_fine_tuning(config, given, kind, model, trials=1):
         if key in free and not 0 < found[key] <= most:  # 0 stands for all
             found[key] = most
 
-    shrink("batch", _FINE_TUNING_BATCH[kind])
+    batch = found["batch"] or _FINE_TUNING_BATCH[kind]  # 0 is chosen for the data, and may be less
+    if "batch" in free:
+        batch = min(batch, _FINE_TUNING_BATCH[kind])
     if kind == "images":
         patch = model["patch_size"]
         # The checkpoint's own needs no interpolation of positions.
         shrink("image_size", max(min(model["image_size"], 224) // patch, 1) * patch)
         tokens = (found["image_size"] // patch) ** 2 + 1
     else:
-        shrink("max_length", min(model["max_sequence_length"], _FINE_TUNING_LENGTH))
+        if model["max_sequence_length"] > _FINE_TUNING_LENGTH:
+            shrink("max_length", _FINE_TUNING_LENGTH)
         tokens = found["max_length"] or model["max_sequence_length"]
     cost = _encoder_cost(model, tokens) * trials
-    while (
-        "batch" in free
-        and found["batch"] > 4
-        and cost * found["batch"] * _MOST_FINE_TUNING_STEPS > _TRAINING
-    ):
-        found["batch"] //= 2
+    while "batch" in free and batch > 4 and cost * batch * _MOST_FINE_TUNING_STEPS > _TRAINING:
+        batch //= 2
+    if found["batch"] or batch < _FINE_TUNING_BATCH[kind]:
+        found["batch"] = batch
     if "epochs" not in given.keys:
-        steps = max(_whole(_TRAINING / (cost * found["batch"])), _FEWEST_STEPS)
+        steps = max(_whole(_TRAINING / (cost * batch)), _FEWEST_STEPS)
         shrink("steps", min(steps, _MOST_FINE_TUNING_STEPS))
     # Evaluation is a third of training.
     shrink("test_examples", min(max(int(3 * _EVALUATION / cost), _FEWEST_TESTED), _MOST_TESTED))

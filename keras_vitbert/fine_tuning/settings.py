@@ -66,6 +66,26 @@ def quick_for(config, task, given, model, trials):
     return config
 
 
+def with_parts(config, task, given, count):
+    """The config with whole steps for parts of a run whose steps follow from the data.
+
+    Args:
+        config: `ConfigDict`; not changed.
+        task: `keras_vitbert.fine_tuning.tasks.Task`.
+        given: `Given`, of `parse`.
+        count: int, training examples.
+
+    Returns:
+        A new `ConfigDict`, which is checked.
+
+    Raises:
+        UserError: as `check_config`.
+    """
+    config = resolve_parts(config, given, steps_of(config, count))
+    check_config(config, task, given)
+    return config
+
+
 def choose_config(values, for_help=False):
     """The config of the task that the flags name.
 

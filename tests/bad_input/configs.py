@@ -109,10 +109,10 @@ _OF_TASKS = {
     "--task=rte --config.epoch=2": r"no such key \(did you mean --config.epochs",
     "--task=rte --config.image_size=2": "--config.image_size: the config has no such key",
     "--task=pets --seeds=0": "seeds",
-    "--task=rte --config.evaluation_interval=0.1": "=0.1: is a part of --config.steps, which is 0; ",
     "--task=pets --config.evaluation_interval=101 --config.optimizer.beta_1=0.3": (
         "beta_1=0.3: has no .*; --config.evaluation_interval=101: must be a .*; this works, added to the command: --config.evaluation_interval=100 --config.optimizer.beta_1=0.9$"
     ),
+    "--evaluate_only --checkpoint=x --task=sst2 --config.evaluation_interval=0.1": "has no effect",
     "--evaluate_only --checkpoint=x --task=sst2 --quick": "--quick has no effect with --evaluate",
     "--task=pets --checkpoint=": "--checkpoint is missing; give the folder",
     "--evaluate_only --checkpoint=x --task=sst2 --sweep": "--sweep has no effect with --evaluate",

@@ -78,6 +78,16 @@ def test_parts_of_fine_tuning():
     assert settings.parse(argv, define_flags, "usage")[2].evaluation_interval == 45
 
 
+def test_parts_of_a_run_whose_steps_follow_from_the_data(capsys):
+    argv = ["--task=rte", "--config.evaluation_interval=0.1", "--config.checkpoint_interval=0.5"]
+    _, task, config, given = settings.parse(argv, define_flags, "usage")
+    assert (config.evaluation_interval, config.checkpoint_interval) == (0, 1_000)  # not yet
+    found = settings.with_parts(config, task, given, count=640)  # 3 epochs of 20 steps
+    assert (found.evaluation_interval, found.steps_per_epoch) == (6, 6)
+    assert (found.checkpoint_interval, found.steps) == (30, 0)
+    assert capsys.readouterr().err.startswith("of 60 steps: ")
+
+
 @pytest.mark.parametrize("argument", ["image_batch=0.5", "steps=0.5", "validation_interval=1.5"])
 def test_other_numbers_have_no_parts(argument):
     with pytest.raises(UserError, match=argument):

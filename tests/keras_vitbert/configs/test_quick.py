@@ -127,7 +127,7 @@ def test_every_task(name, capsys):
         if task.kind == "images":
             assert small.image_size == model["image_size"]
         else:
-            assert small.max_length == min(model["max_sequence_length"], 128)
+            assert (small.max_length or model["max_sequence_length"]) <= 128
         assert capsys.readouterr().err.count("\n") == 1
     assert small.batch < 16 and small.test_examples < 1000  # of the large model
     swept = settings.quick_for(config, task, given, BASE, trials=5)

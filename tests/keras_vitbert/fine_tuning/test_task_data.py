@@ -201,6 +201,17 @@ def test_a_part_of_sorted_records_is_of_all_classes(tmp_path, count):
     np.testing.assert_allclose(found[1], np.bincount(labels) / 10, atol=1)
 
 
+def test_splits_that_are_reported_in_part(tmp_path, capsys):
+    data = open_data("tsv", write_texts(tmp_path, counts={"train": 40, "dev": 12}))
+    for count in (0, 12, 99):
+        assert data.tested_on(count).tests["validation"] is data.tests["validation"]
+    assert capsys.readouterr().err == ""
+    part = data.tested_on(5)
+    assert part.tests["validation"].count == 5 and part.train is data.train
+    assert part.tests["validation"].sha256 == data.tested_on(5).tests["validation"].sha256
+    assert "validation: 5 of its 12 examples are reported" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("part", "leaves"), [(0.01, "40 and 0"), (0.99, "0 and 40")])
 def test_a_part_that_leaves_nothing(tmp_path, part, leaves):
     data = open_data("texts", write_texts(tmp_path, counts={"train": 40, "dev": 5}))

@@ -24,6 +24,13 @@ from tpu.peak_flops import peak_flops
 from tpu.strategy import define_flags as define_tpu_flags
 from tpu.strategy import get_strategy, holder_of_weights, wait_for_peers
 
+# Settings that make a run do something less often.
+_RARER = {
+    "validation": "a larger --config.validation_interval",
+    "drawing": "a larger --config.inspection.activation_interval",
+    "saving": "a larger --config.checkpoint_interval",
+}
+
 
 def define_flags(values):
     """Defines the flags other than `--config`.
@@ -141,7 +148,7 @@ def report(summary, output_dir):
         output_dir: str, the run's folder.
     """
     from keras_vitbert.runs.identity import accepted_lines
-    from keras_vitbert.runs.progress import shares_line
+    from keras_vitbert.runs.progress import advice, shares_line
 
     validation, baseline = summary["validation"], summary["baselines"]
     lines = [f"{summary['variant']}: {summary['steps']} steps, {summary['seconds']} s"]
@@ -167,6 +174,7 @@ def report(summary, output_dir):
         lines.append(f"  {not_applied} steps were not applied: {output_dir}/divergences.csv")
     if "time" in summary:  # older versions recorded none
         lines.append(f"  {shares_line(summary['time'])}")
+        lines += [f"  {line}" for line in advice(summary["time"], _RARER)]
     lines += accepted_lines(summary)
     lines.append(f"  details: {output_dir}/summary.json; tensorboard --logdir {output_dir}")
     return "\n".join(lines)

@@ -42,6 +42,6 @@ def get_config(size: str = "sample") -> config_dict.ConfigDict:
 
     config.optimizer.update(learning_rate=2e-3, warmup_steps=50)
     config.merge.mask_update_interval = 20
-    config.teachers.update(image_steps=500, text_steps=600)
+    config.teachers.update(image_steps=400, text_steps=500)
     config.inspection.update(activation_interval=250, gradient_interval=100)
     return config

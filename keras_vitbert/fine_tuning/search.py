@@ -20,7 +20,7 @@ from keras_vitbert.fine_tuning.pretrained import Pretrained
 from keras_vitbert.fine_tuning.tasks import Task
 from keras_vitbert.fine_tuning.trials import Trial, finished_result, run_trial
 from keras_vitbert.runs import identity
-from keras_vitbert.runs.progress import shares_line, summed
+from keras_vitbert.runs.progress import advice, shares_line, summed
 from keras_vitbert.runs.record_errors import reading_images
 from keras_vitbert.runs.run import Run
 from keras_vitbert.runs.run_folder import RunFolder
@@ -30,6 +30,12 @@ from pipelines.files import csv_text
 from pipelines.status import counted, doing, duration
 from pipelines.tasks.labelled_images import LabelledImages, require_batch
 from pipelines.text.wordpiece import vocabulary_hash
+
+# Settings that make a run do something less often.
+_RARER = {
+    "validation": "a larger --config.evaluation_interval, or 0,",
+    "saving": "a larger --config.checkpoint_interval",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,6 +163,7 @@ def table(summary):
     lines.append(f"  over {count} seed{'s' if count > 1 else ''}")
     if summary.get("time"):  # older versions recorded none
         lines.append(f"  {shares_line(summary['time'])}")
+        lines += [f"  {line}" for line in advice(summary["time"], _RARER)]
     lines += identity.accepted_lines(summary)
     return "\n".join(lines)
 

@@ -148,10 +148,10 @@ def pretrain(run):
 def _trained(run, stream, teachers, initial, began):
     """Trains what `pretrain` has opened and checked; returns the content of `summary.json`."""
     config, variant, folder = run.config, run.variant, run.folder
-    label, of_teachers = variant.name, 0.0
+    label, of_teachers, known = variant.name, 0.0, {}
     if config.distillation.ratio > 0:
         teachers_began = time.monotonic()
-        own = _missing_teachers(run, teachers)
+        own, known = _missing_teachers(run, teachers)
         own_inputs = {f"{kind}_teacher": weights_input(network) for kind, network in own.items()}
         folder.check_inputs(own_inputs, run.accepted)
         teachers |= own
@@ -179,7 +179,8 @@ def _trained(run, stream, teachers, initial, began):
         resumed_from = fit(run, trainer, stream, callbacks, label, flops)
     if run.workers.is_chief:
         with doing(f"{label}: counting what frequencies alone would reach"):
-            summary = _summary(run, trainer, stream, began, resumed_from)
+            scores = baselines(stream, known)
+        summary = _summary(run, trainer, stream, began, resumed_from, scores)
         summary["time"] = time_shares(before, own_began, of_teachers)
         finish_session(folder, summary["validation"], trainer.step)
         folder.finish(summary)
@@ -281,20 +282,26 @@ def _given_teachers(run, paths):
 
 
 def _missing_teachers(run, given):
-    """The teachers that were not given, pre-trained unless they are finished."""
-    networks, teachers = {}, run.config.teachers
+    """The teachers that were not given, pre-trained unless they are finished.
+
+    Returns:
+        (dict of kind to network; dict, the baselines of their runs, which have the same data).
+    """
+    networks, known, teachers = {}, {}, run.config.teachers
     for kind, name, steps in (
         ("image", "vit", teachers.image_steps),
         ("text", "bert", teachers.text_steps),
     ):
         if kind not in given:
             teacher = run.of_teacher(name, steps)
-            pretrain(teacher)
+            scores = pretrain(teacher)["baselines"]
+            if not any(run.accepted):  # else it may have been trained on other data
+                known |= scores
             networks |= _given_teachers(run, {kind: teacher.folder.path})
-    return networks
+    return networks, known
 
 
-def _summary(run, trainer, stream, began, resumed_from):
+def _summary(run, trainer, stream, began, resumed_from, scores):
     """The content of `summary.json`."""
     rows = run.folder.rows(up_to_step=trainer.step)
     return {
@@ -305,7 +312,7 @@ def _summary(run, trainer, stream, began, resumed_from):
         "parameters": trainer.network.count_params(),
         "resumed_from_step": resumed_from,
         "validation": _last_validation(run.folder, rows, trainer.step),
-        "baselines": baselines(stream),
+        "baselines": scores,
         "mask": _mask_summary(trainer),
         "divergences": divergence.counts(trainer),
         "bad_records": [dataclasses.asdict(damage) for damage in left_out(stream)],

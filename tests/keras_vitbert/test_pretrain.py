@@ -69,6 +69,9 @@ def test_the_summary_says_what_came_out(finished, sources, variant):
     assert (summary["variant"], summary["steps"]) == (variant, STEPS)
     assert summary["resumed_from_step"] == 0
     assert summary["seconds"] > 0
+    times = summary["time"]
+    assert min(times["steps"], times["tracing"], times["validation"], times["saving"]) > 0
+    assert sum(times.values()) <= summary["seconds"] + 0.5
     assert (summary["images_per_second"] > 0) == uses.images
     assert (summary["tokens_per_second"] > 0) == uses.text
 

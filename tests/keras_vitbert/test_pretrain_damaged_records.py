@@ -44,6 +44,11 @@ def test_damaged_records_are_left_out_and_told(damaged, tmp_path, capsys):
     flags = ["--variant=joint", "--config.inspection.gradient_interval=0"]
     assert pretrain(damaged, run, *flags, "--max_bad_records=2") == 0
     output = capsys.readouterr()
+    lines = output.err.splitlines()
+    assert "joint: counting what frequencies alone would reach ..." in lines
+    for step, measure in (("1 of 10, ", ""), ("10 of 10, ", ""), ("4 of 10: validation ", "mlm")):
+        assert any(measure in line for line in lines if f"joint: step {step}" in line)
+    assert "\n  time: " in output.out and "poch" not in output.err + output.out
     assert output.err.count("left out: ") == 2 and "2 damaged records were skipped" in output.out
     image, text = summary(run)["bad_records"]
     assert image["file"].endswith("images-train-00001-of-00002") and image["record"] == 2

@@ -18,6 +18,14 @@ def test_baselines(sources):
     assert baselines(open_data(config_of(sources))) == pytest.approx(expected, rel=1e-9)
 
 
+def test_what_is_known_is_not_counted_again(sources):
+    """Here it is wrong, so that it shows."""
+    known = {"image_majority_accuracy": 2.0, "mlm_unigram_loss": 3.0}  # of text not all
+    expected = {**count_baselines(sources), "image_majority_accuracy": 2.0}
+    found = baselines(open_data(config_of(sources)), known)
+    assert found == pytest.approx(expected, rel=1e-9)
+
+
 @pytest.mark.parametrize("modality", ["image", "text"])
 def test_of_one_modality(sources, modality):
     data = open_data(config_of(sources), images=modality == "image", text=modality == "text")

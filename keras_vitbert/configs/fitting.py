@@ -55,8 +55,8 @@ def fit_fine_tuning(flat, free):
 def overrides_that_work(flat, given, check, fit):
     """Overrides that make a config with problems one without.
 
-    First the values that nobody gave are fitted to those that were; if that is not enough, the
-    given ones but `steps`; then all.
+    First the values that nobody gave are fitted to those that were, and to the length of the run;
+    if that is not enough, the given ones too, and last the length.
 
     Args:
         flat: flat config.
@@ -72,7 +72,7 @@ def overrides_that_work(flat, given, check, fit):
     base = {**flat, **{key: given.defaults[key] for key in bad if key in given.defaults}}
     if (again := check(base)).problems.keys() - again.conflicts:
         return ""  # the config came with bad values
-    for fixed in (given.keys - bad, {"steps"}, set()):
+    for fixed in ({"steps", *given.keys} - bad, {"steps"} - bad, given.keys - bad, set()):
         found = fit(base, flat.keys() - fixed)
         again = check(found)
         if again.problems and not again.problems.keys() & fixed:

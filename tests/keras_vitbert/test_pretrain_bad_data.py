@@ -149,9 +149,9 @@ def test_bad_text_files(refused, bad_files, name, message):
 
 
 def test_a_pattern_that_is_empty(refused):
-    message = "--config.data.images.train is empty; give a pattern"
+    message = "the config lacks data .*: --config.data.images.train=PATTERN$"
     refused("--variant=vit", "--config.data.images.train=", message=message)
-    message = "--config.data.text.validation is empty; give a pattern"
+    message = "the config lacks data .*: --config.data.text.validation=PATTERN$"
     refused("--variant=bert", "--config.data.text.validation=", message=message)
 
 

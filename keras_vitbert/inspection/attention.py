@@ -1,0 +1,29 @@
+"""What each block attends to, and how strongly it responds, token by token, for given inputs."""
+
+from keras import ops
+
+
+def look_inside(backbone, inputs):
+    """Runs a backbone on inputs of one modality and keeps what its blocks do.
+
+    Args:
+        backbone: `ViTBertBackbone`.
+        inputs: dict of its inputs, `images` or `token_ids`, `segment_ids` and `padding_mask`.
+
+    Returns:
+        float32 tensors: the attention weights `(batch, blocks, heads, length, length)`, of which
+        each row, what one token attends to, adds up to 1; and the mean absolute activation at the
+        output of every block `(batch, blocks, length)`, the mean being over the hidden units.
+    """
+    mask = None
+    if "images" in inputs:
+        x = backbone.image_embedding(inputs["images"], training=False)
+    else:
+        x = backbone.text_embedding(inputs["token_ids"], inputs["segment_ids"], training=False)
+        mask = inputs["padding_mask"]
+    attention, activation = [], []
+    for block in backbone.blocks:
+        x, weights = block(x, padding_mask=mask, training=False, return_attention_scores=True)
+        attention.append(ops.cast(weights, "float32"))
+        activation.append(ops.mean(ops.abs(ops.cast(x, "float32")), axis=-1))
+    return ops.stack(attention, axis=1), ops.stack(activation, axis=1)

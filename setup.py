@@ -35,7 +35,11 @@ PARITY = [  # what imported models are checked against
     "torch>=2.4,<3",
     "transformers>=4.48,<6",
 ]
+DEMO = [
+    "gradio>=6.31,<7",  # the page of keras_vitbert.demo; checked to load nothing from other hosts
+]
 DOCS = [
+    *DEMO,  # pages are made of modules that can be imported
     "pdoc>=16,<17",  # makes the API pages from the docstrings
 ]
 TEST = [
@@ -52,6 +56,7 @@ TEST = [
     "grain>=0.2.10,<1",  # keras-hub's test helpers load it
     "import-linter>=2.3,<3",  # who may import whom, see pyproject.toml
     "jax>=0.4.34,<0.12",  # the second Keras backend that the model is checked on
+    "playwright>=1.49,<2",  # clicks through the demo page, where there is a Chromium
     "pyright[nodejs]>=1.1.400,<1.2",  # types of model/, training/ and configs/
     "pytest>=8,<10",
     "pytest-xdist>=3.6,<4",  # two test processes
@@ -102,6 +107,7 @@ setup(
         "sample": SAMPLE,
         "beam": BEAM,
         "aot": AOT,
+        "demo": DEMO,
         "docs": DOCS,
         "notebook": NOTEBOOK,
         "parity": PARITY,

@@ -53,6 +53,15 @@ _FINETUNE = {
     "--checkpoint=others/bert --task=pets": "is a BERT",
     "--checkpoint=plain.npz --task=pets": "plain.npz",
 }
+_DEMO = {
+    "": "--checkpoint is missing",
+    "--checkpoint=run --port=0": "port",
+    "--checkpoint=run --port=70000": "port",
+    "--checkpoint=run --share": "Unknown command line flag 'share'",
+    "--checkpoint=none": "none: no such folder, file or preset; give",
+    "--checkpoint=export/vitbert": "holds no Keras model; give what it was exported from",
+    "--checkpoint=run --compare=none": "none: no such folder, file or preset; give",
+}
 _TEXT = "--text='the [MASK]'"
 _PREDICT = {
     "--text=a": "--checkpoint is missing",
@@ -221,6 +230,7 @@ ROWS = {
     **{f"keras_vitbert.export {line}": phrase for line, phrase in _EXPORT.items()},
     **{f"keras_vitbert.convert {line}": phrase for line, phrase in _CONVERT.items()},
     **{f"keras_vitbert.figures {line}": phrase for line, phrase in _FIGURES.items()},
+    **{f"keras_vitbert.demo {line}": phrase for line, phrase in _DEMO.items()},
     **_numbered(_USE, _DAMAGED),
     **_numbered("keras_vitbert.convert --checkpoint=others/vit_model --output_dir=x", _OTHERS),
     **_numbered("keras_vitbert.predict --checkpoint=preset --image=image.jpg", _PRESETS),

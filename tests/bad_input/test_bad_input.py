@@ -24,7 +24,7 @@ def test_the_table_is_large_and_has_all_commands():
     assert len(table.ROWS) >= 250
     commands = {next(word for word in line.split() if "=" not in word) for line in table.ROWS}
     for package, names in (
-        ("keras_vitbert", "pretrain finetune predict export convert figures"),
+        ("keras_vitbert", "pretrain finetune predict export convert figures demo"),
         ("pipelines", "wikipedia books vocabulary text_examples imagenet manifest sample"),
         ("tpu", "aot worker"),
     ):

@@ -1,0 +1,70 @@
+"""Shows what a trained model says to an image or a sentence, on a page in the browser.
+
+    python -m keras_vitbert.demo --checkpoint=DIR [--compare=DIR] [--port=7860]
+
+Drop an image or type a sentence, with or without [MASK]: the page shows the five likeliest answers,
+and what each block attends to or how strongly it responds. DIR is the folder of a run of pretrain
+or finetune, a preset, or a ViT of another project; --compare shows a second one beside it. The page
+is served to this machine alone and works without a network; Ctrl-C ends it. It needs Gradio:
+pip install "keras-vitbert[demo]".
+Exit status: 0 ended, 2 bad flag, model or port.
+"""
+
+import contextlib
+import importlib.util
+import signal
+import sys
+
+from keras_vitbert.demo_page.server import check_port, serving
+from pipelines.command_line import (
+    Stopped,
+    UserError,
+    define_flags,
+    load_tensorflow,
+    parse_flags,
+    quiet_loading,
+    run,
+)
+from pipelines.status import doing
+
+
+def main(argv):
+    """Runs the command.
+
+    Args:
+        argv: list of str, without the program's name.
+    """
+    values = define_flags(
+        ("checkpoint", "", "the folder of a run of pretrain or finetune, or a preset"),
+        ("compare", "", "another one, to show beside it"),
+        ("port", 7860, "where the page is served, on 127.0.0.1", 1, 65535),
+    )
+    parse_flags(values, argv, __doc__, required=("checkpoint",))
+    if importlib.util.find_spec("gradio") is None:
+        raise UserError('gradio is not installed; run: pip install "keras-vitbert[demo]"')
+    check_port(values.port)
+
+    load_tensorflow()
+    with quiet_loading():
+        from keras_vitbert.demo_page.answers import ShownModel
+        from keras_vitbert.trained.loading import load
+
+    paths = [path for path in (values.checkpoint, values.compare) if path]
+    models = []
+    for path in paths:
+        with doing(f"opening {path}"):
+            models.append(ShownModel(load(path)))
+    for model in models:
+        if not (model.takes_images or model.takes_texts):
+            raise UserError(
+                f"{model.trained.path}: takes no images, and has no vocabulary for texts; give a "
+                "run, or a preset of a task"
+            )
+    with serving(models, values.port) as address:
+        print(f"{address} shows {' and '.join(paths)}; Ctrl-C ends it", flush=True)
+        with contextlib.suppress(Stopped):
+            signal.pause()
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

@@ -1,0 +1,90 @@
+import importlib.util
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+
+import pytest
+
+from keras_vitbert import demo
+from pipelines import command_line
+from tests.keras_vitbert.demo_page.ports import free_port
+
+ROOT = pathlib.Path(__file__).parents[2]
+SAVED = ROOT / "tests" / "keras_vitbert" / "trained" / "saved"
+
+
+def run(capsys, *flags):
+    """The status and the only line on stderr; nothing may have been loaded."""
+    status = command_line.run(demo.main, ["--checkpoint=none", *flags])
+    out, err = capsys.readouterr()
+    assert out == ""
+    [line] = err.splitlines()
+    return status, line
+
+
+@pytest.fixture
+def unloaded(monkeypatch):
+    """Lets nothing be loaded."""
+    monkeypatch.setattr(demo, "load_tensorflow", lambda: pytest.fail("TensorFlow is loaded"))
+
+
+def test_without_gradio_it_says_how_to_install_it(unloaded, monkeypatch, capsys):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    status, line = run(capsys)
+    assert (status, line) == (
+        2,
+        'error: gradio is not installed; run: pip install "keras-vitbert[demo]"',
+    )
+
+
+def test_a_port_that_is_taken(unloaded, capsys):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        status, line = run(capsys, f"--port={port}")
+    assert (status, line) == (
+        2,
+        f"error: --port={port}: is taken or reserved on this machine; give another",
+    )
+
+
+@pytest.mark.slow
+def test_it_serves_until_ctrl_c_and_leaves_nothing(tmp_path):
+    shutil.copytree(SAVED / "fine_tuned_texts", tmp_path / "texts")
+    (tmp_path / "temporary").mkdir()
+    port = free_port()
+    environment = {
+        **os.environ,
+        "HTTP_PROXY": "http://127.0.0.1:9",  # nobody is there
+        "NO_PROXY": "example.org",
+        "GRADIO_SHARE": "True",
+        "GRADIO_SERVER_NAME": "0.0.0.0",
+        "TMPDIR": str(tmp_path / "temporary"),
+        "PYTHONPATH": str(ROOT),
+    }
+    words = (sys.executable, "-m", "keras_vitbert.demo", "--checkpoint=texts", f"--port={port}")
+    with subprocess.Popen(
+        words,
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            line = process.stdout.readline()
+            address = f"http://127.0.0.1:{port}/"
+            assert line == f"{address} shows texts; Ctrl-C ends it\n", process.stderr.read()
+            opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+            page = opener.open(address).read().decode()
+            assert "It takes no images." in page and "Sentence" in page
+            assert '"analytics_enabled":false' in page.replace(" ", "")
+            process.send_signal(signal.SIGINT)
+            assert process.wait(60) == 0
+        finally:
+            process.kill()
+    assert os.listdir(tmp_path / "temporary") == []

@@ -188,10 +188,12 @@ def _fine_tune(values, task, config, given, strategy, workers):
     )
     model = pretrained.fine_tuned_model(task.kind, config)
     trials = len(config.grid) if values.sweep else 0, values.seeds
-    print(table_of(overview.rows(run, model, chosen, pictures, trials)))
+    rows = overview.rows(run, model, chosen, pictures, trials)
+    summary = fine_tune(
+        run, values.sweep, values.seeds, lambda: print(table_of(rows)), values.dry_run
+    )
     if values.dry_run:
-        return {}
-    summary = fine_tune(run, values.sweep, values.seeds)
+        return summary
     if values.predictions and workers.is_chief:
         prediction_files.collect(values.predictions, output_dir, summary)
     print(table(summary))

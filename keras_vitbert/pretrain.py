@@ -91,7 +91,7 @@ def main(argv):
         strategy = get_strategy(values.tpu, values.tpu_address)
         from keras_vitbert.pretraining import overview
         from keras_vitbert.pretraining.data import open_data
-        from keras_vitbert.pretraining.run import PretrainingRun, check, pretrain
+        from keras_vitbert.pretraining.run import PretrainingRun, pretrain
         from keras_vitbert.runs.divergence import policy_of
         from keras_vitbert.runs.overview import table
         from keras_vitbert.runs.run_folder import RunFolder
@@ -131,11 +131,9 @@ def main(argv):
             accepted=tuple(values.accept_changes.split(",")),
             peak_flops=peak_flops(strategy, config.dtype, values.tpu),
         )
-        check(run)
-        print(table(overview.rows(run)))
-        if values.dry_run:
-            return {}
-        summary = pretrain(run)
+        summary = pretrain(run, lambda: print(table(overview.rows(run))), values.dry_run)
+    if values.dry_run:
+        return summary
     print(report(summary, output_dir))
     return summary
 

@@ -51,7 +51,7 @@ class FineTuningRun(Run):
     pretrained: Pretrained
 
 
-def fine_tune(run, sweep, seeds):
+def fine_tune(run, sweep, seeds, tell=lambda: None, dry_run=False):
     """Fine-tunes, from the beginning or from where it stopped.
 
     Args:
@@ -59,9 +59,11 @@ def fine_tune(run, sweep, seeds):
         sweep: bool, whether the learning rate is picked from `config.grid`, on examples that
             are not reported.
         seeds: int, how many trials are reported.
+        tell: callable without arguments that says what will be done; called when all is checked.
+        dry_run: bool, whether that is all that is done; then nothing is written.
 
     Returns:
-        dict, the content of summary.json.
+        dict, the content of summary.json; empty for a dry run.
 
     Raises:
         UserError, Diverged, Stopped: see `pipelines.command_line`.
@@ -76,10 +78,14 @@ def fine_tune(run, sweep, seeds):
     rest = selection = None
     if sweep:
         rest, selection = data.without_selection(config.selection_part)
+    if dry_run:
+        tell()
+        return {}
     if folder.record() is None:
         tests = [*data.tests.values(), *([selection] if sweep else [])]
         _read_through(tests, config.evaluation_batch)
     _begin(run)
+    tell()
     with held(folder.path, run.workers.is_chief):
         return _trained(run, seeds, rest, selection)
 

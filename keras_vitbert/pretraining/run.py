@@ -80,34 +80,24 @@ class PretrainingRun(Run):
         )
 
 
-def check(run):
-    """Refuses masks that do not fit the run, and batches that replicas cannot share.
-
-    Args:
-        run: `PretrainingRun`.
-
-    Raises:
-        UserError: names the key and the fix.
-    """
-    variants.check_masks(run.config, run.variant)
-    variants.check_shares(run.config, run.variant, run.replicas)
-
-
-def pretrain(run):
+def pretrain(run, tell=lambda: None, dry_run=False):
     """Pre-trains one variant, after the teachers that it needs and that do not exist yet.
 
     Args:
         run: `PretrainingRun`.
+        tell: callable without arguments that says what will be done; called when all is checked.
+        dry_run: bool, whether that is all that is done; then nothing is written.
 
     Returns:
-        dict, the content of `summary.json`.
+        dict, the content of `summary.json`; empty for a dry run.
 
     Raises:
         UserError, Diverged, Stopped: see `pipelines.command_line`.
     """
     config, variant, folder, data = run.config, run.variant, run.folder, run.data
     began = time.time()
-    check(run)
+    variants.check_masks(config, variant)
+    variants.check_shares(config, variant, run.replicas)
     stream = data.stream(config, variant.images, variant.text)
     classes = data.classes if variant.images else None
     inputs = {
@@ -127,6 +117,9 @@ def pretrain(run):
         inputs["initial_weights"] = weights_input(initial, run.initial_weights)
     known = (folder.record() or {}).get("inputs", {})
     require_given(folder.path, known, inputs, _GIVEN_BY_FLAGS, run.accepted)
+    if dry_run:
+        tell()
+        return {}
     folder.begin(
         {"variant": variant.name},
         config,
@@ -137,6 +130,7 @@ def pretrain(run):
         accepted=run.accepted,
         replicas=run.replicas,
     )
+    tell()
     summary = folder.summary()
     if summary is not None:
         say(f"{variant.name}: {summary['steps']} steps are done, see {folder.path}/summary.json")

@@ -136,7 +136,7 @@ def test_columns_of_tsv_files(refused, texts):
     folder, flags = texts
     column = "--config.data.label_column=kind"
     refused(*flags, column, message="train.tsv: has no column 'kind' but index, sentence1, sent")
-    edit(folder / "train.tsv", lambda lines: [lines[0].replace("label", "class"), *lines[1:]])
+    edit(folder / "train.tsv", lambda lines: [lines[0].replace("label", "mark"), *lines[1:]])
     refused(*flags, message="train.tsv: has no label column")
 
 

@@ -49,7 +49,7 @@ def main(argv):
     parse_flags(flags.FlagValues(), argv, __doc__)
     print(
         f"keras_vitbert {keras_vitbert.__version__}, Python {platform.python_version()}, "
-        f"{platform.system()} {platform.machine()}",
+        f"{sys.platform} {platform.machine()}",
         flush=True,
     )
     problems = [*check_python(), *check_packages(), *check_tensorboard()]

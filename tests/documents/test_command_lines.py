@@ -48,6 +48,8 @@ def check_all(check, items):
 
 def test_command_lines(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # where nothing is in the way of what would be written
+    (tmp_path / "DIR" / "train").mkdir(parents=True)  # what the reader has
+    (tmp_path / "other.csv").write_text("text,label\na,b\n")
     assert len(LINES) > 60
     check_all(command_lines.check, LINES)
 

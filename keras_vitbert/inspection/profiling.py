@@ -12,7 +12,7 @@ from pipelines.command_line import say
 class Profile(keras.callbacks.Callback, contextlib.AbstractContextManager):
     """Traces the steps from `first` to `last`, counted from 1, both included.
 
-    The trace is in RUN/logs/train/plugins/profile. An execution of several steps is traced if it
+    The trace is in RUN/train/plugins/profile. An execution of several steps is traced if it
     contains such a step. A run that resumes between them traces the rest; one that resumes after
     them traces nothing and says so. Use it as a context, so that the trace is written even if
     training fails.

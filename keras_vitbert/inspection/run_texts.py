@@ -1,11 +1,9 @@
 """The settings of a run in TensorBoard: as texts, and as a row of the HParams tab.
 
-RUN/logs/hparams is the run's session in that tab: its settings and, at the end, its last
-validation. So `tensorboard --logdir=runs` compares all runs below `runs`, teachers included.
-TensorBoard shows the settings of a run's first start.
+RUN/validation is the run's session in that tab: its settings stand beside the last point of each of
+its curves. So `tensorboard --logdir=runs` compares all runs below `runs`, teachers included, and
+that of a fine-tuned run its trials. TensorBoard shows the settings of a run's first start.
 """
-
-import os
 
 import keras
 import tensorflow as tf
@@ -22,12 +20,14 @@ class RunTexts(keras.callbacks.Callback):
         folder: `RunFolder`.
         about: dict of settings outside the configuration, such as `{"variant": "vitbert"}`.
         config: `ConfigDict`.
+        compared: collection of str, the settings that the HParams tab shows; all by default.
     """
 
-    def __init__(self, folder, about, config):
+    def __init__(self, folder, about, config, compared=None):
         super().__init__()
         self.folder = folder
         self.settings = {**about, **flatten(config)}
+        self.compared = self.settings.keys() if compared is None else compared
         self._begun = False
 
     def on_train_begin(self, logs=None):
@@ -44,21 +44,21 @@ class RunTexts(keras.callbacks.Callback):
         settings = {
             key: value if isinstance(value, bool | int | float | str) else str(value)
             for key, value in self.settings.items()
+            if key in self.compared
         }
         _write_session(self.folder, summary.session_start_pb(settings))
 
 
-def finish_session(folder, validation, step):
-    """Closes the run's session, with its last validation beside its settings.
+def finish_session(folder, succeeded=True):
+    """Closes the run's session in the HParams tab.
 
     Args:
         folder: `RunFolder`.
-        validation: dict of name to float.
-        step: int, of the validation.
+        succeeded: bool, or the run diverged.
     """
     if folder.writes:
-        end = summary.session_end_pb(api_pb2.STATUS_SUCCESS)
-        _write_session(folder, end, validation, step)
+        status = api_pb2.STATUS_SUCCESS if succeeded else api_pb2.STATUS_FAILURE
+        _write_session(folder, summary.session_end_pb(status))
 
 
 def settings_table(settings):
@@ -100,11 +100,8 @@ def _table(head, rows):
     return "\n".join(map(markdown_row, lines))
 
 
-def _write_session(folder, summary, scalars=None, step=0):
-    """Writes a new file into the session's folder."""
-    writer = tf.summary.create_file_writer(os.path.join(folder.logs, "hparams"))
-    with writer.as_default(step=step):
+def _write_session(folder, summary):
+    writer = folder.summary_writer("validation")
+    with writer.as_default(step=0):
         tf.summary.experimental.write_raw_pb(summary.SerializeToString(), step=0)
-        for name, value in (scalars or {}).items():
-            tf.summary.scalar(f"validation/{name}", value)
-    writer.close()
+    writer.flush()

@@ -176,7 +176,7 @@ def _trained(run, stream, teachers, initial, began):
             scores = baselines(stream, known)
         summary = _summary(run, trainer, stream, began, resumed_from, scores)
         summary["time"] = time_shares(before, own_began, of_teachers)
-        finish_session(folder, summary["validation"], trainer.step)
+        finish_session(folder)
         folder.finish(summary)
     run.workers.wait()
     return folder.summary()

@@ -4,7 +4,8 @@ config.json     variant, configuration, digests of inputs, numbers of records, r
 vocabulary.txt  a copy, so that the folder is self-contained
 classes.txt     the names of the image classes, one a line, if the data provide them
 checkpoints/    see `keras_vitbert.runs.checkpoints`
-logs/           TensorBoard: train, validation, and hparams for its table of runs
+train/          for TensorBoard, which calls curves by their folders; older versions put both into
+validation/     a folder logs/. The settings for its table of runs are in validation/
 inspection/     the values behind the pictures in TensorBoard
 metrics.csv     a line an epoch
 divergences.csv a line for each step that was not applied, see `keras_vitbert.runs.divergence`
@@ -16,6 +17,7 @@ Fine-tuning has such a folder for each trial, in `trials/`; see `keras_vitbert.f
 """
 
 import csv
+import functools
 import json
 import os
 import time
@@ -60,7 +62,6 @@ class RunFolder:
         self.path = path
         self.writes = writes
         self.checkpoints = os.path.join(path, "checkpoints")
-        self.logs = os.path.join(path, "logs")
         self.logged_from = 0
         self._writers = {}
 
@@ -298,15 +299,21 @@ class RunFolder:
         if self.writes:
             write_atomically(self._file(name), text)
 
+    @functools.cached_property
+    def logs(self):
+        """The folder of the folders for TensorBoard: the run's own; of older runs one in it."""
+        old = os.path.join(self.path, "logs")
+        return old if tf.io.gfile.isdir(old) else self.path
+
     def summary_writer(self, name):
-        """The TensorBoard writer of `logs/NAME`, or None if this process does not write.
+        """The TensorBoard writer of the folder NAME, or None if this process does not write.
 
         It is shared, as TensorBoard follows only the newest file of a folder. It makes TensorBoard
         forget what was logged at `logged_from` or later: a killed run may have logged steps after
         its last checkpoint, which come again.
 
         Args:
-            name: str, `train`, `validation` or `hparams`.
+            name: str, `train` or `validation`.
         """
         if not self.writes:
             return None

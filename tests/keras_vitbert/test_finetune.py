@@ -150,7 +150,7 @@ def test_predictions_are_in_the_natural_order_of_files(swept, image_task):
 def test_tensorboard_shows_confusion_and_classes(run):
     folder, classes, _ = run
     summary = summary_of(folder)
-    events = EventAccumulator(str(folder / summary["model"] / "logs" / "validation"))
+    events = EventAccumulator(str(folder / summary["model"] / "validation"))
     events.Reload()
     wanted = {f"accuracy_of_classes_validation/{name}" for name in classes}
     wanted |= {"accuracy/accuracy", "f1/f1", "mcc/mcc"}

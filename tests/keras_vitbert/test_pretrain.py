@@ -38,7 +38,7 @@ from tests.marks import slow
 def test_a_run_leaves_its_folder(finished, sources, variant):
     folder = finished(variant)
     uses = VARIANTS[variant]
-    names = {"checkpoints", "logs", "metrics.csv", "config.json", "summary.json"}
+    names = {"checkpoints", "train", "validation", "metrics.csv", "config.json", "summary.json"}
     names |= {"vocabulary.txt"} if uses.text else set()
     names |= {"classes.txt"} if uses.images else set()
     names |= {"inspection"} if variant in (*MASKED, MAPPED) else set()

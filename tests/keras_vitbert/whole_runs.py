@@ -86,7 +86,7 @@ def validate(network, folder):
 def tensorboard_scalars(folder):
     """`{(writer, tag): {step: value}}` from the event files."""
     scalars = collections.defaultdict(dict)
-    for path in sorted((folder / "logs").rglob("events.out.tfevents.*")):
+    for path in sorted(folder.glob("*/events.out.tfevents.*")):
         for event in tf.compat.v1.train.summary_iterator(str(path)):
             for value in event.summary.value:
                 if value.metadata.plugin_data.plugin_name == "scalars":
@@ -99,8 +99,10 @@ def shown_points(folder):
     """`{(writer, tag): steps}` of the points that TensorBoard shows, in their order."""
     points = {}
     for writer in ("train", "validation"):
-        events = EventAccumulator(str(folder / "logs" / writer)).Reload()
+        events = EventAccumulator(str(folder / writer)).Reload()
         for tag in events.Tags()["tensors"]:
+            if tag.startswith("_hparams_"):  # of each start
+                continue
             points[writer, tag] = [event.step for event in events.Tensors(tag)]
     return points
 
@@ -108,7 +110,7 @@ def shown_points(folder):
 def tensorboard_images(folder):
     """`{tag: {step: picture}}` of the training log."""
     images = collections.defaultdict(dict)
-    for path in sorted((folder / "logs" / "train").glob("events.out.tfevents.*")):
+    for path in sorted((folder / "train").glob("events.out.tfevents.*")):
         for event in tf.compat.v1.train.summary_iterator(str(path)):
             for value in event.summary.value:
                 if value.metadata.plugin_data.plugin_name == "images":

@@ -86,7 +86,7 @@ def files(folder):
 
 def events(folder):
     """TensorBoard's data of a run's training."""
-    accumulator = EventAccumulator(str(folder / "logs" / "train"), {"images": 0, "tensors": 0})
+    accumulator = EventAccumulator(str(folder / "train"), {"images": 0, "tensors": 0})
     return accumulator.Reload()
 
 
@@ -214,7 +214,7 @@ def test_only_the_writer_writes(run, tmp_path):
     with pytest.raises(Killed) as killed:
         run(tmp_path, writes=False, kill=3)
     assert killed.value.callback._batches  # it has taken part
-    assert not (tmp_path / "inspection").exists() and not (tmp_path / "logs").exists()
+    assert not (tmp_path / "inspection").exists() and not (tmp_path / "train").exists()
 
 
 @pytest.mark.slow

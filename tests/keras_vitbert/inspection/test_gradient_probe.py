@@ -60,7 +60,7 @@ def test_what_tensorboard_is_told(tmp_path):
     rows = np.array([[-1.0, 0.0, 3.0], [0.0, 1.0, 5.0]])
     folder = RunFolder(str(tmp_path))
     train(folder, 4, 10, executed=2, buckets={("block_0", "text"): tf.constant(rows)})
-    events = EventAccumulator(str(tmp_path / "logs" / "train"), {"tensors": 0}).Reload()
+    events = EventAccumulator(str(tmp_path / "train"), {"tensors": 0}).Reload()
     tags = {f"gradient_conflict/{name}/{b}" for name in VALUES for b in ("block_0", "all")}
     tags -= {"gradient_conflict/text_norm/block_0", "gradient_conflict/text_norm/all"}
     assert set(events.Tags()["tensors"]) == {*tags, "gradients/text/block_0"}

@@ -96,7 +96,7 @@ def test_one_process_traces(tmp_path, profiler):
 def test_a_run_leaves_its_trace(sources, tmp_path):
     """And is the same run otherwise: nothing else is written twice."""
     assert pretrain(sources, tmp_path, "--variant=vit", "--profile=5,6") == EXIT_DONE
-    [trace] = (tmp_path / "logs" / "train" / "plugins" / "profile").rglob("*.xplane.pb")
+    [trace] = (tmp_path / "train" / "plugins" / "profile").rglob("*.xplane.pb")
     content = trace.read_bytes()
     assert b"/host:CPU" in content
     # The two steps are marked, for the page that tells what a step takes.

@@ -26,11 +26,12 @@ class Model:
         self.step = step
 
 
-def start(path, network, step=0, variant="joint", **settings):
+def start(path, network, step=0, variant="joint", compared=None, **settings):
     config = sample.get_config()
     config.update(settings)
     folder = RunFolder(str(path))
-    texts = RunTexts(folder, {"variant": variant}, config)
+    folder.logged_from = step and step + 1  # as `loop.fit` sets it
+    texts = RunTexts(folder, {"variant": variant}, config, compared)
     texts.set_model(Model(network, step))
     texts.on_train_begin()
     texts.on_train_begin()  # of another call of `fit`
@@ -59,15 +60,15 @@ def test_texts_are_written_once(tmp_path, network):
     start(tmp_path, network)
     start(tmp_path, network, step=3)
     texts = texts_of(tmp_path)
-    assert list(texts) == ["logs/train"]
-    assert {tag: len(found) for tag, found in texts["logs/train"].items()} == {
+    assert list(texts) == ["train"]
+    assert {tag: len(found) for tag, found in texts["train"].items()} == {
         "configuration": 1,
         "model": 1,
     }
-    [configuration] = texts["logs/train"]["configuration"]
+    [configuration] = texts["train"]["configuration"]
     assert "| variant | `joint` |" in configuration
     assert "| optimizer.learning_rate | `0.002` |" in configuration
-    assert texts["logs/train"]["model"] == [layers_table(network)]
+    assert texts["train"]["model"] == [layers_table(network)]
 
 
 def test_a_model_is_a_table_of_its_layers(network):
@@ -91,17 +92,25 @@ def test_a_settings_table_keeps_its_columns():
 def runs(tmp_path_factory, network):
     """Two runs that are done, of which one was started twice, and one that is not."""
     path = tmp_path_factory.mktemp("runs")
-    finish_session(start(path / "first", network), {"image_accuracy": 0.5, "mlm_loss": 6.5}, 500)
+    first = start(path / "first", network)
+    first.log_scalars("validation", 400, {"accuracy/image_accuracy": 0.25})
+    finish(first, {"accuracy/image_accuracy": 0.5, "loss/mlm_loss": 6.5})
     start(path / "second", network, image_batch=64)
     # TensorBoard reads files in the order of their names, which hold the time in whole seconds.
     began = int(time.time())
     while int(time.time()) == began:
         time.sleep(0.05)
     second = start(path / "second", network, step=9, image_batch=64, checkpoint_interval=3)
-    finish_session(second, {"image_accuracy": 0.75, "mlm_loss": 5.0}, 500)
+    finish(second, {"accuracy/image_accuracy": 0.75, "loss/mlm_loss": 5.0})
     start(path / "third", network, variant="vit")
-    finish_session(RunFolder(str(path / "third"), writes=False), {"image_accuracy": 1.0}, 500)
+    finish(RunFolder(str(path / "third"), writes=False), {"accuracy/image_accuracy": 1.0})
+    finish_session(start(path / "fourth", network, compared=["seed"]), succeeded=False)
     return path
+
+
+def finish(folder, validation):
+    folder.log_scalars("validation", 500, validation)
+    finish_session(folder)
 
 
 def hparams(path):
@@ -118,30 +127,32 @@ def hparams(path):
             api_pb2.STATUS_UNKNOWN,
             api_pb2.STATUS_SUCCESS,
             api_pb2.STATUS_RUNNING,
+            api_pb2.STATUS_FAILURE,
         ],
         include_metrics=True,
     )
     groups = list_session_groups.Handler(request, found, "", asked).run().session_groups
-    return experiment, {group.name.removesuffix("/logs/hparams"): group for group in groups}
+    return experiment, {group.name.removesuffix("/validation"): group for group in groups}
 
 
 def test_the_table_of_runs(runs):
     experiment, groups = hparams(runs)
-    assert set(groups) == {"first", "second", "third"}
+    assert set(groups) == {"first", "second", "third", "fourth"}
+    assert set(groups["fourth"].hparams) == {"seed"}
     differing = {info.name for info in experiment.hparam_infos if info.differs}
     assert differing == {"variant", "image_batch"}  # TensorBoard keeps to a run's first start
     assert len(experiment.hparam_infos) > 50
     metrics = {info.name.tag for info in experiment.metric_infos}
-    assert metrics == {"validation/image_accuracy", "validation/mlm_loss"}
+    assert metrics == {"accuracy/image_accuracy", "loss/mlm_loss"}
 
     def metric_values(name):
         return {value.name.tag: value.value for value in groups[name].metric_values}
 
     assert metric_values("first") == {
-        "validation/image_accuracy": 0.5,
-        "validation/mlm_loss": 6.5,
+        "accuracy/image_accuracy": 0.5,
+        "loss/mlm_loss": 6.5,
     }
-    assert metric_values("second")["validation/image_accuracy"] == 0.75
+    assert metric_values("second")["accuracy/image_accuracy"] == 0.75
     assert metric_values("third") == {}
     settings = groups["second"].hparams
     assert settings["image_batch"].number_value == 64
@@ -149,4 +160,9 @@ def test_the_table_of_runs(runs):
     assert groups["third"].hparams["variant"].string_value == "vit"
     statuses = {name: group.sessions[0].status for name, group in groups.items()}
     done, running = api_pb2.STATUS_SUCCESS, api_pb2.STATUS_UNKNOWN
-    assert statuses == {"first": done, "second": done, "third": running}
+    assert statuses == {
+        "first": done,
+        "second": done,
+        "third": running,
+        "fourth": api_pb2.STATUS_FAILURE,
+    }

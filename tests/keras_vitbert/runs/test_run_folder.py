@@ -57,3 +57,12 @@ def test_numbers_that_were_logged_do_not_stay_in_memory(tmp_path):
     before = megabytes()
     log(200)  # would be 6 MB
     assert megabytes() - before < 2
+
+
+@pytest.mark.parametrize(("older", "place"), [(False, "."), (True, "logs")])
+def test_curves_of_an_older_run_go_on_where_they_are(tmp_path, older, place):
+    if older:
+        (tmp_path / "logs" / "train").mkdir(parents=True)
+    RunFolder(str(tmp_path)).log_scalars("train", 3, {"loss/loss": 0.5})
+    [events] = tmp_path.rglob("events.out.tfevents.*")
+    assert events.parent == tmp_path / place / "train"

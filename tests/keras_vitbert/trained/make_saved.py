@@ -96,7 +96,8 @@ def main(folder):
     pathlib.Path("answers.json").write_text(json.dumps(content) + "\n")
     for name in ("data", "images", "texts", "run/teachers"):
         shutil.rmtree(name)
-    for logs in [*folder.rglob("logs"), *folder.rglob("predictions.csv")]:
+    logged = (path for name in ("train", "validation") for path in folder.rglob(name))
+    for logs in [*logged, *folder.rglob("predictions.csv")]:
         shutil.rmtree(logs) if logs.is_dir() else logs.unlink()
 
 

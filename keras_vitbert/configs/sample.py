@@ -35,7 +35,7 @@ def get_config(size: str = "sample") -> config_dict.ConfigDict:
     config.image_batch = 128
     config.text_batch = 64
     config.steps = 500
-    config.steps_per_epoch = 100
+    config.steps_per_epoch = 25
     config.validation_interval = 500
     config.checkpoint_interval = 100
     config.checkpoints_to_keep = 1
@@ -43,5 +43,5 @@ def get_config(size: str = "sample") -> config_dict.ConfigDict:
     config.optimizer.update(learning_rate=2e-3, warmup_steps=50)
     config.merge.mask_update_interval = 20
     config.teachers.update(image_steps=400, text_steps=500)
-    config.inspection.update(activation_interval=250, gradient_interval=100)
+    config.inspection.update(activation_interval=250, gradient_interval=25)
     return config

@@ -16,11 +16,11 @@ class ActivationMaps(keras.callbacks.Callback):
     """Shows how far the modalities share units: at the start, every `interval` steps, at the end.
 
     The encoder sees a fixed set of validation images and texts, without dropout. TensorBoard has
-    pictures of the mean absolute activations of every block and of all (`activations/block_0` ...,
-    `activations/overview`), and `overlap` and `correlation` of `co_activation.co_activation` as
-    scalars of every block (`co_activation/block_0/overlap` ...) and as means over the blocks
-    (`co_activation/overlap` ...). RUN/inspection/activations-STEP.npz has the values: `image` and
-    `text`, `(blocks, D)`.
+    pictures of the mean absolute activations of all blocks and of the first, the middle and the
+    last one (`activations/overview`, `activations/block_0` ...), and curves of the means over the
+    blocks of `co_activation.co_activation` (`co_activation/overlap`, `co_activation/correlation`);
+    those of each block stand in the overview. RUN/inspection/activations-STEP.npz has the values:
+    `image` and `text`, `(blocks, D)`.
 
     With several steps an execution it acts at the end of the execution that contains a multiple of
     `interval`. All workers take part; only the folder's writer writes. Put it before `Checkpoints`,
@@ -93,8 +93,6 @@ class ActivationMaps(keras.callbacks.Callback):
         scalars = {}
         for name, numbers in co_activation(image, text).items():
             scalars[f"co_activation/{name}"] = numbers.mean()
-            for block, number in enumerate(numbers):
-                scalars[f"co_activation/block_{block}/{name}"] = number
         self.folder.log_scalars("train", step, scalars)
         with writer.as_default(step=step):
             for name, picture in activation_pictures(image, text, step).items():

@@ -1,4 +1,4 @@
-"""Mean activations as pictures for TensorBoard: one of every block, and an overview."""
+"""Mean activations as pictures for TensorBoard: an overview of all blocks, and some of them."""
 
 import numpy as np
 from matplotlib.ticker import MaxNLocator
@@ -6,10 +6,13 @@ from matplotlib.ticker import MaxNLocator
 from keras_vitbert.inspection import heat_maps
 from keras_vitbert.inspection.co_activation import TOP, overlap, rank_correlation
 from keras_vitbert.inspection.heat_maps import by_preference, draw_heat_maps
-from keras_vitbert.inspection.sheet import EDGE, SCREEN, Sheet, style
+from keras_vitbert.inspection.sheet import EDGE, SCREEN, Sheet, spread, style
 
 _STRIP = 800  # dots for the units, unless they are more
-_OVERLAP = f"overlap: the share of the top {TOP:.0%} of the units in common (by chance {TOP:.2f})"
+_NOTE = (
+    f"overlap: the share of the top {TOP:.0%} of the units in common (by chance {TOP:.2f}); "
+    "correlation: of the ranks"
+)
 
 
 def activation_pictures(image, text, step):
@@ -20,12 +23,13 @@ def activation_pictures(image, text, step):
         step: int.
 
     Returns:
-        dict of `block_0` ... and `overview` to uint8 `(height, width, 3)`.
+        dict of `block_0` ..., of the first, the middle and the last block, and `overview` to uint8
+        `(height, width, 3)`.
     """
     with style():
-        pairs = enumerate(zip(image, text, strict=True))
         blocks = {
-            f"block_{block}": _block_sheet(*pair, block, step).picture() for block, pair in pairs
+            f"block_{block}": _block_sheet(image[block], text[block], block, step).picture()
+            for block in spread(range(len(image)), 3)
         }
         return {**blocks, "overview": _overview(image, text, step).picture()}
 
@@ -36,8 +40,8 @@ def _block_sheet(image, text, block, step):
         "overlap": [f"{overlap(image, text):.2f}"],
         "correlation": [f"{rank_correlation(image, text):.2f}"],
     }
-    title, note = f"block {block}, step {step:,}", f"{_OVERLAP}; correlation: of the ranks"
-    sheet, bottom, width = _sheet(title, note, {"by index": (image, text)}, numbers, 0.63)
+    title = f"block {block}, step {step:,}"
+    sheet, bottom, width = _sheet(title, _NOTE, {"by index": (image, text)}, numbers, 0.63)
     order = by_preference(image, text)
     ordered = {"sorted": (image[order], text[order])}
     bottom = draw_heat_maps(sheet, bottom + 0.2, width, ordered)
@@ -50,8 +54,11 @@ def _block_sheet(image, text, block, step):
 def _overview(image, text, step):
     """Heat maps of all blocks, the units by index, with the scale and the overlap of each."""
     blocks = {f"block {block}": pair for block, pair in enumerate(zip(image, text, strict=True))}
-    numbers = {"overlap": [f"{overlap(*pair):.2f}" for pair in blocks.values()]}
-    return _sheet(f"all blocks, step {step:,}", _OVERLAP, blocks, numbers)[0]
+    numbers = {
+        name: [f"{measure(*pair):.2f}" for pair in blocks.values()]
+        for name, measure in (("overlap", overlap), ("correlation", rank_correlation))
+    }
+    return _sheet(f"all blocks, step {step:,}", _NOTE, blocks, numbers)[0]
 
 
 def _sheet(title, note, blocks, numbers, room=0.0):

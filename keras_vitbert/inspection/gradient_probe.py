@@ -4,11 +4,24 @@ import keras
 import tensorflow as tf
 from tensorboard.plugins.histogram.metadata import create_summary_metadata
 
+from keras_vitbert.inspection.conflict_picture import conflict_picture
 from pipelines.status import doing
+
+# Curves of the whole encoder; those that metrics.csv has too have its names.
+TAGS = {
+    "text_norm": "text_gradient_norm",
+    "image_norm": "image_gradient_norm",
+    "cosine": "gradient_cosine",
+    "norm_ratio": "gradient_norm_ratio",
+    "opposite_sign": "gradient_opposite_sign",
+}
 
 
 class GradientProbe(keras.callbacks.Callback):
     """Compares both gradients every `interval` steps and at the end; writes to TensorBoard.
+
+    It has curves of the whole encoder, `gradient/gradient_cosine` and others, and the blocks in a
+    picture, `gradient_conflict/blocks`.
 
     With several steps an execution it compares those of the first step of the execution that
     contains such a step.
@@ -44,13 +57,11 @@ class GradientProbe(keras.callbacks.Callback):
         step = self.model.step - self.model.steps_per_execution + 1
         # It tells TensorBoard that an array of buckets is a histogram.
         metadata = create_summary_metadata(display_name=None, description=None)
-        scalars = {
-            f"gradient_conflict/{name}/{block}": found[name]
-            for block, found in conflict.values().items()
-            for name in ("cosine", "norm_ratio", "opposite_sign")
-        }
-        self.folder.log_scalars("train", step, scalars)
+        values = conflict.values()
+        tags = {f"gradient/{tag}": values["all"][name] for name, tag in TAGS.items()}
+        self.folder.log_scalars("train", step, tags)
         with writer.as_default(step=step):
+            tf.summary.image("gradient_conflict/blocks", conflict_picture(values, step)[None])
             for (block, task), buckets in conflict.buckets().items():
                 tf.summary.write(f"gradients/{task}/{block}", buckets, metadata=metadata)
         writer.flush()

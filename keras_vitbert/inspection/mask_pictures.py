@@ -15,11 +15,10 @@ _LEFT, _CELL = 0.8, (0.45, 0.18)  # inches before the table, and of a cell
 
 
 class MaskPictures(keras.callbacks.Callback):
-    """Shows the masks after every update: numbers, a chart, and pictures of three blocks.
+    """Shows the masks after every update: a chart of sparsities, and pictures of three blocks.
 
-    TensorBoard has, at the step that made the update, the sparsity of every block
-    (`mask_sparsity/block_0` ...) and of every kind of weight (`mask_sparsity/kind/query` ...),
-    `masks/sparsity` with both in one chart, and `masks/block_0` ... of the first, the middle and
+    TensorBoard has, at the step that made the update, `masks/sparsity` with the sparsity of every
+    block and kind of weight in one chart, and `masks/block_0` ... of the first, the middle and
     the last block, with a strip for each update so far. The values are in RUN/inspection, see
     `mask_values`; those of earlier updates are read from there. Put it before `Checkpoints`, so
     that a checkpointed step has all this too.
@@ -47,13 +46,6 @@ class MaskPictures(keras.callbacks.Callback):
         steps = [old for old in stored_steps(self.folder.path, FILES) if old <= step]
         updates = MaskValues.read(self.folder.path, spread(steps, MOST_UPDATES))
         writer = self.folder.summary_writer("train")
-        sparsities = {
-            "mask_sparsity": values.overall,
-            **values.of_blocks,
-            **{f"kind/{kind}": sparsity for kind, sparsity in values.of_kinds.items()},
-        }
-        tags = {f"mask_sparsity/{name}": sparsity for name, sparsity in sparsities.items()}
-        self.folder.log_scalars("train", step, tags)
         with writer.as_default(step=step):
             tf.summary.image("masks/sparsity", sparsity_chart(values)[None])
             for block in values.kept:

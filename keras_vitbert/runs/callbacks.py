@@ -67,12 +67,13 @@ class RunLog(keras.callbacks.Callback):
         scalars["learning_rate"] = float(
             keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)
         )
-        scalars.update(self.model.log_values())
-        self._summaries("train", scalars)
+        more = self.model.log_values()
+        curves = {name: more[name] for name in self.model.curves if name in more}
+        self._summaries("train", {**scalars, **curves})
         if validation:
             unprefixed = {name.removeprefix("val_"): x for name, x in validation.items()}
             self._summaries("validation", unprefixed)
-        self.rows.append({"step": self.model.step, **scalars, **validation})
+        self.rows.append({"step": self.model.step, **scalars, **more, **validation})
         self.folder.write_rows(self.rows)
 
     def _summaries(self, writer, scalars):
@@ -94,7 +95,7 @@ def tensorboard_tag(name):
     ):
         if part in name:
             return f"{group}/{name}"
-    return name if "/" in name else f"{name}/{name}"
+    return f"{name}/{name}"
 
 
 class Checkpoints(keras.callbacks.Callback):
@@ -110,6 +111,7 @@ class Checkpoints(keras.callbacks.Callback):
     def __init__(self, run):
         super().__init__()
         self.config, self.workers = run.config, run.workers
+        self.log = run.folder
         self.folder = run.folder.checkpoints
         self._epoch_metrics = None
 
@@ -123,7 +125,9 @@ class Checkpoints(keras.callbacks.Callback):
             int, the step to continue from.
         """
         step = checkpoints.restore_newest(self.folder, trainer, self.workers.is_chief)
-        if step % self.config.steps_per_epoch:
+        # A row of the log covers all steps since the one before, also if `steps_per_epoch` changed.
+        rows = self.log.rows(up_to_step=step)
+        if step > (int(rows[-1]["step"]) if rows else 0):
             self._epoch_metrics = [metric_values(mean) for mean in trainer.metrics]
         return step
 

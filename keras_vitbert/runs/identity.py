@@ -33,6 +33,7 @@ ORIGIN_FILE = "origin.json"  # of presets and exports: `origin`
 # like these. The records are checked by their number.
 FREE_OF_PRETRAINING = (
     "config.checkpoint",
+    "config.steps_per_epoch",
     "config.validation_interval",
     "config.steps_per_execution",
     "config.teachers.",
@@ -47,6 +48,7 @@ FREE_OF_PRETRAINING = (
 # Those of fine-tuning; a trial is named by its learning rate and seed.
 FREE_OF_FINE_TUNING = (
     "config.checkpoint",
+    "config.steps_per_epoch",
     "config.evaluation_",
     "config.grid",
     "config.metric",

@@ -25,6 +25,8 @@ class BaseTrainer(keras.Model):
         seed: int in [0, 2**32), of the random layers.
 
     Attributes:
+        curves: tuple of str, those of `log_values` that are curves in TensorBoard; the others are
+            in metrics.csv alone, as inspection shows them in another way.
         bad_steps: tuple of `BadStep`, those of the last execution.
         step: int, completed steps, counted on the host: reading the device's counter in each step
             would stall it.
@@ -32,6 +34,8 @@ class BaseTrainer(keras.Model):
         probed: bool, whether the last execution began with a probing step.
         traced: bool, whether the last execution was the first of its kind, and made its graph.
     """
+
+    curves = ()
 
     def __init__(self, network, clip_norm=1.0, seed=0, **kwargs):
         super().__init__(**kwargs)

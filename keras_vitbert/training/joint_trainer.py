@@ -41,6 +41,8 @@ class JointTrainer(BaseTrainer):
         ValueError: `distillation_ratio` is above 0 and there are no teachers.
     """
 
+    curves = ("mask_sparsity",)
+
     def __init__(
         self,
         network,

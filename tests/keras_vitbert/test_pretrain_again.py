@@ -154,6 +154,17 @@ def test_a_signal_in_the_last_step_is_too_late(finished, sources, tmp_path, sign
     assert_same_run(tmp_path, finished("vit"))
 
 
+@pytest.mark.slow
+def test_with_other_epochs_a_row_covers_the_steps_since_the_one_before(
+    finished, sources, tmp_path, signal_at
+):
+    """Stopped within an epoch of four steps, it goes on where one of two would end."""
+    signal_at("batch", "vit", 6)
+    assert pretrain(sources, tmp_path, "--variant=vit") == EXIT_STOPPED
+    assert pretrain(sources, tmp_path, "--variant=vit", "--config.steps_per_epoch=2") == EXIT_DONE
+    assert metrics_rows(tmp_path) == metrics_rows(finished("vit"))
+
+
 def pretrain_killed(argv):
     """The command, which is killed after step 8, in a process of its own."""
     write = callbacks.RunLog.on_epoch_end

@@ -34,7 +34,7 @@ def test_steps_of_one_execution_make_the_same_numbers(finished, sources, tmp_pat
         for name in probes:
             del ours[name], theirs[name]
         assert ours == theirs
-    looks = tensorboard_scalars(tmp_path)["train", "gradient_conflict/cosine/all"]
+    looks = tensorboard_scalars(tmp_path)["train", "gradient/gradient_cosine"]
     assert sorted(looks) == [3, 7, 9]
     assert_same_inspection(tmp_path, finished("vitbert_no_kd"))
 
@@ -83,7 +83,7 @@ def test_a_run_goes_on_with_four_replicas(finished, sources, tmp_path):
     looks = [tensorboard_scalars(run) for run in (folder, wanted)]
     later = 0
     for key, values in looks[1].items():
-        if "gradient_conflict" in key[1] and "opposite" not in key[1]:
+        if key[1].startswith("gradient/") and "opposite" not in key[1]:
             assert looks[0][key] == pytest.approx(values, rel=1e-3, abs=1e-5)
             later += sum(step > 6 for step in values)
     assert later > 0

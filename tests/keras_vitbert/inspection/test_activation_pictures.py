@@ -53,13 +53,18 @@ def test_the_overview_shows_each_block_on_its_own_scale():
     values = np.random.default_rng(0).random((2, 12, 768))
     values *= 2.0 ** np.arange(12)[:, None]
     picture = activation_pictures(*values, 500)["overview"]
-    assert picture.shape[0] < 800 and 800 <= picture.shape[1] <= 1100
+    assert picture.shape[0] < 800 and 800 <= picture.shape[1] <= 1200
     shown = texts_of(_overview, *values, 500)
     assert "all blocks, step 500" in shown
     for block, pair in enumerate(values.transpose(1, 0, 2)):
         assert contains(picture, strip(*pair))
         assert f"block {block}" in shown and f"{scale_top(pair):.3g}" in shown
-        assert f"{overlap(*pair):.2f}" in shown
+        assert {f"{overlap(*pair):.2f}", f"{rank_correlation(*pair):.2f}"} <= set(shown)
+
+
+def test_of_many_blocks_three_have_pictures_of_their_own():
+    found = activation_pictures(*np.random.default_rng(0).random((2, 12, 8)), 1)
+    assert list(found) == ["block_0", "block_6", "block_11", "overview"]
 
 
 @pytest.mark.parametrize("count", [1, 2, 6, 12, 24])

@@ -11,6 +11,7 @@ from keras_vitbert.inspection.gradient_probe import GradientProbe
 from keras_vitbert.runs.run_folder import RunFolder
 
 VALUES = {"cosine": 0.25, "norm_ratio": 2.0, "opposite_sign": 0.5, "text_norm": 3.0}
+VALUES["image_norm"] = 1.5
 
 
 class Model:
@@ -20,7 +21,7 @@ class Model:
         self.step, self.steps_per_execution = 0, executed
         self.probed = []
         self.conflict = types.SimpleNamespace(
-            values=lambda: {"block_0": {**VALUES, "cosine": self.step / 100}, "all": VALUES},
+            values=lambda: {"block_0": VALUES, "all": {**VALUES, "cosine": self.step / 100}},
             buckets=lambda: buckets,
         )
 
@@ -61,16 +62,17 @@ def test_what_tensorboard_is_told(tmp_path):
     folder = RunFolder(str(tmp_path))
     train(folder, 4, 10, executed=2, buckets={("block_0", "text"): tf.constant(rows)})
     events = EventAccumulator(str(tmp_path / "train"), {"tensors": 0}).Reload()
-    tags = {f"gradient_conflict/{name}/{b}" for name in VALUES for b in ("block_0", "all")}
-    tags -= {"gradient_conflict/text_norm/block_0", "gradient_conflict/text_norm/all"}
-    assert set(events.Tags()["tensors"]) == {*tags, "gradients/text/block_0"}
+    tags = {f"gradient/gradient_{name}" for name in ("cosine", "norm_ratio", "opposite_sign")}
+    tags |= {"gradient/text_gradient_norm", "gradient/image_gradient_norm"}
+    tags |= {"gradient_conflict/blocks", "gradients/text/block_0"}
+    assert set(events.Tags()["tensors"]) == tags
 
     def recorded(tag):
         return {e.step: tf.make_ndarray(e.tensor_proto) for e in events.Tensors(tag)}
 
     # The first step of each execution is looked at, and it is known when the execution is done.
-    found = recorded("gradient_conflict/cosine/block_0")
+    found = recorded("gradient/gradient_cosine")
     assert found == {3: pytest.approx(0.04), 7: pytest.approx(0.08), 9: pytest.approx(0.1)}
-    assert recorded("gradient_conflict/opposite_sign/all") == dict.fromkeys((3, 7, 9), 0.5)
+    assert recorded("gradient/gradient_opposite_sign") == dict.fromkeys((3, 7, 9), 0.5)
     for buckets in recorded("gradients/text/block_0").values():
         np.testing.assert_array_equal(buckets, rows)

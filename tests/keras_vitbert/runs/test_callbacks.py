@@ -48,7 +48,7 @@ def test_numbers_are_grouped_in_tensorboard():
         "loss": "loss/loss",
         "text_gradient_norm": "gradient/text_gradient_norm",
         "tokens_per_second": "throughput/tokens_per_second",
-        "mask_sparsity/block_0": "mask_sparsity/block_0",
+        "mask_sparsity": "mask_sparsity/mask_sparsity",
         "learning_rate": "learning_rate/learning_rate",
     }
     assert {name: callbacks.tensorboard_tag(name) for name in tags} == tags

@@ -349,6 +349,19 @@ def markdown_row(cells):
     return f"| {' | '.join(texts)} |"
 
 
+def markdown_table(head, rows):
+    """A Markdown table, see `markdown_row`.
+
+    Args:
+        head: list of str, the names of the columns.
+        rows: iterable of lists of objects with a str, a cell a column.
+
+    Returns:
+        str.
+    """
+    return "\n".join(map(markdown_row, [head, ["---"] * len(head), *rows]))
+
+
 def csv_text(rows):
     """Rows as CSV.
 

@@ -72,8 +72,8 @@ def _common() -> Any:  # whose sections are attributes
     config.selection_part = 0.1  # of the training examples, held out by --sweep; not in the paper
     config.evaluation_batch = 256
     config.test_examples = 0  # of each split that is reported; 0: all
-    config.evaluation_interval = 0  # steps; 0: only at the end
-    config.steps_per_epoch = 100  # between two lines in metrics.csv and TensorBoard
+    config.evaluation_interval = -1  # steps; 0: only at the end; -1: 20 times, if that is cheap
+    config.steps_per_epoch = 0  # between two points of the curves; 0: a twentieth, at most 100
     config.checkpoint_interval = 1_000
     config.checkpoints_to_keep = 1
     config.optimizer = {

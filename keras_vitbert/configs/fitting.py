@@ -174,8 +174,10 @@ def _fit_executions(flat, free):
 
 
 def _fit_interval(flat, free, interval):
-    """Makes an interval a multiple of `steps_per_epoch`."""
+    """Makes an interval a multiple of `steps_per_epoch`, unless one follows from the other."""
     epoch = "steps_per_epoch"
+    if flat[epoch] < 1 or flat[interval] < 0:
+        return
     if epoch in free and 0 < flat[interval] < flat[epoch]:
         flat[epoch] = flat[interval]
     if flat[interval] % flat[epoch] == 0:

@@ -14,6 +14,9 @@ from pipelines.command_line import UserError
 from pipelines.text.casing import CASES
 
 CONFIG_HELP = "--config.KEY=VALUE changes a value of the task's config"
+_POINTS = 20  # of a curve, at least for training and at most for evaluation
+_LONGEST_EPOCH = 100  # steps
+_OF_EVALUATION = 0.05  # of the work
 
 
 def parse(argv, define_flags, usage):
@@ -161,10 +164,10 @@ def _checked(flat, defaults, task):
     chosen = [key for key in fine_tuning.open_keys(flat) if flat[key] == defaults[key]]
     if "batch" not in chosen:
         checks.at_least(1, "batch")
-    checks.at_least(1, "evaluation_batch", "steps_per_epoch", "checkpoint_interval")
-    checks.at_least(1, "checkpoints_to_keep")
-    checks.at_least(0, "steps", "evaluation_interval", "lora_rank", "optimizer.learning_rate")
+    checks.at_least(1, "evaluation_batch", "checkpoint_interval", "checkpoints_to_keep")
+    checks.at_least(0, "steps", "steps_per_epoch", "lora_rank", "optimizer.learning_rate")
     checks.at_least(0, "test_examples")
+    checks.at_least(-1, "evaluation_interval")
     checks.at_least(0, "optimizer.weight_decay", "optimizer.power")
     require(0 <= flat["seed"] < 2**31, "seed", "must be in [0, 2**31)")
     checks.one_of("dtype", DTYPES)
@@ -182,7 +185,8 @@ def _checked(flat, defaults, task):
     require(are_rates, "grid", "must be rates above 0")
     require(len(set(rates)) == len(rates), "grid", "holds a rate twice; leave one out")
     _check_effects(checks, defaults)
-    checks.multiple("evaluation_interval", "steps_per_epoch")
+    if flat["steps_per_epoch"] > 0 and flat["evaluation_interval"] > 0:
+        checks.multiple("evaluation_interval", "steps_per_epoch")
     if task.kind == "images":
         checks.at_least(1, *({"image_size", "steps"} - set(chosen)))
         given = {**flat, "images.crop_area": (1, 1)} if "images.crop_area" in chosen else flat
@@ -254,3 +258,32 @@ def steps_of(config, count):
         int.
     """
     return config.steps or max(round(config.epochs * count / config.batch), 1)
+
+
+def with_intervals(config, count, evaluated):
+    """Resolves the numbers of steps that follow from the data.
+
+    Args:
+        config: `ConfigDict`; not changed.
+        count: int, training examples.
+        evaluated: int, examples that are evaluated during training.
+
+    Returns:
+        A new `ConfigDict`, with `steps`; with `steps_per_epoch` if that is 0, for a curve of
+        `_POINTS` points or more; and with `evaluation_interval` if that is -1, as often as the
+        share `_OF_EVALUATION` of the work allows, 0 if that is never.
+    """
+    config = config.copy_and_resolve_references()
+    config.steps, interval = steps_of(config, count), config.evaluation_interval
+    if not config.steps_per_epoch:
+        longest = max(min(config.steps // _POINTS, _LONGEST_EPOCH), 1)
+        config.steps_per_epoch = max(
+            steps for steps in range(1, longest + 1) if interval < 1 or interval % steps == 0
+        )
+    config.steps_per_epoch = min(config.steps_per_epoch, config.steps)
+    if interval < 0:
+        # A training step costs as much as evaluating its examples three times.
+        affordable = int(_OF_EVALUATION * 3 * config.steps * config.batch / evaluated)
+        points, epochs = min(affordable, _POINTS), config.steps // config.steps_per_epoch
+        config.evaluation_interval = config.steps_per_epoch * -(-epochs // points) if points else 0
+    return config

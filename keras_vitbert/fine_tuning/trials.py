@@ -14,10 +14,11 @@ import time
 import keras
 import tensorflow as tf
 
-from keras_vitbert.fine_tuning import evaluation, metrics
+from keras_vitbert.fine_tuning import evaluation, metrics, summaries
 from keras_vitbert.fine_tuning.optimizer import build_optimizer
 from keras_vitbert.fine_tuning.prediction_files import FILE, prediction_rows
-from keras_vitbert.fine_tuning.settings import steps_of
+from keras_vitbert.fine_tuning.settings import with_intervals
+from keras_vitbert.inspection.run_texts import RunTexts, finish_session
 from keras_vitbert.model.flops import TRAINING, classifier_flops
 from keras_vitbert.runs import divergence
 from keras_vitbert.runs.loop import fit
@@ -133,8 +134,8 @@ def run_trial(run, trial, train, tests, label="", later=0.0):
         tf.io.gfile.makedirs(folder.checkpoints)
     config = run.config.copy_and_resolve_references()
     config.optimizer.learning_rate = trial.learning_rate
-    config.steps = steps_of(config, train.count)
-    config.steps_per_epoch = min(config.steps_per_epoch, config.steps)
+    first = next(iter(tests.values()))
+    config = with_intervals(config, train.count, first.count)
     with doing("building the model"):
         trainer, transferred = build_fine_tuner(
             config, run.pretrained, run.task.kind, len(classes), trial.seed, run.strategy
@@ -144,7 +145,7 @@ def run_trial(run, trial, train, tests, label="", later=0.0):
         f"({passes(config.steps, config.batch, train.count)} passes over {train.count:,} examples)"
     )
     evaluator = evaluation.Evaluator(trainer.network, run.strategy, config.evaluation_batch)
-    watch = _Evaluation(evaluator, next(iter(tests.values())), config)
+    watch = _Evaluation(evaluator, first, config)
     result = {
         **dataclasses.asdict(trial),
         "steps": config.steps,
@@ -159,7 +160,7 @@ def run_trial(run, trial, train, tests, label="", later=0.0):
     try:
         with reading_images([train, *tests.values()]):
             stream = TaskStream(train, trial.seed, config.steps, config.batch)
-            before_log = [WeightAverage(config.steps), watch]
+            before_log = [_texts(run, trial, config, folder), WeightAverage(config.steps), watch]
             own = dataclasses.replace(run, config=config, folder=folder)
             flops = None if config.lora_rank else step_flops(trainer.network, stream, config.batch)
             result["resumed_from_step"] = fit(
@@ -167,6 +168,8 @@ def run_trial(run, trial, train, tests, label="", later=0.0):
             )
             result["divergences"] = divergence.counts(trainer)
             # The last checkpoint is written: training need not be repeated if this fails.
+            if result["resumed_from_step"] == config.steps:
+                folder.logged_from = config.steps  # that of a killed process comes again
             result |= _evaluate(evaluator, tests, classes, folder, trainer.step)
     except Diverged as error:
         if trial.purpose != "sweep":
@@ -181,6 +184,7 @@ def run_trial(run, trial, train, tests, label="", later=0.0):
         folder.write("seconds.txt", f"{seconds}\n")
     result["seconds"] = seconds
     result["time"] = time_shares(before, own_began)
+    finish_session(folder, succeeded=not result["diverged"])
     folder.write_json("result.json", result)
     if trial.purpose == "sweep" and workers.is_chief:  # only the result is needed
         tf.io.gfile.rmtree(folder.checkpoints)
@@ -279,8 +283,20 @@ class _Evaluation(keras.callbacks.Callback):
 
 
 def _logged(measures):
-    """The measures that belong in metrics.csv."""
-    return {f"val_{name}": measures[name] for name in metrics.METRICS}
+    """The columns of metrics.csv."""
+    return {f"val_{name}": value for name, value in summaries.logged(measures).items()}
+
+
+def _texts(run, trial, config, folder):
+    """Writes the trial's settings and model for TensorBoard."""
+    about = {
+        "task": run.task.name,
+        "checkpoint": run.pretrained.name,
+        "purpose": trial.purpose,
+    }
+    shown = config.copy_and_resolve_references()
+    shown.seed = trial.seed
+    return RunTexts(folder, about, shown, summaries.COMPARED)
 
 
 def _evaluate(evaluator, tests, classes, folder, step):
@@ -297,10 +313,11 @@ def _evaluate(evaluator, tests, classes, folder, step):
     text = csv_text(prediction_rows(predictions, tests, classes))
     if folder.writes:
         first = next(iter(results))
-        logs = os.path.join(folder.logs, "validation")
         with doing("drawing the confusion of classes", "drawing"):
             for name, found in predictions.items():
-                evaluation.write_summaries(logs, name, found, classes, step, is_first=name == first)
+                summaries.write_summaries(
+                    folder, name, tests[name], found, classes, step, is_first=name == first
+                )
         folder.write(FILE, text)
         log = folder.rows(up_to_step=step)
         if not log or int(log[-1]["step"]) != step:

@@ -10,7 +10,7 @@ import tensorflow as tf
 from tensorboard.plugins.hparams import api_pb2, summary
 
 from keras_vitbert.configs.overrides import flatten
-from pipelines.files import markdown_row
+from pipelines.files import markdown_table
 
 
 class RunTexts(keras.callbacks.Callback):
@@ -67,7 +67,7 @@ def settings_table(settings):
     Args:
         settings: dict of name to value, flat.
     """
-    return _table(
+    return markdown_table(
         ["setting", "value"], [[k, f"`{v}`" if v != "" else ""] for k, v in settings.items()]
     )
 
@@ -90,14 +90,9 @@ def layers_table(network):
                 rows.append([name, type(inner).__name__, f"{inner.count_params():,}"])
 
     add(network, "")
-    return _table(["layer", "type", "parameters"], rows) + (
+    return markdown_table(["layer", "type", "parameters"], rows) + (
         f"\n\n{network.count_params():,} parameters in all"
     )
-
-
-def _table(head, rows):
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(map(markdown_row, lines))
 
 
 def _write_session(folder, summary):

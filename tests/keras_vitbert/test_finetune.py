@@ -18,6 +18,7 @@ from keras_vitbert.trained.loading import load
 from pipelines.command_line import EXIT_BAD_INPUT, EXIT_DIVERGED, EXIT_DONE, EXIT_STOPPED
 from tests.forked import Forked
 from tests.keras_vitbert.fine_tuning import replicas_script
+from tests.keras_vitbert.inspection.sessions import hparams
 from tests.keras_vitbert.tiny_runs import content_of, files_below, summary_of
 from tests.keras_vitbert.tiny_tasks import (
     CLASSES,
@@ -150,21 +151,46 @@ def test_predictions_are_in_the_natural_order_of_files(swept, image_task):
 def test_tensorboard_shows_confusion_and_classes(run):
     folder, classes, _ = run
     summary = summary_of(folder)
-    events = EventAccumulator(str(folder / summary["model"] / "validation"))
-    events.Reload()
-    wanted = {f"accuracy_of_classes_validation/{name}" for name in classes}
-    wanted |= {"accuracy/accuracy", "f1/f1", "mcc/mcc"}
-    for name in ("confusion", "accuracy_of_classes"):
-        wanted |= {f"{name}/validation", f"{name}_table/validation"}
-    assert wanted <= set(events.Tags()["tensors"])
+    events = EventAccumulator(str(folder / summary["model"] / "validation")).Reload()
+    scalars = {"accuracy/accuracy", "f1/f1", "mcc/mcc", "loss/loss", "ece/ece"}
+    others = {f"{name}/validation" for name in ("confusion", "classes", "wrong")}
+    found = set(events.Tags()["tensors"])
+    assert {tag for tag in found if not tag.startswith("_hparams_")} == scalars | others
     picture = events.Tensors("confusion/validation")[0].tensor_proto.string_val[2]
-    assert tf.io.decode_png(picture).shape[0] == 480
+    assert tf.io.decode_png(picture).shape[0] > 200
+    table = events.Tensors("classes/validation")[0].tensor_proto.string_val[0].decode()
+    assert {line.split(" | ")[0].strip("| ") for line in table.splitlines()[2:]} == set(classes)
     *others, last = rows_of(folder / summary["model"] / "metrics.csv")
     assert not any(row["val_accuracy"] for row in others)
-    steps = [row["step"] for row in (*others, last)]
-    assert steps == (["2", "4"] if summary["steps"] == 4 else ["2", "4", "5"])
-    values = summary["splits"]["validation"]["accuracy"]["values"]
-    assert float(last["val_accuracy"]) == values[summary["trials"].index(summary["model"])]
+    assert [row["step"] for row in (*others, last)] == ["2", "4", "5"][: len(others) + 1]
+    assert summary["steps"] == int(last["step"])
+    measures, model = summary["splits"]["validation"], summary["trials"].index(summary["model"])
+    for column, name in (("accuracy", "accuracy"), ("loss", "log_loss"), ("ece", "ece")):
+        [value] = events.Tensors(f"{column}/{column}")
+        assert float(tf.make_ndarray(value.tensor_proto)) == pytest.approx(
+            measures[name]["values"][model]
+        )
+        assert float(last[f"val_{column}"]) == measures[name]["values"][model]
+
+
+@pytest.mark.slow
+def test_the_hparams_tab_compares_the_trials_of_a_sweep(swept):
+    experiment, groups = hparams(swept)
+    differing = {info.name for info in experiment.hparam_infos if info.differs}
+    assert differing == {"purpose", "optimizer.learning_rate", "seed"}
+    metrics = {info.name.tag for info in experiment.metric_infos}
+    assert metrics == {"accuracy/accuracy", "f1/f1", "mcc/mcc", "loss/loss", "ece/ece"}
+    for name, group in groups.items():
+        result = content_of(swept / name / "result.json")
+        settings = group.hparams
+        assert settings["optimizer.learning_rate"].number_value == result["learning_rate"]
+        assert settings["seed"].number_value == result["seed"]
+        assert settings["purpose"].string_value == result["purpose"]
+        found = {value.name.tag: value.value for value in group.metric_values}
+        [measures] = result["splits"].values()
+        assert found["accuracy/accuracy"] == pytest.approx(measures["accuracy"])
+        assert found["loss/loss"] == pytest.approx(measures["log_loss"])
+    assert len(groups) == len(RATES) + 2
 
 
 def test_the_table_is_the_summary(text_run, text_flags, tmp_path, capsys):

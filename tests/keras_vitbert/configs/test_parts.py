@@ -16,7 +16,7 @@ def test_parts_become_whole_steps(capsys):
         "--config.teachers.text_steps=0.5",
     )
     found = (config.steps, config.optimizer.warmup_steps, config.validation_interval)
-    assert found == (1000, 100, 50) and config.steps_per_epoch == 50  # which was 100
+    assert found == (1000, 100, 50) and config.steps_per_epoch == 25
     assert (config.merge.mask_update_interval, config.checkpoint_interval) == (100, 250)
     assert (config.inspection.gradient_interval, config.teachers.text_steps) == (10, 500)
     assert all(type(value) is int for value in found)
@@ -72,7 +72,7 @@ def test_a_fifth_for_five_updates_of_the_masks_is_as_much_as_fits():
 def test_parts_of_fine_tuning():
     argv = ["--task=pets", "--config.evaluation_interval=0.1", "--config.checkpoint_interval=0.5"]
     config = settings.parse(argv, define_flags, "usage")[2]
-    assert (config.steps, config.evaluation_interval, config.steps_per_epoch) == (500, 50, 50)
+    assert (config.steps, config.evaluation_interval, config.checkpoint_interval) == (500, 50, 250)
     assert config.checkpoint_interval == 250
     argv = ["--task=rte", "--config.steps=90", "--config.evaluation_interval=0.5"]
     assert settings.parse(argv, define_flags, "usage")[2].evaluation_interval == 45

@@ -1,4 +1,4 @@
-"""Predictions for every example of a split, and their pictures and tables."""
+"""Predictions for every example of a split."""
 
 import types
 
@@ -14,25 +14,6 @@ from keras_vitbert.fine_tuning.tasks import TASKS
 from keras_vitbert.model.classifier import build_classifier
 from tests.keras_vitbert.tiny_runs import VOCABULARY
 from tests.marks import slow
-
-
-def test_pictures_and_tables():
-    confusion = np.array([[3, 1, 0], [0, 0, 0], [0, 2, 2]])
-    picture = evaluation.confusion_image(confusion, side=30)
-    assert picture.shape == (1, 30, 30, 3) and picture.dtype == np.uint8
-    brightness = picture[0, 5::10, 5::10].sum(axis=-1)
-    assert brightness[0, 0] > brightness[2, 1] == brightness[2, 2] > brightness[0, 1]
-    assert brightness[0, 1] > brightness[0, 2] == brightness[1, 1]
-
-    classes = ["cat", "dog", "fox"]
-    lines = evaluation.confusion_table(confusion, classes).splitlines()
-    assert lines[0] == "| label \\ prediction | cat | dog | fox |"
-    assert lines[2:] == ["| cat | 3 | 1 | 0 |", "| dog | 0 | 0 | 0 |", "| fox | 0 | 2 | 2 |"]
-    lines = evaluation.confusion_table(confusion, classes, most=2).splitlines()
-    assert lines[2:] == ["| fox | dog | 2 |", "| cat | dog | 1 |"]
-    assert "| a\\|b | dog |" in evaluation.confusion_table(confusion, ["cat", "dog", "a|b"], most=2)
-    lines = evaluation.accuracy_table(confusion, classes).splitlines()
-    assert lines[2:] == ["| fox | 0.5000 | 4 |", "| cat | 0.7500 | 4 |", "| dog | nan | 0 |"]
 
 
 @pytest.mark.parametrize("batch", [4, slow(100)])

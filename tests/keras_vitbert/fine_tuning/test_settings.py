@@ -3,7 +3,13 @@
 import pytest
 
 from keras_vitbert.configs import fine_tuning
-from keras_vitbert.fine_tuning.settings import changed_keys, check_config, for_devices, steps_of
+from keras_vitbert.fine_tuning.settings import (
+    changed_keys,
+    check_config,
+    for_devices,
+    steps_of,
+    with_intervals,
+)
 from keras_vitbert.fine_tuning.tasks import TASKS
 
 
@@ -50,3 +56,27 @@ def test_what_is_left_to_the_devices():
     assert (here.dtype, tuple(here.buckets)) == ("float32", (16, 32))
     assert (config.dtype, tuple(config.buckets)) == ("auto", (16, 32))  # unchanged
     assert for_devices(config_of("pets", dtype="float32"), True).dtype == "float32"
+
+
+@pytest.mark.parametrize(
+    ("given", "evaluated", "expected"),
+    [
+        ({}, 1000, (25, 25)),  # 20 evaluations of 1,000 are under 5 % of 500 * 512 updates
+        ({}, 10_000, (25, 175)),  # 3 evaluations
+        ({}, 40_000, (25, 0)),  # none
+        ({"steps": 10_000}, 10_000, (100, 500)),
+        ({"steps": 7}, 100, (1, 2)),
+        ({"steps_per_epoch": 100}, 1000, (100, 100)),
+        ({"steps_per_epoch": 900}, 1000, (500, 500)),
+        ({"evaluation_interval": 0}, 1000, (25, 0)),
+        ({"evaluation_interval": 30}, 1000, (15, 30)),  # its ends are ends of epochs
+        ({"evaluation_interval": 200, "steps_per_epoch": 40}, 10**6, (40, 200)),
+    ],
+)
+def test_points_of_the_curves(given, evaluated, expected):
+    config = config_of("pets", **given)
+    check_config(config, TASKS["pets"])
+    found = with_intervals(config, 3_000, evaluated)
+    assert (found.steps_per_epoch, found.evaluation_interval) == expected
+    before = {"steps_per_epoch": 0, "evaluation_interval": -1, **given}
+    assert all(config[key] == value for key, value in before.items())

@@ -4,9 +4,7 @@ import time
 
 import pytest
 from tensorboard import context
-from tensorboard.backend.event_processing import data_provider, plugin_event_multiplexer
-from tensorboard.plugins import base_plugin
-from tensorboard.plugins.hparams import api_pb2, backend_context, list_session_groups
+from tensorboard.plugins.hparams import api_pb2
 
 from keras_vitbert.configs import sample
 from keras_vitbert.inspection.run_texts import (
@@ -16,6 +14,7 @@ from keras_vitbert.inspection.run_texts import (
     settings_table,
 )
 from keras_vitbert.runs.run_folder import RunFolder
+from tests.keras_vitbert.inspection.sessions import hparams, provider
 
 
 class Model:
@@ -36,13 +35,6 @@ def start(path, network, step=0, variant="joint", compared=None, **settings):
     texts.on_train_begin()
     texts.on_train_begin()  # of another call of `fit`
     return folder
-
-
-def provider(path):
-    multiplexer = plugin_event_multiplexer.EventMultiplexer()
-    multiplexer.AddRunsFromDirectory(str(path))
-    multiplexer.Reload()
-    return data_provider.MultiplexerDataProvider(multiplexer, str(path))
 
 
 def texts_of(path):
@@ -111,28 +103,6 @@ def runs(tmp_path_factory, network):
 def finish(folder, validation):
     folder.log_scalars("validation", 500, validation)
     finish_session(folder)
-
-
-def hparams(path):
-    """(TensorBoard's experiment, its session groups by name)."""
-    found = backend_context.Context(base_plugin.TBContext(data_provider=provider(path)))
-    request = context.RequestContext()
-    metadata = found.hparams_metadata(request, "")
-    listed = found.hparams_from_data_provider(request, "", limit=None)
-    experiment = found.experiment_from_metadata(request, "", True, metadata, listed)
-    asked = api_pb2.ListSessionGroupsRequest(
-        start_index=0,
-        slice_size=100,
-        allowed_statuses=[
-            api_pb2.STATUS_UNKNOWN,
-            api_pb2.STATUS_SUCCESS,
-            api_pb2.STATUS_RUNNING,
-            api_pb2.STATUS_FAILURE,
-        ],
-        include_metrics=True,
-    )
-    groups = list_session_groups.Handler(request, found, "", asked).run().session_groups
-    return experiment, {group.name.removesuffix("/validation"): group for group in groups}
 
 
 def test_the_table_of_runs(runs):

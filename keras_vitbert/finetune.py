@@ -14,6 +14,7 @@ import functools
 import os
 import sys
 
+from keras_vitbert.configs.fine_tuning import open_keys
 from keras_vitbert.configs.memory import require_memory
 from keras_vitbert.configs.overrides import ACCEPT_CHANGES, DIVERGENCE_FLAGS, QUICK
 from keras_vitbert.fine_tuning import settings, tasks
@@ -169,7 +170,7 @@ def _fine_tune(values, task, config, given, strategy, workers):
             )
         )
 
-    if task.tfds or task.kind == "text":
+    if "image_size" not in open_keys(config):  # else it follows from the data
         fits(config)
     parts_are_open = given.parts and not config.steps
     max_length = 0
@@ -218,7 +219,8 @@ def _require_memory(model, config, kind, workers, on):
     for batch in ("batch", "evaluation_batch"):
         require_memory(
             model,
-            **{"images" if kind == "images" else "texts": config[batch]},
+            # A batch that is chosen later is at least one image.
+            **{"images" if kind == "images" else "texts": config[batch] or 1},
             text_length=length,
             workers=workers,
             trained=batch == "batch" and not config.lora_rank,

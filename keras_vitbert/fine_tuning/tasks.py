@@ -119,7 +119,8 @@ def files_of(values):
     Returns:
         dict of the name of a split to a path.
     """
-    given = {split: getattr(values, split) for split in ("train", "validation", "test")}
+    splits = ("train", "validation", "test")  # which `tpu.aot` has no flags for
+    given = {split: getattr(values, split, "") for split in splits}
     return {split: path for split, path in given.items() if path}
 
 

@@ -130,11 +130,11 @@ def pretrain(run, tell=lambda: None, dry_run=False):
         accepted=run.accepted,
         replicas=run.replicas,
     )
-    tell()
     summary = folder.summary()
     if summary is not None:
         say(f"{variant.name}: {summary['steps']} steps are done, see {folder.path}/summary.json")
         return summary
+    tell()
     with held(folder.path, run.workers.is_chief):
         return _trained(run, stream, teachers, initial, began)
 

@@ -202,7 +202,7 @@ def test_a_part_of_sorted_records_is_of_all_classes(tmp_path, count):
 
 
 def test_splits_that_are_reported_in_part(tmp_path, capsys):
-    data = open_data("tsv", write_texts(tmp_path, counts={"train": 40, "dev": 12}))
+    data = open_data("texts", write_texts(tmp_path, counts={"train": 40, "dev": 12}))
     for count in (0, 12, 99):
         assert data.tested_on(count).tests["validation"] is data.tests["validation"]
     assert capsys.readouterr().err == ""

@@ -109,7 +109,7 @@ _OF_TASKS = {
     "--task=rte --config.epoch=2": r"no such key \(did you mean --config.epochs",
     "--task=rte --config.image_size=2": "--config.image_size: the config has no such key",
     "--task=pets --seeds=0": "seeds",
-    "--task=pets --config.evaluation_interval=101 --config.optimizer.beta_1=0.3": (
+    "--task=pets --config.steps_per_epoch=100 --config.evaluation_interval=101 --config.optimizer.beta_1=0.3": (
         "beta_1=0.3: has no .*; --config.evaluation_interval=101: must be a .*; this works, added to the command: --config.evaluation_interval=100 --config.optimizer.beta_1=0.9$"
     ),
     "--evaluate_only --checkpoint=x --task=sst2 --config.evaluation_interval=0.1": "has no effect",
@@ -122,9 +122,9 @@ _OF_TASKS = {
 _OF_PETS = """
 metric=f2 dropout=1.0 grid=() grid=(1e999,) grid=(0.1,0.1) grid=(-1.0,) steps=0 image_size=0 batch=0
 label_smoothing=1.0 optimizer.layer_decay=0.0 optimizer.layer_decay=1.1 optimizer.ema=1.0
-optimizer.clip_norm=0.0 evaluation_interval=101 seed=2147483648 lora_rank=-1 optimizer.beta_1=0.5
+optimizer.clip_norm=0.0 evaluation_interval=-2 seed=2147483648 lora_rank=-1 optimizer.beta_1=0.5
 optimizer.power=2.0 optimizer.epsilon=1e-3 evaluation_batch=0 optimizer.name=adam
-optimizer.schedule=linear steps_per_epoch=0 checkpoints_to_keep=0 images.mixup=-1.0
+optimizer.schedule=linear steps_per_epoch=-1 checkpoints_to_keep=0 images.mixup=-1.0
 images.central_crop=0.0 seed=-1 optimizer.momentum=1.0
 """.split()
 _OF_SST2 = """

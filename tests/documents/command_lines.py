@@ -48,6 +48,7 @@ OTHER_FLAGS = {  # those of no command of ours
     "help": "taken by `pipelines.command_line.parse_flags`",
     "direct_num_workers": "follows `--`",
     "runner": "Beam's, follows `--`",
+    "logdir": "TensorBoard's",
 }
 # Called behind the checks of the flags, and before anything is done.
 _STOPS = ("load_tensorflow", "quiet_loading", "check_installed", "serve")

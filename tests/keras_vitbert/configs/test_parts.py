@@ -22,7 +22,7 @@ def test_parts_become_whole_steps(capsys):
     assert all(type(value) is int for value in found)
     said = capsys.readouterr().err
     assert said.startswith("of 1000 steps: ") and said.count("\n") == 1
-    assert "validation_interval=50" in said and "steps_per_epoch=50" in said
+    assert "validation_interval=50" in said
 
 
 @pytest.mark.parametrize("steps", [7, 50, 61, 333, 700, 1001])
@@ -81,9 +81,10 @@ def test_parts_of_fine_tuning():
 def test_parts_of_a_run_whose_steps_follow_from_the_data(capsys):
     argv = ["--task=rte", "--config.evaluation_interval=0.1", "--config.checkpoint_interval=0.5"]
     _, task, config, given = settings.parse(argv, define_flags, "usage")
-    assert (config.evaluation_interval, config.checkpoint_interval) == (0, 1_000)  # not yet
+    assert (config.evaluation_interval, config.checkpoint_interval) == (-1, 1_000)  # not yet
     found = settings.with_parts(config, task, given, count=640)  # 3 epochs of 20 steps
-    assert (found.evaluation_interval, found.steps_per_epoch) == (6, 6)
+    assert found.evaluation_interval == 6
+    assert settings.with_intervals(found, 640, 277).steps_per_epoch == 3  # at most a twentieth
     assert (found.checkpoint_interval, found.steps) == (30, 0)
     assert capsys.readouterr().err.startswith("of 60 steps: ")
 

@@ -110,12 +110,12 @@ def test_settings_at_the_edge_work(argument):
     [
         # The largest number up to 100 that divides steps, epochs and intervals.
         (["--config=paper", "--tpu=v3-128"], "mixed_bfloat16", 100),
-        (["--config=sample", "--tpu=local"], "mixed_bfloat16", 20),
+        (["--config=sample", "--tpu=local"], "mixed_bfloat16", 5),
         (["--config=paper", "--tpu=x", "--config.merge.mask_update_interval=70"], None, 10),
         (["--config=paper", "--tpu=x", "--config.steps_per_execution=5"], None, 5),
         (["--config=paper", "--tpu=x", "--config.dtype=float32"], "float32", 100),
         (["--config=paper"], "float32", 1),
-        (["--config.steps_per_execution=10", "--config.dtype=mixed_bfloat16"], None, 10),
+        (["--config.steps_per_execution=5", "--config.dtype=mixed_bfloat16"], None, 5),
     ],
 )
 def test_what_is_left_to_the_devices(argv, dtype, steps):

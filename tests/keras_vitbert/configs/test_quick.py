@@ -141,4 +141,4 @@ def test_what_is_given_for_a_task_is_kept():
     found = settings.quick_for(config, task, given, BASE, trials=1)
     assert (found.epochs, found.steps, found.max_length) == (1.5, 0, 200)  # the epochs hold
     assert (found.test_examples, found.evaluation_interval) == (0, 10)
-    assert found.evaluation_interval % found.steps_per_epoch == 0
+    assert 10 % settings.with_intervals(found, 2_490, 277).steps_per_epoch == 0

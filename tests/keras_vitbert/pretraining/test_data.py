@@ -41,7 +41,7 @@ def test_a_run_takes_the_sizes_of_its_data(sources, tmp_path, monkeypatch):
     class Begun(Exception):
         pass
 
-    def begin(run):
+    def begin(run, *_):
         raise Begun(*(run.config.model[name] for name in PAPER_SIZES))
 
     monkeypatch.setattr(pretraining, "pretrain", begin)

@@ -282,8 +282,10 @@ def with_intervals(config, count, evaluated):
         )
     config.steps_per_epoch = min(config.steps_per_epoch, config.steps)
     if interval < 0:
-        # A training step costs as much as evaluating its examples three times.
-        affordable = int(_OF_EVALUATION * 3 * config.steps * config.batch / evaluated)
+        # A training step costs as much as evaluating its examples three times; the last batch of an
+        # evaluation is filled up.
+        each = -(-evaluated // config.evaluation_batch) * config.evaluation_batch
+        affordable = int(_OF_EVALUATION * 3 * config.steps * config.batch / each)
         points, epochs = min(affordable, _POINTS), config.steps // config.steps_per_epoch
         config.evaluation_interval = config.steps_per_epoch * -(-epochs // points) if points else 0
     return config

@@ -27,6 +27,7 @@ def test_every_module_has_a_page(tmp_path):
         path.relative_to(ROOT).with_suffix("")
         for package in PACKAGES
         for path in (ROOT / package).rglob("*.py")
+        if path.name != "__main__.py"  # a command without an API, which pdoc leaves out
     }
     wanted = {path.parent if path.name == "__init__" else path for path in wanted}
     pages = {path.relative_to(tmp_path).with_suffix("") for path in tmp_path.rglob("*.html")}

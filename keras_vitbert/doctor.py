@@ -52,7 +52,8 @@ def main(argv):
         f"{sys.platform} {platform.machine()}",
         flush=True,
     )
-    problems = [*check_python(), *check_packages(), *check_tensorboard()]
+    problems = [*check_python(), *check_packages()]
+    warn_of_tensorboard()
     _print_space()
     devices, problem = try_imports()
     for name, memory, description in devices:
@@ -121,15 +122,14 @@ def check_packages():
     return problems
 
 
-def check_tensorboard():
-    """Says where TensorBoard cannot start; that stops no training, so it returns no problems."""
+def warn_of_tensorboard():
+    """Says where TensorBoard cannot start; that stops no training."""
     board, setuptools = _version("tensorboard"), _version("setuptools")
     if board and setuptools and _release(board) < (2, 21) and _release(setuptools) >= (82,):
         print(
             f"  tensorboard {board} cannot start beside setuptools {setuptools}; run: "
             'pip install "setuptools<82"'
         )
-    return []
 
 
 def try_imports():

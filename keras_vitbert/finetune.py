@@ -20,6 +20,7 @@ from keras_vitbert.configs.overrides import ACCEPT_CHANGES, DIVERGENCE_FLAGS, QU
 from keras_vitbert.fine_tuning import settings, tasks
 from pipelines import command_line
 from pipelines.command_line import UserError, quiet_loading, run, say
+from pipelines.files import check_output_file
 from pipelines.status import doing
 from pipelines.tasks import own_data
 from pipelines.tasks.tables import SUFFIXES
@@ -130,7 +131,8 @@ def _fine_tune(values, task, config, given, strategy, workers):
         max_bad_records=values.max_bad_records,
         files=tasks.files_of(values),
     )
-    prediction_files.check_path(values.predictions)
+    if values.predictions:
+        check_output_file(values.predictions, "predictions")
     policy = policy_of(values)
     if values.evaluate_only:
         predictions = values.predictions if workers.is_chief else ""

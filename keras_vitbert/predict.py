@@ -70,7 +70,7 @@ def main(argv):
         from keras_vitbert.serving import prediction_inputs
         from keras_vitbert.serving.predicting import choose, open_functions, predict
         from keras_vitbert.trained.finding import columns_of
-        from pipelines.files import written_whole
+        from pipelines.files import check_output_file, written_whole
 
     if values.image is not None:
         items = prediction_inputs.image_items(values.image)
@@ -81,13 +81,13 @@ def main(argv):
         remembered = columns_of(values.checkpoint)
         items = prediction_inputs.table_items(values.file, columns, remembered)
     if values.output:
-        _check_output(values.output)
+        check_output_file(values.output, "output")
     with doing(f"opening {values.checkpoint}"):
         functions = open_functions(values.checkpoint, values.top_k)
     # Images are predicted a part at a time, as there may be a million of them.
     streams = values.image is not None and values.format != "table"
-    items = iter(items) if streams else iter([list(items)])
-    parts = iter(lambda: list(itertools.islice(items, _PART)), []) if streams else items
+    items, size = iter(items), _PART if streams else None
+    parts = iter(lambda: list(itertools.islice(items, size)), [])
     first = next(parts)
     signature = choose(functions, first, values.checkpoint)
     left_out = [] if values.image is not None and os.path.isdir(values.image) else None
@@ -130,17 +130,6 @@ def _check_flags(values):
     for flag, source in (("text_pair", "text"), ("columns", "file")):
         if getattr(values, flag) is not None and given != [source]:
             raise UserError(f"--{flag} has no effect without --{source}; leave it out")
-
-
-def _check_output(path):
-    """Refuses a file that cannot be written, before anything is predicted."""
-    import tensorflow as tf
-
-    from pipelines.files import make_folder
-
-    make_folder(os.path.dirname(path) or ".", "output")
-    if not os.path.basename(path) or tf.io.gfile.isdir(path):
-        raise UserError(f"--output={path}: is a folder; give the name of a file")
 
 
 if __name__ == "__main__":

@@ -77,6 +77,23 @@ def make_folder(path, flag):
         ) from error
 
 
+def check_output_file(path, flag):
+    """Refuses a file that cannot be written, before hours of work for it; makes its folder.
+
+    Args:
+        path: str, local or `gs://`.
+        flag: str, the flag that holds it, for messages.
+
+    Raises:
+        UserError: its folder cannot be made or written to, or it is a folder itself.
+    """
+    import tensorflow as tf
+
+    make_folder(os.path.dirname(path) or ".", flag)
+    if not os.path.basename(path) or tf.io.gfile.isdir(path):
+        raise UserError(f"--{flag}={path}: is a folder; give the name of a file")
+
+
 def check_writable(path, flag):
     """Refuses a path whose folder cannot be written to, or could not be made. It makes no folder.
 

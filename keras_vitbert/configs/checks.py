@@ -55,14 +55,17 @@ class Requirements:
 
     Args:
         flat: dict of dotted keys to values.
+        open_keys: collection of str, the keys whose values are chosen later: nothing is required of
+            them yet.
 
     Attributes:
         problems: dict of a key to a text that names key, value and fix.
         conflicts: set of str, the keys whose value is wrong only beside those of other keys.
     """
 
-    def __init__(self, flat):
+    def __init__(self, flat, open_keys=()):
         self.flat = flat
+        self.open_keys = open_keys
         self.problems = {}
         self.conflicts = set()
 
@@ -74,7 +77,7 @@ class Requirements:
             key: str, the dotted key to blame.
             fix: str, what its value must be.
         """
-        if not condition:
+        if not condition and key not in self.open_keys:
             self.problems.setdefault(key, f"--config.{key}={self.flat[key]}: {fix}")
 
     def require_beside(self, condition, key, others, fix):

@@ -55,15 +55,12 @@ def evaluate_saved(path, task_name, given, open_data, strategy, predictions_file
         data = open_data(config, trained.vocabulary, max_length, classes=trained.classes)
     if data.classes != trained.classes:
         raise UserError(
-            f"{path} was trained on the classes {', '.join(record['classes'][:10])}, the data have "
+            f"{path} was trained on the classes {', '.join(trained.classes[:10])}, the data have "
             f"{', '.join(data.classes[:10])}; give the data of that task"
         )
     evaluator = evaluation.Evaluator(trained.network, strategy, config.evaluation_batch)
-    predictions = {}
     with reading_images(data.tests.values()):
-        for name, split in data.tests.items():
-            with doing(f"evaluating on {name} ({split.count:,} examples)"):
-                predictions[name] = evaluator.predict(split)
+        predictions = evaluator.predict_all(data.tests)
     results = {name: found.measures() for name, found in predictions.items()}
     for name, measures in results.items():
         names = (*metrics.METRICS, *metrics.OF_PROBABILITIES, "majority_accuracy")

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from keras_vitbert.fine_tuning import metrics
 from keras_vitbert.training.losses import cross_entropy
-from pipelines.status import counted
+from pipelines.status import counted, doing
 
 # Of more classes than these only the most probable are kept: memory stays a few numbers an example.
 _ALL_CLASSES, _TOP_CLASSES = 20, 5
@@ -150,3 +150,18 @@ class Evaluator:
             ranked_probabilities=floats[:, 1:],
             num_classes=self.network.num_classes,
         )
+
+    def predict_all(self, splits):
+        """Predicts the classes of several splits, and says which one it is at.
+
+        Args:
+            splits: dict of a name to a split.
+
+        Returns:
+            dict of the same names to `Predictions`.
+        """
+        found = {}
+        for name, split in splits.items():
+            with doing(f"evaluating on {name} ({split.count:,} examples)", "validation"):
+                found[name] = self.predict(split)
+        return found

@@ -3,6 +3,7 @@
 import numpy as np
 
 from keras_vitbert.configs.overrides import flatten
+from keras_vitbert.fine_tuning.settings import steps_of
 from keras_vitbert.runs import overview
 from pipelines.tasks.labelled_images import LabelledImages
 
@@ -50,8 +51,6 @@ def _splits(data):
 def _images(config, chosen, pictures):
     views = config.images
     area = ",".join(f"{part:g}" for part in views.crop_area)
-    low, high = (round(100 * part) for part in views.crop_area)
-    crops = f"crops of {low} to {high} % of the area" if low < 100 else "not cropped"
     found = []
     if pictures is not None:
         heights, widths = pictures.sizes.T
@@ -62,15 +61,10 @@ def _images(config, chosen, pictures):
         found.append(("images", f"{size} pixels, {' and '.join(modes)}"))
     found += [
         ("" if found else "images", f"seen at {_said(config, 'image_size', chosen)} pixels"),
-        ("", f"{crops} (--config.images.crop_area=({area}))"),
+        ("", f"{overview.crops(views.crop_area)} (--config.images.crop_area=({area}))"),
     ]
     if views.flip:
-        found.append(
-            (
-                "",
-                "mirrored at random (off: --config.images.flip=False)",
-            )
-        )
+        found.append(("", "mirrored at random (off: --config.images.flip=False)"))
     return found
 
 
@@ -99,8 +93,6 @@ def _model(run, model):
 
 
 def _training(run, chosen, trials):
-    from keras_vitbert.fine_tuning.settings import steps_of
-
     config, count = run.config, run.data.train.count
     steps = steps_of(config, count)
     times = overview.passes(steps, config.batch, count)

@@ -16,11 +16,9 @@ import hashlib
 import io
 import os
 
-import tensorflow as tf
-
 from keras_vitbert.runs.run_folder import RunFolder
 from pipelines.command_line import UserError
-from pipelines.files import csv_text, make_folder, natural, write_atomically
+from pipelines.files import csv_text, natural, write_atomically
 
 FILE = "predictions.csv"
 
@@ -85,19 +83,3 @@ def collect(path, output_dir, summary):
             )
         rows += [{"seed": seed, **row} for row in csv.DictReader(io.StringIO(own, newline=""))]
     write_atomically(path, csv_text(rows))
-
-
-def check_path(path):
-    """Refuses a file that cannot be written, before hours of training.
-
-    Args:
-        path: str, of `--predictions`; may be empty.
-
-    Raises:
-        UserError: its folder is missing or cannot be written to.
-    """
-    if not path:
-        return
-    make_folder(os.path.dirname(path) or ".", "predictions")
-    if not os.path.basename(path) or tf.io.gfile.isdir(path):
-        raise UserError(f"--predictions={path}: is a folder; give the name of a file")

@@ -182,7 +182,7 @@ def _read_through(splits, batch):
                 doing(f"reading {split.count:,} images to evaluate on"),
                 reading_images([split]),
             ):
-                for _ in counted(split.evaluation(batch), -(-split.count // batch)):
+                for _ in counted(split.evaluation(batch), split.evaluation_batches(batch)):
                     pass
 
 

@@ -35,15 +35,20 @@ def parse(argv, define_flags, usage):
         UserError: a flag or a key is wrong, or the task is unknown.
         SystemExit: `--help` was asked for.
     """
+    chosen = []
+
+    def choose(values, for_help):  # of data of one's own their files are looked at: once
+        chosen.append(_choose_task(values, for_help))
+        return choose_config(values, for_help, chosen[0])
+
     values, config, given = parse_with_config(
-        argv, define_flags, choose_config, usage, CONFIG_HELP, OF_FINE_TUNING, _listed
+        argv, define_flags, choose, usage, CONFIG_HELP, OF_FINE_TUNING, _listed
     )
-    task = tasks.choose_task(values)
+    [task] = chosen
     if values.quick or given.parts:
         check_config(config, task, conflicts=False)
     if not values.quick:  # else the steps depend on the model, see `quick_for`
-        config = resolve_parts(config, given)
-        check_config(config, task, given)
+        config = with_parts(config, task, given)
     return values, task, config, given
 
 
@@ -63,20 +68,17 @@ def quick_for(config, task, given, model, trials):
     Raises:
         UserError: as `check_config`.
     """
-    config = quick_fine_tuning(config, given, task.kind, model, trials)
-    config = resolve_parts(config, given)
-    check_config(config, task, given)
-    return config
+    return with_parts(quick_fine_tuning(config, given, task.kind, model, trials), task, given)
 
 
-def with_parts(config, task, given, count):
-    """The config with whole steps for parts of a run whose steps follow from the data.
+def with_parts(config, task, given, count=0):
+    """The config with whole steps for parts of a run.
 
     Args:
         config: `ConfigDict`; not changed.
         task: `keras_vitbert.fine_tuning.tasks.Task`.
         given: `Given`, of `parse`.
-        count: int, training examples.
+        count: int, training examples, from which the steps may follow; 0 if it is not known yet.
 
     Returns:
         A new `ConfigDict`, which is checked.
@@ -84,17 +86,23 @@ def with_parts(config, task, given, count):
     Raises:
         UserError: as `check_config`.
     """
-    config = resolve_parts(config, given, steps_of(config, count))
+    config = resolve_parts(config, given, steps_of(config, count) if count else 0)
     check_config(config, task, given)
     return config
 
 
-def choose_config(values, for_help=False):
+def _choose_task(values, for_help=False):
+    no_task = for_help and not values.task
+    return tasks.find_task("cifar10") if no_task else tasks.choose_task(values)
+
+
+def choose_config(values, for_help=False, task=None):
     """The config of the task that the flags name.
 
     Args:
         values: `absl.flags.FlagValues`.
         for_help: bool, whether `--help` is given: without a task it shows the config of one.
+        task: `Task`, if it is known.
 
     Returns:
         `ConfigDict`.
@@ -102,7 +110,7 @@ def choose_config(values, for_help=False):
     Raises:
         UserError: the task is unknown, or `--config` is given.
     """
-    task = tasks.find_task("cifar10") if for_help and not values.task else tasks.choose_task(values)
+    task = task or _choose_task(values, for_help)
     if values.config is not None:
         raise UserError(
             f"--config={values.config}: a task has its own config; change it by --config.KEY=VALUE"
@@ -159,12 +167,10 @@ def check_config(config, task, given=None, conflicts=True):
 
 def _checked(flat, defaults, task):
     """The `Requirements` of a flat config whose types are right."""
-    checks = Requirements(flat)
-    require = checks.require
     chosen = [key for key in fine_tuning.open_keys(flat) if flat[key] == defaults[key]]
-    if "batch" not in chosen:
-        checks.at_least(1, "batch")
-    checks.at_least(1, "evaluation_batch", "checkpoint_interval", "checkpoints_to_keep")
+    checks = Requirements(flat, chosen)
+    require = checks.require
+    checks.at_least(1, "batch", "evaluation_batch", "checkpoint_interval", "checkpoints_to_keep")
     checks.at_least(0, "steps", "steps_per_epoch", "lora_rank", "optimizer.learning_rate")
     checks.at_least(0, "test_examples")
     checks.at_least(-1, "evaluation_interval")
@@ -188,11 +194,8 @@ def _checked(flat, defaults, task):
     if flat["steps_per_epoch"] > 0 and flat["evaluation_interval"] > 0:
         checks.multiple("evaluation_interval", "steps_per_epoch")
     if task.kind == "images":
-        checks.at_least(1, *({"image_size", "steps"} - set(chosen)))
-        given = {**flat, "images.crop_area": (1, 1)} if "images.crop_area" in chosen else flat
-        checks.flat, flat = given, checks.flat
+        checks.at_least(1, "image_size", "steps")
         checks.image_views("images.", "batch")
-        checks.flat = flat
     else:
         require(0 < flat["epochs"] <= 1e6, "epochs", "must be above 0 and at most a million")
         require(

@@ -12,8 +12,6 @@ from pipelines.tasks import own_data, tfds_data
 from pipelines.tasks.image_stores import ImageFiles
 from pipelines.tasks.image_tables import read_images
 from pipelines.tasks.labelled_images import LabelledImages
-from pipelines.tasks.saved_datasets import open_saved
-from pipelines.tasks.tables import open_table
 
 
 def open_tfds(task, config, data_dir, download):
@@ -66,11 +64,9 @@ def open_own(places, config, classes=None, max_bad_records=0, choose=None):
         elif place.form == own_data.FOLDERS:
             stores[split], classes = ImageFiles.find(place.paths[0], classes)
         else:
-            open_it = open_saved if place.form == own_data.SAVED else open_table
-            tables = [open_it(path) for path in place.paths]
             columns = config.data.image_column, config.data.label_column
             stores[split], classes, damaged = read_images(
-                tables, *columns, classes, max_bad_records
+                place.tables(), *columns, classes, max_bad_records
             )
             max_bad_records -= damaged
     if choose is not None:

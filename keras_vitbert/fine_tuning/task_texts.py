@@ -3,11 +3,9 @@
 import dataclasses
 
 from pipelines.command_line import UserError, say
-from pipelines.tasks import own_data, tfds_data
+from pipelines.tasks import tfds_data
 from pipelines.tasks.labelled_rows import class_order, read_split
 from pipelines.tasks.labelled_texts import LabelledTexts
-from pipelines.tasks.saved_datasets import open_saved
-from pipelines.tasks.tables import open_table
 from pipelines.text.casing import is_lower
 
 
@@ -51,8 +49,7 @@ def read_own(places, config, classes=None, max_bad_records=0, asked_for=()):
     columns = [name for name in config.data.sentence_columns.split(",") if name]
     label, rows, first = config.data.label_column, {}, None
     for split, place in places.items():
-        open_it = open_saved if place.form == own_data.SAVED else open_table
-        tables = [open_it(path) for path in place.paths]
+        tables = place.tables()
         there = tables[0].columns
         if first and first.label_column not in there and split not in asked_for and split == "test":
             say(f"{place}: has no column {first.label_column!r}, so nothing is measured on it")

@@ -305,10 +305,7 @@ def _evaluate(evaluator, tests, classes, folder, step):
     Returns:
         dict, what the trial's result holds of that.
     """
-    predictions = {}
-    for name, split in tests.items():
-        with doing(f"evaluating on {name} ({split.count:,} examples)", "validation"):
-            predictions[name] = evaluator.predict(split)
+    predictions = evaluator.predict_all(tests)
     results = {name: found.measures() for name, found in predictions.items()}
     text = csv_text(prediction_rows(predictions, tests, classes))
     if folder.writes:

@@ -51,9 +51,8 @@ def _counts(train, validation):
 
 def _views(config):
     views = config.data.images
-    low, high = (round(100 * part) for part in views.crop_area)
-    crops = f"crops of {low} to {high} % of the area" if low < 100 else "not cropped"
-    return crops + (", mirrored at random" if views.flip else ", not mirrored")
+    mirrored = "mirrored at random" if views.flip else "not mirrored"
+    return f"{overview.crops(views.crop_area)}, {mirrored}"
 
 
 def _training(run):

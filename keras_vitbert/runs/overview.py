@@ -1,8 +1,8 @@
 """What a command found and what it will do, as a short table, before it does it."""
 
-import os
-
 import tensorflow as tf
+
+from pipelines.jobs.worker_arguments import available_cores
 
 _CLASSES_SHOWN = 6
 
@@ -39,7 +39,7 @@ def device_row(strategy, dtype):
             details = tf.config.experimental.get_device_details(found[0])
             kind = details.get("device_name", kind)
         else:
-            kind = f"CPU, {len(os.sched_getaffinity(0))} cores" if _counts_cores() else "CPU"
+            kind = f"CPU, {available_cores()} cores"
     many = f"{replicas} x " if replicas > 1 else ""
     return "device", f"{many}{kind}; {dtype}"
 
@@ -77,5 +77,14 @@ def passes(steps, batch, count):
     return f"{times:,.0f}" if times >= 10 else f"{times:.2g}"
 
 
-def _counts_cores():
-    return hasattr(os, "sched_getaffinity")  # not on macOS
+def crops(area):
+    """How images are cropped at random.
+
+    Args:
+        area: pair of floats, the fractions of the area that a crop keeps, `crop_area` of a config.
+
+    Returns:
+        str.
+    """
+    low, high = (round(100 * part) for part in area)
+    return f"crops of {low} to {high} % of the area" if low < 100 else "not cropped"

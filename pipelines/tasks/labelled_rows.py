@@ -5,7 +5,6 @@ import os
 import re
 
 from pipelines.command_line import UserError
-from pipelines.tasks.tables import open_table
 
 # The usual names of columns, GLUE's first; compared without regard to case.
 LABELS = tuple(
@@ -121,11 +120,11 @@ def read_rows(table, sentence_columns=(), label_column="", max_bad_records=0):
     return LabelledRows(table.path, texts[0], second, labels, *rest)
 
 
-def read_split(paths, sentence_columns=(), label_column="", max_bad_records=0):
+def read_split(tables, sentence_columns=(), label_column="", max_bad_records=0):
     """Reads the tables that a split consists of.
 
     Args:
-        paths: sequence of str, or of `Table`; local or `gs://`.
+        tables: sequence of `pipelines.tasks.tables.Table`.
         sentence_columns, label_column, max_bad_records: of `read_rows`, over all tables.
 
     Returns:
@@ -135,8 +134,7 @@ def read_split(paths, sentence_columns=(), label_column="", max_bad_records=0):
         UserError: see `read_rows`.
     """
     parts = []
-    for path in paths:
-        table = open_table(path) if isinstance(path, str) else path
+    for table in tables:
         part = read_rows(table, sentence_columns, label_column, max_bad_records)
         max_bad_records -= len(part.damaged)
         sentence_columns, label_column = part.sentence_columns, part.label_column

@@ -18,6 +18,7 @@ import re
 from pipelines.command_line import UserError, one_line
 from pipelines.images import SUFFIXES as IMAGE_SUFFIXES
 from pipelines.tasks.labelled_rows import SENTENCES
+from pipelines.tasks.saved_datasets import open_saved
 from pipelines.tasks.tables import SUFFIXES, is_table, open_table
 
 FOLDERS, RECORDS, TABLES, SAVED = "folders", "records", "tables", "saved"
@@ -58,6 +59,10 @@ class Place:
     def __str__(self):
         return ", ".join(self.paths)
 
+    def tables(self):
+        """The tables of the forms `tables` and `saved`: list of `pipelines.tasks.tables.Table`."""
+        return [(open_saved if self.form == SAVED else open_table)(path) for path in self.paths]
+
 
 def find_splits(data_dir="", files=None, anything=True):
     """Finds the splits of a user's own data.
@@ -82,12 +87,11 @@ def find_splits(data_dir="", files=None, anything=True):
     return {split: found[split] for split in _NAMES if split in found}
 
 
-def kind_of(splits, table_kind=None):
+def kind_of(splits):
     """Whether data are images or texts.
 
     Args:
         splits: dict, of `find_splits`; not empty.
-        table_kind: function of a path that gives the kind of a table; by its content by default.
 
     Returns:
         str, `images` or `text`.
@@ -100,7 +104,7 @@ def kind_of(splits, table_kind=None):
         return IMAGES
     if place.form == SAVED:
         return _kind_of_saved(place.paths[0])
-    return (table_kind or _kind_of_table)(place.paths[0])
+    return _kind_of_table(place.paths[0])
 
 
 def nothing_found(data_dir):

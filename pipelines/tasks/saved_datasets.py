@@ -1,7 +1,7 @@
 """Data sets of Hugging Face's `datasets`, as its `save_to_disk` writes them."""
 
 from pipelines.command_line import UserError, one_line
-from pipelines.tasks.tables import arrow_table
+from pipelines.tasks.tables import ROWS_AT_ONCE, arrow_table
 
 
 def open_saved(folder):
@@ -31,4 +31,8 @@ def open_saved(folder):
             f"{folder}: cannot be read ({type(error).__name__}: {one_line(error)[:200]}); save the "
             "data set again"
         ) from error
-    return arrow_table(folder, arrow, saved.features.to_dict())
+
+    def batches(names):
+        return arrow.select(names).to_batches(max_chunksize=ROWS_AT_ONCE)
+
+    return arrow_table(folder, arrow.schema, batches, saved.features.to_dict())

@@ -11,8 +11,10 @@ The first line of a TSV or CSV file names its columns.
 """
 
 import collections
+import contextlib
 import csv
 import dataclasses
+import functools
 import io
 import json
 import os
@@ -23,6 +25,7 @@ from pipelines.command_line import UserError, one_line, say
 from pipelines.files import reading
 
 SUFFIXES = (".tsv", ".csv", ".jsonl", ".ndjson", ".json", ".parquet")
+ROWS_AT_ONCE = 1_000  # of Arrow's tables
 _MOST_IN_FIELD = 2**31 - 1  # characters
 
 
@@ -101,12 +104,14 @@ def open_table(path):
     return table
 
 
-def arrow_table(path, arrow, features):
+def arrow_table(path, schema, batches, features):
     """A table of Arrow's.
 
     Args:
         path: str, where it comes from, for messages.
-        arrow: `pyarrow.Table`.
+        schema: `pyarrow.Schema`.
+        batches: function of a list of names of columns that yields a `pyarrow.RecordBatch` of them
+            for each part of the rows.
         features: dict of a column to what Hugging Face's `datasets` says of it, which may name the
             classes.
 
@@ -120,12 +125,12 @@ def arrow_table(path, arrow, features):
         for name, feature in features.items()
         if isinstance(feature, dict) and isinstance(feature.get("names"), list)
     }
-    images = [field.name for field in arrow.schema if _is_image(pyarrow, field.type)]
+    images = [field.name for field in schema if _is_image(pyarrow, field.type)]
 
     def read(names):
         number = 0
-        for batch in arrow.select(names).to_batches(max_chunksize=1_000):
-            columns = [batch.column(place).to_pylist() for place in range(len(names))]
+        for batch in batches(names):
+            columns = [batch.column(name).to_pylist() for name in names]
             for values in zip(*columns, strict=True):
                 number += 1
                 yield _row(
@@ -134,10 +139,10 @@ def arrow_table(path, arrow, features):
                     names,
                 )
 
-    return Table(path, arrow.schema.names, "row", read, classes, images)
+    return Table(path, schema.names, "row", read, classes, images)
 
 
-def read_text(path):
+def _read_text(path):
     """Reads a text file.
 
     Args:
@@ -160,7 +165,7 @@ def read_text(path):
 
 def _open_tsv(path):
     # Not `splitlines`: sentences hold characters that it takes for line ends.
-    header, *lines = [line.removesuffix("\r") for line in read_text(path).split("\n")]
+    header, *lines = [line.removesuffix("\r") for line in _read_text(path).split("\n")]
     while lines and not lines[-1]:
         lines.pop()
     columns = header.split("\t")
@@ -174,7 +179,7 @@ def _open_tsv(path):
 
 
 def _open_csv(path):
-    text = read_text(path)
+    text = _read_text(path)
     header = text.partition("\n")[0]
     delimiter = "," if "," in header else ";" if ";" in header else ","
     if delimiter == ";":
@@ -210,20 +215,23 @@ def _open_csv(path):
 
 
 def _open_json(path):
-    text = read_text(path)
+    text = _read_text(path)
     if text.lstrip()[:1] == "[":
         try:
             objects = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise UserError(f"{path}: is no JSON ({one_line(error)}); fix it") from error
-        unit, numbered = "row", list(enumerate(objects, 1))
+        unit, numbered = "row", functools.partial(enumerate, objects, 1)
     else:
-        unit, lines = "line", enumerate(text.split("\n"), 1)
-        numbered = [(number, _parsed(line)) for number, line in lines if line.strip()]
-    first = next((each for _, each in numbered if isinstance(each, dict)), {})
+        unit, lines = "line", text.split("\n")
+
+        def numbered():
+            return ((n, _parsed(line)) for n, line in enumerate(lines, 1) if line.strip())
+
+    first = next((each for _, each in numbered() if isinstance(each, dict)), {})
 
     def read(names):
-        for number, each in numbered:
+        for number, each in numbered():
             if isinstance(each, dict):
                 yield _row(number, [each.get(name) for name in names], names)
             else:
@@ -241,17 +249,30 @@ def _open_parquet(path):
             f"{path}: reading Parquet needs pyarrow; run `pip install 'keras-vitbert[parquet]'`"
         ) from error
 
+    @contextlib.contextmanager
+    def opened():
+        try:
+            with reading(path) as (file, _):
+                if "://" in path:  # Arrow asks for more than TensorFlow's files have
+                    file = io.BytesIO(file.read())
+                yield pyarrow.parquet.ParquetFile(file)
+        except pyarrow.ArrowException as error:
+            raise UserError(
+                f"{path}: is no Parquet file, or damaged ({one_line(error)})"
+            ) from error
+
+    def batches(names):
+        with opened() as parquet:
+            yield from parquet.iter_batches(ROWS_AT_ONCE, columns=names)
+
+    with opened() as parquet:
+        schema = parquet.schema_arrow
     try:
-        with reading(path) as (file, _):
-            arrow = pyarrow.parquet.read_table(pyarrow.BufferReader(file.read()))
-    except (pyarrow.ArrowException, OSError) as error:
-        raise UserError(f"{path}: is no Parquet file, or damaged ({one_line(error)})") from error
-    try:
-        stored = json.loads((arrow.schema.metadata or {}).get(b"huggingface", b"{}"))
+        stored = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
         features = stored["info"]["features"]
     except (ValueError, KeyError, TypeError):  # other programs write no such thing
         features = {}
-    return arrow_table(path, arrow, features if isinstance(features, dict) else {})
+    return arrow_table(path, schema, batches, features if isinstance(features, dict) else {})
 
 
 def _is_image(pyarrow, kind):

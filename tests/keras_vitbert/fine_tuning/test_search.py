@@ -18,6 +18,7 @@ from keras_vitbert.fine_tuning.tasks import TASKS
 from keras_vitbert.runs.run_folder import RunFolder
 from keras_vitbert.runs.workers import Workers
 from pipelines.command_line import Diverged, UserError
+from pipelines.files import check_output_file
 from tests.keras_vitbert.tiny_runs import VOCABULARY, content_of
 from tests.keras_vitbert.tiny_tasks import TEXTS
 
@@ -206,11 +207,10 @@ def test_the_table(tune):
 
 def test_files_of_predictions_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("here")
-    prediction_files.check_path("")
-    prediction_files.check_path(str(tmp_path / "new" / "x.csv"))
+    check_output_file(str(tmp_path / "new" / "x.csv"), "predictions")
     assert (tmp_path / "new").is_dir()
     for path in (tmp_path, f"{tmp_path}/", f"{tmp_path}/other/"):
         with pytest.raises(UserError, match="--predictions=.*: is a folder; give the name of a f"):
-            prediction_files.check_path(str(path))
+            check_output_file(str(path), "predictions")
     with pytest.raises(UserError, match="--predictions=.*: cannot be written to"):
-        prediction_files.check_path(str(tmp_path / "file" / "x.csv"))
+        check_output_file(str(tmp_path / "file" / "x.csv"), "predictions")

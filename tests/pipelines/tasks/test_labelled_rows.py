@@ -151,7 +151,7 @@ def test_columns_that_are_found_by_themselves(write, header, sentences, label):
 
 def test_a_split_of_several_tables(write):
     paths = [write(["sentence\tlabel", f"a{n}\t1", f"b{n}\t0"], f"{n}.tsv") for n in range(2)]
-    rows = labelled_rows.read_split(paths)
+    rows = labelled_rows.read_split(map(open_table, paths))
     assert rows.first == ("a0", "b0", "a1", "b1") and rows.labels == tuple("1010")
     assert rows.places == ("0.tsv:2", "0.tsv:3", "1.tsv:2", "1.tsv:3")
     part = rows.part([2, 0])

@@ -182,7 +182,7 @@ def build_once(reads_again):
     once(trials, "build_fine_tuner", lambda *a: a[4], lambda built: state(built[0]))
     once(evaluation, "Evaluator", lambda network, *_: id(network), lambda _: [])
     once(data, "open_data", lambda config, *_, **more: repr(config), lambda _: [])
-    once(run, "baselines", lambda stream: repr(list(stream.sources)), lambda _: [])
+    once(run, "baselines", lambda stream, *_: repr(list(stream.sources)), lambda _: [])
     once(JointStream, "validation", lambda s, *_: id(s.images or s.texts), lambda _: [])
 
 

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from keras_vitbert.configs.fine_tuning import CHOSEN, open_keys
 from keras_vitbert.configs.overrides import flatten
+from keras_vitbert.runs.record_errors import reading_images
 from pipelines.command_line import UserError
 
 SMALL = 64  # pixels; smaller images lose what they show when they are cropped as ImageNet's are
@@ -50,6 +51,9 @@ def look_at(store):
 
     Returns:
         `Pictures`.
+
+    Raises:
+        UserError: an image cannot be decoded.
     """
 
     def shape(element):
@@ -57,7 +61,8 @@ def look_at(store):
         return tf.shape(tf.io.decode_image(encoded, expand_animations=False))
 
     shapes = store.in_order(0, min(_LOOKED_AT, store.count)).map(shape)
-    found = np.array(list(shapes.as_numpy_iterator()))
+    with reading_images([store]):
+        found = np.array(list(shapes.as_numpy_iterator()))
     return Pictures(found[:, :2], found[:, 2])
 
 

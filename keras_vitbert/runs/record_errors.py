@@ -33,11 +33,12 @@ def reading_images(splits):
     """The same for the images of a task.
 
     Args:
-        splits: iterable of `pipelines.tasks.labelled_images.LabelledImages`; other objects are
-            ignored.
+        splits: iterable of `pipelines.tasks.labelled_images.LabelledImages`, or of their stores;
+            other objects are ignored.
     """
+    stores = (getattr(split, "store", split) for split in splits)
     return _reading(
-        (split.store.first_damage() for split in splits if hasattr(split, "store")),
+        (store.first_damage() for store in stores if hasattr(store, "first_damage")),
         "write the file again, or remove it and use another --output_dir",
     )
 

@@ -16,6 +16,7 @@ _RECORD = {
     "vocabulary_sha256": (str, type(None)),
     "checkpoint": str,
     "checkpoint_origin": dict,
+    "task": str,
     "kind": str,
     "model": dict,
     "columns": dict,
@@ -77,12 +78,12 @@ def checked_record(record):
         ValueError: says what is wrong.
     """
     require_schema(record)
-    if record.get("task") in OLD_TASKS:
-        record = {**record, "task": OLD_TASKS[record["task"]]}
     is_run, is_fine_tuned = "variant" in record, "task" in record
     if not {"vocabulary_sha256", "config"} <= set(record) or not (is_run or is_fine_tuned):
         raise ValueError(f"it holds {', '.join(record) or 'nothing'}")
     _check_types(record, {name: kind for name, kind in _RECORD.items() if name in record})
+    if record.get("task") in OLD_TASKS:
+        record = {**record, "task": OLD_TASKS[record["task"]]}
     for name, value in record.get("inputs", {}).items():
         if not isinstance(value, dict) or not {"path", "sha256"} <= value.keys():
             raise ValueError(f"inputs.{name} is {value!r}")
@@ -96,7 +97,7 @@ def checked_record(record):
         if kind not in ("images", "text"):
             raise ValueError(f"kind is {kind!r}, not images or text")
         sizes += _IMAGE_SIZES if kind == "images" else _TEXT_SIZES
-        defaults = fine_tuning.get_config(str(record["task"]), kind).to_dict()
+        defaults = fine_tuning.get_config(record["task"], kind).to_dict()
     config = _completed(record["config"], defaults, "config")
     known, flat = flatten(defaults), flatten(config)
     try:

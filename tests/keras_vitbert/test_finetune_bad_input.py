@@ -106,13 +106,22 @@ def test_a_file_that_is_gone(refused, images):
 
 
 @pytest.mark.parametrize("split", [slow("train"), "validation"])
-def test_an_image_that_does_not_decode(refused, images, tmp_path, split):
+def test_an_image_that_does_not_decode(refused, images, tmp_path, split, monkeypatch):
     folder, flags = images
+    monkeypatch.setattr("keras_vitbert.fine_tuning.recommended._LOOKED_AT", 1)  # of the others
     path = folder / split / "red" / "002.jpg"
     path.write_bytes(path.read_bytes()[:200])
     refused(*flags, message=f"{path}: .*; write the file again, or remove it", progress=".")
     # Of validation it is known before anything is trained.
     assert (tmp_path / "run" / "trials").exists() == (split == "train")
+
+
+def test_an_image_among_the_first_that_does_not_decode(refused, images, tmp_path):
+    folder, flags = images
+    path = folder / "train" / "red" / "002.jpg"
+    path.write_bytes(path.read_bytes()[:200])
+    refused(*flags, message=f"{path}: .*; write the file again, or remove it", progress="looking")
+    assert not (tmp_path / "run").exists()
 
 
 def test_fewer_images_than_a_step_takes(refused, images):

@@ -75,6 +75,7 @@ def test_what_an_older_version_lacks_has_its_default(name):
         ("run", "records", [1], "records is .1."),
         ("run", "inputs", {"classes": "x"}, "inputs.classes is 'x'"),
         ("run", "vocabulary_sha256", 3, "vocabulary_sha256 is 3"),
+        ("fine_tuned_images", "task", ["images"], "task is .'images'."),
         ("fine_tuned_images", "kind", "sound", "kind is 'sound', not images or text"),
         ("fine_tuned_images", "model", ..., "it holds no model"),
         ("fine_tuned_images", "model.image_size", None, "model.image_size is None"),

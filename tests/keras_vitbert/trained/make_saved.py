@@ -19,16 +19,21 @@ TOP_K = 36  # all tokens
 
 
 def run(module, *argv):
-    """Runs a command of the project; returns what its `main` returns."""
+    """Runs a command of the project."""
     import importlib
 
-    return importlib.import_module(f"keras_vitbert.{module}").main(list(argv))
+    importlib.import_module(f"keras_vitbert.{module}").main(list(argv))
 
 
 def answers(checkpoint, *argv):
     """What `predict` says: a list a row of lists of (name, probability)."""
-    argv = (f"--checkpoint={checkpoint}", f"--top_k={TOP_K}", "--output=predictions.csv", *argv)
-    return [prediction.answers for prediction in run("predict", *argv)]
+    out = pathlib.Path("predictions.json")
+    argv = (f"--checkpoint={checkpoint}", f"--top_k={TOP_K}", f"--output={out}", *argv)
+    run("predict", *argv, "--format=json")
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    out.unlink()
+    answers = [row.get("masks") or [row["classes"]] for row in rows]
+    return [[[list(one.values()) for one in some] for some in masks] for masks in answers]
 
 
 def all_answers(folder, image):
@@ -97,8 +102,8 @@ def main(folder):
     for name in ("data", "images", "texts", "run/teachers"):
         shutil.rmtree(name)
     logged = (path for name in ("train", "validation") for path in folder.rglob(name))
-    for logs in [*logged, *folder.rglob("predictions.csv")]:
-        shutil.rmtree(logs) if logs.is_dir() else logs.unlink()
+    for logs in logged:
+        shutil.rmtree(logs)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines.command_line import UserError
+from pipelines.cores import available_cores
 from pipelines.shards.records import BadRecord, RecordFiles
 from pipelines.shards.shuffled_records import ShuffledRecords
 from pipelines.text.masking import Masking
@@ -132,11 +133,11 @@ class TextStream:
         stream = ShuffledRecords(self.records, seed, shard, self.cache).elements(start)
         stream = stream.map(
             lambda number, serialized: self._with_random(serialized, seed, number),
-            tf.data.AUTOTUNE,
+            available_cores(),
             deterministic=True,
         )
         stream = stream.batch(batch, drop_remainder=True)
-        return stream.map(self.parse, tf.data.AUTOTUNE, deterministic=True)
+        return stream.map(self.parse, available_cores(), deterministic=True)
 
     def names(self, seed, start, count):
         """Which examples some elements of the stream are: list of str, FILE:PLACE.
@@ -159,7 +160,7 @@ class TextStream:
         """
         stream = self.records.in_order(begin, end).enumerate(begin)
         stream = stream.map(lambda number, serialized: self._with_random(serialized, 0, number))
-        stream = stream.batch(_BATCH).map(self.parse, tf.data.AUTOTUNE, deterministic=True)
+        stream = stream.batch(_BATCH).map(self.parse, available_cores(), deterministic=True)
         return stream.unbatch()
 
     def probes(self):
@@ -170,7 +171,7 @@ class TextStream:
             return self.parse(*(part[tf.newaxis] for part in parts))["next_sentence_labels"]
 
         stream = self.records.in_order().enumerate()
-        return stream.map(parsed, tf.data.AUTOTUNE, deterministic=True)
+        return stream.map(parsed, available_cores(), deterministic=True)
 
     def _with_random(self, serialized, seed, number):
         """The arguments of `parse` for one example."""

@@ -4,6 +4,7 @@ import dataclasses
 
 import tensorflow as tf
 
+from pipelines.cores import available_cores
 from pipelines.images import image_decoding
 from pipelines.shards import damage
 from pipelines.shards.records import RecordFiles
@@ -138,7 +139,7 @@ class ImageRecordFiles:
             view = image_decoding.central_crop(encoded, image_size=1)
             return tf.size(whole) + tf.size(view), self.to_labels(label)
 
-        return self.in_order().map(decoded, tf.data.AUTOTUNE, deterministic=True)
+        return self.in_order().map(decoded, available_cores(), deterministic=True)
 
     def first_damage(self):
         """The first unusable record of the files: `record_scan.Damage`, or None."""

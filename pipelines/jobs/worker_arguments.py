@@ -8,9 +8,9 @@ import argparse
 import dataclasses
 import importlib.util
 import logging
-import os
 
 from pipelines.command_line import UserError
+from pipelines.cores import available_cores
 
 _LOCAL_RUNNERS = {None, "DirectRunner", "direct", "directrunner"}
 
@@ -61,11 +61,6 @@ def parse_worker_arguments(arguments, prefix):
             f"{others[0]}: without a --runner=... of Beam only --direct_num_workers=N can follow --"
         )
     return WorkerArguments(None, int(known.direct_num_workers) or available_cores())
-
-
-def available_cores():
-    """How many cores this process may use; all, where the system does not say (macOS)."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def beam_options(workers):

@@ -72,5 +72,8 @@ def host_stream(stream):
     """
     options = tf.data.Options()
     options.deterministic = True
+    # Its thread looks for better settings at intervals of up to a minute, and whoever ends the
+    # stream may have to wait for the next time. Maps use all cores without it.
+    options.autotune.enabled = False
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
     return stream.with_options(options).prefetch(2)

@@ -22,10 +22,12 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines.command_line import UserError
+from pipelines.cores import available_cores
 from pipelines.memory import available_memory
 
 LANES = 192  # 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96 and 192 hosts share them evenly
 BLOCK_BYTES = 1 << 20
+_READERS = 16  # blocks that are read at once, at least: a store far away answers late
 MIN_BLOCK = 8  # records: fewer would always come in the same window together
 
 
@@ -125,7 +127,7 @@ class ShuffledRecords:
         elements = tf.data.Dataset.range(first_column, LANES, self._step).interleave(
             block,
             cycle_length=self._row,
-            num_parallel_calls=tf.data.AUTOTUNE,
+            num_parallel_calls=min(max(available_cores(), _READERS), self._row),
             deterministic=True,
         )
 

@@ -7,6 +7,7 @@ import hashlib
 import numpy as np
 import tensorflow as tf
 
+from pipelines.cores import available_cores
 from pipelines.shards.host_shares import host_stream, shard, share
 from pipelines.tasks.labelled_rows import LabelledRows
 from pipelines.text.wordpiece import PAD
@@ -248,4 +249,4 @@ class LabelledTexts:
             }
 
         places = tf.data.Dataset.range(first_step * shares, plan.shape[0] * shares)
-        return host_stream(places.map(share_of, tf.data.AUTOTUNE, deterministic=True))
+        return host_stream(places.map(share_of, available_cores(), deterministic=True))

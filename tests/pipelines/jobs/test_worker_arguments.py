@@ -6,16 +6,8 @@ import sys
 import pytest
 
 from pipelines.command_line import UserError
-from pipelines.jobs import worker_arguments
 from pipelines.jobs.shard_job import check_job
 from pipelines.jobs.worker_arguments import WorkerArguments, beam_options, parse_worker_arguments
-
-
-def test_cores_are_counted_where_the_system_does_not_say_which_may_be_used(monkeypatch):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {3, 5, 6}, raising=False)
-    assert worker_arguments.available_cores() == 3
-    monkeypatch.delattr(os, "sched_getaffinity")
-    assert worker_arguments.available_cores() == os.cpu_count()
 
 
 @pytest.mark.parametrize(

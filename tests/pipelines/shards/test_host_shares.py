@@ -56,3 +56,8 @@ def test_tensorflow_does_not_cut_a_hosts_stream_once_more():
     policy = stream.options().experimental_distribute.auto_shard_policy
     assert policy == tf.data.experimental.AutoShardPolicy.OFF
     assert stream.options().deterministic
+
+
+def test_the_end_of_a_stream_waits_for_no_tuning():
+    """The thread of `tf.data` that tunes is told of the end, but may sleep on for a minute."""
+    assert not host_stream(tf.data.Dataset.range(9)).options().autotune.enabled

@@ -35,6 +35,9 @@ PARITY = [  # what imported models are checked against
     "torch>=2.4,<3",
     "transformers>=4.48,<6",
 ]
+KERAS_CV = [
+    "keras-cv>=0.9,<0.10",  # augmentation layers by name
+]
 DEMO = [
     "gradio>=6.31,<7",  # the page of keras_vitbert.demo; checked to load nothing from other hosts
 ]
@@ -49,9 +52,9 @@ TEST = [
     *DOCS,
     *PARQUET,
     *DATASETS,
+    *KERAS_CV,  # also an independent RandAugment and its operations
     *NOTEBOOK,
     "hypothesis>=6.100,<7",
-    "keras-cv>=0.9,<0.10",  # an independent RandAugment and its operations
     "filelock>=3.12,<4",  # test processes make something once for all
     "grain>=0.2.10,<1",  # keras-hub's test helpers load it
     "import-linter>=2.3,<3",  # who may import whom, see pyproject.toml
@@ -114,6 +117,7 @@ setup(
         "parity": PARITY,
         "parquet": PARQUET,
         "datasets": DATASETS,
+        "keras-cv": KERAS_CV,
         "test": TEST,
         "dev": [*TEST, "pre-commit>=4,<5", "uv>=0.8,<1"],  # uv: for .ci/resolve.py
     },

@@ -73,9 +73,9 @@ def pretraining_programs(config, variant, strategy):
     training, validation = {}, {}
     if variant.images:
         size, views = config.image_batch // replicas, config.data.images
-        mixed = views.mixup or views.cutmix
+        mixed, layers = views.mixup or views.cutmix, views.layers
         validation |= _image_batch(size, model.image_size, prefix="image_")
-        training |= _image_batch(size, model.image_size, mixed, "image_")
+        training |= _image_batch(size, model.image_size, mixed, "image_", layers)
     if variant.text:
         masking, length = config.data.text.masking, model.max_sequence_length
         predictions = min(masking.max_predictions, round(masking.ratio * length))
@@ -118,14 +118,15 @@ def fine_tuning_programs(config, pretrained, kind, num_classes, strategy):
     evaluator = Evaluator(trainer.network, strategy, config.evaluation_batch)
     replicas = strategy.num_replicas_in_sync
 
-    def batch(size, mixed=False):
+    def batch(size, mixed=False, layers=()):
         if kind == "images":
-            return _image_batch(size, config.image_size, mixed)
+            return _image_batch(size, config.image_size, mixed, layers=layers)
         length = pretrained.fine_tuned_model(kind, config)["max_sequence_length"]
         return _text_batch(size, length) | {"labels": tf.TensorSpec((size,), tf.int32)}
 
-    mixed = kind == "images" and (config.images.mixup or config.images.cutmix)
-    training = batch(config.batch // replicas, mixed)
+    views = config.images if kind == "images" else None
+    mixed = views is not None and (views.mixup or views.cutmix)
+    training = batch(config.batch // replicas, mixed, views.layers if views else ())
     evaluated = batch(evaluator.batch // replicas)
     evaluated["numbers"] = evaluated["labels"]
     steps = [
@@ -135,8 +136,11 @@ def fine_tuning_programs(config, pretrained, kind, num_classes, strategy):
     return Programs(steps, _variables(trainer))
 
 
-def _image_batch(size, image_size, mixed=False, prefix=""):
-    """The specs of `size` images and labels; mixed images are floats with a second label each."""
+def _image_batch(size, image_size, mixed=False, prefix="", layers=()):
+    """The specs of `size` images and labels.
+
+    Mixed images are floats with a second label each; with layers each has a number.
+    """
     dtype = tf.float32 if mixed else tf.uint8
     specs = {
         "images": tf.TensorSpec((size, image_size, image_size, 3), dtype),
@@ -145,6 +149,8 @@ def _image_batch(size, image_size, mixed=False, prefix=""):
     if mixed:
         specs[f"{prefix}mix_labels"] = tf.TensorSpec((size,), tf.int32)
         specs[f"{prefix}mix_weights"] = tf.TensorSpec((size,), tf.float32)
+    if layers:
+        specs[f"{prefix}numbers"] = tf.TensorSpec((size, 2), tf.int32)
     return specs
 
 

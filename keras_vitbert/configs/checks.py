@@ -4,8 +4,10 @@ import math
 from typing import Any
 
 from pipelines.command_line import UserError, meant
+from pipelines.images import layer_notation
 
 DTYPES = ("auto", "float32", "mixed_bfloat16")
+_OF_TEXTS = ("images.layers",)  # lists; others hold numbers
 _RANGES = {
     "above 0": lambda value: value > 0,
     "in [0, 1]": lambda value: 0 <= value <= 1,
@@ -38,10 +40,12 @@ def _type_problem(key, value, known):
     fits = isinstance(value, kind) and isinstance(value, bool) == (kind is bool)
     if kind is float and type(value) is int:
         fits = True  # 1 where 1.0 is meant
+    items = "texts" if key.endswith(_OF_TEXTS) else "numbers"
     if kind is list and fits:
-        fits = all(isinstance(item, int | float) for item in value)  # pyright: ignore[reportGeneralTypeIssues]
+        item_kinds = str if items == "texts" else int | float
+        fits = all(isinstance(item, item_kinds) for item in value)  # pyright: ignore[reportGeneralTypeIssues]
     if not fits:
-        wanted = "list of numbers" if kind is list else kind.__name__
+        wanted = f"list of {items}" if kind is list else kind.__name__
         return f"--config.{key}={value!r}: must be of type {wanted}"
     if isinstance(value, int) and value >= 2**31 and key != "seed":
         return f"--config.{key}={value}: must be below 2**31"
@@ -192,6 +196,11 @@ class Requirements:
             "must be even: images are mixed in pairs",
         )
         self.must_be("in (0, 1]", f"{prefix}central_crop")
+        for text in self.flat[f"{prefix}layers"]:
+            try:
+                layer_notation.parse(text)
+            except ValueError as error:
+                self.require(False, f"{prefix}layers", str(error))
 
 
 def require_shares(config, key, replicas, mixed=False):

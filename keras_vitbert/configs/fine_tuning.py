@@ -107,6 +107,7 @@ def _vision():
         "randaugment": (0, 9),
         "mixup": 0.0,
         "cutmix": 0.0,
+        "layers": (),  # KerasCV's, such as ("GridMask", "RandomCutout(0.3, 0.3)")
     }
     config.data = {  # of tables of images
         "image_column": "",  # empty: the usual ones

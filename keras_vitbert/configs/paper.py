@@ -49,6 +49,7 @@ def get_config(size: str = "base") -> config_dict.ConfigDict:
         "randaugment": (0, 9),  # operations an image, magnitude; not in the paper
         "mixup": 0.0,  # alpha; not in the paper
         "cutmix": 0.0,  # alpha; not in the paper
+        "layers": (),  # KerasCV's, such as ("GridMask", "RandomCutout(0.3, 0.3)"); not in the paper
     }
     config.data.text = {
         "train": "",

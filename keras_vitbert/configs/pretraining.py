@@ -10,6 +10,7 @@ from keras_vitbert.configs.fitting import EXECUTION_ENDS, fit_pretraining, overr
 from keras_vitbert.configs.overrides import flatten
 from keras_vitbert.configs.variants import mask_problem
 from pipelines.command_line import UserError, meant, one_line, say
+from pipelines.images.layer_notation import require_for_tpu
 from pipelines.text.casing import CASES
 
 CONFIGS = ("sample", "paper")
@@ -104,9 +105,14 @@ def for_devices(config, on_tpu):
 
     Returns:
         A new `ConfigDict`.
+
+    Raises:
+        UserError: there are image layers that cannot be compiled for TPUs.
     """
     config = config.copy_and_resolve_references()
     config.dtype = dtype_for_devices(config.dtype, on_tpu)
+    if on_tpu:
+        require_for_tpu(config.data.images.layers, "data.images.layers")
     if not config.steps_per_execution:
         flat = flatten(config)
         common = math.gcd(*(flat[key] for key in EXECUTION_ENDS))

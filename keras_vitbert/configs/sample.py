@@ -34,14 +34,14 @@ def get_config(size: str = "sample") -> config_dict.ConfigDict:
 
     config.image_batch = 128
     config.text_batch = 64
-    config.steps = 500
-    config.steps_per_epoch = 25
-    config.validation_interval = 500
+    config.steps = 400
+    config.steps_per_epoch = 20
+    config.validation_interval = 400
     config.checkpoint_interval = 100
     config.checkpoints_to_keep = 1
 
     config.optimizer.update(learning_rate=2e-3, warmup_steps=50)
     config.merge.mask_update_interval = 20
-    config.teachers.update(image_steps=400, text_steps=500)
-    config.inspection.update(activation_interval=250, gradient_interval=25)
+    config.teachers.update(image_steps=400, text_steps=300)
+    config.inspection.update(activation_interval=200, gradient_interval=20)
     return config

@@ -65,6 +65,8 @@ def _images(config, chosen, pictures):
     ]
     if views.flip:
         found.append(("", "mirrored at random (off: --config.images.flip=False)"))
+    if views.layers:
+        found.append(("", f"then {', '.join(views.layers)}"))
     return found
 
 

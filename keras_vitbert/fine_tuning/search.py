@@ -18,7 +18,7 @@ from keras_vitbert.configs.checks import require_shares
 from keras_vitbert.fine_tuning import metrics
 from keras_vitbert.fine_tuning.pretrained import Pretrained
 from keras_vitbert.fine_tuning.tasks import Task
-from keras_vitbert.fine_tuning.trials import Trial, finished_result, run_trial
+from keras_vitbert.fine_tuning.trials import Trial, finished_result, image_layers_of, run_trial
 from keras_vitbert.runs import identity
 from keras_vitbert.runs.progress import advice, shares_line, summed
 from keras_vitbert.runs.record_errors import reading_images
@@ -75,6 +75,8 @@ def fine_tune(run, sweep, seeds, tell=lambda: None, dry_run=False):
     require_shares(config, "batch", run.replicas, mixed)
     if is_images:
         require_batch(data.train, config.batch, task.name)
+        if layers := image_layers_of(config, task.kind, config.seed):
+            layers.check()
     rest = selection = None
     if sweep:
         rest, selection = data.without_selection(config.selection_part)

@@ -11,6 +11,7 @@ from keras_vitbert.configs.parts import OF_FINE_TUNING, resolve_parts
 from keras_vitbert.configs.quick import quick_fine_tuning
 from keras_vitbert.fine_tuning import tasks
 from pipelines.command_line import UserError
+from pipelines.images.layer_notation import require_for_tpu
 from pipelines.text.casing import CASES
 
 CONFIG_HELP = "--config.KEY=VALUE changes a value of the task's config"
@@ -137,11 +138,16 @@ def for_devices(config, on_tpu):
 
     Returns:
         `ConfigDict`.
+
+    Raises:
+        UserError: there are image layers that cannot be compiled for TPUs.
     """
     config = config.copy_and_resolve_references()
     config.dtype = dtype_for_devices(config.dtype, on_tpu)
     if on_tpu and "buckets" in config:
         config.buckets = ()
+    if on_tpu and "images" in config:
+        require_for_tpu(config.images.layers, "images.layers")
     return config
 
 

@@ -27,6 +27,7 @@ from keras_vitbert.runs.progress import time_shares
 from keras_vitbert.runs.record_errors import reading_images
 from keras_vitbert.runs.run_folder import RunFolder
 from keras_vitbert.training.fine_tuner import FineTuner, WeightAverage
+from keras_vitbert.training.image_layers import image_layers
 from pipelines.command_line import Diverged, UserError, say
 from pipelines.files import csv_text
 from pipelines.status import doing, times
@@ -244,16 +245,36 @@ def build_fine_tuner(config, pretrained, kind, num_classes, seed, strategy):
         (`FineTuner`, dict of what was transferred into it, see `Pretrained.classifier`).
     """
     keras.utils.set_random_seed(seed)
+    layers = image_layers_of(config, kind, seed)
     with strategy.scope():
         classifier, transferred = pretrained.classifier(kind, num_classes, config)
         trainer = FineTuner(
-            classifier, config.optimizer.clip_norm, config.label_smoothing, seed=seed
+            classifier,
+            config.optimizer.clip_norm,
+            config.label_smoothing,
+            seed=seed,
+            image_layers=layers,
         )
         trainer.compile(
             optimizer=build_optimizer(config.optimizer, config.steps, classifier),
             jit_compile=False,
         )
     return trainer, transferred
+
+
+def image_layers_of(config, kind, seed):
+    """The layers that the training step applies to images, or None.
+
+    Args:
+        config: `ConfigDict` of fine-tuning.
+        kind: str, `images` or `text`.
+        seed: int.
+
+    Raises:
+        UserError: see `keras_vitbert.training.image_layers.ImageLayers`.
+    """
+    texts = config.images.layers if kind == "images" else ()
+    return image_layers(texts, config.image_size if texts else 0, seed, "images.layers")
 
 
 def step_flops(network, stream, batch):

@@ -52,7 +52,8 @@ def _counts(train, validation):
 def _views(config):
     views = config.data.images
     mirrored = "mirrored at random" if views.flip else "not mirrored"
-    return f"{overview.crops(views.crop_area)}, {mirrored}"
+    layers = f", then {', '.join(views.layers)}" if views.layers else ""
+    return f"{overview.crops(views.crop_area)}, {mirrored}{layers}"
 
 
 def _training(run):

@@ -31,6 +31,7 @@ from keras_vitbert.runs.run import Run
 from keras_vitbert.runs.run_folder import RunFolder
 from keras_vitbert.runs.run_lock import held
 from keras_vitbert.training.distillation import Teachers
+from keras_vitbert.training.image_layers import image_layers
 from keras_vitbert.training.joint_trainer import JointTrainer
 from keras_vitbert.training.merging import get_merge
 from keras_vitbert.training.optimizers import build_optimizer
@@ -98,6 +99,8 @@ def pretrain(run, tell=lambda: None, dry_run=False):
     began = time.time()
     variants.check_masks(config, variant)
     variants.check_shares(config, variant, run.replicas)
+    if layers := _image_layers(config, variant):
+        layers.check()
     stream = data.stream(config, variant.images, variant.text)
     classes = data.classes if variant.images else None
     inputs = {
@@ -192,6 +195,7 @@ def build_trainer(config, variant, strategy, teachers=None):
         teachers: `Teachers`, or None.
     """
     keras.utils.set_random_seed(config.seed)
+    layers = _image_layers(config, variant)
     with strategy.scope():
         network = build_network(
             config.model, images=variant.images, text=variant.text, dtype=config.dtype
@@ -205,6 +209,7 @@ def build_trainer(config, variant, strategy, teachers=None):
             clip_norm=config.optimizer.clip_norm,
             gradient_histograms=config.inspection.gradient_histograms,
             seed=config.seed,
+            image_layers=layers,
         )
         # XLA is slower on CPU, and TPUStrategy compiles anyway.
         trainer.compile(
@@ -213,6 +218,12 @@ def build_trainer(config, variant, strategy, teachers=None):
             steps_per_execution=config.steps_per_execution,
         )
     return trainer
+
+
+def _image_layers(config, variant):
+    """The layers that the training step applies to images, or None."""
+    texts = config.data.images.layers if variant.images else ()
+    return image_layers(texts, config.model.image_size, config.seed, "data.images.layers")
 
 
 def _joint_callbacks(run, trainer, stream):

@@ -23,6 +23,7 @@ class BaseTrainer(keras.Model):
         network: the Keras model to train.
         clip_norm: float, the global norm that the summed gradient is clipped to.
         seed: int in [0, 2**32), of the random layers.
+        image_layers: `keras_vitbert.training.image_layers.ImageLayers`, or None.
 
     Attributes:
         curves: tuple of str, those of `log_values` that are curves in TensorBoard; the others are
@@ -37,13 +38,14 @@ class BaseTrainer(keras.Model):
 
     curves = ()
 
-    def __init__(self, network, clip_norm=1.0, seed=0, **kwargs):
+    def __init__(self, network, clip_norm=1.0, seed=0, image_layers=None, **kwargs):
         super().__init__(**kwargs)
         self.network = network
         self.clip_norm = clip_norm
         self.step_check = StepCheck(name="step_check")
         self.bad_steps = ()
         self.stateless_dropout = StatelessDropout(network, seed)
+        self.image_layers = image_layers
         self.means = {}
         self.step = 0
         self.probe_requested = self.probed = self.traced = False
@@ -62,6 +64,17 @@ class BaseTrainer(keras.Model):
     def log_values(self):
         """Further values for the log at the end of an epoch: dict of name to float."""
         return {}
+
+    def augmented(self, batch, numbers):
+        """A batch whose images have gone through the image layers, if there are any.
+
+        Args:
+            batch: dict, this replica's share.
+            numbers: str, the name of the images' numbers in it.
+        """
+        if self.image_layers is None:
+            return batch
+        return {**batch, "images": self.image_layers(batch["images"], batch[numbers])}
 
     def forward(self, inputs, place=0):
         """Calls the network in training mode, inside a replica.

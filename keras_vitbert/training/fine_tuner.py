@@ -18,7 +18,8 @@ class FineTuner(BaseTrainer):
         label_smoothing: float in [0, 1), the weight of the uniform distribution in the labels.
 
     Batches are dicts of the classifier's inputs and `labels` `(batch,)`; mixed images also have
-    `mix_labels` and `mix_weights`, see `pipelines.images.mixing.mix`.
+    `mix_labels` and `mix_weights`, see `pipelines.images.mixing.mix`; with image layers, training
+    takes `numbers` `(batch, 2)`.
     """
 
     def __init__(self, network, clip_norm=1.0, label_smoothing=0.0, **kwargs):
@@ -29,6 +30,7 @@ class FineTuner(BaseTrainer):
     def train_step(self, batch):
         replicas = tf.distribute.get_replica_context()
         variables = [variable.value for variable in self.network.trainable_variables]
+        batch = self.augmented(batch, "numbers")
         with tf.GradientTape() as tape:
             logits = self.forward(batch)
             losses: Any = self._example_losses(batch, logits)

@@ -4,6 +4,7 @@ import dataclasses
 
 import tensorflow as tf
 
+from pipelines.cores import available_cores
 from pipelines.images import image_decoding, mixing
 from pipelines.images.randaugment import RandAugment
 
@@ -20,6 +21,8 @@ class ImageViews:
         randaugment: pair of ints, operations an image and their magnitude, see
             `randaugment.RandAugment`; no operations by default.
         mixup, cutmix: float, alpha of `mixing.mix`; 0 leaves it out.
+        layers: sequence of str, what the training step itself does to the images; with any, batches
+            hold the images' numbers, by which its random numbers are keyed.
     """
 
     image_size: int
@@ -29,6 +32,7 @@ class ImageViews:
     randaugment: tuple[int, int] = (0, 9)
     mixup: float = 0.0
     cutmix: float = 0.0
+    layers: tuple[str, ...] = ()
 
     @classmethod
     def from_config(cls, image_size, config):
@@ -57,7 +61,9 @@ class ImageViews:
         Returns:
             `tf.data.Dataset` of dicts: `images` `(batch, size, size, 3)` uint8, and `image_labels`
             `(batch,)` int32 from 0; where images are mixed they are float32 in [0, 1], and there
-            are also `image_mix_labels` and `image_mix_weights`, see `mixing.mix`.
+            are also `image_mix_labels` and `image_mix_weights`, see `mixing.mix`; with `layers`,
+            also `image_numbers` `(batch, 2)` int32, the low and the high word of each image's
+            number in the stream.
         """
         operations, magnitude = self.randaugment
         randaugment = RandAugment(operations, magnitude) if operations else None
@@ -80,12 +86,14 @@ class ImageViews:
                 batch |= mixing.mix(
                     images, batch["image_labels"], numbers, seed, self.mixup, self.cutmix
                 )
+            if self.layers:
+                batch["image_numbers"] = tf.bitcast(numbers, tf.int32)
             return batch
 
         stream = store.elements(seed, start, shard)
-        stream = stream.map(example, tf.data.AUTOTUNE, deterministic=True)
+        stream = stream.map(example, available_cores(), deterministic=True)
         stream = stream.batch(batch, drop_remainder=True)
-        return stream.map(finished, tf.data.AUTOTUNE, deterministic=True)
+        return stream.map(finished, available_cores(), deterministic=True)
 
     def validation(self, store, begin=0, end=None):
         """Single central views, in the order of the store.
@@ -103,4 +111,4 @@ class ImageViews:
             image = image_decoding.central_crop(encoded, self.image_size, self.central_crop)
             return {"images": image, "image_labels": store.to_labels(label)}
 
-        return store.in_order(begin, end).map(example, tf.data.AUTOTUNE, deterministic=True)
+        return store.in_order(begin, end).map(example, available_cores(), deterministic=True)

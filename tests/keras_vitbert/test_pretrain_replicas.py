@@ -49,6 +49,7 @@ def pretrain_on(replicas, argv):
 # A run on one device, with checkpoints within epochs.
 ONE_DEVICE = [
     *("vitbert_no_kd", "--config.model.dropout=0"),
+    "--config.data.images.layers=('RandomCutout(0.5, 0.5)', 'RandomApply(RandomHue, rate=0.5)')",
     *("--config.checkpoint_interval=3", "--config.checkpoints_to_keep=9"),
 ]
 

@@ -17,7 +17,14 @@ from tests.marks import slow
 from tpu import step_programs
 
 
-@pytest.mark.parametrize("mixing", [[], slow(["--config.data.images.mixup=0.2"])])
+@pytest.mark.parametrize(
+    "mixing",
+    [
+        [],
+        slow(["--config.data.images.mixup=0.2"]),
+        ["--config.data.images.layers=('RandomFlip',)"],
+    ],
+)
 def test_the_batches_are_those_of_the_streams(sources, mixing):
     """Shapes and types of the compiled batches, checked against those of the streams."""
     config = config_of(sources, *mixing)
@@ -55,15 +62,16 @@ def fine_tuning_batches(task, folder, model, **changes):
     given = TaskStream(data.train, 0, 3, 4).training(0, None).element_spec
     evaluated = data.tests["validation"].evaluation(4, None).element_spec
     for unread in ("numbers", "weights"):
-        given.pop(unread, None)
+        if not changes.get("images.layers"):
+            given.pop(unread, None)
     evaluated.pop("weights")
     return (train.batch, given), (evaluate.batch, evaluated)
 
 
-@pytest.mark.parametrize("mixup", [0.0, 0.2])
-def test_the_images_of_fine_tuning_are_those_of_the_streams(sources, image_task, mixup):
+@pytest.mark.parametrize("views", [{}, {"images.mixup": 0.2}, {"images.layers": ("RandomFlip",)}])
+def test_the_images_of_fine_tuning_are_those_of_the_streams(sources, image_task, views):
     model = config_of(sources).model.to_dict()
-    changes = {"image_size": 12, "images.mixup": mixup}
+    changes = {"image_size": 12, **views}
     for ours, stream in fine_tuning_batches("images", image_task, model, **changes):
         assert ours == stream
         assert ours["images"].shape == (4, 12, 12, 3)

@@ -16,13 +16,13 @@ def test_parts_become_whole_steps(capsys):
         "--config.teachers.text_steps=0.5",
     )
     found = (config.steps, config.optimizer.warmup_steps, config.validation_interval)
-    assert found == (1000, 100, 50) and config.steps_per_epoch == 25
+    assert found == (1000, 100, 40) and config.steps_per_epoch == 20
     assert (config.merge.mask_update_interval, config.checkpoint_interval) == (100, 250)
     assert (config.inspection.gradient_interval, config.teachers.text_steps) == (10, 500)
     assert all(type(value) is int for value in found)
     said = capsys.readouterr().err
     assert said.startswith("of 1000 steps: ") and said.count("\n") == 1
-    assert "validation_interval=50" in said
+    assert "validation_interval=40" in said
 
 
 @pytest.mark.parametrize("steps", [7, 50, 61, 333, 700, 1001])
@@ -58,7 +58,7 @@ def test_a_number_that_is_given_stays():
 def test_the_last_one_holds():
     key = "--config.optimizer.warmup_steps"
     assert parsed_config(f"{key}=0.2", f"{key}=7").optimizer.warmup_steps == 7
-    assert parsed_config(f"{key}=7", f"{key}=0.2").optimizer.warmup_steps == 100
+    assert parsed_config(f"{key}=7", f"{key}=0.2").optimizer.warmup_steps == 80
 
 
 def test_a_fifth_for_five_updates_of_the_masks_is_as_much_as_fits():

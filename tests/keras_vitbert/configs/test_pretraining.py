@@ -97,6 +97,7 @@ def test_a_file_with_other_keys_or_types_is_told(tmp_path, change, message):
         *("teachers.image_steps=0", "teachers.image_steps=51", "optimizer.learning_rate=0"),
         *("data.images.crop_area=(1,1)", "validation_interval=100", "checkpoint_interval=1"),
         *("data.images.randaugment=(1,30)", "data.images.mixup=0.2"),
+        *("data.images.layers=()", "data.images.layers=('GridMask', 'RandomHue(0.1)')"),
         *("inspection.activation_interval=0", "inspection.gradient_interval=0"),
         *("inspection.activation_examples=1", "inspection.gradient_interval=7"),
     ],
@@ -110,7 +111,7 @@ def test_settings_at_the_edge_work(argument):
     [
         # The largest number up to 100 that divides steps, epochs and intervals.
         (["--config=paper", "--tpu=v3-128"], "mixed_bfloat16", 100),
-        (["--config=sample", "--tpu=local"], "mixed_bfloat16", 5),
+        (["--config=sample", "--tpu=local"], "mixed_bfloat16", 20),
         (["--config=paper", "--tpu=x", "--config.merge.mask_update_interval=70"], None, 10),
         (["--config=paper", "--tpu=x", "--config.steps_per_execution=5"], None, 5),
         (["--config=paper", "--tpu=x", "--config.dtype=float32"], "float32", 100),

@@ -1,0 +1,237 @@
+"""KerasCV's augmentation layers as a part of the training step, on the device."""
+
+import contextlib
+import functools
+import importlib.util
+import inspect
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_vitbert.training.keyed_random import KeyedDraws, example_keys
+from pipelines.command_line import UserError, one_line
+from pipelines.images.image_decoding import to_floats
+from pipelines.images.layer_notation import LAYERS, OWN_ARGUMENTS, LayerCall, parse
+
+_LIGHTEST = 255.0  # the range of values that all layers of KerasCV have in common is 0 to 255
+
+
+class ImageLayers:
+    """Applies layers to the images of a training step, one after another.
+
+    What is done to an image depends on the seed and on the image's number in the stream alone.
+
+    Args:
+        texts: sequence of str, the layers, see `pipelines.images.layer_notation`.
+        image_size: int, in pixels.
+        seed: int in [0, 2**32).
+        key: str, of the config, for messages.
+
+    Raises:
+        UserError: KerasCV is missing, or a layer refuses its arguments.
+    """
+
+    def __init__(self, texts, image_size, seed, key):
+        self.seed, self.image_size, self.key = seed, image_size, key
+        self._draws, self._texts = KeyedDraws(), texts
+        self._layers = []  # which Keras does not see: they have no weights
+        for text in texts:
+            with self._refusing(text):
+                self._layers.append(_keyed(_build(parse(text), image_size), self._draws))
+        self._apply = tf.function(self._applied, reduce_retracing=True)
+
+    def __call__(self, images, numbers):
+        """Augments images.
+
+        Args:
+            images: tensor `(batch, size, size, 3)`, uint8 or float in [0, 1].
+            numbers: int32 tensor `(batch, 2)`, see `pipelines.images.image_views.ImageViews`.
+
+        Returns:
+            float32 tensor `(batch, size, size, 3)` in [0, 1].
+        """
+        if not images.dtype.is_floating:
+            images = to_floats(images)
+        return self._apply(images, numbers)
+
+    def check(self):
+        """Tries the layers.
+
+        Returns:
+            The object itself.
+
+        Raises:
+            UserError: a layer fails, or makes images of another size.
+        """
+        shape = (2, self.image_size, self.image_size, 3)
+        specs = tf.TensorSpec(shape, tf.float32), tf.TensorSpec((2, 2), tf.uint32)
+        for text, layer in zip(self._texts, self._layers, strict=True):
+            with self._refusing(text):
+                trial = tf.function(functools.partial(self._through, layer, 0))
+                found = trial.get_concrete_function(*specs).structured_outputs.shape
+                if not found.is_compatible_with(shape):
+                    raise ValueError(f"makes images of {tuple(found[1:])}, not {shape[1:]}")
+        return self
+
+    def _applied(self, images, numbers):
+        keys = example_keys(self.seed, numbers)
+        images *= _LIGHTEST
+        for place, layer in enumerate(self._layers):
+            images = self._through(layer, place, images, keys)
+        return images / _LIGHTEST
+
+    def _through(self, layer, place, images, keys):
+        """Images in [0, 255] that have gone through a layer."""
+
+        @tf.function  # the AutoGraph, which the step goes without, is for `if` in these layers
+        def one(image_and_key):
+            image, key = image_and_key
+            with self._draws.using(key, place):
+                return tf.cast(layer(image), tf.float32)
+
+        if _takes_batches(layer):
+            with self._draws.using(keys, place):
+                images = tf.cast(layer(images), tf.float32)
+        else:
+            images = tf.map_fn(one, (images, keys), fn_output_signature=tf.float32)
+        return tf.clip_by_value(images, 0.0, _LIGHTEST)
+
+    @contextlib.contextmanager
+    def _refusing(self, text):
+        """Names the layer in an error."""
+        try:
+            yield
+        except UserError:
+            raise
+        except Exception as error:  # a layer may refuse its arguments in any way
+            raise UserError(
+                f"--config.{self.key}: {text}: {one_line(error)}; fix its arguments"
+            ) from error
+
+
+def image_layers(texts, image_size, seed, key):
+    """`ImageLayers`, or None where there are none.
+
+    Args:
+        texts, image_size, seed, key: see `ImageLayers`.
+    """
+    return ImageLayers(texts, image_size, seed, key) if texts else None
+
+
+def _build(call, image_size):
+    """A layer of KerasCV, with random numbers of its own."""
+    if importlib.util.find_spec("keras_cv") is None:
+        raise UserError('KerasCV is not installed; run: pip install "keras-vitbert[keras-cv]"')
+    from keras_cv import layers
+
+    def built(value):
+        if isinstance(value, LayerCall):
+            return _build(value, image_size)
+        return [built(one) for one in value] if isinstance(value, list) else value
+
+    kind = getattr(layers, call.name)
+    names = [name for name in inspect.signature(kind).parameters if name != "kwargs"]
+    given = {"value_range": (0, _LIGHTEST), "target_size": (image_size, image_size)}
+    arguments = {name: value for name, value in given.items() if name in names}
+    places = [name for name in names if name not in OWN_ARGUMENTS]
+    if len(call.positional) > len(places):
+        raise ValueError(f"it has {len(places)} arguments: {', '.join(places)}")
+    arguments |= LAYERS[call.name]
+    arguments |= dict(zip(places, map(built, call.positional), strict=False))
+    arguments |= {name: built(value) for name, value in call.named.items()}
+    layer = kind(**arguments, dtype="float32")
+    # Noise depends on the other images of the batch, or fails.
+    if call.name in ("GridMask", "RandomCutout") and layer.fill_mode != "constant":
+        raise ValueError(f"fill_mode is {layer.fill_mode!r}; only 'constant' works here")
+    return layer
+
+
+def _takes_batches(layer):
+    """Whether a layer of KerasCV draws for many images at once, or does not draw."""
+    from keras_cv import layers
+
+    kinds = layers.VectorizedBaseImageAugmentationLayer, layers.Posterization
+    return isinstance(layer, kinds)
+
+
+def _keyed(layer, draws):
+    """Gives a layer, and those in it, random numbers that are keyed by the example.
+
+    Args:
+        layer: a layer of KerasCV; changed.
+        draws: `KeyedDraws`.
+
+    Returns:
+        The layer.
+    """
+    from keras_cv import core, layers
+
+    def keyed(value):
+        if isinstance(value, core.UniformFactorSampler):
+            return lambda shape=(), dtype="float32": draws.uniform(
+                shape, value.lower, value.upper, dtype
+            )
+        if isinstance(value, core.NormalFactorSampler):
+            return lambda shape=(), dtype="float32": tf.clip_by_value(
+                draws.normal(shape, value.mean, value.stddev, dtype),
+                value.min_value,
+                value.max_value,
+            )
+        if isinstance(value, keras.layers.Layer):
+            return _keyed(value, draws)
+        if isinstance(value, list | tuple):
+            for one in value:
+                keyed(one)
+        return value
+
+    if layer._random_generator is draws:  # it was met before: RandAugment has its layers twice
+        return layer
+    layer._random_generator = draws
+    layer.built = True  # else Keras would try it when it is first called, and count its draws
+    for name, value in list(vars(layer).items()):
+        if (found := keyed(value)) is not value:
+            setattr(layer, name, found)
+    if isinstance(layer, layers.RandomApply):
+        layer._augment = functools.partial(_apply_at_random, layer)
+    if isinstance(layer, layers.AugMix):
+        _key_augmix(layer, draws)
+    if isinstance(layer, layers.RandomJpegQuality):
+        _scale_jpeg(layer)
+    return layer
+
+
+def _apply_at_random(layer, inputs):
+    """`RandomApply` of one image, whose `if` AutoGraph does not reach."""
+    return tf.cond(layer._should_augment(), lambda: layer._layer(inputs), lambda: inputs)
+
+
+def _scale_jpeg(layer: Any):
+    """Makes `RandomJpegQuality` take images in [0, 255]: it takes floats for numbers in [0, 1]."""
+    of_units = layer.augment_image
+    layer.augment_image = lambda image, **more: of_units(image / _LIGHTEST, **more) * _LIGHTEST
+
+
+def _key_augmix(layer, draws):
+    """Gives `AugMix` its numbers: it samples weights itself, and draws inside of loops."""
+
+    def dirichlet(alpha):
+        found = draws.gamma(alpha.shape, alpha)
+        return found / tf.reduce_sum(found)
+
+    def beta(alpha, other):
+        one, two = draws.gamma((), alpha), draws.gamma((), other)
+        return one / (one + two)
+
+    on_width, on_depth = layer._loop_on_width, layer._loop_on_depth
+
+    def loop_on_width(image, weights, chain, result):
+        with draws.iteration(chain[0]):
+            return on_width(image, weights, chain, result)
+
+    def loop_on_depth(depth, image):
+        with draws.iteration(depth[0]):
+            return on_depth(depth, image)
+
+    layer._sample_from_dirichlet, layer._sample_from_beta = dirichlet, beta
+    layer._loop_on_width, layer._loop_on_depth = loop_on_width, loop_on_depth

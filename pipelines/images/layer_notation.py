@@ -1,0 +1,176 @@
+"""KerasCV's augmentation layers as a config names them: `GridMask`, `RandomCutout(0.3, 0.3)`.
+
+A text is a name, or a call with numbers, strings and tuples. The layers that choose among others
+take them in the same notation: `RandomApply(GridMask, rate=0.3)`,
+`RandomChoice([RandomHue(0.2), Grayscale])`.
+"""
+
+import ast
+import dataclasses
+from typing import Any
+
+from pipelines.command_line import UserError, meant
+
+# The layers, and arguments for those that KerasCV has no defaults for. `value_range` is given
+# wherever a layer has it.
+LAYERS: dict[str, dict[str, Any]] = {
+    "AugMix": {},
+    "AutoContrast": {},
+    "ChannelShuffle": {},
+    "Equalization": {},
+    "Grayscale": {"output_channels": 3},
+    "GridMask": {},
+    "Posterization": {"bits": 4},
+    "RandAugment": {},
+    "RandomApply": {},
+    "RandomAugmentationPipeline": {"augmentations_per_image": 1},
+    "RandomBrightness": {"factor": 0.2},
+    "RandomChannelShift": {"factor": 0.2},
+    "RandomChoice": {},
+    "RandomColorDegeneration": {"factor": 0.5},
+    "RandomColorJitter": {
+        "brightness_factor": 0.2,
+        "contrast_factor": 0.2,
+        "saturation_factor": (0.4, 0.6),
+        "hue_factor": 0.1,
+    },
+    "RandomContrast": {"factor": 0.2},
+    "RandomCropAndResize": {
+        "crop_area_factor": (0.8, 1.0),
+        "aspect_ratio_factor": (0.75, 1.33),
+    },
+    "RandomCutout": {"height_factor": 0.3, "width_factor": 0.3},
+    "RandomFlip": {},
+    "RandomGaussianBlur": {"kernel_size": 3, "factor": (0.0, 1.0)},
+    "RandomHue": {"factor": 0.1},
+    "RandomJpegQuality": {"factor": (60, 100)},
+    "RandomRotation": {"factor": 0.05},
+    "RandomSaturation": {"factor": (0.4, 0.6)},
+    "RandomSharpness": {"factor": 0.5},
+    "RandomShear": {"x_factor": 0.1, "y_factor": 0.1},
+    "RandomTranslation": {"height_factor": 0.1, "width_factor": 0.1},
+    "RandomZoom": {"height_factor": 0.1},
+    "Solarization": {"threshold_factor": (128, 255)},
+}
+# Layers of KerasCV that are not for this, and why.
+_REFUSED = {
+    "CutMix": "changes labels; set cutmix above 0",
+    "MixUp": "changes labels; set mixup above 0",
+    "FourierMix": "changes labels; set mixup or cutmix above 0",
+    "Mosaic": "changes labels; set mixup or cutmix above 0",
+    "RepeatedAugmentation": "changes the size of the batch; leave it out",
+    "RandomAspectRatio": "changes the size of images; use RandomCropAndResize",
+    "JitteredResize": "changes the size of images; use RandomCropAndResize",
+    "RandomCrop": "changes the size of images; use RandomCropAndResize",
+    "Rescaling": "changes the scale of images; leave it out",
+    "Resizing": "changes the size of images; set the image size",
+}
+# XLA has no kernels for projective transformations, JPEG, histograms, crops and gamma variates.
+NOT_ON_TPU = frozenset(
+    (
+        *("AugMix", "Equalization", "GridMask", "RandAugment", "RandomCropAndResize"),
+        *("RandomJpegQuality", "RandomRotation", "RandomShear", "RandomTranslation", "RandomZoom"),
+    )
+)
+# Where the random numbers come from is not a layer's to choose, nor how it computes.
+OWN_ARGUMENTS = (
+    *("seed", "dtype", "name", "value_range", "target_size", "bounding_box_format"),
+    *("auto_vectorize", "batchwise"),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerCall:
+    """A layer and its arguments.
+
+    Attributes:
+        name: str, of `LAYERS`.
+        positional: tuple of numbers, strings, tuples, `LayerCall` and lists of these.
+        named: dict of str to the same.
+    """
+
+    name: str
+    positional: tuple[Any, ...]
+    named: dict[str, Any]
+
+    def names(self):
+        """The names of this layer and of those in its arguments: set of str."""
+        inner = [*self.positional, *self.named.values()]
+        inner += [one for value in inner if isinstance(value, list) for one in value]
+        calls = [value for value in inner if isinstance(value, LayerCall)]
+        return {self.name}.union(*(call.names() for call in calls))
+
+
+def parse(text):
+    """Reads a layer in the notation of a config.
+
+    Args:
+        text: str.
+
+    Returns:
+        `LayerCall`.
+
+    Raises:
+        ValueError: says what is wrong and how to fix it.
+    """
+    try:
+        tree = ast.parse(text.strip(), mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise ValueError(f"{text!r} is not a layer; write it as in RandomCutout(0.3, 0.3)") from (
+            error
+        )
+    found = _value(tree, text)
+    if not isinstance(found, LayerCall):
+        raise ValueError(f"{text!r} is not a layer; write it as in RandomCutout(0.3, 0.3)")
+    return found
+
+
+def _value(node, text):
+    if isinstance(node, ast.Name):
+        return _call(node.id, [], [], text)
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+        return _call(node.func.id, node.args, node.keywords, text)
+    if isinstance(node, ast.List):
+        return [_value(item, text) for item in node.elts]
+    try:
+        return ast.literal_eval(node)
+    except (ValueError, TypeError, RecursionError, MemoryError) as error:
+        raise ValueError(
+            f"{ast.unparse(node)!r} in {text!r} is no argument of a layer; give numbers, strings, "
+            "tuples or layers"
+        ) from error
+
+
+def _call(name, arguments, keywords, text):
+    if name in _REFUSED:
+        raise ValueError(f"{name} {_REFUSED[name]}")
+    if name not in LAYERS:
+        raise ValueError(f"KerasCV has no layer {name} for images alone{meant(name, LAYERS)}")
+    for keyword in keywords:
+        if keyword.arg is None or keyword.arg in OWN_ARGUMENTS:
+            raise ValueError(
+                f"{ast.unparse(keyword)!r} in {text!r} is not yours to give; leave it out"
+            )
+    return LayerCall(
+        name,
+        tuple(_value(argument, text) for argument in arguments),
+        {keyword.arg: _value(keyword.value, text) for keyword in keywords},
+    )
+
+
+def require_for_tpu(texts, key):
+    """Refuses layers that cannot be compiled for TPUs.
+
+    Args:
+        texts: sequence of str, valid ones.
+        key: str, of the config, for the message.
+
+    Raises:
+        UserError: names them.
+    """
+    names = set().union(*(parse(text).names() for text in texts)) & NOT_ON_TPU
+    if names:
+        raise UserError(
+            f"--config.{key}: XLA cannot compile {', '.join(sorted(names))} for a TPU; leave "
+            f"{'it' if len(names) == 1 else 'them'} out"
+        )

@@ -1,0 +1,65 @@
+"""The notation of KerasCV's layers in a config."""
+
+import pytest
+
+from pipelines.command_line import UserError
+from pipelines.images.layer_notation import LayerCall, parse, require_for_tpu
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("GridMask", LayerCall("GridMask", (), {})),
+        ("GridMask()", LayerCall("GridMask", (), {})),
+        (" RandomCutout(0.3, width_factor=(0, 0.5))", ("RandomCutout", (0.3,), (0, 0.5))),
+        ("RandomFlip('vertical', rate=-1)", LayerCall("RandomFlip", ("vertical",), {"rate": -1})),
+        (
+            "RandomApply(RandomHue(0.2), rate=0.5)",
+            LayerCall("RandomApply", (LayerCall("RandomHue", (0.2,), {}),), {"rate": 0.5}),
+        ),
+        (
+            "RandomChoice([Grayscale, AutoContrast])",
+            LayerCall(
+                "RandomChoice",
+                ([LayerCall("Grayscale", (), {}), LayerCall("AutoContrast", (), {})],),
+                {},
+            ),
+        ),
+    ],
+)
+def test_what_a_text_says(text, expected):
+    if isinstance(expected, tuple):
+        expected = LayerCall(expected[0], expected[1], {"width_factor": expected[2]})
+    assert parse(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "'' is not a layer; write it as in"),
+        ("0.3", "'0.3' is not a layer"),
+        ("GridMask(", "is not a layer"),
+        ("[GridMask]", "is not a layer"),
+        ("layers.GridMask", "'layers.GridMask' in .* is no argument of a layer"),
+        ("GridMsk", "KerasCV has no layer GridMsk .*mean GridMask"),
+        ("RandomApply(GridMsk)", "no layer GridMsk"),
+        ("MixUp", "MixUp changes labels; set mixup above 0"),
+        ("Resizing(8, 8)", "Resizing changes the size of images; set the image size"),
+        ("RandomHue(seed=3)", "'seed=3' in .* is not yours to give; leave it out"),
+        ("RandomHue(**{'factor': 1})", "is not yours to give"),
+        ("RandomHue(open('x'))", "KerasCV has no layer open"),
+        ("RandomHue(1 if 2 else 3)", "'1 if 2 else 3' in .* is no argument of a layer"),
+        ("(" * 2000, "is not a layer"),
+    ],
+)
+def test_what_is_refused(text, message):
+    with pytest.raises(ValueError, match=message):
+        parse(text)
+
+
+def test_layers_that_tpus_cannot_run_are_named_wherever_they_stand():
+    require_for_tpu(["RandomHue", "RandomApply(RandomCutout)"], "images.layers")
+    texts = ["RandomHue", "RandomChoice([Grayscale, RandomApply(RandomZoom)])", "GridMask"]
+    message = "--config.images.layers: XLA cannot compile GridMask, RandomZoom for a TPU; leave"
+    with pytest.raises(UserError, match=message):
+        require_for_tpu(texts, "images.layers")

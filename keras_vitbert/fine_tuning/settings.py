@@ -17,7 +17,7 @@ from pipelines.text.casing import CASES
 CONFIG_HELP = "--config.KEY=VALUE changes a value of the task's config"
 _POINTS = 20  # of a curve, at least for training and at most for evaluation
 _LONGEST_EPOCH = 100  # steps
-_OF_EVALUATION = 0.05  # of the work
+_OF_EVALUATION = 0.03  # of the work of the model; with decoding and measures it is under 5 %
 
 
 def parse(argv, define_flags, usage):

@@ -61,11 +61,11 @@ def test_what_is_left_to_the_devices():
 @pytest.mark.parametrize(
     ("given", "evaluated", "expected"),
     [
-        ({}, 1000, (25, 25)),  # 20 evaluations of 1,000 are under 5 % of 500 * 512 updates
-        ({}, 10_000, (25, 175)),  # 3 evaluations
+        ({}, 1000, (25, 25)),  # 20 evaluations of 1,000 are under 3 % of 500 * 512 updates
+        ({}, 10_000, (25, 250)),  # 2 evaluations
         ({}, 40_000, (25, 0)),  # none
         ({"steps": 10_000}, 10_000, (100, 500)),
-        ({"steps": 7}, 100, (1, 4)),  # 100 take a batch of 256
+        ({"steps": 17}, 100, (1, 6)),  # 100 take a batch of 256
         ({"steps_per_epoch": 100}, 1000, (100, 100)),
         ({"steps_per_epoch": 900}, 1000, (500, 500)),
         ({"evaluation_interval": 0}, 1000, (25, 0)),

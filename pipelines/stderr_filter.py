@@ -25,7 +25,7 @@ _NOISE = re.compile(
     rb"^I\d{4} \d\d:\d\d:\d"  # of absl and XLA: information
     rb"|^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+: I "  # of TensorFlow: information
     rb"|^WARNING: All log messages before absl::InitializeLog\(\) is called are written to STDERR"
-    rb"|oneDNN supports DT_INT64 only on "
+    rb"|oneDNN supports DT_INT(32|64) only on "
     rb"|oneDNN custom operations are on"
     rb"|Unable to register cu(FFT|DNN|BLAS) factory"
     rb"|computation placer already registered"

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import importlib.util
 import inspect
+import logging
 from typing import Any
 
 import keras
@@ -125,6 +126,8 @@ def _build(call, image_size):
         raise UserError('KerasCV is not installed; run: pip install "keras-vitbert[keras-cv]"')
     from keras_cv import layers
 
+    logging.getLogger("tensorflow").addFilter(_is_news)
+
     def built(value):
         if isinstance(value, LayerCall):
             return _build(value, image_size)
@@ -145,6 +148,11 @@ def _build(call, image_size):
     if call.name in ("GridMask", "RandomCutout") and layer.fill_mode != "constant":
         raise ValueError(f"fill_mode is {layer.fill_mode!r}; only 'constant' works here")
     return layer
+
+
+def _is_news(record):
+    """Whether TensorFlow's note is more than that Equalization makes its histograms in a loop."""
+    return "HistogramFixedWidth" not in record.getMessage()
 
 
 def _takes_batches(layer):

@@ -14,6 +14,7 @@ ROOT = pathlib.Path(command_line.__file__).parents[1]
 NOISE = [
     "I0000 00:00:1764201253.123456 123 port.cc:153] oneDNN custom operations are on.",
     "E0000 00:00:1764201253.123456 123 util.cc:131] oneDNN supports DT_INT64 only on platforms",
+    "E0000 00:00:1764201253.123456 123 util.cc:131] oneDNN supports DT_INT32 only on platforms",
     "WARNING: All log messages before absl::InitializeLog() is called are written to STDERR",
     "2026-11-27 00:00:00.123456: I tensorflow/core/util/port.cc:153] a note",
 ]

@@ -10,13 +10,13 @@ from pipelines.images.layer_notation import LAYERS, NOT_ON_TPU
 from tests.marks import slow
 
 SIZE, COUNT = 12, 6
-# Tracing these takes seconds.
-LONG = ("AugMix", "RandAugment", "GridMask", "RandomChannelShift")
 CHOOSING = {
     "RandomApply": "RandomApply(RandomCutout, rate=0.5)",
     "RandomAugmentationPipeline": "RandomAugmentationPipeline([RandomHue(0.3), Solarization], 2)",
     "RandomChoice": "RandomChoice([RandomHue(0.3), Equalization])",
 }
+# Tracing these takes seconds.
+LONG = ("AugMix", "RandAugment", "GridMask", "RandomChannelShift", *CHOOSING.values())
 WITHOUT_NUMBERS = ("AutoContrast", "Equalization", "Grayscale", "Posterization")
 EACH = [CHOOSING.get(name, name) for name in LAYERS]
 

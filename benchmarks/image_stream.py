@@ -27,8 +27,10 @@ import sys
 import tempfile
 import time
 
+from pipelines.cores import available_cores
+
 SIZE, BATCH, WARM_BATCHES = 224, 64, 6
-CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+CORES = available_cores()
 
 
 def main():

@@ -10,9 +10,9 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from keras_vitbert.fine_tuning.evaluation import Evaluator
-from keras_vitbert.fine_tuning.trials import build_fine_tuner
+from keras_vitbert.fine_tuning.trainer import build_fine_tuner
 from keras_vitbert.model.pretraining_network import build_network
-from keras_vitbert.pretraining.run import build_trainer
+from keras_vitbert.pretraining.trainer import build_trainer
 from keras_vitbert.training.distillation import Teachers
 
 

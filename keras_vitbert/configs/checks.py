@@ -40,10 +40,9 @@ def _type_problem(key, value, known):
     fits = isinstance(value, kind) and isinstance(value, bool) == (kind is bool)
     if kind is float and type(value) is int:
         fits = True  # 1 where 1.0 is meant
-    items = "texts" if key.endswith(_OF_TEXTS) else "numbers"
+    items, item_kind = ("texts", str) if key.endswith(_OF_TEXTS) else ("numbers", int | float)
     if kind is list and fits:
-        item_kinds = str if items == "texts" else int | float
-        fits = all(isinstance(item, item_kinds) for item in value)  # pyright: ignore[reportGeneralTypeIssues]
+        fits = all(isinstance(item, item_kind) for item in value)  # pyright: ignore[reportGeneralTypeIssues]
     if not fits:
         wanted = f"list of {items}" if kind is list else kind.__name__
         return f"--config.{key}={value!r}: must be of type {wanted}"

@@ -18,7 +18,8 @@ from keras_vitbert.configs.checks import require_shares
 from keras_vitbert.fine_tuning import metrics
 from keras_vitbert.fine_tuning.pretrained import Pretrained
 from keras_vitbert.fine_tuning.tasks import Task
-from keras_vitbert.fine_tuning.trials import Trial, finished_result, image_layers_of, run_trial
+from keras_vitbert.fine_tuning.trainer import image_layers_of
+from keras_vitbert.fine_tuning.trials import Trial, finished_result, run_trial
 from keras_vitbert.runs import identity
 from keras_vitbert.runs.progress import advice, shares_line, summed
 from keras_vitbert.runs.record_errors import reading_images

@@ -15,19 +15,17 @@ import keras
 import tensorflow as tf
 
 from keras_vitbert.fine_tuning import evaluation, metrics, summaries
-from keras_vitbert.fine_tuning.optimizer import build_optimizer
 from keras_vitbert.fine_tuning.prediction_files import FILE, prediction_rows
 from keras_vitbert.fine_tuning.settings import with_intervals
+from keras_vitbert.fine_tuning.trainer import build_fine_tuner, step_flops
 from keras_vitbert.inspection.run_texts import RunTexts, finish_session
-from keras_vitbert.model.flops import TRAINING, classifier_flops
 from keras_vitbert.runs import divergence
 from keras_vitbert.runs.loop import fit
 from keras_vitbert.runs.overview import passes
 from keras_vitbert.runs.progress import time_shares
 from keras_vitbert.runs.record_errors import reading_images
 from keras_vitbert.runs.run_folder import RunFolder
-from keras_vitbert.training.fine_tuner import FineTuner, WeightAverage
-from keras_vitbert.training.image_layers import image_layers
+from keras_vitbert.training.fine_tuner import WeightAverage
 from pipelines.command_line import Diverged, UserError, say
 from pipelines.files import csv_text
 from pipelines.status import doing, times
@@ -228,65 +226,6 @@ def _seconds(folder):
         raise UserError(
             f"{folder.path}/seconds.txt is damaged ({text.strip()[:20]!r} is no number); remove it"
         ) from None
-
-
-def build_fine_tuner(config, pretrained, kind, num_classes, seed, strategy):
-    """Builds and compiles a `FineTuner`.
-
-    Args:
-        config: `ConfigDict` of fine-tuning; `steps` is set.
-        pretrained: `keras_vitbert.fine_tuning.pretrained.Pretrained`.
-        kind: str, `images` or `text`.
-        num_classes: int.
-        seed: int.
-        strategy: `tf.distribute.Strategy`.
-
-    Returns:
-        (`FineTuner`, dict of what was transferred into it, see `Pretrained.classifier`).
-    """
-    keras.utils.set_random_seed(seed)
-    layers = image_layers_of(config, kind, seed)
-    with strategy.scope():
-        classifier, transferred = pretrained.classifier(kind, num_classes, config)
-        trainer = FineTuner(
-            classifier,
-            config.optimizer.clip_norm,
-            config.label_smoothing,
-            seed=seed,
-            image_layers=layers,
-        )
-        trainer.compile(
-            optimizer=build_optimizer(config.optimizer, config.steps, classifier),
-            jit_compile=False,
-        )
-    return trainer, transferred
-
-
-def image_layers_of(config, kind, seed):
-    """The layers that the training step applies to images, or None.
-
-    Args:
-        config: `ConfigDict` of fine-tuning.
-        kind: str, `images` or `text`.
-        seed: int.
-
-    Raises:
-        UserError: see `keras_vitbert.training.image_layers.ImageLayers`.
-    """
-    texts = config.images.layers if kind == "images" else ()
-    return image_layers(texts, config.image_size if texts else 0, seed, "images.layers")
-
-
-def step_flops(network, stream, batch):
-    """The operations of a training step.
-
-    Args:
-        network: `Classifier`, all of whose weights are trained.
-        stream: `TaskStream`.
-        batch: int, examples a step.
-    """
-    length = stream.tokens_per_step / batch  # the mean over all batches
-    return TRAINING * batch * classifier_flops(network.backbone, network.num_classes, length)
 
 
 class _Evaluation(keras.callbacks.Callback):

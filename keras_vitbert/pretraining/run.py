@@ -5,8 +5,6 @@ import dataclasses
 import os
 import time
 
-import keras
-
 from keras_vitbert.configs import variants
 from keras_vitbert.configs.variants import Variant
 from keras_vitbert.inspection.activation_maps import ActivationMaps
@@ -14,13 +12,13 @@ from keras_vitbert.inspection.gradient_probe import GradientProbe
 from keras_vitbert.inspection.mask_pictures import MaskPictures
 from keras_vitbert.inspection.profiling import Profile
 from keras_vitbert.inspection.run_texts import RunTexts, finish_session
-from keras_vitbert.model.pretraining_network import build_network
 from keras_vitbert.model.transfer import transfer
 from keras_vitbert.pretraining.baselines import baselines
 from keras_vitbert.pretraining.initial_weights import open_initial
 from keras_vitbert.pretraining.mask_schedule import MaskSchedule
 from keras_vitbert.pretraining.step_flops import step_flops
 from keras_vitbert.pretraining.teachers import load_teacher
+from keras_vitbert.pretraining.trainer import build_trainer, image_layers_of
 from keras_vitbert.runs import divergence
 from keras_vitbert.runs.identity import data_input, names_input, require_given, weights_input
 from keras_vitbert.runs.loop import fit
@@ -31,10 +29,6 @@ from keras_vitbert.runs.run import Run
 from keras_vitbert.runs.run_folder import RunFolder
 from keras_vitbert.runs.run_lock import held
 from keras_vitbert.training.distillation import Teachers
-from keras_vitbert.training.image_layers import image_layers
-from keras_vitbert.training.joint_trainer import JointTrainer
-from keras_vitbert.training.merging import get_merge
-from keras_vitbert.training.optimizers import build_optimizer
 from pipelines.command_line import UserError, say
 from pipelines.shards.damage import left_out
 from pipelines.status import doing, times
@@ -99,7 +93,7 @@ def pretrain(run, tell=lambda: None, dry_run=False):
     began = time.time()
     variants.check_masks(config, variant)
     variants.check_shares(config, variant, run.replicas)
-    if layers := _image_layers(config, variant):
+    if layers := image_layers_of(config, variant):
         layers.check()
     stream = data.stream(config, variant.images, variant.text)
     classes = data.classes if variant.images else None
@@ -183,47 +177,6 @@ def _trained(run, stream, teachers, initial, began):
         folder.finish(summary)
     run.workers.wait()
     return folder.summary()
-
-
-def build_trainer(config, variant, strategy, teachers=None):
-    """A compiled `JointTrainer` for a variant, with weights drawn from the config's seed.
-
-    Args:
-        config: `ConfigDict`, as `variants.apply_variant` returns it.
-        variant: `variants.Variant`.
-        strategy: `tf.distribute.Strategy`.
-        teachers: `Teachers`, or None.
-    """
-    keras.utils.set_random_seed(config.seed)
-    layers = _image_layers(config, variant)
-    with strategy.scope():
-        network = build_network(
-            config.model, images=variant.images, text=variant.text, dtype=config.dtype
-        )
-        trainer = JointTrainer(
-            network,
-            get_merge(config.merge, config.seed),
-            teachers,
-            distillation_ratio=config.distillation.ratio,
-            temperature=config.distillation.temperature,
-            clip_norm=config.optimizer.clip_norm,
-            gradient_histograms=config.inspection.gradient_histograms,
-            seed=config.seed,
-            image_layers=layers,
-        )
-        # XLA is slower on CPU, and TPUStrategy compiles anyway.
-        trainer.compile(
-            optimizer=build_optimizer(config.optimizer, config.steps, network.trainable_variables),
-            jit_compile=False,
-            steps_per_execution=config.steps_per_execution,
-        )
-    return trainer
-
-
-def _image_layers(config, variant):
-    """The layers that the training step applies to images, or None."""
-    texts = config.data.images.layers if variant.images else ()
-    return image_layers(texts, config.model.image_size, config.seed, "data.images.layers")
 
 
 def _joint_callbacks(run, trainer, stream):

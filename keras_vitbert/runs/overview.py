@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from pipelines.jobs.worker_arguments import available_cores
+from pipelines.cores import available_cores
 
 _CLASSES_SHOWN = 6
 

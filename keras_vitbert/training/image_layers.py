@@ -34,6 +34,9 @@ class ImageLayers:
     """
 
     def __init__(self, texts, image_size, seed, key):
+        if importlib.util.find_spec("keras_cv") is None:
+            raise UserError('KerasCV is not installed; run: pip install "keras-vitbert[keras-cv]"')
+        logging.getLogger("tensorflow").addFilter(_is_news)
         self.seed, self.image_size, self.key = seed, image_size, key
         self._draws, self._texts = KeyedDraws(), texts
         self._layers = []  # which Keras does not see: they have no weights
@@ -103,8 +106,6 @@ class ImageLayers:
         """Names the layer in an error."""
         try:
             yield
-        except UserError:
-            raise
         except Exception as error:  # a layer may refuse its arguments in any way
             raise UserError(
                 f"--config.{self.key}: {text}: {one_line(error)}; fix its arguments"
@@ -122,11 +123,7 @@ def image_layers(texts, image_size, seed, key):
 
 def _build(call, image_size):
     """A layer of KerasCV, with random numbers of its own."""
-    if importlib.util.find_spec("keras_cv") is None:
-        raise UserError('KerasCV is not installed; run: pip install "keras-vitbert[keras-cv]"')
     from keras_cv import layers
-
-    logging.getLogger("tensorflow").addFilter(_is_news)
 
     def built(value):
         if isinstance(value, LayerCall):

@@ -148,11 +148,9 @@ class KeyedDraws:
         """uint32 tensor `(batch, count)` or `(count,)`."""
         pairs = -(-count // 2)
         place = tf.constant(self._next_place(), tf.uint32)
-        counter = tf.zeros((pairs,), tf.uint32) + place, tf.range(pairs, dtype=tf.int32)
-        key = (tf.expand_dims(word, -1) for word in tf.unstack(self._keys, axis=-1))
-        both: Any = tf.concat(
-            threefry(tuple(key), (counter[0], tf.cast(counter[1], tf.uint32))), axis=-1
-        )
+        counter = place, tf.cast(tf.range(pairs), tf.uint32)
+        key = tuple(tf.expand_dims(word, -1) for word in tf.unstack(self._keys, axis=-1))
+        both: Any = tf.concat(threefry(key, counter), axis=-1)
         return both[..., :count]
 
     def _next_place(self):

@@ -10,11 +10,11 @@ import os
 import sys
 from typing import Any
 
+from pipelines.cores import available_cores
 from pipelines.images import jpeg
 from pipelines.images.image_lists import StoredList, entry_name, read_entry
 from pipelines.images.image_records import LABEL_OFFSET, jpeg_example
 from pipelines.jobs.shard_job import ShardJob
-from pipelines.jobs.worker_arguments import available_cores
 from pipelines.shards import tfrecords
 from pipelines.shards.shard_manifest import IMAGES
 

@@ -113,15 +113,14 @@ def parse(text):
     Raises:
         ValueError: says what is wrong and how to fix it.
     """
+    problem = f"{text!r} is not a layer; write it as in RandomCutout(0.3, 0.3)"
     try:
         tree = ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise ValueError(f"{text!r} is not a layer; write it as in RandomCutout(0.3, 0.3)") from (
-            error
-        )
+        raise ValueError(problem) from error
     found = _value(tree, text)
     if not isinstance(found, LayerCall):
-        raise ValueError(f"{text!r} is not a layer; write it as in RandomCutout(0.3, 0.3)")
+        raise ValueError(problem)
     return found
 
 

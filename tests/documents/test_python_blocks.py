@@ -36,7 +36,7 @@ def folder(tmp_path, monkeypatch):
     from keras_vitbert import ViTBertBackbone, hub
     from keras_vitbert.configs import variants
     from keras_vitbert.configs.pretraining import for_devices, load_config
-    from keras_vitbert.pretraining.run import build_trainer
+    from keras_vitbert.pretraining.trainer import build_trainer
     from keras_vitbert.runs import checkpoints
     from keras_vitbert.runs.run_folder import RunFolder
     from keras_vitbert.training.distillation import Teachers

@@ -152,9 +152,10 @@ def test_columns_may_be_named(run, tmp_path):
 @pytest.mark.slow
 def test_an_exported_model_answers_as_well(run, exported, pictures, tmp_path):
     asked = f"--image={pictures}", "--format=json", "--top_k=2"
-    expected = run("--checkpoint=vitbert", *asked)[:2]
+    expected = run("--checkpoint=vitbert", *asked)
     for folder in ("vitbert", "vitbert/1"):
-        assert run(f"--checkpoint={exported / folder}", *asked)[:2] == expected
+        status, out, err = run(f"--checkpoint={exported / folder}", *asked)
+        assert (status, out, err.replace(str(exported / folder), "vitbert")) == expected
     (tmp_path / "saved_model.pb").write_bytes(b"x")
     copy = tmp_path / "cut"
     shutil.copytree(exported / "vitbert" / "1", copy)

@@ -15,7 +15,8 @@ from keras_vitbert.fine_tuning.prediction_files import collect
 from keras_vitbert.fine_tuning.pretrained import RANDOM, Pretrained
 from keras_vitbert.fine_tuning.task_data import open_task
 from keras_vitbert.fine_tuning.tasks import TASKS
-from keras_vitbert.fine_tuning.trials import TaskStream, Trial, build_fine_tuner, run_trial
+from keras_vitbert.fine_tuning.trainer import build_fine_tuner
+from keras_vitbert.fine_tuning.trials import TaskStream, Trial, run_trial
 from keras_vitbert.runs.run_folder import RunFolder
 from pipelines.command_line import UserError
 from tests.keras_vitbert.tiny_runs import VOCABULARY, content_of

@@ -13,7 +13,7 @@ from keras_vitbert.inspection.activations import MeanActivations
 from keras_vitbert.inspection.co_activation import co_activation
 from keras_vitbert.inspection.value_files import read_values
 from keras_vitbert.pretraining.data import open_data
-from keras_vitbert.pretraining.run import build_trainer
+from keras_vitbert.pretraining.trainer import build_trainer
 from keras_vitbert.runs import callbacks
 from keras_vitbert.runs.loop import fit
 from keras_vitbert.runs.run import Run

@@ -10,7 +10,7 @@ from keras_vitbert.configs.variants import VARIANTS, apply_variant
 from keras_vitbert.inspection.mask_values import MaskValues
 from keras_vitbert.inspection.value_files import write_values
 from keras_vitbert.model.shared_weights import KINDS
-from keras_vitbert.pretraining.run import build_trainer
+from keras_vitbert.pretraining.trainer import build_trainer
 from keras_vitbert.runs import checkpoints
 from keras_vitbert.runs.run_folder import RunFolder
 from tests.keras_vitbert.tiny_runs import CLASS_NAMES, VOCABULARY, config_of

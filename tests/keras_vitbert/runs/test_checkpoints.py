@@ -13,7 +13,7 @@ import tensorflow as tf
 from keras_vitbert.configs import variants
 from keras_vitbert.model.pretraining_network import build_network
 from keras_vitbert.pretraining.data import open_data
-from keras_vitbert.pretraining.run import build_trainer
+from keras_vitbert.pretraining.trainer import build_trainer
 from keras_vitbert.runs import checkpoints
 from pipelines.command_line import UserError
 from pipelines.files import write_atomically

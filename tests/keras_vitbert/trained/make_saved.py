@@ -102,8 +102,8 @@ def main(folder):
     for name in ("data", "images", "texts", "run/teachers"):
         shutil.rmtree(name)
     logged = (path for name in ("train", "validation") for path in folder.rglob(name))
-    for logs in logged:
-        shutil.rmtree(logs)
+    for logs in [*logged, *folder.rglob("predictions.csv")]:
+        shutil.rmtree(logs) if logs.is_dir() else logs.unlink()
 
 
 if __name__ == "__main__":

@@ -1,0 +1,68 @@
+"""Builds the trainer of a fine-tuning config, and counts what its step computes."""
+
+import keras
+
+from keras_vitbert.fine_tuning.optimizer import build_optimizer
+from keras_vitbert.model.flops import TRAINING, classifier_flops
+from keras_vitbert.training.fine_tuner import FineTuner
+from keras_vitbert.training.image_layers import image_layers
+
+
+def build_fine_tuner(config, pretrained, kind, num_classes, seed, strategy):
+    """Builds and compiles a `FineTuner`.
+
+    Args:
+        config: `ConfigDict` of fine-tuning; `steps` is set.
+        pretrained: `keras_vitbert.fine_tuning.pretrained.Pretrained`.
+        kind: str, `images` or `text`.
+        num_classes: int.
+        seed: int.
+        strategy: `tf.distribute.Strategy`.
+
+    Returns:
+        (`FineTuner`, dict of what was transferred into it, see `Pretrained.classifier`).
+    """
+    keras.utils.set_random_seed(seed)
+    layers = image_layers_of(config, kind, seed)
+    with strategy.scope():
+        classifier, transferred = pretrained.classifier(kind, num_classes, config)
+        trainer = FineTuner(
+            classifier,
+            config.optimizer.clip_norm,
+            config.label_smoothing,
+            seed=seed,
+            image_layers=layers,
+        )
+        trainer.compile(
+            optimizer=build_optimizer(config.optimizer, config.steps, classifier),
+            jit_compile=False,
+        )
+    return trainer, transferred
+
+
+def image_layers_of(config, kind, seed):
+    """The layers that the training step applies to images, or None.
+
+    Args:
+        config: `ConfigDict` of fine-tuning.
+        kind: str, `images` or `text`.
+        seed: int.
+
+    Raises:
+        UserError: see `keras_vitbert.training.image_layers.ImageLayers`.
+    """
+    if kind != "images":
+        return None
+    return image_layers(config.images.layers, config.image_size, seed, "images.layers")
+
+
+def step_flops(network, stream, batch):
+    """The operations of a training step.
+
+    Args:
+        network: `Classifier`, all of whose weights are trained.
+        stream: `TaskStream`.
+        batch: int, examples a step.
+    """
+    length = stream.tokens_per_step / batch  # the mean over all batches
+    return TRAINING * batch * classifier_flops(network.backbone, network.num_classes, length)

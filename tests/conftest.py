@@ -8,10 +8,18 @@ import re
 import filelock
 import pytest
 
+from pipelines import status
+
 # As in commands, which set it before they import TensorFlow.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # Graphs are many objects that live long: to look for garbage among them less often saves time.
 gc.set_threshold(100_000, 20, 50)
+
+
+@pytest.fixture(autouse=True)
+def nothing_timed_before(monkeypatch):
+    """What begins is said as in a new process, however long it took in the tests before."""
+    monkeypatch.setattr(status, "_took", {})
 
 
 @pytest.fixture(scope="session")

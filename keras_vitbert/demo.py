@@ -4,9 +4,9 @@
 
 Drop an image or type a sentence, with or without [MASK]: the page shows the five likeliest answers,
 and what each block attends to or how strongly it responds. DIR is the folder of a run of pretrain
-or finetune, a preset, or a ViT of another project; --compare shows a second one beside it. The page
-is served to this machine alone and works without a network; Ctrl-C ends it. It needs Gradio:
-pip install "keras-vitbert[demo]".
+or finetune, a preset, or a BERT or ViT of another project; --compare shows a second one beside it.
+The page is served to this machine alone and works without a network; Ctrl-C ends it. It needs
+Gradio: pip install "keras-vitbert[demo]".
 Exit status: 0 ended, 2 bad flag, model or port.
 """
 
@@ -35,7 +35,7 @@ def main(argv):
         argv: list of str, without the program's name.
     """
     values = define_flags(
-        ("checkpoint", "", "the folder of a run of pretrain or finetune, or a preset"),
+        ("checkpoint", "", "a run of pretrain or finetune, a preset, or a BERT or ViT, see above"),
         ("compare", "", "another one, to show beside it"),
         ("port", 7860, "where the page is served, on 127.0.0.1", 1, 65535),
     )

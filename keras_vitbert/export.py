@@ -4,7 +4,8 @@
                                    [--dtype=float32|bfloat16] [--top_k=5] [--base_path=PATH]
 
 The SavedModel takes encoded images and plain strings; the graph does the rest. DIR is the folder of
-a run of pretrain or finetune, or a preset. It writes OUTPUT_DIR/NAME/VERSION and
+a run of pretrain or finetune, a preset, or a BERT or ViT of Hugging Face (also hf://OWNER/NAME),
+keras-hub or Google. It writes OUTPUT_DIR/NAME/VERSION and
 OUTPUT_DIR/models.config.
 Exit status: 0 done, 2 bad flag or folder.
 """
@@ -29,7 +30,7 @@ def main(argv):
     from absl import flags
 
     values = define_flags(
-        ("checkpoint", "", "the folder of a run of pretrain or finetune, or a preset"),
+        ("checkpoint", "", "a run of pretrain or finetune, a preset, or a BERT or ViT, see above"),
         ("output_dir", "", "where the model is written, as NAME/VERSION"),
         ("name", "", "what clients call the model (default: the variant or task)"),
         ("version", None, "its version number (default: the next free one)", 1),

@@ -39,8 +39,8 @@ def define_flags(values):
         (
             "checkpoint",
             "",
-            "a run of pretrain or finetune, a preset or a ViT of another project; or rand: random "
-            "weights",
+            "a run of pretrain or finetune, a preset, a BERT or ViT of another project; or rand, "
+            "for random weights",
         ),
         (
             "task",
@@ -63,7 +63,11 @@ def define_flags(values):
         ("test", "", "likewise, what is reported"),
         ("output_dir", "", "the run's folder (default: runs/CHECKPOINT-TASK)"),
         QUICK,
-        ("architecture", "", "for rand: a run's folder or a config of pretrain (default: paper)"),
+        (
+            "architecture",
+            "",
+            "for rand: a checkpoint that it is like, or a config of pretrain (default: paper)",
+        ),
         ("vocabulary", "", "a vocabulary file, for text if the checkpoint has none"),
         ("predictions", "", "a CSV file to write the prediction for each example to"),
         ("sweep", False, "pick the learning rate from --config.grid, on held-out examples"),

@@ -6,9 +6,10 @@
                                     [--format=table|json|csv] [--top_k=5] [--output=FILE]
 
 Images and texts are classified; a masked-LM model fills in [MASK]. DIR is the folder of a run of
-pretrain or finetune, a preset, or an exported model. A table is a CSV, TSV, JSON-lines or Parquet
-file; the output has one row for each of its rows. --format=json prints one object per line. Images
-of a folder that cannot be read are listed and left out, and the status is then 2.
+pretrain or finetune, a preset, an exported model, or a BERT or ViT of Hugging Face (also
+hf://OWNER/NAME), keras-hub or Google. A table is a CSV, TSV, JSON-lines or Parquet file; the output
+has one row for each of its rows. --format=json prints one object per line. Images of a folder that
+cannot be read are listed and left out, and the status is then 2.
 Exit status: 0 done, 2 bad flag, file or image.
 """
 
@@ -47,7 +48,7 @@ def main(argv):
     from absl import flags
 
     values = define_flags(
-        ("checkpoint", None, "the folder of a run or of an exported model, or a preset"),
+        ("checkpoint", None, "a run, an exported model, a preset, or a BERT or ViT, see above"),
         ("image", None, "an image file, or a folder: all images below it"),
         ("text", None, "a text, with [MASK] where a token is to be predicted"),
         ("text_pair", None, "the second text of a pair"),

@@ -46,18 +46,22 @@ def define_flags(values):
         (
             "image_teacher",
             "",
-            "the folder of a run, of a Hugging Face model (ViT or DeiT for image classification) "
-            "or of a keras-hub preset, hf://OWNER/NAME, a preset's name, or a .npz of Google's ViT "
-            "(default: OUTPUT_DIR/teachers/vit, made on demand)",
+            "a run, or a ViT or DeiT of another project that classifies images: the folder of a "
+            "Hugging Face model or keras-hub preset, hf://OWNER/NAME, a preset's name, a .npz of "
+            "Google's (default: OUTPUT_DIR/teachers/vit, made on demand)",
         ),
         (
             "text_teacher",
             "",
-            "the folder of a run, of a Hugging Face model (BertForPreTraining, BertForMaskedLM) or "
-            "of a keras-hub preset, hf://OWNER/NAME, a preset's name, or a checkpoint of Google's "
-            "BERT (default: OUTPUT_DIR/teachers/bert, made on demand)",
+            "a run, or a BERT of another project with a masked-LM head: the folder of a Hugging "
+            "Face model or keras-hub preset, hf://OWNER/NAME, a preset's name, a checkpoint of "
+            "Google's (default: OUTPUT_DIR/teachers/bert, made on demand)",
         ),
-        ("initial_weights", "", "a run, a preset or a ViT to start from (default: random)"),
+        (
+            "initial_weights",
+            "",
+            "a run, a preset, or a BERT or ViT to start from (default: random)",
+        ),
         ("accept_changes", "", ACCEPT_CHANGES),
         *DIVERGENCE_FLAGS,
         ("profile", "", "START,STOP: the steps to trace for TensorBoard's profile plug-in"),

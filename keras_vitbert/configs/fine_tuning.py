@@ -66,6 +66,7 @@ def _common() -> Any:  # whose sections are attributes
     config.seed = 0  # of the first run; the next ones count up
     config.dtype = "auto"  # float32, on TPUs mixed_bfloat16
     config.metric = "accuracy"  # reported, and used to pick the learning rate; or f1, mcc
+    config.head = "paper"  # a two-layer MLP; or vit, deit, for text bert: as published models have
     config.dropout = 0.1
     config.label_smoothing = 0.0
     config.lora_rank = 0  # 0: all weights are trained

@@ -35,6 +35,17 @@ def get_config(size: str = "base") -> config_dict.ConfigDict:
         "vocabulary_size": 0,  # 0: as many as the vocabulary has; without data 30,000
         "max_sequence_length": 0,  # 0: as long as the texts; without data 512
         "dropout": 0.1,
+        # Other architectures than the paper's, such as those of checkpoints to begin with:
+        "norm": "pre",  # or post: LayerNorm after each sum, as in BERT
+        "activation": "gelu",  # or gelu_tanh, relu, silu, tanh
+        "layer_norm_epsilon": 1e-6,  # not in the paper
+        "num_segments": 2,  # 0: none, as in DistilBERT
+        "patch_bias": False,  # of the projection, as in ViT
+        "prefix_tokens": 1,  # 2: with the distillation token of DeiT
+        "image_mean": (0.5, 0.5, 0.5),  # of each channel, not in the paper
+        "image_std": (0.5, 0.5, 0.5),
+        "image_head": "paper",  # or vit, deit
+        "text_head": "paper",  # or bert
     }
 
     config.data = config_dict.ConfigDict()

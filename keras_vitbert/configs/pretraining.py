@@ -5,6 +5,7 @@ import importlib.util
 import math
 import os
 
+from keras_vitbert.configs import architecture
 from keras_vitbert.configs.checks import DTYPES, Requirements, check_types, dtype_for_devices
 from keras_vitbert.configs.fitting import EXECUTION_ENDS, fit_pretraining, overrides_that_work
 from keras_vitbert.configs.overrides import flatten
@@ -178,7 +179,11 @@ def _checked(flat, variant):
     sizes = [f"model.{name}" for name in PAPER_SIZES]
     checks.at_least(0, *sizes)
     others = (key for key in flat if key.startswith("model.") and key not in sizes)
-    checks.at_least(1, *(key for key in others if key != "model.dropout"))
+    kinds = {f"model.{name}" for name in architecture.DEFAULTS}
+    checks.at_least(1, *(key for key in others if key != "model.dropout" and key not in kinds))
+    model = {key.removeprefix("model."): flat[key] for key in kinds}
+    for name, fix in architecture.problems(model).items():
+        require(False, f"model.{name}", fix)
     require(0 <= flat["seed"] < 2**32, "seed", "must be in [0, 2**32)")
     checks.multiple("model.hidden_dim", "model.num_heads")
     checks.multiple("model.image_size", "model.patch_size")

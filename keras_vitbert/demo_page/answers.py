@@ -151,9 +151,10 @@ class ShownModel:
             items = [Item({"image": path}, "the image")]
             answers = self._answers(CLASSIFY_IMAGE, items)
         attention, activation = _inside(backbone, image_inputs({"images": picture[None]}))
-        return Shown(
-            answers, [], ["the class token"], attention[:, :, :1], activation, picture=picture
-        )
+        # Of tokens before the patches the class token only: DeiT has another one.
+        shown = [0, *range(backbone.prefix_tokens, activation.shape[-1])]
+        attention, activation = attention[:, :, :1, shown], activation[:, shown]
+        return Shown(answers, [], ["the class token"], attention, activation, picture=picture)
 
     def _look_at_text(self, text, pair):
         inputs = {"text": text, "text_pair": pair} if pair else {"text": text}

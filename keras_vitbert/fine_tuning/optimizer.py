@@ -47,12 +47,15 @@ def layer_depths(network):
         network: `Classifier`.
 
     Returns:
-        list of int: 0 for the embedding, 1 for the first block and so on, one more than the last
-        block for the final norm and the head (Clark et al. 2020, as in ELECTRA).
+        list of int: 0 for the embedding and its norm, 1 for the first block and so on, one more
+        than the last block for the final norm and the head (Clark et al. 2020, as in ELECTRA).
     """
+    backbone = network.backbone
     depths = {id(variable): 0 for variable in network.embedding.trainable_variables}
-    for depth, block in enumerate(network.backbone.blocks, 1):
+    if backbone.embedding_norm is not None:
+        depths |= {id(variable): 0 for variable in backbone.embedding_norm.variables}
+    for depth, block in enumerate(backbone.blocks, 1):
         # Not only the block's trainable variables, which leave out those of LoRA.
         depths |= {id(variable): depth for variable in block.variables}
-    last = len(network.backbone.blocks) + 1
+    last = len(backbone.blocks) + 1
     return [depths.get(id(variable), last) for variable in network.trainable_variables]

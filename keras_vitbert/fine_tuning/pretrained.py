@@ -6,11 +6,12 @@ import json
 import os
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 from keras_vitbert.configs.pretraining import check_config, load_config, with_sizes
-from keras_vitbert.importing.sources import RUN
+from keras_vitbert.importing.sources import FINE_TUNED, RUN
 from keras_vitbert.model.backbone import ViTBertBackbone
 from keras_vitbert.model.classifier import build_classifier
 from keras_vitbert.model.transfer import transfer
@@ -39,6 +40,7 @@ class Pretrained:
         backbone: `ViTBertBackbone`, or None for random weights.
         vocabulary: list of str, or None.
         case: str, of the texts for it, if that is recorded, see `pipelines.text.casing`; or None.
+        pooler: `keras.layers.Dense` of a BERT, with which a head of that kind begins; or None.
         origin: dict, of `keras_vitbert.runs.identity.origin`; empty for random weights.
     """
 
@@ -50,6 +52,7 @@ class Pretrained:
     backbone: ViTBertBackbone | None
     vocabulary: list[str] | None
     case: str | None = None
+    pooler: keras.layers.Layer | None = None
     origin: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def classifier(self, kind, num_classes, config):
@@ -65,12 +68,19 @@ class Pretrained:
             `keras_vitbert.model.transfer` did).
         """
         model = self.fine_tuned_model(kind, config)
-        classifier = build_classifier(model, kind, num_classes, config.dtype)
+        if config.head == "deit" and model.get("prefix_tokens") != 2:
+            raise UserError(
+                f"--config.head=deit: needs DeiT's second token, which {self.name} lacks; give vit"
+            )
+        classifier = build_classifier(model, kind, num_classes, config.dtype, config.head)
         done = {"encoder": "fresh", "embedding": "fresh", "head": "fresh"}
         if self.backbone is not None:
             parts = transfer(self.backbone, classifier.backbone)
             modality = "image" if kind == "images" else "text"
             done |= {"encoder": parts["encoder"], "embedding": parts[f"{modality}_embedding"]}
+        if config.head == "bert" and self.pooler is not None:
+            classifier.head.hidden.set_weights(self.pooler.get_weights())
+            done["head"] = "pooler kept, rest fresh"
         if config.lora_rank:
             classifier.enable_lora(config.lora_rank)
             # A fresh embedding holds nothing to keep.
@@ -119,8 +129,8 @@ def open_pretrained(checkpoint, architecture="", vocabulary="", kind="images"):
 
     Args:
         checkpoint: str, of `keras_vitbert.load` except a fine-tuned run, or `rand`.
-        architecture: str, for `rand`: the folder of a run, or a `--config` of pre-training;
-            `paper` if empty.
+        architecture: str, for `rand`: whatever `checkpoint` may be, of which only the architecture
+            is taken, or a `--config` of pre-training; `paper` if empty.
         vocabulary: str, a vocabulary file; the checkpoint's own if empty.
         kind: str, `images` or `text`, of the task.
 
@@ -161,8 +171,17 @@ def _open_trained(path):
     case = None
     if trained.vocabulary and not (trained.record and _case(trained.record) is None):
         case = case_name(trained.lower_case)
-    rest = model, trained.backbone, trained.vocabulary, case, identity.origin(trained)
-    return Pretrained(path, "", trained.step, sha256, *rest)
+    rest = model, trained.backbone, trained.vocabulary, case, _pooler(trained.network)
+    return Pretrained(path, "", trained.step, sha256, *rest, identity.origin(trained))
+
+
+def _pooler(network):
+    """The pooler of a BERT, or None."""
+    for name in ("nsp_head", "head"):
+        head = getattr(network, name, None)
+        if getattr(head, "activation", None) == "tanh":
+            return head.hidden
+    return getattr(network, "pooler", None)
 
 
 def _case(record):
@@ -172,6 +191,12 @@ def _case(record):
 
 
 def _open_random(architecture, needs_vocabulary):
+    if "://" in architecture or os.path.isdir(architecture):
+        if find(architecture).kind not in (RUN, FINE_TUNED):
+            like = _open_trained(architecture)
+            tokens, case = (like.vocabulary, like.case) if needs_vocabulary else (None, None)
+            sha256 = _sha256(like.model)
+            return Pretrained(RANDOM, architecture, 0, sha256, like.model, None, tokens, case)
     record = RunFolder(architecture).record()
     model = dict(_architecture(architecture, record))
     tokens = case = None

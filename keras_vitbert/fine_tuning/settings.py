@@ -4,6 +4,7 @@ import functools
 import math
 
 from keras_vitbert.configs import fine_tuning
+from keras_vitbert.configs.architecture import IMAGE_HEADS, TEXT_HEADS
 from keras_vitbert.configs.checks import DTYPES, Requirements, check_types, dtype_for_devices
 from keras_vitbert.configs.fitting import fit_fine_tuning, overrides_that_work
 from keras_vitbert.configs.overrides import flatten, parse_with_config
@@ -184,6 +185,7 @@ def _checked(flat, defaults, task):
     require(0 <= flat["seed"] < 2**31, "seed", "must be in [0, 2**31)")
     checks.one_of("dtype", DTYPES)
     checks.one_of("metric", ("accuracy", "f1", "mcc"))
+    checks.one_of("head", IMAGE_HEADS if task.kind == "images" else TEXT_HEADS)
     checks.one_of("optimizer.name", ("sgd", "adamw"))
     checks.one_of("optimizer.schedule", ("cosine", "polynomial"))
     checks.must_be("above 0", "optimizer.clip_norm", "optimizer.epsilon")

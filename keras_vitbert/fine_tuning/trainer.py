@@ -65,4 +65,5 @@ def step_flops(network, stream, batch):
         batch: int, examples a step.
     """
     length = stream.tokens_per_step / batch  # the mean over all batches
-    return TRAINING * batch * classifier_flops(network.backbone, network.num_classes, length)
+    flops = classifier_flops(network.backbone, network.num_classes, length, network.head_kind)
+    return TRAINING * batch * flops

@@ -16,6 +16,7 @@ from keras_vitbert.hub.preprocessors import (
 )
 from keras_vitbert.hub.text_classifier import ViTBertTextClassifier
 from keras_vitbert.hub.tokenizer import ViTBertTokenizer
+from keras_vitbert.model.heads import kind_of_head
 from pipelines.command_line import UserError, one_line
 from pipelines.files import check_sums
 
@@ -75,12 +76,13 @@ def build_task(trained, kind):
     if kind == "backbone":
         return backbone
     head = trained.heads[_HEADS[kind]]
+    head_kind = kind_of_head(head)
     if kind == "image_classifier":
         size = backbone.image_size
         preprocessor = ViTBertImageClassifierPreprocessor(
             ViTBertImageConverter((size, size), trained.central_crop), class_names=trained.classes
         )
-        task = ViTBertImageClassifier(backbone, head.num_classes, preprocessor)
+        task = ViTBertImageClassifier(backbone, head.num_classes, preprocessor, head_kind)
     else:
         tokenizer = ViTBertTokenizer(trained.vocabulary, trained.lower_case)
         length = backbone.max_sequence_length
@@ -88,8 +90,9 @@ def build_task(trained, kind):
             preprocessor = ViTBertTextClassifierPreprocessor(
                 tokenizer, length, class_names=trained.classes
             )
-            task = ViTBertTextClassifier(backbone, head.num_classes, preprocessor)
+            task = ViTBertTextClassifier(backbone, head.num_classes, preprocessor, head_kind)
         else:
-            task = ViTBertMaskedLM(backbone, ViTBertMaskedLMPreprocessor(tokenizer, length))
+            preprocessor = ViTBertMaskedLMPreprocessor(tokenizer, length)
+            task = ViTBertMaskedLM(backbone, preprocessor, head_kind)
     (task.mlm_head if kind == "masked_lm" else task.head).set_weights(head.get_weights())
     return task

@@ -5,18 +5,19 @@ import keras_hub
 
 from keras_vitbert.hub.preprocessors import ViTBertTextClassifierPreprocessor
 from keras_vitbert.model.backbone import ViTBertBackbone
-from keras_vitbert.model.heads import MLPHead
+from keras_vitbert.model.heads import class_head
 
 
 @keras.saving.register_keras_serializable(package="keras_vitbert")
 class ViTBertTextClassifier(keras_hub.models.TextClassifier):
-    """The backbone with the paper's head on the class token of a text (eq. 5 and 6).
+    """The backbone with a head on the class token of a text, by default the paper's (eq. 5, 6).
 
     Args:
         backbone: `ViTBertBackbone` with a text side.
         num_classes: int, `C`.
         preprocessor: `ViTBertTextClassifierPreprocessor`, or None for a dict of `token_ids`,
             `segment_ids` and `padding_mask`, each `(batch, length)`.
+        head_kind: str, of `keras_vitbert.model.heads.CLASS_HEADS`.
 
     It returns logits `(batch, num_classes)` in float32.
 
@@ -31,16 +32,19 @@ class ViTBertTextClassifier(keras_hub.models.TextClassifier):
     backbone_cls = ViTBertBackbone
     preprocessor_cls = ViTBertTextClassifierPreprocessor
 
-    def __init__(self, backbone, num_classes, preprocessor=None, **kwargs):
+    def __init__(self, backbone, num_classes, preprocessor=None, head_kind="paper", **kwargs):
         self.backbone = backbone
         self.preprocessor = preprocessor
-        self.head = MLPHead(
-            num_classes, dropout=backbone.dropout, dtype=backbone.dtype_policy, name="head"
-        )
+        self.head = class_head(head_kind, num_classes, backbone, "head")
         inputs = {name: x for name, x in backbone.input.items() if name != "images"}
-        logits = self.head(backbone(inputs)["text_sequence"][:, 0])
+        logits = self.head.of_sequence(backbone(inputs)["text_sequence"])
         super().__init__(inputs=inputs, outputs=logits, **kwargs)
         self.num_classes = num_classes
+        self.head_kind = head_kind
 
     def get_config(self):
-        return {**super().get_config(), "num_classes": self.num_classes}
+        return {
+            **super().get_config(),
+            "num_classes": self.num_classes,
+            "head_kind": self.head_kind,
+        }

@@ -2,8 +2,18 @@
 
 import math
 
-from keras_vitbert.importing.activations import ACTIVATIONS
 from pipelines.command_line import UserError
+
+# Activations by their names there to those of `keras_vitbert.model.activations`. Google's BERT and
+# ViT approximate GELU by tanh, although BERT's own config calls that `gelu` too; see `google`.
+ACTIVATIONS = {
+    **dict.fromkeys(("gelu", "gelu_python"), "gelu"),
+    **dict.fromkeys(("gelu_new", "gelu_pytorch_tanh", "gelu_fast"), "gelu_tanh"),
+    **dict.fromkeys(("silu", "swish"), "silu"),
+    "relu": "relu",
+    "tanh": "tanh",
+}
+_MAY_BE_0 = ("type_vocab_size",)
 
 
 def checked_config(config, defaults, label, tensors):
@@ -28,7 +38,10 @@ def checked_config(config, defaults, label, tensors):
         if isinstance(default, bool | str):
             good = isinstance(value, type(default))
         elif isinstance(default, int):
-            good = isinstance(value, int) and not isinstance(value, bool) and value > 0
+            good = isinstance(value, int) and not isinstance(value, bool)
+            good = good and value >= (key not in _MAY_BE_0)
+        elif key.endswith("dropout_prob"):
+            good = isinstance(value, int | float) and 0 <= value < 1
         else:
             good = isinstance(value, int | float) and 0 <= value < math.inf
         require(good, label, key, value)

@@ -13,11 +13,10 @@ import zipfile
 import numpy as np
 import tensorflow as tf
 
-from keras_vitbert.importing.bert_weights import BertWeights
+from keras_vitbert.importing.architectures import checked_bert, checked_vit
 from keras_vitbert.importing.hugging_face import read_vocabulary
 from keras_vitbert.importing.sources import read_json
 from keras_vitbert.importing.tensors import renamed, transposed
-from keras_vitbert.importing.vit_weights import VitWeights
 from pipelines.command_line import UserError, one_line
 
 # What training keeps besides the weights.
@@ -55,7 +54,7 @@ def read_bert(source):
         source: `sources.Source`, its path the checkpoint's prefix.
 
     Returns:
-        `BertWeights`.
+        `architectures.Weights`.
 
     Raises:
         UserError: a part is missing or damaged.
@@ -79,13 +78,9 @@ def read_bert(source):
         raise UserError(
             f"{label}: the checkpoint is damaged ({one_line(error)[:160]}); restore it"
         ) from error
-    return BertWeights.checked(
-        {**config, "layer_norm_eps": 1e-12},
-        renamed(tensors, _BERT_NAMES),
-        vocabulary,
-        label,
-        "BertForPreTraining",
-    )
+    config = {**config, "layer_norm_eps": 1e-12}
+    tensors = renamed(tensors, _BERT_NAMES)
+    return checked_bert(config, tensors, label, "BertForPreTraining", vocabulary)
 
 
 def read_vit(source):
@@ -95,7 +90,7 @@ def read_vit(source):
         source: `sources.Source`.
 
     Returns:
-        `VitWeights`.
+        `architectures.Weights`.
 
     Raises:
         UserError: it is another model, or damaged.
@@ -123,8 +118,8 @@ def read_vit(source):
             f"{label}: is no ViT of google-research/vision_transformer ({one_line(error)}); give "
             "one of its .npz files"
         ) from error
-    half = (0.5, 0.5, 0.5)
-    return VitWeights.checked(config, renamed(arrays, _VIT_NAMES), half, half, None, label)
+    tensors = renamed(arrays, _VIT_NAMES)
+    return checked_vit(config, tensors, label, "ViTForImageClassification")
 
 
 def _vit_config(arrays):
@@ -136,8 +131,6 @@ def _vit_config(arrays):
     if side * side != positions - 1:
         raise ValueError(f"its {positions} positions are not those of a square and a class token")
     return {
-        "model_type": "vit",
-        "architectures": ["ViTForImageClassification"],
         "hidden_size": hidden,
         "num_hidden_layers": sum(name.endswith("/LayerNorm_0/scale") for name in arrays),
         "num_attention_heads": arrays[f"{first}/MultiHeadDotProductAttention_1/query/bias"].shape[

@@ -1,8 +1,8 @@
 """Reads a model's folder as Hugging Face's transformers write it.
 
 It holds `config.json`, `model.safetensors` or its shards, and for text `vocab.txt` or
-`tokenizer.json`, for images `preprocessor_config.json`. Files that can run code when they are read
-(`pytorch_model.bin`) are refused.
+`tokenizer.json`, for images `preprocessor_config.json`. A `pytorch_model.bin` is read by torch,
+where that is installed, with `weights_only=True`; see `docs/security.md`.
 """
 
 import os
@@ -12,12 +12,12 @@ import ml_dtypes  # noqa: F401  (it teaches NumPy, and so safetensors, bfloat16)
 import numpy as np
 import safetensors
 
-from keras_vitbert.importing.bert_weights import BERT_ARCHITECTURES, BertWeights
+from keras_vitbert.importing.architectures import BERTS, VITS, checked_bert, checked_vit
 from keras_vitbert.importing.sources import read_json, read_text
 from keras_vitbert.importing.tensors import renamed
-from keras_vitbert.importing.vit_weights import IMAGE_ARCHITECTURES, VitWeights
 from pipelines.command_line import UserError, one_line
 
+_SAFE_TORCH = (2, 6)  # whose `weights_only` holds
 _HALF = (0.5, 0.5, 0.5)
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and std that DeiT uses
 _OLD_BERT_NAMES = (
@@ -36,54 +36,111 @@ _NEW_VIT_NAMES = (
 )
 
 
-def read_bert(source):
-    """Reads a `BertForPreTraining` or `BertForMaskedLM`.
+# A DistilBERT is a BERT under other names.
+_DISTILBERT_NAMES = (
+    (r"^distilbert\.transformer\.", "bert.encoder."),
+    (r"^distilbert\.", "bert."),
+    (r"\.attention\.q_lin\.", ".attention.self.query."),
+    (r"\.attention\.k_lin\.", ".attention.self.key."),
+    (r"\.attention\.v_lin\.", ".attention.self.value."),
+    (r"\.attention\.out_lin\.", ".attention.output.dense."),
+    (r"\.sa_layer_norm\.", ".attention.output.LayerNorm."),
+    (r"\.ffn\.lin1\.", ".intermediate.dense."),
+    (r"\.ffn\.lin2\.", ".output.dense."),
+    (r"\.output_layer_norm\.", ".output.LayerNorm."),
+    (r"^vocab_transform\.", "cls.predictions.transform.dense."),
+    (r"^vocab_layer_norm\.", "cls.predictions.transform.LayerNorm."),
+    (r"^vocab_projector\.", "cls.predictions.decoder."),
+)
+_DISTILBERT_KEYS = {
+    "dim": "hidden_size",
+    "n_layers": "num_hidden_layers",
+    "n_heads": "num_attention_heads",
+    "hidden_dim": "intermediate_size",
+    "activation": "hidden_act",
+    "dropout": "hidden_dropout_prob",
+}
+
+
+def read(source):
+    """Reads a BERT, DistilBERT, ViT or DeiT.
 
     Args:
         source: `sources.Source`.
 
     Returns:
-        `BertWeights`.
+        `architectures.Weights`.
 
     Raises:
         UserError: it is another model, or a part is missing or damaged.
     """
-    architecture = _architecture(source, BERT_ARCHITECTURES, "text")
-    vocabulary = read_vocabulary(source.path, source.label)
-    tensors = _with_prefix(read_tensors(source.path, source.label), "bert")
-    tensors = renamed(tensors, _OLD_BERT_NAMES)
-    return BertWeights.checked(source.config, tensors, vocabulary, source.label, architecture)
-
-
-def read_vit(source, architectures=IMAGE_ARCHITECTURES):
-    """Reads a ViT or DeiT.
-
-    Args:
-        source: `sources.Source`.
-        architectures: tuple of str, those that are accepted.
-
-    Returns:
-        `VitWeights`.
-
-    Raises:
-        UserError: it is another model, or a part is missing or damaged.
-    """
-    architecture = _architecture(source, architectures, "image")
-    model_type = "deit" if architecture.startswith("DeiT") else "vit"
-    tensors = renamed(read_tensors(source.path, source.label), _NEW_VIT_NAMES)
-    mean, std = _mean_and_std(source, model_type)
-    return VitWeights.checked(
-        {**source.config, "model_type": model_type, "architectures": [architecture]},
-        _with_prefix(tensors, model_type),
-        mean,
-        std,
-        _labels(source),
-        source.label,
+    names = source.config.get("architectures")
+    name = names[0] if isinstance(names, list) and names else None
+    name = name if isinstance(name, str) else None
+    if name in BERTS:
+        return _read_bert(source, name)
+    if name in VITS:
+        return _read_vit(source, name)
+    found = name or f"a {source.config.get('model_type')} of no architecture"
+    raise UserError(
+        f"{source.label}: is {found}, which is no BERT or ViT that can be read; give a "
+        f"{', '.join([*BERTS, *VITS])}"
     )
 
 
+def _read_bert(source, architecture):
+    config, label = source.config, source.label
+    tensors = read_tensors(source.path, label)
+    if architecture.startswith("DistilBert"):
+        config = {_DISTILBERT_KEYS.get(key, key): value for key, value in config.items()}
+        config |= {"type_vocab_size": 0, "layer_norm_eps": 1e-12}
+        tensors = renamed(_with_prefix(tensors, "distilbert"), _DISTILBERT_NAMES)
+    tensors = renamed(_with_prefix(tensors, "bert"), _OLD_BERT_NAMES)
+    return checked_bert(
+        *(config, tensors, label, architecture, read_vocabulary(source.path, label)),
+        lower_case=_lower_case(source),
+        labels=_labels(source),
+    )
+
+
+def _read_vit(source, architecture):
+    model_type = "deit" if architecture.startswith("DeiT") else "vit"
+    tensors = renamed(read_tensors(source.path, source.label), _NEW_VIT_NAMES)
+    content = read_json(os.path.join(source.path, "preprocessor_config.json"), source.label)
+    mean, std = _mean_and_std(content, model_type, source.label)
+    return checked_vit(
+        *(source.config, _with_prefix(tensors, model_type), source.label, architecture, mean, std),
+        labels=_labels(source),
+        central_crop=_central_crop(content or {}),
+    )
+
+
+def _lower_case(source):
+    """Whether texts are lower-cased, or None if no file says it."""
+    content = read_json(os.path.join(source.path, "tokenizer_config.json"), source.label) or {}
+    if isinstance(content.get("do_lower_case"), bool):
+        return content["do_lower_case"]
+    content = read_json(os.path.join(source.path, "tokenizer.json"), source.label) or {}
+    found = (content.get("normalizer") or {}) if isinstance(content, dict) else {}
+    lower_case = found.get("lowercase") if isinstance(found, dict) else None
+    return lower_case if isinstance(lower_case, bool) else None
+
+
+def _central_crop(content):
+    """The fraction of an image's shorter side that is used: all, if nothing is cropped."""
+    sizes = []
+    for key in ("crop_size", "size"):
+        size = content.get(key)
+        if isinstance(size, dict):
+            size = max((side for side in size.values() if isinstance(side, int)), default=0)
+        sizes.append(size if isinstance(size, int) else 0)
+    if not content.get("do_center_crop") or not 0 < sizes[0] <= sizes[1]:
+        return 1.0
+    return sizes[0] / sizes[1]
+
+
 def read_tensors(folder, label):
-    """Reads all tensors of a folder's safetensors files.
+    """Reads all tensors of a folder: of its safetensors files, else of those of torch.
 
     Args:
         folder: str.
@@ -95,35 +152,63 @@ def read_tensors(folder, label):
     Raises:
         UserError: there are none, or a file is missing or damaged.
     """
-    index = read_json(os.path.join(folder, "model.safetensors.index.json"), label)
+    stem, suffix, read_file = "model", "safetensors", _read_safetensors
+    names = [f"pytorch_model.bin{index}" for index in ("", ".index.json")]
+    if any(os.path.exists(os.path.join(folder, name)) for name in names) and not any(
+        os.path.exists(os.path.join(folder, f"model.safetensors{index}"))
+        for index in ("", ".index.json")
+    ):
+        stem, suffix, read_file = "pytorch_model", "bin", _read_torch
+    index = read_json(os.path.join(folder, f"{stem}.{suffix}.index.json"), label)
     if index is None:
-        files = ["model.safetensors"]
+        files = [f"{stem}.{suffix}"]
     else:
         weight_map = index.get("weight_map")
         names = list(weight_map.values()) if isinstance(weight_map, dict) else []
         if not names or not all(isinstance(name, str) for name in names):
-            raise UserError(f"{label}: model.safetensors.index.json lists no file; restore it")
+            raise UserError(f"{label}: {stem}.{suffix}.index.json lists no file; restore it")
         files = sorted(set(names))
     tensors = {}
     for file in files:
         path = os.path.join(folder, os.path.basename(file))
         if not os.path.exists(path):
-            if os.path.exists(os.path.join(folder, "pytorch_model.bin")):
-                raise UserError(
-                    f"{label}: has its weights in pytorch_model.bin, which can run any code when "
-                    "it is read; load it with transformers, if you trust it, and save_pretrained "
-                    "writes model.safetensors"
-                )
             raise UserError(f"{label}: {file} is missing; restore it")
-        try:
-            with safetensors.safe_open(path, framework="np") as opened:
-                for name in opened.keys():  # not a dict
-                    tensors[name] = opened.get_tensor(name)
-        except (safetensors.SafetensorError, OSError, TypeError, ValueError) as error:
-            raise UserError(
-                f"{label}: {file} is damaged ({one_line(error)}); restore it"
-            ) from error
+        tensors |= read_file(path, f"{label}: {file}")
     return tensors
+
+
+def _read_safetensors(path, label):
+    try:
+        with safetensors.safe_open(path, framework="np") as opened:
+            return {name: opened.get_tensor(name) for name in opened.keys()}
+    except (safetensors.SafetensorError, OSError, TypeError, ValueError) as error:
+        raise UserError(f"{label} is damaged ({one_line(error)}); restore it") from error
+
+
+def _read_torch(path, label):
+    try:
+        import torch
+    except ImportError as error:
+        raise UserError(
+            f"{label} is a file of torch, which is not installed; pip install torch, or write "
+            "model.safetensors with transformers' save_pretrained"
+        ) from error
+    version = tuple(map(int, re.findall(r"\d+", torch.__version__)[:2]))
+    if version < _SAFE_TORCH:
+        raise UserError(
+            f"{label}: torch {torch.__version__} may run code of it (CVE-2025-32434); upgrade "
+            "torch, or give a model.safetensors"
+        )
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        if not all(isinstance(name, str) for name in content):
+            raise TypeError("not all names are text")
+        return {name: value.detach().float().numpy() for name, value in content.items()}
+    except Exception as error:  # torch raises many kinds, the unpickler's among them
+        raise UserError(
+            f"{label} is damaged, or holds more than tensors ({one_line(error)[:160]}); restore "
+            "it, or give a model.safetensors"
+        ) from error
 
 
 def read_vocabulary(folder, label):
@@ -165,29 +250,15 @@ def read_vocabulary(folder, label):
     return sorted(ids, key=ids.get)
 
 
-def _architecture(source, taken, kind):
-    """The architecture that the config names, if it is among `taken`."""
-    names = source.config.get("architectures")
-    name = names[0] if isinstance(names, list) and names else None
-    if name not in taken:
-        found = name or f"a {source.config.get('model_type')} of no architecture"
-        raise UserError(
-            f"{source.label}: is {found}, which is not an accepted {kind} model; give a "
-            f"{', '.join(taken)}"
-        )
-    return name
-
-
 def _with_prefix(tensors, model_type):
     """Names the backbone's tensors `MODEL_TYPE.*`, and the heads' without a prefix."""
     common = re.match(r"(.*\.)?", os.path.commonprefix(list(tensors)))[0]  # such as `module.`
-    inside = rf"^(?:{model_type}\.)?(?=(embeddings|encoder|pooler|layernorm)\.)"
+    inside = rf"^(?:{model_type}\.)?(?=(embeddings|encoder|transformer|pooler|layernorm)\.)"
     return renamed(tensors, ((rf"^{re.escape(common)}", ""), (inside, f"{model_type}.")))
 
 
-def _mean_and_std(source, model_type):
+def _mean_and_std(content, model_type, label):
     """What normalises images in [0, 1]: two tuples of three floats."""
-    content = read_json(os.path.join(source.path, "preprocessor_config.json"), source.label)
     if content is None:
         return _IMAGENET if model_type == "deit" else (_HALF, _HALF)
     if content.get("do_normalize", True):
@@ -203,7 +274,7 @@ def _mean_and_std(source, model_type):
         mean = std = ()
     if len(mean) != 3 or len(std) != 3 or not all(std) or not np.isfinite([mean, std]).all():
         raise UserError(
-            f"{source.label}: preprocessor_config.json has image_mean={content.get('image_mean')}, "
+            f"{label}: preprocessor_config.json has image_mean={content.get('image_mean')}, "
             f"image_std={content.get('image_std')} and rescale_factor={factor}; three numbers, "
             "three others than 0, and one are needed"
         )

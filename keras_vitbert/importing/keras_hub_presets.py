@@ -1,4 +1,4 @@
-"""Tasks of keras-hub, and of this project's `hub`, from the folders of their presets."""
+"""BERTs and ViTs of keras-hub, from the folders of their presets."""
 
 import os
 
@@ -6,144 +6,209 @@ import keras
 import keras_hub
 import numpy as np
 
+from keras_vitbert.importing.architectures import checked_bert, checked_vit
 from keras_vitbert.importing.sources import read_json
-from keras_vitbert.importing.tensors import require_finite
-from keras_vitbert.model.heads import logits_policy
+from keras_vitbert.importing.tensors import renamed, transposed
 from pipelines.command_line import UserError, one_line
 
-_TEXT_INPUTS = ("mask_positions", "padding_mask", "segment_ids", "token_ids")
+_BLOCK = (
+    (r"/query/", ".query/"),
+    (r"/key/", ".key/"),
+    (r"/value/", ".value/"),
+    (r"/(kernel|gamma|embeddings)$", ".weight"),
+    (r"/(bias|beta)$", ".bias"),
+)
+_BERT_NAMES = (
+    (r"^token_embedding/", "bert.embeddings.word_embeddings/"),
+    (r"^position_embedding/", "bert.embeddings.position_embeddings/"),
+    (r"^segment_embedding/", "bert.embeddings.token_type_embeddings/"),
+    (r"^embeddings_layer_norm/", "bert.embeddings.LayerNorm/"),
+    (r"^transformer_layer_(\d+)/", r"bert.encoder.layer.\1."),
+    (r"\.self_attention_layer/attention_output/", ".attention.output.dense/"),
+    (r"\.self_attention_layer/", ".attention.self."),
+    (r"\.self_attention_layer_norm/", ".attention.output.LayerNorm/"),
+    (r"\.feedforward_intermediate_dense/", ".intermediate.dense/"),
+    (r"\.feedforward_output_dense/", ".output.dense/"),
+    (r"\.feedforward_layer_norm/", ".output.LayerNorm/"),
+    (r"^pooled_dense/", "bert.pooler.dense/"),
+    (r"^mlm_head/output_bias$", "cls.predictions.bias"),
+    (r"^mlm_head/output_kernel$", "cls.predictions.decoder/kernel"),
+    (r"^mlm_head/intermediate_dense/", "cls.predictions.transform.dense/"),
+    (r"^mlm_head/intermediate_layer_norm/", "cls.predictions.transform.LayerNorm/"),
+    (r"^logits/", "classifier/"),
+    *_BLOCK,
+)
 
 
-def load_image_classifier(source, dtype=None):
-    """Loads the image classifier of a preset.
+def _vit_names(prefix):
+    return (
+        (r"^\w+_patching_and_embedding/", f"{prefix}.embeddings."),
+        (r"\.patch_embedding/", ".patch_embeddings.projection/"),
+        (r"\.position_embedding(/embeddings)?$", ".position_embeddings"),
+        (r"\.class_token$", ".cls_token"),
+        (r"^\w+_encoder/transformer_block_(\d+)/", rf"{prefix}.encoder.layer.\1."),
+        (r"^\w+_encoder/ln/", f"{prefix}.layernorm/"),
+        (r"\.ln_1/", ".layernorm_before/"),
+        (r"\.ln_2/", ".layernorm_after/"),
+        (r"\.mha/attention_output/", ".attention.output.dense/"),
+        (r"\.mha/", ".attention.attention."),
+        (r"\.mlp/(dense_1|dense)/", ".intermediate.dense/"),
+        (r"\.(mlp/dense_2|output_layer/output)/", ".output.dense/"),
+        (r"^predictions/", "classifier/"),
+        *_BLOCK,
+    )
+
+
+def read(source):
+    """Reads a preset of a `BertBackbone`, `ViTBackbone` or `DeiTBackbone`, and its task's head.
 
     Args:
         source: `sources.Source`, a preset.
-        dtype: a Keras dtype policy.
 
     Returns:
-        dict, the arguments of an `ImageTeacher`.
+        `architectures.Weights`.
 
     Raises:
-        UserError: it holds no trained image classifier, or is damaged.
+        UserError: it holds another model, or is damaged.
     """
-    task = _load_task(source, keras_hub.models.ImageClassifier, "image classifier", dtype)
-    if keras.activations.serialize(keras.activations.get(task.activation)) not in ("linear", None):
-        # This one returns probabilities, but logits are needed.
-        task = _load_task(
-            source, keras_hub.models.ImageClassifier, "image classifier", dtype, activation=None
-        )
-    if (head := getattr(task, "output_dense", None)) is not None:
-        head.dtype_policy = logits_policy(head.dtype_policy)
-    *size, channels = task.inputs[0].shape[1:]
-    if len(task.inputs) != 1 or channels != 3:
-        raise UserError(
-            f"{source.label}: takes images of shape {tuple(task.inputs[0].shape[1:])}; give a "
-            "classifier of RGB images, channels last"
-        )
-    converter = getattr(task.preprocessor, "image_converter", None)
-    if None in size:
-        size = getattr(converter, "image_size", None)
-    scale, offset = _scale_and_offset(converter)
-    return {
-        "classifier": task,
-        "image_size": size,
-        "scale": scale,
-        "offset": offset,
-        "num_classes": task.num_classes,
-        "labels": getattr(task.preprocessor, "class_names", None),
+    label = source.label
+    task = read_json(os.path.join(source.path, "task.json"), label)
+    config = task or source.config
+    held = keras.saving.get_registered_object(str(config.get("registered_name")))
+    for cls, reader in _READERS.items():
+        if held is cls:
+            model = _loaded(source, cls)
+            if task and not os.path.exists(os.path.join(source.path, "task.weights.h5")):
+                raise UserError(f"{label}: task.weights.h5 is missing; restore it")
+            return reader(source, model, getattr(model, "backbone", model))
+    known = ", ".join(cls.__name__ for cls in _READERS)
+    raise UserError(
+        f"{label}: is the preset of a {config.get('class_name')}, which is no BERT or ViT; give a "
+        f"{known}"
+    )
+
+
+def _read_bert(source, model, backbone):
+    config = {
+        **_sizes(backbone, backbone.intermediate_dim),
+        "vocab_size": backbone.vocabulary_size,
+        "max_position_embeddings": backbone.max_sequence_length,
+        "type_vocab_size": backbone.num_segments,
+        "hidden_dropout_prob": backbone.dropout,
+        "hidden_act": "gelu_pytorch_tanh",  # by which it approximates GELU
+        "layer_norm_eps": 1e-12,
     }
-
-
-def load_masked_lm(source, dtype=None):
-    """Loads the masked-LM of a preset.
-
-    Args:
-        source: `sources.Source`, a preset.
-        dtype: a Keras dtype policy.
-
-    Returns:
-        dict, the arguments of a `TextTeacher` except `columns`.
-
-    Raises:
-        UserError: it holds no trained masked-LM, takes other inputs, or is damaged.
-    """
-    task = _load_task(source, keras_hub.models.MaskedLM, "masked-LM", dtype)
-    inputs = tuple(sorted(task.input)) if isinstance(task.input, dict) else ()
-    if inputs != _TEXT_INPUTS:
-        raise UserError(
-            f"{source.label}: takes {', '.join(inputs) or 'one input'}; give a masked-LM of BERT's "
-            f"kind, which takes {', '.join(_TEXT_INPUTS)}"
-        )
-    if (head := getattr(task, "masked_lm_head", None)) is not None:
-        head.dtype_policy = logits_policy(head.dtype_policy)
-        if head.token_embedding is not None:
-            head.token_embedding.reverse_dtype = head.compute_dtype
-    tokenizer = getattr(task.preprocessor, "tokenizer", None)
+    tokenizer = getattr(model.preprocessor, "tokenizer", None) if model is not backbone else None
+    if tokenizer is None and os.path.exists(os.path.join(source.path, "tokenizer.json")):
+        tokenizer = _loaded(source, keras_hub.tokenizers.BertTokenizer)
     if not hasattr(tokenizer, "get_vocabulary"):
         raise UserError(
             f"{source.label}: has no tokenizer with a vocabulary; save the preset with its "
             "preprocessor"
         )
+    architecture, kinds = "BertModel", {}
+    if isinstance(model, keras_hub.models.BertMaskedLM):
+        architecture, head = "BertForMaskedLM", model.masked_lm_head
+        exact = keras.activations.get("gelu")
+        activation = "gelu" if head.intermediate_activation is exact else "gelu_tanh"
+        kinds["mlm"] = {  # unlike the blocks
+            "kind": "bert",
+            "activation": activation,
+            "layer_norm_epsilon": head.layer_norm_epsilon,
+        }
+    elif isinstance(model, keras_hub.models.BertTextClassifier):
+        architecture = "BertForSequenceClassification"
+    return checked_bert(
+        *(config, _tensors(model, _BERT_NAMES, backbone.hidden_dim), source.label, architecture),
+        list(tokenizer.get_vocabulary()),
+        kinds=kinds,
+        lower_case=tokenizer.lowercase,
+        labels=None,
+    )
+
+
+def _read_vit(source, model, backbone):
+    is_deit = isinstance(backbone, keras_hub.models.DeiTBackbone)
+    prefix = "deit" if is_deit else "vit"
+    image, patch = backbone.image_shape, backbone.patch_size
+    patch = tuple(np.broadcast_to(patch, 2).tolist())
+    parts = ("use_class_token", "use_patch_bias", "use_mlp_bias")
+    missing = [f"{part}=False" for part in parts if not getattr(backbone, part, True)]
+    if getattr(model, "pooling", "token") != "token":
+        missing.append(f"pooling={model.pooling}")
+    if missing or image[0] != image[1] or patch[0] != patch[1] or image[2] != 3:
+        raise UserError(
+            f"{source.label}: takes images of {image} in patches of {patch}, with "
+            f"{', '.join(missing) or 'all its parts'}; give a ViT of square RGB images and patches "
+            "with class token and biases"
+        )
+    intermediate = backbone.intermediate_dim if is_deit else backbone.mlp_dim
+    config = {
+        **_sizes(backbone, intermediate),
+        "image_size": image[0],
+        "patch_size": patch[0],
+        "hidden_dropout_prob": backbone.dropout_rate,
+        "layer_norm_eps": backbone.layer_norm_epsilon,
+        "qkv_bias": backbone.use_mha_bias,
+    }
+    names = _vit_names(prefix)
+    tensors = _tensors(model, names, backbone.hidden_dim)
+    # Blocks are counted from 1.
+    tensors = {
+        name.replace(f".layer.{index + 1}.", f".layer.{index}."): value
+        for index in range(backbone.num_layers)
+        for name, value in tensors.items()
+        if f".layer.{index + 1}." in name
+    } | {name: value for name, value in tensors.items() if ".layer." not in name}
+    if not backbone.use_mha_bias:  # which leaves out that of the outputs, too
+        for index in range(backbone.num_layers):
+            name = f"{prefix}.encoder.layer.{index}.attention.output.dense.bias"
+            tensors[name] = np.zeros(backbone.hidden_dim)
+    converter = getattr(getattr(model, "preprocessor", None), "image_converter", None)
+    if converter is None and os.path.exists(os.path.join(source.path, "image_converter.json")):
+        converter = _loaded(source, keras_hub.layers.ImageConverter)
+    architecture = ("DeiT" if is_deit else "ViT") + (
+        "Model" if model is backbone else "ForImageClassification"
+    )
+    return checked_vit(
+        *(config, tensors, source.label, architecture, *_mean_and_std(converter, model, backbone)),
+        labels=getattr(getattr(model, "preprocessor", None), "class_names", None),
+    )
+
+
+_READERS = {
+    keras_hub.models.BertBackbone: _read_bert,
+    keras_hub.models.BertMaskedLM: _read_bert,
+    keras_hub.models.BertTextClassifier: _read_bert,
+    keras_hub.models.ViTBackbone: _read_vit,
+    keras_hub.models.ViTImageClassifier: _read_vit,
+    keras_hub.models.DeiTBackbone: _read_vit,
+    keras_hub.models.DeiTImageClassifier: _read_vit,
+}
+
+
+def _sizes(backbone, intermediate):
     return {
-        "network": task,
-        "vocabulary": list(tokenizer.get_vocabulary()),
-        "vocabulary_size": task.outputs[0].shape[-1],
-        "max_sequence_length": getattr(task.backbone, "max_sequence_length", None),
-        "has_next_sentence": False,
+        "hidden_size": backbone.hidden_dim,
+        "num_hidden_layers": backbone.num_layers,
+        "num_attention_heads": backbone.num_heads,
+        "intermediate_size": intermediate,
     }
 
 
-def load_vit(source):
-    """Loads the `ViTBackbone` of a preset, without its classifier.
-
-    Args:
-        source: `sources.Source`, a preset.
-
-    Returns:
-        (`keras_hub.models.ViTBackbone`, and the scale and the offset that make its input of images
-        in [0, 1]: floats, or arrays of three).
-
-    Raises:
-        UserError: it holds another backbone, or is damaged.
-    """
-    name = source.config.get("class_name")
-    if name != "ViTBackbone":
-        raise UserError(f"{source.label}: is a preset of a {name}; give one of a ViTBackbone")
-    backbone = _loaded(source, keras_hub.models.ViTBackbone)
-    image, patch = backbone.image_shape[:2], tuple(backbone.patch_size)
-    parts = ("use_class_token", "use_patch_bias", "use_mlp_bias")
-    missing = [part for part in parts if not getattr(backbone, part)]
-    if missing or len(set(image)) > 1 or len(set(patch)) > 1:
-        raise UserError(
-            f"{source.label}: its ViTBackbone has images of {image}, patches of {patch} and "
-            f"{', '.join(f'{part}=False' for part in missing) or 'all its parts'}; give a ViT of "
-            "square images and patches with class token and biases"
-        )
-    weights = {weight.path: keras.ops.convert_to_numpy(weight) for weight in backbone.weights}
-    require_finite(weights, source.label)
-    if not os.path.exists(os.path.join(source.path, "image_converter.json")):
-        return backbone, 2.0, -1.0
-    return backbone, *_scale_and_offset(_loaded(source, keras_hub.layers.ImageConverter))
-
-
-def _load_task(source, cls, what, dtype, **options):
-    """The task that a preset holds, with the weights of its head."""
-    import keras_vitbert.hub  # noqa: F401  (it registers this project's tasks)
-
-    label = source.label
-    config = read_json(os.path.join(source.path, "task.json"), label) or {}
-    held_class = keras.saving.get_registered_object(str(config.get("registered_name")))
-    # Otherwise keras-hub would give the backbone a head with random weights.
-    if held_class is None or not issubclass(held_class, cls):
-        held = f"a {config.get('class_name')}" if config else "a backbone alone"
-        raise UserError(
-            f"{label}: is the preset of {held}, and holds no trained {what}; give one that does"
-        )
-    task = _loaded(source, cls, dtype=dtype, **options)
-    if task.has_task_weights() and not os.path.exists(os.path.join(source.path, "task.weights.h5")):
-        raise UserError(f"{label}: task.weights.h5 is missing; restore it")
-    return task
+def _tensors(model, names, hidden):
+    """The weights under the names and in the layout of transformers."""
+    tensors = {}
+    for weight in model.weights:
+        value = keras.ops.convert_to_numpy(weight)
+        if weight.path.endswith(("/kernel", "/output_kernel")):
+            value = transposed(value, hidden)
+        elif weight.path.endswith("/bias"):  # that of attention has an axis for the heads
+            value = value.reshape(-1)
+        elif weight.path.endswith("patching_and_embedding/position_embedding/embeddings"):
+            value = value[None]
+        tensors[weight.path] = value
+    return renamed(tensors, names)
 
 
 def _loaded(source, cls, **options):
@@ -157,13 +222,16 @@ def _loaded(source, cls, **options):
         ) from error
 
 
-def _scale_and_offset(converter):
-    """The factor and offset of a converter for images in [0, 1]: floats, or one a channel.
+def _mean_and_std(converter, model, backbone):
+    """What normalises images in [0, 1], as the converter of a preset scales and shifts 0 to 255.
 
-    Without a converter the model gets images in [0, 1].
+    A task without a converter takes images in [0, 1] as they are, and a backbone alone those of
+    ViT, in [-1, 1].
     """
     if converter is None:
-        return 1.0, 0.0
+        return ((0.5,) * 3,) * 2 if model is backbone else ((0.0,) * 3, (1.0,) * 3)
     scale = 1.0 if converter.scale is None else converter.scale
     offset = 0.0 if converter.offset is None else converter.offset
-    return 255 * np.asarray(scale, np.float64), np.asarray(offset, np.float64)
+    std = 1 / np.broadcast_to(255 * np.asarray(scale, np.float64), 3)
+    mean = -np.asarray(offset, np.float64) * std
+    return tuple(mean.tolist()), tuple(std.tolist())

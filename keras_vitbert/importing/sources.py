@@ -45,21 +45,6 @@ class Source:
         return "keras_vitbert>" in str(self.config.get("registered_name"))
 
 
-def require_kind(source, kinds, what):
-    """Refuses a source of another kind.
-
-    Args:
-        source: `Source`.
-        kinds: collection of this module's constants.
-        what: str, what it should take: `images` or `texts`.
-
-    Raises:
-        UserError: the source is of none of the kinds.
-    """
-    if source.kind not in kinds:
-        raise UserError(f"{source.label}: is {source.kind}, which takes no {what}; {WANTED}")
-
-
 def read_text(path, label):
     """Reads a small text file.
 

@@ -43,49 +43,6 @@ def transposed(kernel, hidden):
     return (kernel.reshape(-1, hidden) if kernel.ndim == 3 else kernel).T
 
 
-def layer_shapes(weights):
-    """The shapes of the tensors of layers that have a weight and a bias.
-
-    Args:
-        weights: dict of a layer's name to the shape of its weight, the outputs first.
-
-    Returns:
-        dict of a tensor's name to its shape.
-    """
-    return {
-        f"{name}.{part}": shape if part == "weight" else shape[:1]
-        for name, shape in weights.items()
-        for part in ("weight", "bias")
-    }
-
-
-def block_weights(config, prefix, attention, norms):
-    """The layers of all encoder blocks, as BERT and ViT share them.
-
-    Args:
-        config: dict, checked by `configs.checked_config`.
-        prefix: str, of all names: `bert`, `vit` or `deit`.
-        attention: str, what transformers call the scope of queries, keys and values.
-        norms: tuple of two str, the names of a block's LayerNorms.
-
-    Returns:
-        dict of a layer's name to the shape of its weight.
-    """
-    hidden, inner = config["hidden_size"], config["intermediate_size"]
-    block = {
-        **{f"attention.{attention}.{part}": (hidden, hidden) for part in ("query", "key", "value")},
-        "attention.output.dense": (hidden, hidden),
-        "intermediate.dense": (inner, hidden),
-        "output.dense": (hidden, inner),
-        **dict.fromkeys(norms, (hidden,)),
-    }
-    return {
-        f"{prefix}.encoder.layer.{index}.{name}": shape
-        for index in range(config["num_hidden_layers"])
-        for name, shape in block.items()
-    }
-
-
 def account(tensors, wanted, ignored, label, what):
     """Checks that tensors match an architecture exactly, and returns them as float32.
 

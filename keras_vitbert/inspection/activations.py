@@ -13,10 +13,10 @@ LEFT_OUT = (PAD, CLS, SEP, MASK)  # tokens that are not part of the text
 class MeanActivations:
     """Mean absolute activation of every hidden unit at the output of every block.
 
-    The mean is over the tokens of all examples: the patches of an image, without the class token;
-    the word pieces of a text, without padding and `LEFT_OUT`. Where masking has replaced a piece,
-    its replacement counts. Examples whose `image_weights` or `text_weights` are 0 only fill up a
-    batch and do not count.
+    The mean is over the tokens of all examples: the patches of an image, without the class token
+    and DeiT's other one; the word pieces of a text, without padding and `LEFT_OUT`. Where masking
+    has replaced a piece, its replacement counts. Examples whose `image_weights` or `text_weights`
+    are 0 only fill up a batch and do not count.
 
     Args:
         backbone: `ViTBertBackbone`, with one or both modalities.
@@ -26,6 +26,7 @@ class MeanActivations:
 
     def __init__(self, backbone, strategy, vocabulary=None):
         self.strategy = strategy
+        self._prefix = backbone.prefix_tokens
         self._models = {}
         outputs, inputs = backbone.block_outputs, backbone.input
         for modality, names in (
@@ -97,7 +98,7 @@ class MeanActivations:
 
     def _image_tokens(self, batch, length):
         """Which tokens count: bool `(images, length)`."""
-        is_patch = tf.range(length)[None] > 0
+        is_patch = tf.range(length)[None] >= self._prefix
         images = tf.shape(batch["images"])[0]
         weights = batch.get("image_weights", tf.ones((images,)))
         return is_patch & (weights[:, None] > 0)

@@ -15,12 +15,9 @@ def look_inside(backbone, inputs):
         each row, what one token attends to, adds up to 1; and the mean absolute activation at the
         output of every block `(batch, blocks, length)`, the mean being over the hidden units.
     """
-    mask = None
-    if "images" in inputs:
-        x = backbone.image_embedding(inputs["images"], training=False)
-    else:
-        x = backbone.text_embedding(inputs["token_ids"], inputs["segment_ids"], training=False)
-        mask = inputs["padding_mask"]
+    stream = "image" if "images" in inputs else "text"
+    x = backbone.embed(stream, inputs, training=False)
+    mask = inputs.get("padding_mask") if stream == "text" else None
     attention, activation = [], []
     for block in backbone.blocks:
         x, weights = block(x, padding_mask=mask, training=False, return_attention_scores=True)

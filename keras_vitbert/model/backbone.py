@@ -3,8 +3,11 @@
 import keras
 import keras_hub
 
+from keras_vitbert.model.activations import ACTIVATIONS
 from keras_vitbert.model.embeddings import ImageEmbedding, TextEmbedding
 from keras_vitbert.model.image_scale import scaled
+
+NORMS = ("pre", "post")
 
 _TEXT_INPUTS = {  # their meaning, for messages
     "token_ids": "integers",
@@ -15,11 +18,15 @@ _TEXT_INPUTS = {  # their meaning, for messages
 
 @keras.saving.register_keras_serializable(package="keras_vitbert")
 class ViTBertBackbone(keras_hub.models.Backbone):
-    """One pre-norm transformer encoder for images and for text.
+    """One transformer encoder for images and for text.
 
-    The blocks and the final LayerNorm are created once and called on both token sequences:
-    `z' = MSA(LN(z)) + z`, `z = MLP(LN(z')) + z'` (eq. 3 and 4). Only the embeddings differ
-    between the modalities.
+    The blocks and one more LayerNorm are created once and called on both token sequences. Only the
+    embeddings differ between the modalities.
+
+    | `norm` | block | the other LayerNorm |
+    | --- | --- | --- |
+    | `pre` | `z' = MSA(LN(z)) + z`, `z = MLP(LN(z')) + z'` (eq. 3 and 4, as in ViT) | after all |
+    | `post` | `z' = LN(MSA(z) + z)`, `z = LN(MLP(z') + z')` (as in BERT) | after the embeddings |
 
     Args:
         num_layers: int, transformer blocks.
@@ -32,6 +39,11 @@ class ViTBertBackbone(keras_hub.models.Backbone):
         max_sequence_length: int, the longest text in tokens.
         dropout: float, rate after the embeddings, attention and MLP, and on attention weights.
         layer_norm_epsilon: float.
+        norm: str, `pre` or `post`, see above.
+        activation: str, of the MLPs, a key of `keras_vitbert.model.activations.ACTIVATIONS`.
+        num_segments: int, embeddings of segments; 0 for a text model without them, as DistilBERT
+            is, which ignores `segment_ids`.
+        patch_bias, prefix_tokens, image_mean, image_std: see `ImageEmbedding`.
         dtype: a Keras dtype or policy, such as `"mixed_bfloat16"`.
 
     Call it on a dict with the inputs of one modality or of both:
@@ -40,15 +52,17 @@ class ViTBertBackbone(keras_hub.models.Backbone):
     - `token_ids`, `segment_ids`: `(batch, length)` integers;
     - `padding_mask`: `(batch, length)`, true or 1 for real tokens.
 
-    It returns a dict with `image_sequence` `(batch, patches + 1, hidden_dim)`, the class token
-    first, and `text_sequence` `(batch, length, hidden_dim)`, each where its inputs are given.
+    It returns a dict with `image_sequence` `(batch, prefix_tokens + patches, hidden_dim)`, the
+    class token first, and `text_sequence` `(batch, length, hidden_dim)`, each where its inputs are
+    given.
 
     `block_outputs` maps a name to the symbolic output of a layer, so that
     `keras.Model(backbone.inputs, backbone.block_outputs)` returns all of them: `image_embedding`,
     `image_block_0` ... `image_sequence`, and the same for `text`.
 
     Raises:
-        ValueError: heads or patches do not divide, or there is no modality; in a call: an input is
+        ValueError: heads or patches do not divide, there is no modality, or a name is unknown; in a
+            call: an input is
             missing or has another shape, or, called eagerly, floats of images are outside [0, 1].
 
     Example:
@@ -74,6 +88,13 @@ class ViTBertBackbone(keras_hub.models.Backbone):
         max_sequence_length=512,
         dropout=0.1,
         layer_norm_epsilon=1e-6,
+        norm="pre",
+        activation="gelu",
+        num_segments=2,
+        patch_bias=False,
+        prefix_tokens=1,
+        image_mean=(0.5, 0.5, 0.5),
+        image_std=(0.5, 0.5, 0.5),
         dtype=None,
         **kwargs,
     ):
@@ -81,40 +102,64 @@ class ViTBertBackbone(keras_hub.models.Backbone):
             raise ValueError(f"num_heads {num_heads} does not divide hidden_dim {hidden_dim}")
         if image_size is None and vocabulary_size is None:
             raise ValueError("image_size and vocabulary_size are both None: no modality is left")
+        for name, value, known in (("norm", norm, NORMS), ("activation", activation, ACTIVATIONS)):
+            if value not in known:
+                raise ValueError(f"{name} {value!r} is unknown; known are {', '.join(known)}")
 
         # === Layers ===
         self.image_embedding: ImageEmbedding | None = None
         self.text_embedding: TextEmbedding | None = None
+        of_embedding = dropout if norm == "pre" else 0.0  # else it follows the LayerNorm
         if image_size is not None:
             self.image_embedding = ImageEmbedding(
-                image_size, patch_size, hidden_dim, dropout, dtype=dtype, name="image_embedding"
+                image_size,
+                patch_size,
+                hidden_dim,
+                of_embedding,
+                use_bias=patch_bias,
+                prefix_tokens=prefix_tokens,
+                mean=image_mean,
+                std=image_std,
+                dtype=dtype,
+                name="image_embedding",
             )
         if vocabulary_size is not None:
             self.text_embedding = TextEmbedding(
                 vocabulary_size,
                 max_sequence_length,
                 hidden_dim,
-                dropout=dropout,
+                num_segments=num_segments,
+                dropout=of_embedding,
                 dtype=dtype,
                 name="text_embedding",
+            )
+
+        def layer_norm(name):
+            return keras.layers.LayerNormalization(
+                epsilon=layer_norm_epsilon, dtype=dtype, name=name
+            )
+
+        self.embedding_norm = layer_norm("embedding_norm") if norm == "post" else None
+        self.embedding_dropout = None
+        if norm == "post":
+            self.embedding_dropout = keras.layers.Dropout(
+                dropout, dtype=dtype, name="embedding_dropout"
             )
         self.blocks = [
             keras_hub.layers.TransformerEncoder(
                 intermediate_dim,
                 num_heads,
                 dropout=dropout,  # pyright: ignore[reportArgumentType]  (its default is an int)
-                activation="gelu",
+                activation=ACTIVATIONS[activation],  # pyright: ignore[reportArgumentType]
                 layer_norm_epsilon=layer_norm_epsilon,
                 kernel_initializer="glorot_uniform",
-                normalize_first=True,
+                normalize_first=norm == "pre",
                 dtype=dtype,
                 name=f"block_{index}",
             )
             for index in range(num_layers)
         ]
-        self.final_norm = keras.layers.LayerNormalization(
-            epsilon=layer_norm_epsilon, dtype=dtype, name="final_norm"
-        )
+        self.final_norm = layer_norm("final_norm") if norm == "pre" else None
 
         # === Functional Model ===
         inputs, outputs, block_outputs = {}, {}, {}
@@ -138,6 +183,13 @@ class ViTBertBackbone(keras_hub.models.Backbone):
         self.max_sequence_length = max_sequence_length
         self.dropout = dropout
         self.layer_norm_epsilon = layer_norm_epsilon
+        self.norm = norm
+        self.activation = activation
+        self.num_segments = num_segments
+        self.patch_bias = patch_bias
+        self.prefix_tokens = prefix_tokens
+        self.image_mean = tuple(image_mean)
+        self.image_std = tuple(image_std)
         self._block_outputs = tuple(block_outputs.items())
         # A functional model requires every input; this one accepts either modality alone.
         self.input_spec = None
@@ -148,10 +200,15 @@ class ViTBertBackbone(keras_hub.models.Backbone):
         return dict(self._block_outputs)
 
     @property
+    def shared_layers(self):
+        """The layers that both modalities use, in order: the blocks, and the other LayerNorm."""
+        layers = [self.embedding_norm, *self.blocks, self.final_norm]
+        return [layer for layer in layers if layer is not None]
+
+    @property
     def shared_variables(self):
-        """The trainable variables that both modalities use: the blocks and the final norm."""
-        layers = [*self.blocks, self.final_norm]
-        return [variable for layer in layers for variable in layer.trainable_variables]
+        """The trainable variables of `shared_layers`."""
+        return [v for layer in self.shared_layers for v in layer.trainable_variables]
 
     def __call__(self, inputs, *args, **kwargs):
         # Here, for Keras would wrap an error of `call` in ten lines of its own.
@@ -165,7 +222,8 @@ class ViTBertBackbone(keras_hub.models.Backbone):
         return {f"{stream}_sequence": run[stream](inputs) for stream in self._streams(inputs)}
 
     def compute_output_spec(self, inputs, training=None, mask=None):
-        lengths = {"image": lambda: (self.image_size // self.patch_size) ** 2 + 1}
+        patches = (self.image_size or 0) // self.patch_size
+        lengths = {"image": lambda: patches**2 + self.prefix_tokens}
         lengths["text"] = lambda: inputs["token_ids"].shape[1]
         batch = next(iter(inputs.values())).shape[0]
         return {
@@ -225,22 +283,43 @@ class ViTBertBackbone(keras_hub.models.Backbone):
                 f"texts, or build the model with max_sequence_length={shape[1]}"
             )
 
+    def embed(self, stream, inputs, training=None):
+        """What the first block is given.
+
+        Args:
+            stream: str, `image` or `text`.
+            inputs: dict, see the class.
+            training: bool; None for that of the layer that calls it.
+
+        Returns:
+            `(batch, length, hidden_dim)`.
+        """
+        options = {} if training is None else {"training": training}
+        if stream == "image":
+            assert self.image_embedding is not None
+            x = self.image_embedding(inputs["images"], **options)
+        else:
+            assert self.text_embedding is not None
+            x = self.text_embedding(inputs["token_ids"], inputs["segment_ids"], **options)
+        if self.embedding_norm is None or self.embedding_dropout is None:
+            return x
+        return self.embedding_dropout(self.embedding_norm(x), **options)
+
     def _image_sequence(self, inputs, outputs=None):
-        assert self.image_embedding is not None
-        return self._encode("image", self.image_embedding(inputs["images"]), None, outputs)
+        return self._encode("image", inputs, None, outputs)
 
     def _text_sequence(self, inputs, outputs=None):
-        assert self.text_embedding is not None
-        x = self.text_embedding(inputs["token_ids"], inputs["segment_ids"])
-        return self._encode("text", x, inputs["padding_mask"], outputs)
+        return self._encode("text", inputs, inputs["padding_mask"], outputs)
 
-    def _encode(self, stream, x, padding_mask, outputs=None):
-        """Runs the shared blocks; adds every layer's output to `outputs`, if given."""
+    def _encode(self, stream, inputs, padding_mask, outputs=None):
+        """Runs the shared layers; adds every layer's output to `outputs`, if given."""
+        x = self.embed(stream, inputs)
         steps = [(f"{stream}_embedding", x)]
         for block in self.blocks:
             x = block(x, padding_mask=padding_mask)
             steps.append((f"{stream}_{block.name}", x))
-        x = self.final_norm(x)
+        if self.final_norm is not None:
+            x = self.final_norm(x)
         steps.append((f"{stream}_sequence", x))
         if outputs is not None:
             outputs.update(steps)
@@ -259,6 +338,13 @@ class ViTBertBackbone(keras_hub.models.Backbone):
             "max_sequence_length": self.max_sequence_length,
             "dropout": self.dropout,
             "layer_norm_epsilon": self.layer_norm_epsilon,
+            "norm": self.norm,
+            "activation": self.activation,
+            "num_segments": self.num_segments,
+            "patch_bias": self.patch_bias,
+            "prefix_tokens": self.prefix_tokens,
+            "image_mean": list(self.image_mean),
+            "image_std": list(self.image_std),
         }
 
 

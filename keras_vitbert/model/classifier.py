@@ -3,7 +3,7 @@
 import keras
 
 from keras_vitbert.model.backbone import ViTBertBackbone
-from keras_vitbert.model.heads import MLPHead
+from keras_vitbert.model.heads import class_head
 from keras_vitbert.model.pretraining_network import BackboneNetwork, image_inputs
 
 TEXT_INPUTS = ("token_ids", "segment_ids", "padding_mask")
@@ -11,11 +11,12 @@ TEXT_INPUTS = ("token_ids", "segment_ids", "padding_mask")
 
 @keras.saving.register_keras_serializable(package="keras_vitbert")
 class Classifier(BackboneNetwork):
-    """A backbone and a two-layer MLP on the class token (eq. 5 and 6).
+    """A backbone and a head on the class token, by default a two-layer MLP (eq. 5 and 6).
 
     Args:
         backbone: a `ViTBertBackbone` with one modality.
         num_classes: int, `C`.
+        head_kind: str, of `keras_vitbert.model.heads.CLASS_HEADS`.
 
     Call it on a dict with the backbone's inputs; `images` are integers in 0 to 255 or floats in
     [0, 1]. It returns logits `(batch, num_classes)` in float32.
@@ -24,14 +25,12 @@ class Classifier(BackboneNetwork):
         ValueError: the backbone has both modalities.
     """
 
-    def __init__(self, backbone, num_classes, **kwargs):
+    def __init__(self, backbone, num_classes, head_kind="paper", **kwargs):
         super().__init__(backbone, num_classes, **kwargs)
         if backbone.image_size is not None and backbone.vocabulary_size is not None:
             raise ValueError("the backbone takes images and text; build it with one of them")
-        self.head = MLPHead(
-            num_classes, dropout=backbone.dropout, dtype=backbone.dtype_policy, name="head"
-        )
-        self.head.build((None, backbone.hidden_dim))
+        self.head_kind = head_kind
+        self.head = class_head(head_kind, num_classes, backbone, "head")
         self.built = True
 
     @property
@@ -51,7 +50,10 @@ class Classifier(BackboneNetwork):
             sequence = self.backbone(image_inputs(inputs))["image_sequence"]
         else:
             sequence = self.backbone({name: inputs[name] for name in TEXT_INPUTS})["text_sequence"]
-        return self.head(sequence[:, 0])
+        return self.head.of_sequence(sequence)
+
+    def get_config(self):
+        return {**super().get_config(), "head_kind": self.head_kind}
 
     def enable_lora(self, rank):
         """Freezes the encoder and adds low-rank updates to its attention (Hu et al. 2021).
@@ -65,7 +67,7 @@ class Classifier(BackboneNetwork):
         self.backbone.enable_lora(rank)
 
 
-def build_classifier(model, kind, num_classes, dtype=None):
+def build_classifier(model, kind, num_classes, dtype=None, head_kind="paper"):
     """A `Classifier` with random weights.
 
     Args:
@@ -73,8 +75,10 @@ def build_classifier(model, kind, num_classes, dtype=None):
         kind: str, `images` or `text`.
         num_classes: int.
         dtype: a Keras dtype policy.
+        head_kind: str, see `Classifier`.
     """
-    arguments = {name: value for name, value in model.items() if name != "num_classes"}
+    others = ("num_classes", "image_head", "text_head")
+    arguments = {name: value for name, value in model.items() if name not in others}
     arguments["vocabulary_size" if kind == "images" else "image_size"] = None
     backbone = ViTBertBackbone(**arguments, dtype=dtype, name="backbone")
-    return Classifier(backbone, num_classes, name="classifier")
+    return Classifier(backbone, num_classes, head_kind, name="classifier")

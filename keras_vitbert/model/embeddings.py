@@ -21,34 +21,57 @@ def truncated_normal() -> Any:
 class ImageEmbedding(keras.layers.Layer):
     """Patches, class token and positions: `z0 = [x_cls; x_1 E; ...; x_N E] + E_pos` (eq. 1).
 
-    The projection `E` has no bias, as in the equation: a bias would only add to `E_pos`.
+    The projection `E` has no bias, as in the equation: a bias would only add to `E_pos`. Published
+    ViTs have one.
 
     Args:
         image_size: int, height and width of the images in pixels.
         patch_size: int, height and width of a patch in pixels; divides `image_size`.
         hidden_dim: int, `D`.
         dropout: float, rate applied to the sum.
+        use_bias: bool, whether `E` has a bias.
+        prefix_tokens: int, learned tokens before the patches: the class token, and DeiT's
+            distillation token where it is 2.
+        mean, std: three floats each, one a channel: of an image `(image - mean) / std` is embedded.
 
-    Input `(batch, image_size, image_size, 3)` floats in [0, 1], which are scaled to [-1, 1];
-    output `(batch, (image_size / patch_size)**2 + 1, hidden_dim)`.
+    Input `(batch, image_size, image_size, 3)` floats in [0, 1], which 0.5 and 0.5 scale to [-1, 1];
+    output `(batch, prefix_tokens + (image_size / patch_size)**2, hidden_dim)`.
 
     Raises:
-        ValueError: `patch_size` does not divide `image_size`.
+        ValueError: `patch_size` does not divide `image_size`, or `std` has a 0.
     """
 
-    def __init__(self, image_size, patch_size, hidden_dim, dropout=0.0, **kwargs):
+    def __init__(
+        self,
+        image_size,
+        patch_size,
+        hidden_dim,
+        dropout=0.0,
+        use_bias=False,
+        prefix_tokens=1,
+        mean=(0.5, 0.5, 0.5),
+        std=(0.5, 0.5, 0.5),
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         if image_size % patch_size:
             raise ValueError(
                 f"patch_size {patch_size} does not divide image_size {image_size}; "
                 f"the nearest that does is {image_size // patch_size * patch_size}"
             )
+        if not all(std):
+            raise ValueError(f"std {tuple(std)} has a 0")
         self.patch_size = patch_size
         self.hidden_dim = hidden_dim
+        self.prefix_tokens = prefix_tokens
+        self._scale = [1 / s for s in std]
+        self._offset = [-m / s for m, s in zip(mean, std, strict=True)]
+        if len(set(self._scale)) == len(set(self._offset)) == 1:  # a scalar is less work
+            self._scale, self._offset = self._scale[0], self._offset[0]
         self.grid = image_size // patch_size
         self.patch_projection = keras.layers.Dense(
             hidden_dim,
-            use_bias=False,
+            use_bias=use_bias,
             kernel_initializer=truncated_normal(),
             dtype=self.dtype_policy,
             name="patch_projection",
@@ -58,11 +81,11 @@ class ImageEmbedding(keras.layers.Layer):
     def build(self, input_shape):
         self.patch_projection.build((None, self.grid**2, self.patch_size**2 * 3))
         self.class_token = self.add_weight(
-            name="class_token", shape=(1, 1, self.hidden_dim), initializer="zeros"
+            name="class_token", shape=(1, self.prefix_tokens, self.hidden_dim), initializer="zeros"
         )
         self.position_embedding = self.add_weight(
             name="position_embedding",
-            shape=(1, self.grid**2 + 1, self.hidden_dim),
+            shape=(1, self.prefix_tokens + self.grid**2, self.hidden_dim),
             initializer=truncated_normal(),
         )
 
@@ -81,34 +104,46 @@ class ImageEmbedding(keras.layers.Layer):
         return ops.reshape(x, (-1, grid * grid, size * size * 3))
 
     def call(self, images):
-        x = self.patch_projection(self.patches(images * 2.0 - 1.0))
+        scale: Any = ops.cast(self._scale, images.dtype)
+        offset: Any = ops.cast(self._offset, images.dtype)
+        x = self.patch_projection(self.patches(images * scale + offset))
         shape: Any = ops.shape(x)
-        class_token = ops.broadcast_to(self.class_token, (shape[0], 1, self.hidden_dim))
+        prefix = (shape[0], self.prefix_tokens, self.hidden_dim)
+        class_token = ops.broadcast_to(self.class_token, prefix)
         class_token = ops.cast(class_token, x.dtype)
         x = ops.concatenate([class_token, x], axis=1)
         return self.dropout_layer(x + ops.cast(self.position_embedding, x.dtype))
 
     def compute_output_shape(self, input_shape):
-        return (input_shape[0], self.grid**2 + 1, self.hidden_dim)
+        return (input_shape[0], self.prefix_tokens + self.grid**2, self.hidden_dim)
 
 
 @keras.saving.register_keras_serializable(package="keras_vitbert")
 class TextEmbedding(keras.layers.Layer):
     """Tokens, positions and segments: `z0 = word(w) + position(0..T-1) + segment(s)` (eq. 2).
 
-    There is no modality embedding, and no normalisation: the pre-norm encoder has its own.
+    There is no modality embedding, and no normalisation: the encoder has its own.
 
     Args:
         vocabulary_size: int, `V`.
         max_sequence_length: int, the longest `T`.
         hidden_dim: int, `D`.
         dropout: float, rate applied to the sum.
+        num_segments: int, embeddings of segments; 0 for none, and then `segment_ids` are ignored.
 
-    Inputs `token_ids` and `segment_ids` (0 or 1), both `(batch, length)` integers with `length` at
-    most `max_sequence_length`; output `(batch, length, hidden_dim)`.
+    Inputs `token_ids` and `segment_ids` (below `num_segments`), both `(batch, length)` integers
+    with `length` at most `max_sequence_length`; output `(batch, length, hidden_dim)`.
     """
 
-    def __init__(self, vocabulary_size, max_sequence_length, hidden_dim, dropout=0.0, **kwargs):
+    def __init__(
+        self,
+        vocabulary_size,
+        max_sequence_length,
+        hidden_dim,
+        dropout=0.0,
+        num_segments=2,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         self.max_sequence_length = max_sequence_length
         self.hidden_dim = hidden_dim
@@ -123,12 +158,15 @@ class TextEmbedding(keras.layers.Layer):
             )
 
         self.word_embedding = embedding(vocabulary_size, "word_embedding")
-        self.segment_embedding = embedding(2, "segment_embedding")
+        self.segment_embedding = None
+        if num_segments:
+            self.segment_embedding = embedding(num_segments, "segment_embedding")
         self.dropout_layer = keras.layers.Dropout(dropout, dtype=self.dtype_policy, name="dropout")
 
     def build(self, *input_shapes, **named_shapes):
         self.word_embedding.build()
-        self.segment_embedding.build()
+        if self.segment_embedding is not None:
+            self.segment_embedding.build()
         self.position_embedding = self.add_weight(
             name="position_embedding",
             shape=(1, self.max_sequence_length, self.hidden_dim),
@@ -136,7 +174,9 @@ class TextEmbedding(keras.layers.Layer):
         )
 
     def call(self, token_ids, segment_ids):
-        x = self.word_embedding(token_ids) + self.segment_embedding(segment_ids)
+        x = self.word_embedding(token_ids)
+        if self.segment_embedding is not None:
+            x = x + self.segment_embedding(segment_ids)
         shape: Any = ops.shape(token_ids)
         positions = self.position_embedding[:, : shape[1]]
         return self.dropout_layer(x + ops.cast(positions, x.dtype))

@@ -21,17 +21,18 @@ def encoder_flops(backbone, length):
     return 2 * length * backbone.num_layers * (kernels + attention)
 
 
-def image_flops(backbone, num_classes):
+def image_flops(backbone, num_classes, head="paper"):
     """The operations for one image, forward, with the head.
 
     Args:
         backbone: `ViTBertBackbone` with images.
         num_classes: int.
+        head: str, the kind of its head, see `heads`.
     """
     patches = (backbone.image_size // backbone.patch_size) ** 2
     projection = 2 * patches * 3 * backbone.patch_size**2 * backbone.hidden_dim
-    head = head_flops(backbone, num_classes)
-    return encoder_flops(backbone, patches + 1) + projection + head
+    encoder = encoder_flops(backbone, backbone.prefix_tokens + patches)
+    return encoder + projection + head_flops(backbone, num_classes, head)
 
 
 def text_flops(backbone, length, predictions):
@@ -46,24 +47,29 @@ def text_flops(backbone, length, predictions):
     return encoder_flops(backbone, length) + heads
 
 
-def classifier_flops(backbone, num_classes, length=0):
+def classifier_flops(backbone, num_classes, length=0, head="paper"):
     """The operations of a `Classifier` for one image or one text, forward.
 
     Args:
         backbone: `ViTBertBackbone` with one modality.
         num_classes: int.
         length: float, tokens of a text, padding included.
+        head: str, the kind of its head, see `heads`.
     """
     if backbone.image_size is not None:
-        return image_flops(backbone, num_classes)
-    return encoder_flops(backbone, length) + head_flops(backbone, num_classes)
+        return image_flops(backbone, num_classes, head)
+    return encoder_flops(backbone, length) + head_flops(backbone, num_classes, head)
 
 
-def head_flops(backbone, num_classes):
-    """The operations of an `MLPHead` for one vector, forward.
+def head_flops(backbone, num_classes, kind="paper"):
+    """The operations of a head for one vector, forward.
 
     Args:
         backbone: `ViTBertBackbone`.
         num_classes: int.
+        kind: str, of the head, see `heads`.
     """
-    return 2 * backbone.hidden_dim * (backbone.hidden_dim + num_classes)
+    hidden = backbone.hidden_dim
+    if kind in ("vit", "deit"):
+        return 2 * hidden * num_classes * (1 if kind == "vit" else 2)
+    return 2 * hidden * (hidden + num_classes)

@@ -3,7 +3,7 @@
 import keras
 
 from keras_vitbert.model.backbone import ViTBertBackbone
-from keras_vitbert.model.heads import MaskedLMHead, MLPHead
+from keras_vitbert.model.heads import class_head, masked_lm_head, pooler
 from keras_vitbert.model.image_scale import scaled
 
 
@@ -40,6 +40,9 @@ class PreTrainingNetwork(BackboneNetwork):
     Args:
         backbone: a `ViTBertBackbone`; there are heads for its modalities only.
         num_classes: int, image classes; None for a backbone without images.
+        heads: dict of `image`, `mlm` and `nsp` to their kinds, see `keras_vitbert.model.heads`;
+            without a head of that name there are no such logits. By default all are of the paper.
+            `pooler` is that of a BERT or ViT without them, which has no logits.
 
     Call it on a dict with the backbone's inputs for one modality or both (`images` are integers in
     0 to 255 or floats in [0, 1]); text also needs
@@ -48,30 +51,40 @@ class PreTrainingNetwork(BackboneNetwork):
     `(batch, 2)`, where class 1 means that segment B is random.
     """
 
-    def __init__(self, backbone, num_classes=None, **kwargs):
+    def __init__(self, backbone, num_classes=None, heads=None, **kwargs):
         super().__init__(backbone, num_classes, **kwargs)
-        options = {"dropout": backbone.dropout, "dtype": backbone.dtype_policy}
-        sequence_shape = (None, None, backbone.hidden_dim)
-        if backbone.image_size is not None:
-            self.image_head = MLPHead(num_classes, name="image_head", **options)
-            self.image_head.build((None, backbone.hidden_dim))
-        if backbone.vocabulary_size is not None:
-            self.mlm_head = MaskedLMHead(backbone.vocabulary_size, name="mlm_head", **options)
-            self.mlm_head.build(sequence_shape)
-            self.nsp_head = MLPHead(2, name="nsp_head", **options)
-            self.nsp_head.build((None, backbone.hidden_dim))
+        kinds = dict.fromkeys(("image", "mlm", "nsp"), "paper") if heads is None else heads
+        if backbone.image_size is None:
+            kinds = {name: kind for name, kind in kinds.items() if name != "image"}
+        if backbone.vocabulary_size is None:
+            kinds = {name: kind for name, kind in kinds.items() if name in ("image", "pooler")}
+        self.heads = kinds
+        self.image_head = self.mlm_head = self.nsp_head = self.pooler = None
+        if "image" in kinds:
+            self.image_head = class_head(kinds["image"], num_classes, backbone, "image_head")
+        if "mlm" in kinds:
+            self.mlm_head = masked_lm_head(kinds["mlm"], backbone, "mlm_head")
+        if "nsp" in kinds:
+            self.nsp_head = class_head(kinds["nsp"], 2, backbone, "nsp_head")
+        if "pooler" in kinds:
+            self.pooler = pooler(backbone)
         self.built = True
 
     def call(self, inputs):
         sequences = self.backbone(inputs)
         logits = {}
-        if "image_sequence" in sequences:
-            logits["image_logits"] = self.image_head(sequences["image_sequence"][:, 0])
+        if "image_sequence" in sequences and self.image_head is not None:
+            logits["image_logits"] = self.image_head.of_sequence(sequences["image_sequence"])
         if "text_sequence" in sequences:
             text = sequences["text_sequence"]
-            logits["mlm_logits"] = self.mlm_head(text, inputs["masked_positions"])
-            logits["nsp_logits"] = self.nsp_head(text[:, 0])
+            if self.mlm_head is not None:
+                logits["mlm_logits"] = self.mlm_head(text, inputs["masked_positions"])
+            if self.nsp_head is not None:
+                logits["nsp_logits"] = self.nsp_head.of_sequence(text)
         return logits
+
+    def get_config(self):
+        return {**super().get_config(), "heads": dict(self.heads)}
 
 
 TEXT_INPUTS = ("token_ids", "segment_ids", "padding_mask", "masked_positions")
@@ -102,15 +115,18 @@ def build_network(model, *, images=True, text=True, dtype=None):
     """A `PreTrainingNetwork` from the `model` section of a config.
 
     Args:
-        model: mapping with `ViTBertBackbone`'s arguments and `num_classes`.
+        model: mapping with `ViTBertBackbone`'s arguments, `num_classes`, and the kinds of heads,
+            `image_head` and `text_head`, by default the paper's.
         images, text: bool, the modalities to build.
         dtype: a Keras dtype policy.
     """
     arguments = dict(model)
     num_classes = arguments.pop("num_classes")
+    image_head, text_head = (arguments.pop(f"{kind}_head", "paper") for kind in ("image", "text"))
     if not images:
         arguments["image_size"] = num_classes = None
     if not text:
         arguments["vocabulary_size"] = None
     backbone = ViTBertBackbone(**arguments, dtype=dtype, name="backbone")
-    return PreTrainingNetwork(backbone, num_classes, name="network")
+    heads = {"image": image_head, "mlm": text_head, "nsp": text_head}
+    return PreTrainingNetwork(backbone, num_classes, heads, name="network")

@@ -11,12 +11,13 @@ _LAYERS = {
     "feedforward_output_dense": "mlp_out",
     "self_attention_layer_norm": "norms",
     "feedforward_layer_norm": "norms",
+    "embedding_norm": "norms",
     "final_norm": "norms",
 }
 
 
 def block_of(path):
-    """The block of a shared variable: `block_0` ... or `final_norm`.
+    """The block of a shared variable: `block_0` ..., `embedding_norm` or `final_norm`.
 
     Args:
         path: str, the variable's path in the encoder.

@@ -5,7 +5,13 @@ from typing import Any
 
 from keras import ops
 
+from keras_vitbert.model.heads import kind_of_head
 from pipelines.command_line import UserError
+
+_OF_EMBEDDINGS = {
+    "image_embedding": ("patch_bias", "prefix_tokens", "image_mean", "image_std"),
+    "text_embedding": ("num_segments",),
+}
 
 
 def transfer(source, target):
@@ -18,6 +24,8 @@ def transfer(source, target):
     Args:
         source, target: `ViTBertBackbone`; the target's weights change.
 
+    Weights are exact in one architecture only: norm, activation and epsilon must be the same.
+
     Returns:
         dict of the target's parts (`encoder`, `image_embedding`, `text_embedding`) to `kept`,
         `interpolated` or `fresh`.
@@ -25,14 +33,13 @@ def transfer(source, target):
     Raises:
         UserError: the shapes of a part differ.
     """
+    _require_same(source, target, ("norm", "activation", "layer_norm_epsilon"))
     if len(source.blocks) != len(target.blocks):
         raise UserError(
             f"the checkpoint has {len(source.blocks)} blocks, the model {len(target.blocks)}; give "
             "a checkpoint of the model's architecture"
         )
-    for ours, theirs in zip(
-        [*target.blocks, target.final_norm], [*source.blocks, source.final_norm], strict=True
-    ):
+    for ours, theirs in zip(target.shared_layers, source.shared_layers, strict=True):
         _copy(theirs, ours)
     done = {"encoder": "kept"}
     for part, copy in (
@@ -40,12 +47,49 @@ def transfer(source, target):
         ("text_embedding", _copy_text_embedding),
     ):
         ours, theirs = getattr(target, part), getattr(source, part)
+        if ours is not None and theirs is not None:
+            _require_same(source, target, _OF_EMBEDDINGS[part])
         if ours is not None:
             done[part] = "fresh" if theirs is None else copy(theirs, ours)
     return done
 
 
-def interpolate_positions(positions: Any, grid: int) -> Any:
+def transfer_heads(source, target):
+    """Copies the heads that two networks have alike: of one kind, and of the same sizes.
+
+    Args:
+        source: `PreTrainingNetwork`.
+        target: `PreTrainingNetwork`; its weights change.
+
+    Returns:
+        list of str, the names of the heads that were copied.
+    """
+    done = []
+    for name in ("image_head", "mlm_head", "nsp_head"):
+        ours, theirs = getattr(target, name), getattr(source, name)
+        if ours is None or theirs is None or kind_of_head(ours) != kind_of_head(theirs):
+            continue
+        shapes = [[tuple(weight.shape) for weight in head.weights] for head in (ours, theirs)]
+        if shapes[0] == shapes[1]:
+            _copy(theirs, ours)
+            done.append(name)
+    return done
+
+
+def _require_same(source, target, names):
+    """Refuses backbones whose weights mean something else."""
+    ours, theirs = ({name: getattr(x, name) for name in names} for x in (target, source))
+    wanted = {name: value for name, value in theirs.items() if value != ours[name]}
+    if wanted:
+        flags = " ".join(f"--config.model.{name}={_flag(value)}" for name, value in wanted.items())
+        raise UserError(f"the checkpoint is of another architecture than the model; give {flags}")
+
+
+def _flag(value):
+    return ",".join(map(str, value)) if isinstance(value, tuple) else value
+
+
+def interpolate_positions(positions: Any, grid: int, prefix: int = 1) -> Any:
     """Interpolates the position embeddings of images to another grid of patches.
 
     The interpolation is bilinear in two dimensions, like resizing an image of `D` channels by the
@@ -53,22 +97,23 @@ def interpolate_positions(positions: Any, grid: int) -> Any:
     specify the kind of interpolation).
 
     Args:
-        positions: `(1, old * old + 1, D)`, the class token's first.
+        positions: `(1, prefix + old * old, D)`, the class token's first.
         grid: int, patches per side.
+        prefix: int, tokens before the patches.
 
     Returns:
-        `(1, grid * grid + 1, D)` float32.
+        `(1, prefix + grid * grid, D)` float32.
     """
     positions = ops.cast(positions, "float32")
-    old, width = math.isqrt(positions.shape[1] - 1), positions.shape[2]
+    old, width = math.isqrt(positions.shape[1] - prefix), positions.shape[2]
     if old == grid:
         return positions
-    patches = ops.reshape(positions[:, 1:], (1, old, old, width))
+    patches = ops.reshape(positions[:, prefix:], (1, old, old, width))
     patches = ops.image.resize(
         patches, (grid, grid), interpolation="bilinear", data_format="channels_last"
     )
     patches = ops.reshape(patches, (1, grid * grid, width))
-    return ops.concatenate([positions[:, :1], patches], axis=1)
+    return ops.concatenate([positions[:, :prefix], patches], axis=1)
 
 
 def _copy_image_embedding(source, target):
@@ -79,7 +124,9 @@ def _copy_image_embedding(source, target):
         )
 
     def interpolated(positions):
-        return ops.convert_to_numpy(interpolate_positions(positions, target.grid))
+        return ops.convert_to_numpy(
+            interpolate_positions(positions, target.grid, target.prefix_tokens)
+        )
 
     _copy(source, target, interpolated)
     return "kept" if source.grid == target.grid else "interpolated"

@@ -161,7 +161,7 @@ class FinishedRun:
         count = self.record["config"]["model"]["num_layers"]
         wanted = [f"block_{number}" for number in range(count)]
         for update in found:
-            blocks = [name for name in update.blocks if name != "final_norm"]
+            blocks = [name for name in update.blocks if name.startswith("block_")]
             if blocks != wanted or update.blocks != found[0].blocks:
                 raise UserError(
                     f"{self.path}: the masks of step {update.step} in inspection are of another "
@@ -182,7 +182,8 @@ class FinishedRun:
             blocks = {
                 name.removeprefix("mask_sparsity/"): float(value)
                 for name, value in row.items()
-                if re.fullmatch(r"mask_sparsity/(block_\d+|final_norm)", name) and value
+                if re.fullmatch(r"mask_sparsity/(block_\d+|embedding_norm|final_norm)", name)
+                and value
             }
             if not all(0 <= value <= 1 for value in blocks.values()):
                 raise UserError(

@@ -1,7 +1,7 @@
 """Weights that pre-training starts from instead of random ones."""
 
-from keras_vitbert.model.pretraining_network import build_network
-from keras_vitbert.model.transfer import transfer
+from keras_vitbert.model.pretraining_network import PreTrainingNetwork, build_network
+from keras_vitbert.model.transfer import transfer, transfer_heads
 from keras_vitbert.trained.loading import load
 from pipelines.command_line import UserError, say
 
@@ -16,7 +16,7 @@ def open_initial(path, config, variant, data):
         data: `keras_vitbert.pretraining.data.Data`.
 
     Returns:
-        `ViTBertBackbone` of the checkpoint, whose weights `transfer` copies into that of the run.
+        `TrainedModel`, which `start_from` copies into the network of the run.
 
     Raises:
         UserError: there is no checkpoint, or it has another architecture or vocabulary.
@@ -29,11 +29,29 @@ def open_initial(path, config, variant, data):
                 "tokenized by it"
             )
         network = build_network(config.model, images=variant.images, text=variant.text)
-        done = transfer(trained.backbone, network.backbone)
+        done = start_from(trained, network)
     except UserError as error:
         text = str(error)
         raise UserError(
             f"--initial_weights={text if text.startswith(path) else f'{path}: {text}'}"
         ) from error
     say(f"starts from {path}: {', '.join(f'{part} {how}' for part, how in done.items())}")
-    return trained.backbone
+    return trained
+
+
+def start_from(trained, network):
+    """Copies what fits of a trained model: its backbone, and the heads of published kinds.
+
+    The paper's heads begin fresh.
+
+    Args:
+        trained: `keras_vitbert.trained.trained_model.TrainedModel`.
+        network: `PreTrainingNetwork`; its weights change.
+
+    Returns:
+        dict of a part to `kept`, `interpolated` or `fresh`.
+    """
+    done = transfer(trained.backbone, network.backbone)
+    if isinstance(trained.network, PreTrainingNetwork) and not trained.record:
+        done |= dict.fromkeys(transfer_heads(trained.network, network), "kept")
+    return done

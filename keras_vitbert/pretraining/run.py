@@ -12,9 +12,8 @@ from keras_vitbert.inspection.gradient_probe import GradientProbe
 from keras_vitbert.inspection.mask_pictures import MaskPictures
 from keras_vitbert.inspection.profiling import Profile
 from keras_vitbert.inspection.run_texts import RunTexts, finish_session
-from keras_vitbert.model.transfer import transfer
 from keras_vitbert.pretraining.baselines import baselines
-from keras_vitbert.pretraining.initial_weights import open_initial
+from keras_vitbert.pretraining.initial_weights import open_initial, start_from
 from keras_vitbert.pretraining.mask_schedule import MaskSchedule
 from keras_vitbert.pretraining.step_flops import step_flops
 from keras_vitbert.pretraining.teachers import load_teacher
@@ -111,7 +110,7 @@ def pretrain(run, tell=lambda: None, dry_run=False):
             inputs[f"{kind}_teacher"] = weights_input(teacher, run.teacher_paths[kind])
     if run.initial_weights:
         initial = open_initial(run.initial_weights, config, variant, data)
-        inputs["initial_weights"] = weights_input(initial, run.initial_weights)
+        inputs["initial_weights"] = weights_input(initial.backbone, run.initial_weights)
     known = (folder.record() or {}).get("inputs", {})
     require_given(folder.path, known, inputs, _GIVEN_BY_FLAGS, run.accepted)
     if dry_run:
@@ -152,7 +151,7 @@ def _trained(run, stream, teachers, initial, began):
         trainer = build_trainer(config, variant, run.strategy, Teachers(**teachers))
         if initial is not None:  # a resumed run then loads its checkpoint over them
             with run.strategy.scope():
-                transfer(initial, trainer.network.backbone)
+                start_from(initial, trainer.network)
     say(
         f"{label}: {trainer.network.count_params():,} parameters, {config.steps} steps of "
         f"{_shares(run, stream)}, in {folder.path}"

@@ -1,7 +1,7 @@
 """The floating-point operations of a step of pre-training."""
 
 from keras_vitbert.model.flops import TRAINING, image_flops, text_flops
-from keras_vitbert.model.pretraining_network import PreTrainingNetwork
+from keras_vitbert.training.distillation import Teacher
 
 
 def step_flops(trainer, stream):
@@ -12,7 +12,7 @@ def step_flops(trainer, stream):
         stream: `JointStream`.
 
     Returns:
-        int; None if a teacher's are not known.
+        int.
     """
     total, teachers = 0, trainer.teachers
     for has, teacher, count in (
@@ -22,14 +22,14 @@ def step_flops(trainer, stream):
         if has:
             total += TRAINING * count(trainer.network)
             if teacher is not None:
-                if not isinstance(teacher, PreTrainingNetwork):
-                    return None
-                total += count(teacher)
+                total += count(teacher.network if isinstance(teacher, Teacher) else teacher)
     return total
 
 
 def _images_flops(network, stream):
-    return stream.images_per_step * image_flops(network.backbone, network.num_classes)
+    return stream.images_per_step * image_flops(
+        network.backbone, network.num_classes, network.heads["image"]
+    )
 
 
 def _texts_flops(network, stream):

@@ -3,11 +3,12 @@
 import itertools
 
 from keras_vitbert.importing.class_names import first_difference
-from keras_vitbert.importing.image_teachers import load_image_teacher
-from keras_vitbert.importing.sources import RUN
-from keras_vitbert.importing.text_teachers import load_text_teacher
+from keras_vitbert.importing.sources import RUN, WANTED
+from keras_vitbert.model.heads import kind_of_head
+from keras_vitbert.model.pretraining_network import PreTrainingNetwork
 from keras_vitbert.trained.finding import find
 from keras_vitbert.trained.loading import open_source
+from keras_vitbert.training.distillation import Teacher
 from pipelines.command_line import UserError, say
 
 
@@ -21,7 +22,7 @@ def load_teacher(kind, path, config, data):
         data: `keras_vitbert.pretraining.data.Data` of the student.
 
     Returns:
-        A network that is called like `PreTrainingNetwork` and returns its modality's logits.
+        `PreTrainingNetwork` of a run, else `Teacher`.
 
     Raises:
         UserError: there is no such teacher, it is damaged, or its inputs or outputs differ from
@@ -36,8 +37,14 @@ def load_teacher(kind, path, config, data):
         raise UserError(f"--{kind}_teacher={error}") from error
 
 
-def _finished_run(kind, source, path, config):
+def _opened(kind, source, path, config):
+    """The `TrainedModel` of a teacher, which has the modality and a head."""
     trained = open_source(source, config.dtype)
+    if source.kind != RUN:
+        if {"image": "image", "text": "mlm"}[kind] not in trained.heads:
+            lacking = {"image": "no image classifier", "text": "no masked-LM"}[kind]
+            raise UserError(f"{path}: is {source.kind}, and holds {lacking}; {WANTED}")
+        return trained
     backbone = trained.backbone
     if not trained.summary:
         raise UserError(f"{path}: holds a run that is not finished; run its command again")
@@ -48,26 +55,36 @@ def _finished_run(kind, source, path, config):
     return trained
 
 
+def _network_of(trained):
+    """The network of a model that is no run, as a `PreTrainingNetwork`."""
+    if isinstance(trained.network, PreTrainingNetwork):
+        return trained.network
+    # A preset of this project holds one head.
+    kinds = {name: kind_of_head(head) for name, head in trained.heads.items()}
+    classes = trained.heads["image"].num_classes if "image" in kinds else None
+    network = PreTrainingNetwork(trained.backbone, classes, kinds, name="network")
+    for name, head in trained.heads.items():
+        getattr(network, f"{name}_head").set_weights(head.get_weights())
+    return network
+
+
 def _image_teacher(source, path, config, data):
     student, is_run = config.model, source.kind == RUN
-    if is_run:
-        trained = _finished_run("image", source, path, config)
-        teacher, classes, size = trained.network, trained.classes, trained.backbone.image_size
-        if size != student.image_size:  # others resize what they get
-            raise UserError(
-                f"{path}: takes images of {size} pixels, the student of {student.image_size}; set "
-                "--config.model.image_size or give another teacher"
-            )
-    else:
-        teacher = load_image_teacher(source, config.dtype)
-        classes = teacher.labels
-    if teacher.num_classes != student.num_classes:
+    trained = _opened("image", source, path, config)
+    size = trained.backbone.image_size
+    if is_run and size != student.image_size:  # others resize what they get
         raise UserError(
-            f"{path}: has {teacher.num_classes} classes, the student {student.num_classes}; give "
+            f"{path}: takes images of {size} pixels, the student of {student.image_size}; set "
+            "--config.model.image_size or give another teacher"
+        )
+    network = trained.network if is_run else _network_of(trained)
+    if network.num_classes != student.num_classes:
+        raise UserError(
+            f"{path}: has {network.num_classes} classes, the student {student.num_classes}; give "
             "another teacher"
         )
-    _check_classes(classes, path, data, quiet=is_run)
-    return teacher
+    _check_classes(trained.classes, path, data, quiet=is_run)
+    return network if is_run else Teacher(network)
 
 
 def _check_classes(theirs, path, data, quiet):
@@ -91,13 +108,10 @@ def _check_classes(theirs, path, data, quiet):
 
 def _text_teacher(source, path, config, data):
     wanted, is_run = config.model.vocabulary_size, source.kind == RUN
-    if is_run:
-        trained = _finished_run("text", source, path, config)
-        teacher, vocabulary, sizes = trained.network, trained.vocabulary, trained.backbone
-    else:
-        teacher = sizes = load_text_teacher(source, config.dtype, wanted)
-        vocabulary = teacher.vocabulary
-    for index, (our, their) in enumerate(itertools.zip_longest(data.vocabulary, vocabulary)):
+    trained = _opened("text", source, path, config)
+    for index, (our, their) in enumerate(
+        itertools.zip_longest(data.vocabulary, trained.vocabulary)
+    ):
         if our != their:
             ours_is, theirs_is = ("none" if x is None else repr(x) for x in (our, their))
             raise UserError(
@@ -105,17 +119,20 @@ def _text_teacher(source, path, config, data):
                 f"{ours_is}; give the teacher's as --config.data.vocabulary, with texts tokenized "
                 "by it, or another teacher"
             )
-    size, longest = sizes.vocabulary_size, sizes.max_sequence_length
+    size, longest = trained.backbone.vocabulary_size, trained.backbone.max_sequence_length
     if size < wanted or (is_run and size > wanted):  # others cut off what the student has not
         raise UserError(
             f"{path}: has {size} tokens, the student {wanted}; set "
             f"--config.model.vocabulary_size={size}"
         )
-    if longest is not None and longest < data.texts.length:
+    if longest < data.texts.length:
         raise UserError(
             f"{path}: takes at most {longest} tokens, the texts have {data.texts.length}; give "
             "another teacher"
         )
-    if not (is_run or teacher.has_next_sentence):
+    if is_run:
+        return trained.network
+    network = _network_of(trained)
+    if network.nsp_head is None:
         say(f"--text_teacher={path}: has no next-sentence head; it teaches masked-LM only")
-    return teacher
+    return Teacher(network, wanted)

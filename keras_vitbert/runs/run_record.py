@@ -1,6 +1,6 @@
 """Checks what is read of a run's folder: `config.json`, `summary.json`, a trial's `result.json`."""
 
-from keras_vitbert.configs import fine_tuning
+from keras_vitbert.configs import architecture, fine_tuning
 from keras_vitbert.configs.checks import DTYPES, check_types
 from keras_vitbert.configs.fine_tuning import OLD_TASKS
 from keras_vitbert.configs.overrides import flatten
@@ -185,6 +185,8 @@ def _check_model(model, sizes):
         size, most = model.get(name), _MOST_LAYERS if name == "num_layers" else 2**31
         if type(size) is not int or not 1 <= size <= most:
             raise ValueError(f"model.{name} is {size!r}, not a number from 1 to {most}")
+    for name, fix in architecture.problems(model).items():
+        raise ValueError(f"model.{name} is {model[name]!r}, but {fix}")
     dropout = model.get("dropout")
     if not isinstance(dropout, _NUMBER) or not 0 <= dropout < 1:
         raise ValueError(f"model.dropout is {dropout!r}, not a number from 0 to 1")

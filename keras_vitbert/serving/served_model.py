@@ -110,7 +110,7 @@ class ServedModel(tf.Module):
         """The probabilities of all classes, and the names of the likeliest."""
         head, classes = self._trained.heads[modality], self._trained.classes
         labels = tf.constant(classes or [str(number) for number in range(head.num_classes)])
-        probabilities = tf.nn.softmax(head(sequence[:, 0], training=False))
+        probabilities = tf.nn.softmax(head.of_sequence(sequence, training=False))
         top = tf.math.top_k(probabilities, min(self._top_k, head.num_classes))
         return {
             "probabilities": probabilities,

@@ -20,6 +20,7 @@ from keras_vitbert.importing.sources import (
 from pipelines.command_line import UserError, one_line
 
 _FETCHED = ["*.json", "*.txt", "*.safetensors", "*.h5"]
+_FETCHED_ELSE = ["*.bin"]  # of torch, where there are no others
 _SAVED_MODEL = "saved_model.pb"
 
 
@@ -141,7 +142,10 @@ def _fetched(handle, label):
     try:
         if handle.startswith("hf://"):
             name = handle.removeprefix("hf://").strip("/")
-            return huggingface_hub.snapshot_download(name, allow_patterns=_FETCHED)
+            folder = huggingface_hub.snapshot_download(name, allow_patterns=_FETCHED)
+            if not any(file.endswith((".safetensors", ".h5")) for file in os.listdir(folder)):
+                huggingface_hub.snapshot_download(name, allow_patterns=_FETCHED_ELSE)
+            return folder
         return kagglehub.model_download(handle.removeprefix("kaggle://"))
     except Exception as error:  # of the network, the name, permissions or the disk
         raise UserError(
@@ -156,7 +160,7 @@ def _preset_handle(name):
         return None
     import keras_hub
 
-    for task in ("ImageClassifier", "MaskedLM", "Backbone"):
+    for task in ("ImageClassifier", "MaskedLM", "TextClassifier", "Backbone"):
         preset = getattr(keras_hub.models, task).presets.get(name)
         if preset is not None:
             return preset["kaggle_handle"]

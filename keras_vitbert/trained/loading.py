@@ -11,10 +11,9 @@ from keras_vitbert.configs.variants import VARIANTS
 from keras_vitbert.hub.image_classifier import ViTBertImageClassifier
 from keras_vitbert.hub.presets import load_preset
 from keras_vitbert.hub.text_classifier import ViTBertTextClassifier
-from keras_vitbert.importing import sources
-from keras_vitbert.importing.vit_backbone import import_backbone
+from keras_vitbert.importing import google, hugging_face, keras_hub_presets, sources
 from keras_vitbert.model.backbone import ViTBertBackbone
-from keras_vitbert.model.classifier import build_classifier
+from keras_vitbert.model.classifier import Classifier, build_classifier
 from keras_vitbert.model.pretraining_network import build_network
 from keras_vitbert.runs import checkpoints
 from keras_vitbert.runs.identity import names_input
@@ -22,7 +21,7 @@ from keras_vitbert.runs.run_folder import RunFolder
 from keras_vitbert.trained.finding import find
 from keras_vitbert.trained.trained_model import CENTRAL_CROP, TrainedModel
 from pipelines.command_line import UserError, say
-from pipelines.text.casing import is_lower
+from pipelines.text.casing import AUTO, is_lower
 from pipelines.text.wordpiece import read_vocabulary, vocabulary_hash
 
 
@@ -31,9 +30,9 @@ def load(path, dtype="float32"):
 
     Args:
         path: str: the folder of a run of `pretrain` or `finetune` (of several seeds the one with
-            the median result) or of a preset, local or `gs://`; or a ViT of another project: a
-            Hugging Face folder or `hf://OWNER/NAME`, a keras-hub preset or its name, a `.npz` of
-            Google's.
+            the median result) or of a preset, local or `gs://`; or a BERT or ViT of another
+            project: a Hugging Face folder or `hf://OWNER/NAME`, a keras-hub preset or its name, a
+            checkpoint of Google's BERT, a `.npz` of Google's ViT.
         dtype: a Keras dtype policy to run it in, such as `mixed_bfloat16`, or `bfloat16` to keep
             the variables in it as well. None for that of its training.
 
@@ -82,7 +81,9 @@ def open_source(source, dtype="float32"):
     else:
         dtype = dtype or "float32"
         as_written = dtype == "float32"
-        trained = _open_preset(source) if source.is_own_preset else _import(source)
+        if not source.is_own_preset:
+            return _import(source, dtype)
+        trained = _open_preset(source)
     return trained if as_written and not trained.has_lora else trained.in_dtype(dtype)
 
 
@@ -120,7 +121,7 @@ def _open_fine_tuned(folder, record, dtype):
     rank = config["lora_rank"]
     least = parameters(model, kind == "images", kind == "text")
     _require_room(folder, checkpoint[0], least + model["hidden_dim"] * rank)
-    network = build_classifier(model, kind, len(classes), dtype)
+    network = build_classifier(model, kind, len(classes), dtype, config["head"])
     if rank:
         network.enable_lora(rank)
     heads = {"image" if network.kind == "images" else "text": network.head}
@@ -232,11 +233,40 @@ def _open_preset(source):
     )
 
 
-def _import(source):
+_READERS = {
+    sources.HUGGING_FACE: hugging_face.read,
+    sources.PRESET: keras_hub_presets.read,
+    sources.GOOGLE_BERT: google.read_bert,
+    sources.GOOGLE_VIT: google.read_vit,
+}
+
+
+def _import(source, dtype):
+    """The `TrainedModel` of a BERT or ViT of another project."""
     name = os.path.basename(os.path.normpath(source.label))
+    weights = _READERS[source.kind](source)
+    network = weights.network(dtype)
+    heads, vocabulary, lower_case = {}, weights.vocabulary, weights.lower_case
+    if isinstance(network, Classifier):
+        heads["text"] = network.head
+    else:
+        heads |= {"image": network.image_head, "mlm": network.mlm_head}
+    if lower_case is None:
+        lower_case = vocabulary is None or is_lower(AUTO, vocabulary)
+    what = "BERT" if vocabulary else "ViT"
     origin = (
-        f"Those of the ViT `{name}` of another project, which states its data and licence. No run "
-        "of this project has changed them."
+        f"Those of the {what} `{name}` of another project, which states its data and licence. No "
+        "run of this project has changed them."
     )
-    backbone = import_backbone(source)
-    return TrainedModel(source.label, name, backbone, {}, origin=origin, network=backbone)
+    return TrainedModel(
+        source.label,
+        name,
+        network.backbone,
+        {name: head for name, head in heads.items() if head is not None},
+        weights.labels,
+        vocabulary,
+        lower_case,
+        weights.central_crop,
+        origin=origin,
+        network=network,
+    )

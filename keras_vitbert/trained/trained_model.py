@@ -6,7 +6,7 @@ from typing import Any
 import keras
 
 from keras_vitbert.model.backbone import ViTBertBackbone
-from keras_vitbert.model.heads import MLPHead
+from keras_vitbert.model.heads import BertMaskedLMHead
 
 CENTRAL_CROP = 0.875
 
@@ -19,8 +19,8 @@ class TrainedModel:
         path: str, the folder it comes from.
         name: str, the variant or the task.
         backbone: `ViTBertBackbone`.
-        heads: dict of the trained heads: `image` and `text`, an `MLPHead` on the class token of
-            that modality, and `mlm`, a `MaskedLMHead`.
+        heads: dict of the trained heads, layers of `keras_vitbert.model.heads`: `image` and `text`
+            on the class token of that modality, and `mlm` on masked tokens.
         classes: list of str, the class names in order, or None.
         vocabulary: list of str, or None.
         lower_case: bool, of the vocabulary.
@@ -31,7 +31,8 @@ class TrainedModel:
         network: the Keras model as it was trained, which takes images as integers in 0 to 255 or
             floats in [0, 1]: `PreTrainingNetwork` of a run of `pretrain`,
             `Classifier` of one of `finetune` (with separate updates of LoRA), the task or backbone
-            of a preset, the backbone of an imported model.
+            of a preset; of an imported model `Classifier` if it classifies texts, else
+            `PreTrainingNetwork`.
         step: int, of the checkpoint; 0 if there is none.
         checkpoint: str, the folder of the checkpoint; empty if there is none.
     """
@@ -39,7 +40,7 @@ class TrainedModel:
     path: str
     name: str
     backbone: ViTBertBackbone
-    heads: dict[str, MLPHead]
+    heads: dict[str, Any]
     classes: list[str] | None = None
     vocabulary: list[str] | None = None
     lower_case: bool = True
@@ -67,15 +68,19 @@ class TrainedModel:
             `TrainedModel`.
         """
         backbone = _rebuilt(self.backbone, dtype)
-        heads = {name: _rebuilt(head, dtype) for name, head in self.heads.items()}
+        heads = {}
+        for name, head in self.heads.items():
+            heads[name] = _rebuilt(head, dtype, backbone.hidden_dim)
+            if isinstance(head, BertMaskedLMHead):
+                heads[name].tie(backbone.text_embedding.word_embedding)
         return dataclasses.replace(self, backbone=backbone, heads=heads)
 
 
-def _rebuilt(layer, dtype):
+def _rebuilt(layer, dtype, hidden_dim=None):
     """A layer or model with the same weights in another dtype policy, and without LoRA."""
     new = type(layer).from_config({**layer.get_config(), "dtype": dtype})
     if not new.built:
-        new.build((None, None, layer.hidden.kernel.shape[0]))
+        new.build((None, None, hidden_dim))
     for ours, theirs in zip(new._flatten_layers(), layer._flatten_layers(), strict=True):
         store = {}
         theirs.save_own_variables(store)  # adds the updates of LoRA to the kernel

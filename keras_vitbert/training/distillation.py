@@ -1,6 +1,41 @@
 """Frozen teacher networks that a student is distilled from."""
 
+import keras
+from keras import ops
+
 from keras_vitbert.model.pretraining_network import image_inputs, text_inputs
+
+
+class Teacher(keras.Model):
+    """A frozen network of other sizes, with the logits that a student needs.
+
+    Args:
+        network: `PreTrainingNetwork`; what it is called on is resized to its images.
+        vocabulary_size: int, the student's: further masked-LM logits are cut off; None for all.
+
+    Call it on the inputs of the student, images as floats in [0, 1]; it returns the network's dict
+    of float32 logits. Images of another size are resized bilinearly, without antialiasing, which
+    TPUs can compile.
+    """
+
+    def __init__(self, network, vocabulary_size=None, **kwargs):
+        super().__init__(dtype="float32", **kwargs)  # images are resized before they are rounded
+        self.network = network
+        self.vocabulary_size = vocabulary_size
+        self.trainable = False
+        self.built = True
+
+    def call(self, inputs):
+        size = self.network.backbone.image_size
+        if "images" in inputs and tuple(inputs["images"].shape[1:3]) != (size, size):
+            images = ops.image.resize(
+                inputs["images"], (size, size), "bilinear", data_format="channels_last"
+            )
+            inputs = {**inputs, "images": images}
+        logits = self.network(inputs, training=False)
+        if "mlm_logits" in logits:
+            logits["mlm_logits"] = logits["mlm_logits"][..., : self.vocabulary_size]
+        return logits
 
 
 class Teachers:
@@ -9,8 +44,8 @@ class Teachers:
     This is not a Keras layer, so a trainer that holds it neither trains nor saves the teachers.
 
     Args:
-        image: `PreTrainingNetwork` with an image side, an `ImageTeacher`, or None.
-        text: `PreTrainingNetwork` with a text side, a `TextTeacher`, or None.
+        image: `PreTrainingNetwork` or `Teacher` with an image side, or None.
+        text: `PreTrainingNetwork` or `Teacher` with a text side, or None.
     """
 
     def __init__(self, image=None, text=None):

@@ -50,7 +50,8 @@ _FINETUNE = {
     "--checkpoint=run --task=images --config.image_size=12 --config.batch=2000000000": "--config.batch=2.*: is too la",
     "--checkpoint=foo://bucket/run --task=texts --data_dir=pairs": "foo://bucket/run: cannot be read",
     "--checkpoint=run --evaluate_only --task=texts --data_dir=pairs": "no finished run of .*finetune",
-    "--checkpoint=others/bert --task=pets": "is a BERT",
+    "--checkpoint=others/bert --task=texts --data_dir=pairs --config.max_length=20": "for 19 tokens",
+    "--checkpoint=others/bert --task=texts --data_dir=pairs --vocabulary=vocab.txt": "is not the one that others/bert was trained with",
     "--checkpoint=plain.npz --task=pets": "plain.npz",
 }
 _DEMO = {
@@ -96,7 +97,9 @@ _PREDICT = {
     "--checkpoint=fine_tuned_texts --file=other.tsv --columns=a,a": "--columns=a,a: give one or two",
     "--checkpoint=run --text=a --output=empty": "is a folder; give the name of",
     "--checkpoint=run --text=a --output=file/x": "cannot be written to",
-    "--checkpoint=others/bert --text=a": "is a BERT",
+    "--checkpoint=others/bert --text=a": r"--text: has no \[MASK\]",
+    "--checkpoint=others/bert --image=image.jpg": "takes no images; give another",
+    "--checkpoint=others/vit --text=a": "takes no texts; give another",
     "--checkpoint=plain.npz --image=image.jpg": "plain.npz",
 }
 _EXPORT = {
@@ -122,8 +125,8 @@ _CONVERT = {
     "--checkpoint=run --output_dir=run": "already exists",
     "--checkpoint=run --output_dir=file": "already exists",
     "--checkpoint=run --output_dir=file/x": "cannot be written",
-    "--checkpoint=others/bert --output_dir=x": "is a BERT, which normalises after its blocks",
-    "--checkpoint=others/deit --output_dir=x": "DeiT",
+    "--checkpoint=others/bert --output_dir=x --task=image_classifier": "has none; it has masked_lm",
+    "--checkpoint=others/deit --output_dir=x --task=masked_lm": "has none; it has image_classifier",
     "--checkpoint=none --output_dir=x": "none: no such folder",
 }
 _FIGURES = {
@@ -205,6 +208,7 @@ _OTHERS = [  # config.json of models of other projects
             ({"hidden_act": "quick"}, "hidden_act='quick'; known are gelu, "),
             ({"architectures": []}, "vit_model"),
             ({"architectures": 3}, "vit_model"),
+            ({"architectures": ["RobertaModel"]}, "is RobertaModel, which is no BERT or ViT that"),
         )
     ),
     (("others/vit_model/model.safetensors", b"x"), "model.safetensors is damaged"),

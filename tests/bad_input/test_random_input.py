@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import json
+import shutil
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -12,7 +13,6 @@ from keras_vitbert.configs.overrides import flatten
 from keras_vitbert.configs.sample import get_config
 from keras_vitbert.importing import hugging_face
 from keras_vitbert.importing.sources import HUGGING_FACE
-from keras_vitbert.importing.vit_weights import HEADS
 from keras_vitbert.runs.run_folder import RunFolder
 from keras_vitbert.trained.finding import find
 from pipelines.command_line import UserError
@@ -129,26 +129,63 @@ def test_manifests(sources, tmp_path):
     check()
 
 
-def test_config_json_of_other_projects(copy_of_vit):
-    text = (copy_of_vit / "config.json").read_text()
+@pytest.mark.parametrize("name", ["vit_model", "bert_classifier", "distilbert"])
+def test_config_json_of_other_projects(copy_of, name):
+    folder = copy_of(name)
+    text = (folder / "config.json").read_text()
 
     @random_input
     @given(spoilt(text))
     def check(text):
-        (copy_of_vit / "config.json").write_text(text)
+        (folder / "config.json").write_text(text)
         with refused():
-            source = find(str(copy_of_vit))
+            source = find(str(folder))
             if source.kind == HUGGING_FACE:
-                hugging_face.read_vit(source, tuple(HEADS))
+                hugging_face.read(source)
+
+    check()
+
+
+PROCESSOR = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3, "rescale_factor": 0.1}
+PROCESSOR |= {"do_center_crop": True, "size": {"height": 12}, "crop_size": 9}
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "content"),
+    [
+        ("vit_model", "preprocessor_config.json", PROCESSOR),
+        ("masked_lm", "tokenizer_config.json", None),
+        (
+            "masked_lm",
+            "tokenizer.json",
+            {
+                "normalizer": {"lowercase": True},
+                "model": {"vocab": {"a": 0}},
+                "added_tokens": [{"content": "b", "id": 1}],
+            },
+        ),
+    ],
+)
+def test_files_beside_other_projects_models(copy_of, name, file, content):
+    folder = copy_of(name)
+    text = json.dumps(content) if content else (folder / file).read_text()
+    if file == "tokenizer.json":
+        (folder / "tokenizer_config.json").unlink()  # which goes before
+
+    @random_input
+    @given(spoilt(text))
+    def check(text):
+        (folder / file).write_text(text)
+        with refused():
+            hugging_face.read(find(str(folder)))
 
     check()
 
 
 @pytest.fixture
-def copy_of_vit(tmp_path):
-    for name in ("config.json", "model.safetensors"):
-        (tmp_path / name).write_bytes((FIXTURES / "vit_model" / name).read_bytes())
-    return tmp_path
+def copy_of(tmp_path):
+    """`copy_of(name) -> folder` of a model of another project."""
+    return lambda name: shutil.copytree(FIXTURES / name, tmp_path / name)
 
 
 @random_input

@@ -36,7 +36,7 @@ def test_teachers_are_runs_of_their_own(finished, sources):
         assert (summary["variant"], summary["steps"]) == (name, steps)
         trained = load(str(folder / name))
         network, record = trained.network, trained.record
-        assert record["config"]["model"] == config_of(sources).model.to_dict()
+        assert record["config"]["model"] == json.loads(config_of(sources).model.to_json())
         found = {n: v for n, v in summary["validation"].items() if n != "loss"}
         assert found == pytest.approx(validate(network, sources), rel=1e-5)
 

@@ -28,7 +28,7 @@ from keras_vitbert.configs import paper
 def get_config():
     config = paper.get_config("sample")
     config.seed = 3
-    config.model = dict(
+    config.model.update(
         num_layers=1, num_heads=2, hidden_dim=8, intermediate_dim=12, image_size={image_size},
         patch_size=4, num_classes={classes}, vocabulary_size={vocabulary_size},
         max_sequence_length={length}, dropout=0.1,

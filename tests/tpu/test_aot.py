@@ -109,6 +109,20 @@ def test_a_step_is_compiled(small, tmp_path, capsys):
 
 @needs_compiler
 @pytest.mark.slow
+def test_a_step_of_the_architecture_of_bert_is_compiled(small, tmp_path):
+    """All weights that both modalities share, the norm after the embeddings among them."""
+    result = tmp_path / "result.json"
+    model = ("norm=post", "text_head=bert", "patch_bias=True")
+    flags = [f"--config.model.{part}" for part in model]
+    argv = [f"--config={small}", "--tpu=v3-8", "--variant=joint", *flags]
+    argv += [f"--json={result}", "--programs=train"]
+    assert command_line.run(aot.main, argv) == EXIT_DONE
+    outcome = json.loads(result.read_text())
+    assert outcome["memory"]["fits"] and set(outcome["programs"]) == {"train"}
+
+
+@needs_compiler
+@pytest.mark.slow
 def test_everything_is_compiled_and_masks_cost_nothing(small, tmp_path):
     result = tmp_path / "result.json"
     flags = ["--variant=vitbert", "--compare=joint", f"--json={result}", "--jobs=2"]

@@ -11,13 +11,19 @@ from ml_collections import config_dict
 from keras_vitbert import convert
 from keras_vitbert.configs import paper
 from keras_vitbert.fine_tuning.pretrained import open_pretrained
-from keras_vitbert.importing.vit_backbone import import_backbone
 from keras_vitbert.runs import run_record
-from keras_vitbert.trained.finding import find
 from keras_vitbert.trained.loading import load
 from pipelines.command_line import UserError, run
 from pipelines.text.wordpiece import SPECIAL_TOKENS
 from tests.keras_vitbert import tiny_runs
+from tests.keras_vitbert.importing.stored_models import FIXTURES
+from tests.keras_vitbert.importing.student import TOKENS
+
+
+def config_of(**options):
+    """What a classifier is built by."""
+    common = {"dropout": 0.0, "dtype": "float32", "lora_rank": 0, "head": "paper"}
+    return config_dict.ConfigDict({**common, **options})
 
 
 @pytest.mark.slow
@@ -25,9 +31,7 @@ def test_fine_tuning_begins_with_a_preset_as_with_the_run(finished, tmp_path):
     source, folder = str(finished("joint")), str(tmp_path / "p")
     flags = [f"--checkpoint={source}", f"--output_dir={folder}", "--task=masked_lm"]
     assert run(convert.main, flags) == 0
-    config = config_dict.ConfigDict(
-        {"image_size": 12, "max_length": 9, "dropout": 0.0, "dtype": "float32", "lora_rank": 0}
-    )
+    config = config_of(image_size=12, max_length=9)
     for kind in ("images", "text"):
         classifiers = []
         for checkpoint in (source, folder):
@@ -62,14 +66,24 @@ def test_a_checkpoint_is_the_same_to_later_versions(finished, monkeypatch):
     assert set(after.origin["made_of"]["inputs"]) >= {"images", "classes"}
 
 
-def test_fine_tuning_begins_with_a_vit_of_another_project():
-    path = str(pathlib.Path(__file__).parents[1] / "importing" / "fixtures" / "vit")
-    pretrained = open_pretrained(path, kind="images")
-    backbone = import_backbone(find(path))
-    assert (pretrained.step, pretrained.vocabulary) == (0, None)
-    assert pretrained.model["hidden_dim"] == backbone.hidden_dim
-    for our, their in zip(pretrained.backbone.weights, backbone.weights, strict=True):
-        np.testing.assert_array_equal(our.value, their.value, err_msg=our.path)
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        *(("images", name) for name in ("vit", "deit")),
+        *(("text", n) for n in ("bert", "distilbert")),
+    ],
+)
+def test_fine_tuning_begins_with_a_model_of_another_project(kind, name):
+    path = str(FIXTURES / name)
+    pretrained, backbone = open_pretrained(path, kind=kind), load(path).backbone
+    assert pretrained.step == 0
+    assert pretrained.vocabulary == (None if kind == "images" else TOKENS)
+    classifier, done = pretrained.classifier(kind, 2, config_of(image_size=9, max_length=19))
+    assert (done["encoder"], done["embedding"]) == ("kept", "kept")
+    for ours in (pretrained.backbone, classifier.backbone):
+        assert ours.norm == backbone.norm and ours.layer_norm_epsilon == backbone.layer_norm_epsilon
+        for our, their in zip(ours.weights, backbone.weights, strict=True):
+            np.testing.assert_array_equal(our.value, their.value, err_msg=our.path)
 
 
 @pytest.mark.parametrize("kind", ["images", "text"])
@@ -79,9 +93,7 @@ def test_a_fine_tuned_run_is_a_checkpoint_too(kind):
     opened, trained = open_pretrained(path, kind=kind), load(path)
     assert opened.case is None  # the record of an older version leaves that open
     size = opened.model["image_size"] if kind == "images" else 0
-    config = {"image_size": size, "max_length": 0, "dropout": 0.0}
-    config = config_dict.ConfigDict({**config, "dtype": "float32", "lora_rank": 0})
-    classifier, done = opened.classifier(kind, 5, config)
+    classifier, done = opened.classifier(kind, 5, config_of(image_size=size, max_length=0))
     assert done == {"encoder": "kept", "embedding": "kept", "head": "fresh"}
     ours, theirs = ({v.path: v for v in b.weights} for b in (classifier.backbone, trained.backbone))
     assert ours.keys() == theirs.keys()

@@ -4,10 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_vitbert import load
 from keras_vitbert.importing.google import read_vit
-from keras_vitbert.importing.image_teachers import load_image_teacher
-from keras_vitbert.importing.text_teachers import load_text_teacher
-from keras_vitbert.importing.vit_backbone import import_backbone
 from keras_vitbert.trained.finding import find
 from pipelines.command_line import UserError
 from tests.keras_vitbert.importing import google_models
@@ -23,12 +21,18 @@ def test_bert(tmp_path):
     batch = google_models.texts(0)
     wanted = google_models.bert_logits(variables, batch)
     for path in (prefix, str(tmp_path / "bert")):
-        teacher = load_text_teacher(find(path))
-        logits = teacher({name: tf.constant(value) for name, value in batch.items()})
+        trained = load(path)
+        logits = trained.network({name: tf.constant(value) for name, value in batch.items()})
         assert set(logits) == set(wanted)
         for name in wanted:
             assert_close(logits[name], wanted[name])
-    assert teacher.vocabulary == google_models.TOKENS
+    assert trained.vocabulary == google_models.TOKENS and trained.lower_case
+    backbone = trained.backbone
+    assert (backbone.norm, backbone.activation, backbone.layer_norm_epsilon) == (
+        "post",
+        "gelu_tanh",  # whatever the config calls it
+        1e-12,
+    )
 
 
 @pytest.mark.parametrize("pre_logits", [None, 17])
@@ -37,22 +41,23 @@ def test_vit(tmp_path, pre_logits):
     path = tmp_path / "ViT-B_16.npz"
     np.savez(path, **arrays)
     images = np.random.default_rng(1).random((2, 9, 9, 3), np.float32)
-    teacher = load_image_teacher(find(str(path)))
-    logits = teacher({"images": images})["image_logits"]
+    trained = load(str(path))
+    logits = trained.network({"images": images})["image_logits"]
     assert_close(logits, google_models.vit_logits(arrays, images))
-    assert (teacher.num_classes, teacher.image_size, teacher.labels) == (3, (9, 9), None)
+    assert (trained.network.num_classes, trained.backbone.image_size) == (3, 9)
+    assert trained.classes is None
 
     weights = read_vit(find(str(path)))
     assert weights.config["hidden_act"] == "gelu_pytorch_tanh"
-    assert weights.scale.tolist() == [2, 2, 2] and weights.offset.tolist() == [-1, -1, -1]
+    assert weights.mean == weights.std == (0.5, 0.5, 0.5)
     kernel = weights.tensors["vit.encoder.layer.1.attention.output.dense.weight"]
     wanted = arrays["Transformer/encoderblock_1/MultiHeadDotProductAttention_1/out/kernel"]
     np.testing.assert_array_equal(kernel.T, wanted.reshape(15, 15))
 
 
-def refused(load, path, message):
+def refused(path, message):
     with pytest.raises(UserError, match=message) as error:
-        load(find(str(path)))
+        load(str(path))
     assert "\n" not in str(error.value) and str(error.value).startswith(str(path))
 
 
@@ -64,7 +69,7 @@ def test_bad_berts(tmp_path):
     def damaged(name, message):
         content = (folder / name).read_bytes()
         (folder / name).write_bytes(content[: len(content) // 2])
-        refused(load_text_teacher, folder, message)
+        refused(folder, message)
         (folder / name).write_bytes(content)
 
     damaged("bert_model.ckpt.index", r"the checkpoint is damaged \(.*\); restore it")
@@ -75,21 +80,18 @@ def test_bad_berts(tmp_path):
         ("bert_model.ckpt.index", "holds 0 checkpoints beside bert_config.json; give the prefix"),
     ):
         (folder / name).rename(folder / "away")
-        refused(load_text_teacher, folder, message)
+        refused(folder, message)
         (folder / "away").rename(folder / name)
     (folder / "bert_config.json").unlink()
     prefix = folder / "bert_model.ckpt"
-    refused(load_text_teacher, prefix, "has no bert_config.json beside it; add it")
+    refused(prefix, "has no bert_config.json beside it; add it")
     # Another number of layers; another vocabulary.
     google_models.write_bert(folder, variables, {**google_models.BERT, "num_hidden_layers": 1})
     message = r"it has 16 unknown tensors: bert\.encoder\.layer\.1\..* and 12 more; restore"
-    refused(load_text_teacher, prefix, message)
+    refused(prefix, message)
     google_models.write_bert(folder, variables, {**google_models.BERT, "vocab_size": 31})
     message = r"word_embeddings\.weight \(29, 15\) instead of \(31, 15\), .*predictions\.bias"
-    refused(load_text_teacher, prefix, message)
-    refused(load_image_teacher, prefix, "is Google's BERT checkpoint, which takes no images; give")
-    with pytest.raises(UserError, match="is a BERT, which .* give it as --text_teacher"):
-        import_backbone(find(str(prefix)))
+    refused(prefix, message)
 
 
 def test_bad_vits(tmp_path):
@@ -102,27 +104,22 @@ def test_bad_vits(tmp_path):
         return path
 
     content = write().read_bytes()
-    refused(load_text_teacher, path, r"is Google's ViT \.npz, which takes no texts; give")
     path.write_bytes(content[:-100])
-    refused(load_image_teacher, path, r"is damaged \(.*\); restore it")
+    refused(path, r"is damaged \(.*\); restore it")
     path.write_bytes(content[:2000] + b"damaged" + content[2007:])
-    refused(load_image_teacher, path, r"is damaged \(.*\); restore it")
+    refused(path, r"is damaged \(.*\); restore it")
     with open(path, "wb") as file:
         np.save(file, np.ones(3))
-    refused(load_image_teacher, path, r"is damaged \(it is one array\); restore it")
+    refused(path, r"is damaged \(it is one array\); restore it")
     write(**{"head.bias": np.array(["x"] * 3)})
-    refused(load_image_teacher, path, r"is damaged \(could not convert string .*\); restore it")
+    refused(path, r"is damaged \(could not convert string .*\); restore it")
     write(**{"head.bias": None, "Transformer.encoder_norm.scale": None})
-    refused(
-        load_image_teacher, path, r"it lacks 2 tensors: vit\.layernorm\.weight, classifier\.bias;"
-    )
+    refused(path, r"it lacks 2 tensors: vit\.layernorm\.weight, classifier\.bias;")
     write(**{"embedding.kernel": None})
-    refused(
-        load_image_teacher, path, r"is no ViT of google-research/vision_transformer \('embedding"
-    )
+    refused(path, r"is no ViT of google-research/vision_transformer \('embedding")
     write(**{"conv_root.kernel": np.zeros(1)})
-    refused(load_image_teacher, path, "is a hybrid of ResNet and ViT")
+    refused(path, "is a hybrid of ResNet and ViT")
     write(other=np.zeros(1))
-    refused(load_image_teacher, path, "it has 1 unknown tensor: other; restore the files")
+    refused(path, "it has 1 unknown tensor: other; restore the files")
     write(**{"Transformer.posembed_input.pos_embedding": np.zeros((1, 9, 15), np.float32)})
-    refused(load_image_teacher, path, "its 9 positions are not those of a square")
+    refused(path, "its 9 positions are not those of a square")

@@ -38,19 +38,14 @@ def test_a_masked_lm_that_keeps_its_other_head(config, copy):
         json.dumps({**content, "architectures": ["BertForMaskedLM"]})
     )
     teacher = load_teacher("text", str(folder), config, data())
-    assert teacher.has_next_sentence
+    assert teacher.network.nsp_head is not None
     batch, wanted = expected("bert")
     assert_close(call(teacher, batch), wanted)
 
 
 def test_weights_that_are_not_there(refused, copy):
     folder = copy("vit")
-    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-    message = (
-        "in pytorch_model.bin, which can run any code when it is read; load it with transformers"
-    )
-    refused("image", folder, message)
-    (folder / "pytorch_model.bin").unlink()
+    (folder / "model.safetensors").unlink()
     refused("image", folder, "model.safetensors is missing; restore it")
     folder = copy("masked_lm")
     (folder / "model-00002-of-00002.safetensors").unlink()
@@ -147,8 +142,23 @@ def test_other_tensors(refused, copy):
         (
             "bert",
             {"architectures": []},
-            "is a bert of no architecture, which is not an accepted text model",
+            "is a bert of no architecture, which is no BERT or ViT that can be read; give a Bert",
         ),
+        (
+            "bert",
+            {"architectures": ["RobertaModel"]},
+            "is RobertaModel, which is no BERT or ViT that can be read; give a BertForPreTrai",
+        ),
+        ("vit", {"architectures": ["CLIPModel"]}, "is CLIPModel, which is no BERT or ViT that"),
+        ("vit", {"architectures": "ViTModel"}, "is a vit of no architecture, which is no BERT"),
+        (
+            "distilbert",
+            {"architectures": ["DistilBertForQuestionAnswering"]},
+            "is DistilBertForQuestionAnswering, which is no BERT or ViT that can be read; give a",
+        ),
+        ("distilbert", {"n_layers": 3}, r"it lacks 16 tensors: bert\.encoder\.layer\.2\."),
+        ("distilbert", {"dim": 30}, r"word_embeddings\.weight \(37, 15\) instead of \(37, 30\)"),
+        ("distilbert", {"activation": "quick"}, "hidden_act='quick'; known are gelu, "),
         ("vit", {"num_channels": 1}, "num_channels=1; which is not supported"),
         ("vit", {"image_size": [9, 12]}, r"image_size=\[9, 12\]; which is not supported"),
         ("vit", {"patch_size": 2}, "patch_size=2; image_size is 9: give another model"),
@@ -160,7 +170,7 @@ def test_other_configs(refused, copy, name, change, message):
     folder = copy(name)
     content = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**content, **change}))
-    refused("text" if name == "bert" else "image", folder, message)
+    refused("text" if "bert" in name else "image", folder, message)
 
 
 def test_a_bad_preprocessor(refused, copy):

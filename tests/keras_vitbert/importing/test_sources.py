@@ -3,13 +3,11 @@
 import pytest
 
 from keras_vitbert.importing.sources import (
-    GOOGLE_VIT,
     HUGGING_FACE,
     PRESET,
     Source,
     read_json,
     read_text,
-    require_kind,
 )
 from pipelines.command_line import UserError
 
@@ -22,13 +20,6 @@ def test_presets_of_this_project_are_known_by_their_class():
     ):
         assert Source(PRESET, "p", "p", {"registered_name": name}).is_own_preset == is_own
     assert not Source(HUGGING_FACE, "p", "p").is_own_preset
-
-
-def test_a_source_of_another_kind_is_refused():
-    source = Source(GOOGLE_VIT, "/cache/x.npz", "x.npz")
-    require_kind(source, {GOOGLE_VIT, PRESET}, "images")
-    with pytest.raises(UserError, match=r"^x\.npz: is Google's ViT \.npz, which takes no texts; g"):
-        require_kind(source, {HUGGING_FACE}, "texts")
 
 
 def test_small_files(tmp_path):

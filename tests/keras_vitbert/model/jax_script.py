@@ -1,4 +1,4 @@
-"""Loads a saved network on Keras' JAX backend; saves its outputs, losses and their gradient.
+"""Loads saved networks on Keras' JAX backend; saves their outputs, losses and their gradient.
 
 KERAS_BACKEND=jax python jax_script.py FOLDER
 """
@@ -17,9 +17,11 @@ TEMPERATURES = (0, 0.5, 2)
 
 def main(folder):
     assert keras.backend.backend() == "jax"
-    network = keras.saving.load_model(f"{folder}/network.keras")
-    batch = dict(np.load(f"{folder}/batch.npz"))
-    outputs = {**network(batch), **network.backbone(batch)}
+    batch, outputs = dict(np.load(f"{folder}/batch.npz")), {}
+    for name in ("network", "other"):
+        network = keras.saving.load_model(f"{folder}/{name}.keras")
+        found = {**network(batch), **network.backbone(batch)}
+        outputs |= {f"{name}_{key}": value for key, value in found.items()}
     assert all(isinstance(value, jax.Array) for value in outputs.values())
     labels, student, teacher = (batch[n] for n in ("labels", "student", "teacher"))
     outputs["cross_entropy"] = cross_entropy(labels, student)

@@ -2,7 +2,17 @@ import keras
 import numpy as np
 import pytest
 
-from keras_vitbert.model.heads import MaskedLMHead, MLPHead
+from keras_vitbert.model.backbone import ViTBertBackbone
+from keras_vitbert.model.heads import (
+    CLASS_HEADS,
+    BertMaskedLMHead,
+    LinearHead,
+    MaskedLMHead,
+    MLPHead,
+    class_head,
+    kind_of_head,
+    masked_lm_head,
+)
 from tests.keras_vitbert.training import reference
 
 RNG = np.random.default_rng(0)
@@ -78,3 +88,103 @@ def test_config_round_trip_and_output_shapes(head, inputs):
     shapes = [(3, 6, 8), (3, 2)][:inputs]
     values = [SEQUENCE, POSITIONS][:inputs]
     assert head.compute_output_shape(*shapes) == head(*values).shape
+
+
+# --- the heads of published models ---------------------------------------------------------------
+
+
+def dense(z, weights, name):
+    return z @ weights[f"{name}/kernel"] + weights[f"{name}/bias"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "formula"),
+    [
+        ("bert", lambda s, w: dense(np.tanh(dense(s[:, 0], w, "hidden")), w, "logits")),
+        ("distilbert", lambda s, w: dense(np.maximum(dense(s[:, 0], w, "hidden"), 0), w, "logits")),
+        ("vit", lambda s, w: dense(s[:, 0], w, "logits")),
+        (
+            "deit",
+            lambda s, w: (
+                (dense(s[:, 0], w, "logits") + dense(s[:, 1], w, "distillation_logits")) / 2
+            ),
+        ),
+        (
+            {"kind": "bert", "hidden_dim": 3},
+            lambda s, w: dense(np.tanh(dense(s[:, 0], w, "hidden")), w, "logits"),
+        ),
+    ],
+)
+def test_class_heads_of_published_models(backbone, randomize, kind, formula):
+    head = randomize(class_head(kind, 5, backbone, "head"), 1)
+    weights = reference.part(reference.weights_of(head), "head")
+    expected = formula(SEQUENCE, weights)
+    np.testing.assert_allclose(head.of_sequence(SEQUENCE), expected, rtol=1e-5, atol=1e-5)
+    assert kind_of_head(head) == kind
+    rebuilt = type(head).from_config(head.get_config())
+    assert kind_of_head(rebuilt) == kind and rebuilt.get_config() == head.get_config()
+
+
+@pytest.fixture(scope="module")
+def backbone():
+    return ViTBertBackbone(
+        *(1, 2, 8, 12, 6, 3, 11, 7), norm="post", activation="gelu_tanh", prefix_tokens=2
+    )
+
+
+@pytest.mark.parametrize("kind", ["bert", "bert_untied"])
+def test_the_masked_lm_head_of_bert(backbone, randomize, kind):
+    head = randomize(masked_lm_head(kind, backbone, "head"), 1)
+    weights = reference.part(reference.weights_of(head), "head")
+    embedding = np.asarray(backbone.text_embedding.word_embedding.embeddings, np.float64)
+    rows = np.array([tokens[at] for tokens, at in zip(SEQUENCE, POSITIONS, strict=True)])
+    x = dense(rows, weights, "hidden")
+    x = x * 0.5 * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
+    x = reference.layer_norm(x, reference.part(weights, "layer_norm"))
+    decoder = embedding.T if kind == "bert" else weights["logits/kernel"]
+    expected = x @ decoder + weights["logits/bias"]
+    np.testing.assert_allclose(head(SEQUENCE, POSITIONS), expected, rtol=1e-5, atol=1e-5)
+    assert kind_of_head(head)["kind"] == kind
+    assert head.compute_output_shape((3, 6, 8), (3, 2)) == expected.shape
+    # The embedding is no weight of the head: it is trained and saved as the backbone's.
+    assert ("logits/kernel" in weights) == (kind == "bert_untied") and len(head.weights) in (5, 6)
+
+
+def test_a_tied_decoder_is_float32_under_bfloat16(randomize):
+    backbone = ViTBertBackbone(1, 2, 8, 12, None, 3, 11, 7, norm="post", dtype="mixed_bfloat16")
+    head = randomize(masked_lm_head("bert", backbone, "head"), 1)
+    randomize(backbone, 2)
+    logits = head(SEQUENCE, POSITIONS)
+    assert logits.dtype == "float32" and head.hidden.compute_dtype == "bfloat16"
+    index = POSITIONS[..., None]
+    x = head.layer_norm(head.hidden(np.take_along_axis(SEQUENCE, index, axis=1)))
+    x = np.asarray(keras.ops.cast(x, "float32"), np.float64)
+    embedding = np.asarray(backbone.text_embedding.word_embedding.embeddings, np.float64)
+    exact = x @ embedding.T + np.asarray(head.logits.bias, np.float64)
+    np.testing.assert_allclose(logits, exact, rtol=1e-6, atol=1e-6)
+
+
+def test_a_decoder_that_is_not_tied_yet_is_refused():
+    head = BertMaskedLMHead(11)
+    head.build((None, None, 8))
+    with pytest.raises(ValueError, match="call `tie` of the head first"):
+        head(SEQUENCE, POSITIONS)
+
+
+def test_unknown_kinds_are_refused(backbone):
+    with pytest.raises(ValueError, match=f"kind of head 'x'; known are {', '.join(CLASS_HEADS)}"):
+        class_head("x", 5, backbone, "head")
+    with pytest.raises(ValueError, match="kind of head 'vit'; known are paper, bert, bert_untied"):
+        masked_lm_head("vit", backbone, "head")
+    plain = ViTBertBackbone(1, 2, 8, 12, 6, 3, None, 7)
+    with pytest.raises(ValueError, match="a deit head needs a backbone with prefix_tokens=2"):
+        class_head("deit", 5, plain, "head")
+
+
+def test_dropout_of_a_linear_head_comes_before_it(built):
+    keras.utils.set_random_seed(0)
+    head, weights = built(LinearHead(5, dropout=0.999), (None, 8))
+    z = SEQUENCE[:, 0]
+    bias = np.broadcast_to(weights["logits/bias"].astype(np.float32), (3, 5))
+    assert np.all(np.asarray(head(z, training=True)) == bias, axis=-1).sum() >= 2
+    np.testing.assert_allclose(head(z), dense(z, weights, "logits"), rtol=1e-5, atol=1e-5)

@@ -25,9 +25,17 @@ def inputs(make_batch):
 
 
 @pytest.fixture(scope="module")
-def on_jax(network, inputs, tmp_path_factory):
+def networks(network, make_network):
+    """The paper's architecture, and that of published models."""
+    other = {"norm": "post", "text_head": "bert", "prefix_tokens": 2, "image_head": "deit"}
+    return {"network": network, "other": make_network(1, activation="gelu_tanh", **other)}
+
+
+@pytest.fixture(scope="module")
+def on_jax(networks, inputs, tmp_path_factory):
     folder = tmp_path_factory.mktemp("jax")
-    network.save(folder / "network.keras")
+    for name, network in networks.items():
+        network.save(folder / f"{name}.keras")
     np.savez(folder / "batch.npz", **inputs)
     subprocess.run(
         [sys.executable, "-m", "tests.keras_vitbert.model.jax_script", str(folder)],
@@ -39,11 +47,14 @@ def on_jax(network, inputs, tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_network(network, inputs, on_jax):
+@pytest.mark.parametrize("which", ["network", "other"])
+def test_network(networks, inputs, on_jax, which):
+    network = networks[which]
     outputs = {**network(inputs), **network.backbone(inputs)}
     assert len(outputs) == 5
     for name, value in outputs.items():
-        np.testing.assert_allclose(on_jax[name], value, rtol=1e-5, atol=1e-5)
+        found = on_jax[f"{which}_{name}"]
+        np.testing.assert_allclose(found, value, rtol=1e-5, atol=1e-5, err_msg=name)
 
 
 @pytest.mark.slow

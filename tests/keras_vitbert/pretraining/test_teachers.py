@@ -39,6 +39,7 @@ def refused(config):
         ("image", "vit", None),
         ("image", "deit_teacher", None),
         ("text", "bert", None),
+        ("text", "distilbert", "has no next-sentence head; it teaches masked-LM only"),
         ("text", "masked_lm", "has no next-sentence head; it teaches masked-LM only"),
     ],
 )
@@ -90,23 +91,24 @@ def test_nothing_to_fetch(refused, monkeypatch):
     refused("text", "hf://no/such/name", message)
 
 
-def test_another_architecture(refused):
-    taken = "give a ViTForImageClassification, DeiTForImageClassification, DeiTFor"
+def test_nothing_that_teaches(refused):
+    of = "is a Hugging Face model, and holds no"
     refused(
-        "image",
-        FIXTURES / "bert",
-        f"is BertForPreTraining, which is not an accepted image model; {taken}",
+        "image", FIXTURES / "bert", f"{of} image classifier; give the folder of a run, of a Hug"
     )
-    refused(
-        "image",
-        FIXTURES / "vit_model",
-        f"is ViTModel, which is not an accepted image model; {taken}",
-    )
-    message = (
-        "is ViTForImage.*, which is not an accepted text model; give a BertForPreTraining, "
-        "BertForMaskedLM"
-    )
-    refused("text", FIXTURES / "vit", message)
+    refused("image", FIXTURES / "vit_model", f"{of} image classifier; give")
+    refused("image", FIXTURES / "bert_classifier", f"{of} image classifier; give")
+    for name in ("vit", "bert_model", "distilbert_classifier"):
+        refused("text", FIXTURES / name, f"{of} masked-LM; give the folder of a run, of a Hugging")
+
+
+def test_another_architecture(refused, copy):
+    folder = copy("bert")
+    content = content_of(folder / "config.json")
+    content["architectures"] = ["RobertaForMaskedLM"]
+    (folder / "config.json").write_text(json.dumps(content))
+    message = "is RobertaForMaskedLM, which is no BERT or ViT that can be read; give a BertForPreTr"
+    refused("text", folder, message)
 
 
 def test_another_vocabulary(refused, config, copy):

@@ -1,0 +1,266 @@
+"""A BERT or ViT of another project in the common form, and the network that it becomes.
+
+The form is that of Hugging Face's transformers: the keys of a config, and tensors by name.
+"""
+
+import dataclasses
+import re
+from typing import Any
+
+import numpy as np
+
+from keras_vitbert.importing import layout
+from keras_vitbert.importing.configs import ACTIVATIONS, checked_config, require
+from keras_vitbert.importing.tensors import account
+from keras_vitbert.model.backbone import ViTBertBackbone
+from keras_vitbert.model.classifier import Classifier
+from keras_vitbert.model.pretraining_network import PreTrainingNetwork
+from pipelines.command_line import UserError
+
+# The heads of each architecture, by name, and their kinds, see `keras_vitbert.model.heads`.
+BERTS = {
+    "BertForPreTraining": {"mlm": "bert", "nsp": "bert"},
+    "BertForMaskedLM": {"mlm": "bert"},
+    "BertForNextSentencePrediction": {"nsp": "bert"},
+    "BertForSequenceClassification": {"text": "bert"},
+    "BertModel": {},
+    # A BERT without segments and pooler (Sanh et al. 2019).
+    "DistilBertForMaskedLM": {"mlm": "bert"},
+    "DistilBertForSequenceClassification": {"text": "distilbert"},
+    "DistilBertModel": {},
+}
+VITS = {
+    "ViTForImageClassification": {"image": "vit"},
+    "ViTModel": {},
+    "DeiTForImageClassification": {"image": "vit"},
+    "DeiTForImageClassificationWithTeacher": {"image": "deit"},
+    "DeiTModel": {},
+}
+
+_OF_ALL = {
+    "hidden_size": 768,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "intermediate_size": 3072,
+    "hidden_act": "gelu",
+    "layer_norm_eps": 1e-12,
+}
+_OF_BERT = {
+    **_OF_ALL,
+    "vocab_size": 30522,
+    "max_position_embeddings": 512,
+    "type_vocab_size": 2,
+    "hidden_dropout_prob": 0.1,
+}
+_OF_VIT = {
+    **_OF_ALL,
+    "image_size": 224,
+    "patch_size": 16,
+    "num_channels": 3,
+    "qkv_bias": True,
+    "hidden_dropout_prob": 0.0,
+}
+_DECODER, _DECODER_BIAS = "cls.predictions.decoder.weight", "cls.predictions.decoder.bias"
+_EMBEDDING, _OUTPUT_BIAS = "bert.embeddings.word_embeddings.weight", "cls.predictions.bias"
+_POOLER = "bert.pooler.dense.weight"
+_HALF = (0.5, 0.5, 0.5)
+
+
+@dataclasses.dataclass(frozen=True)
+class Weights:
+    """A model of another project, checked.
+
+    Attributes:
+        label: str, where it comes from.
+        config: dict, the keys of Hugging Face's config.json that say what it computes, and
+            `model_type`: `bert`, `vit` or `deit`. Images and patches are square.
+        heads: dict of `image`, `mlm`, `nsp`, `text` and `pooler` to the kind of that head.
+        tensors: dict of name to float32 array, those of `layout.tensors_of`.
+        vocabulary: list of str; None of a ViT.
+        lower_case: bool, of its texts; None if it does not say.
+        mean, std: three floats each, which normalise images in [0, 1].
+        labels: list of str, the names of the classes in order, or None.
+        central_crop: float, the fraction of an image's shorter side that it sees.
+    """
+
+    label: str
+    config: dict[str, Any]
+    heads: dict[str, Any]
+    tensors: dict[str, np.ndarray]
+    vocabulary: list[str] | None = None
+    lower_case: bool | None = None
+    mean: tuple[float, ...] = _HALF
+    std: tuple[float, ...] = _HALF
+    labels: list[str] | None = None
+    central_crop: float = 1.0
+
+    @property
+    def num_classes(self):
+        """int, of its classifier; None without one."""
+        names = ("classifier.weight", "cls_classifier.weight")
+        return next((len(self.tensors[name]) for name in names if name in self.tensors), None)
+
+    def network(self, dtype=None):
+        """The network of this project that computes the same.
+
+        Args:
+            dtype: a Keras dtype policy.
+
+        Returns:
+            `Classifier` of a text classifier, else `PreTrainingNetwork`; with the same values.
+        """
+        backbone = ViTBertBackbone(**self._backbone_arguments(), dtype=dtype, name="backbone")
+        if "text" in self.heads:
+            kind = self.heads["text"]
+            network = Classifier(backbone, self.num_classes, kind, name="classifier")
+        else:
+            classes = self.num_classes if "image" in self.heads else None
+            network = PreTrainingNetwork(backbone, classes, self.heads, name="network")
+        layout.assign(
+            network,
+            layout.tensors_of(self.config, self.heads, self.num_classes),
+            self.tensors,
+        )
+        return network
+
+    def _backbone_arguments(self):
+        config = self.config
+        arguments = {
+            "num_layers": config["num_hidden_layers"],
+            "num_heads": config["num_attention_heads"],
+            "hidden_dim": config["hidden_size"],
+            "intermediate_dim": config["intermediate_size"],
+            "dropout": config["hidden_dropout_prob"],
+            "layer_norm_epsilon": config["layer_norm_eps"],
+            "activation": ACTIVATIONS[config["hidden_act"]],
+        }
+        if config["model_type"] == "bert":
+            return {
+                **arguments,
+                "image_size": None,
+                "norm": "post",
+                "vocabulary_size": config["vocab_size"],
+                "max_sequence_length": config["max_position_embeddings"],
+                "num_segments": config["type_vocab_size"],
+            }
+        return {
+            **arguments,
+            "vocabulary_size": None,
+            "image_size": config["image_size"],
+            "patch_size": config["patch_size"],
+            "patch_bias": True,
+            "prefix_tokens": len(layout.special_tokens(config["model_type"])),
+            "image_mean": self.mean,
+            "image_std": self.std,
+        }
+
+
+def checked_bert(config, tensors, label, architecture, vocabulary, kinds=None, **about):
+    """Checks a BERT that was read.
+
+    Args:
+        config: dict, the content of config.json.
+        tensors: dict of name to array, the backbone's names beginning with `bert.`.
+        label: str, where it comes from.
+        architecture: str, a key of `BERTS`.
+        vocabulary: list of str.
+        kinds: dict, the kinds of heads where they differ from `BERTS`.
+        **about: `lower_case` and `labels` of `Weights`.
+
+    Returns:
+        `Weights`.
+
+    Raises:
+        UserError: the tensors do not match (`tensors.account`), or it is a variant of BERT.
+    """
+    kept = {**checked_config(config, _OF_BERT, label, tensors), "model_type": "bert"}
+    position_type = config.get("position_embedding_type") or "absolute"
+    require(position_type == "absolute", label, "position_embedding_type", position_type)
+    for key in ("is_decoder", "add_cross_attention"):
+        require(not config.get(key), label, key, config.get(key))
+    segments = kept["type_vocab_size"]
+    require(segments != 1, label, "type_vocab_size", segments, "2 or more segments are needed")
+    if len(vocabulary) > kept["vocab_size"]:
+        raise UserError(
+            f"{label}: its vocabulary has {len(vocabulary)} tokens, its config "
+            f"vocab_size={kept['vocab_size']}; give the vocabulary that belongs to it"
+        )
+    heads = {**BERTS[architecture], **(kinds or {})}
+    ignored = rf"bert\.embeddings\.position_ids|{_DECODER_BIAS}|{_DECODER}"
+    # Checkpoints of masked-LM models often keep the next-sentence head of their pre-training.
+    if {_POOLER, "cls.seq_relationship.weight"} <= tensors.keys() and "text" not in heads:
+        heads["nsp"] = "bert"
+    elif _POOLER in tensors and "text" not in heads and "nsp" not in heads:
+        heads["pooler"] = "bert"
+    ignored += r"|cls\..*" if "mlm" not in heads else r"|cls\.seq_relationship\..*"
+    if heads.get("mlm") == "bert" and _is_untied(config, tensors):
+        heads["mlm"] = "bert_untied"
+    if _DECODER_BIAS in tensors:
+        tensors = {**tensors, _OUTPUT_BIAS: tensors[_DECODER_BIAS]}
+    about["vocabulary"] = vocabulary
+    if "text" not in heads:
+        about["labels"] = None
+    return _checked(kept, heads, tensors, ignored, label, architecture, about)
+
+
+def _is_untied(config, tensors):
+    """As in transformers: a stored decoder that differs from the embedding is not tied."""
+    decoder, embedding = tensors.get(_DECODER), tensors.get(_EMBEDDING)
+    tied = config.get("tie_word_embeddings", True)
+    return not tied or not (decoder is None or np.array_equal(decoder, embedding))
+
+
+def checked_vit(config, tensors, label, architecture, mean=_HALF, std=_HALF, **about):
+    """Checks a ViT or DeiT that was read.
+
+    Args:
+        config: dict, the content of config.json.
+        tensors: dict of name to array, the backbone's names beginning with `vit.` or `deit.`.
+        label: str, where it comes from.
+        architecture: str, a key of `VITS`.
+        mean, std: three floats each, which normalise images in [0, 1].
+        **about: `labels` and `central_crop` of `Weights`.
+
+    Returns:
+        `Weights`.
+
+    Raises:
+        UserError: the tensors do not match (`tensors.account`), or it is a variant of ViT.
+    """
+    sizes = {}
+    for key in ("image_size", "patch_size"):
+        value = config.get(key, _OF_VIT[key])
+        is_square = isinstance(value, list) and value and value == value[:1] * len(value)
+        sizes[key] = value[0] if is_square else value
+    kept = checked_config({**config, **sizes}, _OF_VIT, label, tensors)
+    channels, image, patch = (kept[k] for k in ("num_channels", "image_size", "patch_size"))
+    require(channels == 3, label, "num_channels", channels)
+    require(image % patch == 0, label, "patch_size", patch, f"image_size is {image}")
+    model_type = "deit" if architecture.startswith("DeiT") else "vit"
+    kept |= {"model_type": model_type}
+    heads = dict(VITS[architecture])
+    if "pre_logits.weight" in tensors and heads:
+        heads["image"] = {"kind": "bert", "hidden_dim": len(tensors["pre_logits.weight"])}
+    if not heads and f"{model_type}.pooler.dense.weight" in tensors:
+        heads["pooler"] = "bert"
+    ignored = rf"{model_type}\.pooler\..*|{model_type}\.embeddings\.mask_token"
+    if "image" not in heads:
+        ignored += r"|classifier\..*|pre_logits\..*"
+        about["labels"] = None
+    if not kept["qkv_bias"]:
+        missing = {
+            tensor.theirs: np.zeros(tensor.shape)
+            for tensor in layout.tensors_of(kept, {})
+            if re.search(r"\.attention\.attention\.\w+\.bias$", tensor.theirs)
+        }
+        tensors = {**tensors, **missing}
+    about |= {"mean": tuple(mean), "std": tuple(std)}
+    return _checked(kept, heads, tensors, ignored, label, architecture, about)
+
+
+def _checked(config, heads, tensors, ignored, label, architecture, about):
+    labels = about.get("labels")
+    classes = None if labels is None else len(labels)
+    wanted = {t.theirs: t.shape for t in layout.tensors_of(config, heads, classes)}
+    tensors = account(tensors, wanted, ignored, label, architecture)
+    return Weights(label, config, heads, tensors, **about)

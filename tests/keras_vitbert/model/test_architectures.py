@@ -1,0 +1,302 @@
+"""Backbones of other architectures than the paper's: those of published BERTs and ViTs.
+
+The reference is NumPy in float64, written from the papers.
+"""
+
+import json
+
+import keras
+import keras_hub
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_vitbert import ViTBertBackbone
+from keras_vitbert.configs import architecture
+from keras_vitbert.fine_tuning.optimizer import layer_depths
+from keras_vitbert.inspection.activations import MeanActivations
+from keras_vitbert.inspection.attention import look_inside
+from keras_vitbert.model import activations, backbone, heads
+from keras_vitbert.model.classifier import build_classifier
+from keras_vitbert.model.pretraining_network import image_inputs, text_inputs
+from keras_vitbert.model.shared_weights import KINDS, block_of, kind_of
+from keras_vitbert.model.transfer import transfer
+from pipelines.command_line import UserError
+from tests.keras_vitbert.training import reference
+
+MEAN, STD = (0.1, 0.2, 0.3), (0.5, 0.25, 2.0)
+OTHER = {
+    "norm": "post",
+    "activation": "gelu_tanh",
+    "patch_bias": True,
+    "prefix_tokens": 2,
+    "image_mean": MEAN,
+    "image_std": STD,
+}
+
+
+def gelu_tanh(x):
+    return x * 0.5 * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
+
+
+def post_norm_block(z, w, padding_mask=None):
+    """BERT's: `z' = LN(MSA(z) + z)`, `z = LN(MLP(z') + z')`."""
+    sum_ = reference.attention(z, reference.part(w, "self_attention_layer"), padding_mask) + z
+    z = reference.layer_norm(sum_, reference.part(w, "self_attention_layer_norm"))
+    up, down = (
+        reference.part(w, f"feedforward_{name}_dense") for name in ("intermediate", "output")
+    )
+    hidden = gelu_tanh(z @ up["kernel"] + up["bias"])
+    sum_ = hidden @ down["kernel"] + down["bias"] + z
+    return reference.layer_norm(sum_, reference.part(w, "feedforward_layer_norm"))
+
+
+def post_norm_encoder(stream, z, weights, padding_mask=None):
+    z = reference.layer_norm(z, reference.part(weights, "embedding_norm"))
+    outputs = {f"{stream}_embedding": z}
+    for index in range(2):
+        z = post_norm_block(z, reference.part(weights, f"block_{index}"), padding_mask)
+        outputs[f"{stream}_block_{index}"] = z
+    return {**outputs, f"{stream}_sequence": z}
+
+
+def image_embedding(images, w, patch):
+    pixels = (images.astype(np.float64) - MEAN) / STD
+    count = len(images)
+    tokens = [np.broadcast_to(w["class_token"][0], (count, 2, w["class_token"].shape[-1]))]
+    for top in range(0, images.shape[1], patch):
+        for left in range(0, images.shape[2], patch):
+            part = pixels[:, top : top + patch, left : left + patch].reshape(count, -1)
+            tokens.append(
+                (part @ w["patch_projection/kernel"] + w["patch_projection/bias"])[:, None]
+            )
+    return np.concatenate(tokens, axis=1) + w["position_embedding"]
+
+
+@pytest.fixture(scope="module")
+def batch(make_batch):
+    return make_batch(0)
+
+
+@pytest.fixture(scope="module")
+def other(make_network):
+    """A network of another architecture; leave it as it is."""
+    return make_network(2, **OTHER, image_head="deit", text_head="bert")
+
+
+def arguments(tiny, **changes):
+    return {k: v for k, v in {**tiny, **changes}.items() if k != "num_classes"}
+
+
+def test_every_layer_of_both_streams(other, batch):
+    weights = reference.weights_of(other.backbone)
+    z = image_embedding(batch["images"], reference.part(weights, "image_embedding"), 3)
+    expected = post_norm_encoder("image", z, weights)
+    z = reference.text_embedding(
+        batch["token_ids"], batch["segment_ids"], reference.part(weights, "text_embedding")
+    )
+    expected |= post_norm_encoder("text", z, weights, batch["padding_mask"])
+    assert list(other.backbone.block_outputs) == list(expected)
+    outputs = keras.Model(other.backbone.inputs, other.backbone.block_outputs)(
+        {x.name: batch[x.name] for x in other.backbone.inputs}
+    )
+    for name, value in expected.items():
+        np.testing.assert_allclose(outputs[name], value, rtol=1e-5, atol=2e-5, err_msg=name)
+    found = other.backbone(batch)
+    for name in ("image_sequence", "text_sequence"):
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-5, atol=2e-5)
+
+
+def test_a_model_without_segments_ignores_them(make_network, batch):
+    backbone = make_network(images=False, num_segments=0).backbone
+    assert not [v.path for v in backbone.variables if "segment" in v.path]
+    inputs = {name: batch[name] for name in ("token_ids", "segment_ids", "padding_mask")}
+    flipped = {**inputs, "segment_ids": 1 - inputs["segment_ids"]}
+    np.testing.assert_array_equal(
+        *(backbone(x)["text_sequence"] for x in (inputs, flipped)),
+    )
+
+
+def test_a_large_epsilon_is_used_everywhere(make_network, batch):
+    """Each LayerNorm of the model has it: the output of none has unit variance."""
+    network = make_network(3, layer_norm_epsilon=0.5, norm="post", text_head="bert")
+    norms = [
+        layer
+        for layer in network._flatten_layers()
+        if isinstance(layer, keras.layers.LayerNormalization)
+    ]
+    assert len(norms) == 1 + 2 * 2 + 1  # of the embeddings, the blocks, the masked-LM head
+    assert {layer.epsilon for layer in norms} == {0.5}
+
+
+# --- what walks the backbone ---------------------------------------------------------------------
+
+
+def test_the_norm_after_the_embeddings_is_shared(other, batch):
+    variables = other.trainable_variables
+    reached = []
+    for inputs in (image_inputs, text_inputs):
+        with tf.GradientTape() as tape:
+            logits = other(inputs(batch), training=True)
+            loss = tf.add_n([tf.reduce_sum(x**2) for x in logits.values()])
+        gradients = tape.gradient(loss, [v.value for v in variables])
+        reached.append({v.path for v, g in zip(variables, gradients, strict=True) if g is not None})
+    both = [v.path for v in variables if v.path in reached[0] & reached[1]]
+    shared = [v.path for v in other.backbone.shared_variables]
+    assert sorted(both) == sorted(shared) and set.union(*reached) == {v.path for v in variables}
+    blocks = list(dict.fromkeys(map(block_of, shared)))
+    assert blocks == ["embedding_norm", "block_0", "block_1"]
+    assert {kind_of(path) for path in shared} == set(KINDS)
+
+
+@pytest.mark.parametrize("modality", ["image", "text"])
+def test_attention_and_activations(other, batch, modality):
+    backbone = other.backbone
+    names = ("images",) if modality == "image" else ("token_ids", "segment_ids", "padding_mask")
+    inputs = {name: batch[name] for name in names}
+    attention, activation = map(np.asarray, look_inside(backbone, inputs))
+    np.testing.assert_allclose(attention.sum(-1), 1, rtol=1e-5)
+    last = np.abs(np.asarray(backbone(inputs)[f"{modality}_sequence"])).mean(-1)
+    np.testing.assert_allclose(activation[:, -1], last, rtol=1e-5)
+
+
+def test_mean_activations_leave_both_first_tokens_out(other, batch):
+    strategy = tf.distribute.get_strategy()
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"w{n}" for n in range(8))]
+    found = MeanActivations(other.backbone, strategy, vocabulary)(
+        [{name: tf.constant(value) for name, value in batch.items()}]
+    )
+    outputs = keras.Model(other.backbone.inputs, other.backbone.block_outputs)(
+        {x.name: batch[x.name] for x in other.backbone.inputs}
+    )
+    for block in range(2):
+        wanted = np.abs(np.asarray(outputs[f"image_block_{block}"])[:, 2:]).mean(axis=(0, 1))
+        np.testing.assert_allclose(found["image"][block], wanted, rtol=1e-5)
+
+
+def test_depths_of_layer_decay(tiny):
+    classifier = build_classifier({**tiny, "norm": "post"}, "text", 3)
+    depths = dict(
+        zip((v.path for v in classifier.trainable_variables), layer_depths(classifier), strict=True)
+    )
+    wanted = {"text_embedding": 0, "embedding_norm": 0, "block_0": 1, "block_1": 2, "head": 3}
+    assert {path: wanted[path.split("/")[0]] for path in depths} == depths
+
+
+def test_lora_trains_few_weights_of_such_a_model(tiny, batch):
+    classifier = build_classifier({**tiny, "norm": "post"}, "text", 3, head_kind="bert")
+    before = np.asarray(classifier(batch))
+    classifier.enable_lora(2)
+    np.testing.assert_allclose(classifier(batch), before, atol=1e-6)
+    trained = {v.path.split("/")[0] for v in classifier.trainable_variables}
+    assert trained == {"block_0", "block_1", "head"}
+
+
+def test_dropout_follows_the_norm(tiny, batch, randomize):
+    keras.utils.set_random_seed(0)
+    given = arguments(tiny, dropout=0.5, norm="post")
+    backbone = randomize(ViTBertBackbone(**given), 0)
+    for stream in ("image", "text"):
+        zeros = np.asarray(backbone.embed(stream, batch, training=True)) == 0
+        assert 0.3 < zeros.mean() < 0.7
+        assert not (np.asarray(backbone.embed(stream, batch, training=False)) == 0).any()
+
+
+def test_positions_are_interpolated_behind_both_first_tokens(make_network):
+    source = make_network(4, text=False, **OTHER).backbone
+    target = make_network(5, text=False, **{**OTHER, "image_size": 12}).backbone
+    assert transfer(source, target) == {"encoder": "kept", "image_embedding": "interpolated"}
+    ours, theirs = (np.asarray(x.image_embedding.position_embedding) for x in (target, source))
+    np.testing.assert_array_equal(ours[:, :2], theirs[:, :2])
+    # A corner of a grid that is enlarged twofold keeps the value of its nearest patch.
+    np.testing.assert_allclose(ours[:, 2], theirs[:, 2], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "fix"),
+    [
+        ({"norm": "post"}, "give --config.model.norm=pre$"),
+        ({"activation": "relu"}, "give --config.model.activation=gelu$"),
+        ({"layer_norm_epsilon": 1e-3}, "give --config.model.layer_norm_epsilon=1e-06$"),
+        ({"patch_bias": True}, "give --config.model.patch_bias=False$"),
+        ({"image_mean": MEAN}, r"give --config.model.image_mean=0\.5,0\.5,0\.5$"),
+        ({"num_segments": 3}, "give --config.model.num_segments=2$"),
+    ],
+)
+def test_weights_of_another_architecture_are_refused(make_network, changes, fix):
+    with pytest.raises(UserError, match=fix):
+        transfer(make_network().backbone, make_network(**changes).backbone)
+
+
+# --- saving, and what is refused -----------------------------------------------------------------
+
+
+def test_round_trips(other, batch, tmp_path):
+    wanted = other.backbone(batch)
+    config = other.backbone.get_config()
+    assert OTHER.items() <= {**config, "image_mean": MEAN, "image_std": STD}.items()
+    rebuilt = ViTBertBackbone.from_config(json.loads(json.dumps(config)))
+    assert rebuilt.get_config() == config
+    other.backbone.save(tmp_path / "backbone.keras")
+    other.backbone.save_to_preset(str(tmp_path / "preset"))
+    for loaded in (
+        keras.saving.load_model(tmp_path / "backbone.keras"),
+        keras_hub.models.Backbone.from_preset(str(tmp_path / "preset")),
+    ):
+        for name, value in loaded(batch).items():
+            np.testing.assert_array_equal(value, wanted[name])
+    other.save(tmp_path / "network.keras")
+    loaded, wanted = keras.saving.load_model(tmp_path / "network.keras"), other(batch)
+    assert loaded.heads == other.heads
+    for name, value in loaded(batch).items():
+        np.testing.assert_array_equal(value, wanted[name])
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"norm": "middle"}, "norm 'middle' is unknown; known are pre, post"),
+        ({"activation": "gelu_new"}, "activation 'gelu_new' is unknown; known are gelu, gelu_tanh"),
+        ({"image_std": (1, 0, 1)}, r"std \(1, 0, 1\) has a 0"),
+    ],
+)
+def test_unknown_architectures_are_refused(tiny, changes, words):
+    with pytest.raises(ValueError, match=words):
+        ViTBertBackbone(**arguments(tiny, **changes))
+
+
+def test_configs_know_the_same_names():
+    """Command lines check names without loading the model."""
+    assert backbone.NORMS == architecture.NORMS
+    assert tuple(activations.ACTIVATIONS) == architecture.ACTIVATIONS
+    assert set(architecture.IMAGE_HEADS) <= set(heads.CLASS_HEADS)
+    assert set(architecture.TEXT_HEADS) <= set(heads.CLASS_HEADS) & set(heads.MASKED_LM_HEADS)
+    config = ViTBertBackbone(1, 1, 2, 2, 2, 1, 3, 4).get_config()
+    of_backbone = {k: v for k, v in architecture.DEFAULTS.items() if not k.endswith("_head")}
+    assert of_backbone.items() <= config.items()
+
+
+@pytest.mark.parametrize(
+    ("changes", "wrong"),
+    [
+        ({}, None),
+        (OTHER, None),
+        ({"norm": 3}, "norm"),
+        ({"activation": ["gelu"]}, "activation"),
+        ({"layer_norm_epsilon": "1e-6"}, "layer_norm_epsilon"),
+        ({"layer_norm_epsilon": 0}, "layer_norm_epsilon"),
+        ({"num_segments": 1}, "num_segments"),
+        ({"num_segments": 2.0}, "num_segments"),
+        ({"prefix_tokens": 3}, "prefix_tokens"),
+        ({"patch_bias": 1}, "patch_bias"),
+        ({"image_mean": [0, 0]}, "image_mean"),
+        ({"image_mean": {"a": 1}}, "image_mean"),
+        ({"image_std": [1, 1, 0]}, "image_std"),
+        ({"image_head": "bert"}, "image_head"),
+        ({"image_head": "deit"}, "image_head"),
+        ({"image_head": "deit", "prefix_tokens": 2}, None),
+        ({"text_head": "vit"}, "text_head"),
+    ],
+)
+def test_problems_are_named(changes, wrong):
+    assert list(architecture.problems(changes)) == ([wrong] if wrong else [])

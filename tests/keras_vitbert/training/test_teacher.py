@@ -1,0 +1,97 @@
+"""`Teacher`: a frozen network of other sizes."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_vitbert.training.distillation import Teacher, Teachers
+
+
+def close(found, wanted):
+    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
+
+
+def bilinear(images, size):
+    """Resized by the centres of pixels, without antialiasing, in float64."""
+    for axis in (1, 2):
+        old = images.shape[axis]
+        places = np.clip((np.arange(size) + 0.5) * old / size - 0.5, 0, old - 1)
+        low = np.minimum(places.astype(int), old - 2)
+        part = (places - low).reshape([-1 if n == axis else 1 for n in range(4)])
+        low, high = (np.take(images, low + n, axis) for n in (0, 1))
+        images = low * (1 - part) + high * part
+    return images
+
+
+@pytest.fixture(scope="module")
+def images():
+    return np.random.default_rng(0).random((4, 6, 6, 3), np.float32)
+
+
+def test_images_of_its_size_are_left_alone(make_network, images):
+    network = make_network(3)
+    found = Teacher(network)({"images": images})
+    np.testing.assert_array_equal(
+        found["image_logits"], network({"images": images})["image_logits"]
+    )
+
+
+def test_larger_images_are_resized(make_network, images):
+    network = make_network(3)
+    large = tf.repeat(tf.repeat(images, 3, axis=1), 3, axis=2)  # its pixels, nine times
+    call = tf.function(Teacher(network))
+    # The middle of each nine is what a bilinear resize to a third takes.
+    close(call({"images": large})["image_logits"], network({"images": images})["image_logits"])
+
+
+@pytest.mark.parametrize("size", [4, 9])
+def test_the_resize_is_bilinear(make_network, images, size):
+    network = make_network(3)
+    given = bilinear(images, size).astype(np.float32)
+    wanted = network({"images": bilinear(given, 6).astype(np.float32)})
+    close(Teacher(network)({"images": given})["image_logits"], wanted["image_logits"])
+
+
+def test_images_are_resized_before_they_are_rounded(make_network, images):
+    """Of a teacher in bfloat16: float32 images are resized, as in that of a float32 teacher."""
+    network = make_network(3, dtype="mixed_bfloat16")
+    given = bilinear(images, 9).astype(np.float32)
+    wanted = network({"images": bilinear(given, 6).astype(np.float32)})["image_logits"]
+    found = Teacher(network)({"images": given})["image_logits"]
+    other = given.astype(tf.bfloat16.as_numpy_dtype).astype(np.float32)
+    rounded = network({"images": bilinear(other, 6).astype(np.float32)})["image_logits"]
+    assert np.abs(found - wanted).max() < np.abs(rounded - wanted).max() / 3
+
+
+def test_words_that_the_student_lacks_are_cut_off(make_network, make_batch):
+    network, batch = make_network(3), make_batch(0)
+    wanted, found = network(batch), Teacher(network, 5)(batch)
+    assert found.keys() == wanted.keys()
+    np.testing.assert_array_equal(found["mlm_logits"], wanted["mlm_logits"][..., :5])
+    for name in ("image_logits", "nsp_logits"):
+        np.testing.assert_array_equal(found[name], wanted[name])
+    assert Teacher(network)(batch)["mlm_logits"].shape[-1] == 13
+
+
+def test_it_has_only_the_logits_that_its_network_has(make_network, make_batch):
+    batch = make_batch(0)
+    teachers = Teachers(
+        Teacher(make_network(3, text=False)), Teacher(make_network(4, images=False), 5)
+    )
+    assert set(teachers({"images": batch["images"]})) == {"image_logits"}
+    assert set(teachers(batch)) == {"image_logits", "mlm_logits", "nsp_logits"}
+
+
+def test_it_is_frozen(make_network, make_batch):
+    network, batch = make_network(3, dropout=0.5), make_batch(0)
+    wanted = network(batch, training=False)
+    assert any(
+        np.abs(value - wanted[name]).max() > 1e-3  # dropout would act
+        for name, value in network(batch, training=True).items()
+    )
+    teacher = Teacher(network)
+    assert not teacher.trainable_variables and not network.trainable_variables
+    assert len(teacher.weights) == len(network.weights)
+    for training in (True, False, None):
+        for name, value in teacher(batch, training=training).items():
+            np.testing.assert_array_equal(value, wanted[name])

@@ -1,14 +1,18 @@
-"""Writes a keras-hub preset from a run, or from a ViT of another project.
+"""Writes a keras-hub preset, or a folder of Hugging Face, from a run or another project's model.
 
     python -m keras_vitbert.convert --checkpoint=SOURCE --output_dir=DIR
                                     [--task=image_classifier|text_classifier|masked_lm|backbone]
+    python -m keras_vitbert.convert --checkpoint=SOURCE --output_dir=DIR --format=hugging_face
 
-SOURCE is the folder of a run of `pretrain` or `finetune`, or a ViT: a Hugging Face folder or
-`hf://owner/name`, a keras-hub preset, or one of Google's `.npz` files. Of a ViT only the backbone
-is written; its blocks are the same as ours and compute the same numbers. Load a preset by
+SOURCE is the folder of a run of `pretrain` or `finetune`, or a BERT or ViT: a Hugging Face folder
+or `hf://owner/name`, a keras-hub preset, or a checkpoint of Google's. Load a preset by
 `from_preset` of `keras_vitbert.hub`, fine-tune it by `finetune --checkpoint=DIR`, start from it by
-`pretrain --initial_weights=DIR`, upload it by `keras_hub.upload_preset`. The preset includes a
+`pretrain --initial_weights=DIR`, upload it by `keras_hub.upload_preset`. What is written includes a
 model card, `README.md`, and `origin.json`, which says what the model was made of.
+
+With --format=hugging_face transformers read the folder: a run that normalises last
+(`--config.model.norm=post`) as a BERT, one that normalises first as a ViT. Heads of kinds that have
+no place there are left out, which is said.
 
 Exit status: 0 done, 2 bad flag or file.
 """
@@ -20,7 +24,9 @@ import shutil
 import sys
 import tempfile
 
-from pipelines.command_line import UserError, define_flags, load_tensorflow, parse_flags, run
+from pipelines.command_line import UserError, define_flags, load_tensorflow, parse_flags, run, say
+
+FORMATS = ("keras_hub", "hugging_face")
 
 
 def main(argv):
@@ -32,17 +38,27 @@ def main(argv):
     Returns:
         str, the folder that was written.
     """
+    from absl import flags
+
     values = define_flags(
-        ("checkpoint", "", "a run's folder, or a ViT, see above"),
-        ("output_dir", "", "where to write the preset: a new or empty folder"),
+        ("checkpoint", "", "a run's folder, or a BERT or ViT, see above"),
+        ("output_dir", "", "where to write it: a new or empty folder"),
         ("task", "", "which head to write, if the checkpoint has several (default: the first)"),
     )
+    flags.DEFINE_enum("format", FORMATS[0], FORMATS, "who reads it", flag_values=values)
     parse_flags(values, argv, __doc__, required=("checkpoint", "output_dir"))
     _check_output(values.output_dir)
+    to_hugging_face = values.format == "hugging_face"
+    if to_hugging_face and values.task:
+        raise UserError(
+            f"--task={values.task} has no effect with --format=hugging_face, which takes all heads "
+            "that have a place; leave it out"
+        )
 
     load_tensorflow()
     from keras_vitbert.hub.model_card import model_card
     from keras_vitbert.hub.presets import available_kinds, build_task
+    from keras_vitbert.importing.hugging_face_folder import HuggingFaceModel
     from keras_vitbert.runs.identity import origin
     from keras_vitbert.trained.loading import load
 
@@ -50,13 +66,22 @@ def main(argv):
         trained = load(values.checkpoint)
     except UserError as error:  # begins with the path
         raise UserError(f"--checkpoint={error}") from error
+    made_of = origin(trained)
+    if to_hugging_face:
+        model = HuggingFaceModel(trained)
+        for part in model.left_out:
+            say(f"{values.checkpoint}: {part} has no place in a {model.architecture}; left out")
+        card = model_card(trained, "backbone", made_of, model.architecture)
+        _write(values.output_dir, model.write, trained.network.weights, made_of, card)
+        print(f"{model.architecture} of {trained.name}: {values.output_dir}")
+        return values.output_dir
     kinds = available_kinds(trained)
     kind = values.task or kinds[0]
     if kind not in kinds:
         raise UserError(f"--task={kind}: {values.checkpoint} has none; it has {', '.join(kinds)}")
-    made_of = origin(trained)
     task = build_task(trained, kind)
-    _write(values.output_dir, task, made_of, model_card(trained, kind, made_of))
+    card = model_card(trained, kind, made_of)
+    _write(values.output_dir, task.save_to_preset, task.weights, made_of, card)
     print(f"{kind} of {trained.name}: {values.output_dir}")
     return values.output_dir
 
@@ -64,14 +89,14 @@ def main(argv):
 def _check_output(path):
     if "://" in path:
         raise UserError(
-            f"--output_dir={path}: presets are written to a local folder; give one, and upload it "
-            "with keras_hub.upload_preset"
+            f"--output_dir={path}: models are written to a local folder; give one, and upload it "
+            "with keras_hub.upload_preset, or with huggingface_hub"
         )
     if os.path.exists(path) and (not os.path.isdir(path) or os.listdir(path)):
         raise UserError(f"--output_dir={path}: already exists; give another, or remove it")
 
 
-def _write(path, task, made_of, card):
+def _write(path, write, weights, made_of, card):
     """Writes the complete folder or nothing."""
     from keras_vitbert.hub.model_card import FILE
     from keras_vitbert.runs.identity import ORIGIN_FILE
@@ -81,9 +106,10 @@ def _write(path, task, made_of, card):
     try:
         os.makedirs(parent, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=parent, prefix=".preset-") as work:
-            _reserve(os.path.join(work, "reserved"), task)
+            _reserve(os.path.join(work, "reserved"), weights)
             folder = os.path.join(work, "preset")
-            task.save_to_preset(folder)
+            os.mkdir(folder)
+            write(folder)
             origin = json.dumps(made_of, indent=2) + "\n"
             write_atomically(os.path.join(folder, ORIGIN_FILE), origin)
             write_sums(folder)  # not of the model card, which is for people to change
@@ -95,9 +121,9 @@ def _write(path, task, made_of, card):
         raise UserError(f"--output_dir={path}: cannot be written ({error}); fix that") from error
 
 
-def _reserve(path, task):
+def _reserve(path, weights):
     """Finds out whether the disk has room: h5py may crash the process where it has none."""
-    size = sum(math.prod(weight.shape) * 4 for weight in task.weights)
+    size = sum(math.prod(weight.shape) * 4 for weight in weights)
     with open(path, "wb") as file:
         os.posix_fallocate(file.fileno(), 0, 2 * size + (1 << 20))  # the layout takes room too
     os.unlink(path)

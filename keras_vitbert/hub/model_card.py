@@ -39,25 +39,29 @@ _LIMITS = """\
 """
 
 
-def model_card(trained, kind, origin):
-    """The text of a preset's `README.md`, with the metadata that model hubs read.
+def model_card(trained, kind, origin, architecture=""):
+    """The text of a model's `README.md`, with the metadata that model hubs read.
 
     Args:
         trained: `keras_vitbert.trained.trained_model.TrainedModel`.
         kind: str, of `keras_vitbert.hub.presets.available_kinds(trained)`.
         origin: dict, of `keras_vitbert.runs.identity.origin(trained)`.
+        architecture: str, of transformers, such as `BertModel`; empty for a preset of keras-hub.
 
     Returns:
         str, Markdown.
     """
     pipeline, title, class_name = _KINDS[kind]
+    library = "keras-hub"
+    if architecture:
+        library, (pipeline, title) = "transformers", _of_architecture(architecture)
     parts = [
-        f"---\nlibrary_name: keras-hub\npipeline_tag: {pipeline}\n"
+        f"---\nlibrary_name: {library}\npipeline_tag: {pipeline}\n"
         "tags:\n- vit-bert\n- keras\n---\n",
         f"# {html.escape(one_line(trained.name), quote=False)}: ViT-BERT, {title}\n",
         "One transformer encoder for images and for text (Li et al. 2021, *Towards a Unified "
         "Foundation Model*), in Keras 3 by `keras_vitbert`.\n",
-        _usage(kind, class_name),
+        _usage_of(architecture) if architecture else _usage(kind, class_name),
         _table("## Model", _model(trained, kind)),
     ]
     if trained.origin:
@@ -67,6 +71,29 @@ def model_card(trained, kind, origin):
     parts.append(_made_from(origin))
     parts.append("## Limits and biases\n\n" + _LIMITS)
     return "\n".join(parts)
+
+
+def _of_architecture(architecture):
+    """The pipeline of the Hugging Face Hub, and the title."""
+    if architecture.endswith(("ImageClassification", "WithTeacher")):
+        kind = "image_classifier"
+    elif architecture.endswith("SequenceClassification"):
+        kind = "text_classifier"
+    else:
+        kind = "masked_lm" if "MaskedLM" in architecture or "PreTraining" in architecture else ""
+    return _KINDS[kind or "backbone"][:2]
+
+
+def _usage_of(architecture):
+    """How transformers open it."""
+    is_bert = architecture.startswith("Bert")
+    inputs = "AutoTokenizer" if is_bert else "AutoImageProcessor"
+    name = "tokenizer" if is_bert else "processor"
+    return (
+        "```python\nimport transformers\n\n"
+        f"model = transformers.{architecture}.from_pretrained(FOLDER)\n"
+        f"{name} = transformers.{inputs}.from_pretrained(FOLDER)\n```\n"
+    )
 
 
 def _usage(kind, name):

@@ -15,7 +15,7 @@ from keras_vitbert.importing.tensors import account
 from keras_vitbert.model.backbone import ViTBertBackbone
 from keras_vitbert.model.classifier import Classifier
 from keras_vitbert.model.pretraining_network import PreTrainingNetwork
-from pipelines.command_line import UserError
+from pipelines.command_line import UserError, say
 
 # The heads of each architecture, by name, and their kinds, see `keras_vitbert.model.heads`.
 BERTS = {
@@ -185,7 +185,7 @@ def checked_bert(config, tensors, label, architecture, vocabulary, kinds=None, *
             f"{label}: its vocabulary has {len(vocabulary)} tokens, its config "
             f"vocab_size={kept['vocab_size']}; give the vocabulary that belongs to it"
         )
-    heads = {**BERTS[architecture], **(kinds or {})}
+    heads = _classifying({**BERTS[architecture], **(kinds or {})}, config, tensors, label)
     ignored = rf"bert\.embeddings\.position_ids|{_DECODER_BIAS}|{_DECODER}"
     # Checkpoints of masked-LM models often keep the next-sentence head of their pre-training.
     if {_POOLER, "cls.seq_relationship.weight"} <= tensors.keys() and "text" not in heads:
@@ -200,6 +200,7 @@ def checked_bert(config, tensors, label, architecture, vocabulary, kinds=None, *
     about["vocabulary"] = vocabulary
     if "text" not in heads:
         about["labels"] = None
+        ignored += r"|(pre_)?classifier\..*"
     return _checked(kept, heads, tensors, ignored, label, architecture, about)
 
 
@@ -238,7 +239,7 @@ def checked_vit(config, tensors, label, architecture, mean=_HALF, std=_HALF, **a
     require(image % patch == 0, label, "patch_size", patch, f"image_size is {image}")
     model_type = "deit" if architecture.startswith("DeiT") else "vit"
     kept |= {"model_type": model_type}
-    heads = dict(VITS[architecture])
+    heads = _classifying(VITS[architecture], config, tensors, label)
     if "pre_logits.weight" in tensors and heads:
         heads["image"] = {"kind": "bert", "hidden_dim": len(tensors["pre_logits.weight"])}
     if not heads and f"{model_type}.pooler.dense.weight" in tensors:
@@ -256,6 +257,18 @@ def checked_vit(config, tensors, label, architecture, mean=_HALF, std=_HALF, **a
         tensors = {**tensors, **missing}
     about |= {"mean": tuple(mean), "std": tuple(std)}
     return _checked(kept, heads, tensors, ignored, label, architecture, about)
+
+
+def _classifying(heads, config, tensors, label):
+    """The heads without a classifier that does not choose one of several classes."""
+    problem = config.get("problem_type") or "single_label_classification"
+    if len(tensors.get("classifier.weight", "ab")) == 1:
+        problem = "regression"
+    classifiers = heads.keys() & {"text", "image"}
+    if not classifiers or problem == "single_label_classification":
+        return dict(heads)
+    say(f"{label}: its head is for {problem!r}; only the encoder is used")
+    return {name: kind for name, kind in heads.items() if name not in classifiers}
 
 
 def _checked(config, heads, tensors, ignored, label, architecture, about):

@@ -15,7 +15,7 @@ import safetensors
 from keras_vitbert.importing.architectures import BERTS, VITS, checked_bert, checked_vit
 from keras_vitbert.importing.sources import read_json, read_text
 from keras_vitbert.importing.tensors import renamed
-from pipelines.command_line import UserError, one_line
+from pipelines.command_line import UserError, one_line, say
 
 _SAFE_TORCH = (2, 6)  # whose `weights_only` holds
 _HALF = (0.5, 0.5, 0.5)
@@ -118,6 +118,12 @@ def _read_vit(source, architecture):
 def _lower_case(source):
     """Whether texts are lower-cased, or None if no file says it."""
     content = read_json(os.path.join(source.path, "tokenizer_config.json"), source.label) or {}
+    unlike = ["tokenize_chinese_chars"] if content.get("tokenize_chinese_chars") is False else []
+    if content.get("do_lower_case", True) and content.get("strip_accents") is False:
+        unlike.append("strip_accents")
+    if unlike:
+        keys = ", ".join(f"{key}=False" for key in unlike)
+        say(f"{source.label}: its tokenizer has {keys}; here texts are tokenized as by BERT's own")
     if isinstance(content.get("do_lower_case"), bool):
         return content["do_lower_case"]
     content = read_json(os.path.join(source.path, "tokenizer.json"), source.label) or {}

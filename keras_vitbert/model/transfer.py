@@ -8,6 +8,7 @@ from keras import ops
 from keras_vitbert.model.heads import kind_of_head
 from pipelines.command_line import UserError
 
+_OF_ENCODER = ("norm", "activation", "layer_norm_epsilon")
 _OF_EMBEDDINGS = {
     "image_embedding": ("patch_bias", "prefix_tokens", "image_mean", "image_std"),
     "text_embedding": ("num_segments",),
@@ -19,21 +20,20 @@ def transfer(source, target):
 
     The encoder is always kept. A modality's embedding is kept if both have it, with image positions
     interpolated to the target's grid and text positions cut to its length. If the source has none
-    (a `bert` backbone for images, a `vit` backbone for text), the target's stays fresh.
+    (a `bert` backbone for images, a `vit` backbone for text), the target's stays fresh. Weights
+    mean the same in one architecture only, which must be that of both.
 
     Args:
         source, target: `ViTBertBackbone`; the target's weights change.
-
-    Weights are exact in one architecture only: norm, activation and epsilon must be the same.
 
     Returns:
         dict of the target's parts (`encoder`, `image_embedding`, `text_embedding`) to `kept`,
         `interpolated` or `fresh`.
 
     Raises:
-        UserError: the shapes of a part differ.
+        UserError: the architectures, or the shapes of a part, differ.
     """
-    _require_same(source, target, ("norm", "activation", "layer_norm_epsilon"))
+    _require_same(source, target)
     if len(source.blocks) != len(target.blocks):
         raise UserError(
             f"the checkpoint has {len(source.blocks)} blocks, the model {len(target.blocks)}; give "
@@ -47,25 +47,24 @@ def transfer(source, target):
         ("text_embedding", _copy_text_embedding),
     ):
         ours, theirs = getattr(target, part), getattr(source, part)
-        if ours is not None and theirs is not None:
-            _require_same(source, target, _OF_EMBEDDINGS[part])
         if ours is not None:
             done[part] = "fresh" if theirs is None else copy(theirs, ours)
     return done
 
 
-def transfer_heads(source, target):
+def transfer_heads(source, target, names):
     """Copies the heads that two networks have alike: of one kind, and of the same sizes.
 
     Args:
         source: `PreTrainingNetwork`.
         target: `PreTrainingNetwork`; its weights change.
+        names: sequence of str, of `image_head`, `mlm_head` and `nsp_head`.
 
     Returns:
         list of str, the names of the heads that were copied.
     """
     done = []
-    for name in ("image_head", "mlm_head", "nsp_head"):
+    for name in names:
         ours, theirs = getattr(target, name), getattr(source, name)
         if ours is None or theirs is None or kind_of_head(ours) != kind_of_head(theirs):
             continue
@@ -76,8 +75,12 @@ def transfer_heads(source, target):
     return done
 
 
-def _require_same(source, target, names):
+def _require_same(source, target):
     """Refuses backbones whose weights mean something else."""
+    names = [*_OF_ENCODER]
+    for part, of_part in _OF_EMBEDDINGS.items():
+        if getattr(source, part) is not None and getattr(target, part) is not None:
+            names += of_part
     ours, theirs = ({name: getattr(x, name) for name in names} for x in (target, source))
     wanted = {name: value for name, value in theirs.items() if value != ours[name]}
     if wanted:

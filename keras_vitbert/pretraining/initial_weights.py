@@ -1,5 +1,6 @@
 """Weights that pre-training starts from instead of random ones."""
 
+from keras_vitbert.importing.class_names import first_difference
 from keras_vitbert.model.pretraining_network import PreTrainingNetwork, build_network
 from keras_vitbert.model.transfer import transfer, transfer_heads
 from keras_vitbert.trained.loading import load
@@ -29,7 +30,7 @@ def open_initial(path, config, variant, data):
                 "tokenized by it"
             )
         network = build_network(config.model, images=variant.images, text=variant.text)
-        done = start_from(trained, network)
+        done = start_from(trained, network, data.classes)
     except UserError as error:
         text = str(error)
         raise UserError(
@@ -39,19 +40,24 @@ def open_initial(path, config, variant, data):
     return trained
 
 
-def start_from(trained, network):
-    """Copies what fits of a trained model: its backbone, and the heads of published kinds.
+def start_from(trained, network, classes=None):
+    """Copies what fits of a trained model: its backbone, and heads of another project.
 
-    The paper's heads begin fresh.
+    Those of a run begin fresh. A head for images is copied if it is for the same classes.
 
     Args:
         trained: `keras_vitbert.trained.trained_model.TrainedModel`.
         network: `PreTrainingNetwork`; its weights change.
+        classes: list of str, those of the run's images in order; None if they are not known.
 
     Returns:
         dict of a part to `kept`, `interpolated` or `fresh`.
     """
     done = transfer(trained.backbone, network.backbone)
-    if isinstance(trained.network, PreTrainingNetwork) and not trained.record:
-        done |= dict.fromkeys(transfer_heads(trained.network, network), "kept")
-    return done
+    if not isinstance(trained.network, PreTrainingNetwork) or trained.record:
+        return done
+    names = ["mlm_head", "nsp_head"]
+    lists = classes, trained.classes
+    if None not in lists and len(classes) == len(trained.classes):
+        names += ["image_head"] if first_difference(*lists) is None else []
+    return done | dict.fromkeys(transfer_heads(trained.network, network, names), "kept")

@@ -151,7 +151,7 @@ def _trained(run, stream, teachers, initial, began):
         trainer = build_trainer(config, variant, run.strategy, Teachers(**teachers))
         if initial is not None:  # a resumed run then loads its checkpoint over them
             with run.strategy.scope():
-                start_from(initial, trainer.network)
+                start_from(initial, trainer.network, run.data.classes)
     say(
         f"{label}: {trainer.network.count_params():,} parameters, {config.steps} steps of "
         f"{_shares(run, stream)}, in {folder.path}"

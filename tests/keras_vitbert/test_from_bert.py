@@ -8,6 +8,7 @@ import pytest
 import safetensors.numpy
 
 from keras_vitbert import convert, export, finetune, predict
+from keras_vitbert.pretraining.initial_weights import start_from
 from keras_vitbert.trained.loading import load
 from pipelines.command_line import run
 from tests.keras_vitbert.importing.stored_models import FIXTURES
@@ -209,6 +210,20 @@ def test_pre_training_begins_with_a_bert(sources, tmp_path, capsys):
     first, second = load(str(tmp_path / "first")), load(str(tmp_path / "second"))
     for a, b in zip(first.network.weights, second.network.weights, strict=True):
         np.testing.assert_array_equal(a, b, err_msg=a.path)
+
+
+def test_a_head_for_other_classes_begins_fresh(make_network):
+    """Those of the fixture are named by synonyms."""
+    trained = load(VIT)
+    names = ["tench", "great white shark", "hen"]
+    size = {"image_size": 9, "hidden_dim": 15, "num_heads": 5, "intermediate_dim": 21}
+    same = {"layer_norm_epsilon": 1e-3, "patch_bias": True, "image_head": "vit"}
+    normal = {name: getattr(trained.backbone, name) for name in ("image_mean", "image_std")}
+    for classes, done in ((names, "kept"), (names[::-1], None), (names[:2], None), (None, None)):
+        network = make_network(text=False, **size, **same, **normal)
+        assert start_from(trained, network, classes).get("image_head") == done
+        kernels = network.image_head.logits.kernel, trained.network.image_head.logits.kernel
+        assert np.array_equal(*kernels) == bool(done)
 
 
 # --- predicting, exporting, presets --------------------------------------------------------------

@@ -53,7 +53,7 @@ def test_a_run_leaves_its_folder(finished, sources, variant):
 
     record = json.loads((folder / "config.json").read_text())
     assert record["variant"] == variant and bool(record["vocabulary_sha256"]) == uses.text
-    assert record["config"]["model"] == config_of(sources).model.to_dict()
+    assert record["config"]["model"] == json.loads(json.dumps(config_of(sources).model.to_dict()))
     assert record["config"]["distillation"]["ratio"] == float(uses.distillation)
     assert record["config"]["merge"]["name"] == ("mask" if uses.masks else "sum")
 

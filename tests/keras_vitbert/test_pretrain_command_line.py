@@ -14,6 +14,7 @@ from pipelines import command_line
 from pipelines.command_line import EXIT_BAD_INPUT
 from tests.keras_vitbert.configs.command_lines import CONFIG_FILE
 from tests.keras_vitbert.tiny_runs import arguments, pretrain
+from tests.said import without_status
 
 
 def test_a_signal_is_no_failure_of_the_file(tmp_path, capsys):
@@ -90,5 +91,5 @@ def test_one_line_on_stderr(sources, tmp_path):
 def test_debug_shows_where(sources, tmp_path, capsys):
     flags = ["--variant=vit", "--config.data.images.train=nothing-*", "--debug"]
     assert pretrain(sources, tmp_path, *flags) == EXIT_BAD_INPUT
-    first, *_, last = capsys.readouterr().err.splitlines()
+    first, *_, last = without_status(capsys.readouterr().err)
     assert first.startswith("Traceback") and last.startswith("error: no file matches nothing-*")

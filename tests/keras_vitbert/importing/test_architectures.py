@@ -3,6 +3,8 @@
 The fixtures are made by `make_fixtures.py`, with Hugging Face's transformers.
 """
 
+import json
+
 import numpy as np
 import pytest
 import safetensors.numpy
@@ -11,6 +13,7 @@ from keras_vitbert.importing import hugging_face
 from keras_vitbert.importing.architectures import checked_bert, checked_vit
 from keras_vitbert.model.classifier import Classifier
 from keras_vitbert.model.pretraining_network import PreTrainingNetwork
+from keras_vitbert.trained import loading
 from keras_vitbert.trained.finding import find
 from pipelines.command_line import UserError
 from tests.keras_vitbert.importing.stored_models import (
@@ -255,3 +258,42 @@ def test_sizes_of_images_may_be_pairs():
         checked_vit(
             {**read.config, "image_size": [9, 12]}, read.tensors, "m", "ViTForImageClassification"
         )
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"problem_type": "multi_label_classification"}, "'multi_label_classification'"),
+        ({"problem_type": "regression"}, "'regression'"),
+    ],
+)
+@pytest.mark.parametrize("name", ["bert_classifier", "vit"])
+def test_a_head_that_chooses_no_class_is_left_out(copy, name, change, told, capsys):
+    folder = copy(name)
+    content = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**content, **change}))
+    trained = loading.load(str(folder))
+    line = f"{folder}: its head is for {told}; only the encoder is used"
+    assert line in capsys.readouterr().err.splitlines()
+    assert trained.heads == {} and trained.classes is None
+    whole = loading.load(str(FIXTURES / name)).backbone
+    for ours, theirs in zip(trained.backbone.weights, whole.weights, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ({"do_lower_case": True, "strip_accents": False}, "strip_accents=False"),
+        ({"strip_accents": False, "do_lower_case": False}, None),  # as of any cased BERT
+        ({"strip_accents": True}, None),
+        ({"tokenize_chinese_chars": False}, "tokenize_chinese_chars=False"),
+    ],
+)
+def test_another_tokenizer_is_told(copy, content, told, capsys):
+    folder = copy("bert")
+    (folder / "tokenizer_config.json").write_text(json.dumps(content))
+    loaded = loading.load(str(folder))
+    assert loaded.lower_case == content.get("do_lower_case", True)
+    err = capsys.readouterr().err
+    assert f"its tokenizer has {told}; here" in err if told else not err

@@ -16,6 +16,7 @@ from keras_vitbert.model.backbone import ViTBertBackbone
 from keras_vitbert.model.classifier import Classifier
 from keras_vitbert.model.pretraining_network import PreTrainingNetwork
 from pipelines.command_line import UserError, say
+from pipelines.text.wordpiece import check_tokens
 
 # The heads of each architecture, by name, and their kinds, see `keras_vitbert.model.heads`.
 BERTS = {
@@ -171,7 +172,8 @@ def checked_bert(config, tensors, label, architecture, vocabulary, kinds=None, *
         `Weights`.
 
     Raises:
-        UserError: the tensors do not match (`tensors.account`), or it is a variant of BERT.
+        UserError: the tensors do not match (`tensors.account`), it is a variant of BERT, or its
+            vocabulary has not BERT's special tokens.
     """
     kept = {**checked_config(config, _OF_BERT, label, tensors), "model_type": "bert"}
     position_type = config.get("position_embedding_type") or "absolute"
@@ -185,6 +187,7 @@ def checked_bert(config, tensors, label, architecture, vocabulary, kinds=None, *
             f"{label}: its vocabulary has {len(vocabulary)} tokens, its config "
             f"vocab_size={kept['vocab_size']}; give the vocabulary that belongs to it"
         )
+    check_tokens(vocabulary, f"{label}: its vocabulary")
     heads = _classifying({**BERTS[architecture], **(kinds or {})}, config, tensors, label)
     ignored = rf"bert\.embeddings\.position_ids|{_DECODER_BIAS}|{_DECODER}"
     # Checkpoints of masked-LM models often keep the next-sentence head of their pre-training.

@@ -130,15 +130,11 @@ class HuggingFaceModel:
         }
         name = max(found, key=lambda name: len(found[name]))
         for head in [*kinds]:
-            if head not in found[name] and not (head == "nsp" and name == "BertModel"):
+            if head not in found[name]:
                 self.left_out.append(f"the {head} head")
                 del kinds[head], self._heads[head]
-        if name == "BertModel" and "nsp" in kinds:  # its pooler has a place
-            self._heads["pooler"] = self._heads.pop("nsp").hidden
-            del kinds["nsp"]
-            self.left_out.append("the nsp head but for its pooler")
-        if not name.endswith("Model"):
-            self._heads.pop("pooler", None)
+        if not name.endswith("Model") and self._heads.pop("pooler", None) is not None:
+            self.left_out.append("the pooler")
         return name
 
     def _prefix(self):
@@ -160,11 +156,12 @@ class HuggingFaceModel:
             "attention_probs_dropout_prob": backbone.dropout,
         }
         if self._is_bert:
+            vocabulary = self._trained.vocabulary or []
             return config | {
                 "vocab_size": backbone.vocabulary_size,
                 "max_position_embeddings": backbone.max_sequence_length,
                 "type_vocab_size": backbone.num_segments or 2,  # zeros where there are none
-                "pad_token_id": 0,
+                "pad_token_id": vocabulary.index(PAD) if PAD in vocabulary else 0,
                 "is_decoder": False,
             }
         return config | {

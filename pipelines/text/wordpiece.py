@@ -109,13 +109,26 @@ def read_vocabulary(path):
         ) from None
     except (OSError, tf.errors.OpError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read as a vocabulary ({error})") from error
+    check_tokens(tokens, path)
+    return tokens
+
+
+def check_tokens(tokens, where):
+    """Refuses tokens by which texts cannot be encoded.
+
+    Args:
+        tokens: list of str.
+        where: str, where they come from, for messages.
+
+    Raises:
+        UserError: a token occurs twice, or a special token is missing.
+    """
     twice = [token for token, count in collections.Counter(tokens).items() if count > 1]
     if twice:
-        raise UserError(f"{path}: {twice[0]!r} is there twice; keep one line for each token")
+        raise UserError(f"{where}: {twice[0]!r} is there twice; keep one line for each token")
     missing = [token for token in SPECIAL_TOKENS if token not in tokens]
     if missing:
-        raise UserError(f"{path}: {' '.join(missing)} missing; take a vocabulary of BERT's kind")
-    return tokens
+        raise UserError(f"{where}: {' '.join(missing)} missing; take a vocabulary of BERT's kind")
 
 
 def cased_token(vocabulary):

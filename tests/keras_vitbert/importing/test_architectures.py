@@ -297,3 +297,18 @@ def test_another_tokenizer_is_told(copy, content, told, capsys):
     assert loaded.lower_case == content.get("do_lower_case", True)
     err = capsys.readouterr().err
     assert f"its tokenizer has {told}; here" in err if told else not err
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ("[MASK]", "maskless", r"\[MASK\] missing; take a vocabulary of BERT's kind"),
+        ("word1", "word0", "'word0' is there twice; keep one line for each token"),
+    ],
+)
+def test_a_vocabulary_that_encodes_no_text_is_refused(copy, old, new, reason):
+    folder = copy("bert")
+    tokens = (folder / "vocab.txt").read_text().split()
+    (folder / "vocab.txt").write_text("".join(f"{new if t == old else t}\n" for t in tokens))
+    with pytest.raises(UserError, match=f"^{folder}: its vocabulary: {reason}$"):
+        loading.load(str(folder))

@@ -3,6 +3,7 @@
 import json
 import os
 
+import keras
 import numpy as np
 import pytest
 import safetensors.numpy
@@ -309,3 +310,48 @@ def test_a_flag_without_effect_is_refused(tmp_path, capsys):
     flags = [f"--checkpoint={BERT}", f"--output_dir={tmp_path / 'x'}", "--format=hugging_face"]
     assert run(convert.main, [*flags, "--task=masked_lm"]) == 2
     assert "--task=masked_lm has no effect with --format" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("bert", "bert_classifier", "bert_model", "masked_lm", "untied", "distilbert"),
+        *("vit", "vit_half", "vit_model", "deit", "deit_teacher"),
+    ],
+)
+def test_transformers_read_what_is_written(name, tmp_path, capsys):
+    """All weights, and nothing else; the tokenizer and the image processor with them."""
+    torch = pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
+    source, folder = str(FIXTURES / name), str(tmp_path / "there")
+    flags = [f"--checkpoint={source}", f"--output_dir={folder}", "--format=hugging_face"]
+    assert run(convert.main, flags) == 0
+    config = json.loads(open(os.path.join(folder, "config.json")).read())
+    architecture = getattr(transformers, config["architectures"][0])
+    model, info = architecture.from_pretrained(folder, output_loading_info=True)
+    assert not {key: found for key, found in info.items() if found}
+    trained = load(source)
+    if trained.vocabulary is None:
+        processor = transformers.AutoImageProcessor.from_pretrained(folder)
+        np.testing.assert_allclose(processor.image_mean, trained.backbone.image_mean)
+        images = np.random.default_rng(0).random((2, *[trained.backbone.image_size] * 2, 3))
+        pixels = (images - processor.image_mean) / processor.image_std
+        pixels = torch.tensor(pixels.transpose(0, 3, 1, 2), dtype=torch.float32)
+        inputs, ours = {"pixel_values": pixels}, {"images": images.astype(np.float32)}
+        stream = "image"
+    else:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+        inputs = tokenizer(["word1 WORD2", "word3 word0"], ["word4", "word5"], return_tensors="pt")
+        assert inputs["input_ids"][0].tolist() == [2, *(5 + n for n in (1, 2)), 3, 5 + 4, 3]
+        assert tokenizer.model_max_length == trained.backbone.max_sequence_length
+        names = {"token_ids": "input_ids", "segment_ids": "token_type_ids"}
+        names["padding_mask"] = "attention_mask"
+        ours = {name: inputs[theirs].numpy() for name, theirs in names.items()}
+        stream = "text"
+    with torch.no_grad():
+        theirs = model.eval()(**inputs, output_hidden_states=True).hidden_states
+    last = f"{stream}_block_{trained.backbone.num_layers - 1}"
+    outputs = keras.Model(trained.backbone.inputs, trained.backbone.block_outputs)(ours)
+    scale = float(theirs[-1].abs().max())
+    np.testing.assert_allclose(outputs[last], theirs[-1], rtol=0, atol=1e-5 * scale)

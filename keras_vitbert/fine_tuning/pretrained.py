@@ -148,14 +148,13 @@ def open_pretrained(checkpoint, architecture="", vocabulary="", kind="images"):
     if checkpoint == RANDOM:
         opened = _open_random(architecture or "paper", kind == "text" and not vocabulary)
     else:
-        opened = _open_trained(checkpoint)
+        opened = _open_trained(find(checkpoint))
     if kind == "images":
         return dataclasses.replace(opened, vocabulary=None)
     return _with_vocabulary(opened, vocabulary)
 
 
-def _open_trained(path):
-    source = find(path)
+def _open_trained(source):
     trained = open_source(source)
     if source.kind == RUN:
         model = trained.record["config"]["model"]
@@ -172,7 +171,7 @@ def _open_trained(path):
     if trained.vocabulary and not (trained.record and _case(trained.record) is None):
         case = case_name(trained.lower_case)
     rest = model, trained.backbone, trained.vocabulary, case, _pooler(trained.network)
-    return Pretrained(path, "", trained.step, sha256, *rest, identity.origin(trained))
+    return Pretrained(source.label, "", trained.step, sha256, *rest, identity.origin(trained))
 
 
 def _pooler(network):
@@ -191,12 +190,13 @@ def _case(record):
 
 
 def _open_random(architecture, needs_vocabulary):
-    if "://" in architecture or os.path.isdir(architecture):
-        if find(architecture).kind not in (RUN, FINE_TUNED):
-            like = _open_trained(architecture)
-            tokens, case = (like.vocabulary, like.case) if needs_vocabulary else (None, None)
-            sha256 = _sha256(like.model)
-            return Pretrained(RANDOM, architecture, 0, sha256, like.model, None, tokens, case)
+    is_folder = "://" in architecture or os.path.isdir(architecture)
+    source = find(architecture) if is_folder else None
+    if source is not None and source.kind not in (RUN, FINE_TUNED):
+        like = _open_trained(source)
+        tokens, case = (like.vocabulary, like.case) if needs_vocabulary else (None, None)
+        sha256 = _sha256(like.model)
+        return Pretrained(RANDOM, architecture, 0, sha256, like.model, None, tokens, case)
     record = RunFolder(architecture).record()
     model = dict(_architecture(architecture, record))
     tokens = case = None

@@ -5,7 +5,7 @@ import keras_hub
 
 from keras_vitbert.hub.preprocessors import ViTBertMaskedLMPreprocessor
 from keras_vitbert.model.backbone import ViTBertBackbone
-from keras_vitbert.model.heads import masked_lm_head
+from keras_vitbert.model.masked_lm_heads import masked_lm_head
 
 
 @keras.saving.register_keras_serializable(package="keras_vitbert")
@@ -17,7 +17,7 @@ class ViTBertMaskedLM(keras_hub.models.MaskedLM):
         preprocessor: `ViTBertMaskedLMPreprocessor`, or None for a dict of `token_ids`,
             `segment_ids`, `padding_mask` `(batch, length)` and `mask_positions`
             `(batch, predictions)`.
-        head_kind: str, of `keras_vitbert.model.heads.MASKED_LM_HEADS`.
+        head_kind: str, of `keras_vitbert.model.masked_lm_heads.MASKED_LM_HEADS`.
 
     It returns logits `(batch, predictions, vocabulary_size)` in float32.
 

@@ -16,7 +16,6 @@ from keras_vitbert.hub.preprocessors import (
 )
 from keras_vitbert.hub.text_classifier import ViTBertTextClassifier
 from keras_vitbert.hub.tokenizer import ViTBertTokenizer
-from keras_vitbert.model.heads import kind_of_head
 from pipelines.command_line import UserError, one_line
 from pipelines.files import check_sums
 
@@ -76,13 +75,12 @@ def build_task(trained, kind):
     if kind == "backbone":
         return backbone
     head = trained.heads[_HEADS[kind]]
-    head_kind = kind_of_head(head)
     if kind == "image_classifier":
         size = backbone.image_size
         preprocessor = ViTBertImageClassifierPreprocessor(
             ViTBertImageConverter((size, size), trained.central_crop), class_names=trained.classes
         )
-        task = ViTBertImageClassifier(backbone, head.num_classes, preprocessor, head_kind)
+        task = ViTBertImageClassifier(backbone, head.num_classes, preprocessor, head.kind)
     else:
         tokenizer = ViTBertTokenizer(trained.vocabulary, trained.lower_case)
         length = backbone.max_sequence_length
@@ -90,9 +88,9 @@ def build_task(trained, kind):
             preprocessor = ViTBertTextClassifierPreprocessor(
                 tokenizer, length, class_names=trained.classes
             )
-            task = ViTBertTextClassifier(backbone, head.num_classes, preprocessor, head_kind)
+            task = ViTBertTextClassifier(backbone, head.num_classes, preprocessor, head.kind)
         else:
             preprocessor = ViTBertMaskedLMPreprocessor(tokenizer, length)
-            task = ViTBertMaskedLM(backbone, preprocessor, head_kind)
+            task = ViTBertMaskedLM(backbone, preprocessor, head.kind)
     (task.mlm_head if kind == "masked_lm" else task.head).set_weights(head.get_weights())
     return task

@@ -64,7 +64,7 @@ _OF_VIT = {
 _DECODER, _DECODER_BIAS = "cls.predictions.decoder.weight", "cls.predictions.decoder.bias"
 _EMBEDDING, _OUTPUT_BIAS = "bert.embeddings.word_embeddings.weight", "cls.predictions.bias"
 _POOLER = "bert.pooler.dense.weight"
-_HALF = (0.5, 0.5, 0.5)
+HALF = (0.5, 0.5, 0.5)  # mean and deviation of ViT
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +72,6 @@ class Weights:
     """A model of another project, checked.
 
     Attributes:
-        label: str, where it comes from.
         config: dict, the keys of Hugging Face's config.json that say what it computes, and
             `model_type`: `bert`, `vit` or `deit`. Images and patches are square.
         heads: dict of `image`, `mlm`, `nsp`, `text` and `pooler` to the kind of that head.
@@ -84,14 +83,13 @@ class Weights:
         central_crop: float, the fraction of an image's shorter side that it sees.
     """
 
-    label: str
     config: dict[str, Any]
     heads: dict[str, Any]
     tensors: dict[str, np.ndarray]
     vocabulary: list[str] | None = None
     lower_case: bool | None = None
-    mean: tuple[float, ...] = _HALF
-    std: tuple[float, ...] = _HALF
+    mean: tuple[float, ...] = HALF
+    std: tuple[float, ...] = HALF
     labels: list[str] | None = None
     central_crop: float = 1.0
 
@@ -214,7 +212,7 @@ def _is_untied(config, tensors):
     return not tied or not (decoder is None or np.array_equal(decoder, embedding))
 
 
-def checked_vit(config, tensors, label, architecture, mean=_HALF, std=_HALF, **about):
+def checked_vit(config, tensors, label, architecture, mean=HALF, std=HALF, **about):
     """Checks a ViT or DeiT that was read.
 
     Args:
@@ -279,4 +277,4 @@ def _checked(config, heads, tensors, ignored, label, architecture, about):
     classes = None if labels is None else len(labels)
     wanted = {t.theirs: t.shape for t in layout.tensors_of(config, heads, classes)}
     tensors = account(tensors, wanted, ignored, label, architecture)
-    return Weights(label, config, heads, tensors, **about)
+    return Weights(config, heads, tensors, **about)

@@ -16,7 +16,7 @@ import tensorflow as tf
 from keras_vitbert.importing.architectures import checked_bert, checked_vit
 from keras_vitbert.importing.hugging_face import read_vocabulary
 from keras_vitbert.importing.sources import read_json
-from keras_vitbert.importing.tensors import renamed, transposed
+from keras_vitbert.importing.tensors import in_their_layout, renamed
 from pipelines.command_line import UserError, one_line
 
 # What training keeps besides the weights.
@@ -108,11 +108,8 @@ def read_vit(source):
         raise UserError(f"{label}: is a hybrid of ResNet and ViT; give a ViT without convolutions")
     try:
         config = _vit_config(arrays)
-        for name, value in arrays.items():
-            if name.endswith("/kernel"):
-                arrays[name] = transposed(value, config["hidden_size"])
-            elif name.endswith("/bias"):  # that of attention has an axis for the heads
-                arrays[name] = value.reshape(-1)
+        hidden = config["hidden_size"]
+        arrays = {name: in_their_layout(name, x, hidden) for name, x in arrays.items()}
     except (KeyError, IndexError, ValueError) as error:
         raise UserError(
             f"{label}: is no ViT of google-research/vision_transformer ({one_line(error)}); give "

@@ -12,13 +12,12 @@ import ml_dtypes  # noqa: F401  (it teaches NumPy, and so safetensors, bfloat16)
 import numpy as np
 import safetensors
 
-from keras_vitbert.importing.architectures import BERTS, VITS, checked_bert, checked_vit
+from keras_vitbert.importing.architectures import BERTS, HALF, VITS, checked_bert, checked_vit
 from keras_vitbert.importing.sources import read_json, read_text
 from keras_vitbert.importing.tensors import renamed
 from pipelines.command_line import UserError, one_line, say
 
 _SAFE_TORCH = (2, 6)  # whose `weights_only` holds
-_HALF = (0.5, 0.5, 0.5)
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and std that DeiT uses
 _OLD_BERT_NAMES = (
     (r"LayerNorm\.gamma$", "LayerNorm.weight"),
@@ -34,8 +33,6 @@ _NEW_VIT_NAMES = (
     (r"\.mlp\.fc1\.", ".intermediate.dense."),
     (r"\.mlp\.fc2\.", ".output.dense."),
 )
-
-
 # A DistilBERT is a BERT under other names.
 _DISTILBERT_NAMES = (
     (r"^distilbert\.transformer\.", "bert.encoder."),
@@ -127,7 +124,7 @@ def _lower_case(source):
     if isinstance(content.get("do_lower_case"), bool):
         return content["do_lower_case"]
     content = read_json(os.path.join(source.path, "tokenizer.json"), source.label) or {}
-    found = (content.get("normalizer") or {}) if isinstance(content, dict) else {}
+    found = content.get("normalizer")
     lower_case = found.get("lowercase") if isinstance(found, dict) else None
     return lower_case if isinstance(lower_case, bool) else None
 
@@ -158,28 +155,29 @@ def read_tensors(folder, label):
     Raises:
         UserError: there are none, or a file is missing or damaged.
     """
-    stem, suffix, read_file = "model", "safetensors", _read_safetensors
-    names = [f"pytorch_model.bin{index}" for index in ("", ".index.json")]
-    if any(os.path.exists(os.path.join(folder, name)) for name in names) and not any(
-        os.path.exists(os.path.join(folder, f"model.safetensors{index}"))
-        for index in ("", ".index.json")
-    ):
-        stem, suffix, read_file = "pytorch_model", "bin", _read_torch
-    index = read_json(os.path.join(folder, f"{stem}.{suffix}.index.json"), label)
+
+    def is_there(name):
+        return os.path.exists(os.path.join(folder, name))
+
+    usual = next(
+        (name for name in _WEIGHTS if is_there(name) or is_there(f"{name}.index.json")),
+        "model.safetensors",
+    )
+    index = read_json(os.path.join(folder, f"{usual}.index.json"), label)
     if index is None:
-        files = [f"{stem}.{suffix}"]
+        files = [usual]
     else:
         weight_map = index.get("weight_map")
         names = list(weight_map.values()) if isinstance(weight_map, dict) else []
         if not names or not all(isinstance(name, str) for name in names):
-            raise UserError(f"{label}: {stem}.{suffix}.index.json lists no file; restore it")
+            raise UserError(f"{label}: {usual}.index.json lists no file; restore it")
         files = sorted(set(names))
     tensors = {}
     for file in files:
         path = os.path.join(folder, os.path.basename(file))
         if not os.path.exists(path):
             raise UserError(f"{label}: {file} is missing; restore it")
-        tensors |= read_file(path, f"{label}: {file}")
+        tensors |= _WEIGHTS[usual](path, f"{label}: {file}")
     return tensors
 
 
@@ -215,6 +213,9 @@ def _read_torch(path, label):
             f"{label} is damaged, or holds more than tensors ({one_line(error)[:160]}); restore "
             "it, or give a model.safetensors"
         ) from error
+
+
+_WEIGHTS = {"model.safetensors": _read_safetensors, "pytorch_model.bin": _read_torch}
 
 
 def read_vocabulary(folder, label):
@@ -266,9 +267,9 @@ def _with_prefix(tensors, model_type):
 def _mean_and_std(content, model_type, label):
     """What normalises images in [0, 1]: two tuples of three floats."""
     if content is None:
-        return _IMAGENET if model_type == "deit" else (_HALF, _HALF)
+        return _IMAGENET if model_type == "deit" else (HALF, HALF)
     if content.get("do_normalize", True):
-        mean, std = content.get("image_mean", _HALF), content.get("image_std", _HALF)
+        mean, std = content.get("image_mean", HALF), content.get("image_std", HALF)
     else:
         mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
     # There `rescale_factor` times pixels in [0, 255] is normalised; here `scale` times [0, 1].

@@ -14,7 +14,7 @@ import safetensors.numpy
 
 from keras_vitbert.importing import layout
 from keras_vitbert.importing.architectures import BERTS, VITS
-from keras_vitbert.model.heads import BertMaskedLMHead, kind_of_head
+from keras_vitbert.model.masked_lm_heads import BertMaskedLMHead
 from pipelines.command_line import UserError
 from pipelines.text.wordpiece import CLS, MASK, PAD, SEP, UNKNOWN
 
@@ -57,7 +57,7 @@ class HuggingFaceModel:
         if not self._is_bert and backbone.vocabulary_size is not None:
             self.left_out.append("the text side")
         self._heads = self._fitting()
-        kinds = {name: kind_of_head(head) for name, head in self._heads.items() if name != "pooler"}
+        kinds = {name: head.kind for name, head in self._heads.items() if name != "pooler"}
         self.architecture = self._named(kinds)
         self._config = self._sizes()
         if "pooler" in self._heads:
@@ -110,7 +110,7 @@ class HuggingFaceModel:
         return (name == "image") != self._is_bert
 
     def _fits(self, head):
-        kind, backbone = kind_of_head(head), self._trained.backbone
+        kind, backbone = head.kind, self._trained.backbone
         if isinstance(head, BertMaskedLMHead):
             return (head.activation, head.layer_norm_epsilon) == (
                 backbone.activation,
@@ -257,5 +257,5 @@ def _base(kind):
 
 
 def _described(head):
-    kind = _base(kind_of_head(head))
+    kind = _base(head.kind)
     return "the paper's" if kind == "paper" else f"of the kind {kind}"

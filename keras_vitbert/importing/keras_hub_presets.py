@@ -8,7 +8,7 @@ import numpy as np
 
 from keras_vitbert.importing.architectures import checked_bert, checked_vit
 from keras_vitbert.importing.sources import read_json
-from keras_vitbert.importing.tensors import renamed, transposed
+from keras_vitbert.importing.tensors import in_their_layout, renamed
 from pipelines.command_line import UserError, one_line
 
 _BLOCK = (
@@ -41,12 +41,15 @@ _BERT_NAMES = (
 
 
 def _vit_names(prefix):
+    def block(match):  # they are counted from 1
+        return f"{prefix}.encoder.layer.{int(match[1]) - 1}."
+
     return (
         (r"^\w+_patching_and_embedding/", f"{prefix}.embeddings."),
         (r"\.patch_embedding/", ".patch_embeddings.projection/"),
         (r"\.position_embedding(/embeddings)?$", ".position_embeddings"),
         (r"\.class_token$", ".cls_token"),
-        (r"^\w+_encoder/transformer_block_(\d+)/", rf"{prefix}.encoder.layer.\1."),
+        (r"^\w+_encoder/transformer_block_(\d+)/", block),
         (r"^\w+_encoder/ln/", f"{prefix}.layernorm/"),
         (r"\.ln_1/", ".layernorm_before/"),
         (r"\.ln_2/", ".layernorm_after/"),
@@ -151,15 +154,7 @@ def _read_vit(source, model, backbone):
         "layer_norm_eps": backbone.layer_norm_epsilon,
         "qkv_bias": backbone.use_mha_bias,
     }
-    names = _vit_names(prefix)
-    tensors = _tensors(model, names, backbone.hidden_dim)
-    # Blocks are counted from 1.
-    tensors = {
-        name.replace(f".layer.{index + 1}.", f".layer.{index}."): value
-        for index in range(backbone.num_layers)
-        for name, value in tensors.items()
-        if f".layer.{index + 1}." in name
-    } | {name: value for name, value in tensors.items() if ".layer." not in name}
+    tensors = _tensors(model, _vit_names(prefix), backbone.hidden_dim)
     if not backbone.use_mha_bias:  # which leaves out that of the outputs, too
         for index in range(backbone.num_layers):
             name = f"{prefix}.encoder.layer.{index}.attention.output.dense.bias"
@@ -201,19 +196,15 @@ def _tensors(model, names, hidden):
     tensors = {}
     for weight in model.weights:
         value = keras.ops.convert_to_numpy(weight)
-        if weight.path.endswith(("/kernel", "/output_kernel")):
-            value = transposed(value, hidden)
-        elif weight.path.endswith("/bias"):  # that of attention has an axis for the heads
-            value = value.reshape(-1)
-        elif weight.path.endswith("patching_and_embedding/position_embedding/embeddings"):
+        if weight.path.endswith("patching_and_embedding/position_embedding/embeddings"):
             value = value[None]
-        tensors[weight.path] = value
+        tensors[weight.path] = in_their_layout(weight.path, value, hidden)
     return renamed(tensors, names)
 
 
-def _loaded(source, cls, **options):
+def _loaded(source, cls):
     try:
-        return cls.from_preset(source.path, **options)
+        return cls.from_preset(source.path)
     # Keras raises many kinds of errors for missing, damaged or unexpected files.
     except Exception as error:
         raise UserError(

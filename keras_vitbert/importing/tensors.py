@@ -17,7 +17,8 @@ def renamed(tensors, patterns):
 
     Args:
         tensors: dict of name to array.
-        patterns: sequence of (regular expression, replacement), applied in this order.
+        patterns: sequence of (regular expression, replacement), applied in this order; the latter
+            as of `re.sub`.
 
     Returns:
         dict of name to array.
@@ -27,20 +28,26 @@ def renamed(tensors, patterns):
     return tensors
 
 
-def transposed(kernel, hidden):
-    """A kernel of Keras or Flax in the layout of transformers.
+def in_their_layout(name, value, hidden):
+    """A tensor of Keras or Flax in the layout of transformers.
 
     Args:
-        kernel: array `(height, width, inputs, outputs)` of a convolution, `(inputs, outputs)` of a
-            dense layer, or one of attention, whose heads and their size are two axes.
+        name: str, which ends in `kernel` or `bias` where that is what it is.
+        value: array; of a kernel `(height, width, inputs, outputs)` of a convolution,
+            `(inputs, outputs)` of a dense layer, or one of attention, whose heads and their size
+            are two axes, as in its bias.
         hidden: int, the width of the model, which attention keeps.
 
     Returns:
-        array `(outputs, inputs, height, width)` or `(outputs, inputs)`.
+        array; of a kernel `(outputs, inputs, height, width)` or `(outputs, inputs)`.
     """
-    if kernel.ndim == 4:
-        return kernel.transpose(3, 2, 0, 1)
-    return (kernel.reshape(-1, hidden) if kernel.ndim == 3 else kernel).T
+    if name.endswith("bias"):
+        return value.reshape(-1)
+    if not name.endswith("kernel"):
+        return value
+    if value.ndim == 4:
+        return value.transpose(3, 2, 0, 1)
+    return (value.reshape(-1, hidden) if value.ndim == 3 else value).T
 
 
 def account(tensors, wanted, ignored, label, what):

@@ -4,16 +4,11 @@ import keras
 import keras_hub
 
 from keras_vitbert.model.activations import ACTIVATIONS
+from keras_vitbert.model.backbone_inputs import check_inputs, streams_of
 from keras_vitbert.model.embeddings import ImageEmbedding, TextEmbedding
 from keras_vitbert.model.image_scale import scaled
 
 NORMS = ("pre", "post")
-
-_TEXT_INPUTS = {  # their meaning, for messages
-    "token_ids": "integers",
-    "segment_ids": "0, and 1 in the second text of a pair",
-    "padding_mask": "1, and 0 for padding",
-}
 
 
 @keras.saving.register_keras_serializable(package="keras_vitbert")
@@ -212,14 +207,14 @@ class ViTBertBackbone(keras_hub.models.Backbone):
 
     def __call__(self, inputs, *args, **kwargs):
         # Here, for Keras would wrap an error of `call` in ten lines of its own.
-        self._check(inputs)
+        check_inputs(self, inputs)
         if isinstance(inputs, dict) and "images" in inputs:
             inputs = {**inputs, "images": scaled(inputs["images"])}
         return super().__call__(inputs, *args, **kwargs)
 
     def call(self, inputs, training=None, mask=None):
         run = {"image": self._image_sequence, "text": self._text_sequence}
-        return {f"{stream}_sequence": run[stream](inputs) for stream in self._streams(inputs)}
+        return {f"{stream}_sequence": run[stream](inputs) for stream in streams_of(self, inputs)}
 
     def compute_output_spec(self, inputs, training=None, mask=None):
         patches = (self.image_size or 0) // self.patch_size
@@ -230,58 +225,8 @@ class ViTBertBackbone(keras_hub.models.Backbone):
             f"{stream}_sequence": keras.KerasTensor(
                 (batch, lengths[stream](), self.hidden_dim), dtype=self.compute_dtype
             )
-            for stream in self._streams(inputs)
+            for stream in streams_of(self, inputs)
         }
-
-    def _streams(self, inputs):
-        """The modalities of this model that `inputs` contains."""
-        streams = []
-        if self.image_embedding is not None and "images" in inputs:
-            streams.append("image")
-        if self.text_embedding is not None and "token_ids" in inputs:
-            streams.append("text")
-        return streams
-
-    def _check(self, inputs):
-        """Refuses inputs that are missing or of another shape."""
-        names = [x.name for x in self.inputs]
-        if not isinstance(inputs, dict):
-            raise ValueError(f"the inputs are {type(inputs).__name__}; give a dict of {names}")
-        streams = self._streams(inputs)
-        if not streams:
-            raise ValueError(
-                f"the inputs {sorted(inputs)} contain no modality of this model, which takes "
-                f"{names}"
-            )
-        if "image" in streams:
-            size, shape = self.image_size, tuple(inputs["images"].shape)
-            if not _may_be(shape, (None, size, size, 3)):
-                raise ValueError(
-                    f"images: have the shape {shape}, expected (batch, {size}, {size}, 3); resize "
-                    f"them, keras.ops.image.resize(images, ({size}, {size}))"
-                )
-        if "text" in streams:
-            self._check_text(inputs)
-
-    def _check_text(self, inputs):
-        shape = tuple(inputs["token_ids"].shape)
-        for name, meaning in _TEXT_INPUTS.items():
-            if name not in inputs:
-                raise ValueError(
-                    f"{name}: is missing; give (batch, length) as token_ids, {meaning}"
-                )
-            found = tuple(inputs[name].shape)
-            if len(found) != 2 or not _may_be(found, shape):
-                raise ValueError(
-                    f"{name}: have the shape {found}, expected (batch, length) as token_ids, which "
-                    f"have {shape}; give {meaning}"
-                )
-        limit = self.max_sequence_length
-        if shape[1] is not None and shape[1] > limit:
-            raise ValueError(
-                f"token_ids: have the shape {shape}, expected (batch, {limit}) at most; cut the "
-                f"texts, or build the model with max_sequence_length={shape[1]}"
-            )
 
     def embed(self, stream, inputs, training=None):
         """What the first block is given.
@@ -346,10 +291,3 @@ class ViTBertBackbone(keras_hub.models.Backbone):
             "image_mean": list(self.image_mean),
             "image_std": list(self.image_std),
         }
-
-
-def _may_be(shape, wanted):
-    """Whether a shape is the one wanted, as far as both are known."""
-    return len(shape) == len(wanted) and all(
-        None in pair or pair[0] == pair[1] for pair in zip(shape, wanted, strict=True)
-    )

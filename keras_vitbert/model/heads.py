@@ -1,15 +1,15 @@
-"""Task heads: the paper's two-layer MLP (eq. 5 and 6), and those of published BERTs and ViTs.
+"""Heads on the class token: the paper's two-layer MLP (eq. 5 and 6), and those of published models.
 
-| kind | on the class token | on masked tokens |
+| kind | logits | source |
 | --- | --- | --- |
-| `paper` | `W2 GELU(W1 z + b1) + b2` | the same |
-| `bert` | `W2 tanh(W1 z + b1) + b2`, pooler and classifier | `E LN(f(W1 z + b1)) + b2` |
-| `distilbert` | `W2 ReLU(W1 z + b1) + b2` | as `bert` |
-| `vit` | `W z + b` | |
-| `deit` | the mean of two such layers, on class and distillation token | |
+| `paper` | `W2 GELU(W1 z + b1) + b2` | Li et al. 2021 |
+| `bert` | `W2 tanh(W1 z + b1) + b2`, pooler and classifier | Devlin et al. 2018 |
+| `distilbert` | `W2 ReLU(W1 z + b1) + b2` | Sanh et al. 2019 |
+| `vit` | `W z + b` | Dosovitskiy et al. 2020 |
+| `deit` | the mean of two such layers, on class and distillation token | Touvron et al. 2020 |
 
-`E` is the word embedding, `f` the activation of the blocks. Of `bert_untied` `E` is a kernel of its
-own. Sources: Devlin et al. 2018, Sanh et al. 2019, Dosovitskiy et al. 2020, Touvron et al. 2020.
+Each head has its `kind`, from which `class_head` makes another of it: a str, or a dict of `kind`
+and arguments of the class. `masked_lm_heads` has those on masked tokens.
 """
 
 import functools
@@ -35,7 +35,18 @@ def logits_policy(policy):
     return keras.DTypePolicy("float32") if policy.variable_dtype == "float32" else policy
 
 
-def _dense(units, activation, policy, name):
+def dense(units, activation, policy, name):
+    """A layer of a head.
+
+    Args:
+        units: int.
+        activation: callable, or None.
+        policy: `keras.DTypePolicy`.
+        name: str.
+
+    Returns:
+        `keras.layers.Dense`, not built.
+    """
     return keras.layers.Dense(
         units,
         activation=activation,
@@ -102,13 +113,19 @@ class MLPHead(_ClassHead):
         self.activation = activation
         self.hidden_dim = hidden_dim
 
+    @property
+    def kind(self):
+        """str or dict, see this module."""
+        name = {"gelu": "paper", "tanh": "bert", "relu": "distilbert"}[self.activation]
+        return {"kind": name, "hidden_dim": self.hidden_dim} if self.hidden_dim else name
+
     def build(self, input_shape):
         policy = self.dtype_policy
         units = self.hidden_dim or input_shape[-1]
-        self.hidden = _dense(units, ACTIVATIONS[self.activation], policy, "hidden")
+        self.hidden = dense(units, ACTIVATIONS[self.activation], policy, "hidden")
         self.hidden.build(input_shape)
         self.dropout_layer = keras.layers.Dropout(self.dropout, dtype=policy, name="dropout")
-        self.logits = _dense(self.num_classes, None, logits_policy(policy), "logits")
+        self.logits = dense(self.num_classes, None, logits_policy(policy), "logits")
         self.logits.build((*input_shape[:-1], units))
 
     def call(self, z):
@@ -139,6 +156,11 @@ class LinearHead(_ClassHead):
         super().__init__(num_classes, dropout, **kwargs)
         self.tokens = tokens
 
+    @property
+    def kind(self):
+        """str, see this module."""
+        return "vit" if self.tokens == 1 else "deit"
+
     def of_sequence(self, sequence, **kwargs):
         return self(sequence[:, 0] if self.tokens == 1 else sequence[:, : self.tokens], **kwargs)
 
@@ -147,10 +169,10 @@ class LinearHead(_ClassHead):
         self.dropout_layer = keras.layers.Dropout(
             self.dropout, dtype=self.dtype_policy, name="dropout"
         )
-        self.logits = _dense(self.num_classes, None, policy, "logits")
+        self.logits = dense(self.num_classes, None, policy, "logits")
         self.distillation_logits = None
         if self.tokens == 2:
-            self.distillation_logits = _dense(self.num_classes, None, policy, "distillation_logits")
+            self.distillation_logits = dense(self.num_classes, None, policy, "distillation_logits")
         for layer in filter(None, (self.logits, self.distillation_logits)):
             layer.build((None, input_shape[-1]))
 
@@ -168,115 +190,6 @@ class LinearHead(_ClassHead):
         return {**super().get_config(), "tokens": self.tokens}
 
 
-def _at(sequence, positions):
-    """The tokens `(batch, predictions, D)` of a sequence at integer positions."""
-    index = ops.expand_dims(ops.cast(positions, "int32"), axis=-1)
-    return ops.take_along_axis(sequence, index, axis=1)
-
-
-@keras.saving.register_keras_serializable(package="keras_vitbert")
-class MaskedLMHead(MLPHead):
-    """The same MLP with the vocabulary as classes, at the masked positions only.
-
-    With 15 % of the positions masked, that is about a sixth of the logits of the whole sequence.
-
-    Inputs `sequence` `(batch, length, D)` and `masked_positions` `(batch, predictions)` integers;
-    output logits `(batch, predictions, num_classes)` in float32.
-    """
-
-    def build(self, sequence_shape, masked_positions_shape=None):
-        super().build(sequence_shape)
-
-    def call(self, sequence, masked_positions):
-        return super().call(_at(sequence, masked_positions))
-
-    def compute_output_shape(self, sequence_shape, masked_positions_shape):
-        return (*masked_positions_shape, self.num_classes)
-
-
-class _TiedDecoder(keras.layers.Layer):
-    """`E x + b` with the word embedding `E`, which stays a layer of the backbone."""
-
-    def __init__(self, num_classes, **kwargs):
-        super().__init__(**kwargs)
-        self.num_classes = num_classes
-        self._embedding = None
-
-    def tie(self, embedding):
-        self._embedding = lambda: embedding.embeddings  # not tracked: not a weight of this layer
-
-    def build(self, input_shape):
-        self.bias = self.add_weight(name="bias", shape=(self.num_classes,), initializer="zeros")
-
-    def call(self, x):
-        if self._embedding is None:
-            raise ValueError("the decoder is the word embedding; call `tie` of the head first")
-        # A layer's own call decides on the dtype of the values that it reads.
-        return ops.matmul(x, ops.transpose(self._embedding().value)) + self.bias
-
-
-@keras.saving.register_keras_serializable(package="keras_vitbert")
-class BertMaskedLMHead(keras.layers.Layer):
-    """BERT's: a dense layer, LayerNorm, and the word embedding as the decoder, at masked positions.
-
-    Args:
-        num_classes: int, the size of the vocabulary.
-        activation: str, of the dense layer, a key of `activations.ACTIVATIONS`.
-        layer_norm_epsilon: float.
-        tied: bool, whether the decoder is the word embedding, see `tie`; else it is a kernel of its
-            own.
-
-    Inputs and output as of `MaskedLMHead`; the decoder is computed in float32 likewise.
-    """
-
-    def __init__(
-        self, num_classes, activation="gelu", layer_norm_epsilon=1e-12, tied=True, **kwargs
-    ):
-        super().__init__(**kwargs)
-        self.num_classes = num_classes
-        self.activation = activation
-        self.layer_norm_epsilon = layer_norm_epsilon
-        self.tied = tied
-
-    def tie(self, embedding):
-        """Sets the decoder of a tied head.
-
-        Args:
-            embedding: `keras.layers.Embedding` of `num_classes` words.
-        """
-        if self.tied:
-            self.logits.tie(embedding)
-
-    def build(self, sequence_shape, masked_positions_shape=None):
-        hidden, policy = sequence_shape[-1], self.dtype_policy
-        self.hidden = _dense(hidden, ACTIVATIONS[self.activation], policy, "hidden")
-        self.layer_norm = keras.layers.LayerNormalization(
-            epsilon=self.layer_norm_epsilon, dtype=policy, name="layer_norm"
-        )
-        if self.tied:
-            self.logits = _TiedDecoder(self.num_classes, dtype=logits_policy(policy), name="logits")
-        else:
-            self.logits = _dense(self.num_classes, None, logits_policy(policy), "logits")
-        for layer in (self.hidden, self.layer_norm, self.logits):
-            layer.build(sequence_shape)
-
-    def call(self, sequence, masked_positions):
-        x = self.layer_norm(self.hidden(_at(sequence, masked_positions)))
-        return ops.cast(self.logits(x), "float32")
-
-    def compute_output_shape(self, sequence_shape, masked_positions_shape):
-        return (*masked_positions_shape, self.num_classes)
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "num_classes": self.num_classes,
-            "activation": self.activation,
-            "layer_norm_epsilon": self.layer_norm_epsilon,
-            "tied": self.tied,
-        }
-
-
 _CLASS_HEADS = {
     "paper": functools.partial(MLPHead, activation="gelu"),
     "bert": functools.partial(MLPHead, activation="tanh"),
@@ -285,7 +198,6 @@ _CLASS_HEADS = {
     "deit": functools.partial(LinearHead, tokens=2),
 }
 CLASS_HEADS = tuple(_CLASS_HEADS)
-MASKED_LM_HEADS = ("paper", "bert", "bert_untied")
 
 
 def class_head(kind, num_classes, backbone, name):
@@ -303,41 +215,12 @@ def class_head(kind, num_classes, backbone, name):
     Raises:
         ValueError: an unknown kind, or the backbone has fewer tokens before its patches.
     """
-    kind, options = _parts(kind, CLASS_HEADS)
+    kind, options = parts_of(kind, CLASS_HEADS)
     options = {"dropout": backbone.dropout, "dtype": backbone.dtype_policy, **options}
     head = _CLASS_HEADS[kind](num_classes, name=name, **options)
     if getattr(head, "tokens", 1) > backbone.prefix_tokens:
         raise ValueError(f"a {kind} head needs a backbone with prefix_tokens=2")
     head.build((None, backbone.hidden_dim))
-    return head
-
-
-def masked_lm_head(kind, backbone, name):
-    """A head on the masked tokens of a backbone, built.
-
-    Args:
-        kind: str, of `MASKED_LM_HEADS`, or a dict of `kind` and arguments of its class; where these
-            are left out, `BertMaskedLMHead` has activation and epsilon of the backbone.
-        backbone: `ViTBertBackbone` with a text side.
-        name: str.
-
-    Returns:
-        `MaskedLMHead` or `BertMaskedLMHead`.
-
-    Raises:
-        ValueError: an unknown kind.
-    """
-    kind, options = _parts(kind, MASKED_LM_HEADS)
-    options = {"dtype": backbone.dtype_policy, "name": name, **options}
-    if kind == "paper":
-        head = MaskedLMHead(backbone.vocabulary_size, dropout=backbone.dropout, **options)
-    else:
-        defaults = {name: getattr(backbone, name) for name in ("activation", "layer_norm_epsilon")}
-        options = {**defaults, "tied": kind == "bert", **options}
-        head = BertMaskedLMHead(backbone.vocabulary_size, **options)
-    head.build((None, None, backbone.hidden_dim))
-    if kind == "bert":
-        head.tie(backbone.text_embedding.word_embedding)
     return head
 
 
@@ -351,31 +234,24 @@ def pooler(backbone, name="pooler"):
     Returns:
         `keras.layers.Dense`.
     """
-    layer = _dense(backbone.hidden_dim, "tanh", backbone.dtype_policy, name)
+    layer = dense(backbone.hidden_dim, "tanh", backbone.dtype_policy, name)
     layer.build((None, backbone.hidden_dim))
     return layer
 
 
-def kind_of_head(head):
-    """What `class_head` or `masked_lm_head` makes such a head of.
+def parts_of(kind, known):
+    """The name of a kind, and the arguments of its class.
 
     Args:
-        head: one of this module's layers.
+        kind: str, or dict with `kind`.
+        known: collection of str, the names.
 
     Returns:
-        str, or a dict with `kind`.
+        (str, dict).
+
+    Raises:
+        ValueError: it is unknown.
     """
-    if isinstance(head, BertMaskedLMHead):
-        options = {name: getattr(head, name) for name in ("activation", "layer_norm_epsilon")}
-        return {"kind": "bert" if head.tied else "bert_untied", **options}
-    if isinstance(head, LinearHead):
-        return "vit" if head.tokens == 1 else "deit"
-    kind = {"gelu": "paper", "tanh": "bert", "relu": "distilbert"}[head.activation]
-    return {"kind": kind, "hidden_dim": head.hidden_dim} if head.hidden_dim else kind
-
-
-def _parts(kind, known):
-    """The name of a kind, and arguments of its class."""
     options = dict(kind) if isinstance(kind, dict) else {"kind": kind}
     name = options.pop("kind")
     if name not in known:

@@ -3,8 +3,9 @@
 import keras
 
 from keras_vitbert.model.backbone import ViTBertBackbone
-from keras_vitbert.model.heads import class_head, masked_lm_head, pooler
+from keras_vitbert.model.heads import class_head, pooler
 from keras_vitbert.model.image_scale import scaled
+from keras_vitbert.model.masked_lm_heads import masked_lm_head
 
 
 class BackboneNetwork(keras.Model):
@@ -40,7 +41,7 @@ class PreTrainingNetwork(BackboneNetwork):
     Args:
         backbone: a `ViTBertBackbone`; there are heads for its modalities only.
         num_classes: int, image classes; None for a backbone without images.
-        heads: dict of `image`, `mlm` and `nsp` to their kinds, see `keras_vitbert.model.heads`;
+        heads: dict of `image`, `mlm` and `nsp` to their kinds, see `heads` and `masked_lm_heads`;
             without a head of that name there are no such logits. By default all are of the paper.
             `pooler` is that of a BERT or ViT without them, which has no logits.
 
@@ -54,11 +55,9 @@ class PreTrainingNetwork(BackboneNetwork):
     def __init__(self, backbone, num_classes=None, heads=None, **kwargs):
         super().__init__(backbone, num_classes, **kwargs)
         kinds = dict.fromkeys(("image", "mlm", "nsp"), "paper") if heads is None else heads
-        if backbone.image_size is None:
-            kinds = {name: kind for name, kind in kinds.items() if name != "image"}
-        if backbone.vocabulary_size is None:
-            kinds = {name: kind for name, kind in kinds.items() if name in ("image", "pooler")}
-        self.heads = kinds
+        has_images, has_text = backbone.image_size is not None, backbone.vocabulary_size is not None
+        takes = {"image": has_images, "mlm": has_text, "nsp": has_text, "pooler": True}
+        self.heads = kinds = {name: kind for name, kind in kinds.items() if takes[name]}
         self.image_head = self.mlm_head = self.nsp_head = self.pooler = None
         if "image" in kinds:
             self.image_head = class_head(kinds["image"], num_classes, backbone, "image_head")

@@ -5,7 +5,6 @@ from typing import Any
 
 from keras import ops
 
-from keras_vitbert.model.heads import kind_of_head
 from pipelines.command_line import UserError
 
 _OF_ENCODER = ("norm", "activation", "layer_norm_epsilon")
@@ -66,7 +65,7 @@ def transfer_heads(source, target, names):
     done = []
     for name in names:
         ours, theirs = getattr(target, name), getattr(source, name)
-        if ours is None or theirs is None or kind_of_head(ours) != kind_of_head(theirs):
+        if ours is None or theirs is None or ours.kind != theirs.kind:
             continue
         shapes = [[tuple(weight.shape) for weight in head.weights] for head in (ours, theirs)]
         if shapes[0] == shapes[1]:

@@ -4,7 +4,6 @@ import itertools
 
 from keras_vitbert.importing.class_names import first_difference
 from keras_vitbert.importing.sources import RUN, WANTED
-from keras_vitbert.model.heads import kind_of_head
 from keras_vitbert.model.pretraining_network import PreTrainingNetwork
 from keras_vitbert.trained.finding import find
 from keras_vitbert.trained.loading import open_source
@@ -60,7 +59,7 @@ def _network_of(trained):
     if isinstance(trained.network, PreTrainingNetwork):
         return trained.network
     # A preset of this project holds one head.
-    kinds = {name: kind_of_head(head) for name, head in trained.heads.items()}
+    kinds = {name: head.kind for name, head in trained.heads.items()}
     classes = trained.heads["image"].num_classes if "image" in kinds else None
     network = PreTrainingNetwork(trained.backbone, classes, kinds, name="network")
     for name, head in trained.heads.items():

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 
 from keras_vitbert.model.backbone import ViTBertBackbone
-from keras_vitbert.model.heads import BertMaskedLMHead
+from keras_vitbert.model.masked_lm_heads import BertMaskedLMHead
 
 CENTRAL_CROP = 0.875
 
@@ -19,7 +19,7 @@ class TrainedModel:
         path: str, the folder it comes from.
         name: str, the variant or the task.
         backbone: `ViTBertBackbone`.
-        heads: dict of the trained heads, layers of `keras_vitbert.model.heads`: `image` and `text`
+        heads: dict of the trained heads, layers of `keras_vitbert.model`: `image` and `text`
             on the class token of that modality, and `mlm` on masked tokens.
         classes: list of str, the class names in order, or None.
         vocabulary: list of str, or None.

@@ -3,10 +3,8 @@
 import json
 import os
 
-import keras
 import numpy as np
 import pytest
-import safetensors.numpy
 
 from keras_vitbert import convert, export, finetune, predict
 from keras_vitbert.pretraining.initial_weights import start_from
@@ -17,15 +15,6 @@ from tests.keras_vitbert.tiny_runs import pretrain
 
 BERT = str(FIXTURES / "bert")
 VIT = str(FIXTURES / "vit")
-
-
-def stored(folder):
-    """All tensors of a folder of Hugging Face."""
-    found = {}
-    for file in sorted(os.listdir(folder)):
-        if file.endswith(".safetensors"):
-            found |= safetensors.numpy.load_file(os.path.join(folder, file))
-    return found
 
 
 # --- fine-tuning ---------------------------------------------------------------------------------
@@ -244,114 +233,3 @@ def test_prediction_export_and_preset_of_a_bert(tmp_path, capsys):
         answers.append(json.loads(capsys.readouterr().out))
     tokens = [[row["token"] for row in answer["masks"][0]] for answer in answers]
     assert tokens[0] == tokens[1] == tokens[2]
-
-
-# --- to Hugging Face and back --------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("name", "renamed"),
-    [
-        *((name, {}) for name in ("bert", "bert_classifier", "bert_model", "masked_lm", "vit")),
-        *((name, {}) for name in ("vit_model", "deit", "deit_teacher")),
-        # Both names of one bias; transformers use the latter alone.
-        ("untied", {"cls.predictions.bias": "cls.predictions.decoder.bias"}),
-    ],
-)
-def test_to_hugging_face_and_back_is_the_identity(name, renamed, tmp_path, capsys):
-    source, folder = FIXTURES / name, tmp_path / "there"
-    flags = [f"--checkpoint={source}", f"--output_dir={folder}", "--format=hugging_face"]
-    assert run(convert.main, flags) == 0
-    before, after = stored(source), stored(folder)
-    assert before.keys() == after.keys()
-    for key, value in before.items():
-        np.testing.assert_array_equal(after[key], before.get(renamed.get(key), value), err_msg=key)
-        assert after[key].dtype == value.dtype == np.float32
-    ours, theirs = (json.loads((path / "config.json").read_text()) for path in (folder, source))
-    for key, value in theirs.items():
-        if key in ours and key not in ("hidden_act", "label2id"):  # the latter may lack there
-            assert ours[key] == value, key
-    with safetensors.safe_open(folder / "model.safetensors", "np") as file:
-        assert file.metadata() == {"format": "pt"}
-    again = load(str(folder))
-    for a, b in zip(load(str(source)).network.weights, again.network.weights, strict=True):
-        np.testing.assert_array_equal(a, b, err_msg=a.path)
-
-
-def test_what_has_no_place_is_left_out_or_refused(make_network, tmp_path, capsys):
-    from keras_vitbert.importing.hugging_face_folder import HuggingFaceModel
-    from keras_vitbert.trained.trained_model import TrainedModel
-    from pipelines.command_line import UserError
-
-    def model(**changes):
-        network = make_network(**changes)
-        heads = {"image": network.image_head, "mlm": network.mlm_head}
-        heads = {name: head for name, head in heads.items() if head is not None}
-        return HuggingFaceModel(TrainedModel("p", "n", network.backbone, heads, network=network))
-
-    found = model()
-    assert found.architecture == "ViTModel"
-    assert found.left_out == ["the text side", "the image head, which is the paper's"]
-    found = model(norm="post", images=False)
-    assert found.architecture == "BertModel" and len(found.left_out) == 2
-    found = model(norm="post", images=False, text_head="bert")
-    assert (found.architecture, found.left_out) == ("BertForPreTraining", [])
-    found = model(text=False, image_head="vit", activation="relu")
-    assert (found.architecture, found.left_out) == ("ViTForImageClassification", [])
-    for changes, message in (
-        ({"images": False}, "normalises first and takes text only, which no BERT"),
-        ({"text": False, "norm": "post"}, "normalises last and takes images only, which no ViT"),
-    ):
-        with pytest.raises(UserError, match=message):
-            model(**changes)
-
-
-def test_a_flag_without_effect_is_refused(tmp_path, capsys):
-    flags = [f"--checkpoint={BERT}", f"--output_dir={tmp_path / 'x'}", "--format=hugging_face"]
-    assert run(convert.main, [*flags, "--task=masked_lm"]) == 2
-    assert "--task=masked_lm has no effect with --format" in capsys.readouterr().err
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "name",
-    [
-        *("bert", "bert_classifier", "bert_model", "masked_lm", "untied", "distilbert"),
-        *("vit", "vit_half", "vit_model", "deit", "deit_teacher"),
-    ],
-)
-def test_transformers_read_what_is_written(name, tmp_path, capsys):
-    """All weights, and nothing else; the tokenizer and the image processor with them."""
-    torch = pytest.importorskip("torch")
-    transformers = pytest.importorskip("transformers")
-    source, folder = str(FIXTURES / name), str(tmp_path / "there")
-    flags = [f"--checkpoint={source}", f"--output_dir={folder}", "--format=hugging_face"]
-    assert run(convert.main, flags) == 0
-    config = json.loads(open(os.path.join(folder, "config.json")).read())
-    architecture = getattr(transformers, config["architectures"][0])
-    model, info = architecture.from_pretrained(folder, output_loading_info=True)
-    assert not {key: found for key, found in info.items() if found}
-    trained = load(source)
-    if trained.vocabulary is None:
-        processor = transformers.AutoImageProcessor.from_pretrained(folder)
-        np.testing.assert_allclose(processor.image_mean, trained.backbone.image_mean)
-        images = np.random.default_rng(0).random((2, *[trained.backbone.image_size] * 2, 3))
-        pixels = (images - processor.image_mean) / processor.image_std
-        pixels = torch.tensor(pixels.transpose(0, 3, 1, 2), dtype=torch.float32)
-        inputs, ours = {"pixel_values": pixels}, {"images": images.astype(np.float32)}
-        stream = "image"
-    else:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-        inputs = tokenizer(["word1 WORD2", "word3 word0"], ["word4", "word5"], return_tensors="pt")
-        assert inputs["input_ids"][0].tolist() == [2, *(5 + n for n in (1, 2)), 3, 5 + 4, 3]
-        assert tokenizer.model_max_length == trained.backbone.max_sequence_length
-        names = {"token_ids": "input_ids", "segment_ids": "token_type_ids"}
-        names["padding_mask"] = "attention_mask"
-        ours = {name: inputs[theirs].numpy() for name, theirs in names.items()}
-        stream = "text"
-    with torch.no_grad():
-        theirs = model.eval()(**inputs, output_hidden_states=True).hidden_states
-    last = f"{stream}_block_{trained.backbone.num_layers - 1}"
-    outputs = keras.Model(trained.backbone.inputs, trained.backbone.block_outputs)(ours)
-    scale = float(theirs[-1].abs().max())
-    np.testing.assert_allclose(outputs[last], theirs[-1], rtol=0, atol=1e-5 * scale)

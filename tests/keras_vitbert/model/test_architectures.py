@@ -12,12 +12,14 @@ import pytest
 import tensorflow as tf
 
 from keras_vitbert import ViTBertBackbone
-from keras_vitbert.configs import architecture
+from keras_vitbert.configs import architecture, paper
 from keras_vitbert.fine_tuning.optimizer import layer_depths
 from keras_vitbert.inspection.activations import MeanActivations
 from keras_vitbert.inspection.attention import look_inside
-from keras_vitbert.model import activations, backbone, heads
+from keras_vitbert.model import activations, backbone
 from keras_vitbert.model.classifier import build_classifier
+from keras_vitbert.model.heads import CLASS_HEADS
+from keras_vitbert.model.masked_lm_heads import MASKED_LM_HEADS
 from keras_vitbert.model.pretraining_network import image_inputs, text_inputs
 from keras_vitbert.model.shared_weights import KINDS, block_of, kind_of
 from keras_vitbert.model.transfer import transfer
@@ -269,11 +271,13 @@ def test_configs_know_the_same_names():
     """Command lines check names without loading the model."""
     assert backbone.NORMS == architecture.NORMS
     assert tuple(activations.ACTIVATIONS) == architecture.ACTIVATIONS
-    assert set(architecture.IMAGE_HEADS) <= set(heads.CLASS_HEADS)
-    assert set(architecture.TEXT_HEADS) <= set(heads.CLASS_HEADS) & set(heads.MASKED_LM_HEADS)
+    assert set(architecture.IMAGE_HEADS) <= set(CLASS_HEADS)
+    assert set(architecture.TEXT_HEADS) <= set(CLASS_HEADS) & set(MASKED_LM_HEADS)
     config = ViTBertBackbone(1, 1, 2, 2, 2, 1, 3, 4).get_config()
     of_backbone = {k: v for k, v in architecture.DEFAULTS.items() if not k.endswith("_head")}
     assert of_backbone.items() <= config.items()
+    model = json.loads(json.dumps(paper.get_config().model.to_dict()))
+    assert architecture.DEFAULTS.items() <= model.items()
 
 
 @pytest.mark.parametrize(

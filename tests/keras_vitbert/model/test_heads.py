@@ -5,14 +5,11 @@ import pytest
 from keras_vitbert.model.backbone import ViTBertBackbone
 from keras_vitbert.model.heads import (
     CLASS_HEADS,
-    BertMaskedLMHead,
     LinearHead,
-    MaskedLMHead,
     MLPHead,
     class_head,
-    kind_of_head,
-    masked_lm_head,
 )
+from keras_vitbert.model.masked_lm_heads import BertMaskedLMHead, MaskedLMHead, masked_lm_head
 from tests.keras_vitbert.training import reference
 
 RNG = np.random.default_rng(0)
@@ -120,9 +117,9 @@ def test_class_heads_of_published_models(backbone, randomize, kind, formula):
     weights = reference.part(reference.weights_of(head), "head")
     expected = formula(SEQUENCE, weights)
     np.testing.assert_allclose(head.of_sequence(SEQUENCE), expected, rtol=1e-5, atol=1e-5)
-    assert kind_of_head(head) == kind
+    assert head.kind == kind
     rebuilt = type(head).from_config(head.get_config())
-    assert kind_of_head(rebuilt) == kind and rebuilt.get_config() == head.get_config()
+    assert rebuilt.kind == kind and rebuilt.get_config() == head.get_config()
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +141,7 @@ def test_the_masked_lm_head_of_bert(backbone, randomize, kind):
     decoder = embedding.T if kind == "bert" else weights["logits/kernel"]
     expected = x @ decoder + weights["logits/bias"]
     np.testing.assert_allclose(head(SEQUENCE, POSITIONS), expected, rtol=1e-5, atol=1e-5)
-    assert kind_of_head(head)["kind"] == kind
+    assert head.kind["kind"] == kind
     assert head.compute_output_shape((3, 6, 8), (3, 2)) == expected.shape
     # The embedding is no weight of the head: it is trained and saved as the backbone's.
     assert ("logits/kernel" in weights) == (kind == "bert_untied") and len(head.weights) in (5, 6)

@@ -1,0 +1,79 @@
+"""What a backbone is given: which modalities, and whether it has the right shape."""
+
+_TEXT_INPUTS = {  # their meaning, for messages
+    "token_ids": "integers",
+    "segment_ids": "0, and 1 in the second text of a pair",
+    "padding_mask": "1, and 0 for padding",
+}
+
+
+def streams_of(backbone, inputs):
+    """The modalities of a backbone that its inputs contain.
+
+    Args:
+        backbone: `ViTBertBackbone`.
+        inputs: dict, see there.
+
+    Returns:
+        list of `image` and `text`.
+    """
+    streams = []
+    if backbone.image_embedding is not None and "images" in inputs:
+        streams.append("image")
+    if backbone.text_embedding is not None and "token_ids" in inputs:
+        streams.append("text")
+    return streams
+
+
+def check_inputs(backbone, inputs):
+    """Refuses inputs that are missing or of another shape.
+
+    Args:
+        backbone: `ViTBertBackbone`.
+        inputs: what it is called on.
+
+    Raises:
+        ValueError: names the input and the fix.
+    """
+    names = [x.name for x in backbone.inputs]
+    if not isinstance(inputs, dict):
+        raise ValueError(f"the inputs are {type(inputs).__name__}; give a dict of {names}")
+    streams = streams_of(backbone, inputs)
+    if not streams:
+        raise ValueError(
+            f"the inputs {sorted(inputs)} contain no modality of this model, which takes {names}"
+        )
+    if "image" in streams:
+        size, shape = backbone.image_size, tuple(inputs["images"].shape)
+        if not _may_be(shape, (None, size, size, 3)):
+            raise ValueError(
+                f"images: have the shape {shape}, expected (batch, {size}, {size}, 3); resize "
+                f"them, keras.ops.image.resize(images, ({size}, {size}))"
+            )
+    if "text" in streams:
+        _check_text(inputs, backbone.max_sequence_length)
+
+
+def _check_text(inputs, limit):
+    shape = tuple(inputs["token_ids"].shape)
+    for name, meaning in _TEXT_INPUTS.items():
+        if name not in inputs:
+            raise ValueError(f"{name}: is missing; give (batch, length) as token_ids, {meaning}")
+        found = tuple(inputs[name].shape)
+        if len(found) != 2 or not _may_be(found, shape):
+            raise ValueError(
+                f"{name}: have the shape {found}, expected (batch, length) as token_ids, which "
+                f"have {shape}; give {meaning}"
+            )
+    if shape[1] is not None and shape[1] > limit:
+        raise ValueError(
+            f"token_ids: have the shape {shape}, expected (batch, {limit}) at most; cut the "
+            f"texts, or build the model with max_sequence_length={shape[1]}"
+        )
+
+
+def _may_be(shape, wanted):
+    """Whether a shape is the one wanted, as far as both are known."""
+    return len(shape) == len(wanted) and all(
+        None in pair or pair[0] == pair[1] for pair in zip(shape, wanted, strict=True)
+    )

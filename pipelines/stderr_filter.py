@@ -42,6 +42,8 @@ _JPEG = re.compile(
 )
 # Written into the pipe after a zero byte, on a line of their own.
 _HOLD, _PASS, _SHOW, _SYNC, _END = b"hold", b"pass", b"show", b"sync", b"end"
+# By the filter: it ends when the pipe does.
+_IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _KEPT = 200  # lines, the last ones that were dropped
 _PATIENCE = 0.2  # seconds until a line without an end is passed on
 _ANSWER = 2.0  # seconds to wait for the filter
@@ -140,13 +142,16 @@ def _start(true):
     """Starts the process; returns the descriptors of its pipe and of its answers."""
     reads, pipe = map(_high, os.pipe())
     answers, answer = map(_high, os.pipe())
+    # A Ctrl-C at the wrong moment would raise in the new process before it ignores the signal.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _IGNORED)
     if os.fork():
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         os.close(reads)
         os.close(answer)
         return pipe, answers
     try:  # from here on nothing of the command may run in this process
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
-            signal.signal(number, signal.SIG_IGN)  # it ends when the pipe does
+        for number in _IGNORED:
+            signal.signal(number, signal.SIG_IGN)
         kept = sorted((reads, true, answer))
         for low, high in zip([0, *(number + 1 for number in kept)], [*kept, 1 << 16], strict=True):
             os.closerange(low, high)

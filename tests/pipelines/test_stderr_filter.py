@@ -123,9 +123,13 @@ def test_where_stderr_or_stdout_is_closed_or_full(where):
 
 
 def test_a_ctrl_c_reaches_the_command_alone():
-    """The filter is of its process group, and shows what comes after the signal."""
+    """The filter is of its process group, and shows what comes after the signal.
+
+    The signal comes while the filter still starts.
+    """
+    slow = "import os, time; os.register_at_fork(after_in_child=lambda: time.sleep(0.3))"
     action = "signal.signal(signal.SIGINT, lambda *_: None); os.kill(0, signal.SIGINT); write('on')"
-    command = [sys.executable, "-c", PROGRAM, action]
+    command = [sys.executable, "-c", slow + PROGRAM, action]
     done = subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, timeout=60, start_new_session=True
     )

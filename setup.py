@@ -31,9 +31,18 @@ NOTEBOOK = [
     "pillow>=10.1,<14",
     "scikit-learn>=1.4,<2",
 ]
-PARITY = [  # what imported models are checked against
+_TORCHJD = ">=0.18,<0.19"
+# Where there are wheels of what solves UPGrad and DualProj, and NashMTL.
+_HAS_QUADPROG = "platform_machine == 'x86_64' or platform_system != 'Linux'"
+_HAS_ECOS = (
+    "platform_machine == 'x86_64' and platform_system == 'Linux' and python_version < '3.13'"
+)
+PARITY = [  # what imported models and merges of gradients are checked against
     "torch>=2.4,<3",
     "transformers>=4.48,<6",
+    f"torchjd[cagrad,fairgrad]{_TORCHJD}",
+    f"torchjd[quadprog-projector]{_TORCHJD}; {_HAS_QUADPROG}",
+    f"torchjd[nash-mtl]{_TORCHJD}; {_HAS_ECOS}",
 ]
 KERAS_CV = [
     "keras-cv>=0.9,<0.10",  # augmentation layers by name

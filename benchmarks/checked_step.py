@@ -13,9 +13,9 @@ import tensorflow as tf
 
 from benchmarks.steps import compiled_step, in_turns, random_batch, step_parser
 from keras_vitbert.configs.pretraining import load_config, with_sizes
+from keras_vitbert.merging import get_merge
 from keras_vitbert.model.pretraining_network import build_network
 from keras_vitbert.training.joint_trainer import JointTrainer
-from keras_vitbert.training.merging import GradientMask
 
 
 class UncheckedTrainer(JointTrainer):
@@ -42,7 +42,7 @@ def main():
     network = build_network(config.model, dtype=arguments.dtype)
     batch = random_batch(config.model, arguments.images, arguments.texts)
     steps = {
-        cls: compiled_step(network, GradientMask(), config, cls)
+        cls: compiled_step(network, get_merge({"name": "mask"}), config, cls)
         for cls in (JointTrainer, UncheckedTrainer)
     }
     ratios = sorted(

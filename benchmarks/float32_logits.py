@@ -10,9 +10,9 @@ import statistics
 
 from benchmarks.steps import compiled_step, in_turns, random_batch, step_parser
 from keras_vitbert.configs.pretraining import load_config, with_sizes
+from keras_vitbert.merging import get_merge
 from keras_vitbert.model import heads
 from keras_vitbert.model.pretraining_network import build_network
-from keras_vitbert.training.merging import GradientMask
 
 
 def main():
@@ -26,7 +26,7 @@ def main():
     for name, policy in (("float32", own), ("bfloat16", lambda policy: policy)):
         heads.logits_policy = policy
         network = build_network(config.model, dtype="mixed_bfloat16")
-        steps[name] = compiled_step(network, GradientMask(), config)
+        steps[name] = compiled_step(network, get_merge({"name": "mask"}), config)
     ratios = sorted(
         seconds["float32"] / seconds["bfloat16"]
         for seconds in in_turns(steps, batch, arguments.rounds)

@@ -12,7 +12,7 @@ import time
 import tensorflow as tf
 
 from keras_vitbert.configs.sizes import encoder_size
-from keras_vitbert.training.selection import smallest
+from keras_vitbert.merging.selection import smallest
 
 
 def main():

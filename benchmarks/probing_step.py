@@ -14,9 +14,9 @@ import tensorflow as tf
 
 from benchmarks.steps import in_turns, random_batch, step_parser
 from keras_vitbert.configs.pretraining import load_config, with_sizes
+from keras_vitbert.merging import get_merge
 from keras_vitbert.model.pretraining_network import build_network
 from keras_vitbert.training.joint_trainer import JointTrainer
-from keras_vitbert.training.merging import GradientMask
 from keras_vitbert.training.optimizers import build_optimizer
 
 
@@ -31,7 +31,8 @@ def main():
     config = with_sizes(load_config(f"{arguments.config}:{arguments.size}"))
     interval = arguments.interval or config.inspection.gradient_interval
     network = build_network(config.model)
-    trainer = JointTrainer(network, GradientMask(), gradient_histograms=arguments.histograms)
+    merge = get_merge({"name": "mask"})
+    trainer = JointTrainer(network, merge, gradient_histograms=arguments.histograms)
     variables = network.trainable_variables
     trainer.compile(
         optimizer=build_optimizer(config.optimizer, config.steps, variables), jit_compile=False

@@ -53,8 +53,8 @@ def compiled_step(network, merge, config, trainer_class=JointTrainer):
     trainer.compile(
         optimizer=build_optimizer(config.optimizer, config.steps, variables), jit_compile=False
     )
-    if merge.masked:  # masks as at the end of training: half of the entries cleared
-        for mask in merge.masks:
+    if merge.mask:  # masks as at the end of training: half of the entries cleared
+        for mask in merge.mask.masks:
             mask.assign(np.random.default_rng(0).random(mask.shape) < 0.5)
     step = tf.function(trainer.train_step)
     return lambda batch: step(batch)["gradient_norm"].numpy()

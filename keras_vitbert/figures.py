@@ -1,12 +1,14 @@
-"""Draws Figures 3 to 6 of the paper from finished runs, as PNG and SVG.
+"""Draws Figures 2 to 6 of the paper from finished runs, as PNG and SVG.
 
     python -m keras_vitbert.figures --run=DIR [--run=DIR ...] --output=DIR
-                                    [--figures=3,4,5,6] [--format=png,svg]
+                                    [--figures=2,3,4,5,6] [--format=png,svg]
 
-Figure 3 shows what hidden units respond to, 4 how sparse the masks are, 5 the masks, and 6 examples
-with predictions, of all runs side by side. DIR is the folder of a run of pretrain. The files are
-OUTPUT/figure3.png and so on; their names contain the run's name where there are several. Exit
-status: 0 done, 2 bad flag, or nothing to draw.
+Figure 2 shows text metrics against image accuracy, a point for each way of merging gradients among
+the runs, and which are best; it is drawn where it is asked for. Figure 3 shows what hidden units
+respond to, 4 how sparse the masks are, 5 the masks, and 6 examples with predictions, of all runs
+side by side. DIR is the folder of a run of pretrain. The files are OUTPUT/figure3.png and so on;
+their names contain the run's name where there are several. Exit status: 0 done, 2 bad flag, or
+nothing to draw.
 """
 
 import sys
@@ -20,7 +22,7 @@ from pipelines.command_line import (
     run,
 )
 
-FIGURES = ("3", "4", "5", "6")
+FIGURES = ("2", "3", "4", "5", "6")
 FORMATS = ("png", "svg")
 
 
@@ -37,7 +39,7 @@ def main(argv):
 
     values = define_flags(
         ("output", "", "the folder for the figures"),
-        ("figures", ",".join(FIGURES), "which, such as 4,5"),
+        ("figures", ",".join(FIGURES[1:]), "which, such as 2 or 4,5"),
         ("format", ",".join(FORMATS), "png, svg or both"),
         ("blocks", "", "of figure 3, such as 0,5,11, or all (default: first, middle, last)"),
         ("images", "", "validation images in place of the run's own"),

@@ -86,7 +86,7 @@ def pretraining_programs(config, variant, strategy):
 
     steps = [StepProgram("train", trainer.train_step, training)]
     if variant.images and variant.text:
-        name = "mask update" if trainer.merge.masked else "probe"
+        name = "mask update" if trainer.merge.mask else "probe"
         steps.append(
             StepProgram(name, lambda batch: trainer.train_step(batch, probing=True), training)
         )

@@ -6,6 +6,7 @@ A flat config is a dict of dotted keys to values; see `keras_vitbert.configs.ove
 import math
 import shlex
 
+from keras_vitbert.configs.merges import has_masks
 from keras_vitbert.configs.variants import mask_updates
 
 # Events that must fall between two executions.
@@ -21,7 +22,7 @@ def fit_pretraining(flat, free, masks):
     Args:
         flat: flat config whose values are in their own ranges; not changed.
         free: collection of str, the keys that may change.
-        masks: bool, whether gradients are masked where `merge.name` is not `sum`.
+        masks: bool, whether gradients are masked where `merge.name` has masks.
 
     Returns:
         flat config. What cannot be fitted within `free` is left as it was.
@@ -30,7 +31,7 @@ def fit_pretraining(flat, free, masks):
     _fit_batch(flat, free, "image_batch", "data.images.")
     _fit_multiple(flat, free, "model.num_heads", "model.hidden_dim")
     _fit_multiple(flat, free, "model.patch_size", "model.image_size")
-    _fit_steps(flat, free, masks and flat["merge.name"] != "sum")
+    _fit_steps(flat, free, masks and has_masks(flat["merge.name"]))
     _fit_executions(flat, free)
     _fit_interval(flat, free, "validation_interval")
     return flat

@@ -10,10 +10,12 @@
 the paper are marked; `docs/pretraining.md` explains the keys.
 """
 
+import copy
 from typing import Any
 
 from ml_collections import config_dict
 
+from keras_vitbert.configs import merges
 from keras_vitbert.configs.sizes import encoder_size
 
 
@@ -95,11 +97,18 @@ def get_config(size: str = "base") -> config_dict.ConfigDict:
     }
     config.distillation = {"ratio": 1.0, "temperature": 1.0}
     config.merge = {
-        "name": "mask",  # or random_mask, sum
+        "name": "mask",  # or another of docs/merging.md, or such as mask+pcgrad
         "image_loss_ratio": 0.2,  # r of eq. 9, for sum
         "mask_ratio": 0.5,
         "mask_ratio_per_update": 0.1,
         "mask_update_interval": 10_000,
+        "mask_rank": "text",  # or image, ratio, sign; not in the paper
+        "mask_scope": "all",  # or tensor; not in the paper
+        "mask_cumulative": True,  # or False: drawn again at every update; not in the paper
+        "mask_softness": 0.0,  # of the other gradient in each entry; not in the paper
+        "per_block": False,  # whether each block is weighted by itself; not in the paper
+        "blocks": "",  # such as 2:10, to merge so in these only; not in the paper
+        **copy.deepcopy(merges.OPTIONS),  # not in the paper
     }
     config.teachers = {"image_steps": 0, "text_steps": 0}  # 0: as many as the student
 

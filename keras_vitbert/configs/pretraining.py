@@ -5,7 +5,7 @@ import importlib.util
 import math
 import os
 
-from keras_vitbert.configs import architecture
+from keras_vitbert.configs import architecture, merges
 from keras_vitbert.configs.checks import DTYPES, Requirements, check_types, dtype_for_devices
 from keras_vitbert.configs.fitting import EXECUTION_ENDS, fit_pretraining, overrides_that_work
 from keras_vitbert.configs.overrides import flatten
@@ -143,7 +143,8 @@ def check_config(config, variant=None, given=None, conflicts=True, needs_data=Fa
         if key not in flat:
             raise UserError(f"the config has no {key}; begin with keras_vitbert.configs.paper")
     check_types(flat, known)
-    check = functools.partial(_checked, variant=variant)
+    keys = given.keys if given is not None else frozenset()
+    check = functools.partial(_checked, variant=variant, given=keys)
     checks, works = check(flat), ""
     if conflicts and given is not None and (checks.conflicts or len(checks.problems) > 1):
         fit = functools.partial(fit_pretraining, masks=variant is not None and variant.masks)
@@ -165,14 +166,13 @@ def _missing_data(flat, variant):
     return " ".join(f"--config.{key}={values[key]}" for key in missing)
 
 
-def _checked(flat, variant):
+def _checked(flat, variant, given):
     """The `Requirements` of a flat config whose types are right."""
     checks = Requirements(flat)
     require = checks.require
 
     checks.at_least(1, "steps", "image_batch", "text_batch", "steps_per_epoch")
     checks.at_least(1, "validation_interval", "checkpoint_interval", "checkpoints_to_keep")
-    checks.at_least(1, "merge.mask_update_interval")
     checks.at_least(0, "steps_per_execution")
     checks.at_least(0, "inspection.activation_interval", "inspection.gradient_interval")
     checks.at_least(1, "inspection.activation_examples", "data.text.masking.max_predictions")
@@ -187,8 +187,8 @@ def _checked(flat, variant):
     require(0 <= flat["seed"] < 2**32, "seed", "must be in [0, 2**32)")
     checks.multiple("model.hidden_dim", "model.num_heads")
     checks.multiple("model.image_size", "model.patch_size")
-    checks.must_be("in [0, 1]", "distillation.ratio", "merge.image_loss_ratio", "merge.mask_ratio")
-    checks.must_be("in (0, 1]", "merge.mask_ratio_per_update")
+    checks.must_be("in [0, 1]", "distillation.ratio")
+    merges.check(checks, given, variant)
     checks.must_be("in [0, 1)", "model.dropout")
     checks.adam()
     checks.must_be("in (0, 1)", "data.text.masking.ratio")
@@ -220,7 +220,6 @@ def _checked(flat, variant):
             (key,),
             f"must be a divisor of {key}, which is {flat[key]}",
         )
-    checks.one_of("merge.name", ("sum", "mask", "random_mask"))
     checks.one_of("data.source", ("sample", "files"))
     checks.one_of("data.case", CASES)
     checks.image_views("data.images.", "image_batch")

@@ -4,6 +4,7 @@ import dataclasses
 import math
 
 from keras_vitbert.configs.checks import require_shares
+from keras_vitbert.configs.merges import has_masks, without_masks
 from keras_vitbert.configs.overrides import flatten
 from pipelines.command_line import UserError, meant
 
@@ -71,7 +72,7 @@ def apply_variant(config, variant):
     if not variant.distillation:
         config.distillation.ratio = 0.0
     if not variant.masks:
-        config.merge.name = "sum"
+        config.merge.name = without_masks(config.merge.name)
     return config
 
 
@@ -105,7 +106,7 @@ def mask_problem(flat, variant):
         flat: dict of dotted keys to values, whose own ranges are checked.
         variant: `Variant`.
     """
-    if not variant.masks or flat["merge.name"] == "sum":
+    if not (variant.masks and has_masks(flat["merge.name"])):
         return None
     interval, steps, updates = flat["merge.mask_update_interval"], flat["steps"], mask_updates(flat)
     last = updates * interval  # steps before that of the last update

@@ -38,9 +38,10 @@ class MaskPictures(keras.callbacks.Callback):
     @doing("drawing the masks", "drawing")
     def _show(self):
         step = self.model.step - self.model.steps_per_execution + 1
-        masks = zip(self.model.shared, self.model.merge.masks, strict=True)
+        merge = self.model.merge
+        masks = zip(merge.chosen_paths, merge.mask.masks, strict=True)
         values = MaskValues.of(
-            step, {v.path: keras.ops.convert_to_numpy(mask.value) for v, mask in masks}
+            step, {path: keras.ops.convert_to_numpy(mask.value) for path, mask in masks}
         )
         values.write(self.folder)
         steps = [old for old in stored_steps(self.folder.path, FILES) if old <= step]

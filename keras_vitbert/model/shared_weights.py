@@ -25,6 +25,19 @@ def block_of(path):
     return path.split("/")[0]
 
 
+def is_in_blocks(path, blocks):
+    """Whether a shared variable belongs to a range of blocks: bool.
+
+    Args:
+        path: str, the variable's path in the encoder.
+        blocks: pair of int, first and end; or None for the whole encoder.
+    """
+    if blocks is None:
+        return True
+    kind, _, number = block_of(path).rpartition("_")
+    return kind == "block" and number.isdecimal() and blocks[0] <= int(number) < blocks[1]
+
+
 def kind_of(path):
     """The kind, of `KINDS`, of a shared variable; a bias has that of its kernel.
 

@@ -6,7 +6,12 @@ import os
 
 from keras_vitbert.inspection.mask_strips import mask_sheet
 from keras_vitbert.inspection.sheet import COLUMN, PRINT, style
-from keras_vitbert.paper_figures import activation_figure, qualitative_figure, sparsity_figure
+from keras_vitbert.paper_figures import (
+    activation_figure,
+    qualitative_figure,
+    sparsity_figure,
+    tradeoff_figure,
+)
 from keras_vitbert.paper_figures.finished_runs import Lacking
 from keras_vitbert.paper_figures.qualitative_values import image_examples, text_examples
 from keras_vitbert.paper_figures.sparsity_figure import Sparsities
@@ -21,8 +26,8 @@ def draw_figures(runs, output, figures, formats, blocks="", examples=6):
     Args:
         runs: dict of name to `FinishedRun`.
         output: str, a folder, made if it does not exist; local or `gs://`.
-        figures: list of str, of `3` to `6`; 6 has all runs side by side, the others are drawn for
-            each run.
+        figures: list of str, of `2` to `6`; 2 and 6 have all runs side by side, the others are
+            drawn for each run.
         formats: list of `png`, `svg`.
         blocks: str, see `activation_figure.chosen_blocks`.
         examples: int, images of figure 6; there are half as many texts.
@@ -42,11 +47,15 @@ def draw_figures(runs, output, figures, formats, blocks="", examples=6):
         "4": _sparsity_figure,
         "5": lambda run, name: _mask_figure(run.masks(), name),
     }
+    draw_all = {
+        "2": _tradeoff_figure,
+        "6": functools.partial(_qualitative_figure, wanted=examples),
+    }
     jobs = []
     for number in figures:
-        if number == "6":
-            draw = functools.partial(_qualitative_figure, runs, examples)
-            jobs.append((number, list(runs), "figure6", draw))
+        if number in draw_all:
+            draw = functools.partial(draw_all[number], runs)
+            jobs.append((number, list(runs), f"figure{number}", draw))
             continue
         for name, run in runs.items():
             file_name = f"figure{number}-{name}" if len(runs) > 1 else f"figure{number}"
@@ -78,6 +87,19 @@ def _sparsity_figure(run, name):
 def _mask_figure(updates, name):
     """Figure 5: the masks of the first, the middle and the last block."""
     return mask_sheet(updates, list(updates[-1].kept), COLUMN, PRINT, f"run: {name}")
+
+
+def _tradeoff_figure(runs):
+    """Figure 2's counterpart, of the finished runs with both modalities."""
+    found = []
+    for name, run in runs.items():
+        if not (run.variant.images and run.variant.text and run.summary):
+            say(f"{name}: left out of figure 2: it has one modality only, or is not finished")
+            continue
+        found.append((run.record, run.summary["validation"]))
+    if not found:
+        raise Lacking("no finished run has both modalities")
+    return tradeoff_figure.draw(tradeoff_figure.points_of(found))
 
 
 def _qualitative_figure(runs, wanted):

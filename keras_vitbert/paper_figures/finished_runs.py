@@ -8,10 +8,12 @@ import numpy as np
 import tensorflow as tf
 from ml_collections import config_dict
 
+from keras_vitbert.configs.merges import blocks_of
 from keras_vitbert.configs.variants import VARIANTS
 from keras_vitbert.inspection.activations import MeanActivations
 from keras_vitbert.inspection.mask_values import MaskValues
 from keras_vitbert.inspection.value_files import read_values
+from keras_vitbert.model.shared_weights import is_in_blocks
 from keras_vitbert.pretraining.data import open_data
 from keras_vitbert.runs import checkpoints
 from keras_vitbert.runs.record_errors import reading
@@ -152,14 +154,21 @@ class FinishedRun:
         if self._stored_masks:
             return self._stored_masks
         self._require_checkpoint()
-        masks = _masks_of(self.trained.checkpoint, self.trained.backbone.shared_variables)
+        shared = self.trained.backbone.shared_variables
+        masked = [v for v in shared if is_in_blocks(v.path, self._merged_blocks)]
+        masks = _masks_of(self.trained.checkpoint, masked)
         return [MaskValues.of(self.trained.step, masks)]
+
+    @property
+    def _merged_blocks(self):
+        """The range of blocks that have masks, or None for the whole encoder."""
+        return blocks_of(self.record["config"]["merge"].get("blocks", ""))
 
     @functools.cached_property
     def _stored_masks(self):
         found = MaskValues.read(self.path)
         count = self.record["config"]["model"]["num_layers"]
-        wanted = [f"block_{number}" for number in range(count)]
+        wanted = [f"block_{number}" for number in range(*(self._merged_blocks or (0, count)))]
         for update in found:
             blocks = [name for name in update.blocks if name.startswith("block_")]
             if blocks != wanted or update.blocks != found[0].blocks:

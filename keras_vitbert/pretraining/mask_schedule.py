@@ -1,8 +1,9 @@
 """When the gradient masks are refreshed (Algorithm 1)."""
 
 import keras
+import numpy as np
 
-from keras_vitbert.training.merging import cleared_after
+from keras_vitbert.merging.entries import cleared_after
 
 
 class MaskSchedule(keras.callbacks.Callback):
@@ -10,7 +11,8 @@ class MaskSchedule(keras.callbacks.Callback):
 
     The refresh happens inside the next training step and uses that step's text gradient. If that
     step is not applied, or the masks go back to older ones, what is missing is cleared in the step
-    that follows. Once the final sparsity is reached, there are no more refreshes.
+    that follows. Once the final sparsity is reached, there are no more refreshes, unless
+    the masks are drawn again at each.
 
     Args:
         interval: int, `mask_update_interval`.
@@ -32,9 +34,10 @@ class MaskSchedule(keras.callbacks.Callback):
         updates = self.model.step // self.interval
         if self._settled == updates and not self.model.bad_steps:
             return
-        wanted = cleared_after(updates, self.model.merge.size, **self.schedule)
-        clear = wanted - self.model.merge.cleared if wanted else 0
-        if clear > 0:
-            self.model.request_probe(clear)
+        mask = self.model.merge.mask
+        wanted = cleared_after(updates, mask.size, **self.schedule)
+        counts = mask.counts(wanted, updates) if wanted else 0
+        if np.any(counts):
+            self.model.request_probe(counts)
         else:
             self._settled = updates

@@ -1,5 +1,6 @@
 """The table of what `pretrain` found and will do."""
 
+from keras_vitbert.configs.merges import has_masks
 from keras_vitbert.configs.variants import mask_updates
 from keras_vitbert.runs import overview
 
@@ -39,7 +40,7 @@ def rows(run):
     ]
     if config.distillation.ratio > 0:
         found.append(("teachers", _teachers(run)))
-    if config.merge.name != "sum":
+    if has_masks(config.merge.name):
         found.append(("masks", _masks(config)))
     found.append(("folder", run.folder.path))
     return found

@@ -184,7 +184,7 @@ def _joint_callbacks(run, trainer, stream):
         return []
     config, folder = run.config, run.folder
     callbacks, look_at = [], config.inspection
-    if trainer.merge.masked:
+    if trainer.merge.mask:
         merge = config.merge
         callbacks.append(
             MaskSchedule(merge.mask_update_interval, merge.mask_ratio, merge.mask_ratio_per_update)
@@ -301,7 +301,7 @@ def _mask_summary(trainer):
     sparsity = scalars.pop("mask_sparsity")
     return {
         "sparsity": sparsity,
-        "cleared": round(sparsity * trainer.merge.size),
-        "size": trainer.merge.size,
+        "cleared": round(sparsity * trainer.merge.mask.size),
+        "size": trainer.merge.mask.size,
         "sparsity_per_block": {name.split("/")[1]: value for name, value in scalars.items()},
     }

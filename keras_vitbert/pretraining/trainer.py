@@ -2,10 +2,10 @@
 
 import keras
 
+from keras_vitbert.merging.names import get_merge
 from keras_vitbert.model.pretraining_network import build_network
 from keras_vitbert.training.image_layers import image_layers
 from keras_vitbert.training.joint_trainer import JointTrainer
-from keras_vitbert.training.merging import get_merge
 from keras_vitbert.training.optimizers import build_optimizer
 
 

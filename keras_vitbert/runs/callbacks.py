@@ -85,8 +85,10 @@ def tensorboard_tag(name):
     """The TensorBoard tag of a logged value: TensorBoard groups tags by their part before a slash.
 
     Args:
-        name: str, such as `image_loss`.
+        name: str, such as `image_loss`; or with a group, such as `merge/cosine`.
     """
+    if "/" in name:
+        return name
     for group, part in (
         ("accuracy", "accuracy"),
         ("loss", "loss"),

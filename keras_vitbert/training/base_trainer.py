@@ -1,11 +1,13 @@
 """What pre-training and fine-tuning both need from Keras' `fit`."""
 
 import contextlib
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_vitbert.training.clipping import clip_scale
 from keras_vitbert.training.stateless_dropout import StatelessDropout
 from keras_vitbert.training.step_check import STEP_ROW, StepCheck, bad_steps, step_row
 from pipelines.status import doing, timed
@@ -76,35 +78,46 @@ class BaseTrainer(keras.Model):
             return batch
         return {**batch, "images": self.image_layers(batch["images"], batch[numbers])}
 
-    def forward(self, inputs, place=0):
+    def forward(self, inputs, step, place=0):
         """Calls the network in training mode, inside a replica.
 
         Args:
             inputs: dict, the network's inputs.
+            step: scalar int tensor, completed steps.
             place: int, distinguishes the forward passes of a step.
         """
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
-        with self.stateless_dropout.keyed(self.optimizer.iterations.value, replica, place):
+        with self.stateless_dropout.keyed(step, replica, place):
             return self.network(inputs, training=True)
+
+    def summed(self, values):
+        """Sums over the replicas, inside one of them.
+
+        Args:
+            values: nested lists of tensors.
+
+        Returns:
+            nested lists of tensors, the same on every replica.
+        """
+        replicas = tf.distribute.get_replica_context()
+        return replicas.all_reduce(tf.distribute.ReduceOp.SUM, values)
 
     def update(self, gradients, loss, measured):
         """Clips gradients and applies them, unless the step is bad; inside a replica.
 
         Args:
-            gradients: list of tensors, this replica's share of the sum over all.
-            loss: scalar tensor, this replica's share of the sum.
+            gradients: list of tensors, summed over all replicas.
+            loss: scalar tensor, summed over all replicas.
             measured: this replica's metrics, see `record`; those of a bad step do not count.
 
         Returns:
             (scalar bool tensor, whether the step is good; dict of further logs).
         """
-        replicas = tf.distribute.get_replica_context()
-        *gradients, loss = replicas.all_reduce(tf.distribute.ReduceOp.SUM, [*gradients, loss])
         half_squares = tf.stack([tf.nn.l2_loss(gradient) for gradient in gradients])
         norm = tf.sqrt(2 * tf.reduce_sum(half_squares))
         moved = self.optimizer.largest_update(tf.minimum(norm, self.clip_norm))
         good, largest = self.step_check.judge(loss, norm, *moved)
-        scale = self.clip_norm * tf.minimum(1 / norm, tf.ones(()) / self.clip_norm)
+        scale: Any = clip_scale(norm, self.clip_norm)
         scale = tf.where(good, scale, 0.0)
         # Unlike a product, this is 0 for a gradient that is not finite.
         gradients = [tf.math.multiply_no_nan(gradient, scale) for gradient in gradients]

@@ -32,14 +32,15 @@ class FineTuner(BaseTrainer):
         variables = [variable.value for variable in self.network.trainable_variables]
         batch = self.augmented(batch, "numbers")
         with tf.GradientTape() as tape:
-            logits = self.forward(batch)
+            logits = self.forward(batch, self.optimizer.iterations.value)
             losses: Any = self._example_losses(batch, logits)
             # A replica's share of the mean over all: summed gradients are those of one batch.
             loss = tf.reduce_mean(losses) / replicas.num_replicas_in_sync
         right = tf.argmax(logits, -1, batch["labels"].dtype) == batch["labels"]
         ones = tf.ones_like(losses)
         measured = {"loss": (losses, ones), "accuracy": (tf.cast(right, tf.float32), ones)}
-        _, logs = self.update(dense(tape.gradient(loss, variables)), loss, measured)
+        *gradients, loss = self.summed([*dense(tape.gradient(loss, variables)), loss])
+        _, logs = self.update(gradients, loss, measured)
         return {**self.get_metrics_result(), **logs}
 
     def _example_losses(self, batch, logits):

@@ -8,8 +8,9 @@ import itertools
 
 import keras
 import numpy as np
-import tensorflow as tf
+from keras import ops
 
+from keras_vitbert.merging.products import products, square_sums
 from keras_vitbert.model.shared_weights import block_of
 
 ALL = "all"  # names the whole shared encoder, among the names of its blocks
@@ -53,20 +54,25 @@ class GradientConflict(keras.layers.Layer):
         """
 
         def keep(variable, value):
-            variable.assign(tf.where(good, value, variable.value))
+            variable.assign(ops.where(good, value, variable.value))
 
         grouped = [([], []) for _ in self.blocks]
         for place, t, i in zip(self._places, text, image, strict=True):
             grouped[place][0].append(t)
             grouped[place][1].append(i)
-        sums = [_sums(*pair) for pair in grouped]
-        sums.append([tf.add_n(column) for column in zip(*sums, strict=True)])
-        keep(self.numbers, tf.stack([_numbers(*row) for row in sums]))
+        columns = [ops.stack(column) for column in zip(*(_sums(*p) for p in grouped), strict=True)]
+        # The last row is that of all blocks.
+        sums, opposite, sizes = (
+            ops.concatenate([column, ops.sum(column, axis=0, keepdims=True)]) for column in columns
+        )
+        text_norm, image_norm, cosine = products(sums)
+        share = ops.cast(opposite, "float32") / ops.cast(sizes, "float32")
+        keep(self.numbers, ops.stack([text_norm, image_norm, cosine, share], axis=1))
         if self.histograms:
             found = [histogram(gradients) for pair in grouped for gradients in pair]
             ends, counts = zip(*found, strict=True)
-            keep(self.ends, tf.reshape(tf.stack(ends), self.ends.shape))
-            keep(self.counts, tf.reshape(tf.stack(counts), self.counts.shape))
+            keep(self.ends, ops.reshape(ops.stack(ends), self.ends.shape))
+            keep(self.counts, ops.reshape(ops.stack(counts), self.counts.shape))
 
     def values(self):
         """The last results.
@@ -76,7 +82,7 @@ class GradientConflict(keras.layers.Layer):
             `cosine`, `norm_ratio` (text to image) and `opposite_sign`, the fraction of entries
             whose gradients have opposite signs. Cosine and ratio are 0 where a norm is 0.
         """
-        numbers = np.asarray(keras.ops.convert_to_numpy(self.numbers.value), float)
+        numbers = np.asarray(ops.convert_to_numpy(self.numbers.value), float)
         names = ("text_norm", "image_norm", "cosine", "opposite_sign")
         values = {}
         for block, row in zip([*self.blocks, ALL], numbers.tolist(), strict=True):
@@ -94,9 +100,7 @@ class GradientConflict(keras.layers.Layer):
         """
         if not self.histograms:
             return {}
-        ends, counts = (
-            np.asarray(keras.ops.convert_to_numpy(v.value)) for v in (self.ends, self.counts)
-        )
+        ends, counts = (np.asarray(ops.convert_to_numpy(v.value)) for v in (self.ends, self.counts))
         found = {}
         for block, side in itertools.product(range(len(self.blocks)), range(2)):
             lowest, highest = ends[block, side].astype(np.float64)
@@ -107,30 +111,13 @@ class GradientConflict(keras.layers.Layer):
 
 
 def _sums(text, image):
-    """Sums over all entries: t^2, i^2, t i, opposite signs, and the number of entries."""
-
-    def total(products):
-        return tf.add_n([tf.reduce_sum(product) for product in products])
-
-    pairs = list(zip(text, image, strict=True))
+    """Sums over all entries: `square_sums`, opposite signs, and the number of entries."""
     # By the signs: the product of two small numbers may be 0.
     opposite = [
-        tf.math.count_nonzero(tf.sign(t) * tf.sign(i) < 0, dtype=tf.int32) for t, i in pairs
+        ops.count_nonzero(ops.sign(t) * ops.sign(i) < 0) for t, i in zip(text, image, strict=True)
     ]
-    return [
-        total([t * t for t in text]),
-        total([i * i for i in image]),
-        total([t * i for t, i in pairs]),
-        tf.add_n(opposite),
-        tf.add_n([tf.size(t) for t in text]),
-    ]
-
-
-def _numbers(text_square, image_square, dot, opposite, size):
-    """A row of `GradientConflict.numbers` from its sums."""
-    norms = tf.sqrt(text_square), tf.sqrt(image_square)
-    cosine = tf.math.divide_no_nan(tf.math.divide_no_nan(dot, norms[0]), norms[1])
-    return tf.stack([*norms, cosine, tf.cast(opposite, tf.float32) / tf.cast(size, tf.float32)])
+    size = sum(ops.size(t) for t in text)
+    return square_sums(text, image), ops.cast(sum(opposite), "int32"), ops.cast(size, "int32")
 
 
 def histogram(tensors):
@@ -142,12 +129,12 @@ def histogram(tensors):
     Returns:
         (float tensor `(2,)`, lowest and highest entry; int32 tensor `(BUCKETS,)`, counts).
     """
-    lowest = tf.reduce_min(tf.stack([tf.reduce_min(t) for t in tensors]))
-    highest = tf.reduce_max(tf.stack([tf.reduce_max(t) for t in tensors]))
-    scale = tf.math.divide_no_nan(float(BUCKETS), highest - lowest)
+    lowest = ops.min(ops.stack([ops.min(t) for t in tensors]))
+    highest = ops.max(ops.stack([ops.max(t) for t in tensors]))
+    scale = ops.divide_no_nan(float(BUCKETS), highest - lowest)
     counts = []
     for tensor in tensors:
-        bucket = tf.cast(tf.reshape(tensor - lowest, [-1]) * scale, tf.int32)
-        bucket = tf.clip_by_value(bucket, 0, BUCKETS - 1)
-        counts.append(tf.math.unsorted_segment_sum(tf.ones_like(bucket), bucket, BUCKETS))
-    return tf.stack([lowest, highest]), tf.add_n(counts)
+        bucket = ops.cast(ops.reshape(tensor - lowest, (-1,)) * scale, "int32")
+        bucket = ops.clip(bucket, 0, BUCKETS - 1)
+        counts.append(ops.segment_sum(ops.ones_like(bucket), bucket, BUCKETS))
+    return ops.stack([lowest, highest]), sum(counts[1:], counts[0])

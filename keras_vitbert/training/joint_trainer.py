@@ -1,6 +1,7 @@
 """The joint step: two losses, one merge, one sum over the replicas, one clip, one update."""
 
 import math
+from typing import Any
 
 import keras
 import numpy as np
@@ -19,7 +20,7 @@ class JointTrainer(BaseTrainer):
 
     Args:
         network: a `PreTrainingNetwork`. With one modality only, its loss is the whole loss.
-        merge: a merge of `keras_vitbert.training.merging`, used with both modalities.
+        merge: `keras_vitbert.merging.Merge`, used with both modalities.
         teachers: a `Teachers`; required if `distillation_ratio` is above 0.
         distillation_ratio: float in [0, 1], `a` of eq. 7.
         temperature: float >= 0, `T` of eq. 7.
@@ -41,7 +42,7 @@ class JointTrainer(BaseTrainer):
         ValueError: `distillation_ratio` is above 0 and there are no teachers.
     """
 
-    curves = ("mask_sparsity",)
+    curves = ("mask_sparsity", "merge/text_weight", "merge/image_weight", "merge/cosine")
 
     def __init__(
         self,
@@ -67,8 +68,7 @@ class JointTrainer(BaseTrainer):
         self.conflict: GradientConflict | None = None
         if self.has_images and self.has_text:
             self.conflict = GradientConflict(self.shared, gradient_histograms)
-            if merge.masked:
-                merge.make_masks(self.shared)
+            merge.make_state(self.shared)
 
         tasks = (["image"] if self.has_images else []) + (["mlm", "nsp"] if self.has_text else [])
         self.means = {
@@ -77,9 +77,14 @@ class JointTrainer(BaseTrainer):
             for name in (f"{task}_loss", f"{task}_accuracy")
         }
 
-        # The number of entries that the next probing step clears, see `request_probe`.
-        self.clear_count = self.add_weight(
-            name="clear_count", shape=(), dtype="int32", initializer="zeros", trainable=False
+        # How many entries the next probing step clears, see `request_probe`.
+        mask = merge.mask if self.conflict else None
+        self.clear_counts = self.add_weight(
+            name="clear_counts",
+            shape=(mask.groups if mask else 1,),
+            dtype="int32",
+            initializer="zeros",
+            trainable=False,
         )
         self.refreshed = self._clears = False
 
@@ -90,54 +95,84 @@ class JointTrainer(BaseTrainer):
 
         Args:
             batch: dict, this replica's share; see the class.
-            probing: bool, whether both gradients on the shared encoder are also summed over the
-                replicas separately: Algorithm 1 needs that of the text.
+            probing: bool, whether both gradients on the shared encoder are also compared:
+                Algorithm 1 needs that of the text, summed over the replicas.
 
         Returns:
             dict of name to scalar tensor.
         """
-        replicas = tf.distribute.get_replica_context()
+        step = tf.convert_to_tensor(self.optimizer.iterations.value)
         variables = [variable.value for variable in self.network.trainable_variables]
         batch = self.augmented(batch, "image_numbers")
         teacher_logits = self.teachers(batch)
-        text_gradients = image_gradients = [None] * len(variables)
-        losses, measured = [], {}
+        gradients, losses, measured = [], [], {}
 
         if self.has_text:
             with tf.GradientTape() as tape:
-                logits = self.forward(text_inputs(batch), 0)  # eq. 2 to 6
+                logits = self.forward(text_inputs(batch), step, 0)  # eq. 2 to 6
                 loss, values = self._text_loss(batch, logits, teacher_logits)  # eq. 7
-            text_gradients = dense(tape.gradient(loss, variables))
+            gradients.append(dense(tape.gradient(loss, variables)))
             losses.append(loss)
             measured |= values
         if self.has_images:
             with tf.GradientTape() as tape:
-                logits = self.forward(image_inputs(batch), 1)  # eq. 1 and 3 to 6
+                logits = self.forward(image_inputs(batch), step, 1)  # eq. 1 and 3 to 6
                 loss, values = self._image_loss(batch, logits, teacher_logits)  # eq. 7
-            image_gradients = dense(tape.gradient(loss, variables))
+            gradients.append(dense(tape.gradient(loss, variables)))
             losses.append(loss)
             measured |= values
 
-        text_sum = image_sum = masks = None
-        if probing:
-            text_sum, image_sum = self._summed(replicas, text_gradients, image_gradients)
-            if self.merge.masked:
-                masks = self.merge.refreshed(text_sum, self.clear_count.value)  # Algorithm 1
-        if self.has_text and self.has_images:
-            refreshed = [masks] if masks else []
-            gradients = self.merge.merge(text_gradients, image_gradients, *refreshed)  # eq. 8 or 9
-            loss = self.merge.loss(*losses)
+        if len(losses) == 1:
+            *gradients, loss = self.summed([*gradients[0], loss])
+            logs = self.update(gradients, loss, measured)[1]
         else:
-            gradients = text_gradients if self.has_text else image_gradients
+            good, logs = self._joint_update(gradients, losses, measured, step, probing)
+            if self.merge.needs_losses_after:
+                after = self._losses_after(batch, teacher_logits, step)
+                losses, after = self.summed([losses, after])
+                self.merge.keep(self.merge.after(losses, after), good)
+        return {**self.get_metrics_result(), **logs}
 
-        # Merging is linear, so one sum of the merged gradient is the merge of the sums.
+    def _joint_update(self, gradients, losses, measured, step, probing):
+        """Merges two gradients and updates by the result.
+
+        Args:
+            gradients, losses: those of the text and of the image, this replica's share.
+            measured: see `update`.
+            step: scalar int tensor.
+            probing: see `train_step`.
+
+        Returns:
+            as `update`.
+        """
+        merge, masks = self.merge, None
+        sums: Any = None
+        if not merge.is_linear:
+            gradients, losses = self._summed_present(gradients, losses)
+        elif merge.needs_losses:
+            losses = self.summed(losses)
+        if probing:
+            sums = self._of_shared(gradients)
+            sums = self.summed(sums) if merge.is_linear else sums
+            if merge.mask:
+                chosen = [merge.of_chosen(gradients) for gradients in sums]
+                masks = merge.mask.refreshed(*chosen, self.clear_counts.value)  # Algorithm 1
+        merged = merge.merge(*gradients, losses, step, masks)  # eq. 8 or 9
+        gradients, loss = merged.gradients, merge.loss(*losses)
+        if merge.is_linear:
+            # One sum of the merged gradient is the merge of the sums.
+            local = [] if merge.needs_losses else [loss]
+            found = self.summed([*gradients, *local])
+            gradients, loss = found[: len(gradients)], found[-1] if local else loss
         good, logs = self.update(gradients, loss, measured)
+        merge.keep(merged.state, good)
         if probing:
             assert self.conflict is not None
-            self.conflict.measure(text_sum, image_sum, good)
+            text, image = sums
+            self.conflict.measure(text, image, good)
             if masks:
-                self.merge.keep(masks, good & (self.clear_count.value > 0))
-        return {**self.get_metrics_result(), **logs}
+                merge.mask.keep(masks, good & tf.reduce_any(self.clear_counts.value > 0))
+        return good, logs
 
     def test_step(self, batch):
         """Cross-entropies and accuracies of a batch, without teachers and dropout.
@@ -208,12 +243,14 @@ class JointTrainer(BaseTrainer):
         before it merges. It costs one more sum of both gradients over the replicas.
 
         Args:
-            clear: int, entries of the mask to clear.
+            clear: int, entries of the mask to clear; or int array, see `GradientMask.counts`.
         """
         if self.has_text and self.has_images:
-            if clear or not self.probe_requested:
-                self.clear_count.assign(clear)
-                self._clears = clear > 0
+            clears = bool(np.any(clear))
+            if clears or not self.probe_requested:
+                shape = self.clear_counts.shape
+                self.clear_counts.assign(np.broadcast_to(clear, shape).astype(np.int32))
+                self._clears = clears
             self.probe_requested = True
 
     def probe_values(self):
@@ -233,11 +270,11 @@ class JointTrainer(BaseTrainer):
         Returns:
             dict with `mask_sparsity` and `mask_sparsity/block_0` ...; empty without masks.
         """
-        if not (self.has_text and self.has_images and self.merge.masked):
+        if not (self.has_text and self.has_images and self.merge.mask):
             return {}
         sizes, cleared = {}, {}
-        for variable, mask in zip(self.shared, self.merge.masks, strict=True):
-            block = block_of(variable.path)
+        for path, mask in zip(self.merge.chosen_paths, self.merge.mask.masks, strict=True):
+            block = block_of(path)
             ones = int(np.count_nonzero(np.asarray(keras.ops.convert_to_numpy(mask.value))))
             size = math.prod(mask.shape)
             sizes[block] = sizes.get(block, 0) + size
@@ -247,12 +284,29 @@ class JointTrainer(BaseTrainer):
             **{f"mask_sparsity/{block}": cleared[block] / sizes[block] for block in sizes},
         }
 
-    def _summed(self, replicas, text_gradients, image_gradients):
-        """Both gradients of the shared variables, summed over the replicas."""
-        pairs = zip(text_gradients, image_gradients, strict=True)
+    @staticmethod
+    def _of_shared(gradients):
+        """Both gradients of the variables that both losses reach."""
+        pairs = zip(*gradients, strict=True)
         shared = [(t, i) for t, i in pairs if t is not None and i is not None]
-        text, image = [t for t, _ in shared], [i for _, i in shared]
-        return replicas.all_reduce(tf.distribute.ReduceOp.SUM, [text, image])
+        return [[t for t, _ in shared], [i for _, i in shared]]
+
+    def _summed_present(self, gradients, losses):
+        """Lists of gradients, and losses, summed over the replicas; None stays None."""
+        present = [[g for g in row if g is not None] for row in gradients]
+        present, losses = self.summed([present, losses])
+        found = [iter(row) for row in present]
+        rows = [
+            [None if g is None else next(summed) for g in row]
+            for row, summed in zip(gradients, found, strict=True)
+        ]
+        return rows, losses
+
+    def _losses_after(self, batch, teacher_logits, step):
+        """This replica's share of both losses, with the weights after the update."""
+        text = self._text_loss(batch, self.forward(text_inputs(batch), step, 0), teacher_logits)
+        image = self._image_loss(batch, self.forward(image_inputs(batch), step, 1), teacher_logits)
+        return [text[0], image[0]]
 
     # --- Keras ---------------------------------------------------------------------------------
 
@@ -262,7 +316,9 @@ class JointTrainer(BaseTrainer):
 
     def log_values(self):
         # Only a new probe: a resumed run would not know an older one.
-        return {**(self.probe_values() if self.probed else {}), **self.mask_sparsity()}
+        probed = self.probe_values() if self.probed else {}
+        merged = self.merge.values() if self.conflict else {}
+        return {**probed, **self.mask_sparsity(), **merged}
 
     def make_train_function(self, force=False):
         """Makes two compiled functions, so that ordinary steps do not pay for probing.

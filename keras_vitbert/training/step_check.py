@@ -18,7 +18,7 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
+from keras import ops
 
 STEP_ROW = "step_row"  # in the logs of a step
 LOSS_FACTOR = 10.0
@@ -71,24 +71,23 @@ class StepCheck(keras.layers.Layer):
             it moves a weight).
         """
         update = largest_update + carried * self.update.value
-        best, mean = (tf.convert_to_tensor(v.value) for v in (self.best, self.loss))
+        best, mean = (ops.convert_to_tensor(v.value) for v in (self.best, self.loss))
         good = (
-            tf.math.is_finite(loss)
-            & tf.math.is_finite(gradient_norm)
+            ops.isfinite(loss)
+            & ops.isfinite(gradient_norm)
             & (update <= LARGEST_UPDATE)
-            & (loss <= LOSS_FACTOR * tf.maximum(best, LEAST_LOSS))
+            & (loss <= LOSS_FACTOR * ops.maximum(best, LEAST_LOSS))
         )
-        one = tf.cast(good, tf.int32)
+        one = ops.cast(good, "int32")
         count = self.good_steps.value + one
-        mean += tf.where(good, loss - mean, 0.0) / tf.cast(
-            tf.clip_by_value(count, 1, WINDOW), tf.float32
-        )
-        self.best.assign(tf.where(good, tf.minimum(best, mean), best))
+        steps = ops.cast(ops.clip(count, 1, WINDOW), "float32")
+        mean = mean + ops.where(good, loss - mean, 0.0) / steps
+        self.best.assign(ops.where(good, ops.minimum(best, mean), best))
         self.loss.assign(mean)
         self.good_steps.assign(count)
         self.bad_steps.assign(self.bad_steps.value + 1 - one)
         self.in_a_row.assign((self.in_a_row.value + 1) * one)
-        self.update.assign(tf.where(good, update, self.update.value))
+        self.update.assign(ops.where(good, update, self.update.value))
         return good, update
 
     def is_usual(self, loss):
@@ -108,8 +107,8 @@ def step_row(good, loss, largest_update, half_squares):
         loss, largest_update: scalar tensors.
         half_squares: vector, half the sum of squares of each gradient.
     """
-    first = tf.stack([tf.cast(good, tf.float32), loss, largest_update])
-    return tf.concat([first, half_squares], 0)
+    first = ops.stack([ops.cast(good, "float32"), loss, largest_update])
+    return ops.concatenate([first, half_squares])
 
 
 @dataclasses.dataclass(frozen=True)

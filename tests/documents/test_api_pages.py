@@ -32,7 +32,7 @@ def test_every_module_has_a_page(tmp_path):
     wanted = {path.parent if path.name == "__init__" else path for path in wanted}
     pages = {path.relative_to(tmp_path).with_suffix("") for path in tmp_path.rglob("*.html")}
     assert wanted <= pages, f"no page of {sorted(map(str, wanted - pages))}"
-    assert "eq. 8" in (tmp_path / "keras_vitbert" / "training" / "merging.html").read_text()
+    assert "eq. 8" in (tmp_path / "keras_vitbert" / "merging" / "entries.html").read_text()
     public = (tmp_path / "keras_vitbert.html").read_text()
     assert 'id="load"' in public and 'id="ViTBertBackbone"' in public
 

@@ -11,7 +11,7 @@ import pytest
 from keras_vitbert import load
 from keras_vitbert import pretrain as pretrain_command
 from keras_vitbert.pretrain import report
-from keras_vitbert.runs import callbacks, divergence
+from keras_vitbert.runs import callbacks
 from pipelines import command_line
 from pipelines.command_line import EXIT_BAD_INPUT, EXIT_DIVERGED, EXIT_DONE, EXIT_STOPPED
 from tests.forked import Forked
@@ -44,41 +44,6 @@ def test_a_finished_run_does_nothing_again(finished, sources, capsys, variant):
     out, err = capsys.readouterr()
     assert "10 steps are done" in err
     assert out.strip() == report(summary_of(folder), folder)
-
-
-@pytest.fixture
-def signal_at(monkeypatch):
-    """`signal_at(place, variant, step)`: SIGTERM once, when training comes there.
-
-    The places are `batch` (the step's update is done, nothing is looked at yet) and `after` (all
-    is done that is done at the end of an epoch). The student of a joint run is `joint`.
-    """
-    wanted = []
-
-    def hook(cls, method, place):
-        original = getattr(cls, method)
-
-        def hooked(self, number, logs=None):
-            if place == "after":
-                original(self, number, logs)
-            modalities = (self.model.has_images, self.model.has_text)
-            variant = {(True, False): "vit", (False, True): "bert"}.get(modalities, "joint")
-            if wanted == [(place, variant, self.model.step)]:
-                wanted.clear()
-                os.kill(os.getpid(), signal.SIGTERM)
-            if place == "batch":
-                original(self, number, logs)
-
-        monkeypatch.setattr(cls, method, hooked)
-
-    hook(divergence.DivergenceGuard, "on_train_batch_end", "batch")
-    hook(callbacks.Checkpoints, "on_epoch_end", "after")
-
-    def signal_at(*place):
-        wanted[:] = [place]
-        return wanted
-
-    return signal_at
 
 
 @pytest.mark.slow

@@ -26,6 +26,8 @@ def trainer(network):
     layers += ("feedforward_intermediate_dense", "feedforward_output_dense")
     paths = [f"{block}/{layer}/kernel" for block in BLOCKS for layer in layers]
     sparsities = dict.fromkeys(("mask_sparsity", *(f"mask_sparsity/{b}" for b in BLOCKS)), 0.5)
+    merged = [f"merge/{name}" for name in ("text_weight", "image_weight", "cosine")]
+    merged += [f"{name}/{block}" for name in merged for block in BLOCKS]
     probed = ("text_gradient_norm", "image_gradient_norm", "gradient_cosine")
     return types.SimpleNamespace(
         network=network,
@@ -34,12 +36,14 @@ def trainer(network):
         refreshed=True,
         curves=JointTrainer.curves,
         optimizer=types.SimpleNamespace(learning_rate=0.1),
-        log_values=lambda: {**dict.fromkeys(probed, 0.5), **sparsities},
+        log_values=lambda: {**dict.fromkeys((*probed, *merged), 0.5), **sparsities},
         request_probe=lambda: None,
         conflict=types.SimpleNamespace(values=lambda: conflict, buckets=dict),
-        shared=[types.SimpleNamespace(path=path) for path in paths],
         merge=types.SimpleNamespace(
-            masks=[types.SimpleNamespace(value=np.ones((4, 4), bool)) for _ in paths]
+            chosen_paths=paths,
+            mask=types.SimpleNamespace(
+                masks=[types.SimpleNamespace(value=np.ones((4, 4), bool)) for _ in paths]
+            ),
         ),
     )
 
@@ -80,9 +84,11 @@ def test_at_12_blocks_there_are_less_than_40_tags(trainer, tmp_path):
     curves |= {"mask_sparsity/mask_sparsity", "co_activation/overlap", "co_activation/correlation"}
     curves |= {f"gradient/{name}" for name in ("text_gradient_norm", "image_gradient_norm")}
     curves |= {f"gradient/gradient_{name}" for name in NUMBERS[2:]}
+    curves |= {"merge/text_weight", "merge/image_weight", "merge/cosine"}
     pictures = {"gradient_conflict/blocks", "masks/sparsity", "activations/overview"}
     pictures |= {f"{what}/block_{n}" for what in ("masks", "activations") for n in (0, 6, 11)}
     assert tags["train"] == curves | pictures | {"configuration", "model"}
     [row] = folder.rows(up_to_step=1)
     assert all(float(row[f"mask_sparsity/{block}"]) == 0.5 for block in BLOCKS)
+    assert all(float(row[f"merge/cosine/{block}"]) == 0.5 for block in BLOCKS)
     assert float(row["gradient_cosine"]) == 0.5

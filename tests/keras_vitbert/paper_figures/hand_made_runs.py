@@ -51,7 +51,7 @@ def write_run_with_checkpoint(folder, sources, name):
     trainer = build_trainer(config, variant, tf.distribute.get_strategy())
     masks = {}
     if variant.masks:
-        for variable, mask in zip(trainer.shared, trainer.merge.masks, strict=True):
+        for variable, mask in zip(trainer.shared, trainer.merge.mask.masks, strict=True):
             masks[variable.path] = random.random(mask.shape) < 0.7
             mask.assign(masks[variable.path])
     words = VOCABULARY if variant.text else None

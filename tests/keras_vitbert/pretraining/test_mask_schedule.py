@@ -2,9 +2,22 @@
 
 import types
 
+import numpy as np
 import pytest
 
+from keras_vitbert.merging import GradientMask
 from keras_vitbert.pretraining.mask_schedule import MaskSchedule
+
+
+class Mask(GradientMask):
+    """A mask of one vector, whose first entries are cleared."""
+
+    def __init__(self, size):
+        super().__init__()
+        self.make_masks([types.SimpleNamespace(path="block_0/kernel", shape=(size,))])
+
+    def clear(self, count):
+        self.masks[0].assign(np.arange(self.size) >= count)
 
 
 def requests(interval, ratio, ratio_per_update, size, steps, executed=1, bad=(), lost=None):
@@ -14,17 +27,19 @@ def requests(interval, ratio, ratio_per_update, size, steps, executed=1, bad=(),
     """
     lost = lost or {}
     asked = {}
-    merge = types.SimpleNamespace(size=size, cleared=0)
+    mask = Mask(size)
+    merge = types.SimpleNamespace(mask=mask)
     model = types.SimpleNamespace(step=0, merge=merge, bad_steps=())
-    model.request_probe = lambda clear: asked.update({model.step: clear})
+    model.request_probe = lambda clear: asked.update({model.step: int(np.squeeze(clear, 0))})
     schedule = MaskSchedule(interval, ratio, ratio_per_update)
     schedule.set_model(model)
     for model.step in range(0, steps, executed):
         schedule.on_train_batch_begin(0)
         model.bad_steps = (model.step,) if model.step in bad else ()
-        if not model.bad_steps:
-            merge.cleared += asked.get(model.step, 0)
-        merge.cleared -= lost.get(model.step, 0)
+        if not model.bad_steps and model.step in asked:
+            mask.clear(mask.cleared + asked[model.step])
+        if model.step in lost:
+            mask.clear(mask.cleared - lost[model.step])
     return asked
 
 

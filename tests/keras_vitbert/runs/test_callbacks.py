@@ -50,5 +50,6 @@ def test_numbers_are_grouped_in_tensorboard():
         "tokens_per_second": "throughput/tokens_per_second",
         "mask_sparsity": "mask_sparsity/mask_sparsity",
         "learning_rate": "learning_rate/learning_rate",
+        "merge/cosine": "merge/cosine",
     }
     assert {name: callbacks.tensorboard_tag(name) for name in tags} == tags

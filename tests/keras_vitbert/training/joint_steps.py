@@ -39,7 +39,7 @@ def step(trainer, batch, **options):
 
 def randomize_masks(merge, seed=5):
     rng = np.random.default_rng(seed)
-    for mask in merge.masks:
+    for mask in merge.mask.masks:
         mask.assign(rng.random(mask.shape) < 0.5)
 
 

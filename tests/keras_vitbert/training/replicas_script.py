@@ -2,10 +2,12 @@
 
 For a process of its own, as TensorFlow's devices are set once a process. Everything that could
 depend on the number of replicas is on: masks that refresh, clipping, distillation, and masked
-tokens of which some replicas hold more than others. `noise` looks at dropout instead: weights that
-stand still, and a batch of one example many times over.
+tokens of which some replicas hold more than others. Other merges than the paper's are trained by
+SGD. `noise` looks at dropout instead: weights that stand still, and a batch of one example many
+times over.
 """
 
+import functools
 import gc
 import os
 
@@ -13,16 +15,17 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_vitbert.merging import GradientMask, Merge, Unit, get_merge
 from keras_vitbert.model.pretraining_network import build_network
 from keras_vitbert.training.distillation import Teachers
 from keras_vitbert.training.joint_trainer import JointTrainer
-from keras_vitbert.training.merging import GradientMask
 from keras_vitbert.training.optimizers import SGD, build_optimizer
 
 GLOBAL_BATCH = 8
 NOISY_STEPS = 300
 STEPS = 10
 CLIP_NORM = 0.5
+BY_BLOCK = "mask+gradvac"  # of the merges
 CLEAR = {2: 150, 4: 151, 6: 152, 8: 153}  # entries by step
 MODEL = {
     "num_layers": 1,
@@ -85,9 +88,12 @@ class Schedule(keras.callbacks.Callback):
 def replica_values(variables):
     """For each replica all variables as one vector, from that replica's own copies."""
     copies = [getattr(v.value, "values", [v.value]) for v in variables]
+    if not copies:
+        return []
     return [np.concatenate([np.ravel(c[i]) for c in copies]) for i in range(len(copies[0]))]
 
 
+@functools.cache  # another one would number its sums like the first, whose shapes are others
 def make_strategy(replicas):
     strategy = tf.distribute.get_strategy()
     if replicas > 1:
@@ -109,7 +115,7 @@ def draw_noise(replicas, steps_per_execution):
     with strategy.scope():
         keras.utils.set_random_seed(0)
         network = build_network({**MODEL, "dropout": 0.5})
-        trainer = JointTrainer(network, GradientMask())
+        trainer = JointTrainer(network, Merge(Unit(), GradientMask()))
         trainer.compile(SGD(0.0), steps_per_execution=steps_per_execution)
     one = {name: values[:1] for name, values in make_examples().items()}
     schedule = Schedule()
@@ -123,13 +129,13 @@ def draw_noise(replicas, steps_per_execution):
     return {"gradient_norms": schedule.norms}
 
 
-def train(optimizer_name, replicas, steps_per_execution):
+def train(optimizer_name, replicas, steps_per_execution, merge=None):
     """Trains on batches that are the same whatever the number of replicas."""
     strategy = make_strategy(replicas)
     with strategy.scope():
         keras.utils.set_random_seed(0)
         network, teacher = build_network(MODEL), build_network(MODEL)
-        merge = GradientMask()
+        merge = merge or Merge(Unit(), GradientMask())
         teachers = Teachers(teacher, teacher)
         trainer = JointTrainer(network, merge, teachers, 0.5, 2.0, clip_norm=CLIP_NORM)
         variables = network.trainable_variables
@@ -147,7 +153,8 @@ def train(optimizer_name, replicas, steps_per_execution):
     return {
         "before": before,
         "weights": replica_values(variables),
-        "masks": replica_values(merge.masks),
+        "masks": replica_values(merge.mask.masks if merge.mask else []),
+        "state": replica_values(merge.variables),
         "gradient_norms": schedule.norms,
         "conflict": replica_values([trainer.conflict.numbers]),
     }
@@ -166,15 +173,19 @@ def main(folder, runs):
 
     Args:
         folder: str.
-        runs: list of ("adamw", "sgd" or "noise", replicas, steps an execution), all of them with
-            one number of replicas.
+        runs: list of ("adamw", "sgd", "noise" or the name of a merge, replicas, steps an
+            execution), all of them with one number of replicas.
     """
     set_devices(runs[0][1])
     # Optimising a graph takes longer than ten steps; `test_pretrain_replicas` does without this.
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     for what, replicas, executed in runs:
         keras.utils.clear_session()
-        found = (
-            draw_noise(replicas, executed) if what == "noise" else train(what, replicas, executed)
-        )
+        if what == "noise":
+            found = draw_noise(replicas, executed)
+        elif what in ("adamw", "sgd"):
+            found = train(what, replicas, executed)
+        else:
+            merge = get_merge({"name": what, "per_block": what == BY_BLOCK}, seed=7)
+            found = train("sgd", replicas, executed, merge)
         np.savez(os.path.join(folder, f"{what},{replicas},{executed}.npz"), **found)

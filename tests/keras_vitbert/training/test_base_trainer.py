@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_vitbert.training.merging import GradientMask, GradientSum
+from keras_vitbert.merging import GradientMask, Merge, Sum, Unit
 from keras_vitbert.training.optimizers import SGD
 from tests.keras_vitbert.training import reference
 from tests.keras_vitbert.training.joint_steps import (
@@ -39,7 +39,7 @@ def expected_metrics(network, *batches, **distillation):
 
 
 def test_metrics_of_training(make_trainer, make_batch):
-    trainer = make_trainer(GradientSum(0.3), SGD(0.0))
+    trainer = make_trainer(Merge(Sum(0.3)), SGD(0.0))
     expected = expected_metrics(trainer.network, make_batch(0), make_batch(1))
     step(trainer, make_batch(0))
     logs = step(trainer, make_batch(1))
@@ -50,7 +50,7 @@ def test_metrics_of_training(make_trainer, make_batch):
 
 
 def test_evaluate_counts_every_example_once(make_trainer, make_batch):
-    trainer = make_trainer(GradientMask())
+    trainer = make_trainer(Merge(Unit(), GradientMask()))
     padded = make_batch(1)
     padded["image_weights"] = np.array([1, 1, 0, 1], np.float32)
     padded["text_weights"] = np.array([1, 0, 0, 1], np.float32)
@@ -71,7 +71,7 @@ def test_evaluate_counts_every_example_once(make_trainer, make_batch):
 def test_dropout_acts_in_training_only(make_trainer, make_network, make_batch):
     keras.utils.set_random_seed(0)
     network = make_network(0, num_layers=1, dropout=0.5)
-    trainer = make_trainer(GradientMask(), SGD(0.0), network=network)
+    trainer = make_trainer(Merge(Unit(), GradientMask()), SGD(0.0), network=network)
     still = expected_metrics(network, make_batch(0))
     first = step(trainer, make_batch(0))
     trainer.reset_metrics()
@@ -96,14 +96,16 @@ class Requests(keras.callbacks.Callback):
             self.model.request_probe(clear)
 
     def on_train_batch_end(self, batch, logs=None):
-        masks = values(self.model.merge.masks)
+        masks = values(self.model.merge.mask.masks)
         self.cleared.append(sum(np.count_nonzero(~m) for m in masks))
 
 
 @pytest.mark.slow
 def test_fit(make_trainer, make_batch, teachers):
     options = {"teachers": teachers, "distillation_ratio": RATIO, "temperature": TEMPERATURE}
-    trainer, eager = (make_trainer(GradientMask(), ADAMW, 1.0, **options) for _ in range(2))
+    trainer, eager = (
+        make_trainer(Merge(Unit(), GradientMask()), ADAMW, 1.0, **options) for _ in range(2)
+    )
     batches = [make_batch(number) for number in range(8)]
     joined = {n: np.concatenate([b[n] for b in batches]) for n in batches[0]}
     dataset = tf.data.Dataset.from_tensor_slices(joined).batch(4)
@@ -127,7 +129,7 @@ def test_fit(make_trainer, make_batch, teachers):
 
     for number, batch in enumerate(batches):
         clear = {1: 7, 4: 5, 6: 3}.get(number, 0)
-        eager.clear_count.assign(clear)
+        eager.clear_counts.assign([clear])
         step(eager, batch, probing=clear > 0)
     for compiled, expected in zip(weights(trainer), weights(eager), strict=True):
         np.testing.assert_allclose(compiled, expected, rtol=1e-5, atol=1e-5)

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_vitbert.merging import Merge, Sum
 from keras_vitbert.training.distillation import Teachers
 from keras_vitbert.training.joint_trainer import JointTrainer
-from keras_vitbert.training.merging import GradientSum
 from keras_vitbert.training.optimizers import SGD
 from tests.keras_vitbert.training.joint_steps import TEMPERATURE, step, values, weights
 
@@ -68,7 +68,7 @@ def test_a_teacher_without_a_next_sentence_head_teaches_masked_words(make_networ
     for name, teacher in (("none", None), ("whole", whole), ("words", words_alone)):
         trainer = JointTrainer(
             make_network(0, images=False),
-            GradientSum(),
+            Merge(Sum()),
             teachers=Teachers(text=teacher),
             distillation_ratio=0.7,
         )

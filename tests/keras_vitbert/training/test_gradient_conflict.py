@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_vitbert.merging import Merge, Sum
 from keras_vitbert.model.pretraining_network import image_inputs, text_inputs
 from keras_vitbert.training.gradient_conflict import ALL, BUCKETS, GradientConflict
 from keras_vitbert.training.joint_trainer import JointTrainer
-from keras_vitbert.training.merging import GradientSum
 from keras_vitbert.training.optimizers import SGD
 
 BLOCKS = ("block_0", "block_1", "final_norm")
@@ -129,7 +129,7 @@ def tapes(network, batch):
 
 @pytest.fixture
 def trainer(make_network):
-    trainer = JointTrainer(make_network(), GradientSum(), gradient_histograms=True)
+    trainer = JointTrainer(make_network(), Merge(Sum()), gradient_histograms=True)
     trainer.compile(SGD(0.0))
     return trainer
 
@@ -170,7 +170,7 @@ def test_of_several_steps_the_first_is_looked_at(make_network, make_batch):
     batches = [make_batch(number) for number in range(6)]
     joined = {n: np.concatenate([b[n] for b in batches]) for n in batches[0]}
     dataset = tf.data.Dataset.from_tensor_slices(joined).batch(4)
-    trainer = JointTrainer(make_network(num_layers=1), GradientSum())
+    trainer = JointTrainer(make_network(num_layers=1), Merge(Sum()))
     trainer.compile(SGD(0.0), steps_per_execution=2, run_eagerly=True)
     ask = Ask()
     trainer.fit(dataset, steps_per_epoch=6, callbacks=[ask], shuffle=False, verbose=0)

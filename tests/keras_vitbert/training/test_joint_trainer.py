@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
+from keras_vitbert.merging import GradientMask, Merge, Sum, Unit
 from keras_vitbert.model.pretraining_network import image_inputs
 from keras_vitbert.training.distillation import Teachers
-from keras_vitbert.training.merging import GradientMask, GradientSum
 from keras_vitbert.training.optimizers import SGD, decays
 from tests.keras_vitbert.training import reference
 from tests.keras_vitbert.training.joint_steps import (
@@ -29,12 +29,12 @@ from tests.marks import slow
 
 def test_a_step_follows_the_gradient_of_the_papers_losses(make_trainer, make_batch, teachers):
     """An entry of every weight against finite differences of the NumPy reference, eq. 1 to 8."""
-    merge = GradientMask()
+    merge = Merge(Unit(), GradientMask())
     trainer = make_trainer(
         merge, teachers=teachers, distillation_ratio=RATIO, temperature=TEMPERATURE
     )
     randomize_masks(merge)
-    masks = {v.path: m.numpy() for v, m in zip(trainer.shared, merge.masks, strict=True)}
+    masks = {v.path: m.numpy() for v, m in zip(trainer.shared, merge.mask.masks, strict=True)}
     batch = make_batch(1)
     before = reference.weights_of(trainer.network)
     image_teacher = reference.image_logits(batch, reference.weights_of(teachers.image), 3)
@@ -86,7 +86,7 @@ def test_whole_steps(make_trainer, make_network, make_batch, teachers, kind):
     Two are clipped, two are not: AdamW hardly sees the scale of gradients that are all clipped.
     """
     network = make_network(0, num_layers=1, images=kind != "text", text=kind != "images")
-    merge = GradientMask() if kind == "mask" else GradientSum(0.2)
+    merge = Merge(Unit(), GradientMask()) if kind == "mask" else Merge(Sum(0.2))
     options = {"teachers": teachers, "distillation_ratio": RATIO, "temperature": TEMPERATURE}
     trainer = make_trainer(merge, ADAMW, NO_CLIP, network, **options)
     if kind == "mask":
@@ -104,7 +104,7 @@ def test_whole_steps(make_trainer, make_network, make_batch, teachers, kind):
         if kind != "text":
             image = gradients(image_loss, network, batch, teachers.image)
         if kind == "mask":
-            merged = merge_by_mask(text, image, values(merge.masks))
+            merged = merge_by_mask(text, image, values(merge.mask.masks))
         elif kind == "sum":
             merged = merge_by_sum(text, image, 0.2)
         else:
@@ -126,9 +126,7 @@ def test_bytes_are_images_from_0_to_1(make_trainer, make_batch, teachers):
     images = np.random.default_rng(0).integers(0, 256, batch["images"].shape).astype(np.uint8)
     logs, trained = [], []
     for given in (images, (images / 255).astype(np.float32)):
-        trainer = make_trainer(
-            GradientSum(0.5), SGD(0.1), teachers=teachers, distillation_ratio=0.5
-        )
+        trainer = make_trainer(Merge(Sum(0.5)), SGD(0.1), teachers=teachers, distillation_ratio=0.5)
         logs.append(step(trainer, {**batch, "images": given}))
         trained.append(weights(trainer))
     assert logs[0] == pytest.approx(logs[1], rel=1e-5)
@@ -168,7 +166,10 @@ def encoder(trainer):
 
 
 def test_with_all_ones_images_leave_the_encoder_alone(make_trainer, make_batch):
-    one, two = make_trainer(GradientMask()), make_trainer(GradientMask())
+    one, two = (
+        make_trainer(Merge(Unit(), GradientMask())),
+        make_trainer(Merge(Unit(), GradientMask())),
+    )
     batch, other = make_batch(1), make_batch(2)
     changed = {**batch, "images": other["images"], "image_labels": other["image_labels"]}
     before = encoder(one)
@@ -182,10 +183,10 @@ def test_with_all_ones_images_leave_the_encoder_alone(make_trainer, make_batch):
 
 
 def test_with_all_zeros_text_leaves_the_encoder_alone(make_trainer, make_batch):
-    merges = [GradientMask(), GradientMask()]
+    merges = [Merge(Unit(), GradientMask()), Merge(Unit(), GradientMask())]
     one, two = (make_trainer(merge) for merge in merges)
     for merge in merges:
-        for mask in merge.masks:
+        for mask in merge.mask.masks:
             mask.assign(np.zeros(mask.shape, bool))
     batch = make_batch(1)
     changed = {**make_batch(2), **{n: batch[n] for n in ("images", "image_labels")}}
@@ -200,10 +201,10 @@ def test_with_all_zeros_text_leaves_the_encoder_alone(make_trainer, make_batch):
 
 
 def test_the_masks_are_the_shared_encoders_and_all_that_a_merge_owns(make_trainer):
-    merge = GradientMask()
+    merge = Merge(Unit(), GradientMask())
     trainer = make_trainer(merge)
-    assert [m.shape for m in merge.masks] == [v.shape for v in trainer.shared]
-    assert {id(v) for v in merge.variables} == {id(m) for m in merge.masks}
+    assert [m.shape for m in merge.mask.masks] == [v.shape for v in trainer.shared]
+    assert {id(v) for v in merge.variables} == {id(m) for m in merge.mask.masks}
     assert len(trainer.trainable_variables) == len(trainer.network.trainable_variables)
 
 
@@ -217,7 +218,7 @@ def flat(gradients, others):
 
 
 def test_a_probing_step_measures_and_masks_before_it_merges(make_trainer, make_batch):
-    merge = GradientMask()
+    merge = Merge(Unit(), GradientMask())
     trainer = make_trainer(merge)
     batch = make_batch(3)
     text = gradients(text_loss, trainer.network, batch)
@@ -237,10 +238,10 @@ def test_a_probing_step_measures_and_masks_before_it_merges(make_trainer, make_b
         },
         rel=1e-5,
     )
-    masks = [np.ones(m.shape, bool) for m in merge.masks]
+    masks = [np.ones(m.shape, bool) for m in merge.mask.masks]
     shared = [g for g, o in zip(text, image, strict=True) if g is not None and o is not None]
     masks = reference.algorithm_1(masks, [np.float32(g) for g in shared], 100)
-    for mask, expected in zip(merge.masks, masks, strict=True):
+    for mask, expected in zip(merge.mask.masks, masks, strict=True):
         np.testing.assert_array_equal(mask.numpy(), expected)
     merged = merge_by_mask(text, image, masks)
     for old, new, gradient in zip(before, weights(trainer), merged, strict=True):
@@ -249,12 +250,49 @@ def test_a_probing_step_measures_and_masks_before_it_merges(make_trainer, make_b
     probe = trainer.probe_values()
     step(trainer, make_batch(4))  # an ordinary one
     assert trainer.probe_values() == probe
-    for mask, expected in zip(merge.masks, masks, strict=True):
+    for mask, expected in zip(merge.mask.masks, masks, strict=True):
         np.testing.assert_array_equal(mask.numpy(), expected)
 
 
+def test_a_mask_of_one_block_with_a_share_of_each_tensor(make_trainer, make_network, make_batch):
+    """Eq. 8 there, eq. 9 on the rest of the encoder, and one loss alone elsewhere."""
+    merge = Merge(Unit(), GradientMask(scope="tensor"), blocks=(1, 2), rest=Sum(0.3))
+    trainer = make_trainer(merge, network=make_network(0))
+    batch, before = make_batch(3), weights(trainer)
+    text = gradients(text_loss, trainer.network, batch)
+    image = gradients(image_loss, trainer.network, batch)
+    counts = merge.mask.counts(100, 1)
+    trainer.request_probe(counts)
+    step(trainer, batch, probing=True)
+    sparsity = trainer.mask_sparsity()
+    part = 100 / sum(v.value.shape.num_elements() for v in trainer.shared if "block_1" in v.path)
+    assert sparsity == dict.fromkeys(("mask_sparsity", "mask_sparsity/block_1"), part)
+    masks = dict(zip(merge.chosen_paths, values(merge.mask.masks), strict=True))
+    cleared = dict(zip(merge.chosen_paths, counts, strict=True))
+    variables = trainer.network.trainable_variables
+    for variable, t, i, old in zip(variables, text, image, before, strict=True):
+        if t is None or i is None:
+            expected = i if t is None else t
+        elif variable.path in masks:
+            assert variable.path.startswith("block_1/")
+            mask = masks[variable.path]
+            if "key/bias" in variable.path:  # has no gradient but rounding
+                assert np.count_nonzero(~mask) == cleared[variable.path]
+            else:
+                ones, count = [np.ones(mask.shape, bool)], cleared[variable.path]
+                [ranked] = reference.algorithm_1(ones, [np.float32(t)], count)
+                np.testing.assert_array_equal(mask, ranked, err_msg=variable.path)
+            expected = np.where(mask, t, i)
+        else:
+            expected = 0.7 * t + 0.3 * i
+        np.testing.assert_allclose(
+            variable.value, old - expected, rtol=1e-5, atol=1e-6, err_msg=variable.path
+        )
+    assert len(masks) == 16
+
+
 def test_merges_without_masks_are_probed_too(make_trainer, make_batch):
-    trainer = make_trainer(GradientSum())
+    trainer = make_trainer(Merge(Sum()))
     step(trainer, make_batch(0), probing=True)
     assert all(abs(value) > 1e-3 for value in trainer.probe_values().values())
 
@@ -270,14 +308,14 @@ def test_a_step_in_mixed_bfloat16(make_trainer, make_network, make_batch):
     network = make_network(0, num_layers=1, dtype="mixed_bfloat16")
     twin = make_network(1, num_layers=1, dtype="mixed_bfloat16")
     trainer = make_trainer(
-        GradientMask(),
+        Merge(Unit(), GradientMask()),
         ADAMW,
         network=network,
         teachers=Teachers(twin, twin),
         distillation_ratio=0.5,
     )
     before = weights(trainer)
-    trainer.clear_count.assign(10)
+    trainer.clear_counts.assign([10])
     logs = step(trainer, make_batch(0), probing=True)
     assert np.isfinite(list(logs.values())).all()
     assert {v.dtype for v in network.variables} == {"float32"}

@@ -8,10 +8,21 @@ import scipy.stats
 
 from tests.forked import Forked
 from tests.keras_vitbert.training import replicas_script
-from tests.keras_vitbert.training.replicas_script import CLEAR, CLIP_NORM, MODEL, NOISY_STEPS
+from tests.keras_vitbert.training.replicas_script import (
+    BY_BLOCK,
+    CLEAR,
+    CLIP_NORM,
+    MODEL,
+    NOISY_STEPS,
+)
 
 # Optimizer, replicas, steps an execution.
 CASES = [("adamw", 4, 1), ("sgd", 2, 1), ("adamw", 2, 2)]
+# One of each kind of need: inner products, losses, both, losses after the update, all entries.
+MERGES = [
+    *((name, 2) for name in (BY_BLOCK, "uncertainty", "mask+famo", "graddrop", "random")),
+    ("gradnorm", 4),
+]
 
 
 @pytest.fixture(scope="module")
@@ -19,6 +30,7 @@ def runs(tmp_path_factory):
     """`runs(what, replicas, executed=1)`: the arrays of a run."""
     folder = tmp_path_factory.mktemp("replicas")
     wanted = [*CASES, ("adamw", 1, 1), ("sgd", 1, 1), ("noise", 1, 1), ("noise", 2, 1)]
+    wanted += [(name, count, 1) for name, replicas in MERGES for count in (1, replicas)]
     # TensorFlow lets the replicas of a process be of one number only.
     processes = []
     for replicas in sorted({run[1] for run in wanted}, reverse=True):
@@ -76,6 +88,20 @@ def test_replicas_are_one(runs, optimizer, replicas, executed):
     assert abs(opposite - expected) <= noise + 0.001 and 0.1 < opposite < 0.9
     norms = one["gradient_norms"][executed - 1 :: executed]  # the last of each execution
     np.testing.assert_allclose(many["gradient_norms"], norms, rtol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("merge, replicas", MERGES)
+def test_every_kind_of_merge(runs, merge, replicas):
+    """Weights and state are those of one replica, and the same on all."""
+    one, many = runs(merge, 1), runs(merge, replicas)
+    for name in ("weights", "state"):
+        assert len(many[name]) == replicas
+        for values in many[name][1:]:
+            np.testing.assert_array_equal(values, many[name][0])
+    assert np.abs(many["weights"][0] - many["before"][0]).max() > 0.01
+    np.testing.assert_allclose(many["weights"][0], one["weights"][0], rtol=0, atol=1e-5)
+    np.testing.assert_allclose(many["state"][0], one["state"][0], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.slow

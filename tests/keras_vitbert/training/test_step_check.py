@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_vitbert.merging import GradientMask, Merge, Unit
 from keras_vitbert.training import step_check
 from keras_vitbert.training.fine_tuner import FineTuner
-from keras_vitbert.training.merging import RandomGradientMask
 from keras_vitbert.training.optimizers import SGD, AdamW
 from keras_vitbert.training.step_check import LOSS_FACTOR, STEP_ROW, StepCheck, bad_steps
 from tests.keras_vitbert.training.joint_steps import ADAMW, step, tensors
@@ -150,11 +150,13 @@ def with_nan(batch):
 @pytest.mark.parametrize("kind", ["data", slow("rate"), slow("loss")])
 def test_a_bad_joint_step_changes_nothing(make_trainer, make_batch, kind, monkeypatch):
     """Masks, random numbers of masks, probes, moments, weights, decay and metrics."""
-    trainer = make_trainer(RandomGradientMask(3), {**ADAMW, "learning_rate": 0.01}, 1.0)
-    trainer.clear_count.assign(50)
+    trainer = make_trainer(
+        Merge(Unit(), GradientMask(rank="random", seed=3)), {**ADAMW, "learning_rate": 0.01}, 1.0
+    )
+    trainer.clear_counts.assign([50])
     for number in range(2):
         step(trainer, make_batch(number), probing=True)
-    assert trainer.merge.cleared == 100
+    assert trainer.merge.mask.cleared == 100
     before, probe = state(trainer), trainer.probe_values()
     batch, good_batch = make_batch(2), make_batch(3)
     if kind == "data":
@@ -182,7 +184,7 @@ def test_a_bad_joint_step_changes_nothing(make_trainer, make_batch, kind, monkey
         assert "times the best so far" in bad.reason and not reached
         monkeypatch.undo()
     step(trainer, good_batch, probing=True)
-    assert trainer.merge.cleared == 150
+    assert trainer.merge.mask.cleared == 150
     assert all(np.isfinite(value).all() for value in state(trainer).values())
     after = state(trainer)
     assert any(np.any(after[name] != value) for name, value in before.items() if "kernel" in name)

@@ -22,10 +22,10 @@ def trace(folder):
     import keras
     import tensorflow as tf
 
+    from keras_vitbert.merging import GradientMask, Merge, Unit
     from keras_vitbert.model.pretraining_network import build_network
     from keras_vitbert.training.distillation import Teachers
     from keras_vitbert.training.joint_trainer import JointTrainer
-    from keras_vitbert.training.merging import GradientMask
     from keras_vitbert.training.optimizers import build_optimizer
     from tests.keras_vitbert.training.replicas_script import (
         ADAMW,
@@ -40,10 +40,12 @@ def trace(folder):
             keras.utils.set_random_seed(0)
             network, teacher = build_network(MODEL), build_network(MODEL)
             teachers = Teachers(teacher, teacher)
-            trainer = JointTrainer(network, GradientMask(), teachers, 0.5, 2.0, clip_norm=CLIP_NORM)
+            trainer = JointTrainer(
+                network, Merge(Unit(), GradientMask()), teachers, 0.5, 2.0, clip_norm=CLIP_NORM
+            )
             trainer.compile(build_optimizer(ADAMW, 10, network.trainable_variables))
         trainer.optimizer.iterations.assign(3)  # the learning rate is not 0 there
-        trainer.clear_count.assign(CLEAR)
+        trainer.clear_counts.assign([CLEAR])
         return trainer
 
     def variables(trainer):
@@ -52,7 +54,7 @@ def trace(folder):
             **trainer.state_variables,
             "optimizer": trainer.optimizer.variables,
             "teacher": trainer.teachers.image.variables,
-            "probe": [*trainer.conflict.variables, trainer.clear_count],
+            "probe": [*trainer.conflict.variables, trainer.clear_counts],
         }
         return {
             f"{group} {place}": variable.value

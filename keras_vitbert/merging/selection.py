@@ -7,8 +7,9 @@ index. The cost is a fixed number of counting passes, the memory one copy of the
 """
 
 import itertools
+import math
 
-import tensorflow as tf
+from keras import ops
 
 MAGNITUDE_BITS = 31  # float32 without its sign
 
@@ -28,9 +29,8 @@ def smallest(values, candidates, count):
     Returns:
         list of boolean tensors, true where marked.
     """
-    # Clearing the sign bit is the absolute value, and unlike `tf.abs` it also orders NaNs last.
-    bits = [tf.bitcast(tf.cast(value, tf.float32), tf.int32) & 0x7FFFFFFF for value in values]
-    count = tf.cast(count, tf.int32)
+    bits = [magnitude_bits(value) for value in values]
+    count = ops.cast(count, "int32")
 
     def number_up_to(limit):
         return _count([c & (b <= limit) for b, c in zip(bits, candidates, strict=True)])
@@ -41,40 +41,47 @@ def smallest(values, candidates, count):
     ties = [c & (b == threshold) for b, c in zip(bits, candidates, strict=True)]
     wanted_ties = count - _count(below)
 
-    sizes = [value.shape.num_elements() for value in values]
+    sizes = [math.prod(value.shape) for value in values]
     starts = list(itertools.accumulate(sizes, initial=0))
 
     def ties_up_to(limit):
         """The ties whose flat index over all tensors is at most `limit`."""
         # The indices are made in every pass: to keep them would take as much memory as the values.
         return [
-            tie & tf.reshape(tf.range(start, start + size) <= limit, tie.shape)
+            tie & ops.reshape(ops.arange(start, start + size, dtype="int32") <= limit, tie.shape)
             for tie, start, size in zip(ties, starts[:-1], sizes, strict=True)
         ]
 
     last = _least(lambda limit: _count(ties_up_to(limit)), wanted_ties, starts[-1].bit_length())
-    last = tf.where(wanted_ties > 0, last, -1)
+    last = ops.where(wanted_ties > 0, last, -1)
     return [b | t for b, t in zip(below, ties_up_to(last), strict=True)]
+
+
+def magnitude_bits(values):
+    """Integers in the order of the absolute values, NaNs last.
+
+    Args:
+        values: float tensor; taken in float32.
+
+    Returns:
+        int32 tensor, not negative.
+    """
+    # Clearing the sign bit is the absolute value, and unlike `ops.abs` it also orders NaNs last.
+    return ops.view(ops.cast(values, "float32"), "int32") & 0x7FFFFFFF
 
 
 def _count(flags):
     """The number of true entries, int32 (float32 is not exact above 2**24)."""
-    return tf.add_n([tf.reduce_sum(tf.cast(flag, tf.int32)) for flag in flags])
+    return sum(ops.sum(ops.cast(flag, "int32")) for flag in flags)
 
 
 def _least(count_up_to, wanted, bits):
     """The least integer of `bits` bits for which `count_up_to` is at least `wanted`."""
 
-    def body(bit, high_part):
+    def body(place, high_part):
         # The bit stays clear if the integers below `high_part + 2**bit` are enough.
-        step = tf.bitwise.left_shift(1, bit)
+        step = ops.left_shift(1, bits - 1 - place)
         enough = count_up_to(high_part + (step - 1)) >= wanted
-        return bit - 1, tf.where(enough, high_part, high_part + step)
+        return ops.where(enough, high_part, high_part + step)
 
-    _, result = tf.while_loop(
-        lambda bit, high_part: bit >= 0,
-        body,
-        (tf.constant(bits - 1), tf.constant(0)),
-        parallel_iterations=1,
-    )
-    return result
+    return ops.fori_loop(0, bits, body, ops.convert_to_tensor(0, "int32"))

@@ -4,7 +4,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keras_vitbert.training.selection import smallest
+from keras_vitbert.merging.selection import smallest
 from tests.keras_vitbert.training import reference
 
 SHAPES = [(3, 4), (5,), (2, 1, 2)]

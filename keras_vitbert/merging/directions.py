@@ -1,0 +1,383 @@
+"""Merges that decide by the inner products of the two gradients.
+
+`t` and `i` are the gradients of text and image on the shared encoder, `c` is their cosine, `u` and
+`v` are `t` and `i` divided by their norms. With two tasks each method is a closed form, or one root
+that bisection finds. Several are one direction with different lengths, which only the clip sees:
+
+- `PCGrad` and `UPGrad`: the second is half the first;
+- the bisector `u + v` of the two directions: `Nash`, `IMTLG`, `ConFIG`, `NTKMTL` with exponent 0.5
+  and `FairGrad` with alpha 1.
+
+A gradient that is 0 adds nothing, and beside it `MGDA` and `IMTLG`, no longer than the shorter one,
+are 0; of opposite gradients (`c = -1`) little or nothing is left, as no direction helps both tasks.
+"""
+
+import math
+from typing import Any
+
+from keras import ops
+
+from keras_vitbert.merging.weighting import Weighting, Weights
+
+# Below this `1 + c` the bisector's direction is only rounding.
+_OPPOSITE = 1e-6
+_HALVINGS = 40  # of an interval, in a bisection
+_WIDEST = 80.0  # of logarithms: `exp` of it is finite in float32
+
+
+class _ByProducts(Weighting):
+    needs_products = True
+
+    def weigh(self, products, losses, step):
+        return self.weights_of(*products), []
+
+    def weights_of(self, text_norm, image_norm, cosine):
+        """The weights, for each row.
+
+        Args:
+            text_norm, image_norm, cosine: float32 tensors `(rows,)`, see `Products`.
+
+        Returns:
+            `Weights`.
+        """
+        raise NotImplementedError
+
+
+class PCGrad(_ByProducts):
+    """Takes from each gradient what points against the other (Yu et al. 2020, algorithm 1).
+
+    If `<t, i> < 0`: `t - <t, i>/<i, i> i` and `i - <t, i>/<t, t> t`, and their sum. With two tasks
+    the paper's random order has no effect. Length: that of `t + i` without conflict, 0 at `c = -1`.
+    """
+
+    part = 1.0
+
+    def weights_of(self, text_norm, image_norm, cosine):
+        against = self.part * ops.maximum(-cosine, 0.0)
+        return Weights(
+            self.part,
+            self.part,
+            image_in_text=against * ops.divide_no_nan(text_norm, image_norm),
+            text_in_image=against * ops.divide_no_nan(image_norm, text_norm),
+        )
+
+
+class UPGrad(PCGrad):
+    """The mean of the projections onto the dual cone (Quinton and Rey 2024, eq. 4).
+
+    The dual cone is what points against neither gradient. With two tasks the projections are
+    those of PCGrad, so this is half of it. The paper's weights are free; here they are 1/2 each.
+    """
+
+    part = 0.5
+
+
+class DualProj(_ByProducts):
+    """The mean gradient, projected onto the dual cone (Lopez-Paz and Ranzato 2017, eq. 11).
+
+    If the mean points against `t`, then `i/2` without its part along `t` remains, and the other way
+    round. Their memory of past tasks is the other gradient here.
+    """
+
+    def weights_of(self, text_norm, image_norm, cosine):
+        ratio = ops.divide_no_nan(image_norm, text_norm)
+        back = ops.divide_no_nan(text_norm, image_norm)
+        against_text = text_norm + cosine * image_norm < 0
+        against_image = image_norm + cosine * text_norm < 0
+        return Weights(
+            ops.where(against_text, -0.5 * cosine * ratio, 0.5),
+            ops.where(against_image, -0.5 * cosine * back, 0.5),
+        )
+
+
+class MGDA(_ByProducts):
+    """The shortest gradient of the convex hull (Sener and Koltun 2018, eq. 4; Désidéri 2012).
+
+    `w t + (1 - w) i` with `w = <i - t, i> / |t - i|^2`, clipped to [0, 1]. Equal gradients leave
+    `w` open: 1/2. Length: at most that of the shorter gradient, which decides alone if the other is
+    much longer.
+    """
+
+    def weights_of(self, text_norm, image_norm, cosine):
+        return Weights(*_least(text_norm, image_norm, cosine))
+
+
+class SDMGrad(_ByProducts):
+    """MGDA drawn towards the mean gradient (Xiao et al. 2023, arXiv 2305.18409).
+
+    `(g_w + lambda g_0) / (1 + lambda)` with `g_0 = (t + i) / 2` and the `w` that makes it shortest.
+    The paper estimates that `w` by steps with independent batches, to be free of bias; here it is
+    exact for the one batch at hand. `lambda` 0 is MGDA, a large one the mean.
+
+    Args:
+        strength: float >= 0, `lambda`.
+    """
+
+    def __init__(self, strength=0.3, **kwargs):
+        super().__init__(**kwargs)
+        self.strength = _at_least(0, strength, "strength")
+
+    def weights_of(self, text_norm, image_norm, cosine):
+        part = self.strength / 2 / (1 + self.strength)  # of the mean in each weight
+        found = _least(text_norm, image_norm, cosine)
+        return Weights(*(ops.clip(weight, part, 1 - part) for weight in found))
+
+
+class CAGrad(_ByProducts):
+    """The best worst case in a ball around the mean gradient (Liu et al. 2021, eq. 3).
+
+    `d` with `|d - g_0| <= c |g_0|`, `g_0 = (t + i) / 2`, for which the smaller of `<t, d>` and
+    `<i, d>` is largest: `d = g_0 + c |g_0| / |g_w| g_w` with the `w` that minimises
+    `<g_w, g_0> + c |g_0| |g_w|`, a closed form. The authors' code divides `d` by `1 + c^2`, the
+    paper does not; nor is it done here. Length: between `1 - c` and `1 + c` times that of `g_0`.
+
+    Args:
+        radius: float in [0, 1), `c`; 0 is the mean.
+    """
+
+    def __init__(self, radius=0.5, **kwargs):
+        super().__init__(**kwargs)
+        if not 0 <= radius < 1:
+            raise ValueError(f"radius {radius} is not in [0, 1)")
+        self.radius = radius
+
+    def weights_of(self, text_norm, image_norm, cosine):
+        t, i = _relative(text_norm, image_norm)
+        radius = self.radius * _length(0.5 * t, 0.5 * i, cosine)
+        # <g_w, g_0> is `slope w` and a constant; |g_w|^2 is `apart (w - at)^2 + floor`.
+        slope = (t - i) * (t + i) / 2
+        apart = (t - i) ** 2 + 2 * t * i * (1 - cosine)
+        at = ops.where(apart > 0, ops.divide_no_nan(i * (i - cosine * t), apart), 0.5)
+        floor = ops.divide_no_nan((t * i) ** 2 * (1 - cosine) * (1 + cosine), apart)
+        # Where the ball's part grows faster than the slope falls, there is a minimum.
+        left = radius * radius * apart - slope * slope
+        moved = -slope * ops.sqrt(ops.divide_no_nan(floor, ops.maximum(apart * left, 0.0)))
+        end = ops.where(slope > 0, 0.0, 1.0)
+        text = ops.where(left > 0, ops.clip(at + moved, 0.0, 1.0), end)
+        text = ops.where(slope == 0, ops.clip(at, 0.0, 1.0), text)
+        image = 1 - text
+        share = ops.divide_no_nan(radius, _length(text * t, image * i, cosine))
+        return Weights(0.5 + share * text, 0.5 + share * image)
+
+
+class Nash(_ByProducts):
+    """The bargain that no task wants to change (Navon et al. 2022, algorithm 1).
+
+    Weights `a` with `<t, d> = 1 / a_t` and `<i, d> = 1 / a_i` for `d = a_t t + a_i i`. With two
+    tasks `a_t = 1 / (|t| sqrt(1 + c))`. Length: the root of 2, whatever the gradients are.
+    """
+
+    def weights_of(self, text_norm, image_norm, cosine):
+        length = _over_root(1 + cosine)
+        return Weights(ops.divide_no_nan(length, text_norm), ops.divide_no_nan(length, image_norm))
+
+
+class FairGrad(_ByProducts):
+    """Fairness of order `alpha` in the decrease of the losses (Ban and Ji 2024, eq. 4).
+
+    Weights `w` with `<t, d> = w_t^(-1/alpha)` and `<i, d> = w_i^(-1/alpha)` for
+    `d = w_t t + w_i i`. At `alpha` 1 that is Nash; a large one lets the slower task decide. One
+    root, found by bisection.
+
+    Args:
+        alpha: float > 0; the authors tune it, 1 and 2 among others.
+    """
+
+    def __init__(self, alpha=2.0, **kwargs):
+        super().__init__(**kwargs)
+        self.alpha = _above(0, alpha, "alpha")
+
+    def weights_of(self, text_norm, image_norm, cosine):
+        # Beside a gradient that is 0 the other one is alone.
+        text_log, image_log = (
+            _log(ops.where(norm > 0, norm, other))
+            for norm, other in ((text_norm, image_norm), (image_norm, text_norm))
+        )
+        # With z = w_t |t| / (w_i |i|) both conditions are one: it grows in log z.
+        power = 1 / self.alpha
+        log_ratio = (power - 1) * (text_log - image_log)
+        bound = ops.minimum(ops.where(cosine < 0, -_log(-cosine), _WIDEST), _WIDEST)
+
+        def halve(_, ends):
+            low, high = ends
+            middle = (low + high) / 2
+            z = ops.exp(middle)
+            grown = _log(z + cosine) - _log(1 + cosine * z) + power * middle > log_ratio
+            return ops.where(grown, low, middle), ops.where(grown, middle, high)
+
+        low, high = ops.fori_loop(0, _HALVINGS, halve, (-bound, bound))
+        log_z = (low + high) / 2
+        # The larger of w_t |t| and w_i |i| from its condition, as the other's may be all rounding.
+        below = ops.exp(-ops.abs(log_z))
+        log_norm = ops.where(log_z > 0, text_log, image_log)
+        log_larger = ((power - 1) * log_norm - _log(1 + cosine * below)) / (1 + power)
+        larger = ops.where(1 + cosine > _OPPOSITE, ops.exp(log_larger), 0.0)
+        text = ops.where(log_z > 0, larger, larger * below)
+        image = ops.where(log_z > 0, larger * below, larger)
+        return Weights(ops.divide_no_nan(text, text_norm), ops.divide_no_nan(image, image_norm))
+
+
+class IMTLG(_ByProducts):
+    """Equal projections onto both directions (Liu et al. 2021, "Towards impartial", eq. 1 and 2).
+
+    `d = w t + (1 - w) i` with `<u, d> = <v, d>`: `w = |i| / (|t| + |i|)`. Equal directions leave
+    `w` open; this is its limit. Length: `|t| |i| sqrt(2 + 2 c) / (|t| + |i|)`.
+    """
+
+    def weights_of(self, text_norm, image_norm, cosine):
+        both = text_norm + image_norm
+        return Weights(ops.divide_no_nan(image_norm, both), ops.divide_no_nan(text_norm, both))
+
+
+class ConFIG(_ByProducts):
+    """Free of conflict, as long as the gradients' projections (Liu et al. 2024, eq. 2).
+
+    The unit bisector, times `<t, .> + <i, .>`: `(|t| + |i|) / 2 (u + v)`. Length:
+    `(|t| + |i|) sqrt((1 + c) / 2)`. Beside a gradient that is 0 the other stays.
+    """
+
+    def weights_of(self, text_norm, image_norm, cosine):
+        both = text_norm + image_norm
+        half = ops.where(ops.minimum(text_norm, image_norm) > 0, both / 2, both)
+        return Weights(ops.divide_no_nan(half, text_norm), ops.divide_no_nan(half, image_norm))
+
+
+class NTKMTL(_ByProducts):
+    """Equal speeds of convergence, by the tasks' tangent kernels (Qin et al. 2025, eq. 15).
+
+    `w_t = ((|t|^2 + |i|^2) / (2 |t|^2))^exponent`. Of a task's kernel over `n` parts of the batch
+    the largest eigenvalue counts; this is the paper's `n = 1`, where it is the squared norm. Its
+    exponent of 1/2 makes the bisector, with length `sqrt(|t|^2 + |i|^2) sqrt(1 + c)`. The authors'
+    code has the sum of the squares in place of their mean.
+
+    Args:
+        exponent: float >= 0; 0 is the sum.
+    """
+
+    def __init__(self, exponent=0.5, **kwargs):
+        super().__init__(**kwargs)
+        self.exponent = _at_least(0, exponent, "exponent")
+
+    def weights_of(self, text_norm, image_norm, cosine):
+        t, i = _relative(text_norm, image_norm)
+        mean = ops.sqrt((t * t + i * i) / 2)
+
+        def weight(norm):
+            return ops.power(ops.divide_no_nan(mean, norm), 2 * self.exponent)
+
+        return Weights(weight(t), weight(i))
+
+
+class Aligned(_ByProducts):
+    """All singular values of the two gradients made equal to the smallest (Senushkin et al. 2023).
+
+    Aligned-MTL, their algorithm 1: `w = s_min (G G^T)^(-1/2) (1/2, 1/2)`. `G G^T` is the
+    matrix of inner products, whose inverse root is a closed form. Values of 0 do not count, as in
+    the authors' code: gradients that are parallel up to rounding give their part along the one
+    direction, and a gradient some 2000 times as long as the other stays, halved. The paper's task
+    weights are free; here they are 1/2 each.
+    """
+
+    def weights_of(self, text_norm, image_norm, cosine):
+        t, i = _relative(text_norm, image_norm)
+        tt, ii, ti = t * t, i * i, cosine * t * i
+        root_det = t * i * ops.sqrt(ops.maximum((1 - cosine) * (1 + cosine), 0.0))
+        trace = tt + ii
+        larger = (trace + ops.sqrt((tt - ii) ** 2 + 4 * ti * ti)) / 2
+        scale = ops.sqrt((trace + 2 * root_det) * larger)
+        text = ops.divide_no_nan(0.5 * (ii + root_det - ti), scale)
+        image = ops.divide_no_nan(0.5 * (tt + root_det - ti), scale)
+        # With one singular value its direction in the space of tasks: the first eigenvector's.
+        along = ops.divide_no_nan(0.5 * (tt + ti), trace), ops.divide_no_nan(0.5 * (ii + ti), trace)
+        has_two = root_det * root_det > 2 * _EPSILON * larger * larger
+        return Weights(ops.where(has_two, text, along[0]), ops.where(has_two, image, along[1]))
+
+
+class GradVac(Weighting):
+    """Brings two gradients as near as they have been on average (Wang et al. 2021).
+
+    Where the cosine is below the moving average `p`, each task's gradient gets so much of the other
+    that their cosine would be `p`. Then the average moves. With `p = 0` it is PCGrad. The paper
+    leaves the average's beginning open: 0.
+
+    Args:
+        beta: float in [0, 1], how fast the average moves.
+    """
+
+    needs_products = True
+
+    def __init__(self, beta=0.01, **kwargs):
+        super().__init__(**kwargs)
+        if not 0 <= beta <= 1:
+            raise ValueError(f"beta {beta} is not in [0, 1]")
+        self.beta = beta
+
+    def make_state(self, rows):
+        self.target = self.state_weight("target_cosine", (rows,))
+
+    def weigh(self, products, losses, step):
+        text_norm, image_norm, cosine = products
+        target: Any = ops.convert_to_tensor(self.target.value)
+        sine, target_sine = (
+            ops.sqrt(ops.maximum((1 - x) * (1 + x), 0.0)) for x in (cosine, target)
+        )
+        # An average of 1 would ask for a gradient without end.
+        target_sine = ops.maximum(target_sine, 1e-3)
+        added = (target * sine - cosine * target_sine) / target_sine
+        added = ops.where(cosine < target, added, 0.0)
+        weights = Weights(
+            1.0,
+            1.0,
+            image_in_text=added * ops.divide_no_nan(text_norm, image_norm),
+            text_in_image=added * ops.divide_no_nan(image_norm, text_norm),
+        )
+        return weights, [(self.target, target + self.beta * (cosine - target))]
+
+
+_EPSILON = 2.0**-23  # of float32
+_TINIEST = 2.0**-126
+
+
+def _relative(text_norm, image_norm):
+    """Both norms divided by the larger one, so that their squares are in range."""
+    larger = ops.maximum(text_norm, image_norm)
+    return ops.divide_no_nan(text_norm, larger), ops.divide_no_nan(image_norm, larger)
+
+
+def _length(text, image, cosine):
+    """The length of the sum of two gradients with these norms, as exact as `1 + c`."""
+    return ops.sqrt((text - image) ** 2 + 2 * text * image * (1 + cosine))
+
+
+def _least(text_norm, image_norm, cosine):
+    """Both weights in the shortest vector between two gradients; 1/2 if they are equal."""
+    t, i = _relative(text_norm, image_norm)
+    text = ops.maximum(i * (i - cosine * t), 0.0)
+    image = ops.maximum(t * (t - cosine * i), 0.0)
+    both = text + image
+    return tuple(
+        ops.where(both > 0, ops.divide_no_nan(weight, both), 0.5) for weight in (text, image)
+    )
+
+
+def _over_root(one_and_cosine):
+    """`1 / sqrt(1 + c)`, and 0 where the gradients are opposite."""
+    is_open = one_and_cosine > _OPPOSITE
+    return ops.where(is_open, 1 / ops.sqrt(ops.maximum(one_and_cosine, _OPPOSITE)), 0.0)
+
+
+def _log(values):
+    """The logarithm, finite at 0 and below."""
+    return ops.log(ops.maximum(values, _TINIEST))
+
+
+def _at_least(bound, value, name):
+    if not bound <= value < math.inf:
+        raise ValueError(f"{name} {value} must be at least {bound}")
+    return value
+
+
+def _above(bound, value, name):
+    if not bound < value < math.inf:
+        raise ValueError(f"{name} {value} must be above {bound}")
+    return value

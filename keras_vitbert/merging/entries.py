@@ -1,0 +1,274 @@
+"""Merges that take each entry of the merged gradient from one of two parts.
+
+An entry rule stands behind a weighting: `text` and `image` are the parts that it has made.
+"""
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_vitbert.merging.random_numbers import keyed_draws
+from keras_vitbert.merging.selection import magnitude_bits, smallest
+
+RANKS = ("text", "image", "ratio", "sign", "random")
+SCOPES = ("all", "tensor")
+# The bits of float32.
+_ONE = 0x3F800000
+_INFINITY = 0x7F800000
+
+
+class GradDrop(keras.layers.Layer):
+    """Keeps one sign of each entry (Chen et al. 2020, "Just pick a sign", algorithm 1).
+
+    `P = (1 + (t + i) / (|t| + |i|)) / 2`; where a uniform number is below `P` the positive parts
+    stay, elsewhere the negative ones. The paper drops at activations; this is the form for
+    parameters, as in TorchJD.
+
+    Args:
+        leak: float in [0, 1], how much of what is dropped stays.
+        seed: int in [0, 2**32).
+
+    Attributes:
+        needs_sums: bool, whether it needs both gradients summed over the replicas.
+    """
+
+    needs_sums = True
+
+    def __init__(self, leak=0.0, seed=0, **kwargs):
+        super().__init__(**kwargs)
+        self.leak, self.seed = leak, seed
+        self.generator = keras.random.SeedGenerator(0)
+
+    def choose(self, text, image, step):
+        """The merged gradient.
+
+        Args:
+            text, image: lists of tensors of the same shapes.
+            step: scalar int tensor.
+
+        Returns:
+            list of tensors.
+        """
+        chosen = []
+        with keyed_draws(self.generator, self.seed, step):
+            for t, i in zip(text, image, strict=True):
+                size = ops.abs(t) + ops.abs(i)
+                positive = (1 + ops.divide_no_nan(t + i, size)) / 2
+                drawn = keras.random.uniform(ops.shape(t), seed=self.generator)
+                signs = ops.where(drawn < positive, 1.0, -1.0)
+                kept = [ops.where(ops.sign(g) == signs, 1.0, self.leak) * g for g in (t, i)]
+                chosen.append(kept[0] + kept[1])
+        return chosen
+
+
+class GradientMask(keras.layers.Layer):
+    """`G = M dL_text + (1 - M) dL_image` on the shared encoder (eq. 8), `M` by Algorithm 1.
+
+    `M` starts as all ones. Each update clears those of the remaining ones that rank lowest. The
+    paper ranks by `|dL_text|` over the whole shared encoder, and a cleared entry stays cleared.
+
+    Args:
+        rank: str. `text`: by `|t|`, the paper. `image`: the largest `|i|` are cleared. `ratio`: by
+            `|t| / (|t| + |i|)`. `sign`: entries whose signs differ first, by the same ratio.
+            `random`: at random, the baseline of Figure 2.
+        scope: str. `all`: one ranking over all tensors. `tensor`: the same share of each tensor.
+        cumulative: bool, whether a cleared entry stays cleared; else each update begins with ones.
+        softness: float in [0, 0.5], how much of the other gradient there is in each entry.
+        seed: int; the random numbers depend on it and on the number of updates only.
+
+    Raises:
+        ValueError: an argument is out of range.
+    """
+
+    needs_sums = False
+
+    def __init__(self, rank="text", scope="all", cumulative=True, softness=0.0, seed=0, **kwargs):
+        super().__init__(**kwargs)
+        for name, value, known in (("rank", rank, RANKS), ("scope", scope, SCOPES)):
+            if value not in known:
+                raise ValueError(f"{name} {value!r} is not one of {', '.join(known)}")
+        if not 0 <= softness <= 0.5:
+            raise ValueError(f"softness {softness} is not in [0, 0.5]")
+        self.rank, self.scope, self.cumulative = rank, scope, cumulative
+        self.softness, self.seed = softness, seed
+        if rank == "random":
+            self.generator = keras.random.SeedGenerator(0)
+
+    def make_masks(self, variables):
+        """Makes a boolean mask for each variable.
+
+        Every replica computes the same mask from the summed gradient and keeps its own copy: to
+        aggregate masks, `TPUStrategy` would send every replica's copy to every other. This is not
+        `build`, whose arguments Keras keeps: the encoder would count as the merge's variables.
+
+        Args:
+            variables: list of Keras variables, in the order of the gradients.
+        """
+        self.masks = [
+            self.add_weight(
+                name=f"mask_{variable.path.replace('/', '_')}",
+                shape=variable.shape,
+                dtype="bool",
+                initializer="ones",
+                trainable=False,
+            )
+            for variable in variables
+        ]
+        self.updates: Any = None
+        if self.rank == "random" or not self.cumulative:
+            self.updates = self.add_weight(
+                name="updates", shape=(), dtype="int32", initializer="zeros", trainable=False
+            )
+
+    @property
+    def groups(self):
+        """int, how many rankings there are: the length of `counts`."""
+        return 1 if self.scope == "all" else len(self.masks)
+
+    @property
+    def sizes(self):
+        """list of int, the entries of each mask."""
+        return [int(np.prod(mask.shape)) for mask in self.masks]
+
+    @property
+    def size(self):
+        """int, the number of entries of `M`."""
+        return sum(self.sizes)
+
+    @property
+    def cleared(self):
+        """int, the number of entries that are cleared."""
+        return sum(self._cleared_of_each())
+
+    def _cleared_of_each(self):
+        masks = (np.asarray(ops.convert_to_numpy(mask.value)) for mask in self.masks)
+        return [mask.size - int(np.count_nonzero(mask)) for mask in masks]
+
+    def counts(self, wanted, updates):
+        """How many entries the next update clears.
+
+        Args:
+            wanted: int, the number of entries that are to be cleared then.
+            updates: int, the number of updates that are to be done then.
+
+        Returns:
+            int32 array: `(1,)`, or with scope `tensor` one for each mask; all 0 for no update.
+        """
+        sizes, cleared = self.sizes, self._cleared_of_each()
+        if self.scope == "all":
+            sizes, cleared = [sum(sizes)], [sum(cleared)]
+        if not self.cumulative:
+            is_done = int(np.asarray(self.updates.value)) >= updates
+            wanted, cleared = 0 if is_done else wanted, [0] * len(sizes)
+        # Rounded are the sums up to each tensor, so that the last one is `wanted`. A small tensor's
+        # part may come out below what it has cleared: then the tensors around it get less.
+        ends = [round(wanted * end / sum(sizes)) for end in np.cumsum(sizes).tolist()]
+        left = np.subtract(ends, np.cumsum(cleared))
+        left = np.clip(np.maximum.accumulate([0, *left]), 0, max(left[-1], 0))
+        return np.diff(left).astype(np.int32)
+
+    def choose(self, text, image, step, masks=None):
+        """The merged gradient (eq. 8).
+
+        Args:
+            text, image: lists of tensors, in the order of the masks.
+            step: not used.
+            masks: what `refreshed` returns, in place of the present masks.
+
+        Returns:
+            list of tensors.
+        """
+        del step
+        masks = masks or [mask.value for mask in self.masks]
+        chosen = []
+        for t, i, mask in zip(text, image, masks, strict=True):
+            if self.softness:
+                hard, soft = 1 - self.softness, self.softness
+                t, i = hard * t + soft * i, soft * t + hard * i
+            chosen.append(ops.where(mask, t, i))
+        return chosen
+
+    def refreshed(self, text, image, counts):
+        """The masks after one update of Algorithm 1.
+
+        Args:
+            text, image: lists of both gradients, summed over all replicas.
+            counts: int32 tensor, see `counts`; all 0 leave the masks as they are, at no cost.
+
+        Returns:
+            list of bool tensors.
+        """
+        masks = [ops.convert_to_tensor(mask.value) for mask in self.masks]
+
+        def updated():
+            begin = masks if self.cumulative else [ops.ones_like(mask) for mask in masks]
+            values = self._ranked(text, image)
+            if self.scope == "all":
+                marks = smallest(values, begin, counts[0])
+            else:
+                marks = [
+                    smallest([value], [mask], counts[place])[0]
+                    for place, (value, mask) in enumerate(zip(values, begin, strict=True))
+                ]
+            return [
+                ops.logical_and(mask, ops.logical_not(mark))
+                for mask, mark in zip(begin, marks, strict=True)
+            ]
+
+        return ops.cond(ops.any(counts > 0), updated, lambda: list(masks))
+
+    def keep(self, masks, good=True):
+        """Replaces the masks by refreshed ones.
+
+        Args:
+            masks: what `refreshed` returns.
+            good: scalar bool tensor; if it is False, the present masks stay.
+        """
+        for variable, value in zip(self.masks, masks, strict=True):
+            variable.assign(ops.where(good, value, variable.value))
+        if self.updates is not None:
+            self.updates.assign(self.updates.value + ops.cast(good, "int32"))
+
+    def _ranked(self, text, image):
+        """The values that entries are ranked by; the smallest magnitudes are cleared."""
+        # With a batch of unknown size some gradients have no static shape.
+        text, image = (
+            [ops.reshape(g, mask.shape) for g, mask in zip(gradients, self.masks, strict=True)]
+            for gradients in (text, image)
+        )
+        if self.rank == "text":
+            return text
+        if self.rank == "image":
+            # The order of the bits the other way round; `1 / |i|` would make ties.
+            return [ops.view(_INFINITY - magnitude_bits(i), "float32") for i in image]
+        if self.rank == "random":
+            with keyed_draws(self.generator, self.seed, self.updates.value):
+                return [keras.random.uniform(t.shape, seed=self.generator) for t in text]
+        values = []
+        for t, i in zip(text, image, strict=True):
+            ratio = ops.divide_no_nan(ops.abs(t), ops.abs(t) + ops.abs(i))
+            if self.rank == "sign":
+                # What agrees comes after a ratio of 1; a sum of floats would make ties.
+                bits, agree = magnitude_bits(ratio), ops.sign(t) * ops.sign(i) >= 0
+                ratio = ops.view(ops.where(agree, bits + (_ONE + 1), bits), "float32")
+            values.append(ratio)
+        return values
+
+
+def cleared_after(updates, size, mask_ratio, mask_ratio_per_update):
+    """How many entries Algorithm 1 has cleared after a number of updates.
+
+    The sparsity grows by `mask_ratio_per_update` per update, up to `mask_ratio`. Only the total is
+    rounded, so rounding errors do not accumulate.
+
+    Args:
+        updates: int.
+        size: int, entries of the masks.
+        mask_ratio, mask_ratio_per_update: float.
+
+    Returns:
+        int in [0, size].
+    """
+    return round(min(updates * mask_ratio_per_update, mask_ratio) * size)

@@ -1,0 +1,206 @@
+"""Merges that weigh the two losses, so that heads and embeddings are weighted like the encoder."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_vitbert.merging.random_numbers import keyed_draws
+from keras_vitbert.merging.weighting import Weighting, Weights
+
+
+class Uncertainty(Weighting):
+    """Learned log-variances (Kendall et al. 2018, eq. 10, for classification).
+
+    The loss is the sum of `exp(-s) L + s / 2` over both tasks, `s = log sigma^2`, each of which
+    moves down its own gradient `1/2 - exp(-s) L`; it rests at `s = log 2 L`, where the weight is
+    `1 / (2 L)`. The paper trains `s` with the network's optimiser, whose rate would hardly move it;
+    here it is plain gradient descent with a rate of its own.
+
+    Args:
+        rate: float > 0, of the log-variances.
+    """
+
+    weighs_losses = True
+    needs_losses = True
+
+    def __init__(self, rate=0.01, **kwargs):
+        super().__init__(**kwargs)
+        self.rate = rate
+
+    def make_state(self, rows):
+        self.log_variances = self.state_weight("log_variances", (2,))
+
+    def weigh(self, products, losses, step):
+        before: Any = ops.convert_to_tensor(self.log_variances.value)
+        weights: Any = ops.exp(-before)
+        after = before - self.rate * (0.5 - weights * ops.stack(losses))
+        return _pair(weights), [(self.log_variances, after)]
+
+
+class DWA(Weighting):
+    """Dynamic weight average (Liu et al. 2019, "End-to-end multi-task learning", eq. 7).
+
+    `w = 2 softmax(r / T)` with `r` a task's last mean loss divided by the one before: who descends
+    slowly weighs more. The paper averages over an epoch of its data; here it is a number of steps.
+    Before two of them are over the weights are 1.
+
+    Args:
+        temperature: float > 0, `T`; the paper has 2.
+        window: int > 0, steps.
+    """
+
+    weighs_losses = True
+    needs_losses = True
+
+    def __init__(self, temperature=2.0, window=100, **kwargs):
+        super().__init__(**kwargs)
+        self.temperature, self.window = temperature, window
+
+    def make_state(self, rows):
+        self.total = self.state_weight("total", (2,))
+        self.count = self.state_weight("count", (), dtype="int32")
+        self.last = self.state_weight("last", (2,))
+        self.before = self.state_weight("before", (2,))
+
+    def weigh(self, products, losses, step):
+        total, last, before = (
+            ops.convert_to_tensor(v.value) for v in (self.total, self.last, self.before)
+        )
+        ratios = ops.divide_no_nan(last, before)
+        weights = 2 * ops.softmax(ratios / self.temperature)
+        weights = ops.where(ops.min(before) > 0, weights, 1.0)
+        total, count = total + ops.stack(losses), self.count.value + 1
+        full = count >= self.window
+        mean = total / ops.cast(count, "float32")
+        return _pair(weights), [
+            (self.total, ops.where(full, 0.0, total)),
+            (self.count, ops.where(full, 0, count)),
+            (self.last, ops.where(full, mean, last)),
+            (self.before, ops.where(full, last, before)),
+        ]
+
+
+class GradNorm(Weighting):
+    """Equal rates of training, by the norms of the gradients (Chen et al. 2018, algorithm 1).
+
+    The weights, whose sum stays 2, go down the gradient of `sum |w n - m r^alpha|`: `n` is the norm
+    of a task's gradient, `m` the mean of `w n`, `r` the loss divided by the first one and by the
+    mean of such quotients; the target `m r^alpha` counts as a constant. The paper takes the norms
+    in the last shared layer, here it is the shared encoder; and that gradient is divided by `m`,
+    so that the rate does not depend on the scale of the losses. Its experiments
+    move `w` by Adam; here it is gradient descent, as in the algorithm.
+
+    Args:
+        alpha: float, how much more a slow task weighs; the paper has 0.12 and 1.5.
+        rate: float > 0, of the weights; the paper has 0.025.
+    """
+
+    weighs_losses = True
+    needs_losses = True
+    needs_products = True
+
+    def __init__(self, alpha=1.5, rate=0.025, **kwargs):
+        super().__init__(**kwargs)
+        self.alpha, self.rate = alpha, rate
+
+    def make_state(self, rows):
+        self.task_weights = self.state_weight("task_weights", (2,), "ones")
+        self.first = self.state_weight("first_losses", (2,))
+
+    def weigh(self, products, losses, step):
+        weights = ops.convert_to_tensor(self.task_weights.value)
+        losses = ops.stack(losses)
+        first = ops.where(self.first.value > 0, self.first.value, losses)
+        norms = ops.stack([products.text_norm[0], products.image_norm[0]])
+        weighted = weights * norms
+        mean = ops.mean(weighted)
+        speed = ops.divide_no_nan(losses, first)
+        target = mean * ops.power(ops.divide_no_nan(speed, ops.mean(speed)), self.alpha)
+        slope = ops.sign(weighted - target) * ops.divide_no_nan(norms, mean)
+        moved = ops.maximum(weights - self.rate * slope, 1e-3)
+        return _pair(weights), [
+            (self.task_weights, 2 * moved / ops.sum(moved)),
+            (self.first, first),
+        ]
+
+
+class FAMO(Weighting):
+    """As much progress for both losses, without their gradients (Liu et al. 2023, eq. 10 to 12).
+
+    `w = c z / L` with `z = softmax(x)` and `c = 1 / sum(z / L)`. After the update, `x` moves down
+    `J d + decay x`: `d` is how much the logarithm of each loss has fallen on the same batch,
+    `J` the softmax's Jacobian. The authors' code moves `x` by Adam; this is eq. 12.
+
+    Args:
+        rate: float > 0, of `x`; the paper has 0.025.
+        decay: float >= 0.
+    """
+
+    weighs_losses = True
+    needs_losses = True
+    needs_losses_after = True
+
+    def __init__(self, rate=0.025, decay=0.001, **kwargs):
+        super().__init__(**kwargs)
+        self.rate, self.decay = rate, decay
+
+    def make_state(self, rows):
+        self.logits = self.state_weight("logits", (2,))
+
+    def weigh(self, products, losses, step):
+        share = ops.softmax(ops.convert_to_tensor(self.logits.value))
+        weights = share / ops.maximum(ops.stack(losses), _LEAST)
+        return _pair(weights / ops.sum(weights)), []
+
+    def after(self, losses, losses_after):
+        logits: Any = ops.convert_to_tensor(self.logits.value)
+        share: Any = ops.softmax(logits)
+        before, after = (ops.log(ops.maximum(ops.stack(x), _LEAST)) for x in (losses, losses_after))
+        fallen = before - after
+        slope = share * (fallen - ops.sum(share * fallen))
+        return [(self.logits, logits - self.rate * (slope + self.decay * logits))]
+
+
+class RandomWeights(Weighting):
+    """Other weights in each step, drawn at random (Lin et al. 2022, random loss weighting).
+
+    The softmax of two normal numbers, keyed by seed and step.
+
+    Args:
+        seed: int in [0, 2**32).
+    """
+
+    weighs_losses = True
+
+    def __init__(self, seed=0, **kwargs):
+        super().__init__(**kwargs)
+        self.seed = seed
+        self.generator = keras.random.SeedGenerator(0)
+
+    def weigh(self, products, losses, step):
+        with keyed_draws(self.generator, self.seed, step):
+            drawn = keras.random.normal((2,), seed=self.generator)
+        return _pair(ops.softmax(drawn)), []
+
+
+class Alternate(Weighting):
+    """One modality a step, text first; UML (arXiv 2510.08492) alternates modalities.
+
+    Both losses are computed, and one weighs 0, also in the optimiser's moments.
+    """
+
+    weighs_losses = True
+
+    def weigh(self, products, losses, step):
+        odd: Any = ops.cast(ops.cast(step, "int32") % 2, "float32")
+        return Weights(1 - odd, odd), []
+
+
+_LEAST = 1e-8  # nats: a loss has a logarithm
+
+
+def _pair(values):
+    """`Weights` of a tensor `(2,)`."""
+    text, image = ops.unstack(values, 2)
+    return Weights(text, image)

@@ -1,0 +1,140 @@
+"""What all ways of weighting two gradients have in common, and the two simplest."""
+
+from typing import Any, NamedTuple
+
+import keras
+
+
+class Weights(NamedTuple):
+    """How much of each gradient there is in a task's part of the merged one.
+
+    The text's part is `text * t + image_in_text * i`, the image's is
+    `image * i + text_in_image * t`; the merged gradient is their sum, or takes each entry from one
+    of them, where there is a mask.
+
+    Attributes:
+        text, image, image_in_text, text_in_image: floats, or float32 tensors `(rows,)` with a value
+            for each block, or one for all.
+    """
+
+    text: Any
+    image: Any
+    image_in_text: Any = 0.0
+    text_in_image: Any = 0.0
+
+
+class Weighting(keras.layers.Layer):
+    """Weighs the gradients of two tasks, called text and image; the base of all that do.
+
+    A subclass says what it needs to know, and the step gets no more:
+
+    Attributes:
+        needs_products: bool, whether it needs the inner products of the gradients, summed over all
+            replicas. Then both gradients are summed; otherwise merging is linear, and the merged
+            one is.
+        needs_losses: bool, whether it needs both losses over the global batch.
+        needs_losses_after: bool, whether it needs them after the update once more, of the same
+            batch: one more forward pass.
+        is_fixed: bool, whether the weights are numbers that no step changes.
+        weighs_losses: bool, whether the weights are those of the losses, so that they act on
+            variables that one task alone reaches, too.
+    """
+
+    needs_products = False
+    needs_losses = False
+    needs_losses_after = False
+    weighs_losses = False
+    is_fixed = False
+
+    def make_state(self, rows):
+        """Makes the variables that `weigh` reads and whose next values it returns.
+
+        Args:
+            rows: int, the blocks that are weighed by themselves; 1 without.
+        """
+
+    def state_weight(self, name, shape, initializer: Any = "zeros", dtype="float32"):
+        """Makes a variable of the state.
+
+        Args:
+            name: str.
+            shape: tuple of int.
+            initializer: of Keras.
+            dtype: str.
+        """
+        return self.add_weight(
+            name=name, shape=shape, initializer=initializer, dtype=dtype, trainable=False
+        )
+
+    def loss(self, text_loss, image_loss):
+        """The loss to report and to judge a step by; most have none, and this is the sum.
+
+        Args:
+            text_loss, image_loss: scalar tensors.
+        """
+        return text_loss + image_loss
+
+    def weigh(self, products, losses, step):
+        """Weighs the gradients of a step.
+
+        Args:
+            products: `Products`, or None if it does not need them.
+            losses: pair of scalar float32 tensors, of the text and the image; or None.
+            step: scalar int tensor, completed steps.
+
+        Returns:
+            (`Weights`; list of pairs of a variable and its next value).
+        """
+        raise NotImplementedError
+
+    def after(self, losses, losses_after):
+        """What changes in the state by the losses after the update.
+
+        Args:
+            losses, losses_after: pairs of scalar float32 tensors.
+
+        Returns:
+            list as that of `weigh`.
+        """
+        del losses, losses_after
+        return []
+
+
+class Unit(Weighting):
+    """Each task's gradient as it is: `t + i`, or with a mask that of eq. 8."""
+
+    is_fixed = True
+
+    def weigh(self, products, losses, step):
+        return Weights(1.0, 1.0), []
+
+
+class Sum(Weighting):
+    """`dL = r dL_image + (1 - r) dL_text` (eq. 9), fixed weights: the joint baseline.
+
+    Args:
+        image_loss_ratio: float in [0, 1], `r`; the paper's best is 0.2.
+
+    Raises:
+        ValueError: the ratio is out of range.
+    """
+
+    is_fixed = True
+    weighs_losses = True
+
+    def __init__(self, image_loss_ratio=0.2, **kwargs):
+        super().__init__(**kwargs)
+        if not 0 <= image_loss_ratio <= 1:
+            raise ValueError(f"image_loss_ratio {image_loss_ratio} is not in [0, 1]")
+        self.image_loss_ratio = image_loss_ratio
+
+    def loss(self, text_loss, image_loss):
+        """The loss whose gradient the merge returns.
+
+        Args:
+            text_loss, image_loss: scalar tensors.
+        """
+        return self.image_loss_ratio * image_loss + (1 - self.image_loss_ratio) * text_loss
+
+    def weigh(self, products, losses, step):
+        return Weights(1 - self.image_loss_ratio, self.image_loss_ratio), []

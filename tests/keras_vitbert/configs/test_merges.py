@@ -1,0 +1,89 @@
+"""Names and options of merges: what a config may say, and what it refuses in one line."""
+
+import re
+
+import pytest
+
+from keras_vitbert.configs import merges
+from keras_vitbert.configs.checks import Requirements
+from keras_vitbert.configs.overrides import flatten
+from keras_vitbert.configs.pretraining import load_config
+from keras_vitbert.configs.variants import VARIANTS, apply_variant
+from keras_vitbert.merging import GradientMask, get_merge
+from keras_vitbert.merging.entries import RANKS, SCOPES
+
+PAPER = flatten(load_config("paper"))
+
+
+def problems(given, variant="vitbert"):
+    flat = {**PAPER, **{f"merge.{key}": value for key, value in given.items()}}
+    checks = Requirements(flat)
+    merges.check(checks, {f"merge.{key}" for key in given}, VARIANTS[variant])
+    return " ".join(checks.problems.values())
+
+
+def test_every_name_is_a_merge():
+    names = [*merges.ENTRIES, *merges.WEIGHTINGS]
+    names += [f"{e}+{w}" for e in merges.ENTRIES for w in merges.WEIGHTINGS if w != "alternate"]
+    for name in names:
+        assert not problems({"name": name}), name
+        merge = get_merge({**load_config("paper").merge.to_dict(), "name": name})
+        assert isinstance(merge.entries, GradientMask) == merges.has_masks(name)
+        assert (merge.entries is None) == (merges.parts_of(name)[0] is None)
+        assert merge.weighting.weighs_losses == (merges.parts_of(name)[1] in merges.OF_LOSSES)
+
+
+def test_defaults_are_those_of_the_classes():
+    for name, options in merges.OPTIONS.items():
+        merge = get_merge({"name": name})
+        layer = merge.entries if name in merges.ENTRIES else merge.weighting
+        assert {option: getattr(layer, option) for option in options} == options
+        assert {key: PAPER[f"merge.{name}.{key}"] for key in options} == options
+    assert {*RANKS} == {*merges.RANKS, "random"} and SCOPES == merges.SCOPES
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"name": "pcgrd"}, "merge.name=pcgrd: .*pcgrad.*did you mean pcgrad"),
+        ({"name": "pcgrad+mask"}, r"merge.name=pcgrad\+mask: must be one of mask, .* a \+ and one"),
+        ({"name": "mask+alternate"}, "alternate leaves one gradient a step"),
+        ({"name": "nash", "blocks": "3"}, "merge.blocks=3: must be FIRST:END"),
+        ({"name": "nash", "blocks": "3:3"}, "merge.blocks=3:3: must be FIRST:END"),
+        ({"name": "nash", "blocks": "2:13"}, "merge.blocks=2:13: must end at or before .*, 12"),
+        (
+            {"name": "famo", "blocks": "2:3"},
+            "merge.blocks=2:3: merge.name=famo weighs whole losses",
+        ),
+        ({"name": "sum", "per_block": True}, "merge.per_block=True: .* weighs whole losses"),
+        ({"name": "mask", "per_block": True}, "merge.per_block=True: .* has no weights"),
+        ({"name": "nash", "cagrad.radius": 0.3}, "merge.cagrad.radius=0.3: .*does not read it"),
+        ({"name": "cagrad", "cagrad.radius": 1.0}, r"merge.cagrad.radius=1.0: must be in \[0, 1\)"),
+        ({"name": "dwa", "dwa.window": 0}, "merge.dwa.window=0: must be at least 1"),
+        ({"name": "fairgrad", "fairgrad.alpha": 0.0}, "merge.fairgrad.alpha=0.0: must be above 0"),
+        ({"name": "nash", "mask_rank": "image"}, "merge.mask_rank=image: .* has no masks"),
+        ({"name": "random_mask", "mask_rank": "image"}, "merge.mask_rank=image: .*ranks at random"),
+        ({"name": "mask", "mask_rank": "size"}, "merge.mask_rank=size: must be one of text, image"),
+        ({"name": "mask", "mask_softness": 0.6}, r"merge.mask_softness=0.6: must be in \[0, 0.5\]"),
+    ],
+)
+def test_what_cannot_work_is_refused(given, message):
+    found = problems(given)
+    assert re.search(message, found), found
+
+
+def test_variants_without_masks():
+    message = "--variant=joint has no masks; take another, or pcgrad"
+    assert message in problems({"name": "mask+pcgrad"}, "joint")
+    assert not problems({"name": "pcgrad"}, "joint")
+    config = load_config("paper")
+    for name, expected in {
+        "mask": "sum",
+        "random_mask": "sum",
+        "mask+nash": "nash",
+        "nash": "nash",
+        "graddrop": "graddrop",
+    }.items():
+        config.merge.name = name
+        assert apply_variant(config, VARIANTS["joint"]).merge.name == expected
+        assert apply_variant(config, VARIANTS["vitbert"]).merge.name == name

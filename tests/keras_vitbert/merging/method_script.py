@@ -1,0 +1,85 @@
+"""What the method computes from fixed gradients, on the Keras backend of the environment.
+
+KERAS_BACKEND=jax python -m tests.keras_vitbert.merging.method_script FILE
+"""
+
+import sys
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_vitbert.configs.merges import ENTRIES, WEIGHTINGS
+from keras_vitbert.merging import get_merge
+from keras_vitbert.training.clipping import clip_scale
+from keras_vitbert.training.gradient_conflict import GradientConflict
+from keras_vitbert.training.optimizers import WarmupPolynomialDecay
+from keras_vitbert.training.step_check import StepCheck
+
+DRAWN = {"random", "random_mask", "graddrop"}  # the backends' random numbers differ
+SHAPES = {"block_0/a": (3, 5), "block_0/b": (7,), "block_1/a": (2, 2, 2), "final_norm/gamma": (1,)}
+STEPS = 3
+
+
+class Shared:
+    """As much of a Keras variable as a merge looks at."""
+
+    def __init__(self, path, shape):
+        self.path, self.shape = path, shape
+
+
+SHARED = [Shared(*item) for item in SHAPES.items()]
+
+
+def results():
+    """dict of name to array."""
+    rng = np.random.default_rng(0)
+    steps = [
+        [[rng.normal(size=v.shape).astype("float32") for v in SHARED] for _ in range(2)]
+        for _ in range(STEPS)
+    ]
+    names = [*ENTRIES, *WEIGHTINGS, *(f"mask+{name}" for name in WEIGHTINGS[:-1])]
+    found = {}
+    for name in names:
+        for per_block in (False, True):
+            try:
+                merge = get_merge({"name": name, "per_block": per_block})
+            except ValueError:  # has no weights of a block
+                continue
+            for key, value in _merged(merge, steps).items():
+                found[f"{name}/{per_block}/{key}"] = value
+    for rank in ("text", "image", "ratio", "sign"):
+        for scope in ("all", "tensor"):
+            merge = get_merge({"name": "mask", "mask_rank": rank, "mask_scope": scope})
+            merge.make_state(SHARED)
+            counts = ops.convert_to_tensor(merge.mask.counts(13, 1))
+            text, image = ([ops.convert_to_tensor(x) for x in side] for side in steps[0])
+            for number, mask in enumerate(merge.mask.refreshed(text, image, counts)):
+                found[f"mask/{rank}/{scope}/{number}"] = mask
+    conflict = GradientConflict(SHARED, histograms=True)
+    conflict.measure(*([ops.convert_to_tensor(x) for x in side] for side in steps[0]))
+    found |= {f"conflict/{v.name}": v.value for v in conflict.variables}
+    check = StepCheck()
+    good, largest = check.judge(ops.convert_to_tensor(2.0), ops.convert_to_tensor(3.0), 0.1)
+    found |= {"good": good, "largest": largest, "clip": clip_scale(ops.convert_to_tensor(3.0), 1.0)}
+    found |= {f"rate/{step}": WarmupPolynomialDecay(0.1, 2, 9, 2.0)(step) for step in range(9)}
+    return {name: ops.convert_to_numpy(value) for name, value in found.items()}
+
+
+def _merged(merge, steps):
+    merge.make_state(SHARED)
+    found = {}
+    for step, (text, image) in enumerate(steps):
+        text, image = ([ops.convert_to_tensor(x) for x in side] for side in (text, image))
+        own = ops.convert_to_tensor([1.0, 2.0])
+        losses = ops.convert_to_tensor(2.0 - step / 4), ops.convert_to_tensor(1.0)
+        merged = merge.merge([*text, own, None], [*image, None, own], losses, step)
+        merge.keep(merged.state)
+        after = merge.after(losses, [loss * 0.9 for loss in losses])
+        merge.keep(after)
+        found |= {f"{step}/{n}": gradient for n, gradient in enumerate(merged.gradients)}
+    return found | {f"state/{n}": variable.value for n, variable in enumerate(merge.variables)}
+
+
+if __name__ == "__main__":
+    np.savez(sys.argv[1], backend=keras.backend.backend(), **results())

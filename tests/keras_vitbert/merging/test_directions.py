@@ -1,0 +1,665 @@
+import functools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from keras_vitbert.merging import (
+    IMTLG,
+    MGDA,
+    NTKMTL,
+    Aligned,
+    CAGrad,
+    ConFIG,
+    DualProj,
+    FairGrad,
+    GradVac,
+    Merge,
+    Nash,
+    PCGrad,
+    SDMGrad,
+    Sum,
+    UPGrad,
+)
+from tests.keras_vitbert.merging import reference_merges
+from tests.keras_vitbert.merging.pairs import (
+    BLOCKS,
+    EPS,
+    SHARED,
+    SIZE,
+    built,
+    compiled,
+    draw,
+    flat,
+    pair,
+    split,
+)
+
+METHODS = {
+    "pcgrad": (PCGrad, {}, reference_merges.pcgrad),
+    "upgrad": (UPGrad, {}, reference_merges.upgrad),
+    "dualproj": (DualProj, {}, reference_merges.dualproj),
+    "gradvac": (GradVac, {}, lambda g: reference_merges.gradvac(g, np.zeros((2, 2)), 0.01)[0]),
+    "mgda": (MGDA, {}, reference_merges.mgda),
+    "sdmgrad": (SDMGrad, {"strength": 0.3}, reference_merges.sdmgrad),
+    "sdmgrad-5": (SDMGrad, {"strength": 5.0}, reference_merges.sdmgrad),
+    "cagrad": (CAGrad, {"radius": 0.5}, reference_merges.cagrad),
+    "cagrad-0.9": (CAGrad, {"radius": 0.9}, reference_merges.cagrad),
+    "nash": (Nash, {}, reference_merges.nash),
+    "fairgrad": (FairGrad, {"alpha": 2.0}, reference_merges.fairgrad),
+    "fairgrad-0.3": (FairGrad, {"alpha": 0.3}, reference_merges.fairgrad),
+    "fairgrad-10": (FairGrad, {"alpha": 10.0}, reference_merges.fairgrad),
+    "imtl_g": (IMTLG, {}, reference_merges.imtl_g),
+    "conflict_free": (ConFIG, {}, reference_merges.config),
+    "ntkmtl": (NTKMTL, {"exponent": 0.5}, reference_merges.ntkmtl),
+    "ntkmtl-0.75": (NTKMTL, {"exponent": 0.75}, reference_merges.ntkmtl),
+    "aligned": (Aligned, {}, reference_merges.aligned),
+}
+each_method = pytest.mark.parametrize("name", METHODS)
+each_class = pytest.mark.parametrize("name", [name for name in METHODS if "-" not in name])
+some = pytest.mark.parametrize("name", ["pcgrad", "gradvac", "cagrad", "nash", "aligned"])
+
+
+def merged_by(name, gradients):
+    make, options, _ = METHODS[name]
+    return compiled(make, **options)(gradients)
+
+
+def weights_by(name, gradients):
+    """The reference's weights of both gradients in the merged one."""
+    _, options, reference = METHODS[name]
+    weights = reference(np.asarray(gradients, np.float64), **options)
+    return weights.sum(0) if weights.ndim == 2 else weights
+
+
+def norms(gradients):
+    return np.linalg.norm(np.asarray(gradients, np.float64), axis=1)
+
+
+def gap(gradients):
+    """One and the cosine."""
+    t, i = np.asarray(gradients, np.float64) / norms(gradients)[:, None]
+    return np.sum((t + i) ** 2) / 2
+
+
+def allowed(name, gradients, weights):
+    """How far rounding to float32 may bring the merged gradient from `weights @ gradients`.
+
+    Norms and weights are off by some EPS of themselves, each of which moves the sum by as much of
+    its part: 1e-5 of both parts together, which near opposite gradients are long beside their sum.
+
+    The cosine `c` is off by `e`, some EPS. That matters where a method has a root of `1 + c` or
+    `1 - c`, which is off by the share `e / (1 + c)`:
+    - Nash and FairGrad: their length grows as a power of `1 / (1 + c)`, at most the first;
+    - Aligned: the smallest singular value. Near `c = -1` it is `sqrt(1 + c)` long and a part of
+      each weight, so it moves each part by `e / sqrt(1 + c)`; near `c = 1` it is the whole length;
+    - MGDA, SDMGrad, CAGrad: the foot on `t - i`, which is only `sqrt(2 - 2 c)` long then.
+    """
+    parts = np.abs(weights) @ norms(gradients)
+    length = np.linalg.norm(weights @ np.asarray(gradients, np.float64))
+    e, below, above = 4 * EPS, gap(gradients), 2 - gap(gradients)
+    bound = 1e-5 * parts
+    if name.startswith(("nash", "fairgrad")):
+        bound += length * e / below
+    elif name == "aligned":
+        bound += parts * e / np.sqrt(below) + length * e / above
+    elif name.startswith(("mgda", "sdmgrad", "cagrad")):
+        bound += parts * e / np.sqrt(above)
+    return bound
+
+
+def assert_near(value, expected, bound):
+    assert np.all(np.isfinite(value))
+    assert np.linalg.norm(value - expected) <= bound
+
+
+# --- against the references ----------------------------------------------------------------------
+
+
+def orthogonal(text_norm=1.0, image_norm=1.0):
+    """Exactly."""
+    gradients = draw(3, text_norm, image_norm)
+    gradients[0, 20:] = gradients[1, :20] = 0
+    return gradients
+
+
+PAIRS = {
+    **{f"random {seed}": draw(seed) for seed in range(4)},
+    "random, in conflict": pair(0, 0.4),
+    "random, agreeing": pair(0, 1.8),
+    "orthogonal": orthogonal(),
+    "orthogonal, other lengths": orthogonal(1.0, 20.0),
+    **{f"1 + c = {x:.0e}": pair(1, x) for x in (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)},
+    **{f"1 + c = {x:.0e}, 3 times": pair(2, x, 1, 3) for x in (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)},
+    **{f"1 - c = {x:.0e}": pair(1, 2 - x) for x in (1e-2, 1e-4, 1e-5)},
+    **{f"1 - c = {x:.0e}, 3 times": pair(2, 2 - x, 3, 1) for x in (1e-2, 1e-4, 1e-5)},
+    "tiny": draw(4, 1e-15, 1e-15),
+    "tiny, in conflict": pair(4, 0.3, 1e-15, 3e-15),
+    "huge": draw(5, 1e15, 1e15),
+    "huge, in conflict": pair(5, 0.3, 3e15, 1e15),
+    "1e4 times, in conflict": pair(6, 0.3, 1, 1e4),
+    "1e-4 times, in conflict": pair(6, 0.3, 1e4, 1),
+    "1e4 times, agreeing": pair(7, 1.6, 1, 1e4),
+    "1e-4 times, agreeing": pair(7, 1.6, 1e4, 1),
+}
+
+
+@each_method
+def test_each_is_its_definition(name):
+    failed = []
+    for kind, gradients in PAIRS.items():
+        weights = weights_by(name, gradients)
+        expected = weights @ gradients.astype(np.float64)
+        wrong = np.linalg.norm(merged_by(name, gradients) - expected)
+        if not wrong <= allowed(name, gradients, weights):
+            failed.append((kind, wrong, allowed(name, gradients, weights)))
+    assert not failed
+
+
+@each_method
+@pytest.mark.parametrize("times", [1.0, 3.0, 0.1])
+def test_parallel_gradients(name, times):
+    for text in (draw(3)[0], np.eye(1, SIZE, dtype=np.float32)[0]):
+        gradients = np.array([text, np.float32(times) * text])
+        if name == "imtl_g":  # leaves the weights open; the limit for c = 1
+            expected = 2 / np.sum(1 / norms(gradients)) * text / norms(gradients)[0]
+        else:
+            expected = weights_by(name, gradients) @ gradients.astype(np.float64)
+        bound = 1e-5 * np.linalg.norm(expected)
+        if name == "aligned" and np.any(gradients[0, 1:]):
+            # Whether a second singular value is seen, of which all is rounding, is open.
+            bound = np.linalg.norm(gradients.astype(np.float64).mean(0))
+        assert_near(merged_by(name, gradients), expected, bound)
+
+
+# Of opposite gradients this share of their sum `t + i` is left, whatever their lengths.
+LEFT_OF_OPPOSITE = {
+    "pcgrad": 0.0,
+    "upgrad": 0.0,
+    "dualproj": 0.0,
+    "gradvac": 0.0,  # with a target of 0
+    "mgda": 0.0,
+    "cagrad": 0.25,  # half of the mean: what the ball does not reach
+    "cagrad-0.9": 0.05,
+    "nash": 0.0,  # not defined here, as the next three
+    "fairgrad": 0.0,
+    "fairgrad-0.3": 0.0,
+    "fairgrad-10": 0.0,
+    "imtl_g": 0.0,
+    "conflict_free": 0.0,
+    "ntkmtl": 0.0,
+    "aligned": 0.5,  # there is one direction, and along it the mean
+}
+
+
+@each_method
+@pytest.mark.parametrize("times", [1.0, 2.0, 0.3])
+def test_of_opposite_gradients_nothing_is_left_or_a_part_of_their_sum(name, times):
+    for text in (draw(3)[0], np.eye(1, SIZE, dtype=np.float32)[0]):
+        gradients = np.array([text, np.float32(-times) * text])
+        if name in LEFT_OF_OPPOSITE:
+            expected = LEFT_OF_OPPOSITE[name] * gradients.astype(np.float64).sum(0)
+        else:  # sdmgrad: all of it can vanish or not; ntkmtl-0.75: the shorter one weighs more
+            expected = weights_by(name, gradients) @ gradients.astype(np.float64)
+        parts = norms(gradients).sum() * (3 if name.startswith("ntkmtl") else 1)
+        assert_near(merged_by(name, gradients), expected, 1e-5 * parts)
+
+
+@pytest.mark.parametrize("name", ["nash", "fairgrad", "fairgrad-0.3", "fairgrad-10"])
+def test_below_1e_6_gradients_count_as_opposite(name):
+    """Where the definition has a length of 1 and more in a direction that is rounding."""
+    for seed in range(20):
+        assert np.all(merged_by(name, pair(seed, 1e-8)) == 0)
+
+
+LEFT_BESIDE_ZERO = {
+    "pcgrad": 1.0,
+    "upgrad": 0.5,
+    "dualproj": 0.5,
+    "gradvac": 1.0,
+    "mgda": 0.0,  # the hull holds 0
+    "sdmgrad": 0.3 / 2.6,
+    "sdmgrad-5": 5 / 12,
+    "cagrad": 0.5,  # the mean: no direction helps the other one
+    "cagrad-0.9": 0.5,
+    "imtl_g": 0.0,  # the limit for a shorter and shorter one
+    "conflict_free": 1.0,
+    "ntkmtl": 0.5**0.5,
+    "ntkmtl-0.75": 0.5**0.75,
+    "aligned": 0.5,
+}
+
+
+@each_method
+@pytest.mark.parametrize("zero", [0, 1], ids=["text", "image"])
+def test_beside_a_gradient_that_is_zero(name, zero):
+    for length in (1e-15, 1.0, 1e15):
+        gradients = draw(8, length, length)
+        gradients[zero] = 0
+        norm = norms(gradients)[1 - zero]
+        if name == "nash":
+            left = 1 / norm  # <t, d> = 1 / w, alone
+        elif name.startswith("fairgrad"):
+            alpha = METHODS[name][1]["alpha"]
+            left = norm ** (-2 * alpha / (1 + alpha))  # <t, d> = w^(-1/alpha), alone
+        else:
+            left = LEFT_BESIDE_ZERO[name]
+        expected = left * gradients[1 - zero].astype(np.float64)
+        assert_near(merged_by(name, gradients), expected, 1e-5 * left * norm)
+
+
+@each_method
+def test_of_two_zeros_zero_is_left(name):
+    assert np.all(merged_by(name, np.zeros((2, SIZE), np.float32)) == 0)
+
+
+def test_gradvac_over_several_steps():
+    """The reference's target of either task is the one that both have here."""
+    merge = built(GradVac(beta=0.3))
+    targets = np.zeros((2, 2))
+    moved = 0
+    for step in range(12):
+        gradients = pair(step, [1.9, 1.6, 0.5, 1.2, 1.9, 0.02][step % 6], 1, 1 + step)
+        if step == 7:
+            gradients[1] = 0
+        expected, after = reference_merges.gradvac(gradients.astype(np.float64), targets, 0.3)
+        merged = merge.merge(*map(split, gradients), step=step)
+        # The sine of an almost opposite gradient is off by e / sqrt(1 + c).
+        parts = np.abs(expected.sum(0)) @ norms(gradients)
+        bound = parts * (1e-5 + 4 * EPS / 0.1)
+        assert_near(flat(merged.gradients), expected.sum(0) @ gradients, bound)
+        merge.keep(merged.state, False)
+        np.testing.assert_allclose(merge.weighting.target.numpy(), [targets[0, 1]], atol=1e-6)
+        merge.keep(merged.state, True)
+        moved += not np.allclose(expected, np.eye(2))
+        targets = after
+        assert targets[0, 1] == pytest.approx(targets[1, 0], rel=1e-9)
+        np.testing.assert_allclose(merge.weighting.target.numpy(), [targets[0, 1]], atol=1e-6)
+    assert 4 <= moved < 12
+
+
+def test_gradvac_with_a_target_of_one_stays_finite():
+    merge = built(GradVac(beta=1.0))
+    gradients = np.repeat(draw(0)[:1], 2, axis=0)
+    merge.keep(merge.merge(*map(split, gradients)).state)
+    assert merge.weighting.target.numpy() == pytest.approx(1)
+    for gradients in (draw(1), pair(0, 1e-3), np.stack([draw(2)[0], -draw(2)[0]])):
+        value = flat(merge.merge(*map(split, gradients)).gradients)
+        assert np.all(np.isfinite(value)) and np.linalg.norm(value) < 1e5
+
+
+# --- parts, blocks, what is logged ---------------------------------------------------------------
+
+
+class Parts:
+    """An entry rule that remembers both parts."""
+
+    needs_sums = False
+
+    def choose(self, text, image, step):
+        self.text, self.image = flat(text), flat(image)
+        return [t + i for t, i in zip(text, image, strict=True)]
+
+
+@pytest.mark.parametrize("name", ["pcgrad", "upgrad", "gradvac"])
+def test_the_part_of_each_task_is_its_changed_gradient(name):
+    make, options, reference = METHODS[name]
+    for gradients in (pair(0, 0.3, 1, 3), pair(0, 1.5, 1, 3)):
+        rule = Parts()
+        built(make(**options), rule).merge(*map(split, gradients))
+        text, image = reference(gradients.astype(np.float64)) @ gradients
+        assert_near(rule.text, text, 1e-5 * norms(gradients).max())
+        assert_near(rule.image, image, 1e-5 * norms(gradients).max())
+
+
+@pytest.mark.parametrize("name", ["dualproj", "mgda", "cagrad", "nash", "imtl_g", "aligned"])
+def test_the_part_of_each_task_is_its_own_gradient_weighted(name):
+    make, options, _ = METHODS[name]
+    gradients, rule = pair(0, 0.3, 1, 3), Parts()
+    built(make(**options), rule).merge(*map(split, gradients))
+    text, image = weights_by(name, gradients)[:, None] * gradients
+    assert_near(rule.text, text, 1e-5 * np.linalg.norm(text))
+    assert_near(rule.image, image, 1e-5 * np.linalg.norm(image))
+
+
+def of_block(block):
+    return [place for place, v in enumerate(SHARED) if v.path.split("/")[0] == block]
+
+
+@each_class
+def test_per_block_is_the_merge_of_each_block_alone(name):
+    make, options, _ = METHODS[name]
+    whole = built(make(**options), per_block=True)
+    alone = {block: Merge(make(**options)) for block in BLOCKS}
+    for block, merge in alone.items():
+        merge.make_state([SHARED[place] for place in of_block(block)])
+    for step in range(2 if name == "gradvac" else 1):
+        text, image = map(split, draw(10 + step, 1, 3))
+        merged = whole.merge(text, image)
+        whole.keep(merged.state)
+        for block, merge in alone.items():
+            places = of_block(block)
+            found = merge.merge([text[p] for p in places], [image[p] for p in places])
+            merge.keep(found.state)
+            for place, gradient in zip(places, found.gradients, strict=True):
+                np.testing.assert_allclose(merged.gradients[place], gradient, rtol=1e-5, atol=1e-6)
+
+
+@some
+@pytest.mark.parametrize("per_block", [False, True])
+def test_outside_of_some_blocks_the_sum_is_left(name, per_block):
+    make, options, _ = METHODS[name]
+    gradients = draw(12, 1, 3)
+    merge = built(make(**options), per_block=per_block, blocks=(1, 3), rest=Sum(0.3))
+    text, image = map(split, gradients)
+    merged = merge.merge(text, image).gradients
+    inside = [of_block("block_1"), of_block("block_2")]
+    for places in inside if per_block else [sum(inside, [])]:
+        both = np.stack([flat([g[p] for p in places]) for g in (text, image)])
+        weights = weights_by(name, both)
+        value = flat([merged[p] for p in places])
+        assert_near(value, weights @ both, allowed(name, both, weights))
+    for place in set(range(len(SHARED))) - set(sum(inside, [])):
+        expected = 0.7 * text[place] + 0.3 * image[place]
+        np.testing.assert_allclose(merged[place], expected, rtol=1e-6, atol=1e-6)
+
+
+@some
+def test_variables_of_one_task_keep_its_gradient(name):
+    make, options, _ = METHODS[name]
+    gradients = draw(13)
+    own = tf.constant([1.0, -2.0])
+    (*text, last_text), (*image, last_image) = map(split, gradients)
+    merged = built(make(**options)).merge(
+        [own, *text, None, last_text, None], [None, *image, 2 * own, last_image, None]
+    )
+    first, *shared, second, last, nothing = merged.gradients
+    np.testing.assert_array_equal(first, own)
+    np.testing.assert_array_equal(second, 2 * own)
+    assert nothing is None
+    bound = allowed(name, gradients, weights_by(name, gradients))
+    assert_near(flat([*shared, last]), merged_by(name, gradients), bound)
+
+
+@some
+def test_the_last_weights_and_cosine_are_shown(name):
+    make, options, _ = METHODS[name]
+    gradients = pair(14, 0.7, 1, 2)
+    merge = built(make(**options))
+    merge.keep(merge.merge(*map(split, gradients)).state, False)
+    assert set(merge.values().values()) == {0.0}
+    merge.keep(merge.merge(*map(split, gradients)).state)
+    text, image = weights_by(name, gradients)
+    assert merge.values() == {
+        "merge/text_weight": pytest.approx(text, rel=1e-4, abs=1e-5),
+        "merge/image_weight": pytest.approx(image, rel=1e-4, abs=1e-5),
+        "merge/cosine": pytest.approx(-0.3, abs=1e-6),
+    }
+
+
+def test_blocks_are_shown_each_and_as_their_mean():
+    merge = built(MGDA(), per_block=True, blocks=(1, 3))
+    text, image = map(split, draw(15))
+    merge.keep(merge.merge(text, image).state)
+    shown = merge.values()
+    places = of_block("block_2")
+    both = np.stack([flat([g[p] for p in places]) for g in (text, image)])
+    assert shown["merge/text_weight/block_2"] == pytest.approx(
+        weights_by("mgda", both)[0], abs=1e-5
+    )
+    for value in ("text_weight", "image_weight", "cosine"):
+        parts = [shown.pop(f"merge/{value}/{block}") for block in ("block_1", "block_2")]
+        assert shown.pop(f"merge/{value}") == pytest.approx(np.mean(parts))
+    assert not shown
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        functools.partial(CAGrad, radius=1.0),
+        functools.partial(CAGrad, radius=-0.1),
+        functools.partial(GradVac, beta=1.5),
+        functools.partial(FairGrad, alpha=0.0),
+        functools.partial(FairGrad, alpha=float("inf")),
+        functools.partial(SDMGrad, strength=-0.1),
+        functools.partial(SDMGrad, strength=float("nan")),
+        functools.partial(NTKMTL, exponent=-1.0),
+    ],
+)
+def test_options_out_of_range_are_refused(make):
+    ((name, value),) = make.keywords.items()
+    with pytest.raises(ValueError, match=f"{name} {value}"):
+        make()
+
+
+# --- identities ----------------------------------------------------------------------------------
+
+GAPS = [1.9, 1.0, 0.3, 1e-2, 1e-4, 1e-5]
+each_gap = pytest.mark.parametrize("gap_wanted", GAPS)
+
+
+@each_gap
+def test_upgrad_is_half_of_pcgrad(gap_wanted):
+    gradients = pair(0, gap_wanted, 1, 3)
+    half = merged_by("pcgrad", gradients) / 2
+    np.testing.assert_allclose(merged_by("upgrad", gradients), half, rtol=1e-6, atol=1e-7)
+
+
+# Lengths in terms of both norms and 1 + c, as the docstrings have them.
+BISECTORS = {
+    "nash": (Nash, {}, lambda t, i, gap: np.sqrt(2)),
+    "fairgrad-1": (FairGrad, {"alpha": 1.0}, lambda t, i, gap: np.sqrt(2)),
+    "imtl_g": (IMTLG, {}, lambda t, i, gap: t * i * np.sqrt(2 * gap) / (t + i)),
+    "conflict_free": (ConFIG, {}, lambda t, i, gap: (t + i) * np.sqrt(gap / 2)),
+    "ntkmtl": (NTKMTL, {"exponent": 0.5}, lambda t, i, gap: np.hypot(t, i) * np.sqrt(gap)),
+}
+
+
+@each_gap
+@pytest.mark.parametrize("name", BISECTORS)
+def test_the_bisector_and_its_lengths(name, gap_wanted):
+    make, options, length_of = BISECTORS[name]
+    for seed, times in enumerate([1.0, 3.0, 1e-3]):
+        gradients = pair(seed, gap_wanted, 1, times)
+        units = gradients / norms(gradients)[:, None]
+        bisector = units.sum(0) / np.linalg.norm(units.sum(0))
+        expected = length_of(*norms(gradients), gap(gradients)) * bisector
+        length = np.linalg.norm(expected)
+        # Both directions' weights are off by some EPS, and |u + v| is only sqrt(2 + 2 c); of Nash
+        # and FairGrad(1) the length is also off by the share e / (1 + c).
+        share = 1e-6 + 16 * EPS / np.sqrt(2 * gap_wanted)
+        of_length = 4 * EPS / gap_wanted if name in ("nash", "fairgrad-1") else 0.0
+        value = compiled(make, **options)(gradients)
+        assert_near(value, expected, length * (share + of_length))
+        assert_near(value / np.linalg.norm(value), bisector, share)
+
+
+@each_gap
+def test_special_cases(gap_wanted):
+    for times in (1.0, 20.0):
+        gradients = pair(3, gap_wanted, 1, times)
+        total, larger = gradients.astype(np.float64).sum(0), times
+
+        def by(make, gradients=gradients, **options):
+            return compiled(make, **options)(gradients)
+
+        assert_near(by(SDMGrad, strength=0.0), merged_by("mgda", gradients), 1e-6 * larger)
+        assert_near(by(SDMGrad, strength=1e6), total / 2, 1e-5 * larger)
+        assert_near(merged_by("gradvac", gradients), merged_by("pcgrad", gradients), 1e-6 * larger)
+        assert_near(by(CAGrad, radius=0.0), total / 2, 1e-6 * larger)
+        assert_near(by(NTKMTL, exponent=0.0), total, 1e-6 * larger)
+        nash = merged_by("nash", gradients)
+        # A root by bisection beside a closed form; both see the same 1 + c, of which one is EPS.
+        assert_near(by(FairGrad, alpha=1.0), nash, np.sqrt(2) * (1e-5 + 2 * EPS / gap_wanted))
+
+
+# --- properties ----------------------------------------------------------------------------------
+
+LOG_NORMS = st.floats(-3, 3)
+PAIRS_DRAWN = st.builds(
+    lambda seed, gap, text, image: pair(seed, gap, 10**text, 10**image),
+    st.integers(0, 2**32 - 1),
+    st.floats(1e-3, 2 - 1e-3),
+    LOG_NORMS,
+    LOG_NORMS,
+)
+
+
+def drawn(test):
+    """Runs a test on pairs of every angle, and of lengths up to 1e6 times each other's."""
+    return settings(max_examples=50, deadline=None)(given(gradients=PAIRS_DRAWN)(test))
+
+
+@pytest.mark.parametrize("name", ["pcgrad", "upgrad", "dualproj", "gradvac"])
+def test_never_against_a_gradient(name):
+    @drawn
+    def check(gradients):
+        along = gradients @ merged_by(name, gradients) / norms(gradients)
+        assert along.min() >= -1e-5 * norms(gradients).max()
+
+    check()
+
+
+@drawn
+def test_mgda_is_the_shortest_of_the_hull(gradients):
+    gradients = gradients.astype(np.float64)
+    value = merged_by("mgda", gradients)
+    length = np.linalg.norm(value)
+    shares = np.linspace(0, 1, 201)[:, None]
+    hull = shares * gradients[0] + (1 - shares) * gradients[1]
+    assert length <= np.linalg.norm(hull, axis=1).min() * (1 + 1e-5)
+    # Being of the hull, it is the shortest if and only if no gradient falls short of it.
+    inner = gradients @ value
+    assert inner.min() >= length**2 - 1e-5 * length * norms(gradients).max()
+    weights = np.linalg.lstsq(gradients.T, value, rcond=None)[0]
+    assert weights.min() >= -1e-4 and weights.sum() == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.parametrize("name", ["cagrad", "cagrad-0.9"])
+def test_cagrad_is_the_best_of_its_ball(name):
+    @drawn
+    def check(gradients):
+        gradients = gradients.astype(np.float64)
+        value, mean = merged_by(name, gradients), gradients.mean(0)
+        radius = METHODS[name][1]["radius"] * np.linalg.norm(mean)
+        rounding = 1e-5 * norms(gradients).max()
+        assert np.linalg.norm(value - mean) <= radius + rounding
+
+        def worst(points):
+            return np.min(points @ gradients.T, axis=-1)
+
+        # Of the points at its edge the best are in the plane of both gradients.
+        plane = np.linalg.qr(gradients.T)[0].T
+        angles = np.linspace(0, 2 * np.pi, 721)
+        edge = np.stack([np.cos(angles), np.sin(angles)], axis=1) @ plane
+        inside = np.random.default_rng(0).normal(size=(200, SIZE))
+        inside /= np.linalg.norm(inside, axis=1, keepdims=True)
+        others = mean + radius * np.concatenate([edge, 0.5 * edge, inside])
+        # The worst case moves by as much as the point does, times the gradient it is worst for.
+        assert worst(value) >= worst(others).max() - rounding * norms(gradients).max()
+
+    check()
+
+
+@pytest.mark.parametrize("name", ["nash", "fairgrad", "fairgrad-0.3", "fairgrad-10"])
+def test_bargains_fulfil_their_equations(name):
+    alpha = METHODS[name][1].get("alpha", 1.0)
+
+    @drawn
+    def check(gradients):
+        make, options, _ = METHODS[name]
+        value, weights = compiled(make, **options).with_weights(gradients)
+        parts, e = weights * norms(gradients), 4 * EPS
+        # Both sides divided by the norms of the gradients are lengths.
+        found = gradients @ value / norms(gradients)
+        wanted = weights ** (-1 / alpha) / norms(gradients)
+        # The smaller part is off by the share e of the larger one.
+        unsure = wanted / alpha * e * parts.max() / parts
+        assert np.all(np.abs(found - wanted) <= allowed(name, gradients, weights) + unsure)
+
+    check()
+
+
+@drawn
+def test_imtl_g_has_equal_projections_and_weights_of_sum_one(gradients):
+    gradients = gradients.astype(np.float64)
+    value = merged_by("imtl_g", gradients)
+    along = gradients @ value / norms(gradients)
+    shorter = norms(gradients).min()
+    assert along[0] == pytest.approx(along[1], abs=1e-5 * shorter)
+    assert along[0] > 0
+    # The weights are |i| and |t| by |t| + |i|, so it ends on the line through both gradients.
+    weights = np.linalg.lstsq(gradients.T, value, rcond=None)[0]
+    assert weights.sum() == pytest.approx(1, abs=1e-3)
+
+
+@drawn
+def test_conflict_free_has_equal_cosines_and_the_projections_length(gradients):
+    gradients = gradients.astype(np.float64)
+    value = merged_by("conflict_free", gradients)
+    length = np.linalg.norm(value)
+    cosines = gradients @ value / norms(gradients) / length
+    # As in `test_the_bisector_and_its_lengths`; the cosines are sqrt((1 + c) / 2).
+    bound = 1e-6 + 16 * EPS / np.sqrt(2 * gap(gradients))
+    assert cosines[0] == pytest.approx(cosines[1], abs=2 * bound)
+    share = bound / np.sqrt(gap(gradients) / 2)
+    assert cosines @ norms(gradients) == pytest.approx(length, rel=share)
+
+
+@drawn
+def test_aligned_gradients_are_orthogonal_and_of_one_length(gradients):
+    """The mean of two such, `s_min` long, is `s_min / sqrt(2)` long; the reference's are such."""
+    text, image = norms(gradients)
+    if not 0.1 < text / image < 10:  # far below, the smaller value does not count
+        gradients = gradients * np.array([[1.0], [text / image]], np.float32)
+    gradients = gradients.astype(np.float64)
+    smallest = np.linalg.svd(gradients, compute_uv=False)[-1]
+    made_of = reference_merges.aligned(gradients)
+    assert np.linalg.cond(made_of @ gradients) == pytest.approx(1, abs=1e-6)
+    value = merged_by("aligned", gradients)
+    bound = allowed("aligned", gradients, made_of.sum(0))
+    assert np.linalg.norm(value) == pytest.approx(smallest / np.sqrt(2), abs=bound)
+    assert_near(value, made_of.sum(0) @ gradients, bound)
+
+
+def test_aligned_drops_the_direction_of_a_gradient_that_is_below_1_in_2048():
+    """As the authors' code in float32: of orthogonal ones, half of the longer one is left."""
+    for times, is_dropped in ((1 / 1900, False), (1 / 2200, True)):
+        gradients = orthogonal()
+        gradients /= norms(gradients)[:, None].astype(np.float32)
+        gradients[1] *= times
+        length = np.linalg.norm(merged_by("aligned", gradients))
+        assert length == pytest.approx(0.5 if is_dropped else times / np.sqrt(2), rel=1e-3)
+
+
+@drawn
+def test_the_length_of_one_gradient_is_nothing_to_nash(gradients):
+    whole = merged_by("nash", gradients)
+    for factors in ([[8.0], [1.0]], [[1.0], [0.25]]):  # without rounding
+        value = merged_by("nash", gradients * np.array(factors, np.float32))
+        np.testing.assert_allclose(value, whole, rtol=1e-5, atol=1e-6)
+
+
+@each_method
+def test_of_longer_gradients_a_longer_one(name):
+    """All are homogeneous: of degree 1, and bargains of a lower one."""
+    degree = 1.0
+    if name.startswith(("nash", "fairgrad")):
+        power = 1 / METHODS[name][1].get("alpha", 1.0)
+        degree = (power - 1) / (power + 1)
+    for seed in range(3):
+        gradients = draw(seed)
+        for factor in (2.0**40, 2.0**-40):
+            value = merged_by(name, gradients * np.float32(factor)) / factor**degree
+            np.testing.assert_allclose(value, merged_by(name, gradients), rtol=1e-4, atol=1e-6)
+
+
+@each_method
+def test_both_tasks_count_the_same(name):
+    for kind in ("random 0", "1 + c = 1e-02, 3 times", "1e4 times, in conflict"):
+        gradients = PAIRS[kind]
+        bound = 2 * allowed(name, gradients, weights_by(name, gradients))
+        swapped = merged_by(name, gradients[::-1])
+        assert np.linalg.norm(swapped - merged_by(name, gradients)) <= bound, kind

@@ -1,0 +1,30 @@
+"""What is written in `keras.ops` gives the same on JAX: merges, masks, clip, schedules, checks."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tests.keras_vitbert.merging import method_script
+from tests.keras_vitbert.model.test_jax import ENVIRONMENT, ROOT
+
+
+@pytest.mark.slow
+def test_the_method(tmp_path):
+    subprocess.run(
+        [sys.executable, "-m", method_script.__name__, str(tmp_path / "found.npz")],
+        cwd=ROOT,
+        env={**os.environ, **ENVIRONMENT},
+        check=True,
+    )
+    found = dict(np.load(tmp_path / "found.npz"))
+    assert found.pop("backend") == "jax"
+    expected = method_script.results()
+    assert found.keys() == expected.keys() and len(found) > 400
+    for name, value in expected.items():
+        if method_script.DRAWN.isdisjoint(name.split("/")[0].split("+")):
+            np.testing.assert_allclose(found[name], value, rtol=2e-5, atol=2e-6, err_msg=name)
+        else:
+            assert np.all(np.isfinite(found[name])), name

@@ -1,0 +1,373 @@
+import functools
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_vitbert.merging import (
+    DWA,
+    FAMO,
+    Alternate,
+    GradDrop,
+    GradNorm,
+    Merge,
+    Nash,
+    PCGrad,
+    RandomWeights,
+    Sum,
+    Uncertainty,
+    Unit,
+)
+from tests.keras_vitbert.merging import reference_merges
+from tests.keras_vitbert.merging.pairs import SIZE, built, draw, flat, pair, split
+
+OF_LOSSES = [
+    Sum,
+    Uncertainty,
+    functools.partial(DWA, window=1),
+    GradNorm,
+    FAMO,
+    RandomWeights,
+    Alternate,
+]
+WITH_STATE = [Uncertainty, functools.partial(DWA, window=2), GradNorm, FAMO]
+eagerly_and_in_a_graph = pytest.mark.parametrize("compiles", [False, True], ids=["eager", "graph"])
+
+
+def draw_losses(seed, steps):
+    """Losses of text and image that fall at random: array `(steps, 2)`."""
+    rng = np.random.default_rng(seed)
+    falls = np.exp(-np.arange(steps)[:, None] * [0.02, 0.1])
+    return ([7, 2] * falls * rng.uniform(0.7, 1.3, (steps, 2))).astype(np.float32)
+
+
+class Run:
+    """Steps of a merge whose gradients are known; variables of one task tell the weights."""
+
+    def __init__(self, weighting, compiles=False):
+        self.merge = built(weighting)
+        self.number = 0
+        self.one_step = tf.function(self._step, autograph=False) if compiles else self._step
+
+    def _step(self, gradients, losses, after, number, good):
+        own = tf.ones(1)
+        text, image = map(split, tf.unstack(gradients))
+        losses, after = tf.unstack(losses), tf.unstack(after)
+        merge = self.merge
+        merged = merge.merge([own, *text, None], [None, *image, own], losses, number)
+        merge.keep(merged.state, good)
+        if merge.needs_losses_after:
+            merge.keep(merge.after(losses, after), good)
+        text, *shared, image = merged.gradients
+        return tf.concat([text, image], axis=0), shared
+
+    def step(self, losses=(1.0, 1.0), gradients=None, after=(1.0, 1.0), good=True):
+        """The weights of variables of one task; checks that they are those of shared ones."""
+        gradients = draw(0) if gradients is None else gradients
+        arguments = tf.constant(losses, tf.float32), tf.constant(after, tf.float32)
+        number, good = tf.constant(self.number), tf.constant(good)
+        weights, shared = self.one_step(tf.constant(gradients), *arguments, number, good)
+        weights = weights.numpy()
+        expected = weights.astype(np.float64) @ gradients
+        np.testing.assert_allclose(flat(shared), expected, rtol=1e-5, atol=1e-5)
+        self.number += 1
+        return weights
+
+    def state(self):
+        return {v.path: v.numpy() for v in self.merge.variables}
+
+
+# --- against the references, over several steps --------------------------------------------------
+
+
+@eagerly_and_in_a_graph
+def test_uncertainty(compiles):
+    losses = draw_losses(0, 12)
+    run = Run(Uncertainty(rate=0.1), compiles)
+    history, log_variances = reference_merges.uncertainty(losses.tolist(), 0.1)
+    np.testing.assert_allclose([run.step(each) for each in losses], history, rtol=1e-5)
+    found = run.merge.weighting.log_variances.numpy()
+    np.testing.assert_allclose(found, log_variances, rtol=1e-5)
+
+
+def test_uncertainty_rests_where_the_weight_is_one_by_two_losses():
+    run = Run(Uncertainty(rate=0.5), compiles=True)
+    for _ in range(100):
+        weights = run.step([4.0, 0.25])
+    np.testing.assert_allclose(weights, [1 / 8, 2], rtol=1e-4)
+
+
+@eagerly_and_in_a_graph
+@pytest.mark.parametrize("window, temperature", [(1, 2.0), (3, 0.5)])
+def test_dwa(compiles, window, temperature):
+    losses = draw_losses(1, 11)
+    run = Run(DWA(temperature, window), compiles)
+    history = reference_merges.dwa(losses.tolist(), temperature, window)
+    assert history[2 * window - 1] == [1.0, 1.0] != history[2 * window]
+    np.testing.assert_allclose([run.step(each) for each in losses], history, rtol=1e-5)
+    sizes = 11 % window
+    assert run.merge.weighting.count.numpy() == sizes
+    begun = losses[len(losses) - sizes :].sum(0)
+    np.testing.assert_allclose(run.merge.weighting.total.numpy(), begun, rtol=1e-6)
+
+
+@eagerly_and_in_a_graph
+@pytest.mark.parametrize("alpha, rate", [(1.5, 0.025), (0.12, 0.2)])
+def test_gradnorm(compiles, alpha, rate):
+    losses = draw_losses(2, 12)
+    gradients = [pair(step, 1.3, 3 + step % 5, 2) for step in range(12)]
+    norms = [np.linalg.norm(each.astype(np.float64), axis=1).tolist() for each in gradients]
+    run = Run(GradNorm(alpha, rate), compiles)
+    history, weights = reference_merges.gradnorm(losses.tolist(), norms, alpha, rate)
+    found = [run.step(*each) for each in zip(losses, gradients, strict=True)]
+    np.testing.assert_allclose(found, history, rtol=1e-4)
+    np.testing.assert_allclose(run.merge.weighting.task_weights.numpy(), weights, rtol=1e-4)
+    np.testing.assert_array_equal(run.merge.weighting.first.numpy(), losses[0])
+
+
+def test_gradnorm_is_at_rest_with_equal_norms_and_rates():
+    run = Run(GradNorm())
+    for factor in (1.0, 0.5, 0.25):
+        assert run.step([4 * factor, factor], np.abs(draw(0)[:1]).repeat(2, 0)).tolist() == [1, 1]
+    assert run.merge.weighting.task_weights.numpy().tolist() == [1, 1]
+
+
+def test_gradnorm_keeps_weights_positive_and_their_sum():
+    run = Run(GradNorm(rate=10.0))
+    for step in range(4):
+        run.step([1.0, 0.1], pair(step, 1.0, 1e4, 1e-2))
+        weights = run.merge.weighting.task_weights.numpy()
+        assert np.all(weights > 0) and weights.sum() == pytest.approx(2)
+
+
+@pytest.mark.parametrize("zeros", [[0], [1], [0, 1]])
+def test_gradnorm_with_gradients_that_are_zero(zeros):
+    gradients = draw(0)
+    gradients[zeros] = 0
+    run = Run(GradNorm(rate=0.1))
+    run.step([1.0, 1.0], gradients)
+    weights = run.merge.weighting.task_weights.numpy()
+    assert weights.sum() == pytest.approx(2) and np.all(weights > 0)
+    if len(zeros) == 2:
+        assert weights.tolist() == [1, 1]
+
+
+@eagerly_and_in_a_graph
+@pytest.mark.parametrize("rate, decay", [(0.025, 0.001), (1.0, 0.3)])
+def test_famo(compiles, rate, decay):
+    losses = draw_losses(3, 10)
+    after = losses * np.random.default_rng(4).uniform(0.8, 1.05, losses.shape).astype(np.float32)
+    run = Run(FAMO(rate, decay), compiles)
+    history, logits = reference_merges.famo(losses.tolist(), after.tolist(), rate, decay)
+    found = [run.step(x, after=y) for x, y in zip(losses, after, strict=True)]
+    np.testing.assert_allclose(found, history, rtol=1e-4)
+    np.testing.assert_allclose(np.sum(found, axis=1), 1, rtol=1e-6)
+    np.testing.assert_allclose(run.merge.weighting.logits.numpy(), logits, rtol=1e-3, atol=1e-6)
+
+
+def test_famo_gives_more_to_the_loss_that_fell_less():
+    run = Run(FAMO(rate=0.5))
+    for _ in range(5):
+        first, second = run.step([2.0, 2.0], after=[1.9, 1.0])
+    assert first > second
+
+
+def test_famo_with_losses_that_are_zero_stays_finite():
+    run = Run(FAMO())
+    for losses, after in (([0.0, 1.0], [0.0, 0.5]), ([0.0, 0.0], [1.0, 0.0])):
+        weights = run.step(losses, after=after)
+        assert np.all(np.isfinite(weights)) and weights.sum() == pytest.approx(1)
+    assert np.all(np.isfinite(run.merge.weighting.logits.numpy()))
+
+
+# --- what all have in common ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", OF_LOSSES)
+def test_weights_act_on_variables_of_one_task_as_on_shared_ones(make):
+    """`Run.step` looks at both; here at weights other than 1."""
+    run = Run(make())
+    found = [run.step(losses, pair(3, 0.6, 1, 4)) for losses in draw_losses(5, 4)]
+    assert np.all(found[-1] != 1) or make is Alternate
+    assert all(np.all(weights >= 0) for weights in found)
+
+
+@pytest.mark.parametrize("make", WITH_STATE)
+def test_a_bad_step_changes_nothing(make):
+    run = Run(make())
+    for losses in draw_losses(6, 3):
+        run.step(losses, after=0.9 * losses)
+    before = run.state()
+    run.step([3.0, 5.0], draw(9), after=[1.0, 5.0], good=False)
+    run.step([np.nan, 5.0], draw(9), after=[np.inf, 5.0], good=False)
+    after = run.state()
+    assert before.keys() == after.keys() and len(before) > 1
+    for path, value in before.items():
+        np.testing.assert_array_equal(value, after[path], err_msg=path)
+    run.step([3.0, 5.0], draw(9), after=[1.0, 5.0])
+    changed = [np.any(value != before[path]) for path, value in run.state().items()]
+    assert np.count_nonzero(changed) > 1  # the log is not all of it
+
+
+def test_what_each_needs():
+    products = {type(x): x for x in (GradNorm(), Nash())}
+    losses = {type(x): x for x in (Uncertainty(), DWA(), GradNorm(), FAMO())}
+    for make in (*OF_LOSSES, PCGrad, Nash, Unit):
+        merge = Merge(make())
+        kind = type(merge.weighting)
+        assert merge.is_linear == (kind not in products and kind is not PCGrad)
+        assert merge.needs_losses == (kind in losses)
+        assert merge.needs_losses_after == (kind is FAMO)
+        assert not Merge(make(), GradDrop()).is_linear
+
+
+def test_the_loss_shown_is_their_sum_but_that_of_eq_9():
+    for make in OF_LOSSES:
+        merge = Merge(make())
+        expected = 0.8 * 3 + 0.2 * 5 if make is Sum else 8
+        assert merge.loss(3.0, 5.0) == pytest.approx(expected)
+    assert Merge(Sum(0.3), GradDrop()).loss(3.0, 5.0) == pytest.approx(0.7 * 3 + 0.3 * 5)
+
+
+def test_the_last_weights_are_shown():
+    run = Run(Uncertainty(rate=0.5))
+    assert set(run.merge.values()) == {"merge/text_weight", "merge/image_weight"}
+    for _ in range(3):
+        text, image = run.step([4.0, 0.25])
+    assert run.merge.values() == {
+        "merge/text_weight": pytest.approx(text),
+        "merge/image_weight": pytest.approx(image),
+    }
+    run = Run(GradNorm())
+    run.step(gradients=pair(0, 0.7))
+    assert run.merge.values()["merge/cosine"] == pytest.approx(-0.3, abs=1e-6)
+    for fixed in (Sum(), Unit()):
+        assert built(fixed).values() == {}
+
+
+@pytest.mark.parametrize("make", OF_LOSSES)
+def test_of_losses_neither_by_block_nor_of_some_blocks(make):
+    with pytest.raises(ValueError, match="no inner products of a block"):
+        Merge(make(), per_block=True)
+    with pytest.raises(ValueError, match="whole losses, not some blocks"):
+        Merge(make(), blocks=(0, 2))
+
+
+def test_blocks_that_are_none_are_refused():
+    for blocks in ((2, 2), (3, 1), (-1, 2)):
+        with pytest.raises(ValueError, match=f"blocks {blocks[0]}:{blocks[1]} are none"):
+            Merge(PCGrad(), blocks=blocks)
+    with pytest.raises(ValueError, match="none of the model's: block_0, .*final_norm"):
+        built(PCGrad(), blocks=(4, 9))
+
+
+# --- random numbers ------------------------------------------------------------------------------
+
+
+@eagerly_and_in_a_graph
+def test_alternate_is_text_then_image(compiles):
+    run = Run(Alternate(), compiles)
+    weights = [run.step().tolist() for _ in range(5)]
+    assert weights == [[1, 0], [0, 1]] * 2 + [[1, 0]]
+
+
+def random_weights(seed, steps, compiles=False):
+    run = Run(RandomWeights(seed), compiles)
+    found = []
+    for run.number in steps:
+        number = run.number
+        found.append(run.step())
+        run.number = number
+    return np.array(found)
+
+
+def test_random_weights_depend_on_seed_and_step_only():
+    steps = [0, 1, 2, 77, 2**30]
+    one = random_weights(7, steps)
+    np.testing.assert_array_equal(one[::-1], random_weights(7, steps[::-1]))
+    np.testing.assert_allclose(one, random_weights(7, steps, compiles=True), rtol=1e-6)
+    assert len({tuple(weights) for weights in one}) == len(steps)
+    for seed in (8, 2**32 - 1):
+        assert np.all(random_weights(seed, steps) != one)
+    np.testing.assert_allclose(one.sum(1), 1, rtol=1e-6)
+
+
+def test_random_weights_are_the_softmax_of_two_normal_numbers():
+    weights = random_weights(0, range(500), compiles=True).astype(np.float64)
+    apart = np.log(weights[:, 0] / weights[:, 1])  # normal, of variance 2
+    # Within 4 standard errors.
+    assert abs(apart.mean()) < 4 * np.sqrt(2 / 500)
+    assert abs(apart.var() / 2 - 1) < 4 * np.sqrt(2 / 500)
+    assert abs(np.mean(np.abs(apart) < np.sqrt(2)) - 0.683) < 4 * np.sqrt(0.22 / 500)
+    after = np.corrcoef(apart[:-1], apart[1:])[0, 1]
+    assert abs(after) < 4 / np.sqrt(500)
+
+
+def dropped(gradients, seed=0, step=0, leak=0.0):
+    merge = built(Unit(), GradDrop(leak, seed))
+    return flat(merge.merge(*map(split, gradients), step=step).gradients)
+
+
+@pytest.mark.parametrize("leak", [0.0, 0.3, 1.0])
+def test_graddrop_of_given_numbers(monkeypatch, leak):
+    gradients = draw(0)
+    gradients[0, :4] = [0, 1, -1, 0]
+    gradients[1, :4] = [1, 0, 0, 0]
+    for seed in range(3):
+        uniform = np.random.default_rng(seed).uniform(size=SIZE).astype(np.float32)
+        numbers = iter(split(uniform))
+        monkeypatch.setattr(keras.random, "uniform", lambda shape, seed, n=numbers: next(n))
+        expected = reference_merges.graddrop(gradients.astype(np.float64), uniform, leak)
+        np.testing.assert_allclose(dropped(gradients, leak=leak), expected, rtol=1e-6)
+        if leak == 1:
+            np.testing.assert_allclose(expected, gradients.sum(0), rtol=1e-6)
+
+
+def test_graddrop_of_the_parts_that_a_weighting_makes(monkeypatch):
+    gradients = pair(0, 0.3, 1, 3)
+    uniform = np.random.default_rng(1).uniform(size=SIZE).astype(np.float32)
+    numbers = iter(split(uniform))
+    monkeypatch.setattr(keras.random, "uniform", lambda shape, seed: next(numbers))
+    merge = built(PCGrad(), GradDrop(0.1))
+    parts = reference_merges.pcgrad(gradients.astype(np.float64)) @ gradients
+    expected = reference_merges.graddrop(parts, uniform, 0.1)
+    merged = merge.merge(*map(split, gradients)).gradients
+    np.testing.assert_allclose(flat(merged), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_graddrop_depends_on_seed_and_step_only():
+    gradients = np.ones((2, SIZE), np.float32) * [[1], [-1]]
+    one = dropped(gradients, 7, 5)
+    np.testing.assert_array_equal(one, dropped(gradients, 7, tf.constant(5)))
+    merge = built(Unit(), GradDrop(0.0, 7))
+    for step in (4, 5, 5):
+        again = flat(merge.merge(*map(split, gradients), step=step).gradients)
+    np.testing.assert_array_equal(one, again)
+
+    @tf.function(autograph=False)
+    def in_a_graph(text, image, step):
+        return merge.merge(text, image, step=step).gradients
+
+    np.testing.assert_array_equal(one, flat(in_a_graph(*map(split, gradients), tf.constant(5))))
+    for seed, step in ((7, 6), (8, 5), (2**32 - 1, 5)):
+        assert 0.2 < np.mean(dropped(gradients, seed, step) == one) < 0.8
+    first, second = (flat([x]) for x in split(one)[:2])
+    assert np.any(first[:7] != second)  # each tensor has numbers of its own
+
+
+def test_graddrop_keeps_a_sign_as_often_as_it_is_pure():
+    gradients = np.array([np.full(SIZE, 3.0), np.full(SIZE, -1.0)], np.float32)
+    kept = np.concatenate([dropped(gradients, 0, step) for step in range(40)])
+    assert set(kept) == {3.0, -1.0}
+    # Within 4 standard errors of P = (1 + 2 / 4) / 2.
+    assert abs(np.mean(kept == 3) - 0.75) < 4 * np.sqrt(0.75 * 0.25 / kept.size)
+
+
+def test_graddrop_drops_nothing_where_the_signs_agree():
+    rng = np.random.default_rng(0)
+    gradients = (rng.exponential(size=(2, SIZE)) * rng.choice([-1, 1], SIZE)).astype(np.float32)
+    gradients[0, :5] = 0
+    for step in range(5):
+        expected = gradients.sum(0)
+        np.testing.assert_allclose(dropped(gradients, step=step), expected, rtol=1e-6)

@@ -1,0 +1,116 @@
+"""`TwoTaskTrainer`: two heads on one trunk, trained on scikit-learn's digits."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from sklearn.datasets import load_digits
+
+from keras_vitbert.merging import Merge, PCGrad, get_merge
+from keras_vitbert.merging.trainer import TwoTaskTrainer
+from keras_vitbert.pretraining.mask_schedule import MaskSchedule
+
+LOSSES = {
+    "digit": keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    "parity": keras.losses.BinaryCrossentropy(from_logits=True),
+}
+RATE = 0.5
+
+
+@pytest.fixture(scope="module")
+def digits():
+    images, labels = load_digits(return_X_y=True)
+    odd = (labels % 2)[:, None].astype(np.float32)
+    return (images / 16).astype(np.float32), {"digit": labels, "parity": odd}
+
+
+def make_network():
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((64,))
+    hidden = keras.layers.Dense(32, activation="relu", name="block_0")(inputs)
+    hidden = keras.layers.Dense(32, activation="relu", name="block_1")(hidden)
+    heads = {"digit": keras.layers.Dense(10, name="digit")(hidden)}
+    heads["parity"] = keras.layers.Dense(1, name="parity")(hidden)
+    return keras.Model(inputs, heads)
+
+
+def make_trainer(merge, optimizer="adam"):
+    trainer = TwoTaskTrainer(make_network(), LOSSES, merge)
+    trainer.compile(optimizer=optimizer)
+    return trainer
+
+
+def accuracies(network, digits):
+    images, targets = digits
+    found = network.predict(images, verbose=0)
+    right = found["digit"].argmax(1) == targets["digit"]
+    return right.mean(), ((found["parity"] > 0) == targets["parity"]).mean()
+
+
+def test_a_step_of_pcgrad(digits):
+    images, targets = digits[0][:64], {name: t[:64] for name, t in digits[1].items()}
+    network = make_network()
+    variables = network.trainable_variables
+    found = []
+    for name, loss in LOSSES.items():
+        with tf.GradientTape() as tape:
+            value = loss(targets[name], network(images)[name])
+        found.append(tape.gradient(value, [v.value for v in variables]))
+    before = [v.numpy().astype(np.float64) for v in variables]
+    first, second = (
+        [None if g is None else np.asarray(g, np.float64) for g in row] for row in found
+    )
+    shared = [
+        n
+        for n, (a, b) in enumerate(zip(first, second, strict=True))
+        if not (a is None or b is None)
+    ]
+    assert [variables[n].path.split("/")[0] for n in shared] == ["block_0"] * 2 + ["block_1"] * 2
+    t, i = (np.concatenate([row[n].ravel() for n in shared]) for row in (first, second))
+    dot = t @ i
+    merged = t + i if dot >= 0 else t - dot / (i @ i) * i + i - dot / (t @ t) * t
+    expected, start = [], 0
+    for n, value in enumerate(before):
+        if n in shared:
+            gradient = merged[start : start + value.size].reshape(value.shape)
+            start += value.size
+        else:
+            gradient = second[n] if first[n] is None else first[n]
+        expected.append(value - RATE * gradient)
+
+    trainer = make_trainer(Merge(PCGrad()), keras.optimizers.SGD(RATE))
+    trainer.fit(images, targets, batch_size=64, epochs=1, verbose=0)
+    for variable, value in zip(trainer.network.trainable_variables, expected, strict=True):
+        np.testing.assert_allclose(variable.numpy(), value, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["sum", "nash", "famo", "uncertainty", "graddrop", "mask+pcgrad"])
+def test_both_tasks_are_learned(digits, name):
+    trainer = make_trainer(get_merge({"name": name}))
+    images, targets = digits
+    history = trainer.fit(images, targets, batch_size=32, epochs=6, verbose=0).history
+    assert history["digit_loss"][-1] < history["digit_loss"][0]
+    assert min(accuracies(trainer.network, digits)) > 0.75  # chance is 0.1 and 0.5
+    losses = trainer.evaluate(images, targets, verbose=0, return_dict=True)
+    expected = [float(loss(targets[n], trainer.network(images)[n])) for n, loss in LOSSES.items()]
+    assert [losses["digit_loss"], losses["parity_loss"]] == pytest.approx(expected, rel=1e-4)
+
+
+def test_masks_by_their_schedule(digits):
+    trainer = make_trainer(get_merge({"name": "mask"}))
+    images, targets = digits
+    schedule = MaskSchedule(interval=5, mask_ratio=0.4, mask_ratio_per_update=0.2)
+    trainer.fit(images, targets, batch_size=128, epochs=1, verbose=0, callbacks=[schedule])
+    mask = trainer.merge.mask
+    assert trainer.step == 15 and mask.size == 64 * 32 + 32 + 32 * 32 + 32
+    assert mask.cleared == round(0.4 * mask.size)
+
+
+def test_what_cannot_work_is_refused():
+    merge = get_merge({"name": "sum"})
+    with pytest.raises(ValueError, match="losses has 1 names, must have 2"):
+        TwoTaskTrainer(make_network(), {"digit": LOSSES["digit"]}, merge)
+    inputs = keras.Input((64,))
+    apart = {name: keras.layers.Dense(1)(inputs) for name in LOSSES}
+    with pytest.raises(ValueError, match="no trainable variable is reached by both losses"):
+        TwoTaskTrainer(keras.Model(inputs, apart), LOSSES, merge)

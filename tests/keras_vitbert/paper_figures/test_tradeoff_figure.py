@@ -1,0 +1,79 @@
+"""Figure 2's counterpart: which runs are one point, which points are on the Pareto front."""
+
+import itertools
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_hex
+
+from keras_vitbert.configs.pretraining import load_config
+from keras_vitbert.inspection.sheet import style
+from keras_vitbert.paper_figures.tradeoff_figure import Point, draw, front, points_of
+
+
+def run(name, image=0.5, loss=6.0, **options):
+    config = load_config("paper")
+    config.merge.name = name
+    config.merge.update(options)
+    metrics = {"image_accuracy": image, "mlm_loss": loss, "nsp_accuracy": 0.6}
+    return {"config": config.to_dict()}, metrics
+
+
+def labels(*runs):
+    return {point.label: len(point.runs) for point in points_of(list(runs))}
+
+
+def test_runs_that_merge_alike_are_one_point():
+    seeds = [run("nash", loss=6.1), run("mask"), run("nash", loss=6.3)]
+    assert labels(*seeds) == {"nash": 2, "mask": 1}
+    assert points_of(seeds)[0].mean("mlm_loss") == pytest.approx(6.2)
+
+
+def test_labels_name_what_differs():
+    assert labels(run("sum"), run("mask"), run("cagrad")) == {"sum": 1, "mask": 1, "cagrad": 1}
+    # Options of a merge that is not used distinguish nothing.
+    assert labels(run("sum"), run("sum", mask_ratio=0.1)) == {"sum": 2}
+    assert labels(run("mask", mask_ratio=0.1), run("mask", mask_ratio=0.9), run("sum")) == {
+        "mask mask_ratio=0.1": 1,
+        "mask mask_ratio=0.9": 1,
+        "sum": 1,
+    }
+    found = labels(run("cagrad"), run("cagrad", cagrad={"radius": 0.2}), run("nash"))
+    assert found == {"cagrad radius=0.5": 1, "cagrad radius=0.2": 1, "nash": 1}
+    other = run("nash")
+    other[0]["config"]["distillation"]["ratio"] = 0.0
+    assert labels(run("nash"), other) == {"nash distillation=1.0": 1, "nash distillation=0.0": 1}
+
+
+@pytest.mark.parametrize("more_is_better", [True, False])
+def test_front_by_brute_force(more_is_better):
+    rng = np.random.default_rng(0)
+    for values in rng.integers(0, 6, (30, 8, 2)):  # with ties
+        points = [Point(str(n), [{"image_accuracy": x, "m": y}]) for n, (x, y) in enumerate(values)]
+        beaten = set()
+        for (n, a), (_, b) in itertools.permutations(enumerate(values.tolist()), 2):
+            text = b[1] - a[1] if more_is_better else a[1] - b[1]
+            if b[0] >= a[0] and text >= 0 and (b[0] > a[0] or text > 0):
+                beaten.add(str(n))
+        found = front(points, "m", more_is_better)
+        assert {p.label for p in found} == {p.label for p in points} - beaten
+        assert [p.mean("image_accuracy") for p in found] == sorted(
+            p.mean("image_accuracy") for p in found
+        )
+
+
+def test_drawn_points_are_the_means():
+    runs = [run("nash", 0.4, 6.0), run("nash", 0.6, 5.0), run("mask", 0.9, 5.9), run("sum", 0.1, 7)]
+    with style():
+        sheet = draw(points_of(runs))
+        loss = next(a for a in sheet.figure.axes if a.get_label() == "mlm_loss")
+        marks = {
+            tuple(line.get_xydata()[0]): to_hex(line.get_markerfacecolor())
+            for line in loss.lines
+            if line.get_marker() == "o"
+        }
+        words = [text.get_text() for text in sheet.figure.texts]
+    assert set(marks) == {(0.5, 5.5), (0.9, 5.9), (0.1, 7.0)}
+    assert marks[0.1, 7.0] == "#ffffff" and "#ffffff" not in (marks[0.5, 5.5], marks[0.9, 5.9])
+    assert loss.yaxis_inverted()  # less is better, and up is better
+    assert "1  nash (2 runs)" in words and "3  sum" in words

@@ -1,0 +1,44 @@
+"""Whole runs with merges that have state or draw numbers: stopped and resumed, to the bit."""
+
+import pytest
+
+from pipelines.command_line import EXIT_DONE, EXIT_STOPPED
+from tests.keras_vitbert.tiny_runs import (
+    assert_same_values,
+    checkpoint_values,
+    metrics_rows,
+    pretrain,
+    summary_of,
+)
+
+# Name, options; what must be among the variables of the checkpoint.
+MERGES = {
+    "mask+gradvac": (["per_block=True"], "target_cosine"),
+    "gradnorm": ([], "task_weights"),
+    "famo": ([], "logits"),
+    "dwa": (["dwa.window=2"], "before"),
+    "mask+uncertainty": (["mask_cumulative=False", "mask_rank=ratio"], "log_variances"),
+    "graddrop": ([], None),
+    "random": ([], None),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MERGES)
+def test_a_stopped_run_ends_as_the_unbroken_one(sources, tmp_path, signal_at, name):
+    options, variable = MERGES[name]
+    argv = ["--variant=vitbert_no_kd", f"--config.merge.name={name}"]
+    argv += [f"--config.merge.{option}" for option in options]
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert pretrain(sources, whole, *argv) == EXIT_DONE
+    signal_at("batch", "joint", 3)
+    assert pretrain(sources, parts, *argv) == EXIT_STOPPED
+    assert pretrain(sources, parts, *argv) == EXIT_DONE
+    assert summary_of(parts)["resumed_from_step"] == 3
+    values = checkpoint_values(whole)
+    assert variable is None or any(variable in key for key in values)
+    assert_same_values(values, checkpoint_values(parts))
+    rows = metrics_rows(whole)
+    assert rows == metrics_rows(parts)
+    if name != "graddrop":
+        assert "merge/text_weight" in rows[-1] and "merge/image_weight" in rows[-1]

@@ -132,7 +132,7 @@ _CONVERT = {
 _FIGURES = {
     "--output=x": "--run is missing; --help lists the flags",
     "--run=run": "--output is missing; --help lists the flags",
-    "--run=run --output=x --figures=3,7": "--figures=3,7: '7' is not one of 3, 4, 5, 6; give",
+    "--run=run --output=x --figures=3,7": "--figures=3,7: '7' is not one of 2, 3, 4, 5, 6; give",
     "--run=run --output=x --figures=": "--figures=: '' is not one of",
     "--run=run --output=x --format=pdf": "--format=pdf: 'pdf' is not one of png, svg; give",
     "--run=run --output=x --examples=0": "examples.*0",

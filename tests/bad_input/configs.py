@@ -65,6 +65,10 @@ _COMMAND_LINES = {
     "--config.steps_per_epoch=0 --config.validation_interval=0.1": "steps_per_epoch=0: must be at",
     "--quick --config.model.patch_size=0": "--config.model.patch_size=0: must be at least 1",
     "--config.merge.mask_update_interval=450": "mask_update_interval=450: the masks reach .* at mos",
+    "--config.merge.name=pcgrd": "merge.name=pcgrd: must be one of mask, .*mean pcgrad",
+    "--config.merge.name=nash --config.merge.blocks=3:99": "merge.blocks=3:99: must end at or before",
+    "--config.merge.name=nash --config.merge.cagrad.radius=0.3": "cagrad.radius=0.3: .* leave it out",
+    "--variant=joint --config.merge.name=mask": "merge.name=mask: --variant=joint has no masks; take",
 }
 _SETTINGS = """
 steps=0 steps_per_epoch=0 image_batch=0 text_batch=0 validation_interval=0 checkpoint_interval=0

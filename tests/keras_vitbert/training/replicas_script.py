@@ -129,13 +129,13 @@ def draw_noise(replicas, steps_per_execution):
     return {"gradient_norms": schedule.norms}
 
 
-def train(optimizer_name, replicas, steps_per_execution, merge=None):
+def train(optimizer_name, replicas, steps_per_execution, merge_name="mask"):
     """Trains on batches that are the same whatever the number of replicas."""
     strategy = make_strategy(replicas)
     with strategy.scope():
         keras.utils.set_random_seed(0)
         network, teacher = build_network(MODEL), build_network(MODEL)
-        merge = merge or Merge(Unit(), GradientMask())
+        merge = get_merge({"name": merge_name, "per_block": merge_name == BY_BLOCK}, seed=7)
         teachers = Teachers(teacher, teacher)
         trainer = JointTrainer(network, merge, teachers, 0.5, 2.0, clip_norm=CLIP_NORM)
         variables = network.trainable_variables
@@ -186,6 +186,5 @@ def main(folder, runs):
         elif what in ("adamw", "sgd"):
             found = train(what, replicas, executed)
         else:
-            merge = get_merge({"name": what, "per_block": what == BY_BLOCK}, seed=7)
-            found = train("sgd", replicas, executed, merge)
+            found = train("sgd", replicas, executed, what)
         np.savez(os.path.join(folder, f"{what},{replicas},{executed}.npz"), **found)

@@ -125,8 +125,8 @@ def test_random_masks_and_bfloat16(finished, sources):
         "vitbert_no_kd", "--config.merge.name=random_mask", "--config.dtype=mixed_bfloat16"
     )
     values, summary = checkpoint_values(folder), summary_of(folder)
-    [refreshes] = [value for name, value in values.items() if "refreshes" in name]
-    assert refreshes == 3
+    [updates] = [value for name, value in values.items() if "updates" in name]
+    assert updates == 3
     masks = {name: value for name, value in values.items() if value.dtype == bool}
     check_masks(summary["mask"], masks)
     for name, value in checkpoint_values(finished("vitbert_no_kd")).items():

@@ -14,12 +14,10 @@ from tests.keras_vitbert.tiny_runs import (
 # Name, options; what must be among the variables of the checkpoint.
 MERGES = {
     "mask+gradvac": (["per_block=True"], "target_cosine"),
-    "gradnorm": ([], "task_weights"),
     "famo": ([], "logits"),
     "dwa": (["dwa.window=2"], "before"),
     "mask+uncertainty": (["mask_cumulative=False", "mask_rank=ratio"], "log_variances"),
     "graddrop": ([], None),
-    "random": ([], None),
 }
 
 

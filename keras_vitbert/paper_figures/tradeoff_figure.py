@@ -12,7 +12,7 @@ _TEXT = (
     ("mlm_loss", "masked-LM loss, nats (less is better)", False),
     ("nsp_accuracy", "next-sentence accuracy", True),
 )
-_HEIGHT, _LEFT, _GAP, _LIST = 1.9, 0.45, 0.55, 1.9  # inches
+_HEIGHT, _LEFT, _GAP, _LIST = 1.9, 0.6, 0.6, 1.8  # inches
 _LINE = 0.12
 
 

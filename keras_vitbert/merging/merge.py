@@ -163,8 +163,7 @@ class Merge(keras.layers.Layer):
         Returns:
             `Merged`.
         """
-        pairs = list(zip(text_gradients, image_gradients, strict=True))
-        shared = [(t, i) for t, i in pairs if t is not None and i is not None]
+        shared = list(zip(*both_reached(text_gradients, image_gradients), strict=True))
         found = self._products(shared) if self.weighting.needs_products else None
         weights, state = self.weighting.weigh(found, losses, step)
         rest = self.rest.weigh(None, None, step)[0]
@@ -176,7 +175,7 @@ class Merge(keras.layers.Layer):
         both = iter(self._merged(shared, weights_of, step, masks))
         own = weights_of(0) if self.weighting.weighs_losses else Weights(1.0, 1.0)
         gradients = []
-        for text, image in pairs:
+        for text, image in zip(text_gradients, image_gradients, strict=True):
             if text is not None and image is not None:
                 gradients.append(next(both))
             elif image is None:
@@ -269,15 +268,25 @@ class Merge(keras.layers.Layer):
         return found
 
 
+def both_reached(text_gradients, image_gradients):
+    """Both gradients of the variables that both losses reach: pair of lists.
+
+    Args:
+        text_gradients, image_gradients: lists of tensors, with None where a loss does not reach a
+            variable.
+    """
+    pairs = zip(text_gradients, image_gradients, strict=True)
+    shared = [(t, i) for t, i in pairs if t is not None and i is not None]
+    return [t for t, _ in shared], [i for _, i in shared]
+
+
 def _once(names):
     return list(dict.fromkeys(names))
 
 
 def _unstacked(weight, rows):
     """The weight of each row: a float, or scalar tensors."""
-    if isinstance(weight, float | int):
-        return [weight] * rows
-    if len(weight.shape) == 0:
+    if isinstance(weight, float | int) or len(weight.shape) == 0:
         return [weight] * rows
     return ops.unstack(weight, rows)
 

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_vitbert.merging.merge import Merge
+from keras_vitbert.merging.merge import Merge, both_reached
 
 
 class TwoTaskTrainer(keras.Model):
@@ -123,9 +123,7 @@ class TwoTaskTrainer(keras.Model):
         first, second = rows
         mask, masks = self.merge.mask, None
         if mask:
-            pairs = zip(first, second, strict=True)
-            both = [pair for pair in pairs if all(gradient is not None for gradient in pair)]
-            texts, images = (self.merge.of_chosen([pair[side] for pair in both]) for side in (0, 1))
+            texts, images = map(self.merge.of_chosen, both_reached(first, second))
             masks = mask.refreshed(texts, images, self.clear_counts.value)
         merged = self.merge.merge(first, second, losses, step, masks)
         # The optimiser sums over the replicas once more.

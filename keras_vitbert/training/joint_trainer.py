@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_vitbert.merging.merge import both_reached
 from keras_vitbert.model.pretraining_network import image_inputs, text_inputs
 from keras_vitbert.model.shared_weights import block_of
 from keras_vitbert.training.base_trainer import BaseTrainer, dense
@@ -152,7 +153,7 @@ class JointTrainer(BaseTrainer):
         elif merge.needs_losses:
             losses = self.summed(losses)
         if probing:
-            sums = self._of_shared(gradients)
+            sums = both_reached(*gradients)
             sums = self.summed(sums) if merge.is_linear else sums
             if merge.mask:
                 chosen = [merge.of_chosen(gradients) for gradients in sums]
@@ -283,13 +284,6 @@ class JointTrainer(BaseTrainer):
             "mask_sparsity": sum(cleared.values()) / sum(sizes.values()),
             **{f"mask_sparsity/{block}": cleared[block] / sizes[block] for block in sizes},
         }
-
-    @staticmethod
-    def _of_shared(gradients):
-        """Both gradients of the variables that both losses reach."""
-        pairs = zip(*gradients, strict=True)
-        shared = [(t, i) for t, i in pairs if t is not None and i is not None]
-        return [[t for t, _ in shared], [i for _, i in shared]]
 
     def _summed_present(self, gradients, losses):
         """Lists of gradients, and losses, summed over the replicas; None stays None."""

@@ -1,12 +1,16 @@
-"""Times the joint step with other merges against the plain sum, in one process, in turns.
+"""What other merges cost against the plain sum, in one process, in turns.
 
     python -m benchmarks.merges [--merges=mask,pcgrad,nash] [--size=base] [--images=8] [--texts=2]
-                                [--rounds=9] [--dtype=float32] [--per_block] [--memory]
+                                [--rounds=9] [--dtype=float32] [--per_block] [--whole] [--memory]
 
-For each merge it prints the median of the ratios of its step to that of `sum`; both share one
-network, so that memory and caches are the same. The batch is smaller than the paper's, so a merge
-takes a larger part of the step than at full size. `--memory` runs a few steps of each in a process
-of its own instead, and prints the most memory that it held.
+A merge takes a hundredth of a step, and steps differ by more. So the merging alone is timed, on
+random gradients of the network's shapes, and told as part of a step: 1 + (its time - the sum's
+time) / the time of a step with `sum`. The batch is smaller than the paper's, so a merge takes a
+larger part of the step than at full size.
+
+`--whole` times whole steps instead, which share one network: for `famo`, which runs the network
+once more, and for masks of updates (`--merges=famo,mask:mask_target=update`). `--memory` runs a few
+steps of each in a process of its own, and prints the most memory that it held.
 """
 
 import gc
@@ -15,13 +19,15 @@ import statistics
 import subprocess
 import sys
 
-from benchmarks.steps import compiled_step, in_turns, random_batch, step_parser
+import tensorflow as tf
+
+from benchmarks.steps import clear_half, compiled_step, in_turns, random_batch, step_parser
 from keras_vitbert.configs.merges import ENTRIES, WEIGHTINGS
 from keras_vitbert.configs.pretraining import load_config, with_sizes
 from keras_vitbert.merging import get_merge
 from keras_vitbert.model.pretraining_network import build_network
 
-_STEPS = 3  # of a process whose memory is looked at
+_STEPS = 3  # of `sum`, or of a process whose memory is looked at
 
 
 def main():
@@ -29,7 +35,8 @@ def main():
     parser = step_parser(__doc__, texts=2)
     parser.add_argument("--merges", default=",".join((*ENTRIES, *WEIGHTINGS)))
     parser.add_argument("--dtype", default="float32", help="or mixed_bfloat16")
-    parser.add_argument("--per_block", action="store_true", help="of those that can")
+    parser.add_argument("--per_block", action="store_true", help="weights of each block")
+    parser.add_argument("--whole", action="store_true", help="whole steps")
     parser.add_argument("--memory", action="store_true", help="memory in place of time")
     parser.add_argument("--alone", default="", help="a merge whose memory this process looks at")
     arguments = parser.parse_args()
@@ -45,24 +52,64 @@ def main():
         for name in ("sum", *names):
             command = [sys.executable, "-m", "benchmarks.merges", *sys.argv[1:], f"--alone={name}"]
             done = subprocess.run(command, check=True, capture_output=True, text=True)
-            print(f"{name:<16}{int(done.stdout.split()[-1]):>8,} MB at most", flush=True)
+            print(f"{name:<26}{int(done.stdout.split()[-1]):>8,} MB at most", flush=True)
         return
     config, network, batch = _made(arguments)
+    total = compiled_step(network, _merge("sum", arguments), config)
+    if arguments.whole:
+        for name in names:
+            other = compiled_step(network, _merge(name, arguments), config)
+            rounds = list(in_turns({"sum": total, name: other}, batch, arguments.rounds))
+            _tell(name, [seconds[name] / seconds["sum"] for seconds in rounds])
+            del other
+            gc.collect()
+        return
+    rounds = in_turns({"sum": total}, batch, _STEPS)
+    step = statistics.median(seconds["sum"] for seconds in rounds)
+    print(f"the sum's step: {step:.2f} s", flush=True)
+    gradients = _random_gradients(network)
+    total = _compiled_merge(network, _merge("sum", arguments))
     for name in names:
-        steps = {
-            merge: compiled_step(network, _merge(merge, arguments), config)
-            for merge in (name, "sum")
-        }
-        rounds = list(in_turns(steps, batch, arguments.rounds))
-        ratios = [seconds[name] / seconds["sum"] for seconds in rounds]
-        middle = statistics.median(seconds["sum"] for seconds in rounds)
-        print(
-            f"{name:<16}{statistics.median(ratios):.3f} times the sum's "
-            f"({min(ratios):.3f} to {max(ratios):.3f}); the sum's step took {middle:.2f} s",
-            flush=True,
-        )
-        del steps
-        gc.collect()
+        other = _compiled_merge(network, _merge(name, arguments))
+        rounds = list(in_turns({"sum": total, name: other}, gradients, arguments.rounds))
+        _tell(name, [1 + (seconds[name] - seconds["sum"]) / step for seconds in rounds])
+
+
+def _tell(name, ratios):
+    middle = statistics.median(ratios)
+    print(f"{name:<26}{middle:.3f} ({min(ratios):.3f} to {max(ratios):.3f})", flush=True)
+
+
+def _random_gradients(network):
+    """Those of text and image, None where a loss does not reach."""
+    backbone, generator = network.backbone, tf.random.Generator.from_seed(0)
+    shared = {variable.path for variable in backbone.shared_variables}
+
+    def of(other):
+        return [
+            generator.normal(variable.shape)
+            if variable.path in shared or not variable.path.startswith(other)
+            else None
+            for variable in network.trainable_variables
+        ]
+
+    return of("image"), of(("text", "mlm", "nsp"))
+
+
+def _compiled_merge(network, merge):
+    """A callable that merges a pair of gradients and waits for it."""
+    merge.make_state(network.backbone.shared_variables)
+    clear_half(merge)
+    losses = tf.constant(3.0), tf.constant(2.0)
+
+    @tf.function
+    def merged(text, image):
+        found = merge.merge(text, image, losses, tf.constant(7))
+        merge.keep(found.state)
+        # All of it is needed, and nothing of it is left over.
+        return tf.add_n([tf.reshape(g, [-1])[0] for g in found.gradients])
+
+    return lambda gradients: merged(*gradients).numpy()
 
 
 def _made(arguments):
@@ -71,14 +118,11 @@ def _made(arguments):
     return config, network, random_batch(config.model, arguments.images, arguments.texts)
 
 
-def _merge(name, arguments):
-    """A merge by its name; by block where that is asked for and it can."""
-    if arguments.per_block:
-        try:
-            return get_merge({"name": name, "per_block": True})
-        except ValueError:
-            pass
-    return get_merge({"name": name})
+def _merge(text, arguments):
+    """The merge of such as `mask:mask_target=update`; by block where that is asked for."""
+    name, *options = text.split(":")
+    config = {"name": name, **dict(option.split("=") for option in options)}
+    return get_merge({**config, "per_block": arguments.per_block and name != "sum"})
 
 
 def _memory(arguments):

@@ -53,11 +53,16 @@ def compiled_step(network, merge, config, trainer_class=JointTrainer):
     trainer.compile(
         optimizer=build_optimizer(config.optimizer, config.steps, variables), jit_compile=False
     )
-    if merge.mask:  # masks as at the end of training: half of the entries cleared
-        for mask in merge.mask.masks:
-            mask.assign(np.random.default_rng(0).random(mask.shape) < 0.5)
+    clear_half(merge)
     step = tf.function(trainer.train_step)
     return lambda batch: step(batch)["gradient_norm"].numpy()
+
+
+def clear_half(merge):
+    """Makes masks, if there are any, as at the end of training."""
+    if merge.mask:
+        for mask in merge.mask.masks:
+            mask.assign(np.random.default_rng(0).random(mask.shape) < 0.5)
 
 
 def random_batch(model, images, texts):

@@ -14,6 +14,7 @@ WEIGHTINGS = (
 OF_LOSSES = ("sum", "uncertainty", "dwa", "gradnorm", "famo", "random", "alternate")
 RANKS = ("text", "image", "ratio", "sign")
 SCOPES = ("all", "tensor")
+TARGETS = ("gradient", "update")
 # Options with their defaults, `merge.NAME.OPTION`.
 OPTIONS = {
     "gradvac": {"beta": 0.01},
@@ -119,6 +120,7 @@ def check(checks, given=frozenset(), variant=None):
     checks.must_be("in (0, 1]", "merge.mask_ratio_per_update")
     checks.one_of("merge.mask_rank", RANKS)
     checks.one_of("merge.mask_scope", SCOPES)
+    checks.one_of("merge.mask_target", TARGETS)
     softness = flat["merge.mask_softness"]
     checks.require(0 <= softness <= 0.5, "merge.mask_softness", "must be in [0, 0.5]")
     for wanted, names in _RANGES.items():
@@ -155,9 +157,9 @@ def check(checks, given=frozenset(), variant=None):
                 key not in given, key, f"merge.name={name} does not read it, leave it out"
             )
     if entries not in MASKS:
-        for key in ("mask_rank", "mask_scope", "mask_cumulative", "mask_softness"):
+        for key in ("rank", "scope", "cumulative", "softness", "target"):
             fix = f"merge.name={name} has no masks, leave it out"
-            checks.require(f"merge.{key}" not in given, f"merge.{key}", fix)
+            checks.require(f"merge.mask_{key}" not in given, f"merge.mask_{key}", fix)
     elif entries == "random_mask":
         fix = "merge.name=random_mask ranks at random, leave it out"
         checks.require("merge.mask_rank" not in given, "merge.mask_rank", fix)

@@ -106,6 +106,7 @@ def get_config(size: str = "base") -> config_dict.ConfigDict:
         "mask_scope": "all",  # or tensor; not in the paper
         "mask_cumulative": True,  # or False: drawn again at every update; not in the paper
         "mask_softness": 0.0,  # of the other gradient in each entry; not in the paper
+        "mask_target": "gradient",  # or update, after the moments; not in the paper
         "per_block": False,  # whether each block is weighted by itself; not in the paper
         "blocks": "",  # such as 2:10, to merge so in these only; not in the paper
         **copy.deepcopy(merges.OPTIONS),  # not in the paper

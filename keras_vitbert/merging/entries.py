@@ -3,7 +3,7 @@
 An entry rule stands behind a weighting: `text` and `image` are the parts that it has made.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -14,9 +14,35 @@ from keras_vitbert.merging.selection import magnitude_bits, smallest
 
 RANKS = ("text", "image", "ratio", "sign", "random")
 SCOPES = ("all", "tensor")
+TARGETS = ("gradient", "update")
 # The bits of float32.
 _ONE = 0x3F800000
 _INFINITY = 0x7F800000
+
+
+class Parts(NamedTuple):
+    """Both parts of one variable's gradient and the mask that picks from them: tensors."""
+
+    text: Any
+    image: Any
+    mask: Any
+
+
+def masked(mask, text, image, softness=0.0):
+    """`M text + (1 - M) image`, where `M` is 1 or 0, or by `softness` away from them.
+
+    Args:
+        mask: bool tensor, `M`.
+        text, image: tensors of its shape.
+        softness: float in [0, 0.5].
+
+    Returns:
+        tensor.
+    """
+    if softness:
+        hard = 1 - softness
+        text, image = hard * text + softness * image, softness * text + hard * image
+    return ops.where(mask, text, image)
 
 
 class GradDrop(keras.layers.Layer):
@@ -77,22 +103,38 @@ class GradientMask(keras.layers.Layer):
         cumulative: bool, whether a cleared entry stays cleared; else each update begins with ones.
         softness: float in [0, 0.5], how much of the other gradient there is in each entry.
         seed: int; the random numbers depend on it and on the number of updates only.
+        target: str. `gradient`: what the mask picks from, the paper. `update`: the optimiser keeps
+            moments of each gradient, and the mask picks from both updates. The gradient that is
+            reported and clipped is the masked one all the same; its factor is that of both.
+
+    Attributes:
+        needs_sums: bool, whether it needs both gradients summed over the replicas.
 
     Raises:
         ValueError: an argument is out of range.
     """
 
-    needs_sums = False
-
-    def __init__(self, rank="text", scope="all", cumulative=True, softness=0.0, seed=0, **kwargs):
+    def __init__(
+        self,
+        rank="text",
+        scope="all",
+        cumulative=True,
+        softness=0.0,
+        seed=0,
+        target="gradient",
+        **kwargs,
+    ):
         super().__init__(**kwargs)
-        for name, value, known in (("rank", rank, RANKS), ("scope", scope, SCOPES)):
+        known_of = {"rank": RANKS, "scope": SCOPES, "target": TARGETS}
+        for name, value in (("rank", rank), ("scope", scope), ("target", target)):
+            known = known_of[name]
             if value not in known:
                 raise ValueError(f"{name} {value!r} is not one of {', '.join(known)}")
         if not 0 <= softness <= 0.5:
             raise ValueError(f"softness {softness} is not in [0, 0.5]")
         self.rank, self.scope, self.cumulative = rank, scope, cumulative
-        self.softness, self.seed = softness, seed
+        self.softness, self.seed, self.target = softness, seed, target
+        self.needs_sums = target == "update"
         if rank == "random":
             self.generator = keras.random.SeedGenerator(0)
 
@@ -181,14 +223,17 @@ class GradientMask(keras.layers.Layer):
             list of tensors.
         """
         del step
-        masks = masks or [mask.value for mask in self.masks]
-        chosen = []
-        for t, i, mask in zip(text, image, masks, strict=True):
-            if self.softness:
-                hard, soft = 1 - self.softness, self.softness
-                t, i = hard * t + soft * i, soft * t + hard * i
-            chosen.append(ops.where(mask, t, i))
-        return chosen
+        parts = self.parts(text, image, masks)
+        return [masked(part.mask, part.text, part.image, self.softness) for part in parts]
+
+    def parts(self, text, image, masks=None):
+        """What `choose` picks from, for an optimiser that has moments of each: list of `Parts`.
+
+        Args:
+            text, image, masks: as in `choose`.
+        """
+        masks = masks or [ops.convert_to_tensor(mask.value) for mask in self.masks]
+        return [Parts(*part) for part in zip(text, image, masks, strict=True)]
 
     def refreshed(self, text, image, counts):
         """The masks after one update of Algorithm 1.

@@ -23,10 +23,13 @@ class Merged:
     Attributes:
         gradients: list of tensors in the order of the trainable variables.
         state: list of pairs of a variable and its next value, for `Merge.keep`.
+        parts: list of `Parts` or None in the same order: what an optimiser with moments of each
+            gradient takes instead, see `Merge.masks_updates`.
     """
 
     gradients: list
     state: list
+    parts: list
 
 
 class Merge(keras.layers.Layer):
@@ -81,6 +84,11 @@ class Merge(keras.layers.Layer):
         return not (self.weighting.needs_products or needs_sums)
 
     @property
+    def masks_updates(self):
+        """bool, whether the optimiser is to keep moments of both gradients of `of_chosen`."""
+        return self.mask is not None and self.mask.target == "update"
+
+    @property
     def needs_losses(self):
         """bool, whether `merge` needs both losses over the global batch."""
         return self.weighting.needs_losses
@@ -131,10 +139,13 @@ class Merge(keras.layers.Layer):
             )
 
     def of_chosen(self, gradients):
-        """Those of the gradients of the shared variables that are of the merge's blocks: list.
+        """Those of the shared variables, or of their gradients, that are of the merge's blocks.
 
         Args:
             gradients: list, in the order of `make_state`.
+
+        Returns:
+            list.
         """
         return [g for g, row in zip(gradients, self._row_of, strict=True) if row is not None]
 
@@ -174,17 +185,20 @@ class Merge(keras.layers.Layer):
 
         both = iter(self._merged(shared, weights_of, step, masks))
         own = weights_of(0) if self.weighting.weighs_losses else Weights(1.0, 1.0)
-        gradients = []
+        gradients, parts = [], []
         for text, image in zip(text_gradients, image_gradients, strict=True):
+            part = None
             if text is not None and image is not None:
-                gradients.append(next(both))
+                gradient, part = next(both)
             elif image is None:
-                gradients.append(None if text is None else _scaled(own.text, text))
+                gradient = None if text is None else _scaled(own.text, text)
             else:
-                gradients.append(_scaled(own.image, image))
+                gradient = _scaled(own.image, image)
+            gradients.append(gradient)
+            parts.append(part)
         if not self.weighting.is_fixed:
             state = [*state, (self.shown, self._shown(weights, found))]
-        return Merged(gradients, state)
+        return Merged(gradients, state, parts)
 
     def after(self, losses, losses_after):
         """The state after losses that were computed again, for `keep`.
@@ -215,7 +229,7 @@ class Merge(keras.layers.Layer):
         return products(ops.stack([square_sums(*group) for group in groups]))
 
     def _merged(self, shared, weights_of, step, masks):
-        """The merged gradients of the shared variables."""
+        """Of each shared variable the merged gradient and, with `masks_updates`, its `Parts`."""
         merged, parts = [], []
         for row, (text, image) in zip(self._row_of, shared, strict=True):
             w = weights_of(row)
@@ -231,10 +245,15 @@ class Merge(keras.layers.Layer):
                     )
                 )
         if self.entries is None:
-            return merged
+            return [(gradient, None) for gradient in merged]
         text, image = zip(*parts, strict=True)
-        found = iter(self.entries.choose(text, image, step, *([masks] if masks else [])))
-        return [next(found) if gradient is None else gradient for gradient in merged]
+        given = [masks] if masks else []
+        found = self.entries.choose(text, image, step, *given)
+        kept = [None] * len(found)
+        if self.mask and self.masks_updates:
+            kept = self.mask.parts(text, image, *given)
+        both = iter(zip(found, kept, strict=True))
+        return [next(both) if gradient is None else (gradient, None) for gradient in merged]
 
     def _shown(self, weights, found):
         """Rows of both weights in the merged gradient, and of the cosine; 0 without products."""

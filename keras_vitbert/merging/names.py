@@ -70,6 +70,7 @@ def get_merge(config, seed=0):
             config.get("mask_cumulative", True),
             config.get("mask_softness", 0.0),
             seed,
+            config.get("mask_target", "gradient"),
             name="merge",  # checkpoints know the masks by it
         )
     return Merge(

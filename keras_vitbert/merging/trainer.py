@@ -32,13 +32,16 @@ class TwoTaskTrainer(keras.Model):
         merge: `Merge`.
 
     Raises:
-        ValueError: there are not two losses, or no variable is reached by both.
+        ValueError: there are not two losses, no variable is reached by both, or the merge masks
+            updates, for which Keras' optimisers have no moments.
     """
 
     def __init__(self, network, losses, merge, **kwargs):
         super().__init__(**kwargs)
         if len(losses) != 2:
             raise ValueError(f"losses has {len(losses)} names, must have 2")
+        if merge.masks_updates:
+            raise ValueError("target must be gradient: Keras' optimisers have one pair of moments")
         self.network = network
         self.losses_of: dict = dict(losses)
         self.merge: Merge = merge

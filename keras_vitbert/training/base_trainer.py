@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_vitbert.merging.entries import Parts
 from keras_vitbert.training.clipping import clip_scale
 from keras_vitbert.training.stateless_dropout import StatelessDropout
 from keras_vitbert.training.step_check import STEP_ROW, StepCheck, bad_steps, step_row
@@ -102,25 +103,36 @@ class BaseTrainer(keras.Model):
         replicas = tf.distribute.get_replica_context()
         return replicas.all_reduce(tf.distribute.ReduceOp.SUM, values)
 
-    def update(self, gradients, loss, measured):
+    def update(self, gradients, loss, measured, parts=None):
         """Clips gradients and applies them, unless the step is bad; inside a replica.
 
         Args:
             gradients: list of tensors, summed over all replicas.
             loss: scalar tensor, summed over all replicas.
             measured: this replica's metrics, see `record`; those of a bad step do not count.
+            parts: list of `Parts` or None, which the optimiser takes in place of these gradients.
 
         Returns:
             (scalar bool tensor, whether the step is good; dict of further logs).
         """
-        half_squares = tf.stack([tf.nn.l2_loss(gradient) for gradient in gradients])
+        parts = parts or [None] * len(gradients)
+        half_squares = tf.stack(
+            [_half_square(g, part) for g, part in zip(gradients, parts, strict=True)]
+        )
         norm = tf.sqrt(2 * tf.reduce_sum(half_squares))
         moved = self.optimizer.largest_update(tf.minimum(norm, self.clip_norm))
         good, largest = self.step_check.judge(loss, norm, *moved)
         scale: Any = clip_scale(norm, self.clip_norm)
         scale = tf.where(good, scale, 0.0)
-        # Unlike a product, this is 0 for a gradient that is not finite.
-        gradients = [tf.math.multiply_no_nan(gradient, scale) for gradient in gradients]
+
+        def clipped(gradient):
+            # Unlike a product, this is 0 for a gradient that is not finite.
+            return tf.math.multiply_no_nan(gradient, scale)
+
+        gradients = [
+            clipped(g) if p is None else Parts(clipped(p.text), clipped(p.image), p.mask)
+            for g, p in zip(gradients, parts, strict=True)
+        ]
         self.optimizer.apply(gradients, self.network.trainable_variables, good)
         self.record(measured, good)
         return good, {
@@ -252,6 +264,16 @@ class BaseTrainer(keras.Model):
         also contain the gradient's norm.
         """
         return {**logs, **self.get_metrics_result()}
+
+
+def _half_square(gradient, part):
+    """Half the sum of squares of a gradient, not finite if that of a part of it is not."""
+    half = tf.nn.l2_loss(gradient)
+    if part is None:
+        return half
+    # A mask can hide what would spoil the moments.
+    both = tf.nn.l2_loss(part.text) + tf.nn.l2_loss(part.image)
+    return tf.where(tf.math.is_finite(both), half, both)
 
 
 def dense(gradients):

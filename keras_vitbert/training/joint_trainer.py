@@ -165,7 +165,7 @@ class JointTrainer(BaseTrainer):
             local = [] if merge.needs_losses else [loss]
             found = self.summed([*gradients, *local])
             gradients, loss = found[: len(gradients)], found[-1] if local else loss
-        good, logs = self.update(gradients, loss, measured)
+        good, logs = self.update(gradients, loss, measured, merged.parts)
         merge.keep(merged.state, good)
         if probing:
             assert self.conflict is not None
@@ -303,6 +303,12 @@ class JointTrainer(BaseTrainer):
         return [text[0], image[0]]
 
     # --- Keras ---------------------------------------------------------------------------------
+
+    def compile(self, optimizer, **kwargs):
+        super().compile(optimizer=optimizer, **kwargs)
+        if self.conflict and self.merge.masks_updates:
+            masked = self.merge.of_chosen(self.shared)
+            self.optimizer.split_moments(masked, self.merge.mask.softness)
 
     @property
     def state_variables(self):

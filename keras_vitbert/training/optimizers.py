@@ -11,6 +11,8 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from keras_vitbert.merging.entries import Parts, masked
+
 # The class that the mixin is combined with, for type checkers.
 _Optimizer = keras.optimizers.Optimizer if TYPE_CHECKING else object
 
@@ -62,6 +64,14 @@ class _SummedGradients(_Optimizer):
             good: scalar bool tensor; if it is False, they are such that nothing changes.
         """
         raise NotImplementedError
+
+    def split_moments(self, variables, softness=0.0):
+        """Makes room for moments of two gradients, see `AdamW.split_moments`.
+
+        Raises:
+            ValueError: this optimiser cannot.
+        """
+        raise ValueError(f"{type(self).__name__} has no moments of two gradients; use AdamW")
 
     def largest_update(self, gradient_norm):
         """The most by which the next gradient may move a weight, apart from weight decay.
@@ -126,6 +136,25 @@ class AdamW(_SummedGradients, keras.optimizers.AdamW):
             # Then there is no bound on an update, and Adam need not converge.
             raise ValueError(f"beta_1**2 must be below beta_2, are {self.beta_1}, {self.beta_2}")
 
+    def split_moments(self, variables, softness=0.0):
+        """Gives variables moments of two gradients; their gradients are then `Parts`.
+
+        Each part has its own moments, and the mask picks from both updates. With a mask that never
+        changes and no softness this is Adam of the masked gradient, to the bit.
+
+        Args:
+            variables: list of Keras variables that the optimiser was built with.
+            softness: float in [0, 0.5], see `keras_vitbert.merging.entries.masked`.
+        """
+        self._softness = softness
+        self._image_moments = {
+            self._get_variable_index(variable): [
+                self.add_variable_from_reference(variable, name=f"image_{name}")
+                for name in ("momentum", "velocity")
+            ]
+            for variable in variables
+        }
+
     def factors(self, good):
         """Of the weights, the first and the second moment.
 
@@ -163,17 +192,28 @@ class AdamW(_SummedGradients, keras.optimizers.AdamW):
         """One Adam step (Kingma and Ba 2015, section 2).
 
         Args:
-            gradient: tensor.
+            gradient: tensor, or `Parts` of a variable of `split_moments`.
             variable: `tf.Variable`.
             learning_rate: vector, the `factors`.
         """
         rate, first, second = tf.unstack(learning_rate)
         rate = self._rate_of(variable, rate)
         index = self._get_variable_index(variable)
-        momentum, velocity = self._momentums[index].value, self._velocities[index].value
-        momentum.assign_add((gradient - momentum) * first)
-        velocity.assign_add((gradient * gradient - velocity) * second)
-        variable.assign_sub(momentum * rate / (tf.sqrt(velocity) + self.epsilon))
+
+        def updated(gradient, moments):
+            momentum, velocity = (moment.value for moment in moments)
+            momentum.assign_add((gradient - momentum) * first)
+            velocity.assign_add((gradient * gradient - velocity) * second)
+            return momentum * rate / (tf.sqrt(velocity) + self.epsilon)
+
+        moments = self._momentums[index], self._velocities[index]
+        if isinstance(gradient, Parts):
+            text = updated(gradient.text, moments)
+            image = updated(gradient.image, self._image_moments[index])
+            update = masked(gradient.mask, text, image, self._softness)
+        else:
+            update = updated(gradient, moments)
+        variable.assign_sub(update)
 
 
 @keras.saving.register_keras_serializable(package="keras_vitbert")

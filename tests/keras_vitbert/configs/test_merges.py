@@ -10,7 +10,7 @@ from keras_vitbert.configs.overrides import flatten
 from keras_vitbert.configs.pretraining import load_config
 from keras_vitbert.configs.variants import VARIANTS, apply_variant
 from keras_vitbert.merging import GradientMask, get_merge
-from keras_vitbert.merging.entries import RANKS, SCOPES
+from keras_vitbert.merging.entries import RANKS, SCOPES, TARGETS
 
 PAPER = flatten(load_config("paper"))
 
@@ -40,6 +40,7 @@ def test_defaults_are_those_of_the_classes():
         assert {option: getattr(layer, option) for option in options} == options
         assert {key: PAPER[f"merge.{name}.{key}"] for key in options} == options
     assert {*RANKS} == {*merges.RANKS, "random"} and SCOPES == merges.SCOPES
+    assert TARGETS == merges.TARGETS
 
 
 @pytest.mark.parametrize(
@@ -64,6 +65,8 @@ def test_defaults_are_those_of_the_classes():
         ({"name": "nash", "mask_rank": "image"}, "merge.mask_rank=image: .* has no masks"),
         ({"name": "random_mask", "mask_rank": "image"}, "merge.mask_rank=image: .*ranks at random"),
         ({"name": "mask", "mask_rank": "size"}, "merge.mask_rank=size: must be one of text, image"),
+        ({"name": "nash", "mask_target": "update"}, "merge.mask_target=update: .* has no masks"),
+        ({"name": "mask", "mask_target": "sum"}, "merge.mask_target=sum: must be one of gradient"),
         ({"name": "mask", "mask_softness": 0.6}, r"merge.mask_softness=0.6: must be in \[0, 0.5\]"),
     ],
 )

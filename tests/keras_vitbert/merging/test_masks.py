@@ -520,10 +520,11 @@ def test_get_merge():
 
 
 def test_get_merge_with_options_of_masks():
-    options = {"mask_rank": "sign", "mask_scope": "tensor", "mask_softness": 0.1}
-    merge = get_merge({"name": "mask", **options, "mask_cumulative": False})
-    mask = merge.mask
-    assert (mask.rank, mask.scope, mask.softness, mask.cumulative) == ("sign", "tensor", 0.1, False)
+    options = {"rank": "sign", "scope": "tensor", "softness": 0.1, "cumulative": False}
+    options["target"] = "update"
+    merge = get_merge({"name": "mask", **{f"mask_{key}": x for key, x in options.items()}})
+    assert {key: getattr(merge.mask, key) for key in options} == options
+    assert merge.masks_updates and not merge.is_linear
 
 
 def test_wrong_merges_are_refused():
@@ -535,6 +536,8 @@ def test_wrong_merges_are_refused():
         GradientMask("size")
     with pytest.raises(ValueError, match="scope 'block' is not one of all, tensor"):
         GradientMask(scope="block")
+    with pytest.raises(ValueError, match="target 'weight' is not one of gradient, update"):
+        GradientMask(target="weight")
     with pytest.raises(ValueError, match="softness 0.6"):
         GradientMask(softness=0.6)
     with pytest.raises(ValueError, match=r"blocks \(7, 9\) are none of .*: block_0, block_1"):

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from sklearn.datasets import load_digits
 
-from keras_vitbert.merging import Merge, PCGrad, get_merge
+from keras_vitbert.merging import GradientMask, Merge, PCGrad, Unit, get_merge
 from keras_vitbert.merging.trainer import TwoTaskTrainer
 from keras_vitbert.pretraining.mask_schedule import MaskSchedule
 
@@ -110,6 +110,8 @@ def test_what_cannot_work_is_refused():
     merge = get_merge({"name": "sum"})
     with pytest.raises(ValueError, match="losses has 1 names, must have 2"):
         TwoTaskTrainer(make_network(), {"digit": LOSSES["digit"]}, merge)
+    with pytest.raises(ValueError, match="target must be gradient: Keras' optimisers"):
+        TwoTaskTrainer(make_network(), LOSSES, Merge(Unit(), GradientMask(target="update")))
     inputs = keras.Input((64,))
     apart = {name: keras.layers.Dense(1)(inputs) for name in LOSSES}
     with pytest.raises(ValueError, match="no trainable variable is reached by both losses"):

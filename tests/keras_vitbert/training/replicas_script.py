@@ -3,8 +3,8 @@
 For a process of its own, as TensorFlow's devices are set once a process. Everything that could
 depend on the number of replicas is on: masks that refresh, clipping, distillation, and masked
 tokens of which some replicas hold more than others. Other merges than the paper's are trained by
-SGD. `noise` looks at dropout instead: weights that stand still, and a batch of one example many
-times over.
+SGD, unless they mask the updates of AdamW. `noise` looks at dropout instead: weights that stand
+still, and a batch of one example many times over.
 """
 
 import functools
@@ -25,7 +25,9 @@ GLOBAL_BATCH = 8
 NOISY_STEPS = 300
 STEPS = 10
 CLIP_NORM = 0.5
-BY_BLOCK = "mask+gradvac"  # of the merges
+# Of the merges.
+BY_BLOCK, OF_UPDATES = "mask+gradvac", "mask+pcgrad"
+OPTIONS = {BY_BLOCK: {"per_block": True}, OF_UPDATES: {"mask_target": "update"}}
 CLEAR = {2: 150, 4: 151, 6: 152, 8: 153}  # entries by step
 MODEL = {
     "num_layers": 1,
@@ -135,7 +137,7 @@ def train(optimizer_name, replicas, steps_per_execution, merge_name="mask"):
     with strategy.scope():
         keras.utils.set_random_seed(0)
         network, teacher = build_network(MODEL), build_network(MODEL)
-        merge = get_merge({"name": merge_name, "per_block": merge_name == BY_BLOCK}, seed=7)
+        merge = get_merge({"name": merge_name, **OPTIONS.get(merge_name, {})}, seed=7)
         teachers = Teachers(teacher, teacher)
         trainer = JointTrainer(network, merge, teachers, 0.5, 2.0, clip_norm=CLIP_NORM)
         variables = network.trainable_variables
@@ -154,7 +156,7 @@ def train(optimizer_name, replicas, steps_per_execution, merge_name="mask"):
         "before": before,
         "weights": replica_values(variables),
         "masks": replica_values(merge.mask.masks if merge.mask else []),
-        "state": replica_values(merge.variables),
+        "state": replica_values([*merge.variables, *optimizer.variables]),
         "gradient_norms": schedule.norms,
         "conflict": replica_values([trainer.conflict.numbers]),
     }
@@ -186,5 +188,5 @@ def main(folder, runs):
         elif what in ("adamw", "sgd"):
             found = train(what, replicas, executed)
         else:
-            found = train("sgd", replicas, executed, what)
+            found = train("adamw" if what == OF_UPDATES else "sgd", replicas, executed, what)
         np.savez(os.path.join(folder, f"{what},{replicas},{executed}.npz"), **found)

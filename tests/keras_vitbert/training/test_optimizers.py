@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_vitbert.merging.entries import Parts
 from keras_vitbert.training.optimizers import (
     SGD,
     AdamW,
@@ -117,6 +118,45 @@ def test_build_optimizer_is_adamw_with_the_schedule():
         expected.apply(gradients, reference.learning_rate(step, 0.01, 2, 6, 2.0))
         for variable, weight in zip(variables, expected.weights, strict=True):
             np.testing.assert_allclose(variable.value, weight, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("softness", [0.0, 0.1])
+def test_split_moments_are_those_of_two_optimizers(softness):
+    """The mask changes in each step, and picks from what both would do."""
+    rng = np.random.default_rng(0)
+    shapes = (3, 2), (4,)
+    start = [rng.normal(size=s).astype(np.float32) for s in shapes]
+    variables = [keras.Variable(w, name=n) for w, n in zip(start, ("kernel", "bias"), strict=True)]
+    optimizer = build_optimizer(CONFIG, 10, variables)
+    optimizer.split_moments(variables[:1], softness)  # the bias has one gradient, as ever
+    names = [variable.path.split("/")[-1] for variable in optimizer.variables]
+    assert len(set(names)) == len(names) and sum("image" in name for name in names) == 2
+    zeros = [np.zeros(s) for s in shapes]
+    text, image = (reference.AdamW(zeros, [False, False], 0.9, 0.99, 1e-6, 0) for _ in range(2))
+    expected = [np.float64(w) for w in start]
+    for step in range(6):
+        gradients = [[np.float32(rng.normal(size=s)) for s in shapes] for _ in range(2)]
+        mask = rng.random(shapes[0]) < 0.5
+        parts = Parts(*(tf.constant(x) for x in (gradients[0][0], gradients[1][0], mask)))
+        optimizer.apply([parts, tf.constant(gradients[0][1])], variables)
+        rate = reference.learning_rate(step, 0.01, 0, 10, 1.0)
+        updates = []
+        for part, found in zip((text, image), gradients, strict=True):
+            before = part.weights
+            part.weights = list(before)
+            part.apply(found, rate)
+            updates.append([new - old for new, old in zip(part.weights, before, strict=True)])
+        share = np.where(mask, 1 - softness, softness)
+        expected[0] = expected[0] * (1 - rate * 0.1)
+        expected[0] = expected[0] + share * updates[0][0] + (1 - share) * updates[1][0]
+        expected[1] = expected[1] + updates[0][1]
+        for variable, weight in zip(variables, expected, strict=True):
+            np.testing.assert_allclose(variable.value, weight, rtol=1e-6, atol=1e-7)
+
+
+def test_gradient_descent_has_no_moments_to_split():
+    with pytest.raises(ValueError, match="SGD has no moments of two gradients; use AdamW"):
+        SGD(0.1).split_moments([])
 
 
 def test_what_depends_on_the_step_alone_is_computed_once():

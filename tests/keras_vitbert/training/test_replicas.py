@@ -14,13 +14,15 @@ from tests.keras_vitbert.training.replicas_script import (
     CLIP_NORM,
     MODEL,
     NOISY_STEPS,
+    OF_UPDATES,
 )
 
 # Optimizer, replicas, steps an execution.
 CASES = [("adamw", 4, 1), ("sgd", 2, 1), ("adamw", 2, 2)]
-# One of each kind of need: inner products, losses, both, losses after the update, all entries.
+# One of each kind of need: inner products, both gradients and their moments, losses before and
+# after the update, all entries, random numbers; inner products and losses.
 MERGES = [
-    *((name, 2) for name in (BY_BLOCK, "uncertainty", "mask+famo", "graddrop", "random")),
+    *((name, 2) for name in (BY_BLOCK, OF_UPDATES, "mask+famo", "graddrop", "random")),
     ("gradnorm", 4),
 ]
 

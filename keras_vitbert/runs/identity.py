@@ -128,9 +128,22 @@ def compare_replicas(where, was, now):
     """
     if was != now:
         say(
-            f"{where} began on {was} replica{'s' * (was > 1)} and goes on with {now}: the batches "
-            "are the same, dropout and the last digits are not"
+            f"{where} began on {was} replica{'s' * (was > 1)} and goes on with {now}: batches and "
+            "dropout are the same, the last digits are not"
         )
+
+
+def compare_dropout(where, was, now):
+    """Says if a run goes on with other random numbers of dropout.
+
+    Args:
+        where: str, the run's folder.
+        was, now: str, names of generators, see `keras_vitbert.training.example_dropout`; empty of
+            an older version, whose numbers were keyed by replica.
+    """
+    if was != now:
+        by = f"by {was}" if was else "by replica, as older versions do"
+        say(f"{where} drew dropout {by}, and goes on by {now}: other units are dropped")
 
 
 def data_input(source, path=None):

@@ -39,7 +39,7 @@ from pipelines.text.wordpiece import vocabulary_hash
 # `initial_weights`.
 _COMPARED_ELSEWHERE = (
     *("inputs.", "versions.", "schema", "numerics", "accepted_changes", "vocabulary_sha256"),
-    *("initial_weights", "replicas", "checkpoint_origin.", "columns."),
+    *("initial_weights", "replicas", "dropout_generator", "checkpoint_origin.", "columns."),
 )
 
 # What a record holds besides the config.
@@ -76,6 +76,7 @@ class RunFolder:
         inputs=None,
         accepted=(),
         replicas=1,
+        dropout_generator="",
     ):
         """Records the settings of a new run, or checks that a resumed run has the same.
 
@@ -91,6 +92,7 @@ class RunFolder:
             accepted: collection of str, the keys whose values may differ all the same, and are then
                 recorded: of the config (`config.KEY`), or inputs.
             replicas: int, how many devices share a batch.
+            dropout_generator: str, see `identity.compare_dropout`; empty without dropout.
 
         Raises:
             UserError: the folder is not writable, or holds a run with other settings or inputs.
@@ -102,6 +104,7 @@ class RunFolder:
             "versions": identity.versions(),
             "numerics": identity.NUMERICS,
             "replicas": replicas,
+            "dropout_generator": dropout_generator,
             **about,
             "vocabulary_sha256": vocabulary_hash(vocabulary) if vocabulary else None,
             "records": records,
@@ -137,6 +140,8 @@ class RunFolder:
         changes += self._changes(rest, was, now, free, accepted)
         identity.compare_versions(self.path, old.get("versions", {}))
         identity.compare_replicas(self.path, old.get("replicas", replicas), replicas)
+        if dropout_generator:
+            identity.compare_dropout(self.path, old.get("dropout_generator"), dropout_generator)
         if changes:
             old |= {key: record[key] for key in (*about, "records", "config")}
         self._keep(old, inputs, accepted, changes)

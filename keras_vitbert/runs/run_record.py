@@ -24,6 +24,7 @@ _RECORD = {
     "inputs": dict,
     "versions": dict,
     "replicas": int,
+    "dropout_generator": str,
     "accepted_changes": list,
 }
 # What summary.json holds of a run of `pretrain`, and of `finetune`.

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from keras_vitbert.merging.entries import Parts
 from keras_vitbert.training.clipping import clip_scale
-from keras_vitbert.training.stateless_dropout import StatelessDropout
+from keras_vitbert.training.example_dropout import ExampleDropout
 from keras_vitbert.training.step_check import STEP_ROW, StepCheck, bad_steps, step_row
 from pipelines.status import doing, timed
 
@@ -40,6 +40,7 @@ class BaseTrainer(keras.Model):
     """
 
     curves = ()
+    interleaved = True  # as with `ExampleDropout`
 
     def __init__(self, network, clip_norm=1.0, seed=0, image_layers=None, **kwargs):
         super().__init__(**kwargs)
@@ -47,7 +48,7 @@ class BaseTrainer(keras.Model):
         self.clip_norm = clip_norm
         self.step_check = StepCheck(name="step_check")
         self.bad_steps = ()
-        self.stateless_dropout = StatelessDropout(network, seed)
+        self.dropout = ExampleDropout(network, seed, self.interleaved)
         self.image_layers = image_layers
         self.means = {}
         self.step = 0
@@ -87,8 +88,7 @@ class BaseTrainer(keras.Model):
             step: scalar int tensor, completed steps.
             place: int, distinguishes the forward passes of a step.
         """
-        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
-        with self.stateless_dropout.keyed(step, replica, place):
+        with self.dropout.keyed(step, place):
             return self.network(inputs, training=True)
 
     def summed(self, values):

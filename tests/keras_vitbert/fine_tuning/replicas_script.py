@@ -67,7 +67,7 @@ def found_of(run, data_dir):
 
 
 def trained(network, split, strategy):
-    """The weights after a few steps with a clip that acts; dropout is random, so it is off."""
+    """The weights after a few steps with dropout and a clip that acts."""
     with strategy.scope():
         tuner = FineTuner(network, clip_norm=0.3)
         config = fine_tuning.get_config("", network.kind).optimizer
@@ -76,9 +76,6 @@ def trained(network, split, strategy):
             config.update(layer_decay=0.5, weight_decay=0.2, ema=0.6, epsilon=1e-3)
         config.learning_rate = 0.05
         tuner.compile(build_optimizer(config, STEPS, network))
-    for layer in network._flatten_layers():
-        if type(layer).__name__ == "Dropout":
-            layer.rate = 0.0
     stream = TaskStream(split, 0, STEPS, BATCH)
     dataset = strategy.distribute_datasets_from_function(
         lambda context: stream.training(0, context)

@@ -132,14 +132,32 @@ def test_other_replicas_are_told(tmp_path, capsys):
     assert record(tmp_path)["replicas"] == folder.finish({})["replicas"] == 1
     [line] = capsys.readouterr().err.splitlines()
     assert line == (
-        f"{tmp_path} began on 1 replica and goes on with 4: the batches are the same, dropout and "
-        "the last digits are not"
+        f"{tmp_path} began on 1 replica and goes on with 4: batches and dropout are the same, the "
+        "last digits are not"
     )
     old = record(tmp_path)
     del old["replicas"]  # of an older version
     (tmp_path / "config.json").write_text(json.dumps(old))
     folder.begin({"variant": "joint"}, config, ["a"], {}, replicas=4)
     assert not capsys.readouterr().err
+
+
+def test_another_generator_of_dropout_is_told(tmp_path, capsys):
+    folder, config = RunFolder(str(tmp_path)), sample.get_config()
+
+    def begin(generator):
+        folder.begin({"variant": "joint"}, config, ["a"], {}, dropout_generator=generator)
+        return capsys.readouterr().err
+
+    assert not begin("philox") and not begin("philox")
+    assert begin("threefry") == (
+        f"{tmp_path} drew dropout by philox, and goes on by threefry: other units are dropped\n"
+    )
+    old = record(tmp_path)
+    del old["dropout_generator"]
+    (tmp_path / "config.json").write_text(json.dumps(old))
+    assert "dropout by replica, as older versions do, and goes on by philox" in begin("philox")
+    assert not begin("")  # without dropout
 
 
 def test_weights_are_told_apart_by_their_values_alone():

@@ -27,7 +27,7 @@ from tests.keras_vitbert.tiny_runs import (
     metrics_rows,
 )
 
-FLAGS = ("--variant=vitbert_no_kd", "--config.model.dropout=0")
+FLAGS = ("--variant=vitbert_no_kd",)
 
 
 def test_one_process_is_the_chief_of_itself(tmp_path):

@@ -1,10 +1,9 @@
 """Trains a few steps on a number of logical CPUs and saves how every replica ends.
 
 For a process of its own, as TensorFlow's devices are set once a process. Everything that could
-depend on the number of replicas is on: masks that refresh, clipping, distillation, and masked
-tokens of which some replicas hold more than others. Other merges than the paper's are trained by
-SGD, unless they mask the updates of AdamW. `noise` looks at dropout instead: weights that stand
-still, and a batch of one example many times over.
+depend on the number of replicas is on: dropout, masks that refresh, clipping, distillation, and
+masked tokens of which some replicas hold more than others. Other merges than the paper's are
+trained by SGD, unless they mask the updates of AdamW.
 """
 
 import functools
@@ -15,14 +14,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_vitbert.merging import GradientMask, Merge, Unit, get_merge
+from keras_vitbert.merging import get_merge
 from keras_vitbert.model.pretraining_network import build_network
 from keras_vitbert.training.distillation import Teachers
 from keras_vitbert.training.joint_trainer import JointTrainer
 from keras_vitbert.training.optimizers import SGD, build_optimizer
 
 GLOBAL_BATCH = 8
-NOISY_STEPS = 300
 STEPS = 10
 CLIP_NORM = 0.5
 # Of the merges.
@@ -39,7 +37,7 @@ MODEL = {
     "vocabulary_size": 30,
     "max_sequence_length": 12,
     "num_classes": 3,
-    "dropout": 0.0,
+    "dropout": 0.1,
 }
 ADAMW = {
     "learning_rate": 1e-2,
@@ -111,26 +109,6 @@ def shares(strategy, examples):
     )
 
 
-def draw_noise(replicas, steps_per_execution):
-    """Gradient norms of one batch, again and again: they vary by dropout alone."""
-    strategy = make_strategy(replicas)
-    with strategy.scope():
-        keras.utils.set_random_seed(0)
-        network = build_network({**MODEL, "dropout": 0.5})
-        trainer = JointTrainer(network, Merge(Unit(), GradientMask()))
-        trainer.compile(SGD(0.0), steps_per_execution=steps_per_execution)
-    one = {name: values[:1] for name, values in make_examples().items()}
-    schedule = Schedule()
-    trainer.fit(
-        shares(strategy, tf.data.Dataset.from_tensor_slices(one).repeat()),
-        steps_per_epoch=NOISY_STEPS,
-        callbacks=[schedule],
-        shuffle=False,
-        verbose=0,
-    )
-    return {"gradient_norms": schedule.norms}
-
-
 def train(optimizer_name, replicas, steps_per_execution, merge_name="mask"):
     """Trains on batches that are the same whatever the number of replicas."""
     strategy = make_strategy(replicas)
@@ -175,17 +153,15 @@ def main(folder, runs):
 
     Args:
         folder: str.
-        runs: list of ("adamw", "sgd", "noise" or the name of a merge, replicas, steps an
-            execution), all of them with one number of replicas.
+        runs: list of ("adamw", "sgd" or the name of a merge, replicas, steps an execution), all of
+            them with one number of replicas.
     """
     set_devices(runs[0][1])
     # Optimising a graph takes longer than ten steps; `test_pretrain_replicas` does without this.
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     for what, replicas, executed in runs:
         keras.utils.clear_session()
-        if what == "noise":
-            found = draw_noise(replicas, executed)
-        elif what in ("adamw", "sgd"):
+        if what in ("adamw", "sgd"):
             found = train(what, replicas, executed)
         else:
             found = train("adamw" if what == OF_UPDATES else "sgd", replicas, executed, what)

@@ -1,0 +1,203 @@
+"""Dropout whose random numbers belong to the example, not to the device that holds it.
+
+A Keras layer counts its draws in a variable. Under `tf.distribute` the count is the same on every
+replica, so all replicas drop the same units of their first example, of their second and so on, and
+a run on another number of replicas drops others. Here the numbers follow from (seed, step, number
+of the example in the global batch, pass, layer) alone, by a counter-based generator, which can
+begin anywhere in its sequence (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"):
+
+- `philox`: Philox-4x32-10, which TensorFlow has as one operation. The examples of a replica lie
+  one behind the other in the sequence.
+- `threefry`: Threefry-2x32 with 13 rounds, the fewest that the paper finds no fault in, written in
+  elementwise operations: XLA fuses them with what they act on, and no number is ever in memory.
+
+In a model of your own, `dropout = ExampleDropout(model, seed)` once, and in its `train_step`
+`with dropout.keyed(step): ...` around each forward pass.
+"""
+
+import contextlib
+import dataclasses
+import threading
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_vitbert.training.keyed_random import threefry
+
+GENERATORS = ("philox", "threefry")
+_ROUNDS = 13
+_GROUP = 4  # numbers that Philox makes of a counter
+_ALGORITHM = 1  # Philox, among TensorFlow's
+_scope = threading.local()  # each replica is traced in a thread of its own
+
+
+@keras.saving.register_keras_serializable(package="keras_vitbert")
+class KeyedDropout(keras.layers.Dropout):
+    """`keras.layers.Dropout` that draws by example inside of `ExampleDropout.keyed`.
+
+    Elsewhere it is Keras' layer. The first axis of its inputs is that of the batch.
+
+    Attributes:
+        number: int, tells the layers of a model from one another.
+    """
+
+    number = 0
+
+    def call(self, inputs, training=False):
+        keys = getattr(_scope, "keys", None)
+        if keys is None or not training or not self.rate:
+            return super().call(inputs, training=training)
+        bits = keys.bits(inputs, self.number)
+        kept = bits >= tf.constant(round(self.rate * 2**32), tf.uint32)
+        scaled = inputs * tf.cast(1 / (1 - self.rate), inputs.dtype)
+        return tf.where(kept, scaled, tf.zeros((), inputs.dtype))
+
+
+class ExampleDropout:
+    """Keys the dropout of a model by example.
+
+    Its `keras.layers.Dropout` layers become `KeyedDropout`, those inside of other layers, such as
+    `keras.layers.MultiHeadAttention`, as well: they are told to be of another class, so that
+    weights, names and configs stay what they are.
+
+    Args:
+        model: a built Keras model.
+        seed: int in [0, 2**32).
+        interleaved: bool, whether host h of H holds the elements h, h + H, ... of a global batch,
+            as those of `pipelines.joint_stream` do, or else a part in one piece.
+        generator: str, `philox` or `threefry`; by default that of `generator_of`.
+
+    Raises:
+        ValueError: another layer of the model draws random numbers, or a dropout has a noise shape.
+    """
+
+    def __init__(self, model, seed=0, interleaved=False, generator=None):
+        self.seed, self.interleaved = seed, interleaved
+        self.generator = generator or generator_of(tf.distribute.get_strategy())
+        self._layers = []
+        for layer in model._flatten_layers():
+            path = layer.path or layer.name
+            if type(layer) is keras.layers.Dropout:
+                layer.__class__ = KeyedDropout
+            if isinstance(layer, KeyedDropout):
+                if layer.noise_shape is not None:
+                    raise ValueError(f"{path}: a noise_shape cannot be keyed by example")
+                layer.number = len(self._layers)
+                self._layers.append(layer)
+            elif isinstance(getattr(layer, "seed_generator", None), keras.random.SeedGenerator):
+                raise ValueError(
+                    f"{path}: {type(layer).__name__} draws random numbers that are not keyed by "
+                    "example; use keras.layers.Dropout"
+                )
+
+    def keyed(self, step, number=0):
+        """A scope for one forward pass of a training step, inside a replica.
+
+        Args:
+            step: scalar int tensor or int, completed steps.
+            number: int in [0, 2**16), distinguishes the forward passes of a step.
+        """
+        if not self._layers:
+            return contextlib.nullcontext()
+        context = tf.distribute.get_replica_context()
+        hosts = _hosts(context.strategy) if self.interleaved else 1
+        keys = _Keys(
+            self.seed,
+            step,
+            number,
+            self.generator,
+            tf.cast(context.replica_id_in_sync_group, tf.int64),
+            context.num_replicas_in_sync // hosts,
+            hosts,
+        )
+        return _using(keys)
+
+
+def generator_of(strategy):
+    """The generator of a strategy's devices: Philox, of which TPUs have no operation.
+
+    Args:
+        strategy: `tf.distribute.Strategy`.
+
+    Returns:
+        str, of `GENERATORS`.
+    """
+    return "threefry" if isinstance(strategy, tf.distribute.TPUStrategy) else "philox"
+
+
+@contextlib.contextmanager
+def _using(keys):
+    before = getattr(_scope, "keys", None)
+    _scope.keys = keys
+    try:
+        yield
+    finally:
+        _scope.keys = before
+
+
+@dataclasses.dataclass(frozen=True)
+class _Keys:
+    """The random numbers of one forward pass on this replica."""
+
+    seed: int
+    step: Any
+    number: int
+    generator: str
+    replica: Any  # scalar int64 tensor
+    local: int  # replicas of a host
+    hosts: int  # that take turns
+
+    def bits(self, inputs, layer):
+        """A uniform uint32 for each entry of a batch.
+
+        Args:
+            inputs: tensor.
+            layer: int.
+
+        Returns:
+            uint32 tensor of the shape of `inputs`.
+        """
+        # A host's replicas share its elements in order.
+        shape = tf.shape(inputs, tf.int64)
+        count = shape[0]
+        # Texts may be of any length.
+        entries = inputs.shape[1:].num_elements() or tf.reduce_prod(shape[1:])
+        first = self.replica % self.local * count * self.hosts + self.replica // self.local
+        draw = self._philox if self.generator == "philox" else self._threefry
+        return tf.reshape(draw(first, count, entries, layer), shape)
+
+    def _philox(self, first, count, entries, layer):
+        groups = -(-entries // _GROUP)  # of an example
+        rows = count * self.hosts
+        key = tf.cast(self.step, tf.uint64) + tf.constant(self.seed << 32, tf.uint64)
+        place = tf.constant((self.number << 32) + layer, tf.uint64)
+        drawn: Any = tf.raw_ops.StatelessRandomUniformFullIntV2(
+            shape=tf.stack([rows, groups * _GROUP]),
+            key=tf.reshape(key, (1,)),
+            counter=tf.stack([tf.cast(first * groups, tf.uint64), place]),
+            alg=_ALGORITHM,
+            dtype=tf.uint32,
+        )
+        # Those between are the other hosts'.
+        return drawn[:: self.hosts, :entries]
+
+    def _threefry(self, first, count, entries, layer):
+        key = tf.constant(self.seed, tf.uint32), tf.cast(self.step, tf.uint32)
+        place = tf.constant(self.number, tf.uint32), tf.constant(layer, tf.uint32)
+        key = threefry(key, place)
+        # Not in int32, which would be kept on the host where it is not compiled.
+        examples = tf.cast(first + tf.range(count) * self.hosts, tf.uint32)
+        places = tf.cast(tf.range(entries, dtype=tf.int64), tf.uint32)
+        counter = places[tf.newaxis], examples[:, tf.newaxis]
+        return threefry(key, counter, _ROUNDS)[0]
+
+
+def _hosts(strategy):
+    """How many hosts read their own part of the data."""
+    if isinstance(strategy, tf.distribute.TPUStrategy):
+        return strategy.extended.num_hosts
+    if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        resolver = strategy.cluster_resolver
+        return sum(resolver.cluster_spec().num_tasks(job) for job in resolver.cluster_spec().jobs)
+    return 1

@@ -1,0 +1,177 @@
+"""What dropout draws follows from seed, step, example, pass and layer, and from nothing else."""
+
+import itertools
+import types
+
+import keras
+import numpy as np
+import pytest
+import scipy.stats
+import tensorflow as tf
+
+from keras_vitbert.training import example_dropout
+from keras_vitbert.training.example_dropout import GENERATORS, ExampleDropout, KeyedDropout
+from keras_vitbert.training.keyed_random import threefry
+
+RATE = 0.25
+SHAPE = (7, 5)  # an example's, of 35 entries: no multiple of what Philox makes at once
+
+
+@pytest.fixture(params=GENERATORS)
+def generator(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def network():
+    inputs = keras.Input(SHAPE)
+    first = keras.layers.Dropout(RATE)(inputs)
+    second = keras.layers.Dropout(RATE)(inputs)
+    return keras.Model(inputs, [first, second])
+
+
+@pytest.fixture
+def kept(network, monkeypatch):
+    """`kept(generator, batch=16, ...)`: which units each of two layers keeps, booleans."""
+
+    def kept(generator, batch=16, seed=0, step=0, number=0, replica=0, replicas=1, hosts=1):
+        context = types.SimpleNamespace(
+            replica_id_in_sync_group=tf.constant(replica, tf.int32),
+            num_replicas_in_sync=replicas,
+            strategy=None,
+        )
+        monkeypatch.setattr(tf.distribute, "get_replica_context", lambda: context)
+        monkeypatch.setattr(example_dropout, "_hosts", lambda strategy: hosts)
+        dropout = ExampleDropout(network, seed, hosts > 1, generator)
+        ones = np.ones((batch, *SHAPE), np.float32)
+        with dropout.keyed(tf.constant(step, tf.int64), number):
+            found = [np.asarray(x) for x in network(ones, training=True)]
+        for values in found:
+            assert set(np.unique(values)) == {0, np.float32(1 / (1 - RATE))}
+        return np.stack([values > 0 for values in found], 1)
+
+    return kept
+
+
+def test_the_same_key_gives_the_same_numbers_whatever_was_drawn_before(network, kept, generator):
+    first = kept(generator, seed=1, step=2, number=1)
+    states = [variable.numpy() for variable in network.variables]
+    network(np.ones((3, *SHAPE)), training=True)  # which counts in its variables
+    assert any(np.any(v.numpy() != s) for v, s in zip(network.variables, states, strict=True))
+    states = [variable.numpy() for variable in network.variables]
+    np.testing.assert_array_equal(kept(generator, seed=1, step=2, number=1), first)
+    np.testing.assert_array_equal([v.numpy() for v in network.variables], states)
+
+
+@pytest.mark.parametrize(("replicas", "hosts"), [(1, 1), (2, 1), (4, 1), (2, 2), (4, 2), (8, 4)])
+def test_an_example_has_its_numbers_wherever_it_is(kept, generator, replicas, hosts):
+    """Element n of the batch is with host n modulo H, whose replicas share in order."""
+    whole = kept(generator)
+    size, local = 16 // replicas, replicas // hosts
+    for replica in range(replicas):
+        host, place = divmod(replica, local)
+        own = whole[host::hosts][place * size : (place + 1) * size]
+        part = kept(generator, size, replica=replica, replicas=replicas, hosts=hosts)
+        np.testing.assert_array_equal(part, own)
+
+
+def test_every_part_of_the_key_has_numbers_of_its_own(kept, generator):
+    keys = [{}, {"seed": 1}, {"seed": 2**32 - 1}, {"step": 1}, {"step": 2**31}, {"number": 1}]
+    masks = [rows for key in keys for rows in np.moveaxis(kept(generator, batch=200, **key), 1, 0)]
+    for a, b in itertools.combinations(masks, 2):
+        # Independent masks agree in a fraction p^2 + (1 - p)^2 of 7,000 units, 0.625.
+        assert np.mean(a == b) == pytest.approx(RATE**2 + (1 - RATE) ** 2, abs=0.03)
+
+
+def test_entries_examples_and_layers_are_independent(kept, generator):
+    rows = kept(generator, batch=2000).reshape(2000, -1)
+    counts = np.bincount(rows.sum(1), minlength=rows.shape[1] + 1)
+    expected = 2000 * scipy.stats.binom(rows.shape[1], 1 - RATE).pmf(np.arange(len(counts)))
+    often = expected > 5
+    observed = [*counts[often], counts[~often].sum()]
+    wanted = [*expected[often], expected[~often].sum()]
+    assert scipy.stats.chisquare(observed, wanted).pvalue > 1e-3
+    between_entries = np.corrcoef(rows.T) - np.eye(rows.shape[1])
+    assert np.abs(between_entries).max() < 6 / np.sqrt(2000)
+    between_examples = np.corrcoef(rows[:200]) - np.eye(200)
+    assert np.abs(between_examples).max() < 6 / np.sqrt(rows.shape[1])
+
+
+def test_known_answers():
+    """Those that the authors of both generators publish (Random123, kat_vectors)."""
+    zero, most = (tf.constant(word, tf.uint32) for word in (0, 2**32 - 1))
+    found = [int(word) for word in threefry((zero, zero), (zero, zero), rounds=13)]
+    assert found == [0x9D1C5EC6, 0x8BD50731]
+    found = [int(word) for word in threefry((most, most), (most, most), rounds=13)]
+    assert found == [0xFD36D048, 0x2D17272C]
+    first = tf.constant(0, tf.int64)
+    keys = example_dropout._Keys(0, first, 0, "philox", first, 1, 1)
+    found = keys.bits(tf.zeros((1, 4)), 0).numpy()
+    assert found.tolist() == [[0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8]]
+
+
+def test_the_gradient_passes_where_a_unit_is_kept(network, generator):
+    dropout, x = ExampleDropout(network, 3, generator=generator), tf.ones((2, *SHAPE))
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        with dropout.keyed(0):
+            y = network(x, training=True)[0]
+    np.testing.assert_array_equal(tape.gradient(y, x), y)
+
+
+def test_attention_keeps_its_weights_names_and_config(generator):
+    inputs = keras.Input((6, 8))
+    attention = keras.layers.MultiHeadAttention(2, 4, dropout=0.5, name="attention")
+    model = keras.Model(inputs, attention(inputs, inputs))
+    before = [v.path for v in model.variables], model.get_config()
+    x = np.random.default_rng(0).normal(size=(4, 6, 8)).astype(np.float32)
+    still = model(x)
+    dropout = ExampleDropout(model, 1, generator=generator)
+    with dropout.keyed(5):
+        one = model(x, training=True)
+    with dropout.keyed(5):
+        halves = model(x[:2], training=True)
+        np.testing.assert_array_equal(model(x), still)  # not in training
+    np.testing.assert_array_equal(one[:2], halves)
+    assert np.abs(one - still).max() > 0.01
+    assert ([v.path for v in model.variables], model.get_config()) == before
+
+
+def test_outside_of_a_scope_it_is_keras_own():
+    layers = [cls(0.5, seed=3) for cls in (keras.layers.Dropout, KeyedDropout)]
+    ones = np.ones((4, 50), np.float32)
+    np.testing.assert_array_equal(*(layer(ones, training=True) for layer in layers))
+    with ExampleDropout(keras.Sequential([keras.Input((50,)), layers[1]])).keyed(0):
+        np.testing.assert_array_equal(layers[1](ones), ones)
+
+
+def test_what_cannot_be_keyed_is_refused():
+    def model(*layers, shape=(3, 4)):
+        return keras.Sequential([keras.Input(shape), *layers])
+
+    with pytest.raises(ValueError, match="noise: GaussianNoise draws .* not keyed by example"):
+        ExampleDropout(model(keras.layers.GaussianNoise(0.1, name="noise")))
+    with pytest.raises(ValueError, match="drop: a noise_shape cannot be keyed by example"):
+        ExampleDropout(model(keras.layers.Dropout(0.1, noise_shape=(None, 1, 4), name="drop")))
+
+
+def test_texts_of_any_length(generator):
+    inputs = keras.Input((None, 4))
+    model = keras.Model(inputs, keras.layers.Dropout(RATE)(inputs))
+    dropout = ExampleDropout(model, generator=generator)
+
+    def step(x):
+        with dropout.keyed(0):
+            return model(x, training=True)
+
+    compiled = tf.function(step, input_signature=[tf.TensorSpec((None, None, 4))])
+    for length in (3, 6):
+        x = tf.ones((5, length, 4))
+        np.testing.assert_array_equal(compiled(x), step(x))
+        assert 0 < np.mean(step(x) == 0) < 2 * RATE
+
+
+def test_a_model_without_dropout():
+    network = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    with ExampleDropout(network).keyed(0):
+        assert network(np.ones((1, 3))).shape == (1, 2)

@@ -10,6 +10,7 @@ import tensorflow as tf
 from keras_vitbert.merging.entries import Parts
 from keras_vitbert.training.clipping import clip_scale
 from keras_vitbert.training.example_dropout import ExampleDropout
+from keras_vitbert.training.recomputation import recompute
 from keras_vitbert.training.step_check import STEP_ROW, StepCheck, bad_steps, step_row
 from pipelines.status import doing, timed
 
@@ -26,6 +27,8 @@ class BaseTrainer(keras.Model):
         network: the Keras model to train.
         clip_norm: float, the global norm that the summed gradient is clipped to.
         seed: int in [0, 2**32), of the random layers.
+        remat: bool, whether the blocks' inner values are computed again in the backward pass, see
+            `keras_vitbert.training.recomputation`.
         image_layers: `keras_vitbert.training.image_layers.ImageLayers`, or None.
 
     Attributes:
@@ -42,13 +45,15 @@ class BaseTrainer(keras.Model):
     curves = ()
     interleaved = True  # as with `ExampleDropout`
 
-    def __init__(self, network, clip_norm=1.0, seed=0, image_layers=None, **kwargs):
+    def __init__(self, network, clip_norm=1.0, seed=0, image_layers=None, remat=False, **kwargs):
         super().__init__(**kwargs)
         self.network = network
         self.clip_norm = clip_norm
         self.step_check = StepCheck(name="step_check")
         self.bad_steps = ()
         self.dropout = ExampleDropout(network, seed, self.interleaved)
+        if remat:
+            recompute(network.backbone.blocks)
         self.image_layers = image_layers
         self.means = {}
         self.step = 0

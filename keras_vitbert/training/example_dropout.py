@@ -17,6 +17,7 @@ In a model of your own, `dropout = ExampleDropout(model, seed)` once, and in its
 
 import contextlib
 import dataclasses
+import functools
 import threading
 from typing import Any
 
@@ -124,6 +125,22 @@ def generator_of(strategy):
         str, of `GENERATORS`.
     """
     return "threefry" if isinstance(strategy, tf.distribute.TPUStrategy) else "philox"
+
+
+def in_present_scope(function):
+    """The same function, with the random numbers of where this is called, whenever it runs.
+
+    Args:
+        function: a callable, such as one that the backward pass runs again.
+    """
+    keys = getattr(_scope, "keys", None)
+
+    @functools.wraps(function)
+    def run(*args, **kwargs):
+        with _using(keys):
+            return function(*args, **kwargs)
+
+    return run
 
 
 @contextlib.contextmanager

@@ -117,7 +117,8 @@ def train(optimizer_name, replicas, steps_per_execution, merge_name="mask"):
         network, teacher = build_network(MODEL), build_network(MODEL)
         merge = get_merge({"name": merge_name, **OPTIONS.get(merge_name, {})}, seed=7)
         teachers = Teachers(teacher, teacher)
-        trainer = JointTrainer(network, merge, teachers, 0.5, 2.0, clip_norm=CLIP_NORM)
+        again = replicas > 1 and merge_name == OF_UPDATES  # blocks are recomputed there
+        trainer = JointTrainer(network, merge, teachers, 0.5, 2.0, clip_norm=CLIP_NORM, remat=again)
         variables = network.trainable_variables
         if optimizer_name == "sgd":
             optimizer = SGD(0.1)

@@ -82,6 +82,7 @@ def trace(folder):
     np.savez(folder / "before.npz", *[variable.numpy() for _, variable in used])
 
     single = make_trainer(tf.distribute.get_strategy())
+    single.dropout.generator = trainer.dropout.generator
     logs = tf.function(lambda batch: single.train_step(batch, probing=True))(
         {name: tf.constant(x) for name, x in batch.items()}
     )

@@ -51,7 +51,7 @@ def test_what_no_tpu_can_do_is_told(step):
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="runs the program by JAX")
 def test_eight_replicas_compute_what_one_large_batch_does(tmp_path):
-    """Masks, clipping, distillation and metrics included; each example is on another replica."""
+    """With dropout, masks, clipping, teachers and metrics; each example is on another replica."""
     for what in ("trace", "run"):
         done = subprocess.run(
             [sys.executable, "-m", "tests.tpu.ahead_of_time.program_script", what, str(tmp_path)],

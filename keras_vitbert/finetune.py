@@ -228,7 +228,7 @@ def _require_memory(model, config, kind, workers, on):
             # A batch that is chosen later is at least one image.
             **{"images" if kind == "images" else "texts": config[batch] or 1},
             text_length=length,
-            workers=workers,
+            workers=workers * (config.accumulation if batch == "batch" else 1),
             trained=batch == "batch" and not config.lora_rank,
             on=on,
             flags={**sizes, **dict.fromkeys(("images", "texts"), f"--config.{batch}")},

@@ -176,7 +176,9 @@ def _fine_tuning(values, config, given):
     kind = "images" if task.kind == "images" else "texts"
     sizes = {"image_size": "--config.image_size", kind: "--config.batch"}
     batch = {kind: config.batch}
-    require_memory(model, **batch, workers=slice_.replicas, on="tpu", flags=sizes)
+    require_memory(
+        model, **batch, workers=slice_.replicas * config.accumulation, on="tpu", flags=sizes
+    )
 
     def programs(strategy, batch):
         from tpu.step_programs import fine_tuning_programs

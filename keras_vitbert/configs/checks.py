@@ -203,10 +203,10 @@ class Requirements:
 
 
 def require_shares(config, key, replicas, mixed=False):
-    """Refuses a batch that the replicas cannot share evenly.
+    """Refuses a batch that the replicas, and the parts of `accumulation`, cannot share evenly.
 
     Args:
-        config: `ConfigDict`.
+        config: `ConfigDict`; without `accumulation` there is one part.
         key: str, of the batch.
         replicas: int.
         mixed: bool, whether its images are mixed in pairs.
@@ -214,11 +214,13 @@ def require_shares(config, key, replicas, mixed=False):
     Raises:
         UserError: names the key and the fix.
     """
-    unit = replicas * (2 if mixed else 1)
+    parts = config.get("accumulation", 1)
+    unit = replicas * math.lcm(parts, 2 if mixed else 1)
     if config[key] % unit:
         below = config[key] // unit * unit
         nearest = f"{below} or {below + unit}" if below else f"{unit}"
-        pairs = ", times 2 as images are mixed in pairs" if mixed else ""
+        pairs = f", times {parts} parts (accumulation)" if parts > 1 else ""
+        pairs += ", times 2 as images are mixed in pairs" if mixed and parts % 2 else ""
         raise UserError(
             f"--config.{key}={config[key]}: must be a multiple of the number of replicas, "
             f"{replicas}{pairs}; the nearest are {nearest}"

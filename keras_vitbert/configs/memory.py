@@ -65,7 +65,7 @@ def require_memory(
         images, texts: how many there are in a step; 0 without that modality.
         classes: how many classes of images a head has; 0 if it is not known yet.
         text_length: of the texts, in tokens; 0 if it is not known.
-        workers: how many machines share a step.
+        workers: how many machines share a step, times the parts that each divides it into.
         trained: whether there are gradients and moments.
         on: what holds the weights: `host`, this machine's memory; `gpu`, whose size is not known
             here; or `tpu`.
@@ -113,7 +113,7 @@ def require_pretraining_memory(config, variant, workers: int, on: str, text_leng
         texts=config.text_batch * variant.text,
         classes=config.model.num_classes * variant.images,
         text_length=text_length,
-        workers=workers,
+        workers=workers * config.accumulation,
         on=on,
     )
 

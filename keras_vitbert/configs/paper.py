@@ -81,6 +81,7 @@ def get_config(size: str = "base") -> config_dict.ConfigDict:
     config.steps = 1_000_000
     config.steps_per_epoch = 1_000  # between two lines in metrics.csv and TensorBoard
     config.steps_per_execution = 0  # between two returns to the host; 0: 1, on TPUs up to 100
+    config.accumulation = 1  # parts of a replica's batch, one behind the other, to save memory
     config.remat = False  # compute blocks again in the backward pass, to save memory
     config.validation_interval = 10_000
     config.checkpoint_interval = 5_000

@@ -173,6 +173,7 @@ def _checked(flat, variant, given):
 
     checks.at_least(1, "steps", "image_batch", "text_batch", "steps_per_epoch")
     checks.at_least(1, "validation_interval", "checkpoint_interval", "checkpoints_to_keep")
+    checks.at_least(1, "accumulation")
     checks.at_least(0, "steps_per_execution")
     checks.at_least(0, "inspection.activation_interval", "inspection.gradient_interval")
     checks.at_least(1, "inspection.activation_examples", "data.text.masking.max_predictions")

@@ -5,6 +5,7 @@ them is recorded, and a resumed run goes on with it.
 """
 
 import dataclasses
+import math
 
 import numpy as np
 import tensorflow as tf
@@ -92,7 +93,8 @@ def choose(config, model, count, pictures, replicas=1, fits=lambda config: None,
         is_small = pictures.side < SMALL
         config.images.crop_area = (0.8, 1.0) if is_small else (0.08, 1.0)
     if "batch" in left:
-        unit = replicas * (2 if config.images.mixup or config.images.cutmix else 1)
+        pair = 2 if config.images.mixup or config.images.cutmix else 1
+        unit = replicas * math.lcm(config.accumulation, pair)
         config.batch = max(min(_BATCH, 1 << max(count.bit_length() - 1, 0)) // unit, 1) * unit
         while config.batch > unit:
             try:

@@ -178,6 +178,7 @@ def _checked(flat, defaults, task):
     checks = Requirements(flat, chosen)
     require = checks.require
     checks.at_least(1, "batch", "evaluation_batch", "checkpoint_interval", "checkpoints_to_keep")
+    checks.at_least(1, "accumulation")
     checks.at_least(0, "steps", "steps_per_epoch", "lora_rank", "optimizer.learning_rate")
     checks.at_least(0, "test_examples")
     checks.at_least(-1, "evaluation_interval")

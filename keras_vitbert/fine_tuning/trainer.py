@@ -32,6 +32,7 @@ def build_fine_tuner(config, pretrained, kind, num_classes, seed, strategy):
             config.label_smoothing,
             seed=seed,
             image_layers=layers,
+            accumulation=config.accumulation,
             remat=config.remat,
         )
         trainer.compile(

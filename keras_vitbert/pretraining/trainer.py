@@ -34,6 +34,7 @@ def build_trainer(config, variant, strategy, teachers=None):
             gradient_histograms=config.inspection.gradient_histograms,
             seed=config.seed,
             image_layers=layers,
+            accumulation=config.accumulation,
             remat=config.remat,
         )
         # XLA is slower on CPU, and TPUStrategy compiles anyway.

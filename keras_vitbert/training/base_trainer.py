@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_vitbert.merging.entries import Parts
+from keras_vitbert.training.accumulation import in_parts
 from keras_vitbert.training.clipping import clip_scale
 from keras_vitbert.training.example_dropout import ExampleDropout
 from keras_vitbert.training.recomputation import recompute
@@ -27,6 +28,8 @@ class BaseTrainer(keras.Model):
         network: the Keras model to train.
         clip_norm: float, the global norm that the summed gradient is clipped to.
         seed: int in [0, 2**32), of the random layers.
+        accumulation: int, how many parts a replica's batch is divided into; their gradients are
+            summed before the update, see `keras_vitbert.training.accumulation`.
         remat: bool, whether the blocks' inner values are computed again in the backward pass, see
             `keras_vitbert.training.recomputation`.
         image_layers: `keras_vitbert.training.image_layers.ImageLayers`, or None.
@@ -45,10 +48,20 @@ class BaseTrainer(keras.Model):
     curves = ()
     interleaved = True  # as with `ExampleDropout`
 
-    def __init__(self, network, clip_norm=1.0, seed=0, image_layers=None, remat=False, **kwargs):
+    def __init__(
+        self,
+        network,
+        clip_norm=1.0,
+        seed=0,
+        image_layers=None,
+        remat=False,
+        accumulation=1,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         self.network = network
         self.clip_norm = clip_norm
+        self.accumulation = accumulation
         self.step_check = StepCheck(name="step_check")
         self.bad_steps = ()
         self.dropout = ExampleDropout(network, seed, self.interleaved)
@@ -85,15 +98,53 @@ class BaseTrainer(keras.Model):
             return batch
         return {**batch, "images": self.image_layers(batch["images"], batch[numbers])}
 
-    def forward(self, inputs, step, place=0):
+    def in_parts(self, function, batch):
+        """Gradients, losses and metrics of a batch, part by part.
+
+        Args:
+            function: of (dict, a part of the batch; scalar int64 tensor, its number) to (lists of
+                gradients or None, list of losses, metrics as `record` takes them); without sums
+                over the replicas and without changes of variables.
+            batch: dict, this replica's share.
+
+        Returns:
+            (lists of gradients or None, list of losses, metrics), of the whole.
+        """
+        reached = []
+
+        def part(batch, number):
+            gradients, losses, measured = function(batch, number)
+            reached[:] = [[g is not None for g in row] for row in gradients]
+            gradients = [[g for g in row if g is not None] for row in gradients]
+            if self.accumulation > 1:
+                measured = {
+                    name: (tf.reduce_sum(values * weights), tf.reduce_sum(weights))
+                    for name, (values, weights) in measured.items()
+                }
+            return gradients, losses, measured
+
+        gradients, losses, measured = in_parts(part, batch, self.accumulation)
+        rows = [
+            [next(present) if is_there else None for is_there in row]
+            for row, present in zip(reached, map(iter, gradients), strict=True)
+        ]
+        if self.accumulation > 1:
+            measured = {
+                name: (tf.math.divide_no_nan(total, weight), weight)
+                for name, (total, weight) in measured.items()
+            }
+        return rows, losses, measured
+
+    def forward(self, inputs, step, place=0, part=0):
         """Calls the network in training mode, inside a replica.
 
         Args:
             inputs: dict, the network's inputs.
             step: scalar int tensor, completed steps.
             place: int, distinguishes the forward passes of a step.
+            part: scalar int64 tensor or int, which part of the replica's batch it is.
         """
-        with self.dropout.keyed(step, place):
+        with self.dropout.keyed(step, place, part, self.accumulation):
             return self.network(inputs, training=True)
 
     def summed(self, values):

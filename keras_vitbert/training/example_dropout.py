@@ -92,12 +92,14 @@ class ExampleDropout:
                     "example; use keras.layers.Dropout"
                 )
 
-    def keyed(self, step, number=0):
+    def keyed(self, step, number=0, part=0, parts=1):
         """A scope for one forward pass of a training step, inside a replica.
 
         Args:
             step: scalar int tensor or int, completed steps.
             number: int in [0, 2**16), distinguishes the forward passes of a step.
+            part: scalar int64 tensor or int, which part of the replica's batch it is.
+            parts: int, how many equal parts there are.
         """
         if not self._layers:
             return contextlib.nullcontext()
@@ -108,8 +110,9 @@ class ExampleDropout:
             step,
             number,
             self.generator,
-            tf.cast(context.replica_id_in_sync_group, tf.int64),
-            context.num_replicas_in_sync // hosts,
+            # A part is to its replica what a replica is to its host.
+            tf.cast(context.replica_id_in_sync_group, tf.int64) * parts + part,
+            context.num_replicas_in_sync // hosts * parts,
             hosts,
         )
         return _using(keys)

@@ -33,15 +33,22 @@ class FineTuner(BaseTrainer):
         replicas = tf.distribute.get_replica_context()
         variables = [variable.value for variable in self.network.trainable_variables]
         batch = self.augmented(batch, "numbers")
-        with tf.GradientTape() as tape:
-            logits = self.forward(batch, self.optimizer.iterations.value)
-            losses: Any = self._example_losses(batch, logits)
-            # A replica's share of the mean over all: summed gradients are those of one batch.
-            loss = tf.reduce_mean(losses) / replicas.num_replicas_in_sync
-        right = tf.argmax(logits, -1, batch["labels"].dtype) == batch["labels"]
-        ones = tf.ones_like(losses)
-        measured = {"loss": (losses, ones), "accuracy": (tf.cast(right, tf.float32), ones)}
-        *gradients, loss = self.summed([*dense(tape.gradient(loss, variables)), loss])
+        step = tf.convert_to_tensor(self.optimizer.iterations.value)
+        shares = replicas.num_replicas_in_sync * self.accumulation
+
+        def gradients_of(batch, part):
+            with tf.GradientTape() as tape:
+                logits = self.forward(batch, step, part=part)
+                losses: Any = self._example_losses(batch, logits)
+                # A share of the mean over all: summed gradients are those of one batch.
+                loss = tf.reduce_mean(losses) / shares
+            right = tf.argmax(logits, -1, batch["labels"].dtype) == batch["labels"]
+            ones = tf.ones_like(losses)
+            measured = {"loss": (losses, ones), "accuracy": (tf.cast(right, tf.float32), ones)}
+            return [dense(tape.gradient(loss, variables))], [loss], measured
+
+        [gradients], [loss], measured = self.in_parts(gradients_of, batch)
+        *gradients, loss = self.summed([*gradients, loss])
         _, logs = self.update(gradients, loss, measured)
         return {**self.get_metrics_result(), **logs}
 

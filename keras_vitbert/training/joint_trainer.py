@@ -10,6 +10,7 @@ import tensorflow as tf
 from keras_vitbert.merging.merge import both_reached
 from keras_vitbert.model.pretraining_network import image_inputs, text_inputs
 from keras_vitbert.model.shared_weights import block_of
+from keras_vitbert.training.accumulation import in_parts
 from keras_vitbert.training.base_trainer import BaseTrainer, dense
 from keras_vitbert.training.distillation import Teachers
 from keras_vitbert.training.gradient_conflict import ALL, GradientConflict
@@ -105,31 +106,39 @@ class JointTrainer(BaseTrainer):
         step = tf.convert_to_tensor(self.optimizer.iterations.value)
         variables = [variable.value for variable in self.network.trainable_variables]
         batch = self.augmented(batch, "image_numbers")
-        teacher_logits = self.teachers(batch)
-        gradients, losses, measured = [], [], {}
+        totals = self._totals(batch)
 
-        if self.has_text:
-            with tf.GradientTape() as tape:
-                logits = self.forward(text_inputs(batch), step, 0)  # eq. 2 to 6
-                loss, values = self._text_loss(batch, logits, teacher_logits)  # eq. 7
-            gradients.append(dense(tape.gradient(loss, variables)))
-            losses.append(loss)
-            measured |= values
-        if self.has_images:
-            with tf.GradientTape() as tape:
-                logits = self.forward(image_inputs(batch), step, 1)  # eq. 1 and 3 to 6
-                loss, values = self._image_loss(batch, logits, teacher_logits)  # eq. 7
-            gradients.append(dense(tape.gradient(loss, variables)))
-            losses.append(loss)
-            measured |= values
+        def gradients_of(batch, part):
+            teacher_logits = self.teachers(batch)
+            gradients, losses, measured = [], [], {}
+            if self.has_text:
+                with tf.GradientTape() as tape:
+                    logits = self.forward(text_inputs(batch), step, 0, part)  # eq. 2 to 6
+                    loss, values = self._text_loss(batch, logits, teacher_logits, totals)  # eq. 7
+                gradients.append(dense(tape.gradient(loss, variables)))
+                losses.append(loss)
+                measured |= values
+            if self.has_images:
+                with tf.GradientTape() as tape:
+                    logits = self.forward(image_inputs(batch), step, 1, part)  # eq. 1 and 3 to 6
+                    loss, values = self._image_loss(batch, logits, teacher_logits, totals)  # eq. 7
+                gradients.append(dense(tape.gradient(loss, variables)))
+                losses.append(loss)
+                measured |= values
+            return gradients, losses, measured
 
+        gradients, losses, measured = self.in_parts(gradients_of, batch)
         if len(losses) == 1:
-            *gradients, loss = self.summed([*gradients[0], loss])
+            *gradients, loss = self.summed([*gradients[0], *losses])
             logs = self.update(gradients, loss, measured)[1]
         else:
             good, logs = self._joint_update(gradients, losses, measured, step, probing)
             if self.merge.needs_losses_after:
-                after = self._losses_after(batch, teacher_logits, step)
+                after = in_parts(
+                    lambda batch, part: self._losses_after(batch, step, part, totals),
+                    batch,
+                    self.accumulation,
+                )
                 losses, after = self.summed([losses, after])
                 self.merge.keep(self.merge.after(losses, after), good)
         return {**self.get_metrics_result(), **logs}
@@ -194,45 +203,62 @@ class JointTrainer(BaseTrainer):
 
     # --- losses --------------------------------------------------------------------------------
 
-    def _image_loss(self, batch, logits, teacher_logits):
-        labels = batch["image_labels"]
-        weights = batch.get("image_weights", tf.ones_like(labels, tf.float32))
+    def _weights(self, batch):
+        """The weight of each example of a task, of each masked token for masked-LM: dict."""
+        weights = {}
+        if self.has_text:
+            rows = tf.ones_like(batch["next_sentence_labels"], tf.float32)
+            rows = batch.get("text_weights", rows)
+            weights |= {"mlm": batch["masked_weights"] * rows[:, None], "nsp": rows}
+        if self.has_images:
+            ones = tf.ones_like(batch["image_labels"], tf.float32)
+            weights["image"] = batch.get("image_weights", ones)
+        return weights
+
+    def _totals(self, batch):
+        """The sum of a task's weights over all replicas: dict of scalar tensors."""
+        sums = {task: tf.reduce_sum(weights) for task, weights in self._weights(batch).items()}
+        return {task: tf.maximum(total, 1.0) for task, total in self.summed(sums).items()}
+
+    def _image_loss(self, batch, logits, teacher_logits, totals=None):
         mix = None
         if "image_mix_labels" in batch:
             mix = batch["image_mix_labels"], batch["image_mix_weights"]
-        return self._loss("image", labels, weights, logits, teacher_logits, mix)
+        return self._loss(batch, {"image": "image_labels"}, logits, teacher_logits, totals, mix)
 
-    def _text_loss(self, batch, logits, teacher_logits):
+    def _text_loss(self, batch, logits, teacher_logits, totals=None):
         """`L_text = L_mlm + L_nsp`."""
-        labels = batch["next_sentence_labels"]
-        rows = batch.get("text_weights", tf.ones_like(labels, tf.float32))
-        masked = batch["masked_weights"] * rows[:, None]
-        mlm, values = self._loss("mlm", batch["masked_ids"], masked, logits, teacher_logits)
-        nsp, nsp_values = self._loss("nsp", labels, rows, logits, teacher_logits)
-        return mlm + nsp, values | nsp_values
+        labels = {"mlm": "masked_ids", "nsp": "next_sentence_labels"}
+        return self._loss(batch, labels, logits, teacher_logits, totals)
 
-    def _loss(self, task, labels, weights, logits, teacher_logits, mix=None):
-        """This replica's share of a task's weighted mean loss over all replicas (eq. 7).
+    def _loss(self, batch, labels, logits, teacher_logits, totals, mix=None):
+        """This batch's share of the sum of some tasks' weighted mean losses (eq. 7).
 
-        The shares of all replicas sum to the mean, however the weights are distributed, so that
-        summed gradients are those of one large batch. This takes the sum of a scalar, the total
-        weight, over the replicas. `mix` holds second labels and the weights of the first ones.
-        Also returns what the step's metrics are, see `record`.
+        The shares of all replicas, and of all parts of their batches, sum to the means, however the
+        weights are distributed, so that summed gradients are those of one large batch. This takes
+        `totals`, without which there is no share. `mix` holds second labels and the weights of the
+        first ones. Also returns what the step's metrics are, see `record`.
         """
-        logits, teacher_logits = logits[f"{task}_logits"], teacher_logits.get(f"{task}_logits")
-        ratio = 0.0 if teacher_logits is None else self.distillation_ratio
+        share: Any = 0.0
+        weights, measured = self._weights(batch), {}
+        for task, name in labels.items():
+            of_task, teacher = logits[f"{task}_logits"], teacher_logits.get(f"{task}_logits")
+            ratio = 0.0 if teacher is None else self.distillation_ratio
 
-        def loss(labels):
-            return distillation_loss(labels, logits, teacher_logits, ratio, self.temperature)
+            def loss(labels, of_task=of_task, teacher=teacher, ratio=ratio):
+                return distillation_loss(labels, of_task, teacher, ratio, self.temperature)
 
-        losses = loss(labels)
-        if mix is not None:
-            losses = mix[1] * losses + (1 - mix[1]) * loss(mix[0])
-        correct = tf.cast(tf.argmax(logits, -1, labels.dtype) == labels, tf.float32)
-        measured = {f"{task}_loss": (losses, weights), f"{task}_accuracy": (correct, weights)}
-        replicas = tf.distribute.get_replica_context()
-        total_weight = replicas.all_reduce(tf.distribute.ReduceOp.SUM, tf.reduce_sum(weights))
-        share = tf.reduce_sum(losses * weights) / tf.maximum(total_weight, 1.0)
+            losses = loss(batch[name])
+            if mix is not None:
+                losses = mix[1] * losses + (1 - mix[1]) * loss(mix[0])
+            correct = tf.argmax(of_task, -1, batch[name].dtype) == batch[name]
+            correct = tf.cast(correct, tf.float32)
+            measured |= {
+                f"{task}_loss": (losses, weights[task]),
+                f"{task}_accuracy": (correct, weights[task]),
+            }
+            if totals is not None:
+                share += tf.reduce_sum(losses * weights[task]) / totals[task]
         return share, measured
 
     # --- probing -------------------------------------------------------------------------------
@@ -296,11 +322,13 @@ class JointTrainer(BaseTrainer):
         ]
         return rows, losses
 
-    def _losses_after(self, batch, teacher_logits, step):
-        """This replica's share of both losses, with the weights after the update."""
-        text = self._text_loss(batch, self.forward(text_inputs(batch), step, 0), teacher_logits)
-        image = self._image_loss(batch, self.forward(image_inputs(batch), step, 1), teacher_logits)
-        return [text[0], image[0]]
+    def _losses_after(self, batch, step, part, totals):
+        """This batch's share of both losses, with the weights after the update."""
+        teacher_logits = self.teachers(batch)
+        logits = self.forward(text_inputs(batch), step, 0, part)
+        text = self._text_loss(batch, logits, teacher_logits, totals)[0]
+        logits = self.forward(image_inputs(batch), step, 1, part)
+        return [text, self._image_loss(batch, logits, teacher_logits, totals)[0]]
 
     # --- Keras ---------------------------------------------------------------------------------
 

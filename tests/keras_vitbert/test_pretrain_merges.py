@@ -15,12 +15,10 @@ from tests.keras_vitbert.tiny_runs import (
 MERGES = {
     "mask+gradvac": (["per_block=True"], ["target_cosine"]),
     "famo": ([], ["logits"]),
-    "dwa": (["dwa.window=2"], ["before"]),
     "mask+uncertainty": (
         ["mask_cumulative=False", "mask_rank=ratio", "mask_target=update"],
         ["log_variances", "image_velocity"],
     ),
-    "graddrop": ([], []),
 }
 
 
@@ -30,11 +28,13 @@ def test_a_stopped_run_ends_as_the_unbroken_one(sources, tmp_path, signal_at, na
     options, variables = MERGES[name]
     argv = ["--variant=vitbert_no_kd", f"--config.merge.name={name}"]
     argv += [f"--config.merge.{option}" for option in options]
+    if name == "mask+uncertainty":
+        argv.append("--config.accumulation=2")
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     assert pretrain(sources, whole, *argv) == EXIT_DONE
     signal_at("batch", "joint", 3)
     assert pretrain(sources, parts, *argv) == EXIT_STOPPED
-    again = ["--config.remat=True"] if name == "graddrop" else []  # which changes no number
+    again = ["--config.remat=True"] if name == "famo" else []  # which changes no number
     assert pretrain(sources, parts, *argv, *again) == EXIT_DONE
     assert summary_of(parts)["resumed_from_step"] == 3
     values = checkpoint_values(whole)
@@ -43,5 +43,4 @@ def test_a_stopped_run_ends_as_the_unbroken_one(sources, tmp_path, signal_at, na
     assert_same_values(values, checkpoint_values(parts))
     rows = metrics_rows(whole)
     assert rows == metrics_rows(parts)
-    if name != "graddrop":
-        assert "merge/text_weight" in rows[-1] and "merge/image_weight" in rows[-1]
+    assert "merge/text_weight" in rows[-1] and "merge/image_weight" in rows[-1]

@@ -75,6 +75,24 @@ def test_a_bad_value_conflicts_with_no_other():
         checks.raise_problems(works="--x=1")
 
 
+def test_batches_in_parts():
+    def told(batch, parts, mixed=False):
+        config = config_dict.ConfigDict({"batch": batch, "accumulation": parts})
+        try:
+            require_shares(config, "batch", 2, mixed)
+        except UserError as error:
+            return str(error)
+        return None
+
+    assert told(12, 3) is told(12, 3, mixed=True) is told(16, 4, mixed=True) is None
+    assert told(10, 3) == (
+        "--config.batch=10: must be a multiple of the number of replicas, 2, times 3 parts "
+        "(accumulation); the nearest are 6 or 12"
+    )
+    assert "times 3 parts (accumulation), times 2 as images are mixed" in told(18, 3, mixed=True)
+    assert "times 4 parts (accumulation); the nearest are 8 or 16" in told(12, 4, mixed=True)
+
+
 @pytest.mark.parametrize("mixed", [False, True])
 @pytest.mark.parametrize("replicas", [1, 2, 3, 8])
 def test_batches_that_replicas_share(replicas, mixed):

@@ -3,7 +3,8 @@
 For a process of its own, as TensorFlow's devices are set once a process. Everything that could
 depend on the number of replicas is on: dropout, masks that refresh, clipping, distillation, and
 masked tokens of which some replicas hold more than others. Other merges than the paper's are
-trained by SGD, unless they mask the updates of AdamW.
+trained by SGD, unless they mask the updates of AdamW; these several replicas train in parts, with
+blocks that are computed again, and one replica does not.
 """
 
 import functools
@@ -117,8 +118,10 @@ def train(optimizer_name, replicas, steps_per_execution, merge_name="mask"):
         network, teacher = build_network(MODEL), build_network(MODEL)
         merge = get_merge({"name": merge_name, **OPTIONS.get(merge_name, {})}, seed=7)
         teachers = Teachers(teacher, teacher)
-        again = replicas > 1 and merge_name == OF_UPDATES  # blocks are recomputed there
-        trainer = JointTrainer(network, merge, teachers, 0.5, 2.0, clip_norm=CLIP_NORM, remat=again)
+        options = {}
+        if replicas > 1 and merge_name == OF_UPDATES:
+            options = {"accumulation": GLOBAL_BATCH // replicas // 2, "remat": True}
+        trainer = JointTrainer(network, merge, teachers, 0.5, 2.0, clip_norm=CLIP_NORM, **options)
         variables = network.trainable_variables
         if optimizer_name == "sgd":
             optimizer = SGD(0.1)

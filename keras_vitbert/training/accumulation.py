@@ -1,0 +1,55 @@
+"""A step in parts, one behind the other, whose sums are those of the whole batch."""
+
+import tensorflow as tf
+
+
+def in_parts(function, batch, parts):
+    """Sums what a function makes of the parts of a batch, with the memory of one part.
+
+    Args:
+        function: of (dict, a part of the batch; scalar int64 tensor, its number) to nested lists
+            and dicts of tensors, which are summed. It must not sum over replicas, nor change a
+            variable. It is traced once.
+        batch: dict of tensors, all with the same first axis or with first axes that `parts`
+            divides.
+        parts: int.
+
+    Returns:
+        what the function returns.
+
+    Raises:
+        ValueError: the parts do not divide a first axis.
+    """
+    if parts == 1:
+        return function(batch, tf.constant(0, tf.int64))
+    divided = {name: _divided(name, value, parts) for name, value in batch.items()}
+
+    @tf.function(autograph=False)
+    def part(number):
+        own = {name: tf.gather(value, number) for name, value in divided.items()}
+        return function(own, number)
+
+    made = part.get_concrete_function(tf.TensorSpec((), tf.int64)).structured_outputs
+    zeros = tf.nest.map_structure(lambda x: tf.zeros(x.shape, x.dtype), made)
+
+    def add(number, sums):
+        return number + 1, tf.nest.map_structure(tf.add, sums, part(number))
+
+    start = tf.constant(0, tf.int64), zeros
+    return tf.while_loop(
+        lambda number, _: number < parts,
+        add,
+        start,
+        parallel_iterations=1,
+        maximum_iterations=parts,
+    )[1]
+
+
+def _divided(name, value, parts):
+    """A tensor with its parts as the first axis."""
+    count = value.shape[0]
+    if count is None or count % parts:
+        raise ValueError(f"{name}: {parts} parts do not divide {count} examples of a replica")
+    # Texts may be of any length.
+    rest = [size or tf.shape(value)[axis] for axis, size in enumerate(value.shape)][1:]
+    return tf.reshape(value, [parts, count // parts, *rest])

@@ -1,0 +1,78 @@
+"""A batch in parts is the whole batch: gradients, losses, masks, dropout and metrics."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_vitbert.merging import get_merge
+from keras_vitbert.training.accumulation import in_parts
+from tests.keras_vitbert.training.joint_steps import RATIO, TEMPERATURE, step, values, weights
+
+
+def test_sums_are_those_of_all_parts():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(6, 2, 3)), rng.normal(size=(12, 4))
+    seen = []
+
+    def function(batch, number):
+        seen.append((batch["x"].shape, batch["y"].shape))
+        total = tf.reduce_sum(batch["x"], axis=0) * tf.cast(number + 1, tf.float64)
+        return [total], {"y": (tf.reduce_sum(batch["y"] ** 2),)}
+
+    [total], rest = in_parts(function, {"x": tf.constant(x), "y": tf.constant(y)}, 3)
+    expected = sum((n + 1) * x[2 * n : 2 * n + 2].sum(0) for n in range(3))
+    np.testing.assert_allclose(total, expected)
+    np.testing.assert_allclose(rest["y"][0], (y**2).sum())
+    assert seen == [((2, 2, 3), (4, 4))]  # traced once
+    with pytest.raises(ValueError, match="x: 4 parts do not divide 6 examples of a replica"):
+        in_parts(function, {"x": tf.constant(x)}, 4)
+
+
+@pytest.mark.parametrize(("name", "parts"), [("mask", 4), ("famo", 2)])
+def test_a_joint_step_in_parts(make_trainer, make_network, make_batch, teachers, name, parts):
+    """With weights that differ between the parts, teachers, a clip that acts and dropout."""
+    batch = make_batch(3)
+    batch["text_weights"] = np.array([1, 0, 1, 0.5], np.float32)
+    found = []
+    for accumulation in (1, parts):
+        trainer = make_trainer(
+            get_merge({"name": name}),
+            network=make_network(0, num_layers=1, dropout=0.2),
+            clip_norm=0.5,
+            teachers=teachers,
+            distillation_ratio=RATIO,
+            temperature=TEMPERATURE,
+            accumulation=accumulation,
+        )
+        before = weights(trainer)
+        trainer.request_probe(100)
+        logs = step(trainer, batch, probing=True)
+        numbers = trainer.conflict.numbers.numpy()
+        found.append((logs, weights(trainer), values(trainer.merge.variables), numbers))
+    (logs, whole, state, numbers), (logs_of_parts, ours, state_of_parts, numbers_of_parts) = found
+    assert logs["gradient_norm"] > 0.5
+    assert logs_of_parts == pytest.approx(logs, rel=1e-5)
+    moved = [np.abs(new - old).max() for new, old in zip(whole, before, strict=True)]
+    assert max(moved) > 0.01
+    for a, b in zip(ours, whole, strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-6)
+    for a, b in zip(state_of_parts, state, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(numbers_of_parts[:, :3], numbers[:, :3], rtol=1e-5, atol=1e-6)
+    # The key's biases have no gradient but rounding, which may be of either sign.
+    noise = trainer.network.backbone.hidden_dim / sum(np.prod(v.shape) for v in trainer.shared)
+    assert abs(numbers_of_parts[-1, 3] - numbers[-1, 3]) <= noise
+
+
+def test_a_step_of_fine_tuning_in_parts(make_tuner, labelled_batches):
+    found = []
+    for accumulation in (1, 2):
+        tuner = make_tuner("images", 0.1, learning_rate=0.3, warmup=0)
+        tuner.accumulation = accumulation
+        batch = {name: tf.constant(value) for name, value in labelled_batches[0].items()}
+        logs = tuner.train_step(batch)
+        logs = {name: np.max(value) for name, value in logs.items() if name != "step_row"}
+        found.append((logs, values(tuner.network.trainable_variables)))
+    assert found[1][0] == pytest.approx(found[0][0], rel=1e-5)
+    for a, b in zip(found[1][1], found[0][1], strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-6)

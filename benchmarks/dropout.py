@@ -12,17 +12,17 @@ from benchmarks.steps import compiled_step, in_turns, random_batch, step_parser
 from keras_vitbert.configs.pretraining import load_config, with_sizes
 from keras_vitbert.merging import get_merge
 from keras_vitbert.model.pretraining_network import build_network
-from keras_vitbert.training.example_dropout import GENERATORS, ExampleDropout
+from keras_vitbert.training.example_dropout import GENERATORS
 from keras_vitbert.training.joint_trainer import JointTrainer
 
 
 class _Keras(JointTrainer):
-    def forward(self, inputs, step, place=0):
+    def forward(self, inputs, step, place=0, part=0):
         return self.network(inputs, training=True)
 
 
 class _Without(JointTrainer):
-    def forward(self, inputs, step, place=0):
+    def forward(self, inputs, step, place=0, part=0):
         return self.network(inputs, training=False)
 
 
@@ -30,7 +30,7 @@ def _by(generator):
     class ByExample(JointTrainer):
         def __init__(self, network, *args, **kwargs):
             super().__init__(network, *args, **kwargs)
-            self.dropout = ExampleDropout(network, generator=generator)
+            self.dropout.generator = generator
 
     return ByExample
 

@@ -299,6 +299,26 @@ def both_reached(text_gradients, image_gradients):
     return [t for t, _ in shared], [i for _, i in shared]
 
 
+def present(rows):
+    """Gradients that are there, and the way back.
+
+    Args:
+        rows: lists of tensors, with None where a loss does not reach a variable.
+
+    Returns:
+        (lists without None; function that puts other lists of these lengths into the places).
+    """
+    places = [[gradient is not None for gradient in row] for row in rows]
+
+    def placed(found):
+        return [
+            [next(values) if is_there else None for is_there in row]
+            for row, values in zip(places, map(iter, found), strict=True)
+        ]
+
+    return [[gradient for gradient in row if gradient is not None] for row in rows], placed
+
+
 def _once(names):
     return list(dict.fromkeys(names))
 

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_vitbert.merging.merge import Merge, both_reached
+from keras_vitbert.merging.merge import Merge, both_reached, present
 
 
 class TwoTaskTrainer(keras.Model):
@@ -117,13 +117,10 @@ class TwoTaskTrainer(keras.Model):
             losses = self._task_losses(inputs, targets, training=True)
         found = [tape.gradient(loss, variables) for loss in losses]
         # All is summed: simple, and right for every merge.
-        present = [[tf.convert_to_tensor(g) for g in row if g is not None] for row in found]
-        present, losses = replicas.all_reduce(tf.distribute.ReduceOp.MEAN, [present, losses])
-        rows = [
-            [None if g is None else next(values) for g in row]
-            for row, values in zip(found, map(iter, present), strict=True)
-        ]
-        first, second = rows
+        gradients, placed = present(found)
+        gradients = [[tf.convert_to_tensor(g) for g in row] for row in gradients]
+        gradients, losses = replicas.all_reduce(tf.distribute.ReduceOp.MEAN, [gradients, losses])
+        first, second = placed(gradients)
         mask, masks = self.merge.mask, None
         if mask:
             texts, images = map(self.merge.of_chosen, both_reached(first, second))

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_vitbert.merging.entries import Parts
+from keras_vitbert.merging.merge import present
 from keras_vitbert.training.accumulation import in_parts
 from keras_vitbert.training.clipping import clip_scale
 from keras_vitbert.training.example_dropout import ExampleDropout
@@ -110,12 +111,12 @@ class BaseTrainer(keras.Model):
         Returns:
             (lists of gradients or None, list of losses, metrics), of the whole.
         """
-        reached = []
+        placed: Any = None
 
         def part(batch, number):
+            nonlocal placed
             gradients, losses, measured = function(batch, number)
-            reached[:] = [[g is not None for g in row] for row in gradients]
-            gradients = [[g for g in row if g is not None] for row in gradients]
+            gradients, placed = present(gradients)
             if self.accumulation > 1:
                 measured = {
                     name: (tf.reduce_sum(values * weights), tf.reduce_sum(weights))
@@ -124,16 +125,12 @@ class BaseTrainer(keras.Model):
             return gradients, losses, measured
 
         gradients, losses, measured = in_parts(part, batch, self.accumulation)
-        rows = [
-            [next(present) if is_there else None for is_there in row]
-            for row, present in zip(reached, map(iter, gradients), strict=True)
-        ]
         if self.accumulation > 1:
             measured = {
                 name: (tf.math.divide_no_nan(total, weight), weight)
                 for name, (total, weight) in measured.items()
             }
-        return rows, losses, measured
+        return placed(gradients), losses, measured
 
     def forward(self, inputs, step, place=0, part=0):
         """Calls the network in training mode, inside a replica.

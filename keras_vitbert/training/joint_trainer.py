@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_vitbert.merging.merge import both_reached
+from keras_vitbert.merging.merge import both_reached, present
 from keras_vitbert.model.pretraining_network import image_inputs, text_inputs
 from keras_vitbert.model.shared_weights import block_of
 from keras_vitbert.training.accumulation import in_parts
@@ -313,14 +313,9 @@ class JointTrainer(BaseTrainer):
 
     def _summed_present(self, gradients, losses):
         """Lists of gradients, and losses, summed over the replicas; None stays None."""
-        present = [[g for g in row if g is not None] for row in gradients]
-        present, losses = self.summed([present, losses])
-        found = [iter(row) for row in present]
-        rows = [
-            [None if g is None else next(summed) for g in row]
-            for row, summed in zip(gradients, found, strict=True)
-        ]
-        return rows, losses
+        gradients, placed = present(gradients)
+        gradients, losses = self.summed([gradients, losses])
+        return placed(gradients), losses
 
     def _losses_after(self, batch, step, part, totals):
         """This batch's share of both losses, with the weights after the update."""

@@ -7,9 +7,11 @@ NORMS = ("pre", "post")
 ACTIVATIONS = ("gelu", "gelu_tanh", "relu", "silu", "tanh")
 IMAGE_HEADS = ("paper", "vit", "deit")
 TEXT_HEADS = ("paper", "bert")
+ATTENTION_DROPOUT = "must be in [0, 1), or -1: as dropout"
 
 # Values of a model that does not say, as of runs of older versions.
 DEFAULTS = {
+    "attention_dropout": -1.0,
     "norm": "pre",
     "activation": "gelu",
     "layer_norm_epsilon": 1e-6,
@@ -47,6 +49,9 @@ def problems(model):
         ("text_head", TEXT_HEADS),
     ):
         require(found[name] in known, name, f"must be one of {', '.join(known)}")
+    rate = found["attention_dropout"]
+    is_rate = isinstance(rate, _NUMBER) and (rate == -1 or 0 <= rate < 1)
+    require(is_rate, "attention_dropout", ATTENTION_DROPOUT)
     epsilon = found["layer_norm_epsilon"]
     require(isinstance(epsilon, _NUMBER) and 0 < epsilon < 1, "layer_norm_epsilon", "must be small")
     segments, tokens = found["num_segments"], found["prefix_tokens"]

@@ -101,7 +101,8 @@ class Pretrained:
             UserError: the patch does not divide the resolution, or there are fewer positions than
                 tokens.
         """
-        model = {**self.model, "dropout": config.dropout}
+        rates = {"dropout": config.dropout, "attention_dropout": config.attention_dropout}
+        model = {**self.model, **rates}
         if kind == "images":
             patch = model["patch_size"]
             if config.image_size % patch:

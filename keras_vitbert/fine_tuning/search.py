@@ -26,7 +26,7 @@ from keras_vitbert.runs.record_errors import reading_images
 from keras_vitbert.runs.run import Run
 from keras_vitbert.runs.run_folder import RunFolder
 from keras_vitbert.runs.run_lock import held
-from keras_vitbert.training.example_dropout import generator_of
+from keras_vitbert.training.example_dropout import drops, generator_of
 from pipelines.command_line import Diverged, say
 from pipelines.files import csv_text
 from pipelines.status import counted, doing, duration
@@ -221,7 +221,7 @@ def _begin(run):
         {name: identity.data_input(split) for name, split in splits.items()},
         run.accepted,
         run.replicas,
-        generator_of(run.strategy) if run.config.dropout else "",
+        generator_of(run.strategy) if drops(run.config) else "",
     )
 
 

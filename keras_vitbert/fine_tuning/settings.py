@@ -4,7 +4,7 @@ import functools
 import math
 
 from keras_vitbert.configs import fine_tuning
-from keras_vitbert.configs.architecture import IMAGE_HEADS, TEXT_HEADS
+from keras_vitbert.configs.architecture import ATTENTION_DROPOUT, IMAGE_HEADS, TEXT_HEADS
 from keras_vitbert.configs.checks import DTYPES, Requirements, check_types, dtype_for_devices
 from keras_vitbert.configs.fitting import fit_fine_tuning, overrides_that_work
 from keras_vitbert.configs.overrides import flatten, parse_with_config
@@ -192,6 +192,8 @@ def _checked(flat, defaults, task):
     checks.must_be("above 0", "optimizer.clip_norm", "optimizer.epsilon")
     checks.must_be("in [0, 1)", "dropout", "label_smoothing", "optimizer.momentum", "optimizer.ema")
     checks.must_be("in [0, 1)", "optimizer.warmup")
+    rate = flat["attention_dropout"]
+    require(rate == -1 or 0 <= rate < 1, "attention_dropout", ATTENTION_DROPOUT)
     checks.adam()
     checks.must_be("in (0, 1]", "optimizer.layer_decay")
     checks.must_be("in (0, 1)", "selection_part")

@@ -16,7 +16,8 @@ _MOST_ROWS = 200  # classes of a table
 # The settings of a trial that the HParams tab shows, of those that its kind has.
 COMPARED = (
     *("task", "checkpoint", "purpose", "seed", "steps", "batch", "image_size", "max_length"),
-    *("dropout", "label_smoothing", "lora_rank", "images.mixup", "images.cutmix"),
+    *("dropout", "attention_dropout", "label_smoothing", "lora_rank"),
+    *("images.mixup", "images.cutmix"),
     *(
         f"optimizer.{key}"
         for key in ("name", "learning_rate", "weight_decay", "layer_decay", "ema")

@@ -32,7 +32,9 @@ class ViTBertBackbone(keras_hub.models.Backbone):
         patch_size: int, patch height and width in pixels; divides `image_size`.
         vocabulary_size: int, `V`, or None for a model without text.
         max_sequence_length: int, the longest text in tokens.
-        dropout: float, rate after the embeddings, attention and MLP, and on attention weights.
+        dropout: float, rate after the embeddings, attention and MLP.
+        attention_dropout: float, rate on attention weights; -1: that of `dropout`. With 0,
+            attention is `keras.ops.dot_product_attention`, which a backend may fuse.
         layer_norm_epsilon: float.
         norm: str, `pre` or `post`, see above.
         activation: str, of the MLPs, a key of `keras_vitbert.model.activations.ACTIVATIONS`.
@@ -82,6 +84,7 @@ class ViTBertBackbone(keras_hub.models.Backbone):
         vocabulary_size=30_000,
         max_sequence_length=512,
         dropout=0.1,
+        attention_dropout=-1.0,
         layer_norm_epsilon=1e-6,
         norm="pre",
         activation="gelu",
@@ -140,11 +143,12 @@ class ViTBertBackbone(keras_hub.models.Backbone):
             self.embedding_dropout = keras.layers.Dropout(
                 dropout, dtype=dtype, name="embedding_dropout"
             )
+        rates = (dropout, attention_dropout if attention_dropout >= 0 else dropout)
         self.blocks = [
             keras_hub.layers.TransformerEncoder(
                 intermediate_dim,
                 num_heads,
-                dropout=dropout,  # pyright: ignore[reportArgumentType]  (its default is an int)
+                dropout=max(rates),  # pyright: ignore[reportArgumentType]  (its default is an int)
                 activation=ACTIVATIONS[activation],  # pyright: ignore[reportArgumentType]
                 layer_norm_epsilon=layer_norm_epsilon,
                 kernel_initializer="glorot_uniform",
@@ -166,6 +170,8 @@ class ViTBertBackbone(keras_hub.models.Backbone):
                 inputs[name] = keras.Input((None,), dtype="int32", name=name)
             outputs["text_sequence"] = self._text_sequence(inputs, block_outputs)
         super().__init__(inputs=inputs, outputs=outputs, dtype=dtype, **kwargs)
+        for block in self.blocks:
+            _set_dropout(block, *rates)
 
         # === Config ===
         self.num_layers = num_layers
@@ -177,6 +183,7 @@ class ViTBertBackbone(keras_hub.models.Backbone):
         self.vocabulary_size = vocabulary_size
         self.max_sequence_length = max_sequence_length
         self.dropout = dropout
+        self.attention_dropout = attention_dropout
         self.layer_norm_epsilon = layer_norm_epsilon
         self.norm = norm
         self.activation = activation
@@ -282,6 +289,7 @@ class ViTBertBackbone(keras_hub.models.Backbone):
             "vocabulary_size": self.vocabulary_size,
             "max_sequence_length": self.max_sequence_length,
             "dropout": self.dropout,
+            "attention_dropout": self.attention_dropout,
             "layer_norm_epsilon": self.layer_norm_epsilon,
             "norm": self.norm,
             "activation": self.activation,
@@ -291,3 +299,14 @@ class ViTBertBackbone(keras_hub.models.Backbone):
             "image_mean": list(self.image_mean),
             "image_std": list(self.image_std),
         }
+
+
+def _set_dropout(block, rate, of_attention):
+    """Sets the rates of a `TransformerEncoder` that was built with the larger of them.
+
+    It has one rate for all; and a layer that is built without dropout has no random numbers.
+    """
+    attention = block._self_attention_layer
+    block.dropout = rate
+    block._self_attention_dropout.rate = block._feedforward_dropout.rate = rate
+    attention._dropout = attention._dropout_layer.rate = of_attention

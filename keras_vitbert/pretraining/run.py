@@ -28,7 +28,7 @@ from keras_vitbert.runs.run import Run
 from keras_vitbert.runs.run_folder import RunFolder
 from keras_vitbert.runs.run_lock import held
 from keras_vitbert.training.distillation import Teachers
-from keras_vitbert.training.example_dropout import generator_of
+from keras_vitbert.training.example_dropout import drops, generator_of
 from pipelines.command_line import UserError, say
 from pipelines.shards.damage import left_out
 from pipelines.status import doing, times
@@ -126,7 +126,7 @@ def pretrain(run, tell=lambda: None, dry_run=False):
         inputs=inputs,
         accepted=run.accepted,
         replicas=run.replicas,
-        dropout_generator=generator_of(run.strategy) if config.model.dropout else "",
+        dropout_generator=generator_of(run.strategy) if drops(config.model) else "",
     )
     summary = folder.summary()
     if summary is not None:

@@ -130,6 +130,15 @@ def generator_of(strategy):
     return "threefry" if isinstance(strategy, tf.distribute.TPUStrategy) else "philox"
 
 
+def drops(config):
+    """Whether a model is trained with dropout.
+
+    Args:
+        config: mapping with `dropout` and `attention_dropout`, see `ViTBertBackbone`.
+    """
+    return max(config["dropout"], config["attention_dropout"]) > 0
+
+
 def in_present_scope(function):
     """The same function, with the random numbers of where this is called, whenever it runs.
 

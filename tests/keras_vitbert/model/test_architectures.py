@@ -285,6 +285,8 @@ def test_configs_know_the_same_names():
     [
         ({}, None),
         (OTHER, None),
+        ({"attention_dropout": 1.0}, "attention_dropout"),
+        ({"attention_dropout": -0.5}, "attention_dropout"),
         ({"norm": 3}, "norm"),
         ({"activation": ["gelu"]}, "activation"),
         ({"layer_norm_epsilon": "1e-6"}, "layer_norm_epsilon"),

@@ -95,6 +95,40 @@ def test_padding_is_as_good_as_a_shorter_text(backbone, batch, joint):
     close(short, np.asarray(joint["text_sequence"])[1:2, :length], atol=2e-6)
 
 
+@pytest.mark.parametrize(
+    ("rate", "of_attention", "dropped", "weights_dropped"),
+    [
+        (0.0, -1, 0, 0),
+        (0.0, 0.4, 0, 0.4),
+        (0.4, 0.0, 0.4, 0),
+        (0.4, -1, 0.4, 0.4),
+        (0.2, 0.6, 0.2, 0.6),
+    ],
+)
+def test_attention_weights_have_a_rate_of_their_own(rate, of_attention, dropped, weights_dropped):
+    """One head whose values are 1, no MLP: an output is the sum of the kept weights, or dropped."""
+    backbone = ViTBertBackbone(
+        *(1, 1, 64, 4, None, 1, 7, 128), dropout=rate, attention_dropout=of_attention
+    )
+    block = backbone.blocks[0]
+    for layer in (block._feedforward_output_dense, block._self_attention_layer._value_dense):
+        layer.kernel.assign(np.zeros(layer.kernel.shape))
+    block._self_attention_layer._value_dense.bias.assign(np.ones((1, 64)))
+    output = block._self_attention_layer._output_dense
+    output.kernel.assign(np.eye(64).reshape(1, 64, 64))
+    x = np.random.default_rng(0).normal(size=(8, 128, 64)).astype(np.float32)
+    sums = np.asarray(block(x, training=True)) - x
+    # Zero but for the rounding of x + 0 - x, which is exact.
+    assert np.mean(sums == 0) == pytest.approx(dropped, abs=0.02)
+    kept = np.max(sums, -1) * (1 - dropped)  # one number a token: all entries are the same sum
+    close(np.mean(kept), 1, atol=0.02)
+    # 128 nearly equal weights, each of variance p / (1 - p).
+    deviation = np.sqrt(weights_dropped / (1 - weights_dropped) / 128)
+    weights = np.asarray(block(x, return_attention_scores=True)[1])
+    deviation *= np.sqrt(128 * np.mean(np.sum(weights**2, -1)))
+    assert np.std(kept) == pytest.approx(deviation, rel=0.1, abs=1e-5)
+
+
 def test_dropout_acts_in_training_only(tiny, batch, randomize):
     keras.utils.set_random_seed(0)
     backbone = randomize(ViTBertBackbone(**arguments(tiny, dropout=0.5)), 0)

@@ -15,7 +15,7 @@ import os
 import sys
 
 from keras_vitbert.configs.fine_tuning import open_keys
-from keras_vitbert.configs.memory import require_memory
+from keras_vitbert.configs.memory import moments_of, require_memory
 from keras_vitbert.configs.overrides import ACCEPT_CHANGES, DIVERGENCE_FLAGS, QUICK
 from keras_vitbert.fine_tuning import settings, tasks
 from pipelines import command_line
@@ -229,7 +229,7 @@ def _require_memory(model, config, kind, workers, on):
             **{"images" if kind == "images" else "texts": config[batch] or 1},
             text_length=length,
             workers=workers * (config.accumulation if batch == "batch" else 1),
-            trained=batch == "batch" and not config.lora_rank,
+            moments=moments_of(config) if batch == "batch" and not config.lora_rank else None,
             on=on,
             flags={**sizes, **dict.fromkeys(("images", "texts"), f"--config.{batch}")},
         )

@@ -18,7 +18,11 @@ import sys
 from keras_vitbert.configs import variants
 from keras_vitbert.configs.checks import require_shares
 from keras_vitbert.configs.fine_tuning import open_keys
-from keras_vitbert.configs.memory import require_memory, require_pretraining_memory
+from keras_vitbert.configs.memory import (
+    moments_of,
+    require_memory,
+    require_pretraining_memory,
+)
 from keras_vitbert.configs.overrides import parse_with_config
 from keras_vitbert.configs.parts import OF_FINE_TUNING, OF_PRETRAINING, resolve_parts
 from keras_vitbert.configs.pretraining import check_config, for_devices, load_config, with_sizes
@@ -177,7 +181,12 @@ def _fine_tuning(values, config, given):
     sizes = {"image_size": "--config.image_size", kind: "--config.batch"}
     batch = {kind: config.batch}
     require_memory(
-        model, **batch, workers=slice_.replicas * config.accumulation, on="tpu", flags=sizes
+        model,
+        **batch,
+        workers=slice_.replicas * config.accumulation,
+        moments=moments_of(config),
+        on="tpu",
+        flags=sizes,
     )
 
     def programs(strategy, batch):

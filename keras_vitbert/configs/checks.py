@@ -143,18 +143,6 @@ class Requirements:
         fix = f"must be a multiple of {of}, which is {self.flat[of]}"
         self.require_beside(lambda: self.flat[key] % self.flat[of] == 0, key, (of,), fix)
 
-    def adam(self):
-        """Checks the decay rates of AdamW."""
-        self.must_be("in [0, 1)", "optimizer.beta_1", "optimizer.beta_2")
-        beta_2 = self.flat["optimizer.beta_2"]
-        self.require_beside(
-            lambda: self.flat["optimizer.beta_1"] ** 2 < beta_2,
-            "optimizer.beta_1",
-            ("optimizer.beta_2",),
-            f"must be below the square root of optimizer.beta_2, which is {beta_2}: Adam need not "
-            "converge otherwise",
-        )
-
     def one_of(self, key, known):
         """Requires one of several values.
 

@@ -83,9 +83,9 @@ def _common() -> Any:  # whose sections are attributes
     config.optimizer = {
         "power": 1.0,  # of the polynomial schedule; not in the paper
         "momentum": 0.9,  # of SGD
-        "beta_1": 0.9,  # of AdamW; not in the paper
-        "beta_2": 0.999,  # of AdamW; not in the paper
-        "epsilon": 1e-6,  # of AdamW; not in the paper
+        "beta_1": 0.9,  # of AdamW, LAMB and Lion; not in the paper
+        "beta_2": 0.999,  # not in the paper
+        "epsilon": 1e-6,  # of AdamW and LAMB; not in the paper
         "clip_norm": 1.0,  # not in the paper for text
         "layer_decay": 1.0,  # 1: the same rate everywhere
         "ema": 0.0,  # momentum of the moving average of weights; 0: none

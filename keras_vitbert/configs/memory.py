@@ -6,6 +6,7 @@ All estimates are low: what is refused cannot be trained, and what is not may st
 from collections.abc import Mapping
 from typing import Any
 
+from keras_vitbert.configs.optimizers import KEPT
 from pipelines.command_line import UserError
 from pipelines.memory import all_memory
 
@@ -24,7 +25,6 @@ _LARGE = {
     "images": 4096,
     "texts": 4096,
 }
-_TRAINED = 4  # values a weight: itself, its gradient and AdamW's two moments
 
 
 def parameters(model: Mapping[str, Any], images: bool, text: bool) -> int:
@@ -54,7 +54,7 @@ def require_memory(
     classes: int = 0,
     text_length: int = 0,
     workers: int = 1,
-    trained: bool = True,
+    moments: int | None = 2,
     on: str = "host",
     flags: Mapping[str, str] | None = None,
 ):
@@ -66,7 +66,7 @@ def require_memory(
         classes: how many classes of images a head has; 0 if it is not known yet.
         text_length: of the texts, in tokens; 0 if it is not known.
         workers: how many machines share a step, times the parts that each divides it into.
-        trained: whether there are gradients and moments.
+        moments: values that the optimiser keeps of each weight; None without gradients.
         on: what holds the weights: `host`, this machine's memory; `gpu`, whose size is not known
             here; or `tpu`.
         flags: what to blame for sizes, and for `images` and `texts`.
@@ -75,7 +75,7 @@ def require_memory(
         UserError: names the size that most exceeds that of a large model.
     """
     count = parameters(model, images > 0, texts > 0) + model["hidden_dim"] * classes
-    weights = 4 * count * (_TRAINED if trained else 1)
+    weights = 4 * count * (1 if moments is None else 2 + moments)
     activation = _largest_activation(model, images // workers, texts // workers, text_length)
     most, room = _ANY_MACHINE, "more than any machine has"
     if on == "host" and all_memory() < most:
@@ -89,11 +89,20 @@ def require_memory(
     culprit = max(_LARGE, key=lambda name: (sizes.get(name) or 0) / _LARGE[name])
     own = {"images": "--config.image_batch", "texts": "--config.text_batch", **(flags or {})}
     flag = own.get(culprit, f"--config.model.{culprit}")
-    state = " with gradients and moments" if trained else ""
+    state = "" if moments is None else " with gradients and moments"
     raise UserError(
         f"{flag}={sizes[culprit]}: is too large: {count:,} weights{state} take "
         f"{_gigabytes(weights)}, the largest activation {_gigabytes(activation)}; {room}"
     )
+
+
+def moments_of(config) -> int:
+    """How many values the optimiser of a config keeps of each weight.
+
+    Args:
+        config: `ConfigDict`.
+    """
+    return KEPT[config.optimizer.name] + (config.optimizer.ema > 0)
 
 
 def require_pretraining_memory(config, variant, workers: int, on: str, text_length: int = 0):
@@ -114,6 +123,7 @@ def require_pretraining_memory(config, variant, workers: int, on: str, text_leng
         classes=config.model.num_classes * variant.images,
         text_length=text_length,
         workers=workers * config.accumulation,
+        moments=moments_of(config),
         on=on,
     )
 

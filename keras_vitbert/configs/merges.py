@@ -121,6 +121,12 @@ def check(checks, given=frozenset(), variant=None):
     checks.one_of("merge.mask_rank", RANKS)
     checks.one_of("merge.mask_scope", SCOPES)
     checks.one_of("merge.mask_target", TARGETS)
+    checks.require_beside(
+        lambda: flat["merge.mask_target"] == "gradient" or flat["optimizer.name"] == "adamw",
+        "merge.mask_target",
+        ("optimizer.name",),
+        "needs optimizer.name=adamw, which has moments of two gradients",
+    )
     softness = flat["merge.mask_softness"]
     checks.require(0 <= softness <= 0.5, "merge.mask_softness", "must be in [0, 0.5]")
     for wanted, names in _RANGES.items():

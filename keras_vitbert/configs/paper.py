@@ -89,14 +89,17 @@ def get_config(size: str = "base") -> config_dict.ConfigDict:
     config.checkpoints_to_keep = 3
 
     config.optimizer = {
+        "name": "adamw",  # or lamb, lion, adafactor, sgd
         "learning_rate": 1e-4,  # not in the paper
         "warmup_steps": 10_000,
         "power": 1.0,  # not in the paper
-        "beta_1": 0.9,  # not in the paper
+        "momentum": 0.9,  # of SGD
+        "beta_1": 0.9,  # of AdamW, LAMB and Lion; not in the paper
         "beta_2": 0.999,  # not in the paper
-        "epsilon": 1e-6,  # not in the paper
+        "epsilon": 1e-6,  # of AdamW and LAMB; not in the paper
         "weight_decay": 0.01,
         "clip_norm": 1.0,  # not in the paper for pre-training
+        "ema": 0.0,  # momentum of the moving average of weights; 0: none
     }
     config.distillation = {"ratio": 1.0, "temperature": 1.0}
     config.merge = {

@@ -5,7 +5,7 @@ import importlib.util
 import math
 import os
 
-from keras_vitbert.configs import architecture, merges
+from keras_vitbert.configs import architecture, merges, optimizers
 from keras_vitbert.configs.checks import DTYPES, Requirements, check_types, dtype_for_devices
 from keras_vitbert.configs.fitting import EXECUTION_ENDS, fit_pretraining, overrides_that_work
 from keras_vitbert.configs.overrides import flatten
@@ -144,7 +144,7 @@ def check_config(config, variant=None, given=None, conflicts=True, needs_data=Fa
             raise UserError(f"the config has no {key}; begin with keras_vitbert.configs.paper")
     check_types(flat, known)
     keys = given.keys if given is not None else frozenset()
-    check = functools.partial(_checked, variant=variant, given=keys)
+    check = functools.partial(_checked, known=known, variant=variant, given=keys)
     checks, works = check(flat), ""
     if conflicts and given is not None and (checks.conflicts or len(checks.problems) > 1):
         fit = functools.partial(fit_pretraining, masks=variant is not None and variant.masks)
@@ -166,7 +166,7 @@ def _missing_data(flat, variant):
     return " ".join(f"--config.{key}={values[key]}" for key in missing)
 
 
-def _checked(flat, variant, given):
+def _checked(flat, known, variant, given):
     """The `Requirements` of a flat config whose types are right."""
     checks = Requirements(flat)
     require = checks.require
@@ -191,11 +191,9 @@ def _checked(flat, variant, given):
     checks.must_be("in [0, 1]", "distillation.ratio")
     merges.check(checks, given, variant)
     checks.must_be("in [0, 1)", "model.dropout")
-    checks.adam()
+    optimizers.check(checks, known)
     checks.must_be("in (0, 1)", "data.text.masking.ratio")
-    checks.must_be("above 0", "optimizer.clip_norm", "optimizer.epsilon")
     checks.at_least(0, "distillation.temperature")
-    checks.at_least(0, "optimizer.learning_rate", "optimizer.weight_decay", "optimizer.power")
     checks.at_least(0, "optimizer.warmup_steps", *_TEACHERS)
     checks.require_beside(
         lambda: flat["optimizer.warmup_steps"] < flat["steps"],

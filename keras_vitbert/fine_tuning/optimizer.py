@@ -1,15 +1,11 @@
 """The optimiser of a fine-tuning config, and the depth of each variable for its layer decay."""
 
-from keras_vitbert.training.optimizers import (
-    SGD,
-    AdamW,
-    WarmupCosineDecay,
-    WarmupPolynomialDecay,
-)
+from keras_vitbert.training.optimizers import with_rate
+from keras_vitbert.training.schedules import WarmupCosineDecay, WarmupPolynomialDecay
 
 
 def build_optimizer(config, steps, network):
-    """Builds SGD or AdamW with the schedule of a fine-tuning config.
+    """Builds the optimiser of a fine-tuning config, with its schedule.
 
     Args:
         config: mapping, the `optimizer` section of `keras_vitbert.configs.fine_tuning`.
@@ -25,14 +21,7 @@ def build_optimizer(config, steps, network):
         rate = WarmupCosineDecay(config["learning_rate"], warmup_steps, steps)
     else:
         rate = WarmupPolynomialDecay(config["learning_rate"], warmup_steps, steps, config["power"])
-    if config["name"] == "sgd":
-        cls, options = SGD, {"momentum": config["momentum"]}
-    else:
-        cls, options = AdamW, {key: config[key] for key in ("beta_1", "beta_2", "epsilon")}
-    if config["ema"]:
-        options |= {"use_ema": True, "ema_momentum": config["ema"]}
-    optimizer = cls(rate, weight_decay=config["weight_decay"], **options)
-    optimizer.build(variables)
+    optimizer = with_rate(config, rate, variables)
     if config["layer_decay"] != 1:
         depths = layer_depths(network)
         top = max(depths)

@@ -3,7 +3,7 @@
 import functools
 import math
 
-from keras_vitbert.configs import fine_tuning
+from keras_vitbert.configs import fine_tuning, optimizers
 from keras_vitbert.configs.architecture import ATTENTION_DROPOUT, IMAGE_HEADS, TEXT_HEADS
 from keras_vitbert.configs.checks import DTYPES, Requirements, check_types, dtype_for_devices
 from keras_vitbert.configs.fitting import fit_fine_tuning, overrides_that_work
@@ -47,6 +47,7 @@ def parse(argv, define_flags, usage):
         argv, define_flags, choose, usage, CONFIG_HELP, OF_FINE_TUNING, _listed
     )
     [task] = chosen
+    optimizers.with_own_values(config, given)
     if values.quick or given.parts:
         check_config(config, task, conflicts=False)
     if not values.quick:  # else the steps depend on the model, see `quick_for`
@@ -179,29 +180,26 @@ def _checked(flat, defaults, task):
     require = checks.require
     checks.at_least(1, "batch", "evaluation_batch", "checkpoint_interval", "checkpoints_to_keep")
     checks.at_least(1, "accumulation")
-    checks.at_least(0, "steps", "steps_per_epoch", "lora_rank", "optimizer.learning_rate")
+    checks.at_least(0, "steps", "steps_per_epoch", "lora_rank")
     checks.at_least(0, "test_examples")
     checks.at_least(-1, "evaluation_interval")
-    checks.at_least(0, "optimizer.weight_decay", "optimizer.power")
     require(0 <= flat["seed"] < 2**31, "seed", "must be in [0, 2**31)")
     checks.one_of("dtype", DTYPES)
     checks.one_of("metric", ("accuracy", "f1", "mcc"))
     checks.one_of("head", IMAGE_HEADS if task.kind == "images" else TEXT_HEADS)
-    checks.one_of("optimizer.name", ("sgd", "adamw"))
     checks.one_of("optimizer.schedule", ("cosine", "polynomial"))
-    checks.must_be("above 0", "optimizer.clip_norm", "optimizer.epsilon")
-    checks.must_be("in [0, 1)", "dropout", "label_smoothing", "optimizer.momentum", "optimizer.ema")
-    checks.must_be("in [0, 1)", "optimizer.warmup")
+    optimizers.check(checks, defaults)
+    checks.must_be("in [0, 1)", "dropout", "label_smoothing", "optimizer.warmup")
     rate = flat["attention_dropout"]
     require(rate == -1 or 0 <= rate < 1, "attention_dropout", ATTENTION_DROPOUT)
-    checks.adam()
     checks.must_be("in (0, 1]", "optimizer.layer_decay")
     checks.must_be("in (0, 1)", "selection_part")
     rates = flat["grid"]
     are_rates = rates and all(0 < rate < math.inf for rate in rates)
     require(are_rates, "grid", "must be rates above 0")
     require(len(set(rates)) == len(rates), "grid", "holds a rate twice; leave one out")
-    _check_effects(checks, defaults)
+    if flat["optimizer.schedule"] == "cosine":
+        optimizers.no_effect_beside(checks, defaults, "optimizer.power", "optimizer.schedule")
     if flat["steps_per_epoch"] > 0 and flat["evaluation_interval"] > 0:
         checks.multiple("evaluation_interval", "steps_per_epoch")
     if task.kind == "images":
@@ -225,26 +223,6 @@ def _checked(flat, defaults, task):
         require(len(columns) <= 2, "data.sentence_columns", "must be one or two names")
         checks.one_of("data.case", CASES)
     return checks
-
-
-def _check_effects(checks, defaults):
-    """Refuses changed settings that the chosen optimiser does not have."""
-    flat = checks.flat
-    idle = {
-        "sgd": ("beta_1", "beta_2", "epsilon"),
-        "adamw": ("momentum",),
-        "cosine": ("power",),
-        "polynomial": (),
-    }
-    for key in ("optimizer.name", "optimizer.schedule"):
-        for part in idle.get(flat[key], ()):
-            name = f"optimizer.{part}"
-            checks.require_beside(
-                lambda name=name: flat[name] == defaults[name],
-                name,
-                (key,),
-                f"has no effect with {key}={flat[key]}",
-            )
 
 
 def changed_keys(config, task):

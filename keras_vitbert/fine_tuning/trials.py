@@ -25,7 +25,7 @@ from keras_vitbert.runs.overview import passes
 from keras_vitbert.runs.progress import time_shares
 from keras_vitbert.runs.record_errors import reading_images
 from keras_vitbert.runs.run_folder import RunFolder
-from keras_vitbert.training.fine_tuner import WeightAverage
+from keras_vitbert.training.averages import WeightAverages, averaged
 from pipelines.command_line import Diverged, UserError, say
 from pipelines.files import csv_text
 from pipelines.status import doing, times
@@ -159,7 +159,7 @@ def run_trial(run, trial, train, tests, label="", later=0.0):
     try:
         with reading_images([train, *tests.values()]):
             stream = TaskStream(train, trial.seed, config.steps, config.batch)
-            before_log = [_texts(run, trial, config, folder), WeightAverage(config.steps), watch]
+            before_log = [_texts(run, trial, config, folder), WeightAverages(config.steps), watch]
             own = dataclasses.replace(run, config=config, folder=folder)
             flops = None if config.lora_rank else step_flops(trainer.network, stream, config.batch)
             result["resumed_from_step"] = fit(
@@ -238,7 +238,7 @@ class _Evaluation(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         interval, step = self.config.evaluation_interval, self.model.step
         if interval and step % interval == 0 and step < self.config.steps:
-            with doing("validating", "validation"):
+            with doing("validating", "validation"), averaged(self.model):
                 logs.update(_logged(self.evaluator.predict(self.split).measures()))
 
 

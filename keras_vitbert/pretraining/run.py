@@ -27,6 +27,7 @@ from keras_vitbert.runs.record_errors import reading
 from keras_vitbert.runs.run import Run
 from keras_vitbert.runs.run_folder import RunFolder
 from keras_vitbert.runs.run_lock import held
+from keras_vitbert.training.averages import WeightAverages
 from keras_vitbert.training.distillation import Teachers
 from keras_vitbert.training.example_dropout import drops, generator_of
 from pipelines.command_line import UserError, say
@@ -162,7 +163,8 @@ def _trained(run, stream, teachers, initial, began):
     if run.initial_weights:
         about["initial_weights"] = run.initial_weights
     # These write about a step before its checkpoint does: a resumed run starts after it.
-    callbacks = [RunTexts(folder, about, config), *_joint_callbacks(run, trainer, stream)]
+    callbacks = [RunTexts(folder, about, config), WeightAverages(config.steps)]
+    callbacks += _joint_callbacks(run, trainer, stream)
     with contextlib.ExitStack() as stack:
         if run.profiled_steps:
             callbacks.append(stack.enter_context(Profile(*run.profiled_steps, folder)))

@@ -2,6 +2,7 @@
 
 import os
 
+from keras_vitbert.configs.optimizers import with_own_values
 from keras_vitbert.configs.overrides import parse_with_config
 from keras_vitbert.configs.parts import OF_PRETRAINING, resolve_parts
 from keras_vitbert.configs.pretraining import check_config, load_config
@@ -40,6 +41,7 @@ def parse(argv, define_flags, usage, needs_data=False):
         CONFIG_HELP,
         OF_PRETRAINING,
     )
+    with_own_values(config, given)
     variant = find_variant(values.variant)
     if values.quick or given.parts:
         check_config(config, conflicts=False)

@@ -64,24 +64,3 @@ class FineTuner(BaseTrainer):
             return losses(batch["labels"])
         weights = batch["mix_weights"]
         return weights * losses(batch["labels"]) + (1 - weights) * losses(batch["mix_labels"])
-
-
-class WeightAverage(keras.callbacks.Callback):
-    """Replaces the weights by their moving average after the last step.
-
-    Args:
-        steps: int, of the whole training.
-    """
-
-    def __init__(self, steps):
-        super().__init__()
-        self.steps = steps
-
-    def on_epoch_end(self, epoch, logs=None):
-        trainer: Any = self.model
-        optimizer = trainer.optimizer
-        if optimizer.use_ema and trainer.step == self.steps:
-            averages = optimizer._model_variables_moving_average
-            pairs = zip(trainer.network.trainable_variables, averages, strict=True)
-            for variable, average in pairs:
-                variable.assign(keras.ops.convert_to_numpy(average.value))

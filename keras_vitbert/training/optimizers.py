@@ -1,4 +1,4 @@
-"""Optimisers for gradients that are already summed over the replicas, and the learning rate.
+"""Optimisers for gradients that are already summed over the replicas.
 
 Keras' optimisers clip each replica's gradient before summing (keras#19308), which changes the
 update. Our steps sum and clip themselves, so their optimiser must not sum again.
@@ -11,7 +11,9 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from keras_vitbert.configs.optimizers import OPTIONS
 from keras_vitbert.merging.entries import Parts, masked
+from keras_vitbert.training.schedules import WarmupPolynomialDecay
 
 # The class that the mixin is combined with, for type checkers.
 _Optimizer = keras.optimizers.Optimizer if TYPE_CHECKING else object
@@ -132,9 +134,7 @@ class AdamW(_SummedGradients, keras.optimizers.AdamW):
         super().__init__(*args, **kwargs)
         if amsgrad:
             raise ValueError("amsgrad is not supported; use keras.optimizers.AdamW")
-        if self.beta_1**2 >= self.beta_2:
-            # Then there is no bound on an update, and Adam need not converge.
-            raise ValueError(f"beta_1**2 must be below beta_2, are {self.beta_1}, {self.beta_2}")
+        _require_bound(self)
 
     def split_moments(self, variables, softness=0.0):
         """Gives variables moments of two gradients; their gradients are then `Parts`.
@@ -184,8 +184,7 @@ class AdamW(_SummedGradients, keras.optimizers.AdamW):
         Returns:
             (scalar float32 tensor; 0.0, as the moments are in it).
         """
-        rest = 1 - self.beta_1**2 / self.beta_2
-        most = (1 - self.beta_1) / math.sqrt((1 - self.beta_2) * rest)
+        most = _most_of_adam(self.beta_1, self.beta_2)
         return self._corrected_rate() * most * max(self._rate_scales or [1.0]), 0.0
 
     def update_step(self, gradient, variable, learning_rate):
@@ -216,8 +215,48 @@ class AdamW(_SummedGradients, keras.optimizers.AdamW):
         variable.assign_sub(update)
 
 
+class _KerasUpdate(_SummedGradients):
+    """The update that Keras computes; what it would assign in a bad step is left as it is."""
+
+    _good: Any = None
+
+    def factors(self, good):
+        """The learning rate, and whether the step is good.
+
+        Args:
+            good: scalar bool tensor.
+        """
+        return [tf.convert_to_tensor(self.learning_rate), tf.cast(good, tf.float32)]
+
+    def update_step(self, gradient, variable, learning_rate):
+        """One step of Keras' optimiser of that name.
+
+        Args:
+            gradient: tensor.
+            variable: `tf.Variable`.
+            learning_rate: vector, the `factors`.
+        """
+        rate, good = tf.unstack(learning_rate)
+        self._good = good > 0
+        super().update_step(gradient, variable, self._rate_of(variable, rate))
+        self._good = None
+
+    def assign(self, variable, value):
+        super().assign(variable, tf.where(self._good, value, variable))
+
+    def assign_add(self, variable, value):
+        super().assign_add(variable, tf.where(self._good, value, 0.0))
+
+    def assign_sub(self, variable, value):
+        super().assign_sub(variable, tf.where(self._good, value, 0.0))
+
+    def _largest_rate(self):
+        rate: Any = self.learning_rate
+        return rate * max(self._rate_scales or [1.0])
+
+
 @keras.saving.register_keras_serializable(package="keras_vitbert")
-class SGD(_SummedGradients, keras.optimizers.SGD):
+class SGD(_KerasUpdate, keras.optimizers.SGD):
     """`keras.optimizers.SGD` for summed gradients. `nesterov` is not supported.
 
     Raises:
@@ -229,18 +268,6 @@ class SGD(_SummedGradients, keras.optimizers.SGD):
         if nesterov:
             raise ValueError("nesterov is not supported; use keras.optimizers.SGD")
 
-    def factors(self, good):
-        """Of the gradient, of the momentum that remains, and of the momentum in the update.
-
-        Args:
-            good: scalar bool tensor.
-        """
-        return [
-            tf.where(good, self.learning_rate, 0.0),
-            tf.where(good, self.momentum, 1.0),
-            tf.cast(good, tf.float32),
-        ]
-
     def largest_update(self, gradient_norm):
         """The most by which the next gradient may move a weight, apart from weight decay.
 
@@ -250,25 +277,102 @@ class SGD(_SummedGradients, keras.optimizers.SGD):
         Returns:
             (scalar float32 tensor; float, the momentum).
         """
-        most = gradient_norm * self.learning_rate * max(self._rate_scales or [1.0])
-        return most, self.momentum
+        return gradient_norm * self._largest_rate(), self.momentum
 
-    def update_step(self, gradient, variable, learning_rate):
-        """One step of gradient descent with momentum.
+
+@keras.saving.register_keras_serializable(package="keras_vitbert")
+class Lamb(_KerasUpdate, keras.optimizers.Lamb):
+    """`keras.optimizers.Lamb` (You et al. 2020, algorithm 2) for summed gradients.
+
+    The paper has weight decay within the step whose length is that of the weights; here, as in
+    Keras, it comes before, and biases and norms have a step of their own length, too.
+
+    Raises:
+        ValueError: `beta_1**2` is not below `beta_2`.
+    """
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        _require_bound(self)
+
+    def largest_update(self, gradient_norm):
+        """The most by which the next gradient may move a weight, apart from weight decay.
+
+        A variable moves by the rate times its own norm; one that is 0, by as much as Adam's.
 
         Args:
-            gradient: tensor.
-            variable: `tf.Variable`.
-            learning_rate: vector, the `factors`.
+            gradient_norm: scalar tensor, without effect.
+
+        Returns:
+            (scalar float32 tensor; 0.0, as the moments are in it).
         """
-        rate, kept, applied = tf.unstack(learning_rate)
-        change = gradient * self._rate_of(variable, rate)
-        if self.momentum:
-            momentum = self.momentums[self._get_variable_index(variable)].value
-            momentum.assign(momentum * kept - change)
-            variable.assign_add(momentum * applied)
-        else:
-            variable.assign_sub(change)
+        norms = tf.stack([tf.norm(variable) for variable in self._trainable_variables])
+        step = ops.cast(self.iterations + 1, "float32")
+        correction: Any = ops.sqrt(1 - ops.power(self.beta_2, step)) / (
+            1 - ops.power(self.beta_1, step)
+        )
+        of_zeros = _most_of_adam(self.beta_1, self.beta_2) * correction
+        return self._largest_rate() * tf.reduce_max(tf.where(norms > 0, norms, of_zeros)), 0.0
+
+
+@keras.saving.register_keras_serializable(package="keras_vitbert")
+class Lion(_KerasUpdate, keras.optimizers.Lion):
+    """`keras.optimizers.Lion` (Chen et al. 2023, algorithm 2) for summed gradients."""
+
+    def largest_update(self, gradient_norm):
+        """The most by which the next gradient may move a weight: the learning rate.
+
+        Args:
+            gradient_norm: scalar tensor, without effect.
+
+        Returns:
+            (scalar float32 tensor; 0.0).
+        """
+        return tf.convert_to_tensor(self._largest_rate()), 0.0
+
+
+@keras.saving.register_keras_serializable(package="keras_vitbert")
+class Adafactor(_KerasUpdate, keras.optimizers.Adafactor):
+    """`keras.optimizers.Adafactor` (Shazeer and Stern 2018, algorithms 4 and 5).
+
+    For summed gradients. Keras keeps the second moment of each weight beside its factors, so that
+    it takes the memory of one moment, where AdamW takes that of two.
+    """
+
+    def largest_update(self, gradient_norm):
+        """The most by which the next gradient may move a weight, apart from weight decay.
+
+        The root mean square of an update is at most `clip_threshold` (section 6), a single entry at
+        most the root of their number times that. The step is relative to that of the weights.
+
+        Args:
+            gradient_norm: scalar tensor, without effect.
+
+        Returns:
+            (scalar float32 tensor; 0.0).
+        """
+        lengths = [
+            tf.maximum(tf.norm(v), self.epsilon_2 * math.sqrt(math.prod(v.shape)))
+            for v in self._trainable_variables
+        ]
+        step = ops.cast(self.iterations + 1, "float32")
+        rate: Any = ops.minimum(self._largest_rate(), 1 / ops.sqrt(step))
+        return rate * self.clip_threshold * tf.reduce_max(tf.stack(lengths)), 0.0
+
+
+_CLASSES = {"adamw": AdamW, "lamb": Lamb, "lion": Lion, "adafactor": Adafactor, "sgd": SGD}
+
+
+def _require_bound(optimizer):
+    """Else there is no bound on an update of Adam's kind, and it need not converge."""
+    beta_1, beta_2 = optimizer.beta_1, optimizer.beta_2
+    if beta_1**2 >= beta_2:
+        raise ValueError(f"beta_1**2 must be below beta_2, are {beta_1}, {beta_2}")
+
+
+def _most_of_adam(beta_1, beta_2):
+    """See `AdamW.largest_update`."""
+    return (1 - beta_1) / math.sqrt((1 - beta_2) * (1 - beta_1**2 / beta_2))
 
 
 def decays(variable):
@@ -284,81 +388,32 @@ def decays(variable):
 
 
 def build_optimizer(config, steps, variables):
-    """AdamW with warm-up and polynomial decay, from the `optimizer` section of a config.
+    """The optimiser of pre-training, with warm-up and polynomial decay.
 
     Args:
-        config: mapping with `learning_rate` (the peak), `warmup_steps`, `power`, `beta_1`,
-            `beta_2`, `epsilon`, `weight_decay`.
+        config: mapping, the `optimizer` section of a config: also `learning_rate` (the peak),
+            `warmup_steps` and `power`.
         steps: int, of the whole training.
+        variables: list of the trainable variables.
+    """
+    peak, warmup_steps = config["learning_rate"], config["warmup_steps"]
+    rate = WarmupPolynomialDecay(peak, warmup_steps, steps, config["power"])
+    return with_rate(config, rate, variables)
+
+
+def with_rate(config, rate, variables):
+    """An optimiser by its name in the `optimizer` section of a config, built.
+
+    Args:
+        config: mapping with `name`, of `keras_vitbert.configs.optimizers.OPTIONS`, that one's
+            options, `weight_decay` and `ema`.
+        rate: float or learning rate schedule.
         variables: list of the trainable variables; see `decays`.
     """
-    rate: Any = WarmupPolynomialDecay(
-        config["learning_rate"], config["warmup_steps"], steps, config["power"]
-    )
-    optimizer = AdamW(
-        learning_rate=rate,
-        weight_decay=config["weight_decay"],
-        beta_1=config["beta_1"],
-        beta_2=config["beta_2"],
-        epsilon=config["epsilon"],
-    )
+    options = {key: config[key] for key in OPTIONS[config["name"]]}
+    if config["ema"]:
+        options |= {"use_ema": True, "ema_momentum": config["ema"]}
+    cls = _CLASSES[config["name"]]
+    optimizer = cls(rate, weight_decay=config["weight_decay"], **options)
     optimizer.build(variables)
     return optimizer
-
-
-@keras.saving.register_keras_serializable(package="keras_vitbert")
-class WarmupPolynomialDecay(keras.optimizers.schedules.LearningRateSchedule):
-    """Linear warm-up from 0 to the peak, then `peak * (1 - progress)**power` down to 0.
-
-    Args:
-        peak: float, the learning rate at step `warmup_steps`.
-        warmup_steps: int >= 0.
-        steps: int > `warmup_steps`, where the rate reaches 0.
-        power: float, 1 for a straight line.
-
-    Raises:
-        ValueError: `steps` is not larger than `warmup_steps`.
-    """
-
-    def __init__(self, peak, warmup_steps, steps, power=1.0):
-        if not 0 <= warmup_steps < steps:
-            raise ValueError(f"warmup_steps {warmup_steps} must be in [0, steps), steps is {steps}")
-        self.peak = peak
-        self.warmup_steps = warmup_steps
-        self.steps = steps
-        self.power = power
-
-    def __call__(self, step):
-        step = ops.cast(step, "float32")
-        warmup = step / max(self.warmup_steps, 1)
-        progress = (step - self.warmup_steps) / (self.steps - self.warmup_steps)
-        decay = self.decay(ops.clip(progress, 0.0, 1.0))
-        return self.peak * ops.where(step < self.warmup_steps, warmup, decay)
-
-    def decay(self, progress):
-        """The fraction of the peak that remains.
-
-        Args:
-            progress: scalar float tensor in [0, 1], of the time after the warm-up.
-        """
-        return ops.power(1.0 - progress, self.power)
-
-    def get_config(self):
-        return {
-            "peak": self.peak,
-            "warmup_steps": self.warmup_steps,
-            "steps": self.steps,
-            "power": self.power,
-        }
-
-
-@keras.saving.register_keras_serializable(package="keras_vitbert")
-class WarmupCosineDecay(WarmupPolynomialDecay):
-    """Linear warm-up from 0 to the peak, then `peak * (1 + cos(pi * progress)) / 2` down to 0.
-
-    Args:
-        peak, warmup_steps, steps, power: as in `WarmupPolynomialDecay`; `power` has no effect.
-    """
-
-    def decay(self, progress):
-        return (1 + ops.cos(math.pi * progress)) / 2

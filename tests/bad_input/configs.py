@@ -68,6 +68,12 @@ _COMMAND_LINES = {
     "--config.merge.name=pcgrd": "merge.name=pcgrd: must be one of mask, .*mean pcgrad",
     "--config.merge.name=nash --config.merge.blocks=3:99": "merge.blocks=3:99: must end at or before",
     "--config.merge.name=nash --config.merge.cagrad.radius=0.3": "cagrad.radius=0.3: .* leave it out",
+    "--config.optimizer.name=adam": "optimizer.name=adam: must be one of adamw, lamb, lion, adafactor",
+    "--config.optimizer.name=lion --config.optimizer.epsilon=1e-3": "epsilon=0.001: has no effect with optimizer.name=lion",
+    "--config.optimizer.momentum=0.5": "momentum=0.5: has no effect with optimizer.name=adamw",
+    "--config.optimizer.name=lion --config.optimizer.beta_1=0.0": "beta_1=0.0: must be above 0 for lion",
+    "--config.optimizer.name=lamb --config.optimizer.beta_2=0.5": "beta_1=0.9: must be below the square root",
+    "--config.optimizer.name=lamb --config.merge.mask_target=update": "mask_target=update: needs optimizer.name=adamw",
     "--variant=joint --config.merge.name=mask": "merge.name=mask: --variant=joint has no masks; take",
 }
 _SETTINGS = """
@@ -76,7 +82,8 @@ checkpoints_to_keep=0 model.image_size=0 model.patch_size=0 model.num_layers=0 m
 model.hidden_dim=0 model.intermediate_dim=0 merge.mask_update_interval=0 optimizer.clip_norm=0
 optimizer.epsilon=0 merge.mask_ratio_per_update=0 data.images.central_crop=0 model.num_classes=-1
 model.vocabulary_size=-1 model.max_sequence_length=-1 steps=2147483648
-image_batch=1000000000000000000000000000000 model.dropout=1 model.dropout=-0.1
+image_batch=1000000000000000000000000000000 model.dropout=1 model.dropout=-0.1 model.attention_dropout=1
+model.attention_dropout=-0.1 optimizer.ema=1
 model.hidden_dim=130 model.hidden_dim=-4 seed=-1 seed=4294967296 distillation.ratio=1.1
 distillation.ratio=-1 distillation.temperature=-1 merge.image_loss_ratio=2 merge.mask_ratio=1.5
 merge.mask_ratio_per_update=2 merge.name=masks dtype=float16 data.source=file

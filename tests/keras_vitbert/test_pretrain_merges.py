@@ -11,12 +11,15 @@ from tests.keras_vitbert.tiny_runs import (
     summary_of,
 )
 
-# Name, options; what must be among the names of the checkpoint's variables.
+# Name, further settings; what must be among the names of the checkpoint's variables.
 MERGES = {
-    "mask+gradvac": (["per_block=True"], ["target_cosine"]),
-    "famo": ([], ["logits"]),
+    "mask+gradvac": (["merge.per_block=True", "optimizer.name=adafactor"], ["target_cosine"]),
+    "famo": (["optimizer.name=lamb", "optimizer.ema=0.5"], ["logits", "_average"]),
     "mask+uncertainty": (
-        ["mask_cumulative=False", "mask_rank=ratio", "mask_target=update"],
+        [
+            *("merge.mask_cumulative=False", "merge.mask_rank=ratio", "merge.mask_target=update"),
+            "accumulation=2",
+        ],
         ["log_variances", "image_velocity"],
     ),
 }
@@ -27,9 +30,7 @@ MERGES = {
 def test_a_stopped_run_ends_as_the_unbroken_one(sources, tmp_path, signal_at, name):
     options, variables = MERGES[name]
     argv = ["--variant=vitbert_no_kd", f"--config.merge.name={name}"]
-    argv += [f"--config.merge.{option}" for option in options]
-    if name == "mask+uncertainty":
-        argv.append("--config.accumulation=2")
+    argv += [f"--config.{option}" for option in options]
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     assert pretrain(sources, whole, *argv) == EXIT_DONE
     signal_at("batch", "joint", 3)

@@ -33,7 +33,7 @@ def test_what_fits_is_not_refused(machine):
     machine(2 * GB)
     require_memory(paper_model(), images=32, texts=4, text_length=512, classes=1000)
     machine(1.5 * GB)
-    require_memory(paper_model(), images=32, texts=4, trained=False)
+    require_memory(paper_model(), images=32, texts=4, moments=None)
     with pytest.raises(UserError, match=r"1\.\d GB, the largest .*; this machine has 1\.5 GB"):
         require_memory(paper_model(), images=32, texts=4)
 

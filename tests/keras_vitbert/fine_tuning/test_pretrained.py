@@ -22,7 +22,13 @@ from tests.keras_vitbert.importing.student import TOKENS
 
 def config_of(**options):
     """What a classifier is built by."""
-    common = {"dropout": 0.0, "dtype": "float32", "lora_rank": 0, "head": "paper"}
+    common = {
+        "dropout": 0.0,
+        "attention_dropout": -1.0,
+        "dtype": "float32",
+        "lora_rank": 0,
+        "head": "paper",
+    }
     return config_dict.ConfigDict({**common, **options})
 
 

@@ -13,7 +13,7 @@ from keras_vitbert.configs.merges import ENTRIES, WEIGHTINGS
 from keras_vitbert.merging import get_merge
 from keras_vitbert.training.clipping import clip_scale
 from keras_vitbert.training.gradient_conflict import GradientConflict
-from keras_vitbert.training.optimizers import WarmupPolynomialDecay
+from keras_vitbert.training.schedules import WarmupPolynomialDecay
 from keras_vitbert.training.step_check import StepCheck
 
 DRAWN = {"random", "random_mask", "graddrop"}  # the backends' random numbers differ

@@ -9,6 +9,8 @@ from keras_vitbert.training.step_check import STEP_ROW
 RATIO, TEMPERATURE = 0.3, 2.0
 NO_CLIP = 1e9
 ADAMW = {
+    "name": "adamw",
+    "ema": 0.0,
     "learning_rate": 0.01,
     "warmup_steps": 0,
     "power": 1.0,

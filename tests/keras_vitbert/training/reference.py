@@ -238,3 +238,62 @@ class AdamW:
             update = correction * self.m[i] / (np.sqrt(self.v[i]) + self.epsilon)
             decay = self.weight_decay * self.weights[i] if self.decays[i] else 0.0
             self.weights[i] = self.weights[i] - rate * (update + decay)
+
+
+class Lamb(AdamW):
+    """LAMB (You et al. 2020, algorithm 2) with decay apart from the step."""
+
+    def apply(self, gradients, rate):
+        self.t += 1
+        b1, b2 = self.betas
+        for i, g in enumerate(gradients):
+            if self.decays[i]:
+                self.weights[i] = self.weights[i] * (1 - rate * self.weight_decay)
+            self.m[i] = b1 * self.m[i] + (1 - b1) * g
+            self.v[i] = b2 * self.v[i] + (1 - b2) * g**2
+            m, v = self.m[i] / (1 - b1**self.t), self.v[i] / (1 - b2**self.t)
+            step = m / (np.sqrt(v) + self.epsilon)
+            length, own = np.linalg.norm(step.ravel()), np.linalg.norm(self.weights[i].ravel())
+            scale = own / length if own > 0 and length > 0 else 1.0
+            self.weights[i] = self.weights[i] - rate * scale * step
+
+
+class Lion(AdamW):
+    """Lion (Chen et al. 2023, algorithm 2)."""
+
+    def apply(self, gradients, rate):
+        b1, b2 = self.betas
+        for i, g in enumerate(gradients):
+            if self.decays[i]:
+                self.weights[i] = self.weights[i] * (1 - rate * self.weight_decay)
+            self.weights[i] = self.weights[i] - rate * np.sign(b1 * self.m[i] + (1 - b1) * g)
+            self.m[i] = b2 * self.m[i] + (1 - b2) * g
+
+
+class Adafactor(AdamW):
+    """Adafactor (Shazeer and Stern 2018, algorithms 4 to 6) with the paper's constants."""
+
+    def __init__(self, weights, decays, weight_decay):
+        super().__init__(weights, decays, 0, 0, 0, weight_decay)
+        self.rows = [np.zeros(w.shape[:-1]) for w in self.weights]
+        self.columns = [np.zeros(w.shape[:-2] + w.shape[-1:]) for w in self.weights]
+
+    def apply(self, gradients, rate):
+        self.t += 1
+        kept = 1 - self.t**-0.8
+        for i, g in enumerate(gradients):
+            if self.decays[i]:
+                self.weights[i] = self.weights[i] * (1 - rate * self.weight_decay)
+            square = g**2 + 1e-30
+            if g.ndim < 2:
+                self.v[i] = kept * self.v[i] + (1 - kept) * square
+                second = self.v[i]
+            else:
+                self.rows[i] = kept * self.rows[i] + (1 - kept) * square.mean(-1)
+                self.columns[i] = kept * self.columns[i] + (1 - kept) * square.mean(-2)
+                rows = self.rows[i] / self.rows[i].mean(-1, keepdims=True)
+                second = rows[..., None] * self.columns[i][..., None, :]
+            step = g / np.sqrt(second)
+            step = step / max(1.0, np.sqrt(np.mean(step**2)))
+            length = max(1e-3, np.sqrt(np.mean(self.weights[i] ** 2)))
+            self.weights[i] = self.weights[i] - min(rate, self.t**-0.5) * length * step

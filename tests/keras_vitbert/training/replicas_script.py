@@ -15,6 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_vitbert.configs import optimizers
 from keras_vitbert.merging import get_merge
 from keras_vitbert.model.pretraining_network import build_network
 from keras_vitbert.training.distillation import Teachers
@@ -41,6 +42,8 @@ MODEL = {
     "dropout": 0.1,
 }
 ADAMW = {
+    "name": "adamw",
+    "ema": 0.0,
     "learning_rate": 1e-2,
     "warmup_steps": 2,
     "power": 1.0,
@@ -144,6 +147,37 @@ def train(optimizer_name, replicas, steps_per_execution, merge_name="mask"):
     }
 
 
+def apply_to_sums(replicas):
+    """Five steps of each optimiser with gradients that are equal on all replicas, one of them bad.
+
+    Training would amplify the rounding of gradients that are zero, such as the key biases': these
+    optimisers do not look at a gradient's size.
+    """
+    rng = np.random.default_rng(0)
+    shapes = (6, 4), (4, 3, 2), (5,)
+    steps = [[np.float32(rng.normal(size=shape)) for shape in shapes] for _ in range(5)]
+    strategy, found = make_strategy(replicas), {}
+    for name in optimizers.OPTIONS:
+        with strategy.scope():
+            keras.utils.set_random_seed(0)
+            variables = [
+                keras.Variable(np.full(shape, 0.5, np.float32), name=part)
+                for shape, part in zip(shapes, ("kernel", "embeddings", "bias"), strict=True)
+            ]
+            config = {**ADAMW, "name": name, "momentum": 0.9, "ema": 0.9}
+            optimizer = build_optimizer(config, 10, variables)
+
+        @tf.function
+        def step(gradients, good, optimizer=optimizer):
+            strategy.run(optimizer.apply, args=(gradients, None, good))
+
+        for number, gradients in enumerate(steps):
+            step([tf.constant(g) for g in gradients], tf.constant(number != 2))
+        found[f"{name} weights"] = replica_values(variables)
+        found[f"{name} state"] = replica_values(optimizer.variables)
+    return found
+
+
 def set_devices(count):
     """Divides the CPU into logical devices."""
     gc.disable()  # the graphs grow with the replicas, and looking through them takes long
@@ -157,15 +191,17 @@ def main(folder, runs):
 
     Args:
         folder: str.
-        runs: list of ("adamw", "sgd" or the name of a merge, replicas, steps an execution), all of
-            them with one number of replicas.
+        runs: list of ("adamw", "sgd", "sums" or the name of a merge, replicas, steps an
+            execution), all of them with one number of replicas.
     """
     set_devices(runs[0][1])
     # Optimising a graph takes longer than ten steps; `test_pretrain_replicas` does without this.
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     for what, replicas, executed in runs:
         keras.utils.clear_session()
-        if what in ("adamw", "sgd"):
+        if what == "sums":
+            found = apply_to_sums(replicas)
+        elif what in ("adamw", "sgd"):
             found = train(what, replicas, executed)
         else:
             found = train("adamw" if what == OF_UPDATES else "sgd", replicas, executed, what)

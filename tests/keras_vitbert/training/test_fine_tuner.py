@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_vitbert.training.fine_tuner import WeightAverage
+from keras_vitbert.training.averages import WeightAverages, averaged
 from tests.marks import slow
 
 STEPS = 6
@@ -94,12 +94,28 @@ def test_the_average_of_weights_takes_their_place(make_tuner, labelled_batches):
             if wanted is None
             else [0.7 * old + 0.3 * new for old, new in zip(wanted, now, strict=True)]
         )
-    callback = WeightAverage(steps=3)
+
+    def assert_averaged():
+        for ours, average in zip(values(tuner), wanted, strict=True):
+            np.testing.assert_allclose(ours, average, atol=1e-6)
+
+    def assert_as_trained():
+        for ours, trained in zip(values(tuner), now, strict=True):
+            np.testing.assert_array_equal(ours, trained)
+
+    with averaged(tuner):
+        assert_averaged()
+    assert_as_trained()
+    callback = WeightAverages(steps=3)
     callback.set_model(tuner)
     tuner.step = 2
+    callback.on_test_begin()
+    assert_averaged()
+    callback.on_test_end()
     callback.on_epoch_end(0)
-    np.testing.assert_array_equal(values(tuner)[0], now[0])
+    assert_as_trained()
     tuner.step = 3
     callback.on_epoch_end(1)
-    for ours, average in zip(values(tuner), wanted, strict=True):
-        np.testing.assert_allclose(ours, average, atol=1e-6)
+    assert_averaged()
+    with averaged(tuner):
+        assert_averaged()

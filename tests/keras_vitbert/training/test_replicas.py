@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from keras_vitbert.configs.optimizers import OPTIONS
 from tests.forked import Forked
 from tests.keras_vitbert.training import replicas_script
 from tests.keras_vitbert.training.replicas_script import (
@@ -27,6 +28,7 @@ def runs(tmp_path_factory):
     """`runs(what, replicas, executed=1)`: the arrays of a run."""
     folder = tmp_path_factory.mktemp("replicas")
     wanted = [*CASES, ("adamw", 1, 1), ("sgd", 1, 1)]
+    wanted += [("sums", replicas, 1) for replicas in (1, 2, 4)]
     wanted += [(name, count, 1) for name, replicas in MERGES for count in (1, replicas)]
     # TensorFlow lets the replicas of a process be of one number only.
     processes = []
@@ -99,3 +101,14 @@ def test_every_kind_of_merge(runs, merge, replicas):
     assert np.abs(many["weights"][0] - many["before"][0]).max() > 0.01
     np.testing.assert_allclose(many["weights"][0], one["weights"][0], rtol=0, atol=1e-5)
     np.testing.assert_allclose(many["state"][0], one["state"][0], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("replicas", [2, 4])
+def test_every_optimizer_is_the_same_on_all(runs, replicas):
+    one, many = runs("sums", 1), runs("sums", replicas)
+    assert len(one) == 2 * len(OPTIONS)
+    for name, [expected] in one.items():
+        assert len(many[name]) == replicas and np.ptp(expected) > 0
+        for values in many[name]:
+            np.testing.assert_array_equal(values, expected)

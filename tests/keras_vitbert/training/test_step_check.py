@@ -10,7 +10,7 @@ import tensorflow as tf
 from keras_vitbert.merging import GradientMask, Merge, Unit
 from keras_vitbert.training import step_check
 from keras_vitbert.training.fine_tuner import FineTuner
-from keras_vitbert.training.optimizers import SGD, AdamW
+from keras_vitbert.training.optimizers import SGD, Adafactor, AdamW, Lamb, Lion
 from keras_vitbert.training.step_check import LOSS_FACTOR, STEP_ROW, StepCheck, bad_steps
 from tests.keras_vitbert.training.joint_steps import ADAMW, step, tensors
 from tests.marks import slow
@@ -73,9 +73,9 @@ def test_momentum_carries_the_update_on():
 # --- the bound on an update ----------------------------------------------------------------------
 
 
-def largest_of(optimizer, gradients, steps_before=0):
+def largest_of(optimizer, gradients, steps_before=0, start=0.0):
     """How far the last of some steps moves a weight, and the bound on that; no step exceeds its."""
-    variable = keras.Variable(np.zeros(gradients.shape[1], np.float32), name="bias")
+    variable = keras.Variable(np.full(gradients.shape[1:], start, np.float32), name="bias")
     optimizer.build([variable])
     optimizer.iterations.assign(steps_before)  # with gradients of 0
     check, bounds, moves = StepCheck(), [], []
@@ -113,9 +113,38 @@ def test_sgd_stays_within_its_bound_and_can_reach_it():
     assert move == pytest.approx(bound, rel=1e-5)
 
 
+@pytest.mark.parametrize("start", [0.0, 0.5])
+@pytest.mark.parametrize(
+    "make", [lambda: Lamb(0.01), lambda: Lamb(0.01, beta_1=0.5, beta_2=0.5), lambda: Lion(0.01)]
+)
+def test_lamb_and_lion_stay_within_their_bounds_and_can_reach_them(make, start):
+    """A variable of one entry moves by its own size, or by as much as Adam's first step."""
+    rng = np.random.default_rng(0)
+    scales = 10.0 ** rng.integers(-6, 6, (60, 50))
+    largest_of(make(), rng.normal(size=(60, 50)) * scales, start=start)
+    move, bound = largest_of(make(), np.ones((1, 1)), start=start)
+    if start or isinstance(make(), Lion):
+        assert move == pytest.approx(bound, rel=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(4,), (2, 2)])
+def test_adafactor_stays_within_its_bound_and_can_reach_it(shape):
+    """Reached where one entry is all of an update, whose square is cut to the number of entries."""
+    rng = np.random.default_rng(0)
+    gradients = rng.normal(size=(60, *shape)) * 10.0 ** rng.integers(-6, 6, (60, *shape))
+    largest_of(Adafactor(0.01), gradients, start=0.5)
+    gradients = np.full((60, *shape), 1e-6)
+    gradients[-1] = 0
+    gradients[-1].flat[0] = 1.0
+    move, bound = largest_of(Adafactor(0.01), gradients, start=0.5)
+    assert move == pytest.approx(bound, rel=0.01 if len(shape) == 1 else 0.2)
+
+
 def test_betas_without_a_bound_are_refused():
     with pytest.raises(ValueError, match=r"beta_1\*\*2 must be below beta_2"):
         AdamW(0.1, beta_1=0.9, beta_2=0.81)
+    with pytest.raises(ValueError, match=r"beta_1\*\*2 must be below beta_2"):
+        Lamb(0.1, beta_1=0.9, beta_2=0.81)
     with pytest.raises(ValueError, match="nesterov is not supported"):
         SGD(0.1, momentum=0.9, nesterov=True)
 

@@ -7,11 +7,13 @@ NORMS = ("pre", "post")
 ACTIVATIONS = ("gelu", "gelu_tanh", "relu", "silu", "tanh")
 IMAGE_HEADS = ("paper", "vit", "deit")
 TEXT_HEADS = ("paper", "bert")
+RATES = ("dropout", "attention_dropout", "stochastic_depth")  # of units dropped in training
 ATTENTION_DROPOUT = "must be in [0, 1), or -1: as dropout"
 
 # Values of a model that does not say, as of runs of older versions.
 DEFAULTS = {
     "attention_dropout": -1.0,
+    "stochastic_depth": 0.0,
     "norm": "pre",
     "activation": "gelu",
     "layer_norm_epsilon": 1e-6,
@@ -52,6 +54,9 @@ def problems(model):
     rate = found["attention_dropout"]
     is_rate = isinstance(rate, _NUMBER) and (rate == -1 or 0 <= rate < 1)
     require(is_rate, "attention_dropout", ATTENTION_DROPOUT)
+    rate = found["stochastic_depth"]
+    is_rate = isinstance(rate, _NUMBER) and 0 <= rate < 1
+    require(is_rate, "stochastic_depth", "must be in [0, 1)")
     epsilon = found["layer_norm_epsilon"]
     require(isinstance(epsilon, _NUMBER) and 0 < epsilon < 1, "layer_norm_epsilon", "must be small")
     segments, tokens = found["num_segments"], found["prefix_tokens"]

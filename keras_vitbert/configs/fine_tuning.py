@@ -69,6 +69,7 @@ def _common() -> Any:  # whose sections are attributes
     config.head = "paper"  # a two-layer MLP; or vit, deit, for text bert: as published models have
     config.dropout = 0.1
     config.attention_dropout = -1.0  # of attention weights; -1: as dropout
+    config.stochastic_depth = 0.0  # of the last block; less in those below
     config.accumulation = 1  # parts of a replica's batch, one behind the other, to save memory
     config.remat = False  # compute blocks again in the backward pass, to save memory
     config.label_smoothing = 0.0

@@ -38,6 +38,7 @@ def get_config(size: str = "base") -> config_dict.ConfigDict:
         "max_sequence_length": 0,  # 0: as long as the texts; without data 512
         "dropout": 0.1,
         "attention_dropout": -1.0,  # of attention weights; -1: as dropout
+        "stochastic_depth": 0.0,  # of the last block; less in those below
         # Other architectures than the paper's, such as those of checkpoints to begin with:
         "norm": "pre",  # or post: LayerNorm after each sum, as in BERT
         "activation": "gelu",  # or gelu_tanh, relu, silu, tanh

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_vitbert.configs.architecture import RATES
 from keras_vitbert.configs.pretraining import check_config, load_config, with_sizes
 from keras_vitbert.importing.sources import FINE_TUNED, RUN
 from keras_vitbert.model.backbone import ViTBertBackbone
@@ -101,8 +102,7 @@ class Pretrained:
             UserError: the patch does not divide the resolution, or there are fewer positions than
                 tokens.
         """
-        rates = {"dropout": config.dropout, "attention_dropout": config.attention_dropout}
-        model = {**self.model, **rates}
+        model = {**self.model, **{name: config[name] for name in RATES}}
         if kind == "images":
             patch = model["patch_size"]
             if config.image_size % patch:

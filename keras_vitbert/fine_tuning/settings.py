@@ -189,7 +189,9 @@ def _checked(flat, defaults, task):
     checks.one_of("head", IMAGE_HEADS if task.kind == "images" else TEXT_HEADS)
     checks.one_of("optimizer.schedule", ("cosine", "polynomial"))
     optimizers.check(checks, defaults)
-    checks.must_be("in [0, 1)", "dropout", "label_smoothing", "optimizer.warmup")
+    checks.must_be(
+        "in [0, 1)", "dropout", "stochastic_depth", "label_smoothing", "optimizer.warmup"
+    )
     rate = flat["attention_dropout"]
     require(rate == -1 or 0 <= rate < 1, "attention_dropout", ATTENTION_DROPOUT)
     checks.must_be("in (0, 1]", "optimizer.layer_decay")

@@ -16,7 +16,7 @@ _MOST_ROWS = 200  # classes of a table
 # The settings of a trial that the HParams tab shows, of those that its kind has.
 COMPARED = (
     *("task", "checkpoint", "purpose", "seed", "steps", "batch", "image_size", "max_length"),
-    *("dropout", "attention_dropout", "label_smoothing", "lora_rank"),
+    *("dropout", "attention_dropout", "stochastic_depth", "label_smoothing", "lora_rank"),
     *("images.mixup", "images.cutmix"),
     *(
         f"optimizer.{key}"

@@ -6,6 +6,7 @@ import keras_hub
 from keras_vitbert.model.activations import ACTIVATIONS
 from keras_vitbert.model.backbone_inputs import check_inputs, streams_of
 from keras_vitbert.model.embeddings import ImageEmbedding, TextEmbedding
+from keras_vitbert.model.encoder_block import EncoderBlock
 from keras_vitbert.model.image_scale import scaled
 
 NORMS = ("pre", "post")
@@ -35,6 +36,8 @@ class ViTBertBackbone(keras_hub.models.Backbone):
         dropout: float, rate after the embeddings, attention and MLP.
         attention_dropout: float, rate on attention weights; -1: that of `dropout`. With 0,
             attention is `keras.ops.dot_product_attention`, which a backend may fuse.
+        stochastic_depth: float, rate at which an example skips the attention, and the MLP, of the
+            last block; it rises from block to block in equal steps (Huang et al. 2016, eq. 4).
         layer_norm_epsilon: float.
         norm: str, `pre` or `post`, see above.
         activation: str, of the MLPs, a key of `keras_vitbert.model.activations.ACTIVATIONS`.
@@ -85,6 +88,7 @@ class ViTBertBackbone(keras_hub.models.Backbone):
         max_sequence_length=512,
         dropout=0.1,
         attention_dropout=-1.0,
+        stochastic_depth=0.0,
         layer_norm_epsilon=1e-6,
         norm="pre",
         activation="gelu",
@@ -143,13 +147,14 @@ class ViTBertBackbone(keras_hub.models.Backbone):
             self.embedding_dropout = keras.layers.Dropout(
                 dropout, dtype=dtype, name="embedding_dropout"
             )
-        rates = (dropout, attention_dropout if attention_dropout >= 0 else dropout)
         self.blocks = [
-            keras_hub.layers.TransformerEncoder(
-                intermediate_dim,
-                num_heads,
-                dropout=max(rates),  # pyright: ignore[reportArgumentType]  (its default is an int)
-                activation=ACTIVATIONS[activation],  # pyright: ignore[reportArgumentType]
+            EncoderBlock(
+                intermediate_dim=intermediate_dim,
+                num_heads=num_heads,
+                dropout=dropout,
+                attention_dropout=attention_dropout if attention_dropout >= 0 else dropout,
+                stochastic_depth=stochastic_depth * (index + 1) / num_layers,
+                activation=ACTIVATIONS[activation],
                 layer_norm_epsilon=layer_norm_epsilon,
                 kernel_initializer="glorot_uniform",
                 normalize_first=norm == "pre",
@@ -170,8 +175,6 @@ class ViTBertBackbone(keras_hub.models.Backbone):
                 inputs[name] = keras.Input((None,), dtype="int32", name=name)
             outputs["text_sequence"] = self._text_sequence(inputs, block_outputs)
         super().__init__(inputs=inputs, outputs=outputs, dtype=dtype, **kwargs)
-        for block in self.blocks:
-            _set_dropout(block, *rates)
 
         # === Config ===
         self.num_layers = num_layers
@@ -184,6 +187,7 @@ class ViTBertBackbone(keras_hub.models.Backbone):
         self.max_sequence_length = max_sequence_length
         self.dropout = dropout
         self.attention_dropout = attention_dropout
+        self.stochastic_depth = stochastic_depth
         self.layer_norm_epsilon = layer_norm_epsilon
         self.norm = norm
         self.activation = activation
@@ -290,6 +294,7 @@ class ViTBertBackbone(keras_hub.models.Backbone):
             "max_sequence_length": self.max_sequence_length,
             "dropout": self.dropout,
             "attention_dropout": self.attention_dropout,
+            "stochastic_depth": self.stochastic_depth,
             "layer_norm_epsilon": self.layer_norm_epsilon,
             "norm": self.norm,
             "activation": self.activation,
@@ -299,14 +304,3 @@ class ViTBertBackbone(keras_hub.models.Backbone):
             "image_mean": list(self.image_mean),
             "image_std": list(self.image_std),
         }
-
-
-def _set_dropout(block, rate, of_attention):
-    """Sets the rates of a `TransformerEncoder` that was built with the larger of them.
-
-    It has one rate for all; and a layer that is built without dropout has no random numbers.
-    """
-    attention = block._self_attention_layer
-    block.dropout = rate
-    block._self_attention_dropout.rate = block._feedforward_dropout.rate = rate
-    attention._dropout = attention._dropout_layer.rate = of_attention

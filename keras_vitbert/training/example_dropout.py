@@ -24,6 +24,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_vitbert.configs.architecture import RATES
 from keras_vitbert.training.keyed_random import threefry
 
 GENERATORS = ("philox", "threefry")
@@ -49,7 +50,10 @@ class KeyedDropout(keras.layers.Dropout):
         keys = getattr(_scope, "keys", None)
         if keys is None or not training or not self.rate:
             return super().call(inputs, training=training)
-        bits = keys.bits(inputs, self.number)
+        drawn = inputs
+        if self.noise_shape is not None:  # one number for all entries of an axis
+            drawn = inputs[tuple(slice(size) for size in self.noise_shape)]
+        bits = keys.bits(drawn, self.number)
         kept = bits >= tf.constant(round(self.rate * 2**32), tf.uint32)
         scaled = inputs * tf.cast(1 / (1 - self.rate), inputs.dtype)
         return tf.where(kept, scaled, tf.zeros((), inputs.dtype))
@@ -70,7 +74,8 @@ class ExampleDropout:
         generator: str, `philox` or `threefry`; by default that of `generator_of`.
 
     Raises:
-        ValueError: another layer of the model draws random numbers, or a dropout has a noise shape.
+        ValueError: another layer of the model draws random numbers, or a dropout has a noise shape
+            with other sizes than None and 1.
     """
 
     def __init__(self, model, seed=0, interleaved=False, generator=None):
@@ -82,8 +87,12 @@ class ExampleDropout:
             if type(layer) is keras.layers.Dropout:
                 layer.__class__ = KeyedDropout
             if isinstance(layer, KeyedDropout):
-                if layer.noise_shape is not None:
-                    raise ValueError(f"{path}: a noise_shape cannot be keyed by example")
+                sizes = layer.noise_shape
+                if sizes is not None and (sizes[0] is not None or {*sizes[1:]} - {None, 1}):
+                    raise ValueError(
+                        f"{path}: the noise_shape {sizes} cannot be keyed by example; give None "
+                        "for the batch, and None or 1 for other axes"
+                    )
                 layer.number = len(self._layers)
                 self._layers.append(layer)
             elif isinstance(getattr(layer, "seed_generator", None), keras.random.SeedGenerator):
@@ -134,9 +143,9 @@ def drops(config):
     """Whether a model is trained with dropout.
 
     Args:
-        config: mapping with `dropout` and `attention_dropout`, see `ViTBertBackbone`.
+        config: mapping with `RATES`, see `ViTBertBackbone`.
     """
-    return max(config["dropout"], config["attention_dropout"]) > 0
+    return any(config[name] > 0 for name in RATES)
 
 
 def in_present_scope(function):

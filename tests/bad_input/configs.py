@@ -83,7 +83,7 @@ model.hidden_dim=0 model.intermediate_dim=0 merge.mask_update_interval=0 optimiz
 optimizer.epsilon=0 merge.mask_ratio_per_update=0 data.images.central_crop=0 model.num_classes=-1
 model.vocabulary_size=-1 model.max_sequence_length=-1 steps=2147483648
 image_batch=1000000000000000000000000000000 model.dropout=1 model.dropout=-0.1 model.attention_dropout=1
-model.attention_dropout=-0.1 optimizer.ema=1
+model.attention_dropout=-0.1 model.stochastic_depth=-0.1 optimizer.ema=1
 model.hidden_dim=130 model.hidden_dim=-4 seed=-1 seed=4294967296 distillation.ratio=1.1
 distillation.ratio=-1 distillation.temperature=-1 merge.image_loss_ratio=2 merge.mask_ratio=1.5
 merge.mask_ratio_per_update=2 merge.name=masks dtype=float16 data.source=file

@@ -25,6 +25,7 @@ def config_of(**options):
     common = {
         "dropout": 0.0,
         "attention_dropout": -1.0,
+        "stochastic_depth": 0.0,
         "dtype": "float32",
         "lora_rank": 0,
         "head": "paper",

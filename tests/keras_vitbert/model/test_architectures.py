@@ -287,6 +287,7 @@ def test_configs_know_the_same_names():
         (OTHER, None),
         ({"attention_dropout": 1.0}, "attention_dropout"),
         ({"attention_dropout": -0.5}, "attention_dropout"),
+        ({"stochastic_depth": 1.0}, "stochastic_depth"),
         ({"norm": 3}, "norm"),
         ({"activation": ["gelu"]}, "activation"),
         ({"layer_norm_epsilon": "1e-6"}, "layer_norm_epsilon"),

@@ -151,8 +151,23 @@ def test_what_cannot_be_keyed_is_refused():
 
     with pytest.raises(ValueError, match="noise: GaussianNoise draws .* not keyed by example"):
         ExampleDropout(model(keras.layers.GaussianNoise(0.1, name="noise")))
-    with pytest.raises(ValueError, match="drop: a noise_shape cannot be keyed by example"):
-        ExampleDropout(model(keras.layers.Dropout(0.1, noise_shape=(None, 1, 4), name="drop")))
+    for shape in ((None, 1, 4), (1, None, None)):
+        with pytest.raises(ValueError, match="drop: the noise_shape .* cannot be keyed by example"):
+            ExampleDropout(model(keras.layers.Dropout(0.1, noise_shape=shape, name="drop")))
+
+
+@pytest.mark.parametrize("noise_shape", [(None, 1, 1), (None, 1, None), (None, None, 1)])
+def test_one_number_for_all_of_an_axis(generator, noise_shape):
+    layer = keras.layers.Dropout(RATE, noise_shape=noise_shape)
+    model = keras.Sequential([keras.Input((7, 5)), layer])
+    dropout, ones = ExampleDropout(model, generator=generator), np.ones((200, 7, 5))
+    with dropout.keyed(3):
+        found = np.asarray(model(ones, training=True))
+    with dropout.keyed(3):  # the first examples of a larger batch
+        np.testing.assert_array_equal(model(ones[:9], training=True), found[:9])
+    for axis, size in enumerate(noise_shape):
+        assert np.any(np.ptp(found, axis)) == (size is None)
+    assert np.mean(found == 0) == pytest.approx(RATE, abs=0.1)
 
 
 def test_texts_of_any_length(generator):

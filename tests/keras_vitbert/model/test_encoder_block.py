@@ -1,0 +1,86 @@
+import json
+
+import keras
+import keras_hub
+import numpy as np
+import pytest
+
+from keras_vitbert import ViTBertBackbone
+from keras_vitbert.model.encoder_block import EncoderBlock
+
+SIZES = {"intermediate_dim": 16, "num_heads": 2, "normalize_first": True}
+EXAMPLES = 400
+
+
+@pytest.fixture
+def x():
+    return np.random.default_rng(0).normal(size=(EXAMPLES, 3, 8)).astype(np.float32)
+
+
+def made(x, **options):
+    block = EncoderBlock(**SIZES, **options)
+    block.build(x.shape)
+    return block
+
+
+def test_without_rates_it_is_the_block_of_keras_hub(x):
+    keras.utils.set_random_seed(0)
+    block = made(x)
+    other = keras_hub.layers.TransformerEncoder(**SIZES)
+    other.build(x.shape)
+    other.set_weights(block.get_weights())
+    assert [v.path for v in block.weights] == [
+        v.path.replace("transformer_encoder", "encoder_block") for v in other.weights
+    ]
+    np.testing.assert_array_equal(block(x, training=True), other(x, training=True))
+
+
+@pytest.mark.parametrize("silent", ["_feedforward_output_dense", "_self_attention_layer"])
+def test_an_example_skips_a_branch_or_has_all_of_it(x, silent):
+    """One of the two branches adds 0, the other what it adds in inference, divided by 0.7."""
+    block = made(x, stochastic_depth=0.3)
+    layer = getattr(block, silent)
+    for variable in getattr(layer, "_output_dense", layer).trainable_variables:
+        variable.assign(np.zeros(variable.shape))
+    added = np.asarray(block(x)) - x
+    assert np.abs(added).min() > 0
+    found = np.asarray(block(x, training=True)) - x
+    skipped = np.all(found == 0, axis=(1, 2))
+    assert np.mean(skipped) == pytest.approx(0.3, abs=0.07)
+    np.testing.assert_allclose(found[~skipped], added[~skipped] / 0.7, rtol=1e-4, atol=1e-5)
+
+
+def test_both_branches_draw_for_themselves(x):
+    """Four kinds of outcomes, the second branch after the first."""
+    block = made(x, stochastic_depth=0.5)
+    whole = np.asarray(block(x, training=True))
+    outcomes = []
+    for with_attention in (False, True):
+        for with_mlp in (False, True):
+            wanted = x
+            if with_attention:
+                normed = block._self_attention_layer_norm(wanted)
+                wanted = wanted + 2 * block._self_attention_layer(normed, normed)
+            if with_mlp:
+                inner = block._feedforward_intermediate_dense(block._feedforward_layer_norm(wanted))
+                wanted = wanted + 2 * block._feedforward_output_dense(inner)
+            alike = np.isclose(whole, np.asarray(wanted), rtol=1e-4, atol=1e-5)
+            outcomes.append(np.all(alike, axis=(1, 2)))
+    np.testing.assert_array_equal(np.sum(outcomes, 0), 1)
+    np.testing.assert_allclose(np.mean(outcomes, 1), 0.25, atol=0.08)
+
+
+def test_rates_rise_from_block_to_block():
+    backbone = ViTBertBackbone(4, 1, 2, 2, None, 1, 3, 4, stochastic_depth=0.2)
+    assert [b.stochastic_depth for b in backbone.blocks] == pytest.approx([0.05, 0.1, 0.15, 0.2])
+    other = ViTBertBackbone.from_config(json.loads(json.dumps(backbone.get_config())))
+    assert other.get_config() == backbone.get_config()
+    assert [v.path for v in other.weights] == [v.path for v in backbone.weights]
+
+
+def test_config_round_trip(x):
+    block = made(x, dropout=0.1, attention_dropout=0.3, stochastic_depth=0.2)
+    other = EncoderBlock.from_config(json.loads(json.dumps(block.get_config())))
+    assert other.get_config() == block.get_config()
+    rates = {"dropout": 0.1, "attention_dropout": 0.3, "stochastic_depth": 0.2}
+    assert rates.items() <= block.get_config().items()

@@ -107,12 +107,13 @@ class Checkpoints(keras.callbacks.Callback):
 
     Args:
         run: `keras_vitbert.runs.run.Run`, whose config has `checkpoint_interval` (steps),
-            `checkpoints_to_keep`, `steps_per_epoch` and `steps`.
+            `steps_per_epoch` and `steps`.
+        writer: `keras_vitbert.runs.checkpoint_writer.CheckpointWriter`.
     """
 
-    def __init__(self, run):
+    def __init__(self, run, writer):
         super().__init__()
-        self.config, self.workers = run.config, run.workers
+        self.config, self.workers, self.writer = run.config, run.workers, writer
         self.log = run.folder
         self.folder = run.folder.checkpoints
         self._epoch_metrics = None
@@ -144,6 +145,7 @@ class Checkpoints(keras.callbacks.Callback):
             self._epoch_metrics = None
 
     def on_train_batch_end(self, batch, logs=None):
+        self.writer.check()
         # The end of an epoch is left to `on_epoch_end`.
         if self.model.step % self.config.steps_per_epoch and self.model.step != self.config.steps:
             self._save_if_due()
@@ -156,9 +158,10 @@ class Checkpoints(keras.callbacks.Callback):
         step, config = self.model.step, self.config
         must_stop = self.workers.any_asks(stop_request.requested)
         if must_stop or step % config.checkpoint_interval == 0 or step == config.steps:
-            keep = config.checkpoints_to_keep
             with doing("saving a checkpoint", "saving"):
-                checkpoints.save(self.folder, self.model, keep, self.workers, validated)
+                self.writer.save(self.model, validated)
+                if must_stop or step == config.steps:
+                    self.writer.wait()
         if must_stop and step != config.steps:
             raise Stopped(f"at step {step}, saved in {self.folder}; run the same command again")
 

@@ -15,10 +15,13 @@ position in the data and in the schedules.
 """
 
 import contextlib
+import dataclasses
 import json
 import os
 import re
+from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from pipelines.command_line import UserError, one_line, say
@@ -28,34 +31,82 @@ POINTER, GOOD = "LAST", "GOOD"
 STEPS_TO_SHOW = 20
 
 
-def save(folder, trainer, keep, workers=None, validated=False):
+@dataclasses.dataclass(frozen=True)
+class Snapshot:
+    """What a checkpoint holds, in this machine's memory: training may go on while it is written.
+
+    Attributes:
+        step: int.
+        values: dict of a part of the state to a dict of a variable's name to an array.
+        in_a_row: int, good steps since the last bad one.
+        validated: bool, whether a validation has shown that the weights are good.
+        options: `tf.train.CheckpointOptions` or None, where to write from.
+    """
+
+    step: int
+    values: dict[str, dict[str, np.ndarray]]
+    in_a_row: int
+    validated: bool
+    options: Any
+
+
+def snapshot(trainer, validated=False):
+    """The state of a `BaseTrainer`; with several processes, all of them must call this.
+
+    On a CPU nothing is copied: what the next step changes is copied by it.
+
+    Args:
+        trainer: `keras_vitbert.training.base_trainer.BaseTrainer`.
+        validated: see `Snapshot`.
+
+    Returns:
+        `Snapshot`.
+    """
+    values = {
+        # Not by `Variable.numpy`, which metrics of several replicas do not have.
+        part: {name: tf.convert_to_tensor(value).numpy() for name, value in variables.items()}
+        for part, variables in _state(trainer).items()
+    }
+    in_a_row = int(trainer.step_check.in_a_row.numpy())
+    options = _io_options(trainer.distribute_strategy)
+    return Snapshot(trainer.step, values, in_a_row, validated, options)
+
+
+def save(folder, trainer, keep, validated=False):
     """Writes a checkpoint of a `BaseTrainer` and removes old ones.
 
     Args:
-        folder: str, the run's `checkpoints` folder.
-        trainer: `keras_vitbert.training.base_trainer.BaseTrainer`.
-        keep: int >= 1, how many checkpoints are kept.
-        workers: `Workers`, all of which must call this; the chief's checkpoint is kept. None for a
-            single process.
-        validated: bool, whether a validation has shown that the weights are good.
+        folder, keep: see `write`.
+        trainer, validated: see `snapshot`.
     """
-    name = f"step-{trainer.step:08d}"
+    write(folder, snapshot(trainer, validated), keep)
+
+
+def write(folder, taken, keep):
+    """Writes a checkpoint and removes old ones.
+
+    Args:
+        folder: str, the run's `checkpoints` folder.
+        taken: `Snapshot`.
+        keep: int >= 1, how many checkpoints are kept.
+    """
+    name = f"step-{taken.step:08d}"
     path = os.path.join(folder, name)
-    # Reading metrics sums them over all processes, so the others save too, to a scratch folder.
-    with workers.scratch(path) if workers else contextlib.nullcontext(path) as target:
-        tf.io.gfile.makedirs(target)
-        state = tf.train.Checkpoint(**_state(trainer))
-        state.write(os.path.join(target, "state"), _io_options(trainer.distribute_strategy))
-    if workers and not workers.is_chief:
-        return
-    write_atomically(os.path.join(path, "step.json"), json.dumps({"step": trainer.step}))
+    tf.io.gfile.makedirs(path)
+    with tf.device("CPU:0"):
+        state = {
+            part: {name: tf.Variable(value, trainable=False) for name, value in values.items()}
+            for part, values in taken.values.items()
+        }
+        tf.train.Checkpoint(**state).write(os.path.join(path, "state"), taken.options)
+    write_atomically(os.path.join(path, "step.json"), json.dumps({"step": taken.step}))
     before, steps = _pointed(folder, POINTER), sorted(_steps(folder))
     write_atomically(os.path.join(folder, POINTER), name + "\n")
-    if validated:
+    if taken.validated:
         write_atomically(os.path.join(folder, GOOD), name + "\n")
     elif before in steps and before != name:
-        passed = trainer.step - int(before.removeprefix("step-"))
-        if trainer.step_check.in_a_row.numpy() >= min(passed, STEPS_TO_SHOW):
+        passed = taken.step - int(before.removeprefix("step-"))
+        if taken.in_a_row >= min(passed, STEPS_TO_SHOW):
             write_atomically(os.path.join(folder, GOOD), before + "\n")
     kept = {name, _pointed(folder, GOOD)}
     for old in steps[:-keep]:

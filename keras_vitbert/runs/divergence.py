@@ -75,10 +75,12 @@ class DivergenceGuard(keras.callbacks.Callback):
     Args:
         run: `keras_vitbert.runs.run.Run`.
         stream: has `batch_records(step)`, such as `pipelines.joint_stream.JointStream`.
+        writer: `keras_vitbert.runs.checkpoint_writer.CheckpointWriter`.
     """
 
-    def __init__(self, run, stream):
+    def __init__(self, run, stream, writer):
         super().__init__()
+        self.writer = writer
         self.folder, self.policy, self.stream = run.folder, run.divergence, stream
 
     def on_train_batch_end(self, batch, logs=None):
@@ -105,6 +107,7 @@ class DivergenceGuard(keras.callbacks.Callback):
                     f"{place}; training has gone back {limit} times, as often as "
                     f"--max_divergences allows; {details}"
                 )
+            self.writer.wait()
             name = checkpoints.go_back(self.folder.checkpoints, self.model)
             if name:
                 say(

@@ -5,6 +5,7 @@ import math
 import tensorflow as tf
 
 from keras_vitbert.runs.callbacks import Checkpoints, RunLog, Throughput
+from keras_vitbert.runs.checkpoint_writer import CheckpointWriter
 from keras_vitbert.runs.divergence import DivergenceGuard
 from keras_vitbert.runs.progress import RunProgress
 from pipelines.command_line import UserError, say, stop_request
@@ -34,7 +35,8 @@ def fit(run, trainer, stream, before_log=(), label="", flops=None, later=0.0):
         Diverged, Stopped: see `pipelines.command_line`.
     """
     config, folder, strategy = run.config, run.folder, run.strategy
-    keeper = Checkpoints(run)
+    writer = CheckpointWriter(folder.checkpoints, config.checkpoints_to_keep, run.workers)
+    keeper = Checkpoints(run, writer)
     with strategy.scope(), doing("looking for a checkpoint"):
         start = keeper.resume(trainer)
     executed = trainer.steps_per_execution
@@ -58,7 +60,7 @@ def fit(run, trainer, stream, before_log=(), label="", flops=None, later=0.0):
         later=later,
     )
     callbacks = [
-        DivergenceGuard(run, stream),
+        DivergenceGuard(run, stream, writer),
         throughput,
         progress,
         *before_log,
@@ -78,7 +80,7 @@ def fit(run, trainer, stream, before_log=(), label="", flops=None, later=0.0):
             "validation_freq": _validation_epochs(config),
             "validation_steps": stream.validation_batches,
         }
-    with stop_request.deferred(), progress:
+    with stop_request.deferred(), writer, progress:
         for first_epoch, epochs, steps_per_epoch in _fits(
             start, config.steps, config.steps_per_epoch
         ):

@@ -6,9 +6,6 @@ steps must happen in all processes or in none: they agree by `any_asks`.
 """
 
 import contextlib
-import os
-import shutil
-import tempfile
 
 import tensorflow as tf
 
@@ -71,22 +68,6 @@ class Workers:
     def wait(self):
         """Waits until all processes have called this."""
         self.any_asks(False)
-
-    @contextlib.contextmanager
-    def scratch(self, path):
-        """A context for what only the chief keeps: others get a folder that is deleted at the end.
-
-        Args:
-            path: str, what the chief gets.
-        """
-        if self.is_chief:
-            yield path
-            return
-        folder = tempfile.mkdtemp()
-        try:
-            yield os.path.join(folder, os.path.basename(path))
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
 
     @contextlib.contextmanager
     def watched(self):

@@ -1,0 +1,104 @@
+"""How long training stands still for a checkpoint that is written to a slow disk.
+
+    python -m benchmarks.checkpoint_stall [--size=base] [--disk=50] [--images=8] [--texts=2]
+                                          [--steps=40]
+
+Runs steps of the joint model, with one checkpoint beside them and then one that is awaited, as
+before. `--disk` is in MB/s: the files are written and then held back until that disk would have
+them. It prints both stalls, the step that is longest while the file is written, and their part of
+the time between two checkpoints at the paper's interval.
+"""
+
+import os
+import statistics
+import tempfile
+import time
+import types
+
+import tensorflow as tf
+
+from benchmarks.steps import clear_half, random_batch, step_parser
+from keras_vitbert.configs.pretraining import load_config, with_sizes
+from keras_vitbert.merging import get_merge
+from keras_vitbert.model.pretraining_network import build_network
+from keras_vitbert.runs import checkpoints
+from keras_vitbert.runs.checkpoint_writer import CheckpointWriter
+from keras_vitbert.training.joint_trainer import JointTrainer
+from keras_vitbert.training.optimizers import build_optimizer
+from pipelines.files import write_atomically
+
+
+def main():
+    """Runs the benchmark."""
+    parser = step_parser(__doc__, texts=2)
+    parser.add_argument("--disk", type=float, default=50.0, help="MB/s")
+    parser.add_argument("--steps", type=int, default=40, help="beside the checkpoint, at most")
+    arguments = parser.parse_args()
+    config = with_sizes(load_config(f"paper:{arguments.size}"))
+    network = build_network(config.model)
+    merge = get_merge({"name": "mask"})
+    trainer = JointTrainer(network, merge)
+    variables = network.trainable_variables
+    trainer.compile(
+        optimizer=build_optimizer(config.optimizer, config.steps, variables), jit_compile=False
+    )
+    clear_half(merge)
+    batch = random_batch(config.model, arguments.images, arguments.texts)
+    step = tf.function(trainer.train_step)
+
+    def seconds_of(function, *values):
+        began = time.perf_counter()
+        function(*values)
+        return time.perf_counter() - began
+
+    def run_step():
+        step(batch)["gradient_norm"].numpy()
+
+    run_step()
+    usual = [seconds_of(run_step) for _ in range(5)]
+    middle, interval = statistics.median(usual), config.checkpoint_interval
+    workers = types.SimpleNamespace(is_chief=True, wait=lambda: None)
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoints.write_atomically = _held_back(arguments.disk)
+        with CheckpointWriter(folder, 1, workers) as writer:
+            stall = seconds_of(writer.save, trainer)
+            beside = []
+            while writer.is_writing and len(beside) < arguments.steps:
+                beside.append(seconds_of(run_step))
+            writer.wait()
+            awaited = seconds_of(lambda: (writer.save(trainer), writer.wait()))
+        size = sum(entry.stat().st_size for entry in _files(folder))
+    longest = max(beside) - middle
+    print(
+        f"{size / 1e9:.2f} GB at {arguments.disk:g} MB/s; a step takes {middle:.2f} s "
+        f"({min(usual):.2f} to {max(usual):.2f})"
+    )
+    share = 100 / (interval * middle)
+    print(f"awaited: {awaited:.1f} s, {awaited * share:.3f} % of {interval:,} steps")
+    print(f"beside the steps: {stall:.2f} s, {stall * share:.4f} %")
+    print(
+        f"{len(beside)} steps meanwhile took {statistics.median(beside):.2f} s, the longest "
+        f"{longest:.2f} s more than one alone"
+    )
+
+
+def _files(folder):
+    return [
+        entry for path, _, _ in os.walk(folder) for entry in os.scandir(path) if entry.is_file()
+    ]
+
+
+def _held_back(rate):
+    """Writes the end of a checkpoint once a disk of so many MB/s would have its tensors."""
+
+    def write(path, text):
+        if path.endswith("step.json"):
+            size = sum(e.stat().st_size for e in os.scandir(os.path.dirname(path)) if e.is_file())
+            time.sleep(size / (rate * 1e6))
+        write_atomically(path, text)
+
+    return write
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,160 @@
+"""Checkpoints beside training, of a small stand-in for a trainer."""
+
+import os
+import threading
+import types
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_vitbert.runs import checkpoints
+from keras_vitbert.runs.checkpoint_writer import CheckpointWriter
+from pipelines.command_line import Diverged
+from pipelines.files import write_atomically
+
+CHIEF, OTHER = (
+    types.SimpleNamespace(is_chief=is_chief, wait=lambda: None) for is_chief in (True, False)
+)
+
+
+class Trainer:
+    """What checkpoints look at; a step adds 1 to all, in place, as a compiled step does."""
+
+    distribute_strategy = tf.distribute.get_strategy()
+
+    def __init__(self):
+        self.network = keras.Sequential(
+            [keras.Input((64,)), keras.layers.Dense(64, name="dense")], name="net"
+        )
+        self.optimizer = keras.optimizers.SGD(0.1, momentum=0.9)
+        self.optimizer.build(self.network.trainable_variables)
+        self.step_check = types.SimpleNamespace(in_a_row=tf.Variable(0))
+        self.step = 0
+        self.mean = keras.metrics.Mean("loss")
+        variables = [*self.network.variables, *self.optimizer.variables, *self.mean.variables]
+        self.values = [variable.value for variable in variables if variable.dtype == "float32"]
+        self._add = tf.function(
+            lambda: [value.assign_add(tf.ones_like(value)) for value in self.values]
+        )
+
+    @property
+    def state_variables(self):
+        return {"network": self.network.variables, "metrics": self.mean.variables}
+
+    def train(self):
+        self._add()
+        self.optimizer.iterations.assign_add(1)
+        self.step += 1
+
+    def copies(self):
+        return [value.numpy().copy() for value in self.values]
+
+
+@pytest.fixture
+def gate(monkeypatch):
+    """While it is closed, no checkpoint is finished."""
+    gate = threading.Event()
+
+    def write(path, text):
+        assert gate.wait(60)
+        write_atomically(path, text)
+
+    monkeypatch.setattr(checkpoints, "write_atomically", write)
+    yield gate
+    gate.set()
+
+
+def test_training_goes_on_while_a_checkpoint_is_written(tmp_path, gate):
+    trainer = Trainer()
+    with CheckpointWriter(str(tmp_path), 2, CHIEF) as writer:
+        for _ in range(3):
+            trainer.train()
+        expected = trainer.copies()
+        writer.save(trainer)
+        for _ in range(5):
+            trainer.train()
+            writer.check()
+        assert checkpoints.latest(str(tmp_path)) == (None, 0)  # the pointer comes last
+        gate.set()
+        writer.wait()
+        path, step = checkpoints.latest(str(tmp_path))
+        assert step == 3 and trainer.step == 8
+    fresh = Trainer()
+    checkpoints.restore(path, fresh)
+    for value, wanted, later in zip(fresh.values, expected, trainer.values, strict=True):
+        np.testing.assert_array_equal(value, wanted)
+        np.testing.assert_allclose(later, wanted + 5, rtol=1e-6)
+
+
+def test_a_snapshot_keeps_its_values():
+    """TensorFlow copies what a step changes in place while somebody holds it."""
+    trainer = Trainer()
+    taken = checkpoints.snapshot(trainer)
+    expected = {part: {k: v.copy() for k, v in x.items()} for part, x in taken.values.items()}
+    for _ in range(5):
+        trainer.train()
+    later = checkpoints.snapshot(trainer)
+    for part, values in expected.items():
+        for name, value in values.items():
+            np.testing.assert_array_equal(taken.values[part][name], value)
+            assert name == "learning_rate" or np.allclose(later.values[part][name], value + 5)
+
+
+def test_one_at_a_time(tmp_path, gate):
+    trainer = Trainer()
+    with CheckpointWriter(str(tmp_path), 2, CHIEF) as writer:
+        writer.save(trainer)
+        trainer.train()
+        second = threading.Thread(target=writer.save, args=(trainer,))
+        second.start()
+        second.join(0.5)
+        assert second.is_alive() and not os.path.exists(tmp_path / "step-00000001")
+        gate.set()
+        second.join(60)
+    assert sorted(os.listdir(tmp_path)) == ["LAST", "step-00000000", "step-00000001"]
+    assert checkpoints.latest(str(tmp_path))[1] == 1
+
+
+@pytest.mark.parametrize("how", ["check", "save", "wait", "end"])
+def test_a_failure_is_told_at_the_next_chance(tmp_path, monkeypatch, how):
+    def full(path, text):
+        raise OSError(28, "No space left on device")
+
+    trainer = Trainer()
+    monkeypatch.setattr(checkpoints, "write_atomically", full)
+    with (
+        pytest.raises(OSError, match="No space left"),
+        CheckpointWriter(str(tmp_path), 2, CHIEF) as writer,
+    ):
+        writer.save(trainer)
+        if how == "check":
+            while True:
+                writer.check()
+        if how != "end":
+            getattr(writer, how)(*[trainer] * (how == "save"))
+            pytest.fail("no error")
+    assert checkpoints.latest(str(tmp_path)) == (None, 0)
+
+
+def test_another_error_is_not_hidden_and_the_checkpoint_is_awaited(tmp_path, gate, capsys):
+    trainer = Trainer()
+    threading.Timer(0.3, gate.set).start()
+    with pytest.raises(Diverged), CheckpointWriter(str(tmp_path), 2, CHIEF) as writer:
+        writer.save(trainer)
+        raise Diverged("a bad step")
+    assert checkpoints.latest(str(tmp_path)) == (str(tmp_path / "step-00000000"), 0)
+    (tmp_path / "step-00000001").write_text("in the way")
+    trainer.train()
+    with pytest.raises(Diverged), CheckpointWriter(str(tmp_path), 2, CHIEF) as writer:
+        writer.save(trainer)
+        raise Diverged("a bad step")
+    assert "the last checkpoint was not written: " in capsys.readouterr().err
+
+
+def test_only_the_chief_writes(tmp_path):
+    with CheckpointWriter(str(tmp_path), 2, OTHER) as writer:
+        writer.save(Trainer())
+        writer.wait()
+    assert os.listdir(tmp_path) == []

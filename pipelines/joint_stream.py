@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
+from pipelines.cores import available_cores
 from pipelines.shards.host_shares import host_stream, one_pass, shard, share
+from pipelines.text.packing import packed
 
 if TYPE_CHECKING:
     from pipelines.image_stream import ImageStream
@@ -27,6 +29,8 @@ class JointStream:
         image_batch: int, images a step over all replicas.
         text_batch: int, texts a step over all replicas.
         seed: int.
+        packed_parts: int, the parts of a replica's training texts that are packed into rows, each
+            by itself, see `pipelines.text.packing`; 0: a row holds one text.
     """
 
     images: "ImageStream | None"
@@ -36,6 +40,7 @@ class JointStream:
     image_batch: int
     text_batch: int
     seed: int = 0
+    packed_parts: int = 0
 
     @property
     def sources(self):
@@ -71,6 +76,12 @@ class JointStream:
             source.training(seed, step * batch, share(batch, context), shard(context))
             for _, source, _, batch, seed in self._modalities
         ]
+        if self.packed_parts and self.texts is not None:
+            streams[-1] = streams[-1].map(
+                lambda batch: packed(batch, self.packed_parts),
+                available_cores(),
+                deterministic=True,
+            )
         # `repeat` shows that the stream is endless: replicas need not ask each other in every step.
         return _joined(streams).repeat()
 

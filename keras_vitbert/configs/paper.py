@@ -75,6 +75,7 @@ def get_config(size: str = "base") -> config_dict.ConfigDict:
             "whole_word": False,  # not in the paper
         },
     }
+    config.data.packing = False  # several texts in a row, so that fewer tokens are padding
     config.data.vocabulary = ""
     config.data.case = "auto"  # as the texts were made; or lower, cased
 

@@ -108,12 +108,17 @@ def for_devices(config, on_tpu):
         A new `ConfigDict`.
 
     Raises:
-        UserError: there are image layers that cannot be compiled for TPUs.
+        UserError: there are image layers that cannot be compiled for TPUs, or texts are packed.
     """
     config = config.copy_and_resolve_references()
     config.dtype = dtype_for_devices(config.dtype, on_tpu)
     if on_tpu:
         require_for_tpu(config.data.images.layers, "data.images.layers")
+        if config.data.packing:
+            raise UserError(
+                "--config.data.packing=True: the number of rows differs from step to step, and a "
+                "TPU's program has one shape; leave it out"
+            )
     if not config.steps_per_execution:
         flat = flatten(config)
         common = math.gcd(*(flat[key] for key in EXECUTION_ENDS))

@@ -4,7 +4,7 @@ import keras
 import keras_hub
 
 from keras_vitbert.model.activations import ACTIVATIONS
-from keras_vitbert.model.backbone_inputs import check_inputs, streams_of
+from keras_vitbert.model.backbone_inputs import check_inputs, masks_of, streams_of
 from keras_vitbert.model.embeddings import ImageEmbedding, TextEmbedding
 from keras_vitbert.model.encoder_block import EncoderBlock
 from keras_vitbert.model.image_scale import scaled
@@ -50,7 +50,10 @@ class ViTBertBackbone(keras_hub.models.Backbone):
 
     - `images`: `(batch, image_size, image_size, 3)`, integers in 0 to 255 or floats in [0, 1];
     - `token_ids`, `segment_ids`: `(batch, length)` integers;
-    - `padding_mask`: `(batch, length)`, true or 1 for real tokens.
+    - `padding_mask`: `(batch, length)`, true or 1 for real tokens;
+    - where rows hold several texts, also `position_ids`: `(batch, length)` integers, which begin
+      with 0 in each text. `padding_mask` is then the number of the text, from 1 on, and 0 for
+      padding; tokens attend to those of their own text (`pipelines.text.packing`).
 
     It returns a dict with `image_sequence` `(batch, prefix_tokens + patches, hidden_dim)`, the
     class token first, and `text_sequence` `(batch, length, hidden_dim)`, each where its inputs are
@@ -256,23 +259,24 @@ class ViTBertBackbone(keras_hub.models.Backbone):
             x = self.image_embedding(inputs["images"], **options)
         else:
             assert self.text_embedding is not None
-            x = self.text_embedding(inputs["token_ids"], inputs["segment_ids"], **options)
+            names = ("token_ids", "segment_ids", "position_ids")
+            x = self.text_embedding(*(inputs[name] for name in names if name in inputs), **options)
         if self.embedding_norm is None or self.embedding_dropout is None:
             return x
         return self.embedding_dropout(self.embedding_norm(x), **options)
 
     def _image_sequence(self, inputs, outputs=None):
-        return self._encode("image", inputs, None, outputs)
+        return self._encode("image", inputs, {}, outputs)
 
     def _text_sequence(self, inputs, outputs=None):
-        return self._encode("text", inputs, inputs["padding_mask"], outputs)
+        return self._encode("text", inputs, masks_of(inputs), outputs)
 
-    def _encode(self, stream, inputs, padding_mask, outputs=None):
+    def _encode(self, stream, inputs, masks, outputs=None):
         """Runs the shared layers; adds every layer's output to `outputs`, if given."""
         x = self.embed(stream, inputs)
         steps = [(f"{stream}_embedding", x)]
         for block in self.blocks:
-            x = block(x, padding_mask=padding_mask)
+            x = block(x, **masks)
             steps.append((f"{stream}_{block.name}", x))
         if self.final_norm is not None:
             x = self.final_norm(x)

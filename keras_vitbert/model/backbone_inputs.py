@@ -5,6 +5,7 @@ _TEXT_INPUTS = {  # their meaning, for messages
     "segment_ids": "0, and 1 in the second text of a pair",
     "padding_mask": "1, and 0 for padding",
 }
+_OF_PACKED = {"position_ids": "the place of a token in its text, where rows hold several"}
 
 
 def streams_of(backbone, inputs):
@@ -23,6 +24,22 @@ def streams_of(backbone, inputs):
     if backbone.text_embedding is not None and "token_ids" in inputs:
         streams.append("text")
     return streams
+
+
+def masks_of(inputs):
+    """The masks that a block is given for text.
+
+    Args:
+        inputs: dict, see `ViTBertBackbone`.
+
+    Returns:
+        dict of `padding_mask` or, where rows hold several texts, `attention_mask`
+        `(batch, length, length)`.
+    """
+    texts = inputs["padding_mask"]
+    if "position_ids" not in inputs:
+        return {"padding_mask": texts}
+    return {"attention_mask": texts[:, :, None] == texts[:, None, :]}
 
 
 def check_inputs(backbone, inputs):
@@ -56,7 +73,8 @@ def check_inputs(backbone, inputs):
 
 def _check_text(inputs, limit):
     shape = tuple(inputs["token_ids"].shape)
-    for name, meaning in _TEXT_INPUTS.items():
+    given = {name: meaning for name, meaning in _OF_PACKED.items() if name in inputs}
+    for name, meaning in {**_TEXT_INPUTS, **given}.items():
         if name not in inputs:
             raise ValueError(f"{name}: is missing; give (batch, length) as token_ids, {meaning}")
         found = tuple(inputs[name].shape)

@@ -132,7 +132,8 @@ class TextEmbedding(keras.layers.Layer):
         num_segments: int, embeddings of segments; 0 for none, and then `segment_ids` are ignored.
 
     Inputs `token_ids` and `segment_ids` (below `num_segments`), both `(batch, length)` integers
-    with `length` at most `max_sequence_length`; output `(batch, length, hidden_dim)`.
+    with `length` at most `max_sequence_length`; output `(batch, length, hidden_dim)`. With several
+    texts in a row `position_ids` of the same shape say where each token is in its own.
     """
 
     def __init__(
@@ -173,13 +174,16 @@ class TextEmbedding(keras.layers.Layer):
             initializer=truncated_normal(),
         )
 
-    def call(self, token_ids, segment_ids):
+    def call(self, token_ids, segment_ids, position_ids=None):
         x = self.word_embedding(token_ids)
         if self.segment_embedding is not None:
             x = x + self.segment_embedding(segment_ids)
-        shape: Any = ops.shape(token_ids)
-        positions = self.position_embedding[:, : shape[1]]
+        if position_ids is None:
+            shape: Any = ops.shape(token_ids)
+            positions = self.position_embedding[:, : shape[1]]
+        else:
+            positions = ops.take(self.position_embedding[0], position_ids, axis=0)
         return self.dropout_layer(x + ops.cast(positions, x.dtype))
 
-    def compute_output_shape(self, token_ids_shape, segment_ids_shape):
+    def compute_output_shape(self, token_ids_shape, segment_ids_shape, position_ids_shape=None):
         return (*token_ids_shape, self.hidden_dim)

@@ -1,6 +1,7 @@
 """The network for pre-training: the backbone and one head per task."""
 
 import keras
+from keras import ops
 
 from keras_vitbert.model.backbone import ViTBertBackbone
 from keras_vitbert.model.heads import class_head, pooler
@@ -50,6 +51,9 @@ class PreTrainingNetwork(BackboneNetwork):
     `masked_positions` `(batch, predictions)`. It returns a dict of float32 logits: `image_logits`
     `(batch, num_classes)`, `mlm_logits` `(batch, predictions, vocabulary_size)` and `nsp_logits`
     `(batch, 2)`, where class 1 means that segment B is random.
+
+    Where rows hold several texts (`pipelines.text.packing`), `text_starts` `(texts,)` says where
+    each begins, counted over all rows, and logits and `masked_positions` are those of the texts.
     """
 
     def __init__(self, backbone, num_classes=None, heads=None, **kwargs):
@@ -75,9 +79,11 @@ class PreTrainingNetwork(BackboneNetwork):
         if "image_sequence" in sequences and self.image_head is not None:
             logits["image_logits"] = self.image_head.of_sequence(sequences["image_sequence"])
         if "text_sequence" in sequences:
-            text = sequences["text_sequence"]
+            text, positions = sequences["text_sequence"], inputs.get("masked_positions")
+            if "text_starts" in inputs:
+                text, positions = _of_packed(text, positions, inputs["text_starts"])
             if self.mlm_head is not None:
-                logits["mlm_logits"] = self.mlm_head(text, inputs["masked_positions"])
+                logits["mlm_logits"] = self.mlm_head(text, positions)
             if self.nsp_head is not None:
                 logits["nsp_logits"] = self.nsp_head.of_sequence(text)
         return logits
@@ -86,7 +92,25 @@ class PreTrainingNetwork(BackboneNetwork):
         return {**super().get_config(), "heads": dict(self.heads)}
 
 
+def _of_packed(sequence, positions, starts):
+    """The tokens of each text that heads look at: its first one, then the masked ones.
+
+    Args:
+        sequence: `(rows, length, hidden_dim)`.
+        positions: `(texts, predictions)`, in the texts.
+        starts: `(texts,)`, in all rows.
+
+    Returns:
+        `(texts, 1 + predictions, hidden_dim)`; `(texts, predictions)`, the new positions.
+    """
+    first = ops.expand_dims(starts, -1)
+    places = ops.concatenate([first, first + ops.cast(positions, starts.dtype)], -1)
+    tokens = ops.reshape(sequence, (-1, sequence.shape[-1]))
+    return ops.take(tokens, places, axis=0), ops.cumsum(ops.ones_like(positions), -1)
+
+
 TEXT_INPUTS = ("token_ids", "segment_ids", "padding_mask", "masked_positions")
+_OF_PACKED = ("position_ids", "text_starts")
 
 
 def image_inputs(batch):
@@ -107,7 +131,8 @@ def text_inputs(batch):
     Args:
         batch: dict that contains `TEXT_INPUTS`.
     """
-    return {name: batch[name] for name in TEXT_INPUTS}
+    packed = [name for name in _OF_PACKED if name in batch]
+    return {name: batch[name] for name in (*TEXT_INPUTS, *packed)}
 
 
 def build_network(model, *, images=True, text=True, dtype=None):

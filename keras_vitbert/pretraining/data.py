@@ -51,7 +51,7 @@ class Data:
         """The `JointStream` of a run.
 
         Args:
-            config: `ConfigDict` with `image_batch`, `text_batch` and `seed`.
+            config: `ConfigDict` of pre-training.
             images, text: bool, the modalities to use.
         """
         return JointStream(
@@ -62,6 +62,7 @@ class Data:
             image_batch=config.image_batch,
             text_batch=config.text_batch,
             seed=config.seed,
+            packed_parts=config.accumulation if config.data.packing else 0,
         )
 
 

@@ -169,7 +169,8 @@ def _trained(run, stream, teachers, initial, began):
         if run.profiled_steps:
             callbacks.append(stack.enter_context(Profile(*run.profiled_steps, folder)))
         stack.enter_context(reading(stream))
-        flops = step_flops(trainer, stream)
+        # Of packed texts each step has its own.
+        flops = None if config.data.packing else step_flops(trainer, stream)
         resumed_from = fit(run, trainer, stream, callbacks, label, flops)
     if run.workers.is_chief:
         with doing(f"{label}: counting what frequencies alone would reach"):

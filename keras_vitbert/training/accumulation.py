@@ -47,9 +47,8 @@ def in_parts(function, batch, parts):
 
 def _divided(name, value, parts):
     """A tensor with its parts as the first axis."""
-    count = value.shape[0]
-    if count is None or count % parts:
+    # Texts may be of any length, and rows of several texts of any number.
+    count, *rest = [size or tf.shape(value)[axis] for axis, size in enumerate(value.shape)]
+    if value.shape[0] is not None and count % parts:
         raise ValueError(f"{name}: {parts} parts do not divide {count} examples of a replica")
-    # Texts may be of any length.
-    rest = [size or tf.shape(value)[axis] for axis, size in enumerate(value.shape)][1:]
     return tf.reshape(value, [parts, count // parts, *rest])

@@ -141,7 +141,8 @@ class BaseTrainer(keras.Model):
             place: int, distinguishes the forward passes of a step.
             part: scalar int64 tensor or int, which part of the replica's batch it is.
         """
-        with self.dropout.keyed(step, place, part, self.accumulation):
+        texts = inputs["text_starts"].shape[0] if "text_starts" in inputs else None
+        with self.dropout.keyed(step, place, part, self.accumulation, texts):
             return self.network(inputs, training=True)
 
     def summed(self, values):
@@ -329,13 +330,18 @@ def _half_square(gradient, part):
     return tf.where(tf.math.is_finite(both), half, both)
 
 
-def dense(gradients):
-    """Converts gradients to dense tensors; None stays None.
+def dense(gradients, variables):
+    """Converts gradients to dense tensors of the variables' shapes; None stays None.
 
     The word embeddings' gradient is an `IndexedSlices`, whose duplicate rows AdamW would square one
     by one instead of squaring their sum.
 
     Args:
         gradients: list of tensors, `tf.IndexedSlices` and None.
+        variables: list of `tf.Variable`.
     """
-    return [None if g is None else tf.convert_to_tensor(g) for g in gradients]
+    return [
+        # TensorFlow loses the shape where the number of rows is not known.
+        None if g is None else tf.ensure_shape(tf.convert_to_tensor(g), variable.shape)
+        for g, variable in zip(gradients, variables, strict=True)
+    ]

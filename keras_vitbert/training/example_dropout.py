@@ -101,7 +101,7 @@ class ExampleDropout:
                     "example; use keras.layers.Dropout"
                 )
 
-    def keyed(self, step, number=0, part=0, parts=1):
+    def keyed(self, step, number=0, part=0, parts=1, places=None):
         """A scope for one forward pass of a training step, inside a replica.
 
         Args:
@@ -109,6 +109,8 @@ class ExampleDropout:
             number: int in [0, 2**16), distinguishes the forward passes of a step.
             part: scalar int64 tensor or int, which part of the replica's batch it is.
             parts: int, how many equal parts there are.
+            places: int, for how many examples of a part there are numbers, where their count
+                differs from step to step; by default it is their count.
         """
         if not self._layers:
             return contextlib.nullcontext()
@@ -123,6 +125,7 @@ class ExampleDropout:
             tf.cast(context.replica_id_in_sync_group, tf.int64) * parts + part,
             context.num_replicas_in_sync // hosts * parts,
             hosts,
+            places,
         )
         return _using(keys)
 
@@ -185,6 +188,7 @@ class _Keys:
     replica: Any  # scalar int64 tensor
     local: int  # replicas of a host
     hosts: int  # that take turns
+    places: int | None = None
 
     def bits(self, inputs, layer):
         """A uniform uint32 for each entry of a batch.
@@ -201,7 +205,8 @@ class _Keys:
         count = shape[0]
         # Texts may be of any length.
         entries = inputs.shape[1:].num_elements() or tf.reduce_prod(shape[1:])
-        first = self.replica % self.local * count * self.hosts + self.replica // self.local
+        places = count if self.places is None else self.places
+        first = self.replica % self.local * places * self.hosts + self.replica // self.local
         draw = self._philox if self.generator == "philox" else self._threefry
         return tf.reshape(draw(first, count, entries, layer), shape)
 

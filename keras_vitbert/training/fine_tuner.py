@@ -45,7 +45,7 @@ class FineTuner(BaseTrainer):
             right = tf.argmax(logits, -1, batch["labels"].dtype) == batch["labels"]
             ones = tf.ones_like(losses)
             measured = {"loss": (losses, ones), "accuracy": (tf.cast(right, tf.float32), ones)}
-            return [dense(tape.gradient(loss, variables))], [loss], measured
+            return [dense(tape.gradient(loss, variables), variables)], [loss], measured
 
         [gradients], [loss], measured = self.in_parts(gradients_of, batch)
         *gradients, loss = self.summed([*gradients, loss])

@@ -115,14 +115,14 @@ class JointTrainer(BaseTrainer):
                 with tf.GradientTape() as tape:
                     logits = self.forward(text_inputs(batch), step, 0, part)  # eq. 2 to 6
                     loss, values = self._text_loss(batch, logits, teacher_logits, totals)  # eq. 7
-                gradients.append(dense(tape.gradient(loss, variables)))
+                gradients.append(dense(tape.gradient(loss, variables), variables))
                 losses.append(loss)
                 measured |= values
             if self.has_images:
                 with tf.GradientTape() as tape:
                     logits = self.forward(image_inputs(batch), step, 1, part)  # eq. 1 and 3 to 6
                     loss, values = self._image_loss(batch, logits, teacher_logits, totals)  # eq. 7
-                gradients.append(dense(tape.gradient(loss, variables)))
+                gradients.append(dense(tape.gradient(loss, variables), variables))
                 losses.append(loss)
                 measured |= values
             return gradients, losses, measured

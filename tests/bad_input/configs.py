@@ -74,6 +74,7 @@ _COMMAND_LINES = {
     "--config.optimizer.name=lion --config.optimizer.beta_1=0.0": "beta_1=0.0: must be above 0 for lion",
     "--config.optimizer.name=lamb --config.optimizer.beta_2=0.5": "beta_1=0.9: must be below the square root",
     "--config.optimizer.name=lamb --config.merge.mask_target=update": "mask_target=update: needs optimizer.name=adamw",
+    "--tpu=local --config=sample --config.data.packing=True": "--config.data.packing=True: the number of rows differs",
     "--variant=joint --config.merge.name=mask": "merge.name=mask: --variant=joint has no masks; take",
 }
 _SETTINGS = """

@@ -18,7 +18,7 @@ MERGES = {
     "mask+uncertainty": (
         [
             *("merge.mask_cumulative=False", "merge.mask_rank=ratio", "merge.mask_target=update"),
-            "accumulation=2",
+            *("accumulation=2", "data.packing=True"),
         ],
         ["log_variances", "image_velocity"],
     ),

@@ -21,6 +21,7 @@ from keras_vitbert.model.pretraining_network import build_network
 from keras_vitbert.training.distillation import Teachers
 from keras_vitbert.training.joint_trainer import JointTrainer
 from keras_vitbert.training.optimizers import SGD, build_optimizer
+from pipelines.text.packing import packed
 
 GLOBAL_BATCH = 8
 STEPS = 10
@@ -40,7 +41,9 @@ MODEL = {
     "max_sequence_length": 12,
     "num_classes": 3,
     "dropout": 0.1,
+    "stochastic_depth": 0.2,
 }
+PACKED = "sum"  # the merge of texts that several replicas pack, and one does not
 ADAMW = {
     "name": "adamw",
     "ema": 0.0,
@@ -106,19 +109,22 @@ def make_strategy(replicas):
     return strategy
 
 
-def shares(strategy, examples):
+def shares(strategy, examples, is_packed=False):
     size = GLOBAL_BATCH // strategy.num_replicas_in_sync
-    return strategy.distribute_datasets_from_function(
-        lambda context: examples.batch(size, drop_remainder=True)
-    )
+    examples = examples.batch(size, drop_remainder=True)
+    if is_packed:
+        examples = examples.map(packed)
+    return strategy.distribute_datasets_from_function(lambda context: examples)
 
 
 def train(optimizer_name, replicas, steps_per_execution, merge_name="mask"):
     """Trains on batches that are the same whatever the number of replicas."""
-    strategy = make_strategy(replicas)
+    strategy, is_packed = make_strategy(replicas), merge_name == PACKED
     with strategy.scope():
         keras.utils.set_random_seed(0)
-        network, teacher = build_network(MODEL), build_network(MODEL)
+        # The numbers of dropout belong to rows, which each replica packs for itself.
+        model = {**MODEL, "dropout": 0.0, "stochastic_depth": 0.0} if is_packed else MODEL
+        network, teacher = build_network(model), build_network(model)
         merge = get_merge({"name": merge_name, **OPTIONS.get(merge_name, {})}, seed=7)
         teachers = Teachers(teacher, teacher)
         options = {}
@@ -133,7 +139,7 @@ def train(optimizer_name, replicas, steps_per_execution, merge_name="mask"):
         trainer.compile(optimizer, steps_per_execution=steps_per_execution)
     before = replica_values(variables)
     examples = tf.data.Dataset.from_tensor_slices(make_examples())
-    dataset = shares(strategy, examples)
+    dataset = shares(strategy, examples, is_packed and replicas > 1)
     schedule = Schedule()
     trainer.fit(dataset, steps_per_epoch=STEPS, callbacks=[schedule], shuffle=False, verbose=0)
     assert trainer.step == STEPS

@@ -14,13 +14,14 @@ from tests.keras_vitbert.training.replicas_script import (
     CLIP_NORM,
     MODEL,
     OF_UPDATES,
+    PACKED,
 )
 
 # Optimizer, replicas, steps an execution.
 CASES = [("adamw", 4, 1), ("sgd", 2, 1), ("adamw", 2, 2)]
 # One of each kind of need: inner products, both gradients and their moments, losses before and
-# after the update, all entries.
-MERGES = [(name, 2) for name in (BY_BLOCK, OF_UPDATES, "mask+famo", "graddrop")]
+# after the update, all entries. And packed texts.
+MERGES = [(name, 2) for name in (BY_BLOCK, OF_UPDATES, "mask+famo", "graddrop", PACKED)]
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,95 @@
+"""Packed texts are the same texts: logits, losses, and the update of a step."""
+
+import numpy as np
+import pytest
+
+from keras_vitbert.merging import get_merge
+from keras_vitbert.model.pretraining_network import text_inputs
+from pipelines.text.packing import packed
+from tests.keras_vitbert.training.joint_steps import (
+    RATIO,
+    TEMPERATURE,
+    step,
+    tensors,
+    values,
+    weights,
+)
+
+TEXTS = 12
+
+
+@pytest.fixture(scope="module")
+def batch(make_batch):
+    """Texts of all lengths, masked anywhere."""
+    batch, rng = make_batch(0, texts=TEXTS), np.random.default_rng(0)
+    length = batch["token_ids"].shape[1]
+    sizes = rng.permutation(np.linspace(2, length, TEXTS).astype(np.int32))[:, None]
+    return batch | {
+        "padding_mask": (np.arange(length) < sizes).astype(np.int32),
+        "masked_positions": rng.integers(0, sizes, batch["masked_positions"].shape, np.int32),
+    }
+
+
+def test_logits_are_those_of_a_row_each(network, batch):
+    expected = network(text_inputs(batch))
+    inputs = text_inputs(packed(tensors(batch)))
+    assert inputs["token_ids"].shape[0] < 0.8 * TEXTS
+    found = network(inputs)
+    for name in ("mlm_logits", "nsp_logits"):
+        assert found[name].shape == expected[name].shape
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-5, atol=2e-6)
+
+
+def test_no_text_sees_another(network, batch):
+    inputs = text_inputs(packed(tensors(batch)))
+    changed = {**batch, "token_ids": batch["token_ids"].copy()}
+    changed["token_ids"][5] = (changed["token_ids"][5] + 1) % network.backbone.vocabulary_size
+    found, other = network(inputs), network(text_inputs(packed(tensors(changed))))
+    for name in ("mlm_logits", "nsp_logits"):
+        differs = np.any(np.reshape(found[name] != other[name], (TEXTS, -1)), -1)
+        np.testing.assert_array_equal(np.flatnonzero(differs), [5])
+
+
+@pytest.mark.parametrize(("parts", "remat"), [(1, False), (1, True), (4, False), (2, True)])
+def test_a_step_moves_the_weights_as_without(make_trainer, batch, teachers, parts, remat):
+    """With teachers, a clip that acts, masks and Algorithm 1; in parts, which are packed apart."""
+    found = []
+    for is_packed in (False, True):
+        trainer = make_trainer(
+            get_merge({"name": "mask"}),
+            clip_norm=0.5,
+            teachers=teachers,
+            distillation_ratio=RATIO,
+            temperature=TEMPERATURE,
+            accumulation=parts if is_packed else 1,
+            remat=remat and is_packed,
+        )
+        before = weights(trainer)
+        trainer.request_probe(100)
+        given = packed(tensors(batch), parts) if is_packed else batch
+        logs = step(trainer, given, probing=True)
+        found.append((logs, weights(trainer), values(trainer.merge.mask.masks)))
+    (logs, whole, masks), (packed_logs, ours, packed_masks) = found
+    assert logs["gradient_norm"] > 0.5
+    assert packed_logs == pytest.approx(logs, rel=1e-5)
+    assert max(np.abs(new - old).max() for new, old in zip(whole, before, strict=True)) > 0.01
+    for a, b in zip(ours, whole, strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-6)
+    for a, b in zip(packed_masks, masks, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_dropout_has_a_place_for_every_text(make_trainer, make_network, batch):
+    """The rows of a step differ in number, those that dropout has numbers for do not."""
+    trainer = make_trainer(network=make_network(0, num_layers=1, dropout=0.2))
+    given, seen = packed(tensors(batch)), []
+    keyed = trainer.dropout.keyed
+
+    def spy(*args):
+        seen.append(args[-1])
+        return keyed(*args)
+
+    trainer.dropout.keyed = spy
+    step(trainer, given)
+    assert given["token_ids"].shape[0] < TEXTS
+    assert sorted(seen, key=str) == [TEXTS, None]  # of the texts, of the images

@@ -1,11 +1,7 @@
-"""Optimisers for gradients that are already summed over the replicas.
-
-Keras' optimisers clip each replica's gradient before summing (keras#19308), which changes the
-update. Our steps sum and clip themselves, so their optimiser must not sum again.
-"""
+"""Optimisers for gradients that are already summed over the replicas."""
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -14,113 +10,11 @@ from keras import ops
 from keras_vitbert.configs.optimizers import OPTIONS
 from keras_vitbert.merging.entries import Parts, masked
 from keras_vitbert.training.schedules import WarmupPolynomialDecay
-
-# The class that the mixin is combined with, for type checkers.
-_Optimizer = keras.optimizers.Optimizer if TYPE_CHECKING else object
-
-
-class _SummedGradients(_Optimizer):
-    """Applies gradients that are equal on all replicas already, or leaves all as it is.
-
-    Weight decay applies to the variables of `decays`. Variables may have their own learning rates,
-    see `scale_rates`.
-    """
-
-    _rate_scales: list[float] | None = None
-
-    def scale_rates(self, scales):
-        """Scales the learning rate, and with it weight decay, of each variable.
-
-        Args:
-            scales: list of float, one for each variable that the optimiser was built with.
-        """
-        self._rate_scales = list(scales)
-
-    def apply(self, grads, trainable_variables=None, good=True):
-        """Updates variables, unless the step is bad; counts the step.
-
-        The averages of `use_ema` follow the weights in every step.
-
-        Args:
-            grads: list of tensors, finite also in a bad step, and None.
-            trainable_variables: list of Keras variables; those of `build` by default.
-            good: scalar bool tensor; where it is False, weights and moments keep their values.
-        """
-        variables = trainable_variables or self._trainable_variables
-        if not self.built:
-            self.build(variables)
-        grads, variables = self._filter_empty_gradients(grads, variables)
-        good = tf.convert_to_tensor(good)
-        self._decay(variables, tf.where(good, self.learning_rate, 0.0))
-        # The only further argument that reaches `update_step` on each device is the rate.
-        factors = tf.stack(self.factors(good))
-        self._backend_update_step(grads, variables, factors)
-        if self.use_ema:
-            self._update_model_variables_moving_average(self._trainable_variables)
-        self._iterations.assign_add(1)
-
-    def factors(self, good):
-        """The numbers of an update, as `update_step` needs them: list of scalar tensors.
-
-        Args:
-            good: scalar bool tensor; if it is False, they are such that nothing changes.
-        """
-        raise NotImplementedError
-
-    def split_moments(self, variables, softness=0.0):
-        """Makes room for moments of two gradients, see `AdamW.split_moments`.
-
-        Raises:
-            ValueError: this optimiser cannot.
-        """
-        raise ValueError(f"{type(self).__name__} has no moments of two gradients; use AdamW")
-
-    def largest_update(self, gradient_norm):
-        """The most by which the next gradient may move a weight, apart from weight decay.
-
-        Args:
-            gradient_norm: scalar float32 tensor, after clipping.
-
-        Returns:
-            (scalar float32 tensor; float, the part of the last step's that is added to it).
-        """
-        raise NotImplementedError
-
-    def _all_reduce_sum_gradients(self, grads_and_vars):
-        return grads_and_vars
-
-    def _rate_of(self, variable, rate):
-        if self._rate_scales is None:
-            return rate
-        return rate * self._rate_scales[self._get_variable_index(variable)]
-
-    def finalize_variable_values(self, var_list):
-        """Does nothing: `fit` may train only a part, and the average is used after the last."""
-
-    def _decay(self, variables, rate):
-        """Shrinks the variables of `decays`; Keras would compute the rate again for each."""
-        if not self.weight_decay:
-            return
-        scales = self._rate_scales or [1.0] * len(variables)
-        decayed = [
-            (variable.value, self.weight_decay * scale)
-            for variable, scale in zip(variables, scales, strict=True)
-            if decays(variable)
-        ]
-
-        def decay(strategy, rate):
-            for variable, part in decayed:
-
-                def shrink(value, rate, part=part):
-                    value.assign_sub(value * part * tf.cast(rate, value.dtype))
-
-                strategy.extended.update(variable, shrink, args=(rate,), group=False)
-
-        tf.distribute.get_replica_context().merge_call(decay, args=(rate,))
+from keras_vitbert.training.summed_gradients import KerasUpdate, SummedGradients
 
 
 @keras.saving.register_keras_serializable(package="keras_vitbert")
-class AdamW(_SummedGradients, keras.optimizers.AdamW):
+class AdamW(SummedGradients, keras.optimizers.AdamW):
     """`keras.optimizers.AdamW` for summed gradients.
 
     The bias correction depends on the step only and is computed once a step; Keras computes it
@@ -215,48 +109,8 @@ class AdamW(_SummedGradients, keras.optimizers.AdamW):
         variable.assign_sub(update)
 
 
-class _KerasUpdate(_SummedGradients):
-    """The update that Keras computes; what it would assign in a bad step is left as it is."""
-
-    _good: Any = None
-
-    def factors(self, good):
-        """The learning rate, and whether the step is good.
-
-        Args:
-            good: scalar bool tensor.
-        """
-        return [tf.convert_to_tensor(self.learning_rate), tf.cast(good, tf.float32)]
-
-    def update_step(self, gradient, variable, learning_rate):
-        """One step of Keras' optimiser of that name.
-
-        Args:
-            gradient: tensor.
-            variable: `tf.Variable`.
-            learning_rate: vector, the `factors`.
-        """
-        rate, good = tf.unstack(learning_rate)
-        self._good = good > 0
-        super().update_step(gradient, variable, self._rate_of(variable, rate))
-        self._good = None
-
-    def assign(self, variable, value):
-        super().assign(variable, tf.where(self._good, value, variable))
-
-    def assign_add(self, variable, value):
-        super().assign_add(variable, tf.where(self._good, value, 0.0))
-
-    def assign_sub(self, variable, value):
-        super().assign_sub(variable, tf.where(self._good, value, 0.0))
-
-    def _largest_rate(self):
-        rate: Any = self.learning_rate
-        return rate * max(self._rate_scales or [1.0])
-
-
 @keras.saving.register_keras_serializable(package="keras_vitbert")
-class SGD(_KerasUpdate, keras.optimizers.SGD):
+class SGD(KerasUpdate, keras.optimizers.SGD):
     """`keras.optimizers.SGD` for summed gradients. `nesterov` is not supported.
 
     Raises:
@@ -281,7 +135,7 @@ class SGD(_KerasUpdate, keras.optimizers.SGD):
 
 
 @keras.saving.register_keras_serializable(package="keras_vitbert")
-class Lamb(_KerasUpdate, keras.optimizers.Lamb):
+class Lamb(KerasUpdate, keras.optimizers.Lamb):
     """`keras.optimizers.Lamb` (You et al. 2020, algorithm 2) for summed gradients.
 
     The paper has weight decay within the step whose length is that of the weights; here, as in
@@ -316,7 +170,7 @@ class Lamb(_KerasUpdate, keras.optimizers.Lamb):
 
 
 @keras.saving.register_keras_serializable(package="keras_vitbert")
-class Lion(_KerasUpdate, keras.optimizers.Lion):
+class Lion(KerasUpdate, keras.optimizers.Lion):
     """`keras.optimizers.Lion` (Chen et al. 2023, algorithm 2) for summed gradients."""
 
     def largest_update(self, gradient_norm):
@@ -332,7 +186,7 @@ class Lion(_KerasUpdate, keras.optimizers.Lion):
 
 
 @keras.saving.register_keras_serializable(package="keras_vitbert")
-class Adafactor(_KerasUpdate, keras.optimizers.Adafactor):
+class Adafactor(KerasUpdate, keras.optimizers.Adafactor):
     """`keras.optimizers.Adafactor` (Shazeer and Stern 2018, algorithms 4 and 5).
 
     For summed gradients. Keras keeps the second moment of each weight beside its factors, so that
@@ -373,18 +227,6 @@ def _require_bound(optimizer):
 def _most_of_adam(beta_1, beta_2):
     """See `AdamW.largest_update`."""
     return (1 - beta_1) / math.sqrt((1 - beta_2) * (1 - beta_1**2 / beta_2))
-
-
-def decays(variable):
-    """Whether weight decay applies to a variable.
-
-    It applies to every `kernel` and to word and segment `embeddings`, but not to biases, norms'
-    `gamma` and `beta`, position embeddings and the class token.
-
-    Args:
-        variable: Keras variable.
-    """
-    return variable.path.split("/")[-1] in ("kernel", "embeddings")
 
 
 def build_optimizer(config, steps, variables):

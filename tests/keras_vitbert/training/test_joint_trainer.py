@@ -6,8 +6,9 @@ from keras_vitbert.merging import GradientMask, Merge, Sum, Unit
 from keras_vitbert.merging.entries import Parts
 from keras_vitbert.model.pretraining_network import image_inputs
 from keras_vitbert.training.distillation import Teachers
-from keras_vitbert.training.optimizers import SGD, decays
+from keras_vitbert.training.optimizers import SGD
 from keras_vitbert.training.step_check import STEP_ROW, bad_steps
+from keras_vitbert.training.summed_gradients import decays
 from tests.keras_vitbert.training import reference
 from tests.keras_vitbert.training.joint_steps import (
     ADAMW,

@@ -12,7 +12,7 @@ OPTIONS = {
 }
 # Values that an optimiser keeps of each weight.
 KEPT = {"adamw": 2, "lamb": 2, "lion": 1, "adafactor": 1, "sgd": 1}
-_UNLIKE_KERAS = ("adamw", "lamb")  # whose bound on an update needs this
+_OF_ADAM = ("adamw", "lamb")
 
 
 def with_own_values(config, given):
@@ -46,7 +46,7 @@ def check(checks, defaults):
     )
     if name == "lion":
         checks.require(flat["optimizer.beta_1"] > 0, "optimizer.beta_1", "must be above 0 for lion")
-    if name in _UNLIKE_KERAS:
+    if name in _OF_ADAM:
         beta_2 = flat["optimizer.beta_2"]
         checks.require_beside(
             lambda: flat["optimizer.beta_1"] ** 2 < beta_2,
@@ -55,7 +55,7 @@ def check(checks, defaults):
             f"must be below the square root of optimizer.beta_2, which is {beta_2}: Adam need not "
             "converge otherwise",
         )
-    for key in {key for options in OPTIONS.values() for key in options}:
+    for key in sorted({key for options in OPTIONS.values() for key in options}):
         if name in OPTIONS and key not in OPTIONS[name]:
             no_effect_beside(checks, defaults, f"optimizer.{key}", "optimizer.name")
 

@@ -6,7 +6,7 @@ import keras_hub
 from keras_vitbert.model.activations import ACTIVATIONS
 from keras_vitbert.model.backbone_inputs import check_inputs, masks_of, streams_of
 from keras_vitbert.model.embeddings import ImageEmbedding, TextEmbedding
-from keras_vitbert.model.encoder_block import EncoderBlock
+from keras_vitbert.model.encoder_block import TransformerEncoder
 from keras_vitbert.model.image_scale import scaled
 
 NORMS = ("pre", "post")
@@ -151,7 +151,7 @@ class ViTBertBackbone(keras_hub.models.Backbone):
                 dropout, dtype=dtype, name="embedding_dropout"
             )
         self.blocks = [
-            EncoderBlock(
+            TransformerEncoder(
                 intermediate_dim=intermediate_dim,
                 num_heads=num_heads,
                 dropout=dropout,

@@ -7,10 +7,11 @@ import keras_hub
 
 
 @keras.saving.register_keras_serializable(package="keras_vitbert")
-class EncoderBlock(keras_hub.layers.TransformerEncoder):
+class TransformerEncoder(keras_hub.layers.TransformerEncoder):
     """A `keras_hub.layers.TransformerEncoder` whose parts have rates of their own.
 
-    Weights and names are those of `TransformerEncoder`.
+    Its name is that of its base, as Keras' files name layers in a list by their class: it reads and
+    writes the files of keras-hub's.
 
     Args:
         dropout: float, rate after attention and MLP.
@@ -19,7 +20,7 @@ class EncoderBlock(keras_hub.layers.TransformerEncoder):
         stochastic_depth: float, rate at which an example skips attention, and the MLP (Huang et al.
             2016, "Deep networks with stochastic depth", section 3). What is kept is divided by the
             rest, so that nothing changes in inference.
-        **options: of `TransformerEncoder`.
+        **options: of keras-hub's.
     """
 
     def __init__(self, *, dropout=0.0, attention_dropout=0.0, stochastic_depth=0.0, **options):

@@ -18,7 +18,8 @@ from keras_vitbert.fine_tuning.task_data import open_task
 from keras_vitbert.fine_tuning.tasks import TASKS
 from keras_vitbert.fine_tuning.trials import TaskStream
 from keras_vitbert.trained.loading import load
-from keras_vitbert.training.fine_tuner import FineTuner, WeightAverage
+from keras_vitbert.training.averages import WeightAverages
+from keras_vitbert.training.fine_tuner import FineTuner
 from pipelines.text.wordpiece import read_vocabulary
 from tests.keras_vitbert.training.replicas_script import set_devices
 
@@ -80,7 +81,7 @@ def trained(network, split, strategy):
     dataset = strategy.distribute_datasets_from_function(
         lambda context: stream.training(0, context)
     )
-    average = WeightAverage(STEPS)
+    average = WeightAverages(STEPS)
     tuner.fit(dataset, steps_per_epoch=STEPS, callbacks=[average], shuffle=False, verbose=0)
     return values(network)
 

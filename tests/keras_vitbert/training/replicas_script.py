@@ -41,7 +41,7 @@ MODEL = {
     "max_sequence_length": 12,
     "num_classes": 3,
     "dropout": 0.1,
-    "stochastic_depth": 0.2,
+    "stochastic_depth": 0.1,
 }
 PACKED = "sum"  # the merge of texts that several replicas pack, and one does not
 ADAMW = {

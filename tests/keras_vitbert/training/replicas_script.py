@@ -122,8 +122,13 @@ def train(optimizer_name, replicas, steps_per_execution, merge_name="mask"):
     strategy, is_packed = make_strategy(replicas), merge_name == PACKED
     with strategy.scope():
         keras.utils.set_random_seed(0)
-        # The numbers of dropout belong to rows, which each replica packs for itself.
-        model = {**MODEL, "dropout": 0.0, "stochastic_depth": 0.0} if is_packed else MODEL
+        model = dict(MODEL)
+        if merge_name != "mask":
+            # With it rounding decides which of two entries goes into a mask of `mask+gradvac`.
+            model["stochastic_depth"] = 0.0
+        if is_packed:
+            # The numbers of dropout belong to rows, which each replica packs for itself.
+            model["dropout"] = 0.0
         network, teacher = build_network(model), build_network(model)
         merge = get_merge({"name": merge_name, **OPTIONS.get(merge_name, {})}, seed=7)
         teachers = Teachers(teacher, teacher)

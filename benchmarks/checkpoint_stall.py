@@ -17,14 +17,12 @@ import types
 
 import tensorflow as tf
 
-from benchmarks.steps import clear_half, random_batch, step_parser
+from benchmarks.steps import clear_half, compiled_trainer, random_batch, step_parser
 from keras_vitbert.configs.pretraining import load_config, with_sizes
 from keras_vitbert.merging import get_merge
 from keras_vitbert.model.pretraining_network import build_network
 from keras_vitbert.runs import checkpoints
 from keras_vitbert.runs.checkpoint_writer import CheckpointWriter
-from keras_vitbert.training.joint_trainer import JointTrainer
-from keras_vitbert.training.optimizers import build_optimizer
 from pipelines.files import write_atomically
 
 
@@ -37,11 +35,7 @@ def main():
     config = with_sizes(load_config(f"paper:{arguments.size}"))
     network = build_network(config.model)
     merge = get_merge({"name": "mask"})
-    trainer = JointTrainer(network, merge)
-    variables = network.trainable_variables
-    trainer.compile(
-        optimizer=build_optimizer(config.optimizer, config.steps, variables), jit_compile=False
-    )
+    trainer = compiled_trainer(network, merge, config)
     clear_half(merge)
     batch = random_batch(config.model, arguments.images, arguments.texts)
     step = tf.function(trainer.train_step)
@@ -67,7 +61,7 @@ def main():
                 beside.append(seconds_of(run_step))
             writer.wait()
             awaited = seconds_of(lambda: (writer.save(trainer), writer.wait()))
-        size = sum(entry.stat().st_size for entry in _files(folder))
+        size = _bytes_in(folder)
     longest = max(beside) - middle
     print(
         f"{size / 1e9:.2f} GB at {arguments.disk:g} MB/s; a step takes {middle:.2f} s "
@@ -82,10 +76,14 @@ def main():
     )
 
 
-def _files(folder):
-    return [
-        entry for path, _, _ in os.walk(folder) for entry in os.scandir(path) if entry.is_file()
-    ]
+def _bytes_in(folder):
+    """The bytes of the files in a folder and below."""
+    return sum(
+        entry.stat().st_size
+        for path, _, _ in os.walk(folder)
+        for entry in os.scandir(path)
+        if entry.is_file()
+    )
 
 
 def _held_back(rate):
@@ -93,8 +91,7 @@ def _held_back(rate):
 
     def write(path, text):
         if path.endswith("step.json"):
-            size = sum(e.stat().st_size for e in os.scandir(os.path.dirname(path)) if e.is_file())
-            time.sleep(size / (rate * 1e6))
+            time.sleep(_bytes_in(os.path.dirname(path)) / (rate * 1e6))
         write_atomically(path, text)
 
     return write

@@ -16,12 +16,10 @@ import time
 import numpy as np
 import tensorflow as tf
 
-from benchmarks.steps import step_parser
+from benchmarks.steps import compiled_trainer, step_parser
 from keras_vitbert.configs.pretraining import load_config, with_sizes
 from keras_vitbert.merging import get_merge
 from keras_vitbert.model.pretraining_network import build_network
-from keras_vitbert.training.joint_trainer import JointTrainer
-from keras_vitbert.training.optimizers import build_optimizer
 from pipelines import sample, text_examples
 from pipelines.shards.records import RecordFiles
 from pipelines.shards.shard_manifest import TEXT_EXAMPLES
@@ -55,11 +53,7 @@ def _compare(arguments, texts, both, vocabulary_size):
     sizes = {"vocabulary_size": vocabulary_size, "max_sequence_length": texts.length}
     config = with_sizes(load_config(f"paper:{arguments.size}"), sizes)
     network = build_network({**config.model, "dropout": 0.0}, images=False)
-    trainer = JointTrainer(network, get_merge({"name": "sum"}))
-    variables = network.trainable_variables
-    trainer.compile(
-        optimizer=build_optimizer(config.optimizer, config.steps, variables), jit_compile=False
-    )
+    trainer = compiled_trainer(network, get_merge({"name": "sum"}), config)
     steps = [
         tf.function(trainer.train_step, input_signature=(spec,), autograph=False)
         for spec in both.element_spec

@@ -46,13 +46,19 @@ def in_turns(steps, batch, rounds):
             yield seconds
 
 
-def compiled_step(network, merge, config, trainer_class=JointTrainer):
-    """A callable that runs one training step on a batch and waits for it."""
+def compiled_trainer(network, merge, config, trainer_class=JointTrainer):
+    """A trainer with the optimiser of a config."""
     trainer = trainer_class(network, merge)
     variables = network.trainable_variables
     trainer.compile(
         optimizer=build_optimizer(config.optimizer, config.steps, variables), jit_compile=False
     )
+    return trainer
+
+
+def compiled_step(network, merge, config, trainer_class=JointTrainer):
+    """A callable that runs one training step on a batch and waits for it."""
+    trainer = compiled_trainer(network, merge, config, trainer_class)
     clear_half(merge)
     step = tf.function(trainer.train_step)
     return lambda batch: step(batch)["gradient_norm"].numpy()

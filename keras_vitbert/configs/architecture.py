@@ -28,6 +28,15 @@ DEFAULTS = {
 _NUMBER = (int, float)
 
 
+def is_attention_dropout(rate):
+    """Whether a value is a rate of dropout on attention weights.
+
+    Args:
+        rate: anything.
+    """
+    return isinstance(rate, _NUMBER) and (rate == -1 or 0 <= rate < 1)
+
+
 def problems(model):
     """What is wrong with the architecture of a model.
 
@@ -51,8 +60,7 @@ def problems(model):
         ("text_head", TEXT_HEADS),
     ):
         require(found[name] in known, name, f"must be one of {', '.join(known)}")
-    rate = found["attention_dropout"]
-    is_rate = isinstance(rate, _NUMBER) and (rate == -1 or 0 <= rate < 1)
+    is_rate = is_attention_dropout(found["attention_dropout"])
     require(is_rate, "attention_dropout", ATTENTION_DROPOUT)
     rate = found["stochastic_depth"]
     is_rate = isinstance(rate, _NUMBER) and 0 <= rate < 1

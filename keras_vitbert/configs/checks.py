@@ -190,6 +190,15 @@ class Requirements:
                 self.require(False, f"{prefix}layers", str(error))
 
 
+def batch_unit(config, replicas, mixed=False):
+    """What a batch must be a multiple of.
+
+    Args:
+        config, replicas, mixed: see `require_shares`.
+    """
+    return replicas * math.lcm(config.get("accumulation", 1), 2 if mixed else 1)
+
+
 def require_shares(config, key, replicas, mixed=False):
     """Refuses a batch that the replicas, and the parts of `accumulation`, cannot share evenly.
 
@@ -202,8 +211,7 @@ def require_shares(config, key, replicas, mixed=False):
     Raises:
         UserError: names the key and the fix.
     """
-    parts = config.get("accumulation", 1)
-    unit = replicas * math.lcm(parts, 2 if mixed else 1)
+    parts, unit = config.get("accumulation", 1), batch_unit(config, replicas, mixed)
     if config[key] % unit:
         below = config[key] // unit * unit
         nearest = f"{below} or {below + unit}" if below else f"{unit}"

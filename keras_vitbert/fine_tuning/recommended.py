@@ -5,11 +5,11 @@ them is recorded, and a resumed run goes on with it.
 """
 
 import dataclasses
-import math
 
 import numpy as np
 import tensorflow as tf
 
+from keras_vitbert.configs.checks import batch_unit
 from keras_vitbert.configs.fine_tuning import CHOSEN, open_keys
 from keras_vitbert.configs.overrides import flatten
 from keras_vitbert.runs.record_errors import reading_images
@@ -93,8 +93,7 @@ def choose(config, model, count, pictures, replicas=1, fits=lambda config: None,
         is_small = pictures.side < SMALL
         config.images.crop_area = (0.8, 1.0) if is_small else (0.08, 1.0)
     if "batch" in left:
-        pair = 2 if config.images.mixup or config.images.cutmix else 1
-        unit = replicas * math.lcm(config.accumulation, pair)
+        unit = batch_unit(config, replicas, config.images.mixup or config.images.cutmix)
         config.batch = max(min(_BATCH, 1 << max(count.bit_length() - 1, 0)) // unit, 1) * unit
         while config.batch > unit:
             try:

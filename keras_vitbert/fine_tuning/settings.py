@@ -3,8 +3,8 @@
 import functools
 import math
 
-from keras_vitbert.configs import fine_tuning, optimizers
-from keras_vitbert.configs.architecture import ATTENTION_DROPOUT, IMAGE_HEADS, TEXT_HEADS
+from keras_vitbert.configs import architecture, fine_tuning, optimizers
+from keras_vitbert.configs.architecture import IMAGE_HEADS, TEXT_HEADS
 from keras_vitbert.configs.checks import DTYPES, Requirements, check_types, dtype_for_devices
 from keras_vitbert.configs.fitting import fit_fine_tuning, overrides_that_work
 from keras_vitbert.configs.overrides import flatten, parse_with_config
@@ -192,8 +192,8 @@ def _checked(flat, defaults, task):
     checks.must_be(
         "in [0, 1)", "dropout", "stochastic_depth", "label_smoothing", "optimizer.warmup"
     )
-    rate = flat["attention_dropout"]
-    require(rate == -1 or 0 <= rate < 1, "attention_dropout", ATTENTION_DROPOUT)
+    is_rate = architecture.is_attention_dropout(flat["attention_dropout"])
+    require(is_rate, "attention_dropout", architecture.ATTENTION_DROPOUT)
     checks.must_be("in (0, 1]", "optimizer.layer_decay")
     checks.must_be("in (0, 1)", "selection_part")
     rates = flat["grid"]

@@ -153,9 +153,7 @@ class HuggingFaceModel:
             "hidden_act": _ACTIVATIONS.get(backbone.activation, backbone.activation),
             "layer_norm_eps": backbone.layer_norm_epsilon,
             "hidden_dropout_prob": backbone.dropout,
-            "attention_probs_dropout_prob": backbone.attention_dropout
-            if backbone.attention_dropout >= 0
-            else backbone.dropout,
+            "attention_probs_dropout_prob": backbone.blocks[0].attention_dropout,
         }
         if self._is_bert:
             vocabulary = self._trained.vocabulary or []

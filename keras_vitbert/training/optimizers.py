@@ -55,14 +55,8 @@ class AdamW(SummedGradients, keras.optimizers.AdamW):
         Args:
             good: scalar bool tensor.
         """
-        factors = self._corrected_rate(), 1 - self.beta_1, 1 - self.beta_2
+        factors = _corrected(self, self.learning_rate), 1 - self.beta_1, 1 - self.beta_2
         return [tf.where(good, x, 0.0) for x in factors]
-
-    def _corrected_rate(self):
-        """The learning rate with the correction of both moments."""
-        step = ops.cast(self.iterations + 1, "float32")
-        rate: Any = self.learning_rate * ops.sqrt(1 - ops.power(self.beta_2, step))
-        return rate / (1 - ops.power(self.beta_1, step))
 
     def largest_update(self, gradient_norm):
         """The most by which the next gradient may move a weight, apart from weight decay.
@@ -79,7 +73,7 @@ class AdamW(SummedGradients, keras.optimizers.AdamW):
             (scalar float32 tensor; 0.0, as the moments are in it).
         """
         most = _most_of_adam(self.beta_1, self.beta_2)
-        return self._corrected_rate() * most * max(self._rate_scales or [1.0]), 0.0
+        return _corrected(self, self._largest_rate()) * most, 0.0
 
     def update_step(self, gradient, variable, learning_rate):
         """One Adam step (Kingma and Ba 2015, section 2).
@@ -161,11 +155,7 @@ class Lamb(KerasUpdate, keras.optimizers.Lamb):
             (scalar float32 tensor; 0.0, as the moments are in it).
         """
         norms = tf.stack([tf.norm(variable) for variable in self._trainable_variables])
-        step = ops.cast(self.iterations + 1, "float32")
-        correction: Any = ops.sqrt(1 - ops.power(self.beta_2, step)) / (
-            1 - ops.power(self.beta_1, step)
-        )
-        of_zeros = _most_of_adam(self.beta_1, self.beta_2) * correction
+        of_zeros = _most_of_adam(self.beta_1, self.beta_2) * _corrected(self, 1.0)
         return self._largest_rate() * tf.reduce_max(tf.where(norms > 0, norms, of_zeros)), 0.0
 
 
@@ -222,6 +212,13 @@ def _require_bound(optimizer):
     beta_1, beta_2 = optimizer.beta_1, optimizer.beta_2
     if beta_1**2 >= beta_2:
         raise ValueError(f"beta_1**2 must be below beta_2, are {beta_1}, {beta_2}")
+
+
+def _corrected(optimizer, rate) -> Any:
+    """A learning rate with the correction of both of Adam's moments."""
+    step = ops.cast(optimizer.iterations + 1, "float32")
+    rate = rate * ops.sqrt(1 - ops.power(optimizer.beta_2, step))
+    return rate / (1 - ops.power(optimizer.beta_1, step))
 
 
 def _most_of_adam(beta_1, beta_2):

@@ -4,9 +4,10 @@
                                     [--at_once=1]
 
 Each run is the README's, with `--config.merge.name` and, for those with options, the flags of
-`RUNS`. All have the same teachers, which the first run makes. It prints a Markdown table, with the
-mean and the range over the seeds; started again, it goes on where it stopped. A run takes some two
-minutes on two CPU cores, without the pictures for TensorBoard, which change no number.
+`RUNS`. All have the same data and the same teachers, which the first run makes. It prints a
+Markdown table, with the mean and the range over the seeds; started again, it goes on where it
+stopped. A run takes some two minutes on two CPU cores, without the pictures for TensorBoard, which
+change no number.
 """
 
 import argparse
@@ -18,6 +19,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 
 from keras_vitbert.configs.merges import ENTRIES, WEIGHTINGS
+from pipelines import sample
 
 # Merges that are more than a name.
 RUNS = {
@@ -73,6 +75,7 @@ def main():
     run("sum", 0)
     teachers = values.output / "sum-0" / "teachers"
     shared = [f"--image_teacher={teachers / 'vit'}", f"--text_teacher={teachers / 'bert'}"]
+    shared += _sample_as_files()
     jobs = [(name, seed) for seed in seeds for name in wanted]
     with ThreadPoolExecutor(values.at_once) as pool:
         found = list(pool.map(lambda job: run(*job, *shared), jobs))
@@ -83,6 +86,20 @@ def main():
     for name, runs in results.items():
         cells = [_cell([metrics[key] for metrics in runs]) for key in METRICS]
         print(f"| {name} | " + " | ".join(cells) + " |")
+
+
+def _sample_as_files():
+    """Flags: with `data.source=sample`, another seed has other splits and another vocabulary."""
+    prepared = sample.prepare()
+    values = {
+        "source": "files",
+        "images.train": prepared.image_train,
+        "images.validation": prepared.image_validation,
+        "text.train": prepared.text_train,
+        "text.validation": prepared.text_validation,
+        "vocabulary": prepared.vocabulary,
+    }
+    return [f"--config.data.{name}={value}" for name, value in values.items()]
 
 
 def _cell(values):

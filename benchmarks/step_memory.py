@@ -1,69 +1,94 @@
-"""What accumulation and recomputation save and cost: the most memory and the time of a step.
+"""What accumulation and recomputation save and cost: the memory and the time of a step.
 
     python -m benchmarks.step_memory [--sizes=base,large] [--images=8] [--texts=8] [--rounds=3]
                                      [--settings=1,2,4,8,remat,8+remat] [--dtype=float32]
+                                     [--together] [--layers=N]
 
-A setting is a number of parts, `remat`, or both with a `+`. Each is a process of its own. Beside
-its most memory stands that of the model before a step: TensorFlow, weights and moments.
+A setting is a number of parts, `remat`, or both with a `+`. Each is a process of its own. The
+tensors of a step are counted by TensorFlow's allocator, on CPU by that of GPUs, and beside that
+stands what `tpu.ahead_of_time.lifetimes` says of the graph alone, as `tpu.aot --gpu` does. The
+passes of text and images are in turn, as on a GPU; with `--together` they are not.
 """
 
 import functools
-import resource
+import os
 import statistics
 import subprocess
 import sys
 
-from benchmarks.steps import compiled_step, in_turns, random_batch, step_parser
+import tensorflow as tf
+
+from benchmarks.steps import compiled_trainer, in_turns, random_batch, step_parser
 from keras_vitbert.configs.pretraining import load_config, with_sizes
 from keras_vitbert.merging import get_merge
 from keras_vitbert.model.pretraining_network import build_network
 from keras_vitbert.training.joint_trainer import JointTrainer
+from tpu.ahead_of_time.lifetimes import peak_of
 
 
 def main():
     """Runs the benchmark."""
     parser = step_parser(__doc__, texts=8, rounds=3)
     parser.add_argument("--sizes", default="base,large")
+    parser.add_argument("--layers", type=int, default=0, help="blocks, if not those of the size")
     parser.add_argument("--settings", default="1,2,4,8,remat,8+remat")
     parser.add_argument("--dtype", default="float32", help="or mixed_bfloat16")
+    parser.add_argument("--together", action="store_true", help="both passes at a time")
     parser.add_argument("--alone", default="", help="the setting that this process measures")
     arguments = parser.parse_args()
     if arguments.alone:
         print(*_measured(arguments))
         return
     print(f"{arguments.dtype}, {arguments.images} images and {arguments.texts} texts a step")
+    environment = {**os.environ, "TF_CPU_ALLOCATOR_USE_BFC": "1"}
     for size in arguments.sizes.split(","):
         first = None
         for setting in arguments.settings.split(","):
             command = [sys.executable, "-m", "benchmarks.step_memory", *sys.argv[1:]]
             command += [f"--size={size}", f"--alone={setting}"]
-            done = subprocess.run(command, check=True, capture_output=True, text=True)
-            before, most, seconds = map(float, done.stdout.split()[-3:])
+            done = subprocess.run(
+                command, check=True, capture_output=True, text=True, env=environment
+            )
+            before, tensors, predicted, seconds = map(float, done.stdout.split()[-4:])
             first = first or seconds
             print(
-                f"{size:<8}{setting:<10}{most / 1e3:6.1f} GB at most, {before / 1e3:.1f} GB before "
-                f"a step; {seconds / first:.2f} times the first setting's time",
+                f"{size:<8}{setting:<10}{before / 1e9:5.2f} GB before a step, {tensors / 1e9:5.2f} "
+                f"GB more in it ({predicted / 1e9:.2f} by lifetimes); {seconds / first:.2f} times "
+                "the first setting's time",
                 flush=True,
             )
 
 
 def _measured(arguments):
-    """MB before a step, MB at most, seconds of a step."""
+    """Bytes before a step, the most of its tensors, these by lifetimes, and seconds of a step."""
+    device = (tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU"))[0]
     config = with_sizes(load_config(f"paper:{arguments.size}"))
+    config.model.num_layers = arguments.layers or config.model.num_layers
     network = build_network(config.model, dtype=arguments.dtype)
     *parts, last = arguments.alone.split("+")
     remat = last == "remat"
     parts = int((parts or ["1"])[0] if remat else last)
-    trainer = functools.partial(JointTrainer, accumulation=parts, remat=remat)
-    step = compiled_step(network, get_merge({"name": "mask"}), config, trainer)
+    trainer = compiled_trainer(
+        network,
+        get_merge({"name": "mask"}),
+        config,
+        functools.partial(
+            JointTrainer, accumulation=parts, remat=remat, in_turn=not arguments.together
+        ),
+    )
+    step = tf.function(trainer.train_step)
     batch = random_batch(config.model, arguments.images, arguments.texts)
-    before = _most()
-    rounds = list(in_turns({"step": step}, batch, arguments.rounds))
-    return before, _most(), statistics.median(seconds["step"] for seconds in rounds)
+    predicted = peak_of(step.get_concrete_function(batch).graph).allocated
 
+    def run(batch):
+        step(batch)["gradient_norm"].numpy()
 
-def _most():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    run(batch)
+    tf.config.experimental.reset_memory_stats(device.name)
+    before = tf.config.experimental.get_memory_info(device.name)["current"]
+    rounds = list(in_turns({"step": run}, batch, arguments.rounds))
+    most = tf.config.experimental.get_memory_info(device.name)["peak"]
+    return before, most - before, predicted, statistics.median(r["step"] for r in rounds)
 
 
 if __name__ == "__main__":

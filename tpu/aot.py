@@ -1,14 +1,16 @@
-"""Proves a run on a TPU before one is paid for: compiles its own steps by the TPU's compiler.
+"""Proves a run before a TPU or a GPU is paid for: compiles its own steps by the TPU's compiler.
 
     python -m tpu.aot --tpu=v3-128 [--config=paper|sample|FILE.py] [--variant=vitbert]
                       [--compare=joint] [--programs=train] [--json=FILE] [--jobs=1]
                       [--config.KEY=VALUE ...]
     python -m tpu.aot --tpu=v3-8 --task=cifar10|...|rte [--architecture=paper|DIR] [...]
+    python -m tpu.aot --gpu=16,24,80 [--config=paper|sample|FILE.py] [...]
 
-It needs the extra `[aot]`, but no TPU, data or network. It prints whether the programs of a run
-(training, mask update, validation; with teachers, dropout, metrics and clipping) fit into memory,
-what they compute, move and sum, and the least time of a step. Exit status: 0 it fits, 2 it does
-not, or a flag is wrong.
+It needs no TPU, GPU, data or network; for TPUs it needs the extra `[aot]`. It prints whether the
+programs of a run (training, mask update, validation; with teachers, dropout, metrics and clipping)
+fit into memory; for a TPU also what they compute, move and sum, and the least time of a step; for
+one GPU of each of several sizes (GiB) the fewest parts that a step must be divided into. Exit
+status: 0 it fits, 2 it does not, or a flag is wrong.
 """
 
 import json
@@ -31,11 +33,12 @@ from keras_vitbert.fine_tuning.tasks import find_task
 from keras_vitbert.pretraining import settings
 from pipelines import command_line
 from pipelines.command_line import UserError, load_tensorflow, quiet_loading, run
-from tpu.ahead_of_time import report
+from tpu.ahead_of_time import gpu, report
 from tpu.ahead_of_time.compiler import check_installed
 from tpu.ahead_of_time.proof import Subject, compare, prove
 from tpu.slices import find_slice
 
+_MOST_GIB = 1_000
 _STEPS_OF_EPOCHS = 1_000  # of a text task, whose real number depends on the data
 
 
@@ -48,6 +51,7 @@ def define_flags(values):
     jobs = "how many programs are compiled at once; the paper's take some 9 GB each"
     command_line.define_flags(
         ("tpu", "", "the accelerator type, such as v3-128"),
+        ("gpu", "", "the memory of GPUs in GiB, comma-separated: proves a run on one of them"),
         ("variant", "vitbert", "the variant of pre-training"),
         ("compare", "", "another variant, to compare the training step with"),
         ("task", "", "prove a fine-tuning on this task instead of a pre-training"),
@@ -81,18 +85,20 @@ def main(argv):
         {*OF_PRETRAINING, *OF_FINE_TUNING},
     )
     read = _fine_tuning if values.task else _pretraining
+    sizes = _gpu_sizes(values)
     slice_, subject, other = read(values, config, given)
-    check_installed()
     if values.json and not os.path.isdir(os.path.dirname(values.json) or "."):
         raise UserError(f"--json={values.json}: there is no such folder; make it first")
+    only = tuple(filter(None, values.programs.split(",")))
+    if sizes:
+        return _on_gpus(values, subject, sizes, only)
+    check_installed()
     load_tensorflow()
-    outcome = prove(subject, slice_, values.jobs, tuple(filter(None, values.programs.split(","))))
+    outcome = prove(subject, slice_, values.jobs, only)
     train = outcome["programs"].get("train")
     if other is not None and train and train["fits"]:
         outcome["compared"] = compare(train, other, values.compare, slice_)
-    if values.json:
-        with open(values.json, "w") as file:
-            json.dump(outcome, file, indent=2)
+    _write(values, outcome)
     print(report.table(outcome))
     if not outcome["memory"]["fits"]:
         raise UserError(
@@ -100,6 +106,40 @@ def main(argv):
             "model, or a larger TPU"
         )
     return outcome
+
+
+def _on_gpus(values, subject, sizes, only):
+    load_tensorflow()
+    outcome = gpu.prove(subject, sizes, subject.parts, only)
+    _write(values, outcome)
+    print(gpu.table(outcome))
+    if not all(found["parts"] for found in outcome["gpus"]):
+        raise UserError(
+            f"--gpu={values.gpu}: it does not fit on each of them; give --config.remat, a smaller "
+            "model, or larger GPUs"
+        )
+    return outcome
+
+
+def _gpu_sizes(values):
+    """The list of int that `--gpu` is."""
+    if values.gpu and values.tpu:
+        raise UserError("--gpu and --tpu: only one of them is proven at a time; leave one out")
+    if values.gpu and values.compare:
+        raise UserError("--compare is for TPUs; leave it out")
+    sizes = values.gpu.split(",") if values.gpu else []
+    for size in sizes:
+        if not size.isdecimal() or not 1 <= int(size) <= _MOST_GIB:
+            raise UserError(
+                f"--gpu={values.gpu}: {size!r} is no memory in GiB; give such as --gpu=16,24,80"
+            )
+    return [int(size) for size in sizes]
+
+
+def _write(values, outcome):
+    if values.json:
+        with open(values.json, "w") as file:
+            json.dump(outcome, file, indent=2)
 
 
 # --- what is proven -------------------------------------------------------------------------------
@@ -118,24 +158,24 @@ def _pretraining(values, config, given):
     for flag in ("architecture", "num_classes"):
         if getattr(values, flag):
             raise UserError(f"--{flag} goes with --task; leave it out")
-    slice_ = find_slice(values.tpu)
-    config = with_sizes(for_devices(config, on_tpu=True))
+    slice_, replicas, on = _where(values)
+    config = with_sizes(for_devices(config, on_tpu=on == "tpu"))
     name = settings.config_label(values)
 
     def subject(variant_name, flag="variant"):
         variant = variants.find_variant(variant_name, flag)
         variants.check_masks(config, variant)
-        variants.check_shares(config, variant, slice_.replicas)
-        require_pretraining_memory(config, variant, slice_.replicas, "tpu")
+        variants.check_shares(config, variant, replicas)
+        require_pretraining_memory(config, variant, replicas, on)
         applied = variants.apply_variant(config, variant)
         keys = {"images": "image_batch"} if variant.images else {}
         keys |= {"texts": "text_batch"} if variant.text else {}
 
-        def programs(strategy, batch):
+        def programs(strategy, changes):
             from tpu.step_programs import pretraining_programs
 
             changed = applied.copy_and_resolve_references()
-            changed.update({keys[kind]: count for kind, count in batch.items()})
+            changed.update(changes)
             return pretraining_programs(changed, variant, strategy)
 
         return Subject(
@@ -145,6 +185,7 @@ def _pretraining(values, config, given):
             config.model.max_sequence_length,
             config.steps,
             programs,
+            config.accumulation,
         )
 
     other = subject(values.compare, "compare") if values.compare else None
@@ -158,7 +199,7 @@ def _fine_tuning(values, config, given):
     fine_tuning_settings.check_config(config, task)
     if values.compare:
         raise UserError("--compare is for pre-training; leave it out")
-    slice_ = find_slice(values.tpu)
+    slice_, replicas, on = _where(values)
     num_classes = values.num_classes or task.num_classes
     if not num_classes:
         raise UserError(
@@ -168,10 +209,12 @@ def _fine_tuning(values, config, given):
     if keys := {"image_size", "batch"}.intersection(open_keys(config)):
         flags = " and ".join(f"--config.{key}" for key in sorted(keys))
         raise UserError(f"--task={values.task}: {flags} depend on your images; give {flags}")
-    config = fine_tuning_settings.for_devices(config, on_tpu=True)
+    config = fine_tuning_settings.for_devices(config, on_tpu=on == "tpu")
+    if "buckets" in config:
+        config.buckets = ()  # the longest texts need most
     config.steps = config.steps or _STEPS_OF_EPOCHS
     mixed = task.kind == "images" and (config.images.mixup or config.images.cutmix)
-    require_shares(config, "batch", slice_.replicas, mixed)
+    require_shares(config, "batch", replicas, mixed)
     load_tensorflow()
     with quiet_loading():
         from keras_vitbert.fine_tuning.pretrained import RANDOM, open_pretrained
@@ -183,17 +226,17 @@ def _fine_tuning(values, config, given):
     require_memory(
         model,
         **batch,
-        workers=slice_.replicas * config.accumulation,
+        workers=replicas * config.accumulation,
         moments=moments_of(config),
-        on="tpu",
+        on=on,
         flags=sizes,
     )
 
-    def programs(strategy, batch):
+    def programs(strategy, changes):
         from tpu.step_programs import fine_tuning_programs
 
         changed = config.copy_and_resolve_references()
-        changed.batch = batch[kind]
+        changed.update(changes)
         return fine_tuning_programs(changed, pretrained, task.kind, num_classes, strategy)
 
     subject = Subject(
@@ -203,8 +246,17 @@ def _fine_tuning(values, config, given):
         model["max_sequence_length"],
         config.steps,
         programs,
+        config.accumulation,
     )
     return slice_, subject, None
+
+
+def _where(values):
+    """The slice or None, its replicas, and the kind of device."""
+    if values.gpu:
+        return None, 1, "gpu"
+    slice_ = find_slice(values.tpu)
+    return slice_, slice_.replicas, "tpu"
 
 
 if __name__ == "__main__":

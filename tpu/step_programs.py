@@ -69,6 +69,7 @@ def pretraining_programs(config, variant, strategy):
             if variant.text:
                 teachers["text"] = build_network(model, images=False, dtype=config.dtype)
     trainer = build_trainer(config, variant, strategy, Teachers(**teachers))
+    trainer.in_turn = True  # as on the GPU that this is traced for; no matter to a TPU's compiler
     replicas = strategy.num_replicas_in_sync
     training, validation = {}, {}
     if variant.images:

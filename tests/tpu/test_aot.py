@@ -10,7 +10,7 @@ from pipelines.command_line import EXIT_BAD_INPUT, EXIT_DONE, UserError
 from tests.keras_vitbert.tiny_runs import CONFIG
 from tests.tpu.ahead_of_time.results import GIB, compiled, needs_compiler, refused
 from tpu import aot
-from tpu.ahead_of_time import proof
+from tpu.ahead_of_time import gpu, proof
 
 # --- bad flags ------------------------------------------------------------------------------------
 
@@ -26,6 +26,21 @@ def test_without_the_compiler_it_says_what_to_install(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"package jax.*pip install -e \"\.\[aot\]\""):
         aot.main(["--tpu=v3-8"])
+
+
+@pytest.mark.parametrize(
+    "argv, message",
+    [
+        (["--gpu=16", "--tpu=v3-8"], "--gpu and --tpu: only one of them"),
+        (["--gpu=16", "--compare=joint"], "--compare is for TPUs"),
+        (["--gpu=16,x"], "--gpu=16,x: 'x' is no memory in GiB; give such as --gpu=16,24,80"),
+        (["--gpu=0"], "'0' is no memory in GiB"),
+        (["--gpu=16,"], "'' is no memory in GiB"),
+    ],
+)
+def test_gpus_that_are_none(argv, message):
+    with pytest.raises(UserError, match=message):
+        aot.main(["--config=sample", *argv])
 
 
 # --- the report, and real compilations -----------------------------------------------------------
@@ -150,3 +165,30 @@ def test_fine_tuning_is_compiled(small, tmp_path, task, kind):
     outcome = json.loads(result.read_text())
     assert list(outcome["programs"]) == ["train", "evaluate"] and outcome["memory"]["fits"]
     assert outcome["replica_batch"] == {kind: 4}
+
+
+@pytest.mark.slow
+def test_a_run_on_gpus(small, tmp_path, capsys, monkeypatch):
+    """Needs no compiler; sizes are millions of bytes here."""
+    monkeypatch.setattr(gpu, "usable", lambda size: size * 10**6)
+    result = tmp_path / "result.json"
+    argv = [f"--config={small}", "--gpu=1,900", f"--json={result}"]
+    assert command_line.run(aot.main, argv) == EXIT_BAD_INPUT
+    printed, errors = capsys.readouterr()
+    none, all_ = json.loads(result.read_text())["gpus"]
+    assert none["parts"] is None and none["part"] == {"images": 1, "texts": 1}
+    assert all_["parts"] == 1 and all_["part"] == {"images": 16, "texts": 16}
+    assert list(all_["programs"]) == ["train", "mask update", "validate"]
+    for name in all_["programs"]:
+        assert none["programs"][name]["tensors"] < all_["programs"][name]["tensors"]
+    assert "none fits" in printed and "mask update" in printed
+    assert errors.splitlines()[-1].startswith("error: --gpu=1,900: it does not fit on each of them")
+
+
+@pytest.mark.slow
+def test_a_fine_tuning_on_gpus(small, tmp_path):
+    result = tmp_path / "result.json"
+    argv = ["--gpu=16", "--task=mnli", f"--architecture={small}", f"--json={result}"]
+    assert command_line.run(aot.main, argv) == EXIT_DONE
+    [found] = json.loads(result.read_text())["gpus"]
+    assert found["parts"] == 1 and list(found["programs"]) == ["train", "evaluate"]

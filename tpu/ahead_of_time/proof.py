@@ -20,7 +20,9 @@ class Subject:
         keys: dict of the same to the config's key of this number.
         text_length: int, tokens of a text, padding included.
         steps: int, of the run.
-        programs: callable of (strategy, batch) that returns `step_programs.Programs`.
+        programs: callable of (strategy, dict of the config's keys to other values) that returns
+            `step_programs.Programs`.
+        parts: int, that a replica's batch is divided into.
     """
 
     what: str
@@ -29,6 +31,7 @@ class Subject:
     text_length: int
     steps: int
     programs: Callable
+    parts: int = 1
 
 
 def prove(subject, slice_, jobs=1, only=()):
@@ -83,11 +86,9 @@ def _compiled(subject, batch, slice_, jobs=1, only=()):
 
     per_host = slice_.replicas // slice_.hosts
     strategy = tracing_strategy(slice_.replicas, per_host)
-    programs = subject.programs(strategy, batch)
-    names = [program.name for program in programs.steps]
-    for name in only:
-        if name not in names:
-            raise UserError(f"--programs={name}: no such program; there are {', '.join(names)}")
+    changes = {subject.keys[name]: count for name, count in batch.items()}
+    programs = subject.programs(strategy, changes)
+    report.require_programs(only, programs.steps)
     results, waiting = {}, {}
 
     def finish_oldest():

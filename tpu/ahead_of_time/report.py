@@ -1,5 +1,7 @@
 """The report on compiled programs: whether a run fits, and how fast it can be."""
 
+from pipelines.command_line import UserError
+
 GIB = 2**30
 EFFICIENCIES = (1.0, 0.5)  # of the peak
 _SECONDS_A_DAY = 86_400
@@ -94,6 +96,22 @@ def all_reduced_bytes(result):
     return result["collectives"].get("all-reduce", {"bytes": 0})["bytes"]
 
 
+def require_programs(wanted, steps):
+    """Refuses names of programs that a run does not have.
+
+    Args:
+        wanted: iterable of str, of `--programs`.
+        steps: list of `tpu.step_programs.StepProgram`.
+
+    Raises:
+        UserError: names those that there are.
+    """
+    names = [program.name for program in steps]
+    for name in wanted:
+        if name not in names:
+            raise UserError(f"--programs={name}: no such program; there are {', '.join(names)}")
+
+
 def table(outcome):
     """Formats the outcome of `tpu.aot` as text.
 
@@ -113,13 +131,7 @@ def table(outcome):
     rows = [_HEADER, *(_row(name, result) for name, result in outcome["programs"].items())]
     if "compared" in outcome:
         rows.append(_row(f"train, {outcome['compared']['with']}", outcome["compared"]["program"]))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        cells = [
-            cell.ljust(width) if place == 0 else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        lines.append("  " + "  ".join(cells).rstrip())
+    lines += aligned(rows)
     share = f"{fit['needed'] / GIB:.2f} of {fit['available'] / GIB:.2f} GiB a replica"
     if fit["fits"]:
         lines += ["", f"fits: {share} ({fit['program']}, with all variables)"]
@@ -137,6 +149,26 @@ def table(outcome):
         )
         lines.append(f"against {outcome['compared']['with']}: {changes}")
     return "\n".join(lines)
+
+
+def aligned(rows):
+    """Lines of a table, whose first column is aligned to the left.
+
+    Args:
+        rows: list of tuples of str, all of one length.
+
+    Returns:
+        list of str.
+    """
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        cells = [
+            cell.ljust(width) if place == 0 else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  " + "  ".join(cells).rstrip())
+    return lines
 
 
 _HEADER = ("program", *"peak arguments temporaries operations moved summed compiled".split())

@@ -1,0 +1,153 @@
+"""The proof for one GPU: the memory of a run's programs, and the parts that a step needs.
+
+The memory is that of the variables and of the tensors (`lifetimes`). Of a GPU's memory `usable`
+leaves out what that does not count.
+"""
+
+import math
+
+from pipelines.command_line import say
+from tpu.ahead_of_time.report import GIB, aligned, described, require_programs
+
+_DRIVER = GIB // 2  # the context of CUDA and its libraries
+# The rest is for scratch memory of kernels, and for what TensorFlow rewrites.
+_SHARE = 0.8
+
+
+def usable(gib):
+    """The bytes of a GPU's memory that variables and tensors can take, by assumption.
+
+    Args:
+        gib: int, what it has.
+
+    Returns:
+        int.
+    """
+    return int((gib * GIB - _DRIVER) * _SHARE)
+
+
+def prove(subject, sizes, parts=1, only=()):
+    """Finds the fewest parts of a step with which a run fits on one GPU, for several GPUs.
+
+    Args:
+        subject: `tpu.ahead_of_time.proof.Subject`, without replicas.
+        sizes: list of int, GiB.
+        parts: int, the fewest to try.
+        only: tuple of str, the programs to look at; all if empty.
+
+    Returns:
+        dict, the content of `--json`: `gpus` has for each size `parts` (None if none fit), `part`
+        (its images and texts), and by program its `bytes`.
+
+    Raises:
+        UserError: there is no such program.
+    """
+    common = math.gcd(*subject.batch.values())
+    choices = [n for n in range(parts, common + 1) if common % n == 0]
+    found = {}  # by parts, and by program
+
+    def needed(parts, names=only):
+        of_parts = found.setdefault(parts, {})
+        if not of_parts or any(name not in of_parts for name in names or found[choices[0]]):
+            programs = subject.programs(_strategy(), {"accumulation": parts})
+            require_programs(names, programs.steps)
+            for program in programs.steps:
+                if program.name not in of_parts and (not names or program.name in names):
+                    say(f"{program.name}: tracing {described(_part(subject, parts))} a part")
+                    of_parts[program.name] = _memory(program, programs.resident_bytes)
+        return max(memory["bytes"] for memory in of_parts.values())
+
+    needed(choices[0])
+    first = found[choices[0]]
+    largest = (max(first, key=lambda name: first[name]["bytes"]),)
+
+    def fewest(most):
+        """Bisection by the largest program, then steps by all of them."""
+        low, high = 0, len(choices)
+        while low < high:
+            middle = (low + high) // 2
+            if needed(choices[middle], largest) <= most:
+                high = middle
+            else:
+                low = middle + 1
+        return next((n for n in choices[low:] if needed(n) <= most), None)
+
+    gpus = []
+    for size in sorted(sizes):
+        fitting = fewest(usable(size))
+        shown = fitting or choices[-1]
+        needed(shown)
+        gpus.append(
+            {
+                "gib": size,
+                "usable": usable(size),
+                "parts": fitting,
+                "part": _part(subject, shown),
+                "programs": {name: found[shown][name] for name in first},
+            }
+        )
+    variables = first[largest[0]]["variables"]
+    return {
+        "what": subject.what,
+        "batch": subject.batch,
+        "variables_bytes": variables,
+        "gpus": gpus,
+    }
+
+
+def table(outcome):
+    """Formats the outcome as text.
+
+    Args:
+        outcome: dict, of `prove`.
+
+    Returns:
+        str.
+    """
+    names = list(outcome["gpus"][0]["programs"])
+    rows = [("GPU", "usable", "parts", "a part", *names)]
+    for gpu in outcome["gpus"]:
+        sizes = [f"{gpu['programs'][name]['bytes'] / GIB:.2f} GiB" for name in names]
+        parts = str(gpu["parts"]) if gpu["parts"] else "none fits"
+        usable_bytes = f"{gpu['usable'] / GIB:.2f} GiB"
+        rows.append((f"{gpu['gib']} GiB", usable_bytes, parts, described(gpu["part"]), *sizes))
+    return "\n".join(
+        [
+            f"{outcome['what']} on one GPU",
+            f"a step: {described(outcome['batch'])}; variables: "
+            f"{outcome['variables_bytes'] / GIB:.2f} GiB",
+            "",
+            *aligned(rows),
+        ]
+    )
+
+
+def _part(subject, parts):
+    return {name: count // parts for name, count in subject.batch.items()}
+
+
+def _strategy():
+    import tensorflow as tf
+
+    return tf.distribute.get_strategy()
+
+
+def _memory(program, resident_bytes):
+    """What a program takes: variables, arguments and tensors."""
+    import tensorflow as tf
+
+    from tpu.ahead_of_time.lifetimes import peak_of, size_of
+
+    function = tf.function(program.step, autograph=False)
+    graph = function.get_concrete_function(program.batch).graph
+    peak = peak_of(graph)
+    arguments = sum(size_of(tensor) for tensor in graph.inputs)
+    return {
+        "bytes": resident_bytes + arguments + peak.reserved,
+        "variables": resident_bytes,
+        "arguments": arguments,
+        "tensors": peak.bytes,
+        "reserved": peak.reserved,
+        "at": peak.operation,
+        "largest": dict(list(peak.kinds().items())[:10]),
+    }

@@ -53,7 +53,9 @@ class KeyedDropout(keras.layers.Dropout):
         drawn = inputs
         if self.noise_shape is not None:  # one number for all entries of an axis
             drawn = inputs[tuple(slice(size) for size in self.noise_shape)]
-        bits = keys.bits(drawn, self.number)
+        # They need nothing but keys: without this, those of all layers would be drawn at once.
+        with tf.control_dependencies([inputs]):
+            bits = keys.bits(drawn, self.number)
         kept = bits >= tf.constant(round(self.rate * 2**32), tf.uint32)
         scaled = inputs * tf.cast(1 / (1 - self.rate), inputs.dtype)
         return tf.where(kept, scaled, tf.zeros((), inputs.dtype))

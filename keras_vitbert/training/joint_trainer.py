@@ -28,6 +28,9 @@ class JointTrainer(BaseTrainer):
         temperature: float >= 0, `T` of eq. 7.
         clip_norm: float, the global norm that the merged gradient is clipped to.
         gradient_histograms: bool, whether probing steps make histograms of both gradients.
+        in_turn: bool, whether the image's pass begins when the text's gradients are there, so that
+            the activations of one of them are in memory at a time; None: on GPUs, which run one
+            operation at a time anyway. The cores of a CPU share both passes, which is faster.
 
     Attributes:
         conflict: `GradientConflict` with the last probing step's results; None with one modality.
@@ -55,6 +58,7 @@ class JointTrainer(BaseTrainer):
         temperature=1.0,
         clip_norm=1.0,
         gradient_histograms=False,
+        in_turn=None,
         **kwargs,
     ):
         super().__init__(network, clip_norm=clip_norm, **kwargs)
@@ -64,6 +68,8 @@ class JointTrainer(BaseTrainer):
         self.teachers = teachers or Teachers()
         self.distillation_ratio = distillation_ratio
         self.temperature = temperature
+        on_gpu = bool(tf.config.list_logical_devices("GPU"))
+        self.in_turn = on_gpu if in_turn is None else in_turn
         self.has_images = network.backbone.image_size is not None
         self.has_text = network.backbone.vocabulary_size is not None
         self.shared = network.backbone.shared_variables
@@ -119,8 +125,12 @@ class JointTrainer(BaseTrainer):
                 losses.append(loss)
                 measured |= values
             if self.has_images:
+                images = batch["images"]
+                if self.in_turn:
+                    images = _waiting(images, gradients)
                 with tf.GradientTape() as tape:
-                    logits = self.forward(image_inputs(batch), step, 1, part)  # eq. 1 and 3 to 6
+                    inputs = image_inputs(batch | {"images": images})
+                    logits = self.forward(inputs, step, 1, part)  # eq. 1 and 3 to 6
                     loss, values = self._image_loss(batch, logits, teacher_logits, totals)  # eq. 7
                 gradients.append(dense(tape.gradient(loss, variables), variables))
                 losses.append(loss)
@@ -193,12 +203,18 @@ class JointTrainer(BaseTrainer):
         Returns:
             dict of name to scalar tensor.
         """
-        if self.has_text:
-            logits = self.network(text_inputs(batch), training=False)
-            self.record(self._text_loss(batch, logits, {})[1])
-        if self.has_images:
-            logits = self.network(image_inputs(batch), training=False)
-            self.record(self._image_loss(batch, logits, {})[1])
+
+        def measure(batch, part):
+            measured = {}
+            if self.has_text:
+                logits = self.network(text_inputs(batch), training=False)
+                measured |= self._text_loss(batch, logits, {})[1]
+            if self.has_images:
+                logits = self.network(image_inputs(batch), training=False)
+                measured |= self._image_loss(batch, logits, {})[1]
+            return [], [], measured
+
+        self.record(self.in_parts(measure, batch)[2])
         return self.get_metrics_result()
 
     # --- losses --------------------------------------------------------------------------------
@@ -372,3 +388,9 @@ class JointTrainer(BaseTrainer):
         else:
             results["loss"] = self.merge.loss(text, image)
         return results
+
+
+def _waiting(tensor, others):
+    """A tensor that is not used before others are there."""
+    with tf.control_dependencies([x for x in tf.nest.flatten(others) if x is not None]):
+        return tf.identity(tensor)

@@ -110,7 +110,9 @@ class SummedGradients(_Optimizer):
             for variable, part in decayed:
 
                 def shrink(value, rate, part=part):
-                    value.assign_sub(value * part * tf.cast(rate, value.dtype))
+                    # Not before it is needed: products of all weights would be kept for the step.
+                    with tf.control_dependencies([rate]):
+                        value.assign_sub(value * part * tf.cast(rate, value.dtype))
 
                 strategy.extended.update(variable, shrink, args=(rate,), group=False)
 

@@ -64,6 +64,24 @@ def test_a_joint_step_in_parts(make_trainer, make_network, make_batch, teachers,
     assert abs(numbers_of_parts[-1, 3] - numbers[-1, 3]) <= noise
 
 
+def test_validation_in_parts(make_trainer, make_network, make_batch):
+    """With weights that differ between the parts: validation has the memory of a part too."""
+    batch = make_batch(3)
+    batch["text_weights"] = np.array([1, 0, 1, 0.5], np.float32)
+    found = []
+    for accumulation in (1, 2, 4):
+        trainer = make_trainer(
+            get_merge({"name": "mask"}),
+            network=make_network(0, num_layers=1),
+            accumulation=accumulation,
+        )
+        trainer.test_step(make_batch(4))
+        logs = trainer.test_step(batch)
+        found.append({name: float(value) for name, value in logs.items()})
+    assert found[1] == pytest.approx(found[0], rel=1e-5)
+    assert found[2] == pytest.approx(found[0], rel=1e-5)
+
+
 def test_a_step_of_fine_tuning_in_parts(make_tuner, labelled_batches):
     found = []
     for accumulation in (1, 2):

@@ -12,6 +12,7 @@ import tensorflow as tf
 from keras_vitbert.training import example_dropout
 from keras_vitbert.training.example_dropout import GENERATORS, ExampleDropout, KeyedDropout
 from keras_vitbert.training.keyed_random import threefry
+from tpu.ahead_of_time.lifetimes import peak_of
 
 RATE = 0.25
 SHAPE = (7, 5)  # an example's, of 35 entries: no multiple of what Philox makes at once
@@ -190,3 +191,24 @@ def test_a_model_without_dropout():
     network = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
     with ExampleDropout(network).keyed(0):
         assert network(np.ones((1, 3))).shape == (1, 2)
+
+
+def test_no_layer_draws_before_its_turn():
+    """Else a step would begin with the numbers of all layers in memory."""
+
+    def most(layers):
+        inputs = keras.Input(SHAPE)
+        outputs = inputs
+        for _ in range(layers):
+            outputs = keras.layers.Dropout(RATE)(outputs)
+        model = keras.Model(inputs, outputs)
+        dropout = ExampleDropout(model)
+
+        @tf.function
+        def step(x):
+            with dropout.keyed(tf.constant(0, tf.int64)):
+                return model(x, training=True)
+
+        return peak_of(step.get_concrete_function(tf.zeros((64, *SHAPE))).graph).bytes
+
+    assert most(8) == most(2)

@@ -18,6 +18,7 @@ from keras_vitbert.training.optimizers import (
 from keras_vitbert.training.schedules import WarmupPolynomialDecay
 from keras_vitbert.training.summed_gradients import decays
 from tests.keras_vitbert.training import reference
+from tpu.ahead_of_time.lifetimes import peak_of
 
 CONFIG = {
     "name": "adamw",
@@ -221,3 +222,24 @@ def test_gradients_are_not_summed_again(make):
     optimizer = make()
     gradients = [(tf.constant(1.0), "variable")]
     assert optimizer._all_reduce_sum_gradients(gradients) is gradients
+
+
+def test_weight_decay_waits_for_the_gradients(make_network):
+    """Else products of all weights would be in memory from the beginning of the step."""
+    network = make_network()
+    variables = network.trainable_variables
+    optimizer = build_optimizer(CONFIG, 100, variables)
+
+    @tf.function
+    def step(x):
+        large = x
+        for number in range(3):
+            large = tf.tile(tf.tanh(large), (10,), name=f"large_{number}")
+        total = tf.reduce_sum(large)
+        optimizer.apply([tf.fill(v.shape, total) for v in variables], variables, total < 1e9)
+
+    peak = peak_of(step.get_concrete_function(tf.zeros(10_000)).graph)
+    assert peak.operation == "large_2"
+    large = ("float32 (10000000,) of Tile", "float32 (1000000,) of Tanh")
+    others = {kind: size for kind, size in peak.kinds().items() if kind not in large}
+    assert sum(others.values()) < 100  # numbers such as the rate

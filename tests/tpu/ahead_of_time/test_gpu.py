@@ -93,8 +93,8 @@ def test_programs_that_are_none():
 
 
 def test_the_table():
-    monkey = gpu.prove(subject(train=2**13, validate=1), [1, 16])
-    lines = gpu.table(monkey).splitlines()
+    outcome = gpu.prove(subject(train=2**13, validate=1), [1, 16])
+    lines = gpu.table(outcome).splitlines()
     assert lines[0] == "x on one GPU"
     assert lines[1] == "a step: 96 images and 24 texts; variables: 0.00 GiB"
     assert lines[3].split() == "GPU usable parts a part train validate".split()

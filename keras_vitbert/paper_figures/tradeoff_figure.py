@@ -4,6 +4,7 @@ import dataclasses
 from statistics import mean
 
 from keras_vitbert.configs.merges import OPTIONS, has_masks, parts_of
+from keras_vitbert.configs.pretraining import load_config
 from keras_vitbert.inspection.sheet import FAINT, INK, PAGE, TEXT_SIZE, Sheet, shades, shortened
 
 # Of validation: the metric, its label, and whether more of it is better.
@@ -12,8 +13,8 @@ _TEXT = (
     ("mlm_loss", "masked-LM loss, nats (less is better)", False),
     ("nsp_accuracy", "next-sentence accuracy", True),
 )
-_HEIGHT, _LEFT, _GAP, _LIST = 1.9, 0.6, 0.6, 1.8  # inches
-_LINE = 0.12
+_HEIGHT, _LEFT, _GAP, _BELOW = 2.2, 0.6, 0.6, 0.45  # inches
+_LINE, _COLUMNS = 0.12, 3  # of the list of names
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,11 +50,15 @@ def points_of(runs):
         for key, value in found.items():
             values.setdefault(key, set()).add(value)
     groups = {}
-    for found, (_, validation) in zip(settings, runs, strict=True):
-        # What all that have an option have in common needs no words.
-        others = [_worded(key, value) for key, value in found.items() if len(values[key]) > 1]
-        label = " ".join(dict.fromkeys([found["name"], *others]))
-        groups.setdefault(label, []).append(validation)
+    for found, (record, validation) in zip(settings, runs, strict=True):
+        # What all that have an option have in common needs no words, nor does a default.
+        defaults = _settings(_paper(record["config"]["merge"]["name"]))
+        others = [
+            f"{key.rpartition('.')[2]}={value}"
+            for key, value in found.items()
+            if key != "name" and len(values[key]) > 1 and value != defaults[key]
+        ]
+        groups.setdefault(" ".join([found["name"], *others]), []).append(validation)
     return [Point(label, found) for label, found in groups.items()]
 
 
@@ -65,16 +70,18 @@ def _settings(record):
     for part in parts_of(name):
         found |= {f"{part}.{key}": merge[part][key] for key in OPTIONS.get(part, ())}
     if has_masks(name):
-        masks = ("ratio", "ratio_per_update", "update_interval", "rank", "scope", "cumulative")
-        found |= {f"mask_{key}": merge.get(f"mask_{key}") for key in (*masks, "softness")}
+        found |= {key: merge.get(key) for key in sorted(merge) if key.startswith("mask_")}
     if "sum" in parts_of(name) or merge.get("blocks"):
         found["image_loss_ratio"] = merge["image_loss_ratio"]
     found |= {"per_block": merge.get("per_block"), "blocks": merge.get("blocks")}
     return found | {"distillation": record["config"]["distillation"]["ratio"]}
 
 
-def _worded(key, value):
-    return value if key == "name" else f"{key.rpartition('.')[2]}={value}"
+def _paper(name):
+    """The record of a run with the paper's options of a merge."""
+    config = load_config("paper")
+    config.merge.name = name
+    return {"config": config.to_dict()}
 
 
 def front(points, text_metric, more_is_better):
@@ -108,10 +115,11 @@ def draw(points):
     Returns:
         `Sheet`.
     """
-    height = max(_HEIGHT + 0.5, _LINE * len(points) + 0.5)
+    lines = -(-len(points) // _COLUMNS)
+    height = _HEIGHT + _BELOW + _LINE * (lines + 3)
     note = "A number is a way of merging, at the mean of its runs; small points are the runs."
     sheet = Sheet(PAGE, height, "What merging gives to images and to text", note)
-    width = (PAGE - _LEFT - _GAP - _LIST) / 2 - 0.12
+    width = (PAGE - _LEFT - _GAP) / 2 - 0.12
     colour = shades(1)[0]
     fronts = set()
     for place, (metric, label, more_is_better) in enumerate(_TEXT):
@@ -134,11 +142,13 @@ def draw(points):
         if not more_is_better:
             axes.invert_yaxis()
         axes.margins(0.12)
-    left, top = PAGE - _LIST + 0.05, sheet.top + 0.05
-    sheet.text(left, top, "filled: on a Pareto front", size=TEXT_SIZE)
+    top = sheet.top + 0.1 + _HEIGHT + _BELOW
+    sheet.text(_LEFT, top, "filled, bold: on a Pareto front", size=TEXT_SIZE)
+    column = (PAGE - _LEFT) / _COLUMNS
     for number, point in enumerate(points, start=1):
         runs = f" ({len(point.runs)} runs)" if len(point.runs) > 1 else ""
         weight = "bold" if point.label in fronts else "normal"
-        line = shortened(f"{number}  {point.label}{runs}", _LIST - 0.1)
-        sheet.text(left, top + _LINE * (number + 0.5), line, weight=weight)
+        words = shortened(f"{number}  {point.label}{runs}", column - 0.1, weight=weight)
+        place, line = divmod(number - 1, lines)
+        sheet.text(_LEFT + place * column, top + _LINE * (line + 1.3), words, weight=weight)
     return sheet

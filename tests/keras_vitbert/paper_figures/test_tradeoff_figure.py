@@ -38,11 +38,19 @@ def test_labels_name_what_differs():
         "mask mask_ratio=0.9": 1,
         "sum": 1,
     }
+    # Defaults need no words.
     found = labels(run("cagrad"), run("cagrad", cagrad={"radius": 0.2}), run("nash"))
-    assert found == {"cagrad radius=0.5": 1, "cagrad radius=0.2": 1, "nash": 1}
+    assert found == {"cagrad": 1, "cagrad radius=0.2": 1, "nash": 1}
+    found = labels(run("pcgrad"), run("pcgrad", per_block=True), run("sum", image_loss_ratio=0.5))
+    assert found == {"pcgrad": 1, "pcgrad per_block=True": 1, "sum": 1}
+    # Every option of masks tells runs apart.
+    options = {"mask_target": "update", "mask_scope": "tensor", "mask_cumulative": False}
+    runs = [run("mask"), *(run("mask", **{key: value}) for key, value in options.items())]
+    others = [f"mask {key}={value}" for key, value in options.items()]
+    assert labels(*runs) == dict.fromkeys(["mask", *others], 1)
     other = run("nash")
     other[0]["config"]["distillation"]["ratio"] = 0.0
-    assert labels(run("nash"), other) == {"nash distillation=1.0": 1, "nash distillation=0.0": 1}
+    assert labels(run("nash"), other) == {"nash": 1, "nash distillation=0.0": 1}
 
 
 @pytest.mark.parametrize("more_is_better", [True, False])

@@ -169,8 +169,8 @@ def test_fine_tuning_is_compiled(small, tmp_path, task, kind):
 
 @pytest.mark.slow
 def test_a_run_on_gpus(small, tmp_path, capsys, monkeypatch):
-    """Needs no compiler; sizes are millions of bytes here."""
-    monkeypatch.setattr(gpu, "usable", lambda size: size * 10**6)
+    """Needs no compiler; sizes are tens of kilobytes here."""
+    monkeypatch.setattr(gpu, "usable", lambda size: size * 10**4)
     result = tmp_path / "result.json"
     argv = [f"--config={small}", "--gpu=1,900", f"--json={result}"]
     assert command_line.run(aot.main, argv) == EXIT_BAD_INPUT

@@ -110,7 +110,7 @@ def main(argv):
 
 def _on_gpus(values, subject, sizes, only):
     load_tensorflow()
-    outcome = gpu.prove(subject, sizes, subject.parts, only)
+    outcome = gpu.prove(subject, sizes, only)
     _write(values, outcome)
     print(gpu.table(outcome))
     if not all(found["parts"] for found in outcome["gpus"]):

@@ -44,15 +44,16 @@ def points_of(runs):
     Returns:
         list of `Point` in the order of the runs.
     """
-    settings = [_settings(record) for record, _ in runs]
+    paper = load_config("paper").to_dict()
+    settings = [_settings(record["config"], paper) for record, _ in runs]
     values = {}
     for found in settings:
         for key, value in found.items():
             values.setdefault(key, set()).add(value)
     groups = {}
-    for found, (record, validation) in zip(settings, runs, strict=True):
+    for found, (_, validation) in zip(settings, runs, strict=True):
         # What all that have an option have in common needs no words, nor does a default.
-        defaults = _settings(_paper(record["config"]["merge"]["name"]))
+        defaults = _settings({**paper, "merge": {"name": found["name"]}}, paper)
         others = [
             f"{key.rpartition('.')[2]}={value}"
             for key, value in found.items()
@@ -62,26 +63,22 @@ def points_of(runs):
     return [Point(label, found) for label, found in groups.items()]
 
 
-def _settings(record):
-    """What distinguishes a way of merging: dict of an option to its value."""
-    merge = record["config"]["merge"]
+def _settings(config, paper):
+    """What distinguishes a way of merging: dict of an option to its value.
+
+    What a run of an older version does not say is as in the paper's config.
+    """
+    merge = {**paper["merge"], **config["merge"]}
     name = merge["name"]
     found = {"name": name}
     for part in parts_of(name):
         found |= {f"{part}.{key}": merge[part][key] for key in OPTIONS.get(part, ())}
     if has_masks(name):
-        found |= {key: merge.get(key) for key in sorted(merge) if key.startswith("mask_")}
-    if "sum" in parts_of(name) or merge.get("blocks"):
+        found |= {key: merge[key] for key in paper["merge"] if key.startswith("mask_")}
+    if "sum" in parts_of(name) or merge["blocks"]:
         found["image_loss_ratio"] = merge["image_loss_ratio"]
-    found |= {"per_block": merge.get("per_block"), "blocks": merge.get("blocks")}
-    return found | {"distillation": record["config"]["distillation"]["ratio"]}
-
-
-def _paper(name):
-    """The record of a run with the paper's options of a merge."""
-    config = load_config("paper")
-    config.merge.name = name
-    return {"config": config.to_dict()}
+    found |= {"per_block": merge["per_block"], "blocks": merge["blocks"]}
+    return found | {"distillation": config["distillation"]["ratio"]}
 
 
 def front(points, text_metric, more_is_better):

@@ -4,6 +4,7 @@ The memory is that of the variables and of the tensors (`lifetimes`). Of a GPU's
 leaves out what that does not count.
 """
 
+import collections
 import math
 
 from pipelines.command_line import say
@@ -26,13 +27,12 @@ def usable(gib):
     return int((gib * GIB - _DRIVER) * _SHARE)
 
 
-def prove(subject, sizes, parts=1, only=()):
+def prove(subject, sizes, only=()):
     """Finds the fewest parts of a step with which a run fits on one GPU, for several GPUs.
 
     Args:
-        subject: `tpu.ahead_of_time.proof.Subject`, without replicas.
+        subject: `tpu.ahead_of_time.proof.Subject`, without replicas; its `parts` are the fewest.
         sizes: list of int, GiB.
-        parts: int, the fewest to try.
         only: tuple of str, the programs to look at; all if empty.
 
     Returns:
@@ -42,24 +42,28 @@ def prove(subject, sizes, parts=1, only=()):
     Raises:
         UserError: there is no such program.
     """
+    import tensorflow as tf
+
     common = math.gcd(*subject.batch.values())
-    choices = [n for n in range(parts, common + 1) if common % n == 0]
-    found = {}  # by parts, and by program
+    choices = [n for n in range(subject.parts, common + 1) if common % n == 0]
+    found = collections.defaultdict(dict)  # by parts, and by program
 
-    def needed(parts, names=only):
-        of_parts = found.setdefault(parts, {})
-        if not of_parts or any(name not in of_parts for name in names or found[choices[0]]):
-            programs = subject.programs(_strategy(), {"accumulation": parts})
-            require_programs(names, programs.steps)
-            for program in programs.steps:
-                if program.name not in of_parts and (not names or program.name in names):
-                    say(f"{program.name}: tracing {described(_part(subject, parts))} a part")
-                    of_parts[program.name] = _memory(program, programs.resident_bytes)
-        return max(memory["bytes"] for memory in of_parts.values())
+    def trace(parts, names):
+        programs = subject.programs(tf.distribute.get_strategy(), {"accumulation": parts})
+        require_programs(names, programs.steps)
+        for program in programs.steps:
+            if program.name not in found[parts] and (not names or program.name in names):
+                say(f"{program.name}: tracing {described(_part(subject, parts))} a part")
+                found[parts][program.name] = _memory(program, programs.resident_bytes)
 
-    needed(choices[0])
+    trace(choices[0], only)
     first = found[choices[0]]
-    largest = (max(first, key=lambda name: first[name]["bytes"]),)
+    names, largest = list(first), [max(first, key=lambda name: first[name]["bytes"])]
+
+    def needed(parts, names):
+        if any(name not in found[parts] for name in names):
+            trace(parts, names)
+        return max(found[parts][name]["bytes"] for name in names)
 
     def fewest(most):
         """Bisection by the largest program, then steps by all of them."""
@@ -70,27 +74,26 @@ def prove(subject, sizes, parts=1, only=()):
                 high = middle
             else:
                 low = middle + 1
-        return next((n for n in choices[low:] if needed(n) <= most), None)
+        return next((n for n in choices[low:] if needed(n, names) <= most), None)
 
     gpus = []
     for size in sorted(sizes):
         fitting = fewest(usable(size))
         shown = fitting or choices[-1]
-        needed(shown)
+        needed(shown, names)
         gpus.append(
             {
                 "gib": size,
                 "usable": usable(size),
                 "parts": fitting,
                 "part": _part(subject, shown),
-                "programs": {name: found[shown][name] for name in first},
+                "programs": {name: found[shown][name] for name in names},
             }
         )
-    variables = first[largest[0]]["variables"]
     return {
         "what": subject.what,
         "batch": subject.batch,
-        "variables_bytes": variables,
+        "variables_bytes": first[names[0]]["variables"],
         "gpus": gpus,
     }
 
@@ -124,12 +127,6 @@ def table(outcome):
 
 def _part(subject, parts):
     return {name: count // parts for name, count in subject.batch.items()}
-
-
-def _strategy():
-    import tensorflow as tf
-
-    return tf.distribute.get_strategy()
 
 
 def _memory(program, resident_bytes):

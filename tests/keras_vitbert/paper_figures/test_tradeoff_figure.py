@@ -53,6 +53,15 @@ def test_labels_name_what_differs():
     assert labels(run("nash"), other) == {"nash": 1, "nash distillation=0.0": 1}
 
 
+def test_runs_of_older_versions_merge_as_by_default():
+    older = run("mask")
+    for key in ("mask_target", "per_block", "blocks"):
+        del older[0]["config"]["merge"][key]
+    others = [run("mask", mask_target="update"), run("pcgrad", per_block=True)]
+    found = labels(older, run("mask"), *others)
+    assert found == {"mask": 2, "mask mask_target=update": 1, "pcgrad per_block=True": 1}
+
+
 @pytest.mark.parametrize("more_is_better", [True, False])
 def test_front_by_brute_force(more_is_better):
     rng = np.random.default_rng(0)

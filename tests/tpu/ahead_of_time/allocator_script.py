@@ -11,7 +11,9 @@ import sys
 os.environ["TF_CPU_ALLOCATOR_USE_BFC"] = "1"
 
 import tensorflow as tf
+from ml_collections import ConfigDict
 
+from benchmarks.steps import random_batch
 from keras_vitbert.merging import get_merge
 from keras_vitbert.model.pretraining_network import build_network
 from keras_vitbert.training.joint_trainer import JointTrainer
@@ -19,7 +21,7 @@ from keras_vitbert.training.optimizers import build_optimizer
 from tests.keras_vitbert.training.joint_steps import ADAMW
 from tpu.ahead_of_time.lifetimes import peak_of
 
-IMAGES, TEXTS, LENGTH = 32, 16, 128
+IMAGES, TEXTS = 32, 16
 MODEL = {
     "num_layers": 3,
     "num_heads": 2,
@@ -28,34 +30,17 @@ MODEL = {
     "image_size": 64,
     "patch_size": 8,
     "vocabulary_size": 500,
-    "max_sequence_length": LENGTH,
+    "max_sequence_length": 128,
     "num_classes": 10,
     "dropout": 0.1,
 }
-
-
-def make_batch():
-    def integers(high, *shape):
-        return tf.random.uniform(shape, 0, high, tf.int32)
-
-    return {
-        "images": tf.random.uniform((IMAGES, 64, 64, 3)),
-        "image_labels": integers(10, IMAGES),
-        "token_ids": integers(500, TEXTS, LENGTH),
-        "segment_ids": integers(2, TEXTS, LENGTH),
-        "padding_mask": tf.ones((TEXTS, LENGTH), tf.int32),
-        "masked_positions": integers(LENGTH, TEXTS, 20),
-        "masked_ids": integers(500, TEXTS, 20),
-        "masked_weights": tf.ones((TEXTS, 20)),
-        "next_sentence_labels": integers(2, TEXTS),
-    }
 
 
 def main():
     # As on a GPU, one operation after the other; and the graph as it was traced.
     tf.config.threading.set_inter_op_parallelism_threads(1)
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
-    batch, found = make_batch(), {}
+    batch, found = random_batch(ConfigDict(MODEL), IMAGES, TEXTS), {}
     for name, options in json.loads(sys.argv[1]).items():
         network = build_network(MODEL)
         trainer = JointTrainer(network, get_merge({"name": "mask"}), in_turn=True, **options)

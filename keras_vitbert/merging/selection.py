@@ -46,10 +46,9 @@ def smallest(values, candidates, count):
 
     def ties_up_to(limit):
         """The ties whose flat index over all tensors is at most `limit`."""
-        # The indices are made in every pass: to keep them would take as much memory as the values.
         return [
-            tie & ops.reshape(ops.arange(start, start + size, dtype="int32") <= limit, tie.shape)
-            for tie, start, size in zip(ties, starts[:-1], sizes, strict=True)
+            tie & _up_to(limit - start, tie.shape)
+            for tie, start in zip(ties, starts[:-1], strict=True)
         ]
 
     last = _least(lambda limit: _count(ties_up_to(limit)), wanted_ties, starts[-1].bit_length())
@@ -68,6 +67,16 @@ def magnitude_bits(values):
     """
     # Clearing the sign bit is the absolute value, and unlike `ops.abs` it also orders NaNs last.
     return ops.view(ops.cast(values, "float32"), "int32") & 0x7FFFFFFF
+
+
+def _up_to(last, shape):
+    """True at the places of a tensor up to `last` in flat order; `last` may be outside of it."""
+    columns = shape[-1] if shape else 1
+    rows = math.prod(shape) // max(columns, 1)
+    # Places as numbers would take as much memory as the values. TensorFlow even computes them
+    # before it compiles, and they become constants of the program, 340 MB at the paper's size.
+    last = last - columns * ops.arange(rows, dtype="int32")
+    return ops.reshape(ops.arange(columns, dtype="int32") <= last[:, None], shape)
 
 
 def _count(flags):

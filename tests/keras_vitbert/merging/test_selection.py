@@ -92,3 +92,12 @@ def test_many_entries():
     expected = reference.algorithm_1(candidates, values, count)
     for candidate, mark, expect in zip(candidates, marks, expected, strict=True):
         np.testing.assert_array_equal(candidate & ~mark.numpy(), expect)
+
+
+def test_compiled_it_holds_no_places():
+    """XLA is given what TensorFlow can compute before: numbers of places would be constants."""
+    select = tf.function(
+        lambda values: smallest([values], [values > 0], tf.constant(3)), jit_compile=True
+    )
+    lowered = select.experimental_get_compiler_ir(tf.ones((500, 500)))
+    assert len(lowered(stage="stablehlo_serialized")) < 4 * 500 * 500 / 10

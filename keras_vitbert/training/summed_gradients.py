@@ -45,10 +45,15 @@ class SummedGradients(_Optimizer):
             self.build(variables)
         grads, variables = self._filter_empty_gradients(grads, variables)
         good = tf.convert_to_tensor(good)
-        self._decay(variables, tf.where(good, self.learning_rate, 0.0))
-        # The only further argument that reaches `update_step` on each device is the rate.
-        factors = tf.stack(self.factors(good))
-        self._backend_update_step(grads, variables, factors)
+        # What differs between steps reaches the updates on each device as their arguments.
+        rate = tf.where(good, self.learning_rate, 0.0)
+        tf.__internal__.distribute.interim.maybe_merge_call(
+            lambda strategy, *values: self._update_in_turn(strategy, variables, *values),
+            tf.distribute.get_strategy(),
+            grads,
+            rate,
+            tf.stack(self.factors(good)),
+        )
         if self.use_ema:
             self._update_model_variables_moving_average(self._trainable_variables)
         self._iterations.assign_add(1)
@@ -80,9 +85,6 @@ class SummedGradients(_Optimizer):
         """
         raise NotImplementedError
 
-    def _all_reduce_sum_gradients(self, grads_and_vars):
-        return grads_and_vars
-
     def _rate_of(self, variable, rate):
         if self._rate_scales is None:
             return rate
@@ -95,28 +97,31 @@ class SummedGradients(_Optimizer):
     def finalize_variable_values(self, var_list):
         """Does nothing: `fit` may train only a part, and the average is used after the last."""
 
-    def _decay(self, variables, rate):
-        """Shrinks the variables of `decays`; Keras would compute the rate again for each."""
-        if not self.weight_decay:
-            return
-        scales = self._rate_scales or [1.0] * len(variables)
-        decayed = [
-            (variable.value, self.weight_decay * scale)
-            for variable, scale in zip(variables, scales, strict=True)
-            if decays(variable)
-        ]
+    def _update_in_turn(self, strategy, variables, gradients, rate, factors):
+        """Updates one variable behind the other.
 
-        def decay(strategy, rate):
-            for variable, part in decayed:
+        A GPU runs what is ready in the order in which it became so: it would begin all updates
+        before it ends one, and keep several tensors of the size of all weights.
+        """
 
-                def shrink(value, rate, part=part):
-                    # Not before it is needed: products of all weights would be kept for the step.
-                    with tf.control_dependencies([rate]):
-                        value.assign_sub(value * part * tf.cast(rate, value.dtype))
+        def update(variable, gradient, rate, factors, before):
+            with tf.control_dependencies([before.read_value(), rate]):
+                self._decay(variable, rate)
+                self.update_step(gradient, variable, factors)
 
-                strategy.extended.update(variable, shrink, args=(rate,), group=False)
+        before = self._iterations.value
+        for variable, gradient in zip(variables, gradients, strict=True):
+            arguments = gradient, rate, factors, before
+            strategy.extended.update(variable.value, update, args=arguments, group=False)
+            before = variable.value
 
-        tf.distribute.get_replica_context().merge_call(decay, args=(rate,))
+    def _decay(self, variable, rate):
+        """Shrinks a variable of `decays`; Keras would compute the rate again for each."""
+        index = self._get_variable_index(variable)
+        if self.weight_decay and decays(self._trainable_variables[index]):
+            scale = self._rate_scales[index] if self._rate_scales else 1.0
+            part = self.weight_decay * scale
+            variable.assign_sub(variable * part * tf.cast(rate, variable.dtype))
 
 
 class KerasUpdate(SummedGradients):

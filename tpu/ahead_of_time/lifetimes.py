@@ -25,9 +25,10 @@ _VIEWS = {
 _IN_PLACE = {
     *("Abs", "Add", "AddN", "AddV2", "BiasAdd", "BitwiseXor", "Cast", "DivNoNan", "Equal", "Erf"),
     *("Erfc", "Exp", "Greater", "GreaterEqual", "LeftShift", "Less", "Log", "Log1p", "LogSoftmax"),
-    *("LogicalAnd", "Maximum", "Minimum", "Mul", "Neg", "Pow", "RealDiv", "Reciprocal", "Relu"),
-    *("RightShift", "Rsqrt", "RsqrtGrad", "Select", "SelectV2", "Sigmoid", "Sign", "Softmax"),
-    *("Sqrt", "SqrtGrad", "Square", "SquaredDifference", "Sub", "Tanh", "TanhGrad", "Xdivy"),
+    *("LogicalAnd", "Maximum", "Minimum", "Mul", "MulNoNan", "Neg", "Pow", "RealDiv", "Reciprocal"),
+    *("Relu", "RightShift", "Rsqrt", "RsqrtGrad", "Select", "SelectV2", "Sigmoid", "Sign"),
+    *("Softmax", "Sqrt", "SqrtGrad", "Square", "SquaredDifference", "Sub", "Tanh", "TanhGrad"),
+    *("Xdivy"),
 }
 # Their memory is that of variables and of arguments.
 _GIVEN = {"Const", "Placeholder", "ReadVariableOp"}

@@ -1,4 +1,5 @@
 import json
+import math
 
 import keras
 import numpy as np
@@ -216,14 +217,6 @@ def test_optimizer_round_trip(optimizer):
     assert type(keras.optimizers.deserialize(config)) is type(optimizer)
 
 
-@pytest.mark.parametrize("make", [lambda: AdamW(0.1), lambda: SGD(0.1), lambda: Lion(0.1)])
-def test_gradients_are_not_summed_again(make):
-    """Inside a replica Keras' own optimisers would ask for the other replicas' gradients."""
-    optimizer = make()
-    gradients = [(tf.constant(1.0), "variable")]
-    assert optimizer._all_reduce_sum_gradients(gradients) is gradients
-
-
 def test_weight_decay_waits_for_the_gradients(make_network):
     """Else products of all weights would be in memory from the beginning of the step."""
     network = make_network()
@@ -243,3 +236,20 @@ def test_weight_decay_waits_for_the_gradients(make_network):
     large = ("float32 (10000000,) of Tile", "float32 (1000000,) of Tanh")
     others = {kind: size for kind, size in peak.kinds().items() if kind not in large}
     assert sum(others.values()) < 100  # numbers such as the rate
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_updates_are_in_turn(make_network, name):
+    """Else each tensor of an update would be in memory for all weights at a time."""
+    variables = make_network().trainable_variables
+    config = {**CONFIG, **OPTIONS[name], "name": name}
+    optimizer = build_optimizer(config, 100, variables)
+
+    @tf.function
+    def step(total):
+        gradients = [tf.fill(v.shape, total) for v in variables]
+        optimizer.apply(gradients, variables, total < 1e9)
+
+    peak = peak_of(step.get_concrete_function(tf.constant(1.0)).graph)
+    sizes = [4 * math.prod(v.shape) for v in variables]
+    assert peak.bytes < sum(sizes) + 6 * max(sizes)

@@ -12,6 +12,7 @@ Left out are the scratch memory of kernels and the driver. Variables are not cou
 import bisect
 import collections
 import dataclasses
+import itertools
 import math
 
 import tensorflow as tf
@@ -32,8 +33,8 @@ _IN_PLACE = {
 }
 # Their memory is that of variables and of arguments.
 _GIVEN = {"Const", "Placeholder", "ReadVariableOp"}
-_BODIES = ("body", "f", "then_branch", "else_branch")  # attributes of calls, loops and conditions
-
+_CALLS = {"PartitionedCall", "StatefulPartitionedCall"}
+_LOOPS = {"StatelessWhile", "While"}
 
 # Of TensorFlow's allocator for GPUs ("best fit with coalescing"): sizes are multiples of the first;
 # a free piece is divided if it is twice as large as needed, or if so much remains.
@@ -85,6 +86,39 @@ def peak_of(graph):
     return Peak(memory.most, memory.allocated, memory.end, memory.operation, memory.tensors)
 
 
+class _Value:
+    """A tensor; of a function that is called, that of one call.
+
+    Attributes:
+        tensor: symbolic `tf.Tensor`.
+        node: the `_Node` that makes it; None of an argument.
+        owner: the value whose memory it is.
+        uses: int, of an owner: the uses of its memory that are still to come.
+    """
+
+    def __init__(self, tensor, node=None, owner=None):
+        self.tensor, self.node, self.owner, self.uses = tensor, node, owner or self, 0
+
+
+class _Node:
+    """An operation; of a function that is called, that of one call.
+
+    Attributes:
+        operation: `tf.Operation`.
+        inputs, outputs: lists of `_Value`.
+        waits: set of `_Node`, which are run before.
+    """
+
+    def __init__(self, operation, inputs, waits):
+        self.operation, self.inputs, self.waits = operation, inputs, waits
+        is_view = operation.type in _VIEWS
+        # `IdentityN` has as many inputs as outputs, the other views have one output.
+        self.outputs = [
+            _Value(tensor, self, inputs[place].owner if is_view else None)
+            for place, tensor in enumerate(operation.outputs)
+        ]
+
+
 class _Memory:
     """What is in memory, and where.
 
@@ -94,7 +128,7 @@ class _Memory:
     """
 
     def __init__(self):
-        self.live = {}  # the id of a tensor to (tensor, place, bytes of its piece)
+        self.live = {}  # a value that owns memory to (place, bytes of its piece)
         self.free = []  # (bytes, place), sorted
         self.ends = {}  # where a free piece ends to where it begins
         self.begins = {}  # the reverse
@@ -102,8 +136,8 @@ class _Memory:
         self.in_use = self.total = self.most = self.allocated = self.end = 0
         self.operation, self.tensors = "", []
 
-    def add(self, tensor, operation):
-        size = size_of(tensor)
+    def add(self, value, operation):
+        size = size_of(value.tensor)
         self.total += size
         piece = max(1, -(-size // _UNIT)) * _UNIT
         index = bisect.bisect_left(self.free, (piece, -1))
@@ -117,17 +151,21 @@ class _Memory:
         else:
             place = self.tail
             self.tail += piece
-        self.live[id(tensor)] = tensor, place, piece
+        self.live[value] = place, piece
         self.in_use += piece
         self.allocated = max(self.allocated, self.in_use)
         self.end = max(self.end, self.tail)
         if self.total > self.most:
             self.most, self.operation = self.total, operation.name
-            self.tensors = [tensor for tensor, _, _ in self.live.values()]
+            self.tensors = [value.tensor for value in self.live]
 
-    def remove(self, owner):
-        tensor, place, piece = self.live.pop(owner)
-        self.total -= size_of(tensor)
+    def hand_over(self, value, other):
+        """Makes the memory of a value that of another one of its size."""
+        self.live[other] = self.live.pop(value)
+
+    def remove(self, value):
+        place, piece = self.live.pop(value)
+        self.total -= size_of(value.tensor)
         self.in_use -= piece
         if place in self.ends:
             before = self.ends[place]
@@ -152,105 +190,156 @@ class _Memory:
 
 
 class _Execution:
-    """Runs a graph without computing anything."""
+    """Runs a graph without computing anything.
+
+    Attributes:
+        arguments, outputs: lists of `_Value`, those of the graph.
+    """
 
     def __init__(self, graph, memory):
-        self.graph, self.memory = graph, memory
-        self.operations = _needed(graph)
-        self.owners = {}  # the id of a tensor to that of the tensor that owns its memory
-        for operation in self.operations:
-            is_view = operation.type in _VIEWS
-            for place, tensor in enumerate(operation.outputs):
-                # `IdentityN` has as many inputs as outputs, the others have one output.
-                owner = self.owners[id(operation.inputs[place])] if is_view else id(tensor)
-                self.owners[id(tensor)] = owner
-        self.uses = collections.Counter(
-            self.owners[id(tensor)] for operation in self.operations for tensor in operation.inputs
-        )
-        self.uses.update(self.owners[id(tensor)] for tensor in graph.outputs)
+        self.memory, self.nodes = memory, []
+        self.arguments = [_Value(tensor) for tensor in graph.inputs]
+        self.outputs, _ = self._inlined(graph, self.arguments, set())
+        for value in itertools.chain(self.outputs, *(node.inputs for node in self.nodes)):
+            value.owner.uses += 1
 
     def run(self):
-        for operation in self._in_order():
-            self._run(operation)
-        for owner in {self.owners[id(tensor)] for tensor in self.graph.outputs}:
-            if owner in self.memory.live:  # it is no argument
+        """Runs it; what it returns is in memory then, where it is no argument."""
+        for node in self._in_order():
+            self._run(node)
+
+    def free(self):
+        """Frees what it returns."""
+        for owner in {value.owner for value in self.outputs}:
+            if owner in self.memory.live:
                 self.memory.remove(owner)
 
+    def _inlined(self, graph, arguments, before):
+        """Adds a graph's nodes, and in place of calls those of the functions, as TensorFlow does.
+
+        Args:
+            graph: `tf.Graph`.
+            arguments: list of `_Value`.
+            before: set of `_Node`, those that the call waits for.
+
+        Returns:
+            (list of `_Value`, the outputs; set of `_Node`, those at the end of it).
+        """
+        values = {id(t): value for t, value in zip(graph.inputs, arguments, strict=True)}
+        ends = {tensor.op: before for tensor in graph.inputs}  # what control inputs wait for
+        for operation in _needed(graph):
+            if operation in ends:
+                continue
+            inputs = [values[id(tensor)] for tensor in operation.inputs]
+            waits = set().union(*(ends[other] for other in operation.control_inputs))
+            if operation.type in _CALLS:
+                body = _function(operation, "f")
+                outputs, ends[operation] = self._inlined(body, inputs, waits)
+            else:
+                waits |= {value.node for value in inputs if value.node}
+                node = _Node(operation, inputs, waits if inputs else waits | before)
+                self.nodes.append(node)
+                outputs, ends[operation] = node.outputs, {node}
+            values.update(zip(map(id, operation.outputs), outputs, strict=True))
+        outputs = [values[id(tensor)] for tensor in graph.outputs]
+        last = {value.node for value in outputs if value.node}
+        return outputs, last.union(*(ends[other] for other in graph.control_outputs))
+
     def _in_order(self):
-        """Operations in the order in which their inputs are there."""
-        needed, waiting, followers = set(self.operations), {}, collections.defaultdict(list)
-        for operation in self.operations:
-            before = {*(tensor.op for tensor in operation.inputs), *operation.control_inputs}
-            before &= needed
-            waiting[operation] = len(before)
-            for other in before:
-                followers[other].append(operation)
-        ready = collections.deque(o for o in self.operations if not waiting[o])
+        """Nodes in the order in which their inputs are there."""
+        waiting, followers = {}, collections.defaultdict(list)
+        for node in self.nodes:
+            waiting[node] = len(node.waits)
+            for other in node.waits:
+                followers[other].append(node)
+        ready = collections.deque(node for node in self.nodes if not waiting[node])
         while ready:
-            operation = ready.popleft()
-            yield operation
-            for follower in followers[operation]:
+            node = ready.popleft()
+            yield node
+            for follower in followers[node]:
                 waiting[follower] -= 1
                 if not waiting[follower]:
                     ready.append(follower)
 
-    def _run(self, operation):
-        for body in _bodies(self.graph, operation):
-            _Execution(body, self.memory).run()
-        made = [
-            tensor
-            for tensor in operation.outputs
-            if self.owners[id(tensor)] == id(tensor) and operation.type not in _GIVEN
-        ]
-        in_place = operation.type in _IN_PLACE and self._frees(operation, size_of(made[0]))
-        if in_place:
-            self._free_inputs(operation)
-        for tensor in made:
-            self.memory.add(tensor, operation)
-        if not in_place:
-            self._free_inputs(operation)
-        for tensor in made:
-            if not self.uses[id(tensor)]:
-                self.memory.remove(id(tensor))
+    def _run(self, node):
+        operation = node.operation
+        made = []
+        if operation.type in _LOOPS:
+            self._loop(node)
+        else:
+            for branch in ("then_branch", "else_branch"):
+                if body := _function(operation, branch):
+                    execution = _Execution(body, self.memory)
+                    execution.run()
+                    execution.free()
+            if operation.type not in _GIVEN:
+                made = [value for value in node.outputs if value.owner is value]
+            in_place = operation.type in _IN_PLACE and self._frees(node, size_of(made[0].tensor))
+            if in_place:
+                self._free_inputs(node)
+            for value in made:
+                self.memory.add(value, operation)
+            if not in_place:
+                self._free_inputs(node)
+        for value in node.outputs:
+            if not value.uses and value in self.memory.live:
+                self.memory.remove(value)
 
-    def _frees(self, operation, size):
+    def _loop(self, node):
+        """One round, whose arguments and results have the memory of the loop's."""
+        used = collections.Counter(value.owner for value in node.inputs)
+        execution = _Execution(_function(node.operation, "body"), self.memory)
+        for value, argument in zip(node.inputs, execution.arguments, strict=True):
+            owner = value.owner
+            owner.uses -= 1
+            if not owner.uses and used[owner] == 1 and owner in self.memory.live and argument.uses:
+                self.memory.hand_over(owner, argument)
+            elif not owner.uses and owner in self.memory.live:
+                self.memory.remove(owner)
+        execution.run()
+        for value, result in zip(node.outputs, execution.outputs, strict=True):
+            if result.owner in self.memory.live:
+                self.memory.hand_over(result.owner, value)
+            elif value.uses:
+                self.memory.add(value, node.operation)
+
+    def _frees(self, node, size):
         """Whether an operation is the last user of a tensor of this size."""
-        used = collections.Counter(self.owners[id(tensor)] for tensor in operation.inputs)
+        used = collections.Counter(value.owner for value in node.inputs)
         return any(
-            self.uses[owner] == count
-            and owner in self.memory.live
-            and size_of(self.memory.live[owner][0]) == size
+            owner.uses == count and owner in self.memory.live and size_of(owner.tensor) == size
             for owner, count in used.items()
         )
 
-    def _free_inputs(self, operation):
-        for tensor in operation.inputs:
-            owner = self.owners[id(tensor)]
-            self.uses[owner] -= 1
-            if not self.uses[owner] and owner in self.memory.live:
+    def _free_inputs(self, node):
+        for value in node.inputs:
+            owner = value.owner
+            owner.uses -= 1
+            if not owner.uses and owner in self.memory.live:
                 self.memory.remove(owner)
 
 
 def _needed(graph):
-    """The operations of a graph that its outputs and its effects need, in an order that works."""
-    waiting = [tensor.op for tensor in graph.outputs] + list(graph.control_outputs)
-    needed = set()
-    while waiting:
-        operation = waiting.pop()
-        if operation not in needed:
-            needed.add(operation)
-            waiting += [tensor.op for tensor in operation.inputs] + operation.control_inputs
-    return [operation for operation in graph.get_operations() if operation in needed]
+    """The operations that a graph's outputs and effects need, each behind those it waits for."""
+    ordered = {}  # a set that keeps the order
+    for operation in [tensor.op for tensor in graph.outputs] + list(graph.control_outputs):
+        waiting = [operation]
+        while waiting:
+            first = [*(tensor.op for tensor in waiting[-1].inputs), *waiting[-1].control_inputs]
+            if missing := [other for other in first if other not in ordered]:
+                waiting += missing
+            else:
+                ordered[waiting.pop()] = True
+    return list(ordered)
 
 
-def _bodies(graph, operation):
-    """The graphs of the functions that an operation runs."""
-    for name in _BODIES:
-        try:
-            function = operation.get_attr(name)
-        except ValueError:
-            continue
-        yield graph._get_function(function.name).graph
+def _function(operation, name):
+    """The graph of a function that an operation runs; None if it has no such attribute."""
+    try:
+        function = operation.get_attr(name)
+    except ValueError:
+        return None
+    return operation.graph._get_function(function.name).graph
 
 
 def size_of(tensor):

@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from tests.tpu.servers import ROOT
-from tpu.ahead_of_time.lifetimes import _Memory, peak_of
+from tpu.ahead_of_time.lifetimes import _Memory, _Value, peak_of
 
 N = 10
 SQUARE, ROW = 4 * N * N, 4 * N  # bytes
@@ -120,6 +120,20 @@ def test_a_loop_takes_the_memory_of_one_turn():
     assert f"float32 ({N}, {N}) of MatMul" in found[0].kinds()
 
 
+def test_a_loop_adds_to_the_sums_where_they_are():
+    """Two sums; beside them there is one product, and the transposed matrix of the other."""
+    product = tf.function(lambda x: (x @ x, tf.transpose(x) @ x), autograph=False)
+
+    def loop(x):
+        def body(number, *sums):
+            return number + 1, *(a + b for a, b in zip(sums, product(x), strict=True))
+
+        start = tf.constant(0), x * 2.0, x * 3.0
+        return tf.while_loop(lambda number, *_: number < 3, body, start)[1:]
+
+    assert peak(loop, (N, N)).bytes == pytest.approx(4 * SQUARE, abs=64)
+
+
 def test_calls_and_conditions_take_the_memory_of_what_they_run():
     inner = tf.function(lambda x: tf.reduce_sum(x @ x @ x), autograph=False)
     assert peak(lambda x: inner(x) + 1.0, (N, N)).bytes == pytest.approx(2 * SQUARE, abs=16)
@@ -174,24 +188,24 @@ def test_pieces_are_those_of_the_allocator():
     memory, graph = _Memory(), tf.Graph()
     operation = types.SimpleNamespace(name="x")
     with graph.as_default():
-        tensors = [tf.zeros(int(size), tf.int8) for size in rng.integers(1, 5_000, 200)]
-    for number in rng.integers(0, len(tensors), 5_000):
-        tensor = tensors[number]
-        if id(tensor) in memory.live:
-            memory.remove(id(tensor))
+        values = [_Value(tf.zeros(int(size), tf.int8)) for size in rng.integers(1, 5_000, 200)]
+    for number in rng.integers(0, len(values), 5_000):
+        value = values[number]
+        if value in memory.live:
+            memory.remove(value)
         else:
-            memory.add(tensor, operation)
-        spans = sorted((place, place + piece) for _, place, piece in memory.live.values())
+            memory.add(value, operation)
+        spans = sorted((place, place + piece) for place, piece in memory.live.values())
         assert all(end <= begin for (_, end), (begin, _) in itertools.pairwise(spans))
         gaps, place = [], 0
         for begin, end in spans:
             gaps += [(begin - place, place)] if begin > place else []
             place = end
         assert memory.free == sorted(gaps) and memory.tail == place  # with neighbours united
-        for live, _, piece in memory.live.values():
-            needed = -(-live.shape[0] // 256) * 256
+        for live, (_, piece) in memory.live.items():
+            needed = -(-live.tensor.shape[0] // 256) * 256
             assert needed <= piece < 2 * needed
-        assert memory.in_use == sum(piece for _, _, piece in memory.live.values())
+        assert memory.in_use == sum(piece for _, piece in memory.live.values())
     assert memory.most < memory.allocated <= memory.end
     for owner in list(memory.live):
         memory.remove(owner)

@@ -143,13 +143,27 @@ def pretrain_killed(argv):
     return command_line.run(pretrain_command.main, argv)
 
 
+@pytest.fixture
+def every_switch(sources, tmp_path):
+    """A run with all that saves memory or changes the update at once: (its flags, its folder)."""
+    switches = ["accumulation=2", "remat=True", "data.packing=True", "model.stochastic_depth=0.2"]
+    switches += ["model.attention_dropout=0.3", "optimizer.name=lamb", "optimizer.ema=0.9"]
+    flags = ["--variant=vitbert_no_kd", *(f"--config.{switch}" for switch in switches)]
+    assert pretrain(sources, tmp_path / "whole", *flags) == EXIT_DONE
+    return flags, tmp_path / "whole"
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("variant", ["bert", "vitbert_no_kd"])
-def test_killed_it_goes_on_from_the_last_checkpoint(finished, sources, tmp_path, variant):
+@pytest.mark.parametrize("variant", ["bert", "vitbert_no_kd", "every switch"])
+def test_killed_it_goes_on_from_the_last_checkpoint(request, finished, sources, tmp_path, variant):
     """Killed after metrics.csv has got ahead of the checkpoints, the last one within an epoch."""
     folder = tmp_path / "run"
-    flags = [f"--variant={variant}", "--config.checkpoint_interval=3"]
-    argv = arguments(sources, f"--output_dir={folder}", *flags)
+    if variant == "every switch":
+        flags, whole = request.getfixturevalue("every_switch")
+    else:
+        flags, whole = [f"--variant={variant}"], finished(variant)
+    often = "--config.checkpoint_interval=3"
+    argv = arguments(sources, f"--output_dir={folder}", *flags, often)
     status, errors = Forked(pretrain_killed, argv).end()
     assert status == -signal.SIGKILL, errors
     assert [int(row["step"]) for row in metrics_rows(folder)] == [4, 8]
@@ -159,10 +173,10 @@ def test_killed_it_goes_on_from_the_last_checkpoint(finished, sources, tmp_path,
     shutil.copytree(folder / "checkpoints" / "step-00000006", half)
     (half / "state.index").write_bytes(b"half")
 
-    assert pretrain(sources, folder, *flags[:1]) == EXIT_DONE
+    assert pretrain(sources, folder, *flags) == EXIT_DONE
     assert summary_of(folder)["resumed_from_step"] == 6
-    assert_same_run(folder, finished(variant))
-    assert shown_points(folder) == shown_points(finished(variant))  # not twice at step 8
+    assert_same_run(folder, whole)
+    assert shown_points(folder) == shown_points(whole)  # not twice at step 8
 
 
 @pytest.mark.slow

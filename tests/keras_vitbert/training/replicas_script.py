@@ -109,11 +109,11 @@ def make_strategy(replicas):
     return strategy
 
 
-def shares(strategy, examples, is_packed=False):
+def shares(strategy, examples, packed_parts=0):
     size = GLOBAL_BATCH // strategy.num_replicas_in_sync
     examples = examples.batch(size, drop_remainder=True)
-    if is_packed:
-        examples = examples.map(packed)
+    if packed_parts:
+        examples = examples.map(lambda batch: packed(batch, packed_parts))
     return strategy.distribute_datasets_from_function(lambda context: examples)
 
 
@@ -133,7 +133,7 @@ def train(optimizer_name, replicas, steps_per_execution, merge_name="mask"):
         merge = get_merge({"name": merge_name, **OPTIONS.get(merge_name, {})}, seed=7)
         teachers = Teachers(teacher, teacher)
         options = {}
-        if replicas > 1 and merge_name == OF_UPDATES:
+        if replicas > 1 and merge_name in (OF_UPDATES, PACKED):
             options = {"accumulation": GLOBAL_BATCH // replicas // 2, "remat": True}
         trainer = JointTrainer(network, merge, teachers, 0.5, 2.0, clip_norm=CLIP_NORM, **options)
         variables = network.trainable_variables
@@ -144,7 +144,8 @@ def train(optimizer_name, replicas, steps_per_execution, merge_name="mask"):
         trainer.compile(optimizer, steps_per_execution=steps_per_execution)
     before = replica_values(variables)
     examples = tf.data.Dataset.from_tensor_slices(make_examples())
-    dataset = shares(strategy, examples, is_packed and replicas > 1)
+    parts = options["accumulation"] if is_packed and options else 0
+    dataset = shares(strategy, examples, parts)
     schedule = Schedule()
     trainer.fit(dataset, steps_per_epoch=STEPS, callbacks=[schedule], shuffle=False, verbose=0)
     assert trainer.step == STEPS

@@ -10,6 +10,7 @@ import json
 import math
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -81,6 +82,11 @@ def start_compiling(path, slice_):
 
     def result():
         output, errors = process.communicate()
+        if process.returncode == -signal.SIGKILL:
+            raise RuntimeError(
+                "killed, most likely because this machine has too little memory; `--programs` "
+                "proves some programs without the others"
+            )
         if process.returncode:
             lines = [line for line in errors.splitlines() if line.strip()] or ["no message"]
             raise RuntimeError(f"status {process.returncode}: {lines[-1]}")

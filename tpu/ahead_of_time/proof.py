@@ -97,7 +97,7 @@ def _compiled(subject, batch, slice_, jobs=1, only=()):
             results[name] = waiting.pop(name)()
         except RuntimeError as error:
             raise UserError(
-                f"--tpu={slice_.accelerator_type}: the TPU's compiler refuses the program of "
+                f"--tpu={slice_.accelerator_type}: the TPU's compiler fails on the program of "
                 f"{name!r}: {one_line(error)[:500]}"
             ) from error
 

@@ -1,11 +1,14 @@
 """The proof: compiled and refused programs, and the search for the largest batch."""
 
+import signal
+import types
+
 import pytest
 import tensorflow as tf
 
 from pipelines.command_line import UserError
 from tests.tpu.ahead_of_time.results import compiled, refused
-from tpu.ahead_of_time import proof, report
+from tpu.ahead_of_time import compiler, proof, report
 from tpu.slices import find_slice
 from tpu.step_programs import Programs, StepProgram
 
@@ -80,9 +83,19 @@ def test_a_program_that_the_compiler_refuses(monkeypatch):
         return finish
 
     monkeypatch.setattr(proof, "start_compiling", start)
-    message = "^--tpu=v3-8: the TPU's compiler refuses the program of 'train': .*of another kind"
+    message = "^--tpu=v3-8: the TPU's compiler fails on the program of 'train': .*of another kind"
     with pytest.raises(UserError, match=message):
         proof.prove(subject(train=add_one), V3_8)
+
+
+def test_a_compiler_that_is_killed(monkeypatch):
+    """Else it says nothing: Linux kills what needs more memory than there is."""
+    killed = types.SimpleNamespace(returncode=-signal.SIGKILL, communicate=lambda: ("", ""))
+    monkeypatch.setattr(compiler.subprocess, "Popen", lambda *_, **options: killed)
+    with pytest.raises(
+        RuntimeError, match="^killed, most likely .* too little memory; `--programs"
+    ):
+        compiler.start_compiling("x.mlir", V3_8)()
 
 
 def test_a_step_that_does_not_fit_is_not_compared(monkeypatch):

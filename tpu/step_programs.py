@@ -6,6 +6,7 @@ They are the same functions that `fit` and the evaluation run; `tpu.aot` compile
 import dataclasses
 import math
 from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
 
@@ -38,10 +39,12 @@ class Programs:
     Attributes:
         steps: list of `StepProgram`, the one of training first.
         variables: list of the variables that are in memory whichever program runs.
+        trainer: the `BaseTrainer`, whose `accumulation` a program has when it is traced.
     """
 
     steps: list[StepProgram]
     variables: list
+    trainer: Any = None
 
     @property
     def resident_bytes(self):
@@ -99,7 +102,7 @@ def pretraining_programs(config, variant, strategy):
             validation[weights] = tf.TensorSpec(validation[labels].shape, tf.float32)
     steps.append(StepProgram("validate", trainer.test_step, validation))
     taught = [variable for network in teachers.values() for variable in network.variables]
-    return Programs(steps, [*_variables(trainer), *taught])
+    return Programs(steps, [*_variables(trainer), *taught], trainer)
 
 
 def fine_tuning_programs(config, pretrained, kind, num_classes, strategy):
@@ -134,7 +137,7 @@ def fine_tuning_programs(config, pretrained, kind, num_classes, strategy):
         StepProgram("train", trainer.train_step, training),
         StepProgram("evaluate", evaluator.predict_step, evaluated),
     ]
-    return Programs(steps, _variables(trainer))
+    return Programs(steps, _variables(trainer), trainer)
 
 
 def _image_batch(size, image_size, mixed=False, prefix="", layers=()):

@@ -47,10 +47,12 @@ def prove(subject, sizes, only=()):
     common = math.gcd(*subject.batch.values())
     choices = [n for n in range(subject.parts, common + 1) if common % n == 0]
     found = collections.defaultdict(dict)  # by parts, and by program
+    # Once: TensorFlow keeps what it has traced, and with that the variables.
+    programs = subject.programs(tf.distribute.get_strategy(), {})
+    require_programs(only, programs.steps)
 
     def trace(parts, names):
-        programs = subject.programs(tf.distribute.get_strategy(), {"accumulation": parts})
-        require_programs(names, programs.steps)
+        programs.trainer.accumulation = parts
         for program in programs.steps:
             if program.name not in found[parts] and (not names or program.name in names):
                 say(f"{program.name}: tracing {described(_part(subject, parts))} a part")

@@ -72,7 +72,7 @@ def pretraining_programs(config, variant, strategy):
             if variant.text:
                 teachers["text"] = build_network(model, images=False, dtype=config.dtype)
     trainer = build_trainer(config, variant, strategy, Teachers(**teachers))
-    trainer.in_turn = True  # as on the GPU that this is traced for; no matter to a TPU's compiler
+    trainer.in_turn = True  # as on a GPU; a TPU's compiler has an order of its own
     replicas = strategy.num_replicas_in_sync
     training, validation = {}, {}
     if variant.images:
@@ -119,6 +119,7 @@ def fine_tuning_programs(config, pretrained, kind, num_classes, strategy):
         `Programs`.
     """
     trainer, _ = build_fine_tuner(config, pretrained, kind, num_classes, config.seed, strategy)
+    trainer.in_turn = True  # as above
     evaluator = Evaluator(trainer.network, strategy, config.evaluation_batch)
     replicas = strategy.num_replicas_in_sync
 

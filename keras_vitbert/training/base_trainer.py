@@ -34,6 +34,10 @@ class BaseTrainer(keras.Model):
         remat: bool, whether the blocks' inner values are computed again in the backward pass, see
             `keras_vitbert.training.recomputation`.
         image_layers: `keras_vitbert.training.image_layers.ImageLayers`, or None.
+        in_turn: bool, whether what could be computed at once is not, to save memory: of two
+            modalities, the second one's pass begins when the gradients of the first are there, and
+            weights are updated one behind the other. None: on GPUs, which run one operation at a
+            time anyway. The cores of a CPU share them, which is faster.
 
     Attributes:
         curves: tuple of str, those of `log_values` that are curves in TensorBoard; the others are
@@ -57,12 +61,15 @@ class BaseTrainer(keras.Model):
         image_layers=None,
         remat=False,
         accumulation=1,
+        in_turn=None,
         **kwargs,
     ):
         super().__init__(**kwargs)
         self.network = network
         self.clip_norm = clip_norm
         self.accumulation = accumulation
+        on_gpu = bool(tf.config.list_logical_devices("GPU"))
+        self.in_turn = on_gpu if in_turn is None else in_turn
         self.step_check = StepCheck(name="step_check")
         self.bad_steps = ()
         self.dropout = ExampleDropout(network, seed, self.interleaved)
@@ -187,7 +194,8 @@ class BaseTrainer(keras.Model):
             clipped(g) if p is None else Parts(clipped(p.text), clipped(p.image), p.mask)
             for g, p in zip(gradients, parts, strict=True)
         ]
-        self.optimizer.apply(gradients, self.network.trainable_variables, good)
+        variables = self.network.trainable_variables
+        self.optimizer.apply(gradients, variables, good, in_turn=self.in_turn)
         self.record(measured, good)
         return good, {
             "gradient_norm": norm,

@@ -28,9 +28,6 @@ class JointTrainer(BaseTrainer):
         temperature: float >= 0, `T` of eq. 7.
         clip_norm: float, the global norm that the merged gradient is clipped to.
         gradient_histograms: bool, whether probing steps make histograms of both gradients.
-        in_turn: bool, whether the image's pass begins when the text's gradients are there, so that
-            the activations of one of them are in memory at a time; None: on GPUs, which run one
-            operation at a time anyway. The cores of a CPU share both passes, which is faster.
 
     Attributes:
         conflict: `GradientConflict` with the last probing step's results; None with one modality.
@@ -58,7 +55,6 @@ class JointTrainer(BaseTrainer):
         temperature=1.0,
         clip_norm=1.0,
         gradient_histograms=False,
-        in_turn=None,
         **kwargs,
     ):
         super().__init__(network, clip_norm=clip_norm, **kwargs)
@@ -68,8 +64,6 @@ class JointTrainer(BaseTrainer):
         self.teachers = teachers or Teachers()
         self.distillation_ratio = distillation_ratio
         self.temperature = temperature
-        on_gpu = bool(tf.config.list_logical_devices("GPU"))
-        self.in_turn = on_gpu if in_turn is None else in_turn
         self.has_images = network.backbone.image_size is not None
         self.has_text = network.backbone.vocabulary_size is not None
         self.shared = network.backbone.shared_variables

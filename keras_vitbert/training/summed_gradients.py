@@ -30,7 +30,7 @@ class SummedGradients(_Optimizer):
         """
         self._rate_scales = list(scales)
 
-    def apply(self, grads, trainable_variables=None, good=True):
+    def apply(self, grads, trainable_variables=None, good=True, in_turn=False):
         """Updates variables, unless the step is bad; counts the step.
 
         The averages of `use_ema` follow the weights in every step.
@@ -39,6 +39,8 @@ class SummedGradients(_Optimizer):
             grads: list of tensors, finite also in a bad step, and None.
             trainable_variables: list of Keras variables; those of `build` by default.
             good: scalar bool tensor; where it is False, weights and moments keep their values.
+            in_turn: bool, whether one variable is updated behind the other. A GPU would begin all
+                updates before it ends one, and keep several tensors of the size of all weights.
         """
         variables = trainable_variables or self._trainable_variables
         if not self.built:
@@ -46,12 +48,11 @@ class SummedGradients(_Optimizer):
         grads, variables = self._filter_empty_gradients(grads, variables)
         good = tf.convert_to_tensor(good)
         # What differs between steps reaches the updates on each device as their arguments.
-        rate = tf.where(good, self.learning_rate, 0.0)
         tf.__internal__.distribute.interim.maybe_merge_call(
-            lambda strategy, *values: self._update_in_turn(strategy, variables, *values),
+            lambda strategy, *values: self._update(strategy, variables, in_turn, *values),
             tf.distribute.get_strategy(),
             grads,
-            rate,
+            tf.where(good, self.learning_rate, 0.0),
             tf.stack(self.factors(good)),
         )
         if self.use_ema:
@@ -97,23 +98,19 @@ class SummedGradients(_Optimizer):
     def finalize_variable_values(self, var_list):
         """Does nothing: `fit` may train only a part, and the average is used after the last."""
 
-    def _update_in_turn(self, strategy, variables, gradients, rate, factors):
-        """Updates one variable behind the other.
-
-        A GPU runs what is ready in the order in which it became so: it would begin all updates
-        before it ends one, and keep several tensors of the size of all weights.
-        """
-
+    def _update(self, strategy, variables, in_turn, gradients, rate, factors):
         def update(variable, gradient, rate, factors, before):
-            with tf.control_dependencies([before.read_value(), rate]):
+            first = [rate] if before is None else [rate, before.read_value()]
+            # Products of all weights would be kept from the beginning of the step.
+            with tf.control_dependencies(first):
                 self._decay(variable, rate)
                 self.update_step(gradient, variable, factors)
 
-        before = self._iterations.value
+        before = None
         for variable, gradient in zip(variables, gradients, strict=True):
             arguments = gradient, rate, factors, before
             strategy.extended.update(variable.value, update, args=arguments, group=False)
-            before = variable.value
+            before = variable.value if in_turn else None
 
     def _decay(self, variable, rate):
         """Shrinks a variable of `decays`; Keras would compute the rate again for each."""

@@ -248,7 +248,7 @@ def test_updates_are_in_turn(make_network, name):
     @tf.function
     def step(total):
         gradients = [tf.fill(v.shape, total) for v in variables]
-        optimizer.apply(gradients, variables, total < 1e9)
+        optimizer.apply(gradients, variables, total < 1e9, in_turn=True)
 
     peak = peak_of(step.get_concrete_function(tf.constant(1.0)).graph)
     sizes = [4 * math.prod(v.shape) for v in variables]

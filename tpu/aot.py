@@ -48,7 +48,7 @@ def define_flags(values):
     Args:
         values: `absl.flags.FlagValues` to define them in.
     """
-    jobs = "how many programs are compiled at once; the paper's take some 9 GB each"
+    jobs = "how many programs are compiled at once; the paper's take some 13 GB each"
     command_line.define_flags(
         ("tpu", "", "the accelerator type, such as v3-128"),
         ("gpu", "", "the memory of GPUs in GiB, comma-separated: proves a run on one of them"),

@@ -116,8 +116,7 @@ class SummedGradients(_Optimizer):
         """Shrinks a variable of `decays`; Keras would compute the rate again for each."""
         index = self._get_variable_index(variable)
         if self.weight_decay and decays(self._trainable_variables[index]):
-            scale = self._rate_scales[index] if self._rate_scales else 1.0
-            part = self.weight_decay * scale
+            part = self._rate_of(variable, self.weight_decay)
             variable.assign_sub(variable * part * tf.cast(rate, variable.dtype))
 
 

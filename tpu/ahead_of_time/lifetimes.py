@@ -287,15 +287,11 @@ class _Execution:
 
     def _loop(self, node):
         """One round, whose arguments and results have the memory of the loop's."""
-        used = collections.Counter(value.owner for value in node.inputs)
         execution = _Execution(_function(node.operation, "body"), self.memory)
         for value, argument in zip(node.inputs, execution.arguments, strict=True):
-            owner = value.owner
-            owner.uses -= 1
-            if not owner.uses and used[owner] == 1 and owner in self.memory.live and argument.uses:
-                self.memory.hand_over(owner, argument)
-            elif not owner.uses and owner in self.memory.live:
-                self.memory.remove(owner)
+            if value.owner.uses == 1 and value.owner in self.memory.live and argument.uses:
+                self.memory.hand_over(value.owner, argument)
+        self._free_inputs(node)
         execution.run()
         for value, result in zip(node.outputs, execution.outputs, strict=True):
             if result.owner in self.memory.live:

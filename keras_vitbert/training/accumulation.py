@@ -30,7 +30,7 @@ def in_parts(function, batch, parts):
         return function(own, number)
 
     made = part.get_concrete_function(tf.TensorSpec((), tf.int64)).structured_outputs
-    zeros = tf.nest.map_structure(lambda x: tf.zeros(x.shape, x.dtype), made)
+    zeros = tf.nest.map_structure(_zeros, made)
 
     def add(number, sums):
         return number + 1, tf.nest.map_structure(tf.add, sums, part(number))
@@ -43,6 +43,11 @@ def in_parts(function, batch, parts):
         parallel_iterations=1,
         maximum_iterations=parts,
     )[1]
+
+
+def _zeros(like):
+    """Zeros that are made in every step: `tf.zeros` becomes a constant that stays in memory."""
+    return tf.raw_ops.Empty(shape=like.shape.as_list(), dtype=like.dtype, init=True)
 
 
 def _divided(name, value, parts):

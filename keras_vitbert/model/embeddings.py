@@ -99,8 +99,8 @@ class ImageEmbedding(keras.layers.Layer):
             `(batch, N, P * P * 3)`.
         """
         grid, size = self.grid, self.patch_size
-        x = ops.reshape(images, (-1, grid, size, grid, size, 3))
-        x = ops.transpose(x, (0, 1, 3, 2, 4, 5))
+        x = ops.reshape(images, (-1, grid, size, grid, size * 3))
+        x = ops.transpose(x, (0, 1, 3, 2, 4))
         return ops.reshape(x, (-1, grid * grid, size * size * 3))
 
     def call(self, images):

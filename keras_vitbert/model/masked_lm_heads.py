@@ -10,6 +10,8 @@
 another of it: a str, or a dict of `kind` and arguments of the class.
 """
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -21,8 +23,11 @@ MASKED_LM_HEADS = ("paper", "bert", "bert_untied")
 
 def _at(sequence, positions):
     """The tokens `(batch, predictions, D)` of a sequence at integer positions."""
-    index = ops.expand_dims(ops.cast(positions, "int32"), axis=-1)
-    return ops.take_along_axis(sequence, index, axis=1)
+    shape: Any = ops.shape(sequence)
+    batch, length, dim = shape
+    first = ops.expand_dims(ops.arange(batch, dtype="int32") * length, 1)
+    # Whole rows: `take_along_axis` gathers single numbers, on a TPU a tile of memory for each.
+    return ops.take(ops.reshape(sequence, (-1, dim)), ops.cast(positions, "int32") + first, axis=0)
 
 
 @keras.saving.register_keras_serializable(package="keras_vitbert")

@@ -1,10 +1,11 @@
 """Proves a run before a TPU or a GPU is paid for: compiles its own steps by the TPU's compiler.
 
     python -m tpu.aot --tpu=v3-128 [--config=paper|sample|FILE.py] [--variant=vitbert]
-                      [--compare=joint] [--programs=train] [--json=FILE] [--jobs=1]
+                      [--compare=joint] [--programs=train] [--explain] [--json=FILE] [--jobs=1]
                       [--config.KEY=VALUE ...]
     python -m tpu.aot --tpu=v3-8 --task=cifar10|...|rte [--architecture=paper|DIR] [...]
     python -m tpu.aot --gpu=16,24,80 [--config=paper|sample|FILE.py] [...]
+    python -m tpu.aot MODULE:FUNCTION --tpu=v3-8 [...]       # a Keras model of your own
 
 It needs no TPU, GPU, data or network; for TPUs it needs the extra `[aot]`. It prints whether the
 programs of a run (training, mask update, validation; with teachers, dropout, metrics and clipping)
@@ -33,12 +34,20 @@ from keras_vitbert.fine_tuning.tasks import find_task
 from keras_vitbert.pretraining import settings
 from pipelines import command_line
 from pipelines.command_line import UserError, load_tensorflow, quiet_loading, run
-from tpu.ahead_of_time import gpu, report
+from tpu.ahead_of_time import explanation, gpu, report
 from tpu.ahead_of_time.compiler import check_installed
+from tpu.ahead_of_time.programs import OwnStep
 from tpu.ahead_of_time.proof import Subject, compare, prove
 from tpu.slices import find_slice
 
 _MOST_GIB = 1_000
+_TPU = "tpu", "", "the accelerator type, such as v3-128"
+_REPORT = (
+    ("programs", "", "which programs, comma-separated, such as train (default: all)"),
+    ("explain", False, "of TPUs: which part of each step moves and computes how much"),
+    ("json", "", "a file to write the whole outcome to"),
+    ("jobs", 1, "how many programs are compiled at once; the paper's take some 13 GB each", 1),
+)
 _STEPS_OF_EPOCHS = 1_000  # of a text task, whose real number depends on the data
 
 
@@ -48,18 +57,15 @@ def define_flags(values):
     Args:
         values: `absl.flags.FlagValues` to define them in.
     """
-    jobs = "how many programs are compiled at once; the paper's take some 13 GB each"
     command_line.define_flags(
-        ("tpu", "", "the accelerator type, such as v3-128"),
+        _TPU,
         ("gpu", "", "the memory of GPUs in GiB, comma-separated: proves a run on one of them"),
         ("variant", "vitbert", "the variant of pre-training"),
         ("compare", "", "another variant, to compare the training step with"),
         ("task", "", "prove a fine-tuning on this task instead of a pre-training"),
         ("architecture", "", "of a task: a run's folder, or a config of pretrain (default: paper)"),
-        ("programs", "", "which programs, comma-separated, such as train (default: all)"),
-        ("json", "", "a file to write the whole outcome to"),
         ("num_classes", 0, "of a task with your own data", 0),
-        ("jobs", 1, jobs, 1),
+        *_REPORT,
         values=values,
     )
 
@@ -76,6 +82,8 @@ def main(argv):
     Raises:
         UserError: a flag is wrong, or the run does not fit.
     """
+    if argv and not argv[0].startswith("-"):
+        return _own(argv[0], argv[1:])
     values, config, given = parse_with_config(
         argv,
         define_flags,
@@ -87,19 +95,39 @@ def main(argv):
     read = _fine_tuning if values.task else _pretraining
     sizes = _gpu_sizes(values)
     slice_, subject, other = read(values, config, given)
-    if values.json and not os.path.isdir(os.path.dirname(values.json) or "."):
-        raise UserError(f"--json={values.json}: there is no such folder; make it first")
-    only = tuple(filter(None, values.programs.split(",")))
+    _check_output(values)
     if sizes:
-        return _on_gpus(values, subject, sizes, only)
+        return _on_gpus(values, subject, sizes)
+    return _on_tpu(values, subject, slice_, other)
+
+
+def _own(name, argv):
+    """The proof of a model or step of the user's own."""
+    values = command_line.define_flags(_TPU, *_REPORT)
+    command_line.parse_flags(values, argv, __doc__, required=("tpu",))
+    slice_ = find_slice(values.tpu)
+    _check_output(values)
     check_installed()
     load_tensorflow()
-    outcome = prove(subject, slice_, values.jobs, only)
+    step = OwnStep(name)
+    batch = {"examples": step.examples}
+    subject = Subject(name, batch, {"examples": "examples"}, 0, 0, step.programs)
+    return _on_tpu(values, subject, slice_)
+
+
+def _on_tpu(values, subject, slice_, other=None):
+    check_installed()
+    load_tensorflow()
+    outcome = prove(subject, slice_, values.jobs, _only(values))
     train = outcome["programs"].get("train")
     if other is not None and train and train["fits"]:
         outcome["compared"] = compare(train, other, values.compare, slice_)
     _write(values, outcome)
     print(report.table(outcome))
+    if values.explain:
+        for name, result in outcome["programs"].items():
+            if result["fits"]:
+                print("", *explanation.lines_of(name, result), sep="\n")
     if not outcome["memory"]["fits"]:
         raise UserError(
             f"--tpu={slice_.accelerator_type}: it does not fit; use a smaller batch, a smaller "
@@ -108,9 +136,9 @@ def main(argv):
     return outcome
 
 
-def _on_gpus(values, subject, sizes, only):
+def _on_gpus(values, subject, sizes):
     load_tensorflow()
-    outcome = gpu.prove(subject, sizes, only)
+    outcome = gpu.prove(subject, sizes, _only(values))
     _write(values, outcome)
     print(gpu.table(outcome))
     if not all(found["parts"] for found in outcome["gpus"]):
@@ -125,8 +153,9 @@ def _gpu_sizes(values):
     """The list of int that `--gpu` is."""
     if values.gpu and values.tpu:
         raise UserError("--gpu and --tpu: only one of them is proven at a time; leave one out")
-    if values.gpu and values.compare:
-        raise UserError("--compare is for TPUs; leave it out")
+    for flag in ("compare", "explain"):
+        if values.gpu and getattr(values, flag):
+            raise UserError(f"--{flag} is for TPUs; leave it out")
     sizes = values.gpu.split(",") if values.gpu else []
     for size in sizes:
         if not size.isdecimal() or not 1 <= int(size) <= _MOST_GIB:
@@ -134,6 +163,16 @@ def _gpu_sizes(values):
                 f"--gpu={values.gpu}: {size!r} is no memory in GiB; give such as --gpu=16,24,80"
             )
     return [int(size) for size in sizes]
+
+
+def _only(values):
+    """The names that `--programs` is."""
+    return tuple(filter(None, values.programs.split(",")))
+
+
+def _check_output(values):
+    if values.json and not os.path.isdir(os.path.dirname(values.json) or "."):
+        raise UserError(f"--json={values.json}: there is no such folder; make it first")
 
 
 def _write(values, outcome):

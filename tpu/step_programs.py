@@ -3,11 +3,6 @@
 They are the same functions that `fit` and the evaluation run; `tpu.aot` compiles them.
 """
 
-import dataclasses
-import math
-from collections.abc import Callable
-from typing import Any
-
 import tensorflow as tf
 
 from keras_vitbert.fine_tuning.evaluation import Evaluator
@@ -15,41 +10,7 @@ from keras_vitbert.fine_tuning.trainer import build_fine_tuner
 from keras_vitbert.model.pretraining_network import build_network
 from keras_vitbert.pretraining.trainer import build_trainer
 from keras_vitbert.training.distillation import Teachers
-
-
-@dataclasses.dataclass(frozen=True)
-class StepProgram:
-    """What one replica executes in one step.
-
-    Attributes:
-        name: str, such as `train`.
-        step: callable of a batch, for `strategy.run`.
-        batch: dict of `tf.TensorSpec`, a replica's batch.
-    """
-
-    name: str
-    step: Callable
-    batch: dict[str, tf.TensorSpec]
-
-
-@dataclasses.dataclass(frozen=True)
-class Programs:
-    """The programs of a run.
-
-    Attributes:
-        steps: list of `StepProgram`, the one of training first.
-        variables: list of the variables that are in memory whichever program runs.
-        trainer: the `BaseTrainer`, whose `accumulation` a program has when it is traced.
-    """
-
-    steps: list[StepProgram]
-    variables: list
-    trainer: Any = None
-
-    @property
-    def resident_bytes(self):
-        """Bytes of the variables on each replica."""
-        return sum(math.prod(v.shape) * tf.as_dtype(v.dtype).size for v in self.variables)
+from tpu.ahead_of_time.programs import Programs, StepProgram
 
 
 def pretraining_programs(config, variant, strategy):

@@ -104,7 +104,8 @@ class BaseTrainer(keras.Model):
         """
         if self.image_layers is None:
             return batch
-        return {**batch, "images": self.image_layers(batch["images"], batch[numbers])}
+        with tf.name_scope("augmentation"):
+            return {**batch, "images": self.image_layers(batch["images"], batch[numbers])}
 
     def in_parts(self, function, batch):
         """Gradients, losses and metrics of a batch, part by part.
@@ -162,7 +163,8 @@ class BaseTrainer(keras.Model):
             nested lists of tensors, the same on every replica.
         """
         replicas = tf.distribute.get_replica_context()
-        return replicas.all_reduce(tf.distribute.ReduceOp.SUM, values)
+        with tf.name_scope("sum_over_replicas"):
+            return replicas.all_reduce(tf.distribute.ReduceOp.SUM, values)
 
     def update(self, gradients, loss, measured, parts=None):
         """Clips gradients and applies them, unless the step is bad; inside a replica.
@@ -177,25 +179,27 @@ class BaseTrainer(keras.Model):
             (scalar bool tensor, whether the step is good; dict of further logs).
         """
         parts = parts or [None] * len(gradients)
-        half_squares = tf.stack(
-            [_half_square(g, part) for g, part in zip(gradients, parts, strict=True)]
-        )
-        norm = tf.sqrt(2 * tf.reduce_sum(half_squares))
-        moved = self.optimizer.largest_update(tf.minimum(norm, self.clip_norm))
-        good, largest = self.step_check.judge(loss, norm, *moved)
-        scale: Any = clip_scale(norm, self.clip_norm)
-        scale = tf.where(good, scale, 0.0)
+        with tf.name_scope("clip"):
+            half_squares = tf.stack(
+                [_half_square(g, part) for g, part in zip(gradients, parts, strict=True)]
+            )
+            norm = tf.sqrt(2 * tf.reduce_sum(half_squares))
+            moved = self.optimizer.largest_update(tf.minimum(norm, self.clip_norm))
+            good, largest = self.step_check.judge(loss, norm, *moved)
+            scale: Any = clip_scale(norm, self.clip_norm)
+            scale = tf.where(good, scale, 0.0)
 
-        def clipped(gradient):
-            # Unlike a product, this is 0 for a gradient that is not finite.
-            return tf.math.multiply_no_nan(gradient, scale)
+            def clipped(gradient):
+                # Unlike a product, this is 0 for a gradient that is not finite.
+                return tf.math.multiply_no_nan(gradient, scale)
 
-        gradients = [
-            clipped(g) if p is None else Parts(clipped(p.text), clipped(p.image), p.mask)
-            for g, p in zip(gradients, parts, strict=True)
-        ]
-        variables = self.network.trainable_variables
-        self.optimizer.apply(gradients, variables, good, in_turn=self.in_turn)
+            gradients = [
+                clipped(g) if p is None else Parts(clipped(p.text), clipped(p.image), p.mask)
+                for g, p in zip(gradients, parts, strict=True)
+            ]
+        with tf.name_scope("update"):
+            variables = self.network.trainable_variables
+            self.optimizer.apply(gradients, variables, good, in_turn=self.in_turn)
         self.record(measured, good)
         return good, {
             "gradient_norm": norm,
@@ -348,8 +352,9 @@ def dense(gradients, variables):
         gradients: list of tensors, `tf.IndexedSlices` and None.
         variables: list of `tf.Variable`.
     """
-    return [
-        # TensorFlow loses the shape where the number of rows is not known.
-        None if g is None else tf.ensure_shape(tf.convert_to_tensor(g), variable.shape)
-        for g, variable in zip(gradients, variables, strict=True)
-    ]
+    with tf.name_scope("embedding_gradients"):
+        return [
+            # TensorFlow loses the shape where the number of rows is not known.
+            None if g is None else tf.ensure_shape(tf.convert_to_tensor(g), variable.shape)
+            for g, variable in zip(gradients, variables, strict=True)
+        ]

@@ -62,8 +62,9 @@ class Teachers:
             dict of logits by the names that the student uses; empty without teachers.
         """
         logits = {}
-        if self.image is not None and "images" in batch:
-            logits.update(self.image(image_inputs(batch), training=False))
-        if self.text is not None and "token_ids" in batch:
-            logits.update(self.text(text_inputs(batch), training=False))
+        with keras.name_scope("teachers"):
+            if self.image is not None and "images" in batch:
+                logits.update(self.image(image_inputs(batch), training=False))
+            if self.text is not None and "token_ids" in batch:
+                logits.update(self.text(text_inputs(batch), training=False))
         return logits

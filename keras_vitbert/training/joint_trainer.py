@@ -112,7 +112,7 @@ class JointTrainer(BaseTrainer):
             teacher_logits = self.teachers(batch)
             gradients, losses, measured = [], [], {}
             if self.has_text:
-                with tf.GradientTape() as tape:
+                with tf.name_scope("text"), tf.GradientTape() as tape:
                     logits = self.forward(text_inputs(batch), step, 0, part)  # eq. 2 to 6
                     loss, values = self._text_loss(batch, logits, teacher_logits, totals)  # eq. 7
                 gradients.append(dense(tape.gradient(loss, variables), variables))
@@ -122,7 +122,7 @@ class JointTrainer(BaseTrainer):
                 images = batch["images"]
                 if self.in_turn:
                     images = _waiting(images, gradients)
-                with tf.GradientTape() as tape:
+                with tf.name_scope("image"), tf.GradientTape() as tape:
                     inputs = image_inputs(batch | {"images": images})
                     logits = self.forward(inputs, step, 1, part)  # eq. 1 and 3 to 6
                     loss, values = self._image_loss(batch, logits, teacher_logits, totals)  # eq. 7
@@ -165,13 +165,14 @@ class JointTrainer(BaseTrainer):
             gradients, losses = self._summed_present(gradients, losses)
         elif merge.needs_losses:
             losses = self.summed(losses)
-        if probing:
-            sums = both_reached(*gradients)
-            sums = self.summed(sums) if merge.is_linear else sums
-            if merge.mask:
-                chosen = [merge.of_chosen(gradients) for gradients in sums]
-                masks = merge.mask.refreshed(*chosen, self.clear_counts.value)  # Algorithm 1
-        merged = merge.merge(*gradients, losses, step, masks)  # eq. 8 or 9
+        with tf.name_scope("merge"):
+            if probing:
+                sums = both_reached(*gradients)
+                sums = self.summed(sums) if merge.is_linear else sums
+                if merge.mask:
+                    chosen = [merge.of_chosen(gradients) for gradients in sums]
+                    masks = merge.mask.refreshed(*chosen, self.clear_counts.value)  # Algorithm 1
+            merged = merge.merge(*gradients, losses, step, masks)  # eq. 8 or 9
         gradients, loss = merged.gradients, merge.loss(*losses)
         if merge.is_linear:
             # One sum of the merged gradient is the merge of the sums.

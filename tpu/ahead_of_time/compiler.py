@@ -16,6 +16,8 @@ import sys
 import time
 
 from pipelines.command_line import UserError
+from tpu.ahead_of_time.explanation import summed
+from tpu.ahead_of_time.hlo import work_of
 from tpu.slices import find_slice
 
 _ENVIRONMENT = {  # else libtpu looks for a TPU for minutes, and only one process may use it
@@ -106,8 +108,8 @@ def compile_program(program, slice_):
         dict with `fits`, `seconds`, and `available`, the bytes of memory that a program may use on
         one replica. If it does not fit, `needed` bytes. If it does, of one step on one replica:
         `peak`, `arguments`, `outputs`, `aliased` (of both), `temporaries`, `code` in bytes;
-        `operations` (floating-point), `bytes` moved to and from memory; and `collectives`, a dict
-        of a kind's name to `count` and `bytes`.
+        `operations` (floating-point), `bytes` moved to and from memory; `collectives`, a dict of a
+        kind's name to `count` and `bytes`; and `work`, see `explanation.summed`.
     """
     began = time.time()
     try:
@@ -118,6 +120,7 @@ def compile_program(program, slice_):
         return {"fits": False, "seconds": seconds, "needed": needed, "available": available}
     seconds = round(time.time() - began, 1)
     memory, cost = executable.get_compiled_memory_stats(), executable.cost_analysis()
+    program = executable.hlo_modules()[0].to_string()
     return {
         "fits": True,
         "seconds": seconds,
@@ -130,7 +133,8 @@ def compile_program(program, slice_):
         "code": memory.generated_code_size_in_bytes,
         "operations": cost["flops"],
         "bytes": cost["bytes accessed"],
-        "collectives": collectives(executable.hlo_modules()[0].to_string()),
+        "collectives": collectives(program),
+        "work": summed(work_of(program)),
     }
 
 

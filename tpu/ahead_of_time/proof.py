@@ -21,7 +21,7 @@ class Subject:
         text_length: int, tokens of a text, padding included.
         steps: int, of the run.
         programs: callable of (strategy, dict of the config's keys to other values) that returns
-            `step_programs.Programs`.
+            `programs.Programs`.
         parts: int, that a replica's batch is divided into.
     """
 

@@ -101,7 +101,7 @@ def require_programs(wanted, steps):
 
     Args:
         wanted: iterable of str, of `--programs`.
-        steps: list of `tpu.step_programs.StepProgram`.
+        steps: list of `tpu.ahead_of_time.programs.StepProgram`.
 
     Raises:
         UserError: names those that there are.
@@ -206,8 +206,11 @@ def described(batch):
 def _largest(largest):
     if largest["batch"] is None:
         return "no batch fits: not even the smallest"
+    found = f"the largest batch that fits: {described(largest['batch'])} a step"
+    if "examples" in largest["batch"]:  # of a step of the user's own
+        return found
     flags = " ".join(f"--config.{key}={value}" for key, value in largest["flags"].items())
-    return f"the largest batch that fits: {described(largest['batch'])} a step ({flags})"
+    return f"{found} ({flags})"
 
 
 def _roofline_lines(roofline, batch, steps):
@@ -222,6 +225,11 @@ def _roofline_lines(roofline, batch, steps):
             rates.append(f"{at['images_per_second']:,.0f} images/s")
         if "texts" in batch:
             rates.append(f"{at['tokens_per_second']:,.0f} tokens/s")
+        if "examples" in batch:
+            rates.append(f"{batch['examples'] / at['seconds']:,.0f} examples/s")
+        if not steps:
+            lines.append(f"  at {efficiency} of it: {', '.join(rates)}")
+            continue
         days = f"{at['days']:.2f} days" if at["days"] >= 0.1 else f"{at['days'] * 24:.2f} hours"
         lines.append(f"  at {efficiency} of it: {', '.join(rates)}, {days} for {steps:,} steps")
     return lines

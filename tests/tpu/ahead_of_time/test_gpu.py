@@ -8,8 +8,8 @@ import tensorflow as tf
 
 from pipelines.command_line import UserError
 from tpu.ahead_of_time import gpu
+from tpu.ahead_of_time.programs import Programs, StepProgram
 from tpu.ahead_of_time.proof import Subject
-from tpu.step_programs import Programs, StepProgram
 
 BATCH = {"images": 96, "texts": 24}
 ROW = 2**10  # values of an example, each as large as the next

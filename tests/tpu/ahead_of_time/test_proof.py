@@ -9,8 +9,8 @@ import tensorflow as tf
 from pipelines.command_line import UserError
 from tests.tpu.ahead_of_time.results import compiled, refused
 from tpu.ahead_of_time import compiler, proof, report
+from tpu.ahead_of_time.programs import Programs, StepProgram
 from tpu.slices import find_slice
-from tpu.step_programs import Programs, StepProgram
 
 V3_8 = find_slice("v3-8")
 

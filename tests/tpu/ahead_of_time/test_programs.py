@@ -1,0 +1,132 @@
+"""A step or a model of the user's own: `tpu.aot MODULE:FUNCTION`."""
+
+import json
+import sys
+import types
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from pipelines import command_line
+from pipelines.command_line import EXIT_DONE, UserError
+from tests.tpu.ahead_of_time.results import compiled, needs_compiler
+from tpu import aot
+from tpu.ahead_of_time import proof
+from tpu.ahead_of_time.programs import OwnStep
+from tpu.ahead_of_time.tracing import stablehlo, tracing_strategy
+
+
+def classifier():
+    """A model and the batch that `fit` takes."""
+    layers = [keras.Input((5,)), keras.layers.BatchNormalization(), keras.layers.Dense(3)]
+    model = keras.Sequential(layers)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile("adam", loss, metrics=["accuracy"])
+    return model, (np.zeros((16, 5), np.float32), tf.TensorSpec((16,), tf.int32))
+
+
+def function():
+    """A step without a model."""
+    return lambda batch: tf.reduce_sum(batch["x"]), {"x": tf.TensorSpec((24, 2), tf.float32)}
+
+
+@pytest.fixture
+def own(monkeypatch):
+    """`own(function)` is the name of a module's function."""
+
+    def name(build):
+        monkeypatch.setitem(sys.modules, "mine", types.SimpleNamespace(build=build))
+        return "mine:build"
+
+    return name
+
+
+def test_the_programs_of_a_model(own):
+    """They can be traced for a TPU, metrics and the sum over replicas included."""
+    step = OwnStep(own(classifier))
+    strategy = tracing_strategy(4)
+    programs = step.programs(strategy, {})
+    assert step.examples == 16
+    train, validate = programs.steps
+    assert (train.name, validate.name) == ("train", "validate")
+    assert [spec.shape.as_list() for spec in train.batch] == [[4, 5], [4]]
+    text, _ = stablehlo(strategy, train.step, (train.batch,))
+    assert b"all_reduce" in text
+    # Weights and statistics, AdamW's moments of the weights, and scalars of optimiser and metrics.
+    weights, statistics = 5 * 3 + 3 + 5 + 5, 5 + 5
+    arrays = [v for v in programs.variables if len(v.shape)]
+    assert sum(np.prod(v.shape) for v in arrays) == 3 * weights + statistics
+    assert len(arrays) < len(programs.variables)
+
+
+def test_another_number_of_examples(own):
+    [program] = OwnStep(own(function)).programs(tracing_strategy(4), {"examples": 8}).steps
+    assert program.batch["x"].shape.as_list() == [2, 2]
+
+
+def uncompiled():
+    return keras.Sequential([keras.layers.Dense(1)]), np.zeros((8, 2))
+
+
+@pytest.mark.parametrize(
+    "build, message",
+    [
+        (lambda: 1 / 0, "ZeroDivisionError: division by zero"),
+        (lambda: 3, "must return a compiled keras.Model, or a step, and a batch"),
+        (lambda: (3, np.zeros(2)), "must return a compiled keras.Model"),
+        (lambda: (print, [np.zeros((2, 3)), np.zeros(3)]), "as many examples"),
+        (lambda: (print, np.float32(3)), "as many examples"),
+        (uncompiled, r"the model is not compiled; call its compile\(\) first"),
+    ],
+)
+def test_functions_that_cannot_be_proven(own, build, message):
+    with pytest.raises(UserError, match=f"^mine:build: .*{message}"):
+        OwnStep(own(build))
+
+
+@pytest.mark.parametrize("name", ["no_such_module:build", "json:no_such", "json", ":x"])
+def test_names_of_nothing(name):
+    with pytest.raises(UserError, match=f"^{name}: .*; give MODULE:FUNCTION$"):
+        OwnStep(name)
+
+
+def test_examples_that_the_replicas_cannot_share(own):
+    message = "^mine:build: 5 replicas cannot share 24 examples; .* a multiple of 5$"
+    with pytest.raises(UserError, match=message):
+        OwnStep(own(function)).programs(tracing_strategy(5), {})
+
+
+def test_flags_of_our_own_runs_are_none_of_it(own):
+    with pytest.raises(UserError, match="variant"):
+        aot.main([own(function), "--tpu=v3-8", "--variant=vit"])
+    with pytest.raises(UserError, match="--tpu is missing"):
+        aot.main([own(function)])
+
+
+def test_the_report(own, monkeypatch, capsys):
+    monkeypatch.setattr(aot, "check_installed", lambda: None)
+    result = compiled(work={"clip/Mul": [10**9, 0, 10**6]})
+    monkeypatch.setattr(proof, "start_compiling", lambda path, slice_: lambda: result)
+    assert command_line.run(aot.main, [own(function), "--tpu=v3-8", "--explain"]) == EXIT_DONE
+    printed = capsys.readouterr().out
+    assert "a step: 24 examples; a replica: 3 examples" in printed
+    assert "examples/s\n" in printed and "days" not in printed
+    assert "train, by the parts of the step:" in printed and "clip/Mul" in printed
+
+
+@needs_compiler
+@pytest.mark.slow
+def test_a_model_of_ones_own_is_compiled(own, tmp_path, capsys):
+    path = tmp_path / "result.json"
+    argv = [own(classifier), "--tpu=v3-8", "--explain", f"--json={path}"]
+    assert command_line.run(aot.main, argv) == EXIT_DONE
+    outcome = json.loads(path.read_text())
+    assert list(outcome["programs"]) == ["train", "validate"] and outcome["memory"]["fits"]
+    train = outcome["programs"]["train"]
+    assert "all-reduce" in train["collectives"]
+    moved, operations, _ = map(sum, zip(*train["work"].values(), strict=True))
+    assert moved == pytest.approx(train["bytes"], rel=0.1)
+    assert 0 < operations <= train["operations"]
+    assert "sequential" in capsys.readouterr().out

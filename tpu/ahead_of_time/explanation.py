@@ -1,0 +1,103 @@
+"""Which part of a step moves and computes how much: the work of its operations, by their names.
+
+The names are those of the traced step: Keras' layers, `gradient_tape/` before those of the backward
+pass, and the scopes of the trainer. A fused operation has the name that the compiler gives it, of
+one of those that it was made of.
+"""
+
+import re
+
+from tpu.ahead_of_time.report import aligned
+
+# The first that is found in an operation's name, between slashes, is its part.
+PARTS = (
+    ("teachers", "teachers"),
+    ("sums over replicas", "sum_over_replicas"),
+    ("update", "update"),
+    ("clip", "clip"),
+    ("merge", "merge"),
+    ("augmentation", "augmentation"),
+    ("dropout", r"\w*dropout\w*"),
+    ("norms", r"\w*_norm"),
+    ("attention", "self_attention_layer"),
+    ("MLP", r"feedforward_\w+"),
+    ("embeddings", r"\w*embeddings?|embedding_gradients"),
+    ("heads", r"\w+_head"),
+    ("losses", "text|image"),
+)
+OTHER = "other"
+_LARGEST = 8
+_UNNUMBERED = re.compile(r"(?:_\d+)+(?=/|$)")  # `block_3_1` and `Cast_12`
+
+
+def summed(works):
+    """Sums work by the names of operations, without numbers: the blocks of a model are one.
+
+    Args:
+        works: iterable of `tpu.ahead_of_time.hlo.Work`.
+
+    Returns:
+        dict of a name to a list of bytes, operations and cycles.
+    """
+    found = {}
+    for work in works:
+        total = found.setdefault(_UNNUMBERED.sub("", work.source), [0, 0, 0])
+        for place, value in enumerate((work.bytes, work.operations, work.cycles)):
+            total[place] += value
+    return found
+
+
+def part_of(name):
+    """The part of a step that an operation belongs to.
+
+    Args:
+        name: str, a key of `summed`.
+
+    Returns:
+        str, a name in `PARTS`; of another model its layer, if it has one; else `OTHER`.
+    """
+    steps = [step for step in name.split("/") if step != "gradient_tape"]
+    for part, pattern in PARTS:
+        if any(re.fullmatch(pattern, step) for step in steps):
+            return part
+    return "/".join(steps[:2]) if len(steps) > 2 else OTHER
+
+
+def lines_of(name, result):
+    """The explanation of a program.
+
+    Args:
+        name: str, of the program.
+        result: dict, of `compiler.compile_program`.
+
+    Returns:
+        list of str, lines of a table and the largest operations.
+    """
+    work = result["work"]
+    parts = {}
+    for source, values in work.items():
+        total = parts.setdefault(part_of(source), [0, 0, 0])
+        total[:] = map(sum, zip(total, values, strict=True))
+    moved, _, cycles = whole = [sum(column) for column in zip(*work.values(), strict=True)]
+    rows = [("part", "moved", "of it", "products", "cycles", "of them")]
+    for part, values in [*sorted(parts.items(), key=lambda item: -item[1][0]), ("all", whole)]:
+        rows.append(
+            (
+                part,
+                f"{values[0] / 1e9:.3g} GB",
+                f"{values[0] / max(moved, 1):.1%}",
+                f"{values[1] / 1e12:.3g} T",
+                f"{values[2] / 1e6:.3g} M",
+                f"{values[2] / max(cycles, 1):.1%}",
+            )
+        )
+    largest = sorted(work.items(), key=lambda item: -item[1][0])[:_LARGEST]
+    return [
+        f"{name}, by the parts of the step:",
+        *aligned(rows),
+        "the largest operations, of all blocks together:",
+        *(
+            f"  {values[0] / 1e9:.3g} GB  {source or 'without a name'}"
+            for source, values in largest
+        ),
+    ]

@@ -1,0 +1,143 @@
+"""Steps as separate programs, without data, and those of any Keras model or function.
+
+The steps of this project's runs are made by `tpu.step_programs`.
+"""
+
+import dataclasses
+import importlib
+import math
+from collections.abc import Callable
+from typing import Any
+
+from pipelines.command_line import UserError, one_line
+
+_RETURNS = "must return a compiled keras.Model, or a step, and a batch: arrays or tf.TensorSpec"
+
+
+@dataclasses.dataclass(frozen=True)
+class StepProgram:
+    """What one replica executes in one step.
+
+    Attributes:
+        name: str, such as `train`.
+        step: callable of a batch, for `strategy.run`.
+        batch: nested structure of `tf.TensorSpec`, a replica's batch.
+    """
+
+    name: str
+    step: Callable
+    batch: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Programs:
+    """The programs of a run.
+
+    Attributes:
+        steps: list of `StepProgram`, the one of training first.
+        variables: list of the variables that are in memory whichever program runs.
+        trainer: the `BaseTrainer`, whose `accumulation` a program has when it is traced; of other
+            models None.
+    """
+
+    steps: list[StepProgram]
+    variables: list
+    trainer: Any = None
+
+    @property
+    def resident_bytes(self):
+        """Bytes of the variables on each replica."""
+        import tensorflow as tf
+
+        return sum(math.prod(v.shape) * tf.as_dtype(v.dtype).size for v in self.variables)
+
+
+class OwnStep:
+    """A model or step of the user's own: `module:function`.
+
+    The function is called without arguments, under the strategy of the devices. It returns a
+    compiled `keras.Model`, whose `train_step` and `test_step` are the programs, or a step, a
+    function of a replica's batch; and the batch of a step over all replicas, as `fit` takes it:
+    nested arrays or `tf.TensorSpec`, whose first axis is that of the examples.
+
+    Args:
+        name: str, `module:function`.
+
+    Attributes:
+        examples: int, of a step over all replicas.
+
+    Raises:
+        UserError: there is no such module or function, or it returns something else.
+    """
+
+    def __init__(self, name):
+        self.name = name
+        module, _, function = name.partition(":")
+        try:
+            self._build = getattr(importlib.import_module(module), function)
+        except (ImportError, AttributeError, ValueError) as error:
+            raise UserError(f"{name}: {one_line(error)}; give MODULE:FUNCTION") from error
+        self.examples = _examples(name, self._built()[1])
+
+    def programs(self, strategy, changes):
+        """The programs, as `proof.Subject.programs` makes them.
+
+        Args:
+            strategy: `tf.distribute.Strategy`.
+            changes: dict with `examples`, of a step over all replicas.
+
+        Returns:
+            `Programs`.
+
+        Raises:
+            UserError: the replicas cannot share the examples, or the function fails.
+        """
+        import keras
+        import tensorflow as tf
+
+        replicas, examples = strategy.num_replicas_in_sync, changes.get("examples", self.examples)
+        if examples % replicas:
+            raise UserError(
+                f"{self.name}: {replicas} replicas cannot share {examples} examples; return a "
+                f"batch of a multiple of {replicas}"
+            )
+        with strategy.scope():
+            made, batch = self._built()
+        share = examples // replicas
+        batch = tf.nest.map_structure(
+            lambda x: tf.TensorSpec((share, *x.shape[1:]), tf.as_dtype(x.dtype)), batch
+        )
+        if not isinstance(made, keras.Model):
+            return Programs([StepProgram("train", made, batch)], [])
+        zeros = tf.nest.map_structure(lambda spec: tf.zeros(spec.shape, spec.dtype), batch)
+        made._maybe_symbolic_build(data_batch=zeros)  # its metrics are variables, too
+        steps = [
+            StepProgram("train", made.train_step, batch),
+            StepProgram("validate", made.test_step, batch),
+        ]
+        variables = [*made.variables, *made.optimizer.variables, *made.metrics_variables]
+        return Programs(steps, list({id(v): v for v in variables}.values()))
+
+    def _built(self):
+        import keras
+
+        try:
+            made = self._build()
+        except Exception as error:
+            raise UserError(f"{self.name}: {type(error).__name__}: {one_line(error)}") from error
+        if not isinstance(made, tuple) or len(made) != 2 or not callable(made[0]):
+            raise UserError(f"{self.name}: {_RETURNS}")
+        if isinstance(made[0], keras.Model) and not made[0].compiled:
+            raise UserError(f"{self.name}: the model is not compiled; call its compile() first")
+        return made
+
+
+def _examples(name, batch):
+    """The size of the first axis of a batch."""
+    import tensorflow as tf
+
+    shapes = [getattr(x, "shape", ()) for x in tf.nest.flatten(batch)]
+    sizes = {shape[0] if len(shape) else None for shape in shapes}
+    if len(sizes) != 1 or not isinstance(size := sizes.pop(), int):
+        raise UserError(f"{name}: {_RETURNS}, all with as many examples in their first axis")
+    return size

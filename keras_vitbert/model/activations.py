@@ -1,11 +1,37 @@
 """The activations of a block's MLP, by name."""
 
+import math
 from typing import Any
 
 import keras
 
 # With the types of these functions, pyright takes those of `keras.ops` to return None.
 _activations: Any = keras.activations
+ops: Any = keras.ops
+
+
+@ops.custom_gradient
+def gelu(x):
+    """GELU, `x P(X <= x)` of a normal `X` (Hendrycks and Gimpel 2016), rounded once.
+
+    Its derivative is computed beside it, in float32 too, and is all that is kept for the backward
+    pass: fewer passes over memory than by TensorFlow's own, where operations are not fused.
+
+    Args:
+        x: float tensor.
+
+    Returns:
+        tensor of the same shape.
+    """
+    wide = ops.cast(x, keras.backend.result_type(x.dtype, "float32"))
+    below = 0.5 * ops.erfc(wide * -math.sqrt(0.5))
+    density = ops.exp(-0.5 * wide * wide) * (1 / math.sqrt(2 * math.pi))
+    derivative = ops.cast(below + wide * density, x.dtype)
+
+    def gradient(*args, upstream=None):
+        return (args[0] if upstream is None else upstream) * derivative
+
+    return ops.cast(wide * below, x.dtype), gradient
 
 
 def gelu_tanh(x):
@@ -21,7 +47,7 @@ def gelu_tanh(x):
 
 
 ACTIVATIONS = {
-    "gelu": _activations.gelu,
+    "gelu": gelu,
     "gelu_tanh": gelu_tanh,
     "relu": _activations.relu,
     "silu": _activations.silu,

@@ -6,8 +6,8 @@ a run on another number of replicas drops others. Here the numbers follow from (
 of the example in the global batch, pass, layer) alone, by a counter-based generator, which can
 begin anywhere in its sequence (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"):
 
-- `philox`: Philox-4x32-10, which TensorFlow has as one operation. The examples of a replica lie
-  one behind the other in the sequence.
+- `philox16`: Philox-4x32-10, which TensorFlow has as one operation. The examples of a replica lie
+  one behind the other in the sequence. An entry has 16 bits: rates are multiples of 1/65,536.
 - `threefry`: Threefry-2x32 with 13 rounds, the fewest that the paper finds no fault in, written in
   elementwise operations: XLA fuses them with what they act on, and no number is ever in memory.
 
@@ -27,9 +27,9 @@ import tensorflow as tf
 from keras_vitbert.configs.architecture import RATES
 from keras_vitbert.training.keyed_random import threefry
 
-GENERATORS = ("philox", "threefry")
+GENERATORS = ("philox16", "threefry")
 _ROUNDS = 13
-_GROUP = 4  # numbers that Philox makes of a counter
+_GROUP = 8  # numbers of 16 bits that Philox makes of a counter
 _ALGORITHM = 1  # Philox, among TensorFlow's
 _scope = threading.local()  # each replica is traced in a thread of its own
 
@@ -55,8 +55,7 @@ class KeyedDropout(keras.layers.Dropout):
             drawn = inputs[tuple(slice(size) for size in self.noise_shape)]
         # They need nothing but keys: without this, those of all layers would be drawn at once.
         with tf.control_dependencies([inputs]):
-            bits = keys.bits(drawn, self.number)
-        kept = bits >= tf.constant(round(self.rate * 2**32), tf.uint32)
+            kept = keys.kept(drawn, self.number, self.rate)
         scaled = inputs * tf.cast(1 / (1 - self.rate), inputs.dtype)
         return tf.where(kept, scaled, tf.zeros((), inputs.dtype))
 
@@ -73,7 +72,7 @@ class ExampleDropout:
         seed: int in [0, 2**32).
         interleaved: bool, whether host h of H holds the elements h, h + H, ... of a global batch,
             as those of `pipelines.joint_stream` do, or else a part in one piece.
-        generator: str, `philox` or `threefry`; by default that of `generator_of`.
+        generator: str, `philox16` or `threefry`; by default that of `generator_of`.
 
     Raises:
         ValueError: another layer of the model draws random numbers, or a dropout has a noise shape
@@ -141,7 +140,7 @@ def generator_of(strategy):
     Returns:
         str, of `GENERATORS`.
     """
-    return "threefry" if isinstance(strategy, tf.distribute.TPUStrategy) else "philox"
+    return "threefry" if isinstance(strategy, tf.distribute.TPUStrategy) else "philox16"
 
 
 def drops(config):
@@ -192,15 +191,16 @@ class _Keys:
     hosts: int  # that take turns
     places: int | None = None
 
-    def bits(self, inputs, layer):
-        """A uniform uint32 for each entry of a batch.
+    def kept(self, inputs, layer, rate):
+        """Which entries of a batch are not dropped.
 
         Args:
             inputs: tensor.
             layer: int.
+            rate: float, of those that are.
 
         Returns:
-            uint32 tensor of the shape of `inputs`.
+            bool tensor of the shape of `inputs`.
         """
         # A host's replicas share its elements in order.
         shape = tf.shape(inputs, tf.int64)
@@ -209,8 +209,10 @@ class _Keys:
         entries = inputs.shape[1:].num_elements() or tf.reduce_prod(shape[1:])
         places = count if self.places is None else self.places
         first = self.replica % self.local * places * self.hosts + self.replica // self.local
-        draw = self._philox if self.generator == "philox" else self._threefry
-        return tf.reshape(draw(first, count, entries, layer), shape)
+        draw = self._threefry if self.generator == "threefry" else self._philox
+        drawn: Any = draw(first, count, entries, layer)
+        limit = tf.constant(round(rate * 2 ** (8 * drawn.dtype.size)), drawn.dtype)
+        return tf.reshape(drawn >= limit, shape)
 
     def _philox(self, first, count, entries, layer):
         groups = -(-entries // _GROUP)  # of an example
@@ -218,14 +220,15 @@ class _Keys:
         key = tf.cast(self.step, tf.uint64) + tf.constant(self.seed << 32, tf.uint64)
         place = tf.constant((self.number << 32) + layer, tf.uint64)
         drawn: Any = tf.raw_ops.StatelessRandomUniformFullIntV2(
-            shape=tf.stack([rows, groups * _GROUP]),
+            shape=tf.stack([rows, groups * _GROUP // 2]),
             key=tf.reshape(key, (1,)),
             counter=tf.stack([tf.cast(first * groups, tf.uint64), place]),
             alg=_ALGORITHM,
             dtype=tf.uint32,
         )
+        halves: Any = tf.reshape(tf.bitcast(drawn, tf.uint16), (rows, groups * _GROUP))
         # Those between are the other hosts'.
-        return drawn[:: self.hosts, :entries]
+        return halves[:: self.hosts, :entries]
 
     def _threefry(self, first, count, entries, layer):
         key = tf.constant(self.seed, tf.uint32), tf.cast(self.step, tf.uint32)

@@ -34,7 +34,7 @@ class AdamW(SummedGradients, keras.optimizers.AdamW):
         """Gives variables moments of two gradients; their gradients are then `Parts`.
 
         Each part has its own moments, and the mask picks from both updates. With a mask that never
-        changes and no softness this is Adam of the masked gradient, to the bit.
+        changes and no softness this is Adam of the masked gradient, up to rounding.
 
         Args:
             variables: list of Keras variables that the optimiser was built with.
@@ -86,6 +86,22 @@ class AdamW(SummedGradients, keras.optimizers.AdamW):
         rate, first, second = tf.unstack(learning_rate)
         rate = self._rate_of(variable, rate)
         index = self._get_variable_index(variable)
+        moments = self._momentums[index], self._velocities[index]
+        if not isinstance(gradient, Parts):
+            # One pass over memory; the correction of the bias is in the rate.
+            tf.raw_ops.ResourceApplyAdam(
+                var=variable.handle,
+                m=moments[0].value.handle,
+                v=moments[1].value.handle,
+                beta1_power=0.0,
+                beta2_power=0.0,
+                lr=rate,
+                beta1=1 - first,
+                beta2=1 - second,
+                epsilon=self.epsilon,
+                grad=gradient,
+            )
+            return
 
         def updated(gradient, moments):
             momentum, velocity = (moment.value for moment in moments)
@@ -93,14 +109,9 @@ class AdamW(SummedGradients, keras.optimizers.AdamW):
             velocity.assign_add((gradient * gradient - velocity) * second)
             return momentum * rate / (tf.sqrt(velocity) + self.epsilon)
 
-        moments = self._momentums[index], self._velocities[index]
-        if isinstance(gradient, Parts):
-            text = updated(gradient.text, moments)
-            image = updated(gradient.image, self._image_moments[index])
-            update = masked(gradient.mask, text, image, self._softness)
-        else:
-            update = updated(gradient, moments)
-        variable.assign_sub(update)
+        text = updated(gradient.text, moments)
+        image = updated(gradient.image, self._image_moments[index])
+        variable.assign_sub(masked(gradient.mask, text, image, self._softness))
 
 
 @keras.saving.register_keras_serializable(package="keras_vitbert")

@@ -117,7 +117,7 @@ class SummedGradients(_Optimizer):
         index = self._get_variable_index(variable)
         if self.weight_decay and decays(self._trainable_variables[index]):
             part = self._rate_of(variable, self.weight_decay)
-            variable.assign_sub(variable * part * tf.cast(rate, variable.dtype))
+            variable.assign_sub(variable * tf.cast(part * rate, variable.dtype))
 
 
 class KerasUpdate(SummedGradients):

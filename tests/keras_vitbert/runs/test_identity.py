@@ -149,14 +149,14 @@ def test_another_generator_of_dropout_is_told(tmp_path, capsys):
         folder.begin({"variant": "joint"}, config, ["a"], {}, dropout_generator=generator)
         return capsys.readouterr().err
 
-    assert not begin("philox") and not begin("philox")
+    assert not begin("philox16") and not begin("philox16")
     assert begin("threefry") == (
-        f"{tmp_path} drew dropout by philox, and goes on by threefry: other units are dropped\n"
+        f"{tmp_path} drew dropout by philox16, and goes on by threefry: other units are dropped\n"
     )
     old = record(tmp_path)
     del old["dropout_generator"]
     (tmp_path / "config.json").write_text(json.dumps(old))
-    assert "dropout by replica, as older versions do, and goes on by philox" in begin("philox")
+    assert "dropout by replica, as older versions do, and goes on by philox16" in begin("philox16")
     assert not begin("")  # without dropout
 
 

@@ -224,9 +224,9 @@ def test_a_mask_that_stays_may_as_well_stand_behind_the_moments(make_trainer, ma
     one, two = (of_updates(make_trainer, target) for target in ("gradient", "update"))
     for number in range(3):
         logs = [step(trainer, make_batch(number)) for trainer in (one, two)]
-        assert logs[0] == logs[1] and logs[0]["gradient_norm"] > 0.5
+        assert logs[0] == pytest.approx(logs[1], rel=1e-5) and logs[0]["gradient_norm"] > 0.5
     for a, b in zip(weights(one), weights(two), strict=True):
-        np.testing.assert_array_equal(a, b)
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-6)
     randomize_masks(one.merge, 6)
     randomize_masks(two.merge, 6)
     for trainer in (one, two):

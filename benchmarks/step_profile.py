@@ -1,0 +1,77 @@
+"""Where the time of a joint step goes on this machine: by kind of operation, and by part.
+
+    python -m benchmarks.step_profile [--size=base] [--images=8] [--texts=1] [--rounds=2]
+                                      [--dtype=mixed_bfloat16] [--dropout=0.1]
+
+Times are those of operations on all threads, from TensorFlow's profiler. On CPU several run at
+once, so that they come to more than the step; the parts of it are those of `tpu.aot --explain`.
+"""
+
+import collections
+import glob
+import re
+import tempfile
+
+import tensorflow as tf
+from tensorflow.tsl.profiler.protobuf import xplane_pb2
+
+from benchmarks.steps import compiled_trainer, random_batch, step_parser
+from keras_vitbert.configs.pretraining import load_config, with_sizes
+from keras_vitbert.merging import get_merge
+from keras_vitbert.model.pretraining_network import build_network
+from tpu.ahead_of_time.explanation import part_of, summed
+from tpu.ahead_of_time.hlo import Work
+
+_SHOWN = 24
+
+
+def main():
+    """Runs the benchmark."""
+    parser = step_parser(__doc__, texts=1, rounds=2)
+    parser.add_argument("--dtype", default="mixed_bfloat16")
+    parser.add_argument("--dropout", type=float, default=0.1)
+    arguments = parser.parse_args()
+    config = with_sizes(load_config(f"paper:{arguments.size}"))
+    config.model.dropout = arguments.dropout
+    network = build_network(config.model, dtype=arguments.dtype)
+    trainer = compiled_trainer(network, get_merge({"name": "mask"}), config)
+    step = tf.function(trainer.train_step)
+    batch = random_batch(config.model, arguments.images, arguments.texts)
+    for _ in range(2):
+        step(batch)["gradient_norm"].numpy()
+    with tempfile.TemporaryDirectory() as folder:
+        with tf.profiler.experimental.Profile(folder):
+            for _ in range(arguments.rounds):
+                step(batch)["gradient_norm"].numpy()
+        [path] = glob.glob(f"{folder}/**/*.xplane.pb", recursive=True)
+        with open(path, "rb") as file:
+            space = xplane_pb2.XSpace.FromString(file.read())
+    _print(space, arguments.rounds)
+
+
+def _print(space, rounds):
+    kinds, works = collections.Counter(), []
+    for plane in space.planes:
+        for line in plane.lines:
+            for event in line.events:
+                name, _, kind = plane.event_metadata[event.metadata_id].name.partition(":")
+                if not re.fullmatch(r"\w+", kind) or kind.startswith("__inference"):
+                    continue  # of the executor
+                kinds[kind] += event.duration_ps
+                works.append(Work(name, event.duration_ps))
+    total = sum(kinds.values())
+    print(f"{total / rounds / 1e12:.2f} s of operations a step")
+    for kind, spent in kinds.most_common(_SHOWN):
+        print(f"{spent / total:7.1%}  {kind}")
+    names = {name: spent for name, (spent, *_) in summed(works).items()}
+    parts = collections.Counter()
+    for name, spent in names.items():
+        parts[part_of(name)] += spent
+    for title, found in (("part", parts), ("operation", collections.Counter(names))):
+        print(f"by {title}:")
+        for name, spent in found.most_common(_SHOWN):
+            print(f"{spent / total:7.1%}  {name}")
+
+
+if __name__ == "__main__":
+    main()

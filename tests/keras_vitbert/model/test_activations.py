@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from scipy.special import erf, expit
+import tensorflow as tf
+from scipy.special import erf, erfc, expit
 
 from keras_vitbert.model.activations import ACTIVATIONS
 
@@ -23,3 +24,29 @@ def test_formulas(name):
     assert np.abs(EXACT - BY_TANH).max() > 1e-4  # so the tests below tell them apart
     found = np.asarray(ACTIVATIONS[name](X.astype(np.float32)))
     np.testing.assert_allclose(found, FORMULAS[name], rtol=1e-6, atol=2e-6)
+
+
+def test_gelu_in_bfloat16_is_rounded_once():
+    """Computed in bfloat16 step by step, small values would be off by a fifth of themselves."""
+    x = tf.cast(np.linspace(-9, 9, 20_001), tf.bfloat16)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = ACTIVATIONS["gelu"](x)
+    derivative = np.asarray(tape.gradient(y, x), np.float64)
+    x = np.asarray(x, np.float64)
+    below = 0.5 * erfc(-x / np.sqrt(2))
+    half_a_unit = 2**-8 * 1.01
+    np.testing.assert_allclose(np.asarray(y, np.float64), x * below, rtol=half_a_unit)
+    expected = below + x * np.exp(-x * x / 2) / np.sqrt(2 * np.pi)
+    np.testing.assert_allclose(derivative, expected, rtol=half_a_unit, atol=1e-6)
+
+
+def test_the_derivative_of_gelu_that_comes_with_it():
+    """Against that of the formula, by TensorFlow."""
+    x = tf.constant(X, tf.float32)
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(x)
+        found, formula = ACTIVATIONS["gelu"](x), 0.5 * x * tf.math.erfc(-x / np.sqrt(2.0))
+    np.testing.assert_allclose(
+        tape.gradient(found, x), tape.gradient(formula, x), rtol=1e-5, atol=1e-6
+    )

@@ -1,0 +1,127 @@
+"""The joint step beside that of PyTorch with blocks of transformers, in turns in one process.
+
+    python -m benchmarks.joint_peer [--size=base] [--images=8] [--texts=1] [--rounds=9]
+                                    [--dtype=float32]
+
+Both have the same sizes, dropout, heads, clip and AdamW. PyTorch's has one encoder, too, made of a
+`ViTModel`'s blocks, and one backward pass of the sum of the losses; ours has two gradients and
+merges them by masks (the paper's step). With `mixed_bfloat16` PyTorch computes by its autocast. It
+needs the extra `parity`.
+"""
+
+import math
+import statistics
+
+import torch
+import transformers
+from torch import nn
+
+from benchmarks.steps import compiled_step, in_turns, random_batch, step_parser
+from keras_vitbert.configs.pretraining import load_config, with_sizes
+from keras_vitbert.merging import get_merge
+from keras_vitbert.model.pretraining_network import build_network
+
+
+class _Peer(nn.Module):
+    """The same network of transformers' blocks."""
+
+    def __init__(self, model):
+        super().__init__()
+        width, rate = model.hidden_dim, model.dropout
+        self.vit = transformers.ViTModel(
+            transformers.ViTConfig(
+                hidden_size=width,
+                num_hidden_layers=model.num_layers,
+                num_attention_heads=model.num_heads,
+                intermediate_size=model.intermediate_dim,
+                hidden_dropout_prob=rate,
+                attention_probs_dropout_prob=rate,
+                image_size=model.image_size,
+                patch_size=model.patch_size,
+            ),
+            add_pooling_layer=False,
+        )
+        self.words = nn.Embedding(model.vocabulary_size, width)
+        self.segments = nn.Embedding(2, width)
+        self.positions = nn.Parameter(torch.randn(1, model.max_sequence_length, width) * 0.02)
+        self.dropout = nn.Dropout(rate)
+
+        def head(classes):
+            hidden = nn.Linear(width, width)
+            return nn.Sequential(hidden, nn.GELU(), nn.Dropout(rate), nn.Linear(width, classes))
+
+        self.image_head = head(model.num_classes)
+        self.masked_head, self.next_head = head(model.vocabulary_size), head(2)
+
+    def loss(self, batch):
+        """The sum of the three losses."""
+        images = self.vit(batch["images"]).last_hidden_state
+        x = self.words(batch["token_ids"]) + self.segments(batch["segment_ids"]) + self.positions
+        x = self.dropout(x)
+        for layer in self._layers():
+            x = layer(x)
+            x = x[0] if isinstance(x, tuple) else x
+        texts = self.vit.layernorm(x)
+        rows = torch.arange(len(texts))[:, None]
+        masked = self.masked_head(texts[rows, batch["masked_positions"]])
+        entropy = nn.functional.cross_entropy
+        return (
+            entropy(self.image_head(images[:, 0]).float(), batch["image_labels"])
+            + entropy(masked.flatten(0, 1).float(), batch["masked_ids"].flatten())
+            + entropy(self.next_head(texts[:, 0]).float(), batch["next_sentence_labels"])
+        )
+
+    def _layers(self):
+        encoder = getattr(self.vit, "encoder", self.vit)
+        return getattr(encoder, "layer", None) or encoder.layers
+
+
+def _peer_step(model, dtype, rate):
+    peer = _Peer(model).train()
+    optimizer = torch.optim.AdamW(peer.parameters(), lr=rate, fused=True)
+    reduced = dtype == "mixed_bfloat16"
+
+    def step(batch):
+        optimizer.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=reduced):
+            loss = peer.loss(batch)
+        loss.backward()
+        nn.utils.clip_grad_norm_(peer.parameters(), 1.0)
+        optimizer.step()
+        return loss.item()
+
+    return step, sum(p.numel() for p in peer.parameters())
+
+
+def main():
+    """Runs the benchmark."""
+    parser = step_parser(__doc__, texts=1)
+    parser.add_argument("--dtype", default="float32", help="or mixed_bfloat16")
+    arguments = parser.parse_args()
+    config = with_sizes(load_config(f"paper:{arguments.size}"))
+    ours = random_batch(config.model, arguments.images, arguments.texts)
+    theirs = {
+        name: torch.from_numpy(value.numpy())
+        if value.dtype.is_floating
+        else torch.tensor(value.numpy()).long()
+        for name, value in ours.items()
+    }
+    theirs["images"] = theirs["images"].permute(0, 3, 1, 2).contiguous()
+    network = build_network(config.model, dtype=arguments.dtype)
+    step = compiled_step(network, get_merge({"name": "mask"}), config)
+    peer, parameters = _peer_step(config.model, arguments.dtype, config.optimizer.learning_rate)
+    own = sum(math.prod(v.shape) for v in network.trainable_variables)
+    steps = {"ours": lambda _: step(ours), "peer": lambda _: peer(theirs)}
+    rounds = list(in_turns(steps, None, arguments.rounds))
+    ratios = sorted(seconds["peer"] / seconds["ours"] for seconds in rounds)
+    middle = {name: statistics.median(r[name] for r in rounds) for name in steps}
+    print(
+        f"{arguments.size}, {arguments.dtype}, {arguments.images} images and {arguments.texts} "
+        f"texts: {own / 1e6:.1f} and {parameters / 1e6:.1f} M parameters\n"
+        f"ours {middle['ours']:.2f} s, PyTorch {middle['peer']:.2f} s: "
+        f"{statistics.median(ratios):.2f} times as fast ({ratios[0]:.2f} to {ratios[-1]:.2f})"
+    )
+
+
+if __name__ == "__main__":
+    main()

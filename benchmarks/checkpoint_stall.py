@@ -17,10 +17,8 @@ import types
 
 import tensorflow as tf
 
-from benchmarks.steps import clear_half, compiled_trainer, random_batch, step_parser
-from keras_vitbert.configs.pretraining import load_config, with_sizes
+from benchmarks.steps import clear_half, compiled_trainer, sized, step_parser
 from keras_vitbert.merging import get_merge
-from keras_vitbert.model.pretraining_network import build_network
 from keras_vitbert.runs import checkpoints
 from keras_vitbert.runs.checkpoint_writer import CheckpointWriter
 from pipelines.files import write_atomically
@@ -32,12 +30,10 @@ def main():
     parser.add_argument("--disk", type=float, default=50.0, help="MB/s")
     parser.add_argument("--steps", type=int, default=40, help="beside the checkpoint, at most")
     arguments = parser.parse_args()
-    config = with_sizes(load_config(f"paper:{arguments.size}"))
-    network = build_network(config.model)
+    config, network, batch = sized(arguments)
     merge = get_merge({"name": "mask"})
     trainer = compiled_trainer(network, merge, config)
     clear_half(merge)
-    batch = random_batch(config.model, arguments.images, arguments.texts)
     step = tf.function(trainer.train_step)
 
     def seconds_of(function, *values):

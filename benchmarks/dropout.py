@@ -8,10 +8,8 @@ All steps are in one process and share one network. `none` is the step without d
 
 import statistics
 
-from benchmarks.steps import compiled_step, in_turns, random_batch, step_parser
-from keras_vitbert.configs.pretraining import load_config, with_sizes
+from benchmarks.steps import compiled_step, in_turns, sized, step_parser
 from keras_vitbert.merging import get_merge
-from keras_vitbert.model.pretraining_network import build_network
 from keras_vitbert.training.example_dropout import GENERATORS
 from keras_vitbert.training.joint_trainer import JointTrainer
 
@@ -40,9 +38,7 @@ def main():
     parser = step_parser(__doc__, texts=1)
     parser.add_argument("--dtype", default="mixed_bfloat16", help="or float32")
     arguments = parser.parse_args()
-    config = with_sizes(load_config(f"paper:{arguments.size}"))
-    batch = random_batch(config.model, arguments.images, arguments.texts)
-    network = build_network(config.model, dtype=arguments.dtype)
+    config, network, batch = sized(arguments, arguments.dtype)
     trainers = {"keras": _Keras, "none": _Without, **{name: _by(name) for name in GENERATORS}}
     steps = {
         name: compiled_step(network, get_merge({"name": "mask"}), config, trainer)

@@ -16,10 +16,8 @@ import torch
 import transformers
 from torch import nn
 
-from benchmarks.steps import compiled_step, in_turns, random_batch, step_parser
-from keras_vitbert.configs.pretraining import load_config, with_sizes
+from benchmarks.steps import compiled_step, in_turns, sized, step_parser
 from keras_vitbert.merging import get_merge
-from keras_vitbert.model.pretraining_network import build_network
 
 
 class _Peer(nn.Module):
@@ -98,16 +96,10 @@ def main():
     parser = step_parser(__doc__, texts=1)
     parser.add_argument("--dtype", default="float32", help="or mixed_bfloat16")
     arguments = parser.parse_args()
-    config = with_sizes(load_config(f"paper:{arguments.size}"))
-    ours = random_batch(config.model, arguments.images, arguments.texts)
-    theirs = {
-        name: torch.from_numpy(value.numpy())
-        if value.dtype.is_floating
-        else torch.tensor(value.numpy()).long()
-        for name, value in ours.items()
-    }
+    config, network, ours = sized(arguments, arguments.dtype)
+    theirs = {name: torch.tensor(value.numpy()) for name, value in ours.items()}
+    theirs = {n: x if x.is_floating_point() else x.long() for n, x in theirs.items()}
     theirs["images"] = theirs["images"].permute(0, 3, 1, 2).contiguous()
-    network = build_network(config.model, dtype=arguments.dtype)
     step = compiled_step(network, get_merge({"name": "mask"}), config)
     peer, parameters = _peer_step(config.model, arguments.dtype, config.optimizer.learning_rate)
     own = sum(math.prod(v.shape) for v in network.trainable_variables)

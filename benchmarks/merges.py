@@ -21,11 +21,9 @@ import sys
 
 import tensorflow as tf
 
-from benchmarks.steps import clear_half, compiled_step, in_turns, random_batch, step_parser
+from benchmarks.steps import clear_half, compiled_step, in_turns, sized, step_parser
 from keras_vitbert.configs.merges import ENTRIES, WEIGHTINGS
-from keras_vitbert.configs.pretraining import load_config, with_sizes
 from keras_vitbert.merging import get_merge
-from keras_vitbert.model.pretraining_network import build_network
 
 _STEPS = 3  # of `sum`, or of a process whose memory is looked at
 
@@ -54,7 +52,7 @@ def main():
             done = subprocess.run(command, check=True, capture_output=True, text=True)
             print(f"{name:<26}{int(done.stdout.split()[-1]):>8,} MB at most", flush=True)
         return
-    config, network, batch = _made(arguments)
+    config, network, batch = sized(arguments, arguments.dtype)
     total = compiled_step(network, _merge("sum", arguments), config)
     if arguments.whole:
         for name in names:
@@ -112,12 +110,6 @@ def _compiled_merge(network, merge):
     return lambda gradients: merged(*gradients).numpy()
 
 
-def _made(arguments):
-    config = with_sizes(load_config(f"paper:{arguments.size}"))
-    network = build_network(config.model, dtype=arguments.dtype)
-    return config, network, random_batch(config.model, arguments.images, arguments.texts)
-
-
 def _merge(text, arguments):
     """The merge of such as `mask:mask_target=update`; by block where that is asked for."""
     name, *options = text.split(":")
@@ -127,7 +119,7 @@ def _merge(text, arguments):
 
 def _memory(arguments):
     """The most memory of this process in some steps, in MB."""
-    config, network, batch = _made(arguments)
+    config, network, batch = sized(arguments, arguments.dtype)
     step = compiled_step(network, _merge(arguments.alone, arguments), config)
     for _ in range(_STEPS):
         step(batch)

@@ -18,10 +18,8 @@ import sys
 
 import tensorflow as tf
 
-from benchmarks.steps import compiled_trainer, in_turns, random_batch, step_parser
-from keras_vitbert.configs.pretraining import load_config, with_sizes
+from benchmarks.steps import compiled_trainer, in_turns, sized, step_parser
 from keras_vitbert.merging import get_merge
-from keras_vitbert.model.pretraining_network import build_network
 from keras_vitbert.training.joint_trainer import JointTrainer
 from tpu.ahead_of_time.lifetimes import peak_of
 
@@ -62,9 +60,8 @@ def main():
 def _measured(arguments):
     """Bytes before a step, the most of its tensors, these by lifetimes, and seconds of a step."""
     device = (tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU"))[0]
-    config = with_sizes(load_config(f"paper:{arguments.size}"))
-    config.model.num_layers = arguments.layers or config.model.num_layers
-    network = build_network(config.model, dtype=arguments.dtype)
+    layers = {"num_layers": arguments.layers} if arguments.layers else {}
+    config, network, batch = sized(arguments, arguments.dtype, **layers)
     *parts, last = arguments.alone.split("+")
     remat = last == "remat"
     parts = int((parts or ["1"])[0] if remat else last)
@@ -77,7 +74,6 @@ def _measured(arguments):
         ),
     )
     step = tf.function(trainer.train_step)
-    batch = random_batch(config.model, arguments.images, arguments.texts)
     predicted = peak_of(step.get_concrete_function(batch).graph).allocated
 
     def run(batch):

@@ -15,12 +15,9 @@ import tempfile
 import tensorflow as tf
 from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
-from benchmarks.steps import compiled_trainer, random_batch, step_parser
-from keras_vitbert.configs.pretraining import load_config, with_sizes
+from benchmarks.steps import compiled_trainer, sized, step_parser
 from keras_vitbert.merging import get_merge
-from keras_vitbert.model.pretraining_network import build_network
-from tpu.ahead_of_time.explanation import part_of, summed
-from tpu.ahead_of_time.hlo import Work
+from tpu.ahead_of_time.explanation import part_of, unnumbered
 
 _SHOWN = 24
 
@@ -31,12 +28,9 @@ def main():
     parser.add_argument("--dtype", default="mixed_bfloat16")
     parser.add_argument("--dropout", type=float, default=0.1)
     arguments = parser.parse_args()
-    config = with_sizes(load_config(f"paper:{arguments.size}"))
-    config.model.dropout = arguments.dropout
-    network = build_network(config.model, dtype=arguments.dtype)
+    config, network, batch = sized(arguments, arguments.dtype, dropout=arguments.dropout)
     trainer = compiled_trainer(network, get_merge({"name": "mask"}), config)
     step = tf.function(trainer.train_step)
-    batch = random_batch(config.model, arguments.images, arguments.texts)
     for _ in range(2):
         step(batch)["gradient_norm"].numpy()
     with tempfile.TemporaryDirectory() as folder:
@@ -50,7 +44,7 @@ def main():
 
 
 def _print(space, rounds):
-    kinds, works = collections.Counter(), []
+    kinds, names, parts = collections.Counter(), collections.Counter(), collections.Counter()
     for plane in space.planes:
         for line in plane.lines:
             for event in line.events:
@@ -58,16 +52,12 @@ def _print(space, rounds):
                 if not re.fullmatch(r"\w+", kind) or kind.startswith("__inference"):
                     continue  # of the executor
                 kinds[kind] += event.duration_ps
-                works.append(Work(name, event.duration_ps))
+                names[unnumbered(name)] += event.duration_ps
     total = sum(kinds.values())
-    print(f"{total / rounds / 1e12:.2f} s of operations a step")
-    for kind, spent in kinds.most_common(_SHOWN):
-        print(f"{spent / total:7.1%}  {kind}")
-    names = {name: spent for name, (spent, *_) in summed(works).items()}
-    parts = collections.Counter()
     for name, spent in names.items():
         parts[part_of(name)] += spent
-    for title, found in (("part", parts), ("operation", collections.Counter(names))):
+    print(f"{total / rounds / 1e12:.2f} s of operations a step")
+    for title, found in (("kind", kinds), ("part", parts), ("operation", names)):
         print(f"by {title}:")
         for name, spent in found.most_common(_SHOWN):
             print(f"{spent / total:7.1%}  {name}")

@@ -6,6 +6,8 @@ import time
 import numpy as np
 import tensorflow as tf
 
+from keras_vitbert.configs.pretraining import load_config, with_sizes
+from keras_vitbert.model.pretraining_network import build_network
 from keras_vitbert.training.joint_trainer import JointTrainer
 from keras_vitbert.training.optimizers import build_optimizer
 
@@ -23,6 +25,23 @@ def step_parser(doc, texts, rounds=9):
     parser.add_argument("--texts", type=int, default=texts, help="texts a step")
     parser.add_argument("--rounds", type=int, default=rounds, help="counted pairs of steps")
     return parser
+
+
+def sized(arguments, dtype="float32", **changes):
+    """What the flags of `step_parser` ask for.
+
+    Args:
+        arguments: of `step_parser`.
+        dtype: str, of the network.
+        **changes: of the config's `model`.
+
+    Returns:
+        (config of the paper with that encoder, network, random batch).
+    """
+    config = with_sizes(load_config(f"paper:{arguments.size}"))
+    config.model.update(changes)
+    network = build_network(config.model, dtype=dtype)
+    return config, network, random_batch(config.model, arguments.images, arguments.texts)
 
 
 def in_turns(steps, batch, rounds):

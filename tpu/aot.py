@@ -98,6 +98,8 @@ def main(argv):
     _check_output(values)
     if sizes:
         return _on_gpus(values, subject, sizes)
+    check_installed()
+    load_tensorflow()
     return _on_tpu(values, subject, slice_, other)
 
 
@@ -116,8 +118,6 @@ def _own(name, argv):
 
 
 def _on_tpu(values, subject, slice_, other=None):
-    check_installed()
-    load_tensorflow()
     outcome = prove(subject, slice_, values.jobs, _only(values))
     train = outcome["programs"].get("train")
     if other is not None and train and train["fits"]:

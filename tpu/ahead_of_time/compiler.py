@@ -7,7 +7,6 @@ process, and its end frees the memory of the compilation. JAX has the bindings.
 """
 
 import json
-import math
 import os
 import re
 import signal
@@ -17,7 +16,7 @@ import time
 
 from pipelines.command_line import UserError
 from tpu.ahead_of_time.explanation import summed
-from tpu.ahead_of_time.hlo import work_of
+from tpu.ahead_of_time.hlo import size_of, work_of
 from tpu.slices import find_slice
 
 _ENVIRONMENT = {  # else libtpu looks for a TPU for minutes, and only one process may use it
@@ -38,7 +37,6 @@ _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _COLLECTIVE = re.compile(
     r" = (.*?) (all-reduce|all-to-all|all-gather|reduce-scatter|collective-permute)(?:-start)?\("
 )
-_ARRAY = re.compile(r"\b(pred|[a-z]+\d+)\w*\[([\d,]*)\]")
 
 # It needs more memory than any TPU has: the error message says how much there is.
 _TOO_LARGE = """
@@ -170,9 +168,7 @@ def collectives(hlo):
     for types, kind in _COLLECTIVE.findall(hlo):
         entry = found.setdefault(kind, {"count": 0, "bytes": 0})
         entry["count"] += 1
-        for dtype, shape in _ARRAY.findall(types):
-            size = 1 if dtype == "pred" else int(re.search(r"\d+", dtype)[0]) / 8
-            entry["bytes"] += int(size * math.prod(int(n) for n in shape.split(",") if n))
+        entry["bytes"] += size_of(types, padded=False)
     return found
 
 

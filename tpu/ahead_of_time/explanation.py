@@ -30,6 +30,18 @@ _LARGEST = 8
 _UNNUMBERED = re.compile(r"(?:_\d+)+(?=/|$)")  # `block_3_1` and `Cast_12`
 
 
+def unnumbered(name):
+    """The name of an operation without the numbers of copies and blocks.
+
+    Args:
+        name: str.
+
+    Returns:
+        str.
+    """
+    return _UNNUMBERED.sub("", name)
+
+
 def summed(works):
     """Sums work by the names of operations, without numbers: the blocks of a model are one.
 
@@ -41,10 +53,13 @@ def summed(works):
     """
     found = {}
     for work in works:
-        total = found.setdefault(_UNNUMBERED.sub("", work.source), [0, 0, 0])
-        for place, value in enumerate((work.bytes, work.operations, work.cycles)):
-            total[place] += value
+        _add(found, unnumbered(work.source), (work.bytes, work.operations, work.cycles))
     return found
+
+
+def _add(sums, name, values):
+    total = sums.setdefault(name, [0, 0, 0])
+    total[:] = map(sum, zip(total, values, strict=True))
 
 
 def part_of(name):
@@ -76,8 +91,7 @@ def lines_of(name, result):
     work = result["work"]
     parts = {}
     for source, values in work.items():
-        total = parts.setdefault(part_of(source), [0, 0, 0])
-        total[:] = map(sum, zip(total, values, strict=True))
+        _add(parts, part_of(source), values)
     moved, _, cycles = whole = [sum(column) for column in zip(*work.values(), strict=True)]
     rows = [("part", "moved", "of it", "products", "cycles", "of them")]
     for part, values in [*sorted(parts.items(), key=lambda item: -item[1][0]), ("all", whole)]:

@@ -68,21 +68,23 @@ def work_of(program):
     return list(_run(computations, entry, 1))
 
 
-def size_of(type_):
+def size_of(type_, padded=True):
     """The bytes that arrays take in memory.
 
     Args:
         type_: str, the type of an array, or of a tuple of them, as HLO prints it.
+        padded: bool, whether with a tile `T(8,128)` the last two axes in memory are padded to
+            multiples of it.
 
     Returns:
-        int. With a tile `T(8,128)` the last two axes in memory are padded to multiples of it.
+        int.
     """
-    return sum(_array_size(*found) for found in _ARRAY.findall(type_))
+    return sum(_array_size(*found, padded) for found in _ARRAY.findall(type_))
 
 
-def _array_size(dtype, sizes, order, tile):
+def _array_size(dtype, sizes, order, tile, padded):
     axes = _integers(sizes)
-    if tile:
+    if tile and padded:
         tile = _integers(tile)
         axes = [axes[axis] for axis in reversed(_integers(order))]
         axes = [1] * (len(tile) - len(axes)) + axes

@@ -227,9 +227,8 @@ def _roofline_lines(roofline, batch, steps):
             rates.append(f"{at['tokens_per_second']:,.0f} tokens/s")
         if "examples" in batch:
             rates.append(f"{batch['examples'] / at['seconds']:,.0f} examples/s")
-        if not steps:
-            lines.append(f"  at {efficiency} of it: {', '.join(rates)}")
-            continue
-        days = f"{at['days']:.2f} days" if at["days"] >= 0.1 else f"{at['days'] * 24:.2f} hours"
-        lines.append(f"  at {efficiency} of it: {', '.join(rates)}, {days} for {steps:,} steps")
+        if steps:
+            days = f"{at['days']:.2f} days" if at["days"] >= 0.1 else f"{at['days'] * 24:.2f} hours"
+            rates.append(f"{days} for {steps:,} steps")
+        lines.append(f"  at {efficiency} of it: {', '.join(rates)}")
     return lines

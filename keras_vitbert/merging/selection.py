@@ -4,6 +4,9 @@ Non-negative floats are ordered like their bit patterns read as integers. So the
 is found by bisection over the bits: 31 passes that only count. Of equal values the first ones in
 flat order are selected; the position where they end is found by the same bisection over the flat
 index. The cost is a fixed number of counting passes, the memory one copy of the values as integers.
+
+What is as large as the values is uint32, bool or float32: TensorFlow keeps arithmetic in int32 on
+the host where it is not compiled, and a GPU's tensors would be copied there in every pass.
 """
 
 import itertools
@@ -12,6 +15,7 @@ import math
 from keras import ops
 
 MAGNITUDE_BITS = 31  # float32 without its sign
+_EXACT = 2**24  # up to which float32 has every integer
 
 
 def smallest(values, candidates, count):
@@ -33,9 +37,10 @@ def smallest(values, candidates, count):
     count = ops.cast(count, "int32")
 
     def number_up_to(limit):
+        limit = ops.cast(limit, "uint32")
         return _count([c & (b <= limit) for b, c in zip(bits, candidates, strict=True)])
 
-    threshold = _least(number_up_to, count, MAGNITUDE_BITS)
+    threshold = ops.cast(_least(number_up_to, count, MAGNITUDE_BITS), "uint32")
 
     below = [c & (b < threshold) for b, c in zip(bits, candidates, strict=True)]
     ties = [c & (b == threshold) for b, c in zip(bits, candidates, strict=True)]
@@ -63,10 +68,10 @@ def magnitude_bits(values):
         values: float tensor; taken in float32.
 
     Returns:
-        int32 tensor, not negative.
+        uint32 tensor, below 2**31.
     """
     # Clearing the sign bit is the absolute value, and unlike `ops.abs` it also orders NaNs last.
-    return ops.view(ops.cast(values, "float32"), "int32") & 0x7FFFFFFF
+    return ops.view(ops.cast(values, "float32"), "uint32") & 0x7FFFFFFF
 
 
 def _up_to(last, shape):
@@ -75,13 +80,32 @@ def _up_to(last, shape):
     rows = math.prod(shape) // max(columns, 1)
     # Places as numbers would take as much memory as the values. TensorFlow even computes them
     # before it compiles, and they become constants of the program, 340 MB at the paper's size.
-    last = last - columns * ops.arange(rows, dtype="int32")
-    return ops.reshape(ops.arange(columns, dtype="int32") <= last[:, None], shape)
+    count = ops.cast(ops.clip(last, -1, rows * columns - 1) + 1, "uint32")
+    before = _range(rows) * columns
+    of_rows = ops.maximum(count, before) - before
+    return ops.reshape(_range(columns) < of_rows[:, None], shape)
+
+
+def _range(size):
+    return ops.cast(ops.arange(size, dtype="int32"), "uint32")
 
 
 def _count(flags):
-    """The number of true entries, int32 (float32 is not exact above 2**24)."""
-    return sum(ops.sum(ops.cast(flag, "int32")) for flag in flags)
+    """The number of true entries, int32."""
+    sums = [one for flag in flags for one in _sums(flag)]
+    return ops.sum(ops.cast(ops.stack(sums), "int32"))
+
+
+def _sums(flags):
+    """Sums of the parts of a tensor, as float32, which is exact as the parts are small enough."""
+    size = math.prod(flags.shape)
+    if size <= _EXACT:
+        return [ops.sum(ops.cast(flags, "float32"))]
+    rows = flags.shape[0]
+    of_part = _EXACT * rows // size  # rows
+    if not of_part:
+        return [one for row in range(rows) for one in _sums(flags[row])]
+    return [one for row in range(0, rows, of_part) for one in _sums(flags[row : row + of_part])]
 
 
 def _least(count_up_to, wanted, bits):

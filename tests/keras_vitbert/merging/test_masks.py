@@ -11,6 +11,7 @@ import tensorflow as tf
 from keras_vitbert.merging import GradientMask, Merge, Sum, Unit, get_merge
 from keras_vitbert.merging.entries import RANKS, cleared_after
 from keras_vitbert.pretraining.mask_schedule import MaskSchedule
+from tests.keras_vitbert import gpu_kernels
 from tests.keras_vitbert.training import reference
 
 SHAPES = [(3, 5), (7,), (2, 2, 2), (1,)]
@@ -563,3 +564,17 @@ def test_a_merge_owns_its_masks_and_nothing_of_the_encoder(make_network, make):
         merge.make_masks(variables)
         masks = merge.masks
     assert {id(v) for v in merge.variables} == {id(v) for v in masks}
+
+
+@pytest.mark.parametrize("rank", RANKS)
+def test_no_rank_computes_on_the_host_of_a_gpu(rank):
+    if not gpu_kernels.known():
+        pytest.skip("this build of TensorFlow has no kernels of GPUs")
+    shapes = [(120, 100), (7,)]
+    mask = GradientMask(rank)
+    mask.make_masks([Shared(shape, "block_0/kernel") for shape in shapes])
+    gradients = [tf.TensorSpec(shape) for shape in shapes]
+    counts = tf.TensorSpec((1,), tf.int32)
+    refreshed = tf.function(mask.refreshed, autograph=False)
+    traced = refreshed.get_concrete_function(gradients, gradients, counts)
+    assert gpu_kernels.on_host(traced) == set()

@@ -37,7 +37,8 @@ _HAS_QUADPROG = "platform_machine == 'x86_64' or platform_system != 'Linux'"
 _HAS_ECOS = (
     "platform_machine == 'x86_64' and platform_system == 'Linux' and python_version < '3.13'"
 )
-PARITY = [  # what imported models and merges of gradients are checked against
+PARITY = [  # what imported models, merges of gradients and speed are checked against
+    "accelerate>=1.1,<2",  # transformers' `Trainer` needs it
     "torch>=2.4,<3",
     "transformers>=4.48,<6",
     f"torchjd[cagrad,fairgrad]{_TORCHJD}",

@@ -23,8 +23,13 @@ _STEP = re.compile(
 )
 
 
-def watch(command, terminal):
+def watch(command, terminal, to_step=False):
     """Runs a command.
+
+    Args:
+        command: list of str.
+        terminal: bool, whether it writes to a pseudo-terminal.
+        to_step: bool, whether it is killed once it has shown a step.
 
     Returns:
         (exit status, seconds, seconds to the first output, seconds to the first step, the longest
@@ -54,6 +59,8 @@ def watch(command, terminal):
             first = now - began
         if step is None and _STEP.search(tail):
             step = now - began
+            if to_step:
+                process.kill()
     os.close(reads)
     return process.wait(), time.monotonic() - began, first, step, silence, before
 

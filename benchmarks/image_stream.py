@@ -62,6 +62,29 @@ def compare(contenders, rounds, batches):
     """Times all contenders in turn, round after round, and prints the ratios."""
     pairs = [(name, "bare") for name in contenders if name != "bare"]
     pairs += [("augmented", name) for name in ("torch", "keras_cv") if name in contenders]
+    wall, processor = in_turns(contenders, rounds, batches)
+    for kind, rates in (("images a second", wall), ("per second of processor time", processor)):
+        medians = (f"{name} {statistics.median(values):,.0f}" for name, values in rates.items())
+        print(f"{kind}, medians of {rounds} rounds:", *medians)
+        for name, base in pairs:
+            ratios = ratios_of(rates, name, base)
+            print(
+                f"  {name} / {base}: median of ratios {statistics.median(ratios):.3f} "
+                f"({ratios[0]:.3f} to {ratios[-1]:.3f})"
+            )
+
+
+def in_turns(contenders, rounds, batches):
+    """Times all contenders in turn, round after round.
+
+    Args:
+        contenders: dict of a name to a function of a number of batches that returns seconds and
+            seconds of processor time.
+        rounds, batches: int.
+
+    Returns:
+        (dict of a name to images a second of each round, the same of processor time).
+    """
     wall, processor = ({name: [] for name in contenders} for _ in range(2))
     for number in range(rounds):
         names = list(contenders)
@@ -70,15 +93,40 @@ def compare(contenders, rounds, batches):
             wall[name].append(batches * BATCH / seconds)
             processor[name].append(batches * BATCH / busy)
         print(f"round {number + 1}:", *(f"{name} {wall[name][-1]:,.0f}" for name in names))
-    for kind, rates in (("images a second", wall), ("per second of processor time", processor)):
-        medians = (f"{name} {statistics.median(values):,.0f}" for name, values in rates.items())
-        print(f"{kind}, medians of {rounds} rounds:", *medians)
-        for name, base in pairs:
-            ratios = sorted(a / b for a, b in zip(rates[name], rates[base], strict=True))
-            print(
-                f"  {name} / {base}: median of ratios {statistics.median(ratios):.3f} "
-                f"({ratios[0]:.3f} to {ratios[-1]:.3f})"
-            )
+    return wall, processor
+
+
+def ratios_of(rates, name, base):
+    """The ratios of two contenders' rates, sorted."""
+    return sorted(a / b for a, b in zip(rates[name], rates[base], strict=True))
+
+
+def rows(images, batches, rounds):
+    """The row of `python -m benchmarks`, against KerasCV: list of one `Row`.
+
+    Args:
+        images, batches, rounds: int, see the flags.
+    """
+    from benchmarks.speed_table import Row
+
+    with tempfile.TemporaryDirectory() as folder:
+        pattern = write_images(folder, images)
+        datasets = {**streams(pattern), "keras_cv": with_keras_cv(bare(pattern))}
+        contenders = {name: timer(dataset) for name, dataset in datasets.items()}
+        rates, _ = in_turns(contenders, rounds, batches)
+    ratios = ratios_of(rates, "augmented", "keras_cv")
+    return [
+        Row(
+            f"images with RandAugment, {SIZE} pixels, against KerasCV's layer",
+            statistics.median(rates["augmented"]),
+            "images/s",
+            peer=statistics.median(rates["keras_cv"]),
+            ratio=statistics.median(ratios),
+            ceiling=statistics.median(rates["bare"]),
+            note=f"{rounds} ratios from {ratios[0]:.2f} to {ratios[-1]:.2f}; the ceiling is bare "
+            "decoding, resize and flip",
+        )
+    ]
 
 
 def write_images(folder, count):

@@ -9,6 +9,7 @@ merges them by masks (the paper's step). With `mixed_bfloat16` PyTorch computes 
 needs the extra `parity`.
 """
 
+import argparse
 import math
 import statistics
 
@@ -16,6 +17,8 @@ import torch
 import transformers
 from torch import nn
 
+from benchmarks.products import joint_products, joint_step_flops
+from benchmarks.speed_table import Row
 from benchmarks.steps import compiled_step, in_turns, sized, step_parser
 from keras_vitbert.merging import get_merge
 
@@ -91,27 +94,73 @@ def _peer_step(model, dtype, rate):
     return step, sum(p.numel() for p in peer.parameters())
 
 
-def main():
-    """Runs the benchmark."""
-    parser = step_parser(__doc__, texts=1)
-    parser.add_argument("--dtype", default="float32", help="or mixed_bfloat16")
-    arguments = parser.parse_args()
-    config, network, ours = sized(arguments, arguments.dtype)
+def compared(size, dtype, images, texts, rounds):
+    """Times both steps, and the products of ours alone, in turns.
+
+    Args:
+        size: str, an encoder of `keras_vitbert.configs.sizes`.
+        dtype: str, `float32` or `mixed_bfloat16`.
+        images, texts: int, of a step.
+        rounds: int.
+
+    Returns:
+        dict: `ours`, `peer` and `floor`, median seconds; `ratios`, sorted, of the peer's to ours;
+        `parameters`, of ours and of the peer; `rate`, operations a second of products.
+    """
+    asked = argparse.Namespace(size=size, images=images, texts=texts)
+    config, network, ours = sized(asked, dtype)
     theirs = {name: torch.tensor(value.numpy()) for name, value in ours.items()}
     theirs = {n: x if x.is_floating_point() else x.long() for n, x in theirs.items()}
     theirs["images"] = theirs["images"].permute(0, 3, 1, 2).contiguous()
     step = compiled_step(network, get_merge({"name": "mask"}), config)
-    peer, parameters = _peer_step(config.model, arguments.dtype, config.optimizer.learning_rate)
+    peer, parameters = _peer_step(config.model, dtype, config.optimizer.learning_rate)
     own = sum(math.prod(v.shape) for v in network.trainable_variables)
-    steps = {"ours": lambda _: step(ours), "peer": lambda _: peer(theirs)}
-    rounds = list(in_turns(steps, None, arguments.rounds))
-    ratios = sorted(seconds["peer"] / seconds["ours"] for seconds in rounds)
-    middle = {name: statistics.median(r[name] for r in rounds) for name in steps}
+    lengths = ours["token_ids"].shape[1], ours["masked_ids"].shape[1]
+    operands = "float32" if dtype == "float32" else "bfloat16"
+    products, operations = joint_products(config.model, images, texts, *lengths, operands)
+    steps = {"ours": lambda _: step(ours), "peer": lambda _: peer(theirs), "products": products}
+    found = list(in_turns(steps, None, rounds))
+    middle = {name: statistics.median(r[name] for r in found) for name in steps}
+    rate = operations / middle.pop("products")
+    floor = joint_step_flops(network, images, texts, *lengths) / rate
+    ratios = sorted(seconds["peer"] / seconds["ours"] for seconds in found)
+    parameters = own, parameters
+    return {**middle, "floor": floor, "ratios": ratios, "parameters": parameters, "rate": rate}
+
+
+def rows(size, dtype, images, texts, rounds, target):
+    """The row of `python -m benchmarks`: list of one `Row`."""
+    found = compared(size, dtype, images, texts, rounds)
+    ratios = found["ratios"]
+    return [
+        Row(
+            f"joint step, {size}, {dtype}, {images} images and {texts} texts",
+            found["ours"],
+            peer=found["peer"],
+            ratio=statistics.median(ratios),
+            ceiling=found["floor"],
+            at_least=target,
+            note=f"{len(ratios)} ratios from {ratios[0]:.2f} to {ratios[-1]:.2f}; the ceiling is "
+            f"its products at {found['rate'] / 1e9:.0f} GFLOP/s, as measured alone",
+        )
+    ]
+
+
+def main():
+    """Runs the benchmark."""
+    parser = step_parser(__doc__, texts=1)
+    parser.add_argument("--dtype", default="float32", help="or mixed_bfloat16")
+    asked = parser.parse_args()
+    found = compared(asked.size, asked.dtype, asked.images, asked.texts, asked.rounds)
+    own, parameters = found["parameters"]
+    ratios = found["ratios"]
     print(
-        f"{arguments.size}, {arguments.dtype}, {arguments.images} images and {arguments.texts} "
-        f"texts: {own / 1e6:.1f} and {parameters / 1e6:.1f} M parameters\n"
-        f"ours {middle['ours']:.2f} s, PyTorch {middle['peer']:.2f} s: "
-        f"{statistics.median(ratios):.2f} times as fast ({ratios[0]:.2f} to {ratios[-1]:.2f})"
+        f"{asked.size}, {asked.dtype}, {asked.images} images and {asked.texts} texts: "
+        f"{own / 1e6:.1f} and {parameters / 1e6:.1f} M parameters\n"
+        f"ours {found['ours']:.2f} s, PyTorch {found['peer']:.2f} s: "
+        f"{statistics.median(ratios):.2f} times as fast ({ratios[0]:.2f} to {ratios[-1]:.2f})\n"
+        f"the products of ours alone {found['floor']:.2f} s ({found['rate'] / 1e9:.0f} GFLOP/s), "
+        f"{found['floor'] / found['ours']:.0%} of its step"
     )
 
 

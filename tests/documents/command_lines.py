@@ -102,6 +102,8 @@ def check_module(name, arguments):
     elif package in ("keras_vitbert", "pipelines", "tpu", "benchmarks"):
         if importlib.util.find_spec(name) is None:
             raise Wrong(f"there is no module {name}")
+        if name == "benchmarks":
+            name = "benchmarks.__main__"
         if arguments == ["..."]:
             return
         parse = _parse_benchmark if package == "benchmarks" else _parse_command

@@ -84,6 +84,7 @@ def test_what_is_not_checked_is_still_needed():
         ("python -m tpu.aot --tpu=v3-128 --compares=joint", "compares"),
         ("python -m tpu.aot --tpu=v3-129", "v3-128"),
         ("python -m benchmarks.stream_resume --round=5", "--round=5"),
+        ("python -m benchmarks --quickly", "--quickly"),
         ("python -m benchmarks.inspection --rounds=2 --varient=vit", "varient"),
         ("tpu/vm/create.sh --name=a --zone=b --tpu=v3-8 --spots", "--spots"),
         ("tpu/vm/run.sh --name=a --zone=b --tpu=v3-8 -- -m keras_vitbert.pretrain --x=1", "'x'"),

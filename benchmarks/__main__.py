@@ -1,0 +1,167 @@
+"""What is measured of speed, in one table: ours, a peer, what the machine allows, and the target.
+
+    python -m benchmarks [--only=NAME,...] [--quick] [--output=FILE]
+
+Each job is a process of its own, and its sides take turns in it. A ratio is the median of those of
+the rounds and says how many times as fast as the peer ours is. The ceiling is what this machine
+does of the matrix products alone, or of bare decoding, and the share what ours reaches of it. A
+job that fails is told, and the others go on; one whose packages are not installed is left out (the
+extra `parity` has them). The status is 1 if a job fails or a target is missed.
+
+`--quick` has tiny sizes and few rounds: whether everything works, and whether a ratio is below half
+of its target, which alone, besides failures, gives the status 1. `--only` takes names, or how names
+begin. `--output` writes rows as JSON lines.
+"""
+
+import argparse
+import dataclasses
+import importlib
+import json
+import os
+import subprocess
+import sys
+import time
+from typing import Any
+
+from benchmarks.speed_table import Row, formatted
+
+_OPTIONAL = ("torch", "transformers", "accelerate", "keras_cv", "sklearn", "PIL")
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """A process that measures one or more rows.
+
+    Attributes:
+        function: str, `MODULE:FUNCTION` in `benchmarks`, which returns a list of `Row`.
+        settings: dict, its arguments.
+        quick: dict, those that `--quick` changes.
+    """
+
+    function: str
+    settings: dict[str, Any]
+    quick: dict[str, Any]
+
+    def rows(self, quick):
+        """Measures: list of `Row`."""
+        module, _, name = self.function.partition(":")
+        function = getattr(importlib.import_module(f"benchmarks.{module}"), name)
+        return function(**(self.settings | (self.quick if quick else {})))
+
+
+def _joint(dtype, images, texts, rounds, target):
+    settings = {"size": "base", "dtype": dtype, "images": images, "texts": texts}
+    settings |= {"rounds": rounds, "target": target}
+    return Job("joint_peer:rows", settings, {"size": "sample", "rounds": 3})
+
+
+_SENTENCES = {"size": "sample", "batch": 8, "steps": 8, "rounds": 2, "vocabulary": 2_000}
+JOBS = {
+    "joint_float32_8": _joint("float32", 8, 1, 7, 1.4),
+    "joint_float32_32": _joint("float32", 32, 4, 3, 1.4),
+    "joint_bfloat16_8": _joint("mixed_bfloat16", 8, 1, 7, 1.7),
+    "joint_bfloat16_32": _joint("mixed_bfloat16", 32, 4, 3, 1.7),
+    "start_sample": Job("start:sample_rows", {"runs": 3}, {"runs": 1}),
+    "start_base": Job(
+        "start:step_rows",
+        {"size": "base", "dtype": "float32", "images": 8, "texts": 1},
+        {"size": "sample"},
+    ),
+    "fine_tuning_padded": Job(
+        "fine_tuning_peer:rows", {"other": "padded", "target": 2.0, "rounds": 5}, _SENTENCES
+    ),
+    "fine_tuning_trainer": Job(
+        "fine_tuning_peer:rows", {"other": "trainer", "target": 1.3, "rounds": 5}, _SENTENCES
+    ),
+    "images": Job(
+        "image_stream:rows",
+        {"images": 256, "batches": 16, "rounds": 5},
+        {"images": 64, "batches": 2, "rounds": 2},
+    ),
+}
+
+
+def chosen(only):
+    """The names that `--only` means, in the order of `JOBS`.
+
+    Args:
+        only: str, comma-separated beginnings of names; empty for all.
+
+    Raises:
+        ValueError: one of them begins no name.
+    """
+    beginnings = only.split(",") if only else [""]
+    for beginning in beginnings:
+        if not any(name.startswith(beginning) for name in JOBS):
+            raise ValueError(f"{beginning!r} begins no name; there are {', '.join(JOBS)}")
+    return [name for name in JOBS if name.startswith(tuple(beginnings))]
+
+
+def measured(name, quick):
+    """Runs a job in a process of its own.
+
+    Args:
+        name: str, of `JOBS`.
+        quick: bool.
+
+    Returns:
+        list of `Row`; one that says why, if the job failed or was left out.
+    """
+    command = [sys.executable, "-m", "benchmarks", f"--job={name}", *["--quick"] * quick]
+    environment = {"TF_CPP_MIN_LOG_LEVEL": "2", **os.environ}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    if done.returncode:
+        lines = [line for line in done.stderr.splitlines() if line.strip()]
+        last = lines[-1].strip() if lines else "no output"
+        if done.returncode < 0:
+            last = f"killed by signal {-done.returncode}; {last}"
+        return [Row(name, failed=last)]
+    return [Row(**row) for row in json.loads(done.stdout.splitlines()[-1])]
+
+
+def _run_job(name, quick):
+    """Measures in this process, and prints the rows as JSON."""
+    try:
+        rows = JOBS[name].rows(quick)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] not in _OPTIONAL:
+            raise
+        rows = [Row(name, left_out=f"{error.name} is not installed")]
+    print("\n" + json.dumps([dataclasses.asdict(row) for row in rows]))
+
+
+def main():
+    """Runs the benchmarks; returns the exit status."""
+    layout = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser("benchmarks", description=__doc__, formatter_class=layout)
+    parser.add_argument("--only", default="", help=f"of {', '.join(JOBS)}")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, for CI")
+    parser.add_argument("--output", default="", help="a file for rows as JSON lines")
+    parser.add_argument("--job", choices=JOBS, help=argparse.SUPPRESS)  # of this process
+    asked = parser.parse_args()
+    if asked.job:
+        _run_job(asked.job, asked.quick)
+        return 0
+    try:
+        names = chosen(asked.only)
+    except ValueError as error:
+        parser.error(f"--only: {error}")
+    rows = []
+    for name in names:
+        began = time.monotonic()
+        rows += measured(name, asked.quick)
+        print(f"{name}: {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+    print(formatted(rows))
+    if asked.output:
+        with open(asked.output, "w", encoding="utf-8") as file:
+            file.writelines(json.dumps(dataclasses.asdict(row)) + "\n" for row in rows)
+    return status_of(rows, asked.quick)
+
+
+def status_of(rows, quick):
+    """The exit status: 1 if a row fails or misses its target, in a quick run by far."""
+    return int(any(row.is_far_off() if quick else row.passes is False for row in rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

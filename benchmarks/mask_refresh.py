@@ -6,6 +6,7 @@ Both find the 10 % smallest of random gradients of the shared encoder. Prints se
 """
 
 import argparse
+import math
 import statistics
 import time
 
@@ -13,6 +14,44 @@ import tensorflow as tf
 
 from keras_vitbert.configs.sizes import encoder_size
 from keras_vitbert.merging.selection import smallest
+
+PART = 10  # one of so many entries is found
+
+
+def encoder_shapes(size):
+    """The shapes of the shared encoder's tensors.
+
+    Args:
+        size: mapping with `num_layers`, `hidden_dim` and `intermediate_dim`.
+    """
+    d, wide = size["hidden_dim"], size["intermediate_dim"]
+    block = [(d, d)] * 4 + [(d, wide), (wide, d)] + [(d,)] * 9 + [(wide,)]
+    return block * size["num_layers"] + [(d,)] * 2
+
+
+def selection_of(shapes):
+    """The selection of the smallest of random gradients.
+
+    Args:
+        shapes: list of tuples of int.
+
+    Returns:
+        (callable that returns boolean tensors; int, all entries).
+    """
+    gradients = _gradients(shapes)
+    candidates = [tf.ones(shape, tf.bool) for shape in shapes]
+    total = sum(math.prod(shape) for shape in shapes)
+    count = tf.constant(total // PART)
+    return tf.function(lambda: smallest(gradients, candidates, count)), total
+
+
+def _gradients(shapes):
+    return [tf.random.normal(shape, seed=1) for shape in shapes]
+
+
+def marked_by(marks):
+    """How many entries are marked, waited for: int."""
+    return sum(int(tf.math.count_nonzero(part)) for part in marks)
 
 
 def main():
@@ -22,18 +61,10 @@ def main():
     parser.add_argument("--rounds", type=int, default=5, help="counted pairs")
     arguments = parser.parse_args()
 
-    size = encoder_size(arguments.size)
-    d, wide = size["hidden_dim"], size["intermediate_dim"]
-    shapes = [(d, d)] * 4 + [(d, wide), (wide, d)] + [(d,)] * 9 + [(wide,)]
-    shapes = shapes * size["num_layers"] + [(d,)] * 2
-    gradients = [tf.random.normal(shape, seed=1) for shape in shapes]
-    candidates = [tf.ones(shape, tf.bool) for shape in shapes]
-    total = sum(shape.num_elements() for shape in map(tf.TensorShape, shapes))
-    count = tf.constant(total // 10)
-
-    @tf.function
-    def selection():
-        return smallest(gradients, candidates, count)
+    shapes = encoder_shapes(encoder_size(arguments.size))
+    selection, total = selection_of(shapes)
+    gradients = _gradients(shapes)
+    count = total // PART
 
     @tf.function
     def sort():
@@ -47,9 +78,9 @@ def main():
         seconds = {}
         for name, function in (("selection", selection), ("sort", sort)):
             began = time.perf_counter()
-            marked = sum(int(tf.math.count_nonzero(marks)) for marks in function())
+            marked = marked_by(function())
             seconds[name] = time.perf_counter() - began
-            assert marked >= total // 10
+            assert marked >= count
         if round_number:  # the first traces
             ratios.append(seconds["selection"] / seconds["sort"])
             print(

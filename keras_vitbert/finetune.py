@@ -14,9 +14,15 @@ import functools
 import os
 import sys
 
+from keras_vitbert.configs.devices import most_steps_an_execution
 from keras_vitbert.configs.fine_tuning import open_keys
 from keras_vitbert.configs.memory import moments_of, require_memory
-from keras_vitbert.configs.overrides import ACCEPT_CHANGES, DIVERGENCE_FLAGS, QUICK
+from keras_vitbert.configs.overrides import (
+    ACCEPT_CHANGES,
+    DETERMINISTIC,
+    DIVERGENCE_FLAGS,
+    QUICK,
+)
 from keras_vitbert.fine_tuning import settings, tasks
 from pipelines import command_line
 from pipelines.command_line import UserError, quiet_loading, run, say
@@ -26,7 +32,14 @@ from pipelines.tasks import own_data
 from pipelines.tasks.tables import SUFFIXES
 from tpu.peak_flops import peak_flops
 from tpu.strategy import define_flags as define_tpu_flags
-from tpu.strategy import get_strategy, holder_of_weights, wait_for_peers
+from tpu.strategy import (
+    enable_determinism,
+    get_strategy,
+    gpu_capabilities,
+    holder_of_weights,
+    is_shared,
+    wait_for_peers,
+)
 
 
 def define_flags(values):
@@ -76,6 +89,7 @@ def define_flags(values):
         ("dry_run", False, "only print what was found and would be done"),
         ("download", False, "let TFDS download missing data"),
         ("accept_changes", "", ACCEPT_CHANGES),
+        DETERMINISTIC,
         *DIVERGENCE_FLAGS,
         ("max_bad_records", 0, "how many damaged rows of tables may be skipped", 0),
         values=values,
@@ -100,13 +114,18 @@ def main(argv):
         )
     if values.evaluate_only:
         _check_evaluation(values, task, config, given)
-    config = settings.for_devices(config, on_tpu=values.tpu is not None)
+    on_tpu = values.tpu is not None
+    if on_tpu:
+        settings.check_for_tpu(config)  # before it is connected to
     wait_for_peers(values)
     with quiet_loading():
         strategy = get_strategy(values.tpu, values.tpu_address)
+        if values.deterministic:
+            enable_determinism()
         from keras_vitbert.runs.workers import Workers
 
         workers = Workers(strategy)
+    config = settings.for_devices(config, on_tpu, gpu_capabilities(), is_shared(strategy))
     with workers.watched():
         return _fine_tune(values, task, config, given, strategy, workers)
 
@@ -189,6 +208,7 @@ def _fine_tune(values, task, config, given, strategy, workers):
         config = settings.with_parts(config, task, given, data.train.count)
     run = FineTuningRun(
         *(config, folder, workers, strategy, data, task, pretrained),
+        most_executed=most_steps_an_execution(values.tpu is not None, gpu_capabilities()),
         divergence=policy,
         accepted=tuple(values.accept_changes.split(",")),
         peak_flops=peak_flops(strategy, config.dtype, values.tpu),

@@ -14,15 +14,27 @@ import sys
 
 from keras_vitbert.configs import variants
 from keras_vitbert.configs.memory import require_pretraining_memory
-from keras_vitbert.configs.overrides import ACCEPT_CHANGES, DIVERGENCE_FLAGS, QUICK
-from keras_vitbert.configs.pretraining import for_devices, with_sizes
+from keras_vitbert.configs.overrides import (
+    ACCEPT_CHANGES,
+    DETERMINISTIC,
+    DIVERGENCE_FLAGS,
+    QUICK,
+)
+from keras_vitbert.configs.pretraining import check_for_tpu, for_devices, with_sizes
 from keras_vitbert.pretraining import settings
 from pipelines import command_line
 from pipelines.command_line import quiet_loading, run
 from pipelines.status import doing
 from tpu.peak_flops import peak_flops
 from tpu.strategy import define_flags as define_tpu_flags
-from tpu.strategy import get_strategy, holder_of_weights, wait_for_peers
+from tpu.strategy import (
+    enable_determinism,
+    get_strategy,
+    gpu_capabilities,
+    holder_of_weights,
+    is_shared,
+    wait_for_peers,
+)
 
 # Settings that make a run do something less often.
 _RARER = {
@@ -63,6 +75,7 @@ def define_flags(values):
             "a run, a preset, or a BERT or ViT to start from (default: random)",
         ),
         ("accept_changes", "", ACCEPT_CHANGES),
+        DETERMINISTIC,
         *DIVERGENCE_FLAGS,
         ("profile", "", "START,STOP: the steps to trace for TensorBoard's profile plug-in"),
         ("max_bad_records", 0, "damaged records to skip at most; above 0 all are checked first", 0),
@@ -83,7 +96,9 @@ def main(argv):
         dict, the content of `summary.json`.
     """
     values, config = settings.parse(argv, define_flags, __doc__, needs_data=True)
-    config = for_devices(config, on_tpu=values.tpu is not None)
+    on_tpu = values.tpu is not None
+    if on_tpu:
+        check_for_tpu(config)  # before it is connected to
     variant = variants.VARIANTS[values.variant]
     profiled = settings.profiled_steps(values.profile, config.steps)
     output_dir = values.output_dir or os.path.join(
@@ -93,6 +108,8 @@ def main(argv):
     wait_for_peers(values)
     with quiet_loading():
         strategy = get_strategy(values.tpu, values.tpu_address)
+        if values.deterministic:
+            enable_determinism()
         from keras_vitbert.pretraining import overview
         from keras_vitbert.pretraining.data import open_data
         from keras_vitbert.pretraining.run import PretrainingRun, pretrain
@@ -103,6 +120,7 @@ def main(argv):
 
         workers, policy = Workers(strategy), policy_of(values)
 
+    config = for_devices(config, on_tpu, gpu_capabilities(), is_shared(strategy))
     # The texts of the sample are as long as the model takes them.
     length = config.model.max_sequence_length if config.data.source == "sample" else 0
     holder = holder_of_weights(strategy)

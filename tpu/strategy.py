@@ -119,6 +119,42 @@ def holder_of_weights(strategy):
     return "gpu" if tf.config.list_logical_devices("GPU") else "host"
 
 
+def is_shared(strategy):
+    """Whether a strategy shares batches among replicas, be it only one: bool.
+
+    Args:
+        strategy: `tf.distribute.Strategy`.
+    """
+    import tensorflow as tf
+
+    return strategy is not tf.distribute.get_strategy()
+
+
+def gpu_capabilities():
+    """The compute capability of each GPU of this machine: tuple of (int, int).
+
+    It is (0, 0) where that is not known, as of GPUs that are not NVIDIA's.
+    """
+    import tensorflow as tf
+
+    gpus = tf.config.list_physical_devices("GPU")
+    details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
+    return tuple(found.get("compute_capability", (0, 0)) for found in details)
+
+
+def enable_determinism():
+    """Makes TensorFlow use operations that give the same bits each time, or refuse.
+
+    Call it after `get_strategy`, and before anything is built.
+    """
+    import tensorflow as tf
+
+    tf.config.experimental.enable_op_determinism()
+    # Layers of KerasCV ask for it when they are made, and must not make one without a seed. What
+    # they draw is keyed by the example, see `keras_vitbert.training.image_layers`.
+    tf.random.set_global_generator(tf.random.Generator.from_seed(0))
+
+
 def check_flags(tpu=None, tpu_address=""):
     """Checks the flags without TensorFlow, and finds the TPU that they name.
 

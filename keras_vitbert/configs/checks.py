@@ -143,6 +143,21 @@ class Requirements:
         fix = f"must be a multiple of {of}, which is {self.flat[of]}"
         self.require_beside(lambda: self.flat[key] % self.flat[of] == 0, key, (of,), fix)
 
+    def executions(self, ends):
+        """Requires `steps_per_execution` to divide the steps at which executions must end.
+
+        Args:
+            ends: sequence of str, the keys of these.
+        """
+        executed = max(self.flat["steps_per_execution"], 1)
+        for key in ends:
+            self.require_beside(
+                lambda key=key: self.flat[key] % executed == 0,
+                "steps_per_execution",
+                (key,),
+                f"must be a divisor of {key}, which is {self.flat[key]}",
+            )
+
     def one_of(self, key, known):
         """Requires one of several values.
 
@@ -221,13 +236,3 @@ def require_shares(config, key, replicas, mixed=False):
             f"--config.{key}={config[key]}: must be a multiple of the number of replicas, "
             f"{replicas}{pairs}; the nearest are {nearest}"
         )
-
-
-def dtype_for_devices(dtype, on_tpu):
-    """The dtype policy: `auto` is `mixed_bfloat16` on TPUs and `float32` elsewhere.
-
-    Args:
-        dtype: str, of `DTYPES`.
-        on_tpu: bool.
-    """
-    return ("mixed_bfloat16" if on_tpu else "float32") if dtype == "auto" else dtype

@@ -64,7 +64,8 @@ def get_config(task, kind):
 def _common() -> Any:  # whose sections are attributes
     config = config_dict.ConfigDict()
     config.seed = 0  # of the first run; the next ones count up
-    config.dtype = "auto"  # float32, on TPUs mixed_bfloat16
+    config.dtype = "auto"  # float32, on TPUs and newer GPUs mixed_bfloat16
+    config.jit_compile = "auto"  # whether XLA compiles the step: on a single GPU; or on, off
     config.metric = "accuracy"  # reported, and used to pick the learning rate; or f1, mcc
     config.head = "paper"  # a two-layer MLP; or vit, deit, for text bert: as published models have
     config.dropout = 0.1
@@ -79,6 +80,7 @@ def _common() -> Any:  # whose sections are attributes
     config.test_examples = 0  # of each split that is reported; 0: all
     config.evaluation_interval = -1  # steps; 0: only at the end; -1: 20 times, if that is cheap
     config.steps_per_epoch = 0  # between two points of the curves; 0: a twentieth, at most 100
+    config.steps_per_execution = 0  # between two returns to the host; 0: 1, on GPUs up to 10
     config.checkpoint_interval = 1_000
     config.checkpoints_to_keep = 1
     config.optimizer = {

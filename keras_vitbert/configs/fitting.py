@@ -9,11 +9,24 @@ import shlex
 from keras_vitbert.configs.merges import has_masks
 from keras_vitbert.configs.variants import mask_updates
 
-# Events that must fall between two executions.
-EXECUTION_ENDS = (
+# Events that must fall between two executions. In pre-training a validation is at the end of an
+# epoch; in fine-tuning the length of an epoch may follow from the interval.
+_EXECUTION_ENDS = (
     *("steps", "steps_per_epoch", "checkpoint_interval", "merge.mask_update_interval"),
-    *("teachers.image_steps", "teachers.text_steps"),
+    *("teachers.image_steps", "teachers.text_steps", "evaluation_interval"),
 )
+
+
+def execution_ends(flat):
+    """The keys of a config, of pre-training or fine-tuning, that say when an execution must end.
+
+    Args:
+        flat: flat config.
+
+    Returns:
+        list of str; without those whose value is chosen later, or means none.
+    """
+    return [key for key in _EXECUTION_ENDS if flat.get(key, 0) > 0]
 
 
 def fit_pretraining(flat, free, masks):
@@ -49,6 +62,7 @@ def fit_fine_tuning(flat, free):
     flat = dict(flat)
     if "images.mixup" in flat:
         _fit_batch(flat, free, "batch", "images.")
+    _fit_executions(flat, free)
     _fit_interval(flat, free, "evaluation_interval")
     return flat
 
@@ -166,7 +180,7 @@ def _fit_steps(flat, free, masks):
 def _fit_executions(flat, free):
     """Fits what must fall between two executions, or leaves their length to the devices."""
     executed = max(flat["steps_per_execution"], 1)
-    uneven = [key for key in EXECUTION_ENDS if flat[key] % executed]
+    uneven = [key for key in execution_ends(flat) if flat[key] % executed]
     if uneven and "steps_per_execution" in free:
         flat["steps_per_execution"] = 0
         return

@@ -28,6 +28,11 @@ DIVERGENCE_FLAGS = (
     ("max_divergences", 10, "how many steps are skipped, or how often is gone back, at most", 0),
 )
 
+DETERMINISTIC = (
+    "deterministic",
+    False,
+    "use operations that give the same bits each time, which is slower on GPUs",
+)
 QUICK = (
     "quick",
     False,

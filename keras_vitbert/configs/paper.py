@@ -27,7 +27,8 @@ def get_config(size: str = "base") -> config_dict.ConfigDict:
     """
     config: Any = config_dict.ConfigDict()  # whose sections are attributes
     config.seed = 0
-    config.dtype = "auto"  # float32, on TPUs mixed_bfloat16
+    config.dtype = "auto"  # float32, on TPUs and newer GPUs mixed_bfloat16
+    config.jit_compile = "auto"  # whether XLA compiles the step: on a single GPU; or on, off
 
     config.model = {
         **encoder_size(size or "base"),
@@ -83,7 +84,9 @@ def get_config(size: str = "base") -> config_dict.ConfigDict:
     config.text_batch = 512
     config.steps = 1_000_000
     config.steps_per_epoch = 1_000  # between two lines in metrics.csv and TensorBoard
-    config.steps_per_execution = 0  # between two returns to the host; 0: 1, on TPUs up to 100
+    config.steps_per_execution = (
+        0  # between two returns to the host; 0: 1, on GPUs up to 10, on TPUs 100
+    )
     config.accumulation = 1  # parts of a replica's batch, one behind the other, to save memory
     config.remat = False  # compute blocks again in the backward pass, to save memory
     config.validation_interval = 10_000

@@ -2,12 +2,19 @@
 
 import functools
 import importlib.util
-import math
 import os
 
 from keras_vitbert.configs import architecture, merges, optimizers
-from keras_vitbert.configs.checks import DTYPES, Requirements, check_types, dtype_for_devices
-from keras_vitbert.configs.fitting import EXECUTION_ENDS, fit_pretraining, overrides_that_work
+from keras_vitbert.configs.checks import DTYPES, Requirements, check_types
+from keras_vitbert.configs.devices import (
+    JIT_COMPILE,
+    dtype_for_devices,
+    jit_for_devices,
+    largest_execution,
+    most_steps_an_execution,
+    unfit_layers,
+)
+from keras_vitbert.configs.fitting import execution_ends, fit_pretraining, overrides_that_work
 from keras_vitbert.configs.overrides import flatten
 from keras_vitbert.configs.variants import mask_problem
 from pipelines.command_line import UserError, meant, one_line, say
@@ -17,7 +24,7 @@ from pipelines.text.casing import CASES
 CONFIGS = ("sample", "paper")
 # Sizes of the model that follow from the data where they are 0, and the paper's.
 PAPER_SIZES = {"num_classes": 1_000, "vocabulary_size": 30_000, "max_sequence_length": 512}
-_MOST_STEPS_AN_EXECUTION = 100
+_ROWS_DIFFER = "the number of rows differs from step to step"
 _TEACHERS = ("teachers.image_steps", "teachers.text_steps")
 _MASK_INTERVAL = "merge.mask_update_interval"
 _NO_DATA = (
@@ -97,34 +104,53 @@ def with_sizes(config, found=None):
     return config
 
 
-def for_devices(config, on_tpu):
-    """Resolves `dtype` "auto" and `steps_per_execution` 0.
+def for_devices(config, on_tpu, gpus=(), shared=False):
+    """Resolves what a config leaves to the devices.
+
+    That is `dtype` and `jit_compile` "auto", and `steps_per_execution` 0.
 
     Args:
         config: checked `ConfigDict`; not changed.
         on_tpu: bool.
+        gpus: sequence of (int, int), the compute capability of each GPU; empty without GPUs.
+        shared: bool, whether a strategy shares batches among replicas.
 
     Returns:
         A new `ConfigDict`.
 
     Raises:
+        UserError: the devices cannot do what the config asks for.
+    """
+    if on_tpu:
+        check_for_tpu(config)
+    config = config.copy_and_resolve_references()
+    config.dtype = dtype_for_devices(config.dtype, on_tpu, gpus)
+    unfit = unfit_layers(config.data.images.layers, "data.images.layers")
+    if config.data.packing:
+        unfit = f"--config.data.packing=True: {_ROWS_DIFFER}, and each would be a program"
+    config.jit_compile = jit_for_devices(config.jit_compile, on_tpu, gpus, shared, unfit)
+    if not config.steps_per_execution:
+        flat, most = flatten(config), most_steps_an_execution(on_tpu, gpus)
+        ends = [flat[key] for key in execution_ends(flat)]
+        config.steps_per_execution = largest_execution(most, ends)
+    return config
+
+
+def check_for_tpu(config):
+    """Refuses what a TPU cannot do.
+
+    Args:
+        config: checked `ConfigDict`.
+
+    Raises:
         UserError: there are image layers that cannot be compiled for TPUs, or texts are packed.
     """
-    config = config.copy_and_resolve_references()
-    config.dtype = dtype_for_devices(config.dtype, on_tpu)
-    if on_tpu:
-        require_for_tpu(config.data.images.layers, "data.images.layers")
-        if config.data.packing:
-            raise UserError(
-                "--config.data.packing=True: the number of rows differs from step to step, and a "
-                "TPU's program has one shape; leave it out"
-            )
-    if not config.steps_per_execution:
-        flat = flatten(config)
-        common = math.gcd(*(flat[key] for key in EXECUTION_ENDS))
-        most = min(common, _MOST_STEPS_AN_EXECUTION) if on_tpu else 1
-        config.steps_per_execution = max(n for n in range(1, most + 1) if common % n == 0)
-    return config
+    require_for_tpu(config.data.images.layers, "data.images.layers")
+    if config.data.packing:
+        raise UserError(
+            f"--config.data.packing=True: {_ROWS_DIFFER}, and a TPU's program has one shape; leave "
+            "it out"
+        )
 
 
 def check_config(config, variant=None, given=None, conflicts=True, needs_data=False):
@@ -216,14 +242,8 @@ def _checked(flat, known, variant, given):
         )
     checks.multiple("validation_interval", "steps_per_epoch")
     checks.one_of("dtype", DTYPES)
-    executed = max(flat["steps_per_execution"], 1)
-    for key in EXECUTION_ENDS:
-        checks.require_beside(
-            lambda key=key: flat[key] % executed == 0,
-            "steps_per_execution",
-            (key,),
-            f"must be a divisor of {key}, which is {flat[key]}",
-        )
+    checks.one_of("jit_compile", JIT_COMPILE)
+    checks.executions(execution_ends(flat))
     checks.one_of("data.source", ("sample", "files"))
     checks.one_of("data.case", CASES)
     checks.image_views("data.images.", "image_batch")

@@ -17,6 +17,7 @@ import tensorflow as tf
 from keras_vitbert.configs.checks import require_shares
 from keras_vitbert.fine_tuning import metrics
 from keras_vitbert.fine_tuning.pretrained import Pretrained
+from keras_vitbert.fine_tuning.settings import check_executions
 from keras_vitbert.fine_tuning.tasks import Task
 from keras_vitbert.fine_tuning.trainer import image_layers_of
 from keras_vitbert.fine_tuning.trials import Trial, finished_result, run_trial
@@ -47,10 +48,12 @@ class FineTuningRun(Run):
     Attributes:
         task: `keras_vitbert.fine_tuning.tasks.Task`.
         pretrained: `keras_vitbert.fine_tuning.pretrained.Pretrained`.
+        most_executed: int, the steps of an execution at most where the config does not say.
     """
 
     task: Task
     pretrained: Pretrained
+    most_executed: int = 1
 
 
 def fine_tune(run, sweep, seeds, tell=lambda: None, dry_run=False):
@@ -82,6 +85,7 @@ def fine_tune(run, sweep, seeds, tell=lambda: None, dry_run=False):
     rest = selection = None
     if sweep:
         rest, selection = data.without_selection(config.selection_part)
+    check_executions(config, [split.count for split in (data.train, rest) if split is not None])
     if dry_run:
         tell()
         return {}

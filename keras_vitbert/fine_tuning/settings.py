@@ -5,8 +5,15 @@ import math
 
 from keras_vitbert.configs import architecture, fine_tuning, optimizers
 from keras_vitbert.configs.architecture import IMAGE_HEADS, TEXT_HEADS
-from keras_vitbert.configs.checks import DTYPES, Requirements, check_types, dtype_for_devices
-from keras_vitbert.configs.fitting import fit_fine_tuning, overrides_that_work
+from keras_vitbert.configs.checks import DTYPES, Requirements, check_types
+from keras_vitbert.configs.devices import (
+    JIT_COMPILE,
+    dtype_for_devices,
+    jit_for_devices,
+    largest_execution,
+    unfit_layers,
+)
+from keras_vitbert.configs.fitting import execution_ends, fit_fine_tuning, overrides_that_work
 from keras_vitbert.configs.overrides import flatten, parse_with_config
 from keras_vitbert.configs.parts import OF_FINE_TUNING, resolve_parts
 from keras_vitbert.configs.quick import quick_fine_tuning
@@ -129,28 +136,47 @@ def _listed(values):
     return {f"of {kind}: ": fine_tuning.get_config(task.name, kind) for kind, task in kinds.items()}
 
 
-def for_devices(config, on_tpu):
+def for_devices(config, on_tpu, gpus=(), shared=False):
     """The config with the settings that depend on the devices.
 
     On TPUs texts are padded to one length, because every length is a program of its own.
+    `steps_per_execution` 0 stays: it follows from the steps, see `with_intervals`.
 
     Args:
         config: checked `ConfigDict`; not changed.
         on_tpu: bool.
+        gpus: sequence of (int, int), the compute capability of each GPU; empty without GPUs.
+        shared: bool, whether a strategy shares batches among replicas.
 
     Returns:
         `ConfigDict`.
 
     Raises:
-        UserError: there are image layers that cannot be compiled for TPUs.
+        UserError: the devices cannot do what the config asks for.
     """
+    if on_tpu:
+        check_for_tpu(config)
     config = config.copy_and_resolve_references()
-    config.dtype = dtype_for_devices(config.dtype, on_tpu)
+    config.dtype = dtype_for_devices(config.dtype, on_tpu, gpus)
     if on_tpu and "buckets" in config:
         config.buckets = ()
-    if on_tpu and "images" in config:
-        require_for_tpu(config.images.layers, "images.layers")
+    layers = config.images.layers if "images" in config else ()
+    unfit = unfit_layers(layers, "images.layers")
+    config.jit_compile = jit_for_devices(config.jit_compile, on_tpu, gpus, shared, unfit)
     return config
+
+
+def check_for_tpu(config):
+    """Refuses what a TPU cannot do.
+
+    Args:
+        config: checked `ConfigDict`.
+
+    Raises:
+        UserError: there are image layers that cannot be compiled for TPUs.
+    """
+    if "images" in config:
+        require_for_tpu(config.images.layers, "images.layers")
 
 
 def check_config(config, task, given=None, conflicts=True):
@@ -180,11 +206,13 @@ def _checked(flat, defaults, task):
     require = checks.require
     checks.at_least(1, "batch", "evaluation_batch", "checkpoint_interval", "checkpoints_to_keep")
     checks.at_least(1, "accumulation")
-    checks.at_least(0, "steps", "steps_per_epoch", "lora_rank")
+    checks.at_least(0, "steps", "steps_per_epoch", "steps_per_execution", "lora_rank")
     checks.at_least(0, "test_examples")
     checks.at_least(-1, "evaluation_interval")
     require(0 <= flat["seed"] < 2**31, "seed", "must be in [0, 2**31)")
     checks.one_of("dtype", DTYPES)
+    checks.one_of("jit_compile", JIT_COMPILE)
+    checks.executions(execution_ends(flat))
     checks.one_of("metric", ("accuracy", "f1", "mcc"))
     checks.one_of("head", IMAGE_HEADS if task.kind == "images" else TEXT_HEADS)
     checks.one_of("optimizer.schedule", ("cosine", "polynomial"))
@@ -254,25 +282,51 @@ def steps_of(config, count):
     return config.steps or max(round(config.epochs * count / config.batch), 1)
 
 
-def with_intervals(config, count, evaluated):
+def check_executions(config, counts):
+    """Refuses a `steps_per_execution` that does not divide steps which follow from the data.
+
+    Args:
+        config: checked `ConfigDict`.
+        counts: sequence of int, the training examples of each kind of trial.
+
+    Raises:
+        UserError: names the steps and the fix.
+    """
+    executed = max(config.steps_per_execution, 1)
+    uneven = [steps for steps in (steps_of(config, count) for count in counts) if steps % executed]
+    if uneven:
+        fit = max(uneven[0] // executed, 1) * executed
+        raise UserError(
+            f"--config.steps_per_execution={executed}: must be a divisor of the steps, which are "
+            f"{' and '.join(map(str, uneven))} by the data; leave it out, or give "
+            f"--config.steps={fit}"
+        )
+
+
+def with_intervals(config, count, evaluated, most_executed=1):
     """Resolves the numbers of steps that follow from the data.
 
     Args:
         config: `ConfigDict`; not changed.
         count: int, training examples.
         evaluated: int, examples that are evaluated during training.
+        most_executed: int, the steps of an execution at most where the config does not say.
 
     Returns:
         A new `ConfigDict`, with `steps`; with `steps_per_epoch` if that is 0, for a curve of
-        `_POINTS` points or more; and with `evaluation_interval` if that is -1, as often as the
-        share `_OF_EVALUATION` of the work allows, 0 if that is never.
+        `_POINTS` points or more; with `evaluation_interval` if that is -1, as often as the
+        share `_OF_EVALUATION` of the work allows, 0 if that is never; and with
+        `steps_per_execution`.
     """
     config = config.copy_and_resolve_references()
     config.steps, interval = steps_of(config, count), config.evaluation_interval
     if not config.steps_per_epoch:
-        longest = max(min(config.steps // _POINTS, _LONGEST_EPOCH), 1)
+        executed = max(config.steps_per_execution, 1)
+        longest = max(min(config.steps // _POINTS, _LONGEST_EPOCH), executed)
         config.steps_per_epoch = max(
-            steps for steps in range(1, longest + 1) if interval < 1 or interval % steps == 0
+            steps
+            for steps in range(executed, longest + 1, executed)
+            if interval < 1 or interval % steps == 0
         )
     config.steps_per_epoch = min(config.steps_per_epoch, config.steps)
     if interval < 0:
@@ -282,4 +336,8 @@ def with_intervals(config, count, evaluated):
         affordable = int(_OF_EVALUATION * 3 * config.steps * config.batch / each)
         points, epochs = min(affordable, _POINTS), config.steps // config.steps_per_epoch
         config.evaluation_interval = config.steps_per_epoch * -(-epochs // points) if points else 0
+    if not config.steps_per_execution:
+        flat = flatten(config)
+        ends = [flat[key] for key in execution_ends(flat)]
+        config.steps_per_execution = largest_execution(most_executed, ends)
     return config

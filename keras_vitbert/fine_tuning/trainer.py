@@ -12,7 +12,7 @@ def build_fine_tuner(config, pretrained, kind, num_classes, seed, strategy):
     """Builds and compiles a `FineTuner`.
 
     Args:
-        config: `ConfigDict` of fine-tuning; `steps` is set.
+        config: `ConfigDict` of fine-tuning, as `settings.with_intervals` returns it.
         pretrained: `keras_vitbert.fine_tuning.pretrained.Pretrained`.
         kind: str, `images` or `text`.
         num_classes: int.
@@ -37,7 +37,8 @@ def build_fine_tuner(config, pretrained, kind, num_classes, seed, strategy):
         )
         trainer.compile(
             optimizer=build_optimizer(config.optimizer, config.steps, classifier),
-            jit_compile=False,
+            jit_compile=config.jit_compile == "on",
+            steps_per_execution=max(config.steps_per_execution, 1),  # 0 of `tpu.aot`
         )
     return trainer, transferred
 

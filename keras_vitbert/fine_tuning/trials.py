@@ -134,7 +134,7 @@ def run_trial(run, trial, train, tests, label="", later=0.0):
     config = run.config.copy_and_resolve_references()
     config.optimizer.learning_rate = trial.learning_rate
     first = next(iter(tests.values()))
-    config = with_intervals(config, train.count, first.count)
+    config = with_intervals(config, train.count, first.count, run.most_executed)
     with doing("building the model"):
         trainer, transferred = build_fine_tuner(
             config, run.pretrained, run.task.kind, len(classes), trial.seed, run.strategy

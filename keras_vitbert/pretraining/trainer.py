@@ -37,10 +37,9 @@ def build_trainer(config, variant, strategy, teachers=None):
             accumulation=config.accumulation,
             remat=config.remat,
         )
-        # XLA is slower on CPU, and TPUStrategy compiles anyway.
         trainer.compile(
             optimizer=build_optimizer(config.optimizer, config.steps, network.trainable_variables),
-            jit_compile=False,
+            jit_compile=config.jit_compile == "on",
             steps_per_execution=config.steps_per_execution,
         )
     return trainer

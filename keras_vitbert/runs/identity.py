@@ -36,6 +36,7 @@ FREE_OF_PRETRAINING = (
     "config.steps_per_epoch",
     "config.validation_interval",
     "config.steps_per_execution",
+    "config.jit_compile",  # only the last digits, which is told
     "config.remat",
     "config.teachers.",
     "config.data.images.train",
@@ -51,6 +52,8 @@ FREE_OF_FINE_TUNING = (
     "config.checkpoint",
     "config.steps_per_epoch",
     "config.evaluation_",
+    "config.steps_per_execution",
+    "config.jit_compile",
     "config.remat",
     "config.grid",
     "config.metric",
@@ -133,6 +136,18 @@ def compare_replicas(where, was, now):
             f"{where} began on {was} replica{'s' * (was > 1)} and goes on with {now}: batches and "
             "dropout are the same, the last digits are not"
         )
+
+
+def compare_compilation(where, was, now):
+    """Says if a step that XLA compiles follows on others, or the other way round.
+
+    Args:
+        where: str, the run's folder.
+        was, now: str, `jit_compile` of the config; `auto` of a version that had no such choice.
+    """
+    if was != now and "auto" not in (was, now):
+        how = {"on": "compiled by XLA", "off": "not compiled by XLA"}
+        say(f"{where} began {how[was]} and goes on {how[now]}: the last digits are not the same")
 
 
 def compare_dropout(where, was, now):

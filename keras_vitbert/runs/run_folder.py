@@ -140,6 +140,8 @@ class RunFolder:
         changes += self._changes(rest, was, now, free, accepted)
         identity.compare_versions(self.path, old.get("versions", {}))
         identity.compare_replicas(self.path, old.get("replicas", replicas), replicas)
+        key = "config.jit_compile"
+        identity.compare_compilation(self.path, was.get(key, AUTO), now.get(key, AUTO))
         if dropout_generator:
             identity.compare_dropout(self.path, old.get("dropout_generator"), dropout_generator)
         if changes:

@@ -2,6 +2,7 @@
 
 from keras_vitbert.configs import architecture, fine_tuning
 from keras_vitbert.configs.checks import DTYPES, check_types
+from keras_vitbert.configs.devices import JIT_COMPILE
 from keras_vitbert.configs.fine_tuning import OLD_TASKS
 from keras_vitbert.configs.overrides import flatten
 from keras_vitbert.configs.pretraining import load_config
@@ -107,6 +108,9 @@ def checked_record(record):
         raise ValueError(str(error).removeprefix("--")) from error
     if config["dtype"] not in DTYPES:
         raise ValueError(f"config.dtype is {config['dtype']!r}, not one of {', '.join(DTYPES)}")
+    jit = config["jit_compile"]
+    if jit not in JIT_COMPILE:
+        raise ValueError(f"config.jit_compile is {jit!r}, not one of {', '.join(JIT_COMPILE)}")
     case = config.get("data", {}).get("case", AUTO)
     if case not in CASES:
         raise ValueError(f"config.data.case is {case!r}, not one of {', '.join(CASES)}")

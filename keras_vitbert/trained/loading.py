@@ -5,7 +5,7 @@ import os
 
 import keras
 
-from keras_vitbert.configs.checks import dtype_for_devices
+from keras_vitbert.configs.devices import dtype_for_devices
 from keras_vitbert.configs.memory import parameters
 from keras_vitbert.configs.variants import VARIANTS
 from keras_vitbert.hub.image_classifier import ViTBertImageClassifier

@@ -157,6 +157,15 @@ def _call(name, arguments, keywords, text):
     )
 
 
+def not_for_xla(texts):
+    """The layers that XLA cannot compile, those within others too: sorted list of str.
+
+    Args:
+        texts: sequence of str, valid ones.
+    """
+    return sorted(set().union(*(parse(text).names() for text in texts)) & NOT_ON_TPU)
+
+
 def require_for_tpu(texts, key):
     """Refuses layers that cannot be compiled for TPUs.
 
@@ -167,9 +176,8 @@ def require_for_tpu(texts, key):
     Raises:
         UserError: names them.
     """
-    names = set().union(*(parse(text).names() for text in texts)) & NOT_ON_TPU
-    if names:
+    if names := not_for_xla(texts):
         raise UserError(
-            f"--config.{key}: XLA cannot compile {', '.join(sorted(names))} for a TPU; leave "
+            f"--config.{key}: XLA cannot compile {', '.join(names)} for a TPU; leave "
             f"{'it' if len(names) == 1 else 'them'} out"
         )

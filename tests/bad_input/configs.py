@@ -95,7 +95,7 @@ teachers.text_steps=-1 data.images.crop_area=(0,1) data.images.crop_area=(0.9,0.
 data.images.crop_area=(0.5,1.1) data.images.crop_area=(0.5,) data.images.central_crop=1.1
 data.images.mixup=-1 data.images.cutmix=-0.1 data.images.randaugment=(2,31)
 data.images.randaugment=(-1,9) data.images.randaugment=(2,) data.images.randaugment=(1,2.5)
-data.case=upper data.text.masking.ratio=0 data.text.masking.ratio=1 data.text.masking.max_predictions=0
+data.case=upper jit_compile=yes data.text.masking.ratio=0 data.text.masking.ratio=1 data.text.masking.max_predictions=0
 steps_per_execution=-1 steps_per_execution=3 steps_per_execution=1000
 inspection.activation_interval=-1 inspection.gradient_interval=-1 inspection.activation_examples=0
 """.split()
@@ -124,6 +124,8 @@ _OF_TASKS = {
     "--task=rte --config.epoch=2": r"no such key \(did you mean --config.epochs",
     "--task=rte --config.image_size=2": "--config.image_size: the config has no such key",
     "--task=pets --seeds=0": "seeds",
+    "--task=pets --config.steps_per_execution=3": "steps_per_execution=3: must be a divisor of steps, which is 500",
+    "--task=pets --config.jit_compile=True": "jit_compile=True: must be one of auto, on, off",
     "--task=pets --config.steps_per_epoch=100 --config.evaluation_interval=101 --config.optimizer.beta_1=0.3": (
         "beta_1=0.3: has no .*; --config.evaluation_interval=101: must be a .*; this works, added to the command: --config.evaluation_interval=100 --config.optimizer.beta_1=0.9$"
     ),

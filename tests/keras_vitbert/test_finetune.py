@@ -19,7 +19,13 @@ from pipelines.command_line import EXIT_BAD_INPUT, EXIT_DIVERGED, EXIT_DONE, EXI
 from tests.forked import Forked
 from tests.keras_vitbert.fine_tuning import replicas_script
 from tests.keras_vitbert.inspection.sessions import hparams
-from tests.keras_vitbert.tiny_runs import content_of, files_below, summary_of
+from tests.keras_vitbert.tiny_runs import (
+    assert_same_values,
+    checkpoint_values,
+    content_of,
+    files_below,
+    summary_of,
+)
 from tests.keras_vitbert.tiny_tasks import (
     CLASSES,
     IMAGES,
@@ -270,6 +276,75 @@ def test_a_stopped_sweep_ends_the_same(swept, image_flags, tmp_path, monkeypatch
     mine, theirs = load(str(tmp_path)).network, load(str(swept)).network
     for one, other in zip(mine.weights, theirs.weights, strict=True):
         np.testing.assert_array_equal(np.asarray(one.value), np.asarray(other.value))
+
+
+@pytest.mark.slow
+def test_executions_of_two_steps_make_the_same(text_run, text_flags, tmp_path, monkeypatch):
+    """Batches have the lengths of two buckets. Stopped after the first execution, it goes on."""
+    from keras_vitbert.runs import divergence
+
+    original, stops = divergence.DivergenceGuard.on_train_batch_end, []
+
+    def hooked(self, batch, logs=None):
+        if not stops:
+            stops.append(self.model.step)
+            os.kill(os.getpid(), signal.SIGTERM)
+        original(self, batch, logs)
+
+    flags = [*text_flags, "--config.steps_per_execution=2", f"--output_dir={tmp_path}"]
+    with monkeypatch.context() as patched:
+        patched.setattr(divergence.DivergenceGuard, "on_train_batch_end", hooked)
+        assert finetune(*flags) == EXIT_STOPPED
+    assert stops == [2]
+    assert finetune(*flags) == EXIT_DONE
+    [result] = results_of(tmp_path)
+    assert result["resumed_from_step"] == 2
+    assert_same_model(tmp_path, text_run)
+
+
+def assert_same_model(folder, wanted):
+    """The same predictions and, to the bit, the same weights."""
+    ours, theirs = (
+        [result["predictions_sha256"] for result in results_of(run)] for run in (folder, wanted)
+    )
+    assert ours == theirs
+    model = summary_of(folder)["model"]
+    assert model == summary_of(wanted)["model"]
+    assert_same_values(checkpoint_values(folder / model), checkpoint_values(wanted / model))
+
+
+def results_of(folder):
+    paths = sorted(folder.glob("trials/*/result.json"))
+    return [json.loads(path.read_text()) for path in paths]
+
+
+def test_an_execution_must_divide_the_steps_of_the_data(text_flags, tmp_path, capsys):
+    """30 texts in batches of 4 are 22 steps in three passes, 20 while a tenth is held out."""
+    flags = [*text_flags, "--config.steps=0", f"--output_dir={tmp_path / 'run'}"]
+    flags += ["--config.steps_per_epoch=4", "--config.steps_per_execution=4", "--sweep"]
+    assert finetune(*flags) == EXIT_BAD_INPUT
+    message = "steps_per_execution=4: must be a divisor of the steps, which are 22 by the data"
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def with_determinism(argv):
+    """The command in a process of its own, as TensorFlow's switch is that of a process."""
+    return finetune(*argv, "--deterministic")
+
+
+@pytest.mark.slow
+def test_deterministic_operations_refuse_nothing(
+    swept, text_run, image_flags, text_flags, tmp_path
+):
+    """On CPU they are those that are used anyway."""
+    for wanted, flags in ((text_run, text_flags), (swept, [*image_flags, "--sweep", "--seeds=2"])):
+        folder = tmp_path / wanted.parent.name
+        status, errors = Forked(with_determinism, [*flags, f"--output_dir={folder}"]).end()
+        assert status == EXIT_DONE, errors[-3000:]
+        assert_same_model(folder, wanted)
+        # Without the flag it is the same run.
+        assert finetune(*flags, f"--output_dir={folder}") == EXIT_DONE
 
 
 @pytest.mark.parametrize("run", EACH_RUN, indirect=True)

@@ -13,7 +13,13 @@ from absl import flags
 from tests.tpu.refusals import refused
 from tests.tpu.servers import background, node_answers, vm_answers
 from tpu import addresses
-from tpu.strategy import check_tf_config, define_flags, get_strategy
+from tpu.strategy import (
+    check_tf_config,
+    define_flags,
+    get_strategy,
+    gpu_capabilities,
+    is_shared,
+)
 
 # --- what TensorFlow is given ------------------------------------------------------------------
 
@@ -195,3 +201,16 @@ def test_flags():
         define_flags(values)
         values(["command", *argv])
         assert (values.tpu, values.tpu_address) == expected
+
+
+def test_gpus_say_what_they_can(monkeypatch):
+    assert gpu_capabilities() == ()
+    details = {"first": {"device_name": "A", "compute_capability": (8, 6)}, "second": {}}
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: list(details))
+    monkeypatch.setattr(tf.config.experimental, "get_device_details", details.get)
+    assert gpu_capabilities() == ((8, 6), (0, 0))
+
+
+def test_what_shares_batches():
+    assert not is_shared(get_strategy())
+    assert is_shared(tf.distribute.MirroredStrategy(["CPU:0"]))

@@ -8,7 +8,6 @@ from ml_collections import config_dict
 from keras_vitbert.configs.checks import (
     Requirements,
     check_types,
-    dtype_for_devices,
     require_shares,
 )
 from pipelines.command_line import UserError
@@ -118,10 +117,3 @@ def test_batches_that_replicas_share(replicas, mixed):
         below = [number for number in taken if number < batch][-1:]
         above = [number for number in taken if number > batch][:1]
         assert [int(number) for number in told.groups() if number] == [replicas, *below, *above]
-
-
-def test_the_dtype_that_is_left_to_the_devices():
-    assert dtype_for_devices("auto", on_tpu=True) == "mixed_bfloat16"
-    assert dtype_for_devices("auto", on_tpu=False) == "float32"
-    for dtype in ("float32", "mixed_bfloat16"):
-        assert dtype_for_devices(dtype, True) == dtype_for_devices(dtype, False) == dtype

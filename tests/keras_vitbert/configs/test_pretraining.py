@@ -128,6 +128,42 @@ def test_what_is_left_to_the_devices(argv, dtype, steps):
     assert config.to_dict() == before
 
 
+@pytest.mark.parametrize(
+    ("argv", "gpus", "shared", "found"),
+    [
+        (["--config=paper"], [(9, 0)], False, ("mixed_bfloat16", "on", 10)),
+        (["--config=sample"], [(7, 5)], False, ("float32", "on", 10)),
+        (["--config=paper"], [(8, 0)] * 2, True, ("mixed_bfloat16", "off", 10)),
+        (["--config=paper"], [], True, ("float32", "off", 1)),
+        (["--config.data.packing=True"], [(8, 0)], False, ("mixed_bfloat16", "off", 10)),
+        (["--config.jit_compile=on"], [], False, ("float32", "on", 1)),
+        (
+            ["--config.dtype=float32", "--config.jit_compile=off"],
+            [(8, 0)],
+            False,
+            ("float32", "off", 10),
+        ),
+    ],
+)
+def test_what_gpus_get(argv, gpus, shared, found):
+    config = for_devices(parse(*argv)[1], False, gpus, shared)
+    assert (config.dtype, config.jit_compile, config.steps_per_execution) == found
+
+
+@pytest.mark.parametrize(
+    ("argv", "shared", "message"),
+    [
+        ([], True, "a step that several devices share; leave it out$"),
+        (["--config.data.packing=True"], False, "packing=True: the number of rows differs"),
+        (["--config.data.images.layers=('GridMask',)"], False, "GridMask .*images.layers.; leave"),
+    ],
+)
+def test_what_xla_cannot_compile_is_refused(argv, shared, message):
+    config = parse(*argv, "--config.jit_compile=on")[1]
+    with pytest.raises(UserError, match=f"^--config.jit_compile=on: .*{message}"):
+        for_devices(config, False, [], shared)
+
+
 def test_paper_is_the_config_of_tpus():
     with pytest.raises(UserError, match="--tpu=v3-9: .*v3-8"):
         main(["--tpu=v3-9", "--config=sample"])

@@ -6,11 +6,13 @@ from keras_vitbert.configs import fine_tuning
 from keras_vitbert.fine_tuning.settings import (
     changed_keys,
     check_config,
+    check_executions,
     for_devices,
     steps_of,
     with_intervals,
 )
 from keras_vitbert.fine_tuning.tasks import TASKS
+from pipelines.command_line import UserError
 
 
 def config_of(name, **changes):
@@ -56,6 +58,67 @@ def test_what_is_left_to_the_devices():
     assert (here.dtype, tuple(here.buckets)) == ("float32", (16, 32))
     assert (config.dtype, tuple(config.buckets)) == ("auto", (16, 32))  # unchanged
     assert for_devices(config_of("pets", dtype="float32"), True).dtype == "float32"
+
+
+def test_what_gpus_get():
+    newer, older = [(8, 6)], [(7, 0)]
+    config = config_of("pets")
+    found = for_devices(config, False, newer)
+    assert (found.dtype, found.jit_compile) == ("mixed_bfloat16", "on")
+    assert (config.dtype, config.jit_compile) == ("auto", "auto")  # unchanged
+    assert for_devices(config, False, older).dtype == "float32"
+    shared = for_devices(config, False, newer * 2, shared=True)
+    assert (shared.dtype, shared.jit_compile) == ("mixed_bfloat16", "off")
+    config.images.layers = ("GridMask",)
+    assert for_devices(config, False, newer).jit_compile == "off"
+    config.jit_compile = "on"
+    with pytest.raises(UserError, match="jit_compile=on: XLA cannot compile GridMask .*layers.; "):
+        for_devices(config, False, newer)
+
+
+@pytest.mark.parametrize(
+    ("given", "most", "expected"),
+    [
+        ({}, 1, (25, 1)),
+        ({}, 10, (25, 5)),  # divides 500 steps, epochs of 25 and checkpoints every 1,000
+        ({"steps": 10_000}, 100, (100, 100)),
+        ({"steps": 10_000, "checkpoint_interval": 30}, 100, (100, 10)),
+        ({"steps": 17}, 10, (1, 1)),
+        ({"steps_per_epoch": 20}, 10, (20, 10)),
+        ({"steps_per_epoch": 30, "evaluation_interval": 60}, 100, (30, 10)),
+        # One that is given: epochs are multiples of it.
+        ({"steps_per_execution": 4}, 1, (24, 4)),
+        ({"steps_per_execution": 100}, 1, (100, 100)),
+        ({"steps_per_execution": 4, "evaluation_interval": 20}, 1, (20, 4)),
+    ],
+)
+def test_steps_of_an_execution(given, most, expected):
+    config = config_of("pets", **given)
+    check_config(config, TASKS["pets"])
+    found = with_intervals(config, 3_000, 1_000, most)
+    executed = found.steps_per_execution
+    assert (found.steps_per_epoch, executed) == expected
+    for key in ("steps", "steps_per_epoch", "checkpoint_interval", "evaluation_interval"):
+        assert found[key] % executed == 0
+    assert config.steps_per_execution == given.get("steps_per_execution", 0)
+
+
+@pytest.mark.parametrize(
+    ("given", "counts", "message"),
+    [
+        ({"steps_per_execution": 2}, [320, 288], "divisor of the steps, which are 27 by the data"),
+        ({"steps_per_execution": 4}, [320, 288], "which are 30 and 27 by .* --config.steps=28$"),
+        ({"steps_per_execution": 50}, [320], "which are 30 by .* --config.steps=50$"),
+    ],
+)
+def test_an_execution_that_does_not_divide_the_steps_of_the_data(given, counts, message):
+    config = config_of("sst2", checkpoint_interval=100, **given)
+    check_config(config, TASKS["sst2"])
+    with pytest.raises(UserError, match=message):
+        check_executions(config, counts)
+    check_executions(config, [3200 // 3])  # 100 steps
+    config.steps_per_execution = 0
+    check_executions(config, counts)
 
 
 @pytest.mark.parametrize(

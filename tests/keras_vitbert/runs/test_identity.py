@@ -237,3 +237,21 @@ def test_a_manifest_tells_what_lies_between_the_ends(tmp_path):
         identity.compare_inputs("here", {"texts": one}, {"texts": other})
     (tmp_path / "d.manifest.json").unlink()  # what cannot be compared is not
     assert identity.compare_inputs("here", {"texts": one}, {"texts": found(tmp_path)}) == []
+
+
+def test_a_step_that_is_compiled_otherwise_is_told(tmp_path, capsys):
+    def told(jit_compile):
+        begin(tmp_path, {}, jit_compile=jit_compile)
+        return [line for line in capsys.readouterr().err.splitlines() if "XLA" in line]
+
+    assert told("off") == told("off") == []
+    assert told("on") == [
+        f"{tmp_path} began not compiled by XLA and goes on compiled by XLA: the last digits are "
+        "not the same"
+    ]
+    assert record(tmp_path)["config"]["jit_compile"] == "off"
+    # An older version had no such key.
+    older = record(tmp_path)
+    del older["config"]["jit_compile"]
+    RunFolder(str(tmp_path)).write_json("config.json", older)
+    assert told("on") == told("off") == []

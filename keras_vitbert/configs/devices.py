@@ -1,0 +1,80 @@
+"""What configs leave to the devices: the dtype, the steps of an execution, and XLA."""
+
+import math
+
+from pipelines.command_line import UserError
+from pipelines.images.layer_notation import not_for_xla
+
+JIT_COMPILE = ("auto", "on", "off")
+_BFLOAT16 = (8, 0)  # the compute capability of the first GPUs that multiply in it
+_ON_TPU, _ON_GPU = 100, 10  # steps of an execution at most
+
+
+def dtype_for_devices(dtype, on_tpu, gpus=()):
+    """The dtype policy: `auto` is `mixed_bfloat16` on what multiplies in it, `float32` elsewhere.
+
+    Args:
+        dtype: str, of `keras_vitbert.configs.checks.DTYPES`.
+        on_tpu: bool.
+        gpus: sequence of (int, int), the compute capability of each GPU; empty without GPUs.
+    """
+    has_bfloat16 = on_tpu or (gpus and min(gpus) >= _BFLOAT16)
+    return ("mixed_bfloat16" if has_bfloat16 else "float32") if dtype == "auto" else dtype
+
+
+def most_steps_an_execution(on_tpu, gpus=()):
+    """How many steps an execution has at most where the config leaves that to the devices: int.
+
+    Args:
+        on_tpu, gpus: see `dtype_for_devices`.
+    """
+    # A CPU gains nothing, and executions of one step are the quickest to stop.
+    return _ON_TPU if on_tpu else _ON_GPU if gpus else 1
+
+
+def largest_execution(most, ends):
+    """The largest number of steps that divides others.
+
+    Args:
+        most: int, which it does not exceed.
+        ends: sequence of int, the steps at which an execution must end; those of 0 are left out.
+    """
+    common = math.gcd(*ends)
+    return max(n for n in range(1, most + 1) if common % n == 0)
+
+
+def jit_for_devices(jit_compile, on_tpu, gpus=(), shared=False, unfit=""):
+    """Whether TensorFlow is to compile the training step by XLA.
+
+    By itself on a single GPU alone: XLA is slower on CPUs, and a TPU's strategy compiles anyway.
+
+    Args:
+        jit_compile: str, of `JIT_COMPILE`.
+        on_tpu, gpus: see `dtype_for_devices`.
+        shared: bool, whether a strategy shares batches among replicas.
+        unfit: str, what is in the step that XLA cannot compile; empty if there is nothing.
+
+    Returns:
+        str, `on` or `off`; for TPUs always `off`.
+
+    Raises:
+        UserError: it is `on`, and cannot be.
+    """
+    if on_tpu or jit_compile == "off":
+        return "off"
+    if shared:
+        unfit = "TensorFlow cannot compile a step that several devices share"
+    if jit_compile == "on" and unfit:
+        raise UserError(f"--config.jit_compile=on: {unfit}; leave it out")
+    return "on" if (jit_compile == "on" or len(gpus) == 1) and not unfit else "off"
+
+
+def unfit_layers(texts, key):
+    """Says which image layers XLA cannot compile: str, empty if it can all of them.
+
+    Args:
+        texts: sequence of str, valid layers, see `pipelines.images.layer_notation`.
+        key: str, of the config.
+    """
+    names = ", ".join(not_for_xla(texts))
+    return names and f"XLA cannot compile {names} (--config.{key})"

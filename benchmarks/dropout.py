@@ -10,18 +10,21 @@ import statistics
 
 from benchmarks.steps import compiled_step, in_turns, sized, step_parser
 from keras_vitbert.merging import get_merge
+from keras_vitbert.training.cpu_layers import for_cpu
 from keras_vitbert.training.example_dropout import GENERATORS
 from keras_vitbert.training.joint_trainer import JointTrainer
 
 
 class _Keras(JointTrainer):
     def forward(self, inputs, step, place=0, part=0):
-        return self.network(inputs, training=True)
+        with for_cpu(self.on_cpu):
+            return self.network(inputs, training=True)
 
 
 class _Without(JointTrainer):
     def forward(self, inputs, step, place=0, part=0):
-        return self.network(inputs, training=False)
+        with for_cpu(self.on_cpu):
+            return self.network(inputs, training=False)
 
 
 def _by(generator):

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from keras_vitbert.merging.entries import Parts
 from keras_vitbert.merging.merge import present
+from keras_vitbert.training import cpu_layers
 from keras_vitbert.training.accumulation import in_parts
 from keras_vitbert.training.clipping import clip_scale
 from keras_vitbert.training.example_dropout import ExampleDropout
@@ -46,6 +47,7 @@ class BaseTrainer(keras.Model):
         step: int, completed steps, counted on the host: reading the device's counter in each step
             would stall it.
         probe_requested: bool, whether the next step is a probing step.
+        on_cpu: bool, whether layers take the forms of `keras_vitbert.training.cpu_layers`.
         probed: bool, whether the last execution began with a probing step.
         traced: bool, whether the last execution was the first of its kind, and made its graph.
     """
@@ -70,9 +72,12 @@ class BaseTrainer(keras.Model):
         self.accumulation = accumulation
         on_gpu = bool(tf.config.list_logical_devices("GPU"))
         self.in_turn = on_gpu if in_turn is None else in_turn
+        on_tpu = isinstance(self.distribute_strategy, tf.distribute.TPUStrategy)
+        self.on_cpu = not (on_gpu or on_tpu)
         self.step_check = StepCheck(name="step_check")
         self.bad_steps = ()
         self.dropout = ExampleDropout(network, seed, self.interleaved)
+        cpu_layers.adapt(network)
         if remat:
             recompute(network.backbone.blocks)
         self.image_layers = image_layers
@@ -150,7 +155,8 @@ class BaseTrainer(keras.Model):
             part: scalar int64 tensor or int, which part of the replica's batch it is.
         """
         texts = inputs["text_starts"].shape[0] if "text_starts" in inputs else None
-        with self.dropout.keyed(step, place, part, self.accumulation, texts):
+        keyed = self.dropout.keyed(step, place, part, self.accumulation, texts)
+        with keyed, cpu_layers.for_cpu(self.on_cpu):
             return self.network(inputs, training=True)
 
     def summed(self, values):

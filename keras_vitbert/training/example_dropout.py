@@ -6,10 +6,12 @@ a run on another number of replicas drops others. Here the numbers follow from (
 of the example in the global batch, pass, layer) alone, by a counter-based generator, which can
 begin anywhere in its sequence (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"):
 
-- `philox16`: Philox-4x32-10, which TensorFlow has as one operation. The examples of a replica lie
-  one behind the other in the sequence. An entry has 16 bits: rates are multiples of 1/65,536.
 - `threefry`: Threefry-2x32 with 13 rounds, the fewest that the paper finds no fault in, written in
-  elementwise operations: XLA fuses them with what they act on, and no number is ever in memory.
+  elementwise operations: XLA fuses them with what they act on, and no number is ever in memory. On
+  CPUs and TPUs.
+- `philox16`: Philox-4x32-10, which TensorFlow has as one operation. The examples of a replica lie
+  one behind the other in the sequence. An entry has 16 bits: rates are multiples of 1/65,536. On
+  GPUs.
 
 In a model of your own, `dropout = ExampleDropout(model, seed)` once, and in its `train_step`
 `with dropout.keyed(step): ...` around each forward pass.
@@ -25,6 +27,7 @@ import keras
 import tensorflow as tf
 
 from keras_vitbert.configs.architecture import RATES
+from keras_vitbert.training import cpu_layers
 from keras_vitbert.training.keyed_random import threefry
 
 GENERATORS = ("philox16", "threefry")
@@ -50,6 +53,8 @@ class KeyedDropout(keras.layers.Dropout):
         keys = getattr(_scope, "keys", None)
         if keys is None or not training or not self.rate:
             return super().call(inputs, training=training)
+        if cpu_layers.applies() and keys.generator == "threefry" and self.noise_shape is None:
+            return keys.dropped(inputs, self.number, self.rate)
         drawn = inputs
         if self.noise_shape is not None:  # one number for all entries of an axis
             drawn = inputs[tuple(slice(size) for size in self.noise_shape)]
@@ -132,7 +137,7 @@ class ExampleDropout:
 
 
 def generator_of(strategy):
-    """The generator of a strategy's devices: Philox, of which TPUs have no operation.
+    """The generator of a strategy's devices: Philox on GPUs, where nothing fuses Threefry.
 
     Args:
         strategy: `tf.distribute.Strategy`.
@@ -140,7 +145,9 @@ def generator_of(strategy):
     Returns:
         str, of `GENERATORS`.
     """
-    return "threefry" if isinstance(strategy, tf.distribute.TPUStrategy) else "philox16"
+    on_tpu = isinstance(strategy, tf.distribute.TPUStrategy)
+    on_gpu = not on_tpu and bool(tf.config.list_logical_devices("GPU"))
+    return "philox16" if on_gpu else "threefry"
 
 
 def drops(config):
@@ -202,17 +209,51 @@ class _Keys:
         Returns:
             bool tensor of the shape of `inputs`.
         """
-        # A host's replicas share its elements in order.
         shape = tf.shape(inputs, tf.int64)
         count = shape[0]
         # Texts may be of any length.
         entries = inputs.shape[1:].num_elements() or tf.reduce_prod(shape[1:])
+        drawn: Any
+        if self.generator == "threefry":
+            drawn = _threefry(self._words(layer), self._first(count), self.hosts, count, entries)
+        else:
+            drawn = self._philox(self._first(count), count, entries, layer)
+        return tf.reshape(drawn >= _limit(rate, drawn.dtype), shape)
+
+    def dropped(self, inputs, layer, rate):
+        """A batch after dropout by threefry, as one program of XLA's.
+
+        Args:
+            inputs: tensor.
+            layer: int.
+            rate: float.
+
+        Returns:
+            tensor of the same shape, 0 where `kept` is false.
+        """
+        first = self._first(tf.shape(inputs, tf.int64)[0])
+        words, scale = tf.stack(self._words(layer)), tf.constant(1 / (1 - rate), inputs.dtype)
+
+        @tf.custom_gradient
+        def apply(inputs):
+            # They need nothing but keys: without this, those of all layers would be drawn at once.
+            with tf.control_dependencies([inputs]):
+                inputs = tf.stop_gradient(inputs)  # see `cpu_layers`
+                limit = _limit(rate, tf.uint32)
+                outputs, kept = _dropped(inputs, words, first, self.hosts, limit, scale)
+            return outputs, lambda upstream: _scaled(kept, upstream, scale)
+
+        return apply(inputs)
+
+    def _first(self, count):
+        """The place of this replica's first example; a host's replicas share its in order."""
         places = count if self.places is None else self.places
-        first = self.replica % self.local * places * self.hosts + self.replica // self.local
-        draw = self._threefry if self.generator == "threefry" else self._philox
-        drawn: Any = draw(first, count, entries, layer)
-        limit = tf.constant(round(rate * 2 ** (8 * drawn.dtype.size)), drawn.dtype)
-        return tf.reshape(drawn >= limit, shape)
+        return self.replica % self.local * places * self.hosts + self.replica // self.local
+
+    def _words(self, layer):
+        """What numbers follow from, apart from the example and the place in it: uint32 scalars."""
+        words = self.seed, self.number, layer
+        return [tf.cast(self.step, tf.uint32), *(tf.constant(word, tf.uint32) for word in words)]
 
     def _philox(self, first, count, entries, layer):
         groups = -(-entries // _GROUP)  # of an example
@@ -230,15 +271,35 @@ class _Keys:
         # Those between are the other hosts'.
         return halves[:: self.hosts, :entries]
 
-    def _threefry(self, first, count, entries, layer):
-        key = tf.constant(self.seed, tf.uint32), tf.cast(self.step, tf.uint32)
-        place = tf.constant(self.number, tf.uint32), tf.constant(layer, tf.uint32)
-        key = threefry(key, place)
-        # Not in int32, which would be kept on the host where it is not compiled.
-        examples = tf.cast(first + tf.range(count) * self.hosts, tf.uint32)
-        places = tf.cast(tf.range(entries, dtype=tf.int64), tf.uint32)
-        counter = places[tf.newaxis], examples[:, tf.newaxis]
-        return threefry(key, counter, _ROUNDS)[0]
+
+def _threefry(words, first, every, count, entries):
+    """uint32 `(count, entries)`; of examples `first`, `first + every`, ..."""
+    step, seed, number, layer = words
+    key = threefry((seed, step), (number, layer))
+    # Not in int32, which would be kept on the host where it is not compiled.
+    examples = tf.cast(first + tf.range(count) * every, tf.uint32)
+    places = tf.cast(tf.range(entries, dtype=tf.int64), tf.uint32)
+    return threefry(key, (places[tf.newaxis], examples[:, tf.newaxis]), _ROUNDS)[0]
+
+
+def _limit(rate, dtype):
+    """What is drawn for an entry that is kept is not below this."""
+    return tf.constant(round(rate * 2 ** (8 * dtype.size)), dtype)
+
+
+@cpu_layers.compiled
+def _dropped(x, words, first, every, limit, scale):
+    """A tensor after dropout, and which of its entries are kept."""
+    shape = tf.shape(x, tf.int64)
+    entries = tf.reduce_prod(shape[1:])
+    drawn: Any = _threefry(tf.unstack(words), first, every, shape[0], entries)
+    kept = tf.reshape(drawn >= limit, shape)
+    return _scaled(kept, x, scale), kept
+
+
+@cpu_layers.compiled
+def _scaled(kept, x, scale):
+    return tf.where(kept, x * scale, tf.zeros((), x.dtype))
 
 
 def _hosts(strategy):

@@ -232,7 +232,7 @@ class _Execution:
                 continue
             inputs = [values[id(tensor)] for tensor in operation.inputs]
             waits = set().union(*(ends[other] for other in operation.control_inputs))
-            if operation.type in _CALLS:
+            if operation.type in _CALLS and not _is_compiled(operation):
                 body = _function(operation, "f")
                 outputs, ends[operation] = self._inlined(body, inputs, waits)
             else:
@@ -336,6 +336,14 @@ def _function(operation, name):
     except ValueError:
         return None
     return operation.graph._get_function(function.name).graph
+
+
+def _is_compiled(call):
+    """Whether XLA makes one operation of a function, whose inner tensors are never in memory."""
+    try:
+        return call.get_attr("_XlaMustCompile")
+    except ValueError:
+        return False
 
 
 def size_of(tensor):

@@ -44,6 +44,7 @@ def main():
     for name, options in json.loads(sys.argv[1]).items():
         network = build_network(MODEL)
         trainer = JointTrainer(network, get_merge({"name": "mask"}), in_turn=True, **options)
+        trainer.on_cpu, trainer.dropout.generator = False, "philox16"
         trainer.compile(build_optimizer(ADAMW, 100, network.trainable_variables))
         step = tf.function(trainer.train_step)
         predicted = peak_of(step.get_concrete_function(batch).graph)

@@ -1,0 +1,148 @@
+"""The forms of layers for CPUs compute what those of Keras do, and nothing outside of training."""
+
+import keras
+import numpy as np
+import pytest
+import scipy.special
+import tensorflow as tf
+
+from keras_vitbert.model.pretraining_network import image_inputs, text_inputs
+from keras_vitbert.training import cpu_layers
+from keras_vitbert.training.example_dropout import ExampleDropout
+from keras_vitbert.training.recomputation import recompute
+from tests.keras_vitbert.training.joint_steps import tensors
+
+
+@pytest.fixture
+def passes(make_network, make_batch):
+    """`passes(dtype, dropout, ...)(on)`: outputs and gradients of a pass of each modality."""
+
+    def passes(dtype="float32", dropout=0.0, remat=False, lora=0):
+        network = make_network(0, num_layers=2, dropout=dropout, dtype=dtype)
+        if lora:
+            for layer in network._flatten_layers():
+                if isinstance(layer, keras.layers.EinsumDense):
+                    layer.enable_lora(lora)
+                    layer.lora_kernel_b.assign(
+                        tf.random.stateless_normal(layer.lora_kernel_b.shape, (1, 2))
+                    )
+        keyed = ExampleDropout(network, 5)
+        cpu_layers.adapt(network)
+        if remat:
+            recompute(network.backbone.blocks)
+        batch = tensors(make_batch(0))
+        padded = tf.range(batch["padding_mask"].shape[1]) < [[9], [4], [20]] * 4
+        batch["padding_mask"] = tf.cast(padded[: len(batch["padding_mask"])], tf.int32)
+        variables = [v.value for v in network.trainable_variables]
+
+        def gradients(batch):
+            outputs = {}
+            with tf.GradientTape() as tape:
+                for number, inputs in enumerate((text_inputs(batch), image_inputs(batch))):
+                    with keyed.keyed(tf.constant(3, tf.int64), number):
+                        outputs |= network(inputs, training=True)
+                outputs = {name: tf.cast(x, tf.float32) for name, x in outputs.items()}
+                loss = tf.add_n([tf.reduce_mean(x**2) for x in outputs.values()])
+            return outputs, [tf.convert_to_tensor(g) for g in tape.gradient(loss, variables)]
+
+        def found(on, unknown=False):
+            specs = {
+                name: tf.TensorSpec([None] * x.shape.rank if "images" != name else x.shape, x.dtype)
+                for name, x in batch.items()
+            }
+            with cpu_layers.for_cpu(on):
+                signature = [specs] if unknown else None
+                outputs, slopes = tf.function(gradients, input_signature=signature)(batch)
+            return [x.numpy() for x in (*outputs.values(), *slopes)]
+
+        return found
+
+    return passes
+
+
+def assert_close(found, wanted, tolerance):
+    """Up to rounding, of which the large entries have most; keys' biases have nothing else."""
+    for ours, theirs in zip(found, wanted, strict=True):
+        scale = np.abs(theirs).max()
+        np.testing.assert_allclose(ours, theirs, atol=tolerance * max(scale, 1e-2), rtol=0)
+
+
+@pytest.mark.parametrize("options", [{}, {"dropout": 0.3}, {"lora": 2}])
+def test_the_passes_are_those_of_keras(passes, options):
+    """With padding in the texts; dropout draws the same numbers."""
+    found = passes(**options)
+    keras_, ours = found(False), found(True)
+    assert_close(ours, keras_, 3e-5)
+    assert any(np.any(a != b) for a, b in zip(ours, keras_, strict=True))  # they are other forms
+
+
+def test_texts_of_any_length(passes):
+    found = passes(dropout=0.3)
+    assert_close(found(True, unknown=True), found(True), 1e-5)
+
+
+def test_recomputation_changes_nothing(passes):
+    plain, again = passes(dropout=0.3)(True), passes(dropout=0.3, remat=True)(True)
+    for ours, theirs in zip(again, plain, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_bfloat16_is_no_worse_than_that_of_keras(passes):
+    exact, reduced = passes()(False), passes("mixed_bfloat16")
+
+    def error(found):
+        errors = [np.sum((a - b) ** 2) for a, b in zip(found, exact, strict=True)]
+        return np.sqrt(sum(errors) / sum(np.sum(x**2) for x in exact))
+
+    keras_, ours = error(reduced(False)), error(reduced(True))
+    assert 0 < ours < 1.25 * keras_ < 0.02
+
+
+def test_gradients_of_biases_are_sums_in_float32():
+    """Of more tokens than numbers of bfloat16 can be added to a sum without losing them."""
+    inputs = keras.Input((40, 8))
+    model = keras.Model(inputs, keras.layers.Dense(8, dtype="mixed_bfloat16")(inputs))
+    cpu_layers.adapt(model)
+    rows = np.random.default_rng(0).normal(1, 1, (40, 40, 8)).astype("bfloat16")
+    with cpu_layers.for_cpu(), tf.GradientTape() as tape:
+        loss = tf.reduce_sum(model(np.ones((40, 40, 8)), training=True) * rows)
+    wanted = rows.astype(np.float64).sum((0, 1))
+    np.testing.assert_allclose(tape.gradient(loss, model.weights[1].value), wanted, rtol=2**-8)
+
+
+def test_gelu_and_its_derivative():
+    x = np.linspace(-6, 6, 4001).astype(np.float32)
+    wide = x.astype(np.float64)
+    density = np.exp(-(wide**2) / 2) / np.sqrt(2 * np.pi)
+    below = scipy.special.ndtr(wide)
+    with tf.GradientTape() as tape:
+        inputs = tf.constant(x)
+        tape.watch(inputs)
+        outputs = cpu_layers._fused_gelu(inputs)
+    np.testing.assert_allclose(outputs, wide * below, atol=3e-7)
+    np.testing.assert_allclose(tape.gradient(outputs, inputs), below + wide * density, atol=3e-7)
+
+
+def test_names_weights_and_inference_stay(make_network, make_batch):
+    network, batch = make_network(0, num_layers=1, dropout=0.1), tensors(make_batch(0))
+    before = network.get_config(), [v.path for v in network.variables]
+    kept = network(text_inputs(batch) | image_inputs(batch), training=False)
+    cpu_layers.adapt(network)
+    assert (network.get_config(), [v.path for v in network.variables]) == before
+    found = network(text_inputs(batch) | image_inputs(batch), training=False)
+    for name, values in kept.items():
+        np.testing.assert_array_equal(found[name], values)
+
+
+def test_dropout_draws_the_same_in_both_forms():
+    inputs = keras.Input((7, 5))
+    model = keras.Model(inputs, keras.layers.Dropout(0.25)(inputs))
+    dropout, found = ExampleDropout(model, 3, generator="threefry"), []
+    x = tf.random.stateless_normal((6, 7, 5), (1, 2))
+    for on in (False, True):
+        with dropout.keyed(4, 1), cpu_layers.for_cpu(on), tf.GradientTape() as tape:
+            tape.watch(x)
+            y = model(x, training=True)
+        found.append((y.numpy(), tape.gradient(y, x).numpy()))
+    np.testing.assert_array_equal(*found)
+    assert 0.1 < np.mean(found[0][0] == 0) < 0.4

@@ -84,9 +84,7 @@ def get_config(size: str = "base") -> config_dict.ConfigDict:
     config.text_batch = 512
     config.steps = 1_000_000
     config.steps_per_epoch = 1_000  # between two lines in metrics.csv and TensorBoard
-    config.steps_per_execution = (
-        0  # between two returns to the host; 0: 1, on GPUs up to 10, on TPUs 100
-    )
+    config.steps_per_execution = 0  # between returns to the host; 0: 1, GPUs up to 10, TPUs 100
     config.accumulation = 1  # parts of a replica's batch, one behind the other, to save memory
     config.remat = False  # compute blocks again in the backward pass, to save memory
     config.validation_interval = 10_000

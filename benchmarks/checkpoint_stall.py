@@ -34,7 +34,7 @@ def main():
     merge = get_merge({"name": "mask"})
     trainer = compiled_trainer(network, merge, config)
     clear_half(merge)
-    step = tf.function(trainer.train_step)
+    step = tf.function(trainer.train_step, autograph=False)
 
     def seconds_of(function, *values):
         began = time.perf_counter()

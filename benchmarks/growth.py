@@ -291,7 +291,7 @@ def start_times(count, rounds):
         batch = random_batch(_config({}).model, 1, 1)
 
         def trace(_, trainer=trainer, batch=batch):
-            tf.function(trainer.train_step).get_concrete_function(batch)
+            tf.function(trainer.train_step, autograph=False).get_concrete_function(batch)
 
         functions[layers] = trace
     values = _medians(functions, rounds)

@@ -38,8 +38,8 @@ def main():
         optimizer=build_optimizer(config.optimizer, config.steps, variables), jit_compile=False
     )
     batch = random_batch(config.model, arguments.images, arguments.texts)
-    ordinary = tf.function(trainer.train_step)
-    probing = tf.function(lambda batch: trainer.train_step(batch, probing=True))
+    ordinary = tf.function(trainer.train_step, autograph=False)
+    probing = tf.function(lambda batch: trainer.train_step(batch, probing=True), autograph=False)
 
     def measured(batch):
         probing(batch)["gradient_norm"].numpy()

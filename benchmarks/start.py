@@ -65,7 +65,7 @@ def first_step(size, dtype, images, texts):
     merge = get_merge({"name": "mask"})
     trainer = compiled_trainer(network, merge, config)
     clear_half(merge)
-    step, seconds = tf.function(trainer.train_step), []
+    step, seconds = tf.function(trainer.train_step, autograph=False), []
     for _ in range(1 + _LATER):
         began = time.perf_counter()
         step(batch)["gradient_norm"].numpy()

@@ -73,7 +73,7 @@ def _measured(arguments):
             JointTrainer, accumulation=parts, remat=remat, in_turn=not arguments.together
         ),
     )
-    step = tf.function(trainer.train_step)
+    step = tf.function(trainer.train_step, autograph=False)
     predicted = peak_of(step.get_concrete_function(batch).graph).allocated
 
     def run(batch):

@@ -30,7 +30,7 @@ def main():
     arguments = parser.parse_args()
     config, network, batch = sized(arguments, arguments.dtype, dropout=arguments.dropout)
     trainer = compiled_trainer(network, get_merge({"name": "mask"}), config)
-    step = tf.function(trainer.train_step)
+    step = tf.function(trainer.train_step, autograph=False)
     for _ in range(2):
         step(batch)["gradient_norm"].numpy()
     with tempfile.TemporaryDirectory() as folder:

@@ -79,7 +79,7 @@ def compiled_step(network, merge, config, trainer_class=JointTrainer):
     """A callable that runs one training step on a batch and waits for it."""
     trainer = compiled_trainer(network, merge, config, trainer_class)
     clear_half(merge)
-    step = tf.function(trainer.train_step)
+    step = tf.function(trainer.train_step, autograph=False)  # as in `fit`
     return lambda batch: step(batch)["gradient_norm"].numpy()
 
 

@@ -182,8 +182,7 @@ def test_tensorboard_shows_the_numbers(shown):
             assert found[step] == pytest.approx(blocks.mean(), abs=1e-6)
         if len({tuple(blocks) for blocks in numbers.values()}) > 1:
             changing.add(name)
-    # Which of eight units answers most may well stay the same in one block.
-    assert changing == {"overlap", "correlation"} or len(values[0]["image"]) == 1
+    # Which of eight units answers most may well stay the same.
     assert "correlation" in changing
 
 

@@ -23,9 +23,9 @@ from keras_vitbert.merging import get_merge
 
 FIRST_LINE, FIRST_STEP = 2.0, 10.0  # seconds, at most
 _LATER = 3  # steps that a first one is compared with
-# What the base model took in float32 at commit 19f6163: the shorter of two runs on two CPU cores
-# that did other work, too. To be halved, on one machine.
-_BEFORE, _COMMIT = 15.5, "19f6163"
+# What the base model took in float32 at commit 19f6163, of two runs on two cores the mean (12.9 and
+# 11.9). To be halved, on one machine.
+_BEFORE, _COMMIT = 12.4, "19f6163"
 
 
 def sample_rows(runs):
@@ -78,7 +78,7 @@ def step_rows(size, dtype, images, texts):
     first, later = first_step(size, dtype, images, texts)
     note = f"the first {first:.1f} s, later ones {later:.2f} s"
     if (size, dtype) == ("base", "float32"):
-        note += f"; {_BEFORE} s at {_COMMIT}, on two busy cores of some machine"
+        note += f"; {_BEFORE} s at {_COMMIT}, on two cores of some machine"
     return [
         Row(
             f"first step more than a later one, {size}, {dtype}",

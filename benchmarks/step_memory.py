@@ -69,10 +69,10 @@ def _measured(arguments):
         network,
         get_merge({"name": "mask"}),
         config,
-        functools.partial(
-            JointTrainer, accumulation=parts, remat=remat, in_turn=not arguments.together
-        ),
+        functools.partial(JointTrainer, accumulation=parts, remat=remat),
     )
+    if not arguments.together:
+        trainer.as_on_gpu()
     step = tf.function(trainer.train_step, autograph=False)
     predicted = peak_of(step.get_concrete_function(batch).graph).allocated
 

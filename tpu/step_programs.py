@@ -33,7 +33,7 @@ def pretraining_programs(config, variant, strategy):
             if variant.text:
                 teachers["text"] = build_network(model, images=False, dtype=config.dtype)
     trainer = build_trainer(config, variant, strategy, Teachers(**teachers))
-    _as_on_accelerator(trainer)
+    trainer.as_on_gpu()
     replicas = strategy.num_replicas_in_sync
     training, validation = {}, {}
     if variant.images:
@@ -80,7 +80,7 @@ def fine_tuning_programs(config, pretrained, kind, num_classes, strategy):
         `Programs`.
     """
     trainer, _ = build_fine_tuner(config, pretrained, kind, num_classes, config.seed, strategy)
-    _as_on_accelerator(trainer)
+    trainer.as_on_gpu()
     evaluator = Evaluator(trainer.network, strategy, config.evaluation_batch)
     replicas = strategy.num_replicas_in_sync
 
@@ -100,13 +100,6 @@ def fine_tuning_programs(config, pretrained, kind, num_classes, strategy):
         StepProgram("evaluate", evaluator.predict_step, evaluated),
     ]
     return Programs(steps, _variables(trainer), trainer)
-
-
-def _as_on_accelerator(trainer):
-    """Makes a trainer trace the step of a GPU; a TPU's compiler has an order of its own."""
-    trainer.in_turn = True
-    if trainer.on_cpu:
-        trainer.on_cpu, trainer.dropout.generator = False, "philox16"
 
 
 def _image_batch(size, image_size, mixed=False, prefix="", layers=()):

@@ -16,6 +16,7 @@ from keras_vitbert.training.example_dropout import ExampleDropout
 from keras_vitbert.training.recomputation import recompute
 from keras_vitbert.training.step_check import STEP_ROW, StepCheck, bad_steps, step_row
 from pipelines.status import doing, timed
+from tpu.strategy import holder_of_weights
 
 _TRACING = {False: "compiling the first step", True: "compiling the step that compares gradients"}
 
@@ -70,10 +71,9 @@ class BaseTrainer(keras.Model):
         self.network = network
         self.clip_norm = clip_norm
         self.accumulation = accumulation
-        on_gpu = bool(tf.config.list_logical_devices("GPU"))
-        self.in_turn = on_gpu if in_turn is None else in_turn
-        on_tpu = isinstance(self.distribute_strategy, tf.distribute.TPUStrategy)
-        self.on_cpu = not (on_gpu or on_tpu)
+        devices = holder_of_weights(self.distribute_strategy)
+        self.in_turn = devices == "gpu" if in_turn is None else in_turn
+        self.on_cpu = devices == "host"
         self.step_check = StepCheck(name="step_check")
         self.bad_steps = ()
         self.dropout = ExampleDropout(network, seed, self.interleaved)
@@ -99,6 +99,12 @@ class BaseTrainer(keras.Model):
     def log_values(self):
         """Further values for the log at the end of an epoch: dict of name to float."""
         return {}
+
+    def as_on_gpu(self):
+        """Makes it trace a GPU's step where there is none; a TPU's compiler orders by itself."""
+        self.in_turn = True
+        if self.on_cpu:
+            self.on_cpu, self.dropout.generator = False, "philox16"
 
     def augmented(self, batch, numbers):
         """A batch whose images have gone through the image layers, if there are any.

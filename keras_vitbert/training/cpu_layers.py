@@ -15,18 +15,14 @@ XLA's, and attention has as few products and transpositions as it can:
 A TPU's compiler fuses by itself, and copies where tokens of all examples become one axis.
 """
 
-import contextlib
-import functools
 import math
-import threading
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from keras_vitbert.model.activations import gelu
-
-_scope = threading.local()  # each replica is traced in a thread of its own
+from keras_vitbert.training import pass_scope
 
 
 def adapt(model):
@@ -46,40 +42,18 @@ def adapt(model):
             layer.__class__ = _Dense
 
 
-@contextlib.contextmanager
 def for_cpu(on=True):
     """A scope for a forward pass of a training step.
 
     Args:
         on: bool, whether it is one on a CPU.
     """
-    before = getattr(_scope, "on", False)
-    _scope.on = on
-    try:
-        yield
-    finally:
-        _scope.on = before
+    return pass_scope.using(on_cpu=on)
 
 
 def applies():
     """Whether this is inside of `for_cpu`."""
-    return getattr(_scope, "on", False)
-
-
-def in_present_scope(function):
-    """The same function, as a pass on a CPU if this is one, whenever it runs.
-
-    Args:
-        function: a callable, such as one that the backward pass runs again.
-    """
-    on = applies()
-
-    @functools.wraps(function)
-    def run(*args, **kwargs):
-        with for_cpu(on):
-            return function(*args, **kwargs)
-
-    return run
+    return bool(pass_scope.present("on_cpu"))
 
 
 def compiled(function):

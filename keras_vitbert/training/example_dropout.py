@@ -19,22 +19,20 @@ In a model of your own, `dropout = ExampleDropout(model, seed)` once, and in its
 
 import contextlib
 import dataclasses
-import functools
-import threading
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from keras_vitbert.configs.architecture import RATES
-from keras_vitbert.training import cpu_layers
+from keras_vitbert.training import cpu_layers, pass_scope
 from keras_vitbert.training.keyed_random import threefry
+from tpu.strategy import holder_of_weights
 
 GENERATORS = ("philox16", "threefry")
 _ROUNDS = 13
 _GROUP = 8  # numbers of 16 bits that Philox makes of a counter
 _ALGORITHM = 1  # Philox, among TensorFlow's
-_scope = threading.local()  # each replica is traced in a thread of its own
 
 
 @keras.saving.register_keras_serializable(package="keras_vitbert")
@@ -50,7 +48,7 @@ class KeyedDropout(keras.layers.Dropout):
     number = 0
 
     def call(self, inputs, training=False):
-        keys = getattr(_scope, "keys", None)
+        keys = pass_scope.present("keys")
         if keys is None or not training or not self.rate:
             return super().call(inputs, training=training)
         if cpu_layers.applies() and keys.generator == "threefry" and self.noise_shape is None:
@@ -133,7 +131,7 @@ class ExampleDropout:
             hosts,
             places,
         )
-        return _using(keys)
+        return pass_scope.using(keys=keys)
 
 
 def generator_of(strategy):
@@ -145,9 +143,7 @@ def generator_of(strategy):
     Returns:
         str, of `GENERATORS`.
     """
-    on_tpu = isinstance(strategy, tf.distribute.TPUStrategy)
-    on_gpu = not on_tpu and bool(tf.config.list_logical_devices("GPU"))
-    return "philox16" if on_gpu else "threefry"
+    return "philox16" if holder_of_weights(strategy) == "gpu" else "threefry"
 
 
 def drops(config):
@@ -157,32 +153,6 @@ def drops(config):
         config: mapping with `RATES`, see `ViTBertBackbone`.
     """
     return any(config[name] > 0 for name in RATES)
-
-
-def in_present_scope(function):
-    """The same function, with the random numbers of where this is called, whenever it runs.
-
-    Args:
-        function: a callable, such as one that the backward pass runs again.
-    """
-    keys = getattr(_scope, "keys", None)
-
-    @functools.wraps(function)
-    def run(*args, **kwargs):
-        with _using(keys):
-            return function(*args, **kwargs)
-
-    return run
-
-
-@contextlib.contextmanager
-def _using(keys):
-    before = getattr(_scope, "keys", None)
-    _scope.keys = keys
-    try:
-        yield
-    finally:
-        _scope.keys = before
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,7 +6,7 @@ blocks, and the inner values of one block at a time, for one more forward pass.
 
 import keras
 
-from keras_vitbert.training import cpu_layers, example_dropout
+from keras_vitbert.training.pass_scope import in_present_scope
 
 
 def recompute(layers):
@@ -32,9 +32,7 @@ def _recomputing(call):
         def again(inputs):
             return call(inputs, *args, training=True, **options)
 
-        for module in (cpu_layers, example_dropout):
-            again = module.in_present_scope(again)
-        return keras.remat(again)(inputs)
+        return keras.remat(in_present_scope(again))(inputs)
 
     recomputing.recomputes = True
     return recomputing

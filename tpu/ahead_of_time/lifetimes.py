@@ -227,12 +227,13 @@ class _Execution:
         """
         values = {id(t): value for t, value in zip(graph.inputs, arguments, strict=True)}
         ends = {tensor.op: before for tensor in graph.inputs}  # what control inputs wait for
-        for operation in _needed(graph):
+        for operation in needed(graph):
             if operation in ends:
                 continue
             inputs = [values[id(tensor)] for tensor in operation.inputs]
             waits = set().union(*(ends[other] for other in operation.control_inputs))
-            if operation.type in _CALLS and not _is_compiled(operation):
+            # What XLA compiles is one operation, whose inner tensors are never in memory.
+            if operation.type in _CALLS and not _attribute(operation, "_XlaMustCompile"):
                 body = _function(operation, "f")
                 outputs, ends[operation] = self._inlined(body, inputs, waits)
             else:
@@ -315,8 +316,15 @@ class _Execution:
                 self.memory.remove(owner)
 
 
-def _needed(graph):
-    """The operations that a graph's outputs and effects need, each behind those it waits for."""
+def needed(graph):
+    """The operations that a graph's outputs and effects need, each behind those it waits for.
+
+    Args:
+        graph: `tf.Graph` of a function.
+
+    Returns:
+        list of `tf.Operation`.
+    """
     ordered = {}  # a set that keeps the order
     for operation in [tensor.op for tensor in graph.outputs] + list(graph.control_outputs):
         waiting = [operation]
@@ -331,19 +339,16 @@ def _needed(graph):
 
 def _function(operation, name):
     """The graph of a function that an operation runs; None if it has no such attribute."""
+    function = _attribute(operation, name)
+    return function and operation.graph._get_function(function.name).graph
+
+
+def _attribute(operation, name):
+    """An attribute of an operation; None if it has none of that name."""
     try:
-        function = operation.get_attr(name)
+        return operation.get_attr(name)
     except ValueError:
         return None
-    return operation.graph._get_function(function.name).graph
-
-
-def _is_compiled(call):
-    """Whether XLA makes one operation of a function, whose inner tensors are never in memory."""
-    try:
-        return call.get_attr("_XlaMustCompile")
-    except ValueError:
-        return False
 
 
 def size_of(tensor):

@@ -10,6 +10,7 @@ from keras_vitbert.model.flops import classifier_flops, head_flops
 from keras_vitbert.training.fine_tuner import FineTuner
 from keras_vitbert.training.optimizers import build_optimizer
 from tests.keras_vitbert.training.joint_steps import ADAMW
+from tpu.ahead_of_time.lifetimes import needed
 
 BATCH, CLASSES, RANK, WIDTH, LAYERS = 3, 7, 2, 24, 3
 MODEL = {
@@ -28,19 +29,6 @@ PATCHES = 2 * 16 * 48 * WIDTH  # operations of their projection
 OF_HEAD = 2 * WIDTH * WIDTH  # of its first layer
 
 
-def executed(graph):
-    """The operations that outputs and changes of variables take."""
-    waiting = [tensor.op for tensor in graph.outputs] + list(graph.control_outputs)
-    found = set()
-    while waiting:
-        operation = waiting.pop()
-        if operation not in found:
-            found.add(operation)
-            waiting += [tensor.op for tensor in operation.inputs]
-            waiting += operation.control_inputs
-    return found
-
-
 def product_flops(tuner):
     """The operations of the step's matrix products, but for sums that are written as such."""
     batch = {
@@ -48,7 +36,7 @@ def product_flops(tuner):
         "labels": tf.zeros((BATCH,), tf.int32),
     }
     total = 0
-    for operation in executed(tf.function(tuner.train_step).get_concrete_function(batch).graph):
+    for operation in needed(tf.function(tuner.train_step).get_concrete_function(batch).graph):
         if "MatMul" not in operation.type:
             continue
         left = operation.inputs[0].shape.as_list()

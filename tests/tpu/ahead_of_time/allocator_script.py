@@ -22,6 +22,7 @@ from tests.keras_vitbert.training.joint_steps import ADAMW
 from tpu.ahead_of_time.lifetimes import peak_of
 
 IMAGES, TEXTS = 32, 16
+STEPS = 9  # their peaks differ by a tenth, as kernels end in any order; the least is compared
 MODEL = {
     "num_layers": 3,
     "num_heads": 2,
@@ -43,17 +44,20 @@ def main():
     batch, found = random_batch(ConfigDict(MODEL), IMAGES, TEXTS), {}
     for name, options in json.loads(sys.argv[1]).items():
         network = build_network(MODEL)
-        trainer = JointTrainer(network, get_merge({"name": "mask"}), in_turn=True, **options)
-        trainer.on_cpu, trainer.dropout.generator = False, "philox16"
+        trainer = JointTrainer(network, get_merge({"name": "mask"}), **options)
+        trainer.as_on_gpu()
         trainer.compile(build_optimizer(ADAMW, 100, network.trainable_variables))
         step = tf.function(trainer.train_step)
         predicted = peak_of(step.get_concrete_function(batch).graph)
         step(batch)
-        tf.config.experimental.reset_memory_stats("CPU:0")
-        before = tf.config.experimental.get_memory_info("CPU:0")["current"]
-        step(batch)
-        most = tf.config.experimental.get_memory_info("CPU:0")["peak"]
-        found[name] = predicted.bytes, predicted.allocated, most - before
+        counted = []
+        for _ in range(STEPS):
+            tf.config.experimental.reset_memory_stats("CPU:0")
+            before = tf.config.experimental.get_memory_info("CPU:0")["current"]
+            step(batch)
+            most = tf.config.experimental.get_memory_info("CPU:0")["peak"]
+            counted.append(most - before)
+        found[name] = predicted.bytes, predicted.allocated, min(counted)
     print(json.dumps(found))
 
 

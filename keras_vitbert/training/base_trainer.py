@@ -14,6 +14,7 @@ from keras_vitbert.training.accumulation import in_parts
 from keras_vitbert.training.clipping import clip_scale
 from keras_vitbert.training.example_dropout import ExampleDropout
 from keras_vitbert.training.recomputation import recompute
+from keras_vitbert.training.shared_trace import share_trace
 from keras_vitbert.training.step_check import STEP_ROW, StepCheck, bad_steps, step_row
 from pipelines.status import doing, timed
 from tpu.strategy import holder_of_weights
@@ -78,6 +79,7 @@ class BaseTrainer(keras.Model):
         self.bad_steps = ()
         self.dropout = ExampleDropout(network, seed, self.interleaved)
         cpu_layers.adapt(network)
+        share_trace(network.backbone.blocks)
         if remat:
             recompute(network.backbone.blocks)
         self.image_layers = image_layers

@@ -18,8 +18,7 @@ In a model of your own, `dropout = ExampleDropout(model, seed)` once, and in its
 """
 
 import contextlib
-import dataclasses
-from typing import Any
+from typing import Any, Optional
 
 import keras
 import tensorflow as tf
@@ -42,7 +41,8 @@ class KeyedDropout(keras.layers.Dropout):
     Elsewhere it is Keras' layer. The first axis of its inputs is that of the batch.
 
     Attributes:
-        number: int, tells the layers of a model from one another.
+        number: int, tells the layers of a model from one another. Layers that share a trace
+            (`keras_vitbert.training.shared_trace`) have it as a shift from that of the traced one.
     """
 
     number = 0
@@ -51,14 +51,16 @@ class KeyedDropout(keras.layers.Dropout):
         keys = pass_scope.present("keys")
         if keys is None or not training or not self.rate:
             return super().call(inputs, training=training)
+        shift = pass_scope.present("dropout_shift")
+        number = self.number if shift is None else self.number + shift
         if cpu_layers.applies() and keys.generator == "threefry" and self.noise_shape is None:
-            return keys.dropped(inputs, self.number, self.rate)
+            return keys.dropped(inputs, number, self.rate)
         drawn = inputs
         if self.noise_shape is not None:  # one number for all entries of an axis
             drawn = inputs[tuple(slice(size) for size in self.noise_shape)]
         # They need nothing but keys: without this, those of all layers would be drawn at once.
         with tf.control_dependencies([inputs]):
-            kept = keys.kept(drawn, self.number, self.rate)
+            kept = keys.kept(drawn, number, self.rate)
         scaled = inputs * tf.cast(1 / (1 - self.rate), inputs.dtype)
         return tf.where(kept, scaled, tf.zeros((), inputs.dtype))
 
@@ -155,25 +157,24 @@ def drops(config):
     return any(config[name] > 0 for name in RATES)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Keys:
-    """The random numbers of one forward pass on this replica."""
+class _Keys(tf.experimental.ExtensionType):
+    """The random numbers of one forward pass on this replica; an argument of a `tf.function`."""
 
     seed: int
-    step: Any
+    step: tf.Tensor
     number: int
     generator: str
-    replica: Any  # scalar int64 tensor
+    replica: tf.Tensor  # scalar int64
     local: int  # replicas of a host
     hosts: int  # that take turns
-    places: int | None = None
+    places: Optional[int] = None  # noqa: UP045 - TensorFlow knows no other spelling
 
     def kept(self, inputs, layer, rate):
         """Which entries of a batch are not dropped.
 
         Args:
             inputs: tensor.
-            layer: int.
+            layer: int or scalar uint32 tensor.
             rate: float, of those that are.
 
         Returns:
@@ -195,7 +196,7 @@ class _Keys:
 
         Args:
             inputs: tensor.
-            layer: int.
+            layer: int or scalar uint32 tensor.
             rate: float.
 
         Returns:
@@ -218,18 +219,19 @@ class _Keys:
     def _first(self, count):
         """The place of this replica's first example; a host's replicas share its in order."""
         places = count if self.places is None else self.places
-        return self.replica % self.local * places * self.hosts + self.replica // self.local
+        replica: Any = self.replica
+        return replica % self.local * places * self.hosts + replica // self.local
 
     def _words(self, layer):
         """What numbers follow from, apart from the example and the place in it: uint32 scalars."""
-        words = self.seed, self.number, layer
-        return [tf.cast(self.step, tf.uint32), *(tf.constant(word, tf.uint32) for word in words)]
+        words = [tf.convert_to_tensor(x, tf.uint32) for x in (self.seed, self.number, layer)]
+        return [tf.cast(self.step, tf.uint32), *words]
 
     def _philox(self, first, count, entries, layer):
         groups = -(-entries // _GROUP)  # of an example
         rows = count * self.hosts
         key = tf.cast(self.step, tf.uint64) + tf.constant(self.seed << 32, tf.uint64)
-        place = tf.constant((self.number << 32) + layer, tf.uint64)
+        place = tf.constant(self.number << 32, tf.uint64) + tf.cast(layer, tf.uint64)
         drawn: Any = tf.raw_ops.StatelessRandomUniformFullIntV2(
             shape=tf.stack([rows, groups * _GROUP // 2]),
             key=tf.reshape(key, (1,)),

@@ -31,6 +31,11 @@ def using(**values):
         _scope.values = before
 
 
+def everything():
+    """All that `present` has: dict."""
+    return dict(_values())
+
+
 def in_present_scope(function):
     """The same function, in the scopes of where this is called, whenever it runs.
 

@@ -4,6 +4,8 @@ Chen et al. 2016, "Training deep nets with sublinear memory cost": the step keep
 blocks, and the inner values of one block at a time, for one more forward pass.
 """
 
+import functools
+
 import keras
 
 from keras_vitbert.training.pass_scope import in_present_scope
@@ -35,4 +37,5 @@ def _recomputing(call):
         return keras.remat(in_present_scope(again))(inputs)
 
     recomputing.recomputes = True
+    functools.update_wrapper(recomputing, call)  # what else it is
     return recomputing

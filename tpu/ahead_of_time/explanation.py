@@ -1,8 +1,8 @@
 """Which part of a step moves and computes how much: the work of its operations, by their names.
 
-The names are those of the traced step: Keras' layers, `gradient_tape/` before those of the backward
-pass, and the scopes of the trainer. A fused operation has the name that the compiler gives it, of
-one of those that it was made of.
+The names are those of the traced step: Keras' layers, `gradient_tape/` or `gradients/` before those
+of the backward pass, and the scopes of the trainer. A fused operation has the name that the
+compiler gives it, of one of those that it was made of.
 """
 
 import re
@@ -23,15 +23,17 @@ PARTS = (
     ("MLP", r"feedforward_\w+"),
     ("embeddings", r"\w*embeddings?|embedding_gradients"),
     ("heads", r"\w+_head"),
+    ("residual sums", "block"),
     ("losses", "text|image"),
 )
 OTHER = "other"
 _LARGEST = 8
-_UNNUMBERED = re.compile(r"(?:_\d+)+(?=/|$)")  # `block_3_1` and `Cast_12`
+_NUMBERS = re.compile(r"(?:_\d+)+(?=/|$)")  # of `block_3_1` and `Cast_12`
+_CALLS = re.compile(r"(?:Stateful)?PartitionedCall/")  # before the names of a function's operations
 
 
 def unnumbered(name):
-    """The name of an operation without the numbers of copies and blocks.
+    """The name of an operation without the numbers of copies and blocks, and without calls.
 
     Args:
         name: str.
@@ -39,7 +41,7 @@ def unnumbered(name):
     Returns:
         str.
     """
-    return _UNNUMBERED.sub("", name)
+    return _CALLS.sub("", _NUMBERS.sub("", name))
 
 
 def summed(works):
@@ -71,7 +73,7 @@ def part_of(name):
     Returns:
         str, a name in `PARTS`; of another model its layer, if it has one; else `OTHER`.
     """
-    steps = [step for step in name.split("/") if step != "gradient_tape"]
+    steps = [step for step in name.split("/") if step not in ("gradient_tape", "gradients")]
     for part, pattern in PARTS:
         if any(re.fullmatch(pattern, step) for step in steps):
             return part

@@ -72,6 +72,18 @@ class Peak:
         return dict(kinds.most_common())
 
 
+def executed(graph):
+    """The operations that are run for a graph's outputs and effects.
+
+    Args:
+        graph: `tf.Graph` of a function.
+
+    Returns:
+        list of `tf.Operation`; of a function that is called, once for each call.
+    """
+    return [node.operation for node in _Execution(graph, _Memory()).nodes]
+
+
 def peak_of(graph):
     """The most memory that the tensors of a graph take.
 
@@ -199,7 +211,8 @@ class _Execution:
     def __init__(self, graph, memory):
         self.memory, self.nodes = memory, []
         self.arguments = [_Value(tensor) for tensor in graph.inputs]
-        self.outputs, _ = self._inlined(graph, self.arguments, set())
+        self.outputs, last = self._inlined(graph, self.arguments, set())
+        self._prune({value.node for value in self.outputs if value.node} | last)
         for value in itertools.chain(self.outputs, *(node.inputs for node in self.nodes)):
             value.owner.uses += 1
 
@@ -223,28 +236,39 @@ class _Execution:
             before: set of `_Node`, those that the call waits for.
 
         Returns:
-            (list of `_Value`, the outputs; set of `_Node`, those at the end of it).
+            (list of `_Value`, the outputs; set of `_Node`, those that make its effects, or else
+            `before`).
         """
         values = {id(t): value for t, value in zip(graph.inputs, arguments, strict=True)}
         ends = {tensor.op: before for tensor in graph.inputs}  # what control inputs wait for
-        for operation in needed(graph):
+        for operation in _ordered(graph):
             if operation in ends:
                 continue
             inputs = [values[id(tensor)] for tensor in operation.inputs]
-            waits = set().union(*(ends[other] for other in operation.control_inputs))
+            waits = before.union(*(ends[other] for other in operation.control_inputs))
             # What XLA compiles is one operation, whose inner tensors are never in memory.
             if operation.type in _CALLS and not _attribute(operation, "_XlaMustCompile"):
                 body = _function(operation, "f")
                 outputs, ends[operation] = self._inlined(body, inputs, waits)
             else:
                 waits |= {value.node for value in inputs if value.node}
-                node = _Node(operation, inputs, waits if inputs else waits | before)
+                node = _Node(operation, inputs, waits)
                 self.nodes.append(node)
                 outputs, ends[operation] = node.outputs, {node}
-            values.update(zip(map(id, operation.outputs), outputs, strict=True))
+            # A function that was differentiated after this call has more outputs, behind these.
+            values.update(zip(map(id, operation.outputs), outputs, strict=False))
         outputs = [values[id(tensor)] for tensor in graph.outputs]
-        last = {value.node for value in outputs if value.node}
-        return outputs, last.union(*(ends[other] for other in graph.control_outputs))
+        return outputs, before.union(*(ends[other] for other in graph.control_outputs))
+
+    def _prune(self, waiting):
+        """Leaves out what none of these nodes waits for, such as gradients that nothing uses."""
+        kept, waiting = set(), list(waiting)
+        while waiting:
+            node = waiting.pop()
+            if node not in kept:
+                kept.add(node)
+                waiting += node.waits
+        self.nodes = [node for node in self.nodes if node in kept]
 
     def _in_order(self):
         """Nodes in the order in which their inputs are there."""
@@ -316,15 +340,8 @@ class _Execution:
                 self.memory.remove(owner)
 
 
-def needed(graph):
-    """The operations that a graph's outputs and effects need, each behind those it waits for.
-
-    Args:
-        graph: `tf.Graph` of a function.
-
-    Returns:
-        list of `tf.Operation`.
-    """
+def _ordered(graph):
+    """The operations that a graph's outputs and effects need, each behind those it waits for."""
     ordered = {}  # a set that keeps the order
     for operation in [tensor.op for tensor in graph.outputs] + list(graph.control_outputs):
         waiting = [operation]

@@ -128,6 +128,12 @@ class _ReplicaContext(tpu_replication.TPUReplicateContext):
     def AddValue(self, val):
         return val
 
+    def EnterGradientColocation(self, op, gradient_uid):
+        pass
+
+    def ExitGradientColocation(self, op, gradient_uid):
+        pass
+
     def Enter(self):
         XLAControlFlowContext.Enter(self)
 

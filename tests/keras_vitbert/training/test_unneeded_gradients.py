@@ -10,7 +10,7 @@ from keras_vitbert.model.flops import classifier_flops, head_flops
 from keras_vitbert.training.fine_tuner import FineTuner
 from keras_vitbert.training.optimizers import build_optimizer
 from tests.keras_vitbert.training.joint_steps import ADAMW
-from tpu.ahead_of_time.lifetimes import needed
+from tpu.ahead_of_time.lifetimes import executed
 
 BATCH, CLASSES, RANK, WIDTH, LAYERS = 3, 7, 2, 24, 3
 MODEL = {
@@ -36,7 +36,7 @@ def product_flops(tuner):
         "labels": tf.zeros((BATCH,), tf.int32),
     }
     total = 0
-    for operation in needed(tf.function(tuner.train_step).get_concrete_function(batch).graph):
+    for operation in executed(tf.function(tuner.train_step).get_concrete_function(batch).graph):
         if "MatMul" not in operation.type:
             continue
         left = operation.inputs[0].shape.as_list()

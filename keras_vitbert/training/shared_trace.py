@@ -1,0 +1,90 @@
+"""Blocks that differ in their weights alone, of which one is traced for all.
+
+A trace of a step contains each block's operations for each modality, in the forward and in the
+backward pass, and again for the probing step: with 12 blocks most of the time that a first step
+takes before anything is computed. Here a block is a call of a function, with its weights as
+arguments, which TensorFlow traces and differentiates once for all blocks, and expands where it
+runs or compiles the step.
+"""
+
+import functools
+
+import keras
+import tensorflow as tf
+
+from keras_vitbert.training import pass_scope
+from keras_vitbert.training.example_dropout import KeyedDropout
+
+_MASKS = ("attention_mask", "padding_mask")
+
+
+def share_trace(layers):
+    """Makes equal layers of a model share a trace in training.
+
+    Layers are equal if their configs are, apart from names, and the shapes of their weights. Calls
+    that return more than the outputs, or whose dropout is not keyed
+    (`keras_vitbert.training.example_dropout`), are traced one by one.
+
+    Args:
+        layers: list of built Keras layers, each called on one tensor and masks.
+    """
+    equal = {}
+    for layer in layers:
+        if not hasattr(layer.call, "shared"):
+            equal.setdefault(_kind(layer), []).append(layer)
+    for first, *others in equal.values():
+        if others:
+            function = _function_of(first)
+            for layer in (first, *others):
+                layer.call = _sharing(layer, function, _number(layer) - _number(first))
+
+
+def _function_of(layer):
+    """A function of the weights of any layer like this one."""
+    call = layer.call
+
+    @functools.partial(tf.function, autograph=False)
+    def run(scope, weights, inputs, masks):
+        state = zip(layer.weights, weights, strict=True)
+        # Whose names do not have those of the layers around it.
+        with pass_scope.using(**scope), tf.name_scope("block"):
+            with keras.StatelessScope(state_mapping=state):
+                return call(inputs, training=True, **masks)
+
+    return run
+
+
+def _sharing(layer, function, shift):
+    call = layer.call
+
+    def sharing(inputs, *args, training=None, **options):
+        masks = {name: mask for name, mask in options.items() if mask is not None}
+        own_trace = args or tf.executing_eagerly() or pass_scope.present("keys") is None
+        if own_trace or not training or {*masks} - {*_MASKS}:
+            return call(inputs, *args, training=training, **options)
+        scope = {**pass_scope.everything(), "dropout_shift": tf.constant(shift, tf.uint32)}
+        # As they are stored: each of the layer's parts casts its own.
+        weights = [tf.convert_to_tensor(weight._value) for weight in layer.weights]
+        return function(scope, weights, inputs, masks)
+
+    sharing.shared = True
+    functools.update_wrapper(sharing, call)
+    return sharing
+
+
+def _number(layer):
+    """The first of a layer's dropout numbers; 0 without dropout."""
+    return min(_numbers(layer), default=0)
+
+
+def _numbers(layer):
+    return [part.number for part in layer._flatten_layers() if isinstance(part, KeyedDropout)]
+
+
+def _kind(layer):
+    """What is the same of layers that can share a trace: hashable."""
+    config = layer.get_config()
+    del config["name"], config["trainable"]
+    weights = [(tuple(weight.shape), weight.dtype) for weight in layer.weights]
+    places = [number - _number(layer) for number in _numbers(layer)]
+    return type(layer), str(config), str(weights), str(places)

@@ -1,0 +1,125 @@
+"""Blocks that share a trace are the same step, but for rounding, and are traced once."""
+
+import contextlib
+from unittest import mock
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_vitbert.model.encoder_block import TransformerEncoder
+from keras_vitbert.model.pretraining_network import image_inputs, text_inputs
+from keras_vitbert.training import base_trainer
+from keras_vitbert.training.example_dropout import ExampleDropout
+from keras_vitbert.training.shared_trace import share_trace
+from tests.keras_vitbert.training.joint_steps import ADAMW, tensors, weights
+from tests.marks import slow
+
+BLOCKS = 3
+
+
+@contextlib.contextmanager
+def counted():
+    """Counts how often blocks are traced: a list with an entry for each."""
+    traced, call = [], TransformerEncoder.call
+
+    def counting(self, inputs, *args, **options):
+        traced.append(self.name)
+        return call(self, inputs, *args, **options)
+
+    with mock.patch.object(TransformerEncoder, "call", counting):
+        yield traced
+
+
+def enable_lora(network):
+    """In all projections; the updates are not 0."""
+    for layer in network.backbone._flatten_layers():
+        if isinstance(layer, keras.layers.EinsumDense):
+            layer.enable_lora(2)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "remat", "lora", "on_gpu"),
+    [
+        ("float32", False, False, False),
+        slow("float32", True, True, True),
+        slow("mixed_bfloat16", False, True, False),
+        ("mixed_bfloat16", True, False, True),
+    ],
+)
+def test_steps_are_the_same(
+    make_trainer, make_network, randomize, make_batch, dtype, remat, lora, on_gpu
+):
+    """An ordinary and a probing step, with dropout and with frozen weights."""
+
+    def trained(share):
+        network = make_network(0, num_layers=BLOCKS, dropout=0.2, dtype=dtype)
+        if lora:
+            enable_lora(network)
+            randomize(network, 1)
+        network.backbone.blocks[1].trainable = lora
+        norms = []
+        with counted() as traced, mock.patch.object(base_trainer, "share_trace", share):
+            trainer = make_trainer(optimizer=ADAMW, network=network, remat=remat)
+            if on_gpu:
+                trainer.as_on_gpu()
+            for probing in (False, True):
+                step = tf.function(trainer.train_step, autograph=False)
+                logs = step(tensors(make_batch(int(probing))), probing=probing)
+                norms.append(float(logs["gradient_norm"]))
+        return norms, weights(trainer), traced
+
+    norms, apart, each = trained(lambda _: None)
+    shared_norms, shared, traced = trained(share_trace)
+    np.testing.assert_allclose(shared_norms, norms, rtol=1e-6)
+    for ours, theirs in zip(shared, apart, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-6)
+    # For text and for images; again for what is computed in the backward pass.
+    assert len(each) == 2 * 2 * BLOCKS * (1 + remat)
+    assert traced == 2 * ["block_0"]
+
+
+@pytest.fixture
+def traces(make_network, make_batch):
+    """`traces(change, training, keyed, **model)`: how often a block is traced for two passes."""
+
+    def traces(change=lambda blocks: None, training=True, keyed=True, **model):
+        network = make_network(0, num_layers=BLOCKS, dropout=0.2, **model)
+        change(network.backbone.blocks)
+        dropout = ExampleDropout(network, 5)
+        batch = tensors(make_batch(0))
+
+        @tf.function(autograph=False)
+        def run(step):
+            outputs = {}
+            for inputs in (text_inputs(batch), image_inputs(batch)):
+                with dropout.keyed(step) if keyed else contextlib.nullcontext():
+                    outputs |= network(inputs, training=training)
+            return outputs
+
+        with counted() as traced:
+            share_trace(network.backbone.blocks)
+            run.get_concrete_function(tf.TensorSpec((), tf.int64))
+        return len(traced)
+
+    return traces
+
+
+def test_those_that_differ_are_traced_one_by_one(traces):
+    def lora(blocks):
+        blocks[1]._self_attention_layer._query_dense.enable_lora(2)
+
+    assert traces() == 2
+    assert traces(lora) == 2 * 2
+    assert traces(stochastic_depth=0.3) == 2 * BLOCKS
+    assert traces(training=False) == traces(keyed=False) == 2 * BLOCKS
+
+
+def test_sharing_twice_changes_nothing(make_network):
+    network = make_network(0, num_layers=BLOCKS)
+    blocks = network.backbone.blocks
+    share_trace(blocks)
+    calls = [block.call for block in blocks]
+    share_trace(blocks)
+    assert [block.call for block in blocks] == calls

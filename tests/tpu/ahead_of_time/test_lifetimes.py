@@ -175,11 +175,17 @@ def test_what_the_allocator_of_gpus_counts():
     )
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads(done.stdout.splitlines()[-1])
-    for name, (tensors, allocated, theirs) in found.items():
-        print(f"{name}: {tensors:,} of tensors, {allocated:,} allocated; counted: {theirs:,}")
+    least = {}
+    for name, (tensors, allocated, counted) in found.items():
+        least[name], most = counted[0], counted[-1]
+        print(
+            f"{name}: {tensors:,} of tensors, {allocated:,} allocated; "
+            f"counted: {least[name]:,} to {most:,}"
+        )
+        # Of the orders in which kernels end in different steps it foretells one.
         assert tensors <= allocated
-        assert allocated == pytest.approx(theirs, rel=0.15)
-    assert found["whole"][2] > 1.5 * found["two parts"][2] > 3 * found["both"][2]
+        assert 0.85 * least[name] <= allocated <= 1.15 * most
+    assert least["whole"] > 1.5 * least["two parts"] > 3 * least["both"]
 
 
 def test_pieces_are_those_of_the_allocator():

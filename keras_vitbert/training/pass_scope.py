@@ -13,7 +13,7 @@ def present(name):
     Args:
         name: str.
     """
-    return _values().get(name)
+    return everything().get(name)
 
 
 @contextlib.contextmanager
@@ -23,7 +23,7 @@ def using(**values):
     Args:
         **values: by name, see `present`.
     """
-    before = _values()
+    before = everything()
     _scope.values = {**before, **values}
     try:
         yield
@@ -32,8 +32,8 @@ def using(**values):
 
 
 def everything():
-    """All that `present` has: dict."""
-    return dict(_values())
+    """All that `present` has: dict, which must not be changed."""
+    return getattr(_scope, "values", {})
 
 
 def in_present_scope(function):
@@ -42,7 +42,7 @@ def in_present_scope(function):
     Args:
         function: a callable, such as one that the backward pass runs again.
     """
-    values = _values()
+    values = everything()
 
     @functools.wraps(function)
     def run(*args, **kwargs):
@@ -50,7 +50,3 @@ def in_present_scope(function):
             return function(*args, **kwargs)
 
     return run
-
-
-def _values():
-    return getattr(_scope, "values", {})

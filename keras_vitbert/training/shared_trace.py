@@ -86,5 +86,6 @@ def _kind(layer):
     config = layer.get_config()
     del config["name"], config["trainable"]
     weights = [(tuple(weight.shape), weight.dtype) for weight in layer.weights]
-    places = [number - _number(layer) for number in _numbers(layer)]
+    first = _number(layer)
+    places = [number - first for number in _numbers(layer)]
     return type(layer), str(config), str(weights), str(places)

@@ -250,13 +250,14 @@ class _Execution:
             if operation.type in _CALLS and not _attribute(operation, "_XlaMustCompile"):
                 body = _function(operation, "f")
                 outputs, ends[operation] = self._inlined(body, inputs, waits)
+                # A function that was differentiated after this call has more, behind these.
+                outputs = outputs[: len(operation.outputs)]
             else:
                 waits |= {value.node for value in inputs if value.node}
                 node = _Node(operation, inputs, waits)
                 self.nodes.append(node)
                 outputs, ends[operation] = node.outputs, {node}
-            # A function that was differentiated after this call has more outputs, behind these.
-            values.update(zip(map(id, operation.outputs), outputs, strict=False))
+            values.update(zip(map(id, operation.outputs), outputs, strict=True))
         outputs = [values[id(tensor)] for tensor in graph.outputs]
         return outputs, before.union(*(ends[other] for other in graph.control_outputs))
 

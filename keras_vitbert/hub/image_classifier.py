@@ -38,7 +38,8 @@ class ViTBertImageClassifier(keras_hub.models.ImageClassifier):
         self.preprocessor = preprocessor
         self.head = class_head(head_kind, num_classes, backbone, "head")
         images = backbone.input["images"]
-        logits = self.head.of_sequence(backbone({"images": images})["image_sequence"])
+        sequences = backbone({"images": images}, image_positions=self.head.tokens)
+        logits = self.head.of_sequence(sequences["image_sequence"])
         # keras-hub's own constructor would pool images over their area.
         keras_hub.models.Task.__init__(self, inputs=images, outputs=logits, **kwargs)
         self.num_classes = num_classes

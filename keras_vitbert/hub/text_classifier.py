@@ -37,7 +37,8 @@ class ViTBertTextClassifier(keras_hub.models.TextClassifier):
         self.preprocessor = preprocessor
         self.head = class_head(head_kind, num_classes, backbone, "head")
         inputs = {name: x for name, x in backbone.input.items() if name != "images"}
-        logits = self.head.of_sequence(backbone(inputs)["text_sequence"])
+        sequences = backbone(inputs, text_positions=self.head.tokens)
+        logits = self.head.of_sequence(sequences["text_sequence"])
         super().__init__(inputs=inputs, outputs=logits, **kwargs)
         self.num_classes = num_classes
         self.head_kind = head_kind

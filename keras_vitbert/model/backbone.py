@@ -8,6 +8,7 @@ from keras_vitbert.model.backbone_inputs import check_inputs, masks_of, streams_
 from keras_vitbert.model.embeddings import ImageEmbedding, TextEmbedding
 from keras_vitbert.model.encoder_block import TransformerEncoder
 from keras_vitbert.model.image_scale import scaled
+from keras_vitbert.model.tokens import shape_at
 
 NORMS = ("pre", "post")
 
@@ -57,7 +58,9 @@ class ViTBertBackbone(keras_hub.models.Backbone):
 
     It returns a dict with `image_sequence` `(batch, prefix_tokens + patches, hidden_dim)`, the
     class token first, and `text_sequence` `(batch, length, hidden_dim)`, each where its inputs are
-    given.
+    given. Called with `image_positions` and `text_positions`, as of
+    `keras_vitbert.model.tokens.tokens_at`, it returns those tokens alone, and leaves out what the
+    last block would compute for others: a head that reads the class token needs no more.
 
     `block_outputs` maps a name to the symbolic output of a layer, so that
     `keras.Model(backbone.inputs, backbone.block_outputs)` returns all of them: `image_embedding`,
@@ -226,21 +229,29 @@ class ViTBertBackbone(keras_hub.models.Backbone):
             inputs = {**inputs, "images": scaled(inputs["images"])}
         return super().__call__(inputs, *args, **kwargs)
 
-    def call(self, inputs, training=None, mask=None):
-        run = {"image": self._image_sequence, "text": self._text_sequence}
-        return {f"{stream}_sequence": run[stream](inputs) for stream in streams_of(self, inputs)}
+    def call(self, inputs, training=None, mask=None, image_positions=None, text_positions=None):
+        sequences = {}
+        for stream in streams_of(self, inputs):
+            if stream == "image":
+                sequences["image_sequence"] = self._image_sequence(inputs, None, image_positions)
+            else:
+                sequences["text_sequence"] = self._text_sequence(inputs, None, text_positions)
+        return sequences
 
-    def compute_output_spec(self, inputs, training=None, mask=None):
-        patches = (self.image_size or 0) // self.patch_size
-        lengths = {"image": lambda: patches**2 + self.prefix_tokens}
-        lengths["text"] = lambda: inputs["token_ids"].shape[1]
+    def compute_output_spec(
+        self, inputs, training=None, mask=None, image_positions=None, text_positions=None
+    ):
         batch = next(iter(inputs.values())).shape[0]
-        return {
-            f"{stream}_sequence": keras.KerasTensor(
-                (batch, lengths[stream](), self.hidden_dim), dtype=self.compute_dtype
-            )
-            for stream in streams_of(self, inputs)
-        }
+        sequences = {}
+        for stream in streams_of(self, inputs):
+            if stream == "image":
+                patches = (self.image_size or 0) // self.patch_size
+                length, positions = patches**2 + self.prefix_tokens, image_positions
+            else:
+                length, positions = inputs["token_ids"].shape[1], text_positions
+            shape = shape_at((batch, length, self.hidden_dim), positions)
+            sequences[f"{stream}_sequence"] = keras.KerasTensor(shape, dtype=self.compute_dtype)
+        return sequences
 
     def embed(self, stream, inputs, training=None):
         """What the first block is given.
@@ -265,17 +276,19 @@ class ViTBertBackbone(keras_hub.models.Backbone):
             return x
         return self.embedding_dropout(self.embedding_norm(x), **options)
 
-    def _image_sequence(self, inputs, outputs=None):
-        return self._encode("image", inputs, {}, outputs)
+    def _image_sequence(self, inputs, outputs=None, positions=None):
+        return self._encode("image", inputs, {}, outputs, positions)
 
-    def _text_sequence(self, inputs, outputs=None):
-        return self._encode("text", inputs, masks_of(inputs), outputs)
+    def _text_sequence(self, inputs, outputs=None, positions=None):
+        return self._encode("text", inputs, masks_of(inputs), outputs, positions)
 
-    def _encode(self, stream, inputs, masks, outputs=None):
+    def _encode(self, stream, inputs, masks, outputs, positions):
         """Runs the shared layers; adds every layer's output to `outputs`, if given."""
         x = self.embed(stream, inputs)
         steps = [(f"{stream}_embedding", x)]
         for block in self.blocks:
+            if positions is not None and block is self.blocks[-1]:
+                masks = {**masks, "output_positions": positions}
             x = block(x, **masks)
             steps.append((f"{stream}_{block.name}", x))
         if self.final_norm is not None:

@@ -47,10 +47,11 @@ class Classifier(BackboneNetwork):
 
     def call(self, inputs):
         if self.kind == "images":
-            sequence = self.backbone(image_inputs(inputs))["image_sequence"]
-        else:
-            sequence = self.backbone({name: inputs[name] for name in TEXT_INPUTS})["text_sequence"]
-        return self.head.of_sequence(sequence)
+            outputs = self.backbone(image_inputs(inputs), image_positions=self.head.tokens)
+            return self.head.of_sequence(outputs["image_sequence"])
+        texts = {name: inputs[name] for name in TEXT_INPUTS}
+        outputs = self.backbone(texts, text_positions=self.head.tokens)
+        return self.head.of_sequence(outputs["text_sequence"])
 
     def get_config(self):
         return {**super().get_config(), "head_kind": self.head_kind}

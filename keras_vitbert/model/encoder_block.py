@@ -1,9 +1,12 @@
-"""keras-hub's transformer block with a rate for attention weights and one for whole branches."""
+"""keras-hub's transformer block with rates of its own, and for the tokens that are read alone."""
 
 from typing import Any
 
 import keras
 import keras_hub
+from keras import ops
+
+from keras_vitbert.model.tokens import tokens_at
 
 
 @keras.saving.register_keras_serializable(package="keras_vitbert")
@@ -42,6 +45,56 @@ class TransformerEncoder(keras_hub.layers.TransformerEncoder):
             if self.stochastic_depth:
                 setattr(self, name, _Branch(dropout, self.stochastic_depth))
 
+    def call(
+        self,
+        inputs,
+        padding_mask=None,
+        attention_mask=None,
+        training=None,
+        return_attention_scores=False,
+        output_positions=None,
+    ):
+        """The block, see keras-hub's.
+
+        Args:
+            inputs: `(batch, length, D)`.
+            padding_mask, attention_mask, training, return_attention_scores: see keras-hub's.
+            output_positions: see `tokens_at`: the tokens whose outputs are wanted; by default all.
+                Keys and values are still those of all tokens. What else the block computes, it
+                computes for these alone: in a ViT's last block, a sixth of its products.
+
+        Returns:
+            `(batch, length, D)`, or as of `tokens_at`.
+        """
+        if output_positions is None:
+            return super().call(
+                inputs, padding_mask, attention_mask, training, return_attention_scores
+            )
+        if return_attention_scores:
+            raise ValueError("attention scores are those of all tokens; leave output_positions out")
+        # Where a mask tells apart texts in a row, there are more texts than rows, and each query is
+        # one of its row.
+        is_packed = attention_mask is not None
+        x = self._self_attention_layer_norm(inputs) if self.normalize_first else inputs
+        x = self._self_attention_layer(
+            query=x if is_packed else tokens_at(x, output_positions),
+            value=x,
+            attention_mask=_merged(padding_mask, attention_mask),
+            training=training,
+        )
+        if is_packed:
+            x = tokens_at(x, output_positions)
+        x = self._self_attention_dropout(x, training=training)
+        x = x + tokens_at(inputs, output_positions)
+        if not self.normalize_first:
+            x = self._self_attention_layer_norm(x)
+        residual = x
+        if self.normalize_first:
+            x = self._feedforward_layer_norm(x)
+        x = self._feedforward_output_dense(self._feedforward_intermediate_dense(x))
+        x = self._feedforward_dropout(x, training=training) + residual
+        return x if self.normalize_first else self._feedforward_layer_norm(x)
+
     def get_config(self):
         return {
             **super().get_config(),
@@ -49,6 +102,16 @@ class TransformerEncoder(keras_hub.layers.TransformerEncoder):
             "attention_dropout": self.attention_dropout,
             "stochastic_depth": self.stochastic_depth,
         }
+
+
+def _merged(padding_mask, attention_mask):
+    """One mask `(batch, 1 or queries, length)` of those that are not None; None without any."""
+    masks = []
+    if padding_mask is not None:
+        masks.append(ops.expand_dims(ops.cast(padding_mask, "int32"), 1))
+    if attention_mask is not None:
+        masks.append(ops.cast(attention_mask, "int32"))
+    return ops.minimum(*masks) if len(masks) == 2 else next(iter(masks), None)
 
 
 class _Branch(keras.layers.Layer):

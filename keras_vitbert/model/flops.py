@@ -8,17 +8,20 @@ each of its operands.
 TRAINING = 3  # passes of a training step, in forward passes
 
 
-def encoder_flops(backbone, length):
+def encoder_flops(backbone, length, read):
     """The operations that the blocks take for one sequence, forward.
 
     Args:
         backbone: `ViTBertBackbone`.
         length: int, tokens, padding and the class token of an image included.
+        read: int, the tokens that heads read: of the others the last block needs keys and values.
     """
     hidden, intermediate = backbone.hidden_dim, backbone.intermediate_dim
-    kernels = 4 * hidden**2 + 2 * hidden * intermediate  # of a token: q, k, v, output; MLP
-    attention = 2 * length * hidden  # of a token: scores, and the sum of values
-    return 2 * length * backbone.num_layers * (kernels + attention)
+    keys_values = 2 * hidden**2  # of a token
+    others = 2 * hidden**2 + 2 * hidden * intermediate  # query, output; MLP
+    others += 2 * length * hidden  # scores, and the sum of values
+    tokens = backbone.num_layers * length
+    return 2 * (tokens * (keys_values + others) - (length - read) * others)
 
 
 def image_flops(backbone, num_classes, head="paper"):
@@ -31,7 +34,8 @@ def image_flops(backbone, num_classes, head="paper"):
     """
     patches = (backbone.image_size // backbone.patch_size) ** 2
     projection = 2 * patches * 3 * backbone.patch_size**2 * backbone.hidden_dim
-    encoder = encoder_flops(backbone, backbone.prefix_tokens + patches)
+    read = 2 if head == "deit" else 1
+    encoder = encoder_flops(backbone, backbone.prefix_tokens + patches, read)
     return encoder + projection + head_flops(backbone, num_classes, head)
 
 
@@ -44,7 +48,7 @@ def text_flops(backbone, length, predictions):
         predictions: int, masked positions, padding included.
     """
     heads = predictions * head_flops(backbone, backbone.vocabulary_size) + head_flops(backbone, 2)
-    return encoder_flops(backbone, length) + heads
+    return encoder_flops(backbone, length, 1 + predictions) + heads
 
 
 def classifier_flops(backbone, num_classes, length=0, head="paper"):
@@ -58,7 +62,7 @@ def classifier_flops(backbone, num_classes, length=0, head="paper"):
     """
     if backbone.image_size is not None:
         return image_flops(backbone, num_classes, head)
-    return encoder_flops(backbone, length) + head_flops(backbone, num_classes, head)
+    return encoder_flops(backbone, length, 1) + head_flops(backbone, num_classes, head)
 
 
 def head_flops(backbone, num_classes, kind="paper"):

@@ -62,7 +62,12 @@ class _ClassHead(keras.layers.Layer):
     Args:
         num_classes: int, `C`.
         dropout: float.
+
+    Attributes:
+        tokens: int, how many it reads, the class token first.
     """
+
+    tokens = 1
 
     def __init__(self, num_classes, dropout=0.0, **kwargs):
         super().__init__(**kwargs)
@@ -73,7 +78,7 @@ class _ClassHead(keras.layers.Layer):
         """The logits of a whole sequence.
 
         Args:
-            sequence: `(batch, length, D)`, the class token first.
+            sequence: `(batch, length, D)`, the class token first; `tokens` of them are enough.
             **kwargs: of the call.
 
         Returns:
@@ -218,7 +223,7 @@ def class_head(kind, num_classes, backbone, name):
     kind, options = parts_of(kind, CLASS_HEADS)
     options = {"dropout": backbone.dropout, "dtype": backbone.dtype_policy, **options}
     head = _CLASS_HEADS[kind](num_classes, name=name, **options)
-    if getattr(head, "tokens", 1) > backbone.prefix_tokens:
+    if head.tokens > backbone.prefix_tokens:
         raise ValueError(f"a {kind} head needs a backbone with prefix_tokens=2")
     head.build((None, backbone.hidden_dim))
     return head

@@ -17,17 +17,17 @@ from keras import ops
 
 from keras_vitbert.model.activations import ACTIVATIONS
 from keras_vitbert.model.heads import MLPHead, dense, logits_policy, parts_of
+from keras_vitbert.model.tokens import counted_over_all, tokens_at
 
 MASKED_LM_HEADS = ("paper", "bert", "bert_untied")
 
 
 def _at(sequence, positions):
-    """The tokens `(batch, predictions, D)` of a sequence at integer positions."""
+    """The tokens `(batch, predictions, D)` of a sequence at integer positions; None for all."""
+    if positions is None:
+        return sequence
     shape: Any = ops.shape(sequence)
-    batch, length, dim = shape
-    first = ops.expand_dims(ops.arange(batch, dtype="int32") * length, 1)
-    # Whole rows: `take_along_axis` gathers single numbers, on a TPU a tile of memory for each.
-    return ops.take(ops.reshape(sequence, (-1, dim)), ops.cast(positions, "int32") + first, axis=0)
+    return tokens_at(sequence, counted_over_all(positions, shape[1]))
 
 
 @keras.saving.register_keras_serializable(package="keras_vitbert")
@@ -36,18 +36,19 @@ class MaskedLMHead(MLPHead):
 
     With 15 % of the positions masked, that is about a sixth of the logits of the whole sequence.
 
-    Inputs `sequence` `(batch, length, D)` and `masked_positions` `(batch, predictions)` integers;
-    output logits `(batch, predictions, num_classes)` in float32.
+    Inputs `sequence` `(batch, length, D)` and `masked_positions` `(batch, predictions)` integers,
+    or without them the masked tokens alone; output logits `(batch, predictions, num_classes)` in
+    float32.
     """
 
     def build(self, sequence_shape, masked_positions_shape=None):
         super().build(sequence_shape)
 
-    def call(self, sequence, masked_positions):
+    def call(self, sequence, masked_positions=None):
         return super().call(_at(sequence, masked_positions))
 
-    def compute_output_shape(self, sequence_shape, masked_positions_shape):
-        return (*masked_positions_shape, self.num_classes)
+    def compute_output_shape(self, sequence_shape, masked_positions_shape=None):
+        return (*(masked_positions_shape or sequence_shape[:-1]), self.num_classes)
 
 
 class _TiedDecoder(keras.layers.Layer):
@@ -122,12 +123,12 @@ class BertMaskedLMHead(keras.layers.Layer):
         for layer in (self.hidden, self.layer_norm, self.logits):
             layer.build(sequence_shape)
 
-    def call(self, sequence, masked_positions):
+    def call(self, sequence, masked_positions=None):
         x = self.layer_norm(self.hidden(_at(sequence, masked_positions)))
         return ops.cast(self.logits(x), "float32")
 
-    def compute_output_shape(self, sequence_shape, masked_positions_shape):
-        return (*masked_positions_shape, self.num_classes)
+    def compute_output_shape(self, sequence_shape, masked_positions_shape=None):
+        return (*(masked_positions_shape or sequence_shape[:-1]), self.num_classes)
 
     def get_config(self):
         return {

@@ -1,5 +1,7 @@
 """The network for pre-training: the backbone and one head per task."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -74,39 +76,41 @@ class PreTrainingNetwork(BackboneNetwork):
         self.built = True
 
     def call(self, inputs):
-        sequences = self.backbone(inputs)
+        sequences = self.backbone(
+            inputs,
+            image_positions=None if self.image_head is None else self.image_head.tokens,
+            text_positions=self._read_of_texts(inputs) if "token_ids" in inputs else None,
+        )
         logits = {}
         if "image_sequence" in sequences and self.image_head is not None:
             logits["image_logits"] = self.image_head.of_sequence(sequences["image_sequence"])
         if "text_sequence" in sequences:
-            text, positions = sequences["text_sequence"], inputs.get("masked_positions")
-            if "text_starts" in inputs:
-                text, positions = _of_packed(text, positions, inputs["text_starts"])
+            text = sequences["text_sequence"]
             if self.mlm_head is not None:
-                logits["mlm_logits"] = self.mlm_head(text, positions)
+                logits["mlm_logits"] = self.mlm_head(text[:, 1:])
             if self.nsp_head is not None:
                 logits["nsp_logits"] = self.nsp_head.of_sequence(text)
         return logits
 
+    def _read_of_texts(self, inputs):
+        """The tokens of each text that heads read, its first one and the masked ones, in all rows.
+
+        Returns:
+            `(texts, 1)`, or with a head on masked tokens `(texts, 1 + predictions)`.
+        """
+        starts = inputs.get("text_starts")
+        if starts is None:
+            shape: Any = ops.shape(inputs["token_ids"])
+            batch, length = shape
+            starts = ops.arange(batch, dtype="int32") * length
+        first = ops.expand_dims(starts, -1)
+        if self.mlm_head is None:
+            return first
+        masked = ops.cast(inputs["masked_positions"], first.dtype)
+        return ops.concatenate([first, first + masked], -1)
+
     def get_config(self):
         return {**super().get_config(), "heads": dict(self.heads)}
-
-
-def _of_packed(sequence, positions, starts):
-    """The tokens of each text that heads look at: its first one, then the masked ones.
-
-    Args:
-        sequence: `(rows, length, hidden_dim)`.
-        positions: `(texts, predictions)`, in the texts.
-        starts: `(texts,)`, in all rows.
-
-    Returns:
-        `(texts, 1 + predictions, hidden_dim)`; `(texts, predictions)`, the new positions.
-    """
-    first = ops.expand_dims(starts, -1)
-    places = ops.concatenate([first, first + ops.cast(positions, starts.dtype)], -1)
-    tokens = ops.reshape(sequence, (-1, sequence.shape[-1]))
-    return ops.take(tokens, places, axis=0), ops.cumsum(ops.ones_like(positions), -1)
 
 
 TEXT_INPUTS = ("token_ids", "segment_ids", "padding_mask", "masked_positions")

@@ -7,6 +7,7 @@ compiles none of them: batches and lengths vary with each request.
 import tensorflow as tf
 
 from keras_vitbert.model.pretraining_network import image_inputs
+from keras_vitbert.model.tokens import counted_over_all
 from pipelines.images.image_decoding import central_crop
 from pipelines.text.text_encoding import TextEncoder
 from pipelines.text.wordpiece import MASK
@@ -81,7 +82,7 @@ class ServedModel(tf.Module):
             name: _function(answers[name], name) for name in SIGNATURES if name in answers
         }
 
-    def _image_sequence(self, encoded):
+    def _image_sequence(self, encoded, positions=None):
         """Encoded images to the backbone's sequence, and a mask of its real tokens: all are."""
         size = self._trained.backbone.image_size
         images = tf.map_fn(
@@ -91,14 +92,15 @@ class ServedModel(tf.Module):
             fn_output_signature=tf.TensorSpec((size, size, 3), tf.uint8),
         )
         inputs = image_inputs({"images": images})
-        sequence = self._trained.backbone(inputs, training=False)["image_sequence"]
+        outputs = self._trained.backbone(inputs, training=False, image_positions=positions)
+        sequence = outputs["image_sequence"]
         return sequence, tf.ones(tf.shape(sequence)[:2], tf.int32)
 
-    def _text_sequence(self, texts):
+    def _text_sequence(self, texts, positions=None):
         """Texts or pairs to the backbone's sequence, and a mask of its real tokens."""
         inputs = self._text_inputs(_columns(texts))
-        sequence = self._trained.backbone(inputs, training=False)["text_sequence"]
-        return sequence, inputs["padding_mask"]
+        outputs = self._trained.backbone(inputs, training=False, text_positions=positions)
+        return outputs["text_sequence"], inputs["padding_mask"]
 
     def _text_inputs(self, columns, masks=False):
         """The backbone's inputs of `(batch, 1 or 2)` texts; `masks` as in `TextEncoder`."""
@@ -106,9 +108,10 @@ class ServedModel(tf.Module):
         inputs = self._encode(columns[:, 0], columns[:, -1], is_pair, masks)
         return {name: _at_least_a_column(x) for name, x in inputs.items()}
 
-    def _classes(self, modality, sequence):
+    def _classes(self, modality, encode, examples):
         """The probabilities of all classes, and the names of the likeliest."""
         head, classes = self._trained.heads[modality], self._trained.classes
+        sequence, _ = encode(examples, head.tokens)
         labels = tf.constant(classes or [str(number) for number in range(head.num_classes)])
         probabilities = tf.nn.softmax(head.of_sequence(sequence, training=False))
         top = tf.math.top_k(probabilities, min(self._top_k, head.num_classes))
@@ -121,10 +124,10 @@ class ServedModel(tf.Module):
     # The arguments of the next three are named as in the signatures.
 
     def _image_classes(self, image):
-        return self._classes("image", self._image_sequence(image)[0])
+        return self._classes("image", self._image_sequence, image)
 
     def _text_classes(self, text):
-        return self._classes("text", self._text_sequence(text)[0])
+        return self._classes("text", self._text_sequence, text)
 
     def _masked_tokens(self, text):
         """The likeliest tokens at each `[MASK]`."""
@@ -145,8 +148,9 @@ class ServedModel(tf.Module):
         positions = tf.RaggedTensor.from_row_lengths(places[:, 1], counts, validate=False)
         positions = _at_least_a_column(positions.to_tensor())
         is_there = tf.sequence_mask(counts, tf.shape(positions)[1])[:, :, None]
-        sequence = self._trained.backbone(inputs, training=False)["text_sequence"]
-        logits = self._trained.heads["mlm"](sequence, positions, training=False)
+        places = counted_over_all(positions, tf.shape(inputs["token_ids"])[1])
+        outputs = self._trained.backbone(inputs, training=False, text_positions=places)
+        logits = self._trained.heads["mlm"](outputs["text_sequence"], training=False)
         # A model may have room for more tokens than its vocabulary has.
         count = min(self._top_k, len(vocabulary))
         top = tf.math.top_k(logits[:, :, : len(vocabulary)], count)

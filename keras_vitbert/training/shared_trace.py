@@ -15,7 +15,7 @@ import tensorflow as tf
 from keras_vitbert.training import pass_scope
 from keras_vitbert.training.example_dropout import KeyedDropout
 
-_MASKS = ("attention_mask", "padding_mask")
+_OPTIONS = ("attention_mask", "padding_mask", "output_positions")
 
 
 def share_trace(layers):
@@ -26,7 +26,7 @@ def share_trace(layers):
     (`keras_vitbert.training.example_dropout`), are traced one by one.
 
     Args:
-        layers: list of built Keras layers, each called on one tensor and masks.
+        layers: list of built Keras layers, each called on one tensor, masks and positions.
     """
     equal = {}
     for layer in layers:
@@ -44,12 +44,12 @@ def _function_of(layer):
     call = layer.call
 
     @functools.partial(tf.function, autograph=False)
-    def run(scope, weights, inputs, masks):
+    def run(scope, weights, inputs, given):
         state = zip(layer.weights, weights, strict=True)
         # Whose names do not have those of the layers around it.
         with pass_scope.using(**scope), tf.name_scope("block"):
             with keras.StatelessScope(state_mapping=state):
-                return call(inputs, training=True, **masks)
+                return call(inputs, training=True, **given)
 
     return run
 
@@ -58,14 +58,14 @@ def _sharing(layer, function, shift):
     call = layer.call
 
     def sharing(inputs, *args, training=None, **options):
-        masks = {name: mask for name, mask in options.items() if mask is not None}
+        given = {name: value for name, value in options.items() if value is not None}
         own_trace = args or tf.executing_eagerly() or pass_scope.present("keys") is None
-        if own_trace or not training or {*masks} - {*_MASKS}:
+        if own_trace or not training or {*given} - {*_OPTIONS}:
             return call(inputs, *args, training=training, **options)
         scope = {**pass_scope.everything(), "dropout_shift": tf.constant(shift, tf.uint32)}
         # As they are stored: each of the layer's parts casts its own.
         weights = [tf.convert_to_tensor(weight._value) for weight in layer.weights]
-        return function(scope, weights, inputs, masks)
+        return function(scope, weights, inputs, given)
 
     sharing.shared = True
     functools.update_wrapper(sharing, call)

@@ -161,6 +161,21 @@ def test_weights_begin_as_in_vit_and_bert():
 # --- saving --------------------------------------------------------------------------------------
 
 
+def test_tokens_at_positions(backbone, batch, joint):
+    places = np.array([[0, 3], [9, 7], [14, 20], [21, 21]])
+    found = backbone(batch, image_positions=2, text_positions=places)
+    close(found["image_sequence"], joint["image_sequence"][:, :2])
+    tokens = np.reshape(joint["text_sequence"], (-1, 8))
+    close(found["text_sequence"], tokens[places])
+    spec = backbone.compute_output_spec(
+        {name: keras.Input(x.shape[1:]) for name, x in batch.items()},
+        image_positions=2,
+        text_positions=keras.KerasTensor((None, 5), "int32"),
+    )
+    assert spec["image_sequence"].shape == (None, 2, 8)
+    assert spec["text_sequence"].shape == (None, 5, 8)
+
+
 def test_config_round_trip(tiny):
     given = arguments(tiny, dropout=0.2, layer_norm_epsilon=1e-4)
     backbone = ViTBertBackbone(**given)

@@ -4,6 +4,7 @@ import keras
 import keras_hub
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_vitbert import ViTBertBackbone
 from keras_vitbert.model.encoder_block import TransformerEncoder
@@ -83,3 +84,56 @@ def test_config_round_trip(x):
     assert other.get_config() == block.get_config()
     rates = {"dropout": 0.1, "attention_dropout": 0.3, "stochastic_depth": 0.2}
     assert rates.items() <= block.get_config().items()
+
+
+ROWS, LENGTH = 3, 6
+PADDING = np.array([[1, 1, 1, 1, 1, 1], [1, 1, 1, 1, 0, 0], [1, 1, 1, 0, 0, 0]])
+TEXTS = np.array([[1, 1, 2, 2, 3, 3], [1, 1, 1, 1, 2, 0], [1, 1, 1, 1, 1, 1]])  # of a row
+
+
+@pytest.mark.parametrize(
+    ("positions", "masks"),
+    [
+        (1, {}),
+        (2, {"padding_mask": PADDING}),
+        ([[0, 5], [8, 6], [13, 13]], {"padding_mask": PADDING}),
+        ([[0], [2], [4], [6], [10], [12]], {"attention_mask": TEXTS[:, :, None] == TEXTS[:, None]}),
+        ([[0], [6]], {"attention_mask": TEXTS[:, None] > 0, "padding_mask": PADDING}),
+    ],
+    ids=["first", "first with padding", "of each row", "of more texts than rows", "both masks"],
+)
+@pytest.mark.parametrize("norm_first", [True, False])
+def test_some_positions_are_those_of_the_whole(positions, masks, norm_first):
+    """Their values, and the gradients of what is computed from them."""
+    generator = np.random.default_rng(0)
+    block = TransformerEncoder(**{**SIZES, "normalize_first": norm_first})
+    block.build((None, None, 8))
+    for variable in block.variables:
+        variable.assign(generator.normal(size=variable.shape))
+    x = tf.constant(generator.normal(size=(ROWS, LENGTH, 8)), tf.float32)
+    masks = {name: tf.constant(mask) for name, mask in masks.items()}
+    is_count = isinstance(positions, int)
+    given = positions if is_count else tf.constant(positions)
+
+    def found(call):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            some = call()
+            loss = tf.reduce_sum(tf.sin(some))  # each entry has a gradient of its own
+        gradients = tape.gradient(loss, [x, *(v.value for v in block.trainable_variables)])
+        return [some, *map(tf.convert_to_tensor, gradients)]
+
+    def of_the_whole():
+        whole = block(x, **masks)
+        return whole[:, :positions] if is_count else tf.gather(tf.reshape(whole, (-1, 8)), given)
+
+    expected = found(of_the_whole)
+    assert min(np.abs(value).max() for value in expected[:2]) > 0.1
+    ours = found(lambda: block(x, output_positions=given, **masks))
+    for value, wanted in zip(ours, expected, strict=True):
+        np.testing.assert_allclose(value, wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_scores_are_those_of_all_tokens(x):
+    with pytest.raises(ValueError, match="leave output_positions out"):
+        made(x)(x, return_attention_scores=True, output_positions=1)

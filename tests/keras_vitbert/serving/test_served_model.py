@@ -179,7 +179,7 @@ def image_kinds():
 def decode():
     """`decode(encoded) -> pixels` in 0 to 255, as the model sees them."""
 
-    def backbone(inputs, training):
+    def backbone(inputs, training, image_positions):
         return {"image_sequence": tf.reshape(inputs["images"], (-1, 1, SIZE * SIZE * 3))}
 
     class Pixels(types.SimpleNamespace):

@@ -43,7 +43,7 @@ def product_flops(tuner):
         transposed = "transpose_a" if operation.type == "MatMul" else "adj_x"
         inner = left[-2] if operation.get_attr(transposed) else left[-1]
         made = operation.outputs[0].shape.as_list()
-        if made[-2] > 1:
+        if operation.type != "MatMul" or made[0] > 1:
             total += 2 * inner * math.prod(made)
     return total
 
@@ -79,13 +79,20 @@ def test_a_frozen_encoder_has_no_backward_pass(forward):
 def test_lora_has_no_gradients_of_frozen_kernels(forward):
     everything, head = forward
     found = product_flops(tuner_of(lambda network: network.enable_lora(RANK)))
-    projection = 2 * TOKENS * WIDTH**2
-    attention = 2 * 2 * TOKENS**2 * WIDTH
-    mlp = 2 * 2 * TOKENS * WIDTH * 40
-    block = 4 * projection + attention + mlp
+    projection = 2 * WIDTH**2  # of a token
+    attention = 2 * 2 * TOKENS * WIDTH
+    mlp = 2 * 2 * WIDTH * 40
+    # Of the last block, the head reads one token; keys and values are those of all.
+    read = [*(LAYERS - 1) * [TOKENS], 1]
+    blocks = [
+        2 * TOKENS * projection + tokens * (2 * projection + attention + mlp) for tokens in read
+    ]
+    # A product of two activations has two gradients, one with a frozen kernel one.
+    inputs = sum(blocks) + sum(read) * attention
     # Below the lowest updates nothing is trained: the inputs of the first block have no gradient,
     # nor have its keys.
-    inputs = LAYERS * (block + attention) - 3 * projection - attention // 2
-    updated = LAYERS * 2 * projection  # of the kernels of queries and values, with the update
+    inputs -= TOKENS * (3 * projection + attention // 2)
+    # Of the kernels of queries and values, with the update.
+    updated = (sum(read) + LAYERS * TOKENS) * projection
     per_step = LAYERS * 2 * 3 * 2 * WIDTH * WIDTH * RANK  # the update and both its gradients
     assert found == BATCH * (everything + 2 * head + inputs + updated) + per_step

@@ -49,7 +49,8 @@ class BaseTrainer(keras.Model):
         step: int, completed steps, counted on the host: reading the device's counter in each step
             would stall it.
         probe_requested: bool, whether the next step is a probing step.
-        on_cpu: bool, whether layers take the forms of `keras_vitbert.training.cpu_layers`.
+        on_cpu: bool, whether layers take the forms of `keras_vitbert.training.cpu_layers`, unless
+            XLA compiles the step.
         probed: bool, whether the last execution began with a probing step.
         traced: bool, whether the last execution was the first of its kind, and made its graph.
     """
@@ -164,7 +165,7 @@ class BaseTrainer(keras.Model):
         """
         texts = inputs["text_starts"].shape[0] if "text_starts" in inputs else None
         keyed = self.dropout.keyed(step, place, part, self.accumulation, texts)
-        with keyed, cpu_layers.for_cpu(self.on_cpu):
+        with keyed, cpu_layers.for_cpu(self.on_cpu and not self.jit_compile):
             return self.network(inputs, training=True)
 
     def summed(self, values):

@@ -4,7 +4,12 @@ A trace of a step contains each block's operations for each modality, in the for
 backward pass, and again for the probing step: with 12 blocks most of the time that a first step
 takes before anything is computed. Here a block is a call of a function, with its weights as
 arguments, which TensorFlow traces and differentiates once for all blocks, and expands where it
-runs or compiles the step.
+runs the step.
+
+This is for steps that no compiler sees whole, those on CPUs. XLA needs shapes as constants. The
+backward function is given some that the forward function computes, so that XLA takes all arguments
+of the latter for constants: weights and the number of the step become part of the program, and
+each step is compiled anew. Beside XLA's own time, that of tracing matters little.
 """
 
 import functools
@@ -12,7 +17,7 @@ import functools
 import keras
 import tensorflow as tf
 
-from keras_vitbert.training import pass_scope
+from keras_vitbert.training import cpu_layers, pass_scope
 from keras_vitbert.training.example_dropout import KeyedDropout
 
 _OPTIONS = ("attention_mask", "padding_mask", "output_positions")
@@ -22,8 +27,8 @@ def share_trace(layers):
     """Makes equal layers of a model share a trace in training.
 
     Layers are equal if their configs are, apart from names, and the shapes of their weights. Calls
-    that return more than the outputs, or whose dropout is not keyed
-    (`keras_vitbert.training.example_dropout`), are traced one by one.
+    outside of `cpu_layers.for_cpu`, or that return more than the outputs, or whose dropout is not
+    keyed (`keras_vitbert.training.example_dropout`), are traced one by one.
 
     Args:
         layers: list of built Keras layers, each called on one tensor, masks and positions.
@@ -59,7 +64,8 @@ def _sharing(layer, function, shift):
 
     def sharing(inputs, *args, training=None, **options):
         given = {name: value for name, value in options.items() if value is not None}
-        own_trace = args or tf.executing_eagerly() or pass_scope.present("keys") is None
+        own_trace = args or tf.executing_eagerly() or not cpu_layers.applies()
+        own_trace = own_trace or pass_scope.present("keys") is None
         if own_trace or not training or {*given} - {*_OPTIONS}:
             return call(inputs, *args, training=training, **options)
         scope = {**pass_scope.everything(), "dropout_shift": tf.constant(shift, tf.uint32)}

@@ -10,6 +10,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_vitbert.model.classifier import build_classifier
+from keras_vitbert.training.fine_tuner import FineTuner
+from keras_vitbert.training.optimizers import build_optimizer
+from tests.keras_vitbert.training.joint_steps import ADAMW
 from tests.keras_vitbert.training.replicas_script import MODEL
 from tests.tpu.ahead_of_time.program_script import CLEAR, CLIP_NORM, REPLICAS
 from tests.tpu.servers import ROOT
@@ -46,6 +50,23 @@ def test_a_program_comes_with_the_variables_that_it_uses():
 def test_what_no_tpu_can_do_is_told(step):
     with pytest.raises(Untraceable, match="XLA"):
         stablehlo(tracing_strategy(8), step, (FLOATS,))
+
+
+def test_weights_are_no_constants_of_the_program():
+    """Else the proof is that of another program, and a TPU would compile each step anew."""
+    strategy = tracing_strategy(8)
+    with strategy.scope():
+        alike = {"num_layers": 3, "stochastic_depth": 0.0}
+        model = {**MODEL, **alike, "hidden_dim": 256}
+        network = build_classifier(model, "images", 3)
+        tuner = FineTuner(network)
+        tuner.compile(build_optimizer(ADAMW, 10, network.trainable_variables))
+    batch = {
+        "images": tf.TensorSpec((2, *network.backbone.inputs[0].shape[1:])),
+        "labels": tf.TensorSpec((2,), tf.int32),
+    }
+    program, _ = stablehlo(strategy, tuner.train_step, (batch,))
+    assert len(program) < 4 * network.count_params() / 4  # a fourth of their bytes
 
 
 @pytest.mark.slow

@@ -17,7 +17,12 @@ def tokens_at(sequence, positions):
         `(batch, positions, D)`, or `(texts, count, D)`.
     """
     if isinstance(positions, int):
-        return sequence[:, :positions]
+        # Not cut out: a TPU's compiler gives a piece of one token a layout of its own, and then all
+        # sequences before it the same, which products of attention have to transpose.
+        shape: Any = ops.shape(sequence)
+        place = ops.expand_dims(ops.arange(shape[1]), 1)
+        tokens = [ops.sum(ops.where(place == n, sequence, 0), 1) for n in range(positions)]
+        return ops.stack(tokens, 1)
     # Whole rows: `take_along_axis` gathers single numbers, on a TPU a tile of memory for each.
     return ops.take(ops.reshape(sequence, (-1, sequence.shape[-1])), positions, axis=0)
 

@@ -15,6 +15,7 @@ def test_a_saved_model_is_evaluated_again(request, run, image_task, text_task, t
     data = image_task if run == "swept" else text_task
     path = path.parent / "new" / path.name
     flags = [f"--task={summary['task']}", f"--data_dir={data}", f"--predictions={path}"]
+    flags.append("--config.evaluation_batch=4")  # as in the run: others round differently
     assert finetune("--evaluate_only", f"--checkpoint={folder}", *flags) == EXIT_DONE
     kept = rows_of(folder / summary["model"] / "predictions.csv")
     assert rows_of(path) == kept and len(kept) == summary["splits"]["validation"]["examples"]

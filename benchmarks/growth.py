@@ -32,6 +32,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 
+import numpy as np
 import tensorflow as tf
 
 from benchmarks.mask_refresh import encoder_shapes, marked_by, selection_of
@@ -253,8 +254,8 @@ def _note(name, steps):
     for step in (steps[0], steps[-1]):
         backbone = argparse.Namespace(**_BASE | step.model)
         # Of a sequence of one token nearly all operations are those of kernels.
-        kernels = step.size * encoder_flops(backbone, 1)
-        shares.append(1 - kernels / encoder_flops(backbone, step.size))
+        kernels = step.size * encoder_flops(backbone, 1, 1)
+        shares.append(1 - kernels / encoder_flops(backbone, step.size, step.size))
     return "attention's products are {:.0%} and {:.0%} of the blocks' at both ends".format(*shares)
 
 
@@ -271,16 +272,24 @@ def refresh_times(count, rounds):
 
 
 def checkpoint_times(count, rounds):
-    """The time of saving a checkpoint: `Growth`."""
-    functions = {}
+    """The time of saving a checkpoint, beside that of writing as many bytes: `Growth`."""
+    functions, sizes = {}, []
     with tempfile.TemporaryDirectory() as folder:
         for layers in _doubled(2, count):
             trainer = _trainer({**_width(512), "num_layers": layers, "vocabulary_size": 1_000})
             save = functools.partial(checkpoints.save, f"{folder}/{layers}", trainer, 1)
-            functions[trainer.network.count_params()] = lambda _, save=save: save()
+            functions[f"saved {layers}"] = lambda _, save=save: save()
+            sizes.append(trainer.network.count_params())
+            state = np.ones((3, sizes[-1]), np.float32)  # weights and both moments
+            write = functools.partial(state.tofile, f"{folder}/{layers}.bare")
+            functions[f"bare {layers}"] = lambda _, write=write: write()
         values = _medians(functions, rounds)
-    sizes = list(functions)
-    return Growth("time of saving a checkpoint against parameters", "s", sizes, values, 1)
+    bare = values[1::2]
+    note = f"as many bytes written bare: {', '.join(f'{value:.3g}' for value in bare)} s, exponent "
+    note += f"{exponent(sizes, bare):.2f}"
+    return Growth(
+        "time of saving a checkpoint against parameters", "s", sizes, values[::2], 1, note
+    )
 
 
 def start_times(count, rounds):

@@ -60,8 +60,8 @@ class TransformerEncoder(keras_hub.layers.TransformerEncoder):
             inputs: `(batch, length, D)`.
             padding_mask, attention_mask, training, return_attention_scores: see keras-hub's.
             output_positions: see `tokens_at`: the tokens whose outputs are wanted; by default all.
-                Keys and values are still those of all tokens. What else the block computes, it
-                computes for these alone: in a ViT's last block, a sixth of its products.
+                Keys and values are still those of all tokens. What else the block computes, some
+                five sixths of its products, it computes for these alone.
 
         Returns:
             `(batch, length, D)`, or as of `tokens_at`.

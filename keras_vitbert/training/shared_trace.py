@@ -6,10 +6,10 @@ takes before anything is computed. Here a block is a call of a function, with it
 arguments, which TensorFlow traces and differentiates once for all blocks, and expands where it
 runs the step.
 
-This is for steps that no compiler sees whole, those on CPUs. XLA needs shapes as constants. The
-backward function is given some that the forward function computes, so that XLA takes all arguments
-of the latter for constants: weights and the number of the step become part of the program, and
-each step is compiled anew. Beside XLA's own time, that of tracing matters little.
+This is for steps that no compiler sees whole, those on CPUs. XLA needs shapes as constants. With
+dropout the backward function is given some that the forward function computes, so that XLA takes
+all arguments of the latter for constants: weights and the number of the step become part of the
+program, and each step is compiled anew. Beside XLA's own time, that of tracing matters little.
 """
 
 import functools

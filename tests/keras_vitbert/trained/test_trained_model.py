@@ -33,13 +33,15 @@ def test_lora_is_added_to_the_kernels(classifier, make_batch, randomize):
     assert np.abs(wanted - plain).max() > 0.01
     trained = trained_of(classifier)
     assert trained.has_lora
+    before = logits(trained, batch)
+    np.testing.assert_allclose(before, wanted, rtol=1e-5, atol=1e-5)
     merged = trained.in_dtype("float32")
     assert not merged.has_lora
     assert not any("lora" in weight.path for weight in merged.backbone.weights)
     np.testing.assert_allclose(logits(merged, batch), wanted, rtol=1e-5, atol=1e-5)
     # The original is unchanged.
     assert trained.has_lora
-    np.testing.assert_array_equal(logits(trained, batch), wanted)
+    np.testing.assert_array_equal(logits(trained, batch), before)
 
 
 @pytest.mark.parametrize(

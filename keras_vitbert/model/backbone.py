@@ -175,11 +175,11 @@ class ViTBertBackbone(keras_hub.models.Backbone):
         inputs, outputs, block_outputs = {}, {}, {}
         if image_size is not None:
             inputs["images"] = keras.Input((image_size, image_size, 3), name="images")
-            outputs["image_sequence"] = self._image_sequence(inputs, block_outputs)
+            outputs["image_sequence"] = self._encode("image", inputs, block_outputs)
         if vocabulary_size is not None:
             for name in ("token_ids", "segment_ids", "padding_mask"):
                 inputs[name] = keras.Input((None,), dtype="int32", name=name)
-            outputs["text_sequence"] = self._text_sequence(inputs, block_outputs)
+            outputs["text_sequence"] = self._encode("text", inputs, block_outputs)
         super().__init__(inputs=inputs, outputs=outputs, dtype=dtype, **kwargs)
 
         # === Config ===
@@ -230,13 +230,11 @@ class ViTBertBackbone(keras_hub.models.Backbone):
         return super().__call__(inputs, *args, **kwargs)
 
     def call(self, inputs, training=None, mask=None, image_positions=None, text_positions=None):
-        sequences = {}
-        for stream in streams_of(self, inputs):
-            if stream == "image":
-                sequences["image_sequence"] = self._image_sequence(inputs, None, image_positions)
-            else:
-                sequences["text_sequence"] = self._text_sequence(inputs, None, text_positions)
-        return sequences
+        positions = {"image": image_positions, "text": text_positions}
+        return {
+            f"{stream}_sequence": self._encode(stream, inputs, positions=positions[stream])
+            for stream in streams_of(self, inputs)
+        }
 
     def compute_output_spec(
         self, inputs, training=None, mask=None, image_positions=None, text_positions=None
@@ -276,20 +274,15 @@ class ViTBertBackbone(keras_hub.models.Backbone):
             return x
         return self.embedding_dropout(self.embedding_norm(x), **options)
 
-    def _image_sequence(self, inputs, outputs=None, positions=None):
-        return self._encode("image", inputs, {}, outputs, positions)
-
-    def _text_sequence(self, inputs, outputs=None, positions=None):
-        return self._encode("text", inputs, masks_of(inputs), outputs, positions)
-
-    def _encode(self, stream, inputs, masks, outputs, positions):
+    def _encode(self, stream, inputs, outputs=None, positions=None):
         """Runs the shared layers; adds every layer's output to `outputs`, if given."""
+        options = masks_of(inputs) if stream == "text" else {}
         x = self.embed(stream, inputs)
         steps = [(f"{stream}_embedding", x)]
         for block in self.blocks:
             if positions is not None and block is self.blocks[-1]:
-                masks = {**masks, "output_positions": positions}
-            x = block(x, **masks)
+                options = {**options, "output_positions": positions}
+            x = block(x, **options)
             steps.append((f"{stream}_{block.name}", x))
         if self.final_norm is not None:
             x = self.final_norm(x)

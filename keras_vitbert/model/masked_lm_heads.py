@@ -10,14 +10,12 @@
 another of it: a str, or a dict of `kind` and arguments of the class.
 """
 
-from typing import Any
-
 import keras
 from keras import ops
 
 from keras_vitbert.model.activations import ACTIVATIONS
 from keras_vitbert.model.heads import MLPHead, dense, logits_policy, parts_of
-from keras_vitbert.model.tokens import counted_over_all, tokens_at
+from keras_vitbert.model.tokens import counted_over_all, starts_of, tokens_at
 
 MASKED_LM_HEADS = ("paper", "bert", "bert_untied")
 
@@ -26,8 +24,7 @@ def _at(sequence, positions):
     """The tokens `(batch, predictions, D)` of a sequence at integer positions; None for all."""
     if positions is None:
         return sequence
-    shape: Any = ops.shape(sequence)
-    return tokens_at(sequence, counted_over_all(positions, shape[1]))
+    return tokens_at(sequence, counted_over_all(positions, starts_of(sequence)))
 
 
 @keras.saving.register_keras_serializable(package="keras_vitbert")

@@ -1,7 +1,5 @@
 """The network for pre-training: the backbone and one head per task."""
 
-from typing import Any
-
 import keras
 from keras import ops
 
@@ -9,6 +7,7 @@ from keras_vitbert.model.backbone import ViTBertBackbone
 from keras_vitbert.model.heads import class_head, pooler
 from keras_vitbert.model.image_scale import scaled
 from keras_vitbert.model.masked_lm_heads import masked_lm_head
+from keras_vitbert.model.tokens import counted_over_all, starts_of
 
 
 class BackboneNetwork(keras.Model):
@@ -100,14 +99,12 @@ class PreTrainingNetwork(BackboneNetwork):
         """
         starts = inputs.get("text_starts")
         if starts is None:
-            shape: Any = ops.shape(inputs["token_ids"])
-            batch, length = shape
-            starts = ops.arange(batch, dtype="int32") * length
+            starts = starts_of(inputs["token_ids"])
         first = ops.expand_dims(starts, -1)
         if self.mlm_head is None:
             return first
-        masked = ops.cast(inputs["masked_positions"], first.dtype)
-        return ops.concatenate([first, first + masked], -1)
+        masked = counted_over_all(inputs["masked_positions"], starts)
+        return ops.concatenate([first, masked], -1)
 
     def get_config(self):
         return {**super().get_config(), "heads": dict(self.heads)}

@@ -43,16 +43,27 @@ def shape_at(shape, positions):
     return (*taken, shape[-1])
 
 
-def counted_over_all(positions, length):
-    """Positions in each sequence as those in all of them, one behind the other.
+def starts_of(sequences):
+    """Where each of a batch of sequences begins, one behind the other.
 
     Args:
-        positions: `(batch, count)` integers.
-        length: int or scalar tensor, tokens of a sequence.
+        sequences: `(batch, length, ...)`.
 
     Returns:
-        `(batch, count)` int32.
+        `(batch,)` int32.
     """
-    shape: Any = ops.shape(positions)
-    first = ops.expand_dims(ops.arange(shape[0], dtype="int32") * length, 1)
-    return ops.cast(positions, "int32") + first
+    shape: Any = ops.shape(sequences)
+    return ops.arange(shape[0], dtype="int32") * shape[1]
+
+
+def counted_over_all(positions, starts):
+    """Positions in each text as those in all sequences, one behind the other.
+
+    Args:
+        positions: `(texts, count)` integers.
+        starts: `(texts,)` integers, where each text begins, see `starts_of`.
+
+    Returns:
+        `(texts, count)` integers.
+    """
+    return ops.expand_dims(starts, 1) + ops.cast(positions, starts.dtype)

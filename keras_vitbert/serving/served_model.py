@@ -7,7 +7,7 @@ compiles none of them: batches and lengths vary with each request.
 import tensorflow as tf
 
 from keras_vitbert.model.pretraining_network import image_inputs
-from keras_vitbert.model.tokens import counted_over_all
+from keras_vitbert.model.tokens import counted_over_all, starts_of
 from pipelines.images.image_decoding import central_crop
 from pipelines.text.text_encoding import TextEncoder
 from pipelines.text.wordpiece import MASK
@@ -148,7 +148,7 @@ class ServedModel(tf.Module):
         positions = tf.RaggedTensor.from_row_lengths(places[:, 1], counts, validate=False)
         positions = _at_least_a_column(positions.to_tensor())
         is_there = tf.sequence_mask(counts, tf.shape(positions)[1])[:, :, None]
-        places = counted_over_all(positions, tf.shape(inputs["token_ids"])[1])
+        places = counted_over_all(positions, starts_of(inputs["token_ids"]))
         outputs = self._trained.backbone(inputs, training=False, text_positions=places)
         logits = self._trained.heads["mlm"](outputs["text_sequence"], training=False)
         # A model may have room for more tokens than its vocabulary has.

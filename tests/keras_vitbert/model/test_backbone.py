@@ -75,6 +75,21 @@ def test_no_modality_is_told_the_other(backbone, batch, joint):
     np.testing.assert_array_equal(text["text_sequence"], joint["text_sequence"])
 
 
+def test_tokens_at_positions(backbone, batch, joint):
+    places = np.array([[0, 3], [9, 7], [14, 20], [21, 21]])
+    found = backbone(batch, image_positions=2, text_positions=places)
+    close(found["image_sequence"], joint["image_sequence"][:, :2])
+    tokens = np.reshape(joint["text_sequence"], (-1, 8))
+    close(found["text_sequence"], tokens[places])
+    spec = backbone.compute_output_spec(
+        {name: keras.Input(x.shape[1:]) for name, x in batch.items()},
+        image_positions=2,
+        text_positions=keras.KerasTensor((None, 5), "int32"),
+    )
+    assert spec["image_sequence"].shape == (None, 2, 8)
+    assert spec["text_sequence"].shape == (None, 5, 8)
+
+
 @pytest.mark.parametrize("dtype", [np.int32, bool])
 def test_padding_changes_nothing_for_real_tokens(backbone, batch, joint, dtype):
     real = batch["padding_mask"].astype(bool)
@@ -159,21 +174,6 @@ def test_weights_begin_as_in_vit_and_bert():
 
 
 # --- saving --------------------------------------------------------------------------------------
-
-
-def test_tokens_at_positions(backbone, batch, joint):
-    places = np.array([[0, 3], [9, 7], [14, 20], [21, 21]])
-    found = backbone(batch, image_positions=2, text_positions=places)
-    close(found["image_sequence"], joint["image_sequence"][:, :2])
-    tokens = np.reshape(joint["text_sequence"], (-1, 8))
-    close(found["text_sequence"], tokens[places])
-    spec = backbone.compute_output_spec(
-        {name: keras.Input(x.shape[1:]) for name, x in batch.items()},
-        image_positions=2,
-        text_positions=keras.KerasTensor((None, 5), "int32"),
-    )
-    assert spec["image_sequence"].shape == (None, 2, 8)
-    assert spec["text_sequence"].shape == (None, 5, 8)
 
 
 def test_config_round_trip(tiny):

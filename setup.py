@@ -72,7 +72,7 @@ TEST = [
     "playwright>=1.49,<2",  # clicks through the demo page, where there is a Chromium
     "pyright[nodejs]>=1.1.400,<1.2",  # types of model/, training/ and configs/
     "pytest>=8,<10",
-    "pytest-xdist>=3.6,<4",  # two test processes
+    "pytest-xdist>=3.6,<4",  # several test processes
     "ruff>=0.9,<1",
     "scipy>=1.13,<2",
     # The scripts of tpu/vm; there is no wheel for Linux on aarch64, and the test is skipped there.

@@ -9,11 +9,18 @@ import filelock
 import pytest
 
 from pipelines import status
+from pipelines.memory import all_memory
 
 # As in commands, which set it before they import TensorFlow.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # Graphs are many objects that live long: to look for garbage among them less often saves time.
 gc.set_threshold(100_000, 20, 50)
+_MOST_PROCESSES, _BYTES_OF_PROCESS = 3, 7e9  # a third keeps two cores busy while others wait
+
+
+def pytest_xdist_auto_num_workers():
+    """As many test processes as memory has room for: the slow tests of one fill these bytes."""
+    return int(max(1, min(_MOST_PROCESSES, all_memory() // _BYTES_OF_PROCESS)))
 
 
 @pytest.fixture(autouse=True)

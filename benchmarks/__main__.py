@@ -36,11 +36,13 @@ class Job:
         function: str, `MODULE:FUNCTION` in `benchmarks`, which returns a list of `Row`.
         settings: dict, its arguments.
         quick: dict, those that `--quick` changes.
+        environment: dict, variables of its process.
     """
 
     function: str
     settings: dict[str, Any]
     quick: dict[str, Any]
+    environment: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def rows(self, quick):
         """Measures: list of `Row`."""
@@ -49,18 +51,28 @@ class Job:
         return function(**(self.settings | (self.quick if quick else {})))
 
 
-def _joint(dtype, images, texts, rounds, target):
+# glibc gives large pieces of memory back to the system and clears them anew in each step; not so.
+_KEEPING = {
+    "GLIBC_TUNABLES": "glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=34359738368",
+}
+
+
+def _joint(dtype, images, texts, rounds, target, apart=False, keeping=False):
     settings = {"size": "base", "dtype": dtype, "images": images, "texts": texts}
-    settings |= {"rounds": rounds, "target": target}
-    return Job("joint_peer:rows", settings, {"size": "sample", "rounds": 3})
+    settings |= {"rounds": rounds, "target": target, "apart": apart}
+    settings["more"] = ", memory kept" if keeping else ""
+    quick = {"size": "sample", "rounds": 3, "apart": False}
+    return Job("joint_peer:rows", settings, quick, _KEEPING if keeping else {})
 
 
 _SENTENCES = {"size": "sample", "batch": 8, "steps": 8, "rounds": 2, "vocabulary": 2_000}
 JOBS = {
     "joint_float32_8": _joint("float32", 8, 1, 7, 1.4),
-    "joint_float32_32": _joint("float32", 32, 4, 3, 1.4),
+    "joint_float32_keeping": _joint("float32", 8, 1, 7, 1.4, keeping=True),
+    "joint_float32_32": _joint("float32", 32, 4, 3, 1.4, apart=True),
     "joint_bfloat16_8": _joint("mixed_bfloat16", 8, 1, 7, 1.7),
-    "joint_bfloat16_32": _joint("mixed_bfloat16", 32, 4, 3, 1.7),
+    "joint_bfloat16_keeping": _joint("mixed_bfloat16", 8, 1, 7, 1.7, keeping=True),
+    "joint_bfloat16_32": _joint("mixed_bfloat16", 32, 4, 3, 1.7, apart=True),
     "start_sample": Job("start:sample_rows", {"runs": 3}, {"runs": 1}),
     "start_base": Job(
         "start:step_rows",
@@ -108,7 +120,7 @@ def measured(name, quick):
         list of `Row`; one that says why, if the job failed or was left out.
     """
     command = [sys.executable, "-m", "benchmarks", f"--job={name}", *["--quick"] * quick]
-    environment = {"TF_CPP_MIN_LOG_LEVEL": "2", **os.environ}
+    environment = {"TF_CPP_MIN_LOG_LEVEL": "2", **os.environ, **JOBS[name].environment}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if line.strip()]

@@ -1,17 +1,27 @@
 """The joint step beside that of PyTorch with blocks of transformers, in turns in one process.
 
     python -m benchmarks.joint_peer [--size=base] [--images=8] [--texts=1] [--rounds=9]
-                                    [--dtype=float32]
+                                    [--dtype=float32] [--apart]
 
 Both have the same sizes, dropout, heads, clip and AdamW. PyTorch's has one encoder, too, made of a
 `ViTModel`'s blocks, and one backward pass of the sum of the losses; ours has two gradients and
-merges them by masks (the paper's step). With `mixed_bfloat16` PyTorch computes by its autocast. It
-needs the extra `parity`.
+merges them by masks (the paper's step). With `mixed_bfloat16` PyTorch computes by its autocast.
+With `--apart` each turn has a process of its own: of 32 images in float32 both sides together need
+more than 24 GB. It needs the extra `parity`.
+
+PyTorch's time depends on the C library's `malloc`, which gives memory of a step back to the system
+after it; this lets both sides keep it, as a user of PyTorch may have set:
+
+    GLIBC_TUNABLES=glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=34359738368 \\
+        python -m benchmarks.joint_peer
 """
 
 import argparse
+import json
 import math
 import statistics
+import subprocess
+import sys
 
 import torch
 import transformers
@@ -21,6 +31,8 @@ from benchmarks.products import joint_products, joint_step_flops
 from benchmarks.speed_table import Row
 from benchmarks.steps import compiled_step, in_turns, sized, step_parser
 from keras_vitbert.merging import get_merge
+
+SIDES = ("ours", "peer", "products")
 
 
 class _Peer(nn.Module):
@@ -94,7 +106,59 @@ def _peer_step(model, dtype, rate):
     return step, sum(p.numel() for p in peer.parameters())
 
 
-def compared(size, dtype, images, texts, rounds):
+def _made(side, asked):
+    """A side: a callable that runs its step and waits for it, and a number that is told of it.
+
+    Args:
+        side: str, `ours`, `peer` or `products`, those of ours alone.
+        asked: namespace of `size`, `dtype`, `images` and `texts`.
+
+    Returns:
+        callable without arguments, and int: parameters, of `products` operations.
+    """
+    config, network, ours = sized(asked, asked.dtype)
+    if side == "ours":
+        step = compiled_step(network, get_merge({"name": "mask"}), config)
+        return lambda: step(ours), sum(math.prod(v.shape) for v in network.trainable_variables)
+    if side == "products":
+        lengths = ours["token_ids"].shape[1], ours["masked_ids"].shape[1]
+        operands = "float32" if asked.dtype == "float32" else "bfloat16"
+        run, operations = joint_products(
+            config.model, asked.images, asked.texts, *lengths, operands
+        )
+        return lambda: run(None), operations
+    theirs = {name: torch.tensor(value.numpy()) for name, value in ours.items()}
+    theirs = {n: x if x.is_floating_point() else x.long() for n, x in theirs.items()}
+    theirs["images"] = theirs["images"].permute(0, 3, 1, 2).contiguous()
+    peer, parameters = _peer_step(config.model, asked.dtype, config.optimizer.learning_rate)
+    return lambda: peer(theirs), parameters
+
+
+def _timed(asked, rounds):
+    """Times all sides in turns: list of dict of a side to seconds, and what `_made` tells."""
+    made = {side: _made(side, asked) for side in SIDES}
+    steps = {side: lambda _, run=run: run() for side, (run, _) in made.items()}
+    return list(in_turns(steps, None, rounds)), {side: told for side, (_, told) in made.items()}
+
+
+def _timed_apart(asked, rounds):
+    """The same with a process for each turn, which needs the memory of one side alone."""
+    told = {}
+
+    def turn(side):
+        flags = (f"--{name}={value}" for name, value in vars(asked).items())
+        command = [sys.executable, "-m", "benchmarks.joint_peer", *flags, f"--side={side}"]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        seconds, told[side] = json.loads(done.stdout.splitlines()[-1])
+        return seconds
+
+    found = [
+        {side: turn(side) for side in SIDES[:: 1 if number % 2 else -1]} for number in range(rounds)
+    ]
+    return found, told
+
+
+def compared(size, dtype, images, texts, rounds, apart=False):
     """Times both steps, and the products of ours alone, in turns.
 
     Args:
@@ -102,39 +166,31 @@ def compared(size, dtype, images, texts, rounds):
         dtype: str, `float32` or `mixed_bfloat16`.
         images, texts: int, of a step.
         rounds: int.
+        apart: bool, whether each turn has a process of its own, in which one step comes first.
 
     Returns:
         dict: `ours`, `peer` and `floor`, median seconds; `ratios`, sorted, of the peer's to ours;
         `parameters`, of ours and of the peer; `rate`, operations a second of products.
     """
-    asked = argparse.Namespace(size=size, images=images, texts=texts)
-    config, network, ours = sized(asked, dtype)
-    theirs = {name: torch.tensor(value.numpy()) for name, value in ours.items()}
-    theirs = {n: x if x.is_floating_point() else x.long() for n, x in theirs.items()}
-    theirs["images"] = theirs["images"].permute(0, 3, 1, 2).contiguous()
-    step = compiled_step(network, get_merge({"name": "mask"}), config)
-    peer, parameters = _peer_step(config.model, dtype, config.optimizer.learning_rate)
-    own = sum(math.prod(v.shape) for v in network.trainable_variables)
-    lengths = ours["token_ids"].shape[1], ours["masked_ids"].shape[1]
-    operands = "float32" if dtype == "float32" else "bfloat16"
-    products, operations = joint_products(config.model, images, texts, *lengths, operands)
-    steps = {"ours": lambda _: step(ours), "peer": lambda _: peer(theirs), "products": products}
-    found = list(in_turns(steps, None, rounds))
-    middle = {name: statistics.median(r[name] for r in found) for name in steps}
-    rate = operations / middle.pop("products")
+    asked = argparse.Namespace(size=size, dtype=dtype, images=images, texts=texts)
+    found, told = (_timed_apart if apart else _timed)(asked, rounds)
+    middle = {side: statistics.median(r[side] for r in found) for side in SIDES}
+    rate = told["products"] / middle.pop("products")
+    _, network, batch = sized(argparse.Namespace(size=size, images=1, texts=1), dtype)
+    lengths = batch["token_ids"].shape[1], batch["masked_ids"].shape[1]
     floor = joint_step_flops(network, images, texts, *lengths) / rate
     ratios = sorted(seconds["peer"] / seconds["ours"] for seconds in found)
-    parameters = own, parameters
+    parameters = told["ours"], told["peer"]
     return {**middle, "floor": floor, "ratios": ratios, "parameters": parameters, "rate": rate}
 
 
-def rows(size, dtype, images, texts, rounds, target):
+def rows(size, dtype, images, texts, rounds, target, apart, more):
     """The row of `python -m benchmarks`: list of one `Row`."""
-    found = compared(size, dtype, images, texts, rounds)
+    found = compared(size, dtype, images, texts, rounds, apart)
     ratios = found["ratios"]
     return [
         Row(
-            f"joint step, {size}, {dtype}, {images} images and {texts} texts",
+            f"joint step, {size}, {dtype}, {images} images and {texts} texts{more}",
             found["ours"],
             peer=found["peer"],
             ratio=statistics.median(ratios),
@@ -150,8 +206,16 @@ def main():
     """Runs the benchmark."""
     parser = step_parser(__doc__, texts=1)
     parser.add_argument("--dtype", default="float32", help="or mixed_bfloat16")
+    parser.add_argument("--apart", action="store_true")
+    parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)  # of this process
     asked = parser.parse_args()
-    found = compared(asked.size, asked.dtype, asked.images, asked.texts, asked.rounds)
+    if asked.side:
+        run, told = _made(asked.side, asked)
+        [seconds] = in_turns({asked.side: lambda _: run()}, None, 1)
+        print(json.dumps([seconds[asked.side], told]))
+        return
+    sizes = asked.images, asked.texts, asked.rounds
+    found = compared(asked.size, asked.dtype, *sizes, asked.apart)
     own, parameters = found["parameters"]
     ratios = found["ratios"]
     print(

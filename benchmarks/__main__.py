@@ -51,7 +51,8 @@ class Job:
         return function(**(self.settings | (self.quick if quick else {})))
 
 
-# glibc gives large pieces of memory back to the system and clears them anew in each step; not so.
+# By default glibc gives large pieces of memory back to the system after each step, which takes
+# PyTorch some time. With these it keeps them.
 _KEEPING = {
     "GLIBC_TUNABLES": "glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=34359738368",
 }

@@ -1,4 +1,4 @@
-"""The joint step beside that of PyTorch with blocks of transformers, in turns in one process.
+"""The joint step beside that of PyTorch with blocks of transformers, in turns.
 
     python -m benchmarks.joint_peer [--size=base] [--images=8] [--texts=1] [--rounds=9]
                                     [--dtype=float32] [--apart]
@@ -9,11 +9,8 @@ merges them by masks (the paper's step). With `mixed_bfloat16` PyTorch computes 
 With `--apart` each turn has a process of its own: of 32 images in float32 both sides together need
 more than 24 GB. It needs the extra `parity`.
 
-PyTorch's time depends on the C library's `malloc`, which gives memory of a step back to the system
-after it; this lets both sides keep it, as a user of PyTorch may have set:
-
-    GLIBC_TUNABLES=glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=34359738368 \\
-        python -m benchmarks.joint_peer
+PyTorch's time depends on the C library's `malloc`, which gives the memory of a step back to the
+system after it. `python -m benchmarks --only=joint_bfloat16_keeping` lets both sides keep it.
 """
 
 import argparse
@@ -29,7 +26,8 @@ from torch import nn
 
 from benchmarks.products import joint_products, joint_step_flops
 from benchmarks.speed_table import Row
-from benchmarks.steps import compiled_step, in_turns, sized, step_parser
+from benchmarks.steps import compiled_step, in_turns, random_batch, sized, step_parser
+from keras_vitbert.configs.pretraining import load_config, with_sizes
 from keras_vitbert.merging import get_merge
 
 SIDES = ("ours", "peer", "products")
@@ -114,24 +112,32 @@ def _made(side, asked):
         asked: namespace of `size`, `dtype`, `images` and `texts`.
 
     Returns:
-        callable without arguments, and int: parameters, of `products` operations.
+        callable without arguments, and what is told: of `ours` its parameters and the operations of
+        its step, of `peer` its parameters, of `products` their operations.
     """
-    config, network, ours = sized(asked, asked.dtype)
     if side == "ours":
+        config, network, batch = sized(asked, asked.dtype)
         step = compiled_step(network, get_merge({"name": "mask"}), config)
-        return lambda: step(ours), sum(math.prod(v.shape) for v in network.trainable_variables)
+        flops = joint_step_flops(network, asked.images, asked.texts, *_lengths(batch))
+        parameters = sum(math.prod(v.shape) for v in network.trainable_variables)
+        return lambda: step(batch), (parameters, flops)
+    config = with_sizes(load_config(f"paper:{asked.size}"))
+    ours = random_batch(config.model, asked.images, asked.texts)
     if side == "products":
-        lengths = ours["token_ids"].shape[1], ours["masked_ids"].shape[1]
         operands = "float32" if asked.dtype == "float32" else "bfloat16"
-        run, operations = joint_products(
-            config.model, asked.images, asked.texts, *lengths, operands
-        )
+        sizes = asked.images, asked.texts, *_lengths(ours)
+        run, operations = joint_products(config.model, *sizes, operands)
         return lambda: run(None), operations
     theirs = {name: torch.tensor(value.numpy()) for name, value in ours.items()}
     theirs = {n: x if x.is_floating_point() else x.long() for n, x in theirs.items()}
     theirs["images"] = theirs["images"].permute(0, 3, 1, 2).contiguous()
     peer, parameters = _peer_step(config.model, asked.dtype, config.optimizer.learning_rate)
     return lambda: peer(theirs), parameters
+
+
+def _lengths(batch):
+    """The tokens of a text, and how many of them are masked."""
+    return batch["token_ids"].shape[1], batch["masked_ids"].shape[1]
 
 
 def _timed(asked, rounds):
@@ -176,11 +182,10 @@ def compared(size, dtype, images, texts, rounds, apart=False):
     found, told = (_timed_apart if apart else _timed)(asked, rounds)
     middle = {side: statistics.median(r[side] for r in found) for side in SIDES}
     rate = told["products"] / middle.pop("products")
-    _, network, batch = sized(argparse.Namespace(size=size, images=1, texts=1), dtype)
-    lengths = batch["token_ids"].shape[1], batch["masked_ids"].shape[1]
-    floor = joint_step_flops(network, images, texts, *lengths) / rate
+    own, flops = told["ours"]
     ratios = sorted(seconds["peer"] / seconds["ours"] for seconds in found)
-    parameters = told["ours"], told["peer"]
+    parameters = own, told["peer"]
+    floor = flops / rate
     return {**middle, "floor": floor, "ratios": ratios, "parameters": parameters, "rate": rate}
 
 

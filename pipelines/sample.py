@@ -123,7 +123,7 @@ def _build_text(folder, settings):
         words = sum(len(text.split()) for document in documents for text in document.paragraphs)
         report(f"{len(documents)} documents, {words:,} words")
 
-    held_out = _held_out_documents(len(documents), settings["seed"])
+    held_out = held_out_documents(len(documents), settings["seed"])
     splits = {
         "train": [d for index, d in enumerate(documents) if index not in held_out],
         "validation": [d for index, d in enumerate(documents) if index in held_out],
@@ -183,8 +183,16 @@ def _build_images(folder, settings):
     return counts
 
 
-def _held_out_documents(count, seed):
-    """The indices of the validation documents, at least two: pairs need another document."""
+def held_out_documents(count, seed):
+    """The indices of the validation documents, at least two: pairs need another document.
+
+    Args:
+        count: int, of all documents.
+        seed: int, of the splits.
+
+    Returns:
+        set of int.
+    """
     held_out = max(2, round(VALIDATION_DOCUMENTS * count))
     return set(np.random.default_rng((seed, 0)).permutation(count)[:held_out].tolist())
 

@@ -21,7 +21,7 @@ from pipelines.command_line import UserError, meant, one_line, say
 from pipelines.images.layer_notation import require_for_tpu
 from pipelines.text.casing import CASES
 
-CONFIGS = ("sample", "paper")
+CONFIGS = ("sample", "small", "paper")
 # Sizes of the model that follow from the data where they are 0, and the paper's.
 PAPER_SIZES = {"num_classes": 1_000, "vocabulary_size": 30_000, "max_sequence_length": 512}
 _ROWS_DIFFER = "the number of rows differs from step to step"
@@ -34,7 +34,7 @@ _OF_MASKS = ("steps", "merge.name", "merge.mask_ratio", "merge.mask_ratio_per_up
 
 
 def load_config(name):
-    """Loads `sample`, `paper` or `FILE.py`, optionally followed by `:SIZE`.
+    """Loads `sample`, `small`, `paper` or `FILE.py`, optionally followed by `:SIZE`.
 
     Args:
         name: str. A file defines `get_config()` or `get_config(size)`, which returns a

@@ -33,7 +33,7 @@ def parse(argv, define_flags, usage):
 
     Args:
         argv: list of str, without the program's name.
-        define_flags: callable that defines flags, `task` and `quick` among them, on an
+        define_flags: callable that defines flags, `task` and perhaps `quick` among them, on an
             `absl.flags.FlagValues`.
         usage: str, printed above the flags by `--help`.
 
@@ -55,9 +55,10 @@ def parse(argv, define_flags, usage):
     )
     [task] = chosen
     optimizers.with_own_values(config, given)
-    if values.quick or given.parts:
+    is_quick = "quick" in values and values.quick  # which `probe` has not
+    if is_quick or given.parts:
         check_config(config, task, conflicts=False)
-    if not values.quick:  # else the steps depend on the model, see `quick_for`
+    if not is_quick:  # else the steps depend on the model, see `quick_for`
         config = with_parts(config, task, given)
     return values, task, config, given
 

@@ -97,7 +97,8 @@ def choose_task(values):
                 f"--{next(iter(files))} goes with data of your own; leave out --task={task.name}"
             )
         return task
-    if values.evaluate_only and (name := _recorded_task(values.checkpoint)):
+    is_evaluation = "evaluate_only" in values and values.evaluate_only  # which `probe` has not
+    if is_evaluation and (name := _recorded_task(values.checkpoint)):
         return find_task(name)
     if not values.data_dir and not files:
         raise UserError(

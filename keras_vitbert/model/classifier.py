@@ -45,13 +45,23 @@ class Classifier(BackboneNetwork):
             return self.backbone.image_embedding
         return self.backbone.text_embedding
 
-    def call(self, inputs):
+    def features(self, inputs):
+        """What the head reads.
+
+        Args:
+            inputs: dict, as of a call.
+
+        Returns:
+            `(batch, tokens, D)`, the class token first; with DeiT's head two tokens, else one.
+        """
         if self.kind == "images":
             outputs = self.backbone(image_inputs(inputs), image_positions=self.head.tokens)
-            return self.head.of_sequence(outputs["image_sequence"])
+            return outputs["image_sequence"]
         texts = {name: inputs[name] for name in TEXT_INPUTS}
-        outputs = self.backbone(texts, text_positions=self.head.tokens)
-        return self.head.of_sequence(outputs["text_sequence"])
+        return self.backbone(texts, text_positions=self.head.tokens)["text_sequence"]
+
+    def call(self, inputs):
+        return self.head.of_sequence(self.features(inputs))
 
     def get_config(self):
         return {**super().get_config(), "head_kind": self.head_kind}

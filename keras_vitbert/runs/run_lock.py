@@ -23,6 +23,10 @@ RENEWAL = 30  # seconds
 STALE = 300
 
 
+class Locked(UserError):
+    """Another process holds the lock."""
+
+
 @contextlib.contextmanager
 def held(folder, writes=True):
     """Holds the lock of a folder while the block runs.
@@ -32,7 +36,7 @@ def held(folder, writes=True):
         writes: bool; of the processes that share a run, one holds its lock.
 
     Raises:
-        UserError: another process holds it.
+        Locked: another process holds it.
     """
     if writes:
         with (_renewed if "://" in folder else _locked)(os.path.join(folder, LOCK)):
@@ -68,8 +72,9 @@ def _lock(path):
     file = open(path, "a+")
     try:
         if not take_lock(file):
-            file.seek(0)
-            raise _refusal(path, file.read())
+            with file:
+                file.seek(0)
+                raise _refusal(path, file.read())
     except OSError as error:  # of a file system without locks
         say(f"{path}: cannot be locked ({error}); do not run the same command twice at a time")
     return file
@@ -119,7 +124,7 @@ def _refusal(path, content):
         who = f"process {holder['process']} on {holder['host']}"
     except (ValueError, KeyError, TypeError):  # it has just begun to write
         who = "another process"
-    return UserError(
+    return Locked(
         f"{os.path.dirname(path)}: {who} is training there; wait for its end, stop it, or give "
         "another --output_dir"
     )

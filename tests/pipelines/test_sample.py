@@ -104,7 +104,7 @@ def test_few_tokens_are_unknown(texts, vocabulary):
 
 def test_text_examples_are_pieces_of_their_articles(texts, token_streams, vocabulary):
     cls, sep, mask = (vocabulary.index(token) for token in (CLS, SEP, MASK))
-    held_out = sample._held_out_documents(len(token_streams), 0)
+    held_out = sample.held_out_documents(len(token_streams), 0)
     assert len(held_out) == 8
 
     def articles_with(segment):
@@ -184,8 +184,8 @@ def test_splits_follow_the_seed():
         assert sorted([*split["train"], *split["validation"]]) == list(range(60))
     assert splits[0]["train"].tolist() == splits[1]["train"].tolist()
     assert splits[0]["validation"].tolist() != splits[2]["validation"].tolist()
-    assert sample._held_out_documents(97, 0) != sample._held_out_documents(97, 1)
-    assert len(sample._held_out_documents(5, 0)) == 2
+    assert sample.held_out_documents(97, 0) != sample.held_out_documents(97, 1)
+    assert len(sample.held_out_documents(5, 0)) == 2
 
 
 def test_command(prepared, sample_settings, capsys):

@@ -1,0 +1,150 @@
+"""Says what a frozen encoder knows of a task: ridge regression and nearest neighbours, in seconds.
+
+    python -m keras_vitbert.probe --checkpoint=DIR|rand --data_dir=DIR | --train=FILE --test=FILE
+                                  [--shots=5,25,0] [--output_dir=DIR] [--config.KEY=VALUE ...]
+    python -m keras_vitbert.probe --checkpoint=DIR|rand --task=cifar10|...|rte [--data_dir=DIR]
+
+Takes the checkpoints and data of `keras_vitbert.finetune`, and trains nothing but the two
+classifiers of scikit-learn (`pip install "keras-vitbert[reproduce]"`), from so many examples of
+each class. Exit status: 0 done, 2 bad flag, file or data.
+"""
+
+import json
+import os
+import statistics
+import sys
+
+from keras_vitbert.fine_tuning import settings, tasks
+from pipelines import command_line
+from pipelines.command_line import UserError, quiet_loading, run
+from pipelines.files import make_folder, markdown_table, write_atomically
+from pipelines.status import doing
+from pipelines.tasks.tables import SUFFIXES
+from tpu.strategy import define_flags as define_tpu_flags
+from tpu.strategy import get_strategy, gpu_capabilities, is_shared
+
+
+def define_flags(values):
+    """Defines the flags other than `--config`.
+
+    Args:
+        values: `absl.flags.FlagValues`.
+    """
+    command_line.define_flags(
+        ("checkpoint", "", "a run of pretrain or finetune, a preset, a BERT or ViT; or rand"),
+        ("task", "", f"one of {', '.join(tasks.TASKS)}; of your own data it is found out"),
+        ("data_dir", "", "the data, as of keras_vitbert.finetune"),
+        ("train", "", f"training examples: a table ({', '.join(SUFFIXES)}), a folder of images"),
+        ("validation", "", "likewise"),
+        ("test", "", "likewise"),
+        ("architecture", "", "for rand: a checkpoint that it is like, or a config of pretrain"),
+        ("vocabulary", "", "a vocabulary file, for text if the checkpoint has none"),
+        ("shots", "5,25,0", "examples of each class to learn from, comma-separated; 0: all"),
+        ("draws", 3, "how often a few examples are drawn", 1),
+        ("output_dir", "", "a folder for summary.json"),
+        ("download", False, "let TFDS download missing data"),
+        ("max_bad_records", 0, "how many damaged rows of tables may be skipped", 0),
+        values=values,
+    )
+    define_tpu_flags(values)
+
+
+def main(argv):
+    """Runs the command.
+
+    Args:
+        argv: list of str, without the program's name.
+
+    Returns:
+        dict, the content of `summary.json`.
+    """
+    values, task, config, given = settings.parse(argv, define_flags, __doc__)
+    shots = _shots(values.shots)
+    if not values.checkpoint:
+        raise UserError(
+            "--checkpoint is missing; give the folder of a pre-training run, or rand for random "
+            "weights"
+        )
+    with quiet_loading():
+        strategy = get_strategy(values.tpu, values.tpu_address)
+        import keras
+
+        from keras_vitbert.fine_tuning.pretrained import open_pretrained
+        from keras_vitbert.fine_tuning.probes import probe_splits, require_scikit_learn
+        from keras_vitbert.fine_tuning.task_data import open_task
+        from pipelines.text.casing import case_of
+
+    require_scikit_learn()
+    config = settings.for_devices(
+        config, values.tpu is not None, gpu_capabilities(), is_shared(strategy)
+    )
+    with doing(f"opening {values.checkpoint}"):
+        pretrained = open_pretrained(
+            values.checkpoint, values.architecture, values.vocabulary, task.kind
+        )
+    max_length = 0
+    if task.kind == "text":
+        where = values.vocabulary or values.checkpoint
+        config.data.case = case_of(where, pretrained.vocabulary, config.data.case, pretrained.case)
+        max_length = pretrained.fine_tuned_model("text", config)["max_sequence_length"]
+    elif "image_size" not in given.keys:
+        config.image_size = pretrained.model["image_size"]
+    with doing("opening the data"):
+        data = open_task(
+            *(task, config, pretrained.vocabulary, max_length),
+            data_dir=values.data_dir,
+            download=values.download,
+            max_bad_records=values.max_bad_records,
+            files=tasks.files_of(values),
+        )
+    keras.utils.set_random_seed(config.seed)  # of what the checkpoint lacks
+    with strategy.scope():
+        classifier, _ = pretrained.classifier(task.kind, len(data.classes), config)
+    found = probe_splits(
+        *(classifier, strategy, data.train, data.tests, config.evaluation_batch),
+        shots,
+        values.draws,
+        config.seed,
+    )
+    summary = {
+        "task": task.name,
+        "checkpoint": pretrained.name,
+        "checkpoint_step": pretrained.step,
+        "training_examples": data.train.count,
+        "examples": {name: split.count for name, split in data.tests.items()},
+        "splits": found,
+    }
+    print(_table(found))
+    if values.output_dir:
+        make_folder(values.output_dir, "output_dir")
+        path = os.path.join(values.output_dir, "summary.json")
+        write_atomically(path, json.dumps(summary, indent=1) + "\n")
+    return summary
+
+
+def _shots(text):
+    """The numbers of a flag."""
+    try:
+        shots = [int(part) for part in text.split(",")]
+    except ValueError:
+        shots = []
+    if not shots or min(shots) < 0:
+        raise UserError(f"--shots={text}: give numbers from 0, comma-separated, such as 5,25,0")
+    return list(dict.fromkeys(shots))
+
+
+def _table(found):
+    """The mean accuracies, and their range where examples were drawn several times: str."""
+    rows = []
+    for split, by_shots in found.items():
+        for count, kinds in by_shots.items():
+            cells = []
+            for values in kinds.values():
+                spread = f" ({min(values):.4f} to {max(values):.4f})" if len(values) > 1 else ""
+                cells.append(f"{statistics.mean(values):.4f}{spread}")
+            rows.append([split, count or "all", *cells])
+    return markdown_table(["split", "of each class", "ridge regression", "nearest"], rows)
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

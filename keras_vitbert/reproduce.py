@@ -1,0 +1,113 @@
+"""Repeats the paper's tables and figures: plans the runs, runs what is missing, writes the answer.
+
+    python -m keras_vitbert.reproduce [--scale=sample] --table=1,2,3 --figure=2 --ablation=merging
+                                      [--seeds=N] [--dry_run] [--output_dir=DIR]
+    python -m keras_vitbert.reproduce --scale=small --all --cifar10=DIR --books=DIR
+
+`sample` needs no data and shows that everything works; `small` is an experiment for two CPU cores;
+`paper` is the paper's, on a TPU: `--pretrain` and `--finetune` hold further flags of these
+commands, such as devices and where data lie.
+
+OUTPUT_DIR gets a folder for each run, `results.json` with what each gave and how, and `results.md`
+with the tables. Run again, it goes on where it stopped; machines that share the folder divide the
+runs among them. A run that stands in `results.json` is not repeated, whether its folder is there or
+not. Exit status: 0 done, 2 bad flag, file or data, 75 stopped by a signal.
+"""
+
+import os
+import shlex
+import sys
+
+from pipelines import command_line
+from pipelines.command_line import UserError, quiet_loading, run
+from pipelines.files import write_atomically
+from pipelines.status import duration, say
+
+SCALES = ("sample", "small", "paper")
+_TABLES, _FIGURES, _ABLATIONS = ("1", "2", "3"), ("2",), ("merging",)
+
+
+def main(argv):
+    """Runs the command.
+
+    Args:
+        argv: list of str, without the program's name.
+
+    Returns:
+        str, the path of the page; empty for a dry run.
+    """
+    values = command_line.define_flags(
+        ("scale", "sample", f"one of {', '.join(SCALES)}"),
+        ("table", "", f"of {', '.join(_TABLES)}"),
+        ("figure", "", f"of {', '.join(_FIGURES)}"),
+        ("ablation", "", f"of {', '.join(_ABLATIONS)}"),
+        ("all", False, "all of them"),
+        ("seeds", 0, "for each row; 0: what the scale has, between 1 and 3", 0),
+        ("output_dir", "", "the folder of all runs (default: runs/reproduce-SCALE)"),
+        ("results", "", "the file of results, beside its page (default: OUTPUT_DIR/results.json)"),
+        ("dry_run", False, "only print what is there, what is missing and how long it takes"),
+        ("cifar10", "", "of small: a folder that holds train/CLASS/*.jpg, CIFAR-10's"),
+        ("books", "", "of small: a folder of plain-text books"),
+        ("bert", "", "a BERT of another project, for a row of its own in Table 1"),
+        ("vit", "", "likewise a ViT"),
+        ("pretrain", "", "further flags of keras_vitbert.pretrain, as in a shell"),
+        ("finetune", "", "further flags of keras_vitbert.finetune"),
+    )
+    command_line.parse_flags(values, argv, __doc__)
+    names = _asked(values)
+    if values.scale not in SCALES:
+        raise UserError(f"--scale={values.scale}: give one of {', '.join(SCALES)}")
+    output = values.output_dir or os.path.join("runs", f"reproduce-{values.scale}")
+    with quiet_loading():
+        from keras_vitbert.reproduction.reproducing import Reproduction
+        from keras_vitbert.reproduction.scales import SCALES as MADE
+
+    asked = Reproduction(
+        MADE[values.scale](),
+        names,
+        values.seeds,
+        output,
+        values.results or os.path.join(output, "results.json"),
+        {name: values[name].value for name in ("bert", "vit") if values[name].value},
+        {
+            f"keras_vitbert.{name}": shlex.split(values[name].value)
+            for name in ("pretrain", "finetune")
+        },
+    )
+    missing = {unit.name for unit in asked.missing()}
+    for unit in asked.units:
+        state = "missing" if unit.name in missing else "done"
+        print(f"{state:8} {unit.name}")
+    print(
+        f"{len(asked.units) - len(missing)} done, {len(missing)} missing, "
+        f"{duration(asked.seconds(asked.missing()))}"
+    )
+    if values.dry_run:
+        return ""
+    asked.run(values)
+    page = os.path.splitext(asked.results.path)[0] + ".md"
+    write_atomically(page, asked.page())
+    say(f"{page} is written")
+    return page
+
+
+def _asked(values):
+    """The names of what the flags ask for: list of str."""
+    names = []
+    for flag, prefix, known in (
+        ("table", "table", _TABLES),
+        ("figure", "figure", _FIGURES),
+        ("ablation", "", _ABLATIONS),
+    ):
+        given = [part.strip() for part in values[flag].value.split(",") if part.strip()]
+        for part in given:
+            if part not in known:
+                raise UserError(f"--{flag}={values[flag].value}: give of {', '.join(known)}")
+        names += [f"{prefix}{part}" for part in (known if values.all else given)]
+    if not names:
+        raise UserError("give --table, --figure, --ablation or --all")
+    return list(dict.fromkeys(names))
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

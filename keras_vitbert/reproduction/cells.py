@@ -1,0 +1,107 @@
+"""From the results of units to the numbers in the cells of tables."""
+
+import dataclasses
+from statistics import mean
+
+from keras_vitbert.reproduction.experiments import IC, MLM, NSP
+from keras_vitbert.reproduction.results import DONE
+from keras_vitbert.reproduction.statistics import estimate
+
+TEXT, IMAGES, AVERAGE, MEAN = "text", "images", "average", "mean of MLM and IC"
+PROBE = "probe: "  # before the name of a task
+
+
+@dataclasses.dataclass(frozen=True)
+class Filled:
+    """An experiment with its numbers.
+
+    Attributes:
+        experiment: `keras_vitbert.reproduction.experiments.Experiment`.
+        columns: tuple of str.
+        values: dict of a row's place to a dict of a column to a dict of a seed to float. A column
+            that is made of others has the seeds that all of them have.
+    """
+
+    experiment: object
+    columns: tuple[str, ...]
+    values: dict[int, dict[str, dict[int, float]]]
+
+    def estimate(self, place, column):
+        """`statistics.Estimate` of a cell, or None where nothing is known."""
+        values = self.values[place][column]
+        return estimate(values.values()) if values else None
+
+    def place(self, label):
+        """The place of the row with a label, as in the questions of the experiment: int."""
+        labels = [", ".join(row.label) for row in self.experiment.rows]
+        return labels.index(label)
+
+
+def of_pretraining(experiment, results, unit_name, seeds):
+    """The cells of an experiment that is measured in pre-training itself.
+
+    Args:
+        experiment: `Experiment`.
+        results: `Results`.
+        unit_name: callable that takes a recipe and a seed, and returns the name of its unit.
+        seeds: iterable of int.
+
+    Returns:
+        `Filled`.
+    """
+    values = {}
+    for place, row in enumerate(experiment.rows):
+        found = {column: {} for column in (NSP, MLM, IC)}
+        for seed in seeds:
+            entry = results.units.get(unit_name(row.recipe, seed))
+            if entry is not None and entry["outcome"] == DONE:
+                for column in found:
+                    found[column][seed] = entry["validation"][column]
+        found[MEAN] = _means([found[MLM], found[IC]])
+        values[place] = found
+    return Filled(experiment, (NSP, MLM, IC, MEAN), values)
+
+
+def of_tasks(experiment, results, fine_tuned, probed, tasks, seeds):
+    """The cells of an experiment that is measured by tasks.
+
+    Args:
+        experiment: `Experiment`.
+        results: `Results`.
+        fine_tuned: callable that takes a recipe, a task and a seed, and returns a unit's name.
+        probed: likewise, of a probe of frozen features; its column is that of `PROBE`.
+        tasks: list of `Task`.
+        seeds: iterable of int.
+
+    Returns:
+        `Filled`; averages as the paper has them: of the tasks of a modality, and of both averages.
+    """
+    values = {}
+    for place, row in enumerate(experiment.rows):
+        found = {}
+        for task in tasks:
+            for column, unit_name in ((task.name, fine_tuned), (PROBE + task.name, probed)):
+                names = {seed: unit_name(row.recipe, task, seed) for seed in seeds}
+                entries = {seed: results.units.get(name) for seed, name in names.items()}
+                found[column] = {
+                    seed: entry["value"]
+                    for seed, entry in entries.items()
+                    if entry is not None and entry["outcome"] == DONE
+                }
+        for kind in (TEXT, IMAGES):
+            found[kind] = _means([found[task.name] for task in tasks if task.kind == kind])
+        found[AVERAGE] = _means([found[TEXT], found[IMAGES]])
+        values[place] = found
+    columns = []
+    for kind in (TEXT, IMAGES):
+        columns += [*(task.name for task in tasks if task.kind == kind), kind]
+    probes = [PROBE + task.name for task in tasks]
+    return Filled(experiment, (*columns, AVERAGE, *probes), values)
+
+
+def _means(cells):
+    """The mean of several cells, seed by seed: dict of a seed to float."""
+    if not cells:
+        return {}
+    seeds = set(cells[0]).intersection(*cells[1:])
+    return {seed: mean(cell[seed] for cell in cells) for seed in sorted(seeds)}

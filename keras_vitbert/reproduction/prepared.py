@@ -1,0 +1,219 @@
+"""The data of the scales `sample` and `small`: for pre-training, and for tasks it has not seen.
+
+A folder is filled once; `SHA256.json` in it is written last and holds the digest of each kind.
+"""
+
+import collections
+import hashlib
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+
+from keras_vitbert.reproduction.held_out_texts import book_of, write_order, write_source
+from pipelines.command_line import UserError
+from pipelines.files import json_object, write_atomically
+from pipelines.status import doing, say
+from pipelines.text import documents
+
+DIGESTS = "SHA256.json"
+_SEED = 0
+_WORDS = 40  # of a passage at least: two make some 110 tokens
+# Of each class of CIFAR-10's 5,000 training images: from, to. Its test images are not used.
+_CIFAR_PARTS = {
+    "pretrain/train": (0, 2_400),
+    "pretrain/validation": (2_400, 2_500),
+    "task/train": (2_500, 4_500),
+    "task/validation": (4_500, 5_000),
+}
+_VOCABULARY, _LENGTH, _PASSES = 4_000, 128, 4
+# Of eight chapters of a book: for the tasks' training, for what they are measured on, and for the
+# validation of pre-training. The others are trained on.
+_TASK_TRAINING, _TASK_DEV, _VALIDATION = (4, 5), (6,), (7,)
+_CHAPTERS = 8
+
+
+def prepared(folder, build):
+    """Fills a folder, unless that is done.
+
+    Args:
+        folder: str.
+        build: callable that takes the folder; called again after it was stopped.
+
+    Returns:
+        dict of a subfolder of it to the SHA-256 of its files.
+    """
+    path = os.path.join(folder, DIGESTS)
+    if not os.path.exists(path):
+        os.makedirs(folder, exist_ok=True)
+        build(folder)
+        with doing("reading what was prepared"):
+            digests = {
+                entry.name: _digest(entry.path)
+                for entry in sorted(os.scandir(folder), key=lambda entry: entry.name)
+                if entry.is_dir()
+            }
+        write_atomically(path, json.dumps(digests, indent=1) + "\n")
+    with open(path, encoding="utf-8") as file:
+        return json_object(file.read())
+
+
+def _digest(folder):
+    """The SHA-256 of the names and contents of all files below a folder."""
+    digest = hashlib.sha256()
+    for parent, folders, names in os.walk(folder):
+        folders.sort()
+        for name in sorted(names):
+            path = os.path.join(parent, name)
+            with open(path, "rb") as file:
+                content = hashlib.file_digest(file, "sha256").hexdigest()
+            digest.update(f"{os.path.relpath(path, folder)} {content}\n".encode())
+    return digest.hexdigest()
+
+
+def build_sample(folder):
+    """The tasks of the scale `sample`: digits of scikit-learn, and held-out articles.
+
+    Pre-training has its own data, see `pipelines.sample`.
+
+    Args:
+        folder: str.
+    """
+    from pipelines import package_data, sample, wikipedia
+
+    made = sample.prepare()
+    os.makedirs(os.path.join(folder, "vocabulary"), exist_ok=True)
+    shutil.copyfile(made.vocabulary, os.path.join(folder, "vocabulary", "vocab.txt"))
+    _write_digits(os.path.join(folder, "digits"))
+    with doing("reading the articles"):
+        articles = list(
+            wikipedia.read_documents(package_data.find_package_file(*sample.WIKIPEDIA_FILE))
+        )
+    held_out = sample.held_out_documents(len(articles), _SEED)
+    unseen = [articles[place] for place in sorted(held_out)]
+    half = len(unseen) // 2
+    counts = write_order(
+        os.path.join(folder, "order"), {"train": unseen[half:], "dev": unseen[:half]}, 20, _SEED
+    )
+    say(f"order: {counts}")
+
+
+def _write_digits(folder):
+    """scikit-learn's 8 x 8 digits, three times as large, as a folder of classes."""
+    import tensorflow as tf
+    from sklearn import datasets
+
+    images, labels = datasets.load_digits(return_X_y=True)
+    for number, (image, label) in enumerate(zip(images, labels, strict=True)):
+        split = "validation" if number % 3 == 0 else "train"
+        target = os.path.join(folder, split, str(label))
+        os.makedirs(target, exist_ok=True)
+        pixels = (image.reshape(8, 8, 1) * 255 / 16).astype("uint8").repeat(3, 0).repeat(3, 1)
+        tf.io.write_file(os.path.join(target, f"{number:04d}.png"), tf.io.encode_png(pixels))
+
+
+def build_small(folder, cifar10, books):
+    """The data of the scale `small`.
+
+    Args:
+        folder: str.
+        cifar10: str, holds `train/CLASS/*.jpg` with 5,000 images a class.
+        books: str, plain-text books.
+    """
+    from pipelines import package_data, sample
+
+    _link_images(cifar10, os.path.join(folder, "cifar10"))
+    images = os.path.join(folder, "images")
+    _call(
+        "pipelines.imagenet",
+        f"--folder={os.path.join(folder, 'cifar10', 'pretrain')}",
+        f"--output={images}",
+        *("--train_shards=8", "--validation_shards=1"),
+    )
+    texts = os.path.join(folder, "documents")
+    dump = package_data.find_package_file(*sample.WIKIPEDIA_FILE)
+    _call("pipelines.books", f"--folder={books}", f"--output={texts}/all/books", "--shards=1")
+    _call("pipelines.wikipedia", f"--dump={dump}", f"--output={texts}/all/wiki", "--shards=1")
+    unseen = _divide(texts)
+    words = os.path.join(folder, "vocabulary", "vocab.txt")
+    os.makedirs(os.path.dirname(words), exist_ok=True)
+    if not os.path.exists(words):
+        pattern = os.path.join(texts, "train.jsonl")
+        _call(
+            "pipelines.vocabulary",
+            f"--documents={pattern}",
+            f"--output={words}",
+            f"--size={_VOCABULARY}",
+        )
+    for split, passes in (("train", _PASSES), ("validation", 1)):
+        _call(
+            "pipelines.text_examples",
+            f"--documents={os.path.join(texts, split)}.jsonl",
+            f"--vocabulary={words}",
+            f"--output={os.path.join(folder, 'text', split)}",
+            "--shards=1",
+            f"--duplication={passes}",
+            f"--max_length={_LENGTH}",
+        )
+    for name, write in (("order", write_order), ("source", write_source)):
+        say(f"{name}: {write(os.path.join(folder, name), unseen, _WORDS, _SEED)}")
+
+
+def _link_images(cifar10, folder):
+    """Divides the images of each class, by hard links or copies."""
+    source = os.path.join(cifar10, "train")
+    if not os.path.isdir(source):
+        raise UserError(f"--cifar10={cifar10}: holds no folder train; give CIFAR-10 as images")
+    for name in sorted(os.listdir(source)):
+        images = sorted(os.listdir(os.path.join(source, name)))
+        needed = max(end for _, end in _CIFAR_PARTS.values())
+        if len(images) < needed:
+            raise UserError(
+                f"{os.path.join(source, name)}: {len(images)} images, {needed} are needed; give "
+                "all training images of CIFAR-10"
+            )
+        for part, (begin, end) in _CIFAR_PARTS.items():
+            target = os.path.join(folder, part, name)
+            os.makedirs(target, exist_ok=True)
+            for image in images[begin:end]:
+                _link(os.path.join(source, name, image), os.path.join(target, image))
+
+
+def _link(source, target):
+    if os.path.exists(target):
+        return
+    try:
+        os.link(source, target)
+    except OSError:  # another disk
+        shutil.copyfile(source, target)
+
+
+def _divide(texts):
+    """Divides documents: writes those to train and to validate on, and returns those of tasks."""
+    parts = {"train": [], "validation": []}
+    unseen = {"train": [], "dev": []}
+    for kind in ("books", "wiki"):
+        seen = collections.Counter()
+        for unit in documents.find_units(os.path.join(texts, "all", f"{kind}-*-of-*")):
+            for document in documents.read_unit(unit):
+                group = book_of(document) if kind == "books" else kind
+                place = seen[group] % _CHAPTERS
+                seen[group] += 1
+                if kind == "books" and place in _TASK_TRAINING:
+                    unseen["train"].append(document)
+                elif kind == "books" and place in _TASK_DEV:
+                    unseen["dev"].append(document)
+                else:
+                    parts["validation" if place in _VALIDATION else "train"].append(document)
+    for split, found in parts.items():
+        content = b"".join(documents.to_json(document) + b"\n" for document in found)
+        write_atomically(os.path.join(texts, f"{split}.jsonl"), content)
+    return unseen
+
+
+def _call(module, *arguments):
+    command = ["-m", module, *arguments]
+    say("+ " + shlex.join(["python", *command]))
+    subprocess.run([sys.executable, *command], check=True)

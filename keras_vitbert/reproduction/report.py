@@ -1,0 +1,114 @@
+"""`results.md`: tables with the paper's numbers beside ours, and what may be said of them."""
+
+from keras_vitbert.inspection.co_activation import rank_correlation
+from keras_vitbert.reproduction.cells import IMAGES, MEAN, PROBE, TEXT
+from keras_vitbert.reproduction.statistics import LEVEL, claims, compare
+from pipelines.files import markdown_table
+
+_SHORT = {"nsp_accuracy": "NSP", "mlm_accuracy": "MLM", "image_accuracy": "IC"}
+_ASKED = (TEXT, IMAGES)  # the columns that questions are answered by, where there are such
+
+
+def section(filled):
+    """A table, how its rows are ordered beside the paper's, and answers.
+
+    Args:
+        filled: `keras_vitbert.reproduction.cells.Filled`.
+
+    Returns:
+        str, Markdown.
+    """
+    experiment = filled.experiment
+    lines = [f"## {experiment.title}", "", *_table(filled), ""]
+    if paper := _paper_table(filled):
+        lines += ["The paper's, in per cent, and ours less the paper's:", "", *paper, ""]
+    lines += _order(filled)
+    lines += _answers(filled)
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _table(filled):
+    rows = []
+    for place, row in enumerate(filled.experiment.rows):
+        cells = [_cell(filled.estimate(place, column)) for column in filled.columns]
+        rows.append([*row.label, *cells, str(_seeds(filled, place))])
+    heads = [_SHORT.get(column, column) for column in filled.columns]
+    return markdown_table([*filled.experiment.labels, *heads, "seeds"], rows).splitlines()
+
+
+def _cell(found):
+    return "" if found is None else str(found)
+
+
+def _seeds(filled, place):
+    """How many seeds all cells of a row have."""
+    return min(len(filled.values[place][column]) for column in filled.columns)
+
+
+def _paper_table(filled):
+    rows = filled.experiment.rows
+    columns = [c for c in filled.columns if any(c in row.paper for row in rows)]
+    if not columns:
+        return []
+    table = []
+    for place, row in enumerate(rows):
+        if not row.paper:
+            continue
+        cells = []
+        for column in columns:
+            found = filled.estimate(place, column)
+            theirs = row.paper.get(column)
+            if theirs is None:
+                cells.append("")
+            elif found is None:
+                cells.append(f"{theirs:.1f}")
+            else:
+                cells.append(f"{theirs:.1f} ({100 * found.mean - theirs:+.1f})")
+        table.append([*row.label, *cells])
+    heads = [_SHORT.get(column, column) for column in columns]
+    return markdown_table([*filled.experiment.labels, *heads], table).splitlines()
+
+
+def _order(filled):
+    """Spearman's correlation with the paper's order of rows, for each column that both have."""
+    told = []
+    for column in filled.columns:
+        pairs = [
+            (filled.estimate(place, column).mean, row.paper[column])
+            for place, row in enumerate(filled.experiment.rows)
+            if column in row.paper and filled.estimate(place, column) is not None
+        ]
+        if len(pairs) > 2:
+            ours, theirs = zip(*pairs, strict=True)
+            value = rank_correlation(ours, theirs)
+            told.append(f"{_SHORT.get(column, column)} {value:+.2f}")
+    if not told:
+        return []
+    return [f"Rank correlation with the paper's order of the rows: {', '.join(told)}.", ""]
+
+
+def _answers(filled):
+    """The questions, each with what the columns say; corrected for all of them together."""
+    columns = [c for c in filled.columns if c in _ASKED or c.startswith(PROBE)] or [MEAN]
+    asked, compared = [], []
+    for question, above, below in filled.experiment.questions:
+        for column in columns:
+            ours = filled.values[filled.place(above)][column]
+            theirs = filled.values[filled.place(below)][column]
+            if ours.keys() & theirs.keys():
+                asked.append((question, column))
+                compared.append(compare(above, ours, below, theirs))
+    if not compared:
+        return []
+    lines = [
+        f"{len(compared)} comparisons on the same seeds, p-values by Holm for all of them, "
+        f"{LEVEL:g} to be seen:",
+        "",
+    ]
+    last = None
+    for (question, column), claim in zip(asked, claims(compared), strict=True):
+        if question != last:
+            lines.append(f"- **{question}**")
+            last = question
+        lines.append(f"  - {column}: {claim}")
+    return [*lines, ""]

@@ -1,0 +1,168 @@
+"""Puts a reproduction together: from names of tables to units, results and pages."""
+
+import os
+from statistics import mean
+
+from keras_vitbert.fine_tuning.probes import RIDGE
+from keras_vitbert.reproduction import cells, report
+from keras_vitbert.reproduction.experiments import experiments
+from keras_vitbert.reproduction.plan import Planner
+from keras_vitbert.reproduction.results import Results
+from keras_vitbert.reproduction.running import missing, run_missing
+from keras_vitbert.reproduction.units import ordered
+from pipelines.files import make_folder
+
+_DATA = "data"
+_PRETRAIN, _PROBE = "keras_vitbert.pretrain", "keras_vitbert.probe"
+
+
+class Reproduction:
+    """What is asked for at a scale.
+
+    Args:
+        scale: `keras_vitbert.reproduction.scales.Scale`.
+        names: list of str, of `experiments`.
+        seeds: int, for every row; 0 for those of the scale.
+        output: str, the folder of all units.
+        path: str, of `results.json`.
+        given: dict of `bert` and `vit` to checkpoints of other projects.
+        others: dict of a module to a tuple of str, further arguments of its units.
+
+    Attributes:
+        experiments: list of `Experiment`.
+        units: list of `Unit`, each behind all that it needs.
+        results: `Results`.
+
+    Raises:
+        UserError: the results cannot be used.
+    """
+
+    def __init__(self, scale, names, seeds, output, path, given, others):
+        self.scale, self.output = scale, output
+        self.experiments = [experiments(given)[name] for name in names]
+        self.results = Results(path, scale.name, output)
+        self._seeds = seeds
+        self._planner = Planner(scale, others)
+        wanted = []
+        for experiment in self.experiments:
+            for seed in self.seeds(experiment):
+                for row in experiment.rows:
+                    wanted += self._units_of(experiment, row.recipe, seed)
+        self.units = ordered(self._planner.units, wanted)
+        self.results.collect(self.units)
+
+    def seeds(self, experiment):
+        """The seeds of an experiment: range."""
+        return range(self._seeds or self.scale.seeds[experiment.name])
+
+    def tasks(self, experiment):
+        """What the rows of an experiment are fine-tuned on: list of `Task`."""
+        if experiment.tasks == "all":
+            return list(self.scale.tasks)
+        return [
+            task for task in self.scale.tasks if experiment.tasks and task.name in self.scale.few
+        ]
+
+    def _units_of(self, experiment, recipe, seed):
+        if not experiment.tasks:
+            return [self._planner.pretraining(recipe, seed)]
+        seeds, names = self.seeds(experiment), []
+        for task in self.tasks(experiment):
+            names.append(self._planner.probing(recipe, task, seed))
+            names.append(self._planner.fine_tuning(recipe, task, seed, seeds))
+        return names
+
+    def missing(self):
+        """What is to be run: list of `Unit`."""
+        return missing(self.units, self.results, self.output)
+
+    def seconds(self, units):
+        """How long units take, by those like them that are finished, else by the scale: float."""
+        return sum(self._seconds(unit) for unit in units)
+
+    def _seconds(self, unit):
+        kind = unit.name.rpartition("-s")[0]
+        for beginning in (kind, "/".join(kind.split("/")[:2]) + "/", kind.split("/")[0] + "/"):
+            known = [
+                entry["seconds"]
+                for name, entry in self.results.units.items()
+                if name.startswith(beginning) and "seconds" in entry
+            ]
+            if known:
+                return mean(known)
+        fits = [key for key in self.scale.minutes if unit.name.startswith(key)]
+        return 60 * self.scale.minutes[max(fits, key=len)] if fits else 0.0
+
+    def run(self, values):
+        """Runs what is missing.
+
+        Args:
+            values: the command's flags, for the data.
+
+        Raises:
+            UserError, Stopped: see `running.run_missing`.
+        """
+        if not self.missing():
+            return
+        make_folder(self.output, "output_dir")
+        data = os.path.join(self.output, _DATA)
+        self.results.require_data(self.scale.prepare(values, data))
+        run_missing(self.units, self.results, self.output, data, numbers_of, self.seconds)
+        self.results.collect(self.units)
+
+    def page(self):
+        """`results.md`: str."""
+        sections = []
+        for experiment in self.experiments:
+            seeds = self.seeds(experiment)
+            if experiment.tasks:
+                filled = cells.of_tasks(
+                    experiment,
+                    self.results,
+                    lambda recipe, task, seed, seeds=seeds: self._planner.fine_tuning(
+                        recipe, task, seed, seeds
+                    ),
+                    self._planner.probing,
+                    self.tasks(experiment),
+                    seeds,
+                )
+            else:
+                filled = cells.of_pretraining(
+                    experiment, self.results, self._planner.pretraining, seeds
+                )
+            sections.append(report.section(filled))
+        return "\n".join(sections)
+
+
+def numbers_of(unit, summary):
+    """What of a unit's summary is kept.
+
+    Args:
+        unit: `Unit`.
+        summary: dict, the content of its `summary.json`.
+
+    Returns:
+        dict.
+    """
+    if unit.module == _PRETRAIN:
+        names = ("steps", "seconds", "parameters", "validation", "baselines", "mask")
+        return {name: summary[name] for name in names if name in summary}
+    if unit.module == _PROBE:
+        first = next(iter(summary["splits"].values()))
+        return {
+            "value": mean(first["0"][RIDGE]),  # of all training examples
+            "metric": "accuracy",
+            **{name: summary[name] for name in ("splits", "examples", "training_examples")},
+        }
+    split = summary["splits"][summary["split"]]
+    return {
+        "value": summary["value"],
+        "metric": summary["metric"],
+        "learning_rate": summary["learning_rate"],
+        "sweep": summary["sweep"],
+        "steps": summary["steps"],
+        "seconds": summary["seconds"],
+        "examples": split["examples"],
+        "majority": split["majority_accuracy"],
+        "training_examples": summary["training_examples"],
+    }

@@ -1,0 +1,154 @@
+"""`results.json`: what every finished unit gave, with all that made it.
+
+A unit that stands there is finished, whether its folder is there or not. Each is first written to a
+file of its own, `OUTPUT/NAME/unit.json`, so that machines that share a folder do not write the same
+file; whoever looks collects them.
+"""
+
+import json
+import os
+import shlex
+import subprocess
+
+from keras_vitbert.runs.identity import versions
+from pipelines.command_line import UserError
+from pipelines.files import json_object, write_atomically
+
+SCHEMA = 1
+UNIT = "unit.json"
+DONE, DIVERGED = "done", "diverged"
+_CODE = (":/keras_vitbert", ":/pipelines", ":/tpu")  # of the repository
+_OUTPUT = "OUTPUT"  # stands for the folder of all units in the commands
+
+
+class Results:
+    """The results of a scale.
+
+    Args:
+        path: str, of `results.json`; perhaps there is none yet.
+        scale: str.
+        output: str, the folder of the units.
+
+    Attributes:
+        data: dict of a kind of data to its SHA-256.
+        units: dict of a unit's name to its entry.
+
+    Raises:
+        UserError: it is damaged, or of another scale.
+    """
+
+    def __init__(self, path, scale, output):
+        self.path, self.scale, self.output = path, scale, output
+        self.data, self.units = {}, {}
+        if os.path.exists(path):
+            content = _read(path)
+            if content.get("schema") != SCHEMA or content.get("scale") != scale:
+                raise UserError(
+                    f"{path}: of --scale={content.get('scale')}, schema {content.get('schema')}; "
+                    f"give another --results for --scale={scale}, schema {SCHEMA}"
+                )
+            self.data, self.units = dict(content["data"]), dict(content["units"])
+
+    def require_data(self, data):
+        """Notes what the units are made of, or refuses other data than those of finished units.
+
+        Args:
+            data: dict of a kind of data to its SHA-256.
+
+        Raises:
+            UserError: it is not the same.
+        """
+        for kind, digest in data.items():
+            if self.data.setdefault(kind, digest) != digest:
+                raise UserError(
+                    f"{self.path}: its results are of other {kind}; give the same, or another "
+                    "--results and --output_dir"
+                )
+
+    def collect(self, units):
+        """Takes what has been finished since, here or on another machine, and writes the file.
+
+        Args:
+            units: list of `Unit`.
+
+        Raises:
+            UserError: a finished unit was made by other settings.
+        """
+        before = dict(self.units)
+        for unit in units:
+            path = os.path.join(self.output, unit.name, UNIT)
+            if unit.name not in self.units and os.path.exists(path):
+                self.units[unit.name] = _read(path)
+            entry = self.units.get(unit.name)
+            if entry is not None and entry["digest"] != unit.digest():
+                raise UserError(
+                    f"{self.path}: {unit.name} was made by other settings ({entry['command']}); "
+                    "give another --results and --output_dir"
+                )
+        if self.units != before:
+            self._write()
+
+    def finish(self, unit, rate, outcome, numbers):
+        """Writes what a unit gave.
+
+        Args:
+            unit: `Unit`.
+            rate: float or None, see `Unit.command`.
+            outcome: str, `DONE` or `DIVERGED`.
+            numbers: dict, its summary.
+        """
+        entry = {
+            "digest": unit.digest(),
+            "command": shlex.join(["python", *unit.command(_OUTPUT, f"{_OUTPUT}/data", rate)]),
+            "seed": unit.seed,
+            "outcome": outcome,
+            **numbers,
+            "versions": versions(),
+            "commit": _commit(),
+        }
+        folder = os.path.join(self.output, unit.name)
+        os.makedirs(folder, exist_ok=True)  # what did not run has none
+        write_atomically(os.path.join(folder, UNIT), _json(entry))
+
+    def is_finished(self, unit):
+        """Whether a unit has written its file since `collect`: bool."""
+        return os.path.exists(os.path.join(self.output, unit.name, UNIT))
+
+    def _write(self):
+        content = {
+            "schema": SCHEMA,
+            "scale": self.scale,
+            "data": self.data,
+            "units": dict(sorted(self.units.items())),
+        }
+        write_atomically(self.path, _json(content))
+
+
+def _read(path):
+    try:
+        with open(path, encoding="utf-8") as file:
+            return json_object(file.read())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); remove it or restore it") from error
+
+
+def _json(content):
+    return json.dumps(content, indent=1) + "\n"
+
+
+def _commit():
+    """The commit of the code, with `+` where files differ from it; empty outside of a checkout."""
+    folder = os.path.dirname(__file__)
+    try:
+        head = _git("rev-parse", "HEAD", folder=folder)
+        changed = _git("status", "--porcelain", "-uno", "--", *_CODE, folder=folder)
+        return head + ("+" if changed else "")
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def _git(*arguments, folder):
+    found = subprocess.run(
+        ["git", *arguments], cwd=folder, check=True, capture_output=True, text=True
+    )
+    return found.stdout.strip()

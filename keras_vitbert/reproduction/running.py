@@ -1,0 +1,135 @@
+"""Runs units: one behind the other here, and beside other machines that share the folder."""
+
+import os
+import shlex
+import subprocess
+import sys
+import time
+
+from keras_vitbert.reproduction.results import DIVERGED, DONE
+from keras_vitbert.runs.run_lock import Locked, held
+from pipelines.command_line import (
+    EXIT_DIVERGED,
+    EXIT_DONE,
+    EXIT_STOPPED,
+    Stopped,
+    UserError,
+    stop_request,
+)
+from pipelines.files import json_object
+from pipelines.status import doing, duration, say
+
+_LOCKS = "locks"
+_SUMMARY = "summary.json"
+_POLL = 15  # seconds between two looks at what other machines have finished
+
+
+def missing(units, results, output):
+    """What is to be run so that all units have results.
+
+    Args:
+        units: list of `Unit`, each behind all that it needs.
+        results: `Results`.
+        output: str, the folder of all units.
+
+    Returns:
+        list of `Unit` in their order: those without results, and those whose folders these read
+        and that are not there any more.
+    """
+    names = set()
+    for unit in reversed(units):
+        if unit.name in names or unit.name not in results.units:
+            names.add(unit.name)
+            names |= {need for need in unit.needs if _must_be_made(need, results, output)}
+    return [unit for unit in units if unit.name in names]
+
+
+def _must_be_made(name, results, output):
+    diverged = name in results.units and results.units[name]["outcome"] == DIVERGED
+    return not diverged and not os.path.exists(os.path.join(output, name, _SUMMARY))
+
+
+def run_missing(units, results, output, data, numbers_of, left):
+    """Runs what is missing, in the given order; what another machine runs is left to it.
+
+    Args:
+        units: list of `Unit`, each behind all that it needs.
+        results: `Results`, which are kept up to date.
+        output: str, the folder of all units.
+        data: str, the folder of prepared data.
+        numbers_of: callable that takes a `Unit` and its summary, and returns what of it is kept.
+        left: callable that takes a list of `Unit` and returns the seconds they take.
+
+    Raises:
+        Stopped: by a signal, after the running command has saved its work.
+        UserError: a command failed; what it wrote says why.
+    """
+    done = 0
+    while True:
+        results.collect(units)
+        todo = missing(units, results, output)
+        if not todo:
+            return
+        names = {unit.name for unit in todo}
+        ready = [unit for unit in todo if names.isdisjoint((*unit.needs, unit.rate_of))]
+        if _first_free(ready, results, output, data, numbers_of, done, todo, left):
+            done += 1
+        else:
+            with doing("waiting for what other machines run"):
+                time.sleep(_POLL)
+
+
+def _first_free(ready, results, output, data, numbers_of, done, todo, left):
+    """Runs the first unit that no other machine runs: bool, whether there is one."""
+    for unit in ready:
+        lock = os.path.join(output, _LOCKS, unit.name)
+        os.makedirs(lock, exist_ok=True)
+        try:
+            with held(lock):
+                if unit.name not in results.units and results.is_finished(unit):
+                    return True  # another machine has just ended it
+                about = f"{unit.name}, {done + 1} of {done + len(todo)}"
+                say(f"{about}; {duration(left(todo))} left with it")
+                _run(unit, results, output, data, numbers_of)
+                return True
+        except Locked:
+            continue
+    return False
+
+
+def _run(unit, results, output, data, numbers_of):
+    """Runs a unit, or notes that it cannot be run as what it needs has diverged."""
+    needed = [results.units[name] for name in (*unit.needs, unit.rate_of) if name in results.units]
+    rate = results.units[unit.rate_of].get("learning_rate") if unit.rate_of else None
+    command = unit.command(output, data, rate)
+    if any(entry["outcome"] == DIVERGED for entry in needed):
+        results.finish(unit, rate, DIVERGED, {})
+        return
+    say("+ " + shlex.join(["python", *command]))
+    status = _called(command)
+    if status == EXIT_DONE:
+        with open(os.path.join(output, unit.name, _SUMMARY), encoding="utf-8") as file:
+            results.finish(unit, rate, DONE, numbers_of(unit, json_object(file.read())))
+    elif status == EXIT_DIVERGED:
+        results.finish(unit, rate, DIVERGED, {})
+    elif status == EXIT_STOPPED or stop_request.requested:
+        raise Stopped(f"in {unit.name}; run the same command again")
+    else:
+        raise UserError(
+            f"{unit.name} ended with status {status}, see above; fix that and run the same command "
+            "again"
+        )
+
+
+def _called(command):
+    """Calls a command, and hands SIGTERM and SIGINT on to it once: its exit status."""
+    with stop_request.deferred():
+        # A session of its own: Ctrl-C would reach both otherwise, and be handed on as well.
+        process = subprocess.Popen([sys.executable, *command], start_new_session=True)
+        asked = False
+        while process.poll() is None:
+            if stop_request.requested and not asked:
+                process.terminate()
+                asked = True
+            time.sleep(0.1)
+    return process.returncode

@@ -1,0 +1,210 @@
+"""How large a reproduction is: the config, the steps, the tasks, and where the data come from."""
+
+import dataclasses
+from collections.abc import Callable
+
+from keras_vitbert.configs.overrides import flatten
+from keras_vitbert.configs.pretraining import load_config
+from keras_vitbert.reproduction import prepared
+from keras_vitbert.reproduction.experiments import IMAGE_TASKS, TEXT_TASKS
+from pipelines.command_line import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What models are fine-tuned on.
+
+    Attributes:
+        name: str, in tables and in the names of units.
+        kind: str, `images` or `text`.
+        data: tuple of str, the flags that name the data, of `finetune` and of `probe`.
+        flags: tuple of str, the other ones of `finetune`.
+        sweeps: bool, whether the first seed picks the learning rate.
+    """
+
+    name: str
+    kind: str
+    data: tuple[str, ...]
+    flags: tuple[str, ...] = ()
+    sweeps: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
+class Scale:
+    """A size of reproduction.
+
+    Attributes:
+        name: str.
+        config: str, of every pre-training.
+        pretraining: tuple of str, its other flags.
+        architecture: str, the flag of fine-tuning random weights.
+        vocabulary: str, the flag of fine-tuning on text what knows none.
+        tasks: tuple of `Task`, of Table 1.
+        few: tuple of str, the names of those of the other tables.
+        seeds: dict of an experiment's name to how many seeds it has.
+        minutes: dict of how the name of a unit begins to the minutes that it takes, as measured on
+            two CPU cores; they are replaced by those of finished units.
+        prepare: callable that takes the command's flags and a folder, fills it, and returns a dict
+            of a kind of data to its SHA-256.
+    """
+
+    name: str
+    config: str
+    pretraining: tuple[str, ...]
+    architecture: str
+    vocabulary: str
+    tasks: tuple[Task, ...]
+    few: tuple[str, ...]
+    seeds: dict[str, int]
+    minutes: dict[str, float]
+    prepare: Callable
+
+    def settings(self):
+        """What its config changes of the paper's: tuple of (key, value).
+
+        Keys that later versions add, and that it leaves as they are, are not among them.
+        """
+        paper = flatten(load_config("paper"))
+        own = flatten(load_config(self.config))
+        return tuple(sorted((key, value) for key, value in own.items() if value != paper[key]))
+
+
+# Two pictures of activations are for Figure 3; the others in TensorBoard change no number.
+_LITTLE_TO_SEE = ("--config.inspection.gradient_interval=0",)
+_VOCABULARY = "--vocabulary={data}/vocabulary/vocab.txt"
+
+
+def _sample():
+    steps = 100
+    task = (
+        *("--config.batch=64", "--config.steps=60", "--config.evaluation_interval=0"),
+        "--config.dropout=0.0",
+    )
+    return Scale(
+        name="sample",
+        config="sample",
+        pretraining=(
+            f"--config.steps={steps}",
+            f"--config.steps_per_epoch={steps // 2}",
+            f"--config.validation_interval={steps}",
+            f"--config.checkpoint_interval={steps}",
+            f"--config.teachers.image_steps={steps}",
+            f"--config.teachers.text_steps={steps}",
+            "--config.optimizer.warmup_steps=20",
+            "--config.merge.mask_update_interval=5",
+            f"--config.inspection.activation_interval={steps // 2}",
+            *_LITTLE_TO_SEE,
+        ),
+        architecture="--architecture=sample",
+        vocabulary=_VOCABULARY,
+        tasks=(
+            Task(
+                "digits",
+                "images",
+                ("--data_dir={data}/digits",),
+                (
+                    *task,
+                    "--config.image_size=28",
+                    "--config.optimizer.learning_rate=1e-3",
+                    "--config.images.crop_area=(0.9,1.0)",
+                    "--noconfig.images.flip",
+                ),
+                sweeps=False,
+            ),
+            Task(
+                "order",
+                "text",
+                ("--data_dir={data}/order",),
+                (*task, "--config.optimizer.learning_rate=3e-4"),
+                sweeps=False,
+            ),
+        ),
+        few=("digits", "order"),
+        seeds={"table1": 1, "table2": 1, "table3": 1, "figure2": 1, "merging": 1},
+        minutes={"pretrain/": 0.8, "finetune/": 0.4, "probe/": 0.3},
+        prepare=lambda values, folder: prepared.prepared(folder, prepared.build_sample),
+    )
+
+
+def _small():
+    data = [
+        f"--config.data.{kind}.{split}={{data}}/{place}"
+        for kind, split, place in (
+            ("images", "train", "images/train-*"),
+            ("images", "validation", "images/validation-*"),
+            ("text", "train", "text/train-*"),
+            ("text", "validation", "text/validation-*"),
+        )
+    ]
+    text = (
+        "--config.dtype=mixed_bfloat16",
+        "--config.grid=(1e-4,3e-4,1e-3)",
+        "--config.dropout=0.1",
+    )
+
+    def prepare(values, folder):
+        for flag in ("cifar10", "books"):
+            if not values[flag].value:
+                raise UserError(f"--scale=small needs --{flag}; see --help")
+        given = (values.cifar10, values.books)
+        return prepared.prepared(folder, lambda target: prepared.build_small(target, *given))
+
+    return Scale(
+        name="small",
+        config="small",
+        pretraining=(
+            *data,
+            "--config.data.vocabulary={data}/vocabulary/vocab.txt",
+            *_LITTLE_TO_SEE,
+        ),
+        architecture="--architecture=small",
+        vocabulary=_VOCABULARY,
+        tasks=(
+            Task(
+                "cifar10",
+                "images",
+                ("--data_dir={data}/cifar10/task",),
+                (
+                    *("--config.dtype=mixed_bfloat16", "--config.image_size=32"),
+                    *("--config.batch=128", "--config.steps=400", "--config.dropout=0.0"),
+                    "--config.images.crop_area=(0.5,1.0)",
+                    "--config.grid=(0.01,0.03,0.1)",
+                ),
+            ),
+            *(
+                Task(name, "text", (f"--data_dir={{data}}/{name}",), text)
+                for name in ("order", "source")
+            ),
+        ),
+        few=("cifar10", "order", "source"),
+        seeds={"table1": 3, "table2": 1, "table3": 1, "figure2": 2, "merging": 3},
+        minutes={
+            "pretrain/vit-": 3,
+            "pretrain/bert-": 6,
+            "pretrain/": 11,
+            "finetune/": 2.5,
+            "probe/": 0.5,
+        },
+        prepare=prepare,
+    )
+
+
+def _paper():
+    return Scale(
+        name="paper",
+        config="paper",
+        pretraining=(),
+        architecture="--architecture=paper",
+        vocabulary="--vocabulary=vocab.txt",
+        tasks=(
+            *(Task(name, "text", (f"--task={name}",)) for name in TEXT_TASKS),
+            *(Task(name, "images", (f"--task={name}",)) for name in IMAGE_TASKS),
+        ),
+        few=(*TEXT_TASKS, *IMAGE_TASKS),
+        seeds={"table1": 1, "table2": 1, "table3": 1, "figure2": 1, "merging": 1},
+        minutes={},
+        prepare=lambda values, folder: {},
+    )
+
+
+SCALES = {"sample": _sample, "small": _small, "paper": _paper}

@@ -1,0 +1,79 @@
+"""Which units there are, which are shared, and in which order they run."""
+
+import pytest
+
+from keras_vitbert.configs.overrides import flatten
+from keras_vitbert.configs.pretraining import load_config
+from keras_vitbert.configs.variants import VARIANTS
+from keras_vitbert.reproduction.experiments import RAND, Recipe, experiments
+from keras_vitbert.reproduction.plan import Planner
+from keras_vitbert.reproduction.scales import SCALES
+from keras_vitbert.reproduction.units import ordered
+
+
+@pytest.fixture(params=SCALES)
+def scale(request):
+    return SCALES[request.param]()
+
+
+def recipes(*names):
+    found = experiments({})
+    return [row.recipe for name in names for row in found[name].rows]
+
+
+def test_tables_share_their_runs():
+    def rows(name):
+        return {", ".join(row.label): row.recipe for row in experiments({})[name].rows}
+
+    one, two, three = rows("table1"), rows("table2"), rows("table3")
+    assert two["1, 1"] == one["w/o GM"] and two["0, 1"] == one["Joint"] == three["0.2"]
+    figure, merging = rows("figure2"), rows("merging")
+    assert figure["0.5, magnitude"] == one["ViT-BERT"] == merging["mask"]
+    assert merging["random_mask"] == figure["0.5, random"] and merging["sum"] == one["w/o GM"]
+    everything = set(recipes("table1", "table2", "table3", "figure2", "merging"))
+    # 7 and a random one; of Table 2 seven more, of Table 3 eight, of Figure 2 nine, five merges.
+    assert len(everything) == 7 + 7 + 8 + 9 + 5
+
+
+@pytest.mark.parametrize("name", ["table1", "table2", "table3", "figure2", "merging"])
+def test_recipes_are_of_the_config(name):
+    """Each key is one of the config's, and its value is not the one that it has anyway."""
+    flat = flatten(load_config("paper"))
+    for recipe in recipes(name):
+        assert recipe.variant in (RAND, *VARIANTS)
+        for key, value in recipe.changes:
+            assert flat[key] != value and isinstance(value, type(flat[key]) | int)
+
+
+def test_names_are_those_of_recipes():
+    everything = set(recipes("table1", "table2", "table3", "figure2", "merging"))
+    assert len({recipe.name for recipe in everything}) == len(everything)
+
+
+def test_what_a_unit_needs_comes_first(scale):
+    planner = Planner(scale)
+    for name, experiment in experiments({}).items():
+        for row in experiment.rows:
+            for seed in range(2):
+                for task in scale.tasks if experiment.tasks else ():
+                    planner.fine_tuning(row.recipe, task, seed, range(2))
+                if row.recipe.needs_training and name == "table3":
+                    planner.pretraining(row.recipe, seed)
+    units = ordered(planner.units, planner.units)
+    assert {unit.name for unit in units} == set(planner.units)
+    seen = set()
+    for unit in units:
+        assert seen.issuperset(unit.needs) and (not unit.rate_of or unit.rate_of in seen)
+        seen.add(unit.name)
+
+
+def test_a_student_and_its_teachers(scale):
+    planner = Planner(scale)
+    name = planner.pretraining(Recipe("vitbert", (("merge.mask_ratio", 0.3),)), 2)
+    assert name == "pretrain/vitbert-mask_ratio=0.3-s2"
+    unit = planner.units[name]
+    assert unit.needs == ("pretrain/vit-s2", "pretrain/bert-s2")
+    command = unit.command("/out", "/data")
+    assert "--image_teacher=/out/pretrain/vit-s2" in command
+    assert "--config.merge.mask_ratio=0.3" in command and "--config.seed=2" in command
+    assert command[-1] == f"--output_dir=/out/{name}"

@@ -61,11 +61,14 @@ def prepared(folder, build):
 
 
 def _digest(folder):
-    """The SHA-256 of the names and contents of all files below a folder."""
+    """The SHA-256 of the names and contents of all files below a folder.
+
+    But for manifests, which tell where their sources were.
+    """
     digest = hashlib.sha256()
     for parent, folders, names in os.walk(folder):
         folders.sort()
-        for name in sorted(names):
+        for name in sorted(name for name in names if not name.endswith(".manifest.json")):
             path = os.path.join(parent, name)
             with open(path, "rb") as file:
                 content = hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,6 +1,6 @@
 """Pre-trains ViT-BERT, or one of the variants of the paper's Table 1.
 
-    python -m keras_vitbert.pretrain [--config=sample|paper|FILE.py] [--variant=vitbert]
+    python -m keras_vitbert.pretrain [--config=sample|small|paper|FILE.py] [--variant=vitbert]
                                      [--output_dir=DIR] [--quick] [--config.KEY=VALUE ...]
                                      [--image_teacher=WHERE] [--text_teacher=WHERE]
                                      [--profile=START,STOP]

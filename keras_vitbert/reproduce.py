@@ -19,7 +19,7 @@ import shlex
 import sys
 
 from pipelines import command_line
-from pipelines.command_line import UserError, quiet_loading, run
+from pipelines.command_line import UserError, load_tensorflow, quiet_loading, run
 from pipelines.files import write_atomically
 from pipelines.status import duration, say
 
@@ -58,6 +58,7 @@ def main(argv):
     if values.scale not in SCALES:
         raise UserError(f"--scale={values.scale}: give one of {', '.join(SCALES)}")
     output = values.output_dir or os.path.join("runs", f"reproduce-{values.scale}")
+    load_tensorflow()
     with quiet_loading():
         from keras_vitbert.reproduction.reproducing import Reproduction
         from keras_vitbert.reproduction.scales import SCALES as MADE

@@ -11,7 +11,7 @@ from keras_vitbert.configs.variants import find_variant
 from pipelines.command_line import UserError
 
 CONFIG_HELP = (
-    "sample, paper or FILE.py, optionally with :SIZE (sample, tiny, small, base, large); "
+    "sample, small, paper or FILE.py, optionally with :SIZE (sample, tiny, small, base, large); "
     "--config.KEY=VALUE overrides a value"
 )
 

@@ -1,0 +1,63 @@
+"""The command `probe` on tiny runs and tasks."""
+
+import json
+import re
+
+import pytest
+
+from keras_vitbert import probe
+from pipelines.command_line import EXIT_BAD_INPUT, EXIT_DONE, run
+
+
+def call(*argv):
+    return run(probe.main, list(map(str, argv)))
+
+
+def test_a_run_on_images(finished, image_task, tmp_path, capsys):
+    run_folder = finished("vitbert_no_kd")
+    flags = (f"--checkpoint={run_folder}", f"--data_dir={image_task}", "--shots=2,0")
+    assert call(*flags, f"--output_dir={tmp_path / 'out'}") == EXIT_DONE
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["checkpoint"] == str(run_folder) and summary["training_examples"] == 26
+    [split] = summary["splits"]
+    assert [len(summary["splits"][split][shots]["ridge"]) for shots in ("2", "0")] == [3, 1]
+    # The class is the brightest channel: frozen features of a few steps tell it.
+    [accuracy] = summary["splits"][split]["0"]["ridge"]
+    assert accuracy > 0.6 and f"| {accuracy:.4f} |" in capsys.readouterr().out
+    assert call(*flags) == EXIT_DONE
+    assert f"| {accuracy:.4f} |" in capsys.readouterr().out  # the same again
+
+
+def test_random_weights_depend_on_the_seed(text_task, sources, capsys):
+    """Of a text task; the vocabulary is given, as random weights have none."""
+    flags = (
+        "--checkpoint=rand",
+        f"--architecture={sources}/config.py",
+        f"--vocabulary={sources}/vocab.txt",
+        f"--data_dir={text_task}",
+        "--shots=0",
+    )
+    tables = []
+    for seed in (0, 0, 1):
+        assert call(*flags, f"--config.seed={seed}") == EXIT_DONE
+        tables.append(capsys.readouterr().out.splitlines()[-1])
+    assert tables[0] == tables[1] and tables[0].startswith("| validation | all | ")
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ([], "--task is missing"),
+        (["--task=cifar10"], "--checkpoint is missing"),
+        (["--checkpoint=rand", "--task=cifar10", "--shots=5,x"], "--shots=5,x: give numbers"),
+        (["--checkpoint=rand", "--task=cifar10", "--shots="], "--shots=: give numbers"),
+        (["--checkpoint=rand", "--task=cifar10", "--draws=0"], "draws.*0"),
+        (["--checkpoint=none", "--task=sst2"], "none: no such folder"),
+    ],
+)
+def test_bad_input(flags, message, capfd, tmp_path, monkeypatch):
+
+    monkeypatch.chdir(tmp_path)
+    assert call(*flags) == EXIT_BAD_INPUT
+    last = capfd.readouterr().err.splitlines()[-1]
+    assert re.search(message, last), last

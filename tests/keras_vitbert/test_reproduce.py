@@ -1,0 +1,97 @@
+"""The command `reproduce`: what it plans and refuses, and a tiny table from start to end."""
+
+import dataclasses
+import json
+import re
+
+import pytest
+
+from keras_vitbert import reproduce
+from keras_vitbert.reproduction import reproducing, scales
+from keras_vitbert.reproduction.experiments import JOINT, RAND, Experiment, Recipe, Row
+from keras_vitbert.reproduction.scales import Task
+from pipelines.command_line import EXIT_BAD_INPUT, EXIT_DONE, run
+from tests.keras_vitbert.tiny_tasks import IMAGE_FLAGS
+
+
+def call(*argv):
+    return run(reproduce.main, list(map(str, argv)))
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ([], "give --table, --figure, --ablation or --all"),
+        (["--table=4"], "--table=4: give of 1, 2, 3"),
+        (["--table=1,x"], "--table=1,x: give of 1, 2, 3"),
+        (["--ablation=masks"], "--ablation=masks: give of merging"),
+        (["--all", "--scale=large"], "--scale=large: give one of sample, small, paper"),
+        (["--all", "--seeds=-1"], "seeds.*-1"),
+        (["--all", "--scale=small"], "--scale=small needs --cifar10"),
+        (["--all", "--scale=small", "--cifar10=none", "--books=none"], "holds no folder train"),
+        (["--all", "--results=damaged.json"], "damaged.json: cannot be read"),
+        (["--all", "--results=small.json"], "small.json: of --scale=small, schema 1; give another"),
+    ],
+)
+def test_bad_input(flags, message, capfd, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "damaged.json").write_text("{")
+    (tmp_path / "small.json").write_text(json.dumps({"schema": 1, "scale": "small"}))
+    assert call(*flags) == EXIT_BAD_INPUT
+    last = capfd.readouterr().err.splitlines()[-1]
+    assert re.search(message, last), last
+    assert not list(tmp_path.rglob("pretrain"))
+
+
+@pytest.mark.parametrize("scale", scales.SCALES)
+def test_a_plan_runs_nothing(scale, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert call("--all", f"--scale={scale}", "--dry_run") == EXIT_DONE
+    *plan, last = capsys.readouterr().out.splitlines()
+    assert all(line.startswith("missing  ") for line in plan) and len(set(plan)) == len(plan)
+    assert last.startswith(f"0 done, {len(plan)} missing, ")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_a_tiny_table(sources, image_task, tmp_path, monkeypatch, capsys):
+    """A random start and a joint model, fine-tuned with two seeds; again without its folders."""
+    scale = dataclasses.replace(
+        scales.SCALES["sample"](),
+        config=f"{sources}/config.py",
+        pretraining=(),
+        architecture=f"--architecture={sources}/config.py",
+        tasks=(
+            Task("colours", "images", (f"--data_dir={image_task}",), IMAGE_FLAGS, sweeps=False),
+        ),
+        few=("colours",),
+        prepare=lambda values, folder: {},
+    )
+    rows = (Row(("random",), Recipe(RAND), {"colours": 50.0}), Row(("joint",), JOINT, {}))
+    questions = (("Does it help?", "joint", "random"),)
+    table = Experiment("table3", "Tiny", ("from",), rows, tasks="few", questions=questions)
+    monkeypatch.setattr(reproducing, "experiments", lambda given: {"table3": table})
+    monkeypatch.setitem(scales.SCALES, "sample", lambda: scale)
+    folder, results = tmp_path / "out", tmp_path / "kept.json"
+    flags = ("--table=3", "--seeds=2", f"--output_dir={folder}", f"--results={results}")
+    assert call(*flags) == EXIT_DONE
+    content = json.loads(results.read_text())
+    assert sorted(content["units"]) == sorted(
+        [f"{kind}/colours/{name}-s{seed}" for kind in ("finetune", "probe")
+         for name in ("rand", "joint") for seed in range(2)]
+        + ["pretrain/joint-s0", "pretrain/joint-s1"]
+    )  # fmt: skip
+    tuned = content["units"]["finetune/colours/joint-s1"]
+    summary = json.loads((folder / "finetune/colours/joint-s1/summary.json").read_text())
+    assert tuned["value"] == summary["value"] and tuned["seed"] == 1
+    assert str(tmp_path) not in tuned["command"].replace(str(sources), "").replace(
+        str(image_task), ""
+    )
+    page = (tmp_path / "kept.md").read_text()
+    assert "## Tiny" in page and "over 2 seeds" in page and "| random | 50.0 (" in page
+    # A finished row counts without its folder.
+    folder.rename(tmp_path / "moved")
+    capsys.readouterr()
+    assert call(*flags) == EXIT_DONE
+    assert "10 done, 0 missing" in capsys.readouterr().out and not folder.exists()
+    assert (tmp_path / "kept.md").read_text() == page

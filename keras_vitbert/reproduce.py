@@ -85,11 +85,31 @@ def main(argv):
     )
     if values.dry_run:
         return ""
-    asked.run(values)
     page = os.path.splitext(asked.results.path)[0] + ".md"
-    write_atomically(page, asked.page())
-    say(f"{page} is written")
+    try:
+        asked.run(values)
+    finally:  # also of what is done when it is stopped
+        if asked.results.units:
+            _write(page, asked)
     return page
+
+
+def _write(page, asked):
+    """Writes the page and its pictures."""
+    from keras_vitbert.inspection.sheet import style
+    from keras_vitbert.reproduction.pictures import picture_of
+    from keras_vitbert.reproduction.report import page as page_of
+
+    filled = asked.filled()
+    write_atomically(page, page_of(filled, asked.results))
+    stem = os.path.splitext(page)[0]
+    with style():
+        for one in filled:
+            if sheet := picture_of(one):
+                for ending in ("png", "svg"):
+                    path = f"{stem}-{one.experiment.name}.{ending}"
+                    write_atomically(path, sheet.encoded(ending))
+    say(f"{page} and its pictures are written")
 
 
 def _asked(values):

@@ -9,6 +9,7 @@ from keras_vitbert.reproduction.statistics import estimate
 
 TEXT, IMAGES, AVERAGE, MEAN = "text", "images", "average", "mean of MLM and IC"
 PROBE = "probe: "  # before the name of a task
+HEADS = {NSP: "NSP", MLM: "MLM", IC: "IC"}  # of columns that have shorter ones
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +31,11 @@ class Filled:
         """`statistics.Estimate` of a cell, or None where nothing is known."""
         values = self.values[place][column]
         return estimate(values.values()) if values else None
+
+    @property
+    def is_begun(self):
+        """Whether anything is known: bool."""
+        return any(seeds for row in self.values.values() for seeds in row.values())
 
     def place(self, label):
         """The place of the row with a label, as in the questions of the experiment: int."""

@@ -1,12 +1,41 @@
 """`results.md`: tables with the paper's numbers beside ours, and what may be said of them."""
 
+import os
+
 from keras_vitbert.inspection.co_activation import rank_correlation
-from keras_vitbert.reproduction.cells import IMAGES, MEAN, PROBE, TEXT
+from keras_vitbert.reproduction.cells import HEADS, IMAGES, MEAN, PROBE, TEXT
+from keras_vitbert.reproduction.results import DIVERGED
 from keras_vitbert.reproduction.statistics import LEVEL, claims, compare
 from pipelines.files import markdown_table
 
-_SHORT = {"nsp_accuracy": "NSP", "mlm_accuracy": "MLM", "image_accuracy": "IC"}
 _ASKED = (TEXT, IMAGES)  # the columns that questions are answered by, where there are such
+
+
+def page(experiments, results):
+    """All tables, below what they are made of.
+
+    Args:
+        experiments: list of `keras_vitbert.reproduction.cells.Filled`.
+        results: `keras_vitbert.reproduction.results.Results`.
+
+    Returns:
+        str, Markdown.
+    """
+    entries = results.units.values()
+    commits = sorted({entry["commit"] or "unknown" for entry in entries})
+    hours = sum(entry.get("seconds", 0) for entry in entries) / 3600
+    diverged = sum(entry["outcome"] == DIVERGED for entry in entries)
+    name = os.path.basename(results.path)
+    lines = [
+        f"# The paper's experiments at the scale `{results.scale}`",
+        "",
+        f"Written by `python -m keras_vitbert.reproduce --scale={results.scale}` from `{name}`, "
+        f"which has the command of each of {len(entries)} runs: {hours:.1f} hours of training, "
+        f"{diverged} diverged, by {'commit' if len(commits) == 1 else 'commits'} "
+        f"{', '.join(commit[:7] + commit[40:] for commit in commits)}.",
+        "",
+    ]
+    return "\n".join(lines) + "\n" + "\n".join(map(section, experiments))
 
 
 def section(filled):
@@ -32,7 +61,7 @@ def _table(filled):
     for place, row in enumerate(filled.experiment.rows):
         cells = [_cell(filled.estimate(place, column)) for column in filled.columns]
         rows.append([*row.label, *cells, str(_seeds(filled, place))])
-    heads = [_SHORT.get(column, column) for column in filled.columns]
+    heads = [HEADS.get(column, column) for column in filled.columns]
     return markdown_table([*filled.experiment.labels, *heads, "seeds"], rows).splitlines()
 
 
@@ -65,7 +94,7 @@ def _paper_table(filled):
             else:
                 cells.append(f"{theirs:.1f} ({100 * found.mean - theirs:+.1f})")
         table.append([*row.label, *cells])
-    heads = [_SHORT.get(column, column) for column in columns]
+    heads = [HEADS.get(column, column) for column in columns]
     return markdown_table([*filled.experiment.labels, *heads], table).splitlines()
 
 
@@ -81,7 +110,7 @@ def _order(filled):
         if len(pairs) > 2:
             ours, theirs = zip(*pairs, strict=True)
             value = rank_correlation(ours, theirs)
-            told.append(f"{_SHORT.get(column, column)} {value:+.2f}")
+            told.append(f"{HEADS.get(column, column)} {value:+.2f}")
     if not told:
         return []
     return [f"Rank correlation with the paper's order of the rows: {', '.join(told)}.", ""]

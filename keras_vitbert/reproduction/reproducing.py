@@ -4,7 +4,7 @@ import os
 from statistics import mean
 
 from keras_vitbert.fine_tuning.probes import RIDGE
-from keras_vitbert.reproduction import cells, report
+from keras_vitbert.reproduction import cells
 from keras_vitbert.reproduction.experiments import experiments
 from keras_vitbert.reproduction.plan import Planner
 from keras_vitbert.reproduction.results import Results
@@ -39,7 +39,8 @@ class Reproduction:
 
     def __init__(self, scale, names, seeds, output, path, given, others):
         self.scale, self.output = scale, output
-        self.experiments = [experiments(given)[name] for name in names]
+        self._all = experiments(given)
+        self.experiments = [self._all[name] for name in names]
         self.results = Results(path, scale.name, output)
         self._seeds = seeds
         self._planner = Planner(scale, others)
@@ -110,28 +111,21 @@ class Reproduction:
         run_missing(self.units, self.results, self.output, data, numbers_of, self.seconds)
         self.results.collect(self.units)
 
-    def page(self):
-        """`results.md`: str."""
-        sections = []
-        for experiment in self.experiments:
-            seeds = self.seeds(experiment)
-            if experiment.tasks:
-                filled = cells.of_tasks(
-                    experiment,
-                    self.results,
-                    lambda recipe, task, seed, seeds=seeds: self._planner.fine_tuning(
-                        recipe, task, seed, seeds
-                    ),
-                    self._planner.probing,
-                    self.tasks(experiment),
-                    seeds,
-                )
-            else:
-                filled = cells.of_pretraining(
-                    experiment, self.results, self._planner.pretraining, seeds
-                )
-            sections.append(report.section(filled))
-        return "\n".join(sections)
+    def filled(self):
+        """What was asked for, and what else there are results of: list of `cells.Filled`."""
+        found = [self._filled(experiment) for experiment in self._all.values()]
+        return [one for one in found if one.experiment in self.experiments or one.is_begun]
+
+    def _filled(self, experiment):
+        seeds, planner = self.seeds(experiment), self._planner
+        if not experiment.tasks:
+            return cells.of_pretraining(experiment, self.results, planner.pretraining, seeds)
+
+        def fine_tuned(recipe, task, seed):
+            return planner.fine_tuning(recipe, task, seed, seeds)
+
+        tasks = self.tasks(experiment)
+        return cells.of_tasks(experiment, self.results, fine_tuned, planner.probing, tasks, seeds)
 
 
 def numbers_of(unit, summary):

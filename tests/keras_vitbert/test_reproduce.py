@@ -88,6 +88,7 @@ def test_a_tiny_table(sources, image_task, tmp_path, monkeypatch, capsys):
         str(image_task), ""
     )
     page = (tmp_path / "kept.md").read_text()
+    assert (tmp_path / "kept-table3.png").read_bytes().startswith(b"\x89PNG")
     assert "## Tiny" in page and "over 2 seeds" in page and "| random | 50.0 (" in page
     # A finished row counts without its folder.
     folder.rename(tmp_path / "moved")

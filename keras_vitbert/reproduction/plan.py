@@ -64,6 +64,18 @@ class Planner:
             self._add(name, "keras_vitbert.probe", flags, seed)
         return name
 
+    def figure(self, number, recipe, seed):
+        """Adds the drawing of a figure of one pre-training: str, the unit's name."""
+        name = f"figures/{number}-{recipe.name}-s{seed}"
+        if name not in self.units:
+            flags = (f"--figures={number}", f"--run={{{self.pretraining(recipe, seed)}}}")
+            self.units[name] = Unit(
+                *(name, "keras_vitbert.figures", flags, seed),
+                folder_flag="output",
+                has_summary=False,
+            )
+        return name
+
     def _begin(self, recipe, task, seed):
         """The flags of what a fine-tuning or a probe starts from: list of str."""
         knows_text = recipe.variant != RAND and VARIANTS[recipe.variant].text

@@ -5,7 +5,7 @@ from statistics import mean
 
 from keras_vitbert.fine_tuning.probes import RIDGE
 from keras_vitbert.reproduction import cells
-from keras_vitbert.reproduction.experiments import experiments
+from keras_vitbert.reproduction.experiments import FULL, experiments
 from keras_vitbert.reproduction.plan import Planner
 from keras_vitbert.reproduction.results import Results
 from keras_vitbert.reproduction.running import missing, run_missing
@@ -21,7 +21,7 @@ class Reproduction:
 
     Args:
         scale: `keras_vitbert.reproduction.scales.Scale`.
-        names: list of str, of `experiments`.
+        names: list of str, of `experiments`, and `figure3` to `figure5`.
         seeds: int, for every row; 0 for those of the scale.
         output: str, the folder of all units.
         path: str, of `results.json`.
@@ -40,7 +40,7 @@ class Reproduction:
     def __init__(self, scale, names, seeds, output, path, given, others):
         self.scale, self.output = scale, output
         self._all = experiments(given)
-        self.experiments = [self._all[name] for name in names]
+        self.experiments = [self._all[name] for name in names if name in self._all]
         self.results = Results(path, scale.name, output)
         self._seeds = seeds
         self._planner = Planner(scale, others)
@@ -49,6 +49,8 @@ class Reproduction:
             for seed in self.seeds(experiment):
                 for row in experiment.rows:
                     wanted += self._units_of(experiment, row.recipe, seed)
+        drawn = [name.removeprefix("figure") for name in names if name not in self._all]
+        wanted += [self._planner.figure(number, FULL, 0) for number in drawn]
         self.units = ordered(self._planner.units, wanted)
         self.results.collect(self.units)
 

@@ -107,9 +107,11 @@ def _run(unit, results, output, data, numbers_of):
         return
     say("+ " + shlex.join(["python", *command]))
     status = _called(command)
-    if status == EXIT_DONE:
+    if status == EXIT_DONE and unit.has_summary:
         with open(os.path.join(output, unit.name, _SUMMARY), encoding="utf-8") as file:
             results.finish(unit, rate, DONE, numbers_of(unit, json_object(file.read())))
+    elif status == EXIT_DONE:
+        results.finish(unit, rate, DONE, {})
     elif status == EXIT_DIVERGED:
         results.finish(unit, rate, DIVERGED, {})
     elif status == EXIT_STOPPED or stop_request.requested:

@@ -27,6 +27,8 @@ class Unit:
         rate_of: str, the unit whose learning rate it takes, or empty.
         others: tuple of str, arguments that do not: devices and where data lie.
         settings: tuple of (str, value), what a config that is named in the arguments holds.
+        folder_flag: str, the flag of its folder.
+        has_summary: bool, whether it leaves a `summary.json`.
     """
 
     name: str
@@ -36,6 +38,8 @@ class Unit:
     rate_of: str = ""
     others: tuple[str, ...] = ()
     settings: tuple[tuple[str, object], ...] = ()
+    folder_flag: str = "output_dir"
+    has_summary: bool = True
 
     @property
     def needs(self):
@@ -67,7 +71,7 @@ class Unit:
         if self.rate_of:
             picked = f"{rate:g}" if rate is not None else f"(that of {self.rate_of})"
             arguments.append(f"{RATE}={picked}")
-        folder = f"--output_dir={os.path.join(output, self.name)}"
+        folder = f"--{self.folder_flag}={os.path.join(output, self.name)}"
         return ["-m", self.module, *arguments, *self.others, folder]
 
 

@@ -5,7 +5,7 @@ import pytest
 from keras_vitbert.configs.overrides import flatten
 from keras_vitbert.configs.pretraining import load_config
 from keras_vitbert.configs.variants import VARIANTS
-from keras_vitbert.reproduction.experiments import RAND, Recipe, experiments
+from keras_vitbert.reproduction.experiments import FULL, RAND, Recipe, experiments
 from keras_vitbert.reproduction.plan import Planner
 from keras_vitbert.reproduction.scales import SCALES
 from keras_vitbert.reproduction.units import ordered
@@ -65,6 +65,16 @@ def test_what_a_unit_needs_comes_first(scale):
     for unit in units:
         assert seen.issuperset(unit.needs) and (not unit.rate_of or unit.rate_of in seen)
         seen.add(unit.name)
+
+
+def test_a_figure_is_drawn_of_a_run(scale):
+    planner = Planner(scale)
+    unit = planner.units[planner.figure("4", FULL, 0)]
+    assert unit.needs == ("pretrain/vitbert-s0",) and not unit.has_summary
+    assert unit.command("/out", "/data") == [
+        *("-m", "keras_vitbert.figures", "--figures=4", "--run=/out/pretrain/vitbert-s0"),
+        "--output=/out/figures/4-vitbert-s0",
+    ]
 
 
 def test_a_student_and_its_teachers(scale):

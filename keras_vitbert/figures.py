@@ -6,7 +6,8 @@
 Figure 2 shows text metrics against image accuracy, a point for each way of merging gradients among
 the runs, and which are best; it is drawn where it is asked for. Figure 3 shows what hidden units
 respond to, 4 how sparse the masks are, 5 the masks, and 6 examples with predictions, of all runs
-side by side. DIR is the folder of a run of pretrain. The files are OUTPUT/figure3.png and so on;
+side by side. DIR is the folder of a run of pretrain or, for Figure 6 as in the paper, of finetune,
+with the folder of the task's images by --images. The files are OUTPUT/figure3.png and so on;
 their names contain the run's name where there are several. Exit status: 0 done, 2 bad flag, or
 nothing to draw.
 """
@@ -42,13 +43,17 @@ def main(argv):
         ("figures", ",".join(FIGURES[1:]), "which, such as 2 or 4,5"),
         ("format", ",".join(FORMATS), "png, svg or both"),
         ("blocks", "", "of figure 3, such as 0,5,11, or all (default: first, middle, last)"),
-        ("images", "", "validation images in place of the run's own"),
+        (
+            "images",
+            "",
+            "validation images in place of the run's own; of fine-tuned runs their --data_dir",
+        ),
         ("texts", "", "validation texts in place of the run's own"),
         ("cache_dir", "", "folder of prepared sample data (default: ~/.cache/keras_vitbert)"),
         ("examples", 6, "images of figure 6, and half as many texts", 1),
     )
     flags.DEFINE_multi_string(
-        "run", [], "the folder of a run of pretrain; may be given several times", flag_values=values
+        "run", [], "the folder of a run; may be given several times", flag_values=values
     )
     parse_flags(values, argv, __doc__, required=("run", "output"))
     figures = _listed("figures", values.figures, FIGURES)

@@ -12,6 +12,7 @@ from keras_vitbert.paper_figures import (
     sparsity_figure,
     tradeoff_figure,
 )
+from keras_vitbert.paper_figures.fine_tuned_runs import FineTunedRun, examples_of
 from keras_vitbert.paper_figures.finished_runs import Lacking
 from keras_vitbert.paper_figures.qualitative_values import image_examples, text_examples
 from keras_vitbert.paper_figures.sparsity_figure import Sparsities
@@ -24,10 +25,10 @@ def draw_figures(runs, output, figures, formats, blocks="", examples=6):
     """Draws figures of runs and writes them; their metadata say what the runs were made of.
 
     Args:
-        runs: dict of name to `FinishedRun`.
+        runs: dict of name to `FinishedRun` or `FineTunedRun`.
         output: str, a folder, made if it does not exist; local or `gs://`.
         figures: list of str, of `2` to `6`; 2 and 6 have all runs side by side, the others are
-            drawn for each run.
+            drawn for each run. Fine-tuned runs are in 6 alone, which then shows no others.
         formats: list of `png`, `svg`.
         blocks: str, see `activation_figure.chosen_blocks`.
         examples: int, images of figure 6; there are half as many texts.
@@ -39,7 +40,9 @@ def draw_figures(runs, output, figures, formats, blocks="", examples=6):
         UserError: the folder cannot be written to, something is damaged, or there is nothing to
             draw.
     """
-    for run in runs.values():  # before anything is written
+    tuned = {name: run for name, run in runs.items() if isinstance(run, FineTunedRun)}
+    trained = {name: run for name, run in runs.items() if name not in tuned}
+    for run in trained.values():  # before anything is written
         activation_figure.chosen_blocks(blocks, run.record["config"]["model"]["num_layers"])
     make_folder(output, "output")
     draw_one = {
@@ -47,18 +50,26 @@ def draw_figures(runs, output, figures, formats, blocks="", examples=6):
         "4": _sparsity_figure,
         "5": lambda run, name: _mask_figure(run.masks(), name),
     }
+    left_out = []
+    if tuned and figures != ["6"]:
+        left_out.append(f"{', '.join(tuned)}: fine-tuned, which only figure 6 shows")
+    if tuned and trained and "6" in figures:
+        left_out.append(f"{', '.join(trained)}: not in figure 6, which shows fine-tuned runs")
     draw_all = {
-        "2": _tradeoff_figure,
-        "6": functools.partial(_qualitative_figure, wanted=examples),
+        "2": (_tradeoff_figure, trained),
+        "6": (functools.partial(_qualitative_figure, wanted=examples), tuned or trained),
     }
     jobs = []
     for number in figures:
         if number in draw_all:
-            draw = functools.partial(draw_all[number], runs)
-            jobs.append((number, list(runs), f"figure{number}", draw))
+            draw, shown = draw_all[number]
+            if shown:
+                jobs.append(
+                    (number, list(shown), f"figure{number}", functools.partial(draw, shown))
+                )
             continue
-        for name, run in runs.items():
-            file_name = f"figure{number}-{name}" if len(runs) > 1 else f"figure{number}"
+        for name, run in trained.items():
+            file_name = f"figure{number}-{name}" if len(trained) > 1 else f"figure{number}"
             jobs.append((number, [name], file_name, functools.partial(draw_one[number], run, name)))
     drawn, lacking = {}, []
     with style():
@@ -74,7 +85,9 @@ def draw_figures(runs, output, figures, formats, blocks="", examples=6):
                 path = os.path.join(output, f"{file_name}.{file_format}")
                 drawn[path] = sheet.encoded(file_format, json.dumps(about))
     if not drawn:
-        raise UserError(f"nothing can be drawn: {'; '.join(lacking)}")
+        raise UserError(f"nothing can be drawn: {'; '.join([*left_out, *lacking])}")
+    for line in left_out:
+        say(line)
     for path, content in drawn.items():  # all of them or, where something is damaged, none
         write_atomically(path, content)
     return list(drawn)
@@ -103,7 +116,9 @@ def _tradeoff_figure(runs):
 
 
 def _qualitative_figure(runs, wanted):
-    """All runs on the validation examples of the first that has such; others must fit these."""
+    """All runs on the examples of the first that has such; others must fit these."""
+    if any(isinstance(run, FineTunedRun) for run in runs.values()):
+        return _fine_tuned_figure(runs, wanted)
     whole = {name: run for name, run in runs.items() if run.step}
     for name in runs:
         if name not in whole:
@@ -123,6 +138,19 @@ def _qualitative_figure(runs, wanted):
             first.data, first.trained.vocabulary, networks, max(1, wanted // 2)
         )
     return qualitative_figure.draw(image_rows, text_rows, list(whole))
+
+
+def _fine_tuned_figure(runs, wanted):
+    """Fine-tuned runs on a task of images and on one of texts."""
+    pages = {}
+    for kind, count in (("images", wanted), ("text", max(1, wanted // 2))):
+        of_kind = {name: run for name, run in runs.items() if run.kind == kind}
+        first = next(iter(of_kind.values()), None)
+        same = {name: run for name, run in of_kind.items() if run.sees == first.sees}
+        for name in of_kind.keys() - same.keys():
+            say(f"{name}: left out of figure 6: {next(iter(same))} has other examples")
+        pages[kind] = examples_of(same, count) if same else []
+    return qualitative_figure.draw(pages["images"], pages["text"], list(runs))
 
 
 def _alike(runs, modality):

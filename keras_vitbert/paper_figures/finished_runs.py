@@ -14,6 +14,7 @@ from keras_vitbert.inspection.activations import MeanActivations
 from keras_vitbert.inspection.mask_values import MaskValues
 from keras_vitbert.inspection.value_files import read_values
 from keras_vitbert.model.shared_weights import is_in_blocks
+from keras_vitbert.paper_figures.fine_tuned_runs import FineTunedRun
 from keras_vitbert.pretraining.data import open_data
 from keras_vitbert.runs import checkpoints
 from keras_vitbert.runs.record_errors import reading
@@ -46,7 +47,8 @@ class FinishedRun:
         self.record = self.folder.record()
         if self.record is None or self.record.get("variant") not in VARIANTS:
             raise UserError(
-                f"--run={path}: holds no run of keras_vitbert.pretrain; give the folder of one"
+                f"--run={path}: holds no run of keras_vitbert.pretrain or finetune; give the "
+                "folder of one"
             )
         self.variant = VARIANTS[self.record["variant"]]
         self._files = {"images": images, "text": texts}
@@ -213,11 +215,11 @@ def open_runs(paths, **options):
     """Runs by the shortest names that tell them apart.
 
     Args:
-        paths: list of str, folders of runs.
+        paths: list of str, folders of runs of `pretrain` and `finetune`.
         options: see `FinishedRun`.
 
     Returns:
-        dict of name to `FinishedRun`.
+        dict of name to `FinishedRun` or `FineTunedRun`.
 
     Raises:
         UserError: a folder holds no run, or is given twice.
@@ -238,7 +240,14 @@ def open_runs(paths, **options):
         name if names.count(name) == 1 else f"{name}-{number + 1}"
         for number, name in enumerate(names)
     ]
-    return {name: FinishedRun(path, **options) for name, path in zip(names, paths, strict=True)}
+    return {name: _opened(path, options) for name, path in zip(names, paths, strict=True)}
+
+
+def _opened(path, options):
+    record = RunFolder(path, writes=False).record()
+    if record is not None and "task" in record:
+        return FineTunedRun(path, options.get("images", ""))
+    return FinishedRun(path, **options)
 
 
 def _masks_of(path, shared):

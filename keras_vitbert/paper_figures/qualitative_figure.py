@@ -57,7 +57,9 @@ def draw(images, texts, names):
         _colour_key(sheet, top)
         top += 0.24
     if texts:
-        kind = "masked words: in brackets what the network sees, below what it predicts"
+        kind = "texts, and below each its class and what is predicted"
+        if texts[0].asked == "word":
+            kind = "masked words: in brackets what the network sees, below what it predicts"
         sheet.text(EDGE, top, kind, size=TEXT_SIZE, style="italic")
         top += 0.2
         for example in texts:
@@ -114,7 +116,7 @@ def _text(sheet, top, example, runs):
     top += _LINE * len(lines) + 0.04
     truth, begin = EDGE + 0.2, EDGE + 0.3 + _TRUTH
     column = (sheet.width - begin - EDGE) / len(runs)
-    _line(sheet, truth, top + 0.09, "true word", style="italic")
+    _line(sheet, truth, top + 0.09, f"true {example.asked}", style="italic")
     for place, run in enumerate(runs):
         name = shortened(run, column - 0.1) if len(runs) > 1 else "answers"
         _line(sheet, begin + place * column, top + 0.09, name, style="italic")
@@ -125,7 +127,8 @@ def _text(sheet, top, example, runs):
     for gap, true in enumerate(example.truth):
         top += _LINE
         base = top + 0.13
-        _line(sheet, EDGE, base, f"{gap + 1}", weight="bold")
+        if example.asked == "word":
+            _line(sheet, EDGE, base, f"{gap + 1}", weight="bold")
         _line(sheet, truth, base, shortened(true, _TRUTH, weight="bold"), weight="bold")
         for place, run in enumerate(runs):
             answers = _answer_line(example.answers[run][gap], column - 0.1)

@@ -62,20 +62,22 @@ class ImageExample:
 
 @dataclasses.dataclass(frozen=True)
 class TextExample:
-    """A part of a validation text with some of its masked words.
+    """A part of a validation text with some of its masked words, or of a text that is classified.
 
     Attributes:
         number: int, in the order of the files.
         words: list of (str, int): a word as the network sees it, and the number of its gap, from
             1; 0 where it is none.
-        truth: list of str, the true word of every gap.
-        answers: dict of a run's name to a list of `Answer` of every gap.
+        truth: list of str, the true word of every gap, or the one true class.
+        answers: dict of a run's name to a list of `Answer` of every gap, or of the class.
+        asked: str, what is predicted: `word` or `class`.
     """
 
     number: int
     words: list[tuple[str, int]]
     truth: list[str]
     answers: dict[str, list[list[Answer]]]
+    asked: str = "word"
 
 
 def image_examples(data, classes, networks, wanted):

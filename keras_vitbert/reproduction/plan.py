@@ -66,14 +66,38 @@ class Planner:
 
     def figure(self, number, recipe, seed):
         """Adds the drawing of a figure of one pre-training: str, the unit's name."""
-        name = f"figures/{number}-{recipe.name}-s{seed}"
-        if name not in self.units:
-            flags = (f"--figures={number}", f"--run={{{self.pretraining(recipe, seed)}}}")
-            self.units[name] = Unit(
-                *(name, "keras_vitbert.figures", flags, seed),
-                folder_flag="output",
-                has_summary=False,
-            )
+        run = self.pretraining(recipe, seed)
+        return self._drawing(number, (f"--run={{{run}}}",), f"-{recipe.name}", seed)
+
+    def examples(self, recipes, seed, seeds):
+        """Adds Figure 6, predictions for a task of images and one of texts: str, the unit's name.
+
+        Images that are no files, as those of TFDS, cannot be shown; it is of texts alone then.
+
+        Args:
+            recipes: iterable of `Recipe`, those that are shown side by side.
+            seed: int.
+            seeds: see `fine_tuning`.
+        """
+        tasks, flags = {}, []
+        for task in self.scale.tasks:
+            is_shown = task.kind == "text" or any("data_dir" in flag for flag in task.data)
+            if is_shown and task.kind not in tasks:
+                tasks[task.kind] = task
+                for recipe in recipes:
+                    run = self.fine_tuning(recipe, task, seed, seeds)
+                    flags.append(f"--run={{{run}}}")
+        if "images" in tasks:
+            flags += [flag.replace("--data_dir", "--images") for flag in tasks["images"].data]
+        return self._drawing("6", flags, "", seed)
+
+    def _drawing(self, number, flags, of, seed):
+        name = f"figures/{number}{of}-s{seed}"
+        self.units[name] = Unit(
+            *(name, "keras_vitbert.figures", (f"--figures={number}", *flags), seed),
+            folder_flag="output",
+            has_summary=False,
+        )
         return name
 
     def _begin(self, recipe, task, seed):

@@ -5,7 +5,7 @@ from statistics import mean
 
 from keras_vitbert.fine_tuning.probes import RIDGE
 from keras_vitbert.reproduction import cells
-from keras_vitbert.reproduction.experiments import FULL, experiments
+from keras_vitbert.reproduction.experiments import FULL, JOINT, experiments
 from keras_vitbert.reproduction.plan import Planner
 from keras_vitbert.reproduction.results import Results
 from keras_vitbert.reproduction.running import missing, run_missing
@@ -21,7 +21,7 @@ class Reproduction:
 
     Args:
         scale: `keras_vitbert.reproduction.scales.Scale`.
-        names: list of str, of `experiments`, and `figure3` to `figure5`.
+        names: list of str, of `experiments`, and `figure3` to `figure6`.
         seeds: int, for every row; 0 for those of the scale.
         output: str, the folder of all units.
         path: str, of `results.json`.
@@ -49,10 +49,17 @@ class Reproduction:
             for seed in self.seeds(experiment):
                 for row in experiment.rows:
                     wanted += self._units_of(experiment, row.recipe, seed)
-        drawn = [name.removeprefix("figure") for name in names if name not in self._all]
-        wanted += [self._planner.figure(number, FULL, 0) for number in drawn]
+        wanted += [self._drawn(name) for name in names if name not in self._all]
         self.units = ordered(self._planner.units, wanted)
         self.results.collect(self.units)
+
+    def _drawn(self, name):
+        """The unit of a figure of the first seed's runs: str, its name."""
+        number = name.removeprefix("figure")
+        if number != "6":
+            return self._planner.figure(number, FULL, 0)
+        seeds = self.seeds(self._all["table1"])
+        return self._planner.examples((FULL, JOINT), 0, seeds)
 
     def seeds(self, experiment):
         """The seeds of an experiment: range."""

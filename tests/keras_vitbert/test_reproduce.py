@@ -24,7 +24,7 @@ def call(*argv):
         ([], "give --table, --figure, --ablation or --all"),
         (["--table=4"], "--table=4: give of 1, 2, 3"),
         (["--table=1,x"], "--table=1,x: give of 1, 2, 3"),
-        (["--figure=6"], "--figure=6: give of 2, 3, 4, 5"),
+        (["--figure=7"], "--figure=7: give of 2, 3, 4, 5, 6"),
         (["--ablation=masks"], "--ablation=masks: give of merging"),
         (["--all", "--scale=large"], "--scale=large: give one of sample, small, paper"),
         (["--all", "--seeds=-1"], "seeds.*-1"),

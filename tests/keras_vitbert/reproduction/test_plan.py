@@ -77,6 +77,19 @@ def test_a_figure_is_drawn_of_a_run(scale):
     ]
 
 
+@pytest.mark.parametrize("name", ["sample", "small"])
+def test_figure_6_shows_fine_tuned_runs(name):
+    scale = SCALES[name]()
+    planner = Planner(scale)
+    unit = planner.units[planner.examples((FULL, Recipe("joint")), 0, range(2))]
+    images, text = (next(t.name for t in scale.tasks if t.kind == k) for k in ("images", "text"))
+    assert unit.needs == tuple(
+        f"finetune/{task}/{recipe}-s0" for task in (images, text) for recipe in ("vitbert", "joint")
+    )
+    [data] = [flag for flag in planner.units[unit.needs[0]].arguments if "data_dir" in flag]
+    assert data.replace("data_dir", "images") in unit.arguments
+
+
 def test_a_student_and_its_teachers(scale):
     planner = Planner(scale)
     name = planner.pretraining(Recipe("vitbert", (("merge.mask_ratio", 0.3),)), 2)

@@ -1,0 +1,167 @@
+"""What Figure 6 reads from runs of `finetune`: the predictions that they left, and their images."""
+
+import csv
+import functools
+import io
+import os
+
+import numpy as np
+import tensorflow as tf
+
+from keras_vitbert.fine_tuning.prediction_files import FILE
+from keras_vitbert.inspection.sheet import spread
+from keras_vitbert.paper_figures.qualitative_values import TOP, Answer, ImageExample, TextExample
+from keras_vitbert.runs.run_folder import RunFolder
+from pipelines.command_line import UserError, one_line
+from pipelines.tasks import own_data
+
+_PLACES = ("path", "line", "row")  # columns that name an example
+_TEXTS = ("text", "text_pair")
+_PIXELS = 96  # of an image on the page
+_WORDS = 60  # of a text on the page
+
+
+class FineTunedRun:
+    """The folder of a finished run of `finetune`.
+
+    Args:
+        path: str, local or `gs://`.
+        images: str, the folder of the task's data, in which its images lie; may be empty.
+
+    Attributes:
+        path: str.
+        record, summary: dict, the contents of `config.json` and `summary.json`.
+        images: str.
+
+    Raises:
+        UserError: it is not finished.
+    """
+
+    def __init__(self, path, images=""):
+        self.path, self.images = path, images
+        folder = RunFolder(path, writes=False)
+        self.record, self.summary = folder.record(), folder.summary()
+        if self.summary is None:
+            raise UserError(
+                f"--run={path}: is a run of keras_vitbert.finetune that is not finished; run its "
+                "command again"
+            )
+
+    @property
+    def kind(self):
+        """str, what is classified: `images` or `text`."""
+        return self.record["kind"]
+
+    @property
+    def sees(self):
+        """What must be equal for runs to be shown side by side: the task's examples."""
+        split = self.summary["split"]
+        # Older versions have not recorded what their data were.
+        return self.kind, split, self.record.get("inputs", {}).get(split, {}).get("sha256")
+
+    @functools.cached_property
+    def rows(self):
+        """The rows of its predictions of the split that it reports: list of dict of str.
+
+        Raises:
+            UserError: there are none.
+        """
+        folder = RunFolder(os.path.join(self.path, self.summary["model"]), writes=False)
+        text = folder.read(FILE) or ""
+        rows = [
+            row
+            for row in csv.DictReader(io.StringIO(text, newline=""))
+            if row.get("split") == self.summary["split"]
+        ]
+        if not rows:
+            raise UserError(
+                f"{folder.path}/{FILE}: has no predictions of {self.summary['split']}; run the "
+                "fine-tuning again"
+            )
+        return rows
+
+    def answers(self, row):
+        """The likeliest classes of an example, the likeliest first: list of `Answer`."""
+        if "top_1" in row:
+            pairs = [
+                (row[f"top_{rank}"], row[f"probability_{rank}"])
+                for rank in range(1, TOP + 1)
+                if row.get(f"top_{rank}")
+            ]
+        else:
+            begin = "probability_"
+            pairs = [(c.removeprefix(begin), row[c]) for c in row if c.startswith(begin)]
+        answers = [Answer(name, float(value), name == row["label"]) for name, value in pairs]
+        return sorted(answers, key=lambda answer: -answer.probability)[:TOP]
+
+    def image(self, row):
+        """The middle square of an example's image: uint8 `(_PIXELS, _PIXELS, 3)`.
+
+        Raises:
+            UserError: it cannot be found or read.
+        """
+        if "path" not in row:
+            raise UserError(f"{self.path}: its images are no files, so that they cannot be shown")
+        if not self.images:
+            raise UserError(
+                f"{self.path}: give the folder of its images by --images, as --data_dir of finetune"
+            )
+        path = os.path.join(self._folder, row["path"])
+        try:
+            with tf.io.gfile.GFile(path, "rb") as file:
+                image = tf.io.decode_image(file.read(), 3, expand_animations=False)
+        except (tf.errors.OpError, ValueError) as error:
+            raise UserError(f"{path}: cannot be read ({one_line(error)}); fix --images") from error
+        side = min(image.shape[:2])
+        image = tf.image.resize_with_crop_or_pad(image, side, side)
+        image = tf.image.resize(image, (_PIXELS, _PIXELS), antialias=True)
+        return np.rint(image.numpy().clip(0, 255)).astype(np.uint8)
+
+    @functools.cached_property
+    def _folder(self):
+        """The folder that the paths of its predictions begin in."""
+        if not tf.io.gfile.isdir(self.images):
+            raise UserError(f"--images={self.images}: no such folder; fix the path")
+        place = own_data.find_splits(self.images).get(self.summary["split"])
+        if place is None:
+            return self.images
+        path = place.paths[0]
+        return path if tf.io.gfile.isdir(path) else os.path.dirname(path)
+
+
+def examples_of(runs, wanted):
+    """Examples of a task and what fine-tuned runs say of them.
+
+    Args:
+        runs: dict of a name to a `FineTunedRun`, all of which see the same.
+        wanted: int, how many at most, evenly spread.
+
+    Returns:
+        list of `ImageExample` or of `TextExample`.
+
+    Raises:
+        UserError: runs have predictions of other examples.
+    """
+    first = next(iter(runs.values()))
+    numbers = spread(range(len(first.rows)), wanted)
+    for name, run in runs.items():
+        same = len(run.rows) == len(first.rows)
+        if not same or any(_key(run.rows[n]) != _key(first.rows[n]) for n in numbers):
+            raise UserError(f"{name}: its predictions are not of the examples of the other runs")
+    found = []
+    for number in numbers:
+        row = first.rows[number]
+        answers = {name: run.answers(run.rows[number]) for name, run in runs.items()}
+        if first.kind == "images":
+            found.append(ImageExample(number, first.image(row), row["label"], answers))
+            continue
+        words = " | ".join(row[column] for column in _TEXTS if row.get(column)).split()
+        words = words[:_WORDS] + ["…"] * (len(words) > _WORDS)
+        each = {name: [found] for name, found in answers.items()}
+        found.append(TextExample(number, [(w, 0) for w in words], [row["label"]], each, "class"))
+    return found
+
+
+def _key(row):
+    """What tells an example from the others."""
+    return [row.get(column) for column in (*_PLACES, *_TEXTS, "label")]

@@ -1,0 +1,101 @@
+"""Figure 6 of fine-tuned runs: their own predictions, beside their own images and texts."""
+
+import csv
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_vitbert.paper_figures import qualitative_figure
+from keras_vitbert.paper_figures.fine_tuned_runs import FineTunedRun, examples_of
+from pipelines.command_line import UserError
+from tests.keras_vitbert.paper_figures.artists import by_label, images_of, texts_of
+from tests.keras_vitbert.tiny_runs import summary_of
+from tests.keras_vitbert.tiny_tasks import CLASSES, IMAGES, TEXTS
+
+
+def predictions_of(run):
+    with open(run / summary_of(run)["model"] / "predictions.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.slow
+def test_images_and_what_is_said_of_them(swept, image_task, drawn):
+    run, rows = FineTunedRun(str(swept), str(image_task)), predictions_of(swept)
+    examples = examples_of({"a": run, "b": run}, 4)
+    assert [example.number for example in examples] == [0, 3, 7, 10]
+    for example in examples:
+        row = rows[example.number]
+        assert example.label == row["label"]
+        for answers in example.answers.values():
+            assert [answer.is_true for answer in answers].count(True) == 1
+            assert answers[0].name == row["prediction"]
+            assert {a.name: a.probability for a in answers} == {
+                name: float(row[f"probability_{name}"]) for name in CLASSES
+            }
+            assert [a.probability for a in answers] == sorted(
+                (a.probability for a in answers), reverse=True
+            )
+        # The brightest channel is the class; all of the height of 14 x 16 pixels is shown.
+        channel = example.image.mean((0, 1)).argmax()
+        assert example.image.shape == (96, 96, 3) and 2 - channel == CLASSES.index(example.label)
+        path = image_task / "validation" / row["path"]
+        whole = tf.io.decode_image(path.read_bytes()).numpy().astype(float)
+        np.testing.assert_allclose(example.image.mean((0, 1)), whole[:, 1:15].mean((0, 1)), atol=2)
+    sheet = drawn(qualitative_figure.draw, examples, [], ["a", "b"])
+    assert len(images_of(sheet)) == 4 and len(by_label(sheet, "image ")) == 8
+
+
+def test_texts_and_what_is_said_of_them(text_run, drawn):
+    run, rows = FineTunedRun(str(text_run)), predictions_of(text_run)
+    examples = examples_of({"run": run}, 3)
+    assert len(rows) == TEXTS["dev"] and [e.number for e in examples] == [0, 6, 12]
+    for example in examples:
+        row = rows[example.number]
+        assert example.truth == [row["label"]] and example.asked == "class"
+        assert " ".join(word for word, _ in example.words) == f"{row['text']} | {row['text_pair']}"
+        [[answers]] = example.answers.values()
+        assert answers[0].name == row["prediction"]
+    shown = texts_of(drawn(qualitative_figure.draw, [], examples, ["run"]))
+    assert shown.count("true class") == 3 and "true word" not in shown
+
+
+@pytest.mark.slow
+def test_more_classes_than_are_written(swept, image_task):
+    """Of more than 20 classes the five likeliest are in the file."""
+    run = FineTunedRun(str(swept), str(image_task))
+    ranked = {f"top_{n}": f"class {n}" for n in range(1, 6)}
+    ranked |= {f"probability_{n}": f"{0.5 / n}" for n in range(1, 6)}
+    answers = run.answers({"label": "class 3", **ranked})
+    assert [answer.name for answer in answers] == [f"class {n}" for n in range(1, 6)]
+    assert [answer.is_true for answer in answers] == [False, False, True, False, False]
+
+
+@pytest.fixture
+def copied(swept, tmp_path):
+    return shutil.copytree(swept, tmp_path / "copied")
+
+
+@pytest.mark.slow
+def test_what_cannot_be_shown(copied, swept, image_task, tmp_path):
+    with pytest.raises(UserError, match="give the folder of its images by --images"):
+        examples_of({"run": FineTunedRun(str(swept))}, 2)
+    with pytest.raises(UserError, match="--images=.*none: no such folder; fix the path"):
+        examples_of({"run": FineTunedRun(str(swept), str(tmp_path / "none"))}, 2)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match=r"jpg: cannot be read \(.*fix --images"):
+        examples_of({"run": FineTunedRun(str(swept), str(tmp_path / "empty"))}, 2)
+    path = copied / summary_of(copied)["model"] / "predictions.csv"
+    lines = path.read_text().splitlines(keepends=True)
+    assert len(lines) == 1 + IMAGES["validation"]
+    both = {"a": FineTunedRun(str(swept), str(image_task)), "b": FineTunedRun(str(copied))}
+    path.write_text("".join([*lines[:1], *lines[2:], lines[1]]))
+    with pytest.raises(UserError, match="b: its predictions are not of the examples of the other"):
+        examples_of(both, 2)
+    path.write_text(lines[0])
+    with pytest.raises(UserError, match="has no predictions of validation; run the fine-tuning"):
+        _ = FineTunedRun(str(copied)).rows
+    (copied / "summary.json").unlink()
+    with pytest.raises(UserError, match="finetune that is not finished; run its command again"):
+        FineTunedRun(str(copied))

@@ -3,7 +3,7 @@
 import os
 
 from keras_vitbert.inspection.co_activation import rank_correlation
-from keras_vitbert.reproduction.cells import HEADS, IMAGES, MEAN, PROBE, TEXT
+from keras_vitbert.reproduction.cells import AVERAGE, HEADS, IMAGES, MEAN, PROBE, TEXT
 from keras_vitbert.reproduction.results import DIVERGED
 from keras_vitbert.reproduction.statistics import LEVEL, claims, compare
 from pipelines.files import markdown_table
@@ -50,10 +50,20 @@ def section(filled):
     experiment = filled.experiment
     lines = [f"## {experiment.title}", "", *_table(filled), ""]
     if paper := _paper_table(filled):
-        lines += ["The paper's, in per cent, and ours less the paper's:", "", *paper, ""]
+        lines += [_beside_the_paper(filled), "", *paper, ""]
     lines += _order(filled)
     lines += _answers(filled)
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _beside_the_paper(filled):
+    """What the second table is, and how far its numbers may be compared."""
+    text = "The paper's, in per cent, and ours less the paper's"
+    tasks = {c for c in filled.columns if not c.startswith(PROBE)} - {TEXT, IMAGES, AVERAGE}
+    known = set().union(*(row.paper for row in filled.experiment.rows))
+    if filled.experiment.tasks and tasks - known:
+        return f"{text}; these averages are of other tasks, so that only the order of rows counts:"
+    return f"{text}:"
 
 
 def _table(filled):

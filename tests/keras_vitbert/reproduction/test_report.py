@@ -58,6 +58,7 @@ def test_the_page(table_3):
     experiment, _, _, filled = table_3
     text = report.section(filled)
     first = filled.estimate(0, NSP)
+    assert "ours less the paper's:" in text and "of other tasks" not in text
     assert f"| 0.1 | {first.mean:.4f} ± {first.error:.4f} |" in text
     # Of the paper 98.7, and how far ours is from that.
     assert f"| 0.1 | 98.7 ({100 * first.mean - 98.7:+.1f}) |" in text
@@ -95,4 +96,5 @@ def test_averages_are_of_tasks_and_then_of_modalities():
         assert filled.estimate(place, cells.AVERAGE).mean == pytest.approx((text + images) / 2)
         assert filled.estimate(place, f"{cells.PROBE}order") is None
     text = report.section(filled)
+    assert "of other tasks, so that only the order of rows counts:" in text
     assert "which says nothing of other seeds" in text and "Does distillation help?" in text

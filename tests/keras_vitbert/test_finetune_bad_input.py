@@ -81,7 +81,7 @@ def test_architectures(refused, finished, texts, tmp_path):
     refused_here = ["--checkpoint=rand", *texts[1]]
     own = tmp_path / "own.py"
     for name, content, message in (
-        ("none", None, "--architecture=none: no such config; give sample, paper"),
+        ("none", None, "--architecture=none: no such config; give sample, small, paper"),
         (own, "def get_config():\n    return {}\n", r"own.py: the config has no \w+"),
         (
             own,

@@ -14,7 +14,7 @@ def call(*argv):
 
 
 def test_a_run_on_images(finished, image_task, tmp_path, capsys):
-    run_folder = finished("vitbert_no_kd")
+    run_folder = finished("joint")
     flags = (f"--checkpoint={run_folder}", f"--data_dir={image_task}", "--shots=2,0")
     assert call(*flags, f"--output_dir={tmp_path / 'out'}") == EXIT_DONE
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())

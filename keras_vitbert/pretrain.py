@@ -40,6 +40,7 @@ from tpu.strategy import (
 _RARER = {
     "validation": "a larger --config.validation_interval",
     "drawing": "a larger --config.inspection.activation_interval",
+    "probing": "a larger --config.probes.interval",
     "saving": "a larger --config.checkpoint_interval",
 }
 

@@ -70,8 +70,9 @@ def main(argv):
         import keras
 
         from keras_vitbert.fine_tuning.pretrained import open_pretrained
-        from keras_vitbert.fine_tuning.probes import probe_splits, require_scikit_learn
+        from keras_vitbert.fine_tuning.probes import probe_splits
         from keras_vitbert.fine_tuning.task_data import open_task
+        from keras_vitbert.inspection.probes import require_scikit_learn
         from pipelines.text.casing import case_of
 
     require_scikit_learn()

@@ -129,4 +129,8 @@ def get_config(size: str = "base") -> config_dict.ConfigDict:
         "gradient_interval": 1_000,  # steps between two probes of both gradients; 0: none
         "gradient_histograms": False,  # whether probes also make histograms for each block
     }
+    config.probes = {  # of frozen features, on validation examples; not in the paper
+        "interval": 0,  # steps between two; 0: none
+        "examples": 1_000,  # images and texts each: half of them teach, half are measured
+    }
     return config

@@ -208,6 +208,13 @@ def _checked(flat, known, variant, given):
     checks.at_least(0, "steps_per_execution")
     checks.at_least(0, "inspection.activation_interval", "inspection.gradient_interval")
     checks.at_least(1, "inspection.activation_examples", "data.text.masking.max_predictions")
+    checks.at_least(0, "probes.interval")
+    checks.at_least(4, "probes.examples")
+    require(
+        not (flat["probes.interval"] and flat["data.packing"]),
+        "probes.interval",
+        "must be 0 with data.packing, which puts several texts into a row",
+    )
     sizes = [f"model.{name}" for name in PAPER_SIZES]
     checks.at_least(0, *sizes)
     others = (key for key in flat if key.startswith("model.") and key not in sizes)

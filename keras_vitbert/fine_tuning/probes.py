@@ -1,70 +1,10 @@
-"""Simple classifiers on frozen features: what an encoder has learned, in seconds.
-
-Ridge regression on the classes, in closed form, with the penalty that leaving one out says is best
-(Beyer et al., big_vision, evaluate so from a few examples of each class); and the nearest
-neighbours by cosine similarity. Both are scikit-learn's. They have no learning rate, no seed of a
-head and no noise of training, so that they tell runs apart where one fine-tuning of some hundred
-examples does not.
-"""
-
-import dataclasses
+"""Probes of a downstream task: features of its splits, and what simple classifiers make of them."""
 
 import numpy as np
 import tensorflow as tf
 
-from pipelines.command_line import UserError
+from keras_vitbert.inspection.probes import NEAREST, RIDGE, Features, probe
 from pipelines.status import counted, doing
-
-NEIGHBOURS = 20
-PENALTIES = tuple(10.0**power for power in range(-3, 6))
-RIDGE, NEAREST = "ridge", "neighbours"
-
-
-def require_scikit_learn():
-    """Refuses to begin without scikit-learn.
-
-    Raises:
-        UserError: it is not installed.
-    """
-    try:
-        import sklearn  # noqa: F401
-    except ImportError as error:
-        raise UserError(
-            'probes need scikit-learn; pip install "keras-vitbert[reproduce]"'
-        ) from error
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Features:
-    """What a frozen encoder says of the examples of a split.
-
-    Attributes:
-        values: float32 array `(examples, D)`, the outputs at the class token.
-        labels: int array `(examples,)`.
-    """
-
-    values: np.ndarray
-    labels: np.ndarray
-
-    def shots(self, count, seed):
-        """As many examples of each class, drawn by a seed; all of a class that has fewer.
-
-        Args:
-            count: int; 0 for all.
-            seed: int.
-
-        Returns:
-            `Features`.
-        """
-        if not count:
-            return self
-        random = np.random.default_rng(seed)
-        chosen = [
-            random.permutation(np.flatnonzero(self.labels == label))[:count]
-            for label in np.unique(self.labels)
-        ]
-        places = np.sort(np.concatenate(chosen))
-        return Features(self.values[places], self.labels[places])
 
 
 def features_of(classifier, strategy, split, batch):
@@ -101,33 +41,6 @@ def features_of(classifier, strategy, split, batch):
     order = np.argsort(numbers, kind="stable")
     order = order[numbers[order] >= 0]  # what fills up the last batch has a negative number
     return Features(values[order], labels[order])
-
-
-def probe(train, test):
-    """Classifies the examples of one split by those of another.
-
-    Args:
-        train, test: `Features`.
-
-    Returns:
-        dict of `ridge` and `neighbours` to the accuracy on `test`.
-    """
-    from sklearn.linear_model import RidgeClassifierCV
-    from sklearn.neighbors import KNeighborsClassifier
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    nearest = KNeighborsClassifier(min(NEIGHBOURS, len(train.labels)), metric="cosine")
-    classifiers = {
-        RIDGE: make_pipeline(StandardScaler(), RidgeClassifierCV(PENALTIES)),
-        NEAREST: make_pipeline(StandardScaler(), nearest),
-    }
-    found = {}
-    for name, classifier in classifiers.items():
-        classifier.fit(train.values.astype(np.float64), train.labels)
-        predictions = classifier.predict(test.values.astype(np.float64))
-        found[name] = float(np.mean(predictions == test.labels))
-    return found
 
 
 def probe_splits(classifier, strategy, train, tests, batch, shots=(0,), draws=3, seed=0):

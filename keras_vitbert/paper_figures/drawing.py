@@ -44,7 +44,6 @@ def draw_figures(runs, output, figures, formats, blocks="", examples=6):
     trained = {name: run for name, run in runs.items() if name not in tuned}
     for run in trained.values():  # before anything is written
         activation_figure.chosen_blocks(blocks, run.record["config"]["model"]["num_layers"])
-    make_folder(output, "output")
     draw_one = {
         "3": lambda run, name: activation_figure.draw(run.activations(), name, blocks),
         "4": _sparsity_figure,
@@ -71,6 +70,9 @@ def draw_figures(runs, output, figures, formats, blocks="", examples=6):
         for name, run in trained.items():
             file_name = f"figure{number}-{name}" if len(trained) > 1 else f"figure{number}"
             jobs.append((number, [name], file_name, functools.partial(draw_one[number], run, name)))
+    if not jobs:
+        raise UserError(f"nothing can be drawn: {'; '.join(left_out)}")
+    make_folder(output, "output")
     drawn, lacking = {}, []
     with style():
         for number, names, file_name, draw in jobs:

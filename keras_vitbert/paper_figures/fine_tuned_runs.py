@@ -32,9 +32,10 @@ class FineTunedRun:
         path: str.
         record, summary: dict, the contents of `config.json` and `summary.json`.
         images: str.
+        rows: list of dict of str, its predictions of the split that it reports.
 
     Raises:
-        UserError: it is not finished.
+        UserError: it is not finished, or has left no predictions.
     """
 
     def __init__(self, path, images=""):
@@ -46,6 +47,7 @@ class FineTunedRun:
                 f"--run={path}: is a run of keras_vitbert.finetune that is not finished; run its "
                 "command again"
             )
+        self.rows = self._read_predictions()
 
     @property
     def kind(self):
@@ -59,13 +61,7 @@ class FineTunedRun:
         # Older versions have not recorded what their data were.
         return self.kind, split, self.record.get("inputs", {}).get(split, {}).get("sha256")
 
-    @functools.cached_property
-    def rows(self):
-        """The rows of its predictions of the split that it reports: list of dict of str.
-
-        Raises:
-            UserError: there are none.
-        """
+    def _read_predictions(self):
         folder = RunFolder(os.path.join(self.path, self.summary["model"]), writes=False)
         text = folder.read(FILE) or ""
         rows = [

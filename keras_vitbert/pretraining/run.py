@@ -8,8 +8,10 @@ import time
 from keras_vitbert.configs import variants
 from keras_vitbert.configs.variants import Variant
 from keras_vitbert.inspection.activation_maps import ActivationMaps
+from keras_vitbert.inspection.feature_probes import FeatureProbes
 from keras_vitbert.inspection.gradient_probe import GradientProbe
 from keras_vitbert.inspection.mask_pictures import MaskPictures
+from keras_vitbert.inspection.probes import require_scikit_learn
 from keras_vitbert.inspection.profiling import Profile
 from keras_vitbert.inspection.run_texts import RunTexts, finish_session
 from keras_vitbert.pretraining.baselines import baselines
@@ -93,6 +95,8 @@ def pretrain(run, tell=lambda: None, dry_run=False):
     config, variant, folder, data = run.config, run.variant, run.folder, run.data
     began = time.time()
     variants.check_masks(config, variant)
+    if config.probes.interval:
+        require_scikit_learn()
     variants.check_shares(config, variant, run.replicas)
     if layers := image_layers_of(config, variant):
         layers.check()
@@ -165,6 +169,11 @@ def _trained(run, stream, teachers, initial, began):
     # These write about a step before its checkpoint does: a resumed run starts after it.
     callbacks = [RunTexts(folder, about, config), WeightAverages(config.steps)]
     callbacks += _joint_callbacks(run, trainer, stream)
+    if config.probes.interval:
+        probes = config.probes
+        callbacks.append(
+            FeatureProbes(stream, folder, probes.interval, probes.examples, config.steps)
+        )
     with contextlib.ExitStack() as stack:
         if run.profiled_steps:
             callbacks.append(stack.enter_context(Profile(*run.profiled_steps, folder)))

@@ -3,7 +3,7 @@
 import os
 from statistics import mean
 
-from keras_vitbert.fine_tuning.probes import RIDGE
+from keras_vitbert.inspection.probes import RIDGE
 from keras_vitbert.reproduction import cells
 from keras_vitbert.reproduction.experiments import FULL, JOINT, experiments
 from keras_vitbert.reproduction.plan import Planner

@@ -45,6 +45,7 @@ FREE_OF_PRETRAINING = (
     "config.data.text.validation",
     "config.data.vocabulary",
     "config.inspection.",
+    "config.probes.",
     "records.",
 )
 # Those of fine-tuning; a trial is named by its learning rate and seed.

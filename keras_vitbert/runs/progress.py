@@ -21,7 +21,7 @@ _PARTS = 20  # of a run, with a line each
 _LEAST = 1.0  # seconds between two of these lines
 _SHARE, _WORTH_A_WORD = 0.05, 10.0  # of a run's time; seconds
 _SLOWER = 100  # parts of the time so far that a line may wait
-_KINDS = ("steps", "tracing", "validation", "drawing", "saving", "teachers")  # of time
+_KINDS = ("steps", "tracing", "validation", "drawing", "probing", "saving", "teachers")  # of time
 
 
 class RunProgress(keras.callbacks.Callback, contextlib.AbstractContextManager):

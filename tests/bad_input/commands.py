@@ -141,7 +141,6 @@ _FIGURES = {
     "--run=none --output=x": "--run=none: holds no run of keras_vitbert.pretrain or fine.*; give",
     "--run=empty --output=x": "--run=empty: holds no run of keras_vitbert.pretrain or fine.*; give",
     "--run=fine_tuned_texts --output=x": "predictions.csv: has no predictions of .*; run the fine",
-    "--run=fine_tuned_texts --output=x --figures=4": "nothing can be drawn: .* only figure 6 shows",
     "--run=run --run=run/ --output=x": "--run=run/: is given twice; leave one out",
     "--run=run --output=file": "--output=file: cannot be written to .*; give another",
     "--run=run --ouput=x": "ouput.*--help lists the flags",

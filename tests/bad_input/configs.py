@@ -97,7 +97,7 @@ data.images.mixup=-1 data.images.cutmix=-0.1 data.images.randaugment=(2,31)
 data.images.randaugment=(-1,9) data.images.randaugment=(2,) data.images.randaugment=(1,2.5)
 data.case=upper jit_compile=yes data.text.masking.ratio=0 data.text.masking.ratio=1 data.text.masking.max_predictions=0
 steps_per_execution=-1 steps_per_execution=3 steps_per_execution=1000
-inspection.activation_interval=-1 inspection.gradient_interval=-1 inspection.activation_examples=0
+probes.interval=-1 probes.examples=3 inspection.activation_interval=-1 inspection.gradient_interval=-1 inspection.activation_examples=0
 """.split()
 _PROFILED = ["5", "9,3", "0,3", "3,701", "11,1200", "a,b", "1,2,3", "-1,3", "1.5,2", ",", "1,²"]
 # Larger than any memory.

@@ -6,9 +6,10 @@ import tensorflow as tf
 from ml_collections import config_dict
 
 from keras_vitbert.configs import fine_tuning
-from keras_vitbert.fine_tuning.probes import PENALTIES, Features, features_of, probe, probe_splits
+from keras_vitbert.fine_tuning.probes import features_of, probe_splits
 from keras_vitbert.fine_tuning.task_data import open_task
 from keras_vitbert.fine_tuning.tasks import TASKS
+from keras_vitbert.inspection.probes import PENALTIES, Features, probe
 from keras_vitbert.model.classifier import build_classifier
 from tests.keras_vitbert import tiny_runs
 from tests.keras_vitbert.tiny_tasks import IMAGES, TEXTS

@@ -8,7 +8,9 @@ import pytest
 import tensorflow as tf
 
 from keras_vitbert.paper_figures import qualitative_figure
+from keras_vitbert.paper_figures.drawing import draw_figures
 from keras_vitbert.paper_figures.fine_tuned_runs import FineTunedRun, examples_of
+from keras_vitbert.paper_figures.finished_runs import open_runs
 from pipelines.command_line import UserError
 from tests.keras_vitbert.paper_figures.artists import by_label, images_of, texts_of
 from tests.keras_vitbert.tiny_runs import summary_of
@@ -61,6 +63,18 @@ def test_texts_and_what_is_said_of_them(text_run, drawn):
     assert shown.count("true class") == 3 and "true word" not in shown
 
 
+def test_other_figures_and_other_runs(text_run, finished, tmp_path, capsys):
+    runs = open_runs([str(text_run), str(finished("joint"))])
+    tuned = {name: run for name, run in runs.items() if isinstance(run, FineTunedRun)}
+    assert len(tuned) == 1
+    with pytest.raises(UserError, match="nothing can be drawn: run: fine-tuned, which only figure"):
+        draw_figures(tuned, str(tmp_path / "out"), ["4"], ["png"])
+    assert not (tmp_path / "out").exists()
+    written = draw_figures(runs, str(tmp_path / "out"), ["6"], ["png"])
+    assert written == [str(tmp_path / "out" / "figure6.png")]
+    assert "not in figure 6, which shows fine-tuned runs" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_more_classes_than_are_written(swept, image_task):
     """Of more than 20 classes the five likeliest are in the file."""
@@ -89,13 +103,13 @@ def test_what_cannot_be_shown(copied, swept, image_task, tmp_path):
     path = copied / summary_of(copied)["model"] / "predictions.csv"
     lines = path.read_text().splitlines(keepends=True)
     assert len(lines) == 1 + IMAGES["validation"]
-    both = {"a": FineTunedRun(str(swept), str(image_task)), "b": FineTunedRun(str(copied))}
     path.write_text("".join([*lines[:1], *lines[2:], lines[1]]))
+    both = {"a": FineTunedRun(str(swept), str(image_task)), "b": FineTunedRun(str(copied))}
     with pytest.raises(UserError, match="b: its predictions are not of the examples of the other"):
         examples_of(both, 2)
     path.write_text(lines[0])
     with pytest.raises(UserError, match="has no predictions of validation; run the fine-tuning"):
-        _ = FineTunedRun(str(copied)).rows
+        FineTunedRun(str(copied))
     (copied / "summary.json").unlink()
     with pytest.raises(UserError, match="finetune that is not finished; run its command again"):
         FineTunedRun(str(copied))

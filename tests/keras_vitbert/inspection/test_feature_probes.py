@@ -1,0 +1,90 @@
+"""Probes during pre-training, beside those of the finished model computed apart."""
+
+import numpy as np
+import pytest
+from ml_collections import config_dict
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import keras_vitbert
+from keras_vitbert.inspection.probes import Features, probe
+from keras_vitbert.inspection.value_files import read_values
+from keras_vitbert.model.pretraining_network import image_inputs
+from keras_vitbert.pretraining.data import open_data
+from tests.keras_vitbert.tiny_runs import checkpoint_values, pretrain
+
+FLAGS = ("--config.probes.interval=4", "--config.probes.examples=100")
+
+
+@pytest.fixture(scope="module")
+def probed(sources, tmp_path_factory):
+    """`probed(variant) -> folder` of a run that was probed."""
+
+    def probed(variant):
+        folder = tmp_path_factory.mktemp("probed") / variant
+        assert pretrain(sources, folder, f"--variant={variant}", *FLAGS) == 0
+        return folder
+
+    return probed
+
+
+def by_hand(folder, images, text):
+    """The accuracies of the finished model, whose features are computed apart."""
+    trained = keras_vitbert.load(str(folder))
+    config = config_dict.ConfigDict(trained.record["config"])
+    stream = open_data(config, "", images=images, text=text).stream(config, images, text)
+    batches, found = list(stream.validation()), {}
+    for modality, label, names in (
+        ("image", "image_labels", ("images",)),
+        ("text", "next_sentence_labels", ("token_ids", "segment_ids", "padding_mask")),
+    ):
+        values, labels = [], []
+        for batch in batches if label in batches[0] else ():
+            inputs = image_inputs(batch) if modality == "image" else batch
+            outputs = trained.backbone({name: inputs[name] for name in names}, training=False)
+            real = batch[f"{modality}_weights"].numpy() > 0
+            values.append(np.asarray(outputs[f"{modality}_sequence"][:, 0], np.float32)[real])
+            labels.append(batch[label].numpy()[real])
+        if values:
+            values, labels = np.concatenate(values), np.concatenate(labels)
+            halves = [Features(values[s::2], labels[s::2]) for s in (0, 1)]
+            found |= {f"{modality}_{kind}": value for kind, value in probe(*halves).items()}
+    return found
+
+
+def test_a_joint_run(probed):
+    folder = probed("joint")
+    values = read_values(str(folder), "probes")
+    assert list(values) == [0, 4, 8, 10]
+    expected = by_hand(folder, images=True, text=True)
+    assert {"image_ridge", "image_neighbours", "text_ridge", "text_neighbours"} == set(expected)
+    for name, value in expected.items():
+        assert float(values[10][name]) == pytest.approx(value)
+    data = EventAccumulator(str(folder / "validation"), {"tensors": 0}).Reload()
+    steps = [event.step for event in data.Tensors("probe/image_ridge")]
+    assert steps == [0, 4, 8, 10]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("variant", "modality"), [("vit", "image"), ("bert", "text")])
+def test_a_run_of_one_modality(probed, variant, modality):
+    folder = probed(variant)
+    values = read_values(str(folder), "probes")
+    expected = by_hand(folder, images=modality == "image", text=modality == "text")
+    assert set(values[10]) == {"step", *expected} and len(expected) == 2
+    for name, value in expected.items():
+        assert float(values[10][name]) == pytest.approx(value)
+
+
+@pytest.mark.slow
+def test_training_is_the_same(probed, finished):
+    ours, theirs = (checkpoint_values(folder) for folder in (probed("vit"), finished("vit")))
+    assert ours.keys() == theirs.keys()
+    for name, value in ours.items():
+        np.testing.assert_array_equal(value, theirs[name], err_msg=name)
+
+
+def test_examples_of_one_class():
+    random = np.random.default_rng(0)
+    known = Features(random.normal(size=(4, 3)).astype(np.float32), np.array([1, 1, 1, 1]))
+    asked = Features(random.normal(size=(5, 3)).astype(np.float32), np.array([1, 0, 1, 2, 1]))
+    assert probe(known, asked) == {"ridge": 0.6, "neighbours": 0.6}

@@ -21,7 +21,7 @@ import sys
 from pipelines import command_line
 from pipelines.command_line import UserError, load_tensorflow, quiet_loading, run
 from pipelines.files import write_atomically
-from pipelines.status import duration, say
+from pipelines.status import say
 
 SCALES = ("sample", "small", "paper")
 _TABLES, _FIGURES, _ABLATIONS = ("1", "2", "3"), ("2", "3", "4", "5", "6"), ("merging",)
@@ -79,10 +79,11 @@ def main(argv):
     for unit in asked.units:
         state = "missing" if unit.name in missing else "done"
         print(f"{state:8} {unit.name}")
-    print(
-        f"{len(asked.units) - len(missing)} done, {len(missing)} missing, "
-        f"{duration(asked.seconds(asked.missing()))}"
-    )
+        if values.dry_run and unit.name in missing:
+            print(f"         {shlex.join(['python', *unit.command(output, f'{output}/data')])}")
+    for line in asked.needed():
+        print(line)
+    print(f"{len(asked.units) - len(missing)} done, {len(missing)} missing")
     if values.dry_run:
         return ""
     page = os.path.splitext(asked.results.path)[0] + ".md"

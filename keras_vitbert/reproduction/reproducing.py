@@ -11,6 +11,7 @@ from keras_vitbert.reproduction.results import Results
 from keras_vitbert.reproduction.running import missing, run_missing
 from keras_vitbert.reproduction.units import ordered
 from pipelines.files import make_folder
+from pipelines.status import duration
 
 _DATA = "data"
 _PRETRAIN, _PROBE = "keras_vitbert.pretrain", "keras_vitbert.probe"
@@ -86,6 +87,21 @@ class Reproduction:
         """What is to be run: list of `Unit`."""
         return missing(self.units, self.results, self.output)
 
+    def needed(self):
+        """What the missing units take, by kind: list of str, a line each."""
+        by_kind = {}
+        for unit in self.missing():
+            by_kind.setdefault(unit.name.partition("/")[0], []).append(unit)
+        lines = []
+        for kind, units in by_kind.items():
+            parts = [f"{len(units)} missing", _long(self.seconds(units))]
+            if on := self.scale.machines.get(kind):
+                parts[-1] += f" on {on}"
+            kept = sum(_of_longest(self.scale.gigabytes, unit.name) for unit in units)
+            parts += [f"{kept:,.0f} GB"] * bool(kept)
+            lines.append(f"{kind}: {', '.join(parts)}")
+        return lines
+
     def seconds(self, units):
         """How long units take, by those like them that are finished, else by the scale: float."""
         return sum(self._seconds(unit) for unit in units)
@@ -100,8 +116,7 @@ class Reproduction:
             ]
             if known:
                 return mean(known)
-        fits = [key for key in self.scale.minutes if unit.name.startswith(key)]
-        return 60 * self.scale.minutes[max(fits, key=len)] if fits else 0.0
+        return 60 * _of_longest(self.scale.minutes, unit.name)
 
     def run(self, values):
         """Runs what is missing.
@@ -135,6 +150,18 @@ class Reproduction:
 
         tasks = self.tasks(experiment)
         return cells.of_tasks(experiment, self.results, fine_tuned, planner.probing, tasks, seeds)
+
+
+def _of_longest(numbers, name):
+    """The number of the longest key that a name begins with; 0 where there is none."""
+    fits = [key for key in numbers if name.startswith(key)]
+    return numbers[max(fits, key=len)] if fits else 0.0
+
+
+def _long(seconds):
+    """A duration, in days where these are more than two."""
+    days = seconds / 86_400
+    return f"{days:,.1f} days" if days > 2 else duration(seconds)
 
 
 def numbers_of(unit, summary):

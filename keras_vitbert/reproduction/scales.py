@@ -42,8 +42,10 @@ class Scale:
         tasks: tuple of `Task`, of Table 1.
         few: tuple of str, the names of those of the other tables.
         seeds: dict of an experiment's name to how many seeds it has.
-        minutes: dict of how the name of a unit begins to the minutes that it takes, as measured on
-            two CPU cores; they are replaced by those of finished units.
+        minutes: dict of how the name of a unit begins to the minutes that it takes on `machines`;
+            they are replaced by those of finished units.
+        gigabytes: dict of the same to what its folder keeps.
+        machines: dict of a kind of unit to what the minutes are of, and how they are known.
         prepare: callable that takes the command's flags and a folder, fills it, and returns a dict
             of a kind of data to its SHA-256.
     """
@@ -58,6 +60,8 @@ class Scale:
     seeds: dict[str, int]
     minutes: dict[str, float]
     prepare: Callable
+    gigabytes: dict[str, float] = dataclasses.field(default_factory=dict)
+    machines: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def settings(self):
         """What its config changes of the paper's: tuple of (key, value).
@@ -191,6 +195,28 @@ def _small():
     )
 
 
+# Of the paper's steps: milliseconds that `tpu.aot` says a step takes at least, see docs/tpu.md.
+_STEP_MS = {"pretrain/vit-": 51.3, "pretrain/bert-": 22.6, "pretrain/joint": 72.3}
+_STEP_MS |= {"pretrain/vitbert_no_kd": 72.3, "pretrain/": 95.9}
+_TEXT_STEP_MS, _IMAGE_STEP_MS = 18.6, 356.0
+_STEPS = 1_000_000
+# Steps of three epochs of 32 examples, and the paper's.
+_TASK_STEPS = {"mnli": 36_816, "qqp": 34_111, "qnli": 9_820, "sst2": 6_314, "rte": 233}
+_TASK_STEPS |= {"cifar10": 10_000, "cifar100": 10_000, "imagenet": 20_000}
+_TASK_STEPS |= {"flowers": 500, "pets": 500}
+_TRIALS = 5  # four learning rates, and the one that is reported
+_CHECKPOINT, _FINE_TUNED = 1.8, 1.0  # GB: weights and moments
+
+
+def _paper_minutes():
+    """Of each kind of unit: dict of how its name begins to minutes, at half the roofline."""
+    found = {key: 2 * ms * _STEPS / 60_000 for key, ms in _STEP_MS.items()}
+    for task, steps in _TASK_STEPS.items():
+        ms = _TEXT_STEP_MS if task in TEXT_TASKS else _IMAGE_STEP_MS
+        found[f"finetune/{task}/"] = 2 * ms * steps * _TRIALS / 60_000
+    return found
+
+
 def _paper():
     return Scale(
         name="paper",
@@ -204,8 +230,14 @@ def _paper():
         ),
         few=(*TEXT_TASKS, *IMAGE_TASKS),
         seeds={"table1": 1, "table2": 1, "table3": 1, "figure2": 1, "merging": 1},
-        minutes={},
+        minutes=_paper_minutes(),
         prepare=lambda values, folder: {},
+        # Three checkpoints of a pre-training, and one of each trial: four of the sweep, one more.
+        gigabytes={"pretrain/": 3 * _CHECKPOINT, "finetune/": 5 * _FINE_TUNED},
+        machines={
+            "pretrain": "a v3-128 at half the roofline of tpu.aot",
+            "finetune": "a v3-8 at half the roofline of tpu.aot",
+        },
     )
 
 

@@ -48,9 +48,15 @@ def test_bad_input(flags, message, capfd, tmp_path, monkeypatch):
 def test_a_plan_runs_nothing(scale, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert call("--all", f"--scale={scale}", "--dry_run") == EXIT_DONE
-    *plan, last = capsys.readouterr().out.splitlines()
-    assert all(line.startswith("missing  ") for line in plan) and len(set(plan)) == len(plan)
-    assert last.startswith(f"0 done, {len(plan)} missing, ")
+    lines = capsys.readouterr().out.splitlines()
+    plan = [line for line in lines if line.startswith("missing  ")]
+    commands = [line for line in lines if line.startswith("         python -m keras_vitbert.")]
+    assert len(set(plan)) == len(plan) == len(commands)
+    assert lines[-1] == f"0 done, {len(plan)} missing"
+    kinds = {line.partition(":")[0]: line for line in lines[2 * len(plan) : -1]}
+    assert kinds.keys() == {"pretrain", "finetune", "probe", "figures"}
+    if scale == "paper":
+        assert re.search(r"pretrain: 35 missing, [\d.]+ days on a v3-128 .* GB$", kinds["pretrain"])
     assert not list(tmp_path.iterdir())
 
 

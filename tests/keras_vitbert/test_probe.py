@@ -13,6 +13,7 @@ def call(*argv):
     return run(probe.main, list(map(str, argv)))
 
 
+@pytest.mark.slow
 def test_a_run_on_images(finished, image_task, tmp_path, capsys):
     run_folder = finished("joint")
     flags = (f"--checkpoint={run_folder}", f"--data_dir={image_task}", "--shots=2,0")

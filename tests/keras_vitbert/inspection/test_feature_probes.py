@@ -51,6 +51,7 @@ def by_hand(folder, images, text):
     return found
 
 
+@pytest.mark.slow
 def test_a_joint_run(probed):
     folder = probed("joint")
     values = read_values(str(folder), "probes")

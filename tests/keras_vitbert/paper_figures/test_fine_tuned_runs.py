@@ -63,6 +63,7 @@ def test_texts_and_what_is_said_of_them(text_run, drawn):
     assert shown.count("true class") == 3 and "true word" not in shown
 
 
+@pytest.mark.slow
 def test_other_figures_and_other_runs(text_run, finished, tmp_path, capsys):
     runs = open_runs([str(text_run), str(finished("joint"))])
     tuned = {name: run for name, run in runs.items() if isinstance(run, FineTunedRun)}

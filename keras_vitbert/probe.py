@@ -70,7 +70,7 @@ def main(argv):
         import keras
 
         from keras_vitbert.fine_tuning.pretrained import open_pretrained
-        from keras_vitbert.fine_tuning.probes import probe_splits
+        from keras_vitbert.fine_tuning.probes import FeatureReader, probe_splits
         from keras_vitbert.fine_tuning.task_data import open_task
         from keras_vitbert.inspection.probes import require_scikit_learn
         from pipelines.text.casing import case_of
@@ -101,12 +101,8 @@ def main(argv):
     keras.utils.set_random_seed(config.seed)  # of what the checkpoint lacks
     with strategy.scope():
         classifier, _ = pretrained.classifier(task.kind, len(data.classes), config)
-    found = probe_splits(
-        *(classifier, strategy, data.train, data.tests, config.evaluation_batch),
-        shots,
-        values.draws,
-        config.seed,
-    )
+    reader = FeatureReader(classifier, strategy, config.evaluation_batch)
+    found = probe_splits(reader, data.train, data.tests, shots, values.draws, config.seed)
     summary = {
         "task": task.name,
         "checkpoint": pretrained.name,

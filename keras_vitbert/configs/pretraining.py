@@ -210,9 +210,10 @@ def _checked(flat, known, variant, given):
     checks.at_least(1, "inspection.activation_examples", "data.text.masking.max_predictions")
     checks.at_least(0, "probes.interval")
     checks.at_least(4, "probes.examples")
-    require(
-        not (flat["probes.interval"] and flat["data.packing"]),
+    checks.require_beside(
+        lambda: not (flat["probes.interval"] and flat["data.packing"]),
         "probes.interval",
+        ("data.packing",),
         "must be 0 with data.packing, which puts several texts into a row",
     )
     sizes = [f"model.{name}" for name in PAPER_SIZES]

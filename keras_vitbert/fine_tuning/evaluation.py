@@ -119,14 +119,14 @@ class Evaluator:
         floats = tf.concat([losses[:, None], probabilities], axis=1)
         return tf.concat([numbers, ranked, tf.bitcast(floats, tf.int32)], axis=1)
 
-    def predict(self, split):
-        """Predicts the classes of a split, with their probabilities.
+    def rows(self, split):
+        """What `predict_step` says of a split.
 
         Args:
             split: `LabelledImages` or `LabelledTexts`.
 
         Returns:
-            `Predictions`.
+            int32 array `(examples, columns)`, in the order of the split.
 
         Raises:
             RuntimeError: an example was missed, or seen twice.
@@ -141,6 +141,21 @@ class Evaluator:
         rows = rows[np.argsort(rows[:, 0])]
         if not np.array_equal(rows[:, 0], np.arange(split.count)):
             raise RuntimeError(f"{len(rows)} predictions for {split.count} examples")
+        return rows
+
+    def predict(self, split):
+        """Predicts the classes of a split, with their probabilities.
+
+        Args:
+            split: `LabelledImages` or `LabelledTexts`.
+
+        Returns:
+            `Predictions`.
+
+        Raises:
+            RuntimeError: see `rows`.
+        """
+        rows = self.rows(split)
         kept = rows.shape[1] // 2 - 1
         floats = np.ascontiguousarray(rows[:, 2 + kept :]).view(np.float32)
         return Predictions(

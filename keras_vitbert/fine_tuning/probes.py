@@ -3,51 +3,46 @@
 import numpy as np
 import tensorflow as tf
 
+from keras_vitbert.fine_tuning.evaluation import Evaluator
 from keras_vitbert.inspection.probes import NEAREST, RIDGE, Features, probe
-from pipelines.status import counted, doing
+from pipelines.status import doing
 
 
-def features_of(classifier, strategy, split, batch):
-    """The features of a split, each example once.
+class FeatureReader(Evaluator):
+    """Runs the encoder of a classifier over splits; its head is not used. See `Evaluator`."""
 
-    Args:
-        classifier: `keras_vitbert.model.classifier.Classifier`; its head is not used.
-        strategy: `tf.distribute.Strategy` that it was made under.
-        split: `LabelledImages` or `LabelledTexts`.
-        batch: int, examples a step over all replicas.
+    def predict_step(self, batch):
+        """The step of one replica.
 
-    Returns:
-        `Features`, in the order of the split.
-    """
-    replicas = strategy.num_replicas_in_sync
-    batch = -(-batch // replicas) * replicas
+        Args:
+            batch: see `Evaluator.predict_step`.
 
-    def one_replica(rows):
-        values = tf.cast(classifier.features(rows)[:, 0], tf.float32)
-        return rows["numbers"], rows["labels"], values
+        Returns:
+            int32 tensor `(examples, 2 + D)`: the index and label of each example, and the bits of
+            its features.
+        """
+        values = tf.cast(self.network.features(batch)[:, 0], tf.float32)
+        numbers = tf.stack([batch["numbers"], batch["labels"]], axis=1)
+        return tf.concat([numbers, tf.bitcast(values, tf.int32)], axis=1)
 
-    @tf.function(autograph=False)
-    def step(rows):
-        found = strategy.run(one_replica, args=(rows,))
-        return [strategy.gather(part, axis=0) for part in found]
+    def features(self, split):
+        """The features of a split, each example once.
 
-    dataset = strategy.distribute_datasets_from_function(
-        lambda context: split.evaluation(batch, context)
-    )
-    parts = [
-        [part.numpy() for part in step(rows)] for rows in counted(dataset, -(-split.count // batch))
-    ]
-    numbers, labels, values = (np.concatenate(part) for part in zip(*parts, strict=True))
-    order = np.argsort(numbers, kind="stable")
-    order = order[numbers[order] >= 0]  # what fills up the last batch has a negative number
-    return Features(values[order], labels[order])
+        Args:
+            split: `LabelledImages` or `LabelledTexts`.
+
+        Returns:
+            `Features`, in the order of the split.
+        """
+        rows = self.rows(split)
+        return Features(np.ascontiguousarray(rows[:, 2:]).view(np.float32), rows[:, 1])
 
 
-def probe_splits(classifier, strategy, train, tests, batch, shots=(0,), draws=3, seed=0):
+def probe_splits(reader, train, tests, shots, draws, seed):
     """Probes an encoder on a task.
 
     Args:
-        classifier, strategy, batch: see `features_of`.
+        reader: `FeatureReader`.
         train: the training split.
         tests: dict of a split's name to a split.
         shots: iterable of int, examples of each class to learn from; 0 for all.
@@ -59,11 +54,11 @@ def probe_splits(classifier, strategy, train, tests, batch, shots=(0,), draws=3,
         to list of float, the accuracies of the draws; of all examples there is one.
     """
     with doing(f"features of {train.count:,} training examples"):
-        known = features_of(classifier, strategy, train, batch)
+        known = reader.features(train)
     found = {}
     for name, split in tests.items():
         with doing(f"features of {name} ({split.count:,} examples)"):
-            asked = features_of(classifier, strategy, split, batch)
+            asked = reader.features(split)
         found[name] = {}
         for count in shots:
             with doing(f"probing {name} with {count or 'all'} examples of each class"):

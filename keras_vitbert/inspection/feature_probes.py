@@ -1,21 +1,19 @@
 """Probes during training: what the encoder's features know of the validation examples' labels."""
 
-import itertools
-
-import keras
 import numpy as np
 import tensorflow as tf
 
 from keras_vitbert.inspection.probes import Features, probe
+from keras_vitbert.inspection.validation_looks import ValidationLook
 from keras_vitbert.inspection.value_files import write_values
+from keras_vitbert.model.classifier import TEXT_INPUTS
 from keras_vitbert.model.pretraining_network import image_inputs
 from pipelines.status import doing
 
 _LABELS = {"image": "image_labels", "text": "next_sentence_labels"}
-_TEXT_INPUTS = ("token_ids", "segment_ids", "padding_mask")
 
 
-class FeatureProbes(keras.callbacks.Callback):
+class FeatureProbes(ValidationLook):
     """Probes frozen features: at the start, every `interval` steps, and at the end.
 
     The encoder sees a fixed set of validation examples, without dropout; every other one teaches,
@@ -24,36 +22,15 @@ class FeatureProbes(keras.callbacks.Callback):
     `probe/image_neighbours`, `probe/text_ridge` and `probe/text_neighbours`, and
     RUN/inspection/probes-STEP.npz the same; see `keras_vitbert.inspection.probes`.
 
-    With several steps an execution it acts at the end of the execution that contains a multiple of
-    `interval`. All workers take part; only the folder's writer writes. Put it before `Checkpoints`.
-
-    Args:
-        stream: `JointStream`.
-        folder: `RunFolder`.
-        interval: int, steps.
-        examples: int, images and texts each, rounded up to whole validation batches; all where
-            there are fewer. Their batches are kept in memory.
-        steps: int, of the whole training.
+    Arguments as of `ValidationLook`.
     """
 
-    def __init__(self, stream, folder, interval, examples, steps):
-        super().__init__()
-        self.stream, self.folder = stream, folder
-        self.interval, self.examples, self.steps = interval, examples, steps
-        self._batches = None
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
         self._features = tf.function(self._distributed, autograph=False)
 
-    def on_train_begin(self, logs=None):
-        if self.model.step == 0:
-            self._probe()
-
-    def on_train_batch_end(self, batch, logs=None):
-        step, executed = self.model.step, self.model.steps_per_execution
-        if step // self.interval > (step - executed) // self.interval or step == self.steps:
-            self._probe()
-
     @doing("probing features", "probing")
-    def _probe(self):
+    def _show(self):
         found = self.features()  # on all workers
         if not self.folder.writes:
             return
@@ -72,12 +49,7 @@ class FeatureProbes(keras.callbacks.Callback):
         Returns:
             dict of `image` and `text`, of those that the model has, to a pair of `Features`.
         """
-        if self._batches is None:
-            batches = self.model.distribute_strategy.distribute_datasets_from_function(
-                lambda context: self.stream.validation(context)
-            )
-            self._batches = list(itertools.islice(batches, self._batch_count()))
-        parts = [self._features(batch) for batch in self._batches]
+        parts = [self._features(batch) for batch in self._validation_batches()]
         found = {}
         for modality in parts[0]:
             columns = zip(*(part[modality] for part in parts), strict=True)
@@ -88,10 +60,6 @@ class FeatureProbes(keras.callbacks.Callback):
             known, asked = slice(0, None, 2), slice(1, None, 2)
             found[modality] = tuple(Features(values[s], labels[s]) for s in (known, asked))
         return found
-
-    def _batch_count(self):
-        sizes = [n for n in (self.stream.image_batch, self.stream.text_batch) if n]
-        return min(self.stream.validation_batches, max(-(-self.examples // n) for n in sizes))
 
     def _distributed(self, batch):
         strategy = self.model.distribute_strategy
@@ -107,7 +75,7 @@ class FeatureProbes(keras.callbacks.Callback):
             if modality == "image":
                 outputs = backbone(image_inputs(batch), training=False, image_positions=1)
             else:
-                inputs = {name: batch[name] for name in _TEXT_INPUTS}
+                inputs = {name: batch[name] for name in TEXT_INPUTS}
                 outputs = backbone(inputs, training=False, text_positions=1)
             values = tf.cast(outputs[f"{modality}_sequence"][:, 0], tf.float32)
             found[modality] = values, batch[label], batch[f"{modality}_weights"]

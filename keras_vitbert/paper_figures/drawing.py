@@ -54,9 +54,10 @@ def draw_figures(runs, output, figures, formats, blocks="", examples=6):
         left_out.append(f"{', '.join(tuned)}: fine-tuned, which only figure 6 shows")
     if tuned and trained and "6" in figures:
         left_out.append(f"{', '.join(trained)}: not in figure 6, which shows fine-tuned runs")
+    examples_figure = _fine_tuned_figure if tuned else _qualitative_figure
     draw_all = {
         "2": (_tradeoff_figure, trained),
-        "6": (functools.partial(_qualitative_figure, wanted=examples), tuned or trained),
+        "6": (functools.partial(examples_figure, wanted=examples), tuned or trained),
     }
     jobs = []
     for number in figures:
@@ -118,9 +119,7 @@ def _tradeoff_figure(runs):
 
 
 def _qualitative_figure(runs, wanted):
-    """All runs on the examples of the first that has such; others must fit these."""
-    if any(isinstance(run, FineTunedRun) for run in runs.values()):
-        return _fine_tuned_figure(runs, wanted)
+    """All runs on the validation examples of the first that has such; others must fit these."""
     whole = {name: run for name, run in runs.items() if run.step}
     for name in runs:
         if name not in whole:

@@ -5,7 +5,6 @@ import functools
 import io
 import os
 
-import numpy as np
 import tensorflow as tf
 
 from keras_vitbert.fine_tuning.prediction_files import FILE
@@ -13,6 +12,7 @@ from keras_vitbert.inspection.sheet import spread
 from keras_vitbert.paper_figures.qualitative_values import TOP, Answer, ImageExample, TextExample
 from keras_vitbert.runs.run_folder import RunFolder
 from pipelines.command_line import UserError, one_line
+from pipelines.images.image_decoding import central_crop
 from pipelines.tasks import own_data
 
 _PLACES = ("path", "line", "row")  # columns that name an example
@@ -105,13 +105,9 @@ class FineTunedRun:
         path = os.path.join(self._folder, row["path"])
         try:
             with tf.io.gfile.GFile(path, "rb") as file:
-                image = tf.io.decode_image(file.read(), 3, expand_animations=False)
-        except (tf.errors.OpError, ValueError) as error:
+                return central_crop(file.read(), _PIXELS, 1.0).numpy()
+        except tf.errors.OpError as error:
             raise UserError(f"{path}: cannot be read ({one_line(error)}); fix --images") from error
-        side = min(image.shape[:2])
-        image = tf.image.resize_with_crop_or_pad(image, side, side)
-        image = tf.image.resize(image, (_PIXELS, _PIXELS), antialias=True)
-        return np.rint(image.numpy().clip(0, 255)).astype(np.uint8)
 
     @functools.cached_property
     def _folder(self):

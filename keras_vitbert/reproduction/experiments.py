@@ -32,11 +32,6 @@ class Recipe:
         return "-".join([self.variant, *parts, *["original"] * bool(self.checkpoint)])
 
     @property
-    def needs_training(self):
-        """Whether there is anything to pre-train: bool."""
-        return self.variant != RAND and not self.checkpoint
-
-    @property
     def flags(self):
         """Those of `pretrain`: tuple of str."""
         return tuple(f"--config.{key}={value}" for key, value in self.changes)

@@ -13,8 +13,6 @@ import numpy as np
 
 from pipelines.text.tokenization import sentences_of
 
-ORDER, SOURCE = "order", "source"
-
 
 def book_of(document):
     """The book that a document of `pipelines.books` is a chapter of.

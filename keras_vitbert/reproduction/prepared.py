@@ -14,7 +14,7 @@ import sys
 
 from keras_vitbert.reproduction.held_out_texts import book_of, write_order, write_source
 from pipelines.command_line import UserError
-from pipelines.files import json_object, write_atomically
+from pipelines.files import json_object, whole_digest, write_atomically
 from pipelines.status import doing, say
 from pipelines.text import documents
 
@@ -70,9 +70,7 @@ def _digest(folder):
         folders.sort()
         for name in sorted(name for name in names if not name.endswith(".manifest.json")):
             path = os.path.join(parent, name)
-            with open(path, "rb") as file:
-                content = hashlib.file_digest(file, "sha256").hexdigest()
-            digest.update(f"{os.path.relpath(path, folder)} {content}\n".encode())
+            digest.update(f"{os.path.relpath(path, folder)} {whole_digest(path)[0]}\n".encode())
     return digest.hexdigest()
 
 

@@ -9,11 +9,10 @@ from keras_vitbert.reproduction.experiments import FULL, JOINT, experiments
 from keras_vitbert.reproduction.plan import Planner
 from keras_vitbert.reproduction.results import Results
 from keras_vitbert.reproduction.running import missing, run_missing
-from keras_vitbert.reproduction.units import ordered
+from keras_vitbert.reproduction.units import DATA, ordered
 from pipelines.files import make_folder
 from pipelines.status import duration
 
-_DATA = "data"
 _PRETRAIN, _PROBE = "keras_vitbert.pretrain", "keras_vitbert.probe"
 
 
@@ -85,7 +84,7 @@ class Reproduction:
 
     def missing(self):
         """What is to be run: list of `Unit`."""
-        return missing(self.units, self.results, self.output)
+        return missing(self.units, self.results)
 
     def needed(self):
         """What the missing units take, by kind: list of str, a line each."""
@@ -130,9 +129,9 @@ class Reproduction:
         if not self.missing():
             return
         make_folder(self.output, "output_dir")
-        data = os.path.join(self.output, _DATA)
+        data = os.path.join(self.output, DATA)
         self.results.require_data(self.scale.prepare(values, data))
-        run_missing(self.units, self.results, self.output, data, numbers_of, self.seconds)
+        run_missing(self.units, self.results, data, numbers_of, self.seconds)
         self.results.collect(self.units)
 
     def filled(self):

@@ -24,13 +24,12 @@ _SUMMARY = "summary.json"
 _POLL = 15  # seconds between two looks at what other machines have finished
 
 
-def missing(units, results, output):
+def missing(units, results):
     """What is to be run so that all units have results.
 
     Args:
         units: list of `Unit`, each behind all that it needs.
         results: `Results`.
-        output: str, the folder of all units.
 
     Returns:
         list of `Unit` in their order: those without results, and those whose folders these read
@@ -40,22 +39,21 @@ def missing(units, results, output):
     for unit in reversed(units):
         if unit.name in names or unit.name not in results.units:
             names.add(unit.name)
-            names |= {need for need in unit.needs if _must_be_made(need, results, output)}
+            names |= {need for need in unit.needs if _must_be_made(need, results)}
     return [unit for unit in units if unit.name in names]
 
 
-def _must_be_made(name, results, output):
+def _must_be_made(name, results):
     diverged = name in results.units and results.units[name]["outcome"] == DIVERGED
-    return not diverged and not os.path.exists(os.path.join(output, name, _SUMMARY))
+    return not diverged and not os.path.exists(os.path.join(results.output, name, _SUMMARY))
 
 
-def run_missing(units, results, output, data, numbers_of, left):
+def run_missing(units, results, data, numbers_of, left):
     """Runs what is missing, in the given order; what another machine runs is left to it.
 
     Args:
         units: list of `Unit`, each behind all that it needs.
         results: `Results`, which are kept up to date.
-        output: str, the folder of all units.
         data: str, the folder of prepared data.
         numbers_of: callable that takes a `Unit` and its summary, and returns what of it is kept.
         left: callable that takes a list of `Unit` and returns the seconds they take.
@@ -67,22 +65,22 @@ def run_missing(units, results, output, data, numbers_of, left):
     done = 0
     while True:
         results.collect(units)
-        todo = missing(units, results, output)
+        todo = missing(units, results)
         if not todo:
             return
         names = {unit.name for unit in todo}
         ready = [unit for unit in todo if names.isdisjoint((*unit.needs, unit.rate_of))]
-        if _first_free(ready, results, output, data, numbers_of, done, todo, left):
+        if _first_free(ready, results, data, numbers_of, done, todo, left):
             done += 1
         else:
             with doing("waiting for what other machines run"):
                 time.sleep(_POLL)
 
 
-def _first_free(ready, results, output, data, numbers_of, done, todo, left):
+def _first_free(ready, results, data, numbers_of, done, todo, left):
     """Runs the first unit that no other machine runs: bool, whether there is one."""
     for unit in ready:
-        lock = os.path.join(output, _LOCKS, unit.name)
+        lock = os.path.join(results.output, _LOCKS, unit.name)
         os.makedirs(lock, exist_ok=True)
         try:
             with held(lock):
@@ -90,25 +88,25 @@ def _first_free(ready, results, output, data, numbers_of, done, todo, left):
                     return True  # another machine has just ended it
                 about = f"{unit.name}, {done + 1} of {done + len(todo)}"
                 say(f"{about}; {duration(left(todo))} left with it")
-                _run(unit, results, output, data, numbers_of)
+                _run(unit, results, data, numbers_of)
                 return True
         except Locked:
             continue
     return False
 
 
-def _run(unit, results, output, data, numbers_of):
+def _run(unit, results, data, numbers_of):
     """Runs a unit, or notes that it cannot be run as what it needs has diverged."""
     needed = [results.units[name] for name in (*unit.needs, unit.rate_of) if name in results.units]
     rate = results.units[unit.rate_of].get("learning_rate") if unit.rate_of else None
-    command = unit.command(output, data, rate)
+    command = unit.command(results.output, data, rate)
     if any(entry["outcome"] == DIVERGED for entry in needed):
         results.finish(unit, rate, DIVERGED, {})
         return
     say("+ " + shlex.join(["python", *command]))
     status = _called(command)
     if status == EXIT_DONE and unit.has_summary:
-        with open(os.path.join(output, unit.name, _SUMMARY), encoding="utf-8") as file:
+        with open(os.path.join(results.output, unit.name, _SUMMARY), encoding="utf-8") as file:
             results.finish(unit, rate, DONE, numbers_of(unit, json_object(file.read())))
     elif status == EXIT_DONE:
         results.finish(unit, rate, DONE, {})

@@ -106,6 +106,14 @@ def test_settings_at_the_edge_work(argument):
     parsed_config(*FIXED, f"--config.{argument}")
 
 
+def test_probes_of_packed_texts_are_refused():
+    flags = ("--config.probes.interval=10", "--config.data.packing=True")
+    for flag in flags:
+        parsed_config(*FIXED, flag)
+    with pytest.raises(UserError, match="probes.interval=10.*must be 0 with data.packing"):
+        parsed_config(*FIXED, *flags)
+
+
 @pytest.mark.parametrize(
     "argv, dtype, steps",
     [

@@ -6,7 +6,7 @@ import tensorflow as tf
 from ml_collections import config_dict
 
 from keras_vitbert.configs import fine_tuning
-from keras_vitbert.fine_tuning.probes import features_of, probe_splits
+from keras_vitbert.fine_tuning.probes import FeatureReader, probe_splits
 from keras_vitbert.fine_tuning.task_data import open_task
 from keras_vitbert.fine_tuning.tasks import TASKS
 from keras_vitbert.inspection.probes import PENALTIES, Features, probe
@@ -100,10 +100,10 @@ def test_features_are_those_of_each_example(kind, image_task, text_task):
     data = opened(kind, image_task if kind == "images" else text_task)
     classifier = build_classifier(MODEL, kind, len(data.classes))
     strategy = tf.distribute.get_strategy()
-    found = features_of(classifier, strategy, data.train, batch=4)
+    found = FeatureReader(classifier, strategy, 4).features(data.train)
     counts = IMAGES if kind == "images" else TEXTS
     assert found.values.shape == (counts["train"], 8) and found.values.dtype == np.float32
-    everything = features_of(classifier, strategy, data.train, batch=64)
+    everything = FeatureReader(classifier, strategy, 64).features(data.train)
     np.testing.assert_allclose(found.values, everything.values, atol=1e-5)
     np.testing.assert_array_equal(found.labels, everything.labels)
     for batch in data.train.evaluation(4):
@@ -119,14 +119,12 @@ def test_features_are_those_of_each_example(kind, image_task, text_task):
 def test_all_splits_and_draws(image_task):
     data = opened("images", image_task)
     classifier = build_classifier(MODEL, "images", len(data.classes))
-    strategy = tf.distribute.get_strategy()
-    found = probe_splits(
-        classifier, strategy, data.train, data.tests, 8, shots=(2, 0), draws=3, seed=1
-    )
+    reader = FeatureReader(classifier, tf.distribute.get_strategy(), 8)
+    found = probe_splits(reader, data.train, data.tests, shots=(2, 0), draws=3, seed=1)
     [split] = data.tests
     assert found.keys() == {split} and found[split].keys() == {2, 0}
     assert [len(found[split][count]["ridge"]) for count in (2, 0)] == [3, 1]
-    known = features_of(classifier, strategy, data.train, 8)
-    asked = features_of(classifier, strategy, data.tests[split], 8)
+    known = reader.features(data.train)
+    asked = reader.features(data.tests[split])
     again = [probe(known.shots(2, 1 + draw), asked)["neighbours"] for draw in range(3)]
     assert found[split][2]["neighbours"] == again

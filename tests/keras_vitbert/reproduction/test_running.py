@@ -38,7 +38,6 @@ def run(tmp_path):
         run_missing(
             units,
             results,
-            run.output,
             "data",
             lambda unit, summary: {"learning_rate": 0.5, "seconds": summary["seconds"]},
             lambda units: 0.0,
@@ -91,7 +90,7 @@ def test_what_needs_a_run_that_diverged_is_not_run(run):
     results = run([diverged, STUDENT, FIRST])
     assert {entry["outcome"] for entry in results.units.values()} == {DIVERGED}
     assert [calls(run, unit) for unit in UNITS] == [1, 0, 0]
-    assert missing([diverged, STUDENT, FIRST], results, run.output) == []
+    assert missing([diverged, STUDENT, FIRST], results) == []
 
 
 def test_a_command_that_fails_stops_all_and_keeps_what_is_done(run):

@@ -29,7 +29,6 @@ from pipelines.command_line import UserError, quiet_loading, run, say
 from pipelines.files import check_output_file
 from pipelines.status import doing
 from pipelines.tasks import own_data
-from pipelines.tasks.tables import SUFFIXES
 from tpu.peak_flops import peak_flops
 from tpu.strategy import define_flags as define_tpu_flags
 from tpu.strategy import (
@@ -49,49 +48,17 @@ def define_flags(values):
         values: `absl.flags.FlagValues`.
     """
     command_line.define_flags(
-        (
-            "checkpoint",
-            "",
-            "a run of pretrain or finetune, a preset, a BERT or ViT of another project; or rand, "
-            "for random weights",
-        ),
-        (
-            "task",
-            "",
-            f"one of {', '.join(tasks.TASKS)}; of your own data it is found out by itself",
-        ),
-        (
-            "data_dir",
-            "",
-            "the data: a folder of images (train/CLASS/*.jpg, perhaps validation/ and test/, or "
-            "CLASS/*.jpg), of tables (train.csv, ...), a saved data set, or TFDS' data folder",
-        ),
-        (
-            "train",
-            "",
-            f"the training examples: a table ({', '.join(SUFFIXES)}) of texts or of images, or a "
-            "folder of images",
-        ),
-        ("validation", "", "likewise, to pick settings on; reported too"),
-        ("test", "", "likewise, what is reported"),
+        *settings.INPUT_FLAGS,
         ("output_dir", "", "the run's folder (default: runs/CHECKPOINT-TASK)"),
         QUICK,
-        (
-            "architecture",
-            "",
-            "for rand: a checkpoint that it is like, or a config of pretrain (default: paper)",
-        ),
-        ("vocabulary", "", "a vocabulary file, for text if the checkpoint has none"),
         ("predictions", "", "a CSV file to write the prediction for each example to"),
         ("sweep", False, "pick the learning rate from --config.grid, on held-out examples"),
         ("seeds", 1, "how many runs are reported", 1),
         ("evaluate_only", False, "evaluate the model of a fine-tuned run, without training"),
         ("dry_run", False, "only print what was found and would be done"),
-        ("download", False, "let TFDS download missing data"),
         ("accept_changes", "", ACCEPT_CHANGES),
         DETERMINISTIC,
         *DIVERGENCE_FLAGS,
-        ("max_bad_records", 0, "how many damaged rows of tables may be skipped", 0),
         values=values,
     )
     define_tpu_flags(values)
@@ -107,11 +74,7 @@ def main(argv):
         dict, the content of `summary.json`, or the scores of `--evaluate_only`.
     """
     values, task, config, given = settings.parse(argv, define_flags, __doc__)
-    if not values.checkpoint:
-        raise UserError(
-            "--checkpoint is missing; give the folder of a pre-training run, or rand for random "
-            "weights"
-        )
+    settings.require_checkpoint(values)
     if values.evaluate_only:
         _check_evaluation(values, task, config, given)
     on_tpu = values.tpu is not None

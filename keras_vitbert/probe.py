@@ -19,7 +19,6 @@ from pipelines import command_line
 from pipelines.command_line import UserError, quiet_loading, run
 from pipelines.files import make_folder, markdown_table, write_atomically
 from pipelines.status import doing
-from pipelines.tasks.tables import SUFFIXES
 from tpu.strategy import define_flags as define_tpu_flags
 from tpu.strategy import get_strategy, gpu_capabilities, is_shared
 
@@ -31,19 +30,10 @@ def define_flags(values):
         values: `absl.flags.FlagValues`.
     """
     command_line.define_flags(
-        ("checkpoint", "", "a run of pretrain or finetune, a preset, a BERT or ViT; or rand"),
-        ("task", "", f"one of {', '.join(tasks.TASKS)}; of your own data it is found out"),
-        ("data_dir", "", "the data, as of keras_vitbert.finetune"),
-        ("train", "", f"training examples: a table ({', '.join(SUFFIXES)}), a folder of images"),
-        ("validation", "", "likewise"),
-        ("test", "", "likewise"),
-        ("architecture", "", "for rand: a checkpoint that it is like, or a config of pretrain"),
-        ("vocabulary", "", "a vocabulary file, for text if the checkpoint has none"),
+        *settings.INPUT_FLAGS,
         ("shots", "5,25,0", "examples of each class to learn from, comma-separated; 0: all"),
         ("draws", 3, "how often a few examples are drawn", 1),
         ("output_dir", "", "a folder for summary.json"),
-        ("download", False, "let TFDS download missing data"),
-        ("max_bad_records", 0, "how many damaged rows of tables may be skipped", 0),
         values=values,
     )
     define_tpu_flags(values)
@@ -60,11 +50,7 @@ def main(argv):
     """
     values, task, config, given = settings.parse(argv, define_flags, __doc__)
     shots = _shots(values.shots)
-    if not values.checkpoint:
-        raise UserError(
-            "--checkpoint is missing; give the folder of a pre-training run, or rand for random "
-            "weights"
-        )
+    settings.require_checkpoint(values)
     with quiet_loading():
         strategy = get_strategy(values.tpu, values.tpu_address)
         import keras

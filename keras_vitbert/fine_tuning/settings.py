@@ -20,12 +20,65 @@ from keras_vitbert.configs.quick import quick_fine_tuning
 from keras_vitbert.fine_tuning import tasks
 from pipelines.command_line import UserError
 from pipelines.images.layer_notation import require_for_tpu
+from pipelines.tasks.tables import SUFFIXES
 from pipelines.text.casing import CASES
 
+# Flags that name a checkpoint and a task's data.
+INPUT_FLAGS = (
+    (
+        "checkpoint",
+        "",
+        "a run of pretrain or finetune, a preset, a BERT or ViT of another project; or rand, "
+        "for random weights",
+    ),
+    (
+        "task",
+        "",
+        f"one of {', '.join(tasks.TASKS)}; of your own data it is found out by itself",
+    ),
+    (
+        "data_dir",
+        "",
+        "the data: a folder of images (train/CLASS/*.jpg, perhaps validation/ and test/, or "
+        "CLASS/*.jpg), of tables (train.csv, ...), a saved data set, or TFDS' data folder",
+    ),
+    (
+        "train",
+        "",
+        f"the training examples: a table ({', '.join(SUFFIXES)}) of texts or of images, or a "
+        "folder of images",
+    ),
+    ("validation", "", "likewise, to pick settings on; reported too"),
+    ("test", "", "likewise, what is reported"),
+    (
+        "architecture",
+        "",
+        "for rand: a checkpoint that it is like, or a config of pretrain (default: paper)",
+    ),
+    ("vocabulary", "", "a vocabulary file, for text if the checkpoint has none"),
+    ("download", False, "let TFDS download missing data"),
+    ("max_bad_records", 0, "how many damaged rows of tables may be skipped", 0),
+)
 CONFIG_HELP = "--config.KEY=VALUE changes a value of the task's config"
 _POINTS = 20  # of a curve, at least for training and at most for evaluation
 _LONGEST_EPOCH = 100  # steps
 _OF_EVALUATION = 0.03  # of the work of the model; with decoding and measures it is under 5 %
+
+
+def require_checkpoint(values):
+    """Refuses a command line without a checkpoint.
+
+    Args:
+        values: `absl.flags.FlagValues`.
+
+    Raises:
+        UserError: it names none.
+    """
+    if not values.checkpoint:
+        raise UserError(
+            "--checkpoint is missing; give the folder of a pre-training run, or rand for random "
+            "weights"
+        )
 
 
 def parse(argv, define_flags, usage):

@@ -3,13 +3,14 @@
 import dataclasses
 from statistics import mean
 
-from keras_vitbert.reproduction.experiments import IC, MLM, NSP
+from keras_vitbert.reproduction.experiments import IC, MLM, NATS, NSP
 from keras_vitbert.reproduction.results import DONE
 from keras_vitbert.reproduction.statistics import estimate
 
 TEXT, IMAGES, AVERAGE, MEAN = "text", "images", "average", "mean of MLM and IC"
-PROBE = "probe: "  # before the name of a task
-HEADS = {NSP: "NSP", MLM: "MLM", IC: "IC"}  # of columns that have shorter ones
+PROBE = "probe: "  # before what frozen features are classified for
+PROBES = (PROBE + TEXT, PROBE + IMAGES)
+HEADS = {NSP: "NSP", MLM: "MLM", NATS: "MLM, nats", IC: "IC"}  # of columns with longer names
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,11 +22,13 @@ class Filled:
         columns: tuple of str.
         values: dict of a row's place to a dict of a column to a dict of a seed to float. A column
             that is made of others has the seeds that all of them have.
+        pretraining: `Filled` of the same rows in pre-training, or None where the columns are that.
     """
 
     experiment: object
     columns: tuple[str, ...]
     values: dict[int, dict[str, dict[int, float]]]
+    pretraining: "Filled | None" = None
 
     def estimate(self, place, column):
         """`statistics.Estimate` of a cell, or None where nothing is known."""
@@ -49,7 +52,8 @@ def of_pretraining(experiment, results, unit_name, seeds):
     Args:
         experiment: `Experiment`.
         results: `Results`.
-        unit_name: callable that takes a recipe and a seed, and returns the name of its unit.
+        unit_name: callable that takes a recipe and a seed, and returns the name of its unit; None
+            of what is not trained here.
         seeds: iterable of int.
 
     Returns:
@@ -57,27 +61,28 @@ def of_pretraining(experiment, results, unit_name, seeds):
     """
     values = {}
     for place, row in enumerate(experiment.rows):
-        found = {column: {} for column in (NSP, MLM, IC)}
+        found = {column: {} for column in (NSP, MLM, NATS, IC)}
         for seed in seeds:
             entry = results.units.get(unit_name(row.recipe, seed))
             if entry is not None and entry["outcome"] == DONE:
-                for column in found:
+                for column in found.keys() & entry["validation"].keys():
                     found[column][seed] = entry["validation"][column]
         found[MEAN] = _means([found[MLM], found[IC]])
         values[place] = found
-    return Filled(experiment, (NSP, MLM, IC, MEAN), values)
+    return Filled(experiment, (NSP, MLM, NATS, IC, MEAN), values)
 
 
-def of_tasks(experiment, results, fine_tuned, probed, tasks, seeds):
+def of_tasks(experiment, results, fine_tuned, probed, tasks, seeds, pretraining=None):
     """The cells of an experiment that is measured by tasks.
 
     Args:
         experiment: `Experiment`.
         results: `Results`.
         fine_tuned: callable that takes a recipe, a task and a seed, and returns a unit's name.
-        probed: likewise, of a probe of frozen features; its column is that of `PROBE`.
+        probed: likewise, of a probe of frozen features; its columns begin with `PROBE`.
         tasks: list of `Task`.
         seeds: iterable of int.
+        pretraining: `Filled` or None, what is kept beside it.
 
     Returns:
         `Filled`; averages as the paper has them: of the tasks of a modality, and of both averages.
@@ -95,14 +100,15 @@ def of_tasks(experiment, results, fine_tuned, probed, tasks, seeds):
                     if entry is not None and entry["outcome"] == DONE
                 }
         for kind in (TEXT, IMAGES):
-            found[kind] = _means([found[task.name] for task in tasks if task.kind == kind])
+            for before in ("", PROBE):
+                of_kind = [found[before + task.name] for task in tasks if task.kind == kind]
+                found[before + kind] = _means(of_kind)
         found[AVERAGE] = _means([found[TEXT], found[IMAGES]])
         values[place] = found
     columns = []
     for kind in (TEXT, IMAGES):
         columns += [*(task.name for task in tasks if task.kind == kind), kind]
-    probes = [PROBE + task.name for task in tasks]
-    return Filled(experiment, (*columns, AVERAGE, *probes), values)
+    return Filled(experiment, (*columns, AVERAGE, *PROBES), values, pretraining)
 
 
 def _means(cells):

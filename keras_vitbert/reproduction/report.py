@@ -3,12 +3,13 @@
 import os
 
 from keras_vitbert.inspection.co_activation import rank_correlation
-from keras_vitbert.reproduction.cells import AVERAGE, HEADS, IMAGES, MEAN, PROBE, TEXT
+from keras_vitbert.reproduction.cells import AVERAGE, HEADS, IMAGES, MEAN, PROBE, PROBES, TEXT
+from keras_vitbert.reproduction.experiments import RAND
 from keras_vitbert.reproduction.results import DIVERGED
-from keras_vitbert.reproduction.statistics import LEVEL, claims, compare
+from keras_vitbert.reproduction.statistics import LEVEL, claims, compare, corrected, deviation
 from pipelines.files import markdown_table
 
-_ASKED = (TEXT, IMAGES)  # the columns that questions are answered by, where there are such
+_ASKED = (TEXT, IMAGES, *PROBES)  # the columns that questions are answered by, if there are such
 
 
 def page(experiments, results):
@@ -35,24 +36,49 @@ def page(experiments, results):
         f"{', '.join(commit[:7] + commit[40:] for commit in commits)}.",
         "",
     ]
-    return "\n".join(lines) + "\n" + "\n".join(map(section, experiments))
+    spreads = deviations(experiments)
+    return "\n".join([*lines, *(section(filled, spreads) for filled in experiments)])
 
 
-def section(filled):
+def deviations(experiments):
+    """How far the cells of each column are off, by all rows that are trained.
+
+    Args:
+        experiments: list of `keras_vitbert.reproduction.cells.Filled`.
+
+    Returns:
+        dict of a column to a `keras_vitbert.reproduction.statistics.Deviation`.
+    """
+    rows = {}  # a recipe counts once, whatever tables it is in
+    for filled in (*experiments, *(one.pretraining for one in experiments if one.pretraining)):
+        for place, row in enumerate(filled.experiment.rows):
+            if row.recipe.variant == RAND:
+                continue
+            for column in filled.columns:
+                known = rows.setdefault(column, {}).setdefault(row.recipe, {})
+                known |= filled.values[place][column]
+    return {column: deviation(list(found.values())) for column, found in rows.items()}
+
+
+def section(filled, spreads):
     """A table, how its rows are ordered beside the paper's, and answers.
 
     Args:
         filled: `keras_vitbert.reproduction.cells.Filled`.
+        spreads: dict, of `deviations`.
 
     Returns:
         str, Markdown.
     """
     experiment = filled.experiment
     lines = [f"## {experiment.title}", "", *_table(filled), ""]
+    if filled.pretraining is not None and filled.pretraining.is_begun:
+        lines += ["In pre-training:", "", *_table(filled.pretraining), ""]
     if paper := _paper_table(filled):
         lines += [_beside_the_paper(filled), "", *paper, ""]
     lines += _order(filled)
-    lines += _answers(filled)
+    lines += _trend(filled) if experiment.is_ordered else []
+    lines += _answers(filled, spreads)
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -80,8 +106,9 @@ def _cell(found):
 
 
 def _seeds(filled, place):
-    """How many seeds all cells of a row have."""
-    return min(len(filled.values[place][column]) for column in filled.columns)
+    """How many seeds all cells of a row have that are not empty."""
+    counts = [len(filled.values[place][column]) for column in filled.columns]
+    return min(filter(None, counts), default=0)
 
 
 def _paper_table(filled):
@@ -126,22 +153,47 @@ def _order(filled):
     return [f"Rank correlation with the paper's order of the rows: {', '.join(told)}.", ""]
 
 
-def _answers(filled):
+def _trend(filled):
+    """Spearman's correlation of each column with the number that rows are ordered by."""
+    from scipy import stats
+
+    told, ps = [], []
+    for column in filled.columns:
+        pairs = [
+            (float(row.label[0]), filled.estimate(place, column).mean)
+            for place, row in enumerate(filled.experiment.rows)
+            if filled.estimate(place, column) is not None
+        ]
+        if len(pairs) > 3:
+            found = stats.spearmanr(*zip(*pairs, strict=True))
+            told.append(f"{HEADS.get(column, column)} {found.statistic:+.2f}")
+            ps.append(float(found.pvalue))
+    if not told:
+        return []
+    parts = [f"{text} (p = {p:.2g})" for text, p in zip(told, corrected(ps), strict=True)]
+    name = filled.experiment.labels[0]
+    return [f"Rank correlation with `{name}`, p-values by Holm: {', '.join(parts)}.", ""]
+
+
+def _answers(filled, spreads):
     """The questions, each with what the columns say; corrected for all of them together."""
-    columns = [c for c in filled.columns if c in _ASKED or c.startswith(PROBE)] or [MEAN]
+    columns = [column for column in filled.columns if column in _ASKED] or [MEAN]
     asked, compared = [], []
-    for question, above, below in filled.experiment.questions:
+    for question, *sides in filled.experiment.questions:
         for column in columns:
-            ours = filled.values[filled.place(above)][column]
-            theirs = filled.values[filled.place(below)][column]
-            if ours.keys() & theirs.keys():
+            rows = [
+                [filled.values[filled.place(label)][column] for label in labels] for labels in sides
+            ]
+            if set.intersection(*(set(row) for side in rows for row in side)):
+                above, below = map(_called, sides)
                 asked.append((question, column))
-                compared.append(compare(above, ours, below, theirs))
+                compared.append(compare(above, rows[0], below, rows[1], spreads[column]))
     if not compared:
         return []
+    freedom = ", ".join(f"{column} {spreads[column].freedom}" for column in columns)
     lines = [
         f"{len(compared)} comparisons on the same seeds, p-values by Holm for all of them, "
-        f"{LEVEL:g} to be seen:",
+        f"{LEVEL:g} to be seen. Degrees of freedom, by all rows that are trained: {freedom}.",
         "",
     ]
     last = None
@@ -151,3 +203,11 @@ def _answers(filled):
             last = question
         lines.append(f"  - {column}: {claim}")
     return [*lines, ""]
+
+
+def _called(labels):
+    """What rows have in common, such as `magnitude` of `0.1, magnitude` and others; else all."""
+    common = [
+        part for part in labels[0].split(", ") if all(part in label.split(", ") for label in labels)
+    ]
+    return ", ".join(common) or " and ".join(labels)

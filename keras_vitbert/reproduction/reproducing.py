@@ -5,7 +5,7 @@ from statistics import mean
 
 from keras_vitbert.inspection.probes import RIDGE
 from keras_vitbert.reproduction import cells
-from keras_vitbert.reproduction.experiments import FULL, JOINT, experiments
+from keras_vitbert.reproduction.experiments import FULL, JOINT, RAND, experiments
 from keras_vitbert.reproduction.plan import Planner
 from keras_vitbert.reproduction.results import Results
 from keras_vitbert.reproduction.running import missing, run_missing
@@ -141,14 +141,21 @@ class Reproduction:
 
     def _filled(self, experiment):
         seeds, planner = self.seeds(experiment), self._planner
+
+        def pretrained(recipe, seed):
+            is_trained = recipe.variant != RAND and not recipe.checkpoint
+            return planner.pretraining(recipe, seed) if is_trained else None
+
+        pretraining = cells.of_pretraining(experiment, self.results, pretrained, seeds)
         if not experiment.tasks:
-            return cells.of_pretraining(experiment, self.results, planner.pretraining, seeds)
+            return pretraining
 
         def fine_tuned(recipe, task, seed):
             return planner.fine_tuning(recipe, task, seed, seeds)
 
         tasks = self.tasks(experiment)
-        return cells.of_tasks(experiment, self.results, fine_tuned, planner.probing, tasks, seeds)
+        how = (fine_tuned, planner.probing, tasks, seeds)
+        return cells.of_tasks(experiment, self.results, *how, pretraining)
 
 
 def _of_longest(numbers, name):

@@ -1,9 +1,11 @@
-"""What a few seeds say: means, paired differences, and how often one was allowed to err.
+"""What a few seeds say: means, differences on the same seeds, and how often one was allowed to err.
 
-Two rows are compared on the same seeds, by Student's t-test of the differences, with p-values
-corrected for the number of comparisons by Holm's method (Scandinavian Journal of Statistics 6,
-1979). The normal distribution of the differences is an assumption; with three seeds it cannot be
-checked.
+A cell is taken as what its row gives, what its seed gives, and a deviation that all rows of a
+column have alike: a two-way layout in randomised blocks (Fisher, The Design of Experiments, 1935).
+So all rows together say how far one cell may be off, where each row alone has a few seeds. Two rows
+with the same seeds and no others are Student's paired t-test. p-values are corrected for the number
+of comparisons by Holm's method (Scandinavian Journal of Statistics 6, 1979). That deviations are
+alike and normal is an assumption.
 """
 
 import dataclasses
@@ -12,6 +14,8 @@ import math
 import numpy as np
 
 LEVEL = 0.05  # the probability that any of the differences told is one of the seeds alone
+_MOST_SEEDS = 1_000
+_ROUNDING = 1e-12  # in parts of a value
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,27 +54,67 @@ def estimate(values):
 
 
 @dataclasses.dataclass(frozen=True)
-class Comparison:
-    """Whether one row is above another.
+class Deviation:
+    """How far a cell is from what its row and its seed give.
 
     Attributes:
-        above, below: str, the names of the rows; more of the metric is better.
-        difference: `Estimate`, of the mean difference over the seeds that both have.
-        p: float, two-sided and not corrected; NaN of fewer than two seeds.
+        value: float, a standard deviation; NaN where there is nothing to know it by.
+        freedom: int, its degrees of freedom.
+    """
+
+    value: float
+    freedom: int
+
+
+def deviation(rows):
+    """The deviation of the cells of rows, not all of which need have all seeds.
+
+    Args:
+        rows: list of dict of a seed to a value, of one metric.
+
+    Returns:
+        `Deviation`.
+    """
+    cells = [(place, seed, value) for place, row in enumerate(rows) for seed, value in row.items()]
+    seeds = sorted({seed for _, seed, _ in cells})
+    design = np.zeros((len(cells), len(rows) + len(seeds)))
+    for line, (place, seed, _) in enumerate(cells):
+        design[line, place] = design[line, len(rows) + seeds.index(seed)] = 1.0
+    values = np.array([value for *_, value in cells], np.float64)
+    fitted, _, rank, _ = np.linalg.lstsq(design, values, rcond=None)
+    freedom = len(cells) - int(rank)
+    if not freedom:
+        return Deviation(math.nan, 0)
+    residual = values - design @ fitted
+    value = math.sqrt(residual @ residual / freedom)
+    return Deviation(value if value > _ROUNDING * np.abs(values).max() else 0.0, freedom)
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """Whether rows are above others.
+
+    Attributes:
+        above, below: str, what they are called; more of the metric is better.
+        difference: `Estimate`, of the mean difference over the seeds that all have.
+        freedom: int, degrees of freedom of its standard error.
+        p: float, two-sided and not corrected; NaN where the deviation is not known.
     """
 
     above: str
     below: str
     difference: Estimate
+    freedom: int
     p: float
 
 
-def compare(above, ours, below, theirs):
-    """Compares two rows on their common seeds.
+def compare(above, ours, below, theirs, spread):
+    """Compares a row, or the mean of several, with others on their common seeds.
 
     Args:
-        above, below: str, names of the rows.
-        ours, theirs: dict of a seed to a value.
+        above, below: str, what they are called.
+        ours, theirs: list of rows, each a dict of a seed to a value.
+        spread: `Deviation` of the metric.
 
     Returns:
         `Comparison`.
@@ -80,43 +124,44 @@ def compare(above, ours, below, theirs):
     """
     from scipy import stats
 
-    seeds = sorted(ours.keys() & theirs.keys())
+    seeds = sorted(set.intersection(*(set(row) for row in (*ours, *theirs))))
     if not seeds:
         raise ValueError(f"{above} and {below} have no common seed")
-    differences = np.array([ours[seed] - theirs[seed] for seed in seeds], np.float64)
-    found = estimate(differences)
-    if found.count < 2:
+    means = [np.mean([[row[seed] for seed in seeds] for row in side]) for side in (ours, theirs)]
+    mean = float(means[0] - means[1])
+    error = spread.value * math.sqrt((1 / len(ours) + 1 / len(theirs)) / len(seeds))
+    if not spread.freedom:
         p = math.nan
-    elif found.error == 0:  # all alike, where the test divides 0 by 0
-        p = 0.0 if found.mean else 1.0
+    elif error == 0:  # all alike, where the test divides 0 by 0
+        p = 0.0 if mean else 1.0
     else:
-        p = float(2 * stats.t.sf(abs(found.mean / found.error), found.count - 1))
-    return Comparison(above, below, found, p)
+        p = float(2 * stats.t.sf(abs(mean / error), spread.freedom))
+    return Comparison(above, below, Estimate(mean, error, len(seeds)), spread.freedom, p)
 
 
-def corrected(comparisons):
-    """The p-values of comparisons, for as many as there are.
+def corrected(values):
+    """p-values, for as many as there are.
 
     Args:
-        comparisons: list of `Comparison`.
+        values: list of float; NaN where there is none, which is not counted.
 
     Returns:
-        list of float, by Holm's method; NaN where a comparison has none, which is not counted.
+        list of float, by Holm's method.
     """
-    known = [index for index, found in enumerate(comparisons) if not math.isnan(found.p)]
-    ordered = sorted(known, key=lambda index: comparisons[index].p)
-    values = [math.nan] * len(comparisons)
+    known = [index for index, value in enumerate(values) if not math.isnan(value)]
+    found = [math.nan] * len(values)
     largest = 0.0
-    for rank, index in enumerate(ordered):
-        largest = max(largest, min(1.0, (len(known) - rank) * comparisons[index].p))
-        values[index] = largest
-    return values
+    for rank, index in enumerate(sorted(known, key=lambda index: values[index])):
+        largest = max(largest, min(1.0, (len(known) - rank) * values[index]))
+        found[index] = largest
+    return found
 
 
 def claims(comparisons):
     """What may be said of comparisons that are told together: list of str, a sentence each."""
     told = []
-    for found, p in zip(comparisons, corrected(comparisons), strict=True):
+    ps = corrected([found.p for found in comparisons])
+    for found, p in zip(comparisons, ps, strict=True):
         d, n = found.difference, found.difference.count
         over = f"over {n} seed{'s' if n > 1 else ''}"
         if math.isnan(p):
@@ -146,11 +191,7 @@ def _needed(found):
     d = found.difference
     if d.error == 0 or d.mean == 0:
         return "more seeds are needed"
-    shown = stats.t.ppf(1 - LEVEL / 2, d.count - 1) * d.error
-    deviation = d.error * math.sqrt(d.count)
-    count = d.count + 1
-    while count < 1_000 and stats.t.ppf(1 - LEVEL / 2, count - 1) * deviation / math.sqrt(
-        count
-    ) > abs(d.mean):
-        count += 1
-    return f"seen would be {shown:.4f}, and this one perhaps with {count} seeds"
+    shown = stats.t.ppf(1 - LEVEL / 2, found.freedom) * d.error
+    count = math.ceil(d.count * (shown / d.mean) ** 2)
+    seeds = f"{count:,}" if count < _MOST_SEEDS else f"more than {_MOST_SEEDS:,}"
+    return f"alone, {shown:.4f} would be seen, and this one perhaps with {seeds} seeds"

@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from keras_vitbert.reproduction import cells, report
-from keras_vitbert.reproduction.experiments import FULL, IC, JOINT, MLM, NSP, experiments
+from keras_vitbert.reproduction.experiments import FULL, IC, JOINT, MLM, NATS, NSP, experiments
 from keras_vitbert.reproduction.plan import Planner
 from keras_vitbert.reproduction.results import DIVERGED, DONE
 from keras_vitbert.reproduction.scales import SCALES
@@ -31,7 +31,7 @@ def table_3():
             if place == 8 and seed:
                 continue
             outcome = DIVERGED if place == 7 else DONE
-            validation = {name: random.random() for name in (NSP, MLM, IC)}
+            validation = {name: random.random() for name in (NSP, MLM, NATS, IC)}
             name = planner.pretraining(row.recipe, seed)
             results.units[name] = {"outcome": outcome, "validation": validation}
     filled = cells.of_pretraining(experiment, results, planner.pretraining, range(3))
@@ -56,7 +56,7 @@ def test_cells_are_means_over_seeds(table_3):
 
 def test_the_page(table_3):
     experiment, _, _, filled = table_3
-    text = report.section(filled)
+    text = report.section(filled, report.deviations([filled]))
     first = filled.estimate(0, NSP)
     assert "ours less the paper's:" in text and "of other tasks" not in text
     assert f"| 0.1 | {first.mean:.4f} ± {first.error:.4f} |" in text
@@ -68,6 +68,11 @@ def test_the_page(table_3):
     assert re.search(rf"order of the rows: .*IC {re.escape(f'{found:+.2f}')}", text)
     [line] = [line for line in text.splitlines() if line.startswith(f"  - {cells.MEAN}: ")]
     assert re.search(r"0\.2|0\.5", line) and "over 3 seeds" in line
+    # Seven rows of three seeds, and one of one: (7 - 1) * (3 - 1).
+    assert f"all rows that are trained: {cells.MEAN} 12." in text
+    ratios = [float(row.label[0]) for place, row in enumerate(experiment.rows) if place != 7]
+    found = stats.spearmanr(ratios, ours).statistic
+    assert re.search(rf"with `image_loss_ratio`, .*IC {re.escape(f'{found:+.2f}')} \(p = ", text)
 
 
 def test_averages_are_of_tasks_and_then_of_modalities():
@@ -81,6 +86,18 @@ def test_averages_are_of_tasks_and_then_of_modalities():
             value = values[row.label, task.name] = random.random()
             name = planner.fine_tuning(row.recipe, task, 0, range(1))
             results.units[name] = {"outcome": DONE, "value": value}
+        if row.recipe.variant != "rand":
+            name = planner.pretraining(row.recipe, 0)
+            measured = {"image_accuracy": 0.25} if row.recipe.variant == "vit" else {}
+            results.units[name] = {"outcome": DONE, "validation": {NSP: 0.75} | measured}
+    pretraining = cells.of_pretraining(
+        experiment,
+        results,
+        lambda recipe, seed: (
+            None if recipe.variant == "rand" else planner.pretraining(recipe, seed)
+        ),
+        range(1),
+    )
     filled = cells.of_tasks(
         experiment,
         results,
@@ -88,13 +105,15 @@ def test_averages_are_of_tasks_and_then_of_modalities():
         planner.probing,
         scale.tasks,
         range(1),
+        pretraining,
     )
     for place, row in enumerate(experiment.rows):
         text = mean(values[row.label, name] for name in ("order", "source"))
         images = values[row.label, "cifar10"]
         assert filled.estimate(place, cells.TEXT).mean == pytest.approx(text)
         assert filled.estimate(place, cells.AVERAGE).mean == pytest.approx((text + images) / 2)
-        assert filled.estimate(place, f"{cells.PROBE}order") is None
-    text = report.section(filled)
+        assert filled.estimate(place, f"{cells.PROBE}text") is None
+    text = report.section(filled, report.deviations([filled]))
+    assert "In pre-training:" in text and "| ViT | 0.7500 |  |  | 0.2500 |  | 1 |" in text
     assert "of other tasks, so that only the order of rows counts:" in text
     assert "which says nothing of other seeds" in text and "Does distillation help?" in text

@@ -1,4 +1,4 @@
-"""Beside scipy's own tests, and Holm's method by its definition."""
+"""Beside scipy's own tests, sums by hand, and Holm's method by its definition."""
 
 import math
 
@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from keras_vitbert.reproduction.statistics import claims, compare, corrected, estimate
+from keras_vitbert.reproduction.statistics import (
+    Deviation,
+    claims,
+    compare,
+    corrected,
+    deviation,
+    estimate,
+)
 
 
 def test_an_estimate():
@@ -17,43 +24,83 @@ def test_an_estimate():
     assert math.isnan(estimate([0.5]).error) and str(estimate([0.5])) == "0.5000"
 
 
-def test_paired_differences_on_common_seeds():
-    ours = {0: 0.5, 1: 0.7, 2: 0.62, 7: 0.1}
-    theirs = {2: 0.6, 1: 0.61, 0: 0.48, 9: 0.9}
-    found = compare("a", ours, "b", theirs)
+def of_two(ours, theirs):
+    """A comparison of two rows by their own deviation."""
+    return compare("a", [ours], "b", [theirs], deviation([ours, theirs]))
+
+
+def test_two_rows_alone_are_the_paired_test():
+    ours, theirs = {0: 0.5, 1: 0.7, 2: 0.62}, {2: 0.6, 1: 0.61, 0: 0.48}
+    found = of_two(ours, theirs)
     pairs = [[side[seed] for seed in (0, 1, 2)] for side in (ours, theirs)]
-    assert found.difference.count == 3
+    assert found.difference.count == 3 and found.freedom == 2
+    assert found.difference.error == pytest.approx(stats.sem(np.subtract(*pairs)))
     assert found.p == pytest.approx(stats.ttest_rel(*pairs).pvalue)
+
+
+def test_the_deviation_of_whole_rows_is_that_of_randomised_blocks():
+    values = np.random.default_rng(0).random((5, 3))
+    found = deviation([dict(enumerate(row)) for row in values])
+    parts = values.mean(1, keepdims=True) + values.mean(0) - values.mean()
+    assert found.freedom == 4 * 2
+    assert found.value == pytest.approx(math.sqrt(((values - parts) ** 2).sum() / 8))
+
+
+def test_the_deviation_of_rows_with_gaps():
+    """By fitting rows and seeds in turns until nothing changes."""
+    random = np.random.default_rng(1)
+    known = np.array([[1, 1, 1], [1, 1, 0], [1, 1, 1], [1, 0, 0], [0, 1, 1]], bool)
+    values = random.random(known.shape)
+    rows = [
+        {seed: values[place, seed] for seed in range(3) if known[place, seed]} for place in range(5)
+    ]
+    rest = np.where(known, values, 0.0)
+    for _ in range(2_000):
+        for axis in (0, 1):
+            mean = rest.sum(axis, keepdims=True) / known.sum(axis, keepdims=True)
+            rest = np.where(known, rest - mean, 0.0)
+    # 11 cells; 5 rows and 3 seeds, one of which follows from the others.
+    found = deviation(rows)
+    assert found.freedom == 11 - (5 + 3 - 1)
+    assert found.value == pytest.approx(math.sqrt((rest**2).sum() / found.freedom))
+
+
+def test_means_of_several_rows():
+    random, spread = np.random.default_rng(2), Deviation(0.03, 12)
+    rows = [dict(enumerate(values)) for values in random.random((5, 2))]
+    found = compare("a", rows[:2], "b", rows[2:], spread)
+    of_seeds = [
+        np.mean([r[s] for r in rows[:2]]) - np.mean([r[s] for r in rows[2:]]) for s in (0, 1)
+    ]
+    assert found.difference.mean == pytest.approx(np.mean(of_seeds))
+    # Independent cells of that deviation: the variance of a sum with these weights.
+    weights = [1 / 4] * 4 + [-1 / 6] * 6
+    assert found.difference.error == pytest.approx(0.03 * math.sqrt(np.square(weights).sum()))
+    t = found.difference.mean / found.difference.error
+    assert found.p == pytest.approx(2 * stats.t.sf(abs(t), 12))
 
 
 def test_nothing_to_compare():
     with pytest.raises(ValueError, match="a and b have no common seed"):
-        compare("a", {0: 1.0}, "b", {1: 1.0})
+        compare("a", [{0: 1.0}], "b", [{1: 1.0}], Deviation(0.1, 2))
+    assert deviation([{0: 0.5}, {0: 0.7}]).freedom == 0
+    assert deviation([]).freedom == 0
 
 
 def test_differences_that_are_all_alike():
-    assert compare("a", {0: 0.5, 1: 0.5}, "b", {0: 0.25, 1: 0.25}).p == 0
-    assert compare("a", {0: 0.5, 1: 0.25}, "b", {0: 0.5, 1: 0.25}).p == 1
-
-
-def compared(p):
-    """A comparison of three seeds with a p-value, and None one of one seed."""
-    if p is None:
-        return compare("a", {0: 0.5}, "b", {0: 0.4})
-    # The t-value with 2 degrees of freedom: mean 1 over standard error 1 / t.
-    t = stats.t.isf(p / 2, 2)
-    half = math.sqrt(3) / t
-    return compare("a", {0: 1 - half, 1: 1.0, 2: 1 + half}, "b", {0: 0.0, 1: 0.0, 2: 0.0})
+    assert of_two({0: 0.5, 1: 0.5}, {0: 0.25, 1: 0.25}).p == 0
+    assert of_two({0: 0.5, 1: 0.25}, {0: 0.5, 1: 0.25}).p == 1
 
 
 @pytest.mark.parametrize(
-    "values", [[0.01, 0.04, 0.03, 0.005], [0.2, 0.2, 0.9], [0.04, None, 0.001], [None]]
+    "values",
+    [[0.01, 0.04, 0.03, 0.005], [0.2, 0.2, 0.9], [0.04, math.nan, 0.001], [math.nan], []],
 )
 def test_p_values_by_holm(values):
-    found = corrected([compared(value) for value in values])
-    known = sorted(value for value in values if value is not None)
+    found = corrected(values)
+    known = sorted(value for value in values if not math.isnan(value))
     for value, p in zip(values, found, strict=True):
-        if value is None:
+        if math.isnan(value):
             assert math.isnan(p)
             continue
         # The largest of the corrected values of those that are not larger.
@@ -65,10 +112,10 @@ def test_p_values_by_holm(values):
 def test_claims():
     seen, reversed_, unseen, one = claims(
         [
-            compare("a", {0: 0.50, 1: 0.61, 2: 0.70}, "b", {0: 0.40, 1: 0.51, 2: 0.601}),
-            compare("a", {0: 0.10, 1: 0.21, 2: 0.30}, "b", {0: 0.30, 1: 0.41, 2: 0.501}),
-            compare("a", {0: 0.50, 1: 0.40, 2: 0.45}, "b", {0: 0.44, 1: 0.42, 2: 0.45}),
-            compare("a", {0: 0.5}, "b", {0: 0.4}),
+            of_two({0: 0.50, 1: 0.61, 2: 0.70}, {0: 0.40, 1: 0.51, 2: 0.601}),
+            of_two({0: 0.10, 1: 0.21, 2: 0.30}, {0: 0.30, 1: 0.41, 2: 0.501}),
+            of_two({0: 0.50, 1: 0.40, 2: 0.45}, {0: 0.44, 1: 0.42, 2: 0.45}),
+            of_two({0: 0.5}, {0: 0.4}),
         ]
     )
     assert seen.startswith("a above b by 0.0997 ± 0.0003 over 3 seeds (p = ")
@@ -79,13 +126,19 @@ def test_claims():
     assert one == "a and b: +0.1000 over 1 seed, which says nothing of other seeds"
 
 
+def test_one_seed_says_something_where_the_deviation_is_known():
+    one = compare("a", [{0: 0.5}], "b", [{0: 0.4}], Deviation(0.01, 12))
+    assert one.p == pytest.approx(2 * stats.t.sf(0.1 / (0.01 * math.sqrt(2)), 12))
+    assert claims([one])[0].startswith("a above b by 0.1000 ± 0.0141 over 1 seed (p = ")
+
+
 def test_how_many_seeds_would_be_needed():
     """As often as not, that many draws of the same mean and deviation show the difference."""
-    [claim] = claims([compare("a", {0: 0.1, 1: -0.04, 2: 0.06}, "b", dict.fromkeys(range(3), 0.0))])
-    differences = np.array([0.1, -0.04, 0.06])
+    spread, zero = Deviation(0.05, 12), dict.fromkeys(range(3), 0.0)
+    [claim] = claims([compare("a", [{0: 0.1, 1: -0.04, 2: 0.06}], "b", [zero], spread)])
     count = int(claim.split("perhaps with ")[1].split()[0])
-    draws = np.random.default_rng(0).normal(
-        differences.mean(), differences.std(ddof=1), (4000, count)
-    )
-    shown = np.mean(stats.ttest_1samp(draws, 0, axis=1).pvalue < 0.05)
-    assert 0.4 < shown < 0.7
+    random = np.random.default_rng(0)
+    means = random.normal(0.04, 0.05 * math.sqrt(2 / count), 4000)
+    deviations = 0.05 * np.sqrt(random.chisquare(12, 4000) / 12)
+    shown = np.abs(means) / (deviations * math.sqrt(2 / count)) > stats.t.ppf(0.975, 12)
+    assert 0.4 < shown.mean() < 0.7

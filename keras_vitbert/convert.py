@@ -1,8 +1,10 @@
-"""Writes a keras-hub preset, or a folder of Hugging Face, from a run or another project's model.
+"""Writes a model to share: a preset of keras-hub, a folder of Hugging Face, or weights of a run.
 
     python -m keras_vitbert.convert --checkpoint=SOURCE --output_dir=DIR
                                     [--task=image_classifier|text_classifier|masked_lm|backbone]
     python -m keras_vitbert.convert --checkpoint=SOURCE --output_dir=DIR --format=hugging_face
+    python -m keras_vitbert.convert --checkpoint=RUN --output_dir=DIR --format=run
+                                    [--dtype=float32|bfloat16]
 
 SOURCE is the folder of a run of `pretrain` or `finetune`, or a BERT or ViT: a Hugging Face folder
 or `hf://owner/name`, a keras-hub preset, or a checkpoint of Google's. Load a preset by
@@ -14,9 +16,14 @@ With --format=hugging_face transformers read the folder: a run that normalises l
 (`--config.model.norm=post`) as a BERT, one that normalises first as a ViT. Heads of kinds that have
 no place there are left out, which is said.
 
+With --format=run the folder takes the place of a run of `pretrain` in every command of this
+project, with its heads for images and for text; it holds no state of training, and no run can go on
+from it. --dtype=bfloat16 rounds the weights, which halves the file.
+
 Exit status: 0 done, 2 bad flag or file.
 """
 
+import functools
 import json
 import math
 import os
@@ -26,7 +33,8 @@ import tempfile
 
 from pipelines.command_line import UserError, define_flags, load_tensorflow, parse_flags, run, say
 
-FORMATS = ("keras_hub", "hugging_face")
+FORMATS = ("keras_hub", "hugging_face", "run")
+DTYPES = ("float32", "bfloat16")
 
 
 def main(argv):
@@ -46,19 +54,19 @@ def main(argv):
         ("task", "", "which head to write, if the checkpoint has several (default: the first)"),
     )
     flags.DEFINE_enum("format", FORMATS[0], FORMATS, "who reads it", flag_values=values)
+    flags.DEFINE_enum("dtype", DTYPES[0], DTYPES, "of weights of a run", flag_values=values)
     parse_flags(values, argv, __doc__, required=("checkpoint", "output_dir"))
     _check_output(values.output_dir)
-    to_hugging_face = values.format == "hugging_face"
-    if to_hugging_face and values.task:
+    if values.format != "keras_hub" and values.task:
         raise UserError(
-            f"--task={values.task} has no effect with --format=hugging_face, which takes all heads "
-            "that have a place; leave it out"
+            f"--task={values.task} has no effect with --format={values.format}, which takes all "
+            "heads that have a place; leave it out"
         )
+    if values.format != "run" and values.dtype != DTYPES[0]:
+        raise UserError(f"--dtype={values.dtype} has no effect without --format=run; leave it out")
 
     load_tensorflow()
     from keras_vitbert.hub.model_card import model_card
-    from keras_vitbert.hub.presets import available_kinds, build_task
-    from keras_vitbert.importing.hugging_face_folder import HuggingFaceModel
     from keras_vitbert.runs.identity import origin
     from keras_vitbert.trained.loading import load
 
@@ -66,24 +74,45 @@ def main(argv):
         trained = load(values.checkpoint)
     except UserError as error:  # begins with the path
         raise UserError(f"--checkpoint={error}") from error
+    parts = {"keras_hub": _preset, "hugging_face": _hugging_face, "run": _run}
+    what, write, kind, architecture = parts[values.format](trained, values)
     made_of = origin(trained)
-    if to_hugging_face:
-        model = HuggingFaceModel(trained)
-        for part in model.left_out:
-            say(f"{values.checkpoint}: {part} has no place in a {model.architecture}; left out")
-        card = model_card(trained, "backbone", made_of, model.architecture)
-        _write(values.output_dir, model.write, trained.network.weights, made_of, card)
-        print(f"{model.architecture} of {trained.name}: {values.output_dir}")
-        return values.output_dir
+    card = model_card(trained, kind, made_of, architecture)
+    _write(values.output_dir, write, trained.network.weights, made_of, card)
+    print(f"{what} of {trained.name}: {values.output_dir}")
+    return values.output_dir
+
+
+def _preset(trained, values):
+    """What is written, a callable that writes it to a folder, and two arguments of its card."""
+    from keras_vitbert.hub.presets import available_kinds, build_task
+
     kinds = available_kinds(trained)
     kind = values.task or kinds[0]
     if kind not in kinds:
         raise UserError(f"--task={kind}: {values.checkpoint} has none; it has {', '.join(kinds)}")
-    task = build_task(trained, kind)
-    card = model_card(trained, kind, made_of)
-    _write(values.output_dir, task.save_to_preset, task.weights, made_of, card)
-    print(f"{kind} of {trained.name}: {values.output_dir}")
-    return values.output_dir
+    return kind, build_task(trained, kind).save_to_preset, kind, ""
+
+
+def _hugging_face(trained, values):
+    from keras_vitbert.importing.hugging_face_folder import HuggingFaceModel
+
+    model = HuggingFaceModel(trained)
+    for part in model.left_out:
+        say(f"{values.checkpoint}: {part} has no place in a {model.architecture}; left out")
+    return model.architecture, model.write, "backbone", model.architecture
+
+
+def _run(trained, values):
+    from keras_vitbert.trained.sharing import round_weights, write_weights
+
+    if "variant" not in trained.record:
+        raise UserError(
+            f"--checkpoint={values.checkpoint}: is no run of keras_vitbert.pretrain, which "
+            "--format=run is for; leave that out for a preset, which holds this model whole"
+        )
+    round_weights(trained.network, values.dtype)
+    return "weights", functools.partial(write_weights, trained, dtype=values.dtype), "run", ""
 
 
 def _check_output(path):

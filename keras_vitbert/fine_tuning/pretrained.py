@@ -18,7 +18,7 @@ from keras_vitbert.model.classifier import build_classifier
 from keras_vitbert.model.transfer import transfer
 from keras_vitbert.runs import identity
 from keras_vitbert.runs.run_folder import RunFolder
-from keras_vitbert.trained.finding import find
+from keras_vitbert.trained.finding import find, own_models
 from keras_vitbert.trained.loading import open_source, vocabulary_of
 from pipelines.command_line import UserError
 from pipelines.text.casing import AUTO, case_name
@@ -191,18 +191,19 @@ def _case(record):
 
 
 def _open_random(architecture, needs_vocabulary):
-    is_folder = "://" in architecture or os.path.isdir(architecture)
-    source = find(architecture) if is_folder else None
+    is_model = "://" in architecture or os.path.isdir(architecture) or architecture in own_models()
+    source = find(architecture) if is_model else None
     if source is not None and source.kind not in (RUN, FINE_TUNED):
         like = _open_trained(source)
         tokens, case = (like.vocabulary, like.case) if needs_vocabulary else (None, None)
         sha256 = _sha256(like.model)
         return Pretrained(RANDOM, architecture, 0, sha256, like.model, None, tokens, case)
-    record = RunFolder(architecture).record()
+    folder = architecture if source is None else source.path
+    record = RunFolder(folder).record()
     model = dict(_architecture(architecture, record))
     tokens = case = None
     if needs_vocabulary and record and record["vocabulary_sha256"]:
-        tokens, case = vocabulary_of(architecture, record), _case(record)
+        tokens, case = vocabulary_of(folder, record), _case(record)
     return Pretrained(RANDOM, architecture, 0, _sha256(model), model, None, tokens, case)
 
 

@@ -1,4 +1,4 @@
-"""The model card of a preset: the model, its training, its results and its limits."""
+"""The card of a model that is shared: the model, its training, its results and its limits."""
 
 import html
 import os
@@ -15,6 +15,7 @@ _KINDS = {
     "text_classifier": ("text-classification", "text classification", "ViTBertTextClassifier"),
     "masked_lm": ("fill-mask", "masked language modelling", "ViTBertMaskedLM"),
     "backbone": ("feature-extraction", "backbone", "ViTBertBackbone"),
+    "run": ("feature-extraction", "pre-trained", ""),
 }
 _MEASURES = (
     ("image classification accuracy", "image_accuracy", "image_majority_accuracy"),
@@ -45,7 +46,8 @@ def model_card(trained, kind, origin, architecture=""):
 
     Args:
         trained: `keras_vitbert.trained.trained_model.TrainedModel`.
-        kind: str, of `keras_vitbert.hub.presets.available_kinds(trained)`.
+        kind: str, of `keras_vitbert.hub.presets.available_kinds(trained)`, or `run` for the weights
+            of a run.
         origin: dict, of `keras_vitbert.runs.identity.origin(trained)`.
         architecture: str, of transformers, such as `BertModel`; empty for a preset of keras-hub.
 
@@ -53,16 +55,18 @@ def model_card(trained, kind, origin, architecture=""):
         str, Markdown.
     """
     pipeline, title, class_name = _KINDS[kind]
-    library = "keras-hub"
+    library = "keras" if kind == "run" else "keras-hub"
+    usage = _usage_of_run(trained) if kind == "run" else _usage(kind, class_name)
     if architecture:
         library, (pipeline, title) = "transformers", _of_architecture(architecture)
+        usage = _usage_of(architecture)
     parts = [
         f"---\nlibrary_name: {library}\npipeline_tag: {pipeline}\n"
         "tags:\n- vit-bert\n- keras\n---\n",
         f"# {html.escape(one_line(trained.name), quote=False)}: ViT-BERT, {title}\n",
         "One transformer encoder for images and for text (Li et al. 2021, *Towards a Unified "
         "Foundation Model*), in Keras 3 by `keras_vitbert`.\n",
-        _usage_of(architecture) if architecture else _usage(kind, class_name),
+        usage,
         _table("## Model", _model(trained, kind)),
     ]
     if trained.origin:
@@ -97,6 +101,18 @@ def _usage_of(architecture):
     )
 
 
+def _usage_of_run(trained):
+    """What commands do with it: those that its heads allow."""
+    uses = []
+    if "image" in trained.heads:
+        uses.append("predict --checkpoint=FOLDER --image=FILE")
+    if "mlm" in trained.heads:
+        uses.append('predict --checkpoint=FOLDER --text="The [MASK] is warm."')
+    uses.append("finetune --checkpoint=FOLDER --data_dir=DIR")
+    lines = [f"python -m keras_vitbert.{use}" for use in uses]
+    return "\n".join(["```sh", *lines, "```", ""])
+
+
 def _usage(kind, name):
     parent, variable = name.removeprefix("ViTBert"), "model"
     if kind == "backbone":
@@ -129,7 +145,7 @@ def _model(trained, kind):
         rows["text"] = (
             f"WordPiece, {size:,} tokens, {case}; {backbone.max_sequence_length} tokens at most"
         )
-    if kind.endswith("classifier") and trained.classes:
+    if (kind.endswith("classifier") or kind == "run") and trained.classes:
         names = ", ".join(trained.classes[:20])
         rows["classes"] = f"{len(trained.classes)}: {names}{', ...' * (len(trained.classes) > 20)}"
     return rows

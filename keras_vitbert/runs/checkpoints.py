@@ -90,16 +90,7 @@ def write(folder, taken, keep):
         taken: `Snapshot`.
         keep: int >= 1, how many checkpoints are kept.
     """
-    name = f"step-{taken.step:08d}"
-    path = os.path.join(folder, name)
-    tf.io.gfile.makedirs(path)
-    with tf.device("CPU:0"):
-        state = {
-            part: {name: tf.Variable(value, trainable=False) for name, value in values.items()}
-            for part, values in taken.values.items()
-        }
-        tf.train.Checkpoint(**state).write(os.path.join(path, "state"), taken.options)
-    write_atomically(os.path.join(path, "step.json"), json.dumps({"step": taken.step}))
+    name = _write(folder, taken.step, taken.values, taken.options)
     before, steps = _pointed(folder, POINTER), sorted(_steps(folder))
     write_atomically(os.path.join(folder, POINTER), name + "\n")
     if taken.validated:
@@ -112,6 +103,39 @@ def write(folder, taken, keep):
     for old in steps[:-keep]:
         if old not in kept:
             tf.io.gfile.rmtree(os.path.join(folder, old))
+
+
+def write_weights(folder, network, step, dtype="float32"):
+    """Writes a checkpoint of weights alone, from which no run can go on.
+
+    Args:
+        folder: str, a run's `checkpoints` folder.
+        network: Keras model with float32 variables.
+        step: int, of these weights.
+        dtype: str, `float32` or `bfloat16`, to which they are rounded; `restore_network` reads them
+            into float32 variables.
+    """
+    values = {
+        name: tf.cast(value, dtype if value.dtype == tf.float32 else value.dtype)
+        for name, value in _by_path(network.variables).items()
+    }
+    name = _write(folder, step, {"network": values}, None)
+    write_atomically(os.path.join(folder, POINTER), name + "\n")
+
+
+def _write(folder, step, values, options):
+    """Writes what a checkpoint holds, and returns its name; no pointer names it yet."""
+    name = f"step-{step:08d}"
+    path = os.path.join(folder, name)
+    tf.io.gfile.makedirs(path)
+    with tf.device("CPU:0"):
+        state = {
+            part: {name: tf.Variable(value, trainable=False) for name, value in variables.items()}
+            for part, variables in values.items()
+        }
+        tf.train.Checkpoint(**state).write(os.path.join(path, "state"), options)
+    write_atomically(os.path.join(path, "step.json"), json.dumps({"step": step}))
+    return name
 
 
 def latest(folder):
@@ -237,6 +261,12 @@ def restore(path, trainer):
     state = _state(trainer)
     with _telling(path):
         step = _step(path)
+        weights_alone = not _shapes(path, state.keys() - {"network"})
+    if weights_alone:
+        raise UserError(
+            f"{path}: holds weights and no state of their training, so that no run can go on from "
+            "it; begin another run with them, by --initial_weights and another --output_dir"
+        )
     _read(path, state, state)
     with _telling(path):
         done = int(trainer.optimizer.iterations.numpy())
@@ -288,7 +318,7 @@ def _read(path, state, whole):
     if not any(name.startswith("step_check/") for name in stored):  # of an older version
         state, whole = ({k: v for k, v in x.items() if k != "step_check"} for x in (state, whole))
     wanted = {
-        f"{part}/{name.replace('.', '..').replace('/', '.S')}/.ATTRIBUTES/VARIABLE_VALUE": variable
+        _key(part, name): variable
         for part, variables in whole.items()
         for name, variable in variables.items()
     }
@@ -300,9 +330,35 @@ def _read(path, state, whole):
             if ours != theirs:
                 variable = name.removesuffix("/.ATTRIBUTES/VARIABLE_VALUE").replace(".S", "/")
                 raise ValueError(f"{variable}: its shape is {theirs}, in the model {ours}")
+        file = os.path.join(path, "state")
+        as_stored = _as_stored(file, state)
         options = _io_options(tf.distribute.get_strategy())
-        status = tf.train.Checkpoint(**state).read(os.path.join(path, "state"), options)
+        status = tf.train.Checkpoint(**as_stored).read(file, options)
         status.assert_existing_objects_matched().expect_partial()
+    for part, variables in state.items():
+        for name, variable in variables.items():
+            if as_stored[part][name] is not variable:
+                variable.assign(tf.cast(as_stored[part][name], variable.dtype))
+
+
+def _as_stored(file, state):
+    """The same variables, or bfloat16 ones where `write_weights` has rounded them."""
+    dtypes = tf.train.load_checkpoint(file).get_variable_to_dtype_map()
+    return {
+        part: {
+            name: tf.Variable(tf.zeros(variable.shape, tf.bfloat16), trainable=False)
+            if variable.dtype == tf.float32 and dtypes[_key(part, name)] == tf.bfloat16
+            else variable
+            for name, variable in variables.items()
+        }
+        for part, variables in state.items()
+    }
+
+
+def _key(part, name):
+    """What TensorFlow calls a variable of a part in a checkpoint."""
+    name = name.replace(".", "..").replace("/", ".S")
+    return f"{part}/{name}/.ATTRIBUTES/VARIABLE_VALUE"
 
 
 @contextlib.contextmanager

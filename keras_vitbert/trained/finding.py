@@ -22,13 +22,15 @@ from pipelines.command_line import UserError, one_line
 _FETCHED = ["*.json", "*.txt", "*.safetensors", "*.h5"]
 _FETCHED_ELSE = ["*.bin"]  # of torch, where there are no others
 _SAVED_MODEL = "saved_model.pb"
+_OWN_MODELS = os.path.join(os.path.dirname(os.path.dirname(__file__)), "weights")
 
 
 def find(path):
     """Finds the model at a path; `hf://OWNER/NAME` and presets are fetched to their caches.
 
     Args:
-        path: str, a folder, a file, `hf://OWNER/NAME`, `kaggle://HANDLE`, or a preset's name.
+        path: str, a folder, a file, `hf://OWNER/NAME`, `kaggle://HANDLE`, a name of
+            `own_models()`, or one of a preset of keras-hub.
 
     Returns:
         `keras_vitbert.importing.sources.Source`.
@@ -46,10 +48,21 @@ def find(path):
         if path.endswith(".npz"):
             return Source(GOOGLE_VIT, path, path)
         raise UserError(f"{path}: is a file of no known kind; {WANTED}")
+    if path in own_models():
+        return _in_folder(os.path.join(_OWN_MODELS, path), path)
     handle = _preset_handle(path)
     if handle is not None:
         return _in_folder(_fetched(handle, path), path)
     raise UserError(f"{path}: no such folder, file or preset; {WANTED}")
+
+
+def own_models():
+    """The names of the models that come with this project.
+
+    Returns:
+        list of str, in order.
+    """
+    return sorted(os.listdir(_OWN_MODELS)) if os.path.isdir(_OWN_MODELS) else []
 
 
 def columns_of(path):

@@ -21,6 +21,7 @@ from keras_vitbert.runs.run_folder import RunFolder
 from keras_vitbert.trained.finding import find
 from keras_vitbert.trained.trained_model import CENTRAL_CROP, TrainedModel
 from pipelines.command_line import UserError, say
+from pipelines.files import check_sums
 from pipelines.text.casing import AUTO, is_lower
 from pipelines.text.wordpiece import read_vocabulary, vocabulary_hash
 
@@ -88,6 +89,7 @@ def open_source(source, dtype="float32"):
 
 
 def _open_run(folder, record, dtype):
+    check_sums(folder.path)  # of one that is shared
     checkpoint = checkpoints.latest(folder.checkpoints)
     if checkpoint[0] is None:
         raise UserError(

@@ -3,13 +3,16 @@
 import json
 import os
 
+import ml_dtypes
 import numpy as np
+import tensorflow as tf
 
-from keras_vitbert import convert
+from keras_vitbert import convert, predict
 from keras_vitbert.runs import identity
 from keras_vitbert.trained.loading import load
 from pipelines.command_line import run
 from tests.keras_vitbert.importing.stored_models import FIXTURES, image_tokens
+from tests.keras_vitbert.tiny_runs import files_below, pretrain
 
 
 def test_a_run_becomes_a_preset_with_its_card(finished, tmp_path, capsys):
@@ -64,3 +67,66 @@ def test_the_command_writes_a_preset(tmp_path, capsys):
     card = (tmp_path / "preset" / "README.md").read_text()
     assert "of another project" in card and "## Training" not in card
     assert trained.backbone.layer_norm_epsilon == 1e-3 and trained.heads == {}
+
+
+def test_weights_of_a_run_take_its_place(finished, tmp_path, capsys):
+    folder, source = str(tmp_path / "weights"), str(finished("joint"))
+    command = [f"--checkpoint={source}", f"--output_dir={folder}", "--format=run"]
+    assert run(convert.main, [*command, "--dtype=bfloat16"]) == 0
+    assert capsys.readouterr().out.endswith(f"weights of joint: {folder}\n")
+    ours, theirs = load(folder), load(source)
+    assert ours.classes == theirs.classes and ours.vocabulary == theirs.vocabulary
+    assert ours.step == theirs.step and ours.heads.keys() == theirs.heads.keys() == {"image", "mlm"}
+    pairs = list(zip(ours.network.weights, theirs.network.weights, strict=True))
+    for rounded, weight in pairs:
+        value = weight.numpy().astype(ml_dtypes.bfloat16).astype(np.float32)
+        np.testing.assert_array_equal(rounded.numpy(), value, err_msg=weight.path)
+    assert any((rounded.numpy() != weight.numpy()).any() for rounded, weight in pairs)
+    stored = tf.train.load_checkpoint(os.path.join(ours.checkpoint, "state"))
+    assert tf.float32 not in stored.get_variable_to_dtype_map().values()
+    origin = json.loads(open(os.path.join(folder, "origin.json"), encoding="utf-8").read())
+    assert origin == identity.origin(ours)  # of what is stored, not of what it was rounded from
+    for root, _, names in os.walk(folder):
+        for name in names:
+            with open(os.path.join(root, name), "rb") as file:
+                assert os.path.dirname(source).encode() not in file.read(), name
+    card = open(os.path.join(folder, "README.md"), encoding="utf-8").read()
+    assert "ViT-BERT, pre-trained" in card and "keras_vitbert.predict --checkpoint=FOLDER" in card
+    text = "--text=the [MASK]"
+    assert run(predict.main, [f"--checkpoint={folder}", text, "--top_k=1"]) == 0
+    # Again, from there: the same to the bit.
+    again = str(tmp_path / "again")
+    command = [f"--checkpoint={folder}", f"--output_dir={again}", "--format=run"]
+    assert run(convert.main, command) == 0
+    for first, second in zip(load(again).network.weights, ours.network.weights, strict=True):
+        np.testing.assert_array_equal(first.numpy(), second.numpy())
+
+
+def test_no_run_goes_on_from_weights_alone(sources, finished, tmp_path, capsys):
+    folder, source = str(tmp_path / "weights"), str(finished("joint"))
+    command = [f"--checkpoint={source}", f"--output_dir={folder}", "--format=run"]
+    assert run(convert.main, command) == 0
+    os.remove(os.path.join(folder, "summary.json"))  # as if the run had not been finished
+    before = files_below(folder)
+    capsys.readouterr()
+    flags = ["--variant=joint", "--config.inspection.activation_interval=5"]
+    assert pretrain(sources, folder, *flags) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "holds weights and no state of their training" in error and "--initial_weights" in error
+    assert files_below(folder) == before
+
+
+def test_damaged_weights_are_refused(finished, tmp_path, capsys):
+    folder, source = str(tmp_path / "weights"), str(finished("joint"))
+    assert (
+        run(convert.main, [f"--checkpoint={source}", f"--output_dir={folder}", "--format=run"]) == 0
+    )
+    file = os.path.join(load(folder).checkpoint, "state.data-00000-of-00001")
+    with open(file, "r+b") as stream:
+        stream.seek(100)
+        byte = stream.read(1)[0]
+        stream.seek(100)
+        stream.write(bytes([byte ^ 1]))
+    capsys.readouterr()
+    assert run(predict.main, [f"--checkpoint={folder}", "--text=the [MASK]"]) == 2
+    assert "is not what sha256sums.txt says" in capsys.readouterr().err

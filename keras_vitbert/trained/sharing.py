@@ -1,0 +1,61 @@
+"""Writes the folder of a run of `pretrain` for others: its weights alone, and no paths."""
+
+import copy
+
+import keras
+
+from keras_vitbert.runs import checkpoints
+from keras_vitbert.runs.run_folder import RunFolder
+
+
+def round_weights(network, dtype):
+    """Rounds the weights of a network to those that a smaller dtype can hold.
+
+    Args:
+        network: Keras model with float32 variables.
+        dtype: str, `float32` or `bfloat16`.
+    """
+    for weight in network.weights:
+        if weight.dtype == "float32":
+            rounded = keras.ops.cast(weight, dtype)
+            weight.assign(keras.ops.cast(rounded, weight.dtype))
+
+
+def write_weights(trained, folder, dtype):
+    """Writes a run's folder with what its use needs, and without the state of its training.
+
+    It takes the place of the run everywhere; but no run can go on from it.
+
+    Args:
+        trained: `keras_vitbert.trained.trained_model.TrainedModel`, a run of `pretrain` that was
+            opened in float32.
+        folder: str, local and empty.
+        dtype: str, `float32` or `bfloat16`, which they are stored in.
+    """
+    source, target = RunFolder(trained.path), RunFolder(folder)
+    record = _without_paths(trained.record)
+    data = record["config"]["data"]
+    for kind in ("images", "text"):
+        data[kind] |= {"train": "", "validation": ""}
+    data["vocabulary"] = ""
+    target.write_json("config.json", record)
+    if trained.summary:
+        target.write_json("summary.json", _without_paths(trained.summary))
+    for name in ("vocabulary.txt", "classes.txt"):
+        text = source.read(name)
+        if text is not None:
+            target.write(name, text)
+    checkpoints.write_weights(target.checkpoints, trained.network, trained.step, dtype)
+
+
+def _without_paths(content):
+    """A copy in which no input says where it lay."""
+    if isinstance(content, list):
+        return [_without_paths(value) for value in content]
+    if not isinstance(content, dict):
+        return copy.copy(content)
+    return {
+        key: None if key == "path" else _without_paths(value)
+        for key, value in content.items()
+        if key != "initial_weights"  # the path that older versions recorded
+    }

@@ -3,7 +3,9 @@
 import html
 import os
 
+from keras_vitbert.configs.merges import MASKS, OPTIONS, parts_of
 from keras_vitbert.configs.overrides import flatten
+from keras_vitbert.configs.variants import VARIANTS
 from pipelines.command_line import one_line
 from pipelines.files import markdown_row
 
@@ -27,7 +29,7 @@ _MEASURES = (
 _HIDDEN = (
     *("data.", "model.", "checkpoint", "teachers.", "dtype", "evaluation", "validation"),
     *("grid", "selection_part", "buckets", "steps_per_epoch", "steps_per_execution"),
-    "jit_compile",
+    *("jit_compile", "inspection.", "probes."),
 )
 
 # The paper's section "Limitations and Potential Negative Societal Impacts", in our words.
@@ -172,10 +174,23 @@ def _training(record, summary):
     rows["training examples"] = ", ".join(
         f"{count:,} {name}" for name, count in record.get("records", {}).items()
     )
+    hidden = (*_HIDDEN, *_of_other_merges(record))
     for key, value in settings.items():
-        if not key.startswith(_HIDDEN) and (value or key == "seed"):  # others are off
+        if not key.startswith(hidden) and (value or key == "seed"):  # others are off
             rows[f"`{key}`"] = value
     return _table("## Training", rows)
+
+
+def _of_other_merges(record):
+    """How the keys begin that are of merges which a run does not use."""
+    if "variant" not in record:
+        return ()
+    variant = VARIANTS[record["variant"]]
+    if not (variant.images and variant.text):
+        return ("merge.",)
+    used = parts_of(record["config"]["merge"]["name"])
+    hidden = tuple(f"merge.{name}." for name in OPTIONS if name not in used)
+    return hidden if set(MASKS) & set(used) else (*hidden, "merge.mask_")
 
 
 def _made_from(origin):

@@ -8,13 +8,16 @@ from keras import ops
 INITIALIZER_STDDEV = 0.02
 
 
-def truncated_normal() -> Any:
+def truncated_normal(stddev=INITIALIZER_STDDEV) -> Any:
     """The initializer of BERT and ViT for embeddings.
 
     Kernels of blocks and heads are Glorot-uniform, as in ViT: a deviation of 0.02 suits D = 768 but
     leaves small encoders almost linear for their first thousand steps.
+
+    Args:
+        stddev: float.
     """
-    return keras.initializers.TruncatedNormal(stddev=INITIALIZER_STDDEV)
+    return keras.initializers.TruncatedNormal(stddev=stddev)
 
 
 @keras.saving.register_keras_serializable(package="keras_vitbert")
@@ -33,6 +36,7 @@ class ImageEmbedding(keras.layers.Layer):
         prefix_tokens: int, learned tokens before the patches: the class token, and DeiT's
             distillation token where it is 2.
         mean, std: three floats each, one a channel: of an image `(image - mean) / std` is embedded.
+        stddev: float, the deviation that positions begin with.
 
     Input `(batch, image_size, image_size, 3)` floats in [0, 1], which 0.5 and 0.5 scale to [-1, 1];
     output `(batch, prefix_tokens + (image_size / patch_size)**2, hidden_dim)`.
@@ -51,6 +55,7 @@ class ImageEmbedding(keras.layers.Layer):
         prefix_tokens=1,
         mean=(0.5, 0.5, 0.5),
         std=(0.5, 0.5, 0.5),
+        stddev=INITIALIZER_STDDEV,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -64,6 +69,7 @@ class ImageEmbedding(keras.layers.Layer):
         self.patch_size = patch_size
         self.hidden_dim = hidden_dim
         self.prefix_tokens = prefix_tokens
+        self._stddev = stddev
         self._scale = [1 / s for s in std]
         self._offset = [-m / s for m, s in zip(mean, std, strict=True)]
         if len(set(self._scale)) == len(set(self._offset)) == 1:  # a scalar is less work
@@ -86,7 +92,7 @@ class ImageEmbedding(keras.layers.Layer):
         self.position_embedding = self.add_weight(
             name="position_embedding",
             shape=(1, self.prefix_tokens + self.grid**2, self.hidden_dim),
-            initializer=truncated_normal(),
+            initializer=truncated_normal(self._stddev),
         )
 
     def patches(self, images):
@@ -130,6 +136,7 @@ class TextEmbedding(keras.layers.Layer):
         hidden_dim: int, `D`.
         dropout: float, rate applied to the sum.
         num_segments: int, embeddings of segments; 0 for none, and then `segment_ids` are ignored.
+        stddev: float, the deviation that all of these begin with.
 
     Inputs `token_ids` and `segment_ids` (below `num_segments`), both `(batch, length)` integers
     with `length` at most `max_sequence_length`; output `(batch, length, hidden_dim)`. With several
@@ -143,9 +150,11 @@ class TextEmbedding(keras.layers.Layer):
         hidden_dim,
         dropout=0.0,
         num_segments=2,
+        stddev=INITIALIZER_STDDEV,
         **kwargs,
     ):
         super().__init__(**kwargs)
+        self._stddev = stddev
         self.max_sequence_length = max_sequence_length
         self.hidden_dim = hidden_dim
 
@@ -153,7 +162,7 @@ class TextEmbedding(keras.layers.Layer):
             return keras.layers.Embedding(
                 size,
                 hidden_dim,
-                embeddings_initializer=truncated_normal(),
+                embeddings_initializer=truncated_normal(stddev),
                 dtype=self.dtype_policy,
                 name=name,
             )
@@ -171,7 +180,7 @@ class TextEmbedding(keras.layers.Layer):
         self.position_embedding = self.add_weight(
             name="position_embedding",
             shape=(1, self.max_sequence_length, self.hidden_dim),
-            initializer=truncated_normal(),
+            initializer=truncated_normal(self._stddev),
         )
 
     def call(self, token_ids, segment_ids, position_ids=None):

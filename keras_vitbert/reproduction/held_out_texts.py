@@ -1,9 +1,8 @@
 """Text tasks that a small model can profit on, cut from documents that it was not trained on.
 
-`order`: two neighbouring passages, in their order or exchanged (ALBERT's sentence order, arXiv
-1909.11942, section 3.1). `source`: from which of several books a passage is. Half of the examples
-of `order` are exchanged, and a passage is in two of them; the training and the validation examples
-come from different documents.
+`next`: whether a passage follows another, as in BERT's next-sentence prediction, or is from another
+document. `source`: from which of several books a passage is. Training and validation examples come
+from different documents.
 """
 
 import csv
@@ -49,12 +48,15 @@ def passages(documents, words):
     return found
 
 
-def write_order(folder, documents, words, seed):
-    """Writes `train.tsv` and `dev.tsv` of the task `order`, and says how many there are.
+def write_next(folder, documents, words, seed):
+    """Writes `train.tsv` and `dev.tsv` of the task `next`, and says how many there are.
+
+    Each two neighbouring passages are an example; in half of them the second one is exchanged for
+    any passage of another document.
 
     Args:
         folder: str, which is made.
-        documents: dict of `train` and `dev` to a list of `Document`.
+        documents: dict of `train` and `dev` to a list of `Document`, at least two with passages.
         words: int, of a passage at least.
         seed: int.
 
@@ -63,13 +65,18 @@ def write_order(folder, documents, words, seed):
     """
     counts = {}
     for split, found in documents.items():
-        pairs = [pair for cut in passages(found, words) for pair in zip(cut, cut[1:], strict=False)]
-        random = np.random.default_rng((seed, len(pairs)))
-        exchanged = random.permutation(len(pairs)) % 2 == 1
-        rows = [
-            (*(pair[::-1] if swap else pair), "exchanged" if swap else "in order")
-            for pair, swap in zip(pairs, exchanged, strict=True)
-        ]
+        cuts = passages(found, words)
+        homes = np.repeat(np.arange(len(cuts)), [len(cut) for cut in cuts])
+        texts = [text for cut in cuts for text in cut]
+        firsts = np.flatnonzero(homes[:-1] == homes[1:])
+        random = np.random.default_rng((seed, len(firsts)))
+        is_other = random.permutation(len(firsts)) % 2 == 1
+        rows = []
+        for first, other in zip(firsts, is_other, strict=True):
+            second = first + 1
+            while other and homes[second] == homes[first]:
+                second = random.integers(len(texts))
+            rows.append((texts[first], texts[second], "other" if other else "next"))
         order = random.permutation(len(rows))
         counts[split] = _write(
             folder, split, ("sentence1", "sentence2", "label"), [rows[place] for place in order]
@@ -78,7 +85,7 @@ def write_order(folder, documents, words, seed):
 
 
 def write_source(folder, documents, words, seed):
-    """Writes `train.tsv` and `dev.tsv` of the task `source`; arguments as of `write_order`.
+    """Writes `train.tsv` and `dev.tsv` of the task `source`; arguments as of `write_next`.
 
     The source of a document is its book; each has as many examples as the one with the fewest.
     """

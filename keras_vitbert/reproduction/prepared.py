@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 
-from keras_vitbert.reproduction.held_out_texts import book_of, write_order, write_source
+from keras_vitbert.reproduction.held_out_texts import book_of, write_next, write_source
 from pipelines.command_line import UserError
 from pipelines.files import json_object, whole_digest, write_atomically
 from pipelines.status import doing, say
@@ -28,7 +28,7 @@ _CIFAR_PARTS = {
     "task/train": (2_500, 4_500),
     "task/validation": (4_500, 5_000),
 }
-_VOCABULARY, _LENGTH, _PASSES = 4_000, 128, 4
+_VOCABULARY, _LENGTH, _PASSES = 2_000, 128, 4
 # Of eight chapters of a book: for the tasks' training, for what they are measured on, and for the
 # validation of pre-training. The others are trained on.
 _TASK_TRAINING, _TASK_DEV, _VALIDATION = (4, 5), (6,), (7,)
@@ -95,10 +95,10 @@ def build_sample(folder):
     held_out = sample.held_out_documents(len(articles), _SEED)
     unseen = [articles[place] for place in sorted(held_out)]
     half = len(unseen) // 2
-    counts = write_order(
-        os.path.join(folder, "order"), {"train": unseen[half:], "dev": unseen[:half]}, 20, _SEED
+    counts = write_next(
+        os.path.join(folder, "next"), {"train": unseen[half:], "dev": unseen[:half]}, 20, _SEED
     )
-    say(f"order: {counts}")
+    say(f"next: {counts}")
 
 
 def _write_digits(folder):
@@ -158,7 +158,7 @@ def build_small(folder, cifar10, books):
             f"--duplication={passes}",
             f"--max_length={_LENGTH}",
         )
-    for name, write in (("order", write_order), ("source", write_source)):
+    for name, write in (("next", write_next), ("source", write_source)):
         say(f"{name}: {write(os.path.join(folder, name), unseen, _WORDS, _SEED)}")
 
 

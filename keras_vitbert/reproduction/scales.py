@@ -116,14 +116,14 @@ def _sample():
                 sweeps=False,
             ),
             Task(
-                "order",
+                "next",
                 "text",
-                ("--data_dir={data}/order",),
+                ("--data_dir={data}/next",),
                 (*task, "--config.optimizer.learning_rate=3e-4"),
                 sweeps=False,
             ),
         ),
-        few=("digits", "order"),
+        few=("digits", "next"),
         seeds={"table1": 1, "table2": 1, "table3": 1, "figure2": 1, "merging": 1},
         minutes={"pretrain/": 0.8, "finetune/": 0.4, "probe/": 0.3},
         prepare=lambda values, folder: prepared.prepared(folder, prepared.build_sample),
@@ -179,10 +179,10 @@ def _small():
             ),
             *(
                 Task(name, "text", (f"--data_dir={{data}}/{name}",), text)
-                for name in ("order", "source")
+                for name in ("next", "source")
             ),
         ),
-        few=("cifar10", "order", "source"),
+        few=("cifar10", "next", "source"),
         seeds={"table1": 3, "table2": 1, "table3": 1, "figure2": 2, "merging": 3},
         minutes={
             "pretrain/vit-": 3,

@@ -26,7 +26,9 @@ def test_a_run_becomes_a_preset_with_its_card(finished, tmp_path, capsys):
     value = summary["validation"]["image_accuracy"]
     assert f"| image classification accuracy | {value:.4f} |" in card
     assert "pipeline_tag: image-classification" in card and "gender and race" in card
-    assert "`merge.mask_update_interval` | 2 |" in card and "classes | 3: cat, dog, tench" in card
+    assert "`merge.image_loss_ratio` | 0.2 |" in card
+    assert "cagrad" not in card and "mask_" not in card
+    assert "classes | 3: cat, dog, tench" in card
     assert str(tmp_path) not in card  # where data lay is not told
     ours, theirs = load(folder), load(source)
     assert ours.classes == theirs.classes == ["cat", "dog", "tench"]

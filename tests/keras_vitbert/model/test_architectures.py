@@ -292,6 +292,8 @@ def test_configs_know_the_same_names():
         ({"activation": ["gelu"]}, "activation"),
         ({"layer_norm_epsilon": "1e-6"}, "layer_norm_epsilon"),
         ({"layer_norm_epsilon": 0}, "layer_norm_epsilon"),
+        ({"embedding_stddev": 0}, "embedding_stddev"),
+        ({"embedding_stddev": "0.02"}, "embedding_stddev"),
         ({"num_segments": 1}, "num_segments"),
         ({"num_segments": 2.0}, "num_segments"),
         ({"prefix_tokens": 3}, "prefix_tokens"),

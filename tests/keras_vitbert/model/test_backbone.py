@@ -158,16 +158,20 @@ def test_dropout_acts_in_training_only(tiny, batch, randomize):
         assert 0.3 < np.mean(np.asarray(layer(*inputs, training=True)) == 0) < 0.7
 
 
-def test_weights_begin_as_in_vit_and_bert():
-    backbone = ViTBertBackbone(1, 4, 64, 128, 32, 4, 200, 50)
+@pytest.mark.parametrize("stddev", [0.02, 0.5])
+def test_weights_begin_as_in_vit_and_bert(stddev):
+    """Or words, positions and segments with another deviation; the patches' kernel does not."""
+    given = {} if stddev == 0.02 else {"embedding_stddev": stddev}
+    backbone = ViTBertBackbone(1, 4, 64, 128, 32, 4, 200, 50, **given)
     tokens = [v for v in backbone.trainable_variables if "_embedding/" in v.path]
     assert len(tokens) == 6
     for variable in tokens:
         if "class_token" in variable.path:
             assert not np.any(variable.value)
         else:  # normal(0, 0.02), cut at two standard deviations and scaled back to 0.02
-            assert np.abs(variable.value).max() < 2 * 0.02 / 0.8796 + 1e-6
-            assert np.std(variable.value) == pytest.approx(0.02, rel=0.2)
+            begins = 0.02 if "patch_projection" in variable.path else stddev
+            assert np.abs(variable.value).max() < 2 * begins / 0.8796 + 1e-6
+            assert np.std(variable.value) == pytest.approx(begins, rel=0.2)
     kernel = reference.weights_of(backbone)["block_0/feedforward_intermediate_dense/kernel"]
     assert np.abs(kernel).max() <= np.sqrt(6 / (64 + 128))
     assert np.std(kernel) == pytest.approx(np.sqrt(2 / (64 + 128)), rel=0.05)
@@ -177,7 +181,7 @@ def test_weights_begin_as_in_vit_and_bert():
 
 
 def test_config_round_trip(tiny):
-    given = arguments(tiny, dropout=0.2, layer_norm_epsilon=1e-4)
+    given = arguments(tiny, dropout=0.2, layer_norm_epsilon=1e-4, embedding_stddev=0.3)
     backbone = ViTBertBackbone(**given)
     config = backbone.get_config()
     assert given.items() <= config.items()

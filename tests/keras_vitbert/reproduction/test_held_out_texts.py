@@ -4,7 +4,7 @@ import csv
 
 import pytest
 
-from keras_vitbert.reproduction.held_out_texts import passages, write_order, write_source
+from keras_vitbert.reproduction.held_out_texts import passages, write_next, write_source
 from pipelines.text.documents import Document
 
 
@@ -36,27 +36,30 @@ def test_passages_are_whole_sentences_in_order(documents):
     assert " ".join(first).startswith(" ".join(documents["train"][0].paragraphs[:5]))
 
 
-def test_order(documents, tmp_path):
-    counts = write_order(tmp_path, documents, 20, seed=0)
-    neighbours = {
-        split: {pair for cut in passages(found, 20) for pair in zip(cut, cut[1:], strict=False)}
-        for split, found in documents.items()
-    }
+def test_next(documents, tmp_path):
+    counts = write_next(tmp_path, documents, 20, seed=0)
     for split, name in (("train", "train.tsv"), ("dev", "dev.tsv")):
+        cuts = passages(documents[split], 20)
+        home = {text: place for place, cut in enumerate(cuts) for text in cut}
+        following = dict(pair for cut in cuts for pair in zip(cut, cut[1:], strict=False))
         rows = rows_of(tmp_path / name)
-        assert len(rows) == counts[split] == len(neighbours[split])
-        exchanged = [row for row in rows if row["label"] == "exchanged"]
-        assert abs(2 * len(exchanged) - len(rows)) <= 1
+        # Each passage with one behind it is an example.
+        assert sorted(row["sentence1"] for row in rows) == sorted(following)
+        assert len(rows) == counts[split]
+        others = [row for row in rows if row["label"] == "other"]
+        assert abs(2 * len(others) - len(rows)) <= 1
         for row in rows:
-            pair = row["sentence1"], row["sentence2"]
-            assert (pair[::-1] if row in exchanged else pair) in neighbours[split]
+            if row in others:
+                assert home[row["sentence1"]] != home[row["sentence2"]]
+            else:
+                assert row["label"] == "next" and following[row["sentence1"]] == row["sentence2"]
     train, dev = (
         {row[key] for row in rows_of(tmp_path / name) for key in ("sentence1", "sentence2")}
         for name in ("train.tsv", "dev.tsv")
     )
     assert not train & dev
     again = tmp_path / "again"
-    write_order(again, documents, 20, seed=0)
+    write_next(again, documents, 20, seed=0)
     assert (again / "train.tsv").read_bytes() == (tmp_path / "train.tsv").read_bytes()
 
 

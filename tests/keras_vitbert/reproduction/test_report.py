@@ -108,7 +108,7 @@ def test_averages_are_of_tasks_and_then_of_modalities():
         pretraining,
     )
     for place, row in enumerate(experiment.rows):
-        text = mean(values[row.label, name] for name in ("order", "source"))
+        text = mean(values[row.label, name] for name in ("next", "source"))
         images = values[row.label, "cifar10"]
         assert filled.estimate(place, cells.TEXT).mean == pytest.approx(text)
         assert filled.estimate(place, cells.AVERAGE).mean == pytest.approx((text + images) / 2)

@@ -8,12 +8,14 @@ import time
 from keras_vitbert.configs import variants
 from keras_vitbert.configs.variants import Variant
 from keras_vitbert.inspection.activation_maps import ActivationMaps
+from keras_vitbert.inspection.co_activation import co_activation
 from keras_vitbert.inspection.feature_probes import FeatureProbes
 from keras_vitbert.inspection.gradient_probe import GradientProbe
 from keras_vitbert.inspection.mask_pictures import MaskPictures
 from keras_vitbert.inspection.probes import require_scikit_learn
 from keras_vitbert.inspection.profiling import Profile
 from keras_vitbert.inspection.run_texts import RunTexts, finish_session
+from keras_vitbert.inspection.value_files import read_values, stored_steps
 from keras_vitbert.pretraining.baselines import baselines
 from keras_vitbert.pretraining.initial_weights import open_initial, start_from
 from keras_vitbert.pretraining.mask_schedule import MaskSchedule
@@ -285,6 +287,7 @@ def _summary(run, trainer, stream, began, resumed_from, scores):
         "validation": _last_validation(run.folder, rows, trainer.step),
         "baselines": scores,
         "mask": _mask_summary(trainer),
+        "co_activation": _co_activation(run.folder.path, trainer.step),
         "divergences": divergence.counts(trainer),
         "bad_records": [dataclasses.asdict(damage) for damage in left_out(stream)],
     }
@@ -318,4 +321,15 @@ def _mask_summary(trainer):
         "cleared": round(sparsity * trainer.merge.mask.size),
         "size": trainer.merge.mask.size,
         "sparsity_per_block": {name.split("/")[1]: value for name, value in scalars.items()},
+    }
+
+
+def _co_activation(path, step):
+    """How far the modalities share the units of each block at the end, if that was looked at."""
+    if step not in stored_steps(path, "activations"):
+        return {}
+    values = read_values(path, "activations", steps=[step])[step]
+    found = co_activation(values["image"], values["text"])
+    return {
+        name: [round(float(number), 4) for number in numbers] for name, numbers in found.items()
     }

@@ -3,7 +3,7 @@
 import dataclasses
 from statistics import mean
 
-from keras_vitbert.reproduction.experiments import IC, MLM, NATS, NSP
+from keras_vitbert.reproduction.experiments import IC, MLM, NATS, NSP, by_depth
 from keras_vitbert.reproduction.results import DONE
 from keras_vitbert.reproduction.statistics import estimate
 
@@ -22,12 +22,14 @@ class Filled:
         columns: tuple of str.
         values: dict of a row's place to a dict of a column to a dict of a seed to float. A column
             that is made of others has the seeds that all of them have.
+        asked: tuple of str, the columns that questions are answered by.
         pretraining: `Filled` of the same rows in pre-training, or None where the columns are that.
     """
 
     experiment: object
     columns: tuple[str, ...]
     values: dict[int, dict[str, dict[int, float]]]
+    asked: tuple[str, ...] = ()
     pretraining: "Filled | None" = None
 
     def estimate(self, place, column):
@@ -69,7 +71,7 @@ def of_pretraining(experiment, results, unit_name, seeds):
                     found[column][seed] = entry["validation"][column]
         found[MEAN] = _means([found[MLM], found[IC]])
         values[place] = found
-    return Filled(experiment, (NSP, MLM, NATS, IC, MEAN), values)
+    return Filled(experiment, (NSP, MLM, NATS, IC, MEAN), values, (MEAN,))
 
 
 def of_tasks(experiment, results, fine_tuned, probed, tasks, seeds, pretraining=None):
@@ -108,7 +110,35 @@ def of_tasks(experiment, results, fine_tuned, probed, tasks, seeds, pretraining=
     columns = []
     for kind in (TEXT, IMAGES):
         columns += [*(task.name for task in tasks if task.kind == kind), kind]
-    return Filled(experiment, (*columns, AVERAGE, *PROBES), values, pretraining)
+    asked = (TEXT, IMAGES, *PROBES)
+    return Filled(experiment, (*columns, AVERAGE, *PROBES), values, asked, pretraining)
+
+
+def of_blocks(entries):
+    """How far the modalities share each block, by activations and by masks.
+
+    Args:
+        entries: dict of a seed to what is kept of its pre-training.
+
+    Returns:
+        `Filled`; None where no run has looked at activations.
+    """
+    found = {seed: entry for seed, entry in entries.items() if entry.get("co_activation")}
+    if not found:
+        return None
+    experiment = by_depth(len(next(iter(found.values()))["co_activation"]["overlap"]))
+    values = {}
+    for place in range(len(experiment.rows)):
+        values[place] = {
+            name: {seed: entry["co_activation"][name][place] for seed, entry in found.items()}
+            for name in ("overlap", "correlation")
+        }
+        values[place]["cleared"] = {
+            seed: entry["mask"]["sparsity_per_block"][f"block_{place}"]
+            for seed, entry in found.items()
+        }
+    columns = ("overlap", "correlation", "cleared")
+    return Filled(experiment, columns, values, columns)
 
 
 def _means(cells):

@@ -44,12 +44,12 @@ class Row:
 
     Attributes:
         label: tuple of str, its first columns.
-        recipe: `Recipe`.
+        recipe: `Recipe`; None of a row that is a part of runs.
         paper: dict of a column to the paper's number, in per cent; empty where it has none.
     """
 
     label: tuple[str, ...]
-    recipe: Recipe
+    recipe: Recipe | None
     paper: dict[str, float]
 
 
@@ -258,6 +258,26 @@ def _merging():
             ("Is magnitude better than chance?", ("mask",), ("random_mask",)),
             *(("Is a merge better than masks?", (label,), ("mask",)) for label in MERGES),
         ),
+    )
+
+
+def by_depth(blocks):
+    """How far images and text share each block of `vitbert`, as Figures 3 and 4 show it.
+
+    Args:
+        blocks: int, at least 2.
+
+    Returns:
+        `Experiment`; its question has no number in the paper.
+    """
+    labels = [f"{block}" for block in range(blocks)]
+    half = blocks // 2
+    return Experiment(
+        "depth",
+        "Sharing by depth (Figures 3 and 4)",
+        ("block",),
+        tuple(Row((label,), None, {}) for label in labels),
+        questions=(("Does sharing grow with depth?", tuple(labels[-half:]), tuple(labels[:half])),),
     )
 
 

@@ -3,13 +3,11 @@
 import os
 
 from keras_vitbert.inspection.co_activation import rank_correlation
-from keras_vitbert.reproduction.cells import AVERAGE, HEADS, IMAGES, MEAN, PROBE, PROBES, TEXT
+from keras_vitbert.reproduction.cells import AVERAGE, HEADS, IMAGES, PROBE, TEXT
 from keras_vitbert.reproduction.experiments import RAND
 from keras_vitbert.reproduction.results import DIVERGED
 from keras_vitbert.reproduction.statistics import LEVEL, claims, compare, corrected, deviation
 from pipelines.files import markdown_table
-
-_ASKED = (TEXT, IMAGES, *PROBES)  # the columns that questions are answered by, if there are such
 
 
 def page(experiments, results):
@@ -52,10 +50,10 @@ def deviations(experiments):
     rows = {}  # a recipe counts once, whatever tables it is in
     for filled in (*experiments, *(one.pretraining for one in experiments if one.pretraining)):
         for place, row in enumerate(filled.experiment.rows):
-            if row.recipe.variant == RAND:
+            if row.recipe is not None and row.recipe.variant == RAND:
                 continue
             for column in filled.columns:
-                known = rows.setdefault(column, {}).setdefault(row.recipe, {})
+                known = rows.setdefault(column, {}).setdefault(row.recipe or row.label, {})
                 known |= filled.values[place][column]
     return {column: deviation(list(found.values())) for column, found in rows.items()}
 
@@ -177,7 +175,7 @@ def _trend(filled):
 
 def _answers(filled, spreads):
     """The questions, each with what the columns say; corrected for all of them together."""
-    columns = [column for column in filled.columns if column in _ASKED] or [MEAN]
+    columns = filled.asked
     asked, compared = [], []
     for question, *sides in filled.experiment.questions:
         for column in columns:

@@ -137,7 +137,13 @@ class Reproduction:
     def filled(self):
         """What was asked for, and what else there are results of: list of `cells.Filled`."""
         found = [self._filled(experiment) for experiment in self._all.values()]
-        return [one for one in found if one.experiment in self.experiments or one.is_begun]
+        found = [one for one in found if one.experiment in self.experiments or one.is_begun]
+        seeds = range(max(self._seeds, *self.scale.seeds.values()))
+        names = {seed: self._planner.pretraining(FULL, seed) for seed in seeds}
+        runs = {
+            s: self.results.units[name] for s, name in names.items() if name in self.results.units
+        }
+        return [*found, *filter(None, [cells.of_blocks(runs)])]
 
     def _filled(self, experiment):
         seeds, planner = self.seeds(experiment), self._planner
@@ -182,6 +188,7 @@ def numbers_of(unit, summary):
     """
     if unit.module == _PRETRAIN:
         names = ("steps", "seconds", "parameters", "validation", "baselines", "mask")
+        names += ("co_activation",)
         return {name: summary[name] for name in names if name in summary}
     if unit.module == _PROBE:
         first = next(iter(summary["splits"].values()))

@@ -8,6 +8,7 @@ import re
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from keras_vitbert import load
 from keras_vitbert.configs.variants import VARIANTS
@@ -99,6 +100,19 @@ def test_masks_end_at_their_ratio(finished, variant):
     assert bool(summary) == bool(masks) == (variant in MASKED)
     if masks:
         check_masks(summary, masks)
+
+
+def test_the_summary_says_how_far_units_are_shared(finished):
+    """By the values behind the last picture; of runs that draw none it says nothing."""
+    folder = finished("joint")
+    values = np.load(folder / "inspection" / f"activations-{STEPS:08d}.npz")
+    found = summary_of(folder)["co_activation"]
+    assert set(found) == {"overlap", "correlation"}
+    for image, text, correlation in zip(
+        values["image"], values["text"], found["correlation"], strict=True
+    ):
+        assert correlation == pytest.approx(stats.spearmanr(image, text).statistic, abs=1e-4)
+    assert summary_of(finished("vitbert_no_kd"))["co_activation"] == {}
 
 
 def check_masks(summary, masks):

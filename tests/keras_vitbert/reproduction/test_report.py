@@ -117,3 +117,26 @@ def test_averages_are_of_tasks_and_then_of_modalities():
     assert "In pre-training:" in text and "| ViT | 0.7500 |  |  | 0.2500 |  | 1 |" in text
     assert "of other tasks, so that only the order of rows counts:" in text
     assert "which says nothing of other seeds" in text and "Does distillation help?" in text
+
+
+def test_sharing_by_depth():
+    random = np.random.default_rng(3)
+    entries = {}
+    for seed in range(3):
+        overlap, correlation, cleared = random.random((3, 4)) + [[0, 0, 2, 2]]
+        entries[seed] = {
+            "co_activation": {"overlap": list(overlap), "correlation": list(correlation)},
+            "mask": {"sparsity_per_block": {f"block_{n}": v for n, v in enumerate(cleared)}},
+        }
+    entries[3] = {"co_activation": {}, "mask": {}}  # was not looked at
+    filled = cells.of_blocks(entries)
+    assert len(filled.experiment.rows) == 4 and filled.columns == filled.asked
+    for place in range(4):
+        found = [entries[seed]["co_activation"]["overlap"][place] for seed in range(3)]
+        assert filled.estimate(place, "overlap").mean == pytest.approx(mean(found))
+        found = [entries[s]["mask"]["sparsity_per_block"][f"block_{place}"] for s in range(3)]
+        assert filled.estimate(place, "cleared").mean == pytest.approx(mean(found))
+    text = report.section(filled, report.deviations([filled]))
+    assert "cleared 6." in text  # degrees of freedom: (4 - 1) * (3 - 1)
+    assert "overlap: 2 and 3 above 0 and 1 by " in text
+    assert cells.of_blocks({0: entries[3]}) is None

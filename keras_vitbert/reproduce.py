@@ -11,7 +11,10 @@ commands, such as devices and where data lie.
 OUTPUT_DIR gets a folder for each run, `results.json` with what each gave and how, and `results.md`
 with the tables. Run again, it goes on where it stopped; machines that share the folder divide the
 runs among them. A run that stands in `results.json` is not repeated, whether its folder is there or
-not. Exit status: 0 done, 2 bad flag, file or data, 75 stopped by a signal.
+not; --repeat=N runs N fine-tunings of them again, with all that they need, in OUTPUT_DIR/repeated,
+and fails where a number differs.
+
+Exit status: 0 done, 2 bad flag, file or data, 75 stopped by a signal.
 """
 
 import os
@@ -34,7 +37,7 @@ def main(argv):
         argv: list of str, without the program's name.
 
     Returns:
-        str, the path of the page; empty for a dry run.
+        str, the path of the page; empty for a dry run or what is repeated.
     """
     values = command_line.define_flags(
         ("scale", "sample", f"one of {', '.join(SCALES)}"),
@@ -45,6 +48,7 @@ def main(argv):
         ("seeds", 0, "for each row; 0: what the scale has, between 1 and 3", 0),
         ("output_dir", "", "the folder of all runs (default: runs/reproduce-SCALE)"),
         ("results", "", "the file of results, beside its page (default: OUTPUT_DIR/results.json)"),
+        ("repeat", 0, "run so many of the finished ones again, and compare the numbers", 0),
         ("dry_run", False, "only print what is there, what is missing and how long it takes"),
         ("cifar10", "", "of small: a folder that holds train/CLASS/*.jpg, CIFAR-10's"),
         ("books", "", "of small: a folder of plain-text books"),
@@ -85,6 +89,17 @@ def main(argv):
         print(line)
     print(f"{len(asked.units) - len(missing)} done, {len(missing)} missing")
     if values.dry_run:
+        return ""
+    if values.repeat:
+        same, differing = asked.repeat(values.repeat, values)
+        for line in differing:
+            print(line)
+        if differing:
+            raise UserError(
+                f"{len(differing)} numbers differ from those of {asked.results.path}, see above; "
+                "another machine or other versions explain last digits, nothing explains more"
+            )
+        print(f"{same} units have the same numbers to the bit")
         return ""
     page = os.path.splitext(asked.results.path)[0] + ".md"
     try:

@@ -1,18 +1,23 @@
 """Puts a reproduction together: from names of tables to units, results and pages."""
 
 import os
+import random
 from statistics import mean
 
+from keras_vitbert.configs.overrides import flatten
 from keras_vitbert.inspection.probes import RIDGE
 from keras_vitbert.reproduction import cells
 from keras_vitbert.reproduction.experiments import FULL, JOINT, RAND, experiments
 from keras_vitbert.reproduction.plan import Planner
-from keras_vitbert.reproduction.results import Results
+from keras_vitbert.reproduction.results import DONE, Results
 from keras_vitbert.reproduction.running import missing, run_missing
 from keras_vitbert.reproduction.units import DATA, ordered
+from pipelines.command_line import UserError
 from pipelines.files import make_folder
 from pipelines.status import duration
 
+_REPEATED = "repeated"
+_OF_THE_RUN = ("seconds", "command", "versions", "commit")  # which are not what came out
 _PRETRAIN, _PROBE = "keras_vitbert.pretrain", "keras_vitbert.probe"
 
 
@@ -134,6 +139,45 @@ class Reproduction:
         run_missing(self.units, self.results, data, numbers_of, self.seconds)
         self.results.collect(self.units)
 
+    def repeat(self, count, values):
+        """Runs finished units again, with all that they need, in a folder of their own.
+
+        Args:
+            count: int, how many; which ones follows from it, so that it goes on after a stop.
+            values: the command's flags, for the data.
+
+        Returns:
+            (int, how many units have the same numbers; list of str, what differs).
+
+        Raises:
+            UserError: fewer are done; or see `running.run_missing`, as of `Stopped`.
+        """
+        done = [unit.name for unit in self.units if self._is_done(unit)]
+        pool = [name for name in done if name.startswith("finetune/")] or done
+        if len(pool) < count:
+            raise UserError(f"--repeat={count}: {len(pool)} are done; give at most that")
+        chosen = random.Random(count).sample(sorted(pool), count)
+        units = ordered(self._planner.units, chosen)
+        output = os.path.join(self.output, _REPEATED)
+        results = Results(os.path.join(output, "results.json"), self.scale.name, output)
+        make_folder(output, "output_dir")
+        data = os.path.join(self.output, DATA)
+        results.data = dict(self.results.data)
+        results.require_data(self.scale.prepare(values, data))
+        run_missing(units, results, data, numbers_of, self.seconds)
+        results.collect(units)
+        known = [unit.name for unit in units if self._is_done(unit)]
+        differing = [
+            f"{name}: {difference}"
+            for name in known
+            for difference in differences(self.results.units[name], results.units[name])
+        ]
+        return len(known) - len({line.partition(":")[0] for line in differing}), differing
+
+    def _is_done(self, unit):
+        entry = self.results.units.get(unit.name)
+        return entry is not None and entry["outcome"] == DONE and unit.has_summary
+
     def filled(self):
         """What was asked for, and what else there are results of: list of `cells.Filled`."""
         found = [self._filled(experiment) for experiment in self._all.values()]
@@ -174,6 +218,26 @@ def _long(seconds):
     """A duration, in days where these are more than two."""
     days = seconds / 86_400
     return f"{days:,.1f} days" if days > 2 else duration(seconds)
+
+
+def differences(first, second):
+    """How the numbers of two runs of a unit differ, but for how long they took.
+
+    Args:
+        first, second: dict, entries of `Results.units`.
+
+    Returns:
+        list of str; empty if all are the same.
+    """
+    flat = [
+        flatten({k: v for k, v in entry.items() if k not in _OF_THE_RUN})
+        for entry in (first, second)
+    ]
+    return [
+        f"{key} was {flat[0].get(key)}, is {flat[1].get(key)}"
+        for key in sorted(flat[0].keys() | flat[1].keys())
+        if flat[0].get(key) != flat[1].get(key)
+    ]
 
 
 def numbers_of(unit, summary):

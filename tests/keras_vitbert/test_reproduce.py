@@ -75,7 +75,7 @@ def test_a_tiny_table(sources, image_task, tmp_path, monkeypatch, capsys):
         prepare=lambda values, folder: {},
     )
     rows = (Row(("random",), Recipe(RAND), {"colours": 50.0}), Row(("joint",), JOINT, {}))
-    questions = (("Does it help?", "joint", "random"),)
+    questions = (("Does it help?", ("joint",), ("random",)),)
     table = Experiment("table3", "Tiny", ("from",), rows, tasks="few", questions=questions)
     monkeypatch.setattr(reproducing, "experiments", lambda given: {"table3": table})
     monkeypatch.setitem(scales.SCALES, "sample", lambda: scale)
@@ -97,6 +97,23 @@ def test_a_tiny_table(sources, image_task, tmp_path, monkeypatch, capsys):
     page = (tmp_path / "kept.md").read_text()
     assert (tmp_path / "kept-table3.png").read_bytes().startswith(b"\x89PNG")
     assert "## Tiny" in page and "over 2 seeds" in page and "| random | 50.0 (" in page
+    # Again, in another folder, to the bit; and where it is not, that is an error.
+    capsys.readouterr()
+    assert call(*flags, "--repeat=2") == EXIT_DONE
+    assert "units have the same numbers to the bit" in capsys.readouterr().out
+    again = json.loads((folder / "repeated" / "results.json").read_text())["units"]
+    [name, *_] = [name for name in again if name.startswith("finetune/colours/")]
+    assert again[name]["value"] == content["units"][name]["value"]
+    changed = json.loads(results.read_text())
+    changed["units"][name]["value"] += 1e-7
+    (tmp_path / "changed.json").write_text(json.dumps(changed))
+    flags_of_changed = [*flags[:-1], f"--results={tmp_path / 'changed.json'}"]
+    assert call(*flags_of_changed, "--repeat=2") == EXIT_BAD_INPUT
+    shown = capsys.readouterr()
+    assert f"{name}: value was {changed['units'][name]['value']}" in shown.out
+    assert "1 numbers differ from those of" in shown.err
+    assert call(*flags, "--repeat=5") == EXIT_BAD_INPUT
+    assert "--repeat=5: 4 are done; give at most that" in capsys.readouterr().err
     # A finished row counts without its folder.
     folder.rename(tmp_path / "moved")
     capsys.readouterr()

@@ -22,7 +22,7 @@ DEFAULTS = {
     "prefix_tokens": 1,
     "image_mean": [0.5, 0.5, 0.5],
     "image_std": [0.5, 0.5, 0.5],
-    "embedding_stddev": 0.02,
+    "embedding_scale": 1.0,
     "image_head": "paper",
     "text_head": "paper",
 }
@@ -68,9 +68,9 @@ def problems(model):
     require(is_rate, "stochastic_depth", "must be in [0, 1)")
     epsilon = found["layer_norm_epsilon"]
     require(isinstance(epsilon, _NUMBER) and 0 < epsilon < 1, "layer_norm_epsilon", "must be small")
-    stddev = found["embedding_stddev"]
-    fits = isinstance(stddev, _NUMBER) and 0 < stddev <= 10
-    require(fits, "embedding_stddev", "must be in (0, 10]")
+    scale = found["embedding_scale"]
+    fits = isinstance(scale, _NUMBER) and 0 < scale <= 1000
+    require(fits, "embedding_scale", "must be in (0, 1000]")
     segments, tokens = found["num_segments"], found["prefix_tokens"]
     fix = "must be 0 (none) or from 2 to 1000"
     require(type(segments) is int and (segments == 0 or 2 <= segments <= 1000), "num_segments", fix)

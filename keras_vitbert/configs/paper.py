@@ -49,7 +49,7 @@ def get_config(size: str = "base") -> config_dict.ConfigDict:
         "prefix_tokens": 1,  # 2: with the distillation token of DeiT
         "image_mean": (0.5, 0.5, 0.5),  # of each channel, not in the paper
         "image_std": (0.5, 0.5, 0.5),
-        "embedding_stddev": 0.02,  # that words, positions and segments begin with; not in the paper
+        "embedding_scale": 1.0,  # of words, positions and segments
         "image_head": "paper",  # or vit, deit
         "text_head": "paper",  # or bert
     }

@@ -26,8 +26,8 @@ def get_config() -> config_dict.ConfigDict:
         vocabulary_size=2_000,
         max_sequence_length=128,
         dropout=0.0,
-        # With 0.02 masked words stay near their frequencies, and images need three times the steps.
-        embedding_stddev=1.0,
+        # With 1 masked words stay near their frequencies, and images need three times the steps.
+        embedding_scale=50.0,
     )
     config.data.images.update(crop_area=(0.5, 1.0), central_crop=1.0)
 

@@ -40,6 +40,11 @@ class HuggingFaceModel:
     def __init__(self, trained):
         self._trained = trained
         backbone = trained.backbone
+        if backbone.embedding_scale != 1:
+            raise UserError(
+                f"{trained.path}: multiplies its embeddings by {backbone.embedding_scale:g}, which "
+                "no model of transformers does; write a preset of keras-hub"
+            )
         self.left_out = []
         self._is_bert = backbone.norm == "post"
         if self._is_bert and backbone.vocabulary_size is None:

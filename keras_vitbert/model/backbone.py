@@ -5,7 +5,7 @@ import keras_hub
 
 from keras_vitbert.model.activations import ACTIVATIONS
 from keras_vitbert.model.backbone_inputs import check_inputs, masks_of, streams_of
-from keras_vitbert.model.embeddings import INITIALIZER_STDDEV, ImageEmbedding, TextEmbedding
+from keras_vitbert.model.embeddings import ImageEmbedding, TextEmbedding
 from keras_vitbert.model.encoder_block import TransformerEncoder
 from keras_vitbert.model.image_scale import scaled
 from keras_vitbert.model.tokens import shape_at
@@ -45,10 +45,10 @@ class ViTBertBackbone(keras_hub.models.Backbone):
         num_segments: int, embeddings of segments; 0 for a text model without them, as DistilBERT
             is, which ignores `segment_ids`.
         patch_bias, prefix_tokens, image_mean, image_std: see `ImageEmbedding`.
-        embedding_stddev: float, the deviation that words, positions and segments begin with. Where
-            nothing normalises their sum (`pre`) it is what a token says of itself beside what
-            attention adds to all of them alike: a small model, whose kernels are large, learns text
-            sooner with more than BERT's and ViT's 0.02.
+        embedding_scale: float, which words, positions and segments are multiplied by, as Vaswani et
+            al. 2017, section 3.4, do. They begin with a deviation of 0.02; where nothing normalises
+            their sum (`pre`), it is what a token says of itself beside what attention adds to all
+            of them alike. A small model, whose kernels are large, learns text sooner with more.
         dtype: a Keras dtype or policy, such as `"mixed_bfloat16"`.
 
     Call it on a dict with the inputs of one modality or of both:
@@ -107,7 +107,7 @@ class ViTBertBackbone(keras_hub.models.Backbone):
         prefix_tokens=1,
         image_mean=(0.5, 0.5, 0.5),
         image_std=(0.5, 0.5, 0.5),
-        embedding_stddev=INITIALIZER_STDDEV,
+        embedding_scale=1.0,
         dtype=None,
         **kwargs,
     ):
@@ -133,7 +133,7 @@ class ViTBertBackbone(keras_hub.models.Backbone):
                 prefix_tokens=prefix_tokens,
                 mean=image_mean,
                 std=image_std,
-                stddev=embedding_stddev,
+                scale=embedding_scale,
                 dtype=dtype,
                 name="image_embedding",
             )
@@ -144,7 +144,7 @@ class ViTBertBackbone(keras_hub.models.Backbone):
                 hidden_dim,
                 num_segments=num_segments,
                 dropout=of_embedding,
-                stddev=embedding_stddev,
+                scale=embedding_scale,
                 dtype=dtype,
                 name="text_embedding",
             )
@@ -209,7 +209,7 @@ class ViTBertBackbone(keras_hub.models.Backbone):
         self.prefix_tokens = prefix_tokens
         self.image_mean = tuple(image_mean)
         self.image_std = tuple(image_std)
-        self.embedding_stddev = embedding_stddev
+        self.embedding_scale = embedding_scale
         self._block_outputs = tuple(block_outputs.items())
         # A functional model requires every input; this one accepts either modality alone.
         self.input_spec = None
@@ -321,5 +321,5 @@ class ViTBertBackbone(keras_hub.models.Backbone):
             "prefix_tokens": self.prefix_tokens,
             "image_mean": list(self.image_mean),
             "image_std": list(self.image_std),
-            "embedding_stddev": self.embedding_stddev,
+            "embedding_scale": self.embedding_scale,
         }

@@ -8,16 +8,18 @@ from keras import ops
 INITIALIZER_STDDEV = 0.02
 
 
-def truncated_normal(stddev=INITIALIZER_STDDEV) -> Any:
+def truncated_normal() -> Any:
     """The initializer of BERT and ViT for embeddings.
 
     Kernels of blocks and heads are Glorot-uniform, as in ViT: a deviation of 0.02 suits D = 768 but
     leaves small encoders almost linear for their first thousand steps.
-
-    Args:
-        stddev: float.
     """
-    return keras.initializers.TruncatedNormal(stddev=stddev)
+    return keras.initializers.TruncatedNormal(stddev=INITIALIZER_STDDEV)
+
+
+def scaled_by(scale, x):
+    """A product with a Python number; what is multiplied by 1 stays as it is."""
+    return x if scale == 1 else x * scale
 
 
 @keras.saving.register_keras_serializable(package="keras_vitbert")
@@ -36,7 +38,7 @@ class ImageEmbedding(keras.layers.Layer):
         prefix_tokens: int, learned tokens before the patches: the class token, and DeiT's
             distillation token where it is 2.
         mean, std: three floats each, one a channel: of an image `(image - mean) / std` is embedded.
-        stddev: float, the deviation that positions begin with.
+        scale: float, which positions are multiplied by.
 
     Input `(batch, image_size, image_size, 3)` floats in [0, 1], which 0.5 and 0.5 scale to [-1, 1];
     output `(batch, prefix_tokens + (image_size / patch_size)**2, hidden_dim)`.
@@ -55,7 +57,7 @@ class ImageEmbedding(keras.layers.Layer):
         prefix_tokens=1,
         mean=(0.5, 0.5, 0.5),
         std=(0.5, 0.5, 0.5),
-        stddev=INITIALIZER_STDDEV,
+        scale=1.0,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -69,7 +71,7 @@ class ImageEmbedding(keras.layers.Layer):
         self.patch_size = patch_size
         self.hidden_dim = hidden_dim
         self.prefix_tokens = prefix_tokens
-        self._stddev = stddev
+        self.scale = scale
         self._scale = [1 / s for s in std]
         self._offset = [-m / s for m, s in zip(mean, std, strict=True)]
         if len(set(self._scale)) == len(set(self._offset)) == 1:  # a scalar is less work
@@ -92,7 +94,7 @@ class ImageEmbedding(keras.layers.Layer):
         self.position_embedding = self.add_weight(
             name="position_embedding",
             shape=(1, self.prefix_tokens + self.grid**2, self.hidden_dim),
-            initializer=truncated_normal(self._stddev),
+            initializer=truncated_normal(),
         )
 
     def patches(self, images):
@@ -118,7 +120,8 @@ class ImageEmbedding(keras.layers.Layer):
         class_token = ops.broadcast_to(self.class_token, prefix)
         class_token = ops.cast(class_token, x.dtype)
         x = ops.concatenate([class_token, x], axis=1)
-        return self.dropout_layer(x + ops.cast(self.position_embedding, x.dtype))
+        positions = scaled_by(self.scale, ops.cast(self.position_embedding, x.dtype))
+        return self.dropout_layer(x + positions)
 
     def compute_output_shape(self, input_shape):
         return (input_shape[0], self.prefix_tokens + self.grid**2, self.hidden_dim)
@@ -136,7 +139,7 @@ class TextEmbedding(keras.layers.Layer):
         hidden_dim: int, `D`.
         dropout: float, rate applied to the sum.
         num_segments: int, embeddings of segments; 0 for none, and then `segment_ids` are ignored.
-        stddev: float, the deviation that all of these begin with.
+        scale: float, which the sum is multiplied by.
 
     Inputs `token_ids` and `segment_ids` (below `num_segments`), both `(batch, length)` integers
     with `length` at most `max_sequence_length`; output `(batch, length, hidden_dim)`. With several
@@ -150,11 +153,11 @@ class TextEmbedding(keras.layers.Layer):
         hidden_dim,
         dropout=0.0,
         num_segments=2,
-        stddev=INITIALIZER_STDDEV,
+        scale=1.0,
         **kwargs,
     ):
         super().__init__(**kwargs)
-        self._stddev = stddev
+        self.scale = scale
         self.max_sequence_length = max_sequence_length
         self.hidden_dim = hidden_dim
 
@@ -162,7 +165,7 @@ class TextEmbedding(keras.layers.Layer):
             return keras.layers.Embedding(
                 size,
                 hidden_dim,
-                embeddings_initializer=truncated_normal(stddev),
+                embeddings_initializer=truncated_normal(),
                 dtype=self.dtype_policy,
                 name=name,
             )
@@ -180,7 +183,7 @@ class TextEmbedding(keras.layers.Layer):
         self.position_embedding = self.add_weight(
             name="position_embedding",
             shape=(1, self.max_sequence_length, self.hidden_dim),
-            initializer=truncated_normal(self._stddev),
+            initializer=truncated_normal(),
         )
 
     def call(self, token_ids, segment_ids, position_ids=None):
@@ -192,7 +195,8 @@ class TextEmbedding(keras.layers.Layer):
             positions = self.position_embedding[:, : shape[1]]
         else:
             positions = ops.take(self.position_embedding[0], position_ids, axis=0)
-        return self.dropout_layer(x + ops.cast(positions, x.dtype))
+        x = scaled_by(self.scale, x + ops.cast(positions, x.dtype))
+        return self.dropout_layer(x)
 
     def compute_output_shape(self, token_ids_shape, segment_ids_shape, position_ids_shape=None):
         return (*token_ids_shape, self.hidden_dim)

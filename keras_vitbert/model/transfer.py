@@ -7,7 +7,7 @@ from keras import ops
 
 from pipelines.command_line import UserError
 
-_OF_ENCODER = ("norm", "activation", "layer_norm_epsilon")
+_OF_ENCODER = ("norm", "activation", "layer_norm_epsilon", "embedding_scale")
 _OF_EMBEDDINGS = {
     "image_embedding": ("patch_bias", "prefix_tokens", "image_mean", "image_std"),
     "text_embedding": ("num_segments",),

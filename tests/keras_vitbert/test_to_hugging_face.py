@@ -74,6 +74,10 @@ def test_what_has_no_place_is_left_out_or_refused(make_network, tmp_path, capsys
     assert (found.architecture, found.left_out) == ("ViTForImageClassification", [])
     for changes, message in (
         ({"images": False}, "normalises first and takes text only, which no BERT"),
+        (
+            {"norm": "post", "embedding_scale": 50.0},
+            "multiplies its embeddings by 50, which no model",
+        ),
         ({"text": False, "norm": "post"}, "normalises last and takes images only, which no ViT"),
     ):
         with pytest.raises(UserError, match=message):

@@ -223,6 +223,7 @@ def test_positions_are_interpolated_behind_both_first_tokens(make_network):
         ({"patch_bias": True}, "give --config.model.patch_bias=False$"),
         ({"image_mean": MEAN}, r"give --config.model.image_mean=0\.5,0\.5,0\.5$"),
         ({"num_segments": 3}, "give --config.model.num_segments=2$"),
+        ({"embedding_scale": 50.0}, r"give --config.model.embedding_scale=1\.0$"),
     ],
 )
 def test_weights_of_another_architecture_are_refused(make_network, changes, fix):
@@ -292,8 +293,8 @@ def test_configs_know_the_same_names():
         ({"activation": ["gelu"]}, "activation"),
         ({"layer_norm_epsilon": "1e-6"}, "layer_norm_epsilon"),
         ({"layer_norm_epsilon": 0}, "layer_norm_epsilon"),
-        ({"embedding_stddev": 0}, "embedding_stddev"),
-        ({"embedding_stddev": "0.02"}, "embedding_stddev"),
+        ({"embedding_scale": 0}, "embedding_scale"),
+        ({"embedding_scale": "50"}, "embedding_scale"),
         ({"num_segments": 1}, "num_segments"),
         ({"num_segments": 2.0}, "num_segments"),
         ({"prefix_tokens": 3}, "prefix_tokens"),

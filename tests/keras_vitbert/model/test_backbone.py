@@ -158,20 +158,30 @@ def test_dropout_acts_in_training_only(tiny, batch, randomize):
         assert 0.3 < np.mean(np.asarray(layer(*inputs, training=True)) == 0) < 0.7
 
 
-@pytest.mark.parametrize("stddev", [0.02, 0.5])
-def test_weights_begin_as_in_vit_and_bert(stddev):
-    """Or words, positions and segments with another deviation; the patches' kernel does not."""
-    given = {} if stddev == 0.02 else {"embedding_stddev": stddev}
-    backbone = ViTBertBackbone(1, 4, 64, 128, 32, 4, 200, 50, **given)
+def test_embeddings_are_multiplied(tiny, batch):
+    """Words, positions and segments by the scale; patches are not."""
+    plain, scaled = (ViTBertBackbone(**arguments(tiny, embedding_scale=s)) for s in (1.0, 50.0))
+    scaled.set_weights([np.asarray(v) for v in plain.weights])
+    texts = (batch["token_ids"], batch["segment_ids"])
+    found = scaled.text_embedding(*texts)
+    np.testing.assert_allclose(found, 50 * np.asarray(plain.text_embedding(*texts)), rtol=1e-6)
+    images = np.random.default_rng(0).random(batch["images"].shape, np.float32)
+    difference = scaled.image_embedding(images) - plain.image_embedding(images)
+    positions = np.asarray(plain.image_embedding.position_embedding)
+    wanted = np.broadcast_to(49 * positions, difference.shape)
+    np.testing.assert_allclose(difference, wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_weights_begin_as_in_vit_and_bert():
+    backbone = ViTBertBackbone(1, 4, 64, 128, 32, 4, 200, 50)
     tokens = [v for v in backbone.trainable_variables if "_embedding/" in v.path]
     assert len(tokens) == 6
     for variable in tokens:
         if "class_token" in variable.path:
             assert not np.any(variable.value)
         else:  # normal(0, 0.02), cut at two standard deviations and scaled back to 0.02
-            begins = 0.02 if "patch_projection" in variable.path else stddev
-            assert np.abs(variable.value).max() < 2 * begins / 0.8796 + 1e-6
-            assert np.std(variable.value) == pytest.approx(begins, rel=0.2)
+            assert np.abs(variable.value).max() < 2 * 0.02 / 0.8796 + 1e-6
+            assert np.std(variable.value) == pytest.approx(0.02, rel=0.2)
     kernel = reference.weights_of(backbone)["block_0/feedforward_intermediate_dense/kernel"]
     assert np.abs(kernel).max() <= np.sqrt(6 / (64 + 128))
     assert np.std(kernel) == pytest.approx(np.sqrt(2 / (64 + 128)), rel=0.05)
@@ -181,7 +191,7 @@ def test_weights_begin_as_in_vit_and_bert(stddev):
 
 
 def test_config_round_trip(tiny):
-    given = arguments(tiny, dropout=0.2, layer_norm_epsilon=1e-4, embedding_stddev=0.3)
+    given = arguments(tiny, dropout=0.2, layer_norm_epsilon=1e-4, embedding_scale=3.0)
     backbone = ViTBertBackbone(**given)
     config = backbone.get_config()
     assert given.items() <= config.items()

@@ -142,7 +142,7 @@ def _small():
     ]
     text = (
         "--config.dtype=mixed_bfloat16",
-        "--config.grid=(1e-4,3e-4,1e-3)",
+        "--config.grid=(3e-4,1e-3,3e-3)",
         "--config.dropout=0.1",
     )
 

@@ -204,8 +204,11 @@ def _answers(filled, spreads):
 
 
 def _called(labels):
-    """What rows have in common, such as `magnitude` of `0.1, magnitude` and others; else all."""
+    """What rows have in common, such as `magnitude` of `0.1, magnitude` and others; else all.
+
+    The mean of several is told by brackets.
+    """
     common = [
         part for part in labels[0].split(", ") if all(part in label.split(", ") for label in labels)
     ]
-    return ", ".join(common) or " and ".join(labels)
+    return ", ".join(common) or f"({', '.join(labels)})"

@@ -166,7 +166,7 @@ def claims(comparisons):
         over = f"over {n} seed{'s' if n > 1 else ''}"
         if math.isnan(p):
             told.append(
-                f"{found.above} and {found.below}: {d.mean:+.4f} {over}, which says nothing of "
+                f"{found.above} less {found.below}: {d.mean:+.4f} {over}, which says nothing of "
                 "other seeds"
             )
         elif p < LEVEL:
@@ -178,7 +178,7 @@ def claims(comparisons):
             )
         else:
             told.append(
-                f"{found.above} and {found.below}: no difference seen, {d} {over} (p = {p:.2g}); "
+                f"{found.above} less {found.below}: no difference seen, {d} {over} (p = {p:.2g}); "
                 + _needed(found)
             )
     return told

@@ -138,5 +138,5 @@ def test_sharing_by_depth():
         assert filled.estimate(place, "cleared").mean == pytest.approx(mean(found))
     text = report.section(filled, report.deviations([filled]))
     assert "cleared 6." in text  # degrees of freedom: (4 - 1) * (3 - 1)
-    assert "overlap: 2 and 3 above 0 and 1 by " in text
+    assert "overlap: (2, 3) above (0, 1) by " in text
     assert cells.of_blocks({0: entries[3]}) is None

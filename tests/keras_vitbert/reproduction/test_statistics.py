@@ -121,9 +121,9 @@ def test_claims():
     assert seen.startswith("a above b by 0.0997 ± 0.0003 over 3 seeds (p = ")
     assert reversed_.startswith("b above a by 0.2003 ± 0.0003 over 3 seeds (p = ")
     assert unseen.startswith(
-        "a and b: no difference seen, 0.0133 ± 0.0240 over 3 seeds (p = 0.63); "
+        "a less b: no difference seen, 0.0133 ± 0.0240 over 3 seeds (p = 0.63); "
     )
-    assert one == "a and b: +0.1000 over 1 seed, which says nothing of other seeds"
+    assert one == "a less b: +0.1000 over 1 seed, which says nothing of other seeds"
 
 
 def test_one_seed_says_something_where_the_deviation_is_known():

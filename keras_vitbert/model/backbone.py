@@ -133,7 +133,7 @@ class ViTBertBackbone(keras_hub.models.Backbone):
                 prefix_tokens=prefix_tokens,
                 mean=image_mean,
                 std=image_std,
-                scale=embedding_scale,
+                position_scale=embedding_scale,
                 dtype=dtype,
                 name="image_embedding",
             )

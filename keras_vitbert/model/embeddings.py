@@ -38,7 +38,7 @@ class ImageEmbedding(keras.layers.Layer):
         prefix_tokens: int, learned tokens before the patches: the class token, and DeiT's
             distillation token where it is 2.
         mean, std: three floats each, one a channel: of an image `(image - mean) / std` is embedded.
-        scale: float, which positions are multiplied by.
+        position_scale: float, which positions are multiplied by.
 
     Input `(batch, image_size, image_size, 3)` floats in [0, 1], which 0.5 and 0.5 scale to [-1, 1];
     output `(batch, prefix_tokens + (image_size / patch_size)**2, hidden_dim)`.
@@ -57,7 +57,7 @@ class ImageEmbedding(keras.layers.Layer):
         prefix_tokens=1,
         mean=(0.5, 0.5, 0.5),
         std=(0.5, 0.5, 0.5),
-        scale=1.0,
+        position_scale=1.0,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -71,7 +71,7 @@ class ImageEmbedding(keras.layers.Layer):
         self.patch_size = patch_size
         self.hidden_dim = hidden_dim
         self.prefix_tokens = prefix_tokens
-        self.scale = scale
+        self.position_scale = position_scale
         self._scale = [1 / s for s in std]
         self._offset = [-m / s for m, s in zip(mean, std, strict=True)]
         if len(set(self._scale)) == len(set(self._offset)) == 1:  # a scalar is less work
@@ -120,7 +120,7 @@ class ImageEmbedding(keras.layers.Layer):
         class_token = ops.broadcast_to(self.class_token, prefix)
         class_token = ops.cast(class_token, x.dtype)
         x = ops.concatenate([class_token, x], axis=1)
-        positions = scaled_by(self.scale, ops.cast(self.position_embedding, x.dtype))
+        positions = scaled_by(self.position_scale, ops.cast(self.position_embedding, x.dtype))
         return self.dropout_layer(x + positions)
 
     def compute_output_shape(self, input_shape):

@@ -33,6 +33,11 @@ class Recipe:
         return "-".join([self.variant, *parts, *["original"] * bool(self.checkpoint)])
 
     @property
+    def is_pretrained_here(self):
+        """Whether there is a pre-training of it: not of random weights, or of another project."""
+        return self.variant != RAND and not self.checkpoint
+
+    @property
     def flags(self):
         """Those of `pretrain`: tuple of str."""
         return tuple(f"--config.{key}={value}" for key, value in self.changes)

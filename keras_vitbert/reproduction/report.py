@@ -137,18 +137,28 @@ def _order(filled):
     """Spearman's correlation with the paper's order of rows, for each column that both have."""
     told = []
     for column in filled.columns:
-        pairs = [
-            (filled.estimate(place, column).mean, row.paper[column])
-            for place, row in enumerate(filled.experiment.rows)
-            if column in row.paper and filled.estimate(place, column) is not None
-        ]
+        pairs = _beside(filled, column, lambda row, column=column: row.paper.get(column))
         if len(pairs) > 2:
-            ours, theirs = zip(*pairs, strict=True)
-            value = rank_correlation(ours, theirs)
+            value = rank_correlation(*zip(*pairs, strict=True))
             told.append(f"{HEADS.get(column, column)} {value:+.2f}")
     if not told:
         return []
     return [f"Rank correlation with the paper's order of the rows: {', '.join(told)}.", ""]
+
+
+def _beside(filled, column, number_of):
+    """The mean of each row in a column beside another number, where both are known: list of pairs.
+
+    Args:
+        filled: `keras_vitbert.reproduction.cells.Filled`.
+        column: str.
+        number_of: callable of a `Row`, which returns a number or None.
+    """
+    pairs = (
+        (filled.estimate(place, column), number_of(row))
+        for place, row in enumerate(filled.experiment.rows)
+    )
+    return [(found.mean, number) for found, number in pairs if None not in (found, number)]
 
 
 def _trend(filled):
@@ -157,11 +167,7 @@ def _trend(filled):
 
     told, ps = [], []
     for column in filled.columns:
-        pairs = [
-            (float(row.label[0]), filled.estimate(place, column).mean)
-            for place, row in enumerate(filled.experiment.rows)
-            if filled.estimate(place, column) is not None
-        ]
+        pairs = _beside(filled, column, lambda row: float(row.label[0]))
         if len(pairs) > 3:
             found = stats.spearmanr(*zip(*pairs, strict=True))
             told.append(f"{HEADS.get(column, column)} {found.statistic:+.2f}")

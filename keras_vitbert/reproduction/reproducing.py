@@ -7,7 +7,7 @@ from statistics import mean
 from keras_vitbert.configs.overrides import flatten
 from keras_vitbert.inspection.probes import RIDGE
 from keras_vitbert.reproduction import cells
-from keras_vitbert.reproduction.experiments import FULL, JOINT, RAND, experiments
+from keras_vitbert.reproduction.experiments import FULL, JOINT, experiments
 from keras_vitbert.reproduction.plan import Planner
 from keras_vitbert.reproduction.results import DONE, Results
 from keras_vitbert.reproduction.running import missing, run_missing
@@ -131,13 +131,18 @@ class Reproduction:
         Raises:
             UserError, Stopped: see `running.run_missing`.
         """
-        if not self.missing():
-            return
-        make_folder(self.output, "output_dir")
+        if self.missing():
+            self._run(self.units, self.results, values)
+
+    def _run(self, units, results, values):
+        """Prepares the data, which must be those of all results, and runs what these lack."""
+        make_folder(results.output, "output_dir")
         data = os.path.join(self.output, DATA)
-        self.results.require_data(self.scale.prepare(values, data))
-        run_missing(self.units, self.results, data, numbers_of, self.seconds)
-        self.results.collect(self.units)
+        digests = self.scale.prepare(values, data)
+        for each in (self.results, results):
+            each.require_data(digests)
+        run_missing(units, results, data, numbers_of, self.seconds)
+        results.collect(units)
 
     def repeat(self, count, values):
         """Runs finished units again, with all that they need, in a folder of their own.
@@ -160,12 +165,7 @@ class Reproduction:
         units = ordered(self._planner.units, chosen)
         output = os.path.join(self.output, _REPEATED)
         results = Results(os.path.join(output, "results.json"), self.scale.name, output)
-        make_folder(output, "output_dir")
-        data = os.path.join(self.output, DATA)
-        results.data = dict(self.results.data)
-        results.require_data(self.scale.prepare(values, data))
-        run_missing(units, results, data, numbers_of, self.seconds)
-        results.collect(units)
+        self._run(units, results, values)
         known = [unit.name for unit in units if self._is_done(unit)]
         differing = [
             f"{name}: {difference}"
@@ -193,8 +193,7 @@ class Reproduction:
         seeds, planner = self.seeds(experiment), self._planner
 
         def pretrained(recipe, seed):
-            is_trained = recipe.variant != RAND and not recipe.checkpoint
-            return planner.pretraining(recipe, seed) if is_trained else None
+            return planner.pretraining(recipe, seed) if recipe.is_pretrained_here else None
 
         pretraining = cells.of_pretraining(experiment, self.results, pretrained, seeds)
         if not experiment.tasks:
@@ -251,8 +250,8 @@ def numbers_of(unit, summary):
         dict.
     """
     if unit.module == _PRETRAIN:
-        names = ("steps", "seconds", "parameters", "validation", "baselines", "mask")
-        names += ("co_activation",)
+        names = ("steps", "seconds", "parameters", "validation", "baselines")
+        names += ("mask", "co_activation")
         return {name: summary[name] for name in names if name in summary}
     if unit.module == _PROBE:
         first = next(iter(summary["splits"].values()))

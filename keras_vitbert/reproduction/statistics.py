@@ -20,11 +20,11 @@ _ROUNDING = 1e-12  # in parts of a value
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-    """A mean over seeds.
+    """A mean over seeds, or a difference of such.
 
     Attributes:
         mean: float.
-        error: float, its standard error; NaN of one seed.
+        error: float, its standard error; NaN where that is not known, as of one seed.
         count: int, seeds.
     """
 

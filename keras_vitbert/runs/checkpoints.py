@@ -261,12 +261,6 @@ def restore(path, trainer):
     state = _state(trainer)
     with _telling(path):
         step = _step(path)
-        weights_alone = not _shapes(path, state.keys() - {"network"})
-    if weights_alone:
-        raise UserError(
-            f"{path}: holds weights and no state of their training, so that no run can go on from "
-            "it; begin another run with them, by --initial_weights and another --output_dir"
-        )
     _read(path, state, state)
     with _telling(path):
         done = int(trainer.optimizer.iterations.numpy())
@@ -302,19 +296,29 @@ def network_shapes(path):
         UserError: the checkpoint is damaged.
     """
     with _telling(path):
-        return _shapes(path, ["network"])
+        return _shapes(_open(path), ["network"])
 
 
-def _shapes(path, parts):
+def _open(path):
+    return tf.train.load_checkpoint(os.path.join(path, "state"))
+
+
+def _shapes(reader, parts):
     """Name to shape of the variables in some parts of a checkpoint."""
-    stored = tf.train.load_checkpoint(os.path.join(path, "state")).get_variable_to_shape_map()
+    stored = reader.get_variable_to_shape_map()
     return {name: shape for name, shape in stored.items() if name.split("/")[0] in parts}
 
 
 def _read(path, state, whole):
     """Reads `state`, which is all or a part of `whole`, as the checkpoint must hold it."""
     with _telling(path):
-        stored = _shapes(path, whole)
+        reader = _open(path)
+        stored = _shapes(reader, whole)
+    if len(whole) > 1 and all(name.startswith("network/") for name in stored):
+        raise UserError(
+            f"{path}: holds weights and no state of their training, so that no run can go on from "
+            "it; begin another run with them, by --initial_weights and another --output_dir"
+        )
     if not any(name.startswith("step_check/") for name in stored):  # of an older version
         state, whole = ({k: v for k, v in x.items() if k != "step_check"} for x in (state, whole))
     wanted = {
@@ -330,10 +334,9 @@ def _read(path, state, whole):
             if ours != theirs:
                 variable = name.removesuffix("/.ATTRIBUTES/VARIABLE_VALUE").replace(".S", "/")
                 raise ValueError(f"{variable}: its shape is {theirs}, in the model {ours}")
-        file = os.path.join(path, "state")
-        as_stored = _as_stored(file, state)
+        as_stored = _as_stored(reader, state)
         options = _io_options(tf.distribute.get_strategy())
-        status = tf.train.Checkpoint(**as_stored).read(file, options)
+        status = tf.train.Checkpoint(**as_stored).read(os.path.join(path, "state"), options)
         status.assert_existing_objects_matched().expect_partial()
     for part, variables in state.items():
         for name, variable in variables.items():
@@ -341,9 +344,9 @@ def _read(path, state, whole):
                 variable.assign(tf.cast(as_stored[part][name], variable.dtype))
 
 
-def _as_stored(file, state):
+def _as_stored(reader, state):
     """The same variables, or bfloat16 ones where `write_weights` has rounded them."""
-    dtypes = tf.train.load_checkpoint(file).get_variable_to_dtype_map()
+    dtypes = reader.get_variable_to_dtype_map()
     return {
         part: {
             name: tf.Variable(tf.zeros(variable.shape, tf.bfloat16), trainable=False)

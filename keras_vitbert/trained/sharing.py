@@ -1,7 +1,5 @@
 """Writes the folder of a run of `pretrain` for others: its weights alone, and no paths."""
 
-import copy
-
 import keras
 
 from keras_vitbert.runs import checkpoints
@@ -53,7 +51,7 @@ def _without_paths(content):
     if isinstance(content, list):
         return [_without_paths(value) for value in content]
     if not isinstance(content, dict):
-        return copy.copy(content)
+        return content
     return {
         key: None if key == "path" else _without_paths(value)
         for key, value in content.items()

@@ -38,6 +38,16 @@ def test_two_rows_alone_are_the_paired_test():
     assert found.p == pytest.approx(stats.ttest_rel(*pairs).pvalue)
 
 
+def test_only_common_seeds_are_compared():
+    ours = {0: 0.5, 1: 0.7, 2: 0.62, 7: 0.1}
+    theirs = {2: 0.6, 1: 0.61, 0: 0.48, 9: 0.9}
+    found = of_two(ours, theirs)
+    pairs = [[side[seed] for seed in (0, 1, 2)] for side in (ours, theirs)]
+    assert found.difference.count == 3 and found.freedom == 2
+    assert found.difference.mean == pytest.approx(np.mean(np.subtract(*pairs)))
+    assert found.p == pytest.approx(stats.ttest_rel(*pairs).pvalue)
+
+
 def test_the_deviation_of_whole_rows_is_that_of_randomised_blocks():
     values = np.random.default_rng(0).random((5, 3))
     found = deviation([dict(enumerate(row)) for row in values])

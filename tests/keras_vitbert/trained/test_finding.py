@@ -6,7 +6,9 @@ import pathlib
 import numpy as np
 import pytest
 
+from keras_vitbert.fine_tuning.pretrained import open_pretrained
 from keras_vitbert.importing import sources
+from keras_vitbert.trained import finding
 from keras_vitbert.trained.finding import exported_versions, find
 from pipelines.command_line import UserError
 
@@ -29,6 +31,19 @@ def test_what_this_project_wrote(name, kind, path):
     assert (found.kind, found.path, found.label) == (kind, str(SAVED / path), str(SAVED / name))
     config = SAVED / path / "config.json"
     assert found.config == (json.loads(config.read_text()) if config.exists() else {})
+
+
+def test_models_that_come_with_the_project_have_names(monkeypatch):
+    monkeypatch.setattr(finding, "_OWN_MODELS", str(SAVED))
+    assert "run" in finding.own_models()
+    found = find("run")
+    assert (found.kind, found.path, found.label) == (sources.RUN, str(SAVED / "run"), "run")
+    opened = open_pretrained("rand", architecture="run", kind="text")
+    record = json.loads((SAVED / "run" / "config.json").read_text())
+    assert opened.model["hidden_dim"] == record["config"]["model"]["hidden_dim"]
+    assert opened.vocabulary == (SAVED / "run" / "vocabulary.txt").read_text().splitlines()
+    monkeypatch.setattr(finding, "_OWN_MODELS", str(SAVED / "none"))
+    assert finding.own_models() == []
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,9 @@ def passes(make_network, make_batch):
         if lora:
             for layer in network._flatten_layers():
                 if isinstance(layer, keras.layers.EinsumDense):
-                    layer.enable_lora(lora)
+                    # Without a seed the kernels depend on which tests ran before, and some are
+                    # so ill-conditioned that rounding alone exceeds the tolerance.
+                    layer.enable_lora(lora, a_initializer=keras.initializers.HeUniform(0))
                     layer.lora_kernel_b.assign(
                         tf.random.stateless_normal(layer.lora_kernel_b.shape, (1, 2))
                     )

@@ -1,28 +1,25 @@
 """What pre-training and fine-tuning both need from Keras' `fit`."""
 
-import contextlib
 from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
+from keras import ops
 
 from keras_vitbert.merging.entries import Parts
 from keras_vitbert.merging.merge import present
 from keras_vitbert.training import cpu_layers
-from keras_vitbert.training.accumulation import in_parts
 from keras_vitbert.training.clipping import clip_scale
+from keras_vitbert.training.engines.chosen import engine
 from keras_vitbert.training.example_dropout import ExampleDropout
 from keras_vitbert.training.recomputation import recompute
-from keras_vitbert.training.shared_trace import share_trace
 from keras_vitbert.training.step_check import STEP_ROW, StepCheck, bad_steps, step_row
 from pipelines.status import doing, timed
-from tpu.strategy import holder_of_weights
 
 _TRACING = {False: "compiling the first step", True: "compiling the step that compares gradients"}
 
 
-class BaseTrainer(keras.Model):
+class BaseTrainer(engine.Fitting):
     """A `keras.Model` whose train step sums gradients over the replicas itself.
 
     A subclass fills `means`, a dict of `keras.metrics.Mean`, and has a `train_step` that calls
@@ -73,14 +70,13 @@ class BaseTrainer(keras.Model):
         self.network = network
         self.clip_norm = clip_norm
         self.accumulation = accumulation
-        devices = holder_of_weights(self.distribute_strategy)
+        devices = engine.devices()
         self.in_turn = devices == "gpu" if in_turn is None else in_turn
         self.on_cpu = devices == "host"
         self.step_check = StepCheck(name="step_check")
         self.bad_steps = ()
         self.dropout = ExampleDropout(network, seed, self.interleaved)
-        cpu_layers.adapt(network)
-        share_trace(network.backbone.blocks)
+        engine.prepare(network)
         if remat:
             recompute(network.backbone.blocks)
         self.image_layers = image_layers
@@ -98,6 +94,11 @@ class BaseTrainer(keras.Model):
             "metrics": [variable for mean in self.metrics for variable in mean.variables],
             "step_check": self.step_check.variables,
         }
+
+    @property
+    def frozen_variables(self):
+        """What steps read and do not change, beside the network: list of Keras variables."""
+        return []
 
     def log_values(self):
         """Further values for the log at the end of an epoch: dict of name to float."""
@@ -118,7 +119,7 @@ class BaseTrainer(keras.Model):
         """
         if self.image_layers is None:
             return batch
-        with tf.name_scope("augmentation"):
+        with keras.name_scope("augmentation"):
             return {**batch, "images": self.image_layers(batch["images"], batch[numbers])}
 
     def in_parts(self, function, batch):
@@ -141,15 +142,15 @@ class BaseTrainer(keras.Model):
             gradients, placed = present(gradients)
             if self.accumulation > 1:
                 measured = {
-                    name: (tf.reduce_sum(values * weights), tf.reduce_sum(weights))
+                    name: (ops.sum(values * weights), ops.sum(weights))
                     for name, (values, weights) in measured.items()
                 }
             return gradients, losses, measured
 
-        gradients, losses, measured = in_parts(part, batch, self.accumulation)
+        gradients, losses, measured = engine.in_parts(part, batch, self.accumulation)
         if self.accumulation > 1:
             measured = {
-                name: (tf.math.divide_no_nan(total, weight), weight)
+                name: (ops.divide_no_nan(total, weight), weight)
                 for name, (total, weight) in measured.items()
             }
         return placed(gradients), losses, measured
@@ -168,19 +169,6 @@ class BaseTrainer(keras.Model):
         with keyed, cpu_layers.for_cpu(self.on_cpu and not self.jit_compile):
             return self.network(inputs, training=True)
 
-    def summed(self, values):
-        """Sums over the replicas, inside one of them.
-
-        Args:
-            values: nested lists of tensors.
-
-        Returns:
-            nested lists of tensors, the same on every replica.
-        """
-        replicas = tf.distribute.get_replica_context()
-        with tf.name_scope("sum_over_replicas"):
-            return replicas.all_reduce(tf.distribute.ReduceOp.SUM, values)
-
     def update(self, gradients, loss, measured, parts=None):
         """Clips gradients and applies them, unless the step is bad; inside a replica.
 
@@ -194,25 +182,25 @@ class BaseTrainer(keras.Model):
             (scalar bool tensor, whether the step is good; dict of further logs).
         """
         parts = parts or [None] * len(gradients)
-        with tf.name_scope("clip"):
-            half_squares = tf.stack(
+        with keras.name_scope("clip"):
+            half_squares = ops.stack(
                 [_half_square(g, part) for g, part in zip(gradients, parts, strict=True)]
             )
-            norm = tf.sqrt(2 * tf.reduce_sum(half_squares))
-            moved = self.optimizer.largest_update(tf.minimum(norm, self.clip_norm))
+            norm = ops.sqrt(2 * ops.sum(half_squares))
+            moved = self.optimizer.largest_update(ops.minimum(norm, self.clip_norm))
             good, largest = self.step_check.judge(loss, norm, *moved)
             scale: Any = clip_scale(norm, self.clip_norm)
-            scale = tf.where(good, scale, 0.0)
+            scale = ops.where(good, scale, 0.0)
 
             def clipped(gradient):
                 # Unlike a product, this is 0 for a gradient that is not finite.
-                return tf.math.multiply_no_nan(gradient, scale)
+                return engine.times(gradient, scale)
 
             gradients = [
                 clipped(g) if p is None else Parts(clipped(p.text), clipped(p.image), p.mask)
                 for g, p in zip(gradients, parts, strict=True)
             ]
-        with tf.name_scope("update"):
+        with keras.name_scope("update"):
             variables = self.network.trainable_variables
             self.optimizer.apply(gradients, variables, good, in_turn=self.in_turn)
         self.record(measured, good)
@@ -229,27 +217,12 @@ class BaseTrainer(keras.Model):
             good: scalar bool tensor; if it is False, the metrics keep their values.
         """
         for name, (values, weights) in measured.items():
-            values, weights = tf.where(good, values, 0.0), tf.where(good, weights, 0.0)
+            values, weights = ops.where(good, values, 0.0), ops.where(good, weights, 0.0)
             self.means[name].update_state(values, sample_weight=weights)
 
     def make_train_function(self, force=False):
         if self.train_function is None or force:
-            self.train_function = self._counted(self._make_train_steps())
-
-    def make_test_function(self, force=False):
-        if self.test_function is not None and not force:
-            return
-        run_step = self._make_function(self.test_step)
-
-        def test_function(iterator):
-            logs = run_step(iterator)
-            # The batches may run out within an execution.
-            with contextlib.suppress(tf.errors.OutOfRangeError):
-                for _ in range(1, self.steps_per_execution):
-                    logs = run_step(iterator)
-            return logs
-
-        self.test_function = test_function
+            self.train_function = self._counted(self.train_steps())
 
     def _counted(self, run_steps):
         def train_function(iterator):
@@ -265,111 +238,16 @@ class BaseTrainer(keras.Model):
 
         return train_function
 
-    # --- what `fit` needs under `MultiWorkerMirroredStrategy` -----------------------------------
-
-    # Keras' `fit` fails there in two places (keras#20585): before the first step it averages the
-    # first batch over the replicas, including strings and labels, and after each step it averages
-    # scalars over an axis that they do not have. A test in
-    # `tests/keras_vitbert/runs/test_workers.py` fails once the two methods below can go.
-
-    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
-        """Does nothing: network, optimiser and metrics are built before `fit`."""
-
-    def _make_function(self, step_function):
-        return self._make_steps(step_function, step_function, 1)
-
-    def _make_train_steps(self, first_step=None):
-        """A function of an iterator that runs `steps_per_execution` training steps.
-
-        Args:
-            first_step: in place of `train_step` for the first of them.
-        """
-        first_step = first_step or self.train_step
-        return self._make_steps(first_step, self.train_step, self.steps_per_execution)
-
-    def _make_steps(self, first_step, step, count):
-        """A function of an iterator that runs `count` steps and returns the last one's logs.
-
-        The logs are those of this process's first replica, and the rows of all steps, see
-        `step_check.step_row`. The values at the end of an epoch come from `get_metrics_result`,
-        which covers all replicas.
-        """
-
-        def distributed(step):
-            def run(batch):
-                logs = self.distribute_strategy.run(step, args=(batch,))
-                return tf.nest.map_structure(self._own_replica, logs)
-
-            if self.run_eagerly:
-                return run
-            # No Python control flow depends on tensors, and AutoGraph doubles the tracing time.
-            return tf.function(
-                run, autograph=False, reduce_retracing=True, jit_compile=self.jit_compile
-            )
-
-        first_step, step = distributed(first_step), distributed(step)
-
-        @tf.autograph.experimental.do_not_convert
-        def run_steps(iterator):
-            logs = first_step(next(iterator))
-            if count > 1:
-
-                def next_step(done, _, rows):
-                    logs = step(next(iterator))
-                    rows = tf.tensor_scatter_nd_update(rows, [[done]], [logs[STEP_ROW]])
-                    return done + 1, logs, rows
-
-                rows = tf.tile(logs[STEP_ROW][tf.newaxis], (count, 1))
-                _, logs, rows = tf.while_loop(
-                    lambda done, *_: done < count,
-                    next_step,
-                    (1, logs, rows),
-                    parallel_iterations=1,
-                )
-                logs[STEP_ROW] = rows
-            return logs
-
-        return run_steps if self.run_eagerly else tf.function(run_steps, reduce_retracing=True)
-
-    def _own_replica(self, values):
-        return self.distribute_strategy.experimental_local_results(values)[0]
-
     @property
     def metrics(self):
         return list(self.means.values())
 
-    def _get_metrics_result_or_logs(self, logs):
-        """An epoch's logs: means over all replicas.
-
-        Without this, Keras would keep the step's own logs, which are made on each replica, as they
-        also contain the gradient's norm.
-        """
-        return {**logs, **self.get_metrics_result()}
-
 
 def _half_square(gradient, part):
     """Half the sum of squares of a gradient, not finite if that of a part of it is not."""
-    half = tf.nn.l2_loss(gradient)
+    half = engine.half_square(gradient)
     if part is None:
         return half
     # A mask can hide what would spoil the moments.
-    both = tf.nn.l2_loss(part.text) + tf.nn.l2_loss(part.image)
-    return tf.where(tf.math.is_finite(both), half, both)
-
-
-def dense(gradients, variables):
-    """Converts gradients to dense tensors of the variables' shapes; None stays None.
-
-    The word embeddings' gradient is an `IndexedSlices`, whose duplicate rows AdamW would square one
-    by one instead of squaring their sum.
-
-    Args:
-        gradients: list of tensors, `tf.IndexedSlices` and None.
-        variables: list of `tf.Variable`.
-    """
-    with tf.name_scope("embedding_gradients"):
-        return [
-            # TensorFlow loses the shape where the number of rows is not known.
-            None if g is None else tf.ensure_shape(tf.convert_to_tensor(g), variable.shape)
-            for g, variable in zip(gradients, variables, strict=True)
-        ]
+    both = engine.half_square(part.text) + engine.half_square(part.image)
+    return ops.where(ops.isfinite(both), half, both)

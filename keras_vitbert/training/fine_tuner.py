@@ -3,9 +3,10 @@
 from typing import Any
 
 import keras
-import tensorflow as tf
+from keras import ops
 
-from keras_vitbert.training.base_trainer import BaseTrainer, dense
+from keras_vitbert.training.base_trainer import BaseTrainer
+from keras_vitbert.training.engines.chosen import engine
 from keras_vitbert.training.losses import cross_entropy, smoothed_cross_entropy
 
 
@@ -30,25 +31,25 @@ class FineTuner(BaseTrainer):
         self.means = {name: keras.metrics.Mean(name) for name in ("loss", "accuracy")}
 
     def train_step(self, batch):
-        replicas = tf.distribute.get_replica_context()
-        variables = [variable.value for variable in self.network.trainable_variables]
+        step, variables = engine.value(self.optimizer.iterations), self.network.trainable_variables
         batch = self.augmented(batch, "numbers")
-        step = tf.convert_to_tensor(self.optimizer.iterations.value)
-        shares = replicas.num_replicas_in_sync * self.accumulation
+        shares = engine.shares() * self.accumulation
 
         def gradients_of(batch, part):
-            with tf.GradientTape() as tape:
+            def mean_loss():
                 logits = self.forward(batch, step, part=part)
                 losses: Any = self._example_losses(batch, logits)
                 # A share of the mean over all: summed gradients are those of one batch.
-                loss = tf.reduce_mean(losses) / shares
-            right = tf.argmax(logits, -1, batch["labels"].dtype) == batch["labels"]
-            ones = tf.ones_like(losses)
-            measured = {"loss": (losses, ones), "accuracy": (tf.cast(right, tf.float32), ones)}
-            return [dense(tape.gradient(loss, variables), variables)], [loss], measured
+                return ops.mean(losses) / shares, (logits, losses)
+
+            gradients, loss, (logits, losses) = engine.gradients(mean_loss, variables)
+            right = ops.equal(ops.argmax(logits, axis=-1), batch["labels"])
+            ones = ops.ones_like(losses)
+            measured = {"loss": (losses, ones), "accuracy": (ops.cast(right, "float32"), ones)}
+            return [gradients], [loss], measured
 
         [gradients], [loss], measured = self.in_parts(gradients_of, batch)
-        *gradients, loss = self.summed([*gradients, loss])
+        *gradients, loss = engine.summed([*gradients, loss])
         _, logs = self.update(gradients, loss, measured)
         return {**self.get_metrics_result(), **logs}
 

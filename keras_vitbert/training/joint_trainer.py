@@ -5,14 +5,14 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
+from keras import ops
 
 from keras_vitbert.merging.merge import both_reached, present
 from keras_vitbert.model.pretraining_network import image_inputs, text_inputs
 from keras_vitbert.model.shared_weights import block_of
-from keras_vitbert.training.accumulation import in_parts
-from keras_vitbert.training.base_trainer import BaseTrainer, dense
+from keras_vitbert.training.base_trainer import BaseTrainer
 from keras_vitbert.training.distillation import Teachers
+from keras_vitbert.training.engines.chosen import engine
 from keras_vitbert.training.gradient_conflict import ALL, GradientConflict
 from keras_vitbert.training.losses import distillation_loss
 
@@ -103,47 +103,49 @@ class JointTrainer(BaseTrainer):
         Returns:
             dict of name to scalar tensor.
         """
-        step = tf.convert_to_tensor(self.optimizer.iterations.value)
-        variables = [variable.value for variable in self.network.trainable_variables]
+        step, variables = engine.value(self.optimizer.iterations), self.network.trainable_variables
         batch = self.augmented(batch, "image_numbers")
         totals = self._totals(batch)
 
         def gradients_of(batch, part):
             teacher_logits = self.teachers(batch)
             gradients, losses, measured = [], [], {}
-            if self.has_text:
-                with tf.name_scope("text"), tf.GradientTape() as tape:
+
+            def text_loss():
+                with keras.name_scope("text"):
                     logits = self.forward(text_inputs(batch), step, 0, part)  # eq. 2 to 6
-                    loss, values = self._text_loss(batch, logits, teacher_logits, totals)  # eq. 7
-                gradients.append(dense(tape.gradient(loss, variables), variables))
-                losses.append(loss)
-                measured |= values
-            if self.has_images:
-                images = batch["images"]
-                if self.in_turn:
-                    images = _waiting(images, gradients)
-                with tf.name_scope("image"), tf.GradientTape() as tape:
+                    return self._text_loss(batch, logits, teacher_logits, totals)  # eq. 7
+
+            def image_loss():
+                with keras.name_scope("image"):
+                    images = batch["images"]
+                    if self.in_turn:
+                        images = engine.after(images, gradients)
                     inputs = image_inputs(batch | {"images": images})
                     logits = self.forward(inputs, step, 1, part)  # eq. 1 and 3 to 6
-                    loss, values = self._image_loss(batch, logits, teacher_logits, totals)  # eq. 7
-                gradients.append(dense(tape.gradient(loss, variables), variables))
-                losses.append(loss)
-                measured |= values
+                    return self._image_loss(batch, logits, teacher_logits, totals)  # eq. 7
+
+            for has, loss_of in ((self.has_text, text_loss), (self.has_images, image_loss)):
+                if has:
+                    gradient, loss, values = engine.gradients(loss_of, variables)
+                    gradients.append(gradient)
+                    losses.append(loss)
+                    measured |= values
             return gradients, losses, measured
 
         gradients, losses, measured = self.in_parts(gradients_of, batch)
         if len(losses) == 1:
-            *gradients, loss = self.summed([*gradients[0], *losses])
+            *gradients, loss = engine.summed([*gradients[0], *losses])
             logs = self.update(gradients, loss, measured)[1]
         else:
             good, logs = self._joint_update(gradients, losses, measured, step, probing)
             if self.merge.needs_losses_after:
-                after = in_parts(
+                after = engine.in_parts(
                     lambda batch, part: self._losses_after(batch, step, part, totals),
                     batch,
                     self.accumulation,
                 )
-                losses, after = self.summed([losses, after])
+                losses, after = engine.summed([losses, after])
                 self.merge.keep(self.merge.after(losses, after), good)
         return {**self.get_metrics_result(), **logs}
 
@@ -164,20 +166,22 @@ class JointTrainer(BaseTrainer):
         if not merge.is_linear:
             gradients, losses = self._summed_present(gradients, losses)
         elif merge.needs_losses:
-            losses = self.summed(losses)
-        with tf.name_scope("merge"):
+            losses = engine.summed(losses)
+        with keras.name_scope("merge"):
             if probing:
                 sums = both_reached(*gradients)
-                sums = self.summed(sums) if merge.is_linear else sums
+                sums = engine.summed(sums) if merge.is_linear else sums
                 if merge.mask:
                     chosen = [merge.of_chosen(gradients) for gradients in sums]
-                    masks = merge.mask.refreshed(*chosen, self.clear_counts.value)  # Algorithm 1
+                    masks = merge.mask.refreshed(
+                        *chosen, engine.value(self.clear_counts)
+                    )  # Algorithm 1
             merged = merge.merge(*gradients, losses, step, masks)  # eq. 8 or 9
         gradients, loss = merged.gradients, merge.loss(*losses)
         if merge.is_linear:
             # One sum of the merged gradient is the merge of the sums.
             local = [] if merge.needs_losses else [loss]
-            found = self.summed([*gradients, *local])
+            found = engine.summed([*gradients, *local])
             gradients, loss = found[: len(gradients)], found[-1] if local else loss
         good, logs = self.update(gradients, loss, measured, merged.parts)
         merge.keep(merged.state, good)
@@ -186,7 +190,7 @@ class JointTrainer(BaseTrainer):
             text, image = sums
             self.conflict.measure(text, image, good)
             if masks:
-                merge.mask.keep(masks, good & tf.reduce_any(self.clear_counts.value > 0))
+                merge.mask.keep(masks, good & ops.any(self.clear_counts.value > 0))
         return good, logs
 
     def test_step(self, batch):
@@ -218,18 +222,18 @@ class JointTrainer(BaseTrainer):
         """The weight of each example of a task, of each masked token for masked-LM: dict."""
         weights = {}
         if self.has_text:
-            rows = tf.ones_like(batch["next_sentence_labels"], tf.float32)
+            rows = ops.ones_like(batch["next_sentence_labels"], "float32")
             rows = batch.get("text_weights", rows)
             weights |= {"mlm": batch["masked_weights"] * rows[:, None], "nsp": rows}
         if self.has_images:
-            ones = tf.ones_like(batch["image_labels"], tf.float32)
+            ones = ops.ones_like(batch["image_labels"], "float32")
             weights["image"] = batch.get("image_weights", ones)
         return weights
 
     def _totals(self, batch):
         """The sum of a task's weights over all replicas: dict of scalar tensors."""
-        sums = {task: tf.reduce_sum(weights) for task, weights in self._weights(batch).items()}
-        return {task: tf.maximum(total, 1.0) for task, total in self.summed(sums).items()}
+        sums = {task: ops.sum(weights) for task, weights in self._weights(batch).items()}
+        return {task: ops.maximum(total, 1.0) for task, total in engine.summed(sums).items()}
 
     def _image_loss(self, batch, logits, teacher_logits, totals=None):
         mix = None
@@ -262,14 +266,14 @@ class JointTrainer(BaseTrainer):
             losses = loss(batch[name])
             if mix is not None:
                 losses = mix[1] * losses + (1 - mix[1]) * loss(mix[0])
-            correct = tf.argmax(of_task, -1, batch[name].dtype) == batch[name]
-            correct = tf.cast(correct, tf.float32)
+            correct = ops.equal(ops.argmax(of_task, axis=-1), batch[name])
+            correct = ops.cast(correct, "float32")
             measured |= {
                 f"{task}_loss": (losses, weights[task]),
                 f"{task}_accuracy": (correct, weights[task]),
             }
             if totals is not None:
-                share += tf.reduce_sum(losses * weights[task]) / totals[task]
+                share += ops.sum(losses * weights[task]) / totals[task]
         return share, measured
 
     # --- probing -------------------------------------------------------------------------------
@@ -325,7 +329,7 @@ class JointTrainer(BaseTrainer):
     def _summed_present(self, gradients, losses):
         """Lists of gradients, and losses, summed over the replicas; None stays None."""
         gradients, placed = present(gradients)
-        gradients, losses = self.summed([gradients, losses])
+        gradients, losses = engine.summed([gradients, losses])
         return placed(gradients), losses
 
     def _losses_after(self, batch, step, part, totals):
@@ -348,6 +352,11 @@ class JointTrainer(BaseTrainer):
     def state_variables(self):
         return {**super().state_variables, "merge": self.merge.variables}
 
+    @property
+    def frozen_variables(self):
+        teachers = self.teachers.image, self.teachers.text
+        return [v for teacher in teachers if teacher is not None for v in teacher.variables]
+
     def log_values(self):
         # Only a new probe: a resumed run would not know an older one.
         probed = self.probe_values() if self.probed else {}
@@ -362,8 +371,8 @@ class JointTrainer(BaseTrainer):
         """
         if self.train_function is not None and not force:
             return
-        ordinary = self._make_train_steps()
-        probing = self._make_train_steps(lambda batch: self.train_step(batch, probing=True))
+        ordinary = self.train_steps()
+        probing = self.train_steps(lambda batch: self.train_step(batch, probing=True))
 
         def run_steps(iterator):
             function = probing if self.probe_requested else ordinary
@@ -383,9 +392,3 @@ class JointTrainer(BaseTrainer):
         else:
             results["loss"] = self.merge.loss(text, image)
         return results
-
-
-def _waiting(tensor, others):
-    """A tensor that is not used before others are there."""
-    with tf.control_dependencies([x for x in tf.nest.flatten(others) if x is not None]):
-        return tf.identity(tensor)

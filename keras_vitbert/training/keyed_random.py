@@ -2,8 +2,7 @@
 
 `tf.random.stateless_uniform` has one key for a whole tensor. Here each example has its own, so that
 its numbers do not depend on where in a batch it is, on how many replicas share the batch, or on
-where a run was resumed. The generator is Threefry-2x32 with 20 rounds (Salmon et al. 2011,
-"Parallel random numbers: as easy as 1, 2, 3").
+where a run was resumed. The generator is that of `keras_vitbert.training.threefry`, of 20 rounds.
 """
 
 import contextlib
@@ -12,36 +11,10 @@ from typing import Any
 
 import tensorflow as tf
 
-_ROTATIONS = (13, 15, 26, 6), (17, 29, 16, 24)
-_PARITY = 0x1BD11BDA
+from keras_vitbert.training.threefry import threefry
+
 _UNIT = 2.0**-24  # of float32 in [0, 1)
 _FOLDED = 1 << 31  # the first word of a folded counter: that of a draw is smaller
-
-
-def threefry(key, counter, rounds=20):
-    """Encrypts counters: a bijection of each counter for each key.
-
-    Args:
-        key: pair of uint32 tensors.
-        counter: pair of uint32 tensors, of shapes that broadcast with those of the key.
-        rounds: int, of the cipher.
-
-    Returns:
-        pair of uint32 tensors.
-    """
-    keys = (*key, key[0] ^ key[1] ^ tf.constant(_PARITY, tf.uint32))
-    first, second = counter[0] + keys[0], counter[1] + keys[1]
-    for number in range(rounds):
-        group, place = divmod(number, 4)
-        rotation = _ROTATIONS[group % 2][place]
-        first += second
-        left = tf.bitwise.left_shift(second, tf.constant(rotation, tf.uint32))
-        right = tf.bitwise.right_shift(second, tf.constant(32 - rotation, tf.uint32))
-        second = (left | right) ^ first
-        if place == 3:
-            first += keys[(group + 1) % 3]
-            second += keys[(group + 2) % 3] + tf.constant(group + 1, tf.uint32)
-    return first, second
 
 
 def example_keys(seed, numbers):

@@ -4,11 +4,11 @@ import math
 from typing import Any
 
 import keras
-import tensorflow as tf
 from keras import ops
 
 from keras_vitbert.configs.optimizers import OPTIONS
 from keras_vitbert.merging.entries import Parts, masked
+from keras_vitbert.training.engines.chosen import engine
 from keras_vitbert.training.schedules import WarmupPolynomialDecay
 from keras_vitbert.training.summed_gradients import KerasUpdate, SummedGradients
 
@@ -56,7 +56,7 @@ class AdamW(SummedGradients, keras.optimizers.AdamW):
             good: scalar bool tensor.
         """
         factors = _corrected(self, self.learning_rate), 1 - self.beta_1, 1 - self.beta_2
-        return [tf.where(good, x, 0.0) for x in factors]
+        return [ops.where(good, x, 0.0) for x in factors]
 
     def largest_update(self, gradient_norm):
         """The most by which the next gradient may move a weight, apart from weight decay.
@@ -80,34 +80,22 @@ class AdamW(SummedGradients, keras.optimizers.AdamW):
 
         Args:
             gradient: tensor, or `Parts` of a variable of `split_moments`.
-            variable: `tf.Variable`.
+            variable: as the engine gives it, see `update_each`.
             learning_rate: vector, the `factors`.
         """
-        rate, first, second = tf.unstack(learning_rate)
+        rate, first, second = ops.unstack(learning_rate)
         rate = self._rate_of(variable, rate)
         index = self._get_variable_index(variable)
         moments = self._momentums[index], self._velocities[index]
         if not isinstance(gradient, Parts):
-            # One pass over memory; the correction of the bias is in the rate.
-            tf.raw_ops.ResourceApplyAdam(
-                var=variable.handle,
-                m=moments[0].value.handle,
-                v=moments[1].value.handle,
-                beta1_power=0.0,
-                beta2_power=0.0,
-                lr=rate,
-                beta1=1 - first,
-                beta2=1 - second,
-                epsilon=self.epsilon,
-                grad=gradient,
-            )
+            engine.adam(variable, moments, gradient, rate, first, second, self.epsilon)
             return
 
         def updated(gradient, moments):
-            momentum, velocity = (moment.value for moment in moments)
+            momentum, velocity = moments
             momentum.assign_add((gradient - momentum) * first)
             velocity.assign_add((gradient * gradient - velocity) * second)
-            return momentum * rate / (tf.sqrt(velocity) + self.epsilon)
+            return momentum * rate / (ops.sqrt(velocity) + self.epsilon)
 
         text = updated(gradient.text, moments)
         image = updated(gradient.image, self._image_moments[index])
@@ -165,9 +153,9 @@ class Lamb(KerasUpdate, keras.optimizers.Lamb):
         Returns:
             (scalar float32 tensor; 0.0, as the moments are in it).
         """
-        norms = tf.stack([tf.norm(variable) for variable in self._trainable_variables])
+        norms = ops.stack([_norm(variable) for variable in self._trainable_variables])
         of_zeros = _most_of_adam(self.beta_1, self.beta_2) * _corrected(self, 1.0)
-        return self._largest_rate() * tf.reduce_max(tf.where(norms > 0, norms, of_zeros)), 0.0
+        return self._largest_rate() * ops.max(ops.where(norms > 0, norms, of_zeros)), 0.0
 
 
 @keras.saving.register_keras_serializable(package="keras_vitbert")
@@ -183,7 +171,7 @@ class Lion(KerasUpdate, keras.optimizers.Lion):
         Returns:
             (scalar float32 tensor; 0.0).
         """
-        return tf.convert_to_tensor(self._largest_rate()), 0.0
+        return ops.convert_to_tensor(self._largest_rate()), 0.0
 
 
 @keras.saving.register_keras_serializable(package="keras_vitbert")
@@ -207,12 +195,12 @@ class Adafactor(KerasUpdate, keras.optimizers.Adafactor):
             (scalar float32 tensor; 0.0).
         """
         lengths = [
-            tf.maximum(tf.norm(v), self.epsilon_2 * math.sqrt(math.prod(v.shape)))
+            ops.maximum(_norm(v), self.epsilon_2 * math.sqrt(math.prod(v.shape)))
             for v in self._trainable_variables
         ]
         step = ops.cast(self.iterations + 1, "float32")
         rate: Any = ops.minimum(self._largest_rate(), 1 / ops.sqrt(step))
-        return rate * self.clip_threshold * tf.reduce_max(tf.stack(lengths)), 0.0
+        return rate * self.clip_threshold * ops.max(ops.stack(lengths)), 0.0
 
 
 _CLASSES = {"adamw": AdamW, "lamb": Lamb, "lion": Lion, "adafactor": Adafactor, "sgd": SGD}
@@ -223,6 +211,10 @@ def _require_bound(optimizer):
     beta_1, beta_2 = optimizer.beta_1, optimizer.beta_2
     if beta_1**2 >= beta_2:
         raise ValueError(f"beta_1**2 must be below beta_2, are {beta_1}, {beta_2}")
+
+
+def _norm(variable):
+    return ops.sqrt(ops.sum(ops.square(variable)))
 
 
 def _corrected(optimizer, rate) -> Any:

@@ -7,7 +7,9 @@ update. Our steps sum and clip themselves, so their optimiser must not sum again
 from typing import TYPE_CHECKING, Any
 
 import keras
-import tensorflow as tf
+from keras import ops
+
+from keras_vitbert.training.engines.chosen import engine
 
 # The class that the mixins are combined with, for type checkers.
 _Optimizer = keras.optimizers.Optimizer if TYPE_CHECKING else object
@@ -46,15 +48,9 @@ class SummedGradients(_Optimizer):
         if not self.built:
             self.build(variables)
         grads, variables = self._filter_empty_gradients(grads, variables)
-        good = tf.convert_to_tensor(good)
-        # What differs between steps reaches the updates on each device as their arguments.
-        tf.__internal__.distribute.interim.maybe_merge_call(
-            lambda strategy, *values: self._update(strategy, variables, in_turn, *values),
-            tf.distribute.get_strategy(),
-            grads,
-            tf.where(good, self.learning_rate, 0.0),
-            tf.stack(self.factors(good)),
-        )
+        good = ops.convert_to_tensor(good)
+        numbers = [ops.where(good, self.learning_rate, 0.0), ops.stack(self.factors(good))]
+        engine.update_each(self._update, variables, grads, numbers, in_turn)
         if self.use_ema:
             self._update_model_variables_moving_average(self._trainable_variables)
         self._iterations.assign_add(1)
@@ -98,26 +94,17 @@ class SummedGradients(_Optimizer):
     def finalize_variable_values(self, var_list):
         """Does nothing: `fit` may train only a part, and the average is used after the last."""
 
-    def _update(self, strategy, variables, in_turn, gradients, rate, factors):
-        def update(variable, gradient, rate, factors, before):
-            first = [rate] if before is None else [rate, before.read_value()]
-            # Products of all weights would be kept from the beginning of the step.
-            with tf.control_dependencies(first):
-                self._decay(variable, rate)
-                self.update_step(gradient, variable, factors)
-
-        before = None
-        for variable, gradient in zip(variables, gradients, strict=True):
-            arguments = gradient, rate, factors, before
-            strategy.extended.update(variable.value, update, args=arguments, group=False)
-            before = variable.value if in_turn else None
+    def _update(self, variable, gradient, numbers):
+        rate, factors = numbers
+        self._decay(variable, rate)
+        self.update_step(gradient, variable, factors)
 
     def _decay(self, variable, rate):
         """Shrinks a variable of `decays`; Keras would compute the rate again for each."""
         index = self._get_variable_index(variable)
         if self.weight_decay and decays(self._trainable_variables[index]):
             part = self._rate_of(variable, self.weight_decay)
-            variable.assign_sub(variable * tf.cast(part * rate, variable.dtype))
+            variable.assign_sub(variable * ops.cast(part * rate, variable.dtype))
 
 
 class KerasUpdate(SummedGradients):
@@ -131,29 +118,32 @@ class KerasUpdate(SummedGradients):
         Args:
             good: scalar bool tensor.
         """
-        return [tf.convert_to_tensor(self.learning_rate), tf.cast(good, tf.float32)]
+        return [ops.cast(x, "float32") for x in (self.learning_rate, good)]
 
     def update_step(self, gradient, variable, learning_rate):
         """One step of Keras' optimiser of that name.
 
         Args:
             gradient: tensor.
-            variable: `tf.Variable`.
+            variable: as the engine gives it, see `update_each`.
             learning_rate: vector, the `factors`.
         """
-        rate, good = tf.unstack(learning_rate)
+        rate, good = ops.unstack(learning_rate)
         self._good = good > 0
         super().update_step(gradient, variable, self._rate_of(variable, rate))
         self._good = None
 
     def assign(self, variable, value):
-        super().assign(variable, tf.where(self._good, value, variable))
+        super().assign(variable, self._if_good(value, ops.convert_to_tensor(variable)))
 
     def assign_add(self, variable, value):
-        super().assign_add(variable, tf.where(self._good, value, 0.0))
+        super().assign_add(variable, self._if_good(value, 0.0))
 
     def assign_sub(self, variable, value):
-        super().assign_sub(variable, tf.where(self._good, value, 0.0))
+        super().assign_sub(variable, self._if_good(value, 0.0))
+
+    def _if_good(self, value, kept):
+        return ops.where(self._good, ops.convert_to_tensor(value), kept)
 
 
 def decays(variable):

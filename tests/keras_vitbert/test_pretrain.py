@@ -102,6 +102,7 @@ def test_masks_end_at_their_ratio(finished, variant):
         check_masks(summary, masks)
 
 
+@pytest.mark.slow
 def test_the_summary_says_how_far_units_are_shared(finished):
     """By the values behind the last picture; of runs that draw none it says nothing."""
     folder = finished("joint")

@@ -190,6 +190,7 @@ def test_optimizers(name):
     assert_close(applied(True), applied(False))
 
 
+@pytest.mark.slow
 def test_nothing_large_of_a_joint_step_is_on_the_host_of_a_gpu():
     """Where the step is not compiled: a probing step with an update of the masks."""
     if not gpu_kernels.known():

@@ -9,9 +9,9 @@ import pytest
 import scipy.stats
 import tensorflow as tf
 
-from keras_vitbert.training import example_dropout
+from keras_vitbert.training.engines import tensorflow_keys
 from keras_vitbert.training.example_dropout import GENERATORS, ExampleDropout, KeyedDropout
-from keras_vitbert.training.keyed_random import threefry
+from keras_vitbert.training.threefry import threefry
 from tpu.ahead_of_time.lifetimes import peak_of
 
 RATE = 0.25
@@ -42,7 +42,7 @@ def kept(network, monkeypatch):
             strategy=None,
         )
         monkeypatch.setattr(tf.distribute, "get_replica_context", lambda: context)
-        monkeypatch.setattr(example_dropout, "_hosts", lambda strategy: hosts)
+        monkeypatch.setattr(tensorflow_keys, "_hosts", lambda strategy: hosts)
         dropout = ExampleDropout(network, seed, hosts > 1, generator)
         ones = np.ones((batch, *SHAPE), np.float32)
         with dropout.keyed(tf.constant(step, tf.int64), number):
@@ -106,7 +106,7 @@ def test_known_answers():
     found = [int(word) for word in threefry((most, most), (most, most), rounds=13)]
     assert found == [0xFD36D048, 0x2D17272C]
     first = tf.constant(0, tf.int64)
-    keys = example_dropout._Keys(0, first, 0, "philox16", first, 1, 1)
+    keys = tensorflow_keys.Keys(0, first, 0, "philox16", first, 1, 1)
     [found] = keys._philox(first, 1, 8, 0).numpy().astype("<u2").view("<u4").tolist()
     assert found == [0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8]
 

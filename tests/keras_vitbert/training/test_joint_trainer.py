@@ -380,6 +380,7 @@ def test_a_step_in_mixed_bfloat16(make_trainer, make_network, make_batch):
         assert np.any(old != new)
 
 
+@pytest.mark.slow
 def test_passes_in_turn_take_less_memory_and_change_nothing(make_trainer, make_network, make_batch):
     found = []
     for in_turn in (False, True):

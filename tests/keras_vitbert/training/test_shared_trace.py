@@ -11,7 +11,8 @@ import tensorflow as tf
 
 from keras_vitbert.model.encoder_block import TransformerEncoder
 from keras_vitbert.model.pretraining_network import image_inputs, text_inputs
-from keras_vitbert.training import base_trainer, cpu_layers
+from keras_vitbert.training import cpu_layers
+from keras_vitbert.training.engines import tensorflow as engine
 from keras_vitbert.training.example_dropout import ExampleDropout
 from keras_vitbert.training.optimizers import SGD
 from keras_vitbert.training.shared_trace import share_trace
@@ -45,7 +46,7 @@ def enable_lora(network):
 @pytest.mark.parametrize(
     ("dtype", "remat", "lora"),
     [
-        ("float32", False, False),
+        slow("float32", False, False),
         slow("float32", True, True),
         slow("mixed_bfloat16", False, True),
         ("mixed_bfloat16", True, False),
@@ -65,7 +66,7 @@ def test_steps_are_the_same(make_trainer, make_network, randomize, make_batch, d
             randomize(network, 1)
         network.backbone.blocks[1].trainable = lora
         norms = []
-        with counted() as traced, mock.patch.object(base_trainer, "share_trace", share):
+        with counted() as traced, mock.patch.object(engine, "share_trace", share):
             trainer = make_trainer(optimizer=SGD(0.1), network=network, remat=remat)
             for probing in (False, True):
                 step = tf.function(trainer.train_step, autograph=False)
@@ -110,6 +111,7 @@ def traces(make_network, make_batch):
     return traces
 
 
+@pytest.mark.slow
 def test_those_that_differ_are_traced_one_by_one(traces):
     def lora(blocks):
         blocks[1]._self_attention_layer._query_dense.enable_lora(2)
@@ -121,7 +123,7 @@ def test_those_that_differ_are_traced_one_by_one(traces):
     assert traces(on_cpu=False) == 2 * BLOCKS
 
 
-@pytest.mark.parametrize("as_on", ["cpu", "gpu"])
+@pytest.mark.parametrize("as_on", ["cpu", slow("gpu")])
 def test_a_compiled_step_reads_its_variables(make_trainer, make_network, make_batch, as_on):
     """Else they are constants of the program, and XLA compiles each step anew."""
     trainer = make_trainer(network=make_network(0, num_layers=BLOCKS, dropout=0.2))

@@ -1,0 +1,330 @@
+"""The engine on JAX: a step is a function of the whole batch, and sums over devices are XLA's."""
+
+import functools
+import itertools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import keras
+import numpy as np
+
+from keras_vitbert.training import pass_scope
+from keras_vitbert.training.step_check import STEP_ROW
+
+# --- the step ------------------------------------------------------------------------------------
+
+
+def value(variable):
+    """What a variable holds now: array.
+
+    Args:
+        variable: Keras variable.
+    """
+    return variable.value
+
+
+def gradients(function, variables):
+    """A loss and its gradients.
+
+    Args:
+        function: without arguments; returns a scalar array, the loss, and anything else.
+        variables: list of Keras variables.
+
+    Returns:
+        (list of arrays, None for a variable that the function does not read; the loss; what else
+        the function returns).
+    """
+    read, around = set(), pass_scope.present("state")
+
+    def of(values):
+        scope = _State(zip(variables, values, strict=True), around, read)
+        with scope, pass_scope.using(state=scope):
+            return function()
+
+    found = jax.value_and_grad(of, has_aux=True)([variable.value for variable in variables])
+    (loss, more), slopes = found
+    reached = [g if id(v) in read else None for g, v in zip(slopes, variables, strict=True)]
+    return reached, loss, more
+
+
+class _State(keras.StatelessScope):
+    """Values of variables; of others, those that the scope around it has."""
+
+    def __init__(self, values, around=None, read=None):
+        super().__init__(list(values))
+        self._around, self._read = around, read
+
+    def get_current_value(self, variable):
+        if self._read is not None:
+            self._read.add(id(variable))
+        found = super().get_current_value(variable)
+        if found is None and self._around is not None:
+            return self._around.get_current_value(variable)
+        return found
+
+
+def shares():
+    """int, how many replicas share a batch, of which the step sees one's share."""
+    return 1
+
+
+def summed(values):
+    """Sums over the replicas: they are those of the whole batch already.
+
+    Args:
+        values: nested lists of arrays.
+    """
+    return values
+
+
+def after(tensor, others):
+    """An array that is not used before others are there.
+
+    Args:
+        tensor: array.
+        others: nested lists of arrays and None.
+    """
+    return jax.lax.optimization_barrier((tensor, others))[0]
+
+
+def in_parts(function, batch, parts):
+    """Sums what a function makes of the parts of a batch, with the memory of one part.
+
+    Args:
+        function: of (dict, a part of the batch; scalar int array, its number) to nested lists and
+            dicts of arrays, which are summed. It must not change a variable.
+        batch: dict of arrays, with first axes that `parts` divides.
+        parts: int.
+
+    Returns:
+        what the function returns.
+
+    Raises:
+        ValueError: the parts do not divide a first axis.
+    """
+    if parts == 1:
+        return function(batch, 0)
+    divided = {}
+    for name, array in batch.items():
+        if array.shape[0] % parts:
+            raise ValueError(f"{name}: {parts} parts do not divide {array.shape[0]} examples")
+        divided[name] = jnp.reshape(array, (parts, array.shape[0] // parts, *array.shape[1:]))
+    of_parts = divided, jnp.arange(parts)
+    made = jax.eval_shape(lambda part: function(*part), jax.tree.map(lambda x: x[0], of_parts))
+
+    def add(sums, part):
+        return jax.tree.map(jnp.add, sums, function(*part)), None
+
+    return jax.lax.scan(add, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), made), of_parts)[0]
+
+
+def half_square(tensor):
+    """Half the sum of squares of an array."""
+    return jnp.sum(jnp.square(tensor)) / 2
+
+
+def times(tensor, scale):
+    """A product that is 0 where the scale is, also for what is not finite.
+
+    Args:
+        tensor: array.
+        scale: scalar array.
+    """
+    return jnp.where(scale == 0, jnp.zeros((), tensor.dtype), tensor * scale)
+
+
+def update_each(update, variables, gradients, numbers, in_turn):
+    """Updates variables.
+
+    Args:
+        update: of (variable, gradient, list of scalar or vector arrays).
+        variables: list of Keras variables.
+        gradients: list of arrays.
+        numbers: list of arrays, what else differs between steps.
+        in_turn: bool; XLA orders by itself.
+    """
+    del in_turn
+    for variable, gradient in zip(variables, gradients, strict=True):
+        update(variable, gradient, numbers)
+
+
+def adam(variable, moments, gradient, rate, first, second, epsilon):
+    """Adam's update (Kingma and Ba 2015, algorithm 1).
+
+    Args:
+        variable: Keras variable.
+        moments: pair of Keras variables, of the gradient and of its square.
+        gradient: array.
+        rate: scalar array, with the correction of both moments' bias.
+        first, second: scalar arrays, the weights of the gradient in the moments.
+        epsilon: float.
+    """
+    momentum, velocity = moments
+    momentum.assign_add((gradient - momentum.value) * first)
+    velocity.assign_add((jnp.square(gradient) - velocity.value) * second)
+    variable.assign_sub(momentum.value * rate / (jnp.sqrt(velocity.value) + epsilon))
+
+
+# --- what is around it ---------------------------------------------------------------------------
+
+
+def devices():
+    """What computes the steps: str, `tpu`, `gpu` or `host`."""
+    return {"cpu": "host"}.get(jax.default_backend(), jax.default_backend())
+
+
+def prepare(network):
+    """Nothing: XLA chooses the forms of layers.
+
+    Args:
+        network: a built Keras model.
+    """
+
+
+class Fitting(keras.Model):
+    """`fit` and `evaluate`, with the state in the variables whenever a callback runs.
+
+    Those of Keras take it out of them while they run: a callback must neither read nor assign a
+    weight (keras#19054), and several steps of an execution are a loop in Python.
+    """
+
+    def train_steps(self, first_step=None):
+        """A function of an iterator that runs `steps_per_execution` training steps.
+
+        Args:
+            first_step: in place of `train_step` for the first of them.
+        """
+        count = self.steps_per_execution
+        run = self._compiled(first_step or self.train_step, self.train_step)
+
+        def run_steps(iterator):
+            first, *others = itertools.islice(iterator, count)
+            names = first if others else ()
+            return run(first, {name: np.stack([batch[name] for batch in others]) for name in names})
+
+        return run_steps
+
+    def make_test_function(self, force=False):
+        if self.test_function is None or force:
+            self.test_function = self._compiled(self.test_step)
+
+    def _compiled(self, first_step, step=None):
+        """A function of a batch, and of further ones stacked, that runs steps on the variables."""
+        state = [*self.variables, *self.metrics_variables, *self.optimizer.variables]
+        state = list({id(v): v for v in state}.values())
+        frozen = list(self.frozen_variables)
+
+        def one(step, values, frozen_values, batch):
+            scope = _State(zip([*state, *frozen], [*values, *frozen_values], strict=True))
+            with scope, pass_scope.using(state=scope):
+                logs = step(batch)
+            return [scope.get_current_value(v) for v in state], logs
+
+        @functools.partial(jax.jit, donate_argnums=0)
+        def run(values, frozen_values, first, others):
+            values, logs = one(first_step, values, frozen_values, first)
+            if others:
+                rows = logs[STEP_ROW][None]
+                values, each = jax.lax.scan(
+                    lambda values, batch: one(step, values, frozen_values, batch), values, others
+                )
+                logs = jax.tree.map(lambda x: x[-1], each)
+                logs[STEP_ROW] = jnp.concatenate([rows, each[STEP_ROW]])
+            return values, logs
+
+        def on_variables(first, others=None):
+            values, logs = run(
+                _unaliased([v.value for v in state]), [v.value for v in frozen], first, others
+            )
+            for variable, value in zip(state, values, strict=True):
+                variable.assign(value)
+            return logs
+
+        return on_variables
+
+    def fit(
+        self,
+        x,
+        steps_per_epoch,
+        initial_epoch=0,
+        epochs=1,
+        callbacks=None,
+        validation_data=None,
+        validation_freq=1,
+        validation_steps=None,
+        **ignored,
+    ):
+        """Trains, see `keras.Model.fit`.
+
+        Args:
+            x: iterable of batches, dicts of arrays.
+            steps_per_epoch: int.
+            initial_epoch, epochs, callbacks, validation_data, validation_freq, validation_steps: as
+                in `keras.Model.fit`.
+            **ignored: what else `keras.Model.fit` takes.
+        """
+        callbacks = keras.callbacks.CallbackList(callbacks, model=self, epochs=epochs)
+        self.make_train_function()
+        run: Any = self.train_function
+        self.stop_training = False
+        callbacks.on_train_begin()
+        logs, batches = {}, _arrays(x)
+        for epoch in range(initial_epoch, epochs):
+            self.reset_metrics()
+            callbacks.on_epoch_begin(epoch)
+            for step in range(0, steps_per_epoch, self.steps_per_execution):
+                callbacks.on_train_batch_begin(step)
+                logs = run(batches)
+                callbacks.on_train_batch_end(step + self.steps_per_execution - 1, logs)
+                if self.stop_training:
+                    break
+            logs = {**logs, **self.get_metrics_result()}
+            if validation_data is not None and _is_due(epoch + 1, validation_freq):
+                found = self.evaluate(validation_data, validation_steps, callbacks)
+                logs |= {f"val_{name}": value for name, value in found.items()}
+            callbacks.on_epoch_end(epoch, logs)
+            if self.stop_training:
+                break
+        callbacks.on_train_end(logs)
+
+    def evaluate(self, x, steps=None, callbacks=None, **ignored):
+        """The metrics of some batches, see `keras.Model.evaluate`.
+
+        Args:
+            x: iterable of batches, dicts of arrays.
+            steps: int, or None for all.
+            callbacks: list, or `keras.callbacks.CallbackList`.
+            **ignored: what else `keras.Model.evaluate` takes.
+
+        Returns:
+            dict of name to value.
+        """
+        if not isinstance(callbacks, keras.callbacks.CallbackList):
+            callbacks = keras.callbacks.CallbackList(callbacks, model=self)
+        self.make_test_function()
+        self.reset_metrics()
+        callbacks.on_test_begin()
+        logs = {}
+        for number, batch in enumerate(itertools.islice(_arrays(x), steps)):
+            callbacks.on_test_batch_begin(number)
+            logs = self.test_function(batch)
+            callbacks.on_test_batch_end(number, logs)
+        logs = self.get_metrics_result()
+        callbacks.on_test_end(logs)
+        return logs
+
+
+def _arrays(batches):
+    """An iterator of dicts of NumPy arrays."""
+    return iter(batches.as_numpy_iterator() if hasattr(batches, "as_numpy_iterator") else batches)
+
+
+def _is_due(epoch, frequency):
+    return epoch % frequency == 0 if isinstance(frequency, int) else epoch in frequency
+
+
+def _unaliased(values):
+    """The same arrays, of which none is there twice: a buffer can be given away once only."""
+    seen = set()
+    return [jnp.copy(x) if id(x) in seen or seen.add(id(x)) else x for x in values]

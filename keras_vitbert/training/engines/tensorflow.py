@@ -1,0 +1,263 @@
+"""The engine on TensorFlow: a step is a function of one replica, and sums over all are explicit."""
+
+import contextlib
+
+import keras
+import tensorflow as tf
+
+from keras_vitbert.training import cpu_layers
+from keras_vitbert.training.accumulation import in_parts as in_parts
+from keras_vitbert.training.shared_trace import share_trace
+from keras_vitbert.training.step_check import STEP_ROW
+from tpu.strategy import holder_of_weights
+
+# --- the step ------------------------------------------------------------------------------------
+
+
+def value(variable):
+    """What a variable holds now: tensor.
+
+    Args:
+        variable: Keras variable.
+    """
+    return tf.convert_to_tensor(variable.value)
+
+
+def gradients(function, variables):
+    """A loss and its gradients.
+
+    Args:
+        function: without arguments; returns a scalar tensor, the loss, and anything else.
+        variables: list of Keras variables.
+
+    Returns:
+        (list of dense tensors, None where the loss does not reach a variable; the loss; what else
+        the function returns).
+    """
+    values = [variable.value for variable in variables]
+    with tf.GradientTape() as tape:
+        loss, more = function()
+    found = tape.gradient(loss, values)
+    # The word embeddings' gradient is an `IndexedSlices`, whose duplicate rows AdamW would square
+    # one by one instead of squaring their sum.
+    with tf.name_scope("embedding_gradients"):
+        dense = [
+            # TensorFlow loses the shape where the number of rows is not known.
+            None if g is None else tf.ensure_shape(tf.convert_to_tensor(g), v.shape)
+            for g, v in zip(found, values, strict=True)
+        ]
+    return dense, loss, more
+
+
+def shares():
+    """int, how many replicas share a batch, of which the step sees one's share."""
+    return tf.distribute.get_replica_context().num_replicas_in_sync
+
+
+def summed(values):
+    """Sums over the replicas, inside one of them.
+
+    Args:
+        values: nested lists of tensors.
+
+    Returns:
+        nested lists of tensors, the same on every replica.
+    """
+    replicas = tf.distribute.get_replica_context()
+    with tf.name_scope("sum_over_replicas"):
+        return replicas.all_reduce(tf.distribute.ReduceOp.SUM, values)
+
+
+def after(tensor, others):
+    """A tensor that is not used before others are there.
+
+    Args:
+        tensor: tensor.
+        others: nested lists of tensors and None.
+    """
+    with tf.control_dependencies([x for x in tf.nest.flatten(others) if x is not None]):
+        return tf.identity(tensor)
+
+
+def half_square(tensor):
+    """Half the sum of squares of a tensor."""
+    return tf.nn.l2_loss(tensor)
+
+
+def times(tensor, scale):
+    """A product that is 0 where the scale is, also for what is not finite.
+
+    Args:
+        tensor: tensor.
+        scale: scalar tensor.
+    """
+    return tf.math.multiply_no_nan(tensor, scale)
+
+
+def update_each(update, variables, gradients, numbers, in_turn):
+    """Updates variables, on each device its own copy.
+
+    Args:
+        update: of (variable, gradient, list of scalar or vector tensors).
+        variables: list of Keras variables; `update` gets TensorFlow's.
+        gradients: list of tensors, the same on all replicas.
+        numbers: list of tensors, what else differs between steps.
+        in_turn: bool, whether one variable is updated behind the other.
+    """
+
+    def each(strategy, gradients, *numbers):
+        def of_device(variable, gradient, before, *numbers):
+            first = [numbers[0]] if before is None else [numbers[0], before.read_value()]
+            # Products of all weights would be kept from the beginning of the step.
+            with tf.control_dependencies(first):
+                update(variable, gradient, numbers)
+
+        before = None
+        for variable, gradient in zip(variables, gradients, strict=True):
+            arguments = gradient, before, *numbers
+            strategy.extended.update(variable.value, of_device, args=arguments, group=False)
+            before = variable.value if in_turn else None
+
+    # What differs between steps reaches the updates on each device as their arguments.
+    tf.__internal__.distribute.interim.maybe_merge_call(
+        each, tf.distribute.get_strategy(), gradients, *numbers
+    )
+
+
+def adam(variable, moments, gradient, rate, first, second, epsilon):
+    """Adam's update in one pass over memory (Kingma and Ba 2015, algorithm 1).
+
+    Args:
+        variable: `tf.Variable`.
+        moments: pair of Keras variables, of the gradient and of its square.
+        gradient: tensor.
+        rate: scalar tensor, with the correction of both moments' bias.
+        first, second: scalar tensors, the weights of the gradient in the moments.
+        epsilon: float.
+    """
+    tf.raw_ops.ResourceApplyAdam(
+        var=variable.handle,
+        m=moments[0].value.handle,
+        v=moments[1].value.handle,
+        beta1_power=0.0,
+        beta2_power=0.0,
+        lr=rate,
+        beta1=1 - first,
+        beta2=1 - second,
+        epsilon=epsilon,
+        grad=gradient,
+    )
+
+
+# --- what is around it ---------------------------------------------------------------------------
+
+
+def devices():
+    """What computes the steps: str, `tpu`, `gpu` or `host`."""
+    return holder_of_weights(tf.distribute.get_strategy())
+
+
+def prepare(network):
+    """Makes a network's layers take the forms that are fastest here, where they are asked to.
+
+    Args:
+        network: a built Keras model with a `backbone`.
+    """
+    cpu_layers.adapt(network)
+    share_trace(network.backbone.blocks)
+
+
+class Fitting(keras.Model):
+    """How `keras.Model.fit` runs the steps; see `BaseTrainer`."""
+
+    def train_steps(self, first_step=None):
+        """A function of an iterator that runs `steps_per_execution` training steps.
+
+        Args:
+            first_step: in place of `train_step` for the first of them.
+        """
+        first_step = first_step or self.train_step
+        return self._make_steps(first_step, self.train_step, self.steps_per_execution)
+
+    def make_test_function(self, force=False):
+        if self.test_function is not None and not force:
+            return
+        run_step = self._make_function(self.test_step)
+
+        def test_function(iterator):
+            logs = run_step(iterator)
+            # The batches may run out within an execution.
+            with contextlib.suppress(tf.errors.OutOfRangeError):
+                for _ in range(1, self.steps_per_execution):
+                    logs = run_step(iterator)
+            return logs
+
+        self.test_function = test_function
+
+    # --- what `fit` needs under `MultiWorkerMirroredStrategy` -----------------------------------
+
+    # Keras' `fit` fails there in two places (keras#20585): before the first step it averages the
+    # first batch over the replicas, including strings and labels, and after each step it averages
+    # scalars over an axis that they do not have. A test in
+    # `tests/keras_vitbert/runs/test_workers.py` fails once the two methods below can go.
+
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        """Does nothing: network, optimiser and metrics are built before `fit`."""
+
+    def _make_function(self, step_function):
+        return self._make_steps(step_function, step_function, 1)
+
+    def _make_steps(self, first_step, step, count):
+        """A function of an iterator that runs `count` steps and returns the last one's logs.
+
+        The logs are those of this process's first replica, and the rows of all steps, see
+        `step_check.step_row`. The values at the end of an epoch come from `get_metrics_result`,
+        which covers all replicas.
+        """
+
+        def distributed(step):
+            def run(batch):
+                logs = self.distribute_strategy.run(step, args=(batch,))
+                return tf.nest.map_structure(self._own_replica, logs)
+
+            if self.run_eagerly:
+                return run
+            # No Python control flow depends on tensors, and AutoGraph doubles the tracing time.
+            return tf.function(
+                run, autograph=False, reduce_retracing=True, jit_compile=self.jit_compile
+            )
+
+        first_step, step = distributed(first_step), distributed(step)
+
+        @tf.autograph.experimental.do_not_convert
+        def run_steps(iterator):
+            logs = first_step(next(iterator))
+            if count > 1:
+
+                def next_step(done, _, rows):
+                    logs = step(next(iterator))
+                    rows = tf.tensor_scatter_nd_update(rows, [[done]], [logs[STEP_ROW]])
+                    return done + 1, logs, rows
+
+                rows = tf.tile(logs[STEP_ROW][tf.newaxis], (count, 1))
+                _, logs, rows = tf.while_loop(
+                    lambda done, *_: done < count,
+                    next_step,
+                    (1, logs, rows),
+                    parallel_iterations=1,
+                )
+                logs[STEP_ROW] = rows
+            return logs
+
+        return run_steps if self.run_eagerly else tf.function(run_steps, reduce_retracing=True)
+
+    def _own_replica(self, values):
+        return self.distribute_strategy.experimental_local_results(values)[0]
+
+    def _get_metrics_result_or_logs(self, logs):
+        """An epoch's logs: means over all replicas.
+
+        Without this, Keras would keep the step's own logs, which are made on each replica, as they
+        also contain the gradient's norm.
+        """
+        return {**logs, **self.get_metrics_result()}

@@ -1,0 +1,171 @@
+"""Random numbers of dropout on TensorFlow, by the example, for `ExampleDropout`."""
+
+from typing import Any, Optional
+
+import tensorflow as tf
+
+from keras_vitbert.training import cpu_layers
+from keras_vitbert.training.threefry import threefry
+from tpu.strategy import holder_of_weights
+
+ROUNDS = 13
+_GROUP = 8  # numbers of 16 bits that Philox makes of a counter
+_ALGORITHM = 1  # Philox, among TensorFlow's
+
+
+def default_generator():
+    """str, of `GENERATORS`: Philox on GPUs, where nothing fuses Threefry."""
+    strategy = tf.distribute.get_strategy()
+    return "philox16" if holder_of_weights(strategy) == "gpu" else "threefry"
+
+
+def keys_of(words, generator, part, parts, interleaved, places):
+    """The random numbers of a forward pass on this replica.
+
+    Args:
+        words: (seed, step, number of the pass).
+        generator, part, parts, interleaved, places: see `ExampleDropout`.
+
+    Returns:
+        `Keys`.
+    """
+    context = tf.distribute.get_replica_context()
+    hosts = _hosts(context.strategy) if interleaved else 1
+    return Keys(
+        *words,
+        generator,
+        # A part is to its replica what a replica is to its host.
+        tf.cast(context.replica_id_in_sync_group, tf.int64) * parts + part,
+        context.num_replicas_in_sync // hosts * parts,
+        hosts,
+        places,
+    )
+
+
+class Keys(tf.experimental.ExtensionType):
+    """The random numbers of one forward pass on this replica; an argument of a `tf.function`."""
+
+    seed: int
+    step: tf.Tensor
+    number: int
+    generator: str
+    replica: tf.Tensor  # scalar int64
+    local: int  # replicas of a host
+    hosts: int  # that take turns
+    places: Optional[int] = None  # noqa: UP045 - TensorFlow knows no other spelling
+
+    def kept(self, inputs, layer, rate):
+        """Which entries of a batch are not dropped.
+
+        Args:
+            inputs: tensor.
+            layer: int or scalar uint32 tensor.
+            rate: float, of those that are.
+
+        Returns:
+            bool tensor of the shape of `inputs`.
+        """
+        # They need nothing but keys: without this, those of all layers would be drawn at once.
+        with tf.control_dependencies([inputs]):
+            shape = tf.shape(inputs, tf.int64)
+            count, first = shape[0], self._first(shape[0])
+            # Texts may be of any length.
+            entries = inputs.shape[1:].num_elements() or tf.reduce_prod(shape[1:])
+            drawn: Any
+            if self.generator == "threefry":
+                drawn = _threefry(self._words(layer), first, self.hosts, count, entries)
+            else:
+                drawn = self._philox(first, count, entries, layer)
+            return tf.reshape(drawn >= _limit(rate, drawn.dtype), shape)
+
+    def dropped(self, inputs, layer, rate):
+        """A batch after dropout by threefry, as one program of XLA's.
+
+        Args:
+            inputs: tensor.
+            layer: int or scalar uint32 tensor.
+            rate: float.
+
+        Returns:
+            tensor of the same shape, 0 where `kept` is false.
+        """
+        first = self._first(tf.shape(inputs, tf.int64)[0])
+        words, scale = tf.stack(self._words(layer)), tf.constant(1 / (1 - rate), inputs.dtype)
+
+        @tf.custom_gradient
+        def apply(inputs):
+            # They need nothing but keys: without this, those of all layers would be drawn at once.
+            with tf.control_dependencies([inputs]):
+                inputs = tf.stop_gradient(inputs)  # see `cpu_layers`
+                limit = _limit(rate, tf.uint32)
+                outputs, kept = _dropped(inputs, words, first, self.hosts, limit, scale)
+            return outputs, lambda upstream: _scaled(kept, upstream, scale)
+
+        return apply(inputs)
+
+    def _first(self, count):
+        """The place of this replica's first example; a host's replicas share its in order."""
+        places = count if self.places is None else self.places
+        replica: Any = self.replica
+        return replica % self.local * places * self.hosts + replica // self.local
+
+    def _words(self, layer):
+        """What numbers follow from, apart from the example and the place in it: uint32 scalars."""
+        words = [tf.convert_to_tensor(x, tf.uint32) for x in (self.seed, self.number, layer)]
+        return [tf.cast(self.step, tf.uint32), *words]
+
+    def _philox(self, first, count, entries, layer):
+        groups = -(-entries // _GROUP)  # of an example
+        rows = count * self.hosts
+        key = tf.cast(self.step, tf.uint64) + tf.constant(self.seed << 32, tf.uint64)
+        place = tf.constant(self.number << 32, tf.uint64) + tf.cast(layer, tf.uint64)
+        drawn: Any = tf.raw_ops.StatelessRandomUniformFullIntV2(
+            shape=tf.stack([rows, groups * _GROUP // 2]),
+            key=tf.reshape(key, (1,)),
+            counter=tf.stack([tf.cast(first * groups, tf.uint64), place]),
+            alg=_ALGORITHM,
+            dtype=tf.uint32,
+        )
+        halves: Any = tf.reshape(tf.bitcast(drawn, tf.uint16), (rows, groups * _GROUP))
+        # Those between are the other hosts'.
+        return halves[:: self.hosts, :entries]
+
+
+def _threefry(words, first, every, count, entries):
+    """uint32 `(count, entries)`; of examples `first`, `first + every`, ..."""
+    step, seed, number, layer = words
+    key = threefry((seed, step), (number, layer))
+    # Not in int32, which would be kept on the host where it is not compiled.
+    examples = tf.cast(first + tf.range(count) * every, tf.uint32)
+    places = tf.cast(tf.range(entries, dtype=tf.int64), tf.uint32)
+    return threefry(key, (places[tf.newaxis], examples[:, tf.newaxis]), ROUNDS)[0]
+
+
+def _limit(rate, dtype):
+    """What is drawn for an entry that is kept is not below this."""
+    return tf.constant(round(rate * 2 ** (8 * dtype.size)), dtype)
+
+
+@cpu_layers.compiled
+def _dropped(x, words, first, every, limit, scale):
+    """A tensor after dropout, and which of its entries are kept."""
+    shape = tf.shape(x, tf.int64)
+    entries = tf.reduce_prod(shape[1:])
+    drawn: Any = _threefry(tf.unstack(words), first, every, shape[0], entries)
+    kept = tf.reshape(drawn >= limit, shape)
+    return _scaled(kept, x, scale), kept
+
+
+@cpu_layers.compiled
+def _scaled(kept, x, scale):
+    return tf.where(kept, x * scale, tf.zeros((), x.dtype))
+
+
+def _hosts(strategy):
+    """How many hosts read their own part of the data."""
+    if isinstance(strategy, tf.distribute.TPUStrategy):
+        return strategy.extended.num_hosts
+    if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        resolver = strategy.cluster_resolver
+        return sum(resolver.cluster_spec().num_tasks(job) for job in resolver.cluster_spec().jobs)
+    return 1

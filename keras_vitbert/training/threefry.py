@@ -6,6 +6,7 @@ Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3".
 import numpy as np
 from keras import ops
 
+SHORT = 13  # rounds, the fewest that the paper finds no fault in
 _ROTATIONS = (13, 15, 26, 6), (17, 29, 16, 24)
 _PARITY = 0x1BD11BDA
 

@@ -170,8 +170,10 @@ def adam(variable, moments, gradient, rate, first, second, epsilon):
 
 
 def devices():
-    """What computes the steps: str, `tpu`, `gpu` or `host`."""
-    return {"cpu": "host"}.get(jax.default_backend(), jax.default_backend())
+    """What computes the steps: str, `tpu`, `gpu` or `cpu`; not `host`, for which layers have forms
+    of TensorFlow's.
+    """
+    return jax.default_backend()
 
 
 def prepare(network):
@@ -253,7 +255,8 @@ class Fitting(keras.Model):
         validation_data=None,
         validation_freq=1,
         validation_steps=None,
-        **ignored,
+        shuffle=False,
+        verbose=0,
     ):
         """Trains, see `keras.Model.fit`.
 
@@ -262,7 +265,7 @@ class Fitting(keras.Model):
             steps_per_epoch: int.
             initial_epoch, epochs, callbacks, validation_data, validation_freq, validation_steps: as
                 in `keras.Model.fit`.
-            **ignored: what else `keras.Model.fit` takes.
+            shuffle, verbose: without effect; batches come as they are, and callbacks tell of them.
         """
         callbacks = keras.callbacks.CallbackList(callbacks, model=self, epochs=epochs)
         self.make_train_function()
@@ -288,14 +291,14 @@ class Fitting(keras.Model):
                 break
         callbacks.on_train_end(logs)
 
-    def evaluate(self, x, steps=None, callbacks=None, **ignored):
+    def evaluate(self, x, steps=None, callbacks=None, verbose=0, return_dict=True):
         """The metrics of some batches, see `keras.Model.evaluate`.
 
         Args:
             x: iterable of batches, dicts of arrays.
             steps: int, or None for all.
             callbacks: list, or `keras.callbacks.CallbackList`.
-            **ignored: what else `keras.Model.evaluate` takes.
+            verbose, return_dict: without effect.
 
         Returns:
             dict of name to value.

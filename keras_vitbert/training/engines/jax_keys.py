@@ -8,8 +8,7 @@ import math
 
 import jax.numpy as jnp
 
-from keras_vitbert.training.engines.tensorflow_keys import ROUNDS
-from keras_vitbert.training.threefry import threefry
+from keras_vitbert.training.threefry import SHORT, threefry
 
 
 def default_generator():
@@ -67,5 +66,5 @@ class Keys:
         examples = first + jnp.arange(count, dtype=jnp.uint32)
         entries = jnp.arange(math.prod(rest), dtype=jnp.uint32)
         counter = entries[None], examples[:, None]
-        drawn = threefry(threefry((seed, step), (number, layer)), counter, ROUNDS)[0]
+        drawn = threefry(threefry((seed, step), (number, layer)), counter, SHORT)[0]
         return jnp.reshape(drawn >= jnp.uint32(round(rate * 2**32)), inputs.shape)

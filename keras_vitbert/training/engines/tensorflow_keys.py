@@ -5,10 +5,9 @@ from typing import Any, Optional
 import tensorflow as tf
 
 from keras_vitbert.training import cpu_layers
-from keras_vitbert.training.threefry import threefry
+from keras_vitbert.training.threefry import SHORT, threefry
 from tpu.strategy import holder_of_weights
 
-ROUNDS = 13
 _GROUP = 8  # numbers of 16 bits that Philox makes of a counter
 _ALGORITHM = 1  # Philox, among TensorFlow's
 
@@ -138,7 +137,7 @@ def _threefry(words, first, every, count, entries):
     # Not in int32, which would be kept on the host where it is not compiled.
     examples = tf.cast(first + tf.range(count) * every, tf.uint32)
     places = tf.cast(tf.range(entries, dtype=tf.int64), tf.uint32)
-    return threefry(key, (places[tf.newaxis], examples[:, tf.newaxis]), ROUNDS)[0]
+    return threefry(key, (places[tf.newaxis], examples[:, tf.newaxis]), SHORT)[0]
 
 
 def _limit(rate, dtype):

@@ -1,4 +1,4 @@
-"""Ten steps with the engine of the backend, from weights, teachers and batches that are given.
+"""The ten steps of `replicas_script` with the engine of the backend, from weights that are given.
 
 KERAS_BACKEND=jax python -m tests.keras_vitbert.training.engines.ten_steps FOLDER
 """
@@ -8,42 +8,25 @@ import sys
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from keras_vitbert.merging.names import get_merge
 from keras_vitbert.model.pretraining_network import build_network
 from keras_vitbert.training.distillation import Teachers
 from keras_vitbert.training.joint_trainer import JointTrainer
 from keras_vitbert.training.optimizers import build_optimizer
+from tests.keras_vitbert.training.replicas_script import (
+    ADAMW,
+    CLIP_NORM,
+    GLOBAL_BATCH,
+    MODEL,
+    STEPS,
+    Schedule,
+    make_examples,
+)
 
-STEPS = 10
-BATCH = 8
-CLEAR = {2: 150, 4: 151, 6: 152, 8: 153}  # entries by step
-MODEL = {
-    "num_layers": 1,
-    "num_heads": 2,
-    "hidden_dim": 16,
-    "intermediate_dim": 32,
-    "image_size": 8,
-    "patch_size": 4,
-    "vocabulary_size": 30,
-    "max_sequence_length": 12,
-    "num_classes": 3,
-    "dropout": 0.1,
-    "stochastic_depth": 0.1,
-}
-OPTIMIZER = {
-    "name": "adamw",
-    "ema": 0.0,
-    "learning_rate": 1e-2,
-    "warmup_steps": 2,
-    "power": 1.0,
-    "beta_1": 0.9,
-    "beta_2": 0.999,
-    "epsilon": 1e-6,
-    "weight_decay": 0.01,
-    "momentum": 0.9,
-}
-TRAINER = {"distillation_ratio": 0.5, "temperature": 2.0, "clip_norm": 0.5}
+OPTIMIZER = {**ADAMW, "momentum": 0.9}
+TRAINER = {"distillation_ratio": 0.5, "temperature": 2.0, "clip_norm": CLIP_NORM}
 # What a case leaves out: `merge` and `optimizer` are sections of a config, `trainer` holds further
 # arguments of `JointTrainer`.
 CASE = {
@@ -80,9 +63,9 @@ def train(case, student_weights, teacher_weights):
     options = OPTIMIZER | case["optimizer"]
     optimizer = build_optimizer(options, STEPS + 1, student.trainable_variables)
     trainer.compile(optimizer, steps_per_execution=case["steps_per_execution"])
-    schedule = _Schedule()
+    schedule, examples = _Logs(), tf.data.Dataset.from_tensor_slices(make_examples())
     options = {"callbacks": [schedule], "shuffle": False, "verbose": 0}
-    trainer.fit(_batches(), steps_per_epoch=STEPS, **options)
+    trainer.fit(examples.batch(GLOBAL_BATCH), steps_per_epoch=STEPS, **options)
     assert trainer.step == STEPS
     conflict = trainer.conflict
     states = {
@@ -100,44 +83,15 @@ def train(case, student_weights, teacher_weights):
     return found | {f"logs/{name}": [one[name] for one in logs] for name in logs[0]}
 
 
-class _Schedule(keras.callbacks.Callback):
+class _Logs(Schedule):
     """Refreshes masks, and keeps the logs."""
 
     def __init__(self):
         super().__init__()
         self.logs = []
 
-    def on_train_batch_begin(self, batch, logs=None):
-        if self.model.step in CLEAR:
-            self.model.request_probe(CLEAR[self.model.step])
-
     def on_train_batch_end(self, batch, logs=None):
         self.logs.append({name: float(value) for name, value in logs.items()})
-
-
-def _batches():
-    """Batches with padding, and with texts that have no masked token."""
-    rng, count = np.random.default_rng(0), STEPS * BATCH
-    length, predictions = MODEL["max_sequence_length"], 4
-
-    def integers(high, *shape):
-        return rng.integers(0, high, (count, *shape), dtype=np.int32)
-
-    masked = np.where(np.arange(count) % 2, rng.integers(0, predictions + 1, count), 1)
-    examples = {
-        "images": rng.random((count, 8, 8, 3), np.float32),
-        "image_labels": integers(3),
-        "token_ids": integers(30, length),
-        "segment_ids": integers(2, length),
-        "padding_mask": (np.arange(length) < 5 + integers(8)[:, None]).astype(np.int32),
-        "masked_positions": integers(5, predictions),
-        "masked_ids": integers(30, predictions),
-        "masked_weights": (np.arange(predictions) < masked[:, None]).astype(np.float32),
-        "next_sentence_labels": integers(2),
-    }
-    import tensorflow as tf
-
-    return tf.data.Dataset.from_tensor_slices(examples).batch(BATCH)
 
 
 def main(folder):

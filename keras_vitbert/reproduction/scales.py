@@ -182,7 +182,9 @@ def _small():
                 for name in ("next", "source")
             ),
         ),
-        few=("cifar10", "next", "source"),
+        # Not `source`: random weights score higher there than pre-trained ones, so that it tells
+        # little about pre-training. In Table 1 it stays, as it was chosen before it was known.
+        few=("cifar10", "next"),
         seeds={"table1": 3, "table2": 1, "table3": 1, "figure2": 2, "merging": 3},
         minutes={
             "pretrain/vit-": 3,

@@ -7,6 +7,7 @@ from keras_vitbert.configs.pretraining import load_config
 from keras_vitbert.configs.variants import VARIANTS
 from keras_vitbert.reproduction.experiments import FULL, RAND, Recipe, experiments
 from keras_vitbert.reproduction.plan import Planner
+from keras_vitbert.reproduction.reproducing import Reproduction
 from keras_vitbert.reproduction.scales import SCALES
 from keras_vitbert.reproduction.units import ordered
 
@@ -100,3 +101,22 @@ def test_a_student_and_its_teachers(scale):
     assert "--image_teacher=/out/pretrain/vit-s2" in command
     assert "--config.merge.mask_ratio=0.3" in command and "--config.seed=2" in command
     assert command[-1] == f"--output_dir=/out/{name}"
+
+
+def test_a_sweep_takes_longer_than_what_follows_it(tmp_path):
+    """Three rates and the best one again: four trainings, and one for each further seed."""
+    scale = SCALES["small"]()
+    asked = scale, ["table1"], 2, str(tmp_path), str(tmp_path / "results.json"), {}, {}
+    reproduction = Reproduction(*asked)
+    name = "finetune/next/vit-s"
+    first, second = (
+        next(unit for unit in reproduction.units if unit.name == f"{name}{seed}")
+        for seed in range(2)
+    )
+    entry = {"seconds": 400.0, "sweep": {"0.0003": 0.5, "0.001": 0.6, "0.003": 0.4}}
+    reproduction.results.units[f"{name}0"] = entry
+    assert reproduction.seconds([first]) == 400.0
+    assert reproduction.seconds([second]) == 100.0
+    reproduction.results.units[f"{name}1"] = {"seconds": 120.0, "sweep": {}}
+    assert reproduction.seconds([first]) == 400.0
+    assert reproduction.seconds([second]) == 110.0

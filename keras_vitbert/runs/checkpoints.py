@@ -19,7 +19,6 @@ import dataclasses
 import json
 import os
 import re
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -40,14 +39,12 @@ class Snapshot:
         values: dict of a part of the state to a dict of a variable's name to an array.
         in_a_row: int, good steps since the last bad one.
         validated: bool, whether a validation has shown that the weights are good.
-        options: `tf.train.CheckpointOptions` or None, where to write from.
     """
 
     step: int
     values: dict[str, dict[str, np.ndarray]]
     in_a_row: int
     validated: bool
-    options: Any
 
 
 def snapshot(trainer, validated=False):
@@ -64,12 +61,11 @@ def snapshot(trainer, validated=False):
     """
     values = {
         # Not by `Variable.numpy`, which metrics of several replicas do not have.
-        part: {name: tf.convert_to_tensor(value).numpy() for name, value in variables.items()}
+        part: {name: tf.convert_to_tensor(v.value).numpy() for name, v in variables.items()}
         for part, variables in _state(trainer).items()
     }
-    in_a_row = int(trainer.step_check.in_a_row.numpy())
-    options = _io_options(trainer.distribute_strategy)
-    return Snapshot(trainer.step, values, in_a_row, validated, options)
+    in_a_row = int(values["step_check"]["step_check/in_a_row"])
+    return Snapshot(trainer.step, values, in_a_row, validated)
 
 
 def save(folder, trainer, keep, validated=False):
@@ -90,7 +86,7 @@ def write(folder, taken, keep):
         taken: `Snapshot`.
         keep: int >= 1, how many checkpoints are kept.
     """
-    name = _write(folder, taken.step, taken.values, taken.options)
+    name = _write(folder, taken.step, taken.values)
     before, steps = _pointed(folder, POINTER), sorted(_steps(folder))
     write_atomically(os.path.join(folder, POINTER), name + "\n")
     if taken.validated:
@@ -116,24 +112,26 @@ def write_weights(folder, network, step, dtype="float32"):
             into float32 variables.
     """
     values = {
-        name: tf.cast(value, dtype if value.dtype == tf.float32 else value.dtype)
-        for name, value in _by_path(network.variables).items()
+        name: tf.cast(v.value, dtype if v.dtype == "float32" else v.dtype)
+        for name, v in _by_path(network.variables).items()
     }
-    name = _write(folder, step, {"network": values}, None)
+    name = _write(folder, step, {"network": values})
     write_atomically(os.path.join(folder, POINTER), name + "\n")
 
 
-def _write(folder, step, values, options):
+def _write(folder, step, values):
     """Writes what a checkpoint holds, and returns its name; no pointer names it yet."""
     name = f"step-{step:08d}"
     path = os.path.join(folder, name)
     tf.io.gfile.makedirs(path)
-    with tf.device("CPU:0"):
-        state = {
-            part: {name: tf.Variable(value, trainable=False) for name, value in variables.items()}
-            for part, variables in values.items()
-        }
-        tf.train.Checkpoint(**state).write(os.path.join(path, "state"), options)
+    state = {_key(part, n): value for part, named in values.items() for n, value in named.items()}
+    with tf.device("CPU:0"):  # this machine's, not one of the hosts of a TPU
+        tf.raw_ops.SaveV2(
+            prefix=os.path.join(path, "state"),
+            tensor_names=list(state),
+            shape_and_slices=[""] * len(state),
+            tensors=list(state.values()),
+        )
     write_atomically(os.path.join(path, "step.json"), json.dumps({"step": step}))
     return name
 
@@ -322,40 +320,23 @@ def _read(path, state, whole):
     if not any(name.startswith("step_check/") for name in stored):  # of an older version
         state, whole = ({k: v for k, v in x.items() if k != "step_check"} for x in (state, whole))
     wanted = {
-        _key(part, name): variable
+        _key(part, name): list(variable.shape)
         for part, variables in whole.items()
         for name, variable in variables.items()
     }
     with _telling(path):
-        # TensorFlow would answer other variables by a page of warnings.
         for name in sorted(stored.keys() | wanted.keys()):
-            ours = wanted[name].shape.as_list() if name in wanted else "none"
-            theirs = stored.get(name, "none")
+            ours, theirs = wanted.get(name, "none"), stored.get(name, "none")
             if ours != theirs:
                 variable = name.removesuffix("/.ATTRIBUTES/VARIABLE_VALUE").replace(".S", "/")
                 raise ValueError(f"{variable}: its shape is {theirs}, in the model {ours}")
-        as_stored = _as_stored(reader, state)
-        options = _io_options(tf.distribute.get_strategy())
-        status = tf.train.Checkpoint(**as_stored).read(os.path.join(path, "state"), options)
-        status.assert_existing_objects_matched().expect_partial()
+        values = {
+            part: {name: reader.get_tensor(_key(part, name)) for name in variables}
+            for part, variables in state.items()
+        }
     for part, variables in state.items():
         for name, variable in variables.items():
-            if as_stored[part][name] is not variable:
-                variable.assign(tf.cast(as_stored[part][name], variable.dtype))
-
-
-def _as_stored(reader, state):
-    """The same variables, or bfloat16 ones where `write_weights` has rounded them."""
-    dtypes = reader.get_variable_to_dtype_map()
-    return {
-        part: {
-            name: tf.Variable(tf.zeros(variable.shape, tf.bfloat16), trainable=False)
-            if variable.dtype == tf.float32 and dtypes[_key(part, name)] == tf.bfloat16
-            else variable
-            for name, variable in variables.items()
-        }
-        for part, variables in state.items()
-    }
+            variable.assign(values[part].pop(name))
 
 
 def _key(part, name):
@@ -387,13 +368,6 @@ def _step(path):
     return step
 
 
-def _io_options(strategy):
-    """Makes this machine read and write local files, not the hosts of a TPU."""
-    if isinstance(strategy, tf.distribute.TPUStrategy):
-        return tf.train.CheckpointOptions(experimental_io_device="/job:localhost")
-    return None
-
-
 def _state(trainer):
     state = {name: _by_path(variables) for name, variables in trainer.state_variables.items()}
     state["optimizer"] = _by_path(trainer.optimizer.variables, trainer.optimizer.name)
@@ -415,7 +389,7 @@ def _by_path(variables, owner=""):
         while path in by_path:
             number += 1
             path = f"{stem}#{number}"
-        by_path[path] = variable.value
+        by_path[path] = variable
     return by_path
 
 

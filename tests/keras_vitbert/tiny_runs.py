@@ -126,11 +126,7 @@ def checkpoint_values(run_folder):
     folder = pathlib.Path(run_folder) / "checkpoints"
     path = folder / (folder / "LAST").read_text().strip() / "state"
     reader = tf.train.load_checkpoint(os.fspath(path))
-    return {
-        name: reader.get_tensor(name)
-        for name in reader.get_variable_to_shape_map()
-        if not name.startswith(("_CHECKPOINTABLE", "save_counter"))
-    }
+    return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
 
 
 def assert_same_values(first, second):

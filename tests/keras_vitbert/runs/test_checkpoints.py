@@ -230,8 +230,11 @@ def test_an_older_checkpoint_takes_the_place_of_a_damaged_one(
 
 def test_a_checkpoint_of_a_version_that_did_not_check_steps(trained, make_trainer, tmp_path):
     target = tmp_path / "step-00000003"
-    whole = checkpoints._state(trained)
-    del whole["step_check"]
+    whole = {
+        part: {name: variable.value for name, variable in variables.items()}
+        for part, variables in checkpoints._state(trained).items()
+        if part != "step_check"
+    }
     tf.train.Checkpoint(**whole).write(str(target / "state"))
     (target / "step.json").write_text(json.dumps({"step": trained.step}))
     fresh = make_trainer()
@@ -299,13 +302,21 @@ def test_a_pointer_to_nothing_is_told(trained, tmp_path):
         checkpoints.latest(str(tmp_path))
 
 
+# In the first half of the data are the network's weights, in the second half the moments.
+
+
 def damage_cut(path):
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 4])
 
 
 def damage_flip(path):
     content = bytearray(path.read_bytes())
-    # Half of such a small file is TensorFlow's description, of which not every byte is looked at.
+    content[len(content) // 4] ^= 0x10
+    path.write_bytes(content)
+
+
+def damage_moments(path):
+    content = bytearray(path.read_bytes())
     content[len(content) * 3 // 4] ^= 0x10
     path.write_bytes(content)
 
@@ -314,7 +325,7 @@ def damage_remove(path):
     path.unlink()
 
 
-@pytest.mark.parametrize("damage", [damage_cut, damage_flip, damage_remove])
+@pytest.mark.parametrize("damage", [damage_cut, damage_flip, damage_moments, damage_remove])
 @pytest.mark.parametrize("suffix", ["data-00000-of-00001", "index"])
 def test_a_damaged_file_is_told(trained, make_trainer, tmp_path, damage, suffix):
     checkpoints.save(str(tmp_path), trained, keep=1)
@@ -322,6 +333,8 @@ def test_a_damaged_file_is_told(trained, make_trainer, tmp_path, damage, suffix)
     damage(pathlib.Path(path) / f"state.{suffix}")
     with pytest.raises(UserError, match=f"{path} cannot be loaded .*damaged or belongs to another"):
         checkpoints.restore(path, trained)
+    if damage is damage_moments:  # which the network does not read
+        return
     with pytest.raises(UserError, match=f"{path} cannot be loaded .*damaged or belongs to another"):
         checkpoints.restore_network(path, trained.network)
 

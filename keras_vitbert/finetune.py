@@ -25,7 +25,7 @@ from keras_vitbert.configs.overrides import (
 )
 from keras_vitbert.fine_tuning import settings, tasks
 from pipelines import command_line
-from pipelines.command_line import UserError, quiet_loading, run, say
+from pipelines.command_line import UserError, choose_backend, quiet_loading, run, say
 from pipelines.files import check_output_file
 from pipelines.status import doing
 from pipelines.tasks import own_data
@@ -78,8 +78,8 @@ def main(argv):
     if values.evaluate_only:
         _check_evaluation(values, task, config, given)
     on_tpu = values.tpu is not None
-    if on_tpu:
-        settings.check_for_tpu(config)  # before it is connected to
+    on_jax = choose_backend(values.backend) == "jax"
+    settings.check_for_xla(config, on_tpu, on_jax)  # before devices are connected to
     wait_for_peers(values)
     with quiet_loading():
         strategy = get_strategy(values.tpu, values.tpu_address)
@@ -88,7 +88,7 @@ def main(argv):
         from keras_vitbert.runs.workers import Workers
 
         workers = Workers(strategy)
-    config = settings.for_devices(config, on_tpu, gpu_capabilities(), is_shared(strategy))
+    config = settings.for_devices(config, on_tpu, gpu_capabilities(), is_shared(strategy), on_jax)
     with workers.watched():
         return _fine_tune(values, task, config, given, strategy, workers)
 

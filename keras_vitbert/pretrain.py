@@ -20,10 +20,10 @@ from keras_vitbert.configs.overrides import (
     DIVERGENCE_FLAGS,
     QUICK,
 )
-from keras_vitbert.configs.pretraining import check_for_tpu, for_devices, with_sizes
+from keras_vitbert.configs.pretraining import check_for_xla, for_devices, with_sizes
 from keras_vitbert.pretraining import settings
 from pipelines import command_line
-from pipelines.command_line import quiet_loading, run
+from pipelines.command_line import choose_backend, quiet_loading, run
 from pipelines.status import doing
 from tpu.peak_flops import peak_flops
 from tpu.strategy import define_flags as define_tpu_flags
@@ -98,8 +98,8 @@ def main(argv):
     """
     values, config = settings.parse(argv, define_flags, __doc__, needs_data=True)
     on_tpu = values.tpu is not None
-    if on_tpu:
-        check_for_tpu(config)  # before it is connected to
+    on_jax = choose_backend(values.backend) == "jax"
+    check_for_xla(config, on_tpu, on_jax)  # before devices are connected to
     variant = variants.VARIANTS[values.variant]
     profiled = settings.profiled_steps(values.profile, config.steps)
     output_dir = values.output_dir or os.path.join(
@@ -121,7 +121,7 @@ def main(argv):
 
         workers, policy = Workers(strategy), policy_of(values)
 
-    config = for_devices(config, on_tpu, gpu_capabilities(), is_shared(strategy))
+    config = for_devices(config, on_tpu, gpu_capabilities(), is_shared(strategy), on_jax)
     # The texts of the sample are as long as the model takes them.
     length = config.model.max_sequence_length if config.data.source == "sample" else 0
     holder = holder_of_weights(strategy)

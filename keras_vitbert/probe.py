@@ -16,7 +16,7 @@ import sys
 
 from keras_vitbert.fine_tuning import settings, tasks
 from pipelines import command_line
-from pipelines.command_line import UserError, quiet_loading, run
+from pipelines.command_line import UserError, choose_backend, quiet_loading, run
 from pipelines.files import make_folder, markdown_table, write_atomically
 from pipelines.status import doing
 from tpu.strategy import define_flags as define_tpu_flags
@@ -51,6 +51,7 @@ def main(argv):
     values, task, config, given = settings.parse(argv, define_flags, __doc__)
     shots = _shots(values.shots)
     settings.require_checkpoint(values)
+    on_jax = choose_backend(values.backend) == "jax"
     with quiet_loading():
         strategy = get_strategy(values.tpu, values.tpu_address)
         import keras
@@ -63,7 +64,7 @@ def main(argv):
 
     require_scikit_learn()
     config = settings.for_devices(
-        config, values.tpu is not None, gpu_capabilities(), is_shared(strategy)
+        config, values.tpu is not None, gpu_capabilities(), is_shared(strategy), on_jax
     )
     with doing(f"opening {values.checkpoint}"):
         pretrained = open_pretrained(

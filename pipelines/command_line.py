@@ -41,6 +41,7 @@ EXIT_NO_READER = 141  # 128 + SIGPIPE, as a shell reports programs that the sign
 MAX_SEED = 2**32 - 1  # of --seed, as of --config.seed
 
 _HEAVY = {"tensorflow": "TensorFlow", "keras_hub": "Keras"}  # packages that load for seconds
+_backends = ["tensorflow"]  # of Keras, those that a command runs on
 # Of errors of a disk that cannot be written to.
 _DISK_REASONS = tuple(
     map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EACCES))
@@ -95,6 +96,7 @@ def run(main, argv=None):
 
 def _run(main, argv):
     debug = "--debug" in argv
+    _backends[:] = ["tensorflow"]
     try:
         with stop_signals():
             _check_utf8(argv)
@@ -250,6 +252,26 @@ def hear_signals_again():
             signal.signal(number, stop_request)
 
 
+def choose_backend(name):
+    """Chooses Keras' backend, for a command that runs on JAX, too. Call it before Keras is loaded.
+
+    Args:
+        name: str, of `--backend`, or None if it is not given.
+
+    Returns:
+        str, `KERAS_BACKEND`, by default `tensorflow`.
+
+    Raises:
+        UserError: there is no such backend.
+    """
+    if name is not None:
+        if name not in ("tensorflow", "jax"):
+            raise UserError(f"--backend={name}: give tensorflow or jax")
+        os.environ["KERAS_BACKEND"] = name
+    _backends[:] = ["tensorflow", "jax"]
+    return os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+
+
 @contextlib.contextmanager
 def quiet_loading():
     """Holds back what TensorFlow writes to stderr while the block loads it, and says what it does.
@@ -258,14 +280,15 @@ def quiet_loading():
     They are shown if loading fails, unless with a `UserError` or a signal, which is one line.
 
     Raises:
-        UserError: Keras is to run on something else than TensorFlow.
+        UserError: Keras is to run on a backend that `choose_backend` has not allowed.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    if (backend := os.environ.setdefault("KERAS_BACKEND", "tensorflow")) != "tensorflow":
-        raise UserError(f"KERAS_BACKEND={backend}: only tensorflow will do; unset it")
+    is_worker = multiprocessing.parent_process() is not None  # of a job: it has many
+    backend = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    if backend not in _backends and not is_worker:
+        raise UserError(f"KERAS_BACKEND={backend}: only {' or '.join(_backends)} will do; unset it")
     hold = stderr_filter.held if stderr_filter.is_active() else _held
     missing = [name for package, name in _HEAVY.items() if package not in sys.modules]
-    is_worker = multiprocessing.parent_process() is not None  # of a job: it has many
     said = doing(f"loading {missing[0]}") if missing and not is_worker else contextlib.nullcontext()
     with said, hold():
         yield

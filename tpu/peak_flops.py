@@ -6,6 +6,7 @@ for products unless it is turned off; on TPUs products of float32 are made in bf
 
 from pipelines.command_line import UserError
 from tpu.slices import find_slice, is_accelerator_type
+from tpu.strategy import gpu_names
 
 # Part of a GPU's name: TFLOP/s in bfloat16, in TF32, and in plain float32. Of several parts the
 # first one counts.
@@ -32,7 +33,7 @@ def peak_flops(strategy, dtype, tpu=None):
     """The most operations a second that the devices of a strategy can do together.
 
     Args:
-        strategy: `tf.distribute.Strategy`.
+        strategy: see `tpu.strategy.get_strategy`.
         dtype: str, the dtype policy.
         tpu: str, of `--tpu`, or None if it was not given.
 
@@ -47,12 +48,11 @@ def peak_flops(strategy, dtype, tpu=None):
             return find_slice(tpu).peak_flops * replicas
         except UserError:
             return None
+    names = set(gpu_names())
+    if not names:
+        return None
     import tensorflow as tf
 
-    gpus = tf.config.list_physical_devices("GPU")
-    if not gpus:
-        return None
-    names = {tf.config.experimental.get_device_details(gpu).get("device_name", "") for gpu in gpus}
     tf32 = tf.config.experimental.tensor_float_32_execution_enabled()
     peaks = {gpu_peak(name, dtype, tf32) for name in names}
     return peaks.pop() * replicas if len(peaks) == 1 and None not in peaks else None

@@ -7,8 +7,13 @@
 | `grpc://HOST:8470`, or several | the TPU whose hosts these are |
 | `local` | the chips in this machine |
 | a TPU's name | the TPU of this name in this machine's project and zone of Google Cloud |
+
+With `--backend=jax` the devices are JAX's, and every host of a TPU runs the same command, see
+`tpu.jax_strategy`. Of a strategy of either kind, the functions below tell what is known of its
+devices.
 """
 
+import importlib.util
 import json
 import os
 import re
@@ -24,7 +29,7 @@ CLUSTER = '{"cluster": {"worker": ["HOST:PORT", ...]}, "task": {"type": "worker"
 
 
 def define_flags(values):
-    """Defines `--tpu`, `--tpu_address` and `--wait_seconds`.
+    """Defines `--backend`, `--tpu`, `--tpu_address` and `--wait_seconds`.
 
     Args:
         values: `absl.flags.FlagValues` to define them in.
@@ -40,6 +45,7 @@ def define_flags(values):
     )
     wait = "how long to wait for the other machines of TF_CONFIG to begin"
     command_line.define_flags(
+        ("backend", None, "tensorflow or jax (default: KERAS_BACKEND if it is set, or tensorflow)"),
         ("tpu", None, tpu),
         ("tpu_address", "", tpu_address),
         ("wait_seconds", float(peers.SECONDS), wait, 0.0),
@@ -64,21 +70,23 @@ def wait_for_peers(values):
 
 
 def get_strategy(tpu=None, tpu_address=""):
-    """The `tf.distribute.Strategy` that the flags ask for.
+    """The strategy that the flags and `KERAS_BACKEND` ask for.
 
-    Call it before anything else uses TensorFlow's devices: `TF_CONFIG` and TPUs require that. With
-    several hosts call it before TensorFlow is imported.
+    Call it before anything else uses the devices: `TF_CONFIG` and TPUs require that. With several
+    hosts call it before TensorFlow is imported.
 
     Args:
         tpu: str, of `--tpu`, or None if it is not given.
         tpu_address: str, of `--tpu_address`.
 
     Returns:
-        `tf.distribute.Strategy`.
+        `tf.distribute.Strategy`, or `tpu.jax_strategy.JaxStrategy`.
 
     Raises:
         UserError: a flag or `TF_CONFIG` is wrong, or there is no such TPU.
     """
+    if os.environ.get("KERAS_BACKEND") == "jax":
+        return _jax_strategy(tpu, tpu_address)
     target = check_flags(tpu, tpu_address)
     if target is not None:
         return _tpu_strategy(tpu, *target)
@@ -107,13 +115,16 @@ def holder_of_weights(strategy):
     """What holds the weights under a strategy.
 
     Args:
-        strategy: `tf.distribute.Strategy`.
+        strategy: see `get_strategy`.
 
     Returns:
         str, `tpu`, `gpu` or `host`.
     """
     import tensorflow as tf
 
+    if _on_jax():
+        platform = strategy.devices[0].platform
+        return "host" if platform == "cpu" else platform
     if isinstance(strategy, tf.distribute.TPUStrategy):
         return "tpu"
     return "gpu" if tf.config.list_logical_devices("GPU") else "host"
@@ -123,10 +134,12 @@ def is_shared(strategy):
     """Whether a strategy shares batches among replicas, be it only one: bool.
 
     Args:
-        strategy: `tf.distribute.Strategy`.
+        strategy: see `get_strategy`.
     """
     import tensorflow as tf
 
+    if _on_jax():
+        return strategy.num_replicas_in_sync > 1
     return strategy is not tf.distribute.get_strategy()
 
 
@@ -135,24 +148,99 @@ def gpu_capabilities():
 
     It is (0, 0) where that is not known, as of GPUs that are not NVIDIA's.
     """
+    return tuple(capability for _, capability in _gpus())
+
+
+def gpu_names():
+    """The name of each GPU of this machine: tuple of str, empty where it is not known."""
+    return tuple(name for name, _ in _gpus())
+
+
+def _gpus():
+    if _on_jax():
+        from tpu.jax_strategy import gpus
+
+        return gpus()
     import tensorflow as tf
 
-    gpus = tf.config.list_physical_devices("GPU")
-    details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
-    return tuple(found.get("compute_capability", (0, 0)) for found in details)
+    found = tf.config.list_physical_devices("GPU")
+    details = [tf.config.experimental.get_device_details(gpu) for gpu in found]
+    return [(d.get("device_name", ""), d.get("compute_capability", (0, 0))) for d in details]
+
+
+def host_values(variable):
+    """What a variable holds, on this host, with the replicas' parts summed where it is divided.
+
+    Args:
+        variable: Keras variable.
+
+    Returns:
+        array; what the next step changes is not changed in it.
+    """
+    if _on_jax():
+        from tpu.jax_strategy import values_of
+
+        return values_of(variable)
+    import tensorflow as tf
+
+    # Not by `Variable.numpy`, which metrics of several replicas do not have. On a CPU nothing is
+    # copied: what the next step changes is copied by it.
+    return tf.convert_to_tensor(variable.value).numpy()
 
 
 def enable_determinism():
-    """Makes TensorFlow use operations that give the same bits each time, or refuse.
+    """Makes the backend use operations that give the same bits each time, or refuse.
 
     Call it after `get_strategy`, and before anything is built.
+
+    Raises:
+        UserError: JAX is to do so on GPUs, which takes a setting from before it began.
     """
     import tensorflow as tf
 
+    if _on_jax():
+        setting = "--xla_gpu_deterministic_ops=true"
+        if _gpus() and setting not in os.environ.get("XLA_FLAGS", ""):
+            raise UserError(f"--deterministic: with JAX on GPUs set XLA_FLAGS={setting}")
+        return
     tf.config.experimental.enable_op_determinism()
     # Layers of KerasCV ask for it when they are made, and must not make one without a seed. What
     # they draw is keyed by the example, see `keras_vitbert.training.image_layers`.
     tf.random.set_global_generator(tf.random.Generator.from_seed(0))
+
+
+def _on_jax():
+    import keras
+
+    return keras.backend.backend() == "jax"
+
+
+def _jax_strategy(tpu, tpu_address):
+    """The strategy of JAX, once the flags are checked without it."""
+    slice_ = config = None
+    if tpu_address:
+        raise UserError(
+            f"{as_flag(tpu_address, 'tpu_address')}: with JAX every host of a TPU runs the same "
+            "command; leave it out"
+        )
+    if tpu is None and os.environ.get("TF_CONFIG"):
+        config = check_tf_config(os.environ["TF_CONFIG"])
+    if tpu is not None:
+        if tpu != "local":
+            if not is_accelerator_type(tpu):
+                raise UserError(
+                    f"{as_flag(tpu)}: with JAX give the accelerator type (v5litepod-16), or local"
+                )
+            slice_ = find_slice(tpu)
+        if not addresses.find_chips():
+            raise UserError(
+                f"{as_flag(tpu)}: {NO_CHIPS}; with JAX every host of the TPU runs this command"
+            )
+    if importlib.util.find_spec("jax") is None:
+        raise UserError('JAX is not installed; run: pip install "keras-vitbert[jax]"')
+    from tpu.jax_strategy import jax_strategy
+
+    return jax_strategy(tpu, slice_, config)
 
 
 def check_flags(tpu=None, tpu_address=""):

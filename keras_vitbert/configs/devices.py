@@ -43,23 +43,29 @@ def largest_execution(most, ends):
     return max(n for n in range(1, most + 1) if common % n == 0)
 
 
-def jit_for_devices(jit_compile, on_tpu, gpus=(), shared=False, unfit=""):
-    """Whether TensorFlow is to compile the training step by XLA.
+def jit_for_devices(jit_compile, on_tpu, gpus=(), shared=False, unfit="", on_jax=False):
+    """Whether the training step is to be compiled by XLA.
 
-    By itself on a single GPU alone: XLA is slower on CPUs, and a TPU's strategy compiles anyway.
+    By TensorFlow on a single GPU alone: XLA is slower on CPUs, and a TPU's strategy compiles
+    anyway. By JAX always.
 
     Args:
         jit_compile: str, of `JIT_COMPILE`.
         on_tpu, gpus: see `dtype_for_devices`.
         shared: bool, whether a strategy shares batches among replicas.
         unfit: str, what is in the step that XLA cannot compile; empty if there is nothing.
+        on_jax: bool.
 
     Returns:
-        str, `on` or `off`; for TPUs always `off`.
+        str, `on` or `off`; for TPUs always `off` on TensorFlow.
 
     Raises:
-        UserError: it is `on`, and cannot be.
+        UserError: it is `on` and cannot be, or `off` and JAX compiles it.
     """
+    if on_jax and jit_compile == "off":
+        raise UserError("--config.jit_compile=off: JAX compiles every step; leave it out")
+    if on_jax:
+        return "on"
     if on_tpu or jit_compile == "off":
         return "off"
     if shared:

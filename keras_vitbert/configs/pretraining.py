@@ -18,7 +18,7 @@ from keras_vitbert.configs.fitting import execution_ends, fit_pretraining, overr
 from keras_vitbert.configs.overrides import flatten
 from keras_vitbert.configs.variants import mask_problem
 from pipelines.command_line import UserError, meant, one_line, say
-from pipelines.images.layer_notation import require_for_tpu
+from pipelines.images.layer_notation import refuse_on_jax, require_for_tpu
 from pipelines.text.casing import CASES
 
 CONFIGS = ("sample", "small", "paper")
@@ -104,7 +104,7 @@ def with_sizes(config, found=None):
     return config
 
 
-def for_devices(config, on_tpu, gpus=(), shared=False):
+def for_devices(config, on_tpu, gpus=(), shared=False, on_jax=False):
     """Resolves what a config leaves to the devices.
 
     That is `dtype` and `jit_compile` "auto", and `steps_per_execution` 0.
@@ -114,6 +114,7 @@ def for_devices(config, on_tpu, gpus=(), shared=False):
         on_tpu: bool.
         gpus: sequence of (int, int), the compute capability of each GPU; empty without GPUs.
         shared: bool, whether a strategy shares batches among replicas.
+        on_jax: bool, whether JAX computes the steps.
 
     Returns:
         A new `ConfigDict`.
@@ -121,14 +122,13 @@ def for_devices(config, on_tpu, gpus=(), shared=False):
     Raises:
         UserError: the devices cannot do what the config asks for.
     """
-    if on_tpu:
-        check_for_tpu(config)
+    check_for_xla(config, on_tpu, on_jax)
     config = config.copy_and_resolve_references()
     config.dtype = dtype_for_devices(config.dtype, on_tpu, gpus)
     unfit = unfit_layers(config.data.images.layers, "data.images.layers")
     if config.data.packing:
         unfit = f"--config.data.packing=True: {_ROWS_DIFFER}, and each would be a program"
-    config.jit_compile = jit_for_devices(config.jit_compile, on_tpu, gpus, shared, unfit)
+    config.jit_compile = jit_for_devices(config.jit_compile, on_tpu, gpus, shared, unfit, on_jax)
     if not config.steps_per_execution:
         flat, most = flatten(config), most_steps_an_execution(on_tpu, gpus)
         ends = [flat[key] for key in execution_ends(flat)]
@@ -136,20 +136,25 @@ def for_devices(config, on_tpu, gpus=(), shared=False):
     return config
 
 
-def check_for_tpu(config):
-    """Refuses what a TPU cannot do.
+def check_for_xla(config, on_tpu, on_jax=False):
+    """Refuses what a TPU or JAX cannot do.
 
     Args:
         config: checked `ConfigDict`.
+        on_tpu, on_jax: bool.
 
     Raises:
-        UserError: there are image layers that cannot be compiled for TPUs, or texts are packed.
+        UserError: there are image layers that cannot be compiled, or texts are packed.
     """
-    require_for_tpu(config.data.images.layers, "data.images.layers")
-    if config.data.packing:
+    layers, key = config.data.images.layers, "data.images.layers"
+    if on_jax:
+        refuse_on_jax(layers, key)
+    if on_tpu:
+        require_for_tpu(layers, key)
+    if config.data.packing and (on_tpu or on_jax):
         raise UserError(
-            f"--config.data.packing=True: {_ROWS_DIFFER}, and a TPU's program has one shape; leave "
-            "it out"
+            f"--config.data.packing=True: {_ROWS_DIFFER}, and the program of "
+            f"{'a TPU' if on_tpu else 'JAX'} has one shape; leave it out"
         )
 
 

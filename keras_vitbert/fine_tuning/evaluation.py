@@ -3,9 +3,10 @@
 import dataclasses
 
 import numpy as np
-import tensorflow as tf
+from keras import ops
 
 from keras_vitbert.fine_tuning import metrics
+from keras_vitbert.model.whole_batches import on_whole_batches
 from keras_vitbert.training.losses import cross_entropy
 from pipelines.status import counted, doing
 
@@ -74,7 +75,7 @@ class Evaluator:
 
     Args:
         network: `Classifier`.
-        strategy: `tf.distribute.Strategy` that it was made under.
+        strategy: see `tpu.strategy.get_strategy`; that it was made under.
         batch: int, examples a step over all replicas; rounded up to a multiple of their number.
     """
 
@@ -87,14 +88,10 @@ class Evaluator:
 
     def _step(self, spec):
         """The compiled step for batches of a spec: other lengths need no other trace."""
-
-        def step(batch):
-            rows = self.strategy.run(self.predict_step, args=(batch,))
-            return self.strategy.gather(rows, axis=0)
-
         key = repr(spec)
         if key not in self._steps:
-            self._steps[key] = tf.function(step, input_signature=(spec,), autograph=False)
+            of_share, model = self.predict_step, self.network
+            self._steps[key] = on_whole_batches(of_share, model, self.strategy, spec=spec)
         return self._steps[key]
 
     def predict_step(self, batch):
@@ -104,20 +101,22 @@ class Evaluator:
             batch: dict of a replica's inputs, and of `numbers` and `labels`, int32 `(examples,)`.
 
         Returns:
-            int32 tensor `(examples, 3 + 2 * kept)`: the index and label of each example, its most
-            probable classes, and the bits of float32 numbers, which are its loss and the
-            probabilities of these classes. So replicas are gathered once.
+            (int32 `(examples, 2 + kept)`, the index and label of each example and its most
+            probable classes; float32 `(examples, 1 + kept)`, its loss and the probabilities of
+            these classes).
         """
-        logits = tf.cast(self.network(batch, training=False), tf.float32)
+        logits = ops.cast(self.network(batch, training=False), "float32")
         classes = self.network.num_classes
         kept = classes if classes <= _ALL_CLASSES else _TOP_CLASSES
         # Of logits: two that are not equal may have equal probabilities.
-        ranked = tf.math.top_k(logits, kept).indices
-        probabilities = tf.gather(tf.nn.softmax(logits), ranked, batch_dims=1)
+        ranked = ops.top_k(logits, kept)[1]
+        probabilities = ops.take_along_axis(ops.softmax(logits), ranked, axis=1)
         losses = cross_entropy(batch["labels"], logits)
-        numbers = tf.stack([batch["numbers"], batch["labels"]], axis=1)
-        floats = tf.concat([losses[:, None], probabilities], axis=1)
-        return tf.concat([numbers, ranked, tf.bitcast(floats, tf.int32)], axis=1)
+        numbers = ops.stack([batch["numbers"], batch["labels"]], axis=1)
+        return (
+            ops.concatenate([numbers, ops.cast(ranked, "int32")], axis=1),
+            ops.concatenate([losses[:, None], probabilities], axis=1),
+        )
 
     def rows(self, split):
         """What `predict_step` says of a split.
@@ -126,7 +125,8 @@ class Evaluator:
             split: `LabelledImages` or `LabelledTexts`.
 
         Returns:
-            int32 array `(examples, columns)`, in the order of the split.
+            (int32 array `(examples, 2 or more)`, float32 array `(examples, columns)`), in the order
+            of the split.
 
         Raises:
             RuntimeError: an example was missed, or seen twice.
@@ -136,12 +136,13 @@ class Evaluator:
         )
         step = self._step(dataset.element_spec)
         batches = counted(dataset, -(-split.count // self.batch))
-        rows = np.concatenate([step(batch).numpy() for batch in batches])
-        rows = rows[rows[:, 0] >= 0]
-        rows = rows[np.argsort(rows[:, 0])]
+        rows, floats = map(np.concatenate, zip(*map(step, batches), strict=True))
+        order = np.argsort(rows[:, 0])
+        order = order[rows[order, 0] >= 0]
+        rows, floats = rows[order], floats[order]
         if not np.array_equal(rows[:, 0], np.arange(split.count)):
             raise RuntimeError(f"{len(rows)} predictions for {split.count} examples")
-        return rows
+        return rows, floats
 
     def predict(self, split):
         """Predicts the classes of a split, with their probabilities.
@@ -155,13 +156,11 @@ class Evaluator:
         Raises:
             RuntimeError: see `rows`.
         """
-        rows = self.rows(split)
-        kept = rows.shape[1] // 2 - 1
-        floats = np.ascontiguousarray(rows[:, 2 + kept :]).view(np.float32)
+        rows, floats = self.rows(split)
         return Predictions(
             labels=rows[:, 1],
             losses=floats[:, 0],
-            ranked=rows[:, 2 : 2 + kept],
+            ranked=rows[:, 2:],
             ranked_probabilities=floats[:, 1:],
             num_classes=self.network.num_classes,
         )

@@ -1,7 +1,6 @@
 """Probes of a downstream task: features of its splits, and what simple classifiers make of them."""
 
-import numpy as np
-import tensorflow as tf
+from keras import ops
 
 from keras_vitbert.fine_tuning.evaluation import Evaluator
 from keras_vitbert.inspection.probes import NEAREST, RIDGE, Features, probe
@@ -18,12 +17,11 @@ class FeatureReader(Evaluator):
             batch: see `Evaluator.predict_step`.
 
         Returns:
-            int32 tensor `(examples, 2 + D)`: the index and label of each example, and the bits of
-            its features.
+            (int32 `(examples, 2)`, the index and label of each example; float32 `(examples, D)`,
+            its features).
         """
-        values = tf.cast(self.network.features(batch)[:, 0], tf.float32)
-        numbers = tf.stack([batch["numbers"], batch["labels"]], axis=1)
-        return tf.concat([numbers, tf.bitcast(values, tf.int32)], axis=1)
+        numbers = ops.stack([batch["numbers"], batch["labels"]], axis=1)
+        return numbers, ops.cast(self.network.features(batch)[:, 0], "float32")
 
     def features(self, split):
         """The features of a split, each example once.
@@ -34,8 +32,8 @@ class FeatureReader(Evaluator):
         Returns:
             `Features`, in the order of the split.
         """
-        rows = self.rows(split)
-        return Features(np.ascontiguousarray(rows[:, 2:]).view(np.float32), rows[:, 1])
+        numbers, values = self.rows(split)
+        return Features(values, numbers[:, 1])
 
 
 def probe_splits(reader, train, tests, shots, draws, seed):

@@ -19,7 +19,7 @@ from keras_vitbert.configs.parts import OF_FINE_TUNING, resolve_parts
 from keras_vitbert.configs.quick import quick_fine_tuning
 from keras_vitbert.fine_tuning import tasks
 from pipelines.command_line import UserError
-from pipelines.images.layer_notation import require_for_tpu
+from pipelines.images.layer_notation import refuse_on_jax, require_for_tpu
 from pipelines.tasks.tables import SUFFIXES
 from pipelines.text.casing import CASES
 
@@ -190,10 +190,10 @@ def _listed(values):
     return {f"of {kind}: ": fine_tuning.get_config(task.name, kind) for kind, task in kinds.items()}
 
 
-def for_devices(config, on_tpu, gpus=(), shared=False):
+def for_devices(config, on_tpu, gpus=(), shared=False, on_jax=False):
     """The config with the settings that depend on the devices.
 
-    On TPUs texts are padded to one length, because every length is a program of its own.
+    On TPUs and by JAX texts are padded to one length, as every length is a program of its own.
     `steps_per_execution` 0 stays: it follows from the steps, see `with_intervals`.
 
     Args:
@@ -201,6 +201,7 @@ def for_devices(config, on_tpu, gpus=(), shared=False):
         on_tpu: bool.
         gpus: sequence of (int, int), the compute capability of each GPU; empty without GPUs.
         shared: bool, whether a strategy shares batches among replicas.
+        on_jax: bool, whether JAX computes the steps.
 
     Returns:
         `ConfigDict`.
@@ -208,28 +209,30 @@ def for_devices(config, on_tpu, gpus=(), shared=False):
     Raises:
         UserError: the devices cannot do what the config asks for.
     """
-    if on_tpu:
-        check_for_tpu(config)
+    check_for_xla(config, on_tpu, on_jax)
     config = config.copy_and_resolve_references()
     config.dtype = dtype_for_devices(config.dtype, on_tpu, gpus)
-    if on_tpu and "buckets" in config:
+    if (on_tpu or on_jax) and "buckets" in config:
         config.buckets = ()
     layers = config.images.layers if "images" in config else ()
     unfit = unfit_layers(layers, "images.layers")
-    config.jit_compile = jit_for_devices(config.jit_compile, on_tpu, gpus, shared, unfit)
+    config.jit_compile = jit_for_devices(config.jit_compile, on_tpu, gpus, shared, unfit, on_jax)
     return config
 
 
-def check_for_tpu(config):
-    """Refuses what a TPU cannot do.
+def check_for_xla(config, on_tpu, on_jax=False):
+    """Refuses what a TPU or JAX cannot do.
 
     Args:
         config: checked `ConfigDict`.
+        on_tpu, on_jax: bool.
 
     Raises:
-        UserError: there are image layers that cannot be compiled for TPUs.
+        UserError: there are image layers that cannot be compiled.
     """
-    if "images" in config:
+    if "images" in config and on_jax:
+        refuse_on_jax(config.images.layers, "images.layers")
+    if "images" in config and on_tpu:
         require_for_tpu(config.images.layers, "images.layers")
 
 

@@ -2,9 +2,10 @@
 
 import keras
 import numpy as np
-import tensorflow as tf
+from keras import ops
 
 from keras_vitbert.model.pretraining_network import image_inputs
+from keras_vitbert.model.whole_batches import on_whole_batches
 from pipelines.text.wordpiece import CLS, MASK, PAD, SEP
 
 LEFT_OUT = (PAD, CLS, SEP, MASK)  # tokens that are not part of the text
@@ -20,7 +21,7 @@ class MeanActivations:
 
     Args:
         backbone: `ViTBertBackbone`, with one or both modalities.
-        strategy: `tf.distribute.Strategy`, that of the backbone.
+        strategy: see `tpu.strategy.get_strategy`; that of the backbone.
         vocabulary: list of str, by token id; None without text.
     """
 
@@ -43,7 +44,7 @@ class MeanActivations:
                 )
         if "text" in self._models:
             self._left_out = [vocabulary.index(token) for token in LEFT_OUT]
-        self._total = tf.function(self._distributed, autograph=False)
+        self._sums = on_whole_batches(self.step, backbone, strategy, sums=True)
 
     @property
     def modalities(self):
@@ -62,15 +63,15 @@ class MeanActivations:
         """
         sums, counts = 0.0, 0.0
         for batch in batches:
-            more = self._total(batch)
-            sums += more[0].numpy().astype(np.float64)
-            counts += more[1].numpy().astype(np.float64)
+            more = self._sums(batch)
+            sums += more[0].astype(np.float64)
+            counts += more[1].astype(np.float64)
         counts = np.reshape(counts, (-1, 1, 1))
         means = sums / np.maximum(counts, 1)
         return dict(zip(self._models, means.astype(np.float32), strict=True))
 
     def step(self, batch):
-        """The sums of one replica; `strategy.run` runs it, and TPUs compile it unchanged.
+        """The sums of one replica; TPUs compile it unchanged.
 
         Args:
             batch: dict of tensors, the replica's share.
@@ -89,33 +90,26 @@ class MeanActivations:
                 counted = self._text_tokens(batch)
             counted_units = counted[..., None]
             for block in range(len(outputs)):
-                values = tf.abs(tf.cast(outputs[f"{block}"], tf.float32))
+                values = ops.abs(ops.cast(outputs[f"{block}"], "float32"))
                 # Not a matrix product, which a TPU would round to bfloat16.
-                sums.append(tf.reduce_sum(tf.where(counted_units, values, 0.0), axis=(0, 1)))
-            counts.append(tf.reduce_sum(tf.cast(counted, tf.float32)))
-        sums = tf.reshape(tf.stack(sums), (len(self._models), -1, sums[0].shape[0]))
-        return sums, tf.stack(counts)
+                sums.append(ops.sum(ops.where(counted_units, values, 0.0), axis=(0, 1)))
+            counts.append(ops.sum(ops.cast(counted, "float32")))
+        sums = ops.reshape(ops.stack(sums), (len(self._models), -1, sums[0].shape[0]))
+        return sums, ops.stack(counts)
 
     def _image_tokens(self, batch, length):
         """Which tokens count: bool `(images, length)`."""
-        is_patch = tf.range(length)[None] >= self._prefix
-        images = tf.shape(batch["images"])[0]
-        weights = batch.get("image_weights", tf.ones((images,)))
+        is_patch = ops.arange(length)[None] >= self._prefix
+        images = ops.shape(batch["images"])[0]
+        weights = batch.get("image_weights", ops.ones((images,)))
         return is_patch & (weights[:, None] > 0)
 
     def _text_tokens(self, batch):
         """Which tokens count: bool `(texts, length)`."""
         tokens = batch["token_ids"]
-        counted = tf.cast(batch["padding_mask"], tf.bool)
+        counted = ops.cast(batch["padding_mask"], "bool")
         for token in self._left_out:
             counted &= tokens != token
         if "text_weights" in batch:
             counted &= batch["text_weights"][:, None] > 0
         return counted
-
-    def _distributed(self, batch):
-        sums, counts = self.strategy.run(self.step, args=(batch,))
-        return [
-            self.strategy.reduce(tf.distribute.ReduceOp.SUM, part, axis=None)
-            for part in (sums, counts)
-        ]

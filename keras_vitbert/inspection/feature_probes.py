@@ -1,13 +1,14 @@
 """Probes during training: what the encoder's features know of the validation examples' labels."""
 
 import numpy as np
-import tensorflow as tf
+from keras import ops
 
 from keras_vitbert.inspection.probes import Features, probe
 from keras_vitbert.inspection.validation_looks import ValidationLook
 from keras_vitbert.inspection.value_files import write_values
 from keras_vitbert.model.classifier import TEXT_INPUTS
 from keras_vitbert.model.pretraining_network import image_inputs
+from keras_vitbert.model.whole_batches import on_whole_batches
 from pipelines.status import doing
 
 _LABELS = {"image": "image_labels", "text": "next_sentence_labels"}
@@ -27,7 +28,7 @@ class FeatureProbes(ValidationLook):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        self._features = tf.function(self._distributed, autograph=False)
+        self._features = None
 
     @doing("probing features", "probing")
     def _show(self):
@@ -49,24 +50,20 @@ class FeatureProbes(ValidationLook):
         Returns:
             dict of `image` and `text`, of those that the model has, to a pair of `Features`.
         """
+        if self._features is None:
+            backbone, strategy = self.model.network.backbone, self.model.distribute_strategy
+            self._features = on_whole_batches(self._of_share, backbone, strategy)
         parts = [self._features(batch) for batch in self._validation_batches()]
         found = {}
         for modality in parts[0]:
             columns = zip(*(part[modality] for part in parts), strict=True)
-            values, labels, weights = (
-                np.concatenate([column.numpy() for column in of_batches]) for of_batches in columns
-            )
+            values, labels, weights = map(np.concatenate, columns)
             values, labels = values[weights > 0], labels[weights > 0]
             known, asked = slice(0, None, 2), slice(1, None, 2)
             found[modality] = tuple(Features(values[s], labels[s]) for s in (known, asked))
         return found
 
-    def _distributed(self, batch):
-        strategy = self.model.distribute_strategy
-        found = strategy.run(self._one_replica, args=(batch,))
-        return tf.nest.map_structure(lambda part: strategy.gather(part, axis=0), found)
-
-    def _one_replica(self, batch):
+    def _of_share(self, batch):
         """Features, labels and weights of a replica's examples: dict of a modality to a tuple."""
         backbone, found = self.model.network.backbone, {}
         for modality, label in _LABELS.items():
@@ -77,6 +74,6 @@ class FeatureProbes(ValidationLook):
             else:
                 inputs = {name: batch[name] for name in TEXT_INPUTS}
                 outputs = backbone(inputs, training=False, text_positions=1)
-            values = tf.cast(outputs[f"{modality}_sequence"][:, 0], tf.float32)
+            values = ops.cast(outputs[f"{modality}_sequence"][:, 0], "float32")
             found[modality] = values, batch[label], batch[f"{modality}_weights"]
         return found

@@ -4,11 +4,11 @@ import math
 import time
 
 import keras
-import tensorflow as tf
 
 from keras_vitbert.runs import checkpoints
 from pipelines.command_line import Stopped, stop_request
 from pipelines.status import doing
+from tpu.strategy import host_values
 
 
 class Throughput(keras.callbacks.Callback):
@@ -172,5 +172,4 @@ def metric_values(metric):
     Args:
         metric: `keras.metrics.Metric`.
     """
-    # `convert_to_numpy` cannot read a variable that is aggregated when it is read.
-    return [tf.convert_to_tensor(variable.value).numpy() for variable in metric.variables]
+    return [host_values(variable) for variable in metric.variables]

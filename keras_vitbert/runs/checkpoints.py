@@ -25,6 +25,7 @@ import tensorflow as tf
 
 from pipelines.command_line import UserError, one_line, say
 from pipelines.files import json_object, write_atomically
+from tpu.strategy import host_values
 
 POINTER, GOOD = "LAST", "GOOD"
 STEPS_TO_SHOW = 20
@@ -50,8 +51,6 @@ class Snapshot:
 def snapshot(trainer, validated=False):
     """The state of a `BaseTrainer`; with several processes, all of them must call this.
 
-    On a CPU nothing is copied: what the next step changes is copied by it.
-
     Args:
         trainer: `keras_vitbert.training.base_trainer.BaseTrainer`.
         validated: see `Snapshot`.
@@ -60,8 +59,7 @@ def snapshot(trainer, validated=False):
         `Snapshot`.
     """
     values = {
-        # Not by `Variable.numpy`, which metrics of several replicas do not have.
-        part: {name: tf.convert_to_tensor(v.value).numpy() for name, v in variables.items()}
+        part: {name: host_values(variable) for name, variable in variables.items()}
         for part, variables in _state(trainer).items()
     }
     in_a_row = int(values["step_check"]["step_check/in_a_row"])
@@ -112,7 +110,7 @@ def write_weights(folder, network, step, dtype="float32"):
             into float32 variables.
     """
     values = {
-        name: tf.cast(v.value, dtype if v.dtype == "float32" else v.dtype)
+        name: tf.cast(host_values(v), dtype if v.dtype == "float32" else v.dtype)
         for name, v in _by_path(network.variables).items()
     }
     name = _write(folder, step, {"network": values})

@@ -6,6 +6,7 @@ content. A run that goes on compares digests alone: files may move, but not chan
 """
 
 import hashlib
+import importlib.metadata
 import os
 import platform
 
@@ -104,23 +105,33 @@ def require_numerics(where, record, dtype):
 
 
 def versions():
-    """The versions that numbers may depend on: dict of a package's name to str."""
-    return {
+    """The versions that numbers may depend on: dict of a package's name to str.
+
+    That of JAX is among them if it is Keras' backend.
+    """
+    found = {
         "keras_vitbert": keras_vitbert.__version__,
         "python": platform.python_version(),
         "tensorflow": tf.__version__,
         "keras": keras.__version__,
     }
+    if keras.backend.backend() == "jax":
+        found["jax"] = importlib.metadata.version("jax")
+    return found
 
 
 def compare_versions(where, was):
-    """Says which versions have changed: a resumed run may then differ in its last digits.
+    """Says what has changed of versions and backend: a resumed run differs in its last digits.
 
     Args:
         where: str, the run's folder.
         was: dict, `versions` of when the run began.
     """
-    changed = [f"{n} {was[n]}, now {v}" for n, v in versions().items() if was.get(n, v) != v]
+    found = versions()
+    changed = [f"{n} {was[n]}, now {v}" for n, v in found.items() if was.get(n, v) != v]
+    if ("jax" in was) != ("jax" in found):
+        backends = ("TensorFlow", "JAX") if "jax" in found else ("JAX", "TensorFlow")
+        say("{} began on {} and goes on on {}: the last digits differ".format(where, *backends))
     if changed:
         say(f"{where} began with {'; '.join(changed)}: its numbers may not match to the bit")
 

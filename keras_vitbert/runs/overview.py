@@ -1,8 +1,9 @@
 """What a command found and what it will do, as a short table, before it does it."""
 
-import tensorflow as tf
+import keras
 
 from pipelines.cores import available_cores
+from tpu.strategy import gpu_names, holder_of_weights
 
 _CLASSES_SHOWN = 6
 
@@ -25,23 +26,19 @@ def device_row(strategy, dtype):
     """Where training runs, and in which precision.
 
     Args:
-        strategy: `tf.distribute.Strategy`.
+        strategy: see `tpu.strategy.get_strategy`.
         dtype: str, the dtype policy.
 
     Returns:
         (str, str), a row of `table`.
     """
+    holder = holder_of_weights(strategy)
+    kind = {"tpu": "TPU", "host": f"CPU, {available_cores()} cores"}.get(holder)
+    kind = kind or gpu_names()[0] or "GPU"
     replicas = strategy.num_replicas_in_sync
-    kind = "TPU" if isinstance(strategy, tf.distribute.TPUStrategy) else "GPU"
-    if kind == "GPU":
-        found = tf.config.list_physical_devices("GPU")
-        if found:
-            details = tf.config.experimental.get_device_details(found[0])
-            kind = details.get("device_name", kind)
-        else:
-            kind = f"CPU, {available_cores()} cores"
     many = f"{replicas} x " if replicas > 1 else ""
-    return "device", f"{many}{kind}; {dtype}"
+    by = "; JAX" if keras.backend.backend() == "jax" else ""
+    return "device", f"{many}{kind}; {dtype}{by}"
 
 
 def class_row(names, counts):

@@ -1,4 +1,4 @@
-"""Processes that train one model together, one a machine (`MultiWorkerMirroredStrategy`).
+"""Processes that train one model together, one a machine.
 
 All of them run the same command and hold the same weights. The first one, the chief, writes the
 run's folder; the others read it, so it must be on a shared file system. Whatever happens between
@@ -7,16 +7,17 @@ steps must happen in all processes or in none: they agree by `any_asks`.
 
 import contextlib
 
+import keras
 import tensorflow as tf
 
 from pipelines.command_line import Stopped, hear_signals_again
 
 
 class Workers:
-    """The processes of a strategy: one, unless it is a `MultiWorkerMirroredStrategy`.
+    """The processes of a strategy: of TensorFlow one, or those of `MultiWorkerMirroredStrategy`.
 
     Args:
-        strategy: `tf.distribute.Strategy`.
+        strategy: see `tpu.strategy.get_strategy`.
 
     Attributes:
         count: int, the number of processes.
@@ -25,7 +26,11 @@ class Workers:
 
     def __init__(self, strategy):
         self.count, self.index = 1, 0
-        if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        self._total = None
+        if not isinstance(strategy, tf.distribute.Strategy):  # of JAX
+            self.count, self.index = strategy.processes, strategy.process
+            self._total = strategy.total
+        elif isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
             resolver = strategy.cluster_resolver
             tasks = [
                 (job, task)
@@ -34,21 +39,9 @@ class Workers:
             ]
             self.count = len(tasks)
             self.index = tasks.index((resolver.task_type, resolver.task_id))
-        self._sum = None
+            self._total = _total_of(strategy)
         if self.count > 1:
             hear_signals_again()
-
-            @tf.function
-            def total(number):
-                def reduced(number):
-                    context = tf.distribute.get_replica_context()
-                    number = tf.identity(number)  # places it on a device
-                    return context.all_reduce(tf.distribute.ReduceOp.SUM, number)
-
-                result = strategy.run(reduced, args=(number,))
-                return strategy.experimental_local_results(result)[0]
-
-            self._sum = total
 
     @property
     def is_chief(self):
@@ -63,7 +56,7 @@ class Workers:
         """
         if self.count == 1:
             return asks
-        return bool(self._sum(tf.constant(float(asks))) > 0)
+        return bool(self._total(float(asks)) > 0)
 
     def wait(self):
         """Waits until all processes have called this."""
@@ -74,11 +67,7 @@ class Workers:
         """A context that turns the loss of another process into `Stopped`."""
         try:
             yield
-        except (
-            tf.errors.UnavailableError,
-            tf.errors.AbortedError,
-            tf.errors.InternalError,
-        ) as error:
+        except _errors_of_a_loss() as error:
             if self.count == 1:
                 raise
             raise Stopped(
@@ -86,3 +75,29 @@ class Workers:
                 f"({type(error).__name__}); run the same command again on every machine: it "
                 "resumes from the last checkpoint"
             ) from error
+
+
+def _errors_of_a_loss():
+    """What is raised where another process is gone."""
+    errors = tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.InternalError
+    if keras.backend.backend() == "jax":
+        import jax
+
+        errors += (jax.errors.JaxRuntimeError,)
+    return errors
+
+
+def _total_of(strategy):
+    """A function of a float: its sum over all replicas of all processes."""
+
+    @tf.function
+    def total(number):
+        def reduced(number):
+            context = tf.distribute.get_replica_context()
+            number = tf.identity(number)  # places it on a device
+            return context.all_reduce(tf.distribute.ReduceOp.SUM, number)
+
+        result = strategy.run(reduced, args=(number,))
+        return strategy.experimental_local_results(result)[0]
+
+    return lambda number: total(tf.constant(number))

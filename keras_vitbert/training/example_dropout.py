@@ -24,13 +24,13 @@ from keras import ops
 
 from keras_vitbert.configs.architecture import RATES
 from keras_vitbert.training import cpu_layers, pass_scope
-from tpu.strategy import holder_of_weights
 
 if keras.backend.backend() == "jax":
-    from keras_vitbert.training.engines.jax_keys import default_generator, keys_of
+    from keras_vitbert.training.engines.jax_keys import generator_of, keys_of
 else:
-    from keras_vitbert.training.engines.tensorflow_keys import default_generator, keys_of
+    from keras_vitbert.training.engines.tensorflow_keys import generator_of, keys_of
 
+__all__ = ["ExampleDropout", "KeyedDropout", "drops", "generator_of"]
 GENERATORS = ("philox16", "threefry")
 
 
@@ -84,7 +84,7 @@ class ExampleDropout:
 
     def __init__(self, model, seed=0, interleaved=False, generator=None):
         self.seed, self.interleaved = seed, interleaved
-        self.generator = generator or default_generator()
+        self.generator = generator or generator_of()
         self._layers = []
         for layer in model._flatten_layers():
             path = layer.path or layer.name
@@ -121,18 +121,6 @@ class ExampleDropout:
         words = self.seed, step, number
         keys = keys_of(words, self.generator, part, parts, self.interleaved, places)
         return pass_scope.using(keys=keys)
-
-
-def generator_of(strategy):
-    """The generator of a strategy's devices: Philox on GPUs, where nothing fuses Threefry.
-
-    Args:
-        strategy: `tf.distribute.Strategy`.
-
-    Returns:
-        str, of `GENERATORS`.
-    """
-    return "philox16" if holder_of_weights(strategy) == "gpu" else "threefry"
 
 
 def drops(config):

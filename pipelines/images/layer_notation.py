@@ -166,6 +166,23 @@ def not_for_xla(texts):
     return sorted(set().union(*(parse(text).names() for text in texts)) & NOT_ON_TPU)
 
 
+def refuse_on_jax(texts, key):
+    """Refuses layers, which are of TensorFlow.
+
+    Args:
+        texts: sequence of str.
+        key: str, of the config, for the message.
+
+    Raises:
+        UserError: there are any.
+    """
+    if texts:
+        raise UserError(
+            f"--config.{key}: KerasCV's layers run on TensorFlow alone; leave them out, or give "
+            "--backend=tensorflow"
+        )
+
+
 def require_for_tpu(texts, key):
     """Refuses layers that cannot be compiled for TPUs.
 

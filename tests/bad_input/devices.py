@@ -95,6 +95,17 @@ _AOT_FLAGS = {
     "--tpu=v3-8 --config=exits.py": "--config=exits.py: SystemExit",
     "--tpu=v3-8 --config.model.num_layers=2000000000": "num_layers=2000000000: is too large",
 }
+_BACKENDS = {
+    "--backend=torch": "--backend=torch: give tensorflow or jax",
+    "--backend=jax --tpu=v3-9": "--tpu=v3-9: not an accelerator type of a TPU",
+    "--backend=jax --tpu=v3-8": "--tpu=v3-8: no TPU chips in this machine .* every host of the TPU",
+    "--backend=jax --tpu=local": "--tpu=local: no TPU chips in this machine",
+    "--backend=jax --tpu=my-tpu": "--tpu=my-tpu: with JAX give the accelerator type",
+    "--backend=jax --tpu=v3-8 --tpu_address=grpc://h:1": "grpc://h:1: with JAX every host of a TPU",
+    "--backend=jax --config.jit_compile=off": "jit_compile=off: JAX compiles every step; leave it",
+    "--backend=jax --config.data.packing=True": "data.packing=True: .*the program of JAX has one",
+    "--backend=jax --config.data.images.layers=RandomHue": "KerasCV's layers run on TensorFlow al",
+}
 ROWS = {
     **{
         f"{_PRETRAIN}--config=sample --tpu={shlex.quote(tpu)}": phrase
@@ -105,7 +116,9 @@ ROWS = {
         f"TF_CONFIG={shlex.quote(c if isinstance(c, str) else json.dumps(c))} {_PRETRAIN}--variant=vit": f'TF_CONFIG: .*{phrase}.*; unset it, or give {{"cluster": '
         for c, phrase in _TF_CONFIGS
     },
-    "KERAS_BACKEND=jax keras_vitbert.pretrain --variant=vit": "KERAS_BACKEND=jax: only tensorflow",
+    **{f"{_PRETRAIN}--config=sample {line}": phrase for line, phrase in _BACKENDS.items()},
+    "KERAS_BACKEND=torch keras_vitbert.pretrain --variant=vit": "=torch: only tensorflow or jax",
+    "KERAS_BACKEND=jax keras_vitbert.predict --checkpoint=run --text=a": "=jax: only tensorflow",
     "KERAS_BACKEND= keras_vitbert.predict --checkpoint=run --text=a": "KERAS_BACKEND=: only tensorf",
     **{_AOT + line: phrase for line, phrase in _AOT_FLAGS.items()},
     **{

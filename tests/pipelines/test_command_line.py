@@ -277,8 +277,22 @@ def test_what_loading_writes_is_shown_only_if_it_fails(capfd, error, is_shown):
 
 def test_another_backend_of_keras_is_refused(monkeypatch):
     monkeypatch.setenv("KERAS_BACKEND", "jax")
+    monkeypatch.setattr(command_line, "_backends", ["tensorflow"])
     with pytest.raises(UserError, match="^KERAS_BACKEND=jax: .*; unset it$"):
         command_line.load_tensorflow()
+
+
+def test_a_command_chooses_among_backends(monkeypatch):
+    monkeypatch.setattr(command_line, "_backends", ["tensorflow"])
+    monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
+    assert command_line.choose_backend(None) == "tensorflow"
+    assert command_line.choose_backend("jax") == "jax" == os.environ["KERAS_BACKEND"]
+    command_line.load_tensorflow()
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    with pytest.raises(UserError, match="^KERAS_BACKEND=torch: only tensorflow or jax will do"):
+        command_line.load_tensorflow()
+    with pytest.raises(UserError, match="^--backend=torch: give tensorflow or jax$"):
+        command_line.choose_backend("torch")
 
 
 @pytest.mark.parametrize(

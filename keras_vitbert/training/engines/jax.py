@@ -7,10 +7,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import keras
-import numpy as np
 
 from keras_vitbert.training import pass_scope
 from keras_vitbert.training.step_check import STEP_ROW
+from tpu.jax_strategy import Batches, current_strategy
 
 # --- the step ------------------------------------------------------------------------------------
 
@@ -106,10 +106,16 @@ def in_parts(function, batch, parts):
     if parts == 1:
         return function(batch, 0)
     divided = {}
+    devices = pass_scope.present("strategy").num_replicas_in_sync
     for name, array in batch.items():
-        if array.shape[0] % parts:
-            raise ValueError(f"{name}: {parts} parts do not divide {array.shape[0]} examples")
-        divided[name] = jnp.reshape(array, (parts, array.shape[0] // parts, *array.shape[1:]))
+        count, *rest = array.shape
+        if count % (devices * parts):
+            raise ValueError(
+                f"{name}: {devices} devices of {parts} parts do not divide {count} examples"
+            )
+        # Each part is of all devices, so that nothing has to move.
+        of_devices = jnp.reshape(array, (devices, parts, count // devices // parts, *rest))
+        divided[name] = jnp.reshape(jnp.swapaxes(of_devices, 0, 1), (parts, count // parts, *rest))
     of_parts = divided, jnp.arange(parts)
     made = jax.eval_shape(lambda part: function(*part), jax.tree.map(lambda x: x[0], of_parts))
 
@@ -191,54 +197,53 @@ class Fitting(keras.Model):
     weight (keras#19054), and several steps of an execution are a loop in Python.
     """
 
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.distribute_strategy = current_strategy()
+
     def train_steps(self, first_step=None):
         """A function of an iterator that runs `steps_per_execution` training steps.
 
         Args:
             first_step: in place of `train_step` for the first of them.
         """
-        count = self.steps_per_execution
         run = self._compiled(first_step or self.train_step, self.train_step)
-
-        def run_steps(iterator):
-            first, *others = itertools.islice(iterator, count)
-            names = first if others else ()
-            return run(first, {name: np.stack([batch[name] for batch in others]) for name in names})
-
-        return run_steps
+        return lambda batches: run(*itertools.islice(batches, self.steps_per_execution))
 
     def make_test_function(self, force=False):
         if self.test_function is None or force:
             self.test_function = self._compiled(self.test_step)
 
     def _compiled(self, first_step, step=None):
-        """A function of a batch, and of further ones stacked, that runs steps on the variables."""
+        """A function of batches that runs as many steps on the variables."""
+        strategy = self.distribute_strategy
         state = [*self.variables, *self.metrics_variables, *self.optimizer.variables]
         state = list({id(v): v for v in state}.values())
         frozen = list(self.frozen_variables)
 
         def one(step, values, frozen_values, batch):
             scope = _State(zip([*state, *frozen], [*values, *frozen_values], strict=True))
-            with scope, pass_scope.using(state=scope):
+            with scope, pass_scope.using(state=scope, strategy=strategy):
                 logs = step(batch)
             return [scope.get_current_value(v) for v in state], logs
 
-        @functools.partial(jax.jit, donate_argnums=0)
-        def run(values, frozen_values, first, others):
+        @functools.partial(jax.jit, donate_argnums=0, out_shardings=strategy.everywhere)
+        def run(values, frozen_values, first, *others):
             values, logs = one(first_step, values, frozen_values, first)
             if others:
                 rows = logs[STEP_ROW][None]
                 values, each = jax.lax.scan(
-                    lambda values, batch: one(step, values, frozen_values, batch), values, others
+                    lambda values, batch: one(step, values, frozen_values, batch),
+                    values,
+                    jax.tree.map(lambda *arrays: jnp.stack(arrays), *others),
                 )
                 logs = jax.tree.map(lambda x: x[-1], each)
                 logs[STEP_ROW] = jnp.concatenate([rows, each[STEP_ROW]])
             return values, logs
 
-        def on_variables(first, others=None):
-            values, logs = run(
-                _unaliased([v.value for v in state]), [v.value for v in frozen], first, others
-            )
+        def on_variables(*batches):
+            values = _unaliased(strategy.placed([v.value for v in state]))
+            values, logs = run(values, strategy.placed([v.value for v in frozen]), *batches)
             for variable, value in zip(state, values, strict=True):
                 variable.assign(value)
             return logs
@@ -261,7 +266,7 @@ class Fitting(keras.Model):
         """Trains, see `keras.Model.fit`.
 
         Args:
-            x: iterable of batches, dicts of arrays.
+            x: `tpu.jax_strategy.Batches`, or a `tf.data.Dataset` of dicts.
             steps_per_epoch: int.
             initial_epoch, epochs, callbacks, validation_data, validation_freq, validation_steps: as
                 in `keras.Model.fit`.
@@ -272,7 +277,7 @@ class Fitting(keras.Model):
         run: Any = self.train_function
         self.stop_training = False
         callbacks.on_train_begin()
-        logs, batches = {}, _arrays(x)
+        logs, batches = {}, iter(self._placed(x))
         for epoch in range(initial_epoch, epochs):
             self.reset_metrics()
             callbacks.on_epoch_begin(epoch)
@@ -295,7 +300,7 @@ class Fitting(keras.Model):
         """The metrics of some batches, see `keras.Model.evaluate`.
 
         Args:
-            x: iterable of batches, dicts of arrays.
+            x: `tpu.jax_strategy.Batches`, or a `tf.data.Dataset` of dicts.
             steps: int, or None for all.
             callbacks: list, or `keras.callbacks.CallbackList`.
             verbose, return_dict: without effect.
@@ -309,7 +314,7 @@ class Fitting(keras.Model):
         self.reset_metrics()
         callbacks.on_test_begin()
         logs = {}
-        for number, batch in enumerate(itertools.islice(_arrays(x), steps)):
+        for number, batch in enumerate(itertools.islice(self._placed(x), steps)):
             callbacks.on_test_batch_begin(number)
             logs = self.test_function(batch)
             callbacks.on_test_batch_end(number, logs)
@@ -317,10 +322,10 @@ class Fitting(keras.Model):
         callbacks.on_test_end(logs)
         return logs
 
-
-def _arrays(batches):
-    """An iterator of dicts of NumPy arrays."""
-    return iter(batches.as_numpy_iterator() if hasattr(batches, "as_numpy_iterator") else batches)
+    def _placed(self, batches):
+        if isinstance(batches, Batches):
+            return batches
+        return Batches(self.distribute_strategy, batches)
 
 
 def _is_due(epoch, frequency):

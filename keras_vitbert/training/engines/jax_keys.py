@@ -8,11 +8,17 @@ import math
 
 import jax.numpy as jnp
 
+from keras_vitbert.training import pass_scope
 from keras_vitbert.training.threefry import SHORT, threefry
 
 
-def default_generator():
-    """str, of `GENERATORS`."""
+def generator_of(strategy=None):
+    """The generator of devices: str, Threefry on all of them.
+
+    Args:
+        strategy: `tpu.jax_strategy.JaxStrategy`, or None for the one in scope.
+    """
+    del strategy
     return "threefry"
 
 
@@ -31,8 +37,10 @@ def keys_of(words, generator, part, parts, interleaved, places):
     """
     if generator != "threefry":
         raise ValueError(f"generator is {generator}; JAX has threefry")
-    del parts, interleaved
-    return Keys(words, part, places)
+    strategy = pass_scope.present("strategy")
+    devices = strategy.num_replicas_in_sync if strategy else 1
+    hosts = strategy.processes if strategy and interleaved else 1
+    return Keys(words, part, parts, places, devices, hosts)
 
 
 class Keys:
@@ -40,14 +48,18 @@ class Keys:
 
     Args:
         words: (seed, step, number of the pass).
-        part: scalar int tensor or int, which part of the batch it is.
+        part: scalar int tensor or int, which part of each device's share of the batch it is.
+        parts: int, how many there are.
         places: int, for how many examples of a part there are numbers; None for their count.
+        devices: int, that share the batch.
+        hosts: int, that take turns.
     """
 
     generator = "threefry"
 
-    def __init__(self, words, part, places):
-        self._words, self._part, self._places = words, part, places
+    def __init__(self, words, part, parts, places, devices, hosts):
+        self._words, self._part, self._parts, self._places = words, part, parts, places
+        self._devices, self._hosts = devices, hosts
 
     def kept(self, inputs, layer, rate):
         """Which entries of a batch are not dropped.
@@ -62,9 +74,17 @@ class Keys:
         """
         count, *rest = inputs.shape
         seed, step, number, layer = (jnp.asarray(x, jnp.uint32) for x in (*self._words, layer))
-        first = jnp.asarray(self._part, jnp.uint32) * (self._places or count)
-        examples = first + jnp.arange(count, dtype=jnp.uint32)
         entries = jnp.arange(math.prod(rest), dtype=jnp.uint32)
-        counter = entries[None], examples[:, None]
+        counter = entries[None], self._examples(count)[:, None]
         drawn = threefry(threefry((seed, step), (number, layer)), counter, SHORT)[0]
         return jnp.reshape(drawn >= jnp.uint32(round(rate * 2**32)), inputs.shape)
+
+    def _examples(self, count):
+        """The numbers in the global batch of a part's examples, which are of all devices."""
+        places = (self._places or count) // self._devices
+        device, place = jnp.divmod(
+            jnp.arange(count, dtype=jnp.uint32), jnp.uint32(count // self._devices)
+        )
+        host, device = jnp.divmod(device, jnp.uint32(self._devices // self._hosts))
+        part = device * self._parts + jnp.asarray(self._part, jnp.uint32)
+        return (part * places + place) * self._hosts + host

@@ -12,9 +12,13 @@ _GROUP = 8  # numbers of 16 bits that Philox makes of a counter
 _ALGORITHM = 1  # Philox, among TensorFlow's
 
 
-def default_generator():
-    """str, of `GENERATORS`: Philox on GPUs, where nothing fuses Threefry."""
-    strategy = tf.distribute.get_strategy()
+def generator_of(strategy=None):
+    """The generator of devices: str, Philox on GPUs, where nothing fuses Threefry.
+
+    Args:
+        strategy: `tf.distribute.Strategy`, or None for the one in scope.
+    """
+    strategy = strategy or tf.distribute.get_strategy()
     return "philox16" if holder_of_weights(strategy) == "gpu" else "threefry"
 
 

@@ -1,0 +1,216 @@
+"""JAX's devices, as the strategy of a run: what this project calls of `tf.distribute.Strategy`.
+
+A batch is one array, divided along its first axis over a mesh of all devices; weights are the same
+on each. There is no code of one replica: a step is a function of the whole batch, and XLA adds the
+sums over devices. Several processes, one a host, run the same program.
+"""
+
+import contextlib
+import functools
+import os
+import threading
+
+import jax
+import keras
+import numpy as np
+import tensorflow as tf
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from pipelines.command_line import UserError, one_line
+from tpu.slices import as_flag
+
+DATA = "data"  # the axis of the mesh that a batch is divided along
+_current = threading.local()
+
+
+class JaxStrategy:
+    """All devices of JAX, of all processes.
+
+    Args:
+        devices: list of `jax.Device`, those of a process one behind the other.
+
+    Attributes:
+        num_replicas_in_sync: int, over how many devices a batch is divided.
+        processes: int, how many run this program.
+        process: int, which of them this is.
+        everywhere: `jax.sharding.Sharding` of what every device has.
+        divided: `jax.sharding.Sharding` of what is divided along its first axis.
+    """
+
+    def __init__(self, devices):
+        self.devices = devices
+        self.num_replicas_in_sync = len(devices)
+        self.processes, self.process = jax.process_count(), jax.process_index()
+        mesh = Mesh(np.array(devices), (DATA,))
+        self.everywhere = NamedSharding(mesh, PartitionSpec())
+        self.divided = NamedSharding(mesh, PartitionSpec(DATA))
+
+    @contextlib.contextmanager
+    def scope(self):
+        """A scope in which `current_strategy` is this one."""
+        before = getattr(_current, "strategy", None)
+        _current.strategy = self
+        try:
+            yield
+        finally:
+            _current.strategy = before
+
+    def distribute_datasets_from_function(self, dataset_function):
+        """The batches of all processes' datasets.
+
+        Args:
+            dataset_function: callable of a `tf.distribute.InputContext`, as if each process were
+                one replica; returns a `tf.data.Dataset` of this one's part of each batch.
+
+        Returns:
+            `Batches`.
+        """
+        context = tf.distribute.InputContext(self.processes, self.process, self.processes)
+        return Batches(self, dataset_function(context))
+
+    def placed(self, values):
+        """Arrays that every device has; those that are there already are not copied.
+
+        Args:
+            values: list of arrays, in all processes the same.
+        """
+        return jax.device_put(values, self.everywhere)
+
+    def whole(self, function, model):
+        """Compiles a function of a whole batch that reads the weights of a model.
+
+        Args:
+            function: of a dict of arrays, to nested lists and dicts of arrays.
+            model: `keras.Model`.
+
+        Returns:
+            function of one of `Batches`, to nested lists and dicts of NumPy arrays.
+        """
+        variables = model.variables
+
+        @functools.partial(jax.jit, out_shardings=self.everywhere)
+        def run(values, batch):
+            with keras.StatelessScope(list(zip(variables, values, strict=True))):
+                return function(batch)
+
+        def on_batch(batch):
+            values = self.placed([variable.value for variable in variables])
+            return jax.tree.map(np.asarray, run(values, batch))
+
+        return on_batch
+
+    def total(self, number):
+        """The sum of a number over all processes, each of which calls this.
+
+        Args:
+            number: float.
+        """
+        return float(np.sum(multihost_utils.process_allgather(np.float32(number))))
+
+
+class Batches:
+    """Batches on the devices; the next one is on its way while a step runs.
+
+    Args:
+        strategy: `JaxStrategy`.
+        dataset: `tf.data.Dataset` of dicts, this process's part of each batch.
+
+    Attributes:
+        element_spec: that of the dataset.
+    """
+
+    def __init__(self, strategy, dataset):
+        self._strategy, self._dataset = strategy, dataset
+        self.element_spec = dataset.element_spec
+
+    def __iter__(self):
+        ahead = None
+        for batch in self._dataset.as_numpy_iterator():
+            batch, ahead = ahead, self._placed(batch)
+            if batch is not None:
+                yield batch
+        if ahead is not None:
+            yield ahead
+
+    def _placed(self, batch):
+        divided = self._strategy.divided
+        return {
+            name: jax.make_array_from_process_local_data(divided, array)
+            for name, array in batch.items()
+        }
+
+
+def current_strategy():
+    """The `JaxStrategy` of the innermost scope, else one of this process's first device."""
+    found = getattr(_current, "strategy", None)
+    return found or JaxStrategy(jax.local_devices()[:1])
+
+
+def gpus():
+    """The name and compute capability of each GPU of this machine: list of (str, (int, int)).
+
+    The capability is (0, 0) where it is not known.
+    """
+    found = [device for device in jax.local_devices() if device.platform == "gpu"]
+    texts = [str(getattr(device, "compute_capability", "0.0")) for device in found]
+    return [
+        (device.device_kind, tuple(map(int, text.split("."))))
+        for device, text in zip(found, texts, strict=True)
+    ]
+
+
+def values_of(variable):
+    """What a variable holds, on this host: array, a copy.
+
+    Args:
+        variable: Keras variable.
+    """
+    return np.array(variable.value)
+
+
+def jax_strategy(tpu, slice_, tf_config):
+    """The strategy of all devices; with several hosts all of them call this.
+
+    Args:
+        tpu: str, of `--tpu`, or None if it is not given.
+        slice_: `tpu.slices.Slice` that `tpu` names, or None.
+        tf_config: dict, the content of `TF_CONFIG`, or None.
+
+    Returns:
+        `JaxStrategy`.
+
+    Raises:
+        UserError: JAX finds other devices.
+    """
+    # TensorFlow reads the data, and must leave the devices to JAX.
+    os.environ["TPU_LOAD_LIBRARY"] = "0"
+    for kind in ("GPU", "TPU"):
+        tf.config.set_visible_devices([], kind)
+    flag = "TF_CONFIG" if tpu is None else as_flag(tpu)
+    try:
+        if slice_ is not None and slice_.hosts > 1:
+            jax.distributed.initialize()
+        elif tf_config is not None:
+            _join(tf_config)
+        devices = jax.devices(None if tpu is None else "tpu")
+    except (RuntimeError, ValueError) as error:
+        raise UserError(f"{flag}: JAX finds no such devices ({one_line(error)[:200]})") from error
+    if tpu is None and devices[0].platform == "tpu":
+        raise UserError("this machine has a TPU; give --tpu=local, or set JAX_PLATFORMS=cpu")
+    if slice_ is not None and len(devices) != slice_.replicas:
+        raise UserError(
+            f"{flag}: a {slice_.accelerator_type} has {slice_.replicas} devices, but JAX finds "
+            f"{len(devices)}; give the type it has"
+        )
+    return JaxStrategy(sorted(devices, key=lambda device: (device.process_index, device.id)))
+
+
+def _join(tf_config):
+    """Joins the other machines of `TF_CONFIG`, the first of which brings all together."""
+    cluster, task = tf_config["cluster"], tf_config["task"]
+    jobs = sorted(cluster)  # "chief" before "worker"
+    everyone = [(job, index) for job in jobs for index in range(len(cluster[job]))]
+    jax.distributed.initialize(
+        cluster[jobs[0]][0], len(everyone), everyone.index((task["type"], int(task["index"])))
+    )

@@ -1,7 +1,6 @@
 """Runs of `pretrain` that are stopped, killed or diverge, and run again."""
 
 import json
-import os
 import shutil
 import signal
 
@@ -9,12 +8,11 @@ import numpy as np
 import pytest
 
 from keras_vitbert import load
-from keras_vitbert import pretrain as pretrain_command
 from keras_vitbert.pretrain import report
 from keras_vitbert.runs import callbacks
-from pipelines import command_line
 from pipelines.command_line import EXIT_BAD_INPUT, EXIT_DIVERGED, EXIT_DONE, EXIT_STOPPED
 from tests.forked import Forked
+from tests.keras_vitbert.killed import pretrain_killed
 from tests.keras_vitbert.tiny_runs import (
     arguments,
     assert_same_values,
@@ -128,19 +126,6 @@ def test_with_other_epochs_a_row_covers_the_steps_since_the_one_before(
     assert pretrain(sources, tmp_path, "--variant=vit") == EXIT_STOPPED
     assert pretrain(sources, tmp_path, "--variant=vit", "--config.steps_per_epoch=2") == EXIT_DONE
     assert metrics_rows(tmp_path) == metrics_rows(finished("vit"))
-
-
-def pretrain_killed(argv):
-    """The command, which is killed after step 8, in a process of its own."""
-    write = callbacks.RunLog.on_epoch_end
-
-    def killed(self, epoch, logs=None):
-        write(self, epoch, logs)
-        if self.model.step == 8:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    callbacks.RunLog.on_epoch_end = killed
-    return command_line.run(pretrain_command.main, argv)
 
 
 @pytest.fixture

@@ -36,8 +36,7 @@ def find(replicas):
     batches = strategy.distribute_datasets_from_function(
         lambda context: tf.data.Dataset.from_tensor_slices(examples).batch(size, True)
     )
-    means = MeanActivations(backbone, strategy, vocabulary)
-    return {**means(batches), "traced": means._total.experimental_get_tracing_count()}
+    return MeanActivations(backbone, strategy, vocabulary)(batches)
 
 
 def main(replicas, path):

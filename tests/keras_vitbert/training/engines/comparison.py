@@ -17,15 +17,11 @@ import numpy as np
 
 from keras_vitbert.configs.merges import WEIGHTINGS
 from keras_vitbert.configs.optimizers import OPTIONS
+from tests.keras_vitbert.demo_page.ports import free_port
+from tests.keras_vitbert.jax_process import ENVIRONMENT
 from tests.keras_vitbert.training.engines import ten_steps
 
 ROOT = pathlib.Path(__file__).parents[4]
-# XLA optimises tiny programs for longer than they run.
-ENVIRONMENT = {
-    "KERAS_BACKEND": "jax",
-    "JAX_PLATFORMS": "cpu",
-    "XLA_FLAGS": "--xla_backend_optimization_level=0",
-}
 SGD = {"name": "sgd", "learning_rate": 0.1}
 CASES = {
     "vit": {"modalities": ["images"]},
@@ -43,12 +39,17 @@ CASES = {
 }
 
 
-def both(cases, folder):
+# Processes of JAX that share a training: how many, and how many devices each has.
+ALONE, MANY_DEVICES, MANY_PROCESSES = (1, 1), (1, 8), (2, 1)
+
+
+def both(cases, folder, shared=ALONE):
     """What each engine makes of cases, from the same random weights.
 
     Args:
         cases: dict of name to case, see `ten_steps.train`.
         folder: str, for what one process gives to the other.
+        shared: pair of int, the processes of JAX, and the devices of each.
 
     Yields:
         (name, what TensorFlow finds, what JAX finds), see `ten_steps.train`.
@@ -68,12 +69,26 @@ def both(cases, folder):
         np.savez(f"{folder}/{name}.npz", **arrays)
     with open(f"{folder}/cases.json", "w") as file:
         json.dump(cases, file)
-    command = [sys.executable, "-m", ten_steps.__name__, str(folder)]
-    process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **ENVIRONMENT})
+    command = [sys.executable, "-m", ten_steps.__name__, str(folder), "jax"]
+    processes = [
+        subprocess.Popen(command, cwd=ROOT, env={**os.environ, **ENVIRONMENT, **more})
+        for more in _environments(*shared)
+    ]
     found = {name: ten_steps.train(case, *given[name]) for name, case in cases.items()}
-    assert process.wait() == 0
+    assert [process.wait() for process in processes] == [0] * len(processes)
     for name, ours in found.items():
         yield name, ours, dict(np.load(f"{folder}/{name}.jax.npz"))
+
+
+def _environments(processes, devices):
+    """The environment of each process: list of dict."""
+    environments = [{"JAX_NUM_CPU_DEVICES": str(devices)} for _ in range(processes)]
+    if processes > 1:
+        cluster = {"worker": [f"localhost:{free_port()}" for _ in range(processes)]}
+        for index, environment in enumerate(environments):
+            task = {"type": "worker", "index": index}
+            environment["TF_CONFIG"] = json.dumps({"cluster": cluster, "task": task})
+    return environments
 
 
 def apart(first, second):

@@ -1,9 +1,12 @@
 """The ten steps of `replicas_script` with the engine of the backend, from weights that are given.
 
-KERAS_BACKEND=jax python -m tests.keras_vitbert.training.engines.ten_steps FOLDER
+KERAS_BACKEND=jax python -m tests.keras_vitbert.training.engines.ten_steps FOLDER NAME
+
+of all devices that it finds, and with `TF_CONFIG` of all processes.
 """
 
 import json
+import os
 import sys
 
 import keras
@@ -15,6 +18,7 @@ from keras_vitbert.model.pretraining_network import build_network
 from keras_vitbert.training.distillation import Teachers
 from keras_vitbert.training.joint_trainer import JointTrainer
 from keras_vitbert.training.optimizers import build_optimizer
+from pipelines.shards.host_shares import shard, share
 from tests.keras_vitbert.training.replicas_script import (
     ADAMW,
     CLIP_NORM,
@@ -24,6 +28,7 @@ from tests.keras_vitbert.training.replicas_script import (
     Schedule,
     make_examples,
 )
+from tpu.strategy import get_strategy
 
 OPTIMIZER = {**ADAMW, "momentum": 0.9}
 TRAINER = {"distillation_ratio": 0.5, "temperature": 2.0, "clip_norm": CLIP_NORM}
@@ -55,17 +60,25 @@ def train(case, student_weights, teacher_weights):
         dict of name to array: weights, masks and state at the end, and the logs of each execution.
     """
     case = CASE | case
-    student, teacher = networks(case)
-    student.set_weights(student_weights)
-    teacher.set_weights(teacher_weights)
-    merge = get_merge(case["merge"], seed=7)
-    trainer = JointTrainer(student, merge, Teachers(teacher, teacher), **TRAINER, **case["trainer"])
-    options = OPTIMIZER | case["optimizer"]
-    optimizer = build_optimizer(options, STEPS + 1, student.trainable_variables)
-    trainer.compile(optimizer, steps_per_execution=case["steps_per_execution"])
-    schedule, examples = _Logs(), tf.data.Dataset.from_tensor_slices(make_examples())
+    strategy = get_strategy()
+    with strategy.scope():
+        student, teacher = networks(case)
+        student.set_weights(student_weights)
+        teacher.set_weights(teacher_weights)
+        merge, teachers = get_merge(case["merge"], seed=7), Teachers(teacher, teacher)
+        trainer = JointTrainer(student, merge, teachers, **TRAINER, **case["trainer"])
+        options = OPTIMIZER | case["optimizer"]
+        optimizer = build_optimizer(options, STEPS + 1, student.trainable_variables)
+        trainer.compile(optimizer, steps_per_execution=case["steps_per_execution"])
+
+    def examples(context):
+        every = tf.data.Dataset.from_tensor_slices(make_examples()).shard(*shard(context))
+        return every.batch(share(GLOBAL_BATCH, context), drop_remainder=True)
+
+    schedule = _Logs()
     options = {"callbacks": [schedule], "shuffle": False, "verbose": 0}
-    trainer.fit(examples.batch(GLOBAL_BATCH), steps_per_epoch=STEPS, **options)
+    batches = strategy.distribute_datasets_from_function(examples)
+    trainer.fit(batches, steps_per_epoch=STEPS, **options)
     assert trainer.step == STEPS
     conflict = trainer.conflict
     states = {
@@ -94,8 +107,13 @@ class _Logs(Schedule):
         self.logs.append({name: float(value) for name, value in logs.items()})
 
 
-def main(folder):
-    """Trains all cases of `FOLDER/cases.json` from the weights of `FOLDER/NAME.npz`."""
+def main(folder, suffix):
+    """Trains all cases of `FOLDER/cases.json` from the weights of `FOLDER/CASE.npz`.
+
+    What the first process finds is in `FOLDER/CASE.NAME.npz`.
+    """
+    keras.utils.set_random_seed(0)  # of generators that nothing draws from
+    is_first = '"index": 0' in os.environ.get("TF_CONFIG", '"index": 0')
     with open(f"{folder}/cases.json") as file:
         cases = json.load(file)
     for name, case in cases.items():
@@ -104,7 +122,9 @@ def main(folder):
                 [stored[key] for key in sorted(stored) if key.startswith(of)]
                 for of in ("student", "teacher")
             ]
-        np.savez(f"{folder}/{name}.{keras.backend.backend()}.npz", **train(case, *weights))
+        found = train(case, *weights)
+        if is_first:
+            np.savez(f"{folder}/{name}.{suffix}.npz", **found)
 
 
 if __name__ == "__main__":

@@ -3,31 +3,37 @@
 import numpy as np
 import pytest
 
-from tests.keras_vitbert.training.engines.comparison import CASES, SGD, both
+from tests.keras_vitbert.training.engines.comparison import (
+    ALONE,
+    CASES,
+    MANY_DEVICES,
+    MANY_PROCESSES,
+    SGD,
+    both,
+)
 
 CHOSEN = {
-    "mask": CASES["mask"],
-    "others": {
-        "merge": {"name": "famo"},  # computes losses again, after the update
-        "optimizer": SGD,
-        "trainer": {"accumulation": 4, "remat": True},
-        "steps_per_execution": 2,
-    },
+    "mask": (CASES["mask"], ALONE),
+    "others": (
+        {
+            "merge": {"name": "famo"},  # computes losses again, after the update
+            "optimizer": SGD,
+            "trainer": {"accumulation": 4, "remat": True},
+            "steps_per_execution": 2,
+        },
+        ALONE,
+    ),
+    "devices": (CASES["mask"], MANY_DEVICES),
+    # A part has one example of each process.
+    "processes": ({"merge": {"name": "mask"}, "trainer": {"accumulation": 4}}, MANY_PROCESSES),
 }
-
-
-@pytest.fixture(scope="module")
-def found(tmp_path_factory):
-    return {
-        name: (ours, other)
-        for name, *(ours, other) in both(CHOSEN, tmp_path_factory.mktemp("engines"))
-    }
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CHOSEN)
-def test_ten_steps(found, name):
-    tensorflow, jax = found[name]
+def test_ten_steps(name, tmp_path):
+    case, shared = CHOSEN[name]
+    [(_, tensorflow, jax)] = both({name: case}, tmp_path, shared)
     assert tensorflow.keys() == jax.keys()
     cleared = 0
     for key, expected in tensorflow.items():
@@ -38,5 +44,5 @@ def test_ten_steps(found, name):
             np.testing.assert_allclose(jax[key], expected, rtol=1e-3, atol=1e-3, err_msg=key)
         else:
             np.testing.assert_allclose(jax[key], expected, rtol=1e-5, atol=1e-5, err_msg=key)
-    assert cleared == (606 if name == "mask" else 0)
+    assert cleared == (0 if name == "others" else 606)
     assert np.ptp(tensorflow["logs/loss"]) > 0.01

@@ -1,0 +1,56 @@
+"""Commands on Keras' JAX backend, in processes of their own; one of them may kill itself.
+
+python -m tests.keras_vitbert.jax_process STEP pretrain [FLAG ...]
+"""
+
+import importlib
+import os
+import pathlib
+import subprocess
+import sys
+
+from pipelines import command_line
+from tests.keras_vitbert.killed import kill_after
+
+ROOT = pathlib.Path(__file__).parents[2]
+# XLA optimises tiny programs for longer than they run.
+ENVIRONMENT = {
+    "KERAS_BACKEND": "jax",
+    "JAX_PLATFORMS": "cpu",
+    "XLA_FLAGS": "--xla_backend_optimization_level=0",
+}
+
+
+def call(cache, command, *flags, killed_after=0, **environment):
+    """Runs a command.
+
+    Args:
+        cache: folder of compiled programs, which later calls need not compile again.
+        command: str, such as `pretrain`.
+        *flags: its flags.
+        killed_after: int, the step at the end of an epoch after whose log it is killed; 0 for none.
+        **environment: further variables.
+
+    Returns:
+        (int, exit status; str, stderr).
+    """
+    cached = {
+        "JAX_COMPILATION_CACHE_DIR": str(cache),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", __name__, str(killed_after), command, *map(str, flags)],
+        cwd=ROOT,
+        env={**os.environ, **ENVIRONMENT, **cached, **environment},
+        capture_output=True,
+        text=True,
+    )
+    return done.returncode, done.stderr
+
+
+if __name__ == "__main__":
+    killed_step, name, *argv = sys.argv[1:]
+    if int(killed_step):
+        kill_after(int(killed_step))
+    main = importlib.import_module(f"keras_vitbert.{name}").main
+    sys.exit(command_line.run(main, argv))

@@ -82,7 +82,7 @@ def main(argv):
     settings.check_for_xla(config, on_tpu, on_jax)  # before devices are connected to
     wait_for_peers(values)
     with quiet_loading():
-        strategy = get_strategy(values.tpu, values.tpu_address)
+        strategy = get_strategy(values.tpu, values.tpu_address, config.sharding)
         if values.deterministic:
             enable_determinism()
         from keras_vitbert.runs.workers import Workers

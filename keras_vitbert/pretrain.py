@@ -108,7 +108,7 @@ def main(argv):
 
     wait_for_peers(values)
     with quiet_loading():
-        strategy = get_strategy(values.tpu, values.tpu_address)
+        strategy = get_strategy(values.tpu, values.tpu_address, config.sharding)
         if values.deterministic:
             enable_determinism()
         from keras_vitbert.pretraining import overview

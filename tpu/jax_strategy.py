@@ -1,8 +1,12 @@
 """JAX's devices, as the strategy of a run: what this project calls of `tf.distribute.Strategy`.
 
-A batch is one array, divided along its first axis over a mesh of all devices; weights are the same
-on each. There is no code of one replica: a step is a function of the whole batch, and XLA adds the
-sums over devices. Several processes, one a host, run the same program.
+A batch is one array, divided along its first axis over a mesh of all devices. There is no code of
+one replica: a step is a function of the whole batch, and XLA adds the sums over devices. Several
+processes, one a host, run the same program.
+
+Every device has all weights and moments, or a part of each, as FSDP does (Zhao et al. 2023,
+"PyTorch FSDP"; ZeRO's third stage): a pass gathers the weights of a layer when it reads them, and
+gradients, moments and updates stay divided.
 """
 
 import contextlib
@@ -29,6 +33,7 @@ class JaxStrategy:
 
     Args:
         devices: list of `jax.Device`, those of a process one behind the other.
+        sharding: str, `replicated` or `fsdp`.
 
     Attributes:
         num_replicas_in_sync: int, over how many devices a batch is divided.
@@ -36,15 +41,17 @@ class JaxStrategy:
         process: int, which of them this is.
         everywhere: `jax.sharding.Sharding` of what every device has.
         divided: `jax.sharding.Sharding` of what is divided along its first axis.
+        divides_weights: bool, whether each device has a part of the weights.
     """
 
-    def __init__(self, devices):
+    def __init__(self, devices, sharding="replicated"):
         self.devices = devices
         self.num_replicas_in_sync = len(devices)
         self.processes, self.process = jax.process_count(), jax.process_index()
-        mesh = Mesh(np.array(devices), (DATA,))
-        self.everywhere = NamedSharding(mesh, PartitionSpec())
-        self.divided = NamedSharding(mesh, PartitionSpec(DATA))
+        self._mesh = Mesh(np.array(devices), (DATA,))
+        self.everywhere = NamedSharding(self._mesh, PartitionSpec())
+        self.divided = NamedSharding(self._mesh, PartitionSpec(DATA))
+        self.divides_weights = sharding == "fsdp"
 
     @contextlib.contextmanager
     def scope(self):
@@ -69,13 +76,52 @@ class JaxStrategy:
         context = tf.distribute.InputContext(self.processes, self.process, self.processes)
         return Batches(self, dataset_function(context))
 
+    def sharding_of(self, shape):
+        """How weights, and what goes with each of their entries, lie on the devices.
+
+        Of those with two axes or more the longest axis is divided, if it can be, and of equally
+        long ones the first.
+
+        Args:
+            shape: tuple of int.
+
+        Returns:
+            `jax.sharding.Sharding`.
+        """
+        fit = [axis for axis, size in enumerate(shape) if size % self.num_replicas_in_sync == 0]
+        if not self.divides_weights or len(shape) < 2 or not fit:
+            return self.everywhere
+        longest = max(fit, key=lambda axis: shape[axis])
+        spec = [DATA if axis == longest else None for axis in range(len(shape))]
+        return NamedSharding(self._mesh, PartitionSpec(*spec))
+
     def placed(self, values):
-        """Arrays that every device has; those that are there already are not copied.
+        """Arrays of weights and what goes with them, on the devices; none is copied twice.
 
         Args:
             values: list of arrays, in all processes the same.
         """
-        return jax.device_put(values, self.everywhere)
+        return jax.device_put(values, [self.sharding_of(value.shape) for value in values])
+
+    def gathered(self, value):
+        """Weights as a pass reads them, inside of a program.
+
+        Args:
+            value: array, as `placed`.
+        """
+        if not self.divides_weights:
+            return value
+        return jax.lax.with_sharding_constraint(value, self.everywhere)
+
+    def scattered(self, value):
+        """A gradient as its weights lie, inside of a program.
+
+        Args:
+            value: array.
+        """
+        if not self.divides_weights:
+            return value
+        return jax.lax.with_sharding_constraint(value, self.sharding_of(value.shape))
 
     def whole(self, function, model):
         """Compiles a function of a whole batch that reads the weights of a model.
@@ -91,6 +137,7 @@ class JaxStrategy:
 
         @functools.partial(jax.jit, out_shardings=self.everywhere)
         def run(values, batch):
+            values = [self.gathered(value) for value in values]
             with keras.StatelessScope(list(zip(variables, values, strict=True))):
                 return function(batch)
 
@@ -166,16 +213,20 @@ def values_of(variable):
     Args:
         variable: Keras variable.
     """
-    return np.array(variable.value)
+    value = variable.value
+    if not value.is_fully_addressable and not value.is_fully_replicated:
+        return multihost_utils.process_allgather(value, tiled=True)
+    return np.array(value)
 
 
-def jax_strategy(tpu, slice_, tf_config):
+def jax_strategy(tpu, slice_, tf_config, sharding="replicated"):
     """The strategy of all devices; with several hosts all of them call this.
 
     Args:
         tpu: str, of `--tpu`, or None if it is not given.
         slice_: `tpu.slices.Slice` that `tpu` names, or None.
         tf_config: dict, the content of `TF_CONFIG`, or None.
+        sharding: see `JaxStrategy`.
 
     Returns:
         `JaxStrategy`.
@@ -203,7 +254,8 @@ def jax_strategy(tpu, slice_, tf_config):
             f"{flag}: a {slice_.accelerator_type} has {slice_.replicas} devices, but JAX finds "
             f"{len(devices)}; give the type it has"
         )
-    return JaxStrategy(sorted(devices, key=lambda device: (device.process_index, device.id)))
+    devices = sorted(devices, key=lambda device: (device.process_index, device.id))
+    return JaxStrategy(devices, sharding)
 
 
 def _join(tf_config):

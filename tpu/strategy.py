@@ -69,7 +69,7 @@ def wait_for_peers(values):
         peers.wait_for_peers(config["cluster"], config["task"], values.wait_seconds)
 
 
-def get_strategy(tpu=None, tpu_address=""):
+def get_strategy(tpu=None, tpu_address="", sharding="replicated"):
     """The strategy that the flags and `KERAS_BACKEND` ask for.
 
     Call it before anything else uses the devices: `TF_CONFIG` and TPUs require that. With several
@@ -78,6 +78,7 @@ def get_strategy(tpu=None, tpu_address=""):
     Args:
         tpu: str, of `--tpu`, or None if it is not given.
         tpu_address: str, of `--tpu_address`.
+        sharding: str, of `keras_vitbert.configs.devices.SHARDINGS`; TensorFlow replicates.
 
     Returns:
         `tf.distribute.Strategy`, or `tpu.jax_strategy.JaxStrategy`.
@@ -86,7 +87,7 @@ def get_strategy(tpu=None, tpu_address=""):
         UserError: a flag or `TF_CONFIG` is wrong, or there is no such TPU.
     """
     if os.environ.get("KERAS_BACKEND") == "jax":
-        return _jax_strategy(tpu, tpu_address)
+        return _jax_strategy(tpu, tpu_address, sharding)
     target = check_flags(tpu, tpu_address)
     if target is not None:
         return _tpu_strategy(tpu, *target)
@@ -215,7 +216,7 @@ def _on_jax():
     return keras.backend.backend() == "jax"
 
 
-def _jax_strategy(tpu, tpu_address):
+def _jax_strategy(tpu, tpu_address, sharding):
     """The strategy of JAX, once the flags are checked without it."""
     slice_ = config = None
     if tpu_address:
@@ -240,7 +241,7 @@ def _jax_strategy(tpu, tpu_address):
         raise UserError('JAX is not installed; run: pip install "keras-vitbert[jax]"')
     from tpu.jax_strategy import jax_strategy
 
-    return jax_strategy(tpu, slice_, config)
+    return jax_strategy(tpu, slice_, config, sharding)
 
 
 def check_flags(tpu=None, tpu_address=""):

@@ -6,6 +6,7 @@ from pipelines.command_line import UserError
 from pipelines.images.layer_notation import not_for_xla
 
 JIT_COMPILE = ("auto", "on", "off")
+SHARDINGS = ("replicated", "fsdp")
 _BFLOAT16 = (8, 0)  # the compute capability of the first GPUs that multiply in it
 _ON_TPU, _ON_GPU = 100, 10  # steps of an execution at most
 
@@ -73,6 +74,23 @@ def jit_for_devices(jit_compile, on_tpu, gpus=(), shared=False, unfit="", on_jax
     if jit_compile == "on" and unfit:
         raise UserError(f"--config.jit_compile=on: {unfit}; leave it out")
     return "on" if (jit_compile == "on" or len(gpus) == 1) and not unfit else "off"
+
+
+def check_sharding(sharding, on_jax):
+    """Refuses to divide weights over devices where TensorFlow trains.
+
+    Args:
+        sharding: str, of `SHARDINGS`.
+        on_jax: bool.
+
+    Raises:
+        UserError: they are to be divided.
+    """
+    if sharding != "replicated" and not on_jax:
+        raise UserError(
+            f"--config.sharding={sharding}: with TensorFlow every device has all weights; give "
+            "--backend=jax, or leave it out"
+        )
 
 
 def unfit_layers(texts, key):

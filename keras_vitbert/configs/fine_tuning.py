@@ -66,6 +66,7 @@ def _common() -> Any:  # whose sections are attributes
     config.seed = 0  # of the first run; the next ones count up
     config.dtype = "auto"  # float32, on TPUs and newer GPUs mixed_bfloat16
     config.jit_compile = "auto"  # whether XLA compiles the step: on a single GPU; or on, off
+    config.sharding = "replicated"  # or fsdp: JAX divides weights and moments over devices
     config.metric = "accuracy"  # reported, and used to pick the learning rate; or f1, mcc
     config.head = "paper"  # a two-layer MLP; or vit, deit, for text bert: as published models have
     config.dropout = 0.1

@@ -29,6 +29,7 @@ def get_config(size: str = "base") -> config_dict.ConfigDict:
     config.seed = 0
     config.dtype = "auto"  # float32, on TPUs and newer GPUs mixed_bfloat16
     config.jit_compile = "auto"  # whether XLA compiles the step: on a single GPU; or on, off
+    config.sharding = "replicated"  # or fsdp: JAX divides weights and moments over devices
 
     config.model = {
         **encoder_size(size or "base"),

@@ -8,6 +8,8 @@ from keras_vitbert.configs import architecture, merges, optimizers
 from keras_vitbert.configs.checks import DTYPES, Requirements, check_types
 from keras_vitbert.configs.devices import (
     JIT_COMPILE,
+    SHARDINGS,
+    check_sharding,
     dtype_for_devices,
     jit_for_devices,
     largest_execution,
@@ -146,6 +148,7 @@ def check_for_xla(config, on_tpu, on_jax=False):
     Raises:
         UserError: there are image layers that cannot be compiled, or texts are packed.
     """
+    check_sharding(config.sharding, on_jax)
     layers, key = config.data.images.layers, "data.images.layers"
     if on_jax:
         refuse_on_jax(layers, key)
@@ -256,6 +259,7 @@ def _checked(flat, known, variant, given):
     checks.multiple("validation_interval", "steps_per_epoch")
     checks.one_of("dtype", DTYPES)
     checks.one_of("jit_compile", JIT_COMPILE)
+    checks.one_of("sharding", SHARDINGS)
     checks.executions(execution_ends(flat))
     checks.one_of("data.source", ("sample", "files"))
     checks.one_of("data.case", CASES)

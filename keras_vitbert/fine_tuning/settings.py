@@ -8,6 +8,8 @@ from keras_vitbert.configs.architecture import IMAGE_HEADS, TEXT_HEADS
 from keras_vitbert.configs.checks import DTYPES, Requirements, check_types
 from keras_vitbert.configs.devices import (
     JIT_COMPILE,
+    SHARDINGS,
+    check_sharding,
     dtype_for_devices,
     jit_for_devices,
     largest_execution,
@@ -230,6 +232,7 @@ def check_for_xla(config, on_tpu, on_jax=False):
     Raises:
         UserError: there are image layers that cannot be compiled.
     """
+    check_sharding(config.sharding, on_jax)
     if "images" in config and on_jax:
         refuse_on_jax(config.images.layers, "images.layers")
     if "images" in config and on_tpu:
@@ -269,6 +272,7 @@ def _checked(flat, defaults, task):
     require(0 <= flat["seed"] < 2**31, "seed", "must be in [0, 2**31)")
     checks.one_of("dtype", DTYPES)
     checks.one_of("jit_compile", JIT_COMPILE)
+    checks.one_of("sharding", SHARDINGS)
     checks.executions(execution_ends(flat))
     checks.one_of("metric", ("accuracy", "f1", "mcc"))
     checks.one_of("head", IMAGE_HEADS if task.kind == "images" else TEXT_HEADS)

@@ -29,7 +29,7 @@ _MEASURES = (
 _HIDDEN = (
     *("data.", "model.", "checkpoint", "teachers.", "dtype", "evaluation", "validation"),
     *("grid", "selection_part", "buckets", "steps_per_epoch", "steps_per_execution"),
-    *("jit_compile", "inspection.", "probes."),
+    *("jit_compile", "sharding", "inspection.", "probes."),
 )
 
 # The paper's section "Limitations and Potential Negative Societal Impacts", in our words.

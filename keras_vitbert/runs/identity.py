@@ -39,6 +39,7 @@ FREE_OF_PRETRAINING = (
     "config.steps_per_execution",
     "config.jit_compile",  # only the last digits, which is told
     "config.remat",
+    "config.sharding",
     "config.teachers.",
     "config.data.images.train",
     "config.data.images.validation",
@@ -57,6 +58,7 @@ FREE_OF_FINE_TUNING = (
     "config.steps_per_execution",
     "config.jit_compile",
     "config.remat",
+    "config.sharding",
     "config.grid",
     "config.metric",
     "config.optimizer.learning_rate",

@@ -36,24 +36,37 @@ def gradients(function, variables):
         the function returns).
     """
     read, around = set(), pass_scope.present("state")
+    strategy = pass_scope.present("strategy")
 
     def of(values):
-        scope = _State(zip(variables, values, strict=True), around, read)
+        scope = _State(zip(variables, values, strict=True), around, read, strategy.gathered)
         with scope, pass_scope.using(state=scope):
             return function()
 
     found = jax.value_and_grad(of, has_aux=True)([variable.value for variable in variables])
     (loss, more), slopes = found
-    reached = [g if id(v) in read else None for g, v in zip(slopes, variables, strict=True)]
+    reached = [
+        strategy.scattered(g) if id(v) in read else None
+        for g, v in zip(slopes, variables, strict=True)
+    ]
     return reached, loss, more
 
 
 class _State(keras.StatelessScope):
-    """Values of variables; of others, those that the scope around it has."""
+    """Values of variables; of others, those that the scope around it has.
 
-    def __init__(self, values, around=None, read=None):
-        super().__init__(list(values))
-        self._around, self._read = around, read
+    Args:
+        values: iterable of (Keras variable, array).
+        around: `_State`, or None.
+        read: set, to which the ids of the variables that are read are added, or None.
+        gathered: function of an array, which is applied whenever one of `values` is read.
+    """
+
+    def __init__(self, values, around=None, read=None, gathered=None):
+        values = list(values)
+        super().__init__(values)
+        self._around, self._read, self._gathered = around, read, gathered
+        self._own = {id(variable) for variable, _ in values}
 
     def get_current_value(self, variable):
         if self._read is not None:
@@ -61,6 +74,8 @@ class _State(keras.StatelessScope):
         found = super().get_current_value(variable)
         if found is None and self._around is not None:
             return self._around.get_current_value(variable)
+        if self._gathered is not None and id(variable) in self._own:
+            return self._gathered(found)
         return found
 
 
@@ -216,18 +231,24 @@ class Fitting(keras.Model):
 
     def _compiled(self, first_step, step=None):
         """A function of batches that runs as many steps on the variables."""
-        strategy = self.distribute_strategy
+        strategy, trains = self.distribute_strategy, step is not None
         state = [*self.variables, *self.metrics_variables, *self.optimizer.variables]
         state = list({id(v): v for v in state}.values())
         frozen = list(self.frozen_variables)
 
         def one(step, values, frozen_values, batch):
-            scope = _State(zip([*state, *frozen], [*values, *frozen_values], strict=True))
+            around = _State(zip(frozen, frozen_values, strict=True), gathered=strategy.gathered)
+            # A training step gathers in `gradients`: its updates are of divided weights.
+            gathered = None if trains else strategy.gathered
+            scope = _State(zip(state, values, strict=True), around, gathered=gathered)
             with scope, pass_scope.using(state=scope, strategy=strategy):
                 logs = step(batch)
             return [scope.get_current_value(v) for v in state], logs
 
-        @functools.partial(jax.jit, donate_argnums=0, out_shardings=strategy.everywhere)
+        shardings = [strategy.sharding_of(variable.shape) for variable in state]
+        shardings = shardings, strategy.everywhere
+
+        @functools.partial(jax.jit, donate_argnums=0, out_shardings=shardings)
         def run(values, frozen_values, first, *others):
             values, logs = one(first_step, values, frozen_values, first)
             if others:

@@ -40,6 +40,7 @@ CASE = {
     "optimizer": {},
     "trainer": {},
     "steps_per_execution": 1,
+    "sharding": "replicated",
 }
 
 
@@ -60,7 +61,7 @@ def train(case, student_weights, teacher_weights):
         dict of name to array: weights, masks and state at the end, and the logs of each execution.
     """
     case = CASE | case
-    strategy = get_strategy()
+    strategy = get_strategy(sharding=case["sharding"])
     with strategy.scope():
         student, teacher = networks(case)
         student.set_weights(student_weights)
@@ -80,6 +81,9 @@ def train(case, student_weights, teacher_weights):
     batches = strategy.distribute_datasets_from_function(examples)
     trainer.fit(batches, steps_per_epoch=STEPS, **options)
     assert trainer.step == STEPS
+    if case["sharding"] == "fsdp" and keras.backend.backend() == "jax":
+        for variable in [*student.trainable_variables, *optimizer.variables]:
+            assert variable.value.is_fully_replicated == (len(variable.shape) < 2), variable.path
     conflict = trainer.conflict
     states = {
         "weights": student.trainable_variables,

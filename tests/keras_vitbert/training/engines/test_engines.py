@@ -24,6 +24,7 @@ CHOSEN = {
         ALONE,
     ),
     "devices": (CASES["mask"], MANY_DEVICES),
+    "divided": ({"sharding": "fsdp"}, MANY_DEVICES),
     # A part has one example of each process.
     "processes": ({"merge": {"name": "mask"}, "trainer": {"accumulation": 4}}, MANY_PROCESSES),
 }

@@ -33,12 +33,19 @@ from keras_vitbert.fine_tuning import settings as fine_tuning_settings
 from keras_vitbert.fine_tuning.tasks import find_task
 from keras_vitbert.pretraining import settings
 from pipelines import command_line
-from pipelines.command_line import UserError, load_tensorflow, quiet_loading, run
+from pipelines.command_line import (
+    UserError,
+    choose_backend,
+    load_tensorflow,
+    quiet_loading,
+    run,
+)
 from tpu.ahead_of_time import explanation, gpu, report
 from tpu.ahead_of_time.compiler import check_installed
 from tpu.ahead_of_time.programs import OwnStep
 from tpu.ahead_of_time.proof import Subject, compare, prove
 from tpu.slices import find_slice
+from tpu.strategy import BACKEND
 
 _MOST_GIB = 1_000
 _TPU = "tpu", "", "the accelerator type, such as v3-128"
@@ -60,6 +67,7 @@ def define_flags(values):
     command_line.define_flags(
         _TPU,
         ("gpu", "", "the memory of GPUs in GiB, comma-separated: proves a run on one of them"),
+        BACKEND,
         ("variant", "vitbert", "the variant of pre-training"),
         ("compare", "", "another variant, to compare the training step with"),
         ("task", "", "prove a fine-tuning on this task instead of a pre-training"),
@@ -94,7 +102,10 @@ def main(argv):
     )
     read = _fine_tuning if values.task else _pretraining
     sizes = _gpu_sizes(values)
-    slice_, subject, other = read(values, config, given)
+    on_jax = choose_backend(values.backend) == "jax"
+    if on_jax and sizes:
+        raise UserError("--gpu: of JAX only TPUs are proven; give --backend=tensorflow")
+    slice_, subject, other = read(values, config, given, on_jax)
     _check_output(values)
     if sizes:
         return _on_gpus(values, subject, sizes)
@@ -190,7 +201,7 @@ def _choose_config(values, for_help):
     return load_config(settings.config_name(values))
 
 
-def _pretraining(values, config, given):
+def _pretraining(values, config, given, on_jax):
     check_config(config, conflicts=False)
     config = resolve_parts(config, given)
     check_config(config)
@@ -198,7 +209,7 @@ def _pretraining(values, config, given):
         if getattr(values, flag):
             raise UserError(f"--{flag} goes with --task; leave it out")
     slice_, replicas, on = _where(values)
-    config = with_sizes(for_devices(config, on_tpu=on == "tpu"))
+    config = with_sizes(for_devices(config, on_tpu=on == "tpu", on_jax=on_jax))
     name = settings.config_label(values)
 
     def subject(variant_name, flag="variant"):
@@ -218,20 +229,27 @@ def _pretraining(values, config, given):
             return pretraining_programs(changed, variant, strategy)
 
         return Subject(
-            f"{variant_name}, {name}, {config.dtype}",
+            f"{variant_name}, {name}, {config.dtype}{_of_jax(config, on_jax)}",
             {kind: config[key] for kind, key in keys.items()},
             keys,
             config.model.max_sequence_length,
             config.steps,
             programs,
             config.accumulation,
+            on_jax,
+            config.sharding,
         )
 
     other = subject(values.compare, "compare") if values.compare else None
     return slice_, subject(values.variant), other
 
 
-def _fine_tuning(values, config, given):
+def _of_jax(config, on_jax):
+    """What the table says of the backend."""
+    return f", JAX, {config.sharding}" if on_jax else ""
+
+
+def _fine_tuning(values, config, given, on_jax):
     task = find_task(values.task)
     fine_tuning_settings.check_config(config, task, conflicts=False)
     config = resolve_parts(config, given)
@@ -248,7 +266,7 @@ def _fine_tuning(values, config, given):
     if keys := {"image_size", "batch"}.intersection(open_keys(config)):
         flags = " and ".join(f"--config.{key}" for key in sorted(keys))
         raise UserError(f"--task={values.task}: {flags} depend on your images; give {flags}")
-    config = fine_tuning_settings.for_devices(config, on_tpu=on == "tpu")
+    config = fine_tuning_settings.for_devices(config, on_tpu=on == "tpu", on_jax=on_jax)
     if "buckets" in config:
         config.buckets = ()  # the longest texts need most
     config.steps = config.steps or _STEPS_OF_EPOCHS
@@ -279,13 +297,15 @@ def _fine_tuning(values, config, given):
         return fine_tuning_programs(changed, pretrained, task.kind, num_classes, strategy)
 
     subject = Subject(
-        f"fine-tuning on {values.task}, {config.dtype}",
+        f"fine-tuning on {values.task}, {config.dtype}{_of_jax(config, on_jax)}",
         {kind: config.batch},
         {kind: "batch"},
         model["max_sequence_length"],
         config.steps,
         programs,
         config.accumulation,
+        on_jax,
+        config.sharding,
     )
     return slice_, subject, None
 

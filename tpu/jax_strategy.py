@@ -123,15 +123,15 @@ class JaxStrategy:
             return value
         return jax.lax.with_sharding_constraint(value, self.sharding_of(value.shape))
 
-    def whole(self, function, model):
-        """Compiles a function of a whole batch that reads the weights of a model.
+    def program(self, function, model):
+        """A function of a whole batch that reads the weights of a model, as a program.
 
         Args:
             function: of a dict of arrays, to nested lists and dicts of arrays.
             model: `keras.Model`.
 
         Returns:
-            function of one of `Batches`, to nested lists and dicts of NumPy arrays.
+            compiled function of (list of arrays, those of `model.variables`; a batch).
         """
         variables = model.variables
 
@@ -140,6 +140,19 @@ class JaxStrategy:
             values = [self.gathered(value) for value in values]
             with keras.StatelessScope(list(zip(variables, values, strict=True))):
                 return function(batch)
+
+        return run
+
+    def whole(self, function, model):
+        """The same with the weights that the model has when it is called.
+
+        Args:
+            function, model: see `program`.
+
+        Returns:
+            function of one of `Batches`, to nested lists and dicts of NumPy arrays.
+        """
+        run, variables = self.program(function, model), model.variables
 
         def on_batch(batch):
             values = self.placed([variable.value for variable in variables])

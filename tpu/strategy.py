@@ -25,6 +25,10 @@ from tpu.slices import as_flag, find_slice, is_accelerator_type
 
 TAKES = "--tpu takes an accelerator type (v3-128), grpc://HOST:8470, local, or a TPU's name"
 NO_CHIPS = f"no TPU chips in this machine ({', '.join(addresses.CHIPS)})"
+BACKEND = (
+    *("backend", None),
+    "tensorflow or jax (default: KERAS_BACKEND if it is set, else tensorflow)",
+)
 CLUSTER = '{"cluster": {"worker": ["HOST:PORT", ...]}, "task": {"type": "worker", "index": 0}}'
 
 
@@ -45,7 +49,7 @@ def define_flags(values):
     )
     wait = "how long to wait for the other machines of TF_CONFIG to begin"
     command_line.define_flags(
-        ("backend", None, "tensorflow or jax (default: KERAS_BACKEND if it is set, or tensorflow)"),
+        BACKEND,
         ("tpu", None, tpu),
         ("tpu_address", "", tpu_address),
         ("wait_seconds", float(peers.SECONDS), wait, 0.0),

@@ -1,6 +1,6 @@
 """Compiles a program for a TPU without having one, by the compiler of TPUs (libtpu).
 
-    python -m tpu.ahead_of_time.compiler PROGRAM.mlir ACCELERATOR_TYPE
+    python -m tpu.ahead_of_time.compiler PROGRAM.mlir ACCELERATOR_TYPE [whole]
 
 prints one line of JSON. It is a program of its own: libtpu and TensorFlow do not work well in one
 process, and its end frees the memory of the compilation. JAX has the bindings.
@@ -19,7 +19,7 @@ from tpu.ahead_of_time.explanation import summed
 from tpu.ahead_of_time.hlo import size_of, work_of
 from tpu.slices import find_slice
 
-_ENVIRONMENT = {  # else libtpu looks for a TPU for minutes, and only one process may use it
+ENVIRONMENT = {  # else libtpu looks for a TPU for minutes, and only one process may use it
     "JAX_PLATFORMS": "cpu",
     "TPU_SKIP_MDS_QUERY": "1",
     "TPU_WORKER_HOSTNAMES": "localhost",
@@ -61,19 +61,19 @@ def check_installed():
             raise UserError(f"the TPU's compiler is missing (package {package}); {_INSTALL}")
 
 
-def start_compiling(path, slice_):
+def start_compiling(path, slice_, is_whole=False):
     """Starts to compile a program in a process of its own.
 
     Args:
-        path: str, a file with a serialised StableHLO module, the program of one replica.
-        slice_: `tpu.slices.Slice`.
+        path: str, a file with a serialised StableHLO module.
+        slice_, is_whole: see `compile_program`.
 
     Returns:
         function that waits for the end and returns the result of `compile_program`. It raises
         `RuntimeError` if the compiler fails for another reason than memory.
     """
     process = subprocess.Popen(
-        [sys.executable, "-m", __name__, path, slice_.accelerator_type],
+        [sys.executable, "-m", __name__, path, slice_.accelerator_type, *["whole"] * is_whole],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -95,12 +95,13 @@ def start_compiling(path, slice_):
     return result
 
 
-def compile_program(program, slice_):
-    """Compiles the program of one replica for a slice.
+def compile_program(program, slice_, is_whole=False):
+    """Compiles a program for a slice.
 
     Args:
         program: bytes or str, a StableHLO module.
         slice_: `tpu.slices.Slice`.
+        is_whole: bool, whether it is of all replicas, as JAX's are, or of one.
 
     Returns:
         dict with `fits`, `seconds`, and `available`, the bytes of memory that a program may use on
@@ -111,7 +112,7 @@ def compile_program(program, slice_):
     """
     began = time.time()
     try:
-        executable = _compile(program, slice_)
+        executable = _compile(program, slice_, is_whole)
     except Exception as error:
         needed, available = _refusal(error)
         seconds = round(time.time() - began, 1)
@@ -258,7 +259,7 @@ def topology_options(slice_):
     return options
 
 
-def _compile(program, slice_):
+def _compile(program, slice_, is_whole=False):
     import numpy as np
     from jax._src import compiler
     from jax._src.lib import xla_client
@@ -266,10 +267,12 @@ def _compile(program, slice_):
 
     topology = topologies.get_topology_desc(platform="tpu", **topology_options(slice_))
     devices = tuple(topology.devices)
+    count = len(devices)
+    replicas, partitions = (1, count) if is_whole else (count, 1)
     options = compiler.get_compile_options(
-        num_replicas=len(devices),
-        num_partitions=1,
-        device_assignment=np.arange(len(devices))[:, np.newaxis],
+        num_replicas=replicas,
+        num_partitions=partitions,
+        device_assignment=np.arange(count).reshape(replicas, partitions),
     )
     module = parse(program)
     with module.context:
@@ -288,7 +291,7 @@ def _refusal(error):
 
 
 if __name__ == "__main__":
-    for name, value in _ENVIRONMENT.items():
+    for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     with open(sys.argv[1], "rb") as file:
-        print(json.dumps(compile_program(file.read(), find_slice(sys.argv[2]))))
+        print(json.dumps(compile_program(file.read(), find_slice(sys.argv[2]), len(sys.argv) > 3)))

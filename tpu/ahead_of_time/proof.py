@@ -23,6 +23,8 @@ class Subject:
         programs: callable of (strategy, dict of the config's keys to other values) that returns
             `programs.Programs`.
         parts: int, that a replica's batch is divided into.
+        on_jax: bool, whether the programs are JAX's.
+        sharding: str, see `tpu.jax_strategy.JaxStrategy`.
     """
 
     what: str
@@ -32,6 +34,8 @@ class Subject:
     steps: int
     programs: Callable
     parts: int = 1
+    on_jax: bool = False
+    sharding: str = "replicated"
 
 
 def prove(subject, slice_, jobs=1, only=()):
@@ -82,12 +86,10 @@ def prove(subject, slice_, jobs=1, only=()):
 
 def _compiled(subject, batch, slice_, jobs=1, only=()):
     """The compiled programs of a subject at a batch: (dict by name, bytes of variables)."""
-    from tpu.ahead_of_time.tracing import Untraceable, stablehlo, tracing_strategy
-
-    per_host = slice_.replicas // slice_.hosts
-    strategy = tracing_strategy(slice_.replicas, per_host)
     changes = {subject.keys[name]: count for name, count in batch.items()}
-    programs = subject.programs(strategy, changes)
+    programs, text_of, resident = (_of_jax if subject.on_jax else _of_tensorflow)(
+        subject, changes, slice_
+    )
     report.require_programs(only, programs.steps)
     results, waiting = {}, {}
 
@@ -106,23 +108,48 @@ def _compiled(subject, batch, slice_, jobs=1, only=()):
             if only and program.name not in only:
                 continue
             say(f"{program.name}: tracing {report.described(batch)}")
-            try:
-                text, _ = stablehlo(strategy, program.step, (program.batch,))
-            except Untraceable as error:
-                raise UserError(
-                    f"--tpu={slice_.accelerator_type}: the program of {program.name!r} cannot run "
-                    f"on a TPU: {one_line(error)[:500]}"
-                ) from error
             path = os.path.join(folder, f"{len(results) + len(waiting)}.mlir")
             with open(path, "wb") as file:
-                file.write(text)
+                file.write(text_of(program))
             while len(waiting) >= jobs:
                 finish_oldest()
             say(f"{program.name}: compiling")
-            waiting[program.name] = start_compiling(path, slice_)
+            waiting[program.name] = start_compiling(path, slice_, subject.on_jax)
         while waiting:
             finish_oldest()
-    return results, programs.resident_bytes
+    return results, resident
+
+
+def _of_tensorflow(subject, changes, slice_):
+    """(`Programs`, a function of one of them to its StableHLO, bytes of variables)."""
+    from tpu.ahead_of_time.tracing import Untraceable, stablehlo, tracing_strategy
+
+    strategy = tracing_strategy(slice_.replicas, slice_.replicas // slice_.hosts)
+    programs = subject.programs(strategy, changes)
+
+    def text_of(program):
+        try:
+            return stablehlo(strategy, program.step, (program.batch,))[0]
+        except Untraceable as error:
+            raise UserError(
+                f"--tpu={slice_.accelerator_type}: the program of {program.name!r} cannot run on a "
+                f"TPU: {one_line(error)[:500]}"
+            ) from error
+
+    return programs, text_of, programs.resident_bytes
+
+
+def _of_jax(subject, changes, slice_):
+    """The same of JAX."""
+    from tpu.ahead_of_time.lowering import lowering_strategy, resident_bytes, stablehlo
+
+    strategy = lowering_strategy(slice_, subject.sharding)
+    programs = subject.programs(strategy, changes)
+
+    def text_of(program):
+        return stablehlo(strategy, programs, program)
+
+    return programs, text_of, resident_bytes(strategy, programs.variables)
 
 
 def _search(subject, slice_, memory):

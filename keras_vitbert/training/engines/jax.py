@@ -229,8 +229,18 @@ class Fitting(keras.Model):
         if self.test_function is None or force:
             self.test_function = self._compiled(self.test_step)
 
-    def _compiled(self, first_step, step=None):
-        """A function of batches that runs as many steps on the variables."""
+    def program(self, first_step, step=None):
+        """Steps as one program, from the values of variables to those after them.
+
+        Args:
+            first_step: callable of a batch that reads and assigns variables; returns logs.
+            step: the same, for further batches; or None of a step that trains nothing.
+
+        Returns:
+            (compiled function of (list of arrays, the state's; list of arrays, what steps only
+            read; batches), to (list of arrays, logs); list of Keras variables, the state; list of
+            Keras variables, what steps only read).
+        """
         strategy, trains = self.distribute_strategy, step is not None
         state = [*self.variables, *self.metrics_variables, *self.optimizer.variables]
         state = list({id(v): v for v in state}.values())
@@ -262,9 +272,16 @@ class Fitting(keras.Model):
                 logs[STEP_ROW] = jnp.concatenate([rows, each[STEP_ROW]])
             return values, logs
 
+        return run, state, frozen
+
+    def _compiled(self, first_step, step=None):
+        """A function of batches that runs as many steps on the variables."""
+        run, state, frozen = self.program(first_step, step)
+        placed = self.distribute_strategy.placed
+
         def on_variables(*batches):
-            values = _unaliased(strategy.placed([v.value for v in state]))
-            values, logs = run(values, strategy.placed([v.value for v in frozen]), *batches)
+            values = _unaliased(placed([v.value for v in state]))
+            values, logs = run(values, placed([v.value for v in frozen]), *batches)
             for variable, value in zip(state, values, strict=True):
                 variable.assign(value)
             return logs

@@ -13,7 +13,7 @@ import re
 from tpu.ahead_of_time import compiler, hlo
 from tpu.slices import find_slice
 
-for name, value in compiler._ENVIRONMENT.items():
+for name, value in compiler.ENVIRONMENT.items():
     os.environ.setdefault(name, value)
 
 import jax  # noqa: E402

@@ -26,7 +26,7 @@ CHOSEN = {
     "devices": (CASES["mask"], MANY_DEVICES),
     "divided": ({"sharding": "fsdp"}, MANY_DEVICES),
     # A part has one example of each process.
-    "processes": ({"merge": {"name": "mask"}, "trainer": {"accumulation": 4}}, MANY_PROCESSES),
+    "processes": ({"optimizer": SGD, "trainer": {"accumulation": 4}}, MANY_PROCESSES),
 }
 
 
@@ -42,7 +42,10 @@ def test_ten_steps(name, tmp_path):
             cleared += np.count_nonzero(~expected)
             np.testing.assert_array_equal(jax[key], expected)
         elif key.startswith("conflict/"):
-            np.testing.assert_allclose(jax[key], expected, rtol=1e-3, atol=1e-3, err_msg=key)
+            *numbers, opposed = np.transpose(expected)
+            np.testing.assert_allclose(jax[key][:, :3], np.transpose(numbers), rtol=1e-3, atol=1e-3)
+            # The gradients of a key's 16 biases are 0 but for rounding: their signs say nothing.
+            np.testing.assert_allclose(jax[key][:, 3], opposed, atol=16 / 1112)
         else:
             np.testing.assert_allclose(jax[key], expected, rtol=1e-5, atol=1e-5, err_msg=key)
     assert cleared == (0 if name == "others" else 606)

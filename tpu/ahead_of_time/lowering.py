@@ -1,0 +1,88 @@
+"""Lowers JAX's programs for a TPU, on a machine without one.
+
+A program of JAX is of the whole batch and of all devices. It is traced and lowered for as many
+devices of this machine's CPU; the TPU's compiler divides it among its own.
+"""
+
+import math
+import os
+
+from tpu.ahead_of_time.compiler import ENVIRONMENT
+
+
+def lowering_strategy(slice_, sharding):
+    """A strategy to build and to lower a model under, not to run it.
+
+    Call it before JAX has looked for devices.
+
+    Args:
+        slice_: `tpu.slices.Slice`.
+        sharding: see `tpu.jax_strategy.JaxStrategy`.
+
+    Returns:
+        `tpu.jax_strategy.JaxStrategy`.
+    """
+    os.environ.update(ENVIRONMENT)
+    import jax
+
+    from tpu.jax_strategy import JaxStrategy
+
+    if jax.config.jax_num_cpu_devices != slice_.replicas:
+        jax.config.update("jax_num_cpu_devices", slice_.replicas)  # raises if that is too late
+    jax.config.update("jax_platforms", "cpu")
+    return JaxStrategy(jax.devices(), sharding)
+
+
+def stablehlo(strategy, programs, program):
+    """Lowers a program.
+
+    Args:
+        strategy: of `lowering_strategy`.
+        programs: `tpu.ahead_of_time.programs.Programs`.
+        program: `StepProgram`, one of them.
+
+    Returns:
+        bytes, a serialised StableHLO module.
+    """
+    import jax
+    from jax._src.interpreters import mlir
+
+    def of_variables(variables):
+        return [
+            jax.ShapeDtypeStruct(v.shape, v.dtype, sharding=strategy.sharding_of(v.shape))
+            for v in variables
+        ]
+
+    batch = {
+        name: jax.ShapeDtypeStruct(
+            (spec.shape[0] * strategy.num_replicas_in_sync, *spec.shape[1:]),
+            spec.dtype.as_numpy_dtype,
+            sharding=strategy.divided,
+        )
+        for name, spec in program.batch.items()
+    }
+    if program.model is not None:
+        run = strategy.program(program.step, program.model)
+        arguments = (of_variables(program.model.variables),)
+    else:
+        more = program.step if program.trains else None
+        run, state, frozen = programs.trainer.program(program.step, more)
+        arguments = of_variables(state), of_variables(frozen)
+    traced = run.trace(*arguments, batch)
+    lowered = traced.lower(lowering_platforms=("tpu",))
+    return mlir.module_to_bytecode(lowered.compiler_ir("stablehlo"))
+
+
+def resident_bytes(strategy, variables):
+    """Bytes of variables on each device.
+
+    Args:
+        strategy: of `lowering_strategy`.
+        variables: list of Keras variables.
+    """
+    import jax.numpy as jnp
+
+    return sum(
+        math.prod(strategy.sharding_of(v.shape).shard_shape(v.shape)) * jnp.dtype(v.dtype).itemsize
+        for v in variables
+    )

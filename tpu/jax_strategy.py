@@ -1,16 +1,16 @@
 """JAX's devices, as the strategy of a run: what this project calls of `tf.distribute.Strategy`.
 
-A batch is one array, divided along its first axis over a mesh of all devices. There is no code of
-one replica: a step is a function of the whole batch, and XLA adds the sums over devices. Several
-processes, one a host, run the same program.
+A batch is one array, divided along its first axis over a mesh of all devices. Several processes,
+one a host, run the same program.
 
-Every device has all weights and moments, or a part of each, as FSDP does (Zhao et al. 2023,
-"PyTorch FSDP"; ZeRO's third stage): a pass gathers the weights of a layer when it reads them, and
-gradients, moments and updates stay divided.
+- `replicated`: every device has all weights and moments. A step is the program of one device, which
+  sees its share of the batch and sums over the others where it says so, as on TensorFlow.
+- `fsdp`: every device has a part of each (Zhao et al. 2023, "PyTorch FSDP"; ZeRO's third stage). A
+  step is a function of the whole batch, which XLA divides; a pass gathers the weights of a layer
+  when it reads them, and gradients, moments and updates stay divided.
 """
 
 import contextlib
-import functools
 import os
 import threading
 
@@ -123,36 +123,61 @@ class JaxStrategy:
             return value
         return jax.lax.with_sharding_constraint(value, self.sharding_of(value.shape))
 
-    def program(self, function, model):
-        """A function of a whole batch that reads the weights of a model, as a program.
+    def on_each(self, function, outputs=None):
+        """Divides a function's last argument over the devices, each of which calls it.
+
+        Args:
+            function: of anything that every device has, and of a batch.
+            outputs: `jax.sharding.PartitionSpec` of what it returns; by default every device
+                returns the same.
+        """
+        everywhere = PartitionSpec()
+
+        def on_devices(*arguments):
+            specs = *[everywhere] * (len(arguments) - 1), PartitionSpec(DATA)
+            found = everywhere if outputs is None else outputs
+            each = jax.shard_map(
+                function, mesh=self._mesh, in_specs=specs, out_specs=found, check_vma=False
+            )
+            return each(*arguments)
+
+        return on_devices
+
+    def program(self, function, model, sums=False):
+        """A function of a share of a batch that reads the weights of a model, for whole batches.
 
         Args:
             function: of a dict of arrays, to nested lists and dicts of arrays.
             model: `keras.Model`.
+            sums: bool, whether what the devices find is summed, or else put together.
 
         Returns:
             compiled function of (list of arrays, those of `model.variables`; a batch).
         """
         variables = model.variables
 
-        @functools.partial(jax.jit, out_shardings=self.everywhere)
-        def run(values, batch):
+        def of_share(values, batch):
             values = [self.gathered(value) for value in values]
             with keras.StatelessScope(list(zip(variables, values, strict=True))):
-                return function(batch)
+                found = function(batch)
+            return jax.lax.psum(found, DATA) if sums and not self.divides_weights else found
 
-        return run
+        if self.divides_weights:
+            of_all = of_share
+        else:
+            of_all = self.on_each(of_share, PartitionSpec() if sums else PartitionSpec(DATA))
+        return jax.jit(of_all, out_shardings=self.everywhere)
 
-    def whole(self, function, model):
+    def whole(self, function, model, sums=False):
         """The same with the weights that the model has when it is called.
 
         Args:
-            function, model: see `program`.
+            function, model, sums: see `program`.
 
         Returns:
             function of one of `Batches`, to nested lists and dicts of NumPy arrays.
         """
-        run, variables = self.program(function, model), model.variables
+        run, variables = self.program(function, model, sums), model.variables
 
         def on_batch(batch):
             values = self.placed([variable.value for variable in variables])

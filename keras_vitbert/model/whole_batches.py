@@ -19,7 +19,7 @@ def on_whole_batches(function, model, strategy, sums=False, spec=None):
         function of a batch, distributed by the strategy, to nested lists and dicts of NumPy arrays.
     """
     if keras.backend.backend() == "jax":
-        return strategy.whole(function, model)
+        return strategy.whole(function, model, sums)
 
     def whole(part):
         if sums:

@@ -218,6 +218,7 @@ class BaseTrainer(engine.Fitting):
         """
         for name, (values, weights) in measured.items():
             values, weights = ops.where(good, values, 0.0), ops.where(good, weights, 0.0)
+            values, weights = engine.of_all(values, weights)
             self.means[name].update_state(values, sample_weight=weights)
 
     def make_train_function(self, force=False):

@@ -1,4 +1,8 @@
-"""The engine on JAX: a step is a function of the whole batch, and sums over devices are XLA's."""
+"""The engine on JAX: a step is a function of one device's share of a batch, or of the whole.
+
+See `tpu.jax_strategy`: where every device has all weights, sums over devices are explicit, and a
+scope has `axis`; where weights are divided, they are XLA's.
+"""
 
 import functools
 import itertools
@@ -10,7 +14,7 @@ import keras
 
 from keras_vitbert.training import pass_scope
 from keras_vitbert.training.step_check import STEP_ROW
-from tpu.jax_strategy import Batches, current_strategy
+from tpu.jax_strategy import DATA, Batches, current_strategy
 
 # --- the step ------------------------------------------------------------------------------------
 
@@ -80,17 +84,34 @@ class _State(keras.StatelessScope):
 
 
 def shares():
-    """int, how many replicas share a batch, of which the step sees one's share."""
-    return 1
+    """int, how many devices share a batch, of which the step sees one's share."""
+    return jax.lax.axis_size(axis) if (axis := pass_scope.present("axis")) else 1
 
 
 def summed(values):
-    """Sums over the replicas: they are those of the whole batch already.
+    """Sums over the devices, unless they are those of the whole batch already.
 
     Args:
         values: nested lists of arrays.
+
+    Returns:
+        nested lists of arrays, the same on every device.
     """
-    return values
+    axis = pass_scope.present("axis")
+    return jax.lax.psum(values, axis) if axis else values
+
+
+def of_all(values, weights):
+    """A weighted mean over all devices, for a metric.
+
+    Args:
+        values, weights: arrays, of this device's share.
+
+    Returns:
+        (scalar array, the mean; scalar array, the sum of weights).
+    """
+    total, weight = summed([jnp.sum(values * weights), jnp.sum(weights)])
+    return keras.ops.divide_no_nan(total, weight), weight
 
 
 def after(tensor, others):
@@ -121,7 +142,8 @@ def in_parts(function, batch, parts):
     if parts == 1:
         return function(batch, 0)
     divided = {}
-    devices = pass_scope.present("strategy").num_replicas_in_sync
+    strategy, axis = pass_scope.present("strategy"), pass_scope.present("axis")
+    devices = 1 if axis else strategy.num_replicas_in_sync
     for name, array in batch.items():
         count, *rest = array.shape
         if count % (devices * parts):
@@ -246,25 +268,30 @@ class Fitting(keras.Model):
         state = list({id(v): v for v in state}.values())
         frozen = list(self.frozen_variables)
 
-        def one(step, values, frozen_values, batch):
+        def one(step, values, frozen_values, batch, axis=None):
             around = _State(zip(frozen, frozen_values, strict=True), gathered=strategy.gathered)
             # A training step gathers in `gradients`: its updates are of divided weights.
             gathered = None if trains else strategy.gathered
             scope = _State(zip(state, values, strict=True), around, gathered=gathered)
-            with scope, pass_scope.using(state=scope, strategy=strategy):
+            with scope, pass_scope.using(state=scope, strategy=strategy, axis=axis):
                 logs = step(batch)
             return [scope.get_current_value(v) for v in state], logs
+
+        def stepped(step):
+            if strategy.divides_weights:
+                return functools.partial(one, step)
+            return strategy.on_each(functools.partial(one, step, axis=DATA))
 
         shardings = [strategy.sharding_of(variable.shape) for variable in state]
         shardings = shardings, strategy.everywhere
 
         @functools.partial(jax.jit, donate_argnums=0, out_shardings=shardings)
         def run(values, frozen_values, first, *others):
-            values, logs = one(first_step, values, frozen_values, first)
+            values, logs = stepped(first_step)(values, frozen_values, first)
             if others:
                 rows = logs[STEP_ROW][None]
                 values, each = jax.lax.scan(
-                    lambda values, batch: one(step, values, frozen_values, batch),
+                    lambda values, batch: stepped(step)(values, frozen_values, batch),
                     values,
                     jax.tree.map(lambda *arrays: jnp.stack(arrays), *others),
                 )

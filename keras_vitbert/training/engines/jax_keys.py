@@ -6,6 +6,7 @@ too.
 
 import math
 
+import jax
 import jax.numpy as jnp
 
 from keras_vitbert.training import pass_scope
@@ -23,7 +24,7 @@ def generator_of(strategy=None):
 
 
 def keys_of(words, generator, part, parts, interleaved, places):
-    """The random numbers of a forward pass on the whole batch.
+    """The random numbers of a forward pass on a device's share of the batch, or on the whole.
 
     Args:
         words: (seed, step, number of the pass).
@@ -37,10 +38,10 @@ def keys_of(words, generator, part, parts, interleaved, places):
     """
     if generator != "threefry":
         raise ValueError(f"generator is {generator}; JAX has threefry")
-    strategy = pass_scope.present("strategy")
+    strategy, axis = pass_scope.present("strategy"), pass_scope.present("axis")
     devices = strategy.num_replicas_in_sync if strategy else 1
     hosts = strategy.processes if strategy and interleaved else 1
-    return Keys(words, part, parts, places, devices, hosts)
+    return Keys(words, part, parts, places, devices, hosts, axis)
 
 
 class Keys:
@@ -53,13 +54,14 @@ class Keys:
         places: int, for how many examples of a part there are numbers; None for their count.
         devices: int, that share the batch.
         hosts: int, that take turns.
+        axis: str, of the mesh where this is one device's pass; None where it is that of all.
     """
 
     generator = "threefry"
 
-    def __init__(self, words, part, parts, places, devices, hosts):
+    def __init__(self, words, part, parts, places, devices, hosts, axis):
         self._words, self._part, self._parts, self._places = words, part, parts, places
-        self._devices, self._hosts = devices, hosts
+        self._devices, self._hosts, self._axis = devices, hosts, axis
 
     def kept(self, inputs, layer, rate):
         """Which entries of a batch are not dropped.
@@ -80,11 +82,14 @@ class Keys:
         return jnp.reshape(drawn >= jnp.uint32(round(rate * 2**32)), inputs.shape)
 
     def _examples(self, count):
-        """The numbers in the global batch of a part's examples, which are of all devices."""
-        places = (self._places or count) // self._devices
+        """The numbers in the global batch of a part's examples."""
+        devices = 1 if self._axis else self._devices
+        places = (self._places or count) // devices
         device, place = jnp.divmod(
-            jnp.arange(count, dtype=jnp.uint32), jnp.uint32(count // self._devices)
+            jnp.arange(count, dtype=jnp.uint32), jnp.uint32(count // devices)
         )
+        if self._axis:
+            device = jax.lax.axis_index(self._axis).astype(jnp.uint32)
         host, device = jnp.divmod(device, jnp.uint32(self._devices // self._hosts))
         part = device * self._parts + jnp.asarray(self._part, jnp.uint32)
         return (part * places + place) * self._hosts + host

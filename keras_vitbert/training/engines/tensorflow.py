@@ -68,6 +68,15 @@ def summed(values):
         return replicas.all_reduce(tf.distribute.ReduceOp.SUM, values)
 
 
+def of_all(values, weights):
+    """What a metric takes: these, of which it makes the mean over all replicas when it is read.
+
+    Args:
+        values, weights: tensors, of this replica's share.
+    """
+    return values, weights
+
+
 def after(tensor, others):
     """A tensor that is not used before others are there.
 

@@ -19,6 +19,11 @@ AOT = [  # the TPU's compiler, and what reaches it; pinned, for their interfaces
     f"jax==0.10.2; {_WHERE_LIBTPU_IS}",
     f"libtpu==0.0.42.1; {_WHERE_LIBTPU_IS}",
 ]
+# The second backend: of CPUs, of NVIDIA's GPUs, of TPUs.
+_JAX = ">=0.10,<0.12"
+JAX = [f"jax{_JAX}"]
+JAX_CUDA = [f"jax[cuda12]{_JAX}; {_WHERE_LIBTPU_IS}"]
+JAX_TPU = [f"jax[tpu]{_JAX}; {_WHERE_LIBTPU_IS}"]
 PARQUET = [
     "pyarrow>=14,<26",  # reads Parquet; Beam has the same bound
 ]
@@ -73,7 +78,7 @@ TEST = [
     "filelock>=3.12,<4",  # test processes make something once for all
     "grain>=0.2.10,<1",  # keras-hub's test helpers load it
     "import-linter>=2.3,<3",  # who may import whom, see pyproject.toml
-    "jax>=0.4.34,<0.12",  # the second Keras backend that the model is checked on
+    *JAX,
     "playwright>=1.49,<2",  # clicks through the demo page, where there is a Chromium
     "pyright[nodejs]>=1.1.400,<1.2",  # types of model/, training/ and configs/
     "pytest>=8,<10",
@@ -126,6 +131,9 @@ setup(
         "beam": BEAM,
         "aot": AOT,
         "demo": DEMO,
+        "jax": JAX,
+        "jax-cuda": JAX_CUDA,
+        "jax-tpu": JAX_TPU,
         "docs": DOCS,
         "notebook": NOTEBOOK,
         "parity": PARITY,

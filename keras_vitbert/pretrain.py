@@ -23,7 +23,7 @@ from keras_vitbert.configs.overrides import (
 from keras_vitbert.configs.pretraining import check_for_xla, for_devices, with_sizes
 from keras_vitbert.pretraining import settings
 from pipelines import command_line
-from pipelines.command_line import choose_backend, quiet_loading, run
+from pipelines.command_line import UserError, choose_backend, quiet_loading, run
 from pipelines.status import doing
 from tpu.peak_flops import peak_flops
 from tpu.strategy import define_flags as define_tpu_flags
@@ -99,6 +99,8 @@ def main(argv):
     values, config = settings.parse(argv, define_flags, __doc__, needs_data=True)
     on_tpu = values.tpu is not None
     on_jax = choose_backend(values.backend) == "jax"
+    if on_jax and values.profile:
+        raise UserError("--profile: traces TensorFlow alone; leave it out with JAX")
     check_for_xla(config, on_tpu, on_jax)  # before devices are connected to
     variant = variants.VARIANTS[values.variant]
     profiled = settings.profiled_steps(values.profile, config.steps)

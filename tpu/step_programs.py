@@ -3,6 +3,7 @@
 They are the same functions that `fit` and the evaluation run; `tpu.aot` compiles them.
 """
 
+import keras
 import tensorflow as tf
 
 from keras_vitbert.fine_tuning.evaluation import Evaluator
@@ -33,7 +34,7 @@ def pretraining_programs(config, variant, strategy):
             if variant.text:
                 teachers["text"] = build_network(model, images=False, dtype=config.dtype)
     trainer = build_trainer(config, variant, strategy, Teachers(**teachers))
-    trainer.as_on_gpu()
+    _as_on_devices(trainer)
     replicas = strategy.num_replicas_in_sync
     training, validation = {}, {}
     if variant.images:
@@ -80,7 +81,7 @@ def fine_tuning_programs(config, pretrained, kind, num_classes, strategy):
         `Programs`.
     """
     trainer, _ = build_fine_tuner(config, pretrained, kind, num_classes, config.seed, strategy)
-    trainer.as_on_gpu()
+    _as_on_devices(trainer)
     evaluator = Evaluator(trainer.network, strategy, config.evaluation_batch)
     replicas = strategy.num_replicas_in_sync
 
@@ -102,6 +103,12 @@ def fine_tuning_programs(config, pretrained, kind, num_classes, strategy):
         ),
     ]
     return Programs(steps, _variables(trainer), trainer)
+
+
+def _as_on_devices(trainer):
+    """Makes a trainer trace the step of a GPU or a TPU, not that of this machine's CPU."""
+    if keras.backend.backend() != "jax":  # whose step is the same, but on GPUs
+        trainer.as_on_gpu()
 
 
 def _image_batch(size, image_size, mixed=False, prefix="", layers=()):

@@ -2,9 +2,12 @@
 
 import importlib.util
 import json
+import subprocess
+import sys
 
 import pytest
 
+from keras_vitbert.configs.devices import SHARDINGS
 from pipelines import command_line
 from pipelines.command_line import EXIT_BAD_INPUT, EXIT_DONE, UserError
 from tests.keras_vitbert.tiny_runs import CONFIG
@@ -192,3 +195,28 @@ def test_a_fine_tuning_on_gpus(small, tmp_path):
     assert command_line.run(aot.main, argv) == EXIT_DONE
     [found] = json.loads(result.read_text())["gpus"]
     assert found["parts"] == 1 and list(found["programs"]) == ["train", "evaluate"]
+
+
+@needs_compiler
+@pytest.mark.slow
+def test_the_step_of_jax_sums_what_that_of_tensorflow_does(small, tmp_path):
+    """Divided, its variables take less of a device."""
+    flags = [f"--config={small}", "--tpu=v3-8", "--programs=train"]
+    assert command_line.run(aot.main, [*flags, f"--json={tmp_path}/tensorflow.json"]) == EXIT_DONE
+    for sharding in SHARDINGS:
+        more = f"--config.sharding={sharding}", f"--json={tmp_path}/{sharding}.json"
+        command = [sys.executable, "-m", "tpu.aot", "--backend=jax", *flags, *more]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == EXIT_DONE, done.stderr
+    tensorflow, jax, divided = (
+        json.loads((tmp_path / f"{name}.json").read_text()) for name in ("tensorflow", *SHARDINGS)
+    )
+    steps = [outcome["programs"]["train"] for outcome in (tensorflow, jax, divided)]
+    assert steps[1]["collectives"].keys() == {"all-reduce"}
+    summed = [step["collectives"]["all-reduce"]["bytes"] for step in steps]
+    assert summed[1] == pytest.approx(summed[0], rel=0.01)
+    # Not eight times as many, which are those of a step that is not divided.
+    assert steps[1]["operations"] == pytest.approx(steps[0]["operations"], rel=0.2)
+    assert jax["variables_bytes"] == pytest.approx(tensorflow["variables_bytes"], rel=0.01)
+    assert divided["variables_bytes"] < jax["variables_bytes"] / 2
+    assert steps[2]["arguments"] < steps[1]["arguments"]

@@ -17,12 +17,8 @@ import zipfile
 
 PYTHONS = ("3.11", "3.12", "3.13")
 PLATFORMS = ("x86_64-manylinux_2_28", "aarch64-manylinux_2_28", "aarch64-apple-darwin")
-NEWER = (
-    "aot",
-    "jax-tpu",
-    "test",
-    "dev",
-)  # libtpu needs glibc 2.31, which Debian 11 and Ubuntu 20.04 have
+# libtpu needs glibc 2.31, which Debian 11 and Ubuntu 20.04 have.
+NEWER = ("aot", "jax-tpu", "test", "dev")
 WITHOUT_WHEELS = ("promise", "crcmod", "docopt", "hdfs", "pyjsparser")  # the first: of the project
 
 

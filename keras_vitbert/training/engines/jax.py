@@ -40,7 +40,7 @@ def gradients(function, variables):
         the function returns).
     """
     read, around = set(), pass_scope.present("state")
-    strategy = pass_scope.present("strategy")
+    strategy: Any = pass_scope.present("strategy")
 
     def of(values):
         scope = _State(zip(variables, values, strict=True), around, read, strategy.gathered)
@@ -142,8 +142,8 @@ def in_parts(function, batch, parts):
     if parts == 1:
         return function(batch, 0)
     divided = {}
-    strategy, axis = pass_scope.present("strategy"), pass_scope.present("axis")
-    devices = 1 if axis else strategy.num_replicas_in_sync
+    strategy: Any = pass_scope.present("strategy")
+    devices = 1 if pass_scope.present("axis") else strategy.num_replicas_in_sync
     for name, array in batch.items():
         count, *rest = array.shape
         if count % (devices * parts):

@@ -7,6 +7,7 @@ import functools
 import importlib
 import importlib.util
 import io
+import os
 import re
 import sys
 from unittest import mock
@@ -159,6 +160,7 @@ def _parse_command(name, arguments):
     """Runs a command up to where it would load TensorFlow."""
     module = importlib.import_module(name)
     with contextlib.ExitStack() as stack:
+        stack.enter_context(mock.patch.dict(os.environ))  # `--backend` sets Keras' variable
         for owner in (module, command_line, files):
             for stop in filter(functools.partial(hasattr, owner), _STOPS):
                 stack.enter_context(mock.patch.object(owner, stop, side_effect=_Parsed))

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from keras_vitbert.runs import checkpoints
 from keras_vitbert.runs.checkpoint_writer import CheckpointWriter
+from keras_vitbert.training.step_check import StepCheck
 from pipelines.command_line import Diverged
 from pipelines.files import write_atomically
 
@@ -30,7 +31,7 @@ class Trainer:
         )
         self.optimizer = keras.optimizers.SGD(0.1, momentum=0.9)
         self.optimizer.build(self.network.trainable_variables)
-        self.step_check = types.SimpleNamespace(in_a_row=tf.Variable(0))
+        self.step_check = StepCheck(name="step_check")
         self.step = 0
         self.mean = keras.metrics.Mean("loss")
         variables = [*self.network.variables, *self.optimizer.variables, *self.mean.variables]
@@ -41,7 +42,11 @@ class Trainer:
 
     @property
     def state_variables(self):
-        return {"network": self.network.variables, "metrics": self.mean.variables}
+        return {
+            "network": self.network.variables,
+            "metrics": self.mean.variables,
+            "step_check": [self.step_check.in_a_row],
+        }
 
     def train(self):
         self._add()
@@ -99,7 +104,8 @@ def test_a_snapshot_keeps_its_values():
     for part, values in expected.items():
         for name, value in values.items():
             np.testing.assert_array_equal(taken.values[part][name], value)
-            assert name == "learning_rate" or np.allclose(later.values[part][name], value + 5)
+            stays = name in ("learning_rate", "step_check/in_a_row")
+            assert stays or np.allclose(later.values[part][name], value + 5)
 
 
 def test_one_at_a_time(tmp_path, gate):

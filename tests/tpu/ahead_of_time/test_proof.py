@@ -35,7 +35,7 @@ def add_one(x):
 def test_as_many_programs_as_jobs_are_compiled_at_once(monkeypatch, jobs, most):
     running, counts = set(), []
 
-    def start(path, slice_):
+    def start(path, slice_, is_whole):
         assert slice_ is V3_8
         number = len(counts)
         running.add(number)
@@ -57,14 +57,14 @@ def test_as_many_programs_as_jobs_are_compiled_at_once(monkeypatch, jobs, most):
 
 
 def test_only_the_programs_that_are_named_are_compiled(monkeypatch):
-    monkeypatch.setattr(proof, "start_compiling", lambda path, slice_: compiled)
+    monkeypatch.setattr(proof, "start_compiling", lambda path, slice_, is_whole: compiled)
     outcome = proof.prove(subject(train=add_one, validate=add_one), V3_8, only=("validate",))
     assert list(outcome["programs"]) == ["validate"] and "roofline" not in outcome
     assert "roofline" in proof.prove(subject(train=add_one), V3_8)
 
 
 def test_a_program_that_no_tpu_can_run(monkeypatch):
-    monkeypatch.setattr(proof, "start_compiling", lambda path, slice_: compiled)
+    monkeypatch.setattr(proof, "start_compiling", lambda path, slice_, is_whole: compiled)
 
     def by_text(x):
         return tf.strings.to_number(tf.strings.as_string(x))
@@ -76,7 +76,7 @@ def test_a_program_that_no_tpu_can_run(monkeypatch):
 
 
 def test_a_program_that_the_compiler_refuses(monkeypatch):
-    def start(path, slice_):
+    def start(path, slice_, is_whole):
         def finish():
             raise RuntimeError("status 1: of another\nkind")
 
@@ -99,7 +99,9 @@ def test_a_compiler_that_is_killed(monkeypatch):
 
 
 def test_a_step_that_does_not_fit_is_not_compared(monkeypatch):
-    monkeypatch.setattr(proof, "start_compiling", lambda path, slice_: lambda: refused(20))
+    monkeypatch.setattr(
+        proof, "start_compiling", lambda path, slice_, is_whole: lambda: refused(20)
+    )
     with pytest.raises(UserError, match="^--compare=joint: its training step does not fit$"):
         proof.compare(compiled(), subject(train=add_one), "joint", V3_8)
 

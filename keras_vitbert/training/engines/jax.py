@@ -6,6 +6,7 @@ scope has `axis`; where weights are divided, they are XLA's.
 
 import functools
 import itertools
+import math
 from typing import Any
 
 import jax
@@ -108,10 +109,11 @@ def of_all(values, weights):
         values, weights: arrays, of this device's share.
 
     Returns:
-        (scalar array, the mean; scalar array, the sum of weights).
+        (scalar array, the mean; scalar array, the sum of weights, as Keras counts them: of an
+        example the mean of its).
     """
     total, weight = summed([jnp.sum(values * weights), jnp.sum(weights)])
-    return keras.ops.divide_no_nan(total, weight), weight
+    return keras.ops.divide_no_nan(total, weight), weight / math.prod(values.shape[1:])
 
 
 def after(tensor, others):

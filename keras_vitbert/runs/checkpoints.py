@@ -123,6 +123,7 @@ def _write(folder, step, values):
     path = os.path.join(folder, name)
     tf.io.gfile.makedirs(path)
     state = {_key(part, n): value for part, named in values.items() for n, value in named.items()}
+    state = dict(sorted(state.items()))  # as they then lie in the file, see `_read`
     with tf.device("CPU:0"):  # this machine's, not one of the hosts of a TPU
         tf.raw_ops.SaveV2(
             prefix=os.path.join(path, "state"),
@@ -332,6 +333,8 @@ def _read(path, state, whole):
             part: {name: reader.get_tensor(_key(part, name)) for name in variables}
             for part, variables in state.items()
         }
+        # The last one in the file, whoever reads it: it fails if that was cut.
+        reader.get_tensor(max(reader.get_variable_to_shape_map()))
     for part, variables in state.items():
         for name, variable in variables.items():
             variable.assign(values[part].pop(name))

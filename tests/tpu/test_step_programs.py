@@ -92,7 +92,7 @@ def test_teachers_are_in_memory_too(sources):
         config = variants.apply_variant(config_of(sources), variants.VARIANTS[name])
         return step_programs.pretraining_programs(
             config, variants.VARIANTS[name], tf.distribute.get_strategy()
-        ).resident_bytes
+        ).resident_bytes()
 
     model = config_of(sources).model
     teachers = build_network(model, text=False), build_network(model, images=False)

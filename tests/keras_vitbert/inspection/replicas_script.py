@@ -22,6 +22,16 @@ from tests.keras_vitbert.training.replicas_script import (
 BATCHES = 3
 
 
+class _Counted(MeanActivations):
+    """Counts the steps that are traced: one for each replica."""
+
+    steps = 0
+
+    def step(self, batch):
+        self.steps += 1
+        return super().step(batch)
+
+
 def find(replicas):
     strategy = make_strategy(replicas)
     with strategy.scope():
@@ -36,7 +46,8 @@ def find(replicas):
     batches = strategy.distribute_datasets_from_function(
         lambda context: tf.data.Dataset.from_tensor_slices(examples).batch(size, True)
     )
-    return MeanActivations(backbone, strategy, vocabulary)(batches)
+    means = _Counted(backbone, strategy, vocabulary)
+    return {**means(batches), "traced": means.steps / replicas}
 
 
 def main(replicas, path):

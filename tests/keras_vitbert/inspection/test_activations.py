@@ -268,6 +268,7 @@ def of_replicas(tmp_path_factory):
 @pytest.mark.parametrize("replicas", [2, 4])
 def test_replicas_are_one(of_replicas, replicas):
     one, many = of_replicas(1), of_replicas(replicas)
+    assert many["traced"] == one["traced"] == 1
     for modality in ("image", "text"):
         assert one[modality].min() > 0
         np.testing.assert_allclose(many[modality], one[modality], rtol=1e-5)

@@ -70,7 +70,7 @@ def both(cases, folder, shared=ALONE, known=None):
         np.savez(f"{folder}/{name}.npz", **arrays)
     with open(f"{folder}/cases.json", "w") as file:
         json.dump(cases, file)
-    command = [sys.executable, "-m", ten_steps.__name__, str(folder), "jax"]
+    command = [sys.executable, "-m", ten_steps.__name__, str(folder)]
     processes = [
         subprocess.Popen(command, cwd=ROOT, env={**os.environ, **ENVIRONMENT, **more})
         for more in _environments(*shared)

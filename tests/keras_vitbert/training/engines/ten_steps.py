@@ -1,12 +1,11 @@
 """The ten steps of `replicas_script` with the engine of the backend, from weights that are given.
 
-KERAS_BACKEND=jax python -m tests.keras_vitbert.training.engines.ten_steps FOLDER NAME
+KERAS_BACKEND=jax python -m tests.keras_vitbert.training.engines.ten_steps FOLDER
 
 of all devices that it finds, and with `TF_CONFIG` of all processes.
 """
 
 import json
-import os
 import sys
 
 import keras
@@ -111,13 +110,14 @@ class _Logs(Schedule):
         self.logs.append({name: float(value) for name, value in logs.items()})
 
 
-def main(folder, suffix):
+def main(folder):
     """Trains all cases of `FOLDER/cases.json` from the weights of `FOLDER/CASE.npz`.
 
-    What the first process finds is in `FOLDER/CASE.NAME.npz`.
+    What the first process finds is in `FOLDER/CASE.jax.npz`.
     """
+    import jax
+
     keras.utils.set_random_seed(0)  # of generators that nothing draws from
-    is_first = '"index": 0' in os.environ.get("TF_CONFIG", '"index": 0')
     with open(f"{folder}/cases.json") as file:
         cases = json.load(file)
     for name, case in cases.items():
@@ -127,8 +127,8 @@ def main(folder, suffix):
                 for of in ("student", "teacher")
             ]
         found = train(case, *weights)
-        if is_first:
-            np.savez(f"{folder}/{name}.{suffix}.npz", **found)
+        if jax.process_index() == 0:
+            np.savez(f"{folder}/{name}.jax.npz", **found)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from pipelines.command_line import UserError, one_line
 from tpu.slices import as_flag
 
 DATA = "data"  # the axis of the mesh that a batch is divided along
+_SAME, _DIVIDED = PartitionSpec(), PartitionSpec(DATA)  # on every device; along the first axis
 _current = threading.local()
 
 
@@ -41,7 +42,8 @@ class JaxStrategy:
         process: int, which of them this is.
         everywhere: `jax.sharding.Sharding` of what every device has.
         divided: `jax.sharding.Sharding` of what is divided along its first axis.
-        divides_weights: bool, whether each device has a part of the weights.
+        axis: str, of the mesh, where functions are of one device's share of a batch; None where
+            they are of the whole, and each device has a part of the weights.
     """
 
     def __init__(self, devices, sharding="replicated"):
@@ -49,9 +51,9 @@ class JaxStrategy:
         self.num_replicas_in_sync = len(devices)
         self.processes, self.process = jax.process_count(), jax.process_index()
         self._mesh = Mesh(np.array(devices), (DATA,))
-        self.everywhere = NamedSharding(self._mesh, PartitionSpec())
-        self.divided = NamedSharding(self._mesh, PartitionSpec(DATA))
-        self.divides_weights = sharding == "fsdp"
+        self.everywhere = NamedSharding(self._mesh, _SAME)
+        self.divided = NamedSharding(self._mesh, _DIVIDED)
+        self.axis = None if sharding == "fsdp" else DATA
 
     @contextlib.contextmanager
     def scope(self):
@@ -89,7 +91,7 @@ class JaxStrategy:
             `jax.sharding.Sharding`.
         """
         fit = [axis for axis, size in enumerate(shape) if size % self.num_replicas_in_sync == 0]
-        if not self.divides_weights or len(shape) < 2 or not fit:
+        if self.axis or len(shape) < 2 or not fit:
             return self.everywhere
         longest = max(fit, key=lambda axis: shape[axis])
         spec = [DATA if axis == longest else None for axis in range(len(shape))]
@@ -109,7 +111,7 @@ class JaxStrategy:
         Args:
             value: array, as `placed`.
         """
-        if not self.divides_weights:
+        if self.axis:
             return value
         return jax.lax.with_sharding_constraint(value, self.everywhere)
 
@@ -119,25 +121,27 @@ class JaxStrategy:
         Args:
             value: array.
         """
-        if not self.divides_weights:
+        if self.axis:
             return value
         return jax.lax.with_sharding_constraint(value, self.sharding_of(value.shape))
 
-    def on_each(self, function, outputs=None):
-        """Divides a function's last argument over the devices, each of which calls it.
+    def on_each(self, function, outputs=_SAME):
+        """Divides a batch over the devices, each of which calls a function of its share.
+
+        Where functions are of the whole batch, it is the same function.
 
         Args:
             function: of anything that every device has, and of a batch.
             outputs: `jax.sharding.PartitionSpec` of what it returns; by default every device
                 returns the same.
         """
-        everywhere = PartitionSpec()
+        if not self.axis:
+            return function
 
         def on_devices(*arguments):
-            specs = *[everywhere] * (len(arguments) - 1), PartitionSpec(DATA)
-            found = everywhere if outputs is None else outputs
+            specs = *[_SAME] * (len(arguments) - 1), _DIVIDED
             each = jax.shard_map(
-                function, mesh=self._mesh, in_specs=specs, out_specs=found, check_vma=False
+                function, mesh=self._mesh, in_specs=specs, out_specs=outputs, check_vma=False
             )
             return each(*arguments)
 
@@ -160,12 +164,9 @@ class JaxStrategy:
             values = [self.gathered(value) for value in values]
             with keras.StatelessScope(list(zip(variables, values, strict=True))):
                 found = function(batch)
-            return jax.lax.psum(found, DATA) if sums and not self.divides_weights else found
+            return jax.lax.psum(found, self.axis) if sums and self.axis else found
 
-        if self.divides_weights:
-            of_all = of_share
-        else:
-            of_all = self.on_each(of_share, PartitionSpec() if sums else PartitionSpec(DATA))
+        of_all = self.on_each(of_share, _SAME if sums else _DIVIDED)
         return jax.jit(of_all, out_shardings=self.everywhere)
 
     def whole(self, function, model, sums=False):

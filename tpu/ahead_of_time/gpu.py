@@ -56,7 +56,7 @@ def prove(subject, sizes, only=()):
         for program in programs.steps:
             if program.name not in found[parts] and (not names or program.name in names):
                 say(f"{program.name}: tracing {described(_part(subject, parts))} a part")
-                found[parts][program.name] = _memory(program, programs.resident_bytes)
+                found[parts][program.name] = _memory(program, programs.resident_bytes())
 
     trace(choices[0], only)
     first = found[choices[0]]

@@ -4,7 +4,6 @@ A program of JAX is of the whole batch and of all devices. It is traced and lowe
 devices of this machine's CPU; the TPU's compiler divides it among its own.
 """
 
-import math
 import os
 
 from tpu.ahead_of_time.compiler import ENVIRONMENT
@@ -71,18 +70,3 @@ def stablehlo(strategy, programs, program):
     traced = run.trace(*arguments, batch)
     lowered = traced.lower(lowering_platforms=("tpu",))
     return mlir.module_to_bytecode(lowered.compiler_ir("stablehlo"))
-
-
-def resident_bytes(strategy, variables):
-    """Bytes of variables on each device.
-
-    Args:
-        strategy: of `lowering_strategy`.
-        variables: list of Keras variables.
-    """
-    import jax.numpy as jnp
-
-    return sum(
-        math.prod(strategy.sharding_of(v.shape).shard_shape(v.shape)) * jnp.dtype(v.dtype).itemsize
-        for v in variables
-    )

@@ -48,12 +48,15 @@ class Programs:
     variables: list
     trainer: Any = None
 
-    @property
-    def resident_bytes(self):
-        """Bytes of the variables on each replica."""
+    def resident_bytes(self, share_of=lambda shape: shape):
+        """Bytes of the variables on each replica.
+
+        Args:
+            share_of: function of a variable's shape to that of a replica's part.
+        """
         import tensorflow as tf
 
-        return sum(math.prod(v.shape) * tf.as_dtype(v.dtype).size for v in self.variables)
+        return sum(math.prod(share_of(v.shape)) * tf.as_dtype(v.dtype).size for v in self.variables)
 
 
 class OwnStep:

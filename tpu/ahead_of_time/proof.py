@@ -136,12 +136,12 @@ def _of_tensorflow(subject, changes, slice_):
                 f"TPU: {one_line(error)[:500]}"
             ) from error
 
-    return programs, text_of, programs.resident_bytes
+    return programs, text_of, programs.resident_bytes()
 
 
 def _of_jax(subject, changes, slice_):
     """The same of JAX."""
-    from tpu.ahead_of_time.lowering import lowering_strategy, resident_bytes, stablehlo
+    from tpu.ahead_of_time.lowering import lowering_strategy, stablehlo
 
     strategy = lowering_strategy(slice_, subject.sharding)
     programs = subject.programs(strategy, changes)
@@ -149,7 +149,10 @@ def _of_jax(subject, changes, slice_):
     def text_of(program):
         return stablehlo(strategy, programs, program)
 
-    return programs, text_of, resident_bytes(strategy, programs.variables)
+    def share_of(shape):
+        return strategy.sharding_of(shape).shard_shape(tuple(shape))
+
+    return programs, text_of, programs.resident_bytes(share_of)
 
 
 def _search(subject, slice_, memory):

@@ -1,7 +1,7 @@
 """The engine on JAX: a step is a function of one device's share of a batch, or of the whole.
 
-See `tpu.jax_strategy`: where every device has all weights, sums over devices are explicit, and a
-scope has `axis`; where weights are divided, they are XLA's.
+See `tpu.jax_strategy`: where every device has all weights, the strategy has an axis, and sums over
+it are explicit; where weights are divided, they are XLA's.
 """
 
 import functools
@@ -15,7 +15,7 @@ import keras
 
 from keras_vitbert.training import pass_scope
 from keras_vitbert.training.step_check import STEP_ROW
-from tpu.jax_strategy import DATA, Batches, current_strategy
+from tpu.jax_strategy import Batches, current_strategy
 
 # --- the step ------------------------------------------------------------------------------------
 
@@ -86,7 +86,8 @@ class _State(keras.StatelessScope):
 
 def shares():
     """int, how many devices share a batch, of which the step sees one's share."""
-    return jax.lax.axis_size(axis) if (axis := pass_scope.present("axis")) else 1
+    strategy: Any = pass_scope.present("strategy")
+    return strategy.num_replicas_in_sync if strategy.axis else 1
 
 
 def summed(values):
@@ -98,8 +99,8 @@ def summed(values):
     Returns:
         nested lists of arrays, the same on every device.
     """
-    axis = pass_scope.present("axis")
-    return jax.lax.psum(values, axis) if axis else values
+    strategy: Any = pass_scope.present("strategy")
+    return jax.lax.psum(values, strategy.axis) if strategy.axis else values
 
 
 def of_all(values, weights):
@@ -145,7 +146,7 @@ def in_parts(function, batch, parts):
         return function(batch, 0)
     divided = {}
     strategy: Any = pass_scope.present("strategy")
-    devices = 1 if pass_scope.present("axis") else strategy.num_replicas_in_sync
+    devices = 1 if strategy.axis else strategy.num_replicas_in_sync
     for name, array in batch.items():
         count, *rest = array.shape
         if count % (devices * parts):
@@ -270,19 +271,17 @@ class Fitting(keras.Model):
         state = list({id(v): v for v in state}.values())
         frozen = list(self.frozen_variables)
 
-        def one(step, values, frozen_values, batch, axis=None):
-            around = _State(zip(frozen, frozen_values, strict=True), gathered=strategy.gathered)
-            # A training step gathers in `gradients`: its updates are of divided weights.
-            gathered = None if trains else strategy.gathered
-            scope = _State(zip(state, values, strict=True), around, gathered=gathered)
-            with scope, pass_scope.using(state=scope, strategy=strategy, axis=axis):
-                logs = step(batch)
-            return [scope.get_current_value(v) for v in state], logs
-
         def stepped(step):
-            if strategy.divides_weights:
-                return functools.partial(one, step)
-            return strategy.on_each(functools.partial(one, step, axis=DATA))
+            def one(values, frozen_values, batch):
+                around = _State(zip(frozen, frozen_values, strict=True), gathered=strategy.gathered)
+                # A training step gathers in `gradients`: its updates are of divided weights.
+                gathered = None if trains else strategy.gathered
+                scope = _State(zip(state, values, strict=True), around, gathered=gathered)
+                with scope, pass_scope.using(state=scope, strategy=strategy):
+                    logs = step(batch)
+                return [scope.get_current_value(v) for v in state], logs
+
+            return strategy.on_each(one)
 
         shardings = [strategy.sharding_of(variable.shape) for variable in state]
         shardings = shardings, strategy.everywhere

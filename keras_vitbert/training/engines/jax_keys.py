@@ -38,10 +38,11 @@ def keys_of(words, generator, part, parts, interleaved, places):
     """
     if generator != "threefry":
         raise ValueError(f"generator is {generator}; JAX has threefry")
-    strategy, axis = pass_scope.present("strategy"), pass_scope.present("axis")
-    devices = strategy.num_replicas_in_sync if strategy else 1
-    hosts = strategy.processes if strategy and interleaved else 1
-    return Keys(words, part, parts, places, devices, hosts, axis)
+    strategy = pass_scope.present("strategy")
+    if strategy is None:
+        return Keys(words, part, parts, places, 1, 1, None)
+    hosts = strategy.processes if interleaved else 1
+    return Keys(words, part, parts, places, strategy.num_replicas_in_sync, hosts, strategy.axis)
 
 
 class Keys:

@@ -56,13 +56,15 @@ def applies():
     return bool(pass_scope.present("on_cpu"))
 
 
-def compiled(function):
+def compiled(function, signature=None):
     """The function as a program of XLA's, one for each combination of shapes.
 
     Args:
         function: of tensors, and of Python values that are part of the program.
+        signature: tuple of `tf.TensorSpec` of any shapes, for which it is traced once; by default
+            it is traced for each combination of shapes.
     """
-    return tf.function(function, autograph=False, jit_compile=True)
+    return tf.function(function, signature, autograph=False, jit_compile=True)
 
 
 @compiled

@@ -1,5 +1,6 @@
 """Random numbers of dropout on TensorFlow, by the example, for `ExampleDropout`."""
 
+import functools
 from typing import Any, Optional
 
 import tensorflow as tf
@@ -70,6 +71,8 @@ class Keys(tf.experimental.ExtensionType):
         """
         # They need nothing but keys: without this, those of all layers would be drawn at once.
         with tf.control_dependencies([inputs]):
+            if cpu_layers.applies() and self.generator == "threefry":
+                return self._fused(inputs, layer, rate)[1]
             shape = tf.shape(inputs, tf.int64)
             count, first = shape[0], self._first(shape[0])
             # Texts may be of any length.
@@ -92,19 +95,29 @@ class Keys(tf.experimental.ExtensionType):
         Returns:
             tensor of the same shape, 0 where `kept` is false.
         """
-        first = self._first(tf.shape(inputs, tf.int64)[0])
-        words, scale = tf.stack(self._words(layer)), tf.constant(1 / (1 - rate), inputs.dtype)
 
         @tf.custom_gradient
         def apply(inputs):
-            # They need nothing but keys: without this, those of all layers would be drawn at once.
-            with tf.control_dependencies([inputs]):
+            with tf.control_dependencies([inputs]):  # see `kept`
                 inputs = tf.stop_gradient(inputs)  # see `cpu_layers`
-                limit = _limit(rate, tf.uint32)
-                outputs, kept = _dropped(inputs, words, first, self.hosts, limit, scale)
-            return outputs, lambda upstream: _scaled(kept, upstream, scale)
+                outputs, kept = self._fused(inputs, layer, rate)
+            return outputs, lambda upstream: _scaled(kept, upstream, _scale(rate, upstream.dtype))
 
         return apply(inputs)
+
+    def _fused(self, inputs, layer, rate):
+        """A batch after dropout by threefry, and which of its entries are kept."""
+        both = _dropped(inputs.shape.rank, inputs.dtype)(
+            inputs,
+            tf.stack(self._words(layer)),
+            self._first(tf.shape(inputs, tf.int64)[0]),
+            tf.constant(self.hosts, tf.int64),
+            _limit(rate, tf.uint32),
+            _scale(rate, inputs.dtype),
+        )
+        for of_entries in both:
+            of_entries.set_shape(inputs.shape)
+        return both
 
     def _first(self, count):
         """The place of this replica's first example; a host's replicas share its in order."""
@@ -149,14 +162,25 @@ def _limit(rate, dtype):
     return tf.constant(round(rate * 2 ** (8 * dtype.size)), dtype)
 
 
-@cpu_layers.compiled
-def _dropped(x, words, first, every, limit, scale):
-    """A tensor after dropout, and which of its entries are kept."""
-    shape = tf.shape(x, tf.int64)
-    entries = tf.reduce_prod(shape[1:])
-    drawn: Any = _threefry(tf.unstack(words), first, every, shape[0], entries)
-    kept = tf.reshape(drawn >= limit, shape)
-    return _scaled(kept, x, scale), kept
+def _scale(rate, dtype):
+    return tf.constant(1 / (1 - rate), dtype)
+
+
+@functools.cache
+def _dropped(rank, dtype):
+    """The program for dropout, whose 330 operations are traced once for all shapes of a rank."""
+
+    def dropped(x, words, first, every, limit, scale):
+        """A tensor after dropout, and which of its entries are kept."""
+        shape = tf.shape(x, tf.int64)
+        entries = tf.reduce_prod(shape[1:])
+        drawn: Any = _threefry(tf.unstack(words), first, every, shape[0], entries)
+        kept = tf.reshape(drawn >= limit, shape)
+        return _scaled(kept, x, scale), kept
+
+    batch, four = tf.TensorSpec([None] * rank, dtype), tf.TensorSpec((4,), tf.uint32)
+    scalars = [tf.TensorSpec((), of) for of in (tf.int64, tf.int64, tf.uint32, dtype)]
+    return cpu_layers.compiled(dropped, (batch, four, *scalars))
 
 
 @cpu_layers.compiled

@@ -13,12 +13,7 @@ from pipelines import command_line
 from tests.keras_vitbert.killed import kill_after
 
 ROOT = pathlib.Path(__file__).parents[2]
-# XLA optimises tiny programs for longer than they run.
-ENVIRONMENT = {
-    "KERAS_BACKEND": "jax",
-    "JAX_PLATFORMS": "cpu",
-    "XLA_FLAGS": "--xla_backend_optimization_level=0",
-}
+ENVIRONMENT = {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
 
 
 def call(cache, command, *flags, killed_after=0, **environment):

@@ -334,17 +334,14 @@ def with_determinism(argv):
 
 
 @pytest.mark.slow
-def test_deterministic_operations_refuse_nothing(
-    swept, text_run, image_flags, text_flags, tmp_path
-):
-    """On CPU they are those that are used anyway."""
-    for wanted, flags in ((text_run, text_flags), (swept, [*image_flags, "--sweep", "--seeds=2"])):
-        folder = tmp_path / wanted.parent.name
-        status, errors = Forked(with_determinism, [*flags, f"--output_dir={folder}"]).end()
-        assert status == EXIT_DONE, errors[-3000:]
-        assert_same_model(folder, wanted)
-        # Without the flag it is the same run.
-        assert finetune(*flags, f"--output_dir={folder}") == EXIT_DONE
+def test_deterministic_operations_refuse_nothing(text_run, text_flags, tmp_path):
+    """On CPU they are those that are used anyway; images are in `test_pretrain_replicas`."""
+    flags = [*text_flags, f"--output_dir={tmp_path}"]
+    status, errors = Forked(with_determinism, flags).end()
+    assert status == EXIT_DONE, errors[-3000:]
+    assert_same_model(tmp_path, text_run)
+    # Without the flag it is the same run.
+    assert finetune(*flags) == EXIT_DONE
 
 
 @pytest.mark.parametrize("run", EACH_RUN, indirect=True)

@@ -46,12 +46,11 @@ def run(opened):
     Trains to the end from the folder's last checkpoint, or is killed after the maps of a step.
     """
 
-    def run(path, interval=3, examples=5, executed=1, writes=True, maps=True, kill=None):
+    def run(path, interval=3, examples=5, writes=True, maps=True, kill=None):
         config, stream, vocabulary = opened
         config = config.copy_and_resolve_references()
-        config.steps_per_execution = executed
         trainer = build_trainer(config, VARIANT, tf.distribute.get_strategy())
-        trainer.run_eagerly = executed == 1  # quicker: tracing takes longer than ten steps
+        trainer.run_eagerly = True  # quicker: tracing takes longer than ten steps
         folder = RunFolder(str(path), writes)
         callback = ActivationMaps(stream, vocabulary, folder, interval, examples, config.steps)
         if kill is not None:
@@ -211,13 +210,6 @@ def test_only_the_writer_writes(run, tmp_path):
         run(tmp_path, writes=False, kill=3)
     assert killed.value.callback._batches  # it has taken part
     assert not (tmp_path / "inspection").exists() and not (tmp_path / "train").exists()
-
-
-@pytest.mark.slow
-def test_with_several_steps_an_execution(run, tmp_path):
-    """At the end of each execution with a multiple of the interval, once."""
-    run(tmp_path, interval=3, executed=2)
-    assert list(read_values(str(tmp_path), "activations")) == [0, 4, 6, 10]
 
 
 @pytest.mark.slow

@@ -20,7 +20,6 @@ from keras_vitbert.training.optimizers import build_optimizer
 from tests.forked import Forked
 from tests.keras_vitbert import gpu_kernels
 from tests.keras_vitbert.training import replicas_script
-from tests.marks import slow
 
 STEPS, BAD = 6, 3
 OPTIMIZER = {**replicas_script.ADAMW, "momentum": 0.9, "epsilon": 1e-2}
@@ -91,13 +90,10 @@ def assert_close(found, wanted):
             np.testing.assert_array_equal(found[name], value, err_msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("merge_name", "options"),
-    [
-        slow("mask", {}),
-        slow("mask", {"accumulation": 2, "remat": True}),
-        slow(replicas_script.OF_UPDATES, {}),
-    ],
+    [("mask", {}), (replicas_script.OF_UPDATES, {"accumulation": 2, "remat": True})],
 )
 def test_joint_steps(merge_name, options, tmp_path):
     """Masks are refreshed twice, in executions of two steps; the step that is bad changes none."""

@@ -18,7 +18,7 @@ CHOSEN = {
         {
             "merge": {"name": "famo"},  # computes losses again, after the update
             "optimizer": SGD,
-            "trainer": {"accumulation": 4, "remat": True},
+            "trainer": {"accumulation": 2, "remat": True},
             "steps_per_execution": 2,
         },
         ALONE,

@@ -29,16 +29,15 @@ from pipelines.command_line import UserError, choose_backend, quiet_loading, run
 from pipelines.files import check_output_file
 from pipelines.status import doing
 from pipelines.tasks import own_data
-from tpu.peak_flops import peak_flops
-from tpu.strategy import define_flags as define_tpu_flags
-from tpu.strategy import (
+from tpu.devices import (
     enable_determinism,
-    get_strategy,
     gpu_capabilities,
     holder_of_weights,
     is_shared,
-    wait_for_peers,
 )
+from tpu.peak_flops import peak_flops
+from tpu.strategy import define_flags as define_tpu_flags
+from tpu.strategy import get_strategy, wait_for_peers
 
 
 def define_flags(values):

@@ -25,16 +25,15 @@ from keras_vitbert.pretraining import settings
 from pipelines import command_line
 from pipelines.command_line import UserError, choose_backend, quiet_loading, run
 from pipelines.status import doing
-from tpu.peak_flops import peak_flops
-from tpu.strategy import define_flags as define_tpu_flags
-from tpu.strategy import (
+from tpu.devices import (
     enable_determinism,
-    get_strategy,
     gpu_capabilities,
     holder_of_weights,
     is_shared,
-    wait_for_peers,
 )
+from tpu.peak_flops import peak_flops
+from tpu.strategy import define_flags as define_tpu_flags
+from tpu.strategy import get_strategy, wait_for_peers
 
 # Settings that make a run do something less often.
 _RARER = {

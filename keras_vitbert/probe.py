@@ -19,8 +19,9 @@ from pipelines import command_line
 from pipelines.command_line import UserError, choose_backend, quiet_loading, run
 from pipelines.files import make_folder, markdown_table, write_atomically
 from pipelines.status import doing
+from tpu.devices import gpu_capabilities, is_shared
 from tpu.strategy import define_flags as define_tpu_flags
-from tpu.strategy import get_strategy, gpu_capabilities, is_shared
+from tpu.strategy import get_strategy
 
 
 def define_flags(values):

@@ -5,8 +5,8 @@ for products unless it is turned off; on TPUs products of float32 are made in bf
 """
 
 from pipelines.command_line import UserError
+from tpu.devices import gpu_names
 from tpu.slices import find_slice, is_accelerator_type
-from tpu.strategy import gpu_names
 
 # Part of a GPU's name: TFLOP/s in bfloat16, in TF32, and in plain float32. Of several parts the
 # first one counts.

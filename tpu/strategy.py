@@ -9,8 +9,7 @@
 | a TPU's name | the TPU of this name in this machine's project and zone of Google Cloud |
 
 With `--backend=jax` the devices are JAX's, and every host of a TPU runs the same command, see
-`tpu.jax_strategy`. Of a strategy of either kind, the functions below tell what is known of its
-devices.
+`tpu.jax_strategy`. What is known of the devices of either backend is in `tpu.devices`.
 """
 
 import importlib.util
@@ -114,110 +113,6 @@ def get_strategy(tpu=None, tpu_address="", sharding="replicated"):
     if len(tf.config.list_logical_devices("GPU")) > 1:
         return tf.distribute.MirroredStrategy()
     return tf.distribute.get_strategy()
-
-
-def holder_of_weights(strategy):
-    """What holds the weights under a strategy.
-
-    Args:
-        strategy: see `get_strategy`.
-
-    Returns:
-        str, `tpu`, `gpu` or `host`.
-    """
-    import tensorflow as tf
-
-    if _on_jax():
-        platform = strategy.devices[0].platform
-        return "host" if platform == "cpu" else platform
-    if isinstance(strategy, tf.distribute.TPUStrategy):
-        return "tpu"
-    return "gpu" if tf.config.list_logical_devices("GPU") else "host"
-
-
-def is_shared(strategy):
-    """Whether a strategy shares batches among replicas, be it only one: bool.
-
-    Args:
-        strategy: see `get_strategy`.
-    """
-    import tensorflow as tf
-
-    if _on_jax():
-        return strategy.num_replicas_in_sync > 1
-    return strategy is not tf.distribute.get_strategy()
-
-
-def gpu_capabilities():
-    """The compute capability of each GPU of this machine: tuple of (int, int).
-
-    It is (0, 0) where that is not known, as of GPUs that are not NVIDIA's.
-    """
-    return tuple(capability for _, capability in _gpus())
-
-
-def gpu_names():
-    """The name of each GPU of this machine: tuple of str, empty where it is not known."""
-    return tuple(name for name, _ in _gpus())
-
-
-def _gpus():
-    if _on_jax():
-        from tpu.jax_strategy import gpus
-
-        return gpus()
-    import tensorflow as tf
-
-    found = tf.config.list_physical_devices("GPU")
-    details = [tf.config.experimental.get_device_details(gpu) for gpu in found]
-    return [(d.get("device_name", ""), d.get("compute_capability", (0, 0))) for d in details]
-
-
-def host_values(variable):
-    """What a variable holds, on this host, with the replicas' parts summed where it is divided.
-
-    Args:
-        variable: Keras variable.
-
-    Returns:
-        array; what the next step changes is not changed in it.
-    """
-    if _on_jax():
-        from tpu.jax_strategy import values_of
-
-        return values_of(variable)
-    import tensorflow as tf
-
-    # Not by `Variable.numpy`, which metrics of several replicas do not have. On a CPU nothing is
-    # copied: what the next step changes is copied by it.
-    return tf.convert_to_tensor(variable.value).numpy()
-
-
-def enable_determinism():
-    """Makes the backend use operations that give the same bits each time, or refuse.
-
-    Call it after `get_strategy`, and before anything is built.
-
-    Raises:
-        UserError: JAX is to do so on GPUs, which takes a setting from before it began.
-    """
-    import tensorflow as tf
-
-    if _on_jax():
-        setting = "--xla_gpu_deterministic_ops=true"
-        if _gpus() and setting not in os.environ.get("XLA_FLAGS", ""):
-            raise UserError(f"--deterministic: with JAX on GPUs set XLA_FLAGS={setting}")
-        return
-    tf.config.experimental.enable_op_determinism()
-    # Layers of KerasCV ask for it when they are made, and must not make one without a seed. What
-    # they draw is keyed by the example, see `keras_vitbert.training.image_layers`.
-    tf.random.set_global_generator(tf.random.Generator.from_seed(0))
-
-
-def _on_jax():
-    import keras
-
-    return keras.backend.backend() == "jax"
 
 
 def _jax_strategy(tpu, tpu_address, sharding):

@@ -8,7 +8,7 @@ import keras
 from keras_vitbert.runs import checkpoints
 from pipelines.command_line import Stopped, stop_request
 from pipelines.status import doing
-from tpu.strategy import host_values
+from tpu.devices import host_values
 
 
 class Throughput(keras.callbacks.Callback):

@@ -25,7 +25,7 @@ import tensorflow as tf
 
 from pipelines.command_line import UserError, one_line, say
 from pipelines.files import json_object, write_atomically
-from tpu.strategy import host_values
+from tpu.devices import host_values
 
 POINTER, GOOD = "LAST", "GOOD"
 STEPS_TO_SHOW = 20

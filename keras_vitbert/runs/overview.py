@@ -3,7 +3,7 @@
 import keras
 
 from pipelines.cores import available_cores
-from tpu.strategy import gpu_names, holder_of_weights
+from tpu.devices import gpu_names, holder_of_weights
 
 _CLASSES_SHOWN = 6
 

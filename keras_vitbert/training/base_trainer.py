@@ -10,7 +10,7 @@ from keras_vitbert.merging.entries import Parts
 from keras_vitbert.merging.merge import present
 from keras_vitbert.training import cpu_layers
 from keras_vitbert.training.clipping import clip_scale
-from keras_vitbert.training.engines.chosen import engine
+from keras_vitbert.training.engines.chosen import Fitting, engine
 from keras_vitbert.training.example_dropout import ExampleDropout
 from keras_vitbert.training.recomputation import recompute
 from keras_vitbert.training.step_check import STEP_ROW, StepCheck, bad_steps, step_row
@@ -19,7 +19,7 @@ from pipelines.status import doing, timed
 _TRACING = {False: "compiling the first step", True: "compiling the step that compares gradients"}
 
 
-class BaseTrainer(engine.Fitting):
+class BaseTrainer(Fitting):
     """A `keras.Model` whose train step sums gradients over the replicas itself.
 
     A subclass fills `means`, a dict of `keras.metrics.Mean`, and has a `train_step` that calls

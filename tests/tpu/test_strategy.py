@@ -13,13 +13,8 @@ from absl import flags
 from tests.tpu.refusals import refused
 from tests.tpu.servers import background, node_answers, vm_answers
 from tpu import addresses
-from tpu.strategy import (
-    check_tf_config,
-    define_flags,
-    get_strategy,
-    gpu_capabilities,
-    is_shared,
-)
+from tpu.devices import gpu_capabilities, is_shared
+from tpu.strategy import check_tf_config, define_flags, get_strategy
 
 # --- what TensorFlow is given ------------------------------------------------------------------
 

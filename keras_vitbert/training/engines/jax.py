@@ -4,8 +4,6 @@ See `tpu.jax_strategy`: where every device has all weights, the strategy has an 
 it are explicit; where weights are divided, they are XLA's.
 """
 
-import functools
-import itertools
 import math
 from typing import Any
 
@@ -14,8 +12,6 @@ import jax.numpy as jnp
 import keras
 
 from keras_vitbert.training import pass_scope
-from keras_vitbert.training.step_check import STEP_ROW
-from tpu.jax_strategy import Batches, current_strategy
 
 # --- the step ------------------------------------------------------------------------------------
 
@@ -44,7 +40,7 @@ def gradients(function, variables):
     strategy: Any = pass_scope.present("strategy")
 
     def of(values):
-        scope = _State(zip(variables, values, strict=True), around, read, strategy.gathered)
+        scope = State(zip(variables, values, strict=True), around, read, strategy.gathered)
         with scope, pass_scope.using(state=scope):
             return function()
 
@@ -57,12 +53,12 @@ def gradients(function, variables):
     return reached, loss, more
 
 
-class _State(keras.StatelessScope):
+class State(keras.StatelessScope):
     """Values of variables; of others, those that the scope around it has.
 
     Args:
         values: iterable of (Keras variable, array).
-        around: `_State`, or None.
+        around: `State`, or None.
         read: set, to which the ids of the variables that are read are added, or None.
         gathered: function of an array, which is applied whenever one of `values` is read.
     """
@@ -228,177 +224,3 @@ def prepare(network):
     Args:
         network: a built Keras model.
     """
-
-
-class Fitting(keras.Model):
-    """`fit` and `evaluate`, with the state in the variables whenever a callback runs.
-
-    Those of Keras take it out of them while they run: a callback must neither read nor assign a
-    weight (keras#19054), and several steps of an execution are a loop in Python.
-    """
-
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.distribute_strategy = current_strategy()
-
-    def train_steps(self, first_step=None):
-        """A function of an iterator that runs `steps_per_execution` training steps.
-
-        Args:
-            first_step: in place of `train_step` for the first of them.
-        """
-        run = self._compiled(first_step or self.train_step, self.train_step)
-        return lambda batches: run(*itertools.islice(batches, self.steps_per_execution))
-
-    def make_test_function(self, force=False):
-        if self.test_function is None or force:
-            self.test_function = self._compiled(self.test_step)
-
-    def program(self, first_step, step=None):
-        """Steps as one program, from the values of variables to those after them.
-
-        Args:
-            first_step: callable of a batch that reads and assigns variables; returns logs.
-            step: the same, for further batches; or None of a step that trains nothing.
-
-        Returns:
-            (compiled function of (list of arrays, the state's; list of arrays, what steps only
-            read; batches), to (list of arrays, logs); list of Keras variables, the state; list of
-            Keras variables, what steps only read).
-        """
-        strategy, trains = self.distribute_strategy, step is not None
-        state = [*self.variables, *self.metrics_variables, *self.optimizer.variables]
-        state = list({id(v): v for v in state}.values())
-        frozen = list(self.frozen_variables)
-
-        def stepped(step):
-            def one(values, frozen_values, batch):
-                around = _State(zip(frozen, frozen_values, strict=True), gathered=strategy.gathered)
-                # A training step gathers in `gradients`: its updates are of divided weights.
-                gathered = None if trains else strategy.gathered
-                scope = _State(zip(state, values, strict=True), around, gathered=gathered)
-                with scope, pass_scope.using(state=scope, strategy=strategy):
-                    logs = step(batch)
-                return [scope.get_current_value(v) for v in state], logs
-
-            return strategy.on_each(one)
-
-        shardings = [strategy.sharding_of(variable.shape) for variable in state]
-        shardings = shardings, strategy.everywhere
-
-        @functools.partial(jax.jit, donate_argnums=0, out_shardings=shardings)
-        def run(values, frozen_values, first, *others):
-            values, logs = stepped(first_step)(values, frozen_values, first)
-            if others:
-                rows = logs[STEP_ROW][None]
-                values, each = jax.lax.scan(
-                    lambda values, batch: stepped(step)(values, frozen_values, batch),
-                    values,
-                    jax.tree.map(lambda *arrays: jnp.stack(arrays), *others),
-                )
-                logs = jax.tree.map(lambda x: x[-1], each)
-                logs[STEP_ROW] = jnp.concatenate([rows, each[STEP_ROW]])
-            return values, logs
-
-        return run, state, frozen
-
-    def _compiled(self, first_step, step=None):
-        """A function of batches that runs as many steps on the variables."""
-        run, state, frozen = self.program(first_step, step)
-        placed = self.distribute_strategy.placed
-
-        def on_variables(*batches):
-            values = _unaliased(placed([v.value for v in state]))
-            values, logs = run(values, placed([v.value for v in frozen]), *batches)
-            for variable, value in zip(state, values, strict=True):
-                variable.assign(value)
-            return logs
-
-        return on_variables
-
-    def fit(
-        self,
-        x,
-        steps_per_epoch,
-        initial_epoch=0,
-        epochs=1,
-        callbacks=None,
-        validation_data=None,
-        validation_freq=1,
-        validation_steps=None,
-        shuffle=False,
-        verbose=0,
-    ):
-        """Trains, see `keras.Model.fit`.
-
-        Args:
-            x: `tpu.jax_strategy.Batches`, or a `tf.data.Dataset` of dicts.
-            steps_per_epoch: int.
-            initial_epoch, epochs, callbacks, validation_data, validation_freq, validation_steps: as
-                in `keras.Model.fit`.
-            shuffle, verbose: without effect; batches come as they are, and callbacks tell of them.
-        """
-        callbacks = keras.callbacks.CallbackList(callbacks, model=self, epochs=epochs)
-        self.make_train_function()
-        run: Any = self.train_function
-        self.stop_training = False
-        callbacks.on_train_begin()
-        logs, batches = {}, iter(self._placed(x))
-        for epoch in range(initial_epoch, epochs):
-            self.reset_metrics()
-            callbacks.on_epoch_begin(epoch)
-            for step in range(0, steps_per_epoch, self.steps_per_execution):
-                callbacks.on_train_batch_begin(step)
-                logs = run(batches)
-                callbacks.on_train_batch_end(step + self.steps_per_execution - 1, logs)
-                if self.stop_training:
-                    break
-            logs = {**logs, **self.get_metrics_result()}
-            if validation_data is not None and _is_due(epoch + 1, validation_freq):
-                found = self.evaluate(validation_data, validation_steps, callbacks)
-                logs |= {f"val_{name}": value for name, value in found.items()}
-            callbacks.on_epoch_end(epoch, logs)
-            if self.stop_training:
-                break
-        callbacks.on_train_end(logs)
-
-    def evaluate(self, x, steps=None, callbacks=None, verbose=0, return_dict=True):
-        """The metrics of some batches, see `keras.Model.evaluate`.
-
-        Args:
-            x: `tpu.jax_strategy.Batches`, or a `tf.data.Dataset` of dicts.
-            steps: int, or None for all.
-            callbacks: list, or `keras.callbacks.CallbackList`.
-            verbose, return_dict: without effect.
-
-        Returns:
-            dict of name to value.
-        """
-        if not isinstance(callbacks, keras.callbacks.CallbackList):
-            callbacks = keras.callbacks.CallbackList(callbacks, model=self)
-        self.make_test_function()
-        self.reset_metrics()
-        callbacks.on_test_begin()
-        logs = {}
-        for number, batch in enumerate(itertools.islice(self._placed(x), steps)):
-            callbacks.on_test_batch_begin(number)
-            logs = self.test_function(batch)
-            callbacks.on_test_batch_end(number, logs)
-        logs = self.get_metrics_result()
-        callbacks.on_test_end(logs)
-        return logs
-
-    def _placed(self, batches):
-        if isinstance(batches, Batches):
-            return batches
-        return Batches(self.distribute_strategy, batches)
-
-
-def _is_due(epoch, frequency):
-    return epoch % frequency == 0 if isinstance(frequency, int) else epoch in frequency
-
-
-def _unaliased(values):
-    """The same arrays, of which none is there twice: a buffer can be given away once only."""
-    seen = set()
-    return [jnp.copy(x) if id(x) in seen or seen.add(id(x)) else x for x in values]

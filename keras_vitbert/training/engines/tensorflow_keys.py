@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from keras_vitbert.training import cpu_layers
 from keras_vitbert.training.threefry import SHORT, threefry
-from tpu.strategy import holder_of_weights
+from tpu.devices import holder_of_weights
 
 _GROUP = 8  # numbers of 16 bits that Philox makes of a counter
 _ALGORITHM = 1  # Philox, among TensorFlow's

@@ -13,8 +13,6 @@ from pipelines.memory import all_memory
 
 # As in commands, which set it before they import TensorFlow.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-# XLA optimises tiny programs for longer than they run.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 # Graphs are many objects that live long: to look for garbage among them less often saves time.
 gc.set_threshold(100_000, 20, 50)
 _MOST_PROCESSES, _BYTES_OF_PROCESS = 3, 7e9  # a third keeps two cores busy while others wait

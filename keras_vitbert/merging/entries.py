@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_vitbert.merging.random_numbers import keyed_draws
+from keras_vitbert.merging.random_numbers import uniform
 from keras_vitbert.merging.selection import magnitude_bits, smallest
 
 RANKS = ("text", "image", "ratio", "sign", "random")
@@ -65,7 +65,6 @@ class GradDrop(keras.layers.Layer):
     def __init__(self, leak=0.0, seed=0, **kwargs):
         super().__init__(**kwargs)
         self.leak, self.seed = leak, seed
-        self.generator = keras.random.SeedGenerator(0)
 
     def choose(self, text, image, step):
         """The merged gradient.
@@ -78,14 +77,13 @@ class GradDrop(keras.layers.Layer):
             list of tensors.
         """
         chosen = []
-        with keyed_draws(self.generator, self.seed, step):
-            for t, i in zip(text, image, strict=True):
-                size = ops.abs(t) + ops.abs(i)
-                positive = (1 + ops.divide_no_nan(t + i, size)) / 2
-                drawn = keras.random.uniform(ops.shape(t), seed=self.generator)
-                signs = ops.where(drawn < positive, 1.0, -1.0)
-                kept = [ops.where(ops.sign(g) == signs, 1.0, self.leak) * g for g in (t, i)]
-                chosen.append(kept[0] + kept[1])
+        for place, (t, i) in enumerate(zip(text, image, strict=True)):
+            size = ops.abs(t) + ops.abs(i)
+            positive = (1 + ops.divide_no_nan(t + i, size)) / 2
+            drawn = uniform(self.seed, step, place, t)
+            signs = ops.where(drawn < positive, 1.0, -1.0)
+            kept = [ops.where(ops.sign(g) == signs, 1.0, self.leak) * g for g in (t, i)]
+            chosen.append(kept[0] + kept[1])
         return chosen
 
 
@@ -135,8 +133,6 @@ class GradientMask(keras.layers.Layer):
         self.rank, self.scope, self.cumulative = rank, scope, cumulative
         self.softness, self.seed, self.target = softness, seed, target
         self.needs_sums = target == "update"
-        if rank == "random":
-            self.generator = keras.random.SeedGenerator(0)
 
     def make_masks(self, variables):
         """Makes a boolean mask for each variable.
@@ -289,8 +285,8 @@ class GradientMask(keras.layers.Layer):
             # The order of the bits the other way round; `1 / |i|` would make ties.
             return [ops.view(_INFINITY - magnitude_bits(i), "float32") for i in image]
         if self.rank == "random":
-            with keyed_draws(self.generator, self.seed, self.updates.value):
-                return [keras.random.uniform(t.shape, seed=self.generator) for t in text]
+            updates = self.updates.value
+            return [uniform(self.seed, updates, place, t) for place, t in enumerate(text)]
         values = []
         for t, i in zip(text, image, strict=True):
             ratio = ops.divide_no_nan(ops.abs(t), ops.abs(t) + ops.abs(i))

@@ -2,10 +2,9 @@
 
 from typing import Any
 
-import keras
 from keras import ops
 
-from keras_vitbert.merging.random_numbers import keyed_draws
+from keras_vitbert.merging.random_numbers import normal_pair
 from keras_vitbert.merging.weighting import Weighting, Weights
 
 
@@ -176,12 +175,9 @@ class RandomWeights(Weighting):
     def __init__(self, seed=0, **kwargs):
         super().__init__(**kwargs)
         self.seed = seed
-        self.generator = keras.random.SeedGenerator(0)
 
     def weigh(self, products, losses, step):
-        with keyed_draws(self.generator, self.seed, step):
-            drawn = keras.random.normal((2,), seed=self.generator)
-        return _pair(ops.softmax(drawn)), []
+        return _pair(ops.softmax(normal_pair(self.seed, step))), []
 
 
 class Alternate(Weighting):

@@ -9,8 +9,8 @@ import math
 import jax
 import jax.numpy as jnp
 
+from keras_vitbert.merging.threefry import SHORT, threefry
 from keras_vitbert.training import pass_scope
-from keras_vitbert.training.threefry import SHORT, threefry
 
 
 def generator_of(strategy=None):

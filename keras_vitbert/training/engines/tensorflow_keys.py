@@ -5,8 +5,8 @@ from typing import Any, Optional
 
 import tensorflow as tf
 
+from keras_vitbert.merging.threefry import SHORT, threefry
 from keras_vitbert.training import cpu_layers
-from keras_vitbert.training.threefry import SHORT, threefry
 from tpu.devices import holder_of_weights
 
 _GROUP = 8  # numbers of 16 bits that Philox makes of a counter

@@ -1,4 +1,7 @@
-"""What is written in `keras.ops` gives the same on JAX: merges, masks, clip, schedules, checks."""
+"""What is written in `keras.ops` gives the same on JAX: merges, masks, clip, schedules, checks.
+
+So do their random numbers.
+"""
 
 import os
 import subprocess
@@ -24,7 +27,4 @@ def test_the_method(tmp_path):
     expected = method_script.results()
     assert found.keys() == expected.keys() and len(found) > 400
     for name, value in expected.items():
-        if method_script.DRAWN.isdisjoint(name.split("/")[0].split("+")):
-            np.testing.assert_allclose(found[name], value, rtol=2e-5, atol=2e-6, err_msg=name)
-        else:
-            assert np.all(np.isfinite(found[name])), name
+        np.testing.assert_allclose(found[name], value, rtol=2e-5, atol=2e-6, err_msg=name)

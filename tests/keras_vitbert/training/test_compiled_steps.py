@@ -19,6 +19,7 @@ from keras_vitbert.training.joint_trainer import JointTrainer
 from keras_vitbert.training.optimizers import build_optimizer
 from tests.forked import Forked
 from tests.keras_vitbert import gpu_kernels
+from tests.keras_vitbert.jax_process import UNOPTIMIZED
 from tests.keras_vitbert.training import replicas_script
 
 STEPS, BAD = 6, 3
@@ -76,7 +77,7 @@ def joint_fit(path, merge_name, jit_compile, executed, options):
 
 def joint_fit_elsewhere(*arguments):
     """The same in a process of its own: XLA keeps 2 GB of each step that it compiles."""
-    status, errors = Forked(joint_fit, *arguments).end(1800)
+    status, errors = Forked(joint_fit, *arguments, **UNOPTIMIZED).end(1800)
     assert status == 0, errors[-3000:]
     return dict(np.load(arguments[0]))
 

@@ -9,9 +9,9 @@ import pytest
 import scipy.stats
 import tensorflow as tf
 
+from keras_vitbert.merging.threefry import threefry
 from keras_vitbert.training.engines import tensorflow_keys
 from keras_vitbert.training.example_dropout import GENERATORS, ExampleDropout, KeyedDropout
-from keras_vitbert.training.threefry import threefry
 from tpu.ahead_of_time.lifetimes import peak_of
 
 RATE = 0.25

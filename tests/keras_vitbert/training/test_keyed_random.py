@@ -5,8 +5,8 @@ import pytest
 import scipy.stats
 import tensorflow as tf
 
+from keras_vitbert.merging.threefry import threefry
 from keras_vitbert.training.keyed_random import KeyedDraws, example_keys
-from keras_vitbert.training.threefry import threefry
 
 
 def keys_of(count, seed=5):

@@ -19,7 +19,7 @@ from keras_vitbert.training.shared_trace import share_trace
 from tests.keras_vitbert.training.joint_steps import tensors, weights
 from tests.marks import slow
 
-BLOCKS = 4
+BLOCKS = 3
 KINDS = 2  # of calls: for all tokens, and of the last block for those that heads read
 
 

@@ -2,7 +2,8 @@
 
 python -m tests.keras_vitbert.training.engines.comparison [CASE ...]
 
-prints for each case, of all merges by default, how far JAX is from TensorFlow at the end.
+prints for each case, by default of all variants, merges and optimisers, how far JAX is from
+TensorFlow at the end: the largest `|a - b| / (1 + |b|)` of each kind.
 """
 
 import json
@@ -15,7 +16,7 @@ import tempfile
 import keras
 import numpy as np
 
-from keras_vitbert.configs.merges import WEIGHTINGS
+from keras_vitbert.configs.merges import ENTRIES, WEIGHTINGS
 from keras_vitbert.configs.optimizers import OPTIONS
 from tests.keras_vitbert.demo_page.ports import free_port
 from tests.keras_vitbert.jax_process import ENVIRONMENT
@@ -23,15 +24,21 @@ from tests.keras_vitbert.training.engines import ten_steps
 
 ROOT = pathlib.Path(__file__).parents[4]
 SGD = {"name": "sgd", "learning_rate": 0.1}
+MERGES = [*(name for name in ENTRIES if name != "mask"), *WEIGHTINGS]
 CASES = {
-    "vit": {"modalities": ["images"]},
-    "bert": {"modalities": ["text"]},
-    "mask": {},
+    # The variants.
+    "vit": {"modalities": ["images"], "distillation": False},
+    "bert": {"modalities": ["text"], "distillation": False},
+    "joint": {"merge": {"name": "sum"}, "distillation": False},
+    "vitbert": {},
+    "vitbert_no_kd": {"distillation": False},
+    "vitbert_no_gm": {"merge": {"name": "sum"}},
+    # What else changes the step.
     "mask_of_updates": {"merge": {"name": "mask+pcgrad", "mask_target": "update"}},
     "by_block": {"merge": {"name": "mask+gradvac", "per_block": True}, "optimizer": SGD},
     "executions": {"steps_per_execution": 2},
     "parts": {"trainer": {"accumulation": 4, "remat": True}},
-    **{name: {"merge": {"name": name}, "optimizer": SGD} for name in WEIGHTINGS},
+    **{name: {"merge": {"name": name}, "optimizer": SGD} for name in MERGES},
     **{
         name: {"merge": {"name": "sum"}, "optimizer": {"name": name, "ema": 0.9}}
         for name in OPTIONS
@@ -98,12 +105,13 @@ def _environments(processes, devices):
 
 
 def apart(first, second):
-    """The largest difference of the entries of each kind: dict."""
+    """The largest `|a - b| / (1 + |b|)` of the entries of each kind: dict."""
     assert first.keys() == second.keys()
     largest = {}
     for name, values in first.items():
         kind = name if name.startswith("logs/") else name.partition("/")[0]
-        difference = np.abs(np.asarray(values, float) - np.asarray(second[name], float))
+        values, expected = (np.asarray(side, float) for side in (values, second[name]))
+        difference = np.abs(values - expected) / (1 + np.abs(expected))
         largest[kind] = max(largest.get(kind, 0.0), float(np.max(difference, initial=0.0)))
     return largest
 

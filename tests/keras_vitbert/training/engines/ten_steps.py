@@ -30,11 +30,12 @@ from tests.keras_vitbert.training.replicas_script import (
 from tpu.strategy import get_strategy
 
 OPTIMIZER = {**ADAMW, "momentum": 0.9}
-TRAINER = {"distillation_ratio": 0.5, "temperature": 2.0, "clip_norm": CLIP_NORM}
+DISTILLATION = {"distillation_ratio": 0.5, "temperature": 2.0}
 # What a case leaves out: `merge` and `optimizer` are sections of a config, `trainer` holds further
 # arguments of `JointTrainer`.
 CASE = {
     "modalities": ["images", "text"],
+    "distillation": True,
     "merge": {"name": "mask"},
     "optimizer": {},
     "trainer": {},
@@ -65,10 +66,12 @@ def train(case, student_weights, teacher_weights):
         student, teacher = networks(case)
         student.set_weights(student_weights)
         teacher.set_weights(teacher_weights)
-        merge, teachers = get_merge(case["merge"], seed=7), Teachers(teacher, teacher)
-        trainer = JointTrainer(student, merge, teachers, **TRAINER, **case["trainer"])
-        options = OPTIMIZER | case["optimizer"]
-        optimizer = build_optimizer(options, STEPS + 1, student.trainable_variables)
+        merge, options = get_merge(case["merge"], seed=7), {"clip_norm": CLIP_NORM}
+        if case["distillation"]:
+            options |= {"teachers": Teachers(teacher, teacher), **DISTILLATION}
+        trainer = JointTrainer(student, merge, **options, **case["trainer"])
+        settings = OPTIMIZER | case["optimizer"]
+        optimizer = build_optimizer(settings, STEPS + 1, student.trainable_variables)
         trainer.compile(optimizer, steps_per_execution=case["steps_per_execution"])
 
     def examples(context):

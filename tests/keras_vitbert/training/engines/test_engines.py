@@ -13,7 +13,7 @@ from tests.keras_vitbert.training.engines.comparison import (
 )
 
 CHOSEN = {
-    "mask": (CASES["mask"], ALONE),
+    "vitbert": (CASES["vitbert"], ALONE),
     "others": (
         {
             "merge": {"name": "famo"},  # computes losses again, after the update
@@ -23,7 +23,7 @@ CHOSEN = {
         },
         ALONE,
     ),
-    "devices": (CASES["mask"], MANY_DEVICES),
+    "devices": (CASES["vitbert"], MANY_DEVICES),
     "divided": ({"sharding": "fsdp"}, MANY_DEVICES),
     # A part has one example of each process.
     "processes": ({"optimizer": SGD, "trainer": {"accumulation": 4}}, MANY_PROCESSES),

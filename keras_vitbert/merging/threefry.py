@@ -22,20 +22,21 @@ def threefry(key, counter, rounds=20):
     Returns:
         pair of uint32 tensors.
     """
-    keys = (*key, key[0] ^ key[1] ^ _word(_PARITY))
+    keys = (*key, key[0] ^ key[1] ^ word(_PARITY))
     first, second = counter[0] + keys[0], counter[1] + keys[1]
     for number in range(rounds):
         group, place = divmod(number, 4)
         rotation = _ROTATIONS[group % 2][place]
         first += second
-        left = ops.left_shift(second, _word(rotation))
-        right = ops.right_shift(second, _word(32 - rotation))
+        left = ops.left_shift(second, word(rotation))
+        right = ops.right_shift(second, word(32 - rotation))
         second = (left | right) ^ first
         if place == 3:
             first += keys[(group + 1) % 3]
-            second += keys[(group + 2) % 3] + _word(group + 1)
+            second += keys[(group + 2) % 3] + word(group + 1)
     return first, second
 
 
-def _word(number):
+def word(number):
+    """A number as a scalar uint32 tensor."""
     return ops.convert_to_tensor(np.uint32(number))

@@ -93,8 +93,11 @@ def train(case, student_weights, teacher_weights):
         "state": [*optimizer.variables, *trainer.step_check.variables],
         "conflict": [conflict.numbers] if conflict else [],
     }
+    # Keras numbers optimisers, in the first part of their variables' paths.
     found = {
-        f"{name}/{number:03}": keras.ops.convert_to_numpy(variable.value)
+        f"{name}/{number:03}/{variable.path.partition('/')[2]}": keras.ops.convert_to_numpy(
+            variable.value
+        )
         for name, variables in states.items()
         for number, variable in enumerate(variables)
     }

@@ -2,9 +2,9 @@
 
     python -m benchmarks.engines [--rounds=1] [--flags="--quick --variant=vitbert_no_kd"]
 
-It prints, for each engine and round, the seconds from the command to the end
-of the first step, which compiles it; the milliseconds of a step after that; and the validation at
-the end. Rounds have seeds of their own, and weights are not the same on both engines.
+It prints, for each engine and round, the seconds from the command to the end of the first step,
+which compiles it; the milliseconds of a step after that; and the validation at the end. Rounds have
+seeds of their own, and weights are not the same on both engines.
 """
 
 import argparse

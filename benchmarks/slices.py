@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 from pipelines.files import json_object, markdown_table
-from tpu.ahead_of_time.report import GIB, all_reduced_bytes
+from tpu.ahead_of_time.report import GIB
 from tpu.slices import find_slice
 
 ENGINES = {
@@ -24,7 +24,7 @@ ENGINES = {
     "JAX": ("--backend=jax",),
     "JAX, fsdp": ("--backend=jax", "--config.sharding=fsdp"),
 }
-_HEAD = ["encoder", "slice", "engine", "peak", "operations", "moved", "sums", "compiled in"]
+_HEAD = ["encoder", "slice", "engine", "peak", "operations", "moved", "collectives", "compiled in"]
 
 
 def compiled(path, command):
@@ -53,18 +53,15 @@ def row(outcome):
     if not result["fits"]:
         needed, available = (result[name] / GIB for name in ("needed", "available"))
         return [f"{needed:.2f} GiB, of {available:.2f}", "", "", "", took]
-    kinds = sorted(result["collectives"].items())
-    others = "".join(
-        f", {kind} {found['bytes'] / 1e9:.3g} GB in {found['count']}"
-        for kind, found in kinds
-        if kind != "all-reduce"
+    collectives = ", ".join(
+        f"{kind} {found['bytes'] / 1e9:.3g} GB in {found['count']}"
+        for kind, found in sorted(result["collectives"].items())
     )
-    sums = result["collectives"].get("all-reduce", {"count": 0})["count"]
     return [
         f"{result['peak'] / GIB:.2f} of {result['available'] / GIB:.2f} GiB",
         f"{result['operations'] / 1e12:.3g} T",
         f"{result['bytes'] / 1e9:.3g} GB",
-        f"{all_reduced_bytes(result) / 1e9:.3g} GB in {sums}{others}",
+        collectives,
         took,
     ]
 

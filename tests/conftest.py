@@ -23,6 +23,11 @@ def pytest_xdist_auto_num_workers():
     return int(max(1, min(_MOST_PROCESSES, all_memory() // _BYTES_OF_PROCESS)))
 
 
+def pytest_unconfigure():
+    """The processes end, and nobody needs to know what is garbage in them."""
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def nothing_timed_before(monkeypatch):
     """What begins is said as in a new process, however long it took in the tests before."""

@@ -155,6 +155,20 @@ def test_names_and_text_are_utf8_whatever_the_locale(tmp_path):
     assert done.stderr == rb"error: 'gr\udcf6\udcdfe': is not UTF-8; rename the file" + b"\n"
 
 
+def test_a_program_ends_without_a_look_for_garbage():
+    """Which takes seconds where TensorFlow is loaded; functions of others are not delayed by it."""
+    program = (
+        "import atexit, gc; from pipelines.command_line import run\n"
+        "atexit.register(lambda: print(gc.get_freeze_count() > 1000))\n"
+        "class Cycle:\n"
+        "    def __del__(self): print('looked')\n"
+        "def main(argv): cycle = Cycle(); cycle.own = cycle\n"
+        "run(main)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True)
+    assert (done.stdout, done.stderr) == (b"True\n", b"")
+
+
 @pytest.mark.parametrize("package", ["pipelines", "keras_vitbert", "tpu"])
 def test_ctrl_c_while_a_command_is_loaded_needs_no_traceback(package):
     program = (

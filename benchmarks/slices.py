@@ -1,21 +1,22 @@
 """Compares the engines on TPU slices: the compiled training step of `tpu.aot`, in one table.
 
-    python -m benchmarks.slices --folder=DIR [--tpus=v3-128,v4-8,v5litepod-16,v6e-8]
-                                [--sizes=base,large] [--variant=vitbert] [--images=32] [--texts=4]
-                                [--known]
+    python -m benchmarks.slices [--results=docs/slices.json]
+                                [--tpus=v3-128,v4-8,v5litepod-16,v6e-8] [--sizes=base,large]
+                                [--variant=vitbert] [--images=32] [--texts=4] [--known]
 
 `--images` and `--texts` are those of a replica. A step of the paper takes 5 to 20 minutes and some
-13 GB. What is in the folder already is not compiled again, and `--known` shows that alone.
+13 GB. What the results hold is not compiled again, and `--known` shows that alone.
 """
 
 import argparse
 import itertools
-import os
+import json
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
-from pipelines.files import json_object, markdown_table
+from pipelines.files import json_object, markdown_table, write_atomically
 from tpu.ahead_of_time.report import GIB
 from tpu.slices import find_slice
 
@@ -24,31 +25,30 @@ ENGINES = {
     "JAX": ("--backend=jax",),
     "JAX, fsdp": ("--backend=jax", "--config.sharding=fsdp"),
 }
+_KEPT = ("fits", "peak", "needed", "available", "operations", "bytes", "collectives", "seconds")
 _HEAD = ["encoder", "slice", "engine", "peak", "operations", "moved", "collectives", "compiled in"]
 
 
-def compiled(path, command):
-    """Compiles a step, unless its outcome is there.
+def compiled(command):
+    """Compiles a step.
 
     Args:
-        path: `pathlib.Path`, of the outcome.
-        command: list of str, without the flag for it.
+        command: list of str, without the flag for its outcome.
 
     Returns:
-        dict, what `tpu.aot --json` writes.
+        dict, what is kept of the training step.
     """
-    if not path.exists():
-        made = path.with_suffix(".part")
-        done = subprocess.run([*command, f"--json={made}"], stdout=subprocess.DEVNULL)
-        if not made.exists():  # a step that does not fit has an outcome, too
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "outcome.json")
+        done = subprocess.run([*command, f"--json={path}"], stdout=subprocess.DEVNULL)
+        if not path.exists():  # a step that does not fit has an outcome, too
             raise SystemExit(f"{' '.join(command)} ended with status {done.returncode}")
-        os.replace(made, path)
-    return json_object(path.read_text())
+        result = json_object(path.read_text())["programs"]["train"]
+    return {name: result[name] for name in _KEPT if name in result}
 
 
-def row(outcome):
+def row(result):
     """What a table says of a training step: list of str."""
-    result = outcome["programs"]["train"]
     took = f"{result['seconds']:.0f} s"
     if not result["fits"]:
         needed, available = (result[name] / GIB for name in ("needed", "available"))
@@ -69,7 +69,7 @@ def row(outcome):
 def main():
     """Compiles what is missing, and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--results", type=Path, default=Path("docs/slices.json"))
     parser.add_argument("--tpus", default="v3-128,v4-8,v5litepod-16,v6e-8")
     parser.add_argument("--sizes", default="base,large")
     parser.add_argument("--variant", default="vitbert")
@@ -77,19 +77,22 @@ def main():
     parser.add_argument("--texts", type=int, default=4)
     parser.add_argument("--known", action="store_true", help="compile nothing")
     arguments = parser.parse_args()
-    arguments.folder.mkdir(parents=True, exist_ok=True)
-    rows = []
+    path, rows = arguments.results, []
+    known = json_object(path.read_text()) if path.exists() else {}
     for size, tpu, engine in itertools.product(
         arguments.sizes.split(","), arguments.tpus.split(","), ENGINES
     ):
         replicas = find_slice(tpu).replicas
-        command = [sys.executable, "-m", "tpu.aot", f"--tpu={tpu}", f"--config=paper:{size}"]
-        command += [f"--config.image_batch={arguments.images * replicas}"]
-        command += [f"--config.text_batch={arguments.texts * replicas}"]
-        command += ["--programs=train", f"--variant={arguments.variant}", *ENGINES[engine]]
-        path = arguments.folder / f"{size}-{tpu}-{engine.lower().replace(', ', '-')}.json"
-        if path.exists() or not arguments.known:
-            rows.append([size, f"`{tpu}`", engine, *row(compiled(path, command))])
+        flags = [f"--tpu={tpu}", f"--config=paper:{size}", "--programs=train"]
+        flags += [f"--config.image_batch={arguments.images * replicas}"]
+        flags += [f"--config.text_batch={arguments.texts * replicas}"]
+        flags += [f"--variant={arguments.variant}", *ENGINES[engine]]
+        name = " ".join(flags)
+        if name not in known and not arguments.known:
+            known[name] = compiled([sys.executable, "-m", "tpu.aot", *flags])
+            write_atomically(str(path), json.dumps(known, indent=1) + "\n")
+        if name in known:
+            rows.append([size, f"`{tpu}`", engine, *row(known[name])])
             print(*rows[-1], flush=True)
     print(markdown_table(_HEAD, rows))
 

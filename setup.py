@@ -100,7 +100,7 @@ setup(
     python_requires=">=3.11,<3.14",  # TensorFlow 2.21 has no wheel for 3.14
     packages=find_packages(include=["keras_vitbert*", "pipelines*", "tpu*"]),
     package_data={
-        "keras_vitbert": ["py.typed"],
+        "keras_vitbert": ["py.typed", "weights/**/*"],
         "pipelines": ["py.typed"],
         "tpu": ["py.typed", "vm/*", "vm/on_vm/*"],
     },

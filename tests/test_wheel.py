@@ -85,7 +85,9 @@ def test_the_wheel_holds_the_packages_and_nothing_else(files, wheel):
     expected = {path for path in files if path.parts[0] in PACKAGES}
     assert names - metadata == expected
     assert {pathlib.PurePath(name, "py.typed") for name in PACKAGES} <= expected
-    assert {path.suffix for path in expected} == {".py", ".sh", ".txt", ".typed"}
+    weights = {path for path in expected if path.parts[:2] == ("keras_vitbert", "weights")}
+    assert {path.parts[2] for path in weights} == {"vitbert_small"}
+    assert {path.suffix for path in expected - weights} == {".py", ".sh", ".txt", ".typed"}
 
 
 def test_the_citation_names_the_version(wheel):

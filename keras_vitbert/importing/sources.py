@@ -19,7 +19,8 @@ GOOGLE_VIT = "Google's ViT .npz"
 
 WANTED = (
     "give the folder of a run, of a Hugging Face model or of a keras-hub preset, hf://OWNER/NAME, "
-    "a preset's name, a checkpoint of Google's BERT or a .npz of Google's ViT"
+    "a preset's name such as vitbert_small, a checkpoint of Google's BERT or a .npz of Google's "
+    "ViT"
 )
 
 

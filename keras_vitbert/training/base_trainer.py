@@ -231,8 +231,9 @@ class BaseTrainer(Fitting):
             self.traced = probes not in self._kinds_traced
             with doing(_TRACING[probes], "tracing") if self.traced else timed("steps"):
                 logs = run_steps(iterator)
+                rows = np.asarray(logs.pop(STEP_ROW))  # of devices that go on by themselves: waits
             self._kinds_traced.add(probes)
-            rows = np.asarray(logs.pop(STEP_ROW)).reshape(self.steps_per_execution, -1)
+            rows = rows.reshape(self.steps_per_execution, -1)
             self.bad_steps = tuple(bad_steps(rows, self.step))
             self.step += self.steps_per_execution
             return logs

@@ -1,12 +1,16 @@
 """What `fit` and `evaluate` make of a trainer's steps, against NumPy."""
 
+import contextlib
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from keras_vitbert.merging import GradientMask, Merge, Sum, Unit
+from keras_vitbert.training import base_trainer
 from keras_vitbert.training.optimizers import SGD
+from keras_vitbert.training.step_check import STEP_ROW
 from tests.keras_vitbert.training import reference
 from tests.keras_vitbert.training.joint_steps import (
     ADAMW,
@@ -81,6 +85,28 @@ def test_dropout_acts_in_training_only(make_trainer, make_network, make_batch):
     for name in ("image_loss", "mlm_loss", "nsp_loss"):
         assert len({round(logs[name], 3) for logs in (first, second, still)}) == 3
         assert float(again[name]) == pytest.approx(still[name], rel=1e-5)
+
+
+def test_the_wait_for_a_device_is_time_of_the_step(make_trainer, monkeypatch):
+    """GPUs, TPUs and JAX compute while Python goes on."""
+    at, waited = [], []
+
+    @contextlib.contextmanager
+    def timed(kind):
+        at.append(kind)
+        yield
+        at.remove(kind)
+
+    class Row:
+        def __array__(self, dtype=None, copy=None):
+            waited.append(list(at))
+            return np.ones((1, 5), np.float32)
+
+    monkeypatch.setattr(base_trainer, "timed", timed)
+    run = make_trainer(Merge(Sum(0.3)), SGD(0.0))._counted(lambda _: {STEP_ROW: Row()})
+    run(None)  # which is time of tracing
+    run(None)
+    assert waited == [[], ["steps"]] and not at
 
 
 class Requests(keras.callbacks.Callback):

@@ -1,0 +1,136 @@
+"""The model that comes with the project is what its card says.
+
+`held_out` has what it has not seen: CIFAR-10's training images from 4,500 on of each class, of
+which it saw the first 2,400, and four chapters of novels, of which it saw others.
+"""
+
+import json
+import pathlib
+import re
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_vitbert
+from keras_vitbert import finetune, predict
+from keras_vitbert.trained.finding import find
+from pipelines import command_line, text_examples
+from pipelines.command_line import EXIT_DONE
+from pipelines.files import check_sums
+from pipelines.shards.records import RecordFiles
+from pipelines.text.wordpiece import write_vocabulary
+from pipelines.text_stream import TextStream
+
+NAME = "vitbert_small"
+HELD_OUT = pathlib.Path(__file__).parent / "held_out"
+MOST_BYTES = 8e6
+
+
+@pytest.fixture(scope="module")
+def model():
+    return keras_vitbert.load(NAME)
+
+
+@pytest.fixture(scope="module")
+def card():
+    """The rows of the card's tables: dict of the first column to the others."""
+    text = pathlib.Path(find(NAME).path, "README.md").read_text()
+    rows = re.findall(r"^\| (.+?) \| (.+) \|$", text, re.MULTILINE)
+    return {name: values.split(" | ") for name, values in rows}
+
+
+def test_it_is_whole_and_small():
+    folder = pathlib.Path(find(NAME).path)
+    check_sums(str(folder))
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) <= MOST_BYTES
+    listed = (folder / "sha256sums.txt").read_text()
+    unlisted = {path.name for path in files if str(path.relative_to(folder)) not in listed}
+    assert unlisted == {"README.md", "sha256sums.txt"}
+
+
+def test_its_weights_are_those_of_the_card(model, card):
+    [parameters] = card["parameters of the backbone"]
+    assert model.backbone.count_params() == int(parameters.replace(",", ""))
+    for weight in model.network.trainable_variables:
+        values = weight.value.numpy()
+        rounded = tf.cast(tf.cast(values, tf.bfloat16), tf.float32).numpy()
+        np.testing.assert_array_equal(values, rounded, err_msg=weight.path)
+        assert np.ptp(values) > 0 and np.isfinite(values).all()
+    assert len(model.classes) == 10 and len(model.vocabulary) == 2000
+    measured = model.summary["validation"]
+    for name, key in (
+        ("image classification accuracy", "image_accuracy"),
+        ("masked-LM loss (nats)", "mlm_loss"),
+        ("next-sentence accuracy", "nsp_accuracy"),
+    ):
+        assert float(card[name][0]) == pytest.approx(measured[key], abs=5e-5)
+
+
+def test_it_knows_images_as_well_as_the_card_says(model, card):
+    paths = sorted(HELD_OUT.glob("images/*/*.jpg"))
+    images = np.stack([tf.io.decode_jpeg(path.read_bytes()).numpy() for path in paths])
+    answers = model.network({"images": images})["image_logits"].numpy().argmax(-1)
+    right = [model.classes[k] == path.parent.name for k, path in zip(answers, paths, strict=True)]
+    said = float(card["image classification accuracy"][0])
+    error = np.sqrt(said * (1 - said) / len(right))  # the standard one of as many examples
+    assert len(right) == 200 and abs(np.mean(right) - said) < 3 * error
+
+
+@pytest.fixture(scope="module")
+def texts(model, tmp_path_factory):
+    """All examples of the held-out chapters as one batch of arrays."""
+    folder = tmp_path_factory.mktemp("texts")
+    write_vocabulary(str(folder / "vocab.txt"), model.vocabulary)
+    length = model.backbone.max_sequence_length
+    text_examples.main(
+        [
+            f"--documents={HELD_OUT / 'chapters.jsonl'}",
+            f"--vocabulary={folder / 'vocab.txt'}",
+            f"--output={folder / 'text'}",
+            *("--shards=1", "--duplication=4", f"--max_length={length}"),
+        ]
+    )
+    records = RecordFiles.find(f"{folder}/text-*", "test")
+    stream = TextStream.open(records, model.vocabulary, len(model.vocabulary), length)
+    [batch] = stream.validation().batch(records.count).as_numpy_iterator()
+    return batch
+
+
+def log_probabilities(logits):
+    logits = np.float64(logits)
+    logits -= logits.max(-1, keepdims=True)
+    return logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+
+
+def test_it_knows_texts_about_as_well_as_the_card_says(model, card, texts):
+    """The card's are of novels and of an encyclopedia."""
+    names = ("token_ids", "segment_ids", "padding_mask", "masked_positions")
+    logits = model.network({name: texts[name] for name in names})
+    words = log_probabilities(logits["mlm_logits"])
+    of_words = np.take_along_axis(words, texts["masked_ids"][..., np.newaxis], -1)[..., 0]
+    loss = -np.average(of_words, weights=texts["masked_weights"])
+    said, baseline = map(float, card["masked-LM loss (nats)"])
+    assert abs(loss - said) < 0.3 and loss < baseline - 0.3
+    follows = logits["nsp_logits"].numpy().argmax(-1)
+    right = np.mean(follows == texts["next_sentence_labels"])
+    assert len(follows) == 321
+    assert right == pytest.approx(float(card["next-sentence accuracy among novels"][0]), abs=0.01)
+
+
+@pytest.mark.slow
+def test_commands_take_it_by_its_name(tmp_path, capsys):
+    argv = [f"--checkpoint={NAME}", f"--data_dir={HELD_OUT / 'images'}"]
+    argv += [f"--output_dir={tmp_path / 'tuned'}", "--config.steps=4", "--config.batch=8"]
+    assert command_line.run(finetune.main, argv) == EXIT_DONE
+    result = json.loads((tmp_path / "tuned" / "summary.json").read_text())
+    assert result["transfer"]["encoder"] == "kept"
+    for argv in (
+        [f"--image={HELD_OUT / 'images' / 'ship' / '4500.jpg'}"],
+        ["--text=She was very [MASK] to see him."],
+    ):
+        capsys.readouterr()
+        argv = [f"--checkpoint={NAME}", "--format=json", *argv]
+        assert command_line.run(predict.main, argv) == EXIT_DONE
+        assert json.loads(capsys.readouterr().out)

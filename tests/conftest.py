@@ -4,12 +4,14 @@ import gc
 import os
 import pathlib
 import re
+import sys
 
 import filelock
 import pytest
 
 from pipelines import status
 from pipelines.memory import all_memory
+from tests.traces import forget_lines
 
 # As in commands, which set it before they import TensorFlow.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -21,6 +23,12 @@ _MOST_PROCESSES, _BYTES_OF_PROCESS = 3, 7e9  # a third keeps two cores busy whil
 def pytest_xdist_auto_num_workers():
     """As many test processes as memory has room for: the slow tests of one fill these bytes."""
     return int(max(1, min(_MOST_PROCESSES, all_memory() // _BYTES_OF_PROCESS)))
+
+
+def pytest_collection_finish():
+    """Among several processes, those that trace; one alone (`-n 0`) is for looking for faults."""
+    if "PYTEST_XDIST_WORKER" in os.environ and "tensorflow" in sys.modules:
+        forget_lines()
 
 
 def pytest_unconfigure():

@@ -5,7 +5,9 @@ import gc
 import keras_vitbert.fine_tuning.search
 import keras_vitbert.pretrain
 import keras_vitbert.pretraining.run  # noqa: F401
+from tests.traces import forget_lines
 
+forget_lines()
 # What is imported stays: looking for garbage among it would cost each process some time.
 gc.freeze()
 gc.set_threshold(100_000, 50, 1000)

@@ -140,6 +140,8 @@ def every_switch(sources, tmp_path):
     names = checkpoint_values(tmp_path / "whole")
     for variable in ("log_variances", "image_velocity"):
         assert any(variable in name for name in names)
+    row = metrics_rows(tmp_path / "whole")[-1]
+    assert "merge/text_weight" in row and "merge/image_weight" in row
     return flags, tmp_path / "whole"
 
 
@@ -150,8 +152,10 @@ def test_killed_it_goes_on_from_the_last_checkpoint(request, finished, sources, 
     folder = tmp_path / "run"
     if variant == "every switch":
         flags, whole = request.getfixturevalue("every_switch")
+        again = [*flags, "--config.remat=False"]  # which changes no number
     else:
-        flags, whole = [f"--variant={variant}"], finished(variant)
+        again = flags = [f"--variant={variant}"]
+        whole = finished(variant)
     often = "--config.checkpoint_interval=3"
     argv = arguments(sources, f"--output_dir={folder}", *flags, often)
     status, errors = Forked(pretrain_killed, argv).end()
@@ -163,7 +167,7 @@ def test_killed_it_goes_on_from_the_last_checkpoint(request, finished, sources, 
     shutil.copytree(folder / "checkpoints" / "step-00000006", half)
     (half / "state.index").write_bytes(b"half")
 
-    assert pretrain(sources, folder, *flags) == EXIT_DONE
+    assert pretrain(sources, folder, *again) == EXIT_DONE
     assert summary_of(folder)["resumed_from_step"] == 6
     assert_same_run(folder, whole)
     assert shown_points(folder) == shown_points(whole)  # not twice at step 8

@@ -91,7 +91,7 @@ ONE_DEVICE = [
 
 
 @pytest.mark.slow
-def test_a_run_goes_on_with_four_replicas(finished, sources, tmp_path):
+def test_a_run_goes_on_with_two_replicas(finished, sources, tmp_path):
     """From the middle of an epoch: what it has summed up is shared among the replicas.
 
     They hold unequal numbers of masked tokens. A whole run on two replicas, in two processes, is in
@@ -104,10 +104,10 @@ def test_a_run_goes_on_with_four_replicas(finished, sources, tmp_path):
     (folder / "checkpoints" / "LAST").write_text("step-00000006")
     variant, *flags = ONE_DEVICE
     argv = arguments(sources, f"--output_dir={folder}", f"--variant={variant}", *flags)
-    status, errors = Forked(pretrain_on, 4, argv).end()
+    status, errors = Forked(pretrain_on, 2, argv).end()
     assert status == EXIT_DONE and "resumed at step 6 of 10" in errors, errors
-    assert "began on 1 replica and goes on with 4: batches and dropout are the same" in errors
-    assert "on each of 4 replicas" in errors
+    assert "began on 1 replica and goes on with 2: batches and dropout are the same" in errors
+    assert "on each of 2 replicas" in errors
     found, expected = checkpoint_values(folder), checkpoint_values(wanted)
     assert set(found) == set(expected)
     for name, value in expected.items():

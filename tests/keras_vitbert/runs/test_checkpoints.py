@@ -109,6 +109,35 @@ def test_a_fresh_trainer_goes_on_to_the_bit(trained, make_trainer, stream, tmp_p
     assert_same(all_values(fresh), all_values(trained))
 
 
+# Further settings, and what must be among the names of the variables.
+WITH_STATE = {
+    "mask+gradvac": (["merge.per_block=True", "optimizer.name=adafactor"], ["target_cosine"]),
+    "famo": (["optimizer.name=lamb", "optimizer.ema=0.5"], ["logits", "average"]),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WITH_STATE)
+def test_merges_and_optimizers_with_state_go_on_to_the_bit(
+    make_trainer, sources, stream, tmp_path, name
+):
+    """One that learns, in a command that is killed, is in `test_pretrain_again`."""
+    options, names = WITH_STATE[name]
+    flags = [f"--config.{option}" for option in (f"merge.name={name}", *options)]
+    config = variants.apply_variant(config_of(sources, *flags), VARIANT)
+    trained, fresh = make_trainer(config), make_trainer(config)
+    train(trained, stream, 3)
+    values, new = all_values(trained), all_values(fresh)
+    for part in names:
+        assert any(part in key and np.any(value != new[key]) for key, value in values.items())
+    checkpoints.save(str(tmp_path), trained, keep=1)
+    checkpoints.restore(str(tmp_path / "step-00000003"), fresh)
+    assert_same(all_values(fresh), values)
+    train(fresh, stream, 2)
+    train(trained, stream, 2)
+    assert_same(all_values(fresh), all_values(trained))
+
+
 @contextlib.contextmanager
 def moving(trainer):
     """Gives a function that makes it a trainer at another step, until the end."""

@@ -13,7 +13,6 @@ from tests.keras_vitbert.training.engines.comparison import (
 )
 
 CHOSEN = {
-    "vitbert": (CASES["vitbert"], ALONE),
     "others": (
         {
             "merge": {"name": "famo"},  # computes losses again, after the update

@@ -96,8 +96,8 @@ def main(argv):
             print(line)
         if differing:
             raise UserError(
-                f"{len(differing)} numbers differ from those of {asked.results.path}, see above; "
-                "another machine or other versions explain last digits, nothing explains more"
+                f"numbers that differ from those of {asked.results.path}: {len(differing)}, "
+                "see above; another machine or other versions explain last digits, nothing more"
             )
         print(f"{same} units have the same numbers to the bit")
         return ""

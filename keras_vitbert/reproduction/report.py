@@ -195,9 +195,12 @@ def _answers(filled, spreads):
     if not compared:
         return []
     freedom = ", ".join(f"{column} {spreads[column].freedom}" for column in columns)
+    count = f"{len(compared)} comparisons on the same seeds, p-values by Holm for all of them"
+    if len(compared) == 1:
+        count = "One comparison on the same seeds, its p-value"
     lines = [
-        f"{len(compared)} comparisons on the same seeds, p-values by Holm for all of them, "
-        f"{LEVEL:g} to be seen. Degrees of freedom, by all rows that are trained: {freedom}.",
+        f"{count}, {LEVEL:g} to be seen. "
+        f"Degrees of freedom, by all rows that are trained: {freedom}.",
         "",
     ]
     last = None

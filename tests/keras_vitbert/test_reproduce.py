@@ -111,7 +111,7 @@ def test_a_tiny_table(sources, image_task, tmp_path, monkeypatch, capsys):
     assert call(*flags_of_changed, "--repeat=2") == EXIT_BAD_INPUT
     shown = capsys.readouterr()
     assert f"{name}: value was {changed['units'][name]['value']}" in shown.out
-    assert "1 numbers differ from those of" in shown.err
+    assert f"numbers that differ from those of {tmp_path / 'changed.json'}: 1" in shown.err
     assert call(*flags, "--repeat=5") == EXIT_BAD_INPUT
     assert "--repeat=5: 4 are done; give at most that" in capsys.readouterr().err
     # A finished row counts without its folder.

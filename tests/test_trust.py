@@ -6,12 +6,12 @@ from benchmarks import crashes, damage
 from tests.forked import Forked
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_killed_jobs_end_the_same():
     assert crashes.main(["--kills=4", "--jobs=finetune,text_examples"]) == 0
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_damaged_files_give_no_wrong_answers():
     # In a process of its own, as it leaves networks built once behind.
     status, errors = Forked(damage.main, ["--flips=24"]).end(900)

@@ -333,7 +333,7 @@ def with_determinism(argv):
     return finetune(*argv, "--deterministic")
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_deterministic_operations_refuse_nothing(text_run, text_flags, tmp_path):
     """On CPU they are those that are used anyway; images are in `test_pretrain_replicas`."""
     flags = [*text_flags, f"--output_dir={tmp_path}"]

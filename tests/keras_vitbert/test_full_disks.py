@@ -13,6 +13,7 @@ import pytest
 
 from pipelines import command_line
 from pipelines.command_line import EXIT_BAD_INPUT, EXIT_DONE
+from tests.marks import slow, thorough
 
 PAGE = 4096  # bytes of which such a disk is made
 ROOM = 64 << 20
@@ -173,10 +174,13 @@ COMMANDS = {
         (0,),
     ),
 }
+# Each of these takes some ten seconds and more.
+LONG = ("finetune", "predict", "export", "sample")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize(
+    "name", [thorough(name) if name in LONG else slow(name) for name in COMMANDS]
+)
 def test_a_command(disk, inputs, capfd, name):
     """On a read-only disk, then on fuller and less full ones; at last there is room."""
     module, arguments, free = COMMANDS[name]

@@ -18,6 +18,7 @@ from tests.keras_vitbert.tiny_runs import (
 )
 from tests.keras_vitbert.training.replicas_script import make_strategy, set_devices
 from tests.keras_vitbert.whole_runs import assert_same_inspection, tensorboard_scalars
+from tests.marks import slow, thorough
 
 
 @pytest.mark.slow
@@ -44,7 +45,7 @@ def with_determinism(argv):
     return command_line.run(pretrain_command.main, [*argv, "--deterministic"])
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_deterministic_operations_refuse_nothing(finished, sources, tmp_path):
     """On CPU they are those that are used anyway; the run goes on without them, too."""
     wanted = finished(*ONE_DEVICE)
@@ -90,8 +91,8 @@ ONE_DEVICE = [
 ]
 
 
-@pytest.mark.slow
-def test_a_run_goes_on_with_two_replicas(finished, sources, tmp_path):
+@pytest.mark.parametrize("replicas", [slow(2), thorough(4)])
+def test_a_run_goes_on_with_replicas(finished, sources, tmp_path, replicas):
     """From the middle of an epoch: what it has summed up is shared among the replicas.
 
     They hold unequal numbers of masked tokens. A whole run on two replicas, in two processes, is in
@@ -104,10 +105,10 @@ def test_a_run_goes_on_with_two_replicas(finished, sources, tmp_path):
     (folder / "checkpoints" / "LAST").write_text("step-00000006")
     variant, *flags = ONE_DEVICE
     argv = arguments(sources, f"--output_dir={folder}", f"--variant={variant}", *flags)
-    status, errors = Forked(pretrain_on, 2, argv).end()
+    status, errors = Forked(pretrain_on, replicas, argv).end()
     assert status == EXIT_DONE and "resumed at step 6 of 10" in errors, errors
-    assert "began on 1 replica and goes on with 2: batches and dropout are the same" in errors
-    assert "on each of 2 replicas" in errors
+    told = f"began on 1 replica and goes on with {replicas}: batches and dropout are the same"
+    assert told in errors and f"on each of {replicas} replicas" in errors
     found, expected = checkpoint_values(folder), checkpoint_values(wanted)
     assert set(found) == set(expected)
     for name, value in expected.items():

@@ -105,7 +105,7 @@ def flags(folders):
     ]
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_stopped_with_teachers_from_elsewhere_it_ends_the_same(
     folders, sources, finished, tmp_path, monkeypatch
 ):

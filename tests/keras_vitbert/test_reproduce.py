@@ -1,21 +1,35 @@
 """The command `reproduce`: what it plans and refuses, and a tiny table from start to end."""
 
 import dataclasses
+import importlib
 import json
 import re
 
 import pytest
 
 from keras_vitbert import reproduce
-from keras_vitbert.reproduction import reproducing, scales
+from keras_vitbert.reproduction import reproducing, running, scales
 from keras_vitbert.reproduction.experiments import JOINT, RAND, Experiment, Recipe, Row
 from keras_vitbert.reproduction.scales import Task
 from pipelines.command_line import EXIT_BAD_INPUT, EXIT_DONE, run
+from tests.forked import Forked
 from tests.keras_vitbert.tiny_tasks import IMAGE_FLAGS
 
 
 def call(*argv):
     return run(reproduce.main, list(map(str, argv)))
+
+
+def run_module(_, module, *argv):
+    """As `python -m module ...` does."""
+    return run(importlib.import_module(module).main, list(argv))
+
+
+def called(command):
+    """A command without loading TensorFlow again; `reproduction/test_running.py` has processes."""
+    status, errors = Forked(run_module, *command).end()
+    assert status == EXIT_DONE, errors[-3000:]
+    return status
 
 
 @pytest.mark.parametrize(
@@ -79,6 +93,7 @@ def test_a_tiny_table(sources, image_task, tmp_path, monkeypatch, capsys):
     table = Experiment("table3", "Tiny", ("from",), rows, tasks="few", questions=questions)
     monkeypatch.setattr(reproducing, "experiments", lambda given: {"table3": table})
     monkeypatch.setitem(scales.SCALES, "sample", lambda: scale)
+    monkeypatch.setattr(running, "_called", called)
     folder, results = tmp_path / "out", tmp_path / "kept.json"
     flags = ("--table=3", "--seeds=2", f"--output_dir={folder}", f"--results={results}")
     assert call(*flags) == EXIT_DONE

@@ -11,6 +11,7 @@ from keras_vitbert.configs.devices import SHARDINGS
 from pipelines import command_line
 from pipelines.command_line import EXIT_BAD_INPUT, EXIT_DONE, UserError
 from tests.keras_vitbert.tiny_runs import CONFIG
+from tests.marks import slow, thorough
 from tests.tpu.ahead_of_time.results import GIB, compiled, needs_compiler, refused
 from tpu import aot
 from tpu.ahead_of_time import gpu, proof
@@ -126,7 +127,7 @@ def test_a_step_is_compiled(small, tmp_path, capsys):
 
 
 @needs_compiler
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_step_of_the_architecture_of_bert_is_compiled(small, tmp_path):
     """All weights that both modalities share, the norm after the embeddings among them."""
     result = tmp_path / "result.json"
@@ -157,8 +158,7 @@ def test_everything_is_compiled_and_masks_cost_nothing(small, tmp_path):
 
 
 @needs_compiler
-@pytest.mark.slow
-@pytest.mark.parametrize("task, kind", [("pets", "images"), ("mnli", "texts")])
+@pytest.mark.parametrize("task, kind", [slow("pets", "images"), thorough("mnli", "texts")])
 def test_fine_tuning_is_compiled(small, tmp_path, task, kind):
     result = tmp_path / "result.json"
     flags = [f"--task={task}", f"--architecture={small}", f"--json={result}", "--config.batch=16"]

@@ -13,10 +13,9 @@ import keras_vitbert
 from pipelines.command_line import EXIT_BAD_INPUT, EXIT_DONE
 from tests.keras_vitbert import tiny_runs, tiny_tasks
 from tests.keras_vitbert.whole_runs import validate
-from tests.marks import slow
+from tests.marks import slow, thorough
 
 OLD = pathlib.Path(__file__).parent / "old_runs"
-GO_ON = ("cdba1c8", "9a12f58", "5e30ac8")
 
 
 @pytest.fixture
@@ -42,8 +41,7 @@ def test_it_opens(old, version):
     assert row["step"] == "8" and found == pytest.approx(known, rel=1e-4)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("version", GO_ON)
+@pytest.mark.parametrize("version", [slow("cdba1c8"), thorough("9a12f58"), thorough("5e30ac8")])
 def test_it_goes_on(old, version, capsys):
     assert resumed(old, version) == EXIT_DONE
     assert f"{version} drew dropout by replica, as older versions do" in capsys.readouterr().err

@@ -7,7 +7,6 @@ import tensorflow as tf
 from keras_vitbert.merging import get_merge
 from keras_vitbert.training.accumulation import in_parts
 from tests.keras_vitbert.training.joint_steps import RATIO, TEMPERATURE, step, values, weights
-from tests.marks import slow
 
 
 def test_sums_are_those_of_all_parts():
@@ -29,7 +28,8 @@ def test_sums_are_those_of_all_parts():
         in_parts(function, {"x": tf.constant(x)}, 4)
 
 
-@pytest.mark.parametrize(("name", "parts"), [("mask", 4), slow("famo", 2)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "parts"), [("mask", 4), ("famo", 2)])
 def test_a_joint_step_in_parts(make_trainer, make_network, make_batch, teachers, name, parts):
     """With weights that differ between the parts, teachers, a clip that acts and dropout."""
     batch = make_batch(3)

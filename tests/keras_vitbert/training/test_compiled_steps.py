@@ -91,7 +91,7 @@ def assert_close(found, wanted):
             np.testing.assert_array_equal(found[name], value, err_msg=name)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_joint_steps(tmp_path):
     """Masks are refreshed twice, in executions of two steps; the step that is bad changes none.
 

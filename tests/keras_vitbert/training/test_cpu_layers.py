@@ -11,6 +11,7 @@ from keras_vitbert.training import cpu_layers
 from keras_vitbert.training.example_dropout import ExampleDropout
 from keras_vitbert.training.recomputation import recompute
 from tests.keras_vitbert.training.joint_steps import tensors
+from tests.marks import slow
 
 
 @pytest.fixture
@@ -69,7 +70,7 @@ def assert_close(found, wanted, tolerance):
         np.testing.assert_allclose(ours, theirs, atol=tolerance * max(scale, 1e-2), rtol=0)
 
 
-@pytest.mark.parametrize("options", [{}, {"dropout": 0.3}, {"lora": 2}])
+@pytest.mark.parametrize("options", [{}, slow({"dropout": 0.3}), {"lora": 2}])
 def test_the_passes_are_those_of_keras(passes, options):
     """With padding in the texts; dropout draws the same numbers."""
     found = passes(**options)
@@ -78,17 +79,20 @@ def test_the_passes_are_those_of_keras(passes, options):
     assert any(np.any(a != b) for a, b in zip(ours, keras_, strict=True))  # they are other forms
 
 
+@pytest.mark.slow
 def test_texts_of_any_length(passes):
     found = passes(dropout=0.3)
     assert_close(found(True, unknown=True), found(True), 1e-5)
 
 
+@pytest.mark.slow
 def test_recomputation_changes_nothing(passes):
     plain, again = passes(dropout=0.3)(True), passes(dropout=0.3, remat=True)(True)
     for ours, theirs in zip(again, plain, strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.slow
 def test_bfloat16_is_no_worse_than_that_of_keras(passes):
     exact, reduced = passes()(False), passes("mixed_bfloat16")
 

@@ -7,7 +7,7 @@ import tensorflow as tf
 from keras_vitbert.training.image_layers import ImageLayers, image_layers
 from pipelines.command_line import UserError
 from pipelines.images.layer_notation import LAYERS, NOT_ON_TPU
-from tests.marks import slow
+from tests.marks import thorough
 
 SIZE, COUNT = 12, 6
 CHOOSING = {
@@ -34,7 +34,7 @@ def applied(layers):
     return tf.function(lambda images, numbers: layers(images, numbers), autograph=False)
 
 
-@pytest.mark.parametrize("text", [slow(each) if each in LONG else each for each in EACH])
+@pytest.mark.parametrize("text", [thorough(each) if each in LONG else each for each in EACH])
 def test_an_image_is_changed_by_its_own_number(images, text):
     """Wherever in whichever batch it is; and by another number, in another way."""
     run = applied(ImageLayers([text], SIZE, 0, "key").check())

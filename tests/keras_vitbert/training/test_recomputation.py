@@ -9,10 +9,10 @@ from keras_vitbert.model.pretraining_network import image_inputs, text_inputs
 from keras_vitbert.training.example_dropout import ExampleDropout
 from keras_vitbert.training.recomputation import recompute
 from tests.keras_vitbert.training.joint_steps import ADAMW, step, tensors, weights
-from tests.marks import slow
 
 
-@pytest.mark.parametrize("dtype", [slow("float32"), "mixed_bfloat16"])
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
 def test_the_gradient_is_the_same(make_network, make_batch, dtype):
     """With dropout in both passes, and each block in both of them."""
     network = make_network(0, num_layers=1, dropout=0.3, dtype=dtype)

@@ -17,7 +17,7 @@ from keras_vitbert.training.example_dropout import ExampleDropout
 from keras_vitbert.training.optimizers import SGD
 from keras_vitbert.training.shared_trace import share_trace
 from tests.keras_vitbert.training.joint_steps import tensors, weights
-from tests.marks import slow
+from tests.marks import slow, thorough
 
 BLOCKS = 3
 KINDS = 2  # of calls: for all tokens, and of the last block for those that heads read
@@ -45,7 +45,7 @@ def enable_lora(network):
 
 @pytest.mark.parametrize(
     ("dtype", "remat", "lora"),
-    [("mixed_bfloat16", True, False), slow("float32", False, True)],
+    [slow("mixed_bfloat16", True, False), thorough("float32", False, True)],
 )
 def test_steps_are_the_same(make_trainer, make_network, randomize, make_batch, dtype, remat, lora):
     """An ordinary and a probing step, with dropout and with frozen weights.

@@ -63,6 +63,7 @@ def forward():
     return classifier_flops(backbone, CLASSES), head_flops(backbone, CLASSES)
 
 
+@pytest.mark.slow
 def test_all_weights(forward):
     found = product_flops(tuner_of(lambda network: None))
     assert found == BATCH * (3 * forward[0] - PATCHES)  # images have no gradient

@@ -38,6 +38,7 @@ def test_the_part_of_an_operation(name, part):
     assert explanation.part_of(name) == part
 
 
+@pytest.mark.slow
 def test_every_part_of_a_joint_step_is_named(sources):
     """Layers and scopes that were renamed would be `other` without a word."""
     config = config_of(sources, "--config.model.dropout=0.1", "--config.model.num_layers=2")

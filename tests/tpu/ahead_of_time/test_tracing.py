@@ -52,6 +52,7 @@ def test_what_no_tpu_can_do_is_told(step):
         stablehlo(tracing_strategy(8), step, (FLOATS,))
 
 
+@pytest.mark.slow
 def test_weights_are_no_constants_of_the_program():
     """Else the proof is that of another program, and a TPU would compile each step anew."""
     strategy = tracing_strategy(8)

@@ -11,6 +11,7 @@ from tests.keras_vitbert.training.engines.comparison import (
     SGD,
     both,
 )
+from tests.marks import slow, thorough
 
 CHOSEN = {
     "alone": (
@@ -35,8 +36,9 @@ def known():
     return {}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", CHOSEN)
+@pytest.mark.parametrize(
+    "name", [slow("devices"), slow("divided"), thorough("alone"), thorough("processes")]
+)
 def test_ten_steps(name, known, tmp_path):
     case, shared = CHOSEN[name]
     [(_, tensorflow, jax)] = both({name: case}, tmp_path, shared, known)

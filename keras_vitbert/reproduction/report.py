@@ -197,9 +197,9 @@ def _answers(filled, spreads):
     freedom = ", ".join(f"{column} {spreads[column].freedom}" for column in columns)
     count = f"{len(compared)} comparisons on the same seeds, p-values by Holm for all of them"
     if len(compared) == 1:
-        count = "One comparison on the same seeds, its p-value"
+        count = "One comparison on the same seeds, its p-value as it is"
     lines = [
-        f"{count}, {LEVEL:g} to be seen. "
+        f"{count}; {LEVEL:g} or less is seen. "
         f"Degrees of freedom, by all rows that are trained: {freedom}.",
         "",
     ]

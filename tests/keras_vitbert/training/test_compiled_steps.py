@@ -57,29 +57,29 @@ def fitted(trainer, dataset, optimizer, **options):
     return found | {"norms": np.array(watch.norms), "bad": np.array(watch.bad)}
 
 
-def joint_fit(path, jit_compile, executed):
+def joint_fit(path, merge_name, jit_compile, executed, options):
     """Writes what joint steps with teachers and dropout leave; an image of one is not a number."""
     keras.utils.set_random_seed(0)
     network, teacher = build_network(MODEL), build_network(MODEL)
-    name = replicas_script.OF_UPDATES
-    merge = get_merge({"name": name, **replicas_script.OPTIONS[name]}, seed=7)
-    options = {"clip_norm": 0.5, "accumulation": 2, "remat": True}
-    trainer = JointTrainer(network, merge, Teachers(teacher, teacher), 0.5, 2.0, **options)
+    merge = get_merge({"name": merge_name, **replicas_script.OPTIONS.get(merge_name, {})}, seed=7)
+    teachers = Teachers(teacher, teacher)
+    trainer = JointTrainer(network, merge, teachers, 0.5, 2.0, clip_norm=0.5, **options)
     examples = {name: value[: STEPS * 8] for name, value in replicas_script.make_examples().items()}
     examples["images"][BAD * 8, 0, 0, 0] = np.nan
     dataset = tf.data.Dataset.from_tensor_slices(examples).batch(8, drop_remainder=True)
     found = fitted(
         trainer, dataset, OPTIMIZER, jit_compile=jit_compile, steps_per_execution=executed
     )
-    found |= {f"mask {n}": mask.value.numpy() for n, mask in enumerate(merge.mask.masks)}
+    masks = merge.mask.masks if merge.mask else []
+    found |= {f"mask {n}": mask.value.numpy() for n, mask in enumerate(masks)}
     np.savez(path, **found)
 
 
-def joint_fit_elsewhere(path, *how):
+def joint_fit_elsewhere(*arguments):
     """The same in a process of its own: XLA keeps 2 GB of each step that it compiles."""
-    status, errors = Forked(joint_fit, path, *how, **UNOPTIMIZED).end(1800)
+    status, errors = Forked(joint_fit, *arguments, **UNOPTIMIZED).end(1800)
     assert status == 0, errors[-3000:]
-    return dict(np.load(path))
+    return dict(np.load(arguments[0]))
 
 
 def assert_close(found, wanted):
@@ -92,17 +92,19 @@ def assert_close(found, wanted):
 
 
 @pytest.mark.thorough
-def test_joint_steps(tmp_path):
-    """Masks are refreshed twice, in executions of two steps; the step that is bad changes none.
-
-    Masks of gradients, in steps of one pass, are in `test_pretrain_replicas`.
-    """
+@pytest.mark.parametrize(
+    ("merge_name", "options"),
+    [("mask", {}), (replicas_script.OF_UPDATES, {"accumulation": 2, "remat": True})],
+)
+def test_joint_steps(merge_name, options, tmp_path):
+    """Masks are refreshed twice, in executions of two steps; the step that is bad changes none."""
     path = tmp_path / "found.npz"
-    wanted = joint_fit_elsewhere(path, False, 1)
+    wanted = joint_fit_elsewhere(path, merge_name, False, 1, options)
     assert wanted["bad"].tolist() == [BAD]
-    masks = [wanted[name] for name in wanted if name.startswith("mask")]
-    assert sum(np.count_nonzero(~mask) for mask in masks) == 300
-    found = joint_fit_elsewhere(path, True, 2)
+    if "mask" in merge_name:
+        masks = [wanted[name] for name in wanted if name.startswith("mask")]
+        assert sum(np.count_nonzero(~mask) for mask in masks) == 300
+    found = joint_fit_elsewhere(path, merge_name, True, 2, options)
     # Of an execution only the last step's norm is told.
     wanted["norms"] = wanted["norms"][1::2]
     assert_close(found, wanted)

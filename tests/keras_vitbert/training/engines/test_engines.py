@@ -14,6 +14,7 @@ from tests.keras_vitbert.training.engines.comparison import (
 from tests.marks import slow, thorough
 
 CHOSEN = {
+    "vitbert": (CASES["vitbert"], ALONE),
     "alone": (
         {
             "merge": {"name": "mask+famo"},  # computes losses again, after the update
@@ -37,7 +38,8 @@ def known():
 
 
 @pytest.mark.parametrize(
-    "name", [slow("devices"), slow("divided"), thorough("alone"), thorough("processes")]
+    "name",
+    [slow(name) if name in ("devices", "divided") else thorough(name) for name in CHOSEN],
 )
 def test_ten_steps(name, known, tmp_path):
     case, shared = CHOSEN[name]

@@ -87,6 +87,7 @@ def run(line, phrase, folder, read):
             seconds = time.monotonic() - began
             shutil.rmtree("x.progress", ignore_errors=True)
         out, err = read()
+        after = files_below(folder)
         *others, last = without_status(err) or [""]
         problems = {
             f"status {status}": status != command_line.EXIT_BAD_INPUT,
@@ -95,8 +96,7 @@ def run(line, phrase, folder, read):
             "other lines": not all(re.search(_PROGRESS, other) for other in others),
             "a traceback": "Traceback" in err + out,
             "it prints": bool(out),
-            f"files are changed: {_differing(before, files_below(folder))}": files_below(folder)
-            != before,
+            f"files are changed: {_differing(before, after)}": after != before,
         }
     wrong = ", ".join(problem for problem, is_so in problems.items() if is_so)
     return Outcome(status, f"{line}: {wrong}\n{out}{err}" if wrong else "", seconds)
@@ -132,8 +132,10 @@ def _differing(before, after):
 
 def files_below(folder):
     """Path to (size, time of change) of all that is below a folder; jobs may keep their progress."""
-    return {
-        str(path): (path.lstat().st_size, path.lstat().st_mtime_ns)
-        for path in pathlib.Path(folder).rglob("*")
-        if not path.is_dir() and ".progress" not in str(path)
-    }
+    found = {}
+    for place, _, names in os.walk(folder):
+        for path in (os.path.join(place, name) for name in names):
+            if ".progress" not in path:
+                known = os.lstat(path)
+                found[path] = known.st_size, known.st_mtime_ns
+    return found

@@ -11,8 +11,6 @@ from tests.documents.markdown import ROOT
 SCRIPT = "docs/make_api_pages.py"
 PACKAGES = ("keras_vitbert", "pipelines", "tpu")
 
-pytestmark = pytest.mark.slow
-
 
 def make(root, folder):
     return subprocess.run(
@@ -20,6 +18,7 @@ def make(root, folder):
     )
 
 
+@pytest.mark.thorough
 def test_every_module_has_a_page(tmp_path):
     done = make(ROOT, tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -37,6 +36,7 @@ def test_every_module_has_a_page(tmp_path):
     assert 'id="load"' in public and 'id="ViTBertBackbone"' in public
 
 
+@pytest.mark.slow
 def test_a_broken_page_fails(tmp_path):
     shutil.copytree(ROOT / "docs", tmp_path / "docs")
     for package in PACKAGES:

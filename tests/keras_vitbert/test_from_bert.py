@@ -46,6 +46,7 @@ def fine_tuned(checkpoint, data, output, *flags):
     return status
 
 
+@pytest.mark.slow
 def test_a_bert_is_fine_tuned_with_its_own_pooler(texts, tmp_path, capsys):
     output = tmp_path / "run"
     flags = ("--config.steps=3", "--config.head=bert", "--config.dropout=0.0")

@@ -29,7 +29,7 @@ from tests.keras_vitbert.whole_runs import (
     shown_points,
     without_clock,
 )
-from tests.marks import slow
+from tests.marks import slow, thorough
 
 
 @pytest.mark.parametrize("variant", ["joint", slow("vitbert")])
@@ -145,8 +145,7 @@ def every_switch(sources, tmp_path):
     return flags, tmp_path / "whole"
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("variant", ["bert", "every switch"])
+@pytest.mark.parametrize("variant", [thorough("bert"), slow("every switch")])
 def test_killed_it_goes_on_from_the_last_checkpoint(request, finished, sources, tmp_path, variant):
     """Killed after metrics.csv has got ahead of the checkpoints, the last one within an epoch."""
     folder = tmp_path / "run"

@@ -88,7 +88,7 @@ def test_it_goes_on_on_tensorflow(sources, killed, whole, tmp_path, capsys):
     assert_close(folder, whole)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_one_of_tensorflow_goes_on(sources, on_jax, tmp_path):
     folder = tmp_path / "run"
     assert pretrain(sources, tmp_path / "whole", *FLAGS) == EXIT_DONE

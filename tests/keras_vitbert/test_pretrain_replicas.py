@@ -57,7 +57,7 @@ def test_deterministic_operations_refuse_nothing(finished, sources, tmp_path):
     assert command_line.run(pretrain_command.main, argv) == EXIT_DONE
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_run_goes_on_with_a_step_that_xla_compiles(finished, sources, tmp_path, capsys):
     """From the middle of an epoch."""
     wanted = finished(*ONE_DEVICE)

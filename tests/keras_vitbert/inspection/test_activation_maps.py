@@ -129,6 +129,7 @@ def shown(request, finished):
     return finished("joint") if request.param == "joint" else request.getfixturevalue("whole")[0]
 
 
+@pytest.mark.slow
 def test_a_finished_run_has_the_values_of_its_checkpoint(finished, sources):
     """`whole` has more steps and blocks; this one has been through the command."""
     folder = finished("joint")
@@ -227,7 +228,7 @@ def test_a_run_killed_after_its_maps_ends_with_the_same_files(whole, run, tmp_pa
     assert files(tmp_path) == files(whole[0])
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_run_killed_after_a_checkpoint_has_the_maps_of_that_step(
     whole, run, tmp_path, monkeypatch
 ):

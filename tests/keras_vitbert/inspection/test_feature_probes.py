@@ -11,6 +11,7 @@ from keras_vitbert.inspection.value_files import read_values
 from keras_vitbert.model.pretraining_network import image_inputs
 from keras_vitbert.pretraining.data import open_data
 from tests.keras_vitbert.tiny_runs import checkpoint_values, pretrain
+from tests.marks import slow, thorough
 
 FLAGS = ("--config.probes.interval=4", "--config.probes.examples=100")
 
@@ -65,8 +66,7 @@ def test_a_joint_run(probed):
     assert steps == [0, 4, 8, 10]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("variant", "modality"), [("vit", "image"), ("bert", "text")])
+@pytest.mark.parametrize(("variant", "modality"), [slow("vit", "image"), thorough("bert", "text")])
 def test_a_run_of_one_modality(probed, variant, modality):
     folder = probed(variant)
     values = read_values(str(folder), "probes")

@@ -10,8 +10,8 @@ import sys
 import numpy as np
 import pytest
 
+from tests.keras_vitbert.jax_process import ENVIRONMENT, ROOT
 from tests.keras_vitbert.merging import method_script
-from tests.keras_vitbert.model.test_jax import ENVIRONMENT, ROOT
 
 
 @pytest.mark.slow

@@ -9,7 +9,6 @@ from sklearn.datasets import load_digits
 from keras_vitbert.merging import GradientMask, Merge, PCGrad, Unit, get_merge
 from keras_vitbert.merging.trainer import TwoTaskTrainer
 from keras_vitbert.pretraining.mask_schedule import MaskSchedule
-from tests.marks import slow
 
 LOSSES = {
     "digit": keras.losses.SparseCategoricalCrossentropy(from_logits=True),
@@ -85,9 +84,8 @@ def test_a_step_of_pcgrad(digits):
         np.testing.assert_allclose(variable.numpy(), value, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    "name", ["famo", "mask+pcgrad", *map(slow, ("sum", "nash", "uncertainty", "graddrop"))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["famo", "mask+pcgrad", "sum", "nash", "uncertainty", "graddrop"])
 def test_both_tasks_are_learned(digits, name):
     trainer = make_trainer(get_merge({"name": name}))
     images, targets = digits

@@ -1,7 +1,6 @@
 """Model and losses also run on Keras' JAX backend, with the weights that TensorFlow saved."""
 
 import os
-import pathlib
 import subprocess
 import sys
 
@@ -10,10 +9,9 @@ import pytest
 import tensorflow as tf
 
 from keras_vitbert.training.losses import cross_entropy, distillation_loss
+from tests.keras_vitbert.jax_process import ENVIRONMENT, ROOT
 
-ROOT = pathlib.Path(__file__).parents[3]
 TEMPERATURES = (0, 0.5, 2)
-ENVIRONMENT = {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
 
 
 @pytest.fixture(scope="module")

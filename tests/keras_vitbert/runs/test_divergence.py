@@ -114,7 +114,7 @@ def check(policy, executed, result, folder):
 
 
 @pytest.mark.parametrize("executed", [1, 20])
-@pytest.mark.parametrize("policy", ["stop", "skip", "restore"])
+@pytest.mark.parametrize("policy", ["stop", "skip", slow("restore")])
 def test_each_policy_with_a_rate_far_too_high(tmp_path, policy, executed, capsys):
     """From step 45 on; each ends with the weights of the step before, or of the checkpoint."""
     result = train(tmp_path, policy, limit=3, executed=executed, jump=45)

@@ -39,6 +39,7 @@ def test_a_folder_from_before_there_was_inspection_goes_on(tmp_path):
 MEMORY = pathlib.Path("/proc/self/smaps_rollup")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not MEMORY.exists(), reason="asks Linux for the memory")
 def test_numbers_that_were_logged_do_not_stay_in_memory(tmp_path):
     """TensorFlow keeps a tensor of each Python number that it is given, 765 bytes."""

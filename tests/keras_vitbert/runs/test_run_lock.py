@@ -33,6 +33,7 @@ def holder(tmp_path):
         process.end(seconds=0)
 
 
+@pytest.mark.slow
 def test_a_second_process_is_refused_until_the_first_has_ended(holder, tmp_path):
     folder = tmp_path / "run"
     held = json.loads((folder / "LOCK").read_text())

@@ -26,6 +26,7 @@ from tests.keras_vitbert.tiny_runs import (
     files_below,
     metrics_rows,
 )
+from tests.marks import slow, thorough
 
 FLAGS = ("--variant=vitbert_no_kd",)
 
@@ -136,15 +137,15 @@ def test_two_workers_make_the_numbers_of_one(finished, unbroken):
     assert names[0] == names[1] and names[0].count("events.out") == 2  # training and validation
 
 
-@pytest.mark.slow
-def test_stopped_and_killed_workers_end_the_same(run, unbroken, tmp_path):
-    """A signal to one, then the other one is killed, in the restart the chief."""
+@pytest.mark.parametrize("killed", [slow([0]), thorough([1, 0])])
+def test_stopped_and_killed_workers_end_the_same(run, unbroken, tmp_path, killed):
+    """A signal to one, and in the restart the chief is killed, or first the other one."""
     folder = tmp_path / "run"
     for status, errors in run(folder, signal.SIGTERM, 3):
         assert status == EXIT_STOPPED, errors[-3000:]
         assert "stopped: at step 3, saved in" in errors
 
-    for who, began in ((1, 3), (0, 4)):
+    for who, began in zip(killed, (3, 4), strict=False):
         results = run(folder, signal.SIGKILL, 6, who)
         assert results[who][0] == -signal.SIGKILL
         status, errors = results[1 - who]

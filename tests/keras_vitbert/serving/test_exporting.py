@@ -6,10 +6,16 @@ import pytest
 import tensorflow as tf
 import tensorflow_text  # noqa: F401  for the operations in the graph
 
-from keras_vitbert.serving import exporting
+from keras_vitbert.serving import exporting, warmup
 from keras_vitbert.trained.finding import find
 from pipelines import command_line
 from tests.pipelines.image_fixtures import encoded, picture
+
+
+@pytest.fixture(scope="module")
+def read_back(exported):
+    """The exported model as TensorFlow loads it."""
+    return tf.saved_model.load(str(exported / "vitbert" / "1"))
 
 
 def test_the_layout_is_that_of_a_server(exported):
@@ -20,6 +26,23 @@ def test_the_layout_is_that_of_a_server(exported):
     assert not list(version.glob("assets/*"))  # the vocabulary is in the graph
     origin = json.loads((version / "assets.extra" / "origin.json").read_text())
     assert origin["name"] == "vitbert" and len(origin["weights_sha256"]) == 64
+
+
+def test_warm_up_requests_are_the_servers_own_messages(exported, read_back, served):
+    logs = pytest.importorskip("tensorflow_serving.apis.prediction_log_pb2")
+    names = []
+    for record in tf.data.TFRecordDataset(str(exported / "vitbert" / "1" / warmup.WARMUP_FILE)):
+        log = logs.PredictionLog.FromString(record.numpy())
+        assert log.WhichOneof("log_type") == "predict_log"
+        request = log.predict_log.request
+        assert request.model_spec.name == "vitbert"
+        names.append(request.model_spec.signature_name)
+        inputs = {key: tf.constant(tf.make_ndarray(v)) for key, v in request.inputs.items()}
+        answer = read_back.signatures[names[-1]](**inputs)
+        assert all(value.shape[0] == 1 for value in answer.values())
+        # A message has many encodings, but only one without default values.
+        assert log.SerializeToString(deterministic=True) == record.numpy()
+    assert names == list(served.functions)
 
 
 def test_what_is_read_back_gives_the_same_numbers(read_back, served):

@@ -99,6 +99,7 @@ def texts(model, tmp_path_factory):
     return batch
 
 
+@pytest.mark.slow
 def test_it_knows_texts_about_as_well_as_the_card_says(model, card, texts):
     """The card's are of novels and of an encyclopedia."""
     names = ("token_ids", "segment_ids", "padding_mask", "masked_positions")

@@ -9,7 +9,6 @@ blocks that are computed again, and one replica does not.
 
 import functools
 import gc
-import os
 
 import keras
 import numpy as np
@@ -198,23 +197,22 @@ def set_devices(count):
     )
 
 
-def main(folder, runs):
-    """Writes `adamw,2,1.npz` and so on.
+def main(path, what, replicas, executed):
+    """Writes what is found.
 
     Args:
-        folder: str.
-        runs: list of ("adamw", "sgd", "sums" or the name of a merge, replicas, steps an
-            execution), all of them with one number of replicas.
+        path: str, of an `.npz`.
+        what: str, "adamw", "sgd", "sums" or the name of a merge.
+        replicas: int.
+        executed: int, steps an execution.
     """
-    set_devices(runs[0][1])
+    set_devices(replicas)
     # Optimising a graph takes longer than ten steps; `test_pretrain_replicas` does without this.
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
-    for what, replicas, executed in runs:
-        keras.utils.clear_session()
-        if what == "sums":
-            found = apply_to_sums(replicas)
-        elif what in ("adamw", "sgd"):
-            found = train(what, replicas, executed)
-        else:
-            found = train("adamw" if what == OF_UPDATES else "sgd", replicas, executed, what)
-        np.savez(os.path.join(folder, f"{what},{replicas},{executed}.npz"), **found)
+    if what == "sums":
+        found = apply_to_sums(replicas)
+    elif what in ("adamw", "sgd"):
+        found = train(what, replicas, executed)
+    else:
+        found = train("adamw" if what == OF_UPDATES else "sgd", replicas, executed, what)
+    np.savez(path, **found)

@@ -141,6 +141,7 @@ def fine_tuned_one_by_one():
     return fine_tuned(False, 1)
 
 
+@pytest.mark.slow
 def test_executions_of_texts_of_several_lengths(fine_tuned_one_by_one):
     wanted = dict(fine_tuned_one_by_one)
     wanted["norms"] = wanted["norms"][2::3]

@@ -70,7 +70,7 @@ def assert_close(found, wanted, tolerance):
         np.testing.assert_allclose(ours, theirs, atol=tolerance * max(scale, 1e-2), rtol=0)
 
 
-@pytest.mark.parametrize("options", [{}, slow({"dropout": 0.3}), {"lora": 2}])
+@pytest.mark.parametrize("options", [{}, slow({"dropout": 0.3}), slow({"lora": 2})])
 def test_the_passes_are_those_of_keras(passes, options):
     """With padding in the texts; dropout draws the same numbers."""
     found = passes(**options)

@@ -7,7 +7,7 @@ import tensorflow as tf
 from keras_vitbert.training.image_layers import ImageLayers, image_layers
 from pipelines.command_line import UserError
 from pipelines.images.layer_notation import LAYERS, NOT_ON_TPU
-from tests.marks import thorough
+from tests.marks import slow, thorough
 
 SIZE, COUNT = 12, 6
 CHOOSING = {
@@ -19,6 +19,8 @@ CHOOSING = {
 LONG = ("AugMix", "RandAugment", "GridMask", "RandomChannelShift", *CHOOSING.values())
 WITHOUT_NUMBERS = ("AutoContrast", "Equalization", "Grayscale", "Posterization")
 EACH = [CHOOSING.get(name, name) for name in LAYERS]
+# Which draw in different ways; the others are slow tests.
+QUICK = ("RandomHue", "RandomGaussianBlur", "Grayscale", "RandomCutout")
 
 
 @pytest.fixture(scope="module")
@@ -34,10 +36,13 @@ def applied(layers):
     return tf.function(lambda images, numbers: layers(images, numbers), autograph=False)
 
 
-@pytest.mark.parametrize("text", [thorough(each) if each in LONG else each for each in EACH])
+@pytest.mark.parametrize(
+    "text",
+    [each if each in QUICK else thorough(each) if each in LONG else slow(each) for each in EACH],
+)
 def test_an_image_is_changed_by_its_own_number(images, text):
     """Wherever in whichever batch it is; and by another number, in another way."""
-    run = applied(ImageLayers([text], SIZE, 0, "key").check())
+    run = applied(ImageLayers([text], SIZE, 0, "key"))
     found = run(images, numbers()).numpy()
     assert found.shape == images.shape and found.dtype == np.float32
     assert 0 <= found.min() and found.max() <= 1
@@ -49,9 +54,13 @@ def test_an_image_is_changed_by_its_own_number(images, text):
     assert (np.abs(same - same[:1]).max() > 1e-3) == (text not in WITHOUT_NUMBERS)
     again = applied(ImageLayers([text], SIZE, 0, "key"))(images, numbers())
     np.testing.assert_allclose(again, found, atol=1e-6)
-    if text not in WITHOUT_NUMBERS:
-        other = applied(ImageLayers([text], SIZE, 1, "key"))(images, numbers())
-        assert np.abs(other - found).max() > 1e-3
+
+
+def test_another_seed_is_another_change(images):
+    found, other = (
+        applied(ImageLayers(["RandomHue"], SIZE, seed, "key"))(images, numbers()) for seed in (0, 1)
+    )
+    assert np.abs(other - found).max() > 1e-3
 
 
 @pytest.mark.slow
@@ -86,7 +95,7 @@ def test_brightness_by_numpy(images, dtype):
 
 def test_layers_come_one_after_another(images):
     texts = ["RandomFlip(rate=1.0)", "Solarization(threshold_factor=(0.0, 0.0))"]
-    found = applied(ImageLayers(texts, SIZE, 0, "key"))(images, numbers())
+    found = applied(ImageLayers(texts, SIZE, 0, "key").check())(images, numbers())
     np.testing.assert_allclose(found, 1 - images.numpy()[:, :, ::-1], atol=1e-5)
 
 

@@ -16,37 +16,37 @@ from tests.keras_vitbert.training.replicas_script import (
     OF_UPDATES,
     PACKED,
 )
+from tests.marks import slow, thorough
 
 # Optimizer, replicas, steps an execution.
-CASES = [("adamw", 4, 1), ("sgd", 2, 2)]
+CASES = [thorough("adamw", 4, 1), slow("sgd", 2, 2)]
 # One of each kind of need: inner products, both gradients and their moments, losses before and
 # after the update, all entries. Masks of updates and packed texts go with parts and recomputation.
-MERGES = (BY_BLOCK, OF_UPDATES, "mask+famo", "graddrop", PACKED)
+MERGES = [
+    slow(BY_BLOCK),
+    slow(OF_UPDATES),
+    thorough("mask+famo"),
+    thorough("graddrop"),
+    slow(PACKED),
+]
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     """`runs(what, replicas, executed=1)`: the arrays of a run."""
     folder = tmp_path_factory.mktemp("replicas")
-    wanted = [*CASES, ("adamw", 1, 1), ("sgd", 1, 1)]
-    wanted += [("sums", replicas, 1) for replicas in (1, 2, 4)]
-    wanted += [(name, replicas, 1) for name in MERGES for replicas in (1, 2)]
-    # TensorFlow lets the replicas of a process be of one number only.
-    processes = []
-    for replicas in sorted({run[1] for run in wanted}, reverse=True):
-        alike = [run for run in wanted if run[1] == replicas]
-        processes.append(Forked(replicas_script.main, str(folder), alike))
-    for process in processes:
-        status, errors = process.end(1800)
-        assert status == 0, errors[-3000:]
 
     def runs(what, replicas, executed=1):
-        return dict(np.load(folder / f"{what},{replicas},{executed}.npz"))
+        path = folder / f"{what},{replicas},{executed}.npz"
+        if not path.exists():
+            arguments = str(path), what, replicas, executed
+            status, errors = Forked(replicas_script.main, *arguments).end(600)
+            assert status == 0, errors[-3000:]
+        return dict(np.load(path))
 
     return runs
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("optimizer, replicas, executed", CASES)
 def test_replicas_are_one(runs, optimizer, replicas, executed):
     one, many = runs(optimizer, 1), runs(optimizer, replicas, executed)
@@ -90,7 +90,6 @@ def test_replicas_are_one(runs, optimizer, replicas, executed):
     np.testing.assert_allclose(many["gradient_norms"], norms, rtol=1e-4)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("merge", MERGES)
 def test_every_kind_of_merge(runs, merge):
     """Weights and state are those of one replica, and the same on both."""
@@ -103,8 +102,7 @@ def test_every_kind_of_merge(runs, merge):
     np.testing.assert_allclose(many["state"][0], one["state"][0], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("replicas", [2, 4])
+@pytest.mark.parametrize("replicas", [slow(2), thorough(4)])
 def test_every_optimizer_is_the_same_on_all(runs, replicas):
     one, many = runs("sums", 1), runs("sums", replicas)
     assert len(one) == 2 * len(OPTIONS)

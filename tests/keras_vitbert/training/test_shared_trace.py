@@ -118,7 +118,7 @@ def test_those_that_differ_are_traced_one_by_one(traces):
     assert traces(on_cpu=False) == 2 * BLOCKS
 
 
-@pytest.mark.parametrize("as_on", ["cpu", slow("gpu")])
+@pytest.mark.parametrize("as_on", [slow("cpu"), thorough("gpu")])
 def test_a_compiled_step_reads_its_variables(make_trainer, make_network, make_batch, as_on):
     """Else they are constants of the program, and XLA compiles each step anew."""
     trainer = make_trainer(network=make_network(0, num_layers=BLOCKS, dropout=0.2))

@@ -219,8 +219,25 @@ def devices():
 
 
 def prepare(network):
-    """Nothing: XLA chooses the forms of layers.
+    """Makes the blocks' MLPs compute their activations again in the backward pass.
+
+    Else XLA writes each activation and its derivative, the largest values of a block, to memory and
+    reads them back, while a step waits for memory. What they are computed from is kept in their
+    place, and XLA computes them where a product reads them.
 
     Args:
-        network: a built Keras model.
+        network: a built Keras model with a `backbone`.
     """
+    for block in network.backbone.blocks:
+        inner, outer = block._feedforward_intermediate_dense, block._feedforward_output_dense
+        if inner.activation is not None:  # else it has been prepared
+            outer.call = _recomputing(inner.activation, outer.call)
+            inner.activation = None
+
+
+def _recomputing(activation, product):
+    def call(inputs, training=None):
+        # A function of its own for each call: JAX would take the weights of another trace.
+        return jax.checkpoint(lambda x: product(activation(x)))(inputs)
+
+    return call

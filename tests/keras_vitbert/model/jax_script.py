@@ -1,4 +1,4 @@
-"""Loads saved networks on Keras' JAX backend; saves their outputs, losses and their gradient.
+"""Loads saved networks on Keras' JAX backend; saves their outputs, losses and gradients.
 
 KERAS_BACKEND=jax python jax_script.py FOLDER
 """
@@ -10,9 +10,31 @@ import keras
 import numpy as np
 
 import keras_vitbert.model.pretraining_network  # noqa: F401  (registers what is loaded)
+from keras_vitbert.training.engines import jax as engine
 from keras_vitbert.training.losses import cross_entropy, distillation_loss
 
 TEMPERATURES = (0, 0.5, 2)
+STATES = ("plain", "prepared", "prepared_again")
+
+
+def backward_pass(network, batch):
+    """What a training step's backward pass does.
+
+    Returns:
+        (list of arrays, the gradients of a sum of all outputs; list of the widths of the values
+        between the layers that are kept for it).
+    """
+    variables = network.trainable_variables
+
+    def total(values):
+        with keras.StatelessScope(state_mapping=zip(variables, values, strict=True)):
+            outputs = network(batch, training=True)
+        return sum((value**2).sum() for value in outputs.values())
+
+    values = [variable.value for variable in variables]
+    kept = jax.eval_shape(lambda values: jax.vjp(total, values)[1], values)
+    widths = [value.shape[-1] for value in jax.tree.leaves(kept) if len(value.shape) == 3]
+    return jax.jit(jax.grad(total))(values), widths
 
 
 def main(folder):
@@ -22,6 +44,11 @@ def main(folder):
         network = keras.saving.load_model(f"{folder}/{name}.keras")
         found = {**network(batch), **network.backbone(batch)}
         outputs |= {f"{name}_{key}": value for key, value in found.items()}
+        for state in STATES:
+            gradients, kept = backward_pass(network, batch)
+            outputs[f"{name}_{state}_kept"] = jax.numpy.array(kept)
+            outputs |= {f"{name}_{state}_gradient_{n}": g for n, g in enumerate(gradients)}
+            engine.prepare(network)
     assert all(isinstance(value, jax.Array) for value in outputs.values())
     labels, student, teacher = (batch[n] for n in ("labels", "student", "teacher"))
     outputs["cross_entropy"] = cross_entropy(labels, student)

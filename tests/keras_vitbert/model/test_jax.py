@@ -12,6 +12,7 @@ from keras_vitbert.training.losses import cross_entropy, distillation_loss
 from tests.keras_vitbert.jax_process import ENVIRONMENT, ROOT
 
 TEMPERATURES = (0, 0.5, 2)
+STATES = ("plain", "prepared", "prepared_again")
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +54,20 @@ def test_network(networks, inputs, on_jax, which):
     for name, value in outputs.items():
         found = on_jax[f"{which}_{name}"]
         np.testing.assert_allclose(found, value, rtol=1e-5, atol=1e-5, err_msg=name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("which", ["network", "other"])
+def test_the_mlps_keep_what_their_activations_are_computed_from(networks, on_jax, which):
+    """And neither the activations nor their derivatives; the gradients stay."""
+    width, passes = 12, 2 * len(networks[which].backbone.blocks)
+    wide = {s: np.count_nonzero(on_jax[f"{which}_{s}_kept"] == width) for s in STATES}
+    assert wide["plain"] >= 2 * passes
+    assert wide["prepared"] == wide["prepared_again"] == passes
+    for n, variable in enumerate(networks[which].trainable_variables):
+        wanted, *others = (on_jax[f"{which}_{state}_gradient_{n}"] for state in STATES)
+        for found in others:
+            np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6, err_msg=variable.path)
 
 
 @pytest.mark.slow

@@ -192,6 +192,8 @@ def _needed(found):
     if d.error == 0 or d.mean == 0:
         return "more seeds are needed"
     shown = stats.t.ppf(1 - LEVEL / 2, found.freedom) * d.error
+    if abs(d.mean) >= shown:
+        return "alone, it would be seen"
     count = math.ceil(d.count * (shown / d.mean) ** 2)
     seeds = f"{count:,}" if count < _MOST_SEEDS else f"more than {_MOST_SEEDS:,}"
     return f"alone, {shown:.4f} would be seen, and this one perhaps with {seeds} seeds"

@@ -142,6 +142,17 @@ def test_one_seed_says_something_where_the_deviation_is_known():
     assert claims([one])[0].startswith("a above b by 0.1000 ± 0.0141 over 1 seed (p = ")
 
 
+def test_what_is_not_seen_among_many_may_be_seen_alone():
+    spread = Deviation(0.01, 12)
+    pair = compare("a", [{0: 0.54}], "b", [{0: 0.5}], spread)
+    assert pair.p < 0.05 < 24 * pair.p
+    others = [compare("a", [{0: 0.5}], "c", [{0: 0.5}], spread)] * 23
+    told = claims([pair, *others])[0]
+    assert told.startswith("a less b: no difference seen") and told.endswith(
+        "; alone, it would be seen"
+    )
+
+
 def test_how_many_seeds_would_be_needed():
     """As often as not, that many draws of the same mean and deviation show the difference."""
     spread, zero = Deviation(0.05, 12), dict.fromkeys(range(3), 0.0)

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import keras
 
 from keras_vitbert.training import pass_scope
+from keras_vitbert.training.recomputation import recompute
 
 # --- the step ------------------------------------------------------------------------------------
 
@@ -231,13 +232,13 @@ def prepare(network):
     for block in network.backbone.blocks:
         inner, outer = block._feedforward_intermediate_dense, block._feedforward_output_dense
         if inner.activation is not None:  # else it has been prepared
-            outer.call = _recomputing(inner.activation, outer.call)
+            outer.call = _behind(inner.activation, outer.call)
             inner.activation = None
+            recompute([outer])
 
 
-def _recomputing(activation, product):
+def _behind(activation, product):
     def call(inputs, training=None):
-        # A function of its own for each call: JAX would take the weights of another trace.
-        return jax.checkpoint(lambda x: product(activation(x)))(inputs)
+        return product(activation(inputs), training=training)
 
     return call

@@ -10,7 +10,8 @@ import sys
 import keras_vitbert
 import pipelines
 import tpu
-from pipelines.command_line import UserError, asks_for_help, meant, run
+from pipelines.command_line import UserError, meant, run
+from pipelines.flags import asks_for_help
 
 _PACKAGES = (keras_vitbert, pipelines, tpu)
 

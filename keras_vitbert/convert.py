@@ -31,7 +31,8 @@ import shutil
 import sys
 import tempfile
 
-from pipelines.command_line import UserError, define_flags, load_tensorflow, parse_flags, run, say
+from pipelines.command_line import UserError, load_tensorflow, run, say
+from pipelines.flags import define_flags, parse_flags
 
 FORMATS = ("keras_hub", "hugging_face", "run")
 DTYPES = ("float32", "bfloat16")

@@ -16,15 +16,8 @@ import signal
 import sys
 
 from keras_vitbert.demo_page.server import check_port, serving
-from pipelines.command_line import (
-    Stopped,
-    UserError,
-    define_flags,
-    load_tensorflow,
-    parse_flags,
-    quiet_loading,
-    run,
-)
+from pipelines.command_line import Stopped, UserError, load_tensorflow, quiet_loading, run
+from pipelines.flags import define_flags, parse_flags
 from pipelines.status import doing
 
 

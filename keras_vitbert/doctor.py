@@ -18,7 +18,8 @@ import subprocess
 import sys
 
 import keras_vitbert
-from pipelines.command_line import UserError, parse_flags, run
+from pipelines.command_line import UserError, run
+from pipelines.flags import parse_flags
 from pipelines.memory import all_memory, available_memory
 
 _DISTRIBUTION = "keras-vitbert"

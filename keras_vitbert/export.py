@@ -12,7 +12,8 @@ Exit status: 0 done, 2 bad flag or folder.
 
 import sys
 
-from pipelines.command_line import define_flags, load_tensorflow, parse_flags, quiet_loading, run
+from pipelines.command_line import load_tensorflow, quiet_loading, run
+from pipelines.flags import define_flags, parse_flags
 from pipelines.status import doing
 
 DTYPES = ("float32", "bfloat16")

@@ -14,14 +14,8 @@ nothing to draw.
 
 import sys
 
-from pipelines.command_line import (
-    UserError,
-    define_flags,
-    load_tensorflow,
-    parse_flags,
-    quiet_loading,
-    run,
-)
+from pipelines.command_line import UserError, load_tensorflow, quiet_loading, run
+from pipelines.flags import define_flags, parse_flags
 
 FIGURES = ("2", "3", "4", "5", "6")
 FORMATS = ("png", "svg")

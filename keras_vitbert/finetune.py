@@ -24,7 +24,7 @@ from keras_vitbert.configs.overrides import (
     QUICK,
 )
 from keras_vitbert.fine_tuning import settings, tasks
-from pipelines import command_line
+from pipelines import flags
 from pipelines.command_line import UserError, choose_backend, quiet_loading, run, say
 from pipelines.files import check_output_file
 from pipelines.status import doing
@@ -46,7 +46,7 @@ def define_flags(values):
     Args:
         values: `absl.flags.FlagValues`.
     """
-    command_line.define_flags(
+    flags.define_flags(
         *settings.INPUT_FLAGS,
         ("output_dir", "", "the run's folder (default: runs/CHECKPOINT-TASK)"),
         QUICK,

@@ -20,15 +20,8 @@ import shutil
 import sys
 
 from keras_vitbert.serving.prediction_formats import FORMATS, as_text
-from pipelines.command_line import (
-    UserError,
-    define_flags,
-    load_tensorflow,
-    parse_flags,
-    quiet_loading,
-    run,
-    say,
-)
+from pipelines.command_line import UserError, load_tensorflow, quiet_loading, run, say
+from pipelines.flags import define_flags, parse_flags
 from pipelines.status import doing
 from pipelines.tasks.tables import SUFFIXES
 

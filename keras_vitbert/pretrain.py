@@ -22,7 +22,7 @@ from keras_vitbert.configs.overrides import (
 )
 from keras_vitbert.configs.pretraining import check_for_xla, for_devices, with_sizes
 from keras_vitbert.pretraining import settings
-from pipelines import command_line
+from pipelines import flags
 from pipelines.command_line import UserError, choose_backend, quiet_loading, run
 from pipelines.status import doing
 from tpu.devices import (
@@ -50,7 +50,7 @@ def define_flags(values):
     Args:
         values: `absl.flags.FlagValues`.
     """
-    command_line.define_flags(
+    flags.define_flags(
         ("variant", "vitbert", f"what to train: {', '.join(variants.VARIANTS)}"),
         ("output_dir", "", "the run's folder (default: runs/CONFIG-VARIANT)"),
         QUICK,

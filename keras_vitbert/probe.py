@@ -15,7 +15,7 @@ import statistics
 import sys
 
 from keras_vitbert.fine_tuning import settings, tasks
-from pipelines import command_line
+from pipelines import flags
 from pipelines.command_line import UserError, choose_backend, quiet_loading, run
 from pipelines.files import make_folder, markdown_table, write_atomically
 from pipelines.status import doing
@@ -30,7 +30,7 @@ def define_flags(values):
     Args:
         values: `absl.flags.FlagValues`.
     """
-    command_line.define_flags(
+    flags.define_flags(
         *settings.INPUT_FLAGS,
         ("shots", "5,25,0", "examples of each class to learn from, comma-separated; 0: all"),
         ("draws", 3, "how often a few examples are drawn", 1),

@@ -21,9 +21,9 @@ import os
 import shlex
 import sys
 
-from pipelines import command_line
 from pipelines.command_line import UserError, load_tensorflow, quiet_loading, run
 from pipelines.files import write_atomically
+from pipelines.flags import define_flags, parse_flags
 from pipelines.status import say
 
 SCALES = ("sample", "small", "paper")
@@ -39,7 +39,7 @@ def main(argv):
     Returns:
         str, the path of the page; empty for a dry run or what is repeated.
     """
-    values = command_line.define_flags(
+    values = define_flags(
         ("scale", "sample", f"one of {', '.join(SCALES)}"),
         ("table", "", f"of {', '.join(_TABLES)}"),
         ("figure", "", f"of {', '.join(_FIGURES)}"),
@@ -57,7 +57,7 @@ def main(argv):
         ("pretrain", "", "further flags of keras_vitbert.pretrain, as in a shell"),
         ("finetune", "", "further flags of keras_vitbert.finetune"),
     )
-    command_line.parse_flags(values, argv, __doc__)
+    parse_flags(values, argv, __doc__)
     names = _asked(values)
     if values.scale not in SCALES:
         raise UserError(f"--scale={values.scale}: give one of {', '.join(SCALES)}")

@@ -18,6 +18,7 @@ import sys
 from pipelines import command_line
 from pipelines.command_line import UserError, one_line
 from pipelines.files import open_binary
+from pipelines.flags import define_flags
 from pipelines.jobs import shard_job
 from pipelines.shards.shard_manifest import DOCUMENTS
 from pipelines.text import book_text
@@ -179,7 +180,7 @@ def main(argv):
     Args:
         argv: list of str, without the program's name.
     """
-    values = command_line.define_flags(
+    values = define_flags(
         ("folder", None, "Folder of books, *.txt, with its subfolders."),
         ("output", None, "Prefix of the output files, local or gs://."),
         ("shards", None, "Output files. Default: one for every 32 MB of text.", 1),

@@ -29,6 +29,7 @@ import sys
 from pipelines import command_line
 from pipelines.command_line import MAX_SEED, UserError
 from pipelines.files import make_folder, write_atomically
+from pipelines.flags import define_flags
 from pipelines.jobs import shard_job
 
 SHARDS = {"train": 1024, "validation": 128}  # of ImageNet
@@ -143,7 +144,7 @@ def main(argv):
 
 def _parse(argv):
     fewer = f"fewer where a file would hold less than {MIN_IMAGES_PER_SHARD} images"
-    values = command_line.define_flags(
+    values = define_flags(
         ("output", None, "Folder of the files that are written, local or gs://."),
         ("train_tar", None, "ILSVRC2012_img_train.tar: a tar file of a tar file a class."),
         ("validation_tar", None, "ILSVRC2012_img_val.tar."),

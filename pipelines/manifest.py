@@ -13,6 +13,7 @@ import sys
 from pipelines import command_line
 from pipelines.command_line import UserError
 from pipelines.files import make_folder, reading, whole_digest
+from pipelines.flags import define_flags, parse_flags
 from pipelines.shards import record_scan, shard_files
 from pipelines.shards.shard_manifest import (
     DOCUMENTS,
@@ -119,11 +120,11 @@ def main(argv):
     Args:
         argv: list of str, without the program's name.
     """
-    values = command_line.define_flags(
+    values = define_flags(
         ("files", None, "Pattern of the files, local or gs://."),
         ("check", False, "Compare the files with their manifest."),
     )
-    command_line.parse_flags(values, argv, __doc__, ("files",))
+    parse_flags(values, argv, __doc__, ("files",))
     command_line.load_tensorflow()
     files = shard_files.matching(values.files, "files")
     for prefix, group in itertools.groupby(files, key=shard_files.shard_prefix):

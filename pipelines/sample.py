@@ -18,6 +18,7 @@ import numpy as np
 
 from pipelines import cached_folder, command_line
 from pipelines.command_line import MAX_SEED, say
+from pipelines.flags import define_flags, parse_flags
 from pipelines.shards.shard_manifest import TEXT_EXAMPLES
 from pipelines.text import tf_text
 from pipelines.text import wordpiece as vocabularies
@@ -228,7 +229,7 @@ def main(argv):
         argv: list of str, without the program's name.
     """
     where = cached_folder.default_cache_dir()
-    values = command_line.define_flags(
+    values = define_flags(
         ("cache_dir", None, f"Folder for prepared data. Default: {where}."),
         ("vocabulary_size", 2000, "Tokens of the vocabulary.", vocabularies.MIN_SIZE),
         ("max_length", 64, "Tokens of a text example.", 8, MAX_LENGTH),
@@ -236,7 +237,7 @@ def main(argv):
         ("seed", 0, "Seed of splits, pairs, masks and shuffles.", 0, MAX_SEED),
         ("duplication", 3, "Passes over the training text, each with other masks.", 1),
     )
-    command_line.parse_flags(values, argv, __doc__)
+    parse_flags(values, argv, __doc__)
     prepared = prepare(**{name: values[name].value for name in values})
     print(prepared.folder)
 

@@ -25,6 +25,7 @@ import sys
 
 from pipelines import command_line
 from pipelines.command_line import MAX_SEED, UserError
+from pipelines.flags import define_flags
 from pipelines.jobs import shard_job
 from pipelines.shards.shard_manifest import TEXT_EXAMPLES
 from pipelines.text import documents as document_files
@@ -129,7 +130,7 @@ def main(argv):
     Args:
         argv: list of str, without the program's name.
     """
-    values = command_line.define_flags(
+    values = define_flags(
         ("documents", None, "Comma-separated patterns of document files."),
         ("vocabulary", None, "vocab.txt, of `python -m pipelines.vocabulary` or of Google's BERT."),
         ("output", None, "Prefix of the output files, local or gs://."),

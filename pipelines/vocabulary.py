@@ -12,6 +12,7 @@ import time
 
 from pipelines import command_line, files
 from pipelines.command_line import UserError
+from pipelines.flags import define_flags, parse_flags
 from pipelines.text import documents
 from pipelines.text.wordpiece import MIN_SIZE, learn_vocabulary, write_vocabulary
 
@@ -69,7 +70,7 @@ def main(argv):
     Args:
         argv: list of str, without the program's name.
     """
-    values = command_line.define_flags(
+    values = define_flags(
         ("documents", None, "Comma-separated patterns of document files."),
         ("output", None, "Output file, vocab.txt."),
         ("size", 30_000, "Tokens of the vocabulary.", MIN_SIZE),
@@ -78,7 +79,7 @@ def main(argv):
         ("cased", False, "Distinguish upper case from lower, and keep accents."),
         ("overwrite", False, "Replace an existing file."),
     )
-    command_line.parse_flags(values, argv, __doc__, ("documents", "output"))
+    parse_flags(values, argv, __doc__, ("documents", "output"))
 
     command_line.load_tensorflow()
     import tensorflow as tf

@@ -22,6 +22,7 @@ from collections.abc import Iterator
 
 from pipelines import command_line
 from pipelines.files import find_files
+from pipelines.flags import define_flags
 from pipelines.jobs.shard_job import (
     ShardJob,
     check_job,
@@ -144,7 +145,7 @@ def main(argv):
     Args:
         argv: list of str, without the program's name.
     """
-    values = command_line.define_flags(
+    values = define_flags(
         ("dump", None, "Files of the dump: comma-separated paths or patterns, local or gs://."),
         ("output", None, "Prefix of the output files, local or gs://."),
         ("shards", None, "Output files. Default: one for every 32 MB of the dump.", 1),

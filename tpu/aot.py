@@ -32,7 +32,7 @@ from keras_vitbert.configs.pretraining import check_config, for_devices, load_co
 from keras_vitbert.fine_tuning import settings as fine_tuning_settings
 from keras_vitbert.fine_tuning.tasks import find_task
 from keras_vitbert.pretraining import settings
-from pipelines import command_line
+from pipelines import flags
 from pipelines.command_line import (
     UserError,
     choose_backend,
@@ -64,7 +64,7 @@ def define_flags(values):
     Args:
         values: `absl.flags.FlagValues` to define them in.
     """
-    command_line.define_flags(
+    flags.define_flags(
         _TPU,
         ("gpu", "", "the memory of GPUs in GiB, comma-separated: proves a run on one of them"),
         BACKEND,
@@ -116,8 +116,8 @@ def main(argv):
 
 def _own(name, argv):
     """The proof of a model or step of the user's own."""
-    values = command_line.define_flags(_TPU, *_REPORT)
-    command_line.parse_flags(values, argv, __doc__, required=("tpu",))
+    values = flags.define_flags(_TPU, *_REPORT)
+    flags.parse_flags(values, argv, __doc__, required=("tpu",))
     slice_ = find_slice(values.tpu)
     _check_output(values)
     check_installed()

@@ -17,7 +17,7 @@ import json
 import os
 import re
 
-from pipelines import command_line
+from pipelines import flags
 from pipelines.command_line import UserError, one_line
 from tpu import addresses, peers
 from tpu.slices import as_flag, find_slice, is_accelerator_type
@@ -47,7 +47,7 @@ def define_flags(values):
         "TPU VM, that TPU)"
     )
     wait = "how long to wait for the other machines of TF_CONFIG to begin"
-    command_line.define_flags(
+    flags.define_flags(
         BACKEND,
         ("tpu", None, tpu),
         ("tpu_address", "", tpu_address),

@@ -12,7 +12,8 @@ import os
 import signal
 import sys
 
-from pipelines.command_line import Stopped, UserError, define_flags, one_line, parse_flags, run
+from pipelines.command_line import Stopped, UserError, one_line, run
+from pipelines.flags import define_flags, parse_flags
 from tpu import addresses
 from tpu.slices import SLICES
 

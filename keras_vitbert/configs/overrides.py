@@ -3,14 +3,8 @@
 import dataclasses
 from typing import Any
 
-from pipelines.command_line import (
-    UserError,
-    asks_for_help,
-    meant,
-    one_line,
-    parse_flags,
-    parse_known_flags,
-)
+from pipelines.command_line import UserError, meant, one_line
+from pipelines.flags import asks_for_help, parse_flags, parse_known_flags
 
 # The help of `--accept_changes`, see `keras_vitbert.runs.run_folder.RunFolder.begin`.
 ACCEPT_CHANGES = (

@@ -18,8 +18,9 @@ import json
 import os
 import time
 
-from pipelines.command_line import UserError, parse_flags, say
+from pipelines.command_line import UserError, say
 from pipelines.files import check_writable, make_folder
+from pipelines.flags import parse_flags
 from pipelines.jobs.job_progress import duration, progress
 from pipelines.jobs.worker_arguments import parse_worker_arguments
 from pipelines.shards.shard_files import LineFile, RecordFile
@@ -75,13 +76,13 @@ def parse_job_flags(flag_values, argv, usage, required):
     """Parses the flags of a job's command. What follows `--` says where the work is done.
 
     Args:
-        flag_values, argv, usage, required: see `command_line.parse_flags`.
+        flag_values, argv, usage, required: see `flags.parse_flags`.
 
     Returns:
         list of str, what follows `--`.
 
     Raises:
-        UserError: as `command_line.parse_flags`.
+        UserError: as `flags.parse_flags`.
     """
     here = argv.index("--") if "--" in argv else len(argv)
     parse_flags(flag_values, argv[:here], usage, required)

@@ -48,7 +48,7 @@ UNCHECKED_MODULES = {
 }
 OTHER_FLAGS = {  # those of no command of ours
     "debug": "taken by `pipelines.command_line.run`",
-    "help": "taken by `pipelines.command_line.parse_flags`",
+    "help": "taken by `pipelines.flags.parse_flags`",
     "direct_num_workers": "follows `--`",
     "runner": "Beam's, follows `--`",
     "logdir": "TensorBoard's",

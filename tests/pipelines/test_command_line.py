@@ -7,7 +7,6 @@ import sys
 import threading
 
 import pytest
-from absl import flags
 
 from pipelines import command_line
 from pipelines.command_line import (
@@ -15,10 +14,7 @@ from pipelines.command_line import (
     Stopped,
     StopRequest,
     UserError,
-    define_flags,
     meant,
-    parse_flags,
-    parse_known_flags,
     run,
     stop_request,
     stop_signals,
@@ -322,84 +318,11 @@ def test_the_closest_name_is_hinted_at(name, hint):
     assert meant(name, ["duplication", "seed", "size"], "--") == hint
 
 
-@pytest.fixture
-def values():
-    return define_flags(
-        ("size", 7, "How large.", 1), ("output", None, "Where to."), ("cased", False, "Upper case.")
-    )
-
-
-def test_flags_are_added_to_others(values):
-    flags.DEFINE_enum("kind", "a", ["a", "b"], "Which.", flag_values=values)
-    assert define_flags(("shards", None, "How many.", 0), values=values) is values
-    parse_flags(values, ["--kind=b", "--shards=0"], "usage")
-    assert (values.kind, values.shards, values.size) == ("b", 0, 7)
-    assert list(values.flags_by_module_dict()) == [__name__]
-
-
-def test_flags_are_set(values):
-    parse_flags(values, ["--size=3", "--output", "a b", "--cased"], "usage")
-    assert (values.size, values.output, values.cased) == (3, "a b", True)
-
-
-def test_flags_that_are_not_given_keep_their_defaults(values):
-    parse_flags(values, [], "usage")
-    assert (values.size, values.output, values.cased) == (7, None, False)
-
-
-@pytest.mark.parametrize(
-    ("argv", "message"),
-    [
-        (["--sise=3"], "Unknown command line flag 'sise'. Did you mean: size ?"),
-        (["--size=x"], "--size=x"),
-        (["--size=0"], "--size=0"),
-        (["stray", "--size=3"], "unexpected argument 'stray'"),
-        (["--size=3", "--", "--cased"], "unexpected argument '--cased'"),
-    ],
-)
-def test_bad_flags_are_one_line(values, argv, message):
-    with pytest.raises(UserError) as caught:
-        parse_flags(values, argv, "usage")
-    text = str(caught.value)
-    assert message in text and text.endswith("; --help lists the flags") and "\n" not in text
-
-
-@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
-def test_numbers_are_finite(value):
-    values = define_flags(("megabytes", 8.0, "How much.", None))
-    with pytest.raises(UserError, match=f"^--megabytes={value}: must be finite"):
-        parse_flags(values, [f"--megabytes={value}"], "usage")
-
-
-@pytest.mark.parametrize("argv", [["--help"], ["--size=x", "-h"], ["stray", "-help"]])
-def test_help_comes_before_anything_else(values, capsys, argv):
-    assert command_line.asks_for_help(argv) and not command_line.asks_for_help(["--size", "h"])
-    with pytest.raises(SystemExit) as caught:
-        parse_flags(values, argv, "\nHow it is used.\n")
-    assert caught.value.code == 0
-    usage, empty, title, *lines = capsys.readouterr().out.splitlines()
-    assert (usage, empty, title) == ("How it is used.", "", "Flags:")
-    text = "\n".join(lines)
-    for part in ("--size: How large.", "(default: '7')", "--output: Where to.", "[no]cased"):
-        assert part in text
-    assert not any(name in text for name in ("--help", "flagfile", "undefok"))
-    assert all(line.startswith(" ") for line in lines)
-
-
-def test_a_part_of_the_flags_leaves_the_rest_in_order(values):
-    argv = ["--config.steps=3", "stray", "--size=2", "--help", "--cased", "--x", "y"]
-    rest = ["--config.steps=3", "stray", "--help", "--x", "y"]
-    assert parse_known_flags(values, argv) == rest
-    assert values.size == 2 and values.cased
-    with pytest.raises(UserError, match="--size=0.*; --help lists the flags$"):
-        parse_known_flags(values, ["--size=0"])
-
-
 def test_nothing_heavy_is_loaded():
     program = (
-        "import sys; from pipelines import command_line\n"
+        "import sys; from pipelines import flags\n"
         "assert not {'tensorflow', 'numpy', 'absl'} & set(sys.modules)\n"
         "assert {m for m in sys.modules if m.startswith('pipelines.')} == "
-        "{f'pipelines.{m}' for m in ('command_line', 'status', 'stderr_filter')}"
+        "{f'pipelines.{m}' for m in ('command_line', 'flags', 'status', 'stderr_filter')}"
     )
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)

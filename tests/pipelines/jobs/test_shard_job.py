@@ -3,7 +3,8 @@ import os
 import pytest
 import tensorflow as tf
 
-from pipelines.command_line import UserError, define_flags
+from pipelines.command_line import UserError
+from pipelines.flags import define_flags
 from pipelines.jobs.shard_job import check_job, choose_shards, parse_job_flags, run_job
 from pipelines.shards.shard_manifest import read_manifest
 from tests.pipelines.jobs.counting_job import ONE_PROCESS, CountingJob, content, expected

@@ -1,0 +1,108 @@
+"""The flags of a command: defined, parsed and listed by `--help` in one way.
+
+This module imports absl only in its functions, so that a command says its first line at once.
+"""
+
+import itertools
+import math
+
+from pipelines.command_line import EXIT_DONE, UserError, one_line
+
+
+def define_flags(*definitions, values=None):
+    """Defines the flags of a command.
+
+    Args:
+        *definitions: tuples of a flag's name, default and help: a boolean flag if the default is
+            a bool, a float or int flag if bounds follow the help (the lowest value, and perhaps the
+            highest), else a string.
+        values: `absl.flags.FlagValues` to define them in; new ones by default.
+
+    Returns:
+        `absl.flags.FlagValues`.
+    """
+    from absl import flags
+
+    flags.disclaim_key_flags()  # --help lists them as flags of the calling module
+    values = flags.FlagValues() if values is None else values
+    for name, default, text, *bounds in definitions:
+        if bounds:
+            define = flags.DEFINE_float if isinstance(default, float) else flags.DEFINE_integer
+            define(name, default, text, *bounds, flag_values=values)
+        elif isinstance(default, bool):
+            flags.DEFINE_boolean(name, default, text, flag_values=values)
+        else:
+            flags.DEFINE_string(name, default, text, flag_values=values)
+    return values
+
+
+def asks_for_help(argv):
+    """Whether `--help` is among the arguments."""
+    return bool({"--help", "-h", "-help"} & set(argv))
+
+
+def parse_flags(flag_values, argv, usage, required=()):
+    """Parses a command's flags; `--help` prints them and ends the program with status 0.
+
+    Args:
+        flag_values: `absl.flags.FlagValues` with the command's own flags.
+        argv: list of str, without the program's name.
+        usage: str, printed above the flags.
+        required: names of flags that must be given and not empty.
+
+    Raises:
+        UserError: an unknown flag, a bad value, an argument that is not a flag, or a required flag
+            is missing.
+    """
+    if asks_for_help(argv):
+        print(usage.strip(), "", "Flags:", *_flag_lines(flag_values), sep="\n")
+        raise SystemExit(EXIT_DONE)
+    if strays := _parse(flag_values, argv):
+        raise UserError(f"unexpected argument {strays[0]!r}; --help lists the flags")
+    for name in required:
+        if not flag_values[name].value:
+            raise UserError(f"--{name} is missing; --help lists the flags")
+
+
+def _flag_lines(flag_values):
+    """Describes the flags in the order of their definition; absl would sort them by name."""
+    from absl import flags
+
+    for flag in itertools.chain(*flag_values.flags_by_module_dict().values()):
+        name = f"[no]{flag.name}" if flag.boolean else flag.name
+        yield flags.text_wrap(f"--{name}: {flag.help}", indent="    ", firstline_indent="  ")
+        if flag.default_as_str:
+            yield flags.text_wrap(f"(default: {flag.default_as_str})", indent="    ")
+        if flag.parser.syntactic_help:
+            yield f"    ({flag.parser.syntactic_help})"
+
+
+def parse_known_flags(flag_values, argv):
+    """Parses the known flags of a command, and leaves `--help` alone.
+
+    Args:
+        flag_values: `absl.flags.FlagValues`.
+        argv: list of str, without the program's name.
+
+    Returns:
+        list of str, the other arguments in their order.
+
+    Raises:
+        UserError: a bad value of a known flag.
+    """
+    return _parse(flag_values, argv, known_only=True)
+
+
+def _parse(flag_values, argv, known_only=False):
+    """Sets flags; returns the arguments that are not flags."""
+    from absl import flags
+
+    flag_values.set_gnu_getopt(True)  # a flag after a stray argument is still a flag
+    try:
+        strays = flag_values(["command", *argv], known_only)[1:]
+    except flags.Error as error:
+        raise UserError(f"{one_line(error)}; --help lists the flags") from error
+    for name, value in flag_values.flag_values_dict().items():
+        if isinstance(value, float) and not math.isfinite(value):  # no bounds refuse nan
+            raise UserError(f"--{name}={value}: must be finite")
+    return strays

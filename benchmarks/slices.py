@@ -4,8 +4,9 @@
                                 [--tpus=v3-128,v4-8,v5litepod-16,v6e-8] [--sizes=base,large]
                                 [--variant=vitbert] [--images=32] [--texts=4] [--known]
 
-`--images` and `--texts` are those of a replica. A step of the paper takes 5 to 20 minutes and some
-13 GB. What the results hold is not compiled again, and `--known` shows that alone.
+`--images` and `--texts` are those of a replica. A step takes 2 to 24 minutes, and of
+the large model some 22 GB of memory. What the results hold is not compiled again, and `--known`
+shows that alone.
 """
 
 import argparse
@@ -77,8 +78,9 @@ def main():
     parser.add_argument("--texts", type=int, default=4)
     parser.add_argument("--known", action="store_true", help="compile nothing")
     arguments = parser.parse_args()
-    path, rows = arguments.results, []
+    path = arguments.results
     known = json_object(path.read_text()) if path.exists() else {}
+    named = {}
     for size, tpu, engine in itertools.product(
         arguments.sizes.split(","), arguments.tpus.split(","), ENGINES
     ):
@@ -91,9 +93,8 @@ def main():
         if name not in known and not arguments.known:
             known[name] = compiled([sys.executable, "-m", "tpu.aot", *flags])
             write_atomically(str(path), json.dumps(known, indent=1) + "\n")
-        if name in known:
-            rows.append([size, f"`{tpu}`", engine, *row(known[name])])
-            print(*rows[-1], flush=True)
+        named[name] = [size, f"`{tpu}`", engine]
+    rows = [[*names, *row(known[name])] for name, names in named.items() if name in known]
     print(markdown_table(_HEAD, rows))
 
 

@@ -35,8 +35,10 @@ _OUT_OF_MEMORY = (
 )
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _COLLECTIVE = re.compile(
-    r" = (.*?) (all-reduce|all-to-all|all-gather|reduce-scatter|collective-permute)(?:-start)?\("
+    r" = (.*?) (all-reduce|all-to-all|all-gather|reduce-scatter|collective-permute)(?:-start)?"
+    r"\((.*)"
 )
+_CHAIN = re.compile(r'channel_id=\d+|chain_id="\d+"')
 
 # It needs more memory than any TPU has: the error message says how much there is.
 _TOO_LARGE = """
@@ -159,14 +161,22 @@ def available_memory(slice_):
 def collectives(hlo):
     """Counts the data that an optimised program sends between the replicas.
 
+    XLA may take a collective through a chain of fusions that compute something else meanwhile: each
+    of them has it, and it is counted once.
+
     Args:
         hlo: str, the program as XLA prints it.
 
     Returns:
         dict of a kind, such as `all-reduce`, to `count` and `bytes` (of a replica's results).
     """
-    found = {}
-    for types, kind in _COLLECTIVE.findall(hlo):
+    found, chains = {}, set()
+    for types, kind, more in _COLLECTIVE.findall(hlo):
+        chain = kind, *_CHAIN.findall(more)
+        if chain in chains:
+            continue
+        if "chain_id" in more:
+            chains.add(chain)
         entry = found.setdefault(kind, {"count": 0, "bytes": 0})
         entry["count"] += 1
         entry["bytes"] += size_of(types, padded=False)

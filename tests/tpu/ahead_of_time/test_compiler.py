@@ -22,6 +22,19 @@ def test_collectives_are_counted_in_the_program():
     }
 
 
+CHAINED = """
+  %g.1 = bf16[4,4]{1,0} all-gather(%p.0), channel_id=18, frontend_attributes={chain_id="2"}
+  %g.2 = bf16[4,4]{1,0:S(1)} all-gather(%p.1), channel_id=18, frontend_attributes={chain_id="2"}
+  %g.3 = bf16[4,4]{1,0} all-gather(%p.2), channel_id=19, frontend_attributes={chain_id="3"}
+  %g.4 = bf16[4,4]{1,0} all-gather(%p.3), channel_id=1
+  %g.5 = bf16[4,4]{1,0} all-gather(%p.4), channel_id=1
+"""
+
+
+def test_a_collective_in_several_fusions_is_counted_once():
+    assert compiler.collectives(CHAINED) == {"all-gather": {"count": 4, "bytes": 4 * 32}}
+
+
 @needs_compiler
 @pytest.mark.slow
 def test_a_program_that_does_not_fit(tmp_path):

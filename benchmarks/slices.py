@@ -4,9 +4,9 @@
                                 [--tpus=v3-128,v4-8,v5litepod-16,v6e-8] [--sizes=base,large]
                                 [--variant=vitbert] [--images=32] [--texts=4] [--known]
 
-`--images` and `--texts` are those of a replica. A step takes 2 to 24 minutes, and of
-the large model some 22 GB of memory. What the results hold is not compiled again, and `--known`
-shows that alone.
+`--images` and `--texts` are those of a replica. A step takes 2 to 24 minutes, and of the large
+model some 22 GB of memory. What the results hold is not compiled again, and `--known` shows that
+alone.
 """
 
 import argparse
@@ -18,6 +18,7 @@ import tempfile
 from pathlib import Path
 
 from pipelines.files import json_object, markdown_table, write_atomically
+from pipelines.status import say
 from tpu.ahead_of_time.report import GIB
 from tpu.slices import find_slice
 
@@ -93,6 +94,7 @@ def main():
         if name not in known and not arguments.known:
             known[name] = compiled([sys.executable, "-m", "tpu.aot", *flags])
             write_atomically(str(path), json.dumps(known, indent=1) + "\n")
+            say(" ".join([size, tpu, engine, *row(known[name])]))
         named[name] = [size, f"`{tpu}`", engine]
     rows = [[*names, *row(known[name])] for name, names in named.items() if name in known]
     print(markdown_table(_HEAD, rows))

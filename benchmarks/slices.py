@@ -19,7 +19,7 @@ from pathlib import Path
 
 from pipelines.files import json_object, markdown_table, write_atomically
 from pipelines.status import say
-from tpu.ahead_of_time.report import GIB
+from tpu.ahead_of_time.report import GIB, sent
 from tpu.slices import find_slice
 
 ENGINES = {
@@ -55,15 +55,11 @@ def row(result):
     if not result["fits"]:
         needed, available = (result[name] / GIB for name in ("needed", "available"))
         return [f"{needed:.2f} GiB, of {available:.2f}", "", "", "", took]
-    collectives = ", ".join(
-        f"{kind} {found['bytes'] / 1e9:.3g} GB in {found['count']}"
-        for kind, found in sorted(result["collectives"].items())
-    )
     return [
         f"{result['peak'] / GIB:.2f} of {result['available'] / GIB:.2f} GiB",
         f"{result['operations'] / 1e12:.3g} T",
         f"{result['bytes'] / 1e9:.3g} GB",
-        collectives,
+        sent(result),
         took,
     ]
 

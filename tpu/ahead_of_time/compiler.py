@@ -16,7 +16,7 @@ import time
 
 from pipelines.command_line import UserError
 from tpu.ahead_of_time.explanation import summed
-from tpu.ahead_of_time.hlo import size_of, work_of
+from tpu.ahead_of_time.hlo import collectives_of, work_of
 from tpu.slices import find_slice
 
 ENVIRONMENT = {  # else libtpu looks for a TPU for minutes, and only one process may use it
@@ -34,11 +34,6 @@ _OUT_OF_MEMORY = (
     re.compile(rf"\({_SIZE}\) exceeds available HBM \({_SIZE}\)"),
 )
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
-_COLLECTIVE = re.compile(
-    r" = (.*?) (all-reduce|all-to-all|all-gather|reduce-scatter|collective-permute)(?:-start)?"
-    r"\((.*)"
-)
-_CHAIN = re.compile(r'channel_id=\d+|chain_id="\d+"')
 
 # It needs more memory than any TPU has: the error message says how much there is.
 _TOO_LARGE = """
@@ -109,8 +104,8 @@ def compile_program(program, slice_, is_whole=False):
         dict with `fits`, `seconds`, and `available`, the bytes of memory that a program may use on
         one replica. If it does not fit, `needed` bytes. If it does, of one step on one replica:
         `peak`, `arguments`, `outputs`, `aliased` (of both), `temporaries`, `code` in bytes;
-        `operations` (floating-point), `bytes` moved to and from memory; `collectives`, a dict of a
-        kind's name to `count` and `bytes`; and `work`, see `explanation.summed`.
+        `operations` (floating-point), `bytes` moved to and from memory; `collectives`, see
+        `hlo.collectives_of`; and `work`, see `explanation.summed`.
     """
     began = time.time()
     try:
@@ -134,7 +129,7 @@ def compile_program(program, slice_, is_whole=False):
         "code": memory.generated_code_size_in_bytes,
         "operations": cost["flops"],
         "bytes": cost["bytes accessed"],
-        "collectives": collectives(program),
+        "collectives": collectives_of(program),
         "work": summed(work_of(program)),
     }
 
@@ -156,31 +151,6 @@ def available_memory(slice_):
     except Exception as error:
         return _refusal(error)[1]
     raise RuntimeError(f"{slice_.accelerator_type} takes a program of 4 TiB")
-
-
-def collectives(hlo):
-    """Counts the data that an optimised program sends between the replicas.
-
-    XLA may take a collective through a chain of fusions that compute something else meanwhile: each
-    of them has it, and it is counted once.
-
-    Args:
-        hlo: str, the program as XLA prints it.
-
-    Returns:
-        dict of a kind, such as `all-reduce`, to `count` and `bytes` (of a replica's results).
-    """
-    found, chains = {}, set()
-    for types, kind, more in _COLLECTIVE.findall(hlo):
-        chain = kind, *_CHAIN.findall(more)
-        if chain in chains:
-            continue
-        if "chain_id" in more:
-            chains.add(chain)
-        entry = found.setdefault(kind, {"count": 0, "bytes": 0})
-        entry["count"] += 1
-        entry["bytes"] += size_of(types, padded=False)
-    return found
 
 
 def parse(program):

@@ -27,6 +27,7 @@ _CALLED = re.compile(
     r"(\{[^}]*\}|%[\w.-]+)"
 )
 _LABELS = re.compile(r"dim_labels=(\w*)_(\w*)->(\w*)")
+_ALIASED = re.compile(r"\{(\d+)\}: \((\d+), \{\}\)")  # of output_to_operand_aliasing
 _CONTRACTED = re.compile(r"lhs_contracting_dims=\{([\d,]*)\}")
 _GROUPS = re.compile(r"(feature|batch)_group_count=(\d+)")
 
@@ -36,6 +37,14 @@ _FREE = frozenset(
     "custom-call".split()
 )
 _CALLS = frozenset(("while", "call", "conditional"))
+_COLLECTIVES = frozenset(
+    "all-reduce all-to-all all-gather reduce-scatter collective-permute".split()
+)
+# XLA may take a collective through a chain of fusions that compute something else meanwhile. Each
+# of them has it, with this and the number of its channel.
+_CHAIN = re.compile(r'channel_id=(\d+).*chain_id="(\d+)"')
+# A fused sum of which each device gets its part, which is all that is sent.
+_SCATTERED_SUM = re.compile(r"calls=%all-reduce-scatter\b")
 
 
 @dataclasses.dataclass
@@ -66,6 +75,26 @@ def work_of(program):
     """
     computations, entry = _parse(program)
     return list(_run(computations, entry, 1))
+
+
+def collectives_of(program):
+    """The data that a program sends between the replicas; a loop's are multiplied by its turns.
+
+    Args:
+        program: str, optimised HLO.
+
+    Returns:
+        dict of a kind, such as `all-reduce`, to `count` and `bytes`. These are of the whole arrays:
+        those that are summed, also where a replica gets a part of the sum, and those that are put
+        together.
+    """
+    computations, entry = _parse(program)
+    found = {}
+    for kind, size, times in _sent(computations, entry, 1, set()):
+        total = found.setdefault(kind, {"count": 0, "bytes": 0})
+        total["count"] += times
+        total["bytes"] += times * size
+    return found
 
 
 def size_of(type_, padded=True):
@@ -142,13 +171,18 @@ def _closing(text):
     raise ValueError(f"no parenthesis is closed in {text[:80]!r}")
 
 
+def _turns(instruction):
+    """How often what an instruction calls runs."""
+    trips = _TRIPS.search(instruction.attributes)
+    return int(trips[1]) if trips else 1
+
+
 def _run(computations, name, times):
     """The work of a computation that runs so many times."""
     instructions = computations[name]
     for instruction in instructions.values():
         if instruction.opcode in _CALLS:
-            trips = _TRIPS.search(instruction.attributes)
-            turns = times * int(trips[1]) if trips else times
+            turns = times * _turns(instruction)
             runs = [list(_run(computations, called, turns)) for called in instruction.called]
             if instruction.opcode == "conditional":  # the longest, as one of them runs
                 runs = [max(runs, key=lambda run: sum(work.bytes for work in run))]
@@ -166,6 +200,36 @@ def _run(computations, name, times):
         )
 
 
+# --- collectives ----------------------------------------------------------------------------------
+
+
+def _sent(computations, name, times, chains):
+    """(kind, bytes, times) of each collective of a computation that runs so many times."""
+    instructions = computations[name]
+
+    def given(instruction):
+        types = (instructions[name].type for name in instruction.operands)
+        return sum(size_of(type_, padded=False) for type_ in types)
+
+    for instruction in instructions.values():
+        kind = instruction.opcode.removesuffix("-start")
+        if kind in _COLLECTIVES:
+            if chain := _CHAIN.search(instruction.attributes):
+                if (kind, *chain.groups()) in chains:
+                    continue
+                chains.add((kind, *chain.groups()))
+            size = given(instruction)
+            if kind == "all-gather":  # one that is begun has a result that holds its operands, too
+                begun = size if instruction.opcode != kind else 0
+                size = size_of(instruction.type, padded=False) - begun
+            yield kind, size, times
+        elif _SCATTERED_SUM.search(instruction.attributes):
+            yield "reduce-scatter", given(instruction), times
+        else:
+            for called in instruction.called:
+                yield from _sent(computations, called, times * _turns(instruction), chains)
+
+
 # --- bytes ----------------------------------------------------------------------------------------
 
 
@@ -175,8 +239,17 @@ def _bytes(computations, instructions, instruction):
     result, opcode = size_of(instruction.type), instruction.opcode
     if opcode == "fusion":
         [called] = instruction.called
-        return result + sum(_read(computations, called, place) for place in range(len(sizes)))
-    if opcode.endswith("-start"):  # its result holds its operands, too
+        places, carried = set(range(len(sizes))), 0
+        if any(_CHAIN.search(one.attributes) for one in computations[called].values()):
+            # What the chain has and is passed on is not moved here.
+            aliased = _ALIASED.findall(instruction.attributes)
+            results = _ARRAY.findall(instruction.type)
+            carried = sum(_array_size(*results[int(output)], True) for output, _ in aliased)
+            places -= {int(operand) for _, operand in aliased}
+        return result - carried + sum(_read(computations, called, place) for place in places)
+    if opcode == "slice-start":  # its result holds its operand, too
+        return 2 * (result - sum(sizes))
+    if opcode.endswith("-start"):
         return 2 * sum(sizes)
     if opcode in ("slice", "dynamic-slice"):
         return 2 * result

@@ -48,3 +48,30 @@ def test_differences():
     found = report.differences(compiled(peak=5, bytes=99e9), other)
     expected = {"operations": 0, "bytes": -0.01, "peak": 0.25, "all_reduced_bytes": 0}
     assert found == pytest.approx(expected)
+
+
+def test_the_table_says_what_is_sent_beside_sums():
+    gathers = {"count": 12, "bytes": 834_000_000}
+    outcome = {
+        "what": "joint",
+        "tpu": {
+            "type": "v4-8",
+            "cores": 8,
+            "chips": 4,
+            "hosts": 1,
+            "topology": "2x2x1",
+            "replicas": 4,
+        },
+        "batch": {"images": 32},
+        "replica_batch": {"images": 8},
+        "programs": {
+            "train": compiled(collectives={"all-gather": gathers, **compiled()["collectives"]}),
+            "validate": compiled(),
+            "probe": refused(20),
+        },
+        "memory": {"fits": False, "program": "probe", "needed": 20 * GIB, "available": 15 * GIB},
+    }
+    lines = report.table(outcome).splitlines()
+    assert [line for line in lines if " sends " in line] == [
+        "train sends all-gather 0.834 GB in 12, all-reduce 0.532 GB in 3"
+    ]

@@ -5,16 +5,19 @@ one a host, run the same program.
 
 - `replicated`: every device has all weights and moments. A step is the program of one device, which
   sees its share of the batch and sums over the others where it says so, as on TensorFlow.
-- `fsdp`: every device has a part of each (Zhao et al. 2023, "PyTorch FSDP"; ZeRO's third stage). A
-  step is a function of the whole batch, which XLA divides; a pass gathers the weights of a layer
-  when it reads them, and gradients, moments and updates stay divided.
+- `fsdp`: every device has a part of each (Zhao et al. 2023, "PyTorch FSDP"; ZeRO's third stage).
+  Passes are programs of one device, which gathers the weights that they read; of a gradient it gets
+  the sum of its part alone. The merge and the update are functions of whole arrays, which XLA
+  divides as they lie.
 """
 
 import contextlib
+import math
 import os
 import threading
 
 import jax
+import jax.numpy as jnp
 import keras
 import numpy as np
 import tensorflow as tf
@@ -25,6 +28,8 @@ from pipelines.command_line import UserError, one_line
 from tpu.slices import as_flag
 
 DATA = "data"  # the axis of the mesh that a batch is divided along
+# With fewer entries a device, a part takes as much of a TPU's memory, and to gather it much time.
+TILE = 1024
 _SAME, _DIVIDED = PartitionSpec(), PartitionSpec(DATA)  # on every device; along the first axis
 _current = threading.local()
 
@@ -42,8 +47,7 @@ class JaxStrategy:
         process: int, which of them this is.
         everywhere: `jax.sharding.Sharding` of what every device has.
         divided: `jax.sharding.Sharding` of what is divided along its first axis.
-        axis: str, of the mesh, where functions are of one device's share of a batch; None where
-            they are of the whole, and each device has a part of the weights.
+        divides_weights: bool, whether each device has a part of the weights.
     """
 
     def __init__(self, devices, sharding="replicated"):
@@ -53,7 +57,7 @@ class JaxStrategy:
         self._mesh = Mesh(np.array(devices), (DATA,))
         self.everywhere = NamedSharding(self._mesh, _SAME)
         self.divided = NamedSharding(self._mesh, _DIVIDED)
-        self.axis = None if sharding == "fsdp" else DATA
+        self.divides_weights = sharding == "fsdp"
 
     @contextlib.contextmanager
     def scope(self):
@@ -82,7 +86,7 @@ class JaxStrategy:
         """How weights, and what goes with each of their entries, lie on the devices.
 
         Of those with two axes or more the longest axis is divided, if it can be, and of equally
-        long ones the first.
+        long ones the first. Small ones are whole, see `TILE`.
 
         Args:
             shape: tuple of int.
@@ -91,7 +95,9 @@ class JaxStrategy:
             `jax.sharding.Sharding`.
         """
         fit = [axis for axis, size in enumerate(shape) if size % self.num_replicas_in_sync == 0]
-        if self.axis or len(shape) < 2 or not fit:
+        if not self.divides_weights or len(shape) < 2 or not fit:
+            return self.everywhere
+        if math.prod(shape) < TILE * self.num_replicas_in_sync:
             return self.everywhere
         longest = max(fit, key=lambda axis: shape[axis])
         spec = [DATA if axis == longest else None for axis in range(len(shape))]
@@ -105,43 +111,65 @@ class JaxStrategy:
         """
         return jax.device_put(values, [self.sharding_of(value.shape) for value in values])
 
-    def gathered(self, value):
-        """Weights as a pass reads them, inside of a program.
+    def gathered(self, value, shape):
+        """Weights as a pass reads them, inside of `on_each`; of their gradient see `scattered`.
 
         Args:
-            value: array, as `placed`.
+            value: array, what this device has of them.
+            shape: tuple of int, that of the whole.
         """
-        if self.axis:
+        spec = self.sharding_of(shape).spec
+        if DATA not in spec:
             return value
-        return jax.lax.with_sharding_constraint(value, self.everywhere)
+        axis = spec.index(DATA)
+        # As a matrix: XLA pads the heads' short axes in memory, and does not scatter along others.
+        first, last = axis == 0, axis == len(shape) - 1
+        if first or last:
+            value = jnp.reshape(value, (value.shape[0], -1) if first else (-1, value.shape[-1]))
+            axis = 0 if first else 1
+        return jnp.reshape(jax.lax.all_gather(value, DATA, axis=axis, tiled=True), shape)
 
-    def scattered(self, value):
-        """A gradient as its weights lie, inside of a program.
+    def scattered(self, gradient, shape):
+        """The sum of all devices' gradients by divided weights, this device's part of it.
 
         Args:
-            value: array.
+            gradient: array, by what `gathered` takes. Where it gathers, this is the sum already:
+                the gradient of a gather is a sum of which each device gets its part.
+            shape: tuple of int, that of the whole.
         """
-        if self.axis:
-            return value
-        return jax.lax.with_sharding_constraint(value, self.sharding_of(value.shape))
+        is_summed = DATA in self.sharding_of(shape).spec
+        return gradient if is_summed else jax.lax.psum(gradient, DATA)
+
+    @property
+    def axis(self):
+        """Of the mesh, inside of `on_each`: str; None outside."""
+        return getattr(_current, "axis", None)
 
     def on_each(self, function, outputs=_SAME):
         """Divides a batch over the devices, each of which calls a function of its share.
 
-        Where functions are of the whole batch, it is the same function.
-
         Args:
-            function: of anything that every device has, and of a batch.
-            outputs: `jax.sharding.PartitionSpec` of what it returns; by default every device
+            function: of anything that lies on the devices as weights do, and of a batch.
+            outputs: nested `jax.sharding.PartitionSpec` of what it returns; by default every device
                 returns the same.
         """
-        if not self.axis:
-            return function
+
+        def of_share(*arguments):
+            _current.axis = DATA
+            try:
+                return function(*arguments)
+            finally:
+                _current.axis = None
 
         def on_devices(*arguments):
-            specs = *[_SAME] * (len(arguments) - 1), _DIVIDED
+            *others, _ = arguments
+            specs = jax.tree.map(lambda x: self.sharding_of(x.shape).spec, others)
             each = jax.shard_map(
-                function, mesh=self._mesh, in_specs=specs, out_specs=outputs, check_vma=False
+                of_share,
+                mesh=self._mesh,
+                in_specs=(*specs, _DIVIDED),
+                out_specs=outputs,
+                check_vma=False,
             )
             return each(*arguments)
 
@@ -161,10 +189,13 @@ class JaxStrategy:
         variables = model.variables
 
         def of_share(values, batch):
-            values = [self.gathered(value) for value in values]
+            values = [
+                self.gathered(value, variable.shape)
+                for value, variable in zip(values, variables, strict=True)
+            ]
             with keras.StatelessScope(list(zip(variables, values, strict=True))):
                 found = function(batch)
-            return jax.lax.psum(found, self.axis) if sums and self.axis else found
+            return jax.lax.psum(found, DATA) if sums else found
 
         of_all = self.on_each(of_share, _SAME if sums else _DIVIDED)
         return jax.jit(of_all, out_shardings=self.everywhere)

@@ -1,18 +1,23 @@
 """A step in parts, one behind the other, whose sums are those of the whole batch."""
 
+from typing import Any
+
 import tensorflow as tf
 
+from keras_vitbert.merging.merge import present
 
-def in_parts(function, batch, parts):
+
+def in_parts(function, batch, parts, variables=()):
     """Sums what a function makes of the parts of a batch, with the memory of one part.
 
     Args:
-        function: of (dict, a part of the batch; scalar int64 tensor, its number) to nested lists
-            and dicts of tensors, which are summed. It must not sum over replicas, nor change a
-            variable. It is traced once.
+        function: of (dict, a part of the batch; scalar int64 tensor, its number) to (lists of
+            gradients by the variables, or None; nested lists and dicts of tensors), all of which is
+            summed. It must not sum over replicas, nor change a variable. It is traced once.
         batch: dict of tensors, all with the same first axis or with first axes that `parts`
             divides.
         parts: int.
+        variables: list of Keras variables.
 
     Returns:
         what the function returns.
@@ -20,14 +25,19 @@ def in_parts(function, batch, parts):
     Raises:
         ValueError: the parts do not divide a first axis.
     """
+    del variables  # gradients are sums over a replica's share, as they are
     if parts == 1:
         return function(batch, tf.constant(0, tf.int64))
     divided = {name: _divided(name, value, parts) for name, value in batch.items()}
+    placed: Any = None
 
     @tf.function(autograph=False)
     def part(number):
+        nonlocal placed
         own = {name: tf.gather(value, number) for name, value in divided.items()}
-        return function(own, number)
+        gradients, others = function(own, number)
+        gradients, placed = present(gradients)
+        return gradients, others
 
     made = part.get_concrete_function(tf.TensorSpec((), tf.int64)).structured_outputs
     zeros = tf.nest.map_structure(_zeros, made)
@@ -36,13 +46,14 @@ def in_parts(function, batch, parts):
         return number + 1, tf.nest.map_structure(tf.add, sums, part(number))
 
     start = tf.constant(0, tf.int64), zeros
-    return tf.while_loop(
+    _, (gradients, others) = tf.while_loop(
         lambda number, _: number < parts,
         add,
         start,
         parallel_iterations=1,
         maximum_iterations=parts,
-    )[1]
+    )
+    return placed(gradients), others
 
 
 def _zeros(like):

@@ -7,7 +7,6 @@ import numpy as np
 from keras import ops
 
 from keras_vitbert.merging.entries import Parts
-from keras_vitbert.merging.merge import present
 from keras_vitbert.training import cpu_layers
 from keras_vitbert.training.clipping import clip_scale
 from keras_vitbert.training.engines.chosen import Fitting, engine
@@ -127,33 +126,27 @@ class BaseTrainer(Fitting):
 
         Args:
             function: of (dict, a part of the batch; scalar int64 tensor, its number) to (lists of
-                gradients or None, list of losses, metrics as `record` takes them); without sums
-                over the replicas and without changes of variables.
+                gradients by the network's trainable variables, or None; list of losses; dict of a
+                metric's name to values and weights of examples); without sums over the replicas
+                and without changes of variables.
             batch: dict, this replica's share.
 
         Returns:
-            (lists of gradients or None, list of losses, metrics), of the whole.
+            (lists of gradients or None, list of losses, metrics as `record` takes them), of the
+            whole.
         """
-        placed: Any = None
 
         def part(batch, number):
-            nonlocal placed
             gradients, losses, measured = function(batch, number)
-            gradients, placed = present(gradients)
-            if self.accumulation > 1:
-                measured = {
-                    name: (ops.sum(values * weights), ops.sum(weights))
-                    for name, (values, weights) in measured.items()
-                }
-            return gradients, losses, measured
-
-        gradients, losses, measured = engine.in_parts(part, batch, self.accumulation)
-        if self.accumulation > 1:
-            measured = {
-                name: (ops.divide_no_nan(total, weight), weight)
-                for name, (total, weight) in measured.items()
+            sums = {
+                name: (_total(values * weights), _total(weights))
+                for name, (values, weights) in measured.items()
             }
-        return placed(gradients), losses, measured
+            return gradients, (losses, sums)
+
+        variables = self.network.trainable_variables
+        gradients, sums = engine.in_parts(part, batch, self.accumulation, variables)
+        return gradients, *sums
 
     def forward(self, inputs, step, place=0, part=0):
         """Calls the network in training mode, inside a replica.
@@ -213,13 +206,14 @@ class BaseTrainer(Fitting):
         """Adds to the metrics.
 
         Args:
-            measured: dict of a metric's name to (values, weights).
+            measured: dict of a metric's name to (this replica's sum of weighted values, its sum of
+                weights).
             good: scalar bool tensor; if it is False, the metrics keep their values.
         """
-        for name, (values, weights) in measured.items():
-            values, weights = ops.where(good, values, 0.0), ops.where(good, weights, 0.0)
-            values, weights = engine.of_all(values, weights)
-            self.means[name].update_state(values, sample_weight=weights)
+        for name, sums in engine.of_all(measured).items():
+            total, weight = (ops.where(good, value, 0.0) for value in sums)
+            self.means[name].total.assign_add(total)
+            self.means[name].count.assign_add(weight)
 
     def make_train_function(self, force=False):
         if self.train_function is None or force:
@@ -243,6 +237,12 @@ class BaseTrainer(Fitting):
     @property
     def metrics(self):
         return list(self.means.values())
+
+
+def _total(values):
+    """The sum over examples of the means of their values, which is how Keras counts weights."""
+    axes = tuple(range(1, len(values.shape)))
+    return ops.sum(ops.mean(values, axes) if axes else values)
 
 
 def _half_square(gradient, part):

@@ -141,10 +141,10 @@ class JointTrainer(BaseTrainer):
             good, logs = self._joint_update(gradients, losses, measured, step, probing)
             if self.merge.needs_losses_after:
                 after = engine.in_parts(
-                    lambda batch, part: self._losses_after(batch, step, part, totals),
+                    lambda batch, part: ([], self._losses_after(batch, step, part, totals)),
                     batch,
                     self.accumulation,
-                )
+                )[1]
                 losses, after = engine.summed([losses, after])
                 self.merge.keep(self.merge.after(losses, after), good)
         return {**self.get_metrics_result(), **logs}

@@ -1,10 +1,9 @@
 """The engine on JAX: a step is a function of one device's share of a batch, or of the whole.
 
-See `tpu.jax_strategy`: where every device has all weights, the strategy has an axis, and sums over
-it are explicit; where weights are divided, they are XLA's.
+See `tpu.jax_strategy`: where every device has all weights, the whole step is one device's; where
+weights are divided, the passes alone are, inside of `in_parts`.
 """
 
-import math
 from typing import Any
 
 import jax
@@ -37,20 +36,24 @@ def gradients(function, variables):
         (list of arrays, None for a variable that the function does not read; the loss; what else
         the function returns).
     """
-    read, around = set(), pass_scope.present("state")
+    read = set()
+    around: Any = pass_scope.present("state")
     strategy: Any = pass_scope.present("strategy")
 
     def of(values):
-        scope = State(zip(variables, values, strict=True), around, read, strategy.gathered)
+        # Once for all reads of a variable, so that their gradients are summed before they are sent.
+        if gathers:
+            values = [strategy.gathered(x, v.shape) for x, v in zip(values, variables, strict=True)]
+        scope = State(zip(variables, values, strict=True), around, read)
         with scope, pass_scope.using(state=scope):
             return function()
 
-    found = jax.value_and_grad(of, has_aux=True)([variable.value for variable in variables])
-    (loss, more), slopes = found
-    reached = [
-        strategy.scattered(g) if id(v) in read else None
-        for g, v in zip(slopes, variables, strict=True)
-    ]
+    gathers = strategy.divides_weights
+    values = [around.held(variable) for variable in variables]
+    (loss, more), slopes = jax.value_and_grad(of, has_aux=True)(values)
+    if gathers:
+        slopes = [strategy.scattered(g, v.shape) for g, v in zip(slopes, variables, strict=True)]
+    reached = [g if id(v) in read else None for g, v in zip(slopes, variables, strict=True)]
     return reached, loss, more
 
 
@@ -61,14 +64,13 @@ class State(keras.StatelessScope):
         values: iterable of (Keras variable, array).
         around: `State`, or None.
         read: set, to which the ids of the variables that are read are added, or None.
-        gathered: function of an array, which is applied whenever one of `values` is read.
     """
 
-    def __init__(self, values, around=None, read=None, gathered=None):
+    def __init__(self, values, around=None, read=None):
         values = list(values)
         super().__init__(values)
-        self._around, self._read, self._gathered = around, read, gathered
-        self._own = {id(variable) for variable, _ in values}
+        self._around, self._read = around, read
+        self._own = [variable for variable, _ in values]
 
     def get_current_value(self, variable):
         if self._read is not None:
@@ -76,19 +78,52 @@ class State(keras.StatelessScope):
         found = super().get_current_value(variable)
         if found is None and self._around is not None:
             return self._around.get_current_value(variable)
-        if self._gathered is not None and id(variable) in self._own:
-            return self._gathered(found)
         return found
+
+    def held(self, variable):
+        """What this device has of a variable: array.
+
+        Args:
+            variable: Keras variable.
+        """
+        return self.get_current_value(variable)
+
+    def variables(self):
+        """The variables of this scope and of those around it: list."""
+        return [*self._own, *(self._around.variables() if self._around else ())]
+
+
+class DividedState(keras.StatelessScope):
+    """Values of variables of which this device has a part, which are gathered when they are read.
+
+    Args:
+        variables: list of Keras variables.
+        values: list of arrays, the parts.
+        strategy: `tpu.jax_strategy.JaxStrategy`.
+    """
+
+    def __init__(self, variables, values, strategy):
+        super().__init__()  # which takes values of the variables' own shapes alone
+        self._strategy = strategy
+        self._held = {id(v): value for v, value in zip(variables, values, strict=True)}
+
+    def get_current_value(self, variable):
+        found = self.held(variable)
+        return None if found is None else self._strategy.gathered(found, variable.shape)
+
+    def held(self, variable):
+        """See `State`."""
+        return self._held.get(id(variable))
 
 
 def shares():
-    """int, how many devices share a batch, of which the step sees one's share."""
+    """int, how many devices share a batch, of which a pass sees one's share."""
     strategy: Any = pass_scope.present("strategy")
-    return strategy.num_replicas_in_sync if strategy.axis else 1
+    return strategy.num_replicas_in_sync
 
 
 def summed(values):
-    """Sums over the devices, unless they are those of the whole batch already.
+    """Sums over the devices, unless `in_parts` has summed already.
 
     Args:
         values: nested lists of arrays.
@@ -100,18 +135,13 @@ def summed(values):
     return jax.lax.psum(values, strategy.axis) if strategy.axis else values
 
 
-def of_all(values, weights):
-    """A weighted mean over all devices, for a metric.
+def of_all(sums):
+    """Sums that metrics take, which every device has alike.
 
     Args:
-        values, weights: arrays, of this device's share.
-
-    Returns:
-        (scalar array, the mean; scalar array, the sum of weights, as Keras counts them: of an
-        example the mean of its).
+        sums: nested dicts and tuples of scalar arrays, see `summed`.
     """
-    total, weight = summed([jnp.sum(values * weights), jnp.sum(weights)])
-    return keras.ops.divide_no_nan(total, weight), weight / math.prod(values.shape[1:])
+    return summed(sums)
 
 
 def after(tensor, others):
@@ -124,35 +154,53 @@ def after(tensor, others):
     return jax.lax.optimization_barrier((tensor, others))[0]
 
 
-def in_parts(function, batch, parts):
+def in_parts(function, batch, parts, variables=()):
     """Sums what a function makes of the parts of a batch, with the memory of one part.
 
     Args:
-        function: of (dict, a part of the batch; scalar int array, its number) to nested lists and
-            dicts of arrays, which are summed. It must not change a variable.
+        function: of (dict, a part of a device's share of the batch; scalar int array, its number)
+            to (lists of `gradients` by the variables; nested lists and dicts of arrays), all of
+            which is summed. It must not sum over devices, nor change a variable.
         batch: dict of arrays, with first axes that `parts` divides.
         parts: int.
+        variables: list of Keras variables.
 
     Returns:
-        what the function returns.
+        what the function returns, of this device's share; where weights are divided, of the batch,
+        and gradients as the weights lie.
 
     Raises:
         ValueError: the parts do not divide a first axis.
     """
+    around: Any = pass_scope.present("state")
+    strategy: Any = pass_scope.present("strategy")
+    if strategy.axis:
+        return _of_share(function, batch, parts)
+    read = around.variables()
+
+    def on_device(values, batch):
+        scope = DividedState(read, values, strategy)
+        with scope, pass_scope.using(state=scope):
+            gradients, others = _of_share(function, batch, parts)
+        # By variables, as `specs` are; how many losses have gradients only the function knows.
+        of_variables = list(zip(*gradients, strict=True)) or [()] * len(variables)
+        return of_variables, jax.lax.psum(others, strategy.axis)
+
+    specs = [strategy.sharding_of(variable.shape).spec for variable in variables]
+    run = strategy.on_each(on_device, (specs, strategy.everywhere.spec))
+    of_variables, others = run([around.held(variable) for variable in read], batch)
+    return [list(row) for row in zip(*of_variables, strict=True)], others
+
+
+def _of_share(function, batch, parts):
     if parts == 1:
         return function(batch, 0)
     divided = {}
-    strategy: Any = pass_scope.present("strategy")
-    devices = 1 if strategy.axis else strategy.num_replicas_in_sync
     for name, array in batch.items():
         count, *rest = array.shape
-        if count % (devices * parts):
-            raise ValueError(
-                f"{name}: {devices} devices of {parts} parts do not divide {count} examples"
-            )
-        # Each part is of all devices, so that nothing has to move.
-        of_devices = jnp.reshape(array, (devices, parts, count // devices // parts, *rest))
-        divided[name] = jnp.reshape(jnp.swapaxes(of_devices, 0, 1), (parts, count // parts, *rest))
+        if count % parts:
+            raise ValueError(f"{name}: {parts} parts do not divide {count} examples of a device")
+        divided[name] = jnp.reshape(array, (parts, count // parts, *rest))
     of_parts = divided, jnp.arange(parts)
     made = jax.eval_shape(lambda part: function(*part), jax.tree.map(lambda x: x[0], of_parts))
 

@@ -50,22 +50,20 @@ class Fitting(keras.Model):
             read; batches), to (list of arrays, logs); list of Keras variables, the state; list of
             Keras variables, what steps only read).
         """
-        strategy, trains = self.distribute_strategy, step is not None
+        strategy = self.distribute_strategy
         state = [*self.variables, *self.metrics_variables, *self.optimizer.variables]
         state = list({id(v): v for v in state}.values())
         frozen = list(self.frozen_variables)
 
         def stepped(step):
             def one(values, frozen_values, batch):
-                around = State(zip(frozen, frozen_values, strict=True), gathered=strategy.gathered)
-                # A training step gathers in `gradients`: its updates are of divided weights.
-                gathered = None if trains else strategy.gathered
-                scope = State(zip(state, values, strict=True), around, gathered=gathered)
+                around = State(zip(frozen, frozen_values, strict=True))
+                scope = State(zip(state, values, strict=True), around)
                 with scope, pass_scope.using(state=scope, strategy=strategy):
                     logs = step(batch)
                 return [scope.get_current_value(v) for v in state], logs
 
-            return strategy.on_each(one)
+            return one if strategy.divides_weights else strategy.on_each(one)
 
         shardings = [strategy.sharding_of(variable.shape) for variable in state]
         shardings = shardings, strategy.everywhere

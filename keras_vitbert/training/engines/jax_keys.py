@@ -24,7 +24,7 @@ def generator_of(strategy=None):
 
 
 def keys_of(words, generator, part, parts, interleaved, places):
-    """The random numbers of a forward pass on a device's share of the batch, or on the whole.
+    """The random numbers of a forward pass on a device's share of the batch.
 
     Args:
         words: (seed, step, number of the pass).
@@ -55,7 +55,7 @@ class Keys:
         places: int, for how many examples of a part there are numbers; None for their count.
         devices: int, that share the batch.
         hosts: int, that take turns.
-        axis: str, of the mesh where this is one device's pass; None where it is that of all.
+        axis: str, of the mesh of devices; None where there is one alone.
     """
 
     generator = "threefry"
@@ -84,13 +84,8 @@ class Keys:
 
     def _examples(self, count):
         """The numbers in the global batch of a part's examples."""
-        devices = 1 if self._axis else self._devices
-        places = (self._places or count) // devices
-        device, place = jnp.divmod(
-            jnp.arange(count, dtype=jnp.uint32), jnp.uint32(count // devices)
-        )
-        if self._axis:
-            device = jax.lax.axis_index(self._axis).astype(jnp.uint32)
+        place = jnp.arange(count, dtype=jnp.uint32)
+        device = jnp.asarray(jax.lax.axis_index(self._axis) if self._axis else 0, jnp.uint32)
         host, device = jnp.divmod(device, jnp.uint32(self._devices // self._hosts))
         part = device * self._parts + jnp.asarray(self._part, jnp.uint32)
-        return (part * places + place) * self._hosts + host
+        return (part * jnp.uint32(self._places or count) + place) * self._hosts + host

@@ -64,13 +64,13 @@ def summed(values):
         return replicas.all_reduce(tf.distribute.ReduceOp.SUM, values)
 
 
-def of_all(values, weights):
-    """What a metric takes: these, of which it makes the mean over all replicas when it is read.
+def of_all(sums):
+    """Sums that metrics take: a replica's own, which are added up when a metric is read.
 
     Args:
-        values, weights: tensors, of this replica's share.
+        sums: nested dicts and tuples of scalar tensors, of this replica's share.
     """
-    return values, weights
+    return sums
 
 
 def after(tensor, others):

@@ -17,9 +17,10 @@ def test_sums_are_those_of_all_parts():
     def function(batch, number):
         seen.append((batch["x"].shape, batch["y"].shape))
         total = tf.reduce_sum(batch["x"], axis=0) * tf.cast(number + 1, tf.float64)
-        return [total], {"y": (tf.reduce_sum(batch["y"] ** 2),)}
+        return [[total, None]], {"y": (tf.reduce_sum(batch["y"] ** 2),)}
 
-    [total], rest = in_parts(function, {"x": tf.constant(x), "y": tf.constant(y)}, 3)
+    [[total, none]], rest = in_parts(function, {"x": tf.constant(x), "y": tf.constant(y)}, 3)
+    assert none is None
     expected = sum((n + 1) * x[2 * n : 2 * n + 2].sum(0) for n in range(3))
     np.testing.assert_allclose(total, expected)
     np.testing.assert_allclose(rest["y"][0], (y**2).sum())

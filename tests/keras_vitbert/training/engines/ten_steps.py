@@ -29,6 +29,9 @@ from tests.keras_vitbert.training.replicas_script import (
 )
 from tpu.strategy import get_strategy
 
+if keras.backend.backend() == "jax":
+    from tpu import jax_strategy
+
 OPTIMIZER = {**ADAMW, "momentum": 0.9}
 DISTILLATION = {"distillation_ratio": 0.5, "temperature": 2.0}
 # What a case leaves out: `merge` and `optimizer` are sections of a config, `trainer` holds further
@@ -61,6 +64,8 @@ def train(case, student_weights, teacher_weights):
         dict of name to array: weights, masks and state at the end, and the logs of each execution.
     """
     case = CASE | case
+    if case["sharding"] == "fsdp" and keras.backend.backend() == "jax":
+        jax_strategy.TILE = 1  # all weights of this model are small
     strategy = get_strategy(sharding=case["sharding"])
     with strategy.scope():
         student, teacher = networks(case)

@@ -23,7 +23,7 @@ CASES = [thorough("adamw", 4, 1), slow("sgd", 2, 2)]
 # One of each kind of need: inner products, both gradients and their moments, losses before and
 # after the update, all entries. Masks of updates and packed texts go with parts and recomputation.
 MERGES = [
-    slow(BY_BLOCK),
+    thorough(BY_BLOCK),
     slow(OF_UPDATES),
     thorough("mask+famo"),
     thorough("graddrop"),

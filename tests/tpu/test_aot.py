@@ -201,7 +201,9 @@ def test_a_fine_tuning_on_gpus(small, tmp_path):
 @pytest.mark.slow
 def test_the_step_of_jax_sums_what_that_of_tensorflow_does(small, tmp_path):
     """Divided, its variables take less of a device."""
-    flags = [f"--config={small}", "--tpu=v3-8", "--programs=train"]
+    # Smaller weights are not divided.
+    widths = "--config.model.hidden_dim=128", "--config.model.intermediate_dim=256"
+    flags = [f"--config={small}", "--tpu=v3-8", "--programs=train", *widths]
     assert command_line.run(aot.main, [*flags, f"--json={tmp_path}/tensorflow.json"]) == EXIT_DONE
     for sharding in SHARDINGS:
         more = f"--config.sharding={sharding}", f"--json={tmp_path}/{sharding}.json"

@@ -218,10 +218,11 @@ def _sent(computations, name, times, chains):
                 if (kind, *chain.groups()) in chains:
                     continue
                 chains.add((kind, *chain.groups()))
-            size = given(instruction)
-            if kind == "all-gather":  # one that is begun has a result that holds its operands, too
-                begun = size if instruction.opcode != kind else 0
-                size = size_of(instruction.type, padded=False) - begun
+            size, result = given(instruction), size_of(instruction.type, padded=False)
+            if kind == "all-reduce":  # which may convert what it is given
+                size = result
+            elif kind == "all-gather":  # one that is begun has a result that holds its operands
+                size = result - (size if instruction.opcode != kind else 0)
             yield kind, size, times
         elif _SCATTERED_SUM.search(instruction.attributes):
             yield "reduce-scatter", given(instruction), times

@@ -42,16 +42,14 @@ def gradients(function, variables):
 
     def of(values):
         # Once for all reads of a variable, so that their gradients are summed before they are sent.
-        if gathers:
-            values = [strategy.gathered(x, v.shape) for x, v in zip(values, variables, strict=True)]
+        values = [strategy.gathered(x, v.shape) for x, v in zip(values, variables, strict=True)]
         scope = State(zip(variables, values, strict=True), around, read)
         with scope, pass_scope.using(state=scope):
             return function()
 
-    gathers = strategy.divides_weights
     values = [around.held(variable) for variable in variables]
     (loss, more), slopes = jax.value_and_grad(of, has_aux=True)(values)
-    if gathers:
+    if strategy.divides_weights:
         slopes = [strategy.scattered(g, v.shape) for g, v in zip(slopes, variables, strict=True)]
     reached = [g if id(v) in read else None for g, v in zip(slopes, variables, strict=True)]
     return reached, loss, more

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 from ml_collections import config_dict
 
-from keras_vitbert.configs.merges import blocks_of
+from keras_vitbert.configs.merges import blocks_of, has_masks
 from keras_vitbert.configs.variants import VARIANTS
 from keras_vitbert.inspection.activations import MeanActivations
 from keras_vitbert.inspection.mask_values import MaskValues
@@ -30,7 +30,7 @@ class Lacking(UserError):
 
 
 class FinishedRun:
-    """The folder of a run of `pretrain`; what is costly is read once, on demand.
+    """The folder of a run of `pretrain`; costly values are read once, on demand.
 
     Args:
         path: str, local or `gs://`.
@@ -74,7 +74,7 @@ class FinishedRun:
         """The validation examples of the run as `Data`; its training examples are the same.
 
         Raises:
-            Lacking: they do not exist any more, or do not fit the model.
+            Lacking: they no longer exist, or do not fit the model.
         """
         config = config_dict.ConfigDict(self.record["config"])
         config.image_batch = config.text_batch = 1  # few are enough
@@ -135,7 +135,7 @@ class FinishedRun:
         return {self.step: (values["image"], values["text"])}
 
     def _both(self, arrays):
-        """The activations of images and of text in a file, which must be those of this model."""
+        """The activations of images and of text in a file, which must belong to this model."""
         model = self.record["config"]["model"]
         shape = (model["num_layers"], model["hidden_dim"])
         found = arrays["image"], arrays["text"]
@@ -146,13 +146,15 @@ class FinishedRun:
     def masks(self):
         """The masks after their updates: list of `MaskValues`, the steps ascending.
 
-        Without stored masks there is one element, of the last checkpoint.
+        Without stored masks there is one element, from the last checkpoint.
 
         Raises:
             Lacking: the run has no masks.
         """
-        if self.record["config"]["merge"]["name"] == "sum":
-            raise Lacking(f"its variant {self.record['variant']} has no masks")
+        merge = self.record["config"]["merge"]["name"]
+        if not has_masks(merge):
+            variant = self.record["variant"]
+            raise Lacking(f"variant {variant} with merge.name={merge} has no masks")
         if self._stored_masks:
             return self._stored_masks
         self._require_checkpoint()
@@ -212,7 +214,7 @@ class FinishedRun:
 
 
 def open_runs(paths, **options):
-    """Runs by the shortest names that tell them apart.
+    """Runs by the shortest names that distinguish them.
 
     Args:
         paths: list of str, folders of runs of `pretrain` and `finetune`.

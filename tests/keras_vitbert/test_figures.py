@@ -76,8 +76,8 @@ def test_runs_without_a_checkpoint(made, tmp_path, capsys):
     assert json.loads(description.text) == wanted
     assert err.splitlines() == [
         "joint: no figure 3: it has neither stored values nor a checkpoint yet",
-        "joint: no figure 4: its variant joint has no masks",
-        "joint: no figure 5: its variant joint has no masks",
+        "joint: no figure 4: variant joint with merge.name=sum has no masks",
+        "joint: no figure 5: variant joint with merge.name=sum has no masks",
     ]
     for name in expected[::2]:
         with Image.open(tmp_path / name) as image:
@@ -119,7 +119,8 @@ def test_the_same_values_give_the_same_files(made, tmp_path, monkeypatch):
 
 
 def test_nothing_to_draw(refused, made):
-    message = "nothing can be drawn: joint: no figure 4: its variant joint has no masks; joint: no"
+    lacking = "variant joint with merge.name=sum has no masks"
+    message = f"nothing can be drawn: joint: no figure 4: {lacking}; joint: no"
     refused(f"--run={made / 'joint'}", "--figures=4,5", message=message, lines=3)
 
 
@@ -194,8 +195,8 @@ def test_all_figures_of_runs_side_by_side(run_with_checkpoint, tmp_path, capsys)
     for name, lacking in zip(names[1:], (lines[::2], lines[1::2]), strict=True):
         assert lacking == [
             f"{name}: no figure 3: its variant {name} has one modality only",
-            f"{name}: no figure 4: its variant {name} has no masks",
-            f"{name}: no figure 5: its variant {name} has no masks",
+            f"{name}: no figure 4: variant {name} with merge.name=sum has no masks",
+            f"{name}: no figure 5: variant {name} with merge.name=sum has no masks",
         ]
     svg = (tmp_path / "figure6.svg").read_text()
     assert svg.count(">cat ") + svg.count(">dog ") + svg.count(">tench ") == 2 * 2 * 3

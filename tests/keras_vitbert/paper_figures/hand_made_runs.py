@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_vitbert.configs import sample
+from keras_vitbert.configs.merges import has_masks
 from keras_vitbert.configs.variants import VARIANTS, apply_variant
 from keras_vitbert.inspection.mask_values import MaskValues
 from keras_vitbert.inspection.value_files import write_values
@@ -27,7 +28,7 @@ def make_run(path, variant, merge="mask"):
     record = {"variant": variant, "vocabulary_sha256": None, "records": {}, "config": config}
     (path / "config.json").write_text(json.dumps(record))
     folder, random = RunFolder(str(path)), np.random.default_rng(5)
-    if merge != "sum":
+    if has_masks(merge):
         for step in (0, 4, 9):
             values = random.random((2, BLOCKS, UNITS)).astype(np.float32)
             write_values(folder, "activations", step, image=values[0], text=values[1])

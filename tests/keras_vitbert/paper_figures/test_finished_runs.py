@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from keras_vitbert.model.pretraining_network import image_inputs
-from keras_vitbert.paper_figures.finished_runs import FinishedRun, open_runs
+from keras_vitbert.paper_figures.finished_runs import FinishedRun, Lacking, open_runs
 from pipelines.command_line import UserError
 from tests.keras_vitbert.paper_figures.hand_made_runs import make_run
 from tests.keras_vitbert.tiny_runs import VOCABULARY
@@ -34,6 +34,13 @@ def test_masks_come_from_the_checkpoint(run_with_checkpoint, older_run):
     assert found.cleared.sum() == sum((~mask).sum() for mask in masks.values())
     kept = masks["block_0/self_attention_layer/key/kernel"]
     np.testing.assert_array_equal(found.kept["block_0"]["key"], kept.reshape(8, 8))
+
+
+@pytest.mark.parametrize("merge", ["sum", "pcgrad"])
+def test_runs_without_masks(tmp_path, merge):
+    run = FinishedRun(str(make_run(tmp_path / "run", "vitbert", merge)))
+    with pytest.raises(Lacking, match=f"merge.name={merge} has no masks"):
+        run.masks()
 
 
 def test_sparsity_comes_from_the_log(run_with_checkpoint, tmp_path):

@@ -1,4 +1,4 @@
-"""`results.md`: tables with the paper's numbers beside ours, and what may be said of them."""
+"""`results.md`: tables with the paper's numbers beside ours, and the answers they give."""
 
 import os
 
@@ -11,7 +11,7 @@ from pipelines.files import markdown_table
 
 
 def page(experiments, results):
-    """All tables, below what they are made of.
+    """All tables, below a line on the runs behind them.
 
     Args:
         experiments: list of `keras_vitbert.reproduction.cells.Filled`.
@@ -39,7 +39,7 @@ def page(experiments, results):
 
 
 def deviations(experiments):
-    """How far the cells of each column are off, by all rows that are trained.
+    """The error of the cells of each column, estimated from all trained rows.
 
     Args:
         experiments: list of `keras_vitbert.reproduction.cells.Filled`.
@@ -59,7 +59,7 @@ def deviations(experiments):
 
 
 def section(filled, spreads):
-    """A table, how its rows are ordered beside the paper's, and answers.
+    """A table, how well the order of its rows agrees with the paper's, and answers.
 
     Args:
         filled: `keras_vitbert.reproduction.cells.Filled`.
@@ -81,8 +81,8 @@ def section(filled, spreads):
 
 
 def _beside_the_paper(filled):
-    """What the second table is, and how far its numbers may be compared."""
-    text = "The paper's, in per cent, and ours less the paper's"
+    """A caption of the second table, which says how far its numbers may be compared."""
+    text = "The paper's numbers in per cent, and ours minus the paper's"
     tasks = {c for c in filled.columns if not c.startswith(PROBE)} - {TEXT, IMAGES, AVERAGE}
     known = set().union(*(row.paper for row in filled.experiment.rows))
     if filled.experiment.tasks and tasks - known:
@@ -104,7 +104,7 @@ def _cell(found):
 
 
 def _seeds(filled, place):
-    """How many seeds all cells of a row have that are not empty."""
+    """The least number of seeds in a cell of a row that is not empty."""
     counts = [len(filled.values[place][column]) for column in filled.columns]
     return min(filter(None, counts), default=0)
 
@@ -176,11 +176,11 @@ def _trend(filled):
         return []
     parts = [f"{text} (p = {p:.2g})" for text, p in zip(told, corrected(ps), strict=True)]
     name = filled.experiment.labels[0]
-    return [f"Rank correlation with `{name}`, p-values by Holm: {', '.join(parts)}.", ""]
+    return [f"Rank correlation with `{name}`, p-values corrected by Holm: {', '.join(parts)}.", ""]
 
 
 def _answers(filled, spreads):
-    """The questions, each with what the columns say; corrected for all of them together."""
+    """The questions, each with the claims of the columns, corrected for all of them together."""
     columns = filled.asked
     asked, compared = [], []
     for question, *sides in filled.experiment.questions:
@@ -195,12 +195,12 @@ def _answers(filled, spreads):
     if not compared:
         return []
     freedom = ", ".join(f"{column} {spreads[column].freedom}" for column in columns)
-    count = f"{len(compared)} comparisons on the same seeds, p-values by Holm for all of them"
+    count = f"{len(compared)} comparisons on the same seeds, with p-values corrected by Holm"
     if len(compared) == 1:
-        count = "One comparison on the same seeds, its p-value as it is"
+        count = "One comparison on the same seeds, with its p-value"
     lines = [
-        f"{count}; {LEVEL:g} or less is seen. "
-        f"Degrees of freedom, by all rows that are trained: {freedom}.",
+        f"{count}; below {LEVEL:g} counts as seen. "
+        f"Degrees of freedom of the error, from all trained rows: {freedom}.",
         "",
     ]
     last = None
@@ -213,9 +213,9 @@ def _answers(filled, spreads):
 
 
 def _called(labels):
-    """What rows have in common, such as `magnitude` of `0.1, magnitude` and others; else all.
+    """What rows have in common, such as `magnitude` of `0.1, magnitude` and others.
 
-    The mean of several is told by brackets.
+    If nothing, all of them in brackets, for their mean.
     """
     common = [
         part for part in labels[0].split(", ") if all(part in label.split(", ") for label in labels)

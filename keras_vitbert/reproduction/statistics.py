@@ -1,11 +1,11 @@
-"""What a few seeds say: means, differences on the same seeds, and how often one was allowed to err.
+"""What a few seeds say: means, differences on the same seeds, and corrections for many comparisons.
 
-A cell is taken as what its row gives, what its seed gives, and a deviation that all rows of a
-column have alike: a two-way layout in randomised blocks (Fisher, The Design of Experiments, 1935).
-So all rows together say how far one cell may be off, where each row alone has a few seeds. Two rows
-with the same seeds and no others are Student's paired t-test. p-values are corrected for the number
-of comparisons by Holm's method (Scandinavian Journal of Statistics 6, 1979). That deviations are
-alike and normal is an assumption.
+A cell is modelled as an effect of its row, an effect of its seed, and an error with the same
+variance in all rows of a column: a two-way layout in randomised blocks (Fisher, The Design of
+Experiments, 1935). So the error is estimated from all rows together, where each row alone has a few
+seeds. With just two rows this is Student's paired t-test. p-values are corrected for the number of
+comparisons by Holm's method (Scandinavian Journal of Statistics 6, 1979). That errors are normal
+and have the same variance is an assumption.
 """
 
 import dataclasses
@@ -13,9 +13,9 @@ import math
 
 import numpy as np
 
-LEVEL = 0.05  # the probability that any of the differences told is one of the seeds alone
+LEVEL = 0.05  # the probability that any of the reported differences comes from the seeds alone
 _MOST_SEEDS = 1_000
-_ROUNDING = 1e-12  # in parts of a value
+_ROUNDING = 1e-12  # relative to a value
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Estimate:
 
     Attributes:
         mean: float.
-        error: float, its standard error; NaN where that is not known, as of one seed.
+        error: float, its standard error; NaN where that is not known, as with one seed.
         count: int, seeds.
     """
 
@@ -55,10 +55,10 @@ def estimate(values):
 
 @dataclasses.dataclass(frozen=True)
 class Deviation:
-    """How far a cell is from what its row and its seed give.
+    """The error of a cell, after the effects of its row and its seed.
 
     Attributes:
-        value: float, a standard deviation; NaN where there is nothing to know it by.
+        value: float, a standard deviation; NaN where nothing is left to estimate it from.
         freedom: int, its degrees of freedom.
     """
 
@@ -67,7 +67,7 @@ class Deviation:
 
 
 def deviation(rows):
-    """The deviation of the cells of rows, not all of which need have all seeds.
+    """The error of the cells of rows, not all of which need to have all seeds.
 
     Args:
         rows: list of dict of a seed to a value, of one metric.
@@ -95,7 +95,7 @@ class Comparison:
     """Whether rows are above others.
 
     Attributes:
-        above, below: str, what they are called; more of the metric is better.
+        above, below: str, their names; more of the metric is better.
         difference: `Estimate`, of the mean difference over the seeds that all have.
         freedom: int, degrees of freedom of its standard error.
         p: float, two-sided and not corrected; NaN where the deviation is not known.
@@ -112,7 +112,7 @@ def compare(above, ours, below, theirs, spread):
     """Compares a row, or the mean of several, with others on their common seeds.
 
     Args:
-        above, below: str, what they are called.
+        above, below: str, their names.
         ours, theirs: list of rows, each a dict of a seed to a value.
         spread: `Deviation` of the metric.
 
@@ -140,13 +140,13 @@ def compare(above, ours, below, theirs, spread):
 
 
 def corrected(values):
-    """p-values, for as many as there are.
+    """p-values corrected for their number by Holm's method.
 
     Args:
         values: list of float; NaN where there is none, which is not counted.
 
     Returns:
-        list of float, by Holm's method.
+        list of float.
     """
     known = [index for index, value in enumerate(values) if not math.isnan(value)]
     found = [math.nan] * len(values)
@@ -158,7 +158,7 @@ def corrected(values):
 
 
 def claims(comparisons):
-    """What may be said of comparisons that are told together: list of str, a sentence each."""
+    """What may be said of comparisons that are reported together: list of str, a sentence each."""
     told = []
     ps = corrected([found.p for found in comparisons])
     for found, p in zip(comparisons, ps, strict=True):
@@ -166,8 +166,8 @@ def claims(comparisons):
         over = f"over {n} seed{'s' if n > 1 else ''}"
         if math.isnan(p):
             told.append(
-                f"{found.above} less {found.below}: {d.mean:+.4f} {over}, which says nothing of "
-                "other seeds"
+                f"{found.above} minus {found.below}: {d.mean:+.4f} {over}, which says nothing "
+                "about other seeds"
             )
         elif p < LEVEL:
             first, second = found.above, found.below
@@ -178,14 +178,14 @@ def claims(comparisons):
             )
         else:
             told.append(
-                f"{found.above} less {found.below}: no difference seen, {d} {over} (p = {p:.2g}); "
+                f"{found.above} minus {found.below}: no difference seen, {d} {over} (p = {p:.2g}); "
                 + _needed(found)
             )
     return told
 
 
 def _needed(found):
-    """How small a difference these seeds would have shown, and how many this one would need."""
+    """How small a difference these seeds could show, and how many seeds this one would need."""
     from scipy import stats
 
     d = found.difference
@@ -193,7 +193,7 @@ def _needed(found):
         return "more seeds are needed"
     shown = stats.t.ppf(1 - LEVEL / 2, found.freedom) * d.error
     if abs(d.mean) >= shown:
-        return "alone, it would be seen"
+        return "uncorrected, it would be seen"
     count = math.ceil(d.count * (shown / d.mean) ** 2)
     seeds = f"{count:,}" if count < _MOST_SEEDS else f"more than {_MOST_SEEDS:,}"
-    return f"alone, {shown:.4f} would be seen, and this one perhaps with {seeds} seeds"
+    return f"uncorrected, {shown:.4f} would be seen, and this one perhaps with {seeds} seeds"

@@ -58,7 +58,7 @@ def test_the_page(table_3):
     experiment, _, _, filled = table_3
     text = report.section(filled, report.deviations([filled]))
     first = filled.estimate(0, NSP)
-    assert "ours less the paper's:" in text and "of other tasks" not in text
+    assert "ours minus the paper's:" in text and "of other tasks" not in text
     assert f"| 0.1 | {first.mean:.4f} ± {first.error:.4f} |" in text
     # Of the paper 98.7, and how far ours is from that.
     assert f"| 0.1 | 98.7 ({100 * first.mean - 98.7:+.1f}) |" in text
@@ -69,7 +69,7 @@ def test_the_page(table_3):
     [line] = [line for line in text.splitlines() if line.startswith(f"  - {cells.MEAN}: ")]
     assert re.search(r"0\.2|0\.5", line) and "over 3 seeds" in line
     # Seven rows of three seeds, and one of one: (7 - 1) * (3 - 1).
-    assert f"all rows that are trained: {cells.MEAN} 12." in text
+    assert f"all trained rows: {cells.MEAN} 12." in text
     ratios = [float(row.label[0]) for place, row in enumerate(experiment.rows) if place != 7]
     found = stats.spearmanr(ratios, ours).statistic
     assert re.search(rf"with `image_loss_ratio`, .*IC {re.escape(f'{found:+.2f}')} \(p = ", text)
@@ -116,7 +116,7 @@ def test_averages_are_of_tasks_and_then_of_modalities():
     text = report.section(filled, report.deviations([filled]))
     assert "In pre-training:" in text and "| ViT | 0.7500 |  |  | 0.2500 |  | 1 |" in text
     assert "of other tasks, so that only the order of rows counts:" in text
-    assert "which says nothing of other seeds" in text and "Does distillation help?" in text
+    assert "which says nothing about other seeds" in text and "Does distillation help?" in text
 
 
 def test_sharing_by_depth():

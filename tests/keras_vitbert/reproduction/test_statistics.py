@@ -131,9 +131,9 @@ def test_claims():
     assert seen.startswith("a above b by 0.0997 ± 0.0003 over 3 seeds (p = ")
     assert reversed_.startswith("b above a by 0.2003 ± 0.0003 over 3 seeds (p = ")
     assert unseen.startswith(
-        "a less b: no difference seen, 0.0133 ± 0.0240 over 3 seeds (p = 0.63); "
+        "a minus b: no difference seen, 0.0133 ± 0.0240 over 3 seeds (p = 0.63); "
     )
-    assert one == "a less b: +0.1000 over 1 seed, which says nothing of other seeds"
+    assert one == "a minus b: +0.1000 over 1 seed, which says nothing about other seeds"
 
 
 def test_one_seed_says_something_where_the_deviation_is_known():
@@ -148,8 +148,8 @@ def test_what_is_not_seen_among_many_may_be_seen_alone():
     assert pair.p < 0.05 < 24 * pair.p
     others = [compare("a", [{0: 0.5}], "c", [{0: 0.5}], spread)] * 23
     told = claims([pair, *others])[0]
-    assert told.startswith("a less b: no difference seen") and told.endswith(
-        "; alone, it would be seen"
+    assert told.startswith("a minus b: no difference seen") and told.endswith(
+        "; uncorrected, it would be seen"
     )
 
 

@@ -1,16 +1,16 @@
-"""What is measured of speed, in one table: ours, a peer, what the machine allows, and the target.
+"""Measures speed, in one table: ours, a peer's, what the machine allows, and the target.
 
     python -m benchmarks [--only=NAME,...] [--quick] [--output=FILE]
 
-Each job is a process of its own, and its sides take turns in it. A ratio is the median of those of
-the rounds and says how many times as fast as the peer ours is. The ceiling is what this machine
-does of the matrix products alone, or of bare decoding, and the share what ours reaches of it. A
-job that fails is told, and the others go on; one whose packages are not installed is left out (the
-extra `parity` has them). The status is 1 if a job fails or a target is missed.
+Each job is a process of its own, in which its sides take turns. A ratio is the median over the
+rounds and says how many times as fast as the peer ours is. The ceiling is what this machine does
+with the matrix products alone, or with bare decoding, and the share is how much of it ours reaches.
+A job that fails is reported, and the others continue. A job whose packages are not installed is
+left out (the extra `parity` has them). The status is 1 if a job fails or a target is missed.
 
-`--quick` has tiny sizes and few rounds: whether everything works, and whether a ratio is below half
-of its target, which alone, besides failures, gives the status 1. `--only` takes names, or how names
-begin. `--output` writes rows as JSON lines.
+`--quick` uses tiny sizes and few rounds, to see whether everything works. Its status is 1 only if a
+job fails or a ratio is below half of its target. `--only` takes names or beginnings of names.
+`--output` writes rows as JSON lines.
 """
 
 import argparse
@@ -36,7 +36,7 @@ class Job:
         function: str, `MODULE:FUNCTION` in `benchmarks`, which returns a list of `Row`.
         settings: dict, its arguments.
         quick: dict, those that `--quick` changes.
-        environment: dict, variables of its process.
+        environment: dict, environment variables of its process.
     """
 
     function: str
@@ -52,7 +52,7 @@ class Job:
 
 
 # By default glibc gives large pieces of memory back to the system after each step, which takes
-# PyTorch some time. With these it keeps them.
+# PyTorch some time. With these settings it keeps them.
 _KEEPING = {
     "GLIBC_TUNABLES": "glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=34359738368",
 }
@@ -95,13 +95,13 @@ JOBS = {
 
 
 def chosen(only):
-    """The names that `--only` means, in the order of `JOBS`.
+    """The names that `--only` selects, in the order of `JOBS`.
 
     Args:
         only: str, comma-separated beginnings of names; empty for all.
 
     Raises:
-        ValueError: one of them begins no name.
+        ValueError: no name begins with one of them.
     """
     beginnings = only.split(",") if only else [""]
     for beginning in beginnings:
@@ -118,7 +118,7 @@ def measured(name, quick):
         quick: bool.
 
     Returns:
-        list of `Row`; one that says why, if the job failed or was left out.
+        list of `Row`; if the job failed or was left out, one row that says why.
     """
     command = [sys.executable, "-m", "benchmarks", f"--job={name}", *["--quick"] * quick]
     environment = {"TF_CPP_MIN_LOG_LEVEL": "2", **os.environ, **JOBS[name].environment}
@@ -172,7 +172,7 @@ def main():
 
 
 def status_of(rows, quick):
-    """The exit status: 1 if a row fails or misses its target, in a quick run by far."""
+    """The exit status: 1 if a row fails or misses its target; in a quick run, only if by far."""
     return int(any(row.is_far_off() if quick else row.passes is False for row in rows))
 
 

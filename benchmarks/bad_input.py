@@ -1,10 +1,10 @@
-"""Runs the table of bad input, and counts what does not end as it should.
+"""Runs the table of bad input, and counts the rows that do not end as they should.
 
     python -m benchmarks.bad_input [--only=TEXT]
 
 The rows are those of `tests/bad_input`. It prints how many rows there are, how many of them go
 wrong, how many of those show a traceback, and the row that takes longest. `--only` runs the rows
-that hold a text.
+that contain a text.
 """
 
 import argparse
@@ -27,7 +27,7 @@ def main():
     arguments = parser.parse_args()
     lines = [line for line in table.ROWS if arguments.only in line]
     outcomes = {}
-    preload()  # or the first row would take what the imports do
+    preload()  # or the first row would take as long as the imports
     with tempfile.TemporaryDirectory() as scratch, captured() as (read, out):
         folder = places.write(os.path.join(scratch, "input"))
         with mock.patch.dict(os.environ, table.ALONE), mock.patch.object(addresses, "CHIPS", ()):

@@ -2,14 +2,14 @@
 
     python -m benchmarks.bert_start --checkpoint=DIR --data_dir=DIR [--seeds=3] [--rate=5e-5]
 
-`--checkpoint` is a BERT as Hugging Face stores it, `--data_dir` holds train.tsv and dev.tsv. The
+`--checkpoint` is a BERT as Hugging Face stores it; `--data_dir` holds train.tsv and dev.tsv. The
 first two rows are `finetune` as a user runs it, from the checkpoint and from random weights of the
 same architecture. For the third, torch trains a `BertModel` of transformers on the same batches for
 as many steps, with the same recipe, dropout and fresh head (the same initial weights of a two-layer
-MLP); only the random numbers of dropout differ. Before it, one step of plain gradient descent is
-compared, without dropout: the largest difference of a weight, in parts of the largest update.
+MLP); only the random numbers of dropout differ. Before that, one step of plain gradient descent is
+compared, without dropout: the largest difference of a weight, relative to the largest update.
 
-It needs the extra `parity`. A run that was stopped goes on; torch's results are kept, too.
+It needs the extra `parity`. A run that was stopped resumes; torch's results are kept, too.
 """
 
 import argparse
@@ -116,7 +116,7 @@ class TorchSide:
         return stream.training(0, None).take(self.config.steps).as_numpy_iterator()
 
     def one_step(self):
-        """The largest difference of a weight after one step, in parts of the largest update."""
+        """The largest difference of a weight after one step, relative to the largest update."""
         import tensorflow as tf
 
         ours = self._ours(0, 0.0, one_step=True)
@@ -156,16 +156,16 @@ class TorchSide:
 
 
 def _make_plain(config):
-    """Gradient descent, with a rate that is far above the rounding of weights.
+    """Sets gradient descent, with a rate that is far above the rounding of weights.
 
-    Adam's first step is the sign of a gradient, however small, and tells nothing of the gradient.
+    Adam's first step is the sign of a gradient, however small, and says nothing about the gradient.
     """
     config.dtype = "float32"
     config.optimizer.update(name="sgd", momentum=0.0, warmup=0.0, learning_rate=1.0)
 
 
 def _by_their_names(classifier):
-    """Our weights in the names and layout of transformers."""
+    """Our weights, with the names and layout of transformers."""
     from keras_vitbert.importing.hugging_face_folder import HuggingFaceModel
     from keras_vitbert.trained.trained_model import TrainedModel
 
@@ -202,7 +202,7 @@ class _Torch:
                 theirs.bias.copy_(torch.tensor(np.asarray(ours.bias)))
         self.dropout = torch.nn.Dropout(dropout)
         named = self._named()
-        kept = ("LayerNorm", ".bias", "position_embeddings")  # as our recipe keeps them from decay
+        kept = ("LayerNorm", ".bias", "position_embeddings")  # our recipe exempts them from decay
         decayed = {n: p for n, p in named.items() if not any(part in n for part in kept)}
         others = [p for n, p in named.items() if n not in decayed]
         optimizer = config.optimizer

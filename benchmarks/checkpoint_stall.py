@@ -1,12 +1,12 @@
-"""How long training stands still for a checkpoint that is written to a slow disk.
+"""How long training stops for a checkpoint that is written to a slow disk.
 
     python -m benchmarks.checkpoint_stall [--size=base] [--disk=50] [--images=8] [--texts=2]
                                           [--steps=40]
 
-Runs steps of the joint model, with one checkpoint beside them and then one that is awaited, as
-before. `--disk` is in MB/s: the files are written and then held back until that disk would have
-them. It prints both stalls, the step that is longest while the file is written, and their part of
-the time between two checkpoints at the paper's interval.
+It runs steps of the joint model, with one checkpoint written beside them and then one that training
+waits for, as it used to. `--disk` is in MB/s: the files are written and then held back until that
+disk would have them. It prints both stalls, the longest step while the file is written, and the
+stalls' share of the time between two checkpoints at the paper's interval.
 """
 
 import os
@@ -83,7 +83,7 @@ def _bytes_in(folder):
 
 
 def _held_back(rate):
-    """Writes the end of a checkpoint once a disk of so many MB/s would have its tensors."""
+    """Writes the end of a checkpoint once a disk of `rate` MB/s would have its tensors."""
 
     def write(path, text):
         if path.endswith("step.json"):

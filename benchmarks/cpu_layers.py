@@ -1,9 +1,9 @@
-"""Times the joint step with layers in their forms for CPUs against that of Keras' layers, in turns.
+"""Times the joint step with layers' forms for CPUs against that with Keras' layers, in turns.
 
     python -m benchmarks.cpu_layers [--size=base] [--images=8] [--texts=1] [--rounds=9]
                                     [--dtype=mixed_bfloat16]
 
-Both drop by example; the step of Keras' layers draws by Philox, as on GPUs.
+Both drop by example; the step with Keras' layers draws with Philox, as on GPUs.
 """
 
 import functools

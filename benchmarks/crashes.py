@@ -2,12 +2,11 @@
 
     python -m benchmarks.crashes [--kills=70] [--seed=0] [--jobs=pretrain,sweep]
 
-Four tiny jobs take turns: `pretrain` with the teachers that it trains, `finetune` of two seeds, a
+Four tiny jobs take turns: `pretrain` with the teachers that it trains, `finetune` with two seeds, a
 sweep, and `pipelines.text_examples`. Each is killed by SIGKILL or stopped by SIGTERM at random
-moments, several times in a row, and then left to its end. Checkpoints are written slowly, so that
-many kills fall into a write. What is compared, to the bit: all checkpoints, metrics and
-predictions, all data files, and the points that TensorBoard shows. It ends with status 1 if
-anything differs.
+moments, several times in a row, and then runs to its end. Checkpoints are written slowly, so that
+many kills hit a write. It compares, to the bit, all checkpoints, metrics and predictions, all data
+files, and the points that TensorBoard shows. It ends with status 1 if anything differs.
 """
 
 import argparse
@@ -26,7 +25,7 @@ MOST_IN_A_ROW = 5
 
 
 def command(module, argv):
-    """A command of the project in a process of its own, which writes checkpoints slowly."""
+    """Runs a command of the project, which writes checkpoints slowly, in a process of its own."""
     import importlib
 
     from keras_vitbert.runs import checkpoints
@@ -44,7 +43,10 @@ def command(module, argv):
 
 
 def jobs(work):
-    """Name to a function of an output folder to (module, arguments), on tiny data in `work`."""
+    """Dict of a name to a function from an output folder to (module, arguments).
+
+    The jobs run on tiny data in `work`.
+    """
     from pipelines.text.wordpiece import SPECIAL_TOKENS
     from tests.keras_vitbert import tiny_runs, tiny_tasks
 
@@ -88,7 +90,7 @@ def jobs(work):
 
 
 def content(folder):
-    """What must be equal of a finished job: dict of a name to bytes, rows or points."""
+    """What must be equal in a finished job: dict of a name to bytes, rows or points."""
     from tests.keras_vitbert.tiny_runs import checkpoint_values, metrics_rows
     from tests.keras_vitbert.whole_runs import shown_points
 

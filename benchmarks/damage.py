@@ -1,16 +1,16 @@
-"""Damages every kind of file that the project reads again, opens it, and says what comes of it.
+"""Damages every kind of file that the project reads again, opens it, and reports the outcome.
 
     python -m benchmarks.damage [--flips=1000] [--seed=0]
 
 A tiny run of `pretrain` with its teachers, a fine-tuned run, a preset, an exported model and the
-data are opened as users do: trained to the end, asked for again, loaded, drawn, fine-tuned from.
-Before that one file is damaged: a bit is flipped at a random place (`--flips` times in all, each
-kind of file as often), or the file is cut, emptied, replaced by another one, or written in another
-encoding. What is allowed to happen: a refusal in one line with status 2, an older checkpoint, which
-is said, or the same answer to the bit, as the byte did not matter. It ends with status 1 if
-anything else happens: another answer (WRONG), or a traceback.
+data are opened as users open them: trained to the end, requested again, loaded, drawn, fine-tuned
+from. Before that, one file is damaged. A bit is flipped at a random place (`--flips` times in all,
+equally often in each kind of file), or the file is cut, emptied, replaced by another one, or
+written in another encoding. The allowed outcomes are a refusal in one line with status 2, an older
+checkpoint, which is reported, or the same answer to the bit, because the byte did not matter. It
+ends with status 1 if anything else happens: another answer (WRONG), or a traceback.
 
-All of it is one process: networks and trainers are built once, and scrambled before each use.
+All of it is one process: networks and trainers are built once, and overwritten before each use.
 """
 
 import argparse
@@ -80,7 +80,7 @@ def make(work):
 
 
 def openers(work):
-    """Name to a function that opens something below `work`, and returns what it says."""
+    """Dict of a name to a function that opens something below `work` and returns what it says."""
     import numpy as np
 
     from keras_vitbert import finetune, load, pretrain
@@ -149,9 +149,9 @@ def openers(work):
 
 
 def build_once(reads_again):
-    """Networks, trainers and evaluators are built once from now on.
+    """Lets networks, trainers and evaluators be built only once from now on.
 
-    The data are opened once too, except where `reads_again()`.
+    The data are opened only once, too, unless `reads_again()` is true.
     """
     from keras_vitbert.fine_tuning import evaluation, trials
     from keras_vitbert.pretraining import data, run
@@ -209,7 +209,7 @@ def attempt(opener, seconds=SECONDS):
 
 
 def digest(answer):
-    """Of an answer to the bit."""
+    """The digest of an answer, to the bit."""
     import tensorflow as tf
 
     def bits(part):
@@ -255,7 +255,7 @@ def damaged(manner, content, others, draw):
 
 
 def outcome(found, wanted):
-    """One of `OUTCOMES`, of an attempt and that on whole files."""
+    """One of `OUTCOMES`, from an attempt and the one on whole files."""
     status, answer, said = found
     if status == "TRACEBACK":
         return status

@@ -3,8 +3,8 @@
     python -m benchmarks.engines [--rounds=1] [--flags="--quick --variant=vitbert_no_kd"]
 
 It prints, for each engine and round, the seconds from the command to the end of the first step,
-which compiles it; the milliseconds of a step after that; and the validation at the end. Rounds have
-seeds of their own, and weights are not the same on both engines.
+which includes compiling it; the milliseconds of a step after that; and the validation at the end.
+Each round has its own seed, and the weights differ between the engines.
 """
 
 import argparse

@@ -13,8 +13,8 @@ All sides train a classifier of the same size from random weights on the same se
 The recipe is ours: AdamW, clip 1, dropout 0.1, float32. A round trains each side for --steps steps;
 examples a second are counted from the end of the first step to that of the last.
 
-Sentences are cut from the sample's Wikipedia articles, as long as those of SST-2, or are the first
-column of --tsv=FILE, which has a header.
+Sentences are cut from the sample's Wikipedia articles, with the lengths of SST-2's, or are the
+first column of --tsv=FILE, which has a header.
 """
 
 import argparse
@@ -48,8 +48,8 @@ OURS, PADDED, TRAINER = "ours", "padded", "trainer"
 MINI = {"num_layers": 4, "num_heads": 4, "hidden_dim": 256, "intermediate_dim": 1024}
 VOCABULARY = 30_000
 
-# Words and punctuation marks of a sentence at every tenth of the 6,920 training sentences of SST-2
-# (Socher et al. 2013; two classes, whole sentences), from the shortest to the longest.
+# Words and punctuation marks per sentence, from the shortest to the longest, at every tenth of the
+# 6,920 training sentences of SST-2 (Socher et al. 2013; two classes, whole sentences).
 _LENGTHS = (2, 8, 12, 15, 17, 20, 23, 26, 30, 35, 64)
 _WORD = re.compile(r"\w+|[^\w\s]")
 
@@ -74,7 +74,7 @@ def sentences_like_sst2(texts, count, seed=0):
 
 
 def _texts_and_sentences(tsv, count):
-    """What the vocabulary is learned from, and as many sentences; a table may be shorter."""
+    """What the vocabulary is learned from, and `count` sentences; a shorter table is repeated."""
     if tsv:
         with open(tsv, encoding="utf-8") as file:
             texts = [line.rstrip("\n").split("\t")[0] for line in file][1:]
@@ -85,7 +85,7 @@ def _texts_and_sentences(tsv, count):
 
 
 class _Clock(keras.callbacks.Callback):
-    """Steps that are done, and when: list of (int, seconds)."""
+    """The steps done, and when: list of (int, seconds)."""
 
     def __init__(self):
         super().__init__()
@@ -102,7 +102,7 @@ def _rate(ends, batch):
 
 
 class _Ours:
-    """Our side, as `finetune` does it, on texts padded to some lengths."""
+    """Our side, as `finetune` does it, on texts padded to given lengths."""
 
     def __init__(self, texts, size, vocabulary, batch, steps, rounds):
         self._texts = texts
@@ -221,7 +221,7 @@ def compared(
         vocabulary: int, tokens to learn from the whole text.
 
     Returns:
-        (dict of a side to its examples a second of each round, dict of a side to its parameters,
+        (dict of a side to its examples a second in each round, dict of a side to its parameters,
         float, the mean tokens of a sentence).
     """
     encoder = MINI if size == "mini" else SIZES[size]

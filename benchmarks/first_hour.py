@@ -3,8 +3,8 @@
     python -m benchmarks.first_hour [--terminal] [--runs=1] -- -m keras_vitbert.pretrain ...
     PYTHONPATH=OTHER_CHECKOUT python benchmarks/first_hour.py -- -m keras_vitbert.pretrain ...
 
-The command is run by this Python. A pipe takes its stdout and its stderr, or with --terminal both
-are a pseudo-terminal. `{run}` in an argument is the run's number, for folders that must be new.
+This Python runs the command. Its stdout and stderr are a pipe, or with --terminal a
+pseudo-terminal. `{run}` in an argument is the run's number, for folders that must be new.
 The first step is the first output that shows one: `step N of M` with N above 0, or a bar of Keras.
 """
 

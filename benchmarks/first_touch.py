@@ -2,11 +2,11 @@
 
     python -m benchmarks.first_touch [--gigabytes=1,6,12] [--rounds=5]
 
-On a machine of one's own that is the time in which the kernel clears pages, and the same per GB for
-any size. On a virtual machine whose host takes back what is free (free page reporting of the
-balloon device), pages that have lain free come from the host again. Programs that free and take
-gigabytes in each step are then slower than their arithmetic, and what takes more memory than
-another program has just used seems to grow faster than its size.
+On a machine of one's own, that is the time in which the kernel clears pages. It is the same per GB
+for any size. On a virtual machine whose host takes back free memory (free page reporting of the
+balloon device), pages that have been free come from the host again. Programs that free and take
+gigabytes in each step are then slower than their arithmetic. The time of anything that takes more
+memory than another program has just used seems to grow faster than its size.
 """
 
 import argparse
@@ -18,7 +18,7 @@ import numpy as np
 
 
 def touch(size):
-    """Takes fresh memory, writes into each page, and gives it back: seconds of the writing.
+    """Takes fresh memory, writes to each page, and gives it back; returns the seconds of writing.
 
     Args:
         size: int, bytes.

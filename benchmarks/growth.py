@@ -2,10 +2,10 @@
 
     python -m benchmarks.growth [--only=batch,length,...] [--rounds=5] [--sizes=4] [--output=FILE]
 
-Each quantity is measured at sizes that double, in turns in one process (but replicas, of which each
-number is a process of its own). The memory of steps is measured in other processes, by TensorFlow's
-allocator: the most that a network, its optimiser and a step hold at a time. The exponent is the
-slope of a line through the logarithms, by least squares. Times:
+Each quantity is measured at sizes that double, in turns in one process (except replicas, where each
+number has a process of its own). The memory of steps is measured in other processes, by
+TensorFlow's allocator: the most that a network, its optimiser and a step hold at one time. The
+exponent is the slope of a line through the logarithms, by least squares. Times:
 
     batch       a joint step, against the images and texts in it
     length      against the tokens of a text, with few images; attention is quadratic
@@ -16,8 +16,8 @@ slope of a line through the logarithms, by least squares. Times:
     checkpoint  saving one, against parameters
     start       tracing of the joint step, against blocks
 
-"at most" is the exponent that need not be exceeded, for a checkpoint also that of copying and
-writing as many bytes in the same run; a tenth more is left to noise.
+"at most" is the exponent that need not be exceeded; for a checkpoint, also that of copying and
+writing as many bytes in the same run. A tenth more is allowed for noise.
 """
 
 import argparse
@@ -164,7 +164,7 @@ def _width(n):
     return {"hidden_dim": n, "num_heads": n // 64, "intermediate_dim": 4 * n}
 
 
-# A function of how many sizes there are, and the exponent of its operations at most.
+# A function of the number of sizes, and the largest exponent of its operations.
 STEPS: dict[str, tuple[Callable[[int], list[_Step]], float]] = {
     "batch": (_batch_steps, 1),
     "length": (_length_steps, 2),
@@ -191,7 +191,7 @@ def _trainer(model):
 
 
 def _built(asked):
-    """A callable that runs a step of a size and waits for it, of an ignored argument."""
+    """A callable with an ignored argument that runs a step of a size and waits for it."""
     batch = random_batch(_config(asked.model).model, asked.images, asked.texts)
     if not asked.replicas:
         step = tf.function(_trainer(asked.model).train_step)
@@ -248,13 +248,13 @@ def step_memory(name, which):
 
 
 def _note(name, steps):
-    """How much of the operations grows faster than the rest."""
+    """The fraction of the operations that grows faster than the rest."""
     if name != "length":
         return ""
     shares = []
     for step in (steps[0], steps[-1]):
         backbone = argparse.Namespace(**_BASE | step.model)
-        # Of a sequence of one token nearly all operations are those of kernels.
+        # For a sequence of one token, nearly all operations are those of kernels.
         kernels = step.size * encoder_flops(backbone, 1, 1)
         shares.append(1 - kernels / encoder_flops(backbone, step.size, step.size))
     return "attention's products are {:.0%} and {:.0%} of the blocks' at both ends".format(*shares)
@@ -275,8 +275,8 @@ def refresh_times(count, rounds):
 def checkpoint_times(count, rounds):
     """The time of saving a checkpoint, beside that of copying and writing as many bytes: `Growth`.
 
-    Both take fresh memory for a copy and for the pages of a new file, while the old file is there:
-    where memory comes from the host of a virtual machine, that alone may be what grows.
+    Both take fresh memory for a copy and for the pages of a new file, while the old file exists.
+    Where memory comes from the host of a virtual machine, that alone may be what grows.
     """
     functions, sizes = {}, []
     with tempfile.TemporaryDirectory() as folder:
@@ -359,7 +359,7 @@ def _measured(part, name, asked):
     print(f"{part} {name} ...", file=sys.stderr, flush=True)
     if name != "replicas":
         return _in_process(part, name, asked, 0, asked.sizes)
-    # Sums over 2 and over 4 devices do not go together in one process.
+    # Sums over 2 and over 4 devices do not work together in one process.
     each = [_in_process(part, name, asked, k, k + 1) for k in range(asked.sizes)]
     values = [growth.values[0] for growth in each]
     return dataclasses.replace(each[0], sizes=[g.sizes[0] for g in each], values=values)

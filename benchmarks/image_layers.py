@@ -2,8 +2,8 @@
 
     python -m benchmarks.image_layers [--batch=64] [--image_size=224] [--runs=5]
 
-Each layer is timed alone, compiled as in a step, and the median of the runs is told, with the
-number of images a second and the seconds that its graph takes to make.
+Each layer is timed alone, compiled as in a step. The median of the runs is reported, with the
+number of images a second and the seconds that its graph takes to build.
 """
 
 import argparse

@@ -12,8 +12,8 @@ photographs china.jpg and flower.jpg in scikit-learn. All make batches at 224 pi
     torch      torchvision's DataLoader with as many workers as cores: RandomResizedCrop, flip,
                RandAugment(2, 9); with --torch_python, a Python that has torchvision
 
-Each round runs all of them once. Prints images a second, the median over the rounds of the
-ratios, and the same for processor time, which other work on the machine disturbs less.
+Each round runs all of them once. It prints images a second, the median of the ratios over the
+rounds, and the same for processor time, which other work on the machine disturbs less.
 """
 
 import argparse
@@ -83,7 +83,7 @@ def in_turns(contenders, rounds, batches):
         rounds, batches: int.
 
     Returns:
-        (dict of a name to images a second of each round, the same of processor time).
+        (dict of a name to images a second in each round, the same for processor time).
     """
     wall, processor = ({name: [] for name in contenders} for _ in range(2))
     for number in range(rounds):
@@ -246,7 +246,7 @@ def timer(dataset):
 
 @contextlib.contextmanager
 def torch_timer(python, folder):
-    """As `timer`, for a process that runs this file in another Python."""
+    """Like `timer`, for a process that runs this file in another Python."""
     command = [python, os.path.abspath(__file__), "--torch_side", folder]
     process = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
@@ -264,7 +264,7 @@ def torch_timer(python, folder):
 
 
 def serve_torch(folder):
-    """Reads numbers of batches from the standard input and times that many of torchvision."""
+    """Reads numbers of batches from standard input and times that many of torchvision's."""
     import torch
     import torchvision.transforms.v2 as transforms
 

@@ -2,10 +2,10 @@
 
     python -m benchmarks.inspection [--rounds=3] [--variant=vitbert_no_kd] [--config.KEY=VALUE ...]
 
-Each round trains the sample config once each way, in separate processes and in changing order: with
-activation maps, pictures of the masks and comparisons of the gradients as in `config.inspection`,
-and without. Prints the seconds of both, from summary.json, and the median of the ratios of all
-rounds. Start-up, tracing included, counts, as it does in a user's run.
+Each round trains the sample config once each way, in separate processes and in alternating order:
+with activation maps, pictures of the masks and comparisons of the gradients as in
+`config.inspection`, and without. It prints the seconds of both, from summary.json, and the median
+of the ratios of all rounds. Start-up counts, tracing included, as in a user's run.
 """
 
 import argparse

@@ -1,16 +1,16 @@
-"""The joint step beside that of PyTorch with blocks of transformers, in turns.
+"""The joint step beside PyTorch's with transformers' blocks, in turns.
 
     python -m benchmarks.joint_peer [--size=base] [--images=8] [--texts=1] [--rounds=9]
                                     [--dtype=float32] [--apart]
 
-Both have the same sizes, dropout, heads, clip and AdamW. PyTorch's has one encoder, too, made of a
-`ViTModel`'s blocks, and one backward pass of the sum of the losses; ours has two gradients and
-merges them by masks (the paper's step). With `mixed_bfloat16` PyTorch computes by its autocast.
-With `--apart` each turn has a process of its own: of 32 images in float32 both sides together need
+Both have the same sizes, dropout, heads, clip and AdamW. PyTorch's step also has one encoder, made
+of a `ViTModel`'s blocks, and one backward pass of the sum of the losses. Ours has two gradients and
+merges them by masks (the paper's step). With `mixed_bfloat16` PyTorch uses its autocast. With
+`--apart` each turn has a process of its own: with 32 images in float32, both sides together need
 more than 24 GB. It needs the extra `parity`.
 
 PyTorch's time depends on the C library's `malloc`, which gives the memory of a step back to the
-system after it. `python -m benchmarks --only=joint_bfloat16_keeping` lets both sides keep it.
+system afterwards. `python -m benchmarks --only=joint_bfloat16_keeping` lets both sides keep it.
 """
 
 import argparse
@@ -34,7 +34,7 @@ SIDES = ("ours", "peer", "products")
 
 
 class _Peer(nn.Module):
-    """The same network of transformers' blocks."""
+    """The same network, made of transformers' blocks."""
 
     def __init__(self, model):
         super().__init__()
@@ -105,15 +105,15 @@ def _peer_step(model, dtype, rate):
 
 
 def _made(side, asked):
-    """A side: a callable that runs its step and waits for it, and a number that is told of it.
+    """A side: a callable that runs its step and waits for it, and what is reported of it.
 
     Args:
         side: str, `ours`, `peer` or `products`, those of ours alone.
         asked: namespace of `size`, `dtype`, `images` and `texts`.
 
     Returns:
-        callable without arguments, and what is told: of `ours` its parameters and the operations of
-        its step, of `peer` its parameters, of `products` their operations.
+        callable without arguments, and what is reported: for `ours` its parameters and the
+        operations of its step, for `peer` its parameters, for `products` their operations.
     """
     if side == "ours":
         config, network, batch = sized(asked, asked.dtype)
@@ -141,14 +141,14 @@ def _lengths(batch):
 
 
 def _timed(asked, rounds):
-    """Times all sides in turns: list of dict of a side to seconds, and what `_made` tells."""
+    """Times all sides in turns: list of dict of a side to seconds, and what `_made` reports."""
     made = {side: _made(side, asked) for side in SIDES}
     steps = {side: lambda _, run=run: run() for side, (run, _) in made.items()}
     return list(in_turns(steps, None, rounds)), {side: told for side, (_, told) in made.items()}
 
 
 def _timed_apart(asked, rounds):
-    """The same with a process for each turn, which needs the memory of one side alone."""
+    """The same with a process for each turn, which needs the memory of only one side."""
     told = {}
 
     def turn(side):

@@ -15,7 +15,7 @@ import tensorflow as tf
 from keras_vitbert.configs.sizes import encoder_size
 from keras_vitbert.merging.selection import smallest
 
-PART = 10  # one of so many entries is found
+PART = 10  # one entry in so many is found
 
 
 def encoder_shapes(size):
@@ -50,7 +50,7 @@ def _gradients(shapes):
 
 
 def marked_by(marks):
-    """How many entries are marked, waited for: int."""
+    """Waits for the marks and counts the marked entries: int."""
     return sum(int(tf.math.count_nonzero(part)) for part in marks)
 
 

@@ -1,13 +1,13 @@
-"""The sample run with each merge: a table of what comes out.
+"""The sample run with each merge: a table of the results.
 
     python -m benchmarks.merge_runs --output=DIR [--runs=sum,mask,nash] [--seeds=0,1,2]
                                     [--at_once=1]
 
-Each run is the README's, with `--config.merge.name` and, for those with options, the flags of
-`RUNS`. All have the same data and the same teachers, which the first run makes. It prints a
-Markdown table, with the mean and the range over the seeds; started again, it goes on where it
+Each run is the README's, with `--config.merge.name` and, for those with options, the flags in
+`RUNS`. All have the same data and the same teachers, which the first run trains. It prints a
+Markdown table with the mean and the range over the seeds. Started again, it resumes where it
 stopped. A run takes some two minutes on two CPU cores, without the pictures for TensorBoard, which
-change no number.
+do not change any result.
 """
 
 import argparse
@@ -89,7 +89,7 @@ def main():
 
 
 def _sample_as_files():
-    """Flags: with `data.source=sample`, another seed has other splits and another vocabulary."""
+    """Flags: with `data.source=sample`, another seed gives other splits and another vocabulary."""
     prepared = sample.prepare()
     values = {
         "source": "files",

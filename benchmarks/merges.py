@@ -1,16 +1,16 @@
-"""What other merges cost against the plain sum, in one process, in turns.
+"""What other merges cost compared with the plain sum, in one process, in turns.
 
     python -m benchmarks.merges [--merges=mask,pcgrad,nash] [--size=base] [--images=8] [--texts=2]
                                 [--rounds=9] [--dtype=float32] [--per_block] [--whole] [--memory]
 
 A merge takes a hundredth of a step, and steps differ by more. So the merging alone is timed, on
-random gradients of the network's shapes, and told as part of a step: 1 + (its time - the sum's
+random gradients of the network's shapes, and reported relative to a step: 1 + (its time - the sum's
 time) / the time of a step with `sum`. The batch is smaller than the paper's, so a merge takes a
-larger part of the step than at full size.
+larger share of the step than at full size.
 
 `--whole` times whole steps instead, which share one network: for `famo`, which runs the network
 once more, and for masks of updates (`--merges=famo,mask:mask_target=update`). `--memory` runs a few
-steps of each in a process of its own, and prints the most memory that it held.
+steps of each merge in a process of its own, and prints the most memory that the process held.
 """
 
 import gc
@@ -25,7 +25,7 @@ from benchmarks.steps import clear_half, compiled_step, in_turns, sized, step_pa
 from keras_vitbert.configs.merges import ENTRIES, WEIGHTINGS
 from keras_vitbert.merging import get_merge
 
-_STEPS = 3  # of `sum`, or of a process whose memory is looked at
+_STEPS = 3  # of `sum`, or of a process whose memory is measured
 
 
 def main():
@@ -79,7 +79,7 @@ def _tell(name, ratios):
 
 
 def _random_gradients(network):
-    """Those of text and image, None where a loss does not reach."""
+    """Random gradients of text and image; None where a loss does not reach."""
     backbone, generator = network.backbone, tf.random.Generator.from_seed(0)
     shared = {variable.path for variable in backbone.shared_variables}
 
@@ -104,14 +104,14 @@ def _compiled_merge(network, merge):
     def merged(text, image):
         found = merge.merge(text, image, losses, tf.constant(7))
         merge.keep(found.state)
-        # All of it is needed, and nothing of it is left over.
+        # This needs all gradients, and keeps none of them.
         return tf.add_n([tf.reshape(g, [-1])[0] for g in found.gradients])
 
     return lambda gradients: merged(*gradients).numpy()
 
 
 def _merge(text, arguments):
-    """The merge of such as `mask:mask_target=update`; by block where that is asked for."""
+    """The merge named by a text such as `mask:mask_target=update`; per block where asked for."""
     name, *options = text.split(":")
     config = {"name": name, **dict(option.split("=") for option in options)}
     return get_merge({**config, "per_block": arguments.per_block and name != "sum"})

@@ -1,12 +1,13 @@
-"""Small images of one's own: the README's fine-tuning line against others.
+"""Your own small images: the README's fine-tuning command against other classifiers.
 
     python -m benchmarks.own_images [--checkpoint=runs/sample-vitbert] [--folder=DIR] [--seeds=1]
 
 The images are scikit-learn's 1,797 digits (8 x 8 pixels; every fifth is for the test), or those of
-DIR, which holds train/CLASS/ and test/CLASS/. The README's line is run as it is, from the
-checkpoint and from random weights of the same architecture; of several seeds the median is told.
-Beside it stand ridge regression on the pixels, whose strength leave-one-out picks, and a Keras CNN
-of two convolutions that is trained for as many seconds as the first command took a seed.
+DIR, which holds train/CLASS/ and test/CLASS/. The README's command is run as it is, from the
+checkpoint and from random weights of the same architecture; with several seeds the median is
+reported. It is compared with ridge regression on the pixels, whose strength leave-one-out picks,
+and with a Keras CNN of two convolutions, trained for as many seconds as the first command took per
+seed.
 """
 
 import argparse

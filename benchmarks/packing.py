@@ -1,9 +1,9 @@
-"""What packing saves: tokens that are no padding, and the time of a step of masked-LM.
+"""What packing saves: the share of tokens that are not padding, and the time of a masked-LM step.
 
     python -m benchmarks.packing [--corpus=sample] [--size=sample] [--texts=64] [--rounds=15]
     python -m benchmarks.packing --corpus=short --size=small --texts=16
 
-`sample` are the sample's texts of 64 tokens. `short` are documents of 100 to 300 words, drawn from
+`sample` is the sample's texts of 64 tokens. `short` is documents of 100 to 300 words, drawn from
 the sample's vocabulary, as pairs of segments of up to 512 tokens. Both kinds of steps take the same
 texts, in turns.
 """

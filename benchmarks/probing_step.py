@@ -3,7 +3,7 @@
     python -m benchmarks.probing_step [--config=paper] [--size=base] [--images=8] [--texts=2]
                                       [--rounds=9] [--interval=1000] [--histograms]
 
-Prints the seconds of both for each round, the median of the ratios probing / ordinary, and the
+It prints the seconds of both for each round, the median of the ratios probing / ordinary, and the
 share of a training with a probing step every `--interval` steps (the config's `gradient_interval`).
 One trainer runs both; nothing is cleared.
 """

@@ -1,6 +1,6 @@
 """The matrix products of a joint step alone: the floor of its time on this machine.
 
-Whatever a step does besides, it cannot take less time than its products, unless it makes fewer.
+Whatever else a step does, it cannot take less time than its products, unless it makes fewer.
 """
 
 import tensorflow as tf
@@ -21,10 +21,10 @@ def joint_step_flops(network, images, texts, length, predictions):
 
 
 def joint_products(model, images, texts, length, predictions, dtype):
-    """The products of one block and of the masked-LM head, one behind the other.
+    """The products of one block and of the masked-LM head, one after another.
 
-    They have the shapes that they have in a step, without padding, forward and backward. All tokens
-    of a modality make one product with a kernel.
+    They have the same shapes as in a step, without padding, forward and backward. All tokens of a
+    modality go into one product with a kernel.
 
     Args:
         model: mapping, the `model` section of a config.
@@ -33,7 +33,7 @@ def joint_products(model, images, texts, length, predictions, dtype):
         dtype: str, of the operands.
 
     Returns:
-        (callable that runs them and waits, of an ignored argument; int, their operations).
+        (callable with an ignored argument that runs them and waits; int, their operations).
     """
     width, wide, heads = (model[key] for key in ("hidden_dim", "intermediate_dim", "num_heads"))
     patches = (model["image_size"] // model["patch_size"]) ** 2
@@ -51,7 +51,7 @@ def joint_products(model, images, texts, length, predictions, dtype):
 def _runner(shapes, dtype):
     operands, operations = [], 0
     for *batch, m, k, n in shapes:
-        # Random numbers: zeros may be multiplied faster.
+        # Random values: zeros may be multiplied faster.
         sides = ((m, k), (k, n), (m, n))
         operands.append([tf.cast(tf.random.normal((*batch, *side)), dtype) for side in sides])
         operations += TRAINING * 2 * m * k * n * (batch[0] if batch else 1)
@@ -65,8 +65,8 @@ def _runner(shapes, dtype):
                 (g, w, {"transpose_b": True}),
                 (x, g, {"transpose_a": True}),
             ):
-                # One behind the other: two at once only share the cores. And an entry of each is
-                # used, as what nothing uses would not be computed.
+                # One after another: two at once would only share the cores. An entry of each is
+                # used, because a product that nothing uses would not be computed.
                 with tf.control_dependencies([done]):
                     product = tf.matmul(a, b, **order)
                     done += tf.reshape(product, [-1])[0]

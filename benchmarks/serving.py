@@ -10,8 +10,8 @@ transformers in its pipelines, in float32. Both get the same bytes and strings:
     mask N    the same with one [MASK], filled
 
 each 8 one by one and 32 at once; transformers also pads to the longest of a batch. The vocabulary
-holds 30,000 made-up words. Each round runs every task on both sides. Prints examples a second, the
-median over the rounds of the ratios, and the same for processor time, which other work on the
+holds 30,000 made-up words. Each round runs every task on both sides. It prints examples a second,
+the median of the ratios over the rounds, and the same for processor time, which other work on the
 machine disturbs less. --transformers_python is a Python with torch, transformers and Pillow.
 """
 
@@ -90,7 +90,7 @@ def compare(sides, tasks, rounds):
 
 
 def timer(functions):
-    """A function of a task, a batch size and a number of examples: seconds, and processor time."""
+    """A function of task, batch size and number of examples, to seconds and processor time."""
 
     def taken(task, batch, count):
         function, examples = functions[task]
@@ -173,7 +173,7 @@ def exported_tasks(folder, dtype):
 
 @contextlib.contextmanager
 def transformers_timer(python, folder):
-    """As `timer`, of a process that runs this file in another Python."""
+    """Like `timer`, for a process that runs this file in another Python."""
     command = [python, os.path.abspath(__file__), "--transformers_side", folder]
     process = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
@@ -191,7 +191,7 @@ def transformers_timer(python, folder):
 
 
 def serve_transformers(folder):
-    """Reads tasks and batch sizes from the standard input and times the pipelines."""
+    """Reads tasks and batch sizes from standard input and times the pipelines."""
     import transformers
     from PIL import Image
 

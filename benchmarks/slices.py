@@ -4,9 +4,9 @@
                                 [--tpus=v3-128,v4-8,v5litepod-16,v6e-8] [--sizes=base,large]
                                 [--variant=vitbert] [--images=32] [--texts=4] [--known]
 
-`--images` and `--texts` are those of a replica. A step takes 2 to 24 minutes, and of the large
-model some 22 GB of memory. What the results hold is not compiled again, and `--known` shows that
-alone.
+`--images` and `--texts` are those of a replica. A step takes 2 to 24 minutes to compile, and one of
+the large model some 22 GB of memory. What the results hold is not compiled again, and `--known`
+shows only that.
 """
 
 import argparse
@@ -50,7 +50,7 @@ def compiled(command):
 
 
 def row(result):
-    """What a table says of a training step: list of str."""
+    """What a table says about a training step: list of str."""
     took = f"{result['seconds']:.0f} s"
     if not result["fits"]:
         needed, available = (result[name] / GIB for name in ("needed", "available"))

@@ -1,15 +1,15 @@
-"""Watches the memory, open files and disk of a run that goes on for long.
+"""Watches the memory, open files and disk of a long run.
 
     python -m benchmarks.soak [--minutes=45] [--output=soak.csv]
 
-A process trains `vitbert` on the sample with everything on that TensorBoard can show, at short
-intervals, and saves a checkpoint a minute; then it is stopped by SIGTERM. Its first minute finds
-out how many steps that is; the run is then resumed. Every ten seconds a row of the CSV says what
-the process holds. Slopes are Theil-Sen estimates (medians of the slopes of all pairs of rows), over
-the whole run and over its second half, when all caches are warm. What counts is anonymous memory,
-which is what the process has asked for: the rest are pages of files, which the system lends and
-takes back. It ends with status 1 if that grows faster than --bound in the second half, or if open
-files or threads grow at all.
+A process trains `vitbert` on the sample with everything that TensorBoard can show, at short
+intervals, and saves a checkpoint a minute; then SIGTERM stops it. Its first minute finds out how
+many steps that is; the run is then resumed. Every ten seconds a row of the CSV records what the
+process holds. Slopes are Theil-Sen estimates (medians of the slopes of all pairs of rows), over the
+whole run and over its second half, when all caches are warm. What counts is anonymous memory, which
+is what the process has asked for. The rest is pages of files, which the system lends and takes
+back. It ends with status 1 if anonymous memory grows faster than --bound in the second half, or if
+open files or threads grow at all.
 """
 
 import argparse
@@ -112,9 +112,9 @@ def slope(hours, values):
 
 
 def grows(values):
-    """Whether the least of the last third is above the least of the third before.
+    """Whether the minimum of the last third is above that of the third before.
 
-    The least: files are open for a moment while they are written.
+    The minimum, because files are open for a moment while they are written.
 
     Args:
         values: `(rows,)`.

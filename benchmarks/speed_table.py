@@ -8,14 +8,14 @@ SECONDS, RATE = "s", "/s"
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """What was measured of one thing.
+    """The measurements of one thing.
 
     Attributes:
         what: str.
         ours: float, in `unit`.
-        unit: str, `s` for seconds, of which fewer are better; else a rate that ends with `/s`, such
+        unit: str, `s` for seconds, where fewer are better; else a rate that ends with `/s`, such
             as `images/s`.
-        peer: float, the same of the peer; None without one.
+        peer: float, the same for the peer; None without one.
         ratio: float, how many times as fast as the peer ours is: a median of ratios, which need not
             be the ratio of the medians.
         ceiling: float, in `unit`: what the machine would allow; None if it is not known.
@@ -40,7 +40,7 @@ class Row:
 
     @property
     def share(self):
-        """The part of what the machine would allow; None without a ceiling."""
+        """The fraction of what the machine would allow; None without a ceiling."""
         if self.ours is None or self.ceiling is None:
             return None
         return self.ceiling / self.ours if self.unit == SECONDS else self.ours / self.ceiling
@@ -53,7 +53,7 @@ class Row:
     def is_far_off(self, margin=2):
         """Whether the row failed, or its ratio misses the target by a margin.
 
-        Seconds without a peer are left out: they are of the machine that it runs on.
+        Seconds without a peer are left out: they depend on the machine.
         """
         if self.failed:
             return True
@@ -92,13 +92,13 @@ class Row:
     def _figure(self, value):
         if value is None:
             return ""
-        # Three digits, but all of those before the point.
+        # Three digits, but all those before the point.
         shown = f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
         return f"{shown} {self.unit}"
 
 
 def formatted(rows):
-    """The table, and below it notes and errors: str.
+    """The table, with notes and errors below: str.
 
     Args:
         rows: list of `Row`.
@@ -111,7 +111,7 @@ def formatted(rows):
 
 
 def aligned(header, rows):
-    """A table in Markdown, its columns as wide as they must be: list of lines.
+    """A table in Markdown, with columns as wide as they must be: list of lines.
 
     Args:
         header: sequence of str; the first and the last column are aligned left.

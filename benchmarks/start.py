@@ -2,9 +2,9 @@
 
     python -m benchmarks.start [--size=base] [--runs=3] [--images=8] [--texts=1] [--dtype=float32]
 
-The sample's data are prepared before. Each of its runs is a new process, which is killed after its
-first finished step. The first step of the base model is timed in this process, from a built network
-on: tracing and one step, less the median of later steps.
+The sample's data are prepared beforehand. Each of its runs is a new process, which is killed after
+its first finished step. The first step of the base model is timed in this process, starting from a
+built network: tracing and one step, less the median of later steps.
 """
 
 import argparse
@@ -21,8 +21,8 @@ from keras_vitbert.merging import get_merge
 
 FIRST_LINE, FIRST_STEP = 2.0, 10.0  # seconds, at most
 _LATER = 3  # steps that a first one is compared with
-# What the base model took in float32 at commit 19f6163, of two runs on two cores the mean (12.9 and
-# 11.9). To be halved, on one machine.
+# What the base model took in float32 at commit 19f6163: the mean of two runs on two cores (12.9 and
+# 11.9). It is to be halved, on one machine.
 _BEFORE, _COMMIT = 12.4, "19f6163"
 
 

@@ -4,9 +4,9 @@
                                      [--settings=1,2,4,8,remat,8+remat] [--dtype=float32]
                                      [--together] [--layers=N]
 
-A setting is a number of parts, `remat`, or both with a `+`. Each is a process of its own. The
-tensors of a step are counted by TensorFlow's allocator, on CPU by that of GPUs, and beside that
-stands what `tpu.ahead_of_time.lifetimes` says of the graph alone, as `tpu.aot --gpu` does. The
+A setting is a number of parts, `remat`, or both with a `+`. Each is a process of its own.
+TensorFlow's allocator counts the tensors of a step, on CPU the allocator for GPUs. Beside its count
+is what `tpu.ahead_of_time.lifetimes` predicts from the graph alone, as `tpu.aot --gpu` does. The
 passes of text and images are in turn, as on a GPU; with `--together` they are not.
 """
 
@@ -58,7 +58,7 @@ def main():
 
 
 def _measured(arguments):
-    """Bytes before a step, the most of its tensors, these by lifetimes, and seconds of a step."""
+    """Bytes before a step, its tensors' peak, the same by lifetimes, and seconds of a step."""
     device = (tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU"))[0]
     layers = {"num_layers": arguments.layers} if arguments.layers else {}
     config, network, batch = sized(arguments, arguments.dtype, **layers)

@@ -4,7 +4,7 @@
                                       [--dtype=mixed_bfloat16] [--dropout=0.1]
 
 Times are those of operations on all threads, from TensorFlow's profiler. On CPU several run at
-once, so that they come to more than the step; the parts of it are those of `tpu.aot --explain`.
+once, so they add up to more than the step. The step's parts are those of `tpu.aot --explain`.
 """
 
 import collections

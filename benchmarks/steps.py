@@ -45,12 +45,12 @@ def sized(arguments, dtype="float32", **changes):
 
 
 def in_turns(steps, batch, rounds):
-    """Times steps in turns, in another order every other time.
+    """Times steps in turns, in reverse order every other round.
 
     Args:
         steps: dict of name to a callable that runs a step on a batch and waits for it.
         batch: what they are given.
-        rounds: int; one more comes first, which traces.
+        rounds: int; one more, which traces, comes first.
 
     Yields:
         dict of name to seconds, for each round.
@@ -84,7 +84,7 @@ def compiled_step(network, merge, config, trainer_class=JointTrainer):
 
 
 def clear_half(merge):
-    """Makes masks, if there are any, as at the end of training."""
+    """Sets masks, if there are any, as at the end of training."""
     if merge.mask:
         for mask in merge.mask.masks:
             mask.assign(np.random.default_rng(0).random(mask.shape) < 0.5)

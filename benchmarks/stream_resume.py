@@ -2,7 +2,7 @@
 
     python -m benchmarks.stream_resume [--images=4000] [--texts=120000] [--rounds=5]
 
-Writes images of some 100 kB and texts of 512 tokens to a temporary folder, more than a window of
+It writes images of some 100 kB and texts of 512 tokens to a temporary folder, more than a window of
 each, so that both are read like large data. Then it times, in turns, the first batch of a fresh
 stream and of one that begins in the middle of epoch 50, and compares 100 batches after a random
 step with those of the unbroken stream, byte for byte.

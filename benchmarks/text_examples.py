@@ -7,7 +7,7 @@
 Both run as whole commands on the same sentences with the same settings, on a corpus and on a larger
 one. The rate is tokens in the written files per second of CPU time (user and system, all
 processes). The marginal rate, of the larger corpus less the smaller one, excludes the time to
-start. Then it measures the memory of ours on the corpus and on one of twenty times its size.
+start. Then it measures the memory of ours on the corpus and on one twenty times its size.
 
 The text is that of the sample, or other documents; repetitions have the paragraphs of each document
 in another order.
@@ -177,7 +177,7 @@ def run(tool, folder, copies, arguments):
 
 
 def count_tokens(paths):
-    """The numbers of tokens without padding, and of examples, in TFRecord files."""
+    """How many tokens without padding, and how many examples, TFRecord files hold."""
     import tensorflow as tf
 
     feature = {"input_mask": tf.io.RaggedFeature(tf.int64)}

@@ -8,7 +8,7 @@ Hugging Face's `tokenizers`, which transformers uses. FILE is a text, compared l
 dump of Wikipedia (.bz2), compared by sentences. --characters compares each character of Unicode, in
 a word and by itself. Without --vocabulary every character is a token, so every difference shows.
 
-It prints the numbers of lines, of tokens and of lines that differ, and each word that differs, the
+It prints how many lines, tokens and lines that differ there are, and each word that differs, the
 most common first.
 """
 

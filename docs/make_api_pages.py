@@ -1,9 +1,9 @@
-"""Makes the API pages from the docstrings, with pdoc: a page a module.
+"""Makes the API pages from the docstrings, with pdoc: one page per module.
 
     python docs/make_api_pages.py [FOLDER]
 
-FOLDER is build/api by default. It ends with an error where a page would not be whole: a module
-cannot be imported, or a public name leads nowhere.
+FOLDER is build/api by default. It ends with an error if a page would be incomplete: a module cannot
+be imported, or a public name leads nowhere.
 """
 
 import importlib
@@ -30,7 +30,7 @@ def main(folder):
 
 
 def _show_all(package):
-    """Lets pdoc see what a package has besides, or imports late for, the names in `__all__`."""
+    """Lets pdoc see names in `__all__` that a package imports late, and the package's modules."""
     if hasattr(package, "__all__"):
         for name in package.__all__:
             setattr(package, name, getattr(package, name))

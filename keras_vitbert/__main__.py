@@ -17,7 +17,7 @@ _PACKAGES = (keras_vitbert, pipelines, tpu)
 
 
 def commands():
-    """Finds the modules that `python -m` runs, by their text: importing some takes seconds.
+    """Finds the modules that `python -m` runs from their text: importing some takes seconds.
 
     Returns:
         dict of a command's name, such as `keras_vitbert.pretrain`, to a line on what it does.

@@ -1,4 +1,4 @@
-"""Writes a model to share: a preset of keras-hub, a folder of Hugging Face, or weights of a run.
+"""Writes a model to share: a keras-hub preset, a Hugging Face folder, or the weights of a run.
 
     python -m keras_vitbert.convert --checkpoint=SOURCE --output_dir=DIR
                                     [--task=image_classifier|text_classifier|masked_lm|backbone]
@@ -7,17 +7,17 @@
                                     [--dtype=float32|bfloat16]
 
 SOURCE is the folder of a run of `pretrain` or `finetune`, or a BERT or ViT: a Hugging Face folder
-or `hf://owner/name`, a keras-hub preset, or a checkpoint of Google's. Load a preset by
-`from_preset` of `keras_vitbert.hub`, fine-tune it by `finetune --checkpoint=DIR`, start from it by
-`pretrain --initial_weights=DIR`, upload it by `keras_hub.upload_preset`. What is written includes a
-model card, `README.md`, and `origin.json`, which says what the model was made of.
+or `hf://owner/name`, a keras-hub preset, or a checkpoint of Google's. Load a preset with
+`from_preset` of `keras_vitbert.hub`, fine-tune it with `finetune --checkpoint=DIR`, start from it
+with `pretrain --initial_weights=DIR`, upload it with `keras_hub.upload_preset`. The folder also
+holds a model card, `README.md`, and `origin.json`, which says what the model was made from.
 
-With --format=hugging_face transformers read the folder: a run that normalises last
-(`--config.model.norm=post`) as a BERT, one that normalises first as a ViT. Heads of kinds that have
-no place there are left out, which is said.
+With --format=hugging_face, transformers can read the folder: a run that normalises last
+(`--config.model.norm=post`) as a BERT, one that normalises first as a ViT. Heads that transformers
+cannot hold are left out, and the command says so.
 
-With --format=run the folder takes the place of a run of `pretrain` in every command of this
-project, with its heads for images and for text; it holds no state of training, and no run can go on
+With --format=run, the folder takes the place of a run of `pretrain` in every command of this
+project, with its heads for images and for text. It holds no training state, so no run can resume
 from it. --dtype=bfloat16 rounds the weights, which halves the file.
 
 Exit status: 0 done, 2 bad flag or file.
@@ -142,7 +142,7 @@ def _write(path, write, weights, made_of, card):
             write(folder)
             origin = json.dumps(made_of, indent=2) + "\n"
             write_atomically(os.path.join(folder, ORIGIN_FILE), origin)
-            write_sums(folder)  # not of the model card, which is for people to change
+            write_sums(folder)  # before the model card is written, which people may change
             write_atomically(os.path.join(folder, FILE), card)
             if os.path.isdir(path):
                 os.rmdir(path)
@@ -152,7 +152,7 @@ def _write(path, write, weights, made_of, card):
 
 
 def _reserve(path, weights):
-    """Finds out whether the disk has room: h5py may crash the process where it has none."""
+    """Checks that the disk has room: h5py may crash the process if it has none."""
     size = sum(math.prod(weight.shape) * 4 for weight in weights)
     with open(path, "wb") as file:
         os.posix_fallocate(file.fileno(), 0, 2 * size + (1 << 20))  # the layout takes room too

@@ -1,11 +1,11 @@
-"""Shows what a trained model says to an image or a sentence, on a page in the browser.
+"""Shows what a trained model says about an image or a sentence, on a page in the browser.
 
     python -m keras_vitbert.demo --checkpoint=DIR [--compare=DIR] [--port=7860]
 
 Drop an image or type a sentence, with or without [MASK]: the page shows the five likeliest answers,
 and what each block attends to or how strongly it responds. DIR is the folder of a run of pretrain
 or finetune, a preset, or a BERT or ViT of another project; --compare shows a second one beside it.
-The page is served to this machine alone and works without a network; Ctrl-C ends it. It needs
+The page is served to this machine only and works without a network; Ctrl-C ends it. It needs
 Gradio: pip install "keras-vitbert[demo]".
 Exit status: 0 ended, 2 bad flag, model or port.
 """

@@ -1,9 +1,9 @@
-"""Says whether training can run on this machine, and what to install where it cannot.
+"""Says whether training can run on this machine, and what to install if it cannot.
 
     python -m keras_vitbert.doctor
 
-It prints the versions of what is installed, the devices, and the free memory and disk. It works
-where TensorFlow cannot be imported.
+It prints the installed versions, the devices, and the free memory and disk space. It works even if
+TensorFlow cannot be imported.
 Exit status: 0 training can run, 2 it cannot; the last line says why.
 """
 
@@ -24,9 +24,9 @@ from pipelines.memory import all_memory, available_memory
 
 _DISTRIBUTION = "keras-vitbert"
 _INSTALL = f'pip install --upgrade "{_DISTRIBUTION}'
-_SECONDS = 300  # for the imports; off a TPU machine that of tensorflow-tpu never ends
+_SECONDS = 300  # for the imports; off a TPU machine, importing tensorflow-tpu never ends
 
-# TensorFlow may abort the process that imports it, so another one does.
+# TensorFlow may abort the process that imports it, so another process imports it.
 _TRIAL = """
 import json
 import tensorflow as tf
@@ -108,7 +108,7 @@ def check_packages():
         for extra in _metadata_all("Provides-Extra"):
             if requirement.marker.evaluate({"extra": extra}):
                 extras.setdefault(extra, []).append(requirement.name)
-    print(f"  {'keras-hub':24} {_version('keras-hub') or 'missing'}")  # that keras-nlp brings
+    print(f"  {'keras-hub':24} {_version('keras-hub') or 'missing'}")  # keras-nlp brings it
     for extra, names in extras.items():
         missing = [name for name in names if not _version(name)]
         if missing:
@@ -124,7 +124,7 @@ def check_packages():
 
 
 def warn_of_tensorboard():
-    """Says where TensorBoard cannot start; that stops no training."""
+    """Says if TensorBoard cannot start, which does not stop training."""
     board, setuptools = _version("tensorboard"), _version("setuptools")
     if board and setuptools and _release(board) < (2, 21) and _release(setuptools) >= (82,):
         print(

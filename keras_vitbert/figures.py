@@ -3,13 +3,13 @@
     python -m keras_vitbert.figures --run=DIR [--run=DIR ...] --output=DIR
                                     [--figures=2,3,4,5,6] [--format=png,svg]
 
-Figure 2 shows text metrics against image accuracy, a point for each way of merging gradients among
-the runs, and which are best; it is drawn where it is asked for. Figure 3 shows what hidden units
-respond to, 4 how sparse the masks are, 5 the masks, and 6 examples with predictions, of all runs
-side by side. DIR is the folder of a run of pretrain or, for Figure 6 as in the paper, of finetune,
-with the folder of the task's images by --images. The files are OUTPUT/figure3.png and so on;
-their names contain the run's name where there are several. Exit status: 0 done, 2 bad flag, or
-nothing to draw.
+Figure 2 shows text metrics against image accuracy, with a point for each way of merging gradients
+among the runs, and which are best; it is drawn only if asked for. Figure 3 shows what hidden units
+respond to, 4 how sparse the masks are, 5 the masks, and 6 examples with predictions of all runs
+side by side. DIR is the folder of a run of pretrain. For Figure 6 as in the paper, it is one of
+finetune, and --images gives the folder of the task's images. The files are OUTPUT/figure3.png and
+so on; if there are several runs, their names contain the run's name. Exit status: 0 done, 2 bad
+flag, or nothing to draw.
 """
 
 import sys

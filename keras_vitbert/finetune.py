@@ -78,7 +78,7 @@ def main(argv):
         _check_evaluation(values, task, config, given)
     on_tpu = values.tpu is not None
     on_jax = choose_backend(values.backend) == "jax"
-    settings.check_for_xla(config, on_tpu, on_jax)  # before devices are connected to
+    settings.check_for_xla(config, on_tpu, on_jax)  # before connecting to devices
     wait_for_peers(values)
     with quiet_loading():
         strategy = get_strategy(values.tpu, values.tpu_address, config.sharding)
@@ -126,7 +126,7 @@ def _fine_tune(values, task, config, given, strategy, workers):
         )
     architecture = values.architecture
     if values.quick and values.checkpoint == RANDOM and not architecture:
-        architecture = "sample"  # of the sizes that are trained from scratch in that time
+        architecture = "sample"  # small enough to train from scratch in that time
         say("--quick: --architecture=sample")
     with doing(f"opening {values.checkpoint}"):
         pretrained = open_pretrained(values.checkpoint, architecture, values.vocabulary, task.kind)
@@ -191,7 +191,7 @@ def _fine_tune(values, task, config, given, strategy, workers):
 
 
 def _label(values, task):
-    """The name of the run's folder: of the checkpoint, and of the task or of the user's data."""
+    """The name of the run's folder: the checkpoint's, then that of the task or the user's data."""
     name = task.name
     if not task.tfds:
         path = os.path.abspath(values.data_dir or values.train)

@@ -8,8 +8,8 @@
 Images and texts are classified; a masked-LM model fills in [MASK]. DIR is the folder of a run of
 pretrain or finetune, a preset, an exported model, or a BERT or ViT of Hugging Face (also
 hf://OWNER/NAME), keras-hub or Google. A table is a CSV, TSV, JSON-lines or Parquet file; the output
-has one row for each of its rows. --format=json prints one object per line. Images of a folder that
-cannot be read are listed and left out, and the status is then 2.
+has one row for each of its rows. --format=json prints one object per line. If images of a folder
+cannot be read, they are listed and left out, and the exit status is 2.
 Exit status: 0 done, 2 bad flag, file or image.
 """
 
@@ -78,7 +78,7 @@ def main(argv):
         check_output_file(values.output, "output")
     with doing(f"opening {values.checkpoint}"):
         functions = open_functions(values.checkpoint, values.top_k)
-    # Images are predicted a part at a time, as there may be a million of them.
+    # Images are predicted in parts, as there may be a million of them.
     streams = values.image is not None and values.format != "table"
     items, size = iter(items), _PART if streams else None
     parts = iter(lambda: list(itertools.islice(items, size)), [])
@@ -101,7 +101,7 @@ def main(argv):
                 continue
             text = as_text(found, values.format, width)
             if count and values.format == "csv":
-                text = text.partition("\n")[2]  # the columns were named before
+                text = text.partition("\n")[2]  # the header was written before
             count += len(found)
             if values.output:
                 file.write(text.encode())

@@ -100,7 +100,7 @@ def main(argv):
     on_jax = choose_backend(values.backend) == "jax"
     if on_jax and values.profile:
         raise UserError("--profile: traces TensorFlow alone; leave it out with JAX")
-    check_for_xla(config, on_tpu, on_jax)  # before devices are connected to
+    check_for_xla(config, on_tpu, on_jax)  # before connecting to devices
     variant = variants.VARIANTS[values.variant]
     profiled = settings.profiled_steps(values.profile, config.steps)
     output_dir = values.output_dir or os.path.join(
@@ -123,7 +123,7 @@ def main(argv):
         workers, policy = Workers(strategy), policy_of(values)
 
     config = for_devices(config, on_tpu, gpu_capabilities(), is_shared(strategy), on_jax)
-    # The texts of the sample are as long as the model takes them.
+    # The texts of the sample are as long as the model allows.
     length = config.model.max_sequence_length if config.data.source == "sample" else 0
     holder = holder_of_weights(strategy)
     require_pretraining_memory(config, variant, workers.count, holder, length)

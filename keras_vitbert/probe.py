@@ -1,12 +1,12 @@
-"""Says what a frozen encoder knows of a task: ridge regression and nearest neighbours, in seconds.
+"""Probes a frozen encoder on a task: ridge regression and nearest neighbours, in seconds.
 
     python -m keras_vitbert.probe --checkpoint=DIR|rand --data_dir=DIR | --train=FILE --test=FILE
                                   [--shots=5,25,0] [--output_dir=DIR] [--config.KEY=VALUE ...]
     python -m keras_vitbert.probe --checkpoint=DIR|rand --task=cifar10|...|rte [--data_dir=DIR]
 
-Takes the checkpoints and data of `keras_vitbert.finetune`, and trains nothing but the two
-classifiers of scikit-learn (`pip install "keras-vitbert[reproduce]"`), from so many examples of
-each class. Exit status: 0 done, 2 bad flag, file or data.
+It takes the checkpoints and data of `keras_vitbert.finetune`, and trains only the two classifiers
+of scikit-learn (`pip install "keras-vitbert[reproduce]"`), on --shots examples of each class.
+Exit status: 0 done, 2 bad flag, file or data.
 """
 
 import json
@@ -86,7 +86,7 @@ def main(argv):
             max_bad_records=values.max_bad_records,
             files=tasks.files_of(values),
         )
-    keras.utils.set_random_seed(config.seed)  # of what the checkpoint lacks
+    keras.utils.set_random_seed(config.seed)  # for the weights that the checkpoint lacks
     with strategy.scope():
         classifier, _ = pretrained.classifier(task.kind, len(data.classes), config)
     reader = FeatureReader(classifier, strategy, config.evaluation_batch)

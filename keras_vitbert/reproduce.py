@@ -1,4 +1,4 @@
-"""Repeats the paper's tables and figures: plans the runs, runs what is missing, writes the answer.
+"""Reproduces the paper's tables and figures: plans the runs, runs those missing, writes tables.
 
     python -m keras_vitbert.reproduce [--scale=sample] --table=1,2,3 --figure=2,3,4,5,6
                                       --ablation=merging [--seeds=N] [--dry_run] [--output_dir=DIR]
@@ -6,13 +6,13 @@
 
 `sample` needs no data and shows that everything works; `small` is an experiment for two CPU cores;
 `paper` is the paper's, on a TPU: `--pretrain` and `--finetune` hold further flags of these
-commands, such as devices and where data lie.
+commands, such as devices and where the data are.
 
-OUTPUT_DIR gets a folder for each run, `results.json` with what each gave and how, and `results.md`
-with the tables. Run again, it goes on where it stopped; machines that share the folder divide the
-runs among them. A run that stands in `results.json` is not repeated, whether its folder is there or
-not; --repeat=N runs N fine-tunings of them again, with all that they need, in OUTPUT_DIR/repeated,
-and fails where a number differs.
+OUTPUT_DIR gets a folder for each run, `results.json` with the result of each run and how it was
+made, and `results.md` with the tables. Run again, it resumes where it stopped; machines that share
+the folder divide the runs among themselves. A run listed in `results.json` is not repeated, whether
+or not its folder still exists. --repeat=N runs N of the fine-tunings again, with all that they
+need, in OUTPUT_DIR/repeated, and fails if a number differs.
 
 Exit status: 0 done, 2 bad flag, file or data, 75 stopped by a signal.
 """
@@ -37,7 +37,7 @@ def main(argv):
         argv: list of str, without the program's name.
 
     Returns:
-        str, the path of the page; empty for a dry run or what is repeated.
+        str, the path of the page; empty for a dry run or a repetition.
     """
     values = define_flags(
         ("scale", "sample", f"one of {', '.join(SCALES)}"),
@@ -104,7 +104,7 @@ def main(argv):
     page = os.path.splitext(asked.results.path)[0] + ".md"
     try:
         asked.run(values)
-    finally:  # also of what is done when it is stopped
+    finally:  # if it is stopped, with what is done so far
         if asked.results.units:
             _write(page, asked)
     return page

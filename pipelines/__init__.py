@@ -3,5 +3,5 @@
 import signal
 import sys
 
-if sys.argv[:1] == ["-m"]:  # a command of `python -m`: Ctrl-C while it is loaded needs no traceback
+if sys.argv[:1] == ["-m"]:  # run by `python -m`: Ctrl-C during loading should print no traceback
     signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -1,11 +1,10 @@
-"""Makes documents of a folder of plain-text books: one for each chapter.
+"""Turns a folder of plain-text books into documents, one for each chapter.
 
     python -m pipelines.books --folder=DIR --output=gs://bucket/books
 
-Books are the files `*.txt` in the folder and its subfolders, in UTF-8 or Windows-1252, of Project
-Gutenberg or others. `pipelines.text.book_text` says what is taken of them. What follows `--` says
-where the work is done, see `pipelines.wikipedia`. The same command continues a run that was
-stopped.
+Books are the files `*.txt` in the folder and its subfolders, in UTF-8 or Windows-1252, from Project
+Gutenberg or elsewhere. `pipelines.text.book_text` says what is kept of them. What follows `--` says
+where the work is done, see `pipelines.wikipedia`. The same command resumes a run that was stopped.
 """
 
 import codecs
@@ -24,7 +23,7 @@ from pipelines.shards.shard_manifest import DOCUMENTS
 from pipelines.text import book_text
 from pipelines.text.documents import Document, to_json
 
-_FORMAT_VERSION = 1  # raise it when other documents come out of the same books
+_FORMAT_VERSION = 1  # raise it when the same books give other documents
 _SHARD_BYTES = 32_000_000  # of text
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
 _DOS_END = "\x1a"
@@ -40,7 +39,7 @@ def read_book(path):
         str.
 
     Raises:
-        ValueError: the file cannot be read, or is no text.
+        ValueError: the file cannot be read, or is not text.
     """
     import tensorflow as tf
 
@@ -61,7 +60,7 @@ def decode(data):
         str.
 
     Raises:
-        ValueError: the bytes are no text.
+        ValueError: the bytes are not text.
     """
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         text = data.decode("utf-16")
@@ -81,7 +80,7 @@ def decode(data):
 
 @dataclasses.dataclass(frozen=True)
 class BooksJob(shard_job.ShardJob):
-    """Chapters of books. A shard holds whole books, all shards about the same amount of text.
+    """Chapters of books. A shard holds whole books; all shards hold about the same amount of text.
 
     Attributes:
         folder: str, local or `gs://`.
@@ -164,7 +163,7 @@ def find_books(folder):
                 path = os.path.join(parent, name)
                 try:
                     size = tf.io.gfile.stat(path).length
-                except tf.errors.OpError as error:  # a link to nowhere
+                except tf.errors.OpError as error:  # a broken link
                     raise UserError(
                         f"{path}: cannot be read ({one_line(error)}); fix or remove it"
                     ) from error

@@ -17,11 +17,11 @@ _STALE_SECONDS = 3600  # no build writes its files that slowly: the folder is ab
 def find_or_build(name, settings, build, cache_dir=None):
     """Finds the folder of data made with `settings`, or builds it.
 
-    Any number of processes may call this at a time. The folder appears whole or not at all.
+    Any number of processes may call this at once. The folder appears whole or not at all.
 
     Args:
         name: str, the first part of the folder's name.
-        settings: dict that JSON can hold; a hash of it is the rest of the folder's name.
+        settings: JSON-serializable dict; its hash is the rest of the folder's name.
         build: callable that takes the path of an empty folder and fills it.
         cache_dir: str, the folder's parent, local. See `default_cache_dir`.
 
@@ -56,7 +56,7 @@ def default_cache_dir():
 
 @contextlib.contextmanager
 def _appearing(folder):
-    """Yields a temporary folder, which takes the name of `folder` when the block has ended."""
+    """Yields a temporary folder, which is renamed to `folder` when the block has ended."""
     temporary = f"{folder}{_TEMPORARY}{uuid.uuid4().hex[:12]}"
     os.mkdir(temporary)
     try:
@@ -71,7 +71,7 @@ def _appearing(folder):
 
 
 def _remove_abandoned(cache_dir):
-    """Removes what killed runs left: temporary folders in which nothing changed for an hour."""
+    """Removes what killed runs left behind: temporary folders unchanged for an hour."""
     for entry in os.scandir(cache_dir):
         if _TEMPORARY in entry.name and entry.is_dir():
             with contextlib.suppress(FileNotFoundError):  # its owner has just ended

@@ -1,4 +1,4 @@
-"""What every command of the project shares: how it ends, and how it says so.
+"""What all commands of the project share: how a command ends, and how it reports that.
 
 The exit statuses are part of the interface (a job scheduler acts on them):
 
@@ -6,15 +6,15 @@ The exit statuses are part of the interface (a job scheduler acts on them):
 | --- | --- |
 | 0 | done |
 | 2 | a bad flag, file or piece of data: one line on stderr names the culprit and the fix |
-| 3 | training diverged; checkpoints are kept, and the last good one among them |
+| 3 | training diverged; checkpoints are kept, including the last good one |
 | 75 | stopped by SIGTERM or SIGINT after a checkpoint; the same command resumes there |
-| 141 | nobody reads its output any more, as after `| head -1`; it ends without a word |
+| 141 | nobody reads its output any more, as after `| head -1`; it ends silently |
 
-Ctrl-C before a command has begun, while it is loaded, ends it with SIGINT: shells say 130.
+Ctrl-C while a command is still loading ends it with SIGINT: shells report 130.
 
-Without `--debug`, what libraries write to stderr is filtered, see `pipelines.stderr_filter`.
+Without `--debug`, library output on stderr is filtered, see `pipelines.stderr_filter`.
 
-This module imports nothing heavy, so that a bad flag is answered at once.
+This module imports nothing heavy, so that a bad flag is reported at once.
 """
 
 import atexit
@@ -36,17 +36,17 @@ EXIT_DONE = 0
 EXIT_BAD_INPUT = 2
 EXIT_DIVERGED = 3
 EXIT_STOPPED = 75  # EX_TEMPFAIL of sysexits.h: run the same command again
-EXIT_NO_READER = 141  # 128 + SIGPIPE, as a shell reports programs that the signal ends
+EXIT_NO_READER = 141  # 128 + SIGPIPE, as shells report programs that the signal ends
 
-# Modules and traced steps are many objects, which live as long as the command. Looking for garbage
-# among them as often as Python does takes a second of a short command.
+# Modules and traced steps create many objects that live as long as the command. Collecting garbage
+# as often as Python does by default costs a short command a second.
 _GARBAGE_THRESHOLDS = 5_000, 10, 10
 
-MAX_SEED = 2**32 - 1  # of --seed, as of --config.seed
+MAX_SEED = 2**32 - 1  # for --seed and --config.seed
 
-_HEAVY = {"tensorflow": "TensorFlow", "keras_hub": "Keras"}  # packages that load for seconds
-_backends = ["tensorflow"]  # of Keras, those that a command runs on
-# Of errors of a disk that cannot be written to.
+_HEAVY = {"tensorflow": "TensorFlow", "keras_hub": "Keras"}  # packages that take seconds to load
+_backends = ["tensorflow"]  # the Keras backends that a command can use
+# Messages of errors from a disk that cannot be written to.
 _DISK_REASONS = tuple(
     map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EACCES))
 )
@@ -65,9 +65,9 @@ class Diverged(Exception):
 
 
 class Stopped(BaseException):
-    """SIGTERM or SIGINT ended the work, and what was done is saved.
+    """SIGTERM or SIGINT ended the work; what was done is saved.
 
-    Like `KeyboardInterrupt` it is no `Exception`, so that no handler takes it for a failure.
+    Like `KeyboardInterrupt`, it is not an `Exception`, so no handler mistakes it for a failure.
     """
 
     status, label = EXIT_STOPPED, "stopped"
@@ -84,7 +84,7 @@ def run(main, argv=None):
 
     Args:
         main: callable that takes the list of arguments without the program's name.
-        argv: list of str, `sys.argv[1:]` by default: the command is the whole program, and its
+        argv: list of str, `sys.argv[1:]` by default; the command is then the whole program, and its
             stderr is filtered. `--debug` anywhere in it shows tracebacks and all of stderr.
 
     Returns:
@@ -94,7 +94,7 @@ def run(main, argv=None):
         return _run(main, argv)
     _use_utf8()
     gc.set_threshold(*_GARBAGE_THRESHOLDS)
-    atexit.register(gc.freeze)  # else the interpreter takes two seconds more to end
+    atexit.register(gc.freeze)  # otherwise the interpreter takes two seconds longer to exit
     argv = sys.argv[1:]
     with contextlib.nullcontext() if "--debug" in argv else stderr_filter.filtered():
         return _run(main, argv)
@@ -113,7 +113,7 @@ def _run(main, argv):
             traceback.print_exc()
         end = error
         _unwritten()
-    except (OSError, SystemExit) as error:  # of printing, perhaps; the latter after --help
+    except (OSError, SystemExit) as error:  # perhaps from printing; the latter after --help
         of_printing = isinstance(error, OSError) and error.filename is None
         end = _unwritten("\n" if of_printing else "") or _of_disk(error)
         if end is None:
@@ -124,15 +124,15 @@ def _run(main, argv):
     if end is None:
         return EXIT_DONE
     if end.label:
-        stderr_filter.settle()  # this line is the last one
+        stderr_filter.settle()  # so that the line below comes last
         say(f"{end.label}: {one_line(end)}")
     return end.status
 
 
 def _of_disk(error):
-    """What to end with after a disk refused to be written, wherever that was; None else.
+    """The exception to end with if a disk could not be written, wherever that was; else None.
 
-    TensorFlow and h5py have exceptions of their own for it, which quote the system's words.
+    TensorFlow and h5py raise their own exceptions for this, which quote the system's message.
     """
     text = one_line(error)
     if any(reason in text for reason in _DISK_REASONS):
@@ -141,9 +141,9 @@ def _of_disk(error):
 
 
 def _use_utf8():
-    """Starts the program again in Python's UTF-8 mode where the locale has another encoding.
+    """Restarts the program in Python's UTF-8 mode if the locale has another encoding.
 
-    Names of files and their content are UTF-8 for TensorFlow whatever the locale.
+    TensorFlow treats file names and file content as UTF-8, whatever the locale.
     """
     if sys.getfilesystemencoding() != "utf-8" and os.environ.get("PYTHONUTF8") != "1":
         os.environ["PYTHONUTF8"] = "1"
@@ -159,7 +159,7 @@ def _check_utf8(argv):
 
 
 def _unwritten(more=""):
-    """Writes out what was printed; returns the exception to end with if stdout takes no `more`."""
+    """Writes `more` and flushes stdout; returns the exception to end with if that fails."""
     try:
         print(end=more, flush=True)
         return None
@@ -191,7 +191,7 @@ def meant(name, known, prefix=""):
         prefix: str, written before the known name.
 
     Returns:
-        str, ` (did you mean ...?)`, or empty where no known name is close.
+        str, ` (did you mean ...?)`, or empty if no known name is close.
     """
     close = difflib.get_close_matches(name, known, n=1)
     return f" (did you mean {prefix}{close[0]}?)" if close else ""
@@ -217,7 +217,7 @@ class StopRequest:
 
     @contextlib.contextmanager
     def deferred(self):
-        """A block in which a signal is only noted. One that came before raises `Stopped` now."""
+        """A block in which a signal is only noted. An earlier one raises `Stopped` on entry."""
         if self.requested:
             raise Stopped("before training began; run the same command again")
         self._deferred += 1
@@ -251,7 +251,7 @@ def stop_signals():
 def hear_signals_again():
     """Restores the handlers of `stop_signals` where other code has replaced them unnoticed.
 
-    TensorFlow's servers install a handler of SIGTERM without telling Python.
+    TensorFlow's servers install a SIGTERM handler without telling Python.
     """
     for number in (signal.SIGTERM, signal.SIGINT):
         if signal.getsignal(number) is stop_request:
@@ -259,10 +259,10 @@ def hear_signals_again():
 
 
 def choose_backend(name):
-    """Chooses Keras' backend, for a command that runs on JAX, too. Call it before Keras is loaded.
+    """Chooses Keras' backend for a command that also runs on JAX. Call it before Keras is loaded.
 
     Args:
-        name: str, of `--backend`, or None if it is not given.
+        name: str, the value of `--backend`, or None if it is not given.
 
     Returns:
         str, `KERAS_BACKEND`, by default `tensorflow`.
@@ -280,16 +280,16 @@ def choose_backend(name):
 
 @contextlib.contextmanager
 def quiet_loading():
-    """Holds back what TensorFlow writes to stderr while the block loads it, and says what it does.
+    """Holds back TensorFlow's output on stderr while the block loads it, and reports the loading.
 
-    Those are notes on oneDNN and CUDA, written before its logging obeys `TF_CPP_MIN_LOG_LEVEL`.
-    They are shown if loading fails, unless with a `UserError` or a signal, which is one line.
+    The output is notes on oneDNN and CUDA, written before logging obeys `TF_CPP_MIN_LOG_LEVEL`.
+    It is shown if loading fails, except with a `UserError` or a signal, which take one line.
 
     Raises:
-        UserError: Keras is to run on a backend that `choose_backend` has not allowed.
+        UserError: Keras would run on a backend that `choose_backend` has not allowed.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    is_worker = multiprocessing.parent_process() is not None  # of a job: it has many
+    is_worker = multiprocessing.parent_process() is not None  # of a job, which has many
     backend = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     if backend not in _backends and not is_worker:
         raise UserError(f"KERAS_BACKEND={backend}: only {' or '.join(_backends)} will do; unset it")
@@ -302,7 +302,7 @@ def quiet_loading():
 
 @contextlib.contextmanager
 def _held():
-    """Holds back what is written to descriptor 2, where nothing filters it."""
+    """Holds back what is written to descriptor 2 if no filter is active."""
     sys.stderr.flush()
     stderr = os.dup(2)
     with tempfile.TemporaryFile() as held:
@@ -326,4 +326,4 @@ def load_tensorflow():
     with quiet_loading():
         import tensorflow as tf
 
-        tf.config.list_logical_devices()  # the first look for a GPU is as loud as the import
+        tf.config.list_logical_devices()  # the first look for a GPU prints as much as the import

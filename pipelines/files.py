@@ -19,7 +19,7 @@ _SAMPLED_BYTES = 1 << 16
 
 @contextlib.contextmanager
 def written_whole(path):
-    """Opens a file under another name, and renames it when the block ends without an error.
+    """Opens a file under a temporary name, and renames it if the block ends without an error.
 
     Args:
         path: str, local or `gs://`; its folder must exist.
@@ -32,13 +32,13 @@ def written_whole(path):
     temporary = f"{path}.tmp-{uuid.uuid4().hex}"
     try:
         with open_binary(temporary, "wb") as file:
-            file.write(b"")  # or there would be no `GFile` if nothing else is written
+            file.write(b"")  # otherwise a `GFile` without content would not exist
             yield file
         tf.io.gfile.rename(temporary, path, overwrite=True)
     except BaseException as error:
         if tf.io.gfile.exists(temporary):
             tf.io.gfile.remove(temporary)
-        if isinstance(error, OSError) and error.errno and not error.filename:  # of a write
+        if isinstance(error, OSError) and error.errno and not error.filename:  # from a write
             raise OSError(error.errno, error.strerror, path) from error
         raise
 
@@ -66,7 +66,7 @@ def make_folder(path, flag):
     """
     import tensorflow as tf
 
-    probe = os.path.join(path, f".writable-{uuid.uuid4().hex}")  # of this process alone
+    probe = os.path.join(path, f".writable-{uuid.uuid4().hex}")  # unique to this process
     try:
         tf.io.gfile.makedirs(path)
         write_atomically(probe, "")
@@ -78,7 +78,7 @@ def make_folder(path, flag):
 
 
 def check_output_file(path, flag):
-    """Refuses a file that cannot be written, before hours of work for it; makes its folder.
+    """Refuses an output file that cannot be written, before hours of work; makes its folder.
 
     Args:
         path: str, local or `gs://`.
@@ -95,12 +95,12 @@ def check_output_file(path, flag):
 
 
 def check_writable(path, flag):
-    """Refuses a path whose folder cannot be written to, or could not be made. It makes no folder.
+    """Refuses a path whose folder cannot be written to or cannot be made. It makes no folder.
 
-    Remote folders need not be made; what is written there to try is removed.
+    Remote folders need not be made; the file that is written there as a test is removed.
 
     Args:
-        path: str, of a file or the beginning of its name, local or `gs://`.
+        path: str, a file or the beginning of its name, local or `gs://`.
         flag: str, the flag that holds it, for messages.
 
     Raises:
@@ -114,7 +114,7 @@ def check_writable(path, flag):
     folder = os.path.abspath(folder)
     while not os.path.lexists(folder):
         folder = os.path.dirname(folder)
-    probe = os.path.join(folder, f".writable-{uuid.uuid4().hex}")  # of this process alone
+    probe = os.path.join(folder, f".writable-{uuid.uuid4().hex}")  # unique to this process
     try:
         with open(probe, "x"):
             pass
@@ -136,25 +136,25 @@ def open_binary(path, mode="rb"):
         A binary file, or a `tf.io.gfile.GFile`, whose errors are `tf.errors.OpError`.
 
     Raises:
-        OSError: it cannot be opened, or is a pipe or a device that would be read.
+        OSError: it cannot be opened, or is a pipe or a device to be read.
     """
     if "://" not in path:
         if mode == "rb":
             require_end(path)
-        return open(path, mode)  # `GFile` is slower for small parts: it reads half a MiB for each
+        return open(path, mode)  # `GFile` is slower for small reads: it reads half a MiB each time
     import tensorflow as tf
 
     return tf.io.gfile.GFile(path, mode)
 
 
 def require_end(path):
-    """Refuses a pipe or a device, which TensorFlow would wait for.
+    """Refuses a pipe or a device, on which TensorFlow would wait.
 
     Args:
         path: str, local or `gs://`; it need not exist.
 
     Raises:
-        OSError: it is one.
+        OSError: the path is a pipe or a device.
     """
     if "://" not in path and os.path.exists(path):
         kind = os.stat(path).st_mode
@@ -176,7 +176,7 @@ def reading(path):
         UserError: it cannot be opened or read.
     """
     path, errors = os.fspath(path), (OSError,)
-    if "://" in path:  # else TensorFlow need not be loaded
+    if "://" in path:  # local files do not need TensorFlow
         import tensorflow as tf
 
         errors += (tf.errors.OpError,)
@@ -191,7 +191,7 @@ def reading(path):
 
 
 def sampled_digest(path):
-    """A digest that is quick to make of files of any size.
+    """A digest that is quick to compute for files of any size.
 
     Args:
         path: str, local or `gs://`.
@@ -211,7 +211,7 @@ def sampled_digest(path):
 
 
 def write_sums(folder, names=None):
-    """Writes `sha256sums.txt`, the digests of a folder's files as `sha256sum --check` reads them.
+    """Writes `sha256sums.txt`, the digests of a folder's files in `sha256sum --check`'s format.
 
     Args:
         folder: str, local.
@@ -280,7 +280,7 @@ def json_object(text):
         dict.
 
     Raises:
-        ValueError: it is none, or nested so deeply that it cannot be read.
+        ValueError: the text is not one, or is nested too deeply to be read.
     """
     try:
         content = json.loads(text)
@@ -292,13 +292,13 @@ def json_object(text):
 
 
 def take_lock(file):
-    """Takes the system's lock of an open local file; it ends with the file or the process.
+    """Takes the system's lock on an open local file; it ends with the file or the process.
 
     Args:
         file: file object.
 
     Returns:
-        bool, whether no other process holds it.
+        bool, False if another process holds it.
 
     Raises:
         OSError: the file system has no locks.
@@ -320,7 +320,8 @@ def find_files(patterns, flag):
         flag: str, the flag that holds them, for messages.
 
     Returns:
-        dict of path to bytes, pattern after pattern; of each `articles2` comes before `articles10`.
+        dict of path to size in bytes, pattern after pattern. Within each, `articles2` comes before
+        `articles10`.
 
     Raises:
         UserError: a pattern matches no file.
@@ -344,17 +345,17 @@ def find_files(patterns, flag):
 
 
 def natural(path):
-    """Sorts as people do: `articles2` comes before `articles10`.
+    """Sort key for natural order: `articles2` comes before `articles10`.
 
     Args:
         path: str.
     """
-    # The odd parts are digits, and `²`, which `isdigit` takes for one, is not among them.
+    # Odd places hold digits. `²` is not among them, although `isdigit` accepts it.
     return [int(part) if place % 2 else part for place, part in enumerate(re.split(r"(\d+)", path))]
 
 
 def markdown_row(cells):
-    """A line of a Markdown table; what would end a cell or the line or begin HTML is escaped.
+    """A row of a Markdown table; text that would end a cell or the row, or begin HTML, is escaped.
 
     Args:
         cells: iterable of objects with a str.
@@ -371,7 +372,7 @@ def markdown_table(head, rows):
 
     Args:
         head: list of str, the names of the columns.
-        rows: iterable of lists of objects with a str, a cell a column.
+        rows: iterable of lists of objects with a str, one cell per column.
 
     Returns:
         str.

@@ -1,6 +1,6 @@
-"""The flags of a command: defined, parsed and listed by `--help` in one way.
+"""Defines and parses a command's flags, and lists them for `--help`: the same way in each command.
 
-This module imports absl only in its functions, so that a command says its first line at once.
+This module imports absl only in its functions, so that a command prints its first line at once.
 """
 
 import itertools
@@ -13,9 +13,9 @@ def define_flags(*definitions, values=None):
     """Defines the flags of a command.
 
     Args:
-        *definitions: tuples of a flag's name, default and help: a boolean flag if the default is
-            a bool, a float or int flag if bounds follow the help (the lowest value, and perhaps the
-            highest), else a string.
+        *definitions: tuples of a flag's name, default and help. The flag is a boolean if the
+            default is a bool, a float or an int if bounds follow the help (the lowest value and
+            optionally the highest), and a string otherwise.
         values: `absl.flags.FlagValues` to define them in; new ones by default.
 
     Returns:
@@ -48,7 +48,7 @@ def parse_flags(flag_values, argv, usage, required=()):
         flag_values: `absl.flags.FlagValues` with the command's own flags.
         argv: list of str, without the program's name.
         usage: str, printed above the flags.
-        required: names of flags that must be given and not empty.
+        required: names of flags that must be given and must not be empty.
 
     Raises:
         UserError: an unknown flag, a bad value, an argument that is not a flag, or a required flag
@@ -103,6 +103,6 @@ def _parse(flag_values, argv, known_only=False):
     except flags.Error as error:
         raise UserError(f"{one_line(error)}; --help lists the flags") from error
     for name, value in flag_values.flag_values_dict().items():
-        if isinstance(value, float) and not math.isfinite(value):  # no bounds refuse nan
+        if isinstance(value, float) and not math.isfinite(value):  # bounds do not refuse nan
             raise UserError(f"--{name}={value}: must be finite")
     return strays

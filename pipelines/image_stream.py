@@ -10,7 +10,7 @@ from pipelines.shards.records import BadRecord
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ImageStream(ImageRecordFiles):
-    """Labelled images in TFRecord files, and how they are seen.
+    """Labelled images in TFRecord files, and the views taken of them.
 
     Attributes:
         records, num_classes, encoded, label, label_offset, cache: see `ImageRecordFiles`.
@@ -26,7 +26,7 @@ class ImageStream(ImageRecordFiles):
             The stream itself.
 
         Raises:
-            UserError: the manifest says another label offset.
+            UserError: the manifest gives another label offset.
             BadRecord: a field is missing or the label is out of range.
         """
         for path, manifest in self.records.manifests.items():
@@ -70,7 +70,7 @@ class ImageStream(ImageRecordFiles):
         return self.views.training(self, seed, start, batch, shard)
 
     def validation(self, begin=0, end=None):
-        """Dataset of single images in the order of the files, in their central views.
+        """Dataset of the central views of single images, in the order of the files.
 
         Args:
             begin, end: int, indices of images; `end` is excluded, None for all that follow.

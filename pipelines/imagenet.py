@@ -7,19 +7,19 @@ SOURCE is one of
         the two original files, one of them or both; nothing is unpacked. They are read in random
         order: keep them on a solid-state disk
     --tfds_data_dir=DIR
-        `imagenet2012` of TensorFlow Datasets, prepared; with --manual_dir=DIR, a folder that holds
+        a prepared `imagenet2012` of TensorFlow Datasets; with --manual_dir=DIR, a folder that holds
         the two original files, TFDS prepares it there first
     --folder=DIR
-        a folder that holds train/ and val/ or validation/, each with a folder of images a class;
+        a folder that holds train/ and val/ or validation/, each with one image folder per class;
         or --train_folder=DIR and --validation_folder=DIR
 
-It writes DIR/train-00000-of-01024 and so on, DIR/validation-00000-of-00128 and so on, a manifest of
-each, and DIR/classes.txt: line i names the class of label i. 0 is background.
+It writes DIR/train-00000-of-01024 and so on, DIR/validation-00000-of-00128 and so on, a manifest
+for each, and DIR/classes.txt: line i names the class of label i. 0 is background.
 
 Images are shuffled. Each is decoded in full and stored byte for byte, but PNG, GIF, BMP and CMYK
-files become RGB JPEGs, which the manifest counts. Damaged images are all found before they end the
-work, unless --max_bad_records allows them. The same command resumes a run that was stopped. What
-follows `--` says where the work is done, see `pipelines.wikipedia`.
+files become RGB JPEGs; the manifest counts them. The command finds all damaged images before it
+fails because of them, unless --max_bad_records allows them. The same command resumes a run that was
+stopped. What follows `--` says where the work is done, see `pipelines.wikipedia`.
 """
 
 import contextlib
@@ -54,14 +54,14 @@ def default_shards(split, count):
 
 
 def write_classes(output, classes):
-    """Writes `classes.txt`, one class a line.
+    """Writes `classes.txt`, one class per line.
 
     Args:
         output: str, the folder, local or `gs://`.
         classes: list of str.
 
     Raises:
-        UserError: there is one with other classes.
+        UserError: the file exists with other classes.
     """
     import tensorflow as tf
 
@@ -187,7 +187,7 @@ def _check_source(values):
 
 
 def _show_converted(prefix, counts):
-    """Says how many images are not stored as they were."""
+    """Reports how many images were converted."""
     converted = [
         f"{count:,} {name.removeprefix('converted_').upper()}"
         for name, count in counts.items()

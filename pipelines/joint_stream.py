@@ -1,8 +1,8 @@
-"""The joint stream: in every step a fixed number of images and of texts, from two endless sources.
+"""The joint stream: a fixed number of images and texts in every step, from two endless sources.
 
 Both sources are shuffled independently and numbered from 0. Step `n` takes the images
-`n * image_batch ...` and the texts `n * text_batch ...`, and every random number is keyed by
-(seed, number): the stream can be entered at any step and goes on as if it had never stopped.
+`n * image_batch ...` and the texts `n * text_batch ...`. Every random number is keyed by
+(seed, number), so the stream can be entered at any step and continues as if it had never stopped.
 """
 
 import dataclasses
@@ -26,11 +26,11 @@ class JointStream:
     Attributes:
         images, image_validation: `ImageStream`, or None.
         texts, text_validation: `TextStream`, or None.
-        image_batch: int, images a step over all replicas.
-        text_batch: int, texts a step over all replicas.
+        image_batch: int, images per step over all replicas.
+        text_batch: int, texts per step over all replicas.
         seed: int.
-        packed_parts: int, the parts of a replica's training texts that are packed into rows, each
-            by itself, see `pipelines.text.packing`; 0: a row holds one text.
+        packed_parts: int, into how many parts a replica's training texts are divided; each part is
+            packed into rows separately, see `pipelines.text.packing`; 0: a row holds one text.
     """
 
     images: "ImageStream | None"
@@ -44,15 +44,15 @@ class JointStream:
 
     @property
     def sources(self):
-        """dict of the names of the sources that are present to them."""
+        """dict of name to source, of those that are present."""
         names = ("images", "image_validation", "texts", "text_validation")
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
     @property
     def _modalities(self):
-        """(name, training source, validation source, batch, seed) of each one that is present.
+        """(name, training source, validation source, batch, seed) of each modality present.
 
-        The seeds differ, so that the two orders do not follow each other.
+        The seeds differ, so that the two orders are unrelated.
         """
         every = (
             ("image", self.images, self.image_validation, self.image_batch, self.seed * 2),
@@ -65,8 +65,8 @@ class JointStream:
 
         Args:
             step: int, the step of the first batch.
-            context: `tf.distribute.InputContext`, as `distribute_datasets_from_function` gives
-                it: batches are then one replica's share, and a host reads its own part of the
+            context: `tf.distribute.InputContext`, as `distribute_datasets_from_function` passes
+                it. Batches are then one replica's share, and a host reads its own share of the
                 files.
 
         Returns:
@@ -82,7 +82,7 @@ class JointStream:
                 available_cores(),
                 deterministic=True,
             )
-        # `repeat` shows that the stream is endless: replicas need not ask each other in every step.
+        # `repeat` shows that the stream is endless: replicas need not consult each other each step.
         return _joined(streams).repeat()
 
     def batch_records(self, step):
@@ -92,7 +92,7 @@ class JointStream:
             step: int.
 
         Returns:
-            dict of `images` and `texts`, as far as they are present, to lists of str.
+            dict of `images` and `texts`, if they are present, to lists of str.
         """
         return {
             f"{name}s": source.names(seed, step * batch, batch)
@@ -100,10 +100,10 @@ class JointStream:
         }
 
     def validation(self, context=None):
-        """Dataset that holds every validation example once, a host's share of them.
+        """Dataset of a host's share of the validation examples, each once.
 
-        The shorter source and the last batches are filled with empty examples, whose
-        `image_weights` or `text_weights` are 0 and which count for nothing.
+        The shorter source and the last batches are padded with empty examples. Their
+        `image_weights` or `text_weights` are 0, so they do not count.
 
         Args:
             context: as in `training`.
@@ -127,17 +127,17 @@ class JointStream:
 
     @property
     def training_records(self):
-        """dict of the sources' names to how many training records they have."""
+        """dict of a source's name to its number of training records."""
         return {f"{name}s": source.records.count for name, source, *_ in self._modalities}
 
     @property
     def tokens_per_step(self):
-        """Text tokens a step, padding included."""
+        """Text tokens per step, padding included."""
         return self.text_batch * self.texts.length if self.texts is not None else 0
 
     @property
     def images_per_step(self):
-        """Images a step."""
+        """Images per step."""
         return self.image_batch if self.images is not None else 0
 
 

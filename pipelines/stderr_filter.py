@@ -1,13 +1,14 @@
-"""Keeps notes of libraries out of a command's stderr, and loses nothing else.
+"""Keeps library notes out of a command's stderr, and loses nothing else.
 
-TensorFlow, XLA, oneDNN and libjpeg write to file descriptor 2 from native code, past Python. So
-descriptor 2 becomes a pipe, and a process of its own reads it: it passes on every line that is not
-known to be noise. A thread would be simpler, but would die with the command, and what the pipe
-still held with it: the last words of a crash. The process outlives the command and shows after a
-crash also what it had dropped. It is forked before TensorFlow is loaded, so it is small and safe.
+TensorFlow, XLA, oneDNN and libjpeg write to file descriptor 2 from native code, bypassing Python.
+So descriptor 2 becomes a pipe, and a separate process reads it. It passes on every line that is not
+known to be noise. A thread would be simpler, but it would die with the command, and so would what
+the pipe still held: the last output before a crash. The process outlives the command. After a
+crash, it also shows what it had dropped. It is forked before TensorFlow is loaded, so it is small
+and safe.
 
-Python's own `sys.stderr` writes past the pipe: messages, tracebacks and `faulthandler` keep their
-order and need no process. Child processes inherit the pipe.
+Python's own `sys.stderr` bypasses the pipe: messages, tracebacks and `faulthandler` keep their
+order and do not need the process. Child processes inherit the pipe.
 """
 
 import collections
@@ -20,7 +21,7 @@ import select
 import signal
 import sys
 
-# Lines that are dropped: notes, and complaints about what is not so.
+# Lines that are dropped: notes, and warnings that do not apply.
 _NOISE = re.compile(
     rb"^I\d{4} \d\d:\d\d:\d"  # of absl and XLA: information
     rb"|^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+: I "  # of TensorFlow: information
@@ -35,31 +36,31 @@ _NOISE = re.compile(
     rb"|This TensorFlow binary is optimized to use available CPU instructions"
     rb"|^To enable the following instructions: .* rebuild TensorFlow"
 )
-# Of damaged images: one line at the end stands for all of them.
+# Lines about damaged images: one line at the end stands for all of them.
 _JPEG = re.compile(
     rb"^(Corrupt JPEG data|Premature end of JPEG|Invalid SOS parameters|Warning: unknown JFIF)"
     rb"|jpeg_mem\.cc:\d+\]|extraneous bytes before marker|Inconsistent progression sequence"
 )
-# Written into the pipe after a zero byte, on a line of their own.
+# Commands, written into the pipe after a zero byte, each on its own line.
 _HOLD, _PASS, _SHOW, _SYNC, _END = b"hold", b"pass", b"show", b"sync", b"end"
-# By the filter: it ends when the pipe does.
+# Signals that the filter ignores: it ends when the pipe does.
 _IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
-_KEPT = 200  # lines, the last ones that were dropped
-_PATIENCE = 0.2  # seconds until a line without an end is passed on
+_KEPT = 200  # lines: the last ones that were dropped
+_PATIENCE = 0.2  # seconds until an unfinished line is passed on
 _ANSWER = 2.0  # seconds to wait for the filter
 
 _active = None
 
 
 class _Parent:
-    """The command's end of the filter: `pipe` is what it reads, `answers` what it writes."""
+    """The command's end of the filter, which reads `pipe` and writes `answers`."""
 
     def __init__(self, pipe, answers):
         self.pipe, self.answers = pipe, answers
 
     def tell(self, command):
-        """Sends a command; one that asks for an answer waits for it, though not for ever."""
-        with contextlib.suppress(OSError):  # it is gone; so is whoever reads stderr
+        """Sends a command, and waits for the answer, for a limited time, if it has one."""
+        with contextlib.suppress(OSError):  # it is gone, and so is the reader of stderr
             os.write(self.pipe, b"\0" + command + b"\n")
             if command in (_SYNC, _END) and select.select([self.answers], [], [], _ANSWER)[0]:
                 os.read(self.answers, 1)
@@ -69,8 +70,8 @@ class _Parent:
 def filtered():
     """Filters what is written to descriptor 2 while the block runs.
 
-    After an exception that nobody has expected, what was dropped is shown as well. It does nothing
-    where stderr is closed. Call it before other threads begin.
+    After an unexpected exception, what was dropped is shown as well. It does nothing if stderr is
+    closed. Call it before other threads start.
     """
     global _active
     try:
@@ -109,7 +110,7 @@ def filtered():
 
 
 def is_active():
-    """Whether a filter is at work."""
+    """Whether a filter is active."""
     return _active is not None
 
 
@@ -190,7 +191,7 @@ def _serve(pipe, true, answer):
 
 
 class _Lines:
-    """What becomes of each line."""
+    """Decides what happens to each line."""
 
     def __init__(self, true):
         self.true = true

@@ -1,4 +1,4 @@
-"""Makes BERT's pre-training examples of documents: pairs of segments, 15 % of their tokens masked.
+"""Makes BERT's pre-training examples from documents: segment pairs, 15 % of their tokens masked.
 
     python -m pipelines.text_examples --documents='wiki/*-of-*,books/*-of-*' \\
         --vocabulary=vocab.txt --output=gs://bucket/examples/text [--shards=64] \\
@@ -6,13 +6,13 @@
 
 Documents are those of `pipelines.wikipedia` and `pipelines.books`, or files in the format of
 Google's BERT: one sentence a line, blank lines between documents. What follows `--` says where
-the work is done, see `pipelines.wikipedia`. The same command continues a run that was stopped.
+the work is done, see `pipelines.wikipedia`. The same command resumes a run that was stopped.
 
-The recipe is in `pipelines.text.bert_examples`. The text is taken in units of some
-`--unit_megabytes`, which is all that is ever in memory: a unit's documents are tokenized once for
-all passes over them, random second segments come from other documents of the unit, and the
-examples of all passes are shuffled before they are written. A document as large as a unit may be
-alone in one; it has no random second segments.
+The recipe is in `pipelines.text.bert_examples`. The text is processed in units of about
+`--unit_megabytes`; no more than one is ever in memory. A unit's documents are tokenized once for
+all passes over them. Random second segments come from other documents of the unit. The examples of
+all passes are shuffled before they are written. A document as large as a unit may be alone in one;
+it has no random second segments.
 
 Examples do not depend on the number of shards and workers. With `--dynamic_masking` the files hold
 pairs without masks, and the training stream masks them anew in every epoch.
@@ -33,19 +33,19 @@ from pipelines.text import wordpiece
 from pipelines.text.example_settings import MASKED_RATIO, MAX_LENGTH, MIN_LENGTH, ExampleSettings
 from pipelines.text.pairs import SPECIALS_PER_EXAMPLE
 
-_SHARD_BYTES = 64_000_000  # of text, counted in each pass: some minutes of work
-_FORMAT_VERSION = 1  # raise it when other examples come out of the same settings
+_SHARD_BYTES = 64_000_000  # of text, counted in each pass: a few minutes of work
+_FORMAT_VERSION = 1  # raise it when the same settings give other examples
 
 
 @dataclasses.dataclass(frozen=True)
 class TextExamplesJob(shard_job.ShardJob):
-    """Examples of document files: shard s of n makes those of the units s, s + n, s + 2n, ...
+    """Examples from document files: shard s of n makes those of the units s, s + n, s + 2n, ...
 
     Attributes:
         documents: str, the glob pattern of the files, for the record.
         units: tuple of `documents.Unit`.
         vocabulary: tuple of str.
-        lower_case: bool, as the vocabulary was learned.
+        lower_case: bool, as when the vocabulary was learned.
         examples: `ExampleSettings`.
     """
 
@@ -58,7 +58,7 @@ class TextExamplesJob(shard_job.ShardJob):
     examples: ExampleSettings
 
     def settings(self):
-        # Without the vocabulary, which the manifest names by itself.
+        # Without the vocabulary, which the manifest records separately.
         return {
             "format_version": _FORMAT_VERSION,
             "documents": self.documents,
@@ -88,7 +88,7 @@ class TextExamplesJob(shard_job.ShardJob):
 
 
 def check_documents(units, damaged=None):
-    """Looks for two documents with text.
+    """Checks that there are two documents with text.
 
     Args:
         units: tuple of `documents.Unit`.
@@ -107,7 +107,7 @@ def check_documents(units, damaged=None):
 
 
 def check_case(path, vocabulary, lower_case):
-    """Checks the case of a vocabulary against the one asked for: all would be [UNK] otherwise.
+    """Checks that a vocabulary has the case asked for; otherwise all would be [UNK].
 
     Args:
         path: str, of the vocabulary, for messages.

@@ -1,6 +1,6 @@
 """Reads BERT pre-training examples, with Google's field names or Model Garden's.
 
-Examples that were written without masks are masked when they are read.
+Examples written without masks are masked when they are read.
 """
 
 import dataclasses
@@ -26,11 +26,11 @@ _NAMES = {  # in the files: in a batch
     "next_sentence_labels": "next_sentence_labels",
 }
 _MASK_FIELDS = ("masked_lm_positions", "masked_lm_ids", "masked_lm_weights")
-_AS_MANY_AS = {  # values of a field, as there are of another
+_AS_MANY_AS = {  # fields that hold as many values as another
     **dict.fromkeys(("segment_ids", "input_mask"), "input_ids"),
     **dict.fromkeys(("masked_lm_ids", "masked_lm_weights"), "masked_lm_positions"),
 }
-_BATCH = 64  # examples parsed together, where they come one by one
+_BATCH = 64  # examples parsed together where the stream holds single ones
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +61,7 @@ class TextStream:
             records: `RecordFiles`.
             vocabulary: list of str, which the manifest must agree with.
             vocabulary_size: int, entries of the model's vocabulary.
-            max_sequence_length: int, tokens that the model takes; 0 for as many as there are.
+            max_sequence_length: int, the most tokens that the model takes; 0 for no limit.
             masking: dict of `max_predictions`, `ratio` and `whole_word`, see `Masking`, for
                 examples without masks.
             cache: bool, see the class.
@@ -140,7 +140,7 @@ class TextStream:
         return stream.map(self.parse, available_cores(), deterministic=True)
 
     def names(self, seed, start, count):
-        """Which examples some elements of the stream are: list of str, FILE:PLACE.
+        """The records behind some elements of the stream: list of str, FILE:PLACE.
 
         Args:
             seed, start, count: int.
@@ -148,12 +148,12 @@ class TextStream:
         return ShuffledRecords(self.records, seed).names(start, count)
 
     def validation(self, begin=0, end=None):
-        """Opens a part of the examples, in the order of the files.
+        """Opens a range of the examples, in the order of the files.
 
-        Masks of examples that have none are the same every time.
+        Examples without masks get the same masks every time.
 
         Args:
-            begin, end: int, the first example and the one after the last; to the end by default.
+            begin, end: int, the first example and the one after the last; all by default.
 
         Returns:
             `tf.data.Dataset` of dicts, see `parse`, without the axis of the batch.
@@ -164,7 +164,7 @@ class TextStream:
         return stream.unbatch()
 
     def probes(self):
-        """Dataset with an element for each record, whose reading fails if it cannot be used."""
+        """Dataset with one element per record; reading that of an unusable record fails."""
 
         def parsed(number, serialized):
             parts = self._with_random(serialized, 0, number)
@@ -181,7 +181,7 @@ class TextStream:
         return serialized, tf.random.stateless_uniform((3, self.length), key)
 
     def parse(self, serialized, random=None):
-        """Parses, checks and, where there are no masks, masks a batch.
+        """Parses and checks a batch, and masks it if it has no masks.
 
         Args:
             serialized: `(batch,)` strings.
@@ -220,7 +220,7 @@ class TextStream:
                     batch["masked_weights"], np.inf, "a masked-LM weight is below 0 or not finite"
                 ),
             ]
-        with tf.control_dependencies(checks):  # before larger numbers would wrap around
+        with tf.control_dependencies(checks):  # first: larger values would wrap around in the cast
             batch = {
                 name: tf.cast(value, tf.int32 if value.dtype.is_integer else tf.float32)
                 for name, value in batch.items()
@@ -231,7 +231,7 @@ class TextStream:
         return batch
 
     def _in_range(self, values, size, message):
-        """Asserts `0 <= values < size`; shows the first one outside."""
+        """Asserts `0 <= values < size`; shows the first value outside."""
         values = tf.reshape(values, [-1])
         inside = (values >= 0) & (values < size)
         shown = values[tf.argmin(tf.cast(inside, tf.int8))]

@@ -3,7 +3,7 @@
     python -m pipelines.vocabulary --documents='wiki-*' --output=vocab.txt [--size=30000] [--cased]
 
 Documents are those of `pipelines.wikipedia` and `pipelines.books`, or files in the format of
-Google's BERT. Of a large corpus an evenly spread part is read, the same each time.
+Google's BERT. Only an evenly spread sample of a large corpus is read, the same one each time.
 """
 
 import os
@@ -16,16 +16,16 @@ from pipelines.flags import define_flags, parse_flags
 from pipelines.text import documents
 from pipelines.text.wordpiece import MIN_SIZE, learn_vocabulary, write_vocabulary
 
-_UNIT_BYTES = 1 << 20  # of the parts that an evenly spread selection is made of
+_UNIT_BYTES = 1 << 20  # of the pieces that make up an evenly spread sample
 _PROGRESS_SECONDS = 10
 
 
 def spread(units, max_bytes):
-    """Chooses an evenly spread part of a corpus.
+    """Chooses an evenly spread sample of a corpus.
 
     Args:
         units: tuple of `documents.Unit`.
-        max_bytes: int, its size, to within a unit; 0 for everything.
+        max_bytes: int, the sample's size, to within a unit; 0 for everything.
 
     Returns:
         Tuple of `documents.Unit`, at least one.

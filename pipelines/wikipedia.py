@@ -1,16 +1,16 @@
-"""Takes the articles out of a Wikipedia dump: documents made of prose paragraphs.
+"""Extracts the articles of a Wikipedia dump as documents of prose paragraphs.
 
     python -m pipelines.wikipedia \\
         --dump=enwiki-latest-pages-articles-multistream.xml.bz2 --output=PREFIX
 
 The dump comes from https://dumps.wikimedia.org, whole or in several files, and is read as it is.
-Each worker unpacks a part of a multistream dump, but other bzip2 files from their beginning.
+Each worker unpacks its part of a multistream dump, but other bzip2 files from their beginning.
 Every line of the output `PREFIX-00000-of-...` is one article,
 `{"title": ..., "paragraphs": [...]}`. Lists, tables, headings, captions, references, templates,
-redirects and disambiguation pages are left out. The same command continues a run that was stopped.
+redirects and disambiguation pages are left out. The same command resumes a run that was stopped.
 
 All cores of this machine work, or four processes with `-- --direct_num_workers=4`. Apache Beam, if
-it is installed, takes the work elsewhere: `-- --runner=DataflowRunner --project=... --region=...
+installed, runs the work elsewhere: `-- --runner=DataflowRunner --project=... --region=...
 --temp_location=gs://... --setup_file=./setup.py`.
 """
 
@@ -35,8 +35,8 @@ from pipelines.text.documents import Document, to_json
 from pipelines.text.wikipedia_dump import is_divisible, read_pages
 from pipelines.text.wikitext import passages
 
-_FORMAT_VERSION = 2  # raise it when other documents come out of the same shard of a dump
-_SHARD_BYTES = 32_000_000  # of the compressed dump: some minutes of work
+_FORMAT_VERSION = 2  # raise it when the same shard of a dump gives other documents
+_SHARD_BYTES = 32_000_000  # of the compressed dump: a few minutes of work
 
 _DISAMBIGUATION = re.compile(
     r"\{\{\s*(?:[\w -]*disambig(?:uation)?(?:[ -]cleanup)?|disamb|dab|hndis|geodis|numberdis"
@@ -72,7 +72,7 @@ def to_document(page):
         page: `wikipedia_dump.Page`.
 
     Returns:
-        `Document`, or None if the page is no article or has no prose.
+        `Document`, or None if the page is not an article or has no prose.
     """
     if page.namespace != 0 or page.is_redirect or page.title.endswith("(disambiguation)"):
         return None
@@ -84,7 +84,9 @@ def to_document(page):
 
 @dataclasses.dataclass(frozen=True)
 class WikipediaJob(ShardJob):
-    """Documents out of a dump. Shard `s` of `n` takes the pages of the `s`-th `n`-th of its bytes.
+    """Documents from a dump.
+
+    Shard `s` of `n` takes the pages in the `s`-th of `n` equal parts of the dump's bytes.
 
     Attributes:
         files: tuple of (path, bytes), in order.
@@ -114,11 +116,11 @@ class WikipediaJob(ShardJob):
         return counts, damaged
 
     def default_shards(self):
-        """The number of shards that take some minutes of work each."""
+        """The number of shards with a few minutes of work each."""
         return max(1, round(sum(size for _, size in self.files) / _SHARD_BYTES))
 
     def _ranges(self, shard, shards):
-        """Yields (path, start, stop) of a shard's part of the files as if they were one."""
+        """Yields (path, start, stop) for a shard's part of the files, as if they were one file."""
         total = sum(size for _, size in self.files)
         start, stop = total * shard // shards, total * (shard + 1) // shards
         before = 0
@@ -130,7 +132,7 @@ class WikipediaJob(ShardJob):
 
 
 def _warn_of_single_streams(files):
-    """Says which large files take more time than they need to."""
+    """Warns of large files that take more time than necessary."""
     single = [path for path, size in files if size > _SHARD_BYTES and not is_divisible(path)]
     if single:
         command_line.say(

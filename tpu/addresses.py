@@ -34,7 +34,7 @@ def in_background(function, *args):
     """Calls a function in a thread that the end of the program does not wait for.
 
     This gives a time limit to functions without one, such as name resolution: at the limit the
-    future's `result(seconds)` raises `TimeoutError`, and the thread runs on.
+    future's `result(seconds)` raises `TimeoutError`, and the thread keeps running.
 
     Args:
         function: callable.
@@ -75,7 +75,7 @@ def address_problem(address):
 
 
 def check_servers(addresses):
-    """Checks all servers at the same time, see `check_server`.
+    """Checks all servers at the same time; see `check_server`.
 
     Args:
         addresses: list of str, `host:port`.
@@ -155,13 +155,13 @@ def _fields(message):
 
 
 def find_vm():
-    """Finds the TPU of this machine by the metadata server of Google Cloud.
+    """Finds the TPU of this machine with the metadata server of Google Cloud.
 
     Returns:
         (str, list of str), the accelerator type and `host:port` of all hosts.
 
     Raises:
-        NotFound: there is no such server, or this machine is no TPU VM.
+        NotFound: there is no such server, or this machine is not a TPU VM.
     """
     accelerator_type = metadata("instance/attributes/accelerator-type")
     if not accelerator_type:
@@ -173,7 +173,7 @@ def find_vm():
 
 
 def find_node(name):
-    """Looks a TPU up by its name, in the project and zone of this machine.
+    """Looks up a TPU by its name, in the project and zone of this machine.
 
     TensorFlow's own look-up needs google-api-python-client, which it does not install.
 

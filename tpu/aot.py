@@ -1,4 +1,4 @@
-"""Proves a run before a TPU or a GPU is paid for: compiles its own steps by the TPU's compiler.
+"""Proves a run before you pay for a TPU or a GPU: compiles its own steps with the TPU's compiler.
 
     python -m tpu.aot --tpu=v3-128 [--config=paper|sample|FILE.py] [--variant=vitbert]
                       [--compare=joint] [--programs=train] [--explain] [--json=FILE] [--jobs=1]
@@ -9,9 +9,9 @@
 
 It needs no TPU, GPU, data or network; for TPUs it needs the extra `[aot]`. It prints whether the
 programs of a run (training, mask update, validation; with teachers, dropout, metrics and clipping)
-fit into memory; for a TPU also what they compute, move and sum, and the least time of a step; for
-one GPU of each of several sizes (GiB) the fewest parts that a step must be divided into. Exit
-status: 0 it fits, 2 it does not, or a flag is wrong.
+fit into memory. For a TPU it also prints what they compute, move and sum, and the least time of a
+step. For one GPU of each of several sizes (GiB) it prints the fewest parts that a step must be
+divided into. Exit status: 0 if the run fits, 2 if it does not or if a flag is wrong.
 """
 
 import json
@@ -55,7 +55,7 @@ _REPORT = (
     ("json", "", "a file to write the whole outcome to"),
     ("jobs", 1, "how many programs are compiled at once; the paper's take some 13 GB each", 1),
 )
-_STEPS_OF_EPOCHS = 1_000  # of a text task, whose real number depends on the data
+_STEPS_OF_EPOCHS = 1_000  # for a text task, whose real number of steps depends on the data
 
 
 def define_flags(values):
@@ -115,7 +115,7 @@ def main(argv):
 
 
 def _own(name, argv):
-    """The proof of a model or step of the user's own."""
+    """The proof of the user's own model or step."""
     values = flags.define_flags(_TPU, *_REPORT)
     flags.parse_flags(values, argv, __doc__, required=("tpu",))
     slice_ = find_slice(values.tpu)
@@ -161,7 +161,7 @@ def _on_gpus(values, subject, sizes):
 
 
 def _gpu_sizes(values):
-    """The list of int that `--gpu` is."""
+    """The sizes in `--gpu`: list of int."""
     if values.gpu and values.tpu:
         raise UserError("--gpu and --tpu: only one of them is proven at a time; leave one out")
     for flag in ("compare", "explain"):
@@ -177,7 +177,7 @@ def _gpu_sizes(values):
 
 
 def _only(values):
-    """The names that `--programs` is."""
+    """The names in `--programs`."""
     return tuple(filter(None, values.programs.split(",")))
 
 
@@ -245,7 +245,7 @@ def _pretraining(values, config, given, on_jax):
 
 
 def _of_jax(config, on_jax):
-    """What the table says of the backend."""
+    """What the table says about the backend."""
     return f", JAX, {config.sharding}" if on_jax else ""
 
 
@@ -268,7 +268,7 @@ def _fine_tuning(values, config, given, on_jax):
         raise UserError(f"--task={values.task}: {flags} depend on your images; give {flags}")
     config = fine_tuning_settings.for_devices(config, on_tpu=on == "tpu", on_jax=on_jax)
     if "buckets" in config:
-        config.buckets = ()  # the longest texts need most
+        config.buckets = ()  # the longest texts need the most
     config.steps = config.steps or _STEPS_OF_EPOCHS
     mixed = task.kind == "images" and (config.images.mixup or config.images.cutmix)
     require_shares(config, "batch", replicas, mixed)

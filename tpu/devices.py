@@ -1,4 +1,4 @@
-"""What is known of the devices of a run, on either backend."""
+"""What is known about the devices of a run, on either backend."""
 
 import os
 
@@ -25,7 +25,7 @@ def holder_of_weights(strategy):
 
 
 def is_shared(strategy):
-    """Whether a strategy shares batches among replicas, be it only one: bool.
+    """Whether a strategy shares batches among replicas, even if there is only one: bool.
 
     Args:
         strategy: see `tpu.strategy.get_strategy`.
@@ -40,7 +40,7 @@ def is_shared(strategy):
 def gpu_capabilities():
     """The compute capability of each GPU of this machine: tuple of (int, int).
 
-    It is (0, 0) where that is not known, as of GPUs that are not NVIDIA's.
+    It is (0, 0) where it is not known, as for GPUs that are not NVIDIA's.
     """
     return tuple(capability for _, capability in _gpus())
 
@@ -63,13 +63,13 @@ def _gpus():
 
 
 def host_values(variable):
-    """What a variable holds, on this host, with the replicas' parts summed where it is divided.
+    """The value of a variable, on this host; if it is divided, the replicas' parts are summed.
 
     Args:
         variable: Keras variable.
 
     Returns:
-        array; what the next step changes is not changed in it.
+        array; the next step does not change it.
     """
     if _on_jax():
         from tpu.jax_strategy import values_of
@@ -77,8 +77,8 @@ def host_values(variable):
         return values_of(variable)
     import tensorflow as tf
 
-    # Not by `Variable.numpy`, which metrics of several replicas do not have. On a CPU nothing is
-    # copied: what the next step changes is copied by it.
+    # Not `Variable.numpy`, which metrics of several replicas do not have. On a CPU nothing is
+    # copied here: the next step copies what it changes.
     return tf.convert_to_tensor(variable.value).numpy()
 
 
@@ -88,7 +88,7 @@ def enable_determinism():
     Call it after `get_strategy`, and before anything is built.
 
     Raises:
-        UserError: JAX is to do so on GPUs, which takes a setting from before it began.
+        UserError: on GPUs, JAX needs a setting from before it started, which is missing.
     """
     import tensorflow as tf
 
@@ -98,8 +98,9 @@ def enable_determinism():
             raise UserError(f"--deterministic: with JAX on GPUs set XLA_FLAGS={setting}")
         return
     tf.config.experimental.enable_op_determinism()
-    # Layers of KerasCV ask for it when they are made, and must not make one without a seed. What
-    # they draw is keyed by the example, see `keras_vitbert.training.image_layers`.
+    # Layers of KerasCV ask for the global generator when they are built, and must not make one
+    # without a seed. What they draw is keyed by the example; see
+    # `keras_vitbert.training.image_layers`.
     tf.random.set_global_generator(tf.random.Generator.from_seed(0))
 
 

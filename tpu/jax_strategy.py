@@ -1,14 +1,14 @@
-"""JAX's devices, as the strategy of a run: what this project calls of `tf.distribute.Strategy`.
+"""JAX's devices as the strategy of a run: the part of `tf.distribute.Strategy` that is used here.
 
 A batch is one array, divided along its first axis over a mesh of all devices. Several processes,
-one a host, run the same program.
+one per host, run the same program.
 
-- `replicated`: every device has all weights and moments. A step is the program of one device, which
-  sees its share of the batch and sums over the others where it says so, as on TensorFlow.
+- `replicated`: every device has all weights and moments. A step is the program of one device. It
+  sees its share of the batch and sums over the others explicitly, as on TensorFlow.
 - `fsdp`: every device has a part of each (Zhao et al. 2023, "PyTorch FSDP"; ZeRO's third stage).
-  Passes are programs of one device, which gathers the weights that they read; of a gradient it gets
-  the sum of its part alone. The merge and the update are functions of whole arrays, which XLA
-  divides as they lie.
+  Passes are programs of one device. It gathers the weights that they read, and gets only its part
+  of each summed gradient. The merge and the update are functions of whole arrays, which XLA divides
+  according to how they are placed.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ from pipelines.command_line import UserError, one_line
 from tpu.slices import as_flag
 
 DATA = "data"  # the axis of the mesh that a batch is divided along
-# With fewer entries a device, a part takes as much of a TPU's memory, and to gather it much time.
+# A part with fewer entries takes no less of a TPU's memory, and gathering it takes much time.
 TILE = 1024
 _SAME, _DIVIDED = PartitionSpec(), PartitionSpec(DATA)  # on every device; along the first axis
 _current = threading.local()
@@ -38,12 +38,12 @@ class JaxStrategy:
     """All devices of JAX, of all processes.
 
     Args:
-        devices: list of `jax.Device`, those of a process one behind the other.
+        devices: list of `jax.Device`, those of each process one after another.
         sharding: str, `replicated` or `fsdp`.
 
     Attributes:
-        num_replicas_in_sync: int, over how many devices a batch is divided.
-        processes: int, how many run this program.
+        num_replicas_in_sync: int, how many devices a batch is divided over.
+        processes: int, how many processes run this program.
         process: int, which of them this is.
         everywhere: `jax.sharding.Sharding` of what every device has.
         divided: `jax.sharding.Sharding` of what is divided along its first axis.
@@ -74,7 +74,7 @@ class JaxStrategy:
 
         Args:
             dataset_function: callable of a `tf.distribute.InputContext`, as if each process were
-                one replica; returns a `tf.data.Dataset` of this one's part of each batch.
+                one replica; returns a `tf.data.Dataset` of this process's part of each batch.
 
         Returns:
             `Batches`.
@@ -83,10 +83,10 @@ class JaxStrategy:
         return Batches(self, dataset_function(context))
 
     def sharding_of(self, shape):
-        """How weights, and what goes with each of their entries, lie on the devices.
+        """How weights, and what goes with each of their entries, are placed on the devices.
 
-        Of those with two axes or more the longest axis is divided, if it can be, and of equally
-        long ones the first. Small ones are whole, see `TILE`.
+        If they have two axes or more, the longest axis that can be divided is divided; of equally
+        long ones, the first. Small ones stay whole; see `TILE`.
 
         Args:
             shape: tuple of int.
@@ -104,18 +104,18 @@ class JaxStrategy:
         return NamedSharding(self._mesh, PartitionSpec(*spec))
 
     def placed(self, values):
-        """Arrays of weights and what goes with them, on the devices; none is copied twice.
+        """Puts arrays of weights, and what goes with them, on the devices; copies none twice.
 
         Args:
-            values: list of arrays, in all processes the same.
+            values: list of arrays, the same in all processes.
         """
         return jax.device_put(values, [self.sharding_of(value.shape) for value in values])
 
     def gathered(self, value, shape):
-        """Weights as a pass reads them, inside of `on_each`; of their gradient see `scattered`.
+        """Weights as a pass reads them, inside `on_each`; for their gradient see `scattered`.
 
         Args:
-            value: array, what this device has of them.
+            value: array, this device's part of them.
             shape: tuple of int, that of the whole.
         """
         spec = self.sharding_of(shape).spec
@@ -130,10 +130,10 @@ class JaxStrategy:
         return jnp.reshape(jax.lax.all_gather(value, DATA, axis=axis, tiled=True), shape)
 
     def scattered(self, gradient, shape):
-        """The sum of all devices' gradients by divided weights, this device's part of it.
+        """This device's part of the sum of all devices' gradients for divided weights.
 
         Args:
-            gradient: array, by what `gathered` takes. Where it gathers, this is the sum already:
+            gradient: array, for what `gathered` takes. Where that gathers, this is the sum already:
                 the gradient of a gather is a sum of which each device gets its part.
             shape: tuple of int, that of the whole.
         """
@@ -142,14 +142,14 @@ class JaxStrategy:
 
     @property
     def axis(self):
-        """Of the mesh, inside of `on_each`: str; None outside."""
+        """The axis of the mesh, inside `on_each`: str; None outside."""
         return getattr(_current, "axis", None)
 
     def on_each(self, function, outputs=_SAME):
-        """Divides a batch over the devices, each of which calls a function of its share.
+        """Divides a batch over the devices, each of which calls a function on its share.
 
         Args:
-            function: of anything that lies on the devices as weights do, and of a batch.
+            function: of anything that is placed on the devices as weights are, and of a batch.
             outputs: nested `jax.sharding.PartitionSpec` of what it returns; by default every device
                 returns the same.
         """
@@ -176,12 +176,12 @@ class JaxStrategy:
         return on_devices
 
     def program(self, function, model, sums=False):
-        """A function of a share of a batch that reads the weights of a model, for whole batches.
+        """Turns a function of a share, which reads a model's weights, into one of whole batches.
 
         Args:
-            function: of a dict of arrays, to nested lists and dicts of arrays.
+            function: from a dict of arrays to nested lists and dicts of arrays.
             model: `keras.Model`.
-            sums: bool, whether what the devices find is summed, or else put together.
+            sums: bool, whether the devices' results are summed; else they are put together.
 
         Returns:
             compiled function of (list of arrays, those of `model.variables`; a batch).
@@ -207,7 +207,7 @@ class JaxStrategy:
             function, model, sums: see `program`.
 
         Returns:
-            function of one of `Batches`, to nested lists and dicts of NumPy arrays.
+            function from one of `Batches` to nested lists and dicts of NumPy arrays.
         """
         run, variables = self.program(function, model, sums), model.variables
 
@@ -290,10 +290,10 @@ def values_of(variable):
 
 
 def jax_strategy(tpu, slice_, tf_config, sharding="replicated"):
-    """The strategy of all devices; with several hosts all of them call this.
+    """The strategy of all devices; with several hosts, all of them call this.
 
     Args:
-        tpu: str, of `--tpu`, or None if it is not given.
+        tpu: str, the value of `--tpu`, or None if it is not given.
         slice_: `tpu.slices.Slice` that `tpu` names, or None.
         tf_config: dict, the content of `TF_CONFIG`, or None.
         sharding: see `JaxStrategy`.
@@ -329,7 +329,7 @@ def jax_strategy(tpu, slice_, tf_config, sharding="replicated"):
 
 
 def _join(tf_config):
-    """Joins the other machines of `TF_CONFIG`, the first of which brings all together."""
+    """Joins the other machines of `TF_CONFIG`; the first one brings all together."""
     cluster, task = tf_config["cluster"], tf_config["task"]
     jobs = sorted(cluster)  # "chief" before "worker"
     everyone = [(job, index) for job in jobs for index in range(len(cluster[job]))]

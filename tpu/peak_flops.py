@@ -1,15 +1,16 @@
-"""How many operations a second accelerators can do at most, to compare a run's with.
+"""The peak operations a second of accelerators, to compare with those of a run.
 
-Dense products, as their makers state them. Of float32 on GPUs that is TF32, which TensorFlow uses
-for products unless it is turned off; on TPUs products of float32 are made in bfloat16 as well.
+The figures are for dense products, as the makers state them. For float32 on GPUs that is TF32,
+which TensorFlow uses for products unless it is turned off. TPUs make products of float32 in
+bfloat16, too.
 """
 
 from pipelines.command_line import UserError
 from tpu.devices import gpu_names
 from tpu.slices import find_slice, is_accelerator_type
 
-# Part of a GPU's name: TFLOP/s in bfloat16, in TF32, and in plain float32. Of several parts the
-# first one counts.
+# Part of a GPU's name: TFLOP/s in bfloat16, in TF32, and in plain float32. If a name has several
+# of the parts, the first one counts.
 _GPUS = {
     "H200": (989, 494, 67),
     "H100 PCIe": (756, 378, 51),
@@ -30,15 +31,15 @@ _GPUS = {
 
 
 def peak_flops(strategy, dtype, tpu=None):
-    """The most operations a second that the devices of a strategy can do together.
+    """The peak operations a second of all devices of a strategy together.
 
     Args:
         strategy: see `tpu.strategy.get_strategy`.
         dtype: str, the dtype policy.
-        tpu: str, of `--tpu`, or None if it was not given.
+        tpu: str, the value of `--tpu`, or None if it was not given.
 
     Returns:
-        float; None where it is not known, as of any CPU.
+        float; None where it is not known, as for any CPU.
     """
     replicas = strategy.num_replicas_in_sync
     if tpu is not None:
@@ -59,7 +60,7 @@ def peak_flops(strategy, dtype, tpu=None):
 
 
 def gpu_peak(name, dtype, tf32=True):
-    """The most operations a second of one GPU.
+    """The peak operations a second of one GPU.
 
     Args:
         name: str, such as `NVIDIA A100-SXM4-40GB`.

@@ -1,8 +1,8 @@
-"""Waits until all machines of `TF_CONFIG` have begun, before TensorFlow does so without end.
+"""Waits until all machines of `TF_CONFIG` have started, before TensorFlow does so without end.
 
-TensorFlow's servers wait for each other silently, deaf even to SIGTERM. So each process first
-listens at its own address, greets all others, and goes on when it has had an answer from all of
-them and has answered all: then each knows that the others go on too.
+TensorFlow's servers wait for each other silently and ignore even SIGTERM. So each process first
+listens at its own address and greets all others. It continues once it has had an answer from all
+of them and has answered all of them. Then each knows that the others continue, too.
 """
 
 import contextlib
@@ -31,7 +31,8 @@ def wait_for_peers(cluster, task, seconds=SECONDS):
         seconds: float, the longest wait.
 
     Raises:
-        UserError: one of them has not begun in time, or this machine cannot listen at its address.
+        UserError: one of them has not started in time, or this machine cannot listen at its
+            address.
     """
     own = cluster[task["type"]][int(task["index"])]
     names = {host: f"{job} {n}" for job in cluster for n, host in enumerate(cluster[job])}
@@ -47,7 +48,7 @@ def wait_for_peers(cluster, task, seconds=SECONDS):
                     missing.pop(host, None)
                     continue
                 missing[host] = _greet(host, own)
-                # TensorFlow's server is there once a peer has gone on, which it has greeted before.
+                # A peer that has continued runs TensorFlow's server; it greeted us before that.
                 if missing[host] in (None, _TENSORFLOW if host in greeted else None):
                     answered.add(host)
                     missing[host] = "it does not greet"
@@ -71,7 +72,7 @@ def _greet(host, own):
     """None if a peer answers, else why not."""
     name, _, port = host.rpartition(":")
     try:
-        # Names may be looked up without end.
+        # Looking up a name may take forever.
         connection = in_background(socket.create_connection, (name, int(port)), _ANSWER_SECONDS)
         with connection.result(_ANSWER_SECONDS) as connection:
             connection.sendall(f"{_GREETING}{own}\n".encode())
@@ -89,7 +90,7 @@ def _greet(host, own):
 
 @contextlib.contextmanager
 def _answering(own, peers):
-    """Answers peers at the own address while the block runs; yields the set of those greeted."""
+    """Answers peers at this process's address in the block; yields the set of those answered."""
     greeted = set()
     try:
         server = socket.create_server(("", int(own.rpartition(":")[2])))

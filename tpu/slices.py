@@ -1,7 +1,8 @@
 """What the accelerator type of a Cloud TPU means: `v3-128` is 64 chips on 16 hosts, 8 x 8.
 
 An accelerator type is the generation and the number of TensorCores of a slice of a TPU pod. (For
-v5e and v6e Google counts chips, which have one core each.) It is no address; `strategy` finds that.
+v5e and v6e Google counts chips, which have one core each.) It is not an address; `strategy` finds
+that.
 """
 
 import dataclasses
@@ -113,8 +114,8 @@ def _known_types():
 _2D = "1x1 2x2 2x4 4x4 4x8 8x8 8x16 16x16"
 _3D = "2x2x1 2x2x2 2x2x4 2x4x4 4x4x4 4x4x8 4x8x8 8x8x8 8x8x16 8x16x16"
 _TABLE = (
-    # Name and prefix; cores and replicas a chip; TFLOP/s and GB/s a chip; how many chips a host can
-    # have if there is one (else it has four); topologies.
+    # Name and prefix; cores and replicas a chip; TFLOP/s and GB/s a chip; how many chips a single
+    # host can have (each of several has four); topologies.
     ("v2", "v2", 2, 2, 45, 700, 4, "2x2 4x4 8x8 8x16 16x16"),
     ("v3", "v3", 2, 2, 123, 900, 4, "2x2 4x4 4x8 8x8 8x16 16x16 16x32 32x32"),
     ("v4", "v4", 2, 1, 275, 1200, 4, _3D),

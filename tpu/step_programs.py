@@ -23,7 +23,7 @@ def pretraining_programs(config, variant, strategy):
         strategy: `tf.distribute.Strategy`.
 
     Returns:
-        `Programs`; texts have the model's longest length, and the usual number of masked tokens.
+        `Programs`; texts have the model's maximum length and the usual number of masked tokens.
     """
     model = config.model
     teachers = {}
@@ -107,14 +107,14 @@ def fine_tuning_programs(config, pretrained, kind, num_classes, strategy):
 
 def _as_on_devices(trainer):
     """Makes a trainer trace the step of a GPU or a TPU, not that of this machine's CPU."""
-    if keras.backend.backend() != "jax":  # whose step is the same, but on GPUs
+    if keras.backend.backend() != "jax":  # its step is the same, except on GPUs
         trainer.as_on_gpu()
 
 
 def _image_batch(size, image_size, mixed=False, prefix="", layers=()):
     """The specs of `size` images and labels.
 
-    Mixed images are floats with a second label each; with layers each has a number.
+    Mixed images are floats, each with a second label. With layers, each image has a number.
     """
     dtype = tf.float32 if mixed else tf.uint8
     specs = {
@@ -136,7 +136,7 @@ def _text_batch(size, length):
 
 
 def _masked_batch(size, predictions):
-    """The further specs of texts of pre-training."""
+    """The additional specs of pre-training texts."""
     return {
         "masked_positions": tf.TensorSpec((size, predictions), tf.int32),
         "masked_ids": tf.TensorSpec((size, predictions), tf.int32),

@@ -8,8 +8,8 @@
 | `local` | the chips in this machine |
 | a TPU's name | the TPU of this name in this machine's project and zone of Google Cloud |
 
-With `--backend=jax` the devices are JAX's, and every host of a TPU runs the same command, see
-`tpu.jax_strategy`. What is known of the devices of either backend is in `tpu.devices`.
+With `--backend=jax` the devices are JAX's, and every host of a TPU runs the same command; see
+`tpu.jax_strategy`. What is known about the devices of either backend is in `tpu.devices`.
 """
 
 import importlib.util
@@ -57,15 +57,15 @@ def define_flags(values):
 
 
 def wait_for_peers(values):
-    """Waits until all machines of `TF_CONFIG` have begun, if there is one; see `tpu.peers`.
+    """Waits until all machines of `TF_CONFIG` have started, if it is set; see `tpu.peers`.
 
-    Call it before `get_strategy`, which would wait without a word.
+    Call it before `get_strategy`, which would wait silently.
 
     Args:
         values: parsed `absl.flags.FlagValues` of `define_flags`.
 
     Raises:
-        UserError: `TF_CONFIG` is wrong, or a machine has not begun in `--wait_seconds`.
+        UserError: `TF_CONFIG` is wrong, or a machine has not started within `--wait_seconds`.
     """
     if values.tpu is None and not values.tpu_address and os.environ.get("TF_CONFIG"):
         config = check_tf_config(os.environ["TF_CONFIG"])
@@ -76,12 +76,12 @@ def get_strategy(tpu=None, tpu_address="", sharding="replicated"):
     """The strategy that the flags and `KERAS_BACKEND` ask for.
 
     Call it before anything else uses the devices: `TF_CONFIG` and TPUs require that. With several
-    hosts call it before TensorFlow is imported.
+    hosts, call it before TensorFlow is imported.
 
     Args:
-        tpu: str, of `--tpu`, or None if it is not given.
-        tpu_address: str, of `--tpu_address`.
-        sharding: str, of `keras_vitbert.configs.devices.SHARDINGS`; TensorFlow replicates.
+        tpu: str, the value of `--tpu`, or None if it is not given.
+        tpu_address: str, the value of `--tpu_address`.
+        sharding: str, one of `keras_vitbert.configs.devices.SHARDINGS`; TensorFlow replicates.
 
     Returns:
         `tf.distribute.Strategy`, or `tpu.jax_strategy.JaxStrategy`.
@@ -116,7 +116,7 @@ def get_strategy(tpu=None, tpu_address="", sharding="replicated"):
 
 
 def _jax_strategy(tpu, tpu_address, sharding):
-    """The strategy of JAX, once the flags are checked without it."""
+    """The strategy of JAX; the flags are checked before JAX is loaded."""
     slice_ = config = None
     if tpu_address:
         raise UserError(
@@ -149,12 +149,12 @@ def check_flags(tpu=None, tpu_address=""):
     It uses the network only if the flags require that, and returns within seconds.
 
     Args:
-        tpu: str, of `--tpu`, or None if it is not given.
-        tpu_address: str, of `--tpu_address`.
+        tpu: str, the value of `--tpu`, or None if it is not given.
+        tpu_address: str, the value of `--tpu_address`.
 
     Returns:
-        (address, `Slice`) of a TPU: `local` or `grpc://...`, and None for a slice of unknown type.
-        None without `--tpu`.
+        (address, `Slice`) of a TPU. The address is `local` or `grpc://...`; the slice is None if
+        its type is unknown. None without `--tpu`.
 
     Raises:
         UserError: a flag or `TF_CONFIG` is wrong, or there is no such TPU.
@@ -235,7 +235,7 @@ def _find_accelerator(slice_, tpu_address):
     chips = addresses.find_chips()
     if chips and slice_.hosts == 1:
         return "local", slice_
-    # A part of a slice would wait forever for the others.
+    # A part of a slice would wait forever for the other parts.
     outcomes.append(f"{len(chips)} chips of {slice_.chips} in this machine" if chips else NO_CHIPS)
     raise UserError(
         f"{flag}: no such TPU found: {'; '.join(outcomes)}; give --tpu_address=grpc://HOST:8470 or "
@@ -306,7 +306,7 @@ def _tpu_strategy(tpu, address, slice_):
 
 
 def check_tf_config(text):
-    """Refuses a `TF_CONFIG` that `MultiWorkerMirroredStrategy` would fail with or wait for.
+    """Refuses a `TF_CONFIG` with which `MultiWorkerMirroredStrategy` would fail or wait.
 
     Args:
         text: str.

@@ -71,11 +71,11 @@ def serve(port):
 def slice_environment():
     """The environment variables that tell libtpu this host's place in its slice.
 
-    They are those of `start_grpc_tpu_worker` of the package tensorflow-tpu, which fails with a
-    `KeyError` for types that it does not know, such as those of v6e.
+    They are those of `start_grpc_tpu_worker` in the package tensorflow-tpu. That function fails
+    with a `KeyError` for types that it does not know, such as those of v6e.
 
     Returns:
-        dict of str; empty if this machine is no TPU VM.
+        dict of str; empty if this machine is not a TPU VM.
     """
     try:
         accelerator_type, hosts = addresses.find_vm()

@@ -1,6 +1,6 @@
-"""What `model` may say besides sizes: the order of norms, the activation, the kinds of heads.
+"""What `model` may set besides sizes: the order of norms, the activation, the kinds of heads.
 
-The names are those of `keras_vitbert.model`, which command lines do not load: it takes seconds.
+The names are those of `keras_vitbert.model`. Command lines do not load it: that takes seconds.
 """
 
 NORMS = ("pre", "post")
@@ -10,7 +10,7 @@ TEXT_HEADS = ("paper", "bert")
 RATES = ("dropout", "attention_dropout", "stochastic_depth")  # of units dropped in training
 ATTENTION_DROPOUT = "must be in [0, 1), or -1: as dropout"
 
-# Values of a model that does not say, as of runs of older versions.
+# Values for a model that does not set them, such as that of a run of an older version.
 DEFAULTS = {
     "attention_dropout": -1.0,
     "stochastic_depth": 0.0,

@@ -7,7 +7,7 @@ from pipelines.command_line import UserError, meant
 from pipelines.images import layer_notation
 
 DTYPES = ("auto", "float32", "mixed_bfloat16")
-_OF_TEXTS = ("images.layers",)  # lists; others hold numbers
+_OF_TEXTS = ("images.layers",)  # lists of texts; other lists hold numbers
 _RANGES = {
     "above 0": lambda value: value > 0,
     "in [0, 1]": lambda value: 0 <= value <= 1,
@@ -54,7 +54,7 @@ def _type_problem(key, value, known):
 
 
 class Requirements:
-    """Checks of a flat config, which collect what is wrong: for each key the first problem.
+    """Checks a flat config and collects what is wrong: for each key, the first problem.
 
     Args:
         flat: dict of dotted keys to values.
@@ -63,7 +63,7 @@ class Requirements:
 
     Attributes:
         problems: dict of a key to a text that names key, value and fix.
-        conflicts: set of str, the keys whose value is wrong only beside those of other keys.
+        conflicts: set of str, the keys whose value is wrong only together with those of other keys.
     """
 
     def __init__(self, flat, open_keys=()):
@@ -84,12 +84,12 @@ class Requirements:
             self.problems.setdefault(key, f"--config.{key}={self.flat[key]}: {fix}")
 
     def require_beside(self, condition, key, others, fix):
-        """Notes a conflict unless a condition holds; a bad value has none with others.
+        """Notes a conflict unless a condition holds; a value that is bad by itself has none.
 
         Args:
             condition: callable without arguments that returns a bool.
             key: str, the dotted key to blame.
-            others: sequence of str, the keys beside which its value must hold.
+            others: sequence of str, the keys whose values it must be compatible with.
             fix: str, what its value must be.
         """
         if self.problems.keys().isdisjoint((key, *others)) and not condition():
@@ -101,7 +101,7 @@ class Requirements:
 
         Args:
             conflicts: bool, whether conflicts count.
-            works: str, arguments of the command with which nothing is wrong; empty if unknown.
+            works: str, arguments with which the command works; empty if unknown.
 
         Raises:
             UserError: there are problems.
@@ -147,7 +147,7 @@ class Requirements:
         """Requires `steps_per_execution` to divide the steps at which executions must end.
 
         Args:
-            ends: sequence of str, the keys of these.
+            ends: sequence of str, the keys of these steps.
         """
         executed = max(self.flat["steps_per_execution"], 1)
         for key in ends:
@@ -172,7 +172,7 @@ class Requirements:
 
         Args:
             prefix: str, with the dot at its end.
-            batch: str, the key of the number of images a step.
+            batch: str, the key of the number of images per step.
         """
         area = self.flat[f"{prefix}crop_area"]
         self.require(

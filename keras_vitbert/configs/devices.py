@@ -8,11 +8,11 @@ from pipelines.images.layer_notation import not_for_xla
 JIT_COMPILE = ("auto", "on", "off")
 SHARDINGS = ("replicated", "fsdp")
 _BFLOAT16 = (8, 0)  # the compute capability of the first GPUs that multiply in it
-_ON_TPU, _ON_GPU = 100, 10  # steps of an execution at most
+_ON_TPU, _ON_GPU = 100, 10  # most steps of an execution
 
 
 def dtype_for_devices(dtype, on_tpu, gpus=()):
-    """The dtype policy: `auto` is `mixed_bfloat16` on what multiplies in it, `float32` elsewhere.
+    """The dtype policy: `auto` is `mixed_bfloat16` on devices that multiply in it, else `float32`.
 
     Args:
         dtype: str, of `keras_vitbert.configs.checks.DTYPES`.
@@ -24,7 +24,7 @@ def dtype_for_devices(dtype, on_tpu, gpus=()):
 
 
 def most_steps_an_execution(on_tpu, gpus=()):
-    """How many steps an execution has at most where the config leaves that to the devices: int.
+    """The most steps of an execution where the config leaves that to the devices: int.
 
     Args:
         on_tpu, gpus: see `dtype_for_devices`.
@@ -37,24 +37,24 @@ def largest_execution(most, ends):
     """The largest number of steps that divides others.
 
     Args:
-        most: int, which it does not exceed.
-        ends: sequence of int, the steps at which an execution must end; those of 0 are left out.
+        most: int, the largest value allowed.
+        ends: sequence of int, the steps at which an execution must end; zeros are ignored.
     """
     common = math.gcd(*ends)
     return max(n for n in range(1, most + 1) if common % n == 0)
 
 
 def jit_for_devices(jit_compile, on_tpu, gpus=(), shared=False, unfit="", on_jax=False):
-    """Whether the training step is to be compiled by XLA.
+    """Whether XLA is to compile the training step.
 
-    By TensorFlow on a single GPU alone: XLA is slower on CPUs, and a TPU's strategy compiles
-    anyway. By JAX always.
+    With TensorFlow, `auto` compiles on a single GPU alone: XLA is slower on CPUs, and a TPU's
+    strategy compiles anyway. JAX always compiles.
 
     Args:
         jit_compile: str, of `JIT_COMPILE`.
         on_tpu, gpus: see `dtype_for_devices`.
         shared: bool, whether a strategy shares batches among replicas.
-        unfit: str, what is in the step that XLA cannot compile; empty if there is nothing.
+        unfit: str, what in the step XLA cannot compile; empty if there is nothing.
         on_jax: bool.
 
     Returns:
@@ -77,14 +77,14 @@ def jit_for_devices(jit_compile, on_tpu, gpus=(), shared=False, unfit="", on_jax
 
 
 def check_sharding(sharding, on_jax):
-    """Refuses to divide weights over devices where TensorFlow trains.
+    """Refuses to shard weights across devices where TensorFlow trains.
 
     Args:
         sharding: str, of `SHARDINGS`.
         on_jax: bool.
 
     Raises:
-        UserError: they are to be divided.
+        UserError: they are to be sharded.
     """
     if sharding != "replicated" and not on_jax:
         raise UserError(
@@ -94,7 +94,7 @@ def check_sharding(sharding, on_jax):
 
 
 def unfit_layers(texts, key):
-    """Says which image layers XLA cannot compile: str, empty if it can all of them.
+    """Says which image layers XLA cannot compile: str, empty if it can compile all of them.
 
     Args:
         texts: sequence of str, valid layers, see `pipelines.images.layer_notation`.

@@ -11,12 +11,12 @@ from ml_collections import config_dict
 
 from keras_vitbert.configs.overrides import flatten
 
-# The tasks of a user's own data, and what they were once called.
+# The tasks of a user's own data, and their former names.
 IMAGES, TEXTS = "images", "texts"
 OLD_TASKS = {"image_folder": IMAGES, "tsv": TEXTS}
 
 # Keys that `keras_vitbert.fine_tuning.recommended` chooses for a user's own images, and the values
-# that stand for it.
+# that ask for that.
 CHOSEN = {
     "image_size": 0,
     "images.crop_area": [],
@@ -32,7 +32,7 @@ _OF_TASK = {
     "imagenet": {"steps": 20_000, "selection_part": 0.01},
     "pets": {"steps": 500},
     "flowers": {"steps": 500},
-    # Not in the paper; what is empty follows from the images and the checkpoint.
+    # Not in the paper; empty values follow from the images and the checkpoint.
     IMAGES: {
         "image_size": 0,
         "images": {"crop_area": ()},
@@ -63,16 +63,16 @@ def get_config(task, kind):
 
 def _common() -> Any:  # whose sections are attributes
     config = config_dict.ConfigDict()
-    config.seed = 0  # of the first run; the next ones count up
-    config.dtype = "auto"  # float32, on TPUs and newer GPUs mixed_bfloat16
-    config.jit_compile = "auto"  # whether XLA compiles the step: on a single GPU; or on, off
-    config.sharding = "replicated"  # or fsdp: JAX divides weights and moments over devices
+    config.seed = 0  # of the first run; later runs count up
+    config.dtype = "auto"  # mixed_bfloat16 on TPUs and newer GPUs, else float32
+    config.jit_compile = "auto"  # XLA compiles the step on a single GPU; or on, off
+    config.sharding = "replicated"  # or fsdp: JAX shards weights and moments across devices
     config.metric = "accuracy"  # reported, and used to pick the learning rate; or f1, mcc
     config.head = "paper"  # a two-layer MLP; or vit, deit, for text bert: as published models have
     config.dropout = 0.1
     config.attention_dropout = -1.0  # of attention weights; -1: as dropout
-    config.stochastic_depth = 0.0  # of the last block; less in those below
-    config.accumulation = 1  # parts of a replica's batch, one behind the other, to save memory
+    config.stochastic_depth = 0.0  # of the last block; less in earlier ones
+    config.accumulation = 1  # parts of a replica's batch, one after another, to save memory
     config.remat = False  # compute blocks again in the backward pass, to save memory
     config.label_smoothing = 0.0
     config.lora_rank = 0  # 0: all weights are trained
@@ -106,7 +106,7 @@ def _vision():
     config.optimizer.name = "sgd"
     config.optimizer.learning_rate = 0.01  # not in the paper, which searches
     config.optimizer.schedule = "cosine"
-    config.optimizer.warmup = 0.0  # part of all steps
+    config.optimizer.warmup = 0.0  # fraction of all steps
     config.optimizer.weight_decay = 0.0
     config.images = {
         "crop_area": (0.08, 1.0),  # not in the paper
@@ -117,7 +117,7 @@ def _vision():
         "cutmix": 0.0,
         "layers": (),  # KerasCV's, such as ("GridMask", "RandomCutout(0.3, 0.3)")
     }
-    config.data = {  # of tables of images
+    config.data = {  # for tables of images
         "image_column": "",  # empty: the usual ones
         "label_column": "",
     }
@@ -135,7 +135,7 @@ def _text():
     config.optimizer.name = "adamw"
     config.optimizer.learning_rate = 5e-5  # not in the paper, which searches
     config.optimizer.schedule = "polynomial"
-    config.optimizer.warmup = 0.1  # part of all steps; not in the paper
+    config.optimizer.warmup = 0.1  # fraction of all steps; not in the paper
     config.optimizer.weight_decay = 0.01
     config.data = {
         "sentence_columns": "",  # one or two names, comma-separated; empty: the usual ones
@@ -146,7 +146,7 @@ def _text():
 
 
 def open_keys(config):
-    """The keys of a config for which something is to be chosen.
+    """The keys of a config whose values are still to be chosen.
 
     Args:
         config: `ConfigDict` of fine-tuning.
@@ -155,5 +155,5 @@ def open_keys(config):
         list of str, dotted keys.
     """
     flat = flatten(config)
-    has_images = "image_size" in flat  # of texts, `steps` may be 0
+    has_images = "image_size" in flat  # for texts, `steps` may be 0
     return [key for key, empty in CHOSEN.items() if has_images and flat[key] == empty]

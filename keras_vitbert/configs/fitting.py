@@ -1,4 +1,4 @@
-"""Values of a config that must go together: fits some of them to the others.
+"""Values of a config that must be compatible: fits some of them to the others.
 
 A flat config is a dict of dotted keys to values; see `keras_vitbert.configs.overrides.flatten`.
 """
@@ -9,7 +9,7 @@ import shlex
 from keras_vitbert.configs.merges import has_masks
 from keras_vitbert.configs.variants import mask_updates
 
-# Events that must fall between two executions. In pre-training a validation is at the end of an
+# Events that must fall between two executions. In pre-training a validation comes at the end of an
 # epoch; in fine-tuning the length of an epoch may follow from the interval.
 _EXECUTION_ENDS = (
     *("steps", "steps_per_epoch", "checkpoint_interval", "merge.mask_update_interval"),
@@ -24,7 +24,7 @@ def execution_ends(flat):
         flat: flat config.
 
     Returns:
-        list of str; without those whose value is chosen later, or means none.
+        list of str, without keys whose value is chosen later or means none.
     """
     return [key for key in _EXECUTION_ENDS if flat.get(key, 0) > 0]
 
@@ -54,7 +54,7 @@ def fit_fine_tuning(flat, free):
     """Fits values of a fine-tuning config to the others.
 
     Args:
-        flat, free: as of `fit_pretraining`.
+        flat, free: as in `fit_pretraining`.
 
     Returns:
         flat config.
@@ -68,10 +68,10 @@ def fit_fine_tuning(flat, free):
 
 
 def overrides_that_work(flat, given, check, fit):
-    """Overrides that make a config with problems one without.
+    """Finds overrides that remove the problems of a config.
 
-    First the values that nobody gave are fitted to those that were, and to the length of the run;
-    if that is not enough, the given ones too, and last the length.
+    It first fits the values that were not given to the given ones and to the length of the run. If
+    that is not enough, it fits the given ones too, and last the length.
 
     Args:
         flat: flat config.
@@ -80,7 +80,7 @@ def overrides_that_work(flat, given, check, fit):
         fit: callable of (flat config, free keys) that returns a fitted one.
 
     Returns:
-        str, arguments of the command, which `check` has passed; empty if none were found.
+        str, arguments for the command that `check` has passed; empty if none were found.
     """
     checks = check(flat)
     bad = checks.problems.keys() - checks.conflicts
@@ -91,7 +91,7 @@ def overrides_that_work(flat, given, check, fit):
         found = fit(base, flat.keys() - fixed)
         again = check(found)
         if again.problems and not again.problems.keys() & fixed:
-            # Values without effect, and the like: what the config came with.
+            # Values without effect and the like get what the config came with.
             found |= {key: given.defaults.get(key, found[key]) for key in again.problems}
             again = check(found := fit(found, flat.keys() - fixed))
         if not again.problems:
@@ -113,7 +113,7 @@ def as_argument(key, value):
 
 
 def largest_mask_interval(flat):
-    """The largest `merge.mask_update_interval` with which the masks are finished: int, or 0."""
+    """The largest `merge.mask_update_interval` that lets the masks finish: int, or 0."""
     return (flat["steps"] - 1) // max(mask_updates(flat), 1)
 
 
@@ -128,7 +128,7 @@ def nearest_divisor(number, to):
 
 
 def _multiple(number, of):
-    """The multiple nearest to a number, but at least one of it."""
+    """The multiple of `of` that is nearest to a number, but at least `of` itself."""
     return max(round(number / of), 1) * of
 
 
@@ -152,7 +152,7 @@ def _fit_steps(flat, free, masks):
     warmup, interval = "optimizer.warmup_steps", "merge.mask_update_interval"
     teachers = ("teachers.image_steps", "teachers.text_steps")
     if "steps" in free:
-        # Only where nothing that depends on it may change.
+        # Only for dependent values that may not change.
         needed = flat["steps"]
         if warmup not in free:
             needed = max(needed, flat[warmup] + 1)

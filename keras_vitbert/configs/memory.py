@@ -1,6 +1,6 @@
-"""Refuses a model that does not fit into memory, before TensorFlow asks for it.
+"""Refuses a model that does not fit into memory, before TensorFlow asks for the memory.
 
-All estimates are low: what is refused cannot be trained, and what is not may still be too large.
+All estimates are low: a refused model cannot be trained, an accepted one may still be too large.
 """
 
 from collections.abc import Mapping
@@ -10,9 +10,9 @@ from keras_vitbert.configs.optimizers import KEPT
 from pipelines.command_line import UserError
 from pipelines.memory import all_memory
 
-# Bytes, more than any machine has, or any core of a TPU.
+# Bytes: more than any machine has, and more than any core of a TPU has.
 _ANY_MACHINE, _ANY_TPU_CORE = 1 << 46, 10**11
-# Sizes of a large model; the one that exceeds its own most is blamed.
+# Sizes of a large model; an error blames the size that exceeds its entry by the largest factor.
 _LARGE = {
     "num_layers": 24,
     "num_heads": 16,
@@ -28,7 +28,7 @@ _LARGE = {
 
 
 def parameters(model: Mapping[str, Any], images: bool, text: bool) -> int:
-    """A network's parameters, or some fewer: those of its kernels and embeddings.
+    """A network's parameters, or somewhat fewer: those of its kernels and embeddings.
 
     Args:
         model: the `model` section of a config.
@@ -64,12 +64,12 @@ def require_memory(
         model: the `model` section of a config; 0 for sizes that are not known yet.
         images, texts: how many there are in a step; 0 without that modality.
         classes: how many classes of images a head has; 0 if it is not known yet.
-        text_length: of the texts, in tokens; 0 if it is not known.
+        text_length: the length of the texts in tokens; 0 if it is not known.
         workers: how many machines share a step, times the parts that each divides it into.
-        moments: values that the optimiser keeps of each weight; None without gradients.
+        moments: values that the optimiser keeps for each weight; None without gradients.
         on: what holds the weights: `host`, this machine's memory; `gpu`, whose size is not known
             here; or `tpu`.
-        flags: what to blame for sizes, and for `images` and `texts`.
+        flags: the flags to blame for sizes, and for `images` and `texts`.
 
     Raises:
         UserError: names the size that most exceeds that of a large model.
@@ -97,7 +97,7 @@ def require_memory(
 
 
 def moments_of(config) -> int:
-    """How many values the optimiser of a config keeps of each weight.
+    """How many values the optimiser of a config keeps for each weight.
 
     Args:
         config: `ConfigDict`.

@@ -1,4 +1,4 @@
-"""The names of merges and their options: a rule for each entry, a weighting, or both with a `+`."""
+"""The names of merges and their options: a rule per entry, a weighting, or both joined by a `+`."""
 
 from pipelines.command_line import meant
 
@@ -10,7 +10,7 @@ WEIGHTINGS = (
     *("mgda", "sdmgrad", "cagrad", "aligned"),
     *("uncertainty", "dwa", "gradnorm", "famo", "random", "alternate"),
 )
-# Those that weigh whole losses: not by block, and not some blocks only.
+# Weightings of whole losses, which cannot weigh by block or only some blocks.
 OF_LOSSES = ("sum", "uncertainty", "dwa", "gradnorm", "famo", "random", "alternate")
 RANKS = ("text", "image", "ratio", "sign")
 SCOPES = ("all", "tensor")
@@ -48,7 +48,7 @@ def parts_of(name):
         (str, of `ENTRIES`, or None; str, of `WEIGHTINGS`, or None).
 
     Raises:
-        ValueError: it is no merge; says what to give.
+        ValueError: it is not a merge; says what to give.
     """
     first, plus, second = name.partition("+")
     if not plus:
@@ -78,7 +78,7 @@ def has_masks(name):
 
 
 def without_masks(name):
-    """The same merge without gradient masks, and `sum` in place of nothing: str.
+    """The same merge without gradient masks, or `sum` if nothing else is left: str.
 
     Args:
         name: str, checked.
@@ -96,7 +96,7 @@ def blocks_of(text):
         pair of int, or None for all.
 
     Raises:
-        ValueError: it is no range.
+        ValueError: it is not a range.
     """
     if not text:
         return None
@@ -111,7 +111,7 @@ def check(checks, given=frozenset(), variant=None):
 
     Args:
         checks: `keras_vitbert.configs.checks.Requirements`.
-        given: collection of str, the dotted keys that a command line has.
+        given: collection of str, the dotted keys that a command line sets.
         variant: `keras_vitbert.configs.variants.Variant`, or None.
     """
     flat = checks.flat

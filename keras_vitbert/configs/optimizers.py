@@ -1,7 +1,7 @@
 """The names of optimisers and their settings, for pre-training and fine-tuning."""
 
-# What an optimiser takes from the `optimizer` section besides rate and weight decay, and its values
-# where a command line names the optimiser and not these.
+# What an optimiser takes from the `optimizer` section besides rate and weight decay, with the
+# values used if a command line names the optimiser but not these.
 _ADAM = {"beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-6}
 OPTIONS = {
     "adamw": _ADAM,
@@ -10,13 +10,13 @@ OPTIONS = {
     "adafactor": {},
     "sgd": {"momentum": 0.9},
 }
-# Values that an optimiser keeps of each weight.
+# Values that an optimiser keeps for each weight.
 KEPT = {"adamw": 2, "lamb": 2, "lion": 1, "adafactor": 1, "sgd": 1}
 _OF_ADAM = ("adamw", "lamb")
 
 
 def with_own_values(config, given):
-    """The values of an optimiser that the command line names, where it does not give them.
+    """Sets an optimiser's own values, if the command line names it but does not give them.
 
     Args:
         config: `ConfigDict` with a section `optimizer`, which is changed.
@@ -61,7 +61,7 @@ def check(checks, defaults):
 
 
 def no_effect_beside(checks, defaults, key, other):
-    """Refuses a changed setting that has no effect with another.
+    """Refuses a changed setting that has no effect beside another.
 
     Args:
         checks, defaults: see `check`.

@@ -36,12 +36,12 @@ QUICK = (
 
 @dataclasses.dataclass(frozen=True)
 class Given:
-    """What the overrides of a command line say of a config.
+    """What the overrides of a command line say about a config.
 
     Attributes:
         keys: frozenset of str, the dotted keys that are given.
-        parts: dict of a key to a float in (0, 1): numbers of steps that are given as a part of the
-            run. Their values in the config are those that it came with.
+        parts: dict of a key to a float in (0, 1): numbers of steps given as a fraction of the run.
+            In the config these keys keep the values that it came with.
         defaults: flat dict, the config before the overrides.
     """
 
@@ -57,13 +57,13 @@ def parse_with_config(
 
     Args:
         argv: list of str, without the program's name.
-        define_flags: callable that is given the `absl.flags.FlagValues` to define flags on.
+        define_flags: callable of the `absl.flags.FlagValues` to define flags on.
         choose_config: callable of (`FlagValues`, bool: whether `--help` was given) that returns the
             `ConfigDict` to override. `FlagValues.config` is the NAME of `--config=NAME`, or None.
         usage: str, printed above the flags by `--help`.
         config_help: str, the help text of `--config`.
-        parts: collection of str, the keys of numbers of steps that may be given as a part of the
-            run, a float in (0, 1).
+        parts: collection of str, the keys of numbers of steps that may be given as a fraction of
+            the run, a float in (0, 1).
         list_configs: callable of `FlagValues` that returns a dict of a heading to a config whose
             keys `--help` lists; those of the chosen config by default.
 
@@ -97,7 +97,7 @@ def parse_with_config(
                 for heading, one in listed.items()
             )
             parse_flags(values, rest, usage)
-        for argument in rest:  # which `overrides` would correct to a key of the config
+        for argument in rest:  # `overrides` would correct these to a key of the config
             if argument.startswith("-") and not _is_override(argument):
                 parse_flags(values, [argument], usage)
         parse_flags(overrides, rest, usage)
@@ -137,7 +137,7 @@ def _key(argument):
 
 
 def _without_parts(arguments, keys):
-    """Takes numbers of steps that are parts of the run out of arguments.
+    """Takes numbers of steps that are fractions of the run out of arguments.
 
     Returns:
         (list of the other arguments, dict of key to float).
@@ -156,7 +156,7 @@ def _without_parts(arguments, keys):
             rest.append(text)
         part = _as_part(text)
         if part is None:
-            found.pop(key, None)  # the last one holds
+            found.pop(key, None)  # the last one counts
         else:
             del rest[-1 if separate else -2 :]
             # An earlier number has no effect.

@@ -27,9 +27,9 @@ def get_config(size: str = "base") -> config_dict.ConfigDict:
     """
     config: Any = config_dict.ConfigDict()  # whose sections are attributes
     config.seed = 0
-    config.dtype = "auto"  # float32, on TPUs and newer GPUs mixed_bfloat16
-    config.jit_compile = "auto"  # whether XLA compiles the step: on a single GPU; or on, off
-    config.sharding = "replicated"  # or fsdp: JAX divides weights and moments over devices
+    config.dtype = "auto"  # mixed_bfloat16 on TPUs and newer GPUs, else float32
+    config.jit_compile = "auto"  # XLA compiles the step on a single GPU; or on, off
+    config.sharding = "replicated"  # or fsdp: JAX shards weights and moments across devices
 
     config.model = {
         **encoder_size(size or "base"),
@@ -40,8 +40,8 @@ def get_config(size: str = "base") -> config_dict.ConfigDict:
         "max_sequence_length": 0,  # 0: as long as the texts; without data 512
         "dropout": 0.1,
         "attention_dropout": -1.0,  # of attention weights; -1: as dropout
-        "stochastic_depth": 0.0,  # of the last block; less in those below
-        # Other architectures than the paper's, such as those of checkpoints to begin with:
+        "stochastic_depth": 0.0,  # of the last block; less in earlier ones
+        # Architectures other than the paper's, such as those of checkpoints to start from:
         "norm": "pre",  # or post: LayerNorm after each sum, as in BERT
         "activation": "gelu",  # or gelu_tanh, relu, silu, tanh
         "layer_norm_epsilon": 1e-6,  # not in the paper
@@ -64,7 +64,7 @@ def get_config(size: str = "base") -> config_dict.ConfigDict:
         "crop_area": (0.08, 1.0),  # not in the paper
         "flip": True,  # not in the paper
         "central_crop": 0.875,  # not in the paper
-        "randaugment": (0, 9),  # operations an image, magnitude; not in the paper
+        "randaugment": (0, 9),  # operations per image, magnitude; not in the paper
         "mixup": 0.0,  # alpha; not in the paper
         "cutmix": 0.0,  # alpha; not in the paper
         "layers": (),  # KerasCV's, such as ("GridMask", "RandomCutout(0.3, 0.3)"); not in the paper
@@ -78,7 +78,7 @@ def get_config(size: str = "base") -> config_dict.ConfigDict:
             "whole_word": False,  # not in the paper
         },
     }
-    config.data.packing = False  # several texts in a row, so that fewer tokens are padding
+    config.data.packing = False  # several texts per row, so that fewer tokens are padding
     config.data.vocabulary = ""
     config.data.case = "auto"  # as the texts were made; or lower, cased
 
@@ -87,7 +87,7 @@ def get_config(size: str = "base") -> config_dict.ConfigDict:
     config.steps = 1_000_000
     config.steps_per_epoch = 1_000  # between two lines in metrics.csv and TensorBoard
     config.steps_per_execution = 0  # between returns to the host; 0: 1, GPUs up to 10, TPUs 100
-    config.accumulation = 1  # parts of a replica's batch, one behind the other, to save memory
+    config.accumulation = 1  # parts of a replica's batch, one after another, to save memory
     config.remat = False  # compute blocks again in the backward pass, to save memory
     config.validation_interval = 10_000
     config.checkpoint_interval = 5_000
@@ -116,10 +116,10 @@ def get_config(size: str = "base") -> config_dict.ConfigDict:
         "mask_rank": "text",  # or image, ratio, sign; not in the paper
         "mask_scope": "all",  # or tensor; not in the paper
         "mask_cumulative": True,  # or False: drawn again at every update; not in the paper
-        "mask_softness": 0.0,  # of the other gradient in each entry; not in the paper
+        "mask_softness": 0.0,  # share of the other gradient in each entry; not in the paper
         "mask_target": "gradient",  # or update, after the moments; not in the paper
         "per_block": False,  # whether each block is weighted by itself; not in the paper
-        "blocks": "",  # such as 2:10, to merge so in these only; not in the paper
+        "blocks": "",  # such as 2:10, to merge only these this way; not in the paper
         **copy.deepcopy(merges.OPTIONS),  # not in the paper
     }
     config.teachers = {"image_steps": 0, "text_steps": 0}  # 0: as many as the student
@@ -133,6 +133,6 @@ def get_config(size: str = "base") -> config_dict.ConfigDict:
     }
     config.probes = {  # of frozen features, on validation examples; not in the paper
         "interval": 0,  # steps between two; 0: none
-        "examples": 1_000,  # images and texts each: half of them teach, half are measured
+        "examples": 1_000,  # images and texts each: half train the probe, half test it
     }
     return config

@@ -1,10 +1,10 @@
-"""Numbers of steps that are given as a part of the run, such as `validation_interval=0.05`."""
+"""Numbers of steps given as a fraction of the run, such as `validation_interval=0.05`."""
 
 from keras_vitbert.configs.fitting import fit_fine_tuning, fit_pretraining, largest_mask_interval
 from keras_vitbert.configs.overrides import flatten
 from pipelines.command_line import say
 
-# The keys that may be given so.
+# The keys that may be given this way.
 OF_PRETRAINING = (
     *("steps_per_epoch", "validation_interval", "checkpoint_interval"),
     *("optimizer.warmup_steps", "merge.mask_update_interval"),
@@ -20,18 +20,18 @@ _MASKS = "merge.mask_update_interval"
 
 
 def resolve_parts(config, given, steps=0):
-    """Turns parts of the run into whole steps that go together, and says which.
+    """Turns fractions of the run into whole steps that are compatible, and reports them.
 
     Each is rounded to the nearest step, at least 1. What must be a multiple of another value is
-    rounded to that. `steps_per_epoch` follows a smaller part, unless it is given itself.
+    rounded to one. `steps_per_epoch` follows a smaller fraction, unless it is given itself.
 
     Args:
         config: `ConfigDict`; not changed.
         given: `keras_vitbert.configs.overrides.Given`.
-        steps: int, of the run, where those of the config are 0: they follow from the data.
+        steps: int, of the run; used where the config has 0, as the steps follow from the data.
 
     Returns:
-        A new `ConfigDict`; the same values where no number of steps is known.
+        A new `ConfigDict`; with the same values if the number of steps is not known.
     """
     config = config.copy_and_resolve_references()
     flat = flatten(config)
@@ -47,7 +47,7 @@ def resolve_parts(config, given, steps=0):
         flat["optimizer.warmup_steps"] = min(flat["optimizer.warmup_steps"], steps - 1)
     if _MASKS in given.parts:
         most = largest_mask_interval(flat)
-        if most and round(given.parts[_MASKS] * steps) == most + 1:  # as a fifth for five updates
+        if most and round(given.parts[_MASKS] * steps) == most + 1:  # a fifth for five updates
             flat[_MASKS] = most
     is_pretraining = "validation_interval" in flat
     found = fit_pretraining(flat, free, False) if is_pretraining else fit_fine_tuning(flat, free)

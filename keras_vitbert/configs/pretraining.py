@@ -24,7 +24,7 @@ from pipelines.images.layer_notation import refuse_on_jax, require_for_tpu
 from pipelines.text.casing import CASES
 
 CONFIGS = ("sample", "small", "paper")
-# Sizes of the model that follow from the data where they are 0, and the paper's.
+# Sizes of the model that follow from the data where they are 0, with the paper's values.
 PAPER_SIZES = {"num_classes": 1_000, "vocabulary_size": 30_000, "max_sequence_length": 512}
 _ROWS_DIFFER = "the number of rows differs from step to step"
 _TEACHERS = ("teachers.image_steps", "teachers.text_steps")
@@ -40,7 +40,7 @@ def load_config(name):
 
     Args:
         name: str. A file defines `get_config()` or `get_config(size)`, which returns a
-            `ConfigDict`. Keys that it lacks get the defaults of `paper`, which is said.
+            `ConfigDict`. Keys that it lacks get the defaults of `paper`, which is reported.
 
     Raises:
         UserError: there is no such config, or it fails.
@@ -75,7 +75,7 @@ def load_config(name):
 
 
 def _complete(config, defaults):
-    """Adds the keys that a config lacks, perhaps as it was written for an older version.
+    """Adds the keys that a config lacks, perhaps because it was written for an older version.
 
     Returns:
         dict, what was added.
@@ -95,7 +95,7 @@ def with_sizes(config, found=None):
 
     Args:
         config: checked `ConfigDict`; not changed.
-        found: dict of a name in `PAPER_SIZES` to what the data have; the paper's for others.
+        found: dict of a name in `PAPER_SIZES` to the size in the data; the paper's for others.
 
     Returns:
         A new `ConfigDict`.
@@ -109,7 +109,7 @@ def with_sizes(config, found=None):
 def for_devices(config, on_tpu, gpus=(), shared=False, on_jax=False):
     """Resolves what a config leaves to the devices.
 
-    That is `dtype` and `jit_compile` "auto", and `steps_per_execution` 0.
+    These are `dtype` and `jit_compile` if "auto", and `steps_per_execution` if 0.
 
     Args:
         config: checked `ConfigDict`; not changed.
@@ -162,15 +162,15 @@ def check_for_xla(config, on_tpu, on_jax=False):
 
 
 def check_config(config, variant=None, given=None, conflicts=True, needs_data=False):
-    """Refuses settings that cannot work, all of them at once.
+    """Refuses settings that cannot work, all of them in one error.
 
     Args:
         config: `ConfigDict`.
         variant: `keras_vitbert.configs.variants.Variant`; without one, the schedule of the masks
             is not checked.
         given: `keras_vitbert.configs.overrides.Given`. With it, an error ends with overrides that
-            make the values go together, where such are found.
-        conflicts: bool, whether values must also go together.
+            make the values compatible, if any are found.
+        conflicts: bool, whether values must also be compatible.
         needs_data: bool, whether the variant's data must be named.
 
     Raises:
@@ -195,7 +195,7 @@ def check_config(config, variant=None, given=None, conflicts=True, needs_data=Fa
 
 
 def _missing_data(flat, variant):
-    """Arguments that name the data which a config does not name; empty if there are none."""
+    """Arguments that name the data missing from a config; empty if none are missing."""
     keys = [f"data.images.{split}" for split in ("train", "validation") if variant.images]
     keys += [f"data.text.{split}" for split in ("train", "validation") if variant.text]
     values = dict.fromkeys(keys, "PATTERN")

@@ -1,7 +1,7 @@
-"""`--quick`: shrinks a config to a run of about ten minutes on a laptop of two cores.
+"""`--quick`: shrinks a config to a run of about ten minutes on a laptop with two cores.
 
-What the command line gives is kept, and the rest fitted to it. How many steps there are follows
-from an estimate of what one costs.
+What the command line gives is kept, and the rest is fitted to it. The number of steps follows from
+an estimate of the cost of a step.
 """
 
 import math
@@ -12,15 +12,15 @@ from keras_vitbert.configs.sizes import SIZES
 from keras_vitbert.configs.variants import mask_updates
 from pipelines.command_line import say
 
-# Floating-point operations: two cores do some 60e9 a second in these models. The rest of the ten
+# Floating-point operations: two cores do about 60e9 per second in these models. The rest of the ten
 # minutes goes into loading, tracing, validation and pictures.
 _TRAINING, _EVALUATION = 20e12, 8e12
 _MOST_STEPS, _FEWEST_STEPS = 500, 20
 _POINTS = 20  # of a curve
 
 _IMAGE_SIZE, _PATCHES = 64, 8  # pixels; patches along a side
-_IMAGE_TOKENS, _TEXT_TOKENS = 2_176, 4_096  # a step, as the sample's
-_TEXTS = {"files": (512, 30_000), "sample": (64, 2_000)}  # length and words, if the data say them
+_IMAGE_TOKENS, _TEXT_TOKENS = 2_176, 4_096  # per step, as in the sample
+_TEXTS = {"files": (512, 30_000), "sample": (64, 2_000)}  # length, vocabulary; if set by the data
 _MASKED = 0.15
 _LEARNING_RATE = 2e-3  # of a model of the sample's size
 
@@ -31,13 +31,13 @@ _FEWEST_TESTED, _MOST_TESTED = 100, 5_000
 
 
 def quick_pretraining(config, given, variant, kept=()):
-    """Shrinks a config of pre-training, and says what that changes.
+    """Shrinks a pre-training config, and reports what that changes.
 
     Args:
         config: `ConfigDict`, with the overrides of the command line; not changed.
         given: `keras_vitbert.configs.overrides.Given`.
         variant: `keras_vitbert.configs.variants.Variant`.
-        kept: collection of str, how further keys begin that must not change.
+        kept: collection of str, prefixes of further keys that must not change.
 
     Returns:
         A new `ConfigDict`.
@@ -66,7 +66,7 @@ def quick_pretraining(config, given, variant, kept=()):
     cost = variant.images * found["image_batch"] * _encoder_cost(model, tokens)
     cost += variant.text * found["text_batch"] * _encoder_cost(model, length)
     cost += variant.text * found["text_batch"] * _MASKED * length * 6 * words * model["hidden_dim"]
-    cost *= 1 + variant.distillation * 4 / 3  # of the teachers, their answers and their training
+    cost *= 1 + variant.distillation * 4 / 3  # the teachers' answers and their training
     shrink("steps", min(max(_whole(_TRAINING / cost), _FEWEST_STEPS), _MOST_STEPS))
     if found["steps"] != flat["steps"]:
         _space_out(found, free)
@@ -76,14 +76,14 @@ def quick_pretraining(config, given, variant, kept=()):
 
 
 def quick_fine_tuning(config, given, kind, model, trials=1):
-    """Shrinks a config of fine-tuning, and says what that changes.
+    """Shrinks a fine-tuning config, and reports what that changes.
 
     Args:
         config: `ConfigDict`, with the overrides of the command line; not changed.
         given: `keras_vitbert.configs.overrides.Given`.
         kind: str, `images` or `text`.
         model: dict, the `model` section of the checkpoint, whose architecture is kept.
-        trials: int, how many trainings share the time.
+        trials: int, how many training runs share the time.
 
     Returns:
         A new `ConfigDict`.
@@ -100,7 +100,7 @@ def quick_fine_tuning(config, given, kind, model, trials=1):
         batch = min(batch, _FINE_TUNING_BATCH[kind])
     if kind == "images":
         patch = model["patch_size"]
-        # The checkpoint's own needs no interpolation of positions.
+        # The checkpoint's own size needs no interpolation of positions.
         shrink("image_size", max(min(model["image_size"], 224) // patch, 1) * patch)
         tokens = (found["image_size"] // patch) ** 2 + 1
     else:
@@ -124,7 +124,7 @@ def quick_fine_tuning(config, given, kind, model, trials=1):
 
 
 def _shrink_image(found, free):
-    """Fewer pixels, and larger patches where there are too many of them."""
+    """Reduces the pixels, and enlarges the patches where there are too many of them."""
     size, patch = "model.image_size", "model.patch_size"
     if size in free and found[size] > _IMAGE_SIZE:
         found[size] = _IMAGE_SIZE
@@ -139,7 +139,7 @@ def _is_patch(patch, size):
 
 
 def _space_out(found, free):
-    """Intervals and warm-up for the steps of the run, 20 points a curve."""
+    """Fits intervals and warm-up to the steps of the run, for 20 points per curve."""
     steps = found["steps"]
     epoch = max(steps // _POINTS, 1)
     spaced = {
@@ -168,7 +168,7 @@ def _encoder_cost(model, tokens):
 
 
 def _whole(steps):
-    """A number of steps that makes whole intervals."""
+    """The number of steps, rounded down to whole intervals."""
     return int(steps) // _POINTS * _POINTS
 
 
@@ -177,7 +177,7 @@ def _power_of_two(number, least):
 
 
 def _changed(config, found):
-    """The config with the values that were found; says how they differ from what it came with."""
+    """The config with the values that were found; reports how they differ from those it had."""
     flat = flatten(config)
     shrunk = config.copy_and_resolve_references()
     shrunk.update_from_flattened_dict({k: found[k] for k in flat if found[k] != flat[k]})

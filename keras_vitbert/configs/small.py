@@ -1,10 +1,10 @@
-"""An experiment for two CPU cores: a model of 2.7 million weights that learns on both sides.
+"""An experiment for two CPU cores: a model of 2.7 million weights that learns both modalities.
 
     python -m keras_vitbert.reproduce --scale=small --table=1 --cifar10=DIR --books=DIR
 
-prepares its data, images of 32 pixels and texts of 128 tokens, and gives them by
-`--config.data.*`; without these the config has none. Not `paper:small`, which is the paper's
-experiment with a larger encoder.
+prepares its data, images of 32 pixels and texts of 128 tokens, and passes them by
+`--config.data.*`; without these flags the config has no data. This is not `paper:small`, which is
+the paper's experiment with a larger encoder.
 """
 
 from typing import Any
@@ -26,7 +26,7 @@ def get_config() -> config_dict.ConfigDict:
         vocabulary_size=2_000,
         max_sequence_length=128,
         dropout=0.0,
-        # With 1 masked words stay near their frequencies, and images need three times the steps.
+        # With 1, masked words stay near their frequencies, and images need three times the steps.
         embedding_scale=50.0,
     )
     config.data.images.update(crop_area=(0.5, 1.0), central_crop=1.0)

@@ -59,7 +59,7 @@ def find_variant(name, flag="variant"):
 
 
 def apply_variant(config, variant):
-    """Turns off in a config what a variant does without.
+    """Turns off the settings of a config that a variant does not use.
 
     Args:
         config: `ConfigDict`; not changed.
@@ -77,7 +77,7 @@ def apply_variant(config, variant):
 
 
 def check_masks(config, variant):
-    """Refuses a schedule of gradient masks that the run ends before.
+    """Refuses a schedule of gradient masks that the run is too short for.
 
     Args:
         config: `ConfigDict`.
@@ -91,7 +91,7 @@ def check_masks(config, variant):
 
 
 def mask_updates(flat):
-    """How many updates bring the masks to `merge.mask_ratio`: int.
+    """How many updates the masks take to reach `merge.mask_ratio`: int.
 
     Args:
         flat: dict of dotted keys to values, a checked config.
@@ -103,7 +103,7 @@ def mask_problem(flat, variant):
     """What is wrong with the schedule of the gradient masks: str, or None.
 
     Args:
-        flat: dict of dotted keys to values, whose own ranges are checked.
+        flat: dict of dotted keys to values, whose own ranges are already checked.
         variant: `Variant`.
     """
     if not (variant.masks and has_masks(flat["merge.name"])):

@@ -1,4 +1,4 @@
-"""What a trained model answers to an image or a text, with what its blocks do meanwhile."""
+"""What a trained model answers to an image or a text, and what its blocks do meanwhile."""
 
 import dataclasses
 import functools
@@ -23,7 +23,7 @@ from pipelines.text.text_encoding import TextEncoder
 from pipelines.text.wordpiece import MASK
 
 TOP = 5  # classes or tokens that are shown
-_KEPT = 4  # answers that are kept: to look at another block asks nothing again
+_KEPT = 4  # answers that are kept, so that looking at another block asks nothing again
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -37,9 +37,9 @@ class Shown:
         rows: list of str, the tokens whose attention is kept.
         attention: `(blocks, heads, rows, tokens)`, adds up to 1 over the tokens.
         activation: `(blocks, tokens)`, the mean absolute activation.
-        picture: uint8 `(size, size, 3)`, the image as the model sees it; None of a text. The first
-            token is then the class token, the others are the patches, row by row.
-        tokens: list of str, of a text; empty of an image.
+        picture: uint8 `(size, size, 3)`, the image as the model sees it; None for a text. The first
+            token of an image is the class token, the others are the patches, row by row.
+        tokens: list of str, for a text; empty for an image.
     """
 
     answers: dict[str, list[tuple[str, float]]]
@@ -87,7 +87,7 @@ class ShownModel:
 
     @property
     def fills_masks(self):
-        """bool, whether it predicts what stands at a `[MASK]`."""
+        """bool, whether it predicts the word at a `[MASK]`."""
         return FILL_MASK in self._functions
 
     def lacks(self):
@@ -151,7 +151,7 @@ class ShownModel:
             items = [Item({"image": path}, "the image")]
             answers = self._answers(CLASSIFY_IMAGE, items)
         attention, activation = _inside(backbone, image_inputs({"images": picture[None]}))
-        # Of tokens before the patches the class token only: DeiT has another one.
+        # Of the tokens before the patches, only the class token: DeiT has another one.
         shown = [0, *range(backbone.prefix_tokens, activation.shape[-1])]
         attention, activation = attention[:, :, :1, shown], activation[:, shown]
         return Shown(answers, [], ["the class token"], attention, activation, picture=picture)

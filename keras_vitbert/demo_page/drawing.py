@@ -13,7 +13,7 @@ import tensorflow as tf
 from keras_vitbert.inspection.sheet import colours
 
 ATTENTION, ACTIVATION = "attention", "activation"
-_OVERLAY = 0.7  # the part of a heat map's colour in an overlay
+_OVERLAY = 0.7  # the share of a heat map's colour in an overlay
 _LUMINANCE = (0.299, 0.587, 0.114)  # of red, green and blue
 _STOPS = ", ".join(
     "#" + bytes(colour).hex() for colour in colours(np.linspace(0, 1, 9)).astype(np.uint8)
@@ -55,7 +55,7 @@ table.vb-grid, table.vb-grid :is(tr, th, td) {{ border: none; }}
 
 
 class View(NamedTuple):
-    """What of the blocks is to be seen.
+    """What to show of the blocks.
 
     Attributes:
         what: str, `ATTENTION` or `ACTIVATION`.
@@ -76,7 +76,7 @@ def values_of(shown, view):
         view: `View`.
 
     Returns:
-        dict of a row of `shown.rows`, or `every token` of activations, to `(blocks, tokens)`.
+        dict of a row of `shown.rows`, or `every token` for activations, to `(blocks, tokens)`.
     """
     if view.what == ACTIVATION:
         return {"every token": shown.activation}
@@ -167,7 +167,7 @@ def panel(shown, view):
 
 
 def _none_such(what, number, count):
-    """Of two models, one may have fewer blocks or heads than there are to choose from."""
+    """One of two models may have fewer blocks or heads than there are to choose from."""
     return hint(f"This model has no {what} {number}; its last is {what} {count - 1}.")
 
 
@@ -249,7 +249,7 @@ def _tokens(shown, view, row, values):
 
 
 def _heading(view, row, chosen):
-    """What the colours are of, and their scale in the chosen block."""
+    """What the colours show, and their scale in the chosen block."""
     low, high = ends_of(chosen, view.what)
     if view.what == ATTENTION:
         head = "mean of all heads" if view.head < 0 else f"head {view.head}"
@@ -269,7 +269,7 @@ def _coloured(values, ends):
 
 
 def _styles(values, what):
-    """CSS of each value's colour, with letters that can be read on it."""
+    """CSS of each value's colour, with letters that are readable on it."""
     for colour in _coloured(values, ends_of(values, what)):
         ink = "#000" if colour @ np.array(_LUMINANCE) > 120 else "#fff"
         yield f"background:#{bytes(colour).hex()};color:{ink}"

@@ -1,4 +1,4 @@
-"""The layout of the page: what is entered on the left, a panel a model on the right."""
+"""The layout of the page: the inputs on the left, a panel per model on the right."""
 
 import html
 
@@ -114,7 +114,7 @@ def _panel(look, given, view):
 
 
 def _connect(show, inputs, panels, asking, controls):
-    """Calls `show` when something is asked, and when something else is to be seen of it."""
+    """Calls `show` when something is asked, and when the choice of what to show changes."""
     options = {"fn": show, "inputs": inputs, "outputs": panels, "api_visibility": "private"}
     gr.on(asking, **options)
     changes = [control.change for control in controls]
@@ -122,7 +122,7 @@ def _connect(show, inputs, panels, asking, controls):
 
 
 def _controls(models):
-    """What of the blocks is shown: components with the values of a `View`."""
+    """Controls of what to show of the blocks: components with the values of a `View`."""
     blocks = [model.trained.backbone.num_layers for model in models]
     heads = max(model.trained.backbone.num_heads for model in models)
     what = gr.Radio([ATTENTION, ACTIVATION], value=ATTENTION, label="Show of each block")
@@ -136,7 +136,7 @@ def _controls(models):
 
 
 def _panels(models, hint):
-    """A column a model, each with a hint at first."""
+    """A column per model, each with a hint at first."""
     panels = []
     for model in models:
         with gr.Column(scale=2, min_width=360):

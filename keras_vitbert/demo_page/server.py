@@ -15,8 +15,8 @@ _OWN_NAMES = ("localhost", ADDRESS)
 def serving(models, port):
     """Serves the page while the block runs; it yields the page's address.
 
-    Nothing is asked of another host: no analytics, no tunnel, and no proxy between the page and
-    this machine. What is dropped on the page is gone at the end.
+    Nothing is requested from another host: no analytics, no tunnel, and no proxy between the page
+    and this machine. What is dropped on the page is deleted at the end.
 
     Args:
         models: list of `keras_vitbert.demo_page.answers.ShownModel`.
@@ -80,7 +80,7 @@ def _no_port(port):
 
 
 def _go_round_proxies():
-    """Leaves this machine out of what goes through a proxy: Gradio asks itself whether it is up."""
+    """Excludes this machine from proxies: Gradio asks its own server whether it is up."""
     for name in ("NO_PROXY", "no_proxy"):
         given = [host for host in os.environ.get(name, "").split(",") if host.strip()]
         if "*" not in given:

@@ -30,7 +30,7 @@ def evaluate_saved(path, task_name, given, open_data, strategy, predictions_file
         dict of a split's name to its measures.
 
     Raises:
-        UserError: there is no such run, or the data have other classes.
+        UserError: there is no such run, or the classes of the data differ.
     """
     source = find(path)
     if source.kind != FINE_TUNED:

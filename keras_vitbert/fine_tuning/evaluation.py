@@ -10,7 +10,7 @@ from keras_vitbert.model.whole_batches import on_whole_batches
 from keras_vitbert.training.losses import cross_entropy
 from pipelines.status import counted, doing
 
-# Of more classes than these only the most probable are kept: memory stays a few numbers an example.
+# With more classes than this, only the most probable are kept: a few numbers per example.
 _ALL_CLASSES, _TOP_CLASSES = 20, 5
 
 
@@ -21,8 +21,8 @@ class Predictions:
     Attributes:
         labels: int32 array `(examples,)`.
         losses: float32 array `(examples,)`, `-log` of the probability of the label.
-        ranked: int32 array `(examples, kept)`, the most probable classes, the first one first: all
-            of up to 20 classes, otherwise five.
+        ranked: int32 array `(examples, kept)`, the classes from the most probable down: all of them
+            if there are at most 20, otherwise five.
         ranked_probabilities: float32 array `(examples, kept)`, their probabilities.
         num_classes: int.
     """
@@ -40,7 +40,7 @@ class Predictions:
 
     @property
     def probabilities(self):
-        """Of every class: float32 array `(examples, num_classes)`; None if not all are kept."""
+        """Class probabilities: float32 `(examples, num_classes)`; None if not all are kept."""
         if self.ranked.shape[1] < self.num_classes:
             return None
         in_order = np.empty_like(self.ranked_probabilities)
@@ -49,7 +49,7 @@ class Predictions:
 
     @property
     def label_probabilities(self):
-        """Of each example's label: float32 array `(examples,)`."""
+        """The probability of each example's label: float32 array `(examples,)`."""
         return np.exp(-self.losses)
 
     @property
@@ -58,9 +58,9 @@ class Predictions:
         return metrics.confusion_matrix(self.labels, self.predictions, self.num_classes)
 
     def measures(self):
-        """What `metrics.measures` says, `log_loss` and `ece`: dict of name to number.
+        """The result of `metrics.measures`, `log_loss` and `ece`: dict of name to number.
 
-        `log_loss` is the mean of `losses`; `ece` see `metrics.calibration_error`.
+        `log_loss` is the mean of `losses`; for `ece` see `metrics.calibration_error`.
         """
         right = self.predictions == self.labels
         return {
@@ -75,8 +75,8 @@ class Evaluator:
 
     Args:
         network: `Classifier`.
-        strategy: see `tpu.strategy.get_strategy`; that it was made under.
-        batch: int, examples a step over all replicas; rounded up to a multiple of their number.
+        strategy: the strategy `network` was built under, see `tpu.strategy.get_strategy`.
+        batch: int, examples per step over all replicas; rounded up to a multiple of their number.
     """
 
     def __init__(self, network, strategy, batch):
@@ -87,7 +87,7 @@ class Evaluator:
         self._steps = {}
 
     def _step(self, spec):
-        """The compiled step for batches of a spec: other lengths need no other trace."""
+        """The compiled step for batches of a spec; other lengths need no new trace."""
         key = repr(spec)
         if key not in self._steps:
             of_share, model = self.predict_step, self.network
@@ -98,7 +98,7 @@ class Evaluator:
         """The step of one replica.
 
         Args:
-            batch: dict of a replica's inputs, and of `numbers` and `labels`, int32 `(examples,)`.
+            batch: dict of a replica's inputs, with `numbers` and `labels`, int32 `(examples,)`.
 
         Returns:
             (int32 `(examples, 2 + kept)`, the index and label of each example and its most
@@ -108,7 +108,7 @@ class Evaluator:
         logits = ops.cast(self.network(batch, training=False), "float32")
         classes = self.network.num_classes
         kept = classes if classes <= _ALL_CLASSES else _TOP_CLASSES
-        # Of logits: two that are not equal may have equal probabilities.
+        # Logits are ranked: unequal ones may have equal probabilities.
         ranked = ops.top_k(logits, kept)[1]
         probabilities = ops.take_along_axis(ops.softmax(logits), ranked, axis=1)
         losses = cross_entropy(batch["labels"], logits)
@@ -119,7 +119,7 @@ class Evaluator:
         )
 
     def rows(self, split):
-        """What `predict_step` says of a split.
+        """The outputs of `predict_step` for a split.
 
         Args:
             split: `LabelledImages` or `LabelledTexts`.
@@ -166,7 +166,7 @@ class Evaluator:
         )
 
     def predict_all(self, splits):
-        """Predicts the classes of several splits, and says which one it is at.
+        """Predicts the classes of several splits, and reports which one is in progress.
 
         Args:
             splits: dict of a name to a split.

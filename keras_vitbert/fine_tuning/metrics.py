@@ -43,7 +43,7 @@ def per_class_accuracy(confusion):
 
 
 def f1(confusion):
-    """F1 of class 1 for two classes, as in GLUE; for more the unweighted mean over classes.
+    """F1 of class 1 for two classes, as in GLUE; for more, the unweighted mean over classes.
 
     A class that is neither present nor predicted counts as 0.
 
@@ -85,8 +85,8 @@ def calibration_error(right, confidences, bins=15):
         bins: int; the bin of `p` is `(i / bins, (i + 1) / bins]`.
 
     Returns:
-        float in [0, 1]: the mean distance of a bin's accuracy from its mean confidence, weighted
-        by the examples of the bins.
+        float in [0, 1]: the mean absolute difference between a bin's accuracy and its mean
+        confidence, weighted by the number of examples in the bin.
     """
     confidences = np.asarray(confidences, np.float64)
     edges = np.arange(1, bins) / bins
@@ -124,19 +124,19 @@ def class_measures(confusion, classes):
 
 
 METRICS = {"accuracy": accuracy, "f1": f1, "mcc": mcc}
-# What the probabilities say, see `keras_vitbert.fine_tuning.evaluation.Predictions.measures`.
+# Measures of the probabilities, see `keras_vitbert.fine_tuning.evaluation.Predictions.measures`.
 OF_PROBABILITIES = ("log_loss", "ece")
 
 
 def measures(confusion):
-    """All metrics of a confusion matrix, and what they are compared with.
+    """All metrics of a confusion matrix, and the baseline they are compared with.
 
     Args:
         confusion: int array `(num_classes, num_classes)`, see `confusion_matrix`.
 
     Returns:
         dict with `examples`, the `METRICS`, and `majority_accuracy`, the accuracy of always
-        predicting the commonest class.
+        predicting the most common class.
     """
     return {
         "examples": int(confusion.sum()),

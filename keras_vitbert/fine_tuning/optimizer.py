@@ -9,7 +9,7 @@ def build_optimizer(config, steps, network):
 
     Args:
         config: mapping, the `optimizer` section of `keras_vitbert.configs.fine_tuning`.
-        steps: int, of the whole training.
+        steps: int, the steps of the whole training.
         network: `Classifier`, whose trainable variables are trained.
 
     Returns:
@@ -44,7 +44,7 @@ def layer_depths(network):
     if backbone.embedding_norm is not None:
         depths |= {id(variable): 0 for variable in backbone.embedding_norm.variables}
     for depth, block in enumerate(backbone.blocks, 1):
-        # Not only the block's trainable variables, which leave out those of LoRA.
+        # All variables: the block's trainable variables leave out those of LoRA.
         depths |= {id(variable): depth for variable in block.variables}
     last = len(backbone.blocks) + 1
     return [depths.get(id(variable), last) for variable in network.trainable_variables]

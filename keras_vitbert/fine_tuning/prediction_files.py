@@ -1,14 +1,14 @@
-"""Files of predictions: a row an example, as a spreadsheet or pandas reads it.
+"""Files of predictions: one row per example, for a spreadsheet or pandas.
 
 | column | |
 | --- | --- |
 | `split` | |
 | `path`, `line` or `row`; `text`, `text_pair` | the file, or the row of a table; texts |
 | `label`, `prediction` | names of classes |
-| `probability_CLASS` | of each class, if there are at most 20 |
+| `probability_CLASS` | one column per class, if there are at most 20 |
 | `top_1`, `probability_1`, ... | otherwise the five most probable classes |
 
-The rows of a split are in the natural order of their files and lines: `9.jpg` is before `10.jpg`.
+The rows of a split are in the natural order of their files and lines: `9.jpg` precedes `10.jpg`.
 """
 
 import csv

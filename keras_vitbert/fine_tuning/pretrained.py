@@ -36,12 +36,12 @@ class Pretrained:
         name: str, the folder, or `rand`.
         architecture: str, the `--architecture` of random weights; else empty.
         step: int, of the checkpoint; 0 for random weights and presets.
-        sha256: str, of the content: a folder may hold another checkpoint later.
+        sha256: str, of the content; the folder may hold another checkpoint later.
         model: dict, the `model` section of the config that it was made with.
         backbone: `ViTBertBackbone`, or None for random weights.
         vocabulary: list of str, or None.
-        case: str, of the texts for it, if that is recorded, see `pipelines.text.casing`; or None.
-        pooler: `keras.layers.Dense` of a BERT, with which a head of that kind begins; or None.
+        case: str, the case of its texts, see `pipelines.text.casing`; None if it is not recorded.
+        pooler: `keras.layers.Dense` of a BERT, which initialises a head of that kind; or None.
         origin: dict, of `keras_vitbert.runs.identity.origin`; empty for random weights.
     """
 
@@ -84,7 +84,7 @@ class Pretrained:
             done["head"] = "pooler kept, rest fresh"
         if config.lora_rank:
             classifier.enable_lora(config.lora_rank)
-            # A fresh embedding holds nothing to keep.
+            # A fresh embedding has no pre-trained weights to keep.
             classifier.embedding.trainable = done["embedding"] == "fresh"
         return classifier, done
 
@@ -130,13 +130,13 @@ def open_pretrained(checkpoint, architecture="", vocabulary="", kind="images"):
 
     Args:
         checkpoint: str, of `keras_vitbert.load` except a fine-tuned run, or `rand`.
-        architecture: str, for `rand`: whatever `checkpoint` may be, of which only the architecture
-            is taken, or a `--config` of pre-training; `paper` if empty.
+        architecture: str, for `rand`: anything that `checkpoint` may be, used for its architecture
+            only, or a `--config` of pre-training; `paper` if empty.
         vocabulary: str, a vocabulary file; the checkpoint's own if empty.
         kind: str, `images` or `text`, of the task.
 
     Returns:
-        `Pretrained`; for images without a vocabulary.
+        `Pretrained`; without a vocabulary for images.
 
     Raises:
         UserError: there is no such run, or no vocabulary for text.
@@ -161,7 +161,7 @@ def _open_trained(source):
         model = trained.record["config"]["model"]
         # The index of a checkpoint holds the checksums of its tensors.
         with tf.io.gfile.GFile(os.path.join(trained.checkpoint, "state.index"), "rb") as file:
-            # As it is stored: what later versions add to a record is no other checkpoint.
+            # As stored: keys that later versions add do not make it another checkpoint.
             sha256 = _sha256(source.config, file.read())
     else:
         config = trained.backbone.get_config()

@@ -1,4 +1,4 @@
-"""Probes of a downstream task: features of its splits, and what simple classifiers make of them."""
+"""Probes on a downstream task: features of its splits, and simple classifiers on top of them."""
 
 from keras import ops
 
@@ -44,12 +44,12 @@ def probe_splits(reader, train, tests, shots, draws, seed):
         train: the training split.
         tests: dict of a split's name to a split.
         shots: iterable of int, examples of each class to learn from; 0 for all.
-        draws: int, how often a few examples are drawn, each with a seed of its own.
+        draws: int, how many times a few examples are drawn, each with its own seed.
         seed: int, of the first draw.
 
     Returns:
-        dict of a split's name to a dict of a number of shots to a dict of `ridge` and `neighbours`
-        to list of float, the accuracies of the draws; of all examples there is one.
+        nested dict of a split's name, a number of shots, and `ridge` or `neighbours`, to list of
+        float: the accuracy of each draw. With all examples, there is one draw.
     """
     with doing(f"features of {train.count:,} training examples"):
         known = reader.features(train)

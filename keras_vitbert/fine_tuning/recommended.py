@@ -1,7 +1,7 @@
 """Settings that follow from a user's own images and from the checkpoint.
 
-In the config of the task `images` these keys are empty unless they are given. What is chosen for
-them is recorded, and a resumed run goes on with it.
+In the config of the task `images`, these keys are empty unless they are given. The values chosen
+for them are recorded, and a resumed run keeps them.
 """
 
 import dataclasses
@@ -15,11 +15,11 @@ from keras_vitbert.configs.overrides import flatten
 from keras_vitbert.runs.record_errors import reading_images
 from pipelines.command_line import UserError
 
-SMALL = 64  # pixels; smaller images lose what they show when they are cropped as ImageNet's are
+SMALL = 64  # pixels; smaller images lose their subject when cropped like ImageNet's
 _BATCH = 64
 _PASSES = 30  # over the training images
 _STEPS = 300, 10_000  # at least, at most; the paper trains CIFAR for 10,000
-_FINER = 384 / 224  # the paper fine-tunes at 384 pixels what was pre-trained at 224
+_FINER = 384 / 224  # the paper pre-trains at 224 pixels and fine-tunes at 384
 # The learning rate of AdamW times the width of the encoder: 1e-3 for the sample's 128, 1.7e-4 for
 # the base model's 768. As in Yang et al. 2022, the best rate falls as the width grows.
 _RATE = 0.128
@@ -28,7 +28,7 @@ _LOOKED_AT = 64  # images
 
 @dataclasses.dataclass(frozen=True)
 class Pictures:
-    """What some of a store's images are like.
+    """The sizes and channels of some of a store's images.
 
     Attributes:
         sizes: int array `(images, 2)`, heights and widths in pixels.
@@ -68,14 +68,14 @@ def look_at(store):
 
 
 def choose(config, model, count, pictures, replicas=1, fits=lambda config: None, recorded=None):
-    """Fills in what is open in a config.
+    """Fills in the open keys of a config.
 
     Args:
         config: `ConfigDict` of fine-tuning on images; changed.
         model: dict, the `model` section of the checkpoint.
         count: int, training images.
         pictures: `Pictures`.
-        replicas: int, which a batch is a multiple of.
+        replicas: int; a batch is a multiple of it.
         fits: function of the config that raises `UserError` if its batch does not fit into memory.
         recorded: dict, the config of the run that is resumed, or None.
 
@@ -114,7 +114,7 @@ def _as(empty, value):
 
 
 def _image_size(model, side):
-    """The checkpoint's size, or larger where the images are, in multiples of its patch."""
+    """The checkpoint's size, or a larger multiple of its patch if the images are larger."""
     patch, own = model["patch_size"], model["image_size"]
     wanted = min(side, round(own * _FINER))
     return max(own, -(-wanted // patch) * patch)

@@ -3,7 +3,7 @@
 A run's folder holds
 
 config.json, classes.txt, vocabulary.txt   what it was made with
-trials/       a folder a trial, see `keras_vitbert.fine_tuning.trials`
+trials/       one folder per trial, see `keras_vitbert.fine_tuning.trials`
 results.csv   a line for each split of each finished trial
 summary.json  the report of the last command that finished
 """
@@ -48,7 +48,7 @@ class FineTuningRun(Run):
     Attributes:
         task: `keras_vitbert.fine_tuning.tasks.Task`.
         pretrained: `keras_vitbert.fine_tuning.pretrained.Pretrained`.
-        most_executed: int, the steps of an execution at most where the config does not say.
+        most_executed: int, the most steps per execution if the config does not set them.
     """
 
     task: Task
@@ -64,8 +64,8 @@ def fine_tune(run, sweep, seeds, tell=lambda: None, dry_run=False):
         sweep: bool, whether the learning rate is picked from `config.grid`, on examples that
             are not reported.
         seeds: int, how many trials are reported.
-        tell: callable without arguments that says what will be done; called when all is checked.
-        dry_run: bool, whether that is all that is done; then nothing is written.
+        tell: callable without arguments that says what will be done; called after all checks.
+        dry_run: bool, whether to stop there, without writing anything.
 
     Returns:
         dict, the content of summary.json; empty for a dry run.
@@ -99,7 +99,7 @@ def fine_tune(run, sweep, seeds, tell=lambda: None, dry_run=False):
 
 
 def _trained(run, seeds, rest, selection):
-    """Runs all trials, first those of a sweep if there is a `selection`, and sums them up."""
+    """Runs all trials, first those of a sweep if there is a `selection`, and summarises them."""
     config, folder, data, task = run.config, run.folder, run.data, run.task
 
     count = seeds + (len(config.grid) if selection is not None else 0)
@@ -183,7 +183,7 @@ def table(summary):
 
 
 def _read_through(splits, batch):
-    """Reads all images that will be evaluated, so that a damaged one shows before training."""
+    """Reads all images that will be evaluated, to find damaged ones before training."""
     for split in splits:
         if isinstance(split, LabelledImages):
             with (
@@ -195,7 +195,7 @@ def _read_through(splits, batch):
 
 
 def _begin(run):
-    """Records what the run is made with, or checks that a resumed run has the same."""
+    """Records what the run is made with, or checks that a resumed run is made with the same."""
     pretrained, kind, data = run.pretrained, run.task.kind, run.data
     about = {
         "task": run.task.name,
@@ -265,7 +265,7 @@ def _summary(run, reported):
     first = next(iter(data.tests))
     spread = splits[first][config.metric]
     values = spread["values"]
-    # The run's model is that of the median; of an even number of seeds that of the lower one.
+    # The run's model is that of the median; for an even number of seeds, of the lower median.
     middle = values.index(statistics.median_low(values))
     names = [Trial("seed", t["learning_rate"], t["seed"]).name for t in reported]
     return {

@@ -62,9 +62,9 @@ INPUT_FLAGS = (
     ("max_bad_records", 0, "how many damaged rows of tables may be skipped", 0),
 )
 CONFIG_HELP = "--config.KEY=VALUE changes a value of the task's config"
-_POINTS = 20  # of a curve, at least for training and at most for evaluation
+_POINTS = 20  # points of a curve: at least for training, at most for evaluation
 _LONGEST_EPOCH = 100  # steps
-_OF_EVALUATION = 0.03  # of the work of the model; with decoding and measures it is under 5 %
+_OF_EVALUATION = 0.03  # share of the model's work; under 5 % with decoding and measures
 
 
 def require_checkpoint(values):
@@ -101,7 +101,7 @@ def parse(argv, define_flags, usage):
     """
     chosen = []
 
-    def choose(values, for_help):  # of data of one's own their files are looked at: once
+    def choose(values, for_help):  # it looks at the files of a user's own data: only once
         chosen.append(_choose_task(values, for_help))
         return choose_config(values, for_help, chosen[0])
 
@@ -110,7 +110,7 @@ def parse(argv, define_flags, usage):
     )
     [task] = chosen
     optimizers.with_own_values(config, given)
-    is_quick = "quick" in values and values.quick  # which `probe` has not
+    is_quick = "quick" in values and values.quick  # `probe` has no such flag
     if is_quick or given.parts:
         check_config(config, task, conflicts=False)
     if not is_quick:  # else the steps depend on the model, see `quick_for`
@@ -119,7 +119,7 @@ def parse(argv, define_flags, usage):
 
 
 def quick_for(config, task, given, model, trials):
-    """The config of `--quick` for the model of a checkpoint; says what was shrunk.
+    """The config of `--quick` for the model of a checkpoint; reports what was shrunk.
 
     Args:
         config: `ConfigDict`, of `parse`; not changed.
@@ -129,28 +129,28 @@ def quick_for(config, task, given, model, trials):
         trials: int, how many trainings there are.
 
     Returns:
-        A new `ConfigDict`, which is checked.
+        A new, checked `ConfigDict`.
 
     Raises:
-        UserError: as `check_config`.
+        UserError: see `check_config`.
     """
     return with_parts(quick_fine_tuning(config, given, task.kind, model, trials), task, given)
 
 
 def with_parts(config, task, given, count=0):
-    """The config with whole steps for parts of a run.
+    """The config with fractions of a run turned into whole steps.
 
     Args:
         config: `ConfigDict`; not changed.
         task: `keras_vitbert.fine_tuning.tasks.Task`.
         given: `Given`, of `parse`.
-        count: int, training examples, from which the steps may follow; 0 if it is not known yet.
+        count: int, training examples, which may determine the steps; 0 if not known yet.
 
     Returns:
-        A new `ConfigDict`, which is checked.
+        A new, checked `ConfigDict`.
 
     Raises:
-        UserError: as `check_config`.
+        UserError: see `check_config`.
     """
     config = resolve_parts(config, given, steps_of(config, count) if count else 0)
     check_config(config, task, given)
@@ -167,7 +167,7 @@ def choose_config(values, for_help=False, task=None):
 
     Args:
         values: `absl.flags.FlagValues`.
-        for_help: bool, whether `--help` is given: without a task it shows the config of one.
+        for_help: bool, whether `--help` is given; without a task, it shows the config of one.
         task: `Task`, if it is known.
 
     Returns:
@@ -185,7 +185,7 @@ def choose_config(values, for_help=False, task=None):
 
 
 def _listed(values):
-    """The configs that `--help` lists: that of the task, or without one of each kind's own data."""
+    """The configs that `--help` lists: the task's, or else one for own data of each kind."""
     if values.task:
         return {"": choose_config(values)}
     kinds = {task.kind: task for task in tasks.TASKS.values()}
@@ -195,14 +195,14 @@ def _listed(values):
 def for_devices(config, on_tpu, gpus=(), shared=False, on_jax=False):
     """The config with the settings that depend on the devices.
 
-    On TPUs and by JAX texts are padded to one length, as every length is a program of its own.
-    `steps_per_execution` 0 stays: it follows from the steps, see `with_intervals`.
+    On TPUs and with JAX, texts are padded to one length, as each length is a separate program.
+    A `steps_per_execution` of 0 stays: it follows from the steps, see `with_intervals`.
 
     Args:
         config: checked `ConfigDict`; not changed.
         on_tpu: bool.
         gpus: sequence of (int, int), the compute capability of each GPU; empty without GPUs.
-        shared: bool, whether a strategy shares batches among replicas.
+        shared: bool, whether a strategy splits batches among replicas.
         on_jax: bool, whether JAX computes the steps.
 
     Returns:
@@ -245,7 +245,7 @@ def check_config(config, task, given=None, conflicts=True):
     Args:
         config: `ConfigDict`.
         task: `keras_vitbert.fine_tuning.tasks.Task`.
-        given, conflicts: as of `keras_vitbert.configs.pretraining.check_config`.
+        given, conflicts: see `keras_vitbert.configs.pretraining.check_config`.
 
     Raises:
         UserError: names the keys and the fixes.
@@ -344,7 +344,7 @@ def steps_of(config, count):
 
 
 def check_executions(config, counts):
-    """Refuses a `steps_per_execution` that does not divide steps which follow from the data.
+    """Refuses a `steps_per_execution` that does not divide the steps that follow from the data.
 
     Args:
         config: checked `ConfigDict`.
@@ -371,13 +371,12 @@ def with_intervals(config, count, evaluated, most_executed=1):
         config: `ConfigDict`; not changed.
         count: int, training examples.
         evaluated: int, examples that are evaluated during training.
-        most_executed: int, the steps of an execution at most where the config does not say.
+        most_executed: int, the most steps per execution if the config does not set them.
 
     Returns:
-        A new `ConfigDict`, with `steps`; with `steps_per_epoch` if that is 0, for a curve of
-        `_POINTS` points or more; with `evaluation_interval` if that is -1, as often as the
-        share `_OF_EVALUATION` of the work allows, 0 if that is never; and with
-        `steps_per_execution`.
+        A new `ConfigDict` with `steps` and `steps_per_execution`. A `steps_per_epoch` of 0 is set
+        for a curve of `_POINTS` points or more. An `evaluation_interval` of -1 is set to evaluate
+        as often as the share `_OF_EVALUATION` of the work allows, or to 0 if that is never.
     """
     config = config.copy_and_resolve_references()
     config.steps, interval = steps_of(config, count), config.evaluation_interval
@@ -392,7 +391,7 @@ def with_intervals(config, count, evaluated, most_executed=1):
     config.steps_per_epoch = min(config.steps_per_epoch, config.steps)
     if interval < 0:
         # A training step costs as much as evaluating its examples three times; the last batch of an
-        # evaluation is filled up.
+        # evaluation is padded.
         each = -(-evaluated // config.evaluation_batch) * config.evaluation_batch
         affordable = int(_OF_EVALUATION * 3 * config.steps * config.batch / each)
         points, epochs = min(affordable, _POINTS), config.steps // config.steps_per_epoch

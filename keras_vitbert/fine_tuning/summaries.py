@@ -1,4 +1,4 @@
-"""What TensorBoard shows of a trial's evaluation: numbers, confusion, classes, wrong examples."""
+"""A trial's evaluation in TensorBoard: scalars, confusion, classes, wrong examples."""
 
 import numpy as np
 import tensorflow as tf
@@ -11,9 +11,9 @@ from pipelines.files import markdown_table
 from pipelines.tasks.labelled_images import LabelledImages
 
 _MOST_IMAGES, _MOST_TEXTS = 32, 30  # wrong examples
-_LETTERS = 400  # of a text, at most
+_LETTERS = 400  # characters of a text, at most
 _MOST_ROWS = 200  # classes of a table
-# The settings of a trial that the HParams tab shows, of those that its kind has.
+# The settings of a trial that the HParams tab shows, if its kind has them.
 COMPARED = (
     *("task", "checkpoint", "purpose", "seed", "steps", "batch", "image_size", "max_length"),
     *("dropout", "attention_dropout", "stochastic_depth", "label_smoothing", "lora_rank"),
@@ -45,7 +45,7 @@ def write_summaries(folder, name, split, predictions, classes, step, is_first=Tr
         predictions: `Predictions`.
         classes: list of str.
         step: int.
-        is_first: bool, whether the split is also evaluated during training: its curve ends here.
+        is_first: bool, whether the split is also evaluated during training; its curve ends here.
     """
     confusion, measures = predictions.confusion, predictions.measures()
     tags = {
@@ -167,7 +167,7 @@ def _cut(text):
 
 
 def _answers(predictions, indices, classes):
-    """Label, prediction, and the probabilities of the latter and of the former, all as texts."""
+    """Yields label, prediction, and the prediction's and the label's probabilities, as texts."""
     for index in indices:
         pair = predictions.labels[index], predictions.predictions[index]
         mine = predictions.ranked_probabilities[index, 0]

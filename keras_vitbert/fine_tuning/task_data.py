@@ -1,4 +1,4 @@
-"""The splits of a downstream task: from TFDS, or of a user's own data."""
+"""The splits of a downstream task, from TFDS or from a user's own data."""
 
 import dataclasses
 
@@ -12,7 +12,7 @@ from pipelines.tasks.labelled_images import LabelledImages
 from pipelines.tasks.labelled_texts import LabelledTexts
 
 HELD_OUT = "held_out"  # the name of a split that is cut from the training examples
-_STRETCHES = 100  # of files of records
+_STRETCHES = 100  # of record files, see `cut`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +22,7 @@ class TaskData:
     Attributes:
         classes: list of str.
         train: `LabelledImages` or `LabelledTexts`; None where a trained model is only evaluated.
-        tests: dict of a split's name to the same; the first one gives the result.
+        tests: dict of a split's name to a split; the first one gives the result.
         selection: the split that learning rates are picked on, or None to cut one.
         picked_on: str, its name.
     """
@@ -50,10 +50,10 @@ class TaskData:
         return cut(self.train, part)
 
     def tested_on(self, count):
-        """The same with smaller splits to report: a random part of each, always the same one.
+        """The same data with smaller splits to report: a random but fixed part of each.
 
         Args:
-            count: int, examples of a split at most; 0 for all.
+            count: int, the most examples of a split; 0 for all.
 
         Returns:
             `TaskData`.
@@ -82,8 +82,8 @@ def open_task(
 ):
     """Opens the splits of a task.
 
-    A user's own data, in `data_dir` or in `files`, come before TFDS, for which `data_dir` is its
-    data folder; see `pipelines.tasks.own_data`.
+    A user's own data, in `data_dir` or in `files`, take precedence; for TFDS, `data_dir` is its
+    data folder. See `pipelines.tasks.own_data`.
 
     Args:
         task: `keras_vitbert.fine_tuning.tasks.Task`.
@@ -94,15 +94,14 @@ def open_task(
         download: bool, whether TFDS may fetch missing data.
         max_bad_records: int, how many rows of tables may be left out.
         files: dict of `train`, `validation` or `test` to a path.
-        classes: list of str, those of a trained model, for which there need be no training
-            examples.
-        choose: function of a store of images that fills in what is open in the config.
+        classes: list of str, those of a trained model, which needs no training examples.
+        choose: function of a store of images that fills in the open keys of the config.
 
     Returns:
         `TaskData`.
 
     Raises:
-        UserError: something is missing, damaged or of another form.
+        UserError: something is missing, damaged or in an unexpected form.
     """
     places = own_data.find_splits(data_dir, files, anything=not task.tfds)
     if not places and not task.tfds:
@@ -159,7 +158,7 @@ def _task_data(task, config, classes, splits, is_own):
 
 
 def cut(split, part):
-    """Cuts a part from a split that is like the rest, always the same one.
+    """Cuts a fixed part from a split; it resembles the rest.
 
     Args:
         split: `LabelledImages` or `LabelledTexts`.
@@ -169,7 +168,7 @@ def cut(split, part):
         (the rest, the part).
 
     Raises:
-        UserError: one of them is empty.
+        UserError: one of them would be empty.
     """
     size = round(split.count * part)
     if not 0 < size < split.count:
@@ -181,8 +180,8 @@ def cut(split, part):
     if isinstance(split, LabelledTexts):
         order = np.random.default_rng(0).permutation(split.count)
         return split.part(np.sort(order[:rest])), split.part(np.sort(order[rest:]))
-    # Lists of images are in a random order. Files of records need not be: they may be sorted by
-    # class, so that the end of each of many stretches is cut.
+    # Lists of images are in random order. Record files may be sorted by class, so the end of each
+    # of many stretches is cut.
     is_ordered = isinstance(split.store, ImageRecordFiles)
     stretches = min(_STRETCHES, size, rest) if is_ordered else 1
     begins = split.count * np.arange(stretches + 1) // stretches

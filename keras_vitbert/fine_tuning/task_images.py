@@ -1,4 +1,4 @@
-"""Opens the images of a task: from TFDS, or of a user's own."""
+"""Opens the images of a task, from TFDS or a user's own."""
 
 import os
 
@@ -41,17 +41,17 @@ def open_own(places, config, classes=None, max_bad_records=0, choose=None):
     """The splits of a user's own images.
 
     Args:
-        places: dict of a split to a `pipelines.tasks.own_data.Place`, `train` first if it is there.
+        places: dict of a split to a `pipelines.tasks.own_data.Place`, `train` first if present.
         config: `ConfigDict` of fine-tuning.
         classes: list of str, those of a trained model; those of the first split by default.
         max_bad_records: int, how many damaged rows of tables may be left out.
-        choose: function of the first split's store that fills in what is open in the config.
+        choose: function of the first split's store that fills in the open keys of the config.
 
     Returns:
         (list of str, the classes; dict of a split to `LabelledImages`).
 
     Raises:
-        UserError: something is missing or damaged, or a split has a class that the first has not.
+        UserError: something is missing or damaged, or a split has a class that the first lacks.
     """
     stores = {}
     for split, place in places.items():
@@ -80,7 +80,7 @@ def _viewed(stores, config):
 
 
 def _classes_of_records(pattern):
-    """The names of the classes of files that `pipelines.imagenet` has written."""
+    """The class names of record files that `pipelines.imagenet` wrote."""
     path = os.path.join(os.path.dirname(pattern), "classes.txt")
     try:
         with tf.io.gfile.GFile(path) as file:

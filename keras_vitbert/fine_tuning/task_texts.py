@@ -1,4 +1,4 @@
-"""Opens the texts of a task: from TFDS, or of a user's own."""
+"""Opens the texts of a task, from TFDS or a user's own."""
 
 import dataclasses
 
@@ -31,14 +31,14 @@ def read_tfds(task, data_dir, download):
 
 
 def read_own(places, config, classes=None, max_bad_records=0, asked_for=()):
-    """The rows of a user's own tables. What is left out of them is told.
+    """The rows of a user's own tables; reports what is left out.
 
     Args:
-        places: dict of a split to a `pipelines.tasks.own_data.Place`, `train` first if it is there.
+        places: dict of a split to a `pipelines.tasks.own_data.Place`, `train` first if present.
         config: `ConfigDict` of fine-tuning.
         classes: list of str, those of a trained model; those of the first split by default.
         max_bad_records: int, how many damaged rows may be left out.
-        asked_for: collection of str, the splits that flags name: they must have labels.
+        asked_for: collection of str, the splits that flags name; they must have labels.
 
     Returns:
         (list of str, the classes; dict of a split to `LabelledRows`).
@@ -54,7 +54,7 @@ def read_own(places, config, classes=None, max_bad_records=0, asked_for=()):
         if first and first.label_column not in there and split not in asked_for and split == "test":
             say(f"{place}: has no column {first.label_column!r}, so nothing is measured on it")
             continue
-        # The columns of the first split, where they are.
+        # The columns of the first split, if they are present.
         known = () if first is None else first.sentence_columns
         sentences = columns or (known if set(known) <= set(there) else ())
         known = "" if first is None else first.label_column
@@ -90,7 +90,7 @@ def encoded(rows, classes, vocabulary, config, max_length):
         `LabelledTexts`.
 
     Raises:
-        UserError: a row is of another class.
+        UserError: the class of a row is not among `classes`.
     """
     indices = {name: index for index, name in enumerate(classes)}
     for place, label in enumerate(rows.labels):

@@ -1,4 +1,4 @@
-"""The downstream tasks of the paper's Table 1, and those of a user."""
+"""The downstream tasks of the paper's Table 1, and those with a user's own data."""
 
 import dataclasses
 import os
@@ -59,7 +59,7 @@ TASKS = {
 
 
 def find_task(name):
-    """The task of a name.
+    """Finds a task by name.
 
     Args:
         name: str, of `--task`.
@@ -87,7 +87,7 @@ def choose_task(values):
         `Task`.
 
     Raises:
-        UserError: there is no such task, or it does not follow.
+        UserError: there is no such task, or none follows.
     """
     files = files_of(values)
     if values.task:
@@ -97,7 +97,7 @@ def choose_task(values):
                 f"--{next(iter(files))} goes with data of your own; leave out --task={task.name}"
             )
         return task
-    is_evaluation = "evaluate_only" in values and values.evaluate_only  # which `probe` has not
+    is_evaluation = "evaluate_only" in values and values.evaluate_only  # `probe` lacks the flag
     if is_evaluation and (name := _recorded_task(values.checkpoint)):
         return find_task(name)
     if not values.data_dir and not files:
@@ -120,7 +120,7 @@ def files_of(values):
     Returns:
         dict of the name of a split to a path.
     """
-    splits = ("train", "validation", "test")  # which `tpu.aot` has no flags for
+    splits = ("train", "validation", "test")  # `tpu.aot` has no flags for them
     given = {split: getattr(values, split, "") for split in splits}
     return {split: path for split, path in given.items() if path}
 
@@ -130,6 +130,6 @@ def _recorded_task(folder):
     try:
         with open(os.path.join(folder, "config.json"), encoding="utf-8") as file:
             task = json_object(file.read()).get("task")
-    except (OSError, ValueError):  # which is told by who opens the run
+    except (OSError, ValueError):  # reported when the run is opened
         return None
     return task if isinstance(task, str) else None

@@ -1,4 +1,4 @@
-"""Builds the trainer of a fine-tuning config, and counts what its step computes."""
+"""Builds the trainer of a fine-tuning config, and counts the operations of its step."""
 
 import keras
 
@@ -38,7 +38,7 @@ def build_fine_tuner(config, pretrained, kind, num_classes, seed, strategy):
         trainer.compile(
             optimizer=build_optimizer(config.optimizer, config.steps, classifier),
             jit_compile=config.jit_compile == "on",
-            steps_per_execution=max(config.steps_per_execution, 1),  # 0 of `tpu.aot`
+            steps_per_execution=max(config.steps_per_execution, 1),  # `tpu.aot` has 0
         )
     return trainer, transferred
 
@@ -65,7 +65,7 @@ def step_flops(network, stream, batch):
     Args:
         network: `Classifier`, all of whose weights are trained.
         stream: `TaskStream`.
-        batch: int, examples a step.
+        batch: int, examples per step.
     """
     length = stream.tokens_per_step / batch  # the mean over all batches
     flops = classifier_flops(network.backbone, network.num_classes, length, network.head_kind)

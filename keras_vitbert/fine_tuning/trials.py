@@ -1,7 +1,7 @@
 """A trial: one training with one learning rate and one seed, and its result.
 
-It has a folder of its own, `trials/NAME/`, and goes on where it stopped. `result.json` exists
-exactly when it is finished.
+It has its own folder, `trials/NAME/`, and resumes where it stopped. `result.json` exists if and
+only if it is finished.
 """
 
 import dataclasses
@@ -109,18 +109,18 @@ def run_trial(run, trial, train, tests, label="", later=0.0):
         trial: `Trial`.
         train: the training split.
         tests: dict of a split's name to a split to evaluate.
-        label: str, what it is called where its progress is told.
+        label: str, its name in progress reports.
         later: float, seconds that the trials after it take.
 
     Returns:
         dict, the content of result.json: `learning_rate`, `seed`, `steps`, `seconds`, `transfer`,
         `parameters`, `trained_parameters`, `diverged`, `divergences`, `splits`, a dict of a
-        split's name to its `Predictions.measures`, and `classes`, the same to its
+        split's name to its `Predictions.measures`, and `classes`, a dict of a split's name to its
         `metrics.class_measures`.
 
     Raises:
-        UserError, Diverged, Stopped: see `pipelines.command_line`. A trial of a sweep that
-            diverges is a result.
+        UserError, Diverged, Stopped: see `pipelines.command_line`. A diverged trial of a sweep
+            is a result, not an error.
     """
     workers, classes = run.workers, run.data.classes
     folder = RunFolder(os.path.join(run.folder.path, "trials", trial.name), workers.is_chief)
@@ -168,7 +168,7 @@ def run_trial(run, trial, train, tests, label="", later=0.0):
             result["divergences"] = divergence.counts(trainer)
             # The last checkpoint is written: training need not be repeated if this fails.
             if result["resumed_from_step"] == config.steps:
-                folder.logged_from = config.steps  # that of a killed process comes again
+                folder.logged_from = config.steps  # a killed process may have logged it
             result |= _evaluate(evaluator, tests, classes, folder, trainer.step)
     except Diverged as error:
         if trial.purpose != "sweep":
@@ -188,7 +188,7 @@ def run_trial(run, trial, train, tests, label="", later=0.0):
     if trial.purpose == "sweep" and workers.is_chief:  # only the result is needed
         tf.io.gfile.rmtree(folder.checkpoints)
     workers.wait()
-    gc.collect()  # a Keras model is full of cycles
+    gc.collect()  # a Keras model is full of reference cycles
     return result
 
 
@@ -203,7 +203,7 @@ def finished_result(folder, splits=()):
         dict, or None if the trial is not finished.
 
     Raises:
-        UserError: `result.json` is damaged, or is of another trial.
+        UserError: `result.json` is damaged, or belongs to another trial.
     """
     result = folder.result()
     if result is None:
@@ -218,7 +218,7 @@ def finished_result(folder, splits=()):
 
 
 def _seconds(folder):
-    """How long a trial has taken until it was stopped."""
+    """How long a trial had taken when it was stopped."""
     text = folder.read("seconds.txt") or "0"
     try:
         return float(text)
@@ -248,7 +248,7 @@ def _logged(measures):
 
 
 def _texts(run, trial, config, folder):
-    """Writes the trial's settings and model for TensorBoard."""
+    """The callback that writes the trial's settings and model for TensorBoard."""
     about = {
         "task": run.task.name,
         "checkpoint": run.pretrained.name,
@@ -260,10 +260,10 @@ def _texts(run, trial, config, folder):
 
 
 def _evaluate(evaluator, tests, classes, folder, step):
-    """Evaluates all splits; writes predictions.csv, TensorBoard's summaries, and the log's end.
+    """Evaluates all splits; writes predictions.csv, TensorBoard's summaries and the last log row.
 
     Returns:
-        dict, what the trial's result holds of that.
+        dict, entries of the trial's result.
     """
     predictions = evaluator.predict_all(tests)
     results = {name: found.measures() for name, found in predictions.items()}

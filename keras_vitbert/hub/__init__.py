@@ -1,4 +1,4 @@
-"""The model as tasks of keras-hub, with preprocessors: the content of a preset.
+"""The model as keras-hub tasks with preprocessors: the content of a preset.
 
 | task | takes | returns |
 | --- | --- | --- |
@@ -6,9 +6,9 @@
 | `ViTBertTextClassifier` | strings, or pairs of them | class logits |
 | `ViTBertMaskedLM` | strings, and masks some tokens | logits of the masked tokens |
 
-They are loaded by `from_preset`, or by `keras_vitbert.load` whichever it is, written by
-`save_to_preset`, and uploaded by `keras_hub.upload_preset`. `import keras_vitbert.hub` registers
-the classes with Keras: it lets `keras_hub.models.ImageClassifier.from_preset` and its like find
+Load a task with `from_preset`, or any of them with `keras_vitbert.load`. Write it with
+`save_to_preset`, and upload it with `keras_hub.upload_preset`. `import keras_vitbert.hub` registers
+the classes with Keras, so that `keras_hub.models.ImageClassifier.from_preset` and the like find
 them.
 """
 

@@ -40,7 +40,7 @@ class ViTBertImageClassifier(keras_hub.models.ImageClassifier):
         images = backbone.input["images"]
         sequences = backbone({"images": images}, image_positions=self.head.tokens)
         logits = self.head.of_sequence(sequences["image_sequence"])
-        # keras-hub's own constructor would pool images over their area.
+        # keras-hub's own constructor would pool over the area of images.
         keras_hub.models.Task.__init__(self, inputs=images, outputs=logits, **kwargs)
         self.num_classes = num_classes
         self.head_kind = head_kind

@@ -25,7 +25,7 @@ class ViTBertMaskedLM(keras_hub.models.MaskedLM):
 
     ```python
     model = ViTBertMaskedLM.from_preset("presets/text")
-    model.fit(["The first text.", "The second text."])  # trains on, with new masks
+    model.fit(["The first text.", "The second text."])  # continues training, with new masks
     ```
     """
 

@@ -1,4 +1,4 @@
-"""The card of a model that is shared: the model, its training, its results and its limits."""
+"""The card of a shared model: the model, its training, its results and its limits."""
 
 import html
 import os
@@ -11,7 +11,7 @@ from pipelines.files import markdown_row
 
 FILE = "README.md"
 
-# Of each kind: the pipeline of the Hugging Face Hub, the title, and the class.
+# For each kind: the pipeline of the Hugging Face Hub, the title, and the class.
 _KINDS = {
     "image_classifier": ("image-classification", "image classification", "ViTBertImageClassifier"),
     "text_classifier": ("text-classification", "text classification", "ViTBertTextClassifier"),
@@ -48,8 +48,8 @@ def model_card(trained, kind, origin, architecture=""):
 
     Args:
         trained: `keras_vitbert.trained.trained_model.TrainedModel`.
-        kind: str, of `keras_vitbert.hub.presets.available_kinds(trained)`, or `run` for the weights
-            of a run.
+        kind: str, one of `keras_vitbert.hub.presets.available_kinds(trained)`, or `run` for the
+            weights of a run.
         origin: dict, of `keras_vitbert.runs.identity.origin(trained)`.
         architecture: str, of transformers, such as `BertModel`; empty for a preset of keras-hub.
 
@@ -92,7 +92,7 @@ def _of_architecture(architecture):
 
 
 def _usage_of(architecture):
-    """How transformers open it."""
+    """How to open it with transformers."""
     is_bert = architecture.startswith("Bert")
     inputs = "AutoTokenizer" if is_bert else "AutoImageProcessor"
     name = "tokenizer" if is_bert else "processor"
@@ -104,7 +104,7 @@ def _usage_of(architecture):
 
 
 def _usage_of_run(trained):
-    """What commands do with it: those that its heads allow."""
+    """The commands that its heads allow."""
     uses = []
     if "image" in trained.heads:
         uses.append("predict --checkpoint=FOLDER --image=FILE")
@@ -182,7 +182,7 @@ def _training(record, summary):
 
 
 def _of_other_merges(record):
-    """How the keys begin that are of merges which a run does not use."""
+    """The prefixes of config keys of merges that a run does not use."""
     if "variant" not in record:
         return ()
     variant = VARIANTS[record["variant"]]
@@ -194,7 +194,7 @@ def _of_other_merges(record):
 
 
 def _made_from(origin):
-    """The beginnings of digests; `origin.json` has all of them."""
+    """The first characters of the digests; `origin.json` has the whole digests."""
     made_of = origin["made_of"]
     rows = {"weights of the backbone": f"sha256 `{origin['weights_sha256'][:12]}`"}
     for name, digests in made_of.get("inputs", {}).items():

@@ -48,7 +48,7 @@ class ViTBertImageConverter(keras_hub.layers.ImageConverter):
 
 
 def _as_bytes(images):
-    """Images in 0 to 255, whatever they are given in."""
+    """Images in 0 to 255, from either scale."""
     if images.dtype.is_integer:
         return images
     is_right = (tf.reduce_min(images) >= 0) & (tf.reduce_max(images) <= 1)

@@ -23,7 +23,7 @@ _HEADS = {"image_classifier": "image", "text_classifier": "text", "masked_lm": "
 
 
 def load_preset(path):
-    """The task of a preset of this project, or its backbone where it holds no task.
+    """The task of a preset of this project, or its backbone if it holds no task.
 
     Args:
         path: str, the folder of a preset of this project.
@@ -35,7 +35,7 @@ def load_preset(path):
         UserError: it is damaged.
     """
     check_sums(path)
-    file = os.path.join(path, "task.json")  # there is none in the preset of a backbone
+    file = os.path.join(path, "task.json")  # the preset of a backbone has none
     file = file if tf.io.gfile.exists(file) else os.path.join(path, "config.json")
     try:
         with tf.io.gfile.GFile(file) as stream:
@@ -55,8 +55,8 @@ def available_kinds(trained):
         trained: `keras_vitbert.trained.trained_model.TrainedModel`.
 
     Returns:
-        list of str, of `image_classifier`, `text_classifier` and `masked_lm` those that it has
-        a head for, and `backbone`.
+        list of str: those of `image_classifier`, `text_classifier` and `masked_lm` that it has a
+        head for, and `backbone`.
     """
     return [*(kind for kind, head in _HEADS.items() if head in trained.heads), "backbone"]
 

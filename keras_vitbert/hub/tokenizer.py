@@ -21,8 +21,9 @@ class ViTBertTokenizer(keras_hub.tokenizers.WordPieceTokenizer):
         lowercase: bool; also strips accents.
         special_tokens_in_strings: bool, whether `[MASK]` in a string is that token.
 
-    Call it on a string or a batch of strings; it returns token ids, without `[CLS]` and `[SEP]`:
-    ragged, lists outside of a `tf.function`, or dense if `sequence_length` is set.
+    Call it on a string or a batch of strings; it returns token ids, without `[CLS]` and `[SEP]`.
+    They are dense if `sequence_length` is set; otherwise ragged, or lists outside of a
+    `tf.function`.
     """
 
     backbone_cls = ViTBertBackbone
@@ -57,7 +58,7 @@ class ViTBertTokenizer(keras_hub.tokenizers.WordPieceTokenizer):
         return _decoded(tokens.to_list() if is_batch else tokens.numpy().tolist())
 
     def _tokens(self, texts):
-        """Ragged, or dense if the length is fixed; with a batch axis if texts have one."""
+        """Tokens, ragged or dense if the length is fixed; with a batch axis if texts have one."""
         tokens = self._encoder.tokenize(tf.reshape(texts, (-1,)), self.special_tokens_in_strings)
         if self.compute_dtype == "string":
             tokens = tokens.with_values(tf.gather(self.vocabulary, tokens.values))

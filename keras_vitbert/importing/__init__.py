@@ -1,15 +1,15 @@
 """BERTs and ViTs of other projects: Hugging Face's, keras-hub's and Google's.
 
 Every reader returns the same form, `Weights`: a config, and float32 tensors under the names of
-Hugging Face's transformers, which must match the config exactly. It becomes a network of this
-project, to the bit.
+Hugging Face's transformers, which must match the config exactly. A network of this project is made
+from it, the same to the bit.
 
 | module | holds |
 | --- | --- |
 | `sources` | what a reader is given |
 | `hugging_face`, `google`, `keras_hub_presets` | the readers, each with a table of names |
 | `architectures` | the common form, its checks, and its network |
-| `layout` | where each tensor stands in our networks |
-| `configs`, `tensors` | whether a config is supported, and tensors match it |
-| `class_names` | whether two lists name the same classes |
+| `layout` | which variable of our networks holds each tensor |
+| `configs`, `tensors` | checks that a config is supported, and that tensors match it |
+| `class_names` | checks whether two lists name the same classes |
 """

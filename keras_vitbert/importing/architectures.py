@@ -1,4 +1,4 @@
-"""A BERT or ViT of another project in the common form, and the network that it becomes.
+"""A BERT or ViT of another project in the common form, and the network made from it.
 
 The form is that of Hugging Face's transformers: the keys of a config, and tensors by name.
 """
@@ -64,7 +64,7 @@ _OF_VIT = {
 _DECODER, _DECODER_BIAS = "cls.predictions.decoder.weight", "cls.predictions.decoder.bias"
 _EMBEDDING, _OUTPUT_BIAS = "bert.embeddings.word_embeddings.weight", "cls.predictions.bias"
 _POOLER = "bert.pooler.dense.weight"
-HALF = (0.5, 0.5, 0.5)  # mean and deviation of ViT
+HALF = (0.5, 0.5, 0.5)  # mean and standard deviation of ViT
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,12 +72,12 @@ class Weights:
     """A model of another project, checked.
 
     Attributes:
-        config: dict, the keys of Hugging Face's config.json that say what it computes, and
+        config: dict, the keys of Hugging Face's config.json that determine what it computes, and
             `model_type`: `bert`, `vit` or `deit`. Images and patches are square.
         heads: dict of `image`, `mlm`, `nsp`, `text` and `pooler` to the kind of that head.
         tensors: dict of name to float32 array, those of `layout.tensors_of`.
-        vocabulary: list of str; None of a ViT.
-        lower_case: bool, of its texts; None if it does not say.
+        vocabulary: list of str; None for a ViT.
+        lower_case: bool, whether its texts are lower-cased; None if it does not say.
         mean, std: three floats each, which normalise images in [0, 1].
         labels: list of str, the names of the classes in order, or None.
         central_crop: float, the fraction of an image's shorter side that it sees.
@@ -106,7 +106,7 @@ class Weights:
             dtype: a Keras dtype policy.
 
         Returns:
-            `Classifier` of a text classifier, else `PreTrainingNetwork`; with the same values.
+            `Classifier` for a text classifier, else `PreTrainingNetwork`; with the same values.
         """
         backbone = ViTBertBackbone(**self._backbone_arguments(), dtype=dtype, name="backbone")
         if "text" in self.heads:
@@ -159,7 +159,7 @@ def checked_bert(config, tensors, label, architecture, vocabulary, kinds=None, *
 
     Args:
         config: dict, the content of config.json.
-        tensors: dict of name to array, the backbone's names beginning with `bert.`.
+        tensors: dict of name to array; the backbone's names begin with `bert.`.
         label: str, where it comes from.
         architecture: str, a key of `BERTS`.
         vocabulary: list of str.
@@ -171,7 +171,7 @@ def checked_bert(config, tensors, label, architecture, vocabulary, kinds=None, *
 
     Raises:
         UserError: the tensors do not match (`tensors.account`), it is a variant of BERT, or its
-            vocabulary has not BERT's special tokens.
+            vocabulary lacks BERT's special tokens.
     """
     kept = {**checked_config(config, _OF_BERT, label, tensors), "model_type": "bert"}
     position_type = config.get("position_embedding_type") or "absolute"
@@ -217,7 +217,7 @@ def checked_vit(config, tensors, label, architecture, mean=HALF, std=HALF, **abo
 
     Args:
         config: dict, the content of config.json.
-        tensors: dict of name to array, the backbone's names beginning with `vit.` or `deit.`.
+        tensors: dict of name to array; the backbone's names begin with `vit.` or `deit.`.
         label: str, where it comes from.
         architecture: str, a key of `VITS`.
         mean, std: three floats each, which normalise images in [0, 1].
@@ -261,7 +261,7 @@ def checked_vit(config, tensors, label, architecture, mean=HALF, std=HALF, **abo
 
 
 def _classifying(heads, config, tensors, label):
-    """The heads without a classifier that does not choose one of several classes."""
+    """The heads, without a classifier unless it chooses one of several classes."""
     problem = config.get("problem_type") or "single_label_classification"
     if len(tensors.get("classifier.weight", "ab")) == 1:
         problem = "regression"

@@ -16,7 +16,7 @@ def first_difference(ours, theirs):
     Case, underscores and hyphens do not count. A name may be a comma-separated list of synonyms:
     one in common is enough. A WordNet id, such as n01440764, stands for ImageNet's name of its
     class. Other lists use other names for some classes, so a few names that belong to none of the
-    ids are no difference.
+    ids do not count as a difference.
 
     Args:
         ours, theirs: lists of str, of the same length.

@@ -1,11 +1,11 @@
-"""The part of a Hugging Face config that says what a network computes."""
+"""The part of a Hugging Face config that determines what a network computes."""
 
 import math
 
 from pipelines.command_line import UserError
 
-# Activations by their names there to those of `keras_vitbert.model.activations`. Google's BERT and
-# ViT approximate GELU by tanh, although BERT's own config calls that `gelu` too; see `google`.
+# Hugging Face's names of activations to those of `keras_vitbert.model.activations`. Google's BERT
+# and ViT approximate GELU by tanh, although BERT's own config calls that `gelu` too; see `google`.
 ACTIVATIONS = {
     **dict.fromkeys(("gelu", "gelu_python"), "gelu"),
     **dict.fromkeys(("gelu_new", "gelu_pytorch_tanh", "gelu_fast"), "gelu_tanh"),

@@ -1,6 +1,6 @@
-"""Google's own checkpoints: BERT's of google-research/bert, ViT's of its vision_transformer.
+"""Google's own checkpoints: BERT from google-research/bert, ViT from its vision_transformer.
 
-Both approximate GELU by tanh: BERT by `modeling.gelu`, whatever its config calls it, and ViT by the
+Both approximate GELU by tanh: BERT in `modeling.gelu`, whatever its config calls it, and ViT by the
 default of `flax.linen.gelu`. Their epsilons are 1e-12 and 1e-6. ViT's images are normalised to
 [-1, 1].
 """
@@ -19,7 +19,7 @@ from keras_vitbert.importing.sources import read_json
 from keras_vitbert.importing.tensors import in_their_layout, renamed
 from pipelines.command_line import UserError, one_line
 
-# What training keeps besides the weights.
+# Training state, which a checkpoint holds besides the weights.
 _OPTIMIZER = r"global_step|good_steps|loss_scale|.*/adam_[mv]|.*AdamWeightDecay.*"
 
 _BERT_NAMES = (
@@ -51,7 +51,7 @@ def read_bert(source):
     """Reads a checkpoint with `bert_config.json` and `vocab.txt` beside it.
 
     Args:
-        source: `sources.Source`, its path the checkpoint's prefix.
+        source: `sources.Source`, whose path is the checkpoint's prefix.
 
     Returns:
         `architectures.Weights`.
@@ -84,7 +84,7 @@ def read_bert(source):
 
 
 def read_vit(source):
-    """Reads a `.npz`.
+    """Reads a `.npz` file.
 
     Args:
         source: `sources.Source`.
@@ -120,7 +120,7 @@ def read_vit(source):
 
 
 def _vit_config(arrays):
-    """The config of Hugging Face that the shapes imply."""
+    """The Hugging Face config that the shapes imply."""
     patch, _, _, hidden = arrays["embedding/kernel"].shape
     first = "Transformer/encoderblock_0"
     positions = arrays["Transformer/posembed_input/pos_embedding"].shape[1]

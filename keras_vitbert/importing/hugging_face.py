@@ -1,8 +1,8 @@
-"""Reads a model's folder as Hugging Face's transformers write it.
+"""Reads a model's folder that Hugging Face's transformers wrote.
 
-It holds `config.json`, `model.safetensors` or its shards, and for text `vocab.txt` or
-`tokenizer.json`, for images `preprocessor_config.json`. A `pytorch_model.bin` is read by torch,
-where that is installed, with `weights_only=True`; see `docs/security.md`.
+It holds `config.json`, and `model.safetensors` or its shards. For text it also holds `vocab.txt` or
+`tokenizer.json`, for images `preprocessor_config.json`. Torch reads a `pytorch_model.bin`, if it is
+installed, with `weights_only=True`; see `docs/security.md`.
 """
 
 import os
@@ -17,7 +17,7 @@ from keras_vitbert.importing.sources import read_json, read_text
 from keras_vitbert.importing.tensors import renamed
 from pipelines.command_line import UserError, one_line, say
 
-_SAFE_TORCH = (2, 6)  # whose `weights_only` holds
+_SAFE_TORCH = (2, 6)  # the first version whose `weights_only` is safe
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and std that DeiT uses
 _OLD_BERT_NAMES = (
     (r"LayerNorm\.gamma$", "LayerNorm.weight"),
@@ -113,7 +113,7 @@ def _read_vit(source, architecture):
 
 
 def _lower_case(source):
-    """Whether texts are lower-cased, or None if no file says it."""
+    """Whether texts are lower-cased, or None if no file says so."""
     content = read_json(os.path.join(source.path, "tokenizer_config.json"), source.label) or {}
     unlike = ["tokenize_chinese_chars"] if content.get("tokenize_chinese_chars") is False else []
     if content.get("do_lower_case", True) and content.get("strip_accents") is False:
@@ -143,7 +143,7 @@ def _central_crop(content):
 
 
 def read_tensors(folder, label):
-    """Reads all tensors of a folder: of its safetensors files, else of those of torch.
+    """Reads all tensors of a folder, from its safetensors files or else from its torch files.
 
     Args:
         folder: str.
@@ -208,7 +208,7 @@ def _read_torch(path, label):
         if not all(isinstance(name, str) for name in content):
             raise TypeError("not all names are text")
         return {name: value.detach().float().numpy() for name, value in content.items()}
-    except Exception as error:  # torch raises many kinds, the unpickler's among them
+    except Exception as error:  # torch raises many kinds, including the unpickler's
         raise UserError(
             f"{label} is damaged, or holds more than tensors ({one_line(error)[:160]}); restore "
             "it, or give a model.safetensors"
@@ -265,14 +265,14 @@ def _with_prefix(tensors, model_type):
 
 
 def _mean_and_std(content, model_type, label):
-    """What normalises images in [0, 1]: two tuples of three floats."""
+    """The mean and std that normalise images in [0, 1]: two tuples of three floats."""
     if content is None:
         return _IMAGENET if model_type == "deit" else (HALF, HALF)
     if content.get("do_normalize", True):
         mean, std = content.get("image_mean", HALF), content.get("image_std", HALF)
     else:
         mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
-    # There `rescale_factor` times pixels in [0, 255] is normalised; here `scale` times [0, 1].
+    # Theirs normalise `rescale_factor` times pixels in [0, 255], `scale` times ours in [0, 1].
     factor = content.get("rescale_factor", 1 / 255) if content.get("do_rescale", True) else 1
     try:
         scale = 255 * float(factor)

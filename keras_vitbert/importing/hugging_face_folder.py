@@ -1,8 +1,8 @@
 """Writes a model as a folder that Hugging Face's transformers read, by `save_pretrained`'s rules.
 
-A backbone that normalises last is a BERT with its text side; one that normalises first is a ViT, or
-with two tokens before its patches a DeiT, with its image side. A head is written only if its kind
-has a place there.
+The text side of a backbone that normalises last is written as a BERT. The image side of one that
+normalises first is written as a ViT, or as a DeiT if two tokens precede its patches. A head is
+written only if transformers have that kind.
 """
 
 import json
@@ -18,8 +18,8 @@ from keras_vitbert.model.masked_lm_heads import BertMaskedLMHead
 from pipelines.command_line import UserError
 from pipelines.text.wordpiece import CLS, MASK, PAD, SEP, UNKNOWN
 
-_ACTIVATIONS = {"gelu_tanh": "gelu_pytorch_tanh"}  # others have the same name there
-_BILINEAR = 2  # of Pillow
+_ACTIVATIONS = {"gelu_tanh": "gelu_pytorch_tanh"}  # the others have the same names
+_BILINEAR = 2  # Pillow's constant
 _PARTS = {"text": "head", "image": "image_head", "mlm": "mlm_head", "nsp": "nsp_head"}
 
 
@@ -31,7 +31,7 @@ class HuggingFaceModel:
 
     Attributes:
         architecture: str, such as `BertForPreTraining`.
-        left_out: list of str, what has no place in it, in words.
+        left_out: list of str, what it cannot hold, in words.
 
     Raises:
         UserError: transformers have no such architecture.
@@ -77,7 +77,7 @@ class HuggingFaceModel:
         """Writes all files but the model card.
 
         Args:
-            folder: str, an empty one.
+            folder: str, an empty folder.
         """
         values = self.tensors()
         safetensors.numpy.save_file(
@@ -96,7 +96,7 @@ class HuggingFaceModel:
             file.write("\n")
 
     def _fitting(self):
-        """The heads that have a place, by name."""
+        """The heads that transformers can hold, by name."""
         trained, network = self._trained, self._trained.network
         heads = {name: head for name, head in trained.heads.items() if self._is_of_side(name)}
         for name in ("nsp", "pooler"):
@@ -124,7 +124,7 @@ class HuggingFaceModel:
         return kind == "bert" if self._is_bert else kind in ("vit", "deit")
 
     def _named(self, kinds):
-        """The architecture with the most heads that the model has; drops those left over."""
+        """The architecture that has the most of the model's heads; drops the other heads."""
         known = BERTS if self._is_bert else VITS
         prefix = self._prefix()
         found = {
@@ -165,7 +165,7 @@ class HuggingFaceModel:
             return config | {
                 "vocab_size": backbone.vocabulary_size,
                 "max_position_embeddings": backbone.max_sequence_length,
-                "type_vocab_size": backbone.num_segments or 2,  # zeros where there are none
+                "type_vocab_size": backbone.num_segments or 2,  # zeros if there are none
                 "pad_token_id": vocabulary.index(PAD) if PAD in vocabulary else 0,
                 "is_decoder": False,
             }
@@ -178,7 +178,7 @@ class HuggingFaceModel:
 
     def _full_config(self):
         config: dict[str, Any] = {"architectures": [self.architecture], **self._config}
-        config["dtype"] = config["torch_dtype"] = "float32"  # that of transformers 4, too
+        config["dtype"] = config["torch_dtype"] = "float32"  # the latter for transformers 4
         if self._is_bert:
             mlm = self._heads.get("mlm")
             config["tie_word_embeddings"] = mlm is None or mlm.tied
@@ -193,19 +193,19 @@ class HuggingFaceModel:
         return config
 
     def tensors(self):
-        """What is stored: dict of a name of transformers to a float32 array."""
+        """The tensors to store: dict of a name of transformers to a float32 array."""
         backbone = self._trained.backbone
         found = {v.path: np.asarray(v.value, np.float32) for v in backbone.variables}
         for name, head in self._heads.items():
             for variable in head.weights:
                 rest = variable.path.split("/", 1)[1]
                 found[f"{_PARTS.get(name, name)}/{rest}"] = np.asarray(variable.value, np.float32)
-        # What the backbone does without is zeros there.
+        # Tensors that the backbone lacks are zeros.
         for tensor in self._tensors:
             if tensor.ours not in found:
                 found[tensor.ours] = np.zeros(tensor.shape, np.float32)
         values = layout.read(found, self._tensors)
-        if "mlm" in self._heads and not self._heads["mlm"].tied:  # then it has this name, too
+        if "mlm" in self._heads and not self._heads["mlm"].tied:  # the bias has two names then
             values["cls.predictions.decoder.bias"] = values["cls.predictions.bias"].copy()
         if self.architecture.endswith("Model"):
             prefix = f"{self._prefix()}."
@@ -256,7 +256,7 @@ class HuggingFaceModel:
 
 
 def _base(kind):
-    """The kind of a head as the tables of architectures have it."""
+    """The kind of a head, as in the tables of architectures."""
     kind = kind["kind"] if isinstance(kind, dict) else kind
     return "bert" if kind == "bert_untied" else kind
 

@@ -41,7 +41,7 @@ _BERT_NAMES = (
 
 
 def _vit_names(prefix):
-    def block(match):  # they are counted from 1
+    def block(match):  # keras-hub counts blocks from 1
         return f"{prefix}.encoder.layer.{int(match[1]) - 1}."
 
     return (
@@ -98,7 +98,7 @@ def _read_bert(source, model, backbone):
         "max_position_embeddings": backbone.max_sequence_length,
         "type_vocab_size": backbone.num_segments,
         "hidden_dropout_prob": backbone.dropout,
-        "hidden_act": "gelu_pytorch_tanh",  # by which it approximates GELU
+        "hidden_act": "gelu_pytorch_tanh",  # keras-hub approximates GELU by tanh
         "layer_norm_eps": 1e-12,
     }
     tokenizer = getattr(model.preprocessor, "tokenizer", None) if model is not backbone else None
@@ -155,7 +155,7 @@ def _read_vit(source, model, backbone):
         "qkv_bias": backbone.use_mha_bias,
     }
     tensors = _tensors(model, _vit_names(prefix), backbone.hidden_dim)
-    if not backbone.use_mha_bias:  # which leaves out that of the outputs, too
+    if not backbone.use_mha_bias:  # then the output projection has no bias either
         for index in range(backbone.num_layers):
             name = f"{prefix}.encoder.layer.{index}.attention.output.dense.bias"
             tensors[name] = np.zeros(backbone.hidden_dim)
@@ -214,10 +214,10 @@ def _loaded(source, cls):
 
 
 def _mean_and_std(converter, model, backbone):
-    """What normalises images in [0, 1], as the converter of a preset scales and shifts 0 to 255.
+    """The mean and std that normalise images in [0, 1].
 
-    A task without a converter takes images in [0, 1] as they are, and a backbone alone those of
-    ViT, in [-1, 1].
+    The converter of a preset scales and shifts values in 0 to 255. A task without a converter takes
+    images in [0, 1] as they are; a backbone alone takes those of ViT, in [-1, 1].
     """
     if converter is None:
         return ((0.5,) * 3,) * 2 if model is backbone else ((0.0,) * 3, (1.0,) * 3)

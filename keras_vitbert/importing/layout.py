@@ -1,7 +1,7 @@
-"""Where each tensor of a BERT or ViT of transformers stands in our networks.
+"""Which variable of our networks holds each tensor of a BERT or ViT of transformers.
 
-This is the one table for both directions: reading a model of Hugging Face, and writing one. Other
-sources rename their tensors to these names first.
+This is the one table for both directions: reading a Hugging Face model, and writing one. Readers of
+other sources rename the tensors to these names first.
 """
 
 import dataclasses
@@ -9,8 +9,8 @@ import dataclasses
 import numpy as np
 
 _ATTENTION = "self_attention_layer"
-# Of a block: our layer, the name in a BERT, the name in a ViT, and the weight's outputs and inputs:
-# `d` hidden, `m` intermediate.
+# For a block: our layer, its names in a BERT and in a ViT, and the weight's outputs and inputs: `d`
+# hidden, `m` intermediate.
 _BLOCK = (
     (f"{_ATTENTION}/query", "attention.self.query", "attention.attention.query", "dd"),
     (f"{_ATTENTION}/key", "attention.self.key", "attention.attention.key", "dd"),
@@ -30,7 +30,7 @@ class Tensor:
     Attributes:
         ours: str, the path of a variable of a network.
         theirs: str, the name in transformers.
-        shape: tuple of int, there.
+        shape: tuple of int, in transformers.
     """
 
     ours: str
@@ -71,7 +71,7 @@ def tensors_of(config, heads, classes=None):
         config: dict, as `architectures.Weights` holds it.
         heads: dict of `image`, `mlm`, `nsp`, `text` and `pooler` to the kind of that head, see
             `keras_vitbert.model.heads`.
-        classes: int, of its classifier; None if that is not known: any.
+        classes: int, of its classifier; None if not known, which allows any number.
 
     Returns:
         list of `Tensor`.
@@ -205,7 +205,7 @@ def assign(network, tensors, values):
 
 
 def read(found, tensors):
-    """All tensors with the values of a network, as transformers have them.
+    """All tensors with the values of a network, in the layout of transformers.
 
     Args:
         found: dict of a variable's path to its values.

@@ -1,4 +1,4 @@
-"""What a reader of trained models is given: the path of a model, and its kind."""
+"""The input of a reader of trained models: the path of a model, and its kind."""
 
 import dataclasses
 import os

@@ -17,8 +17,8 @@ def renamed(tensors, patterns):
 
     Args:
         tensors: dict of name to array.
-        patterns: sequence of (regular expression, replacement), applied in this order; the latter
-            as of `re.sub`.
+        patterns: sequence of (regular expression, replacement), applied in this order, as in
+            `re.sub`.
 
     Returns:
         dict of name to array.
@@ -32,14 +32,14 @@ def in_their_layout(name, value, hidden):
     """A tensor of Keras or Flax in the layout of transformers.
 
     Args:
-        name: str, which ends in `kernel` or `bias` where that is what it is.
-        value: array; of a kernel `(height, width, inputs, outputs)` of a convolution,
-            `(inputs, outputs)` of a dense layer, or one of attention, whose heads and their size
-            are two axes, as in its bias.
+        name: str; it ends in `kernel` or `bias` if the tensor is one.
+        value: array. A kernel is `(height, width, inputs, outputs)` for a convolution and
+            `(inputs, outputs)` for a dense layer. In attention, kernels and biases have two axes
+            for the heads and their size.
         hidden: int, the width of the model, which attention keeps.
 
     Returns:
-        array; of a kernel `(outputs, inputs, height, width)` or `(outputs, inputs)`.
+        array; a kernel is `(outputs, inputs, height, width)` or `(outputs, inputs)`.
     """
     if name.endswith("bias"):
         return value.reshape(-1)
@@ -118,7 +118,7 @@ def _shape(shape):
 
 
 def _listed(names, noun):
-    """`3 tensors: a, b, c`; of many only the first few."""
+    """`3 tensors: a, b, c`; only the first few of many."""
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     plural = "" if len(names) == 1 else "s"
     return f"{len(names)} {noun}{plural}: {', '.join(names[:_SHOWN])}{more}"

@@ -15,13 +15,13 @@ class ActivationMaps(ValidationLook):
 
     The encoder sees a fixed set of validation images and texts, without dropout. TensorBoard has
     pictures of the mean absolute activations of all blocks and of the first, the middle and the
-    last one (`activations/overview`, `activations/block_0` ...), and curves of the means over the
-    blocks of `co_activation.co_activation` (`co_activation/overlap`, `co_activation/correlation`);
-    those of each block stand in the overview. RUN/inspection/activations-STEP.npz has the values:
-    `image` and `text`, `(blocks, D)`.
+    last one (`activations/overview`, `activations/block_0` ...). It also has curves of
+    `co_activation.co_activation`, averaged over the blocks (`co_activation/overlap`,
+    `co_activation/correlation`); the overview has those of each block.
+    RUN/inspection/activations-STEP.npz has the values: `image` and `text`, `(blocks, D)`.
 
     Args:
-        stream: `JointStream`, of both modalities.
+        stream: `JointStream` with both modalities.
         vocabulary: list of str.
         folder, interval, examples, steps: see `ValidationLook`.
 

@@ -8,7 +8,7 @@ from keras_vitbert.inspection.co_activation import TOP, overlap, rank_correlatio
 from keras_vitbert.inspection.heat_maps import by_preference, draw_heat_maps
 from keras_vitbert.inspection.sheet import EDGE, SCREEN, Sheet, spread, style
 
-_STRIP = 800  # dots for the units, unless they are more
+_STRIP = 800  # dots for the units, unless there are more units
 _NOTE = (
     f"overlap: the share of the top {TOP:.0%} of the units in common (by chance {TOP:.2f}); "
     "correlation: of the ranks"
@@ -23,7 +23,7 @@ def activation_pictures(image, text, step):
         step: int.
 
     Returns:
-        dict of `block_0` ..., of the first, the middle and the last block, and `overview` to uint8
+        dict of `block_0` ..., for the first, the middle and the last block, and `overview` to uint8
         `(height, width, 3)`.
     """
     with style():
@@ -35,7 +35,7 @@ def activation_pictures(image, text, step):
 
 
 def _block_sheet(image, text, block, step):
-    """One block: heat maps of the units by index, and sorted by the modality that they prefer."""
+    """One block: heat maps of the units by index, and sorted by the modality they prefer."""
     numbers = {
         "overlap": [f"{overlap(image, text):.2f}"],
         "correlation": [f"{rank_correlation(image, text):.2f}"],
@@ -62,7 +62,7 @@ def _overview(image, text, step):
 
 
 def _sheet(title, note, blocks, numbers, room=0.0):
-    """A sheet with heat maps by index and their scale, and some inches of room between these.
+    """A sheet with heat maps by index and their scale, and `room` inches between these.
 
     Also returns how far down the heat maps reach, and the width of their rows, in inches.
     """

@@ -15,13 +15,13 @@ class MeanActivations:
     """Mean absolute activation of every hidden unit at the output of every block.
 
     The mean is over the tokens of all examples: the patches of an image, without the class token
-    and DeiT's other one; the word pieces of a text, without padding and `LEFT_OUT`. Where masking
-    has replaced a piece, its replacement counts. Examples whose `image_weights` or `text_weights`
-    are 0 only fill up a batch and do not count.
+    and DeiT's second token; the word pieces of a text, without padding and `LEFT_OUT`. Where
+    masking has replaced a piece, its replacement counts. Examples whose `image_weights` or
+    `text_weights` are 0 only fill up a batch and do not count.
 
     Args:
         backbone: `ViTBertBackbone`, with one or both modalities.
-        strategy: see `tpu.strategy.get_strategy`; that of the backbone.
+        strategy: the backbone's, see `tpu.strategy.get_strategy`.
         vocabulary: list of str, by token id; None without text.
     """
 

@@ -4,16 +4,16 @@ from keras import ops
 
 
 def look_inside(backbone, inputs):
-    """Runs a backbone on inputs of one modality and keeps what its blocks do.
+    """Runs a backbone on inputs of one modality and records what its blocks do.
 
     Args:
         backbone: `ViTBertBackbone`.
         inputs: dict of its inputs, `images` or `token_ids`, `segment_ids` and `padding_mask`.
 
     Returns:
-        float32 tensors: the attention weights `(batch, blocks, heads, length, length)`, of which
-        each row, what one token attends to, adds up to 1; and the mean absolute activation at the
-        output of every block `(batch, blocks, length)`, the mean being over the hidden units.
+        float32 tensors. The attention weights are `(batch, blocks, heads, length, length)`; each
+        row, what one token attends to, adds up to 1. The mean absolute activation at the output of
+        every block is `(batch, blocks, length)`, the mean over the hidden units.
     """
     stream = "image" if "images" in inputs else "text"
     x = backbone.embed(stream, inputs, training=False)

@@ -13,7 +13,7 @@ def top_units(activations):
 
     Returns:
         bool `(D,)`: the `k = max(1, round(TOP * D))` units with the largest activations; of equal
-        units those with the smaller index. A unit whose activation is 0 does not respond and is
+        units, those with the smaller index. A unit whose activation is 0 does not respond and is
         never among them, so there may be fewer than `k`, or none.
     """
     activations = np.asarray(activations)
@@ -47,7 +47,7 @@ def rank_correlation(first, second):
         first, second: `(D,)`.
 
     Returns:
-        float in [-1, 1]; 0 where all values of one side are equal, for which it is undefined.
+        float in [-1, 1]; 0 if all values of one side are equal, as it is then undefined.
     """
     first, second = (_ranks(values) - (len(values) + 1) / 2 for values in (first, second))
     norms = np.sqrt((first @ first) * (second @ second))

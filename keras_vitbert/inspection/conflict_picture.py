@@ -23,7 +23,7 @@ _LINE = np.full((1, 1, 3), 0x9A, np.uint8)
 
 
 def conflict_picture(values, step):
-    """Draws what a probing step has found.
+    """Draws what a probing step found.
 
     Args:
         values: dict of a block's name, or `all`, to a dict of floats, see

@@ -1,4 +1,4 @@
-"""Which classes are taken for which others: a matrix with names and numbers, or the worst pairs."""
+"""Which classes are mistaken for which: a matrix with names and numbers, or the worst pairs."""
 
 import numpy as np
 
@@ -17,9 +17,9 @@ from keras_vitbert.inspection.sheet import (
     width_of,
 )
 
-MOST_CLASSES = 100  # of a matrix; of more the pairs that are confused most
+MOST_CLASSES = 100  # of a matrix; with more, the most confused pairs are shown
 MOST_PAIRS = 40
-_MOST_COUNTS = 20  # classes of a matrix whose cells have room for counts
+_MOST_COUNTS = 20  # most classes of a matrix whose cells have room for counts
 _CELL = 0.17  # inches, at least
 _NAME = 1.3  # inches of a name, at most
 _BAR, _BARS = 0.15, 2.6  # inches down from a bar to the next, and of the longest one
@@ -49,7 +49,7 @@ def most_confused(confusion, most):
         most: int, how many pairs at most.
 
     Returns:
-        list of (label, prediction, count), ints, the largest count first; of equal counts the
+        list of (label, prediction, count), ints, the largest count first; with equal counts, the
         smaller label first.
     """
     wrong = confusion * (1 - np.eye(len(confusion), dtype=int))

@@ -1,4 +1,4 @@
-"""Probes during training: what the encoder's features know of the validation examples' labels."""
+"""Probes during training: what the encoder's features reveal of validation examples' labels."""
 
 import numpy as np
 from keras import ops
@@ -17,13 +17,13 @@ _LABELS = {"image": "image_labels", "text": "next_sentence_labels"}
 class FeatureProbes(ValidationLook):
     """Probes frozen features: at the start, every `interval` steps, and at the end.
 
-    The encoder sees a fixed set of validation examples, without dropout; every other one teaches,
-    the rest are measured. The labels are the images' classes, and whether a text's second part
+    The encoder sees a fixed set of validation examples, without dropout. Every other one trains the
+    probes, the rest test them. The labels are the images' classes, and whether a text's second part
     follows the first. TensorBoard has the accuracies as `probe/image_ridge`,
     `probe/image_neighbours`, `probe/text_ridge` and `probe/text_neighbours`, and
     RUN/inspection/probes-STEP.npz the same; see `keras_vitbert.inspection.probes`.
 
-    Arguments as of `ValidationLook`.
+    Arguments as in `ValidationLook`.
     """
 
     def __init__(self, *args, **kwargs):
@@ -45,10 +45,10 @@ class FeatureProbes(ValidationLook):
         self.folder.log_scalars("validation", self.model.step, tags)
 
     def features(self):
-        """Of each modality the examples that teach, and those that are measured.
+        """The training and the test examples of each modality.
 
         Returns:
-            dict of `image` and `text`, of those that the model has, to a pair of `Features`.
+            dict of `image` and `text`, if the model has them, to a pair of `Features`.
         """
         if self._features is None:
             backbone, strategy = self.model.network.backbone, self.model.distribute_strategy

@@ -7,7 +7,7 @@ from tensorboard.plugins.histogram.metadata import create_summary_metadata
 from keras_vitbert.inspection.conflict_picture import conflict_picture
 from pipelines.status import doing
 
-# Curves of the whole encoder; those that metrics.csv has too have its names.
+# Curves of the whole encoder; those that are also in metrics.csv have its names.
 TAGS = {
     "text_norm": "text_gradient_norm",
     "image_norm": "image_gradient_norm",
@@ -20,11 +20,11 @@ TAGS = {
 class GradientProbe(keras.callbacks.Callback):
     """Compares both gradients every `interval` steps and at the end; writes to TensorBoard.
 
-    It has curves of the whole encoder, `gradient/gradient_cosine` and others, and the blocks in a
-    picture, `gradient_conflict/blocks`.
+    TensorBoard has curves of the whole encoder, `gradient/gradient_cosine` and others, and a
+    picture of the blocks, `gradient_conflict/blocks`.
 
-    With several steps an execution it compares those of the first step of the execution that
-    contains such a step.
+    With several steps per execution, it compares the gradients of the first step of the execution
+    that contains such a step.
 
     Args:
         interval: int, steps.
@@ -55,7 +55,7 @@ class GradientProbe(keras.callbacks.Callback):
     def _write(self, writer):
         conflict = self.model.conflict
         step = self.model.step - self.model.steps_per_execution + 1
-        # It tells TensorBoard that an array of buckets is a histogram.
+        # This tells TensorBoard that an array of buckets is a histogram.
         metadata = create_summary_metadata(display_name=None, description=None)
         values = conflict.values()
         tags = {f"gradient/{tag}": values["all"][name] for name, tag in TAGS.items()}

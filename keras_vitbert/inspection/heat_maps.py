@@ -5,23 +5,23 @@ import numpy as np
 from keras_vitbert.inspection.sheet import EDGE, SCREEN, TEXT_SIZE, colours
 
 LEFT, RIGHT = 0.9, 0.56  # inches beside the rows
-NUMBER = 0.6  # more inches at the right for another number
+NUMBER = 0.6  # further inches at the right for each further number
 HEAD, ROW, BLOCK = 0.17, 0.125, 0.32  # inches: above the blocks, a row, and a block with the gap
 _REPEATED = round(ROW * SCREEN)
 LABEL = "mean absolute activation / scale"  # of their colour scale
 
 
 def draw_heat_maps(sheet, top, width, blocks, columns=None):
-    """Draws heat maps of some blocks, below each other, with numbers at the right.
+    """Draws heat maps of some blocks, one below another, with numbers at the right.
 
     The two rows of a block share a scale from 0 to the first number at its right: activations grow
-    with training and from block to block, and one scale for all would show the last block only.
+    with training and from block to block, and one scale for all would show only the last block.
 
     Args:
         sheet: `keras_vitbert.inspection.sheet.Sheet`.
         top, width: float, inches.
         blocks: dict of a name to (image, text), `(D,)` each.
-        columns: dict of the head of more numbers to a list of str, one a block.
+        columns: dict of the heading of further numbers to a list of str, one per block.
 
     Returns:
         float, inches down to their end.
@@ -51,8 +51,8 @@ def by_preference(image, text):
     """The units, from those that respond most to images to those that respond most to text.
 
     The order is that of `(image - text) / (image + text)`, which is the order of their ratio: it
-    stays the same where one modality is louder in all units. Of equal units the smaller index
-    comes first.
+    stays the same if one modality is stronger in all units. Of equal units, the one with the
+    smaller index comes first.
 
     Args:
         image, text: `(D,)`.
@@ -67,7 +67,7 @@ def by_preference(image, text):
 
 
 def scale_top(values):
-    """The value of the brightest colour: few units lie far above all others.
+    """The value of the brightest colour, which leaves out the few units far above all others.
 
     Args:
         values: array of any shape.

@@ -1,4 +1,4 @@
-"""Images beside each other, each with a caption."""
+"""Images side by side, each with a caption."""
 
 from keras_vitbert.inspection.sheet import EDGE, SCREEN, Sheet, shortened, style
 
@@ -11,7 +11,7 @@ def image_grid(images, captions, title, note=""):
 
     Args:
         images: list of uint8 arrays `(height, width, 3)`, square.
-        captions: list of lists of str, the lines below each image, equally many.
+        captions: list of as many lists of str, the lines below each image.
         title: str.
         note: str, see `Sheet`.
 

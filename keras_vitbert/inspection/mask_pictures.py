@@ -17,11 +17,11 @@ _LEFT, _CELL = 0.8, (0.45, 0.18)  # inches before the table, and of a cell
 class MaskPictures(keras.callbacks.Callback):
     """Shows the masks after every update: a chart of sparsities, and pictures of three blocks.
 
-    TensorBoard has, at the step that made the update, `masks/sparsity` with the sparsity of every
-    block and kind of weight in one chart, and `masks/block_0` ... of the first, the middle and
+    At the step that made the update, TensorBoard has `masks/sparsity`, one chart with the sparsity
+    of every block and kind of weight. It also has `masks/block_0` ... for the first, the middle and
     the last block, with a strip for each update so far. The values are in RUN/inspection, see
-    `mask_values`; those of earlier updates are read from there. Put it before `Checkpoints`, so
-    that a checkpointed step has all this too.
+    `mask_values`; those of earlier updates are read from there. Put this callback before
+    `Checkpoints`, so that a checkpointed step has all of this too.
 
     Args:
         folder: `RunFolder`.
@@ -55,7 +55,7 @@ class MaskPictures(keras.callbacks.Callback):
 
 
 def sparsity_chart(values):
-    """A table of sparsities: a row a block, a column a kind of weight, and those of all.
+    """A table of sparsities: a row per block, a column per kind of weight, and those of all.
 
     Args:
         values: `MaskValues`.
@@ -93,12 +93,12 @@ def _sparsity_sheet(values):
 
 
 def block_picture(updates, block, count=None):
-    """The masks of a block, a strip an update; see `mask_strips.mask_sheet`.
+    """The masks of a block, a strip per update; see `mask_strips.mask_sheet`.
 
     Args:
         updates: list of `MaskValues`, the steps ascending.
         block: str, in `kept` of all.
-        count: int, how many updates there were, if `updates` are some of them.
+        count: int, how many updates there were, if `updates` are only some of them.
 
     Returns:
         uint8 `(height, width, 3)`.

@@ -1,4 +1,4 @@
-"""The masks of blocks as a sheet: the six matrices beside each other, a strip an update."""
+"""The masks of blocks as a sheet: the six matrices side by side, a strip per update."""
 
 import numpy as np
 
@@ -10,16 +10,16 @@ SPARSITY = "cleared entries", {0: "0%", 0.5: "50%", 1: "100%"}  # label and mark
 MOST_UPDATES = 8  # strips of a block
 _FROM_UNITS = ("output", "mlp_out")  # their kernels go from the layer's units to the hidden state
 _LEFT, _RIGHT, _GAP = 0.66, 0.42, 0.05  # inches
-_SMALLEST = 150  # cells an inch
+_SMALLEST = 150  # cells per inch
 _HEAD, _FOOT = 0.36, 0.74  # inches above the strips of a block, and below all
 
 
 def factor_of(shapes, most):
-    """The number of entries, along both axes, that a cell is the mean of.
+    """The number of entries, along each axis, that a cell averages.
 
     Args:
-        shapes: list of the shapes of matrices that stand beside each other.
-        most: int, cells beside each other.
+        shapes: list of the shapes of the matrices that are side by side.
+        most: int, the most cells side by side.
 
     Returns:
         int: the smallest factor that makes few enough cells; one that divides all shapes if there
@@ -32,7 +32,7 @@ def factor_of(shapes, most):
 
 
 def averaged(matrix, factor):
-    """Means over squares of entries; those at the ends may be smaller.
+    """Means over squares of entries; squares at the ends may be smaller.
 
     Args:
         matrix: bool `(rows, columns)`.
@@ -51,16 +51,16 @@ def averaged(matrix, factor):
 
 
 def mask_sheet(updates, blocks, width, dots_per_inch, note="", count=None):
-    """Strips of the masks of some blocks; in each, the hidden state goes from top to bottom.
+    """Strips of the masks of some blocks; in each, the hidden state runs from top to bottom.
 
     Args:
-        updates: list of `MaskValues`, the steps ascending. At most `MOST_UPDATES` are shown, the
-            first and the last among them.
+        updates: list of `MaskValues`, the steps ascending. At most `MOST_UPDATES` are shown,
+            including the first and the last.
         blocks: list of str, all in `kept` of every update.
         width: float, inches.
         dots_per_inch: int.
         note: str.
-        count: int, how many updates there were, if `updates` are some of them.
+        count: int, how many updates there were, if `updates` are only some of them.
 
     Returns:
         `Sheet`.

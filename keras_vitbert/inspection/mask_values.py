@@ -1,8 +1,8 @@
 """What the masks of Algorithm 1 have cleared: counts of all masks, and the masks of some blocks.
 
-RUN/inspection/masks-STEP.npz holds of every update, see `value_files`:
+For every update, RUN/inspection/masks-STEP.npz holds, see `value_files`:
 
-step                  the step that made the update: masks as they are after so many steps
+step                  the step that made the update: masks as they are after that many steps
 blocks, kinds         names of the rows and columns that follow
 entries, cleared      `(blocks, kinds)`, the number of entries, and how many are cleared
 sparsity              `(blocks, kinds)`, cleared / entries; NaN where there are no entries
@@ -40,7 +40,7 @@ class MaskValues:
 
     @classmethod
     def of(cls, step, masks):
-        """The values of masks.
+        """The values for some masks.
 
         Args:
             step: int, the step that made the update.
@@ -143,7 +143,7 @@ def pictured(blocks):
     """The first, the middle and the last of the transformer's blocks, each once.
 
     Args:
-        blocks: list of str; those of no transformer block are ignored.
+        blocks: list of str; names that are not those of a transformer block are ignored.
     """
     inner = [block for block in blocks if block.startswith("block_")]
     return list(dict.fromkeys([inner[0], inner[len(inner) // 2], inner[-1]])) if inner else []

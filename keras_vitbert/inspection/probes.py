@@ -1,10 +1,10 @@
 """Simple classifiers on frozen features: what an encoder has learned, in seconds.
 
-Ridge regression on the classes, in closed form, with the penalty that leaving one out says is best
-(Beyer et al., big_vision, evaluate so from a few examples of each class); and the nearest
-neighbours by cosine similarity. Both are scikit-learn's. They have no learning rate, no seed of a
-head and no noise of training, so that they tell runs apart where one fine-tuning of some hundred
-examples does not.
+One is ridge regression on the classes, in closed form, with the penalty chosen by leave-one-out
+validation (Beyer et al., big_vision, evaluate this way from a few examples of each class). The
+other is the nearest neighbours by cosine similarity. Both are scikit-learn's. They have no learning
+rate, no head seed and no training noise, so that they distinguish runs where one fine-tuning on
+some hundred examples does not.
 """
 
 import dataclasses
@@ -34,7 +34,7 @@ def require_scikit_learn():
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Features:
-    """What a frozen encoder says of the examples of a split.
+    """What a frozen encoder outputs for the examples of a split.
 
     Attributes:
         values: float32 array `(examples, D)`, the outputs at the class token.
@@ -45,7 +45,7 @@ class Features:
     labels: np.ndarray
 
     def shots(self, count, seed):
-        """As many examples of each class, drawn by a seed; all of a class that has fewer.
+        """Draws `count` examples of each class by a seed; all of a class that has fewer.
 
         Args:
             count: int; 0 for all.
@@ -66,10 +66,10 @@ class Features:
 
 
 def probe(train, test):
-    """Classifies some examples by others.
+    """Classifies test examples by training examples.
 
     Args:
-        train, test: `Features`; of one class there is one answer.
+        train, test: `Features`; with one training class there is only one answer.
 
     Returns:
         dict of `ridge` and `neighbours` to the accuracy on `test`.

@@ -1,8 +1,8 @@
 """The settings of a run in TensorBoard: as texts, and as a row of the HParams tab.
 
-RUN/validation is the run's session in that tab: its settings stand beside the last point of each of
-its curves. So `tensorboard --logdir=runs` compares all runs below `runs`, teachers included, and
-that of a fine-tuned run its trials. TensorBoard shows the settings of a run's first start.
+RUN/validation is the run's session in that tab: its settings appear beside the last point of each
+of its curves. So `tensorboard --logdir=runs` compares all runs below `runs`, teachers included. On
+a fine-tuned run it compares the trials. TensorBoard shows the settings of a run's first start.
 """
 
 import keras
@@ -40,7 +40,7 @@ class RunTexts(keras.callbacks.Callback):
                 tf.summary.text("configuration", settings_table(self.settings))
                 tf.summary.text("model", layers_table(self.model.network))
             writer.flush()
-        # Without a name, TensorBoard calls the session by its folder.
+        # Without a name, TensorBoard names the session after its folder.
         settings = {
             key: value if isinstance(value, bool | int | float | str) else str(value)
             for key, value in self.settings.items()
@@ -54,7 +54,7 @@ def finish_session(folder, succeeded=True):
 
     Args:
         folder: `RunFolder`.
-        succeeded: bool, or the run diverged.
+        succeeded: bool; False if the run diverged.
     """
     if folder.writes:
         status = api_pb2.STATUS_SUCCESS if succeeded else api_pb2.STATUS_FAILURE
@@ -73,7 +73,7 @@ def settings_table(settings):
 
 
 def layers_table(network):
-    """The layers with weights as a Markdown table, and their numbers of parameters.
+    """The layers with weights and their numbers of parameters, as a Markdown table.
 
     Args:
         network: `keras.Model`.

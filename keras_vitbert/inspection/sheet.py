@@ -1,6 +1,6 @@
 """Sheets that figures and TensorBoard's pictures are drawn on: sizes in inches, letters in points.
 
-matplotlib is set up here alone, and without pyplot: a sheet has no screen and no state outside
+Only this module sets up matplotlib, and without pyplot: a sheet has no screen and no state outside
 itself. The same values give the same bytes.
 """
 
@@ -65,14 +65,14 @@ _SETTINGS = {
 
 @contextlib.contextmanager
 def style():
-    """A context in which sheets are made, drawn and written, whatever the user has set.
+    """A context in which sheets are made, drawn and written, whatever the user's settings.
 
     Sheets that nothing refers to at its end do not stay in memory.
     """
-    # A figure is full of cycles. What outlives two of Python's searches for such garbage is looked
-    # at again when there is a quarter more of it, which beside the half a million objects of
-    # TensorFlow are hundreds of megabytes. So Python does not look meanwhile, but at the end, when
-    # all figures are young still, which takes a ms.
+    # A figure is full of reference cycles. Objects that survive two garbage collections are only
+    # looked at again when there are a quarter more of them. Next to the half a million objects of
+    # TensorFlow, that amounts to hundreds of megabytes. So Python does not collect meanwhile but at
+    # the end, while all figures are still young, which takes a ms.
     looks = gc.isenabled()
     gc.disable()
     try:
@@ -219,7 +219,7 @@ class Sheet:
 
         Args:
             file_format: str, `png` or `svg`.
-            description: str, what the file's metadata say of the picture, or None.
+            description: str, what the file's metadata say about the picture, or None.
         """
         content = io.BytesIO()
         metadata = {**_METADATA[file_format], "Description": description}
@@ -231,8 +231,8 @@ def colours(values, high=1.0):
     """The colours of numbers on a scale that begins at 0.
 
     Args:
-        values: array of any shape. What lies beyond the scale has the colour of its end.
-        high: float, the end of the scale; where it is 0, all has the colour of 0.
+        values: array of any shape. Values beyond the scale have the colour of its end.
+        high: float, the end of the scale; if it is 0, everything has the colour of 0.
 
     Returns:
         uint8 `values.shape + (3,)`; grey where a value is not finite.
@@ -305,7 +305,7 @@ def wrapped(words, inches):
 
 
 def spread(items, most):
-    """Some of a list's items, evenly spread, the first and the last among them.
+    """Some of a list's items, evenly spread, including the first and the last.
 
     Args:
         items: list.

@@ -1,4 +1,4 @@
-"""What is looked at during training on a fixed set of validation examples."""
+"""Callbacks that look at a fixed set of validation examples during training."""
 
 import itertools
 
@@ -8,16 +8,16 @@ import keras
 class ValidationLook(keras.callbacks.Callback):
     """Calls `_show` at the start, every `interval` steps, and at the end.
 
-    With several steps an execution it acts at the end of the execution that contains a multiple of
-    `interval`. All workers take part; only the folder's writer writes. Put it before `Checkpoints`,
-    so that a checkpointed step has been looked at too.
+    With several steps per execution, it acts at the end of the execution that contains a multiple
+    of `interval`. All workers take part; only the folder's writer writes. Put it before
+    `Checkpoints`, so that a checkpointed step has been looked at too.
 
     Args:
         stream: `JointStream`.
         folder: `RunFolder`.
         interval: int, steps.
-        examples: int, images and texts each, rounded up to whole validation batches; all where
-            there are fewer. Their batches are kept in memory.
+        examples: int, images and texts each, rounded up to whole validation batches; all if there
+            are fewer. Their batches are kept in memory.
         steps: int, of the whole training.
     """
 
@@ -39,7 +39,7 @@ class ValidationLook(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         step, executed = self.model.step, self.model.steps_per_execution
-        # True only in the execution that has reached a further multiple.
+        # True only in the execution that reached a further multiple.
         if step // self.interval > (step - executed) // self.interval or step == self.steps:
             self._show()
 

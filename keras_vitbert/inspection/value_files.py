@@ -18,7 +18,7 @@ def write_values(folder, kind, step, **arrays):
     Args:
         folder: `RunFolder`; if it does not write, nothing happens.
         kind: str, such as `activations`.
-        step: int, which the file contains too.
+        step: int, which is stored in the file too.
         arrays: NumPy arrays by name.
     """
     if folder.writes:
@@ -29,7 +29,7 @@ def write_values(folder, kind, step, **arrays):
 
 
 def stored_steps(path, kind):
-    """The steps of which `write_values` has written values.
+    """The steps for which `write_values` has written values.
 
     Args:
         path: str, a run's folder.

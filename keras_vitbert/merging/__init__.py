@@ -1,6 +1,6 @@
 """How the gradients of two tasks become one, in `keras.ops`, for any model.
 
-A `Merge` is a weighting, perhaps a rule for each entry, or both:
+A `Merge` is a weighting, optionally followed by a rule for each entry:
 
     Merge(PCGrad())
     Merge(Unit(), GradientMask())

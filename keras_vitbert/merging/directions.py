@@ -2,14 +2,14 @@
 
 `t` and `i` are the gradients of text and image on the shared encoder, `c` is their cosine, `u` and
 `v` are `t` and `i` divided by their norms. With two tasks each method is a closed form, or one root
-that bisection finds. Several are one direction with different lengths, which only the clip sees:
+that bisection finds. Some share a direction and differ in length, which only the clip sees:
 
 - `PCGrad` and `UPGrad`: the second is half the first;
 - the bisector `u + v` of the two directions: `Nash`, `IMTLG`, `ConFIG`, `NTKMTL` with exponent 0.5
   and `FairGrad` with alpha 1.
 
-A gradient that is 0 adds nothing, and beside it `MGDA` and `IMTLG`, no longer than the shorter one,
-are 0; of opposite gradients (`c = -1`) little or nothing is left, as no direction helps both tasks.
+A gradient of 0 adds nothing. `MGDA` and `IMTLG`, no longer than the shorter gradient, are then 0.
+Opposite gradients (`c = -1`) leave little or nothing, as no direction helps both tasks.
 """
 
 import math
@@ -19,10 +19,10 @@ from keras import ops
 
 from keras_vitbert.merging.weighting import Weighting, Weights
 
-# Below this `1 + c` the bisector's direction is only rounding.
+# If `1 + c` is below this, the bisector's direction is only rounding error.
 _OPPOSITE = 1e-6
 _HALVINGS = 40  # of an interval, in a bisection
-_WIDEST = 80.0  # of logarithms: `exp` of it is finite in float32
+_WIDEST = 80.0  # bound on logarithms: its `exp` is finite in float32
 
 
 class _ByProducts(Weighting):
@@ -44,10 +44,10 @@ class _ByProducts(Weighting):
 
 
 class PCGrad(_ByProducts):
-    """Takes from each gradient what points against the other (Yu et al. 2020, algorithm 1).
+    """Removes from each gradient what points against the other (Yu et al. 2020, algorithm 1).
 
-    If `<t, i> < 0`: `t - <t, i>/<i, i> i` and `i - <t, i>/<t, t> t`, and their sum. With two tasks
-    the paper's random order has no effect. Length: that of `t + i` without conflict, 0 at `c = -1`.
+    If `<t, i> < 0`: the sum of `t - <t, i>/<i, i> i` and `i - <t, i>/<t, t> t`. With two tasks the
+    paper's random order has no effect. Length: that of `t + i` without conflict, 0 at `c = -1`.
     """
 
     part = 1.0
@@ -65,8 +65,9 @@ class PCGrad(_ByProducts):
 class UPGrad(PCGrad):
     """The mean of the projections onto the dual cone (Quinton and Rey 2024, eq. 4).
 
-    The dual cone is what points against neither gradient. With two tasks the projections are
-    those of PCGrad, so this is half of it. The paper's weights are free; here they are 1/2 each.
+    The dual cone holds the vectors that point against neither gradient. With two tasks the
+    projections are those of PCGrad, so this is half of PCGrad. The paper's weights are free; here
+    they are 1/2 each.
     """
 
     part = 0.5
@@ -75,8 +76,8 @@ class UPGrad(PCGrad):
 class DualProj(_ByProducts):
     """The mean gradient, projected onto the dual cone (Lopez-Paz and Ranzato 2017, eq. 11).
 
-    If the mean points against `t`, then `i/2` without its part along `t` remains, and the other way
-    round. Their memory of past tasks is the other gradient here.
+    If the mean points against `t`, what remains is `i/2` without its component along `t`, and vice
+    versa. The paper's memory of past tasks is here the other gradient.
     """
 
     def weights_of(self, text_norm, image_norm, cosine):
@@ -91,11 +92,11 @@ class DualProj(_ByProducts):
 
 
 class MGDA(_ByProducts):
-    """The shortest gradient of the convex hull (Sener and Koltun 2018, eq. 4; Désidéri 2012).
+    """The shortest vector in the convex hull (Sener and Koltun 2018, eq. 4; Désidéri 2012).
 
     `w t + (1 - w) i` with `w = <i - t, i> / |t - i|^2`, clipped to [0, 1]. Equal gradients leave
-    `w` open: 1/2. Length: at most that of the shorter gradient, which decides alone if the other is
-    much longer.
+    `w` undetermined; it is then 1/2. Length: at most that of the shorter gradient, which alone
+    decides if the other is much longer.
     """
 
     def weights_of(self, text_norm, image_norm, cosine):
@@ -106,8 +107,8 @@ class SDMGrad(_ByProducts):
     """MGDA drawn towards the mean gradient (Xiao et al. 2023, arXiv 2305.18409).
 
     `(g_w + lambda g_0) / (1 + lambda)` with `g_0 = (t + i) / 2` and the `w` that makes it shortest.
-    The paper estimates that `w` by steps with independent batches, to be free of bias; here it is
-    exact for the one batch at hand. `lambda` 0 is MGDA, a large one the mean.
+    The paper estimates this `w` in steps on independent batches, to avoid bias; here `w` is exact
+    for the one batch at hand. `lambda` 0 is MGDA, a large `lambda` the mean.
 
     Args:
         strength: float >= 0, `lambda`.
@@ -128,8 +129,8 @@ class CAGrad(_ByProducts):
 
     `d` with `|d - g_0| <= c |g_0|`, `g_0 = (t + i) / 2`, for which the smaller of `<t, d>` and
     `<i, d>` is largest: `d = g_0 + c |g_0| / |g_w| g_w` with the `w` that minimises
-    `<g_w, g_0> + c |g_0| |g_w|`, a closed form. The authors' code divides `d` by `1 + c^2`, the
-    paper does not; nor is it done here. Length: between `1 - c` and `1 + c` times that of `g_0`.
+    `<g_w, g_0> + c |g_0| |g_w|`, a closed form. The authors' code divides `d` by `1 + c^2`; the
+    paper and this class do not. Length: between `1 - c` and `1 + c` times that of `g_0`.
 
     Args:
         radius: float in [0, 1), `c`; 0 is the mean.
@@ -144,12 +145,12 @@ class CAGrad(_ByProducts):
     def weights_of(self, text_norm, image_norm, cosine):
         t, i = _relative(text_norm, image_norm)
         radius = self.radius * _length(0.5 * t, 0.5 * i, cosine)
-        # <g_w, g_0> is `slope w` and a constant; |g_w|^2 is `apart (w - at)^2 + floor`.
+        # <g_w, g_0> is `slope w` plus a constant; |g_w|^2 is `apart (w - at)^2 + floor`.
         slope = (t - i) * (t + i) / 2
         apart = (t - i) ** 2 + 2 * t * i * (1 - cosine)
         at = ops.where(apart > 0, ops.divide_no_nan(i * (i - cosine * t), apart), 0.5)
         floor = ops.divide_no_nan((t * i) ** 2 * (1 - cosine) * (1 + cosine), apart)
-        # Where the ball's part grows faster than the slope falls, there is a minimum.
+        # Where the ball's term grows faster than the slope falls, there is a minimum.
         left = radius * radius * apart - slope * slope
         moved = -slope * ops.sqrt(ops.divide_no_nan(floor, ops.maximum(apart * left, 0.0)))
         end = ops.where(slope > 0, 0.0, 1.0)
@@ -164,7 +165,7 @@ class Nash(_ByProducts):
     """The bargain that no task wants to change (Navon et al. 2022, algorithm 1).
 
     Weights `a` with `<t, d> = 1 / a_t` and `<i, d> = 1 / a_i` for `d = a_t t + a_i i`. With two
-    tasks `a_t = 1 / (|t| sqrt(1 + c))`. Length: the root of 2, whatever the gradients are.
+    tasks `a_t = 1 / (|t| sqrt(1 + c))`. Length: the square root of 2, whatever the gradients are.
     """
 
     def weights_of(self, text_norm, image_norm, cosine):
@@ -176,8 +177,8 @@ class FairGrad(_ByProducts):
     """Fairness of order `alpha` in the decrease of the losses (Ban and Ji 2024, eq. 4).
 
     Weights `w` with `<t, d> = w_t^(-1/alpha)` and `<i, d> = w_i^(-1/alpha)` for
-    `d = w_t t + w_i i`. At `alpha` 1 that is Nash; a large one lets the slower task decide. One
-    root, found by bisection.
+    `d = w_t t + w_i i`. With `alpha` 1 this is Nash; a large `alpha` lets the slower task decide.
+    Bisection finds the one root.
 
     Args:
         alpha: float > 0; the authors tune it, 1 and 2 among others.
@@ -188,12 +189,12 @@ class FairGrad(_ByProducts):
         self.alpha = _above(0, alpha, "alpha")
 
     def weights_of(self, text_norm, image_norm, cosine):
-        # Beside a gradient that is 0 the other one is alone.
+        # If one gradient is 0, the other one stands alone.
         text_log, image_log = (
             _log(ops.where(norm > 0, norm, other))
             for norm, other in ((text_norm, image_norm), (image_norm, text_norm))
         )
-        # With z = w_t |t| / (w_i |i|) both conditions are one: it grows in log z.
+        # With z = w_t |t| / (w_i |i|) both conditions become one, which grows with log z.
         power = 1 / self.alpha
         log_ratio = (power - 1) * (text_log - image_log)
         bound = ops.minimum(ops.where(cosine < 0, -_log(-cosine), _WIDEST), _WIDEST)
@@ -207,7 +208,7 @@ class FairGrad(_ByProducts):
 
         low, high = ops.fori_loop(0, _HALVINGS, halve, (-bound, bound))
         log_z = (low + high) / 2
-        # The larger of w_t |t| and w_i |i| from its condition, as the other's may be all rounding.
+        # The larger of w_t |t| and w_i |i| from its own condition; the other's may be all rounding.
         below = ops.exp(-ops.abs(log_z))
         log_norm = ops.where(log_z > 0, text_log, image_log)
         log_larger = ((power - 1) * log_norm - _log(1 + cosine * below)) / (1 + power)
@@ -221,7 +222,7 @@ class IMTLG(_ByProducts):
     """Equal projections onto both directions (Liu et al. 2021, "Towards impartial", eq. 1 and 2).
 
     `d = w t + (1 - w) i` with `<u, d> = <v, d>`: `w = |i| / (|t| + |i|)`. Equal directions leave
-    `w` open; this is its limit. Length: `|t| |i| sqrt(2 + 2 c) / (|t| + |i|)`.
+    `w` undetermined; this is its limit. Length: `|t| |i| sqrt(2 + 2 c) / (|t| + |i|)`.
     """
 
     def weights_of(self, text_norm, image_norm, cosine):
@@ -230,10 +231,10 @@ class IMTLG(_ByProducts):
 
 
 class ConFIG(_ByProducts):
-    """Free of conflict, as long as the gradients' projections (Liu et al. 2024, eq. 2).
+    """Free of conflict, with the summed length of both projections (Liu et al. 2024, eq. 2).
 
     The unit bisector, times `<t, .> + <i, .>`: `(|t| + |i|) / 2 (u + v)`. Length:
-    `(|t| + |i|) sqrt((1 + c) / 2)`. Beside a gradient that is 0 the other stays.
+    `(|t| + |i|) sqrt((1 + c) / 2)`. If one gradient is 0, the other stays as it is.
     """
 
     def weights_of(self, text_norm, image_norm, cosine):
@@ -243,12 +244,13 @@ class ConFIG(_ByProducts):
 
 
 class NTKMTL(_ByProducts):
-    """Equal speeds of convergence, by the tasks' tangent kernels (Qin et al. 2025, eq. 15).
+    """Equal convergence speeds, from the tasks' tangent kernels (Qin et al. 2025, eq. 15).
 
-    `w_t = ((|t|^2 + |i|^2) / (2 |t|^2))^exponent`. Of a task's kernel over `n` parts of the batch
-    the largest eigenvalue counts; this is the paper's `n = 1`, where it is the squared norm. Its
-    exponent of 1/2 makes the bisector, with length `sqrt(|t|^2 + |i|^2) sqrt(1 + c)`. The authors'
-    code has the sum of the squares in place of their mean.
+    `w_t = ((|t|^2 + |i|^2) / (2 |t|^2))^exponent`. What counts is the largest eigenvalue of a
+    task's kernel over `n` parts of the batch; this is the paper's `n = 1`, where the eigenvalue is
+    the squared norm. The paper's exponent of 1/2 gives the bisector, with length
+    `sqrt(|t|^2 + |i|^2) sqrt(1 + c)`. The authors' code has the sum of the squares in place of
+    their mean.
 
     Args:
         exponent: float >= 0; 0 is the sum.
@@ -269,12 +271,12 @@ class NTKMTL(_ByProducts):
 
 
 class Aligned(_ByProducts):
-    """All singular values of the two gradients made equal to the smallest (Senushkin et al. 2023).
+    """Makes all singular values of the two gradients equal to the smallest (Senushkin et al. 2023).
 
     Aligned-MTL, their algorithm 1: `w = s_min (G G^T)^(-1/2) (1/2, 1/2)`. `G G^T` is the
     matrix of inner products, whose inverse root is a closed form. Values of 0 do not count, as in
-    the authors' code: gradients that are parallel up to rounding give their part along the one
-    direction, and a gradient some 2000 times as long as the other stays, halved. The paper's task
+    the authors' code: gradients that are parallel up to rounding keep their component along the one
+    direction, and a gradient some 2000 times as long as the other is kept, halved. The paper's task
     weights are free; here they are 1/2 each.
     """
 
@@ -287,18 +289,18 @@ class Aligned(_ByProducts):
         scale = ops.sqrt((trace + 2 * root_det) * larger)
         text = ops.divide_no_nan(0.5 * (ii + root_det - ti), scale)
         image = ops.divide_no_nan(0.5 * (tt + root_det - ti), scale)
-        # With one singular value its direction in the space of tasks: the first eigenvector's.
+        # With one singular value: its direction in the space of tasks, the first eigenvector's.
         along = ops.divide_no_nan(0.5 * (tt + ti), trace), ops.divide_no_nan(0.5 * (ii + ti), trace)
         has_two = root_det * root_det > 2 * _EPSILON * larger * larger
         return Weights(ops.where(has_two, text, along[0]), ops.where(has_two, image, along[1]))
 
 
 class GradVac(Weighting):
-    """Brings two gradients as near as they have been on average (Wang et al. 2021).
+    """Brings two gradients as close as they have been on average (Wang et al. 2021).
 
-    Where the cosine is below the moving average `p`, each task's gradient gets so much of the other
-    that their cosine would be `p`. Then the average moves. With `p = 0` it is PCGrad. The paper
-    leaves the average's beginning open: 0.
+    Where the cosine is below the moving average `p`, each task's gradient gets as much of the other
+    as would make their cosine `p`. Then the average moves. With `p = 0` this is PCGrad. The paper
+    does not say where the average starts; here it starts at 0.
 
     Args:
         beta: float in [0, 1], how fast the average moves.
@@ -321,7 +323,7 @@ class GradVac(Weighting):
         sine, target_sine = (
             ops.sqrt(ops.maximum((1 - x) * (1 + x), 0.0)) for x in (cosine, target)
         )
-        # An average of 1 would ask for a gradient without end.
+        # An average of 1 would ask for an infinite gradient.
         target_sine = ops.maximum(target_sine, 1e-3)
         added = (target * sine - cosine * target_sine) / target_sine
         added = ops.where(cosine < target, added, 0.0)
@@ -339,7 +341,7 @@ _TINIEST = 2.0**-126
 
 
 def _relative(text_norm, image_norm):
-    """Both norms divided by the larger one, so that their squares are in range."""
+    """Both norms divided by the larger one, so that their squares stay in range."""
     larger = ops.maximum(text_norm, image_norm)
     return ops.divide_no_nan(text_norm, larger), ops.divide_no_nan(image_norm, larger)
 

@@ -1,6 +1,6 @@
 """Merges that take each entry of the merged gradient from one of two parts.
 
-An entry rule stands behind a weighting: `text` and `image` are the parts that it has made.
+An entry rule follows a weighting: `text` and `image` are the parts that the weighting has made.
 """
 
 from typing import Any, NamedTuple
@@ -29,7 +29,7 @@ class Parts(NamedTuple):
 
 
 def masked(mask, text, image, softness=0.0):
-    """`M text + (1 - M) image`, where `M` is 1 or 0, or by `softness` away from them.
+    """`M text + (1 - M) image`, where `M` is 1 or 0, or `softness` away from these.
 
     Args:
         mask: bool tensor, `M`.
@@ -48,12 +48,12 @@ def masked(mask, text, image, softness=0.0):
 class GradDrop(keras.layers.Layer):
     """Keeps one sign of each entry (Chen et al. 2020, "Just pick a sign", algorithm 1).
 
-    `P = (1 + (t + i) / (|t| + |i|)) / 2`; where a uniform number is below `P` the positive parts
-    stay, elsewhere the negative ones. The paper drops at activations; this is the form for
+    `P = (1 + (t + i) / (|t| + |i|)) / 2`; where a uniform random number is below `P` the positive
+    parts stay, elsewhere the negative ones. The paper drops at activations; this is the form for
     parameters, as in TorchJD.
 
     Args:
-        leak: float in [0, 1], how much of what is dropped stays.
+        leak: float in [0, 1], the fraction of what is dropped that stays.
         seed: int in [0, 2**32).
 
     Attributes:
@@ -90,20 +90,20 @@ class GradDrop(keras.layers.Layer):
 class GradientMask(keras.layers.Layer):
     """`G = M dL_text + (1 - M) dL_image` on the shared encoder (eq. 8), `M` by Algorithm 1.
 
-    `M` starts as all ones. Each update clears those of the remaining ones that rank lowest. The
-    paper ranks by `|dL_text|` over the whole shared encoder, and a cleared entry stays cleared.
+    `M` starts as all ones. Each update clears the lowest-ranked of the remaining ones. The paper
+    ranks by `|dL_text|` over the whole shared encoder, and a cleared entry stays cleared.
 
     Args:
-        rank: str. `text`: by `|t|`, the paper. `image`: the largest `|i|` are cleared. `ratio`: by
-            `|t| / (|t| + |i|)`. `sign`: entries whose signs differ first, by the same ratio.
-            `random`: at random, the baseline of Figure 2.
+        rank: str. `text`: by `|t|`, as in the paper. `image`: the largest `|i|` are cleared.
+            `ratio`: by `|t| / (|t| + |i|)`. `sign`: first the entries whose signs differ, by the
+            same ratio. `random`: at random, the baseline of Figure 2.
         scope: str. `all`: one ranking over all tensors. `tensor`: the same share of each tensor.
-        cumulative: bool, whether a cleared entry stays cleared; else each update begins with ones.
-        softness: float in [0, 0.5], how much of the other gradient there is in each entry.
+        cumulative: bool, whether a cleared entry stays cleared; else each update starts from ones.
+        softness: float in [0, 0.5], the share of the other gradient in each entry.
         seed: int; the random numbers depend on it and on the number of updates only.
-        target: str. `gradient`: what the mask picks from, the paper. `update`: the optimiser keeps
-            moments of each gradient, and the mask picks from both updates. The gradient that is
-            reported and clipped is the masked one all the same; its factor is that of both.
+        target: str, what the mask picks from. `gradient`: both gradients, as in the paper.
+            `update`: both updates; the optimiser keeps moments of each gradient. The masked
+            gradient is still the one reported and clipped; its clip factor applies to both.
 
     Attributes:
         needs_sums: bool, whether it needs both gradients summed over the replicas.
@@ -139,7 +139,7 @@ class GradientMask(keras.layers.Layer):
 
         Every replica computes the same mask from the summed gradient and keeps its own copy: to
         aggregate masks, `TPUStrategy` would send every replica's copy to every other. This is not
-        `build`, whose arguments Keras keeps: the encoder would count as the merge's variables.
+        `build`, as Keras keeps its arguments: the encoder would count as the merge's variables.
 
         Args:
             variables: list of Keras variables, in the order of the gradients.
@@ -188,8 +188,8 @@ class GradientMask(keras.layers.Layer):
         """How many entries the next update clears.
 
         Args:
-            wanted: int, the number of entries that are to be cleared then.
-            updates: int, the number of updates that are to be done then.
+            wanted: int, the number of entries that are to be cleared after it.
+            updates: int, the number of updates that are to be done after it.
 
         Returns:
             int32 array: `(1,)`, or with scope `tensor` one for each mask; all 0 for no update.
@@ -200,8 +200,8 @@ class GradientMask(keras.layers.Layer):
         if not self.cumulative:
             is_done = int(np.asarray(self.updates.value)) >= updates
             wanted, cleared = 0 if is_done else wanted, [0] * len(sizes)
-        # Rounded are the sums up to each tensor, so that the last one is `wanted`. A small tensor's
-        # part may come out below what it has cleared: then the tensors around it get less.
+        # The sums up to each tensor are rounded, so that the last one is `wanted`. A small tensor's
+        # share may be below what it has cleared already: then the tensors around it get less.
         ends = [round(wanted * end / sum(sizes)) for end in np.cumsum(sizes).tolist()]
         left = np.subtract(ends, np.cumsum(cleared))
         left = np.clip(np.maximum.accumulate([0, *left]), 0, max(left[-1], 0))
@@ -213,7 +213,7 @@ class GradientMask(keras.layers.Layer):
         Args:
             text, image: lists of tensors, in the order of the masks.
             step: not used.
-            masks: what `refreshed` returns, in place of the present masks.
+            masks: what `refreshed` returns, in place of the current masks.
 
         Returns:
             list of tensors.
@@ -261,11 +261,11 @@ class GradientMask(keras.layers.Layer):
         return ops.cond(ops.any(counts > 0), updated, lambda: list(masks))
 
     def keep(self, masks, good=True):
-        """Replaces the masks by refreshed ones.
+        """Replaces the masks with refreshed ones.
 
         Args:
             masks: what `refreshed` returns.
-            good: scalar bool tensor; if it is False, the present masks stay.
+            good: scalar bool tensor; if it is False, the current masks stay.
         """
         for variable, value in zip(self.masks, masks, strict=True):
             variable.assign(ops.where(good, value, variable.value))
@@ -282,7 +282,7 @@ class GradientMask(keras.layers.Layer):
         if self.rank == "text":
             return text
         if self.rank == "image":
-            # The order of the bits the other way round; `1 / |i|` would make ties.
+            # The reverse order of the bits; `1 / |i|` would make ties.
             return [ops.view(_INFINITY - magnitude_bits(i), "float32") for i in image]
         if self.rank == "random":
             updates = self.updates.value
@@ -291,7 +291,7 @@ class GradientMask(keras.layers.Layer):
         for t, i in zip(text, image, strict=True):
             ratio = ops.divide_no_nan(ops.abs(t), ops.abs(t) + ops.abs(i))
             if self.rank == "sign":
-                # What agrees comes after a ratio of 1; a sum of floats would make ties.
+                # Entries that agree come after a ratio of 1; a sum of floats would make ties.
                 bits, agree = magnitude_bits(ratio), ops.sign(t) * ops.sign(i) >= 0
                 ratio = ops.view(ops.where(agree, bits + (_ONE + 1), bits), "float32")
             values.append(ratio)

@@ -11,13 +11,13 @@ from keras_vitbert.merging.weighting import Weighting, Weights
 class Uncertainty(Weighting):
     """Learned log-variances (Kendall et al. 2018, eq. 10, for classification).
 
-    The loss is the sum of `exp(-s) L + s / 2` over both tasks, `s = log sigma^2`, each of which
-    moves down its own gradient `1/2 - exp(-s) L`; it rests at `s = log 2 L`, where the weight is
-    `1 / (2 L)`. The paper trains `s` with the network's optimiser, whose rate would hardly move it;
-    here it is plain gradient descent with a rate of its own.
+    The loss is the sum of `exp(-s) L + s / 2` over both tasks, with `s = log sigma^2`. Each `s`
+    descends its own gradient `1/2 - exp(-s) L` and rests at `s = log 2 L`, where the weight is
+    `1 / (2 L)`. The paper trains `s` with the network's optimiser, whose rate would barely move it;
+    here it is plain gradient descent with a separate rate.
 
     Args:
-        rate: float > 0, of the log-variances.
+        rate: float > 0, learning rate of the log-variances.
     """
 
     weighs_losses = True
@@ -40,9 +40,9 @@ class Uncertainty(Weighting):
 class DWA(Weighting):
     """Dynamic weight average (Liu et al. 2019, "End-to-end multi-task learning", eq. 7).
 
-    `w = 2 softmax(r / T)` with `r` a task's last mean loss divided by the one before: who descends
-    slowly weighs more. The paper averages over an epoch of its data; here it is a number of steps.
-    Before two of them are over the weights are 1.
+    `w = 2 softmax(r / T)` with `r` a task's last mean loss divided by the one before: a task that
+    descends slowly weighs more. The paper averages over an epoch of its data; here it is over a
+    window of steps. Until two windows are over, the weights are 1.
 
     Args:
         temperature: float > 0, `T`; the paper has 2.
@@ -81,18 +81,18 @@ class DWA(Weighting):
 
 
 class GradNorm(Weighting):
-    """Equal rates of training, by the norms of the gradients (Chen et al. 2018, algorithm 1).
+    """Equal training rates, from the norms of the gradients (Chen et al. 2018, algorithm 1).
 
-    The weights, whose sum stays 2, go down the gradient of `sum |w n - m r^alpha|`: `n` is the norm
-    of a task's gradient, `m` the mean of `w n`, `r` the loss divided by the first one and by the
-    mean of such quotients; the target `m r^alpha` counts as a constant. The paper takes the norms
-    in the last shared layer, here it is the shared encoder; and that gradient is divided by `m`,
-    so that the rate does not depend on the scale of the losses. Its experiments
-    move `w` by Adam; here it is gradient descent, as in the algorithm.
+    The weights, whose sum stays 2, descend the gradient of `sum |w n - m r^alpha|`. `n` is the norm
+    of a task's gradient, `m` the mean of `w n`, and `r` the loss divided by the first one and by
+    the mean of these quotients; the target `m r^alpha` counts as a constant. The paper takes the
+    norms in the last shared layer; here they are those of the shared encoder. Here the gradient of
+    the weights is also divided by `m`, so that the rate does not depend on the scale of the losses.
+    The paper's experiments move `w` by Adam; here it is gradient descent, as in the algorithm.
 
     Args:
         alpha: float, how much more a slow task weighs; the paper has 0.12 and 1.5.
-        rate: float > 0, of the weights; the paper has 0.025.
+        rate: float > 0, learning rate of the weights; the paper has 0.025.
     """
 
     weighs_losses = True
@@ -125,14 +125,14 @@ class GradNorm(Weighting):
 
 
 class FAMO(Weighting):
-    """As much progress for both losses, without their gradients (Liu et al. 2023, eq. 10 to 12).
+    """Equal progress for both losses, without their gradients (Liu et al. 2023, eq. 10 to 12).
 
-    `w = c z / L` with `z = softmax(x)` and `c = 1 / sum(z / L)`. After the update, `x` moves down
-    `J d + decay x`: `d` is how much the logarithm of each loss has fallen on the same batch,
-    `J` the softmax's Jacobian. The authors' code moves `x` by Adam; this is eq. 12.
+    `w = c z / L` with `z = softmax(x)` and `c = 1 / sum(z / L)`. After the update, `x` descends
+    `J d + decay x`: `d` is how much the logarithm of each loss has fallen on the same batch, and
+    `J` is the softmax's Jacobian. The authors' code moves `x` by Adam; this is eq. 12.
 
     Args:
-        rate: float > 0, of `x`; the paper has 0.025.
+        rate: float > 0, learning rate of `x`; the paper has 0.025.
         decay: float >= 0.
     """
 
@@ -162,9 +162,9 @@ class FAMO(Weighting):
 
 
 class RandomWeights(Weighting):
-    """Other weights in each step, drawn at random (Lin et al. 2022, random loss weighting).
+    """New weights in each step, drawn at random (Lin et al. 2022, random loss weighting).
 
-    The softmax of two normal numbers, keyed by seed and step.
+    They are the softmax of two normal random numbers, keyed by seed and step.
 
     Args:
         seed: int in [0, 2**32).
@@ -181,9 +181,9 @@ class RandomWeights(Weighting):
 
 
 class Alternate(Weighting):
-    """One modality a step, text first; UML (arXiv 2510.08492) alternates modalities.
+    """One modality per step, text first; UML (arXiv 2510.08492) alternates modalities.
 
-    Both losses are computed, and one weighs 0, also in the optimiser's moments.
+    Both losses are computed, and one has weight 0, also in the optimiser's moments.
     """
 
     weighs_losses = True
@@ -193,7 +193,7 @@ class Alternate(Weighting):
         return Weights(1 - odd, odd), []
 
 
-_LEAST = 1e-8  # nats: a loss has a logarithm
+_LEAST = 1e-8  # nats, so that a loss has a logarithm
 
 
 def _pair(values):

@@ -1,4 +1,4 @@
-"""How the gradients of two tasks become one: a weighting, then perhaps a rule for each entry.
+"""How the gradients of two tasks become one: a weighting, then optionally a rule for each entry.
 
 The step asks a merge what it needs (`is_linear`, `needs_losses`, ...) and does no more than that.
 """
@@ -18,7 +18,7 @@ from keras_vitbert.model.shared_weights import block_of, is_in_blocks
 
 @dataclasses.dataclass(frozen=True)
 class Merged:
-    """What a merge makes of a step.
+    """The result of merging the gradients of a step.
 
     Attributes:
         gradients: list of tensors in the order of the trainable variables.
@@ -35,24 +35,25 @@ class Merged:
 class Merge(keras.layers.Layer):
     """Merges the gradients of two tasks, called text and image.
 
-    Both losses reach the shared variables; any other variable is reached by one loss only and gets
-    that loss's gradient, weighted where the weights are those of the losses.
+    Both losses reach the shared variables. Any other variable is reached by one loss only and gets
+    that loss's gradient, weighted if the weights are those of the losses.
 
     Args:
         weighting: a `Weighting`.
         entries: `GradientMask`, `GradDrop` or None: what decides on each entry of the shared
             variables' gradient; without it both parts are added.
         per_block: bool, whether each block is weighted by its own inner products.
-        blocks: pair of int, first and end: only these blocks are merged so, and on other shared
-            variables the gradients are summed as `rest` says. None for all.
-        rest: `Sum`, for the shared variables outside of `blocks`.
+        blocks: pair of int, first and end: only these blocks are merged like this, and on other
+            shared variables the gradients are summed as in `rest`. None for all blocks.
+        rest: `Sum`, for the shared variables outside `blocks`.
 
     Attributes:
-        chosen_paths: list of str, the paths of the variables of `blocks`; of a mask each has one.
+        chosen_paths: list of str, the paths of the variables of `blocks`, each of which has a mask
+            if there is a `GradientMask`.
 
     Raises:
-        ValueError: a weighting of losses, which acts on all, is to act by block; or `blocks` are
-            none.
+        ValueError: a weighting of losses, which acts on all variables, is to act by block; or
+            `blocks` is empty.
     """
 
     def __init__(self, weighting, entries=None, per_block=False, blocks=None, rest=None, **kwargs):
@@ -74,7 +75,7 @@ class Merge(keras.layers.Layer):
 
     @property
     def mask(self):
-        """`GradientMask`, or None without."""
+        """The `GradientMask`, or None."""
         return self.entries if isinstance(self.entries, GradientMask) else None
 
     @property
@@ -115,7 +116,7 @@ class Merge(keras.layers.Layer):
         if not any(chosen):
             known = ", ".join(_once(names))
             raise ValueError(f"blocks {self.blocks} are none of the model's: {known}")
-        # Of each shared variable the row, None outside of the blocks.
+        # The row of each shared variable; None outside the blocks.
         inside = [name for name, is_in in zip(names, chosen, strict=True) if is_in]
         self.rows = _once(inside) if self.per_block else ["all"]
         self._row_of = [
@@ -123,7 +124,7 @@ class Merge(keras.layers.Layer):
             for name, is_in in zip(names, chosen, strict=True)
         ]
         variables = [v for v, is_in in zip(shared_variables, chosen, strict=True) if is_in]
-        # Not the variables: Keras would count the encoder as the merge's.
+        # Not the variables themselves: Keras would count the encoder as the merge's.
         self.chosen_paths = [variable.path for variable in variables]
         self.weighting.make_state(len(self.rows))
         if self.mask:
@@ -139,7 +140,7 @@ class Merge(keras.layers.Layer):
             )
 
     def of_chosen(self, gradients):
-        """Those of the shared variables, or of their gradients, that are of the merge's blocks.
+        """Picks the shared variables, or their gradients, that belong to the merge's blocks.
 
         Args:
             gradients: list, in the order of `make_state`.
@@ -169,7 +170,7 @@ class Merge(keras.layers.Layer):
             losses: pair of scalar tensors over the global batch, of text and image; with
                 `needs_losses`.
             step: scalar int tensor, completed steps.
-            masks: what `GradientMask.refreshed` returns, in place of the present masks.
+            masks: what `GradientMask.refreshed` returns, in place of the current masks.
 
         Returns:
             `Merged`.
@@ -201,7 +202,7 @@ class Merge(keras.layers.Layer):
         return Merged(gradients, state, parts)
 
     def after(self, losses, losses_after):
-        """The state after losses that were computed again, for `keep`.
+        """The next state, from losses that were computed again, for `keep`.
 
         Args:
             losses, losses_after: pairs of scalar tensors over the global batch, of text and image,
@@ -210,7 +211,7 @@ class Merge(keras.layers.Layer):
         return self.weighting.after(losses, losses_after)
 
     def keep(self, state, good=True):
-        """Makes a step's new state the present one.
+        """Stores a step's new state.
 
         Args:
             state: list, of `Merged` or `after`.
@@ -229,7 +230,7 @@ class Merge(keras.layers.Layer):
         return products(ops.stack([square_sums(*group) for group in groups]))
 
     def _merged(self, shared, weights_of, step, masks):
-        """Of each shared variable the merged gradient and, with `masks_updates`, its `Parts`."""
+        """The merged gradient of each shared variable and, with `masks_updates`, its `Parts`."""
         merged, parts = [], []
         for row, (text, image) in zip(self._row_of, shared, strict=True):
             w = weights_of(row)
@@ -256,7 +257,7 @@ class Merge(keras.layers.Layer):
         return [next(both) if gradient is None else (gradient, None) for gradient in merged]
 
     def _shown(self, weights, found):
-        """Rows of both weights in the merged gradient, and of the cosine; 0 without products."""
+        """Rows of both weights in the merged gradient and the cosine; it is 0 without products."""
         rows = len(self.rows)
         text = weights.text + weights.text_in_image
         image = weights.image + weights.image_in_text
@@ -265,14 +266,15 @@ class Merge(keras.layers.Layer):
             [ops.broadcast_to(ops.cast(x, "float32"), (rows,)) for x in columns], axis=1
         )
 
-    # --- what is seen --------------------------------------------------------------------------
+    # --- what is logged ------------------------------------------------------------------------
 
     def values(self):
-        """The last step's weights of both gradients and, if it knows, their cosine.
+        """The last step's weights of both gradients and, if known, their cosine.
 
         Returns:
             dict of `merge/text_weight`, `merge/image_weight`, `merge/cosine` to float, means over
-            the blocks, and with `/BLOCK` behind those of each; empty where the weights are fixed.
+            the blocks, and with the suffix `/BLOCK` the values of each; empty if the weights are
+            fixed.
         """
         if self.weighting.is_fixed:
             return {}
@@ -300,13 +302,13 @@ def both_reached(text_gradients, image_gradients):
 
 
 def present(rows):
-    """Gradients that are there, and the way back.
+    """Gradients without None, and a function that puts None back.
 
     Args:
         rows: lists of tensors, with None where a loss does not reach a variable.
 
     Returns:
-        (lists without None; function that puts other lists of these lengths into the places).
+        (lists without None; function that puts other lists of these lengths into their places).
     """
     places = [[gradient is not None for gradient in row] for row in rows]
 

@@ -31,9 +31,9 @@ def get_merge(config, seed=0):
     """Builds the merge of a config's `merge` section.
 
     Args:
-        config: mapping with `name` and its options, as `keras_vitbert.configs.paper` has them; what
-            is missing gets its default.
-        seed: int in [0, 2**32), of random merges.
+        config: mapping with `name` and its options, as in `keras_vitbert.configs.paper`; a missing
+            option gets its default.
+        seed: int in [0, 2**32), for random merges.
 
     Returns:
         `Merge`.
@@ -47,7 +47,7 @@ def get_merge(config, seed=0):
         raise ValueError(f"merge {config['name']!r} {error}") from None
 
     def options(of):
-        # Named in checkpoints; Keras would number the layers of a process.
+        # The name is in checkpoints; Keras' own would number the layers of a process.
         return {**(config.get(of) or {}), "name": "merge"}
 
     total = Sum(config.get("image_loss_ratio", 0.2))
@@ -71,7 +71,7 @@ def get_merge(config, seed=0):
             config.get("mask_softness", 0.0),
             seed,
             config.get("mask_target", "gradient"),
-            name="merge",  # checkpoints know the masks by it
+            name="merge",  # by which checkpoints find the masks
         )
     return Merge(
         weighting,

@@ -6,10 +6,10 @@ from keras import ops
 
 
 class Products(NamedTuple):
-    """What the inner products of two gradients say, a row for each block or one for all.
+    """Norms and cosine of two gradients, with a row for each block or one for all.
 
-    With norms and the cosine in place of the three products, no value that a merge computes
-    overflows where a weight does not.
+    They take the place of the three inner products, so that no value that a merge computes
+    overflows unless a weight does.
 
     Attributes:
         text_norm, image_norm: float32 tensors `(rows,)`, `|t|` and `|i|`.

@@ -8,7 +8,7 @@ from keras import ops
 
 from keras_vitbert.merging.threefry import SHORT, threefry, word
 
-_UNIT = 2.0**-24  # of float32 in [0, 1)
+_UNIT = 2.0**-24  # the step of the float32 values in [0, 1)
 
 
 def uniform(seed, step, place, like):
@@ -17,8 +17,8 @@ def uniform(seed, step, place, like):
     Args:
         seed: int in [0, 2**32).
         step: scalar int tensor, or int.
-        place: int in [0, 2**32), tells the draws of a step from one another.
-        like: tensor, of whose shape they are.
+        place: int in [0, 2**32), distinguishes the draws of a step.
+        like: tensor of the wanted shape.
 
     Returns:
         float32 tensor, multiples of 2**-24.
@@ -47,7 +47,7 @@ def _drawn(like, seed, step, place):
     shape: Any = ops.shape(like)
     count = shape[0]
     counter = ops.cast(ops.arange((count + 1) // 2), "uint32"), place
-    # A counter makes two numbers.
+    # Each counter gives two numbers.
     both = ops.concatenate(threefry((seed, step), counter, SHORT))
     return (ops.cast(ops.right_shift(both, word(8)), "float32") * _UNIT)[:count]
 
@@ -55,7 +55,7 @@ def _drawn(like, seed, step, place):
 if keras.backend.backend() == "tensorflow":
     import tensorflow as tf
 
-    # Its 80 operations are traced once, and one pass over memory.
+    # Its 80 operations are traced once, and take one pass over memory.
     _drawn = tf.function(
         _drawn,
         [tf.TensorSpec((None,)), *[tf.TensorSpec((), tf.uint32)] * 3],

@@ -5,8 +5,8 @@ is found by bisection over the bits: 31 passes that only count. Of equal values 
 flat order are selected; the position where they end is found by the same bisection over the flat
 index. The cost is a fixed number of counting passes, the memory one copy of the values as integers.
 
-What is as large as the values is uint32, bool or float32: TensorFlow keeps arithmetic in int32 on
-the host where it is not compiled, and a GPU's tensors would be copied there in every pass.
+All tensors as large as the values are uint32, bool or float32: TensorFlow keeps int32 arithmetic on
+the host unless it is compiled, and a GPU's tensors would be copied there in every pass.
 """
 
 import itertools
@@ -15,7 +15,7 @@ import math
 from keras import ops
 
 MAGNITUDE_BITS = 31  # float32 without its sign
-_EXACT = 2**24  # up to which float32 has every integer
+_EXACT = 2**24  # float32 represents every integer up to this
 
 
 def smallest(values, candidates, count):
@@ -78,8 +78,8 @@ def _up_to(last, shape):
     """True at the places of a tensor up to `last` in flat order; `last` may be outside of it."""
     columns = shape[-1] if shape else 1
     rows = math.prod(shape) // max(columns, 1)
-    # Places as numbers would take as much memory as the values. TensorFlow even computes them
-    # before it compiles, and they become constants of the program, 340 MB at the paper's size.
+    # Indices would take as much memory as the values. TensorFlow even computes them before it
+    # compiles, and they become constants of the program, 340 MB at the paper's size.
     count = ops.cast(ops.clip(last, -1, rows * columns - 1) + 1, "uint32")
     before = _range(rows) * columns
     of_rows = ops.maximum(count, before) - before
@@ -97,7 +97,7 @@ def _count(flags):
 
 
 def _sums(flags):
-    """Sums of the parts of a tensor, as float32, which is exact as the parts are small enough."""
+    """Sums of the parts of a tensor in float32, exact because the parts are small enough."""
     size = math.prod(flags.shape)
     if size <= _EXACT:
         return [ops.sum(ops.cast(flags, "float32"))]

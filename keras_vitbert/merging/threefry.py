@@ -6,7 +6,7 @@ Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3".
 import numpy as np
 from keras import ops
 
-SHORT = 13  # rounds, the fewest that the paper finds no fault in
+SHORT = 13  # rounds, the fewest in which the paper finds no fault
 _ROTATIONS = (13, 15, 26, 6), (17, 29, 16, 24)
 _PARITY = 0x1BD11BDA
 
@@ -17,7 +17,7 @@ def threefry(key, counter, rounds=20):
     Args:
         key: pair of uint32 tensors.
         counter: pair of uint32 tensors, of shapes that broadcast with those of the key.
-        rounds: int, of the cipher.
+        rounds: int, rounds of the cipher.
 
     Returns:
         pair of uint32 tensors.

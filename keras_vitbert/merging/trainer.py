@@ -21,9 +21,9 @@ from keras_vitbert.merging.merge import Merge, both_reached, present
 class TwoTaskTrainer(keras.Model):
     """Trains a model on two losses whose gradients are merged.
 
-    The variables that both losses reach are merged, any other gets the gradient of its loss. The
-    first task is the one that this package calls text, the second the one that it calls image.
-    Weights, outputs and predictions are those of `network`, which can be saved as ever.
+    Gradients of variables that both losses reach are merged; any other variable gets the gradient
+    of its loss. The first task is the one that this package calls text, the second the one that it
+    calls image. Weights, outputs and predictions are those of `network`, which is saved as usual.
 
     Args:
         network: a built Keras model whose outputs are a dict.
@@ -57,7 +57,7 @@ class TwoTaskTrainer(keras.Model):
             initializer="zeros",
             trainable=False,
         )
-        self.bad_steps = ()  # as `MaskSchedule` looks at it
+        self.bad_steps = ()  # for `MaskSchedule`, which reads it
         self.built = True
 
     def call(self, inputs, training=False):
@@ -116,7 +116,7 @@ class TwoTaskTrainer(keras.Model):
         with tf.GradientTape(persistent=True) as tape:
             losses = self._task_losses(inputs, targets, training=True)
         found = [tape.gradient(loss, variables) for loss in losses]
-        # All is summed: simple, and right for every merge.
+        # Everything is averaged: simple, and right for every merge.
         gradients, placed = present(found)
         gradients = [[tf.convert_to_tensor(g) for g in row] for row in gradients]
         gradients, losses = replicas.all_reduce(tf.distribute.ReduceOp.MEAN, [gradients, losses])
@@ -126,7 +126,7 @@ class TwoTaskTrainer(keras.Model):
             texts, images = map(self.merge.of_chosen, both_reached(first, second))
             masks = mask.refreshed(texts, images, self.clear_counts.value)
         merged = self.merge.merge(first, second, losses, step, masks)
-        # The optimiser sums over the replicas once more.
+        # The optimiser sums over the replicas again.
         self.optimizer.apply(
             [None if g is None else g / count for g in merged.gradients],
             self.network.trainable_variables,
@@ -161,7 +161,7 @@ class TwoTaskTrainer(keras.Model):
         return {name: metric.result() for name, metric in self.means.items()}
 
     def request_probe(self, clear=0):
-        """Makes the next step update the masks, as `MaskSchedule` asks for it.
+        """Makes the next step update the masks, when `MaskSchedule` asks for it.
 
         Args:
             clear: int array, see `GradientMask.counts`.

@@ -1,4 +1,4 @@
-"""What all ways of weighting two gradients have in common, and the two simplest."""
+"""What all weightings of two gradients have in common, and the two simplest weightings."""
 
 from typing import Any, NamedTuple
 
@@ -6,11 +6,11 @@ import keras
 
 
 class Weights(NamedTuple):
-    """How much of each gradient there is in a task's part of the merged one.
+    """How much of each gradient goes into a task's part of the merged one.
 
     The text's part is `text * t + image_in_text * i`, the image's is
-    `image * i + text_in_image * t`; the merged gradient is their sum, or takes each entry from one
-    of them, where there is a mask.
+    `image * i + text_in_image * t`. The merged gradient is their sum or, with a mask, takes each
+    entry from one of them.
 
     Attributes:
         text, image, image_in_text, text_in_image: floats, or float32 tensors `(rows,)` with a value
@@ -24,20 +24,20 @@ class Weights(NamedTuple):
 
 
 class Weighting(keras.layers.Layer):
-    """Weighs the gradients of two tasks, called text and image; the base of all that do.
+    """The base class of all weightings of the gradients of two tasks, called text and image.
 
-    A subclass says what it needs to know, and the step gets no more:
+    A subclass declares what it needs, and the step provides no more:
 
     Attributes:
         needs_products: bool, whether it needs the inner products of the gradients, summed over all
-            replicas. Then both gradients are summed; otherwise merging is linear, and the merged
-            one is.
+            replicas. If so, both gradients are summed; otherwise merging is linear, and only the
+            merged gradient is summed.
         needs_losses: bool, whether it needs both losses over the global batch.
-        needs_losses_after: bool, whether it needs them after the update once more, of the same
-            batch: one more forward pass.
+        needs_losses_after: bool, whether it needs them again after the update, on the same batch,
+            which takes one more forward pass.
         is_fixed: bool, whether the weights are numbers that no step changes.
-        weighs_losses: bool, whether the weights are those of the losses, so that they act on
-            variables that one task alone reaches, too.
+        weighs_losses: bool, whether the weights are those of the losses, so that they also act on
+            variables that only one task reaches.
     """
 
     needs_products = False
@@ -50,7 +50,7 @@ class Weighting(keras.layers.Layer):
         """Makes the variables that `weigh` reads and whose next values it returns.
 
         Args:
-            rows: int, the blocks that are weighed by themselves; 1 without.
+            rows: int, how many blocks are weighted separately; 1 if none are.
         """
 
     def state_weight(self, name, shape, initializer: Any = "zeros", dtype="float32"):
@@ -59,7 +59,7 @@ class Weighting(keras.layers.Layer):
         Args:
             name: str.
             shape: tuple of int.
-            initializer: of Keras.
+            initializer: a Keras initializer.
             dtype: str.
         """
         return self.add_weight(
@@ -67,7 +67,7 @@ class Weighting(keras.layers.Layer):
         )
 
     def loss(self, text_loss, image_loss):
-        """The loss to report and to judge a step by; most have none, and this is the sum.
+        """The loss to report and to judge a step by; most weightings have none: this is the sum.
 
         Args:
             text_loss, image_loss: scalar tensors.
@@ -88,20 +88,20 @@ class Weighting(keras.layers.Layer):
         raise NotImplementedError
 
     def after(self, losses, losses_after):
-        """What changes in the state by the losses after the update.
+        """The changes of state that follow from the losses after the update.
 
         Args:
             losses, losses_after: pairs of scalar float32 tensors.
 
         Returns:
-            list as that of `weigh`.
+            list like that of `weigh`.
         """
         del losses, losses_after
         return []
 
 
 class Unit(Weighting):
-    """Each task's gradient as it is: `t + i`, or with a mask that of eq. 8."""
+    """Leaves each task's gradient as it is: `t + i`, or eq. 8 with a mask."""
 
     is_fixed = True
 

@@ -5,17 +5,18 @@ from typing import Any
 
 import keras
 
-# With the types of these functions, pyright takes those of `keras.ops` to return None.
+# `Any`, as pyright would otherwise infer that functions of `keras.ops` return None.
 _activations: Any = keras.activations
 ops: Any = keras.ops
 
 
 @ops.custom_gradient
 def gelu(x):
-    """GELU, `x P(X <= x)` of a normal `X` (Hendrycks and Gimpel 2016), rounded once.
+    """GELU, `x P(X <= x)` for a normal `X` (Hendrycks and Gimpel 2016), rounded once.
 
-    Its derivative is computed beside it, in float32 too, and is all that is kept for the backward
-    pass: fewer passes over memory than by TensorFlow's own, where operations are not fused.
+    The derivative is computed along with it, in float32 too, and only the derivative is kept for
+    the backward pass. Where operations are not fused, this takes fewer passes over memory than
+    TensorFlow's GELU.
 
     Args:
         x: float tensor.

@@ -17,12 +17,12 @@ NORMS = ("pre", "post")
 class ViTBertBackbone(keras_hub.models.Backbone):
     """One transformer encoder for images and for text.
 
-    The blocks and one more LayerNorm are created once and called on both token sequences. Only the
+    The blocks and an extra LayerNorm are created once and called on both token sequences. Only the
     embeddings differ between the modalities.
 
-    | `norm` | block | the other LayerNorm |
+    | `norm` | block | the extra LayerNorm |
     | --- | --- | --- |
-    | `pre` | `z' = MSA(LN(z)) + z`, `z = MLP(LN(z')) + z'` (eq. 3 and 4, as in ViT) | after all |
+    | `pre` | `z' = MSA(LN(z)) + z`, `z = MLP(LN(z')) + z'` (eq. 3 and 4, as in ViT) | at the end |
     | `post` | `z' = LN(MSA(z) + z)`, `z = LN(MLP(z') + z')` (as in BERT) | after the embeddings |
 
     Args:
@@ -35,20 +35,21 @@ class ViTBertBackbone(keras_hub.models.Backbone):
         vocabulary_size: int, `V`, or None for a model without text.
         max_sequence_length: int, the longest text in tokens.
         dropout: float, rate after the embeddings, attention and MLP.
-        attention_dropout: float, rate on attention weights; -1: that of `dropout`. With 0,
+        attention_dropout: float, rate on attention weights; -1 for the rate `dropout`. With 0,
             attention is `keras.ops.dot_product_attention`, which a backend may fuse.
         stochastic_depth: float, rate at which an example skips the attention, and the MLP, of the
             last block; it rises from block to block in equal steps (Huang et al. 2016, eq. 4).
         layer_norm_epsilon: float.
         norm: str, `pre` or `post`, see above.
-        activation: str, of the MLPs, a key of `keras_vitbert.model.activations.ACTIVATIONS`.
-        num_segments: int, embeddings of segments; 0 for a text model without them, as DistilBERT
-            is, which ignores `segment_ids`.
+        activation: str, for the MLPs, a key of `keras_vitbert.model.activations.ACTIVATIONS`.
+        num_segments: int, segment embeddings; 0 for a text model without them, such as DistilBERT,
+            which ignores `segment_ids`.
         patch_bias, prefix_tokens, image_mean, image_std: see `ImageEmbedding`.
-        embedding_scale: float, which words, positions and segments are multiplied by, as Vaswani et
-            al. 2017, section 3.4, do. They begin with a deviation of 0.02; where nothing normalises
-            their sum (`pre`), it is what a token says of itself beside what attention adds to all
-            of them alike. A small model, whose kernels are large, learns text sooner with more.
+        embedding_scale: float, factor on the embeddings of words, positions and segments, as in
+            Vaswani et al. 2017, section 3.4. They start with a standard deviation of 0.02. Where
+            nothing normalises their sum (`pre`), this sum is a token's own signal, next to what
+            attention adds to all tokens alike. A small model, whose kernels are large, learns text
+            sooner with a larger factor.
         dtype: a Keras dtype or policy, such as `"mixed_bfloat16"`.
 
     Call it on a dict with the inputs of one modality or of both:
@@ -56,24 +57,24 @@ class ViTBertBackbone(keras_hub.models.Backbone):
     - `images`: `(batch, image_size, image_size, 3)`, integers in 0 to 255 or floats in [0, 1];
     - `token_ids`, `segment_ids`: `(batch, length)` integers;
     - `padding_mask`: `(batch, length)`, true or 1 for real tokens;
-    - where rows hold several texts, also `position_ids`: `(batch, length)` integers, which begin
-      with 0 in each text. `padding_mask` is then the number of the text, from 1 on, and 0 for
-      padding; tokens attend to those of their own text (`pipelines.text.packing`).
+    - where rows hold several texts, also `position_ids`: `(batch, length)` integers, which start
+      at 0 in each text. `padding_mask` then holds the number of the text, counted from 1, and 0 for
+      padding; tokens attend to tokens of their own text (`pipelines.text.packing`).
 
     It returns a dict with `image_sequence` `(batch, prefix_tokens + patches, hidden_dim)`, the
-    class token first, and `text_sequence` `(batch, length, hidden_dim)`, each where its inputs are
-    given. Called with `image_positions` and `text_positions`, as of
-    `keras_vitbert.model.tokens.tokens_at`, it returns those tokens alone, and leaves out what the
-    last block would compute for others: a head that reads the class token needs no more.
+    class token first, and `text_sequence` `(batch, length, hidden_dim)`, each if its inputs are
+    given. Called with `image_positions` and `text_positions`, see
+    `keras_vitbert.model.tokens.tokens_at`, it returns only those tokens, and skips what the last
+    block would compute for the others: a head that reads the class token needs no more.
 
     `block_outputs` maps a name to the symbolic output of a layer, so that
     `keras.Model(backbone.inputs, backbone.block_outputs)` returns all of them: `image_embedding`,
     `image_block_0` ... `image_sequence`, and the same for `text`.
 
     Raises:
-        ValueError: heads or patches do not divide, there is no modality, or a name is unknown; in a
-            call: an input is
-            missing or has another shape, or, called eagerly, floats of images are outside [0, 1].
+        ValueError: heads or patches do not divide, there is no modality, or a name is unknown. In a
+            call: an input is missing or has the wrong shape. In an eager call: image floats are
+            outside [0, 1].
 
     Example:
 
@@ -221,7 +222,7 @@ class ViTBertBackbone(keras_hub.models.Backbone):
 
     @property
     def shared_layers(self):
-        """The layers that both modalities use, in order: the blocks, and the other LayerNorm."""
+        """The layers that both modalities use, in order: the blocks, and the extra LayerNorm."""
         layers = [self.embedding_norm, *self.blocks, self.final_norm]
         return [layer for layer in layers if layer is not None]
 
@@ -231,7 +232,7 @@ class ViTBertBackbone(keras_hub.models.Backbone):
         return [v for layer in self.shared_layers for v in layer.trainable_variables]
 
     def __call__(self, inputs, *args, **kwargs):
-        # Here, for Keras would wrap an error of `call` in ten lines of its own.
+        # Checked here, as Keras would wrap an error from `call` in ten lines of its own.
         check_inputs(self, inputs)
         if isinstance(inputs, dict) and "images" in inputs:
             inputs = {**inputs, "images": scaled(inputs["images"])}
@@ -260,12 +261,12 @@ class ViTBertBackbone(keras_hub.models.Backbone):
         return sequences
 
     def embed(self, stream, inputs, training=None):
-        """What the first block is given.
+        """The input of the first block.
 
         Args:
             stream: str, `image` or `text`.
             inputs: dict, see the class.
-            training: bool; None for that of the layer that calls it.
+            training: bool; None for that of the calling layer.
 
         Returns:
             `(batch, length, hidden_dim)`.

@@ -1,4 +1,4 @@
-"""What a backbone is given: which modalities, and whether it has the right shape."""
+"""The inputs of a backbone: which modalities they contain, and whether their shapes are right."""
 
 _TEXT_INPUTS = {  # their meaning, for messages
     "token_ids": "integers",
@@ -13,7 +13,7 @@ def streams_of(backbone, inputs):
 
     Args:
         backbone: `ViTBertBackbone`.
-        inputs: dict, see there.
+        inputs: dict, see `ViTBertBackbone`.
 
     Returns:
         list of `image` and `text`.
@@ -27,7 +27,7 @@ def streams_of(backbone, inputs):
 
 
 def masks_of(inputs):
-    """The masks that a block is given for text.
+    """The masks that a block takes for text.
 
     Args:
         inputs: dict, see `ViTBertBackbone`.
@@ -43,11 +43,11 @@ def masks_of(inputs):
 
 
 def check_inputs(backbone, inputs):
-    """Refuses inputs that are missing or of another shape.
+    """Refuses inputs that are missing or have the wrong shape.
 
     Args:
         backbone: `ViTBertBackbone`.
-        inputs: what it is called on.
+        inputs: what the backbone is called on.
 
     Raises:
         ValueError: names the input and the fix.

@@ -16,7 +16,7 @@ class Classifier(BackboneNetwork):
     Args:
         backbone: a `ViTBertBackbone` with one modality.
         num_classes: int, `C`.
-        head_kind: str, of `keras_vitbert.model.heads.CLASS_HEADS`.
+        head_kind: str, one of `keras_vitbert.model.heads.CLASS_HEADS`.
 
     Call it on a dict with the backbone's inputs; `images` are integers in 0 to 255 or floats in
     [0, 1]. It returns logits `(batch, num_classes)` in float32.
@@ -49,10 +49,10 @@ class Classifier(BackboneNetwork):
         """What the head reads.
 
         Args:
-            inputs: dict, as of a call.
+            inputs: dict, as in a call.
 
         Returns:
-            `(batch, tokens, D)`, the class token first; with DeiT's head two tokens, else one.
+            `(batch, tokens, D)`, the class token first; two tokens with DeiT's head, else one.
         """
         if self.kind == "images":
             outputs = self.backbone(image_inputs(inputs), image_positions=self.head.tokens)
@@ -73,7 +73,7 @@ class Classifier(BackboneNetwork):
         as well. The head is trained in full.
 
         Args:
-            rank: int, of the updates.
+            rank: int, rank of the updates.
         """
         self.backbone.enable_lora(rank)
 

@@ -11,14 +11,14 @@ INITIALIZER_STDDEV = 0.02
 def truncated_normal() -> Any:
     """The initializer of BERT and ViT for embeddings.
 
-    Kernels of blocks and heads are Glorot-uniform, as in ViT: a deviation of 0.02 suits D = 768 but
-    leaves small encoders almost linear for their first thousand steps.
+    Kernels of blocks and heads are Glorot-uniform, as in ViT: a standard deviation of 0.02 suits
+    D = 768 but leaves small encoders almost linear for their first thousand steps.
     """
     return keras.initializers.TruncatedNormal(stddev=INITIALIZER_STDDEV)
 
 
 def scaled_by(scale, x):
-    """A product with a Python number; what is multiplied by 1 stays as it is."""
+    """The product of a tensor and a Python number; with 1, the tensor as it is."""
     return x if scale == 1 else x * scale
 
 
@@ -37,14 +37,14 @@ class ImageEmbedding(keras.layers.Layer):
         use_bias: bool, whether `E` has a bias.
         prefix_tokens: int, learned tokens before the patches: the class token, and DeiT's
             distillation token where it is 2.
-        mean, std: three floats each, one a channel: of an image `(image - mean) / std` is embedded.
-        position_scale: float, which positions are multiplied by.
+        mean, std: three floats each, one per channel: `(image - mean) / std` is what is embedded.
+        position_scale: float, factor on the position embeddings.
 
-    Input `(batch, image_size, image_size, 3)` floats in [0, 1], which 0.5 and 0.5 scale to [-1, 1];
-    output `(batch, prefix_tokens + (image_size / patch_size)**2, hidden_dim)`.
+    Input `(batch, image_size, image_size, 3)` floats in [0, 1], which a mean and std of 0.5 scale
+    to [-1, 1]; output `(batch, prefix_tokens + (image_size / patch_size)**2, hidden_dim)`.
 
     Raises:
-        ValueError: `patch_size` does not divide `image_size`, or `std` has a 0.
+        ValueError: `patch_size` does not divide `image_size`, or `std` contains a 0.
     """
 
     def __init__(
@@ -138,12 +138,12 @@ class TextEmbedding(keras.layers.Layer):
         max_sequence_length: int, the longest `T`.
         hidden_dim: int, `D`.
         dropout: float, rate applied to the sum.
-        num_segments: int, embeddings of segments; 0 for none, and then `segment_ids` are ignored.
-        scale: float, which the sum is multiplied by.
+        num_segments: int, segment embeddings; with 0 there are none, and `segment_ids` are ignored.
+        scale: float, factor on the sum.
 
     Inputs `token_ids` and `segment_ids` (below `num_segments`), both `(batch, length)` integers
-    with `length` at most `max_sequence_length`; output `(batch, length, hidden_dim)`. With several
-    texts in a row `position_ids` of the same shape say where each token is in its own.
+    with `length` at most `max_sequence_length`; output `(batch, length, hidden_dim)`. Where a row
+    holds several texts, `position_ids` of the same shape give each token's place in its text.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""keras-hub's transformer block with rates of its own, and for the tokens that are read alone."""
+"""keras-hub's transformer block with separate rates, and for only the tokens that are read."""
 
 from typing import Any
 
@@ -11,23 +11,23 @@ from keras_vitbert.model.tokens import tokens_at
 
 @keras.saving.register_keras_serializable(package="keras_vitbert")
 class TransformerEncoder(keras_hub.layers.TransformerEncoder):
-    """A `keras_hub.layers.TransformerEncoder` whose parts have rates of their own.
+    """A `keras_hub.layers.TransformerEncoder` with a separate rate for each part.
 
-    Its name is that of its base, as Keras' files name layers in a list by their class: it reads and
-    writes the files of keras-hub's.
+    It has the name of its base class, because Keras' files name the layers of a list by their
+    class: it reads and writes the files of keras-hub's layer.
 
     Args:
         dropout: float, rate after attention and MLP.
         attention_dropout: float, rate on attention weights. With 0, attention is
             `keras.ops.dot_product_attention`, which a backend may fuse.
         stochastic_depth: float, rate at which an example skips attention, and the MLP (Huang et al.
-            2016, "Deep networks with stochastic depth", section 3). What is kept is divided by the
-            rest, so that nothing changes in inference.
-        **options: of keras-hub's.
+            2016, "Deep networks with stochastic depth", section 3). What is kept is divided by
+            `1 - stochastic_depth`, so that nothing changes in inference.
+        **options: arguments of keras-hub's layer.
     """
 
     def __init__(self, *, dropout=0.0, attention_dropout=0.0, stochastic_depth=0.0, **options):
-        # It has one rate for all, and a layer that is built without dropout has no random numbers.
+        # The base has one rate for all; a layer built without dropout has no random numbers.
         most: Any = max(dropout, attention_dropout)
         super().__init__(dropout=most, **options)
         self.attention_dropout = attention_dropout
@@ -54,17 +54,17 @@ class TransformerEncoder(keras_hub.layers.TransformerEncoder):
         return_attention_scores=False,
         output_positions=None,
     ):
-        """The block, see keras-hub's.
+        """Runs the block, see keras-hub's layer.
 
         Args:
             inputs: `(batch, length, D)`.
-            padding_mask, attention_mask, training, return_attention_scores: see keras-hub's.
-            output_positions: see `tokens_at`: the tokens whose outputs are wanted; by default all.
-                Keys and values are still those of all tokens. What else the block computes, some
-                five sixths of its products, it computes for these alone.
+            padding_mask, attention_mask, training, return_attention_scores: see keras-hub's layer.
+            output_positions: the tokens whose outputs are wanted, see `tokens_at`; by default all.
+                Keys and values are still computed for all tokens. The rest of the block, some five
+                sixths of its products, is computed for these tokens alone.
 
         Returns:
-            `(batch, length, D)`, or as of `tokens_at`.
+            `(batch, length, D)`, or what `tokens_at` returns.
         """
         if output_positions is None:
             return super().call(
@@ -72,8 +72,8 @@ class TransformerEncoder(keras_hub.layers.TransformerEncoder):
             )
         if return_attention_scores:
             raise ValueError("attention scores are those of all tokens; leave output_positions out")
-        # Where a mask tells apart texts in a row, there are more texts than rows, and each query is
-        # one of its row.
+        # Where a mask separates texts in a row, there are more texts than rows, and each query must
+        # stay in its row.
         is_packed = attention_mask is not None
         x = self._self_attention_layer_norm(inputs) if self.normalize_first else inputs
         x = self._self_attention_layer(
@@ -105,7 +105,7 @@ class TransformerEncoder(keras_hub.layers.TransformerEncoder):
 
 
 def _merged(padding_mask, attention_mask):
-    """One mask `(batch, 1 or queries, length)` of those that are not None; None without any."""
+    """The given masks as one, `(batch, 1 or queries, length)`; None if both are None."""
     masks = []
     if padding_mask is not None:
         masks.append(ops.expand_dims(ops.cast(padding_mask, "int32"), 1))
@@ -115,7 +115,7 @@ def _merged(padding_mask, attention_mask):
 
 
 class _Branch(keras.layers.Layer):
-    """Dropout, then that of all an example has."""
+    """Dropout of entries, then of an example's whole branch."""
 
     def __init__(self, dropout, rate):
         super().__init__(dtype=dropout.dtype_policy, name=dropout.name)

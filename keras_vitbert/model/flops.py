@@ -1,11 +1,11 @@
 """Counts the floating-point operations of a network's matrix products.
 
 These are nearly all of a transformer's work. A product of `(m, k)` and `(k, n)` counts `2 m k n`.
-Training counts each product of the forward pass three times: the backward pass makes one more for
-each of its operands.
+Training counts each product of the forward pass three times: the backward pass computes one more
+for each of its operands.
 """
 
-TRAINING = 3  # passes of a training step, in forward passes
+TRAINING = 3  # the cost of a training step, in forward passes
 
 
 def encoder_flops(backbone, length, read):
@@ -13,11 +13,11 @@ def encoder_flops(backbone, length, read):
 
     Args:
         backbone: `ViTBertBackbone`.
-        length: int, tokens, padding and the class token of an image included.
-        read: int, the tokens that heads read: of the others the last block needs keys and values.
+        length: int, tokens, including padding and the class token of an image.
+        read: int, the tokens that heads read; of the others, the last block needs keys and values.
     """
     hidden, intermediate = backbone.hidden_dim, backbone.intermediate_dim
-    keys_values = 2 * hidden**2  # of a token
+    keys_values = 2 * hidden**2  # per token
     others = 2 * hidden**2 + 2 * hidden * intermediate  # query, output; MLP
     others += 2 * length * hidden  # scores, and the sum of values
     tokens = backbone.num_layers * length

@@ -8,8 +8,8 @@
 | `vit` | `W z + b` | Dosovitskiy et al. 2020 |
 | `deit` | the mean of two such layers, on class and distillation token | Touvron et al. 2020 |
 
-Each head has its `kind`, from which `class_head` makes another of it: a str, or a dict of `kind`
-and arguments of the class. `masked_lm_heads` has those on masked tokens.
+Each head has a `kind`, from which `class_head` builds another head like it: a str, or a dict of
+`kind` and arguments of the class. `masked_lm_heads` has the heads on masked tokens.
 """
 
 import functools
@@ -23,8 +23,8 @@ from keras_vitbert.model.activations import ACTIVATIONS
 def logits_policy(policy):
     """The dtype policy of a layer whose outputs are logits.
 
-    Under a mixed policy they are float32 products: bfloat16 keeps 8 bits, so that of logits about
-    16 it tells apart steps of 0.06, which a softmax over a vocabulary compares.
+    Under a mixed policy the logits are float32 products: bfloat16 keeps 8 bits, so it resolves
+    logits of about 16 in steps of 0.06, and a softmax over a vocabulary compares them.
 
     Args:
         policy: `keras.DTypePolicy` of the layers before it.
@@ -64,7 +64,7 @@ class _ClassHead(keras.layers.Layer):
         dropout: float.
 
     Attributes:
-        tokens: int, how many it reads, the class token first.
+        tokens: int, how many tokens it reads, the class token first.
     """
 
     tokens = 1
@@ -78,8 +78,8 @@ class _ClassHead(keras.layers.Layer):
         """The logits of a whole sequence.
 
         Args:
-            sequence: `(batch, length, D)`, the class token first; `tokens` of them are enough.
-            **kwargs: of the call.
+            sequence: `(batch, length, D)`, the class token first; the first `tokens` are enough.
+            **kwargs: arguments of the call.
 
         Returns:
             `(batch, num_classes)` float32.
@@ -101,13 +101,13 @@ class _ClassHead(keras.layers.Layer):
 class MLPHead(_ClassHead):
     """`W2 GELU(W1 z + b1) + b2` with `W1: (D, D)`, `W2: (D, classes)` (eq. 5 and 6).
 
-    The softmax of eq. 6 is part of the loss. It and the second layer are computed in float32 under
-    a mixed dtype policy too, see `logits_policy`.
+    The softmax of eq. 6 is part of the loss. The softmax and the second layer are computed in
+    float32, even under a mixed dtype policy, see `logits_policy`.
 
     Args:
         num_classes: int, `C`.
         dropout: float, rate between the two layers.
-        activation: str, of the first layer, a key of `activations.ACTIVATIONS`.
+        activation: str, after the first layer, a key of `activations.ACTIVATIONS`.
         hidden_dim: int, units of the first layer; None for `D`.
 
     Input `(..., D)`, output logits `(..., num_classes)` in float32.
@@ -146,12 +146,12 @@ class MLPHead(_ClassHead):
 
 @keras.saving.register_keras_serializable(package="keras_vitbert")
 class LinearHead(_ClassHead):
-    """One linear layer a token, and the mean of their logits: the head of ViT, and of DeiT.
+    """One linear layer per token, and the mean of their logits: the head of ViT and of DeiT.
 
     Args:
         num_classes: int, `C`.
         dropout: float, rate before the layers.
-        tokens: int, 1 for the class token alone; 2 for DeiT's second one, too.
+        tokens: int, 1 for the class token alone; 2 to add DeiT's second token.
 
     Input `(..., D)`, or `(..., tokens, D)` where there are several; output logits
     `(..., num_classes)` in float32.
@@ -209,7 +209,7 @@ def class_head(kind, num_classes, backbone, name):
     """A head on the class token of a backbone, built.
 
     Args:
-        kind: str, of `CLASS_HEADS`, or a dict of `kind` and arguments of its class.
+        kind: str, one of `CLASS_HEADS`, or a dict of `kind` and arguments of its class.
         num_classes: int.
         backbone: `ViTBertBackbone`.
         name: str.
@@ -218,7 +218,7 @@ def class_head(kind, num_classes, backbone, name):
         `MLPHead` or `LinearHead`.
 
     Raises:
-        ValueError: an unknown kind, or the backbone has fewer tokens before its patches.
+        ValueError: the kind is unknown, or the backbone has too few tokens before its patches.
     """
     kind, options = parts_of(kind, CLASS_HEADS)
     options = {"dropout": backbone.dropout, "dtype": backbone.dtype_policy, **options}
@@ -230,7 +230,7 @@ def class_head(kind, num_classes, backbone, name):
 
 
 def pooler(backbone, name="pooler"):
-    """BERT's pooler, `tanh(W1 z + b1)`: what a head of the kind `bert` begins with, built.
+    """BERT's pooler, `tanh(W1 z + b1)`, the first layer of a head of the kind `bert`; built.
 
     Args:
         backbone: `ViTBertBackbone`.
@@ -255,7 +255,7 @@ def parts_of(kind, known):
         (str, dict).
 
     Raises:
-        ValueError: it is unknown.
+        ValueError: the kind is unknown.
     """
     options = dict(kind) if isinstance(kind, dict) else {"kind": kind}
     name = options.pop("kind")

@@ -4,10 +4,10 @@
 | --- | --- | --- |
 | `paper` | `W2 GELU(W1 z + b1) + b2` | Li et al. 2021, eq. 5 and 6 |
 | `bert` | `E LN(f(W1 z + b1)) + b2`, with the word embedding `E` | Devlin et al. 2018 |
-| `bert_untied` | the same, with a kernel `E` of its own | |
+| `bert_untied` | the same, with its own kernel `E` | |
 
-`f` is the activation of the blocks. Each head has its `kind`, from which `masked_lm_head` makes
-another of it: a str, or a dict of `kind` and arguments of the class.
+`f` is the activation of the blocks. Each head has a `kind`, from which `masked_lm_head` builds
+another head like it: a str, or a dict of `kind` and arguments of the class.
 """
 
 import keras
@@ -29,13 +29,13 @@ def _at(sequence, positions):
 
 @keras.saving.register_keras_serializable(package="keras_vitbert")
 class MaskedLMHead(MLPHead):
-    """The same MLP with the vocabulary as classes, at the masked positions only.
+    """The paper's MLP with the vocabulary as classes, at the masked positions only.
 
     With 15 % of the positions masked, that is about a sixth of the logits of the whole sequence.
 
-    Inputs `sequence` `(batch, length, D)` and `masked_positions` `(batch, predictions)` integers,
-    or without them the masked tokens alone; output logits `(batch, predictions, num_classes)` in
-    float32.
+    Inputs `sequence` `(batch, length, D)` and `masked_positions` `(batch, predictions)` integers;
+    without positions, `sequence` is the masked tokens alone. Output logits
+    `(batch, predictions, num_classes)` in float32.
     """
 
     def build(self, sequence_shape, masked_positions_shape=None):
@@ -65,22 +65,22 @@ class _TiedDecoder(keras.layers.Layer):
     def call(self, x):
         if self._embedding is None:
             raise ValueError("the decoder is the word embedding; call `tie` of the head first")
-        # A layer's own call decides on the dtype of the values that it reads.
+        # The layer whose call is running decides the dtype of the values that it reads.
         return ops.matmul(x, ops.transpose(self._embedding().value)) + self.bias
 
 
 @keras.saving.register_keras_serializable(package="keras_vitbert")
 class BertMaskedLMHead(keras.layers.Layer):
-    """BERT's: a dense layer, LayerNorm, and the word embedding as the decoder, at masked positions.
+    """BERT's head: a dense layer, LayerNorm, and the word embedding as decoder, on masked tokens.
 
     Args:
         num_classes: int, the size of the vocabulary.
-        activation: str, of the dense layer, a key of `activations.ACTIVATIONS`.
+        activation: str, after the dense layer, a key of `activations.ACTIVATIONS`.
         layer_norm_epsilon: float.
-        tied: bool, whether the decoder is the word embedding, see `tie`; else it is a kernel of its
-            own.
+        tied: bool, whether the decoder is the word embedding, see `tie`; else it has its own
+            kernel.
 
-    Inputs and output as of `MaskedLMHead`; the decoder is computed in float32 likewise.
+    Inputs and output are those of `MaskedLMHead`; the decoder is also computed in float32.
     """
 
     def __init__(
@@ -141,8 +141,8 @@ def masked_lm_head(kind, backbone, name):
     """A head on the masked tokens of a backbone, built.
 
     Args:
-        kind: str, of `MASKED_LM_HEADS`, or a dict of `kind` and arguments of its class; where these
-            are left out, `BertMaskedLMHead` has activation and epsilon of the backbone.
+        kind: str, one of `MASKED_LM_HEADS`, or a dict of `kind` and arguments of its class; without
+            these, `BertMaskedLMHead` takes activation and epsilon from the backbone.
         backbone: `ViTBertBackbone` with a text side.
         name: str.
 
@@ -150,7 +150,7 @@ def masked_lm_head(kind, backbone, name):
         `MaskedLMHead` or `BertMaskedLMHead`.
 
     Raises:
-        ValueError: an unknown kind.
+        ValueError: the kind is unknown.
     """
     kind, options = parts_of(kind, MASKED_LM_HEADS)
     options = {"dtype": backbone.dtype_policy, "name": name, **options}

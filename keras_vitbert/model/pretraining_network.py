@@ -44,17 +44,17 @@ class PreTrainingNetwork(BackboneNetwork):
         backbone: a `ViTBertBackbone`; there are heads for its modalities only.
         num_classes: int, image classes; None for a backbone without images.
         heads: dict of `image`, `mlm` and `nsp` to their kinds, see `heads` and `masked_lm_heads`;
-            without a head of that name there are no such logits. By default all are of the paper.
-            `pooler` is that of a BERT or ViT without them, which has no logits.
+            a name that is left out has no logits. By default all are the paper's. `pooler` is that
+            of a BERT or ViT without these heads; it has no logits.
 
     Call it on a dict with the backbone's inputs for one modality or both (`images` are integers in
-    0 to 255 or floats in [0, 1]); text also needs
-    `masked_positions` `(batch, predictions)`. It returns a dict of float32 logits: `image_logits`
-    `(batch, num_classes)`, `mlm_logits` `(batch, predictions, vocabulary_size)` and `nsp_logits`
-    `(batch, 2)`, where class 1 means that segment B is random.
+    0 to 255 or floats in [0, 1]); text also needs `masked_positions` `(batch, predictions)`. It
+    returns a dict of float32 logits: `image_logits` `(batch, num_classes)`, `mlm_logits`
+    `(batch, predictions, vocabulary_size)` and `nsp_logits` `(batch, 2)`, where class 1 means that
+    segment B is random.
 
     Where rows hold several texts (`pipelines.text.packing`), `text_starts` `(texts,)` says where
-    each begins, counted over all rows, and logits and `masked_positions` are those of the texts.
+    each begins, counted over all rows; logits and `masked_positions` are then by text, not by row.
     """
 
     def __init__(self, backbone, num_classes=None, heads=None, **kwargs):
@@ -92,7 +92,7 @@ class PreTrainingNetwork(BackboneNetwork):
         return logits
 
     def _read_of_texts(self, inputs):
-        """The tokens of each text that heads read, its first one and the masked ones, in all rows.
+        """The tokens that heads read, each text's first and masked ones, as positions in all rows.
 
         Returns:
             `(texts, 1)`, or with a head on masked tokens `(texts, 1 + predictions)`.
@@ -140,7 +140,7 @@ def build_network(model, *, images=True, text=True, dtype=None):
     """A `PreTrainingNetwork` from the `model` section of a config.
 
     Args:
-        model: mapping with `ViTBertBackbone`'s arguments, `num_classes`, and the kinds of heads,
+        model: mapping with `ViTBertBackbone`'s arguments, `num_classes`, and the kinds of heads:
             `image_head` and `text_head`, by default the paper's.
         images, text: bool, the modalities to build.
         dtype: a Keras dtype policy.

@@ -39,7 +39,7 @@ def is_in_blocks(path, blocks):
 
 
 def kind_of(path):
-    """The kind, of `KINDS`, of a shared variable; a bias has that of its kernel.
+    """The kind of a shared variable, one of `KINDS`; a bias has that of its kernel.
 
     Args:
         path: str, the variable's path in the encoder.

@@ -10,20 +10,20 @@ def tokens_at(sequence, positions):
 
     Args:
         sequence: `(batch, length, D)`.
-        positions: int, so many from the first on; or `(texts, count)` integers, counted over all
+        positions: int, for that many first tokens; or `(texts, count)` integers, counted over all
             sequences, see `counted_over_all`.
 
     Returns:
         `(batch, positions, D)`, or `(texts, count, D)`.
     """
     if isinstance(positions, int):
-        # Not cut out: a TPU's compiler gives a piece of one token a layout of its own, and then all
-        # sequences before it the same, which products of attention have to transpose.
+        # Not sliced: a TPU's compiler gives a slice of one token its own layout, then gives all
+        # sequences before it the same layout, which the products of attention must transpose.
         shape: Any = ops.shape(sequence)
         place = ops.expand_dims(ops.arange(shape[1]), 1)
         tokens = [ops.sum(ops.where(place == n, sequence, 0), 1) for n in range(positions)]
         return ops.stack(tokens, 1)
-    # Whole rows: `take_along_axis` gathers single numbers, on a TPU a tile of memory for each.
+    # Whole rows: `take_along_axis` gathers single values, on a TPU a tile of memory for each.
     return ops.take(ops.reshape(sequence, (-1, sequence.shape[-1])), positions, axis=0)
 
 
@@ -31,7 +31,7 @@ def shape_at(shape, positions):
     """The shape of what `tokens_at` returns.
 
     Args:
-        shape: tuple, of the sequences; sizes may be None.
+        shape: tuple, the shape of the sequences; sizes may be None.
         positions: see `tokens_at`; None for all.
 
     Returns:
@@ -44,7 +44,7 @@ def shape_at(shape, positions):
 
 
 def starts_of(sequences):
-    """Where each of a batch of sequences begins, one behind the other.
+    """Where each sequence of a batch begins, if all are laid one after another.
 
     Args:
         sequences: `(batch, length, ...)`.
@@ -57,7 +57,7 @@ def starts_of(sequences):
 
 
 def counted_over_all(positions, starts):
-    """Positions in each text as those in all sequences, one behind the other.
+    """Turns positions in each text into positions in all sequences, one after another.
 
     Args:
         positions: `(texts, count)` integers.

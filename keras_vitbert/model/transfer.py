@@ -19,8 +19,8 @@ def transfer(source, target):
 
     The encoder is always kept. A modality's embedding is kept if both have it, with image positions
     interpolated to the target's grid and text positions cut to its length. If the source has none
-    (a `bert` backbone for images, a `vit` backbone for text), the target's stays fresh. Weights
-    mean the same in one architecture only, which must be that of both.
+    (a `bert` backbone for images, a `vit` backbone for text), the target's stays fresh. Both must
+    have the same architecture, as weights mean something else in another one.
 
     Args:
         source, target: `ViTBertBackbone`; the target's weights change.
@@ -52,12 +52,12 @@ def transfer(source, target):
 
 
 def transfer_heads(source, target, names):
-    """Copies the heads that two networks have alike: of one kind, and of the same sizes.
+    """Copies the heads that two networks have in common: of the same kind and the same sizes.
 
     Args:
         source: `PreTrainingNetwork`.
         target: `PreTrainingNetwork`; its weights change.
-        names: sequence of str, of `image_head`, `mlm_head` and `nsp_head`.
+        names: sequence of str, from `image_head`, `mlm_head` and `nsp_head`.
 
     Returns:
         list of str, the names of the heads that were copied.
@@ -75,7 +75,7 @@ def transfer_heads(source, target, names):
 
 
 def _require_same(source, target):
-    """Refuses backbones whose weights mean something else."""
+    """Refuses backbones whose weights differ in meaning."""
     names = [*_OF_ENCODER]
     for part, of_part in _OF_EMBEDDINGS.items():
         if getattr(source, part) is not None and getattr(target, part) is not None:
@@ -94,9 +94,9 @@ def _flag(value):
 def interpolate_positions(positions: Any, grid: int, prefix: int = 1) -> Any:
     """Interpolates the position embeddings of images to another grid of patches.
 
-    The interpolation is bilinear in two dimensions, like resizing an image of `D` channels by the
-    centres of its pixels. The class token keeps its embedding (ViT, section 3.2, which does not
-    specify the kind of interpolation).
+    The interpolation is bilinear in two dimensions, like resizing an image of `D` channels with
+    pixel centres as sample points. The class token keeps its embedding (ViT, section 3.2, which
+    does not specify the kind of interpolation).
 
     Args:
         positions: `(1, prefix + old * old, D)`, the class token's first.
@@ -147,7 +147,7 @@ def _copy_text_embedding(source, target):
 
 
 def _copy(source, target, fitted=lambda positions: positions):
-    """Copies the weights of a layer, its position embedding through `fitted`."""
+    """Copies the weights of a layer; `fitted` is applied to its position embedding."""
     for ours, theirs in zip(target.weights, source.weights, strict=True):
         value: Any = ops.convert_to_numpy(theirs.value)
         if theirs.name == "position_embedding":

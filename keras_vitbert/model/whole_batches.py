@@ -9,22 +9,23 @@ def on_whole_batches(function, model, strategy, sums=False, spec=None):
     """Compiles a function of one replica's share of a batch for the whole batch.
 
     Args:
-        function: of a dict of tensors, to nested lists and dicts of tensors, in `keras.ops`; or to
-            a tuple of int32 and float32 tensors `(examples, columns)`, which TensorFlow's replicas
-            then put together at once. Of a share, the first axis is that of the examples; or `sums`
-            is true.
+        function: takes a dict of tensors and returns nested lists and dicts of tensors, in
+            `keras.ops`; or a tuple of int32 and float32 tensors `(examples, columns)`, which
+            TensorFlow's replicas then concatenate at once. The first axis of its outputs is that of
+            the share's examples, unless `sums` is true.
         model: `keras.Model`, whose weights the function reads.
-        strategy: see `tpu.strategy.get_strategy`; that of the model.
-        sums: bool, whether what the replicas find is summed; else it is put together.
-        spec: the batches' type, where one trace is to be for all their shapes.
+        strategy: the model's, see `tpu.strategy.get_strategy`.
+        sums: bool, whether the outputs of the replicas are summed; else they are concatenated.
+        spec: the batches' type, if one trace is to serve all their shapes.
 
     Returns:
-        function of a batch, distributed by the strategy, to nested lists and dicts of NumPy arrays.
+        function that takes a batch distributed by the strategy, and returns nested lists and dicts
+        of NumPy arrays.
     """
     if keras.backend.backend() == "jax":
         return strategy.whole(function, model, sums)
 
-    columns = []  # of a tuple: how many each part has, and its type
+    columns = []  # for a tuple: how many columns each part has, and its type
 
     def of_share(batch):
         found = function(batch)

@@ -17,7 +17,7 @@ from keras_vitbert.inspection.sheet import COLUMN, FAINT, TEXT_SIZE, Sheet, shad
 from pipelines.command_line import UserError
 
 _CURVE = 0.95  # inches, the height of the curves
-_MOST_NAMED = 8  # lines that a legend names; more of them have a colour scale
+_MOST_NAMED = 8  # most lines that a legend names; more of them get a colour scale
 _MARKERS = "osD^vP*X"
 _CURVES = {
     "overlap": (f"overlap of the top {TOP:.0%}", TOP),
@@ -93,7 +93,7 @@ def draw(activations, name, blocks=""):
 
 
 def _draw_curves(sheet, top, activations):
-    """Two axes beside each other: a line a block over the steps; of one step a point a block."""
+    """Two axes side by side: a line per block over the steps; for one step, a point per block."""
     steps = sorted(activations)
     found = [co_activation(*activations[step]) for step in steps]
     left, gap = 0.36, 0.42

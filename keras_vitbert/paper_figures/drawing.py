@@ -22,13 +22,13 @@ from pipelines.files import make_folder, write_atomically
 
 
 def draw_figures(runs, output, figures, formats, blocks="", examples=6):
-    """Draws figures of runs and writes them; their metadata say what the runs were made of.
+    """Draws figures of runs and writes them; their metadata say what the runs were made from.
 
     Args:
         runs: dict of name to `FinishedRun` or `FineTunedRun`.
         output: str, a folder, made if it does not exist; local or `gs://`.
         figures: list of str, of `2` to `6`; 2 and 6 have all runs side by side, the others are
-            drawn for each run. Fine-tuned runs are in 6 alone, which then shows no others.
+            drawn for each run. Fine-tuned runs appear only in 6, which then shows no others.
         formats: list of `png`, `svg`.
         blocks: str, see `activation_figure.chosen_blocks`.
         examples: int, images of figure 6; there are half as many texts.
@@ -91,7 +91,7 @@ def draw_figures(runs, output, figures, formats, blocks="", examples=6):
         raise UserError(f"nothing can be drawn: {'; '.join([*left_out, *lacking])}")
     for line in left_out:
         say(line)
-    for path, content in drawn.items():  # all of them or, where something is damaged, none
+    for path, content in drawn.items():  # all of them or, if something is damaged, none
         write_atomically(path, content)
     return list(drawn)
 
@@ -106,7 +106,7 @@ def _mask_figure(updates, name):
 
 
 def _tradeoff_figure(runs):
-    """Figure 2's counterpart, of the finished runs with both modalities."""
+    """Figure 2's counterpart, for the finished runs with both modalities."""
     found = []
     for name, run in runs.items():
         if not (run.variant.images and run.variant.text and run.summary):
@@ -119,7 +119,7 @@ def _tradeoff_figure(runs):
 
 
 def _qualitative_figure(runs, wanted):
-    """All runs on the validation examples of the first that has such; others must fit these."""
+    """All runs on the validation examples of the first run with any; others must fit these."""
     whole = {name: run for name, run in runs.items() if run.step}
     for name in runs:
         if name not in whole:
@@ -142,7 +142,7 @@ def _qualitative_figure(runs, wanted):
 
 
 def _fine_tuned_figure(runs, wanted):
-    """Fine-tuned runs on a task of images and on one of texts."""
+    """Fine-tuned runs on an image task and on a text task."""
     pages = {}
     for kind, count in (("images", wanted), ("text", max(1, wanted // 2))):
         of_kind = {name: run for name, run in runs.items() if run.kind == kind}
@@ -155,7 +155,7 @@ def _fine_tuned_figure(runs, wanted):
 
 
 def _alike(runs, modality):
-    """The runs that have a modality and take the same of it as the first of them."""
+    """The runs with a modality that take the same inputs of it as the first of them."""
     users = {name: run for name, run in runs.items() if getattr(run.variant, modality)}
     found = {}
     for name, run in users.items():

@@ -26,13 +26,13 @@ class FineTunedRun:
 
     Args:
         path: str, local or `gs://`.
-        images: str, the folder of the task's data, in which its images lie; may be empty.
+        images: str, the folder of the task's data, which holds its images; may be empty.
 
     Attributes:
         path: str.
         record, summary: dict, the contents of `config.json` and `summary.json`.
         images: str.
-        rows: list of dict of str, its predictions of the split that it reports.
+        rows: list of dict of str, its predictions for the split that it reports.
 
     Raises:
         UserError: it is not finished, or has left no predictions.
@@ -58,7 +58,7 @@ class FineTunedRun:
     def sees(self):
         """What must be equal for runs to be shown side by side: the task's examples."""
         split = self.summary["split"]
-        # Older versions have not recorded what their data were.
+        # Older versions did not record what their data were.
         return self.kind, split, self.record.get("inputs", {}).get(split, {}).get("sha256")
 
     def _read_predictions(self):
@@ -111,7 +111,7 @@ class FineTunedRun:
 
     @functools.cached_property
     def _folder(self):
-        """The folder that the paths of its predictions begin in."""
+        """The folder that the paths of its predictions are relative to."""
         if not tf.io.gfile.isdir(self.images):
             raise UserError(f"--images={self.images}: no such folder; fix the path")
         place = own_data.find_splits(self.images).get(self.summary["split"])
@@ -122,7 +122,7 @@ class FineTunedRun:
 
 
 def examples_of(runs, wanted):
-    """Examples of a task and what fine-tuned runs say of them.
+    """Examples of a task and what fine-tuned runs predict for them.
 
     Args:
         runs: dict of a name to a `FineTunedRun`, all of which see the same.
@@ -132,7 +132,7 @@ def examples_of(runs, wanted):
         list of `ImageExample` or of `TextExample`.
 
     Raises:
-        UserError: runs have predictions of other examples.
+        UserError: runs have predictions for other examples.
     """
     first = next(iter(runs.values()))
     numbers = spread(range(len(first.rows)), wanted)
@@ -155,5 +155,5 @@ def examples_of(runs, wanted):
 
 
 def _key(row):
-    """What tells an example from the others."""
+    """What distinguishes an example from the others."""
     return [row.get(column) for column in (*_PLACES, *_TEXTS, "label")]

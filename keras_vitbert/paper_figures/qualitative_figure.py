@@ -12,7 +12,7 @@ from keras_vitbert.inspection.sheet import (
 )
 from pipelines.text.wordpiece import SEP
 
-# Light blue and orange: letters stand out on them, and colour-blind readers tell them apart.
+# Light blue and orange: letters stand out on them, and colour-blind readers can distinguish them.
 _BLUE, _ORANGE = "#8EC3E6", "#F6CF85"
 _IMAGE, _UNIT = 0.72, 0.98  # inches: an image, and a row of images with the line above it
 _NARROWEST = 1.15  # inches of a panel of bars
@@ -22,7 +22,7 @@ _TRUTH = 1.0  # inches of a true word
 
 
 def draw(images, texts, names):
-    """A page of examples: for every image bars a run, for every gap in a text a line of answers.
+    """A page of examples: for every image, bars per run; for every text gap, a line of answers.
 
     Args:
         images: list of `ImageExample`.
@@ -69,7 +69,7 @@ def draw(images, texts, names):
 
 
 def _line(sheet, left, base, text, **options):
-    """A line of text that stands on a height in inches, as the next one beside it does."""
+    """A line of text on a baseline in inches, which it shares with the line beside it."""
     sheet.text(left, base, text, va="baseline", **options)
 
 
@@ -110,7 +110,7 @@ def _colour_key(sheet, top):
 
 
 def _text(sheet, top, example, runs):
-    """A part of a text, and below it a line a gap with the answers of every run."""
+    """A part of a text, and below it one line per gap with the answers of every run."""
     lines = _wrapped(example)
     sheet.text(EDGE, top, "\n".join(lines))
     top += _LINE * len(lines) + 0.04
@@ -155,7 +155,7 @@ def _shown(answer, inches):
 
 
 def _wrapped(example):
-    """The lines of a text; a gap is a number and what stands there, in brackets."""
+    """The lines of a text; a gap is a number and the word there, in brackets."""
     words = [
         f"[{gap}\u00a0{word.strip('[]')}]" if gap else "|" if word == SEP else word
         for word, gap in example.words
@@ -164,5 +164,5 @@ def _wrapped(example):
 
 
 def _text_height(example):
-    """The inches of a text and of its answers."""
+    """The height of a text and its answers, in inches."""
     return _LINE * (len(_wrapped(example)) + 1 + len(example.truth)) + 0.2

@@ -67,7 +67,7 @@ class TextExample:
     Attributes:
         number: int, in the order of the files.
         words: list of (str, int): a word as the network sees it, and the number of its gap, from
-            1; 0 where it is none.
+            1; 0 where there is none.
         truth: list of str, the true word of every gap, or the one true class.
         answers: dict of a run's name to a list of `Answer` of every gap, or of the class.
         asked: str, what is predicted: `word` or `class`.
@@ -155,7 +155,7 @@ def shown_part(text, vocabulary):
 
     Returns:
         (list of (word, number of the gap or 0), list of int, the index of each gap among the masked
-        positions). Where the text goes on, the last word is an ellipsis.
+        positions). Where the text continues, the last word is an ellipsis.
     """
     is_gap = text["masked_weights"] > 0
     places = {int(place): gap for gap, place in enumerate(text["masked_positions"]) if is_gap[gap]}
@@ -179,7 +179,7 @@ def shown_part(text, vocabulary):
 
 
 def _read(source, numbers):
-    """A batch of the validation examples with some numbers."""
+    """A batch of the validation examples with the given numbers."""
     rows = [next(iter(source.validation(number, number + 1))) for number in numbers]
     return tf.nest.map_structure(lambda *values: tf.stack(values), *rows)
 

@@ -13,18 +13,18 @@ from keras_vitbert.model.shared_weights import KINDS
 _LEFT, _RIGHT = 0.48, 0.08  # inches beside the panels
 _PANEL, _STEP = 1.15, 1.65  # inches: a panel, and from its title to that of the next
 _DASHED = {"color": FAINT, "linewidth": 0.8, "linestyle": (0, (4, 2))}
-_BARS = 0.84  # of the room of a group
+_BARS = 0.84  # fraction of the room of a group
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Sparsities:
-    """Fractions of cleared entries, an update a row.
+    """Fractions of cleared entries, a row per update.
 
     Attributes:
         steps: list of int, ascending.
         blocks: list of str.
         of_blocks: `(updates, blocks)`.
-        of_kinds: `(updates, kinds)`, the kinds are `KINDS`; NaN where it is unknown.
+        of_kinds: `(updates, kinds)`, the kinds are `KINDS`; NaN where unknown.
         overall: `(updates,)`, the same.
     """
 
@@ -40,9 +40,9 @@ class Sparsities:
 
         Args:
             updates: list of `MaskValues`, the steps ascending.
-            logged: dict of step to a dict of a block's name to its sparsity: of earlier updates, of
-                which no more is known, and perhaps of the first of `updates`, whose step is then
-                that in the log.
+            logged: dict of step to a dict of a block's name to its sparsity. It holds earlier
+                updates, of which no more is known, and perhaps the first of `updates`, whose step
+                is then that in the log.
         """
         blocks, steps = updates[0].blocks, [update.step for update in updates]
         of_blocks = [[update.of_blocks[block] for block in blocks] for update in updates]
@@ -65,10 +65,10 @@ class Sparsities:
 
 
 def draw(sparsities, name):
-    """Two panels of bars: a group a block, and a group a kind of weight; a shade an update.
+    """Two panels of bars: a group per block, and a group per kind of weight; a shade per update.
 
     Args:
-        sparsities: `Sparsities`; of many updates some are left out, not the first or the last.
+        sparsities: `Sparsities`; of many updates, some are left out, not the first or the last.
         name: str, of the run.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Figure 2's counterpart: text metrics against the image's, a point for each way of merging."""
+"""Figure 2's counterpart: text metrics against an image metric, one point per way of merging."""
 
 import dataclasses
 from statistics import mean
@@ -7,7 +7,7 @@ from keras_vitbert.configs.merges import OPTIONS, has_masks, parts_of
 from keras_vitbert.configs.pretraining import load_config
 from keras_vitbert.inspection.sheet import FAINT, INK, PAGE, TEXT_SIZE, Sheet, shades, shortened
 
-# Of validation: the metric, its label, and whether more of it is better.
+# Validation metrics: the metric, its label, and whether more of it is better.
 _IMAGE = "image_accuracy", "image accuracy", True
 _TEXT = (
     ("mlm_loss", "masked-LM loss, nats (less is better)", False),
@@ -52,7 +52,7 @@ def points_of(runs):
             values.setdefault(key, set()).add(value)
     groups = {}
     for found, (_, validation) in zip(settings, runs, strict=True):
-        # What all that have an option have in common needs no words, nor does a default.
+        # A value that all runs with an option share needs no mention, nor does a default.
         defaults = _settings({**paper, "merge": {"name": found["name"]}}, paper)
         others = [
             f"{key.rpartition('.')[2]}={value}"
@@ -66,7 +66,7 @@ def points_of(runs):
 def _settings(config, paper):
     """What distinguishes a way of merging: dict of an option to its value.
 
-    What a run of an older version does not say is as in the paper's config.
+    What a run of an older version does not record is as in the paper's config.
     """
     merge = {**paper["merge"], **config["merge"]}
     name = merge["name"]
@@ -82,15 +82,15 @@ def _settings(config, paper):
 
 
 def front(points, text_metric, more_is_better):
-    """The points that no other one is at least as good as in both metrics and better in one.
+    """The points for which no other is at least as good in both metrics and better in one.
 
     Args:
         points: list of `Point`.
-        text_metric: str; the other is the accuracy of images.
-        more_is_better: bool, of the text's.
+        text_metric: str; the other metric is the accuracy of images.
+        more_is_better: bool, for the text metric.
 
     Returns:
-        list of `Point`, by image accuracy.
+        list of `Point`, sorted by image accuracy.
     """
     sign = 1 if more_is_better else -1
     at = {id(p): (p.mean(_IMAGE[0]), sign * p.mean(text_metric)) for p in points}
@@ -104,7 +104,7 @@ def front(points, text_metric, more_is_better):
 
 
 def draw(points):
-    """Two axes, and a list of the numbers that name the points.
+    """Two axes, and a list of the numbers that label the points.
 
     Args:
         points: list of `Point`, at least one.

@@ -19,11 +19,11 @@ def baselines(data, known=None):
 
     Args:
         data: a `Data` or a `JointStream`.
-        known: dict of what was measured on the same data before, or None.
+        known: dict of scores that were measured on the same data before, or None.
 
     Returns:
-        dict with `image_majority_accuracy`, and `mlm_unigram_accuracy`, `mlm_unigram_loss` (nats a
-        masked token) and `nsp_majority_accuracy`, for the modalities that `data` has.
+        dict with `image_majority_accuracy`, and `mlm_unigram_accuracy`, `mlm_unigram_loss` (nats
+        per masked token) and `nsp_majority_accuracy`, for the modalities that `data` has.
     """
     result, known = {}, known or {}
     with reading(data):

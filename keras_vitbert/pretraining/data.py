@@ -34,8 +34,8 @@ class Data:
         vocabulary: list of str.
         case: str, whether texts are lower-cased, see `pipelines.text.casing`; None without texts.
         classes: list of str, the names of the image classes in order; None if unknown.
-        sizes: dict of `num_classes`, `vocabulary_size` and `max_sequence_length`, those of open
-            data, to what they have; see `keras_vitbert.configs.pretraining.with_sizes`.
+        sizes: dict of `num_classes`, `vocabulary_size` and `max_sequence_length` to the values in
+            the data, for open data only; see `keras_vitbert.configs.pretraining.with_sizes`.
     """
 
     images: ImageStream | None = None
@@ -180,7 +180,7 @@ def _opened_at_good(records, open_source, limit):
 
 
 def _sample(config, cache_dir):
-    """The `data` section of a config with the files of the sample, which are prepared."""
+    """Prepares the sample; returns the `data` section of a config with the sample's files."""
     usual = sample_config.get_config().model
     length = config.model.max_sequence_length or usual.max_sequence_length
     prepared = sample.prepare(
@@ -199,9 +199,9 @@ def _sample(config, cache_dir):
 
 
 def _classes(data, count):
-    """(names of the classes or None, how many there are), `count` of them unless it is 0.
+    """(names of the classes or None, their number); the number is `count` unless that is 0.
 
-    The names are the sample's, or in `classes.txt` beside the training images.
+    The names are the sample's, or those in `classes.txt` beside the training images.
     """
     if data.source == "sample":
         path, names = "the sample", _SAMPLE_CLASSES

@@ -8,7 +8,7 @@ from pipelines.command_line import UserError, say
 
 
 def open_initial(path, config, variant, data):
-    """Opens a checkpoint, and tries whether its weights fit a run.
+    """Opens a checkpoint, and checks that its weights fit a run.
 
     Args:
         path: str, anything that `keras_vitbert.load` takes.
@@ -41,9 +41,9 @@ def open_initial(path, config, variant, data):
 
 
 def start_from(trained, network, classes=None):
-    """Copies what fits of a trained model: its backbone, and heads of another project.
+    """Copies what fits from a trained model: its backbone, and the heads of another project.
 
-    Those of a run begin fresh. A head for images is copied if it is for the same classes.
+    The heads of a run start fresh. An image head is copied if it is for the same classes.
 
     Args:
         trained: `keras_vitbert.trained.trained_model.TrainedModel`.

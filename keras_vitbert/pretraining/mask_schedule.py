@@ -10,9 +10,9 @@ class MaskSchedule(keras.callbacks.Callback):
     """Algorithm 1's schedule: a refresh of the masks every `interval` steps.
 
     The refresh happens inside the next training step and uses that step's text gradient. If that
-    step is not applied, or the masks go back to older ones, what is missing is cleared in the step
-    that follows. Once the final sparsity is reached, there are no more refreshes, unless
-    the masks are drawn again at each.
+    step is not applied, or the masks go back to older ones, the step that follows clears what is
+    missing. Once the final sparsity is reached, there are no more refreshes, unless the masks are
+    drawn again at each refresh.
 
     Args:
         interval: int, `mask_update_interval`.
@@ -28,7 +28,7 @@ class MaskSchedule(keras.callbacks.Callback):
             "mask_ratio_per_update": mask_ratio_per_update,
         }
 
-        self._settled = None  # for which updates the masks have been looked at
+        self._settled = None  # the number of updates for which the masks need nothing more
 
     def on_train_batch_begin(self, batch, logs=None):
         updates = self.model.step // self.interval

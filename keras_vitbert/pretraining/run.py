@@ -85,8 +85,8 @@ def pretrain(run, tell=lambda: None, dry_run=False):
 
     Args:
         run: `PretrainingRun`.
-        tell: callable without arguments that says what will be done; called when all is checked.
-        dry_run: bool, whether that is all that is done; then nothing is written.
+        tell: callable without arguments that reports what will be done; called after all checks.
+        dry_run: bool, whether to stop there; then nothing is written.
 
     Returns:
         dict, the content of `summary.json`; empty for a dry run.
@@ -180,7 +180,7 @@ def _trained(run, stream, teachers, initial, began):
         if run.profiled_steps:
             callbacks.append(stack.enter_context(Profile(*run.profiled_steps, folder)))
         stack.enter_context(reading(stream))
-        # Of packed texts each step has its own.
+        # With packed texts, each step has its own count.
         flops = None if config.data.packing else step_flops(trainer, stream)
         resumed_from = fit(run, trainer, stream, callbacks, label, flops)
     if run.workers.is_chief:
@@ -325,7 +325,7 @@ def _mask_summary(trainer):
 
 
 def _co_activation(path, step):
-    """How far the modalities share the units of each block at the end, if that was looked at."""
+    """How far the modalities share the units of each block at the end, if that was recorded."""
     if step not in stored_steps(path, "activations"):
         return {}
     values = read_values(path, "activations", steps=[step])[step]

@@ -21,7 +21,7 @@ def parse(argv, define_flags, usage, needs_data=False):
 
     Args:
         argv: list of str, without the program's name.
-        define_flags: callable that is given the `absl.flags.FlagValues` to define flags on,
+        define_flags: callable that takes the `absl.flags.FlagValues` to define flags on,
             including `tpu`, `variant`, `quick`, `image_teacher` and `initial_weights`.
         usage: str, printed above the flags by `--help`.
         needs_data: bool, whether the config must name its data.
@@ -46,7 +46,7 @@ def parse(argv, define_flags, usage, needs_data=False):
     if values.quick or given.parts:
         check_config(config, conflicts=False)
     if values.quick:
-        # What these open must fit the model, so that it stays as it is.
+        # What these flags open must fit the model, so the model stays as it is.
         kept = ("model.",) if values.initial_weights else ()
         kept += ("model.image_size",) if values.image_teacher else ()
         config = quick_pretraining(config, given, variant, kept)

@@ -5,7 +5,7 @@ from keras_vitbert.training.distillation import Teacher
 
 
 def step_flops(trainer, stream):
-    """The operations of a training step, those of the teachers included.
+    """The operations of a training step, including those of the teachers.
 
     Args:
         trainer: `JointTrainer`.

@@ -37,7 +37,7 @@ def load_teacher(kind, path, config, data):
 
 
 def _opened(kind, source, path, config):
-    """The `TrainedModel` of a teacher, which has the modality and a head."""
+    """The `TrainedModel` of a teacher; it must have the modality and a head."""
     trained = open_source(source, config.dtype)
     if source.kind != RUN:
         if {"image": "image", "text": "mlm"}[kind] not in trained.heads:
@@ -55,7 +55,7 @@ def _opened(kind, source, path, config):
 
 
 def _network_of(trained):
-    """The network of a model that is no run, as a `PreTrainingNetwork`."""
+    """The network of a model that is not from a run, as a `PreTrainingNetwork`."""
     if isinstance(trained.network, PreTrainingNetwork):
         return trained.network
     # A preset of this project holds one head.
@@ -71,7 +71,7 @@ def _image_teacher(source, path, config, data):
     student, is_run = config.model, source.kind == RUN
     trained = _opened("image", source, path, config)
     size = trained.backbone.image_size
-    if is_run and size != student.image_size:  # others resize what they get
+    if is_run and size != student.image_size:  # other teachers resize their images
         raise UserError(
             f"{path}: takes images of {size} pixels, the student of {student.image_size}; set "
             "--config.model.image_size or give another teacher"
@@ -119,7 +119,7 @@ def _text_teacher(source, path, config, data):
                 "by it, or another teacher"
             )
     size, longest = trained.backbone.vocabulary_size, trained.backbone.max_sequence_length
-    if size < wanted or (is_run and size > wanted):  # others cut off what the student has not
+    if size < wanted or (is_run and size > wanted):  # other teachers cut off surplus logits
         raise UserError(
             f"{path}: has {size} tokens, the student {wanted}; set "
             f"--config.model.vocabulary_size={size}"

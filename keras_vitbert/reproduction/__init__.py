@@ -1,1 +1,1 @@
-"""The paper's tables and figures: what is run for them, what came out, and what that says."""
+"""The paper's tables and figures: the runs behind them, their results, and what these say."""

@@ -8,9 +8,9 @@ from keras_vitbert.reproduction.results import DONE
 from keras_vitbert.reproduction.statistics import estimate
 
 TEXT, IMAGES, AVERAGE, MEAN = "text", "images", "average", "mean of MLM and IC"
-PROBE = "probe: "  # before what frozen features are classified for
+PROBE = "probe: "  # begins the columns of frozen features
 PROBES = (PROBE + TEXT, PROBE + IMAGES)
-HEADS = {NSP: "NSP", MLM: "MLM", NATS: "MLM, nats", IC: "IC"}  # of columns with longer names
+HEADS = {NSP: "NSP", MLM: "MLM", NATS: "MLM, nats", IC: "IC"}  # for columns with longer names
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,10 +20,10 @@ class Filled:
     Attributes:
         experiment: `keras_vitbert.reproduction.experiments.Experiment`.
         columns: tuple of str.
-        values: dict of a row's place to a dict of a column to a dict of a seed to float. A column
-            that is made of others has the seeds that all of them have.
-        asked: tuple of str, the columns that questions are answered by.
-        pretraining: `Filled` of the same rows in pre-training, or None where the columns are that.
+        values: nested dict of a row's index, a column and a seed to float. A column computed from
+            others has the seeds that all of them have.
+        asked: tuple of str, the columns that answer the questions.
+        pretraining: `Filled` of the same rows in pre-training; None if the columns are those.
     """
 
     experiment: object
@@ -33,7 +33,7 @@ class Filled:
     pretraining: "Filled | None" = None
 
     def estimate(self, place, column):
-        """`statistics.Estimate` of a cell, or None where nothing is known."""
+        """`statistics.Estimate` of a cell, or None if nothing is known."""
         values = self.values[place][column]
         return estimate(values.values()) if values else None
 
@@ -43,7 +43,7 @@ class Filled:
         return any(seeds for row in self.values.values() for seeds in row.values())
 
     def place(self, label):
-        """The place of the row with a label, as in the questions of the experiment: int."""
+        """The index of the row with a label, as in the questions of the experiment: int."""
         labels = [", ".join(row.label) for row in self.experiment.rows]
         return labels.index(label)
 
@@ -55,7 +55,7 @@ def of_pretraining(experiment, results, unit_name, seeds):
         experiment: `Experiment`.
         results: `Results`.
         unit_name: callable that takes a recipe and a seed, and returns the name of its unit; None
-            of what is not trained here.
+            if it is not trained here.
         seeds: iterable of int.
 
     Returns:
@@ -75,19 +75,19 @@ def of_pretraining(experiment, results, unit_name, seeds):
 
 
 def of_tasks(experiment, results, fine_tuned, probed, tasks, seeds, pretraining=None):
-    """The cells of an experiment that is measured by tasks.
+    """The cells of an experiment that is measured on tasks.
 
     Args:
         experiment: `Experiment`.
         results: `Results`.
         fine_tuned: callable that takes a recipe, a task and a seed, and returns a unit's name.
-        probed: likewise, of a probe of frozen features; its columns begin with `PROBE`.
+        probed: likewise, for a probe of frozen features; its columns begin with `PROBE`.
         tasks: list of `Task`.
         seeds: iterable of int.
-        pretraining: `Filled` or None, what is kept beside it.
+        pretraining: `Filled` or None, kept in the result.
 
     Returns:
-        `Filled`; averages as the paper has them: of the tasks of a modality, and of both averages.
+        `Filled`, with averages as in the paper: of the tasks of a modality, and of both averages.
     """
     values = {}
     for place, row in enumerate(experiment.rows):
@@ -118,10 +118,10 @@ def of_blocks(entries):
     """How far the modalities share each block, by activations and by masks.
 
     Args:
-        entries: dict of a seed to what is kept of its pre-training.
+        entries: dict of a seed to the entry of its pre-training.
 
     Returns:
-        `Filled`; None where no run has looked at activations.
+        `Filled`; None if no run has measured activations.
     """
     found = {seed: entry for seed, entry in entries.items() if entry.get("co_activation")}
     if not found:

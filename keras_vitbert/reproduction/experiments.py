@@ -1,12 +1,12 @@
-"""The paper's tables and figures as rows and columns: what is trained, and what is measured of it.
+"""The paper's tables and figures as rows and columns: what is trained, and what is measured.
 
-Rows of different tables that are trained alike are one recipe, so that they are run once: row
-(1, 1) of Table 2 is `vitbert_no_gm` of Table 1, its row (0, 1) `joint`, which is 0.2 in Table 3.
+Rows of different tables that are trained alike are one recipe, which is run once: row (1, 1) of
+Table 2 is `vitbert_no_gm` of Table 1. Its row (0, 1) is `joint`, which is also 0.2 in Table 3.
 """
 
 import dataclasses
 
-# Columns of Table 3 and of the ablation of merges: what a pre-training reports of its validation.
+# Columns of Table 3 and of the ablation of merges: the validation metrics of a pre-training.
 NSP, MLM, IC = "nsp_accuracy", "mlm_accuracy", "image_accuracy"
 NATS = "mlm_loss"
 RAND = "rand"  # nothing is trained
@@ -19,7 +19,7 @@ class Recipe:
     Attributes:
         variant: str, a `--variant` of `pretrain`, or `rand` for random weights.
         changes: tuple of (str, value), keys of the config with their values.
-        checkpoint: str, a model of another project that is taken as it is, or empty.
+        checkpoint: str, a model of another project that is used as it is, or empty.
     """
 
     variant: str
@@ -34,12 +34,12 @@ class Recipe:
 
     @property
     def is_pretrained_here(self):
-        """Whether there is a pre-training of it: not of random weights, or of another project."""
+        """Whether it is pre-trained here, unlike random weights and models of other projects."""
         return self.variant != RAND and not self.checkpoint
 
     @property
     def flags(self):
-        """Those of `pretrain`: tuple of str."""
+        """The flags of `pretrain` for the changes: tuple of str."""
         return tuple(f"--config.{key}={value}" for key, value in self.changes)
 
 
@@ -49,8 +49,8 @@ class Row:
 
     Attributes:
         label: tuple of str, its first columns.
-        recipe: `Recipe`; None of a row that is a part of runs.
-        paper: dict of a column to the paper's number, in per cent; empty where it has none.
+        recipe: `Recipe`; None for a row that is a part of runs.
+        paper: dict of a column to the paper's number, in per cent; empty if it has none.
     """
 
     label: tuple[str, ...]
@@ -68,10 +68,10 @@ class Experiment:
         labels: tuple of str, the heads of the first columns.
         rows: tuple of `Row`.
         tasks: str, which of a scale's tasks its rows are fine-tuned on: `all`, `few`, or empty for
-            none: then the columns are NSP, MLM and IC.
-        questions: tuple of (str, tuple of str, tuple of str): a question, and the labels of rows
-            whose mean is above that of the others if the answer is yes.
-        is_ordered: bool, whether rows follow the number in their first label.
+            none; then the columns are NSP, MLM and IC.
+        questions: tuple of (str, tuple of str, tuple of str): a question, and the labels of two
+            groups of rows. The answer is yes if the first group's mean is above the second's.
+        is_ordered: bool, whether rows are ordered by the number in their first label.
     """
 
     name: str
@@ -132,7 +132,7 @@ _TABLE_3 = (
 # Figure 2 has no numbers in the text.
 MASK_RATIOS = (0.1, 0.3, 0.5, 0.7, 0.9)
 MASK_KINDS = {"magnitude": (), "random": (("merge.name", "random_mask"),)}
-# Of one direction in docs/merging.md only one is taken.
+# Of merges with the same direction (docs/merging.md), only one is taken.
 MERGES = {
     "pcgrad by block": (("merge.name", "pcgrad"), ("merge.per_block", True)),
     "mask of each tensor": (("merge.mask_scope", "tensor"),),
@@ -287,7 +287,7 @@ def by_depth(blocks):
 
 
 def experiments(given):
-    """All of them.
+    """All experiments.
 
     Args:
         given: dict of `bert` and `vit` to checkpoints of other projects, perhaps empty.

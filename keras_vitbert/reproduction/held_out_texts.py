@@ -1,7 +1,7 @@
-"""Text tasks that a small model can profit on, cut from documents that it was not trained on.
+"""Text tasks within reach of a small model, cut from documents that it was not trained on.
 
 `next`: whether a passage follows another, as in BERT's next-sentence prediction, or is from another
-document. `source`: from which of several books a passage is. Training and validation examples come
+document. `source`: which of several books a passage is from. Training and validation examples come
 from different documents.
 """
 
@@ -30,10 +30,10 @@ def passages(documents, words):
 
     Args:
         documents: list of `pipelines.text.documents.Document`.
-        words: int, how many a passage has at least.
+        words: int, the fewest words of a passage.
 
     Returns:
-        list, for each document, of list of str: its passages in their order, without the rest.
+        list of list of str: for each document its passages in order, without the remainder.
     """
     found = []
     for document in documents:
@@ -49,15 +49,15 @@ def passages(documents, words):
 
 
 def write_next(folder, documents, words, seed):
-    """Writes `train.tsv` and `dev.tsv` of the task `next`, and says how many there are.
+    """Writes `train.tsv` and `dev.tsv` of the task `next`, and returns how many examples there are.
 
-    Each two neighbouring passages are an example; in half of them the second one is exchanged for
-    any passage of another document.
+    Every two neighbouring passages are an example; in half of them, the second one is replaced by a
+    random passage of another document.
 
     Args:
-        folder: str, which is made.
+        folder: str; it is created.
         documents: dict of `train` and `dev` to a list of `Document`, at least two with passages.
-        words: int, of a passage at least.
+        words: int, the fewest words of a passage.
         seed: int.
 
     Returns:
@@ -85,9 +85,10 @@ def write_next(folder, documents, words, seed):
 
 
 def write_source(folder, documents, words, seed):
-    """Writes `train.tsv` and `dev.tsv` of the task `source`; arguments as of `write_next`.
+    """Writes `train.tsv` and `dev.tsv` of the task `source`; for arguments see `write_next`.
 
-    The source of a document is its book; each has as many examples as the one with the fewest.
+    The source of a document is its book; each book gets as many examples as the one with the
+    fewest.
     """
     counts = {}
     for split, found in documents.items():

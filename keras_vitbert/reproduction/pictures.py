@@ -1,4 +1,4 @@
-"""Tables as pictures: a line a row, or a line over mask ratios as in Figure 2."""
+"""Tables as pictures: one line per row, or a curve over mask ratios as in Figure 2."""
 
 from keras_vitbert.inspection.sheet import (
     EDGE,
@@ -17,13 +17,13 @@ _NOTE = "means over seeds, with standard errors; small points are seeds"
 
 
 def rows_picture(filled):
-    """A panel for text, and one for images, or one for each metric; a line for each row.
+    """A panel for text and one for images, or one per metric; a line for each row.
 
     Args:
         filled: `keras_vitbert.reproduction.cells.Filled`.
 
     Returns:
-        `Sheet`; None where no cell is filled.
+        `Sheet`; None if no cell is filled.
     """
     columns = [c for c in (TEXT, IMAGES) if c in filled.columns] or list(filled.columns[:3])
     rows = [
@@ -56,13 +56,13 @@ def rows_picture(filled):
 
 
 def ratios_picture(filled):
-    """Figure 2: text and images over the ratio of masks, by magnitude and at random.
+    """Figure 2: text and images over the mask ratio, with masks by magnitude and at random.
 
     Args:
         filled: `Filled`, of the experiment `figure2`.
 
     Returns:
-        `Sheet`; None where no cell is filled.
+        `Sheet`; None if no cell is filled.
     """
     rows = filled.experiment.rows
     kinds = list(dict.fromkeys(row.label[1] for row in rows))
@@ -108,7 +108,7 @@ def _point(axes, filled, place, column, at, colour=None, is_row=False):
 
 
 def picture_of(filled):
-    """The picture of an experiment: `Sheet`, or None where no cell is filled.
+    """The picture of an experiment: `Sheet`, or None if no cell is filled.
 
     Args:
         filled: `Filled`.

@@ -25,7 +25,7 @@ class Planner:
         self._others = others or {}
 
     def pretraining(self, recipe, seed):
-        """Adds the pre-training of a recipe, with its teachers: str, the unit's name."""
+        """Adds the pre-training of a recipe, with its teachers; returns the unit's name: str."""
         name = f"pretrain/{recipe.name}-s{seed}"
         if name not in self.units:
             teachers = []
@@ -39,10 +39,10 @@ class Planner:
         return name
 
     def fine_tuning(self, recipe, task, seed, seeds):
-        """Adds a fine-tuning: str, the unit's name.
+        """Adds a fine-tuning; returns the unit's name: str.
 
-        The learning rate is picked with the first seed, on held-out training examples, and all
-        seeds are reported with it: the same effort for every row.
+        The first seed picks the learning rate, on held-out training examples, and all seeds are
+        reported with it: the same effort for every row.
         """
         name = f"finetune/{task.name}/{recipe.name}-s{seed}"
         if name not in self.units:
@@ -57,7 +57,7 @@ class Planner:
         return name
 
     def probing(self, recipe, task, seed):
-        """Adds a probe of frozen features: str, the unit's name."""
+        """Adds a probe of frozen features; returns the unit's name: str."""
         name = f"probe/{task.name}/{recipe.name}-s{seed}"
         if name not in self.units:
             flags = (*self._begin(recipe, task, seed), *task.data)
@@ -65,17 +65,17 @@ class Planner:
         return name
 
     def figure(self, number, recipe, seed):
-        """Adds the drawing of a figure of one pre-training: str, the unit's name."""
+        """Adds the drawing of a figure of one pre-training; returns the unit's name: str."""
         run = self.pretraining(recipe, seed)
         return self._drawing(number, (f"--run={{{run}}}",), f"-{recipe.name}", seed)
 
     def examples(self, recipes, seed, seeds):
-        """Adds Figure 6, predictions for a task of images and one of texts: str, the unit's name.
+        """Adds Figure 6, predictions for an image and a text task; returns the unit's name: str.
 
-        Images that are no files, as those of TFDS, cannot be shown; it is of texts alone then.
+        Images that are not files, such as those of TFDS, cannot be shown; then it has texts only.
 
         Args:
-            recipes: iterable of `Recipe`, those that are shown side by side.
+            recipes: iterable of `Recipe`, to be shown side by side.
             seed: int.
             seeds: see `fine_tuning`.
         """
@@ -101,7 +101,7 @@ class Planner:
         return name
 
     def _begin(self, recipe, task, seed):
-        """The flags of what a fine-tuning or a probe starts from: list of str."""
+        """The flags of the checkpoint that a fine-tuning or a probe starts from: list of str."""
         knows_text = recipe.variant != RAND and VARIANTS[recipe.variant].text
         words = [self.scale.vocabulary] if task.kind == "text" and not knows_text else []
         if recipe.variant == RAND:

@@ -20,8 +20,8 @@ from pipelines.text import documents
 
 DIGESTS = "SHA256.json"
 _SEED = 0
-_WORDS = 40  # of a passage at least: two make some 110 tokens
-# Of each class of CIFAR-10's 5,000 training images: from, to. Its test images are not used.
+_WORDS = 40  # the fewest in a passage; two passages have about 110 tokens
+# Of the 5,000 training images of each class of CIFAR-10: from, to. Its test images are not used.
 _CIFAR_PARTS = {
     "pretrain/train": (0, 2_400),
     "pretrain/validation": (2_400, 2_500),
@@ -29,21 +29,21 @@ _CIFAR_PARTS = {
     "task/validation": (4_500, 5_000),
 }
 _VOCABULARY, _LENGTH, _PASSES = 2_000, 128, 4
-# Of eight chapters of a book: for the tasks' training, for what they are measured on, and for the
-# validation of pre-training. The others are trained on.
+# Of every eight chapters of a book, those that tasks train on, those that they are measured on, and
+# those that pre-training is validated on. Pre-training trains on the others.
 _TASK_TRAINING, _TASK_DEV, _VALIDATION = (4, 5), (6,), (7,)
 _CHAPTERS = 8
 
 
 def prepared(folder, build):
-    """Fills a folder, unless that is done.
+    """Fills a folder, unless it is already filled.
 
     Args:
         folder: str.
-        build: callable that takes the folder; called again after it was stopped.
+        build: callable that takes the folder; called again if it was stopped.
 
     Returns:
-        dict of a subfolder of it to the SHA-256 of its files.
+        dict of a subfolder to the SHA-256 of its files.
     """
     path = os.path.join(folder, DIGESTS)
     if not os.path.exists(path):
@@ -63,7 +63,7 @@ def prepared(folder, build):
 def _digest(folder):
     """The SHA-256 of the names and contents of all files below a folder.
 
-    But for manifests, which tell where their sources were.
+    Manifests do not count: they record where their sources were.
     """
     digest = hashlib.sha256()
     for parent, folders, names in os.walk(folder):
@@ -120,7 +120,7 @@ def build_small(folder, cifar10, books):
 
     Args:
         folder: str.
-        cifar10: str, holds `train/CLASS/*.jpg` with 5,000 images a class.
+        cifar10: str, holds `train/CLASS/*.jpg` with 5,000 images per class.
         books: str, plain-text books.
     """
     from pipelines import package_data, sample
@@ -192,7 +192,7 @@ def _link(source, target):
 
 
 def _divide(texts):
-    """Divides documents: writes those to train and to validate on, and returns those of tasks."""
+    """Divides documents: writes those to train and validate on, and returns those for tasks."""
     parts = {"train": [], "validation": []}
     unseen = {"train": [], "dev": []}
     for kind in ("books", "wiki"):

@@ -17,12 +17,12 @@ from pipelines.files import make_folder
 from pipelines.status import duration
 
 _REPEATED = "repeated"
-_OF_THE_RUN = ("seconds", "command", "versions", "commit")  # which are not what came out
+_OF_THE_RUN = ("seconds", "command", "versions", "commit")  # these are not results
 _PRETRAIN, _PROBE = "keras_vitbert.pretrain", "keras_vitbert.probe"
 
 
 class Reproduction:
-    """What is asked for at a scale.
+    """The tables and figures that are asked for at a scale.
 
     Args:
         scale: `keras_vitbert.reproduction.scales.Scale`.
@@ -35,7 +35,7 @@ class Reproduction:
 
     Attributes:
         experiments: list of `Experiment`.
-        units: list of `Unit`, each behind all that it needs.
+        units: list of `Unit`, each after all that it needs.
         results: `Results`.
 
     Raises:
@@ -59,7 +59,7 @@ class Reproduction:
         self.results.collect(self.units)
 
     def _drawn(self, name):
-        """The unit of a figure of the first seed's runs: str, its name."""
+        """The name of the unit that draws a figure of the first seed's runs: str."""
         number = name.removeprefix("figure")
         if number != "6":
             return self._planner.figure(number, FULL, 0)
@@ -88,11 +88,11 @@ class Reproduction:
         return names
 
     def missing(self):
-        """What is to be run: list of `Unit`."""
+        """The units that are still to be run: list of `Unit`."""
         return missing(self.units, self.results)
 
     def needed(self):
-        """What the missing units take, by kind: list of str, a line each."""
+        """The time and space that the missing units need, by kind: list of str, one line each."""
         by_kind = {}
         for unit in self.missing():
             by_kind.setdefault(unit.name.partition("/")[0], []).append(unit)
@@ -107,7 +107,7 @@ class Reproduction:
         return lines
 
     def seconds(self, units):
-        """How long units take, by those like them that are finished, else by the scale: float."""
+        """How long units take, judged by similar finished ones, else by the scale: float."""
         return sum(self._seconds(unit) for unit in units)
 
     def _seconds(self, unit):
@@ -140,7 +140,7 @@ class Reproduction:
             self._run(self.units, self.results, values)
 
     def _run(self, units, results, values):
-        """Prepares the data, which must be those of all results, and runs what these lack."""
+        """Prepares the data, which must be the same for all results, and runs the missing units."""
         make_folder(results.output, "output_dir")
         data = os.path.join(self.output, DATA)
         digests = self.scale.prepare(values, data)
@@ -153,14 +153,14 @@ class Reproduction:
         """Runs finished units again, with all that they need, in a folder of their own.
 
         Args:
-            count: int, how many; which ones follows from it, so that it goes on after a stop.
+            count: int, how many; it also determines which ones, so that a stopped run resumes.
             values: the command's flags, for the data.
 
         Returns:
             (int, how many units have the same numbers; list of str, what differs).
 
         Raises:
-            UserError: fewer are done; or see `running.run_missing`, as of `Stopped`.
+            UserError, Stopped: see `running.run_missing`; or fewer units are done.
         """
         done = [unit.name for unit in self.units if self._is_done(unit)]
         pool = [name for name in done if name.startswith("finetune/")] or done
@@ -184,7 +184,7 @@ class Reproduction:
         return entry is not None and entry["outcome"] == DONE and unit.has_summary
 
     def filled(self):
-        """What was asked for, and what else there are results of: list of `cells.Filled`."""
+        """What was asked for, and all else that has results: list of `cells.Filled`."""
         found = [self._filled(experiment) for experiment in self._all.values()]
         found = [one for one in found if one.experiment in self.experiments or one.is_begun]
         seeds = range(max(self._seeds, *self.scale.seeds.values()))
@@ -213,19 +213,19 @@ class Reproduction:
 
 
 def _of_longest(numbers, name):
-    """The number of the longest key that a name begins with; 0 where there is none."""
+    """The number of the longest key that a name begins with; 0 if there is none."""
     fits = [key for key in numbers if name.startswith(key)]
     return numbers[max(fits, key=len)] if fits else 0.0
 
 
 def _long(seconds):
-    """A duration, in days where these are more than two."""
+    """A duration, in days if it is more than two days."""
     days = seconds / 86_400
     return f"{days:,.1f} days" if days > 2 else duration(seconds)
 
 
 def differences(first, second):
-    """How the numbers of two runs of a unit differ, but for how long they took.
+    """How the numbers of two runs of a unit differ, apart from how long they took.
 
     Args:
         first, second: dict, entries of `Results.units`.
@@ -245,7 +245,7 @@ def differences(first, second):
 
 
 def numbers_of(unit, summary):
-    """What of a unit's summary is kept.
+    """The part of a unit's summary that is kept.
 
     Args:
         unit: `Unit`.

@@ -1,8 +1,8 @@
-"""`results.json`: what every finished unit gave, with all that made it.
+"""`results.json`: the result of every finished unit, with all that made it.
 
-A unit that stands there is finished, whether its folder is there or not. Each is first written to a
-file of its own, `OUTPUT/NAME/unit.json`, so that machines that share a folder do not write the same
-file; whoever looks collects them.
+A unit that is listed there is finished, whether or not its folder still exists. Each is first
+written to its own file, `OUTPUT/NAME/unit.json`, so that machines that share a folder do not write
+the same file. Each command that opens the results collects these files.
 """
 
 import json
@@ -25,7 +25,7 @@ class Results:
     """The results of a scale.
 
     Args:
-        path: str, of `results.json`; perhaps there is none yet.
+        path: str, of `results.json`; it need not exist yet.
         scale: str.
         output: str, the folder of the units.
 
@@ -34,7 +34,7 @@ class Results:
         units: dict of a unit's name to its entry.
 
     Raises:
-        UserError: it is damaged, or of another scale.
+        UserError: it is damaged, or belongs to another scale.
     """
 
     def __init__(self, path, scale, output):
@@ -50,7 +50,7 @@ class Results:
             self.data, self.units = dict(content["data"]), dict(content["units"])
 
     def require_data(self, data):
-        """Notes what the units are made of, or refuses other data than those of finished units.
+        """Records the data of the units, or refuses data that differ from those of finished units.
 
         Args:
             data: dict of a kind of data to its SHA-256.
@@ -66,13 +66,13 @@ class Results:
                 )
 
     def collect(self, units):
-        """Takes what has been finished since, here or on another machine, and writes the file.
+        """Collects the units finished since, here or on another machine, and writes the file.
 
         Args:
             units: list of `Unit`.
 
         Raises:
-            UserError: a finished unit was made by other settings.
+            UserError: a finished unit was made with other settings.
         """
         before = dict(self.units)
         for unit in units:
@@ -89,7 +89,7 @@ class Results:
             self._write()
 
     def finish(self, unit, rate, outcome, numbers):
-        """Writes what a unit gave.
+        """Writes the result of a unit.
 
         Args:
             unit: `Unit`.
@@ -107,7 +107,7 @@ class Results:
             "commit": _commit(),
         }
         folder = os.path.join(self.output, unit.name)
-        os.makedirs(folder, exist_ok=True)  # what did not run has none
+        os.makedirs(folder, exist_ok=True)  # a unit that did not run has none
         write_atomically(os.path.join(folder, UNIT), _json(entry))
 
     def is_finished(self, unit):

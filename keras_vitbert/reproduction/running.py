@@ -1,4 +1,4 @@
-"""Runs units: one behind the other here, and beside other machines that share the folder."""
+"""Runs units: one after another here, and alongside other machines that share the folder."""
 
 import os
 import shlex
@@ -21,19 +21,19 @@ from pipelines.status import doing, duration, say
 
 _LOCKS = "locks"
 _SUMMARY = "summary.json"
-_POLL = 15  # seconds between two looks at what other machines have finished
+_POLL = 15  # seconds between checks of what other machines have finished
 
 
 def missing(units, results):
-    """What is to be run so that all units have results.
+    """The units to run so that all have results.
 
     Args:
-        units: list of `Unit`, each behind all that it needs.
+        units: list of `Unit`, each after all that it needs.
         results: `Results`.
 
     Returns:
-        list of `Unit` in their order: those without results, and those whose folders these read
-        and that are not there any more.
+        list of `Unit` in their order: those without results, and those that these read from but
+        whose folders no longer exist.
     """
     names = set()
     for unit in reversed(units):
@@ -49,18 +49,18 @@ def _must_be_made(name, results):
 
 
 def run_missing(units, results, data, numbers_of, left):
-    """Runs what is missing, in the given order; what another machine runs is left to it.
+    """Runs what is missing, in the given order; skips what another machine is running.
 
     Args:
-        units: list of `Unit`, each behind all that it needs.
+        units: list of `Unit`, each after all that it needs.
         results: `Results`, which are kept up to date.
         data: str, the folder of prepared data.
-        numbers_of: callable that takes a `Unit` and its summary, and returns what of it is kept.
+        numbers_of: callable that takes a `Unit` and its summary, and returns what is kept of it.
         left: callable that takes a list of `Unit` and returns the seconds they take.
 
     Raises:
         Stopped: by a signal, after the running command has saved its work.
-        UserError: a command failed; what it wrote says why.
+        UserError: a command failed; its output says why.
     """
     done = 0
     while True:
@@ -78,14 +78,14 @@ def run_missing(units, results, data, numbers_of, left):
 
 
 def _first_free(ready, results, data, numbers_of, done, todo, left):
-    """Runs the first unit that no other machine runs: bool, whether there is one."""
+    """Runs the first unit that no other machine runs; returns whether there is one: bool."""
     for unit in ready:
         lock = os.path.join(results.output, _LOCKS, unit.name)
         os.makedirs(lock, exist_ok=True)
         try:
             with held(lock):
                 if unit.name not in results.units and results.is_finished(unit):
-                    return True  # another machine has just ended it
+                    return True  # another machine has just finished it
                 about = f"{unit.name}, {done + 1} of {done + len(todo)}"
                 say(f"{about}; {duration(left(todo))} left with it")
                 _run(unit, results, data, numbers_of)
@@ -96,7 +96,7 @@ def _first_free(ready, results, data, numbers_of, done, todo, left):
 
 
 def _run(unit, results, data, numbers_of):
-    """Runs a unit, or notes that it cannot be run as what it needs has diverged."""
+    """Runs a unit, or records that it cannot be run because a unit that it needs diverged."""
     needed = [results.units[name] for name in (*unit.needs, unit.rate_of) if name in results.units]
     rate = results.units[unit.rate_of].get("learning_rate") if unit.rate_of else None
     command = unit.command(results.output, data, rate)
@@ -122,9 +122,9 @@ def _run(unit, results, data, numbers_of):
 
 
 def _called(command):
-    """Calls a command, and hands SIGTERM and SIGINT on to it once: its exit status."""
+    """Calls a command, passes SIGTERM and SIGINT on to it once, and returns its exit status."""
     with stop_request.deferred():
-        # A session of its own: Ctrl-C would reach both otherwise, and be handed on as well.
+        # It gets its own session: otherwise Ctrl-C would reach both, and be passed on as well.
         process = subprocess.Popen([sys.executable, *command], start_new_session=True)
         asked = False
         while process.poll() is None:

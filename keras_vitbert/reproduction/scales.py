@@ -1,4 +1,4 @@
-"""How large a reproduction is: the config, the steps, the tasks, and where the data come from."""
+"""The scales of a reproduction: the config, the steps, the tasks, and where the data come from."""
 
 import dataclasses
 from collections.abc import Callable
@@ -12,13 +12,13 @@ from pipelines.command_line import UserError
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """What models are fine-tuned on.
+    """A task that models are fine-tuned on.
 
     Attributes:
         name: str, in tables and in the names of units.
         kind: str, `images` or `text`.
         data: tuple of str, the flags that name the data, of `finetune` and of `probe`.
-        flags: tuple of str, the other ones of `finetune`.
+        flags: tuple of str, the other flags of `finetune`.
         sweeps: bool, whether the first seed picks the learning rate.
     """
 
@@ -38,14 +38,14 @@ class Scale:
         config: str, of every pre-training.
         pretraining: tuple of str, its other flags.
         architecture: str, the flag of fine-tuning random weights.
-        vocabulary: str, the flag of fine-tuning on text what knows none.
+        vocabulary: str, the flag of fine-tuning a model on text if it was not trained on any.
         tasks: tuple of `Task`, of Table 1.
-        few: tuple of str, the names of those of the other tables.
-        seeds: dict of an experiment's name to how many seeds it has.
-        minutes: dict of how the name of a unit begins to the minutes that it takes on `machines`;
-            they are replaced by those of finished units.
-        gigabytes: dict of the same to what its folder keeps.
-        machines: dict of a kind of unit to what the minutes are of, and how they are known.
+        few: tuple of str, the names of the tasks of the other tables.
+        seeds: dict of an experiment's name to its number of seeds.
+        minutes: dict of a prefix of unit names to the minutes that a unit takes on `machines`; the
+            times of finished units replace them.
+        gigabytes: dict of such a prefix to what a unit's folder keeps.
+        machines: dict of a kind of unit to the machine of its minutes, and how they are known.
         prepare: callable that takes the command's flags and a folder, fills it, and returns a dict
             of a kind of data to its SHA-256.
     """
@@ -64,16 +64,16 @@ class Scale:
     machines: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def settings(self):
-        """What its config changes of the paper's: tuple of (key, value).
+        """The values of its config that differ from the paper's: tuple of (key, value).
 
-        Keys that later versions add, and that it leaves as they are, are not among them.
+        Keys that later versions add are not among them, unless its config changes them.
         """
         paper = flatten(load_config("paper"))
         own = flatten(load_config(self.config))
         return tuple(sorted((key, value) for key, value in own.items() if value != paper[key]))
 
 
-# Two pictures of activations are for Figure 3; the others in TensorBoard change no number.
+# Two pictures of activations are for Figure 3; the others in TensorBoard do not affect results.
 _LITTLE_TO_SEE = ("--config.inspection.gradient_interval=0",)
 _VOCABULARY = "--vocabulary={data}/vocabulary/vocab.txt"
 
@@ -172,7 +172,7 @@ def _small():
                     *("--config.dtype=mixed_bfloat16", "--config.image_size=32"),
                     *("--config.batch=128", "--config.steps=400", "--config.dropout=0.0"),
                     "--config.images.crop_area=(0.5,1.0)",
-                    # From random weights SGD learns less in this time than a probe of them knows.
+                    # From random weights, SGD learns less in this time than a probe of them does.
                     *("--config.optimizer.name=adamw", "--config.optimizer.warmup=0.1"),
                     *("--config.optimizer.weight_decay=0.01", "--config.grid=(3e-4,1e-3,3e-3)"),
                 ),
@@ -182,8 +182,8 @@ def _small():
                 for name in ("next", "source")
             ),
         ),
-        # Not `source`: random weights score higher there than pre-trained ones, so that it tells
-        # little about pre-training. In Table 1 it stays, as it was chosen before it was known.
+        # Not `source`: random weights score higher there than pre-trained ones, so it says little
+        # about pre-training. It stays in Table 1, as it was chosen before this was known.
         few=("cifar10", "next"),
         seeds={"table1": 3, "table2": 1, "table3": 1, "figure2": 2, "merging": 3},
         minutes={
@@ -197,12 +197,12 @@ def _small():
     )
 
 
-# Of the paper's steps: milliseconds that `tpu.aot` says a step takes at least, see docs/tpu.md.
+# Milliseconds that a step of the paper takes at least, according to `tpu.aot`, see docs/tpu.md.
 _STEP_MS = {"pretrain/vit-": 52.9, "pretrain/bert-": 31.6, "pretrain/joint": 72.3}
 _STEP_MS |= {"pretrain/vitbert_no_kd": 72.3, "pretrain/": 95.9}
 _TEXT_STEP_MS, _IMAGE_STEP_MS = 18.6, 356.0
 _STEPS = 1_000_000
-# Steps of three epochs of 32 examples, and the paper's.
+# Steps of three epochs in batches of 32 examples, and the paper's steps.
 _TASK_STEPS = {"mnli": 36_816, "qqp": 34_111, "qnli": 9_820, "sst2": 6_314, "rte": 233}
 _TASK_STEPS |= {"cifar10": 10_000, "cifar100": 10_000, "imagenet": 20_000}
 _TASK_STEPS |= {"flowers": 500, "pets": 500}
@@ -211,7 +211,7 @@ _CHECKPOINT, _FINE_TUNED = 1.8, 1.0  # GB: weights and moments
 
 
 def _paper_minutes():
-    """Of each kind of unit: dict of how its name begins to minutes, at half the roofline."""
+    """Minutes of each kind of unit, at half the roofline: dict of a prefix of its name to float."""
     found = {key: 2 * ms * _STEPS / 60_000 for key, ms in _STEP_MS.items()}
     for task, steps in _TASK_STEPS.items():
         ms = _TEXT_STEP_MS if task in TEXT_TASKS else _IMAGE_STEP_MS

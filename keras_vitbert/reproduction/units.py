@@ -1,7 +1,7 @@
-"""What is run, one command each, and what of it is needed for what.
+"""The units that are run, one command each, and what each of them needs.
 
-A unit is a call of one of the project's commands. Its folder has its name; the folders of other
-units stand in its arguments as `{NAME}`, and that of prepared data as `{data}`.
+A unit is a call of one of the project's commands. Its folder has its name. In its arguments,
+`{NAME}` stands for the folder of another unit, and `{data}` for that of prepared data.
 """
 
 import dataclasses
@@ -22,13 +22,13 @@ class Unit:
     Attributes:
         name: str, such as `pretrain/vitbert-s0`: its folder, and its key in `results.json`.
         module: str, such as `keras_vitbert.pretrain`.
-        arguments: tuple of str, those that make the result what it is, without the folder.
+        arguments: tuple of str, those that determine the result, without the folder.
         seed: int.
         rate_of: str, the unit whose learning rate it takes, or empty.
-        others: tuple of str, arguments that do not: devices and where data lie.
-        settings: tuple of (str, value), what a config that is named in the arguments holds.
+        others: tuple of str, arguments that do not: devices, and where the data are.
+        settings: tuple of (str, value), the content of a config that the arguments name.
         folder_flag: str, the flag of its folder.
-        has_summary: bool, whether it leaves a `summary.json`.
+        has_summary: bool, whether it writes a `summary.json`.
     """
 
     name: str
@@ -48,12 +48,15 @@ class Unit:
         return tuple(name for name in dict.fromkeys(found) if name != DATA)
 
     def digest(self):
-        """What the unit is made of, but for the data: str. That of its needs is in theirs."""
+        """A digest of all that makes the unit, except the data: str.
+
+        The units that it needs have digests of their own.
+        """
         made_of = [self.module, *self.arguments, self.rate_of, *map(repr, self.settings)]
         return hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:16]
 
     def command(self, output, data, rate=None):
-        """What is run.
+        """The command that is run.
 
         Args:
             output: str, the folder of all units.
@@ -76,7 +79,7 @@ class Unit:
 
 
 def ordered(units, wanted):
-    """The units that are wanted with all that they need, what is needed first.
+    """The units that are wanted and all that they need, dependencies first.
 
     Args:
         units: dict of a name to a `Unit`.

@@ -15,7 +15,7 @@ class Throughput(keras.callbacks.Callback):
     """Adds `images_per_second` and `tokens_per_second` to the logs.
 
     They count the time in training steps, including the wait for data, but not validation,
-    checkpoints and the executions that trace a function.
+    checkpoints or the executions that trace a function.
 
     Args:
         images_per_step, tokens_per_step: int, over all replicas, padding included.
@@ -82,7 +82,7 @@ class RunLog(keras.callbacks.Callback):
 
 
 def tensorboard_tag(name):
-    """The TensorBoard tag of a logged value: TensorBoard groups tags by their part before a slash.
+    """The TensorBoard tag of a logged value: TensorBoard groups tags by what precedes a slash.
 
     Args:
         name: str, such as `image_loss`; or with a group, such as `merge/cosine`.
@@ -128,7 +128,7 @@ class Checkpoints(keras.callbacks.Callback):
             int, the step to continue from.
         """
         step = checkpoints.restore_newest(self.folder, trainer, self.workers.is_chief)
-        # A row of the log covers all steps since the one before, also if `steps_per_epoch` changed.
+        # A row of the log covers all steps since the row before, even if `steps_per_epoch` changed.
         rows = self.log.rows(up_to_step=step)
         if step > (int(rows[-1]["step"]) if rows else 0):
             self._epoch_metrics = [metric_values(mean) for mean in trainer.metrics]

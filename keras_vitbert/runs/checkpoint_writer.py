@@ -1,4 +1,4 @@
-"""Writes checkpoints beside training, one at a time."""
+"""Writes checkpoints in the background of training, one at a time."""
 
 import contextlib
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +10,8 @@ from pipelines.command_line import one_line, say
 class CheckpointWriter(contextlib.AbstractContextManager):
     """Takes snapshots of a trainer and writes them in a thread; its scope ends with the last one.
 
-    A checkpoint takes memory for one more copy of the state on this machine until it is written.
+    Until it is written, a checkpoint takes the memory of one more copy of the state on this
+    machine.
 
     Args:
         folder: str, the run's `checkpoints` folder.
@@ -24,13 +25,13 @@ class CheckpointWriter(contextlib.AbstractContextManager):
         self._pending = None
 
     def save(self, trainer, validated=False):
-        """Takes a snapshot once the checkpoint before is written, and begins to write it.
+        """Takes a snapshot once the previous checkpoint is written, and begins to write it.
 
         Args:
             trainer, validated: see `checkpoints.snapshot`.
 
         Raises:
-            Exception: the checkpoint before could not be written.
+            Exception: the previous checkpoint could not be written.
         """
         self._finish()
         taken = checkpoints.snapshot(trainer, validated)
@@ -43,7 +44,7 @@ class CheckpointWriter(contextlib.AbstractContextManager):
         return self._pending is not None and not self._pending.done()
 
     def check(self):
-        """Raises what has gone wrong in writing, without waiting."""
+        """Raises the error of a write that has failed, without waiting."""
         if not self.is_writing:
             self._finish()
 

@@ -4,10 +4,10 @@
 run that is killed in between leaves a folder that nothing points to, and the next run overwrites
 it: a half-written checkpoint is never loaded.
 
-`checkpoints/GOOD` names the newest one that training has shown to be good: validation with its
-weights gave a loss like the others, or the steps after it were good until the next checkpoint (see
-`keras_vitbert.training.step_check`), at least the last `STEPS_TO_SHOW`. It is kept besides the
-newest ones.
+`checkpoints/GOOD` names the newest one that training has shown to be good: either validation with
+its weights gave a loss like the others, or the steps from it to the next checkpoint, at least the
+last `STEPS_TO_SHOW`, were good (see `keras_vitbert.training.step_check`). It is kept in addition to
+the newest ones.
 
 A checkpoint holds everything that determines the rest of the run: weights, random states,
 optimiser, masks, the training metrics of the unfinished epoch, and the step, which determines the
@@ -33,7 +33,7 @@ STEPS_TO_SHOW = 20
 
 @dataclasses.dataclass(frozen=True)
 class Snapshot:
-    """What a checkpoint holds, in this machine's memory: training may go on while it is written.
+    """What a checkpoint holds, in this machine's memory: training may continue during the write.
 
     Attributes:
         step: int.
@@ -100,12 +100,12 @@ def write(folder, taken, keep):
 
 
 def write_weights(folder, network, step, dtype="float32"):
-    """Writes a checkpoint of weights alone, from which no run can go on.
+    """Writes a checkpoint of weights alone, from which no run can resume.
 
     Args:
         folder: str, a run's `checkpoints` folder.
         network: Keras model with float32 variables.
-        step: int, of these weights.
+        step: int, the step of these weights.
         dtype: str, `float32` or `bfloat16`, to which they are rounded; `restore_network` reads them
             into float32 variables.
     """
@@ -118,13 +118,13 @@ def write_weights(folder, network, step, dtype="float32"):
 
 
 def _write(folder, step, values):
-    """Writes what a checkpoint holds, and returns its name; no pointer names it yet."""
+    """Writes the content of a checkpoint and returns its name; no pointer names it yet."""
     name = f"step-{step:08d}"
     path = os.path.join(folder, name)
     tf.io.gfile.makedirs(path)
     state = {_key(part, n): value for part, named in values.items() for n, value in named.items()}
-    state = dict(sorted(state.items()))  # as they then lie in the file, see `_read`
-    with tf.device("CPU:0"):  # this machine's, not one of the hosts of a TPU
+    state = dict(sorted(state.items()))  # their order in the file, see `_read`
+    with tf.device("CPU:0"):  # this machine's, not that of a TPU's host
         tf.raw_ops.SaveV2(
             prefix=os.path.join(path, "state"),
             tensor_names=list(state),
@@ -172,7 +172,7 @@ def _pointed(folder, pointer):
 
 
 def restore_newest(folder, trainer, writes=True):
-    """Loads the last complete checkpoint, or the newest before it if that is damaged.
+    """Loads the last complete checkpoint or, if it is damaged, the newest one before it.
 
     The pointer then names the one that was loaded.
 
@@ -185,7 +185,7 @@ def restore_newest(folder, trainer, writes=True):
         int, the step; 0 if there is no checkpoint.
 
     Raises:
-        UserError: there are checkpoints, none of which is whole.
+        UserError: there are checkpoints, but none is intact.
     """
     if not tf.io.gfile.exists(os.path.join(folder, POINTER)):
         return 0
@@ -217,9 +217,9 @@ def restore_newest(folder, trainer, writes=True):
 
 
 def go_back(folder, trainer):
-    """Loads the last good checkpoint's weights, moments and masks; training goes on after it.
+    """Loads the last good checkpoint's weights, moments and masks; training continues after it.
 
-    The step, the metrics and what was counted stay: data and schedules go on.
+    The step, the metrics and the counts stay: data and schedules continue.
 
     Args:
         folder: str, the run's `checkpoints` folder.
@@ -301,13 +301,13 @@ def _open(path):
 
 
 def _shapes(reader, parts):
-    """Name to shape of the variables in some parts of a checkpoint."""
+    """The shapes, by name, of the variables in some parts of a checkpoint."""
     stored = reader.get_variable_to_shape_map()
     return {name: shape for name, shape in stored.items() if name.split("/")[0] in parts}
 
 
 def _read(path, state, whole):
-    """Reads `state`, which is all or a part of `whole`, as the checkpoint must hold it."""
+    """Reads `state`, which is all or a part of `whole`; the checkpoint must match `whole`."""
     with _telling(path):
         reader = _open(path)
         stored = _shapes(reader, whole)
@@ -333,7 +333,7 @@ def _read(path, state, whole):
             part: {name: reader.get_tensor(_key(part, name)) for name in variables}
             for part, variables in state.items()
         }
-        # The last one in the file, whoever reads it: it fails if that was cut.
+        # Always reads the last variable in the file: this fails if the file was cut off.
         reader.get_tensor(max(reader.get_variable_to_shape_map()))
     for part, variables in state.items():
         for name, variable in variables.items():
@@ -341,7 +341,7 @@ def _read(path, state, whole):
 
 
 def _key(part, name):
-    """What TensorFlow calls a variable of a part in a checkpoint."""
+    """TensorFlow's name for a variable of a part in a checkpoint."""
     name = name.replace(".", "..").replace("/", ".S")
     return f"{part}/{name}/.ATTRIBUTES/VARIABLE_VALUE"
 

@@ -1,15 +1,15 @@
 """What happens after a step that was not applied, see `keras_vitbert.training.step_check`.
 
-`divergences.csv` in the run's folder has a line for each: why, which variables' gradients are not
-finite, and the records of its batch. Then, by `--on_divergence`,
+`divergences.csv` in the run's folder has a line for each: the reason, the variables whose gradients
+are not finite, and the records of its batch. What follows depends on `--on_divergence`:
 
 stop      the run ends with status 3;
-skip      training goes on as if the batch had not been there;
-restore   weights, moments and masks go back to those of the last good checkpoint, and training goes
-          on after the step: data and learning rate go on, what was learnt since is lost.
+skip      training continues as if the batch had not existed;
+restore   weights, moments and masks return to those of the last good checkpoint, and training
+          continues after the step: data and learning rate continue, what was learnt since is lost.
 
-After `--max_divergences` of them a run ends with status 3 all the same. Their number is part of a
-checkpoint: a run that is killed and resumed ends where the unbroken one does.
+After `--max_divergences` such steps, a run ends with status 3 all the same. Their number is part of
+a checkpoint: a run that is killed and resumed ends where an uninterrupted one does.
 """
 
 import dataclasses
@@ -29,7 +29,7 @@ class Policy:
 
     Attributes:
         action: str, one of `POLICIES`.
-        limit: int, how many steps are skipped, or how often training goes back, at most.
+        limit: int, the most steps that are skipped, or the most times that training goes back.
     """
 
     action: str = "stop"
@@ -37,7 +37,7 @@ class Policy:
 
 
 def policy_of(values):
-    """The policy of a command's flags.
+    """The policy that a command's flags give.
 
     Args:
         values: `absl.flags.FlagValues` with `on_divergence` and `max_divergences`.
@@ -70,7 +70,7 @@ def counts(trainer):
 
 
 class DivergenceGuard(keras.callbacks.Callback):
-    """Writes down each bad step, and stops, goes on, or goes back.
+    """Records each bad step, and stops, continues, or goes back.
 
     Args:
         run: `keras_vitbert.runs.run.Run`.
@@ -122,7 +122,7 @@ class DivergenceGuard(keras.callbacks.Callback):
         )
 
     def _write(self, bad_steps):
-        """Adds lines to the file; those from a step on that comes again are replaced."""
+        """Adds lines to the file; replaces those of steps that are repeated."""
         if not self.folder.writes:
             return
         known = self.folder.rows(bad_steps[0].step, _FILE, numbers=False)

@@ -1,8 +1,8 @@
-"""What a run is made of: the content of its inputs, and the versions of the software.
+"""What a run is made from: the content of its inputs, and the versions of the software.
 
 `config.json` holds both. An input (a source of data, the names of the classes, a teacher, initial
-weights) is a dict: `path` for readers, None for what the run makes itself, and digests of the
-content. A run that goes on compares digests alone: files may move, but not change.
+weights) is a dict of a `path` and digests of the content. The path is for readers, and None for
+what the run makes itself. A resumed run compares only digests: files may move, but not change.
 """
 
 import hashlib
@@ -23,21 +23,21 @@ from pipelines.text.wordpiece import vocabulary_hash
 # with `schema` itself and a seal.
 SCHEMA = 3
 
-# How a run computes what its config asks for. Older runs go on where it is all the same to them.
+# How a run computes what its config asks for. Older runs resume where it makes no difference.
 # 0: other random numbers; 1: under mixed_bfloat16, logits are rounded to bfloat16; 2: they are
 # float32 products.
 NUMERICS = 2
 
 ORIGIN_FILE = "origin.json"  # of presets and exports: `origin`
 
-# Settings that may change when a run is resumed, as they do not change its numbers: keys that begin
-# like these. The records are checked by their number.
+# Prefixes of the settings that may change when a run is resumed, as they do not change its results.
+# The records are checked by their number.
 FREE_OF_PRETRAINING = (
     "config.checkpoint",
     "config.steps_per_epoch",
     "config.validation_interval",
     "config.steps_per_execution",
-    "config.jit_compile",  # only the last digits, which is told
+    "config.jit_compile",  # changes only the last digits, which is reported
     "config.remat",
     "config.sharding",
     "config.teachers.",
@@ -69,13 +69,13 @@ FREE_OF_FINE_TUNING = (
 
 
 def require_schema(record):
-    """Refuses the record of a newer version, whose keys may mean what this one does not know.
+    """Refuses the record of a newer version, whose keys may have meanings unknown to this one.
 
     Args:
         record: dict, the content of a `config.json`.
 
     Raises:
-        ValueError: it is of a newer schema, or of none.
+        ValueError: its schema is newer, or is not valid.
     """
     schema = record.get("schema", 1)
     if type(schema) is not int or not 1 <= schema <= SCHEMA:
@@ -83,7 +83,7 @@ def require_schema(record):
 
 
 def require_numerics(where, record, dtype):
-    """Refuses a run whose numbers an older version computed in another way.
+    """Refuses a run whose results an older version computed in another way.
 
     Args:
         where: str, the run's folder.
@@ -91,7 +91,7 @@ def require_numerics(where, record, dtype):
         dtype: str, the dtype policy of its config.
 
     Raises:
-        UserError: the run cannot go on as it began.
+        UserError: the run cannot continue as it began.
     """
     began = record.get("numerics", 1)
     if began < 1:
@@ -107,9 +107,9 @@ def require_numerics(where, record, dtype):
 
 
 def versions():
-    """The versions that numbers may depend on: dict of a package's name to str.
+    """The versions that results may depend on: dict of a package's name to str.
 
-    That of JAX is among them if it is Keras' backend.
+    They include that of JAX if it is the backend of Keras.
     """
     found = {
         "keras_vitbert": keras_vitbert.__version__,
@@ -123,11 +123,11 @@ def versions():
 
 
 def compare_versions(where, was):
-    """Says what has changed of versions and backend: a resumed run differs in its last digits.
+    """Reports changed versions and backends: a resumed run differs in its last digits.
 
     Args:
         where: str, the run's folder.
-        was: dict, `versions` of when the run began.
+        was: dict, `versions` when the run began.
     """
     found = versions()
     changed = [f"{n} {was[n]}, now {v}" for n, v in found.items() if was.get(n, v) != v]
@@ -139,7 +139,7 @@ def compare_versions(where, was):
 
 
 def compare_replicas(where, was, now):
-    """Says on how many replicas a run began, if it goes on with another number of them.
+    """Reports how many replicas a run began on, if it resumes on another number.
 
     Args:
         where: str, the run's folder.
@@ -153,11 +153,11 @@ def compare_replicas(where, was, now):
 
 
 def compare_compilation(where, was, now):
-    """Says if a step that XLA compiles follows on others, or the other way round.
+    """Reports if steps compiled by XLA follow steps that were not, or the other way round.
 
     Args:
         where: str, the run's folder.
-        was, now: str, `jit_compile` of the config; `auto` of a version that had no such choice.
+        was, now: str, `jit_compile` of the config; `auto` from a version without such a choice.
     """
     if was != now and "auto" not in (was, now):
         how = {"on": "compiled by XLA", "off": "not compiled by XLA"}
@@ -165,11 +165,11 @@ def compare_compilation(where, was, now):
 
 
 def compare_dropout(where, was, now):
-    """Says if a run goes on with other random numbers of dropout.
+    """Reports if a run resumes with other random numbers for dropout.
 
     Args:
         where: str, the run's folder.
-        was, now: str, names of generators, see `keras_vitbert.training.example_dropout`; empty of
+        was, now: str, names of generators, see `keras_vitbert.training.example_dropout`; empty for
             an older version, whose numbers were keyed by replica.
     """
     if was != now:
@@ -183,7 +183,7 @@ def data_input(source, path=None):
     Args:
         source: has `sha256` and may have `manifest_sha256` and `checksums_sha256`, such as
             `RecordFiles` or `LabelledTexts`.
-        path: str, where it lies.
+        path: str, where it is stored.
 
     Returns:
         dict, see above.
@@ -228,13 +228,13 @@ def compare_inputs(where, known, inputs, accepted=()):
 
     Args:
         where: str, the run's folder.
-        known: dict of an input's name to the input, as the run has recorded them.
-        inputs: the same of now; names that are not known yet are new ones.
-        accepted: collection of str, the names of inputs that may differ, of
+        known: dict of an input's name to the input, as the run recorded them.
+        inputs: the current inputs, in the same form; names that are not known yet are new ones.
+        accepted: collection of str, the names of inputs that may differ, from
             `--accept_changes`.
 
     Returns:
-        list of the accepted changes, dicts of `input`, `was` and `is`.
+        list of the accepted changes, dicts with `input`, `was` and `is`.
 
     Raises:
         UserError: an input that is not accepted differs.
@@ -259,7 +259,7 @@ def compare_inputs(where, known, inputs, accepted=()):
 
 
 def require_given(where, known, inputs, names, accepted=()):
-    """Refuses a run that began with an input which is not given any more.
+    """Refuses a run that began with an input that is no longer given.
 
     Args:
         where: str, the run's folder.
@@ -267,7 +267,7 @@ def require_given(where, known, inputs, names, accepted=()):
         names: collection of str, the inputs that flags of the same names give.
 
     Raises:
-        UserError: names the flag.
+        UserError: an input is missing; names its flag.
     """
     for name in names:
         was = known.get(name)
@@ -279,7 +279,7 @@ def require_given(where, known, inputs, names, accepted=()):
 
 
 def made_of(record, summary):
-    """What a run was made of, for what is made of the run. Paths are private, and left out.
+    """What a run was made from, for what is made from it. Paths are private, and left out.
 
     Args:
         record: dict, the content of `config.json`.
@@ -287,7 +287,7 @@ def made_of(record, summary):
 
     Returns:
         JSON-serialisable dict: `inputs` with their digests, `accepted_changes` by name, the
-        `versions` that trained it, and for fine-tuning what the `checkpoint` was made of.
+        `versions` that trained it, and for fine-tuning what the `checkpoint` was made from.
     """
     inputs = {
         name: {key: digest for key, digest in content.items() if key != "path"}
@@ -306,14 +306,14 @@ def made_of(record, summary):
 
 
 def origin(trained):
-    """Where a model came from, for what is made of it.
+    """Where a model came from, for what is made from it.
 
     Args:
         trained: `keras_vitbert.trained.trained_model.TrainedModel`.
 
     Returns:
-        JSON-serialisable dict: `name`, `step`, `weights_sha256` of its backbone, and `made_of`, of
-        a run what `made_of` returns, of a preset its own `origin.json`.
+        JSON-serialisable dict: `name`, `step`, `weights_sha256` of its backbone, and `made_of`: for
+        a run, what `made_of` returns; for a preset, its own `origin.json`.
 
     Raises:
         UserError: that file is damaged.
@@ -336,7 +336,7 @@ def origin(trained):
 
 
 def accepted_lines(summary):
-    """What a report says of changes that were accepted: list of str, none or one.
+    """What a report says about accepted changes: list of str, none or one.
 
     Args:
         summary: dict, the content of `summary.json`.
@@ -346,7 +346,7 @@ def accepted_lines(summary):
 
 
 def _accepted(record):
-    """The names of the changes that were accepted, each once: list of str."""
+    """The names of the accepted changes, each once: list of str."""
     changes = record.get("accepted_changes", [])
     return list(dict.fromkeys(change.get("input") or change["key"] for change in changes))
 

@@ -17,8 +17,8 @@ def fit(run, trainer, stream, before_log=(), label="", flops=None, later=0.0):
 
     Args:
         run: `keras_vitbert.runs.run.Run`; training starts from the last checkpoint in its folder.
-            Its config's `steps`, `steps_per_epoch`, `checkpoint_interval` and
-            `checkpoints_to_keep` are used and, with validation data, `validation_interval`.
+            It uses its config's `steps`, `steps_per_epoch`, `checkpoint_interval`,
+            `checkpoints_to_keep` and, with validation data, `validation_interval`.
         trainer: a compiled `keras_vitbert.training.base_trainer.BaseTrainer`, built under the
             run's strategy.
         stream: has `training(step, context)`, `batch_records(step)`, `images_per_step`,
@@ -31,7 +31,7 @@ def fit(run, trainer, stream, before_log=(), label="", flops=None, later=0.0):
         int, the step that training resumed from.
 
     Raises:
-        UserError: the last checkpoint lies within an execution.
+        UserError: the step of the last checkpoint is not a multiple of `steps_per_execution`.
         Diverged, Stopped: see `pipelines.command_line`.
     """
     config, folder, strategy = run.config, run.folder, run.strategy
@@ -93,17 +93,17 @@ def fit(run, trainer, stream, before_log=(), label="", flops=None, later=0.0):
                 steps_per_epoch=steps_per_epoch,
                 callbacks=callbacks,
                 shuffle=False,
-                verbose=0,  # `progress` tells it
+                verbose=0,  # `progress` reports instead
                 **validation,
             )
     return start
 
 
 def _fits(start, steps, steps_per_epoch):
-    """The calls of `fit` from `start` to `steps`: one for all whole epochs, one for each part.
+    """The calls of `fit` from `start` to `steps`: one for all whole epochs, one per partial epoch.
 
     Yields:
-        (first epoch, epoch to stop before, steps an epoch).
+        (first epoch, epoch to stop before, steps per epoch).
     """
     while start < steps:
         epoch, done = divmod(start, steps_per_epoch)
@@ -118,7 +118,7 @@ def _fits(start, steps, steps_per_epoch):
 
 
 def _validation_epochs(config):
-    """The epochs, counted from 1, that end with a validation: every interval, and the last."""
+    """The epochs, counted from 1, that end with a validation: one per interval, and the last."""
     last = -(-config.steps // config.steps_per_epoch)
     every = config.validation_interval // config.steps_per_epoch
     return sorted({*range(every, last + 1, every), last})

@@ -12,8 +12,8 @@ def table(rows):
     """Formats rows as text.
 
     Args:
-        rows: list of (str, the subject; str, what is said of it). The subject of a row that goes on
-            with the one above is empty.
+        rows: list of (str, the subject; str, what is said about it). A row that continues the one
+            above has an empty subject.
 
     Returns:
         str.

@@ -1,10 +1,10 @@
-"""Tells how far a run is, on stderr: a bar on a terminal, elsewhere a line now and then.
+"""Reports the progress of a run on stderr: a bar on a terminal, elsewhere an occasional line.
 
     vit: step 120 of 500, image_loss 0.412, image_accuracy 0.871, 812 images/s, 28 s left
 
-Steps are those of the whole run. A line comes after the first step, at every twentieth of the run
-unless the last line is younger than a second, and whenever 30 seconds, or later in a long run a
-hundredth of its time, have passed.
+Steps are those of the whole run. A line appears after the first step, and at every twentieth of the
+run unless the last line is less than a second old. One also appears whenever 30 seconds have passed
+or, later in a long run, a hundredth of its time so far.
 """
 
 import contextlib
@@ -19,23 +19,23 @@ from pipelines.status import SILENCE, display, doing, duration, say, times
 
 _PARTS = 20  # of a run, with a line each
 _LEAST = 1.0  # seconds between two of these lines
-_SHARE, _WORTH_A_WORD = 0.05, 10.0  # of a run's time; seconds
-_SLOWER = 100  # parts of the time so far that a line may wait
+_SHARE, _WORTH_A_WORD = 0.05, 10.0  # fraction of a run's time; seconds
+_SLOWER = 100  # a line may wait for 1 / _SLOWER of the time so far
 _KINDS = ("steps", "tracing", "validation", "drawing", "probing", "saving", "teachers")  # of time
 
 
 class RunProgress(keras.callbacks.Callback, contextlib.AbstractContextManager):
-    """Tells the progress of a run, over all its calls of `fit`; use it as a context around them.
+    """Reports the progress of a run over all its calls of `fit`; use it as a context around them.
 
     Args:
-        label: str, begins each line.
+        label: str, the start of each line.
         steps: int, of the whole run.
         throughput: `keras_vitbert.runs.callbacks.Throughput`.
         validation_batches: int; 0 without validation.
-        speaks: bool, whether this process tells anything.
-        flops: float, operations of a step, and peak: float, operations a second that the devices
-            can do; None if one is not known.
-        later: float, seconds of what follows the run, which `time left` names as well.
+        speaks: bool, whether this process reports anything.
+        flops: float, operations of a step; None if not known.
+        peak: float, operations per second that the devices can do; None if not known.
+        later: float, seconds of what follows the run; `time left` reports it too.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class RunProgress(keras.callbacks.Callback, contextlib.AbstractContextManager):
         self._first = self._told_step = None
         self._began = self._told = time.monotonic()
         self._bar = self._task = None
-        self._at = ()  # on the terminal: numbers of the last step, what matters most first
+        self._at = ()  # on the terminal: values of the last step, the most important first
         self._stack = contextlib.ExitStack()
         self._validation = contextlib.ExitStack()
 
@@ -108,7 +108,7 @@ class RunProgress(keras.callbacks.Callback, contextlib.AbstractContextManager):
             self._told = time.monotonic()
 
     def _is_due(self, step):
-        """Whether a line is to be told after a step."""
+        """Whether a line is due after a step."""
         now = time.monotonic()
         if self._told_step is None or step == self.steps:
             return True
@@ -121,7 +121,7 @@ class RunProgress(keras.callbacks.Callback, contextlib.AbstractContextManager):
         say(", ".join([self._place(step), *self._about(step, logs)]))
 
     def _show(self, text):
-        """Shows on the terminal what is done besides steps, and the last step's numbers."""
+        """Shows on the terminal any activity besides steps, and the values of the last step."""
         parts = ", ".join(filter(None, (text, *self._at)))
         self._bar.update(self._task, description=": ".join(filter(None, (self.label, parts))))
 
@@ -139,14 +139,14 @@ class RunProgress(keras.callbacks.Callback, contextlib.AbstractContextManager):
         return list(filter(None, parts))
 
     def _utilisation(self):
-        """The part of the devices' operations that the model takes."""
+        """The fraction of the devices' peak operations that the model uses."""
         used = self.throughput
         if not (self.flops and self.peak and used.steps):
             return ""
         return f"{self.flops * used.steps / used.seconds / self.peak:.1%} of peak FLOP/s"
 
     def _left(self, step):
-        """The time that is left, at the pace so far without that of tracing."""
+        """The time left at the pace so far, without the time for tracing."""
         now = times()
         tracing = now.get("tracing", 0.0) - self._before.get("tracing", 0.0)
         done = step - self._first - self.model.steps_per_execution  # the first one traces
@@ -162,9 +162,9 @@ def time_shares(before, began, teachers=0.0):
     """Where a run's time went, for its summary.
 
     Args:
-        before: dict, `pipelines.status.times` at its beginning.
-        began: float, `time.monotonic` at its beginning.
-        teachers: float, seconds that the training of its teachers took, of both no part.
+        before: dict, `pipelines.status.times` at the start of the run.
+        began: float, `time.monotonic` at the start of the run.
+        teachers: float, seconds that training its teachers took; in neither of the two.
 
     Returns:
         dict of `steps`, `tracing`, `validation`, `drawing`, `saving`, `teachers` and `other` to
@@ -180,17 +180,17 @@ def summed(times_of_runs):
     """The times of several runs in one dict.
 
     Args:
-        times_of_runs: list of dicts, of `time_shares`, some perhaps empty.
+        times_of_runs: list of dicts from `time_shares`; some may be empty.
     """
     kinds = dict.fromkeys(kind for seconds in times_of_runs for kind in seconds)
     return {kind: round(sum(s.get(kind, 0.0) for s in times_of_runs), 2) for kind in kinds}
 
 
 def shares_line(seconds):
-    """The shares of a run's time in a line, the largest first.
+    """The shares of a run's time in one line, the largest first.
 
     Args:
-        seconds: dict, of `time_shares`.
+        seconds: dict from `time_shares`.
     """
     whole = sum(seconds.values()) or 1.0
     parts = sorted(seconds.items(), key=lambda part: -part[1])
@@ -199,14 +199,14 @@ def shares_line(seconds):
 
 
 def advice(seconds, keys):
-    """Which settings make a run spend less beside its steps, where that is much.
+    """Which settings reduce the time that a run spends outside its steps, if that is long.
 
     Args:
-        seconds: dict, of `time_shares`.
-        keys: dict of a kind to the setting that makes it rarer.
+        seconds: dict from `time_shares`.
+        keys: dict of a kind of time to the setting that makes it rarer.
 
     Returns:
-        list of str, a line for each kind that took more than 5 % and some seconds.
+        list of str, a line for each kind that took more than 5 % and several seconds.
     """
     whole = sum(seconds.values())
     return [
@@ -217,7 +217,7 @@ def advice(seconds, keys):
 
 
 def _values(logs):
-    """Losses and accuracies, the sum of losses only where it is the only one."""
+    """Losses and accuracies; the sum of losses only if there is no other loss."""
     names = [name for name in logs if name.endswith(("loss", "accuracy"))]
     if sum(name.endswith("loss") for name in names) > 1:
         names.remove("loss")

@@ -47,7 +47,7 @@ def reading_images(splits):
 def _reading(damages, fix):
     """TensorFlow does not say which file it was reading, so the records are read once more.
 
-    `damages` is an iterator of each source's first damage or None, which does that.
+    `damages` is an iterator that reads them and yields each source's first damage, or None.
     """
     try:
         yield

@@ -2,14 +2,14 @@
 
 config.json     variant, configuration, digests of inputs, numbers of records, replicas, versions
 vocabulary.txt  a copy, so that the folder is self-contained
-classes.txt     the names of the image classes, one a line, if the data provide them
+classes.txt     the names of the image classes, one per line, if the data provide them
 checkpoints/    see `keras_vitbert.runs.checkpoints`
-train/          for TensorBoard, which calls curves by their folders; older versions put both into
-validation/     a folder logs/. The settings for its table of runs are in validation/
+train/          for TensorBoard, which names curves after their folders; older versions put both
+validation/     into a folder logs/. The settings for its table of runs are in validation/
 inspection/     the values behind the pictures in TensorBoard
-metrics.csv     a line an epoch
+metrics.csv     one line per epoch
 divergences.csv a line for each step that was not applied, see `keras_vitbert.runs.divergence`
-LOCK            while a process trains there, see `keras_vitbert.runs.run_lock`
+LOCK            present while a process trains there, see `keras_vitbert.runs.run_lock`
 records-*.json  with --max_bad_records: which records are used and which are damaged
 summary.json    written at the end: it exists exactly when the run is finished
 
@@ -35,7 +35,7 @@ from pipelines.files import csv_text, json_object, make_folder, write_atomically
 from pipelines.text.casing import AUTO
 from pipelines.text.wordpiece import vocabulary_hash
 
-# Keys that are compared in another way or not at all. Older versions recorded the path of
+# Keys that are compared differently or not at all. Older versions recorded the path of
 # `initial_weights`.
 _COMPARED_ELSEWHERE = (
     *("inputs.", "versions.", "schema", "numerics", "accepted_changes", "vocabulary_sha256"),
@@ -78,19 +78,19 @@ class RunFolder:
         replicas=1,
         dropout_generator="",
     ):
-        """Records the settings of a new run, or checks that a resumed run has the same.
+        """Records the settings of a new run, or checks that a resumed run has the same ones.
 
         Args:
             about: JSON-serialisable dict of what is trained, such as `{"variant": "vitbert"}`.
             config: `ConfigDict`.
             vocabulary: list of str, or None for a run without text.
             records: dict of a source's name to its number of training records.
-            free: tuple of str, how the flat keys begin whose values may change.
+            free: tuple of str, prefixes of the flat keys whose values may change.
             classes: list of str, the names of the image classes, or None.
-            inputs: dict of the name of what the run is made of to an input, see
+            inputs: dict of a name to an input that the run is made from, see
                 `keras_vitbert.runs.identity`.
-            accepted: collection of str, the keys whose values may differ all the same, and are then
-                recorded: of the config (`config.KEY`), or inputs.
+            accepted: collection of str, keys of the config (`config.KEY`) or names of inputs whose
+                values may differ all the same; the changes are then recorded.
             replicas: int, how many devices share a batch.
             dropout_generator: str, see `identity.compare_dropout`; empty without dropout.
 
@@ -123,7 +123,7 @@ class RunFolder:
             return
         identity.require_numerics(self.path, old, record["config"].get("dtype", "float32"))
         was, now = flatten(old), flatten(record)
-        own_keys = list(flatten(about))  # which explain the rest
+        own_keys = list(flatten(about))  # first, because they explain the rest
         changes = self._changes(own_keys, was, now, free, accepted)
         if old["vocabulary_sha256"] != record["vocabulary_sha256"]:
             raise UserError(
@@ -151,7 +151,7 @@ class RunFolder:
             self.write("classes.txt", "\n".join(classes) + "\n")
 
     def _changes(self, keys, was, now, free, accepted):
-        """The accepted changes of settings: list of dicts of `key`, `was` and `is`."""
+        """The accepted changes of settings: list of dicts with `key`, `was` and `is`."""
         changes = []
         for key in keys:
             old, new = was.get(key), now.get(key)
@@ -168,16 +168,16 @@ class RunFolder:
         return changes
 
     def check_inputs(self, inputs, accepted=()):
-        """Compares what a run is made of with what it began with, and records what is new.
+        """Compares the inputs of a run with those that it began with, and records new ones.
 
         Args:
-            inputs, accepted: as of `begin`.
+            inputs, accepted: as in `begin`.
 
         Raises:
-            UserError: an input differs that is not accepted.
+            UserError: an input differs and is not accepted.
         """
         record = self.record()
-        if record is not None:  # else it is another process's, which has not written it yet
+        if record is not None:  # else another process writes it, and has not done so yet
             self._keep(record, inputs, accepted, [])
 
     def _keep(self, record, inputs, accepted, changes):
@@ -210,7 +210,7 @@ class RunFolder:
         return self._json(f"records-{name}.json")
 
     def keep_audit(self, name, content):
-        """Stores which records of a data set are damaged, as finding out takes long.
+        """Stores which records of a data set are damaged, because finding them takes long.
 
         Args:
             name: str.
@@ -228,7 +228,7 @@ class RunFolder:
         return self._json("summary.json", checked_summary)
 
     def result(self):
-        """The content of `result.json` of a trial of fine-tuning, or None if it is not finished.
+        """The content of `result.json` of a fine-tuning trial, or None if it is not finished.
 
         Raises:
             UserError: it is damaged.
@@ -236,7 +236,7 @@ class RunFolder:
         return self._json("result.json", checked_result)
 
     def finish(self, summary):
-        """Writes `summary.json`, with what the run was made of.
+        """Writes `summary.json`, with what the run was made from.
 
         Args:
             summary: JSON-serialisable dict.
@@ -261,7 +261,7 @@ class RunFolder:
         A killed run may have written rows after its last checkpoint.
 
         Args:
-            up_to_step: int, the last one wanted.
+            up_to_step: int, the last step wanted.
             name: str, of the file.
             numbers: bool, whether all its values are numbers.
 
@@ -308,16 +308,16 @@ class RunFolder:
 
     @functools.cached_property
     def logs(self):
-        """The folder of the folders for TensorBoard: the run's own; of older runs one in it."""
+        """The parent of the TensorBoard folders: the run's own folder; in older runs, one in it."""
         old = os.path.join(self.path, "logs")
         return old if tf.io.gfile.isdir(old) else self.path
 
     def summary_writer(self, name):
         """The TensorBoard writer of the folder NAME, or None if this process does not write.
 
-        It is shared, as TensorBoard follows only the newest file of a folder. It makes TensorBoard
-        forget what was logged at `logged_from` or later: a killed run may have logged steps after
-        its last checkpoint, which come again.
+        It is shared, because TensorBoard follows only the newest file of a folder. It makes
+        TensorBoard forget what was logged at `logged_from` or later: a killed run may have logged
+        steps after its last checkpoint, and these steps are repeated.
 
         Args:
             name: str, `train` or `validation`.
@@ -345,7 +345,7 @@ class RunFolder:
         writer = self.summary_writer(name)
         if writer is None:
             return
-        # As NumPy's: of each Python number that TensorFlow is given it keeps a tensor for good.
+        # NumPy scalars, because TensorFlow keeps a tensor for good for each Python number.
         with writer.as_default(step=np.int64(step)):
             for tag, value in scalars.items():
                 tf.summary.scalar(tag, np.float32(value))

@@ -1,9 +1,9 @@
 """One process at a time trains in a run's folder.
 
-The file `LOCK` names the process that does. In a local folder the system holds the lock (`flock`,
-also over NFS), and drops it when the process ends in whatever way. On `gs://` the process renews
-the file every `RENEWAL` seconds, and is taken for dead when it has not for `STALE` seconds; two
-that start there within the same second may both get it.
+The file `LOCK` names that process. In a local folder the operating system holds the lock (`flock`,
+also over NFS) and releases it however the process ends. On `gs://` the process renews the file
+every `RENEWAL` seconds, and counts as dead after `STALE` seconds without a renewal. Two processes
+that start there within the same second may both get the lock.
 """
 
 import contextlib
@@ -33,7 +33,7 @@ def held(folder, writes=True):
 
     Args:
         folder: str, the run's folder, which exists; local or `gs://`.
-        writes: bool; of the processes that share a run, one holds its lock.
+        writes: bool, whether this process takes the lock; of those that share a run, one does.
 
     Raises:
         Locked: another process holds it.
@@ -47,7 +47,7 @@ def held(folder, writes=True):
 
 @contextlib.contextmanager
 def _locked(path):
-    """Holds the system's lock of a file."""
+    """Holds the operating system's lock on a file."""
     file = _lock(path)
     while not _is_there(file, path):  # its holder has just removed it
         file.close()
@@ -75,7 +75,7 @@ def _lock(path):
             with file:
                 file.seek(0)
                 raise _refusal(path, file.read())
-    except OSError as error:  # of a file system without locks
+    except OSError as error:  # the file system has no locks
         say(f"{path}: cannot be locked ({error}); do not run the same command twice at a time")
     return file
 
@@ -89,10 +89,10 @@ def _is_there(file, path):
 
 @contextlib.contextmanager
 def _renewed(path):
-    """Holds a file that says when it was renewed last."""
+    """Holds a file that says when it was last renewed."""
     with contextlib.suppress(tf.errors.NotFoundError), tf.io.gfile.GFile(path) as file:
         content = file.read()
-        with contextlib.suppress(ValueError, KeyError, TypeError):  # damaged: nobody's
+        with contextlib.suppress(ValueError, KeyError, TypeError):  # damaged: nobody holds it
             if time.time() - json.loads(content)["renewed"] < STALE:
                 raise _refusal(path, content)
     write_atomically(path, json.dumps(_holder()))
@@ -100,7 +100,7 @@ def _renewed(path):
 
     def renew():
         while not ended.wait(RENEWAL):
-            with contextlib.suppress(OSError, tf.errors.OpError):  # the next time may be better
+            with contextlib.suppress(OSError, tf.errors.OpError):  # the next renewal may succeed
                 write_atomically(path, json.dumps(_holder()))
 
     renewal = threading.Thread(target=renew, name="lock", daemon=True)
@@ -122,7 +122,7 @@ def _refusal(path, content):
     try:
         holder = json.loads(content)
         who = f"process {holder['process']} on {holder['host']}"
-    except (ValueError, KeyError, TypeError):  # it has just begun to write
+    except (ValueError, KeyError, TypeError):  # the holder has just begun to write
         who = "another process"
     return Locked(
         f"{os.path.dirname(path)}: {who} is training there; wait for its end, stop it, or give "

@@ -1,4 +1,4 @@
-"""Checks what is read of a run's folder: `config.json`, `summary.json`, a trial's `result.json`."""
+"""Checks files read from a run's folder: `config.json`, `summary.json`, a trial's `result.json`."""
 
 from keras_vitbert.configs import architecture, fine_tuning
 from keras_vitbert.configs.checks import DTYPES, check_types
@@ -12,7 +12,7 @@ from pipelines.command_line import UserError
 from pipelines.text.casing import AUTO, CASES
 
 _NUMBER = (int, float)
-# What config.json may hold beside `config`.
+# What config.json may hold besides `config`.
 _RECORD = {
     "vocabulary_sha256": (str, type(None)),
     "checkpoint": str,
@@ -28,7 +28,7 @@ _RECORD = {
     "dropout_generator": str,
     "accepted_changes": list,
 }
-# What summary.json holds of a run of `pretrain`, and of `finetune`.
+# What summary.json holds for a run of `pretrain`, and for one of `finetune`.
 _PRETRAINED = {
     "steps": int,
     "seconds": _NUMBER,
@@ -45,7 +45,7 @@ _FINE_TUNED = {
     "seeds": list,
     "splits": dict,
 }
-# What result.json holds of a trial.
+# What result.json holds for a trial.
 _RESULT = {
     "purpose": str,
     "learning_rate": _NUMBER,
@@ -73,8 +73,8 @@ def checked_record(record):
         record: dict.
 
     Returns:
-        dict, the record; the keys that its config lacks, as an older version did not know them,
-        have their defaults, and `numerics` says how it computes.
+        dict, the record. Keys that its config lacks, because an older version did not know them,
+        have their defaults, and `numerics` says how the run computes.
 
     Raises:
         ValueError: says what is wrong.
@@ -114,9 +114,9 @@ def checked_record(record):
     case = config.get("data", {}).get("case", AUTO)
     if case not in CASES:
         raise ValueError(f"config.data.case is {case!r}, not one of {', '.join(CASES)}")
-    # A model of other sizes is another model: they have no defaults.
+    # A model of other sizes is another model: sizes have no defaults.
     _check_model(record["config"].get("model") if is_run else record.get("model"), sizes)
-    # Before there was that key, random numbers were drawn in another way; see `identity.NUMERICS`.
+    # Before this key existed, random numbers were drawn in another way; see `identity.NUMERICS`.
     began = 1 if is_fine_tuned or "steps_per_execution" in record["config"] else 0
     return {"numerics": began, **record, "config": config}
 
@@ -171,7 +171,7 @@ def _check_types(content, kinds):
 
 
 def _completed(config, defaults, name):
-    """A section of a config with the keys that it lacks."""
+    """A section of a config, with the keys that it lacks added."""
     if not isinstance(config, dict):
         raise ValueError(f"{name} is {config!r}")
     sections = {

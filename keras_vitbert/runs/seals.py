@@ -1,7 +1,7 @@
 """Seals of a run's files: they show that a file is still what the project wrote.
 
 A JSON object holds the SHA-256 of its other content, a row of `metrics.csv` the CRC-32 of its other
-cells. What an older version wrote has no seal, and is taken as it is.
+cells. Files of an older version have no seal and are accepted as they are.
 """
 
 import csv
@@ -20,7 +20,7 @@ def sealed(content):
         content: JSON-serialisable dict.
 
     Returns:
-        dict, as JSON would give it back.
+        dict, as JSON would return it.
     """
     content = json.loads(json.dumps(content))
     return {**content, OF_JSON: _digest(content)}
@@ -60,7 +60,7 @@ def sealed_rows(rows):
 
 
 def read_rows(text, numbers=True):
-    """Reads the rows of a log that `sealed_rows` and `csv_text` have made.
+    """Reads the rows of a log that `sealed_rows` and `csv_text` made.
 
     Args:
         text: str, CSV.
@@ -71,7 +71,7 @@ def read_rows(text, numbers=True):
 
     Raises:
         ValueError: a row is not what was written, perhaps cut off.
-        csv.Error: it is no CSV.
+        csv.Error: it is not CSV.
     """
     header, *lines = filter(None, csv.reader(io.StringIO(text)))
     rows = []
@@ -93,6 +93,6 @@ def _digest(content):
 
 
 def _checksum(row):
-    """Of the cells that are not empty: later rows may bring other columns."""
+    """The checksum of the cells that are not empty: later rows may have other columns."""
     cells = "\n".join(sorted(f"{name}={value}" for name, value in row.items() if f"{value}"))
     return f"{zlib.crc32(cells.encode()):08x}"

@@ -1,8 +1,8 @@
-"""Processes that train one model together, one a machine.
+"""Processes that train one model together, one per machine.
 
 All of them run the same command and hold the same weights. The first one, the chief, writes the
 run's folder; the others read it, so it must be on a shared file system. Whatever happens between
-steps must happen in all processes or in none: they agree by `any_asks`.
+steps must happen in all processes or in none: they agree through `any_asks`.
 """
 
 import contextlib
@@ -14,20 +14,20 @@ from pipelines.command_line import Stopped, hear_signals_again
 
 
 class Workers:
-    """The processes of a strategy: of TensorFlow one, or those of `MultiWorkerMirroredStrategy`.
+    """The processes of a strategy: one with TensorFlow, or those of `MultiWorkerMirroredStrategy`.
 
     Args:
         strategy: see `tpu.strategy.get_strategy`.
 
     Attributes:
         count: int, the number of processes.
-        index: int, this process's.
+        index: int, the index of this process.
     """
 
     def __init__(self, strategy):
         self.count, self.index = 1, 0
         self._total = None
-        if not isinstance(strategy, tf.distribute.Strategy):  # of JAX
+        if not isinstance(strategy, tf.distribute.Strategy):  # JAX
             self.count, self.index = strategy.processes, strategy.process
             self._total = strategy.total
         elif isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
@@ -78,7 +78,7 @@ class Workers:
 
 
 def _errors_of_a_loss():
-    """What is raised where another process is gone."""
+    """The errors that are raised when another process is gone."""
     errors = tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.InternalError
     if keras.backend.backend() == "jax":
         import jax
@@ -88,7 +88,7 @@ def _errors_of_a_loss():
 
 
 def _total_of(strategy):
-    """A function of a float: its sum over all replicas of all processes."""
+    """Returns a function that sums a float over all replicas of all processes."""
 
     @tf.function
     def total(number):

@@ -3,7 +3,7 @@
 OUTPUT_DIR/models.config                        all models below OUTPUT_DIR, for the server
 OUTPUT_DIR/NAME/VERSION/saved_model.pb          and variables/: the model
 OUTPUT_DIR/NAME/VERSION/assets.extra/           requests for the server's warm-up, and origin.json:
-                                                what the model was made of
+                                                what the model was made from
 """
 
 import json
@@ -31,7 +31,7 @@ _TOLERANCE = {"float32": 1e-4, "bfloat16": 0.1}  # of the outputs of the model r
 def export(trained, output_dir, name="", version=None, top_k=5, base_path=""):
     """Writes one version of a model: all of it or nothing.
 
-    It is read back and tried once before it is moved to its place, where a server loads it at once.
+    It is read back and tried once before it is moved into place, where a server loads it at once.
 
     Args:
         trained: `keras_vitbert.trained.trained_model.TrainedModel`.
@@ -39,7 +39,7 @@ def export(trained, output_dir, name="", version=None, top_k=5, base_path=""):
         name: str, the model's name for clients; its own if empty.
         version: int, or None for the next free one.
         top_k: int, see `ServedModel`.
-        base_path: str, the server's path of `output_dir`; its absolute path if empty.
+        base_path: str, the server's path to `output_dir`; its absolute path if empty.
 
     Returns:
         (str, the folder of the version; `ServedModel`).

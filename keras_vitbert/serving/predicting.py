@@ -30,10 +30,10 @@ class Prediction:
     """A model's answers to an image or a text.
 
     Attributes:
-        inputs: dict of str, of its `Item`.
+        inputs: dict of str, from its `Item`.
         is_masked: bool, whether masks were filled.
         answers: list of lists of (str, float): classes or tokens with their probabilities, the
-            likeliest first; a list for each mask, or one.
+            likeliest first; one list for each mask, or a single list.
     """
 
     inputs: dict[str, str]
@@ -76,7 +76,7 @@ def choose(functions, items, path):
     """Chooses the signature: masks are filled if the texts have any and the model can.
 
     Args:
-        functions: dict, of `open_functions`.
+        functions: dict from `open_functions`.
         items: list of `Item`, all images or all texts.
         path: str, of the model, for messages.
 
@@ -106,19 +106,19 @@ def predict(functions, signature, items, batch=32, top_k=5, left_out=None):
     """Predicts all items.
 
     Args:
-        functions: dict, of `open_functions`.
-        signature: str, of `choose`.
+        functions: dict from `open_functions`.
+        signature: str from `choose`.
         items: list of `Item`.
         batch: int, how many are predicted at once.
         top_k: int, how many answers are kept.
-        left_out: list of str that says which items cannot be predicted, and why, is appended to; by
-            default the first such item is an error.
+        left_out: list of str, to which a message is appended for each item that cannot be
+            predicted, saying which and why; by default the first such item is an error.
 
     Returns:
         list of `Prediction`, in the order of the items.
 
     Raises:
-        UserError: a file cannot be read or is no image, or a text has no `[MASK]` to fill.
+        UserError: a file cannot be read or is not an image, or a text has no `[MASK]` to fill.
     """
     skipped = None if left_out is None else {}
     # A batch is padded to its longest text.

@@ -19,7 +19,7 @@ def as_text(predictions, form, width=0):
         form: str, one of `FORMATS`:
 
             - `table`: aligned columns, a line for each item, or for each mask;
-            - `json`: an object a line: the inputs, and `classes`, a list of `label` and
+            - `json`: one object per line: the inputs, and `classes`, a list of `label` and
               `probability`, or `masks`, a list for each mask of `token` and `probability`;
             - `csv`: a line for each item: the inputs, and `label_1`, `probability_1`, ... or
               `mask_1_token_1`, `mask_1_probability_1`, ...

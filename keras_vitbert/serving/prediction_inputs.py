@@ -59,7 +59,7 @@ def image_items(path):
         path: str, local or `gs://`.
 
     Returns:
-        iterator of `Item`; a folder of a million is not listed first.
+        iterator of `Item`; a folder of a million images is not listed first.
 
     Raises:
         UserError: there is no image.
@@ -76,7 +76,7 @@ def image_items(path):
 
 
 def _images_below(path):
-    """The images below a folder, in the natural order of names, those of a folder first."""
+    """The images below a folder, in the natural order of names, a folder's own images first."""
     walk = tf.io.gfile.walk(path) if "://" in path else os.walk(path, followlinks=True)
     for folder, folders, names in walk:
         folders.sort(key=natural)
@@ -116,7 +116,7 @@ def table_items(path, columns=(), remembered=()):
             usual ones where the table has them.
 
     Returns:
-        list of `Item`, one a row.
+        list of `Item`, one per row.
 
     Raises:
         UserError: it cannot be read, a column is missing or not one of two, or a row is damaged.

@@ -1,6 +1,6 @@
 """A trained model as graphs from raw bytes and strings to answers, for export and prediction.
 
-The graphs decode and tokenize as in training, so serving needs nothing of this project. XLA
+The graphs decode and tokenize as in training, so serving needs nothing from this project. XLA
 compiles none of them: batches and lengths vary with each request.
 """
 
@@ -37,7 +37,7 @@ class ServedModel(tf.Module):
 
     Args:
         trained: `keras_vitbert.trained.trained_model.TrainedModel`.
-        top_k: int, how many classes or tokens are named at most.
+        top_k: int, the most classes or tokens that are named.
 
     Attributes:
         functions: dict of a name to a `tf.function`, those that the model has heads for, in the
@@ -49,8 +49,9 @@ class ServedModel(tf.Module):
             - `classify_text(text)`, texts `(batch,)` or pairs of them `(batch, 2)`: the same;
             - `fill_mask(text)`, texts or pairs with one or more `[MASK]`: `tokens` and `scores`,
               probabilities, `(batch, masks, k)`; rows with fewer masks end in "" and 0;
-            - `embed_image(image)`, `embed_text(text)`: `embedding` `(batch, D)`, the class token's
-              last, and `mean_embedding` `(batch, D)`, the mean over all real tokens.
+            - `embed_image(image)`, `embed_text(text)`: `embedding` `(batch, D)`, the last
+              state of the class token, and `mean_embedding` `(batch, D)`, the mean over all real
+              tokens.
 
     A text that is too long is cut as in training. The functions raise
     `tf.errors.InvalidArgumentError` for damaged images and other files, and `fill_mask` for a text
@@ -83,7 +84,7 @@ class ServedModel(tf.Module):
         }
 
     def _image_sequence(self, encoded, positions=None):
-        """Encoded images to the backbone's sequence, and a mask of its real tokens: all are."""
+        """Maps encoded images to the backbone's sequence and a mask of its real tokens: all are."""
         size = self._trained.backbone.image_size
         images = tf.map_fn(
             lambda image: central_crop(image, size, self._trained.central_crop),
@@ -97,13 +98,13 @@ class ServedModel(tf.Module):
         return sequence, tf.ones(tf.shape(sequence)[:2], tf.int32)
 
     def _text_sequence(self, texts, positions=None):
-        """Texts or pairs to the backbone's sequence, and a mask of its real tokens."""
+        """Maps texts or pairs to the backbone's sequence and a mask of its real tokens."""
         inputs = self._text_inputs(_columns(texts))
         outputs = self._trained.backbone(inputs, training=False, text_positions=positions)
         return outputs["text_sequence"], inputs["padding_mask"]
 
     def _text_inputs(self, columns, masks=False):
-        """The backbone's inputs of `(batch, 1 or 2)` texts; `masks` as in `TextEncoder`."""
+        """The backbone's inputs for `(batch, 1 or 2)` texts; `masks` as in `TextEncoder`."""
         is_pair = tf.equal(tf.shape(columns)[1], 2)
         inputs = self._encode(columns[:, 0], columns[:, -1], is_pair, masks)
         return {name: _at_least_a_column(x) for name, x in inputs.items()}
@@ -179,7 +180,7 @@ def _columns(texts):
 
 
 def _at_least_a_column(table):
-    """Pads an empty batch of texts, which has no tokens, to the one that the layers expect."""
+    """Pads an empty batch of texts, which has no tokens, to the one token that layers expect."""
     return tf.pad(table, [[0, 0], [0, tf.maximum(1 - tf.shape(table)[1], 0)]])
 
 

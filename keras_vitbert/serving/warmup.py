@@ -1,4 +1,4 @@
-"""What TensorFlow Serving reads beside a SavedModel: its config, and requests for its warm-up.
+"""What TensorFlow Serving reads besides a SavedModel: its config, and requests for its warm-up.
 
 The protocol buffers of TensorFlow Serving are a package that nothing else here needs, so the few
 messages are encoded here: a field of text, bytes or a message is its number and kind, its length,
@@ -72,7 +72,7 @@ def _field(number, content):
 
 
 def _varint(number):
-    """Seven bits a byte, the lowest first; the highest bit says that more bytes follow."""
+    """Seven bits per byte, the lowest first; the highest bit says that more bytes follow."""
     encoded = bytearray()
     while number > 127:
         encoded.append(number & 127 | 128)

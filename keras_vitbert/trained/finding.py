@@ -20,7 +20,7 @@ from keras_vitbert.importing.sources import (
 from pipelines.command_line import UserError, one_line
 
 _FETCHED = ["*.json", "*.txt", "*.safetensors", "*.h5"]
-_FETCHED_ELSE = ["*.bin"]  # of torch, where there are no others
+_FETCHED_ELSE = ["*.bin"]  # of PyTorch, if there are no others
 _SAVED_MODEL = "saved_model.pb"
 _OWN_MODELS = os.path.join(os.path.dirname(os.path.dirname(__file__)), "weights")
 
@@ -30,7 +30,7 @@ def find(path):
 
     Args:
         path: str, a folder, a file, `hf://OWNER/NAME`, `kaggle://HANDLE`, a name of
-            `own_models()`, or one of a preset of keras-hub.
+            `own_models()`, or the name of a keras-hub preset.
 
     Returns:
         `keras_vitbert.importing.sources.Source`.
@@ -66,10 +66,10 @@ def own_models():
 
 
 def columns_of(path):
-    """The columns of sentences that a run was fine-tuned on.
+    """The sentence columns that a run was fine-tuned on.
 
     Args:
-        path: str, of `find`.
+        path: str, as in `find`.
 
     Returns:
         list of str; empty if it is something else, or was begun by an older version.
@@ -148,7 +148,7 @@ def _checkpoint(folder, label):
 
 
 def _fetched(handle, label):
-    """The local folder of `hf://OWNER/NAME` or of a handle of Kaggle."""
+    """The local folder of `hf://OWNER/NAME` or of a Kaggle handle."""
     import huggingface_hub
     import kagglehub
 
@@ -168,7 +168,7 @@ def _fetched(handle, label):
 
 
 def _preset_handle(name):
-    """The Kaggle handle of a preset of keras-hub, or None if there is none of this name."""
+    """The Kaggle handle of a keras-hub preset, or None if there is none of this name."""
     if "/" in name:
         return None
     import keras_hub

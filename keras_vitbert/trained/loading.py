@@ -35,7 +35,7 @@ def load(path, dtype="float32"):
             project: a Hugging Face folder or `hf://OWNER/NAME`, a keras-hub preset or its name, a
             checkpoint of Google's BERT, a `.npz` of Google's ViT.
         dtype: a Keras dtype policy to run it in, such as `mixed_bfloat16`, or `bfloat16` to keep
-            the variables in it as well. None for that of its training.
+            the variables in it as well. None for the policy of its training.
 
     Returns:
         `TrainedModel`, of whatever kind the model is. Its `network` takes images as integers in 0
@@ -89,7 +89,7 @@ def open_source(source, dtype="float32"):
 
 
 def _open_run(folder, record, dtype):
-    check_sums(folder.path)  # of one that is shared
+    check_sums(folder.path)  # if the run is a shared one
     checkpoint = checkpoints.latest(folder.checkpoints)
     if checkpoint[0] is None:
         raise UserError(

@@ -1,4 +1,4 @@
-"""Writes the folder of a run of `pretrain` for others: its weights alone, and no paths."""
+"""Writes the folder of a run of `pretrain` for sharing: its weights alone, and no paths."""
 
 import keras
 
@@ -7,7 +7,7 @@ from keras_vitbert.runs.run_folder import RunFolder
 
 
 def round_weights(network, dtype):
-    """Rounds the weights of a network to those that a smaller dtype can hold.
+    """Rounds the weights of a network to values that a smaller dtype can hold.
 
     Args:
         network: Keras model with float32 variables.
@@ -20,15 +20,15 @@ def round_weights(network, dtype):
 
 
 def write_weights(trained, folder, dtype):
-    """Writes a run's folder with what its use needs, and without the state of its training.
+    """Writes a run's folder with what its use requires, and without the state of its training.
 
-    It takes the place of the run everywhere; but no run can go on from it.
+    It can replace the run everywhere, but no run can resume from it.
 
     Args:
         trained: `keras_vitbert.trained.trained_model.TrainedModel`, a run of `pretrain` that was
             opened in float32.
         folder: str, local and empty.
-        dtype: str, `float32` or `bfloat16`, which they are stored in.
+        dtype: str, `float32` or `bfloat16`, in which the weights are stored.
     """
     source, target = RunFolder(trained.path), RunFolder(folder)
     record = _without_paths(trained.record)
@@ -47,7 +47,7 @@ def write_weights(trained, folder, dtype):
 
 
 def _without_paths(content):
-    """A copy in which no input says where it lay."""
+    """A copy in which no input says where it was stored."""
     if isinstance(content, list):
         return [_without_paths(value) for value in content]
     if not isinstance(content, dict):

@@ -1,4 +1,4 @@
-"""A trained model with all that its use needs: backbone, heads, vocabulary and class names."""
+"""A trained model with all that its use requires: backbone, heads, vocabulary and class names."""
 
 import dataclasses
 from typing import Any
@@ -13,7 +13,7 @@ CENTRAL_CROP = 0.875
 
 @dataclasses.dataclass(frozen=True)
 class TrainedModel:
-    """A trained model, and what its use needs.
+    """A trained model, and what its use requires.
 
     Attributes:
         path: str, the folder it comes from.
@@ -29,9 +29,9 @@ class TrainedModel:
         summary: dict, the results of the run; empty if there are none.
         origin: str, who trained the weights, in a sentence; empty for this project.
         network: the Keras model as it was trained, which takes images as integers in 0 to 255 or
-            floats in [0, 1]: `PreTrainingNetwork` of a run of `pretrain`,
-            `Classifier` of one of `finetune` (with separate updates of LoRA), the task or backbone
-            of a preset; of an imported model `Classifier` if it classifies texts, else
+            floats in [0, 1]. It is the `PreTrainingNetwork` of a run of `pretrain`, the
+            `Classifier` of one of `finetune` (with separate LoRA updates), or the task or backbone
+            of a preset. For an imported model it is a `Classifier` if that classifies texts, else a
             `PreTrainingNetwork`.
         step: int, of the checkpoint; 0 if there is none.
         checkpoint: str, the folder of the checkpoint; empty if there is none.
@@ -59,7 +59,7 @@ class TrainedModel:
         return any(getattr(layer, "lora_enabled", False) for layer in layers)
 
     def in_dtype(self, dtype):
-        """The same model in another dtype policy, with the updates of LoRA added to the kernels.
+        """The same model in another dtype policy, with the LoRA updates added to the kernels.
 
         Args:
             dtype: str; `bfloat16` also keeps the variables in it.
@@ -83,6 +83,6 @@ def _rebuilt(layer, dtype, hidden_dim=None):
         new.build((None, None, hidden_dim))
     for ours, theirs in zip(new._flatten_layers(), layer._flatten_layers(), strict=True):
         store = {}
-        theirs.save_own_variables(store)  # adds the updates of LoRA to the kernel
+        theirs.save_own_variables(store)  # adds the LoRA updates to the kernel
         ours.load_own_variables(store)
     return new

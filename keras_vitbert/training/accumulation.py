@@ -1,4 +1,4 @@
-"""A step in parts, one behind the other, whose sums are those of the whole batch."""
+"""A step in parts, one after another, whose sums are those of the whole batch."""
 
 from typing import Any
 
@@ -8,12 +8,13 @@ from keras_vitbert.merging.merge import present
 
 
 def in_parts(function, batch, parts, variables=()):
-    """Sums what a function makes of the parts of a batch, with the memory of one part.
+    """Sums what a function returns for the parts of a batch, with the memory of one part.
 
     Args:
-        function: of (dict, a part of the batch; scalar int64 tensor, its number) to (lists of
-            gradients by the variables, or None; nested lists and dicts of tensors), all of which is
-            summed. It must not sum over replicas, nor change a variable. It is traced once.
+        function: takes (dict, a part of the batch; scalar int64 tensor, its number) and returns
+            (lists of gradients with respect to the variables, or None; nested lists and dicts of
+            tensors), all of which is summed. It must not sum over replicas or change a variable. It
+            is traced once.
         batch: dict of tensors, all with the same first axis or with first axes that `parts`
             divides.
         parts: int.
@@ -25,7 +26,7 @@ def in_parts(function, batch, parts, variables=()):
     Raises:
         ValueError: the parts do not divide a first axis.
     """
-    del variables  # gradients are sums over a replica's share, as they are
+    del variables  # gradients already are sums over a replica's share
     if parts == 1:
         return function(batch, tf.constant(0, tf.int64))
     divided = {name: _divided(name, value, parts) for name, value in batch.items()}
@@ -63,7 +64,7 @@ def _zeros(like):
 
 def _divided(name, value, parts):
     """A tensor with its parts as the first axis."""
-    # Texts may be of any length, and rows of several texts of any number.
+    # Texts may have any length, and texts packed into rows any number of rows.
     count, *rest = [size or tf.shape(value)[axis] for axis, size in enumerate(value.shape)]
     if value.shape[0] is not None and count % parts:
         raise ValueError(f"{name}: {parts} parts do not divide {count} examples of a replica")

@@ -33,14 +33,14 @@ class BaseTrainer(Fitting):
         remat: bool, whether the blocks' inner values are computed again in the backward pass, see
             `keras_vitbert.training.recomputation`.
         image_layers: `keras_vitbert.training.image_layers.ImageLayers`, or None.
-        in_turn: bool, whether what could be computed at once is not, to save memory: of two
-            modalities, the second one's pass begins when the gradients of the first are there, and
-            weights are updated one behind the other. None: on GPUs, which run one operation at a
-            time anyway. The cores of a CPU share them, which is faster.
+        in_turn: bool, whether to save memory by not computing things at the same time: the second
+            modality's pass begins when the gradients of the first are ready, and weights are
+            updated one after another. None: on GPUs, which run one operation at a time anyway. A
+            CPU's cores share the operations, which is faster.
 
     Attributes:
         curves: tuple of str, those of `log_values` that are curves in TensorBoard; the others are
-            in metrics.csv alone, as inspection shows them in another way.
+            in metrics.csv only, as inspection shows them in another way.
         bad_steps: tuple of `BadStep`, those of the last execution.
         step: int, completed steps, counted on the host: reading the device's counter in each step
             would stall it.
@@ -52,7 +52,7 @@ class BaseTrainer(Fitting):
     """
 
     curves = ()
-    interleaved = True  # as with `ExampleDropout`
+    interleaved = True  # see `ExampleDropout`
 
     def __init__(
         self,
@@ -96,7 +96,7 @@ class BaseTrainer(Fitting):
 
     @property
     def frozen_variables(self):
-        """What steps read and do not change, beside the network: list of Keras variables."""
+        """What steps read but do not change, besides the network: list of Keras variables."""
         return []
 
     def log_values(self):
@@ -104,7 +104,7 @@ class BaseTrainer(Fitting):
         return {}
 
     def as_on_gpu(self):
-        """Makes it trace a GPU's step where there is none; a TPU's compiler orders by itself."""
+        """Makes it trace a GPU's step without a GPU; a TPU's compiler orders operations itself."""
         self.in_turn = True
         if self.on_cpu:
             self.on_cpu, self.dropout.generator = False, "philox16"
@@ -114,7 +114,7 @@ class BaseTrainer(Fitting):
 
         Args:
             batch: dict, this replica's share.
-            numbers: str, the name of the images' numbers in it.
+            numbers: str, the name of the image numbers in the batch.
         """
         if self.image_layers is None:
             return batch
@@ -125,15 +125,15 @@ class BaseTrainer(Fitting):
         """Gradients, losses and metrics of a batch, part by part.
 
         Args:
-            function: of (dict, a part of the batch; scalar int64 tensor, its number) to (lists of
-                gradients by the network's trainable variables, or None; list of losses; dict of a
-                metric's name to values and weights of examples); without sums over the replicas
-                and without changes of variables.
+            function: takes (dict, a part of the batch; scalar int64 tensor, its number) and returns
+                (lists of gradients with respect to the network's trainable variables, or None; list
+                of losses; dict of a metric's name to values and weights of examples). It must not
+                sum over the replicas or change variables.
             batch: dict, this replica's share.
 
         Returns:
             (lists of gradients or None, list of losses, metrics as `record` takes them), of the
-            whole.
+            whole share.
         """
 
         def part(batch, number):
@@ -225,7 +225,7 @@ class BaseTrainer(Fitting):
             self.traced = probes not in self._kinds_traced
             with doing(_TRACING[probes], "tracing") if self.traced else timed("steps"):
                 logs = run_steps(iterator)
-                rows = np.asarray(logs.pop(STEP_ROW))  # of devices that go on by themselves: waits
+                rows = np.asarray(logs.pop(STEP_ROW))  # waits: devices run asynchronously
             self._kinds_traced.add(probes)
             rows = rows.reshape(self.steps_per_execution, -1)
             self.bad_steps = tuple(bad_steps(rows, self.step))
@@ -246,7 +246,7 @@ def _total(values):
 
 
 def _half_square(gradient, part):
-    """Half the sum of squares of a gradient, not finite if that of a part of it is not."""
+    """Half the sum of squares of a gradient; not finite if that of one of its parts is not."""
     half = engine.half_square(gradient)
     if part is None:
         return half

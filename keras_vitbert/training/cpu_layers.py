@@ -1,18 +1,18 @@
 """Layers in the forms that CPUs compute fastest, in training.
 
-TensorFlow's kernels for CPUs multiply matrices well, better than XLA does in bfloat16, but each
-other operation is a pass over memory of its own. Here chains of such operations are one program of
-XLA's, and attention has as few products and transpositions as it can:
+TensorFlow's CPU kernels multiply matrices well, better than XLA does in bfloat16, but each other
+operation is a separate pass over memory. Here XLA compiles chains of such operations into one
+program, and attention has as few products and transpositions as possible:
 
-- projections are one product of all tokens. `keras.layers.EinsumDense` makes one of each example,
-  and in the backward pass a gradient of the kernel of each, which are rounded and then summed;
+- projections are one product over all tokens. `keras.layers.EinsumDense` computes one per example
+  and, in the backward pass, a kernel gradient per example; these are rounded and then summed;
 - gradients of biases are products, too, which sum in float32. TensorFlow's `BiasAddGrad` sums
-  bfloat16 in bfloat16, and 1,576 tokens to 5 % of the sum;
+  bfloat16 in bfloat16, with an error of 5 % over 1,576 tokens;
 - queries, keys and values are transposed once, so that both products of attention are plain ones;
 - GELU is one pass, and its derivative another, from the input alone;
 - dropout (`keras_vitbert.training.example_dropout`) draws, compares and selects in one pass.
 
-A TPU's compiler fuses by itself, and copies where tokens of all examples become one axis.
+A TPU's compiler fuses by itself, and makes copies where the tokens of all examples become one axis.
 """
 
 import math
@@ -26,9 +26,9 @@ from keras_vitbert.training import pass_scope
 
 
 def adapt(model):
-    """Makes the layers of a model take these forms inside of `for_cpu`.
+    """Makes the layers of a model take these forms inside `for_cpu`.
 
-    They are told to be of other classes, so that weights, names and configs stay what they are.
+    Only their classes change, so that weights, names and configs stay the same.
 
     Args:
         model: a built Keras model.
@@ -46,18 +46,18 @@ def for_cpu(on=True):
     """A scope for a forward pass of a training step.
 
     Args:
-        on: bool, whether it is one on a CPU.
+        on: bool, whether the pass runs on a CPU.
     """
     return pass_scope.using(on_cpu=on)
 
 
 def applies():
-    """Whether this is inside of `for_cpu`."""
+    """Whether this is inside `for_cpu`."""
     return bool(pass_scope.present("on_cpu"))
 
 
 def compiled(function, signature=None):
-    """The function as a program of XLA's, one for each combination of shapes.
+    """The function compiled by XLA, one program for each combination of shapes.
 
     Args:
         function: of tensors, and of Python values that are part of the program.
@@ -82,17 +82,17 @@ def _gelu_gradient(x, upstream):
 
 
 def _below(x, dtype):
-    """The probability that a normal number is below `x`, for a result of a dtype."""
+    """The probability that a normal variable is below `x`, for a result of a dtype."""
     if dtype == tf.float32:
         return 0.5 * tf.math.erfc(x * -math.sqrt(0.5))
-    # Half the time, and wrong by at most 1e-7.
+    # This takes half the time, with an error of at most 1e-7.
     half: Any = 0.5 * tf.math.erf(x * math.sqrt(0.5))
     return 0.5 + half
 
 
 @tf.custom_gradient
 def _fused_gelu(x):
-    # Else the tape would have the program return all that its own derivative takes.
+    # Otherwise the tape would make the program return all that its own derivative needs.
     x = tf.stop_gradient(x)
     return _gelu(x), lambda upstream: _gelu_gradient(x, upstream)
 
@@ -107,7 +107,7 @@ def _biased(rows, bias):
 
 
 def _projected(layer, inputs, lead):
-    """The axes of the inputs from `lead` on times the first ones of the layer's kernel."""
+    """The product of the input axes from `lead` on and the first axes of the layer's kernel."""
     kernel: Any = tf.convert_to_tensor(layer.kernel)
     inner = inputs.shape[lead:]
     own = kernel.shape[len(inner) :]
@@ -145,7 +145,7 @@ class _Attention(keras.layers.MultiHeadAttention):
     def _compute_attention(
         self, query, key, value, attention_mask=None, training=None, return_attention_scores=False
     ):
-        # Without dropout Keras has a function for it, whose softmax is in float32.
+        # Without dropout Keras has one function for attention, with its softmax in float32.
         if not (applies() and self._dropout):
             return super()._compute_attention(
                 query, key, value, attention_mask, training, return_attention_scores

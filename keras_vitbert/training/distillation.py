@@ -7,15 +7,15 @@ from keras_vitbert.model.pretraining_network import image_inputs, text_inputs
 
 
 class Teacher(keras.Model):
-    """A frozen network of other sizes, with the logits that a student needs.
+    """A frozen network of another size, with the logits that a student needs.
 
     Args:
-        network: `PreTrainingNetwork`; what it is called on is resized to its images.
-        vocabulary_size: int, the student's: further masked-LM logits are cut off; None for all.
+        network: `PreTrainingNetwork`; images are resized to its size.
+        vocabulary_size: int, the student's: masked-LM logits beyond it are cut off; None for all.
 
     Call it on the inputs of the student, images as floats in [0, 1]; it returns the network's dict
-    of float32 logits. Images of another size are resized bilinearly, without antialiasing, which
-    TPUs can compile.
+    of float32 logits. Images of another size are resized bilinearly and without antialiasing, as
+    TPUs can compile this.
     """
 
     def __init__(self, network, vocabulary_size=None, **kwargs):

@@ -2,18 +2,19 @@
 
 A Keras layer counts its draws in a variable. Under `tf.distribute` the count is the same on every
 replica, so all replicas drop the same units of their first example, of their second and so on, and
-a run on another number of replicas drops others. Here the numbers follow from (seed, step, number
-of the example in the global batch, pass, layer) alone, by a counter-based generator, which can
-begin anywhere in its sequence (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"):
+a run on another number of replicas drops others. Here the random numbers depend only on (seed,
+step, number of the example in the global batch, pass, layer). They come from a counter-based
+generator, which can start anywhere in its sequence (Salmon et al. 2011, "Parallel random numbers:
+as easy as 1, 2, 3"):
 
-- `threefry`: Threefry-2x32 with 13 rounds, the fewest that the paper finds no fault in, written in
+- `threefry`: Threefry-2x32 with 13 rounds, the fewest in which the paper finds no fault, written in
   elementwise operations: XLA fuses them with what they act on, and no number is ever in memory. On
   CPUs and TPUs.
-- `philox16`: Philox-4x32-10, which TensorFlow has as one operation. The examples of a replica lie
-  one behind the other in the sequence. An entry has 16 bits: rates are multiples of 1/65,536. On
+- `philox16`: Philox-4x32-10, which TensorFlow has as one operation. The examples of a replica
+  follow one another in the sequence. An entry has 16 bits: rates are multiples of 1/65,536. On
   GPUs.
 
-In a model of your own, `dropout = ExampleDropout(model, seed)` once, and in its `train_step`
+In your own model, create `dropout = ExampleDropout(model, seed)` once, and in its `train_step` put
 `with dropout.keyed(step): ...` around each forward pass.
 """
 
@@ -36,13 +37,13 @@ GENERATORS = ("philox16", "threefry")
 
 @keras.saving.register_keras_serializable(package="keras_vitbert")
 class KeyedDropout(keras.layers.Dropout):
-    """`keras.layers.Dropout` that draws by example inside of `ExampleDropout.keyed`.
+    """`keras.layers.Dropout` that draws by example inside `ExampleDropout.keyed`.
 
     Elsewhere it is Keras' layer. The first axis of its inputs is that of the batch.
 
     Attributes:
-        number: int, tells the layers of a model from one another. Layers that share a trace
-            (`keras_vitbert.training.shared_trace`) have it as a shift from that of the traced one.
+        number: int, distinguishes the layers of a model. Layers that share a trace
+            (`keras_vitbert.training.shared_trace`) add a shift to the traced layer's number.
     """
 
     number = 0
@@ -66,20 +67,20 @@ class KeyedDropout(keras.layers.Dropout):
 class ExampleDropout:
     """Keys the dropout of a model by example.
 
-    Its `keras.layers.Dropout` layers become `KeyedDropout`, those inside of other layers, such as
-    `keras.layers.MultiHeadAttention`, as well: they are told to be of another class, so that
-    weights, names and configs stay what they are.
+    Its `keras.layers.Dropout` layers become `KeyedDropout`, including those inside other layers,
+    such as `keras.layers.MultiHeadAttention`. Only their class changes, so that weights, names and
+    configs stay the same.
 
     Args:
         model: a built Keras model.
         seed: int in [0, 2**32).
         interleaved: bool, whether host h of H holds the elements h, h + H, ... of a global batch,
-            as those of `pipelines.joint_stream` do, or else a part in one piece.
+            as with `pipelines.joint_stream`; else it holds a contiguous part.
         generator: str, `philox16` or `threefry`; by default that of `generator_of`.
 
     Raises:
         ValueError: another layer of the model draws random numbers, or a dropout has a noise shape
-            with other sizes than None and 1.
+            with sizes other than None and 1.
     """
 
     def __init__(self, model, seed=0, interleaved=False, generator=None):
@@ -113,8 +114,8 @@ class ExampleDropout:
             number: int in [0, 2**16), distinguishes the forward passes of a step.
             part: scalar int64 tensor or int, which part of the replica's batch it is.
             parts: int, how many equal parts there are.
-            places: int, for how many examples of a part there are numbers, where their count
-                differs from step to step; by default it is their count.
+            places: int, how many examples of a part have numbers, where the count of examples
+                differs from step to step; by default it is that count.
         """
         if not self._layers:
             return contextlib.nullcontext()

@@ -39,7 +39,7 @@ class FineTuner(BaseTrainer):
             def mean_loss():
                 logits = self.forward(batch, step, part=part)
                 losses: Any = self._example_losses(batch, logits)
-                # A share of the mean over all: summed gradients are those of one batch.
+                # A share of the mean over all, so that summed gradients are those of one batch.
                 return ops.mean(losses) / shares, (logits, losses)
 
             gradients, loss, (logits, losses) = engine.gradients(mean_loss, variables)

@@ -112,7 +112,7 @@ class GradientConflict(keras.layers.Layer):
 
 def _sums(text, image):
     """Sums over all entries: `square_sums`, opposite signs, and the number of entries."""
-    # By the signs: the product of two small numbers may be 0.
+    # By the signs, as the product of two small numbers may be 0.
     opposite = [
         ops.count_nonzero(ops.sign(t) * ops.sign(i) < 0) for t, i in zip(text, image, strict=True)
     ]

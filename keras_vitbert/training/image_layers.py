@@ -1,4 +1,4 @@
-"""KerasCV's augmentation layers as a part of the training step, on the device."""
+"""KerasCV's augmentation layers as part of the training step, on the device."""
 
 import contextlib
 import functools
@@ -15,7 +15,7 @@ from pipelines.command_line import UserError, one_line
 from pipelines.images.image_decoding import to_floats
 from pipelines.images.layer_notation import LAYERS, OWN_ARGUMENTS, LayerCall, parse
 
-_LIGHTEST = 255.0  # the range of values that all layers of KerasCV have in common is 0 to 255
+_LIGHTEST = 255.0  # the value range that all layers of KerasCV have in common is 0 to 255
 
 
 class ImageLayers:
@@ -27,7 +27,7 @@ class ImageLayers:
         texts: sequence of str, the layers, see `pipelines.images.layer_notation`.
         image_size: int, in pixels.
         seed: int in [0, 2**32).
-        key: str, of the config, for messages.
+        key: str, the config's key for the layers, for messages.
 
     Raises:
         UserError: KerasCV is missing, or a layer refuses its arguments.
@@ -88,7 +88,7 @@ class ImageLayers:
     def _through(self, layer, place, images, keys):
         """Images in [0, 255] that have gone through a layer."""
 
-        @tf.function  # the AutoGraph, which the step goes without, is for `if` in these layers
+        @tf.function  # AutoGraph, which the step does without, is for `if` in these layers
         def one(image_and_key):
             image, key = image_and_key
             with self._draws.using(key, place):
@@ -141,14 +141,14 @@ def _build(call, image_size):
     arguments |= dict(zip(places, map(built, call.positional), strict=False))
     arguments |= {name: built(value) for name, value in call.named.items()}
     layer = kind(**arguments, dtype="float32")
-    # Noise depends on the other images of the batch, or fails.
+    # A fill with noise depends on the other images of the batch, or fails.
     if call.name in ("GridMask", "RandomCutout") and layer.fill_mode != "constant":
         raise ValueError(f"fill_mode is {layer.fill_mode!r}; only 'constant' works here")
     return layer
 
 
 def _is_news(record):
-    """Whether TensorFlow's note is more than that Equalization makes its histograms in a loop."""
+    """False for TensorFlow's note that Equalization makes its histograms in a loop."""
     return "HistogramFixedWidth" not in record.getMessage()
 
 
@@ -161,7 +161,7 @@ def _takes_batches(layer):
 
 
 def _keyed(layer, draws):
-    """Gives a layer, and those in it, random numbers that are keyed by the example.
+    """Gives a layer, and the layers in it, random numbers that are keyed by example.
 
     Args:
         layer: a layer of KerasCV; changed.
@@ -190,10 +190,10 @@ def _keyed(layer, draws):
                 keyed(one)
         return value
 
-    if layer._random_generator is draws:  # it was met before: RandAugment has its layers twice
+    if layer._random_generator is draws:  # done before: RandAugment has its layers twice
         return layer
     layer._random_generator = draws
-    layer.built = True  # else Keras would try it when it is first called, and count its draws
+    layer.built = True  # else Keras would try it in the first call, and count its draws
     for name, value in list(vars(layer).items()):
         if (found := keyed(value)) is not value:
             setattr(layer, name, found)
@@ -207,18 +207,18 @@ def _keyed(layer, draws):
 
 
 def _apply_at_random(layer, inputs):
-    """`RandomApply` of one image, whose `if` AutoGraph does not reach."""
+    """`RandomApply` for one image, as AutoGraph does not reach its `if`."""
     return tf.cond(layer._should_augment(), lambda: layer._layer(inputs), lambda: inputs)
 
 
 def _scale_jpeg(layer: Any):
-    """Makes `RandomJpegQuality` take images in [0, 255]: it takes floats for numbers in [0, 1]."""
+    """Makes `RandomJpegQuality` take images in [0, 255]: it assumes that floats are in [0, 1]."""
     of_units = layer.augment_image
     layer.augment_image = lambda image, **more: of_units(image / _LIGHTEST, **more) * _LIGHTEST
 
 
 def _key_augmix(layer, draws):
-    """Gives `AugMix` its numbers: it samples weights itself, and draws inside of loops."""
+    """Gives `AugMix` keyed random numbers: it samples weights itself, and draws inside loops."""
 
     def dirichlet(alpha):
         found = draws.gamma(alpha.shape, alpha)

@@ -98,7 +98,7 @@ class JointTrainer(BaseTrainer):
         Args:
             batch: dict, this replica's share; see the class.
             probing: bool, whether both gradients on the shared encoder are also compared:
-                Algorithm 1 needs that of the text, summed over the replicas.
+                Algorithm 1 needs the text gradient, summed over the replicas.
 
         Returns:
             dict of name to scalar tensor.
@@ -150,7 +150,7 @@ class JointTrainer(BaseTrainer):
         return {**self.get_metrics_result(), **logs}
 
     def _joint_update(self, gradients, losses, measured, step, probing):
-        """Merges two gradients and updates by the result.
+        """Merges two gradients and updates with the result.
 
         Args:
             gradients, losses: those of the text and of the image, this replica's share.
@@ -159,7 +159,7 @@ class JointTrainer(BaseTrainer):
             probing: see `train_step`.
 
         Returns:
-            as `update`.
+            what `update` returns.
         """
         merge, masks = self.merge, None
         sums: Any = None
@@ -179,7 +179,7 @@ class JointTrainer(BaseTrainer):
             merged = merge.merge(*gradients, losses, step, masks)  # eq. 8 or 9
         gradients, loss = merged.gradients, merge.loss(*losses)
         if merge.is_linear:
-            # One sum of the merged gradient is the merge of the sums.
+            # The sum of the merged gradients is the merge of the sums, and takes one reduction.
             local = [] if merge.needs_losses else [loss]
             found = engine.summed([*gradients, *local])
             gradients, loss = found[: len(gradients)], found[-1] if local else loss
@@ -219,7 +219,7 @@ class JointTrainer(BaseTrainer):
     # --- losses --------------------------------------------------------------------------------
 
     def _weights(self, batch):
-        """The weight of each example of a task, of each masked token for masked-LM: dict."""
+        """The weight of each example of a task, or of each masked token for masked-LM: dict."""
         weights = {}
         if self.has_text:
             rows = ops.ones_like(batch["next_sentence_labels"], "float32")
@@ -250,9 +250,9 @@ class JointTrainer(BaseTrainer):
         """This batch's share of the sum of some tasks' weighted mean losses (eq. 7).
 
         The shares of all replicas, and of all parts of their batches, sum to the means, however the
-        weights are distributed, so that summed gradients are those of one large batch. This takes
-        `totals`, without which there is no share. `mix` holds second labels and the weights of the
-        first ones. Also returns what the step's metrics are, see `record`.
+        weights are distributed, so that summed gradients are those of one large batch. This needs
+        `totals`; without it the share is 0. `mix` holds second labels and the weights of the first
+        ones. Also returns the step's metrics, see `record`.
         """
         share: Any = 0.0
         weights, measured = self._weights(batch), {}

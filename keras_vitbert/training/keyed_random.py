@@ -2,7 +2,7 @@
 
 `tf.random.stateless_uniform` has one key for a whole tensor. Here each example has its own, so that
 its numbers do not depend on where in a batch it is, on how many replicas share the batch, or on
-where a run was resumed. The generator is that of `keras_vitbert.merging.threefry`, of 20 rounds.
+where a run was resumed. The generator is that of `keras_vitbert.merging.threefry`, with 20 rounds.
 """
 
 import contextlib
@@ -13,8 +13,8 @@ import tensorflow as tf
 
 from keras_vitbert.merging.threefry import threefry
 
-_UNIT = 2.0**-24  # of float32 in [0, 1)
-_FOLDED = 1 << 31  # the first word of a folded counter: that of a draw is smaller
+_UNIT = 2.0**-24  # the step of the float32 values in [0, 1)
+_FOLDED = 1 << 31  # the first word of a folded counter; that of a draw is smaller
 
 
 def example_keys(seed, numbers):
@@ -35,8 +35,8 @@ def example_keys(seed, numbers):
 class KeyedDraws:
     """Stands in for `tf.random.Generator` where a layer draws its random numbers.
 
-    The place of a draw is its number among those of the layer, in the order in which the graph is
-    made. Draws go on inside `using` only.
+    The place of a draw is its number among the layer's draws, in the order in which the graph is
+    made. Draws work only inside `using`.
     """
 
     def __init__(self):
@@ -49,8 +49,8 @@ class KeyedDraws:
 
         Args:
             keys: uint32 tensor: `(batch, 2)`, and the first axis of what is drawn is that of the
-                batch; or `(2,)`, of one example.
-            layer: int in [0, 2**11), tells the layers of one example from one another.
+                batch; or `(2,)`, for one example.
+            layer: int in [0, 2**11), distinguishes the layers of one example.
         """
         before = self._keys, self._place
         self._keys, self._place = keys, layer << 20
@@ -61,10 +61,10 @@ class KeyedDraws:
 
     @contextlib.contextmanager
     def iteration(self, number):
-        """A block that is run again and again by a `tf.while_loop`.
+        """A block that a `tf.while_loop` runs repeatedly.
 
         Args:
-            number: scalar int32 tensor, tells the iterations from one another.
+            number: scalar int32 tensor, distinguishes the iterations.
         """
         words = tf.constant(_FOLDED + self._next_place(), tf.uint32), tf.cast(number, tf.uint32)
         keys = tf.stack(threefry(tf.unstack(self._keys, axis=-1), words), axis=-1)
@@ -75,7 +75,7 @@ class KeyedDraws:
         """Uniform random numbers in [minval, maxval); see `tf.random.Generator.uniform`.
 
         Args:
-            shape: sequence of ints, of which the first is the batch's if there are many keys.
+            shape: sequence of ints, the first of which is the batch's if there are many keys.
             minval, maxval: numbers or tensors that broadcast with the result; 0 and 1 by default.
             dtype: a float or an integer type.
             name: not used.
@@ -95,11 +95,11 @@ class KeyedDraws:
             mean, stddev: floats.
             dtype: a float type.
         """
-        # In the middle of the intervals between the numbers that `_unit` has: 0 would be infinite.
+        # At the midpoints between the values of `_unit`, as 0 would become infinite.
         return tf.cast(mean + stddev * tf.math.ndtri(self._unit(shape) + _UNIT / 2), dtype)
 
     def gamma(self, shape, alpha):
-        """Samples of Gamma(alpha, 1), of one example.
+        """Samples of Gamma(alpha, 1), for one example.
 
         Args:
             shape: sequence of ints.

@@ -41,10 +41,10 @@ def smoothed_cross_entropy(labels, logits, smoothing):
 def divergence(teacher_logits, student_logits, temperature):
     """`T^2 KL(softmax(z_t / T) || softmax(z_s / T))`, the second term of eq. 7.
 
-    At `T = 0` it is the cross-entropy against the teacher's argmax. It is computed by
+    At `T = 0` it is the cross-entropy against the teacher's argmax. It is computed from
     `T log softmax(z / T) = u - T logsumexp(u / T)`, `u = z - max z`, whose terms are finite for any
     `T > 0`, however small. With a large `T` it is a small difference of large numbers: the value's
-    rounding error is about `1e-7 T^2 log(classes)`, the gradient's is far smaller.
+    rounding error is about `1e-7 T^2 log(classes)`; the gradient's is far smaller.
 
     Args:
         teacher_logits, student_logits: `(..., classes)`.

@@ -17,7 +17,7 @@ from keras_vitbert.training.summed_gradients import KerasUpdate, SummedGradients
 class AdamW(SummedGradients, keras.optimizers.AdamW):
     """`keras.optimizers.AdamW` for summed gradients.
 
-    The bias correction depends on the step only and is computed once a step; Keras computes it
+    The bias correction depends only on the step and is computed once per step; Keras computes it
     again for each variable. `amsgrad` is not supported.
 
     Raises:
@@ -50,7 +50,7 @@ class AdamW(SummedGradients, keras.optimizers.AdamW):
         }
 
     def factors(self, good):
-        """Of the weights, the first and the second moment.
+        """The factors of the weights, the first moment and the second moment.
 
         Args:
             good: scalar bool tensor.
@@ -64,13 +64,13 @@ class AdamW(SummedGradients, keras.optimizers.AdamW):
         A moment is a weighted sum of gradients, and its ratio to the root of the second moment is
         largest where each gradient is `(beta_1 / beta_2)**age` times the newest (the inequality of
         Cauchy and Schwarz): `(1 - beta_1) / sqrt((1 - beta_2) (1 - beta_1**2 / beta_2))`. Adam's
-        own bound (Kingma and Ba 2015, section 2.1) is that of gradients that are 0 before.
+        own bound (Kingma and Ba 2015, section 2.1) is for gradients that were 0 before.
 
         Args:
             gradient_norm: scalar tensor, without effect: Adam's steps do not depend on the scale.
 
         Returns:
-            (scalar float32 tensor; 0.0, as the moments are in it).
+            (scalar float32 tensor; 0.0, as the first value includes the moments).
         """
         most = _most_of_adam(self.beta_1, self.beta_2)
         return _corrected(self, self._largest_rate()) * most, 0.0
@@ -131,8 +131,9 @@ class SGD(KerasUpdate, keras.optimizers.SGD):
 class Lamb(KerasUpdate, keras.optimizers.Lamb):
     """`keras.optimizers.Lamb` (You et al. 2020, algorithm 2) for summed gradients.
 
-    The paper has weight decay within the step whose length is that of the weights; here, as in
-    Keras, it comes before, and biases and norms have a step of their own length, too.
+    In the paper, weight decay is part of the step that is scaled to the length of the weights.
+    Here, as in Keras, it comes before, and biases and norms also have steps scaled to their own
+    length.
 
     Raises:
         ValueError: `beta_1**2` is not below `beta_2`.
@@ -145,13 +146,13 @@ class Lamb(KerasUpdate, keras.optimizers.Lamb):
     def largest_update(self, gradient_norm):
         """The most by which the next gradient may move a weight, apart from weight decay.
 
-        A variable moves by the rate times its own norm; one that is 0, by as much as Adam's.
+        A variable moves by the rate times its own norm; one that is 0 moves by as much as in Adam.
 
         Args:
             gradient_norm: scalar tensor, without effect.
 
         Returns:
-            (scalar float32 tensor; 0.0, as the moments are in it).
+            (scalar float32 tensor; 0.0, as the first value includes the moments).
         """
         norms = ops.stack([_norm(variable) for variable in self._trainable_variables])
         of_zeros = _most_of_adam(self.beta_1, self.beta_2) * _corrected(self, 1.0)
@@ -178,15 +179,16 @@ class Lion(KerasUpdate, keras.optimizers.Lion):
 class Adafactor(KerasUpdate, keras.optimizers.Adafactor):
     """`keras.optimizers.Adafactor` (Shazeer and Stern 2018, algorithms 4 and 5).
 
-    For summed gradients. Keras keeps the second moment of each weight beside its factors, so that
-    it takes the memory of one moment, where AdamW takes that of two.
+    For summed gradients. Besides the factors, Keras keeps the second moment of each weight, so it
+    takes the memory of one moment, where AdamW takes that of two.
     """
 
     def largest_update(self, gradient_norm):
         """The most by which the next gradient may move a weight, apart from weight decay.
 
-        The root mean square of an update is at most `clip_threshold` (section 6), a single entry at
-        most the root of their number times that. The step is relative to that of the weights.
+        The root mean square of an update is at most `clip_threshold` (section 6), and a single
+        entry at most that times the square root of the number of entries. The step is relative to
+        the root mean square of the weights.
 
         Args:
             gradient_norm: scalar tensor, without effect.
@@ -207,7 +209,7 @@ _CLASSES = {"adamw": AdamW, "lamb": Lamb, "lion": Lion, "adafactor": Adafactor, 
 
 
 def _require_bound(optimizer):
-    """Else there is no bound on an update of Adam's kind, and it need not converge."""
+    """Otherwise an update of Adam's kind has no bound and need not converge."""
     beta_1, beta_2 = optimizer.beta_1, optimizer.beta_2
     if beta_1**2 >= beta_2:
         raise ValueError(f"beta_1**2 must be below beta_2, are {beta_1}, {beta_2}")
@@ -218,7 +220,7 @@ def _norm(variable):
 
 
 def _corrected(optimizer, rate) -> Any:
-    """A learning rate with the correction of both of Adam's moments."""
+    """A learning rate with the bias correction of both of Adam's moments."""
     step = ops.cast(optimizer.iterations + 1, "float32")
     rate = rate * ops.sqrt(1 - ops.power(optimizer.beta_2, step))
     return rate / (1 - ops.power(optimizer.beta_1, step))
@@ -247,8 +249,8 @@ def with_rate(config, rate, variables):
     """An optimiser by its name in the `optimizer` section of a config, built.
 
     Args:
-        config: mapping with `name`, of `keras_vitbert.configs.optimizers.OPTIONS`, that one's
-            options, `weight_decay` and `ema`.
+        config: mapping with `name`, a key of `keras_vitbert.configs.optimizers.OPTIONS`, the
+            options of that optimiser, `weight_decay` and `ema`.
         rate: float or learning rate schedule.
         variables: list of the trainable variables; see `decays`.
     """

@@ -1,4 +1,4 @@
-"""What a forward pass of a training step is told beside its inputs, deep inside of its layers."""
+"""What layers deep inside a forward pass of a training step receive besides their inputs."""
 
 import contextlib
 import functools
@@ -8,7 +8,7 @@ _scope = threading.local()  # each replica is traced in a thread of its own
 
 
 def present(name):
-    """What the innermost scope has of a name; None without one.
+    """The value of a name in the innermost scope; None if there is none.
 
     Args:
         name: str.
@@ -18,7 +18,7 @@ def present(name):
 
 @contextlib.contextmanager
 def using(**values):
-    """A scope with these values beside those of the scopes around it.
+    """A scope with these values in addition to those of the scopes around it.
 
     Args:
         **values: by name, see `present`.
@@ -32,12 +32,12 @@ def using(**values):
 
 
 def everything():
-    """All that `present` has: dict, which must not be changed."""
+    """All values that `present` returns: dict, which must not be changed."""
     return getattr(_scope, "values", {})
 
 
 def in_present_scope(function):
-    """The same function, in the scopes of where this is called, whenever it runs.
+    """The same function, which always runs in the scopes that are present now.
 
     Args:
         function: a callable, such as one that the backward pass runs again.

@@ -1,7 +1,7 @@
 """Blocks whose inner values are computed again in the backward pass, which saves their memory.
 
 Chen et al. 2016, "Training deep nets with sublinear memory cost": the step keeps the inputs of the
-blocks, and the inner values of one block at a time, for one more forward pass.
+blocks, and the inner values of one block at a time, at the cost of one more forward pass.
 """
 
 import functools
@@ -14,9 +14,9 @@ from keras_vitbert.training.pass_scope import in_present_scope
 def recompute(layers):
     """Makes layers compute their inner values again in the backward pass of a training step.
 
-    Calls outside of training, weights, names and configs stay what they are. Dropout draws the same
-    numbers again, as it is keyed (`keras_vitbert.training.example_dropout`); Keras' own would draw
-    others, and the gradient would be that of another function.
+    Calls outside of training, weights, names and configs stay the same. Dropout draws the same
+    numbers again, as it is keyed (`keras_vitbert.training.example_dropout`); Keras' own dropout
+    would draw others, and the gradient would be that of another function.
 
     Args:
         layers: list of built Keras layers, whose first argument is a tensor.
@@ -37,5 +37,5 @@ def _recomputing(call):
         return keras.remat(in_present_scope(again))(inputs)
 
     recomputing.recomputes = True
-    functools.update_wrapper(recomputing, call)  # what else it is
+    functools.update_wrapper(recomputing, call)  # keeps its other attributes
     return recomputing

@@ -1,4 +1,4 @@
-"""The learning rate over a training: it rises, then decays to 0."""
+"""The learning rate over a training run: it rises, then decays to 0."""
 
 import math
 
@@ -39,7 +39,7 @@ class WarmupPolynomialDecay(keras.optimizers.schedules.LearningRateSchedule):
         """The fraction of the peak that remains.
 
         Args:
-            progress: scalar float tensor in [0, 1], of the time after the warm-up.
+            progress: scalar float tensor in [0, 1], the fraction of the time after the warm-up.
         """
         return ops.power(1.0 - progress, self.power)
 

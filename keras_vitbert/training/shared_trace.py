@@ -1,15 +1,15 @@
-"""Blocks that differ in their weights alone, of which one is traced for all.
+"""Blocks that differ only in their weights: one trace serves all of them.
 
 A trace of a step contains each block's operations for each modality, in the forward and in the
-backward pass, and again for the probing step: with 12 blocks most of the time that a first step
-takes before anything is computed. Here a block is a call of a function, with its weights as
-arguments, which TensorFlow traces and differentiates once for all blocks, and expands where it
-runs the step.
+backward pass, and again for the probing step. With 12 blocks this takes most of the time before a
+first step computes anything. Here a block is a call of a function with its weights as arguments.
+TensorFlow traces and differentiates the function once for all blocks, and expands it where it runs
+the step.
 
-This is for steps that no compiler sees whole, those on CPUs. XLA needs shapes as constants. With
-dropout the backward function is given some that the forward function computes, so that XLA takes
-all arguments of the latter for constants: weights and the number of the step become part of the
-program, and each step is compiled anew. Beside XLA's own time, that of tracing matters little.
+This is for steps that no compiler sees as a whole, those on CPUs. XLA needs shapes as constants.
+With dropout, the backward function takes some shapes that the forward function computes, so XLA
+treats all arguments of the forward function as constants: weights and the number of the step become
+part of the program, and each step is compiled anew. Besides, tracing takes little time next to XLA.
 """
 
 import functools
@@ -26,9 +26,9 @@ _OPTIONS = ("attention_mask", "padding_mask", "output_positions")
 def share_trace(layers):
     """Makes equal layers of a model share a trace in training.
 
-    Layers are equal if their configs are, apart from names, and the shapes of their weights. Calls
-    outside of `cpu_layers.for_cpu`, or that return more than the outputs, or whose dropout is not
-    keyed (`keras_vitbert.training.example_dropout`), are traced one by one.
+    Layers are equal if their configs, apart from names, and the shapes of their weights are equal.
+    Calls are traced one by one if they are outside `cpu_layers.for_cpu`, return more than the
+    outputs, or have dropout that is not keyed (`keras_vitbert.training.example_dropout`).
 
     Args:
         layers: list of built Keras layers, each called on one tensor, masks and positions.
@@ -51,7 +51,7 @@ def _function_of(layer):
     @functools.partial(tf.function, autograph=False)
     def run(scope, weights, inputs, given):
         state = zip(layer.weights, weights, strict=True)
-        # Whose names do not have those of the layers around it.
+        # Names of operations do not include those of the layers around the block.
         with pass_scope.using(**scope), tf.name_scope("block"):
             with keras.StatelessScope(state_mapping=state):
                 return call(inputs, training=True, **given)
@@ -69,7 +69,7 @@ def _sharing(layer, function, shift):
         if own_trace or not training or {*given} - {*_OPTIONS}:
             return call(inputs, *args, training=training, **options)
         scope = {**pass_scope.everything(), "dropout_shift": tf.constant(shift, tf.uint32)}
-        # As they are stored: each of the layer's parts casts its own.
+        # As they are stored: each part of the layer casts its own weights.
         weights = [tf.convert_to_tensor(weight._value) for weight in layer.weights]
         return function(scope, weights, inputs, given)
 
@@ -88,7 +88,7 @@ def _numbers(layer):
 
 
 def _kind(layer):
-    """What is the same of layers that can share a trace: hashable."""
+    """What layers that can share a trace have in common: hashable."""
     config = layer.get_config()
     del config["name"], config["trainable"]
     weights = [(tuple(weight.shape), weight.dtype) for weight in layer.weights]

@@ -1,15 +1,15 @@
 """Decides, before a step changes anything, whether it may.
 
 A bad step changes no weight, no moment, no mask and no metric: its factors in the update are 0, so
-nothing has to be copied or undone. What is known of a step before its update:
+nothing has to be copied or undone. What is known about a step before its update:
 
-- the loss and the norm of the gradient, both summed over the replicas: is one not finite, the step
-  is bad;
+- the loss and the norm of the gradient, both summed over the replicas: if one is not finite, the
+  step is bad;
 - the most by which the optimiser can move a weight, from the learning rate and the size of the
   clipped gradient, see `keras_vitbert.training.optimizers`: a bound instead of the update itself,
-  which would have to be kept or computed twice. With it the new weights are finite, too;
-- how the loss compares with the best running mean so far: what lies above `LOSS_FACTOR` times it
-  has exploded.
+  which would have to be kept or computed twice. With this bound, the new weights are finite, too;
+- how the loss compares with the best running mean so far: a loss above `LOSS_FACTOR` times that
+  mean has exploded.
 """
 
 import dataclasses
@@ -23,7 +23,7 @@ from keras import ops
 STEP_ROW = "step_row"  # in the logs of a step
 LOSS_FACTOR = 10.0
 LEAST_LOSS = 1.0  # nats: near a loss of 0 a single wrong label is no explosion
-LARGEST_UPDATE = 100.0  # of a single weight; those of a trained model are mostly below 1
+LARGEST_UPDATE = 100.0  # of a single weight; weights of a trained model are mostly below 1
 WINDOW = 100  # steps of the running mean
 
 
@@ -31,7 +31,7 @@ class StepCheck(keras.layers.Layer):
     """Judges steps, and keeps what it judges them by.
 
     Every replica computes the same values and keeps its own copy, as with masks. They are part of a
-    checkpoint, so that a resumed run judges as the unbroken one does.
+    checkpoint, so that a resumed run judges as an unbroken one does.
 
     Attributes:
         bad_steps: int32 variable, how many steps were not applied.
@@ -64,7 +64,7 @@ class StepCheck(keras.layers.Layer):
             loss: scalar float32 tensor, over all replicas.
             gradient_norm: scalar float32 tensor, of the gradient over all replicas.
             largest_update: scalar float32 tensor, the most by which the gradient moves a weight.
-            carried: float, the part of the last step's update that is added to it.
+            carried: float, the fraction of the last step's update that is added to it.
 
         Returns:
             (scalar bool tensor, whether the step is good; scalar float32 tensor, the most by which
@@ -100,7 +100,7 @@ class StepCheck(keras.layers.Layer):
 
 
 def step_row(good, loss, largest_update, half_squares):
-    """What a step tells about itself, for `bad_steps`: a float32 vector.
+    """What a step reports about itself, for `bad_steps`: a float32 vector.
 
     Args:
         good: scalar bool tensor.
@@ -118,7 +118,7 @@ class BadStep:
     Attributes:
         step: int, how many steps came before it.
         loss, gradient_norm, largest_update: float.
-        variables: list of int, those whose gradient is not finite.
+        variables: list of int, the indices of those whose gradient is not finite.
     """
 
     step: int
@@ -151,7 +151,7 @@ def bad_steps(rows, first):
     found = []
     for number in np.flatnonzero(rows[:, 0] == 0).tolist():
         _, loss, largest_update, *halves = rows[number].tolist()
-        # In float32, as in the step: large gradients are finite, and their squares are not.
+        # In float32, as in the step: large gradients are finite, but their squares are not.
         norm = float(np.sqrt(np.float32(2) * np.float32(sum(halves))))
         wrong = [i for i, half in enumerate(halves) if not math.isfinite(half)]
         found.append(BadStep(first + number, loss, norm, largest_update, wrong))

@@ -16,7 +16,7 @@ _Optimizer = keras.optimizers.Optimizer if TYPE_CHECKING else object
 
 
 class SummedGradients(_Optimizer):
-    """Applies gradients that are equal on all replicas already, or leaves all as it is.
+    """Applies gradients that are already equal on all replicas, or leaves everything as it is.
 
     Weight decay applies to the variables of `decays`. Variables may have their own learning rates,
     see `scale_rates`.
@@ -38,11 +38,12 @@ class SummedGradients(_Optimizer):
         The averages of `use_ema` follow the weights in every step.
 
         Args:
-            grads: list of tensors, finite also in a bad step, and None.
+            grads: list of tensors, which are finite even in a bad step, and None.
             trainable_variables: list of Keras variables; those of `build` by default.
             good: scalar bool tensor; where it is False, weights and moments keep their values.
-            in_turn: bool, whether one variable is updated behind the other. A GPU would begin all
-                updates before it ends one, and keep several tensors of the size of all weights.
+            in_turn: bool, whether variables are updated one after another. Otherwise a GPU would
+                begin all updates before it ends one, and keep several tensors of the size of all
+                weights.
         """
         variables = trainable_variables or self._trainable_variables
         if not self.built:
@@ -56,10 +57,10 @@ class SummedGradients(_Optimizer):
         self._iterations.assign_add(1)
 
     def factors(self, good):
-        """The numbers of an update, as `update_step` needs them: list of scalar tensors.
+        """The factors of an update that `update_step` needs: list of scalar tensors.
 
         Args:
-            good: scalar bool tensor; if it is False, they are such that nothing changes.
+            good: scalar bool tensor; if it is False, the factors are such that nothing changes.
         """
         raise NotImplementedError
 
@@ -67,7 +68,7 @@ class SummedGradients(_Optimizer):
         """Makes room for moments of two gradients, see `AdamW.split_moments`.
 
         Raises:
-            ValueError: this optimiser cannot.
+            ValueError: this optimiser does not support it.
         """
         raise ValueError(f"{type(self).__name__} has no moments of two gradients; use AdamW")
 
@@ -78,7 +79,7 @@ class SummedGradients(_Optimizer):
             gradient_norm: scalar float32 tensor, after clipping.
 
         Returns:
-            (scalar float32 tensor; float, the part of the last step's that is added to it).
+            (scalar float32 tensor; float, the fraction of the last step's that is added to it).
         """
         raise NotImplementedError
 
@@ -92,7 +93,7 @@ class SummedGradients(_Optimizer):
         return rate * max(self._rate_scales or [1.0])
 
     def finalize_variable_values(self, var_list):
-        """Does nothing: `fit` may train only a part, and the average is used after the last."""
+        """Does nothing: a `fit` may train only some steps; averages are used after the last one."""
 
     def _update(self, variable, gradient, numbers):
         rate, factors = numbers
@@ -108,7 +109,7 @@ class SummedGradients(_Optimizer):
 
 
 class KerasUpdate(SummedGradients):
-    """The update that Keras computes; what it would assign in a bad step is left as it is."""
+    """The update that Keras computes; in a bad step, its assignments change nothing."""
 
     _good: Any = None
 

@@ -1,3 +1,3 @@
 """Images: found in archives and folders, written as records, decoded and augmented."""
 
-SUFFIXES = (".jpeg", ".jpg", ".png", ".gif", ".bmp")  # of the images in a folder, in any case
+SUFFIXES = (".jpeg", ".jpg", ".png", ".gif", ".bmp")  # of the images in a folder, case-insensitive

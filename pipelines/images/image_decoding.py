@@ -1,7 +1,7 @@
-"""Decodes images at the size that a model takes, by a random or by the central crop.
+"""Decodes images at the size that a model takes, with a random or the central crop.
 
-Of a JPEG only the window is decoded. Other formats (PNG, GIF, BMP, ...) are decoded whole and
-cropped. Images are bytes until they are on a device: floats take four times the memory, and four
+Only the window of a JPEG is decoded. Other formats (PNG, GIF, BMP, ...) are decoded whole and
+cropped. Images stay bytes until they are on a device: floats take four times the memory, and four
 times as long to copy.
 """
 
@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from pipelines.images import random_keys
 
-# A bilinear sample weighs two pixels a direction: where the window is larger than the image by more
-# than this, pixels would be skipped. Averages over areas skip none and take twice the time.
+# A bilinear sample weighs two pixels per direction: if the window is larger than the image by more
+# than this factor, pixels would be skipped. Averages over areas skip none and take twice the time.
 _LARGEST_REDUCTION = 2.0
 
 _JPEG = b"\xff\xd8\xff"
@@ -22,7 +22,7 @@ def random_crop(encoded, key, image_size, crop_area=(0.08, 1.0), flip=True):
     Args:
         encoded: string tensor, what `tf.io.decode_image` reads: JPEG (also grey, CMYK), PNG, ...
         key: int64 tensor `(2,)`, the seed and the number of the example: equal keys, equal crops.
-        image_size: int, height and width of what comes out, in pixels.
+        image_size: int, height and width of the result, in pixels.
         crop_area: pair of floats, the fraction of the area that the window holds. Its aspect ratio
             is between 3:4 and 4:3.
         flip: bool, whether half of the images are mirrored.

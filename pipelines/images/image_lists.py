@@ -1,7 +1,7 @@
 """The images of a tar file or a folder as a list: the class of each, and where its bytes lie.
 
 The list of ImageNet has 1.28 million entries. It is made once, shuffled, and written to a file of
-entries of equal size, of which a worker reads the part that its shard needs.
+equal-sized entries. A worker reads the part that its shard needs.
 """
 
 import contextlib
@@ -68,7 +68,7 @@ class ImageList:
 
     @contextlib.contextmanager
     def stored(self, folder):
-        """Keeps the list in a file as long as the block runs.
+        """Keeps the list in a file while the block runs.
 
         Args:
             folder: str, the folder of the file, local or `gs://`.
@@ -157,7 +157,7 @@ def read_bytes(path, offset=0, size=WHOLE_FILE):
         bytes.
 
     Raises:
-        OSError: the file cannot be read, or ends before.
+        OSError: the file cannot be read, or ends too early.
     """
     try:
         with open_binary(path) as stream:

@@ -1,4 +1,4 @@
-"""The operations of RandAugment on one image: Pillow's arithmetic, to one unit, in TensorFlow."""
+"""RandAugment's operations on one image: Pillow's arithmetic to within one unit, in TensorFlow."""
 
 import math
 
@@ -14,7 +14,7 @@ class ImageOperations:
 
     Args:
         size: int, in pixels.
-        jit_compile: bool, whether XLA compiles the operations that gain by it.
+        jit_compile: bool, whether XLA compiles the operations that gain from it.
     """
 
     def __init__(self, size, jit_compile):
@@ -108,14 +108,14 @@ class ImageOperations:
         scale = tf.where(flat, 1.0, 255 / tf.maximum(high - low, 1))
         low = tf.where(flat, 0.0, low)
         low, scale = (tf.tile(value, [self.size]) for value in (low, scale))
-        # What is not an integer is at least 1 / 255 from one: the addition corrects rounding.
+        # A non-integer value is at least 1 / 255 from an integer: the addition corrects rounding.
         return self._image(tf.cast((tf.cast(image, tf.float32) - low) * scale + 1e-3, tf.uint8))
 
     def equalize(self, image):
         """Makes each channel's histogram as flat as a map of its 256 values can."""
         channels = np.tile(np.arange(3, dtype=np.int32) * 256, (self.size, self.size))
         values = tf.cast(self._rows(image), tf.int32) + channels
-        counts = tf.raw_ops.DenseBincount(  # tf.math.bincount around it costs twice as much
+        counts = tf.raw_ops.DenseBincount(  # its wrapper tf.math.bincount costs twice as much
             input=tf.reshape(values, (-1,)), size=768, weights=tf.zeros((0,), tf.int32)
         )
         counts = tf.reshape(counts, (3, 256))

@@ -16,7 +16,7 @@ class ImageRecordFiles:
     """Labelled images in TFRecord files, of ImageNet's usual format by default.
 
     Attributes:
-        records: `RecordFiles`. Images are JPEGs, or what else `tf.io.decode_image` reads.
+        records: `RecordFiles`. Images are JPEGs, or other formats that `tf.io.decode_image` reads.
         num_classes: int.
         encoded, label: str, the names of the fields.
         label_offset: int, the label of the first class in the files: 1 in ImageNet's, where 0 is
@@ -38,7 +38,7 @@ class ImageRecordFiles:
 
     @property
     def sha256(self):
-        """Tells other records from these, see `RecordFiles.sha256`."""
+        """Identifies the records, see `RecordFiles.sha256`."""
         return self.records.sha256
 
     def part(self, ranges):
@@ -66,7 +66,7 @@ class ImageRecordFiles:
         return ShuffledRecords(self.records, seed, shard, self.cache).elements(start)
 
     def names(self, seed, start, count):
-        """Which images some elements of the shuffled stream are: list of str, FILE:PLACE.
+        """The images behind some elements of the shuffled stream: list of str, FILE:PLACE.
 
         Args:
             seed, start, count: int.
@@ -76,7 +76,7 @@ class ImageRecordFiles:
     known_labels = None  # they are in the records
 
     def descriptions(self):
-        """What tells each image from the others, its index: iterator of dicts of str."""
+        """What identifies each image, its index: iterator of dicts of str."""
         return ({"index": str(index)} for index in range(self.count))
 
     def in_order(self, begin=0, end=None):
@@ -128,7 +128,7 @@ class ImageRecordFiles:
         message = f"{self.records.pattern}: an image label is out of range (of the stored labels)"
         shown += self.label_offset
         with tf.control_dependencies([tf.debugging.Assert(in_range, [message, shown])]):
-            return tf.cast(labels, tf.int32)  # which larger numbers would have wrapped around
+            return tf.cast(labels, tf.int32)  # in which larger values would wrap around
 
     def probes(self):
         """Dataset with an element for each record; reading that of an unusable record fails."""

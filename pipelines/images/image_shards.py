@@ -1,4 +1,4 @@
-"""Writes ImageNet-format shards from encoded images, each decoded in full to be sure of it."""
+"""Writes ImageNet-format shards from encoded images, each decoded in full as a check."""
 
 import abc
 import collections
@@ -19,7 +19,7 @@ from pipelines.shards import tfrecords
 from pipelines.shards.shard_manifest import IMAGES
 
 _CALLED = {"png": "a PNG", "gif": "a GIF", "bmp": "a BMP", "cmyk": "a CMYK JPEG"}
-_SHOWN = 3  # lines a shard about what is not stored as it is
+_SHOWN = 3  # lines per shard about images that are not stored unchanged
 _MAX_THREADS = 8
 
 
@@ -28,7 +28,7 @@ class LabelledImage:
     """An image before it is checked.
 
     Attributes:
-        name: str, by which its source knows it.
+        name: str, its name in its source.
         label: int, from 0.
         read: callable without arguments that returns the file's bytes, or raises `OSError`.
     """
@@ -102,7 +102,7 @@ class ImageShardsJob(ShardJob, abc.ABC):
 
 @dataclasses.dataclass(frozen=True)
 class ListedImagesJob(ImageShardsJob):
-    """The images of a list that lies in a file, in the order of the list.
+    """The images of a list that is stored in a file, in the order of the list.
 
     Attributes:
         stored: `image_lists.StoredList`.
@@ -135,7 +135,7 @@ class ListedImagesJob(ImageShardsJob):
 
 @contextlib.contextmanager
 def listed_job(images, classes, settings, folder):
-    """Keeps a list in a file for the workers of a job, as long as the block runs.
+    """Keeps a list in a file for the workers of a job while the block runs.
 
     Args:
         images: `ImageList`, in the order of the shards.
@@ -161,9 +161,9 @@ def _checked(image):
 
 
 def _in_parallel(function, items):
-    """Yields (item, function(item)) in order, a few ahead of time in threads.
+    """Yields (item, function(item)) in order; threads compute a few ahead of time.
 
-    Reading waits and decoding releases Python's lock, so threads use all cores; where there is a
+    Reading waits and decoding releases Python's lock, so threads use all cores. If there is a
     process for each core, they read ahead.
     """
     threads = min(available_cores(), _MAX_THREADS)

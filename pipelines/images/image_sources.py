@@ -1,6 +1,6 @@
-"""Finds the images of ImageNet's two tar files, and those of folders with a folder a class.
+"""Finds the images of ImageNet's two tar files, and those of folders with one folder per class.
 
-Of the tar files only the headers are read: an image is found by its place in the file, and nothing
+Only the headers of the tar files are read: an image is found by its place in the file, and nothing
 is unpacked. Classes are numbered in the order of their names, as ImageNet's are.
 """
 
@@ -47,10 +47,10 @@ def find_images(source, splits, validation_labels=None):
 
 
 def check_sources(source, splits, validation_labels=None):
-    """Refuses sources that are not there, before the first is listed: that may take minutes.
+    """Refuses missing sources before the first one is listed, which may take minutes.
 
     Args:
-        source, splits, validation_labels: as of `find_images`.
+        source, splits, validation_labels: as in `find_images`.
 
     Raises:
         UserError: names the path.
@@ -95,7 +95,7 @@ def find_folders(folder):
 
 
 def list_train_tar(path):
-    """Lists the images of `ILSVRC2012_img_train.tar`, a tar file with a tar file a class.
+    """Lists the images of `ILSVRC2012_img_train.tar`, a tar file with one tar file per class.
 
     Args:
         path: str, local or `gs://`.
@@ -129,8 +129,8 @@ def list_validation_tar(path, labels_path=None, classes=None):
 
     Args:
         path: str, local or `gs://`.
-        labels_path: str, a file with the name of a class a line, in the order of the images' names.
-            By default the one that tensorflow-datasets brings.
+        labels_path: str, a file with one class name per line, in the order of the images' names.
+            By default the one that comes with tensorflow-datasets.
         classes: list of str, the classes of the training images, if they are known.
 
     Returns:
@@ -167,9 +167,9 @@ def list_validation_tar(path, labels_path=None, classes=None):
 
 
 def list_folder(path, classes=None):
-    """Lists the images of a folder that holds a folder a class.
+    """Lists the images of a folder that holds one folder per class.
 
-    Names that begin with a dot are left out, and files without the suffix of an image. Images may
+    Names that begin with a dot and files without the suffix of an image are left out. Images may
     lie in folders within a class's folder.
 
     Args:
@@ -217,7 +217,7 @@ def list_folder(path, classes=None):
 
 
 def _members(path, archive="", start=0, size=None):
-    """The files of a tar file as `(name, offset, size)`, by its headers alone.
+    """The files of a tar file as `(name, offset, size)`, from its headers alone.
 
     Args:
         path: str, local or `gs://`.
@@ -240,7 +240,7 @@ def _members(path, archive="", start=0, size=None):
                     if member.isfile():
                         members.append((member.name, member.offset_data, member.size))
                     tar.members.clear()  # it would keep them all
-                # Python takes a damaged header, or the end of the file, for the end of the tar
+                # Python mistakes a damaged header, or the end of the file, for the end of the tar
                 # file, which blocks of zeros mark.
                 stream.seek(tar.offset)
                 if tar.offset >= stop or stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):

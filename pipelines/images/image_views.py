@@ -1,4 +1,4 @@
-"""What training and validation see of encoded images: batches of random or of central crops."""
+"""Views of encoded images: batches of random crops for training, central ones for validation."""
 
 import dataclasses
 
@@ -14,15 +14,15 @@ class ImageViews:
     """How images are cropped, augmented and mixed.
 
     Attributes:
-        image_size: int, height and width of the images that come out, in pixels.
+        image_size: int, height and width of the resulting images, in pixels.
         crop_area: pair of floats, the fraction of the area that a random crop keeps.
         flip: bool, whether training mirrors half of the images.
         central_crop: float, the fraction of each side that validation keeps.
-        randaugment: pair of ints, operations an image and their magnitude, see
+        randaugment: pair of ints, operations per image and their magnitude, see
             `randaugment.RandAugment`; no operations by default.
         mixup, cutmix: float, alpha of `mixing.mix`; 0 leaves it out.
-        layers: sequence of str, what the training step itself does to the images; with any, batches
-            hold the images' numbers, by which its random numbers are keyed.
+        layers: sequence of str, what the training step itself does to the images; if any, batches
+            hold the images' numbers, which key its random numbers.
     """
 
     image_size: int
@@ -52,17 +52,17 @@ class ImageViews:
         """Endless dataset of batches of random views.
 
         Args:
-            store: `ImageRecordFiles`, or what has its `elements`, `read` and `to_labels`.
-            seed: int; with an element's number it decides what is done to it.
+            store: `ImageRecordFiles`, or an object with its `elements`, `read` and `to_labels`.
+            seed: int; with an element's number, it decides what is done to the element.
             start: int, the index of the first element, over all hosts.
             batch: int, images of a batch.
             shard: (number of hosts, index of this one).
 
         Returns:
             `tf.data.Dataset` of dicts: `images` `(batch, size, size, 3)` uint8, and `image_labels`
-            `(batch,)` int32 from 0; where images are mixed they are float32 in [0, 1], and there
-            are also `image_mix_labels` and `image_mix_weights`, see `mixing.mix`; with `layers`,
-            also `image_numbers` `(batch, 2)` int32, the low and the high word of each image's
+            `(batch,)` int32 from 0. If images are mixed, they are float32 in [0, 1], and there are
+            also `image_mix_labels` and `image_mix_weights`, see `mixing.mix`. With `layers`, there
+            are also `image_numbers` `(batch, 2)` int32, the low and the high word of each image's
             number in the stream.
         """
         operations, magnitude = self.randaugment
@@ -99,7 +99,7 @@ class ImageViews:
         """Single central views, in the order of the store.
 
         Args:
-            store: `ImageRecordFiles`, or what has its `in_order`, `read` and `to_labels`.
+            store: `ImageRecordFiles`, or an object with its `in_order`, `read` and `to_labels`.
             begin, end: int, indices of images; `end` is excluded, None for all that follow.
 
         Returns:

@@ -1,7 +1,7 @@
-"""ImageNet as TensorFlow Datasets keeps it: `imagenet2012`, prepared or to be prepared.
+"""ImageNet as TensorFlow Datasets stores it: `imagenet2012`, prepared or to be prepared.
 
 TFDS shuffled the images when it prepared them, so they are taken in its order. It also converted
-those that were CMYK or PNG.
+CMYK and PNG images.
 """
 
 import dataclasses
@@ -23,7 +23,7 @@ class TfdsImagesJob(ImageShardsJob):
     """A split of the data set.
 
     Attributes:
-        data_dir: str, the folder that TFDS was told to use, local or `gs://`.
+        data_dir: str, the folder that TFDS uses, local or `gs://`.
         version: str, of the data set.
         split: str, `train` or `validation`.
         classes, count: see `ImageShardsJob`.
@@ -104,7 +104,7 @@ def prepare(data_dir, manual_dir):
         manual_dir: str, the folder of the tar files.
 
     Raises:
-        UserError: they are not there, or TFDS fails.
+        UserError: a tar file is missing, or TFDS fails.
     """
     for name in TAR_FILES.values():  # TFDS needs both
         if not tf.io.gfile.exists(os.path.join(manual_dir, name)):

@@ -1,7 +1,7 @@
-"""Makes sure that an image file is a JPEG that TensorFlow decodes, in full, to colours.
+"""Makes sure that an image file is a JPEG that TensorFlow decodes in full, to colours.
 
-Collections of images hold files that are not what their names say. Training reads with
-`tf.io.decode_and_crop_jpeg`, so what that cannot read must be found when records are written.
+Image collections hold files that are not what their names say. Training reads with
+`tf.io.decode_and_crop_jpeg`, so files that it cannot read must be found when records are written.
 """
 
 import dataclasses
@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from pipelines.command_line import one_line
 
-QUALITY = 95  # of the images that are encoded again
+QUALITY = 95  # of re-encoded images
 
 _JPEG = b"\xff\xd8\xff"
 _CONVERTED = ((b"\x89PNG\r\n\x1a\n", "png"), (b"GIF8", "gif"), (b"BM", "bmp"))
@@ -41,11 +41,11 @@ def to_rgb_jpeg(data):
     """Checks an image file by decoding it in full, and converts it if it is not an RGB JPEG.
 
     Grey JPEGs stay as they are: readers ask for three channels and get them. CMYK and YCCK JPEGs
-    are converted without a colour profile: the inks of files with an Adobe marker count as
-    inverted, as Adobe writes them, and those of others do not. Of a PNG the transparency is left
-    out, and of an animated GIF all but the first image.
+    are converted without a colour profile. The inks of files with an Adobe marker count as
+    inverted, as Adobe writes them; those of other files do not. A PNG loses its transparency, and
+    an animated GIF all but its first image.
 
-    No decoder notices some damage: a JPEG whose bytes were altered may decode to other colours.
+    Some damage escapes every decoder: a JPEG whose bytes were altered may decode to other colours.
 
     Args:
         data: bytes, the image file.

@@ -52,7 +52,7 @@ LAYERS: dict[str, dict[str, Any]] = {
     "RandomZoom": {"height_factor": 0.1},
     "Solarization": {"threshold_factor": (128, 255)},
 }
-# Layers of KerasCV that are not for this, and why.
+# KerasCV layers that cannot be used here, and why.
 _REFUSED = {
     "CutMix": "changes labels; set cutmix above 0",
     "MixUp": "changes labels; set mixup above 0",
@@ -72,7 +72,7 @@ NOT_ON_TPU = frozenset(
         *("RandomJpegQuality", "RandomRotation", "RandomShear", "RandomTranslation", "RandomZoom"),
     )
 )
-# Where the random numbers come from is not a layer's to choose, nor how it computes.
+# Arguments that a config may not give: a layer's source of random numbers, and how it computes.
 OWN_ARGUMENTS = (
     *("seed", "dtype", "name", "value_range", "target_size", "bounding_box_format"),
     *("auto_vectorize", "batchwise"),
@@ -158,7 +158,7 @@ def _call(name, arguments, keywords, text):
 
 
 def not_for_xla(texts):
-    """The layers that XLA cannot compile, those within others too: sorted list of str.
+    """The layers that XLA cannot compile, including those within others: sorted list of str.
 
     Args:
         texts: sequence of str, valid ones.
@@ -167,7 +167,7 @@ def not_for_xla(texts):
 
 
 def refuse_on_jax(texts, key):
-    """Refuses layers, which are of TensorFlow.
+    """Refuses layers, which need TensorFlow.
 
     Args:
         texts: sequence of str.

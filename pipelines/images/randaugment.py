@@ -1,4 +1,4 @@
-"""RandAugment for one image, by stateless random numbers.
+"""RandAugment for one image, with stateless random numbers.
 
 The numbers are keyed by (seed, number of the example), so that an example does not depend on the
 batches of the stream, or on where it was entered.
@@ -20,13 +20,13 @@ class RandAugment:
     Operations and the scale of magnitudes are those of torchvision: shear up to 0.3, translation up
     to 150 / 331 of the side, rotation up to 30 degrees, brightness, colour, contrast and sharpness
     up to 0.9 more or less, 8 to 4 bits, thresholds 255 to 0. Signs are random. Pixels from outside
-    the image are black, and none is interpolated. The arithmetic is Pillow's, to one unit.
+    the image are black, and none is interpolated. The arithmetic is Pillow's to within one unit.
 
     Args:
-        num_ops: int, operations an image.
+        num_ops: int, operations per image.
         magnitude: int, 0 to 30.
-        jit_compile: bool, whether XLA compiles the operations that gain by it. Without it the same
-            images take some five times as long.
+        jit_compile: bool, whether XLA compiles the operations that gain from it. Without it the
+            same images take about five times as long.
 
     Raises:
         ValueError: an argument is out of range.
@@ -62,7 +62,7 @@ class RandAugment:
             size: int, in pixels.
 
         Returns:
-            dict of name to a pair of functions of an image, for either sign.
+            dict of name to a pair of functions of an image, one for each sign.
         """
         kernels = ImageOperations(size, self.jit_compile)
         strength = self.magnitude / (_BINS - 1)
@@ -113,8 +113,8 @@ class RandAugment:
 
         def augmented(image, key):
             for choice in tf.unstack(self.choices(key)):
-                # tf.switch_case would be one graph of all branches, whose idle nodes cost 15 us an
-                # operation; this calls the chosen function alone.
+                # tf.switch_case would be one graph of all branches, whose idle nodes cost 15 us per
+                # operation; this calls only the chosen function.
                 [image] = tf.raw_ops.StatelessCase(
                     branch_index=choice,
                     input=[image],

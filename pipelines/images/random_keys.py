@@ -1,6 +1,6 @@
-"""Keys of the random numbers of an image: one for each use, so that none depend on one another.
+"""Keys of an image's random numbers: one for each use, so that none depend on one another.
 
-The images of a seed depend on the values below: give a new use a new one.
+The images that a seed gives depend on the values below: give a new use a new value.
 """
 
 import tensorflow as tf

@@ -1,1 +1,1 @@
-"""Jobs that make sharded data on many cores or machines, and go on where they were stopped."""
+"""Jobs that make sharded data on many cores or machines, and resume where they were stopped."""

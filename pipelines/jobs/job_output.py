@@ -1,7 +1,7 @@
 """The files of a sharded job, finished or not: which of them exist, and which run they belong to.
 
 While a job runs, `PREFIX.progress/` holds `settings.json`, a note `00007.json` for each finished
-shard, and `error.json` if a worker elsewhere has failed. `PREFIX.manifest.json` replaces it.
+shard, and `error.json` if a remote worker has failed. `PREFIX.manifest.json` replaces it.
 """
 
 import concurrent.futures
@@ -31,7 +31,7 @@ class JobOutput:
 
     Attributes:
         prefix: str, of the shards, local or `gs://`.
-        plan: dict that JSON can hold, `kind`, `shards`, `vocabulary_sha256` and `settings`: all
+        plan: JSON-serializable dict of `kind`, `shards`, `vocabulary_sha256` and `settings`: all
             that must be equal for two runs to make the same files.
     """
 
@@ -55,7 +55,7 @@ class JobOutput:
 
     @contextlib.contextmanager
     def claimed(self):
-        """Reserves the prefix while the block runs: for one run at a time, and one plan.
+        """Reserves the prefix while the block runs, for one run and one plan at a time.
 
         Raises:
             UserError: another process writes there, or an unfinished run has another plan.
@@ -79,10 +79,10 @@ class JobOutput:
         """Checks finished output against the plan.
 
         Args:
-            manifest: dict, of `shard_manifest.read_manifest`.
+            manifest: dict, from `shard_manifest.read_manifest`.
 
         Raises:
-            UserError: the manifest is of another plan, or a file is missing or has another size.
+            UserError: the manifest has another plan, or a file is missing or has another size.
         """
         path = manifest_path(self.prefix)
         there = {name: manifest.get(name) for name in ("kind", "vocabulary_sha256", "settings")}
@@ -112,15 +112,15 @@ class JobOutput:
     def finished(self):
         """The results of the finished shards: dict of shard to result, see `note`."""
         shards = sorted(self.noted())
-        with concurrent.futures.ThreadPoolExecutor(16) as pool:  # remote files take their time
+        with concurrent.futures.ThreadPoolExecutor(16) as pool:  # remote files are slow
             results = zip(shards, pool.map(self._result, shards), strict=True)
             return {shard: result for shard, result in results if result is not None}
 
     def poller(self, finished, unit):
-        """A function that counts what is made from now on; it reads each note once.
+        """A function that counts what is finished from now on; it reads each note once.
 
         Args:
-            finished: dict, of `finished()`: shards that do not count.
+            finished: dict, from `finished()`: shards that do not count.
             unit: str, a name in the counts of the results.
 
         Returns:
@@ -129,7 +129,7 @@ class JobOutput:
         units = {}
 
         def poll():
-            with contextlib.suppress(tf.errors.OpError):  # the next time, perhaps
+            with contextlib.suppress(tf.errors.OpError):  # perhaps it works the next time
                 for shard in self.noted() - finished.keys() - units.keys():
                     result = _read_json(self._note_path(shard))
                     if result is not None:
@@ -139,7 +139,7 @@ class JobOutput:
         return poll
 
     def note_error(self, text):
-        """Leaves an error for the process that started the work elsewhere.
+        """Leaves a remote worker's error for the process that started the work.
 
         Args:
             text: str, of a `UserError`.
@@ -147,17 +147,17 @@ class JobOutput:
         write_atomically(os.path.join(self.folder, _ERROR), json.dumps({"error": text}))
 
     def error(self):
-        """The text of the error that a worker elsewhere has left, or None."""
+        """The text of the error that a remote worker has left, or None."""
         return (_read_json(os.path.join(self.folder, _ERROR)) or {}).get("error")
 
     def raise_if_unfinished(self, results):
         """Checks that all shards are made.
 
         Args:
-            results: dict, of `finished()`.
+            results: dict, from `finished()`.
 
         Raises:
-            UserError: a worker elsewhere has left an error, or a shard is missing.
+            UserError: a remote worker has left an error, or a shard is missing.
         """
         if (error := self.error()) is not None:
             raise UserError(error)
@@ -209,7 +209,7 @@ class JobOutput:
 
 
 def recorded_shards(prefix):
-    """How many shards the job of a prefix has, if it is finished or some of them are.
+    """How many shards the job of a prefix has, if the job or some of them are finished.
 
     Args:
         prefix: str, local or `gs://`.
@@ -250,7 +250,7 @@ def _read_json(path):
 
 @contextlib.contextmanager
 def _lock(path, prefix):
-    """Holds a local file locked; the lock ends with the process. Other file systems have none."""
+    """Locks a local file; the lock ends with the process. Other file systems have no locks."""
     if "://" in path:
         yield
         return

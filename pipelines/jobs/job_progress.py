@@ -13,7 +13,7 @@ _TERMINAL_SECONDS = 2  # where the line is rewritten in place
 
 @contextlib.contextmanager
 def progress(label, shards, done, unit, poll):
-    """Prints a line now and then while the block runs.
+    """Prints a line at intervals while the block runs.
 
     Args:
         label: str, begins each line.
@@ -50,7 +50,7 @@ def line(label, shards, done, finished, unit, units, seconds):
     Args:
         label, shards, done, unit: as in `progress`.
         finished: int, shards that this run made.
-        units: int, what they hold.
+        units: int, how many units they hold.
         seconds: float, how long this took.
 
     Returns:

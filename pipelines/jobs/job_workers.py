@@ -1,6 +1,6 @@
-"""Makes the shards of a job: in this process, in processes of this machine, or by a Beam runner.
+"""Makes the shards of a job: in this process, in local processes, or with a Beam runner.
 
-Beam, which only hands out the indices of shards, is imported where its runner is asked for.
+Beam only hands out the indices of shards. It is imported only if its runner is asked for.
 """
 
 import concurrent.futures.process
@@ -26,7 +26,7 @@ def make_all(missing, job, output, arguments):
 
     Raises:
         UserError: an argument is bad, a shard cannot be made, a worker process died, or Beam is
-            missing. Failures elsewhere need not raise here, see `JobOutput.raise_if_unfinished`.
+            missing. Remote failures need not raise here, see `JobOutput.raise_if_unfinished`.
     """
     arguments = parse_worker_arguments(arguments, output.prefix)
     if arguments.runner is not None:
@@ -59,7 +59,7 @@ def _make_shard(job, output, shard):
 
 
 def _make_shard_here(job, output, shard):
-    """The same on this machine, where a full disk and the like are for the user to fix."""
+    """The same on this machine, where the user can fix a full disk and the like."""
     system_errors = (OSError, tf.errors.ResourceExhaustedError, tf.errors.PermissionDeniedError)
     try:
         _make_shard(job, output, shard)
@@ -71,7 +71,7 @@ def _make_shard_here(job, output, shard):
 
 
 def _make_shard_in_worker(job, output, shard):
-    """The same in a worker process. Its errors are of kinds that can always be pickled."""
+    """The same in a worker process. It raises only errors that can always be pickled."""
     load_tensorflow()
     try:
         _make_shard_here(job, output, shard)
@@ -82,9 +82,9 @@ def _make_shard_in_worker(job, output, shard):
 
 
 def _make_shard_elsewhere(job, output, shard):
-    """The same on another machine. The first `UserError` is noted, and ends all work.
+    """The same on another machine. The first `UserError` is noted and ends all work.
 
-    Beam would wrap it and lose its type. Other errors are left to Beam, which tries again.
+    Beam would wrap it and lose its type. Other errors are left to Beam, which retries.
     """
     if output.error() is None:
         try:
@@ -94,7 +94,7 @@ def _make_shard_elsewhere(job, output, shard):
 
 
 def _make_by_beam(missing, job, output, workers):
-    """Makes shards with a runner of Beam."""
+    """Makes shards with a Beam runner."""
     options = beam_options(workers)
     import apache_beam as beam
 

@@ -1,8 +1,8 @@
-"""Calls a function in worker processes of this machine, which end when the command ends.
+"""Calls a function in worker processes on this machine, which end when the command ends.
 
 Each worker holds the reading end of a pipe, its lifeline; the parent alone holds the writing end.
-The parent closes that at the end, or the system does when the parent is killed: that ends the
-workers.
+The parent closes its end when the work is done, or the system does when the parent is killed. That
+ends the workers.
 """
 
 import concurrent.futures
@@ -28,7 +28,7 @@ def call_in_processes(task, items, workers):
         workers: int, number of processes.
 
     Raises:
-        concurrent.futures.process.BrokenProcessPool: a worker was killed, or ended itself.
+        concurrent.futures.process.BrokenProcessPool: a worker was killed, or exited.
         Exception: what the first failed call raised; its cause shows the worker's traceback.
     """
     context = multiprocessing.get_context("spawn")  # TensorFlow does not survive a fork
@@ -37,7 +37,7 @@ def call_in_processes(task, items, workers):
     pool = concurrent.futures.ProcessPoolExecutor(workers, context, _begin, arguments)
 
     def start():
-        # Workers inherit this: they leave Ctrl-C, which reaches them too, to the parent.
+        # Workers inherit this mask: they leave Ctrl-C, which reaches them too, to the parent.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
         return [pool.submit(_work, item) for item in items]
 
@@ -56,7 +56,7 @@ def _begin(lifeline, task):
     """Prepares a worker process."""
     global _task
     threading.Thread(target=_end_with, args=(lifeline,), name="lifeline", daemon=True).start()
-    # There is a process a core, so one thread each will do; and preparing data needs no GPU.
+    # There is one process per core, so one thread each is enough. Preparing data needs no GPU.
     for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"):
         os.environ.setdefault(name, "1")
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"

@@ -1,13 +1,13 @@
 """Makes a sharded data set on many cores or machines, and resumes where a run was stopped.
 
-A job's output is a number of files, each a pure function of the inputs and the settings. So it does
-not depend on the number of workers, a worker's memory holds the work on one shard, nothing large
-passes through Beam's shuffle, and the same command makes what a killed run has not.
+A job's output is a number of files, each a pure function of the inputs and the settings. So the
+output does not depend on the number of workers, a worker's memory holds the work on one shard,
+nothing large passes through Beam's shuffle, and the same command makes what a killed run did not.
 
 While a job runs, `PREFIX.progress/` records which shards are finished. `PREFIX.manifest.json`
 replaces it at the end. Any path may be local or `gs://`.
 
-By default the workers are processes on this machine, see `local_workers`. Apache Beam takes the
+By default the workers are processes on this machine, see `local_workers`. Apache Beam runs the
 work elsewhere: `--runner=DataflowRunner --project=... --region=... --temp_location=gs://...
 --setup_file=./setup.py`.
 """
@@ -28,7 +28,7 @@ from pipelines.shards.shard_manifest import DOCUMENTS, manifest_path, read_manif
 
 
 class ShardJob(abc.ABC):
-    """What is to be made. Subclasses are dataclasses that can be pickled.
+    """Defines what is to be made. Subclasses are dataclasses that can be pickled.
 
     Attributes:
         kind: str, as in the manifest, see `shard_manifest`.
@@ -40,7 +40,7 @@ class ShardJob(abc.ABC):
 
     @abc.abstractmethod
     def settings(self) -> dict:
-        """Everything that determines the output, as JSON can hold it."""
+        """Everything that determines the output, as a JSON-serializable dict."""
 
     def open(self, path):
         """The file of a shard, for writing.
@@ -60,7 +60,7 @@ class ShardJob(abc.ABC):
         Args:
             shard: int, from 0 to `shards - 1`.
             shards: int, how many there are.
-            file: what `open` returned, entered.
+            file: what `open` returned, entered as a context manager.
 
         Returns:
             counts: dict of str to int; those of all shards are added up.
@@ -90,10 +90,10 @@ def parse_job_flags(flag_values, argv, usage, required):
 
 
 def check_job(prefix, beam_args):
-    """Refuses a job that could not be done, before its inputs are looked for.
+    """Refuses a job that could not be done, before looking for its inputs.
 
     Args:
-        prefix, beam_args: as of `run_job`.
+        prefix, beam_args: as in `run_job`.
 
     Raises:
         UserError: the output cannot be written, or `beam_args` are bad.
@@ -109,16 +109,16 @@ def check_job(prefix, beam_args):
 
 
 def choose_shards(prefix, given, automatic, count, what, flag="shards"):
-    """How many files a job writes, and says how it was chosen.
+    """Chooses how many files a job writes, and reports the choice.
 
-    Without the flag an unfinished or finished job keeps the number that it began with.
+    Without the flag, an unfinished or finished job keeps the number that it began with.
 
     Args:
         prefix: str, of the files.
         given: int, the value of the flag, or None.
         automatic: int, the number that suits the amount of data.
-        count: int, the inputs; more files than these would be empty.
-        what: str, what they are, for the message.
+        count: int, how many inputs there are; any more files would be empty.
+        what: str, what the inputs are, for the message.
         flag: str, the name of the flag.
 
     Returns:
@@ -137,7 +137,7 @@ def choose_shards(prefix, given, automatic, count, what, flag="shards"):
 
 
 def run_job(job, prefix, shards, beam_args=(), max_bad_records=0, vocabulary_sha256=None):
-    """Makes all shards of a job that are not there yet, and the manifest.
+    """Makes all missing shards of a job, and the manifest.
 
     Args:
         job: `ShardJob`.
@@ -151,7 +151,7 @@ def run_job(job, prefix, shards, beam_args=(), max_bad_records=0, vocabulary_sha
         dict of str to int: the counts of all shards, and `records`.
 
     Raises:
-        UserError: a shard could not be made, too much is damaged, nothing is in the inputs,
+        UserError: a shard could not be made, too much is damaged, the inputs hold nothing,
             `prefix` holds other data, or `beam_args` are bad.
     """
     from pipelines.jobs.job_output import JobOutput
@@ -196,7 +196,7 @@ def run_job(job, prefix, shards, beam_args=(), max_bad_records=0, vocabulary_sha
 
 
 def _finish(output, results, damaged, unit, earlier, seconds):
-    """Writes the manifest and says what was made."""
+    """Writes the manifest and reports what was made."""
     counts = collections.Counter()
     for result in results.values():
         counts.update(result["counts"])

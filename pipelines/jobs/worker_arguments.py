@@ -1,7 +1,7 @@
-"""What follows `--` on the command line of a job: where its work is done.
+"""Parses what follows `--` on the command line of a job: where its work is done.
 
-It is read before the work, and before TensorFlow is loaded: a job that cannot run is refused at
-once.
+It is parsed before the work, and before TensorFlow is loaded, so a job that cannot run is refused
+at once.
 """
 
 import argparse
@@ -20,8 +20,8 @@ class WorkerArguments:
     """Where the work is done.
 
     Attributes:
-        runner: str, the name of Beam's runner; None for processes of this machine.
-        processes: int, how many processes of this machine there are at most.
+        runner: str, the name of Beam's runner; None for processes on this machine.
+        processes: int, the most processes on this machine.
         options: tuple of str, all arguments, for Beam.
     """
 
@@ -76,7 +76,7 @@ def beam_options(workers):
         UserError: apache-beam does not know an option, or is damaged.
     """
     runner, arguments = workers.runner, workers.options
-    logging.disable(logging.WARNING)  # Beam warns of missing parts that are not needed
+    logging.disable(logging.WARNING)  # Beam warns about missing parts that are not needed
     try:
         from apache_beam.options.pipeline_options import PipelineOptions
 

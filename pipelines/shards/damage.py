@@ -1,8 +1,8 @@
 """Finds the records that cannot be used: the file, index and damage of each.
 
-TensorFlow stops at the first of them without naming its file or, if errors are ignored, silently
-drops the rest of the file. So records are read one by one here, either to name the culprit after a
-failure, or to leave out exactly those that are damaged.
+TensorFlow stops at the first one without naming its file or, if errors are ignored, silently drops
+the rest of the file. So this module reads records one by one, either to name the culprit after a
+failure, or to leave out exactly the damaged ones.
 """
 
 import dataclasses
@@ -62,7 +62,7 @@ def left_out(stream):
     """The damaged records that are left out.
 
     Args:
-        stream: `JointStream`, or what has its four sources.
+        stream: `JointStream`, or an object with its four sources.
 
     Returns:
         list of `record_scan.Damage`.
@@ -115,4 +115,4 @@ def _unusable(source):
         except StopIteration:
             return
         except (tf.errors.InvalidArgumentError, tf.errors.DataLossError) as error:
-            yield number, reason_of(error)  # the dataset goes on with the next record
+            yield number, reason_of(error)  # the dataset continues with the next record

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 
 def shard(context):
-    """The part of a source that a host reads.
+    """The share of a source that a host reads.
 
     Args:
         context: see above.
@@ -35,19 +35,19 @@ def share(global_batch, context):
 
 
 def one_pass(read, count, batch, steps, weight_name, context, **empties):
-    """Batches that hold every example once, a host's share of them, filled with empty examples.
+    """A host's share of batches that hold every example once, padded with empty examples.
 
     Args:
-        read: function of (begin, end) to a `tf.data.Dataset` of those examples, dicts.
+        read: function of (begin, end) that returns a `tf.data.Dataset` of those examples, dicts.
         count: int, how many examples there are.
-        batch: int, examples a step over all replicas.
-        steps: int, how many batches come out, over all hosts.
-        weight_name: str, where an example's weight is put: 1.0, or 0.0 if it is empty.
+        batch: int, examples per step over all replicas.
+        steps: int, how many batches there are, over all hosts.
+        weight_name: str, the field for an example's weight: 1.0, or 0.0 if it is empty.
         context: see above.
         **empties: values that an empty example has instead of zeros.
 
     Returns:
-        `tf.data.Dataset` of dicts, a replica's batch each.
+        `tf.data.Dataset` of dicts, each a replica's batch.
     """
     hosts, host = shard(context)
     size = steps * batch // hosts
@@ -72,8 +72,8 @@ def host_stream(stream):
     """
     options = tf.data.Options()
     options.deterministic = True
-    # Its thread looks for better settings at intervals of up to a minute, and whoever ends the
-    # stream may have to wait for the next time. Maps use all cores without it.
+    # Its thread looks for better settings at intervals of up to a minute, and ending the stream may
+    # have to wait for the next one. Maps use all cores without it.
     options.autotune.enabled = False
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
     return stream.with_options(options).prefetch(2)

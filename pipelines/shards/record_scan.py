@@ -1,12 +1,12 @@
-"""Where the records of a TFRecord file lie: by their headers alone, or around damage.
+"""Finds where the records of a TFRecord file lie, from their headers alone or around damage.
 
 A record is its length, the length's checksum, the payload and the payload's checksum. One flipped
-byte in a length hides everything after it from TensorFlow's reader: where errors are ignored, it
-leaves out the rest of the file without saying so. `salvage` finds the next whole record instead.
+byte in a length hides everything after it from TensorFlow's reader: if errors are ignored, the
+reader silently leaves out the rest of the file. `salvage` finds the next whole record instead.
 
-The payloads' checksums stand between the headers, so a digest of them costs no more reading. It
-tells other payloads from these; a payload that no longer matches its checksum is damage, which
-reading shows.
+The payloads' checksums lie between the headers, so a digest of them needs no extra reading. It
+distinguishes these payloads from others. A payload that no longer matches its checksum is damage,
+which reading shows.
 """
 
 import bisect
@@ -26,7 +26,7 @@ from pipelines.shards.shard_files import (
 )
 
 _SEARCH_BYTES = 1 << 20
-# A length below 4 GiB, which all records have, and its checksum; not zeros alone.
+# A length below 4 GiB, as all records have, and its checksum; not all zeros.
 _LIKE_A_HEADER = re.compile(rb"(?=(?!\0{12}).{4}\0{4}.{4})", re.DOTALL)
 _CUT = "the file is cut short"
 
@@ -58,7 +58,7 @@ class Run:
             begin, end: int, indices in the file; `end` is excluded.
 
         Returns:
-            `Run`. Its index begins at or before `begin`: a reader passes over what comes before.
+            `Run`. Its index begins at or before `begin`: a reader skips what comes before.
         """
         nearest = bisect.bisect_right(self.index, begin, key=lambda place: place[0]) - 1
         index = tuple(place for place in self.index[nearest:] if place[0] < end)
@@ -87,7 +87,7 @@ class Damage:
 
 
 def scan(file):
-    """Finds the records of a whole file by their headers.
+    """Finds the records of a whole file from their headers.
 
     Args:
         file: str, local or `gs://`.
@@ -108,8 +108,8 @@ def salvage(file, entry=None):
 
     Args:
         file: str, local or `gs://`.
-        entry: dict, the file's entry in the manifest, if there is one. It tells how many records
-            a hole has held; otherwise a hole counts as one record.
+        entry: dict, the file's entry in the manifest, if there is one. It shows how many records
+            a hole held; without it, a hole counts as one record.
 
     Returns:
         (list of `Run`, list of `Damage`).
@@ -135,7 +135,7 @@ def salvage(file, entry=None):
 
 
 def first_record(run):
-    """Reads one record, where `tf.data` would trace and optimise a graph for it.
+    """Reads one record directly; `tf.data` would trace and optimise a graph for it.
 
     Args:
         run: `Run`.
@@ -158,7 +158,7 @@ def first_record(run):
 
 
 def _numbered(file, pieces, holes, entry):
-    """Gives the pieces between the holes their record numbers."""
+    """Assigns record numbers to the pieces between the holes."""
     known = {offset: number for number, offset in entry["index"]} if entry else {}
     runs, damages, number = [], [], 0
     for place, offsets in enumerate(pieces):
@@ -195,13 +195,13 @@ def record_offsets(file, digest=None):
 
     Args:
         file: str, local or `gs://`.
-        digest: hash object of `hashlib` that gets the checksums of the payloads, or None.
+        digest: `hashlib` object, updated with the checksums of the payloads, or None.
 
     Yields:
         int.
 
     Raises:
-        UserError: as `scan`.
+        UserError: as in `scan`.
     """
     number = position = 0
     with reading(file) as (stream, size):
@@ -231,7 +231,7 @@ def _check_header(stream, position, size):
 
 
 def _check_record(stream, position, size):
-    """The same of the whole record."""
+    """The same for the whole record."""
     whole, reason = _check_header(stream, position, size)
     if reason is None:
         reason = _payload(stream, position, whole)[1]

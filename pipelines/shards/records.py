@@ -48,8 +48,8 @@ class RecordFiles:
         runs: tuple of `record_scan.Run`.
         bytes: int, of all files.
         damaged: tuple of `record_scan.Damage`: what is left out.
-        manifests: dict of a manifest's path to its content, with `content_sha256`, a digest of
-            those of the shards, in place of the shards.
+        manifests: dict of a manifest's path to its content; `content_sha256`, a digest of the
+            shards' digests, replaces the shards.
     """
 
     pattern: str
@@ -62,13 +62,13 @@ class RecordFiles:
     def find(cls, pattern, flag, kind=None, salvage=False):
         """Finds the files that match a pattern, and where their records lie.
 
-        A manifest beside the files says where. Without one their headers are read, which on a
-        remote disk takes as long as reading everything: `pipelines.manifest` writes one.
+        A manifest beside the files says where. Without one, their headers are read, which on a
+        remote disk takes as long as reading everything; `pipelines.manifest` writes one.
 
         Args:
             pattern: str, glob pattern, local or `gs://`.
             flag: str, the flag that holds it, for messages.
-            kind: str, what the manifest must say of the files; None for anything.
+            kind: str, the kind that the manifest must give; None for any.
             salvage: bool, whether to read every byte, and to leave out damaged records instead of
                 refusing files.
 
@@ -129,29 +129,29 @@ class RecordFiles:
 
     @functools.cached_property
     def sha256(self):
-        """Tells other content from this, by each file's records, size and ends.
+        """Identifies the content by each file's records, size and ends.
 
-        SHA-256 of them, see `pipelines.files.sampled_digest`. Names and folders do not count.
+        SHA-256 of these, see `pipelines.files.sampled_digest`. Names and folders do not count.
         """
         places = collections.defaultdict(list)
         for run in self.runs:
             places[run.file].append((run.first, run.count))
         with concurrent.futures.ThreadPoolExecutor(_FILE_THREADS) as threads:
             digests = list(threads.map(sampled_digest, places))
-        # Of a file's beginning, which is mostly the whole file, the number alone counts.
+        # For a range from a file's beginning, usually the whole file, only its length counts.
         parts = [of[0][1] if len(of) == 1 and not of[0][0] else of for of in places.values()]
         files = list(zip(parts, digests, strict=True))
         return hashlib.sha256(json.dumps(files).encode()).hexdigest()
 
     @property
     def manifest_sha256(self):
-        """SHA-256 of what the manifests say of the content of all files; None without any."""
+        """SHA-256 of what the manifests say about the content of all files; None without any."""
         known = [self.manifests[path]["content_sha256"] for path in sorted(self.manifests)]
         return hashlib.sha256(json.dumps(known).encode()).hexdigest() if known else None
 
     @property
     def checksums_sha256(self):
-        """SHA-256 of the checksums of all records; None where a manifest has saved reading them."""
+        """SHA-256 of the checksums of all records; None if a manifest has saved reading them."""
         known = {run.file: run.checksums for run in self.runs}
         if not all(known.values()):
             return None
@@ -191,7 +191,7 @@ class RecordFiles:
         return run.file, run.first + number - self.starts[place]
 
     def to_json(self):
-        """A dict that JSON can hold and `from_json` takes."""
+        """A JSON-serializable dict that `from_json` takes."""
         return {**dataclasses.asdict(self), "stats": self._stats()}
 
     @classmethod
@@ -199,7 +199,7 @@ class RecordFiles:
         """Restores records.
 
         Args:
-            content: dict, of `to_json`.
+            content: dict, from `to_json`.
 
         Returns:
             `RecordFiles`.
@@ -212,10 +212,10 @@ class RecordFiles:
         return cls(content["pattern"], runs, content["bytes"], damaged, content["manifests"])
 
     def is_unchanged(self, content):
-        """Whether the files still have the sizes and times of when they were written down.
+        """Whether the files still have the recorded sizes and times.
 
         Args:
-            content: dict, of `to_json`.
+            content: dict, from `to_json`.
 
         Returns:
             bool.
@@ -271,7 +271,7 @@ class RecordFiles:
         """The first record as a `tf.train.Example`.
 
         Raises:
-            BadRecord: it cannot be read or is no such message.
+            BadRecord: it cannot be read or is not such a message.
         """
         record, reason = record_scan.first_record(self.runs[0])
         if reason is None:
@@ -298,7 +298,7 @@ class RecordFiles:
 
     @functools.cached_property
     def reader(self):
-        """A function of (index of the first record, how many) that gives a dataset of them.
+        """A function of (index of the first record, how many) that returns a dataset of them.
 
         It may be called inside a dataset's function, with tensors. It uses the manifest's index to
         seek, and reads on across the ends of files.
@@ -312,7 +312,7 @@ class RecordFiles:
         starts = tf.constant(self.starts, tf.int64)
         ends = tf.constant([*self.starts[1:], self.count], tf.int64)
         files = tf.constant([run.file for run in self.runs])
-        # A run that was cut out of another has its first place before its first record.
+        # A run cut out of another can have its first index entry before its first record.
         keys = tf.maximum(numbers, tf.gather(starts, owners))
 
         def read_run(run, begin, end):
@@ -326,7 +326,7 @@ class RecordFiles:
             )
             records = tf.data.experimental.from_variant(records, tf.TensorSpec((), tf.string))
             records = records.skip(begin - numbers[place]).take(end - begin)
-            # Fails at the end of a file that holds fewer than its manifest says.
+            # Fails at the end of a file that holds fewer records than its manifest says.
             return records.apply(tf.data.experimental.assert_cardinality(end - begin))
 
         def read(begin, count):
@@ -352,7 +352,7 @@ def _entries(prefix, manifest, files, pattern):
                 f"{file}: {manifest_path(prefix)} does not know it; remove it, or narrow the "
                 "pattern"
             )
-    # A pattern may mean to leave some out.
+    # A pattern may leave some out on purpose.
     return entries, [f for f in entries if f not in files and fnmatch.fnmatch(f, pattern)]
 
 

@@ -1,7 +1,7 @@
 """One file of a sharded data set: written under a temporary name, and described for the manifest.
 
-A data set is the files `PREFIX-00000-of-00004` and so on. A file gets its name when it is whole, so
-that a killed run leaves no half-written file under a name that readers look for.
+A data set is the files `PREFIX-00000-of-00004` and so on. A file gets its name once it is complete,
+so that a killed run leaves no half-written file under a name that readers look for.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ LENGTH = struct.Struct("<Q")
 CRC = struct.Struct("<I")
 HEADER_BYTES, FOOTER_BYTES = LENGTH.size + CRC.size, CRC.size
 
-INDEX_BYTES = 1 << 20  # the index holds an offset about every so many bytes
+INDEX_BYTES = 1 << 20  # the index holds one offset per this many bytes, roughly
 _SHARD = re.compile(r"(?P<prefix>.+)-\d{5,}-of-(?P<shards>\d{5,})")
 
 
@@ -44,7 +44,7 @@ def shard_prefix(path):
         path: str or path-like.
 
     Returns:
-        str; the path itself if it is not named as a shard.
+        str; the path itself if it is not named like a shard.
     """
     match = _SHARD.fullmatch(os.fspath(path))
     return match["prefix"] if match else os.fspath(path)
@@ -80,7 +80,7 @@ def matching(pattern, flag):
 
 
 def masked_crc(data):
-    """The checksum of TFRecord files: a CRC-32C, masked as the format asks.
+    """The checksum of TFRecord files: a CRC-32C, masked as the format requires.
 
     Args:
         data: bytes.
@@ -130,7 +130,7 @@ class _ShardFile:
 
     @property
     def entry(self):
-        """What the manifest says of the file.
+        """The file's entry in the manifest.
 
         A dict of `name` (without the folder), `records`, `bytes`, `sha256` of the whole file, and
         `index`: pairs of a record's index and its offset in bytes, one about every MiB, the first
@@ -156,7 +156,7 @@ class RecordFile(_ShardFile):
 
 
 class LineFile(_ShardFile):
-    """A file with a record a line: JSON, or other bytes without line breaks."""
+    """A file with one record per line: JSON, or other bytes without line breaks."""
 
     def _framed(self, record):
         return record + b"\n"

@@ -1,6 +1,6 @@
-"""What a data set is made of, in `PREFIX.manifest.json` beside its shards.
+"""The manifest of a data set: what it consists of, in `PREFIX.manifest.json` beside its shards.
 
-Training uses the manifest to seek: it tells where records lie. Files that differ from it are
+Training uses the manifest to seek: it says where records lie. Files that differ from it are
 refused.
 
 Its fields:
@@ -53,10 +53,10 @@ def write_manifest(
     Args:
         prefix: str, of the shards, local or `gs://`.
         kind: str, `DOCUMENTS`, `TEXT_EXAMPLES` or `IMAGES`.
-        entries: list of dict, `entry` of each shard's file in order, see `shard_files`.
-        settings: dict that JSON can hold.
+        entries: list of dict, the `entry` of each shard's file in order, see `shard_files`.
+        settings: JSON-serializable dict.
         vocabulary_sha256: str, or None.
-        counts: dict of str to int, beside the number of records.
+        counts: dict of str to int, besides the number of records.
         damaged: list of dicts with `file`, `record` and `reason`.
     """
     manifest = {
@@ -69,7 +69,7 @@ def write_manifest(
         "damaged": list(damaged),
         "shards": list(entries),
     }
-    # A shard a line: that is readable, and indices do not take a line a value.
+    # One shard per line: this is readable, and an index does not take one line per value.
     text = json.dumps({**manifest, "shards": []}, indent=1)
     shards = ",\n".join("  " + json.dumps(entry, separators=(",", ":")) for entry in entries)
     text = text.removesuffix("[]\n}") + f"[\n{shards}\n ]\n}}\n"
@@ -115,7 +115,7 @@ def read_manifest(prefix):
 
 
 def _problems(manifest):
-    """Yields what is wrong with the fields of a manifest; the first one counts."""
+    """Yields what is wrong with the fields of a manifest; only the first problem counts."""
     yield from _type_problems(manifest, _FIELDS)
     least = 1 if manifest["kind"] == DOCUMENTS else HEADER_BYTES + FOOTER_BYTES  # of a record
     for entry in manifest["shards"]:
@@ -136,7 +136,7 @@ def _type_problems(fields, types):
 
 
 def _is_index(places, least):
-    """Whether pairs of a record and its offset ascend from 0, with `least` bytes for a record."""
+    """Whether pairs of a record and its offset ascend from 0, at least `least` bytes a record."""
     if any(not isinstance(place, list) or [*map(type, place)] != [int, int] for place in places):
         return False
     steps = itertools.pairwise(places)

@@ -1,18 +1,18 @@
 """The endless shuffled order of a set of records, read by any number of hosts.
 
-The set is cut into blocks of `S` neighbouring records, about a MiB: long enough to be read quickly,
-short enough that many fit in memory. Blocks are dealt to `L` lanes, block `k` to lane `k mod L`. A
-window is one block of each lane, each with its records shuffled, and yields `S` rows of one record
-a lane. In an epoch every lane goes through its blocks once, in a random order, and the few records
-that fill no window come last: a set that is smaller than a window, some 200 MB, is shuffled as a
-whole. So the order of an epoch depends on (seed, epoch) alone, and to enter the stream anywhere
-costs the reading of one window.
+The set is cut into blocks of `S` neighbouring records, about a MiB: large enough to be read
+quickly, small enough that many fit in memory. Blocks are dealt to `L` lanes, block `k` to lane
+`k mod L`. A window is one block from each lane, each with its records shuffled. It yields `S` rows
+of one record per lane. In an epoch, every lane goes through its blocks once, in random order. The
+few records that do not fill a window come last, so a set smaller than a window, some 200 MB, is
+shuffled as a whole. The order of an epoch depends on (seed, epoch) alone, and entering the stream
+anywhere costs reading one window.
 
 Element `n` of the stream, counted over all epochs, comes from lane `n mod L`, and host `h` of `H`
-takes the elements `n = h (mod H)`: what the stream holds does not depend on the number of hosts.
-Where `H` divides `L`, a host reads `L / H` lanes, the same part of the files in every epoch, and
-besides them only the last records of an epoch. With other numbers of hosts, a host also reads
-records that it passes over.
+takes the elements `n = h (mod H)`, so the content of the stream does not depend on the number of
+hosts. If `H` divides `L`, a host reads `L / H` lanes, the same share of the files in every epoch.
+Besides these it reads only the last records of an epoch. With other numbers of hosts, a host also
+reads records that it skips.
 """
 
 import copy
@@ -27,7 +27,7 @@ from pipelines.memory import available_memory
 
 LANES = 192  # 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96 and 192 hosts share them evenly
 BLOCK_BYTES = 1 << 20
-_READERS = 16  # blocks that are read at once, at least: a store far away answers late
+_READERS = 16  # the fewest blocks that are read at once: remote storage answers slowly
 MIN_BLOCK = 8  # records: fewer would always come in the same window together
 
 
@@ -38,8 +38,8 @@ class ShuffledRecords:
         records: `RecordFiles`.
         seed: int.
         shard: (number of hosts, index of this one).
-        cache: bool, whether the records that this host reads are kept in memory, as they are in
-            the files.
+        cache: bool, whether the records that this host reads are kept in memory, as they are
+            stored in the files.
 
     Raises:
         UserError: there is not enough memory for `cache`.
@@ -59,7 +59,7 @@ class ShuffledRecords:
             self._read = self._memory_reader(records.memory[shard])
 
     def elements(self, start=0):
-        """The host's part of the endless stream.
+        """The host's share of the endless stream.
 
         Args:
             start: int, the first element, counted over all hosts and epochs.
@@ -97,7 +97,7 @@ class ShuffledRecords:
         return stream.prefetch(min(self._row * self._block, self._count))
 
     def names(self, start, count):
-        """Which records some elements are, without reading them.
+        """Identifies the records behind some elements, without reading them.
 
         Args:
             start: int, the first element, counted over all hosts and epochs.
@@ -161,7 +161,7 @@ class ShuffledRecords:
         return stream.batch(count).get_single_element()
 
     def _memory_reader(self, memory):
-        """Like `RecordFiles.reader`, for one block or what is behind the last."""
+        """Like `RecordFiles.reader`, for one block or for what follows the last block."""
         block, blocks = self._block, self._windows * LANES
 
         def read(begin, count):
@@ -180,7 +180,7 @@ def _key(seed, epoch, lane):
 def _shuffled(stream, buffer_size, key):
     """`stream.shuffle` with a seed that may be a tensor.
 
-    `Dataset.shuffle` mixes in TensorFlow's global seed, and takes no tensor as seed where that is
+    `Dataset.shuffle` mixes in TensorFlow's global seed, and takes no tensor as seed if that is
     set; the operation beneath it does.
     """
     variant = tf.raw_ops.ShuffleDataset(

@@ -1,6 +1,6 @@
-"""Where labelled images lie that are a list: files, or the cells of a table.
+"""Stores of labelled images that form a list: files, or the cells of a table.
 
-Records are in another store, `pipelines.images.image_record_files.ImageRecordFiles`.
+Records have another store, `pipelines.images.image_record_files.ImageRecordFiles`.
 """
 
 import concurrent.futures
@@ -24,7 +24,7 @@ _SAMPLED_BYTES = 1 << 16
 class _Listed:
     """Images that are found by their place in a list."""
 
-    column = ""  # of files of predictions: what `name` gives
+    column = ""  # in files of predictions: what `name` gives
 
     def elements(self, seed, start, shard):
         """The endless shuffled stream of a host.
@@ -48,7 +48,7 @@ class _Listed:
         return tf.data.Dataset.range(first, 2**62, hosts).map(element)
 
     def names(self, seed, start, count):
-        """Which images some elements of the shuffled stream are: list of str, their names.
+        """The names of the images behind some elements of the shuffled stream: list of str.
 
         Args:
             seed, start, count: int.
@@ -57,7 +57,7 @@ class _Listed:
         return [self.name(place) for _, place in places]
 
     def descriptions(self):
-        """What tells each image from the others: iterator of dicts of str."""
+        """What identifies each image: iterator of dicts of str."""
         return ({self.column: self.name(place)} for place in range(self.count))
 
     def in_order(self, begin, end):
@@ -78,7 +78,7 @@ class _Listed:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ImageFiles(_Listed):
-    """Image files in a folder that holds a folder a class.
+    """Image files in a folder that holds one folder per class.
 
     Attributes:
         images: `ImageList`, in the order of evaluation.
@@ -92,7 +92,7 @@ class ImageFiles(_Listed):
     def find(cls, folder, classes=None):
         """Lists a folder, and shuffles the list once, always in the same way.
 
-        So a part of it is a random one.
+        So any part of the list is a random sample.
 
         Args:
             folder: str, local or `gs://`.
@@ -153,7 +153,7 @@ class ImageFiles(_Listed):
         """Paths and labels as tensors."""
         files = (entry_file(self.images.source, entry) for entry in self.images.entries)
         paths = [os.fsencode(file) for file in files]  # names need not be UTF-8
-        with tf.init_scope():  # it may be asked for first while a graph is being made
+        with tf.init_scope():  # it may first be requested while a graph is being built
             return tf.constant(paths), tf.constant(self.images.entries["label"], tf.int32)
 
     def read(self, place):

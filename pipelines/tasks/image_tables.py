@@ -1,4 +1,4 @@
-"""Labelled images of tables, which hold the paths of the images or the images themselves."""
+"""Labelled images from tables, which hold the paths of the images or the images themselves."""
 
 import os
 
@@ -15,7 +15,7 @@ def read_images(tables, image_column="", label_column="", classes=None, max_bad_
     """Reads the images and classes of the tables that a split consists of.
 
     Paths are relative to the folder of their table. The images are shuffled once, always in the
-    same way, so that a part of them is a random one.
+    same way, so that any part of them is a random sample.
 
     Args:
         tables: list of `pipelines.tasks.tables.Table`.
@@ -72,7 +72,7 @@ def read_images(tables, image_column="", label_column="", classes=None, max_bad_
         cells, places = ([of[i] for i in order] for of in (images, places))
         return ImageCells(cells, found[order], places, source), classes, len(damaged)
     folder = os.path.dirname(source)
-    # As seen from the table, so that both may be moved.
+    # Relative to the table, so that both may be moved.
     below = os.path.join(folder, "") if folder else ""
     entries = [(int(found[i]), images[i].removeprefix(below), 0, WHOLE_FILE) for i in order]
     return ImageFiles(ImageList.of(folder, entries)), classes, len(damaged)

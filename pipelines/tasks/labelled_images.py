@@ -17,7 +17,7 @@ class LabelledImages:
     """Images with labels from 0, for training and for evaluation.
 
     Attributes:
-        store: `ImageFiles`, `ImageCells` or `ImageRecordFiles`, where they lie.
+        store: `ImageFiles`, `ImageCells` or `ImageRecordFiles`, where they are.
         views: `ImageViews`, how they are cropped, augmented and mixed.
     """
 
@@ -31,7 +31,7 @@ class LabelledImages:
 
     @property
     def sha256(self):
-        """Tells other images from these: the `sha256` of the store."""
+        """Identifies the images: the `sha256` of the store."""
         return self.store.sha256
 
     def class_counts(self, classes):
@@ -47,7 +47,7 @@ class LabelledImages:
         return None if labels is None else np.bincount(labels, minlength=classes)
 
     def descriptions(self):
-        """What tells each image from the others: iterator of dicts of str."""
+        """What identifies each image: iterator of dicts of str."""
         return self.store.descriptions()
 
     def part(self, ranges):
@@ -64,16 +64,16 @@ class LabelledImages:
     def training(self, seed, step, batch, context=None):
         """Endless dataset of batches from a step on.
 
-        Every image comes once an epoch, in an order that depends on (seed, epoch) alone.
+        Every image comes once per epoch, in an order that depends on (seed, epoch) alone.
 
         Args:
             seed: int.
             step: int, the step of the first batch.
-            batch: int, images a step over all replicas.
+            batch: int, images per step over all replicas.
             context: `tf.distribute.InputContext`, or None.
 
         Returns:
-            `tf.data.Dataset` of dicts: `images` and `labels`, and where images are mixed
+            `tf.data.Dataset` of dicts: `images` and `labels` and, if images are mixed,
             `mix_labels` and `mix_weights`; see `image_views.ImageViews.training`.
         """
         stream = self.views.training(
@@ -84,15 +84,15 @@ class LabelledImages:
         )
 
     def evaluation(self, batch, context=None):
-        """Dataset that holds every image once, a host's share of them.
+        """Dataset of a host's share of the images, each once.
 
         Args:
-            batch: int, images a step over all replicas.
+            batch: int, images per step over all replicas.
             context: `tf.distribute.InputContext`, or None.
 
         Returns:
             `tf.data.Dataset` of dicts: `images`, `labels`, `numbers` (their indices, -1 where the
-            last batch is filled up) and `weights` (0 there).
+            last batch is padded) and `weights` (0 there).
         """
 
         def read(begin, end):
@@ -113,7 +113,7 @@ class LabelledImages:
         """The number of steps of an evaluation.
 
         Args:
-            batch: int, images a step over all replicas.
+            batch: int, images per step over all replicas.
 
         Returns:
             int.
@@ -126,7 +126,7 @@ def require_batch(images, batch, source):
 
     Args:
         images: `LabelledImages`.
-        batch: int, images a step.
+        batch: int, images per step.
         source: str, where they come from, for the message.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Labelled sentences of tables: which columns hold them, and which hold their classes."""
+"""Labelled sentences from tables: which columns hold them, and which hold their classes."""
 
 import dataclasses
 import os
@@ -41,7 +41,7 @@ class LabelledRows:
         labels: tuple of str.
         damaged: tuple of str: rows that were left out, and why.
         places: tuple of str, where in the source each is: its line or row.
-        sentence_columns: tuple of str, the columns that were read; empty if it is no table.
+        sentence_columns: tuple of str, the columns that were read; empty if not a table.
         label_column: str, likewise.
     """
 
@@ -71,7 +71,7 @@ class LabelledRows:
         return dataclasses.replace(self, **columns, places=some(self.places))
 
     def descriptions(self):
-        """What tells each row from the others: iterator of dicts of str."""
+        """What identifies each row: iterator of dicts of str."""
         for index, text in enumerate(self.first):
             row = {"line": self.places[index]} if self.places else {}
             row["text"] = text
@@ -125,10 +125,10 @@ def read_split(tables, sentence_columns=(), label_column="", max_bad_records=0):
 
     Args:
         tables: sequence of `pipelines.tasks.tables.Table`.
-        sentence_columns, label_column, max_bad_records: of `read_rows`, over all tables.
+        sentence_columns, label_column, max_bad_records: as in `read_rows`, over all tables.
 
     Returns:
-        `LabelledRows`; of several tables the places hold the file as well.
+        `LabelledRows`; for several tables, the places hold the file as well.
 
     Raises:
         UserError: see `read_rows`.
@@ -158,8 +158,8 @@ def keep_damaged(damaged, reason, most, unit):
     """Notes a damaged row.
 
     Args:
-        damaged: list of str, which it is appended to.
-        reason: str, where and what.
+        damaged: list of str, to which it is appended.
+        reason: str, where it is and what is wrong.
         most: int, how many may be damaged.
         unit: str, `line` or `row`.
 
@@ -174,11 +174,12 @@ def keep_damaged(damaged, reason, most, unit):
 def choose_columns(table, sentence_columns=(), label_column=""):
     """The columns of sentences and of classes.
 
-    Where only one of both has a usual name, and there are two columns, the other is the other one.
+    If there are two columns, and only one of the two roles has a usual name, the other column takes
+    the other role.
 
     Args:
         table: `pipelines.tasks.tables.Table`.
-        sentence_columns, label_column: of `read_rows`.
+        sentence_columns, label_column: as in `read_rows`.
 
     Returns:
         (list of one or two str, str).
@@ -209,7 +210,7 @@ def find_columns(path, columns, wanted, usual, what, flag):
 
     Args:
         path: str, the file, for messages.
-        columns: list of str, those that there are.
+        columns: list of str, those that the file has.
         wanted: sequence of str, names; empty for the usual ones.
         usual: sequence of tuples of str, the usual names.
         what: str, what the columns hold, for messages.
@@ -233,7 +234,7 @@ def find_columns(path, columns, wanted, usual, what, flag):
 
 
 def _usual(columns, usual):
-    """The first usual columns that are all there, as they are written there; else empty."""
+    """The first usual columns that are all present, spelled as in `columns`; else empty."""
     written = {name.strip().lower(): name for name in reversed(columns)}
     for names in usual:
         if {name.lower() for name in names} <= written.keys():
@@ -242,7 +243,7 @@ def _usual(columns, usual):
 
 
 def class_order(name):
-    """Sorts the names of classes: numbers by value, and before words.
+    """Sort key for the names of classes: numbers by value, and before words.
 
     Args:
         name: str.

@@ -21,8 +21,8 @@ class LabelledTexts:
     """Tokenized texts `[CLS] A [SEP]` or `[CLS] A [SEP] B [SEP]`, and their labels.
 
     Attributes:
-        tokens: int32 array, the ids of all texts, one after the other.
-        starts: int64 array `(count + 1,)`, where each text begins in `tokens`, and their end.
+        tokens: int32 array, the ids of all texts, one after another.
+        starts: int64 array `(count + 1,)`, where each text begins in `tokens`; last, their end.
         first_lengths: int32 array `(count,)`, tokens of segment A with its two special tokens.
         labels: int32 array `(count,)`.
         pad: int, the id of padding.
@@ -41,9 +41,9 @@ class LabelledTexts:
 
     @classmethod
     def encode(cls, first, second, labels, vocabulary, buckets, lower_case=True):
-        """Tokenizes texts by WordPiece and truncates them to the longest bucket.
+        """Tokenizes texts with WordPiece and truncates them to the longest bucket.
 
-        Of a pair the longer text loses tokens at its end, one by one, as in BERT.
+        The longer text of a pair loses tokens from its end, one by one, as in BERT.
 
         Args:
             first: sequence of str.
@@ -51,12 +51,12 @@ class LabelledTexts:
             labels: sequence of int.
             vocabulary: list of str.
             buckets: ascending ints.
-            lower_case: bool, as the vocabulary was learned.
+            lower_case: bool, as when the vocabulary was learned.
 
         Returns:
             `LabelledTexts`.
         """
-        from pipelines.text.text_encoding import TextEncoder  # slow to load: not for images
+        from pipelines.text.text_encoding import TextEncoder  # slow to load; images need none
 
         encoder = TextEncoder(vocabulary, buckets[-1], lower_case)
         tokens, lengths, first_lengths = [], [], []
@@ -87,7 +87,7 @@ class LabelledTexts:
 
     @functools.cached_property
     def sha256(self):
-        """Tells other texts from these: SHA-256 of all tokens, lengths and labels."""
+        """Identifies the texts: SHA-256 of all tokens, lengths and labels."""
         digest = hashlib.sha256()
         for array in (self.tokens, self.starts, self.first_lengths, self.labels):
             digest.update(np.ascontiguousarray(array).tobytes())
@@ -126,20 +126,20 @@ class LabelledTexts:
         return np.bincount(self.labels, minlength=classes)
 
     def descriptions(self):
-        """What tells each text from the others: iterator of dicts of str."""
+        """What identifies each text: iterator of dicts of str."""
         return iter(({},) * self.count) if self.rows is None else self.rows.descriptions()
 
     def training_plan(self, seed, steps, batch):
-        """Which texts the steps of a run take: every text once an epoch, in a random order.
+        """Which texts the steps of a run take: every text once per epoch, in random order.
 
         The texts of `POOL` batches at a time are sorted by length and divided into batches again,
-        so that those of a batch are about equally long. These batches come in a random order.
+        so that the texts of a batch are about equally long. These batches come in random order.
         Epochs follow each other without a gap.
 
         Args:
             seed: int.
             steps: int.
-            batch: int, texts a step over all replicas.
+            batch: int, texts per step over all replicas.
 
         Returns:
             int32 array `(steps, batch)` of indices.
@@ -163,7 +163,7 @@ class LabelledTexts:
         """Every text once, sorted by length.
 
         Args:
-            batch: int, texts a step over all replicas.
+            batch: int, texts per step over all replicas.
 
         Returns:
             int32 array `(steps, batch)` of indices; the last batch is filled with -1.
@@ -185,14 +185,14 @@ class LabelledTexts:
         return np.array(self.buckets, np.int32)[np.searchsorted(self.buckets, longest)]
 
     def evaluation(self, batch, context=None):
-        """Dataset that holds every text once, a host's share of them.
+        """Dataset of a host's share of the texts, each once.
 
         Args:
-            batch: int, texts a step over all replicas.
+            batch: int, texts per step over all replicas.
             context: `tf.distribute.InputContext`, or None.
 
         Returns:
-            As `batches`.
+            As from `batches`.
         """
         return self.batches(self.evaluation_plan(batch), context=context)
 

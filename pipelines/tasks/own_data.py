@@ -1,13 +1,13 @@
-"""Finds a user's own data: which splits there are, in which form, and of images or of texts.
+"""Finds a user's own data: its splits, their form, and whether they hold images or texts.
 
 | form | is |
 | --- | --- |
-| `folders` | a folder of images a class |
+| `folders` | one folder of images per class |
 | `records` | `train-00000-of-00128` and so on, as `pipelines.imagenet` writes them |
 | `tables` | tables of texts, or of images and their labels, see `pipelines.tasks.tables` |
 | `saved` | a data set of Hugging Face's `datasets`, as `save_to_disk` writes it |
 
-Of local data all this is found without TensorFlow, so that a wrong path is answered at once.
+For local data, all this is found without TensorFlow, so that a wrong path is reported at once.
 """
 
 import dataclasses
@@ -24,8 +24,8 @@ from pipelines.tasks.tables import SUFFIXES, is_table, open_table
 FOLDERS, RECORDS, TABLES, SAVED = "folders", "records", "tables", "saved"
 IMAGES, TEXT = "images", "text"
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
-# The names that folders and files of a split may have, in any case. The splits are reported in this
-# order, and the first one gives the result.
+# The names that folders and files of a split may have, case-insensitive. The splits are reported in
+# this order, and the first one gives the result.
 _NAMES = {
     TRAIN: ("train", "training"),
     TEST: ("test", "testing"),
@@ -69,9 +69,10 @@ def find_splits(data_dir="", files=None, anything=True):
 
     Args:
         data_dir: str, a folder, local or `gs://`; may be empty.
-        files: dict of `train`, `validation` or `test` to what the flag of that name holds: a folder
-            of images a class, a table, or a saved data set. They replace what `data_dir` holds.
-        anything: bool, whether a table of any name, and a folder of images without splits, are
+        files: dict of `train`, `validation` or `test` to what the flag of that name holds: one
+            folder of images per class, a table, or a saved data set. They replace what `data_dir`
+            holds.
+        anything: bool, whether a table of any name, and a folder of images without splits, count as
             training examples. In TFDS' data folder they are something else.
 
     Returns:
@@ -79,7 +80,7 @@ def find_splits(data_dir="", files=None, anything=True):
         of a known form.
 
     Raises:
-        UserError: something is missing, or may mean two things.
+        UserError: something is missing or ambiguous.
     """
     found = _in_folder(data_dir, anything) if data_dir else {}
     for split, path in (files or {}).items():
@@ -91,13 +92,13 @@ def kind_of(splits):
     """Whether data are images or texts.
 
     Args:
-        splits: dict, of `find_splits`; not empty.
+        splits: dict, from `find_splits`; not empty.
 
     Returns:
         str, `images` or `text`.
 
     Raises:
-        UserError: it cannot be told.
+        UserError: this cannot be decided.
     """
     place = next(iter(splits.values()))
     if place.form in (FOLDERS, RECORDS):
@@ -108,7 +109,7 @@ def kind_of(splits):
 
 
 def nothing_found(data_dir):
-    """What to say of a folder that holds nothing of a known form.
+    """The message for a folder that holds nothing of a known form.
 
     Args:
         data_dir: str.
@@ -161,7 +162,7 @@ def _in_folder(folder, anything):
 
 
 def _tables(folder, names, anything):
-    """The tables in a folder, by the split that their names say."""
+    """The tables in a folder, by the split that their names give."""
     splits = {}
     for split, usual in _NAMES.items():
         forms = {}
@@ -263,7 +264,7 @@ def _kind_of_table(path):
     return IMAGES
 
 
-# TensorFlow is loaded for remote paths alone.
+# TensorFlow is loaded only for remote paths.
 
 
 def _is_folder(path):

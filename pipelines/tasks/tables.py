@@ -1,11 +1,11 @@
-"""Tables of examples as people have them: TSV, CSV, JSON lines and Parquet.
+"""Tables of examples in common formats: TSV, CSV, JSON lines and Parquet.
 
 | file | is read as |
 | --- | --- |
 | `.tsv` | fields separated by tabs, not quoted: a quotation mark is part of its field, as in GLUE |
-| `.csv` | RFC 4180; where the first line has no comma, semicolons separate |
-| `.jsonl`, `.ndjson`, `.json` | an object a line, or one list of objects |
-| `.parquet` | by `pyarrow` |
+| `.csv` | RFC 4180; if the first line has no comma, semicolons separate |
+| `.jsonl`, `.ndjson`, `.json` | one object per line, or one list of objects |
+| `.parquet` | with `pyarrow` |
 
 The first line of a TSV or CSV file names its columns.
 """
@@ -34,7 +34,7 @@ class Row:
     """A row of a table.
 
     Attributes:
-        number: int, its line in the file, or from 1 its place in a Parquet file.
+        number: int, its line in the file, or its place in a Parquet file, from 1.
         values: list of str, bytes or None (nothing is there), one for each column asked for.
         damage: str, what is wrong with the row; empty if nothing is.
     """
@@ -52,7 +52,7 @@ class Table:
         path: str.
         columns: list of str, their names.
         unit: str, what a row's number counts: `line` or `row`.
-        read: function of a list of names of columns that yields a `Row` for each row.
+        read: function of a list of column names that yields a `Row` for each row.
         classes: dict of a column to a list of str: the names that its integers stand for.
         image_columns: list of str, the columns whose values are encoded images.
     """
@@ -66,7 +66,7 @@ class Table:
 
 
 def is_table(path):
-    """Whether a file is one, by its name.
+    """Whether a file is a table, by its name.
 
     Args:
         path: str.
@@ -105,15 +105,15 @@ def open_table(path):
 
 
 def arrow_table(path, schema, batches, features):
-    """A table of Arrow's.
+    """A table from Arrow data.
 
     Args:
         path: str, where it comes from, for messages.
         schema: `pyarrow.Schema`.
-        batches: function of a list of names of columns that yields a `pyarrow.RecordBatch` of them
-            for each part of the rows.
-        features: dict of a column to what Hugging Face's `datasets` says of it, which may name the
-            classes.
+        batches: function of a list of column names that yields a `pyarrow.RecordBatch` of them for
+            each part of the rows.
+        features: dict of a column to what Hugging Face's `datasets` says about it, which may name
+            the classes.
 
     Returns:
         `Table`.
@@ -253,7 +253,7 @@ def _open_parquet(path):
     def opened():
         try:
             with reading(path) as (file, _):
-                if "://" in path:  # Arrow asks for more than TensorFlow's files have
+                if "://" in path:  # Arrow needs more than TensorFlow's files have
                     file = io.BytesIO(file.read())
                 yield pyarrow.parquet.ParquetFile(file)
         except pyarrow.ArrowException as error:
@@ -291,7 +291,7 @@ def _parsed(line):
 
 
 def _named(value, names):
-    """The name that a number of a class stands for; -1 is a missing label."""
+    """The name that a class number stands for; -1 is a missing label."""
     if names is None or not isinstance(value, int):
         return value
     return names[value] if 0 <= value < len(names) else None
@@ -305,7 +305,7 @@ def _fields(number, fields, columns, places):
 
 
 def _row(number, values, names):
-    """A row of values as JSON and Arrow have them, as str, bytes or None."""
+    """Converts a row of JSON or Arrow values to str, bytes or None."""
     texts = []
     for name, value in zip(names, values, strict=True):
         if isinstance(value, dict) and "bytes" in value:  # an image
@@ -314,7 +314,7 @@ def _row(number, values, names):
             return Row(number, [], f"{name!r} holds {type(value).__name__}, expected a text")
         if isinstance(value, bool):
             value = str(value).lower()
-        elif isinstance(value, float) and value.is_integer():  # a column with gaps, once integers
+        elif isinstance(value, float) and value.is_integer():  # from integers in a column with gaps
             value = int(value)
         texts.append(value if value is None or isinstance(value, str | bytes) else str(value))
     return Row(number, texts)

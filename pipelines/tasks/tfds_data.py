@@ -19,8 +19,8 @@ def open_builder(name, data_dir="", download=False):
     Args:
         name: str, such as `glue/rte`.
         data_dir: str, where TFDS keeps prepared data; TFDS's own default if empty.
-        download: bool, whether TFDS may download and prepare what is missing. Without a network it
-            takes minutes to give up.
+        download: bool, whether TFDS may download and prepare what is missing. Without a network,
+            it takes minutes to give up.
 
     Returns:
         `tfds.core.DatasetBuilder`.
@@ -30,7 +30,7 @@ def open_builder(name, data_dir="", download=False):
     """
     import tensorflow_datasets as tfds
 
-    # TFDS warns of a folder that is not there, which is told below.
+    # TFDS warns about a missing folder, which is reported below.
     logging.getLogger("absl").addFilter(_is_news)
     where = data_dir or os.path.expanduser(tfds.core.constants.DATA_DIR)
     try:
@@ -55,7 +55,7 @@ def class_names(builder):
     """The names of the classes.
 
     Args:
-        builder: of `open_builder`, with a feature `label`.
+        builder: from `open_builder`, with a feature `label`.
 
     Returns:
         list of str, in the order of the labels.
@@ -67,7 +67,7 @@ def read_images(builder, split):
     """The images of a split, read from the files that TFDS wrote.
 
     Args:
-        builder: of `open_builder`, with features `image` and `label`.
+        builder: from `open_builder`, with features `image` and `label`.
         split: str.
 
     Returns:
@@ -95,7 +95,7 @@ def read_rows(builder, split, columns):
     """The sentences of a split, all in memory.
 
     Args:
-        builder: of `open_builder`.
+        builder: from `open_builder`.
         split: str.
         columns: one or two names of features.
 

@@ -1,6 +1,6 @@
-"""Finds the prose in a plain-text book: chapters of paragraphs, out of hard-wrapped lines.
+"""Finds the prose in a plain-text book: chapters of paragraphs, from hard-wrapped lines.
 
-Only running prose is kept. Left out are the licence and credits around a Project Gutenberg book,
+Only running prose is kept. It leaves out the licence and credits around a Project Gutenberg book,
 title pages, tables of contents, headings, illustrations, footnotes, indices, transcriber's notes,
 and verse, lists and tables, whose lines end before they are full. Blank lines separate paragraphs.
 """
@@ -9,7 +9,7 @@ import collections
 import re
 
 MIN_WORDS = 50  # a shorter chapter is an entry of a table of contents, or a dedication
-_FRONT_WORDS = 500  # text of more words before the first heading is no title page
+_FRONT_WORDS = 500  # more words than this before the first heading are not a title page
 
 _START = re.compile(
     r"\*{3} ?START OF TH(?:E|IS) PROJECT GUTENBERG[^*]{0,300}\*{3}"
@@ -126,7 +126,7 @@ def _count(chapter):
 
 
 def _body(text):
-    """The book without what Project Gutenberg put around it and what is in brackets."""
+    """The book without Project Gutenberg's additions around it and without bracketed notes."""
     text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\f", "\n\n\n")
     for match in _START.finditer(text):
         if match.end() < len(text) / 2 or match.end() < 1 << 15:
@@ -142,7 +142,7 @@ def _body(text):
 
 
 def _width(lines):
-    """The length of full lines: the one that a tenth of them reach."""
+    """The length of full lines: the length that a tenth of all lines reach."""
     lengths = sorted(len(line) for line in lines if line)
     return lengths[len(lengths) * 9 // 10] if lengths else 0
 
@@ -168,7 +168,7 @@ def _is_heading(block, blanks):
     text = "\n".join(line.strip().strip("_=*") for line in block)
     match = _HEADING.match(text)
     if match or _APPARATUS_HEADING.fullmatch(text):
-        # A title may follow the number, but hardly a whole paragraph.
+        # A title may follow the number, but a whole paragraph is unlikely.
         return len(text) < 200
     is_upper = text.isupper() and sum(map(str.isalpha, text)) > 2 and not text.endswith(",")
     return is_upper and blanks >= 2 and len(block) <= 3
@@ -201,12 +201,12 @@ def _joined(block, words):
 
 
 def _rejoined(match, words):
-    """A word that was divided at the end of a line: the hyphen goes or stays, as elsewhere."""
+    """Rejoins a word divided at the end of a line: drops or keeps the hyphen, as elsewhere."""
     start, end = match.groups()
     together, hyphenated = words[start + end], words[f"{start}-{end}"]
     if together != hyphenated:
         return start + end if together > hyphenated else f"{start}-{end}"
-    # The parts count themselves here once.
+    # Each part occurs here once itself.
     return f"{start}-{end}" if min(words[start], words[end]) > 1 else start + end
 
 

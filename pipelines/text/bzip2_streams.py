@@ -1,11 +1,11 @@
-"""Reads a part of a bzip2 file that has many streams, without reading what lies before it.
+"""Reads a part of a bzip2 file that has many streams, without reading what comes before it.
 
 A bzip2 file is one or more streams, end to end. Wikipedia's multistream dumps hold a stream for
-every hundred pages. A stream begins at a byte, and always with the same letters: a search for them
-finds the first stream of a range, and each of the others begins where the one before it ends.
+every hundred pages. A stream begins at a byte boundary, always with the same letters. A search for
+them finds the first stream of a range; each later one begins where the one before it ends.
 
 The letters occur inside a stream by chance, about once in 10^22 bytes. Nothing can be unpacked from
-there, so that place counts as damage; but the stream around it is read whole, by its own range.
+there, so that place counts as damage, but the stream around it is read whole, by its own range.
 """
 
 import bz2
@@ -16,7 +16,7 @@ from collections.abc import Iterator
 _STREAM = re.compile(rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)")  # the latter: a stream without content
 _MARK_BYTES = 10
 _READ_BYTES = 1 << 16  # compressed; at the highest level a block takes some 200 kB
-_CONTENT_BYTES = 1 << 24  # of a piece at most: a file of one letter grows a million times
+_CONTENT_BYTES = 1 << 24  # of a piece at most: a file of one repeated letter grows a million times
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,9 +39,9 @@ class Piece:
 def read_streams(file, start, stop) -> Iterator[Piece]:
     """Yields the content of the streams that begin in a range, and of those after it, in order.
 
-    The caller stops when it has all that began in its range. After damage, reading goes on at the
-    next stream that begins in the range. A stream that is followed by anything but a stream counts
-    as damaged. So each damage belongs to exactly one range of a file.
+    The caller stops when it has all that began in its range. After damage, reading resumes at the
+    next stream that begins in the range. A stream followed by anything but a stream counts as
+    damaged. So each damage belongs to exactly one range of a file.
 
     Args:
         file: seekable binary file.
@@ -54,7 +54,7 @@ def read_streams(file, start, stop) -> Iterator[Piece]:
     while begin is not None:
         try:
             begin = yield from _pieces(file, begin)
-        except (EOFError, OSError) as error:  # the latter: of `BZ2Decompressor`
+        except (EOFError, OSError) as error:  # the latter: from `BZ2Decompressor`
             yield Piece(begin, file.tell() - 1, None, str(error))
             begin = find_stream(file, begin + 1, stop)
 
@@ -85,7 +85,7 @@ def _pieces(file, begin):
         data = b""
         if decompressor.needs_input:
             place = end
-            # Up to fixed places, so that what is read before damage does not depend on the range.
+            # Reads end at fixed places, so what is read before damage is the same for all ranges.
             data = file.read(_READ_BYTES - place % _READ_BYTES)
             if not data:
                 raise EOFError("the file ends in it")

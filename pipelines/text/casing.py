@@ -1,8 +1,8 @@
-"""Whether a vocabulary's texts are lower-cased: as it is recorded, or by one rule.
+"""Whether a vocabulary's texts are lower-cased: as recorded, or by one rule.
 
-It is recorded where it is decided: `pipelines.text_examples` writes it into the manifest of its
-examples, `pretrain` takes it from there into its config as `data.case`, and what reads texts later
-takes it from the run. Vocabularies from elsewhere have no record.
+The case is recorded where it is decided: `pipelines.text_examples` writes it into the manifest of
+its examples. `pretrain` copies it from there into its config as `data.case`, and later readers of
+texts take it from the run. Vocabularies from elsewhere have no record.
 """
 
 from pipelines.command_line import UserError, say
@@ -12,7 +12,7 @@ AUTO, LOWER, CASED = CASES = ("auto", "lower", "cased")
 
 
 def case_of(where, vocabulary, wanted=AUTO, recorded=None):
-    """The case of texts for a vocabulary. If neither is known, the rule decides, which is said.
+    """The case of texts for a vocabulary. If it is not given, the rule decides, and a note says so.
 
     Args:
         where: str, where the vocabulary comes from, for messages.
@@ -24,7 +24,7 @@ def case_of(where, vocabulary, wanted=AUTO, recorded=None):
         `LOWER` or `CASED`.
 
     Raises:
-        UserError: what is wanted is not what is recorded.
+        UserError: `wanted` is not what is recorded.
     """
     if recorded:
         if wanted not in (AUTO, recorded):
@@ -59,14 +59,14 @@ def is_lower(case, vocabulary):
     """Whether texts are lower-cased.
 
     Args:
-        case: str, one of `CASES`; what is `AUTO`, as in runs of older versions, is decided by rule.
+        case: str, one of `CASES`; for `AUTO`, as in runs of older versions, the rule decides.
         vocabulary: list of str.
     """
     return cased_token(vocabulary) is None if case == AUTO else case == LOWER
 
 
 def recorded_case(manifests):
-    """The case in manifests of examples.
+    """The case recorded in manifests of examples.
 
     Args:
         manifests: dict of path to content, see `shard_manifest`.

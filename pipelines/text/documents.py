@@ -6,8 +6,8 @@ Two formats are read, distinguished by the first character of a file:
 - the format of Google's BERT: one sentence a line, blank lines between documents.
 
 A corpus is processed in units of some MiB, each a set of byte ranges of its files. Every document
-belongs to exactly one unit, so units can be read independently of each other. They depend on names
-and sizes of the files alone.
+belongs to exactly one unit, so units can be read independently of each other. They depend only on
+the names and sizes of the files.
 """
 
 import dataclasses
@@ -50,7 +50,7 @@ class Part:
 
 @dataclasses.dataclass(frozen=True)
 class Unit:
-    """What is read at a time: parts of one file, or of several small ones."""
+    """What is read at once: parts of one file, or of several small ones."""
 
     parts: tuple[Part, ...]
 
@@ -69,7 +69,7 @@ def to_json(document) -> bytes:
 
 
 def from_json(line) -> Document:
-    """Reads what `to_json` writes; other fields than `title` and `paragraphs` are ignored.
+    """Reads what `to_json` writes; ignores fields other than `title` and `paragraphs`.
 
     Args:
         line: bytes or str.
@@ -78,7 +78,7 @@ def from_json(line) -> Document:
         `Document`.
 
     Raises:
-        ValueError: the line is no such document.
+        ValueError: the line is not such a document.
     """
     fields = json_object(line)
     title, paragraphs = fields.get("title", ""), fields.get("paragraphs")
@@ -86,16 +86,16 @@ def from_json(line) -> Document:
         raise ValueError("it has no 'paragraphs', a list of texts")
     title = title if isinstance(title, str) else ""
     for text in (title, *paragraphs):
-        text.encode()  # raises for half a character, which JSON can spell
+        text.encode()  # raises for half a surrogate pair, which JSON can spell
     return Document(title, tuple(paragraphs))
 
 
 def find_units(pattern, unit_bytes=UNIT_BYTES) -> tuple[Unit, ...]:
-    """Divides the files that match a pattern.
+    """Divides the files that match a pattern into units.
 
-    Large files are divided evenly into ranges of at most `unit_bytes`; small ones are gathered
-    until they reach half of it, and what is left at the end goes with the unit before. So a unit
-    has half of `unit_bytes` at least, unless there is no more, and twice as much at most.
+    Large files are divided evenly into ranges of at most `unit_bytes`. Small ones are gathered
+    until they reach half of it; what is left at the end joins the unit before. So a unit has at
+    least half of `unit_bytes`, unless there is no more, and at most twice `unit_bytes`.
 
     Args:
         pattern: str, comma-separated glob patterns, local or `gs://`.
@@ -129,7 +129,7 @@ def find_units(pattern, unit_bytes=UNIT_BYTES) -> tuple[Unit, ...]:
 
 
 def _check_finished(files):
-    """Raises `UserError` if a command is writing the files, or was stopped while it did."""
+    """Raises `UserError` if a command is writing the files, or was stopped while writing them."""
     import tensorflow as tf
 
     for prefix in sorted({shard_files.shard_prefix(file.partition(".tmp-")[0]) for file in files}):
@@ -144,7 +144,7 @@ def read_unit(unit, damaged=None) -> Iterator[Document]:
 
     Args:
         unit: `Unit`.
-        damaged: list, takes a dict of `file`, `record` (the offset of its line in bytes) and
+        damaged: list that gets a dict of `file`, `record` (the offset of its line in bytes) and
             `reason` for each line that cannot be read. By default such a line is an error.
 
     Yields:
@@ -188,7 +188,7 @@ def placed_lines(stream, start):
     """
     position, line = max(0, start - 1), b""
     stream.seek(position)
-    is_own = start == 0  # else it is the rest of the line before, if only its line break
+    is_own = start == 0  # else it is the rest of the line before, perhaps only its line break
     while data := stream.read(_READ_BYTES):
         *lines, line = (line + data).split(b"\n")
         for whole in lines:

@@ -1,16 +1,16 @@
 """Serializes many examples of equal shape at a time, several times as fast as one by one.
 
 A serialized `tf.train.Example` is a map of names to lists of numbers in the wire format of protocol
-buffers: every part is a tag, its length and its bytes, and an integer is a varint, seven bits a
-byte, the lowest first, with the eighth bit set in all bytes but the last. Here all numbers of a
-field are encoded at once, into the bytes of `tfrecords.to_example`.
+buffers: every part is a tag, its length and its bytes. An integer is a varint: seven bits per byte,
+the lowest first, with the eighth bit set in all bytes but the last. Here all numbers of a field are
+encoded at once, into the same bytes as from `tfrecords.to_example`.
 """
 
 import functools
 
 import numpy as np
 
-# Tags: number of the field, and 2 for a part with a length.
+# Tags: the number of the field, and 2 for a part with a length.
 _FIRST, _SECOND, _THIRD = (bytes([number << 3 | 2]) for number in (1, 2, 3))
 
 
@@ -19,7 +19,7 @@ def encode_examples(fields):
 
     Args:
         fields: dict of str to array `(count, values)` of int32, none of them negative, or of
-            float32; with one value at least. No name is the beginning of another.
+            float32; with at least one value. No name is the beginning of another.
 
     Returns:
         List of bytes: for each example what `tfrecords.to_example` makes of its rows.
@@ -46,7 +46,7 @@ def encode_examples(fields):
 
 @functools.lru_cache(maxsize=1 << 16)
 def _head(name, kind, size):
-    """What stands before the `size` bytes of a list: it is five parts deep."""
+    """What precedes the `size` bytes of a list, which is nested five parts deep."""
     key = _FIRST + _varint(len(name.encode())) + name.encode()
     head, size = _around(b"", size, _FIRST)  # the list of packed numbers
     head, size = _around(head, size, kind)  # the feature
@@ -55,7 +55,7 @@ def _head(name, kind, size):
 
 
 def _around(head, size, tag):
-    """Encloses a part of `size` bytes, with its head, in another; returns its head and size."""
+    """Encloses a part of `size` bytes and its head in another; returns that one's head and size."""
     outer = tag + _varint(size)
     return outer + head, size + len(outer)
 

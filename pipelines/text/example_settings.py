@@ -8,7 +8,7 @@ from pipelines.text.pairs import SPECIALS_PER_EXAMPLE
 MASKED_RATIO = 0.15  # Devlin et al. 2019, section 3.1
 SHORT_SEQUENCE_PROBABILITY = 0.1  # appendix A.2
 MIN_LENGTH = SPECIALS_PER_EXAMPLE + 2
-MAX_LENGTH = 1 << 20  # examples are padded to their length, in memory
+MAX_LENGTH = 1 << 20  # examples are padded to this length, in memory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,16 +18,16 @@ class ExampleSettings:
     Attributes:
         max_length: int, tokens of an example with its three special ones; shorter pairs are
             padded with zeros.
-        max_predictions: int, masked tokens at most.
+        max_predictions: int, the most masked tokens.
         seed: int, 0 or more.
         duplication: int, passes over the documents, each with other pairs and masks.
-        masked_ratio: float, the share of the tokens that is to be predicted.
+        masked_ratio: float, the fraction of the tokens to predict.
         short_sequence_probability: float, how often a pair aims at a random shorter length.
         whole_word: bool, whether the pieces of a word are masked together.
         dynamic: bool, whether masks are left to the reader.
 
     Raises:
-        UserError: the length holds no pair.
+        UserError: the length has no room for a pair.
     """
 
     max_length: int

@@ -1,21 +1,21 @@
 """Masked-LM: which tokens of a text are to be predicted, and what replaces them.
 
-The rule, for a text of `n` tokens without [CLS], [SEP] and padding, the candidates:
+The rule, for a text of `n` candidates, its tokens without [CLS], [SEP] and padding:
 
-1. `k = min(max_predictions, max(1, round(ratio * n)))` tokens are chosen at most. The product is
-   one of 32-bit floats, and `round` takes halves to the even neighbour.
+1. At most `k = min(max_predictions, max(1, round(ratio * n)))` tokens are chosen. The product is
+   taken in 32-bit floats, and `round` rounds halves to even.
 2. A word is a candidate and the `##` pieces that follow it; without `whole_word` every candidate
    is a word. [CLS] and [SEP] end words, so a segment that was cut inside a word begins with a word.
 3. Words of more than `k` tokens are never chosen. The others are taken in random order, every order
-   equally likely, as long as they fit into `k` tokens whole; the first that does not fit ends it.
-4. Where every word has more than `k` tokens, a random word's first `k` tokens are chosen. So at
-   least one token is.
-5. Of the chosen tokens, each by itself, 80 % become [MASK], 10 % a random token of the vocabulary
-   (never a special or an `[unusedN]` one) and 10 % stay.
+   equally likely, as long as they fit into `k` tokens whole. The first that does not fit ends it.
+4. If every word has more than `k` tokens, a random word's first `k` tokens are chosen. So at least
+   one token is chosen.
+5. Of the chosen tokens, each independently, 80 % become [MASK], 10 % become a random token of the
+   vocabulary (never a special or an `[unusedN]` one) and 10 % stay.
 6. Predictions are listed in ascending order of their positions and padded with zeros.
 
-It is written twice: in NumPy for files, where that is several times as fast, and in TensorFlow for
-the training stream.
+The rule is implemented twice: in NumPy for files, where that is several times as fast, and in
+TensorFlow for the training stream.
 """
 
 import dataclasses
@@ -34,8 +34,8 @@ class Masking:
 
     Attributes:
         vocabulary: tuple of str.
-        max_predictions: int, masked tokens of a text at most.
-        ratio: float, the share of a text's tokens that is masked; one token at least.
+        max_predictions: int, the most masked tokens of a text.
+        ratio: float, the fraction of a text's tokens that is masked; at least one token is.
         whole_word: bool, whether the pieces of a word are masked together.
     """
 
@@ -48,7 +48,7 @@ class Masking:
         """Masks texts before they are written.
 
         Args:
-            input_ids: `(batch, length)` int32 array, texts with one candidate at least.
+            input_ids: `(batch, length)` int32 array, texts with at least one candidate.
             input_mask: `(batch, length)` int32 array, 0 for padding.
             random: `numpy.random.Generator`.
 

@@ -1,4 +1,4 @@
-"""Packs texts into rows, one behind the other, so that few tokens are padding."""
+"""Packs texts into rows, one after another, so that few tokens are padding."""
 
 import tensorflow as tf
 
@@ -8,19 +8,19 @@ _OF_ROWS = ("token_ids", "segment_ids")
 def packed(batch, parts=1):
     """Packs the texts of a batch into rows as long as the longest text.
 
-    The longest text goes first, each into the fullest row that has room for it. This best fit
-    decreasing takes at most 11/9 of the fewest rows, and one more (Johnson et al. 1974, "Worst-case
-    performance bounds for simple one-dimensional packing algorithms").
+    Texts are placed from the longest on, each into the fullest row that has room for it. This
+    best-fit-decreasing rule takes at most 11/9 of the fewest possible rows, plus one (Johnson et
+    al. 1974, "Worst-case performance bounds for simple one-dimensional packing algorithms").
 
     Args:
         batch: dict of tensors, see `pipelines.text_stream.TextStream.parse`.
-        parts: int, into how many equal parts a step divides the batch; each is packed by itself.
+        parts: int, into how many equal parts a step divides the batch; each is packed separately.
 
     Returns:
         dict of tensors: `(rows, length)` int32 `token_ids`, `segment_ids`, `position_ids`, where
-        each text begins with 0, and `padding_mask`, which holds the number of the text, from 1 on,
-        and 0 for padding; `(texts,)` int32 `text_starts`, the place of each text's first token in
-        the rows of its part, counted over all of these; the other fields as they were. `rows` is a
+        each text begins with 0, and `padding_mask`, which holds the number of the text, from 1, and
+        0 for padding; `(texts,)` int32 `text_starts`, the place of each text's first token in the
+        rows of its part, counted over all of these; the other fields unchanged. `rows` is a
         multiple of `parts`.
     """
     texts, length = batch["token_ids"].shape
@@ -52,15 +52,15 @@ def packed(batch, parts=1):
 
 
 def _best_fit(sizes, length):
-    """Rows for texts of some sizes, each part by itself.
+    """Assigns texts of given sizes to rows, each part separately.
 
     Args:
         sizes: `(parts, texts)` int32.
         length: int, of a row.
 
     Returns:
-        `(parts, texts)` int32, the row of each text and its place there; scalar int32, the rows of
-        the part that has most.
+        `(parts, texts)` int32, the row of each text and its place there; scalar int32, the number
+        of rows of the part that has the most.
     """
     parts, texts = sizes.shape
     order = tf.argsort(sizes, direction="DESCENDING", stable=True)

@@ -1,7 +1,7 @@
 """BERT's pairs of text segments: which sentences go together, and what is cut off.
 
-A pair is kept as four places in the flat array of tokens until it is laid out, so that a unit of
-documents costs a few numbers for each pair, and all of them can be shuffled before any is written.
+Until it is laid out, a pair is kept as its places in the flat array of tokens. So a unit of
+documents costs a few numbers for each pair, and all pairs can be shuffled before any is written.
 """
 
 import bisect
@@ -13,7 +13,7 @@ from pipelines.text.wordpiece import CLS, SEP
 IS_NEXT, IS_RANDOM = 0, 1  # values of `next_sentence_labels`
 SPECIALS_PER_EXAMPLE = 3  # [CLS] A [SEP] B [SEP]
 
-# A pair: where its segments begin in the tokens, how many tokens they have (one at least), a label.
+# A pair: where its segments begin in the tokens, how many tokens they have (at least one), a label.
 PAIR = np.dtype(
     [(name, np.int64) for name in ("first", "first_length", "second", "second_length", "label")]
 )
@@ -23,16 +23,16 @@ def make_pairs(documents, room, short_probability, random):
     """Makes pairs in one pass over documents.
 
     Sentences of a document are gathered until they fill `room`, or a random shorter length. Then
-    they are divided between the two segments; or the first of them become the first segment, a
-    piece of another document the second, and the others are put back to be used again. What is
-    too long is cut, at the front and the end at random.
+    either they are divided between the two segments, or the first of them become the first segment,
+    a piece of another document becomes the second, and the others are put back to be used again. A
+    pair that is too long is cut, at the front and the end at random.
 
-    Where there is only one document there are no random segments: every pair is `IS_NEXT`, and a
-    last sentence that is left alone is skipped.
+    With only one document there are no random segments: every pair is `IS_NEXT`, and a last
+    sentence that is left alone is skipped.
 
     Args:
         documents: `tokenization.TokenizedDocuments`.
-        room: int, tokens of both segments together at most, 2 or more.
+        room: int, the most tokens of both segments together, 2 or more.
         short_probability: float, how often a pair aims at a random shorter length.
         random: `numpy.random.Generator`.
 
@@ -40,7 +40,7 @@ def make_pairs(documents, room, short_probability, random):
         `(pairs,)` array of `PAIR`.
     """
     offsets, borders = documents.sentences.tolist(), documents.documents.tolist()
-    # What is random about a pair, by the sentence that it begins with.
+    # The random choices for a pair, by the sentence that it begins with.
     count = len(offsets) - 1
     is_short = random.random(count) < short_probability
     targets = np.where(is_short, random.integers(2, room + 1, count), room).tolist()
@@ -60,7 +60,7 @@ def make_pairs(documents, room, short_probability, random):
                 if is_alone:
                     break
                 label = IS_RANDOM
-            # All but one sentence may go into the first segment, and one at least.
+            # The first segment gets at least one sentence, and at most all but one.
             middle = start + 1 + int(middles[start] * (end - start - 1))
             rows.append((document, start, middle, end, target, label))
             start = middle if label == IS_RANDOM else end
@@ -79,9 +79,9 @@ def make_pairs(documents, room, short_probability, random):
 
 
 def _random_segments(documents, homes, lengths, random):
-    """Whole sentences of random other documents, from random ones on: `lengths` tokens or more.
+    """Whole sentences of random other documents, from a random one on: `lengths` tokens or more.
 
-    Fewer where the other document ends.
+    Fewer if the other document ends first.
     """
     if not len(homes):
         return homes, homes
@@ -97,7 +97,7 @@ def _random_segments(documents, homes, lengths, random):
 def _truncate(pairs, room, random):
     """Shortens the longer segment, and then both, until they fit.
 
-    Each token is taken from the front or the end at random, so that the segments do not always
+    Each token is removed from the front or the end at random, so that the segments do not always
     start with a sentence.
     """
     first, second = pairs["first_length"], pairs["second_length"]
@@ -116,8 +116,8 @@ def lay_out(pairs, tokens, vocabulary, max_length):
     """Lays pairs out as `[CLS] A [SEP] B [SEP]`, padded with zeros.
 
     Args:
-        pairs: array of some hundred `PAIR`.
-        tokens: int32 array, of `TokenizedDocuments`.
+        pairs: array of a few hundred `PAIR`.
+        tokens: int32 array, from `TokenizedDocuments`.
         vocabulary: sequence of str.
         max_length: int, tokens of an example.
 

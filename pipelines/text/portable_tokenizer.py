@@ -1,8 +1,8 @@
-"""WordPiece without TensorFlow Text: the same ids, by Hugging Face's `tokenizers`.
+"""WordPiece without TensorFlow Text: the same ids, from Hugging Face's `tokenizers`.
 
-`tensorflow_text.FastBertTokenizer` changes each character by itself, whatever stands beside it.
-So a table of characters is all that differs between it and other tokenizers of BERT's kind: here
-its rules are applied first, and `tokenizers` finds the pieces of the words.
+`tensorflow_text.FastBertTokenizer` changes each character independently of its neighbours. So it
+differs from other BERT tokenizers only in a table of characters. This module applies its rules
+first, and `tokenizers` then finds the pieces of the words.
 """
 
 import os
@@ -14,7 +14,7 @@ import tensorflow as tf
 from pipelines.text.wordpiece import UNKNOWN
 
 _MAX_WORD_BYTES = 100  # FastBertTokenizer's; longer words are [UNK]
-_TOO_LONG = "x" * (_MAX_WORD_BYTES + 1)  # stands for them, as `tokenizers` counts characters
+_TOO_LONG = "x" * (_MAX_WORD_BYTES + 1)  # stands for these, as `tokenizers` counts characters
 
 _NO_TOKEN = "\uffff"  # a character that no vocabulary has: its word is [UNK]
 
@@ -32,19 +32,19 @@ _IDEOGRAPHS = (
 
 
 class PortableTokenizer:
-    """Stands in for `tensorflow_text.FastBertTokenizer` to int32 ids.
+    """Stands in for `tensorflow_text.FastBertTokenizer` with int32 ids.
 
-    Characters that Unicode has added since the version that Python knows may be split otherwise.
+    Characters newer than the Unicode version that Python knows may be split differently.
 
-    In a graph it is a `tf.numpy_function`: it runs in this process, and cannot be exported.
+    In a graph it is a `tf.numpy_function`: it runs in this process and cannot be exported.
 
     Args:
         vocabulary: sequence of str.
-        lower_case: bool, as the vocabulary was learned: also strips accents.
+        lower_case: bool, as when the vocabulary was learned: also strips accents.
     """
 
     def __init__(self, vocabulary, lower_case=True):
-        # Its threads would only fight those of TensorFlow, and it warns in processes that fork.
+        # Its threads would only compete with TensorFlow's, and it warns in processes that fork.
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         from tokenizers import Tokenizer, models
 
@@ -71,7 +71,7 @@ class PortableTokenizer:
         return tf.RaggedTensor.from_row_lengths(ids, lengths, validate=False)
 
     def _ids(self, texts):
-        """The ids of all texts, one after the other, and how many each has."""
+        """The ids of all texts, one after another, and how many each has."""
         words = [self._split(text.decode(errors="surrogateescape")) for text in texts]
         encoded = self._words.encode_batch(words, is_pretokenized=True, add_special_tokens=False)
         rows = [one.ids for one in encoded]
@@ -79,16 +79,16 @@ class PortableTokenizer:
         return np.array([number for row in rows for number in row], np.int32), lengths
 
     def _split(self, text):
-        """The words of a text, its punctuation marks and ideographs among them."""
+        """The words of a text, including its punctuation marks and ideographs."""
         words = text.translate(self._characters).split()
         return [word if _is_short(word) else _TOO_LONG for word in words]
 
 
 class _Characters(dict):
-    """What becomes of each character, for `str.translate`; found when it is first met.
+    """What replaces each character, for `str.translate`; computed when it is first met.
 
     Args:
-        lower_case: bool; else only control characters change.
+        lower_case: bool; if False, only control characters change.
     """
 
     def __init__(self, lower_case):
@@ -114,7 +114,7 @@ def _folded(code):
 
 
 def _isolated(character):
-    """A character as it is split off: a space for control characters, spaces around others."""
+    """Replaces a control character by a space; puts spaces around one that is a word by itself."""
     category = unicodedata.category(character)
     if category in ("Cc", "Cf"):
         return " "

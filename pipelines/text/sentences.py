@@ -26,20 +26,20 @@ _OPENERS = frozenset(
     " Those Though Thus To Under Until We What When Where While With You".split()
 )
 
-_CONTEXT = 40  # characters on each side of a stop that are looked at: longer than a word
+_CONTEXT = 40  # characters examined on each side of a stop: longer than a word
 
 
 def split_sentences(paragraph):
     """Splits a paragraph into sentences.
 
-    Stops of abbreviations ("Dr. Smith"), of initials ("J. R. R. Tolkien") and of numbers ("3.14")
-    do not end a sentence.
+    Stops in abbreviations ("Dr. Smith"), initials ("J. R. R. Tolkien") and numbers ("3.14") do not
+    end a sentence.
 
     Args:
         paragraph: str, without line breaks.
 
     Returns:
-        List of str. Joined by spaces they are the paragraph; none is empty.
+        List of str. Joined by spaces, they give the paragraph; none is empty.
     """
     sentences = []
     start = 0

@@ -1,4 +1,4 @@
-"""Raw strings to a model's inputs, by operations of TensorFlow: a served graph holds them too."""
+"""Encodes raw strings as a model's inputs with TensorFlow operations, also in a served graph."""
 
 import tensorflow as tf
 
@@ -11,8 +11,8 @@ class TextEncoder:
 
     Args:
         vocabulary: sequence of str.
-        max_length: int, tokens of a text at most, the special ones included.
-        lower_case: bool, as the vocabulary was learned.
+        max_length: int, the most tokens of a text, special ones included.
+        lower_case: bool, as when the vocabulary was learned.
 
     Attributes:
         mask_id: int, the id of `[MASK]`.
@@ -29,15 +29,15 @@ class TextEncoder:
 
         Args:
             texts: string tensor `(batch,)`.
-            masks: bool, whether `[MASK]` in a text is that token. In training it is not: there
-                these are three tokens like any others.
+            masks: bool, whether `[MASK]` in a text is that token. In training it is not: it is
+                three tokens like any others.
 
         Returns:
             int32 `RaggedTensor` `(batch, None)`.
         """
         if not masks:
             return self._tokenizer.tokenize(texts)
-        # What lies between the masks is tokenized by itself, and a mask is put behind each part.
+        # The parts between masks are tokenized separately, and a mask is put after each part.
         parts = tf.strings.split(texts, MASK)
         tokens = self._tokenizer.tokenize(parts.flat_values)
         tokens = tf.concat([tokens, _column(self.mask_id, tokens.nrows())], axis=1)
@@ -53,8 +53,8 @@ class TextEncoder:
 
         Returns:
             dict of `token_ids`, `segment_ids`, `padding_mask` `(batch, longest)` int32, where
-            `longest` is the length of the batch's longest text. Of a text that is longer than
-            `max_length`, the longer segment loses one token at a time at its end, B where both are
+            `longest` is the length of the batch's longest text. If a text is longer than
+            `max_length`, its longer segment loses one token at a time from its end, B if both are
             equally long, as in BERT's `create_pretraining_data.py` and `run_classifier.py`.
         """
         is_pair = tf.convert_to_tensor(False if second is None else is_pair)
@@ -64,7 +64,7 @@ class TextEncoder:
         room = self._max_length - 2 - tf.cast(is_pair, tf.int64)
         kept_a = tf.minimum(a.row_lengths(), tf.maximum(room - b.row_lengths(), room - room // 2))
         kept_b = tf.minimum(b.row_lengths(), room - kept_a)
-        # By hand: `tf_text.combine_segments` and ragged masks make twice the operations.
+        # By hand: `tf_text.combine_segments` and ragged masks make twice as many operations.
         rows, one_if_pair = a.nrows(), tf.cast(is_pair, tf.int64)
         last = tf.RaggedTensor.from_row_lengths(
             tf.fill((rows * one_if_pair,), self._sep), tf.fill((rows,), one_if_pair)
@@ -89,7 +89,7 @@ def _column(token, rows):
 
 
 def _cut(tokens, lengths):
-    """The first so many tokens of each row."""
+    """The first `lengths` tokens of each row."""
     place = tf.ragged.range(tokens.row_lengths()).flat_values
     kept = tf.boolean_mask(tokens.flat_values, place < tf.repeat(lengths, tokens.row_lengths()))
     return tf.RaggedTensor.from_row_lengths(kept, lengths)

@@ -1,4 +1,4 @@
-"""TensorFlow Text. It has no wheel for some machines, so it is imported here alone, when needed."""
+"""TensorFlow Text. Some machines have no wheel, so only this module imports it, when needed."""
 
 import importlib
 

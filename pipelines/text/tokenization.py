@@ -19,7 +19,7 @@ class TokenizedDocuments:
     """Documents of sentences of tokens. None is empty.
 
     Attributes:
-        tokens: int32 array, the token ids of all sentences, one after the other.
+        tokens: int32 array, the token ids of all sentences, one after another.
         sentences: int64 array, where each sentence begins in `tokens`, and the end of the last.
         documents: int64 array, where each document begins in `sentences`, and the end of the last.
     """
@@ -38,16 +38,16 @@ def wordpiece_tokenizer(vocabulary, lower_case=True):
 
     Args:
         vocabulary: tuple of str.
-        lower_case: bool, as the vocabulary was learned: also strips accents.
+        lower_case: bool, as when the vocabulary was learned: also strips accents.
 
     Returns:
-        `tensorflow_text.FastBertTokenizer` to int32 ids, or where that package is not installed a
+        `tensorflow_text.FastBertTokenizer` with int32 ids or, if that package is not installed, a
         `PortableTokenizer`, which gives the same ids.
     """
     module = tf_text.find()
     if module is None:
         return PortableTokenizer(vocabulary, lower_case)
-    with tf.init_scope():  # it may be asked for in a graph, and then in another one
+    with tf.init_scope():  # it may be requested in one graph and then in another
         return module.FastBertTokenizer(
             list(vocabulary), token_out_type=tf.int32, lower_case_nfd_strip_accents=lower_case
         )
@@ -59,7 +59,7 @@ def tokenize_documents(documents, vocabulary, lower_case=True):
     Args:
         documents: iterable of `documents.Document`.
         vocabulary: sequence of str.
-        lower_case: bool, as the vocabulary was learned.
+        lower_case: bool, as when the vocabulary was learned.
 
     Returns:
         `TokenizedDocuments`. Sentences and documents without a token are left out.

@@ -1,10 +1,10 @@
 """Reads pages from a Wikipedia dump, `pages-articles-multistream.xml.bz2`, or from any part of it.
 
-A dump is divided by ranges of bytes of the compressed file. A page belongs to the range in which
-the bzip2 stream with its `<page>` tag begins; reading goes on after the range until that page ends.
-So ranges that follow each other give each page once, and one process need not read what another
-does. Of a dump that is a single stream, everything before the range is unpacked too, and a page
-belongs to the range with the bytes that its tag was unpacked from.
+A dump is divided into byte ranges of the compressed file. A page belongs to the range in which the
+bzip2 stream with its `<page>` tag begins; reading continues after the range until that page ends.
+So adjoining ranges give each page once, and one process need not read what another does. If a dump
+is a single stream, everything before the range is unpacked too, and a page belongs to the range
+with the bytes that its tag was unpacked from.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ _BEGIN, _END = b"<page>", b"</page>"
 _DUMP_BEGIN, _DUMP_END = b"<mediawiki", b"</mediawiki>"
 _XML_BYTES = 1 << 20  # a dump that is not compressed is read in pieces of this size
 _PAGE_BYTES = 1 << 24  # MediaWiki's pages have 2 MiB at most
-_LARGE_STREAM_BYTES = 1 << 24  # those of multistream dumps are about a tenth
+_LARGE_STREAM_BYTES = 1 << 24  # streams of multistream dumps are about a tenth of this
 _TITLE = re.compile(rb"<title>(.*?)</title>", re.DOTALL)
 
 
@@ -50,14 +50,14 @@ def read_pages(path, start=0, stop=None, damaged=None) -> Iterator[Page]:
     Args:
         path: str, a dump compressed with bzip2 or not compressed, local or `gs://`.
         start, stop: int, a range in bytes of the file; to its end by default.
-        damaged: list, takes a dict of `file`, `record` and `reason` for each stream and each page
-            that cannot be read. By default these are errors.
+        damaged: list that gets a dict of `file`, `record` and `reason` for each stream and each
+            page that cannot be read. By default these are errors.
 
     Yields:
         `Page`.
 
     Raises:
-        UserError: the file is missing, is no dump, or is damaged and `damaged` is None.
+        UserError: the file is missing, is not a dump, or is damaged and `damaged` is None.
     """
 
     def lose(record, reason):
@@ -83,7 +83,7 @@ def is_divisible(path):
         path: str, local or `gs://`.
 
     Returns:
-        bool; False also where the first stream is much longer than one of a multistream dump.
+        bool; False also if the first stream is much longer than one of a multistream dump.
 
     Raises:
         UserError: the file cannot be read.
@@ -119,7 +119,7 @@ def _page_sources(path, file, size, start, stop, lose):
         text += piece.data
         tail = (tail + piece.data)[-64:]
         position = 0
-        # Of what follows the range, only the page that began in it counts.
+        # After the range, only the page that began in it counts.
         while (begin := text.find(_BEGIN, position)) == 0 or (is_own and begin > 0):
             end = text.find(_END, begin)
             if end < 0:
@@ -158,7 +158,7 @@ def _overlap(text, tag):
 
 
 def _pieces(file, size, start, stop):
-    """Yields (place in the file, `Piece`) from a place on, at least up to another one."""
+    """Yields (place in the file, `Piece`) from `start` on, at least up to `stop`."""
     if file.read(3) != b"BZh":
         for place in range(-(-start // _XML_BYTES) * _XML_BYTES, size, _XML_BYTES):
             file.seek(place)

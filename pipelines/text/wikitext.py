@@ -13,7 +13,7 @@ import itertools
 import re
 
 _MAX_UNPAIRED = 50  # openers; the parser reads to the end of the page for each
-_MAX_DEPTH = 100  # of nested markup; the parser takes what is deeper for text
+_MAX_DEPTH = 100  # of nested markup; the parser treats what is deeper as text
 # What opens and closes: templates, tables, links, links to other sites (which end with their line),
 # and tags.
 _TOKEN = re.compile(
@@ -101,7 +101,7 @@ _FORMULA = "\x03"  # a formula was here
 
 _FORMULA_ASIDE = re.compile(
     rf"\s\([^(){_FORMULA}]*{_FORMULA}[^()]*\)"
-)  # the sentence does without it
+)  # the sentence is whole without it
 _EMPTY_PARENTHESES = re.compile(rf"[(\[][\s{_HOLE},;:/–—-]*[)\]]")
 _AFTER_OPENING = re.compile(rf"\((?:[\s,;]|{_HOLE}:?)+")
 _BEFORE_CLOSING = re.compile(rf"(?<![\s{_HOLE},;])[\s{_HOLE},;]+\)")
@@ -121,7 +121,7 @@ def passages(wikitext) -> list[str]:
     Returns:
         List of str: plain text, one paragraph each, no line breaks and no markup. It is empty for
         a page that opens hundreds of templates, tables, links or tags without closing them. The
-        time that it takes is linear in the page.
+        time is linear in the length of the page.
     """
     rest = _strip(wikitext)
     if _unpaired(rest) > _MAX_UNPAIRED:
@@ -138,9 +138,9 @@ def passages(wikitext) -> list[str]:
 
 
 def _strip(wikitext):
-    """Removes references, comments, and templates without words of the text.
+    """Removes references, comments, and templates that hold no words of the text.
 
-    This is for speed alone: they are most of a page, and parsing them would take twice as long.
+    This is for speed alone: they make up most of a page, and with them parsing takes twice as long.
     """
     wikitext = "".join(_without_extensions(wikitext))
     for _ in range(_MAX_DEPTH):  # from the inside out
@@ -151,7 +151,7 @@ def _strip(wikitext):
 
 
 def _without_extensions(wikitext):
-    """Yields what is left of a page between references, comments, formulas and their like."""
+    """Yields what is left of a page between references, comments, formulas and the like."""
     place, never_ended = 0, set()
     while opening := _EXTENSION.search(wikitext, place):
         yield wikitext[place : opening.start()]
@@ -161,7 +161,7 @@ def _without_extensions(wikitext):
             place = len(wikitext) if end < 0 else end + 3
             continue
         if not opening[0].endswith("/>"):
-            # Where no end tag follows, none follows the next one either.
+            # If no end tag follows this one, none follows the next one either.
             end = None if name in never_ended else _end_tag(name).search(wikitext, place)
             if end is None:
                 never_ended.add(name)
@@ -182,7 +182,7 @@ def _end_tag(name):
 
 
 def _unpaired(wikitext):
-    """How many openers are never closed, or only after what encloses them."""
+    """How many openers are never closed, or are closed only after what encloses them."""
     from mwparserfromhell.definitions import is_single
 
     unpaired, stack, counts, place = 0, [], collections.Counter(), 0
@@ -338,7 +338,7 @@ def _blocks(lines):
 
 
 def _clean(text):
-    """Removes the rest of the markup inside a paragraph, and the holes of what was removed."""
+    """Removes the rest of the markup inside a paragraph, and the holes left by removals."""
     text = _POSSESSIVE.sub(r"\1's", text)
     text = _MAGIC_WORD.sub("", _QUOTES.sub("", text))
     text = _LEFTOVER_TAG.sub("", _UNCLOSED.sub("", text))

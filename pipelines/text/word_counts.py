@@ -16,11 +16,11 @@ _SPLITTER = "tensorflow_text.python.ops.bert_tokenizer"
 def count_words(texts, lower_case=True, max_words=MAX_WORDS):
     """Counts words as BERT splits them: at spaces, and around each punctuation mark.
 
-    Whenever there are more than `max_words` distinct words, the rarer ones make room: all counts
-    are lowered by that of the commonest word that has to go, and words without a count are
-    forgotten (Misra and Gries, 1982). So a count is never too high, and too low by
-    `N / (max_words // 2 + 1)` at most, where N is the number of all words. With fewer distinct
-    words the counts are exact and the order of the texts does not matter.
+    Whenever there are more than `max_words` distinct words, the rarer ones are dropped: all counts
+    are lowered by that of the most common word to be dropped, and words without a count are
+    forgotten (Misra and Gries, 1982). So a count is never too high, and at most
+    `N / (max_words // 2 + 1)` too low, where N is the number of all words. With fewer distinct
+    words, the counts are exact and the order of the texts does not matter.
 
     Args:
         texts: iterable of str.
@@ -44,7 +44,7 @@ def count_words(texts, lower_case=True, max_words=MAX_WORDS):
 
 
 def _without_rare_words(counts, keep):
-    """At most `keep` words, all counts lowered by that of the commonest one that is left out."""
+    """At most `keep` words, all counts lowered by that of the most common one left out."""
     lowered = sorted(counts.values(), reverse=True)[keep]
     return collections.Counter(
         {word: count - lowered for word, count in counts.items() if count > lowered}

@@ -17,12 +17,12 @@ from pipelines.text.word_counts import LEARNING, count_words
 PAD, UNKNOWN, CLS, SEP, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
 SPECIAL_TOKENS = (PAD, UNKNOWN, CLS, SEP, MASK)  # ids 0 to 4 of every vocabulary learned here
 
-MIN_SIZE = 100  # room for the special tokens and the commonest letters, each of them twice
+MIN_SIZE = 100  # room for the special tokens, and for the most common letters twice each
 
 _LEARNER = "tensorflow_text.tools.wordpiece_vocab.wordpiece_tokenizer_learner_lib"
 
-_SLACK = 1.05  # of the tokens wanted may be learned, before the rarest are dropped
-_WORDS_PER_TOKEN = 6  # the learner sees this many of the commonest words for each token wanted
+_SLACK = 1.05  # times the tokens wanted may be learned, before the rarest are dropped
+_WORDS_PER_TOKEN = 6  # the learner sees this many of the most common words per token wanted
 
 
 def learn_vocabulary(texts, size, lower_case=True):
@@ -60,8 +60,8 @@ def learn_vocabulary(texts, size, lower_case=True):
     most, fewest = len(tokens), MIN_SIZE
     tries = 0
     while most > _SLACK * size and high - low > 1:
-        # The number of tokens falls about as a power of the threshold. Every third time the middle
-        # is taken, in case it does not.
+        # The number of tokens falls roughly as a power of the threshold. Every third try takes the
+        # middle, in case it does not.
         tries += 1
         wanted = min(max((1 + _SLACK) / 2 * size, fewest), most)
         is_regular = tries % 3 and fewest < most
@@ -76,7 +76,7 @@ def learn_vocabulary(texts, size, lower_case=True):
 
 
 def write_vocabulary(path, tokens):
-    """Writes one token a line, BERT's `vocab.txt`.
+    """Writes one token per line, as in BERT's `vocab.txt`.
 
     Args:
         path: str, local or `gs://`. The file appears whole or not at all.
@@ -114,7 +114,7 @@ def read_vocabulary(path):
 
 
 def check_tokens(tokens, where):
-    """Refuses tokens by which texts cannot be encoded.
+    """Refuses tokens with which texts cannot be encoded.
 
     Args:
         tokens: list of str.
@@ -132,7 +132,7 @@ def check_tokens(tokens, where):
 
 
 def cased_token(vocabulary):
-    """Finds a token in upper case, which tells that a vocabulary distinguishes case.
+    """Finds a token in upper case, which shows that a vocabulary distinguishes case.
 
     Args:
         vocabulary: list of str.

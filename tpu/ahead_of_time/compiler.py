@@ -1,8 +1,8 @@
-"""Compiles a program for a TPU without having one, by the compiler of TPUs (libtpu).
+"""Compiles a program for a TPU without having one, with the compiler for TPUs (libtpu).
 
     python -m tpu.ahead_of_time.compiler PROGRAM.mlir ACCELERATOR_TYPE [whole]
 
-prints one line of JSON. It is a program of its own: libtpu and TensorFlow do not work well in one
+prints one line of JSON. It is a separate program: libtpu and TensorFlow do not work well in one
 process, and its end frees the memory of the compilation. JAX has the bindings.
 """
 
@@ -67,7 +67,7 @@ def start_compiling(path, slice_, is_whole=False):
 
     Returns:
         function that waits for the end and returns the result of `compile_program`. It raises
-        `RuntimeError` if the compiler fails for another reason than memory.
+        `RuntimeError` if the compiler fails for a reason other than memory.
     """
     process = subprocess.Popen(
         [sys.executable, "-m", __name__, path, slice_.accelerator_type, *["whole"] * is_whole],
@@ -98,11 +98,11 @@ def compile_program(program, slice_, is_whole=False):
     Args:
         program: bytes or str, a StableHLO module.
         slice_: `tpu.slices.Slice`.
-        is_whole: bool, whether it is of all replicas, as JAX's are, or of one.
+        is_whole: bool, whether it is for all replicas, as JAX's are, or for one.
 
     Returns:
         dict with `fits`, `seconds`, and `available`, the bytes of memory that a program may use on
-        one replica. If it does not fit, `needed` bytes. If it does, of one step on one replica:
+        one replica. If it does not fit, `needed` bytes. If it does, for one step on one replica:
         `peak`, `arguments`, `outputs`, `aliased` (of both), `temporaries`, `code` in bytes;
         `operations` (floating-point), `bytes` moved to and from memory; `collectives`, see
         `hlo.collectives_of`; and `work`, see `explanation.summed`.
@@ -156,8 +156,8 @@ def available_memory(slice_):
 def parse(program):
     """Parses a StableHLO module of TensorFlow for other compilers.
 
-    TensorFlow's bridge marks returned values by `mhlo.copy`, which is the identity. It also draws
-    random numbers by Philox, while a TPU's own bridge lets the TPU choose, see `_let_tpu_choose`.
+    TensorFlow's bridge marks returned values with `mhlo.copy`, which is the identity. It also draws
+    random numbers with Philox, while a TPU's own bridge lets the TPU choose; see `_let_tpu_choose`.
 
     Args:
         program: bytes or str.
@@ -190,7 +190,7 @@ def parse(program):
 
 
 def _let_tpu_choose(generator):
-    """Draws random numbers by the TPU's own algorithm, which is far cheaper there.
+    """Draws random numbers with the TPU's own algorithm, which is far cheaper there.
 
     Its state is two words; Philox has a third, which is passed on unchanged.
     """
@@ -221,7 +221,7 @@ def _let_tpu_choose(generator):
 
 
 def topology_options(slice_):
-    """A slice for the compile-only client of libtpu.
+    """Describes a slice for the compile-only client of libtpu.
 
     Args:
         slice_: `tpu.slices.Slice`.
@@ -234,7 +234,7 @@ def topology_options(slice_):
         "topology_name": f"{slice_.generation}:{slice_.topology_name}",
         "chips_per_host_bounds": (*slice_.topology, 1)[:3] if slice_.hosts == 1 else (2, 2, 1),
     }
-    if slice_.generation == "v4":  # else it has a device a core
+    if slice_.generation == "v4":  # else it has one device per core
         options["chip_config_name"] = "megacore"
     return options
 

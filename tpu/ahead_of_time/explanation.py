@@ -1,15 +1,15 @@
-"""Which part of a step moves and computes how much: the work of its operations, by their names.
+"""How much each part of a step moves and computes: the work of its operations, by their names.
 
-The names are those of the traced step: Keras' layers, `gradient_tape/` or `gradients/` before those
-of the backward pass, and the scopes of the trainer. A fused operation has the name that the
-compiler gives it, of one of those that it was made of.
+The names are those of the traced step: Keras' layers, with `gradient_tape/` or `gradients/` in
+front in the backward pass, and the scopes of the trainer. A fused operation has the name that the
+compiler gives it, which is the name of one of the operations it was made from.
 """
 
 import re
 
 from tpu.ahead_of_time.report import aligned
 
-# The first that is found in an operation's name, between slashes, is its part.
+# An operation belongs to the first part that is found in its name, between slashes.
 PARTS = (
     ("teachers", "teachers"),
     ("sums over replicas", "sum_over_replicas"),
@@ -45,7 +45,7 @@ def unnumbered(name):
 
 
 def summed(works):
-    """Sums work by the names of operations, without numbers: the blocks of a model are one.
+    """Sums work by the names of operations without numbers: all blocks of a model count as one.
 
     Args:
         works: iterable of `tpu.ahead_of_time.hlo.Work`.
@@ -71,7 +71,7 @@ def part_of(name):
         name: str, a key of `summed`.
 
     Returns:
-        str, a name in `PARTS`; of another model its layer, if it has one; else `OTHER`.
+        str, a name in `PARTS`; for another model its layer, if it has one; else `OTHER`.
     """
     steps = [step for step in name.split("/") if step not in ("gradient_tape", "gradients")]
     for part, pattern in PARTS:

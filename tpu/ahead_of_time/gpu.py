@@ -1,7 +1,7 @@
 """The proof for one GPU: the memory of a run's programs, and the parts that a step needs.
 
-The memory is that of the variables and of the tensors (`lifetimes`). Of a GPU's memory `usable`
-leaves out what that does not count.
+The memory is that of the variables and of the tensors (`lifetimes`). `usable` leaves out of a GPU's
+memory what that does not count.
 """
 
 import collections
@@ -19,7 +19,7 @@ def usable(gib):
     """The bytes of a GPU's memory that variables and tensors can take, by assumption.
 
     Args:
-        gib: int, what it has.
+        gib: int, the memory that it has.
 
     Returns:
         int.
@@ -31,13 +31,13 @@ def prove(subject, sizes, only=()):
     """Finds the fewest parts of a step with which a run fits on one GPU, for several GPUs.
 
     Args:
-        subject: `tpu.ahead_of_time.proof.Subject`, without replicas; its `parts` are the fewest.
+        subject: `tpu.ahead_of_time.proof.Subject`, without replicas; its `parts` is the minimum.
         sizes: list of int, GiB.
         only: tuple of str, the programs to look at; all if empty.
 
     Returns:
         dict, the content of `--json`: `gpus` has for each size `parts` (None if none fit), `part`
-        (its images and texts), and by program its `bytes`.
+        (the images and texts of one), and the `bytes` of each program.
 
     Raises:
         UserError: there is no such program.
@@ -47,7 +47,7 @@ def prove(subject, sizes, only=()):
     common = math.gcd(*subject.batch.values())
     choices = [n for n in range(subject.parts, common + 1) if common % n == 0]
     found = collections.defaultdict(dict)  # by parts, and by program
-    # Once: TensorFlow keeps what it has traced, and with that the variables.
+    # Only once: TensorFlow keeps what it has traced, and the variables with it.
     programs = subject.programs(tf.distribute.get_strategy(), {})
     require_programs(only, programs.steps)
 
@@ -68,7 +68,7 @@ def prove(subject, sizes, only=()):
         return max(found[parts][name]["bytes"] for name in names)
 
     def fewest(most):
-        """Bisection by the largest program, then steps by all of them."""
+        """Bisects by the largest program, then steps up by all of them."""
         low, high = 0, len(choices)
         while low < high:
             middle = (low + high) // 2
@@ -132,7 +132,7 @@ def _part(subject, parts):
 
 
 def _memory(program, resident_bytes):
-    """What a program takes: variables, arguments and tensors."""
+    """The memory that a program takes: variables, arguments and tensors."""
     import tensorflow as tf
 
     from tpu.ahead_of_time.lifetimes import peak_of, size_of

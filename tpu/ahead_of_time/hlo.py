@@ -1,9 +1,8 @@
-"""What each operation of a compiled program moves and computes, and how long the compiler takes it
-for.
+"""What each operation of a compiled program moves and computes, and how long it should take.
 
-A compiled TPU program is a list of fused operations. Its text (optimised HLO) says of each its
-operands and results, their layouts in memory, the operation of the traced step it was made of, and
-the cycles that the compiler expects of it.
+A compiled TPU program is a list of fused operations. For each, its text (optimised HLO) gives the
+operands and results, their layouts in memory, the operation of the traced step it was made from,
+and the cycles that the compiler expects.
 """
 
 import collections
@@ -31,7 +30,7 @@ _ALIASED = re.compile(r"\{(\d+)\}: \((\d+), \{\}\)")  # of output_to_operand_ali
 _CONTRACTED = re.compile(r"lhs_contracting_dims=\{([\d,]*)\}")
 _GROUPS = re.compile(r"(feature|batch)_group_count=(\d+)")
 
-# Of these nothing is read or written when they are reached.
+# These read and write nothing when they are reached.
 _FREE = frozenset(
     "parameter constant tuple get-tuple-element bitcast after-all replica-id partition-id "
     "custom-call".split()
@@ -40,22 +39,22 @@ _CALLS = frozenset(("while", "call", "conditional"))
 _COLLECTIVES = frozenset(
     "all-reduce all-to-all all-gather reduce-scatter collective-permute".split()
 )
-# XLA may take a collective through a chain of fusions that compute something else meanwhile. Each
-# of them has it, with this and the number of its channel.
+# XLA may carry a collective through a chain of fusions that compute something else meanwhile. Each
+# of them contains it, with this chain and the number of its channel.
 _CHAIN = re.compile(r'channel_id=(\d+).*chain_id="(\d+)"')
-# A fused sum of which each device gets its part, which is all that is sent.
+# A fused sum of which each device gets its part; only that is sent.
 _SCATTERED_SUM = re.compile(r"calls=%all-reduce-scatter\b")
 
 
 @dataclasses.dataclass
 class Work:
-    """What an operation comes to in one run of its program.
+    """The work of an operation in one run of its program.
 
     Attributes:
         source: str, the name of the operation in the traced step; empty if it has none.
         bytes: int, read and written, with the padding of tiles.
         operations: int, floating-point operations of its matrix products and convolutions.
-        cycles: int, as the compiler expects; 0 where it says nothing.
+        cycles: int, as the compiler expects; 0 where it gives none.
     """
 
     source: str = ""
@@ -65,7 +64,7 @@ class Work:
 
 
 def work_of(program):
-    """The work of each operation of a program; a loop's are multiplied by its turns.
+    """The work of each operation of a program, in a loop multiplied by its iterations.
 
     Args:
         program: str, optimised HLO.
@@ -78,15 +77,15 @@ def work_of(program):
 
 
 def collectives_of(program):
-    """The data that a program sends between the replicas; a loop's are multiplied by its turns.
+    """The data that a program sends between the replicas, in a loop multiplied by its iterations.
 
     Args:
         program: str, optimised HLO.
 
     Returns:
-        dict of a kind, such as `all-reduce`, to `count` and `bytes`. These are of the whole arrays:
-        those that are summed, also where a replica gets a part of the sum, and those that are put
-        together.
+        dict of a kind, such as `all-reduce`, to `count` and `bytes`. The bytes are those of whole
+        arrays: of those that are summed, even where a replica gets only a part of the sum, and of
+        those that are put together.
     """
     computations, entry = _parse(program)
     found = {}
@@ -102,8 +101,8 @@ def size_of(type_, padded=True):
 
     Args:
         type_: str, the type of an array, or of a tuple of them, as HLO prints it.
-        padded: bool, whether with a tile `T(8,128)` the last two axes in memory are padded to
-            multiples of it.
+        padded: bool, whether the last two axes in memory are padded to multiples of a tile
+            `T(8,128)`, if there is one.
 
     Returns:
         int.
@@ -141,7 +140,7 @@ class _Instruction:
 
 
 def _parse(program):
-    """(dict of a computation's name to a dict of `_Instruction` by name, the name of the first)."""
+    """(dict of a computation's name to a dict of `_Instruction` by name, the entry's name)."""
     computations, entry, current = {}, "", {}
     for line in program.splitlines():
         if found := _COMPUTATION.match(line):
@@ -172,19 +171,19 @@ def _closing(text):
 
 
 def _turns(instruction):
-    """How often what an instruction calls runs."""
+    """How often an instruction runs what it calls."""
     trips = _TRIPS.search(instruction.attributes)
     return int(trips[1]) if trips else 1
 
 
 def _run(computations, name, times):
-    """The work of a computation that runs so many times."""
+    """The work of a computation that runs `times` times."""
     instructions = computations[name]
     for instruction in instructions.values():
         if instruction.opcode in _CALLS:
             turns = times * _turns(instruction)
             runs = [list(_run(computations, called, turns)) for called in instruction.called]
-            if instruction.opcode == "conditional":  # the longest, as one of them runs
+            if instruction.opcode == "conditional":  # the longest, as only one of them runs
                 runs = [max(runs, key=lambda run: sum(work.bytes for work in run))]
             yield from itertools.chain(*runs)
             continue
@@ -204,7 +203,7 @@ def _run(computations, name, times):
 
 
 def _sent(computations, name, times, chains):
-    """(kind, bytes, times) of each collective of a computation that runs so many times."""
+    """(kind, bytes, times) of each collective of a computation that runs `times` times."""
     instructions = computations[name]
 
     def given(instruction):
@@ -221,7 +220,7 @@ def _sent(computations, name, times, chains):
             size, result = given(instruction), size_of(instruction.type, padded=False)
             if kind == "all-reduce":  # which may convert what it is given
                 size = result
-            elif kind == "all-gather":  # one that is begun has a result that holds its operands
+            elif kind == "all-gather":  # the result of one that is only started holds its operands
                 size = result - (size if instruction.opcode != kind else 0)
             yield kind, size, times
         elif _SCATTERED_SUM.search(instruction.attributes):
@@ -242,7 +241,7 @@ def _bytes(computations, instructions, instruction):
         [called] = instruction.called
         places, carried = set(range(len(sizes))), 0
         if any(_CHAIN.search(one.attributes) for one in computations[called].values()):
-            # What the chain has and is passed on is not moved here.
+            # What the chain holds and only passes on is not moved here.
             aliased = _ALIASED.findall(instruction.attributes)
             results = _ARRAY.findall(instruction.type)
             carried = sum(_array_size(*results[int(output)], True) for output, _ in aliased)
@@ -264,7 +263,7 @@ def _bytes(computations, instructions, instruction):
 
 
 def _read(computations, name, place):
-    """Bytes that a fused computation reads of its argument at a place."""
+    """Bytes that a fused computation reads of its argument at an index."""
     instructions = computations[name]
     [parameter] = [
         key
@@ -282,7 +281,7 @@ def _read(computations, name, place):
                 read += size_of(instructions[user.operands[1]].type)
             elif user.opcode == "scatter" and operand == 0:
                 read += size_of(instructions[user.operands[2]].type)
-            elif not shared:  # all others share one reading
+            elif not shared:  # all others share one read
                 shared, read = True, read + whole
     return min(read, whole)
 
@@ -306,7 +305,7 @@ def _operations(computations, instructions, instruction):
 
 
 def _products(attributes, left, right, result):
-    """The products of numbers in a convolution, without those by its padding."""
+    """The number of multiplications in a convolution, without those by its padding."""
     labels = _LABELS.search(attributes).groups()
     inputs, kernel, outputs = (
         dict(zip(names, sizes, strict=True))

@@ -1,11 +1,11 @@
 """The memory that a traced function needs on a GPU, by the lifetimes of its tensors.
 
-TensorFlow runs a function on a GPU one operation after the other, in the order in which their
-inputs are there, and frees a tensor after its last use. So the graph alone says when which tensor
-is in memory; TensorFlow's allocator is followed in placing them. Nothing is run, and no GPU is
-needed.
+On a GPU, TensorFlow runs the operations of a function one after another, in the order in which
+their inputs are ready, and frees a tensor after its last use. So the graph alone says which tensors
+are in memory at any time. They are placed as TensorFlow's allocator places them. Nothing is run,
+and no GPU is needed.
 
-Left out are the scratch memory of kernels and the driver. Variables are not counted:
+The scratch memory of kernels and the driver are left out. Variables are not counted:
 `tpu.step_programs` knows them.
 """
 
@@ -17,12 +17,12 @@ import math
 
 import tensorflow as tf
 
-# The output is the memory of an input.
+# The output shares the memory of an input.
 _VIEWS = {
     *("Bitcast", "CheckNumerics", "EnsureShape", "ExpandDims", "Identity", "IdentityN"),
     *("PreventGradient", "Reshape", "Snapshot", "Squeeze", "StopGradient"),
 }
-# The output takes the memory of an input of its size that nothing else needs.
+# The output takes over the memory of an input of its size that nothing else needs.
 _IN_PLACE = {
     *("Abs", "Add", "AddN", "AddV2", "BiasAdd", "BitwiseXor", "Cast", "DivNoNan", "Equal", "Erf"),
     *("Erfc", "Exp", "Greater", "GreaterEqual", "LeftShift", "Less", "Log", "Log1p", "LogSoftmax"),
@@ -36,18 +36,18 @@ _GIVEN = {"Const", "Placeholder", "ReadVariableOp"}
 _CALLS = {"PartitionedCall", "StatefulPartitionedCall"}
 _LOOPS = {"StatelessWhile", "While"}
 
-# Of TensorFlow's allocator for GPUs ("best fit with coalescing"): sizes are multiples of the first;
-# a free piece is divided if it is twice as large as needed, or if so much remains.
+# Of TensorFlow's allocator for GPUs ("best fit with coalescing"): sizes are multiples of the unit;
+# a free piece is divided if it is twice as large as needed, or if at least the remainder is left.
 _UNIT, _REMAINDER = 256, 128 << 20
 
 
 @dataclasses.dataclass(frozen=True)
 class Peak:
-    """The moment of a function with most memory in use.
+    """The moment of a function with the most memory in use.
 
     Attributes:
-        bytes: int, of all tensors but arguments, constants and variables.
-        allocated: int, the most that the allocator has given to them at a time, in whole pieces.
+        bytes: int, of all tensors except arguments, constants and variables.
+        allocated: int, the most that the allocator has given them at one time, in whole pieces.
         reserved: int, what the allocator needs, gaps between the pieces included.
         operation: str, the name of the operation that runs then.
         tensors: list of the symbolic tensors that are in memory then.
@@ -79,7 +79,7 @@ def executed(graph):
         graph: `tf.Graph` of a function.
 
     Returns:
-        list of `tf.Operation`; of a function that is called, once for each call.
+        list of `tf.Operation`; those of a called function appear once for each call.
     """
     return [node.operation for node in _Execution(graph, _Memory()).nodes]
 
@@ -99,13 +99,13 @@ def peak_of(graph):
 
 
 class _Value:
-    """A tensor; of a function that is called, that of one call.
+    """A tensor; in a called function, that of one call.
 
     Attributes:
         tensor: symbolic `tf.Tensor`.
-        node: the `_Node` that makes it; None of an argument.
-        owner: the value whose memory it is.
-        uses: int, of an owner: the uses of its memory that are still to come.
+        node: the `_Node` that makes it; None for an argument.
+        owner: the value that owns its memory.
+        uses: int, for an owner: the uses of its memory that are still to come.
     """
 
     def __init__(self, tensor, node=None, owner=None):
@@ -113,18 +113,18 @@ class _Value:
 
 
 class _Node:
-    """An operation; of a function that is called, that of one call.
+    """An operation; in a called function, that of one call.
 
     Attributes:
         operation: `tf.Operation`.
         inputs, outputs: lists of `_Value`.
-        waits: set of `_Node`, which are run before.
+        waits: set of `_Node`, those that run before it.
     """
 
     def __init__(self, operation, inputs, waits):
         self.operation, self.inputs, self.waits = operation, inputs, waits
         is_view = operation.type in _VIEWS
-        # `IdentityN` has as many inputs as outputs, the other views have one output.
+        # `IdentityN` has as many inputs as outputs; the other views have one output.
         self.outputs = [
             _Value(tensor, self, inputs[place].owner if is_view else None)
             for place, tensor in enumerate(operation.outputs)
@@ -172,7 +172,7 @@ class _Memory:
             self.tensors = [value.tensor for value in self.live]
 
     def hand_over(self, value, other):
-        """Makes the memory of a value that of another one of its size."""
+        """Gives the memory of a value to another value of its size."""
         self.live[other] = self.live.pop(value)
 
     def remove(self, value):
@@ -217,7 +217,7 @@ class _Execution:
             value.owner.uses += 1
 
     def run(self):
-        """Runs it; what it returns is in memory then, where it is no argument."""
+        """Runs it; then its results are in memory, except those that are arguments."""
         for node in self._in_order():
             self._run(node)
 
@@ -228,7 +228,7 @@ class _Execution:
                 self.memory.remove(owner)
 
     def _inlined(self, graph, arguments, before):
-        """Adds a graph's nodes, and in place of calls those of the functions, as TensorFlow does.
+        """Adds a graph's nodes, with those of the functions in place of calls, as TensorFlow does.
 
         Args:
             graph: `tf.Graph`.
@@ -250,7 +250,7 @@ class _Execution:
             if operation.type in _CALLS and not _attribute(operation, "_XlaMustCompile"):
                 body = _function(operation, "f")
                 outputs, ends[operation] = self._inlined(body, inputs, waits)
-                # A function that was differentiated after this call has more, behind these.
+                # A function that was differentiated after this call has more outputs, after these.
                 outputs = outputs[: len(operation.outputs)]
             else:
                 waits |= {value.node for value in inputs if value.node}
@@ -272,7 +272,7 @@ class _Execution:
         self.nodes = [node for node in self.nodes if node in kept]
 
     def _in_order(self):
-        """Nodes in the order in which their inputs are there."""
+        """Nodes in the order in which their inputs are ready."""
         waiting, followers = {}, collections.defaultdict(list)
         for node in self.nodes:
             waiting[node] = len(node.waits)
@@ -312,7 +312,7 @@ class _Execution:
                 self.memory.remove(value)
 
     def _loop(self, node):
-        """One round, whose arguments and results have the memory of the loop's."""
+        """Runs one iteration, whose arguments and results have the memory of the loop's."""
         execution = _Execution(_function(node.operation, "body"), self.memory)
         for value, argument in zip(node.inputs, execution.arguments, strict=True):
             if value.owner.uses == 1 and value.owner in self.memory.live and argument.uses:
@@ -342,7 +342,7 @@ class _Execution:
 
 
 def _ordered(graph):
-    """The operations that a graph's outputs and effects need, each behind those it waits for."""
+    """The operations that a graph's outputs and effects need, each after those it waits for."""
     ordered = {}  # a set that keeps the order
     for operation in [tensor.op for tensor in graph.outputs] + list(graph.control_outputs):
         waiting = [operation]
@@ -370,7 +370,7 @@ def _attribute(operation, name):
 
 
 def size_of(tensor):
-    """The bytes of a tensor; 0 if its shape is not known, as of a few small ones.
+    """The bytes of a tensor; 0 if its shape is not known, as for a few small ones.
 
     Args:
         tensor: symbolic `tf.Tensor`.

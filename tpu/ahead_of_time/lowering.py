@@ -1,7 +1,7 @@
 """Lowers JAX's programs for a TPU, on a machine without one.
 
-A program of JAX is of the whole batch and of all devices. It is traced and lowered for as many
-devices of this machine's CPU; the TPU's compiler divides it among its own.
+A JAX program covers the whole batch and all devices. It is traced and lowered for as many devices
+of this machine's CPU. The TPU's compiler divides it among the TPU's devices.
 """
 
 import os
@@ -10,7 +10,7 @@ from tpu.ahead_of_time.compiler import ENVIRONMENT
 
 
 def lowering_strategy(slice_, sharding):
-    """A strategy to build and to lower a model under, not to run it.
+    """A strategy for building and lowering a model, not for running it.
 
     Call it before JAX has looked for devices.
 

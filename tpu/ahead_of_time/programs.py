@@ -1,6 +1,6 @@
-"""Steps as separate programs, without data, and those of any Keras model or function.
+"""Steps as separate programs, without data, including those of any Keras model or function.
 
-The steps of this project's runs are made by `tpu.step_programs`.
+`tpu.step_programs` makes the steps of this project's runs.
 """
 
 import dataclasses
@@ -23,7 +23,7 @@ class StepProgram:
         step: callable of a batch, for `strategy.run`.
         batch: nested structure of `tf.TensorSpec`, a replica's batch.
         trains: bool, whether it updates weights.
-        model: of a step that changes nothing the `keras.Model` whose weights it reads; else None.
+        model: for a step that changes nothing, the `keras.Model` whose weights it reads; else None.
     """
 
     name: str
@@ -38,10 +38,10 @@ class Programs:
     """The programs of a run.
 
     Attributes:
-        steps: list of `StepProgram`, the one of training first.
+        steps: list of `StepProgram`, the training step first.
         variables: list of the variables that are in memory whichever program runs.
-        trainer: the `BaseTrainer`, whose `accumulation` a program has when it is traced; of other
-            models None.
+        trainer: the `BaseTrainer`, whose `accumulation` a program uses when it is traced; None for
+            other models.
     """
 
     steps: list[StepProgram]
@@ -52,7 +52,7 @@ class Programs:
         """Bytes of the variables on each replica.
 
         Args:
-            share_of: function of a variable's shape to that of a replica's part.
+            share_of: function from a variable's shape to that of a replica's part.
         """
         import tensorflow as tf
 
@@ -60,12 +60,12 @@ class Programs:
 
 
 class OwnStep:
-    """A model or step of the user's own: `module:function`.
+    """The user's own model or step: `module:function`.
 
-    The function is called without arguments, under the strategy of the devices. It returns a
-    compiled `keras.Model`, whose `train_step` and `test_step` are the programs, or a step, a
-    function of a replica's batch; and the batch of a step over all replicas, as `fit` takes it:
-    nested arrays or `tf.TensorSpec`, whose first axis is that of the examples.
+    The function is called without arguments, under the strategy of the devices. It returns a pair.
+    The first is a compiled `keras.Model`, whose `train_step` and `test_step` are the programs, or a
+    step, a function of a replica's batch. The second is the batch of a step over all replicas, as
+    `fit` takes it: nested arrays or `tf.TensorSpec`, whose first axis is that of the examples.
 
     Args:
         name: str, `module:function`.

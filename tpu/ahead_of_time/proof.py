@@ -1,4 +1,4 @@
-"""The proof: compiles the programs of a run for a slice, and searches the largest batch."""
+"""The proof: compiles the programs of a run for a slice, and searches for the largest batch."""
 
 import dataclasses
 import os
@@ -17,12 +17,12 @@ class Subject:
     Attributes:
         what: str, for the table.
         batch: dict of `images` and `texts` to their number in a step over all replicas.
-        keys: dict of the same to the config's key of this number.
+        keys: dict of the same names to the config's key for that number.
         text_length: int, tokens of a text, padding included.
         steps: int, of the run.
         programs: callable of (strategy, dict of the config's keys to other values) that returns
             `programs.Programs`.
-        parts: int, that a replica's batch is divided into.
+        parts: int, how many parts a replica's batch is divided into.
         on_jax: bool, whether the programs are JAX's.
         sharding: str, see `tpu.jax_strategy.JaxStrategy`.
     """
@@ -39,12 +39,12 @@ class Subject:
 
 
 def prove(subject, slice_, jobs=1, only=()):
-    """Compiles all programs of a subject; if they do not fit, searches the largest batch.
+    """Compiles all programs of a subject; if they do not fit, searches for the largest batch.
 
     Args:
         subject: `Subject`.
         slice_: `tpu.slices.Slice`.
-        jobs: int, programs that are compiled at once.
+        jobs: int, how many programs are compiled at once.
         only: tuple of str, the programs to compile; all if empty.
 
     Returns:
@@ -121,7 +121,7 @@ def _compiled(subject, batch, slice_, jobs=1, only=()):
 
 
 def _of_tensorflow(subject, changes, slice_):
-    """(`Programs`, a function of one of them to its StableHLO, bytes of variables)."""
+    """(`Programs`, a function from one of them to its StableHLO, bytes of variables)."""
     from tpu.ahead_of_time.tracing import Untraceable, stablehlo, tracing_strategy
 
     strategy = tracing_strategy(slice_.replicas, slice_.replicas // slice_.hosts)
@@ -140,7 +140,7 @@ def _of_tensorflow(subject, changes, slice_):
 
 
 def _of_jax(subject, changes, slice_):
-    """The same of JAX."""
+    """The same for JAX."""
     from tpu.ahead_of_time.lowering import lowering_strategy, stablehlo
 
     strategy = lowering_strategy(slice_, subject.sharding)
@@ -166,7 +166,7 @@ def _search(subject, slice_, memory):
     """
     share = {name: count // slice_.replicas for name, count in subject.batch.items()}
     whole = max(share.values())
-    # The size of a share to the excess in bytes (below 0: it fits).
+    # Maps the size of a share to the excess in bytes (below 0: it fits).
     tried = {whole: memory["needed"] - memory["available"]}
 
     def scaled(size):

@@ -8,15 +8,16 @@ _SECONDS_A_DAY = 86_400
 
 
 def verdict(programs, resident_bytes):
-    """Whether all programs fit, and which one needs most.
+    """Whether all programs fit, and which one needs the most memory.
 
     Args:
         programs: dict of a program's name to a dict of `compiler.compile_program`.
         resident_bytes: int, of the variables that are in memory whichever program runs. Those that
-            are no arguments of a program add to its peak.
+            are not arguments of a program add to its peak.
 
     Returns:
-        dict with `fits`, `program` (that needs most), `needed` and `available` (bytes a replica).
+        dict with `fits`, `program` (the one that needs the most), `needed` and `available` (bytes
+        a replica).
     """
 
     def needed(result):
@@ -42,8 +43,8 @@ def roofline(result, slice_, images, tokens, steps):
     Args:
         result: dict, of `compiler.compile_program` for a program that fits.
         slice_: `tpu.slices.Slice`.
-        images: int, a step over all replicas.
-        tokens: int, a step over all replicas, padding included.
+        images: int, in a step over all replicas.
+        tokens: int, in a step over all replicas, padding included.
         steps: int, of the run.
 
     Returns:
@@ -85,7 +86,7 @@ def differences(result, other):
 
 
 def all_reduced_bytes(result):
-    """Bytes of which every replica gets the sum over all.
+    """Bytes that are summed over all replicas, each of which gets the sum.
 
     Args:
         result: dict, of `compiler.compile_program`.
@@ -119,7 +120,7 @@ def require_programs(wanted, steps):
         steps: list of `tpu.ahead_of_time.programs.StepProgram`.
 
     Raises:
-        UserError: names those that there are.
+        UserError: names the programs that there are.
     """
     names = [program.name for program in steps]
     for name in wanted:
@@ -172,7 +173,7 @@ def table(outcome):
 
 
 def aligned(rows):
-    """Lines of a table, whose first column is aligned to the left.
+    """The lines of a table whose first column is aligned to the left.
 
     Args:
         rows: list of tuples of str, all of one length.
@@ -227,7 +228,7 @@ def _largest(largest):
     if largest["batch"] is None:
         return "no batch fits: not even the smallest"
     found = f"the largest batch that fits: {described(largest['batch'])} a step"
-    if "examples" in largest["batch"]:  # of a step of the user's own
+    if "examples" in largest["batch"]:  # the user's own step
         return found
     flags = " ".join(f"--config.{key}={value}" for key, value in largest["flags"].items())
     return f"{found} ({flags})"

@@ -2,11 +2,11 @@
 
 `tf.distribute.TPUStrategy` does most of its work in Python: which replica runs what, how variables
 are made and updated, where values are summed over the replicas. Only three things need hardware:
-the description of the slice, `tpu.replicate`, which passes the program of every replica to the
-TPU's compiler, and the two collectives. They are replaced here: `tpu.slices` describes the slice,
-the program of replica 0 is traced once for all (they are the same), with one copy of each variable,
-and the collectives become XLA's all-reduce over all replicas. The result is the program of one
-replica in StableHLO, for any XLA compiler.
+the description of the slice; `tpu.replicate`, which passes the program of every replica to the
+TPU's compiler; and the two collectives. They are replaced here. `tpu.slices` describes the slice.
+The program of replica 0 is traced once for all replicas (they are the same), with one copy of each
+variable. The collectives become XLA's all-reduce over all replicas. The result is the program of
+one replica in StableHLO, for any XLA compiler.
 
 It uses private names of TensorFlow 2.19 to 2.21.
 """
@@ -32,7 +32,7 @@ class Untraceable(Exception):
 
 
 def tracing_strategy(replicas, replicas_per_host=8):
-    """A strategy to build and to trace a model under, not to run it.
+    """A strategy for building and tracing a model, not for running it.
 
     Args:
         replicas: int.
@@ -68,7 +68,7 @@ def stablehlo(strategy, step, arguments):
         `mhlo.input_output_alias` says which of them belongs to which argument.
 
     Raises:
-        Untraceable: it holds what no TPU can run, such as strings or Python functions.
+        Untraceable: the step holds what no TPU can run, such as strings or Python functions.
     """
 
     @tf.function(jit_compile=True, autograph=False)
@@ -152,9 +152,9 @@ def _without_hardware(replicas):
         return gen_xla_ops.xla_all_reduce(x, groups, reduce_op="Add", mode="CrossReplica")
 
     def all_to_all(x, concat_dimension, split_dimension, split_count, name=None):
-        # TensorFlow broadcasts the first replica's value by this: `x` holds `replicas` copies, and
-        # index 0 of each replica's result comes from replica 0. The sum moves and holds as many
-        # bytes. Unlike the real one it takes neither booleans nor 64 bits.
+        # TensorFlow broadcasts the first replica's value with this: `x` holds `replicas` copies,
+        # and index 0 of each replica's result comes from replica 0. The sum moves and holds as
+        # many bytes. Unlike the real operation, it takes neither booleans nor 64 bits.
         x = tf.convert_to_tensor(x)
         is_first = tf.cast(gen_xla_ops.xla_replica_id(), tf.int32) == 0
         narrow = tf.cast(x, tf.int32) if x.dtype in (tf.bool, tf.int64, tf.uint64) else x

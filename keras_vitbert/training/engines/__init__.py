@@ -1,7 +1,7 @@
-"""What a training step cannot say in `keras.ops`, for each backend of Keras.
+"""What a training step cannot express in `keras.ops`, for each backend of Keras.
 
 The method (losses, merges, masks, optimisers, checks) is written once. An engine is what remains:
-gradients, sums over the replicas, parts of a batch one behind the other, updates of variables
+gradients, sums over the replicas, parts of a batch one after another, updates of variables
 (`tensorflow` and `jax`, with the same functions in the same order), the loop around the step
-(`_fitting`) and random numbers (`_keys`). `chosen` has those of the backend.
+(`_fitting`) and random numbers (`_keys`). `chosen` has those of the current backend.
 """

@@ -1,7 +1,7 @@
 """The engine on JAX: a step is a function of one device's share of a batch, or of the whole.
 
-See `tpu.jax_strategy`: where every device has all weights, the whole step is one device's; where
-weights are divided, the passes alone are, inside of `in_parts`.
+See `tpu.jax_strategy`: where every device has all weights, the whole step is a function of one
+device's share; where weights are divided, only the passes are, inside `in_parts`.
 """
 
 from typing import Any
@@ -17,7 +17,7 @@ from keras_vitbert.training.recomputation import recompute
 
 
 def value(variable):
-    """What a variable holds now: array.
+    """The current value of a variable: array.
 
     Args:
         variable: Keras variable.
@@ -56,7 +56,7 @@ def gradients(function, variables):
 
 
 class State(keras.StatelessScope):
-    """Values of variables; of others, those that the scope around it has.
+    """Values of variables; for other variables, the values in the scope around it.
 
     Args:
         values: iterable of (Keras variable, array).
@@ -79,7 +79,7 @@ class State(keras.StatelessScope):
         return found
 
     def held(self, variable):
-        """What this device has of a variable: array.
+        """What this device holds of a variable: array.
 
         Args:
             variable: Keras variable.
@@ -92,7 +92,7 @@ class State(keras.StatelessScope):
 
 
 class DividedState(keras.StatelessScope):
-    """Values of variables of which this device has a part, which are gathered when they are read.
+    """Values of variables of which this device holds a part; they are gathered when read.
 
     Args:
         variables: list of Keras variables.
@@ -101,7 +101,7 @@ class DividedState(keras.StatelessScope):
     """
 
     def __init__(self, variables, values, strategy):
-        super().__init__()  # which takes values of the variables' own shapes alone
+        super().__init__()  # it takes only values of the variables' own shapes
         self._strategy = strategy
         self._held = {id(v): value for v, value in zip(variables, values, strict=True)}
 
@@ -115,7 +115,7 @@ class DividedState(keras.StatelessScope):
 
 
 def shares():
-    """int, how many devices share a batch, of which a pass sees one's share."""
+    """int, how many devices share a batch; a pass sees one device's share."""
     strategy: Any = pass_scope.present("strategy")
     return strategy.num_replicas_in_sync
 
@@ -134,7 +134,7 @@ def summed(values):
 
 
 def of_all(sums):
-    """Sums that metrics take, which every device has alike.
+    """Sums for metrics, the same on every device.
 
     Args:
         sums: nested dicts and tuples of scalar arrays, see `summed`.
@@ -143,7 +143,7 @@ def of_all(sums):
 
 
 def after(tensor, others):
-    """An array that is not used before others are there.
+    """An array that is not used until others are ready.
 
     Args:
         tensor: array.
@@ -153,19 +153,20 @@ def after(tensor, others):
 
 
 def in_parts(function, batch, parts, variables=()):
-    """Sums what a function makes of the parts of a batch, with the memory of one part.
+    """Sums what a function returns for the parts of a batch, with the memory of one part.
 
     Args:
-        function: of (dict, a part of a device's share of the batch; scalar int array, its number)
-            to (lists of `gradients` by the variables; nested lists and dicts of arrays), all of
-            which is summed. It must not sum over devices, nor change a variable.
+        function: takes (dict, a part of a device's share of the batch; scalar int array, its
+            number) and returns (lists of `gradients` with respect to the variables; nested lists
+            and dicts of arrays), all of which is summed. It must not sum over devices or change a
+            variable.
         batch: dict of arrays, with first axes that `parts` divides.
         parts: int.
         variables: list of Keras variables.
 
     Returns:
-        what the function returns, of this device's share; where weights are divided, of the batch,
-        and gradients as the weights lie.
+        what the function returns, for this device's share; where weights are divided, for the whole
+        batch, with gradients divided like the weights.
 
     Raises:
         ValueError: the parts do not divide a first axis.
@@ -180,7 +181,7 @@ def in_parts(function, batch, parts, variables=()):
         scope = DividedState(read, values, strategy)
         with scope, pass_scope.using(state=scope):
             gradients, others = _of_share(function, batch, parts)
-        # By variables, as `specs` are; how many losses have gradients only the function knows.
+        # By variable, like `specs`; only the function knows how many losses have gradients.
         of_variables = list(zip(*gradients, strict=True)) or [()] * len(variables)
         return of_variables, jax.lax.psum(others, strategy.axis)
 
@@ -214,7 +215,7 @@ def half_square(tensor):
 
 
 def times(tensor, scale):
-    """A product that is 0 where the scale is, also for what is not finite.
+    """A product that is 0 where the scale is 0, even for values that are not finite.
 
     Args:
         tensor: array.
@@ -230,8 +231,8 @@ def update_each(update, variables, gradients, numbers, in_turn):
         update: of (variable, gradient, list of scalar or vector arrays).
         variables: list of Keras variables.
         gradients: list of arrays.
-        numbers: list of arrays, what else differs between steps.
-        in_turn: bool; XLA orders by itself.
+        numbers: list of arrays, other values that differ between steps.
+        in_turn: bool, without effect: XLA orders operations itself.
     """
     del in_turn
     for variable, gradient in zip(variables, gradients, strict=True):
@@ -259,8 +260,8 @@ def adam(variable, moments, gradient, rate, first, second, epsilon):
 
 
 def devices():
-    """What computes the steps: str, `tpu`, `gpu` or `cpu`; not `host`, for which layers have forms
-    of TensorFlow's.
+    """What computes the steps: str, `tpu`, `gpu` or `cpu`; not `host`, for which layers have
+    TensorFlow forms.
     """
     return jax.default_backend()
 
@@ -268,9 +269,9 @@ def devices():
 def prepare(network):
     """Makes the blocks' MLPs compute their activations again in the backward pass.
 
-    Else XLA writes each activation and its derivative, the largest values of a block, to memory and
-    reads them back, while a step waits for memory. What they are computed from is kept in their
-    place, and XLA computes them where a product reads them.
+    Otherwise XLA writes each activation and its derivative, the largest values of a block, to
+    memory and reads them back, while a step waits for memory. Their input is kept instead, and XLA
+    computes them where a product reads them.
 
     Args:
         network: a built Keras model with a `backbone`.

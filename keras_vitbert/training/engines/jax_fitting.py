@@ -17,8 +17,8 @@ from tpu.jax_strategy import Batches, current_strategy
 class Fitting(keras.Model):
     """`fit` and `evaluate`, with the state in the variables whenever a callback runs.
 
-    Those of Keras take it out of them while they run: a callback must neither read nor assign a
-    weight (keras#19054), and several steps of an execution are a loop in Python.
+    Keras' own take the state out of the variables while they run: a callback must neither read nor
+    assign a weight (keras#19054), and the steps of an execution are a loop in Python.
     """
 
     def __init__(self, *args, **kwargs):
@@ -39,16 +39,16 @@ class Fitting(keras.Model):
             self.test_function = self._compiled(self.test_step)
 
     def program(self, first_step, step=None):
-        """Steps as one program, from the values of variables to those after them.
+        """Steps as one program, from the values of variables before them to the values after.
 
         Args:
             first_step: callable of a batch that reads and assigns variables; returns logs.
-            step: the same, for further batches; or None of a step that trains nothing.
+            step: the same, for further batches; or None for a step that trains nothing.
 
         Returns:
-            (compiled function of (list of arrays, the state's; list of arrays, what steps only
-            read; batches), to (list of arrays, logs); list of Keras variables, the state; list of
-            Keras variables, what steps only read).
+            (compiled function that takes (list of arrays, the state; list of arrays that steps only
+            read; batches) and returns (list of arrays, logs); list of Keras variables, the state;
+            list of Keras variables that steps only read).
         """
         strategy = self.distribute_strategy
         state = [*self.variables, *self.metrics_variables, *self.optimizer.variables]
@@ -85,7 +85,7 @@ class Fitting(keras.Model):
         return run, state, frozen
 
     def _compiled(self, first_step, step=None):
-        """A function of batches that runs as many steps on the variables."""
+        """A function of batches that runs a step on the variables for each batch."""
         run, state, frozen = self.program(first_step, step)
         placed = self.distribute_strategy.placed
 
@@ -118,7 +118,7 @@ class Fitting(keras.Model):
             steps_per_epoch: int.
             initial_epoch, epochs, callbacks, validation_data, validation_freq, validation_steps: as
                 in `keras.Model.fit`.
-            shuffle, verbose: without effect; batches come as they are, and callbacks tell of them.
+            shuffle, verbose: without effect; batches come as they are, and callbacks report steps.
         """
         callbacks = keras.callbacks.CallbackList(callbacks, model=self, epochs=epochs)
         self.make_train_function()
@@ -181,6 +181,6 @@ def _is_due(epoch, frequency):
 
 
 def _unaliased(values):
-    """The same arrays, of which none is there twice: a buffer can be given away once only."""
+    """The same arrays, but none of them twice: a buffer can be donated only once."""
     seen = set()
     return [jnp.copy(x) if id(x) in seen or seen.add(id(x)) else x for x in values]

@@ -1,4 +1,4 @@
-"""Random numbers of dropout on JAX, by the example, for `ExampleDropout`.
+"""Random numbers of dropout on JAX, keyed by example, for `ExampleDropout`.
 
 They are those of `tensorflow_keys` with Threefry, which XLA fuses with what it acts on, on GPUs
 too.
@@ -14,7 +14,7 @@ from keras_vitbert.training import pass_scope
 
 
 def generator_of(strategy=None):
-    """The generator of devices: str, Threefry on all of them.
+    """The generator for the devices: str, Threefry on all of them.
 
     Args:
         strategy: `tpu.jax_strategy.JaxStrategy`, or None for the one in scope.
@@ -51,11 +51,11 @@ class Keys:
     Args:
         words: (seed, step, number of the pass).
         part: scalar int tensor or int, which part of each device's share of the batch it is.
-        parts: int, how many there are.
-        places: int, for how many examples of a part there are numbers; None for their count.
-        devices: int, that share the batch.
-        hosts: int, that take turns.
-        axis: str, of the mesh of devices; None where there is one alone.
+        parts: int, how many parts there are.
+        places: int, how many examples of a part have numbers; None for the count of examples.
+        devices: int, how many share the batch.
+        hosts: int, how many take turns.
+        axis: str, of the mesh of devices; None with a single device.
     """
 
     generator = "threefry"
@@ -70,7 +70,7 @@ class Keys:
         Args:
             inputs: array.
             layer: int.
-            rate: float, of those that are.
+            rate: float, the fraction that is dropped.
 
         Returns:
             bool array of the shape of `inputs`.
@@ -83,7 +83,7 @@ class Keys:
         return jnp.reshape(drawn >= jnp.uint32(round(rate * 2**32)), inputs.shape)
 
     def _examples(self, count):
-        """The numbers in the global batch of a part's examples."""
+        """The numbers of a part's examples in the global batch."""
         place = jnp.arange(count, dtype=jnp.uint32)
         device = jnp.asarray(jax.lax.axis_index(self._axis) if self._axis else 0, jnp.uint32)
         host, device = jnp.divmod(device, jnp.uint32(self._devices // self._hosts))

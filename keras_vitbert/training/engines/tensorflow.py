@@ -11,7 +11,7 @@ from tpu.devices import holder_of_weights
 
 
 def value(variable):
-    """What a variable holds now: tensor.
+    """The current value of a variable: tensor.
 
     Args:
         variable: Keras variable.
@@ -46,7 +46,7 @@ def gradients(function, variables):
 
 
 def shares():
-    """int, how many replicas share a batch, of which the step sees one's share."""
+    """int, how many replicas share a batch; the step sees one replica's share."""
     return tf.distribute.get_replica_context().num_replicas_in_sync
 
 
@@ -65,7 +65,7 @@ def summed(values):
 
 
 def of_all(sums):
-    """Sums that metrics take: a replica's own, which are added up when a metric is read.
+    """Sums for metrics: a replica's own, which are added up when a metric is read.
 
     Args:
         sums: nested dicts and tuples of scalar tensors, of this replica's share.
@@ -74,7 +74,7 @@ def of_all(sums):
 
 
 def after(tensor, others):
-    """A tensor that is not used before others are there.
+    """A tensor that is not used until others are ready.
 
     Args:
         tensor: tensor.
@@ -90,7 +90,7 @@ def half_square(tensor):
 
 
 def times(tensor, scale):
-    """A product that is 0 where the scale is, also for what is not finite.
+    """A product that is 0 where the scale is 0, even for values that are not finite.
 
     Args:
         tensor: tensor.
@@ -100,20 +100,20 @@ def times(tensor, scale):
 
 
 def update_each(update, variables, gradients, numbers, in_turn):
-    """Updates variables, on each device its own copy.
+    """Updates variables; each device updates its own copy.
 
     Args:
         update: of (variable, gradient, list of scalar or vector tensors).
         variables: list of Keras variables; `update` gets TensorFlow's.
         gradients: list of tensors, the same on all replicas.
-        numbers: list of tensors, what else differs between steps.
-        in_turn: bool, whether one variable is updated behind the other.
+        numbers: list of tensors, other values that differ between steps.
+        in_turn: bool, whether variables are updated one after another.
     """
 
     def each(strategy, gradients, *numbers):
         def of_device(variable, gradient, before, *numbers):
             first = [numbers[0]] if before is None else [numbers[0], before.read_value()]
-            # Products of all weights would be kept from the beginning of the step.
+            # Otherwise products of all weights would be kept from the beginning of the step.
             with tf.control_dependencies(first):
                 update(variable, gradient, numbers)
 
@@ -163,7 +163,7 @@ def devices():
 
 
 def prepare(network):
-    """Makes a network's layers take the forms that are fastest here, where they are asked to.
+    """Makes a network's layers take the forms that are fastest here, where that is asked for.
 
     Args:
         network: a built Keras model with a `backbone`.

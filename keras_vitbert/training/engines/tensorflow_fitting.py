@@ -98,7 +98,7 @@ class Fitting(keras.Model):
     def _get_metrics_result_or_logs(self, logs):
         """An epoch's logs: means over all replicas.
 
-        Without this, Keras would keep the step's own logs, which are made on each replica, as they
-        also contain the gradient's norm.
+        Without this, Keras would keep the step's own logs, which are made on each replica, because
+        they also contain the gradient's norm.
         """
         return {**logs, **self.get_metrics_result()}

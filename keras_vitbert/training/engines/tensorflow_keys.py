@@ -1,4 +1,4 @@
-"""Random numbers of dropout on TensorFlow, by the example, for `ExampleDropout`."""
+"""Random numbers of dropout on TensorFlow, keyed by example, for `ExampleDropout`."""
 
 import functools
 from typing import Any, Optional
@@ -9,12 +9,12 @@ from keras_vitbert.merging.threefry import SHORT, threefry
 from keras_vitbert.training import cpu_layers
 from tpu.devices import holder_of_weights
 
-_GROUP = 8  # numbers of 16 bits that Philox makes of a counter
+_GROUP = 8  # numbers of 16 bits that Philox makes from a counter
 _ALGORITHM = 1  # Philox, among TensorFlow's
 
 
 def generator_of(strategy=None):
-    """The generator of devices: str, Philox on GPUs, where nothing fuses Threefry.
+    """The generator for the devices: str, Philox on GPUs, where nothing fuses Threefry.
 
     Args:
         strategy: `tf.distribute.Strategy`, or None for the one in scope.
@@ -64,18 +64,18 @@ class Keys(tf.experimental.ExtensionType):
         Args:
             inputs: tensor.
             layer: int or scalar uint32 tensor.
-            rate: float, of those that are.
+            rate: float, the fraction that is dropped.
 
         Returns:
             bool tensor of the shape of `inputs`.
         """
-        # They need nothing but keys: without this, those of all layers would be drawn at once.
+        # Draws need nothing but keys: without this, those of all layers would happen at once.
         with tf.control_dependencies([inputs]):
             if cpu_layers.applies() and self.generator == "threefry":
                 return self._fused(inputs, layer, rate)[1]
             shape = tf.shape(inputs, tf.int64)
             count, first = shape[0], self._first(shape[0])
-            # Texts may be of any length.
+            # Texts may have any length.
             entries = inputs.shape[1:].num_elements() or tf.reduce_prod(shape[1:])
             drawn: Any
             if self.generator == "threefry":
@@ -85,7 +85,7 @@ class Keys(tf.experimental.ExtensionType):
             return tf.reshape(drawn >= _limit(rate, drawn.dtype), shape)
 
     def dropped(self, inputs, layer, rate):
-        """A batch after dropout by threefry, as one program of XLA's.
+        """A batch after dropout by threefry, as one XLA program.
 
         Args:
             inputs: tensor.
@@ -120,13 +120,13 @@ class Keys(tf.experimental.ExtensionType):
         return both
 
     def _first(self, count):
-        """The place of this replica's first example; a host's replicas share its in order."""
+        """The place of this replica's first example; replicas of a host share its in order."""
         places = count if self.places is None else self.places
         replica: Any = self.replica
         return replica % self.local * places * self.hosts + replica // self.local
 
     def _words(self, layer):
-        """What numbers follow from, apart from the example and the place in it: uint32 scalars."""
+        """What the numbers depend on, besides the example and the place in it: uint32 scalars."""
         words = [tf.convert_to_tensor(x, tf.uint32) for x in (self.seed, self.number, layer)]
         return [tf.cast(self.step, tf.uint32), *words]
 
@@ -143,22 +143,22 @@ class Keys(tf.experimental.ExtensionType):
             dtype=tf.uint32,
         )
         halves: Any = tf.reshape(tf.bitcast(drawn, tf.uint16), (rows, groups * _GROUP))
-        # Those between are the other hosts'.
+        # The rows between are the other hosts'.
         return halves[:: self.hosts, :entries]
 
 
 def _threefry(words, first, every, count, entries):
-    """uint32 `(count, entries)`; of examples `first`, `first + every`, ..."""
+    """uint32 `(count, entries)`, for the examples `first`, `first + every`, ..."""
     step, seed, number, layer = words
     key = threefry((seed, step), (number, layer))
-    # Not in int32, which would be kept on the host where it is not compiled.
+    # Not in int32, which would be kept on the host unless it is compiled.
     examples = tf.cast(first + tf.range(count) * every, tf.uint32)
     places = tf.cast(tf.range(entries, dtype=tf.int64), tf.uint32)
     return threefry(key, (places[tf.newaxis], examples[:, tf.newaxis]), SHORT)[0]
 
 
 def _limit(rate, dtype):
-    """What is drawn for an entry that is kept is not below this."""
+    """An entry is kept if the number drawn for it is not below this."""
     return tf.constant(round(rate * 2 ** (8 * dtype.size)), dtype)
 
 

@@ -106,7 +106,7 @@ def chosen(only):
     beginnings = only.split(",") if only else [""]
     for beginning in beginnings:
         if not any(name.startswith(beginning) for name in JOBS):
-            raise ValueError(f"{beginning!r} begins no name; there are {', '.join(JOBS)}")
+            raise ValueError(f"no name begins with {beginning!r}; the names are {', '.join(JOBS)}")
     return [name for name in JOBS if name.startswith(tuple(beginnings))]
 
 

@@ -54,7 +54,9 @@ def main():
     """Runs both engines in turns, and prints a table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--flags", default="", help="further flags of pretrain, by spaces")
+    parser.add_argument(
+        "--flags", default="", help="further flags of pretrain, separated by spaces"
+    )
     arguments = parser.parse_args()
     flags, rows = shlex.split(arguments.flags), []
     for number in range(arguments.rounds):

@@ -342,7 +342,9 @@ def main():
         return 0
     wanted = asked.only.split(",")
     if unknown := set(wanted) - set(names):
-        parser.error(f"--only: {', '.join(sorted(unknown))} is none of {', '.join(names)}")
+        parser.error(
+            f"--only: unknown {', '.join(sorted(unknown))}; choose from {', '.join(names)}"
+        )
     parts = [(part, name) for part in ("time", "memory") for name in wanted]
     growths = [
         _measured(part, name, asked) for part, name in parts if part == "time" or name in STEPS

@@ -53,12 +53,12 @@ def main():
     parser.add_argument("--output", required=True, type=pathlib.Path)
     parser.add_argument("--runs", default=",".join(names), help="names, see RUNS")
     parser.add_argument("--seeds", default="0")
-    parser.add_argument("--at_once", type=int, default=1, help="runs beside each other")
+    parser.add_argument("--at_once", type=int, default=1, help="how many runs at once")
     values = parser.parse_args()
     wanted = values.runs.split(",")
     unknown = [name for name in wanted if name not in names]
     if unknown:
-        parser.error(f"no such run: {unknown[0]}; there are {', '.join(names)}")
+        parser.error(f"no such run: {unknown[0]}; the runs are {', '.join(names)}")
     seeds = [int(seed) for seed in values.seeds.split(",")]
 
     def run(name, seed, *flags):

@@ -10,9 +10,10 @@ transformers in its pipelines, in float32. Both get the same bytes and strings:
     mask N    the same with one [MASK], filled
 
 each 8 one by one and 32 at once; transformers also pads to the longest of a batch. The vocabulary
-holds 30,000 made-up words. Each round runs every task on both sides. It prints examples a second,
-the median of the ratios over the rounds, and the same for processor time, which other work on the
-machine disturbs less. --transformers_python is a Python with torch, transformers and Pillow.
+holds 30,000 tokens: special ones and made-up words. Each round runs every task on both sides. It
+prints examples a second, the median of the ratios over the rounds, and the same for processor time,
+which other work on the machine disturbs less. --transformers_python is a Python with torch,
+transformers and Pillow.
 """
 
 import argparse

@@ -31,7 +31,7 @@ def main():
     parser.add_argument("--layers", type=int, default=0, help="blocks, if not those of the size")
     parser.add_argument("--settings", default="1,2,4,8,remat,8+remat")
     parser.add_argument("--dtype", default="float32", help="or mixed_bfloat16")
-    parser.add_argument("--together", action="store_true", help="both passes at a time")
+    parser.add_argument("--together", action="store_true", help="both passes at once")
     parser.add_argument("--alone", default="", help="the setting that this process measures")
     arguments = parser.parse_args()
     if arguments.alone:

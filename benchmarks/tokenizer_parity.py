@@ -8,8 +8,8 @@ Hugging Face's `tokenizers`, which transformers uses. FILE is a text, compared l
 dump of Wikipedia (.bz2), compared by sentences. --characters compares each character of Unicode, in
 a word and by itself. Without --vocabulary every character is a token, so every difference shows.
 
-It prints how many lines, tokens and lines that differ there are, and each word that differs, the
-most common first.
+It prints how many lines, tokens and lines that differ there are, and the words that differ, the
+most common first: at most --shown of them (40), then how many more there are.
 """
 
 import argparse

@@ -6,7 +6,7 @@ every command, does not load TensorFlow.
 
 import importlib
 
-import pipelines  # noqa: F401 - it sees to Ctrl-C while a command is loaded
+import pipelines  # noqa: F401 - it handles Ctrl-C while a command loads
 
 __version__ = "0.1.0"
 

@@ -54,8 +54,10 @@ def main(argv):
         ("output_dir", "", "where to write it: a new or empty folder"),
         ("task", "", "which head to write, if the checkpoint has several (default: the first)"),
     )
-    flags.DEFINE_enum("format", FORMATS[0], FORMATS, "who reads it", flag_values=values)
-    flags.DEFINE_enum("dtype", DTYPES[0], DTYPES, "of weights of a run", flag_values=values)
+    flags.DEFINE_enum("format", FORMATS[0], FORMATS, "the format to write", flag_values=values)
+    flags.DEFINE_enum(
+        "dtype", DTYPES[0], DTYPES, "dtype of the weights, for --format=run", flag_values=values
+    )
     parse_flags(values, argv, __doc__, required=("checkpoint", "output_dir"))
     _check_output(values.output_dir)
     if values.format != "keras_hub" and values.task:
@@ -91,7 +93,9 @@ def _preset(trained, values):
     kinds = available_kinds(trained)
     kind = values.task or kinds[0]
     if kind not in kinds:
-        raise UserError(f"--task={kind}: {values.checkpoint} has none; it has {', '.join(kinds)}")
+        raise UserError(
+            f"--task={kind}: {values.checkpoint} has no such head; it has {', '.join(kinds)}"
+        )
     return kind, build_task(trained, kind).save_to_preset, kind, ""
 
 
@@ -109,7 +113,7 @@ def _run(trained, values):
 
     if "variant" not in trained.record:
         raise UserError(
-            f"--checkpoint={values.checkpoint}: is no run of keras_vitbert.pretrain, which "
+            f"--checkpoint={values.checkpoint}: is not a run of keras_vitbert.pretrain, which "
             "--format=run is for; leave that out for a preset, which holds this model whole"
         )
     round_weights(trained.network, values.dtype)

@@ -78,7 +78,12 @@ def define_flags(values):
         DETERMINISTIC,
         *DIVERGENCE_FLAGS,
         ("profile", "", "START,STOP: the steps to trace for TensorBoard's profile plug-in"),
-        ("max_bad_records", 0, "damaged records to skip at most; above 0 all are checked first", 0),
+        (
+            "max_bad_records",
+            0,
+            "how many damaged records may be skipped; above 0, all are checked first",
+            0,
+        ),
         ("cache", False, "keep training records in memory once they are read"),
         ("cache_dir", "", "the folder of prepared sample data (default: ~/.cache/keras_vitbert)"),
         values=values,

@@ -33,7 +33,7 @@ def define_flags(values):
     flags.define_flags(
         *settings.INPUT_FLAGS,
         ("shots", "5,25,0", "examples of each class to learn from, comma-separated; 0: all"),
-        ("draws", 3, "how often a few examples are drawn", 1),
+        ("draws", 3, "how many times few-shot examples are drawn", 1),
         ("output_dir", "", "a folder for summary.json"),
         values=values,
     )

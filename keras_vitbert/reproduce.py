@@ -11,8 +11,9 @@ commands, such as devices and where the data are.
 OUTPUT_DIR gets a folder for each run, `results.json` with the result of each run and how it was
 made, and `results.md` with the tables. Run again, it resumes where it stopped; machines that share
 the folder divide the runs among themselves. A run listed in `results.json` is not repeated, whether
-or not its folder still exists. --repeat=N runs N of the fine-tunings again, with all that they
-need, in OUTPUT_DIR/repeated, and fails if a number differs.
+or not its folder still exists. --repeat=N runs N of the finished fine-tunings (or of the other
+finished runs, if none is a fine-tuning) again, with all that they need, in OUTPUT_DIR/repeated, and
+fails if a number differs.
 
 Exit status: 0 done, 2 bad flag, file or data, 75 stopped by a signal.
 """
@@ -41,17 +42,17 @@ def main(argv):
     """
     values = define_flags(
         ("scale", "sample", f"one of {', '.join(SCALES)}"),
-        ("table", "", f"of {', '.join(_TABLES)}"),
-        ("figure", "", f"of {', '.join(_FIGURES)}"),
-        ("ablation", "", f"of {', '.join(_ABLATIONS)}"),
+        ("table", "", f"any of {', '.join(_TABLES)}"),
+        ("figure", "", f"any of {', '.join(_FIGURES)}"),
+        ("ablation", "", f"any of {', '.join(_ABLATIONS)}"),
         ("all", False, "all of them"),
         ("seeds", 0, "for each row; 0: what the scale has, between 1 and 3", 0),
         ("output_dir", "", "the folder of all runs (default: runs/reproduce-SCALE)"),
         ("results", "", "the file of results, beside its page (default: OUTPUT_DIR/results.json)"),
-        ("repeat", 0, "run so many of the finished ones again, and compare the numbers", 0),
-        ("dry_run", False, "only print what is there, what is missing and how long it takes"),
-        ("cifar10", "", "of small: a folder that holds train/CLASS/*.jpg, CIFAR-10's"),
-        ("books", "", "of small: a folder of plain-text books"),
+        ("repeat", 0, "repeat this many finished runs, and compare the numbers", 0),
+        ("dry_run", False, "only print what is done, what is missing and how long it takes"),
+        ("cifar10", "", "for --scale=small: a folder that holds train/CLASS/*.jpg, CIFAR-10's"),
+        ("books", "", "for --scale=small: a folder of plain-text books"),
         ("bert", "", "a BERT of another project, for a row of its own in Table 1"),
         ("vit", "", "likewise a ViT"),
         ("pretrain", "", "further flags of keras_vitbert.pretrain, as in a shell"),
@@ -97,7 +98,8 @@ def main(argv):
         if differing:
             raise UserError(
                 f"numbers that differ from those of {asked.results.path}: {len(differing)}, "
-                "see above; another machine or other versions explain last digits, nothing more"
+                "see above; another machine or other versions explain differences in the last "
+                "digits only"
             )
         print(f"{same} units have the same numbers to the bit")
         return ""
@@ -139,7 +141,7 @@ def _asked(values):
         given = [part.strip() for part in values[flag].value.split(",") if part.strip()]
         for part in given:
             if part not in known:
-                raise UserError(f"--{flag}={values[flag].value}: give of {', '.join(known)}")
+                raise UserError(f"--{flag}={values[flag].value}: give any of {', '.join(known)}")
         names += [f"{prefix}{part}" for part in (known if values.all else given)]
     if not names:
         raise UserError("give --table, --figure, --ablation or --all")

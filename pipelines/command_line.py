@@ -292,7 +292,7 @@ def quiet_loading():
     is_worker = multiprocessing.parent_process() is not None  # of a job, which has many
     backend = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     if backend not in _backends and not is_worker:
-        raise UserError(f"KERAS_BACKEND={backend}: only {' or '.join(_backends)} will do; unset it")
+        raise UserError(f"KERAS_BACKEND={backend}: must be {' or '.join(_backends)}; unset it")
     hold = stderr_filter.held if stderr_filter.is_active() else _held
     missing = [name for package, name in _HEAVY.items() if package not in sys.modules]
     said = doing(f"loading {missing[0]}") if missing and not is_worker else contextlib.nullcontext()

@@ -95,9 +95,9 @@ def check_output_file(path, flag):
 
 
 def check_writable(path, flag):
-    """Refuses a path whose folder cannot be written to or cannot be made. It makes no folder.
+    """Refuses a path whose folder cannot be written to or cannot be made. It makes no local folder.
 
-    Remote folders need not be made; the file that is written there as a test is removed.
+    A remote folder is made, see `make_folder`; the file that is written there as a test is removed.
 
     Args:
         path: str, a file or the beginning of its name, local or `gs://`.

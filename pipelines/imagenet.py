@@ -73,7 +73,7 @@ def write_classes(output, classes):
     with tf.io.gfile.GFile(path) as stream:
         if stream.read() != text:
             raise UserError(
-                f"{path}: lists other classes than the {len(classes):,} of these images; give "
+                f"{path}: does not list the {len(classes):,} classes of these images; give "
                 "another --output"
             )
 
@@ -146,18 +146,18 @@ def _parse(argv):
     fewer = f"fewer where a file would hold less than {MIN_IMAGES_PER_SHARD} images"
     values = define_flags(
         ("output", None, "Folder of the files that are written, local or gs://."),
-        ("train_tar", None, "ILSVRC2012_img_train.tar: a tar file of a tar file a class."),
+        ("train_tar", None, "ILSVRC2012_img_train.tar: a tar file of one tar file per class."),
         ("validation_tar", None, "ILSVRC2012_img_val.tar."),
         (
             "validation_labels",
             None,
-            "The class of each image of --validation_tar, one name a line, in the order of the "
+            "The class of each image of --validation_tar, one name per line, in the order of the "
             "images' names. Default: ImageNet's, which come with tensorflow-datasets.",
         ),
         ("tfds_data_dir", None, "Folder in which TFDS keeps prepared data sets."),
         ("manual_dir", None, "Folder of the original tar files, for TFDS to prepare."),
         ("folder", None, "Folder that holds train/ and val/ or validation/."),
-        ("train_folder", None, "Folder that holds a folder of training images a class."),
+        ("train_folder", None, "Folder that holds one folder of training images per class."),
         ("validation_folder", None, "The same of validation images."),
         ("train_shards", None, f"Training files. Default: {SHARDS['train']}, {fewer}.", 1),
         ("validation_shards", None, f"Validation files. Default: {SHARDS['validation']}.", 1),
@@ -173,14 +173,14 @@ def _check_source(values):
     if not given:
         raise UserError(
             "no images; give --train_tar=FILE and --validation_tar=FILE, --tfds_data_dir=DIR, or "
-            "--folder=DIR; --help tells more"
+            "--folder=DIR; see --help"
         )
     sources = [_TARS, ("tfds_data_dir",), ("folder",), _FOLDERS]
     if sum(any(name in given for name in names) for names in sources) > 1:
         raise UserError(f"--{given[0]} and --{given[-1]} are two sources of images; give one")
     for flag, needed in (("manual_dir", "tfds_data_dir"), ("validation_labels", "validation_tar")):
         if values[flag].value and not values[needed].value:
-            raise UserError(f"--{flag} needs --{needed}; --help tells more")
+            raise UserError(f"--{flag} needs --{needed}; see --help")
     if given[0] in _TARS:
         return "tar"
     return "tfds" if given[0] == "tfds_data_dir" else "folder"

@@ -58,9 +58,11 @@ def check(prefix, files):
     folder = os.path.dirname(prefix)
     entries = {os.path.join(folder, entry["name"]): entry for entry in manifest["shards"]}
     for file in sorted(set(files) ^ set(entries)):
-        raise UserError(
-            f"{file} is {'not known to' if file in files else 'missing beside'} its manifest"
-        )
+        if file in files:
+            raise UserError(
+                f"{file} is not listed in {manifest_path(prefix)}; remove it, or narrow --files"
+            )
+        raise UserError(f"{file} is listed in {manifest_path(prefix)} but is missing; restore it")
     with concurrent.futures.ThreadPoolExecutor() as threads:
         for file, (digest, size) in zip(files, threads.map(whole_digest, files), strict=True):
             entry = entries[file]
@@ -73,7 +75,7 @@ def check(prefix, files):
             index_is_right = all(places.get(n, 0) == offset for n, offset in entry["index"])
             if (len(places), size, True) != (entry["records"], entry["bytes"], index_is_right):
                 raise UserError(
-                    f"{manifest_path(prefix)}: is wrong about {file}, which holds {len(places)} "
+                    f"{manifest_path(prefix)}: does not match {file}, which holds {len(places)} "
                     "records; remove the manifest, or write the data again"
                 )
 

@@ -116,7 +116,11 @@ def is_active():
 
 @contextlib.contextmanager
 def held():
-    """Drops all that the block writes to descriptor 2, and shows it if the block fails."""
+    """Drops all that the block writes to descriptor 2.
+
+    It is shown with all else that was dropped: by `filtered` after an unexpected exception, or when
+    the command crashes.
+    """
     filter_ = _active
     assert filter_ is not None
     filter_.tell(_HOLD)

@@ -87,7 +87,7 @@ def main(argv):
     files.check_writable(values.output, "output")
     if tf.io.gfile.exists(values.output) and not values.overwrite:
         raise UserError(
-            f"--output={values.output}: is there already, and what was made with it needs it; "
+            f"--output={values.output}: already exists, and data made with it depends on it; "
             "give another name, or --overwrite"
         )
     units = documents.find_units(values.documents, unit_bytes=_UNIT_BYTES)
@@ -99,7 +99,7 @@ def main(argv):
         lower_case=not values.cased,
     )
     write_vocabulary(values.output, tokens)
-    few = f" (the text has no more than that, {values.size:,} were wanted)"
+    few = f" (the text yields no more; {values.size:,} were requested)"
     command_line.say(
         f"vocabulary: {len(tokens):,} tokens{few if len(tokens) < values.size else ''}, "
         f"{time.monotonic() - started:.1f} s"

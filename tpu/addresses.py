@@ -165,7 +165,7 @@ def find_vm():
     """
     accelerator_type = metadata("instance/attributes/accelerator-type")
     if not accelerator_type:
-        raise NotFound(f"metadata server {_metadata_host()}: this machine is no TPU VM")
+        raise NotFound(f"metadata server {_metadata_host()}: this machine is not a TPU VM")
     endpoints = metadata("instance/attributes/worker-network-endpoints") or ""
     # Entries such as `unknown:unknown:10.164.0.7`.
     hosts = [entry.rpartition(":")[2].strip() for entry in endpoints.split(",") if entry.strip()]
@@ -192,7 +192,7 @@ def find_node(name):
     except TimeoutError:
         raise NotFound(f"Google Cloud: no answer in {NODE_SECONDS} s") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise NotFound("Google Cloud: an answer that cannot be read") from error
+        raise NotFound("Google Cloud: unreadable answer") from error
 
 
 def _find_node(name):
@@ -212,7 +212,7 @@ def _find_node(name):
         raise UserError(f"--tpu={name}: there is no TPU of this name {here}; correct it")
     if status != 200:
         raise UserError(
-            f"--tpu={name}: Google Cloud answered {status}, asked for it {here}; "
+            f"--tpu={name}: Google Cloud answered {status} to a request for it {here}; "
             "give this machine's service account the role roles/tpu.viewer"
         )
     node = json.loads(body)

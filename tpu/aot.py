@@ -51,7 +51,7 @@ _MOST_GIB = 1_000
 _TPU = "tpu", "", "the accelerator type, such as v3-128"
 _REPORT = (
     ("programs", "", "which programs, comma-separated, such as train (default: all)"),
-    ("explain", False, "of TPUs: which part of each step moves and computes how much"),
+    ("explain", False, "for TPUs: how much each part of a step moves and computes"),
     ("json", "", "a file to write the whole outcome to"),
     ("jobs", 1, "how many programs are compiled at once; the paper's take some 13 GB each", 1),
 )
@@ -66,7 +66,7 @@ def define_flags(values):
     """
     flags.define_flags(
         _TPU,
-        ("gpu", "", "the memory of GPUs in GiB, comma-separated: proves a run on one of them"),
+        ("gpu", "", "GPU memory sizes in GiB, comma-separated: proves the run on one GPU of each"),
         BACKEND,
         ("variant", "vitbert", "the variant of pre-training"),
         ("compare", "", "another variant, to compare the training step with"),
@@ -104,7 +104,7 @@ def main(argv):
     sizes = _gpu_sizes(values)
     on_jax = choose_backend(values.backend) == "jax"
     if on_jax and sizes:
-        raise UserError("--gpu: of JAX only TPUs are proven; give --backend=tensorflow")
+        raise UserError("--gpu: with JAX only TPUs can be proven; give --backend=tensorflow")
     slice_, subject, other = read(values, config, given, on_jax)
     _check_output(values)
     if sizes:
@@ -154,7 +154,7 @@ def _on_gpus(values, subject, sizes):
     print(gpu.table(outcome))
     if not all(found["parts"] for found in outcome["gpus"]):
         raise UserError(
-            f"--gpu={values.gpu}: it does not fit on each of them; give --config.remat, a smaller "
+            f"--gpu={values.gpu}: it does not fit on all of them; give --config.remat, a smaller "
             "model, or larger GPUs"
         )
     return outcome
@@ -171,7 +171,8 @@ def _gpu_sizes(values):
     for size in sizes:
         if not size.isdecimal() or not 1 <= int(size) <= _MOST_GIB:
             raise UserError(
-                f"--gpu={values.gpu}: {size!r} is no memory in GiB; give such as --gpu=16,24,80"
+                f"--gpu={values.gpu}: {size!r} is not a memory size in GiB; give for example "
+                "--gpu=16,24,80"
             )
     return [int(size) for size in sizes]
 
@@ -183,7 +184,7 @@ def _only(values):
 
 def _check_output(values):
     if values.json and not os.path.isdir(os.path.dirname(values.json) or "."):
-        raise UserError(f"--json={values.json}: there is no such folder; make it first")
+        raise UserError(f"--json={values.json}: the folder does not exist; create it first")
 
 
 def _write(values, outcome):
@@ -260,8 +261,7 @@ def _fine_tuning(values, config, given, on_jax):
     num_classes = values.num_classes or task.num_classes
     if not num_classes:
         raise UserError(
-            f"--task={values.task}: how many classes there are depends on your data; give "
-            "--num_classes"
+            f"--task={values.task}: the number of classes depends on your data; give --num_classes"
         )
     if keys := {"image_size", "batch"}.intersection(open_keys(config)):
         flags = " and ".join(f"--config.{key}" for key in sorted(keys))

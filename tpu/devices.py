@@ -25,7 +25,10 @@ def holder_of_weights(strategy):
 
 
 def is_shared(strategy):
-    """Whether a strategy shares batches among replicas, even if there is only one: bool.
+    """Whether a strategy shares batches among replicas: bool.
+
+    With TensorFlow, any strategy but the default one does, even with a single replica; with JAX, it
+    takes several.
 
     Args:
         strategy: see `tpu.strategy.get_strategy`.

@@ -51,7 +51,7 @@ def wait_for_peers(cluster, task, seconds=SECONDS):
                 # A peer that has continued runs TensorFlow's server; it greeted us before that.
                 if missing[host] in (None, _TENSORFLOW if host in greeted else None):
                     answered.add(host)
-                    missing[host] = "it does not greet"
+                    missing[host] = "it has not sent a greeting"
             if not missing:
                 return
             host, reason = next(iter(missing.items()))
@@ -60,7 +60,7 @@ def wait_for_peers(cluster, task, seconds=SECONDS):
             if passed > seconds:
                 raise UserError(
                     f"TF_CONFIG: {names[host]} at {host}{more}: {reason}, for {seconds:g} s; start "
-                    "the same command there, or wait longer by --wait_seconds"
+                    "the same command there, or wait longer with --wait_seconds"
                 )
             if passed > next_words:
                 say(f"waiting for {names[host]} at {host}{more}: {reason}; {passed:.0f} s")
@@ -96,7 +96,7 @@ def _answering(own, peers):
         server = socket.create_server(("", int(own.rpartition(":")[2])))
     except OSError as error:
         raise UserError(
-            f"TF_CONFIG: this machine cannot take its place among the workers at {own} "
+            f"TF_CONFIG: this machine cannot join the workers as {own} "
             f"({error.strerror}); is its port in use, by another run?"
         ) from error
 

@@ -46,7 +46,7 @@ def define_flags(values):
         "the address of the TPU: grpc://HOST:8470 of all its hosts, comma-separated (default: on a "
         "TPU VM, that TPU)"
     )
-    wait = "how long to wait for the other machines of TF_CONFIG to begin"
+    wait = "how long to wait for the other machines of TF_CONFIG to start"
     flags.define_flags(
         BACKEND,
         ("tpu", None, tpu),
@@ -107,7 +107,7 @@ def get_strategy(tpu=None, tpu_address="", sharding="replicated"):
             return tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
         except tf.errors.OpError as error:
             raise UserError(
-                f"TF_CONFIG: this machine cannot take its place among the workers "
+                "TF_CONFIG: this machine cannot join the workers "
                 f"({one_line(error)[:200]}); is its port in use, by another run?"
             ) from error
     if len(tf.config.list_logical_devices("GPU")) > 1:
@@ -203,7 +203,7 @@ def parse_addresses(text, flag):
         if not host:
             problem = "an address is empty"
         elif host in hosts[:number]:
-            problem = f"{host} is there twice"
+            problem = f"{host} is given twice"
         if problem:
             raise UserError(f"{flag}: {problem}; give grpc://HOST:8470, several comma-separated")
     return hosts
@@ -336,13 +336,13 @@ def check_tf_config(text):
             problem = addresses.address_problem(str(host))
             require(not problem, f"cluster.{job}: {problem}")
     everyone = [host for hosts in cluster.values() for host in hosts]
-    require(len(set(everyone)) == len(everyone), "the cluster has an address twice")
+    require(len(set(everyone)) == len(everyone), "an address occurs twice in the cluster")
     require(len(cluster.get("chief", [])) <= 1, "the cluster has several chiefs")
     require(isinstance(task, dict), "it has no task")
     job, index = task.get("type"), task.get("index")
     known = isinstance(job, str) and job in cluster
-    require(known, f"task.type {job!r} is no job of the cluster ({', '.join(cluster)})")
+    require(known, f"task.type {job!r} is not a job of the cluster ({', '.join(cluster)})")
     in_range = str(index).isdecimal() and int(index) < len(cluster[job])
     last = len(cluster[job]) - 1
-    require(in_range, f"task.index {index!r} is not from 0 to {last}, as cluster.{job} asks")
+    require(in_range, f"task.index {index!r} must be from 0 to {last} for cluster.{job}")
     return config

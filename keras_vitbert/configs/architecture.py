@@ -67,7 +67,9 @@ def problems(model):
     is_rate = isinstance(rate, _NUMBER) and 0 <= rate < 1
     require(is_rate, "stochastic_depth", "must be in [0, 1)")
     epsilon = found["layer_norm_epsilon"]
-    require(isinstance(epsilon, _NUMBER) and 0 < epsilon < 1, "layer_norm_epsilon", "must be small")
+    require(
+        isinstance(epsilon, _NUMBER) and 0 < epsilon < 1, "layer_norm_epsilon", "must be in (0, 1)"
+    )
     scale = found["embedding_scale"]
     fits = isinstance(scale, _NUMBER) and 0 < scale <= 1000
     require(fits, "embedding_scale", "must be in (0, 1000]")
@@ -83,7 +85,7 @@ def problems(model):
             isinstance(value, _NUMBER) and abs(value) < 1e6 for value in values
         )
         are_three = are_numbers and len(values) == 3 and (name == "image_mean" or all(values))
-        require(are_three, name, "must be three numbers, of a deviation three others than 0")
+        require(are_three, name, "must be three numbers, for image_std all non-zero")
     if not wrong and found["image_head"] == "deit":
         require(tokens == 2, "image_head", "needs prefix_tokens=2")
     return wrong

@@ -64,7 +64,9 @@ def parts_of(name):
             f"must be one of {', '.join(ENTRIES)}, a + and one of {', '.join(WEIGHTINGS)}"
         )
     if second == "alternate":
-        raise ValueError("alternate leaves one gradient a step, nothing for a rule for each entry")
+        raise ValueError(
+            "alternate uses one gradient per step, so a rule per entry has nothing to merge"
+        )
     return first, second
 
 

@@ -8,8 +8,8 @@ from pipelines.flags import asks_for_help, parse_flags, parse_known_flags
 
 # The help of `--accept_changes`, see `keras_vitbert.runs.run_folder.RunFolder.begin`.
 ACCEPT_CHANGES = (
-    "what may differ from what the run in --output_dir began with, comma-separated, as its refusal "
-    "names it, such as texts or config.seed; it is recorded"
+    "what may differ from what the run in --output_dir began with, comma-separated, as named in "
+    "the error, such as texts or config.seed; it is recorded"
 )
 # Flags of `pretrain` and `finetune`, see `keras_vitbert.runs.divergence`.
 DIVERGENCE_FLAGS = (
@@ -19,7 +19,7 @@ DIVERGENCE_FLAGS = (
         "what to do after a step whose loss, gradient or update is not finite or far too large, "
         "and which is not applied: stop, skip it, or restore the last good checkpoint's weights",
     ),
-    ("max_divergences", 10, "how many steps are skipped, or how often is gone back, at most", 0),
+    ("max_divergences", 10, "the most steps to skip, or times to restore", 0),
 )
 
 DETERMINISTIC = (

@@ -23,7 +23,7 @@ def evaluate_saved(path, task_name, given, open_data, strategy, predictions_file
         given: `ConfigDict` of the command line: `evaluation_batch`, `test_examples`, and the
             column names of tables.
         open_data: function of (config, vocabulary, max_length, classes) that returns a `TaskData`.
-        strategy: `tf.distribute.Strategy`.
+        strategy: see `tpu.strategy.get_strategy`.
         predictions_file: str, a CSV file to write; none if empty.
 
     Returns:

@@ -60,7 +60,7 @@ def _images(config, chosen, pictures):
         modes = [_MODES.get(int(mode), "other") for mode in np.unique(pictures.channels)]
         found.append(("images", f"{size} pixels, {' and '.join(modes)}"))
     found += [
-        ("" if found else "images", f"seen at {_said(config, 'image_size', chosen)} pixels"),
+        ("" if found else "images", f"resized to {_said(config, 'image_size', chosen)} pixels"),
         ("", f"{overview.crops(views.crop_area)} (--config.images.crop_area=({area}))"),
     ]
     if views.flip:

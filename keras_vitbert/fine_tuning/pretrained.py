@@ -129,9 +129,9 @@ def open_pretrained(checkpoint, architecture="", vocabulary="", kind="images"):
     """Opens what the flags name.
 
     Args:
-        checkpoint: str, of `keras_vitbert.load` except a fine-tuned run, or `rand`.
-        architecture: str, for `rand`: anything that `checkpoint` may be, used for its architecture
-            only, or a `--config` of pre-training; `paper` if empty.
+        checkpoint: str, what `keras_vitbert.load` takes, or `rand`.
+        architecture: str, for `rand`: anything that `checkpoint` may be except a fine-tuned run,
+            used for its architecture only, or a `--config` of pre-training; `paper` if empty.
         vocabulary: str, a vocabulary file; the checkpoint's own if empty.
         kind: str, `images` or `text`, of the task.
 

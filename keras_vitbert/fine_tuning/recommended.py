@@ -32,7 +32,8 @@ class Pictures:
 
     Attributes:
         sizes: int array `(images, 2)`, heights and widths in pixels.
-        channels: int array `(images,)`: 1 grey, 3 colours, 4 colours and transparency.
+        channels: int array `(images,)`: 1 grey, 2 grey and transparency, 3 colours, 4 colours and
+            transparency.
     """
 
     sizes: np.ndarray

@@ -61,8 +61,9 @@ def fine_tune(run, sweep, seeds, tell=lambda: None, dry_run=False):
 
     Args:
         run: `FineTuningRun`.
-        sweep: bool, whether the learning rate is picked from `config.grid`, on examples that
-            are not reported.
+        sweep: bool, whether the learning rate is picked from `config.grid`: on the data's
+            `selection`, which may be a split that is reported, too, else on training examples that
+            are held out.
         seeds: int, how many trials are reported.
         tell: callable without arguments that says what will be done; called after all checks.
         dry_run: bool, whether to stop there, without writing anything.
@@ -109,7 +110,7 @@ def _trained(run, seeds, rest, selection):
         about = f"rate {trial.learning_rate:g}, seed {trial.seed}"
         label = f"trial {len(done) + 1} of {count} ({about})"
         later = (count - len(done) - 1) * statistics.mean(done or [0.0])
-        say(f"{task.name}: {label}" + (f", {duration(later)} left after it" if later else ""))
+        say(f"{task.name}: {label}" + (f", then {duration(later)} left" if later else ""))
         result = run_trial(run, trial, train, tests, label, later)
         done.append(result["seconds"])
         return result

@@ -36,7 +36,7 @@ INPUT_FLAGS = (
     (
         "task",
         "",
-        f"one of {', '.join(tasks.TASKS)}; of your own data it is found out by itself",
+        f"one of {', '.join(tasks.TASKS)}; for your own data it is detected",
     ),
     (
         "data_dir",
@@ -51,11 +51,12 @@ INPUT_FLAGS = (
         "folder of images",
     ),
     ("validation", "", "likewise, to pick settings on; reported too"),
-    ("test", "", "likewise, what is reported"),
+    ("test", "", "likewise, to report on"),
     (
         "architecture",
         "",
-        "for rand: a checkpoint that it is like, or a config of pretrain (default: paper)",
+        "for rand: a checkpoint whose architecture to use, or a config of pretrain (default: "
+        "paper)",
     ),
     ("vocabulary", "", "a vocabulary file, for text if the checkpoint has none"),
     ("download", False, "let TFDS download missing data"),
@@ -179,7 +180,8 @@ def choose_config(values, for_help=False, task=None):
     task = task or _choose_task(values, for_help)
     if values.config is not None:
         raise UserError(
-            f"--config={values.config}: a task has its own config; change it by --config.KEY=VALUE"
+            f"--config={values.config}: a task has its own config; change it with "
+            "--config.KEY=VALUE"
         )
     return fine_tuning.get_config(task.name, task.kind)
 
@@ -223,14 +225,15 @@ def for_devices(config, on_tpu, gpus=(), shared=False, on_jax=False):
 
 
 def check_for_xla(config, on_tpu, on_jax=False):
-    """Refuses what a TPU or JAX cannot do.
+    """Refuses what the devices or the backend cannot do.
 
     Args:
         config: checked `ConfigDict`.
         on_tpu, on_jax: bool.
 
     Raises:
-        UserError: there are image layers that cannot be compiled.
+        UserError: there are image layers that cannot be compiled, or weights are to be divided
+            among devices and the backend is not JAX.
     """
     check_sharding(config.sharding, on_jax)
     if "images" in config and on_jax:

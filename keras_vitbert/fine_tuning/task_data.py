@@ -50,7 +50,7 @@ class TaskData:
         return cut(self.train, part)
 
     def tested_on(self, count):
-        """The same data with smaller splits to report: a random but fixed part of each.
+        """The same data with smaller splits to report: a fixed part of each, see `cut`.
 
         Args:
             count: int, the most examples of a split; 0 for all.
@@ -108,13 +108,13 @@ def open_task(
         raise UserError(
             own_data.nothing_found(data_dir)
             if data_dir
-            else "--data_dir is missing; give the folder that holds the task's data, or a file by "
-            "--train=FILE"
+            else "--data_dir is missing; give the folder that holds the task's data, or a file "
+            "with --train=FILE"
         )
     if places and classes is None and "train" not in places:
         raise UserError(
-            f"{'; '.join(map(str, places.values()))}: there are no training examples; give them by "
-            "--train=PATH"
+            f"{'; '.join(map(str, places.values()))}: there are no training examples; give them "
+            "with --train=PATH"
         )
     if task.kind == "images":
         if places:
@@ -151,7 +151,7 @@ def _task_data(task, config, classes, splits, is_own):
         rest, held_out = cut(data.train, config.selection_part)
         say(
             f"there are no validation data: {held_out.count} of the training examples are held out "
-            "as such"
+            "for validation"
         )
         data = dataclasses.replace(data, train=rest, tests={HELD_OUT: held_out})
     return data.tested_on(config.test_examples)
@@ -173,7 +173,7 @@ def cut(split, part):
     size = round(split.count * part)
     if not 0 < size < split.count:
         raise UserError(
-            f"--config.selection_part={part}: of {split.count} training examples that leaves "
+            f"--config.selection_part={part}: splits {split.count} examples into "
             f"{split.count - size} and {size}; give another part, or a validation split"
         )
     rest = split.count - size

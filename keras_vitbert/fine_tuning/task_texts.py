@@ -67,8 +67,8 @@ def read_own(places, config, classes=None, max_bad_records=0, asked_for=()):
         first = first or found
         if (found.second is None) != (first.second is None):
             raise UserError(
-                f"{found.source}: has another number of sentence columns than {first.source}; "
-                "name them by --config.data.sentence_columns"
+                f"{found.source}: has a different number of sentence columns from "
+                f"{first.source}; name them with --config.data.sentence_columns"
             )
         rows[split] = found
     if classes is None:

@@ -94,7 +94,7 @@ def choose_task(values):
         task = find_task(values.task)
         if files and task.tfds:
             raise UserError(
-                f"--{next(iter(files))} goes with data of your own; leave out --task={task.name}"
+                f"--{next(iter(files))} is for your own data; leave out --task={task.name}"
             )
         return task
     is_evaluation = "evaluate_only" in values and values.evaluate_only  # `probe` lacks the flag
@@ -102,7 +102,7 @@ def choose_task(values):
         return find_task(name)
     if not values.data_dir and not files:
         raise UserError(
-            f"--task is missing; give one of {', '.join(TASKS)}, or data of your own by "
+            f"--task is missing; give one of {', '.join(TASKS)}, or your own data with "
             "--data_dir=DIR or --train=FILE"
         )
     places = own_data.find_splits(values.data_dir, files)

@@ -17,7 +17,7 @@ def build_fine_tuner(config, pretrained, kind, num_classes, seed, strategy):
         kind: str, `images` or `text`.
         num_classes: int.
         seed: int.
-        strategy: `tf.distribute.Strategy`.
+        strategy: see `tpu.strategy.get_strategy`.
 
     Returns:
         (`FineTuner`, dict of what was transferred into it, see `Pretrained.classifier`).

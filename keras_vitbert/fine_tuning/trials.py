@@ -224,7 +224,8 @@ def _seconds(folder):
         return float(text)
     except ValueError:
         raise UserError(
-            f"{folder.path}/seconds.txt is damaged ({text.strip()[:20]!r} is no number); remove it"
+            f"{folder.path}/seconds.txt is damaged ({text.strip()[:20]!r} is not a number); remove "
+            "it"
         ) from None
 
 

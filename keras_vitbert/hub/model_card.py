@@ -217,12 +217,12 @@ def _measured(summary):
                 value = summary["validation"][measure]
                 lines.append(f"| {name} | {value:.4f} | {summary['baselines'][baseline]:.4f} |")
         note = (
-            "Baselines know frequencies only: the commonest class, the unigram distribution of "
-            "masked tokens, the commoner answer."
+            "Baselines use frequencies only: the most common class, the unigram distribution "
+            "of masked tokens, the more common answer."
         )
     else:
         lines = [
-            markdown_row([summary["metric"], "median", "minimum", "maximum", "commonest class"]),
+            markdown_row([summary["metric"], "median", "minimum", "maximum", "most common class"]),
             "| --- | --- | --- | --- | --- |",
         ]
         for split, measures in summary["splits"].items():

@@ -112,8 +112,8 @@ def read_vit(source):
         arrays = {name: in_their_layout(name, x, hidden) for name, x in arrays.items()}
     except (KeyError, IndexError, ValueError) as error:
         raise UserError(
-            f"{label}: is no ViT of google-research/vision_transformer ({one_line(error)}); give "
-            "one of its .npz files"
+            f"{label}: is not a ViT of google-research/vision_transformer ({one_line(error)}); "
+            "give one of its .npz files"
         ) from error
     tensors = renamed(arrays, _VIT_NAMES)
     return checked_vit(config, tensors, label, "ViTForImageClassification")

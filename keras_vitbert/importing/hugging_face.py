@@ -80,7 +80,7 @@ def read(source):
         return _read_vit(source, name)
     found = name or f"a {source.config.get('model_type')} of no architecture"
     raise UserError(
-        f"{source.label}: is {found}, which is no BERT or ViT that can be read; give a "
+        f"{source.label}: is {found}, which is not a BERT or ViT that can be read; give a "
         f"{', '.join([*BERTS, *VITS])}"
     )
 
@@ -200,8 +200,8 @@ def _read_torch(path, label):
     version = tuple(map(int, re.findall(r"\d+", torch.__version__)[:2]))
     if version < _SAFE_TORCH:
         raise UserError(
-            f"{label}: torch {torch.__version__} may run code of it (CVE-2025-32434); upgrade "
-            "torch, or give a model.safetensors"
+            f"{label}: torch {torch.__version__} may run code from the file (CVE-2025-32434); "
+            "upgrade torch, or give a model.safetensors"
         )
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
@@ -250,7 +250,7 @@ def read_vocabulary(folder, label):
         is_whole = sorted(ids.values()) == list(range(len(ids)))
     except (TypeError, KeyError) as error:
         raise UserError(
-            f"{label}: tokenizer.json has odd tokens ({one_line(error)}); add vocab.txt"
+            f"{label}: tokenizer.json has malformed tokens ({one_line(error)}); add vocab.txt"
         ) from error
     if not is_whole:
         raise UserError(f"{label}: tokenizer.json leaves out some ids; add vocab.txt")
@@ -282,8 +282,8 @@ def _mean_and_std(content, model_type, label):
     if len(mean) != 3 or len(std) != 3 or not all(std) or not np.isfinite([mean, std]).all():
         raise UserError(
             f"{label}: preprocessor_config.json has image_mean={content.get('image_mean')}, "
-            f"image_std={content.get('image_std')} and rescale_factor={factor}; three numbers, "
-            "three others than 0, and one are needed"
+            f"image_std={content.get('image_std')} and rescale_factor={factor}; image_mean "
+            "needs three numbers, image_std three non-zero ones, rescale_factor a non-zero one"
         )
     return mean, std
 

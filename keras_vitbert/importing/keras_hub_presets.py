@@ -86,8 +86,8 @@ def read(source):
             return reader(source, model, getattr(model, "backbone", model))
     known = ", ".join(cls.__name__ for cls in _READERS)
     raise UserError(
-        f"{label}: is the preset of a {config.get('class_name')}, which is no BERT or ViT; give a "
-        f"{known}"
+        f"{label}: is the preset of a {config.get('class_name')}, which is not a BERT or ViT; give "
+        f"a {known}"
     )
 
 

@@ -201,7 +201,7 @@ def assign(network, tensors, values):
             value = found[0].to_ours(values[found[0].theirs], variable.shape)
         variable.assign(value)
     if parts:
-        raise RuntimeError(f"{sorted(parts)} are no variables of the network")
+        raise RuntimeError(f"{sorted(parts)} are not variables of the network")
 
 
 def read(found, tensors):

@@ -65,8 +65,8 @@ def _matrix(confusion, classes, title):
     names = [shortened(name, _NAME) for name in classes]
     room = max(map(width_of, names)) + 0.1
     left, side = EDGE + 0.2 + room, cell * len(classes)
-    note = "in a cell: examples; colour: their part of the row" if has_counts else ""
-    note = note or "in a cell: the part of the row in per cent; none: less than 1 %"
+    note = "in a cell: examples; colour: their share of the row" if has_counts else ""
+    note = note or "in a cell: the share of the row in per cent; none: less than 1 %"
     least = max(width_of(note), width_of(title, weight="bold") * TITLE_SIZE / SMALL_SIZE)
     width = max(left + side + 0.2, least + 3 * EDGE)
     sheet = Sheet(width, 0.3 + room + side + 0.6, title, note, SCREEN)
@@ -89,7 +89,7 @@ def _matrix(confusion, classes, title):
         place = left + (column + 0.5) * cell, top + (row + 0.5) * cell
         sheet.text(*place, text, va="center_baseline", ha="center", color=ink, **small)
     length = min(2.0, max(side, 1.0))
-    sheet.scale(left, top + side + 0.12, length, "part of the row", {0: "0%", 1: "100%"})
+    sheet.scale(left, top + side + 0.12, length, "share of the row", {0: "0%", 1: "100%"})
     return sheet
 
 

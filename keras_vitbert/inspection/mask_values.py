@@ -74,9 +74,9 @@ class MaskValues:
         entries, cleared = arrays["entries"], arrays["cleared"]
         blocks = arrays["blocks"].tolist()
         if {entries.shape, cleared.shape} != {(len(blocks), len(KINDS))}:
-            raise ValueError(f"its counts have the shape {entries.shape}")
+            raise ValueError(f"its counts have shape {entries.shape}")
         if not (0 < entries.sum() and ((0 <= cleared) & (cleared <= entries)).all()):
-            raise ValueError("its counts are no counts")
+            raise ValueError("its counts are invalid")
         kept = {}
         for name in arrays:
             what, _, place = name.partition("/")

@@ -52,8 +52,9 @@ class Merge(keras.layers.Layer):
             if there is a `GradientMask`.
 
     Raises:
-        ValueError: a weighting of losses, which acts on all variables, is to act by block; or
-            `blocks` is empty.
+        ValueError: a weighting that needs no inner products, or one of losses, is to act by block;
+            a weighting of losses, which acts on all variables, is to act on `blocks`; or `blocks`
+            is an empty or invalid range.
     """
 
     def __init__(self, weighting, entries=None, per_block=False, blocks=None, rest=None, **kwargs):
@@ -64,7 +65,7 @@ class Merge(keras.layers.Layer):
         if blocks is not None and weighting.weighs_losses:
             raise ValueError(f"{name} weighs whole losses, not some blocks")
         if blocks is not None and not 0 <= blocks[0] < blocks[1]:
-            raise ValueError(f"blocks {blocks[0]}:{blocks[1]} are none")
+            raise ValueError(f"blocks {blocks[0]}:{blocks[1]} is an empty or invalid range")
         self.weighting: Weighting = weighting
         self.entries = entries
         self.per_block = per_block
@@ -115,7 +116,7 @@ class Merge(keras.layers.Layer):
         chosen = [is_in_blocks(variable.path, self.blocks) for variable in shared_variables]
         if not any(chosen):
             known = ", ".join(_once(names))
-            raise ValueError(f"blocks {self.blocks} are none of the model's: {known}")
+            raise ValueError(f"the model has no blocks {self.blocks}; it has {known}")
         # The row of each shared variable; None outside the blocks.
         inside = [name for name, is_in in zip(names, chosen, strict=True) if is_in]
         self.rows = _once(inside) if self.per_block else ["all"]

@@ -39,7 +39,7 @@ class TwoTaskTrainer(keras.Model):
     def __init__(self, network, losses, merge, **kwargs):
         super().__init__(**kwargs)
         if len(losses) != 2:
-            raise ValueError(f"losses has {len(losses)} names, must have 2")
+            raise ValueError(f"losses has {len(losses)} names; give 2")
         if merge.masks_updates:
             raise ValueError("target must be gradient: Keras' optimisers have one pair of moments")
         self.network = network

@@ -222,7 +222,11 @@ class ViTBertBackbone(keras_hub.models.Backbone):
 
     @property
     def shared_layers(self):
-        """The layers that both modalities use, in order: the blocks, and the extra LayerNorm."""
+        """The layers that both modalities use, in order.
+
+        These are the blocks, and the extra LayerNorm: before them with `post`, after them with
+        `pre`.
+        """
         layers = [self.embedding_norm, *self.blocks, self.final_norm]
         return [layer for layer in layers if layer is not None]
 

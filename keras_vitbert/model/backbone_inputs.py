@@ -64,7 +64,7 @@ def check_inputs(backbone, inputs):
         size, shape = backbone.image_size, tuple(inputs["images"].shape)
         if not _may_be(shape, (None, size, size, 3)):
             raise ValueError(
-                f"images: have the shape {shape}, expected (batch, {size}, {size}, 3); resize "
+                f"images: shape {shape}, expected (batch, {size}, {size}, 3); resize "
                 f"them, keras.ops.image.resize(images, ({size}, {size}))"
             )
     if "text" in streams:
@@ -76,16 +76,17 @@ def _check_text(inputs, limit):
     given = {name: meaning for name, meaning in _OF_PACKED.items() if name in inputs}
     for name, meaning in {**_TEXT_INPUTS, **given}.items():
         if name not in inputs:
-            raise ValueError(f"{name}: is missing; give (batch, length) as token_ids, {meaning}")
+            raise ValueError(
+                f"{name}: is missing; it must have the shape of token_ids, (batch, length): "
+                f"{meaning}"
+            )
         found = tuple(inputs[name].shape)
         if len(found) != 2 or not _may_be(found, shape):
-            raise ValueError(
-                f"{name}: have the shape {found}, expected (batch, length) as token_ids, which "
-                f"have {shape}; give {meaning}"
-            )
+            wanted = "(batch, length)" if name == "token_ids" else f"that of token_ids, {shape}"
+            raise ValueError(f"{name}: shape {found}, expected {wanted}; give {meaning}")
     if shape[1] is not None and shape[1] > limit:
         raise ValueError(
-            f"token_ids: have the shape {shape}, expected (batch, {limit}) at most; cut the "
+            f"token_ids: shape {shape}, expected at most (batch, {limit}); cut the "
             f"texts, or build the model with max_sequence_length={shape[1]}"
         )
 

@@ -67,7 +67,7 @@ class ImageEmbedding(keras.layers.Layer):
                 f"the nearest that does is {image_size // patch_size * patch_size}"
             )
         if not all(std):
-            raise ValueError(f"std {tuple(std)} has a 0")
+            raise ValueError(f"std {tuple(std)} contains a 0")
         self.patch_size = patch_size
         self.hidden_dim = hidden_dim
         self.prefix_tokens = prefix_tokens

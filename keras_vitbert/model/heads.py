@@ -24,7 +24,8 @@ def logits_policy(policy):
     """The dtype policy of a layer whose outputs are logits.
 
     Under a mixed policy the logits are float32 products: bfloat16 keeps 8 bits, so it resolves
-    logits of about 16 in steps of 0.06, and a softmax over a vocabulary compares them.
+    logits from 8 to 16 in steps of 0.06 and larger ones in coarser steps, and a softmax over a
+    vocabulary compares them.
 
     Args:
         policy: `keras.DTypePolicy` of the layers before it.

@@ -64,7 +64,7 @@ class _TiedDecoder(keras.layers.Layer):
 
     def call(self, x):
         if self._embedding is None:
-            raise ValueError("the decoder is the word embedding; call `tie` of the head first")
+            raise ValueError("the decoder is the word embedding; call the head's `tie` first")
         # The layer whose call is running decides the dtype of the values that it reads.
         return ops.matmul(x, ops.transpose(self._embedding().value)) + self.bias
 

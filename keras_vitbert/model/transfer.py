@@ -84,7 +84,7 @@ def _require_same(source, target):
     wanted = {name: value for name, value in theirs.items() if value != ours[name]}
     if wanted:
         flags = " ".join(f"--config.model.{name}={_flag(value)}" for name, value in wanted.items())
-        raise UserError(f"the checkpoint is of another architecture than the model; give {flags}")
+        raise UserError(f"the checkpoint has a different architecture from the model; give {flags}")
 
 
 def _flag(value):
@@ -154,7 +154,7 @@ def _copy(source, target, fitted=lambda positions: positions):
             value = fitted(value)
         if tuple(value.shape) != tuple(ours.shape):
             raise UserError(
-                f"{ours.path} has the shape {tuple(ours.shape)}, in the checkpoint "
-                f"{tuple(value.shape)}; give a checkpoint of the model's architecture"
+                f"{ours.path} has shape {tuple(ours.shape)}, but {tuple(value.shape)} in the "
+                f"checkpoint; give a checkpoint of the model's architecture"
             )
         ours.assign(value)

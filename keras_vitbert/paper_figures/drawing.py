@@ -163,5 +163,5 @@ def _alike(runs, modality):
         if run.sees(modality) == users[first].sees(modality):
             found[name] = run
         else:
-            say(f"{name}: left out of the {modality} of figure 6: {first} takes others")
+            say(f"{name}: left out of the {modality} of figure 6: {first} takes different inputs")
     return found

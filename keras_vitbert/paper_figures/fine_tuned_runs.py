@@ -97,10 +97,11 @@ class FineTunedRun:
             UserError: it cannot be found or read.
         """
         if "path" not in row:
-            raise UserError(f"{self.path}: its images are no files, so that they cannot be shown")
+            raise UserError(f"{self.path}: its images are not files, so they cannot be shown")
         if not self.images:
             raise UserError(
-                f"{self.path}: give the folder of its images by --images, as --data_dir of finetune"
+                f"{self.path}: give the folder of its images with --images, as in "
+                "finetune's --data_dir"
             )
         path = os.path.join(self._folder, row["path"])
         try:

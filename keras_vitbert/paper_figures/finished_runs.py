@@ -91,7 +91,8 @@ class FinishedRun:
             )
         except UserError as error:
             raise Lacking(
-                f"its validation data cannot be opened ({error}); name them by --images and --texts"
+                f"its validation data cannot be opened ({error}); name them with --images and "
+                "--texts"
             ) from error
 
     @property

@@ -212,7 +212,7 @@ def _classes(data, count):
         if not count:
             count = PAPER_SIZES["num_classes"]
             say(
-                f"{path}: there is none to tell how many classes there are; {count:,} are assumed "
+                f"{path}: not found, so the number of classes is unknown; assuming {count:,} "
                 "(--config.model.num_classes)"
             )
         return None, count

@@ -22,7 +22,11 @@ def rows(run):
         if data.classes:
             found.append(overview.class_row(data.classes, None))
         found.append(
-            ("", f"seen at {model.image_size} pixels, {model.patch_size} a patch; {_views(config)}")
+            (
+                "",
+                f"resized to {model.image_size} pixels, patches of {model.patch_size} pixels; "
+                f"{_views(config)}",
+            )
         )
     if variant.text:
         found.append(("texts", _counts(data.texts, data.text_validation)))
@@ -47,7 +51,7 @@ def rows(run):
 
 
 def _counts(train, validation):
-    return f"{train.records.count:,}, to validate {validation.records.count:,}"
+    return f"{train.records.count:,} for training, {validation.records.count:,} for validation"
 
 
 def _views(config):
@@ -78,7 +82,7 @@ def _teachers(run):
         ("bert", "text", config.teachers.text_steps),
     ):
         path = run.teacher_paths.get(kind)
-        own = f"{name}, {steps or config.steps:,} steps, made first unless it is there"
+        own = f"{name}, {steps or config.steps:,} steps, trained first unless it exists"
         found.append(f"{kind}s: {path or own}")
     return "; ".join(found)
 

@@ -184,7 +184,7 @@ def _trained(run, stream, teachers, initial, began):
         flops = None if config.data.packing else step_flops(trainer, stream)
         resumed_from = fit(run, trainer, stream, callbacks, label, flops)
     if run.workers.is_chief:
-        with doing(f"{label}: counting what frequencies alone would reach"):
+        with doing(f"{label}: computing baselines from frequencies"):
             scores = baselines(stream, known)
         summary = _summary(run, trainer, stream, began, resumed_from, scores)
         summary["time"] = time_shares(before, own_began, of_teachers)

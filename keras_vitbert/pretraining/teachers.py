@@ -41,8 +41,8 @@ def _opened(kind, source, path, config):
     trained = open_source(source, config.dtype)
     if source.kind != RUN:
         if {"image": "image", "text": "mlm"}[kind] not in trained.heads:
-            lacking = {"image": "no image classifier", "text": "no masked-LM"}[kind]
-            raise UserError(f"{path}: is {source.kind}, and holds {lacking}; {WANTED}")
+            lacking = {"image": "no image classifier", "text": "no masked-LM head"}[kind]
+            raise UserError(f"{path}: is {source.kind} and has {lacking}; {WANTED}")
         return trained
     backbone = trained.backbone
     if not trained.summary:

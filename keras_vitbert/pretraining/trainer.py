@@ -15,7 +15,7 @@ def build_trainer(config, variant, strategy, teachers=None):
     Args:
         config: `ConfigDict`, as `variants.apply_variant` returns it.
         variant: `variants.Variant`.
-        strategy: `tf.distribute.Strategy`.
+        strategy: see `tpu.strategy.get_strategy`.
         teachers: `Teachers`, or None.
     """
     keras.utils.set_random_seed(config.seed)

@@ -1,4 +1,4 @@
-"""From rows of tables to the units that fill them, and which of these are still to be run."""
+"""From rows of tables to the units that fill them."""
 
 from keras_vitbert.configs.variants import VARIANTS
 from keras_vitbert.reproduction.experiments import RAND, Recipe

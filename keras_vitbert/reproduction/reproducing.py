@@ -225,7 +225,7 @@ def _long(seconds):
 
 
 def differences(first, second):
-    """How the numbers of two runs of a unit differ, apart from how long they took.
+    """How two runs of a unit differ, apart from their time, command, versions and commit.
 
     Args:
         first, second: dict, entries of `Results.units`.

@@ -61,8 +61,8 @@ class Results:
         for kind, digest in data.items():
             if self.data.setdefault(kind, digest) != digest:
                 raise UserError(
-                    f"{self.path}: its results are of other {kind}; give the same, or another "
-                    "--results and --output_dir"
+                    f"{self.path}: its results were made with other {kind}; give the same, or "
+                    "another --results and --output_dir"
                 )
 
     def collect(self, units):
@@ -95,7 +95,7 @@ class Results:
             unit: `Unit`.
             rate: float or None, see `Unit.command`.
             outcome: str, `DONE` or `DIVERGED`.
-            numbers: dict, its summary.
+            numbers: dict, what is kept of its summary, see `reproducing.numbers_of`.
         """
         entry = {
             "digest": unit.digest(),
@@ -111,7 +111,7 @@ class Results:
         write_atomically(os.path.join(folder, UNIT), _json(entry))
 
     def is_finished(self, unit):
-        """Whether a unit has written its file since `collect`: bool."""
+        """Whether a unit has written its file, collected or not: bool."""
         return os.path.exists(os.path.join(self.output, unit.name, UNIT))
 
     def _write(self):

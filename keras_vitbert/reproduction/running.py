@@ -87,7 +87,7 @@ def _first_free(ready, results, data, numbers_of, done, todo, left):
                 if unit.name not in results.units and results.is_finished(unit):
                     return True  # another machine has just finished it
                 about = f"{unit.name}, {done + 1} of {done + len(todo)}"
-                say(f"{about}; {duration(left(todo))} left with it")
+                say(f"{about}; {duration(left(todo))} left, including it")
                 _run(unit, results, data, numbers_of)
                 return True
         except Locked:
@@ -122,7 +122,7 @@ def _run(unit, results, data, numbers_of):
 
 
 def _called(command):
-    """Calls a command, passes SIGTERM and SIGINT on to it once, and returns its exit status."""
+    """Calls a command, passes SIGTERM or SIGINT on once, as SIGTERM; returns its exit status."""
     with stop_request.deferred():
         # It gets its own session: otherwise Ctrl-C would reach both, and be passed on as well.
         process = subprocess.Popen([sys.executable, *command], start_new_session=True)

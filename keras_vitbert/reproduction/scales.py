@@ -234,8 +234,8 @@ def _paper():
         seeds={"table1": 1, "table2": 1, "table3": 1, "figure2": 1, "merging": 1},
         minutes=_paper_minutes(),
         prepare=lambda values, folder: {},
-        # Three checkpoints of a pre-training, and one of each trial: four of the sweep, one more.
-        gigabytes={"pretrain/": 3 * _CHECKPOINT, "finetune/": 5 * _FINE_TUNED},
+        # What stays: three checkpoints of a pre-training, one of a fine-tuning, none of its sweep.
+        gigabytes={"pretrain/": 3 * _CHECKPOINT, "finetune/": _FINE_TUNED},
         machines={
             "pretrain": "a v3-128 at half the roofline of tpu.aot",
             "finetune": "a v3-8 at half the roofline of tpu.aot",

@@ -209,7 +209,7 @@ def restore_newest(folder, trainer, writes=True):
             lost = "the newest"
             if is_step:
                 lost = f"{int(last.removeprefix('step-')) - trainer.step} steps earlier"
-            say(f"{str(error).partition(';')[0]}; going on from {name}, {lost}")
+            say(f"{str(error).partition(';')[0]}; resuming from {name}, {lost}")
             if writes:
                 write_atomically(os.path.join(folder, POINTER), name + "\n")
         return trainer.step
@@ -262,7 +262,9 @@ def restore(path, trainer):
     with _telling(path):
         done = int(trainer.optimizer.iterations.numpy())
         if done != step:
-            raise ValueError(f"its step.json is that of step {step}, its weights are of {done}")
+            raise ValueError(
+                f"its step.json is from step {step}, but its weights are from step {done}"
+            )
     trainer.step = step
 
 
@@ -313,8 +315,8 @@ def _read(path, state, whole):
         stored = _shapes(reader, whole)
     if len(whole) > 1 and all(name.startswith("network/") for name in stored):
         raise UserError(
-            f"{path}: holds weights and no state of their training, so that no run can go on from "
-            "it; begin another run with them, by --initial_weights and another --output_dir"
+            f"{path}: holds weights but no training state, so no run can resume from it; start a "
+            "new run with --initial_weights and another --output_dir"
         )
     if not any(name.startswith("step_check/") for name in stored):  # of an older version
         state, whole = ({k: v for k, v in x.items() if k != "step_check"} for x in (state, whole))

@@ -133,7 +133,7 @@ def compare_versions(where, was):
     changed = [f"{n} {was[n]}, now {v}" for n, v in found.items() if was.get(n, v) != v]
     if ("jax" in was) != ("jax" in found):
         backends = ("TensorFlow", "JAX") if "jax" in found else ("JAX", "TensorFlow")
-        say("{} began on {} and goes on on {}: the last digits differ".format(where, *backends))
+        say("{} began on {} and resumes on {}: the last digits differ".format(where, *backends))
     if changed:
         say(f"{where} began with {'; '.join(changed)}: its numbers may not match to the bit")
 
@@ -147,7 +147,7 @@ def compare_replicas(where, was, now):
     """
     if was != now:
         say(
-            f"{where} began on {was} replica{'s' * (was > 1)} and goes on with {now}: batches and "
+            f"{where} began on {was} replica{'s' * (was > 1)} and resumes on {now}: batches and "
             "dropout are the same, the last digits are not"
         )
 
@@ -161,7 +161,7 @@ def compare_compilation(where, was, now):
     """
     if was != now and "auto" not in (was, now):
         how = {"on": "compiled by XLA", "off": "not compiled by XLA"}
-        say(f"{where} began {how[was]} and goes on {how[now]}: the last digits are not the same")
+        say(f"{where} began {how[was]} and resumes {how[now]}: the last digits are not the same")
 
 
 def compare_dropout(where, was, now):
@@ -173,8 +173,8 @@ def compare_dropout(where, was, now):
             an older version, whose numbers were keyed by replica.
     """
     if was != now:
-        by = f"by {was}" if was else "by replica, as older versions do"
-        say(f"{where} drew dropout {by}, and goes on by {now}: other units are dropped")
+        by = f"with {was}" if was else "by replica, as older versions do"
+        say(f"{where} drew dropout {by}, and resumes with {now}: different units are dropped")
 
 
 def data_input(source, path=None):
@@ -250,10 +250,10 @@ def compare_inputs(where, known, inputs, accepted=()):
         if name not in accepted:
             raise UserError(
                 f"{where} holds a run with other {name}: {_shown(was)}, not {_shown(now)}; give "
-                f"what it began with, or another --output_dir, or go on with these by "
+                f"what it began with, or another --output_dir, or accept the change with "
                 f"--accept_changes={name}"
             )
-        say(f"{where}: goes on with other {name}: {_shown(now)}, until now {_shown(was)}")
+        say(f"{where}: resumes with other {name}: {_shown(now)}, instead of {_shown(was)}")
         changes.append({"input": name, "was": was, "is": now})
     return changes
 

@@ -167,8 +167,8 @@ def time_shares(before, began, teachers=0.0):
         teachers: float, seconds that training its teachers took; in neither of the two.
 
     Returns:
-        dict of `steps`, `tracing`, `validation`, `drawing`, `saving`, `teachers` and `other` to
-        seconds.
+        dict of `steps`, `tracing`, `validation`, `drawing`, `probing`, `saving`, `teachers` and
+        `other` to seconds.
     """
     now = {**times(), "teachers": teachers}
     seconds = {kind: now.get(kind, 0.0) - before.get(kind, 0.0) for kind in _KINDS}

@@ -163,7 +163,7 @@ class RunFolder:
                 raise UserError(
                     f"{self.path} holds a run with {key}={old}, not {new}; {fix} --output_dir"
                 )
-            say(f"{self.path}: goes on with {key}={new}, until now {old}")
+            say(f"{self.path}: resumes with {key}={new}; it was {old}")
             changes.append({"key": key, "was": old, "is": new})
         return changes
 
@@ -184,7 +184,7 @@ class RunFolder:
         """Writes `config.json` again if there are accepted changes or new inputs."""
         known = record.get("inputs")
         if known is None:
-            say(f"{self.path} is of an older version, which recorded no digests of its inputs")
+            say(f"{self.path} comes from an older version, which recorded no digests of its inputs")
             known = {}
         changes = [*changes, *identity.compare_inputs(self.path, known, inputs, accepted)]
         if changes:

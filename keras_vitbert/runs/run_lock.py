@@ -76,7 +76,7 @@ def _lock(path):
                 file.seek(0)
                 raise _refusal(path, file.read())
     except OSError as error:  # the file system has no locks
-        say(f"{path}: cannot be locked ({error}); do not run the same command twice at a time")
+        say(f"{path}: cannot be locked ({error}); do not run the same command twice at once")
     return file
 
 

@@ -197,4 +197,4 @@ def _check_model(model, sizes):
         raise ValueError(f"model.dropout is {dropout!r}, not a number from 0 to 1")
     for whole, part in (("hidden_dim", "num_heads"), _IMAGE_SIZES):
         if part in sizes and model[whole] % model[part]:
-            raise ValueError(f"model.{whole} is {model[whole]}, no multiple of {part}")
+            raise ValueError(f"model.{whole} is {model[whole]}, not a multiple of {part}")

@@ -1,7 +1,8 @@
 """Seals of a run's files: they show that a file is still what the project wrote.
 
-A JSON object holds the SHA-256 of its other content, a row of `metrics.csv` the CRC-32 of its other
-cells. Files of an older version have no seal and are accepted as they are.
+A JSON object holds the SHA-256 of its other content. A row of `metrics.csv` or `divergences.csv`
+holds the CRC-32 of its other cells. Files of an older version have no seal and are accepted as they
+are.
 """
 
 import csv

@@ -71,7 +71,7 @@ class Workers:
             if self.count == 1:
                 raise
             raise Stopped(
-                f"worker {self.index} of {self.count} has lost another one "
+                f"worker {self.index} of {self.count} has lost another worker "
                 f"({type(error).__name__}); run the same command again on every machine: it "
                 "resumes from the last checkpoint"
             ) from error

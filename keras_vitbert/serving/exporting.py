@@ -51,7 +51,7 @@ def export(trained, output_dir, name="", version=None, top_k=5, base_path=""):
     """
     name = name or re.sub(r"[^\w.-]", "_", trained.name, flags=re.ASCII)
     if not re.fullmatch(r"\w[\w.-]*", name, re.ASCII):
-        raise UserError(f"--name={name}: no valid name; give letters, digits, `_`, `.` and `-`")
+        raise UserError(f"--name={name}: not a valid name; use letters, digits, `_`, `.` and `-`")
     if trained.vocabulary is not None:
         tf_text.require("exporting a model that takes text")
     if "://" in output_dir:

@@ -45,8 +45,9 @@ def open_functions(path, top_k):
     """Opens the functions of a model.
 
     Args:
-        path: str, the folder of a run or a preset, or one that `export` wrote: of a model (its
-            latest version is used) or of a version.
+        path: str, what `trained.finding.find` takes: a run, a preset, a model of another project;
+            or a folder that `export` wrote: of a model (its latest version is used) or of a
+            version.
         top_k: int, see `ServedModel`.
 
     Returns:
@@ -175,4 +176,4 @@ def _reason(error, signature):
     if asserted := re.search(r"assertion failed: \[text \d+ (.*)\]\n", error.message):
         return f"{asserted[1]}; write {MASK} in place of a word, early in the text"
     reason = re.sub(r"\{\{.*?\}\}", "", error.message.split("\n")[0]).strip()
-    return f"is no readable image ({reason}); fix or remove it"
+    return f"is not a readable image ({reason}); fix or remove it"

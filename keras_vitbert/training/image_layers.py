@@ -136,7 +136,8 @@ def _build(call, image_size):
     arguments = {name: value for name, value in given.items() if name in names}
     places = [name for name in names if name not in OWN_ARGUMENTS]
     if len(call.positional) > len(places):
-        raise ValueError(f"it has {len(places)} arguments: {', '.join(places)}")
+        many = "argument" if len(places) == 1 else "arguments"
+        raise ValueError(f"it takes at most {len(places)} positional {many}: {', '.join(places)}")
     arguments |= LAYERS[call.name]
     arguments |= dict(zip(places, map(built, call.positional), strict=False))
     arguments |= {name: built(value) for name, value in call.named.items()}

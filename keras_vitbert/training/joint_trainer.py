@@ -252,7 +252,7 @@ class JointTrainer(BaseTrainer):
         The shares of all replicas, and of all parts of their batches, sum to the means, however the
         weights are distributed, so that summed gradients are those of one large batch. This needs
         `totals`; without it the share is 0. `mix` holds second labels and the weights of the first
-        ones. Also returns the step's metrics, see `record`.
+        ones. Also returns the metrics' values and weights, see `in_parts`.
         """
         share: Any = 0.0
         weights, measured = self._weights(batch), {}

@@ -212,7 +212,7 @@ def _require_bound(optimizer):
     """Otherwise an update of Adam's kind has no bound and need not converge."""
     beta_1, beta_2 = optimizer.beta_1, optimizer.beta_2
     if beta_1**2 >= beta_2:
-        raise ValueError(f"beta_1**2 must be below beta_2, are {beta_1}, {beta_2}")
+        raise ValueError(f"beta_1**2 must be below beta_2; beta_1 is {beta_1}, beta_2 is {beta_2}")
 
 
 def _norm(variable):

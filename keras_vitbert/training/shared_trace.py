@@ -26,7 +26,8 @@ _OPTIONS = ("attention_mask", "padding_mask", "output_positions")
 def share_trace(layers):
     """Makes equal layers of a model share a trace in training.
 
-    Layers are equal if their configs, apart from names, and the shapes of their weights are equal.
+    Layers are equal if these are: their types, their configs apart from `name` and `trainable`, the
+    shapes and dtypes of their weights, and the numbers of their dropout, counted from the first.
     Calls are traced one by one if they are outside `cpu_layers.for_cpu`, return more than the
     outputs, or have dropout that is not keyed (`keras_vitbert.training.example_dropout`).
 

@@ -9,7 +9,7 @@ nothing has to be copied or undone. What is known about a step before its update
   clipped gradient, see `keras_vitbert.training.optimizers`: a bound instead of the update itself,
   which would have to be kept or computed twice. With this bound, the new weights are finite, too;
 - how the loss compares with the best running mean so far: a loss above `LOSS_FACTOR` times that
-  mean has exploded.
+  mean, or times `LEAST_LOSS` if the mean is smaller, has exploded.
 """
 
 import dataclasses

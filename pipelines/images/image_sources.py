@@ -110,7 +110,7 @@ def list_train_tar(path):
     for name, *_ in archives:
         if not name.endswith(".tar"):
             raise UserError(
-                f"{path}: holds {name!r}, expected a tar file a class such as n01440764.tar; "
+                f"{path}: holds {name!r}, expected one tar file per class such as n01440764.tar; "
                 "give the original ILSVRC2012_img_train.tar"
             )
     archives.sort(key=lambda archive: os.path.basename(archive[0]))
@@ -158,9 +158,9 @@ def list_validation_tar(path, labels_path=None, classes=None):
     for line, name in enumerate(labels, 1):
         if name not in numbers:
             raise UserError(
-                f"{labels_path}, line {line}: {name!r} is none of the {len(known):,} classes "
-                f"({known[0]} to {known[-1]}); write the name of a class a line, in the order of "
-                "the images' names"
+                f"{labels_path}, line {line}: {name!r} is not one of the {len(known):,} "
+                f"classes ({known[0]} to {known[-1]}); write one class name per line, in the order "
+                "of the images' names"
             )
     images = [(numbers[name], *image) for name, image in zip(labels, images, strict=True)]
     return _not_empty(ImageList.of(path, images), path), list(known)
@@ -195,13 +195,13 @@ def list_folder(path, classes=None):
             if name.lower().endswith(SUFFIXES) and not name.startswith(".")
         )
     if not found:
-        raise UserError(f"{path}: holds no folder; give one that holds a folder a class")
+        raise UserError(f"{path}: holds no folder; give one that holds one folder per class")
     _check_names(found, path)
     for name in found:
         if classes is not None and name not in classes:
             raise UserError(
-                f"{path}: {name!r} is none of the {len(classes):,} classes of the training images; "
-                "remove that folder, or add it to them"
+                f"{path}: {name!r} is not one of the {len(classes):,} classes of the training "
+                "images; remove that folder, or add it to them"
             )
         if not names_by_class.get(name):
             raise UserError(

@@ -135,8 +135,8 @@ def _value(node, text):
         return ast.literal_eval(node)
     except (ValueError, TypeError, RecursionError, MemoryError) as error:
         raise ValueError(
-            f"{ast.unparse(node)!r} in {text!r} is no argument of a layer; give numbers, strings, "
-            "tuples or layers"
+            f"{ast.unparse(node)!r} in {text!r} is not a valid layer argument; give numbers, "
+            "strings, tuples or layers"
         ) from error
 
 
@@ -148,7 +148,7 @@ def _call(name, arguments, keywords, text):
     for keyword in keywords:
         if keyword.arg is None or keyword.arg in OWN_ARGUMENTS:
             raise ValueError(
-                f"{ast.unparse(keyword)!r} in {text!r} is not yours to give; leave it out"
+                f"{ast.unparse(keyword)!r} in {text!r} cannot be set here; leave it out"
             )
     return LayerCall(
         name,

@@ -40,7 +40,9 @@ def mix(images, labels, numbers, seed, mixup_alpha, cutmix_alpha):
             "mixup_alpha and cutmix_alpha are both 0; give one above 0, or leave mix out"
         )
     if images.shape[0] is not None and images.shape[0] % 2:
-        raise ValueError(f"a batch of {images.shape[0]} images has no pairs; give an even number")
+        raise ValueError(
+            f"a batch of {images.shape[0]} images cannot be split into pairs; give an even number"
+        )
 
     height, width = images.shape[1:3]
 

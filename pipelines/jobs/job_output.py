@@ -95,8 +95,9 @@ class JobOutput:
         for shard, entry in enumerate(manifest["shards"]):
             if not self._is_whole(shard, entry):
                 raise UserError(
-                    f"{shard_path(self.prefix, shard, self.shards)}: is missing or not as "
-                    f"written; remove {path} and run the same command again to make all anew"
+                    f"{shard_path(self.prefix, shard, self.shards)}: is missing or changed "
+                    f"since it was written; remove {path} and run the same command again to "
+                    "rebuild everything"
                 )
 
     def note(self, shard, result):

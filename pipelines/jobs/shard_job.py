@@ -132,7 +132,8 @@ def choose_shards(prefix, given, automatic, count, what, flag="shards"):
     if given is None:
         say(f"{prefix}: {shards:,} shard{'s' * (shards > 1)} for {count:,} {what} (--{flag})")
     elif shards < given:
-        say(f"--{flag}={given}: there are {count:,} {what}, so that {shards:,} are written")
+        files = "file is" if shards == 1 else "files are"
+        say(f"--{flag}={given}: only {count:,} {what}, so {shards:,} {files} written")
     return shards
 
 
@@ -179,7 +180,7 @@ def run_job(job, prefix, shards, beam_args=(), max_bad_records=0, vocabulary_sha
             finished = {s: result for s, result in finished.items() if not result["damaged"]}
         missing = [shard for shard in range(shards) if shard not in finished]
         if finished:
-            say(f"{prefix}: {len(finished)} of {shards} shards are there")
+            say(f"{prefix}: {len(finished)} of {shards} shards already exist")
         unit, started = job.unit, time.monotonic()
         with progress(prefix, shards, len(finished), unit, output.poller(finished, unit)):
             make_all(missing, job, output, beam_args)

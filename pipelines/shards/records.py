@@ -95,7 +95,7 @@ class RecordFiles:
                 if missing and not salvage:
                     raise UserError(
                         f"{missing[0]} is missing; {manifest_path(prefix)} lists it: restore "
-                        "it, or go on without it with --max_bad_records=N"
+                        "it, or continue without it with --max_bad_records=N"
                     )
                 entries |= known
                 damaged += [
@@ -349,7 +349,7 @@ def _entries(prefix, manifest, files, pattern):
     for file in files:
         if file not in entries:
             raise UserError(
-                f"{file}: {manifest_path(prefix)} does not know it; remove it, or narrow the "
+                f"{file}: is not listed in {manifest_path(prefix)}; remove it, or narrow the "
                 "pattern"
             )
     # A pattern may leave some out on purpose.

@@ -1,7 +1,7 @@
 """The manifest of a data set: what it consists of, in `PREFIX.manifest.json` beside its shards.
 
-Training uses the manifest to seek: it says where records lie. Files that differ from it are
-refused.
+Training uses the manifest to seek: it says where records lie. Files that it does not list and files
+of another size are refused. `python -m pipelines.manifest --check` compares every byte.
 
 Its fields:
 
@@ -127,7 +127,7 @@ def _problems(manifest):
 
 def _type_problems(fields, types):
     if not isinstance(fields, dict):
-        yield "a shard is no object"
+        yield "a shard is not an object"
     for name, kind in types.items():
         if name not in fields:
             yield f"no {name}"

@@ -45,7 +45,7 @@ def read_images(tables, image_column="", label_column="", classes=None, max_bad_
             if not reason and isinstance(image, str):
                 image = os.path.join(os.path.dirname(table.path), image)
                 if "://" not in image and not os.path.isfile(image):
-                    reason = f"{image} is no file"
+                    reason = f"{image} does not exist or is not a file"
             if reason:
                 keep_damaged(damaged, f"{where}: {reason}", max_bad_records, table.unit)
                 say(f"left out: {damaged[-1]}")
@@ -61,7 +61,7 @@ def read_images(tables, image_column="", label_column="", classes=None, max_bad_
     for label in labels:
         if label not in numbers:
             raise UserError(
-                f"{source}: {label!r} is none of the {len(classes):,} classes of the training "
+                f"{source}: {label!r} is not one of the {len(classes):,} classes of the training "
                 "images; remove those rows, or add it to them"
             )
     found = np.array([numbers[label] for label in labels], np.int32)

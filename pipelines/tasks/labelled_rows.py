@@ -226,7 +226,7 @@ def find_columns(path, columns, wanted, usual, what, flag):
     there = ", ".join(columns)
     if not found:
         known = ", ".join(" + ".join(names) for names in usual)
-        raise UserError(f"{path}: has no {what} column ({known}) but {there}; name it by {flag}")
+        raise UserError(f"{path}: has no {what} column ({known}) but {there}; name it with {flag}")
     for name in found:
         if name not in columns:
             raise UserError(f"{path}: has no column {name!r} but {there}; fix {flag}")

@@ -120,7 +120,7 @@ def nothing_found(data_dir):
     there = sorted(_names(data_dir))
     shown = ", ".join(there[:8]) + (", ..." if len(there) > 8 else "")
     return (
-        f"--data_dir={data_dir}: holds neither a folder of images a class (train/CLASS/*.jpg, or "
+        f"--data_dir={data_dir}: holds neither a folder of images per class (train/CLASS/*.jpg, or "
         f"CLASS/*.jpg) nor a table ({', '.join(SUFFIXES)}) nor a saved data set, but "
         f"{shown or 'nothing'}; give another folder, or --train=FILE"
     )
@@ -140,7 +140,7 @@ def _in_folder(folder, anything):
         known = [name for name in known if _is_folder(os.path.join(folder, name))]
         if len(known) > 1:
             both = " and ".join(sorted(known))
-            raise UserError(f"--data_dir={folder}: holds both {both}; give one by --{split}=DIR")
+            raise UserError(f"--data_dir={folder}: holds both {both}; give one with --{split}=DIR")
         if known:
             folders[split] = os.path.join(folder, known[0])
     if TRAIN in folders:
@@ -172,7 +172,7 @@ def _tables(folder, names, anything):
                 forms.setdefault((re.sub(r"-\d+-of-\d+$", "", stem), suffix), []).append(name)
         if len(forms) > 1:
             both = " and ".join(sorted(name for found in forms.values() for name in found))
-            raise UserError(f"--data_dir={folder}: holds both {both}; give one by --{split}=FILE")
+            raise UserError(f"--data_dir={folder}: holds both {both}; give one with --{split}=FILE")
         for found in forms.values():
             splits[split] = Place(TABLES, tuple(os.path.join(folder, name) for name in found))
     if splits or not anything:
@@ -183,7 +183,7 @@ def _tables(folder, names, anything):
     if names:
         raise UserError(
             f"--data_dir={folder}: holds {', '.join(sorted(names)[:8])}, none of which is named as "
-            "a split; say which is which by --train=FILE, --validation=FILE and --test=FILE"
+            "a split; say which is which with --train=FILE, --validation=FILE and --test=FILE"
         )
     return splits
 
@@ -195,7 +195,7 @@ def _given(path, label):
             raise UserError(f"{label}: no such file or folder; fix the path")
         if not is_table(path):
             raise UserError(
-                f"{label}: is no table; give a file that ends with {', '.join(SUFFIXES)}"
+                f"{label}: is not a table; give a file that ends with {', '.join(SUFFIXES)}"
             )
         return Place(TABLES, (path,))
     names = _names(path)
@@ -258,7 +258,7 @@ def _kind_of_table(path):
         return TEXT
     if sentences:
         raise UserError(
-            f"{path}: has images and texts; say which are to be classified by --task=images or "
+            f"{path}: has images and texts; say which are to be classified with --task=images or "
             "--task=texts"
         )
     return IMAGES

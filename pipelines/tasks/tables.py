@@ -34,7 +34,8 @@ class Row:
     """A row of a table.
 
     Attributes:
-        number: int, its line in the file, or its place in a Parquet file, from 1.
+        number: int, from 1: its line in the file, or its place among the rows of a JSON list, a
+            Parquet file or a saved data set; see `Table.unit`.
         values: list of str, bytes or None (nothing is there), one for each column asked for.
         damage: str, what is wrong with the row; empty if nothing is.
     """
@@ -97,7 +98,7 @@ def open_table(path):
     elif suffix in SUFFIXES:
         table = _open_json(path)
     else:
-        raise UserError(f"{path}: is no table; give a file that ends with {', '.join(SUFFIXES)}")
+        raise UserError(f"{path}: is not a table; give a file that ends with {', '.join(SUFFIXES)}")
     for name, count in collections.Counter(table.columns).items():
         if count > 1:
             raise UserError(f"{path}: has {count} columns {name!r}; rename all but one")
@@ -220,7 +221,7 @@ def _open_json(path):
         try:
             objects = json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise UserError(f"{path}: is no JSON ({one_line(error)}); fix it") from error
+            raise UserError(f"{path}: is not JSON ({one_line(error)}); fix it") from error
         unit, numbered = "row", functools.partial(enumerate, objects, 1)
     else:
         unit, lines = "line", text.split("\n")
@@ -235,7 +236,7 @@ def _open_json(path):
             if isinstance(each, dict):
                 yield _row(number, [each.get(name) for name in names], names)
             else:
-                yield Row(number, [], "is no JSON object")
+                yield Row(number, [], "is not a JSON object")
 
     return Table(path, list(first), unit, read)
 
@@ -258,7 +259,7 @@ def _open_parquet(path):
                 yield pyarrow.parquet.ParquetFile(file)
         except pyarrow.ArrowException as error:
             raise UserError(
-                f"{path}: is no Parquet file, or damaged ({one_line(error)})"
+                f"{path}: is not a Parquet file, or is damaged ({one_line(error)})"
             ) from error
 
     def batches(names):

@@ -46,7 +46,7 @@ def open_builder(name, data_dir="", download=False):
         reason = f"and TFDS cannot prepare it here ({_reason(error)})"
     raise UserError(
         f"{name} is not in {where}, {reason}; fill that folder by `tfds build {name} "
-        f"--data_dir={where}` where there is a network, let TFDS fetch it by --download, or give "
+        f"--data_dir={where}` where there is a network, let TFDS fetch it with --download, or give "
         "the folder that has it with --data_dir=DIR"
     )
 

@@ -84,7 +84,7 @@ def recorded_case(manifests):
             found.setdefault(case_name(lower), path)
     if len(found) > 1:
         raise UserError(
-            f"{found[LOWER]}: these texts are lower-cased, those of {found[CASED]} are not; write "
-            "them again by one vocabulary"
+            f"{found[LOWER]}: these texts are lower-cased, those of {found[CASED]} are not; "
+            "rewrite them with one vocabulary"
         )
     return next(iter(found), None)

@@ -27,7 +27,7 @@ class ExampleSettings:
         dynamic: bool, whether masks are left to the reader.
 
     Raises:
-        UserError: the length has no room for a pair.
+        UserError: the length has no room for a pair, or is above `MAX_LENGTH`.
     """
 
     max_length: int
@@ -42,7 +42,8 @@ class ExampleSettings:
     def __post_init__(self):
         if self.max_length < MIN_LENGTH:
             raise UserError(
-                f"a length of {self.max_length} holds no two segments; give {MIN_LENGTH} or more"
+                f"a length of {self.max_length} has no room for two segments; give {MIN_LENGTH} or "
+                "more"
             )
         if self.max_length > MAX_LENGTH:
             raise UserError(f"a length of {self.max_length}: give {MAX_LENGTH:,} at most")

@@ -9,7 +9,7 @@ def packed(batch, parts=1):
     """Packs the texts of a batch into rows as long as the longest text.
 
     Texts are placed from the longest on, each into the fullest row that has room for it. This
-    best-fit-decreasing rule takes at most 11/9 of the fewest possible rows, plus one (Johnson et
+    best-fit-decreasing rule takes at most 11/9 of the fewest possible rows, plus four (Johnson et
     al. 1974, "Worst-case performance bounds for simple one-dimensional packing algorithms").
 
     Args:

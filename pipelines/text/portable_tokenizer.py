@@ -88,7 +88,8 @@ class _Characters(dict):
     """What replaces each character, for `str.translate`; computed when it is first met.
 
     Args:
-        lower_case: bool; if False, only control characters change.
+        lower_case: bool, whether letters lose their case and accents. Control characters always
+            become spaces, and punctuation and ideographs always get spaces around them.
     """
 
     def __init__(self, lower_case):

@@ -73,7 +73,7 @@ def read_pages(path, start=0, stop=None, damaged=None) -> Iterator[Page]:
             try:
                 yield _parse(source)
             except (ElementTree.ParseError, KeyError, ValueError) as error:
-                lose(_name(source), f"is no page of a dump: {error}")
+                lose(_name(source), f"is not a page of a dump: {error}")
 
 
 def is_divisible(path):
@@ -147,7 +147,7 @@ def _page_sources(path, file, size, start, stop, lose):
 def _check_dump(path, head):
     if _DUMP_BEGIN not in head[:1000]:
         raise UserError(
-            f"{path}: is no MediaWiki dump, it begins with {head[:20]!r}; give a "
+            f"{path}: is not a MediaWiki dump: it begins with {head[:20]!r}; give a "
             "pages-articles-multistream.xml.bz2"
         )
 

@@ -125,7 +125,7 @@ def check_tokens(tokens, where):
     """
     twice = [token for token, count in collections.Counter(tokens).items() if count > 1]
     if twice:
-        raise UserError(f"{where}: {twice[0]!r} is there twice; keep one line for each token")
+        raise UserError(f"{where}: {twice[0]!r} occurs twice; keep one line for each token")
     missing = [token for token in SPECIAL_TOKENS if token not in tokens]
     if missing:
         raise UserError(f"{where}: {' '.join(missing)} missing; take a vocabulary of BERT's kind")

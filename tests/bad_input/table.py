@@ -34,7 +34,7 @@ ROWS = {**configs.ROWS, **commands.ROWS, **jobs.ROWS, **devices.ROWS}
 # A machine that trains alone, outside Google Cloud.
 ALONE = {"TF_CONFIG": "", "GCE_METADATA_HOST": "localhost:1", "KERAS_BACKEND": "tensorflow"}
 # What may precede the line of the error, and only tells how far the command came.
-_PROGRESS = r"^waiting for |^--quick: |^of \d+ steps: |: \d+ shards? for |looking for|^sample: |^sample data in |the other rows are never trained$|are assumed|so texts (are lower-cased|keep their case)|images of \d+ classes|jpeg_mem|JPEG library|oneDNN supports"
+_PROGRESS = r"^waiting for |^--quick: |^of \d+ steps: |: \d+ shards? for |looking for|^sample: |^sample data in |the other rows are never trained$|; assuming [\d,]+ \(|so texts (are lower-cased|keep their case)|images of \d+ classes|jpeg_mem|JPEG library|oneDNN supports"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -114,7 +114,7 @@ def test_no_run_goes_on_from_weights_alone(sources, finished, tmp_path, capsys):
     flags = ["--variant=joint", "--config.inspection.activation_interval=5"]
     assert pretrain(sources, folder, *flags) == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
-    assert "holds weights and no state of their training" in error and "--initial_weights" in error
+    assert "holds weights but no training state" in error and "--initial_weights" in error
     assert files_below(folder) == before
 
 

@@ -129,8 +129,8 @@ def test_nothing_to_draw(refused, made):
     [
         ("masks-00000007", None, r"is damaged \(.*; remove it"),
         ("masks-00000007", {"entries": None}, r"is damaged \('entries'\); remove it"),
-        ("masks-00000007", {"entries": np.zeros((2, 9), int)}, "counts have the shape .2, 9"),
-        ("masks-00000007", {"cleared": np.full((2, 7), np.nan)}, "its counts are no counts"),
+        ("masks-00000007", {"entries": np.zeros((2, 9), int)}, "counts have shape .2, 9"),
+        ("masks-00000007", {"cleared": np.full((2, 7), np.nan)}, "its counts are invalid"),
         ("masks-00000007", {"bits/block_1/query": np.zeros(1, np.uint8)}, "cannot reshape array"),
         ("masks-00000007", {"shape/block_1/query": np.array([10**9] * 2)}, "cannot reshape array"),
         ("masks-00000007", {"bits/block_1/query": None}, "it has masks of .'block_0'"),
@@ -210,7 +210,7 @@ def test_examples_that_are_gone(older_run, refused, sources, tmp_path):
     record = content_of(path / "config.json")
     record["config"]["data"]["images"]["validation"] = "gone-*"
     (path / "config.json").write_text(json.dumps(record))
-    message = r"run: no figure 6: .*no file matches gone-\*.*; name them by --images and --texts"
+    message = r"run: no figure 6: .*no file matches gone-\*.*; name them with --images and --texts"
     refused(f"--run={path}", "--figures=6", message=message, lines=2)
     run = FinishedRun(str(path), images=f"{sources}/images-validation-*")
     assert run.data.image_validation.records.count == 7
@@ -232,6 +232,6 @@ def test_a_model_that_sees_something_else(older_run, run_with_checkpoint, tmp_pa
     ]
     assert draw(*flags, f"--output={tmp_path}") == EXIT_DONE
     assert (
-        "other: left out of the images of figure 6: vitbert_no_kd takes others"
+        "other: left out of the images of figure 6: vitbert_no_kd takes different inputs"
         in capsys.readouterr().err
     )

@@ -221,7 +221,7 @@ def test_validation_that_is_missing_is_cut_from_training(image_flags, tmp_path, 
     data = write_images(tmp_path / "data", counts={"train": 20})
     flags = [f"--data_dir={data}", f"--output_dir={tmp_path / 'run'}"]
     assert finetune(*image_flags, *flags) == EXIT_DONE
-    assert "2 of the training examples are held out" in capsys.readouterr().err
+    assert "2 of the training examples are held out for validation" in capsys.readouterr().err
     summary = summary_of(tmp_path / "run")
     assert (summary["split"], summary["training_examples"]) == ("held_out", 18)
 

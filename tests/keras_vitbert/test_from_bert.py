@@ -191,7 +191,7 @@ def test_pre_training_begins_with_a_bert(sources, tmp_path, capsys):
     assert pretrain(sources, tmp_path / "no", "--variant=bert", given) == 2
     [*_, line] = capsys.readouterr().err.splitlines()
     assert line.endswith(
-        "is of another architecture than the model; give --config.model.norm=post "
+        "has a different architecture from the model; give --config.model.norm=post "
         "--config.model.layer_norm_epsilon=0.001"
     )
     assert not (tmp_path / "no").exists()

@@ -184,7 +184,7 @@ def test_images_of_a_folder_that_cannot_be_read_are_left_out(run, tmp_path, monk
     assert (status, out) == (2, "")
     lines = [line for line in without_status(err) if "jpeg_mem" not in line]  # of libjpeg itself
     for number, line in zip((1, 2, 3), lines, strict=False):
-        assert line.startswith(f"left out: {tmp_path}/{number}.jpg: is no readable image")
+        assert line.startswith(f"left out: {tmp_path}/{number}.jpg: is not a readable image")
     assert lines[3:] == [
         f"error: {tmp_path}: 3 of 5 images cannot be predicted, see above; fix or remove them"
     ]
@@ -203,7 +203,7 @@ def test_images_of_a_folder_that_cannot_be_read_are_left_out(run, tmp_path, monk
         ),
         (["--checkpoint=embedder", "--text=a"], "embedder: takes no texts; give another"),
         (["--checkpoint=embedder", "--image={folder}/good.jpg"], "has no head for images; fine-tu"),
-        (["--checkpoint=vitbert", "--image={folder}/cut.jpg"], "cut.jpg: is no readable image"),
+        (["--checkpoint=vitbert", "--image={folder}/cut.jpg"], "cut.jpg: is not a readable image"),
     ],
 )
 def test_input_that_does_not_fit_the_model(run, tmp_path, flags, complaint):

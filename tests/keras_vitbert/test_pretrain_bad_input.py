@@ -24,7 +24,7 @@ def test_bad_vocabularies(refused, tmp_path):
     flags = ["--variant=bert", f"--config.data.vocabulary={path}"]
     refused(*flags, message=r"vocab\.txt: no such vocabulary; ")
     for tokens, message in (
-        ([*VOCABULARY, "word0"], r"vocab\.txt: 'word0' is there twice; keep one"),
+        ([*VOCABULARY, "word0"], r"vocab\.txt: 'word0' occurs twice; keep one"),
         (VOCABULARY[1:], r"vocab\.txt: \[PAD\] missing; take a vocabulary"),
         ([*VOCABULARY, "new"], r"has 37 entries, the model has 36; leave --config.model.v"),
     ):

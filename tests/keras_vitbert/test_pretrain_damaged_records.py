@@ -45,7 +45,7 @@ def test_damaged_records_are_left_out_and_told(damaged, tmp_path, capsys):
     assert pretrain(damaged, run, *flags, "--max_bad_records=2") == 0
     output = capsys.readouterr()
     lines = output.err.splitlines()
-    assert "joint: counting what frequencies alone would reach ..." in lines
+    assert "joint: computing baselines from frequencies ..." in lines
     for step, measure in (("1 of 10, ", ""), ("10 of 10, ", ""), ("4 of 10: validation ", "mlm")):
         assert any(measure in line for line in lines if f"joint: step {step}" in line)
     assert "\n  time: " in output.out and "poch" not in output.err + output.out

@@ -84,7 +84,7 @@ def test_killed_it_goes_on_to_the_bit(on_jax, killed, whole, tmp_path):
 def test_it_goes_on_on_tensorflow(sources, killed, whole, tmp_path, capsys):
     folder = shutil.copytree(killed, tmp_path / "run")
     assert pretrain(sources, folder, *FLAGS) == EXIT_DONE
-    assert f"{folder} began on JAX and goes on on TensorFlow: the" in capsys.readouterr().err
+    assert f"{folder} began on JAX and resumes on TensorFlow: the" in capsys.readouterr().err
     assert_close(folder, whole)
 
 
@@ -97,5 +97,5 @@ def test_one_of_tensorflow_goes_on(sources, on_jax, tmp_path):
     assert status == -signal.SIGKILL, errors
     status, errors = on_jax(folder)
     assert status == EXIT_DONE and "resumed at step 6 of 18" in errors
-    assert f"{folder} began on TensorFlow and goes on on JAX: the last digits" in errors
+    assert f"{folder} began on TensorFlow and resumes on JAX: the last digits" in errors
     assert_close(folder, tmp_path / "whole")

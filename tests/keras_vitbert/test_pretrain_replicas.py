@@ -68,7 +68,7 @@ def test_a_run_goes_on_with_a_step_that_xla_compiles(finished, sources, tmp_path
     variant, *flags = ONE_DEVICE
     flags += [f"--variant={variant}", "--config.jit_compile=on", "--config.teachers.image_steps=4"]
     assert pretrain(sources, folder, *flags, "--config.steps_per_execution=1") == EXIT_DONE
-    told = "began not compiled by XLA and goes on compiled by XLA: the last digits are not the same"
+    told = "began not compiled by XLA and resumes compiled by XLA: the last digits are not the same"
     assert f"{folder} {told}" in capsys.readouterr().err
     found, expected = checkpoint_values(folder), checkpoint_values(wanted)
     assert set(found) == set(expected)
@@ -107,7 +107,7 @@ def test_a_run_goes_on_with_replicas(finished, sources, tmp_path, replicas):
     argv = arguments(sources, f"--output_dir={folder}", f"--variant={variant}", *flags)
     status, errors = Forked(pretrain_on, replicas, argv).end()
     assert status == EXIT_DONE and "resumed at step 6 of 10" in errors, errors
-    told = f"began on 1 replica and goes on with {replicas}: batches and dropout are the same"
+    told = f"began on 1 replica and resumes on {replicas}: batches and dropout are the same"
     assert told in errors and f"on each of {replicas} replicas" in errors
     found, expected = checkpoint_values(folder), checkpoint_values(wanted)
     assert set(found) == set(expected)

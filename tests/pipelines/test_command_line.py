@@ -299,7 +299,7 @@ def test_a_command_chooses_among_backends(monkeypatch):
     assert command_line.choose_backend("jax") == "jax" == os.environ["KERAS_BACKEND"]
     command_line.load_tensorflow()
     monkeypatch.setenv("KERAS_BACKEND", "torch")
-    with pytest.raises(UserError, match="^KERAS_BACKEND=torch: only tensorflow or jax will do"):
+    with pytest.raises(UserError, match="^KERAS_BACKEND=torch: must be tensorflow or jax; unset"):
         command_line.load_tensorflow()
     with pytest.raises(UserError, match="^--backend=torch: give tensorflow or jax$"):
         command_line.choose_backend("torch")

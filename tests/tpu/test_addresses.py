@@ -96,7 +96,7 @@ def test_usual_metadata_server(monkeypatch):
 @pytest.mark.parametrize(
     ("tpu", "answers", "message"),
     [
-        ("v3-128", {}, "^--tpu=v3-128: no such TPU found: .*this machine is no TPU VM; no TPU ch"),
+        ("v3-128", {}, "^--tpu=v3-128: no such TPU found: .*this machine is not a TPU VM; no TPU"),
         (
             "my-tpu",
             {},
@@ -108,10 +108,10 @@ def test_usual_metadata_server(monkeypatch):
             "^--tpu=my-tpu: it is CREATING; wait until",
         ),
         ("my-tpu", {"/my-tpu": (403, "")}, "^--tpu=my-tpu: Google Cloud answered 403.*role"),
-        ("my-tpu", {"/my-tpu": (200, "<html>")}, "^--tpu=my-tpu: cannot be looked up.*cannot be r"),
+        ("my-tpu", {"/my-tpu": (200, "<html>")}, "^--tpu=my-tpu: cannot be looked up.*unreadable"),
         ("my-tpu", {"/my-tpu": (200, "[]")}, "^--tpu=my-tpu: cannot be looked up by name: Google"),
         ("my-tpu", {"/token": (404, "")}, "^--tpu=my-tpu: cannot .* has no service account"),
-        ("my-tpu", {"/token": (200, "{}")}, "^--tpu=my-tpu: cannot .* cannot be read"),
+        ("my-tpu", {"/token": (200, "{}")}, "^--tpu=my-tpu: cannot .*: unreadable answer"),
     ],
 )
 def test_google_cloud_has_no_such_tpu(google, tpu, answers, message):

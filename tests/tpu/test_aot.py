@@ -37,9 +37,9 @@ def test_without_the_compiler_it_says_what_to_install(monkeypatch):
     [
         (["--gpu=16", "--tpu=v3-8"], "--gpu and --tpu: only one of them"),
         (["--gpu=16", "--compare=joint"], "--compare is for TPUs"),
-        (["--gpu=16,x"], "--gpu=16,x: 'x' is no memory in GiB; give such as --gpu=16,24,80"),
-        (["--gpu=0"], "'0' is no memory in GiB"),
-        (["--gpu=16,"], "'' is no memory in GiB"),
+        (["--gpu=16,x"], "--gpu=16,x: 'x' is not a memory size in GiB; give for example --gpu=16"),
+        (["--gpu=0"], "'0' is not a memory size in GiB"),
+        (["--gpu=16,"], "'' is not a memory size in GiB"),
     ],
 )
 def test_gpus_that_are_none(argv, message):
@@ -185,7 +185,7 @@ def test_a_run_on_gpus(small, tmp_path, capsys, monkeypatch):
     for name in all_["programs"]:
         assert none["programs"][name]["tensors"] < all_["programs"][name]["tensors"]
     assert "none fits" in printed and "mask update" in printed
-    assert errors.splitlines()[-1].startswith("error: --gpu=1,900: it does not fit on each of them")
+    assert errors.splitlines()[-1].startswith("error: --gpu=1,900: it does not fit on all of them")
 
 
 @pytest.mark.slow

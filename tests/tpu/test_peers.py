@@ -96,5 +96,5 @@ def test_a_peer_that_does_not_come(place, reason, monkeypatch, capsys):
 
 
 def test_an_address_that_is_taken():
-    with silent() as own, pytest.raises(UserError, match=f"its place among the workers at {own} "):
+    with silent() as own, pytest.raises(UserError, match=f"cannot join the workers as {own} "):
         wait([own, "127.0.0.1:1"], 0)

@@ -226,7 +226,7 @@ def described(batch):
 
 def _largest(largest):
     if largest["batch"] is None:
-        return "no batch fits: not even the smallest"
+        return "no batch fits, not even the smallest"
     found = f"the largest batch that fits: {described(largest['batch'])} a step"
     if "examples" in largest["batch"]:  # the user's own step
         return found

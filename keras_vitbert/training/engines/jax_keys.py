@@ -37,7 +37,7 @@ def keys_of(words, generator, part, parts, interleaved, places):
         ValueError: the generator is not Threefry.
     """
     if generator != "threefry":
-        raise ValueError(f"generator is {generator}; JAX has threefry")
+        raise ValueError(f"generator {generator} is not available on JAX; use threefry")
     strategy = pass_scope.present("strategy")
     if strategy is None:
         return Keys(words, part, parts, places, 1, 1, None)

@@ -48,7 +48,7 @@ def test_defaults_are_those_of_the_classes():
     [
         ({"name": "pcgrd"}, "merge.name=pcgrd: .*pcgrad.*did you mean pcgrad"),
         ({"name": "pcgrad+mask"}, r"merge.name=pcgrad\+mask: must be one of mask, .* a \+ and one"),
-        ({"name": "mask+alternate"}, "alternate leaves one gradient a step"),
+        ({"name": "mask+alternate"}, "alternate uses one gradient per step"),
         ({"name": "nash", "blocks": "3"}, "merge.blocks=3: must be FIRST:END"),
         ({"name": "nash", "blocks": "3:3"}, "merge.blocks=3:3: must be FIRST:END"),
         ({"name": "nash", "blocks": "2:13"}, "merge.blocks=2:13: must end at or before .*, 12"),

@@ -95,9 +95,9 @@ def test_trials_are_counted_with_the_time_that_is_left(tune, capsys):
     lines = [line for line in capsys.readouterr().err.splitlines() if "trial" in line]
     assert lines == [  # each takes 1.5 s
         "texts: trial 1 of 5 (rate 0.1, seed 0)",
-        "texts: trial 2 of 5 (rate 0.01, seed 0), 4 s left after it",
-        "texts: trial 3 of 5 (rate 0.001, seed 0), 3 s left after it",
-        "texts: trial 4 of 5 (rate 0.001, seed 0), 2 s left after it",
+        "texts: trial 2 of 5 (rate 0.01, seed 0), then 4 s left",
+        "texts: trial 3 of 5 (rate 0.001, seed 0), then 3 s left",
+        "texts: trial 4 of 5 (rate 0.001, seed 0), then 2 s left",
         "texts: trial 5 of 5 (rate 0.001, seed 1)",
     ]
 

@@ -132,7 +132,8 @@ def test_images_of_tables(tmp_path):
         np.testing.assert_array_equal(found, images)
         np.testing.assert_array_equal(found_labels, labels)
     (tmp_path / "x.csv").write_text("\n".join([*rows, "x,red,gone.jpg"]) + "\n")
-    with pytest.raises(UserError, match="x.csv, line 11: .*gone.jpg is no file; fix the line"):
+    message = "x.csv, line 11: .*gone.jpg does not exist or is not a file; fix the line"
+    with pytest.raises(UserError, match=message):
         evaluated(files={"train": str(tmp_path / "x.csv")})
 
 
@@ -215,7 +216,7 @@ def test_splits_that_are_reported_in_part(tmp_path, capsys):
 @pytest.mark.parametrize(("part", "leaves"), [(0.01, "40 and 0"), (0.99, "0 and 40")])
 def test_a_part_that_leaves_nothing(tmp_path, part, leaves):
     data = open_data("texts", write_texts(tmp_path, counts={"train": 40, "dev": 5}))
-    with pytest.raises(UserError, match=f"selection_part={part}: of 40 .* {leaves}"):
+    with pytest.raises(UserError, match=f"selection_part={part}: splits 40 .* into {leaves}"):
         cut(data.train, part)
 
 

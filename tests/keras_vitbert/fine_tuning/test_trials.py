@@ -72,7 +72,7 @@ def test_what_is_finished_is_not_trained_again(tmp_path):
             run_trial(run, trial, None, {"validation": None})
     (folder / "result.json").unlink()
     (folder / "seconds.txt").write_text("3.x")
-    with pytest.raises(UserError, match="seconds.txt is damaged .'3.x' is no number"):
+    with pytest.raises(UserError, match="seconds.txt is damaged .'3.x' is not a number"):
         run_trial(run, trial, None, {"validation": None})
 
 

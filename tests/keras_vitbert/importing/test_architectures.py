@@ -303,7 +303,7 @@ def test_another_tokenizer_is_told(copy, content, told, capsys):
     ("old", "new", "reason"),
     [
         ("[MASK]", "maskless", r"\[MASK\] missing; take a vocabulary of BERT's kind"),
-        ("word1", "word0", "'word0' is there twice; keep one line for each token"),
+        ("word1", "word0", "'word0' occurs twice; keep one line for each token"),
     ],
 )
 def test_a_vocabulary_that_encodes_no_text_is_refused(copy, old, new, reason):

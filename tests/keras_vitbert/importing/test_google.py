@@ -116,7 +116,7 @@ def test_bad_vits(tmp_path):
     write(**{"head.bias": None, "Transformer.encoder_norm.scale": None})
     refused(path, r"it lacks 2 tensors: vit\.layernorm\.weight, classifier\.bias;")
     write(**{"embedding.kernel": None})
-    refused(path, r"is no ViT of google-research/vision_transformer \('embedding")
+    refused(path, r"is not a ViT of google-research/vision_transformer \('embedding")
     write(**{"conv_root.kernel": np.zeros(1)})
     refused(path, "is a hybrid of ResNet and ViT")
     write(other=np.zeros(1))

@@ -268,9 +268,9 @@ def test_presets_of_this_project(make_network, config, tmp_path):
 
 
 def test_models_without_what_is_asked_for(preset, refused):
-    message = "is a keras-hub preset, and holds no image classifier; give the folder"
+    message = "is a keras-hub preset and has no image classifier; give the folder"
     refused("image", preset("bert")[0], message)
-    message = "is a keras-hub preset, and holds no masked-LM; give the folder"
+    message = "is a keras-hub preset and has no masked-LM head; give the folder"
     refused("text", preset("vit")[0], message)
     refused("text", preset("bert_classifier")[0], message)
 
@@ -288,7 +288,7 @@ def test_another_model(tmp_path):
         for name in ("RobertaBackbone", "GPT2CausalLM", "DistilBertMaskedLM"):
             content = {"registered_name": f"keras_hub>{name}", "class_name": name, "config": {}}
             (tmp_path / f"{file}.json").write_text(json.dumps(content))
-            message = f"is the preset of a {name}, which is no BERT or ViT; {known}, DeiTBackbone"
+            message = f"is the preset of a {name}, which is not a BERT or ViT; {known}, DeiTBackb"
             refused_preset(tmp_path, message)
 
 
@@ -298,7 +298,7 @@ def test_a_roberta(tmp_path):
         vocabulary_size=11, num_layers=1, num_heads=1, hidden_dim=4, intermediate_dim=5
     )
     model.save_to_preset(str(tmp_path))
-    refused_preset(tmp_path, "is the preset of a RobertaBackbone, which is no BERT or ViT; give a ")
+    refused_preset(tmp_path, "is the preset of a RobertaBackbone, which is not a BERT or ViT; g")
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ def test_tensors_that_a_network_lacks_are_an_error():
     weights = hugging_face.read(find(str(FIXTURES / "vit_model")))
     network, tensors = weights.network(), tensors_of(weights)
     more = Tensor("image_head/logits/bias", "classifier.bias", (3,))
-    with pytest.raises(RuntimeError, match=r"\['image_head/logits/bias'\] are no variables of"):
+    with pytest.raises(RuntimeError, match=r"\['image_head/logits/bias'\] are not variables of"):
         layout.assign(
             network, [*tensors, more], {**weights.tensors, "classifier.bias": np.zeros(3)}
         )

@@ -160,4 +160,4 @@ def test_without_torch(copy, monkeypatch):
 def test_an_old_torch_is_refused(in_torch, torch, refused, monkeypatch):
     folder = in_torch("bert")
     monkeypatch.setattr(torch, "__version__", "2.5.1+cpu")
-    refused("text", folder, r"torch 2\.5\.1\+cpu may run code of it .*; upgrade torch")
+    refused("text", folder, r"torch 2\.5\.1\+cpu may run code from the file .*; upgrade torch")

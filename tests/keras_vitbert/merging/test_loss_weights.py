@@ -256,9 +256,10 @@ def test_of_losses_neither_by_block_nor_of_some_blocks(make):
 
 def test_blocks_that_are_none_are_refused():
     for blocks in ((2, 2), (3, 1), (-1, 2)):
-        with pytest.raises(ValueError, match=f"blocks {blocks[0]}:{blocks[1]} are none"):
+        message = f"blocks {blocks[0]}:{blocks[1]} is an empty or invalid range"
+        with pytest.raises(ValueError, match=message):
             Merge(PCGrad(), blocks=blocks)
-    with pytest.raises(ValueError, match="none of the model's: block_0, .*final_norm"):
+    with pytest.raises(ValueError, match=r"has no blocks \(4, 9\); it has block_0, .*final_norm"):
         built(PCGrad(), blocks=(4, 9))
 
 

@@ -541,7 +541,7 @@ def test_wrong_merges_are_refused():
         GradientMask(target="weight")
     with pytest.raises(ValueError, match="softness 0.6"):
         GradientMask(softness=0.6)
-    with pytest.raises(ValueError, match=r"blocks \(7, 9\) are none of .*: block_0, block_1"):
+    with pytest.raises(ValueError, match=r"has no blocks \(7, 9\); it has block_0, block_1"):
         built(Merge(Unit(), GradientMask(), blocks=(7, 9)))
 
 

@@ -109,7 +109,7 @@ def test_masks_by_their_schedule(digits):
 
 def test_what_cannot_work_is_refused():
     merge = get_merge({"name": "sum"})
-    with pytest.raises(ValueError, match="losses has 1 names, must have 2"):
+    with pytest.raises(ValueError, match="losses has 1 names; give 2"):
         TwoTaskTrainer(make_network(), {"digit": LOSSES["digit"]}, merge)
     with pytest.raises(ValueError, match="target must be gradient: Keras' optimisers"):
         TwoTaskTrainer(make_network(), LOSSES, Merge(Unit(), GradientMask(target="update")))

@@ -260,7 +260,7 @@ def test_round_trips(other, batch, tmp_path):
     [
         ({"norm": "middle"}, "norm 'middle' is unknown; known are pre, post"),
         ({"activation": "gelu_new"}, "activation 'gelu_new' is unknown; known are gelu, gelu_tanh"),
-        ({"image_std": (1, 0, 1)}, r"std \(1, 0, 1\) has a 0"),
+        ({"image_std": (1, 0, 1)}, r"std \(1, 0, 1\) contains a 0"),
     ],
 )
 def test_unknown_architectures_are_refused(tiny, changes, words):

@@ -246,14 +246,17 @@ IMAGES = np.zeros((2, 6, 6, 3), np.float32)
 @pytest.mark.parametrize(
     ("inputs", "message"),
     [
-        ({"token_ids": TEXT["token_ids"]}, r"segment_ids: is missing; give \(batch, length\) as"),
-        ({k: v for k, v in TEXT.items() if k != "padding_mask"}, "padding_mask: is missing; give"),
+        ({"token_ids": TEXT["token_ids"]}, r"segment_ids: is missing; it .*\(batch, length\): 0"),
+        ({k: v for k, v in TEXT.items() if k != "padding_mask"}, "padding_mask: is missing; it"),
         (
             {**TEXT, "segment_ids": TEXT["segment_ids"][:, :4]},
-            r"segment_ids: .* \(2, 4\).*\(2, 5\)",
+            r"segment_ids: shape \(2, 4\), expected that of token_ids, \(2, 5\); give 0",
         ),
-        ({k: np.ones((2, 9), np.int32) for k in TEXT}, r"token_ids: .*\(2, 9\).*\(batch, 7\) at"),
-        ({k: v[0] for k, v in TEXT.items()}, r"token_ids: have the shape \(5,\), expected \(batch"),
+        (
+            {k: np.ones((2, 9), np.int32) for k in TEXT},
+            r"token_ids: .*\(2, 9\), expected at most \(batch, 7\); cut",
+        ),
+        ({k: v[0] for k, v in TEXT.items()}, r"token_ids: shape \(5,\), expected \(batch, le"),
         (
             {"images": IMAGES[:, :5]},
             r"images: .*\(2, 5, 6, 3\), expected \(batch, 6, 6, 3\); resize",

@@ -164,7 +164,7 @@ def test_a_tied_decoder_is_float32_under_bfloat16(randomize):
 def test_a_decoder_that_is_not_tied_yet_is_refused():
     head = BertMaskedLMHead(11)
     head.build((None, None, 8))
-    with pytest.raises(ValueError, match="call `tie` of the head first"):
+    with pytest.raises(ValueError, match="call the head's `tie` first"):
         head(SEQUENCE, POSITIONS)
 
 

@@ -89,9 +89,9 @@ def test_both_embeddings_are_taken(tiny, make_network):
     ("change", "kind", "message"),
     [
         ({"num_layers": 1}, "images", "the checkpoint has 2 blocks, the model 1"),
-        ({"hidden_dim": 12}, "images", r"has the shape .* in the checkpoint"),
+        ({"hidden_dim": 12}, "images", r"has shape .*, but .* in the checkpoint"),
         ({"patch_size": 2}, "images", "patches of 3 pixels, not 2"),
-        ({"vocabulary_size": 14}, "text", r"has the shape \(14, 8\), in the checkpoint \(13, 8\)"),
+        ({"vocabulary_size": 14}, "text", r"has shape \(14, 8\), but \(13, 8\) in the checkpoint"),
         ({"max_sequence_length": 9}, "text", "the checkpoint has positions for 7 tokens, not 9"),
     ],
 )

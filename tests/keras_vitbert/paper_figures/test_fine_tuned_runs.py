@@ -94,7 +94,7 @@ def copied(swept, tmp_path):
 
 @pytest.mark.slow
 def test_what_cannot_be_shown(copied, swept, image_task, tmp_path):
-    with pytest.raises(UserError, match="give the folder of its images by --images"):
+    with pytest.raises(UserError, match="give the folder of its images with --images"):
         examples_of({"run": FineTunedRun(str(swept))}, 2)
     with pytest.raises(UserError, match="--images=.*none: no such folder; fix the path"):
         examples_of({"run": FineTunedRun(str(swept), str(tmp_path / "none"))}, 2)

@@ -80,7 +80,7 @@ def test_class_names_where_none_or_others_are_told(tmp_path, capsys):
     assert not capsys.readouterr().err
     data = open_data(config_of(folder, "--config.model.num_classes=0"), text=False)
     assert data.sizes == {"num_classes": 1000}
-    assert "how many classes there are; 1,000 are assumed" in capsys.readouterr().err
+    assert "so the number of classes is unknown; assuming 1,000 (" in capsys.readouterr().err
     (folder / "classes.txt").write_bytes(b"\xff\n\xfe\n\xfd\n")
     with pytest.raises(UserError, match=r"classes\.txt: cannot be read \(.*\); fix or remove it"):
         open_data(config_of(folder), text=False)

@@ -92,14 +92,14 @@ def test_nothing_to_fetch(refused, monkeypatch):
 
 
 def test_nothing_that_teaches(refused):
-    of = "is a Hugging Face model, and holds no"
+    of = "is a Hugging Face model and has no"
     refused(
         "image", FIXTURES / "bert", f"{of} image classifier; give the folder of a run, of a Hug"
     )
     refused("image", FIXTURES / "vit_model", f"{of} image classifier; give")
     refused("image", FIXTURES / "bert_classifier", f"{of} image classifier; give")
     for name in ("vit", "bert_model", "distilbert_classifier"):
-        refused("text", FIXTURES / name, f"{of} masked-LM; give the folder of a run, of a Hugging")
+        refused("text", FIXTURES / name, f"{of} masked-LM head; give the folder of a run, of a Hug")
 
 
 def test_another_architecture(refused, copy):
@@ -107,7 +107,7 @@ def test_another_architecture(refused, copy):
     content = content_of(folder / "config.json")
     content["architectures"] = ["RobertaForMaskedLM"]
     (folder / "config.json").write_text(json.dumps(content))
-    message = "is RobertaForMaskedLM, which is no BERT or ViT that can be read; give a BertForPreTr"
+    message = "is RobertaForMaskedLM, which is not a BERT or ViT that can be read; give a BertForP"
     refused("text", folder, message)
 
 

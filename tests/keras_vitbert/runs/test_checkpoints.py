@@ -235,7 +235,7 @@ def test_an_older_checkpoint_takes_the_place_of_a_damaged_one(
     np.testing.assert_array_equal(all_values(fresh)[weights], all_values(trained)[weights])
     said = capsys.readouterr().err
     assert "step-00000009 cannot be loaded" in said
-    assert said.endswith("; going on from step-00000005, 4 steps earlier\n")
+    assert said.endswith("; resuming from step-00000005, 4 steps earlier\n")
     assert checkpoints.latest(folder) == (os.path.join(folder, "step-00000005"), 5)
     shutil.copy(tmp_path / "step-00000003" / "step.json", tmp_path / "step-00000005")  # a swap
     assert checkpoints.restore_newest(folder, fresh) == 3

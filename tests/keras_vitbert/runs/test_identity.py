@@ -37,7 +37,7 @@ def test_other_content_is_refused_and_other_paths_are_not(tmp_path):
     before = record(tmp_path)
     message = (
         r"holds a run with other texts: sha256 a{12} of /a, not sha256 b{12} of /b; give what it "
-        r"began with, or another --output_dir, or go on with these by --accept_changes=texts$"
+        r"began with, or another --output_dir, or accept the change with --accept_changes=texts$"
     )
     with pytest.raises(UserError, match=message):
         begin(tmp_path, {"texts": OTHER, "images": OTHER})
@@ -51,8 +51,8 @@ def test_accepted_changes_are_told_and_kept(tmp_path, capsys):
     accepted = ["texts", "config.seed"]
     begin(tmp_path, {"texts": OTHER}, accepted, {"texts": 4}, seed=5)
     told = capsys.readouterr().err
-    assert "goes on with other texts: sha256 bbbbbbbbbbbb of /b" in told
-    assert "goes on with config.seed=5, until now 0" in told
+    assert "resumes with other texts: sha256 bbbbbbbbbbbb of /b, instead of sha256 a" in told
+    assert "resumes with config.seed=5; it was 0" in told
     begin(tmp_path, {"texts": OTHER}, records={"texts": 4}, seed=5)
     changes = record(tmp_path)["accepted_changes"]
     assert changes == [
@@ -91,7 +91,7 @@ def test_a_run_of_before_there_were_digests_goes_on(tmp_path, capsys):
     old["initial_weights"] = "runs/other"
     (tmp_path / "config.json").write_text(json.dumps(old))
     begin(tmp_path, {"texts": OTHER})
-    assert "is of an older version, which recorded no digests" in capsys.readouterr().err
+    assert "comes from an older version, which recorded no digests" in capsys.readouterr().err
     with pytest.raises(UserError, match="other texts"):
         begin(tmp_path, {"texts": FIRST})
 
@@ -132,7 +132,7 @@ def test_other_replicas_are_told(tmp_path, capsys):
     assert record(tmp_path)["replicas"] == folder.finish({})["replicas"] == 1
     [line] = capsys.readouterr().err.splitlines()
     assert line == (
-        f"{tmp_path} began on 1 replica and goes on with 4: batches and dropout are the same, the "
+        f"{tmp_path} began on 1 replica and resumes on 4: batches and dropout are the same, the "
         "last digits are not"
     )
     old = record(tmp_path)
@@ -151,12 +151,14 @@ def test_another_generator_of_dropout_is_told(tmp_path, capsys):
 
     assert not begin("philox16") and not begin("philox16")
     assert begin("threefry") == (
-        f"{tmp_path} drew dropout by philox16, and goes on by threefry: other units are dropped\n"
+        f"{tmp_path} drew dropout with philox16, and resumes with threefry: different "
+        "units are dropped\n"
     )
     old = record(tmp_path)
     del old["dropout_generator"]
     (tmp_path / "config.json").write_text(json.dumps(old))
-    assert "dropout by replica, as older versions do, and goes on by philox16" in begin("philox16")
+    told = begin("philox16")
+    assert "dropout by replica, as older versions do, and resumes with philox16: " in told
     assert not begin("")  # without dropout
 
 
@@ -246,7 +248,7 @@ def test_a_step_that_is_compiled_otherwise_is_told(tmp_path, capsys):
 
     assert told("off") == told("off") == []
     assert told("on") == [
-        f"{tmp_path} began not compiled by XLA and goes on compiled by XLA: the last digits are "
+        f"{tmp_path} began not compiled by XLA and resumes compiled by XLA: the last digits are "
         "not the same"
     ]
     assert record(tmp_path)["config"]["jit_compile"] == "off"

@@ -59,7 +59,7 @@ def test_what_an_older_version_lacks_has_its_default(name):
         ("run", "config.model", None, "config.model is None"),
         ("run", "config.model.hidden_dim", ..., "model.hidden_dim is None, not a number from 1"),
         ("run", "config.model.hidden_dim", "8", "hidden_dim='8': must be of type int"),
-        ("run", "config.model.hidden_dim", 9, "model.hidden_dim is 9, no multiple of num_heads"),
+        ("run", "config.model.hidden_dim", 9, "model.hidden_dim is 9, not a multiple of num_heads"),
         ("run", "config.model.patch_size", 0, "model.patch_size is 0, not a number from 1"),
         ("run", "config.model.num_layers", -1, "model.num_layers is -1, not a number from 1"),
         (

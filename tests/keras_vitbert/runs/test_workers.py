@@ -152,7 +152,7 @@ def test_stopped_and_killed_workers_end_the_same(run, unbroken, tmp_path, killed
         assert status == EXIT_STOPPED, errors[-3000:]
         assert f"resumed at step {began} of 10" in errors
         line = [line for line in errors.splitlines() if line.startswith("stopped: ")]
-        assert len(line) == 1 and f"worker {1 - who} of 2 has lost another one" in line[0]
+        assert len(line) == 1 and f"worker {1 - who} of 2 has lost another worker" in line[0]
         assert "run the same command again on every machine" in line[0]
         assert not (folder / "summary.json").exists()
         assert (folder / "checkpoints" / "LAST").read_text() == "step-00000004\n"

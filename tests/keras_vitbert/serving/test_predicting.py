@@ -88,12 +88,12 @@ def test_the_one_of_a_batch_that_cannot_be_read_is_named(served, tmp_path):
     for name, data in (("a.jpg", content), ("b.jpg", content[:-400]), ("c.jpg", content)):
         (tmp_path / name).write_bytes(data)
     items = [Item({"image": str(path)}, path.name) for path in sorted(tmp_path.iterdir())]
-    with pytest.raises(UserError, match=r"^b\.jpg: is no readable image"):
+    with pytest.raises(UserError, match=r"^b\.jpg: is not a readable image"):
         predict(served.functions, "classify_image", items)
     left_out = []
     assert len(predict(served.functions, "classify_image", items, left_out=left_out)) == 2
     [line] = left_out
-    assert line.startswith("b.jpg: is no readable image")
+    assert line.startswith("b.jpg: is not a readable image")
     items[1:2] = []
     assert len(predict(served.functions, "classify_image", items)) == 2
 

@@ -70,8 +70,8 @@ def test_columns_that_the_model_was_trained_on(tmp_path):
     ("content", "message"),
     [
         (b"\xff\xfe", ", line 1: no UTF-8; convert the file"),
-        (b"", r"has no sentence column \(.*\) but ; name it by --columns=A,B"),
-        (b"a\tb\n1\t2\n", r"has no sentence column \(.*\) but a, b; name it by --columns=A,B"),
+        (b"", r"has no sentence column \(.*\) but ; name it with --columns=A,B"),
+        (b"a\tb\n1\t2\n", r"has no sentence column \(.*\) but a, b; name it with --columns=A,B"),
         (b"sentence\n\n", "holds no examples; fill it"),
         (b"sentence\na\nb\tc\n", r", line 3: 2 fields, expected 1 \(sentence\); fix the line"),
     ],

@@ -106,7 +106,7 @@ def test_jpeg_keeps_the_scale(images):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("RandomHue(2, 3, 4)", "RandomHue.*: it has 1 arguments: factor; fix"),
+        ("RandomHue(2, 3, 4)", "RandomHue.*: it takes at most 1 positional argument: factor; fix"),
         ("RandomHue(factor=2)", "`factor` should be inside of range"),
         ("RandomHue(strength=2)", "strength"),
         ("GridMask(fill_mode='gaussian_noise')", "fill_mode is 'gaussian_noise'; only 'constant'"),

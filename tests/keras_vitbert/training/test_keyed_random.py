@@ -72,5 +72,5 @@ def test_one_example_draws_what_it_draws_in_a_batch():
 
 
 def test_without_an_example_nothing_is_drawn():
-    with pytest.raises(RuntimeError, match="no example is known"):
+    with pytest.raises(RuntimeError, match="drawn outside `using`, without an example's key"):
         KeyedDraws().uniform((2,))

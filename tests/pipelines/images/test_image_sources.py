@@ -111,7 +111,7 @@ def test_damaged_tar_files_are_refused(path):
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (tar([("n01_1.JPEG", b"x")]), "holds 'n01_1.JPEG', expected a tar file a class"),
+        (tar([("n01_1.JPEG", b"x")]), "holds 'n01_1.JPEG', expected one tar file per class"),
         (tar([("n01.tar", tar([]))]), "holds no images"),
         (tar([]), "holds no images"),
         (tar([("n01.tar", b"no tar file" * 100)]), "n01.tar: is cut short, damaged or no tar file"),
@@ -171,7 +171,7 @@ def test_validation_labels_that_do_not_fit(tmp_path, path):
     classes = ["n01", "n02", "n03"]
     for text, message in (
         (b"n01\nn02\n", "holds 3 images, .*labels.txt 2 labels.*--validation_labels"),
-        (b"n01\n490\nn02\n", "labels.txt, line 2: '490' is none of the 3 classes"),
+        (b"n01\n490\nn02\n", "labels.txt, line 2: '490' is not one of the 3 classes"),
         (b"\xff\xfe\n\n", "labels.txt: cannot be read as text"),
     ):
         with pytest.raises(UserError, match=message):
@@ -245,7 +245,7 @@ def test_folders_that_are_not_as_they_should_be(folder, tmp_path):
         (folder / "cat", None, "cat: holds no folder"),
         (folder / "none", None, "none: no such folder"),
         (folder / "notes.jpg", None, "notes.jpg: no such folder"),
-        (folder, ["cat", "dog"], "'ape' is none of the 2 classes of the training images"),
+        (folder, ["cat", "dog"], "'ape' is not one of the 2 classes of the training images"),
     ):
         with pytest.raises(UserError, match=message):
             list_folder(str(path), classes)

@@ -137,7 +137,7 @@ def test_a_tiny_alpha_mixes_nearly_nothing():
         (4, (0.0, 0.0), "both 0"),
         (4, (-0.1, 0.0), "mixup_alpha is -0.1; give 0 or more"),
         (4, (0.1, float("nan")), "cutmix_alpha is nan"),
-        (3, (0.1, 0.0), "a batch of 3 images has no pairs"),
+        (3, (0.1, 0.0), "a batch of 3 images cannot be split into pairs; give an even number"),
     ],
 )
 def test_what_cannot_be_mixed_is_refused(count, alphas, message):

@@ -28,7 +28,7 @@ def test_complete_output_is_left_alone(tmp_path, capfd):
         with pytest.raises(UserError, match=f"out.manifest.json: is of data with {message}; give"):
             run_job(other, prefix, shards, ONE_PROCESS, vocabulary_sha256=sha256)
     os.remove(f"{prefix}-00001-of-00003")
-    with pytest.raises(UserError, match="out-00001-of-00003: is missing or not as written"):
+    with pytest.raises(UserError, match="out-00001-of-00003: is missing or changed since it was"):
         run_job(CountingJob(), prefix, 3, ONE_PROCESS)
 
 
@@ -56,7 +56,7 @@ def test_an_unfinished_run_goes_on(tmp_path, capfd):
     (tmp_path / "out-train-00002-of-00004.tmp-0123").unlink()
     assert content(prefix) == expected(4)
     assert not glob.glob(str(tmp_path / "*.progress"))
-    assert f"{prefix}: 1 of 4 shards are there" in capfd.readouterr().err
+    assert f"{prefix}: 1 of 4 shards already exist" in capfd.readouterr().err
 
 
 def test_a_note_of_other_settings_is_not_taken(tmp_path):

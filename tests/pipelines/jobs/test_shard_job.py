@@ -99,7 +99,7 @@ def test_beam_arguments_follow_two_dashes():
     ("given", "automatic", "shards", "said"),
     [
         (3, 9, 3, ""),
-        (8, 2, 7, "--train_shards=8: there are 7 images, so that 7 are written\n"),
+        (8, 2, 7, "--train_shards=8: only 7 images, so 7 files are written\n"),
         (None, 5, 5, "PREFIX: 5 shards for 7 images (--train_shards)\n"),
         (None, 9, 7, "PREFIX: 7 shards for 7 images (--train_shards)\n"),
         (None, 0, 1, "PREFIX: 1 shard for 7 images (--train_shards)\n"),

@@ -142,7 +142,7 @@ def test_files_that_differ_from_their_manifest_are_refused_by_name(tmp_path, dam
     assert RecordFiles.find(str(tmp_path / "train-0000[02]*"), "flag").count == 12  # as asked for
     second.write_bytes(whole)
     (tmp_path / "train-00001-of-00005").write_bytes(whole)
-    refused(r"train-00001-of-00005: .*train.manifest.json does not know it")
+    refused(r"train-00001-of-00005: is not listed in .*train.manifest.json; remove")
     (tmp_path / "train-00001-of-00005").unlink()
     RecordFiles.find(pattern, "flag", "images")
     with pytest.raises(UserError, match="these files hold images, not text examples; fix --flag"):

@@ -48,7 +48,7 @@ def test_it_is_json_of_one_line_a_shard(tmp_path):
         (lambda manifest: [manifest], "is not a manifest of this project"),
         (lambda manifest: {k: v for k, v in manifest.items() if k != "counts"}, "(no counts)"),
         (lambda manifest: {**manifest, "settings": []}, "is damaged (settings is '[]'); remove it"),
-        (lambda manifest: {**manifest, "shards": [3]}, "is damaged (a shard is no object)"),
+        (lambda manifest: {**manifest, "shards": [3]}, "is damaged (a shard is not an object)"),
     ],
 )
 def test_other_files_are_refused(tmp_path, change, message):

@@ -102,12 +102,12 @@ def test_lines_with_other_numbers_of_fields(write):
         (
             ["sentence\tid\tkind", "a\t1\t2"],
             (),
-            r"has no label column \(label, gold_.*\) but sentence, id, kind; name it by",
+            r"has no label column \(label, gold_.*\) but sentence, id, kind; name it with",
         ),
         (
             ["words\tid\tlabel", "a\t1\t2"],
             (),
-            "no sentence column .* but words, id, label; name it by .*_columns$",
+            "no sentence column .* but words, id, label; name it with .*_columns$",
         ),
         (["sentence\tlabel", "a\t1"], (["text"], ""), "has no column 'text' but sentence, label"),
         (

@@ -84,9 +84,9 @@ def test_data_sets_of_hugging_face(tmp_path):
         (["a.csv", "b.csv"], "holds a.csv, b.csv, none of which is named as a split; say which is"),
         (
             ["train.csv", "train.tsv"],
-            "holds both train.csv and train.tsv; give one by --train=FILE",
+            "holds both train.csv and train.tsv; give one with --train=FILE",
         ),
-        (["train/a/1.jpg", "val/a/1.jpg", "dev/a/1.jpg"], "holds both dev and val; give one by"),
+        (["train/a/1.jpg", "val/a/1.jpg", "dev/a/1.jpg"], "holds both dev and val; give one with"),
     ],
 )
 def test_folders_that_may_mean_two_things(tmp_path, names, message):
@@ -105,7 +105,7 @@ def test_tables_of_any_name_are_not_taken_in_the_folder_of_tfds(tmp_path):
 
 @pytest.mark.parametrize(
     ("path", "message"),
-    [("none.csv", "no such file or folder"), ("x.txt", "is no table; give a file that ends with")],
+    [("none.csv", "no such file or folder"), ("x.txt", "is not a table; give a file that ends")],
 )
 def test_flags_that_name_nothing(tmp_path, path, message):
     make(tmp_path, {"x.txt": ""})

@@ -61,8 +61,8 @@ def test_values_that_are_not_texts(tmp_path):
     assert [row.damage for row in rows[5:]] == [
         "'a' holds list, expected a text",
         "'a' holds dict, expected a text",
-        "is no JSON object",
-        "is no JSON object",
+        "is not a JSON object",
+        "is not a JSON object",
     ]
 
 
@@ -98,9 +98,9 @@ def test_data_sets_of_hugging_face(tmp_path):
         ("x.csv", b'a,b\n1,"2\n', "x.csv, line 2: .*; fix the quotation marks"),
         ("x.csv", b"a,b,a\n", "has 2 columns 'a'"),
         ("x.csv", b"a\n\xff\n", "line 2: no UTF-8"),
-        ("x.parquet", b"PAR1 no", "is no Parquet file, or damaged"),
-        ("x.json", b"[1, 2", r"is no JSON \(.*\); fix it"),
-        ("x.xlsx", b"", "is no table; give a file that ends with .tsv"),
+        ("x.parquet", b"PAR1 no", "is not a Parquet file, or is damaged"),
+        ("x.json", b"[1, 2", r"is not JSON \(.*\); fix it"),
+        ("x.xlsx", b"", "is not a table; give a file that ends with .tsv"),
     ],
 )
 def test_files_that_are_wrong(tmp_path, name, content, message):

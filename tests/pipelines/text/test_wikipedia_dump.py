@@ -288,7 +288,7 @@ def test_a_page_that_cannot_be_read_is_named(tmp_path):
     damaged = []
     assert list(read_pages(path, damaged=damaged)) == [Page("Two & a", 0, False, "c")]
     assert [entry["record"] for entry in damaged] == ["page 'One'", "page 'Three & b'"]
-    with pytest.raises(UserError, match="page 'One': is no page of a dump: not well-formed"):
+    with pytest.raises(UserError, match="page 'One': is not a page of a dump: not well-formed"):
         list(read_pages(path))
 
 
@@ -317,5 +317,5 @@ def test_other_files_are_refused(tmp_path, content):
     with pytest.raises(UserError, match="other.bz2: cannot be read"):
         list(read_pages(path))
     path.write_bytes(content)
-    with pytest.raises(UserError, match="other.bz2: is no MediaWiki dump, it begins with b'"):
+    with pytest.raises(UserError, match="other.bz2: is not a MediaWiki dump: it begins with b'"):
         list(read_pages(path))

@@ -119,7 +119,7 @@ def test_bad_files_are_named(tmp_path):
     with pytest.raises(UserError, match=r"vocab.txt: no such vocabulary"):
         read_vocabulary(str(path))
     path.write_text("\n".join([*SPECIAL_TOKENS, "the", "a", "the"]))
-    with pytest.raises(UserError, match=r"vocab.txt: 'the' is there twice"):
+    with pytest.raises(UserError, match=r"vocab.txt: 'the' occurs twice"):
         read_vocabulary(str(path))
     path.write_text("[PAD]\n[UNK]\nthe\n[SEP]\n[CLS]\n")
     with pytest.raises(UserError, match=r"vocab.txt: \[MASK\] missing"):

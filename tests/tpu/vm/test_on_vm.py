@@ -96,5 +96,5 @@ def test_set_up(cloud, tmp_path):
     with open(homes[0] / "vitbert" / "train.lock") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # as a run does
         result, _ = cloud.run("set_up", *POD, status=2)
-    assert "error: a run is going on on" in result.stderr
+    assert "error: a run is in progress on" in result.stderr
     assert not (homes[0] / "vitbert" / "code" / "tpu" / "newer.py").exists()

@@ -5,7 +5,7 @@ cd "$HOME/vitbert"
 
 exec 9>>train.lock # held by a run, see detached.sh
 if ! flock --nonblock 9; then
-  echo "error: a run is going on on $(hostname): stop it first, by tpu/vm/run.sh --stop" >&2
+  echo "error: a run is in progress on $(hostname): stop it first, with tpu/vm/run.sh --stop" >&2
   exit 2
 fi
 rm -rf code

@@ -5,8 +5,8 @@
     python -m keras_vitbert.reproduce --scale=small --all --cifar10=DIR --books=DIR
 
 `sample` needs no data and shows that everything works; `small` is an experiment for two CPU cores;
-`paper` is the paper's, on a TPU: `--pretrain` and `--finetune` hold further flags of these
-commands, such as devices and where the data are.
+`paper` is the paper's, on a TPU: `--pretrain`, `--finetune` and `--probe` hold further flags of
+these commands, such as devices and where the data are.
 
 OUTPUT_DIR gets a folder for each run, `results.json` with the result of each run and how it was
 made, and `results.md` with the tables. Run again, it resumes where it stopped; machines that share
@@ -23,12 +23,13 @@ import shlex
 import sys
 
 from pipelines.command_line import UserError, load_tensorflow, quiet_loading, run
-from pipelines.files import write_atomically
+from pipelines.files import make_folder, write_atomically
 from pipelines.flags import define_flags, parse_flags
 from pipelines.status import say
 
 SCALES = ("sample", "small", "paper")
 _TABLES, _FIGURES, _ABLATIONS = ("1", "2", "3"), ("2", "3", "4", "5", "6"), ("merging",)
+_COMMANDS = ("pretrain", "finetune", "probe")
 
 
 def main(argv):
@@ -57,12 +58,23 @@ def main(argv):
         ("vit", "", "likewise a ViT"),
         ("pretrain", "", "further flags of keras_vitbert.pretrain, as in a shell"),
         ("finetune", "", "further flags of keras_vitbert.finetune"),
+        ("probe", "", "further flags of keras_vitbert.probe"),
     )
     parse_flags(values, argv, __doc__)
     names = _asked(values)
     if values.scale not in SCALES:
         raise UserError(f"--scale={values.scale}: give one of {', '.join(SCALES)}")
     output = values.output_dir or os.path.join("runs", f"reproduce-{values.scale}")
+    results = values.results or os.path.join(output, "results.json")
+    for flag, path in (("output_dir", output), ("results", results)):
+        if "://" in path:
+            raise UserError(f"--{flag}={path}: give a local or shared folder, or a mounted bucket")
+    if os.path.isdir(results):
+        raise UserError(f"--results={results}: is a folder; give the name of a file")
+    page = f"{os.path.splitext(results)[0]}.md"
+    if page == results:
+        raise UserError(f"--results={results}: its page is written there; give a name in .json")
+    others = {f"keras_vitbert.{name}": _words(name, values[name].value) for name in _COMMANDS}
     load_tensorflow()
     with quiet_loading():
         from keras_vitbert.reproduction.reproducing import Reproduction
@@ -73,12 +85,9 @@ def main(argv):
         names,
         values.seeds,
         output,
-        values.results or os.path.join(output, "results.json"),
+        results,
         {name: values[name].value for name in ("bert", "vit") if values[name].value},
-        {
-            f"keras_vitbert.{name}": shlex.split(values[name].value)
-            for name in ("pretrain", "finetune")
-        },
+        others,
     )
     missing = {unit.name for unit in asked.missing()}
     for unit in asked.units:
@@ -91,6 +100,7 @@ def main(argv):
     print(f"{len(asked.units) - len(missing)} done, {len(missing)} missing")
     if values.dry_run:
         return ""
+    make_folder(os.path.dirname(results) or ".", "results")
     if values.repeat:
         same, differing = asked.repeat(values.repeat, values)
         for line in differing:
@@ -103,7 +113,6 @@ def main(argv):
             )
         print(f"{same} units have the same numbers to the bit")
         return ""
-    page = os.path.splitext(asked.results.path)[0] + ".md"
     try:
         asked.run(values)
     finally:  # if it is stopped, with what is done so far
@@ -128,6 +137,14 @@ def _write(page, asked):
                     path = f"{stem}-{one.experiment.name}.{ending}"
                     write_atomically(path, sheet.encoded(ending))
     say(f"{page} and its pictures are written")
+
+
+def _words(flag, text):
+    """Splits further flags as a shell does: list of str."""
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise UserError(f"--{flag}={text}: {error}; quote it as in a shell") from error
 
 
 def _asked(values):

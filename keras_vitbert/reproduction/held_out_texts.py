@@ -10,6 +10,7 @@ import os
 
 import numpy as np
 
+from pipelines.command_line import UserError
 from pipelines.text.tokenization import sentences_of
 
 
@@ -56,16 +57,24 @@ def write_next(folder, documents, words, seed):
 
     Args:
         folder: str; it is created.
-        documents: dict of `train` and `dev` to a list of `Document`, at least two with passages.
+        documents: dict of `train` and `dev` to a list of `Document`.
         words: int, the fewest words of a passage.
         seed: int.
 
     Returns:
         dict of a split to int.
+
+    Raises:
+        UserError: fewer than two documents of a split have passages.
     """
     counts = {}
     for split, found in documents.items():
-        cuts = passages(found, words)
+        cuts = [cut for cut in passages(found, words) if cut]
+        if len(cuts) < 2:
+            raise UserError(
+                f"{len(cuts)} chapters have {words} words or more for the {split} split of `next`, "
+                "2 are needed; give more books, or longer ones"
+            )
         homes = np.repeat(np.arange(len(cuts)), [len(cut) for cut in cuts])
         texts = [text for cut in cuts for text in cut]
         firsts = np.flatnonzero(homes[:-1] == homes[1:])
@@ -89,12 +98,22 @@ def write_source(folder, documents, words, seed):
 
     The source of a document is its book; each book gets as many examples as the one with the
     fewest.
+
+    Raises:
+        UserError: a book has no passage in a split.
     """
     counts = {}
+    books = {book_of(document) for found in documents.values() for document in found}
     for split, found in documents.items():
-        by_book = {}
+        by_book = {book: [] for book in sorted(books)}
         for document, cut in zip(found, passages(found, words), strict=True):
-            by_book.setdefault(book_of(document), []).extend(cut)
+            by_book[book_of(document)].extend(cut)
+        for book, cut in by_book.items():
+            if not cut:
+                raise UserError(
+                    f"the book {book!r} has no chapter of {words} words for the {split} split of "
+                    "`source`; leave it out, or give a longer one"
+                )
         fewest = min(map(len, by_book.values()))
         random = np.random.default_rng((seed, fewest))
         rows = []

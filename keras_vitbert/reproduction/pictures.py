@@ -66,8 +66,7 @@ def ratios_picture(filled):
     """
     rows = filled.experiment.rows
     kinds = list(dict.fromkeys(row.label[1] for row in rows))
-    found = [place for place in range(len(rows)) if filled.estimate(place, TEXT)]
-    if not found:
+    if not filled.is_begun:
         return None
     sheet = Sheet(PAGE, _HEIGHT + _BELOW + 0.3, filled.experiment.title, _NOTE)
     width = (PAGE - _LEFT - _GAP) / 2 - 0.1
@@ -79,9 +78,12 @@ def ratios_picture(filled):
         axes.set_title(column)
         lines = []
         for kind, colour in zip(kinds, shades(len(kinds)), strict=True):
-            places = [p for p in found if rows[p].label[1] == kind]
+            means = {
+                p: filled.estimate(p, column) for p, row in enumerate(rows) if row.label[1] == kind
+            }
+            places = [place for place, found in means.items() if found]
             xs = [float(rows[place].label[0]) for place in places]
-            ys = [filled.estimate(place, column).mean for place in places]
+            ys = [means[place].mean for place in places]
             lines += axes.plot(xs, ys, "-", color=colour, label=kind, zorder=1)
             for x, place in zip(xs, places, strict=True):
                 _point(axes, filled, place, column, x, colour)

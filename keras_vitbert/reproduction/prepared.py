@@ -9,12 +9,12 @@ import json
 import os
 import shlex
 import shutil
-import subprocess
-import sys
 
 from keras_vitbert.reproduction.held_out_texts import book_of, write_next, write_source
-from pipelines.command_line import UserError
-from pipelines.files import json_object, whole_digest, write_atomically
+from keras_vitbert.reproduction.running import called
+from keras_vitbert.runs.run_lock import held_at_last
+from pipelines.command_line import EXIT_DONE, EXIT_STOPPED, Stopped, UserError, stop_request
+from pipelines.files import json_object, whole_digest, write_atomically, written_whole
 from pipelines.status import doing, say
 from pipelines.text import documents
 
@@ -36,7 +36,7 @@ _CHAPTERS = 8
 
 
 def prepared(folder, build):
-    """Fills a folder, unless it is already filled.
+    """Fills a folder, unless it is already filled; one process at a time.
 
     Args:
         folder: str.
@@ -48,14 +48,16 @@ def prepared(folder, build):
     path = os.path.join(folder, DIGESTS)
     if not os.path.exists(path):
         os.makedirs(folder, exist_ok=True)
-        build(folder)
-        with doing("reading what was prepared"):
-            digests = {
-                entry.name: _digest(entry.path)
-                for entry in sorted(os.scandir(folder), key=lambda entry: entry.name)
-                if entry.is_dir()
-            }
-        write_atomically(path, json.dumps(digests, indent=1) + "\n")
+        with held_at_last(folder, "prepares the data"):
+            if not os.path.exists(path):
+                build(folder)
+                with doing("reading what was prepared"):
+                    digests = {
+                        entry.name: _digest(entry.path)
+                        for entry in sorted(os.scandir(folder), key=lambda entry: entry.name)
+                        if entry.is_dir()
+                    }
+                write_atomically(path, json.dumps(digests, indent=1) + "\n")
     with open(path, encoding="utf-8") as file:
         return json_object(file.read())
 
@@ -125,19 +127,14 @@ def build_small(folder, cifar10, books):
     """
     from pipelines import package_data, sample
 
-    _link_images(cifar10, os.path.join(folder, "cifar10"))
-    images = os.path.join(folder, "images")
-    _call(
-        "pipelines.imagenet",
-        f"--folder={os.path.join(folder, 'cifar10', 'pretrain')}",
-        f"--output={images}",
-        *("--train_shards=8", "--validation_shards=1"),
-    )
+    classes = _images_of_classes(cifar10)
     texts = os.path.join(folder, "documents")
     dump = package_data.find_package_file(*sample.WIKIPEDIA_FILE)
     _call("pipelines.books", f"--folder={books}", f"--output={texts}/all/books", "--shards=1")
     _call("pipelines.wikipedia", f"--dump={dump}", f"--output={texts}/all/wiki", "--shards=1")
     unseen = _divide(texts)
+    for name, write in (("next", write_next), ("source", write_source)):
+        say(f"{name}: {write(os.path.join(folder, name), unseen, _WORDS, _SEED)}")
     words = os.path.join(folder, "vocabulary", "vocab.txt")
     os.makedirs(os.path.dirname(words), exist_ok=True)
     if not os.path.exists(words):
@@ -158,28 +155,43 @@ def build_small(folder, cifar10, books):
             f"--duplication={passes}",
             f"--max_length={_LENGTH}",
         )
-    for name, write in (("next", write_next), ("source", write_source)):
-        say(f"{name}: {write(os.path.join(folder, name), unseen, _WORDS, _SEED)}")
+    _link_images(classes, os.path.join(folder, "cifar10"))
+    _call(
+        "pipelines.imagenet",
+        f"--folder={os.path.join(folder, 'cifar10', 'pretrain')}",
+        f"--output={os.path.join(folder, 'images')}",
+        *("--train_shards=8", "--validation_shards=1"),
+    )
 
 
-def _link_images(cifar10, folder):
-    """Divides the images of each class, by hard links or copies."""
+def _images_of_classes(cifar10):
+    """The images of each class in their order: dict of a class to a list of paths."""
     source = os.path.join(cifar10, "train")
     if not os.path.isdir(source):
         raise UserError(f"--cifar10={cifar10}: holds no folder train; give CIFAR-10 as images")
-    for name in sorted(os.listdir(source)):
-        images = sorted(os.listdir(os.path.join(source, name)))
-        needed = max(end for _, end in _CIFAR_PARTS.values())
+    needed = max(end for _, end in _CIFAR_PARTS.values())
+    classes = {}
+    for entry in sorted(os.scandir(source), key=lambda entry: entry.name):
+        if not entry.is_dir():  # such as what a file manager leaves
+            continue
+        images = sorted(os.listdir(entry.path))
         if len(images) < needed:
             raise UserError(
-                f"{os.path.join(source, name)}: {len(images)} images, {needed} are needed; give "
-                "all training images of CIFAR-10"
+                f"{entry.path}: {len(images)} images, {needed} are needed; give all training "
+                "images of CIFAR-10"
             )
+        classes[entry.name] = [os.path.join(entry.path, name) for name in images]
+    return classes
+
+
+def _link_images(classes, folder):
+    """Divides the images of each class, by hard links or copies."""
+    for name, images in classes.items():
         for part, (begin, end) in _CIFAR_PARTS.items():
             target = os.path.join(folder, part, name)
             os.makedirs(target, exist_ok=True)
             for image in images[begin:end]:
-                _link(os.path.join(source, name, image), os.path.join(target, image))
+                _link(image, os.path.join(target, os.path.basename(image)))
 
 
 def _link(source, target):
@@ -188,7 +200,8 @@ def _link(source, target):
     try:
         os.link(source, target)
     except OSError:  # another disk
-        shutil.copyfile(source, target)
+        with open(source, "rb") as image, written_whole(target) as file:
+            shutil.copyfileobj(image, file)
 
 
 def _divide(texts):
@@ -217,4 +230,11 @@ def _divide(texts):
 def _call(module, *arguments):
     command = ["-m", module, *arguments]
     say("+ " + shlex.join(["python", *command]))
-    subprocess.run([sys.executable, *command], check=True)
+    status = called(command)
+    if status == EXIT_STOPPED or stop_request.requested:
+        raise Stopped(f"in {module}; run the same command again")
+    if status != EXIT_DONE:
+        raise UserError(
+            f"{module} ended with status {status}, see above; fix that and run the same command "
+            "again"
+        )

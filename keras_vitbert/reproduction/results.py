@@ -11,13 +11,16 @@ import shlex
 import subprocess
 
 from keras_vitbert.runs.identity import versions
+from keras_vitbert.runs.run_lock import held_at_last
 from pipelines.command_line import UserError
 from pipelines.files import json_object, write_atomically
 
 SCHEMA = 1
 UNIT = "unit.json"
+LOCKS = "locks"  # a folder for each unit, and for the file of results
 DONE, DIVERGED = "done", "diverged"
 _CODE = (":/keras_vitbert", ":/pipelines", ":/tpu")  # of the repository
+_KEYS = {"digest", "command", "seed", "outcome", "commit"}  # of every entry
 _OUTPUT = "OUTPUT"  # stands for the folder of all units in the commands
 
 
@@ -47,7 +50,7 @@ class Results:
                     f"{path}: of --scale={content.get('scale')}, schema {content.get('schema')}; "
                     f"give another --results for --scale={scale}, schema {SCHEMA}"
                 )
-            self.data, self.units = dict(content["data"]), dict(content["units"])
+            self.data, self.units = _parts(path, content)
 
     def require_data(self, data):
         """Records the data of the units, or refuses data that differ from those of finished units.
@@ -78,7 +81,9 @@ class Results:
         for unit in units:
             path = os.path.join(self.output, unit.name, UNIT)
             if unit.name not in self.units and os.path.exists(path):
-                self.units[unit.name] = _read(path)
+                entry = _read(path)
+                _require(path, _is_entry(entry))
+                self.units[unit.name] = entry
             entry = self.units.get(unit.name)
             if entry is not None and entry["digest"] != unit.digest():
                 raise UserError(
@@ -115,13 +120,37 @@ class Results:
         return os.path.exists(os.path.join(self.output, unit.name, UNIT))
 
     def _write(self):
-        content = {
-            "schema": SCHEMA,
-            "scale": self.scale,
-            "data": self.data,
-            "units": dict(sorted(self.units.items())),
-        }
-        write_atomically(self.path, _json(content))
+        """Writes the file, with what processes with other flags have written there meanwhile."""
+        locks = os.path.join(self.output, LOCKS, "results")
+        os.makedirs(locks, exist_ok=True)
+        with held_at_last(locks, "writes results"):
+            if os.path.exists(self.path):
+                data, units = _parts(self.path, _read(self.path))
+                self.data, self.units = data | self.data, units | self.units
+            content = {
+                "schema": SCHEMA,
+                "scale": self.scale,
+                "data": self.data,
+                "units": dict(sorted(self.units.items())),
+            }
+            write_atomically(self.path, _json(content))
+
+
+def _parts(path, content):
+    """The data and the units in the content of `results.json`: two dicts."""
+    data, units = content.get("data"), content.get("units")
+    _require(path, isinstance(data, dict) and isinstance(units, dict))
+    _require(path, all(map(_is_entry, units.values())))
+    return dict(data), dict(units)
+
+
+def _is_entry(entry):
+    return isinstance(entry, dict) and _KEYS <= entry.keys()
+
+
+def _require(path, is_whole):
+    if not is_whole:
+        raise UserError(f"{path}: cannot be read (keys are missing); remove it or restore it")
 
 
 def _read(path):

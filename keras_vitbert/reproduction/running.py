@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 
-from keras_vitbert.reproduction.results import DIVERGED, DONE
+from keras_vitbert.reproduction.results import DIVERGED, DONE, LOCKS
 from keras_vitbert.runs.run_lock import Locked, held
 from pipelines.command_line import (
     EXIT_DIVERGED,
@@ -19,7 +19,6 @@ from pipelines.command_line import (
 from pipelines.files import json_object
 from pipelines.status import doing, duration, say
 
-_LOCKS = "locks"
 _SUMMARY = "summary.json"
 _POLL = 15  # seconds between checks of what other machines have finished
 
@@ -80,22 +79,22 @@ def run_missing(units, results, data, numbers_of, left):
 def _first_free(ready, results, data, numbers_of, done, todo, left):
     """Runs the first unit that no other machine runs; returns whether there is one: bool."""
     for unit in ready:
-        lock = os.path.join(results.output, _LOCKS, unit.name)
+        lock = os.path.join(results.output, LOCKS, unit.name)
         os.makedirs(lock, exist_ok=True)
         try:
-            with held(lock):
+            with held(lock) as file:
                 if unit.name not in results.units and results.is_finished(unit):
                     return True  # another machine has just finished it
                 about = f"{unit.name}, {done + 1} of {done + len(todo)}"
                 say(f"{about}; {duration(left(todo))} left, including it")
-                _run(unit, results, data, numbers_of)
+                _run(unit, results, data, numbers_of, file)
                 return True
         except Locked:
             continue
     return False
 
 
-def _run(unit, results, data, numbers_of):
+def _run(unit, results, data, numbers_of, lock):
     """Runs a unit, or records that it cannot be run because a unit that it needs diverged."""
     needed = [results.units[name] for name in (*unit.needs, unit.rate_of) if name in results.units]
     rate = results.units[unit.rate_of].get("learning_rate") if unit.rate_of else None
@@ -104,7 +103,7 @@ def _run(unit, results, data, numbers_of):
         results.finish(unit, rate, DIVERGED, {})
         return
     say("+ " + shlex.join(["python", *command]))
-    status = _called(command)
+    status = called(command, lock)
     if status == EXIT_DONE and unit.has_summary:
         with open(os.path.join(results.output, unit.name, _SUMMARY), encoding="utf-8") as file:
             results.finish(unit, rate, DONE, numbers_of(unit, json_object(file.read())))
@@ -121,11 +120,24 @@ def _run(unit, results, data, numbers_of):
         )
 
 
-def _called(command):
-    """Calls a command, passes SIGTERM or SIGINT on once, as SIGTERM; returns its exit status."""
+def called(command, lock=None):
+    """Calls a command, and passes SIGTERM or SIGINT on once, as SIGTERM.
+
+    Args:
+        command: list of str, arguments of Python.
+        lock: a locked file, which the command holds too: if this process is killed, the command
+            goes on, and no other process may begin the same. Or None.
+
+    Returns:
+        int, its exit status.
+    """
     with stop_request.deferred():
         # It gets its own session: otherwise Ctrl-C would reach both, and be passed on as well.
-        process = subprocess.Popen([sys.executable, *command], start_new_session=True)
+        process = subprocess.Popen(
+            [sys.executable, *command],
+            start_new_session=True,
+            pass_fds=[] if lock is None else [lock.fileno()],
+        )
         asked = False
         while process.poll() is None:
             if stop_request.requested and not asked:

@@ -25,7 +25,7 @@ def run_module(_, module, *argv):
     return run(importlib.import_module(module).main, list(argv))
 
 
-def called(command):
+def called(command, lock):
     """A command without loading TensorFlow again; `reproduction/test_running.py` has processes."""
     status, errors = Forked(run_module, *command).end()
     assert status == EXIT_DONE, errors[-3000:]
@@ -46,12 +46,18 @@ def called(command):
         (["--all", "--scale=small", "--cifar10=none", "--books=none"], "holds no folder train"),
         (["--all", "--results=damaged.json"], "damaged.json: cannot be read"),
         (["--all", "--results=small.json"], "small.json: of --scale=small, schema 1; give another"),
+        (["--all", "--results=empty.json"], r"empty.json: cannot be read \(keys are missing\)"),
+        (["--all", "--results=page.md"], "--results=page.md: its page is written there"),
+        (["--all", "--results=."], "--results=.: is a folder"),
+        (["--all", "--output_dir=gs://bucket/out"], "--output_dir=gs://.* or a mounted bucket"),
+        (["--all", "--probe=--x='a"], "--probe=--x='a: No closing quotation; quote it"),
     ],
 )
 def test_bad_input(flags, message, capfd, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "damaged.json").write_text("{")
     (tmp_path / "small.json").write_text(json.dumps({"schema": 1, "scale": "small"}))
+    (tmp_path / "empty.json").write_text(json.dumps({"schema": 1, "scale": "sample"}))
     assert call(*flags) == EXIT_BAD_INPUT
     last = capfd.readouterr().err.splitlines()[-1]
     assert re.search(message, last), last
@@ -93,7 +99,7 @@ def test_a_tiny_table(sources, image_task, tmp_path, monkeypatch, capsys):
     table = Experiment("table3", "Tiny", ("from",), rows, tasks="few", questions=questions)
     monkeypatch.setattr(reproducing, "experiments", lambda given: {"table3": table})
     monkeypatch.setitem(scales.SCALES, "sample", lambda: scale)
-    monkeypatch.setattr(running, "_called", called)
+    monkeypatch.setattr(running, "called", called)
     folder, results = tmp_path / "out", tmp_path / "kept.json"
     flags = ("--table=3", "--seeds=2", f"--output_dir={folder}", f"--results={results}")
     assert call(*flags) == EXIT_DONE

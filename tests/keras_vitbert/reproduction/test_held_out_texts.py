@@ -5,6 +5,7 @@ import csv
 import pytest
 
 from keras_vitbert.reproduction.held_out_texts import passages, write_next, write_source
+from pipelines.command_line import UserError
 from pipelines.text.documents import Document
 
 
@@ -61,6 +62,14 @@ def test_next(documents, tmp_path):
     again = tmp_path / "again"
     write_next(again, documents, 20, seed=0)
     assert (again / "train.tsv").read_bytes() == (tmp_path / "train.tsv").read_bytes()
+
+
+def test_too_few_chapters(documents, tmp_path):
+    few = documents | {"dev": [documents["dev"][0], chapter("emma", 4, 2)]}
+    with pytest.raises(UserError, match="1 chapters have 20 words .* dev split of `next`, 2 are"):
+        write_next(tmp_path, few, 20, seed=0)
+    with pytest.raises(UserError, match="the book 'persuasion' has no chapter .* dev split"):
+        write_source(tmp_path, few, 20, seed=0)
 
 
 def test_source(documents, tmp_path):

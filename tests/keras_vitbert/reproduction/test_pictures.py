@@ -71,6 +71,20 @@ def test_a_line_over_mask_ratios():
             assert (lengths["magnitude"], lengths["random"]) == (5, 4)
 
 
+def test_a_row_of_one_modality_is_drawn_there_alone():
+    filled = made_up("figure2", (cells.TEXT, cells.IMAGES), 1)
+    filled.values[0][cells.IMAGES] = {}  # magnitude; its fine-tuning diverged or is not done yet
+    filled.values[1][cells.TEXT] = {}  # random
+    with style():
+        sheet = picture_of(filled)
+        counts = {}
+        for column in (cells.TEXT, cells.IMAGES):
+            [axes] = by_label(sheet, column).values()
+            lengths = {line.get_label(): len(line.get_xdata()) for line in axes.lines}
+            counts[column] = (lengths["magnitude"], lengths["random"])
+    assert counts == {cells.TEXT: (5, 4), cells.IMAGES: (4, 5)}
+
+
 @pytest.mark.parametrize("name", ["table1", "figure2"])
 def test_nothing_is_drawn_of_nothing(name):
     rows = range(len(experiments({})[name].rows))

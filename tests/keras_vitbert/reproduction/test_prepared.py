@@ -1,12 +1,15 @@
 """What is prepared: parts that share nothing, and digests that know each file."""
 
 import json
+import threading
+import time
 
 import pytest
 
 from keras_vitbert.reproduction import prepared
 from keras_vitbert.reproduction.held_out_texts import book_of
-from pipelines.command_line import UserError
+from keras_vitbert.runs import run_lock
+from pipelines.command_line import Stopped, UserError
 from pipelines.text.documents import find_units, read_unit
 
 
@@ -31,6 +34,57 @@ def test_a_folder_is_filled_once_and_its_digests_know_each_file(tmp_path):
     assert prepared._digest(str(tmp_path / "data" / "a")) != first["a"]
 
 
+def test_two_processes_fill_a_folder_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(run_lock, "_POLL", 0.01)
+    calls, entered = [], threading.Barrier(2, timeout=60)
+
+    def build(folder):
+        calls.append(folder)
+        time.sleep(0.3)  # the other one is at the lock meanwhile
+        (tmp_path / "data" / "a").mkdir()
+
+    def fill():
+        entered.wait()
+        found.append(prepared.prepared(str(tmp_path / "data"), build))
+
+    found = []
+    threads = [threading.Thread(target=fill) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(calls) == 1 and found[0] == found[1] and found[0].keys() == {"a"}
+
+
+def test_a_copy_is_whole_or_not_there(tmp_path, monkeypatch):
+    def other_disk(source, target):
+        raise OSError(18, "Invalid cross-device link")
+
+    def full(source, target):
+        target.write(source.read()[:2])
+        raise OSError(28, "No space left on device")
+
+    (tmp_path / "a.jpg").write_bytes(b"image")
+    monkeypatch.setattr(prepared.os, "link", other_disk)
+    with monkeypatch.context() as context:
+        context.setattr(prepared.shutil, "copyfileobj", full)
+        with pytest.raises(OSError, match="No space"):
+            prepared._link(str(tmp_path / "a.jpg"), str(tmp_path / "b.jpg"))
+    assert [path.name for path in tmp_path.iterdir()] == ["a.jpg"]
+    prepared._link(str(tmp_path / "a.jpg"), str(tmp_path / "b.jpg"))
+    assert (tmp_path / "b.jpg").read_bytes() == b"image"
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "message"),
+    [(2, UserError, "books ended with status 2, see above; fix"), (75, Stopped, "in pipelines")],
+)
+def test_a_command_that_fails_is_named(monkeypatch, status, error, message):
+    monkeypatch.setattr(prepared, "called", lambda command: status)
+    with pytest.raises(error, match=message):
+        prepared._call("pipelines.books", "--folder=x")
+
+
 def test_images_of_each_class_are_divided(tmp_path, monkeypatch):
     parts = {"pretrain/train": (0, 3), "pretrain/validation": (3, 4), "task/train": (4, 6)}
     monkeypatch.setattr(prepared, "_CIFAR_PARTS", parts)
@@ -38,7 +92,9 @@ def test_images_of_each_class_are_divided(tmp_path, monkeypatch):
         (tmp_path / "cifar" / "train" / label).mkdir(parents=True)
         for number in range(6):
             (tmp_path / "cifar" / "train" / label / f"{number}.jpg").write_text(f"{label}{number}")
-    prepared._link_images(str(tmp_path / "cifar"), str(tmp_path / "out"))
+    (tmp_path / "cifar" / "train" / ".DS_Store").write_text("of a file manager")
+    classes = prepared._images_of_classes(str(tmp_path / "cifar"))
+    prepared._link_images(classes, str(tmp_path / "out"))
     found = {}
     for part, (begin, end) in parts.items():
         files = sorted((tmp_path / "out" / part).rglob("*.jpg"))
@@ -47,9 +103,9 @@ def test_images_of_each_class_are_divided(tmp_path, monkeypatch):
     assert len(set.union(*found.values())) == 12  # each in one part
     (tmp_path / "cifar" / "train" / "dog" / "5.jpg").unlink()
     with pytest.raises(UserError, match="train/dog: 5 images, 6 are needed; give all"):
-        prepared._link_images(str(tmp_path / "cifar"), str(tmp_path / "again"))
+        prepared._images_of_classes(str(tmp_path / "cifar"))
     with pytest.raises(UserError, match="holds no folder train; give CIFAR-10"):
-        prepared._link_images(str(tmp_path), str(tmp_path / "again"))
+        prepared._images_of_classes(str(tmp_path))
 
 
 def test_documents_are_divided_and_books_alone_make_tasks(tmp_path):

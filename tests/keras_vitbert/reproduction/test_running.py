@@ -1,9 +1,13 @@
 """What is run, how often, and what a stop, a failure or another machine does to it."""
 
+import contextlib
 import json
 import os
+import pathlib
 import shutil
 import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -12,7 +16,7 @@ import pytest
 from keras_vitbert.reproduction.results import DIVERGED, DONE, Results
 from keras_vitbert.reproduction.running import missing, run_missing
 from keras_vitbert.reproduction.units import Unit
-from keras_vitbert.runs.run_lock import held
+from keras_vitbert.runs.run_lock import Locked, held
 from pipelines.command_line import Stopped, UserError, stop_request, stop_signals
 
 FAKE = "tests.keras_vitbert.reproduction.fake_command"
@@ -123,6 +127,56 @@ def test_a_signal_is_handed_on(run, number, monkeypatch):
     with stop_signals(), pytest.raises(Stopped, match=f"in {STUDENT.name}; run the same command"):
         run([TEACHER, waiting, FIRST])
     assert run(UNITS[:1]).units.keys() == {TEACHER.name}
+
+
+def test_a_command_outlives_a_process_that_is_killed_and_keeps_its_lock(run):
+    """Nobody else begins the same unit meanwhile."""
+    lock = os.path.join(run.output, "locks", STUDENT.name)
+    began = os.path.join(run.output, STUDENT.name, "began")
+    code = (
+        "import sys; from keras_vitbert.reproduction.running import called; "
+        "from keras_vitbert.runs.run_lock import held; lock, *command = sys.argv[1:]\n"
+        "with held(lock) as file: called(command, file)"
+    )
+    os.makedirs(lock)
+    command = ["-m", FAKE, "--wait", f"--output_dir={os.path.dirname(began)}"]
+    parent = subprocess.Popen([sys.executable, "-c", code, lock, *command])
+    while not os.path.exists(began):
+        time.sleep(0.05)
+    children = f"/proc/{parent.pid}/task/{parent.pid}/children"
+    [child] = map(int, pathlib.Path(children).read_text().split())
+    parent.kill()
+    parent.wait()
+    with pytest.raises(Locked):
+        stack = contextlib.ExitStack()
+        stack.enter_context(held(lock))
+    os.kill(child, signal.SIGTERM)
+    while True:
+        with contextlib.suppress(Locked), held(lock):
+            break
+        time.sleep(0.05)
+
+
+def test_processes_with_other_tables_keep_each_others_results(run, tmp_path):
+    first = Results(str(tmp_path / "results.json"), "sample", run.output)
+    run([TEACHER])  # another process, after the first one has read the file
+    shutil.rmtree(os.path.join(run.output, TEACHER.name))
+    other = unit("pretrain/bert-s0")
+    first.finish(other, None, DONE, {})
+    first.collect([other])
+    assert first.units.keys() == {TEACHER.name, other.name}
+    again = Results(str(tmp_path / "results.json"), "sample", run.output)
+    assert again.units == first.units
+
+
+def test_a_damaged_unit_is_named(run):
+    run([TEACHER])
+    path = os.path.join(run.output, TEACHER.name, "unit.json")
+    with open(path, "w") as file:
+        file.write("{}")
+    results = Results(os.path.join(run.output, "others.json"), "sample", run.output)
+    with pytest.raises(UserError, match=f"{path}: cannot be read .keys are missing"):
+        results.collect([TEACHER])
 
 
 def test_what_another_machine_runs_is_left_to_it(run, tmp_path, monkeypatch):

@@ -16,8 +16,8 @@ import re
 import sys
 
 from pipelines import command_line
-from pipelines.command_line import UserError, one_line
-from pipelines.files import open_binary
+from pipelines.command_line import UserError, check_utf8, one_line
+from pipelines.files import open_binary, walk
 from pipelines.flags import define_flags
 from pipelines.jobs import shard_job
 from pipelines.shards.shard_manifest import DOCUMENTS
@@ -151,17 +151,19 @@ def find_books(folder):
         Tuple of (path within the folder, bytes), sorted.
 
     Raises:
-        UserError: there is none, or one cannot be read.
+        UserError: there is none, a folder cannot be listed, or a book cannot be read or has a name
+            that is not UTF-8.
     """
     import tensorflow as tf
 
     if not tf.io.gfile.isdir(folder):
         raise UserError(f"--folder={folder}: no such folder; give one with *.txt files")
     found = []
-    for parent, _, names in tf.io.gfile.walk(folder):
+    for parent, _, names in walk(folder):
         for name in names:
             if name.lower().endswith(".txt"):
                 path = os.path.join(parent, name)
+                check_utf8(path)
                 try:
                     size = tf.io.gfile.stat(path).length
                 except tf.errors.OpError as error:  # a broken link

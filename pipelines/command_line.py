@@ -93,6 +93,7 @@ def run(main, argv=None):
     if argv is not None:
         return _run(main, argv)
     _use_utf8()
+    _open_stderr()
     gc.set_threshold(*_GARBAGE_THRESHOLDS)
     atexit.register(gc.freeze)  # otherwise the interpreter takes two seconds longer to exit
     argv = sys.argv[1:]
@@ -105,7 +106,8 @@ def _run(main, argv):
     _backends[:] = ["tensorflow"]
     try:
         with stop_signals():
-            _check_utf8(argv)
+            for argument in argv:
+                check_utf8(argument)
             main([argument for argument in argv if argument != "--debug"])
         end = _unwritten()
     except (UserError, Diverged, Stopped) as error:
@@ -150,12 +152,30 @@ def _use_utf8():
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
-def _check_utf8(argv):
-    for argument in argv:
-        try:
-            argument.encode()
-        except UnicodeEncodeError:
-            raise UserError(f"{ascii(argument)}: is not UTF-8; rename the file") from None
+def _open_stderr():
+    """Discards what is written to stderr if it was closed before the program began.
+
+    Otherwise libraries would write to the next opened file, which would get descriptor 2.
+    """
+    if sys.stderr is None:
+        os.dup2(os.open(os.devnull, os.O_RDWR), 2)
+        os.set_inheritable(2, True)
+        sys.stderr = sys.__stderr__ = open(2, "w", closefd=False)
+
+
+def check_utf8(path):
+    """Refuses a path that is not UTF-8, which TensorFlow cannot open.
+
+    Args:
+        path: str.
+
+    Raises:
+        UserError: it is not.
+    """
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raise UserError(f"{ascii(path)}: is not UTF-8; rename the file") from None
 
 
 def _unwritten(more=""):

@@ -4,17 +4,20 @@ import contextlib
 import csv
 import hashlib
 import html
-import io
 import json
 import os
 import re
 import stat
+import types
 import uuid
 
 from pipelines.command_line import UserError, load_tensorflow, one_line
 
 SUMS = "sha256sums.txt"
 _SAMPLED_BYTES = 1 << 16
+
+# By default `csv` refuses to read cells of more than 131,072 characters, but writes them.
+csv.field_size_limit(2**31 - 1)
 
 
 @contextlib.contextmanager
@@ -87,9 +90,21 @@ def check_output_file(path, flag):
     Raises:
         UserError: its folder cannot be made or written to, or it is a folder itself.
     """
+    check_no_folder(path, flag)
+    make_folder(os.path.dirname(path) or ".", flag)
+
+
+def check_no_folder(path, flag):
+    """Refuses a folder, or the name of one, where a file is to be written.
+
+    Args:
+        path, flag: as in `check_output_file`.
+
+    Raises:
+        UserError: it is one.
+    """
     import tensorflow as tf
 
-    make_folder(os.path.dirname(path) or ".", flag)
     if not os.path.basename(path) or tf.io.gfile.isdir(path):
         raise UserError(f"--{flag}={path}: is a folder; give the name of a file")
 
@@ -123,6 +138,46 @@ def check_writable(path, flag):
         raise UserError(
             f"--{flag}={path}: cannot be written to ({folder}: {error.strerror}); give another"
         ) from error
+
+
+def walk(folder):
+    """Walks through a folder as `os.walk` does, following links.
+
+    A link to a folder that the walk is in is left out: it has no end.
+
+    Args:
+        folder: str, local or `gs://`.
+
+    Yields:
+        (path of a folder, list of the names of its folders, list of the names of its files). What
+        is removed from the list of folders is not entered.
+
+    Raises:
+        UserError: a local folder cannot be listed.
+    """
+    if "://" in folder:
+        import tensorflow as tf
+
+        return tf.io.gfile.walk(folder)
+    return _walk(folder, ())
+
+
+def _walk(folder, around):
+    """`walk` in a local folder; `around` are the real paths of the folders around it."""
+
+    def refuse(error):
+        raise UserError(
+            f"{error.filename}: cannot be listed ({error.strerror}); fix its permissions, or "
+            "remove it"
+        ) from error
+
+    around = (*around, os.path.realpath(folder))
+    _, folders, files = next(os.walk(folder, onerror=refuse))
+    paths = {name: os.path.join(folder, name) for name in folders}
+    folders = [name for name in folders if os.path.realpath(paths[name]) not in around]
+    yield folder, folders, files
+    for name in folders:
+        yield from _walk(paths[name], around)
 
 
 def open_binary(path, mode="rb"):
@@ -389,9 +444,10 @@ def csv_text(rows):
     Returns:
         str; the columns are those of all rows, in order of appearance.
     """
-    text = io.StringIO()
+    lines = []
     columns = list(dict.fromkeys(name for row in rows for name in row))
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    # `csv` quotes a cell with "\r" only if its lines end with "\r\n".
+    writer = csv.DictWriter(types.SimpleNamespace(write=lines.append), columns)
     writer.writeheader()
     writer.writerows(rows)
-    return text.getvalue()
+    return "".join(line.removesuffix("\r\n") + "\n" for line in lines)

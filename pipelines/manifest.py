@@ -34,13 +34,20 @@ def describe(prefix, files):
         files: list of str, all the files of the prefix.
 
     Raises:
-        UserError: a file is damaged, or holds neither images nor BERT examples, or the manifest
-            cannot be written.
+        UserError: there is a manifest already, a file is damaged, or holds neither images nor BERT
+            examples, or the manifest cannot be written.
     """
+    import tensorflow as tf
+
+    if tf.io.gfile.exists(manifest_path(prefix)):
+        raise UserError(
+            f"{manifest_path(prefix)}: already exists; give --check to compare the files with it, "
+            "narrow --files, or remove it"
+        )
     make_folder(os.path.dirname(prefix) or ".", "files")
     with concurrent.futures.ThreadPoolExecutor() as threads:
         entries = list(threads.map(_entry, files))
-    write_manifest(prefix, _kind(files[0]), entries, {})
+    write_manifest(prefix, _kind(prefix, files), entries, {})
 
 
 def check(prefix, files):
@@ -104,16 +111,19 @@ def _entry(file):
     }
 
 
-def _kind(file):
+def _kind(prefix, files):
+    """What the first record of the files is."""
     import tensorflow as tf
 
-    for record in tf.data.TFRecordDataset(file).take(1):
+    for record in tf.data.TFRecordDataset(files).take(1):
         features = tf.train.Example.FromString(record.numpy()).features.feature
         if "image/encoded" in features:
             return IMAGES
         if {"input_ids", "input_word_ids"} & set(features):
             return TEXT_EXAMPLES
-    raise UserError(f"{file} holds neither images nor BERT examples; give TFRecords of one of them")
+    raise UserError(
+        f"{prefix}: holds neither images nor BERT examples; give TFRecords of one of them"
+    )
 
 
 def main(argv):

@@ -159,6 +159,12 @@ def main(argv):
     beam_args = shard_job.parse_job_flags(
         values, argv, __doc__, ("documents", "vocabulary", "output")
     )
+    for flag in ("whole_word", "max_predictions"):
+        if values.dynamic_masking and getattr(values, flag):
+            raise UserError(
+                f"--{flag} has no effect with --dynamic_masking; leave it out, and train with "
+                f"--config.data.text.masking.{flag}"
+            )
     shard_job.check_job(values.output, beam_args)
 
     command_line.load_tensorflow()

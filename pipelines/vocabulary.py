@@ -84,6 +84,7 @@ def main(argv):
     command_line.load_tensorflow()
     import tensorflow as tf
 
+    files.check_no_folder(values.output, "output")
     files.check_writable(values.output, "output")
     if tf.io.gfile.exists(values.output) and not values.overwrite:
         raise UserError(

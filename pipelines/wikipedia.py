@@ -39,7 +39,7 @@ _FORMAT_VERSION = 2  # raise it when the same shard of a dump gives other docume
 _SHARD_BYTES = 32_000_000  # of the compressed dump: a few minutes of work
 
 _DISAMBIGUATION = re.compile(
-    r"\{\{\s*(?:[\w -]*disambig(?:uation)?(?:[ -]cleanup)?|disamb|dab|hndis|geodis|numberdis"
+    r"\{\{\s*+(?:[\w -]*disambig(?:uation)?(?:[ -]cleanup)?|disamb|dab|hndis|geodis|numberdis"
     r"|schooldis|mathdab|set index article|surname|given name)\s*[|}]",
     re.IGNORECASE,
 )

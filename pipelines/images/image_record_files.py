@@ -1,6 +1,7 @@
 """Labelled images in TFRecord files, as `pipelines.imagenet` or TensorFlow Datasets writes them."""
 
 import dataclasses
+import os
 
 import tensorflow as tf
 
@@ -76,8 +77,9 @@ class ImageRecordFiles:
     known_labels = None  # they are in the records
 
     def descriptions(self):
-        """What identifies each image, its index: iterator of dicts of str."""
-        return ({"index": str(index)} for index in range(self.count))
+        """What identifies each image, its place: iterator of dicts of str, FILE:PLACE."""
+        places = (self.records.locate(index) for index in range(self.count))
+        return ({"record": f"{os.path.basename(file)}:{place}"} for file, place in places)
 
     def in_order(self, begin=0, end=None):
         """The records in the order of the files.

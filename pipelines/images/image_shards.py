@@ -89,7 +89,7 @@ class ImageShardsJob(ShardJob, abc.ABC):
                 )
             example = jpeg_example(result, image.label + LABEL_OFFSET)
             example["image/class/synset"] = self.classes[image.label]
-            example["image/filename"] = os.path.basename(image.name)
+            example["image/filename"] = os.fsencode(os.path.basename(image.name))
             file.write(tfrecords.to_example(example))
             counts["images"] += 1
         if len(notes) > _SHOWN:

@@ -11,7 +11,7 @@ import tarfile
 import tensorflow as tf
 
 from pipelines.command_line import UserError, one_line, say
-from pipelines.files import reading
+from pipelines.files import reading, walk
 from pipelines.images import SUFFIXES
 from pipelines.images.image_lists import WHOLE_FILE, ImageList, read_bytes
 from pipelines.package_data import find_package_file
@@ -57,7 +57,7 @@ def check_sources(source, splits, validation_labels=None):
     """
     for path in splits.values():
         if source == "folder":
-            _walk(path)
+            _check_folder(path)
         else:
             with reading(path):
                 pass
@@ -180,10 +180,12 @@ def list_folder(path, classes=None):
         (`ImageList`, list of str with the names of the classes in order).
 
     Raises:
-        UserError: there are no images, or there is a class that is not among `classes`.
+        UserError: there are no images, there is a class that is not among `classes`, or a folder
+            cannot be listed.
     """
     found, names_by_class = [], {}
-    for folder, folders, files in _walk(path):
+    _check_folder(path)
+    for folder, folders, files in walk(path):
         folders[:] = sorted(name.rstrip("/") for name in folders if not name.startswith("."))
         below = os.path.relpath(folder, path) if folder.rstrip("/") != path.rstrip("/") else ""
         if not below:
@@ -253,11 +255,9 @@ def _members(path, archive="", start=0, size=None):
     return members
 
 
-def _walk(path):
-    """`os.walk` of a folder, local or `gs://`, that follows links."""
+def _check_folder(path):
     if not tf.io.gfile.isdir(path):
         raise UserError(f"{path}: no such folder; fix the path")
-    return tf.io.gfile.walk(path) if "://" in path else os.walk(path, followlinks=True)
 
 
 def _lines(path):

@@ -54,12 +54,18 @@ class TfdsImagesJob(ImageShardsJob):
         dataset = open_builder(self.data_dir, self.version).as_dataset(
             split=part, shuffle_files=False, decoders={"image": tfds.decode.SkipDecoding()}
         )
-        for example in dataset.as_numpy_iterator():
-            yield LabelledImage(
-                example["file_name"].decode(),
-                int(example["label"]),
-                lambda example=example: example["image"],
-            )
+        try:
+            for example in dataset.as_numpy_iterator():
+                yield LabelledImage(
+                    example["file_name"].decode(),
+                    int(example["label"]),
+                    lambda example=example: example["image"],
+                )
+        except tf.errors.OpError as error:
+            raise UserError(
+                f"{self.source}: cannot be read ({one_line(error.message)}); copy or prepare the "
+                "data set again"
+            ) from error
 
 
 def find_splits(data_dir):

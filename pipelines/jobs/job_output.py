@@ -66,7 +66,8 @@ class JobOutput:
             if plan is not None and plan != self.plan and self.noted():
                 raise UserError(
                     f"{self.prefix}: an unfinished run has {_difference(plan, self.plan)}; run "
-                    f"with its settings, give another --output, or remove {self.folder}"
+                    f"with its settings, give another --output, or remove {self.folder} and "
+                    f"{self.prefix}-*-of-{plan['shards']:05d}"
                 )
             if plan != self.plan:
                 write_atomically(os.path.join(self.folder, _PLAN), json.dumps(self.plan))

@@ -212,7 +212,7 @@ class RecordFiles:
         return cls(content["pattern"], runs, content["bytes"], damaged, content["manifests"])
 
     def is_unchanged(self, content):
-        """Whether the files still have the recorded sizes and times.
+        """Whether the pattern still finds the same files, of the same sizes and times.
 
         Args:
             content: dict, from `to_json`.
@@ -222,12 +222,13 @@ class RecordFiles:
         """
         try:
             return content.get("stats") == self._stats()
-        except tf.errors.OpError:
+        except (UserError, tf.errors.OpError):  # they are gone
             return False
 
     def _stats(self):
-        stats = (tf.io.gfile.stat(file) for file in self.files)
-        return [[stat.length, stat.mtime_nsec] for stat in stats]
+        """Of all files, also of those without a record that can be used."""
+        stats = ((file, tf.io.gfile.stat(file)) for file in matching(self.pattern, "pattern"))
+        return [[file, stat.length, stat.mtime_nsec] for file, stat in stats]
 
     def without(self, reasons):
         """The same files without some records.

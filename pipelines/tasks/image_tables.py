@@ -7,7 +7,13 @@ import numpy as np
 from pipelines.command_line import UserError, say
 from pipelines.images.image_lists import WHOLE_FILE, ImageList
 from pipelines.tasks.image_stores import ImageCells, ImageFiles
-from pipelines.tasks.labelled_rows import LABELS, class_order, find_columns, keep_damaged
+from pipelines.tasks.labelled_rows import (
+    LABELS,
+    class_order,
+    find_columns,
+    keep_damaged,
+    label_problem,
+)
 from pipelines.tasks.own_data import IMAGE_COLUMNS
 
 
@@ -40,8 +46,7 @@ def read_images(tables, image_column="", label_column="", classes=None, max_bad_
             reason = row.damage
             if not reason and not image:
                 reason = f"{names[0]!r} is empty"
-            elif not reason and (not label or not str(label).strip().isprintable()):
-                reason = f"the label is {label!r}, expected a word"
+            reason = reason or label_problem(label)
             if not reason and isinstance(image, str):
                 image = os.path.join(os.path.dirname(table.path), image)
                 if "://" not in image and not os.path.isfile(image):

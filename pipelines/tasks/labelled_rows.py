@@ -104,8 +104,8 @@ def read_rows(table, sentence_columns=(), label_column="", max_bad_records=0):
             ]
             if missing:
                 reason = f"{missing[0]!r} is empty"
-            elif not isinstance(name, str) or not name.strip() or not name.strip().isprintable():
-                reason = f"the label is {name!r}, expected a word"
+            else:
+                reason = label_problem(name)
         if reason:
             where = f"{table.path}, {table.unit} {row.number}"
             keep_damaged(damaged, f"{where}: {reason}", max_bad_records, table.unit)
@@ -152,6 +152,20 @@ def read_split(tables, sentence_columns=(), label_column="", max_bad_records=0):
         f"{os.path.basename(part.source)}:{place}" for part in parts for place in part.places
     )
     return dataclasses.replace(first, source=f"{first.source} and {len(rest)} more", **joined)
+
+
+def label_problem(label):
+    """What is wrong with a label.
+
+    Args:
+        label: str, bytes or None, from a table.
+
+    Returns:
+        str; empty if it can be the name of a class.
+    """
+    if isinstance(label, str) and label.strip() and label.strip().isprintable():
+        return ""
+    return f"the label is {label!r}, expected a word"
 
 
 def keep_damaged(damaged, reason, most, unit):

@@ -138,9 +138,7 @@ def _in_folder(folder, anything):
     for split, usual in _NAMES.items():
         known = [name for name in names if name.lower() in usual]
         known = [name for name in known if _is_folder(os.path.join(folder, name))]
-        if len(known) > 1:
-            both = " and ".join(sorted(known))
-            raise UserError(f"--data_dir={folder}: holds both {both}; give one with --{split}=DIR")
+        _check_one(known, folder)
         if known:
             folders[split] = os.path.join(folder, known[0])
     if TRAIN in folders:
@@ -167,12 +165,10 @@ def _tables(folder, names, anything):
     for split, usual in _NAMES.items():
         forms = {}
         for name in sorted(names):
-            stem, suffix = os.path.splitext(name.lower())
-            if re.sub(r"-\d+-of-\d+$", "", stem) in usual:
-                forms.setdefault((re.sub(r"-\d+-of-\d+$", "", stem), suffix), []).append(name)
-        if len(forms) > 1:
-            both = " and ".join(sorted(name for found in forms.values() for name in found))
-            raise UserError(f"--data_dir={folder}: holds both {both}; give one with --{split}=FILE")
+            form = re.sub(r"-\d+(-of-\d+\.\w+)$", r"\1", name.lower())  # of all shards of a table
+            if re.sub(r"(-of-\d+)?\.\w+$", "", form) in usual:
+                forms.setdefault(form, []).append(name)
+        _check_one([found[0] for found in forms.values()], folder)
         for found in forms.values():
             splits[split] = Place(TABLES, tuple(os.path.join(folder, name) for name in found))
     if splits or not anything:
@@ -188,6 +184,16 @@ def _tables(folder, names, anything):
     return splits
 
 
+def _check_one(names, folder):
+    """Refuses several files or folders of one split."""
+    if len(names) > 1:
+        both = " and ".join(sorted(names))
+        raise UserError(
+            f"--data_dir={folder}: holds both {both}; keep one, or give each split with --train, "
+            "--validation and --test instead of --data_dir"
+        )
+
+
 def _given(path, label):
     """The `Place` of a file or a folder that holds one split."""
     if not _is_folder(path):
@@ -199,38 +205,51 @@ def _given(path, label):
             )
         return Place(TABLES, (path,))
     names = _names(path)
-    if "state.json" in names and "dataset_info.json" in names:
-        return Place(SAVED, (path,))
-    return Place(FOLDERS, (path,))
+    return Place(SAVED if _is_saved(path, names, label) else FOLDERS, (path,))
+
+
+def _is_saved(folder, names, label):
+    """Whether a folder is a saved data set of one split; such a remote folder is refused."""
+    if "state.json" not in names or "dataset_info.json" not in names:
+        return False
+    _check_local(folder, label)
+    return True
+
+
+def _check_local(folder, label):
+    if "://" in folder:
+        raise UserError(f"{label}: a saved data set must be local; copy it to this machine")
 
 
 def _saved_splits(folder, names):
+    label = f"--data_dir={folder}"
     if "dataset_dict.json" in names:
+        _check_local(folder, label)
         try:
             with open(os.path.join(folder, "dataset_dict.json"), encoding="utf-8") as file:
-                splits = json.load(file)["splits"]
+                stored = json.load(file)["splits"]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(
                 f"{folder}/dataset_dict.json: is damaged ({one_line(error)})"
             ) from error
-        return {
-            split: Place(SAVED, (os.path.join(folder, name),))
-            for split, usual in _NAMES.items()
-            for name in splits
-            if name.lower() in usual
-        }
-    if "state.json" in names and "dataset_info.json" in names:
-        return {TRAIN: Place(SAVED, (folder,))}
-    return {}
+        splits = {}
+        for split, usual in _NAMES.items():
+            known = [name for name in stored if name.lower() in usual]
+            _check_one(known, folder)
+            if known:
+                splits[split] = Place(SAVED, (os.path.join(folder, known[0]),))
+        return splits
+    return {TRAIN: Place(SAVED, (folder,))} if _is_saved(folder, names, label) else {}
 
 
 def _is_flat(folder, names):
     """Whether a folder holds folders that hold images."""
-    for name in names:
-        path = os.path.join(folder, name)
-        if not name.startswith(".") and _is_folder(path):
-            return any(inner.lower().endswith(IMAGE_SUFFIXES) for inner in _names(path))
-    return False
+    paths = [os.path.join(folder, name) for name in names if not name.startswith(".")]
+    return any(
+        inner.lower().endswith(IMAGE_SUFFIXES)
+        for path in filter(_is_folder, paths)
+        for inner in _names(path)
+    )
 
 
 def _kind_of_saved(folder):

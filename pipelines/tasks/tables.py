@@ -18,6 +18,7 @@ import functools
 import io
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -26,7 +27,7 @@ from pipelines.files import reading
 
 SUFFIXES = (".tsv", ".csv", ".jsonl", ".ndjson", ".json", ".parquet")
 ROWS_AT_ONCE = 1_000  # of Arrow's tables
-_MOST_IN_FIELD = 2**31 - 1  # characters
+_SURROGATE = re.compile("[\ud800-\udfff]")  # JSON can spell one; UTF-8 cannot
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,7 +132,12 @@ def arrow_table(path, schema, batches, features):
     def read(names):
         number = 0
         for batch in batches(names):
-            columns = [batch.column(name).to_pylist() for name in names]
+            try:
+                columns = [batch.column(name).to_pylist() for name in names]
+            except UnicodeDecodeError as error:
+                raise UserError(
+                    f"{path}, after row {number}: no UTF-8; convert the file"
+                ) from error
             for values in zip(*columns, strict=True):
                 number += 1
                 yield _row(
@@ -185,7 +191,6 @@ def _open_csv(path):
     delimiter = "," if "," in header else ";" if ";" in header else ","
     if delimiter == ";":
         say(f"{path}: its columns are separated by semicolons")
-    csv.field_size_limit(_MOST_IN_FIELD)
 
     def rows():
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
@@ -317,5 +322,9 @@ def _row(number, values, names):
             value = str(value).lower()
         elif isinstance(value, float) and value.is_integer():  # from integers in a column with gaps
             value = int(value)
-        texts.append(value if value is None or isinstance(value, str | bytes) else str(value))
+        if value is not None and not isinstance(value, str | bytes):
+            value = str(value)
+        if isinstance(value, str) and _SURROGATE.search(value):
+            return Row(number, [], f"{name!r} holds half a surrogate pair, which is no text")
+        texts.append(value)
     return Row(number, texts)

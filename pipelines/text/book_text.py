@@ -16,10 +16,12 @@ _START = re.compile(
     r"|\*END[ *]+THE SMALL PRINT![^\n]*",
     re.IGNORECASE,
 )
+# The match ends where the book does: lines without a word before "End of ..." are not part of it.
+# They are searched once, from the last word before them, and not from each of them.
 _END = re.compile(
-    r"\*{3} ?END OF TH(?:E|IS) PROJECT GUTENBERG"
-    r"|^ *(?:\W*)End of (?:the |this )?Project Gutenberg(?:'s|’s)?",
-    re.IGNORECASE | re.MULTILINE,
+    r"(?=\*{3} ?END OF TH(?:E|IS) PROJECT GUTENBERG)"
+    r"|(?:\A|(?<=\w)[^\w\n]*\n)(?=\W*End of (?:the |this )?Project Gutenberg)",
+    re.IGNORECASE,
 )
 _TITLE = re.compile(r"^Title: *(\S.*)$", re.MULTILINE)
 _BRACKETED = re.compile(
@@ -137,8 +139,9 @@ def _body(text):
     # The older header has the small print after the star line of the newer one.
     later = _START.search(text, start, start + (1 << 15))
     start = later.end() if later else start
-    end = _END.search(text, start)
-    return _BRACKETED.sub("\n", text[start : end.start() if end else len(text)])
+    text = text[start:]
+    end = _END.search(text)
+    return _BRACKETED.sub("\n", text[: end.end()] if end else text)
 
 
 def _width(lines):

@@ -11,12 +11,15 @@ the names and sizes of the files.
 """
 
 import dataclasses
+import functools
 import json
+import os
 from collections.abc import Iterator
 
 from pipelines.command_line import UserError, one_line
 from pipelines.files import find_files, json_object, reading
 from pipelines.shards import shard_files
+from pipelines.shards.shard_manifest import manifest_path, read_manifest
 
 UNIT_BYTES = 8 << 20
 
@@ -105,12 +108,15 @@ def find_units(pattern, unit_bytes=UNIT_BYTES) -> tuple[Unit, ...]:
         Tuple of `Unit`.
 
     Raises:
-        UserError: nothing matches, the files are empty, or are still being written.
+        UserError: nothing matches, the files are empty, are still being written, or are not those
+            that their manifest lists.
     """
-    sizes = find_files(pattern, "documents")
+    found = find_files(pattern, "documents")
+    sizes = {file: size for file, size in found.items() if not file.endswith(".manifest.json")}
     if not any(sizes.values()):
         raise UserError(f"{pattern}: every file is empty; write them again or fix --documents")
     _check_finished(sizes)
+    _check_listed(sizes)
 
     units, gathered, gathered_bytes = [], [], 0
     for file, size in sorted(sizes.items()):
@@ -136,6 +142,23 @@ def _check_finished(files):
         if tf.io.gfile.exists(f"{prefix}.progress"):
             raise UserError(
                 f"{prefix}: is not finished yet; wait for its command, or run that again"
+            )
+
+
+def _check_listed(files):
+    """Raises `UserError` if a shard is of another run than the manifest of its prefix."""
+
+    @functools.cache
+    def listed(prefix):
+        manifest = read_manifest(prefix)
+        return manifest and {entry["name"] for entry in manifest["shards"]}
+
+    for file in files:
+        prefix = shard_files.shard_prefix(file)
+        names = listed(prefix) if prefix != file else None
+        if names is not None and os.path.basename(file) not in names:
+            raise UserError(
+                f"{file} is not listed in {manifest_path(prefix)}; remove it, or narrow --documents"
             )
 
 

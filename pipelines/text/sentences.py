@@ -3,8 +3,9 @@
 import re
 
 # A stop, quotes or brackets that close with it, a space, and something a sentence may begin with.
+# A run of stops is tried from its first one only.
 _CANDIDATE = re.compile(
-    r"(?P<stop>[.!?]+|…)(?P<closing>[\"'”’)\]]*)\s+(?=[\"'“‘(\[¿¡]*[^\W_a-zß-öø-ÿ])"
+    r"(?P<stop>(?<![.!?])[.!?]+|…)(?P<closing>[\"'”’)\]]*)\s+(?=[\"'“‘(\[¿¡]*[^\W_a-zß-öø-ÿ])"
 )
 _LAST_WORD = re.compile(r"[\w.&'’-]*$")
 

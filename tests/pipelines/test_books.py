@@ -1,4 +1,5 @@
 import json
+import os
 import pickle
 import random
 import textwrap
@@ -151,3 +152,15 @@ def test_bad_input(folder, tmp_path, capfd):
     assert f"{link}: cannot be read" in refused(f"--folder={tmp_path}/empty")
     with pytest.raises(UserError, match="no such folder"):
         find_books(str(folder / "a.txt"))
+    (tmp_path / "empty" / "b.txt").unlink()
+    with open(os.fsencode(tmp_path) + b"/empty/f\xfcnf.txt", "w"):
+        assert r"f\udcfcnf.txt': is not UTF-8; rename the file" in refused(
+            f"--folder={tmp_path}/empty"
+        )
+
+
+def test_a_link_to_a_folder_around_it_is_not_followed(folder):
+    found = find_books(str(folder))
+    assert len(found) == 3
+    (folder / "more" / "deep" / "up").symlink_to("..")
+    assert find_books(str(folder)) == found

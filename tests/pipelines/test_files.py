@@ -88,7 +88,7 @@ def test_cells_of_a_markdown_table_stay_cells():
     )
 
 
-CELL = st.text(st.characters(exclude_categories=["Cs", "Cc"]) | st.sampled_from('\n",; ')) | (
+CELL = st.text(st.characters(exclude_categories=["Cs", "Cc"]) | st.sampled_from('\n\r",; ')) | (
     st.integers()
 )
 
@@ -102,7 +102,13 @@ def test_tables_are_read_as_they_were_written(rows):
     expected = [{name: str(row.get(name, "")) for name in reader.fieldnames} for row in rows]
     # A row of nothing but one empty cell is written as "", which is no blank line.
     assert list(reader) == expected
-    assert "\r" not in text and text.endswith("\n")
+
+
+def test_lines_of_a_table_end_as_elsewhere():
+    text = csv_text([{"a": "x\ry", "b": "\r\n"}, {"a": "z" * 131_073}])
+    assert text == 'a,b\n"x\ry","\r\n"\n' + "z" * 131_073 + ",\n"
+    *_, last = csv.reader(io.StringIO(text, newline=""))
+    assert last == ["z" * 131_073, ""]  # one character more than `csv` reads by default
 
 
 def test_sums_tell_what_has_changed(tmp_path):

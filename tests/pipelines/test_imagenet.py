@@ -182,6 +182,22 @@ def test_tar_files_that_tfds_cannot_use(tmp_path, capfd):
     assert not list(output.iterdir())
 
 
+def test_damaged_files_of_tfds_are_named(tmp_path, capfd):
+    output = tmp_path / "output"
+    assert command(*tfds_flags(tmp_path), f"--output={output}") == 0
+    [path] = (tmp_path / "tfds").glob("imagenet2012/*/*-train.*")
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    capfd.readouterr()
+    flags = [f"--tfds_data_dir={tmp_path / 'tfds'}", f"--output={tmp_path / 'again'}"]
+    assert command(*flags, "--max_bad_records=9") == 2
+    err = capfd.readouterr().err
+    *_, last = err.splitlines()
+    assert last.startswith(f"error: {path.parent}: cannot be read (") and "prepare" in last
+    assert "Traceback" not in err
+
+
 def test_odd_and_damaged_images(tmp_path, capfd):
     """They are converted or left out, named, and counted; a second run goes on from the first."""
     tars = write_tars(tmp_path / "tars", odd=True)

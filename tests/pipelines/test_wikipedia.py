@@ -5,13 +5,16 @@ import re
 
 import pytest
 import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pipelines import command_line, wikipedia
 from pipelines.command_line import UserError
 from pipelines.files import find_files
 from pipelines.text.documents import Document, from_json
-from pipelines.text.wikipedia_dump import read_pages
+from pipelines.text.wikipedia_dump import Page, read_pages
 from pipelines.wikipedia import WikipediaJob, read_documents
+from tests.said import without_status
 
 PROSE = "This is a sentence of prose that has words enough."
 
@@ -38,6 +41,24 @@ def test_only_articles_with_prose_are_read_in_order(write_dump):
         Document("Zebra", (PROSE, PROSE)),
         Document("Apple & pear", (f"{PROSE} Mars",)),
     ]
+
+
+@settings(max_examples=500, deadline=None)
+@given(
+    st.lists(st.sampled_from(["{{", " ", "\n", "a", "-", "disambig", "dab", "|", "}}"])).map(
+        "".join
+    )
+)
+def test_templates_of_disambiguation(text):
+    """As a pattern that gives spaces back says."""
+    simple = re.compile(r"\{\{\s*(?:[\w -]*disambig(?:uation)?|dab)\s*[|}]", re.IGNORECASE)
+    assert bool(wikipedia._DISAMBIGUATION.search(text)) == bool(simple.search(text))
+
+
+def test_spaces_in_a_template_take_time_in_proportion():
+    """Otherwise these take an hour."""
+    page = Page("Zebra", 0, False, f"{PROSE} {{{{{' ' * 1_000_000}no name}}}}")
+    assert wikipedia.to_document(page) == Document("Zebra", (PROSE,))
 
 
 @pytest.fixture(scope="module")
@@ -169,7 +190,8 @@ def test_a_large_single_stream_is_told(prose_dump, tmp_path, capfd, monkeypatch)
     monkeypatch.setattr(wikipedia, "_SHARD_BYTES", 100_000)
     arguments = [f"--dump={path},{paths[1]}", f"--output={tmp_path}/wiki", "--shards=3"]
     assert command_line.run(wikipedia.main, [*arguments, "--", "--direct_num_workers=1"]) == 0
-    assert capfd.readouterr().err.startswith(f"{path}: one bzip2 stream, which is")
+    first, *_ = without_status(capfd.readouterr().err)
+    assert first.startswith(f"{path}: one bzip2 stream, which is")
     lines = [open(f"{tmp_path}/wiki-0000{shard}-of-00003", "rb").readlines() for shard in range(3)]
     assert [from_json(line) for part in lines for line in part] == documents
     assert all(lines)

@@ -41,6 +41,16 @@ def test_records_are_read_in_order_in_parts_and_shuffled(store):
     assert sorted(labels((record for _, record in elements), store)) == list(range(6))
 
 
+def test_an_image_is_described_by_its_place_in_the_files(store):
+    """Also in a part; three images are in each file."""
+
+    def described(store):
+        return [about["record"] for about in store.descriptions()]
+
+    assert described(store) == [f"x-{file:05}-of-00002:{n}" for file in range(2) for n in range(3)]
+    assert described(store.part([(1, 2), (4, 6)])) == [described(store)[n] for n in (1, 4, 5)]
+
+
 @pytest.mark.parametrize(
     ("stored", "shown"),
     [([1, 9, 2, 8], 9), ([3, -4, 9], -4), ([0], 0), (7, 7), ([1, 2**32 + 1], 2**32 + 1)],

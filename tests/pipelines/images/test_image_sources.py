@@ -1,5 +1,6 @@
 """Lists of images: every one, with its class and its bytes, or one line that says what is wrong."""
 
+import errno
 import os
 import tarfile
 
@@ -238,6 +239,32 @@ def test_folder_of_class_folders(folder):
     images, classes = list_folder(str(folder), ["ant", "ape", "cat", "dog"])
     assert classes == ["ant", "ape", "cat", "dog"]
     assert images.entries["label"].tolist() == [1, 2, 3, 3]
+
+
+def test_a_link_to_a_folder_around_it_is_not_followed(folder):
+    """Each would end only where the system refuses the path, 40 links deep."""
+    before = content(list_folder(str(folder))[0])
+    (folder / "dog" / "itself").symlink_to(".")
+    (folder / "cat" / "all").symlink_to("..")
+    (folder / "ape" / "back").symlink_to(folder / "ape")  # in a folder that is a link itself
+    assert content(list_folder(str(folder))[0]) == before
+    (folder / "bee").symlink_to("dog")  # two classes may be of one folder
+    assert len(content(list_folder(str(folder))[0])) == len(before) + 2
+
+
+def test_a_folder_that_cannot_be_listed(folder, monkeypatch):
+    scandir = os.scandir
+
+    def denied(path):
+        if str(path).endswith("dog/sub"):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", denied)
+    with pytest.raises(
+        UserError, match=r"^\S*dog/sub: cannot be listed \(Permission denied\); fix"
+    ):
+        list_folder(str(folder))
 
 
 def test_folders_that_are_not_as_they_should_be(folder, tmp_path):

@@ -48,8 +48,9 @@ def test_an_unfinished_run_goes_on(tmp_path, capfd):
 
     with pytest.raises(UserError, match="unfinished run has step=1 and not 2; .*out.progress"):
         run_job(CountingJob(step=2), prefix, 4, ONE_PROCESS)
-    with pytest.raises(UserError, match="unfinished run has shards=4 and not 5"):
+    with pytest.raises(UserError, match="unfinished run has shards=4 and not 5") as error:
         run_job(CountingJob(), prefix, 5, ONE_PROCESS)
+    assert str(error.value).endswith(f"or remove {prefix}.progress and {prefix}-*-of-00004")
     job = CountingJob()
     assert run_job(job, prefix, 4, ONE_PROCESS)["tokens"] == 60
     assert job.made == [0, 2, 3]

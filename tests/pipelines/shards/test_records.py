@@ -215,6 +215,18 @@ def test_a_changed_file_is_noticed(damaged, tmp_path):
     assert not records.is_unchanged(content)
 
 
+def test_a_file_without_a_good_record_is_noticed_when_it_changes(damaged, tmp_path):
+    pattern, path = damaged([]), tmp_path / "train-00002-of-00004"
+    whole = path.read_bytes()
+    for lost in (None, b"no records"):  # the file is missing, and all damaged
+        path.unlink() if lost is None else path.write_bytes(lost)
+        records = RecordFiles.find(pattern, "flag", salvage=True)
+        content = json.loads(json.dumps(records.to_json()))
+        assert records.count == COUNT - 6 and records.is_unchanged(content)
+        path.write_bytes(whole)
+        assert not records.is_unchanged(content)
+
+
 def test_the_first_example_passes_over_empty_files(tmp_path):
     write_shards([], str(tmp_path / "a"), 1)
     example = tf.train.Example()

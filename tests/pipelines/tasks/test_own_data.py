@@ -1,10 +1,12 @@
 """Which splits are found in a folder, and of what."""
 
+import json
 import os
 import subprocess
 import sys
 
 import pytest
+import tensorflow as tf
 
 from pipelines.command_line import UserError
 from pipelines.tasks.own_data import FOLDERS, RECORDS, SAVED, TABLES, find_splits, kind_of
@@ -25,6 +27,8 @@ def make(folder, files):
     [
         (["train/a/1.jpg", "val/a/1.jpg", "test/a/2.JPG"], FOLDERS, "train test validation", 0),
         (["a/1.jpg", "b/2.png", ".x/3.png"], FOLDERS, "train", 0),
+        (["a/2020/1.jpg", "b/2.jpg"], FOLDERS, "train", 0),
+        (["a/1.jpg", "b/2020/2.jpg"], FOLDERS, "train", 0),
         (["train-00000-of-00002", "validation-00000-of-00001"], RECORDS, "train validation", 0),
         (["train.csv", "dev.csv", "notes.txt"], TABLES, "train validation", 1),
         (["Train.tsv", "dev_matched.tsv", "dev_mismatched.tsv"], TABLES,
@@ -84,14 +88,38 @@ def test_data_sets_of_hugging_face(tmp_path):
         (["a.csv", "b.csv"], "holds a.csv, b.csv, none of which is named as a split; say which is"),
         (
             ["train.csv", "train.tsv"],
-            "holds both train.csv and train.tsv; give one with --train=FILE",
+            "holds both train.csv and train.tsv; keep one, or give each split with --train, ",
         ),
-        (["train/a/1.jpg", "val/a/1.jpg", "dev/a/1.jpg"], "holds both dev and val; give one with"),
+        (
+            ["train-00000-of-00001.csv", "train.csv"],
+            "holds both train-00000-of-00001.csv and train.csv; keep one",
+        ),
+        (["train/a/1.jpg", "val/a/1.jpg", "dev/a/1.jpg"], "holds both dev and val; keep one"),
     ],
 )
 def test_folders_that_may_mean_two_things(tmp_path, names, message):
     with pytest.raises(UserError, match=message):
         find_splits(make(tmp_path, dict.fromkeys(names, TEXTS)))
+
+
+def test_saved_data_that_may_mean_two_things(tmp_path):
+    splits = {"splits": ["train", "val", "validation"]}
+    make(tmp_path, {"dataset_dict.json": json.dumps(splits)})
+    with pytest.raises(UserError, match="holds both val and validation; keep one"):
+        find_splits(str(tmp_path))
+
+
+@pytest.mark.parametrize("names", [["dataset_dict.json"], ["state.json", "dataset_info.json"]])
+def test_saved_data_must_be_local(names):
+    folder = f"ram://own_data/{len(names)}"
+    tf.io.gfile.makedirs(folder)
+    for name in names:
+        with tf.io.gfile.GFile(f"{folder}/{name}", "w") as file:
+            file.write("{}")
+    with pytest.raises(
+        UserError, match=f"^--data_dir={folder}: a saved data set must be local; co"
+    ):
+        find_splits(folder)
 
 
 @pytest.mark.parametrize("names", [["notes.txt"], ["a/notes.txt"], ["oxford/3.0/x.tfrecord"]])

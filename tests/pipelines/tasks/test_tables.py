@@ -66,6 +66,23 @@ def test_values_that_are_not_texts(tmp_path):
     ]
 
 
+def test_half_a_surrogate_pair_is_no_text(tmp_path):
+    """JSON can spell it, but UTF-8 cannot."""
+    path = tmp_path / "x.jsonl"
+    path.write_text('{"a": "\\ud800 b"}\n{"a": "\\ud83d\\ude00"}\n')
+    half, whole = open_table(str(path)).read(["a"])
+    assert half.damage == "'a' holds half a surrogate pair, which is no text"
+    assert whole.values == ["\N{GRINNING FACE}"] and not whole.damage
+
+
+def test_parquet_of_another_encoding(tmp_path):
+    path = tmp_path / "x.parquet"
+    texts = pyarrow.array([b"fine"] * 1_000 + [b"f\xfcnf"]).view(pyarrow.string())  # unchecked
+    pyarrow.parquet.write_table(pyarrow.table({"a": texts}), path)
+    with pytest.raises(UserError, match="x.parquet, after row 1000: no UTF-8; convert the file"):
+        list(open_table(str(path)).read(["a"]))
+
+
 def test_parquet(tmp_path):
     path = tmp_path / "x.parquet"
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(ROWS), path)

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.command_line import UserError
+from pipelines.shards import shard_files, shard_manifest
 from pipelines.text.documents import (
     Document,
     Part,
@@ -185,6 +186,25 @@ def test_unfinished_files_are_refused(tmp_path):
         find_units(str(tmp_path / "wiki-*"))
     (tmp_path / "books-00000-of-00001").write_bytes(b"one")
     assert len(find_units(str(tmp_path / "books-*"))) == 1
+
+
+def test_files_of_another_run_are_refused(tmp_path):
+    """Shards that an unfinished run has left, beside those of a finished one."""
+    for name in ("books-00000-of-00001", "books-00000-of-00002", "other", "other-00000-of-00001"):
+        with shard_files.LineFile(tmp_path / name) as file:
+            file.write(to_json(Document("", (name,))))
+        if name == "books-00000-of-00001":
+            shard_manifest.write_manifest(tmp_path / "books", "documents", [file.entry], {})
+    with pytest.raises(UserError) as error:
+        find_units(str(tmp_path / "*"))
+    assert str(error.value) == (
+        f"{tmp_path}/books-00000-of-00002 is not listed in {tmp_path}/books.manifest.json; remove "
+        "it, or narrow --documents"
+    )
+    (tmp_path / "books-00000-of-00002").unlink()
+    (unit,) = find_units(str(tmp_path / "*"))  # without the manifest itself
+    names = [document.paragraphs[0] for document in read_unit(unit)]
+    assert names == ["books-00000-of-00001", "other", "other-00000-of-00001"]
 
 
 def test_bad_patterns(tmp_path):

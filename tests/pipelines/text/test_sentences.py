@@ -1,5 +1,10 @@
-import pytest
+import re
 
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipelines.text import sentences as sentences_module
 from pipelines.text.sentences import split_sentences
 
 
@@ -44,5 +49,21 @@ def test_nothing_of_real_prose_is_lost(real_documents):
 
 
 def test_a_long_paragraph_takes_time_in_proportion():
+    """Otherwise a run of stops takes an hour."""
     paragraph = "It rained on Dr. Smith, etc. and on. " * 20_000
     assert len(split_sentences(paragraph.strip())) == 20_000
+    assert split_sentences("." * 1_000_000) == ["." * 1_000_000]
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.text('aB.!?…") (', max_size=12))
+def test_a_run_of_stops_is_one(text):
+    """As a pattern that tries every stop of it says."""
+    simple = re.compile(
+        r"(?P<stop>[.!?]+|…)(?P<closing>[\"'”’)\]]*)\s+(?=[\"'“‘(\[¿¡]*[^\W_a-zß-öø-ÿ])"
+    )
+    found, expected = (
+        [(match.span(), match.groups()) for match in pattern.finditer(text)]
+        for pattern in (sentences_module._CANDIDATE, simple)
+    )
+    assert found == expected

@@ -136,7 +136,8 @@ def _write(path, write, weights, made_of, card):
     from keras_vitbert.runs.identity import ORIGIN_FILE
     from pipelines.files import write_atomically, write_sums
 
-    parent = os.path.dirname(os.path.abspath(path))
+    target = os.path.realpath(path)  # `path` may be a link to an empty folder
+    parent = os.path.dirname(target)
     try:
         os.makedirs(parent, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=parent, prefix=".preset-") as work:
@@ -148,15 +149,17 @@ def _write(path, write, weights, made_of, card):
             write_atomically(os.path.join(folder, ORIGIN_FILE), origin)
             write_sums(folder)  # before the model card is written, which people may change
             write_atomically(os.path.join(folder, FILE), card)
-            if os.path.isdir(path):
-                os.rmdir(path)
-            shutil.move(folder, path)
+            if os.path.isdir(target):
+                os.rmdir(target)
+            shutil.move(folder, target)
     except OSError as error:
         raise UserError(f"--output_dir={path}: cannot be written ({error}); fix that") from error
 
 
 def _reserve(path, weights):
     """Checks that the disk has room: h5py may crash the process if it has none."""
+    if not hasattr(os, "posix_fallocate"):  # macOS
+        return
     size = sum(math.prod(weight.shape) * 4 for weight in weights)
     with open(path, "wb") as file:
         os.posix_fallocate(file.fileno(), 0, 2 * size + (1 << 20))  # the layout takes room too

@@ -16,7 +16,7 @@ import sys
 
 from keras_vitbert.configs.devices import most_steps_an_execution
 from keras_vitbert.configs.fine_tuning import open_keys
-from keras_vitbert.configs.memory import moments_of, require_memory
+from keras_vitbert.configs.memory import moments_of, require_memory, shards_of
 from keras_vitbert.configs.overrides import (
     ACCEPT_CHANGES,
     DETERMINISTIC,
@@ -142,7 +142,7 @@ def _fine_tune(values, task, config, given, strategy, workers):
 
     def fits(config):
         model = pretrained.fine_tuned_model(task.kind, config)
-        _require_memory(model, config, task.kind, workers.count, holder_of_weights(strategy))
+        _require_memory(model, config, task.kind, workers.count, strategy)
 
     def choose(store):
         nonlocal pictures
@@ -200,7 +200,7 @@ def _label(values, task):
     return f"{os.path.basename(os.path.normpath(values.checkpoint))}-{name}"
 
 
-def _require_memory(model, config, kind, workers, on):
+def _require_memory(model, config, kind, workers, strategy):
     """Refuses what does not fit into memory, in training or in evaluation."""
     length = 0 if kind == "images" else min([*config.buckets, model["max_sequence_length"]])
     sizes = {"image_size": "--config.image_size", "max_sequence_length": "--config.max_length"}
@@ -212,15 +212,20 @@ def _require_memory(model, config, kind, workers, on):
             text_length=length,
             workers=workers * (config.accumulation if batch == "batch" else 1),
             moments=moments_of(config) if batch == "batch" and not config.lora_rank else None,
-            on=on,
+            on=holder_of_weights(strategy),
+            shards=shards_of(config, strategy.num_replicas_in_sync),
             flags={**sizes, **dict.fromkeys(("images", "texts"), f"--config.{batch}")},
         )
 
 
 def _check_evaluation(values, task, config, given):
     """Refuses flags that an evaluation does not use."""
-    for flag in ("quick", "sweep", "dry_run", "output_dir", "architecture", "vocabulary"):
-        if getattr(values, flag):
+    unused = (
+        *("quick", "sweep", "seeds", "dry_run", "output_dir", "architecture", "vocabulary"),
+        *("accept_changes", "on_divergence", "max_divergences"),
+    )
+    for flag in unused:
+        if values[flag].value != values[flag].default:
             raise UserError(f"--{flag} has no effect with --evaluate_only; leave it out")
     for key in [*given.parts, *settings.changed_keys(config, task)]:
         if key not in ("evaluation_batch", "test_examples") and not key.startswith("data."):

@@ -15,7 +15,6 @@ Exit status: 0 done, 2 bad flag, file or image.
 
 import contextlib
 import itertools
-import os
 import shutil
 import sys
 
@@ -61,6 +60,8 @@ def main(argv):
 
     load_tensorflow()
     with quiet_loading():
+        import tensorflow as tf
+
         from keras_vitbert.serving import prediction_inputs
         from keras_vitbert.serving.predicting import choose, open_functions, predict
         from keras_vitbert.trained.finding import columns_of
@@ -84,7 +85,7 @@ def main(argv):
     parts = iter(lambda: list(itertools.islice(items, size)), [])
     first = next(parts)
     signature = choose(functions, first, values.checkpoint)
-    left_out = [] if values.image is not None and os.path.isdir(values.image) else None
+    left_out = [] if values.image is not None and tf.io.gfile.isdir(values.image) else None
     count, width = 0, 0
     with contextlib.ExitStack() as stack:
         if values.output:

@@ -131,9 +131,10 @@ def main(argv):
     # The texts of the sample are as long as the model allows.
     length = config.model.max_sequence_length if config.data.source == "sample" else 0
     holder = holder_of_weights(strategy)
-    require_pretraining_memory(config, variant, workers.count, holder, length)
+    replicas = strategy.num_replicas_in_sync
+    require_pretraining_memory(config, variant, workers.count, holder, length, replicas)
     with workers.watched():
-        folder = RunFolder(output_dir, workers.is_chief)
+        folder = RunFolder(output_dir, workers.is_chief and not values.dry_run)
         with doing("opening the data"):
             data = open_data(
                 config,

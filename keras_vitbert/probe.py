@@ -61,6 +61,7 @@ def main(argv):
         from keras_vitbert.fine_tuning.probes import FeatureReader, probe_splits
         from keras_vitbert.fine_tuning.task_data import open_task
         from keras_vitbert.inspection.probes import require_scikit_learn
+        from keras_vitbert.runs.record_errors import reading_images
         from pipelines.text.casing import case_of
 
     require_scikit_learn()
@@ -90,7 +91,8 @@ def main(argv):
     with strategy.scope():
         classifier, _ = pretrained.classifier(task.kind, len(data.classes), config)
     reader = FeatureReader(classifier, strategy, config.evaluation_batch)
-    found = probe_splits(reader, data.train, data.tests, shots, values.draws, config.seed)
+    with reading_images([data.train, *data.tests.values()]):
+        found = probe_splits(reader, data.train, data.tests, shots, values.draws, config.seed)
     summary = {
         "task": task.name,
         "checkpoint": pretrained.name,

@@ -15,16 +15,16 @@ divided into. Exit status: 0 if the run fits, 2 if it does not or if a flag is w
 """
 
 import json
-import os
 import sys
 
 from keras_vitbert.configs import variants
-from keras_vitbert.configs.checks import require_shares
+from keras_vitbert.configs.checks import batch_unit, require_shares
 from keras_vitbert.configs.fine_tuning import open_keys
 from keras_vitbert.configs.memory import (
     moments_of,
     require_memory,
     require_pretraining_memory,
+    shards_of,
 )
 from keras_vitbert.configs.overrides import parse_with_config
 from keras_vitbert.configs.parts import OF_FINE_TUNING, OF_PRETRAINING, resolve_parts
@@ -40,6 +40,7 @@ from pipelines.command_line import (
     quiet_loading,
     run,
 )
+from pipelines.files import check_output_file, write_atomically
 from tpu.ahead_of_time import explanation, gpu, report
 from tpu.ahead_of_time.compiler import check_installed
 from tpu.ahead_of_time.programs import OwnStep
@@ -106,12 +107,10 @@ def main(argv):
     if on_jax and sizes:
         raise UserError("--gpu: with JAX only TPUs can be proven; give --backend=tensorflow")
     slice_, subject, other = read(values, config, given, on_jax)
-    _check_output(values)
-    if sizes:
-        return _on_gpus(values, subject, sizes)
-    check_installed()
-    load_tensorflow()
-    return _on_tpu(values, subject, slice_, other)
+    if not sizes:
+        check_installed()
+    _load(values)
+    return _on_gpus(values, subject, sizes) if sizes else _on_tpu(values, subject, slice_, other)
 
 
 def _own(name, argv):
@@ -119,13 +118,18 @@ def _own(name, argv):
     values = flags.define_flags(_TPU, *_REPORT)
     flags.parse_flags(values, argv, __doc__, required=("tpu",))
     slice_ = find_slice(values.tpu)
-    _check_output(values)
     check_installed()
-    load_tensorflow()
+    _load(values)
     step = OwnStep(name)
-    batch = {"examples": step.examples}
-    subject = Subject(name, batch, {"examples": "examples"}, 0, 0, step.programs)
+    batch, units = {"examples": step.examples}, {"examples": slice_.replicas}
+    subject = Subject(name, batch, {"examples": "examples"}, units, 0, 0, step.programs)
     return _on_tpu(values, subject, slice_)
+
+
+def _load(values):
+    load_tensorflow()
+    if values.json:
+        check_output_file(values.json, "json")
 
 
 def _on_tpu(values, subject, slice_, other=None):
@@ -133,12 +137,12 @@ def _on_tpu(values, subject, slice_, other=None):
     train = outcome["programs"].get("train")
     if other is not None and train and train["fits"]:
         outcome["compared"] = compare(train, other, values.compare, slice_)
-    _write(values, outcome)
     print(report.table(outcome))
     if values.explain:
         for name, result in outcome["programs"].items():
             if result["fits"]:
                 print("", *explanation.lines_of(name, result), sep="\n")
+    _write(values, outcome)
     if not outcome["memory"]["fits"]:
         raise UserError(
             f"--tpu={slice_.accelerator_type}: it does not fit; use a smaller batch, a smaller "
@@ -148,10 +152,9 @@ def _on_tpu(values, subject, slice_, other=None):
 
 
 def _on_gpus(values, subject, sizes):
-    load_tensorflow()
     outcome = gpu.prove(subject, sizes, _only(values))
-    _write(values, outcome)
     print(gpu.table(outcome))
+    _write(values, outcome)
     if not all(found["parts"] for found in outcome["gpus"]):
         raise UserError(
             f"--gpu={values.gpu}: it does not fit on all of them; give --config.remat, a smaller "
@@ -182,15 +185,9 @@ def _only(values):
     return tuple(filter(None, values.programs.split(",")))
 
 
-def _check_output(values):
-    if values.json and not os.path.isdir(os.path.dirname(values.json) or "."):
-        raise UserError(f"--json={values.json}: the folder does not exist; create it first")
-
-
 def _write(values, outcome):
     if values.json:
-        with open(values.json, "w") as file:
-            json.dump(outcome, file, indent=2)
+        write_atomically(values.json, json.dumps(outcome, indent=2))
 
 
 # --- what is proven -------------------------------------------------------------------------------
@@ -209,15 +206,25 @@ def _pretraining(values, config, given, on_jax):
     for flag in ("architecture", "num_classes"):
         if getattr(values, flag):
             raise UserError(f"--{flag} goes with --task; leave it out")
+    only = _only(values)
+    if values.compare and only and "train" not in only:
+        raise UserError(
+            f"--programs={values.programs}: --compare compares the training step; add train, or "
+            "leave --compare out"
+        )
     slice_, replicas, on = _where(values)
     config = with_sizes(for_devices(config, on_tpu=on == "tpu", on_jax=on_jax))
-    name = settings.config_label(values)
+    name, images = settings.config_label(values), config.data.images
+    units = {
+        "images": batch_unit(config, replicas, images.mixup or images.cutmix),
+        "texts": batch_unit(config, replicas),
+    }
 
     def subject(variant_name, flag="variant"):
         variant = variants.find_variant(variant_name, flag)
         variants.check_masks(config, variant)
         variants.check_shares(config, variant, replicas)
-        require_pretraining_memory(config, variant, replicas, on)
+        require_pretraining_memory(config, variant, replicas, on, replicas=replicas)
         applied = variants.apply_variant(config, variant)
         keys = {"images": "image_batch"} if variant.images else {}
         keys |= {"texts": "text_batch"} if variant.text else {}
@@ -233,6 +240,7 @@ def _pretraining(values, config, given, on_jax):
             f"{variant_name}, {name}, {config.dtype}{_of_jax(config, on_jax)}",
             {kind: config[key] for kind, key in keys.items()},
             keys,
+            units,
             config.model.max_sequence_length,
             config.steps,
             programs,
@@ -286,6 +294,7 @@ def _fine_tuning(values, config, given, on_jax):
         workers=replicas * config.accumulation,
         moments=moments_of(config),
         on=on,
+        shards=shards_of(config, replicas),
         flags=sizes,
     )
 
@@ -300,6 +309,7 @@ def _fine_tuning(values, config, given, on_jax):
         f"fine-tuning on {values.task}, {config.dtype}{_of_jax(config, on_jax)}",
         {kind: config.batch},
         {kind: "batch"},
+        {kind: batch_unit(config, replicas, mixed)},
         model["max_sequence_length"],
         config.steps,
         programs,

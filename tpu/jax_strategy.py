@@ -61,11 +61,15 @@ class JaxStrategy:
 
     @contextlib.contextmanager
     def scope(self):
-        """A scope in which `current_strategy` is this one."""
+        """A scope in which `current_strategy` is this one.
+
+        Weights that are to be divided are made in the host's memory: one device may not hold all.
+        """
         before = getattr(_current, "strategy", None)
         _current.strategy = self
         try:
-            yield
+            with jax.default_device(_host()) if self.divides_weights else contextlib.nullcontext():
+                yield
         finally:
             _current.strategy = before
 
@@ -103,13 +107,21 @@ class JaxStrategy:
         spec = [DATA if axis == longest else None for axis in range(len(shape))]
         return NamedSharding(self._mesh, PartitionSpec(*spec))
 
-    def placed(self, values):
-        """Puts arrays of weights, and what goes with them, on the devices; copies none twice.
+    def placed(self, variables):
+        """Puts weights, and what goes with them, on the devices, where the variables keep them.
 
         Args:
-            values: list of arrays, the same in all processes.
+            variables: list of Keras variables, with the same values in all processes.
+
+        Returns:
+            list of arrays, placed as `sharding_of` says.
         """
-        return jax.device_put(values, [self.sharding_of(value.shape) for value in values])
+        values = [variable.value for variable in variables]
+        placed = jax.device_put(values, [self.sharding_of(value.shape) for value in values])
+        for variable, value, new in zip(variables, values, placed, strict=True):
+            if new is not value:  # else it has been there
+                variable.assign(new)
+        return placed
 
     def gathered(self, value, shape):
         """Weights as a pass reads them, inside `on_each`; for their gradient see `scattered`.
@@ -184,9 +196,9 @@ class JaxStrategy:
             sums: bool, whether the devices' results are summed; else they are put together.
 
         Returns:
-            compiled function of (list of arrays, those of `model.variables`; a batch).
+            compiled function of (list of arrays, those of `model.weights`; a batch).
         """
-        variables = model.variables
+        variables = model.weights
 
         def of_share(values, batch):
             values = [
@@ -209,11 +221,10 @@ class JaxStrategy:
         Returns:
             function from one of `Batches` to nested lists and dicts of NumPy arrays.
         """
-        run, variables = self.program(function, model, sums), model.variables
+        run, variables = self.program(function, model, sums), model.weights
 
         def on_batch(batch):
-            values = self.placed([variable.value for variable in variables])
-            return jax.tree.map(np.asarray, run(values, batch))
+            return jax.tree.map(np.asarray, run(self.placed(variables), batch))
 
         return on_batch
 
@@ -262,6 +273,14 @@ def current_strategy():
     """The `JaxStrategy` of the innermost scope, else one of this process's first device."""
     found = getattr(_current, "strategy", None)
     return found or JaxStrategy(jax.local_devices()[:1])
+
+
+def _host():
+    """This host's CPU as a device; None if `JAX_PLATFORMS` leaves it out."""
+    try:
+        return jax.local_devices(backend="cpu")[0]
+    except RuntimeError:
+        return None
 
 
 def gpus():

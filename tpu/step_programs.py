@@ -62,7 +62,7 @@ def pretraining_programs(config, variant, strategy):
     ):
         if labels in validation:  # its last batches are padded
             validation[weights] = tf.TensorSpec(validation[labels].shape, tf.float32)
-    steps.append(StepProgram("validate", trainer.test_step, validation, trains=False))
+    steps.append(StepProgram("validate", trainer.test_step, validation))
     taught = [variable for network in teachers.values() for variable in network.variables]
     return Programs(steps, [*_variables(trainer), *taught], trainer)
 
@@ -98,9 +98,7 @@ def fine_tuning_programs(config, pretrained, kind, num_classes, strategy):
     evaluated["numbers"] = evaluated["labels"]
     steps = [
         StepProgram("train", trainer.train_step, training),
-        StepProgram(
-            *("evaluate", evaluator.predict_step, evaluated), trains=False, model=trainer.network
-        ),
+        StepProgram("evaluate", evaluator.predict_step, evaluated, trainer.network),
     ]
     return Programs(steps, _variables(trainer), trainer)
 

@@ -12,6 +12,7 @@ With `--backend=jax` the devices are JAX's, and every host of a TPU runs the sam
 `tpu.jax_strategy`. What is known about the devices of either backend is in `tpu.devices`.
 """
 
+import glob
 import importlib.util
 import json
 import os
@@ -24,6 +25,7 @@ from tpu.slices import as_flag, find_slice, is_accelerator_type
 
 TAKES = "--tpu takes an accelerator type (v3-128), grpc://HOST:8470, local, or a TPU's name"
 NO_CHIPS = f"no TPU chips in this machine ({', '.join(addresses.CHIPS)})"
+NVIDIA = "/dev/nvidia[0-9]*"  # the GPUs of this machine
 BACKEND = (
     *("backend", None),
     "tensorflow or jax (default: KERAS_BACKEND if it is set, else tensorflow)",
@@ -137,7 +139,8 @@ def _jax_strategy(tpu, tpu_address, sharding):
                 f"{as_flag(tpu)}: {NO_CHIPS}; with JAX every host of the TPU runs this command"
             )
     if importlib.util.find_spec("jax") is None:
-        raise UserError('JAX is not installed; run: pip install "keras-vitbert[jax]"')
+        extra = "jax-tpu" if tpu is not None else "jax-cuda" if glob.glob(NVIDIA) else "jax"
+        raise UserError(f'JAX is not installed; run: pip install "keras-vitbert[{extra}]"')
     from tpu.jax_strategy import jax_strategy
 
     return jax_strategy(tpu, slice_, config, sharding)

@@ -56,6 +56,7 @@ def require_memory(
     workers: int = 1,
     moments: int | None = 2,
     on: str = "host",
+    shards: int = 1,
     flags: Mapping[str, str] | None = None,
 ):
     """Refuses a model and a batch that do not fit into memory.
@@ -69,6 +70,7 @@ def require_memory(
         moments: values that the optimiser keeps for each weight; None without gradients.
         on: what holds the weights: `host`, this machine's memory; `gpu`, whose size is not known
             here; or `tpu`.
+        shards: how many devices share the weights; 1 if each has all of them.
         flags: the flags to blame for sizes, and for `images` and `texts`.
 
     Raises:
@@ -81,8 +83,9 @@ def require_memory(
     if on == "host" and all_memory() < most:
         most = all_memory()
         room = f"this machine has {_gigabytes(most)}"
-    if on == "tpu" and weights > _ANY_TPU_CORE:
-        most, room = 0, f"no core of a TPU has more than {_gigabytes(_ANY_TPU_CORE)}"
+    if on == "tpu" and weights > shards * _ANY_TPU_CORE:
+        cores = "no core of a TPU has" if shards == 1 else f"no {shards} cores of a TPU have"
+        most, room = 0, f"{cores} more than {_gigabytes(shards * _ANY_TPU_CORE)}"
     if weights + activation <= most:
         return
     sizes = {**model, "images": images, "texts": texts}
@@ -105,13 +108,26 @@ def moments_of(config) -> int:
     return KEPT[config.optimizer.name] + (config.optimizer.ema > 0)
 
 
-def require_pretraining_memory(config, variant, workers: int, on: str, text_length: int = 0):
+def shards_of(config, replicas: int) -> int:
+    """How many devices share the weights of a config.
+
+    Args:
+        config: `ConfigDict`.
+        replicas: how many devices share a step.
+    """
+    return replicas if config.sharding == "fsdp" else 1
+
+
+def require_pretraining_memory(
+    config, variant, workers: int, on: str, text_length: int = 0, replicas: int = 1
+):
     """Refuses a run of `pretrain` that does not fit into memory.
 
     Args:
         config: `ConfigDict`.
         variant: `keras_vitbert.configs.variants.Variant`.
         workers, on, text_length: see `require_memory`.
+        replicas: how many devices share a step.
 
     Raises:
         UserError: names the size that most exceeds that of a large model.
@@ -125,6 +141,7 @@ def require_pretraining_memory(config, variant, workers: int, on: str, text_leng
         workers=workers * config.accumulation,
         moments=moments_of(config),
         on=on,
+        shards=shards_of(config, replicas),
     )
 
 

@@ -35,7 +35,11 @@ _RANGES = {
         *("fairgrad.alpha", "uncertainty.rate", "dwa.temperature", "gradnorm.rate", "famo.rate"),
     ),
 }
-_AT_LEAST = {0: ("ntkmtl.exponent", "sdmgrad.strength", "famo.decay"), 1: ("dwa.window",)}
+_AT_LEAST = {
+    0: ("ntkmtl.exponent", "sdmgrad.strength", "famo.decay"),
+    1e-9: ("mask_ratio_per_update",),  # no run has the steps for smaller ones
+    1: ("dwa.window",),
+}
 
 
 def parts_of(name):
@@ -108,6 +112,36 @@ def blocks_of(text):
     return int(first), int(end)
 
 
+def unread(flat, masks=True):
+    """The keys of the `merge` section that a merge does not read.
+
+    Args:
+        flat: dict of dotted keys to values, whose `merge.name` is checked.
+        masks: bool, whether the variant has gradient masks where `merge.name` has them. If not, the
+            settings of these masks still count as read: variants can share a command line.
+
+    Returns:
+        dict of a dotted key to the reason, str.
+    """
+    name = flat["merge.name"]
+    entries, weighting = parts_of(name)
+    reason = f"merge.name={name} does not read it"
+    found = {
+        f"merge.{other}.{option}": reason
+        for other in OPTIONS.keys() - {entries, weighting}
+        for option in OPTIONS[other]
+    }
+    left = name if masks else without_masks(name)
+    if parts_of(left)[1] != "sum" and not flat["merge.blocks"]:
+        found["merge.image_loss_ratio"] = f"merge.name={left} does not read it"
+    if entries not in MASKS:
+        of_masks = [key for key in flat if key.startswith("merge.mask_")]
+        found |= dict.fromkeys(of_masks, f"merge.name={name} has no masks")
+    elif entries == "random_mask":
+        found["merge.mask_rank"] = "merge.name=random_mask ranks at random"
+    return found
+
+
 def check(checks, given=frozenset(), variant=None):
     """Notes what is wrong with the `merge` section.
 
@@ -158,16 +192,5 @@ def check(checks, given=frozenset(), variant=None):
             checks.require(False, key, fix)
     if flat["merge.per_block"] and weighting is None:
         checks.require(False, "merge.per_block", f"merge.name={name} has no weights, leave it out")
-    for other in OPTIONS.keys() - {entries, weighting}:
-        for option in OPTIONS[other]:
-            key = f"merge.{other}.{option}"
-            checks.require(
-                key not in given, key, f"merge.name={name} does not read it, leave it out"
-            )
-    if entries not in MASKS:
-        for key in ("rank", "scope", "cumulative", "softness", "target"):
-            fix = f"merge.name={name} has no masks, leave it out"
-            checks.require(f"merge.mask_{key}" not in given, f"merge.mask_{key}", fix)
-    elif entries == "random_mask":
-        fix = "merge.name=random_mask ranks at random, leave it out"
-        checks.require("merge.mask_rank" not in given, "merge.mask_rank", fix)
+    for key, fix in unread(flat, variant is None or variant.masks).items():
+        checks.require(key not in given, key, f"{fix}, leave it out")

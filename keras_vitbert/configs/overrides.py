@@ -98,11 +98,21 @@ def parse_with_config(
             )
             parse_flags(values, rest, usage)
         for argument in rest:  # `overrides` would correct these to a key of the config
-            if argument.startswith("-") and not _is_override(argument):
+            is_value = _as_number(argument) is not None  # -1, after a key
+            if argument.startswith("-") and not _is_override(argument) and not is_value:
                 parse_flags(values, [argument], usage)
         parse_flags(overrides, rest, usage)
     except (KeyError, AttributeError) as error:
         raise UserError(_unknown_key(rest, config)) from error
+    except IndexError as error:
+        names = (argument.partition("=")[0] for argument in rest)
+        name = next(name for name in names if "[" in name)
+        raise UserError(
+            f"{name}: cannot be set alone; give the whole value, --config.{_key(name)}=VALUE"
+        ) from error
+    except flags.Error as error:  # the value that is to be replaced has no type that can be read
+        reason = one_line(error).partition(". ")[0]
+        raise UserError(f"--config={values.config}: {reason}; fix it in the file") from error
     except (TypeError, ValueError) as error:
         raise UserError(f"--config: {one_line(error)}; --help lists the flags") from error
     keys = {_key(argument) for argument in rest if _is_override(argument)}
@@ -166,11 +176,15 @@ def _without_parts(arguments, keys):
 
 def _as_part(text):
     """The float in (0, 1) that a text is, or None."""
+    number = _as_number(text)
+    return number if number is not None and 0 < number < 1 else None
+
+
+def _as_number(text):
     try:
-        number = float(text)
+        return float(text)
     except ValueError:
         return None
-    return number if 0 < number < 1 else None
 
 
 def _unknown_key(overrides, config):

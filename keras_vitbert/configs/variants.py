@@ -73,6 +73,8 @@ def apply_variant(config, variant):
         config.distillation.ratio = 0.0
     if not variant.masks:
         config.merge.name = without_masks(config.merge.name)
+        if config.merge.name == "sum":
+            config.merge.blocks = ""  # the sum is the same in all blocks
     return config
 
 

@@ -45,14 +45,18 @@ def evaluate_saved(path, task_name, given, open_data, strategy, predictions_file
     config = config_dict.ConfigDict(record["config"])
     config.evaluation_batch = given.evaluation_batch
     config.test_examples = given.test_examples  # not the run's: all by default
+    for key, value in given.data.items():
+        config.data[key] = value or config.data[key]
     if record["kind"] == "text":
-        for key, value in given.data.items():
-            config.data[key] = value or config.data[key]
         case = case_name(trained.lower_case)
         config.data.case = case_of(path, trained.vocabulary, given.data.case, case)
     max_length = record["model"]["max_sequence_length"]
     with doing("opening the data"):
-        data = open_data(config, trained.vocabulary, max_length, classes=trained.classes)
+        data = open_data(
+            *(config, trained.vocabulary, max_length),
+            classes=trained.classes,
+            columns=record.get("columns"),
+        )
     if data.classes != trained.classes:
         raise UserError(
             f"{path} was trained on the classes {', '.join(trained.classes[:10])}, the data have "

@@ -1,14 +1,16 @@
-"""Files of predictions: one row per example, for a spreadsheet or pandas.
+r"""Files of predictions: one row per example, for a spreadsheet or pandas.
 
 | column | |
 | --- | --- |
 | `split` | |
-| `path`, `line` or `row`; `text`, `text_pair` | the file, or the row of a table; texts |
+| `path`; `line` or `row`; `record` | the file; the row of a table; a record, as FILE:PLACE |
+| `text`, `text_pair` | texts |
 | `label`, `prediction` | names of classes |
 | `probability_CLASS` | one column per class, if there are at most 20 |
 | `top_1`, `probability_1`, ... | otherwise the five most probable classes |
 
 The rows of a split are in the natural order of their files and lines: `9.jpg` precedes `10.jpg`.
+Bytes of a file's name that are not UTF-8 are escaped: `caf\xe9.jpg`.
 """
 
 import csv
@@ -19,8 +21,33 @@ import os
 from keras_vitbert.runs.run_folder import RunFolder
 from pipelines.command_line import UserError
 from pipelines.files import csv_text, natural, write_atomically
+from pipelines.tasks.labelled_images import LabelledImages
 
 FILE = "predictions.csv"
+
+
+def printable(name):
+    """The name of a file as text.
+
+    Args:
+        name: str, which holds bytes that are not UTF-8 as `os.fsdecode` does.
+
+    Returns:
+        str, in which such bytes are escaped by a backslash.
+    """
+    return os.fsencode(name).decode(errors="backslashreplace")
+
+
+def described(split):
+    """What identifies each example of a split: list of dicts of str, see above.
+
+    Args:
+        split: `LabelledImages` or `LabelledTexts`.
+    """
+    examples = list(split.descriptions())
+    if isinstance(split, LabelledImages):
+        return [{key: printable(name) for key, name in about.items()} for about in examples]
+    return examples
 
 
 def prediction_rows(predictions, splits, classes):
@@ -36,7 +63,7 @@ def prediction_rows(predictions, splits, classes):
     """
     rows = []
     for name, found in predictions.items():
-        examples = list(splits[name].descriptions())
+        examples = described(splits[name])
         order = range(len(examples))
         if {"path", "line", "row"} & set(examples[0]):
             order = sorted(order, key=lambda index: natural(next(iter(examples[index].values()))))

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_vitbert.configs.architecture import RATES
-from keras_vitbert.configs.pretraining import check_config, load_config, with_sizes
+from keras_vitbert.configs.pretraining import CONFIGS, check_config, load_config, with_sizes
 from keras_vitbert.importing.sources import FINE_TUNED, RUN
 from keras_vitbert.model.backbone import ViTBertBackbone
 from keras_vitbert.model.classifier import build_classifier
@@ -26,6 +26,7 @@ from pipelines.text.wordpiece import read_vocabulary
 
 RANDOM = "rand"  # the row of Table 1 with random weights
 _NOT_OF_A_MODEL = ("name", "dtype", "trainable")  # keys of a backbone's config, not of `model`
+_PATCHES = 14  # along a side of an image, as in the paper, for a checkpoint that had no images
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +38,8 @@ class Pretrained:
         architecture: str, the `--architecture` of random weights; else empty.
         step: int, of the checkpoint; 0 for random weights and presets.
         sha256: str, of the content; the folder may hold another checkpoint later.
-        model: dict, the `model` section of the config that it was made with.
+        model: dict, the `model` section of the config that it was made with. For images it has an
+            `image_size`, even if the checkpoint is of texts alone.
         backbone: `ViTBertBackbone`, or None for random weights.
         vocabulary: list of str, or None.
         case: str, the case of its texts, see `pipelines.text.casing`; None if it is not recorded.
@@ -151,7 +153,9 @@ def open_pretrained(checkpoint, architecture="", vocabulary="", kind="images"):
     else:
         opened = _open_trained(find(checkpoint))
     if kind == "images":
-        return dataclasses.replace(opened, vocabulary=None)
+        size = opened.model["image_size"] or _PATCHES * opened.model["patch_size"]
+        model = {**opened.model, "image_size": size}
+        return dataclasses.replace(opened, model=model, vocabulary=None)
     return _with_vocabulary(opened, vocabulary)
 
 
@@ -191,19 +195,19 @@ def _case(record):
 
 
 def _open_random(architecture, needs_vocabulary):
+    is_config = architecture.partition(":")[0] in CONFIGS  # also beside a folder of that name
     is_model = "://" in architecture or os.path.isdir(architecture) or architecture in own_models()
-    source = find(architecture) if is_model else None
+    source = find(architecture) if is_model and not is_config else None
     if source is not None and source.kind not in (RUN, FINE_TUNED):
         like = _open_trained(source)
         tokens, case = (like.vocabulary, like.case) if needs_vocabulary else (None, None)
         sha256 = _sha256(like.model)
         return Pretrained(RANDOM, architecture, 0, sha256, like.model, None, tokens, case)
-    folder = architecture if source is None else source.path
-    record = RunFolder(folder).record()
+    record = RunFolder(source.path).record() if source else None
     model = dict(_architecture(architecture, record))
     tokens = case = None
     if needs_vocabulary and record and record["vocabulary_sha256"]:
-        tokens, case = vocabulary_of(folder, record), _case(record)
+        tokens, case = vocabulary_of(source.path, record), _case(record)
     return Pretrained(RANDOM, architecture, 0, _sha256(model), model, None, tokens, case)
 
 

@@ -93,9 +93,10 @@ def fine_tune(run, sweep, seeds, tell=lambda: None, dry_run=False):
     if folder.record() is None:
         tests = [*data.tests.values(), *([selection] if sweep else [])]
         _read_through(tests, config.evaluation_batch)
-    _begin(run)
-    tell()
+    folder.make()
     with held(folder.path, run.workers.is_chief):
+        _begin(run)
+        tell()
         return _trained(run, seeds, rest, selection)
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_vitbert.fine_tuning import metrics
+from keras_vitbert.fine_tuning.prediction_files import described
 from keras_vitbert.inspection.confusion_picture import confusion_picture
 from keras_vitbert.inspection.image_grid import image_grid
 from keras_vitbert.runs.callbacks import tensorboard_tag
@@ -126,7 +127,7 @@ def wrong_images(split, predictions, wrong, classes, title):
     ascending = sorted(wrong)
     part = split.part([(index, index + 1) for index in ascending])
     found = [image for batch in part.evaluation(len(wrong)) for image in batch["images"].numpy()]
-    names = [next(iter(about.values()), "") for about in part.descriptions()]
+    names = [next(iter(about.values()), "") for about in described(part)]
     images, captions = [], []
     for index, answer in zip(wrong, _answers(predictions, wrong, classes), strict=True):
         place = ascending.index(index)

@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+import tensorflow as tf
 
 from keras_vitbert.fine_tuning import task_images, task_texts
 from pipelines.command_line import UserError, say
@@ -78,6 +79,7 @@ def open_task(
     max_bad_records=0,
     files=None,
     classes=None,
+    columns=None,
     choose=None,
 ):
     """Opens the splits of a task.
@@ -95,6 +97,7 @@ def open_task(
         max_bad_records: int, how many rows of tables may be left out.
         files: dict of `train`, `validation` or `test` to a path.
         classes: list of str, those of a trained model, which needs no training examples.
+        columns: dict, see `task_texts.read_own`.
         choose: function of a store of images that fills in the open keys of the config.
 
     Returns:
@@ -103,7 +106,8 @@ def open_task(
     Raises:
         UserError: something is missing, damaged or in an unexpected form.
     """
-    places = own_data.find_splits(data_dir, files, anything=not task.tfds)
+    is_new = download and task.tfds and not tf.io.gfile.isdir(data_dir)  # TFDS makes it
+    places = own_data.find_splits("" if is_new else data_dir, files, anything=not task.tfds)
     if not places and not task.tfds:
         raise UserError(
             own_data.nothing_found(data_dir)
@@ -124,7 +128,7 @@ def open_task(
     else:
         if places:
             classes, rows = task_texts.read_own(
-                places, config, classes, max_bad_records, tuple(files or ())
+                places, config, classes, max_bad_records, tuple(files or ()), columns
             )
         else:
             classes, rows = task_texts.read_tfds(task, data_dir, download)

@@ -30,7 +30,7 @@ def read_tfds(task, data_dir, download):
     return tfds_data.class_names(builder), rows
 
 
-def read_own(places, config, classes=None, max_bad_records=0, asked_for=()):
+def read_own(places, config, classes=None, max_bad_records=0, asked_for=(), columns=None):
     """The rows of a user's own tables; reports what is left out.
 
     Args:
@@ -39,6 +39,8 @@ def read_own(places, config, classes=None, max_bad_records=0, asked_for=()):
         classes: list of str, those of a trained model; those of the first split by default.
         max_bad_records: int, how many damaged rows may be left out.
         asked_for: collection of str, the splits that flags name; they must have labels.
+        columns: dict, those of a trained model: `sentences`, one or two str, and `label`, str. They
+            are read where the config names no others and a table has them.
 
     Returns:
         (list of str, the classes; dict of a split to `LabelledRows`).
@@ -46,30 +48,29 @@ def read_own(places, config, classes=None, max_bad_records=0, asked_for=()):
     Raises:
         UserError: something is missing or damaged.
     """
-    columns = [name for name in config.data.sentence_columns.split(",") if name]
-    label, rows, first = config.data.label_column, {}, None
+    given = [name for name in config.data.sentence_columns.split(",") if name]
+    known = {"sentences": (), "label": "", **(columns or {})}
+    owner, rows = "the trained model", {}
     for split, place in places.items():
         tables = place.tables()
         there = tables[0].columns
-        if first and first.label_column not in there and split not in asked_for and split == "test":
-            say(f"{place}: has no column {first.label_column!r}, so nothing is measured on it")
+        if rows and known["label"] not in there and split not in asked_for and split == "test":
+            say(f"{place}: has no column {known['label']!r}, so nothing is measured on it")
             continue
-        # The columns of the first split, if they are present.
-        known = () if first is None else first.sentence_columns
-        sentences = columns or (known if set(known) <= set(there) else ())
-        known = "" if first is None else first.label_column
-        found = read_split(
-            tables, sentences, label or (known if known in there else ""), max_bad_records
-        )
+        sentences = given or (known["sentences"] if set(known["sentences"]) <= set(there) else ())
+        label = config.data.label_column or (known["label"] if known["label"] in there else "")
+        found = read_split(tables, sentences, label, max_bad_records)
         max_bad_records -= len(found.damaged)
         for line in found.damaged:
             say(f"left out: {line}")
-        first = first or found
-        if (found.second is None) != (first.second is None):
+        if len(known["sentences"]) not in (0, len(found.sentence_columns)):
             raise UserError(
-                f"{found.source}: has a different number of sentence columns from "
-                f"{first.source}; name them with --config.data.sentence_columns"
+                f"{found.source}: has a different number of sentence columns from {owner}; name "
+                "them with --config.data.sentence_columns"
             )
+        if not rows:  # the next splits have the columns of the first one, if they are present
+            known = {"sentences": found.sentence_columns, "label": found.label_column}
+            owner = found.source
         rows[split] = found
     if classes is None:
         classes = sorted(set(next(iter(rows.values())).labels), key=class_order)

@@ -15,7 +15,7 @@ import keras
 import tensorflow as tf
 
 from keras_vitbert.fine_tuning import evaluation, metrics, summaries
-from keras_vitbert.fine_tuning.prediction_files import FILE, prediction_rows
+from keras_vitbert.fine_tuning.prediction_files import FILE, prediction_rows, printable
 from keras_vitbert.fine_tuning.settings import with_intervals
 from keras_vitbert.fine_tuning.trainer import build_fine_tuner, step_flops
 from keras_vitbert.inspection.run_texts import RunTexts, finish_session
@@ -97,7 +97,7 @@ class TaskStream:
         """
         if self.images_per_step:
             names = self._split.store.names(self._seed, step * self._batch, self._batch)
-            return {"images": names}
+            return {"images": [printable(name) for name in names]}
         return {"texts": [str(index) for index in self._plan[step]]}
 
 

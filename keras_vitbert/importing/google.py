@@ -9,6 +9,7 @@ import math
 import os
 import re
 import zipfile
+import zlib
 
 import numpy as np
 import tensorflow as tf
@@ -102,7 +103,11 @@ def read_vit(source):
             if not isinstance(stored, np.lib.npyio.NpzFile):
                 raise ValueError("it is one array")
             arrays = {name: np.asarray(value, np.float32) for name, value in stored.items()}
-    except (tf.errors.OpError, OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    # NumPy and zipfile raise many kinds of errors, a RuntimeError if a bit says "encrypted".
+    except (
+        *(tf.errors.OpError, OSError, ValueError, EOFError, RuntimeError),
+        *(zipfile.BadZipFile, zlib.error),
+    ) as error:
         raise UserError(f"{label}: is damaged ({one_line(error)[:160]}); restore it") from error
     if "conv_root/kernel" in arrays:
         raise UserError(f"{label}: is a hybrid of ResNet and ViT; give a ViT without convolutions")

@@ -9,6 +9,7 @@ from keras_vitbert.inspection.mask_values import FILES, MaskValues, fraction
 from keras_vitbert.inspection.sheet import INK, SCREEN, Sheet, colours, spread, style
 from keras_vitbert.inspection.value_files import stored_steps
 from pipelines.status import doing
+from tpu.devices import host_values
 
 _WIDTH = 7.1  # inches of the strips of a block
 _LEFT, _CELL = 0.8, (0.45, 0.18)  # inches before the table, and of a cell
@@ -32,17 +33,18 @@ class MaskPictures(keras.callbacks.Callback):
         self.folder = folder
 
     def on_train_batch_end(self, batch, logs=None):
-        if self.model.refreshed and self.folder.writes:
+        if self.model.refreshed:
             self._show()
 
     @doing("drawing the masks", "drawing")
     def _show(self):
-        step = self.model.step - self.model.steps_per_execution + 1
         merge = self.model.merge
         masks = zip(merge.chosen_paths, merge.mask.masks, strict=True)
-        values = MaskValues.of(
-            step, {path: keras.ops.convert_to_numpy(mask.value) for path, mask in masks}
-        )
+        masks = {path: host_values(mask) for path, mask in masks}  # on all workers
+        if not self.folder.writes:
+            return
+        step = self.model.step - self.model.steps_per_execution + 1
+        values = MaskValues.of(step, masks)
         values.write(self.folder)
         steps = [old for old in stored_steps(self.folder.path, FILES) if old <= step]
         updates = MaskValues.read(self.folder.path, spread(steps, MOST_UPDATES))

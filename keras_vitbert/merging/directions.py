@@ -12,12 +12,11 @@ A gradient of 0 adds nothing. `MGDA` and `IMTLG`, no longer than the shorter gra
 Opposite gradients (`c = -1`) leave little or nothing, as no direction helps both tasks.
 """
 
-import math
 from typing import Any
 
 from keras import ops
 
-from keras_vitbert.merging.weighting import Weighting, Weights
+from keras_vitbert.merging.weighting import Weighting, Weights, above, at_least
 
 # If `1 + c` is below this, the bisector's direction is only rounding error.
 _OPPOSITE = 1e-6
@@ -116,7 +115,7 @@ class SDMGrad(_ByProducts):
 
     def __init__(self, strength=0.3, **kwargs):
         super().__init__(**kwargs)
-        self.strength = _at_least(0, strength, "strength")
+        self.strength = at_least(0, strength, "strength")
 
     def weights_of(self, text_norm, image_norm, cosine):
         part = self.strength / 2 / (1 + self.strength)  # of the mean in each weight
@@ -186,7 +185,7 @@ class FairGrad(_ByProducts):
 
     def __init__(self, alpha=2.0, **kwargs):
         super().__init__(**kwargs)
-        self.alpha = _above(0, alpha, "alpha")
+        self.alpha = above(0, alpha, "alpha")
 
     def weights_of(self, text_norm, image_norm, cosine):
         # If one gradient is 0, the other one stands alone.
@@ -258,7 +257,7 @@ class NTKMTL(_ByProducts):
 
     def __init__(self, exponent=0.5, **kwargs):
         super().__init__(**kwargs)
-        self.exponent = _at_least(0, exponent, "exponent")
+        self.exponent = at_least(0, exponent, "exponent")
 
     def weights_of(self, text_norm, image_norm, cosine):
         t, i = _relative(text_norm, image_norm)
@@ -371,15 +370,3 @@ def _over_root(one_and_cosine):
 def _log(values):
     """The logarithm, finite at 0 and below."""
     return ops.log(ops.maximum(values, _TINIEST))
-
-
-def _at_least(bound, value, name):
-    if not bound <= value < math.inf:
-        raise ValueError(f"{name} {value} must be at least {bound}")
-    return value
-
-
-def _above(bound, value, name):
-    if not bound < value < math.inf:
-        raise ValueError(f"{name} {value} must be above {bound}")
-    return value

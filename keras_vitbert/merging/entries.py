@@ -58,12 +58,17 @@ class GradDrop(keras.layers.Layer):
 
     Attributes:
         needs_sums: bool, whether it needs both gradients summed over the replicas.
+
+    Raises:
+        ValueError: `leak` is out of range.
     """
 
     needs_sums = True
 
     def __init__(self, leak=0.0, seed=0, **kwargs):
         super().__init__(**kwargs)
+        if not 0 <= leak <= 1:
+            raise ValueError(f"leak {leak} is not in [0, 1]")
         self.leak, self.seed = leak, seed
 
     def choose(self, text, image, step):
@@ -178,11 +183,15 @@ class GradientMask(keras.layers.Layer):
     @property
     def cleared(self):
         """int, the number of entries that are cleared."""
-        return sum(self._cleared_of_each())
+        return sum(self.cleared_of_each)
 
-    def _cleared_of_each(self):
-        masks = (np.asarray(ops.convert_to_numpy(mask.value)) for mask in self.masks)
-        return [mask.size - int(np.count_nonzero(mask)) for mask in masks]
+    @property
+    def cleared_of_each(self):
+        """list of int, the cleared entries of each mask; with several processes, all must ask."""
+        # Counted where the masks are: where weights are divided, no host has a whole mask.
+        ones = ops.stack([ops.count_nonzero(mask.value) for mask in self.masks])
+        counts: Any = ops.convert_to_numpy(ones)
+        return np.subtract(self.sizes, counts).tolist()
 
     def counts(self, wanted, updates):
         """How many entries the next update clears.
@@ -194,7 +203,7 @@ class GradientMask(keras.layers.Layer):
         Returns:
             int32 array: `(1,)`, or with scope `tensor` one for each mask; all 0 for no update.
         """
-        sizes, cleared = self.sizes, self._cleared_of_each()
+        sizes, cleared = self.sizes, self.cleared_of_each
         if self.scope == "all":
             sizes, cleared = [sum(sizes)], [sum(cleared)]
         if not self.cumulative:

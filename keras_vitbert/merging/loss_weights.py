@@ -5,7 +5,7 @@ from typing import Any
 from keras import ops
 
 from keras_vitbert.merging.random_numbers import normal_pair
-from keras_vitbert.merging.weighting import Weighting, Weights
+from keras_vitbert.merging.weighting import Weighting, Weights, above, at_least
 
 
 class Uncertainty(Weighting):
@@ -25,7 +25,7 @@ class Uncertainty(Weighting):
 
     def __init__(self, rate=0.01, **kwargs):
         super().__init__(**kwargs)
-        self.rate = rate
+        self.rate = above(0, rate, "rate")
 
     def make_state(self, rows):
         self.log_variances = self.state_weight("log_variances", (2,))
@@ -54,7 +54,8 @@ class DWA(Weighting):
 
     def __init__(self, temperature=2.0, window=100, **kwargs):
         super().__init__(**kwargs)
-        self.temperature, self.window = temperature, window
+        self.temperature = above(0, temperature, "temperature")
+        self.window = at_least(1, window, "window")
 
     def make_state(self, rows):
         self.total = self.state_weight("total", (2,))
@@ -101,7 +102,7 @@ class GradNorm(Weighting):
 
     def __init__(self, alpha=1.5, rate=0.025, **kwargs):
         super().__init__(**kwargs)
-        self.alpha, self.rate = alpha, rate
+        self.alpha, self.rate = alpha, above(0, rate, "rate")
 
     def make_state(self, rows):
         self.task_weights = self.state_weight("task_weights", (2,), "ones")
@@ -142,7 +143,7 @@ class FAMO(Weighting):
 
     def __init__(self, rate=0.025, decay=0.001, **kwargs):
         super().__init__(**kwargs)
-        self.rate, self.decay = rate, decay
+        self.rate, self.decay = above(0, rate, "rate"), at_least(0, decay, "decay")
 
     def make_state(self, rows):
         self.logits = self.state_weight("logits", (2,))

@@ -11,6 +11,8 @@ trainer.compile(optimizer="adam")
 trainer.fit(x, {"digit": digits, "parity": parities})
 """
 
+from typing import Any
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -25,10 +27,15 @@ class TwoTaskTrainer(keras.Model):
     of its loss. The first task is the one that this package calls text, the second the one that it
     calls image. Weights, outputs and predictions are those of `network`, which is saved as usual.
 
+    `network.losses`, such as those of regularizers, belong to no task: their gradient is added to
+    the merged one. The `sample_weight` of `fit` and `evaluate` weighs both losses, or is a dict of
+    a name to the weights of its loss. As in Keras, a step whose gradient is not finite is skipped
+    with `mixed_float16`; then the state of the merge does not change either.
+
     Args:
         network: a built Keras model whose outputs are a dict.
         losses: dict of two names of outputs to `keras.losses.Loss`, or to functions of
-            `(targets, outputs)` whose mean is the loss.
+            `(targets, outputs)` whose mean is the loss; these take no `sample_weight`.
         merge: `Merge`.
 
     Raises:
@@ -92,70 +99,94 @@ class TwoTaskTrainer(keras.Model):
             raise ValueError("no trainable variable is reached by both losses")
         return shared
 
-    def _task_losses(self, inputs, targets, training):
+    def _task_losses(self, inputs, targets, weights, training):
+        """The loss of each task, and the sum of `network.losses`: scalar float32 tensors."""
         outputs = self.network(inputs, training=training)
-        return [
-            tf.reduce_mean(loss(targets[name], outputs[name]))
-            for name, loss in self.losses_of.items()
-        ]
+        losses = []
+        for name, loss in self.losses_of.items():
+            given = [targets[name], outputs[name]]
+            weight = weights.get(name) if isinstance(weights, dict) else weights
+            if weight is not None:
+                if not isinstance(loss, keras.losses.Loss):
+                    raise ValueError(
+                        f"the loss of {name} is a function, which takes no sample_weight; make it "
+                        "a keras.losses.Loss"
+                    )
+                given.append(weight)
+            value: Any = loss(*given)
+            losses.append(tf.cast(tf.reduce_mean(value), "float32"))
+        penalties = [tf.cast(tf.reduce_sum(loss), "float32") for loss in self.network.losses]
+        return losses, tf.add_n([tf.zeros(()), *penalties])
 
     def train_step(self, data):
         """One update.
 
         Args:
-            data: (inputs, dict of targets), this replica's share.
+            data: (inputs, dict of targets) or (inputs, dict of targets, sample weights), this
+                replica's share.
 
         Returns:
             dict of name to scalar tensor.
         """
-        inputs, targets, _ = keras.utils.unpack_x_y_sample_weight(data)
+        inputs, targets, weights = keras.utils.unpack_x_y_sample_weight(data)
         replicas = tf.distribute.get_replica_context()
         count = replicas.num_replicas_in_sync
         step = tf.convert_to_tensor(self.optimizer.iterations.value)
         variables = [variable.value for variable in self.network.trainable_variables]
         with tf.GradientTape(persistent=True) as tape:
-            losses = self._task_losses(inputs, targets, training=True)
-        found = [tape.gradient(loss, variables) for loss in losses]
+            losses, penalty = self._task_losses(inputs, targets, weights, training=True)
+            scaled = [self.optimizer.scale_loss(loss) for loss in (*losses, penalty)]
+        found = [tape.gradient(loss, variables) for loss in scaled]
+        # Not every merge of scaled gradients is the scaled merge; `apply` divides by it again.
+        scale = self.optimizer.scale_loss(1.0)
         # Everything is averaged: simple, and right for every merge.
         gradients, placed = present(found)
-        gradients = [[tf.convert_to_tensor(g) for g in row] for row in gradients]
-        gradients, losses = replicas.all_reduce(tf.distribute.ReduceOp.MEAN, [gradients, losses])
-        first, second = placed(gradients)
+        gradients = [[tf.convert_to_tensor(g) / scale for g in row] for row in gradients]
+        gradients, losses, penalty = replicas.all_reduce(
+            tf.distribute.ReduceOp.MEAN, [gradients, losses, penalty]
+        )
+        first, second, rest = placed(gradients)
         mask, masks = self.merge.mask, None
         if mask:
             texts, images = map(self.merge.of_chosen, both_reached(first, second))
             masks = mask.refreshed(texts, images, self.clear_counts.value)
         merged = self.merge.merge(first, second, losses, step, masks)
+        merged_and_rest = zip(merged.gradients, rest, strict=True)
+        gradients = [g if r is None else r if g is None else g + r for g, r in merged_and_rest]
+        good = tf.reduce_all(
+            [tf.reduce_all(tf.math.is_finite(g)) for g in gradients if g is not None]
+        )
         # The optimiser sums over the replicas again.
         self.optimizer.apply(
-            [None if g is None else g / count for g in merged.gradients],
+            [None if g is None else g * (scale / count) for g in gradients],
             self.network.trainable_variables,
         )
-        self.merge.keep(merged.state)
+        self.merge.keep(merged.state, good)
         if mask and masks:
-            mask.keep(masks, tf.reduce_any(self.clear_counts.value > 0))
+            mask.keep(masks, good & tf.reduce_any(self.clear_counts.value > 0))
             self.clear_counts.assign(tf.zeros_like(self.clear_counts.value))
         if self.merge.needs_losses_after:
-            after = self._task_losses(inputs, targets, training=True)
+            after = self._task_losses(inputs, targets, weights, training=True)[0]
             after = replicas.all_reduce(tf.distribute.ReduceOp.MEAN, after)
-            self.merge.keep(self.merge.after(losses, after))
-        return self._recorded(losses, targets)
+            self.merge.keep(self.merge.after(losses, after), good)
+        return self._recorded(losses, penalty, targets)
 
     def test_step(self, data):
         """The losses of a batch.
 
         Args:
-            data: (inputs, dict of targets).
+            data: see `train_step`.
 
         Returns:
             dict of name to scalar tensor.
         """
-        inputs, targets, _ = keras.utils.unpack_x_y_sample_weight(data)
-        return self._recorded(self._task_losses(inputs, targets, training=False), targets)
+        inputs, targets, weights = keras.utils.unpack_x_y_sample_weight(data)
+        losses, penalty = self._task_losses(inputs, targets, weights, training=False)
+        return self._recorded(losses, penalty, targets)
 
-    def _recorded(self, losses, targets):
+    def _recorded(self, losses, penalty, targets):
         examples = tf.shape(next(iter(targets.values())))[0]  # the last batch may be smaller
-        values = [self.merge.loss(*losses), *losses]
+        values = [self.merge.loss(*losses) + penalty, *losses]
         for metric, value in zip(self.means.values(), values, strict=True):
             metric.update_state(value, sample_weight=examples)
         return {name: metric.result() for name, metric in self.means.items()}

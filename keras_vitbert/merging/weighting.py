@@ -1,5 +1,6 @@
 """What all weightings of two gradients have in common, and the two simplest weightings."""
 
+import math
 from typing import Any, NamedTuple
 
 import keras
@@ -26,7 +27,8 @@ class Weights(NamedTuple):
 class Weighting(keras.layers.Layer):
     """The base class of all weightings of the gradients of two tasks, called text and image.
 
-    A subclass declares what it needs, and the step provides no more:
+    An option out of range raises ValueError. A subclass declares what it needs, and the step
+    provides no more:
 
     Attributes:
         needs_products: bool, whether it needs the inner products of the gradients, summed over all
@@ -138,3 +140,32 @@ class Sum(Weighting):
 
     def weigh(self, products, losses, step):
         return Weights(1 - self.image_loss_ratio, self.image_loss_ratio), []
+
+
+def at_least(bound, value, name):
+    """Returns a value that is finite and at least a bound.
+
+    Args:
+        bound, value: float.
+        name: str, what the value is, for the message.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if not bound <= value < math.inf:
+        raise ValueError(f"{name} {value} must be at least {bound}")
+    return value
+
+
+def above(bound, value, name):
+    """Returns a value that is finite and above a bound.
+
+    Args:
+        bound, value, name: as in `at_least`.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if not bound < value < math.inf:
+        raise ValueError(f"{name} {value} must be above {bound}")
+    return value

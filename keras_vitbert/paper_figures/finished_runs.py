@@ -150,7 +150,7 @@ class FinishedRun:
         Without stored masks there is one element, from the last checkpoint.
 
         Raises:
-            Lacking: the run has no masks.
+            Lacking: the run has no masks, or its folder holds only weights.
         """
         merge = self.record["config"]["merge"]["name"]
         if not has_masks(merge):
@@ -257,6 +257,8 @@ def _masks_of(path, shared):
     """The masks in a checkpoint: dict of a shared variable's path to a bool array."""
     try:
         reader = tf.train.load_checkpoint(os.path.join(path, "state"))
+        if not any(name.startswith("merge/") for name in reader.get_variable_to_shape_map()):
+            raise Lacking("its folder holds weights only")  # of `convert --format=run`
         return {
             v.path: reader.get_tensor(
                 f"merge/merge.Smask_{v.path.replace('/', '_')}/.ATTRIBUTES/VARIABLE_VALUE"

@@ -78,7 +78,8 @@ def open_data(
         max_bad_records: int, how many damaged records of all files may be skipped. Above 0, all
             records are checked first.
         cache: bool, whether training records are kept in memory once they have been read.
-        audits: `RunFolder` to store the result of that check in; None if `max_bad_records` is 0.
+        audits: `RunFolder` to store the result of that check in, if it writes; None if
+            `max_bad_records` is 0.
 
     Returns:
         `Data`.
@@ -90,25 +91,29 @@ def open_data(
     if data.source == "sample":
         data = _sample(config, cache_dir)
 
-    def opened(key, pattern, kind, open_source):
+    def opened(key, pattern, kind, open_source, judged_by):
         """A source, without its damaged records if some may be skipped."""
         if not max_bad_records:
             return open_source(RecordFiles.find(pattern, key, kind))
+        same = {"pattern": pattern, "judged_by": judged_by}
         known = audits.audit(key)
-        if known is not None and known["pattern"] == pattern:
+        if known is not None and same.items() <= known.items():
             records = RecordFiles.from_json(known)
             if records.is_unchanged(known):
                 return open_source(records)
         records = RecordFiles.find(pattern, key, kind, salvage=True)
         source = _opened_at_good(records, open_source, max_bad_records)
         source = without_damaged(source, max_bad_records)
-        audits.keep_audit(key, source.records.to_json())
+        audits.keep_audit(key, {**source.records.to_json(), **same})
         return source
 
-    def open_both(modality, kind, open_source, batch):
-        """The sources of training and of validation."""
+    def open_both(modality, kind, open_source, batch, **judged_by):
+        """The sources of training and of validation; `judged_by` decides what is damaged."""
         train, validation = (
-            opened(f"config.data.{modality}.{split}", data[modality][split], kind, open_source)
+            opened(
+                *(f"config.data.{modality}.{split}", data[modality][split], kind, open_source),
+                judged_by,
+            )
             for split in ("train", "validation")
         )
         if train.records.count < config[batch]:
@@ -133,7 +138,9 @@ def open_data(
     if images:
         parts["classes"], sizes["num_classes"] = _classes(data, model.num_classes)
         parts["images"], parts["image_validation"] = open_both(
-            "images", IMAGES, open_images, "image_batch"
+            *("images", IMAGES, open_images, "image_batch"),
+            label_offset=data.images.label_offset,
+            num_classes=sizes["num_classes"],
         )
     if text:
         if not data.vocabulary:
@@ -151,7 +158,7 @@ def open_data(
                 "entries; the other rows are never trained"
             )
         parts["texts"], parts["text_validation"] = open_both(
-            "text", TEXT_EXAMPLES, open_texts, "text_batch"
+            *("text", TEXT_EXAMPLES, open_texts, "text_batch"), vocabulary_size=size
         )
         both = (parts["texts"], parts["text_validation"])
         manifests = {k: m for source in both for k, m in source.records.manifests.items()}

@@ -2,10 +2,12 @@
 
 import contextlib
 import dataclasses
+import functools
 import os
 import time
 
-from keras_vitbert.configs import variants
+from keras_vitbert.configs import merges, variants
+from keras_vitbert.configs.overrides import flatten
 from keras_vitbert.configs.variants import Variant
 from keras_vitbert.inspection.activation_maps import ActivationMaps
 from keras_vitbert.inspection.co_activation import co_activation
@@ -22,8 +24,8 @@ from keras_vitbert.pretraining.mask_schedule import MaskSchedule
 from keras_vitbert.pretraining.step_flops import step_flops
 from keras_vitbert.pretraining.teachers import load_teacher
 from keras_vitbert.pretraining.trainer import build_trainer, image_layers_of
-from keras_vitbert.runs import divergence
-from keras_vitbert.runs.identity import data_input, names_input, require_given, weights_input
+from keras_vitbert.runs import divergence, identity
+from keras_vitbert.runs.identity import data_input, names_input, weights_input
 from keras_vitbert.runs.loop import fit
 from keras_vitbert.runs.overview import passes
 from keras_vitbert.runs.progress import time_shares
@@ -38,7 +40,7 @@ from pipelines.command_line import UserError, say
 from pipelines.shards.damage import left_out
 from pipelines.status import doing, times
 
-_GIVEN_BY_FLAGS = ("image_teacher", "text_teacher", "initial_weights")
+_GIVEN_BY_FLAGS = ("image_teacher", "text_teacher", identity.INITIAL_WEIGHTS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,12 +55,19 @@ class PretrainingRun(Run):
         initial_weights: str, what `initial_weights.open_initial` opens; "" for random weights.
         profiled_steps: (first, last), ints, the steps to trace, see `inspection.profiling`; or
             None.
+        teaches: str, `image` or `text` for a teacher that is trained on demand; else "".
     """
 
     variant: Variant
     teacher_paths: dict[str, str] = dataclasses.field(default_factory=dict)
     initial_weights: str = ""
     profiled_steps: tuple[int, int] | None = None
+    teaches: str = ""
+
+    @property
+    def steps_flag(self):
+        """str, the flag that sets its steps."""
+        return f"config.teachers.{self.teaches}_steps" if self.teaches else "config.steps"
 
     def of_teacher(self, name, steps):
         """The run of a teacher that is trained on demand, in a subfolder of this one.
@@ -74,6 +83,7 @@ class PretrainingRun(Run):
         folder = RunFolder(path, self.folder.writes)
         return PretrainingRun(
             *(config, folder, self.workers, self.strategy, self.data, variant),
+            teaches="image" if variant.images else "text",
             divergence=self.divergence,
             accepted=self.accepted,
             peak_flops=self.peak_flops,
@@ -110,6 +120,7 @@ def pretrain(run, tell=lambda: None, dry_run=False):
     }
     if classes:
         inputs["classes"] = names_input(classes)
+    record = folder.record() or {}
     # Load first, so that a mismatch leaves no folder behind.
     teachers, initial = {}, None
     if config.distillation.ratio > 0:
@@ -117,31 +128,61 @@ def pretrain(run, tell=lambda: None, dry_run=False):
         for kind, teacher in teachers.items():
             inputs[f"{kind}_teacher"] = weights_input(teacher, run.teacher_paths[kind])
     if run.initial_weights:
+        identity.require_weights_at_start(folder.path, record)
         initial = open_initial(run.initial_weights, config, variant, data)
-        inputs["initial_weights"] = weights_input(initial.backbone, run.initial_weights)
-    known = (folder.record() or {}).get("inputs", {})
-    require_given(folder.path, known, inputs, _GIVEN_BY_FLAGS, run.accepted)
+        inputs[identity.INITIAL_WEIGHTS] = weights_input(initial.backbone, run.initial_weights)
+    known = record.get("inputs", {})
+    identity.require_given(folder.path, known, inputs, _GIVEN_BY_FLAGS, run.accepted)
     if dry_run:
         tell()
         return {}
-    folder.begin(
+    summary = folder.summary()
+    begin = functools.partial(
+        folder.begin,
         {"variant": variant.name},
         config,
         data.vocabulary if variant.text else None,
         stream.training_records,
+        free=free_settings(config, variant),
         classes=classes,
         inputs=inputs,
         accepted=run.accepted,
         replicas=run.replicas,
         dropout_generator=generator_of(run.strategy) if drops(config.model) else "",
+        steps_flag=run.steps_flag,
+        finished=summary is not None,
     )
-    summary = folder.summary()
     if summary is not None:
+        changes = begin()
+        if changes and not run.teaches:  # a student that goes on may keep a finished teacher
+            raise UserError(
+                f"{folder.path} holds a finished run, which accepts no other "
+                f"{', '.join(map(identity.name_of, changes))}; give what it was made with, or "
+                "another --output_dir"
+            )
         say(f"{variant.name}: {summary['steps']} steps are done, see {folder.path}/summary.json")
         return summary
-    tell()
+    folder.make()
     with held(folder.path, run.workers.is_chief):
+        begin()  # under the lock: another process may train here, with other settings
+        tell()
         return _trained(run, stream, teachers, initial, began)
+
+
+def free_settings(config, variant):
+    """Prefixes of the settings that may change when a run is resumed, see `RunFolder.begin`.
+
+    Args:
+        config: `ConfigDict`, as `variants.apply_variant` returns it.
+        variant: `Variant`.
+
+    Returns:
+        tuple of str.
+    """
+    merge = ["merge."]  # one modality has nothing to merge
+    if variant.images and variant.text:
+        merge = merges.unread(flatten(config))  # older versions took these settings
+    return (*identity.FREE_OF_PRETRAINING, *(f"config.{key}" for key in merge))
 
 
 def _trained(run, stream, teachers, initial, began):
@@ -183,10 +224,11 @@ def _trained(run, stream, teachers, initial, began):
         # With packed texts, each step has its own count.
         flops = None if config.data.packing else step_flops(trainer, stream)
         resumed_from = fit(run, trainer, stream, callbacks, label, flops)
+    masks = _mask_summary(trainer)  # on all workers
     if run.workers.is_chief:
         with doing(f"{label}: computing baselines from frequencies"):
             scores = baselines(stream, known)
-        summary = _summary(run, trainer, stream, began, resumed_from, scores)
+        summary = _summary(run, trainer, stream, began, resumed_from, scores, masks)
         summary["time"] = time_shares(before, own_began, of_teachers)
         finish_session(folder)
         folder.finish(summary)
@@ -274,7 +316,7 @@ def _missing_teachers(run, given):
     return networks, known
 
 
-def _summary(run, trainer, stream, began, resumed_from, scores):
+def _summary(run, trainer, stream, began, resumed_from, scores, masks):
     """The content of `summary.json`."""
     rows = run.folder.rows(up_to_step=trainer.step)
     return {
@@ -286,7 +328,7 @@ def _summary(run, trainer, stream, began, resumed_from, scores):
         "resumed_from_step": resumed_from,
         "validation": _last_validation(run.folder, rows, trainer.step),
         "baselines": scores,
-        "mask": _mask_summary(trainer),
+        "mask": masks,
         "co_activation": _co_activation(run.folder.path, trainer.step),
         "divergences": divergence.counts(trainer),
         "bad_records": [dataclasses.asdict(damage) for damage in left_out(stream)],

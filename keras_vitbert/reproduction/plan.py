@@ -1,5 +1,6 @@
 """From rows of tables to the units that fill them."""
 
+from keras_vitbert.configs.merges import has_masks
 from keras_vitbert.configs.variants import VARIANTS
 from keras_vitbert.reproduction.experiments import RAND, Recipe
 from keras_vitbert.reproduction.units import Unit
@@ -34,6 +35,8 @@ class Planner:
                     teacher = self.pretraining(Recipe(variant), seed)
                     teachers.append(f"--{kind}_teacher={{{teacher}}}")
             flags = (f"--config={self.scale.config}", *self.scale.pretraining)
+            if not has_masks(dict(recipe.changes).get("merge.name", "mask")):  # none to schedule
+                flags = (flag for flag in flags if not flag.startswith("--config.merge.mask_"))
             flags = (*flags, f"--variant={recipe.variant}", *recipe.flags, *teachers)
             self._add(name, "keras_vitbert.pretrain", flags, seed, settings=self._settings)
         return name

@@ -85,7 +85,9 @@ def write(folder, taken, keep):
         keep: int >= 1, how many checkpoints are kept.
     """
     name = _write(folder, taken.step, taken.values)
-    before, steps = _pointed(folder, POINTER), sorted(_steps(folder))
+    # Training may have gone back: later ones are of a future that it has left.
+    steps = sorted(step for step in _steps(folder) if step <= name)
+    before = _pointed(folder, POINTER)
     write_atomically(os.path.join(folder, POINTER), name + "\n")
     if taken.validated:
         write_atomically(os.path.join(folder, GOOD), name + "\n")
@@ -119,7 +121,7 @@ def write_weights(folder, network, step, dtype="float32"):
 
 def _write(folder, step, values):
     """Writes the content of a checkpoint and returns its name; no pointer names it yet."""
-    name = f"step-{step:08d}"
+    name = _name(step)
     path = os.path.join(folder, name)
     tf.io.gfile.makedirs(path)
     state = {_key(part, n): value for part, named in values.items() for n, value in named.items()}
@@ -174,12 +176,12 @@ def _pointed(folder, pointer):
 def restore_newest(folder, trainer, writes=True):
     """Loads the last complete checkpoint or, if it is damaged, the newest one before it.
 
-    The pointer then names the one that was loaded.
+    `LAST` then names the one that was loaded, and `GOOD` no later one.
 
     Args:
         folder: str, the run's `checkpoints` folder.
         trainer: `BaseTrainer`.
-        writes: bool, whether this process writes the pointer.
+        writes: bool, whether this process writes the pointers.
 
     Returns:
         int, the step; 0 if there is no checkpoint.
@@ -187,6 +189,13 @@ def restore_newest(folder, trainer, writes=True):
     Raises:
         UserError: there are checkpoints, but none is intact.
     """
+    step = _restore_newest(folder, trainer, writes)
+    if writes and _pointed(folder, GOOD) > _name(step):  # damaged, or of a future that is left
+        tf.io.gfile.remove(os.path.join(folder, GOOD))
+    return step
+
+
+def _restore_newest(folder, trainer, writes):
     if not tf.io.gfile.exists(os.path.join(folder, POINTER)):
         return 0
     last, error = _pointed(folder, POINTER), None
@@ -394,6 +403,10 @@ def _by_path(variables, owner=""):
             path = f"{stem}#{number}"
         by_path[path] = variable
     return by_path
+
+
+def _name(step):
+    return f"step-{step:08d}"
 
 
 def _steps(folder):

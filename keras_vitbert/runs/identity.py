@@ -28,6 +28,9 @@ SCHEMA = 3
 # float32 products.
 NUMERICS = 2
 
+# An input of which no change is accepted: a run that resumes takes its weights from its checkpoint.
+INITIAL_WEIGHTS = "initial_weights"
+
 ORIGIN_FILE = "origin.json"  # of presets and exports: `origin`
 
 # Prefixes of the settings that may change when a run is resumed, as they do not change its results.
@@ -231,7 +234,7 @@ def compare_inputs(where, known, inputs, accepted=()):
         known: dict of an input's name to the input, as the run recorded them.
         inputs: the current inputs, in the same form; names that are not known yet are new ones.
         accepted: collection of str, the names of inputs that may differ, from
-            `--accept_changes`.
+            `--accept_changes`; that of `INITIAL_WEIGHTS` has no effect.
 
     Returns:
         list of the accepted changes, dicts with `input`, `was` and `is`.
@@ -242,20 +245,38 @@ def compare_inputs(where, known, inputs, accepted=()):
     changes = []
     for name, now in inputs.items():
         was = known.get(name)
-        differs = was and any(
-            was[key] != now[key] for key in was.keys() & now.keys() if key != "path"
-        )
-        if not differs:
+        if not was or not _differs(was, now):
             continue
-        if name not in accepted:
+        if name not in accepted or name == INITIAL_WEIGHTS:
+            accept = f", or accept the change with --accept_changes={name}"
             raise UserError(
                 f"{where} holds a run with other {name}: {_shown(was)}, not {_shown(now)}; give "
-                f"what it began with, or another --output_dir, or accept the change with "
-                f"--accept_changes={name}"
+                "what it began with, or another --output_dir"
+                f"{'' if name == INITIAL_WEIGHTS else accept}"
             )
-        say(f"{where}: resumes with other {name}: {_shown(now)}, instead of {_shown(was)}")
         changes.append({"input": name, "was": was, "is": now})
     return changes
+
+
+def name_of(change):
+    """The name by which a change is accepted: str.
+
+    Args:
+        change: dict with `key` or `input`.
+    """
+    return change.get("input") or change["key"]
+
+
+def told(change):
+    """What is said about an accepted change: str.
+
+    Args:
+        change: dict with `was`, `is`, and `key` or `input`.
+    """
+    was, now = change["was"], change["is"]
+    if "key" in change:
+        return f"resumes with {change['key']}={now}; it was {was}"
+    return f"resumes with other {change['input']}: {_shown(now)}, instead of {_shown(was)}"
 
 
 def require_given(where, known, inputs, names, accepted=()):
@@ -276,6 +297,24 @@ def require_given(where, known, inputs, names, accepted=()):
                 f"{where} holds a run that began with --{name}={was['path']}; give that again, or "
                 "another --output_dir"
             )
+
+
+def require_weights_at_start(where, record):
+    """Refuses initial weights for a run that began with random ones, which are then not used.
+
+    Args:
+        where: str, the run's folder.
+        record: dict, the content of its `config.json`; empty for a new run.
+
+    Raises:
+        UserError: it began without initial weights.
+    """
+    known = record.get("inputs")  # an older version recorded the path alone, outside of them
+    if known is not None and not (INITIAL_WEIGHTS in known or record.get(INITIAL_WEIGHTS)):
+        raise UserError(
+            f"{where} holds a run that began with random weights; leave --{INITIAL_WEIGHTS} out, "
+            "or give another --output_dir"
+        )
 
 
 def made_of(record, summary):
@@ -347,8 +386,11 @@ def accepted_lines(summary):
 
 def _accepted(record):
     """The names of the accepted changes, each once: list of str."""
-    changes = record.get("accepted_changes", [])
-    return list(dict.fromkeys(change.get("input") or change["key"] for change in changes))
+    return list(dict.fromkeys(map(name_of, record.get("accepted_changes", []))))
+
+
+def _differs(was, now):
+    return any(was[key] != now[key] for key in was.keys() & now.keys() if key != "path")
 
 
 def _shown(content):

@@ -28,6 +28,7 @@ from tensorboard.compat.proto import event_pb2
 
 from keras_vitbert.configs.overrides import flatten
 from keras_vitbert.runs import identity
+from keras_vitbert.runs.checkpoints import latest
 from keras_vitbert.runs.run_record import checked_record, checked_result, checked_summary
 from keras_vitbert.runs.seals import read_rows, sealed, sealed_rows, unsealed
 from pipelines.command_line import UserError, one_line, say
@@ -65,6 +66,14 @@ class RunFolder:
         self.logged_from = 0
         self._writers = {}
 
+    def make(self):
+        """Makes the folder, or checks that it can be written to.
+
+        Raises:
+            UserError: it cannot.
+        """
+        self._make(self.path)
+
     def begin(
         self,
         about,
@@ -77,6 +86,8 @@ class RunFolder:
         accepted=(),
         replicas=1,
         dropout_generator="",
+        steps_flag="config.steps",
+        finished=False,
     ):
         """Records the settings of a new run, or checks that a resumed run has the same ones.
 
@@ -93,11 +104,17 @@ class RunFolder:
                 values may differ all the same; the changes are then recorded.
             replicas: int, how many devices share a batch.
             dropout_generator: str, see `identity.compare_dropout`; empty without dropout.
+            steps_flag: str, the flag that sets `config.steps`.
+            finished: bool, whether the run does not go on: then nothing is recorded.
+
+        Returns:
+            list of the accepted changes, dicts with `was`, `is`, and `key` or `input`.
 
         Raises:
             UserError: the folder is not writable, or holds a run with other settings or inputs.
         """
-        self._make(self.path)
+        if not finished:
+            self.make()
         inputs = inputs or {}
         record = {
             "schema": identity.SCHEMA,
@@ -117,14 +134,13 @@ class RunFolder:
             self._make(self.checkpoints)
             if vocabulary:
                 self.write("vocabulary.txt", "\n".join(vocabulary) + "\n")
-            if classes:
-                self.write("classes.txt", "\n".join(classes) + "\n")
+            self._keep_classes(classes)
             self.write_json("config.json", record)
-            return
+            return []
         identity.require_numerics(self.path, old, record["config"].get("dtype", "float32"))
         was, now = flatten(old), flatten(record)
         own_keys = list(flatten(about))  # first, because they explain the rest
-        changes = self._changes(own_keys, was, now, free, accepted)
+        changes = self._changes(own_keys, was, now, free, accepted, steps_flag)
         if old["vocabulary_sha256"] != record["vocabulary_sha256"]:
             raise UserError(
                 f"{self.path} holds a run with another vocabulary; use that one "
@@ -137,7 +153,11 @@ class RunFolder:
                     "same files and --max_bad_records, or another --output_dir"
                 )
         rest = sorted((was.keys() | now.keys()) - set(own_keys))
-        changes += self._changes(rest, was, now, free, accepted)
+        changes += self._changes(rest, was, now, free, accepted, steps_flag)
+        changes += identity.compare_inputs(self.path, old.get("inputs", {}), inputs, accepted)
+        if finished:
+            return changes
+        self._require_steps_left(changes, steps_flag)
         identity.compare_versions(self.path, old.get("versions", {}))
         identity.compare_replicas(self.path, old.get("replicas", replicas), replicas)
         key = "config.jit_compile"
@@ -145,12 +165,13 @@ class RunFolder:
         if dropout_generator:
             identity.compare_dropout(self.path, old.get("dropout_generator"), dropout_generator)
         if changes:
-            old |= {key: record[key] for key in (*about, "records", "config")}
-        self._keep(old, inputs, accepted, changes)
-        if "classes" in accepted and classes:
-            self.write("classes.txt", "\n".join(classes) + "\n")
+            old |= {key: record[key] for key in (*about, "config")}
+        old["records"] = {**old.get("records", {}), **record["records"]}
+        self._keep(old, inputs, changes)
+        self._keep_classes(classes)
+        return changes
 
-    def _changes(self, keys, was, now, free, accepted):
+    def _changes(self, keys, was, now, free, accepted, steps_flag):
         """The accepted changes of settings: list of dicts with `key`, `was` and `is`."""
         changes = []
         for key in keys:
@@ -159,13 +180,22 @@ class RunFolder:
                 continue  # an older version left "auto" to be decided each time
             if key not in accepted:
                 is_flag = key.startswith("config.") or key in _FLAGS
-                fix = f"give --{key}={old} or use another" if is_flag else "use another"
+                flag = steps_flag if key == "config.steps" else key
+                fix = f"give --{flag}={old} or use another" if is_flag else "use another"
                 raise UserError(
                     f"{self.path} holds a run with {key}={old}, not {new}; {fix} --output_dir"
                 )
-            say(f"{self.path}: resumes with {key}={new}; it was {old}")
             changes.append({"key": key, "was": old, "is": new})
         return changes
+
+    def _require_steps_left(self, changes, steps_flag):
+        """Refuses to shorten a run to what is done: validation belongs to its last step."""
+        [steps] = [c["is"] for c in changes if c.get("key") == "config.steps"] or [None]
+        if steps is not None and (done := latest(self.checkpoints)[1]) >= steps:
+            raise UserError(
+                f"--{steps_flag}={steps}: {self.path} has already done {done} steps; give at "
+                f"least {done + 1}, or another --output_dir"
+            )
 
     def check_inputs(self, inputs, accepted=()):
         """Compares the inputs of a run with those that it began with, and records new ones.
@@ -178,20 +208,29 @@ class RunFolder:
         """
         record = self.record()
         if record is not None:  # else another process writes it, and has not done so yet
-            self._keep(record, inputs, accepted, [])
+            known = record.get("inputs", {})
+            changes = identity.compare_inputs(self.path, known, inputs, accepted)
+            self._keep(record, inputs, changes)
 
-    def _keep(self, record, inputs, accepted, changes):
+    def _keep(self, record, inputs, changes):
         """Writes `config.json` again if there are accepted changes or new inputs."""
+        for change in changes:
+            say(f"{self.path}: {identity.told(change)}")
         known = record.get("inputs")
         if known is None:
             say(f"{self.path} comes from an older version, which recorded no digests of its inputs")
             known = {}
-        changes = [*changes, *identity.compare_inputs(self.path, known, inputs, accepted)]
         if changes:
             record["accepted_changes"] = [*record.get("accepted_changes", []), *changes]
         if changes or not inputs.keys() <= known.keys():
             record["inputs"] = {**known, **inputs}
             self.write_json("config.json", record)
+
+    def _keep_classes(self, classes):
+        """Writes the names of the classes unless they are there: they may be given later."""
+        text = "\n".join(classes or []) + "\n"
+        if classes and self.read("classes.txt") != text:
+            self.write("classes.txt", text)
 
     def record(self):
         """The content of `config.json`, or None if there is no run yet.

@@ -5,12 +5,25 @@ run's folder; the others read it, so it must be on a shared file system. Whateve
 steps must happen in all processes or in none: they agree through `any_asks`.
 """
 
+import atexit
 import contextlib
+import os
 
 import keras
 import tensorflow as tf
 
-from pipelines.command_line import Stopped, hear_signals_again
+from pipelines.command_line import EXIT_STOPPED, Stopped, hear_signals_again
+
+_LOSSES = tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.InternalError
+# What JAX's messages then begin with; between CPUs, Gloo sends the sums.
+_JAX_LOSSES = (
+    "UNAVAILABLE",
+    "ABORTED",
+    "INTERNAL",
+    "CANCELLED",
+    "DEADLINE_EXCEEDED",
+    "UNKNOWN: Gloo",
+)
 
 
 class Workers:
@@ -67,9 +80,12 @@ class Workers:
         """A context that turns the loss of another process into `Stopped`."""
         try:
             yield
-        except _errors_of_a_loss() as error:
-            if self.count == 1:
+        except Exception as error:
+            if self.count == 1 or not _is_of_a_loss(error):
                 raise
+            if keras.backend.backend() == "jax":
+                # Its own exit waits for the lost process, and then aborts this one.
+                atexit.register(os._exit, EXIT_STOPPED)
             raise Stopped(
                 f"worker {self.index} of {self.count} has lost another worker "
                 f"({type(error).__name__}); run the same command again on every machine: it "
@@ -77,14 +93,12 @@ class Workers:
             ) from error
 
 
-def _errors_of_a_loss():
-    """The errors that are raised when another process is gone."""
-    errors = tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.InternalError
-    if keras.backend.backend() == "jax":
-        import jax
-
-        errors += (jax.errors.JaxRuntimeError,)
-    return errors
+def _is_of_a_loss(error):
+    """Whether an error is one of those that are raised when another process is gone."""
+    if isinstance(error, _LOSSES):
+        return True
+    # JAX's say it in their text alone: a step that takes too much memory raises the same types.
+    return isinstance(error, (RuntimeError, ValueError)) and str(error).startswith(_JAX_LOSSES)
 
 
 def _total_of(strategy):

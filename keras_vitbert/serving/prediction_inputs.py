@@ -76,9 +76,18 @@ def image_items(path):
 
 
 def _images_below(path):
-    """The images below a folder, in the natural order of names, a folder's own images first."""
+    """The images below a folder, in the natural order of names, a folder's own images first.
+
+    A folder to which links lead again, perhaps in a circle, is visited once.
+    """
     walk = tf.io.gfile.walk(path) if "://" in path else os.walk(path, followlinks=True)
+    visited = set()
     for folder, folders, names in walk:
+        real = folder if "://" in path else os.path.realpath(folder)
+        if real in visited:
+            folders.clear()
+            continue
+        visited.add(real)
         folders.sort(key=natural)
         for name in sorted(names, key=natural):
             if name.lower().endswith(SUFFIXES):

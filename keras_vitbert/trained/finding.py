@@ -19,7 +19,9 @@ from keras_vitbert.importing.sources import (
 )
 from pipelines.command_line import UserError, one_line
 
-_FETCHED = ["*.json", "*.txt", "*.safetensors", "*.h5"]
+_HUBS = ("hf://", "kaggle://")
+_WEIGHTS = (".safetensors", ".weights.h5")  # the latter of Keras; `tf_model.h5` is not read
+_FETCHED = ["*.json", "*.txt", *(f"*{suffix}" for suffix in _WEIGHTS)]
 _FETCHED_ELSE = ["*.bin"]  # of PyTorch, if there are no others
 _SAVED_MODEL = "saved_model.pb"
 _OWN_MODELS = os.path.join(os.path.dirname(os.path.dirname(__file__)), "weights")
@@ -38,7 +40,7 @@ def find(path):
     Raises:
         UserError: there is no model, it cannot be fetched, or it is of no known kind.
     """
-    if path.startswith(("hf://", "kaggle://")):
+    if path.startswith(_HUBS):
         return _in_folder(_fetched(path, path), path)
     if tf.io.gfile.isdir(path):
         return _in_folder(path, path)
@@ -74,7 +76,7 @@ def columns_of(path):
     Returns:
         list of str; empty if it is something else, or was begun by an older version.
     """
-    if "://" in path or not tf.io.gfile.isdir(path):
+    if path.startswith(_HUBS) or not tf.io.gfile.isdir(path):
         return []
     columns = (read_json(os.path.join(path, "config.json"), path) or {}).get("columns") or {}
     return list(columns.get("sentences") or ())
@@ -156,7 +158,7 @@ def _fetched(handle, label):
         if handle.startswith("hf://"):
             name = handle.removeprefix("hf://").strip("/")
             folder = huggingface_hub.snapshot_download(name, allow_patterns=_FETCHED)
-            if not any(file.endswith((".safetensors", ".h5")) for file in os.listdir(folder)):
+            if not any(file.endswith(_WEIGHTS) for file in os.listdir(folder)):
                 huggingface_hub.snapshot_download(name, allow_patterns=_FETCHED_ELSE)
             return folder
         return kagglehub.model_download(handle.removeprefix("kaggle://"))

@@ -98,7 +98,8 @@ def _open_run(folder, record, dtype):
         )
     variant, model = VARIANTS[record["variant"]], record["config"]["model"]
     least = parameters(model, variant.images, variant.text)
-    _require_room(folder, checkpoint[0], least + model["hidden_dim"] * model["num_classes"])
+    least += model["hidden_dim"] * model["num_classes"] * variant.images
+    _require_room(folder, checkpoint[0], least)
     network = build_network(model, images=variant.images, text=variant.text, dtype=dtype)
     heads = {}
     if variant.images:

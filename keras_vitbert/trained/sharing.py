@@ -1,5 +1,7 @@
 """Writes the folder of a run of `pretrain` for sharing: its weights alone, and no paths."""
 
+import os
+
 import keras
 
 from keras_vitbert.runs import checkpoints
@@ -32,6 +34,7 @@ def write_weights(trained, folder, dtype):
     """
     source, target = RunFolder(trained.path), RunFolder(folder)
     record = _without_paths(trained.record)
+    record.pop("initial_weights", None)  # the path that older versions recorded
     data = record["config"]["data"]
     for kind in ("images", "text"):
         data[kind] |= {"train": "", "validation": ""}
@@ -47,13 +50,14 @@ def write_weights(trained, folder, dtype):
 
 
 def _without_paths(content):
-    """A copy in which no input says where it was stored."""
+    """A copy in which no input says where it was stored; files of bad records keep their names."""
     if isinstance(content, list):
         return [_without_paths(value) for value in content]
     if not isinstance(content, dict):
         return content
-    return {
-        key: None if key == "path" else _without_paths(value)
-        for key, value in content.items()
-        if key != "initial_weights"  # the path that older versions recorded
-    }
+    copy = {key: _without_paths(value) for key, value in content.items()}
+    if "path" in copy:
+        copy["path"] = None
+    if "file" in copy:
+        copy["file"] = os.path.basename(copy["file"])
+    return copy

@@ -1,6 +1,5 @@
 """The joint step: two losses, one merge, one sum over the replicas, one clip, one update."""
 
-import math
 from typing import Any
 
 import keras
@@ -309,18 +308,19 @@ class JointTrainer(BaseTrainer):
     def mask_sparsity(self):
         """The fraction of cleared mask entries, overall and of each block.
 
+        With several processes, all of them must call this.
+
         Returns:
             dict with `mask_sparsity` and `mask_sparsity/block_0` ...; empty without masks.
         """
         if not (self.has_text and self.has_images and self.merge.mask):
             return {}
-        sizes, cleared = {}, {}
-        for path, mask in zip(self.merge.chosen_paths, self.merge.mask.masks, strict=True):
+        mask, sizes, cleared = self.merge.mask, {}, {}
+        of_each = zip(self.merge.chosen_paths, mask.sizes, mask.cleared_of_each, strict=True)
+        for path, size, count in of_each:
             block = block_of(path)
-            ones = int(np.count_nonzero(np.asarray(keras.ops.convert_to_numpy(mask.value))))
-            size = math.prod(mask.shape)
             sizes[block] = sizes.get(block, 0) + size
-            cleared[block] = cleared.get(block, 0) + size - ones
+            cleared[block] = cleared.get(block, 0) + count
         return {
             "mask_sparsity": sum(cleared.values()) / sum(sizes.values()),
             **{f"mask_sparsity/{block}": cleared[block] / sizes[block] for block in sizes},
@@ -355,7 +355,8 @@ class JointTrainer(BaseTrainer):
     @property
     def frozen_variables(self):
         teachers = self.teachers.image, self.teachers.text
-        return [v for teacher in teachers if teacher is not None for v in teacher.variables]
+        # Without random states: only a training pass reads them, and they differ between processes.
+        return [v for teacher in teachers if teacher is not None for v in teacher.weights]
 
     def log_values(self):
         # Only a new probe: a resumed run would not know an older one.

@@ -24,6 +24,10 @@ _COMMAND_LINES = {
     "--config.steps=1.5": "--config.steps=1.5",
     "--config.steps": "--config.steps",
     "--config.steps=": "--config.steps",
+    "--config.steps=300 -1": "'1'; --help lists the flags",
+    "'--config.steps[0]=1'": r"--config.steps.0.: cannot .*; give the whole value, --config.steps=V",
+    "'--config.data.images.crop_area[0]=0.2'": "crop_area=VALUE$",
+    "'--config.data.images.layers[0]=x'": "layers=VALUE$",
     "--config.data.images.flip=perhaps": "--config.data.images.flip=perhaps",
     "--config.data.images.crop_area=a": "crop_area=.*must be of type list of numbers",
     "--varient=bert": "'varient'. Did you mean: variant .*--help lists the flags",
@@ -48,6 +52,7 @@ _COMMAND_LINES = {
     "--config=few_keys.py": "--config",
     "--config=fails.py": "OSError: two lines",
     "--config=recursive.py": "RecursionError",
+    "--config=unset.py --config.steps=300": "--config=unset.py: .* of field config.steps is not",
     f"{FIXED}--config.image_batch=127 --config.data.images.cutmix=1.0": "image_batch=127: must be ev",
     f"{FIXED}--config.data.images.layers='(\"GridMsk\",)'": "layers=.'GridMsk'.: KerasCV has no layer GridMsk .*mean GridMask",
     f"{FIXED}--config.data.images.layers='(3,)'": "layers=.3.: must be of type list of texts",
@@ -68,6 +73,8 @@ _COMMAND_LINES = {
     "--config.merge.name=pcgrd": "merge.name=pcgrd: must be one of mask, .*mean pcgrad",
     "--config.merge.name=nash --config.merge.blocks=3:99": "merge.blocks=3:99: must end at or before",
     "--config.merge.name=nash --config.merge.cagrad.radius=0.3": "cagrad.radius=0.3: .* leave it out",
+    "--config.merge.image_loss_ratio=0.5": "merge.image_loss_ratio=0.5: merge.name=mask does not read",
+    "--config.merge.name=pcgrad --config.merge.mask_ratio=0.3": "mask_ratio=0.3: .* no masks, leave it",
     "--config.optimizer.name=adam": "optimizer.name=adam: must be one of adamw, lamb, lion, adafactor",
     "--config.optimizer.name=lion --config.optimizer.epsilon=1e-3": "epsilon=0.001: has no effect with optimizer.name=lion",
     "--config.optimizer.momentum=0.5": "momentum=0.5: has no effect with optimizer.name=adamw",
@@ -81,7 +88,7 @@ _SETTINGS = """
 steps=0 steps_per_epoch=0 image_batch=0 text_batch=0 validation_interval=0 checkpoint_interval=0
 checkpoints_to_keep=0 model.image_size=0 model.patch_size=0 model.num_layers=0 model.num_heads=0
 model.hidden_dim=0 model.intermediate_dim=0 merge.mask_update_interval=0 optimizer.clip_norm=0
-optimizer.epsilon=0 merge.mask_ratio_per_update=0 data.images.central_crop=0 model.num_classes=-1
+optimizer.epsilon=0 merge.mask_ratio_per_update=0 merge.mask_ratio_per_update=5e-324 data.images.central_crop=0 model.num_classes=-1
 model.vocabulary_size=-1 model.max_sequence_length=-1 steps=2147483648
 image_batch=1000000000000000000000000000000 model.dropout=1 model.dropout=-0.1 model.attention_dropout=1
 model.attention_dropout=-0.1 model.stochastic_depth=-0.1 optimizer.ema=1
@@ -135,6 +142,7 @@ _OF_TASKS = {
     "--task=pets --config.images.layers='(\"MixUp\",)'": "MixUp changes labels; set mixup above 0",
     "--task=pets --checkpoint=": "--checkpoint is missing; give the folder",
     "--evaluate_only --checkpoint=x --task=sst2 --sweep": "--sweep has no effect with --evaluate",
+    "--evaluate_only --checkpoint=x --task=sst2 --seeds=3": "--seeds has no effect with --evaluate",
     "--evaluate_only --checkpoint=x --task=sst2 --config.dropout=0.5": "config.dropout has no effe",
     "--evaluate_only --checkpoint=x --task=sst2 --output_dir=y": "--output_dir has no effect with",
 }

@@ -34,6 +34,9 @@ _VOCABULARY = {
     "--documents=deep.json --output=x": "deep.json: the line at byte 0",
     "--documents=none --output=vocab.txt": "--output=vocab.txt: already exists",
     "--documents=none --output=file/x": "cannot be written to",
+    "--documents=file --output=new/": "--output=new/: is a folder; give the name of a file",
+    "--documents=file --output=empty": "--output=empty: is a folder; give the name of a file",
+    "--documents=file --output=empty --overwrite": "--output=empty: is a folder; give the name of",
     "--documents=file --output=cake://folder/x": "cannot be written to",
 }
 _EXAMPLES = {
@@ -50,6 +53,8 @@ _EXAMPLES = {
     "--documents=file --vocabulary=cherokee.txt --output=x --shards=1": "give two or more",
     "--documents=file --vocabulary=vocab.txt --output=x --shards=1 --max_length=2000000000": "--max_length",
     "--documents=file --vocabulary=vocab.txt --output=x --shards=1 --max_predictions=2000000000": "--max_predictions",
+    "--documents=file --vocabulary=vocab.txt --output=x --dynamic_masking --whole_word": "--whole_word has no effect with --dynamic_masking; .*--config.data.text.masking.whole_word$",
+    "--documents=file --vocabulary=vocab.txt --output=x --dynamic_masking --max_predictions=9": "--max_predictions has no effect with --dynamic_masking; .*.masking.max_predictions$",
     "--documents=file --vocabulary=vocab.txt --output=x --shards=1 --unit_megabytes=nan": "finite",
     "--documents=file --vocabulary=vocab.txt --output=x --shards=1 --unit_megabytes=inf": "finite",
     "--documents=file --vocabulary=vocab.txt --output=x --shards=1 --unit_megabytes=-1": "unit_mega",

@@ -19,6 +19,9 @@ CONFIGS = {
     "few_keys": "def get_config():\n    return {'steps': 3}",
     "fails": "def get_config():\n    raise OSError('two\\nlines')",
     "recursive": "def get_config():\n    return get_config()",
+    "unset": "from keras_vitbert.configs import sample\n\n"
+    "def get_config():\n    config = sample.get_config()\n    with config.ignore_type():\n"
+    "        config.steps = None\n    return config",
 }
 TSV = {
     "masks": "sentence\n[MASK]\nword1\n[MASK] word2\n",

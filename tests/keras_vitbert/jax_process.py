@@ -4,12 +4,14 @@ python -m tests.keras_vitbert.jax_process STEP pretrain [FLAG ...]
 """
 
 import importlib
+import json
 import os
 import pathlib
 import subprocess
 import sys
 
 from pipelines import command_line
+from tests.keras_vitbert.demo_page.ports import free_port
 from tests.keras_vitbert.killed import kill_after
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -43,6 +45,22 @@ def call(cache, command, *flags, killed_after=0, **environment):
         text=True,
     )
     return done.returncode, done.stderr
+
+
+def environments(processes, devices):
+    """The environment of each process that takes part: list of dict.
+
+    Args:
+        processes: int.
+        devices: int, how many each of them has.
+    """
+    found = [{"JAX_NUM_CPU_DEVICES": str(devices)} for _ in range(processes)]
+    if processes > 1:
+        cluster = {"worker": [f"localhost:{free_port()}" for _ in range(processes)]}
+        for index, environment in enumerate(found):
+            task = {"type": "worker", "index": index}
+            environment["TF_CONFIG"] = json.dumps({"cluster": cluster, "task": task})
+    return found
 
 
 if __name__ == "__main__":

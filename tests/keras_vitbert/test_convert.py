@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 
 import ml_dtypes
 import numpy as np
@@ -12,7 +13,7 @@ from keras_vitbert.runs import identity
 from keras_vitbert.trained.loading import load
 from pipelines.command_line import run
 from tests.keras_vitbert.importing.stored_models import FIXTURES, image_tokens
-from tests.keras_vitbert.tiny_runs import files_below, pretrain
+from tests.keras_vitbert.tiny_runs import content_of, files_below, pretrain
 
 
 def test_a_run_becomes_a_preset_with_its_card(finished, tmp_path, capsys):
@@ -132,3 +133,37 @@ def test_damaged_weights_are_refused(finished, tmp_path, capsys):
     capsys.readouterr()
     assert run(predict.main, [f"--checkpoint={folder}", "--text=the [MASK]"]) == 2
     assert "is not what sha256sums.txt says" in capsys.readouterr().err
+
+
+def test_what_a_shared_run_was_made_of_without_its_paths(finished, tmp_path):
+    copy, shared = tmp_path / "run", str(tmp_path / "shared")
+    shutil.copytree(finished("joint"), copy)
+    weights = {"path": "/home/me/bert", "sha256": "ab" * 32}
+    bad = {"file": "/home/me/data/images-train-00000-of-00002", "record": 3, "reason": "x"}
+    for name, part in (("config.json", {"initial_weights": "/home/me"}), ("summary.json", {})):
+        content = content_of(copy / name) | part
+        content["inputs"]["initial_weights"] = weights
+        if name == "summary.json":
+            content["bad_records"] = [bad]
+        (copy / name).write_text(json.dumps(content))
+    flags = [f"--checkpoint={copy}", f"--output_dir={shared}", "--format=run"]
+    assert run(convert.main, flags) == 0
+    trained = load(shared)
+    for content in (trained.record, trained.summary):
+        assert "/home/me" not in json.dumps(content)
+        assert content["inputs"]["initial_weights"] == {**weights, "path": None}
+    assert trained.summary["bad_records"] == [{**bad, "file": "images-train-00000-of-00002"}]
+    made_of = identity.origin(trained)["made_of"]
+    assert made_of["inputs"]["initial_weights"] == {"sha256": weights["sha256"]}
+
+
+def test_a_link_to_an_empty_folder(tmp_path, monkeypatch):
+    """Also on a system that cannot reserve room on the disk, such as macOS."""
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "link").symlink_to("empty")
+    monkeypatch.delattr(os, "posix_fallocate")
+    source = str(FIXTURES / "vit_model")
+    flags = [f"--checkpoint={source}", f"--output_dir={tmp_path / 'link'}"]
+    assert run(convert.main, flags) == 0
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "empty" / "config.json").exists()
+    assert sorted(os.listdir(tmp_path)) == ["empty", "link"]

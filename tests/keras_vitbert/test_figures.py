@@ -16,6 +16,7 @@ from PIL import Image
 from keras_vitbert import figures
 from keras_vitbert.paper_figures.finished_runs import FinishedRun
 from keras_vitbert.runs.identity import made_of
+from keras_vitbert.trained.sharing import write_weights
 from pipelines import command_line
 from pipelines.command_line import EXIT_BAD_INPUT, EXIT_DONE
 from tests.keras_vitbert.paper_figures.hand_made_runs import make_run
@@ -214,6 +215,21 @@ def test_examples_that_are_gone(older_run, refused, sources, tmp_path):
     refused(f"--run={path}", "--figures=6", message=message, lines=2)
     run = FinishedRun(str(path), images=f"{sources}/images-validation-*")
     assert run.data.image_validation.records.count == 7
+
+
+@pytest.mark.slow
+def test_weights_alone_lack_masks(older_run, sources, tmp_path, capsys):
+    """As `convert --format=run` writes them, without paths of data."""
+    run, output = tmp_path / "mine", tmp_path / "output"
+    run.mkdir()
+    write_weights(older_run.trained, str(run), "bfloat16")
+    flags = [f"--run={run}", "--figures=3,4,5,6", "--format=svg", "--examples=1"]
+    flags += [f"--images={sources}/images-validation-*", f"--texts={sources}/text-validation-*"]
+    assert draw(*flags, f"--output={output}") == EXIT_DONE
+    assert sorted(os.listdir(output)) == ["figure3.svg", "figure6.svg"]
+    assert without_status(capsys.readouterr().err) == [
+        f"mine: no figure {number}: its folder holds weights only" for number in (4, 5)
+    ]
 
 
 @pytest.mark.slow

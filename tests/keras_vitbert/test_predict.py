@@ -173,20 +173,24 @@ def test_an_exported_model_answers_as_well(run, exported, pictures, tmp_path):
 JPEG = encoded(picture(0), quality=95)
 
 
-@pytest.mark.parametrize("form", ["csv", "table"])
-def test_images_of_a_folder_that_cannot_be_read_are_left_out(run, tmp_path, monkeypatch, form):
+@pytest.mark.parametrize("form, place", [("csv", "{}"), ("table", "{}"), ("csv", "ram:/{}")])
+def test_images_of_a_folder_that_cannot_be_read_are_left_out(
+    run, tmp_path, monkeypatch, form, place
+):
     """In parts of two; the second holds no image at all, and the first one of each kind."""
     monkeypatch.setattr(predict, "_PART", 2)
+    folder = place.format(tmp_path)
     for number, content in enumerate((JPEG, JPEG[:-400], b"", JPEG[:-400], JPEG)):
-        (tmp_path / f"{number}.jpg").write_bytes(content)
-    flags = f"--image={tmp_path}", f"--format={form}", "--top_k=1", f"--output={tmp_path}/x"
+        with tf.io.gfile.GFile(f"{folder}/{number}.jpg", "wb") as file:
+            file.write(content)
+    flags = f"--image={folder}", f"--format={form}", "--top_k=1", f"--output={tmp_path}/x"
     status, out, err = run("--checkpoint=vitbert", *flags)
     assert (status, out) == (2, "")
     lines = [line for line in without_status(err) if "jpeg_mem" not in line]  # of libjpeg itself
     for number, line in zip((1, 2, 3), lines, strict=False):
-        assert line.startswith(f"left out: {tmp_path}/{number}.jpg: is not a readable image")
+        assert line.startswith(f"left out: {folder}/{number}.jpg: is not a readable image")
     assert lines[3:] == [
-        f"error: {tmp_path}: 3 of 5 images cannot be predicted, see above; fix or remove them"
+        f"error: {folder}: 3 of 5 images cannot be predicted, see above; fix or remove them"
     ]
     header, *rows = (tmp_path / "x").read_text().splitlines()
     assert header.startswith("image")

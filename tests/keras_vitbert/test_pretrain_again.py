@@ -14,9 +14,11 @@ from pipelines.command_line import EXIT_BAD_INPUT, EXIT_DIVERGED, EXIT_DONE, EXI
 from tests.forked import Forked
 from tests.keras_vitbert.killed import pretrain_killed
 from tests.keras_vitbert.tiny_runs import (
+    CLASS_NAMES,
     arguments,
     assert_same_values,
     checkpoint_values,
+    content_of,
     files_below,
     metrics_rows,
     pretrain,
@@ -42,6 +44,30 @@ def test_a_finished_run_does_nothing_again(finished, sources, capsys, variant):
     out, err = capsys.readouterr()
     assert "10 steps are done" in err
     assert out.strip() == report(summary_of(folder), folder)
+
+
+def test_names_of_classes_that_are_given_later_belong_to_the_run(unfinished, sources):
+    record = content_of(unfinished / "config.json")
+    del record["inputs"]["classes"]
+    (unfinished / "config.json").write_text(json.dumps(record))
+    (unfinished / "classes.txt").unlink()
+    assert load(str(unfinished)).classes is None
+    assert pretrain(sources, unfinished, "--variant=vit") == EXIT_DONE
+    assert load(str(unfinished)).classes == CLASS_NAMES
+
+
+@pytest.mark.slow
+def test_finished_teachers_stay_as_they_are_when_the_student_accepts_a_change(
+    finished, sources, tmp_path
+):
+    folder = tmp_path / "run"
+    shutil.copytree(finished("vitbert", own_teachers=True), folder)
+    (folder / "summary.json").unlink()
+    before = files_below(folder / "teachers")
+    flags = ["--variant=vitbert", "--config.seed=4", "--accept_changes=config.seed"]
+    assert pretrain(sources, folder, *flags) == EXIT_DONE
+    assert summary_of(folder)["accepted_changes"] == [{"key": "config.seed", "was": 3, "is": 4}]
+    assert files_below(folder / "teachers") == before
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+from keras_vitbert.runs.run_lock import held
 from pipelines.command_line import EXIT_DONE
 from tests.keras_vitbert.bad_calls import assert_refused
 from tests.keras_vitbert.tiny_runs import VOCABULARY, pretrain, write_sources
@@ -42,6 +43,34 @@ def refused(sources, tmp_path, capsys):
 )
 def test_a_run_of_other_settings_in_the_folder(refused, finished, flags, message):
     refused(*flags, message=message, output_dir=finished("vit"))
+
+
+@pytest.mark.parametrize("change", ["config.steps=12", "config.model.num_layers=2"])
+def test_a_finished_run_accepts_no_changes(refused, finished, change):
+    key = change.partition("=")[0]
+    flags = ["--variant=vit", f"--{change}", f"--accept_changes={key}"]
+    message = f"holds a finished run, which accepts no other {key}; give what it was made with, or"
+    refused(*flags, message=message, output_dir=finished("vit"))
+
+
+def test_an_accepted_change_is_not_recorded_beside_a_process_that_trains(refused, unfinished):
+    with held(str(unfinished)):
+        flags = ["--variant=vit", "--config.seed=4", "--accept_changes=config.seed"]
+        refused(*flags, message="is training there; wait for its end", output_dir=unfinished)
+
+
+def test_a_run_that_is_to_end_where_it_is(refused, unfinished):
+    flags = ["--variant=vit", "--config.steps=9", "--accept_changes=config.steps"]
+    message = "--config.steps=9: .* has already done 10 steps; give at least 11, or another"
+    refused(*flags, message=message, output_dir=unfinished)
+
+
+def test_weights_to_start_from_that_come_too_late(refused, finished, unfinished):
+    flags = ["--variant=vit", f"--initial_weights={finished('vit')}"]
+    for accepted in ("", "initial_weights"):
+        message = "began with random weights; leave --initial_weights out, or give another --output"
+        more = f"--accept_changes={accepted}"
+        refused(*flags, more, message=message, output_dir=unfinished)
 
 
 def test_another_vocabulary_than_that_of_the_run(refused, finished, tmp_path):
@@ -98,8 +127,10 @@ def test_other_teachers_of_its_own_than_those_of_the_run(refused, finished, tmp_
     folder = tmp_path / "run"
     shutil.copytree(finished("vitbert", own_teachers=True), folder)
     (folder / "summary.json").unlink()
-    shutil.rmtree(folder / "teachers" / "vit")
     flags = ["--variant=vitbert", "--config.teachers.image_steps=4"]
+    message = "teachers/vit holds .* config.steps=3, not 4; give --config.teachers.image_steps=3 or"
+    refused(*flags, message=message, output_dir=folder, untouched=False)
+    shutil.rmtree(folder / "teachers" / "vit")
     message = "holds a run with other image_teacher: sha256 "
     refused(*flags, message=message, output_dir=folder, untouched=False)
     assert not (folder / "summary.json").exists()

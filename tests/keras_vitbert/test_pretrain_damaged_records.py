@@ -95,6 +95,12 @@ def test_more_damage_than_allowed_is_refused(damaged, tmp_path, capsys):
     assert "--max_bad_records=1 are allowed" in capsys.readouterr().err
 
 
+def test_a_dry_run_writes_nothing(damaged, tmp_path, capsys):
+    run = tmp_path / "run"
+    assert pretrain(damaged, run, "--variant=vit", "--max_bad_records=1", "--dry_run") == 0
+    assert "left out: " in capsys.readouterr().err and not run.exists()
+
+
 @pytest.mark.slow
 def test_a_run_goes_on_without_the_records_it_began_without(damaged, tmp_path, capsys):
     run, flag = tmp_path / "run", "--max_bad_records=1"

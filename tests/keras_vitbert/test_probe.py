@@ -1,12 +1,17 @@
 """The command `probe` on tiny runs and tasks."""
 
 import json
+import pathlib
 import re
+import shutil
 
 import pytest
 
 from keras_vitbert import probe
 from pipelines.command_line import EXIT_BAD_INPUT, EXIT_DONE, run
+from tests.keras_vitbert.importing.stored_models import FIXTURES
+
+SAVED = pathlib.Path(__file__).parent / "trained" / "saved"
 
 
 def call(*argv):
@@ -43,6 +48,23 @@ def test_random_weights_depend_on_the_seed(text_task, sources, capsys):
         assert call(*flags, f"--config.seed={seed}") == EXIT_DONE
         tables.append(capsys.readouterr().out.splitlines()[-1])
     assert tables[0] == tables[1] and tables[0].startswith("| validation | all | ")
+
+
+def test_a_bert_on_images(image_task, capsys):
+    """It has no size of images."""
+    flags = (f"--checkpoint={FIXTURES / 'bert'}", f"--data_dir={image_task}", "--shots=1")
+    assert call(*flags, "--draws=1") == EXIT_DONE
+    assert capsys.readouterr().out.splitlines()[-1].startswith("| validation | 1 | ")
+
+
+def test_an_image_that_does_not_decode(image_task, tmp_path, capsys):
+    shutil.copytree(image_task, tmp_path / "images")
+    path = tmp_path / "images" / "validation" / "red" / "002.jpg"
+    path.write_bytes(path.read_bytes()[:200])
+    flags = (f"--checkpoint={SAVED / 'run'}", f"--data_dir={tmp_path / 'images'}")
+    assert call(*flags) == EXIT_BAD_INPUT
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith(f"error: {path}: ") and "write the file again, or remove it" in last
 
 
 @pytest.mark.parametrize(

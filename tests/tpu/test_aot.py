@@ -12,6 +12,7 @@ from pipelines import command_line
 from pipelines.command_line import EXIT_BAD_INPUT, EXIT_DONE, UserError
 from tests.keras_vitbert.tiny_runs import CONFIG
 from tests.marks import slow, thorough
+from tests.said import without_status
 from tests.tpu.ahead_of_time.results import GIB, compiled, needs_compiler, refused
 from tpu import aot
 from tpu.ahead_of_time import gpu, proof
@@ -80,7 +81,7 @@ def compiler(monkeypatch):
 
 
 def test_what_fits_is_compared_told_and_written(compiler, small, tmp_path, capsys):
-    result = tmp_path / "result.json"
+    result = tmp_path / "new" / "result.json"
     compiler(compiled(peak=3), compiled(peak=2))
     argv = [f"--config={small}", "--tpu=v3-8", "--compare=joint", f"--json={result}"]
     assert command_line.run(aot.main, argv) == EXIT_DONE
@@ -103,7 +104,39 @@ def test_what_does_not_fit_is_told_and_written(compiler, small, tmp_path, capsys
     assert not outcome["memory"]["fits"] and outcome["largest"]["batch"] == {"images": 8}
     assert "does not fit: 20.00 of 15.48 GiB a replica" in printed
     assert "(--config.image_batch=8)" in printed
-    assert errors.startswith("error: --tpu=v3-8: it does not fit; use a smaller batch")
+    [error] = without_status(errors)
+    assert error.startswith("error: --tpu=v3-8: it does not fit; use a smaller batch")
+
+
+@pytest.mark.parametrize("task", [(), ("--task=cifar10", "--config.image_size=12")])
+@pytest.mark.parametrize("halved", ["accumulation=2", "mixup=0.2"])
+def test_the_batch_that_fits_is_one_that_can_be_shared(compiler, small, task, halved, tmp_path):
+    """Of six images a replica, four fit; five are neither two equal parts nor pairs."""
+    result = tmp_path / "result.json"
+    compiler(refused(20), compiled(peak=9))
+    if task:
+        flags = [*task, f"--architecture={small}", "--config.batch=48"]
+    else:
+        flags = [f"--config={small}", "--variant=vit", "--config.image_batch=48"]
+    views = "images." if task else "data.images."
+    flags.append(f"--config.{views if halved.startswith('mixup') else ''}{halved}")
+    argv = ["--tpu=v3-8", f"--json={result}", *flags]
+    assert command_line.run(aot.main, argv) == EXIT_BAD_INPUT
+    assert json.loads(result.read_text())["largest"]["batch"] == {"images": 32}
+
+
+def test_the_table_is_printed_before_the_file_is_written(small, tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "gone"
+
+    def compile_programs(*args, **options):
+        folder.rmdir()
+        return {"train": compiled(peak=3)}, GIB
+
+    monkeypatch.setattr(proof, "_compiled", compile_programs)
+    monkeypatch.setattr(aot, "check_installed", lambda: None)
+    with pytest.raises(OSError):
+        aot.main([f"--config={small}", "--tpu=v3-8", f"--json={folder}/result.json"])
+    assert "fits: 3.00 of 15.48 GiB a replica" in capsys.readouterr().out
 
 
 @needs_compiler

@@ -1,13 +1,17 @@
 """Bad `--tpu`s and a bad `TF_CONFIG` get one line within seconds."""
 
+import importlib.util
 import os
 import subprocess
 import sys
+from importlib import metadata
 
 import pytest
 
+from pipelines.command_line import UserError
 from tests.tpu.refusals import refused
 from tests.tpu.servers import ROOT, node_answers, vm_answers
+from tpu import strategy
 
 # --- values that are wrong by themselves -------------------------------------------------------
 
@@ -64,6 +68,26 @@ def test_chips_that_are_not_enough(chips, google):
 
 
 # --- without --tpu --------------------------------------------------------------------------------
+
+
+# --- without JAX ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "tpu, gpus, extra",
+    [("v3-8", 0, "jax-tpu"), ("local", 1, "jax-tpu"), (None, 1, "jax-cuda"), (None, 0, "jax")],
+)
+def test_the_jax_of_the_devices_is_advised(chips, tmp_path, monkeypatch, tpu, gpus, extra):
+    chips(4)
+    for number in range(gpus):
+        (tmp_path / f"nvidia{number}").touch()
+    (tmp_path / "nvidiactl").touch()
+    monkeypatch.setattr(strategy, "NVIDIA", f"{tmp_path}/nvidia[0-9]*")
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=rf'run: pip install "keras-vitbert\[{extra}\]"$'):
+        strategy.get_strategy(tpu)
+    assert extra in metadata.metadata("keras-vitbert").get_all("Provides-Extra")
 
 
 # --- before TensorFlow is loaded ------------------------------------------------------------------

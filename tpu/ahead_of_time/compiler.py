@@ -6,6 +6,7 @@ prints one line of JSON. It is a separate program: libtpu and TensorFlow do not 
 process, and its end frees the memory of the compilation. JAX has the bindings.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -58,24 +59,18 @@ def check_installed():
             raise UserError(f"the TPU's compiler is missing (package {package}); {_INSTALL}")
 
 
-def start_compiling(path, slice_, is_whole=False):
-    """Starts to compile a program in a process of its own.
+@contextlib.contextmanager
+def compiling(path, slice_, is_whole=False):
+    """Compiles a program in a process of its own, which is killed if the block ends first.
 
     Args:
         path: str, a file with a serialised StableHLO module.
         slice_, is_whole: see `compile_program`.
 
-    Returns:
+    Yields:
         function that waits for the end and returns the result of `compile_program`. It raises
         `RuntimeError` if the compiler fails for a reason other than memory.
     """
-    process = subprocess.Popen(
-        [sys.executable, "-m", __name__, path, slice_.accelerator_type, *["whole"] * is_whole],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-    )
 
     def result():
         output, errors = process.communicate()
@@ -89,7 +84,17 @@ def start_compiling(path, slice_, is_whole=False):
             raise RuntimeError(f"status {process.returncode}: {lines[-1]}")
         return json.loads(output.splitlines()[-1])
 
-    return result
+    with subprocess.Popen(
+        [sys.executable, "-m", __name__, path, slice_.accelerator_type, *["whole"] * is_whole],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    ) as process:
+        try:
+            yield result
+        finally:
+            process.kill()
 
 
 def compile_program(program, slice_, is_whole=False):

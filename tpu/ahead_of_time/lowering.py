@@ -62,10 +62,9 @@ def stablehlo(strategy, programs, program):
     }
     if program.model is not None:
         run = strategy.program(program.step, program.model)
-        arguments = (of_variables(program.model.variables),)
+        arguments = (of_variables(program.model.weights),)
     else:
-        more = program.step if program.trains else None
-        run, state, frozen = programs.trainer.program(program.step, more)
+        run, state, frozen = programs.trainer.program(program.step)
         arguments = of_variables(state), of_variables(frozen)
     traced = run.trace(*arguments, batch)
     lowered = traced.lower(lowering_platforms=("tpu",))

@@ -22,14 +22,12 @@ class StepProgram:
         name: str, such as `train`.
         step: callable of a batch, for `strategy.run`.
         batch: nested structure of `tf.TensorSpec`, a replica's batch.
-        trains: bool, whether it updates weights.
         model: for a step that changes nothing, the `keras.Model` whose weights it reads; else None.
     """
 
     name: str
     step: Callable
     batch: Any
-    trains: bool = True
     model: Any = None
 
 

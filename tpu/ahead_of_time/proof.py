@@ -1,5 +1,6 @@
 """The proof: compiles the programs of a run for a slice, and searches for the largest batch."""
 
+import contextlib
 import dataclasses
 import os
 import tempfile
@@ -7,7 +8,7 @@ from collections.abc import Callable
 
 from pipelines.command_line import UserError, one_line, say
 from tpu.ahead_of_time import report
-from tpu.ahead_of_time.compiler import start_compiling
+from tpu.ahead_of_time.compiler import compiling
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,6 +19,8 @@ class Subject:
         what: str, for the table.
         batch: dict of `images` and `texts` to their number in a step over all replicas.
         keys: dict of the same names to the config's key for that number.
+        units: dict of the same names to what that number must be a multiple of, so that all
+            replicas and their parts have equal shares.
         text_length: int, tokens of a text, padding included.
         steps: int, of the run.
         programs: callable of (strategy, dict of the config's keys to other values) that returns
@@ -30,6 +33,7 @@ class Subject:
     what: str
     batch: dict[str, int]
     keys: dict[str, str]
+    units: dict[str, int]
     text_length: int
     steps: int
     programs: Callable
@@ -103,7 +107,8 @@ def _compiled(subject, batch, slice_, jobs=1, only=()):
                 f"{name!r}: {one_line(error)[:500]}"
             ) from error
 
-    with tempfile.TemporaryDirectory() as folder:
+    with contextlib.ExitStack() as stack:  # after an error it ends the compilers that still run
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
         for program in programs.steps:
             if only and program.name not in only:
                 continue
@@ -114,7 +119,8 @@ def _compiled(subject, batch, slice_, jobs=1, only=()):
             while len(waiting) >= jobs:
                 finish_oldest()
             say(f"{program.name}: compiling")
-            waiting[program.name] = start_compiling(path, slice_, subject.on_jax)
+            result = stack.enter_context(compiling(path, slice_, subject.on_jax))
+            waiting[program.name] = result
         while waiting:
             finish_oldest()
     return results, resident
@@ -162,15 +168,19 @@ def _search(subject, slice_, memory):
     memory, and repeats that until the next larger batch does not fit.
 
     Returns:
-        dict with `batch` (over all replicas; None if none fits), `flags` and `tried`.
+        dict with `batch` (over all replicas; None if none fits), `flags`, and `tried`, the sizes in
+        units of the larger of images and texts.
     """
-    share = {name: count // slice_.replicas for name, count in subject.batch.items()}
-    whole = max(share.values())
-    # Maps the size of a share to the excess in bytes (below 0: it fits).
+    units = {name: count // subject.units[name] for name, count in subject.batch.items()}
+    whole = max(units.values())
+    # Maps the size of a batch, in units, to the excess in bytes (below 0: it fits).
     tried = {whole: memory["needed"] - memory["available"]}
 
     def scaled(size):
-        return {name: max(1, count * size // whole) for name, count in share.items()}
+        return {
+            name: max(1, count * size // whole) * subject.units[name]
+            for name, count in units.items()
+        }
 
     fits, fails = 0, whole
     while fails - fits > 1:
@@ -180,14 +190,13 @@ def _search(subject, slice_, memory):
         else:
             guess = fails * memory["available"] // memory["needed"]
         size = min(max(guess, fits + 1), fails - 1)
-        batch = {name: count * slice_.replicas for name, count in scaled(size).items()}
-        programs, resident = _compiled(subject, batch, slice_, only=(memory["program"],))
+        programs, resident = _compiled(subject, scaled(size), slice_, only=(memory["program"],))
         found = report.verdict(programs, resident)
         tried[size] = found["needed"] - found["available"]
         fits, fails = (size, fails) if found["fits"] else (fits, size)
     if not fits:
         return {"batch": None, "flags": {}, "tried": sorted(tried)}
-    batch = {name: count * slice_.replicas for name, count in scaled(fits).items()}
+    batch = scaled(fits)
     flags = {subject.keys[name]: count for name, count in batch.items()}
     return {"batch": batch, "flags": flags, "tried": sorted(tried)}
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Copies this checkout to all hosts of a TPU and installs its dependencies. Run it again after every
-# change of the code; it fails while a run goes on.
+# change of the code; it fails while a run goes on, and with several hosts until run.sh --stop has
+# also stopped their servers.
 #
 #   tpu/vm/set_up.sh --name=NAME --zone=ZONE [--project=PROJECT] [--dry_run]
 #

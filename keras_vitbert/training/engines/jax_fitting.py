@@ -1,12 +1,12 @@
 """The loop around the steps on JAX, where a step is a function of the values of variables."""
 
-import functools
 import itertools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import keras
+import numpy as np
 
 from keras_vitbert.training import pass_scope
 from keras_vitbert.training.engines.jax import State
@@ -18,7 +18,7 @@ class Fitting(keras.Model):
     """`fit` and `evaluate`, with the state in the variables whenever a callback runs.
 
     Keras' own take the state out of the variables while they run: a callback must neither read nor
-    assign a weight (keras#19054), and the steps of an execution are a loop in Python.
+    assign a weight (keras#19054).
     """
 
     def __init__(self, *args, **kwargs):
@@ -29,69 +29,69 @@ class Fitting(keras.Model):
         """A function of an iterator that runs `steps_per_execution` training steps.
 
         Args:
-            first_step: in place of `train_step` for the first of them.
+            first_step: in place of `train_step` for the first of them; call this without it before.
         """
-        run = self._compiled(first_step or self.train_step, self.train_step)
-        return lambda batches: run(*itertools.islice(batches, self.steps_per_execution))
+        if first_step is None:
+            self._ordinary = self._compiled(self.train_step)  # one program for all executions
+        others = self._ordinary
+        first = others if first_step is None else self._compiled(first_step)
+
+        def execute(batches):
+            """Starts one step after another, at most one ahead of the devices.
+
+            So their memory never holds all batches of an execution.
+            """
+            run, rows, logs = first, [], {}
+            for batch in itertools.islice(batches, self.steps_per_execution):
+                logs, run = run(batch), others
+                jax.block_until_ready(rows[-1:])
+                rows.append(logs[STEP_ROW])
+            return {**logs, STEP_ROW: np.concatenate(rows)}
+
+        return execute
 
     def make_test_function(self, force=False):
         if self.test_function is None or force:
             self.test_function = self._compiled(self.test_step)
 
-    def program(self, first_step, step=None):
-        """Steps as one program, from the values of variables before them to the values after.
+    def program(self, step):
+        """A step as a program, from the values of variables before it to the values after.
 
         Args:
-            first_step: callable of a batch that reads and assigns variables; returns logs.
-            step: the same, for further batches; or None for a step that trains nothing.
+            step: callable of a batch that reads and assigns variables; returns logs.
 
         Returns:
-            (compiled function that takes (list of arrays, the state; list of arrays that steps only
-            read; batches) and returns (list of arrays, logs); list of Keras variables, the state;
-            list of Keras variables that steps only read).
+            (compiled function that takes (list of arrays, the state; list of arrays that the step
+            only reads; a batch) and returns (list of arrays, logs); list of Keras variables, the
+            state; list of Keras variables that the step only reads).
         """
         strategy = self.distribute_strategy
         state = [*self.variables, *self.metrics_variables, *self.optimizer.variables]
         state = list({id(v): v for v in state}.values())
         frozen = list(self.frozen_variables)
 
-        def stepped(step):
-            def one(values, frozen_values, batch):
-                around = State(zip(frozen, frozen_values, strict=True))
-                scope = State(zip(state, values, strict=True), around)
-                with scope, pass_scope.using(state=scope, strategy=strategy):
-                    logs = step(batch)
-                return [scope.get_current_value(v) for v in state], logs
-
-            return one if strategy.divides_weights else strategy.on_each(one)
+        def one(values, frozen_values, batch):
+            around = State(zip(frozen, frozen_values, strict=True))
+            scope = State(zip(state, values, strict=True), around)
+            with scope, pass_scope.using(state=scope, strategy=strategy):
+                logs = step(batch)
+            return [scope.get_current_value(v) for v in state], logs
 
         shardings = [strategy.sharding_of(variable.shape) for variable in state]
-        shardings = shardings, strategy.everywhere
-
-        @functools.partial(jax.jit, donate_argnums=0, out_shardings=shardings)
-        def run(values, frozen_values, first, *others):
-            values, logs = stepped(first_step)(values, frozen_values, first)
-            if others:
-                rows = logs[STEP_ROW][None]
-                values, each = jax.lax.scan(
-                    lambda values, batch: stepped(step)(values, frozen_values, batch),
-                    values,
-                    jax.tree.map(lambda *arrays: jnp.stack(arrays), *others),
-                )
-                logs = jax.tree.map(lambda x: x[-1], each)
-                logs[STEP_ROW] = jnp.concatenate([rows, each[STEP_ROW]])
-            return values, logs
-
+        run = jax.jit(
+            one if strategy.divides_weights else strategy.on_each(one),
+            donate_argnums=0,
+            out_shardings=(shardings, strategy.everywhere),
+        )
         return run, state, frozen
 
-    def _compiled(self, first_step, step=None):
-        """A function of batches that runs a step on the variables for each batch."""
-        run, state, frozen = self.program(first_step, step)
+    def _compiled(self, step):
+        """A function of a batch that runs a step on the variables."""
+        run, state, frozen = self.program(step)
         placed = self.distribute_strategy.placed
 
-        def on_variables(*batches):
-            values = _unaliased(placed([v.value for v in state]))
-            values, logs = run(values, placed([v.value for v in frozen]), *batches)
+        def on_variables(batch):
+            values, logs = run(_unaliased(placed(state)), placed(frozen), batch)
             for variable, value in zip(state, values, strict=True):
                 variable.assign(value)
             return logs

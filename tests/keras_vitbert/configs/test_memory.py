@@ -3,8 +3,9 @@
 import pytest
 
 from keras_vitbert.configs import memory, paper
-from keras_vitbert.configs.memory import parameters, require_memory
+from keras_vitbert.configs.memory import parameters, require_memory, require_pretraining_memory
 from keras_vitbert.configs.pretraining import with_sizes
+from keras_vitbert.configs.variants import VARIANTS
 from pipelines.command_line import UserError
 
 GB = 10**9
@@ -53,6 +54,27 @@ def test_where_the_weights_are(machine):
     for on, message in (("gpu", "more than any machine has"), ("tpu", "no core of a TPU has more")):
         with pytest.raises(UserError, match=f"^--config.model.hidden_dim=16777216: .*{message}"):
             require_memory(huge, images=8, on=on)
+
+
+def test_devices_that_share_the_weights(machine):
+    """Some 10 billion parameters take 160 GB."""
+    machine(1 * GB)
+    config = with_sizes(paper.get_config())
+    config.model.update(hidden_dim=8192, intermediate_dim=32_768)
+
+    def require(replicas):
+        require_pretraining_memory(
+            config, VARIANTS["vitbert"], workers=1, on="tpu", replicas=replicas
+        )
+
+    with pytest.raises(UserError, match=r"no core of a TPU has more than 100\.0 GB"):
+        require(2)
+    config.sharding = "fsdp"
+    require(2)
+    config.model.num_layers *= 2
+    with pytest.raises(UserError, match=r"no 2 cores of a TPU have more than 200\.0 GB"):
+        require(2)
+    require(4)
 
 
 @pytest.mark.parametrize("name", ["num_layers", "intermediate_dim", "image_size", "hidden_dim"])

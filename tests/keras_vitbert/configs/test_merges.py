@@ -1,5 +1,6 @@
 """Names and options of merges: what a config may say, and what it refuses in one line."""
 
+import contextlib
 import re
 
 import pytest
@@ -67,12 +68,49 @@ def test_defaults_are_those_of_the_classes():
         ({"name": "mask", "mask_rank": "size"}, "merge.mask_rank=size: must be one of text, image"),
         ({"name": "nash", "mask_target": "update"}, "merge.mask_target=update: .* has no masks"),
         ({"name": "mask", "mask_target": "sum"}, "merge.mask_target=sum: must be one of gradient"),
+        ({"image_loss_ratio": 0.5}, "image_loss_ratio=0.5: merge.name=mask does not read it, leav"),
+        (
+            {"name": "nash", "image_loss_ratio": 0.5},
+            "merge.image_loss_ratio=0.5: merge.name=nash does not read it",
+        ),
+        ({"name": "pcgrad", "mask_ratio": 0.3}, "merge.mask_ratio=0.3: .* has no masks, leave it"),
+        (
+            {"name": "sum", "mask_ratio_per_update": 0.5, "mask_update_interval": 3},
+            "merge.mask_ratio_per_update=0.5: .* no masks.*mask_update_interval=3: .* no masks",
+        ),
         ({"name": "mask", "mask_softness": 0.6}, r"merge.mask_softness=0.6: must be in \[0, 0.5\]"),
     ],
 )
 def test_what_cannot_work_is_refused(given, message):
     found = problems(given)
     assert re.search(message, found), found
+
+
+@pytest.mark.parametrize(
+    ("given", "variant"),
+    [
+        ({"name": "sum", "image_loss_ratio": 0}, "vitbert"),
+        ({"name": "mask+sum", "image_loss_ratio": 0.5}, "vitbert"),
+        ({"blocks": "2:10", "image_loss_ratio": 0.5}, "vitbert"),
+        ({"image_loss_ratio": 0.5}, "joint"),
+        ({"name": "random_mask", "mask_ratio": 0.3, "mask_update_interval": 3}, "vitbert"),
+        # Variants share a command line.
+        ({"mask_ratio": 0.3, "mask_ratio_per_update": 0.3, "mask_update_interval": 3}, "joint"),
+    ],
+)
+def test_what_is_read_may_be_given(given, variant):
+    assert not problems(given, variant)
+
+
+@pytest.mark.parametrize("value", [-1, 0, 2])
+def test_classes_refuse_what_a_config_refuses(value):
+    for name, options in merges.OPTIONS.items():
+        for option in options:
+            refuses = contextlib.nullcontext()
+            if problems({"name": name, f"{name}.{option}": value}):
+                refuses = pytest.raises(ValueError, match=f"{option} {value} ")
+            with refuses:
+                get_merge({"name": name, name: {option: value}})
 
 
 def test_variants_without_masks():
@@ -90,3 +128,14 @@ def test_variants_without_masks():
         config.merge.name = name
         assert apply_variant(config, VARIANTS["joint"]).merge.name == expected
         assert apply_variant(config, VARIANTS["vitbert"]).merge.name == name
+
+
+def test_a_sum_without_masks_has_no_blocks():
+    """Such as that of the teachers, which are trained with the config of their student."""
+    config = load_config("paper")
+    config.merge.blocks = "2:10"
+    for name, blocks in {"mask": None, "mask+nash": (2, 10), "graddrop": (2, 10)}.items():
+        config.merge.name = name
+        for variant in ("joint", "vit", "bert"):
+            assert get_merge(apply_variant(config, VARIANTS[variant]).merge).blocks == blocks
+        assert get_merge(apply_variant(config, VARIANTS["vitbert"]).merge).blocks == (2, 10)

@@ -22,11 +22,13 @@ from tests.keras_vitbert.configs.command_lines import parsed_config
         ("--config.data.text.train=a b/*", "a b/*"),
         ("--config.data.vocabulary=12", "12"),
         ("-config.merge.name=sum", "sum"),
+        ("--config.model.attention_dropout -1", -1.0),
     ],
 )
 def test_overrides_keep_the_types(argument, value):
-    config = parsed_config("--config=sample", argument, "--variant=bert")
-    key = argument.lstrip("-").partition("=")[0].removeprefix("config.")
+    words = argument.split() if "=" not in argument else [argument]
+    config = parsed_config("--config=sample", *words, "--variant=bert")
+    key = words[0].lstrip("-").partition("=")[0].removeprefix("config.")
     section, _, last = key.rpartition(".")
     found = config
     for part in filter(None, section.split(".")):

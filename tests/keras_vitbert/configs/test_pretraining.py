@@ -88,7 +88,7 @@ def test_a_file_with_other_keys_or_types_is_told(tmp_path, change, message):
     "argument",
     [
         *("seed=4294967295", "model.dropout=0.99", "distillation.temperature=0"),
-        *("merge.mask_ratio=1", "merge.mask_ratio_per_update=1", "merge.image_loss_ratio=0"),
+        *("merge.mask_ratio=1", "merge.mask_ratio_per_update=1"),
         *(
             "optimizer.warmup_steps=0",
             "optimizer.warmup_steps=499",

@@ -1,9 +1,13 @@
 """The model of a fine-tuned run evaluated again, through the command."""
 
+import json
+import pathlib
+import shutil
+
 import pytest
 
-from pipelines.command_line import EXIT_DONE
-from tests.keras_vitbert.tiny_runs import summary_of
+from pipelines.command_line import EXIT_BAD_INPUT, EXIT_DONE
+from tests.keras_vitbert.tiny_runs import content_of, summary_of
 from tests.keras_vitbert.tiny_tasks import finetune, rows_of
 from tests.marks import slow
 
@@ -19,3 +23,45 @@ def test_a_saved_model_is_evaluated_again(request, run, image_task, text_task, t
     assert finetune("--evaluate_only", f"--checkpoint={folder}", *flags) == EXIT_DONE
     kept = rows_of(folder / summary["model"] / "predictions.csv")
     assert rows_of(path) == kept and len(kept) == summary["splits"]["validation"]["examples"]
+
+
+def test_texts_are_in_the_columns_that_the_run_was_trained_on(
+    text_run, text_task, tmp_path, capsys
+):
+    """Not in those with usual names, which another table has beside them."""
+    run, table, found = (tmp_path / name for name in ("run", "other.tsv", "found.csv"))
+    shutil.copytree(text_run, run)
+    record = content_of(run / "config.json")
+    assert record["columns"] == {"sentences": ["sentence1", "sentence2"], "label": "label"}
+    record["columns"] = {"sentences": ["b", "a"], "label": "kind"}
+    (run / "config.json").write_text(json.dumps(record))
+    lines = [line.split("\t") for line in (text_task / "dev.tsv").read_text().splitlines()[1:]]
+    rows = ["sentence1\tsentence2\tlabel\ta\tb\tkind"]
+    rows += [f"x\ty\tno\t{second}\t{first}\t{kind}" for _, first, second, kind in lines]
+    table.write_text("\n".join(rows) + "\n")
+    flags = ["--evaluate_only", f"--checkpoint={run}", f"--predictions={found}"]
+    assert finetune(*flags, f"--test={table}", "--config.evaluation_batch=4") == EXIT_DONE
+    kept = rows_of(run / summary_of(run)["model"] / "predictions.csv")
+    assert rows_of(found) == [{**row, "split": "test"} for row in kept]
+    # Where a table lacks them, the usual ones are read.
+    assert finetune(*flags, f"--test={text_task / 'dev.tsv'}") == EXIT_DONE
+    assert [row["text"] for row in rows_of(found)] == [row["text"] for row in kept]
+    table.write_text("text\tlabel\nword1\tno\nword2\tyes\n")
+    capsys.readouterr()
+    assert finetune(*flags, f"--test={table}") == EXIT_BAD_INPUT
+    message = f"error: {table}: has a different number of sentence columns from the trained model"
+    assert message in capsys.readouterr().err
+
+
+def test_images_are_in_the_column_that_is_named(image_task, tmp_path, capsys):
+    run = pathlib.Path(__file__).parents[1] / "trained" / "saved" / "fine_tuned_images"
+    files = sorted((image_task / "validation").glob("*/*.jpg"))
+    lines = [f"{files[0]},{file},{file.parent.name}" for file in files]
+    table, found = tmp_path / "other.csv", tmp_path / "found.csv"
+    table.write_text("\n".join(["image,photo,label", *lines]) + "\n")
+    flags = ["--evaluate_only", f"--checkpoint={run}", f"--test={table}", f"--predictions={found}"]
+    assert finetune(*flags, "--config.data.image_column=photo") == EXIT_DONE
+    assert [pathlib.Path(row["path"]).name for row in rows_of(found)] == [f.name for f in files]
+    capsys.readouterr()
+    assert finetune(*flags, "--config.data.image_column=none") == EXIT_BAD_INPUT
+    assert "has no column 'none'" in capsys.readouterr().err

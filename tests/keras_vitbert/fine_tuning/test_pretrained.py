@@ -108,6 +108,33 @@ def test_a_fine_tuned_run_is_a_checkpoint_too(kind):
         np.testing.assert_array_equal(ours[name], weight)
 
 
+SAVED = pathlib.Path(__file__).parents[1] / "trained" / "saved"
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "architecture", "patch", "size"),
+    [
+        (FIXTURES / "bert", "", 16, 224),  # as in the paper
+        (SAVED / "fine_tuned_texts", "", 4, 56),  # as many patches
+        ("rand", FIXTURES / "bert", 16, 224),
+        (SAVED / "fine_tuned_images", "", 4, 12),  # its own
+    ],
+)
+def test_a_checkpoint_of_texts_alone_gets_a_size_of_images(checkpoint, architecture, patch, size):
+    opened = open_pretrained(str(checkpoint), str(architecture), kind="images")
+    assert (opened.model["patch_size"], opened.model["image_size"]) == (patch, size)
+
+
+def test_a_folder_does_not_hide_a_config_of_its_name(tmp_path, monkeypatch):
+    wanted = open_pretrained("rand").model
+    shutil.copytree(SAVED / "run", tmp_path / "paper")
+    monkeypatch.chdir(tmp_path)
+    for architecture in ("", "paper"):
+        assert open_pretrained("rand", architecture).model == wanted
+    own = open_pretrained("rand", "./paper").model
+    assert own["hidden_dim"] == 8 and wanted["hidden_dim"] == 768
+
+
 def test_the_vocabulary_of_an_architecture_is_the_run_s(finished, tmp_path):
     copy = tmp_path / "run"
     shutil.copytree(finished("bert"), copy)

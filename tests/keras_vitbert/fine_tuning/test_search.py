@@ -16,6 +16,7 @@ from keras_vitbert.fine_tuning.search import FineTuningRun, fine_tune
 from keras_vitbert.fine_tuning.task_data import open_task
 from keras_vitbert.fine_tuning.tasks import TASKS
 from keras_vitbert.runs.run_folder import RunFolder
+from keras_vitbert.runs.run_lock import Locked, held
 from keras_vitbert.runs.workers import Workers
 from pipelines.command_line import Diverged, UserError
 from pipelines.files import check_output_file
@@ -179,6 +180,14 @@ def test_results_of_earlier_calls_stay(tune, tmp_path):
     # The sweep first, then by rate and seed.
     assert found[:3] == kept[:3] and found[4:] == kept[3:]
     assert (found[3]["purpose"], float(found[3]["learning_rate"])) == ("seed", 5e-5)
+
+
+def test_nothing_is_recorded_while_another_process_trains_there(tune, tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    with held(str(folder)), pytest.raises(Locked, match="is training there; wait for its end"):
+        tune({("seed", 5e-5): [0.5]}, sweep=False)
+    assert not list(folder.iterdir())
 
 
 def test_a_sweep_of_which_nothing_is_left(tune):

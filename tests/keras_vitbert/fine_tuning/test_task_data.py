@@ -35,12 +35,13 @@ def test_mnli_has_two_test_splits(tmp_path):
     assert list(found)[0] == TASKS["mnli"].tests[0]
 
 
-@pytest.mark.parametrize("name", ["sst2", "qnli"])
-def test_text_of_tfds(name, tmp_path):
-    """TFDS' schema, with noise for content."""
+@pytest.mark.parametrize(("name", "folder"), [("sst2", ""), ("qnli", "new")])
+def test_text_of_tfds(name, folder, tmp_path):
+    """TFDS' schema, with noise for content; TFDS makes a folder that it downloads to."""
+    data_dir = folder and str(tmp_path / folder)
     with tfds.testing.mock_data(num_examples=5):
         config = fine_tuning.get_config(name, "text")
-        data = open_task(TASKS[name], config, VOCABULARY, 12, "", download=True)
+        data = open_task(TASKS[name], config, VOCABULARY, 12, data_dir, download=True)
     assert {n: s.count for n, s in data.tests.items()} == {"validation": 5}
     assert len(data.classes) == 2 and data.train.buckets == (12,)
 

@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from keras_vitbert import load
 from keras_vitbert.importing.google import read_vit
+from keras_vitbert.importing.sources import GOOGLE_VIT, Source
 from keras_vitbert.trained.finding import find
 from pipelines.command_line import UserError
 from tests.keras_vitbert.importing import google_models
@@ -123,3 +124,16 @@ def test_bad_vits(tmp_path):
     refused(path, "it has 1 unknown tensor: other; restore the files")
     write(**{"Transformer.posembed_input.pos_embedding": np.zeros((1, 9, 15), np.float32)})
     refused(path, "its 9 positions are not those of a square")
+
+
+def test_whatever_bit_of_a_file_of_arrays_is_wrong_it_is_refused(tmp_path):
+    """Intact, it is refused as well, since it holds no ViT; only the error must be one line."""
+    path = tmp_path / "x.npz"
+    np.savez_compressed(path, a=np.arange(3, dtype=np.float32))
+    content = path.read_bytes()
+    for bit in range(8 * len(content)):
+        changed = bytearray(content)
+        changed[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(changed)
+        with pytest.raises(UserError, match=r"x\.npz: is (damaged|not a ViT)"):
+            read_vit(Source(GOOGLE_VIT, str(path), str(path)))

@@ -6,7 +6,17 @@ import pytest
 import tensorflow as tf
 from sklearn.datasets import load_digits
 
-from keras_vitbert.merging import GradientMask, Merge, PCGrad, Unit, get_merge
+from keras_vitbert.merging import (
+    FAMO,
+    GradientMask,
+    GradVac,
+    Merge,
+    Nash,
+    PCGrad,
+    Sum,
+    Unit,
+    get_merge,
+)
 from keras_vitbert.merging.trainer import TwoTaskTrainer
 from keras_vitbert.pretraining.mask_schedule import MaskSchedule
 
@@ -24,18 +34,18 @@ def digits():
     return (images / 16).astype(np.float32), {"digit": labels, "parity": odd}
 
 
-def make_network():
+def make_network(**of_layers):
     keras.utils.set_random_seed(0)
     inputs = keras.Input((64,))
-    hidden = keras.layers.Dense(32, activation="relu", name="block_0")(inputs)
+    hidden = keras.layers.Dense(32, activation="relu", name="block_0", **of_layers)(inputs)
     hidden = keras.layers.Dense(32, activation="relu", name="block_1")(hidden)
-    heads = {"digit": keras.layers.Dense(10, name="digit")(hidden)}
+    heads = {"digit": keras.layers.Dense(10, name="digit", **of_layers)(hidden)}
     heads["parity"] = keras.layers.Dense(1, name="parity")(hidden)
     return keras.Model(inputs, heads)
 
 
-def make_trainer(merge, optimizer="adam"):
-    trainer = TwoTaskTrainer(make_network(), LOSSES, merge)
+def make_trainer(merge, optimizer="adam", **of_layers):
+    trainer = TwoTaskTrainer(make_network(**of_layers), LOSSES, merge)
     trainer.compile(optimizer=optimizer)
     return trainer
 
@@ -84,6 +94,72 @@ def test_a_step_of_pcgrad(digits):
         np.testing.assert_allclose(variable.numpy(), value, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("of_each", [False, True], ids=["one", "each"])
+def test_sum_is_the_fit_of_keras(digits, of_each):
+    """With weights of examples, and with losses that belong to no task."""
+    images, targets = digits[0][:100], {name: t[:100] for name, t in digits[1].items()}
+    weights = dict(zip(LOSSES, np.random.default_rng(0).uniform(0, 3, (2, 100)), strict=True))
+    if not of_each:
+        weights = weights["digit"]
+    options = {"kernel_regularizer": "l2", "activity_regularizer": keras.regularizers.L2(0.01)}
+    shares = {"digit": 0.3, "parity": 0.7}
+    ours = make_trainer(Merge(Sum(shares["parity"])), keras.optimizers.SGD(RATE), **options)
+    theirs = make_network(**options)
+    theirs.compile(keras.optimizers.SGD(RATE), loss=LOSSES, loss_weights=shares)
+    losses = []
+    for model in (ours, theirs):
+        arguments = {"sample_weight": weights, "batch_size": 32, "verbose": 0}
+        trained = model.fit(images, targets, epochs=2, shuffle=False, **arguments).history["loss"]
+        tested = model.evaluate(images, targets, return_dict=True, **arguments)["loss"]
+        losses.append([*trained, tested])
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
+    for mine, other in zip(ours.network.weights, theirs.weights, strict=True):
+        np.testing.assert_allclose(mine.numpy(), other.numpy(), rtol=1e-4, atol=1e-6)
+
+
+@pytest.fixture
+def half_precision():
+    keras.config.set_dtype_policy("mixed_float16")
+    yield
+    keras.config.set_dtype_policy("float32")
+
+
+def test_losses_are_scaled_in_half_precision(digits, half_precision):
+    """Heads move as with Keras; the trunk by the length of `Nash`, however the loss is scaled."""
+    images, targets = digits[0][:64], {name: t[:64] for name, t in digits[1].items()}
+    ours = make_trainer(Merge(Nash()), keras.optimizers.SGD(RATE))
+    assert isinstance(ours.optimizer, keras.optimizers.LossScaleOptimizer)
+    theirs = make_network()
+    theirs.compile(keras.optimizers.SGD(RATE), loss=LOSSES)
+    before = {v.path: v.numpy() for v in theirs.variables}
+    for model in (ours, theirs):
+        model.fit(images, targets, batch_size=64, epochs=1, verbose=0)
+    moved, expected = (
+        {v.path: v.numpy() - before[v.path] for v in model.trainable_variables}
+        for model in (ours.network, theirs)
+    )
+    trunk = [moved.pop(path).ravel() for path in before if path.startswith("block")]
+    assert np.linalg.norm(np.concatenate(trunk)) == pytest.approx(RATE * 2**0.5, rel=0.01)
+    for path, value in moved.items():
+        atol = 0.01 * np.abs(expected[path]).max()
+        np.testing.assert_allclose(value, expected[path], rtol=0, atol=atol)
+
+
+@pytest.mark.parametrize("weighting", [GradVac, FAMO])
+def test_a_step_that_overflows_changes_nothing(digits, half_precision, weighting):
+    images, targets = digits[0][:64], {name: t[:64] for name, t in digits[1].items()}
+    optimizer = keras.optimizers.SGD(RATE)
+    optimizer = keras.optimizers.LossScaleOptimizer(optimizer, initial_scale=2.0**40)
+    trainer = make_trainer(Merge(weighting(), GradientMask()), optimizer)
+    variables = [*trainer.network.variables, *trainer.merge.variables]
+    before = [v.numpy() for v in variables]
+    trainer.request_probe(100)
+    trainer.fit(images, targets, batch_size=64, epochs=1, verbose=0)
+    for variable, value in zip(variables, before, strict=True):
+        np.testing.assert_array_equal(variable.numpy(), value)
+    assert trainer.step == 0 and optimizer.dynamic_scale.numpy() == 2.0**39
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["famo", "mask+pcgrad", "sum", "nash", "uncertainty", "graddrop"])
 def test_both_tasks_are_learned(digits, name):
@@ -117,3 +193,9 @@ def test_what_cannot_work_is_refused():
     apart = {name: keras.layers.Dense(1)(inputs) for name in LOSSES}
     with pytest.raises(ValueError, match="no trainable variable is reached by both losses"):
         TwoTaskTrainer(keras.Model(inputs, apart), LOSSES, merge)
+    functions = {**LOSSES, "parity": keras.losses.mean_squared_error}
+    trainer = TwoTaskTrainer(make_network(), functions, merge)
+    trainer.compile()
+    arguments = np.zeros((2, 64)), {"digit": np.zeros(2), "parity": np.zeros((2, 1))}
+    with pytest.raises(ValueError, match="the loss of parity is a function, which takes no sample"):
+        trainer.evaluate(*arguments, sample_weight=np.ones(2), verbose=0)

@@ -8,6 +8,7 @@ import pytest
 
 from keras_vitbert.model.pretraining_network import image_inputs
 from keras_vitbert.paper_figures.finished_runs import FinishedRun, Lacking, open_runs
+from keras_vitbert.trained.sharing import write_weights
 from pipelines.command_line import UserError
 from tests.keras_vitbert.paper_figures.hand_made_runs import make_run
 from tests.keras_vitbert.tiny_runs import VOCABULARY
@@ -40,6 +41,14 @@ def test_masks_come_from_the_checkpoint(run_with_checkpoint, older_run):
 def test_runs_without_masks(tmp_path, merge):
     run = FinishedRun(str(make_run(tmp_path / "run", "vitbert", merge)))
     with pytest.raises(Lacking, match=f"merge.name={merge} has no masks"):
+        run.masks()
+
+
+def test_weights_have_no_masks(older_run, tmp_path):
+    """Of a masked run: `convert --format=run` leaves them out."""
+    write_weights(older_run.trained, str(tmp_path), "bfloat16")
+    run = FinishedRun(str(tmp_path))
+    with pytest.raises(Lacking, match="^its folder holds weights only$"):
         run.masks()
 
 

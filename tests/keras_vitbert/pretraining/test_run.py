@@ -4,8 +4,8 @@ import types
 
 import pytest
 
-from keras_vitbert.configs import variants
-from keras_vitbert.pretraining.run import PretrainingRun
+from keras_vitbert.configs import sample, variants
+from keras_vitbert.pretraining.run import PretrainingRun, free_settings
 from keras_vitbert.pretraining.run import pretrain as run_pretraining
 from keras_vitbert.runs.run_folder import RunFolder
 from pipelines.command_line import UserError
@@ -48,9 +48,42 @@ def test_teachers_share_the_students_encoder(sources, tmp_path):
         teacher = run.of_teacher(name, 321)
         assert teacher.variant.name == name
         assert teacher.folder.path == str(tmp_path / "teachers" / name)
+        kind = {"vit": "image", "bert": "text"}[name]
+        assert teacher.steps_flag == f"config.teachers.{kind}_steps"
         own = teacher.config
         assert (own.steps, own.distillation.ratio, own.merge.name) == (321, 0.0, "sum")
         for key in ("model", "optimizer", "data", "seed", "image_batch", "text_batch"):
             assert own[key] == config[key]
         assert run.of_teacher(name, 0).config.steps == config.steps > 0
     assert config.distillation.ratio == 0.5
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "refused"),
+    [
+        ("nash", {"mask_ratio": 0.3, "mask_update_interval": 7, "image_loss_ratio": 0.5}, None),
+        ("mask", {"image_loss_ratio": 0.5}, None),
+        ("mask", {"mask_ratio": 0.3}, "merge.mask_ratio=0.3, not 0.5"),
+        ("sum", {"image_loss_ratio": 0.5}, "merge.image_loss_ratio=0.5, not 0.2"),
+    ],
+)
+def test_an_older_run_resumes_without_settings_that_nothing_reads(tmp_path, name, changes, refused):
+    """It began with flags that are now refused; its teachers too, whose merge is `sum`."""
+    for variant in map(variants.find_variant, ("vitbert", "vit")):
+
+        def begin(config, variant=variant):
+            config = variants.apply_variant(config, variant)
+            folder = RunFolder(str(tmp_path / variant.name))
+            free = free_settings(config, variant)
+            folder.begin({"variant": variant.name}, config, ["a"], {"images": 3}, free=free)
+
+        config = sample.get_config()
+        config.merge.name = name
+        older = config.copy_and_resolve_references()
+        older.merge.update(changes)
+        begin(older)
+        if refused and variant.name == "vitbert":
+            with pytest.raises(UserError, match=refused):
+                begin(config)
+        else:
+            begin(config)

@@ -10,6 +10,7 @@ from keras_vitbert.reproduction.plan import Planner
 from keras_vitbert.reproduction.reproducing import Reproduction
 from keras_vitbert.reproduction.scales import SCALES
 from keras_vitbert.reproduction.units import ordered
+from tests.keras_vitbert.configs.command_lines import parsed_config
 
 
 @pytest.fixture(params=SCALES)
@@ -101,6 +102,15 @@ def test_a_student_and_its_teachers(scale):
     assert "--image_teacher=/out/pretrain/vit-s2" in command
     assert "--config.merge.mask_ratio=0.3" in command and "--config.seed=2" in command
     assert command[-1] == f"--output_dir=/out/{name}"
+
+
+def test_pretraining_takes_all_recipes(scale):
+    planner = Planner(scale)
+    for recipe in recipes("table1", "table2", "table3", "figure2", "merging"):
+        if recipe.is_pretrained_here:
+            name = planner.pretraining(recipe, 1)
+            config = parsed_config(*planner.units[name].arguments)
+            assert all(flatten(config)[key] == value for key, value in recipe.changes)
 
 
 def test_a_sweep_takes_longer_than_what_follows_it(tmp_path):

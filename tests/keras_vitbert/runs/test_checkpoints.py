@@ -168,7 +168,10 @@ def test_old_checkpoints_go(trained, tmp_path):
         move(7)
         checkpoints.save(folder, trained, keep=1)
         assert checkpoints.latest(folder) == (os.path.join(folder, "step-00000007"), 7)
-        assert set(os.listdir(folder)) >= {"LAST", "step-00000007"}
+        move(8)
+        checkpoints.save(folder, trained, keep=2)  # nor counted
+        names = ["LAST", "step-00000007", "step-00000008", "step-00000025"]
+        assert sorted(set(os.listdir(folder)) - {"GOOD"}) == names
 
 
 def good_after(trainer, folder, *saves):
@@ -230,7 +233,12 @@ def test_an_older_checkpoint_takes_the_place_of_a_damaged_one(
     assert checkpoints.restore_newest(folder, fresh) == fresh.step == 9
     assert capsys.readouterr().err == ""
     damage_flip(tmp_path / "step-00000009" / "state.data-00000-of-00001")
+    good = tmp_path / "GOOD"
+    good.write_text("step-00000009\n")
+    assert checkpoints.restore_newest(folder, fresh, writes=False) == 5 and good.exists()
+    capsys.readouterr()
     assert checkpoints.restore_newest(folder, fresh) == fresh.step == 5
+    assert not good.exists()  # or `go_back` would read it
     weights = "network 0 image_embedding/class_token"
     np.testing.assert_array_equal(all_values(fresh)[weights], all_values(trained)[weights])
     said = capsys.readouterr().err
@@ -255,6 +263,24 @@ def test_an_older_checkpoint_takes_the_place_of_a_damaged_one(
     (tmp_path / "LAST").write_text("step-00000009\n")
     with pytest.raises(UserError, match="step-00000009 cannot be loaded"):
         checkpoints.restore_newest(folder, fresh)
+
+
+def test_training_that_has_gone_back_leaves_what_was_good_later(trained, make_trainer, tmp_path):
+    folder, good = str(tmp_path), tmp_path / "GOOD"
+    with moving(trained) as move:
+        for step in (3, 9):
+            move(step)
+            checkpoints.save(folder, trained, keep=3, validated=True)
+    fresh = make_trainer()
+    assert checkpoints.restore_newest(folder, fresh) == 9
+    assert good.read_text() == "step-00000009\n"
+    (tmp_path / "LAST").write_text("step-00000003\n")  # as the user wishes
+    assert checkpoints.restore_newest(folder, fresh) == 3
+    assert checkpoints.go_back(folder, fresh) == ""
+    good.write_text("step-00000003\n")
+    assert checkpoints.restore_newest(folder, fresh) == 3 and good.exists()
+    (tmp_path / "LAST").unlink()
+    assert checkpoints.restore_newest(folder, fresh) == 0 and not good.exists()
 
 
 def test_a_checkpoint_of_a_version_that_did_not_check_steps(trained, make_trainer, tmp_path):

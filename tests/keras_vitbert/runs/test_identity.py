@@ -67,6 +67,29 @@ def test_accepted_changes_are_told_and_kept(tmp_path, capsys):
     assert summary["versions"] == identity.versions()
 
 
+def test_accepted_data_may_have_another_number_of_records(tmp_path):
+    begin(tmp_path, {"texts": FIRST}, records={"texts": 3})
+    begin(tmp_path, {"texts": OTHER}, ["texts"], {"texts": 4})
+    begin(tmp_path, {"texts": OTHER}, records={"texts": 4})
+    assert record(tmp_path)["records"] == {"texts": 4}
+    with pytest.raises(UserError, match="holds a run on 4 texts, not 3"):
+        begin(tmp_path, {"texts": OTHER}, records={"texts": 3})
+
+
+def test_initial_weights_may_not_change_once_a_run_has_begun(tmp_path):
+    begin(tmp_path, {"initial_weights": FIRST})
+    with pytest.raises(UserError, match=r"give what it began with, or another --output_dir$"):
+        begin(tmp_path, {"initial_weights": OTHER}, ["initial_weights"])
+    message = "began with random weights; leave --initial_weights out, or give another"
+    with pytest.raises(UserError, match=message):
+        identity.require_weights_at_start("x", {"inputs": {"texts": FIRST}})
+    identity.require_weights_at_start("x", record(tmp_path))
+    # Nothing of it is known of a run that has not begun, or is of an older version.
+    older = {"initial_weights": "runs/other"}
+    for known in ({}, {"variant": "joint"}, older, {**older, "inputs": {"texts": FIRST}}):
+        identity.require_weights_at_start("x", known)
+
+
 def test_new_inputs_are_kept_and_those_of_flags_must_be_given_again(tmp_path):
     folder = RunFolder(str(tmp_path))
     begin(tmp_path, {})

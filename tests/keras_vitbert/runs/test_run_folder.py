@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 
 from keras_vitbert.configs import sample
+from keras_vitbert.runs import identity
 from keras_vitbert.runs.run_folder import RunFolder
 from pipelines.command_line import UserError
 from tests.keras_vitbert.tiny_runs import content_of
 
 
-def begin(path, config):
-    RunFolder(str(path)).begin({"variant": "joint"}, config, ["a"], {"images": 3})
+def begin(path, config, **more):
+    RunFolder(str(path)).begin({"variant": "joint"}, config, ["a"], {"images": 3}, **more)
 
 
 def test_what_is_looked_at_may_change_from_start_to_start(tmp_path):
@@ -34,6 +35,47 @@ def test_a_folder_from_before_there_was_inspection_goes_on(tmp_path):
     del record["config"]["inspection"]
     (tmp_path / "config.json").write_text(json.dumps(record))
     begin(tmp_path, sample.get_config())
+
+
+def test_names_of_classes_may_be_given_later(tmp_path):
+    config = sample.get_config()
+    begin(tmp_path, config)
+    names = ["cat", "dog"]
+    inputs = {"classes": identity.names_input(names)}
+    begin(tmp_path, config, classes=names, inputs=inputs)
+    assert (tmp_path / "classes.txt").read_text() == "cat\ndog\n"
+    assert content_of(tmp_path / "config.json")["inputs"] == inputs
+
+
+@pytest.mark.parametrize(("done", "steps"), [(None, 1), (300, 301), (300, 300), (300, 200)])
+def test_a_run_may_be_shortened_to_what_is_not_done(tmp_path, done, steps):
+    config = sample.get_config()
+    begin(tmp_path, config)
+    before = content_of(tmp_path / "config.json")
+    if done:
+        folder = tmp_path / "checkpoints" / f"step-{done:08d}"
+        folder.mkdir()
+        (folder / "step.json").write_text(json.dumps({"step": done}))
+        (tmp_path / "checkpoints" / "LAST").write_text(f"{folder.name}\n")
+    config.steps = steps
+    settings = {"accepted": ["config.steps"], "steps_flag": "config.teachers.image_steps"}
+    if steps > (done or 0):
+        begin(tmp_path, config, **settings)
+        assert content_of(tmp_path / "config.json")["config"]["steps"] == steps
+        return
+    message = f"--config.teachers.image_steps={steps}: .* already done 300 steps; give at least 301"
+    with pytest.raises(UserError, match=message):
+        begin(tmp_path, config, **settings)
+    assert content_of(tmp_path / "config.json") == before
+
+
+def test_the_flag_that_sets_the_steps_is_told(tmp_path):
+    config = sample.get_config()
+    begin(tmp_path, config)
+    steps, config.steps = config.steps, 1
+    message = f"config.steps={steps}, not 1; give --config.teachers.text_steps={steps} or use"
+    with pytest.raises(UserError, match=message):
+        begin(tmp_path, config, steps_flag="config.teachers.text_steps")
 
 
 MEMORY = pathlib.Path("/proc/self/smaps_rollup")

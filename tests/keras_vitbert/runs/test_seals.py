@@ -60,6 +60,12 @@ def test_no_flipped_bit_changes_what_a_log_says():
         assert [{name: row.get(name) for name in known[0]} for row in rows] == known
 
 
+def test_a_row_may_name_the_images_of_a_large_batch():
+    images = " ".join(f"train-00000-of-01024:{n}" for n in range(10_000))
+    known = {"step": "4", "images": images}
+    assert read_rows(csv_text(sealed_rows([known])), numbers=False) == [known]
+
+
 def test_what_has_no_seal_is_of_an_older_version():
     assert unsealed({"a": 1}) == {"a": 1}
     assert read_rows("step,loss\n4,1.5\n") == [{"step": "4", "loss": "1.5"}]

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from jax.errors import JaxRuntimeError
 from ml_collections import config_dict
 
 from keras_vitbert import pretrain
@@ -38,6 +39,28 @@ def test_one_process_is_the_chief_of_itself():
     workers.wait()
     with pytest.raises(tf.errors.UnavailableError), workers.watched():
         raise tf.errors.UnavailableError(None, None, "of something else")
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "is_lost"),
+    [
+        (JaxRuntimeError, "UNAVAILABLE: Task 1 heartbeat timeout", True),
+        (JaxRuntimeError, "DEADLINE_EXCEEDED: Barrier timed out", True),
+        (ValueError, "UNKNOWN: Gloo all-reduce failed: Connection closed by peer", True),
+        (JaxRuntimeError, "RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes", False),
+        (JaxRuntimeError, "INVALID_ARGUMENT: the program needs 17.2G of 15.7G hbm", False),
+        (ValueError, "cannot reshape array", False),
+    ],
+)
+def test_only_a_lost_worker_of_jax_asks_for_a_restart(monkeypatch, kind, text, is_lost):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    at_exit = []
+    monkeypatch.setattr("atexit.register", lambda *call: at_exit.append(call))
+    workers = Workers(tf.distribute.get_strategy())
+    workers.count = 2
+    with pytest.raises(command_line.Stopped if is_lost else kind), workers.watched():
+        raise kind(text)
+    assert at_exit == [(os._exit, EXIT_STOPPED)] * is_lost
 
 
 def test_only_one_process_writes_the_folder(tmp_path):

@@ -1,5 +1,7 @@
 """What `predict` is asked about, from files and flags."""
 
+import itertools
+
 import pytest
 
 from keras_vitbert.serving.prediction_inputs import Item, image_items, table_items, text_items
@@ -19,6 +21,18 @@ def test_images_below_a_folder_come_by_their_names(tmp_path):
     # One that is named is taken, whatever it is called.
     [item] = image_items(str(tmp_path / "notes.txt"))
     assert item.value() == b"notes.txt" and item.where == f"{tmp_path}/notes.txt"
+
+
+def test_a_folder_that_links_lead_to_again_is_visited_once(tmp_path):
+    photos, elsewhere = tmp_path / "photos", tmp_path / "elsewhere"
+    for path in (photos / "a.jpg", photos / "b" / "c.jpg", elsewhere / "d.jpg"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    for name, target in (("circle", photos), ("b/up", photos), ("e", elsewhere), ("f", elsewhere)):
+        (photos / name).symlink_to(target)
+    items = itertools.islice(image_items(str(photos)), 9)  # in circles there are millions
+    found = [item.inputs["image"] for item in items]
+    assert found == [f"{photos}/{name}" for name in ("a.jpg", "b/c.jpg", "e/d.jpg")]
 
 
 def test_images_that_are_not_there(tmp_path):

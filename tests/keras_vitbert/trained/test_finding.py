@@ -1,15 +1,18 @@
 """The kinds of models at a path."""
 
+import fnmatch
 import json
 import pathlib
 
+import huggingface_hub
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_vitbert.fine_tuning.pretrained import open_pretrained
 from keras_vitbert.importing import sources
 from keras_vitbert.trained import finding
-from keras_vitbert.trained.finding import exported_versions, find
+from keras_vitbert.trained.finding import columns_of, exported_versions, find
 from pipelines.command_line import UserError
 
 SAVED = pathlib.Path(__file__).parent / "saved"
@@ -103,3 +106,38 @@ def test_paths_without_a_known_model(tmp_path):
     ):
         with pytest.raises(UserError, match=f"^{tmp_path / name}: {message}"):
             find(str(tmp_path / name))
+
+
+@pytest.mark.parametrize(
+    ("there", "fetched"),
+    [
+        (("pytorch_model.bin", "tf_model.h5"), "pytorch_model.bin"),  # the latter is not read
+        (("model.safetensors", "pytorch_model.bin", "tf_model.h5"), "model.safetensors"),
+        (("model.weights.h5",), "model.weights.h5"),  # of a keras-hub preset
+    ],
+)
+def test_of_the_weights_in_a_repository_those_are_fetched_that_are_read(
+    there, fetched, tmp_path, monkeypatch
+):
+    def snapshot_download(name, allow_patterns):
+        assert name == "owner/name"
+        for file in ("config.json", *there):
+            if any(fnmatch.fnmatch(file, pattern) for pattern in allow_patterns):
+                (tmp_path / file).write_text('{"model_type": "bert"}')
+        return str(tmp_path)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    found = find("hf://owner/name")
+    assert (found.kind, found.path) == (sources.HUGGING_FACE, str(tmp_path))
+    assert {path.name for path in tmp_path.iterdir()} == {"config.json", fetched}
+
+
+def test_the_columns_of_a_run_wherever_it_lies(tmp_path):
+    """`ram://` is TensorFlow's other file system at hand."""
+    record = {"task": "texts", "columns": {"sentences": ["title"], "label": "kind"}}
+    for folder in (str(tmp_path), "ram://columns_of"):
+        tf.io.gfile.makedirs(folder)
+        with tf.io.gfile.GFile(f"{folder}/config.json", "w") as file:
+            file.write(json.dumps(record))
+        assert columns_of(folder) == ["title"]
+    assert columns_of("hf://owner/name") == columns_of(str(tmp_path / "none")) == []

@@ -192,3 +192,13 @@ def test_damaged_files_of_a_run_are_named(tmp_path):
 def test_an_export_holds_no_keras_model():
     with pytest.raises(UserError, match="which holds no Keras model; give what it was exported"):
         keras_vitbert.load(str(SAVED / "export" / "vitbert"))
+
+
+def test_classes_are_not_of_a_model_of_texts_alone(finished, tmp_path):
+    """Their number stands in the config, whatever the variant; `paper` has 1,000."""
+    copy = tmp_path / "run"
+    shutil.copytree(finished("bert"), copy)
+    record = content_of(copy / "config.json")
+    record["config"]["model"]["num_classes"] = 10**6
+    (copy / "config.json").write_text(json.dumps(record))
+    assert set(keras_vitbert.load(str(copy)).heads) == {"mlm"}

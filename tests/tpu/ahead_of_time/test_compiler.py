@@ -12,7 +12,8 @@ from tpu.slices import find_slice
 def test_a_program_that_does_not_fit(tmp_path):
     path = tmp_path / "program.mlir"
     path.write_text(compiler._TOO_LARGE)
-    found = compiler.start_compiling(str(path), find_slice("v6e-8"))()
+    with compiler.compiling(str(path), find_slice("v6e-8")) as result:
+        found = result()
     assert not found["fits"] and found["needed"] >= 2**42
     assert found["available"] == pytest.approx(31.25 * GIB, rel=1e-3)
 

@@ -31,7 +31,7 @@ def subject(seen=None, **programs):
         steps.append(StepProgram(name, step, tf.TensorSpec((BATCH["images"], 1))))
     built = Programs(steps, [tf.Variable(tf.zeros(VALUES))], trainer)
     keys = {"images": "image_batch", "texts": "text_batch"}
-    return Subject("x", BATCH, keys, 0, 10, lambda strategy, changes: built)
+    return Subject("x", BATCH, keys, {}, 0, 10, lambda strategy, changes: built)
 
 
 def bytes_of(values, parts):
@@ -82,7 +82,7 @@ def test_another_program_may_need_most_in_small_parts(monkeypatch):
         StepProgram("validate", validate, tf.TensorSpec((8,))),
     ]
     built = Programs(steps, [], trainer)
-    small = Subject("x", BATCH, {}, 0, 10, lambda strategy, changes: built)
+    small = Subject("x", BATCH, {}, {}, 0, 10, lambda strategy, changes: built)
     [found] = gpu.prove(small, [40])["gpus"]
     assert found["parts"] == 2 and found["programs"]["train"]["bytes"] > 30 * 10**6
     [found] = gpu.prove(small, [30])["gpus"]

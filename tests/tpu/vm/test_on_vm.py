@@ -1,5 +1,6 @@
 """The scripts on the hosts of a TPU, which are folders here, see `cloud`."""
 
+import contextlib
 import fcntl
 import json
 import os
@@ -93,8 +94,11 @@ def test_set_up(cloud, tmp_path):
     assert len((homes[0] / "installed").read_text().splitlines()) == 2  # it had a Python
 
     (cloud.checkout / "tpu" / "newer.py").touch()
-    with open(homes[0] / "vitbert" / "train.lock") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # as a run does
+    with contextlib.ExitStack() as stack:
+        for home, name in ((homes[0], "train"), (homes[1], "server")):
+            lock = stack.enter_context(open(home / "vitbert" / f"{name}.lock", "a"))
+            fcntl.flock(lock, fcntl.LOCK_EX)  # as a run and its servers do
         result, _ = cloud.run("set_up", *POD, status=2)
-    assert "error: a run is in progress on" in result.stderr
-    assert not (homes[0] / "vitbert" / "code" / "tpu" / "newer.py").exists()
+    assert result.stderr.count("error: a run or its server is active on") == 2
+    for home in homes:
+        assert not (home / "vitbert" / "code" / "tpu" / "newer.py").exists()

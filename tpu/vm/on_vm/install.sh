@@ -3,9 +3,11 @@
 set -euo pipefail
 cd "$HOME/vitbert"
 
-exec 9>>train.lock # held by a run, see detached.sh
-if ! flock --nonblock 9; then
-  echo "error: a run is in progress on $(hostname): stop it first, with tpu/vm/run.sh --stop" >&2
+# Held by a run and, with several hosts, by the server on each; see detached.sh.
+exec 8>>server.lock 9>>train.lock
+if ! flock --nonblock 8 || ! flock --nonblock 9; then
+  echo "error: a run or its server is active on $(hostname): stop it first, with \
+tpu/vm/run.sh --stop" >&2
   exit 2
 fi
 rm -rf code

@@ -19,8 +19,7 @@ import numpy as np
 
 from keras_vitbert.configs.merges import ENTRIES, WEIGHTINGS
 from keras_vitbert.configs.optimizers import OPTIONS
-from tests.keras_vitbert.demo_page.ports import free_port
-from tests.keras_vitbert.jax_process import ENVIRONMENT
+from tests.keras_vitbert.jax_process import ENVIRONMENT, environments
 from tests.keras_vitbert.training.engines import ten_steps
 
 ROOT = pathlib.Path(__file__).parents[4]
@@ -81,7 +80,7 @@ def both(cases, folder, shared=ALONE, known=None):
     command = [sys.executable, "-m", ten_steps.__name__, str(folder)]
     processes = [
         subprocess.Popen(command, cwd=ROOT, env={**os.environ, **ENVIRONMENT, **more})
-        for more in _environments(*shared)
+        for more in environments(*shared)
     ]
     found, known = {}, {} if known is None else known
     for name, case in cases.items():
@@ -92,17 +91,6 @@ def both(cases, folder, shared=ALONE, known=None):
     assert [process.wait() for process in processes] == [0] * len(processes)
     for name, ours in found.items():
         yield name, ours, dict(np.load(f"{folder}/{name}.jax.npz"))
-
-
-def _environments(processes, devices):
-    """The environment of each process: list of dict."""
-    environments = [{"JAX_NUM_CPU_DEVICES": str(devices)} for _ in range(processes)]
-    if processes > 1:
-        cluster = {"worker": [f"localhost:{free_port()}" for _ in range(processes)]}
-        for index, environment in enumerate(environments):
-            task = {"type": "worker", "index": index}
-            environment["TF_CONFIG"] = json.dumps({"cluster": cluster, "task": task})
-    return environments
 
 
 def apart(first, second):

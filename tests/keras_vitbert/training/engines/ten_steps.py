@@ -30,6 +30,8 @@ from tests.keras_vitbert.training.replicas_script import (
 from tpu.strategy import get_strategy
 
 if keras.backend.backend() == "jax":
+    import jax
+
     from tpu import jax_strategy
 
 OPTIMIZER = {**ADAMW, "momentum": 0.9}
@@ -64,8 +66,11 @@ def train(case, student_weights, teacher_weights):
         dict of name to array: weights, masks and state at the end, and the logs of each execution.
     """
     case = CASE | case
-    if case["sharding"] == "fsdp" and keras.backend.backend() == "jax":
+    divided = case["sharding"] == "fsdp" and keras.backend.backend() == "jax"
+    if divided:
         jax_strategy.TILE = 1  # all weights of this model are small
+        host, default = jax.devices()[:2]  # the second one as if it were of an accelerator
+        jax.config.update("jax_default_device", default)
     strategy = get_strategy(sharding=case["sharding"])
     with strategy.scope():
         student, teacher = networks(case)
@@ -78,6 +83,9 @@ def train(case, student_weights, teacher_weights):
         settings = OPTIMIZER | case["optimizer"]
         optimizer = build_optimizer(settings, STEPS + 1, student.trainable_variables)
         trainer.compile(optimizer, steps_per_execution=case["steps_per_execution"])
+    if divided:  # not yet: no device of an accelerator has ever held all weights
+        made = [*trainer.variables, *optimizer.variables, *trainer.frozen_variables]
+        assert all(variable.value.devices() == {host} for variable in made)
 
     def examples(context):
         every = tf.data.Dataset.from_tensor_slices(make_examples()).shard(*shard(context))
@@ -88,7 +96,7 @@ def train(case, student_weights, teacher_weights):
     batches = strategy.distribute_datasets_from_function(examples)
     trainer.fit(batches, steps_per_epoch=STEPS, **options)
     assert trainer.step == STEPS
-    if case["sharding"] == "fsdp" and keras.backend.backend() == "jax":
+    if divided:
         for variable in [*student.trainable_variables, *optimizer.variables]:
             assert variable.value.is_fully_replicated == (len(variable.shape) < 2), variable.path
     conflict = trainer.conflict
@@ -126,8 +134,6 @@ def main(folder):
 
     What the first process finds is in `FOLDER/CASE.jax.npz`.
     """
-    import jax
-
     keras.utils.set_random_seed(0)  # of generators that nothing draws from
     with open(f"{folder}/cases.json") as file:
         cases = json.load(file)

@@ -129,6 +129,7 @@ def test_a_signal_is_handed_on(run, number, monkeypatch):
     assert run(UNITS[:1]).units.keys() == {TEACHER.name}
 
 
+@pytest.mark.slow
 def test_a_command_outlives_a_process_that_is_killed_and_keeps_its_lock(run):
     """Nobody else begins the same unit meanwhile."""
     lock = os.path.join(run.output, "locks", STUDENT.name)

@@ -23,7 +23,7 @@ import shlex
 import sys
 
 from pipelines.command_line import UserError, load_tensorflow, quiet_loading, run
-from pipelines.files import make_folder, write_atomically
+from pipelines.files import check_no_folder, make_folder, write_atomically
 from pipelines.flags import define_flags, parse_flags
 from pipelines.status import say
 
@@ -69,13 +69,12 @@ def main(argv):
     for flag, path in (("output_dir", output), ("results", results)):
         if "://" in path:
             raise UserError(f"--{flag}={path}: give a local or shared folder, or a mounted bucket")
-    if os.path.isdir(results):
-        raise UserError(f"--results={results}: is a folder; give the name of a file")
     page = f"{os.path.splitext(results)[0]}.md"
     if page == results:
         raise UserError(f"--results={results}: its page is written there; give a name in .json")
     others = {f"keras_vitbert.{name}": _words(name, values[name].value) for name in _COMMANDS}
     load_tensorflow()
+    check_no_folder(results, "results")
     with quiet_loading():
         from keras_vitbert.reproduction.reproducing import Reproduction
         from keras_vitbert.reproduction.scales import SCALES as MADE

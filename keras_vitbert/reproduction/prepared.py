@@ -11,9 +11,9 @@ import shlex
 import shutil
 
 from keras_vitbert.reproduction.held_out_texts import book_of, write_next, write_source
-from keras_vitbert.reproduction.running import called
+from keras_vitbert.reproduction.running import called, require_done
 from keras_vitbert.runs.run_lock import held_at_last
-from pipelines.command_line import EXIT_DONE, EXIT_STOPPED, Stopped, UserError, stop_request
+from pipelines.command_line import UserError
 from pipelines.files import json_object, whole_digest, write_atomically, written_whole
 from pipelines.status import doing, say
 from pipelines.text import documents
@@ -230,11 +230,4 @@ def _divide(texts):
 def _call(module, *arguments):
     command = ["-m", module, *arguments]
     say("+ " + shlex.join(["python", *command]))
-    status = called(command)
-    if status == EXIT_STOPPED or stop_request.requested:
-        raise Stopped(f"in {module}; run the same command again")
-    if status != EXIT_DONE:
-        raise UserError(
-            f"{module} ended with status {status}, see above; fix that and run the same command "
-            "again"
-        )
+    require_done(module, called(command))

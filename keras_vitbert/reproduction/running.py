@@ -111,13 +111,28 @@ def _run(unit, results, data, numbers_of, lock):
         results.finish(unit, rate, DONE, {})
     elif status == EXIT_DIVERGED:
         results.finish(unit, rate, DIVERGED, {})
-    elif status == EXIT_STOPPED or stop_request.requested:
-        raise Stopped(f"in {unit.name}; run the same command again")
     else:
-        raise UserError(
-            f"{unit.name} ended with status {status}, see above; fix that and run the same command "
-            "again"
-        )
+        require_done(unit.name, status)
+
+
+def require_done(name, status):
+    """Refuses to go on after a command that did not end well.
+
+    Args:
+        name: str, what it ran, for messages.
+        status: int, its exit status.
+
+    Raises:
+        Stopped: by a signal, after it has saved its work.
+        UserError: it failed; its output says why.
+    """
+    if status == EXIT_DONE:
+        return
+    if status == EXIT_STOPPED or stop_request.requested:
+        raise Stopped(f"in {name}; run the same command again")
+    raise UserError(
+        f"{name} ended with status {status}, see above; fix that and run the same command again"
+    )
 
 
 def called(command, lock=None):

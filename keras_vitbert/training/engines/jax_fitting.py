@@ -32,27 +32,23 @@ class Fitting(keras.Model):
             first_step: in place of `train_step` for the first of them; call this without it before.
         """
         if first_step is None:
-            self._ordinary = self._compiled(self.train_step)  # one program for all executions
-        others = self._ordinary
-        first = others if first_step is None else self._compiled(first_step)
+            made = self.program(self.train_step)  # one for all executions
+            self._ordinary = lambda: made  # Keras would take the variables in a tuple for its own
+        others, state, frozen = self._ordinary()
+        first = others if first_step is None else self.program(first_step)[0]
 
         def execute(batches):
-            """Starts one step after another, at most one ahead of the devices.
-
-            So their memory never holds all batches of an execution.
-            """
-            run, rows, logs = first, [], {}
-            for batch in itertools.islice(batches, self.steps_per_execution):
-                logs, run = run(batch), others
-                jax.block_until_ready(rows[-1:])
-                rows.append(logs[STEP_ROW])
-            return {**logs, STEP_ROW: np.concatenate(rows)}
+            batches = itertools.islice(batches, self.steps_per_execution)
+            programs = itertools.chain([first], itertools.repeat(others))
+            logs = self._run(programs, state, frozen, batches)
+            return {**logs[-1], STEP_ROW: np.concatenate([each[STEP_ROW] for each in logs])}
 
         return execute
 
     def make_test_function(self, force=False):
         if self.test_function is None or force:
-            self.test_function = self._compiled(self.test_step)
+            run, state, frozen = self.program(self.test_step)
+            self.test_function = lambda batch: self._run([run], state, frozen, [batch])[0]
 
     def program(self, step):
         """A step as a program, from the values of variables before it to the values after.
@@ -85,18 +81,21 @@ class Fitting(keras.Model):
         )
         return run, state, frozen
 
-    def _compiled(self, step):
-        """A function of a batch that runs a step on the variables."""
-        run, state, frozen = self.program(step)
+    def _run(self, programs, state, frozen, batches):
+        """Runs programs on the variables, one for each batch: list of their logs.
+
+        It starts one after another, at most one ahead of the devices, so that their memory never
+        holds all batches of an execution.
+        """
         placed = self.distribute_strategy.placed
-
-        def on_variables(batch):
-            values, logs = run(_unaliased(placed(state)), placed(frozen), batch)
-            for variable, value in zip(state, values, strict=True):
-                variable.assign(value)
-            return logs
-
-        return on_variables
+        values, read, found = _unaliased(placed(state)), placed(frozen), []
+        for batch, run in zip(batches, programs, strict=False):
+            values, logs = run(values, read, batch)
+            jax.block_until_ready(found[-1:])
+            found.append(logs)
+        for variable, value in zip(state, values, strict=True):
+            variable.assign(value)
+        return found
 
     def fit(
         self,

@@ -30,7 +30,8 @@ class TwoTaskTrainer(keras.Model):
     `network.losses`, such as those of regularizers, belong to no task: their gradient is added to
     the merged one. The `sample_weight` of `fit` and `evaluate` weighs both losses, or is a dict of
     a name to the weights of its loss. As in Keras, a step whose gradient is not finite is skipped
-    with `mixed_float16`; then the state of the merge does not change either.
+    with `mixed_float16`; then the state of the merge does not change either. Made within the scope
+    of a `tf.distribute` strategy, like `network`, it merges the gradients of the whole batch.
 
     Args:
         network: a built Keras model whose outputs are a dict.
@@ -86,13 +87,20 @@ class TwoTaskTrainer(keras.Model):
             return tf.zeros([size or 1 for size in tensor.shape], tensor.dtype)
 
         variables = self.network.trainable_variables
-        with tf.GradientTape(persistent=True) as tape:
-            outputs = self.network(tf.nest.map_structure(zeros, self.network.input))
-            totals = [tf.reduce_sum(outputs[name]) for name in self.losses_of]
-        reached = [tape.gradient(total, [v.value for v in variables]) for total in totals]
+        reached = {}
+
+        def find():
+            with tf.GradientTape(persistent=True) as tape:
+                outputs = self.network(tf.nest.map_structure(zeros, self.network.input))
+                totals = {name: tf.reduce_sum(outputs[name]) for name in self.losses_of}
+            values = [variable.value for variable in variables]
+            reached.update({name: tape.gradient(totals[name], values) for name in totals})
+
+        # Traced and not run; in a replica, because a mirrored variable has gradients nowhere else.
+        tf.function(lambda: tf.distribute.get_strategy().run(find)).get_concrete_function()
         shared = [
             variable
-            for variable, *both in zip(variables, *reached, strict=True)
+            for variable, *both in zip(variables, *reached.values(), strict=True)
             if all(gradient is not None for gradient in both)
         ]
         if not shared:
@@ -100,7 +108,11 @@ class TwoTaskTrainer(keras.Model):
         return shared
 
     def _task_losses(self, inputs, targets, weights, training):
-        """The loss of each task, and the sum of `network.losses`: scalar float32 tensors."""
+        """The loss of each task, and the sum of `network.losses`: scalar float32 tensors.
+
+        They are this replica's shares: their sums over the replicas are those of the whole batch.
+        """
+        count = tf.distribute.get_strategy().num_replicas_in_sync
         outputs = self.network(inputs, training=training)
         losses = []
         for name, loss in self.losses_of.items():
@@ -114,9 +126,13 @@ class TwoTaskTrainer(keras.Model):
                     )
                 given.append(weight)
             value: Any = loss(*given)
-            losses.append(tf.cast(tf.reduce_mean(value), "float32"))
+            value = tf.cast(value, "float32")
+            if not isinstance(loss, keras.losses.Loss) or loss.reduction in (None, "none"):
+                size = tf.cast(tf.size(value), "float32") * count  # 0 for an empty share
+                value = tf.math.divide_no_nan(tf.reduce_sum(value), size)
+            losses.append(value)  # a Keras loss divides by the number of replicas itself
         penalties = [tf.cast(tf.reduce_sum(loss), "float32") for loss in self.network.losses]
-        return losses, tf.add_n([tf.zeros(()), *penalties])
+        return losses, tf.add_n([tf.zeros(()), *penalties]) / count
 
     def train_step(self, data):
         """One update.
@@ -139,11 +155,11 @@ class TwoTaskTrainer(keras.Model):
         found = [tape.gradient(loss, variables) for loss in scaled]
         # Not every merge of scaled gradients is the scaled merge; `apply` divides by it again.
         scale = self.optimizer.scale_loss(1.0)
-        # Everything is averaged: simple, and right for every merge.
+        # Merges see the whole batch.
         gradients, placed = present(found)
         gradients = [[tf.convert_to_tensor(g) / scale for g in row] for row in gradients]
         gradients, losses, penalty = replicas.all_reduce(
-            tf.distribute.ReduceOp.MEAN, [gradients, losses, penalty]
+            tf.distribute.ReduceOp.SUM, [gradients, losses, penalty]
         )
         first, second, rest = placed(gradients)
         mask, masks = self.merge.mask, None
@@ -167,7 +183,7 @@ class TwoTaskTrainer(keras.Model):
             self.clear_counts.assign(tf.zeros_like(self.clear_counts.value))
         if self.merge.needs_losses_after:
             after = self._task_losses(inputs, targets, weights, training=True)[0]
-            after = replicas.all_reduce(tf.distribute.ReduceOp.MEAN, after)
+            after = replicas.all_reduce(tf.distribute.ReduceOp.SUM, after)
             self.merge.keep(self.merge.after(losses, after), good)
         return self._recorded(losses, penalty, targets)
 
@@ -181,8 +197,9 @@ class TwoTaskTrainer(keras.Model):
             dict of name to scalar tensor.
         """
         inputs, targets, weights = keras.utils.unpack_x_y_sample_weight(data)
+        count = tf.distribute.get_strategy().num_replicas_in_sync
         losses, penalty = self._task_losses(inputs, targets, weights, training=False)
-        return self._recorded(losses, penalty, targets)
+        return self._recorded([count * loss for loss in losses], count * penalty, targets)
 
     def _recorded(self, losses, penalty, targets):
         examples = tf.shape(next(iter(targets.values())))[0]  # the last batch may be smaller

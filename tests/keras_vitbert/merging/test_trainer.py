@@ -19,6 +19,8 @@ from keras_vitbert.merging import (
 )
 from keras_vitbert.merging.trainer import TwoTaskTrainer
 from keras_vitbert.pretraining.mask_schedule import MaskSchedule
+from tests.forked import Forked
+from tests.keras_vitbert.merging import replicas_script
 
 LOSSES = {
     "digit": keras.losses.SparseCategoricalCrossentropy(from_logits=True),
@@ -181,6 +183,21 @@ def test_masks_by_their_schedule(digits):
     mask = trainer.merge.mask
     assert trainer.step == 15 and mask.size == 64 * 32 + 32 + 32 * 32 + 32
     assert mask.cleared == round(0.4 * mask.size)
+
+
+@pytest.mark.slow
+def test_two_replicas_are_one(tmp_path):
+    """With state, masks, the losses after an update, and a penalty."""
+    path, names = tmp_path / "found.npz", ("pcgrad", "mask+gradvac", "famo")
+    status, errors = Forked(replicas_script.main, str(path), *names).end()
+    assert status == 0, errors[-3000:]
+    found = np.load(path)
+    for name in names:
+        for what in ("losses", "weights", "state"):
+            [one], many = found[f"{name} 1 {what}"], found[f"{name} 2 {what}"]
+            assert len(many) == (1 if what == "losses" else 2)
+            for values in many:
+                np.testing.assert_allclose(values, one, rtol=1e-5, atol=1e-6)
 
 
 def test_what_cannot_work_is_refused():

@@ -1,0 +1,70 @@
+"""Trains a `TwoTaskTrainer` on one and on two logical CPUs, for `test_trainer`.
+
+For a process of its own, as TensorFlow's devices are set once a process.
+"""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_vitbert.merging import get_merge
+from keras_vitbert.merging.trainer import TwoTaskTrainer
+from tests.keras_vitbert.training.replicas_script import make_strategy, replica_values, set_devices
+
+FEATURES, BATCH, STEPS, CLEARED = 12, 16, 6, 40
+
+
+def make_network():
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((FEATURES,))
+    hidden = keras.layers.Dense(8, "tanh", kernel_regularizer="l2")(inputs)
+    return keras.Model(inputs, {name: keras.layers.Dense(3)(hidden) for name in ("sort", "size")})
+
+
+def train(name, replicas, examples):
+    """The variables of each replica after a few steps on the same batches."""
+    losses = {
+        "sort": keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        "size": keras.losses.mean_squared_error,
+    }
+    with make_strategy(replicas).scope():
+        merge = get_merge({"name": name})
+        trainer = TwoTaskTrainer(make_network(), losses, merge)
+        trainer.compile(keras.optimizers.SGD(0.1, momentum=0.5))
+
+    def clear(batch, logs):
+        if batch == 1 and merge.mask:
+            trainer.request_probe(CLEARED)
+
+    callback = keras.callbacks.LambdaCallback(on_train_batch_begin=clear)
+    options = {"shuffle": False, "callbacks": [callback], "verbose": 0}
+    losses = trainer.fit(*examples, BATCH, **options).history["loss"]
+    assert trainer.step == STEPS
+    odd = tf.nest.map_structure(lambda value: value[1:], examples)
+    losses.append(trainer.evaluate(*odd, BATCH, verbose=0, return_dict=True)["loss"])
+    found = {
+        "losses": [losses],
+        "weights": replica_values(trainer.network.variables),
+        "state": replica_values(merge.variables),
+    }
+    return {f"{name} {replicas} {what}": value for what, value in found.items()}
+
+
+def main(path, *names):
+    """Writes what is found.
+
+    Args:
+        path: str, of an `.npz`.
+        names: str, of merges.
+    """
+    set_devices(2)
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    rng = np.random.default_rng(0)
+    count = BATCH * STEPS
+    targets = {
+        "sort": rng.integers(0, 3, count),
+        "size": rng.normal(size=(count, 3)).astype(np.float32),
+    }
+    examples = rng.normal(size=(count, FEATURES)).astype(np.float32), targets
+    found = [train(name, replicas, examples) for name in names for replicas in (1, 2)]
+    np.savez(path, **{key: value for row in found for key, value in row.items()})

@@ -409,6 +409,18 @@ def natural(path):
     return [int(part) if place % 2 else part for place, part in enumerate(re.split(r"(\d+)", path))]
 
 
+def printable(name):
+    """The name of a file as text.
+
+    Args:
+        name: str, which holds bytes that are not UTF-8 as `os.fsdecode` does.
+
+    Returns:
+        str, in which such bytes are escaped by a backslash.
+    """
+    return os.fsencode(name).decode(errors="backslashreplace")
+
+
 def markdown_row(cells):
     """A row of a Markdown table; text that would end a cell or the row, or begin HTML, is escaped.
 

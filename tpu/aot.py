@@ -135,8 +135,12 @@ def _load(values):
 def _on_tpu(values, subject, slice_, other=None):
     outcome = prove(subject, slice_, values.jobs, _only(values))
     train = outcome["programs"].get("train")
+    refusal = None
     if other is not None and train and train["fits"]:
-        outcome["compared"] = compare(train, other, values.compare, slice_)
+        try:
+            outcome["compared"] = compare(train, other, values.compare, slice_)
+        except UserError as error:  # what is proven counts all the same
+            refusal = error
     print(report.table(outcome))
     if values.explain:
         for name, result in outcome["programs"].items():
@@ -148,6 +152,8 @@ def _on_tpu(values, subject, slice_, other=None):
             f"--tpu={slice_.accelerator_type}: it does not fit; use a smaller batch, a smaller "
             "model, or a larger TPU"
         )
+    if refusal:
+        raise refusal
     return outcome
 
 

@@ -20,22 +20,10 @@ import os
 
 from keras_vitbert.runs.run_folder import RunFolder
 from pipelines.command_line import UserError
-from pipelines.files import csv_text, natural, write_atomically
+from pipelines.files import csv_text, natural, printable, write_atomically
 from pipelines.tasks.labelled_images import LabelledImages
 
 FILE = "predictions.csv"
-
-
-def printable(name):
-    """The name of a file as text.
-
-    Args:
-        name: str, which holds bytes that are not UTF-8 as `os.fsdecode` does.
-
-    Returns:
-        str, in which such bytes are escaped by a backslash.
-    """
-    return os.fsencode(name).decode(errors="backslashreplace")
 
 
 def described(split):

@@ -15,7 +15,7 @@ import keras
 import tensorflow as tf
 
 from keras_vitbert.fine_tuning import evaluation, metrics, summaries
-from keras_vitbert.fine_tuning.prediction_files import FILE, prediction_rows, printable
+from keras_vitbert.fine_tuning.prediction_files import FILE, prediction_rows
 from keras_vitbert.fine_tuning.settings import with_intervals
 from keras_vitbert.fine_tuning.trainer import build_fine_tuner, step_flops
 from keras_vitbert.inspection.run_texts import RunTexts, finish_session
@@ -27,7 +27,7 @@ from keras_vitbert.runs.record_errors import reading_images
 from keras_vitbert.runs.run_folder import RunFolder
 from keras_vitbert.training.averages import WeightAverages, averaged
 from pipelines.command_line import Diverged, UserError, say
-from pipelines.files import csv_text
+from pipelines.files import csv_text, printable
 from pipelines.status import doing, times
 from pipelines.tasks.labelled_images import LabelledImages
 

@@ -1,9 +1,12 @@
-"""Predictions as a table for a person, as JSON lines, and as CSV."""
+r"""Predictions as a table for a person, as JSON lines, and as CSV.
+
+Bytes of a file's name that are not UTF-8 are escaped: `caf\xe9.jpg`.
+"""
 
 import json
 
 from pipelines.command_line import one_line
-from pipelines.files import csv_text
+from pipelines.files import csv_text, printable
 
 FORMATS = ("table", "json", "csv")
 
@@ -36,6 +39,11 @@ def as_text(predictions, form, width=0):
     return _table(predictions, width)
 
 
+def _inputs(prediction):
+    """Its inputs as text: dict of str."""
+    return {name: printable(value) for name, value in prediction.inputs.items()}
+
+
 def _json_row(prediction):
     name = "token" if prediction.is_masked else "label"
     answers = [
@@ -43,13 +51,13 @@ def _json_row(prediction):
         for some in prediction.answers
     ]
     if prediction.is_masked:
-        return {**prediction.inputs, "masks": answers}
-    return {**prediction.inputs, "classes": answers[0]}
+        return {**_inputs(prediction), "masks": answers}
+    return {**_inputs(prediction), "classes": answers[0]}
 
 
 def _csv_row(prediction):
     name = "token" if prediction.is_masked else "label"
-    row = dict(prediction.inputs)
+    row = _inputs(prediction)
     for mask, some in enumerate(prediction.answers, 1):
         prefix = f"mask_{mask}_" if prediction.is_masked else ""
         for rank, (text, number) in enumerate(some, 1):
@@ -65,7 +73,7 @@ def _table(predictions, width):
     inputs, numbers, answers = [input_names], ["mask"], [[str(n + 1) for n in range(ranks)]]
     for prediction in predictions:
         for mask, some in enumerate(prediction.answers, 1):
-            inputs.append([one_line(value) for value in prediction.inputs.values()])
+            inputs.append([one_line(value) for value in _inputs(prediction).values()])
             numbers.append(str(mask))
             answers.append([f"{text} {number:.4f}" for text, number in some])
     input_columns = [list(column) for column in zip(*inputs, strict=True)]

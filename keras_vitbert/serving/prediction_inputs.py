@@ -2,12 +2,11 @@
 
 import dataclasses
 import itertools
-import os
 
 import tensorflow as tf
 
 from pipelines.command_line import UserError, one_line
-from pipelines.files import natural
+from pipelines.files import natural, walk
 from pipelines.images import SUFFIXES
 from pipelines.images.image_lists import read_bytes
 from pipelines.tasks.labelled_rows import SENTENCES, find_columns
@@ -59,7 +58,8 @@ def image_items(path):
         path: str, local or `gs://`.
 
     Returns:
-        iterator of `Item`; a folder of a million images is not listed first.
+        iterator of `Item`; a folder of a million images is not listed first. It raises `UserError`
+        at a folder that cannot be listed.
 
     Raises:
         UserError: there is no image.
@@ -76,18 +76,8 @@ def image_items(path):
 
 
 def _images_below(path):
-    """The images below a folder, in the natural order of names, a folder's own images first.
-
-    A folder to which links lead again, perhaps in a circle, is visited once.
-    """
-    walk = tf.io.gfile.walk(path) if "://" in path else os.walk(path, followlinks=True)
-    visited = set()
-    for folder, folders, names in walk:
-        real = folder if "://" in path else os.path.realpath(folder)
-        if real in visited:
-            folders.clear()
-            continue
-        visited.add(real)
+    """The images below a folder, in the natural order of names, a folder's own images first."""
+    for folder, folders, names in walk(path):
         folders.sort(key=natural)
         for name in sorted(names, key=natural):
             if name.lower().endswith(SUFFIXES):

@@ -94,6 +94,19 @@ def test_what_fits_is_compared_told_and_written(compiler, small, tmp_path, capsy
     assert "against joint: operations +0.00%, bytes +0.00%, peak +50.00%" in printed
 
 
+def test_the_proof_is_told_although_the_other_does_not_fit(compiler, small, tmp_path, capsys):
+    result = tmp_path / "result.json"
+    compiler(compiled(peak=3), refused(20))
+    argv = [f"--config={small}", "--tpu=v3-8", "--compare=joint", f"--json={result}"]
+    assert command_line.run(aot.main, argv) == EXIT_BAD_INPUT
+    printed, errors = capsys.readouterr()
+    outcome = json.loads(result.read_text())
+    assert outcome["memory"]["fits"] and "compared" not in outcome
+    assert "fits: 3.00 of 15.48 GiB a replica" in printed
+    [error] = without_status(errors)
+    assert error == "error: --compare=joint: its training step does not fit"
+
+
 def test_what_does_not_fit_is_told_and_written(compiler, small, tmp_path, capsys):
     result = tmp_path / "result.json"
     compiler(refused(20), compiled(peak=9))  # two images a replica, then one

@@ -3,9 +3,12 @@
 import csv
 import io
 import json
+import os
+
+import pytest
 
 from keras_vitbert.serving.predicting import Prediction
-from keras_vitbert.serving.prediction_formats import as_text
+from keras_vitbert.serving.prediction_formats import FORMATS, as_text
 
 
 def test_a_table_fits_the_terminal():
@@ -29,6 +32,13 @@ def test_a_table_fits_the_terminal():
     texts = [Prediction({"text": "a " * 50, "text_pair": "b\nc " * 50}, False, [[("yes", 1.0)]])]
     header, row = as_text(texts, "table", 60).splitlines()
     assert len(row) <= 60 and row.count("…") == 2 and row.endswith("yes 1.0000")
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_bytes_of_a_name_that_are_no_text_are_escaped(form):
+    name = os.fsdecode(b"caf\xe9.jpg")
+    text = as_text([Prediction({"image": name}, False, [[("cat", 0.5)]])], form)
+    assert text.encode() and r"caf\xe9.jpg" in text.replace(r"\\", "\\")
 
 
 def test_numbers_and_names_come_back():

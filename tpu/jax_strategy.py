@@ -12,6 +12,7 @@ one per host, run the same program.
 """
 
 import contextlib
+import hashlib
 import math
 import os
 import threading
@@ -111,17 +112,45 @@ class JaxStrategy:
         """Puts weights, and what goes with them, on the devices, where the variables keep them.
 
         Args:
-            variables: list of Keras variables, with the same values in all processes.
+            variables: list of Keras variables.
 
         Returns:
             list of arrays, placed as `sharding_of` says.
+
+        Raises:
+            UserError: the values are not the same in all processes.
         """
         values = [variable.value for variable in variables]
-        placed = jax.device_put(values, [self.sharding_of(value.shape) for value in values])
+        shardings = [self.sharding_of(value.shape) for value in values]
+        shared = values if self.processes == 1 else self._shared(variables, shardings)
+        placed = jax.device_put(shared, shardings)
         for variable, value, new in zip(variables, values, placed, strict=True):
             if new is not value:  # else it has been there
                 variable.assign(new)
         return placed
+
+    def _shared(self, variables, shardings):
+        """What variables hold, as arrays of all processes.
+
+        `jax.device_put` would gather every process's copy of each on all devices, to compare them.
+        """
+        values = [variable.value for variable in variables]
+        own = [n for n, value in enumerate(values) if value.is_fully_addressable]
+        if not own:
+            return values
+        digests = [hashlib.sha256(np.asarray(values[n]).tobytes()).digest() for n in own]
+        of_all = multihost_utils.process_allgather(
+            np.array([list(each) for each in digests], np.uint8)
+        )
+        for n, differs in zip(own, np.ptp(of_all, axis=0).any(axis=-1), strict=True):
+            if differs:
+                raise UserError(
+                    f"{variables[n].path} differs between the hosts; give all of them the same "
+                    "files, at the same paths"
+                )
+            copy = np.asarray(values[n])
+            values[n] = jax.make_array_from_callback(copy.shape, shardings[n], copy.__getitem__)
+        return values
 
     def gathered(self, value, shape):
         """Weights as a pass reads them, inside `on_each`; for their gradient see `scattered`.

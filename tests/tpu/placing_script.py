@@ -1,0 +1,56 @@
+"""One of several processes of JAX that place variables on the devices of all.
+
+KERAS_BACKEND=jax TF_CONFIG=... python -m tests.tpu.placing_script
+
+It prints a JSON object for each kind of sharding.
+"""
+
+import json
+import os
+from unittest import mock
+
+import keras
+import numpy as np
+from jax.experimental import multihost_utils
+
+from pipelines.command_line import UserError
+from tpu.jax_strategy import jax_strategy, values_of
+
+SHAPES = {"kernel": (64, 96), "bias": (5,), "count": ()}
+
+
+def found_of(sharding):
+    strategy = jax_strategy(None, None, json.loads(os.environ.pop("TF_CONFIG")), sharding)
+    rng = np.random.default_rng(0)
+    arrays = {name: np.float32(rng.normal(size=shape)) for name, shape in SHAPES.items()}
+    with strategy.scope():
+        variables = [keras.Variable(array, name=name) for name, array in arrays.items()]
+        half = keras.Variable(arrays["kernel"], dtype="bfloat16", name="half")
+        different = keras.Variable(np.float32(strategy.process), name="different")
+    gathered = []
+
+    def gather(array, tiled=False):
+        gathered.append(array.size)
+        return real(array, tiled)
+
+    real = multihost_utils.process_allgather
+    with mock.patch.object(multihost_utils, "process_allgather", gather):
+        placed = strategy.placed([*variables, half])
+        again = strategy.placed([*variables, half])
+        try:
+            strategy.placed([*variables, different])
+            message = ""
+        except UserError as error:
+            message = str(error)
+    right = [np.array_equal(values_of(v), arrays[v.name]) for v in variables]
+    return {
+        "right": all(right) and values_of(half).dtype == "bfloat16",
+        "shares": [array.addressable_shards[0].data.size for array in placed],
+        "stay": all(one is other for one, other in zip(placed, again, strict=True)),
+        "gathered": gathered,
+        "message": message,
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps(found_of(os.environ["SHARDING"])))

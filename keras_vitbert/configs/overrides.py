@@ -6,7 +6,7 @@ from typing import Any
 from pipelines.command_line import UserError, meant, one_line
 from pipelines.flags import asks_for_help, parse_flags, parse_known_flags
 
-# The help of `--accept_changes`, see `keras_vitbert.runs.run_folder.RunFolder.begin`.
+# The help of `--accept_changes`, see `keras_vitbert.runs.run_settings.RunSettings`.
 ACCEPT_CHANGES = (
     "what may differ from what the run in --output_dir began with, comma-separated, as named in "
     "the error, such as texts or config.seed; it is recorded"

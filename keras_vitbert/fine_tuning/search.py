@@ -27,6 +27,7 @@ from keras_vitbert.runs.record_errors import reading_images
 from keras_vitbert.runs.run import Run
 from keras_vitbert.runs.run_folder import RunFolder
 from keras_vitbert.runs.run_lock import held
+from keras_vitbert.runs.run_settings import RunSettings
 from keras_vitbert.training.example_dropout import drops, generator_of
 from pipelines.command_line import Diverged, say
 from pipelines.files import csv_text
@@ -217,7 +218,7 @@ def _begin(run):
     if data.selection is not None:
         splits["selection"] = data.selection
     records = {name: split.count for name, split in splits.items()}
-    run.folder.begin(
+    settings = RunSettings(
         about,
         run.config,
         pretrained.vocabulary,
@@ -229,6 +230,7 @@ def _begin(run):
         run.replicas,
         generator_of(run.strategy) if drops(run.config) else "",
     )
+    settings.begin(run.folder)
 
 
 def _best(trials, metric):

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import functools
 import os
 import time
 
@@ -33,6 +32,7 @@ from keras_vitbert.runs.record_errors import reading
 from keras_vitbert.runs.run import Run
 from keras_vitbert.runs.run_folder import RunFolder
 from keras_vitbert.runs.run_lock import held
+from keras_vitbert.runs.run_settings import RunSettings, check_inputs
 from keras_vitbert.training.averages import WeightAverages
 from keras_vitbert.training.distillation import Teachers
 from keras_vitbert.training.example_dropout import drops, generator_of
@@ -137,23 +137,21 @@ def pretrain(run, tell=lambda: None, dry_run=False):
         tell()
         return {}
     summary = folder.summary()
-    begin = functools.partial(
-        folder.begin,
+    settings = RunSettings(
         {"variant": variant.name},
         config,
         data.vocabulary if variant.text else None,
         stream.training_records,
-        free=free_settings(config, variant),
-        classes=classes,
-        inputs=inputs,
-        accepted=run.accepted,
-        replicas=run.replicas,
-        dropout_generator=generator_of(run.strategy) if drops(config.model) else "",
-        steps_flag=run.steps_flag,
-        finished=summary is not None,
+        free_settings(config, variant),
+        classes,
+        inputs,
+        run.accepted,
+        run.replicas,
+        generator_of(run.strategy) if drops(config.model) else "",
+        run.steps_flag,
     )
     if summary is not None:
-        changes = begin()
+        changes = settings.compare(folder)
         if changes and not run.teaches:  # a student that goes on may keep a finished teacher
             raise UserError(
                 f"{folder.path} holds a finished run, which accepts no other "
@@ -164,13 +162,13 @@ def pretrain(run, tell=lambda: None, dry_run=False):
         return summary
     folder.make()
     with held(folder.path, run.workers.is_chief):
-        begin()  # under the lock: another process may train here, with other settings
+        settings.begin(folder)  # under the lock: another process may train here
         tell()
         return _trained(run, stream, teachers, initial, began)
 
 
 def free_settings(config, variant):
-    """Prefixes of the settings that may change when a run is resumed, see `RunFolder.begin`.
+    """Prefixes of the settings that may change when a run is resumed, see `RunSettings`.
 
     Args:
         config: `ConfigDict`, as `variants.apply_variant` returns it.
@@ -193,7 +191,7 @@ def _trained(run, stream, teachers, initial, began):
         teachers_began = time.monotonic()
         own, known = _missing_teachers(run, teachers)
         own_inputs = {f"{kind}_teacher": weights_input(network) for kind, network in own.items()}
-        folder.check_inputs(own_inputs, run.accepted)
+        check_inputs(folder, own_inputs, run.accepted)
         teachers |= own
         of_teachers = time.monotonic() - teachers_began
     before, own_began = times(), time.monotonic()

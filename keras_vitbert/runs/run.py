@@ -23,7 +23,7 @@ class Run:
         data: its open data: `keras_vitbert.pretraining.data.Data` or
             `keras_vitbert.fine_tuning.task_data.TaskData`.
         divergence: `Policy`.
-        accepted: keys that may differ from those that the run began with, see `RunFolder.begin`.
+        accepted: keys that may differ from those that the run began with, see `RunSettings`.
         peak_flops: see `tpu.peak_flops`; None if it is not known.
     """
 

@@ -39,6 +39,7 @@ def folder(tmp_path, monkeypatch):
     from keras_vitbert.pretraining.trainer import build_trainer
     from keras_vitbert.runs import checkpoints
     from keras_vitbert.runs.run_folder import RunFolder
+    from keras_vitbert.runs.run_settings import RunSettings
     from keras_vitbert.training.distillation import Teachers
     from pipelines.text.wordpiece import SPECIAL_TOKENS
 
@@ -48,7 +49,8 @@ def folder(tmp_path, monkeypatch):
     trainer = build_trainer(config, variant, tf.distribute.get_strategy(), Teachers())
     run_folder = RunFolder("runs/sample-vitbert")
     classes = list("0123456789")
-    run_folder.begin({"variant": "vitbert"}, config, list(SPECIAL_TOKENS), {}, classes=classes)
+    about = {"variant": "vitbert"}
+    RunSettings(about, config, list(SPECIAL_TOKENS), {}, classes=classes).begin(run_folder)
     checkpoints.save(run_folder.checkpoints, trainer, keep=1)
     parts = {"baselines": {}, "mask": {}, "bad_records": []}
     validation = {"image_accuracy": 0.1}

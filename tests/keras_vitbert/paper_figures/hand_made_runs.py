@@ -14,6 +14,7 @@ from keras_vitbert.model.shared_weights import KINDS
 from keras_vitbert.pretraining.trainer import build_trainer
 from keras_vitbert.runs import checkpoints
 from keras_vitbert.runs.run_folder import RunFolder
+from keras_vitbert.runs.run_settings import RunSettings
 from tests.keras_vitbert.tiny_runs import CLASS_NAMES, VOCABULARY, config_of
 
 BLOCKS, UNITS = 2, 16
@@ -57,7 +58,7 @@ def write_run_with_checkpoint(folder, sources, name):
             mask.assign(masks[variable.path])
     words = VOCABULARY if variant.text else None
     names = CLASS_NAMES if variant.images else None
-    run.begin({"variant": name}, config, words, {}, classes=names)
+    RunSettings({"variant": name}, config, words, {}, classes=names).begin(run)
     trainer.step = 10
     checkpoints.save(run.checkpoints, trainer, keep=1)
     np.savez(folder / "masks.npz", **masks)

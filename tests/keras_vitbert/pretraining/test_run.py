@@ -8,6 +8,7 @@ from keras_vitbert.configs import sample, variants
 from keras_vitbert.pretraining.run import PretrainingRun, free_settings
 from keras_vitbert.pretraining.run import pretrain as run_pretraining
 from keras_vitbert.runs.run_folder import RunFolder
+from keras_vitbert.runs.run_settings import RunSettings
 from pipelines.command_line import UserError
 from tests.keras_vitbert.tiny_runs import config_of
 
@@ -75,7 +76,8 @@ def test_an_older_run_resumes_without_settings_that_nothing_reads(tmp_path, name
             config = variants.apply_variant(config, variant)
             folder = RunFolder(str(tmp_path / variant.name))
             free = free_settings(config, variant)
-            folder.begin({"variant": variant.name}, config, ["a"], {"images": 3}, free=free)
+            about = {"variant": variant.name}
+            RunSettings(about, config, ["a"], {"images": 3}, free).begin(folder)
 
         config = sample.get_config()
         config.merge.name = name

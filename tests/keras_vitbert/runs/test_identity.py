@@ -10,6 +10,7 @@ import pytest
 from keras_vitbert.configs import sample
 from keras_vitbert.runs import identity
 from keras_vitbert.runs.run_folder import RunFolder
+from keras_vitbert.runs.run_settings import RunSettings, check_inputs
 from pipelines.command_line import UserError
 from pipelines.shards.records import RecordFiles
 from pipelines.shards.tfrecords import write_shards
@@ -19,9 +20,9 @@ from tests.keras_vitbert.tiny_runs import content_of
 def begin(folder, inputs, accepted=(), records=None, **changes):
     config = sample.get_config()
     config.update(changes)
-    RunFolder(str(folder)).begin(
-        {"variant": "joint"}, config, ["a"], records or {}, inputs=inputs, accepted=accepted
-    )
+    about, records = {"variant": "joint"}, records or {}
+    settings = RunSettings(about, config, ["a"], records, inputs=inputs, accepted=accepted)
+    settings.begin(RunFolder(str(folder)))
 
 
 def record(folder):
@@ -93,10 +94,10 @@ def test_initial_weights_may_not_change_once_a_run_has_begun(tmp_path):
 def test_new_inputs_are_kept_and_those_of_flags_must_be_given_again(tmp_path):
     folder = RunFolder(str(tmp_path))
     begin(tmp_path, {})
-    folder.check_inputs({"image_teacher": FIRST})
+    check_inputs(folder, {"image_teacher": FIRST})
     assert record(tmp_path)["inputs"] == {"image_teacher": FIRST}
     with pytest.raises(UserError, match="other image_teacher"):
-        folder.check_inputs({"image_teacher": OTHER})
+        check_inputs(folder, {"image_teacher": OTHER})
     known = record(tmp_path)["inputs"]
     with pytest.raises(UserError, match="began with --image_teacher=/a; give that again"):
         identity.require_given("runs/x", known, {}, ["image_teacher"])
@@ -151,7 +152,7 @@ def test_other_versions_are_told(tmp_path, capsys):
 def test_other_replicas_are_told(tmp_path, capsys):
     folder, config = RunFolder(str(tmp_path)), sample.get_config()
     for replicas in (1, 1, 4):
-        folder.begin({"variant": "joint"}, config, ["a"], {}, replicas=replicas)
+        RunSettings({"variant": "joint"}, config, ["a"], {}, replicas=replicas).begin(folder)
     assert record(tmp_path)["replicas"] == folder.finish({})["replicas"] == 1
     [line] = capsys.readouterr().err.splitlines()
     assert line == (
@@ -161,7 +162,7 @@ def test_other_replicas_are_told(tmp_path, capsys):
     old = record(tmp_path)
     del old["replicas"]  # of an older version
     (tmp_path / "config.json").write_text(json.dumps(old))
-    folder.begin({"variant": "joint"}, config, ["a"], {}, replicas=4)
+    RunSettings({"variant": "joint"}, config, ["a"], {}, replicas=4).begin(folder)
     assert not capsys.readouterr().err
 
 
@@ -169,7 +170,8 @@ def test_another_generator_of_dropout_is_told(tmp_path, capsys):
     folder, config = RunFolder(str(tmp_path)), sample.get_config()
 
     def begin(generator):
-        folder.begin({"variant": "joint"}, config, ["a"], {}, dropout_generator=generator)
+        about, drawn = {"variant": "joint"}, {"dropout_generator": generator}
+        RunSettings(about, config, ["a"], {}, **drawn).begin(folder)
         return capsys.readouterr().err
 
     assert not begin("philox16") and not begin("philox16")

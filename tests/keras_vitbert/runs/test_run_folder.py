@@ -1,5 +1,6 @@
 """What a run's folder takes when the run goes on in it."""
 
+import dataclasses
 import json
 import pathlib
 import re
@@ -10,12 +11,14 @@ import pytest
 from keras_vitbert.configs import sample
 from keras_vitbert.runs import identity
 from keras_vitbert.runs.run_folder import RunFolder
+from keras_vitbert.runs.run_settings import RunSettings
 from pipelines.command_line import UserError
 from tests.keras_vitbert.tiny_runs import content_of
 
 
 def begin(path, config, **more):
-    RunFolder(str(path)).begin({"variant": "joint"}, config, ["a"], {"images": 3}, **more)
+    settings = RunSettings({"variant": "joint"}, config, ["a"], {"images": 3}, **more)
+    settings.begin(RunFolder(str(path)))
 
 
 def test_what_is_looked_at_may_change_from_start_to_start(tmp_path):
@@ -27,6 +30,21 @@ def test_what_is_looked_at_may_change_from_start_to_start(tmp_path):
     config.model.num_layers += 1
     with pytest.raises(UserError, match="config.model.num_layers=2, not 3"):
         begin(tmp_path, config)
+
+
+def test_settings_are_compared_without_a_word_in_the_folder(tmp_path):
+    config, folder = sample.get_config(), RunFolder(str(tmp_path))
+    with pytest.raises(UserError, match="config.json: no such file; use another --output_dir"):
+        RunSettings({"variant": "joint"}, config, ["a"], {}).compare(folder)
+    begin(tmp_path, config)
+    before = (tmp_path / "config.json").read_text()
+    config.seed = 5
+    settings = RunSettings({"variant": "joint"}, config, ["a"], {"images": 3})
+    with pytest.raises(UserError, match="config.seed=0, not 5; give --config.seed=0 or use"):
+        settings.compare(folder)
+    settings = dataclasses.replace(settings, accepted=["config.seed"])
+    assert settings.compare(folder) == [{"key": "config.seed", "was": 0, "is": 5}]
+    assert (tmp_path / "config.json").read_text() == before
 
 
 def test_a_folder_from_before_there_was_inspection_goes_on(tmp_path):

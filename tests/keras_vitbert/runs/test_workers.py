@@ -16,6 +16,7 @@ from ml_collections import config_dict
 from keras_vitbert import pretrain
 from keras_vitbert.runs import divergence
 from keras_vitbert.runs.run_folder import RunFolder
+from keras_vitbert.runs.run_settings import RunSettings
 from keras_vitbert.runs.workers import Workers
 from pipelines import command_line
 from pipelines.command_line import EXIT_DONE, EXIT_STOPPED
@@ -65,7 +66,8 @@ def test_only_a_lost_worker_of_jax_asks_for_a_restart(monkeypatch, kind, text, i
 
 def test_only_one_process_writes_the_folder(tmp_path):
     folder = RunFolder(str(tmp_path / "run"), writes=False)
-    folder.begin({"variant": "vit"}, config_dict.ConfigDict({"steps": 1}), ["word"], {"images": 3})
+    config = config_dict.ConfigDict({"steps": 1})
+    RunSettings({"variant": "vit"}, config, ["word"], {"images": 3}).begin(folder)
     folder.keep_audit("images", {})
     folder.write("file", "text")
     folder.write_rows([{"step": 1}])

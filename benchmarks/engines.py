@@ -16,7 +16,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from pipelines.files import json_object, markdown_table
+from pipelines.files import json_object
+from pipelines.text_tables import markdown_table
 
 ENGINES = ("tensorflow", "jax")
 _STEP = re.compile(r": step (\d+) of ")

@@ -17,8 +17,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from pipelines.files import json_object, markdown_table, write_atomically
+from pipelines.files import json_object, write_atomically
 from pipelines.status import say
+from pipelines.text_tables import markdown_table
 from tpu.ahead_of_time.report import GIB, sent
 from tpu.slices import find_slice
 

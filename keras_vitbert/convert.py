@@ -134,7 +134,8 @@ def _write(path, write, weights, made_of, card):
     """Writes the complete folder or nothing."""
     from keras_vitbert.hub.model_card import FILE
     from keras_vitbert.runs.identity import ORIGIN_FILE
-    from pipelines.files import write_atomically, write_sums
+    from pipelines.digests import write_sums
+    from pipelines.files import write_atomically
 
     target = os.path.realpath(path)  # `path` may be a link to an empty folder
     parent = os.path.dirname(target)

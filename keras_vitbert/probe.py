@@ -17,8 +17,9 @@ import sys
 from keras_vitbert.fine_tuning import settings, tasks
 from pipelines import flags
 from pipelines.command_line import UserError, choose_backend, quiet_loading, run
-from pipelines.files import make_folder, markdown_table, write_atomically
+from pipelines.files import make_folder, write_atomically
 from pipelines.status import doing
+from pipelines.text_tables import markdown_table
 from tpu.devices import gpu_capabilities, is_shared
 from tpu.strategy import define_flags as define_tpu_flags
 from tpu.strategy import get_strategy

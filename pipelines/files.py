@@ -1,23 +1,13 @@
 """Finds and reads files, local or `gs://`, and writes them whole or not at all."""
 
 import contextlib
-import csv
-import hashlib
-import html
 import json
 import os
 import re
 import stat
-import types
 import uuid
 
 from pipelines.command_line import UserError, load_tensorflow, one_line
-
-SUMS = "sha256sums.txt"
-_SAMPLED_BYTES = 1 << 16
-
-# By default `csv` refuses to read cells of more than 131,072 characters, but writes them.
-csv.field_size_limit(2**31 - 1)
 
 
 @contextlib.contextmanager
@@ -245,86 +235,6 @@ def reading(path):
         raise UserError(f"{path}: cannot be read ({one_line(error)}); fix the path") from error
 
 
-def sampled_digest(path):
-    """A digest that is quick to compute for files of any size.
-
-    Args:
-        path: str, local or `gs://`.
-
-    Returns:
-        str, the SHA-256 of the file's size and of its first and last 64 KiB.
-
-    Raises:
-        UserError: it cannot be read.
-    """
-    with reading(path) as (file, size):
-        digest = hashlib.sha256(f"{size}\n".encode())
-        digest.update(file.read(_SAMPLED_BYTES))
-        file.seek(max(size - _SAMPLED_BYTES, 0))
-        digest.update(file.read(_SAMPLED_BYTES))
-    return digest.hexdigest()
-
-
-def write_sums(folder, names=None):
-    """Writes `sha256sums.txt`, the digests of a folder's files in `sha256sum --check`'s format.
-
-    Args:
-        folder: str, local.
-        names: list of str, relative paths; all files below the folder by default.
-    """
-    names = names or [
-        os.path.relpath(os.path.join(parent, name), folder)
-        for parent, _, found in os.walk(folder)
-        for name in found
-    ]
-    lines = (f"{whole_digest(os.path.join(folder, name))[0]}  {name}\n" for name in sorted(names))
-    write_atomically(os.path.join(folder, SUMS), "".join(lines))
-
-
-def check_sums(folder):
-    """Compares the files of a folder with its `sha256sums.txt`, if there is one.
-
-    Args:
-        folder: str, local or `gs://`.
-
-    Raises:
-        UserError: a file is missing or is not what was written.
-    """
-    import tensorflow as tf
-
-    path = os.path.join(folder, SUMS)
-    if not tf.io.gfile.exists(path):
-        return
-    with reading(path) as (file, _):
-        lines = file.read().decode(errors="replace").splitlines()
-    for line in lines:
-        digest, _, name = line.partition("  ")
-        if not name or whole_digest(os.path.join(folder, name))[0] != digest:
-            raise UserError(
-                f"{folder}: {name or 'a file'} is not what {SUMS} says; write the folder again, or "
-                f"remove {SUMS} if you changed it"
-            )
-
-
-def whole_digest(path):
-    """The SHA-256 and the size of a file.
-
-    Args:
-        path: str, local or `gs://`.
-
-    Returns:
-        (str, 64 hex digits; int, bytes).
-
-    Raises:
-        UserError: it cannot be read.
-    """
-    digest = hashlib.sha256()
-    with reading(path) as (file, size):
-        while data := file.read(1 << 24):
-            digest.update(data)
-    return digest.hexdigest(), size
-
-
 def json_object(text):
     """Reads a JSON object.
 
@@ -419,47 +329,3 @@ def printable(name):
         str, in which such bytes are escaped by a backslash.
     """
     return os.fsencode(name).decode(errors="backslashreplace")
-
-
-def markdown_row(cells):
-    """A row of a Markdown table; text that would end a cell or the row, or begin HTML, is escaped.
-
-    Args:
-        cells: iterable of objects with a str.
-
-    Returns:
-        str.
-    """
-    texts = (html.escape(one_line(cell), quote=False).replace("|", "\\|") for cell in cells)
-    return f"| {' | '.join(texts)} |"
-
-
-def markdown_table(head, rows):
-    """A Markdown table, see `markdown_row`.
-
-    Args:
-        head: list of str, the names of the columns.
-        rows: iterable of lists of objects with a str, one cell per column.
-
-    Returns:
-        str.
-    """
-    return "\n".join(map(markdown_row, [head, ["---"] * len(head), *rows]))
-
-
-def csv_text(rows):
-    """Rows as CSV.
-
-    Args:
-        rows: list of dicts.
-
-    Returns:
-        str; the columns are those of all rows, in order of appearance.
-    """
-    lines = []
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    # `csv` quotes a cell with "\r" only if its lines end with "\r\n".
-    writer = csv.DictWriter(types.SimpleNamespace(write=lines.append), columns)
-    writer.writeheader()
-    writer.writerows(rows)
-    return "".join(line.removesuffix("\r\n") + "\n" for line in lines)

@@ -12,7 +12,8 @@ import sys
 
 from pipelines import command_line
 from pipelines.command_line import UserError
-from pipelines.files import make_folder, reading, whole_digest
+from pipelines.digests import whole_digest
+from pipelines.files import make_folder, reading
 from pipelines.flags import define_flags, parse_flags
 from pipelines.shards import record_scan, shard_files
 from pipelines.shards.shard_manifest import (

@@ -9,9 +9,10 @@ from keras_vitbert.runs.record_errors import reading_images
 from keras_vitbert.trained.finding import find
 from keras_vitbert.trained.loading import open_source
 from pipelines.command_line import UserError
-from pipelines.files import csv_text, write_atomically
+from pipelines.files import write_atomically
 from pipelines.status import doing
 from pipelines.text.casing import case_name, case_of
+from pipelines.text_tables import csv_text
 
 
 def evaluate_saved(path, task_name, given, open_data, strategy, predictions_file=""):

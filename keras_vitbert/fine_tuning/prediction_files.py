@@ -15,13 +15,13 @@ Bytes of a file's name that are not UTF-8 are escaped: `caf\xe9.jpg`.
 
 import csv
 import hashlib
-import io
 import os
 
 from keras_vitbert.runs.run_folder import RunFolder
 from pipelines.command_line import UserError
-from pipelines.files import csv_text, natural, printable, write_atomically
+from pipelines.files import natural, printable, write_atomically
 from pipelines.tasks.labelled_images import LabelledImages
+from pipelines.text_tables import csv_reader, csv_text
 
 FILE = "predictions.csv"
 
@@ -96,5 +96,5 @@ def collect(path, output_dir, summary):
                 f"{folder.path}/{FILE} is not what the trial has written; remove its result.json "
                 "to evaluate it again"
             )
-        rows += [{"seed": seed, **row} for row in csv.DictReader(io.StringIO(own, newline=""))]
+        rows += [{"seed": seed, **row} for row in csv_reader(own, csv.DictReader)]
     write_atomically(path, csv_text(rows))

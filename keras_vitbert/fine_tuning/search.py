@@ -30,10 +30,10 @@ from keras_vitbert.runs.run_lock import held
 from keras_vitbert.runs.run_settings import RunSettings
 from keras_vitbert.training.example_dropout import drops, generator_of
 from pipelines.command_line import Diverged, say
-from pipelines.files import csv_text
 from pipelines.status import counted, doing, duration
 from pipelines.tasks.labelled_images import LabelledImages, require_batch
 from pipelines.text.wordpiece import vocabulary_hash
+from pipelines.text_tables import csv_text
 
 # Settings that make a run do something less often.
 _RARER = {

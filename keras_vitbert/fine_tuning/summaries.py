@@ -8,8 +8,8 @@ from keras_vitbert.fine_tuning.prediction_files import described
 from keras_vitbert.inspection.confusion_picture import confusion_picture
 from keras_vitbert.inspection.image_grid import image_grid
 from keras_vitbert.runs.callbacks import tensorboard_tag
-from pipelines.files import markdown_table
 from pipelines.tasks.labelled_images import LabelledImages
+from pipelines.text_tables import markdown_table
 
 _MOST_IMAGES, _MOST_TEXTS = 32, 30  # wrong examples
 _LETTERS = 400  # characters of a text, at most

@@ -27,9 +27,10 @@ from keras_vitbert.runs.record_errors import reading_images
 from keras_vitbert.runs.run_folder import RunFolder
 from keras_vitbert.training.averages import WeightAverages, averaged
 from pipelines.command_line import Diverged, UserError, say
-from pipelines.files import csv_text, printable
+from pipelines.files import printable
 from pipelines.status import doing, times
 from pipelines.tasks.labelled_images import LabelledImages
+from pipelines.text_tables import csv_text
 
 
 @dataclasses.dataclass(frozen=True)

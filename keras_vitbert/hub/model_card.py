@@ -7,7 +7,7 @@ from keras_vitbert.configs.merges import MASKS, OPTIONS, parts_of
 from keras_vitbert.configs.overrides import flatten
 from keras_vitbert.configs.variants import VARIANTS
 from pipelines.command_line import one_line
-from pipelines.files import markdown_row
+from pipelines.text_tables import markdown_row
 
 FILE = "README.md"
 

@@ -17,7 +17,7 @@ from keras_vitbert.hub.preprocessors import (
 from keras_vitbert.hub.text_classifier import ViTBertTextClassifier
 from keras_vitbert.hub.tokenizer import ViTBertTokenizer
 from pipelines.command_line import UserError, one_line
-from pipelines.files import check_sums
+from pipelines.digests import check_sums
 
 _HEADS = {"image_classifier": "image", "text_classifier": "text", "masked_lm": "mlm"}
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 from tensorboard.plugins.hparams import api_pb2, summary
 
 from keras_vitbert.configs.overrides import flatten
-from pipelines.files import markdown_table
+from pipelines.text_tables import markdown_table
 
 
 class RunTexts(keras.callbacks.Callback):

@@ -2,7 +2,6 @@
 
 import csv
 import functools
-import io
 import os
 
 import tensorflow as tf
@@ -14,6 +13,7 @@ from keras_vitbert.runs.run_folder import RunFolder
 from pipelines.command_line import UserError, one_line
 from pipelines.images.image_decoding import central_crop
 from pipelines.tasks import own_data
+from pipelines.text_tables import csv_reader
 
 _PLACES = ("path", "line", "row")  # columns that name an example
 _TEXTS = ("text", "text_pair")
@@ -66,7 +66,7 @@ class FineTunedRun:
         text = folder.read(FILE) or ""
         rows = [
             row
-            for row in csv.DictReader(io.StringIO(text, newline=""))
+            for row in csv_reader(text, csv.DictReader)
             if row.get("split") == self.summary["split"]
         ]
         if not rows:

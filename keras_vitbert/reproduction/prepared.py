@@ -14,7 +14,8 @@ from keras_vitbert.reproduction.held_out_texts import book_of, write_next, write
 from keras_vitbert.reproduction.running import called, require_done
 from keras_vitbert.runs.run_lock import held_at_last
 from pipelines.command_line import UserError
-from pipelines.files import json_object, whole_digest, write_atomically, written_whole
+from pipelines.digests import whole_digest
+from pipelines.files import json_object, write_atomically, written_whole
 from pipelines.status import doing, say
 from pipelines.text import documents
 

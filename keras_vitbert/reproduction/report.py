@@ -7,7 +7,7 @@ from keras_vitbert.reproduction.cells import AVERAGE, HEADS, IMAGES, PROBE, TEXT
 from keras_vitbert.reproduction.experiments import RAND
 from keras_vitbert.reproduction.results import DIVERGED
 from keras_vitbert.reproduction.statistics import LEVEL, claims, compare, corrected, deviation
-from pipelines.files import markdown_table
+from pipelines.text_tables import markdown_table
 
 
 def page(experiments, results):

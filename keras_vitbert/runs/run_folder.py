@@ -30,7 +30,8 @@ from keras_vitbert.runs import identity
 from keras_vitbert.runs.run_record import checked_record, checked_result, checked_summary
 from keras_vitbert.runs.seals import read_rows, sealed, sealed_rows, unsealed
 from pipelines.command_line import UserError, one_line
-from pipelines.files import csv_text, json_object, make_folder, write_atomically
+from pipelines.files import json_object, make_folder, write_atomically
+from pipelines.text_tables import csv_text
 
 
 class RunFolder:

@@ -5,11 +5,11 @@ holds the CRC-32 of its other cells. Files of an older version have no seal and 
 are.
 """
 
-import csv
 import hashlib
-import io
 import json
 import zlib
+
+from pipelines.text_tables import csv_reader
 
 OF_JSON, OF_ROW = "sha256", "crc32"
 
@@ -74,7 +74,7 @@ def read_rows(text, numbers=True):
         ValueError: a row is not what was written, perhaps cut off.
         csv.Error: it is not CSV.
     """
-    header, *lines = filter(None, csv.reader(io.StringIO(text)))
+    header, *lines = filter(None, csv_reader(text))
     rows = []
     for line in lines:
         if len(line) != len(header) or not text.endswith("\n"):

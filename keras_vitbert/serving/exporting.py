@@ -20,7 +20,8 @@ from keras_vitbert.serving.served_model import FILL_MASK, ServedModel, input_nam
 from keras_vitbert.serving.warmup import WARMUP_FILE, model_config, write_warmup
 from keras_vitbert.trained.finding import exported_versions
 from pipelines.command_line import UserError, one_line
-from pipelines.files import make_folder, write_atomically, write_sums
+from pipelines.digests import write_sums
+from pipelines.files import make_folder, write_atomically
 from pipelines.status import doing
 from pipelines.text import tf_text
 

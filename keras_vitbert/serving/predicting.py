@@ -19,7 +19,7 @@ from keras_vitbert.serving.served_model import (
 from keras_vitbert.trained.finding import find
 from keras_vitbert.trained.loading import open_source
 from pipelines.command_line import UserError, one_line
-from pipelines.files import check_sums
+from pipelines.digests import check_sums
 from pipelines.status import counted
 from pipelines.text import tf_text
 from pipelines.text.wordpiece import MASK

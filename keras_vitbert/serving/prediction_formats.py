@@ -6,7 +6,8 @@ Bytes of a file's name that are not UTF-8 are escaped: `caf\xe9.jpg`.
 import json
 
 from pipelines.command_line import one_line
-from pipelines.files import csv_text, printable
+from pipelines.files import printable
+from pipelines.text_tables import csv_text
 
 FORMATS = ("table", "json", "csv")
 

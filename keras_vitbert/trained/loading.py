@@ -21,7 +21,7 @@ from keras_vitbert.runs.run_folder import RunFolder
 from keras_vitbert.trained.finding import find
 from keras_vitbert.trained.trained_model import CENTRAL_CROP, TrainedModel
 from pipelines.command_line import UserError, say
-from pipelines.files import check_sums
+from pipelines.digests import check_sums
 from pipelines.text.casing import AUTO, is_lower
 from pipelines.text.wordpiece import read_vocabulary, vocabulary_hash
 

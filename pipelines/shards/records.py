@@ -15,7 +15,7 @@ import tensorflow as tf
 from google.protobuf.message import DecodeError
 
 from pipelines.command_line import UserError, say
-from pipelines.files import sampled_digest
+from pipelines.digests import sampled_digest
 from pipelines.shards import record_scan
 from pipelines.shards.record_scan import Damage, Run
 from pipelines.shards.shard_files import matching, shard_prefix
@@ -131,7 +131,7 @@ class RecordFiles:
     def sha256(self):
         """Identifies the content by each file's records, size and ends.
 
-        SHA-256 of these, see `pipelines.files.sampled_digest`. Names and folders do not count.
+        SHA-256 of these, see `pipelines.digests.sampled_digest`. Names and folders do not count.
         """
         places = collections.defaultdict(list)
         for run in self.runs:

@@ -12,7 +12,7 @@ import os
 import numpy as np
 import tensorflow as tf
 
-from pipelines.files import sampled_digest
+from pipelines.digests import sampled_digest
 from pipelines.images import image_sources, jpeg
 from pipelines.images.image_lists import ImageList, entry_file, entry_name, read_entry
 

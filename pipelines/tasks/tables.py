@@ -24,6 +24,7 @@ from typing import Any
 
 from pipelines.command_line import UserError, one_line, say
 from pipelines.files import reading
+from pipelines.text_tables import csv_reader
 
 SUFFIXES = (".tsv", ".csv", ".jsonl", ".ndjson", ".json", ".parquet")
 ROWS_AT_ONCE = 1_000  # of Arrow's tables
@@ -193,7 +194,7 @@ def _open_csv(path):
         say(f"{path}: its columns are separated by semicolons")
 
     def rows():
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+        reader = csv_reader(text, delimiter=delimiter, strict=True)
         last = 0
         while True:
             try:

@@ -10,7 +10,7 @@ from keras_vitbert.fine_tuning.prediction_files import prediction_rows
 from keras_vitbert.fine_tuning.task_data import open_task
 from keras_vitbert.fine_tuning.tasks import TASKS
 from keras_vitbert.fine_tuning.trials import TaskStream
-from pipelines.files import csv_text
+from pipelines.text_tables import csv_text
 from tests.keras_vitbert.fine_tuning.test_summaries import predictions_of
 from tests.keras_vitbert.tiny_tasks import CLASSES, write_images
 

@@ -9,7 +9,7 @@ from keras_vitbert.runs import identity
 from keras_vitbert.runs.run_folder import RunFolder
 from keras_vitbert.runs.seals import read_rows, sealed, sealed_rows, unsealed
 from pipelines.command_line import UserError
-from pipelines.files import csv_text
+from pipelines.text_tables import csv_text
 
 CONTENT = {"steps": 10, "loss": 0.1 + 0.2, "nan": float("nan"), 3: [None, "é"], "deep": {"b": 1}}
 ROWS = [{"step": 4, "loss": 1.5}, {"step": 8, "loss": 0.25, "val_loss": 1e-7}]

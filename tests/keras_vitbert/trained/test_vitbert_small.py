@@ -17,7 +17,7 @@ from keras_vitbert import finetune, predict
 from keras_vitbert.trained.finding import find
 from pipelines import command_line, text_examples
 from pipelines.command_line import EXIT_DONE
-from pipelines.files import check_sums
+from pipelines.digests import check_sums
 from pipelines.shards.records import RecordFiles
 from pipelines.text.wordpiece import write_vocabulary
 from pipelines.text_stream import TextStream

@@ -1,0 +1,90 @@
+"""SHA-256 of files, and of all files of a folder."""
+
+import hashlib
+import os
+
+from pipelines.command_line import UserError
+from pipelines.files import reading, write_atomically
+
+SUMS = "sha256sums.txt"
+_SAMPLED_BYTES = 1 << 16
+
+
+def sampled_digest(path):
+    """A digest that is quick to compute for files of any size.
+
+    Args:
+        path: str, local or `gs://`.
+
+    Returns:
+        str, the SHA-256 of the file's size and of its first and last 64 KiB.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    with reading(path) as (file, size):
+        digest = hashlib.sha256(f"{size}\n".encode())
+        digest.update(file.read(_SAMPLED_BYTES))
+        file.seek(max(size - _SAMPLED_BYTES, 0))
+        digest.update(file.read(_SAMPLED_BYTES))
+    return digest.hexdigest()
+
+
+def whole_digest(path):
+    """The SHA-256 and the size of a file.
+
+    Args:
+        path: str, local or `gs://`.
+
+    Returns:
+        (str, 64 hex digits; int, bytes).
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    digest = hashlib.sha256()
+    with reading(path) as (file, size):
+        while data := file.read(1 << 24):
+            digest.update(data)
+    return digest.hexdigest(), size
+
+
+def write_sums(folder, names=None):
+    """Writes `sha256sums.txt`, the digests of a folder's files in `sha256sum --check`'s format.
+
+    Args:
+        folder: str, local.
+        names: list of str, relative paths; all files below the folder by default.
+    """
+    names = names or [
+        os.path.relpath(os.path.join(parent, name), folder)
+        for parent, _, found in os.walk(folder)
+        for name in found
+    ]
+    lines = (f"{whole_digest(os.path.join(folder, name))[0]}  {name}\n" for name in sorted(names))
+    write_atomically(os.path.join(folder, SUMS), "".join(lines))
+
+
+def check_sums(folder):
+    """Compares the files of a folder with its `sha256sums.txt`, if there is one.
+
+    Args:
+        folder: str, local or `gs://`.
+
+    Raises:
+        UserError: a file is missing or is not what was written.
+    """
+    import tensorflow as tf
+
+    path = os.path.join(folder, SUMS)
+    if not tf.io.gfile.exists(path):
+        return
+    with reading(path) as (file, _):
+        lines = file.read().decode(errors="replace").splitlines()
+    for line in lines:
+        digest, _, name = line.partition("  ")
+        if not name or whole_digest(os.path.join(folder, name))[0] != digest:
+            raise UserError(
+                f"{folder}: {name or 'a file'} is not what {SUMS} says; write the folder again, or "
+                f"remove {SUMS} if you changed it"
+            )

@@ -1,0 +1,35 @@
+import csv
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipelines.text_tables import csv_reader, csv_text, markdown_row
+
+
+def test_cells_of_a_markdown_table_stay_cells():
+    assert (
+        markdown_row(["a|b", "<b>x</b>\n& y", 3]) == r"| a\|b | &lt;b&gt;x&lt;/b&gt; &amp; y | 3 |"
+    )
+
+
+CELL = st.text(st.characters(exclude_categories=["Cs", "Cc"]) | st.sampled_from('\n\r",; ')) | (
+    st.integers()
+)
+
+
+@given(st.lists(st.dictionaries(st.sampled_from("abcde"), CELL, min_size=1), min_size=1))
+def test_tables_are_read_as_they_were_written(rows):
+    text = csv_text(rows)
+    reader = csv_reader(text, csv.DictReader)
+    columns = [name for row in rows for name in row]
+    assert reader.fieldnames == sorted(set(columns), key=columns.index)
+    expected = [{name: str(row.get(name, "")) for name in reader.fieldnames} for row in rows]
+    # A row of nothing but one empty cell is written as "", which is no blank line.
+    assert list(reader) == expected
+
+
+def test_lines_of_a_table_end_as_elsewhere():
+    text = csv_text([{"a": "x\ry", "b": "\r\n"}, {"a": "z" * 131_073}])
+    assert text == 'a,b\n"x\ry","\r\n"\n' + "z" * 131_073 + ",\n"
+    *_, last = csv_reader(text)
+    assert last == ["z" * 131_073, ""]  # one character more than `csv` reads by default

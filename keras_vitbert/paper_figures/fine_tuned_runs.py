@@ -4,18 +4,17 @@ import csv
 import functools
 import os
 
-import tensorflow as tf
-
 from keras_vitbert.fine_tuning.prediction_files import FILE
+from keras_vitbert.fine_tuning.tasks import TASKS
 from keras_vitbert.inspection.sheet import spread
+from keras_vitbert.paper_figures.fine_tuned_images import FineTunedImages
 from keras_vitbert.paper_figures.qualitative_values import TOP, Answer, ImageExample, TextExample
 from keras_vitbert.runs.run_folder import RunFolder
-from pipelines.command_line import UserError, one_line
+from pipelines.command_line import UserError
 from pipelines.images.image_decoding import central_crop
-from pipelines.tasks import own_data
 from pipelines.text_tables import csv_reader
 
-_PLACES = ("path", "line", "row")  # columns that name an example
+_PLACES = ("path", "line", "row", "record")  # columns that name an example
 _TEXTS = ("text", "text_pair")
 _PIXELS = 96  # of an image on the page
 _WORDS = 60  # of a text on the page
@@ -26,7 +25,7 @@ class FineTunedRun:
 
     Args:
         path: str, local or `gs://`.
-        images: str, the folder of the task's data, which holds its images; may be empty.
+        images: str, the folder of the task's data, which holds its images; empty for that of TFDS.
 
     Attributes:
         path: str.
@@ -96,30 +95,17 @@ class FineTunedRun:
         Raises:
             UserError: it cannot be found or read.
         """
-        if "path" not in row:
-            raise UserError(f"{self.path}: its images are not files, so they cannot be shown")
-        if not self.images:
-            raise UserError(
-                f"{self.path}: give the folder of its images with --images, as in "
-                "finetune's --data_dir"
-            )
-        path = os.path.join(self._folder, row["path"])
         try:
-            with tf.io.gfile.GFile(path, "rb") as file:
-                return central_crop(file.read(), _PIXELS, 1.0).numpy()
-        except tf.errors.OpError as error:
-            raise UserError(f"{path}: cannot be read ({one_line(error)}); fix --images") from error
+            return central_crop(self._images.read(row), _PIXELS, 1.0).numpy()
+        except UserError as error:
+            raise UserError(f"{self.path}: {error}") from error
 
     @functools.cached_property
-    def _folder(self):
-        """The folder that the paths of its predictions are relative to."""
-        if not tf.io.gfile.isdir(self.images):
-            raise UserError(f"--images={self.images}: no such folder; fix the path")
-        place = own_data.find_splits(self.images).get(self.summary["split"])
-        if place is None:
-            return self.images
-        path = place.paths[0]
-        return path if tf.io.gfile.isdir(path) else os.path.dirname(path)
+    def _images(self):
+        data = self.record["config"].get("data", {})
+        columns = [data.get(name, "") for name in ("image_column", "label_column")]
+        task = TASKS[self.record["task"]]
+        return FineTunedImages(task, self.summary["split"], self.images, columns)
 
 
 def examples_of(runs, wanted):

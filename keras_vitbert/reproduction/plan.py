@@ -75,8 +75,6 @@ class Planner:
     def examples(self, recipes, seed, seeds):
         """Adds Figure 6, predictions for an image and a text task; returns the unit's name: str.
 
-        Images that are not files, such as those of TFDS, cannot be shown; then it has texts only.
-
         Args:
             recipes: iterable of `Recipe`, to be shown side by side.
             seed: int.
@@ -84,20 +82,20 @@ class Planner:
         """
         tasks, flags = {}, []
         for task in self.scale.tasks:
-            is_shown = task.kind == "text" or any("data_dir" in flag for flag in task.data)
-            if is_shown and task.kind not in tasks:
+            if task.kind not in tasks:
                 tasks[task.kind] = task
                 for recipe in recipes:
                     run = self.fine_tuning(recipe, task, seed, seeds)
                     flags.append(f"--run={{{run}}}")
-        if "images" in tasks:
-            flags += [flag.replace("--data_dir", "--images") for flag in tasks["images"].data]
-        return self._drawing("6", flags, "", seed)
+        data = tasks["images"].data if "images" in tasks else ()
+        others = self._others.get("keras_vitbert.finetune", ())
+        return self._drawing("6", (*flags, *_images_of(data)), "", seed, _images_of(others))
 
-    def _drawing(self, number, flags, of, seed):
+    def _drawing(self, number, flags, of, seed, others=()):
         name = f"figures/{number}{of}-s{seed}"
         self.units[name] = Unit(
             *(name, "keras_vitbert.figures", (f"--figures={number}", *flags), seed),
+            others=others,
             folder_flag="output",
             has_summary=False,
         )
@@ -116,3 +114,10 @@ class Planner:
         arguments = (*arguments, f"--config.seed={seed}")
         others = self._others.get(module, ())
         self.units[name] = Unit(name, module, arguments, seed, rate_of, others, settings)
+
+
+def _images_of(flags):
+    """The `--images` of a figure for the `--data_dir` of a fine-tuning, if there is one."""
+    begin = "--data_dir="
+    folders = (flag.removeprefix(begin) for flag in flags if flag.startswith(begin))
+    return tuple(f"--images={folder}" for folder in folders)

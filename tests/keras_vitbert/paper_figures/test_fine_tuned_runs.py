@@ -1,9 +1,12 @@
 """Figure 6 of fine-tuned runs: their own predictions, beside their own images and texts."""
 
 import csv
+import json
 import shutil
 
 import numpy as np
+import pyarrow
+import pyarrow.parquet
 import pytest
 import tensorflow as tf
 
@@ -12,6 +15,11 @@ from keras_vitbert.paper_figures.drawing import draw_figures
 from keras_vitbert.paper_figures.fine_tuned_runs import FineTunedRun, examples_of
 from keras_vitbert.paper_figures.finished_runs import open_runs
 from pipelines.command_line import UserError
+from pipelines.images.image_record_files import ImageRecordFiles
+from pipelines.shards.records import RecordFiles
+from pipelines.shards.tfrecords import to_example, write_shards
+from pipelines.tasks import tfds_data
+from pipelines.text_tables import csv_text
 from tests.keras_vitbert.paper_figures.artists import by_label, images_of, texts_of
 from tests.keras_vitbert.tiny_runs import summary_of
 from tests.keras_vitbert.tiny_tasks import CLASSES, IMAGES, TEXTS
@@ -47,6 +55,64 @@ def test_images_and_what_is_said_of_them(swept, image_task, drawn):
         np.testing.assert_allclose(example.image.mean((0, 1)), whole[:, 1:15].mean((0, 1)), atol=2)
     sheet = drawn(qualitative_figure.draw, examples, [], ["a", "b"])
     assert len(images_of(sheet)) == 4 and len(by_label(sheet, "image ")) == 8
+
+
+def records_of(folder, rows, pattern, fields):
+    """TFRecord files with the images of predictions, and what names each of them.
+
+    Records go to the files in turn.
+    """
+    encoded, label = fields
+    examples = ({encoded: (folder / r["path"]).read_bytes(), label: n} for n, r in enumerate(rows))
+    write_shards(map(to_example, examples), str(pattern), 2)
+    return [f"{pattern.name}-{n % 2:05}-of-00002:{n // 2}" for n in range(len(rows))]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["records", "tfds", "table"])
+def test_images_that_are_no_files(copied, swept, image_task, tmp_path, kind, monkeypatch):
+    """Those of record files, of TFDS and of a table are the same as those of files."""
+    rows, data = predictions_of(swept), tmp_path / "data"
+    data.mkdir()
+    folder, column = image_task / "validation", "row" if kind == "table" else "record"
+    if kind == "table":
+        cells = [{"bytes": (folder / row["path"]).read_bytes(), "path": None} for row in rows]
+        labels = [row["label"] for row in rows]
+        table = pyarrow.table({"image": cells, "label": labels})
+        pyarrow.parquet.write_table(table, data / "validation.parquet")
+        names = [str(n) for n in range(1, len(rows) + 1)]
+    elif kind == "records":
+        fields = "image/encoded", "image/class/label"
+        records_of(folder, rows, data / "train", fields)
+        names = records_of(folder, rows, data / "validation", fields)
+    else:
+        pattern = data / "flowers" / "x-validation.tfrecord"
+        pattern.parent.mkdir()
+        names = records_of(folder, rows, pattern, ("image", "label"))
+        config = json.loads((copied / "config.json").read_text())
+        del config["sha256"]
+        (copied / "config.json").write_text(json.dumps({**config, "task": "flowers"}))
+        store = ImageRecordFiles(RecordFiles.find(f"{pattern}-*", "x"), 3, "image", "label", 0)
+        monkeypatch.setattr(tfds_data, "open_builder", lambda *arguments: arguments)
+        opened = {(("oxford_flowers102", str(data)), "validation"): store}
+        monkeypatch.setattr(tfds_data, "read_images", lambda *arguments: opened[arguments])
+    stored = [{column: name, **row} for name, row in zip(names, rows, strict=True)]
+    for row in stored:
+        del row["path"]
+    path = copied / summary_of(copied)["model"] / "predictions.csv"
+    path.write_text(csv_text(stored))
+    found = examples_of({"a": FineTunedRun(str(copied), str(data))}, 5)
+    expected = examples_of({"a": FineTunedRun(str(swept), str(image_task))}, 5)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one.image, other.image)
+        assert one.label == other.label
+    path.write_text(csv_text([{**row, column: f"{row[column]}9"} for row in stored]))
+    with pytest.raises(UserError, match="has no single image .* in 'validation'; give finetune's"):
+        examples_of({"a": FineTunedRun(str(copied), str(data))}, 2)
+    with pytest.raises(UserError, match="has no 'validation' in records or tables; give finetune"):
+        config = json.loads((swept / "config.json").read_text())
+        (copied / "config.json").write_text(json.dumps(config))
+        examples_of({"a": FineTunedRun(str(copied), str(image_task))}, 2)
 
 
 def test_texts_and_what_is_said_of_them(text_run, drawn):

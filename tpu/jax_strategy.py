@@ -135,20 +135,19 @@ class JaxStrategy:
         `jax.device_put` would gather every process's copy of each on all devices, to compare them.
         """
         values = [variable.value for variable in variables]
-        own = [n for n, value in enumerate(values) if value.is_fully_addressable]
-        if not own:
+        copies = {n: np.asarray(v) for n, v in enumerate(values) if v.is_fully_addressable}
+        if not copies:
             return values
-        digests = [hashlib.sha256(np.asarray(values[n]).tobytes()).digest() for n in own]
-        of_all = multihost_utils.process_allgather(
-            np.array([list(each) for each in digests], np.uint8)
-        )
-        for n, differs in zip(own, np.ptp(of_all, axis=0).any(axis=-1), strict=True):
+        digests = [hashlib.sha256(copy.tobytes()).digest() for copy in copies.values()]
+        digests = np.frombuffer(b"".join(digests), np.uint8).reshape(len(copies), -1)
+        spread = np.ptp(multihost_utils.process_allgather(digests), axis=0)
+        for n, differs in zip(copies, spread.any(axis=-1), strict=True):
             if differs:
                 raise UserError(
                     f"{variables[n].path} differs between the hosts; give all of them the same "
                     "files, at the same paths"
                 )
-            copy = np.asarray(values[n])
+        for n, copy in copies.items():
             values[n] = jax.make_array_from_callback(copy.shape, shardings[n], copy.__getitem__)
         return values
 

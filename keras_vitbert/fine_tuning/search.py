@@ -223,12 +223,12 @@ def _begin(run):
         run.config,
         pretrained.vocabulary,
         records,
-        identity.FREE_OF_FINE_TUNING,
-        data.classes,
-        {name: identity.data_input(split) for name, split in splits.items()},
-        run.accepted,
-        run.replicas,
-        generator_of(run.strategy) if drops(run.config) else "",
+        free=identity.FREE_OF_FINE_TUNING,
+        classes=data.classes,
+        inputs={name: identity.data_input(split) for name, split in splits.items()},
+        accepted=run.accepted,
+        replicas=run.replicas,
+        dropout_generator=generator_of(run.strategy) if drops(run.config) else "",
     )
     settings.begin(run.folder)
 

@@ -9,6 +9,7 @@ import tensorflow as tf
 from keras_vitbert.fine_tuning.task_data import HELD_OUT
 from pipelines.command_line import UserError, one_line
 from pipelines.files import printable
+from pipelines.images.image_lists import read_bytes
 from pipelines.images.image_record_files import ImageRecordFiles
 from pipelines.shards.records import RecordFiles
 from pipelines.tasks import own_data, tfds_data
@@ -47,9 +48,8 @@ class FineTunedImages:
         if "path" in row:
             path = os.path.join(self._files, row["path"])
             try:
-                with tf.io.gfile.GFile(path, "rb") as file:
-                    return file.read()
-            except tf.errors.OpError as error:
+                return read_bytes(path)
+            except OSError as error:
                 raise UserError(
                     f"{path}: cannot be read ({one_line(error)}); fix --images"
                 ) from error

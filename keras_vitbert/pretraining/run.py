@@ -142,13 +142,13 @@ def pretrain(run, tell=lambda: None, dry_run=False):
         config,
         data.vocabulary if variant.text else None,
         stream.training_records,
-        free_settings(config, variant),
-        classes,
-        inputs,
-        run.accepted,
-        run.replicas,
-        generator_of(run.strategy) if drops(config.model) else "",
-        run.steps_flag,
+        free=free_settings(config, variant),
+        classes=classes,
+        inputs=inputs,
+        accepted=run.accepted,
+        replicas=run.replicas,
+        dropout_generator=generator_of(run.strategy) if drops(config.model) else "",
+        steps_flag=run.steps_flag,
     )
     if summary is not None:
         changes = settings.compare(folder)

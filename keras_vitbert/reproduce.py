@@ -11,9 +11,10 @@ these commands, such as devices and where the data are.
 OUTPUT_DIR gets a folder for each run, `results.json` with the result of each run and how it was
 made, and `results.md` with the tables. Run again, it resumes where it stopped; machines that share
 the folder divide the runs among themselves. A run listed in `results.json` is not repeated, whether
-or not its folder still exists. --repeat=N runs N of the finished fine-tunings (or of the other
-finished runs, if none is a fine-tuning) again, with all that they need, in OUTPUT_DIR/repeated, and
-fails if a number differs.
+or not its folder still exists. If another run reads that folder, it is made again, and numbers that
+differ are named. --repeat=N runs N of the finished fine-tunings (or of the other finished runs, if
+none is a fine-tuning) again, with all that they need, in OUTPUT_DIR/repeated, and fails if a number
+differs.
 
 Exit status: 0 done, 2 bad flag, file or data, 75 stopped by a signal.
 """

@@ -4,12 +4,11 @@ import os
 import random
 from statistics import mean
 
-from keras_vitbert.configs.overrides import flatten
 from keras_vitbert.inspection.probes import RIDGE
 from keras_vitbert.reproduction import cells
 from keras_vitbert.reproduction.experiments import FULL, JOINT, experiments
 from keras_vitbert.reproduction.plan import Planner
-from keras_vitbert.reproduction.results import DONE, Results
+from keras_vitbert.reproduction.results import DONE, Results, differences
 from keras_vitbert.reproduction.running import missing, run_missing
 from keras_vitbert.reproduction.units import DATA, ordered
 from pipelines.command_line import UserError
@@ -17,7 +16,6 @@ from pipelines.files import make_folder
 from pipelines.status import duration
 
 _REPEATED = "repeated"
-_OF_THE_RUN = ("seconds", "command", "versions", "commit")  # these are not results
 _PRETRAIN, _PROBE = "keras_vitbert.pretrain", "keras_vitbert.probe"
 
 
@@ -222,26 +220,6 @@ def _long(seconds):
     """A duration, in days if it is more than two days."""
     days = seconds / 86_400
     return f"{days:,.1f} days" if days > 2 else duration(seconds)
-
-
-def differences(first, second):
-    """How two runs of a unit differ, apart from their time, command, versions and commit.
-
-    Args:
-        first, second: dict, entries of `Results.units`.
-
-    Returns:
-        list of str; empty if all are the same.
-    """
-    flat = [
-        flatten({k: v for k, v in entry.items() if k not in _OF_THE_RUN})
-        for entry in (first, second)
-    ]
-    return [
-        f"{key} was {flat[0].get(key)}, is {flat[1].get(key)}"
-        for key in sorted(flat[0].keys() | flat[1].keys())
-        if flat[0].get(key) != flat[1].get(key)
-    ]
 
 
 def numbers_of(unit, summary):

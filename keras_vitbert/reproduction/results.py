@@ -10,10 +10,12 @@ import os
 import shlex
 import subprocess
 
+from keras_vitbert.configs.overrides import flatten
 from keras_vitbert.runs.identity import versions
 from keras_vitbert.runs.run_lock import held_at_last
 from pipelines.command_line import UserError
 from pipelines.files import json_object, write_atomically
+from pipelines.status import say
 
 SCHEMA = 1
 UNIT = "unit.json"
@@ -21,6 +23,7 @@ LOCKS = "locks"  # a folder for each unit, and for the file of results
 DONE, DIVERGED = "done", "diverged"
 _CODE = (":/keras_vitbert", ":/pipelines", ":/tpu")  # of the repository
 _KEYS = {"digest", "command", "seed", "outcome", "commit"}  # of every entry
+_OF_THE_RUN = ("seconds", "command", "versions", "commit")  # these are not results
 _OUTPUT = "OUTPUT"  # stands for the folder of all units in the commands
 
 
@@ -94,7 +97,9 @@ class Results:
             self._write()
 
     def finish(self, unit, rate, outcome, numbers):
-        """Writes the result of a unit.
+        """Writes the result of a unit; says so if it is not the one already listed.
+
+        A unit that is listed is only made again because others need its folder. Its result stays.
 
         Args:
             unit: `Unit`.
@@ -111,6 +116,8 @@ class Results:
             "versions": versions(),
             "commit": _commit(),
         }
+        if unit.name in self.units and (found := differences(self.units[unit.name], entry)):
+            say(f"{unit.name} was made again, with other numbers: {'; '.join(found)}")
         folder = os.path.join(self.output, unit.name)
         os.makedirs(folder, exist_ok=True)  # a unit that did not run has none
         write_atomically(os.path.join(folder, UNIT), _json(entry))
@@ -134,6 +141,26 @@ class Results:
                 "units": dict(sorted(self.units.items())),
             }
             write_atomically(self.path, _json(content))
+
+
+def differences(first, second):
+    """How two runs of a unit differ, apart from their time, command, versions and commit.
+
+    Args:
+        first, second: dict, entries of `Results.units`.
+
+    Returns:
+        list of str; empty if all are the same.
+    """
+    flat = [
+        flatten({k: v for k, v in entry.items() if k not in _OF_THE_RUN})
+        for entry in (first, second)
+    ]
+    return [
+        f"{key} was {flat[0].get(key)}, is {flat[1].get(key)}"
+        for key in sorted(flat[0].keys() | flat[1].keys())
+        if flat[0].get(key) != flat[1].get(key)
+    ]
 
 
 def _parts(path, content):

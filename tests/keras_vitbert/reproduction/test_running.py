@@ -72,14 +72,27 @@ def test_what_stands_in_results_is_finished_without_its_folder(run):
     assert not os.path.exists(os.path.join(run.output, "pretrain"))
 
 
-def test_a_folder_that_is_needed_again_is_made_again(run):
+def test_a_folder_that_is_needed_again_is_made_again(run, capsys):
     run(UNITS)
     shutil.rmtree(run.output)
     second = unit("finetune/b/vitbert-s0", "pretrain/vitbert-s0")
     results = run([*UNITS, second])
+    assert "made again" not in capsys.readouterr().err
     # The student is read, and for that its teacher; the first fine-tuning is not.
     assert [calls(run, unit) for unit in (TEACHER, STUDENT, FIRST, second)] == [1, 1, 0, 1]
     assert second.name in results.units
+
+
+def test_what_is_made_again_with_other_numbers_is_said(run, capsys):
+    before = run(UNITS)
+    before.units[TEACHER.name]["learning_rate"] = 0.25  # as another machine may have found it
+    with open(before.path, "w") as file:
+        json.dump({"schema": 1, "scale": "sample", "data": {}, "units": before.units}, file)
+    shutil.rmtree(run.output)
+    results = run([*UNITS, unit("finetune/b/vitbert-s0", "pretrain/vitbert-s0")])
+    said = f"{TEACHER.name} was made again, with other numbers: learning_rate was 0.25, is 0.5"
+    assert [line for line in capsys.readouterr().err.splitlines() if "was made" in line] == [said]
+    assert results.units[TEACHER.name]["learning_rate"] == 0.25
 
 
 def test_the_rate_of_another_unit(run):

@@ -70,7 +70,7 @@ def main(argv):
 
     load_tensorflow()
     from keras_vitbert.hub.model_card import model_card
-    from keras_vitbert.runs.identity import origin
+    from keras_vitbert.runs.origin import origin_of
     from keras_vitbert.trained.loading import load
 
     try:
@@ -79,7 +79,7 @@ def main(argv):
         raise UserError(f"--checkpoint={error}") from error
     parts = {"keras_hub": _preset, "hugging_face": _hugging_face, "run": _run}
     what, write, kind, architecture = parts[values.format](trained, values)
-    made_of = origin(trained)
+    made_of = origin_of(trained)
     card = model_card(trained, kind, made_of, architecture)
     _write(values.output_dir, write, trained.network.weights, made_of, card)
     print(f"{what} of {trained.name}: {values.output_dir}")
@@ -133,7 +133,7 @@ def _check_output(path):
 def _write(path, write, weights, made_of, card):
     """Writes the complete folder or nothing."""
     from keras_vitbert.hub.model_card import FILE
-    from keras_vitbert.runs.identity import ORIGIN_FILE
+    from keras_vitbert.runs.origin import ORIGIN_FILE
     from pipelines.digests import write_sums
     from pipelines.files import write_atomically
 

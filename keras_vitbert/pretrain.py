@@ -175,7 +175,7 @@ def report(summary, output_dir):
         summary: dict, the content of `summary.json`.
         output_dir: str, the run's folder.
     """
-    from keras_vitbert.runs.identity import accepted_lines
+    from keras_vitbert.runs.origin import accepted_lines
     from keras_vitbert.runs.progress import advice, shares_line
 
     validation, baseline = summary["validation"], summary["baselines"]

@@ -16,7 +16,7 @@ from keras_vitbert.importing.sources import FINE_TUNED, RUN
 from keras_vitbert.model.backbone import ViTBertBackbone
 from keras_vitbert.model.classifier import build_classifier
 from keras_vitbert.model.transfer import transfer
-from keras_vitbert.runs import identity
+from keras_vitbert.runs.origin import origin_of
 from keras_vitbert.runs.run_folder import RunFolder
 from keras_vitbert.trained.finding import find, own_models
 from keras_vitbert.trained.loading import open_source, vocabulary_of
@@ -44,7 +44,7 @@ class Pretrained:
         vocabulary: list of str, or None.
         case: str, the case of its texts, see `pipelines.text.casing`; None if it is not recorded.
         pooler: `keras.layers.Dense` of a BERT, which initialises a head of that kind; or None.
-        origin: dict, of `keras_vitbert.runs.identity.origin`; empty for random weights.
+        origin: dict, of `keras_vitbert.runs.origin.origin_of`; empty for random weights.
     """
 
     name: str
@@ -176,7 +176,7 @@ def _open_trained(source):
     if trained.vocabulary and not (trained.record and _case(trained.record) is None):
         case = case_name(trained.lower_case)
     rest = model, trained.backbone, trained.vocabulary, case, _pooler(trained.network)
-    return Pretrained(source.label, "", trained.step, sha256, *rest, identity.origin(trained))
+    return Pretrained(source.label, "", trained.step, sha256, *rest, origin_of(trained))
 
 
 def _pooler(network):

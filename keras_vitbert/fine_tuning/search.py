@@ -22,6 +22,7 @@ from keras_vitbert.fine_tuning.tasks import Task
 from keras_vitbert.fine_tuning.trainer import image_layers_of
 from keras_vitbert.fine_tuning.trials import Trial, finished_result, run_trial
 from keras_vitbert.runs import identity
+from keras_vitbert.runs.origin import accepted_lines
 from keras_vitbert.runs.progress import advice, shares_line, summed
 from keras_vitbert.runs.record_errors import reading_images
 from keras_vitbert.runs.run import Run
@@ -181,7 +182,7 @@ def table(summary):
     if summary.get("time"):  # older versions recorded none
         lines.append(f"  {shares_line(summary['time'])}")
         lines += [f"  {line}" for line in advice(summary["time"], _RARER)]
-    lines += identity.accepted_lines(summary)
+    lines += accepted_lines(summary)
     return "\n".join(lines)
 
 

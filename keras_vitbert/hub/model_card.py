@@ -50,7 +50,7 @@ def model_card(trained, kind, origin, architecture=""):
         trained: `keras_vitbert.trained.trained_model.TrainedModel`.
         kind: str, one of `keras_vitbert.hub.presets.available_kinds(trained)`, or `run` for the
             weights of a run.
-        origin: dict, of `keras_vitbert.runs.identity.origin(trained)`.
+        origin: dict, of `keras_vitbert.runs.origin.origin_of(trained)`.
         architecture: str, of transformers, such as `BertModel`; empty for a preset of keras-hub.
 
     Returns:

@@ -16,7 +16,7 @@ from keras_vitbert.paper_figures.fine_tuned_runs import FineTunedRun, examples_o
 from keras_vitbert.paper_figures.finished_runs import Lacking
 from keras_vitbert.paper_figures.qualitative_values import image_examples, text_examples
 from keras_vitbert.paper_figures.sparsity_figure import Sparsities
-from keras_vitbert.runs.identity import made_of
+from keras_vitbert.runs.origin import made_of
 from pipelines.command_line import UserError, say
 from pipelines.files import make_folder, write_atomically
 

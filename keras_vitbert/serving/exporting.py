@@ -15,7 +15,7 @@ import uuid
 import numpy as np
 import tensorflow as tf
 
-from keras_vitbert.runs.identity import ORIGIN_FILE, origin
+from keras_vitbert.runs.origin import ORIGIN_FILE, origin_of
 from keras_vitbert.serving.served_model import FILL_MASK, ServedModel, input_name
 from keras_vitbert.serving.warmup import WARMUP_FILE, model_config, write_warmup
 from keras_vitbert.trained.finding import exported_versions
@@ -71,7 +71,7 @@ def export(trained, output_dir, name="", version=None, top_k=5, base_path=""):
     temporary = os.path.join(folder, f".{version}-{uuid.uuid4().hex}")  # servers ignore this name
     try:
         with doing("writing the model"):
-            _write(served, temporary, name, origin(trained))
+            _write(served, temporary, name, origin_of(trained))
         with doing("reading it back, and comparing its answers"):
             _check(served, temporary, trained.backbone.variable_dtype)
         write_sums(temporary)

@@ -9,7 +9,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_vitbert import convert, predict
-from keras_vitbert.runs import identity
+from keras_vitbert.runs.identity import weights_input
+from keras_vitbert.runs.origin import origin_of
 from keras_vitbert.trained.loading import load
 from pipelines.command_line import run
 from tests.keras_vitbert.importing.stored_models import FIXTURES, image_tokens
@@ -54,10 +55,10 @@ def test_a_run_becomes_a_preset_with_its_card(finished, tmp_path, capsys):
         "texts",
         "classes",
     } <= set(wanted)
-    assert origin["weights_sha256"] == identity.weights_input(theirs.backbone)["sha256"]
+    assert origin["weights_sha256"] == weights_input(theirs.backbone)["sha256"]
     assert f"| images | sha256 `{wanted['images']['sha256'][:12]}` |" in card
     assert str(tmp_path) not in text and os.path.dirname(source) not in text
-    assert identity.origin(ours) == {**origin, "name": "preset", "step": 0, "made_of": origin}
+    assert origin_of(ours) == {**origin, "name": "preset", "step": 0, "made_of": origin}
 
 
 def test_the_command_writes_a_preset(tmp_path, capsys):
@@ -88,7 +89,7 @@ def test_weights_of_a_run_take_its_place(finished, tmp_path, capsys):
     stored = tf.train.load_checkpoint(os.path.join(ours.checkpoint, "state"))
     assert tf.float32 not in stored.get_variable_to_dtype_map().values()
     origin = json.loads(open(os.path.join(folder, "origin.json"), encoding="utf-8").read())
-    assert origin == identity.origin(ours)  # of what is stored, not of what it was rounded from
+    assert origin == origin_of(ours)  # of what is stored, not of what it was rounded from
     for root, _, names in os.walk(folder):
         for name in names:
             with open(os.path.join(root, name), "rb") as file:
@@ -153,7 +154,7 @@ def test_what_a_shared_run_was_made_of_without_its_paths(finished, tmp_path):
         assert "/home/me" not in json.dumps(content)
         assert content["inputs"]["initial_weights"] == {**weights, "path": None}
     assert trained.summary["bad_records"] == [{**bad, "file": "images-train-00000-of-00002"}]
-    made_of = identity.origin(trained)["made_of"]
+    made_of = origin_of(trained)["made_of"]
     assert made_of["inputs"]["initial_weights"] == {"sha256": weights["sha256"]}
 
 

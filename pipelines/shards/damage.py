@@ -13,7 +13,8 @@ import tensorflow as tf
 
 from pipelines.command_line import UserError
 
-_OTHER_COUNT = re.compile(r"Key: (\S+)\.  Can't parse serialized Example: Some")
+# TensorFlow 2.19 says no more than that a field cannot be parsed.
+_OTHER_COUNT = re.compile(r"Key: (\S+)\.  Can't parse serialized Example(: Some|\.)")
 
 
 def without_damaged(source, limit):
@@ -101,7 +102,8 @@ def reason_of(error):
     if asserted:
         return f"{asserted[1]}: {asserted[2]}"
     if counted := _OTHER_COUNT.search(error.message):
-        return f"its field {counted[1]!r} holds more or fewer values than it should"
+        unparsed = "cannot be parsed, or " if counted[2] == "." else ""
+        return f"its field {counted[1]!r} {unparsed}holds more or fewer values than it should"
     text = re.split(r"\[\[\{\{|\[Op:", error.message)[0].strip().splitlines()[-1]
     return re.sub(r"\{\{.*?\}\} ?|.*Iterator::\S+ ", "", text)
 

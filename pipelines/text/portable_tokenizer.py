@@ -34,7 +34,8 @@ _IDEOGRAPHS = (
 class PortableTokenizer:
     """Stands in for `tensorflow_text.FastBertTokenizer` with int32 ids.
 
-    Characters newer than the Unicode version that Python knows may be split differently.
+    Characters newer than the Unicode version that Python or TensorFlow Text knows (2.19: those
+    since Unicode 13) may be split differently.
 
     In a graph it is a `tf.numpy_function`: it runs in this process and cannot be exported.
 

@@ -20,10 +20,11 @@ class Filled:
     Attributes:
         experiment: `keras_vitbert.reproduction.experiments.Experiment`.
         columns: tuple of str.
-        values: nested dict of a row's index, a column and a seed to float. A column computed from
-            others has the seeds that all of them have.
+        values: nested dict of a row's index, a column and a seed to float; also of columns that
+            are not shown. A column computed from others has the seeds that all of them have.
         asked: tuple of str, the columns that answer the questions.
         pretraining: `Filled` of the same rows in pre-training; None if the columns are those.
+        averages: dict of a column that is an average to the tuple of columns that it averages.
     """
 
     experiment: object
@@ -31,6 +32,11 @@ class Filled:
     values: dict[int, dict[str, dict[int, float]]]
     asked: tuple[str, ...] = ()
     pretraining: "Filled | None" = None
+    averages: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+
+    def measured(self, column):
+        """What is measured in a column, whose name may mean other tasks elsewhere: tuple of str."""
+        return self.averages.get(column, (column,))
 
     def estimate(self, place, column):
         """`statistics.Estimate` of a cell, or None if nothing is known."""
@@ -89,6 +95,11 @@ def of_tasks(experiment, results, fine_tuned, probed, tasks, seeds, pretraining=
     Returns:
         `Filled`, with averages as in the paper: of the tasks of a modality, and of both averages.
     """
+    averages = {
+        before + kind: tuple(before + task.name for task in tasks if task.kind == kind)
+        for kind in (TEXT, IMAGES)
+        for before in ("", PROBE)
+    }
     values = {}
     for place, row in enumerate(experiment.rows):
         found = {}
@@ -101,17 +112,13 @@ def of_tasks(experiment, results, fine_tuned, probed, tasks, seeds, pretraining=
                     for seed, entry in entries.items()
                     if entry is not None and entry["outcome"] == DONE
                 }
-        for kind in (TEXT, IMAGES):
-            for before in ("", PROBE):
-                of_kind = [found[before + task.name] for task in tasks if task.kind == kind]
-                found[before + kind] = _means(of_kind)
+        for column, names in averages.items():
+            found[column] = _means([found[name] for name in names])
         found[AVERAGE] = _means([found[TEXT], found[IMAGES]])
         values[place] = found
-    columns = []
-    for kind in (TEXT, IMAGES):
-        columns += [*(task.name for task in tasks if task.kind == kind), kind]
-    asked = (TEXT, IMAGES, *PROBES)
-    return Filled(experiment, (*columns, AVERAGE, *PROBES), values, asked, pretraining)
+    columns = (*averages[TEXT], TEXT, *averages[IMAGES], IMAGES, AVERAGE, *PROBES)
+    averages[AVERAGE] = averages[TEXT] + averages[IMAGES]
+    return Filled(experiment, columns, values, (TEXT, IMAGES, *PROBES), pretraining, averages)
 
 
 def of_blocks(entries):

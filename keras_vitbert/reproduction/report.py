@@ -39,23 +39,24 @@ def page(experiments, results):
 
 
 def deviations(experiments):
-    """The error of the cells of each column, estimated from all trained rows.
+    """The error of the cells of what columns measure, estimated from all trained rows.
 
     Args:
         experiments: list of `keras_vitbert.reproduction.cells.Filled`.
 
     Returns:
-        dict of a column to a `keras_vitbert.reproduction.statistics.Deviation`.
+        dict of what a column measures, see `Filled.measured`, to a
+        `keras_vitbert.reproduction.statistics.Deviation`.
     """
     rows = {}  # a recipe counts once, whatever tables it is in
     for filled in (*experiments, *(one.pretraining for one in experiments if one.pretraining)):
         for place, row in enumerate(filled.experiment.rows):
             if row.recipe is not None and row.recipe.variant == RAND:
                 continue
-            for column in filled.columns:
-                known = rows.setdefault(column, {}).setdefault(row.recipe or row.label, {})
-                known |= filled.values[place][column]
-    return {column: deviation(list(found.values())) for column, found in rows.items()}
+            for column, values in filled.values[place].items():
+                known = rows.setdefault(filled.measured(column), {})
+                known.setdefault(row.recipe or row.label, {}).update(values)
+    return {measured: deviation(list(found.values())) for measured, found in rows.items()}
 
 
 def section(filled, spreads):
@@ -182,6 +183,10 @@ def _trend(filled):
 def _answers(filled, spreads):
     """The questions, each with the claims of the columns, corrected for all of them together."""
     columns = filled.asked
+
+    def spread_of(column):
+        return spreads[filled.measured(column)]
+
     asked, compared = [], []
     for question, *sides in filled.experiment.questions:
         for column in columns:
@@ -191,10 +196,10 @@ def _answers(filled, spreads):
             if set.intersection(*(set(row) for side in rows for row in side)):
                 above, below = map(_called, sides)
                 asked.append((question, column))
-                compared.append(compare(above, rows[0], below, rows[1], spreads[column]))
+                compared.append(compare(above, rows[0], below, rows[1], spread_of(column)))
     if not compared:
         return []
-    freedom = ", ".join(f"{column} {spreads[column].freedom}" for column in columns)
+    freedom = ", ".join(f"{column} {spread_of(column).freedom}" for column in columns)
     count = f"{len(compared)} comparisons on the same seeds, with p-values corrected by Holm"
     if len(compared) == 1:
         count = "One comparison on the same seeds, with its p-value"

@@ -1,5 +1,6 @@
 """Tables and answers of results that were made up, by numbers that were computed apart."""
 
+import itertools
 import re
 from statistics import mean, stdev
 
@@ -117,6 +118,54 @@ def test_averages_are_of_tasks_and_then_of_modalities():
     assert "In pre-training:" in text and "| ViT | 0.7500 |  |  | 0.2500 |  | 1 |" in text
     assert "of other tasks, so that only the order of rows counts:" in text
     assert "which says nothing about other seeds" in text and "Does distillation help?" in text
+
+
+def test_the_error_of_an_average_is_that_of_the_same_tasks():
+    """Text is the mean of two tasks in Table 1, and one of them in the merging ablation."""
+    scale, results, random = SCALES["small"](), Made(), np.random.default_rng(2)
+    planner, filled, cells_of = Planner(scale), [], {}
+    few = [task for task in scale.tasks if task.name in scale.few]
+    assert {task.name for task in few} == {"next", "cifar10"}
+    for name, tasks in (("table1", scale.tasks), ("merging", few)):
+        experiment = experiments({})[name]
+        for row in experiment.rows:
+            for seed, task in itertools.product(range(3), scale.tasks):
+                named = planner.fine_tuning(row.recipe, task, seed, range(3))
+                # Much noise in the one task, little in the other.
+                value = random.normal(scale=0.1 if task.name == "next" else 0.001)
+                entry = results.units.setdefault(named, {"outcome": DONE, "value": value})
+                if row.recipe.variant != "rand":
+                    cells_of[row.recipe, task.name, seed] = entry["value"]
+        filled.append(
+            cells.of_tasks(
+                experiment,
+                results,
+                lambda recipe, task, seed: planner.fine_tuning(recipe, task, seed, range(3)),
+                planner.probing,
+                tasks,
+                range(3),
+            )
+        )
+    found = report.deviations(filled)
+
+    def error_of(experiments, *names):
+        recipes = {row.recipe for one in experiments for row in one.experiment.rows}
+        rows = [
+            [mean(cells_of[recipe, name, seed] for name in names) for seed in range(3)]
+            for recipe in recipes
+            if recipe.variant != "rand"
+        ]
+        left = np.array(rows) - np.mean(rows, 1, keepdims=True)
+        left -= left.mean(0)
+        freedom = (len(rows) - 1) * 2
+        return np.sqrt((left**2).sum() / freedom), freedom
+
+    one, both = found["next",], found["next", "source"]
+    assert (one.value, one.freedom) == pytest.approx(error_of(filled, "next"))
+    assert (both.value, both.freedom) == pytest.approx(error_of(filled[:1], "next", "source"))
+    assert one.value > 1.5 * both.value
+    assert f"text {both.freedom}, images {one.freedom}" in report.section(filled[0], found)
+    assert f"text {one.freedom}, images {one.freedom}" in report.section(filled[1], found)
 
 
 def test_sharing_by_depth():

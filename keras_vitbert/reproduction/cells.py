@@ -36,7 +36,9 @@ class Filled:
 
     def measured(self, column):
         """What is measured in a column, whose name may mean other tasks elsewhere: tuple of str."""
-        return self.averages.get(column, (column,))
+        if column not in self.averages:
+            return (column,)
+        return tuple(name for part in self.averages[column] for name in self.measured(part))
 
     def estimate(self, place, column):
         """`statistics.Estimate` of a cell, or None if nothing is known."""
@@ -100,6 +102,7 @@ def of_tasks(experiment, results, fine_tuned, probed, tasks, seeds, pretraining=
         for kind in (TEXT, IMAGES)
         for before in ("", PROBE)
     }
+    averages[AVERAGE] = (TEXT, IMAGES)
     values = {}
     for place, row in enumerate(experiment.rows):
         found = {}
@@ -114,10 +117,8 @@ def of_tasks(experiment, results, fine_tuned, probed, tasks, seeds, pretraining=
                 }
         for column, names in averages.items():
             found[column] = _means([found[name] for name in names])
-        found[AVERAGE] = _means([found[TEXT], found[IMAGES]])
         values[place] = found
     columns = (*averages[TEXT], TEXT, *averages[IMAGES], IMAGES, AVERAGE, *PROBES)
-    averages[AVERAGE] = averages[TEXT] + averages[IMAGES]
     return Filled(experiment, columns, values, (TEXT, IMAGES, *PROBES), pretraining, averages)
 
 

@@ -1,6 +1,5 @@
 import itertools
 import pathlib
-import re
 import shutil
 
 import numpy as np
@@ -104,11 +103,9 @@ def test_exactly_the_damaged_images_are_left_out(images):
     for number, (_, reason) in BAD.items():
         assert reason in found[number % 2, number // 2]
     assert "image/class/label" in found[0, 10]
-    assert re.fullmatch(
-        "its field 'image/class/label' (cannot be parsed, or )?holds more or fewer values than it "
-        "should",
-        found[0, 11],
-    )
+    unparsed = "cannot be parsed, or " * tf.__version__.startswith("2.19.")
+    reason = f"its field 'image/class/label' {unparsed}holds more or fewer values than it should"
+    assert found[0, 11] == reason
     assert found[0, 0] == "its length is damaged"
     assert "\n" not in "".join(found.values())
     kept = [n for n in (*range(0, COUNT, 2), *range(1, COUNT, 2)) if n not in bad]

@@ -30,15 +30,10 @@ PARQUET = [
 DATASETS = [
     "datasets>=3,<6",  # reads what Hugging Face's `save_to_disk` writes
 ]
-REPRODUCE = [
-    "scikit-learn>=1.4,<2",  # classifiers on frozen features
-    "scipy>=1.13,<2",  # Student's t
-]
 NOTEBOOK = [
     "ipykernel>=6,<8",  # runs docs/first_hour.ipynb
     "nbclient>=0.10,<1",
     "pillow>=10.1,<14",
-    "scikit-learn>=1.4,<2",
 ]
 _TORCHJD = ">=0.18,<0.19"
 # Where there are wheels of what solves UPGrad and DualProj, and NashMTL.
@@ -73,7 +68,6 @@ TEST = [
     *DATASETS,
     *KERAS_CV,  # also an independent RandAugment and its operations
     *NOTEBOOK,
-    *REPRODUCE,
     "hypothesis>=6.100,<7",
     "filelock>=3.12,<4",  # test processes make something once for all
     "grain>=0.2.10,<1",  # keras-hub's test helpers load it
@@ -116,6 +110,8 @@ setup(
         "numpy>=1.26,<3",
         "rich>=13,<16",  # the bar on a terminal; Keras needs it, too
         "safetensors>=0.4.3,<1",  # Hugging Face's weights
+        "scikit-learn>=1.4,<2",  # linear models: what a fine-tuning has to beat, and probes
+        "scipy>=1.13,<2",  # Student's t; scikit-learn needs it, too
         "setuptools<82",  # TensorBoard 2.19 and 2.20 import pkg_resources, which 82 dropped
         "tensorboard>=2.19,<2.22",
         "tensorflow>=2.19,<2.22",
@@ -138,7 +134,6 @@ setup(
         "notebook": NOTEBOOK,
         "parity": PARITY,
         "parquet": PARQUET,
-        "reproduce": REPRODUCE,
         "datasets": DATASETS,
         "keras-cv": KERAS_CV,
         "test": TEST,

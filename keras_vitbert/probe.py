@@ -5,7 +5,7 @@
     python -m keras_vitbert.probe --checkpoint=DIR|rand --task=cifar10|...|rte [--data_dir=DIR]
 
 It takes the checkpoints and data of `keras_vitbert.finetune`, and trains only the two classifiers
-of scikit-learn (`pip install "keras-vitbert[reproduce]"`), on --shots examples of each class.
+of scikit-learn, on --shots examples of each class.
 Exit status: 0 done, 2 bad flag, file or data.
 """
 
@@ -61,11 +61,9 @@ def main(argv):
         from keras_vitbert.fine_tuning.pretrained import open_pretrained
         from keras_vitbert.fine_tuning.probes import FeatureReader, probe_splits
         from keras_vitbert.fine_tuning.task_data import open_task
-        from keras_vitbert.inspection.probes import require_scikit_learn
         from keras_vitbert.runs.record_errors import reading_images
         from pipelines.text.casing import case_of
 
-    require_scikit_learn()
     config = settings.for_devices(
         config, values.tpu is not None, gpu_capabilities(), is_shared(strategy), on_jax
     )

@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from keras_vitbert.configs.checks import require_shares
 from keras_vitbert.fine_tuning import metrics
+from keras_vitbert.fine_tuning.linear_baseline import better_by, linear_baseline
 from keras_vitbert.fine_tuning.pretrained import Pretrained
 from keras_vitbert.fine_tuning.settings import check_executions
 from keras_vitbert.fine_tuning.tasks import Task
@@ -145,6 +146,12 @@ def _trained(run, seeds, rest, selection):
         "time": summed([trial.get("time", {}) for trial in [*trials, *reported]]),
     }
     if run.workers.is_chief:
+        if not task.tfds:  # the user's own data, of which nobody knows what is good
+            with (
+                doing("fitting a linear model for comparison"),
+                reading_images([data.train, *data.tests.values()]),
+            ):
+                summary["linear"] = linear_baseline(data.train, data.tests[summary["split"]])
         folder.write("results.csv", csv_text(list(_rows(_finished_trials(folder.path)))))
         summary = folder.finish(summary)
     return summary
@@ -178,12 +185,30 @@ def table(summary):
                 f"{three['minimum']:>8.4f}{three['maximum']:>8.4f}"
             )
         lines.append(f"  {split:<24}{'':>9}  {'majority':<9}{measures['majority_accuracy']:>8.4f}")
+        if split == summary["split"] and "linear" in summary:
+            lines += [f"  {split:<24}{'':>9}  {line}" for line in _linear(summary)]
     lines.append(f"  over {count} seed{'s' if count > 1 else ''}")
     if summary.get("time"):  # older versions recorded none
         lines.append(f"  {shares_line(summary['time'])}")
         lines += [f"  {line}" for line in advice(summary["time"], _RARER)]
     lines += accepted_lines(summary)
     return "\n".join(lines)
+
+
+def _linear(summary):
+    """How a linear model does on the split that gives the result: list of str."""
+    linear, measures = summary["linear"], summary["splits"][summary["split"]]
+    text = f"{'linear':<9}{linear['accuracy']:>8.4f}  (ridge regression on {linear['inputs']}"
+    if linear["training_examples"] < summary["training_examples"]:
+        text += f" of {linear['training_examples']:,} training examples"
+    better = better_by(linear["accuracy"], measures["accuracy"]["median"], measures["examples"])
+    if better is None:
+        return [f"{text})"]
+    difference, error = better
+    return [
+        f"{text})",
+        f"{'':<9}{difference:>8.4f} +- {error:.4f} better than the fine-tuned model",
+    ]
 
 
 def _read_through(splits, batch):

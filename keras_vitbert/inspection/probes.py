@@ -11,25 +11,9 @@ import dataclasses
 
 import numpy as np
 
-from pipelines.command_line import UserError
-
 NEIGHBOURS = 20
 PENALTIES = tuple(10.0**power for power in range(-3, 6))
 RIDGE, NEAREST = "ridge", "neighbours"
-
-
-def require_scikit_learn():
-    """Refuses to begin without scikit-learn.
-
-    Raises:
-        UserError: it is not installed.
-    """
-    try:
-        import sklearn  # noqa: F401
-    except ImportError as error:
-        raise UserError(
-            'probes need scikit-learn; pip install "keras-vitbert[reproduce]"'
-        ) from error
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -13,7 +13,6 @@ from keras_vitbert.inspection.co_activation import co_activation
 from keras_vitbert.inspection.feature_probes import FeatureProbes
 from keras_vitbert.inspection.gradient_probe import GradientProbe
 from keras_vitbert.inspection.mask_pictures import MaskPictures
-from keras_vitbert.inspection.probes import require_scikit_learn
 from keras_vitbert.inspection.profiling import Profile
 from keras_vitbert.inspection.run_texts import RunTexts, finish_session
 from keras_vitbert.inspection.value_files import read_values, stored_steps
@@ -107,8 +106,6 @@ def pretrain(run, tell=lambda: None, dry_run=False):
     config, variant, folder, data = run.config, run.variant, run.folder, run.data
     began = time.time()
     variants.check_masks(config, variant)
-    if config.probes.interval:
-        require_scikit_learn()
     variants.check_shares(config, variant, run.replicas)
     if layers := image_layers_of(config, variant):
         layers.check()

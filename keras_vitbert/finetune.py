@@ -138,6 +138,8 @@ def _fine_tune(values, task, config, given, strategy, workers):
         config.data.case = case_of(where, pretrained.vocabulary, config.data.case, pretrained.case)
     output_dir = values.output_dir or os.path.join("runs", _label(values, task))
     folder = RunFolder(output_dir, workers.is_chief)
+    record = folder.record()
+    recorded = record and record["config"]
     chosen, pictures = [], None
 
     def fits(config):
@@ -147,13 +149,12 @@ def _fine_tune(values, task, config, given, strategy, workers):
     def choose(store):
         nonlocal pictures
         pictures = recommended.look_at(store)
-        record = folder.record()
         chosen.extend(
             recommended.choose(
                 *(config, pretrained.model, store.count, pictures),
                 replicas=strategy.num_replicas_in_sync,
                 fits=fits,
-                recorded=record and record["config"],
+                recorded=recorded,
             )
         )
 
@@ -165,6 +166,10 @@ def _fine_tune(values, task, config, given, strategy, workers):
         max_length = pretrained.fine_tuned_model("text", config)["max_sequence_length"]
     with doing("opening the data"):
         data = open_data(config, pretrained.vocabulary, max_length, choose=choose)
+    if task.kind == "text":
+        chosen = recommended.choose_for_texts(
+            *(config, pretrained.model, data.train.count, pretrained.has_read), recorded
+        )
     fits(config)
     if parts_are_open:
         config = settings.with_parts(config, task, given, data.train.count)

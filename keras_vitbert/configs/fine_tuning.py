@@ -15,14 +15,17 @@ from keras_vitbert.configs.overrides import flatten
 IMAGES, TEXTS = "images", "texts"
 OLD_TASKS = {"image_folder": IMAGES, "tsv": TEXTS}
 
-# Keys that `keras_vitbert.fine_tuning.recommended` chooses for a user's own images, and the values
+# Keys that `keras_vitbert.fine_tuning.recommended` chooses for a user's own data, and the values
 # that ask for that.
 CHOSEN = {
-    "image_size": 0,
-    "images.crop_area": [],
-    "batch": 0,
-    "steps": 0,
-    "optimizer.learning_rate": 0.0,
+    IMAGES: {
+        "image_size": 0,
+        "images.crop_area": [],
+        "batch": 0,
+        "steps": 0,
+        "optimizer.learning_rate": 0.0,
+    },
+    TEXTS: {"epochs": 0.0, "optimizer.learning_rate": 0.0},
 }
 
 # What a task changes. The steps of the vision tasks are the paper's.
@@ -45,6 +48,11 @@ _OF_TASK = {
             "warmup": 0.1,
             "weight_decay": 0.01,
         },
+    },
+    TEXTS: {
+        "epochs": 0.0,
+        "grid": (3e-5, 1e-4, 3e-4, 1e-3),
+        "optimizer": {"learning_rate": 0.0},
     },
 }
 
@@ -155,5 +163,5 @@ def open_keys(config):
         list of str, dotted keys.
     """
     flat = flatten(config)
-    has_images = "image_size" in flat  # for texts, `steps` may be 0
-    return [key for key, empty in CHOSEN.items() if has_images and flat[key] == empty]
+    chosen = CHOSEN[IMAGES if "image_size" in flat else TEXTS]
+    return [key for key, empty in chosen.items() if flat[key] == empty]

@@ -89,9 +89,10 @@ def _model(run, model):
         name = f"random weights, {run.pretrained.architecture}"
     elif run.pretrained.step:
         name += f", step {run.pretrained.step:,}"
-    return f"{name}: {model['num_layers']} blocks of width {model['hidden_dim']}" + (
-        f", patches of {model['patch_size']} pixels" if run.task.kind == "images" else ""
-    )
+    text = f"{name}: {model['num_layers']} blocks of width {model['hidden_dim']}"
+    if run.task.kind == "images":
+        return f"{text}, patches of {model['patch_size']} pixels"
+    return text if run.pretrained.has_read else f"{text}; it was not trained on text"
 
 
 def _training(run, chosen, trials):
@@ -106,7 +107,7 @@ def _training(run, chosen, trials):
     text = (
         f"{steps:,} steps of {config.batch}: {times} passes; {config.optimizer.name}, {rates}{runs}"
     )
-    keys = ["steps", "batch", *([] if swept else ["optimizer.learning_rate"])]
+    keys = ["steps", "epochs", "batch", *([] if swept else ["optimizer.learning_rate"])]
     flat = flatten(config)
     flags = [f"--config.{key}={flat[key]:g}" for key in keys if key in chosen]
     return text + (f" ({' '.join(flags)})" if flags else "")

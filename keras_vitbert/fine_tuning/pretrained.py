@@ -58,6 +58,11 @@ class Pretrained:
     pooler: keras.layers.Layer | None = None
     origin: dict[str, Any] = dataclasses.field(default_factory=dict)
 
+    @property
+    def has_read(self):
+        """Whether the weights were trained on text."""
+        return self.backbone is not None and self.backbone.vocabulary_size is not None
+
     def classifier(self, kind, num_classes, config):
         """Builds a classifier with these weights.
 
@@ -117,8 +122,7 @@ class Pretrained:
             model["image_size"] = config.image_size
         else:
             longest = model["max_sequence_length"]
-            has_positions = self.backbone is not None and self.backbone.vocabulary_size
-            if has_positions and config.max_length > longest:
+            if self.has_read and config.max_length > longest:
                 raise UserError(
                     f"--config.max_length={config.max_length}: the checkpoint has positions for "
                     f"{longest} tokens; set at most that"

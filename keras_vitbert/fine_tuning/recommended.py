@@ -1,7 +1,7 @@
-"""Settings that follow from a user's own images and from the checkpoint.
+"""Settings that follow from a user's own data and from the checkpoint.
 
-In the config of the task `images`, these keys are empty unless they are given. The values chosen
-for them are recorded, and a resumed run keeps them.
+In the configs of the tasks `images` and `texts`, these keys are empty unless they are given. The
+values chosen for them are recorded, and a resumed run keeps them.
 """
 
 import dataclasses
@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_vitbert.configs.checks import batch_unit
-from keras_vitbert.configs.fine_tuning import CHOSEN, open_keys
+from keras_vitbert.configs.fine_tuning import CHOSEN, IMAGES, TEXTS, open_keys
 from keras_vitbert.configs.overrides import flatten
 from keras_vitbert.runs.record_errors import reading_images
 from pipelines.command_line import UserError
@@ -23,6 +23,13 @@ _FINER = 384 / 224  # the paper pre-trains at 224 pixels and fine-tunes at 384
 # The learning rate of AdamW times the width of the encoder: 1e-3 for the sample's 128, 1.7e-4 for
 # the base model's 768. As in Yang et al. 2022, the best rate falls as the width grows.
 _RATE = 0.128
+# The same for a checkpoint that was trained on text: 5e-5 for BERT-base, 3e-4 for the sample's
+# width, as Turc et al. 2019 found for BERTs of all sizes. Other weights need _RATE on texts, too.
+_TEXT_RATE = 0.0384
+# Few texts are read more often, as Mosbach et al. 2021 advise: until as many were read as this, but
+# in at most so many passes. The lower bound is BERT's.
+_TEXTS_READ = 24_000
+_TEXT_PASSES = 3, 20
 _LOOKED_AT = 64  # images
 
 
@@ -69,7 +76,7 @@ def look_at(store):
 
 
 def choose(config, model, count, pictures, replicas=1, fits=lambda config: None, recorded=None):
-    """Fills in the open keys of a config.
+    """Fills in the open keys of a config for images.
 
     Args:
         config: `ConfigDict` of fine-tuning on images; changed.
@@ -84,10 +91,7 @@ def choose(config, model, count, pictures, replicas=1, fits=lambda config: None,
         list of str, the keys that were filled in.
     """
     keys = open_keys(config)
-    known = flatten(recorded or {})
-    for key in keys:
-        if key in known:
-            config.update_from_flattened_dict({key: _as(CHOSEN[key], known[key])})
+    _restore(config, recorded, CHOSEN[IMAGES])
     if "image_size" in (left := open_keys(config)):
         config.image_size = _image_size(model, pictures.side)
     if "images.crop_area" in left:
@@ -106,8 +110,46 @@ def choose(config, model, count, pictures, replicas=1, fits=lambda config: None,
         least, most = _STEPS
         config.steps = int(np.clip(round(_PASSES * count / config.batch), least, most))
     if "optimizer.learning_rate" in left:
-        config.optimizer.learning_rate = float(f"{_RATE / model['hidden_dim']:.1e}")
+        config.optimizer.learning_rate = _rate(_RATE, model)
     return keys
+
+
+def choose_for_texts(config, model, count, has_read, recorded=None):
+    """Fills in the open keys of a config for texts.
+
+    Args:
+        config: `ConfigDict` of fine-tuning on texts; changed.
+        model: dict, the `model` section of the checkpoint.
+        count: int, training texts.
+        has_read: bool, whether the checkpoint was trained on text.
+        recorded: dict, the config of the run that is resumed, or None.
+
+    Returns:
+        list of str, the keys that were filled in.
+    """
+    keys = open_keys(config)
+    _restore(config, recorded, CHOSEN[TEXTS])
+    left = open_keys(config)
+    least, most = _TEXT_PASSES
+    if "epochs" in left:
+        config.epochs = float(np.clip(round(_TEXTS_READ / count), least, most))
+    if config.steps and "epochs" in keys:  # then it has no effect
+        keys.remove("epochs")
+    if "optimizer.learning_rate" in left:
+        config.optimizer.learning_rate = _rate(_TEXT_RATE if has_read else _RATE, model)
+    return keys
+
+
+def _restore(config, recorded, chosen):
+    """Sets the open keys that a recorded config has."""
+    known = flatten(recorded or {})
+    for key in open_keys(config):
+        if key in known:
+            config.update_from_flattened_dict({key: _as(chosen[key], known[key])})
+
+
+def _rate(base, model):
+    return float(f"{base / model['hidden_dim']:.1e}")
 
 
 def _as(empty, value):

@@ -320,7 +320,12 @@ def results_of(folder):
 
 def test_an_execution_must_divide_the_steps_of_the_data(text_flags, tmp_path, capsys):
     """30 texts in batches of 4 are 22 steps in three passes, 20 while a tenth is held out."""
-    flags = [*text_flags, "--config.steps=0", f"--output_dir={tmp_path / 'run'}"]
+    flags = [
+        *text_flags,
+        "--config.steps=0",
+        "--config.epochs=3",
+        f"--output_dir={tmp_path / 'run'}",
+    ]
     flags += ["--config.steps_per_epoch=4", "--config.steps_per_execution=4", "--sweep"]
     assert finetune(*flags) == EXIT_BAD_INPUT
     message = "steps_per_execution=4: must be a divisor of the steps, which are 22 by the data"

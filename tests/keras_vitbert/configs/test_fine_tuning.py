@@ -40,10 +40,16 @@ def test_recipes(name):
     if task.kind == "images":
         wanted |= {"images.mixup": 0.0, "images.cutmix": 0.0, "images.randaugment": [0, 9]}
     if name == "images":  # what follows from them is empty; AdamW takes fewer steps than SGD
-        wanted |= {**fine_tuning.CHOSEN, "optimizer.name": "adamw", "optimizer.weight_decay": 0.01}
+        wanted |= {
+            **fine_tuning.CHOSEN["images"],
+            "optimizer.name": "adamw",
+            "optimizer.weight_decay": 0.01,
+        }
         wanted["grid"] = [1e-4, 3e-4, 1e-3, 3e-3]
+    if name == "texts":
+        wanted |= {**fine_tuning.CHOSEN["texts"], "grid": [3e-5, 1e-4, 3e-4, 1e-3]}
     assert {key: flat[key] for key in wanted} == wanted
     if name in STEPS:
         assert flat["steps"] == STEPS[name]
-    if task.kind == "text":
+    if task.kind == "text" and name != "texts":
         assert steps_of(config, 392_702) == round(3 * 392_702 / flat["batch"])

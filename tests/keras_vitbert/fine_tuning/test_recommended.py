@@ -1,4 +1,4 @@
-"""What is chosen for a user's own images, and what is told of it."""
+"""What is chosen for a user's own data, and what is told of it."""
 
 import numpy as np
 import pytest
@@ -92,3 +92,39 @@ def test_images_are_looked_at(tmp_path):
 def test_wider_models_learn_at_a_lower_rate():
     rates = [chosen(model, 28)[0].optimizer.learning_rate for model in (SAMPLE, PAPER)]
     assert rates == [1e-3, 1.7e-4]
+
+
+def chosen_for_texts(model, count, has_read, changes=(), recorded=None):
+    config = fine_tuning.get_config("texts", "text")
+    config.update_from_flattened_dict(dict(changes))
+    check_config(config, TASKS["texts"])
+    keys = recommended.choose_for_texts(config, model, count, has_read, recorded)
+    check_config(config, TASKS["texts"])
+    assert not fine_tuning.open_keys(config)
+    return config, keys
+
+
+def test_a_base_bert_on_many_texts_has_the_recipe_of_bert():
+    config, _ = chosen_for_texts(PAPER, 100_000, has_read=True)
+    assert (config.optimizer.learning_rate, config.epochs) == (5e-5, 3.0)
+
+
+def test_fewer_texts_are_read_more_often():
+    passes = [chosen_for_texts(PAPER, n, True)[0].epochs for n in (100, 4_000, 6_000, 10**6)]
+    assert passes == sorted(passes, reverse=True) and passes[0] > passes[-1] == 3.0
+
+
+def test_what_has_not_read_learns_faster():
+    rates = [chosen_for_texts(SAMPLE, 1_000, known)[0].optimizer.learning_rate for known in (0, 1)]
+    assert rates[0] > rates[1]
+
+
+def test_choices_for_texts_that_are_given_or_recorded_stay():
+    given = {"epochs": 2.5, "optimizer.learning_rate": 7e-4}
+    config, keys = chosen_for_texts(SAMPLE, 1_000, True, given)
+    assert {key: flatten(config)[key] for key in given} == given and not keys
+    config, keys = chosen_for_texts(SAMPLE, 1_000, True, {"steps": 9})
+    assert keys == ["optimizer.learning_rate"]  # the passes follow from the steps
+    config, _ = chosen_for_texts(SAMPLE, 1_000, True)
+    again, keys = chosen_for_texts(PAPER, 9, False, recorded=config.to_dict())
+    assert flatten(again) == flatten(config) and len(keys) == 2

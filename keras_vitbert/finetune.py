@@ -116,8 +116,10 @@ def _fine_tune(values, task, config, given, strategy, workers):
         max_bad_records=values.max_bad_records,
         files=tasks.files_of(values),
     )
+    output_dir = values.output_dir or os.path.join("runs", _label(values, task))
     if values.predictions:
-        check_output_file(values.predictions, "predictions")
+        run = "" if values.evaluate_only else output_dir
+        check_output_file(values.predictions, "predictions", tasks.inputs_of(values, task), run)
     policy = policy_of(values)
     if values.evaluate_only:
         predictions = values.predictions if workers.is_chief else ""
@@ -136,7 +138,6 @@ def _fine_tune(values, task, config, given, strategy, workers):
     if task.kind == "text":
         where = values.vocabulary or values.checkpoint
         config.data.case = case_of(where, pretrained.vocabulary, config.data.case, pretrained.case)
-    output_dir = values.output_dir or os.path.join("runs", _label(values, task))
     folder = RunFolder(output_dir, workers.is_chief)
     record = folder.record()
     recorded = record and record["config"]

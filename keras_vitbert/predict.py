@@ -19,6 +19,7 @@ import shutil
 import sys
 
 from keras_vitbert.serving.prediction_formats import FORMATS, as_text
+from pipelines import images
 from pipelines.command_line import UserError, load_tensorflow, quiet_loading, run, say
 from pipelines.flags import define_flags, parse_flags
 from pipelines.status import doing
@@ -76,7 +77,13 @@ def main(argv):
         remembered = columns_of(values.checkpoint)
         items = prediction_inputs.table_items(values.file, columns, remembered)
     if values.output:
-        check_output_file(values.output, "output")
+        inputs = [values.checkpoint, values.file]
+        # A table may stand beside the images of a folder.
+        if values.image and (
+            not tf.io.gfile.isdir(values.image) or values.output.lower().endswith(images.SUFFIXES)
+        ):
+            inputs.append(values.image)
+        check_output_file(values.output, "output", inputs)
     with doing(f"opening {values.checkpoint}"):
         functions = open_functions(values.checkpoint, values.top_k)
     # Images are predicted in parts, as there may be a million of them.

@@ -24,13 +24,14 @@ import shlex
 import sys
 
 from pipelines.command_line import UserError, load_tensorflow, quiet_loading, run
-from pipelines.files import check_no_folder, make_folder, write_atomically
+from pipelines.files import check_no_folder, check_no_input, make_folder, write_atomically
 from pipelines.flags import define_flags, parse_flags
 from pipelines.status import say
 
 SCALES = ("sample", "small", "paper")
 _TABLES, _FIGURES, _ABLATIONS = ("1", "2", "3"), ("2", "3", "4", "5", "6"), ("merging",)
 _COMMANDS = ("pretrain", "finetune", "probe")
+_DATA = ("cifar10", "books", "bert", "vit")
 
 
 def main(argv):
@@ -75,6 +76,7 @@ def main(argv):
         raise UserError(f"--results={results}: its page is written there; give a name in .json")
     others = {f"keras_vitbert.{name}": _words(name, values[name].value) for name in _COMMANDS}
     load_tensorflow()
+    check_no_input(results, "results", [values[name].value for name in _DATA])
     check_no_folder(results, "results")
     with quiet_loading():
         from keras_vitbert.reproduction.reproducing import Reproduction

@@ -70,18 +70,45 @@ def make_folder(path, flag):
         ) from error
 
 
-def check_output_file(path, flag):
+def check_output_file(path, flag, inputs=(), run=""):
     """Refuses an output file that cannot be written, before hours of work; makes its folder.
 
     Args:
         path: str, local or `gs://`.
         flag: str, the flag that holds it, for messages.
+        inputs, run: as in `check_no_input`.
 
     Raises:
-        UserError: its folder cannot be made or written to, or it is a folder itself.
+        UserError: its folder cannot be made or written to, it is a folder itself, or it would
+            overwrite an input.
     """
+    check_no_input(path, flag, inputs, run)
     check_no_folder(path, flag)
     make_folder(os.path.dirname(path) or ".", flag)
+
+
+def check_no_input(path, flag, inputs, run=""):
+    """Refuses an output file that is an input of the command, or lies in an input folder.
+
+    Args:
+        path, flag: as in `check_output_file`.
+        inputs: iterable of str, files and folders; what does not exist is another name, such as
+            that of a model, and is left out.
+        run: str, the folder of the command's own run, which need not exist; none if empty.
+
+    Raises:
+        UserError: it is or does.
+    """
+    folder, name = os.path.split(path)
+    # A link is replaced itself, but who names one means the file behind it.
+    places = os.path.join(os.path.realpath(folder), name), os.path.realpath(path)
+    there = [one for one in inputs if one and ("://" in one or os.path.exists(one))]
+    for one in [*there, *([run] if run else [])]:
+        real = os.path.realpath(one)
+        if any(place == real or place.startswith(os.path.join(real, "")) for place in places):
+            raise UserError(
+                f"--{flag}={path}: would overwrite {one}, or write in it; give another file"
+            )
 
 
 def check_no_folder(path, flag):

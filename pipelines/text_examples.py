@@ -21,12 +21,15 @@ pairs without masks, and the training stream masks them anew in every epoch.
 import dataclasses
 import hashlib
 import itertools
+import os
 import sys
 
 from pipelines import command_line
 from pipelines.command_line import MAX_SEED, UserError
+from pipelines.files import check_no_input
 from pipelines.flags import define_flags
 from pipelines.jobs import shard_job
+from pipelines.shards.shard_files import shard_path
 from pipelines.shards.shard_manifest import TEXT_EXAMPLES
 from pipelines.text import documents as document_files
 from pipelines.text import wordpiece
@@ -191,6 +194,12 @@ def main(argv):
         len(units),
         "units of --unit_megabytes",
     )
+    read = {part.file for unit in units for part in unit.parts}
+    names = set(map(os.path.basename, read))
+    for shard in range(shards):
+        path = shard_path(values.output, shard, shards)
+        if os.path.basename(path) in names:
+            check_no_input(path, "output", read)
     shard_job.run_job(
         TextExamplesJob(values.documents, units, tuple(vocabulary), not values.cased, settings),
         values.output,

@@ -92,6 +92,8 @@ def main(argv):
             "give another name, or --overwrite"
         )
     units = documents.find_units(values.documents, unit_bytes=_UNIT_BYTES)
+    read = {part.file for unit in units for part in unit.parts}
+    files.check_no_input(values.output, "output", read)
     files.make_folder(os.path.dirname(values.output) or ".", "output")
     started = time.monotonic()
     tokens = learn_vocabulary(

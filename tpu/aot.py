@@ -15,6 +15,7 @@ divided into. Exit status: 0 if the run fits, 2 if it does not or if a flag is w
 """
 
 import json
+import os
 import sys
 
 from keras_vitbert.configs import variants
@@ -109,7 +110,7 @@ def main(argv):
     slice_, subject, other = read(values, config, given, on_jax)
     if not sizes:
         check_installed()
-    _load(values)
+    _load(values, values.architecture, *filter(os.path.isfile, [values.config or ""]))
     return _on_gpus(values, subject, sizes) if sizes else _on_tpu(values, subject, slice_, other)
 
 
@@ -119,17 +120,17 @@ def _own(name, argv):
     flags.parse_flags(values, argv, __doc__, required=("tpu",))
     slice_ = find_slice(values.tpu)
     check_installed()
-    _load(values)
+    _load(values, name.partition(":")[0].replace(".", "/") + ".py")
     step = OwnStep(name)
     batch, units = {"examples": step.examples}, {"examples": slice_.replicas}
     subject = Subject(name, batch, {"examples": "examples"}, units, 0, 0, step.programs)
     return _on_tpu(values, subject, slice_)
 
 
-def _load(values):
+def _load(values, *inputs):
     load_tensorflow()
     if values.json:
-        check_output_file(values.json, "json")
+        check_output_file(values.json, "json", inputs)
 
 
 def _on_tpu(values, subject, slice_, other=None):

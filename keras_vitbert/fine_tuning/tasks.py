@@ -125,6 +125,30 @@ def files_of(values):
     return {split: path for split, path in given.items() if path}
 
 
+def inputs_of(values, task):
+    """What the flags name to be read: checkpoint, architecture, vocabulary and data.
+
+    Args:
+        values: `absl.flags.FlagValues` of `keras_vitbert.finetune`.
+        task: `Task`.
+
+    Returns:
+        list of str, files and folders; some may be empty, or names of another kind.
+
+    Raises:
+        UserError: data are missing or ambiguous.
+    """
+    files = files_of(values)
+    named = [values.checkpoint, values.architecture, values.vocabulary, *files.values()]
+    if task.tfds:
+        return [*named, values.data_dir]
+    places = own_data.find_splits(values.data_dir, files).values()
+    # A folder of tables holds other files too.
+    if any(place.form in (own_data.RECORDS, own_data.SAVED) for place in places):
+        named.append(values.data_dir)
+    return [*named, *(path for place in places for path in place.paths)]
+
+
 def _recorded_task(folder):
     """The task of a local run of fine-tuning, or None."""
     try:

@@ -1,6 +1,7 @@
 """Bad calls of `finetune`: exit status 2, one line that names culprit and fix, nothing written."""
 
 import json
+import pathlib
 import re
 import shutil
 import subprocess
@@ -9,10 +10,12 @@ import sys
 import pytest
 
 from pipelines.command_line import EXIT_BAD_INPUT
-from tests.keras_vitbert.tiny_runs import content_of
+from tests.keras_vitbert.tiny_runs import content_of, files_below
 from tests.keras_vitbert.tiny_tasks import IMAGE_FLAGS, TEXT_FLAGS, finetune
 from tests.marks import slow
 from tests.said import without_status
+
+SAVED = pathlib.Path(__file__).parent / "trained" / "saved"
 
 
 @pytest.fixture
@@ -73,6 +76,25 @@ def test_classes_of_images(refused, images):
 def test_a_file_of_predictions_that_is_a_folder(refused, texts, tmp_path):
     for path in (tmp_path, f"{tmp_path}/new/"):
         refused(*texts[1], f"--predictions={path}", message="predictions=.*: is a folder; give")
+
+
+def test_predictions_do_not_overwrite_what_they_come_from(refused, texts, tmp_path):
+    folder, flags = texts
+    run, checkpoint = tmp_path / "run", tmp_path / "checkpoint"
+    shutil.copytree(SAVED / "fine_tuned_texts", checkpoint)
+    single = ["--task=texts", f"--train={folder / 'train.tsv'}", *TEXT_FLAGS]
+    evaluation = ["--evaluate_only", "--output_dir=", f"--data_dir={folder}"]
+    before = files_below(folder), files_below(checkpoint)
+    for culprit, output, given in (
+        (folder / "train.tsv", folder / "train.tsv", single),
+        (folder / "dev.tsv", folder / "dev.tsv", flags),
+        (run, run / "results.csv", flags),
+        (checkpoint, checkpoint / "vocabulary.txt", [*flags, f"--checkpoint={checkpoint}"]),
+        (checkpoint, checkpoint / "new.csv", [*evaluation, f"--checkpoint={checkpoint}"]),
+    ):
+        message = f"^error: --predictions={output}: would overwrite {culprit}, "
+        refused(*given, f"--predictions={output}", message=message)
+    assert (files_below(folder), files_below(checkpoint)) == before
 
 
 def test_architectures(refused, finished, texts, tmp_path):

@@ -198,6 +198,34 @@ def test_images_of_a_folder_that_cannot_be_read_are_left_out(
 
 
 @pytest.mark.parametrize(
+    "output, flags",
+    [
+        ("table.csv", ["--checkpoint=text", "--file={folder}/table.csv"]),
+        ("b.jpg", ["--checkpoint=vitbert", "--image={folder}/b.jpg"]),
+        ("b.jpg", ["--checkpoint=vitbert", "--image={folder}"]),
+        ("run/config.json", ["--checkpoint={folder}/run", "--text=a"]),
+    ],
+)
+def test_the_output_does_not_overwrite_what_it_comes_from(run, tmp_path, output, flags):
+    (tmp_path / "run").mkdir()
+    contents = {"table.csv": b"text,label\na,b\n", "b.jpg": JPEG, "run/config.json": b"{}"}
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    flags = [flag.format(folder=tmp_path) for flag in flags]
+    status, out, err = run(*flags, f"--output={tmp_path / output}")
+    [error] = without_status(err)
+    assert (status, out) == (2, "") and f"--output={tmp_path / output}: would overwrite" in error
+    assert {name: (tmp_path / name).read_bytes() for name in contents} == contents
+
+
+def test_a_table_may_stand_beside_the_images(run, tmp_path):
+    (tmp_path / "b.jpg").write_bytes(JPEG)
+    flags = f"--image={tmp_path}", "--format=csv", f"--output={tmp_path / 'answers.csv'}"
+    assert run("--checkpoint=vitbert", *flags)[0] == 0
+    assert len((tmp_path / "answers.csv").read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize(
     "flags, complaint",
     [
         (["--checkpoint=vitbert", "--text=[MASK]\udcff"], "is not UTF-8"),

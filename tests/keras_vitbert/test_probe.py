@@ -10,6 +10,7 @@ import pytest
 from keras_vitbert import probe
 from pipelines.command_line import EXIT_BAD_INPUT, EXIT_DONE, run
 from tests.keras_vitbert.importing.stored_models import FIXTURES
+from tests.keras_vitbert.tiny_runs import files_below
 
 SAVED = pathlib.Path(__file__).parent / "trained" / "saved"
 
@@ -55,6 +56,15 @@ def test_a_bert_on_images(image_task, capsys):
     flags = (f"--checkpoint={FIXTURES / 'bert'}", f"--data_dir={image_task}", "--shots=1")
     assert call(*flags, "--draws=1") == EXIT_DONE
     assert capsys.readouterr().out.splitlines()[-1].startswith("| validation | 1 | ")
+
+
+def test_the_summary_of_a_run_is_not_overwritten(text_task, tmp_path, capsys):
+    shutil.copytree(SAVED / "fine_tuned_texts", tmp_path / "run")
+    before = files_below(tmp_path / "run")
+    flags = (f"--checkpoint={tmp_path / 'run'}", f"--data_dir={text_task}", "--shots=0")
+    assert call(*flags, f"--output_dir={tmp_path / 'run'}") == EXIT_BAD_INPUT
+    assert f"would overwrite {tmp_path / 'run'}" in capsys.readouterr().err.splitlines()[-1]
+    assert files_below(tmp_path / "run") == before
 
 
 def test_an_image_that_does_not_decode(image_task, tmp_path, capsys):

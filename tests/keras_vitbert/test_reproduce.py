@@ -49,12 +49,14 @@ def called(command, lock):
         (["--all", "--results=empty.json"], r"empty.json: cannot be read \(keys are missing\)"),
         (["--all", "--results=page.md"], "--results=page.md: its page is written there"),
         (["--all", "--results=."], "--results=.: is a folder"),
+        (["--all", "--bert=bert", "--results=bert/x.json"], "x.json: would overwrite bert"),
         (["--all", "--output_dir=gs://bucket/out"], "--output_dir=gs://.* or a mounted bucket"),
         (["--all", "--probe=--x='a"], "--probe=--x='a: No closing quotation; quote it"),
     ],
 )
 def test_bad_input(flags, message, capfd, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "bert").mkdir()
     (tmp_path / "damaged.json").write_text("{")
     (tmp_path / "small.json").write_text(json.dumps({"schema": 1, "scale": "small"}))
     (tmp_path / "empty.json").write_text(json.dumps({"schema": 1, "scale": "sample"}))

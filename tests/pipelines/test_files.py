@@ -5,7 +5,13 @@ import tensorflow as tf
 
 from pipelines import files
 from pipelines.command_line import UserError
-from pipelines.files import json_object, make_folder, open_binary, write_atomically
+from pipelines.files import (
+    check_output_file,
+    json_object,
+    make_folder,
+    open_binary,
+    write_atomically,
+)
 
 
 @pytest.mark.parametrize("prefix", ["", "ram://files"])
@@ -43,6 +49,47 @@ def test_folders_are_made_and_left_empty(tmp_path):
     for path in ("/proc/nowhere", tmp_path / "file" / "below"):
         with pytest.raises(UserError, match=rf"^--output_dir={path}: cannot be written to \(.+\)"):
             make_folder(str(path), "output_dir")
+
+
+@pytest.fixture
+def inputs(tmp_path, monkeypatch):
+    """In the working folder: a table, a folder of data, links to both, and a run to be made."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    for name in ("table.csv", "data/train.csv", "tables.csv", "data.csv"):
+        (tmp_path / name).write_text("text,label\n")
+    os.symlink("table.csv", "link.csv")
+    os.symlink("data", "linked")
+    return ["table.csv", "", None, str(tmp_path / "data"), "small"]
+
+
+@pytest.mark.parametrize(
+    ("output", "culprit"),
+    [
+        ("table.csv", "table.csv"),
+        ("data/../table.csv", "table.csv"),
+        ("link.csv", "table.csv"),
+        ("data/train.csv", "data"),
+        ("data/new/x.csv", "data"),
+        ("linked/new.csv", "data"),
+        ("runs/mine/results.csv", "runs/mine"),
+        ("gs://bucket/runs/x.csv", "gs://bucket/runs"),
+    ],
+)
+def test_an_output_that_is_an_input_is_refused(tmp_path, inputs, output, culprit):
+    inputs.append("gs://bucket/runs/")
+    before = sorted(tmp_path.rglob("*"))
+    for path in (output, output if "://" in output else str(tmp_path / output)):
+        with pytest.raises(UserError, match=f"^--output={path}: would overwrite .*{culprit}"):
+            check_output_file(path, "output", inputs, "runs/mine")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_outputs_beside_the_inputs(tmp_path, inputs):
+    """A file that is there is replaced; `small` is a name, of which there is no file."""
+    for output in ("tables.csv", "data.csv", "runs/mine.csv", "runs/mine2/x.csv", "small/x.csv"):
+        check_output_file(output, "output", inputs, "runs/mine")
+    assert (tmp_path / "runs").is_dir() and not (tmp_path / "runs" / "mine").exists()
 
 
 def test_two_commands_may_try_a_folder_at_a_time(tmp_path, monkeypatch):

@@ -3,6 +3,7 @@ import itertools
 import json
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 
@@ -164,6 +165,18 @@ def test_bad_documents(corpus, tmp_path, capfd):
     (tmp_path / "cased.txt").write_text("\n".join([*SPECIAL_TOKENS, "The"]))
     assert command(corpus, f"--output={tmp_path}/t", f"--vocabulary={tmp_path}/cased.txt") == 2
     assert "'The', so it is cased; give --cased" in capfd.readouterr().err
+
+
+def test_documents_are_not_overwritten(corpus, tmp_path, capfd):
+    """Google's BERT has no manifest that would tell documents from examples."""
+    for place in range(2):
+        shutil.copy(corpus / f"docs-{place}", tmp_path / f"docs-0000{place}-of-00002")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    flags = f"--documents={tmp_path}/docs-*-of-*", f"--output={tmp_path}/docs"
+    assert command(corpus, *flags) == 2
+    assert f"{tmp_path}/docs-00000-of-00002: would overwrite" in capfd.readouterr().err
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert command(corpus, *flags, f"--output={tmp_path}/examples") == 0
 
 
 def test_help_answers_without_tensorflow_or_beam():

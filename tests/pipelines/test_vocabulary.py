@@ -62,6 +62,9 @@ def test_command_names_what_is_bad(corpus, capfd):
         return error
 
     assert "cannot be written to" in refused("--output=/proc/nowhere/vocab.txt")
+    before = (corpus / "docs").read_bytes()
+    assert "would overwrite" in refused(f"--output={corpus}/docs", "--overwrite")
+    assert (corpus / "docs").read_bytes() == before
     with open(corpus / "docs", "ab") as file:
         file.write(b"{]\n")
     assert "docs: the line at byte" in refused()

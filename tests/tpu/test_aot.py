@@ -68,6 +68,18 @@ def small(tmp_path):
     return path
 
 
+def test_a_config_or_a_module_is_not_overwritten(small, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(aot, "check_installed", lambda: None)
+    (tmp_path / "mine.py").write_text("import keras\n")
+    for argv in ([f"--config={small}"], ["mine:step"]):
+        path = small if argv[0].startswith("--") else tmp_path / "mine.py"
+        before = path.read_text()
+        with pytest.raises(UserError, match=f"--json={path}: would overwrite"):
+            aot.main([*argv, "--tpu=v3-8", f"--json={path}"])
+        assert path.read_text() == before
+
+
 @pytest.fixture
 def compiler(monkeypatch):
     """`compiler(result, ...)` stands in for the TPU's: its results, one a call."""

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from keras_vitbert.hub.tokenizer import ViTBertTokenizer
 from keras_vitbert.model.backbone import ViTBertBackbone
-from keras_vitbert.model.image_scale import WRONG_SCALE
+from keras_vitbert.model.image_scale import WRONG_INTEGERS, WRONG_SCALE
 from pipelines.images.image_decoding import central_view
 
 
@@ -24,7 +24,7 @@ class ViTBertImageConverter(keras_hub.layers.ImageConverter):
     [0, 1], a NumPy array outside of a `tf.function`.
 
     Raises:
-        tf.errors.InvalidArgumentError: floats are outside [0, 1].
+        tf.errors.InvalidArgumentError: integers are outside 0 to 255, or floats outside [0, 1].
     """
 
     backbone_cls = ViTBertBackbone
@@ -49,11 +49,19 @@ class ViTBertImageConverter(keras_hub.layers.ImageConverter):
 
 def _as_bytes(images):
     """Images in 0 to 255, from either scale."""
-    if images.dtype.is_integer:
+    if images.dtype == tf.uint8:
         return images
+    if images.dtype.is_integer:
+        is_right = (tf.reduce_min(images) >= 0) & (tf.reduce_max(images) <= 255)
+        with tf.control_dependencies([_assert(is_right, WRONG_INTEGERS)]):
+            return tf.cast(images, tf.uint8)
     is_right = (tf.reduce_min(images) >= 0) & (tf.reduce_max(images) <= 1)
-    with tf.control_dependencies([tf.debugging.Assert(is_right, [f"images: {WRONG_SCALE}"])]):
+    with tf.control_dependencies([_assert(is_right, WRONG_SCALE)]):
         return images * 255
+
+
+def _assert(is_right, complaint):
+    return tf.debugging.Assert(is_right, [f"images: {complaint}"])
 
 
 class _NamedClasses:

@@ -1,4 +1,10 @@
-"""The inputs of a backbone: which modalities they contain, and whether their shapes are right."""
+"""The inputs of a backbone: which modalities they contain, and whether they are in range.
+
+Values are checked where that is possible, in an eager call: a graph that is being traced has no
+values yet, and its steps do not pay for the check.
+"""
+
+import numpy as np
 
 _TEXT_INPUTS = {  # their meaning, for messages
     "token_ids": "integers",
@@ -42,8 +48,36 @@ def masks_of(inputs):
     return {"attention_mask": texts[:, :, None] == texts[:, None, :]}
 
 
+def known_values(tensor):
+    """The values of a tensor: array, or None in a graph that is being traced.
+
+    Args:
+        tensor: tensor or array.
+    """
+    try:
+        return np.asarray(tensor)
+    except (NotImplementedError, TypeError, ValueError):  # symbolic
+        return None
+
+
+def require_below(limit, ids, name):
+    """Refuses integers outside of `[0, limit)`: negative ones would count from the end.
+
+    Args:
+        limit: int.
+        ids: tensor or array of integers.
+        name: str, what they are, for the message.
+
+    Raises:
+        ValueError: names them and shows one.
+    """
+    values = known_values(ids)
+    if values is not None and (wrong := (values < 0) | (values >= limit)).any():
+        raise ValueError(f"{name}: {values[wrong][0]} is not in [0, {limit})")
+
+
 def check_inputs(backbone, inputs):
-    """Refuses inputs that are missing or have the wrong shape.
+    """Refuses inputs that are missing, have the wrong shape, or are out of range.
 
     Args:
         backbone: `ViTBertBackbone`.
@@ -68,7 +102,13 @@ def check_inputs(backbone, inputs):
                 f"them, keras.ops.image.resize(images, ({size}, {size}))"
             )
     if "text" in streams:
-        _check_text(inputs, backbone.max_sequence_length)
+        limit = backbone.max_sequence_length
+        _check_text(inputs, limit)
+        require_below(backbone.vocabulary_size, inputs["token_ids"], "token_ids")
+        if backbone.num_segments:
+            require_below(backbone.num_segments, inputs["segment_ids"], "segment_ids")
+        if "position_ids" in inputs:
+            require_below(limit, inputs["position_ids"], "position_ids")
 
 
 def _check_text(inputs, limit):

@@ -14,6 +14,7 @@ import keras
 from keras import ops
 
 from keras_vitbert.model.activations import ACTIVATIONS
+from keras_vitbert.model.backbone_inputs import require_below
 from keras_vitbert.model.heads import MLPHead, dense, logits_policy, parts_of
 from keras_vitbert.model.tokens import counted_over_all, starts_of, tokens_at
 
@@ -24,6 +25,7 @@ def _at(sequence, positions):
     """The tokens `(batch, predictions, D)` of a sequence at integer positions; None for all."""
     if positions is None:
         return sequence
+    require_below(sequence.shape[1], positions, "masked_positions")
     return tokens_at(sequence, counted_over_all(positions, starts_of(sequence)))
 
 

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_vitbert.model.backbone import ViTBertBackbone
+from keras_vitbert.model.backbone_inputs import require_below
 from keras_vitbert.model.heads import class_head, pooler
 from keras_vitbert.model.image_scale import scaled
 from keras_vitbert.model.masked_lm_heads import masked_lm_head
@@ -103,6 +104,7 @@ class PreTrainingNetwork(BackboneNetwork):
         first = ops.expand_dims(starts, -1)
         if self.mlm_head is None:
             return first
+        require_below(inputs["token_ids"].shape[1], inputs["masked_positions"], "masked_positions")
         masked = counted_over_all(inputs["masked_positions"], starts)
         return ops.concatenate([first, masked], -1)
 

@@ -6,6 +6,8 @@ divides by the count over all replicas.
 
 from keras import ops
 
+from keras_vitbert.model.backbone_inputs import require_below
+
 
 def cross_entropy(labels, logits):
     """`-log softmax(logits)[label]`.
@@ -16,7 +18,11 @@ def cross_entropy(labels, logits):
 
     Returns:
         `(...)` float32.
+
+    Raises:
+        ValueError: in an eager call, a label is not a class.
     """
+    require_below(logits.shape[-1], labels, "labels")
     log_probabilities = ops.log_softmax(ops.cast(logits, "float32"), axis=-1)
     index = ops.expand_dims(ops.cast(labels, "int32"), axis=-1)
     return -ops.squeeze(ops.take_along_axis(log_probabilities, index, axis=-1), axis=-1)

@@ -257,6 +257,10 @@ IMAGES = np.zeros((2, 6, 6, 3), np.float32)
             r"token_ids: .*\(2, 9\), expected at most \(batch, 7\); cut",
         ),
         ({k: v[0] for k, v in TEXT.items()}, r"token_ids: shape \(5,\), expected \(batch, le"),
+        ({**TEXT, "token_ids": -TEXT["token_ids"]}, r"token_ids: -1 is not in \[0, 13\)"),
+        ({**TEXT, "token_ids": 13 * TEXT["token_ids"]}, r"token_ids: 13 is not in \[0, 13\)"),
+        ({**TEXT, "segment_ids": -TEXT["segment_ids"]}, r"segment_ids: -1 is not in \[0, 2\)"),
+        ({**TEXT, "position_ids": 7 * TEXT["token_ids"]}, r"position_ids: 7 is not in \[0, 7\)"),
         (
             {"images": IMAGES[:, :5]},
             r"images: .*\(2, 5, 6, 3\), expected \(batch, 6, 6, 3\); resize",

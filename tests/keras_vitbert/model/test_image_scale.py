@@ -49,6 +49,29 @@ def test_floats_of_another_scale_are_refused(takers, name):
         takers[name](((PIXELS / 255 - 0.5) / 0.5).astype(np.float32))
 
 
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("kind", [np.uint16, np.int32])
+def test_integers_of_another_scale_are_refused(takers, name, kind):
+    wrong = PIXELS.astype(kind) * 257
+    with pytest.raises((ValueError, tf.errors.InvalidArgumentError), match="integers are 0 to 255"):
+        takers[name](wrong)
+
+
+def test_16_bits_are_refused_in_a_graph(takers):
+    """It has no values yet."""
+    with pytest.raises(ValueError, match="integers are 0 to 255"):
+        tf.function(takers["backbone"], autograph=False)(PIXELS.astype(np.uint16) * 257)
+
+
+@pytest.mark.parametrize("dtype", [tf.float32, tf.bfloat16])
+def test_a_nan_hides_no_wrong_scale(takers, dtype):
+    images = PIXELS / 255
+    images[0, 0, 0, 0] = np.nan
+    assert np.isnan(takers["backbone"](tf.constant(images, dtype))[0]).any()
+    with pytest.raises(ValueError, match="floats from .* to 255; floats are 0 to 1"):
+        takers["backbone"](tf.constant(images * 255, dtype))
+
+
 def test_a_graph_is_traced_without_a_check(takers):
     traced = tf.function(takers["backbone"], autograph=False, jit_compile=True)
     floats = (PIXELS / 255).astype(np.float32)

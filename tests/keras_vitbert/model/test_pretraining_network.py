@@ -94,3 +94,14 @@ def test_base_network_has_the_papers_size():
     network = build_network({**encoder_size("base"), **model})
     assert network.count_params() == total
     assert sum(np.prod(v.shape) for v in network.backbone.shared_variables) == 12 * block + 1536
+
+
+@pytest.mark.parametrize("position", [-1, 7])
+def test_masked_positions_of_other_tokens_are_refused(network, batch, position):
+    """A negative one would be a token of the text before, one too large of the next text."""
+    wrong = {**batch, "masked_positions": np.full_like(batch["masked_positions"], position)}
+    with pytest.raises(ValueError, match=rf"masked_positions: {position} is not in \[0, 7\)"):
+        network(wrong)
+    sequence = np.zeros((4, 7, 8), np.float32)
+    with pytest.raises(ValueError, match=rf"masked_positions: {position} is not in \[0, 7\)"):
+        network.mlm_head(sequence, wrong["masked_positions"])

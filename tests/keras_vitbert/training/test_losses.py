@@ -36,6 +36,14 @@ def test_cross_entropy(dtype):
     np.testing.assert_allclose(loss, reference.cross_entropy(labels, student), rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("label", [-1, SHAPE[-1]])
+def test_labels_that_are_no_class(label):
+    labels, student, _ = draw(0)
+    labels[1, 2] = label
+    with pytest.raises(ValueError, match=rf"labels: {label} is not in \[0, 11\)"):
+        cross_entropy(labels, student)
+
+
 @pytest.mark.parametrize("temperature", [0, 1e-6, 0.1, 1, 10, 1e4])
 @pytest.mark.parametrize("ratio", [0, 0.3, 1])
 def test_equation_7(ratio, temperature):

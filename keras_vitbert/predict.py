@@ -102,7 +102,10 @@ def main(argv):
         for part in itertools.chain([first], parts):
             told = len(left_out or ())
             with doing("predicting"):
-                found = predict(functions, signature, part, values.batch, values.top_k, left_out)
+                found = predict(
+                    *(functions, signature, part, values.batch, values.top_k, left_out),
+                    path=values.checkpoint,
+                )
             for line in (left_out or ())[told:]:
                 say(f"left out: {line}")
             if not found:

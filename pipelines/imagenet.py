@@ -16,10 +16,10 @@ SOURCE is one of
 It writes DIR/train-00000-of-01024 and so on, DIR/validation-00000-of-00128 and so on, a manifest
 for each, and DIR/classes.txt: line i names the class of label i. 0 is background.
 
-Images are shuffled. Each is decoded in full and stored byte for byte, but PNG, GIF, BMP and CMYK
-files become RGB JPEGs; the manifest counts them. The command finds all damaged images before it
-fails because of them, unless --max_bad_records allows them. The same command resumes a run that was
-stopped. What follows `--` says where the work is done, see `pipelines.wikipedia`.
+Images are shuffled. Each is decoded in full and stored byte for byte, but PNG, GIF, BMP, WebP and
+CMYK files become RGB JPEGs; the manifest counts them. The command finds all damaged images before
+it fails because of them, unless --max_bad_records allows them. The same command resumes a run that
+was stopped. What follows `--` says where the work is done, see `pipelines.wikipedia`.
 """
 
 import contextlib

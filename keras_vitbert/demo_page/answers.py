@@ -144,7 +144,7 @@ class ShownModel:
             picture = central_crop(encoded, backbone.image_size, self.trained.central_crop).numpy()
         except tf.errors.InvalidArgumentError:
             raise UserError(
-                "the image cannot be read: it is damaged, or no JPEG, PNG, GIF or BMP"
+                "the image cannot be read: it is damaged, or no JPEG, PNG, GIF, BMP or WebP"
             ) from None
         answers = {}
         if CLASSIFY_IMAGE in self._functions:
@@ -188,7 +188,7 @@ class ShownModel:
 
     def _answers(self, signature, items):
         """The likeliest classes or tokens, as in `Shown`."""
-        [prediction] = predict(self._functions, signature, items, top_k=TOP)
+        [prediction] = predict(self._functions, signature, items, top_k=TOP, path=self.trained.path)
         if not prediction.is_masked:
             return {"": prediction.answers[0]}
         return {f"mask {number}": some for number, some in enumerate(prediction.answers, 1)}

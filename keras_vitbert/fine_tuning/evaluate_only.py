@@ -5,6 +5,7 @@ from ml_collections import config_dict
 from keras_vitbert.fine_tuning import evaluation, metrics
 from keras_vitbert.fine_tuning.prediction_files import prediction_rows
 from keras_vitbert.importing.sources import FINE_TUNED
+from keras_vitbert.importing.tensors import require_finite
 from keras_vitbert.runs.record_errors import reading_images
 from keras_vitbert.trained.finding import find
 from keras_vitbert.trained.loading import open_source
@@ -66,6 +67,7 @@ def evaluate_saved(path, task_name, given, open_data, strategy, predictions_file
     evaluator = evaluation.Evaluator(trained.network, strategy, config.evaluation_batch)
     with reading_images(data.tests.values()):
         predictions = evaluator.predict_all(data.tests)
+    require_finite({name: found.losses for name, found in predictions.items()}, f"{path}, losses")
     results = {name: found.measures() for name, found in predictions.items()}
     for name, measures in results.items():
         names = (*metrics.METRICS, *metrics.OF_PROBABILITIES, "majority_accuracy")

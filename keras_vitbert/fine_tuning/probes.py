@@ -1,9 +1,12 @@
 """Probes on a downstream task: features of its splits, and simple classifiers on top of them."""
 
+import numpy as np
 from keras import ops
 
 from keras_vitbert.fine_tuning.evaluation import Evaluator
+from keras_vitbert.importing.tensors import require_finite
 from keras_vitbert.inspection.probes import NEAREST, RIDGE, Features, probe
+from pipelines.command_line import UserError, say
 from pipelines.status import doing
 
 
@@ -33,6 +36,7 @@ class FeatureReader(Evaluator):
             `Features`, in the order of the split.
         """
         numbers, values = self.rows(split)
+        require_finite({"features": values}, self.network.name)
         return Features(values, numbers[:, 1])
 
 
@@ -49,10 +53,21 @@ def probe_splits(reader, train, tests, shots, draws, seed):
 
     Returns:
         nested dict of a split's name, a number of shots, and `ridge` or `neighbours`, to list of
-        float: the accuracy of each draw. With all examples, there is one draw.
+        float: the accuracy of each draw. With all examples, there is one draw. Shots that no
+        class has are left out, and reported.
+
+    Raises:
+        UserError: all of them are, or a feature is not finite.
     """
     with doing(f"features of {train.count:,} training examples"):
         known = reader.features(train)
+    most = int(np.bincount(known.labels).max())
+    for count in shots:
+        if count > most:
+            say(f"--shots={count}: left out, as no class has more than {most} training examples")
+    shots = [count for count in shots if count <= most]
+    if not shots:
+        raise UserError(f"--shots: no class has so many training examples; give at most {most}")
     found = {}
     for name, split in tests.items():
         with doing(f"features of {name} ({split.count:,} examples)"):

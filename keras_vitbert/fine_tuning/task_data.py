@@ -1,6 +1,7 @@
 """The splits of a downstream task, from TFDS or from a user's own data."""
 
 import dataclasses
+import unicodedata
 
 import numpy as np
 import tensorflow as tf
@@ -141,7 +142,19 @@ def open_task(
             f"{places['train']}: all training examples are of one class, {classes[0]!r}; there is "
             "nothing to learn: add another class"
         )
+    _tell_look_alikes(classes)
     return _task_data(task, config, classes, splits, is_own=bool(places))
+
+
+def _tell_look_alikes(classes):
+    """Reports classes that differ only in how Unicode spells them, such as a composed `é`."""
+    known = {}
+    for name in classes:
+        other = known.setdefault(unicodedata.normalize("NFKC", name), name)
+        if other != name:
+            say(
+                f"two classes look alike: {other!a} and {name!a}; if they are one, write it one way"
+            )
 
 
 def _task_data(task, config, classes, splits, is_own):

@@ -207,7 +207,10 @@ def _read_torch(path, label):
         content = torch.load(path, map_location="cpu", weights_only=True)
         if not all(isinstance(name, str) for name in content):
             raise TypeError("not all names are text")
-        return {name: value.detach().float().numpy() for name, value in content.items()}
+        return {  # NumPy has no bfloat16
+            name: (value.float() if value.is_floating_point() else value).detach().numpy()
+            for name, value in content.items()
+        }
     except Exception as error:  # torch raises many kinds, including the unpickler's
         raise UserError(
             f"{label} is damaged, or holds more than tensors ({one_line(error)[:160]}); restore "

@@ -64,7 +64,7 @@ def account(tensors, wanted, ignored, label, what):
         dict of name to float32 array, in the order of `wanted`.
 
     Raises:
-        UserError: names what is missing, left over, of another shape, or not finite.
+        UserError: names what is missing, left over, of another shape, an integer, or not finite.
     """
     missing = [name for name in wanted if name not in tensors]
     others = [n for n in sorted(tensors) if n not in wanted and not re.fullmatch(ignored, n)]
@@ -84,6 +84,12 @@ def account(tensors, wanted, ignored, label, what):
         raise UserError(
             f"{label}: is not the {what} of its config: {'; '.join(faults)}; restore the files as "
             "they were written"
+        )
+    integers = [name for name in wanted if tensors[name].dtype.kind in "iub"]
+    if integers:
+        raise UserError(
+            f"{label}: has {_listed(integers, 'tensor')} of integers, perhaps quantised; give the "
+            "model in floats"
         )
     result = {name: np.asarray(tensors[name], np.float32) for name in wanted}
     require_finite(result, label)

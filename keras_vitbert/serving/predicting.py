@@ -1,6 +1,7 @@
 """Predictions of a model, trained or exported, for images and texts."""
 
 import dataclasses
+import math
 import re
 
 import numpy as np
@@ -103,7 +104,7 @@ def choose(functions, items, path):
     raise UserError(f"{path}: takes no {what}; give another --checkpoint")
 
 
-def predict(functions, signature, items, batch=32, top_k=5, left_out=None):
+def predict(functions, signature, items, batch=32, top_k=5, left_out=None, path="the model"):
     """Predicts all items.
 
     Args:
@@ -114,12 +115,14 @@ def predict(functions, signature, items, batch=32, top_k=5, left_out=None):
         top_k: int, how many answers are kept.
         left_out: list of str, to which a message is appended for each item that cannot be
             predicted, saying which and why; by default the first such item is an error.
+        path: str, of the model, for messages.
 
     Returns:
         list of `Prediction`, in the order of the items.
 
     Raises:
-        UserError: a file cannot be read or is not an image, or a text has no `[MASK]` to fill.
+        UserError: a file cannot be read or is not an image, a text has no `[MASK]` to fill, or an
+            answer is not finite.
     """
     skipped = None if left_out is None else {}
     # A batch is padded to its longest text.
@@ -134,6 +137,11 @@ def predict(functions, signature, items, batch=32, top_k=5, left_out=None):
             if answers is not None:
                 kept = [some[:top_k] for some in answers]
                 inputs = items[number].inputs
+                if not all(math.isfinite(score) for some in kept for _, score in some):
+                    raise UserError(
+                        f"{path}: its answer to {items[number].where} is not finite; give a model "
+                        "whose weights are whole"
+                    )
                 predictions[number] = Prediction(inputs, signature == FILL_MASK, kept)
     if skipped:
         left_out += [skipped[item.where] for item in items if item.where in skipped]
@@ -175,5 +183,6 @@ def _reason(error, signature):
     """What is wrong with an input, and how to fix it."""
     if asserted := re.search(r"assertion failed: \[text \d+ (.*)\]\n", error.message):
         return f"{asserted[1]}; write {MASK} in place of a word, early in the text"
-    reason = re.sub(r"\{\{.*?\}\}", "", error.message.split("\n")[0]).strip()
+    # It follows the trace, or the name of the graph, and precedes that of the node.
+    reason = re.sub(r"\{\{.*?\}\}", "", error.message.partition("[[")[0]).strip().split("\n")[-1]
     return f"is not a readable image ({reason}); fix or remove it"

@@ -1,6 +1,6 @@
 """Decodes images at the size that a model takes, with a random or the central crop.
 
-Only the window of a JPEG is decoded. Other formats (PNG, GIF, BMP, ...) are decoded whole and
+Only the window of a JPEG is decoded. Other formats (PNG, GIF, BMP, WebP) are decoded whole and
 cropped. Images stay bytes until they are on a device: floats take four times the memory, and four
 times as long to copy.
 """

@@ -18,7 +18,13 @@ from pipelines.jobs.shard_job import ShardJob
 from pipelines.shards import tfrecords
 from pipelines.shards.shard_manifest import IMAGES
 
-_CALLED = {"png": "a PNG", "gif": "a GIF", "bmp": "a BMP", "cmyk": "a CMYK JPEG"}
+_CALLED = {
+    "png": "a PNG",
+    "gif": "a GIF",
+    "bmp": "a BMP",
+    "webp": "a WebP",
+    "cmyk": "a CMYK JPEG",
+}
 _SHOWN = 3  # lines per shard about images that are not stored unchanged
 _MAX_THREADS = 8
 

@@ -5,6 +5,7 @@ Image collections hold files that are not what their names say. Training reads w
 """
 
 import dataclasses
+import re
 
 import tensorflow as tf
 
@@ -13,8 +14,13 @@ from pipelines.command_line import one_line
 QUALITY = 95  # of re-encoded images
 
 _JPEG = b"\xff\xd8\xff"
-_CONVERTED = ((b"\x89PNG\r\n\x1a\n", "png"), (b"GIF8", "gif"), (b"BM", "bmp"))
-KINDS = ("png", "gif", "bmp", "cmyk")  # what `RgbJpeg.converted_from` can be
+_CONVERTED = {
+    "png": rb"\x89PNG\r\n\x1a\n",
+    "gif": rb"GIF8",
+    "bmp": rb"BM",
+    "webp": rb"RIFF....WEBP",
+}
+KINDS = (*_CONVERTED, "cmyk")  # what `RgbJpeg.converted_from` can be
 
 
 class DamagedImage(ValueError):
@@ -43,7 +49,7 @@ def to_rgb_jpeg(data):
     Grey JPEGs stay as they are: readers ask for three channels and get them. CMYK and YCCK JPEGs
     are converted without a colour profile. The inks of files with an Adobe marker count as
     inverted, as Adobe writes them; those of other files do not. A PNG loses its transparency, and
-    an animated GIF all but its first image.
+    an animated GIF all but its first image. TensorFlow decodes no WebP with either.
 
     Some damage escapes every decoder: a JPEG whose bytes were altered may decode to other colours.
 
@@ -61,13 +67,13 @@ def to_rgb_jpeg(data):
     try:
         if data.startswith(_JPEG):
             return _checked(data)
-        for magic, kind in _CONVERTED:
-            if data.startswith(magic):
+        for kind, magic in _CONVERTED.items():
+            if re.match(magic, data, re.DOTALL):
                 pixels = tf.io.decode_image(data, channels=3, expand_animations=False)
                 return _encoded(pixels, kind)
     except tf.errors.OpError as error:
         raise DamagedImage(_reason(error)) from error
-    raise DamagedImage(f"no JPEG, PNG, GIF or BMP, it begins with {data[:8]!r}")
+    raise DamagedImage(f"no JPEG, PNG, GIF, BMP or WebP, it begins with {data[:8]!r}")
 
 
 def encode(pixels):

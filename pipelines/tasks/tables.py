@@ -17,6 +17,7 @@ import dataclasses
 import functools
 import io
 import json
+import math
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -321,6 +322,8 @@ def _row(number, values, names):
             return Row(number, [], f"{name!r} holds {type(value).__name__}, expected a text")
         if isinstance(value, bool):
             value = str(value).lower()
+        elif isinstance(value, float) and math.isnan(value):  # how pandas writes a missing value
+            value = None
         elif isinstance(value, float) and value.is_integer():  # from integers in a column with gaps
             value = int(value)
         if value is not None and not isinstance(value, str | bytes):

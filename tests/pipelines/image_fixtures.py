@@ -5,9 +5,13 @@ import io
 import tarfile
 
 import numpy as np
+import pytest
 import tensorflow as tf
 from PIL import Image
 
+needs_webp = pytest.mark.skipif(
+    not hasattr(tf.io, "decode_webp"), reason="this TensorFlow decodes no WebP"
+)
 PILLOWS_ROUNDING = 1.01 / 255  # its resize rounds to 8 bits after each direction
 
 

@@ -131,7 +131,7 @@ def test_an_image_and_a_sentence(visit, models, tmp_path):
     it.page.get_by_text("Drop an image on the left.").wait_for()
     it.page.locator("input[type=file]").first.set_input_files(str(broken))
     assert it.texts(".vb-error") == [
-        "the image cannot be read: it is damaged, or no JPEG, PNG, GIF or BMP"
+        "the image cannot be read: it is damaged, or no JPEG, PNG, GIF, BMP or WebP"
     ]
 
     it.page.get_by_role("tab", name="Text").click()

@@ -4,8 +4,10 @@ import json
 import pathlib
 import shutil
 
+import numpy as np
 import pytest
 
+from keras_vitbert.fine_tuning import evaluate_only
 from pipelines.command_line import EXIT_BAD_INPUT, EXIT_DONE
 from tests.keras_vitbert.tiny_runs import content_of, summary_of
 from tests.keras_vitbert.tiny_tasks import finetune, rows_of
@@ -65,3 +67,21 @@ def test_images_are_in_the_column_that_is_named(image_task, tmp_path, capsys):
     capsys.readouterr()
     assert finetune(*flags, "--config.data.image_column=none") == EXIT_BAD_INPUT
     assert "has no column 'none'" in capsys.readouterr().err
+
+
+def test_answers_that_are_not_finite(text_task, tmp_path, capsys, monkeypatch):
+    run = pathlib.Path(__file__).parents[1] / "trained" / "saved" / "fine_tuned_texts"
+
+    def damaged(source, dtype):
+        trained = open_source(source, dtype)
+        for variable in trained.network.head.weights:
+            variable.assign(np.full(variable.shape, 1e38))
+        return trained
+
+    open_source = evaluate_only.open_source
+    monkeypatch.setattr(evaluate_only, "open_source", damaged)
+    flags = [f"--checkpoint={run}", f"--data_dir={text_task}", f"--predictions={tmp_path}/x.csv"]
+    assert finetune("--evaluate_only", *flags) == EXIT_BAD_INPUT
+    out, err = capsys.readouterr()
+    assert str(run) in err.splitlines()[-1] and "not finite" in err.splitlines()[-1]
+    assert not out and not (tmp_path / "x.csv").exists()

@@ -11,6 +11,7 @@ from keras_vitbert.fine_tuning.task_data import open_task
 from keras_vitbert.fine_tuning.tasks import TASKS
 from keras_vitbert.inspection.probes import PENALTIES, Features, probe
 from keras_vitbert.model.classifier import build_classifier
+from pipelines.command_line import UserError
 from tests.keras_vitbert import tiny_runs
 from tests.keras_vitbert.tiny_tasks import IMAGES, TEXTS
 
@@ -128,3 +129,25 @@ def test_all_splits_and_draws(image_task):
     asked = reader.features(data.tests[split])
     again = [probe(known.shots(2, 1 + draw), asked)["neighbours"] for draw in range(3)]
     assert found[split][2]["neighbours"] == again
+
+
+def test_more_shots_than_there_are(image_task, capsys):
+    """26 examples of three classes: nine of the largest."""
+    data = opened("images", image_task)
+    reader = FeatureReader(
+        build_classifier(MODEL, "images", len(data.classes)), tf.distribute.get_strategy(), 8
+    )
+    found = probe_splits(reader, data.train, data.tests, shots=(9, 10), draws=1, seed=1)
+    assert [list(shots) for shots in found.values()] == [[9]]
+    assert "--shots=10: left out" in capsys.readouterr().err
+    with pytest.raises(UserError, match="--shots.*at most 9"):
+        probe_splits(reader, data.train, data.tests, shots=(10, 1000), draws=1, seed=1)
+
+
+def test_features_that_are_not_finite(image_task):
+    data = opened("images", image_task)
+    classifier = build_classifier(MODEL, "images", len(data.classes))
+    kernel = classifier.embedding.patch_projection.kernel
+    kernel.assign(np.full(kernel.shape, 1e38))
+    with pytest.raises(UserError, match="features with values that are not finite"):
+        FeatureReader(classifier, tf.distribute.get_strategy(), 8).features(data.train)

@@ -1,5 +1,8 @@
 """The splits of a task from each kind of data."""
 
+import json
+import math
+
 import numpy as np
 import pyarrow
 import pyarrow.parquet
@@ -21,10 +24,14 @@ from tests.keras_vitbert.tiny_runs import VOCABULARY
 from tests.keras_vitbert.tiny_tasks import CLASSES, IMAGES, write_images, write_texts
 
 
-def open_data(name, data_dir="", files=None, **changes):
+def open_data(name, data_dir="", files=None, max_bad_records=0, **changes):
     config = fine_tuning.get_config(name, TASKS[name].kind)
     config.update(changes)
-    return open_task(TASKS[name], config, VOCABULARY, 12, str(data_dir), files=files)
+    return open_task(
+        *(TASKS[name], config, VOCABULARY, 12, str(data_dir)),
+        files=files,
+        max_bad_records=max_bad_records,
+    )
 
 
 def test_mnli_has_two_test_splits(tmp_path):
@@ -72,6 +79,32 @@ def test_classes_that_are_nearly_numbers(tmp_path):
     (tmp_path / "train.tsv").write_text("\n".join(["sentence\tlabel", *lines]) + "\n")
     wanted = ["-3", "01", "1", "9", "10", "--1", "a", "b", "\u00b2"]
     assert open_data("texts", tmp_path).classes == wanted
+
+
+@pytest.mark.parametrize("label", [None, math.nan])
+def test_a_missing_label_is_no_class(tmp_path, label, capsys):
+    labels = ["yes", "no", label, "yes"]
+    rows = [{"text": f"word{n}", "label": name} for n, name in enumerate(labels)]
+    path = tmp_path / "train.jsonl"
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    with pytest.raises(UserError, match="train.jsonl, line 3: the label is None"):
+        open_data("texts", tmp_path)
+    data = open_data("texts", tmp_path, max_bad_records=1, selection_part=0.3)
+    assert data.classes == ["no", "yes"] and data.train.count == 2
+
+
+@pytest.mark.parametrize(
+    ("names", "alike"),
+    [(("caf\u00e9", "cafe\u0301"), True), (("cafe", "caf\u00e9"), False), (("a", "A"), False)],
+)
+def test_classes_that_look_alike_are_told(tmp_path, names, alike, capsys):
+    rows = [f"word{n}\t{name}" for n, name in enumerate((*names, "tea") * 3)]
+    (tmp_path / "train.tsv").write_text("\n".join(["text\tlabel", *rows]) + "\n")
+    data = open_data("texts", tmp_path)
+    assert sorted(data.classes) == sorted([*names, "tea"])
+    told = [line for line in capsys.readouterr().err.splitlines() if "look alike" in line]
+    assert len(told) == alike
+    assert not alike or all(ascii(name) in told[0] for name in names)
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """Whether tensors match an architecture: what is missing, left over, or of another shape."""
 
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -10,7 +11,7 @@ WANTED = {"a": (2, 3), "b": (4,), "head": (None, 3)}
 
 
 def tensors(**changes):
-    made = {"a": np.ones((2, 3)), "b": np.arange(4), "head": np.ones((7, 3)), **changes}
+    made = {"a": np.ones((2, 3)), "b": np.arange(4.0), "head": np.ones((7, 3)), **changes}
     return {name: value for name, value in made.items() if value is not None}
 
 
@@ -54,3 +55,11 @@ def test_what_does_not_add_up_is_listed(changes, message):
 def test_values_that_are_not_finite(value):
     with pytest.raises(UserError, match="^m: 1 tensor: b with values that are not finite; give"):
         accounted(b=np.array([0, 1, value, 3]))
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.uint8, np.int64, bool])
+def test_integers_are_not_cast(kind):
+    """They may be quantised weights, whose scale lies elsewhere."""
+    with pytest.raises(UserError, match="^m: has 1 tensor: b of integers, perhaps quantised; give"):
+        accounted(b=np.ones(4, kind))
+    assert accounted(b=np.ones(4, ml_dtypes.bfloat16))["b"].dtype == np.float32

@@ -64,6 +64,10 @@ def refused(folder, message):
     assert "\n" not in str(error.value) and str(error.value).startswith(f"{folder}: ")
 
 
+def test_integers_are_refused(in_torch, torch):
+    refused(in_torch("bert", dtype=torch.int8), r"has \d+ tensors: .* of integers")
+
+
 @pytest.mark.parametrize(("name", "shards"), [("bert", 1), ("vit", 1), ("distilbert", 3)])
 def test_the_same_as_in_safetensors(in_torch, name, shards):
     batch, wanted = expected(name)

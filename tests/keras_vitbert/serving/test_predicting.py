@@ -1,11 +1,14 @@
 """The choice of a signature, and that every item gets its own answer."""
 
+from unittest import mock
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from keras_vitbert.serving.predicting import choose, open_functions, predict
 from keras_vitbert.serving.prediction_inputs import Item
+from keras_vitbert.serving.served_model import ServedModel
 from pipelines.command_line import UserError
 from tests.keras_vitbert.tiny_runs import VOCABULARY
 from tests.pipelines.image_fixtures import encoded, picture
@@ -96,6 +99,38 @@ def test_the_one_of_a_batch_that_cannot_be_read_is_named(served, tmp_path):
     assert line.startswith("b.jpg: is not a readable image")
     items[1:2] = []
     assert len(predict(served.functions, "classify_image", items)) == 2
+
+
+def test_answers_that_are_not_finite(make_trained):
+    """No item is to blame, so none is left out."""
+    trained = make_trained("image", seed=3)
+    kernel = trained.backbone.image_embedding.patch_projection.kernel
+    kernel.assign(np.full(kernel.shape, 1e38))
+    items = [Item({"image": "x"}, "x.jpg")]
+    functions = ServedModel(trained, 2).functions
+    content = encoded(picture(0))
+    left_out = []
+    with mock.patch.object(Item, "value", lambda _: content):
+        with pytest.raises(UserError, match=r"^runs/it: its answer to x\.jpg is not finite"):
+            predict(functions, "classify_image", items, left_out=left_out, path="runs/it")
+    assert left_out == []
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (encoded(picture(0))[:300], "JPEG"),
+        (encoded(picture(0), "TIFF"), "JPEG.*required"),
+        (b"text", "JPEG.*required"),
+    ],
+)
+def test_what_is_wrong_with_an_image(served, tmp_path, content, reason):
+    """What TensorFlow says, without the names of graphs and nodes, or the lines of their code."""
+    path = tmp_path / "x"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=rf"x: is not a readable image \(.*{reason}.*\)") as error:
+        predict(served.functions, "classify_image", [Item({"image": str(path)}, "x")])
+    assert not any(word in str(error.value) for word in ("{{", "[[", "\n", "Graph", "File"))
 
 
 def test_a_run_is_asked_as_it_is(finished):

@@ -9,12 +9,21 @@ from pipelines.command_line import UserError
 
 
 def test_images_below_a_folder_come_by_their_names(tmp_path):
-    for name in ("b10.PNG", "b9.PNG", "a/c.jpg", "a/b/d.jpeg", "a.gif", "notes.txt", "jpg"):
+    for name in (
+        "b10.PNG",
+        "b9.PNG",
+        "a/c.jpg",
+        "a/b/d.jpeg",
+        "a.gif",
+        "z.webp",
+        "notes.txt",
+        "jpg",
+    ):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(name.encode())
     items = list(image_items(str(tmp_path)))
-    names = ["a.gif", "b9.PNG", "b10.PNG", "a/c.jpg", "a/b/d.jpeg"]
+    names = ["a.gif", "b9.PNG", "b10.PNG", "z.webp", "a/c.jpg", "a/b/d.jpeg"]
     assert [item.inputs for item in items] == [{"image": f"{tmp_path}/{name}"} for name in names]
     assert [item.value() for item in items] == [name.encode() for name in names]
     assert {item.length for item in items} == {0}

@@ -12,7 +12,7 @@ from pipelines.images.image_decoding import (
     random_crop,
     to_floats,
 )
-from tests.pipelines.image_fixtures import PILLOWS_ROUNDING, pillow
+from tests.pipelines.image_fixtures import PILLOWS_ROUNDING, needs_webp, pillow
 
 ROUNDING = 0.501 / 255  # of ours, to 8 bits
 
@@ -179,6 +179,7 @@ def test_a_jpegs_window_is_cut_from_the_whole():
         ("PNG", "RGBA", PILLOWS_ROUNDING),
         ("BMP", "RGB", PILLOWS_ROUNDING),
         ("GIF", "P", PILLOWS_ROUNDING),
+        pytest.param("WEBP", "RGB", PILLOWS_ROUNDING, marks=needs_webp),
     ],
 )
 def test_other_kinds_of_files_are_read(kind, mode, tolerance):

@@ -215,6 +215,7 @@ def folder(tmp_path):
         "dog/boxes.txt": b"no image",
         "dog/.hidden.jpg": b"no image",
         "cat/1.PNG": b"3",
+        "cat/2.webp": b"6",
         ".cache/4.jpg": b"no image",
         "notes.jpg": b"no image of a class",
     }.items():
@@ -232,13 +233,14 @@ def test_folder_of_class_folders(folder):
     assert content(images) == {
         (0, "ape/5.bmp"): b"5",
         (1, "cat/1.PNG"): b"3",
+        (1, "cat/2.webp"): b"6",
         (2, "dog/1.jpg"): b"1",
         (2, "dog/sub/sub/2.JPEG"): b"2",
     }
     # Validation images may lack a class: the labels are those of the training images.
     images, classes = list_folder(str(folder), ["ant", "ape", "cat", "dog"])
     assert classes == ["ant", "ape", "cat", "dog"]
-    assert images.entries["label"].tolist() == [1, 2, 3, 3]
+    assert images.entries["label"].tolist() == [1, 2, 2, 3, 3]
 
 
 def test_a_link_to_a_folder_around_it_is_not_followed(folder):

@@ -8,7 +8,7 @@ import tensorflow as tf
 from PIL import Image
 
 from pipelines.images.jpeg import DamagedImage, to_rgb_jpeg
-from tests.pipelines.image_fixtures import cmyk, encoded, jpeg, picture, pixels
+from tests.pipelines.image_fixtures import cmyk, encoded, jpeg, needs_webp, picture, pixels
 
 
 @pytest.mark.parametrize(
@@ -38,6 +38,8 @@ def test_jpegs_stay_as_they_are(data):
         (encoded(picture(5), "BMP"), "bmp"),
         (encoded(picture(5), "GIF"), "gif"),
         (encoded(picture(5), "GIF", save_all=True, append_images=[picture(6)]), "gif"),
+        pytest.param(encoded(picture(5), "WEBP"), "webp", marks=needs_webp),
+        pytest.param(encoded(picture(5).convert("L"), "WEBP"), "webp", marks=needs_webp),
     ],
 )
 def test_other_formats_become_jpegs(data, kind):
@@ -110,8 +112,11 @@ def test_cmyk_comes_out_in_the_right_colours():
     ("data", "reason"),
     [
         (b"", "empty"),
-        (b"<html>no image</html>", "no JPEG, PNG, GIF or BMP.*<html>"),
-        (b"RIFF\0\0\0\0WEBPVP8 ", "no JPEG"),
+        (b"<html>no image</html>", "no JPEG, PNG, GIF, BMP or WebP.*<html>"),
+        (b"RIFF\0\0\0\0WAVEfmt ", "no JPEG"),
+        (b"RIFF\0\0\0\0WEBPVP8 ", "."),
+        (encoded(picture(8), "WEBP")[:-30], "."),
+        (encoded(Image.new("RGBA", (9, 9), (9, 9, 9, 9)), "WEBP"), "."),
         (jpeg(8)[:-1], "Invalid JPEG"),
         (jpeg(8)[: len(jpeg(8)) // 2], "Invalid JPEG"),
         (jpeg(8)[:3], "Invalid JPEG"),

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 
 import numpy as np
 import pyarrow
@@ -73,6 +74,17 @@ def test_half_a_surrogate_pair_is_no_text(tmp_path):
     half, whole = open_table(str(path)).read(["a"])
     assert half.damage == "'a' holds half a surrogate pair, which is no text"
     assert whole.values == ["\N{GRINNING FACE}"] and not whole.damage
+
+
+def test_nan_is_a_missing_value(tmp_path):
+    """So pandas writes one, also in a column of numbers."""
+    rows = [{"a": "x", "b": 1.0}, {"a": math.nan, "b": math.nan}, {"a": "nan", "b": 0.0}]
+    (tmp_path / "x.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    table = pyarrow.table({"a": ["x", None, "nan"], "b": [1.0, math.nan, 0.0]})
+    pyarrow.parquet.write_table(table, tmp_path / "x.parquet")
+    for name in ("x.jsonl", "x.parquet"):
+        found = values_of(open_table(str(tmp_path / name)), ["a", "b"])
+        assert found == [["x", "1"], [None, None], ["nan", "0"]]
 
 
 def test_parquet_of_another_encoding(tmp_path):

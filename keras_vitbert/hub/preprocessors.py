@@ -52,6 +52,7 @@ def _as_bytes(images):
     if images.dtype == tf.uint8:
         return images
     if images.dtype.is_integer:
+        images = tf.cast(images, tf.int64)  # in which 255 has a place
         is_right = (tf.reduce_min(images) >= 0) & (tf.reduce_max(images) <= 255)
         with tf.control_dependencies([_assert(is_right, WRONG_INTEGERS)]):
             return tf.cast(images, tf.uint8)

@@ -17,7 +17,7 @@ import sys
 from keras_vitbert.fine_tuning import settings, tasks
 from pipelines import flags
 from pipelines.command_line import UserError, choose_backend, quiet_loading, run
-from pipelines.files import check_output_file, write_atomically
+from pipelines.files import check_no_input, make_folder, write_atomically
 from pipelines.status import doing
 from pipelines.text_tables import markdown_table
 from tpu.devices import gpu_capabilities, is_shared
@@ -66,7 +66,7 @@ def main(argv):
 
     path = os.path.join(values.output_dir, "summary.json")
     if values.output_dir:
-        check_output_file(path, "output_dir", tasks.inputs_of(values, task))
+        check_no_input(path, "output_dir", tasks.inputs_of(values, task))
     config = settings.for_devices(
         config, values.tpu is not None, gpu_capabilities(), is_shared(strategy), on_jax
     )
@@ -105,6 +105,7 @@ def main(argv):
     }
     print(_table(found))
     if values.output_dir:
+        make_folder(values.output_dir, "output_dir")
         write_atomically(path, json.dumps(summary, indent=1) + "\n")
     return summary
 

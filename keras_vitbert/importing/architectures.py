@@ -245,6 +245,8 @@ def checked_vit(config, tensors, label, architecture, mean=HALF, std=HALF, **abo
         heads["image"] = {"kind": "bert", "hidden_dim": len(tensors["pre_logits.weight"])}
     if not heads and f"{model_type}.pooler.dense.weight" in tensors:
         heads["pooler"] = "bert"
+        pooler_act = config.get("pooler_act", "tanh")  # of transformers 5
+        require(pooler_act == "tanh", label, "pooler_act", pooler_act)
     ignored = rf"{model_type}\.pooler\..*|{model_type}\.embeddings\.mask_token"
     if "image" not in heads:
         ignored += r"|classifier\..*|pre_logits\..*"

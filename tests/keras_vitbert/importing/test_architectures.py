@@ -249,6 +249,15 @@ def test_biases_that_a_vit_does_not_have_are_0():
         assert read.tensors[name].shape == (15,) and not read.tensors[name].any()
 
 
+def test_the_activation_of_a_pooler_that_is_not_used_does_not_matter():
+    read = weights("vit")
+    checked_vit(
+        {**read.config, "pooler_act": "gelu"}, read.tensors, "m", "ViTForImageClassification"
+    )
+    read = weights("vit_model")
+    checked_vit({**read.config, "pooler_act": "tanh"}, read.tensors, "m", "ViTModel")
+
+
 def test_sizes_of_images_may_be_pairs():
     read = weights("vit")
     for sizes in ({"image_size": [9, 9]}, {"patch_size": [3, 3]}):

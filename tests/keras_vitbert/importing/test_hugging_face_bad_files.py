@@ -160,6 +160,7 @@ def test_other_tensors(refused, copy):
         ("distilbert", {"dim": 30}, r"word_embeddings\.weight \(37, 15\) instead of \(37, 30\)"),
         ("distilbert", {"activation": "quick"}, "hidden_act='quick'; known are gelu, "),
         ("vit", {"num_channels": 1}, "num_channels=1; which is not supported"),
+        ("vit_model", {"pooler_act": "gelu"}, "pooler_act='gelu'; which is not supported"),
         ("vit", {"image_size": [9, 12]}, r"image_size=\[9, 12\]; which is not supported"),
         ("vit", {"patch_size": 2}, "patch_size=2; image_size is 9: give another model"),
         ("vit", {"image_size": 12}, r"position_embeddings \(1, 10, 15\) instead of \(1, 17, 15\)"),

@@ -231,28 +231,26 @@ class HuggingFaceModel:
         self._json(folder, "tokenizer_config.json", content)
 
     def _processor(self):
+        """The config of an image processor that sees what `image_decoding.central_crop` does.
+
+        ViT's and DeiT's own processors squash a picture into a square; CLIP's keeps its aspect.
+        """
         backbone = self._trained.backbone
-        size, crop = backbone.image_size, self._trained.central_crop
-        content = {
-            "image_processor_type": "ViTImageProcessor",
+        size = backbone.image_size
+        return {
+            "image_processor_type": "CLIPImageProcessor",
+            "do_convert_rgb": True,
             "do_resize": True,
-            "size": {"height": size, "width": size},
+            "size": {"shortest_edge": round(size / self._trained.central_crop)},
             "resample": _BILINEAR,
+            "do_center_crop": True,
+            "crop_size": {"height": size, "width": size},
             "do_rescale": True,
             "rescale_factor": 1 / 255,
             "do_normalize": True,
             "image_mean": list(backbone.image_mean),
             "image_std": list(backbone.image_std),
         }
-        if crop < 1:  # DeiT's processor crops the centre, ViT's does not
-            edge = round(size / crop)
-            content |= {
-                "image_processor_type": "DeiTImageProcessor",
-                "size": {"height": edge, "width": edge},
-                "do_center_crop": True,
-                "crop_size": {"height": size, "width": size},
-            }
-        return content
 
 
 def _base(kind):

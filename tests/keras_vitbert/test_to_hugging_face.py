@@ -1,5 +1,6 @@
 """`convert --format=hugging_face`: what transformers read, and what comes back."""
 
+import io
 import json
 import os
 
@@ -7,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 import safetensors.numpy
+from PIL import Image
 
 from keras_vitbert import convert
 from keras_vitbert.trained.loading import load
@@ -94,6 +96,37 @@ def test_a_flag_without_effect_is_refused(tmp_path, capsys):
     assert "--task=masked_lm has no effect with --format" in capsys.readouterr().err
 
 
+@pytest.fixture
+def picture():
+    """A picture of 3:2, and its PNG."""
+    rough = (np.random.default_rng(0).random((2, 3, 3)) * 255).astype(np.uint8)
+    image = Image.fromarray(rough).resize((480, 320), Image.Resampling.BICUBIC)
+    encoded = io.BytesIO()
+    image.save(encoded, "PNG")
+    return image, encoded.getvalue()
+
+
+@pytest.mark.parametrize("crop", [1.0, 0.875])
+def test_the_processor_sees_what_evaluation_sees(make_network, tmp_path, picture, crop):
+    from keras_vitbert.importing.hugging_face_folder import HuggingFaceModel
+    from keras_vitbert.trained.trained_model import TrainedModel
+    from pipelines.images.image_decoding import central_crop
+
+    network = make_network(text=False, image_head="vit", image_size=56, patch_size=8)
+    heads = {"image": network.image_head}
+    model = TrainedModel("p", "n", network.backbone, heads, network=network, central_crop=crop)
+    HuggingFaceModel(model).write(str(tmp_path))
+    config = json.loads((tmp_path / "preprocessor_config.json").read_text())
+
+    image, encoded = picture
+    edge, side = config["size"]["shortest_edge"], config["crop_size"]["height"]
+    resized = image.resize((round(edge * 1.5), edge), config["resample"])
+    left, top = (resized.width - side) // 2, (resized.height - side) // 2
+    theirs = np.asarray(resized.crop((left, top, left + side, top + side)), np.float64)
+    ours = central_crop(encoded, 56, crop).numpy()
+    assert np.abs(theirs - ours).mean() < 1  # squashed, the pictures are 25 apart
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
@@ -102,10 +135,12 @@ def test_a_flag_without_effect_is_refused(tmp_path, capsys):
         *("vit", "vit_half", "vit_model", "deit", "deit_teacher"),
     ],
 )
-def test_transformers_read_what_is_written(name, tmp_path, capsys):
+def test_transformers_read_what_is_written(name, tmp_path, picture, capsys):
     """All weights, and nothing else; the tokenizer and the image processor with them."""
     torch = pytest.importorskip("torch")
     transformers = pytest.importorskip("transformers")
+    from pipelines.images.image_decoding import central_crop
+
     source, folder = str(FIXTURES / name), str(tmp_path / "there")
     flags = [f"--checkpoint={source}", f"--output_dir={folder}", "--format=hugging_face"]
     assert run(convert.main, flags) == 0
@@ -122,6 +157,10 @@ def test_transformers_read_what_is_written(name, tmp_path, capsys):
         pixels = torch.tensor(pixels.transpose(0, 3, 1, 2), dtype=torch.float32)
         inputs, ours = {"pixel_values": pixels}, {"images": images.astype(np.float32)}
         stream = "image"
+        mean, std = np.array(processor.image_mean), np.array(processor.image_std)
+        seen = processor(picture[0], return_tensors="np")["pixel_values"][0].transpose(1, 2, 0)
+        view = central_crop(picture[1], trained.backbone.image_size, trained.central_crop)
+        assert np.abs((seen * std + mean) * 255 - view.numpy()).mean() < 10  # of half a pixel
     else:
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
         inputs = tokenizer(["word1 WORD2", "word3 word0"], ["word4", "word5"], return_tensors="pt")

@@ -4,7 +4,8 @@ set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 # shellcheck disable=SC2034 # used by those who source this
-name='' zone='' project='' tpu='' version='' worker='' spot='' preemptible='' stop='' yes=''
+name='' zone='' project='' tpu='' version='' worker='' spot='' preemptible='' stop='' yes='' \
+  backend=''
 dry_run=''
 rest=() # what followed "--"
 exec 3>&1

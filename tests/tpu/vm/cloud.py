@@ -64,8 +64,10 @@ if "-c" in sys.argv:
     sys.exit()
 server = "tpu.worker" in sys.argv
 signal.signal(signal.SIGTERM, lambda *_: os._exit(0 if server else 75))
-tpu = os.environ.get("TPU_LOAD_LIBRARY")
-print("tpu.worker: listening" if server else json.dumps([tpu, *sys.argv[1:]]), flush=True)
+told = [os.environ.get("TPU_LOAD_LIBRARY"), *sys.argv[1:]]
+if "venv-jax" in sys.argv[0]:
+    told[0] = "JAX"
+print("tpu.worker: listening" if server else json.dumps(told), flush=True)
 while True:
     signal.pause()
 """
@@ -73,7 +75,10 @@ while True:
 
 SYSTEM_PYTHON = """#!/bin/sh
 echo "$@" >>"$HOME/installed"
-if [ "$3" = venv ]; then mkdir -p venv/bin; cp "$0" venv/bin/python; fi
+if [ "$3" = venv ]; then
+  for folder; do :; done  # the last argument
+  mkdir -p $folder/bin; cp "$0" $folder/bin/python
+fi
 """
 
 
@@ -127,8 +132,9 @@ class Cloud:
         homes = [self.folder / "hosts" / str(number) for number in range(count)]
         for home in homes:
             shutil.copytree(VM / "on_vm", home / "vitbert" / "code" / "tpu" / "vm" / "on_vm")
-            (home / "vitbert" / "venv" / "bin").mkdir(parents=True)
-            executable(home / "vitbert" / "venv" / "bin" / "python", VM_PYTHON)
+            for venv in ("venv", "venv-jax"):
+                (home / "vitbert" / venv / "bin").mkdir(parents=True)
+                executable(home / "vitbert" / venv / "bin" / "python", VM_PYTHON)
         return homes
 
 

@@ -16,6 +16,7 @@ COMMANDS = {
     "create": ("create", *POD, "--tpu=v3-128"),
     "create, spot": ("create", *POD, "--tpu=v5litepod-16", "--spot", "--project=my project"),
     "set_up": ("set_up", *POD, "--project=p"),
+    "set_up, JAX": ("set_up", *POD, "--backend=jax"),
     "run, one host": ("run", *POD, "--tpu=v3-8", *TRAIN),
     "run, hosts": (
         "run",
@@ -28,6 +29,7 @@ COMMANDS = {
         "v3-128",
         *TRAIN,
     ),
+    "run, JAX": ("run", *POD, "--tpu=v5litepod-16", *TRAIN, "--backend=jax"),
     "stop": ("run", *POD, "--stop"),
     "logs": ("logs", *POD),
     "logs of a server": ("logs", *POD, "--worker=3"),
@@ -104,6 +106,7 @@ BAD_INPUT = {
     "no program": ("run", *POD, "--tpu=v3-8", "error: no program: give it behind --"),
     "program to stop": ("run", *POD, "--stop", "--", "x", "error: --stop takes no command"),
     "two prices": ("create", *POD, "--tpu=v3-8", "--spot", "--preemptible", "error: --spot and "),
+    "no such backend": ("set_up", *POD, "--backend=torch", "error: --backend=torch: give jax"),
     "no host": ("logs", *POD, "--worker=all", "error: --worker=all: not the number of a host"),
     "not asked": ("delete", *POD, "error: not deleted: pod still costs money"),
 }

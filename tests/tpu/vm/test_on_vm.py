@@ -37,7 +37,7 @@ def test_a_run_on_several_hosts(cloud):
     assert alive(program)
 
     result, _ = cloud.run("run", *POD, "--stop")
-    assert re.search("^train stopped on .*: exit status 75\n", result.stdout)
+    assert re.search("^train stopped on .*: exit status 75\n", result.stdout, re.MULTILINE)
     assert (homes[0] / "train.log").read_text().endswith("\nexit status 75\n")
     assert not any(map(alive, [program, *servers]))
     result, _ = cloud.run("run", *POD, "--stop")
@@ -59,6 +59,41 @@ def test_a_run_on_one_host(cloud):
     told = json.loads(wait_for(home / "vitbert" / "train.log", "]"))
     assert told == [None, "-m", "x", "--tpu=local"]
     assert not (home / "vitbert" / "server.log").exists()
+
+
+def test_a_run_on_jax_is_the_same_command_on_every_host(cloud):
+    homes = [home / "vitbert" for home in cloud.add_hosts(3)]
+    cloud.run("run", *POD, "--tpu=v3-32", "--", "-m", "x")  # TensorFlow's servers hold the chips
+    servers = [pid(home, "server") for home in homes]
+    start = ("run", *POD, "--tpu=v3-32", *TRAIN, "--backend=jax")
+    cloud.run(*start, status=2)  # a program runs already
+    assert all(map(alive, servers))
+    cloud.run("run", *POD, "--stop")
+
+    cloud.run(*start)
+    for home in homes:
+        told = json.loads(wait_for(home / "train.log", "]"))
+        assert told == ["JAX", *TRAIN[1:], "--backend=jax", "--tpu=v3-32"]
+        assert not (home / "server.log").exists()
+    assert not any(map(alive, servers))
+    programs = [pid(home, "train") for home in homes]
+    cloud.run("run", *POD, "--stop")
+    assert not any(map(alive, programs))
+    for home in homes:
+        assert (home / "train.log").read_text().endswith("\nexit status 75\n")
+
+    (homes[2] / "venv-jax" / "bin" / "python").unlink()
+    (homes[0] / "train.log").unlink()
+    result, _ = cloud.run(*start, status=2)
+    assert "set_up.sh --backend=jax" in result.stderr
+    assert not (homes[0] / "train.log").exists()  # it would wait for the third host
+
+
+def test_jax_on_one_host(cloud):
+    (home,) = cloud.add_hosts(1)
+    cloud.run("run", *POD, "--tpu=v5litepod-8", "--", "-m", "x", "--backend", "jax")
+    told = json.loads(wait_for(home / "vitbert" / "train.log", "]"))
+    assert told == ["JAX", "-m", "x", "--backend", "jax", "--tpu=v5litepod-8"]
 
 
 def test_no_program_is_started_without_all_servers(cloud):
@@ -92,6 +127,14 @@ def test_set_up(cloud, tmp_path):
     assert "-m uv pip install" in installed and installed.endswith("--editable code[sample]")
     assert "keras_hub" in " ".join(imported)
     assert len((homes[0] / "installed").read_text().splitlines()) == 2  # it had a Python
+
+    cloud.run("set_up", *POD, "--backend=jax")
+    calls = (homes[1] / "installed").read_text().partition("keras_hub")[2].splitlines()
+    assert "-m uv venv --quiet --python 3.11 venv-jax" in calls  # another libtpu than TensorFlow's
+    (installed,) = (call for call in calls if "uv pip install" in call)
+    assert " --python venv-jax/bin/python " in installed
+    assert installed.endswith("--editable code[sample,jax-tpu]")
+    assert "requirements.txt" not in installed and "overrides.txt" not in installed
 
     (cloud.checkout / "tpu" / "newer.py").touch()
     with contextlib.ExitStack() as stack:

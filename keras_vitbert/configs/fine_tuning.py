@@ -2,7 +2,8 @@
 
     python -m keras_vitbert.finetune --checkpoint=runs/paper --task=pets [--config.KEY=VALUE ...]
 
-Values that are not from the paper are marked; `docs/fine_tuning.md` explains the keys.
+Values that are not from the paper are marked, as in `keras_vitbert.configs.paper`;
+`docs/fine_tuning.md` explains the keys.
 """
 
 from typing import Any
@@ -110,7 +111,7 @@ def _vision():
     config.image_size = 384
     config.batch = 512
     config.steps = 10_000
-    config.grid = (0.001, 0.003, 0.01, 0.03)  # not in the paper
+    config.grid = (0.001, 0.003, 0.01, 0.03)  # missing in our copy of the paper
     config.optimizer.name = "sgd"
     config.optimizer.learning_rate = 0.01  # not in the paper, which searches
     config.optimizer.schedule = "cosine"
@@ -139,7 +140,7 @@ def _text():
     config.batch = 32  # not in the paper
     config.steps = 0  # 0: those of `epochs`
     config.epochs = 3.0
-    config.grid = (2e-5, 3e-5, 5e-5, 1e-4)  # not in the paper
+    config.grid = (2e-5, 3e-5, 5e-5, 1e-4)  # missing in our copy of the paper
     config.optimizer.name = "adamw"
     config.optimizer.learning_rate = 5e-5  # not in the paper, which searches
     config.optimizer.schedule = "polynomial"

@@ -7,7 +7,8 @@
         --config.data.vocabulary=vocab.txt --output_dir=runs/paper
 
 `--config=paper:small` (or `tiny`, `large`) selects another encoder size. Values that are not from
-the paper are marked; `docs/pretraining.md` explains the keys.
+the paper are marked: "not in the paper", or "missing in our copy" where the paper states a value
+that was lost when its PDF became text. `docs/pretraining.md` explains the keys.
 """
 
 import copy
@@ -95,12 +96,12 @@ def get_config(size: str = "base") -> config_dict.ConfigDict:
 
     config.optimizer = {
         "name": "adamw",  # or lamb, lion, adafactor, sgd
-        "learning_rate": 1e-4,  # not in the paper
+        "learning_rate": 1e-4,  # the peak; missing in our copy of the paper
         "warmup_steps": 10_000,
         "power": 1.0,  # not in the paper
         "momentum": 0.9,  # of SGD
-        "beta_1": 0.9,  # of AdamW, LAMB and Lion; not in the paper
-        "beta_2": 0.999,  # not in the paper
+        "beta_1": 0.9,  # of AdamW, LAMB and Lion; missing in our copy of the paper
+        "beta_2": 0.999,  # missing in our copy of the paper
         "epsilon": 1e-6,  # of AdamW and LAMB; not in the paper
         "weight_decay": 0.01,
         "clip_norm": 1.0,  # not in the paper for pre-training

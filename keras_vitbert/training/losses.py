@@ -47,6 +47,9 @@ def smoothed_cross_entropy(labels, logits, smoothing):
 def divergence(teacher_logits, student_logits, temperature):
     """`T^2 KL(softmax(z_t / T) || softmax(z_s / T))`, the second term of eq. 7.
 
+    The factor `T^2` is our choice, after Hinton et al. 2015: the formula is missing in our copy of
+    the paper. At `T = 1`, the paper's default, it changes nothing.
+
     At `T = 0` it is the cross-entropy against the teacher's argmax. It is computed from
     `T log softmax(z / T) = u - T logsumexp(u / T)`, `u = z - max z`, whose terms are finite for any
     `T > 0`, however small. With a large `T` it is a small difference of large numbers: the value's
@@ -81,6 +84,8 @@ def divergence(teacher_logits, student_logits, temperature):
 
 def distillation_loss(labels, student_logits, teacher_logits, ratio, temperature):
     """`(1 - a) CE(softmax(z_s), y) + a T^2 KL(softmax(z_t / T) || softmax(z_s / T))` (eq. 7).
+
+    For the factor `T^2` see `divergence`.
 
     Args:
         labels: `(...)` integers, `y`.

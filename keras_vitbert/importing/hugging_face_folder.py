@@ -40,13 +40,13 @@ class HuggingFaceModel:
     def __init__(self, trained):
         self._trained = trained
         backbone = trained.backbone
-        if backbone.embedding_scale != 1:
-            raise UserError(
-                f"{trained.path}: multiplies its embeddings by {backbone.embedding_scale:g}, which "
-                "no model of transformers does; write a preset of keras-hub"
-            )
         self.left_out = []
         self._is_bert = backbone.norm == "post"
+        if self._is_bert and backbone.embedding_scale != 1:
+            raise UserError(
+                f"{trained.path}: multiplies its embeddings by {backbone.embedding_scale:g}, which "
+                "no BERT of transformers does; write a preset of keras-hub"
+            )
         if self._is_bert and backbone.vocabulary_size is None:
             raise UserError(
                 f"{trained.path}: normalises last and takes images only, which no ViT of "
@@ -196,6 +196,8 @@ class HuggingFaceModel:
         """The tensors to store: dict of a name of transformers to a float32 array."""
         backbone = self._trained.backbone
         found = {v.path: np.asarray(v.value, np.float32) for v in backbone.variables}
+        if not self._is_bert:  # a ViT has no such factor; it applies to the positions alone
+            found["image_embedding/position_embedding"] *= np.float32(backbone.embedding_scale)
         for name, head in self._heads.items():
             for variable in head.weights:
                 rest = variable.path.split("/", 1)[1]

@@ -78,12 +78,29 @@ def test_what_has_no_place_is_left_out_or_refused(make_network, tmp_path, capsys
         ({"images": False}, "normalises first and takes text only, which no BERT"),
         (
             {"norm": "post", "embedding_scale": 50.0},
-            "multiplies its embeddings by 50, which no model",
+            "multiplies its embeddings by 50, which no BERT",
         ),
         ({"text": False, "norm": "post"}, "normalises last and takes images only, which no ViT"),
     ):
         with pytest.raises(UserError, match=message):
             model(**changes)
+
+
+def test_the_factor_of_a_vits_positions_goes_into_them(make_network, tmp_path):
+    from keras_vitbert.importing.hugging_face_folder import HuggingFaceModel
+    from keras_vitbert.trained.trained_model import TrainedModel
+
+    network = make_network(text=False, image_head="vit", embedding_scale=50.0)
+    heads = {"image": network.image_head}
+    HuggingFaceModel(TrainedModel("p", "n", network.backbone, heads, network=network)).write(
+        str(tmp_path)
+    )
+    again = load(str(tmp_path))
+    assert again.backbone.embedding_scale == 1
+    size = network.backbone.image_size
+    images = {"images": np.random.default_rng(0).random((2, size, size, 3), np.float32)}
+    ours, theirs = (m.backbone(images)["image_sequence"] for m in (network, again))
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
 def test_a_flag_without_effect_is_refused(tmp_path, capsys):

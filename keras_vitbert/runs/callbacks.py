@@ -151,8 +151,10 @@ class Checkpoints(keras.callbacks.Callback):
             self._save_if_due()
 
     def on_epoch_end(self, epoch, logs=None):
-        validated = self.model.step_check.is_usual((logs or {}).get("val_loss", math.nan))
-        self._save_if_due(validated)
+        usual = self.model.step_check.is_usual((logs or {}).get("val_loss", math.nan))
+        # Averages of the weights may be good while the last step has spoilt the weights themselves,
+        # from which training goes on and goes back to. The steps after it show those.
+        self._save_if_due(usual and not self.model.optimizer.use_ema)
 
     def _save_if_due(self, validated=False):
         step, config = self.model.step, self.config

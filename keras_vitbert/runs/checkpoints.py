@@ -5,9 +5,10 @@ run that is killed in between leaves a folder that nothing points to, and the ne
 it: a half-written checkpoint is never loaded.
 
 `checkpoints/GOOD` names the newest one that training has shown to be good: either validation with
-its weights gave a loss like the others, or the steps from it to the next checkpoint, at least the
-last `STEPS_TO_SHOW`, were good (see `keras_vitbert.training.step_check`). It is kept in addition to
-the newest ones.
+its weights (not with their averages) gave a loss like the others, or the steps from it to the next
+checkpoint, at least the last `STEPS_TO_SHOW`, were good (see `keras_vitbert.training.step_check`).
+Steps after training went back say nothing about the checkpoints that it left. The good one is kept
+in addition to the newest ones.
 
 A checkpoint holds everything that determines the rest of the run: weights, random states,
 optimiser, masks, the training metrics of the unfinished epoch, and the step, which determines the
@@ -39,12 +40,14 @@ class Snapshot:
         step: int.
         values: dict of a part of the state to a dict of a variable's name to an array.
         in_a_row: int, good steps since the last bad one.
+        restores: int, how often training went back to a good checkpoint.
         validated: bool, whether a validation has shown that the weights are good.
     """
 
     step: int
     values: dict[str, dict[str, np.ndarray]]
     in_a_row: int
+    restores: int
     validated: bool
 
 
@@ -62,8 +65,8 @@ def snapshot(trainer, validated=False):
         part: {name: host_values(variable) for name, variable in variables.items()}
         for part, variables in _state(trainer).items()
     }
-    in_a_row = int(values["step_check"]["step_check/in_a_row"])
-    return Snapshot(trainer.step, values, in_a_row, validated)
+    counts = (int(values["step_check"][f"step_check/{n}"]) for n in ("in_a_row", "restores"))
+    return Snapshot(trainer.step, values, *counts, validated)
 
 
 def save(folder, trainer, keep, validated=False):
@@ -93,12 +96,21 @@ def write(folder, taken, keep):
         write_atomically(os.path.join(folder, GOOD), name + "\n")
     elif before in steps and before != name:
         passed = taken.step - int(before.removeprefix("step-"))
-        if taken.in_a_row >= min(passed, STEPS_TO_SHOW):
+        went_back = _restores(os.path.join(folder, before)) != taken.restores
+        if taken.in_a_row >= min(passed, STEPS_TO_SHOW) and not went_back:
             write_atomically(os.path.join(folder, GOOD), before + "\n")
     kept = {name, _pointed(folder, GOOD)}
     for old in steps[:-keep]:
         if old not in kept:
             tf.io.gfile.rmtree(os.path.join(folder, old))
+
+
+def _restores(path):
+    """How often training had gone back before a checkpoint: int, or None if it does not say."""
+    try:
+        return int(_open(path).get_tensor(_key("step_check", "step_check/restores")))
+    except (tf.errors.OpError, ValueError, RuntimeError):
+        return None  # damaged, or of an older version
 
 
 def write_weights(folder, network, step, dtype="float32"):

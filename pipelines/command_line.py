@@ -24,6 +24,7 @@ import errno
 import gc
 import multiprocessing
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -191,7 +192,7 @@ def _unwritten(more=""):
 
 
 def one_line(error):
-    """Folds the text of an exception into one line.
+    """Folds the text of an exception into one line, without TensorFlow's name of an operation.
 
     Args:
         error: exception, or its text.
@@ -199,7 +200,7 @@ def one_line(error):
     Returns:
         str.
     """
-    return " ".join(str(error).split())
+    return " ".join(re.sub(r"\{\{function_node .*?\}\}", "", str(error)).split())
 
 
 def meant(name, known, prefix=""):

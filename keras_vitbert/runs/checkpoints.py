@@ -136,6 +136,10 @@ def _write(folder, step, values):
     name = _name(step)
     path = os.path.join(folder, name)
     tf.io.gfile.makedirs(path)
+    for place in (folder, path):
+        for file in tf.io.gfile.listdir(place):
+            if re.search(r"\.(tempstate|tmp-)\w+$", file):  # of a run that was killed
+                tf.io.gfile.remove(os.path.join(place, file))
     state = {_key(part, n): value for part, named in values.items() for n, value in named.items()}
     state = dict(sorted(state.items()))  # their order in the file, see `_read`
     with tf.device("CPU:0"):  # this machine's, not that of a TPU's host

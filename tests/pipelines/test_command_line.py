@@ -61,6 +61,9 @@ def test_a_disk_that_takes_no_more_is_told_in_a_line(capfd):
         assert run(raising(error), []) == 2
         line = f"error: {error}; fix that, and run the same command again\n"
         assert capfd.readouterr() == ("", line)
+    name = "__wrapped__SaveV2_dtypes_3_device_/job:localhost/replica:0/task:0/device:CPU:0"
+    assert run(raising(OfAnotherLibrary(f"{{{{function_node {name}}}}} {full}")), []) == 2
+    assert capfd.readouterr() == ("", line)
 
 
 def test_other_errors_are_not_hidden():

@@ -164,3 +164,16 @@ def test_only_the_chief_writes(tmp_path):
         writer.save(Trainer())
         writer.wait()
     assert os.listdir(tmp_path) == []
+
+
+def test_unfinished_files_of_a_killed_run_go_with_the_next_checkpoint(tmp_path):
+    """TensorFlow's, and those of `write_atomically`; what a user has put there stays."""
+    folder = tmp_path / "step-00000000"
+    folder.mkdir()
+    for name in ("state.data-00000-of-00001.tempstate12345", "step.json.tmp-0a1b", "tmp-notes.txt"):
+        (folder / name).write_text("unfinished")
+    (tmp_path / "LAST.tmp-0a1b").write_text("unfinished")
+    checkpoints.save(str(tmp_path), Trainer(), keep=1)
+    assert {path.name for path in tmp_path.iterdir()} == {"LAST", "step-00000000"}
+    wanted = {"state.data-00000-of-00001", "state.index", "step.json", "tmp-notes.txt"}
+    assert {path.name for path in folder.iterdir()} == wanted

@@ -7,8 +7,6 @@ import os
 from typing import Any
 
 import keras
-import numpy as np
-import tensorflow as tf
 
 from keras_vitbert.configs.architecture import RATES
 from keras_vitbert.configs.pretraining import CONFIGS, check_config, load_config, with_sizes
@@ -16,6 +14,7 @@ from keras_vitbert.importing.sources import FINE_TUNED, RUN
 from keras_vitbert.model.backbone import ViTBertBackbone
 from keras_vitbert.model.classifier import build_classifier
 from keras_vitbert.model.transfer import transfer
+from keras_vitbert.runs.identity import model_input
 from keras_vitbert.runs.origin import origin_of
 from keras_vitbert.runs.run_folder import RunFolder
 from keras_vitbert.trained.finding import find, own_models
@@ -167,19 +166,14 @@ def _open_trained(source):
     trained = open_source(source)
     if source.kind == RUN:
         model = trained.record["config"]["model"]
-        # The index of a checkpoint holds the checksums of its tensors.
-        with tf.io.gfile.GFile(os.path.join(trained.checkpoint, "state.index"), "rb") as file:
-            # As stored: keys that later versions add do not make it another checkpoint.
-            sha256 = _sha256(source.config, file.read())
     else:
         config = trained.backbone.get_config()
         model = {name: value for name, value in config.items() if name not in _NOT_OF_A_MODEL}
-        weights = b"".join(np.asarray(w.value).tobytes() for w in trained.backbone.weights)
-        sha256 = _sha256(model, weights)
     case = None
     if trained.vocabulary and not (trained.record and _case(trained.record) is None):
         case = case_name(trained.lower_case)
     rest = model, trained.backbone, trained.vocabulary, case, _pooler(trained.network)
+    sha256 = model_input(trained.network)["sha256"]
     return Pretrained(source.label, "", trained.step, sha256, *rest, origin_of(trained))
 
 
@@ -256,5 +250,5 @@ def _architecture(name, record):
     return with_sizes(config).model.to_dict()
 
 
-def _sha256(content, more=b""):
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode() + more).hexdigest()
+def _sha256(content):
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -23,7 +23,7 @@ from keras_vitbert.pretraining.step_flops import step_flops
 from keras_vitbert.pretraining.teachers import load_teacher
 from keras_vitbert.pretraining.trainer import build_trainer, image_layers_of
 from keras_vitbert.runs import divergence, identity
-from keras_vitbert.runs.identity import data_input, names_input, weights_input
+from keras_vitbert.runs.identity import data_input, model_input, names_input
 from keras_vitbert.runs.loop import fit
 from keras_vitbert.runs.overview import passes
 from keras_vitbert.runs.progress import time_shares
@@ -123,11 +123,11 @@ def pretrain(run, tell=lambda: None, dry_run=False):
     if config.distillation.ratio > 0:
         teachers = _given_teachers(run, run.teacher_paths)
         for kind, teacher in teachers.items():
-            inputs[f"{kind}_teacher"] = weights_input(teacher, run.teacher_paths[kind])
+            inputs[f"{kind}_teacher"] = model_input(teacher, run.teacher_paths[kind])
     if run.initial_weights:
         identity.require_weights_at_start(folder.path, record)
         initial = open_initial(run.initial_weights, config, variant, data)
-        inputs[identity.INITIAL_WEIGHTS] = weights_input(initial.backbone, run.initial_weights)
+        inputs[identity.INITIAL_WEIGHTS] = model_input(initial.network, run.initial_weights)
     known = record.get("inputs", {})
     identity.require_given(folder.path, known, inputs, _GIVEN_BY_FLAGS, run.accepted)
     if dry_run:
@@ -187,7 +187,7 @@ def _trained(run, stream, teachers, initial, began):
     if config.distillation.ratio > 0:
         teachers_began = time.monotonic()
         own, known = _missing_teachers(run, teachers)
-        own_inputs = {f"{kind}_teacher": weights_input(network) for kind, network in own.items()}
+        own_inputs = {f"{kind}_teacher": model_input(network) for kind, network in own.items()}
         check_inputs(folder, own_inputs, run.accepted)
         teachers |= own
         of_teachers = time.monotonic() - teachers_began

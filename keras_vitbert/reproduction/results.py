@@ -8,10 +8,9 @@ the same file. Each command that opens the results collects these files.
 import json
 import os
 import shlex
-import subprocess
 
 from keras_vitbert.configs.overrides import flatten
-from keras_vitbert.runs.identity import versions
+from keras_vitbert.runs.identity import commit, versions
 from keras_vitbert.runs.run_lock import held_at_last
 from pipelines.command_line import UserError
 from pipelines.files import json_object, write_atomically
@@ -21,7 +20,6 @@ SCHEMA = 1
 UNIT = "unit.json"
 LOCKS = "locks"  # a folder for each unit, and for the file of results
 DONE, DIVERGED = "done", "diverged"
-_CODE = (":/keras_vitbert", ":/pipelines", ":/tpu")  # of the repository
 _KEYS = {"digest", "command", "seed", "outcome", "commit"}  # of every entry
 _OF_THE_RUN = ("seconds", "command", "versions", "commit")  # these are not results
 _OUTPUT = "OUTPUT"  # stands for the folder of all units in the commands
@@ -114,7 +112,7 @@ class Results:
             "outcome": outcome,
             **numbers,
             "versions": versions(),
-            "commit": _commit(),
+            "commit": commit(),
         }
         if unit.name in self.units and (found := differences(self.units[unit.name], entry)):
             say(f"{unit.name} was made again, with other numbers: {'; '.join(found)}")
@@ -190,21 +188,3 @@ def _read(path):
 
 def _json(content):
     return json.dumps(content, indent=1) + "\n"
-
-
-def _commit():
-    """The commit of the code, with `+` where files differ from it; empty outside of a checkout."""
-    folder = os.path.dirname(__file__)
-    try:
-        head = _git("rev-parse", "HEAD", folder=folder)
-        changed = _git("status", "--porcelain", "-uno", "--", *_CODE, folder=folder)
-        return head + ("+" if changed else "")
-    except (OSError, subprocess.CalledProcessError):
-        return ""
-
-
-def _git(*arguments, folder):
-    found = subprocess.run(
-        ["git", *arguments], cwd=folder, check=True, capture_output=True, text=True
-    )
-    return found.stdout.strip()

@@ -5,15 +5,20 @@ weights) is a dict of a `path` and digests of the content. The path is for reade
 what the run makes itself. A resumed run compares only digests: files may move, but not change.
 """
 
+import functools
 import hashlib
 import importlib.metadata
+import json
+import os
 import platform
+import subprocess
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 import keras_vitbert
+from keras_vitbert.configs.architecture import RATES
 from pipelines.command_line import UserError, say
 from pipelines.text.wordpiece import vocabulary_hash
 
@@ -36,7 +41,7 @@ FREE_OF_PRETRAINING = (
     "config.steps_per_epoch",
     "config.validation_interval",
     "config.steps_per_execution",
-    "config.jit_compile",  # changes only the last digits, which is reported
+    "config.jit_compile",  # this and `remat` change only the last digits, which is reported
     "config.remat",
     "config.sharding",
     "config.teachers.",
@@ -105,20 +110,57 @@ def require_numerics(where, record, dtype):
         )
 
 
-def versions():
-    """The versions that results may depend on: dict of a package's name to str.
+_CODE = (":/keras_vitbert", ":/pipelines", ":/tpu")  # of the repository
+_ONEDNN = "TF_ENABLE_ONEDNN_OPTS"  # chooses kernels, which round differently
 
-    They include that of JAX if it is the backend of Keras.
+
+def versions():
+    """What results may depend on besides config and inputs: dict of a name to str.
+
+    These are the versions of packages, of JAX's if it is the backend of Keras; the `commit`; and
+    an environment variable that TensorFlow reads.
     """
-    found = {
+    packages = ["keras-hub", "tensorflow-text", "numpy"]
+    if keras.backend.backend() == "jax":
+        packages += ["jax", "jaxlib"]
+    return {
         "keras_vitbert": keras_vitbert.__version__,
+        "commit": commit() or "none",
         "python": platform.python_version(),
         "tensorflow": tf.__version__,
         "keras": keras.__version__,
+        **{name.replace("-", "_"): _version(name) for name in packages},
+        _ONEDNN: os.environ.get(_ONEDNN, "unset"),
     }
-    if keras.backend.backend() == "jax":
-        found["jax"] = importlib.metadata.version("jax")
-    return found
+
+
+def _version(package):
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "none"
+
+
+@functools.cache
+def commit():
+    """The commit of the code, with `+` where files differ from it; empty outside of a checkout."""
+    try:
+        _git("ls-files", "--error-unmatch", __file__)  # not of a checkout around an environment
+        changed = _git("status", "--porcelain", "-uno", "--", *_CODE)
+        return _git("rev-parse", "HEAD") + ("+" if changed else "")
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def _git(*arguments):
+    found = subprocess.run(
+        ["git", *arguments],
+        cwd=os.path.dirname(__file__),
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return found.stdout.strip()
 
 
 def compare_versions(where, was):
@@ -163,6 +205,18 @@ def compare_compilation(where, was, now):
         say(f"{where} began {how[was]} and resumes {how[now]}: the last digits are not the same")
 
 
+def compare_recomputation(where, was, now):
+    """Reports if steps that compute activations again follow steps that keep them, or vice versa.
+
+    Args:
+        where: str, the run's folder.
+        was, now: bool, `remat` of the config.
+    """
+    if was != now:
+        how = {True: "with remat", False: "without remat"}
+        say(f"{where} began {how[was]} and resumes {how[now]}: the last digits are not the same")
+
+
 def compare_dropout(where, was, now):
     """Reports if a run resumes with other random numbers for dropout.
 
@@ -204,22 +258,40 @@ def names_input(names):
     return {"path": None, "sha256": vocabulary_hash(names)}
 
 
-def weights_input(model, path=None):
-    """The weights of a model as an input.
+def model_input(model, path=None):
+    """A model as an input: its weights, and the settings that its answers depend on.
+
+    Names, the dtype policy and dropout are left out: whoever opens the model decides on them. So
+    are vocabularies and class names, which have digests of their own.
 
     Args:
-        model: Keras layer or model.
-        path: str, where they came from; None if the run has trained them itself.
+        model: Keras model of this project: a backbone, a network on one, or a `Teacher`.
+        path: str, where it came from; None if the run has trained it itself.
 
     Returns:
         dict, see above.
+    """
+    network = getattr(model, "network", model)
+    config = getattr(network, "backbone", network).get_config()
+    left_out = ("name", "dtype", "trainable", *RATES)
+    settings = {key: value for key, value in config.items() if key not in left_out}
+    heads = getattr(network, "heads", getattr(network, "head_kind", None))
+    content = json.dumps([settings, heads, weights_sha256(network)], sort_keys=True)
+    return {"path": path, "sha256": hashlib.sha256(content.encode()).hexdigest()}
+
+
+def weights_sha256(model):
+    """The digest of a model's weights alone: str.
+
+    Args:
+        model: Keras layer or model.
     """
     digest = hashlib.sha256()
     for variable in model.weights:
         value = np.ascontiguousarray(keras.ops.convert_to_numpy(variable))
         digest.update(f"{value.dtype} {value.shape}\n".encode())
         digest.update(value.tobytes())
-    return {"path": path, "sha256": digest.hexdigest()}
+    return digest.hexdigest()
 
 
 def compare_inputs(where, known, inputs, accepted=()):

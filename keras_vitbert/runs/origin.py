@@ -2,7 +2,7 @@
 
 import os
 
-from keras_vitbert.runs.identity import name_of, weights_input
+from keras_vitbert.runs.identity import name_of, weights_sha256
 from pipelines.command_line import UserError
 from pipelines.files import json_object, reading
 
@@ -61,7 +61,7 @@ def origin_of(trained):
     return {
         "name": trained.name,
         "step": trained.step,
-        "weights_sha256": weights_input(trained.backbone)["sha256"],
+        "weights_sha256": weights_sha256(trained.backbone),
         "made_of": earlier,
     }
 

@@ -79,6 +79,8 @@ class RunSettings:
         identity.compare_replicas(folder.path, old.get("replicas", self.replicas), self.replicas)
         compiled = [each["config"].get("jit_compile", AUTO) for each in (old, now)]
         identity.compare_compilation(folder.path, *compiled)
+        recomputed = [each["config"].get("remat", False) for each in (old, now)]
+        identity.compare_recomputation(folder.path, *recomputed)
         if self.dropout_generator:
             before = old.get("dropout_generator")
             identity.compare_dropout(folder.path, before, self.dropout_generator)
@@ -127,6 +129,12 @@ class RunSettings:
         was, now = flatten(old), flatten(new)
         own_keys = list(flatten(self.about))  # first, because they explain the rest
         changes = self._changed_keys(folder, own_keys, was, now)
+        own = (folder.read("vocabulary.txt") or "").replace("\r", "").rstrip("\n").split("\n")
+        if old["vocabulary_sha256"] not in (None, vocabulary_hash(own)):
+            raise UserError(
+                f"{folder.file('vocabulary.txt')}: is not the vocabulary that the run was trained "
+                "with; restore the file"
+            )
         if old["vocabulary_sha256"] != new["vocabulary_sha256"]:
             raise UserError(
                 f"{folder.path} holds a run with another vocabulary; use that one "

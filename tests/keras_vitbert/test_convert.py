@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_vitbert import convert, predict
-from keras_vitbert.runs.identity import weights_input
+from keras_vitbert.runs.identity import weights_sha256
 from keras_vitbert.runs.origin import origin_of
 from keras_vitbert.trained.loading import load
 from pipelines.command_line import run
@@ -55,7 +55,7 @@ def test_a_run_becomes_a_preset_with_its_card(finished, tmp_path, capsys):
         "texts",
         "classes",
     } <= set(wanted)
-    assert origin["weights_sha256"] == weights_input(theirs.backbone)["sha256"]
+    assert origin["weights_sha256"] == weights_sha256(theirs.backbone)
     assert f"| images | sha256 `{wanted['images']['sha256'][:12]}` |" in card
     assert str(tmp_path) not in text and os.path.dirname(source) not in text
     assert origin_of(ours) == {**origin, "name": "preset", "step": 0, "made_of": origin}

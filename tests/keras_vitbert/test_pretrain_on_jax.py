@@ -85,9 +85,7 @@ def test_killed_it_goes_on_to_the_bit(on_jax, killed, whole, tmp_path):
     assert status == EXIT_DONE and "resumed at step 6 of 18" in errors
     assert_same_values(checkpoint_values(folder), checkpoint_values(whole))
     assert metrics_rows(folder) == metrics_rows(whole)
-    assert summary_of(folder)["versions"].keys() == {
-        *("keras_vitbert", "python", "tensorflow", "keras", "jax")
-    }
+    assert summary_of(folder)["versions"].keys() > {"tensorflow", "keras", "jax", "jaxlib"}
 
 
 @pytest.mark.slow

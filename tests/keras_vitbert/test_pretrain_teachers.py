@@ -11,7 +11,7 @@ import pytest
 from keras_vitbert import load
 from keras_vitbert.pretraining import run as pretraining
 from keras_vitbert.runs import divergence
-from pipelines.command_line import EXIT_BAD_INPUT, EXIT_DONE, EXIT_STOPPED
+from pipelines.command_line import EXIT_BAD_INPUT, EXIT_DONE, EXIT_STOPPED, Stopped
 from tests.keras_vitbert.importing.stored_models import FIXTURES
 from tests.keras_vitbert.tiny_runs import (
     VOCABULARY,
@@ -141,3 +141,37 @@ def test_nothing_is_written_where_a_teacher_is_refused(folders, sources, tmp_pat
     line = capsys.readouterr().err.splitlines()[-1]
     assert line.startswith(f"error: {given[-1]}: has another vocabulary: token 36 is 'word31', ")
     assert not (tmp_path / "run").exists() or files_below(tmp_path / "run") == {}
+
+
+def test_a_teacher_of_other_answers_is_refused(folders, sources, tmp_path, monkeypatch, capsys):
+    """Its weights are the same; but for its name, nothing else may change."""
+
+    def stop(*arguments):
+        raise Stopped("begun")
+
+    monkeypatch.setattr(pretraining, "_trained", stop)
+    own = shutil.copytree(folders, tmp_path / "teachers")
+
+    def begin():
+        status = pretrain(sources, tmp_path / "run", *flags(own))
+        return status, capsys.readouterr().err.splitlines()[-1]
+
+    assert begin()[0] == EXIT_STOPPED
+    before = content_of(tmp_path / "run" / "config.json")
+    for kind, file, key, value in (
+        ("image", "vit/preprocessor_config.json", "image_mean", [0.1, 0.2, 0.3]),
+        ("image", "vit/preprocessor_config.json", "image_std", [0.1, 0.2, 0.3]),
+        ("image", "vit/config.json", "layer_norm_eps", 0.07),
+        ("text", "bert/config.json", "hidden_act", "relu"),
+        ("", "bert/config.json", "hidden_dropout_prob", 0.3),
+        ("", "vit/config.json", "_name_or_path", "elsewhere"),
+    ):
+        content = content_of(own / file)
+        (own / file).write_text(json.dumps({**content, key: value}))
+        status, line = begin()
+        if kind:
+            assert status == EXIT_BAD_INPUT and f"other {kind}_teacher" in line, key
+        else:
+            assert status == EXIT_STOPPED, line
+        assert content_of(tmp_path / "run" / "config.json") == before
+        (own / file).write_text(json.dumps(content))

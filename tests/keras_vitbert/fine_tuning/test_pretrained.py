@@ -10,6 +10,7 @@ from ml_collections import config_dict
 
 from keras_vitbert import convert
 from keras_vitbert.configs import paper
+from keras_vitbert.fine_tuning import pretrained
 from keras_vitbert.fine_tuning.pretrained import open_pretrained
 from keras_vitbert.runs import run_record
 from keras_vitbert.trained.loading import load
@@ -91,6 +92,17 @@ def test_fine_tuning_begins_with_a_model_of_another_project(kind, name):
         assert ours.norm == backbone.norm and ours.layer_norm_epsilon == backbone.layer_norm_epsilon
         for our, their in zip(ours.weights, backbone.weights, strict=True):
             np.testing.assert_array_equal(our.value, their.value, err_msg=our.path)
+
+
+def test_a_checkpoint_of_another_pooler_is_another(monkeypatch):
+    """A head of BERT's kind begins with it."""
+    path = str(FIXTURES / "bert")
+    before = open_pretrained(path, kind="text")
+    assert open_pretrained(path, kind="text").sha256 == before.sha256
+    opened = load(path)
+    opened.network.nsp_head.hidden.bias.assign_add([1.0] * opened.backbone.hidden_dim)
+    monkeypatch.setattr(pretrained, "open_source", lambda source: opened)
+    assert open_pretrained(path, kind="text").sha256 != before.sha256
 
 
 @pytest.mark.parametrize("kind", ["images", "text"])

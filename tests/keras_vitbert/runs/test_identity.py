@@ -2,15 +2,20 @@
 
 import json
 import shutil
+import subprocess
+from typing import Any
 
 import keras
 import numpy as np
 import pytest
 
 from keras_vitbert.configs import sample
+from keras_vitbert.model.backbone import ViTBertBackbone
+from keras_vitbert.model.pretraining_network import PreTrainingNetwork
 from keras_vitbert.runs import identity
 from keras_vitbert.runs.run_folder import RunFolder
 from keras_vitbert.runs.run_settings import RunSettings, check_inputs
+from keras_vitbert.training.distillation import Teacher
 from pipelines.command_line import UserError
 from pipelines.shards.records import RecordFiles
 from pipelines.shards.tfrecords import write_shards
@@ -149,6 +154,83 @@ def test_other_versions_are_told(tmp_path, capsys):
     )
 
 
+def test_all_that_computes_is_told_of(tmp_path, capsys, monkeypatch):
+    """But what an older version did not record, and the packages of another backend."""
+    begin(tmp_path, {})
+    old = record(tmp_path)
+    names = {"keras_vitbert", "commit", "python", "tensorflow", "keras", "keras_hub", "numpy"}
+    assert old["versions"].keys() >= names | {"tensorflow_text"}
+    del old["versions"]["keras_hub"]
+    was = old["versions"] = dict.fromkeys(old["versions"], "0.0")
+    (tmp_path / "config.json").write_text(json.dumps(old))
+    capsys.readouterr()
+    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
+    begin(tmp_path, {})
+    [line] = capsys.readouterr().err.splitlines()
+    now = identity.versions()
+    assert all(f"{name} 0.0, now {now[name]}" in line for name in was) and "keras_hub" not in line
+    assert "TF_ENABLE_ONEDNN_OPTS 0.0, now 0" in line
+
+
+def test_the_commit_is_that_of_the_package(tmp_path, monkeypatch):
+    def git(*arguments):
+        names = "-c", "user.name=x", "-c", "user.email=x"
+        found = subprocess.run(
+            ["git", *names, *arguments], cwd=tmp_path, check=True, capture_output=True, text=True
+        )
+        return found.stdout.strip()
+
+    package = tmp_path / "keras_vitbert"
+    package.mkdir()
+    file, other = package / "identity.py", tmp_path / "notes"
+    monkeypatch.setattr(identity, "__file__", str(file))
+    commit = identity.commit.__wrapped__
+    file.write_text("1")
+    assert commit() == ""
+    git("init")
+    other.write_text("1")
+    git("add", "notes")
+    git("commit", "-m", "notes")
+    assert commit() == ""  # an environment in a checkout of something else
+    git("add", ".")
+    git("commit", "-m", "package")
+    head = git("rev-parse", "HEAD")
+    assert commit() == head
+    other.write_text("2")
+    assert commit() == head
+    file.write_text("2")
+    assert commit() == f"{head}+"
+    monkeypatch.setenv("PATH", "")
+    assert commit() == ""
+
+
+def test_a_step_that_computes_activations_again_is_told(tmp_path, capsys):
+    def told(remat):
+        begin(tmp_path, {}, remat=remat)
+        return [line for line in capsys.readouterr().err.splitlines() if "remat" in line]
+
+    assert told(False) == told(False) == []
+    [line] = told(True)
+    assert line.startswith(f"{tmp_path} began without remat and resumes with remat")
+    assert record(tmp_path)["config"]["remat"] is False
+
+
+@pytest.mark.parametrize("content", [b"b\n", b"", b"\xff", None])
+def test_a_damaged_vocabulary_of_a_run_is_named(tmp_path, content):
+    begin(tmp_path, {})
+    file = tmp_path / "vocabulary.txt"
+    file.write_bytes(b"a\r\n")
+    begin(tmp_path, {})  # an editor has changed the ends of lines
+    if content is None:
+        file.unlink()
+    else:
+        file.write_bytes(content)
+    before = record(tmp_path)
+    with pytest.raises(UserError, match=f"{tmp_path}/vocabulary.txt"):
+        begin(tmp_path, {})
+    assert record(tmp_path) == before and file.exists() == (content is not None)
+
+
 def test_other_replicas_are_told(tmp_path, capsys):
     folder, config = RunFolder(str(tmp_path)), sample.get_config()
     for replicas in (1, 1, 4):
@@ -194,9 +276,76 @@ def test_weights_are_told_apart_by_their_values_alone():
         layer.kernel.assign(np.full((3, 2), value))
         return layer
 
-    one = identity.weights_input(model(1.0), "there")
-    assert one == {**identity.weights_input(model(1.0)), "path": "there"}
-    assert one["sha256"] != identity.weights_input(model(np.nextafter(1.0, 2, dtype="float32")))
+    one, other = (identity.weights_sha256(model(1.0)) for _ in range(2))
+    assert one == other
+    assert one != identity.weights_sha256(model(np.nextafter(1.0, 2, dtype="float32")))
+
+
+MODEL = {"num_layers": 2, "num_heads": 2, "hidden_dim": 4, "intermediate_dim": 8}
+MODEL |= {"image_size": 4, "patch_size": 2, "vocabulary_size": 7, "max_sequence_length": 5}
+BERT_HEAD = {"kind": "bert", "activation": "gelu", "layer_norm_epsilon": 1e-12}
+HEADS = {"image": "paper", "mlm": BERT_HEAD, "nsp": "paper"}
+
+
+def network_of(heads=None, dtype=None, **changes):
+    """A network whose weights are the same whatever changes."""
+    options: Any = {**MODEL, "dtype": dtype, **changes}
+    network = PreTrainingNetwork(ViTBertBackbone(**options), 3, HEADS | (heads or {}))
+    rng = np.random.default_rng(0)
+    network.set_weights([rng.normal(size=w.shape).astype("float32") for w in network.weights])
+    return network
+
+
+def answers(network):
+    rng = np.random.default_rng(1)
+    inputs = {
+        "images": rng.random((2, 4, 4, 3), "float32"),
+        "token_ids": rng.integers(0, 7, (2, 5)),
+        "segment_ids": np.zeros((2, 5), "int32"),
+        "padding_mask": np.ones((2, 5), "int32"),
+        "masked_positions": np.array([[1, 2], [3, 4]]),
+    }
+    return np.concatenate([np.ravel(logits) for logits in network(inputs).values()])
+
+
+@pytest.fixture(scope="module")
+def network():
+    return network_of()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"image_mean": (0.1, 0.2, 0.3)},
+        {"image_std": (0.1, 0.2, 0.3)},
+        {"activation": "relu"},
+        {"layer_norm_epsilon": 1e-2},
+        {"embedding_scale": 3.0},
+        {"heads": {"image": "bert"}},
+        {"heads": {"nsp": "distilbert"}},
+        {"heads": {"mlm": {**BERT_HEAD, "activation": "tanh"}}},
+        {"heads": {"mlm": {**BERT_HEAD, "layer_norm_epsilon": 1e-2}}},
+        {"dropout": 0.3},
+        {"attention_dropout": 0.3},
+        {"stochastic_depth": 0.3},
+        {"name": "other"},
+        {},
+    ],
+)
+def test_models_are_told_apart_by_their_answers(network, change):
+    other = network_of(**change)
+    assert identity.weights_sha256(other) == identity.weights_sha256(network)
+    is_same = np.array_equal(answers(other), answers(network))
+    one = identity.model_input(network, "there")
+    assert (identity.model_input(other)["sha256"] == one["sha256"]) == is_same
+    assert one["path"] == "there"
+
+
+def test_a_model_is_the_same_in_another_dtype_and_as_a_teacher(network):
+    """Both are settings of the run that uses it."""
+    wanted = identity.model_input(network)
+    assert identity.model_input(network_of(dtype="mixed_bfloat16")) == wanted
+    assert identity.model_input(Teacher(network, 5)) == wanted
 
 
 @pytest.fixture

@@ -52,7 +52,6 @@ class BaseTrainer(Fitting):
     """
 
     curves = ()
-    interleaved = True  # see `ExampleDropout`
 
     def __init__(
         self,
@@ -74,7 +73,7 @@ class BaseTrainer(Fitting):
         self.on_cpu = devices == "host"
         self.step_check = StepCheck(name="step_check")
         self.bad_steps = ()
-        self.dropout = ExampleDropout(network, seed, self.interleaved)
+        self.dropout = ExampleDropout(network, seed)
         engine.prepare(network)
         if remat:
             recompute(network.backbone.blocks)

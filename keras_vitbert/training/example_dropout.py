@@ -69,13 +69,12 @@ class ExampleDropout:
 
     Its `keras.layers.Dropout` layers become `KeyedDropout`, including those inside other layers,
     such as `keras.layers.MultiHeadAttention`. Only their class changes, so that weights, names and
-    configs stay the same.
+    configs stay the same. Host h of H holds the examples h, h + H, ... of a global batch; its
+    devices share them in order.
 
     Args:
         model: a built Keras model.
         seed: int in [0, 2**32).
-        interleaved: bool, whether host h of H holds the elements h, h + H, ... of a global batch,
-            as with `pipelines.joint_stream`; else it holds a contiguous part.
         generator: str, `philox16` or `threefry`; by default that of `generator_of`.
 
     Raises:
@@ -83,8 +82,8 @@ class ExampleDropout:
             with sizes other than None and 1.
     """
 
-    def __init__(self, model, seed=0, interleaved=False, generator=None):
-        self.seed, self.interleaved = seed, interleaved
+    def __init__(self, model, seed=0, generator=None):
+        self.seed = seed
         self.generator = generator or generator_of()
         self._layers = []
         for layer in model._flatten_layers():
@@ -120,7 +119,7 @@ class ExampleDropout:
         if not self._layers:
             return contextlib.nullcontext()
         words = self.seed, step, number
-        keys = keys_of(words, self.generator, part, parts, self.interleaved, places)
+        keys = keys_of(words, self.generator, part, parts, places)
         return pass_scope.using(keys=keys)
 
 

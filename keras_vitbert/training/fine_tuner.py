@@ -23,8 +23,6 @@ class FineTuner(BaseTrainer):
     takes `numbers` `(batch, 2)`.
     """
 
-    interleaved = False  # see `pipelines.tasks.labelled_texts`
-
     def __init__(self, network, clip_norm=1.0, label_smoothing=0.0, **kwargs):
         super().__init__(network, clip_norm=clip_norm, **kwargs)
         self.label_smoothing = label_smoothing

@@ -197,7 +197,7 @@ class LabelledTexts:
         return self.batches(self.evaluation_plan(batch), context=context)
 
     def batches(self, plan, first_step=0, context=None):
-        """Dataset of the batches of a plan, or of a host's share of them.
+        """Dataset of the batches of a plan, or of a host's share of them, every H-th text.
 
         Args:
             plan: int array `(steps, batch)` of indices; -1 is an empty place.
@@ -220,8 +220,9 @@ class LabelledTexts:
         firsts = tf.constant(self.first_lengths)
 
         def share_of(place):
-            step, own = place // shares, place % shares + host * shares
-            numbers = tf.ensure_shape(plan[step, own * size : (own + 1) * size], (size,))
+            step, own = place // shares, place % shares
+            of_host = plan[step, host::hosts]
+            numbers = tf.ensure_shape(of_host[own * size : (own + 1) * size], (size,))
             there = numbers >= 0
             known = tf.maximum(numbers, 0)
             start, end = tf.gather(starts, known), tf.gather(ends, known)

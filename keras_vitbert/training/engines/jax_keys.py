@@ -23,12 +23,12 @@ def generator_of(strategy=None):
     return "threefry"
 
 
-def keys_of(words, generator, part, parts, interleaved, places):
+def keys_of(words, generator, part, parts, places):
     """The random numbers of a forward pass on a device's share of the batch.
 
     Args:
         words: (seed, step, number of the pass).
-        generator, part, parts, interleaved, places: see `ExampleDropout`.
+        generator, part, parts, places: see `ExampleDropout`.
 
     Returns:
         `Keys`.
@@ -41,8 +41,8 @@ def keys_of(words, generator, part, parts, interleaved, places):
     strategy = pass_scope.present("strategy")
     if strategy is None:
         return Keys(words, part, parts, places, 1, 1, None)
-    hosts = strategy.processes if interleaved else 1
-    return Keys(words, part, parts, places, strategy.num_replicas_in_sync, hosts, strategy.axis)
+    devices, hosts = strategy.num_replicas_in_sync, strategy.processes
+    return Keys(words, part, parts, places, devices, hosts, strategy.axis)
 
 
 class Keys:

@@ -23,18 +23,18 @@ def generator_of(strategy=None):
     return "philox16" if holder_of_weights(strategy) == "gpu" else "threefry"
 
 
-def keys_of(words, generator, part, parts, interleaved, places):
+def keys_of(words, generator, part, parts, places):
     """The random numbers of a forward pass on this replica.
 
     Args:
         words: (seed, step, number of the pass).
-        generator, part, parts, interleaved, places: see `ExampleDropout`.
+        generator, part, parts, places: see `ExampleDropout`.
 
     Returns:
         `Keys`.
     """
     context = tf.distribute.get_replica_context()
-    hosts = _hosts(context.strategy) if interleaved else 1
+    hosts = _hosts(context.strategy)
     return Keys(
         *words,
         generator,

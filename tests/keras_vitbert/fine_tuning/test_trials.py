@@ -18,6 +18,8 @@ from keras_vitbert.fine_tuning.tasks import TASKS
 from keras_vitbert.fine_tuning.trainer import build_fine_tuner
 from keras_vitbert.fine_tuning.trials import TaskStream, Trial, run_trial
 from keras_vitbert.runs.run_folder import RunFolder
+from keras_vitbert.training import pass_scope
+from keras_vitbert.training.engines import tensorflow_keys
 from pipelines.command_line import UserError
 from tests.keras_vitbert.tiny_runs import VOCABULARY, content_of
 
@@ -98,6 +100,37 @@ def test_a_stream_goes_on_where_it_was_left(splits, name):
         assert stream.images_per_step == 0
     else:
         assert (stream.images_per_step, stream.tokens_per_step) == (BATCH, 0)
+
+
+@pytest.mark.parametrize("name", ["texts", "images"])
+def test_an_example_drops_the_same_units_on_any_number_of_hosts(
+    splits, make_tuner, monkeypatch, name
+):
+    stream, tuner = TaskStream(splits[name], seed=3, steps=9, batch=6), make_tuner(TASKS[name].kind)
+
+    def drawn(hosts):
+        """What is drawn for each example of a batch, by its content."""
+        monkeypatch.setattr(tensorflow_keys, "_hosts", lambda strategy: hosts)
+        found = {}
+        for host in range(hosts):
+            replica = types.SimpleNamespace(
+                replica_id_in_sync_group=tf.constant(host),
+                num_replicas_in_sync=hosts,
+                strategy=None,
+            )
+            monkeypatch.setattr(tf.distribute, "get_replica_context", lambda at=replica: at)
+            context = tf.distribute.InputContext(hosts, host, hosts)
+            batch = next(iter(stream.training(1, context)))
+            with tuner.dropout.keyed(0):
+                keys = pass_scope.present("keys")
+                rows = keys.kept(tf.ones((6 // hosts, 50)), 0, 0.5).numpy()
+            examples = batch["images" if name == "images" else "token_ids"].numpy()
+            found |= {e.tobytes(): r.tolist() for e, r in zip(examples, rows, strict=True)}
+        return found
+
+    whole = drawn(1)
+    assert len({tuple(row) for row in whole.values()}) == 6
+    assert drawn(2) == drawn(3) == whole
 
 
 @pytest.mark.parametrize("kind", ["images", "text"])

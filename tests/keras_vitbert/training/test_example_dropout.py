@@ -43,7 +43,7 @@ def kept(network, monkeypatch):
         )
         monkeypatch.setattr(tf.distribute, "get_replica_context", lambda: context)
         monkeypatch.setattr(tensorflow_keys, "_hosts", lambda strategy: hosts)
-        dropout = ExampleDropout(network, seed, hosts > 1, generator)
+        dropout = ExampleDropout(network, seed, generator)
         ones = np.ones((batch, *SHAPE), np.float32)
         with dropout.keyed(tf.constant(step, tf.int64), number):
             found = [np.asarray(x) for x in network(ones, training=True)]

@@ -119,10 +119,11 @@ def test_replicas_share_the_batches(replicas, hosts):
         for host in range(hosts)
     ]
     for batch in wanted:
-        shares = [next(stream) for stream in streams for _ in range(replicas // hosts)]
-        for name, value in batch.items():
-            joined = np.concatenate([share[name] for share in shares])
-            np.testing.assert_array_equal(joined, value)
+        for host, stream in enumerate(streams):
+            shares = [next(stream) for _ in range(replicas // hosts)]
+            for name, value in batch.items():
+                joined = np.concatenate([share[name] for share in shares])
+                np.testing.assert_array_equal(joined, value[host::hosts])
     assert all(next(stream, None) is None for stream in streams)
 
 

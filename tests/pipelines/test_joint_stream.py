@@ -1,6 +1,7 @@
 import collections
 import dataclasses
 import itertools
+import types
 
 import numpy as np
 import pytest
@@ -129,6 +130,14 @@ def test_every_epoch_holds_all(whole):
         epochs = values[: len(values) // count * count].reshape(-1, count)
         assert (np.sort(epochs) == np.arange(count)).all()
         assert len({tuple(epoch) for epoch in epochs}) == len(epochs)
+
+
+def test_no_two_sources_have_the_same_seed(stream):
+    source, seeds = types.SimpleNamespace(names=lambda seed, start, count: [seed]), []
+    for seed in range(3):
+        twins = dataclasses.replace(stream, images=source, texts=source, seed=seed)
+        seeds += itertools.chain(*twins.batch_records(0).values())
+    assert len(set(seeds)) == len(seeds) == 6
 
 
 @pytest.mark.slow

@@ -74,3 +74,8 @@ def test_calibration_error_by_brute_force(kind):
             expected += np.mean(inside) * abs(gap)
     found = metrics.calibration_error(right, confidences)
     assert found == pytest.approx(expected, abs=1e-12) and (found < 0.1) == (kind == "calibrated")
+
+
+def test_an_edge_belongs_to_the_bin_below():
+    found = metrics.calibration_error([True, False], [14 / 15, 1.0])
+    assert found == pytest.approx((1 / 15 + 1) / 2)

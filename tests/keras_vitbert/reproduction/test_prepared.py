@@ -1,6 +1,7 @@
 """What is prepared: parts that share nothing, and digests that know each file."""
 
 import json
+import os
 import threading
 import time
 
@@ -106,6 +107,16 @@ def test_images_of_each_class_are_divided(tmp_path, monkeypatch):
         prepared._images_of_classes(str(tmp_path / "cifar"))
     with pytest.raises(UserError, match="holds no folder train; give CIFAR-10"):
         prepared._images_of_classes(str(tmp_path))
+
+
+def test_no_image_of_small_is_in_two_parts(tmp_path, monkeypatch):
+    linked = []
+    monkeypatch.setattr(prepared, "_link", lambda source, target: linked.append((source, target)))
+    prepared._link_images({"cat": [f"{n}.jpg" for n in range(5_000)]}, str(tmp_path))
+    assert len({source for source, _ in linked}) == len(linked)
+    folders = {os.path.dirname(os.path.relpath(target, tmp_path)) for _, target in linked}
+    splits = ("train", "validation")
+    assert folders == {f"{use}/{split}/cat" for use in ("pretrain", "task") for split in splits}
 
 
 def test_documents_are_divided_and_books_alone_make_tasks(tmp_path):

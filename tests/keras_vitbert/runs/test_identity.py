@@ -52,6 +52,27 @@ def test_other_content_is_refused_and_other_paths_are_not(tmp_path):
     assert record(tmp_path) == before
 
 
+@pytest.mark.parametrize(
+    ("free", "may_change"),
+    [
+        (identity.FREE_OF_PRETRAINING, []),
+        (identity.FREE_OF_FINE_TUNING, ["learning_rate"]),  # a trial is named by it
+    ],
+)
+def test_no_setting_of_the_optimizer_may_change(tmp_path, free, may_change):
+    config, folder = sample.get_config(), RunFolder(str(tmp_path))
+    RunSettings({"variant": "joint"}, config, None, {}, free).begin(folder)
+    for name, value in config.optimizer.items():
+        changed = config.copy_and_resolve_references()
+        changed.optimizer[name] = value * 2 or value + 1
+        settings = RunSettings({"variant": "joint"}, changed, None, {}, free)
+        if name in may_change:
+            settings.begin(folder)
+        else:
+            with pytest.raises(UserError, match=f"a run with config.optimizer.{name}="):
+                settings.begin(folder)
+
+
 def test_accepted_changes_are_told_and_kept(tmp_path, capsys):
     begin(tmp_path, {"texts": FIRST}, records={"texts": 3})
     accepted = ["texts", "config.seed"]

@@ -1,3 +1,4 @@
+import functools
 import io
 import types
 
@@ -177,7 +178,7 @@ def image_kinds():
 
 @pytest.fixture(scope="module")
 def decode():
-    """`decode(encoded) -> pixels` in 0 to 255, as the model sees them."""
+    """`decode(encoded, crop=1.0) -> pixels` in 0 to 255, as the model sees them."""
 
     def backbone(inputs, training, image_positions):
         return {"image_sequence": tf.reshape(inputs["images"], (-1, 1, SIZE * SIZE * 3))}
@@ -186,10 +187,14 @@ def decode():
         __call__ = staticmethod(backbone)
 
     eye = Pixels(weights=[], image_size=SIZE, vocabulary_size=None)
-    function = ServedModel(TrainedModel("", "", eye, {}, central_crop=1.0)).functions["embed_image"]
 
-    def decode(data):
-        return 255 * function([data])["embedding"].numpy().reshape(SIZE, SIZE, 3)
+    @functools.cache
+    def function(crop):
+        trained = TrainedModel("", "", eye, {}, central_crop=crop)
+        return ServedModel(trained).functions["embed_image"]
+
+    def decode(data, crop=1.0):
+        return 255 * function(crop)([data])["embedding"].numpy().reshape(SIZE, SIZE, 3)
 
     return decode
 
@@ -200,6 +205,14 @@ def test_kinds_of_images(decode, kind):
     expected = np.broadcast_to(expected, (SIZE, SIZE, 3)).astype(float)
     most = 1 if "CMYK" in kind else 0  # where ink and black are multiplied
     assert np.abs(decode(data) - expected).max() < most + 1e-3
+
+
+def test_the_crop_is_that_of_the_run(decode):
+    image = picture(0, (2 * SIZE, 2 * SIZE))
+    middle = slice(SIZE // 2, SIZE // 2 + SIZE)
+    expected = np.asarray(image)[middle, middle].astype(float)
+    assert np.abs(decode(encoded(image, "PNG"), crop=0.5) - expected).max() < 1e-3
+    assert np.abs(decode(encoded(image, "PNG")) - expected).max() > 1
 
 
 def test_what_is_no_image(served):

@@ -66,6 +66,20 @@ def test_a_joint_step_in_parts(make_trainer, make_network, make_batch, teachers,
     assert abs(numbers_of_parts[-1, 3] - numbers[-1, 3]) <= noise
 
 
+def test_a_step_on_texts_in_parts(make_trainer, make_network, make_batch):
+    """With weights that differ between the parts, and dropout."""
+    batch = {**make_batch(3), "text_weights": np.array([1, 0, 1, 0.5], np.float32)}
+    found = []
+    for accumulation in (1, 2):
+        network = make_network(0, num_layers=1, images=False, dropout=0.2)
+        trainer = make_trainer(network=network, accumulation=accumulation)
+        found.append((step(trainer, batch), weights(trainer)))
+    (logs, whole), (logs_of_parts, ours) = found
+    assert logs_of_parts == pytest.approx(logs, rel=1e-5)
+    for a, b in zip(ours, whole, strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-6)
+
+
 def test_validation_in_parts(make_trainer, make_network, make_batch):
     """With weights that differ between the parts: validation has the memory of a part too."""
     batch = make_batch(3)

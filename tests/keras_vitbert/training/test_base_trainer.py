@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from keras_vitbert.merging import GradientMask, Merge, Sum, Unit
+from keras_vitbert.model.pretraining_network import image_inputs, text_inputs
 from keras_vitbert.training import base_trainer
 from keras_vitbert.training.optimizers import SGD
 from keras_vitbert.training.step_check import STEP_ROW
@@ -85,6 +86,26 @@ def test_dropout_acts_in_training_only(make_trainer, make_network, make_batch):
     for name in ("image_loss", "mlm_loss", "nsp_loss"):
         assert len({round(logs[name], 3) for logs in (first, second, still)}) == 3
         assert float(again[name]) == pytest.approx(still[name], rel=1e-5)
+
+
+def test_each_pass_of_a_step_drops_other_units(make_trainer, make_network, make_batch):
+    network = make_network(0, num_layers=1, dropout=0.5)
+    trainer, batch = make_trainer(Merge(Sum(0.3)), SGD(0.0), network=network), make_batch(0)
+
+    def image_loss(place):
+        logits = trainer.forward(image_inputs(tensors(batch)), 0, place)["image_logits"]
+        labels, ones = batch["image_labels"], np.ones(len(batch["images"]))
+        return reference.task_values("image", labels, ones, logits)["image_loss"]
+
+    def nsp_loss(place):
+        logits = trainer.forward(text_inputs(tensors(batch)), 0, place)["nsp_logits"]
+        labels, ones = batch["next_sentence_labels"], np.ones(len(batch["token_ids"]))
+        return reference.task_values("nsp", labels, ones, logits)["nsp_loss"]
+
+    logs = step(trainer, batch)
+    assert logs["nsp_loss"] == pytest.approx(nsp_loss(0), rel=1e-5)
+    assert logs["image_loss"] == pytest.approx(image_loss(1), rel=1e-5)
+    assert abs(nsp_loss(0) - nsp_loss(1)) > 1e-3 and abs(image_loss(0) - image_loss(1)) > 1e-3
 
 
 def test_the_wait_for_a_device_is_time_of_the_step(make_trainer, monkeypatch):

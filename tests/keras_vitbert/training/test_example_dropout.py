@@ -10,6 +10,7 @@ import scipy.stats
 import tensorflow as tf
 
 from keras_vitbert.merging.threefry import threefry
+from keras_vitbert.training import pass_scope
 from keras_vitbert.training.engines import tensorflow_keys
 from keras_vitbert.training.example_dropout import GENERATORS, ExampleDropout, KeyedDropout
 from tpu.ahead_of_time.lifetimes import peak_of
@@ -74,6 +75,23 @@ def test_an_example_has_its_numbers_wherever_it_is(kept, generator, replicas, ho
         own = whole[host::hosts][place * size : (place + 1) * size]
         part = kept(generator, size, replica=replica, replicas=replicas, hosts=hosts)
         np.testing.assert_array_equal(part, own)
+
+
+@pytest.mark.parametrize(("devices", "hosts"), [(1, 1), (4, 1), (2, 2), (8, 4)])
+def test_examples_have_the_same_numbers_on_jax(devices, hosts):
+    import jax
+
+    from keras_vitbert.training.engines.jax_keys import keys_of
+
+    strategy = {"processes": hosts, "num_replicas_in_sync": devices, "axis": "devices"}
+    size, numbers = 16 // devices // 2, []
+    with pass_scope.using(strategy=types.SimpleNamespace(**strategy)):
+        for part in range(2):
+            keys = keys_of((0, 0, 0), "threefry", part, 2, None)
+            on_each = jax.vmap(lambda _, keys=keys: keys._examples(size), axis_name="devices")
+            numbers.append(on_each(np.arange(devices)))
+    of_devices = np.concatenate(numbers, axis=1).reshape(hosts, -1)
+    np.testing.assert_array_equal(of_devices, np.arange(16).reshape(-1, hosts).T)
 
 
 def test_every_part_of_the_key_has_numbers_of_its_own(kept, generator):

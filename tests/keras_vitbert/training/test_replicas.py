@@ -1,13 +1,19 @@
 """N replicas with one global batch are one replica, with masks, clipping, teachers and dropout."""
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_vitbert.configs.optimizers import OPTIONS
+from keras_vitbert.merging import get_merge
+from keras_vitbert.training.engines.chosen import engine
 from tests.forked import Forked
 from tests.keras_vitbert.training import replicas_script
+from tests.keras_vitbert.training.joint_steps import step, values, weights
 from tests.keras_vitbert.training.replicas_script import (
     BY_BLOCK,
     CLEAR,
@@ -45,6 +51,41 @@ def runs(tmp_path_factory):
         return dict(np.load(path))
 
     return runs
+
+
+def test_two_threads_that_sum_are_one_replica(make_trainer, make_batch, monkeypatch):
+    """A step that probes and masks, each thread with half of the batch."""
+    batch, given = make_batch(3), {}
+    one, *two = (make_trainer(get_merge({"name": "mask"})) for _ in range(3))
+    for trainer in (one, *two):
+        trainer.request_probe(100)
+    logs = step(one, batch, probing=True)
+    both = threading.Barrier(2, timeout=60)
+
+    def summed(values):
+        given[threading.get_ident()] = values
+        both.wait()
+        total = tf.nest.map_structure(tf.add, *(given[thread] for thread in sorted(given)))
+        both.wait()
+        return total
+
+    def half(number):
+        share = {name: value[number::2] for name, value in batch.items()}
+        return step(two[number], share, probing=True)
+
+    monkeypatch.setattr(engine, "summed", summed)
+    with ThreadPoolExecutor(2) as threads:
+        for found in threads.map(half, range(2)):
+            assert found["gradient_norm"] == pytest.approx(logs["gradient_norm"], rel=1e-5)
+    for trainer in two:
+        for mask, expected in zip(trainer.merge.mask.masks, one.merge.mask.masks, strict=True):
+            np.testing.assert_array_equal(mask, expected)
+        for ours, expected in zip(weights(trainer), weights(one), strict=True):
+            np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-6)
+        np.testing.assert_allclose(
+            trainer.conflict.numbers[:, :3], one.conflict.numbers[:, :3], rtol=1e-5, atol=1e-6
+        )
+    assert sum(np.count_nonzero(~mask) for mask in values(one.merge.mask.masks)) == 100
 
 
 @pytest.mark.parametrize("optimizer, replicas, executed", CASES)
@@ -108,5 +149,5 @@ def test_every_optimizer_is_the_same_on_all(runs, replicas):
     assert len(one) == 2 * len(OPTIONS)
     for name, [expected] in one.items():
         assert len(many[name]) == replicas and np.ptp(expected) > 0
-        for values in many[name]:
-            np.testing.assert_array_equal(values, expected)
+        for found in many[name]:
+            np.testing.assert_array_equal(found, expected)

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from keras_vitbert.merging import GradientMask, Merge, Sum, Unit, get_merge
 from keras_vitbert.merging.entries import RANKS, cleared_after
-from keras_vitbert.pretraining.mask_schedule import MaskSchedule
+from keras_vitbert.merging.mask_schedule import MaskSchedule
 from tests.keras_vitbert import gpu_kernels
 from tests.keras_vitbert.training import reference
 

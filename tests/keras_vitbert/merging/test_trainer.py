@@ -17,8 +17,8 @@ from keras_vitbert.merging import (
     Unit,
     get_merge,
 )
+from keras_vitbert.merging.mask_schedule import MaskSchedule
 from keras_vitbert.merging.trainer import TwoTaskTrainer
-from keras_vitbert.pretraining.mask_schedule import MaskSchedule
 from tests.forked import Forked
 from tests.keras_vitbert.merging import replicas_script
 

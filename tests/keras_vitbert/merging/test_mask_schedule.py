@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from keras_vitbert.merging import GradientMask
-from keras_vitbert.pretraining.mask_schedule import MaskSchedule
+from keras_vitbert.merging.mask_schedule import MaskSchedule
 
 
 class Mask(GradientMask):
@@ -21,6 +21,12 @@ class Mask(GradientMask):
 
 
 def requests(interval, ratio, ratio_per_update, size, steps, executed=1, bad=(), lost=None):
+    """What such a schedule asks for, see `requests_of`."""
+    schedule = MaskSchedule(interval, ratio, ratio_per_update)
+    return requests_of(schedule, size, steps, executed, bad, lost)
+
+
+def requests_of(schedule, size, steps, executed=1, bad=(), lost=None):
     """What the schedule asks a trainer for: dict of a step to the entries to clear in the next.
 
     `bad` steps are not applied; after some masks are restored, which have `lost` some entries.
@@ -31,8 +37,8 @@ def requests(interval, ratio, ratio_per_update, size, steps, executed=1, bad=(),
     merge = types.SimpleNamespace(mask=mask)
     model = types.SimpleNamespace(step=0, merge=merge, bad_steps=())
     model.request_probe = lambda clear: asked.update({model.step: int(np.squeeze(clear, 0))})
-    schedule = MaskSchedule(interval, ratio, ratio_per_update)
     schedule.set_model(model)
+    schedule.on_train_begin()
     for model.step in range(0, steps, executed):
         schedule.on_train_batch_begin(0)
         model.bad_steps = (model.step,) if model.step in bad else ()
@@ -75,3 +81,25 @@ def test_what_a_bad_step_did_not_clear_is_cleared_in_the_next():
     assert requests(10, 0.5, 0.25, 100, 30, bad=(10, 11, 15)) == {10: 25, 11: 25, 12: 25, 20: 25}
     # Training goes back from step 25 to masks of before step 20.
     assert requests(10, 0.5, 0.25, 100, 30, bad=(25,), lost={25: 25}) == {10: 25, 20: 25, 26: 25}
+
+
+@pytest.mark.parametrize(
+    ("epochs", "of_each", "interval"),
+    [(10, 100, 10), (1, 10**6, 10**4), (3, 53, 2), (1, 9, 1)],
+)
+def test_the_proportions_of_the_paper(epochs, of_each, interval):
+    """An update after each 1 % of the steps of `fit`; complete after 5 %."""
+    schedule = MaskSchedule()
+    schedule.set_params({"epochs": epochs, "steps": of_each})
+    asked = requests_of(schedule, 100, min(epochs * of_each, 8 * interval), interval)
+    assert asked == {number * interval: 10 for number in range(1, 6)}
+
+
+def test_what_it_cannot_do_is_refused():
+    schedule = MaskSchedule()
+    schedule.set_params({"epochs": 10, "steps": None})
+    with pytest.raises(ValueError, match="steps_per_epoch .* interval"):
+        schedule.on_train_begin()
+    for wrong in ({"interval": 0}, {"mask_ratio": 1.5}, {"mask_ratio_per_update": -0.1}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            MaskSchedule(**wrong)

@@ -5,6 +5,9 @@ A `Merge` is a weighting, optionally followed by a rule for each entry:
     Merge(PCGrad())
     Merge(Unit(), GradientMask())
     Merge(Nash(), GradientMask(), per_block=True)
+
+`TwoTaskTrainer`, in the module `trainer`, trains a Keras model with it and updates its masks by a
+`MaskSchedule`; in a step of your own, masks stay ones until you update them.
 """
 
 from keras_vitbert.merging.directions import (
@@ -31,6 +34,7 @@ from keras_vitbert.merging.loss_weights import (
     RandomWeights,
     Uncertainty,
 )
+from keras_vitbert.merging.mask_schedule import MaskSchedule
 from keras_vitbert.merging.merge import Merge, Merged
 from keras_vitbert.merging.names import get_merge
 from keras_vitbert.merging.products import Products
@@ -52,6 +56,7 @@ __all__ = [
     "GradNorm",
     "GradVac",
     "GradientMask",
+    "MaskSchedule",
     "Merge",
     "Merged",
     "Nash",

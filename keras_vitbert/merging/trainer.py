@@ -7,7 +7,7 @@ losses = {
     "parity": keras.losses.BinaryCrossentropy(from_logits=True),
 }
 trainer = TwoTaskTrainer(model, losses, Merge(PCGrad()))
-trainer.compile(optimizer="adam")
+trainer.compile(optimizer="adam", metrics={"digit": ["accuracy"]})
 trainer.fit(x, {"digit": digits, "parity": parities})
 """
 
@@ -17,6 +17,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_vitbert.merging.mask_schedule import MaskSchedule
 from keras_vitbert.merging.merge import Merge, both_reached, present
 
 
@@ -31,32 +32,42 @@ class TwoTaskTrainer(keras.Model):
     the merged one. The `sample_weight` of `fit` and `evaluate` weighs both losses, or is a dict of
     a name to the weights of its loss. As in Keras, a step whose gradient is not finite is skipped
     with `mixed_float16`; then the state of the merge does not change either. Made within the scope
-    of a `tf.distribute` strategy, like `network`, it merges the gradients of the whole batch.
+    of a `tf.distribute` strategy, like `network`, it merges the gradients of the whole batch, and
+    the optimiser clips the merged one. `compile` makes the optimiser this trainer's own: it no
+    longer sums over the replicas.
 
     Args:
-        network: a built Keras model whose outputs are a dict.
+        network: a Keras model whose outputs are a dict: functional, or called on a `keras.Input`.
         losses: dict of two names of outputs to `keras.losses.Loss`, or to functions of
             `(targets, outputs)` whose mean is the loss; these take no `sample_weight`.
         merge: `Merge`.
+        mask_schedule: `MaskSchedule`, by which `fit` updates the masks of `merge`; None for the
+            paper's, which is complete after 5 % of its steps.
 
     Raises:
-        ValueError: there are not two losses, no variable is reached by both, or the merge masks
-            updates, for which Keras' optimisers have no moments.
+        ValueError: the backend is not TensorFlow; the inputs of `network` are unknown; `losses`
+            are not those of two outputs; no variable is reached by both; the merge masks updates,
+            for which Keras' optimisers have no moments; or `mask_schedule` has no masks.
     """
 
-    def __init__(self, network, losses, merge, **kwargs):
+    def __init__(self, network, losses, merge, mask_schedule=None, **kwargs):
+        if keras.backend.backend() != "tensorflow":
+            raise ValueError(
+                f"TwoTaskTrainer needs Keras' backend tensorflow, not {keras.backend.backend()}"
+            )
         super().__init__(**kwargs)
         if len(losses) != 2:
             raise ValueError(f"losses has {len(losses)} names; give 2")
         if merge.masks_updates:
             raise ValueError("target must be gradient: Keras' optimisers have one pair of moments")
+        if mask_schedule and not merge.mask:
+            raise ValueError("mask_schedule is given, but merge has no masks")
         self.network = network
         self.losses_of: dict = dict(losses)
         self.merge: Merge = merge
-        self.means = {
-            name: keras.metrics.Mean(name)
-            for name in ("loss", *(f"{task}_loss" for task in self.losses_of))
-        }
+        self.output_names = list(losses)  # in whose order `compile` takes a list of metrics
+        self.mask_schedule = (mask_schedule or MaskSchedule()) if merge.mask else None
+        self.means = [keras.metrics.Mean(f"{task}_loss") for task in losses]
         merge.make_state(self._shared_variables())
         self.clear_counts = self.add_weight(
             name="clear_counts",
@@ -71,14 +82,30 @@ class TwoTaskTrainer(keras.Model):
     def call(self, inputs, training=False):
         return self.network(inputs, training=training)
 
+    def compile(self, optimizer="rmsprop", loss=None, loss_weights=None, *args, **kwargs):
+        if loss is not None or loss_weights is not None:
+            raise ValueError("loss and loss_weights are those of TwoTaskTrainer: losses and merge")
+        super().compile(optimizer, None, None, *args, **kwargs)
+        # Keras clips before it sums over the replicas; `train_step` gives it sums.
+        _inner(self.optimizer)._all_reduce_sum_gradients = _unchanged
+
+    def fit(self, *args, callbacks=None, **kwargs):
+        callbacks = keras.tree.flatten(callbacks or [])
+        if any(isinstance(callback, MaskSchedule) for callback in callbacks):
+            raise ValueError("callbacks has a MaskSchedule; give it to TwoTaskTrainer instead")
+        if self.mask_schedule:
+            callbacks.append(self.mask_schedule)
+        return super().fit(*args, callbacks=callbacks, **kwargs)
+
+    def train_on_batch(self, *args, **kwargs):
+        if self.mask_schedule:
+            raise ValueError("train_on_batch has no schedule of masks; use fit")
+        return super().train_on_batch(*args, **kwargs)
+
     @property
     def step(self):
         """int, completed steps."""
-        return int(self.optimizer.iterations.numpy())
-
-    @property
-    def metrics(self):
-        return list(self.means.values())
+        return int(_inner(self.optimizer)._iterations.numpy())
 
     def _shared_variables(self):
         """The trainable variables that both losses reach."""
@@ -86,18 +113,31 @@ class TwoTaskTrainer(keras.Model):
         def zeros(tensor):
             return tf.zeros([size or 1 for size in tensor.shape], tensor.dtype)
 
+        try:
+            inputs = self.network.input
+        except AttributeError:
+            raise ValueError(
+                f"the inputs of network {self.network.name} are unknown; call it on a keras.Input"
+            ) from None
         variables = self.network.trainable_variables
         reached = {}
 
         def find():
             with tf.GradientTape(persistent=True) as tape:
-                outputs = self.network(tf.nest.map_structure(zeros, self.network.input))
+                outputs = self.network(tf.nest.map_structure(zeros, inputs))
+                names = list(outputs) if isinstance(outputs, dict) else []
+                if not set(self.losses_of) <= set(names):
+                    raise ValueError(
+                        f"losses are those of {', '.join(self.losses_of)}; the outputs of network "
+                        f"are {', '.join(names) or 'no dict'}"
+                    )
                 totals = {name: tf.reduce_sum(outputs[name]) for name in self.losses_of}
             values = [variable.value for variable in variables]
             reached.update({name: tape.gradient(totals[name], values) for name in totals})
 
         # Traced and not run; in a replica, because a mirrored variable has gradients nowhere else.
-        tf.function(lambda: tf.distribute.get_strategy().run(find)).get_concrete_function()
+        traced = tf.function(lambda: tf.distribute.get_strategy().run(find), autograph=False)
+        traced.get_concrete_function()
         shared = [
             variable
             for variable, *both in zip(variables, *reached.values(), strict=True)
@@ -107,16 +147,17 @@ class TwoTaskTrainer(keras.Model):
             raise ValueError("no trainable variable is reached by both losses")
         return shared
 
-    def _task_losses(self, inputs, targets, weights, training):
-        """The loss of each task, and the sum of `network.losses`: scalar float32 tensors.
+    def _task_losses(self, x, y, weights, training):
+        """The loss of each task, the sum of `network.losses`, and the outputs.
 
-        They are this replica's shares: their sums over the replicas are those of the whole batch.
+        Losses are scalar float32 tensors, this replica's shares: their sums over the replicas are
+        those of the whole batch.
         """
         count = tf.distribute.get_strategy().num_replicas_in_sync
-        outputs = self.network(inputs, training=training)
+        outputs = self(x, training=training)
         losses = []
         for name, loss in self.losses_of.items():
-            given = [targets[name], outputs[name]]
+            given = [y[name], outputs[name]]
             weight = weights.get(name) if isinstance(weights, dict) else weights
             if weight is not None:
                 if not isinstance(loss, keras.losses.Loss):
@@ -132,7 +173,7 @@ class TwoTaskTrainer(keras.Model):
                 value = tf.math.divide_no_nan(tf.reduce_sum(value), size)
             losses.append(value)  # a Keras loss divides by the number of replicas itself
         penalties = [tf.cast(tf.reduce_sum(loss), "float32") for loss in self.network.losses]
-        return losses, tf.add_n([tf.zeros(()), *penalties]) / count
+        return losses, tf.add_n([tf.zeros(()), *penalties]) / count, outputs
 
     def train_step(self, data):
         """One update.
@@ -144,23 +185,24 @@ class TwoTaskTrainer(keras.Model):
         Returns:
             dict of name to scalar tensor.
         """
-        inputs, targets, weights = keras.utils.unpack_x_y_sample_weight(data)
+        x, y, weights = keras.utils.unpack_x_y_sample_weight(data)
         replicas = tf.distribute.get_replica_context()
-        count = replicas.num_replicas_in_sync
-        step = tf.convert_to_tensor(self.optimizer.iterations.value)
+        step = tf.convert_to_tensor(self.optimizer.iterations)
         variables = [variable.value for variable in self.network.trainable_variables]
         with tf.GradientTape(persistent=True) as tape:
-            losses, penalty = self._task_losses(inputs, targets, weights, training=True)
+            losses, penalty, y_pred = self._task_losses(x, y, weights, training=True)
             scaled = [self.optimizer.scale_loss(loss) for loss in (*losses, penalty)]
         found = [tape.gradient(loss, variables) for loss in scaled]
         # Not every merge of scaled gradients is the scaled merge; `apply` divides by it again.
         scale = self.optimizer.scale_loss(1.0)
         # Merges see the whole batch.
         gradients, placed = present(found)
-        gradients = [[tf.convert_to_tensor(g) / scale for g in row] for row in gradients]
-        gradients, losses, penalty = replicas.all_reduce(
-            tf.distribute.ReduceOp.SUM, [gradients, losses, penalty]
-        )
+        # In float32, as losses and the state of a merge are.
+        gradients = [
+            [tf.cast(tf.convert_to_tensor(g), "float32") / scale for g in row] for row in gradients
+        ]
+        self._record(losses, penalty, y)
+        gradients, losses = replicas.all_reduce(tf.distribute.ReduceOp.SUM, [gradients, losses])
         first, second, rest = placed(gradients)
         mask, masks = self.merge.mask, None
         if mask:
@@ -172,9 +214,11 @@ class TwoTaskTrainer(keras.Model):
         good = tf.reduce_all(
             [tf.reduce_all(tf.math.is_finite(g)) for g in gradients if g is not None]
         )
-        # The optimiser sums over the replicas again.
         self.optimizer.apply(
-            [None if g is None else g * (scale / count) for g in gradients],
+            [
+                None if g is None else tf.cast(g * scale, variable.dtype)
+                for g, variable in zip(gradients, variables, strict=True)
+            ],
             self.network.trainable_variables,
         )
         self.merge.keep(merged.state, good)
@@ -182,13 +226,13 @@ class TwoTaskTrainer(keras.Model):
             mask.keep(masks, good & tf.reduce_any(self.clear_counts.value > 0))
             self.clear_counts.assign(tf.zeros_like(self.clear_counts.value))
         if self.merge.needs_losses_after:
-            after = self._task_losses(inputs, targets, weights, training=True)[0]
+            after = self._task_losses(x, y, weights, training=True)[0]
             after = replicas.all_reduce(tf.distribute.ReduceOp.SUM, after)
             self.merge.keep(self.merge.after(losses, after), good)
-        return self._recorded(losses, penalty, targets)
+        return self.compute_metrics(x, y, y_pred, weights)
 
     def test_step(self, data):
-        """The losses of a batch.
+        """The losses and metrics of a batch.
 
         Args:
             data: see `train_step`.
@@ -196,17 +240,25 @@ class TwoTaskTrainer(keras.Model):
         Returns:
             dict of name to scalar tensor.
         """
-        inputs, targets, weights = keras.utils.unpack_x_y_sample_weight(data)
-        count = tf.distribute.get_strategy().num_replicas_in_sync
-        losses, penalty = self._task_losses(inputs, targets, weights, training=False)
-        return self._recorded([count * loss for loss in losses], count * penalty, targets)
+        x, y, weights = keras.utils.unpack_x_y_sample_weight(data)
+        losses, penalty, y_pred = self._task_losses(x, y, weights, training=False)
+        self._record(losses, penalty, y)
+        return self.compute_metrics(x, y, y_pred, weights)
 
-    def _recorded(self, losses, penalty, targets):
-        examples = tf.shape(next(iter(targets.values())))[0]  # the last batch may be smaller
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        """The losses, and the metrics of `compile` on the outputs that have a loss."""
+        y_pred = {name: y_pred[name] for name in self.losses_of}
+        if isinstance(sample_weight, dict):  # which may lack one of them
+            sample_weight = {name: sample_weight.get(name) for name in self.losses_of}
+        return super().compute_metrics(x, y, y_pred, sample_weight)
+
+    def _record(self, losses, penalty, y):
+        """Adds to the means of the losses, which Keras takes over the replicas."""
+        count = tf.distribute.get_strategy().num_replicas_in_sync
+        examples = tf.shape(next(iter(y.values())))[0]  # the last batch may be smaller
         values = [self.merge.loss(*losses) + penalty, *losses]
-        for metric, value in zip(self.means.values(), values, strict=True):
-            metric.update_state(value, sample_weight=examples)
-        return {name: metric.result() for name, metric in self.means.items()}
+        for mean, value in zip([self._loss_tracker, *self.means], values, strict=True):
+            mean.update_state(count * value, sample_weight=examples)
 
     def request_probe(self, clear=0):
         """Makes the next step update the masks, when `MaskSchedule` asks for it.
@@ -216,3 +268,12 @@ class TwoTaskTrainer(keras.Model):
         """
         counts = np.broadcast_to(clear, self.clear_counts.shape)
         self.clear_counts.assign(counts.astype(np.int32))
+
+
+def _inner(optimizer):
+    """The optimiser that updates the variables: that within a `LossScaleOptimizer`."""
+    return getattr(optimizer, "inner_optimizer", optimizer)
+
+
+def _unchanged(gradients):
+    return gradients

@@ -10,6 +10,7 @@ from keras_vitbert.merging import (
     FAMO,
     GradientMask,
     GradVac,
+    MaskSchedule,
     Merge,
     Nash,
     PCGrad,
@@ -17,7 +18,6 @@ from keras_vitbert.merging import (
     Unit,
     get_merge,
 )
-from keras_vitbert.merging.mask_schedule import MaskSchedule
 from keras_vitbert.merging.trainer import TwoTaskTrainer
 from tests.forked import Forked
 from tests.keras_vitbert.merging import replicas_script
@@ -46,10 +46,21 @@ def make_network(**of_layers):
     return keras.Model(inputs, heads)
 
 
-def make_trainer(merge, optimizer="adam", **of_layers):
-    trainer = TwoTaskTrainer(make_network(**of_layers), LOSSES, merge)
+def make_trainer(merge, optimizer="adam", schedule=None, **of_layers):
+    trainer = TwoTaskTrainer(make_network(**of_layers), LOSSES, merge, schedule)
     trainer.compile(optimizer=optimizer)
     return trainer
+
+
+class Subclassed(keras.Model):
+    """`make_network` with its layers in a class."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = make_network()
+
+    def call(self, inputs):
+        return self.inner(inputs)
 
 
 def accuracies(network, digits):
@@ -98,23 +109,34 @@ def test_a_step_of_pcgrad(digits):
 
 @pytest.mark.parametrize("of_each", [False, True], ids=["one", "each"])
 def test_sum_is_the_fit_of_keras(digits, of_each):
-    """With weights of examples, and with losses that belong to no task."""
+    """With weights of examples, metrics, and losses that belong to no task."""
     images, targets = digits[0][:100], {name: t[:100] for name, t in digits[1].items()}
     weights = dict(zip(LOSSES, np.random.default_rng(0).uniform(0, 3, (2, 100)), strict=True))
     if not of_each:
         weights = weights["digit"]
     options = {"kernel_regularizer": "l2", "activity_regularizer": keras.regularizers.L2(0.01)}
     shares = {"digit": 0.3, "parity": 0.7}
-    ours = make_trainer(Merge(Sum(shares["parity"])), keras.optimizers.SGD(RATE), **options)
+    metrics = {"digit": ["accuracy"], "parity": ["accuracy", "mae"]}
+    ours = TwoTaskTrainer(make_network(**options), LOSSES, Merge(Sum(shares["parity"])))
+    ours.compile(keras.optimizers.SGD(RATE), metrics=metrics, weighted_metrics=metrics)
     theirs = make_network(**options)
-    theirs.compile(keras.optimizers.SGD(RATE), loss=LOSSES, loss_weights=shares)
-    losses = []
+    theirs.compile(
+        keras.optimizers.SGD(RATE), LOSSES, shares, metrics=metrics, weighted_metrics=metrics
+    )
+    logs = []
     for model in (ours, theirs):
+        others = digits[0][100:150], {name: t[100:150] for name, t in digits[1].items()}
         arguments = {"sample_weight": weights, "batch_size": 32, "verbose": 0}
-        trained = model.fit(images, targets, epochs=2, shuffle=False, **arguments).history["loss"]
-        tested = model.evaluate(images, targets, return_dict=True, **arguments)["loss"]
-        losses.append([*trained, tested])
-    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
+        fitted = model.fit(
+            images, targets, epochs=2, shuffle=False, validation_data=others, **arguments
+        )
+        tested = model.evaluate(images, targets, return_dict=True, **arguments)
+        logs.append({**fitted.history, **{f"test_{name}": value for name, value in tested.items()}})
+    assert logs[0].keys() == logs[1].keys() and len(logs[0]) == 3 * (3 + 6)
+    # Keras counts a smaller last batch as a whole one in the means of single losses.
+    for name in (name for name in logs[0] if not name.endswith(("digit_loss", "parity_loss"))):
+        values = logs[0][name]
+        np.testing.assert_allclose(values, logs[1][name], rtol=1e-5, err_msg=name)
     for mine, other in zip(ours.network.weights, theirs.weights, strict=True):
         np.testing.assert_allclose(mine.numpy(), other.numpy(), rtol=1e-4, atol=1e-6)
 
@@ -176,34 +198,130 @@ def test_both_tasks_are_learned(digits, name):
 
 
 def test_masks_by_their_schedule(digits):
+    """That of the paper unless another is given; a second `fit` goes on from the first."""
     trainer = make_trainer(get_merge({"name": "mask"}))
     images, targets = digits
-    schedule = MaskSchedule(interval=5, mask_ratio=0.4, mask_ratio_per_update=0.2)
-    trainer.fit(images, targets, batch_size=128, epochs=1, verbose=0, callbacks=[schedule])
+    options = {"batch_size": 128, "verbose": 0}
+    trainer.fit(images, targets, **options)
     mask = trainer.merge.mask
     assert trainer.step == 15 and mask.size == 64 * 32 + 32 + 32 * 32 + 32
-    assert mask.cleared == round(0.4 * mask.size)
+    assert mask.cleared == mask.size // 2
+    before = [m.numpy() for m in mask.masks]
+    trainer.fit(images, targets, epochs=2, initial_epoch=1, **options)
+    assert trainer.step == 30
+    for variable, value in zip(mask.masks, before, strict=True):
+        np.testing.assert_array_equal(variable.numpy(), value)
+
+    schedule = MaskSchedule(interval=5, mask_ratio=0.4, mask_ratio_per_update=0.2)
+    trainer = make_trainer(get_merge({"name": "mask"}), schedule=schedule)
+    trainer.fit(images, targets, **options)
+    assert trainer.merge.mask.cleared == round(0.4 * mask.size)
 
 
-@pytest.mark.slow
-def test_two_replicas_are_one(tmp_path):
-    """With state, masks, the losses after an update, and a penalty."""
-    path, names = tmp_path / "found.npz", ("pcgrad", "mask+gradvac", "famo")
+def test_masks_without_a_number_of_steps_are_refused(digits):
+    batch = digits[0][:32], {name: t[:32] for name, t in digits[1].items()}
+    batches = tf.data.Dataset.from_tensors(batch).repeat()
+    trainer = make_trainer(get_merge({"name": "mask"}))
+    before = [v.numpy() for v in trainer.network.weights]
+    with pytest.raises(ValueError, match="steps_per_epoch"):
+        trainer.fit(batches, verbose=0)
+    with pytest.raises(ValueError, match="train_on_batch"):
+        trainer.train_on_batch(*batch)
+    with pytest.raises(ValueError, match="MaskSchedule"):
+        trainer.fit(*batch, callbacks=MaskSchedule(3), verbose=0)
+    for variable, value in zip(trainer.network.weights, before, strict=True):
+        np.testing.assert_array_equal(variable.numpy(), value)
+    trainer.fit(batches, steps_per_epoch=7, verbose=0)
+    assert trainer.step == 7 and 2 * trainer.merge.mask.cleared == trainer.merge.mask.size
+
+
+def test_an_interrupted_fit_goes_on(digits, tmp_path):
+    """With masks half complete, state of the merge and moments of the optimiser."""
+    images, targets = digits[0][:192], {name: t[:192] for name, t in digits[1].items()}
+
+    def fit(*callbacks):
+        trainer = make_trainer(get_merge({"name": "mask+gradvac"}), schedule=MaskSchedule(2))
+        trainer.fit(images, targets, 64, epochs=4, callbacks=[*callbacks], shuffle=False, verbose=0)
+        variables = [*trainer.network.weights, *trainer.merge.variables]
+        return trainer.merge.mask, [v.numpy() for v in variables]
+
+    def interrupt(epoch, logs):
+        if epoch == 2:
+            raise KeyboardInterrupt
+
+    mask, whole = fit()
+    assert 2 * mask.cleared == mask.size
+    backup = keras.callbacks.BackupAndRestore(tmp_path / "backup")
+    with pytest.raises(KeyboardInterrupt):
+        fit(backup, keras.callbacks.LambdaCallback(on_epoch_begin=interrupt))
+    resumed = fit(keras.callbacks.BackupAndRestore(tmp_path / "backup"))[1]
+    for value, expected in zip(resumed, whole, strict=True):
+        np.testing.assert_array_equal(value, expected)
+
+
+@pytest.mark.parametrize("kind", ["bfloat16", "float64", "subclassed"])
+def test_other_networks_take_the_same_step(digits, kind):
+    """In the precision of their variables."""
+    images, targets = digits[0][:64], {name: t[:64] for name, t in digits[1].items()}
+    merge = get_merge({"name": "mask+pcgrad"})
+    if kind == "subclassed":
+        network = Subclassed()
+        network(keras.Input((64,)))
+    else:
+        network = make_network(dtype=kind)
+        network.set_weights(make_network().get_weights())
+    others = TwoTaskTrainer(network, LOSSES, merge)
+    others.compile(keras.optimizers.SGD(RATE))
+    trainers = make_trainer(get_merge({"name": "mask+pcgrad"}), keras.optimizers.SGD(RATE)), others
+    moved = []
+    for trainer in trainers:
+        before = [np.asarray(v.numpy(), np.float64) for v in trainer.network.trainable_variables]
+        trainer.fit(images, targets, 64, verbose=0)
+        after = [np.asarray(v.numpy(), np.float64) for v in trainer.network.trainable_variables]
+        moved.append([b - a for a, b in zip(before, after, strict=True)])
+    for value, expected in zip(*moved, strict=True):
+        near = 0.2 if kind == "bfloat16" else 1e-5
+        assert np.linalg.norm(value - expected) < near * np.linalg.norm(expected)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [["mask+gradvac"], pytest.param(["pcgrad", "famo"], marks=pytest.mark.slow)],
+    ids=["masks", "others"],
+)
+def test_two_replicas_are_one(tmp_path, names):
+    """With state, masks, the losses after an update, a penalty, metrics, and a clip."""
+    path = tmp_path / "found.npz"
     status, errors = Forked(replicas_script.main, str(path), *names).end()
     assert status == 0, errors[-3000:]
     found = np.load(path)
     for name in names:
-        for what in ("losses", "weights", "state"):
+        for what in ("logs", "weights", "state"):
             [one], many = found[f"{name} 1 {what}"], found[f"{name} 2 {what}"]
-            assert len(many) == (1 if what == "losses" else 2)
+            assert len(many) == (1 if what == "logs" else 2)
             for values in many:
                 np.testing.assert_allclose(values, one, rtol=1e-5, atol=1e-6)
+
+
+def test_a_backend_without_its_step_is_refused(monkeypatch):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    with pytest.raises(ValueError, match="tensorflow, not jax"):
+        TwoTaskTrainer(make_network(), LOSSES, Merge(Sum()))
 
 
 def test_what_cannot_work_is_refused():
     merge = get_merge({"name": "sum"})
     with pytest.raises(ValueError, match="losses has 1 names; give 2"):
         TwoTaskTrainer(make_network(), {"digit": LOSSES["digit"]}, merge)
+    with pytest.raises(ValueError, match="those of odd, parity; .* are digit, parity"):
+        TwoTaskTrainer(make_network(), {"odd": None, "parity": LOSSES["parity"]}, merge)
+    with pytest.raises(ValueError, match="network subclassed"):
+        TwoTaskTrainer(Subclassed(), LOSSES, merge)
+    with pytest.raises(ValueError, match="mask_schedule"):
+        TwoTaskTrainer(make_network(), LOSSES, merge, MaskSchedule())
+    for wrong in ({"loss": LOSSES}, {"loss_weights": [1, 2]}):
+        with pytest.raises(ValueError, match="loss"):
+            TwoTaskTrainer(make_network(), LOSSES, merge).compile("adam", **wrong)
     with pytest.raises(ValueError, match="target must be gradient: Keras' optimisers"):
         TwoTaskTrainer(make_network(), LOSSES, Merge(Unit(), GradientMask(target="update")))
     inputs = keras.Input((64,))

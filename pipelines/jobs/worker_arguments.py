@@ -9,7 +9,7 @@ import dataclasses
 import importlib.util
 import logging
 
-from pipelines.command_line import UserError
+from pipelines.command_line import UserError, install
 from pipelines.cores import available_cores
 
 _LOCAL_RUNNERS = {None, "DirectRunner", "direct", "directrunner"}
@@ -103,6 +103,6 @@ def _check_beam(runner, prefix):
 
 def _no_beam(runner):
     return UserError(
-        f'--runner={runner} needs apache-beam; run: pip install "keras-vitbert[beam]", or '
-        "leave out --runner to work on this machine"
+        f"--runner={runner} needs apache-beam; run: {install('beam')}, or leave out --runner to "
+        "work on this machine"
     )

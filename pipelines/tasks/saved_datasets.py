@@ -1,6 +1,7 @@
 """Data sets of Hugging Face's `datasets`, as its `save_to_disk` writes them."""
 
-from pipelines.command_line import UserError, one_line
+from pipelines.command_line import UserError, install, one_line
+from pipelines.files import require_files
 from pipelines.tasks.tables import ROWS_AT_ONCE, arrow_table
 
 
@@ -20,7 +21,7 @@ def open_saved(folder):
         import datasets
     except ImportError as error:
         raise UserError(
-            f"{folder}: reading it needs datasets; run `pip install 'keras-vitbert[datasets]'`"
+            f"{folder}: reading it needs datasets; run: {install('datasets')}"
         ) from error
 
     try:

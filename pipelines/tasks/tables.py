@@ -23,7 +23,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from pipelines.command_line import UserError, one_line, say
+from pipelines.command_line import UserError, install, one_line, say
 from pipelines.files import reading
 from pipelines.text_tables import csv_reader
 
@@ -254,7 +254,7 @@ def _open_parquet(path):
         import pyarrow.parquet
     except ImportError as error:
         raise UserError(
-            f"{path}: reading Parquet needs pyarrow; run `pip install 'keras-vitbert[parquet]'`"
+            f"{path}: reading Parquet needs pyarrow; run: {install('parquet')}"
         ) from error
 
     @contextlib.contextmanager

@@ -38,7 +38,8 @@ def test_without_gradio_it_says_how_to_install_it(unloaded, monkeypatch, capsys)
     status, line = run(capsys)
     assert (status, line) == (
         2,
-        'error: gradio is not installed; run: pip install "keras-vitbert[demo]"',
+        'error: gradio is not installed; run: pip install -e ".[demo]" in the checkout of '
+        "keras-vitbert",
     )
 
 

@@ -68,7 +68,7 @@ def test_a_machine_on_which_training_can_run(machine, capsys):
             {"tensorflow": None},
             2,
             "err",
-            'tensorflow is missing; run: pip install --upgrade "keras',
+            'tensorflow is missing; run: pip install --upgrade -e ".',
         ),
         ({"python": ">=4"}, 2, "err", "is not >=4; make an environment with another"),
         (

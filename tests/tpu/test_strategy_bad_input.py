@@ -85,7 +85,7 @@ def test_the_jax_of_the_devices_is_advised(chips, tmp_path, monkeypatch, tpu, gp
     monkeypatch.setattr(strategy, "NVIDIA", f"{tmp_path}/nvidia[0-9]*")
     monkeypatch.setenv("KERAS_BACKEND", "jax")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match=rf'run: pip install "keras-vitbert\[{extra}\]"$'):
+    with pytest.raises(UserError, match=rf'run: pip install -e "\.\[{extra}\]" in'):
         strategy.get_strategy(tpu)
     assert extra in metadata.metadata("keras-vitbert").get_all("Provides-Extra")
 

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 
-from pipelines.command_line import UserError
+from pipelines.command_line import UserError, install
 from tpu.ahead_of_time.explanation import summed
 from tpu.ahead_of_time.hlo import collectives_of, work_of
 from tpu.slices import find_slice
@@ -28,7 +28,7 @@ ENVIRONMENT = {  # else libtpu looks for a TPU for minutes, and only one process
     "TPU_STDERR_LOG_LEVEL": "3",
     "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
 }
-_INSTALL = 'install it by `pip install -e ".[aot]"`, on Linux with an x86-64 processor'
+_INSTALL = f"run: {install('aot')}, on Linux with an x86-64 processor"
 _SIZE = r"([\d.]+)([KMGT]?)"
 _OUT_OF_MEMORY = (
     re.compile(rf"Used {_SIZE} of {_SIZE} hbm"),

@@ -124,6 +124,6 @@ def test_arguments_that_do_not_work(text, message):
 
 def test_without_kerascv(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r'not installed; run: pip install "keras-vitbert\[keras-'):
+    with pytest.raises(UserError, match=r'not installed; run: pip install -e "\.\[keras-'):
         ImageLayers(["RandomHue"], SIZE, 0, "images.layers")
     assert image_layers((), SIZE, 0, "images.layers") is None

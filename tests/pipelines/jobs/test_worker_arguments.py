@@ -43,7 +43,7 @@ def test_beam_is_asked_for_where_it_is_needed_alone(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "apache_beam.options.pipeline_options", None)
     check_job(str(tmp_path / "out"), [])
     check_job(str(tmp_path / "out"), ["--runner=DirectRunner"])
-    message = r'^--runner=x needs .*pip install "keras-vitbert\[beam\]"'
+    message = r'^--runner=x needs .*pip install -e "\.\[beam\]"'
     with pytest.raises(UserError, match=message):
         check_job(str(tmp_path / "out"), ["--runner=x"])
     with pytest.raises(UserError, match=message):

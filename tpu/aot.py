@@ -38,13 +38,14 @@ from pipelines.command_line import (
     UserError,
     choose_backend,
     load_tensorflow,
+    meant,
     quiet_loading,
     run,
 )
 from pipelines.files import check_output_file, write_atomically
 from tpu.ahead_of_time import explanation, gpu, report
 from tpu.ahead_of_time.compiler import check_installed
-from tpu.ahead_of_time.programs import OwnStep
+from tpu.ahead_of_time.programs import NAMES, OwnStep
 from tpu.ahead_of_time.proof import Subject, compare, prove
 from tpu.slices import find_slice
 from tpu.strategy import BACKEND
@@ -102,6 +103,7 @@ def main(argv):
         settings.CONFIG_HELP,
         {*OF_PRETRAINING, *OF_FINE_TUNING},
     )
+    _only(values)
     read = _fine_tuning if values.task else _pretraining
     sizes = _gpu_sizes(values)
     on_jax = choose_backend(values.backend) == "jax"
@@ -118,6 +120,7 @@ def _own(name, argv):
     """The proof of the user's own model or step."""
     values = flags.define_flags(_TPU, *_REPORT)
     flags.parse_flags(values, argv, __doc__, required=("tpu",))
+    _only(values)
     slice_ = find_slice(values.tpu)
     check_installed()
     _load(values, name.partition(":")[0].replace(".", "/") + ".py")
@@ -188,8 +191,15 @@ def _gpu_sizes(values):
 
 
 def _only(values):
-    """The names in `--programs`."""
-    return tuple(filter(None, values.programs.split(",")))
+    """The names in `--programs`. Which of them a run has is known when it is built."""
+    names = tuple(filter(None, values.programs.split(",")))
+    for name in names:
+        if name not in NAMES:
+            raise UserError(
+                f"--programs={name}: no such program; give some of {', '.join(NAMES)}"
+                f"{meant(name, NAMES)}"
+            )
+    return names
 
 
 def _write(values, outcome):

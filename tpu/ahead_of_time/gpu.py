@@ -8,7 +8,7 @@ import collections
 import math
 
 from pipelines.command_line import say
-from tpu.ahead_of_time.report import GIB, aligned, described, require_programs
+from tpu.ahead_of_time.report import GIB, aligned, bytes_as_text, described, require_programs
 
 _DRIVER = GIB // 2  # the context of CUDA and its libraries
 # The rest is for scratch memory of kernels, and for what TensorFlow rewrites.
@@ -112,15 +112,15 @@ def table(outcome):
     names = list(outcome["gpus"][0]["programs"])
     rows = [("GPU", "usable", "parts", "a part", *names)]
     for gpu in outcome["gpus"]:
-        sizes = [f"{gpu['programs'][name]['bytes'] / GIB:.2f} GiB" for name in names]
+        sizes = [bytes_as_text(gpu["programs"][name]["bytes"]) for name in names]
         parts = str(gpu["parts"]) if gpu["parts"] else "none fits"
-        usable_bytes = f"{gpu['usable'] / GIB:.2f} GiB"
-        rows.append((f"{gpu['gib']} GiB", usable_bytes, parts, described(gpu["part"]), *sizes))
+        part = described(gpu["part"])
+        rows.append((f"{gpu['gib']} GiB", bytes_as_text(gpu["usable"]), parts, part, *sizes))
     return "\n".join(
         [
             f"{outcome['what']} on one GPU",
             f"a step: {described(outcome['batch'])}; variables: "
-            f"{outcome['variables_bytes'] / GIB:.2f} GiB",
+            f"{bytes_as_text(outcome['variables_bytes'])}",
             "",
             *aligned(rows),
         ]

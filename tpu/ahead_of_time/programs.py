@@ -11,6 +11,7 @@ from typing import Any
 
 from pipelines.command_line import UserError, one_line
 
+NAMES = ("train", "mask update", "probe", "validate", "evaluate")
 _RETURNS = "must return a compiled keras.Model, or a step, and a batch: arrays or tf.TensorSpec"
 
 
@@ -19,7 +20,7 @@ class StepProgram:
     """What one replica executes in one step.
 
     Attributes:
-        name: str, such as `train`.
+        name: str, one of `NAMES`.
         step: callable of a batch, for `strategy.run`.
         batch: nested structure of `tf.TensorSpec`, a replica's batch.
         model: for a step that changes nothing, the `keras.Model` whose weights it reads; else None.

@@ -7,6 +7,21 @@ EFFICIENCIES = (1.0, 0.5)  # of the peak
 _SECONDS_A_DAY = 86_400
 
 
+def bytes_as_text(count):
+    """Bytes as text.
+
+    Args:
+        count: int.
+
+    Returns:
+        str, in GiB or a smaller unit, such as `0.10 GiB` or `99.00 MiB`.
+    """
+    unit, size = next(
+        (each for each in (("GiB", GIB), ("MiB", 2**20)) if count >= each[1] / 10), ("KiB", 2**10)
+    )
+    return f"{count / size:.2f} {unit}"
+
+
 def verdict(programs, resident_bytes):
     """Whether all programs fit, and which one needs the most memory.
 
@@ -153,12 +168,12 @@ def table(outcome):
         for name, result in outcome["programs"].items()
         if result["fits"] and result["collectives"].keys() - {"all-reduce"}
     ]
-    share = f"{fit['needed'] / GIB:.2f} of {fit['available'] / GIB:.2f} GiB a replica"
+    share = f"{bytes_as_text(fit['needed'])} of {bytes_as_text(fit['available'])} a replica"
     if fit["fits"]:
         lines += ["", f"fits: {share} ({fit['program']}, with all variables)"]
     else:
-        over = (fit["needed"] - fit["available"]) / GIB
-        lines += ["", f"does not fit: {share} ({fit['program']}), {over:.2f} GiB too much"]
+        over = bytes_as_text(fit["needed"] - fit["available"])
+        lines += ["", f"does not fit: {share} ({fit['program']}), {over} too much"]
     if "largest" in outcome:
         lines.append(_largest(outcome["largest"]))
     if "roofline" in outcome:
@@ -198,13 +213,13 @@ _HEADER = ("program", *"peak arguments temporaries operations moved summed compi
 def _row(name, result):
     seconds = f"{result['seconds']:.0f} s"
     if not result["fits"]:
-        return (name, f"{result['needed'] / GIB:.2f} GiB", *[""] * 5, seconds)
+        return (name, bytes_as_text(result["needed"]), *[""] * 5, seconds)
     sums = result["collectives"].get("all-reduce", {"count": 0})["count"]
     return (
         name,
-        f"{result['peak'] / GIB:.2f} GiB",
-        f"{result['arguments'] / GIB:.2f} GiB",
-        f"{result['temporaries'] / GIB:.2f} GiB",
+        bytes_as_text(result["peak"]),
+        bytes_as_text(result["arguments"]),
+        bytes_as_text(result["temporaries"]),
         f"{result['operations'] / 1e12:.3g} T",
         f"{result['bytes'] / 1e9:.3g} GB",
         f"{all_reduced_bytes(result) / 1e9:.3g} GB in {sums}",

@@ -98,8 +98,8 @@ def test_the_table():
     outcome = gpu.prove(subject(train=2**13, validate=1), [1, 16])
     lines = gpu.table(outcome).splitlines()
     assert lines[0] == "x on one GPU"
-    assert lines[1] == "a step: 96 images and 24 texts; variables: 0.00 GiB"
+    assert lines[1] == "a step: 96 images and 24 texts; variables: 4.00 MiB"
     assert lines[3].split() == "GPU usable parts a part train validate".split()
     assert lines[4].split()[:10] == "1 GiB 0.40 GiB 8 12 images and 3".split() + ["texts"]
-    assert lines[4].split()[10:] == "0.38 GiB 0.00 GiB".split()
+    assert lines[4].split()[10:] == "0.38 GiB 4.05 MiB".split()
     assert "16 GiB  12.40 GiB" in lines[5] and "96 images and 24 texts" in lines[5]

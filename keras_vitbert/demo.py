@@ -11,6 +11,7 @@ Exit status: 0 ended, 2 bad flag, model or port.
 """
 
 import contextlib
+import dataclasses
 import importlib.util
 import signal
 import sys
@@ -47,7 +48,8 @@ def main(argv):
     models = []
     for path in paths:
         with doing(f"opening {path}"):
-            models.append(ShownModel(load(path)))
+            # With the path as it was given, not that of a model in this package.
+            models.append(ShownModel(dataclasses.replace(load(path), path=path)))
     for model in models:
         if not (model.takes_images or model.takes_texts):
             raise UserError(

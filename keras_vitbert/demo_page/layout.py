@@ -111,6 +111,8 @@ def _panel(look, given, view):
         return drawing.panel(look(*given), View(what, int(block), int(head)))
     except UserError as error:
         return drawing.error(one_line(error))
+    except Exception as error:  # Gradio would log a traceback
+        return drawing.error(f"{type(error).__name__}: {one_line(error)[:200]}")
 
 
 def _connect(show, inputs, panels, asking, controls):

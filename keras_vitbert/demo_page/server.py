@@ -16,7 +16,8 @@ def serving(models, port):
     """Serves the page while the block runs; it yields the page's address.
 
     Nothing is requested from another host: no analytics, no tunnel, and no proxy between the page
-    and this machine. What is dropped on the page is deleted at the end.
+    and this machine. Requests of other pages are refused, see `OwnPageOnly`. What is dropped on the
+    page is deleted at the end.
 
     Args:
         models: list of `keras_vitbert.demo_page.answers.ShownModel`.
@@ -30,7 +31,10 @@ def serving(models, port):
         os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
         os.environ["GRADIO_TEMP_DIR"] = folder
         _go_round_proxies()
+        from starlette.middleware import Middleware
+
         from keras_vitbert.demo_page import drawing, layout
+        from keras_vitbert.demo_page.guard import OwnPageOnly
 
         page = layout.build(models)
         page.queue(default_concurrency_limit=1)
@@ -51,6 +55,7 @@ def serving(models, port):
                 max_file_size="64mb",
                 theme=layout.THEME,
                 css=drawing.CSS,
+                app_kwargs={"middleware": [Middleware(OwnPageOnly, names=_OWN_NAMES)]},
             )
         except OSError as error:
             raise _no_port(port) from error

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 
 import pytest
@@ -84,6 +85,9 @@ def test_it_serves_until_ctrl_c_and_leaves_nothing(tmp_path):
             page = opener.open(address).read().decode()
             assert "It takes no images." in page and "Sentence" in page
             assert '"analytics_enabled":false' in page.replace(" ", "")
+            for more in ({"Host": f"evil.example:{port}"}, {"Origin": "http://evil.example"}):
+                with pytest.raises(urllib.error.HTTPError, match="403"):
+                    opener.open(urllib.request.Request(address, headers=more))
             process.send_signal(signal.SIGINT)
             assert process.wait(60) == 0
         finally:

@@ -31,6 +31,7 @@ import shutil
 import sys
 import tempfile
 
+from keras_vitbert.trained.places import require_place
 from pipelines.command_line import UserError, load_tensorflow, run, say
 from pipelines.flags import define_flags, parse_flags
 
@@ -59,6 +60,7 @@ def main(argv):
         "dtype", DTYPES[0], DTYPES, "dtype of the weights, for --format=run", flag_values=values
     )
     parse_flags(values, argv, __doc__, required=("checkpoint", "output_dir"))
+    require_place(values.checkpoint)
     _check_output(values.output_dir)
     if values.format != "keras_hub" and values.task:
         raise UserError(

@@ -38,6 +38,8 @@ def main(argv):
     if importlib.util.find_spec("gradio") is None:
         raise UserError(f"gradio is not installed; run: {install('demo')}")
     check_port(values.port)
+    require_place(values.checkpoint)
+    require_place(values.compare, "compare")
 
     load_tensorflow()
     with quiet_loading():

@@ -12,6 +12,7 @@ Exit status: 0 done, 2 bad flag or folder.
 
 import sys
 
+from keras_vitbert.trained.places import require_place
 from pipelines.command_line import load_tensorflow, quiet_loading, run
 from pipelines.flags import define_flags, parse_flags
 from pipelines.status import doing
@@ -40,6 +41,7 @@ def main(argv):
     )
     flags.DEFINE_enum("dtype", DTYPES[0], DTYPES, "of the variables", flag_values=values)
     parse_flags(values, argv, __doc__, required=("checkpoint", "output_dir"))
+    require_place(values.checkpoint)
 
     load_tensorflow()
     with quiet_loading():

@@ -14,6 +14,7 @@ flag, or nothing to draw.
 
 import sys
 
+from keras_vitbert.trained.places import require_place
 from pipelines.command_line import UserError, load_tensorflow, quiet_loading, run
 from pipelines.flags import define_flags, parse_flags
 
@@ -50,6 +51,8 @@ def main(argv):
         "run", [], "the folder of a run; may be given several times", flag_values=values
     )
     parse_flags(values, argv, __doc__, required=("run", "output"))
+    for path in values.run:
+        require_place(path, "run")
     figures = _listed("figures", values.figures, FIGURES)
     formats = _listed("format", values.format, FORMATS)
 

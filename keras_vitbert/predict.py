@@ -19,6 +19,7 @@ import shutil
 import sys
 
 from keras_vitbert.serving.prediction_formats import FORMATS, as_text
+from keras_vitbert.trained.places import require_place
 from pipelines import images
 from pipelines.command_line import UserError, load_tensorflow, quiet_loading, run, say
 from pipelines.flags import define_flags, parse_flags
@@ -58,6 +59,7 @@ def main(argv):
     flags.DEFINE_enum("format", FORMATS[0], FORMATS, "of the output", flag_values=values)
     parse_flags(values, argv, __doc__, required=("checkpoint",))
     _check_flags(values)
+    require_place(values.checkpoint)
 
     load_tensorflow()
     with quiet_loading():

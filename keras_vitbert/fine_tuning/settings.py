@@ -20,6 +20,7 @@ from keras_vitbert.configs.overrides import flatten, parse_with_config
 from keras_vitbert.configs.parts import OF_FINE_TUNING, resolve_parts
 from keras_vitbert.configs.quick import quick_fine_tuning
 from keras_vitbert.fine_tuning import tasks
+from keras_vitbert.trained.places import require_place
 from pipelines.command_line import UserError
 from pipelines.images.layer_notation import refuse_on_jax, require_for_tpu
 from pipelines.tasks.tables import SUFFIXES
@@ -69,19 +70,20 @@ _OF_EVALUATION = 0.03  # share of the model's work; under 5 % with decoding and 
 
 
 def require_checkpoint(values):
-    """Refuses a command line without a checkpoint.
+    """Refuses a command line without a checkpoint, or with the path of none.
 
     Args:
         values: `absl.flags.FlagValues`.
 
     Raises:
-        UserError: it names none.
+        UserError: it names none, or nothing is there.
     """
     if not values.checkpoint:
         raise UserError(
             "--checkpoint is missing; give the folder of a pre-training run, or rand for random "
             "weights"
         )
+    require_place(values.checkpoint)
 
 
 def parse(argv, define_flags, usage):

@@ -15,6 +15,7 @@ from unittest import mock
 from keras_vitbert.configs import fine_tuning
 from keras_vitbert.configs.overrides import flatten
 from keras_vitbert.configs.pretraining import load_config
+from keras_vitbert.fine_tuning import settings
 from pipelines import command_line, files
 from pipelines.command_line import UserError
 from tests.documents.markdown import ROOT
@@ -165,6 +166,8 @@ def _parse_command(name, arguments):
         for owner in (module, command_line, files):
             for stop in filter(functools.partial(hasattr, owner), _STOPS):
                 stack.enter_context(mock.patch.object(owner, stop, side_effect=_Parsed))
+        for owner in filter(lambda owner: hasattr(owner, "require_place"), (module, settings)):
+            stack.enter_context(mock.patch.object(owner, "require_place"))  # of runs to be made
         if name == "pipelines.sample":
             stack.enter_context(mock.patch.object(module, "prepare", side_effect=_Parsed))
         stack.enter_context(contextlib.suppress(_Parsed))

@@ -1,0 +1,26 @@
+"""Looks whether the path of a model exists, before anything heavy is loaded."""
+
+import os
+
+from pipelines.command_line import UserError
+
+
+def require_place(path, flag="checkpoint"):
+    """Refuses the path of a model where nothing is.
+
+    A name without a folder may be that of a preset, and a remote path is not looked at:
+    `keras_vitbert.trained.finding.find` says whether they exist.
+
+    Args:
+        path: str, anything that `keras_vitbert.load` takes.
+        flag: str, the flag that holds it, for messages.
+
+    Raises:
+        UserError: nothing is there.
+    """
+    is_local = "/" in path and "://" not in path
+    if is_local and not any(map(os.path.exists, (path, f"{path}.index"))):  # of Google's BERT
+        raise UserError(
+            f"--{flag}={path}: no such folder or file; fix the path, or give hf://OWNER/NAME or "
+            "the name of a preset"
+        )

@@ -1,0 +1,38 @@
+import pytest
+
+from keras_vitbert import convert, demo, export, figures, finetune, predict, probe
+from keras_vitbert.trained.places import require_place
+from pipelines.command_line import UserError
+
+
+def test_paths_that_may_be_those_of_a_model(tmp_path):
+    (tmp_path / "model.ckpt.index").touch()
+    for path in (str(tmp_path), f"{tmp_path}/", f"{tmp_path}/model.ckpt"):
+        require_place(path)
+    for elsewhere in ("gs://bucket/run", "hf://owner/name", "kaggle://a/b/c", "a_preset", ""):
+        require_place(elsewhere)
+
+
+@pytest.mark.parametrize(
+    ("command", "flag", "more"),
+    [
+        (finetune, "checkpoint", ["--task=rte"]),
+        (probe, "checkpoint", ["--task=rte"]),
+        (predict, "checkpoint", ["--text=x"]),
+        (export, "checkpoint", ["--output_dir=x"]),
+        (convert, "checkpoint", ["--output_dir=x"]),
+        (figures, "run", ["--output=x"]),
+        (demo, "checkpoint", []),
+        (demo, "compare", ["--checkpoint=vitbert_small"]),
+    ],
+)
+def test_a_path_of_nothing_is_refused_before_anything_is_loaded(
+    command, flag, more, monkeypatch, tmp_path
+):
+    for name in ("load_tensorflow", "quiet_loading"):
+        load = lambda: pytest.fail("it is loaded")  # noqa: E731
+        monkeypatch.setattr(command, name, load, raising=False)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=f"^--{flag}=runs/none: no such folder or file"):
+        command.main([f"--{flag}=runs/none", *more])
+    assert not list(tmp_path.iterdir())

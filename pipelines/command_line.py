@@ -51,6 +51,7 @@ _backends = ["tensorflow"]  # the Keras backends that a command can use
 _DISK_REASONS = tuple(
     map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EACCES))
 )
+_NO_SCHEME = "File system scheme "  # '...' not implemented
 
 
 class UserError(Exception):
@@ -118,11 +119,11 @@ def _run(main, argv):
         _unwritten()
     except (OSError, SystemExit) as error:  # perhaps from printing; the latter after --help
         of_printing = isinstance(error, OSError) and error.filename is None
-        end = _unwritten("\n" if of_printing else "") or _of_disk(error)
+        end = _unwritten("\n" if of_printing else "") or _of_files(error)
         if end is None:
             raise
     except Exception as error:
-        if debug or (end := _of_disk(error)) is None:
+        if debug or (end := _of_files(error)) is None:
             raise
     if end is None:
         return EXIT_DONE
@@ -132,12 +133,15 @@ def _run(main, argv):
     return end.status
 
 
-def _of_disk(error):
-    """The exception to end with if a disk could not be written, wherever that was; else None.
+def _of_files(error):
+    """The exception to end with if a file could not be reached, wherever that was; else None.
 
-    TensorFlow and h5py raise their own exceptions for this, which quote the system's message.
+    TensorFlow and h5py raise their own exceptions for a disk that cannot be written, which quote
+    the system's message. TensorFlow has one for paths such as `http://...`.
     """
     text = one_line(error)
+    if _NO_SCHEME in text:
+        return UserError(f"{text[:400]}; copy it to this machine, or give a path of gs://")
     if any(reason in text for reason in _DISK_REASONS):
         return UserError(f"{text[:400]}; fix that, and run the same command again")
     return None

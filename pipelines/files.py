@@ -1,6 +1,7 @@
 """Finds and reads files, local or `gs://`, and writes them whole or not at all."""
 
 import contextlib
+import glob
 import json
 import os
 import re
@@ -232,6 +233,28 @@ def require_end(path):
         kind = os.stat(path).st_mode
         if stat.S_ISFIFO(kind) or stat.S_ISCHR(kind) or stat.S_ISSOCK(kind):
             raise OSError("it is a pipe or a device, which may have no end")
+
+
+def require_files(path):
+    """Refuses a pipe or a device among files that libraries read, which would wait there.
+
+    Args:
+        path: str, a folder or the beginning of the files' names; nothing is done if it is remote.
+
+    Raises:
+        UserError: names it.
+    """
+    if "://" in path:
+        return
+    if os.path.isdir(path):
+        files = (os.path.join(folder, name) for folder, _, names in walk(path) for name in names)
+    else:
+        files = glob.glob(f"{glob.escape(path)}*")
+    for file in files:
+        try:
+            require_end(file)
+        except OSError as error:
+            raise UserError(f"{file}: cannot be read ({one_line(error)}); remove it") from error
 
 
 @contextlib.contextmanager

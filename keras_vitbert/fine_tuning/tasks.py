@@ -5,7 +5,7 @@ import os
 
 from keras_vitbert.configs.fine_tuning import IMAGES, OLD_TASKS, TEXTS
 from pipelines.command_line import UserError, meant
-from pipelines.files import json_object
+from pipelines.files import json_object, require_end
 from pipelines.tasks import own_data
 
 
@@ -151,8 +151,10 @@ def inputs_of(values, task):
 
 def _recorded_task(folder):
     """The task of a local run of fine-tuning, or None."""
+    path = os.path.join(folder, "config.json")
     try:
-        with open(os.path.join(folder, "config.json"), encoding="utf-8") as file:
+        require_end(path)
+        with open(path, "rb") as file:
             task = json_object(file.read()).get("task")
     except (OSError, ValueError):  # reported when the run is opened
         return None

@@ -106,7 +106,7 @@ def read_vit(source):
     # NumPy and zipfile raise many kinds of errors, a RuntimeError if a bit says "encrypted".
     except (
         *(tf.errors.OpError, OSError, ValueError, EOFError, RuntimeError),
-        *(zipfile.BadZipFile, zlib.error),
+        *(zipfile.BadZipFile, zlib.error, MemoryError),
     ) as error:
         raise UserError(f"{label}: is damaged ({one_line(error)[:160]}); restore it") from error
     if "conv_root/kernel" in arrays:

@@ -7,7 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 from pipelines.command_line import UserError, one_line
-from pipelines.files import json_object
+from pipelines.files import json_object, require_end
 
 RUN = "a run of keras_vitbert.pretrain"
 FINE_TUNED = "a run of keras_vitbert.finetune"
@@ -62,9 +62,10 @@ def read_text(path, label):
     try:
         if not tf.io.gfile.exists(path):
             return None
+        require_end(path)
         with tf.io.gfile.GFile(path) as file:
             return file.read()
-    except (tf.errors.OpError, UnicodeDecodeError) as error:
+    except (OSError, tf.errors.OpError, UnicodeDecodeError) as error:
         raise UserError(
             f"{label}: {os.path.basename(path)} cannot be read ({one_line(error)}); restore it"
         ) from error

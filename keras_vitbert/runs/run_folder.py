@@ -30,7 +30,13 @@ from keras_vitbert.runs import identity
 from keras_vitbert.runs.run_record import checked_record, checked_result, checked_summary
 from keras_vitbert.runs.seals import read_rows, sealed, sealed_rows, unsealed
 from pipelines.command_line import UserError, one_line
-from pipelines.files import json_object, make_folder, write_atomically
+from pipelines.files import (
+    json_object,
+    make_folder,
+    require_end,
+    require_files,
+    write_atomically,
+)
 from pipelines.text_tables import csv_text
 
 
@@ -79,7 +85,10 @@ class RunFolder:
         Raises:
             UserError: it is damaged.
         """
-        return self._json("config.json", checked_record)
+        record = self._json("config.json", checked_record)
+        if record is not None:
+            require_files(self.path)
+        return record
 
     def audit(self, name):
         """What `keep_audit` stored, or None.
@@ -240,9 +249,10 @@ class RunFolder:
         try:
             if not tf.io.gfile.exists(self.file(name)):
                 return None
+            require_end(self.file(name))
             with tf.io.gfile.GFile(self.file(name)) as file:
                 return file.read()
-        except UnicodeDecodeError as error:
+        except (OSError, UnicodeDecodeError) as error:
             raise self._damaged(name, error) from error
         except tf.errors.OpError as error:  # a remote path may fail instead of being absent
             raise UserError(

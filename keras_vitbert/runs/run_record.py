@@ -114,6 +114,13 @@ def checked_record(record):
     case = config.get("data", {}).get("case", AUTO)
     if case not in CASES:
         raise ValueError(f"config.data.case is {case!r}, not one of {', '.join(CASES)}")
+    if config.get("lora_rank", 0) < 0:
+        raise ValueError(f"config.lora_rank is {config['lora_rank']!r}, not a number from 0")
+    if columns := record.get("columns"):
+        names = columns.get("sentences")
+        names = [*names, columns.get("label")] if isinstance(names, list) else [None]
+        if not all(isinstance(name, str) for name in names):
+            raise ValueError(f"columns is {columns!r}")
     # A model of other sizes is another model: sizes have no defaults.
     _check_model(record["config"].get("model") if is_run else record.get("model"), sizes)
     # Before this key existed, random numbers were drawn in another way; see `identity.NUMERICS`.

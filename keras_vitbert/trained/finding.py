@@ -17,7 +17,9 @@ from keras_vitbert.importing.sources import (
     Source,
     read_json,
 )
+from keras_vitbert.runs.run_folder import RunFolder
 from pipelines.command_line import UserError, one_line
+from pipelines.files import require_files
 
 _HUBS = ("hf://", "kaggle://")
 _WEIGHTS = (".safetensors", ".weights.h5")  # the latter of Keras; `tf_model.h5` is not read
@@ -40,6 +42,12 @@ def find(path):
     Raises:
         UserError: there is no model, it cannot be fetched, or it is of no known kind.
     """
+    source = _found(path)
+    require_files(source.path)
+    return source
+
+
+def _found(path):
     if path.startswith(_HUBS):
         return _in_folder(_fetched(path, path), path)
     if tf.io.gfile.isdir(path):
@@ -76,10 +84,9 @@ def columns_of(path):
     Returns:
         list of str; empty if it is something else, or was begun by an older version.
     """
-    if path.startswith(_HUBS) or not tf.io.gfile.isdir(path):
+    if path.startswith(_HUBS) or not tf.io.gfile.isdir(path) or find(path).kind != FINE_TUNED:
         return []
-    columns = (read_json(os.path.join(path, "config.json"), path) or {}).get("columns") or {}
-    return list(columns.get("sentences") or ())
+    return RunFolder(path).record().get("columns", {}).get("sentences", [])
 
 
 def exported_versions(folder):

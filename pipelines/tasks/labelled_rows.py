@@ -262,5 +262,5 @@ def class_order(name):
     Args:
         name: str.
     """
-    is_number = re.fullmatch("-?[0-9]+", name) is not None
+    is_number = re.fullmatch("-?[0-9]{1,4300}", name) is not None  # Python reads no longer ones
     return not is_number, int(name) if is_number else 0, name

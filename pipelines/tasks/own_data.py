@@ -11,11 +11,11 @@ For local data, all this is found without TensorFlow, so that a wrong path is re
 """
 
 import dataclasses
-import json
 import os
 import re
 
 from pipelines.command_line import UserError, one_line
+from pipelines.files import json_object, reading
 from pipelines.images import SUFFIXES as IMAGE_SUFFIXES
 from pipelines.tasks.labelled_rows import SENTENCES
 from pipelines.tasks.saved_datasets import open_saved
@@ -225,16 +225,10 @@ def _saved_splits(folder, names):
     label = f"--data_dir={folder}"
     if "dataset_dict.json" in names:
         _check_local(folder, label)
-        try:
-            with open(os.path.join(folder, "dataset_dict.json"), encoding="utf-8") as file:
-                stored = json.load(file)["splits"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UserError(
-                f"{folder}/dataset_dict.json: is damaged ({one_line(error)})"
-            ) from error
+        stored = _read_json(os.path.join(folder, "dataset_dict.json"), "splits", list)
         splits = {}
         for split, usual in _NAMES.items():
-            known = [name for name in stored if name.lower() in usual]
+            known = [name for name in map(str, stored) if name.lower() in usual]
             _check_one(known, folder)
             if known:
                 splits[split] = Place(SAVED, (os.path.join(folder, known[0]),))
@@ -253,16 +247,26 @@ def _is_flat(folder, names):
 
 
 def _kind_of_saved(folder):
-    path = os.path.join(folder, "dataset_info.json")
+    features = _read_json(os.path.join(folder, "dataset_info.json"), "features", dict)
+    is_image = [
+        isinstance(each, dict) and each.get("_type") == "Image" for each in features.values()
+    ]
+    return IMAGES if any(is_image) else TEXT
+
+
+def _read_json(path, key, kind):
+    """A list or dict in a file that `datasets` wrote."""
+    with reading(path) as (file, _):
+        content = file.read()
     try:
-        with open(path, encoding="utf-8") as file:
-            features = json.load(file)["features"]
-        kinds = {feature.get("_type") for feature in features.values()}
-    except (OSError, ValueError, KeyError, AttributeError) as error:
+        found = json_object(content).get(key)
+        if not isinstance(found, kind):
+            raise ValueError(f"{key} is {found!r:.40}")
+    except ValueError as error:
         raise UserError(
             f"{path}: is damaged ({one_line(error)}); save the data set again"
         ) from error
-    return IMAGES if "Image" in kinds else TEXT
+    return found
 
 
 def _kind_of_table(path):

@@ -24,6 +24,7 @@ def open_saved(folder):
             f"{folder}: reading it needs datasets; run: {install('datasets')}"
         ) from error
 
+    require_files(folder)
     try:
         saved = datasets.load_from_disk(folder)
         arrow = saved.with_format("arrow")[:]

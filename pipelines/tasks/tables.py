@@ -136,9 +136,10 @@ def arrow_table(path, schema, batches, features):
         for batch in batches(names):
             try:
                 columns = [batch.column(name).to_pylist() for name in names]
-            except UnicodeDecodeError as error:
+            except (ValueError, OverflowError) as error:  # no UTF-8, or a date that Python lacks
                 raise UserError(
-                    f"{path}, after row {number}: no UTF-8; convert the file"
+                    f"{path}, after row {number}: {' and '.join(names)} cannot be read "
+                    f"({one_line(error)}); convert the file"
                 ) from error
             for values in zip(*columns, strict=True):
                 number += 1

@@ -178,8 +178,8 @@ def _parse(source):
     page = ElementTree.fromstring(source)
     fields = {element.tag: element for element in page.iter()}
     return Page(
-        title=fields["title"].text,
-        namespace=int(fields["ns"].text),
+        title=fields["title"].text or "",
+        namespace=int(fields["ns"].text or ""),
         is_redirect="redirect" in fields,
         wikitext=fields["text"].text or "",
     )

@@ -1,5 +1,8 @@
 """Google's own checkpoints: checked against Google's formulas, and refused if damaged."""
 
+import io
+import zipfile
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -112,6 +115,12 @@ def test_bad_vits(tmp_path):
     with open(path, "wb") as file:
         np.save(file, np.ones(3))
     refused(path, r"is damaged \(it is one array\); restore it")
+    header = io.BytesIO()
+    about = {"descr": "<f4", "fortran_order": False, "shape": (2**50,)}  # 4 PiB
+    np.lib.format.write_array_header_1_0(header, about)
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("head/bias.npy", header.getvalue())
+    refused(path, r"is damaged \(.*\); restore it")
     write(**{"head.bias": np.array(["x"] * 3)})
     refused(path, r"is damaged \(could not convert string .*\); restore it")
     write(**{"head.bias": None, "Transformer.encoder_norm.scale": None})

@@ -2,11 +2,14 @@
 
 import dataclasses
 import json
+import os
 import pathlib
 import re
+import shutil
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_vitbert.configs import sample
 from keras_vitbert.runs import identity
@@ -14,6 +17,8 @@ from keras_vitbert.runs.run_folder import RunFolder
 from keras_vitbert.runs.run_settings import RunSettings
 from pipelines.command_line import UserError
 from tests.keras_vitbert.tiny_runs import content_of
+
+SAVED = pathlib.Path(__file__).parents[1] / "trained" / "saved"
 
 
 def begin(path, config, **more):
@@ -127,3 +132,19 @@ def test_curves_of_an_older_run_go_on_where_they_are(tmp_path, older, place):
     RunFolder(str(tmp_path)).log_scalars("train", 3, {"loss/loss": 0.5})
     [events] = tmp_path.rglob("events.out.tfevents.*")
     assert events.parent == tmp_path / place / "train"
+
+
+def test_a_pipe_is_not_read(tmp_path, monkeypatch):
+    shutil.copytree(SAVED / "run", tmp_path / "run")
+    folder = RunFolder(str(tmp_path / "run"))
+    assert folder.record() is not None
+    [pointer] = (tmp_path / "run").glob("checkpoints/*/state.index")
+    pointer.unlink()
+    os.mkfifo(pointer)
+    with pytest.raises(UserError, match=f"^{pointer}: cannot be read"):
+        folder.record()
+    monkeypatch.setattr(tf.io.gfile, "GFile", lambda *_: pytest.fail("the pipe is opened"))
+    (tmp_path / "run" / "summary.json").unlink()
+    os.mkfifo(tmp_path / "run" / "summary.json")
+    with pytest.raises(UserError, match="summary.json is damaged .it is a pipe"):
+        folder.summary()

@@ -70,6 +70,15 @@ def test_what_an_older_version_lacks_has_its_default(name):
         ),
         ("run", "config.model.dropout", 1, "model.dropout is 1, not a number from 0 to 1"),
         ("run", "config.data.images.central_crop", "x", "central_crop='x': must be of type float"),
+        ("fine_tuned_images", "config.lora_rank", -1, "config.lora_rank is -1, not a number"),
+        *(
+            ("fine_tuned_texts", "columns", {"label": "b", **columns}, "columns is .*")
+            for columns in (
+                *({"sentences": names} for names in (3, None, "a", ["a", 3], [["a"]], {"a": 1})),
+                {"sentences": ["a"], "label": ["b"]},
+                {},
+            )
+        ),
         ("run", "config.dtype", "floatx", "config.dtype is 'floatx', not one of auto, "),
         ("run", "config.data.case", "upper", "config.data.case is 'upper', not one of auto, "),
         ("run", "records", [1], "records is .1."),

@@ -2,7 +2,9 @@
 
 import fnmatch
 import json
+import os
 import pathlib
+import shutil
 
 import huggingface_hub
 import numpy as np
@@ -134,10 +136,45 @@ def test_of_the_weights_in_a_repository_those_are_fetched_that_are_read(
 
 def test_the_columns_of_a_run_wherever_it_lies(tmp_path):
     """`ram://` is TensorFlow's other file system at hand."""
-    record = {"task": "texts", "columns": {"sentences": ["title"], "label": "kind"}}
+    record = json.loads((SAVED / "fine_tuned_texts" / "config.json").read_text())
+    record = {**record, "columns": {"sentences": ["title"], "label": "kind"}}
     for folder in (str(tmp_path), "ram://columns_of"):
         tf.io.gfile.makedirs(folder)
         with tf.io.gfile.GFile(f"{folder}/config.json", "w") as file:
             file.write(json.dumps(record))
         assert columns_of(folder) == ["title"]
+    assert columns_of(str(SAVED / "fine_tuned_images")) == columns_of(str(SAVED / "preset")) == []
     assert columns_of("hf://owner/name") == columns_of(str(tmp_path / "none")) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("run", "checkpoints/LAST"),
+        ("fine_tuned_images", "trials/seed-rate-0.01-seed-0/result.json"),
+        ("preset", "assets/tokenizer/vocabulary.txt"),
+        ("export/vitbert", "1/variables/variables.index"),
+    ],
+)
+def test_a_folder_with_a_pipe_is_refused(tmp_path, name, file):
+    shutil.copytree(SAVED / name, tmp_path / "model")
+    (tmp_path / "model" / file).unlink()
+    os.mkfifo(tmp_path / "model" / file)
+    with pytest.raises(UserError, match=f"^{tmp_path}/model/{file}: cannot be read"):
+        find(str(tmp_path / "model"))
+
+
+def test_a_pipe_among_google_s_files_is_refused(tmp_path):
+    (tmp_path / "model.ckpt.index").touch()
+    for name in ("model.ckpt.data-00000-of-00001", "vit.npz"):
+        os.mkfifo(tmp_path / name)
+    for path in ("model.ckpt", "vit.npz"):
+        with pytest.raises(UserError, match=f"^{tmp_path}/{path}.*: cannot be read"):
+            find(str(tmp_path / path))
+
+
+def test_a_config_that_is_a_pipe_is_not_read(tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / "config.json")
+    monkeypatch.setattr(tf.io.gfile, "GFile", lambda *_: pytest.fail("the pipe is opened"))
+    with pytest.raises(UserError, match="config.json cannot be read .it is a pipe"):
+        find(str(tmp_path))

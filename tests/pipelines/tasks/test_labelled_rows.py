@@ -159,3 +159,9 @@ def test_a_split_of_several_tables(write):
         {"line": "1.tsv:2", "text": "a1"},
         {"line": "0.tsv:2", "text": "a0"},
     ]
+
+
+def test_classes_are_in_the_order_of_their_numbers():
+    long = "9" * 5_000  # digits: Python reads no such number
+    names = ["10", "a", "9", long, "-3", "a1"]
+    assert sorted(names, key=labelled_rows.class_order) == ["-3", "9", "10", long, "a", "a1"]

@@ -109,6 +109,44 @@ def test_saved_data_that_may_mean_two_things(tmp_path):
         find_splits(str(tmp_path))
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        "null",
+        "{}",
+        '{"splits": null}',
+        '{"splits": "train"}',
+        '{"splits": {"train": 1}}',
+        "[" * 10**5,
+    ],
+)
+def test_a_list_of_splits_that_is_damaged(tmp_path, content):
+    make(tmp_path, {"dataset_dict.json": content})
+    with pytest.raises(UserError, match="/dataset_dict.json: is damaged"):
+        find_splits(str(tmp_path))
+
+
+def test_names_of_splits_that_are_no_text_are_none(tmp_path):
+    splits = json.dumps({"splits": [1, ["train"], None, "test"]})
+    assert list(find_splits(make(tmp_path, {"dataset_dict.json": splits}))) == ["test"]
+
+
+@pytest.mark.parametrize("content", ["[]", '{"features": []}', '{"features": ' + "[" * 10**5])
+def test_features_that_are_damaged(tmp_path, content):
+    make(tmp_path, {"state.json": "{}", "dataset_info.json": content})
+    with pytest.raises(UserError, match="/dataset_info.json: is damaged"):
+        kind_of(find_splits(str(tmp_path)))
+
+
+@pytest.mark.parametrize("name", ["dataset_dict.json", "dataset_info.json"])
+def test_a_pipe_in_saved_data_is_not_read(tmp_path, name, monkeypatch):
+    monkeypatch.setattr("builtins.open", lambda *_, **__: pytest.fail("the pipe is opened"))
+    os.mkfifo(tmp_path / name)
+    (tmp_path / "state.json").touch()
+    with pytest.raises(UserError, match=f"/{name}: cannot be read .it is a pipe"):
+        kind_of(find_splits(str(tmp_path)))
+
+
 @pytest.mark.parametrize("names", [["dataset_dict.json"], ["state.json", "dataset_info.json"]])
 def test_saved_data_must_be_local(names):
     folder = f"ram://own_data/{len(names)}"

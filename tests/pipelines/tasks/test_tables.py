@@ -91,8 +91,21 @@ def test_parquet_of_another_encoding(tmp_path):
     path = tmp_path / "x.parquet"
     texts = pyarrow.array([b"fine"] * 1_000 + [b"f\xfcnf"]).view(pyarrow.string())  # unchecked
     pyarrow.parquet.write_table(pyarrow.table({"a": texts}), path)
-    with pytest.raises(UserError, match="x.parquet, after row 1000: no UTF-8; convert the file"):
+    with pytest.raises(UserError, match="x.parquet, after row 1000: a cannot be read .*utf-8"):
         list(open_table(str(path)).read(["a"]))
+
+
+@pytest.mark.parametrize(
+    "kind", [pyarrow.timestamp("ms"), pyarrow.timestamp("us", tz="UTC"), pyarrow.duration("s")]
+)
+def test_times_that_python_lacks(tmp_path, kind):
+    path = tmp_path / "x.parquet"
+    times = pyarrow.array([2**62, 5], kind)
+    pyarrow.parquet.write_table(pyarrow.table({"a": ["b", "c"], "label": times}), path)
+    table = open_table(str(path))
+    assert [row.values for row in table.read(["a"])] == [["b"], ["c"]]
+    with pytest.raises(UserError, match="x.parquet, after row 0: a and label cannot be read"):
+        list(table.read(["a", "label"]))
 
 
 def test_parquet(tmp_path):

@@ -283,11 +283,18 @@ def test_a_page_that_cannot_be_read_is_named(tmp_path):
         + page.format("One", "a & b")
         + page.format("Two &amp; a", "c")
         + page.format("Three &amp; b", "d").replace("<ns>0</ns>", "")
+        + page.format("Four", "e").replace("<ns>0</ns>", "<ns></ns>")
+        + page.format("", "f")
         + "</mediawiki>"
     )
     damaged = []
-    assert list(read_pages(path, damaged=damaged)) == [Page("Two & a", 0, False, "c")]
-    assert [entry["record"] for entry in damaged] == ["page 'One'", "page 'Three & b'"]
+    whole = [Page("Two & a", 0, False, "c"), Page("", 0, False, "f")]
+    assert list(read_pages(path, damaged=damaged)) == whole
+    assert [entry["record"] for entry in damaged] == [
+        "page 'One'",
+        "page 'Three & b'",
+        "page 'Four'",
+    ]
     with pytest.raises(UserError, match="page 'One': is not a page of a dump: not well-formed"):
         list(read_pages(path))
 

@@ -180,6 +180,7 @@ def _fine_tune(values, task, config, given, strategy, workers):
         divergence=policy,
         accepted=tuple(values.accept_changes.split(",")),
         peak_flops=peak_flops(strategy, config.dtype, values.tpu),
+        rate_from=_rate_from(given, chosen),
     )
     model = pretrained.fine_tuned_model(task.kind, config)
     trials = len(config.grid) if values.sweep else 0, values.seeds
@@ -204,6 +205,14 @@ def _label(values, task):
         stem = os.path.splitext(os.path.basename(path))[0]
         name = stem if stem not in own_data.USUAL_NAMES else os.path.basename(os.path.dirname(path))
     return f"{os.path.basename(os.path.normpath(values.checkpoint))}-{name}"
+
+
+def _rate_from(given, chosen):
+    """Where a learning rate comes from that no sweep picks: str."""
+    key = "optimizer.learning_rate"
+    if key in given.keys:
+        return "given"
+    return "chosen for these data" if key in chosen else "the task's own"
 
 
 def _require_memory(model, config, kind, workers, strategy):

@@ -98,18 +98,18 @@ def overrides_that_work(flat, given, check, fit):
             changed = [key for key in flat if found[key] != flat[key]]
             if any(isinstance(flat[key], list) and key in given.keys for key in changed):
                 return ""  # a tuple that is given again is joined to the first
-            return " ".join(as_argument(key, found[key]) for key in changed)
+            return " ".join(as_argument(f"config.{key}", found[key]) for key in changed)
     return ""
 
 
-def as_argument(key, value):
-    """`--config.KEY=VALUE`, as a shell takes it: str.
+def as_argument(flag, value):
+    """`--FLAG=VALUE`, as a shell takes it: str.
 
     Args:
-        key: str.
+        flag: str, such as `config.batch`.
         value: of a flat config.
     """
-    return shlex.quote(f"--config.{key}={tuple(value) if isinstance(value, list) else value}")
+    return shlex.quote(f"--{flag}={tuple(value) if isinstance(value, list) else value}")
 
 
 def largest_mask_interval(flat):

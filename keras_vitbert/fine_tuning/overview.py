@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from keras_vitbert.configs.fitting import as_argument
 from keras_vitbert.configs.overrides import flatten
 from keras_vitbert.fine_tuning.settings import steps_of
 from keras_vitbert.runs import overview
@@ -50,7 +51,6 @@ def _splits(data):
 
 def _images(config, chosen, pictures):
     views = config.images
-    area = ",".join(f"{part:g}" for part in views.crop_area)
     found = []
     if pictures is not None:
         heights, widths = pictures.sizes.T
@@ -61,7 +61,11 @@ def _images(config, chosen, pictures):
         found.append(("images", f"{size} pixels, {' and '.join(modes)}"))
     found += [
         ("" if found else "images", f"resized to {_said(config, 'image_size', chosen)} pixels"),
-        ("", f"{overview.crops(views.crop_area)} (--config.images.crop_area=({area}))"),
+        (
+            "",
+            f"{overview.crops(views.crop_area)} "
+            f"({as_argument('config.images.crop_area', views.crop_area)})",
+        ),
     ]
     if views.flip:
         found.append(("", "mirrored at random (off: --config.images.flip=False)"))
@@ -109,9 +113,10 @@ def _training(run, chosen, trials):
     )
     keys = ["steps", "epochs", "batch", *([] if swept else ["optimizer.learning_rate"])]
     flat = flatten(config)
-    flags = [f"--config.{key}={flat[key]:g}" for key in keys if key in chosen]
+    flags = [as_argument(f"config.{key}", flat[key]) for key in keys if key in chosen]
     return text + (f" ({' '.join(flags)})" if flags else "")
 
 
 def _said(config, key, chosen):
-    return f"{config[key]}" + (f" (--config.{key}={config[key]})" if key in chosen else "")
+    argument = as_argument(f"config.{key}", config[key])
+    return f"{config[key]}" + (f" ({argument})" if key in chosen else "")

@@ -75,10 +75,6 @@ class Pretrained:
             `keras_vitbert.model.transfer` did).
         """
         model = self.fine_tuned_model(kind, config)
-        if config.head == "deit" and model.get("prefix_tokens") != 2:
-            raise UserError(
-                f"--config.head=deit: needs DeiT's second token, which {self.name} lacks; give vit"
-            )
         classifier = build_classifier(model, kind, num_classes, config.dtype, config.head)
         done = {"encoder": "fresh", "embedding": "fresh", "head": "fresh"}
         if self.backbone is not None:
@@ -105,8 +101,8 @@ class Pretrained:
             dict.
 
         Raises:
-            UserError: the patch does not divide the resolution, or there are fewer positions than
-                tokens.
+            UserError: the patch does not divide the resolution, the head needs a token that the
+                checkpoint lacks, or there are fewer positions than tokens.
         """
         model = {**self.model, **{name: config[name] for name in RATES}}
         if kind == "images":
@@ -119,6 +115,11 @@ class Pretrained:
                     f"checkpoint's patch, {patch} pixels; the nearest are {near}"
                 )
             model["image_size"] = config.image_size
+            if config.head == "deit" and model.get("prefix_tokens") != 2:
+                raise UserError(
+                    f"--config.head=deit: needs DeiT's second token, which {self.name} lacks; give "
+                    "vit"
+                )
         else:
             longest = model["max_sequence_length"]
             if self.has_read and config.max_length > longest:

@@ -28,10 +28,11 @@ from keras_vitbert.runs.progress import advice, shares_line, summed
 from keras_vitbert.runs.record_errors import reading_images
 from keras_vitbert.runs.run import Run
 from keras_vitbert.runs.run_folder import RunFolder
-from keras_vitbert.runs.run_lock import held
+from keras_vitbert.runs.run_lock import held, require_free
 from keras_vitbert.runs.run_settings import RunSettings
 from keras_vitbert.training.example_dropout import drops, generator_of
 from pipelines.command_line import Diverged, say
+from pipelines.files import check_writable
 from pipelines.status import counted, doing, duration
 from pipelines.tasks.labelled_images import LabelledImages, require_batch
 from pipelines.text.wordpiece import vocabulary_hash
@@ -52,11 +53,13 @@ class FineTuningRun(Run):
         task: `keras_vitbert.fine_tuning.tasks.Task`.
         pretrained: `keras_vitbert.fine_tuning.pretrained.Pretrained`.
         most_executed: int, the most steps per execution if the config does not set them.
+        rate_from: str, where the learning rate comes from if there is no sweep.
     """
 
     task: Task
     pretrained: Pretrained
     most_executed: int = 1
+    rate_from: str = "given"
 
 
 def fine_tune(run, sweep, seeds, tell=lambda: None, dry_run=False):
@@ -69,7 +72,7 @@ def fine_tune(run, sweep, seeds, tell=lambda: None, dry_run=False):
             are held out.
         seeds: int, how many trials are reported.
         tell: callable without arguments that says what will be done; called after all checks.
-        dry_run: bool, whether to stop there, without writing anything.
+        dry_run: bool, whether to stop there, after the same checks and without writing anything.
 
     Returns:
         dict, the content of summary.json; empty for a dry run.
@@ -90,15 +93,21 @@ def fine_tune(run, sweep, seeds, tell=lambda: None, dry_run=False):
     if sweep:
         rest, selection = data.without_selection(config.selection_part)
     check_executions(config, [split.count for split in (data.train, rest) if split is not None])
-    if dry_run:
-        tell()
-        return {}
-    if folder.record() is None:
+    settings, is_new = _settings(run), folder.record() is None
+    if is_new:
         tests = [*data.tests.values(), *([selection] if sweep else [])]
         _read_through(tests, config.evaluation_batch)
+    if dry_run:
+        require_free(folder.path)
+        if not is_new:
+            settings.compare(folder)
+        if "://" not in folder.path:  # a remote folder would be made
+            check_writable(folder.file(""), "output_dir")
+        tell()
+        return {}
     folder.make()
     with held(folder.path, run.workers.is_chief):
-        _begin(run)
+        settings.begin(folder)
         tell()
         return _trained(run, seeds, rest, selection)
 
@@ -119,7 +128,7 @@ def _trained(run, seeds, rest, selection):
         done.append(result["seconds"])
         return result
 
-    trials, rate, picked_on = [], config.optimizer.learning_rate, "given"
+    trials, rate, picked_on = [], config.optimizer.learning_rate, run.rate_from
     if selection is not None:
         for candidate in config.grid:
             trial = Trial("sweep", candidate, config.seed)
@@ -223,8 +232,8 @@ def _read_through(splits, batch):
                     pass
 
 
-def _begin(run):
-    """Records what the run is made with, or checks that a resumed run is made with the same."""
+def _settings(run):
+    """What the run is made with: `RunSettings`."""
     pretrained, kind, data = run.pretrained, run.task.kind, run.data
     about = {
         "task": run.task.name,
@@ -244,7 +253,7 @@ def _begin(run):
     if data.selection is not None:
         splits["selection"] = data.selection
     records = {name: split.count for name, split in splits.items()}
-    settings = RunSettings(
+    return RunSettings(
         about,
         run.config,
         pretrained.vocabulary,
@@ -256,7 +265,6 @@ def _begin(run):
         replicas=run.replicas,
         dropout_generator=generator_of(run.strategy) if drops(run.config) else "",
     )
-    settings.begin(run.folder)
 
 
 def _best(trials, metric):

@@ -51,6 +51,24 @@ def held(folder, writes=True):
         yield None
 
 
+def require_free(folder):
+    """Refuses a folder whose lock another process holds, without taking it.
+
+    Args:
+        folder: str, local or `gs://`; it need not exist.
+
+    Raises:
+        Locked: another process holds it.
+    """
+    path = os.path.join(folder, LOCK)
+    if "://" in folder:
+        _require_stale(path)
+    elif os.path.exists(path):
+        with open(path) as file:
+            if not take_lock(file):
+                raise _refusal(path, file.read())
+
+
 @contextlib.contextmanager
 def held_at_last(folder, what):
     """Holds the lock of a folder while the block runs, as soon as no other process does.
@@ -117,11 +135,7 @@ def _is_there(file, path):
 @contextlib.contextmanager
 def _renewed(path):
     """Holds a file that says when it was last renewed."""
-    with contextlib.suppress(tf.errors.NotFoundError), tf.io.gfile.GFile(path) as file:
-        content = file.read()
-        with contextlib.suppress(ValueError, KeyError, TypeError):  # damaged: nobody holds it
-            if time.time() - json.loads(content)["renewed"] < STALE:
-                raise _refusal(path, content)
+    _require_stale(path)
     write_atomically(path, json.dumps(_holder()))
     ended = threading.Event()
 
@@ -139,6 +153,15 @@ def _renewed(path):
         renewal.join()
         with contextlib.suppress(tf.errors.OpError):
             tf.io.gfile.remove(path)
+
+
+def _require_stale(path):
+    """Refuses a file that was renewed a short time ago."""
+    with contextlib.suppress(tf.errors.NotFoundError), tf.io.gfile.GFile(path) as file:
+        content = file.read()
+        with contextlib.suppress(ValueError, KeyError, TypeError):  # damaged: nobody holds it
+            if time.time() - json.loads(content)["renewed"] < STALE:
+                raise _refusal(path, content)
 
 
 def _holder():

@@ -5,6 +5,7 @@ import json
 from collections.abc import Collection
 from typing import Any
 
+from keras_vitbert.configs.fitting import as_argument
 from keras_vitbert.configs.overrides import flatten
 from keras_vitbert.runs import identity
 from keras_vitbert.runs.checkpoints import latest
@@ -160,8 +161,8 @@ class RunSettings:
                 continue  # an older version left "auto" to be decided each time
             if key not in self.accepted:
                 is_flag = key.startswith("config.") or key in _FLAGS
-                flag = self.steps_flag if key == "config.steps" else key
-                fix = f"give --{flag}={old} or use another" if is_flag else "use another"
+                flag = as_argument(self.steps_flag if key == "config.steps" else key, old)
+                fix = f"give {flag} or use another" if is_flag else "use another"
                 raise UserError(
                     f"{folder.path} holds a run with {key}={old}, not {new}; {fix} --output_dir"
                 )

@@ -73,6 +73,22 @@ def test_classes_of_images(refused, images):
     refused(*flags, message="all training examples are of one class, 'green'")
 
 
+def test_a_dry_run_refuses_what_the_run_would(refused, images):
+    folder, flags = images
+    refused(*flags, "--dry_run", "--config.head=deit", message="--config.head=deit: needs DeiT's")
+    [damaged] = (folder / "validation" / "red").glob("002.jpg")
+    damaged.write_text("no image")
+    flags += ["--dry_run"]
+    refused(*flags, message=f"^error: {damaged}: no JPEG, PNG", progress="looking for it$")
+    assert not (folder.parent / "run").exists()
+
+
+def test_paths_that_tensorflow_cannot_read(refused):
+    refused(
+        "--train=http://localhost:9/t.csv", message="'http' not implemented .*localhost:9/t.csv"
+    )
+
+
 def test_a_file_of_predictions_that_is_a_folder(refused, texts, tmp_path):
     for path in (tmp_path, f"{tmp_path}/new/"):
         refused(*texts[1], f"--predictions={path}", message="predictions=.*: is a folder; give")

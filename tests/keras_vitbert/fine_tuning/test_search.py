@@ -41,7 +41,7 @@ def tune(data, tiny, tmp_path, monkeypatch):
     """
     asked = []
 
-    def tune(values, seeds=1, sweep=True, metric="accuracy"):
+    def tune(values, seeds=1, sweep=True, metric="accuracy", dry_run=False, **changes):
         def run_trial(run, trial, train, tests, label, later):
             asked.append((trial, train, tests))
             value = values[trial.purpose, trial.learning_rate][trial.seed]
@@ -69,7 +69,7 @@ def tune(data, tiny, tmp_path, monkeypatch):
 
         monkeypatch.setattr(search, "run_trial", run_trial)
         config = fine_tuning.get_config("texts", "text")
-        config.update(grid=RATES, metric=metric)
+        config.update(grid=RATES, metric=metric, **changes)
         strategy = tf.distribute.get_strategy()
         model = {**tiny, "max_sequence_length": 16}
         run = FineTuningRun(
@@ -80,8 +80,9 @@ def tune(data, tiny, tmp_path, monkeypatch):
             data,
             TASKS["texts"],
             Pretrained(RANDOM, "x", 0, "sha", model, None, VOCABULARY),
+            rate_from="the task's own",
         )
-        return fine_tune(run, sweep, seeds), asked
+        return fine_tune(run, sweep, seeds, dry_run=dry_run), asked
 
     return tune
 
@@ -150,7 +151,7 @@ def test_the_summary_is_of_all_seeds_and_the_model_of_their_median(tune, tmp_pat
         == 5e-5
         == fine_tuning.get_config("texts", "text").optimizer.learning_rate
     )
-    assert (summary["learning_rate_picked_on"], summary["sweep"]) == ("given", {})
+    assert (summary["learning_rate_picked_on"], summary["sweep"]) == ("the task's own", {})
     assert summary["value"] == statistics.median(reached)
     assert (summary["minimum"], summary["maximum"]) == (min(reached), max(reached))
     assert summary["splits"]["validation"]["accuracy"]["values"] == reached
@@ -188,6 +189,32 @@ def test_nothing_is_recorded_while_another_process_trains_there(tune, tmp_path):
     with held(str(folder)), pytest.raises(Locked, match="is training there; wait for its end"):
         tune({("seed", 5e-5): [0.5]}, sweep=False)
     assert not list(folder.iterdir())
+
+
+def test_a_dry_run_is_refused_like_the_run_and_writes_nothing(tune, tmp_path):
+    folder, values = tmp_path / "run", {("seed", 5e-5): [0.5]}
+
+    def refused(match, **more):
+        before = content_of_all(tmp_path)
+        for dry_run in (True, False):
+            with pytest.raises(UserError, match=match):
+                tune(values, sweep=False, dry_run=dry_run, **more)
+            assert content_of_all(tmp_path) == before
+
+    assert tune(values, sweep=False, dry_run=True) == ({}, [])
+    assert not folder.exists()
+    folder.write_text("a file")
+    refused(f"^--output_dir={folder}/?: cannot be written to")
+    folder.unlink()
+    tune(values, sweep=False)
+    assert tune(values, sweep=False, dry_run=True)[0] == {}
+    refused("holds a run with config.label_smoothing=0.0, not 0.1", label_smoothing=0.1)
+    with held(str(folder)):
+        refused("is training there")
+
+
+def content_of_all(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_a_sweep_of_which_nothing_is_left(tune):

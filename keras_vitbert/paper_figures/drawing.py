@@ -151,7 +151,8 @@ def _fine_tuned_figure(runs, wanted):
         for name in of_kind.keys() - same.keys():
             say(f"{name}: left out of figure 6: {next(iter(same))} has other examples")
         pages[kind] = examples_of(same, count) if same else []
-    return qualitative_figure.draw(pages["images"], pages["text"], list(runs))
+    splits = " and ".join(dict.fromkeys(run.summary["split"] for run in runs.values()))
+    return qualitative_figure.draw(pages["images"], pages["text"], list(runs), splits)
 
 
 def _alike(runs, modality):

@@ -1,4 +1,4 @@
-"""Figure 6: a page of validation images and masked sentences with the answers of some runs."""
+"""Figure 6: a page of images and sentences that were held out, with the answers of some runs."""
 
 from keras_vitbert.inspection.sheet import (
     EDGE,
@@ -21,13 +21,14 @@ _LINE = 0.12  # inches of a line of letters
 _TRUTH = 1.0  # inches of a true word
 
 
-def draw(images, texts, names):
+def draw(images, texts, names, split="validation"):
     """A page of examples: for every image, bars per run; for every text gap, a line of answers.
 
     Args:
         images: list of `ImageExample`.
         texts: list of `TextExample`.
         names: list of str, the runs that have answers to some of these.
+        split: str, where the examples come from.
 
     Returns:
         `Sheet`.
@@ -43,7 +44,7 @@ def draw(images, texts, names):
     height = 0.1
     height += 0.44 + -(-len(images) // columns) * row if images else 0
     height += 0.22 + sum(map(_text_height, texts)) if texts else 0
-    sheet = Sheet(width, height, "Validation examples and answers", note)
+    sheet = Sheet(width, height, f"Examples of {split}, and answers", note)
     top = sheet.top + 0.04
     if images:
         kind = "images: true class above, probability of the likeliest classes beside"

@@ -20,10 +20,12 @@ class Item:
     Attributes:
         inputs: dict of str, as in the output: `image`, or `text` and optionally `text_pair`.
         where: str, its source, for messages.
+        path: str, the file of an image that `inputs` names relative to a folder.
     """
 
     inputs: dict[str, str]
     where: str
+    path: str = ""
 
     @property
     def length(self):
@@ -40,7 +42,7 @@ class Item:
             UserError: the file cannot be read.
         """
         if "image" in self.inputs:
-            path = self.inputs["image"]
+            path = self.path or self.inputs["image"]
             try:
                 return read_bytes(path)
             except OSError as error:
@@ -53,6 +55,8 @@ class Item:
 
 def image_items(path):
     """An image, or all images below a folder, in the natural order of their names.
+
+    Those of a folder are named relative to it, as in `predictions.csv` of a fine-tuned run.
 
     Args:
         path: str, local or `gs://`.
@@ -72,7 +76,8 @@ def image_items(path):
     first = next(files, None)
     if first is None:
         raise UserError(f"--image={path}: holds no file named {', '.join(SUFFIXES)}; give another")
-    return (Item({"image": file}, file) for file in itertools.chain([first], files))
+    begin = len(path.rstrip("/")) + 1
+    return (Item({"image": file[begin:]}, file, file) for file in itertools.chain([first], files))
 
 
 def _images_below(path):

@@ -59,9 +59,9 @@ def test_images_of_a_folder_in_order(run, pictures, served):
     )
     assert status == 0
     rows = [json.loads(line) for line in out.splitlines()]
-    paths = [str(pictures / name) for name in ("b.PNG", "a/c.jpg", "a/d.gif")]
-    assert [row["image"] for row in rows] == paths
-    contents = [open(path, "rb").read() for path in paths]
+    names = ["b.PNG", "a/c.jpg", "a/d.gif"]
+    assert [row["image"] for row in rows] == names
+    contents = [(pictures / name).read_bytes() for name in names]
     expected = served.functions["classify_image"](contents)
     for number, row in enumerate(rows):
         assert [each["label"].encode() for each in row["classes"]] == list(

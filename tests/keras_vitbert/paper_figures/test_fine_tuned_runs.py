@@ -10,7 +10,7 @@ import pyarrow.parquet
 import pytest
 import tensorflow as tf
 
-from keras_vitbert.paper_figures import qualitative_figure
+from keras_vitbert.paper_figures import drawing, qualitative_figure
 from keras_vitbert.paper_figures.drawing import draw_figures
 from keras_vitbert.paper_figures.fine_tuned_runs import FineTunedRun, examples_of
 from keras_vitbert.paper_figures.finished_runs import open_runs
@@ -125,8 +125,10 @@ def test_texts_and_what_is_said_of_them(text_run, drawn):
         assert " ".join(word for word, _ in example.words) == f"{row['text']} | {row['text_pair']}"
         [[answers]] = example.answers.values()
         assert answers[0].name == row["prediction"]
-    shown = texts_of(drawn(qualitative_figure.draw, [], examples, ["run"]))
+    run.summary["split"] = "test"
+    shown = texts_of(drawn(drawing._fine_tuned_figure, {"run": run}, 6))
     assert shown.count("true class") == 3 and "true word" not in shown
+    assert "Examples of test, and answers" in shown
 
 
 @pytest.mark.slow

@@ -133,3 +133,11 @@ def test_bad_input_is_one_line(shown, tmp_path):
             shown.image(str(tmp_path / name))
     with pytest.raises(UserError, match=r"^the text: has a \[MASK\] beyond the 7 tokens"):
         shown.text("the cat sat the cat [MASK]")
+
+
+@pytest.mark.slow  # imports Gradio
+def test_a_failure_is_shown_on_the_page(shown):
+    layout = pytest.importorskip("keras_vitbert.demo_page.layout", reason="needs gradio")
+    view = layout.ATTENTION, 0, -1
+    assert "vb-error" not in layout._panel(shown.text, ["the [MASK]", ""], view)
+    assert "vb-error" in layout._panel(shown.text, ["\ud800", ""], view)  # which is no text

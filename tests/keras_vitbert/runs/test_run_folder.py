@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import re
+import shlex
 import shutil
 
 import numpy as np
@@ -49,6 +50,11 @@ def test_settings_are_compared_without_a_word_in_the_folder(tmp_path):
         settings.compare(folder)
     settings = dataclasses.replace(settings, accepted=["config.seed"])
     assert settings.compare(folder) == [{"key": "config.seed", "was": 0, "is": 5}]
+    config.data.images.crop_area = (0.5, 1.0)
+    with pytest.raises(UserError) as refusal:
+        settings.compare(folder)
+    given = shlex.split(str(refusal.value))  # as a shell takes what is pasted
+    assert "--config.data.images.crop_area=(0.9, 1.0)" in given
     assert (tmp_path / "config.json").read_text() == before
 
 

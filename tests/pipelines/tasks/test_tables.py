@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import os
 
 import numpy as np
 import pyarrow
@@ -93,6 +94,15 @@ def test_parquet_of_another_encoding(tmp_path):
     pyarrow.parquet.write_table(pyarrow.table({"a": texts}), path)
     with pytest.raises(UserError, match="x.parquet, after row 1000: a cannot be read .*utf-8"):
         list(open_table(str(path)).read(["a"]))
+
+
+def test_a_pipe_in_a_saved_data_set_is_not_read(tmp_path, monkeypatch):
+    (tmp_path / "state.json").touch()
+    os.mkfifo(tmp_path / "data-00000-of-00001.arrow")
+    load = lambda folder: pytest.fail("the pipe is opened")  # noqa: E731
+    monkeypatch.setattr("datasets.load_from_disk", load)
+    with pytest.raises(UserError, match="arrow: cannot be read .it is a pipe"):
+        open_saved(str(tmp_path))
 
 
 @pytest.mark.parametrize(

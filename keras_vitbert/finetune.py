@@ -168,9 +168,7 @@ def _fine_tune(values, task, config, given, strategy, workers):
     with doing("opening the data"):
         data = open_data(config, pretrained.vocabulary, max_length, choose=choose)
     if task.kind == "text":
-        chosen = recommended.choose_for_texts(
-            *(config, pretrained.model, data.train.count, pretrained.has_read), recorded
-        )
+        chosen = recommended.choose_for_texts(config, pretrained.model, data.train.count, recorded)
     fits(config)
     if parts_are_open:
         config = settings.with_parts(config, task, given, data.train.count)

@@ -208,9 +208,9 @@ def _label(values, task):
 def _rate_from(given, chosen):
     """Where a learning rate comes from that no sweep picks: str."""
     key = "optimizer.learning_rate"
-    if key in given.keys:
-        return "given"
-    return "chosen for these data" if key in chosen else "the task's own"
+    if key in chosen:  # also where 0 is given, which asks for that
+        return "chosen for these data"
+    return "given" if key in given.keys else "the task's own"
 
 
 def _require_memory(model, config, kind, workers, strategy):

@@ -218,7 +218,7 @@ def _with_vocabulary(opened, path):
             f"--checkpoint={opened.name} has no vocabulary, which a text task needs; give one with "
             "--vocabulary=FILE"
         )
-    if opened.backbone is None or opened.backbone.vocabulary_size is None:
+    if not opened.has_read:
         model = {**opened.model, "vocabulary_size": len(tokens)}
         return dataclasses.replace(opened, model=model, vocabulary=tokens)
     if opened.vocabulary not in (None, tokens):

@@ -26,8 +26,8 @@ _RATE = 0.128
 # The same on texts: 7.8e-5 for BERT-base, 4.7e-4 for the sample's width, in the range that Turc et
 # al. 2019 searched for BERTs of all sizes. Random weights are not better off with another one.
 _TEXT_RATE = 0.06
-# Few texts are read more often, as Mosbach et al. 2021 advise: until so many were read. More passes
-# made models surer, not more often right.
+# Few texts are read more often, as Mosbach et al. 2021 advise: until so many were read. More
+# passes made models surer, and one of three more often right; see docs/results.md.
 _TEXTS_READ = 12_000
 _TEXT_PASSES = 3, 20  # at least, as for BERT; at most
 _LOOKED_AT = 64  # images

@@ -202,7 +202,7 @@ def compare_compilation(where, was, now):
     """
     if was != now and "auto" not in (was, now):
         how = {"on": "compiled by XLA", "off": "not compiled by XLA"}
-        say(f"{where} began {how[was]} and resumes {how[now]}: the last digits are not the same")
+        _say_last_digits(where, how[was], how[now])
 
 
 def compare_recomputation(where, was, now):
@@ -214,7 +214,11 @@ def compare_recomputation(where, was, now):
     """
     if was != now:
         how = {True: "with remat", False: "without remat"}
-        say(f"{where} began {how[was]} and resumes {how[now]}: the last digits are not the same")
+        _say_last_digits(where, how[was], how[now])
+
+
+def _say_last_digits(where, was, now):
+    say(f"{where} began {was} and resumes {now}: the last digits are not the same")
 
 
 def compare_dropout(where, was, now):

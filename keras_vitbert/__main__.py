@@ -10,7 +10,7 @@ import sys
 import keras_vitbert
 import pipelines
 import tpu
-from pipelines.command_line import UserError, meant, run
+from pipelines.command_line import meant, run
 from pipelines.flags import asks_for_help
 
 _PACKAGES = (keras_vitbert, pipelines, tpu)
@@ -47,7 +47,7 @@ def main(argv):
     if argv and not asks_for_help(argv):
         name = argv[0].strip("-")
         hint = meant(name, [key.rpartition(".")[2] for key in found])
-        raise UserError(
+        raise ValueError(
             f"{argv[0]!r}: python -m keras_vitbert lists the commands and takes no arguments; run "
             f"python -m keras_vitbert.COMMAND{hint}"
         )

@@ -32,7 +32,7 @@ import sys
 import tempfile
 
 from keras_vitbert.trained.places import require_place
-from pipelines.command_line import UserError, load_tensorflow, run, say
+from pipelines.command_line import load_tensorflow, run, say
 from pipelines.flags import define_flags, parse_flags
 
 FORMATS = ("keras_hub", "hugging_face", "run")
@@ -63,12 +63,12 @@ def main(argv):
     require_place(values.checkpoint)
     _check_output(values.output_dir)
     if values.format != "keras_hub" and values.task:
-        raise UserError(
+        raise ValueError(
             f"--task={values.task} has no effect with --format={values.format}, which takes all "
             "heads that have a place; leave it out"
         )
     if values.format != "run" and values.dtype != DTYPES[0]:
-        raise UserError(f"--dtype={values.dtype} has no effect without --format=run; leave it out")
+        raise ValueError(f"--dtype={values.dtype} has no effect without --format=run; leave it out")
 
     load_tensorflow()
     from keras_vitbert.hub.model_card import model_card
@@ -77,8 +77,8 @@ def main(argv):
 
     try:
         trained = load(values.checkpoint)
-    except UserError as error:  # begins with the path
-        raise UserError(f"--checkpoint={error}") from error
+    except ValueError as error:  # begins with the path
+        raise ValueError(f"--checkpoint={error}") from error
     parts = {"keras_hub": _preset, "hugging_face": _hugging_face, "run": _run}
     what, write, kind, architecture = parts[values.format](trained, values)
     made_of = origin_of(trained)
@@ -95,7 +95,7 @@ def _preset(trained, values):
     kinds = available_kinds(trained)
     kind = values.task or kinds[0]
     if kind not in kinds:
-        raise UserError(
+        raise ValueError(
             f"--task={kind}: {values.checkpoint} has no such head; it has {', '.join(kinds)}"
         )
     return kind, build_task(trained, kind).save_to_preset, kind, ""
@@ -114,7 +114,7 @@ def _run(trained, values):
     from keras_vitbert.trained.sharing import round_weights, write_weights
 
     if "variant" not in trained.record:
-        raise UserError(
+        raise ValueError(
             f"--checkpoint={values.checkpoint}: is not a run of keras_vitbert.pretrain, which "
             "--format=run is for; leave that out for a preset, which holds this model whole"
         )
@@ -124,12 +124,12 @@ def _run(trained, values):
 
 def _check_output(path):
     if "://" in path:
-        raise UserError(
+        raise ValueError(
             f"--output_dir={path}: models are written to a local folder; give one, and upload it "
             "with keras_hub.upload_preset, or with huggingface_hub"
         )
     if os.path.exists(path) and (not os.path.isdir(path) or os.listdir(path)):
-        raise UserError(f"--output_dir={path}: already exists; give another, or remove it")
+        raise ValueError(f"--output_dir={path}: already exists; give another, or remove it")
 
 
 def _write(path, write, weights, made_of, card):
@@ -156,7 +156,7 @@ def _write(path, write, weights, made_of, card):
                 os.rmdir(target)
             shutil.move(folder, target)
     except OSError as error:
-        raise UserError(f"--output_dir={path}: cannot be written ({error}); fix that") from error
+        raise ValueError(f"--output_dir={path}: cannot be written ({error}); fix that") from error
 
 
 def _reserve(path, weights):

@@ -18,7 +18,7 @@ import sys
 
 from keras_vitbert.demo_page.server import check_port, serving
 from keras_vitbert.trained.places import require_place
-from pipelines.command_line import Stopped, UserError, install, load_tensorflow, quiet_loading, run
+from pipelines.command_line import Stopped, install, load_tensorflow, quiet_loading, run
 from pipelines.flags import define_flags, parse_flags
 from pipelines.status import doing
 
@@ -36,7 +36,7 @@ def main(argv):
     )
     parse_flags(values, argv, __doc__, required=("checkpoint",))
     if importlib.util.find_spec("gradio") is None:
-        raise UserError(f"gradio is not installed; run: {install('demo')}")
+        raise ValueError(f"gradio is not installed; run: {install('demo')}")
     check_port(values.port)
     require_place(values.checkpoint)
     require_place(values.compare, "compare")
@@ -54,7 +54,7 @@ def main(argv):
             models.append(ShownModel(dataclasses.replace(load(path), path=path)))
     for model in models:
         if not (model.takes_images or model.takes_texts):
-            raise UserError(
+            raise ValueError(
                 f"{model.trained.path}: takes no images, and has no vocabulary for texts; give a "
                 "run, or a preset of a task"
             )

@@ -18,7 +18,7 @@ import subprocess
 import sys
 
 import keras_vitbert
-from pipelines.command_line import UserError, run
+from pipelines.command_line import run
 from pipelines.flags import parse_flags
 from pipelines.memory import all_memory, available_memory
 
@@ -64,7 +64,7 @@ def main(argv):
     if problem:
         problems.append(problem)
     if problems:
-        raise UserError(f"training cannot run: {problems[0]}")
+        raise ValueError(f"training cannot run: {problems[0]}")
     print("training can run")
 
 

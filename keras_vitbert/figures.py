@@ -15,7 +15,7 @@ flag, or nothing to draw.
 import sys
 
 from keras_vitbert.trained.places import require_place
-from pipelines.command_line import UserError, load_tensorflow, quiet_loading, run
+from pipelines.command_line import load_tensorflow, quiet_loading, run
 from pipelines.flags import define_flags, parse_flags
 
 FIGURES = ("2", "3", "4", "5", "6")
@@ -74,7 +74,7 @@ def _listed(flag, text, known):
     parts = [part.strip() for part in text.split(",")]
     for part in parts:
         if part not in known:
-            raise UserError(
+            raise ValueError(
                 f"--{flag}={text}: {part!r} is not one of {', '.join(known)}; give some of these"
             )
     return [name for name in known if name in parts]

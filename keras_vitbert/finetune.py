@@ -25,7 +25,7 @@ from keras_vitbert.configs.overrides import (
 )
 from keras_vitbert.fine_tuning import settings, tasks
 from pipelines import flags
-from pipelines.command_line import UserError, choose_backend, quiet_loading, run, say
+from pipelines.command_line import choose_backend, quiet_loading, run, say
 from pipelines.files import check_output_file
 from pipelines.status import doing
 from pipelines.tasks import own_data
@@ -239,10 +239,10 @@ def _check_evaluation(values, task, config, given):
     )
     for flag in unused:
         if values[flag].value != values[flag].default:
-            raise UserError(f"--{flag} has no effect with --evaluate_only; leave it out")
+            raise ValueError(f"--{flag} has no effect with --evaluate_only; leave it out")
     for key in [*given.parts, *settings.changed_keys(config, task)]:
         if key not in ("evaluation_batch", "test_examples") and not key.startswith("data."):
-            raise UserError(
+            raise ValueError(
                 f"--config.{key} has no effect with --evaluate_only, which uses the run's; "
                 "leave it out"
             )

@@ -21,7 +21,7 @@ import sys
 from keras_vitbert.serving.prediction_formats import FORMATS, as_text
 from keras_vitbert.trained.places import require_place
 from pipelines import images
-from pipelines.command_line import UserError, load_tensorflow, quiet_loading, run, say
+from pipelines.command_line import load_tensorflow, quiet_loading, run, say
 from pipelines.flags import define_flags, parse_flags
 from pipelines.status import doing
 from pipelines.tasks.tables import SUFFIXES
@@ -121,7 +121,7 @@ def main(argv):
             else:
                 print(text, end="")
     if left_out:
-        raise UserError(
+        raise ValueError(
             f"{values.image}: {len(left_out):,} of {count + len(left_out):,} images cannot be "
             "predicted, see above; fix or remove them"
         )
@@ -133,10 +133,10 @@ def _check_flags(values):
     given = [name for name in _SOURCES if getattr(values, name) is not None]
     if len(given) != 1:
         what = " and ".join(f"--{name}" for name in given) or "nothing to predict"
-        raise UserError(f"{what} given; give one of --image, --text and --file")
+        raise ValueError(f"{what} given; give one of --image, --text and --file")
     for flag, source in (("text_pair", "text"), ("columns", "file")):
         if getattr(values, flag) is not None and given != [source]:
-            raise UserError(f"--{flag} has no effect without --{source}; leave it out")
+            raise ValueError(f"--{flag} has no effect without --{source}; leave it out")
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from keras_vitbert.configs.overrides import (
 from keras_vitbert.configs.pretraining import check_for_xla, for_devices, with_sizes
 from keras_vitbert.pretraining import settings
 from pipelines import flags
-from pipelines.command_line import UserError, choose_backend, quiet_loading, run
+from pipelines.command_line import choose_backend, quiet_loading, run
 from pipelines.status import doing
 from tpu.devices import (
     enable_determinism,
@@ -104,7 +104,7 @@ def main(argv):
     on_tpu = values.tpu is not None
     on_jax = choose_backend(values.backend) == "jax"
     if on_jax and values.profile:
-        raise UserError("--profile: traces TensorFlow alone; leave it out with JAX")
+        raise ValueError("--profile: traces TensorFlow alone; leave it out with JAX")
     check_for_xla(config, on_tpu, on_jax)  # before connecting to devices
     variant = variants.VARIANTS[values.variant]
     profiled = settings.profiled_steps(values.profile, config.steps)

@@ -16,7 +16,7 @@ import sys
 
 from keras_vitbert.fine_tuning import settings, tasks
 from pipelines import flags
-from pipelines.command_line import UserError, choose_backend, quiet_loading, run
+from pipelines.command_line import choose_backend, quiet_loading, run
 from pipelines.files import check_no_input, make_folder, write_atomically
 from pipelines.status import doing
 from pipelines.text_tables import markdown_table
@@ -117,7 +117,7 @@ def _shots(text):
     except ValueError:
         shots = []
     if not shots or min(shots) < 0:
-        raise UserError(f"--shots={text}: give numbers from 0, comma-separated, such as 5,25,0")
+        raise ValueError(f"--shots={text}: give numbers from 0, comma-separated, such as 5,25,0")
     return list(dict.fromkeys(shots))
 
 

@@ -23,7 +23,7 @@ import os
 import shlex
 import sys
 
-from pipelines.command_line import UserError, load_tensorflow, quiet_loading, run
+from pipelines.command_line import load_tensorflow, quiet_loading, run
 from pipelines.files import check_no_folder, check_no_input, make_folder, write_atomically
 from pipelines.flags import define_flags, parse_flags
 from pipelines.status import say
@@ -65,15 +65,15 @@ def main(argv):
     parse_flags(values, argv, __doc__)
     names = _asked(values)
     if values.scale not in SCALES:
-        raise UserError(f"--scale={values.scale}: give one of {', '.join(SCALES)}")
+        raise ValueError(f"--scale={values.scale}: give one of {', '.join(SCALES)}")
     output = values.output_dir or os.path.join("runs", f"reproduce-{values.scale}")
     results = values.results or os.path.join(output, "results.json")
     for flag, path in (("output_dir", output), ("results", results)):
         if "://" in path:
-            raise UserError(f"--{flag}={path}: give a local or shared folder, or a mounted bucket")
+            raise ValueError(f"--{flag}={path}: give a local or shared folder, or a mounted bucket")
     page = f"{os.path.splitext(results)[0]}.md"
     if page == results:
-        raise UserError(f"--results={results}: its page is written there; give a name in .json")
+        raise ValueError(f"--results={results}: its page is written there; give a name in .json")
     others = {f"keras_vitbert.{name}": _words(name, values[name].value) for name in _COMMANDS}
     load_tensorflow()
     check_no_input(results, "results", [values[name].value for name in _DATA])
@@ -108,7 +108,7 @@ def main(argv):
         for line in differing:
             print(line)
         if differing:
-            raise UserError(
+            raise ValueError(
                 f"numbers that differ from those of {asked.results.path}: {len(differing)}, "
                 "see above; another machine or other versions explain differences in the last "
                 "digits only"
@@ -146,7 +146,7 @@ def _words(flag, text):
     try:
         return shlex.split(text)
     except ValueError as error:
-        raise UserError(f"--{flag}={text}: {error}; quote it as in a shell") from error
+        raise ValueError(f"--{flag}={text}: {error}; quote it as in a shell") from error
 
 
 def _asked(values):
@@ -160,10 +160,10 @@ def _asked(values):
         given = [part.strip() for part in values[flag].value.split(",") if part.strip()]
         for part in given:
             if part not in known:
-                raise UserError(f"--{flag}={values[flag].value}: give any of {', '.join(known)}")
+                raise ValueError(f"--{flag}={values[flag].value}: give any of {', '.join(known)}")
         names += [f"{prefix}{part}" for part in (known if values.all else given)]
     if not names:
-        raise UserError("give --table, --figure, --ablation or --all")
+        raise ValueError("give --table, --figure, --ablation or --all")
     return list(dict.fromkeys(names))
 
 

@@ -16,7 +16,7 @@ import re
 import sys
 
 from pipelines import command_line
-from pipelines.command_line import UserError, check_utf8, one_line
+from pipelines.command_line import check_utf8, one_line
 from pipelines.files import open_binary, walk
 from pipelines.flags import define_flags
 from pipelines.jobs import shard_job
@@ -151,13 +151,13 @@ def find_books(folder):
         Tuple of (path within the folder, bytes), sorted.
 
     Raises:
-        UserError: there is none, a folder cannot be listed, or a book cannot be read or has a name
+        ValueError: there is none, a folder cannot be listed, or a book cannot be read or has a name
             that is not UTF-8.
     """
     import tensorflow as tf
 
     if not tf.io.gfile.isdir(folder):
-        raise UserError(f"--folder={folder}: no such folder; give one with *.txt files")
+        raise ValueError(f"--folder={folder}: no such folder; give one with *.txt files")
     found = []
     for parent, _, names in walk(folder):
         for name in names:
@@ -167,12 +167,12 @@ def find_books(folder):
                 try:
                     size = tf.io.gfile.stat(path).length
                 except tf.errors.OpError as error:  # a broken link
-                    raise UserError(
+                    raise ValueError(
                         f"{path}: cannot be read ({one_line(error)}); fix or remove it"
                     ) from error
                 found.append((os.path.relpath(path, folder), size))
     if not found:
-        raise UserError(f"--folder={folder}: holds no *.txt files; give a folder of books")
+        raise ValueError(f"--folder={folder}: holds no *.txt files; give a folder of books")
     return tuple(sorted(found))
 
 

@@ -8,8 +8,6 @@ import shutil
 import time
 import uuid
 
-from pipelines.command_line import UserError
-
 _TEMPORARY = ".tmp-"  # in the name of a folder that is being built
 _STALE_SECONDS = 3600  # no build writes its files that slowly: the folder is abandoned
 
@@ -29,11 +27,11 @@ def find_or_build(name, settings, build, cache_dir=None):
         str, the path of the folder.
 
     Raises:
-        UserError: the folder cannot be made.
+        ValueError: the folder cannot be made.
     """
     cache_dir = os.path.expanduser(cache_dir or default_cache_dir())
     if "://" in cache_dir:
-        raise UserError(f"{cache_dir}: prepared data need a local disk; give a local folder")
+        raise ValueError(f"{cache_dir}: prepared data need a local disk; give a local folder")
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
     folder = os.path.join(cache_dir, f"{name}-{digest[:12]}")
     if not os.path.isdir(folder):
@@ -43,7 +41,7 @@ def find_or_build(name, settings, build, cache_dir=None):
             with _appearing(folder) as temporary:
                 build(temporary)
         except OSError as error:
-            raise UserError(f"{cache_dir}: {error}; give another --cache_dir") from error
+            raise ValueError(f"{cache_dir}: {error}; give another --cache_dir") from error
     return folder
 
 

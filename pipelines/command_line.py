@@ -5,7 +5,7 @@ The exit statuses are part of the interface (a job scheduler acts on them):
 | status | meaning |
 | --- | --- |
 | 0 | done |
-| 2 | a bad flag, file or piece of data: one line on stderr names the culprit and the fix |
+| 2 | a bad flag, file or piece of data, a `ValueError`: one line on stderr names the culprit |
 | 3 | training diverged; checkpoints are kept, including the last good one |
 | 75 | stopped by SIGTERM or SIGINT after a checkpoint; the same command resumes there |
 | 141 | nobody reads its output any more, as after `| head -1`; it ends silently |
@@ -52,12 +52,6 @@ _DISK_REASONS = tuple(
     map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EACCES))
 )
 _NO_SCHEME = "File system scheme "  # '...' not implemented
-
-
-class UserError(Exception):
-    """Bad input. Its text is one line for the user: where, what is wrong, and how to fix it."""
-
-    status, label = EXIT_BAD_INPUT, "error"
 
 
 class Diverged(Exception):
@@ -112,7 +106,7 @@ def _run(main, argv):
                 check_utf8(argument)
             main([argument for argument in argv if argument != "--debug"])
         end = _unwritten()
-    except (UserError, Diverged, Stopped) as error:
+    except (ValueError, Diverged, Stopped) as error:
         if debug:
             traceback.print_exc()
         end = error
@@ -127,23 +121,30 @@ def _run(main, argv):
             raise
     if end is None:
         return EXIT_DONE
-    if end.label:
+    if isinstance(end, ValueError):
+        status, label = EXIT_BAD_INPUT, "error"
+    else:
+        status, label = end.status, end.label
+    if label:
         stderr_filter.settle()  # so that the line below comes last
-        say(f"{end.label}: {one_line(end)}")
-    return end.status
+        say(f"{label}: {one_line(end)}")
+    return status
 
 
 def _of_files(error):
     """The exception to end with if a file could not be reached, wherever that was; else None.
 
-    TensorFlow and h5py raise their own exceptions for a disk that cannot be written, which quote
-    the system's message. TensorFlow has one for paths such as `http://...`.
+    The system's own errors name the file. TensorFlow and h5py raise their own exceptions for a disk
+    that cannot be written, which quote the system's message. TensorFlow has one for paths such as
+    `http://...`.
     """
     text = one_line(error)
+    if isinstance(error, OSError) and error.filename:
+        return ValueError(f"{error.filename}: {error.strerror}")
     if _NO_SCHEME in text:
-        return UserError(f"{text[:400]}; copy it to this machine, or give a path of gs://")
+        return ValueError(f"{text[:400]}; copy it to this machine, or give a path of gs://")
     if any(reason in text for reason in _DISK_REASONS):
-        return UserError(f"{text[:400]}; fix that, and run the same command again")
+        return ValueError(f"{text[:400]}; fix that, and run the same command again")
     return None
 
 
@@ -175,12 +176,12 @@ def check_utf8(path):
         path: str.
 
     Raises:
-        UserError: it is not.
+        ValueError: it is not.
     """
     try:
         path.encode()
     except UnicodeEncodeError:
-        raise UserError(f"{ascii(path)}: is not UTF-8; rename the file") from None
+        raise ValueError(f"{ascii(path)}: is not UTF-8; rename the file") from None
 
 
 def _unwritten(more=""):
@@ -192,7 +193,7 @@ def _unwritten(more=""):
         discard(sys.stdout)
         if isinstance(error, BrokenPipeError):
             return NoReader()
-        return UserError(f"stdout: cannot be written ({error.strerror}); send it elsewhere")
+        return ValueError(f"stdout: cannot be written ({error.strerror}); send it elsewhere")
 
 
 def one_line(error):
@@ -305,11 +306,11 @@ def choose_backend(name):
         str, `KERAS_BACKEND`, by default `tensorflow`.
 
     Raises:
-        UserError: there is no such backend.
+        ValueError: there is no such backend.
     """
     if name is not None:
         if name not in ("tensorflow", "jax"):
-            raise UserError(f"--backend={name}: give tensorflow or jax")
+            raise ValueError(f"--backend={name}: give tensorflow or jax")
         os.environ["KERAS_BACKEND"] = name
     _backends[:] = ["tensorflow", "jax"]
     return os.environ.setdefault("KERAS_BACKEND", "tensorflow")
@@ -320,16 +321,16 @@ def quiet_loading():
     """Holds back TensorFlow's output on stderr while the block loads it, and reports the loading.
 
     The output is notes on oneDNN and CUDA, written before logging obeys `TF_CPP_MIN_LOG_LEVEL`.
-    It is shown if loading fails, except with a `UserError` or a signal, which take one line.
+    It is shown if loading fails, except with a `ValueError` or a signal, which take one line.
 
     Raises:
-        UserError: Keras would run on a backend that `choose_backend` has not allowed.
+        ValueError: Keras would run on a backend that `choose_backend` has not allowed.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     is_worker = multiprocessing.parent_process() is not None  # of a job, which has many
     backend = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     if backend not in _backends and not is_worker:
-        raise UserError(f"KERAS_BACKEND={backend}: must be {' or '.join(_backends)}; unset it")
+        raise ValueError(f"KERAS_BACKEND={backend}: must be {' or '.join(_backends)}; unset it")
     hold = stderr_filter.held if stderr_filter.is_active() else _held
     missing = [name for package, name in _HEAVY.items() if package not in sys.modules]
     said = doing(f"loading {missing[0]}") if missing and not is_worker else contextlib.nullcontext()
@@ -346,7 +347,7 @@ def _held():
         os.dup2(held.fileno(), 2)
         try:
             yield
-        except (UserError, Stopped):
+        except (ValueError, Stopped):
             raise
         except BaseException:
             held.seek(0)

@@ -3,7 +3,6 @@
 import hashlib
 import os
 
-from pipelines.command_line import UserError
 from pipelines.files import reading, write_atomically
 
 SUMS = "sha256sums.txt"
@@ -20,7 +19,7 @@ def sampled_digest(path):
         str, the SHA-256 of the file's size and of its first and last 64 KiB.
 
     Raises:
-        UserError: it cannot be read.
+        ValueError: it cannot be read.
     """
     with reading(path) as (file, size):
         digest = hashlib.sha256(f"{size}\n".encode())
@@ -40,7 +39,7 @@ def whole_digest(path):
         (str, 64 hex digits; int, bytes).
 
     Raises:
-        UserError: it cannot be read.
+        ValueError: it cannot be read.
     """
     digest = hashlib.sha256()
     with reading(path) as (file, size):
@@ -72,7 +71,7 @@ def check_sums(folder):
         folder: str, local or `gs://`.
 
     Raises:
-        UserError: a file is missing or is not what was written.
+        ValueError: a file is missing or is not what was written.
     """
     import tensorflow as tf
 
@@ -84,7 +83,7 @@ def check_sums(folder):
     for line in lines:
         digest, _, name = line.partition("  ")
         if not name or whole_digest(os.path.join(folder, name))[0] != digest:
-            raise UserError(
+            raise ValueError(
                 f"{folder}: {name or 'a file'} is not what {SUMS} says; write the folder again, or "
                 f"remove {SUMS} if you changed it"
             )

@@ -8,7 +8,7 @@ import re
 import stat
 import uuid
 
-from pipelines.command_line import UserError, load_tensorflow, one_line
+from pipelines.command_line import load_tensorflow, one_line
 
 
 @contextlib.contextmanager
@@ -56,7 +56,7 @@ def make_folder(path, flag):
         flag: str, the flag that holds it, for messages.
 
     Raises:
-        UserError: the folder cannot be written to.
+        ValueError: the folder cannot be written to.
     """
     import tensorflow as tf
 
@@ -66,7 +66,7 @@ def make_folder(path, flag):
         write_atomically(probe, "")
         tf.io.gfile.remove(probe)
     except (OSError, tf.errors.OpError) as error:
-        raise UserError(
+        raise ValueError(
             f"--{flag}={path}: cannot be written to ({one_line(error)}); give another folder"
         ) from error
 
@@ -80,7 +80,7 @@ def check_output_file(path, flag, inputs=(), run=""):
         inputs, run: as in `check_no_input`.
 
     Raises:
-        UserError: its folder cannot be made or written to, it is a folder itself, or it would
+        ValueError: its folder cannot be made or written to, it is a folder itself, or it would
             overwrite an input.
     """
     check_no_input(path, flag, inputs, run)
@@ -98,7 +98,7 @@ def check_no_input(path, flag, inputs, run=""):
         run: str, the folder of the command's own run, which need not exist; none if empty.
 
     Raises:
-        UserError: it is or does.
+        ValueError: it is or does.
     """
     folder, name = os.path.split(path)
     # A link is replaced itself, but who names one means the file behind it.
@@ -107,7 +107,7 @@ def check_no_input(path, flag, inputs, run=""):
     for one in [*there, *([run] if run else [])]:
         real = os.path.realpath(one)
         if any(place == real or place.startswith(os.path.join(real, "")) for place in places):
-            raise UserError(
+            raise ValueError(
                 f"--{flag}={path}: would overwrite {one}, or write in it; give another file"
             )
 
@@ -119,12 +119,12 @@ def check_no_folder(path, flag):
         path, flag: as in `check_output_file`.
 
     Raises:
-        UserError: it is one.
+        ValueError: it is one.
     """
     import tensorflow as tf
 
     if not os.path.basename(path) or tf.io.gfile.isdir(path):
-        raise UserError(f"--{flag}={path}: is a folder; give the name of a file")
+        raise ValueError(f"--{flag}={path}: is a folder; give the name of a file")
 
 
 def check_writable(path, flag):
@@ -137,7 +137,7 @@ def check_writable(path, flag):
         flag: str, the flag that holds it, for messages.
 
     Raises:
-        UserError: files cannot be written there.
+        ValueError: files cannot be written there.
     """
     folder = os.path.dirname(path)
     if "://" in path:
@@ -153,7 +153,7 @@ def check_writable(path, flag):
             pass
         os.remove(probe)
     except OSError as error:
-        raise UserError(
+        raise ValueError(
             f"--{flag}={path}: cannot be written to ({folder}: {error.strerror}); give another"
         ) from error
 
@@ -171,7 +171,7 @@ def walk(folder):
         is removed from the list of folders is not entered.
 
     Raises:
-        UserError: a local folder cannot be listed.
+        ValueError: a local folder cannot be listed.
     """
     if "://" in folder:
         import tensorflow as tf
@@ -184,7 +184,7 @@ def _walk(folder, around):
     """`walk` in a local folder; `around` are the real paths of the folders around it."""
 
     def refuse(error):
-        raise UserError(
+        raise ValueError(
             f"{error.filename}: cannot be listed ({error.strerror}); fix its permissions, or "
             "remove it"
         ) from error
@@ -242,7 +242,7 @@ def require_files(path):
         path: str, a folder or the beginning of the files' names; nothing is done if it is remote.
 
     Raises:
-        UserError: names it.
+        ValueError: names it.
     """
     if "://" in path:
         return
@@ -254,7 +254,7 @@ def require_files(path):
         try:
             require_end(file)
         except OSError as error:
-            raise UserError(f"{file}: cannot be read ({one_line(error)}); remove it") from error
+            raise ValueError(f"{file}: cannot be read ({one_line(error)}); remove it") from error
 
 
 @contextlib.contextmanager
@@ -268,7 +268,7 @@ def reading(path):
         (binary file at its beginning, its size in bytes).
 
     Raises:
-        UserError: it cannot be opened or read.
+        ValueError: it cannot be opened or read.
     """
     path, errors = os.fspath(path), (OSError,)
     if "://" in path:  # local files do not need TensorFlow
@@ -282,7 +282,7 @@ def reading(path):
             file.seek(0)
             yield file, size
     except errors as error:
-        raise UserError(f"{path}: cannot be read ({one_line(error)}); fix the path") from error
+        raise ValueError(f"{path}: cannot be read ({one_line(error)}); fix the path") from error
 
 
 def json_object(text):
@@ -339,7 +339,7 @@ def find_files(patterns, flag):
         `articles10`.
 
     Raises:
-        UserError: a pattern matches no file.
+        ValueError: a pattern matches no file.
     """
     import tensorflow as tf
 
@@ -351,10 +351,10 @@ def find_files(patterns, flag):
             for path in paths:
                 require_end(path)
         except (OSError, tf.errors.OpError) as error:
-            raise UserError(f"--{flag}={pattern}: {one_line(error)}; fix the pattern") from error
+            raise ValueError(f"--{flag}={pattern}: {one_line(error)}; fix the pattern") from error
         found = {path: stat.length for path, stat in stats.items() if not stat.is_directory}
         if not found:
-            raise UserError(f"no file matches {pattern}; fix --{flag}")
+            raise ValueError(f"no file matches {pattern}; fix --{flag}")
         sizes |= found
     return sizes
 

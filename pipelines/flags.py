@@ -6,7 +6,7 @@ This module imports absl only in its functions, so that a command prints its fir
 import itertools
 import math
 
-from pipelines.command_line import EXIT_DONE, UserError, one_line
+from pipelines.command_line import EXIT_DONE, one_line
 
 
 def define_flags(*definitions, values=None):
@@ -51,17 +51,17 @@ def parse_flags(flag_values, argv, usage, required=()):
         required: names of flags that must be given and must not be empty.
 
     Raises:
-        UserError: an unknown flag, a bad value, an argument that is not a flag, or a required flag
+        ValueError: an unknown flag, a bad value, an argument that is not a flag, or a required flag
             is missing.
     """
     if asks_for_help(argv):
         print(usage.strip(), "", "Flags:", *_flag_lines(flag_values), sep="\n")
         raise SystemExit(EXIT_DONE)
     if strays := _parse(flag_values, argv):
-        raise UserError(f"unexpected argument {strays[0]!r}; --help lists the flags")
+        raise ValueError(f"unexpected argument {strays[0]!r}; --help lists the flags")
     for name in required:
         if not flag_values[name].value:
-            raise UserError(f"--{name} is missing; --help lists the flags")
+            raise ValueError(f"--{name} is missing; --help lists the flags")
 
 
 def _flag_lines(flag_values):
@@ -88,7 +88,7 @@ def parse_known_flags(flag_values, argv):
         list of str, the other arguments in their order.
 
     Raises:
-        UserError: a bad value of a known flag.
+        ValueError: a bad value of a known flag.
     """
     return _parse(flag_values, argv, known_only=True)
 
@@ -101,8 +101,8 @@ def _parse(flag_values, argv, known_only=False):
     try:
         strays = flag_values(["command", *argv], known_only)[1:]
     except flags.Error as error:
-        raise UserError(f"{one_line(error)}; --help lists the flags") from error
+        raise ValueError(f"{one_line(error)}; --help lists the flags") from error
     for name, value in flag_values.flag_values_dict().items():
         if isinstance(value, float) and not math.isfinite(value):  # bounds do not refuse nan
-            raise UserError(f"--{name}={value}: must be finite")
+            raise ValueError(f"--{name}={value}: must be finite")
     return strays

@@ -2,7 +2,6 @@
 
 import dataclasses
 
-from pipelines.command_line import UserError
 from pipelines.images.image_record_files import ImageRecordFiles
 from pipelines.images.image_views import ImageViews
 from pipelines.shards.records import BadRecord
@@ -26,13 +25,13 @@ class ImageStream(ImageRecordFiles):
             The stream itself.
 
         Raises:
-            UserError: the manifest gives another label offset.
+            ValueError: the manifest gives another label offset.
             BadRecord: a field is missing or the label is out of range.
         """
         for path, manifest in self.records.manifests.items():
             offset = manifest["settings"].get("label_offset", self.label_offset)
             if offset != self.label_offset:
-                raise UserError(
+                raise ValueError(
                     f"{path}: the label of the first class is {offset}; set "
                     f"--config.data.images.label_offset={offset}"
                 )

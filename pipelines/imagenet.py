@@ -27,7 +27,7 @@ import os
 import sys
 
 from pipelines import command_line
-from pipelines.command_line import MAX_SEED, UserError
+from pipelines.command_line import MAX_SEED
 from pipelines.files import make_folder, write_atomically
 from pipelines.flags import define_flags
 from pipelines.jobs import shard_job
@@ -61,7 +61,7 @@ def write_classes(output, classes):
         classes: list of str.
 
     Raises:
-        UserError: the file exists with other classes.
+        ValueError: the file exists with other classes.
     """
     import tensorflow as tf
 
@@ -72,7 +72,7 @@ def write_classes(output, classes):
         return
     with tf.io.gfile.GFile(path) as stream:
         if stream.read() != text:
-            raise UserError(
+            raise ValueError(
                 f"{path}: does not list the {len(classes):,} classes of these images; give "
                 "another --output"
             )
@@ -171,16 +171,16 @@ def _check_source(values):
     """Which source the flags name: `tar`, `tfds` or `folder`."""
     given = [name for name in _SOURCES if values[name].value]
     if not given:
-        raise UserError(
+        raise ValueError(
             "no images; give --train_tar=FILE and --validation_tar=FILE, --tfds_data_dir=DIR, or "
             "--folder=DIR; see --help"
         )
     sources = [_TARS, ("tfds_data_dir",), ("folder",), _FOLDERS]
     if sum(any(name in given for name in names) for names in sources) > 1:
-        raise UserError(f"--{given[0]} and --{given[-1]} are two sources of images; give one")
+        raise ValueError(f"--{given[0]} and --{given[-1]} are two sources of images; give one")
     for flag, needed in (("manual_dir", "tfds_data_dir"), ("validation_labels", "validation_tar")):
         if values[flag].value and not values[needed].value:
-            raise UserError(f"--{flag} needs --{needed}; see --help")
+            raise ValueError(f"--{flag} needs --{needed}; see --help")
     if given[0] in _TARS:
         return "tar"
     return "tfds" if given[0] == "tfds_data_dir" else "folder"

@@ -11,7 +11,6 @@ import os
 import sys
 
 from pipelines import command_line
-from pipelines.command_line import UserError
 from pipelines.digests import whole_digest
 from pipelines.files import make_folder, reading
 from pipelines.flags import define_flags, parse_flags
@@ -35,13 +34,13 @@ def describe(prefix, files):
         files: list of str, all the files of the prefix.
 
     Raises:
-        UserError: there is a manifest already, a file is damaged, or holds neither images nor BERT
+        ValueError: there is a manifest already, a file is damaged, or holds neither images nor BERT
             examples, or the manifest cannot be written.
     """
     import tensorflow as tf
 
     if tf.io.gfile.exists(manifest_path(prefix)):
-        raise UserError(
+        raise ValueError(
             f"{manifest_path(prefix)}: already exists; give --check to compare the files with it, "
             "narrow --files, or remove it"
         )
@@ -58,31 +57,31 @@ def check(prefix, files):
         prefix, files: as in `describe`.
 
     Raises:
-        UserError: there is no manifest, or a file differs from it.
+        ValueError: there is no manifest, or a file differs from it.
     """
     manifest = read_manifest(prefix)
     if manifest is None:
-        raise UserError(f"{manifest_path(prefix)}: no such manifest; leave out --check to write it")
+        raise ValueError(f"{manifest_path(prefix)}: does not exist; leave out --check to write it")
     folder = os.path.dirname(prefix)
     entries = {os.path.join(folder, entry["name"]): entry for entry in manifest["shards"]}
     for file in sorted(set(files) ^ set(entries)):
         if file in files:
-            raise UserError(
+            raise ValueError(
                 f"{file} is not listed in {manifest_path(prefix)}; remove it, or narrow --files"
             )
-        raise UserError(f"{file} is listed in {manifest_path(prefix)} but is missing; restore it")
+        raise ValueError(f"{file} is listed in {manifest_path(prefix)} but is missing; restore it")
     with concurrent.futures.ThreadPoolExecutor() as threads:
         for file, (digest, size) in zip(files, threads.map(whole_digest, files), strict=True):
             entry = entries[file]
             if digest != entry["sha256"]:
-                raise UserError(
+                raise ValueError(
                     f"{file} is not what was written (sha256 {digest[:12]}, not "
                     f"{entry['sha256'][:12]}); copy or write it again"
                 )
             places = dict(enumerate(_offsets(file, manifest["kind"])))
             index_is_right = all(places.get(n, 0) == offset for n, offset in entry["index"])
             if (len(places), size, True) != (entry["records"], entry["bytes"], index_is_right):
-                raise UserError(
+                raise ValueError(
                     f"{manifest_path(prefix)}: does not match {file}, which holds {len(places)} "
                     "records; remove the manifest, or write the data again"
                 )
@@ -101,7 +100,7 @@ def _offsets(file, kind):
 def _entry(file):
     runs, damages = record_scan.salvage(file)
     if damages:
-        raise UserError(f"{damages[0]}; write the file again before it gets a manifest")
+        raise ValueError(f"{damages[0]}; write the file again before it gets a manifest")
     digest, size = whole_digest(file)
     return {
         "name": os.path.basename(file),
@@ -122,7 +121,7 @@ def _kind(prefix, files):
             return IMAGES
         if {"input_ids", "input_word_ids"} & set(features):
             return TEXT_EXAMPLES
-    raise UserError(
+    raise ValueError(
         f"{prefix}: holds neither images nor BERT examples; give TFRecords of one of them"
     )
 

@@ -3,7 +3,7 @@
 import importlib.util
 import os
 
-from pipelines.command_line import UserError, install
+from pipelines.command_line import install
 
 
 def find_package_file(package, relative_path):
@@ -19,11 +19,11 @@ def find_package_file(package, relative_path):
         str, a path.
 
     Raises:
-        UserError: the package is not installed, or lacks that file.
+        ValueError: the package is not installed, or lacks that file.
     """
     spec = importlib.util.find_spec(package)
     for folder in (spec and spec.submodule_search_locations) or ():
         path = os.path.join(folder, *relative_path.split("/"))
         if os.path.isfile(path):
             return path
-    raise UserError(f"{package}/{relative_path} is not installed; run: {install('sample')}")
+    raise ValueError(f"{package}/{relative_path} is not installed; run: {install('sample')}")

@@ -74,7 +74,7 @@ def prepare(
         `PreparedData`.
 
     Raises:
-        UserError: a package is not installed, or the folder cannot be written.
+        ValueError: a package is not installed, or the folder cannot be written.
     """
     from pipelines.images import mnist
 

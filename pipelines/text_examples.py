@@ -25,7 +25,7 @@ import os
 import sys
 
 from pipelines import command_line
-from pipelines.command_line import MAX_SEED, UserError
+from pipelines.command_line import MAX_SEED
 from pipelines.files import check_no_input
 from pipelines.flags import define_flags
 from pipelines.jobs import shard_job
@@ -98,12 +98,12 @@ def check_documents(units, damaged=None):
         damaged: list or None, see `documents.read_unit`.
 
     Raises:
-        UserError: there are fewer, or a line before the second one is damaged.
+        ValueError: there are fewer, or a line before the second one is damaged.
     """
     found = (document for unit in units for document in document_files.read_unit(unit, damaged))
     found = (document for document in found if any(map(str.strip, document.paragraphs)))
     if (count := len(list(itertools.islice(found, 2)))) < 2:
-        raise UserError(
+        raise ValueError(
             f"{count} documents with text: a random next sentence comes from another document; give"
             " two or more"
         )
@@ -118,13 +118,13 @@ def check_case(path, vocabulary, lower_case):
         lower_case: bool, whether text is lower-cased.
 
     Raises:
-        UserError: they differ.
+        ValueError: they differ.
     """
     upper = wordpiece.cased_token(vocabulary)
     if lower_case and upper:
-        raise UserError(f"{path}: holds {upper!r}, so it is cased; give --cased")
+        raise ValueError(f"{path}: holds {upper!r}, so it is cased; give --cased")
     if not lower_case and not upper:
-        raise UserError(f"{path}: holds no upper case, so it is uncased; leave out --cased")
+        raise ValueError(f"{path}: holds no upper case, so it is uncased; leave out --cased")
 
 
 def main(argv):
@@ -164,7 +164,7 @@ def main(argv):
     )
     for flag in ("whole_word", "max_predictions"):
         if values.dynamic_masking and getattr(values, flag):
-            raise UserError(
+            raise ValueError(
                 f"--{flag} has no effect with --dynamic_masking; leave it out, and train with "
                 f"--config.data.text.masking.{flag}"
             )

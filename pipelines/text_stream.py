@@ -8,7 +8,6 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
-from pipelines.command_line import UserError
 from pipelines.cores import available_cores
 from pipelines.shards.records import BadRecord, RecordFiles
 from pipelines.shards.shuffled_records import ShuffledRecords
@@ -70,7 +69,7 @@ class TextStream:
             `TextStream`.
 
         Raises:
-            UserError: the texts are too long for the model, or were made with another vocabulary.
+            ValueError: the texts are too long for the model, or were made with another vocabulary.
             BadRecord: a field is missing.
         """
         _check_vocabulary(records, vocabulary)
@@ -97,7 +96,7 @@ class TextStream:
             fields.append((stored, batch_name, size))
         length = fields[0][2]
         if 0 < max_sequence_length < length:
-            raise UserError(
+            raise ValueError(
                 f"{records.files[0]}: its texts have {length} tokens, the model takes at most "
                 f"{max_sequence_length}; set --config.model.max_sequence_length={length}"
             )
@@ -244,7 +243,7 @@ def _check_vocabulary(records, vocabulary):
     digest = vocabulary_hash(vocabulary)
     for path, manifest in records.manifests.items():
         if manifest["vocabulary_sha256"] not in (None, digest):
-            raise UserError(
+            raise ValueError(
                 f"{path}: these texts were made with another vocabulary (sha256 "
                 f"{manifest['vocabulary_sha256'][:12]}, not {digest[:12]}); fix "
                 "--config.data.vocabulary"

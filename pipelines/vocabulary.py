@@ -11,7 +11,6 @@ import sys
 import time
 
 from pipelines import command_line, files
-from pipelines.command_line import UserError
 from pipelines.flags import define_flags, parse_flags
 from pipelines.text import documents
 from pipelines.text.wordpiece import MIN_SIZE, learn_vocabulary, write_vocabulary
@@ -50,7 +49,7 @@ def _read(units, max_bad_records):
         for document in documents.read_unit(unit, damaged):
             yield from document.paragraphs
         if len(damaged) > max_bad_records:
-            raise UserError(
+            raise ValueError(
                 f"{damaged[-1]['file']}: the line at byte {damaged[-1]['record']} is damaged "
                 f"({damaged[-1]['reason']}); fix the file, or raise --max_bad_records"
             )
@@ -87,7 +86,7 @@ def main(argv):
     files.check_no_folder(values.output, "output")
     files.check_writable(values.output, "output")
     if tf.io.gfile.exists(values.output) and not values.overwrite:
-        raise UserError(
+        raise ValueError(
             f"--output={values.output}: already exists, and data made with it depends on it; "
             "give another name, or --overwrite"
         )

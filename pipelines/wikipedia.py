@@ -57,7 +57,7 @@ def read_documents(path) -> Iterator[Document]:
         `Document`.
 
     Raises:
-        UserError: the file is missing, or is not a whole MediaWiki dump.
+        ValueError: the file is missing, or is not a whole MediaWiki dump.
     """
     for page in read_pages(path):
         document = to_document(page)

@@ -16,8 +16,6 @@ import time
 import urllib.error
 import urllib.request
 
-from pipelines.command_line import UserError
-
 SERVER_SECONDS = 9  # for a server: name resolution, connection and answer together
 METADATA_SECONDS = 3
 NODE_SECONDS = 5  # for a TPU's name: all requests together
@@ -81,7 +79,7 @@ def check_servers(addresses):
         addresses: list of str, `host:port`.
 
     Raises:
-        UserError: a server does not answer as it should.
+        ValueError: a server does not answer as it should.
     """
     for check in [in_background(check_server, address) for address in addresses]:
         check.result()
@@ -94,7 +92,7 @@ def check_server(address):
         address: str, `host:port`.
 
     Raises:
-        UserError: says what is there instead.
+        ValueError: says what is there instead.
     """
     deadline = time.monotonic() + SERVER_SECONDS
     host, _, port = address.rpartition(":")
@@ -115,7 +113,7 @@ def check_server(address):
             return
         kinds = ", ".join(sorted(set(devices))) or "none"
         problem = f"a TensorFlow server without TPUs answers (its devices: {kinds})"
-    raise UserError(
+    raise ValueError(
         f"TPU address grpc://{address}: {problem}; correct the address, or start the TPU's "
         f"TensorFlow server there (port {PORT})"
     )
@@ -185,7 +183,7 @@ def find_node(name):
 
     Raises:
         NotFound: Google Cloud does not answer.
-        UserError: there is no such TPU, or it is not ready.
+        ValueError: there is no such TPU, or it is not ready.
     """
     try:
         return in_background(_find_node, name).result(NODE_SECONDS)
@@ -209,15 +207,15 @@ def _find_node(name):
         raise NotFound(f"{TPU_API}: no answer ({_reason(error)})") from error
     here = f"in project {project}, zone {zone}"
     if status == 404:
-        raise UserError(f"--tpu={name}: there is no TPU of this name {here}; correct it")
+        raise ValueError(f"--tpu={name}: there is no TPU of this name {here}; correct it")
     if status != 200:
-        raise UserError(
+        raise ValueError(
             f"--tpu={name}: Google Cloud answered {status} to a request for it {here}; "
             "give this machine's service account the role roles/tpu.viewer"
         )
     node = json.loads(body)
     if node.get("state") != "READY":
-        raise UserError(f"--tpu={name}: it is {node.get('state')}; wait until it is READY")
+        raise ValueError(f"--tpu={name}: it is {node.get('state')}; wait until it is READY")
     hosts = [endpoint["ipAddress"] for endpoint in node["networkEndpoints"]]
     return node["acceleratorType"], [f"{host}:{PORT}" for host in hosts]
 

@@ -34,14 +34,7 @@ from keras_vitbert.fine_tuning import settings as fine_tuning_settings
 from keras_vitbert.fine_tuning.tasks import find_task
 from keras_vitbert.pretraining import settings
 from pipelines import flags
-from pipelines.command_line import (
-    UserError,
-    choose_backend,
-    load_tensorflow,
-    meant,
-    quiet_loading,
-    run,
-)
+from pipelines.command_line import choose_backend, load_tensorflow, meant, quiet_loading, run
 from pipelines.files import check_output_file, write_atomically
 from tpu.ahead_of_time import explanation, gpu, report
 from tpu.ahead_of_time.compiler import check_installed
@@ -91,7 +84,7 @@ def main(argv):
         dict, the content of `--json`.
 
     Raises:
-        UserError: a flag is wrong, or the run does not fit.
+        ValueError: a flag is wrong, or the run does not fit.
     """
     if argv and not argv[0].startswith("-"):
         return _own(argv[0], argv[1:])
@@ -108,7 +101,7 @@ def main(argv):
     sizes = _gpu_sizes(values)
     on_jax = choose_backend(values.backend) == "jax"
     if on_jax and sizes:
-        raise UserError("--gpu: with JAX only TPUs can be proven; give --backend=tensorflow")
+        raise ValueError("--gpu: with JAX only TPUs can be proven; give --backend=tensorflow")
     slice_, subject, other = read(values, config, given, on_jax)
     if not sizes:
         check_installed()
@@ -143,7 +136,7 @@ def _on_tpu(values, subject, slice_, other=None):
     if other is not None and train and train["fits"]:
         try:
             outcome["compared"] = compare(train, other, values.compare, slice_)
-        except UserError as error:  # what is proven counts all the same
+        except ValueError as error:  # what is proven counts all the same
             refusal = error
     print(report.table(outcome))
     if values.explain:
@@ -152,7 +145,7 @@ def _on_tpu(values, subject, slice_, other=None):
                 print("", *explanation.lines_of(name, result), sep="\n")
     _write(values, outcome)
     if not outcome["memory"]["fits"]:
-        raise UserError(
+        raise ValueError(
             f"--tpu={slice_.accelerator_type}: it does not fit; use a smaller batch, a smaller "
             "model, or a larger TPU"
         )
@@ -166,7 +159,7 @@ def _on_gpus(values, subject, sizes):
     print(gpu.table(outcome))
     _write(values, outcome)
     if not all(found["parts"] for found in outcome["gpus"]):
-        raise UserError(
+        raise ValueError(
             f"--gpu={values.gpu}: it does not fit on all of them; give --config.remat, a smaller "
             "model, or larger GPUs"
         )
@@ -176,14 +169,14 @@ def _on_gpus(values, subject, sizes):
 def _gpu_sizes(values):
     """The sizes in `--gpu`: list of int."""
     if values.gpu and values.tpu:
-        raise UserError("--gpu and --tpu: only one of them is proven at a time; leave one out")
+        raise ValueError("--gpu and --tpu: only one of them is proven at a time; leave one out")
     for flag in ("compare", "explain"):
         if values.gpu and getattr(values, flag):
-            raise UserError(f"--{flag} is for TPUs; leave it out")
+            raise ValueError(f"--{flag} is for TPUs; leave it out")
     sizes = values.gpu.split(",") if values.gpu else []
     for size in sizes:
         if not size.isdecimal() or not 1 <= int(size) <= _MOST_GIB:
-            raise UserError(
+            raise ValueError(
                 f"--gpu={values.gpu}: {size!r} is not a memory size in GiB; give for example "
                 "--gpu=16,24,80"
             )
@@ -195,7 +188,7 @@ def _only(values):
     names = tuple(filter(None, values.programs.split(",")))
     for name in names:
         if name not in NAMES:
-            raise UserError(
+            raise ValueError(
                 f"--programs={name}: no such program; give some of {', '.join(NAMES)}"
                 f"{meant(name, NAMES)}"
             )
@@ -222,10 +215,10 @@ def _pretraining(values, config, given, on_jax):
     check_config(config)
     for flag in ("architecture", "num_classes"):
         if getattr(values, flag):
-            raise UserError(f"--{flag} goes with --task; leave it out")
+            raise ValueError(f"--{flag} goes with --task; leave it out")
     only = _only(values)
     if values.compare and only and "train" not in only:
-        raise UserError(
+        raise ValueError(
             f"--programs={values.programs}: --compare compares the training step; add train, or "
             "leave --compare out"
         )
@@ -281,16 +274,16 @@ def _fine_tuning(values, config, given, on_jax):
     config = resolve_parts(config, given)
     fine_tuning_settings.check_config(config, task)
     if values.compare:
-        raise UserError("--compare is for pre-training; leave it out")
+        raise ValueError("--compare is for pre-training; leave it out")
     slice_, replicas, on = _where(values)
     num_classes = values.num_classes or task.num_classes
     if not num_classes:
-        raise UserError(
+        raise ValueError(
             f"--task={values.task}: the number of classes depends on your data; give --num_classes"
         )
     if keys := {"image_size", "batch"}.intersection(open_keys(config)):
         flags = " and ".join(f"--config.{key}" for key in sorted(keys))
-        raise UserError(f"--task={values.task}: {flags} depend on your images; give {flags}")
+        raise ValueError(f"--task={values.task}: {flags} depend on your images; give {flags}")
     config = fine_tuning_settings.for_devices(config, on_tpu=on == "tpu", on_jax=on_jax)
     if "buckets" in config:
         config.buckets = ()  # the longest texts need the most

@@ -2,8 +2,6 @@
 
 import os
 
-from pipelines.command_line import UserError
-
 
 def holder_of_weights(strategy):
     """What holds the weights under a strategy.
@@ -91,14 +89,14 @@ def enable_determinism():
     Call it after `get_strategy`, and before anything is built.
 
     Raises:
-        UserError: on GPUs, JAX needs a setting from before it started, which is missing.
+        ValueError: on GPUs, JAX needs a setting from before it started, which is missing.
     """
     import tensorflow as tf
 
     if _on_jax():
         setting = "--xla_gpu_deterministic_ops=true"
         if _gpus() and setting not in os.environ.get("XLA_FLAGS", ""):
-            raise UserError(f"--deterministic: with JAX on GPUs set XLA_FLAGS={setting}")
+            raise ValueError(f"--deterministic: with JAX on GPUs set XLA_FLAGS={setting}")
         return
     tf.config.experimental.enable_op_determinism()
     # Layers of KerasCV ask for the global generator when they are built, and must not make one

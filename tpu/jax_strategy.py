@@ -25,7 +25,7 @@ import tensorflow as tf
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from pipelines.command_line import UserError, one_line
+from pipelines.command_line import one_line
 from tpu.slices import as_flag
 
 DATA = "data"  # the axis of the mesh that a batch is divided along
@@ -118,7 +118,7 @@ class JaxStrategy:
             list of arrays, placed as `sharding_of` says.
 
         Raises:
-            UserError: the values are not the same in all processes.
+            ValueError: the values are not the same in all processes.
         """
         values = [variable.value for variable in variables]
         shardings = [self.sharding_of(value.shape) for value in values]
@@ -143,7 +143,7 @@ class JaxStrategy:
         spread = np.ptp(multihost_utils.process_allgather(digests), axis=0)
         for n, differs in zip(copies, spread.any(axis=-1), strict=True):
             if differs:
-                raise UserError(
+                raise ValueError(
                     f"{variables[n].path} differs between the hosts; give all of them the same "
                     "files, at the same paths"
                 )
@@ -349,7 +349,7 @@ def jax_strategy(tpu, slice_, tf_config, sharding="replicated"):
         `JaxStrategy`.
 
     Raises:
-        UserError: JAX finds other devices.
+        ValueError: JAX finds other devices.
     """
     # TensorFlow reads the data, and must leave the devices to JAX.
     os.environ["TPU_LOAD_LIBRARY"] = "0"
@@ -363,11 +363,11 @@ def jax_strategy(tpu, slice_, tf_config, sharding="replicated"):
             _join(tf_config)
         devices = jax.devices(None if tpu is None else "tpu")
     except (RuntimeError, ValueError) as error:
-        raise UserError(f"{flag}: JAX finds no such devices ({one_line(error)[:200]})") from error
+        raise ValueError(f"{flag}: JAX finds no such devices ({one_line(error)[:200]})") from error
     if tpu is None and devices[0].platform == "tpu":
-        raise UserError("this machine has a TPU; give --tpu=local, or set JAX_PLATFORMS=cpu")
+        raise ValueError("this machine has a TPU; give --tpu=local, or set JAX_PLATFORMS=cpu")
     if slice_ is not None and len(devices) != slice_.replicas:
-        raise UserError(
+        raise ValueError(
             f"{flag}: a {slice_.accelerator_type} has {slice_.replicas} devices, but JAX finds "
             f"{len(devices)}; give the type it has"
         )

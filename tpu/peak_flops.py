@@ -5,7 +5,6 @@ which TensorFlow uses for products unless it is turned off. TPUs make products o
 bfloat16, too.
 """
 
-from pipelines.command_line import UserError
 from tpu.devices import gpu_names
 from tpu.slices import find_slice, is_accelerator_type
 
@@ -47,7 +46,7 @@ def peak_flops(strategy, dtype, tpu=None):
             return None
         try:
             return find_slice(tpu).peak_flops * replicas
-        except UserError:
+        except ValueError:
             return None
     names = set(gpu_names())
     if not names:

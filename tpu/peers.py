@@ -10,7 +10,7 @@ import socket
 import threading
 import time
 
-from pipelines.command_line import UserError, say
+from pipelines.command_line import say
 from tpu.addresses import in_background
 
 SECONDS = 300  # to wait for all others
@@ -31,7 +31,7 @@ def wait_for_peers(cluster, task, seconds=SECONDS):
         seconds: float, the longest wait.
 
     Raises:
-        UserError: one of them has not started in time, or this machine cannot listen at its
+        ValueError: one of them has not started in time, or this machine cannot listen at its
             address.
     """
     own = cluster[task["type"]][int(task["index"])]
@@ -58,7 +58,7 @@ def wait_for_peers(cluster, task, seconds=SECONDS):
             more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
             passed = time.monotonic() - began
             if passed > seconds:
-                raise UserError(
+                raise ValueError(
                     f"TF_CONFIG: {names[host]} at {host}{more}: {reason}, for {seconds:g} s; start "
                     "the same command there, or wait longer with --wait_seconds"
                 )
@@ -95,7 +95,7 @@ def _answering(own, peers):
     try:
         server = socket.create_server(("", int(own.rpartition(":")[2])))
     except OSError as error:
-        raise UserError(
+        raise ValueError(
             f"TF_CONFIG: this machine cannot join the workers as {own} "
             f"({error.strerror}); is its port in use, by another run?"
         ) from error

@@ -10,8 +10,6 @@ import difflib
 import math
 import re
 
-from pipelines.command_line import UserError
-
 
 @dataclasses.dataclass(frozen=True)
 class Slice:
@@ -56,7 +54,7 @@ def find_slice(name):
         `Slice`.
 
     Raises:
-        UserError: there is no such type; names the known sizes of its generation.
+        ValueError: there is no such type; names the known sizes of its generation.
     """
     if name in SLICES:
         return SLICES[name]
@@ -73,7 +71,7 @@ def find_slice(name):
         close = difflib.get_close_matches(lowered, SLICES, n=1, cutoff=0.8)
         hint = f" (did you mean {close[0]}?)" if close else ""
         hint += f"; known are {_known_types()}"
-    raise UserError(f"{as_flag(name)}: not an accelerator type of a TPU{hint}")
+    raise ValueError(f"{as_flag(name)}: not an accelerator type of a TPU{hint}")
 
 
 def is_accelerator_type(name):

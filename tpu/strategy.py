@@ -19,7 +19,7 @@ import os
 import re
 
 from pipelines import flags
-from pipelines.command_line import UserError, install, one_line
+from pipelines.command_line import install, one_line
 from tpu import addresses, peers
 from tpu.slices import as_flag, find_slice, is_accelerator_type
 
@@ -67,7 +67,7 @@ def wait_for_peers(values):
         values: parsed `absl.flags.FlagValues` of `define_flags`.
 
     Raises:
-        UserError: `TF_CONFIG` is wrong, or a machine has not started within `--wait_seconds`.
+        ValueError: `TF_CONFIG` is wrong, or a machine has not started within `--wait_seconds`.
     """
     if values.tpu is None and not values.tpu_address and os.environ.get("TF_CONFIG"):
         config = check_tf_config(os.environ["TF_CONFIG"])
@@ -89,7 +89,7 @@ def get_strategy(tpu=None, tpu_address="", sharding="replicated"):
         `tf.distribute.Strategy`, or `tpu.jax_strategy.JaxStrategy`.
 
     Raises:
-        UserError: a flag or `TF_CONFIG` is wrong, or there is no such TPU.
+        ValueError: a flag or `TF_CONFIG` is wrong, or there is no such TPU.
     """
     if os.environ.get("KERAS_BACKEND") == "jax":
         return _jax_strategy(tpu, tpu_address, sharding)
@@ -108,7 +108,7 @@ def get_strategy(tpu=None, tpu_address="", sharding="replicated"):
         try:
             return tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
         except tf.errors.OpError as error:
-            raise UserError(
+            raise ValueError(
                 "TF_CONFIG: this machine cannot join the workers "
                 f"({one_line(error)[:200]}); is its port in use, by another run?"
             ) from error
@@ -121,7 +121,7 @@ def _jax_strategy(tpu, tpu_address, sharding):
     """The strategy of JAX; the flags are checked before JAX is loaded."""
     slice_ = config = None
     if tpu_address:
-        raise UserError(
+        raise ValueError(
             f"{as_flag(tpu_address, 'tpu_address')}: with JAX every host of a TPU runs the same "
             "command; leave it out"
         )
@@ -130,17 +130,17 @@ def _jax_strategy(tpu, tpu_address, sharding):
     if tpu is not None:
         if tpu != "local":
             if not is_accelerator_type(tpu):
-                raise UserError(
+                raise ValueError(
                     f"{as_flag(tpu)}: with JAX give the accelerator type (v5litepod-16), or local"
                 )
             slice_ = find_slice(tpu)
         if not addresses.find_chips():
-            raise UserError(
+            raise ValueError(
                 f"{as_flag(tpu)}: {NO_CHIPS}; with JAX every host of the TPU runs this command"
             )
     if importlib.util.find_spec("jax") is None:
         extra = "jax-tpu" if tpu is not None else "jax-cuda" if glob.glob(NVIDIA) else "jax"
-        raise UserError(f"JAX is not installed; run: {install(extra)}")
+        raise ValueError(f"JAX is not installed; run: {install(extra)}")
     from tpu.jax_strategy import jax_strategy
 
     return jax_strategy(tpu, slice_, config, sharding)
@@ -160,11 +160,11 @@ def check_flags(tpu=None, tpu_address=""):
         its type is unknown. None without `--tpu`.
 
     Raises:
-        UserError: a flag or `TF_CONFIG` is wrong, or there is no such TPU.
+        ValueError: a flag or `TF_CONFIG` is wrong, or there is no such TPU.
     """
     if tpu is None:
         if tpu_address:
-            raise UserError(
+            raise ValueError(
                 f"{as_flag(tpu_address, 'tpu_address')}: give --tpu with it, the accelerator type "
                 "(v3-128)"
             )
@@ -172,11 +172,11 @@ def check_flags(tpu=None, tpu_address=""):
             check_tf_config(os.environ["TF_CONFIG"])
         return None
     if not tpu:
-        raise UserError(f"--tpu is empty; {TAKES}; or leave it out")
+        raise ValueError(f"--tpu is empty; {TAKES}; or leave it out")
     if is_accelerator_type(tpu):
         return _find_accelerator(find_slice(tpu), tpu_address)
     if tpu_address:
-        raise UserError(
+        raise ValueError(
             f"{as_flag(tpu_address, 'tpu_address')}: goes with an accelerator type (v3-128), not "
             f"with {as_flag(tpu)}; leave it out"
         )
@@ -198,7 +198,7 @@ def parse_addresses(text, flag):
         list of str, `host:port`.
 
     Raises:
-        UserError: an address is malformed or repeated.
+        ValueError: an address is malformed or repeated.
     """
     hosts = [part.removeprefix("grpc://") for part in text.split(",")]
     for number, host in enumerate(hosts):
@@ -208,7 +208,7 @@ def parse_addresses(text, flag):
         elif host in hosts[:number]:
             problem = f"{host} is given twice"
         if problem:
-            raise UserError(f"{flag}: {problem}; give grpc://HOST:8470, several comma-separated")
+            raise ValueError(f"{flag}: {problem}; give grpc://HOST:8470, several comma-separated")
     return hosts
 
 
@@ -216,7 +216,7 @@ def _servers(hosts, slice_=None):
     """The result of `check_flags` for servers that answer."""
     addresses.check_servers(hosts)
     if slice_ and len(hosts) != slice_.hosts:
-        raise UserError(
+        raise ValueError(
             f"--tpu={slice_.accelerator_type}: has {slice_.hosts} hosts, but there are addresses "
             f"of {len(hosts)}; give those of all hosts in --tpu_address"
         )
@@ -231,7 +231,7 @@ def _find_accelerator(slice_, tpu_address):
     try:
         found, hosts = addresses.find_vm()
         if found != slice_.accelerator_type:
-            raise UserError(f"{flag}: this machine belongs to a {found}; give --tpu={found}")
+            raise ValueError(f"{flag}: this machine belongs to a {found}; give --tpu={found}")
         return ("local", slice_) if slice_.hosts == 1 else _servers(hosts, slice_)
     except addresses.NotFound as error:
         outcomes.append(str(error))
@@ -240,7 +240,7 @@ def _find_accelerator(slice_, tpu_address):
         return "local", slice_
     # A part of a slice would wait forever for the other parts.
     outcomes.append(f"{len(chips)} chips of {slice_.chips} in this machine" if chips else NO_CHIPS)
-    raise UserError(
+    raise ValueError(
         f"{flag}: no such TPU found: {'; '.join(outcomes)}; give --tpu_address=grpc://HOST:8470 or "
         f"run on the TPU VM; `python -m tpu.aot {flag}` proves the run without hardware"
     )
@@ -250,15 +250,15 @@ def _find_name(tpu):
     if not re.fullmatch("[a-z]([-a-z0-9]{0,61}[a-z0-9])?", tpu):
         is_address = not addresses.address_problem(tpu.partition(",")[0])
         hint = f" (did you mean grpc://{tpu}?)" if is_address else ""
-        raise UserError(f"{as_flag(tpu)}: not the name of a TPU{hint}; {TAKES}")
+        raise ValueError(f"{as_flag(tpu)}: not the name of a TPU{hint}; {TAKES}")
     try:
         accelerator_type, hosts = addresses.find_node(tpu)
     except addresses.NotFound as error:
-        raise UserError(f"--tpu={tpu}: cannot be looked up by name: {error}; {TAKES}") from error
+        raise ValueError(f"--tpu={tpu}: cannot be looked up by name: {error}; {TAKES}") from error
     try:
         slice_ = find_slice(accelerator_type)
-    except UserError as error:
-        raise UserError(f"--tpu={tpu}: it is of an unknown type: {error}") from error
+    except ValueError as error:
+        raise ValueError(f"--tpu={tpu}: it is of an unknown type: {error}") from error
     if slice_.hosts == 1 and _vm_or_nothing()[1] == hosts:
         return "local", slice_
     return _servers(hosts, slice_)
@@ -266,10 +266,10 @@ def _find_name(tpu):
 
 def _local_chips():
     if not addresses.find_chips():
-        raise UserError(f"--tpu=local: {NO_CHIPS}; run on a TPU VM, or give grpc://HOST:8470")
+        raise ValueError(f"--tpu=local: {NO_CHIPS}; run on a TPU VM, or give grpc://HOST:8470")
     accelerator_type, hosts = _vm_or_nothing()
     if len(hosts) > 1:
-        raise UserError(
+        raise ValueError(
             f"--tpu=local: this machine is one of the {len(hosts)} hosts of a {accelerator_type}; "
             f"give --tpu={accelerator_type}"
         )
@@ -295,13 +295,13 @@ def _tpu_strategy(tpu, address, slice_):
         tf.tpu.experimental.initialize_tpu_system(resolver)
         strategy = tf.distribute.TPUStrategy(resolver)
     except (tf.errors.OpError, RuntimeError, ValueError) as error:
-        raise UserError(
+        raise ValueError(
             f"{as_flag(tpu)}: TensorFlow {tf.__version__} found no TPU at {address} "
             f"({one_line(error)[:200]}); TPUs need the package tensorflow-tpu in place of "
             "tensorflow: tensorflow-tpu==2.20.0 libtpu==0.0.21"
         ) from error
     if slice_ and strategy.num_replicas_in_sync != slice_.replicas:
-        raise UserError(
+        raise ValueError(
             f"{as_flag(tpu)}: a {slice_.accelerator_type} has {slice_.replicas} replicas, but "
             f"TensorFlow found {strategy.num_replicas_in_sync} at {address}; give the type it has"
         )
@@ -318,17 +318,17 @@ def check_tf_config(text):
         dict, its content.
 
     Raises:
-        UserError: names what is wrong.
+        ValueError: names what is wrong.
     """
 
     def require(condition, problem):
         if not condition:
-            raise UserError(f"TF_CONFIG: {problem}; unset it, or give {CLUSTER}")
+            raise ValueError(f"TF_CONFIG: {problem}; unset it, or give {CLUSTER}")
 
     try:
         config = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise UserError(f"TF_CONFIG: not JSON ({error}); unset it, or give {CLUSTER}") from error
+        raise ValueError(f"TF_CONFIG: not JSON ({error}); unset it, or give {CLUSTER}") from error
     require(isinstance(config, dict), "not an object of JSON")
     cluster, task = config.get("cluster"), config.get("task")
     require(isinstance(cluster, dict) and cluster, "it has no cluster")

@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 
-from pipelines.command_line import Stopped, UserError, one_line, run
+from pipelines.command_line import Stopped, one_line, run
 from pipelines.flags import define_flags, parse_flags
 from tpu import addresses
 from tpu.slices import SLICES
@@ -27,7 +27,7 @@ def main(argv):
         argv: list of str, without the program's name.
 
     Raises:
-        UserError: a bad flag, or a port that is in use.
+        ValueError: a bad flag, or a port that is in use.
     """
     listen = "where to listen, on all interfaces; 0: any free port"
     values = define_flags(("port", addresses.PORT, listen, 0, 65535))
@@ -45,7 +45,7 @@ def serve(port):
         port: int; 0 for any free port.
 
     Raises:
-        UserError: the port is in use.
+        ValueError: the port is in use.
         Stopped: a signal ended the server.
     """
     for name, value in slice_environment().items():
@@ -59,7 +59,7 @@ def serve(port):
             {"worker": [f"localhost:{port}"]}, job_name="worker", task_index=0
         )
     except tf.errors.OpError as error:
-        raise UserError(
+        raise ValueError(
             f"--port={port}: TensorFlow cannot listen there ({one_line(error)}); stop "
             "whatever uses it, or give another port"
         ) from error

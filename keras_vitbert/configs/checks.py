@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from pipelines.command_line import UserError, meant
+from pipelines.command_line import meant
 from pipelines.images import layer_notation
 
 DTYPES = ("auto", "float32", "mixed_bfloat16")
@@ -25,11 +25,11 @@ def check_types(flat: dict[str, Any], known: dict[str, Any]):
         known: dict of dotted keys to values of the right types.
 
     Raises:
-        UserError: names the key.
+        ValueError: names the key.
     """
     problems = [problem for key in flat if (problem := _type_problem(key, flat[key], known))]
     if problems:
-        raise UserError("; ".join(problems))
+        raise ValueError("; ".join(problems))
 
 
 def _type_problem(key, value, known):
@@ -104,14 +104,14 @@ class Requirements:
             works: str, arguments with which the command works; empty if unknown.
 
         Raises:
-            UserError: there are problems.
+            ValueError: there are problems.
         """
         texts = [
             text for key, text in self.problems.items() if conflicts or key not in self.conflicts
         ]
         if texts:
             works = f"; this works, added to the command: {works}" if works else ""
-            raise UserError("; ".join(texts) + works)
+            raise ValueError("; ".join(texts) + works)
 
     def at_least(self, least, *keys):
         """Requires a minimum.
@@ -224,7 +224,7 @@ def require_shares(config, key, replicas, mixed=False):
         mixed: bool, whether its images are mixed in pairs.
 
     Raises:
-        UserError: names the key and the fix.
+        ValueError: names the key and the fix.
     """
     parts, unit = config.get("accumulation", 1), batch_unit(config, replicas, mixed)
     if config[key] % unit:
@@ -232,7 +232,7 @@ def require_shares(config, key, replicas, mixed=False):
         nearest = f"{below} or {below + unit}" if below else f"{unit}"
         pairs = f", times {parts} parts (accumulation)" if parts > 1 else ""
         pairs += ", times 2 as images are mixed in pairs" if mixed and parts % 2 else ""
-        raise UserError(
+        raise ValueError(
             f"--config.{key}={config[key]}: must be a multiple of the number of replicas, "
             f"{replicas}{pairs}; the nearest are {nearest}"
         )

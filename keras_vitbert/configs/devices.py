@@ -2,7 +2,6 @@
 
 import math
 
-from pipelines.command_line import UserError
 from pipelines.images.layer_notation import not_for_xla
 
 JIT_COMPILE = ("auto", "on", "off")
@@ -61,10 +60,10 @@ def jit_for_devices(jit_compile, on_tpu, gpus=(), shared=False, unfit="", on_jax
         str, `on` or `off`; for TPUs always `off` on TensorFlow.
 
     Raises:
-        UserError: it is `on` and cannot be, or `off` and JAX compiles it.
+        ValueError: it is `on` and cannot be, or `off` and JAX compiles it.
     """
     if on_jax and jit_compile == "off":
-        raise UserError("--config.jit_compile=off: JAX compiles every step; leave it out")
+        raise ValueError("--config.jit_compile=off: JAX compiles every step; leave it out")
     if on_jax:
         return "on"
     if on_tpu or jit_compile == "off":
@@ -72,7 +71,7 @@ def jit_for_devices(jit_compile, on_tpu, gpus=(), shared=False, unfit="", on_jax
     if shared:
         unfit = "TensorFlow cannot compile a step that several devices share"
     if jit_compile == "on" and unfit:
-        raise UserError(f"--config.jit_compile=on: {unfit}; leave it out")
+        raise ValueError(f"--config.jit_compile=on: {unfit}; leave it out")
     return "on" if (jit_compile == "on" or len(gpus) == 1) and not unfit else "off"
 
 
@@ -84,10 +83,10 @@ def check_sharding(sharding, on_jax):
         on_jax: bool.
 
     Raises:
-        UserError: they are to be sharded.
+        ValueError: they are to be sharded.
     """
     if sharding != "replicated" and not on_jax:
-        raise UserError(
+        raise ValueError(
             f"--config.sharding={sharding}: with TensorFlow every device has all weights; give "
             "--backend=jax, or leave it out"
         )

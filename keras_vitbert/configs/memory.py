@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from keras_vitbert.configs.optimizers import KEPT
-from pipelines.command_line import UserError
 from pipelines.memory import all_memory
 
 # Bytes: more than any machine has, and more than any core of a TPU has.
@@ -74,7 +73,7 @@ def require_memory(
         flags: the flags to blame for sizes, and for `images` and `texts`.
 
     Raises:
-        UserError: names the size that most exceeds that of a large model.
+        ValueError: names the size that most exceeds that of a large model.
     """
     count = parameters(model, images > 0, texts > 0) + model["hidden_dim"] * classes
     weights = 4 * count * (1 if moments is None else 2 + moments)
@@ -93,7 +92,7 @@ def require_memory(
     own = {"images": "--config.image_batch", "texts": "--config.text_batch", **(flags or {})}
     flag = own.get(culprit, f"--config.model.{culprit}")
     state = "" if moments is None else " with gradients and moments"
-    raise UserError(
+    raise ValueError(
         f"{flag}={sizes[culprit]}: is too large: {count:,} weights{state} take "
         f"{_gigabytes(weights)}, the largest activation {_gigabytes(activation)}; {room}"
     )
@@ -130,7 +129,7 @@ def require_pretraining_memory(
         replicas: how many devices share a step.
 
     Raises:
-        UserError: names the size that most exceeds that of a large model.
+        ValueError: names the size that most exceeds that of a large model.
     """
     require_memory(
         config.model,

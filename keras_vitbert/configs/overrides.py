@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from pipelines.command_line import UserError, meant, one_line
+from pipelines.command_line import meant, one_line
 from pipelines.flags import asks_for_help, parse_flags, parse_known_flags
 
 # The help of `--accept_changes`, see `keras_vitbert.runs.run_settings.RunSettings`.
@@ -71,7 +71,7 @@ def parse_with_config(
         (`FlagValues`, `ConfigDict`, `Given`).
 
     Raises:
-        UserError: a flag or a key is wrong.
+        ValueError: a flag or a key is wrong.
         SystemExit: `--help` was given.
     """
     from absl import flags
@@ -103,18 +103,18 @@ def parse_with_config(
                 parse_flags(values, [argument], usage)
         parse_flags(overrides, rest, usage)
     except (KeyError, AttributeError) as error:
-        raise UserError(_unknown_key(rest, config)) from error
+        raise ValueError(_unknown_key(rest, config)) from error
     except IndexError as error:
         names = (argument.partition("=")[0] for argument in rest)
         name = next(name for name in names if "[" in name)
-        raise UserError(
+        raise ValueError(
             f"{name}: cannot be set alone; give the whole value, --config.{_key(name)}=VALUE"
         ) from error
     except flags.Error as error:  # the value that is to be replaced has no type that can be read
         reason = one_line(error).partition(". ")[0]
-        raise UserError(f"--config={values.config}: {reason}; fix it in the file") from error
+        raise ValueError(f"--config={values.config}: {reason}; fix it in the file") from error
     except (TypeError, ValueError) as error:
-        raise UserError(f"--config: {one_line(error)}; --help lists the flags") from error
+        raise ValueError(f"--config: {one_line(error)}; --help lists the flags") from error
     keys = {_key(argument) for argument in rest if _is_override(argument)}
     return values, overrides.config, Given(frozenset({*keys, *shares}), shares, defaults)
 

@@ -19,7 +19,7 @@ from keras_vitbert.configs.devices import (
 from keras_vitbert.configs.fitting import execution_ends, fit_pretraining, overrides_that_work
 from keras_vitbert.configs.overrides import flatten
 from keras_vitbert.configs.variants import mask_problem
-from pipelines.command_line import UserError, meant, one_line, say
+from pipelines.command_line import meant, one_line, say
 from pipelines.images.layer_notation import refuse_on_jax, require_for_tpu
 from pipelines.text.casing import CASES
 
@@ -43,18 +43,18 @@ def load_config(name):
             `ConfigDict`. Keys that it lacks get the defaults of `paper`, which is reported.
 
     Raises:
-        UserError: there is no such config, or it fails.
+        ValueError: there is no such config, or it fails.
     """
     base, colon, size = name.partition(":")
     if colon and not size:
-        raise UserError(
+        raise ValueError(
             f"--config={name}: no size follows the colon; give one, such as {base}:tiny"
         )
     path = base
     if base in CONFIGS:
         path = os.path.join(os.path.dirname(__file__), f"{base}.py")
     if not path.endswith(".py") or not os.path.isfile(path):
-        raise UserError(
+        raise ValueError(
             f"--config={name}: no such config; give {', '.join(CONFIGS)} or a file FILE.py"
             f"{meant(base, CONFIGS)}"
         )
@@ -66,7 +66,7 @@ def load_config(name):
         config = module.get_config(size) if size else module.get_config()
         flatten(config)
     except (Exception, SystemExit, KeyboardInterrupt) as error:  # a file may fail in any way
-        raise UserError(f"--config={name}: {type(error).__name__}: {one_line(error)}") from error
+        raise ValueError(f"--config={name}: {type(error).__name__}: {one_line(error)}") from error
     may_lack = base not in CONFIGS and hasattr(config, "unlocked")
     if may_lack and (added := _complete(config, load_config("paper"))):
         values = ", ".join(f"{key}={value}" for key, value in flatten(added).items())
@@ -122,7 +122,7 @@ def for_devices(config, on_tpu, gpus=(), shared=False, on_jax=False):
         A new `ConfigDict`.
 
     Raises:
-        UserError: the devices cannot do what the config asks for.
+        ValueError: the devices cannot do what the config asks for.
     """
     check_for_xla(config, on_tpu, on_jax)
     config = config.copy_and_resolve_references()
@@ -146,7 +146,7 @@ def check_for_xla(config, on_tpu, on_jax=False):
         on_tpu, on_jax: bool.
 
     Raises:
-        UserError: there are image layers that cannot be compiled, or texts are packed.
+        ValueError: there are image layers that cannot be compiled, or texts are packed.
     """
     check_sharding(config.sharding, on_jax)
     layers, key = config.data.images.layers, "data.images.layers"
@@ -155,7 +155,7 @@ def check_for_xla(config, on_tpu, on_jax=False):
     if on_tpu:
         require_for_tpu(layers, key)
     if config.data.packing and (on_tpu or on_jax):
-        raise UserError(
+        raise ValueError(
             f"--config.data.packing=True: {_ROWS_DIFFER}, and the program of "
             f"{'a TPU' if on_tpu else 'JAX'} has one shape; leave it out"
         )
@@ -174,13 +174,13 @@ def check_config(config, variant=None, given=None, conflicts=True, needs_data=Fa
         needs_data: bool, whether the variant's data must be named.
 
     Raises:
-        UserError: names the keys and the fixes.
+        ValueError: names the keys and the fixes.
     """
     flat = flatten(config)
     known = flatten(load_config("paper"))
     for key in known:
         if key not in flat:
-            raise UserError(f"the config has no {key}; begin with keras_vitbert.configs.paper")
+            raise ValueError(f"the config has no {key}; begin with keras_vitbert.configs.paper")
     check_types(flat, known)
     keys = given.keys if given is not None else frozenset()
     check = functools.partial(_checked, known=known, variant=variant, given=keys)

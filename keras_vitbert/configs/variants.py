@@ -6,7 +6,7 @@ import math
 from keras_vitbert.configs.checks import require_shares
 from keras_vitbert.configs.merges import has_masks, without_masks
 from keras_vitbert.configs.overrides import flatten
-from pipelines.command_line import UserError, meant
+from pipelines.command_line import meant
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,10 +48,10 @@ def find_variant(name, flag="variant"):
         flag: str, the flag to blame.
 
     Raises:
-        UserError: there is no such variant.
+        ValueError: there is no such variant.
     """
     if name not in VARIANTS:
-        raise UserError(
+        raise ValueError(
             f"--{flag}={name}: no such variant; give one of {', '.join(VARIANTS)}"
             f"{meant(name, VARIANTS)}"
         )
@@ -86,10 +86,10 @@ def check_masks(config, variant):
         variant: `Variant`.
 
     Raises:
-        UserError: names the largest interval that reaches `merge.mask_ratio`.
+        ValueError: names the largest interval that reaches `merge.mask_ratio`.
     """
     if problem := mask_problem(flatten(config), variant):
-        raise UserError(problem)
+        raise ValueError(problem)
 
 
 def mask_updates(flat):
@@ -132,7 +132,7 @@ def check_shares(config, variant, replicas):
         replicas: int.
 
     Raises:
-        UserError: names the key and the fix.
+        ValueError: names the key and the fix.
     """
     if variant.images:
         images = config.data.images

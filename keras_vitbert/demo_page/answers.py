@@ -17,7 +17,6 @@ from keras_vitbert.serving.served_model import (
     FILL_MASK,
     ServedModel,
 )
-from pipelines.command_line import UserError
 from pipelines.images.image_decoding import central_crop
 from pipelines.text.text_encoding import TextEncoder
 from pipelines.text.wordpiece import MASK
@@ -117,7 +116,7 @@ class ShownModel:
             `Shown`.
 
         Raises:
-            UserError: it cannot be read, or is no image that TensorFlow decodes.
+            ValueError: it cannot be read, or is no image that TensorFlow decodes.
         """
         return self._of_image(path, Item({"image": path}, "the image").value())
 
@@ -134,7 +133,7 @@ class ShownModel:
             `Shown`.
 
         Raises:
-            UserError: a `[MASK]` lies beyond what the model takes.
+            ValueError: a `[MASK]` lies beyond what the model takes.
         """
         return self._of_text(text, pair)
 
@@ -143,7 +142,7 @@ class ShownModel:
         try:
             picture = central_crop(encoded, backbone.image_size, self.trained.central_crop).numpy()
         except tf.errors.InvalidArgumentError:
-            raise UserError(
+            raise ValueError(
                 "the image cannot be read: it is damaged, or no JPEG, PNG, GIF, BMP or WebP"
             ) from None
         answers = {}

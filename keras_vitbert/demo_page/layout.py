@@ -6,7 +6,7 @@ import gradio as gr
 
 from keras_vitbert.demo_page import drawing
 from keras_vitbert.demo_page.drawing import ACTIVATION, ATTENTION, View
-from pipelines.command_line import UserError, one_line
+from pipelines.command_line import one_line
 from pipelines.text.wordpiece import MASK
 
 # Fonts of the reader's system: others would come from another host.
@@ -109,7 +109,7 @@ def _panel(look, given, view):
     what, block, head = view
     try:
         return drawing.panel(look(*given), View(what, int(block), int(head)))
-    except UserError as error:
+    except ValueError as error:
         return drawing.error(one_line(error))
     except Exception as error:  # Gradio would log a traceback
         return drawing.error(f"{type(error).__name__}: {one_line(error)[:200]}")

@@ -5,8 +5,6 @@ import os
 import socket
 import tempfile
 
-from pipelines.command_line import UserError
-
 ADDRESS = "127.0.0.1"
 _OWN_NAMES = ("localhost", ADDRESS)
 
@@ -24,7 +22,7 @@ def serving(models, port):
         port: int.
 
     Raises:
-        UserError: another program has the port, or it is reserved.
+        ValueError: another program has the port, or it is reserved.
     """
     with tempfile.TemporaryDirectory() as folder:
         # Gradio reads these when it is imported, and when its components are made.
@@ -72,7 +70,7 @@ def check_port(port):
         port: int.
 
     Raises:
-        UserError: something answers there.
+        ValueError: something answers there.
     """
     with socket.socket() as client:
         client.settimeout(1)
@@ -81,7 +79,7 @@ def check_port(port):
 
 
 def _no_port(port):
-    return UserError(f"--port={port}: is taken or reserved on this machine; give another")
+    return ValueError(f"--port={port}: is taken or reserved on this machine; give another")
 
 
 def _go_round_proxies():

@@ -9,7 +9,6 @@ from keras_vitbert.importing.tensors import require_finite
 from keras_vitbert.runs.record_errors import reading_images
 from keras_vitbert.trained.finding import find
 from keras_vitbert.trained.loading import open_source
-from pipelines.command_line import UserError
 from pipelines.files import write_atomically
 from pipelines.status import doing
 from pipelines.text.casing import case_name, case_of
@@ -32,18 +31,18 @@ def evaluate_saved(path, task_name, given, open_data, strategy, predictions_file
         dict of a split's name to its measures.
 
     Raises:
-        UserError: there is no such run, or the classes of the data differ.
+        ValueError: there is no such run, or the classes of the data differ.
     """
     source = find(path)
     if source.kind != FINE_TUNED:
-        raise UserError(
+        raise ValueError(
             f"{path} holds no finished run of keras_vitbert.finetune; give the folder of one"
         )
     with strategy.scope(), doing(f"opening {path}"):
         trained = open_source(source, dtype=None)
     record = trained.record
     if record["task"] != task_name:
-        raise UserError(f"{path} is a run of --task={record['task']}, not {task_name}; give that")
+        raise ValueError(f"{path} is a run of --task={record['task']}, not {task_name}; give that")
     config = config_dict.ConfigDict(record["config"])
     config.evaluation_batch = given.evaluation_batch
     config.test_examples = given.test_examples  # not the run's: all by default
@@ -60,7 +59,7 @@ def evaluate_saved(path, task_name, given, open_data, strategy, predictions_file
             columns=record.get("columns"),
         )
     if data.classes != trained.classes:
-        raise UserError(
+        raise ValueError(
             f"{path} was trained on the classes {', '.join(trained.classes[:10])}, the data have "
             f"{', '.join(data.classes[:10])}; give the data of that task"
         )

@@ -18,7 +18,6 @@ import hashlib
 import os
 
 from keras_vitbert.runs.run_folder import RunFolder
-from pipelines.command_line import UserError
 from pipelines.files import natural, printable, write_atomically
 from pipelines.tasks.labelled_images import LabelledImages
 from pipelines.text_tables import csv_reader, csv_text
@@ -84,7 +83,7 @@ def collect(path, output_dir, summary):
         summary: dict, of `keras_vitbert.fine_tuning.search.fine_tune`.
 
     Raises:
-        UserError: the predictions of a trial are damaged.
+        ValueError: the predictions of a trial are damaged.
     """
     rows = []
     for trial, seed in zip(summary["trials"], summary["seeds"], strict=True):
@@ -92,7 +91,7 @@ def collect(path, output_dir, summary):
         own = folder.read(FILE) or ""
         seal = folder.result().get("predictions_sha256")  # older versions recorded none
         if not own or seal not in (None, hashlib.sha256(own.encode()).hexdigest()):
-            raise UserError(
+            raise ValueError(
                 f"{folder.path}/{FILE} is not what the trial has written; remove its result.json "
                 "to evaluate it again"
             )

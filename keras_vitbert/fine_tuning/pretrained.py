@@ -19,7 +19,6 @@ from keras_vitbert.runs.origin import origin_of
 from keras_vitbert.runs.run_folder import RunFolder
 from keras_vitbert.trained.finding import find, own_models
 from keras_vitbert.trained.loading import open_source, vocabulary_of
-from pipelines.command_line import UserError
 from pipelines.text.casing import AUTO, case_name
 from pipelines.text.wordpiece import read_vocabulary
 
@@ -101,7 +100,7 @@ class Pretrained:
             dict.
 
         Raises:
-            UserError: the patch does not divide the resolution, the head needs a token that the
+            ValueError: the patch does not divide the resolution, the head needs a token that the
                 checkpoint lacks, or there are fewer positions than tokens.
         """
         model = {**self.model, **{name: config[name] for name in RATES}}
@@ -110,20 +109,20 @@ class Pretrained:
             if config.image_size % patch:
                 below = config.image_size // patch * patch
                 near = f"{below} or {below + patch}" if below else f"{patch}"
-                raise UserError(
+                raise ValueError(
                     f"--config.image_size={config.image_size}: must be a multiple of the "
                     f"checkpoint's patch, {patch} pixels; the nearest are {near}"
                 )
             model["image_size"] = config.image_size
             if config.head == "deit" and model.get("prefix_tokens") != 2:
-                raise UserError(
+                raise ValueError(
                     f"--config.head=deit: needs DeiT's second token, which {self.name} lacks; give "
                     "vit"
                 )
         else:
             longest = model["max_sequence_length"]
             if self.has_read and config.max_length > longest:
-                raise UserError(
+                raise ValueError(
                     f"--config.max_length={config.max_length}: the checkpoint has positions for "
                     f"{longest} tokens; set at most that"
                 )
@@ -145,10 +144,10 @@ def open_pretrained(checkpoint, architecture="", vocabulary="", kind="images"):
         `Pretrained`; without a vocabulary for images.
 
     Raises:
-        UserError: there is no such run, or no vocabulary for text.
+        ValueError: there is no such run, or no vocabulary for text.
     """
     if checkpoint != RANDOM and architecture:
-        raise UserError(
+        raise ValueError(
             "--architecture goes with --checkpoint=rand only: a checkpoint has its own; leave it "
             "out"
         )
@@ -214,7 +213,7 @@ def _with_vocabulary(opened, path):
     """Sets the vocabulary: that of the file `path`, or if it is empty the checkpoint's own."""
     tokens = read_vocabulary(path) if path else opened.vocabulary
     if tokens is None:
-        raise UserError(
+        raise ValueError(
             f"--checkpoint={opened.name} has no vocabulary, which a text task needs; give one with "
             "--vocabulary=FILE"
         )
@@ -222,11 +221,11 @@ def _with_vocabulary(opened, path):
         model = {**opened.model, "vocabulary_size": len(tokens)}
         return dataclasses.replace(opened, model=model, vocabulary=tokens)
     if opened.vocabulary not in (None, tokens):
-        raise UserError(
+        raise ValueError(
             f"--vocabulary={path}: is not the one that {opened.name} was trained with; leave it out"
         )
     if len(tokens) > opened.backbone.vocabulary_size:
-        raise UserError(
+        raise ValueError(
             f"--vocabulary={path}: has {len(tokens)} tokens, {opened.name} only "
             f"{opened.backbone.vocabulary_size}; give the one that it was trained with"
         )
@@ -237,7 +236,7 @@ def _architecture(name, record):
     """The `model` section of a run's record, or of a config of pre-training."""
     if record is not None:
         if "variant" not in record:
-            raise UserError(
+            raise ValueError(
                 f"--architecture={name}: holds no run of keras_vitbert.pretrain; give a run's "
                 "folder, or a config"
             )
@@ -245,9 +244,9 @@ def _architecture(name, record):
     try:
         config = load_config(name)
         check_config(config)
-    except UserError as error:
+    except ValueError as error:
         text = str(error).removeprefix(f"--config={name}: ")
-        raise UserError(f"--architecture={name}: {text}") from error
+        raise ValueError(f"--architecture={name}: {text}") from error
     return with_sizes(config).model.to_dict()
 
 

@@ -6,7 +6,7 @@ from keras import ops
 from keras_vitbert.fine_tuning.evaluation import Evaluator
 from keras_vitbert.importing.tensors import require_finite
 from keras_vitbert.inspection.probes import NEAREST, RIDGE, Features, probe
-from pipelines.command_line import UserError, say
+from pipelines.command_line import say
 from pipelines.status import doing
 
 
@@ -57,7 +57,7 @@ def probe_splits(reader, train, tests, shots, draws, seed):
         class has are left out, and reported.
 
     Raises:
-        UserError: all of them are, or a feature is not finite.
+        ValueError: all of them are, or a feature is not finite.
     """
     with doing(f"features of {train.count:,} training examples"):
         known = reader.features(train)
@@ -67,7 +67,7 @@ def probe_splits(reader, train, tests, shots, draws, seed):
             say(f"--shots={count}: left out, as no class has more than {most} training examples")
     shots = [count for count in shots if count <= most]
     if not shots:
-        raise UserError(f"--shots: no class has so many training examples; give at most {most}")
+        raise ValueError(f"--shots: no class has so many training examples; give at most {most}")
     found = {}
     for name, split in tests.items():
         with doing(f"features of {name} ({split.count:,} examples)"):

@@ -13,7 +13,6 @@ from keras_vitbert.configs.checks import batch_unit
 from keras_vitbert.configs.fine_tuning import CHOSEN, IMAGES, TEXTS, open_keys
 from keras_vitbert.configs.overrides import flatten
 from keras_vitbert.runs.record_errors import reading_images
-from pipelines.command_line import UserError
 
 SMALL = 64  # pixels; smaller images lose their subject when cropped like ImageNet's
 _BATCH = 64
@@ -62,7 +61,7 @@ def look_at(store):
         `Pictures`.
 
     Raises:
-        UserError: an image cannot be decoded.
+        ValueError: an image cannot be decoded.
     """
 
     def shape(element):
@@ -84,7 +83,7 @@ def choose(config, model, count, pictures, replicas=1, fits=lambda config: None,
         count: int, training images.
         pictures: `Pictures`.
         replicas: int; a batch is a multiple of it.
-        fits: function of the config that raises `UserError` if its batch does not fit into memory.
+        fits: function of the config that raises `ValueError` if its batch does not fit into memory.
         recorded: dict, the config of the run that is resumed, or None.
 
     Returns:
@@ -104,7 +103,7 @@ def choose(config, model, count, pictures, replicas=1, fits=lambda config: None,
             try:
                 fits(config)
                 break
-            except UserError:
+            except ValueError:
                 config.batch = max(config.batch // 2 // unit, 1) * unit
     if "steps" in left:
         least, most = _STEPS

@@ -78,7 +78,7 @@ def fine_tune(run, sweep, seeds, tell=lambda: None, dry_run=False):
         dict, the content of summary.json; empty for a dry run.
 
     Raises:
-        UserError, Diverged, Stopped: see `pipelines.command_line`.
+        ValueError, Diverged, Stopped: see `pipelines.command_line`.
     """
     config, folder, data, task = run.config, run.folder, run.data, run.task
     # Refuse bad settings first: the run's folder would record them.

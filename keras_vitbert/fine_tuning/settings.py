@@ -21,7 +21,6 @@ from keras_vitbert.configs.parts import OF_FINE_TUNING, resolve_parts
 from keras_vitbert.configs.quick import quick_fine_tuning
 from keras_vitbert.fine_tuning import tasks
 from keras_vitbert.trained.places import require_place
-from pipelines.command_line import UserError
 from pipelines.images.layer_notation import refuse_on_jax, require_for_tpu
 from pipelines.tasks.tables import SUFFIXES
 from pipelines.text.casing import CASES
@@ -76,10 +75,10 @@ def require_checkpoint(values):
         values: `absl.flags.FlagValues`.
 
     Raises:
-        UserError: it names none, or nothing is there.
+        ValueError: it names none, or nothing is there.
     """
     if not values.checkpoint:
-        raise UserError(
+        raise ValueError(
             "--checkpoint is missing; give the folder of a pre-training run, or rand for random "
             "weights"
         )
@@ -99,7 +98,7 @@ def parse(argv, define_flags, usage):
         (`FlagValues`, `Task`, `ConfigDict`, `Given`).
 
     Raises:
-        UserError: a flag or a key is wrong, or the task is unknown.
+        ValueError: a flag or a key is wrong, or the task is unknown.
         SystemExit: `--help` was asked for.
     """
     chosen = []
@@ -135,7 +134,7 @@ def quick_for(config, task, given, model, trials):
         A new, checked `ConfigDict`.
 
     Raises:
-        UserError: see `check_config`.
+        ValueError: see `check_config`.
     """
     return with_parts(quick_fine_tuning(config, given, task.kind, model, trials), task, given)
 
@@ -153,7 +152,7 @@ def with_parts(config, task, given, count=0):
         A new, checked `ConfigDict`.
 
     Raises:
-        UserError: see `check_config`.
+        ValueError: see `check_config`.
     """
     config = resolve_parts(config, given, steps_of(config, count) if count else 0)
     check_config(config, task, given)
@@ -177,11 +176,11 @@ def choose_config(values, for_help=False, task=None):
         `ConfigDict`.
 
     Raises:
-        UserError: the task is unknown, or `--config` is given.
+        ValueError: the task is unknown, or `--config` is given.
     """
     task = task or _choose_task(values, for_help)
     if values.config is not None:
-        raise UserError(
+        raise ValueError(
             f"--config={values.config}: a task has its own config; change it with "
             "--config.KEY=VALUE"
         )
@@ -213,7 +212,7 @@ def for_devices(config, on_tpu, gpus=(), shared=False, on_jax=False):
         `ConfigDict`.
 
     Raises:
-        UserError: the devices cannot do what the config asks for.
+        ValueError: the devices cannot do what the config asks for.
     """
     check_for_xla(config, on_tpu, on_jax)
     config = config.copy_and_resolve_references()
@@ -234,7 +233,7 @@ def check_for_xla(config, on_tpu, on_jax=False):
         on_tpu, on_jax: bool.
 
     Raises:
-        UserError: there are image layers that cannot be compiled, or weights are to be divided
+        ValueError: there are image layers that cannot be compiled, or weights are to be divided
             among devices and the backend is not JAX.
     """
     check_sharding(config.sharding, on_jax)
@@ -253,7 +252,7 @@ def check_config(config, task, given=None, conflicts=True):
         given, conflicts: see `keras_vitbert.configs.pretraining.check_config`.
 
     Raises:
-        UserError: names the keys and the fixes.
+        ValueError: names the keys and the fixes.
     """
     flat, defaults = flatten(config), flatten(fine_tuning.get_config(task.name, task.kind))
     check_types(flat, defaults)
@@ -356,13 +355,13 @@ def check_executions(config, counts):
         counts: sequence of int, the training examples of each kind of trial.
 
     Raises:
-        UserError: names the steps and the fix.
+        ValueError: names the steps and the fix.
     """
     executed = max(config.steps_per_execution, 1)
     uneven = [steps for steps in (steps_of(config, count) for count in counts) if steps % executed]
     if uneven:
         fit = max(uneven[0] // executed, 1) * executed
-        raise UserError(
+        raise ValueError(
             f"--config.steps_per_execution={executed}: must be a divisor of the steps, which are "
             f"{' and '.join(map(str, uneven))} by the data; leave it out, or give "
             f"--config.steps={fit}"

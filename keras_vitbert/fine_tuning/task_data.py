@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_vitbert.fine_tuning import task_images, task_texts
-from pipelines.command_line import UserError, say
+from pipelines.command_line import say
 from pipelines.images.image_record_files import ImageRecordFiles
 from pipelines.tasks import own_data
 from pipelines.tasks.labelled_images import LabelledImages
@@ -45,7 +45,7 @@ class TaskData:
             (training split, selection split).
 
         Raises:
-            UserError: see `cut`.
+            ValueError: see `cut`.
         """
         if self.selection is not None:
             return self.train, self.selection
@@ -105,19 +105,19 @@ def open_task(
         `TaskData`.
 
     Raises:
-        UserError: something is missing, damaged or in an unexpected form.
+        ValueError: something is missing, damaged or in an unexpected form.
     """
     is_new = download and task.tfds and not tf.io.gfile.isdir(data_dir)  # TFDS makes it
     places = own_data.find_splits("" if is_new else data_dir, files, anything=not task.tfds)
     if not places and not task.tfds:
-        raise UserError(
+        raise ValueError(
             own_data.nothing_found(data_dir)
             if data_dir
             else "--data_dir is missing; give the folder that holds the task's data, or a file "
             "with --train=FILE"
         )
     if places and classes is None and "train" not in places:
-        raise UserError(
+        raise ValueError(
             f"{'; '.join(map(str, places.values()))}: there are no training examples; give them "
             "with --train=PATH"
         )
@@ -138,7 +138,7 @@ def open_task(
             for split, part in rows.items()
         }
     if len(classes) < 2:
-        raise UserError(
+        raise ValueError(
             f"{places['train']}: all training examples are of one class, {classes[0]!r}; there is "
             "nothing to learn: add another class"
         )
@@ -185,11 +185,11 @@ def cut(split, part):
         (the rest, the part).
 
     Raises:
-        UserError: one of them would be empty.
+        ValueError: one of them would be empty.
     """
     size = round(split.count * part)
     if not 0 < size < split.count:
-        raise UserError(
+        raise ValueError(
             f"--config.selection_part={part}: splits {split.count} examples into "
             f"{split.count - size} and {size}; give another part, or a validation split"
         )

@@ -4,7 +4,6 @@ import os
 
 import tensorflow as tf
 
-from pipelines.command_line import UserError
 from pipelines.images.image_record_files import ImageRecordFiles
 from pipelines.images.image_views import ImageViews
 from pipelines.shards.records import RecordFiles
@@ -27,7 +26,7 @@ def open_tfds(task, config, data_dir, download):
         (list of str, the classes; dict of a split to `LabelledImages`).
 
     Raises:
-        UserError: something is missing or damaged.
+        ValueError: something is missing or damaged.
     """
     builder = tfds_data.open_builder(task.tfds, data_dir, download)
     classes = tfds_data.class_names(builder)
@@ -51,14 +50,14 @@ def open_own(places, config, classes=None, max_bad_records=0, choose=None):
         (list of str, the classes; dict of a split to `LabelledImages`).
 
     Raises:
-        UserError: something is missing or damaged, or a split has a class that the first lacks.
+        ValueError: something is missing or damaged, or a split has a class that the first lacks.
     """
     stores = {}
     for split, place in places.items():
         if place.form == own_data.RECORDS:
             known = _classes_of_records(place.paths[0])
             if classes not in (None, known):
-                raise UserError(f"{place}: has other classes than the training images; fix that")
+                raise ValueError(f"{place}: has other classes than the training images; fix that")
             records = RecordFiles.find(place.paths[0], "data_dir")
             stores[split], classes = ImageRecordFiles(records, len(known)), known
         elif place.form == own_data.FOLDERS:
@@ -86,7 +85,7 @@ def _classes_of_records(pattern):
         with tf.io.gfile.GFile(path) as file:
             return file.read().splitlines()
     except (tf.errors.OpError, ValueError) as error:
-        raise UserError(
+        raise ValueError(
             f"{path}: cannot be read; it names the classes of train-*-of-*, as "
             "pipelines.imagenet writes it"
         ) from error

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from pipelines.command_line import UserError, say
+from pipelines.command_line import say
 from pipelines.tasks import tfds_data
 from pipelines.tasks.labelled_rows import class_order, read_split
 from pipelines.tasks.labelled_texts import LabelledTexts
@@ -21,7 +21,7 @@ def read_tfds(task, data_dir, download):
         (list of str, the classes; dict of a split to `LabelledRows`).
 
     Raises:
-        UserError: something is missing or damaged.
+        ValueError: something is missing or damaged.
     """
     builder = tfds_data.open_builder(task.tfds, data_dir, download)
     rows = {
@@ -46,7 +46,7 @@ def read_own(places, config, classes=None, max_bad_records=0, asked_for=(), colu
         (list of str, the classes; dict of a split to `LabelledRows`).
 
     Raises:
-        UserError: something is missing or damaged.
+        ValueError: something is missing or damaged.
     """
     given = [name for name in config.data.sentence_columns.split(",") if name]
     known = {"sentences": (), "label": "", **(columns or {})}
@@ -64,7 +64,7 @@ def read_own(places, config, classes=None, max_bad_records=0, asked_for=(), colu
         for line in found.damaged:
             say(f"left out: {line}")
         if len(known["sentences"]) not in (0, len(found.sentence_columns)):
-            raise UserError(
+            raise ValueError(
                 f"{found.source}: has a different number of sentence columns from {owner}; name "
                 "them with --config.data.sentence_columns"
             )
@@ -91,12 +91,12 @@ def encoded(rows, classes, vocabulary, config, max_length):
         `LabelledTexts`.
 
     Raises:
-        UserError: the class of a row is not among `classes`.
+        ValueError: the class of a row is not among `classes`.
     """
     indices = {name: index for index, name in enumerate(classes)}
     for place, label in enumerate(rows.labels):
         if label not in indices:
-            raise UserError(
+            raise ValueError(
                 f"{rows.source}: the class {label!r} (of {rows.first[place][:40]!r} ...) is not "
                 f"among those of the training examples, {', '.join(classes[:10])}; remove it, or "
                 "add it to them"

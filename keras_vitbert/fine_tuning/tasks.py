@@ -4,7 +4,7 @@ import dataclasses
 import os
 
 from keras_vitbert.configs.fine_tuning import IMAGES, OLD_TASKS, TEXTS
-from pipelines.command_line import UserError, meant
+from pipelines.command_line import meant
 from pipelines.files import json_object, require_end
 from pipelines.tasks import own_data
 
@@ -68,12 +68,12 @@ def find_task(name):
         `Task`.
 
     Raises:
-        UserError: there is none.
+        ValueError: there is none.
     """
     name = OLD_TASKS.get(name, name)
     if name not in TASKS:
         given = f"--task={name}: no such task" if name else "--task is missing"
-        raise UserError(f"{given}; give one of {', '.join(TASKS)}{meant(name, TASKS)}")
+        raise ValueError(f"{given}; give one of {', '.join(TASKS)}{meant(name, TASKS)}")
     return TASKS[name]
 
 
@@ -87,13 +87,13 @@ def choose_task(values):
         `Task`.
 
     Raises:
-        UserError: there is no such task, or none follows.
+        ValueError: there is no such task, or none follows.
     """
     files = files_of(values)
     if values.task:
         task = find_task(values.task)
         if files and task.tfds:
-            raise UserError(
+            raise ValueError(
                 f"--{next(iter(files))} is for your own data; leave out --task={task.name}"
             )
         return task
@@ -101,13 +101,13 @@ def choose_task(values):
     if is_evaluation and (name := _recorded_task(values.checkpoint)):
         return find_task(name)
     if not values.data_dir and not files:
-        raise UserError(
+        raise ValueError(
             f"--task is missing; give one of {', '.join(TASKS)}, or your own data with "
             "--data_dir=DIR or --train=FILE"
         )
     places = own_data.find_splits(values.data_dir, files)
     if not places:
-        raise UserError(own_data.nothing_found(values.data_dir))
+        raise ValueError(own_data.nothing_found(values.data_dir))
     return TASKS[IMAGES if own_data.kind_of(places) == "images" else TEXTS]
 
 
@@ -136,7 +136,7 @@ def inputs_of(values, task):
         list of str, files and folders; some may be empty, or names of another kind.
 
     Raises:
-        UserError: data are missing or ambiguous.
+        ValueError: data are missing or ambiguous.
     """
     files = files_of(values)
     named = [values.checkpoint, values.architecture, values.vocabulary, *files.values()]

@@ -52,7 +52,7 @@ def image_layers_of(config, kind, seed):
         seed: int.
 
     Raises:
-        UserError: see `keras_vitbert.training.image_layers.ImageLayers`.
+        ValueError: see `keras_vitbert.training.image_layers.ImageLayers`.
     """
     if kind != "images":
         return None

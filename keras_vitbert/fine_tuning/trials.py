@@ -26,7 +26,7 @@ from keras_vitbert.runs.progress import time_shares
 from keras_vitbert.runs.record_errors import reading_images
 from keras_vitbert.runs.run_folder import RunFolder
 from keras_vitbert.training.averages import WeightAverages, averaged
-from pipelines.command_line import Diverged, UserError, say
+from pipelines.command_line import Diverged, say
 from pipelines.files import printable
 from pipelines.status import doing, times
 from pipelines.tasks.labelled_images import LabelledImages
@@ -120,7 +120,7 @@ def run_trial(run, trial, train, tests, label="", later=0.0):
         `metrics.class_measures`.
 
     Raises:
-        UserError, Diverged, Stopped: see `pipelines.command_line`. A diverged trial of a sweep
+        ValueError, Diverged, Stopped: see `pipelines.command_line`. A diverged trial of a sweep
             is a result, not an error.
     """
     workers, classes = run.workers, run.data.classes
@@ -204,7 +204,7 @@ def finished_result(folder, splits=()):
         dict, or None if the trial is not finished.
 
     Raises:
-        UserError: `result.json` is damaged, or belongs to another trial.
+        ValueError: `result.json` is damaged, or belongs to another trial.
     """
     result = folder.result()
     if result is None:
@@ -214,7 +214,7 @@ def finished_result(folder, splits=()):
     lacking = set() if result["diverged"] else set(splits) - result["splits"].keys()
     if name != own or lacking:
         what = f"lacks {', '.join(sorted(lacking))}" if lacking else f"is of {name}"
-        raise UserError(f"{folder.path}/result.json {what}; remove it to evaluate the trial again")
+        raise ValueError(f"{folder.path}/result.json {what}; remove it to evaluate the trial again")
     return result
 
 
@@ -224,7 +224,7 @@ def _seconds(folder):
     try:
         return float(text)
     except ValueError:
-        raise UserError(
+        raise ValueError(
             f"{folder.path}/seconds.txt is damaged ({text.strip()[:20]!r} is not a number); remove "
             "it"
         ) from None
@@ -280,7 +280,7 @@ def _evaluate(evaluator, tests, classes, folder, step):
         folder.write(FILE, text)
         log = folder.rows(up_to_step=step)
         if not log or int(log[-1]["step"]) != step:
-            raise UserError(
+            raise ValueError(
                 f"{folder.path}/metrics.csv is damaged (it lacks step {step}); remove "
                 f"{folder.checkpoints} to train again"
             )

@@ -16,7 +16,7 @@ from keras_vitbert.hub.preprocessors import (
 )
 from keras_vitbert.hub.text_classifier import ViTBertTextClassifier
 from keras_vitbert.hub.tokenizer import ViTBertTokenizer
-from pipelines.command_line import UserError, one_line
+from pipelines.command_line import one_line
 from pipelines.digests import check_sums
 
 _HEADS = {"image_classifier": "image", "text_classifier": "text", "masked_lm": "mlm"}
@@ -32,7 +32,7 @@ def load_preset(path):
         `ViTBertImageClassifier`, `ViTBertTextClassifier`, `ViTBertMaskedLM` or `ViTBertBackbone`.
 
     Raises:
-        UserError: it is damaged.
+        ValueError: it is damaged.
     """
     check_sums(path)
     file = os.path.join(path, "task.json")  # the preset of a backbone has none
@@ -43,7 +43,7 @@ def load_preset(path):
         return keras.saving.get_registered_object(name).from_preset(path)
     # Missing, truncated and unexpected files raise many kinds of errors.
     except Exception as error:
-        raise UserError(
+        raise ValueError(
             f"{path}: the preset cannot be loaded ({one_line(error)[:300]}); write it again"
         ) from error
 

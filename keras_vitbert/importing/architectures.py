@@ -15,7 +15,7 @@ from keras_vitbert.importing.tensors import account
 from keras_vitbert.model.backbone import ViTBertBackbone
 from keras_vitbert.model.classifier import Classifier
 from keras_vitbert.model.pretraining_network import PreTrainingNetwork
-from pipelines.command_line import UserError, say
+from pipelines.command_line import say
 from pipelines.text.wordpiece import check_tokens
 
 # The heads of each architecture, by name, and their kinds, see `keras_vitbert.model.heads`.
@@ -170,7 +170,7 @@ def checked_bert(config, tensors, label, architecture, vocabulary, kinds=None, *
         `Weights`.
 
     Raises:
-        UserError: the tensors do not match (`tensors.account`), it is a variant of BERT, or its
+        ValueError: the tensors do not match (`tensors.account`), it is a variant of BERT, or its
             vocabulary lacks BERT's special tokens.
     """
     kept = {**checked_config(config, _OF_BERT, label, tensors), "model_type": "bert"}
@@ -181,7 +181,7 @@ def checked_bert(config, tensors, label, architecture, vocabulary, kinds=None, *
     segments = kept["type_vocab_size"]
     require(segments != 1, label, "type_vocab_size", segments, "2 or more segments are needed")
     if len(vocabulary) > kept["vocab_size"]:
-        raise UserError(
+        raise ValueError(
             f"{label}: its vocabulary has {len(vocabulary)} tokens, its config "
             f"vocab_size={kept['vocab_size']}; give the vocabulary that belongs to it"
         )
@@ -227,7 +227,7 @@ def checked_vit(config, tensors, label, architecture, mean=HALF, std=HALF, **abo
         `Weights`.
 
     Raises:
-        UserError: the tensors do not match (`tensors.account`), or it is a variant of ViT.
+        ValueError: the tensors do not match (`tensors.account`), or it is a variant of ViT.
     """
     sizes = {}
     for key in ("image_size", "patch_size"):

@@ -2,8 +2,6 @@
 
 import math
 
-from pipelines.command_line import UserError
-
 # Hugging Face's names of activations to those of `keras_vitbert.model.activations`. Google's BERT
 # and ViT approximate GELU by tanh, although BERT's own config calls that `gelu` too; see `google`.
 ACTIVATIONS = {
@@ -29,7 +27,7 @@ def checked_config(config, defaults, label, tensors):
         dict with the keys of `defaults`.
 
     Raises:
-        UserError: a value is of another type, the activation is unknown, or there are more layers
+        ValueError: a value is of another type, the activation is unknown, or there are more layers
             than tensors.
     """
     kept = {key: config.get(key, default) for key, default in defaults.items()}
@@ -70,7 +68,7 @@ def require(condition, label, key, value, why="which is not supported"):
         why: str, what is wrong with it.
 
     Raises:
-        UserError: names the key, unless the condition holds.
+        ValueError: names the key, unless the condition holds.
     """
     if not condition:
-        raise UserError(f"{label}: its config has {key}={value!r}; {why}: give another model")
+        raise ValueError(f"{label}: its config has {key}={value!r}; {why}: give another model")

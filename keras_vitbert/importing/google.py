@@ -18,7 +18,7 @@ from keras_vitbert.importing.architectures import checked_bert, checked_vit
 from keras_vitbert.importing.hugging_face import read_vocabulary
 from keras_vitbert.importing.sources import read_json
 from keras_vitbert.importing.tensors import in_their_layout, renamed
-from pipelines.command_line import UserError, one_line
+from pipelines.command_line import one_line
 
 # Training state, which a checkpoint holds besides the weights.
 _OPTIMIZER = r"global_step|good_steps|loss_scale|.*/adam_[mv]|.*AdamWeightDecay.*"
@@ -58,12 +58,12 @@ def read_bert(source):
         `architectures.Weights`.
 
     Raises:
-        UserError: a part is missing or damaged.
+        ValueError: a part is missing or damaged.
     """
     folder, label = os.path.dirname(source.path), source.label
     config = read_json(os.path.join(folder, "bert_config.json"), label)
     if config is None:
-        raise UserError(f"{label}: has no bert_config.json beside it; add it")
+        raise ValueError(f"{label}: has no bert_config.json beside it; add it")
     if config.get("hidden_act") == "gelu":
         config = {**config, "hidden_act": "gelu_pytorch_tanh"}
     vocabulary = read_vocabulary(folder, label)
@@ -76,7 +76,7 @@ def read_bert(source):
                 tensors[name] = value.T if name.endswith("/kernel") else value
     # The reader raises several kinds of errors, an IndexError if a file is too short.
     except (tf.errors.OpError, RuntimeError, ValueError, IndexError) as error:
-        raise UserError(
+        raise ValueError(
             f"{label}: the checkpoint is damaged ({one_line(error)[:160]}); restore it"
         ) from error
     config = {**config, "layer_norm_eps": 1e-12}
@@ -94,7 +94,7 @@ def read_vit(source):
         `architectures.Weights`.
 
     Raises:
-        UserError: it is another model, or damaged.
+        ValueError: it is another model, or damaged.
     """
     label = source.label
     try:
@@ -108,15 +108,15 @@ def read_vit(source):
         *(tf.errors.OpError, OSError, ValueError, EOFError, RuntimeError),
         *(zipfile.BadZipFile, zlib.error, MemoryError),
     ) as error:
-        raise UserError(f"{label}: is damaged ({one_line(error)[:160]}); restore it") from error
+        raise ValueError(f"{label}: is damaged ({one_line(error)[:160]}); restore it") from error
     if "conv_root/kernel" in arrays:
-        raise UserError(f"{label}: is a hybrid of ResNet and ViT; give a ViT without convolutions")
+        raise ValueError(f"{label}: is a hybrid of ResNet and ViT; give a ViT without convolutions")
     try:
         config = _vit_config(arrays)
         hidden = config["hidden_size"]
         arrays = {name: in_their_layout(name, x, hidden) for name, x in arrays.items()}
     except (KeyError, IndexError, ValueError) as error:
-        raise UserError(
+        raise ValueError(
             f"{label}: is not a ViT of google-research/vision_transformer ({one_line(error)}); "
             "give one of its .npz files"
         ) from error

@@ -15,7 +15,7 @@ import safetensors
 from keras_vitbert.importing.architectures import BERTS, HALF, VITS, checked_bert, checked_vit
 from keras_vitbert.importing.sources import read_json, read_text
 from keras_vitbert.importing.tensors import renamed
-from pipelines.command_line import UserError, one_line, say
+from pipelines.command_line import one_line, say
 
 _SAFE_TORCH = (2, 6)  # the first version whose `weights_only` is safe
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and std that DeiT uses
@@ -69,7 +69,7 @@ def read(source):
         `architectures.Weights`.
 
     Raises:
-        UserError: it is another model, or a part is missing or damaged.
+        ValueError: it is another model, or a part is missing or damaged.
     """
     names = source.config.get("architectures")
     name = names[0] if isinstance(names, list) and names else None
@@ -79,7 +79,7 @@ def read(source):
     if name in VITS:
         return _read_vit(source, name)
     found = name or f"a {source.config.get('model_type')} of no architecture"
-    raise UserError(
+    raise ValueError(
         f"{source.label}: is {found}, which is not a BERT or ViT that can be read; give a "
         f"{', '.join([*BERTS, *VITS])}"
     )
@@ -153,7 +153,7 @@ def read_tensors(folder, label):
         dict of name to array.
 
     Raises:
-        UserError: there are none, or a file is missing or damaged.
+        ValueError: there are none, or a file is missing or damaged.
     """
 
     def is_there(name):
@@ -170,13 +170,13 @@ def read_tensors(folder, label):
         weight_map = index.get("weight_map")
         names = list(weight_map.values()) if isinstance(weight_map, dict) else []
         if not names or not all(isinstance(name, str) for name in names):
-            raise UserError(f"{label}: {usual}.index.json lists no file; restore it")
+            raise ValueError(f"{label}: {usual}.index.json lists no file; restore it")
         files = sorted(set(names))
     tensors = {}
     for file in files:
         path = os.path.join(folder, os.path.basename(file))
         if not os.path.exists(path):
-            raise UserError(f"{label}: {file} is missing; restore it")
+            raise ValueError(f"{label}: {file} is missing; restore it")
         tensors |= _WEIGHTS[usual](path, f"{label}: {file}")
     return tensors
 
@@ -186,20 +186,20 @@ def _read_safetensors(path, label):
         with safetensors.safe_open(path, framework="np") as opened:
             return {name: opened.get_tensor(name) for name in opened.keys()}
     except (safetensors.SafetensorError, OSError, TypeError, ValueError) as error:
-        raise UserError(f"{label} is damaged ({one_line(error)}); restore it") from error
+        raise ValueError(f"{label} is damaged ({one_line(error)}); restore it") from error
 
 
 def _read_torch(path, label):
     try:
         import torch
     except ImportError as error:
-        raise UserError(
+        raise ValueError(
             f"{label} is a file of torch, which is not installed; pip install torch, or write "
             "model.safetensors with transformers' save_pretrained"
         ) from error
     version = tuple(map(int, re.findall(r"\d+", torch.__version__)[:2]))
     if version < _SAFE_TORCH:
-        raise UserError(
+        raise ValueError(
             f"{label}: torch {torch.__version__} may run code from the file (CVE-2025-32434); "
             "upgrade torch, or give a model.safetensors"
         )
@@ -212,7 +212,7 @@ def _read_torch(path, label):
             for name, value in content.items()
         }
     except Exception as error:  # torch raises many kinds, including the unpickler's
-        raise UserError(
+        raise ValueError(
             f"{label} is damaged, or holds more than tensors ({one_line(error)[:160]}); restore "
             "it, or give a model.safetensors"
         ) from error
@@ -232,31 +232,31 @@ def read_vocabulary(folder, label):
         list of str.
 
     Raises:
-        UserError: there is neither file, or it is damaged.
+        ValueError: there is neither file, or it is damaged.
     """
     text = read_text(os.path.join(folder, "vocab.txt"), label)
     if text is not None:
         return [line.rstrip("\r") for line in text.removesuffix("\n").split("\n")]
     content = read_json(os.path.join(folder, "tokenizer.json"), label)
     if content is None:
-        raise UserError(
+        raise ValueError(
             f"{label}: has no vocab.txt and no tokenizer.json; add one of them, which holds its "
             "vocabulary"
         )
     model = content.get("model")
     if not isinstance(model, dict) or not isinstance(model.get("vocab"), dict):
-        raise UserError(f"{label}: tokenizer.json holds no WordPiece vocabulary; add vocab.txt")
+        raise ValueError(f"{label}: tokenizer.json holds no WordPiece vocabulary; add vocab.txt")
     ids = dict(model["vocab"])
     try:
         for token in content.get("added_tokens") or []:
             ids.setdefault(token["content"], token["id"])
         is_whole = sorted(ids.values()) == list(range(len(ids)))
     except (TypeError, KeyError) as error:
-        raise UserError(
+        raise ValueError(
             f"{label}: tokenizer.json has malformed tokens ({one_line(error)}); add vocab.txt"
         ) from error
     if not is_whole:
-        raise UserError(f"{label}: tokenizer.json leaves out some ids; add vocab.txt")
+        raise ValueError(f"{label}: tokenizer.json leaves out some ids; add vocab.txt")
     return sorted(ids, key=ids.get)
 
 
@@ -283,7 +283,7 @@ def _mean_and_std(content, model_type, label):
     except (TypeError, ValueError, ZeroDivisionError):
         mean = std = ()
     if len(mean) != 3 or len(std) != 3 or not all(std) or not np.isfinite([mean, std]).all():
-        raise UserError(
+        raise ValueError(
             f"{label}: preprocessor_config.json has image_mean={content.get('image_mean')}, "
             f"image_std={content.get('image_std')} and rescale_factor={factor}; image_mean "
             "needs three numbers, image_std three non-zero ones, rescale_factor a non-zero one"

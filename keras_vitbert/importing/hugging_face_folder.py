@@ -15,7 +15,6 @@ import safetensors.numpy
 from keras_vitbert.importing import layout
 from keras_vitbert.importing.architectures import BERTS, VITS
 from keras_vitbert.model.masked_lm_heads import BertMaskedLMHead
-from pipelines.command_line import UserError
 from pipelines.text.wordpiece import CLS, MASK, PAD, SEP, UNKNOWN
 
 _ACTIVATIONS = {"gelu_tanh": "gelu_pytorch_tanh"}  # the others have the same names
@@ -34,7 +33,7 @@ class HuggingFaceModel:
         left_out: list of str, what it cannot hold, in words.
 
     Raises:
-        UserError: transformers have no such architecture.
+        ValueError: transformers have no such architecture.
     """
 
     def __init__(self, trained):
@@ -43,17 +42,17 @@ class HuggingFaceModel:
         self.left_out = []
         self._is_bert = backbone.norm == "post"
         if self._is_bert and backbone.embedding_scale != 1:
-            raise UserError(
+            raise ValueError(
                 f"{trained.path}: multiplies its embeddings by {backbone.embedding_scale:g}, which "
                 "no BERT of transformers does; write a preset of keras-hub"
             )
         if self._is_bert and backbone.vocabulary_size is None:
-            raise UserError(
+            raise ValueError(
                 f"{trained.path}: normalises last and takes images only, which no ViT of "
                 "transformers does; give one of norm=pre"
             )
         if not self._is_bert and backbone.image_size is None:
-            raise UserError(
+            raise ValueError(
                 f"{trained.path}: normalises first and takes text only, which no BERT of "
                 "transformers does; give one of norm=post, or write a preset of keras-hub"
             )

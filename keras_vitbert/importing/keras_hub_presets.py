@@ -9,7 +9,7 @@ import numpy as np
 from keras_vitbert.importing.architectures import checked_bert, checked_vit
 from keras_vitbert.importing.sources import read_json
 from keras_vitbert.importing.tensors import in_their_layout, renamed
-from pipelines.command_line import UserError, one_line
+from pipelines.command_line import one_line
 
 _BLOCK = (
     (r"/query/", ".query/"),
@@ -72,7 +72,7 @@ def read(source):
         `architectures.Weights`.
 
     Raises:
-        UserError: it holds another model, or is damaged.
+        ValueError: it holds another model, or is damaged.
     """
     label = source.label
     task = read_json(os.path.join(source.path, "task.json"), label)
@@ -82,10 +82,10 @@ def read(source):
         if held is cls:
             model = _loaded(source, cls)
             if task and not os.path.exists(os.path.join(source.path, "task.weights.h5")):
-                raise UserError(f"{label}: task.weights.h5 is missing; restore it")
+                raise ValueError(f"{label}: task.weights.h5 is missing; restore it")
             return reader(source, model, getattr(model, "backbone", model))
     known = ", ".join(cls.__name__ for cls in _READERS)
-    raise UserError(
+    raise ValueError(
         f"{label}: is the preset of a {config.get('class_name')}, which is not a BERT or ViT; give "
         f"a {known}"
     )
@@ -105,7 +105,7 @@ def _read_bert(source, model, backbone):
     if tokenizer is None and os.path.exists(os.path.join(source.path, "tokenizer.json")):
         tokenizer = _loaded(source, keras_hub.tokenizers.BertTokenizer)
     if not hasattr(tokenizer, "get_vocabulary"):
-        raise UserError(
+        raise ValueError(
             f"{source.label}: has no tokenizer with a vocabulary; save the preset with its "
             "preprocessor"
         )
@@ -140,7 +140,7 @@ def _read_vit(source, model, backbone):
     if getattr(model, "pooling", "token") != "token":
         missing.append(f"pooling={model.pooling}")
     if missing or image[0] != image[1] or patch[0] != patch[1] or image[2] != 3:
-        raise UserError(
+        raise ValueError(
             f"{source.label}: takes images of {image} in patches of {patch}, with "
             f"{', '.join(missing) or 'all its parts'}; give a ViT of square RGB images and patches "
             "with class token and biases"
@@ -207,7 +207,7 @@ def _loaded(source, cls):
         return cls.from_preset(source.path)
     # Keras raises many kinds of errors for missing, damaged or unexpected files.
     except Exception as error:
-        raise UserError(
+        raise ValueError(
             f"{source.label}: cannot be loaded as {cls.__name__} of keras-hub "
             f"({type(error).__name__}: {one_line(error)[:200]}); give another preset"
         ) from error

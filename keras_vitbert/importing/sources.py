@@ -6,7 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from pipelines.command_line import UserError, one_line
+from pipelines.command_line import one_line
 from pipelines.files import json_object, require_end
 
 RUN = "a run of keras_vitbert.pretrain"
@@ -57,7 +57,7 @@ def read_text(path, label):
         str, or None if there is no such file.
 
     Raises:
-        UserError: it cannot be read.
+        ValueError: it cannot be read.
     """
     try:
         if not tf.io.gfile.exists(path):
@@ -66,7 +66,7 @@ def read_text(path, label):
         with tf.io.gfile.GFile(path) as file:
             return file.read()
     except (OSError, tf.errors.OpError, UnicodeDecodeError) as error:
-        raise UserError(
+        raise ValueError(
             f"{label}: {os.path.basename(path)} cannot be read ({one_line(error)}); restore it"
         ) from error
 
@@ -82,7 +82,7 @@ def read_json(path, label):
         dict, or None if there is no such file.
 
     Raises:
-        UserError: it cannot be read, or holds no JSON object.
+        ValueError: it cannot be read, or holds no JSON object.
     """
     text = read_text(path, label)
     if text is None:
@@ -90,6 +90,6 @@ def read_json(path, label):
     try:
         return json_object(text)
     except ValueError as error:
-        raise UserError(
+        raise ValueError(
             f"{label}: {os.path.basename(path)} is damaged ({one_line(error)}); restore it"
         ) from error

@@ -7,8 +7,6 @@ import re
 
 import numpy as np
 
-from pipelines.command_line import UserError
-
 _SHOWN = 4  # names in a message
 
 
@@ -64,7 +62,7 @@ def account(tensors, wanted, ignored, label, what):
         dict of name to float32 array, in the order of `wanted`.
 
     Raises:
-        UserError: names what is missing, left over, of another shape, an integer, or not finite.
+        ValueError: names what is missing, left over, of another shape, an integer, or not finite.
     """
     missing = [name for name in wanted if name not in tensors]
     others = [n for n in sorted(tensors) if n not in wanted and not re.fullmatch(ignored, n)]
@@ -81,13 +79,13 @@ def account(tensors, wanted, ignored, label, what):
     if shapes:
         faults.append(f"it has {_listed(shapes, 'tensor')}")
     if faults:
-        raise UserError(
+        raise ValueError(
             f"{label}: is not the {what} of its config: {'; '.join(faults)}; restore the files as "
             "they were written"
         )
     integers = [name for name in wanted if tensors[name].dtype.kind in "iub"]
     if integers:
-        raise UserError(
+        raise ValueError(
             f"{label}: has {_listed(integers, 'tensor')} of integers, perhaps quantised; give the "
             "model in floats"
         )
@@ -104,11 +102,11 @@ def require_finite(tensors, label):
         label: str, where they come from.
 
     Raises:
-        UserError: names the tensors.
+        ValueError: names the tensors.
     """
     damaged = [name for name, value in tensors.items() if not np.isfinite(value).all()]
     if damaged:
-        raise UserError(
+        raise ValueError(
             f"{label}: {_listed(damaged, 'tensor')} with values that are not finite; give another"
         )
 

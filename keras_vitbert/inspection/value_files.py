@@ -7,7 +7,7 @@ import re
 import numpy as np
 import tensorflow as tf
 
-from pipelines.command_line import UserError, one_line
+from pipelines.command_line import one_line
 
 FOLDER = "inspection"
 
@@ -58,7 +58,7 @@ def read_values(path, kind, read=lambda arrays: arrays, steps=None):
         there are no files.
 
     Raises:
-        UserError: a file is damaged.
+        ValueError: a file is damaged.
     """
     values = {}
     for step in stored_steps(path, kind) if steps is None else steps:
@@ -71,5 +71,5 @@ def read_values(path, kind, read=lambda arrays: arrays, steps=None):
             values[step] = read(arrays)
         except Exception as error:  # damaged zip files and arrays fail in many ways
             reason = one_line(error)[:160]
-            raise UserError(f"{name} is damaged ({reason}); remove it") from error
+            raise ValueError(f"{name} is damaged ({reason}); remove it") from error
     return values

@@ -5,8 +5,6 @@ from typing import Any
 
 from keras import ops
 
-from pipelines.command_line import UserError
-
 _OF_ENCODER = ("norm", "activation", "layer_norm_epsilon", "embedding_scale")
 _OF_EMBEDDINGS = {
     "image_embedding": ("patch_bias", "prefix_tokens", "image_mean", "image_std"),
@@ -30,11 +28,11 @@ def transfer(source, target):
         `interpolated` or `fresh`.
 
     Raises:
-        UserError: the architectures, or the shapes of a part, differ.
+        ValueError: the architectures, or the shapes of a part, differ.
     """
     _require_same(source, target)
     if len(source.blocks) != len(target.blocks):
-        raise UserError(
+        raise ValueError(
             f"the checkpoint has {len(source.blocks)} blocks, the model {len(target.blocks)}; give "
             "a checkpoint of the model's architecture"
         )
@@ -84,7 +82,7 @@ def _require_same(source, target):
     wanted = {name: value for name, value in theirs.items() if value != ours[name]}
     if wanted:
         flags = " ".join(f"--config.model.{name}={_flag(value)}" for name, value in wanted.items())
-        raise UserError(f"the checkpoint has a different architecture from the model; give {flags}")
+        raise ValueError(f"the checkpoint differs from the model in its architecture; give {flags}")
 
 
 def _flag(value):
@@ -120,7 +118,7 @@ def interpolate_positions(positions: Any, grid: int, prefix: int = 1) -> Any:
 
 def _copy_image_embedding(source, target):
     if source.patch_size != target.patch_size:
-        raise UserError(
+        raise ValueError(
             f"the checkpoint has patches of {source.patch_size} pixels, not {target.patch_size}; "
             "give an architecture with its patch size, or another checkpoint"
         )
@@ -137,7 +135,7 @@ def _copy_image_embedding(source, target):
 def _copy_text_embedding(source, target):
     longest, length = source.max_sequence_length, target.max_sequence_length
     if length > longest:
-        raise UserError(
+        raise ValueError(
             f"the checkpoint has positions for {longest} tokens, not {length}; set at most "
             f"{longest}, or give another checkpoint"
         )
@@ -153,7 +151,7 @@ def _copy(source, target, fitted=lambda positions: positions):
         if theirs.name == "position_embedding":
             value = fitted(value)
         if tuple(value.shape) != tuple(ours.shape):
-            raise UserError(
+            raise ValueError(
                 f"{ours.path} has shape {tuple(ours.shape)}, but {tuple(value.shape)} in the "
                 f"checkpoint; give a checkpoint of the model's architecture"
             )

@@ -14,7 +14,6 @@ from keras_vitbert.inspection.heat_maps import (
     draw_heat_maps,
 )
 from keras_vitbert.inspection.sheet import COLUMN, FAINT, TEXT_SIZE, Sheet, shades, spread
-from pipelines.command_line import UserError
 
 _CURVE = 0.95  # inches, the height of the curves
 _MOST_NAMED = 8  # most lines that a legend names; more of them get a colour scale
@@ -36,7 +35,7 @@ def chosen_blocks(text, count):
         list of int, ascending.
 
     Raises:
-        UserError: there is no such block.
+        ValueError: there is no such block.
     """
     if not text:
         return sorted({0, count // 2, count - 1})
@@ -44,7 +43,7 @@ def chosen_blocks(text, count):
         return list(range(count))
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isascii() and part.isdigit() and int(part) < count for part in parts):
-        raise UserError(
+        raise ValueError(
             f"--blocks={text}: must be numbers from 0 to {count - 1} such as 0,{count - 1}, or all"
         )
     return sorted({int(part) for part in parts})

@@ -17,7 +17,7 @@ from keras_vitbert.paper_figures.finished_runs import Lacking
 from keras_vitbert.paper_figures.qualitative_values import image_examples, text_examples
 from keras_vitbert.paper_figures.sparsity_figure import Sparsities
 from keras_vitbert.runs.origin import made_of
-from pipelines.command_line import UserError, say
+from pipelines.command_line import say
 from pipelines.files import make_folder, write_atomically
 
 
@@ -37,7 +37,7 @@ def draw_figures(runs, output, figures, formats, blocks="", examples=6):
         list of str, the files.
 
     Raises:
-        UserError: the folder cannot be written to, something is damaged, or there is nothing to
+        ValueError: the folder cannot be written to, something is damaged, or there is nothing to
             draw.
     """
     tuned = {name: run for name, run in runs.items() if isinstance(run, FineTunedRun)}
@@ -72,7 +72,7 @@ def draw_figures(runs, output, figures, formats, blocks="", examples=6):
             file_name = f"figure{number}-{name}" if len(trained) > 1 else f"figure{number}"
             jobs.append((number, [name], file_name, functools.partial(draw_one[number], run, name)))
     if not jobs:
-        raise UserError(f"nothing can be drawn: {'; '.join(left_out)}")
+        raise ValueError(f"nothing can be drawn: {'; '.join(left_out)}")
     make_folder(output, "output")
     drawn, lacking = {}, []
     with style():
@@ -88,7 +88,7 @@ def draw_figures(runs, output, figures, formats, blocks="", examples=6):
                 path = os.path.join(output, f"{file_name}.{file_format}")
                 drawn[path] = sheet.encoded(file_format, json.dumps(about))
     if not drawn:
-        raise UserError(f"nothing can be drawn: {'; '.join([*left_out, *lacking])}")
+        raise ValueError(f"nothing can be drawn: {'; '.join([*left_out, *lacking])}")
     for line in left_out:
         say(line)
     for path, content in drawn.items():  # all of them or, if something is damaged, none

@@ -7,7 +7,7 @@ import os
 import tensorflow as tf
 
 from keras_vitbert.fine_tuning.task_data import HELD_OUT
-from pipelines.command_line import UserError, one_line
+from pipelines.command_line import one_line
 from pipelines.files import printable
 from pipelines.images.image_lists import read_bytes
 from pipelines.images.image_record_files import ImageRecordFiles
@@ -37,26 +37,26 @@ class FineTunedImages:
             row: dict of str; `path`, `record` or `row` says which image.
 
         Raises:
-            UserError: it cannot be found or read.
+            ValueError: it cannot be found or read.
         """
         if not self._folder and ("path" in row or not self._task.tfds):
-            raise UserError(
+            raise ValueError(
                 "give the folder of its images with --images, as in finetune's --data_dir"
             )
         if self._folder and not tf.io.gfile.isdir(self._folder):
-            raise UserError(f"--images={self._folder}: no such folder; fix the path")
+            raise ValueError(f"--images={self._folder}: no such folder; fix the path")
         if "path" in row:
             path = os.path.join(self._files, row["path"])
             try:
                 return read_bytes(path)
             except OSError as error:
-                raise UserError(
+                raise ValueError(
                     f"{path}: cannot be read ({one_line(error)}); fix --images"
                 ) from error
         store, numbers = self._stored
         name = row.get("record") or row.get("row")
         if name not in numbers:
-            raise UserError(
+            raise ValueError(
                 f"--images={self._folder}: has no single image {name} in {self._split!r}; give "
                 "finetune's --data_dir"
             )
@@ -91,7 +91,7 @@ class FineTunedImages:
         elif place is not None and place.form != own_data.FOLDERS:
             store = read_images(place.tables(), *self._columns)[0]
         else:
-            raise UserError(
+            raise ValueError(
                 f"--images={self._folder}: has no {self._split!r} in records or tables; give "
                 "finetune's --data_dir"
             )

@@ -10,7 +10,6 @@ from keras_vitbert.inspection.sheet import spread
 from keras_vitbert.paper_figures.fine_tuned_images import FineTunedImages
 from keras_vitbert.paper_figures.qualitative_values import TOP, Answer, ImageExample, TextExample
 from keras_vitbert.runs.run_folder import RunFolder
-from pipelines.command_line import UserError
 from pipelines.images.image_decoding import central_crop
 from pipelines.text_tables import csv_reader
 
@@ -34,7 +33,7 @@ class FineTunedRun:
         rows: list of dict of str, its predictions for the split that it reports.
 
     Raises:
-        UserError: it is not finished, or has left no predictions.
+        ValueError: it is not finished, or has left no predictions.
     """
 
     def __init__(self, path, images=""):
@@ -42,7 +41,7 @@ class FineTunedRun:
         folder = RunFolder(path, writes=False)
         self.record, self.summary = folder.record(), folder.summary()
         if self.summary is None:
-            raise UserError(
+            raise ValueError(
                 f"--run={path}: is a run of keras_vitbert.finetune that is not finished; run its "
                 "command again"
             )
@@ -69,7 +68,7 @@ class FineTunedRun:
             if row.get("split") == self.summary["split"]
         ]
         if not rows:
-            raise UserError(
+            raise ValueError(
                 f"{folder.path}/{FILE}: has no predictions of {self.summary['split']}; run the "
                 "fine-tuning again"
             )
@@ -93,12 +92,12 @@ class FineTunedRun:
         """The middle square of an example's image: uint8 `(_PIXELS, _PIXELS, 3)`.
 
         Raises:
-            UserError: it cannot be found or read.
+            ValueError: it cannot be found or read.
         """
         try:
             return central_crop(self._images.read(row), _PIXELS, 1.0).numpy()
-        except UserError as error:
-            raise UserError(f"{self.path}: {error}") from error
+        except ValueError as error:
+            raise ValueError(f"{self.path}: {error}") from error
 
     @functools.cached_property
     def _images(self):
@@ -119,14 +118,14 @@ def examples_of(runs, wanted):
         list of `ImageExample` or of `TextExample`.
 
     Raises:
-        UserError: runs have predictions for other examples.
+        ValueError: runs have predictions for other examples.
     """
     first = next(iter(runs.values()))
     numbers = spread(range(len(first.rows)), wanted)
     for name, run in runs.items():
         same = len(run.rows) == len(first.rows)
         if not same or any(_key(run.rows[n]) != _key(first.rows[n]) for n in numbers):
-            raise UserError(f"{name}: its predictions are not of the examples of the other runs")
+            raise ValueError(f"{name}: its predictions are not of the examples of the other runs")
     found = []
     for number in numbers:
         row = first.rows[number]

@@ -20,12 +20,11 @@ from keras_vitbert.runs import checkpoints
 from keras_vitbert.runs.record_errors import reading
 from keras_vitbert.runs.run_folder import RunFolder
 from keras_vitbert.trained.loading import load
-from pipelines.command_line import UserError
 
 _EXAMPLES, _BATCH = 64, 16  # of activations that are measured here
 
 
-class Lacking(UserError):
+class Lacking(ValueError):
     """A run lacks what a figure shows; other runs may have it."""
 
 
@@ -38,7 +37,7 @@ class FinishedRun:
         cache_dir: str, see `keras_vitbert.pretraining.data.open_data`.
 
     Raises:
-        UserError: there is no run.
+        ValueError: there is no run.
     """
 
     def __init__(self, path, images="", texts="", cache_dir=""):
@@ -46,7 +45,7 @@ class FinishedRun:
         self.folder = RunFolder(path, writes=False)
         self.record = self.folder.record()
         if self.record is None or self.record.get("variant") not in VARIANTS:
-            raise UserError(
+            raise ValueError(
                 f"--run={path}: holds no run of keras_vitbert.pretrain or finetune; give the "
                 "folder of one"
             )
@@ -89,7 +88,7 @@ class FinishedRun:
             return open_data(
                 config, self._cache_dir, images=self.variant.images, text=self.variant.text
             )
-        except UserError as error:
+        except ValueError as error:
             raise Lacking(
                 f"its validation data cannot be opened ({error}); name them with --images and "
                 "--texts"
@@ -177,7 +176,7 @@ class FinishedRun:
         for update in found:
             blocks = [name for name in update.blocks if name.startswith("block_")]
             if blocks != wanted or update.blocks != found[0].blocks:
-                raise UserError(
+                raise ValueError(
                     f"{self.path}: the masks of step {update.step} in inspection are of another "
                     "model; remove that file"
                 )
@@ -200,7 +199,7 @@ class FinishedRun:
                 and value
             }
             if not all(0 <= value <= 1 for value in blocks.values()):
-                raise UserError(
+                raise ValueError(
                     f"{self.path}/metrics.csv is damaged (a mask_sparsity at step {row['step']} is "
                     "not in [0, 1]); remove the line"
                 )
@@ -225,7 +224,7 @@ def open_runs(paths, **options):
         dict of name to `FinishedRun` or `FineTunedRun`.
 
     Raises:
-        UserError: a folder holds no run, or is given twice.
+        ValueError: a folder holds no run, or is given twice.
     """
     parts = []
     for path in paths:
@@ -233,7 +232,7 @@ def open_runs(paths, **options):
         parts.append([part for part in whole.split("/") if part])
     for number, path in enumerate(paths):
         if parts[number] in parts[:number]:
-            raise UserError(f"--run={path}: is given twice; leave one out")
+            raise ValueError(f"--run={path}: is given twice; leave one out")
     names = []
     for own in parts:
         ends = (own[-depth:] for depth in range(1, len(own)))
@@ -266,4 +265,4 @@ def _masks_of(path, shared):
             for v in shared
         }
     except (tf.errors.OpError, ValueError) as error:
-        raise UserError(f"{path} holds no masks of this model ({error}); it is damaged") from error
+        raise ValueError(f"{path} holds no masks of this model ({error}); it is damaged") from error

@@ -8,7 +8,7 @@ import tensorflow as tf
 from keras_vitbert.configs import sample as sample_config
 from keras_vitbert.configs.pretraining import PAPER_SIZES
 from pipelines import sample
-from pipelines.command_line import UserError, one_line, say
+from pipelines.command_line import one_line, say
 from pipelines.image_stream import ImageStream
 from pipelines.images.image_views import ImageViews
 from pipelines.joint_stream import JointStream
@@ -85,7 +85,7 @@ def open_data(
         `Data`.
 
     Raises:
-        UserError: something is missing, is damaged or does not fit the model.
+        ValueError: something is missing, is damaged or does not fit the model.
     """
     data, model = config.data, config.model
     if data.source == "sample":
@@ -117,7 +117,7 @@ def open_data(
             for split in ("train", "validation")
         )
         if train.records.count < config[batch]:
-            raise UserError(
+            raise ValueError(
                 f"{train.records.pattern} holds {train.records.count} records, fewer than one step "
                 f"takes; set --config.{batch} to at most that"
             )
@@ -144,11 +144,11 @@ def open_data(
         )
     if text:
         if not data.vocabulary:
-            raise UserError("--config.data.vocabulary is empty; give a vocabulary file")
+            raise ValueError("--config.data.vocabulary is empty; give a vocabulary file")
         vocabulary = parts["vocabulary"] = read_vocabulary(data.vocabulary)
         size = sizes["vocabulary_size"] = model.vocabulary_size or len(vocabulary)
         if len(vocabulary) > size:
-            raise UserError(
+            raise ValueError(
                 f"{data.vocabulary} has {len(vocabulary)} entries, the model has {size}; leave "
                 "--config.model.vocabulary_size out"
             )
@@ -224,7 +224,7 @@ def _classes(data, count):
             )
         return None, count
     if count not in (0, len(names)):
-        raise UserError(
+        raise ValueError(
             f"--config.model.num_classes={count}: {path} has {len(names)} classes; leave it out, "
             "or fix the file"
         )
@@ -238,4 +238,4 @@ def _read_classes(path):
         with tf.io.gfile.GFile(path) as file:
             return file.read().splitlines()
     except (tf.errors.OpError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read ({one_line(error)}); fix or remove it") from error
+        raise ValueError(f"{path}: cannot be read ({one_line(error)}); fix or remove it") from error

@@ -4,7 +4,7 @@ from keras_vitbert.importing.class_names import first_difference
 from keras_vitbert.model.pretraining_network import PreTrainingNetwork, build_network
 from keras_vitbert.model.transfer import transfer, transfer_heads
 from keras_vitbert.trained.loading import load
-from pipelines.command_line import UserError, say
+from pipelines.command_line import say
 
 
 def open_initial(path, config, variant, data):
@@ -20,20 +20,20 @@ def open_initial(path, config, variant, data):
         `TrainedModel`, which `start_from` copies into the network of the run.
 
     Raises:
-        UserError: there is no checkpoint, or it has another architecture or vocabulary.
+        ValueError: there is no checkpoint, or it has another architecture or vocabulary.
     """
     try:
         trained = load(path)
         if variant.text and trained.vocabulary not in (None, data.vocabulary):
-            raise UserError(
+            raise ValueError(
                 f"{path}: has another vocabulary; give it as --config.data.vocabulary, with texts "
                 "tokenized by it"
             )
         network = build_network(config.model, images=variant.images, text=variant.text)
         done = start_from(trained, network, data.classes)
-    except UserError as error:
+    except ValueError as error:
         text = str(error)
-        raise UserError(
+        raise ValueError(
             f"--initial_weights={text if text.startswith(path) else f'{path}: {text}'}"
         ) from error
     say(f"starts from {path}: {', '.join(f'{part} {how}' for part, how in done.items())}")

@@ -35,7 +35,7 @@ from keras_vitbert.runs.run_settings import RunSettings, check_inputs
 from keras_vitbert.training.averages import WeightAverages
 from keras_vitbert.training.distillation import Teachers
 from keras_vitbert.training.example_dropout import drops, generator_of
-from pipelines.command_line import UserError, say
+from pipelines.command_line import say
 from pipelines.shards.damage import left_out
 from pipelines.status import doing, times
 
@@ -101,7 +101,7 @@ def pretrain(run, tell=lambda: None, dry_run=False):
         dict, the content of `summary.json`; empty for a dry run.
 
     Raises:
-        UserError, Diverged, Stopped: see `pipelines.command_line`.
+        ValueError, Diverged, Stopped: see `pipelines.command_line`.
     """
     config, variant, folder, data = run.config, run.variant, run.folder, run.data
     began = time.time()
@@ -150,7 +150,7 @@ def pretrain(run, tell=lambda: None, dry_run=False):
     if summary is not None:
         changes = settings.compare(folder)
         if changes and not run.teaches:  # a student that goes on may keep a finished teacher
-            raise UserError(
+            raise ValueError(
                 f"{folder.path} holds a finished run, which accepts no other "
                 f"{', '.join(map(identity.name_of, changes))}; give what it was made with, or "
                 "another --output_dir"
@@ -341,7 +341,7 @@ def _last_validation(folder, rows, step):
     row = rows[-1] if rows else {"step": 0}
     values = {name: value for name, value in row.items() if name.startswith("val_") and value}
     if int(row["step"]) != step or not values:
-        raise UserError(
+        raise ValueError(
             f"{folder.path}/metrics.csv is damaged (it lacks the validation at step {step}); write "
             f"the name of an older checkpoint into {folder.checkpoints}/LAST, or begin again"
         )

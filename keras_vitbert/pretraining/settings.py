@@ -8,7 +8,6 @@ from keras_vitbert.configs.parts import OF_PRETRAINING, resolve_parts
 from keras_vitbert.configs.pretraining import check_config, load_config
 from keras_vitbert.configs.quick import quick_pretraining
 from keras_vitbert.configs.variants import find_variant
-from pipelines.command_line import UserError
 
 CONFIG_HELP = (
     "sample, small, paper or FILE.py, optionally with :SIZE (sample, tiny, small, base, large); "
@@ -30,7 +29,7 @@ def parse(argv, define_flags, usage, needs_data=False):
         (`FlagValues`, `ConfigDict`).
 
     Raises:
-        UserError: a flag, a config or a key is wrong.
+        ValueError: a flag, a config or a key is wrong.
         SystemExit: `--help` was given.
     """
     values, config, given = parse_with_config(
@@ -86,16 +85,16 @@ def profiled_steps(text, steps):
         (first, last), ints, counted from 1; None without the flag.
 
     Raises:
-        UserError: they are not two steps of the run in order.
+        ValueError: they are not two steps of the run in order.
     """
     if not text:
         return None
     parts = [part.strip() for part in text.split(",")]
     if len(parts) != 2 or not all(part.isascii() and part.isdigit() for part in parts):
-        raise UserError(f"--profile={text}: must be START,STOP, two steps, such as 11,20")
+        raise ValueError(f"--profile={text}: must be START,STOP, two steps, such as 11,20")
     first, last = map(int, parts)
     if not 1 <= first <= last <= steps:
-        raise UserError(
+        raise ValueError(
             f"--profile={text}: must be START,STOP with 1 <= START <= STOP <= {steps}, the run's "
             "steps"
         )

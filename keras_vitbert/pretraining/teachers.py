@@ -8,7 +8,7 @@ from keras_vitbert.model.pretraining_network import PreTrainingNetwork
 from keras_vitbert.trained.finding import find
 from keras_vitbert.trained.loading import open_source
 from keras_vitbert.training.distillation import Teacher
-from pipelines.command_line import UserError, say
+from pipelines.command_line import say
 
 
 def load_teacher(kind, path, config, data):
@@ -24,7 +24,7 @@ def load_teacher(kind, path, config, data):
         `PreTrainingNetwork` of a run, else `Teacher`.
 
     Raises:
-        UserError: there is no such teacher, it is damaged, or its inputs or outputs differ from
+        ValueError: there is no such teacher, it is damaged, or its inputs or outputs differ from
             the student's.
     """
     try:
@@ -32,8 +32,8 @@ def load_teacher(kind, path, config, data):
         if kind == "image":
             return _image_teacher(source, path, config, data)
         return _text_teacher(source, path, config, data)
-    except UserError as error:
-        raise UserError(f"--{kind}_teacher={error}") from error
+    except ValueError as error:
+        raise ValueError(f"--{kind}_teacher={error}") from error
 
 
 def _opened(kind, source, path, config):
@@ -42,13 +42,13 @@ def _opened(kind, source, path, config):
     if source.kind != RUN:
         if {"image": "image", "text": "mlm"}[kind] not in trained.heads:
             lacking = {"image": "no image classifier", "text": "no masked-LM head"}[kind]
-            raise UserError(f"{path}: is {source.kind} and has {lacking}; {WANTED}")
+            raise ValueError(f"{path}: is {source.kind} and has {lacking}; {WANTED}")
         return trained
     backbone = trained.backbone
     if not trained.summary:
-        raise UserError(f"{path}: holds a run that is not finished; run its command again")
+        raise ValueError(f"{path}: holds a run that is not finished; run its command again")
     if (backbone.image_size if kind == "image" else backbone.vocabulary_size) is None:
-        raise UserError(
+        raise ValueError(
             f"{path}: is a run of --variant={trained.record['variant']}, which has no {kind}s"
         )
     return trained
@@ -72,13 +72,13 @@ def _image_teacher(source, path, config, data):
     trained = _opened("image", source, path, config)
     size = trained.backbone.image_size
     if is_run and size != student.image_size:  # other teachers resize their images
-        raise UserError(
+        raise ValueError(
             f"{path}: takes images of {size} pixels, the student of {student.image_size}; set "
             "--config.model.image_size or give another teacher"
         )
     network = trained.network if is_run else _network_of(trained)
     if network.num_classes != student.num_classes:
-        raise UserError(
+        raise ValueError(
             f"{path}: has {network.num_classes} classes, the student {student.num_classes}; give "
             "another teacher"
         )
@@ -98,7 +98,7 @@ def _check_classes(theirs, path, data, quiet):
         return
     index = first_difference(ours, theirs)
     if index is not None:
-        raise UserError(
+        raise ValueError(
             f"{path}: has other classes or another order: class {index} is {theirs[index]!r}, the "
             f"student's {ours[index]!r}; give another teacher, or fix classes.txt beside the "
             "training images"
@@ -113,19 +113,19 @@ def _text_teacher(source, path, config, data):
     ):
         if our != their:
             ours_is, theirs_is = ("none" if x is None else repr(x) for x in (our, their))
-            raise UserError(
+            raise ValueError(
                 f"{path}: has another vocabulary: token {index} is {theirs_is}, the student's "
                 f"{ours_is}; give the teacher's as --config.data.vocabulary, with texts tokenized "
                 "by it, or another teacher"
             )
     size, longest = trained.backbone.vocabulary_size, trained.backbone.max_sequence_length
     if size < wanted or (is_run and size > wanted):  # other teachers cut off surplus logits
-        raise UserError(
+        raise ValueError(
             f"{path}: has {size} tokens, the student {wanted}; set "
             f"--config.model.vocabulary_size={size}"
         )
     if longest < data.texts.length:
-        raise UserError(
+        raise ValueError(
             f"{path}: takes at most {longest} tokens, the texts have {data.texts.length}; give "
             "another teacher"
         )

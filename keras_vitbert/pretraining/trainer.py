@@ -53,7 +53,7 @@ def image_layers_of(config, variant):
         variant: `variants.Variant`.
 
     Raises:
-        UserError: see `keras_vitbert.training.image_layers.ImageLayers`.
+        ValueError: see `keras_vitbert.training.image_layers.ImageLayers`.
     """
     if not variant.images:
         return None

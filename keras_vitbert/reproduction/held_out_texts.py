@@ -10,7 +10,6 @@ import os
 
 import numpy as np
 
-from pipelines.command_line import UserError
 from pipelines.text.tokenization import sentences_of
 
 
@@ -65,13 +64,13 @@ def write_next(folder, documents, words, seed):
         dict of a split to int.
 
     Raises:
-        UserError: fewer than two documents of a split have passages.
+        ValueError: fewer than two documents of a split have passages.
     """
     counts = {}
     for split, found in documents.items():
         cuts = [cut for cut in passages(found, words) if cut]
         if len(cuts) < 2:
-            raise UserError(
+            raise ValueError(
                 f"{len(cuts)} chapters have {words} words or more for the {split} split of `next`, "
                 "2 are needed; give more books, or longer ones"
             )
@@ -100,7 +99,7 @@ def write_source(folder, documents, words, seed):
     fewest.
 
     Raises:
-        UserError: a book has no passage in a split.
+        ValueError: a book has no passage in a split.
     """
     counts = {}
     books = {book_of(document) for found in documents.values() for document in found}
@@ -110,7 +109,7 @@ def write_source(folder, documents, words, seed):
             by_book[book_of(document)].extend(cut)
         for book, cut in by_book.items():
             if not cut:
-                raise UserError(
+                raise ValueError(
                     f"the book {book!r} has no chapter of {words} words for the {split} split of "
                     "`source`; leave it out, or give a longer one"
                 )

@@ -13,7 +13,6 @@ import shutil
 from keras_vitbert.reproduction.held_out_texts import book_of, write_next, write_source
 from keras_vitbert.reproduction.running import called, require_done
 from keras_vitbert.runs.run_lock import held_at_last
-from pipelines.command_line import UserError
 from pipelines.digests import whole_digest
 from pipelines.files import json_object, write_atomically, written_whole
 from pipelines.status import doing, say
@@ -169,7 +168,7 @@ def _images_of_classes(cifar10):
     """The images of each class in their order: dict of a class to a list of paths."""
     source = os.path.join(cifar10, "train")
     if not os.path.isdir(source):
-        raise UserError(f"--cifar10={cifar10}: holds no folder train; give CIFAR-10 as images")
+        raise ValueError(f"--cifar10={cifar10}: holds no folder train; give CIFAR-10 as images")
     needed = max(end for _, end in _CIFAR_PARTS.values())
     classes = {}
     for entry in sorted(os.scandir(source), key=lambda entry: entry.name):
@@ -177,7 +176,7 @@ def _images_of_classes(cifar10):
             continue
         images = sorted(os.listdir(entry.path))
         if len(images) < needed:
-            raise UserError(
+            raise ValueError(
                 f"{entry.path}: {len(images)} images, {needed} are needed; give all training "
                 "images of CIFAR-10"
             )

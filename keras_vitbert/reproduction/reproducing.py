@@ -11,7 +11,6 @@ from keras_vitbert.reproduction.plan import Planner
 from keras_vitbert.reproduction.results import DONE, Results, differences
 from keras_vitbert.reproduction.running import missing, run_missing
 from keras_vitbert.reproduction.units import DATA, ordered
-from pipelines.command_line import UserError
 from pipelines.files import make_folder
 from pipelines.status import duration
 
@@ -37,7 +36,7 @@ class Reproduction:
         results: `Results`.
 
     Raises:
-        UserError: the results cannot be used.
+        ValueError: the results cannot be used.
     """
 
     def __init__(self, scale, names, seeds, output, path, given, others):
@@ -132,7 +131,7 @@ class Reproduction:
             values: the command's flags, for the data.
 
         Raises:
-            UserError, Stopped: see `running.run_missing`.
+            ValueError, Stopped: see `running.run_missing`.
         """
         if self.missing():
             self._run(self.units, self.results, values)
@@ -158,12 +157,12 @@ class Reproduction:
             (int, how many units have the same numbers; list of str, what differs).
 
         Raises:
-            UserError, Stopped: see `running.run_missing`; or fewer units are done.
+            ValueError, Stopped: see `running.run_missing`; or fewer units are done.
         """
         done = [unit.name for unit in self.units if self._is_done(unit)]
         pool = [name for name in done if name.startswith("finetune/")] or done
         if len(pool) < count:
-            raise UserError(f"--repeat={count}: {len(pool)} are done; give at most that")
+            raise ValueError(f"--repeat={count}: {len(pool)} are done; give at most that")
         chosen = random.Random(count).sample(sorted(pool), count)
         units = ordered(self._planner.units, chosen)
         output = os.path.join(self.output, _REPEATED)

@@ -12,7 +12,6 @@ import shlex
 from keras_vitbert.configs.overrides import flatten
 from keras_vitbert.runs.identity import commit, versions
 from keras_vitbert.runs.run_lock import held_at_last
-from pipelines.command_line import UserError
 from pipelines.files import json_object, write_atomically
 from pipelines.status import say
 
@@ -38,7 +37,7 @@ class Results:
         units: dict of a unit's name to its entry.
 
     Raises:
-        UserError: it is damaged, or belongs to another scale.
+        ValueError: it is damaged, or belongs to another scale.
     """
 
     def __init__(self, path, scale, output):
@@ -47,7 +46,7 @@ class Results:
         if os.path.exists(path):
             content = _read(path)
             if content.get("schema") != SCHEMA or content.get("scale") != scale:
-                raise UserError(
+                raise ValueError(
                     f"{path}: of --scale={content.get('scale')}, schema {content.get('schema')}; "
                     f"give another --results for --scale={scale}, schema {SCHEMA}"
                 )
@@ -60,11 +59,11 @@ class Results:
             data: dict of a kind of data to its SHA-256.
 
         Raises:
-            UserError: it is not the same.
+            ValueError: it is not the same.
         """
         for kind, digest in data.items():
             if self.data.setdefault(kind, digest) != digest:
-                raise UserError(
+                raise ValueError(
                     f"{self.path}: its results were made with other {kind}; give the same, or "
                     "another --results and --output_dir"
                 )
@@ -76,7 +75,7 @@ class Results:
             units: list of `Unit`.
 
         Raises:
-            UserError: a finished unit was made with other settings.
+            ValueError: a finished unit was made with other settings.
         """
         before = dict(self.units)
         for unit in units:
@@ -87,7 +86,7 @@ class Results:
                 self.units[unit.name] = entry
             entry = self.units.get(unit.name)
             if entry is not None and entry["digest"] != unit.digest():
-                raise UserError(
+                raise ValueError(
                     f"{self.path}: {unit.name} was made by other settings ({entry['command']}); "
                     "give another --results and --output_dir"
                 )
@@ -175,7 +174,7 @@ def _is_entry(entry):
 
 def _require(path, is_whole):
     if not is_whole:
-        raise UserError(f"{path}: cannot be read (keys are missing); remove it or restore it")
+        raise ValueError(f"{path}: cannot be read (keys are missing); remove it or restore it")
 
 
 def _read(path):
@@ -183,7 +182,7 @@ def _read(path):
         with open(path, encoding="utf-8") as file:
             return json_object(file.read())
     except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); remove it or restore it") from error
+        raise ValueError(f"{path}: cannot be read ({error}); remove it or restore it") from error
 
 
 def _json(content):

@@ -8,14 +8,7 @@ import time
 
 from keras_vitbert.reproduction.results import DIVERGED, DONE, LOCKS
 from keras_vitbert.runs.run_lock import Locked, held
-from pipelines.command_line import (
-    EXIT_DIVERGED,
-    EXIT_DONE,
-    EXIT_STOPPED,
-    Stopped,
-    UserError,
-    stop_request,
-)
+from pipelines.command_line import EXIT_DIVERGED, EXIT_DONE, EXIT_STOPPED, Stopped, stop_request
 from pipelines.files import json_object
 from pipelines.status import doing, duration, say
 
@@ -59,7 +52,7 @@ def run_missing(units, results, data, numbers_of, left):
 
     Raises:
         Stopped: by a signal, after the running command has saved its work.
-        UserError: a command failed; its output says why.
+        ValueError: a command failed; its output says why.
     """
     done = 0
     while True:
@@ -124,13 +117,13 @@ def require_done(name, status):
 
     Raises:
         Stopped: by a signal, after it has saved its work.
-        UserError: it failed; its output says why.
+        ValueError: it failed; its output says why.
     """
     if status == EXIT_DONE:
         return
     if status == EXIT_STOPPED or stop_request.requested:
         raise Stopped(f"in {name}; run the same command again")
-    raise UserError(
+    raise ValueError(
         f"{name} ended with status {status}, see above; fix that and run the same command again"
     )
 

@@ -7,7 +7,6 @@ from keras_vitbert.configs.overrides import flatten
 from keras_vitbert.configs.pretraining import load_config
 from keras_vitbert.reproduction import prepared
 from keras_vitbert.reproduction.experiments import IMAGE_TASKS, TEXT_TASKS
-from pipelines.command_line import UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,7 +148,7 @@ def _small():
     def prepare(values, folder):
         for flag in ("cifar10", "books"):
             if not values[flag].value:
-                raise UserError(f"--scale=small needs --{flag}; see --help")
+                raise ValueError(f"--scale=small needs --{flag}; see --help")
         given = (values.cifar10, values.books)
         return prepared.prepared(folder, lambda target: prepared.build_small(target, *given))
 

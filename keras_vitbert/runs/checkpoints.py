@@ -24,7 +24,7 @@ import re
 import numpy as np
 import tensorflow as tf
 
-from pipelines.command_line import UserError, one_line, say
+from pipelines.command_line import one_line, say
 from pipelines.files import json_object, write_atomically
 from tpu.devices import host_values
 
@@ -163,7 +163,7 @@ def latest(folder):
         (path, step); (None, 0) if there is none.
 
     Raises:
-        UserError: the pointer names a checkpoint that is missing or incomplete.
+        ValueError: the pointer names a checkpoint that is missing or incomplete.
     """
     pointer = os.path.join(folder, POINTER)
     if not tf.io.gfile.exists(pointer):
@@ -174,7 +174,7 @@ def latest(folder):
             path = os.path.join(folder, file.read().strip())
         return path, _step(path)
     except (tf.errors.OpError, ValueError, KeyError) as error:
-        raise UserError(
+        raise ValueError(
             f"{pointer} names {path}, which is not a complete checkpoint; write the name of "
             "another checkpoint into it, or remove it to start again"
         ) from error
@@ -203,7 +203,7 @@ def restore_newest(folder, trainer, writes=True):
         int, the step; 0 if there is no checkpoint.
 
     Raises:
-        UserError: there are checkpoints, but none is intact.
+        ValueError: there are checkpoints, but none is intact.
     """
     step = _restore_newest(folder, trainer, writes)
     if writes and _pointed(folder, GOOD) > _name(step):  # damaged, or of a future that is left
@@ -222,12 +222,12 @@ def _restore_newest(folder, trainer, writes):
     try:
         latest(folder)
         names = [last, *names]
-    except UserError as incomplete:
+    except ValueError as incomplete:
         error = incomplete
     for name in names:
         try:
             restore(os.path.join(folder, name), trainer)
-        except UserError as damage:
+        except ValueError as damage:
             error = error or damage
             continue
         if error is not None:
@@ -254,7 +254,7 @@ def go_back(folder, trainer):
         str, the checkpoint's name; empty if no checkpoint has been shown to be good.
 
     Raises:
-        UserError: it is damaged.
+        ValueError: it is damaged.
     """
     name = _pointed(folder, GOOD)
     if name not in _steps(folder):
@@ -278,7 +278,7 @@ def restore(path, trainer):
         trainer: `BaseTrainer`.
 
     Raises:
-        UserError: the checkpoint is damaged or belongs to another model.
+        ValueError: the checkpoint is damaged or belongs to another model.
     """
     state = _state(trainer)
     with _telling(path):
@@ -301,7 +301,7 @@ def restore_network(path, network):
         network: Keras model.
 
     Raises:
-        UserError: the checkpoint is damaged or belongs to another model.
+        ValueError: the checkpoint is damaged or belongs to another model.
     """
     whole = {"network": _by_path(network.variables)}
     _read(path, {"network": _by_path(network.weights)}, whole)
@@ -317,7 +317,7 @@ def network_shapes(path):
         dict of name to list of int.
 
     Raises:
-        UserError: the checkpoint is damaged.
+        ValueError: the checkpoint is damaged.
     """
     with _telling(path):
         return _shapes(_open(path), ["network"])
@@ -339,7 +339,7 @@ def _read(path, state, whole):
         reader = _open(path)
         stored = _shapes(reader, whole)
     if len(whole) > 1 and all(name.startswith("network/") for name in stored):
-        raise UserError(
+        raise ValueError(
             f"{path}: holds weights but no training state, so no run can resume from it; start a "
             "new run with --initial_weights and another --output_dir"
         )
@@ -382,7 +382,7 @@ def _telling(path):
         folder, name = os.path.split(path)
         others = sorted(set(_steps(folder)) - {name})
         fix = f": write the name of another one, such as {others[-1]}, into " if others else ""
-        raise UserError(
+        raise ValueError(
             f"{path} cannot be loaded into this model ({one_line(error)}); it is damaged or "
             f"belongs to another model{fix and fix + os.path.join(folder, POINTER)}"
         ) from error

@@ -17,7 +17,7 @@ import dataclasses
 import keras
 
 from keras_vitbert.runs import checkpoints
-from pipelines.command_line import Diverged, UserError, meant, say
+from pipelines.command_line import Diverged, meant, say
 
 POLICIES = ("stop", "skip", "restore")
 _FILE = "divergences.csv"
@@ -46,11 +46,11 @@ def policy_of(values):
         `Policy`.
 
     Raises:
-        UserError: there is no such policy.
+        ValueError: there is no such policy.
     """
     name = values.on_divergence
     if name not in POLICIES:
-        raise UserError(
+        raise ValueError(
             f"--on_divergence={name}: give one of {', '.join(POLICIES)}{meant(name, POLICIES)}"
         )
     return Policy(name, values.max_divergences)

@@ -19,7 +19,7 @@ import tensorflow as tf
 
 import keras_vitbert
 from keras_vitbert.configs.architecture import RATES
-from pipelines.command_line import UserError, say
+from pipelines.command_line import say
 from pipelines.text.wordpiece import vocabulary_hash
 
 # The form of config.json. 1: no digests of inputs; 2: with `inputs`, `versions` and `numerics`; 3:
@@ -95,16 +95,16 @@ def require_numerics(where, record, dtype):
         dtype: str, the dtype policy of its config.
 
     Raises:
-        UserError: the run cannot continue as it began.
+        ValueError: the run cannot continue as it began.
     """
     began = record.get("numerics", 1)
     if began < 1:
-        raise UserError(
+        raise ValueError(
             f"{where} was begun by an older version, which drew other random numbers; finish it "
             "with that version, or use another --output_dir"
         )
     if began < NUMERICS and dtype != "float32":
-        raise UserError(
+        raise ValueError(
             f"{where} was begun by an older version, which rounded logits to bfloat16; finish it "
             "with keras-vitbert 0.1, or use another --output_dir"
         )
@@ -312,7 +312,7 @@ def compare_inputs(where, known, inputs, accepted=()):
         list of the accepted changes, dicts with `input`, `was` and `is`.
 
     Raises:
-        UserError: an input that is not accepted differs.
+        ValueError: an input that is not accepted differs.
     """
     changes = []
     for name, now in inputs.items():
@@ -321,7 +321,7 @@ def compare_inputs(where, known, inputs, accepted=()):
             continue
         if name not in accepted or name == INITIAL_WEIGHTS:
             accept = f", or accept the change with --accept_changes={name}"
-            raise UserError(
+            raise ValueError(
                 f"{where} holds a run with other {name}: {_shown(was)}, not {_shown(now)}; give "
                 "what it began with, or another --output_dir"
                 f"{'' if name == INITIAL_WEIGHTS else accept}"
@@ -360,12 +360,12 @@ def require_given(where, known, inputs, names, accepted=()):
         names: collection of str, the inputs that flags of the same names give.
 
     Raises:
-        UserError: an input is missing; names its flag.
+        ValueError: an input is missing; names its flag.
     """
     for name in names:
         was = known.get(name)
         if was and was["path"] and name not in inputs and name not in accepted:
-            raise UserError(
+            raise ValueError(
                 f"{where} holds a run that began with --{name}={was['path']}; give that again, or "
                 "another --output_dir"
             )
@@ -379,11 +379,11 @@ def require_weights_at_start(where, record):
         record: dict, the content of its `config.json`; empty for a new run.
 
     Raises:
-        UserError: it began without initial weights.
+        ValueError: it began without initial weights.
     """
     known = record.get("inputs")  # an older version recorded the path alone, outside of them
     if known is not None and not (INITIAL_WEIGHTS in known or record.get(INITIAL_WEIGHTS)):
-        raise UserError(
+        raise ValueError(
             f"{where} holds a run that began with random weights; leave --{INITIAL_WEIGHTS} out, "
             "or give another --output_dir"
         )

@@ -8,7 +8,7 @@ from keras_vitbert.runs.callbacks import Checkpoints, RunLog, Throughput
 from keras_vitbert.runs.checkpoint_writer import CheckpointWriter
 from keras_vitbert.runs.divergence import DivergenceGuard
 from keras_vitbert.runs.progress import RunProgress
-from pipelines.command_line import UserError, say, stop_request
+from pipelines.command_line import say, stop_request
 from pipelines.status import doing
 
 
@@ -31,7 +31,7 @@ def fit(run, trainer, stream, before_log=(), label="", flops=None, later=0.0):
         int, the step that training resumed from.
 
     Raises:
-        UserError: the step of the last checkpoint is not a multiple of `steps_per_execution`.
+        ValueError: the step of the last checkpoint is not a multiple of `steps_per_execution`.
         Diverged, Stopped: see `pipelines.command_line`.
     """
     config, folder, strategy = run.config, run.folder, run.strategy
@@ -41,7 +41,7 @@ def fit(run, trainer, stream, before_log=(), label="", flops=None, later=0.0):
         start = keeper.resume(trainer)
     executed = trainer.steps_per_execution
     if start % executed:
-        raise UserError(
+        raise ValueError(
             f"--config.steps_per_execution={executed}: the run resumes at step {start}, which is "
             f"not a multiple of it; the largest value that works is {math.gcd(start, executed)}"
         )

@@ -3,7 +3,6 @@
 import os
 
 from keras_vitbert.runs.identity import name_of, weights_sha256
-from pipelines.command_line import UserError
 from pipelines.files import json_object, reading
 
 ORIGIN_FILE = "origin.json"  # of presets and exports: what `origin_of` returns
@@ -47,7 +46,7 @@ def origin_of(trained):
         a run, what `made_of` returns; for a preset, its own `origin.json`.
 
     Raises:
-        UserError: that file is damaged.
+        ValueError: that file is damaged.
     """
     file, earlier = os.path.join(trained.path, ORIGIN_FILE), {}
     if trained.record:
@@ -57,7 +56,7 @@ def origin_of(trained):
             try:
                 earlier = json_object(stream.read())
             except ValueError as error:
-                raise UserError(f"{file} is damaged ({error}); remove it") from error
+                raise ValueError(f"{file} is damaged ({error}); remove it") from error
     return {
         "name": trained.name,
         "step": trained.step,

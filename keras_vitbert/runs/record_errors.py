@@ -4,7 +4,7 @@ import contextlib
 
 import tensorflow as tf
 
-from pipelines.command_line import UserError, say
+from pipelines.command_line import say
 from pipelines.shards.damage import first_damage, reason_of
 
 _ERRORS = (
@@ -17,7 +17,7 @@ _ERRORS = (
 
 
 def reading(stream):
-    """A context that turns failures to read a stream's records into `UserError`.
+    """A context that turns failures to read a stream's records into `ValueError`.
 
     Args:
         stream: `pipelines.joint_stream.JointStream`, or an object with its four sources.
@@ -57,4 +57,4 @@ def _reading(damages, fix):
             raise
         say("a record cannot be read; looking for it")
         culprit = next(filter(None, damages), None) or reason_of(error)
-        raise UserError(f"{culprit}; {fix}") from error
+        raise ValueError(f"{culprit}; {fix}") from error

@@ -29,7 +29,7 @@ from tensorboard.compat.proto import event_pb2
 from keras_vitbert.runs import identity
 from keras_vitbert.runs.run_record import checked_record, checked_result, checked_summary
 from keras_vitbert.runs.seals import read_rows, sealed, sealed_rows, unsealed
-from pipelines.command_line import UserError, one_line
+from pipelines.command_line import one_line
 from pipelines.files import (
     json_object,
     make_folder,
@@ -66,7 +66,7 @@ class RunFolder:
             path: str, of the one in it.
 
         Raises:
-            UserError: it cannot.
+            ValueError: it cannot.
         """
         if self.writes:
             make_folder(path or self.path, "output_dir")
@@ -83,7 +83,7 @@ class RunFolder:
         """The content of `config.json`, or None if there is no run yet.
 
         Raises:
-            UserError: it is damaged.
+            ValueError: it is damaged.
         """
         record = self._json("config.json", checked_record)
         if record is not None:
@@ -112,7 +112,7 @@ class RunFolder:
         """The content of `summary.json`, or None if the run is not finished.
 
         Raises:
-            UserError: it is damaged.
+            ValueError: it is damaged.
         """
         return self._json("summary.json", checked_summary)
 
@@ -120,7 +120,7 @@ class RunFolder:
         """The content of `result.json` of a fine-tuning trial, or None if it is not finished.
 
         Raises:
-            UserError: it is damaged.
+            ValueError: it is damaged.
         """
         return self._json("result.json", checked_result)
 
@@ -155,7 +155,7 @@ class RunFolder:
             numbers: bool, whether all its values are numbers.
 
         Raises:
-            UserError: the file is damaged, perhaps cut off.
+            ValueError: the file is damaged, perhaps cut off.
         """
         text = self.read(name)
         if text is None:
@@ -255,7 +255,7 @@ class RunFolder:
         except (OSError, UnicodeDecodeError) as error:
             raise self._damaged(name, error) from error
         except tf.errors.OpError as error:  # a remote path may fail instead of being absent
-            raise UserError(
+            raise ValueError(
                 f"{self.path}: cannot be read ({one_line(error.message)}); fix the path"
             ) from error
 
@@ -269,4 +269,4 @@ class RunFolder:
             raise self._damaged(name, error) from error
 
     def _damaged(self, name, reason):
-        return UserError(f"{self.file(name)} is damaged ({reason}); fix it or use another folder")
+        return ValueError(f"{self.file(name)} is damaged ({reason}); fix it or use another folder")

@@ -15,7 +15,7 @@ import time
 
 import tensorflow as tf
 
-from pipelines.command_line import UserError, say
+from pipelines.command_line import say
 from pipelines.files import take_lock, write_atomically
 from pipelines.status import doing
 
@@ -25,7 +25,7 @@ STALE = 300
 _POLL = 1  # seconds between tries to get a lock
 
 
-class Locked(UserError):
+class Locked(ValueError):
     """Another process holds the lock."""
 
 

@@ -8,7 +8,6 @@ from keras_vitbert.configs.overrides import flatten
 from keras_vitbert.configs.pretraining import load_config
 from keras_vitbert.configs.variants import VARIANTS
 from keras_vitbert.runs.identity import require_schema
-from pipelines.command_line import UserError
 from pipelines.text.casing import AUTO, CASES
 
 _NUMBER = (int, float)
@@ -104,7 +103,7 @@ def checked_record(record):
     known, flat = flatten(defaults), flatten(config)
     try:
         check_types({key: value for key, value in flat.items() if key in known}, known)
-    except UserError as error:
+    except ValueError as error:
         raise ValueError(str(error).removeprefix("--")) from error
     if config["dtype"] not in DTYPES:
         raise ValueError(f"config.dtype is {config['dtype']!r}, not one of {', '.join(DTYPES)}")

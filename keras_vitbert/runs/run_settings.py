@@ -9,7 +9,7 @@ from keras_vitbert.configs.fitting import as_argument
 from keras_vitbert.configs.overrides import flatten
 from keras_vitbert.runs import identity
 from keras_vitbert.runs.checkpoints import latest
-from pipelines.command_line import UserError, say
+from pipelines.command_line import say
 from pipelines.text.casing import AUTO
 from pipelines.text.wordpiece import vocabulary_hash
 
@@ -63,7 +63,7 @@ class RunSettings:
             folder: `RunFolder`.
 
         Raises:
-            UserError: the folder is not writable, or holds a run with other settings or inputs.
+            ValueError: the folder is not writable, or holds a run with other settings or inputs.
         """
         folder.make()
         old, now = folder.record(), self._record()
@@ -101,11 +101,11 @@ class RunSettings:
             list of the accepted changes, dicts with `was`, `is`, and `key` or `input`.
 
         Raises:
-            UserError: it was made with other settings or inputs, or does not say with which.
+            ValueError: it was made with other settings or inputs, or does not say with which.
         """
         record = folder.record()
         if record is None:
-            raise UserError(f"{folder.path}/config.json: no such file; use another --output_dir")
+            raise ValueError(f"{folder.path}/config.json: no such file; use another --output_dir")
         return self._changes(folder, record, self._record())
 
     def _record(self):
@@ -132,18 +132,18 @@ class RunSettings:
         changes = self._changed_keys(folder, own_keys, was, now)
         own = (folder.read("vocabulary.txt") or "").replace("\r", "").rstrip("\n").split("\n")
         if old["vocabulary_sha256"] not in (None, vocabulary_hash(own)):
-            raise UserError(
+            raise ValueError(
                 f"{folder.file('vocabulary.txt')}: is not the vocabulary that the run was trained "
                 "with; restore the file"
             )
         if old["vocabulary_sha256"] != new["vocabulary_sha256"]:
-            raise UserError(
+            raise ValueError(
                 f"{folder.path} holds a run with another vocabulary; use that one "
                 f"({folder.file('vocabulary.txt')}) or another --output_dir"
             )
         for name, count in old.get("records", self.records).items():
             if name not in self.accepted and self.records.get(name) != count:
-                raise UserError(
+                raise ValueError(
                     f"{folder.path} holds a run on {count} {name}, not {self.records.get(name)}; "
                     "give the same files and --max_bad_records, or another --output_dir"
                 )
@@ -163,7 +163,7 @@ class RunSettings:
                 is_flag = key.startswith("config.") or key in _FLAGS
                 flag = as_argument(self.steps_flag if key == "config.steps" else key, old)
                 fix = f"give {flag} or use another" if is_flag else "use another"
-                raise UserError(
+                raise ValueError(
                     f"{folder.path} holds a run with {key}={old}, not {new}; {fix} --output_dir"
                 )
             changes.append({"key": key, "was": old, "is": new})
@@ -173,7 +173,7 @@ class RunSettings:
         """Refuses to shorten a run to what is done: validation belongs to its last step."""
         [steps] = [c["is"] for c in changes if c.get("key") == "config.steps"] or [None]
         if steps is not None and (done := latest(folder.checkpoints)[1]) >= steps:
-            raise UserError(
+            raise ValueError(
                 f"--{self.steps_flag}={steps}: {folder.path} has already done {done} steps; give "
                 f"at least {done + 1}, or another --output_dir"
             )
@@ -193,7 +193,7 @@ def check_inputs(folder, inputs, accepted=()):
         inputs, accepted: as in `RunSettings`.
 
     Raises:
-        UserError: an input differs and is not accepted.
+        ValueError: an input differs and is not accepted.
     """
     record = folder.record()
     if record is not None:  # else another process writes it, and has not done so yet

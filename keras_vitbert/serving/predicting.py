@@ -19,7 +19,7 @@ from keras_vitbert.serving.served_model import (
 )
 from keras_vitbert.trained.finding import find
 from keras_vitbert.trained.loading import open_source
-from pipelines.command_line import UserError, one_line
+from pipelines.command_line import one_line
 from pipelines.digests import check_sums
 from pipelines.status import counted
 from pipelines.text import tf_text
@@ -55,7 +55,7 @@ def open_functions(path, top_k):
         dict of the name of a signature to a function.
 
     Raises:
-        UserError: it is none of these, or damaged.
+        ValueError: it is none of these, or damaged.
     """
     source = find(path)
     if source.kind != EXPORT:
@@ -69,7 +69,7 @@ def open_functions(path, top_k):
     except (OSError, ValueError, IndexError, RuntimeError, tf.errors.OpError) as error:
         if "Op type not registered" in str(error):
             tf_text.require(f"{source.path}: takes text, and")
-        raise UserError(
+        raise ValueError(
             f"{source.path}: cannot be loaded ({one_line(error)}); export it again"
         ) from error
 
@@ -86,7 +86,7 @@ def choose(functions, items, path):
         str.
 
     Raises:
-        UserError: the model has no such signature.
+        ValueError: the model has no such signature.
     """
     if "image" in items[0].inputs:
         if CLASSIFY_IMAGE in functions:
@@ -100,8 +100,8 @@ def choose(functions, items, path):
             return CLASSIFY_TEXT
         what, known = "texts", EMBED_TEXT in functions
     if known:
-        raise UserError(f"{path}: has no head for {what}; fine-tune it with keras_vitbert.finetune")
-    raise UserError(f"{path}: takes no {what}; give another --checkpoint")
+        raise ValueError(f"{path}: has no head for {what}; fine-tune it first")
+    raise ValueError(f"{path}: takes no {what}; give another --checkpoint")
 
 
 def predict(functions, signature, items, batch=32, top_k=5, left_out=None, path="the model"):
@@ -121,7 +121,7 @@ def predict(functions, signature, items, batch=32, top_k=5, left_out=None, path=
         list of `Prediction`, in the order of the items.
 
     Raises:
-        UserError: a file cannot be read or is not an image, a text has no `[MASK]` to fill, or an
+        ValueError: a file cannot be read or is not an image, a text has no `[MASK]` to fill, or an
             answer is not finite.
     """
     skipped = None if left_out is None else {}
@@ -138,7 +138,7 @@ def predict(functions, signature, items, batch=32, top_k=5, left_out=None, path=
                 kept = [some[:top_k] for some in answers]
                 inputs = items[number].inputs
                 if not all(math.isfinite(score) for some in kept for _, score in some):
-                    raise UserError(
+                    raise ValueError(
                         f"{path}: its answer to {items[number].where} is not finite; give a model "
                         "whose weights are whole"
                     )
@@ -153,11 +153,11 @@ def _ask(function, signature, items, skipped=None):
     try:
         values = [item.value() for item in items]
         found = function(**{input_name(signature): tf.constant(values)})
-    except (UserError, tf.errors.InvalidArgumentError) as error:
+    except (ValueError, tf.errors.InvalidArgumentError) as error:
         if len(items) > 1:  # TensorFlow does not say which image is damaged
             return [_ask(function, signature, [item], skipped)[0] for item in items]
-        if not isinstance(error, UserError):
-            error = UserError(f"{items[0].where}: {_reason(error, signature)}")
+        if not isinstance(error, ValueError):
+            error = ValueError(f"{items[0].where}: {_reason(error, signature)}")
         if skipped is None:
             raise error from None
         skipped[items[0].where] = str(error)

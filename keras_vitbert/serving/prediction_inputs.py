@@ -5,7 +5,7 @@ import itertools
 
 import tensorflow as tf
 
-from pipelines.command_line import UserError, one_line
+from pipelines.command_line import one_line
 from pipelines.files import natural, walk
 from pipelines.images import SUFFIXES
 from pipelines.images.image_lists import read_bytes
@@ -39,14 +39,14 @@ class Item:
             bytes of an image, a str, or a list of two.
 
         Raises:
-            UserError: the file cannot be read.
+            ValueError: the file cannot be read.
         """
         if "image" in self.inputs:
             path = self.path or self.inputs["image"]
             try:
                 return read_bytes(path)
             except OSError as error:
-                raise UserError(
+                raise ValueError(
                     f"{path}: cannot be read ({one_line(error)}); fix the path"
                 ) from error
         texts = list(self.inputs.values())
@@ -62,20 +62,20 @@ def image_items(path):
         path: str, local or `gs://`.
 
     Returns:
-        iterator of `Item`; a folder of a million images is not listed first. It raises `UserError`
+        iterator of `Item`; a folder of a million images is not listed first. It raises `ValueError`
         at a folder that cannot be listed.
 
     Raises:
-        UserError: there is no image.
+        ValueError: there is no image.
     """
     if not tf.io.gfile.exists(path):
-        raise UserError(f"--image={path}: no such file; give an image or a folder of images")
+        raise ValueError(f"--image={path}: no such file; give an image or a folder of images")
     if not tf.io.gfile.isdir(path):
         return iter([Item({"image": path}, path)])
     files = _images_below(path)
     first = next(files, None)
     if first is None:
-        raise UserError(f"--image={path}: holds no file named {', '.join(SUFFIXES)}; give another")
+        raise ValueError(f"--image={path}: holds no file named {', '.join(SUFFIXES)}; give another")
     begin = len(path.rstrip("/")) + 1
     return (Item({"image": file[begin:]}, file, file) for file in itertools.chain([first], files))
 
@@ -100,12 +100,12 @@ def text_items(text, pair=None):
         list of one `Item`.
 
     Raises:
-        UserError: it is not UTF-8.
+        ValueError: it is not UTF-8.
     """
     try:
         f"{text}{pair}".encode()
     except UnicodeEncodeError as error:
-        raise UserError("--text: not UTF-8; convert it, or give it in a --file") from error
+        raise ValueError("--text: not UTF-8; convert it, or give it in a --file") from error
     inputs = {"text": text} if pair is None else {"text": text, "text_pair": pair}
     return [Item(inputs, "--text")]
 
@@ -123,10 +123,10 @@ def table_items(path, columns=(), remembered=()):
         list of `Item`, one per row.
 
     Raises:
-        UserError: it cannot be read, a column is missing or not one of two, or a row is damaged.
+        ValueError: it cannot be read, a column is missing or not one of two, or a row is damaged.
     """
     if len(columns) > 2 or len(set(columns)) < len(columns):
-        raise UserError(f"--columns={','.join(columns)}: give one or two different names")
+        raise ValueError(f"--columns={','.join(columns)}: give one or two different names")
     table = open_table(path)
     if not columns and remembered and set(remembered) <= set(table.columns):
         columns = remembered
@@ -137,9 +137,9 @@ def table_items(path, columns=(), remembered=()):
         missing = [name for name, text in zip(names, row.values, strict=False) if text is None]
         if row.damage or missing:
             reason = row.damage or f"{missing[0]!r} is empty"
-            raise UserError(f"{where}: {reason}; fix the {table.unit}")
+            raise ValueError(f"{where}: {reason}; fix the {table.unit}")
         texts = [text.strip() for text in row.values]
         items.append(Item(dict(zip(("text", "text_pair"), texts, strict=False)), where))
     if not items:
-        raise UserError(f"{path}: holds no examples; fill it")
+        raise ValueError(f"{path}: holds no examples; fill it")
     return items

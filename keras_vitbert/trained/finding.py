@@ -18,7 +18,7 @@ from keras_vitbert.importing.sources import (
     read_json,
 )
 from keras_vitbert.runs.run_folder import RunFolder
-from pipelines.command_line import UserError, one_line
+from pipelines.command_line import one_line
 from pipelines.files import require_files
 
 _HUBS = ("hf://", "kaggle://")
@@ -40,7 +40,7 @@ def find(path):
         `keras_vitbert.importing.sources.Source`.
 
     Raises:
-        UserError: there is no model, it cannot be fetched, or it is of no known kind.
+        ValueError: there is no model, it cannot be fetched, or it is of no known kind.
     """
     source = _found(path)
     require_files(source.path)
@@ -57,13 +57,13 @@ def _found(path):
     if _exists(path, path):
         if path.endswith(".npz"):
             return Source(GOOGLE_VIT, path, path)
-        raise UserError(f"{path}: is a file of no known kind; {WANTED}")
+        raise ValueError(f"{path}: is a file of no known kind; {WANTED}")
     if path in own_models():
         return _in_folder(os.path.join(_OWN_MODELS, path), path)
     handle = _preset_handle(path)
     if handle is not None:
         return _in_folder(_fetched(handle, path), path)
-    raise UserError(f"{path}: no such folder, file or preset; {WANTED}")
+    raise ValueError(f"{path}: no such folder, file or preset; {WANTED}")
 
 
 def own_models():
@@ -119,7 +119,7 @@ def _exists(path, label):
     try:
         return tf.io.gfile.exists(path)
     except tf.errors.OpError as error:  # of a remote path
-        raise UserError(f"{label}: cannot be read ({one_line(error.message)}); {WANTED}") from error
+        raise ValueError(f"{label}: unreadable ({one_line(error.message)}); {WANTED}") from error
 
 
 def _in_folder(path, label):
@@ -130,7 +130,7 @@ def _in_folder(path, label):
             return Source(EXPORT, exported, label)
         if tf.io.gfile.exists(os.path.join(path, "bert_config.json")):
             return Source(GOOGLE_BERT, _checkpoint(path, label), label)
-        raise UserError(f"{label}: holds no model (there is no config.json); {WANTED}")
+        raise ValueError(f"{label}: holds no model (there is no config.json); {WANTED}")
     for key, kind in (("variant", RUN), ("task", FINE_TUNED)):
         if key in config and "config" in config:
             return Source(kind, path, label, config)
@@ -139,7 +139,7 @@ def _in_folder(path, label):
     if "model_type" in config or "architectures" in config:
         return Source(HUGGING_FACE, path, label, config)
     found = ", ".join(config) or "nothing"
-    raise UserError(f"{label}: its config.json is of no known kind (it holds {found}); {WANTED}")
+    raise ValueError(f"{label}: its config.json is of no known kind (it holds {found}); {WANTED}")
 
 
 def _checkpoint(folder, label):
@@ -149,7 +149,7 @@ def _checkpoint(folder, label):
     if "bert_model.ckpt" in prefixes:
         prefixes = ["bert_model.ckpt"]
     if len(prefixes) != 1:
-        raise UserError(
+        raise ValueError(
             f"{label}: holds {len(prefixes)} checkpoints beside bert_config.json; give the prefix "
             f"of one, such as {os.path.join(folder, 'bert_model.ckpt')}"
         )
@@ -170,7 +170,7 @@ def _fetched(handle, label):
             return folder
         return kagglehub.model_download(handle.removeprefix("kaggle://"))
     except Exception as error:  # of the network, the name, permissions or the disk
-        raise UserError(
+        raise ValueError(
             f"{label}: cannot be fetched ({type(error).__name__}: {one_line(error)[:160]}); fix "
             "the name or the network, or give a local folder"
         ) from error

@@ -20,7 +20,7 @@ from keras_vitbert.runs.identity import names_input
 from keras_vitbert.runs.run_folder import RunFolder
 from keras_vitbert.trained.finding import find
 from keras_vitbert.trained.trained_model import CENTRAL_CROP, TrainedModel
-from pipelines.command_line import UserError, say
+from pipelines.command_line import say
 from pipelines.digests import check_sums
 from pipelines.text.casing import AUTO, is_lower
 from pipelines.text.wordpiece import read_vocabulary, vocabulary_hash
@@ -42,7 +42,7 @@ def load(path, dtype="float32"):
         to 255 or floats in [0, 1].
 
     Raises:
-        UserError: there is no such model, or it is damaged.
+        ValueError: there is no such model, or it is damaged.
 
     Example:
 
@@ -65,10 +65,10 @@ def open_source(source, dtype="float32"):
         `TrainedModel`.
 
     Raises:
-        UserError: it holds no Keras model, or is damaged.
+        ValueError: it holds no Keras model, or is damaged.
     """
     if source.kind == sources.EXPORT:
-        raise UserError(
+        raise ValueError(
             f"{source.label}: is {sources.EXPORT}, which holds no Keras model; give what it was "
             "exported from"
         )
@@ -92,7 +92,7 @@ def _open_run(folder, record, dtype):
     check_sums(folder.path)  # if the run is a shared one
     checkpoint = checkpoints.latest(folder.checkpoints)
     if checkpoint[0] is None:
-        raise UserError(
+        raise ValueError(
             f"{folder.path}: is a run of keras_vitbert.pretrain without a checkpoint; run its "
             "command again"
         )
@@ -113,13 +113,13 @@ def _open_run(folder, record, dtype):
 def _open_fine_tuned(folder, record, dtype):
     summary, classes = folder.summary(), _classes(folder)
     if summary is None or classes is None:
-        raise UserError(
+        raise ValueError(
             f"{folder.path} holds no finished run of keras_vitbert.finetune; give the folder of one"
         )
     trial = os.path.join(folder.path, summary["model"])
     checkpoint = checkpoints.latest(os.path.join(trial, "checkpoints"))
     if checkpoint[0] is None:
-        raise UserError(f"{trial}: its checkpoint is gone; fine-tune again")
+        raise ValueError(f"{trial}: its checkpoint is gone; fine-tune again")
     config, model, kind = record["config"], record["model"], record["kind"]
     rank = config["lora_rank"]
     least = parameters(model, kind == "images", kind == "text")
@@ -136,7 +136,7 @@ def _require_room(folder, checkpoint, least):
     """Refuses a network of more parameters than its checkpoint, before it takes the memory."""
     shapes = checkpoints.network_shapes(checkpoint).values()
     if least > sum(map(math.prod, shapes)):
-        raise UserError(
+        raise ValueError(
             f"{folder.path}: config.json is of a larger model than {checkpoint}; restore the file"
         )
 
@@ -154,7 +154,7 @@ def _restored(folder, record, name, network, heads, central_crop, checkpoint):
     recorded = record.get("inputs", {}).get("classes", {}).get("sha256")
     known = record.get("classes_sha256", recorded)
     if known and names_input(classes or [])["sha256"] != known:
-        raise UserError(
+        raise ValueError(
             f"{folder.path}/classes.txt: does not name the classes that the run was trained with; "
             "restore the file"
         )
@@ -189,12 +189,12 @@ def vocabulary_of(path, record):
         list of str.
 
     Raises:
-        UserError: it is missing, or not what the run was trained with.
+        ValueError: it is missing, or not what the run was trained with.
     """
     path = os.path.join(path, "vocabulary.txt")
     vocabulary = read_vocabulary(path)
     if vocabulary_hash(vocabulary) != record["vocabulary_sha256"]:
-        raise UserError(
+        raise ValueError(
             f"{path}: is not the vocabulary that the run was trained with; restore the file"
         )
     return vocabulary

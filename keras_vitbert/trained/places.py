@@ -2,8 +2,6 @@
 
 import os
 
-from pipelines.command_line import UserError
-
 
 def require_place(path, flag="checkpoint"):
     """Refuses the path of a model where nothing is.
@@ -16,11 +14,11 @@ def require_place(path, flag="checkpoint"):
         flag: str, the flag that holds it, for messages.
 
     Raises:
-        UserError: nothing is there.
+        ValueError: nothing is there.
     """
     is_local = "/" in path and "://" not in path
     if is_local and not any(map(os.path.exists, (path, f"{path}.index"))):  # of Google's BERT
-        raise UserError(
+        raise ValueError(
             f"--{flag}={path}: no such folder or file; fix the path, or give hf://OWNER/NAME or "
             "the name of a preset"
         )

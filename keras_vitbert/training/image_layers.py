@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 
 from keras_vitbert.training.keyed_random import KeyedDraws, example_keys
-from pipelines.command_line import UserError, install, one_line
+from pipelines.command_line import install, one_line
 from pipelines.images.image_decoding import to_floats
 from pipelines.images.layer_notation import LAYERS, OWN_ARGUMENTS, LayerCall, parse
 
@@ -30,12 +30,12 @@ class ImageLayers:
         key: str, the config's key for the layers, for messages.
 
     Raises:
-        UserError: KerasCV is missing, or a layer refuses its arguments.
+        ValueError: KerasCV is missing, or a layer refuses its arguments.
     """
 
     def __init__(self, texts, image_size, seed, key):
         if importlib.util.find_spec("keras_cv") is None:
-            raise UserError(f"KerasCV is not installed; run: {install('keras-cv')}")
+            raise ValueError(f"KerasCV is not installed; run: {install('keras-cv')}")
         logging.getLogger("tensorflow").addFilter(_is_news)
         self.seed, self.image_size, self.key = seed, image_size, key
         self._draws, self._texts = KeyedDraws(), texts
@@ -66,7 +66,7 @@ class ImageLayers:
             The object itself.
 
         Raises:
-            UserError: a layer fails, or makes images of another size.
+            ValueError: a layer fails, or makes images of another size.
         """
         shape = (2, self.image_size, self.image_size, 3)
         specs = tf.TensorSpec(shape, tf.float32), tf.TensorSpec((2, 2), tf.uint32)
@@ -107,7 +107,7 @@ class ImageLayers:
         try:
             yield
         except Exception as error:  # a layer may refuse its arguments in any way
-            raise UserError(
+            raise ValueError(
                 f"--config.{self.key}: {text}: {one_line(error)}; fix its arguments"
             ) from error
 

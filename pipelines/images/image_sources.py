@@ -10,7 +10,7 @@ import tarfile
 
 import tensorflow as tf
 
-from pipelines.command_line import UserError, one_line, say
+from pipelines.command_line import one_line, say
 from pipelines.files import reading, walk
 from pipelines.images import SUFFIXES
 from pipelines.images.image_lists import WHOLE_FILE, ImageList, read_bytes
@@ -32,7 +32,7 @@ def find_images(source, splits, validation_labels=None):
         (dict of split to `ImageList`, list of str with the names of the classes in order).
 
     Raises:
-        UserError: a source is not as it should be.
+        ValueError: a source is not as it should be.
     """
     lists, classes = {}, None
     for split, path in splits.items():
@@ -53,7 +53,7 @@ def check_sources(source, splits, validation_labels=None):
         source, splits, validation_labels: as in `find_images`.
 
     Raises:
-        UserError: names the path.
+        ValueError: names the path.
     """
     for path in splits.values():
         if source == "folder":
@@ -75,19 +75,19 @@ def find_folders(folder):
         dict of `train` and `validation`, or one of them, to a path.
 
     Raises:
-        UserError: there are none, or two for one split.
+        ValueError: there are none, or two for one split.
     """
     if not tf.io.gfile.isdir(folder):
-        raise UserError(f"--folder={folder}: no such folder; fix the path")
+        raise ValueError(f"--folder={folder}: no such folder; fix the path")
     found = {}
     for name, split in (("train", "train"), ("val", "validation"), ("validation", "validation")):
         path = os.path.join(folder, name)
         if tf.io.gfile.isdir(path):
             if split in found:
-                raise UserError(f"--folder={folder}: holds both val and validation; remove one")
+                raise ValueError(f"--folder={folder}: holds both val and validation; remove one")
             found[split] = path
     if not found:
-        raise UserError(
+        raise ValueError(
             f"--folder={folder}: holds neither train nor val nor validation; give their parent, or "
             "--train_folder=DIR and --validation_folder=DIR"
         )
@@ -104,12 +104,12 @@ def list_train_tar(path):
         (`ImageList`, list of str with the names of the classes in order).
 
     Raises:
-        UserError: it cannot be read, is cut short, or has another structure.
+        ValueError: it cannot be read, is cut short, or has another structure.
     """
     archives = _members(path)
     for name, *_ in archives:
         if not name.endswith(".tar"):
-            raise UserError(
+            raise ValueError(
                 f"{path}: holds {name!r}, expected one tar file per class such as n01440764.tar; "
                 "give the original ILSVRC2012_img_train.tar"
             )
@@ -137,7 +137,7 @@ def list_validation_tar(path, labels_path=None, classes=None):
         (`ImageList`, list of str with the names of the classes in order).
 
     Raises:
-        UserError: a file cannot be read, or the two do not match.
+        ValueError: a file cannot be read, or the two do not match.
     """
     images = sorted(_members(path))
     if labels_path:
@@ -147,7 +147,7 @@ def list_validation_tar(path, labels_path=None, classes=None):
         labels = _lines(labels_path)
         known = classes or _lines(find_package_file("tensorflow_datasets", _CLASSES))
     if len(labels) != len(images):
-        raise UserError(
+        raise ValueError(
             f"{path} holds {len(images):,} images, {labels_path} {len(labels):,} labels; give the "
             "file of these images with --validation_labels=FILE"
         )
@@ -157,7 +157,7 @@ def list_validation_tar(path, labels_path=None, classes=None):
     numbers = {name: label for label, name in enumerate(known)}
     for line, name in enumerate(labels, 1):
         if name not in numbers:
-            raise UserError(
+            raise ValueError(
                 f"{labels_path}, line {line}: {name!r} is not one of the {len(known):,} "
                 f"classes ({known[0]} to {known[-1]}); write one class name per line, in the order "
                 "of the images' names"
@@ -180,7 +180,7 @@ def list_folder(path, classes=None):
         (`ImageList`, list of str with the names of the classes in order).
 
     Raises:
-        UserError: there are no images, there is a class that is not among `classes`, or a folder
+        ValueError: there are no images, there is a class that is not among `classes`, or a folder
             cannot be listed.
     """
     found, names_by_class = [], {}
@@ -197,16 +197,16 @@ def list_folder(path, classes=None):
             if name.lower().endswith(SUFFIXES) and not name.startswith(".")
         )
     if not found:
-        raise UserError(f"{path}: holds no folder; give one that holds one folder per class")
+        raise ValueError(f"{path}: holds no folder; give one that holds one folder per class")
     _check_names(found, path)
     for name in found:
         if classes is not None and name not in classes:
-            raise UserError(
+            raise ValueError(
                 f"{path}: {name!r} is not one of the {len(classes):,} classes of the training "
                 "images; remove that folder, or add it to them"
             )
         if not names_by_class.get(name):
-            raise UserError(
+            raise ValueError(
                 f"{path}: the class {name!r} has no image ({', '.join(SUFFIXES)}); remove that "
                 "folder, or fill it"
             )
@@ -228,7 +228,7 @@ def _members(path, archive="", start=0, size=None):
     """
     name = f"{path}: {archive}" if archive else path
     members = []
-    damaged = UserError(f"{name}: is cut short, damaged or no tar file; copy or download it again")
+    damaged = ValueError(f"{name}: is cut short, damaged or no tar file; copy or download it again")
     try:
         with reading(path) as (stream, end):
             stop = end if size is None else start + size
@@ -248,7 +248,7 @@ def _members(path, archive="", start=0, size=None):
                 if tar.offset >= stop or stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
                     raise damaged
     except (tarfile.TarError, EOFError) as error:
-        raise UserError(
+        raise ValueError(
             f"{name}: is damaged, or no tar file without compression ({one_line(error)}); give the "
             "original file, or download it again"
         ) from error
@@ -257,7 +257,7 @@ def _members(path, archive="", start=0, size=None):
 
 def _check_folder(path):
     if not tf.io.gfile.isdir(path):
-        raise UserError(f"{path}: no such folder; fix the path")
+        raise ValueError(f"{path}: no such folder; fix the path")
 
 
 def _lines(path):
@@ -265,20 +265,20 @@ def _lines(path):
     try:
         return [line.strip() for line in read_bytes(path).decode().rstrip().splitlines()]
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read as text ({one_line(error)})") from error
+        raise ValueError(f"{path}: cannot be read as text ({one_line(error)})") from error
 
 
 def _check_names(classes, source):
     """Refuses names that cannot be lines of a text file, and names that are not unique."""
     for name in classes:
         if name != name.strip() or not name.isprintable() or not name:
-            raise UserError(f"{source}: {name!r} cannot be the name of a class; rename it")
+            raise ValueError(f"{source}: {name!r} cannot be the name of a class; rename it")
     for name, following in itertools.pairwise(classes):
         if name == following:
-            raise UserError(f"{source}: the class {name!r} occurs twice; keep one")
+            raise ValueError(f"{source}: the class {name!r} occurs twice; keep one")
 
 
 def _not_empty(images, path):
     if not len(images):
-        raise UserError(f"{path}: holds no images; give the original file")
+        raise ValueError(f"{path}: holds no images; give the original file")
     return images

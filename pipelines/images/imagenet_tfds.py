@@ -11,7 +11,7 @@ import sys
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from pipelines.command_line import UserError, one_line
+from pipelines.command_line import one_line
 from pipelines.images.image_shards import ImageShardsJob, LabelledImage
 
 NAME = "imagenet2012"
@@ -62,7 +62,7 @@ class TfdsImagesJob(ImageShardsJob):
                     lambda example=example: example["image"],
                 )
         except tf.errors.OpError as error:
-            raise UserError(
+            raise ValueError(
                 f"{self.source}: cannot be read ({one_line(error.message)}); copy or prepare the "
                 "data set again"
             ) from error
@@ -78,12 +78,12 @@ def find_splits(data_dir):
         dict of `train` and `validation`, or one of them, to `TfdsImagesJob`.
 
     Raises:
-        UserError: there is none.
+        ValueError: there is none.
     """
     found = tf.io.gfile.glob(os.path.join(data_dir, NAME, "*", "dataset_info.json"))
     versions = [os.path.basename(os.path.dirname(path)) for path in found]
     if not versions:
-        raise UserError(
+        raise ValueError(
             f"--tfds_data_dir={data_dir}: holds no {NAME}/VERSION/dataset_info.json; give the "
             "folder that TFDS prepared, or prepare it with --manual_dir=DIR"
         )
@@ -98,7 +98,7 @@ def find_splits(data_dir):
         if split in builder.info.splits
     }
     if not any(job.count for job in jobs.values()):
-        raise UserError(f"--tfds_data_dir={data_dir}: {NAME} {version} is empty; prepare it again")
+        raise ValueError(f"--tfds_data_dir={data_dir}: {NAME} {version} is empty; prepare it again")
     return jobs
 
 
@@ -110,11 +110,11 @@ def prepare(data_dir, manual_dir):
         manual_dir: str, the folder of the tar files.
 
     Raises:
-        UserError: a tar file is missing, or TFDS fails.
+        ValueError: a tar file is missing, or TFDS fails.
     """
     for name in TAR_FILES.values():  # TFDS needs both
         if not tf.io.gfile.exists(os.path.join(manual_dir, name)):
-            raise UserError(
+            raise ValueError(
                 f"--manual_dir={manual_dir}: holds no {name}; give the folder of the two original "
                 "files"
             )
@@ -125,7 +125,7 @@ def prepare(data_dir, manual_dir):
         )
     except Exception as error:
         print(file=sys.stderr)  # after TFDS's progress bar
-        raise UserError(
+        raise ValueError(
             f"--manual_dir={manual_dir}: TFDS cannot prepare {NAME} ({one_line(error)})"
         ) from error
 

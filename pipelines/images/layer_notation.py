@@ -9,7 +9,7 @@ import ast
 import dataclasses
 from typing import Any
 
-from pipelines.command_line import UserError, meant
+from pipelines.command_line import meant
 
 # The layers, and arguments for those that KerasCV has no defaults for. `value_range` is given
 # wherever a layer has it.
@@ -174,10 +174,10 @@ def refuse_on_jax(texts, key):
         key: str, of the config, for the message.
 
     Raises:
-        UserError: there are any.
+        ValueError: there are any.
     """
     if texts:
-        raise UserError(
+        raise ValueError(
             f"--config.{key}: KerasCV's layers run on TensorFlow alone; leave them out, or give "
             "--backend=tensorflow"
         )
@@ -191,10 +191,10 @@ def require_for_tpu(texts, key):
         key: str, of the config, for the message.
 
     Raises:
-        UserError: names them.
+        ValueError: names them.
     """
     if names := not_for_xla(texts):
-        raise UserError(
+        raise ValueError(
             f"--config.{key}: XLA cannot compile {', '.join(names)} for a TPU; leave "
             f"{'it' if len(names) == 1 else 'them'} out"
         )

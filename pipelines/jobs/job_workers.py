@@ -9,7 +9,7 @@ import functools
 
 import tensorflow as tf
 
-from pipelines.command_line import UserError, load_tensorflow, one_line
+from pipelines.command_line import load_tensorflow, one_line
 from pipelines.jobs.local_workers import call_in_processes
 from pipelines.jobs.worker_arguments import beam_options, parse_worker_arguments
 from pipelines.shards.shard_files import shard_path
@@ -25,7 +25,7 @@ def make_all(missing, job, output, arguments):
         arguments: list of str, see `worker_arguments.parse_worker_arguments`.
 
     Raises:
-        UserError: an argument is bad, a shard cannot be made, a worker process died, or Beam is
+        ValueError: an argument is bad, a shard cannot be made, a worker process died, or Beam is
             missing. Remote failures need not raise here, see `JobOutput.raise_if_unfinished`.
     """
     arguments = parse_worker_arguments(arguments, output.prefix)
@@ -41,7 +41,7 @@ def make_all(missing, job, output, arguments):
         task = functools.partial(_make_shard_in_worker, job, output)
         call_in_processes(task, missing, workers)
     except concurrent.futures.process.BrokenProcessPool as error:
-        raise UserError(
+        raise ValueError(
             "a worker process ended before its work was done, perhaps because memory ran out; "
             "finished shards are kept: run the same command again, with fewer processes by "
             "-- --direct_num_workers=N"
@@ -65,7 +65,7 @@ def _make_shard_here(job, output, shard):
         _make_shard(job, output, shard)
     except system_errors as error:
         path = shard_path(output.prefix, shard, output.shards)
-        raise UserError(
+        raise ValueError(
             f"{path}: cannot be made ({one_line(error)}); fix that and run the same command again"
         ) from error
 
@@ -75,21 +75,21 @@ def _make_shard_in_worker(job, output, shard):
     load_tensorflow()
     try:
         _make_shard_here(job, output, shard)
-    except UserError as error:
-        raise UserError(one_line(error)) from error
+    except ValueError as error:
+        raise ValueError(one_line(error)) from error
     except Exception as error:
         raise RuntimeError(f"shard {shard}: {one_line(error)}") from error
 
 
 def _make_shard_elsewhere(job, output, shard):
-    """The same on another machine. The first `UserError` is noted and ends all work.
+    """The same on another machine. The first `ValueError` is noted and ends all work.
 
     Beam would wrap it and lose its type. Other errors are left to Beam, which retries.
     """
     if output.error() is None:
         try:
             _make_shard(job, output, shard)
-        except UserError as error:
+        except ValueError as error:
             output.note_error(one_line(error))
 
 

@@ -18,7 +18,7 @@ import json
 import os
 import time
 
-from pipelines.command_line import UserError, say
+from pipelines.command_line import say
 from pipelines.files import check_writable, make_folder
 from pipelines.flags import parse_flags
 from pipelines.jobs.job_progress import duration, progress
@@ -68,7 +68,7 @@ class ShardJob(abc.ABC):
                 had to be left out.
 
         Raises:
-            UserError: the inputs cannot be used at all.
+            ValueError: the inputs cannot be used at all.
         """
 
 
@@ -82,7 +82,7 @@ def parse_job_flags(flag_values, argv, usage, required):
         list of str, what follows `--`.
 
     Raises:
-        UserError: as `flags.parse_flags`.
+        ValueError: as `flags.parse_flags`.
     """
     here = argv.index("--") if "--" in argv else len(argv)
     parse_flags(flag_values, argv[:here], usage, required)
@@ -96,12 +96,12 @@ def check_job(prefix, beam_args):
         prefix, beam_args: as in `run_job`.
 
     Raises:
-        UserError: the output cannot be written, or `beam_args` are bad.
+        ValueError: the output cannot be written, or `beam_args` are bad.
     """
     parse_worker_arguments(beam_args, prefix)
     folder, name = os.path.split(prefix)
     if not name:
-        raise UserError(
+        raise ValueError(
             f"--output={prefix}: is a folder; give the beginning of the files' names, such as "
             f"{os.path.join(folder, 'data')}"
         )
@@ -152,7 +152,7 @@ def run_job(job, prefix, shards, beam_args=(), max_bad_records=0, vocabulary_sha
         dict of str to int: the counts of all shards, and `records`.
 
     Raises:
-        UserError: a shard could not be made, too much is damaged, the inputs hold nothing,
+        ValueError: a shard could not be made, too much is damaged, the inputs hold nothing,
             `prefix` holds other data, or `beam_args` are bad.
     """
     from pipelines.jobs.job_output import JobOutput
@@ -190,7 +190,7 @@ def run_job(job, prefix, shards, beam_args=(), max_bad_records=0, vocabulary_sha
         _check_damage(damaged, max_bad_records)
         if not any(result["entry"]["records"] for result in results.values()):
             output.remove()
-            raise UserError(
+            raise ValueError(
                 f"--output={prefix}: nothing to write, the inputs hold no {unit}; give others"
             )
         return _finish(output, results, damaged, unit, len(finished), time.monotonic() - started)
@@ -234,7 +234,7 @@ def _check_damage(damaged, max_bad_records):
     if len(damaged) > max_bad_records:
         file, record, reason = (damaged[0][field] for field in ("file", "record", "reason"))
         record = record if isinstance(record, str) else f"record {record}"
-        raise UserError(
+        raise ValueError(
             f"{file}: {record}: {reason}; {len(damaged)} damaged in all: fix the file, or leave "
             f"them out with --max_bad_records={len(damaged)} (what was made is kept for that)"
         )

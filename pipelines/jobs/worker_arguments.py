@@ -9,7 +9,7 @@ import dataclasses
 import importlib.util
 import logging
 
-from pipelines.command_line import UserError, install
+from pipelines.command_line import install
 from pipelines.cores import available_cores
 
 _LOCAL_RUNNERS = {None, "DirectRunner", "direct", "directrunner"}
@@ -42,7 +42,7 @@ def parse_worker_arguments(arguments, prefix):
         `WorkerArguments`.
 
     Raises:
-        UserError: an argument is bad, Beam is missing, or its runner cannot write to `prefix`.
+        ValueError: an argument is bad, Beam is missing, or its runner cannot write to `prefix`.
     """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument("--runner")
@@ -50,14 +50,14 @@ def parse_worker_arguments(arguments, prefix):
     try:
         known, others = parser.parse_known_args(list(arguments))
     except argparse.ArgumentError as error:
-        raise UserError(f"{error.argument_name}: {error.message}") from None
+        raise ValueError(f"{error.argument_name}: {error.message}") from None
     if not known.direct_num_workers.isdecimal():
-        raise UserError("--direct_num_workers must be a whole number")
+        raise ValueError("--direct_num_workers must be a whole number")
     if known.runner not in _LOCAL_RUNNERS:
         _check_beam(known.runner, prefix)
         return WorkerArguments(known.runner, 0, tuple(arguments))
     if others:
-        raise UserError(
+        raise ValueError(
             f"{others[0]}: without a --runner=... of Beam only --direct_num_workers=N can follow --"
         )
     return WorkerArguments(None, int(known.direct_num_workers) or available_cores())
@@ -73,7 +73,7 @@ def beam_options(workers):
         `PipelineOptions`.
 
     Raises:
-        UserError: apache-beam does not know an option, or is damaged.
+        ValueError: apache-beam does not know an option, or is damaged.
     """
     runner, arguments = workers.runner, workers.options
     logging.disable(logging.WARNING)  # Beam warns about missing parts that are not needed
@@ -86,23 +86,23 @@ def beam_options(workers):
     except ImportError:
         raise _no_beam(runner) from None
     except SystemExit:
-        raise UserError(f"Beam refuses its options: {' '.join(arguments)}") from None
+        raise ValueError(f"Beam refuses its options: {' '.join(arguments)}") from None
     finally:
         logging.disable(logging.NOTSET)
     if unknown and runner.lower().startswith("dataflow"):
-        raise UserError(f"Beam does not know --{min(unknown)}; fix what follows --")
+        raise ValueError(f"Beam does not know --{min(unknown)}; fix what follows --")
     return options  # job servers of other runners have options of their own
 
 
 def _check_beam(runner, prefix):
     if runner.lower().startswith("dataflow") and "://" not in prefix:
-        raise UserError(f"--output={prefix}: {runner} cannot write there; give a gs:// path")
+        raise ValueError(f"--output={prefix}: {runner} cannot write there; give a gs:// path")
     if importlib.util.find_spec("apache_beam") is None:
         raise _no_beam(runner)
 
 
 def _no_beam(runner):
-    return UserError(
+    return ValueError(
         f"--runner={runner} needs apache-beam; run: {install('beam')}, or leave out --runner to "
         "work on this machine"
     )

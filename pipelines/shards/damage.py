@@ -11,8 +11,6 @@ import re
 
 import tensorflow as tf
 
-from pipelines.command_line import UserError
-
 # TensorFlow 2.19 says no more than that a field cannot be parsed.
 _OTHER_COUNT = re.compile(r"Key: (\S+)\.  Can't parse serialized Example(: Some|\.)")
 
@@ -28,7 +26,7 @@ def without_damaged(source, limit):
         `ImageStream` or `TextStream`.
 
     Raises:
-        UserError: more are damaged.
+        ValueError: more are damaged.
     """
     reasons = {}
     lost = sum(damage.records for damage in source.records.damaged)
@@ -49,11 +47,11 @@ def check_limit(damaged, limit):
         limit: int, how many records may be lost.
 
     Raises:
-        UserError: names the first damage.
+        ValueError: names the first damage.
     """
     lost = sum(damage.records for damage in damaged)
     if lost > limit:
-        raise UserError(
+        raise ValueError(
             f"{damaged[0]}; {lost} or more records are damaged, --max_bad_records={limit} are "
             "allowed: write the files again, or allow more"
         )

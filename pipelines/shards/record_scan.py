@@ -14,7 +14,6 @@ import dataclasses
 import hashlib
 import re
 
-from pipelines.command_line import UserError
 from pipelines.files import reading
 from pipelines.shards.shard_files import (
     CRC,
@@ -96,7 +95,7 @@ def scan(file):
         `Run` of all its records.
 
     Raises:
-        UserError: a header is damaged, or the file ends inside a record.
+        ValueError: a header is damaged, or the file ends inside a record.
     """
     digest = hashlib.sha256()
     run = _run(file, 0, record_offsets(file, digest))
@@ -144,7 +143,7 @@ def first_record(run):
         (the payload of the run's first record, bytes; what is wrong with it, str or None).
 
     Raises:
-        UserError: the file cannot be read.
+        ValueError: the file cannot be read.
     """
     number, position = run.index[0]
     with reading(run.file) as (stream, size):
@@ -201,7 +200,7 @@ def record_offsets(file, digest=None):
         int.
 
     Raises:
-        UserError: as in `scan`.
+        ValueError: as in `scan`.
     """
     number = position = 0
     with reading(file) as (stream, size):
@@ -209,7 +208,7 @@ def record_offsets(file, digest=None):
             length, reason = _check_header(stream, position, size)
             if reason is not None:
                 what = reason if reason == _CUT else "the file is damaged, or no TFRecord file"
-                raise UserError(
+                raise ValueError(
                     f"{file}: {what} (in record {number}); write it again, or skip damaged "
                     "records with --max_bad_records=N"
                 )

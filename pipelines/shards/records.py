@@ -14,7 +14,7 @@ import os
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 
-from pipelines.command_line import UserError, say
+from pipelines.command_line import say
 from pipelines.digests import sampled_digest
 from pipelines.shards import record_scan
 from pipelines.shards.record_scan import Damage, Run
@@ -25,7 +25,7 @@ _FILE_THREADS = 16  # they wait for the disk or the network
 _READ_BUFFER_BYTES = 1 << 18
 
 
-class BadRecord(UserError):
+class BadRecord(ValueError):
     """A record that cannot be used.
 
     Args:
@@ -76,24 +76,24 @@ class RecordFiles:
             `RecordFiles`.
 
         Raises:
-            UserError: nothing matches, a file is not what its manifest says, a file is cut short,
+            ValueError: nothing matches, a file is not what its manifest says, a file is cut short,
                 or there is no record at all.
         """
         if not pattern:
-            raise UserError(f"--{flag} is empty; give a pattern of TFRecord files")
+            raise ValueError(f"--{flag} is empty; give a pattern of TFRecord files")
         files = matching(pattern, flag)
         manifests, entries, damaged = {}, {}, []
         for prefix, group in itertools.groupby(files, key=shard_prefix):
             manifest = read_manifest(prefix)
             if manifest is not None:
                 if kind is not None and manifest["kind"] != kind:
-                    raise UserError(
+                    raise ValueError(
                         f"{manifest_path(prefix)}: these files hold {manifest['kind']}, not "
                         f"{kind}; fix --{flag}"
                     )
                 known, missing = _entries(prefix, manifest, list(group), pattern)
                 if missing and not salvage:
-                    raise UserError(
+                    raise ValueError(
                         f"{missing[0]} is missing; {manifest_path(prefix)} lists it: restore "
                         "it, or continue without it with --max_bad_records=N"
                     )
@@ -117,7 +117,7 @@ class RecordFiles:
             )
         runs = tuple(run for runs, _, _ in found for run in runs if run.count)
         if not runs:
-            raise UserError(f"{pattern} holds no records; write the files again or fix --{flag}")
+            raise ValueError(f"{pattern} holds no records; write the files again or fix --{flag}")
         damaged += [damage for _, damages, _ in found for damage in damages]
         size = sum(size for _, _, size in found)
         return cls(pattern, runs, size, tuple(damaged), manifests)
@@ -222,7 +222,7 @@ class RecordFiles:
         """
         try:
             return content.get("stats") == self._stats()
-        except (UserError, tf.errors.OpError):  # they are gone
+        except (ValueError, tf.errors.OpError):  # they are gone
             return False
 
     def _stats(self):
@@ -349,7 +349,7 @@ def _entries(prefix, manifest, files, pattern):
     entries = {os.path.join(folder, entry["name"]): entry for entry in manifest["shards"]}
     for file in files:
         if file not in entries:
-            raise UserError(
+            raise ValueError(
                 f"{file}: is not listed in {manifest_path(prefix)}; remove it, or narrow the "
                 "pattern"
             )
@@ -365,7 +365,7 @@ def _runs(file, entry, salvage, flag):
     if entry is None:
         return [record_scan.scan(file)], [], size
     if size != entry["bytes"]:
-        raise UserError(
+        raise ValueError(
             f"{file} has {size} bytes, its manifest says {entry['bytes']}; copy or write it "
             f"again (--{flag}), or skip damaged records with --max_bad_records=N"
         )

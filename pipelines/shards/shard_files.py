@@ -11,7 +11,7 @@ import struct
 
 import google_crc32c
 
-from pipelines.command_line import UserError, one_line
+from pipelines.command_line import one_line
 from pipelines.files import require_end, written_whole
 
 # A record of a TFRecord file is its length, the length's CRC, the payload, and the payload's CRC.
@@ -61,7 +61,7 @@ def matching(pattern, flag):
         sorted list of str, not empty.
 
     Raises:
-        UserError: nothing matches.
+        ValueError: nothing matches.
     """
     import tensorflow as tf
 
@@ -72,10 +72,10 @@ def matching(pattern, flag):
     except tf.errors.NotFoundError:
         files = []
     except (OSError, tf.errors.OpError) as error:
-        raise UserError(f"--{flag}={pattern}: {one_line(error)}; fix the pattern") from error
+        raise ValueError(f"--{flag}={pattern}: {one_line(error)}; fix the pattern") from error
     files = sorted(f for f in files if not f.endswith(".manifest.json") and ".tmp-" not in f)
     if not files:
-        raise UserError(f"no file matches {pattern}; fix --{flag}")
+        raise ValueError(f"no file matches {pattern}; fix --{flag}")
     return files
 
 

@@ -20,7 +20,7 @@ import itertools
 import json
 import os
 
-from pipelines.command_line import UserError, one_line
+from pipelines.command_line import one_line
 from pipelines.files import write_atomically
 from pipelines.shards.shard_files import FOOTER_BYTES, HEADER_BYTES
 
@@ -86,7 +86,7 @@ def read_manifest(prefix):
         dict, see above, or None where there is none.
 
     Raises:
-        UserError: it is damaged, or of a later version.
+        ValueError: it is damaged, or of a later version.
     """
     import tensorflow as tf
 
@@ -97,20 +97,20 @@ def read_manifest(prefix):
     except tf.errors.NotFoundError:
         return None
     except tf.errors.OpError as error:
-        raise UserError(f"{path}: cannot be read ({one_line(error)}); fix the path") from error
+        raise ValueError(f"{path}: cannot be read ({one_line(error)}); fix the path") from error
     except (ValueError, RecursionError) as error:
-        raise UserError(
+        raise ValueError(
             f"{path} is damaged ({error}); remove it, or write the data again"
         ) from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise UserError(f"{path} is not a manifest of this project; move it elsewhere")
+        raise ValueError(f"{path} is not a manifest of this project; move it elsewhere")
     if manifest.get("version") != VERSION:
-        raise UserError(
+        raise ValueError(
             f"{path} has version {manifest.get('version')}, this program reads {VERSION}; update "
             "keras-vitbert or write the data again"
         )
     if problem := next(_problems(manifest), None):
-        raise UserError(f"{path} is damaged ({problem}); remove it, or write the data again")
+        raise ValueError(f"{path} is damaged ({problem}); remove it, or write the data again")
     return manifest
 
 

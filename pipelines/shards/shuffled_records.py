@@ -21,7 +21,6 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from pipelines.command_line import UserError
 from pipelines.cores import available_cores
 from pipelines.memory import available_memory
 
@@ -42,7 +41,7 @@ class ShuffledRecords:
             stored in the files.
 
     Raises:
-        UserError: there is not enough memory for `cache`.
+        ValueError: there is not enough memory for `cache`.
     """
 
     def __init__(self, records, seed, shard=(1, 0), cache=False):
@@ -151,7 +150,7 @@ class ShuffledRecords:
         count = blocks // self._step * block + self._count - blocks * block
         needed = records.bytes * count // self._count
         if needed > available_memory():
-            raise UserError(
+            raise ValueError(
                 f"--cache: {records.pattern} needs {needed / 1e9:.1f} GB of memory, "
                 f"{available_memory() / 1e9:.1f} GB are free; leave --cache out"
             )

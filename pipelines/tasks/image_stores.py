@@ -102,7 +102,7 @@ class ImageFiles(_Listed):
             (`ImageFiles`, list of str with the names of the classes).
 
         Raises:
-            UserError: there are no images, or there is a class that is not among `classes`.
+            ValueError: there are no images, or there is a class that is not among `classes`.
         """
         images, classes = image_sources.list_folder(folder, classes)
         return cls(images.shuffled(seed=0)), classes

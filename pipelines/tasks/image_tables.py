@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 
-from pipelines.command_line import UserError, say
+from pipelines.command_line import say
 from pipelines.images.image_lists import WHOLE_FILE, ImageList
 from pipelines.tasks.image_stores import ImageCells, ImageFiles
 from pipelines.tasks.labelled_rows import (
@@ -34,7 +34,7 @@ def read_images(tables, image_column="", label_column="", classes=None, max_bad_
         that were left out).
 
     Raises:
-        UserError: a column is missing, a row is damaged, a file is missing, there is no image, or
+        ValueError: a column is missing, a row is damaged, a file is missing, there is no image, or
             there is a class that is not among `classes`.
     """
     images, labels, places, damaged = [], [], [], []
@@ -60,18 +60,18 @@ def read_images(tables, image_column="", label_column="", classes=None, max_bad_
             places.append(str(row.number))
     source = tables[0].path
     if not images:
-        raise UserError(f"{source}: holds no examples; fill it")
+        raise ValueError(f"{source}: holds no examples; fill it")
     classes = sorted(set(labels), key=class_order) if classes is None else classes
     numbers = {name: label for label, name in enumerate(classes)}
     for label in labels:
         if label not in numbers:
-            raise UserError(
+            raise ValueError(
                 f"{source}: {label!r} is not one of the {len(classes):,} classes of the training "
                 "images; remove those rows, or add it to them"
             )
     found = np.array([numbers[label] for label in labels], np.int32)
     if len({type(image) for image in images}) > 1:
-        raise UserError(f"{source}: holds images and paths of images; keep one of them")
+        raise ValueError(f"{source}: holds images and paths of images; keep one of them")
     order = np.random.default_rng(0).permutation(len(images))
     if isinstance(images[0], bytes):
         cells, places = ([of[i] for i in order] for of in (images, places))

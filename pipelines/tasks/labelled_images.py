@@ -5,7 +5,6 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
-from pipelines.command_line import UserError
 from pipelines.images.image_record_files import ImageRecordFiles
 from pipelines.images.image_views import ImageViews
 from pipelines.shards.host_shares import host_stream, one_pass, shard, share
@@ -130,10 +129,10 @@ def require_batch(images, batch, source):
         source: str, where they come from, for the message.
 
     Raises:
-        UserError: there are fewer.
+        ValueError: there are fewer.
     """
     if images.count < batch:
-        raise UserError(
+        raise ValueError(
             f"{source}: holds {images.count:,} training images, fewer than one step takes; set "
             f"--config.batch to at most that (it is {batch})"
         )

@@ -4,8 +4,6 @@ import dataclasses
 import os
 import re
 
-from pipelines.command_line import UserError
-
 # The usual names of columns, GLUE's first; compared without regard to case.
 LABELS = tuple(
     (name,)
@@ -91,7 +89,7 @@ def read_rows(table, sentence_columns=(), label_column="", max_bad_records=0):
         `LabelledRows`.
 
     Raises:
-        UserError: a column is missing, a row is damaged or has no label, or there is no row at all.
+        ValueError: a column is missing, a row is damaged or has no label, or there is no row.
     """
     sentences, label = choose_columns(table, sentence_columns, label_column)
     fields, damaged, places = [], [], []
@@ -113,7 +111,7 @@ def read_rows(table, sentence_columns=(), label_column="", max_bad_records=0):
         fields.append([value.strip() for value in row.values])
         places.append(str(row.number))
     if not fields:
-        raise UserError(f"{table.path}: holds no examples; fill it")
+        raise ValueError(f"{table.path}: holds no examples; fill it")
     *texts, labels = map(tuple, zip(*fields, strict=True))
     second = texts[1] if len(texts) > 1 else None
     rest = tuple(damaged), tuple(places), tuple(sentences), label
@@ -131,7 +129,7 @@ def read_split(tables, sentence_columns=(), label_column="", max_bad_records=0):
         `LabelledRows`; for several tables, the places hold the file as well.
 
     Raises:
-        UserError: see `read_rows`.
+        ValueError: see `read_rows`.
     """
     parts = []
     for table in tables:
@@ -178,10 +176,10 @@ def keep_damaged(damaged, reason, most, unit):
         unit: str, `line` or `row`.
 
     Raises:
-        UserError: it is one too many.
+        ValueError: it is one too many.
     """
     if len(damaged) >= most:
-        raise UserError(f"{reason}; fix the {unit}, or leave it out with --max_bad_records=N")
+        raise ValueError(f"{reason}; fix the {unit}, or leave it out with --max_bad_records=N")
     damaged.append(reason)
 
 
@@ -199,7 +197,7 @@ def choose_columns(table, sentence_columns=(), label_column=""):
         (list of one or two str, str).
 
     Raises:
-        UserError: a column is missing, or is both.
+        ValueError: a column is missing, or is both.
     """
     path, columns = table.path, table.columns
     label = [label_column] if label_column else _usual(columns, LABELS)
@@ -212,7 +210,7 @@ def choose_columns(table, sentence_columns=(), label_column=""):
     flag = "--config.data.sentence_columns"
     sentences = find_columns(path, columns, sentences, SENTENCES, "sentence", flag)
     if label in sentences:
-        raise UserError(
+        raise ValueError(
             f"{path}: {label!r} is the label and a sentence; fix "
             "--config.data.sentence_columns or --config.data.label_column"
         )
@@ -234,16 +232,16 @@ def find_columns(path, columns, wanted, usual, what, flag):
         list of str.
 
     Raises:
-        UserError: a column is missing.
+        ValueError: a column is missing.
     """
     found = list(wanted) or _usual(columns, usual)
     there = ", ".join(columns)
     if not found:
         known = ", ".join(" + ".join(names) for names in usual)
-        raise UserError(f"{path}: has no {what} column ({known}) but {there}; name it with {flag}")
+        raise ValueError(f"{path}: has no {what} column ({known}) but {there}; name it with {flag}")
     for name in found:
         if name not in columns:
-            raise UserError(f"{path}: has no column {name!r} but {there}; fix {flag}")
+            raise ValueError(f"{path}: has no column {name!r} but {there}; fix {flag}")
     return found
 
 

@@ -14,7 +14,7 @@ import dataclasses
 import os
 import re
 
-from pipelines.command_line import UserError, one_line
+from pipelines.command_line import one_line
 from pipelines.files import json_object, reading
 from pipelines.images import SUFFIXES as IMAGE_SUFFIXES
 from pipelines.tasks.labelled_rows import SENTENCES
@@ -80,7 +80,7 @@ def find_splits(data_dir="", files=None, anything=True):
         of a known form.
 
     Raises:
-        UserError: something is missing or ambiguous.
+        ValueError: something is missing or ambiguous.
     """
     found = _in_folder(data_dir, anything) if data_dir else {}
     for split, path in (files or {}).items():
@@ -98,7 +98,7 @@ def kind_of(splits):
         str, `images` or `text`.
 
     Raises:
-        UserError: this cannot be decided.
+        ValueError: this cannot be decided.
     """
     place = next(iter(splits.values()))
     if place.form in (FOLDERS, RECORDS):
@@ -129,7 +129,7 @@ def nothing_found(data_dir):
 def _in_folder(folder, anything):
     """The splits in a folder: dict of a name to a `Place`."""
     if not _is_folder(folder):
-        raise UserError(f"--data_dir={folder}: no such folder; fix the path")
+        raise ValueError(f"--data_dir={folder}: no such folder; fix the path")
     names = _names(folder)
     saved = _saved_splits(folder, names)
     if saved:
@@ -177,7 +177,7 @@ def _tables(folder, names, anything):
     if len(names) == 1:
         return {TRAIN: Place(TABLES, (os.path.join(folder, names[0]),))}
     if names:
-        raise UserError(
+        raise ValueError(
             f"--data_dir={folder}: holds {', '.join(sorted(names)[:8])}, none of which is named as "
             "a split; say which is which with --train=FILE, --validation=FILE and --test=FILE"
         )
@@ -188,7 +188,7 @@ def _check_one(names, folder):
     """Refuses several files or folders of one split."""
     if len(names) > 1:
         both = " and ".join(sorted(names))
-        raise UserError(
+        raise ValueError(
             f"--data_dir={folder}: holds both {both}; keep one, or give each split with --train, "
             "--validation and --test instead of --data_dir"
         )
@@ -198,9 +198,9 @@ def _given(path, label):
     """The `Place` of a file or a folder that holds one split."""
     if not _is_folder(path):
         if not _exists(path):
-            raise UserError(f"{label}: no such file or folder; fix the path")
+            raise ValueError(f"{label}: no such file or folder; fix the path")
         if not is_table(path):
-            raise UserError(
+            raise ValueError(
                 f"{label}: is not a table; give a file that ends with {', '.join(SUFFIXES)}"
             )
         return Place(TABLES, (path,))
@@ -218,7 +218,7 @@ def _is_saved(folder, names, label):
 
 def _check_local(folder, label):
     if "://" in folder:
-        raise UserError(f"{label}: a saved data set must be local; copy it to this machine")
+        raise ValueError(f"{label}: a saved data set must be local; copy it to this machine")
 
 
 def _saved_splits(folder, names):
@@ -263,7 +263,7 @@ def _read_json(path, key, kind):
         if not isinstance(found, kind):
             raise ValueError(f"{key} is {found!r:.40}")
     except ValueError as error:
-        raise UserError(
+        raise ValueError(
             f"{path}: is damaged ({one_line(error)}); save the data set again"
         ) from error
     return found
@@ -280,7 +280,7 @@ def _kind_of_table(path):
     if first is None or first.damage or not str(first.values[0]).lower().endswith(IMAGE_SUFFIXES):
         return TEXT
     if sentences:
-        raise UserError(
+        raise ValueError(
             f"{path}: has images and texts; say which are to be classified with --task=images or "
             "--task=texts"
         )

@@ -1,6 +1,6 @@
 """Data sets of Hugging Face's `datasets`, as its `save_to_disk` writes them."""
 
-from pipelines.command_line import UserError, install, one_line
+from pipelines.command_line import install, one_line
 from pipelines.files import require_files
 from pipelines.tasks.tables import ROWS_AT_ONCE, arrow_table
 
@@ -15,12 +15,12 @@ def open_saved(folder):
         `pipelines.tasks.tables.Table`.
 
     Raises:
-        UserError: it cannot be read, or `datasets` is not installed.
+        ValueError: it cannot be read, or `datasets` is not installed.
     """
     try:
         import datasets
     except ImportError as error:
-        raise UserError(
+        raise ValueError(
             f"{folder}: reading it needs datasets; run: {install('datasets')}"
         ) from error
 
@@ -29,7 +29,7 @@ def open_saved(folder):
         saved = datasets.load_from_disk(folder)
         arrow = saved.with_format("arrow")[:]
     except Exception as error:  # of any damage: it fails in many ways
-        raise UserError(
+        raise ValueError(
             f"{folder}: cannot be read ({type(error).__name__}: {one_line(error)[:200]}); save the "
             "data set again"
         ) from error

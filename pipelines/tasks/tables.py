@@ -23,7 +23,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from pipelines.command_line import UserError, install, one_line, say
+from pipelines.command_line import install, one_line, say
 from pipelines.files import reading
 from pipelines.text_tables import csv_reader
 
@@ -88,7 +88,7 @@ def open_table(path):
         `Table`.
 
     Raises:
-        UserError: it is of another form, cannot be read, names a column twice, or needs a package
+        ValueError: it is of another form, cannot be read, names a column twice, or needs a package
             that is not installed.
     """
     suffix = os.path.splitext(path)[1].lower()
@@ -101,10 +101,10 @@ def open_table(path):
     elif suffix in SUFFIXES:
         table = _open_json(path)
     else:
-        raise UserError(f"{path}: is not a table; give a file that ends with {', '.join(SUFFIXES)}")
+        raise ValueError(f"{path}: is no table; give a file that ends with {', '.join(SUFFIXES)}")
     for name, count in collections.Counter(table.columns).items():
         if count > 1:
-            raise UserError(f"{path}: has {count} columns {name!r}; rename all but one")
+            raise ValueError(f"{path}: has {count} columns {name!r}; rename all but one")
     return table
 
 
@@ -137,7 +137,7 @@ def arrow_table(path, schema, batches, features):
             try:
                 columns = [batch.column(name).to_pylist() for name in names]
             except (ValueError, OverflowError) as error:  # no UTF-8, or a date that Python lacks
-                raise UserError(
+                raise ValueError(
                     f"{path}, after row {number}: {' and '.join(names)} cannot be read "
                     f"({one_line(error)}); convert the file"
                 ) from error
@@ -162,7 +162,7 @@ def _read_text(path):
         str.
 
     Raises:
-        UserError: it cannot be read, or is not UTF-8.
+        ValueError: it cannot be read, or is not UTF-8.
     """
     with reading(path) as (stream, _):
         content = stream.read()
@@ -170,7 +170,7 @@ def _read_text(path):
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         number = content[: error.start].count(b"\n") + 1
-        raise UserError(f"{path}, line {number}: no UTF-8; convert the file") from error
+        raise ValueError(f"{path}, line {number}: no UTF-8; convert the file") from error
 
 
 def _open_tsv(path):
@@ -204,7 +204,7 @@ def _open_csv(path):
             except StopIteration:
                 return
             except csv.Error as error:
-                raise UserError(
+                raise ValueError(
                     f"{path}, line {last + 1}: {one_line(error)}; fix the quotation marks there"
                 ) from error
             if fields:  # not an empty line
@@ -229,7 +229,7 @@ def _open_json(path):
         try:
             objects = json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise UserError(f"{path}: is not JSON ({one_line(error)}); fix it") from error
+            raise ValueError(f"{path}: is not JSON ({one_line(error)}); fix it") from error
         unit, numbered = "row", functools.partial(enumerate, objects, 1)
     else:
         unit, lines = "line", text.split("\n")
@@ -254,7 +254,7 @@ def _open_parquet(path):
         import pyarrow
         import pyarrow.parquet
     except ImportError as error:
-        raise UserError(
+        raise ValueError(
             f"{path}: reading Parquet needs pyarrow; run: {install('parquet')}"
         ) from error
 
@@ -266,7 +266,7 @@ def _open_parquet(path):
                     file = io.BytesIO(file.read())
                 yield pyarrow.parquet.ParquetFile(file)
         except pyarrow.ArrowException as error:
-            raise UserError(
+            raise ValueError(
                 f"{path}: is not a Parquet file, or is damaged ({one_line(error)})"
             ) from error
 

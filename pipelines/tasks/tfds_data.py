@@ -3,7 +3,7 @@
 import logging
 import os
 
-from pipelines.command_line import UserError, one_line
+from pipelines.command_line import one_line
 from pipelines.images.image_record_files import ImageRecordFiles
 from pipelines.shards.records import RecordFiles
 from pipelines.tasks.labelled_rows import LabelledRows
@@ -26,7 +26,7 @@ def open_builder(name, data_dir="", download=False):
         `tfds.core.DatasetBuilder`.
 
     Raises:
-        UserError: the data set is missing and cannot be prepared.
+        ValueError: the data set is missing and cannot be prepared.
     """
     import tensorflow_datasets as tfds
 
@@ -44,7 +44,7 @@ def open_builder(name, data_dir="", download=False):
     except Exception as error:
         # No network, no space, no original files, no access: TFDS fails in many ways.
         reason = f"and TFDS cannot prepare it here ({_reason(error)})"
-    raise UserError(
+    raise ValueError(
         f"{name} is not in {where}, {reason}; fill that folder by `tfds build {name} "
         f"--data_dir={where}` where there is a network, let TFDS fetch it with --download, or give "
         "the folder that has it with --data_dir=DIR"
@@ -74,14 +74,14 @@ def read_images(builder, split):
         `ImageRecordFiles`.
 
     Raises:
-        UserError: the split is missing, or the files are not TFRecords.
+        ValueError: the split is missing, or the files are not TFRecords.
     """
     where = os.fspath(builder.data_path)
     if split not in builder.info.splits or not builder.info.splits[split].num_examples:
-        raise UserError(f"{where}: has no split {split!r}; let TFDS prepare it again")
+        raise ValueError(f"{where}: has no split {split!r}; let TFDS prepare it again")
     form = builder.info.file_format
     if form is not None and form.value != "tfrecord":
-        raise UserError(
+        raise ValueError(
             f"{where}: its files are {form.value}; prepare it with `tfds build {builder.name} "
             "--file_format=tfrecord --data_dir=DIR` and give --data_dir=DIR"
         )
@@ -103,7 +103,7 @@ def read_rows(builder, split, columns):
         `LabelledRows`; labels are the names of the classes.
 
     Raises:
-        UserError: TFDS cannot read the split.
+        ValueError: TFDS cannot read the split.
     """
     names = class_names(builder)
     texts, labels = [[] for _ in columns], []
@@ -113,7 +113,7 @@ def read_rows(builder, split, columns):
                 values.append(row[column].decode())
             labels.append(names[int(row["label"])])
     except Exception as error:
-        raise UserError(
+        raise ValueError(
             f"{os.fspath(builder.data_path)}: TFDS cannot read the split {split!r} "
             f"({_reason(error)}); let TFDS prepare it again"
         ) from error

@@ -5,7 +5,7 @@ its examples. `pretrain` copies it from there into its config as `data.case`, an
 texts take it from the run. Vocabularies from elsewhere have no record.
 """
 
-from pipelines.command_line import UserError, say
+from pipelines.command_line import say
 from pipelines.text.wordpiece import cased_token
 
 AUTO, LOWER, CASED = CASES = ("auto", "lower", "cased")
@@ -24,11 +24,11 @@ def case_of(where, vocabulary, wanted=AUTO, recorded=None):
         `LOWER` or `CASED`.
 
     Raises:
-        UserError: `wanted` is not what is recorded.
+        ValueError: `wanted` is not what is recorded.
     """
     if recorded:
         if wanted not in (AUTO, recorded):
-            raise UserError(
+            raise ValueError(
                 f"--config.data.case={wanted}: {where} says {recorded}; leave it out, or all that "
                 "differs becomes [UNK]"
             )
@@ -75,7 +75,7 @@ def recorded_case(manifests):
         `LOWER`, `CASED`, or None if they do not say.
 
     Raises:
-        UserError: they differ.
+        ValueError: they differ.
     """
     found = {}
     for path, manifest in manifests.items():
@@ -83,7 +83,7 @@ def recorded_case(manifests):
         if isinstance(lower, bool):
             found.setdefault(case_name(lower), path)
     if len(found) > 1:
-        raise UserError(
+        raise ValueError(
             f"{found[LOWER]}: these texts are lower-cased, those of {found[CASED]} are not; "
             "rewrite them with one vocabulary"
         )

@@ -16,7 +16,7 @@ import json
 import os
 from collections.abc import Iterator
 
-from pipelines.command_line import UserError, one_line
+from pipelines.command_line import one_line
 from pipelines.files import find_files, json_object, reading
 from pipelines.shards import shard_files
 from pipelines.shards.shard_manifest import manifest_path, read_manifest
@@ -108,13 +108,13 @@ def find_units(pattern, unit_bytes=UNIT_BYTES) -> tuple[Unit, ...]:
         Tuple of `Unit`.
 
     Raises:
-        UserError: nothing matches, the files are empty, are still being written, or are not those
+        ValueError: nothing matches, the files are empty, are still being written, or are not those
             that their manifest lists.
     """
     found = find_files(pattern, "documents")
     sizes = {file: size for file, size in found.items() if not file.endswith(".manifest.json")}
     if not any(sizes.values()):
-        raise UserError(f"{pattern}: every file is empty; write them again or fix --documents")
+        raise ValueError(f"{pattern}: every file is empty; write them again or fix --documents")
     _check_finished(sizes)
     _check_listed(sizes)
 
@@ -135,18 +135,18 @@ def find_units(pattern, unit_bytes=UNIT_BYTES) -> tuple[Unit, ...]:
 
 
 def _check_finished(files):
-    """Raises `UserError` if a command is writing the files, or was stopped while writing them."""
+    """Raises `ValueError` if a command is writing the files, or was stopped while writing them."""
     import tensorflow as tf
 
     for prefix in sorted({shard_files.shard_prefix(file.partition(".tmp-")[0]) for file in files}):
         if tf.io.gfile.exists(f"{prefix}.progress"):
-            raise UserError(
+            raise ValueError(
                 f"{prefix}: is not finished yet; wait for its command, or run that again"
             )
 
 
 def _check_listed(files):
-    """Raises `UserError` if a shard is of another run than the manifest of its prefix."""
+    """Raises `ValueError` if a shard is of another run than the manifest of its prefix."""
 
     @functools.cache
     def listed(prefix):
@@ -157,7 +157,7 @@ def _check_listed(files):
         prefix = shard_files.shard_prefix(file)
         names = listed(prefix) if prefix != file else None
         if names is not None and os.path.basename(file) not in names:
-            raise UserError(
+            raise ValueError(
                 f"{file} is not listed in {manifest_path(prefix)}; remove it, or narrow --documents"
             )
 
@@ -174,14 +174,14 @@ def read_unit(unit, damaged=None) -> Iterator[Document]:
         `Document`.
 
     Raises:
-        UserError: a file cannot be read, or a line is damaged and `damaged` is None.
+        ValueError: a file cannot be read, or a line is damaged and `damaged` is None.
     """
     for part in unit.parts:
         for position, result in _read_part(part):
             if isinstance(result, Document):
                 yield result
             elif damaged is None:
-                raise UserError(
+                raise ValueError(
                     f"{part.file}: the line at byte {position} is damaged ({result}); write the "
                     "file again or remove the line"
                 )

@@ -2,7 +2,6 @@
 
 import dataclasses
 
-from pipelines.command_line import UserError
 from pipelines.text.pairs import SPECIALS_PER_EXAMPLE
 
 MASKED_RATIO = 0.15  # Devlin et al. 2019, section 3.1
@@ -27,7 +26,7 @@ class ExampleSettings:
         dynamic: bool, whether masks are left to the reader.
 
     Raises:
-        UserError: the length has no room for a pair, or is above `MAX_LENGTH`.
+        ValueError: the length has no room for a pair, or is above `MAX_LENGTH`.
     """
 
     max_length: int
@@ -41,9 +40,9 @@ class ExampleSettings:
 
     def __post_init__(self):
         if self.max_length < MIN_LENGTH:
-            raise UserError(
+            raise ValueError(
                 f"a length of {self.max_length} has no room for two segments; give {MIN_LENGTH} or "
                 "more"
             )
         if self.max_length > MAX_LENGTH:
-            raise UserError(f"a length of {self.max_length}: give {MAX_LENGTH:,} at most")
+            raise ValueError(f"a length of {self.max_length}: give {MAX_LENGTH:,} at most")

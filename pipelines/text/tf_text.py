@@ -2,8 +2,6 @@
 
 import importlib
 
-from pipelines.command_line import UserError
-
 
 def find(module="tensorflow_text"):
     """Imports TensorFlow Text, which registers its operations with TensorFlow.
@@ -31,14 +29,14 @@ def require(what, module="tensorflow_text"):
         The module.
 
     Raises:
-        UserError: the package is not installed.
+        ValueError: the package is not installed.
     """
     found = find(module)
     if found is None:
         import tensorflow as tf
 
         release = ".".join(tf.__version__.split(".")[:2])
-        raise UserError(
+        raise ValueError(
             f"{what} needs tensorflow-text, which has wheels for Linux and for macOS on arm64; "
             f'run: pip install "tensorflow-text=={release}.*"'
         )

@@ -13,7 +13,6 @@ import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 
-from pipelines.command_line import UserError
 from pipelines.files import reading
 from pipelines.text.bzip2_streams import Piece, find_stream, read_streams
 
@@ -57,12 +56,12 @@ def read_pages(path, start=0, stop=None, damaged=None) -> Iterator[Page]:
         `Page`.
 
     Raises:
-        UserError: the file is missing, is not a dump, or is damaged and `damaged` is None.
+        ValueError: the file is missing, is not a dump, or is damaged and `damaged` is None.
     """
 
     def lose(record, reason):
         if damaged is None:
-            raise UserError(
+            raise ValueError(
                 f"{path}: not a whole MediaWiki dump ({record}: {reason}); download it again"
             )
         damaged.append({"file": str(path), "record": record, "reason": reason})
@@ -86,7 +85,7 @@ def is_divisible(path):
         bool; False also if the first stream is much longer than one of a multistream dump.
 
     Raises:
-        UserError: the file cannot be read.
+        ValueError: the file cannot be read.
     """
     with reading(path) as (file, size):
         return file.read(3) != b"BZh" or _has_streams(file, size)
@@ -146,7 +145,7 @@ def _page_sources(path, file, size, start, stop, lose):
 
 def _check_dump(path, head):
     if _DUMP_BEGIN not in head[:1000]:
-        raise UserError(
+        raise ValueError(
             f"{path}: is not a MediaWiki dump: it begins with {head[:20]!r}; give a "
             "pages-articles-multistream.xml.bz2"
         )

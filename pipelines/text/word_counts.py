@@ -31,7 +31,7 @@ def count_words(texts, lower_case=True, max_words=MAX_WORDS):
         `collections.Counter` of str to int.
 
     Raises:
-        UserError: tensorflow-text is not installed.
+        ValueError: tensorflow-text is not installed.
     """
     tokenizer = tf_text.require(LEARNING, _SPLITTER).BasicTokenizer(lower_case=lower_case)
     counts = collections.Counter()

@@ -10,7 +10,6 @@ import math
 import os
 
 from pipelines import files
-from pipelines.command_line import UserError
 from pipelines.text import tf_text
 from pipelines.text.word_counts import LEARNING, count_words
 
@@ -43,14 +42,14 @@ def learn_vocabulary(texts, size, lower_case=True):
         the most to the least common.
 
     Raises:
-        UserError: `size` is too small, there is no word in the texts, or tensorflow-text is not
+        ValueError: `size` is too small, there is no word in the texts, or tensorflow-text is not
             installed.
     """
     if size < MIN_SIZE:
-        raise UserError(f"a vocabulary of {size} tokens is too small; ask for {MIN_SIZE} or more")
+        raise ValueError(f"a vocabulary of {size} tokens is too small; ask for {MIN_SIZE} or more")
     counts = count_words(texts, lower_case)
     if not counts:
-        raise UserError("no words to learn a vocabulary from; give some text")
+        raise ValueError("no words to learn a vocabulary from; give some text")
     # Ties are broken by the word, so that the order of the texts does not matter.
     ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     words = ranked[: _WORDS_PER_TOKEN * size]
@@ -95,7 +94,7 @@ def read_vocabulary(path):
         List of str.
 
     Raises:
-        UserError: there is no such file, a token occurs twice, or a special token is missing.
+        ValueError: there is no such file, a token occurs twice, or a special token is missing.
     """
     import tensorflow as tf
 
@@ -104,11 +103,11 @@ def read_vocabulary(path):
         with tf.io.gfile.GFile(path) as stream:
             tokens = [line.rstrip("\r\n") for line in stream]
     except tf.errors.NotFoundError:
-        raise UserError(
+        raise ValueError(
             f"{path}: no such vocabulary; python -m pipelines.vocabulary learns one"
         ) from None
     except (OSError, tf.errors.OpError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read as a vocabulary ({error})") from error
+        raise ValueError(f"{path}: cannot be read as a vocabulary ({error})") from error
     check_tokens(tokens, path)
     return tokens
 
@@ -121,14 +120,14 @@ def check_tokens(tokens, where):
         where: str, where they come from, for messages.
 
     Raises:
-        UserError: a token occurs twice, or a special token is missing.
+        ValueError: a token occurs twice, or a special token is missing.
     """
     twice = [token for token, count in collections.Counter(tokens).items() if count > 1]
     if twice:
-        raise UserError(f"{where}: {twice[0]!r} occurs twice; keep one line for each token")
+        raise ValueError(f"{where}: {twice[0]!r} occurs twice; keep one line for each token")
     missing = [token for token in SPECIAL_TOKENS if token not in tokens]
     if missing:
-        raise UserError(f"{where}: {' '.join(missing)} missing; take a vocabulary of BERT's kind")
+        raise ValueError(f"{where}: {' '.join(missing)} missing; take a vocabulary of BERT's kind")
 
 
 def cased_token(vocabulary):

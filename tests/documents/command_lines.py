@@ -17,7 +17,6 @@ from keras_vitbert.configs.overrides import flatten
 from keras_vitbert.configs.pretraining import load_config
 from keras_vitbert.fine_tuning import settings
 from pipelines import command_line, files
-from pipelines.command_line import UserError
 from tests.documents.markdown import ROOT
 
 COMMANDS = (
@@ -113,7 +112,7 @@ def check_module(name, arguments):
         parse = _parse_benchmark if package == "benchmarks" else _parse_command
         try:
             parse(name, [word for word in arguments if word != "..."])
-        except UserError as error:
+        except ValueError as error:
             if not ("..." in arguments and re.search("is missing|lacks data", str(error))):
                 raise Wrong(str(error)) from error
     elif name not in UNCHECKED_MODULES:

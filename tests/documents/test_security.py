@@ -16,7 +16,6 @@ from keras_vitbert.importing import google, hugging_face, keras_hub_presets
 from keras_vitbert.importing.sources import GOOGLE_VIT, HUGGING_FACE, PRESET, Source
 from keras_vitbert.inspection.value_files import read_values
 from keras_vitbert.trained import finding
-from pipelines.command_line import UserError
 from pipelines.images.image_sources import list_validation_tar
 from pipelines.text.wikipedia_dump import Page, read_pages
 from tests.documents.markdown import ROOT
@@ -37,9 +36,9 @@ def test_arrays_are_not_unpickled(tmp_path):
     np.savez(tmp_path / "model.npz", bad=bad)
     (tmp_path / "inspection").mkdir()
     os.link(tmp_path / "model.npz", tmp_path / "inspection" / "masks-00000001.npz")
-    with pytest.raises(UserError, match="allow_pickle"):
+    with pytest.raises(ValueError, match="allow_pickle"):
         google.read_vit(Source(GOOGLE_VIT, str(tmp_path / "model.npz"), "model.npz"))
-    with pytest.raises(UserError, match="allow_pickle"):
+    with pytest.raises(ValueError, match="allow_pickle"):
         read_values(str(tmp_path), "masks")
     assert not (tmp_path / "ran").exists()
 
@@ -67,7 +66,7 @@ def test_presets_run_nothing(tmp_path, number):
     for name, content in (("task", task), ("config", inner), ("metadata", versions)):
         (tmp_path / f"{name}.json").write_text(json.dumps(content))
     source = Source(PRESET, str(tmp_path), "preset", task)
-    with pytest.raises(UserError, match="preset: cannot be loaded as ViTImageClassifier"):
+    with pytest.raises(ValueError, match="preset: cannot be loaded as ViTImageClassifier"):
         keras_hub_presets.read(source)
     assert not (tmp_path / "ran").exists()
 
@@ -78,7 +77,7 @@ def test_a_hugging_face_model_names_no_file_outside_its_folder(tmp_path):
     index = {"weight_map": {"a": "../secret.safetensors"}}
     (tmp_path / "model" / "model.safetensors.index.json").write_text(json.dumps(index))
     source = Source(HUGGING_FACE, str(tmp_path / "model"), "model")
-    with pytest.raises(UserError, match="secret.safetensors is missing"):
+    with pytest.raises(ValueError, match="secret.safetensors is missing"):
         hugging_face.read_tensors(source.path, source.label)
 
 

@@ -9,7 +9,6 @@ import tensorflow as tf
 from keras_vitbert.configs import variants
 from keras_vitbert.pretraining.data import open_data
 from keras_vitbert.runs.record_errors import reading
-from pipelines.command_line import UserError
 from pipelines.images.image_records import image_example
 from pipelines.shards.tfrecords import to_example, write_shards
 from tests.keras_vitbert.bad_calls import assert_refused
@@ -194,7 +193,7 @@ def test_a_bad_record_is_named_where_it_is_read(sources, bad_files, split, varia
     data = open_data(config, images=uses.images, text=uses.text)
     stream = data.stream(config, uses.images, uses.text)
     batches = stream.training(0) if split == "train" else stream.validation()
-    with pytest.raises(UserError, match=message) as caught, reading(stream):
+    with pytest.raises(ValueError, match=message) as caught, reading(stream):
         for _ in batches.take(4):
             pass
     assert "\n" not in str(caught.value)

@@ -57,7 +57,6 @@ def test_to_hugging_face_and_back_is_the_identity(name, renamed, tmp_path, capsy
 def test_what_has_no_place_is_left_out_or_refused(make_network, tmp_path, capsys):
     from keras_vitbert.importing.hugging_face_folder import HuggingFaceModel
     from keras_vitbert.trained.trained_model import TrainedModel
-    from pipelines.command_line import UserError
 
     def model(**changes):
         network = make_network(**changes)
@@ -82,7 +81,7 @@ def test_what_has_no_place_is_left_out_or_refused(make_network, tmp_path, capsys
         ),
         ({"text": False, "norm": "post"}, "normalises last and takes images only, which no ViT"),
     ):
-        with pytest.raises(UserError, match=message):
+        with pytest.raises(ValueError, match=message):
             model(**changes)
 
 

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from pipelines import books, command_line
 from pipelines.books import BooksJob, decode, divide, find_books
-from pipelines.command_line import UserError
 from pipelines.text.documents import from_json
 from tests.said import without_status
 
@@ -150,7 +149,7 @@ def test_bad_input(folder, tmp_path, capfd):
     link = tmp_path / "empty" / "b.txt"
     link.symlink_to(tmp_path / "nowhere")
     assert f"{link}: cannot be read" in refused(f"--folder={tmp_path}/empty")
-    with pytest.raises(UserError, match="no such folder"):
+    with pytest.raises(ValueError, match="no such folder"):
         find_books(str(folder / "a.txt"))
     (tmp_path / "empty" / "b.txt").unlink()
     with open(os.fsencode(tmp_path) + b"/empty/f\xfcnf.txt", "w"):

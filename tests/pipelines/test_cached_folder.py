@@ -7,7 +7,6 @@ import time
 import pytest
 
 from pipelines.cached_folder import default_cache_dir, find_or_build
-from pipelines.command_line import UserError
 
 
 def build(folder):
@@ -89,9 +88,9 @@ def test_a_faster_process_wins(tmp_path):
 
 def test_places_that_cannot_be_used_are_named(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="file.*--cache_dir"):
+    with pytest.raises(ValueError, match="file.*--cache_dir"):
         find_or_build("some", {}, build, str(tmp_path / "file"))
-    with pytest.raises(UserError, match="gs://bucket/cache.*local"):
+    with pytest.raises(ValueError, match="gs://bucket/cache.*local"):
         find_or_build("some", {}, build, "gs://bucket/cache")
 
 

@@ -13,7 +13,6 @@ from pipelines.command_line import (
     Diverged,
     Stopped,
     StopRequest,
-    UserError,
     meant,
     run,
     stop_request,
@@ -34,11 +33,11 @@ def raising(error):
 @pytest.mark.parametrize(
     ("error", "status", "line"),
     [
-        (UserError("x.txt: no such file; fix --x"), 2, "error: x.txt: no such file; fix --x\n"),
+        (ValueError("x.txt: no such file; fix --x"), 2, "error: x.txt: no such file; fix --x\n"),
         (Diverged("the loss is nan"), 3, "diverged: the loss is nan\n"),
         (Stopped("by SIGTERM"), 75, "stopped: by SIGTERM\n"),
-        (UserError("one\n  two\t three"), 2, "error: one two three\n"),
-        (type("BadRecord", (UserError,), {})("a record"), 2, "error: a record\n"),
+        (ValueError("one\n  two\t three"), 2, "error: one two three\n"),
+        (type("BadRecord", (ValueError,), {})("a record"), 2, "error: a record\n"),
     ],
 )
 def test_a_status_and_one_line_for_each_end(capfd, error, status, line):
@@ -77,7 +76,7 @@ def test_debug_shows_where_and_does_not_reach_the_command(capfd):
 
     def main(argv):
         seen.append(argv)
-        raise UserError("fix it")
+        raise ValueError("fix it")
 
     assert run(main, ["--a", "--debug", "b"]) == 2
     first, *others, last = capfd.readouterr().err.splitlines()
@@ -99,7 +98,7 @@ OUTPUTS = [
     ("print('x' * size)", "> /dev/full", 2, "error: stdout: cannot be written (No space left on"),
     ("print('x' * size); sys.exit(0)", "| true", 141, ""),
     ("print('x' * size); sys.exit(0)", "> /dev/full", 2, "error: stdout: cannot be written (No"),
-    ("print('x'); raise command_line.UserError('fix it')", "> /dev/full", 2, "error: fix it"),
+    ("print('x'); raise ValueError('fix it')", "> /dev/full", 2, "error: fix it"),
     ("print('x' * size)", "2> /dev/full", 0, ""),
     ("command_line.say('x')", "2> /dev/full", 0, ""),
     ("command_line.say('x')", "2>&1 | true", 0, ""),
@@ -272,7 +271,7 @@ def test_handlers_that_others_took_are_put_back():
     ("error", "is_shown"),
     [
         (None, False),
-        (UserError("fix it"), False),
+        (ValueError("fix it"), False),
         (Stopped("by SIGINT"), False),
         (ImportError(), True),
     ],
@@ -291,7 +290,7 @@ def test_what_loading_writes_is_shown_only_if_it_fails(capfd, error, is_shown):
 def test_another_backend_of_keras_is_refused(monkeypatch):
     monkeypatch.setenv("KERAS_BACKEND", "jax")
     monkeypatch.setattr(command_line, "_backends", ["tensorflow"])
-    with pytest.raises(UserError, match="^KERAS_BACKEND=jax: .*; unset it$"):
+    with pytest.raises(ValueError, match="^KERAS_BACKEND=jax: .*; unset it$"):
         command_line.load_tensorflow()
 
 
@@ -302,9 +301,9 @@ def test_a_command_chooses_among_backends(monkeypatch):
     assert command_line.choose_backend("jax") == "jax" == os.environ["KERAS_BACKEND"]
     command_line.load_tensorflow()
     monkeypatch.setenv("KERAS_BACKEND", "torch")
-    with pytest.raises(UserError, match="^KERAS_BACKEND=torch: must be tensorflow or jax; unset"):
+    with pytest.raises(ValueError, match="^KERAS_BACKEND=torch: must be tensorflow or jax; unset"):
         command_line.load_tensorflow()
-    with pytest.raises(UserError, match="^--backend=torch: give tensorflow or jax$"):
+    with pytest.raises(ValueError, match="^--backend=torch: give tensorflow or jax$"):
         command_line.choose_backend("torch")
 
 

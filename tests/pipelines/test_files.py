@@ -4,7 +4,6 @@ import pytest
 import tensorflow as tf
 
 from pipelines import files
-from pipelines.command_line import UserError
 from pipelines.files import (
     check_output_file,
     json_object,
@@ -48,7 +47,7 @@ def test_folders_are_made_and_left_empty(tmp_path):
         assert list(folder.iterdir()) == []
     (tmp_path / "file").touch()
     for path in ("/proc/nowhere", tmp_path / "file" / "below"):
-        with pytest.raises(UserError, match=rf"^--output_dir={path}: cannot be written to \(.+\)"):
+        with pytest.raises(ValueError, match=rf"^--output_dir={path}: cannot be written to \(.+\)"):
             make_folder(str(path), "output_dir")
 
 
@@ -81,7 +80,7 @@ def test_an_output_that_is_an_input_is_refused(tmp_path, inputs, output, culprit
     inputs.append("gs://bucket/runs/")
     before = sorted(tmp_path.rglob("*"))
     for path in (output, output if "://" in output else str(tmp_path / output)):
-        with pytest.raises(UserError, match=f"^--output={path}: would overwrite .*{culprit}"):
+        with pytest.raises(ValueError, match=f"^--output={path}: would overwrite .*{culprit}"):
             check_output_file(path, "output", inputs, "runs/mine")
     assert sorted(tmp_path.rglob("*")) == before
 
@@ -124,7 +123,7 @@ def test_a_folder_with_a_pipe_is_refused(tmp_path):
     require_files(str(tmp_path / "model"))
     require_files(str(tmp_path / "none"))
     os.mkfifo(tmp_path / "model" / "parts" / "x[1].index")
-    with pytest.raises(UserError, match=r"parts/x\[1\].index: cannot be read \(it is a pipe"):
+    with pytest.raises(ValueError, match=r"parts/x\[1\].index: cannot be read \(it is a pipe"):
         require_files(str(tmp_path / "model"))
-    with pytest.raises(UserError, match=r"parts/x\[1\].index: cannot be read"):
+    with pytest.raises(ValueError, match=r"parts/x\[1\].index: cannot be read"):
         require_files(str(tmp_path / "model" / "parts" / "x[1]"))

@@ -1,7 +1,6 @@
 import pytest
 from absl import flags
 
-from pipelines.command_line import UserError
 from pipelines.flags import asks_for_help, define_flags, parse_flags, parse_known_flags
 
 
@@ -41,7 +40,7 @@ def test_flags_that_are_not_given_keep_their_defaults(values):
     ],
 )
 def test_bad_flags_are_one_line(values, argv, message):
-    with pytest.raises(UserError) as caught:
+    with pytest.raises(ValueError) as caught:
         parse_flags(values, argv, "usage")
     text = str(caught.value)
     assert message in text and text.endswith("; --help lists the flags") and "\n" not in text
@@ -50,7 +49,7 @@ def test_bad_flags_are_one_line(values, argv, message):
 @pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
 def test_numbers_are_finite(value):
     values = define_flags(("megabytes", 8.0, "How much.", None))
-    with pytest.raises(UserError, match=f"^--megabytes={value}: must be finite"):
+    with pytest.raises(ValueError, match=f"^--megabytes={value}: must be finite"):
         parse_flags(values, [f"--megabytes={value}"], "usage")
 
 
@@ -74,5 +73,5 @@ def test_a_part_of_the_flags_leaves_the_rest_in_order(values):
     rest = ["--config.steps=3", "stray", "--help", "--x", "y"]
     assert parse_known_flags(values, argv) == rest
     assert values.size == 2 and values.cased
-    with pytest.raises(UserError, match="--size=0.*; --help lists the flags$"):
+    with pytest.raises(ValueError, match="--size=0.*; --help lists the flags$"):
         parse_known_flags(values, ["--size=0"])

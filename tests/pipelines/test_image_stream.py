@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipelines.command_line import UserError
 from pipelines.image_stream import ImageStream
 from pipelines.images.image_records import write_image_records
 from pipelines.images.image_views import ImageViews
@@ -146,7 +145,7 @@ def test_the_first_record_is_checked(tmp_path):
         ({"image/encoded": encoded, "image/class/label": [1, 2]}, "label' with one int64 value"),
         ({"image/encoded": 3, "image/class/label": 1}, "'image/encoded'"),
     ):
-        with pytest.raises(UserError, match="x-00000-of-00001: .*" + message):
+        with pytest.raises(ValueError, match="x-00000-of-00001: .*" + message):
             check(**features)
 
 
@@ -186,5 +185,5 @@ def test_the_manifest_tells_the_label_of_the_first_class(tmp_path):
     write_shards([example], str(tmp_path / "x"), 1, settings={"label_offset": 1})
     source = open_unchecked(tmp_path)
     source.check()
-    with pytest.raises(UserError, match=r"x.manifest.json: .*data.images.label_offset=1"):
+    with pytest.raises(ValueError, match=r"x.manifest.json: .*data.images.label_offset=1"):
         dataclasses.replace(source, label_offset=0).check()

@@ -3,7 +3,6 @@ import sys
 
 import pytest
 
-from pipelines.command_line import UserError
 from pipelines.package_data import find_package_file
 
 
@@ -19,5 +18,5 @@ def test_a_file_of_a_package_is_found_without_importing_it(tmp_path, monkeypatch
 
 def test_missing_packages_are_named():
     for package, path in (("no_such_package", "a/b.csv"), ("mlxtend", "data/no_such_file")):
-        with pytest.raises(UserError, match=rf"{package}/{path} .*\[sample\]"):
+        with pytest.raises(ValueError, match=rf"{package}/{path} .*\[sample\]"):
             find_package_file(package, path)

@@ -63,7 +63,7 @@ def test_damaged_images_are_told_in_one_line():
 @pytest.mark.parametrize(
     ("action", "status", "last"),
     [
-        ("raise command_line.UserError('fix it')", 2, "error: fix it"),
+        ("raise ValueError('fix it')", 2, "error: fix it"),
         ("os.kill(os.getpid(), signal.SIGTERM)", 75, "stopped: by SIGTERM; run the same command "),
         ("os.write(1, b'x'); sys.exit(0)", 0, REAL[-1]),
         ("subprocess.run('echo child >&2', shell=True)", 0, "child"),

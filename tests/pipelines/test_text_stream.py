@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipelines.command_line import UserError
 from pipelines.shards.records import RecordFiles
 from pipelines.shards.tfrecords import to_example, write_shards
 from pipelines.text.wordpiece import MASK, SPECIAL_TOKENS, vocabulary_hash
@@ -119,7 +118,7 @@ def test_a_missing_field_is_told(open_texts, name):
     """Of the three fields of the masks too, where there are others."""
     example = make_examples(1)[0]
     del example[name]
-    with pytest.raises(UserError, match=rf"text-00000-of-00001: .* no field '{name}' but \["):
+    with pytest.raises(ValueError, match=rf"text-00000-of-00001: .* no field '{name}' but \["):
         open_texts([example])
 
 
@@ -129,7 +128,7 @@ def test_a_field_of_another_kind_is_told(open_texts):
         ("masked_lm_weights", np.ones(PREDICTIONS, np.int64)),
         ("next_sentence_labels", np.zeros(0, np.int64)),
     ):
-        with pytest.raises(UserError, match=f"text-00000-of-00001: its field '{name}' holds no"):
+        with pytest.raises(ValueError, match=f"text-00000-of-00001: its field '{name}' holds no"):
             open_texts([{**make_examples(1)[0], name: value}])
 
 
@@ -147,7 +146,7 @@ def test_fields_of_other_lengths_are_told(open_texts, name, count, wanted):
     values = np.ones(count, np.float32 if name == "masked_lm_weights" else np.int64)
     examples = [{**example, name: values} for example in make_examples(2)]
     message = rf"its field '{name}' holds {count} \w+ values and not {wanted}; give TFRecords"
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(ValueError, match=message):
         open_texts(examples)
 
 
@@ -155,7 +154,7 @@ def test_texts_longer_than_the_model_are_told(open_texts):
     examples = make_examples(1)
     assert open_texts(examples, LENGTH + 5).length == LENGTH
     with pytest.raises(
-        UserError, match=r"12 tokens, the model takes at most 11; .*max_sequence_length=12"
+        ValueError, match=r"12 tokens, the model takes at most 11; .*max_sequence_length=12"
     ):
         open_texts(examples, LENGTH - 1)
 
@@ -217,7 +216,7 @@ def test_texts_of_another_vocabulary_are_refused(open_texts):
     open_texts(example, vocabulary_sha256=vocabulary_hash(TOKENS))
     other = vocabulary_hash(TOKENS[::-1])
     with pytest.raises(
-        UserError, match=rf"text.manifest.json: .* another vocabulary \(sha256 {other[:12]}, not"
+        ValueError, match=rf"text.manifest.json: .* another vocabulary \(sha256 {other[:12]}, not"
     ):
         open_texts(example, vocabulary_sha256=other)
 

@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines import command_line, wikipedia
-from pipelines.command_line import UserError
 from pipelines.files import find_files
 from pipelines.text.documents import Document, from_json
 from pipelines.text.wikipedia_dump import Page, read_pages
@@ -98,7 +97,7 @@ def test_remote_dumps(prose_dump):
     ((path, size),) = files_of("ram://dump.bz2")
     pages = [*read_pages(path, 0, size // 2), *read_pages(path, size // 2)]
     assert [page.title for page in pages] == [document.title for document in documents[:45]]
-    with pytest.raises(UserError, match="ram://no.bz2: cannot be read"):
+    with pytest.raises(ValueError, match="ram://no.bz2: cannot be read"):
         list(read_pages("ram://no.bz2"))
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from keras_vitbert.configs.devices import SHARDINGS
 from pipelines import command_line
-from pipelines.command_line import EXIT_BAD_INPUT, EXIT_DONE, UserError
+from pipelines.command_line import EXIT_BAD_INPUT, EXIT_DONE
 from tests.keras_vitbert.tiny_runs import CONFIG
 from tests.marks import slow, thorough
 from tests.said import without_status
@@ -23,17 +23,17 @@ from tpu.ahead_of_time import gpu, proof
 
 def test_programs_that_are_none(monkeypatch):
     argv = ["--tpu=v3-8", "--config=sample", "--variant=vit"]
-    with pytest.raises(UserError, match="--programs=probe: .* there are train, validate"):
+    with pytest.raises(ValueError, match="--programs=probe: .* there are train, validate"):
         aot.main([*argv, "--programs=probe"])
     monkeypatch.setattr(aot, "load_tensorflow", lambda: pytest.fail("TensorFlow is loaded"))
     for more in (argv, ["--gpu=16"], ["tests.tpu.test_aot:none", "--tpu=v3-8"]):
-        with pytest.raises(UserError, match="--programs=tain: .*did you mean train"):
+        with pytest.raises(ValueError, match="--programs=tain: .*did you mean train"):
             aot.main([*more, "--programs=train,tain"])
 
 
 def test_without_the_compiler_it_says_what_to_install(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"package jax.*pip install -e \"\.\[aot\]\""):
+    with pytest.raises(ValueError, match=r"package jax.*pip install -e \"\.\[aot\]\""):
         aot.main(["--tpu=v3-8"])
 
 
@@ -48,7 +48,7 @@ def test_without_the_compiler_it_says_what_to_install(monkeypatch):
     ],
 )
 def test_gpus_that_are_none(argv, message):
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(ValueError, match=message):
         aot.main(["--config=sample", *argv])
 
 
@@ -79,7 +79,7 @@ def test_a_config_or_a_module_is_not_overwritten(small, tmp_path, monkeypatch):
     for argv in ([f"--config={small}"], ["mine:step"]):
         path = small if argv[0].startswith("--") else tmp_path / "mine.py"
         before = path.read_text()
-        with pytest.raises(UserError, match=f"--json={path}: would overwrite"):
+        with pytest.raises(ValueError, match=f"--json={path}: would overwrite"):
             aot.main([*argv, "--tpu=v3-8", f"--json={path}"])
         assert path.read_text() == before
 

@@ -7,7 +7,6 @@ import threading
 
 import pytest
 
-from pipelines.command_line import UserError
 from tests.tpu.servers import dead_address, free_port, local
 from tpu import peers
 
@@ -89,12 +88,12 @@ def test_a_peer_that_does_not_come(place, reason, monkeypatch, capsys):
     with place as host:
         own = free_addresses(1)[0]
         message = f"^TF_CONFIG: worker 0 at {host}: .*{reason}.*, for 0.3 s; start the same"
-        with pytest.raises(UserError, match=message):
+        with pytest.raises(ValueError, match=message):
             wait([own, host], 0)
     first = capsys.readouterr().err.splitlines()[0]
     assert first.startswith(f"waiting for worker 0 at {host}: ") and reason[:9] in first
 
 
 def test_an_address_that_is_taken():
-    with silent() as own, pytest.raises(UserError, match=f"cannot join the workers as {own} "):
+    with silent() as own, pytest.raises(ValueError, match=f"cannot join the workers as {own} "):
         wait([own, "127.0.0.1:1"], 0)

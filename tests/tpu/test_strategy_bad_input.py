@@ -8,7 +8,6 @@ from importlib import metadata
 
 import pytest
 
-from pipelines.command_line import UserError
 from tests.tpu.refusals import refused
 from tests.tpu.servers import ROOT, node_answers, vm_answers
 from tpu import strategy
@@ -85,7 +84,7 @@ def test_the_jax_of_the_devices_is_advised(chips, tmp_path, monkeypatch, tpu, gp
     monkeypatch.setattr(strategy, "NVIDIA", f"{tmp_path}/nvidia[0-9]*")
     monkeypatch.setenv("KERAS_BACKEND", "jax")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match=rf'run: pip install -e "\.\[{extra}\]" in'):
+    with pytest.raises(ValueError, match=rf'run: pip install -e "\.\[{extra}\]" in'):
         strategy.get_strategy(tpu)
     assert extra in metadata.metadata("keras-vitbert").get_all("Provides-Extra")
 
@@ -99,14 +98,13 @@ def test_checks_come_before_tensorflow(places):
 import sys
 from keras_vitbert import pretrain
 from pipelines import command_line
-from pipelines.command_line import UserError
 from tpu import addresses
 from tpu.strategy import check_flags
 addresses.CHIPS = ()
 for tpu in ("v3-100", "v3-8", "grpc://{places["plain"]}"):
     try:
         check_flags(tpu)
-    except UserError as error:
+    except ValueError as error:
         print(str(error)[:11], "tensorflow" in sys.modules)
 assert check_flags() is None
 """

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 
-from pipelines.command_line import UserError, install
+from pipelines.command_line import install
 from tpu.ahead_of_time.explanation import summed
 from tpu.ahead_of_time.hlo import collectives_of, work_of
 from tpu.slices import find_slice
@@ -50,13 +50,13 @@ def check_installed():
     """Checks that the compiler is installed.
 
     Raises:
-        UserError: jax or libtpu is missing.
+        ValueError: jax or libtpu is missing.
     """
     import importlib.util
 
     for package in ("jax", "libtpu"):
         if importlib.util.find_spec(package) is None:
-            raise UserError(f"the TPU's compiler is missing (package {package}); {_INSTALL}")
+            raise ValueError(f"the TPU's compiler is missing (package {package}); {_INSTALL}")
 
 
 @contextlib.contextmanager

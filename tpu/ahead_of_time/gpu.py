@@ -40,7 +40,7 @@ def prove(subject, sizes, only=()):
         (the images and texts of one), and the `bytes` of each program.
 
     Raises:
-        UserError: there is no such program.
+        ValueError: there is no such program.
     """
     import tensorflow as tf
 

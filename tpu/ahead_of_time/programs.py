@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from pipelines.command_line import UserError, one_line
+from pipelines.command_line import one_line
 
 NAMES = ("train", "mask update", "probe", "validate", "evaluate")
 _RETURNS = "must return a compiled keras.Model, or a step, and a batch: arrays or tf.TensorSpec"
@@ -73,7 +73,7 @@ class OwnStep:
         examples: int, of a step over all replicas.
 
     Raises:
-        UserError: there is no such module or function, or it returns something else.
+        ValueError: there is no such module or function, or it returns something else.
     """
 
     def __init__(self, name):
@@ -82,7 +82,7 @@ class OwnStep:
         try:
             self._build = getattr(importlib.import_module(module), function)
         except (ImportError, AttributeError, ValueError) as error:
-            raise UserError(f"{name}: {one_line(error)}; give MODULE:FUNCTION") from error
+            raise ValueError(f"{name}: {one_line(error)}; give MODULE:FUNCTION") from error
         self.examples = _examples(name, self._built()[1])
 
     def programs(self, strategy, changes):
@@ -96,14 +96,14 @@ class OwnStep:
             `Programs`.
 
         Raises:
-            UserError: the replicas cannot share the examples, or the function fails.
+            ValueError: the replicas cannot share the examples, or the function fails.
         """
         import keras
         import tensorflow as tf
 
         replicas, examples = strategy.num_replicas_in_sync, changes.get("examples", self.examples)
         if examples % replicas:
-            raise UserError(
+            raise ValueError(
                 f"{self.name}: {replicas} replicas cannot share {examples} examples; return a "
                 f"batch of a multiple of {replicas}"
             )
@@ -130,11 +130,11 @@ class OwnStep:
         try:
             made = self._build()
         except Exception as error:
-            raise UserError(f"{self.name}: {type(error).__name__}: {one_line(error)}") from error
+            raise ValueError(f"{self.name}: {type(error).__name__}: {one_line(error)}") from error
         if not isinstance(made, tuple) or len(made) != 2 or not callable(made[0]):
-            raise UserError(f"{self.name}: {_RETURNS}")
+            raise ValueError(f"{self.name}: {_RETURNS}")
         if isinstance(made[0], keras.Model) and not made[0].compiled:
-            raise UserError(f"{self.name}: the model is not compiled; call its compile() first")
+            raise ValueError(f"{self.name}: the model is not compiled; call its compile() first")
         return made
 
 
@@ -145,5 +145,5 @@ def _examples(name, batch):
     shapes = [getattr(x, "shape", ()) for x in tf.nest.flatten(batch)]
     sizes = {shape[0] if len(shape) else None for shape in shapes}
     if len(sizes) != 1 or not isinstance(size := sizes.pop(), int):
-        raise UserError(f"{name}: {_RETURNS}, all with as many examples in their first axis")
+        raise ValueError(f"{name}: {_RETURNS}, all with as many examples in their first axis")
     return size

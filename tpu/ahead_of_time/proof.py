@@ -6,7 +6,7 @@ import os
 import tempfile
 from collections.abc import Callable
 
-from pipelines.command_line import UserError, one_line, say
+from pipelines.command_line import one_line, say
 from tpu.ahead_of_time import report
 from tpu.ahead_of_time.compiler import compiling
 
@@ -55,7 +55,7 @@ def prove(subject, slice_, jobs=1, only=()):
         dict, the content of `--json`.
 
     Raises:
-        UserError: there is no such program, or it cannot run on a TPU.
+        ValueError: there is no such program, or it cannot run on a TPU.
     """
     replicas = slice_.replicas
     programs, resident = _compiled(subject, subject.batch, slice_, jobs, only)
@@ -102,7 +102,7 @@ def _compiled(subject, batch, slice_, jobs=1, only=()):
         try:
             results[name] = waiting.pop(name)()
         except RuntimeError as error:
-            raise UserError(
+            raise ValueError(
                 f"--tpu={slice_.accelerator_type}: the TPU's compiler fails on the program of "
                 f"{name!r}: {one_line(error)[:500]}"
             ) from error
@@ -137,7 +137,7 @@ def _of_tensorflow(subject, changes, slice_):
         try:
             return stablehlo(strategy, program.step, (program.batch,))[0]
         except Untraceable as error:
-            raise UserError(
+            raise ValueError(
                 f"--tpu={slice_.accelerator_type}: the program of {program.name!r} cannot run on a "
                 f"TPU: {one_line(error)[:500]}"
             ) from error
@@ -214,10 +214,10 @@ def compare(result, other, name, slice_):
         dict with `with`, `program` and `differences`.
 
     Raises:
-        UserError: the other does not fit.
+        ValueError: the other does not fit.
     """
     programs, _ = _compiled(other, other.batch, slice_, only=("train",))
     if not programs["train"]["fits"]:
-        raise UserError(f"--compare={name}: its training step does not fit")
+        raise ValueError(f"--compare={name}: its training step does not fit")
     differences = report.differences(result, programs["train"])
     return {"with": name, "program": programs["train"], "differences": differences}

@@ -1,7 +1,5 @@
 """The report on compiled programs: whether a run fits, and how fast it can be."""
 
-from pipelines.command_line import UserError
-
 GIB = 2**30
 EFFICIENCIES = (1.0, 0.5)  # of the peak
 _SECONDS_A_DAY = 86_400
@@ -135,12 +133,12 @@ def require_programs(wanted, steps):
         steps: list of `tpu.ahead_of_time.programs.StepProgram`.
 
     Raises:
-        UserError: names the programs that there are.
+        ValueError: names the programs that there are.
     """
     names = [program.name for program in steps]
     for name in wanted:
         if name not in names:
-            raise UserError(f"--programs={name}: no such program; there are {', '.join(names)}")
+            raise ValueError(f"--programs={name}: no such program; there are {', '.join(names)}")
 
 
 def table(outcome):

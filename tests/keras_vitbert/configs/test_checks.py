@@ -10,7 +10,6 @@ from keras_vitbert.configs.checks import (
     check_types,
     require_shares,
 )
-from pipelines.command_line import UserError
 
 KNOWN = {"steps": 5, "rate": 0.1, "flip": True, "name": "x", "area": [0.5, 1.0]}
 
@@ -38,13 +37,13 @@ def test_types_that_fit(change):
     ],
 )
 def test_types_that_do_not_fit_are_told(change, message):
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(ValueError, match=message):
         check_types({**KNOWN, **change}, KNOWN)
 
 
 def test_all_types_that_do_not_fit_are_told_at_once():
     message = r"^--config.steps='5': .*; the config holds x, .*; --config.flip=1: .* type bool$"
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(ValueError, match=message):
         check_types({"steps": "5", "rate": 0.5, "x": 1, "flip": 1}, KNOWN)
 
 
@@ -58,7 +57,7 @@ def test_requirements_name_key_value_and_fix():
     checks.at_least(4, "a")  # one problem a key is enough
     checks.one_of("b.c", ("y", "z"))
     message = "^--config.a=2: must be at least 3; --config.b.c=x: must be one of y, z$"
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(ValueError, match=message):
         checks.raise_problems()
 
 
@@ -68,9 +67,9 @@ def test_a_bad_value_conflicts_with_no_other():
     checks.multiple("whole", "part")  # which would divide by 0
     checks.multiple("whole", "other")
     assert list(checks.problems) == ["part", "whole"] and checks.conflicts == {"whole"}
-    with pytest.raises(UserError, match="^--config.part=0: must be at least 1$"):
+    with pytest.raises(ValueError, match="^--config.part=0: must be at least 1$"):
         checks.raise_problems(conflicts=False)
-    with pytest.raises(UserError, match="which is 2; this works, added to the command: --x=1$"):
+    with pytest.raises(ValueError, match="which is 2; this works, added to the command: --x=1$"):
         checks.raise_problems(works="--x=1")
 
 
@@ -79,7 +78,7 @@ def test_batches_in_parts():
         config = config_dict.ConfigDict({"batch": batch, "accumulation": parts})
         try:
             require_shares(config, "batch", 2, mixed)
-        except UserError as error:
+        except ValueError as error:
             return str(error)
         return None
 
@@ -100,7 +99,7 @@ def test_batches_that_replicas_share(replicas, mixed):
     def is_taken(batch):
         try:
             require_shares(config_dict.ConfigDict({"batch": batch}), "batch", replicas, mixed)
-        except UserError:
+        except ValueError:
             return False
         return True
 
@@ -109,7 +108,7 @@ def test_batches_that_replicas_share(replicas, mixed):
     whole = [batch for batch in range(1, 60) if batch % replicas == 0]
     assert taken == [batch for batch in whole if not mixed or batch // replicas % 2 == 0]
     for batch in set(range(1, 40)) - set(taken):
-        with pytest.raises(UserError) as caught:
+        with pytest.raises(ValueError) as caught:
             require_shares(config_dict.ConfigDict({"batch": batch}), "batch", replicas, mixed)
         told = re.search(
             r"replicas, (\d+).*the nearest are (\d+)(?: or (\d+))?$", str(caught.value)

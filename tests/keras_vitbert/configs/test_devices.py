@@ -9,7 +9,6 @@ from keras_vitbert.configs.devices import (
     most_steps_an_execution,
     unfit_layers,
 )
-from pipelines.command_line import UserError
 
 AMPERE, VOLTA, UNKNOWN = (8, 0), (7, 0), (0, 0)
 
@@ -71,7 +70,7 @@ def test_what_xla_compiles(given, devices, found):
     ],
 )
 def test_what_xla_cannot_compile_is_refused(devices, why):
-    with pytest.raises(UserError) as caught:
+    with pytest.raises(ValueError) as caught:
         jit_for_devices("on", False, **devices)
     assert str(caught.value).startswith("--config.jit_compile=on: ")
     assert why in str(caught.value) and str(caught.value).endswith("; leave it out")

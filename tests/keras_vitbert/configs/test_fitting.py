@@ -9,7 +9,6 @@ import pytest
 from keras_vitbert.configs.fitting import nearest_divisor
 from keras_vitbert.fine_tuning import settings
 from keras_vitbert.finetune import define_flags
-from pipelines.command_line import UserError
 from tests.keras_vitbert.configs.command_lines import parsed_config
 
 WORKS = "; this works, added to the command: "
@@ -51,7 +50,7 @@ def test_what_is_said_to_work_works():
         argv = [config, "--config.data.source=sample", *as_arguments(values)]
         try:
             parsed_config(*argv)
-        except UserError as error:
+        except ValueError as error:
             if WORKS not in str(error):
                 # One value is bad in itself, which its own text says.
                 assert str(error).count("--config.") == 1 and "dropout=2.0" in str(error)
@@ -63,7 +62,7 @@ def test_what_is_said_to_work_works():
 
 def test_the_values_that_were_given_are_kept_where_that_is_possible():
     argv = ["--config=paper:tiny", "--config.steps=20", "--config.validation_interval=6"]
-    with pytest.raises(UserError) as caught:
+    with pytest.raises(ValueError) as caught:
         parsed_config(*argv)
     changed = shlex.split(str(caught.value).partition(WORKS)[2])
     assert set(changed) == {
@@ -74,7 +73,7 @@ def test_the_values_that_were_given_are_kept_where_that_is_possible():
 
 
 def test_a_single_bad_value_is_its_own_fix():
-    with pytest.raises(UserError, match="^--config.steps=0: must be at least 1$"):
+    with pytest.raises(ValueError, match="^--config.steps=0: must be at least 1$"):
         parsed_config("--config.steps=0")
 
 
@@ -84,7 +83,7 @@ def test_fine_tuning_is_told_what_works_too():
         "--config.images.mixup=0.2",
         "--config.optimizer.power=2.0",
     ]
-    with pytest.raises(UserError) as caught:
+    with pytest.raises(ValueError) as caught:
         settings.parse(argv, define_flags, "usage")
     works = shlex.split(str(caught.value).partition(WORKS)[2])
     assert "--config.optimizer.power=1.0" in works
@@ -96,7 +95,7 @@ def test_nothing_is_said_to_work_that_cannot_be_added():
     """A tuple that is given twice is one of all its values."""
     argv = ["--task=pets", "--config.grid=(0.1, 0.1)", "--config.optimizer.power=2.0"]
     message = "grid=.* holds a rate twice; leave one out; --config.optimizer.power=2.0: .*=cosine$"
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(ValueError, match=message):
         settings.parse(argv, define_flags, "usage")
 
 

@@ -6,7 +6,6 @@ from keras_vitbert.configs import memory, paper
 from keras_vitbert.configs.memory import parameters, require_memory, require_pretraining_memory
 from keras_vitbert.configs.pretraining import with_sizes
 from keras_vitbert.configs.variants import VARIANTS
-from pipelines.command_line import UserError
 
 GB = 10**9
 
@@ -35,13 +34,13 @@ def test_what_fits_is_not_refused(machine):
     require_memory(paper_model(), images=32, texts=4, text_length=512, classes=1000)
     machine(1.5 * GB)
     require_memory(paper_model(), images=32, texts=4, moments=None)
-    with pytest.raises(UserError, match=r"1\.\d GB, the largest .*; this machine has 1\.5 GB"):
+    with pytest.raises(ValueError, match=r"1\.\d GB, the largest .*; this machine has 1\.5 GB"):
         require_memory(paper_model(), images=32, texts=4)
 
 
 def test_machines_share_a_step(machine):
     machine(20 * GB)
-    with pytest.raises(UserError, match="--config.image_batch=60000: is too large"):
+    with pytest.raises(ValueError, match="--config.image_batch=60000: is too large"):
         require_memory(paper_model(), images=60_000)
     require_memory(paper_model(), images=60_000, workers=4)
 
@@ -52,7 +51,7 @@ def test_where_the_weights_are(machine):
     require_memory(paper_model("large"), images=8, texts=8, on="tpu")
     huge = {**paper_model(), "hidden_dim": 1 << 24}
     for on, message in (("gpu", "more than any machine has"), ("tpu", "no core of a TPU has more")):
-        with pytest.raises(UserError, match=f"^--config.model.hidden_dim=16777216: .*{message}"):
+        with pytest.raises(ValueError, match=f"^--config.model.hidden_dim=16777216: .*{message}"):
             require_memory(huge, images=8, on=on)
 
 
@@ -67,12 +66,12 @@ def test_devices_that_share_the_weights(machine):
             config, VARIANTS["vitbert"], workers=1, on="tpu", replicas=replicas
         )
 
-    with pytest.raises(UserError, match=r"no core of a TPU has more than 100\.0 GB"):
+    with pytest.raises(ValueError, match=r"no core of a TPU has more than 100\.0 GB"):
         require(2)
     config.sharding = "fsdp"
     require(2)
     config.model.num_layers *= 2
-    with pytest.raises(UserError, match=r"no 2 cores of a TPU have more than 200\.0 GB"):
+    with pytest.raises(ValueError, match=r"no 2 cores of a TPU have more than 200\.0 GB"):
         require(2)
     require(4)
 
@@ -81,7 +80,7 @@ def test_devices_that_share_the_weights(machine):
 def test_the_size_to_blame(name, machine):
     machine(100 * GB)
     model = {**paper_model(), name: 2**29}
-    with pytest.raises(UserError, match=f"^--config.model.{name}=536870912: is too large: "):
+    with pytest.raises(ValueError, match=f"^--config.model.{name}=536870912: is too large: "):
         require_memory(model, images=1)
-    with pytest.raises(UserError, match="^--mine=536870912: is too large: "):
+    with pytest.raises(ValueError, match="^--mine=536870912: is too large: "):
         require_memory(model, images=1, flags={name: "--mine"})

@@ -4,7 +4,6 @@ import pytest
 
 from keras_vitbert.fine_tuning import settings
 from keras_vitbert.finetune import define_flags
-from pipelines.command_line import UserError
 from tests.keras_vitbert.configs.command_lines import FIXED, parsed_config
 
 
@@ -65,7 +64,7 @@ def test_a_fifth_for_five_updates_of_the_masks_is_as_much_as_fits():
     flags = ["--config.steps=100", "--config.optimizer.warmup_steps=5"]
     interval = "--config.merge.mask_update_interval"
     assert parsed_config(*flags, f"{interval}=0.2").merge.mask_update_interval == 19
-    with pytest.raises(UserError, match="mask_update_interval=30: the masks reach"):
+    with pytest.raises(ValueError, match="mask_update_interval=30: the masks reach"):
         parsed_config(*flags, f"{interval}=0.3")
 
 
@@ -91,5 +90,5 @@ def test_parts_of_a_run_whose_steps_follow_from_the_data(capsys):
 
 @pytest.mark.parametrize("argument", ["image_batch=0.5", "steps=0.5", "validation_interval=1.5"])
 def test_other_numbers_have_no_parts(argument):
-    with pytest.raises(UserError, match=argument):
+    with pytest.raises(ValueError, match=argument):
         parsed_config(f"--config.{argument}")

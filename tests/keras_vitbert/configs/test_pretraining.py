@@ -4,7 +4,6 @@ import pytest
 
 from keras_vitbert.configs.pretraining import PAPER_SIZES, for_devices, with_sizes
 from keras_vitbert.pretrain import main
-from pipelines.command_line import UserError
 from tests.keras_vitbert.configs.command_lines import CONFIG_FILE, FIXED, parse, parsed_config
 
 
@@ -80,7 +79,7 @@ def test_a_file_with_other_keys_or_types_is_told(tmp_path, change, message):
         "from ml_collections import config_dict\n"
         "as_config = config_dict.ConfigDict\n" + lines  # from a dict it takes any type
     )
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(ValueError, match=message):
         parse(f"--config={path}")
 
 
@@ -110,7 +109,7 @@ def test_probes_of_packed_texts_are_refused():
     flags = ("--config.probes.interval=10", "--config.data.packing=True")
     for flag in flags:
         parsed_config(*FIXED, flag)
-    with pytest.raises(UserError, match="probes.interval=10.*must be 0 with data.packing"):
+    with pytest.raises(ValueError, match="probes.interval=10.*must be 0 with data.packing"):
         parsed_config(*FIXED, *flags)
 
 
@@ -168,12 +167,12 @@ def test_what_gpus_get(argv, gpus, shared, found):
 )
 def test_what_xla_cannot_compile_is_refused(argv, shared, message):
     config = parse(*argv, "--config.jit_compile=on")[1]
-    with pytest.raises(UserError, match=f"^--config.jit_compile=on: .*{message}"):
+    with pytest.raises(ValueError, match=f"^--config.jit_compile=on: .*{message}"):
         for_devices(config, False, [], shared)
 
 
 def test_paper_is_the_config_of_tpus():
-    with pytest.raises(UserError, match="--tpu=v3-9: .*v3-8"):
+    with pytest.raises(ValueError, match="--tpu=v3-9: .*v3-8"):
         main(["--tpu=v3-9", "--config=sample"])
     for argv in (["--tpu", "v3-8"], ["--tpu=x"], ["--tpu="]):
         assert parsed_config(*argv).image_batch == 4096

@@ -3,7 +3,6 @@
 import pytest
 
 from keras_vitbert.configs import sample, variants
-from pipelines.command_line import UserError
 from tests.keras_vitbert.configs.command_lines import parsed_config
 
 
@@ -53,16 +52,18 @@ def test_masks_that_would_not_be_finished_are_refused(ratio, per_update, updates
         f"mask_update_interval={largest + 1}: the masks reach mask_ratio={ratio} by {updates} "
         f"updates after {last} steps, the run has 61; set it to at most {largest}$"
     )
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(ValueError, match=message):
         variants.check_masks(config, masked)
     variants.check_masks(config, variants.find_variant("joint"))
     config.steps = 3
-    with pytest.raises(UserError, match=f"the run has 3; train more than {updates} steps"):
+    with pytest.raises(ValueError, match=f"the run has 3; train more than {updates} steps"):
         variants.check_masks(config, masked)
     config.merge.mask_ratio = 0.0
     variants.check_masks(config, masked)
 
 
 def test_unknown_variant_is_told():
-    with pytest.raises(UserError, match=r"--variant=vitbert_kd: .* bert, vit, .*did you mean vitb"):
+    with pytest.raises(
+        ValueError, match=r"--variant=vitbert_kd: .* bert, vit, .*did you mean vitb"
+    ):
         variants.find_variant("vitbert_kd")

@@ -3,7 +3,6 @@ import pytest
 
 from keras_vitbert.demo_page.answers import ShownModel
 from keras_vitbert.inspection.attention import look_inside
-from pipelines.command_line import UserError
 from tests.keras_vitbert.serving.served_models import CLASSES, VOCABULARY
 from tests.pipelines.image_fixtures import encoded, picture
 
@@ -129,9 +128,11 @@ def test_bad_input_is_one_line(shown, tmp_path):
     (tmp_path / "cut.jpg").write_bytes(encoded(picture(0), quality=95)[:300])
     (tmp_path / "text.png").write_text("no image")
     for name in ("cut.jpg", "text.png"):
-        with pytest.raises(UserError, match="^the image cannot be read: it is damaged, or no JPEG"):
+        with pytest.raises(
+            ValueError, match="^the image cannot be read: it is damaged, or no JPEG"
+        ):
             shown.image(str(tmp_path / name))
-    with pytest.raises(UserError, match=r"^the text: has a \[MASK\] beyond the 7 tokens"):
+    with pytest.raises(ValueError, match=r"^the text: has a \[MASK\] beyond the 7 tokens"):
         shown.text("the cat sat the cat [MASK]")
 
 

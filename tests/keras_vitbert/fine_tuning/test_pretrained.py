@@ -14,7 +14,7 @@ from keras_vitbert.fine_tuning import pretrained
 from keras_vitbert.fine_tuning.pretrained import open_pretrained
 from keras_vitbert.runs import run_record
 from keras_vitbert.trained.loading import load
-from pipelines.command_line import UserError, run
+from pipelines.command_line import run
 from pipelines.text.wordpiece import SPECIAL_TOKENS
 from tests.keras_vitbert import tiny_runs
 from tests.keras_vitbert.importing.stored_models import FIXTURES
@@ -53,7 +53,7 @@ def test_fine_tuning_begins_with_a_preset_as_with_the_run(finished, tmp_path):
             np.testing.assert_array_equal(our.value, their.value, err_msg=our.path)
     vocabulary = tmp_path / "vocab.txt"
     vocabulary.write_text("".join(f"{token}\n" for token in [*SPECIAL_TOKENS, "another"]))
-    with pytest.raises(UserError, match="is not the one that .* was trained with; leave it out"):
+    with pytest.raises(ValueError, match="is not the one that .* was trained with; leave it out"):
         open_pretrained(folder, vocabulary=str(vocabulary), kind="text")
 
 
@@ -155,5 +155,5 @@ def test_the_vocabulary_of_an_architecture_is_the_run_s(finished, tmp_path):
     assert open_pretrained(str(copy), kind="text").case == "lower"
     text = (copy / "vocabulary.txt").read_text()
     (copy / "vocabulary.txt").write_text(text.replace("word7", "work7"))
-    with pytest.raises(UserError, match="vocabulary.txt: is not the vocabulary that the run was"):
+    with pytest.raises(ValueError, match="vocabulary.txt: is not the vocabulary that the run was"):
         open_pretrained("rand", str(copy), kind="text")

@@ -11,7 +11,6 @@ from keras_vitbert.fine_tuning.task_data import open_task
 from keras_vitbert.fine_tuning.tasks import TASKS
 from keras_vitbert.inspection.probes import PENALTIES, Features, probe
 from keras_vitbert.model.classifier import build_classifier
-from pipelines.command_line import UserError
 from tests.keras_vitbert import tiny_runs
 from tests.keras_vitbert.tiny_tasks import IMAGES, TEXTS
 
@@ -140,7 +139,7 @@ def test_more_shots_than_there_are(image_task, capsys):
     found = probe_splits(reader, data.train, data.tests, shots=(9, 10), draws=1, seed=1)
     assert [list(shots) for shots in found.values()] == [[9]]
     assert "--shots=10: left out" in capsys.readouterr().err
-    with pytest.raises(UserError, match="--shots.*at most 9"):
+    with pytest.raises(ValueError, match="--shots.*at most 9"):
         probe_splits(reader, data.train, data.tests, shots=(10, 1000), draws=1, seed=1)
 
 
@@ -149,5 +148,5 @@ def test_features_that_are_not_finite(image_task):
     classifier = build_classifier(MODEL, "images", len(data.classes))
     kernel = classifier.embedding.patch_projection.kernel
     kernel.assign(np.full(kernel.shape, 1e38))
-    with pytest.raises(UserError, match="features with values that are not finite"):
+    with pytest.raises(ValueError, match="features with values that are not finite"):
         FeatureReader(classifier, tf.distribute.get_strategy(), 8).features(data.train)

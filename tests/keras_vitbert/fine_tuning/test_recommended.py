@@ -8,7 +8,6 @@ from keras_vitbert.configs.overrides import flatten
 from keras_vitbert.fine_tuning import recommended
 from keras_vitbert.fine_tuning.settings import check_config
 from keras_vitbert.fine_tuning.tasks import TASKS
-from pipelines.command_line import UserError
 from pipelines.tasks.image_stores import ImageFiles
 from tests.keras_vitbert.tiny_tasks import IMAGES, write_images
 
@@ -67,7 +66,7 @@ def test_batch_and_steps(count, replicas, mixup, batch, steps):
 def test_a_batch_that_fits_into_memory():
     def fits(config):
         if config.batch > 20:
-            raise UserError("is too large")
+            raise ValueError("is too large")
 
     assert chosen(SAMPLE, 28, fits=fits)[0].batch == 16
     assert chosen(SAMPLE, 28, fits=fits, replicas=6)[0].batch == 12

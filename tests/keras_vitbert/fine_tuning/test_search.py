@@ -18,7 +18,7 @@ from keras_vitbert.fine_tuning.tasks import TASKS
 from keras_vitbert.runs.run_folder import RunFolder
 from keras_vitbert.runs.run_lock import Locked, held
 from keras_vitbert.runs.workers import Workers
-from pipelines.command_line import Diverged, UserError
+from pipelines.command_line import Diverged
 from pipelines.files import check_output_file
 from tests.keras_vitbert.tiny_runs import VOCABULARY, content_of
 from tests.keras_vitbert.tiny_tasks import TEXTS
@@ -194,7 +194,7 @@ def test_a_dry_run_is_refused_like_the_run_and_writes_nothing(tune, tmp_path):
     def refused(match, **more):
         before = content_of_all(tmp_path)
         for dry_run in (True, False):
-            with pytest.raises(UserError, match=match):
+            with pytest.raises(ValueError, match=match):
                 tune(values, sweep=False, dry_run=dry_run, **more)
             assert content_of_all(tmp_path) == before
 
@@ -243,7 +243,7 @@ def test_files_of_predictions_that_cannot_be_written(tmp_path):
     check_output_file(str(tmp_path / "new" / "x.csv"), "predictions")
     assert (tmp_path / "new").is_dir()
     for path in (tmp_path, f"{tmp_path}/", f"{tmp_path}/other/"):
-        with pytest.raises(UserError, match="--predictions=.*: is a folder; give the name of a f"):
+        with pytest.raises(ValueError, match="--predictions=.*: is a folder; give the name of a f"):
             check_output_file(str(path), "predictions")
-    with pytest.raises(UserError, match="--predictions=.*: cannot be written to"):
+    with pytest.raises(ValueError, match="--predictions=.*: cannot be written to"):
         check_output_file(str(tmp_path / "file" / "x.csv"), "predictions")

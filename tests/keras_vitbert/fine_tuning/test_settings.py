@@ -12,7 +12,6 @@ from keras_vitbert.fine_tuning.settings import (
     with_intervals,
 )
 from keras_vitbert.fine_tuning.tasks import TASKS
-from pipelines.command_line import UserError
 
 
 def config_of(name, **changes):
@@ -72,7 +71,7 @@ def test_what_gpus_get():
     config.images.layers = ("GridMask",)
     assert for_devices(config, False, newer).jit_compile == "off"
     config.jit_compile = "on"
-    with pytest.raises(UserError, match="jit_compile=on: XLA cannot compile GridMask .*layers.; "):
+    with pytest.raises(ValueError, match="jit_compile=on: XLA cannot compile GridMask .*layers.; "):
         for_devices(config, False, newer)
 
 
@@ -114,7 +113,7 @@ def test_steps_of_an_execution(given, most, expected):
 def test_an_execution_that_does_not_divide_the_steps_of_the_data(given, counts, message):
     config = config_of("sst2", checkpoint_interval=100, **given)
     check_config(config, TASKS["sst2"])
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(ValueError, match=message):
         check_executions(config, counts)
     check_executions(config, [3200 // 3])  # 100 steps
     config.steps_per_execution = 0

@@ -14,7 +14,6 @@ from keras_vitbert.configs import fine_tuning
 from keras_vitbert.fine_tuning.task_data import cut, open_task
 from keras_vitbert.fine_tuning.tasks import TASKS
 from pipelines import imagenet
-from pipelines.command_line import UserError
 from pipelines.images.image_record_files import ImageRecordFiles
 from pipelines.images.image_views import ImageViews
 from pipelines.shards.records import RecordFiles
@@ -66,7 +65,7 @@ def test_damaged_lines_may_be_left_out(tmp_path, capsys):
         with open(tmp_path / f"{name}.tsv", "a") as file:
             file.write("only one field\n")
     task, config = TASKS["texts"], fine_tuning.get_config("texts", "text")
-    with pytest.raises(UserError, match="dev.tsv, line 7: 1 fields"):
+    with pytest.raises(ValueError, match="dev.tsv, line 7: 1 fields"):
         open_task(task, config, VOCABULARY, 12, str(tmp_path), max_bad_records=1)
     data = open_task(task, config, VOCABULARY, 12, str(tmp_path), max_bad_records=2)
     assert (data.train.count, data.tests["validation"].count) == (12, 5)
@@ -87,7 +86,7 @@ def test_a_missing_label_is_no_class(tmp_path, label, capsys):
     rows = [{"text": f"word{n}", "label": name} for n, name in enumerate(labels)]
     path = tmp_path / "train.jsonl"
     path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
-    with pytest.raises(UserError, match="train.jsonl, line 3: the label is None"):
+    with pytest.raises(ValueError, match="train.jsonl, line 3: the label is None"):
         open_data("texts", tmp_path)
     data = open_data("texts", tmp_path, max_bad_records=1, selection_part=0.3)
     assert data.classes == ["no", "yes"] and data.train.count == 2
@@ -136,7 +135,7 @@ def test_a_test_split_without_labels_is_left_out(tmp_path, capsys):
     (tmp_path / "test.tsv").write_text("index\tsentence1\tsentence2\n0\ta\tb\n")
     assert list(open_data("texts", tmp_path).tests) == ["validation"]
     assert "test.tsv: has no column 'label', so nothing is measured" in capsys.readouterr().err
-    with pytest.raises(UserError, match="test.tsv: has no label column"):
+    with pytest.raises(ValueError, match="test.tsv: has no label column"):
         open_data("texts", tmp_path, files={"test": str(tmp_path / "test.tsv")})
 
 
@@ -167,7 +166,7 @@ def test_images_of_tables(tmp_path):
         np.testing.assert_array_equal(found_labels, labels)
     (tmp_path / "x.csv").write_text("\n".join([*rows, "x,red,gone.jpg"]) + "\n")
     message = "x.csv, line 11: .*gone.jpg does not exist or is not a file; fix the line"
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(ValueError, match=message):
         evaluated(files={"train": str(tmp_path / "x.csv")})
 
 
@@ -250,7 +249,7 @@ def test_splits_that_are_reported_in_part(tmp_path, capsys):
 @pytest.mark.parametrize(("part", "leaves"), [(0.01, "40 and 0"), (0.99, "0 and 40")])
 def test_a_part_that_leaves_nothing(tmp_path, part, leaves):
     data = open_data("texts", write_texts(tmp_path, counts={"train": 40, "dev": 5}))
-    with pytest.raises(UserError, match=f"selection_part={part}: splits 40 .* into {leaves}"):
+    with pytest.raises(ValueError, match=f"selection_part={part}: splits 40 .* into {leaves}"):
         cut(data.train, part)
 
 

@@ -20,7 +20,6 @@ from keras_vitbert.fine_tuning.trials import TaskStream, Trial, run_trial
 from keras_vitbert.runs.run_folder import RunFolder
 from keras_vitbert.training import pass_scope
 from keras_vitbert.training.engines import tensorflow_keys
-from pipelines.command_line import UserError
 from tests.keras_vitbert.tiny_runs import VOCABULARY, content_of
 
 SAVED = pathlib.Path(__file__).parents[1] / "trained/saved/fine_tuned_images/trials"
@@ -70,11 +69,11 @@ def test_what_is_finished_is_not_trained_again(tmp_path):
         ({"classes": []}, "damaged .classes is"),
     ):
         (folder / "result.json").write_text(json.dumps(result | change))
-        with pytest.raises(UserError, match=message):
+        with pytest.raises(ValueError, match=message):
             run_trial(run, trial, None, {"validation": None})
     (folder / "result.json").unlink()
     (folder / "seconds.txt").write_text("3.x")
-    with pytest.raises(UserError, match="seconds.txt is damaged .'3.x' is not a number"):
+    with pytest.raises(ValueError, match="seconds.txt is damaged .'3.x' is not a number"):
         run_trial(run, trial, None, {"validation": None})
 
 
@@ -173,6 +172,6 @@ def test_predictions_that_are_not_the_trial_s_are_refused(tmp_path):
             (tmp_path / "trials" / SAVED.name / "predictions.csv").unlink()
         else:
             trial.write("predictions.csv", damaged)
-        with pytest.raises(UserError, match="predictions.csv is not what the trial has written"):
+        with pytest.raises(ValueError, match="predictions.csv is not what the trial has written"):
             collect(str(path), str(tmp_path), summary)
         assert not path.exists()

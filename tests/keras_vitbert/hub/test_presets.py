@@ -14,7 +14,6 @@ from keras_vitbert.model.backbone import ViTBertBackbone
 from keras_vitbert.trained.finding import find
 from keras_vitbert.trained.loading import load
 from keras_vitbert.trained.trained_model import TrainedModel
-from pipelines.command_line import UserError
 from pipelines.images.image_decoding import central_crop
 from tests.keras_vitbert.hub.words import CLASSES, VOCABULARY
 
@@ -107,16 +106,16 @@ def test_damaged_presets_are_refused(presets, tmp_path):
     shutil.copytree(presets["masked_lm"], folder)
     weights = folder / "model.weights.h5"
     weights.write_bytes(weights.read_bytes()[:1000])
-    with pytest.raises(UserError, match="cannot be loaded"):
+    with pytest.raises(ValueError, match="cannot be loaded"):
         load(str(folder))
     os.remove(weights)
-    with pytest.raises(UserError, match="cannot be loaded"):
+    with pytest.raises(ValueError, match="cannot be loaded"):
         load(str(folder))
     (folder / "task.json").write_text('{"registered_name": "keras_hub>BertMaskedLM"}')
-    with pytest.raises(UserError, match="cannot be loaded .*BertMaskedLM"):
+    with pytest.raises(ValueError, match="cannot be loaded .*BertMaskedLM"):
         load(str(folder))
-    with pytest.raises(UserError, match="no such folder"):
+    with pytest.raises(ValueError, match="no such folder"):
         load(str(tmp_path / "none"))
-    with pytest.raises(UserError, match="holds no model"):
+    with pytest.raises(ValueError, match="holds no model"):
         load(str(tmp_path))
     assert ViTBertBackbone.from_preset(presets["backbone"]).image_size == 6

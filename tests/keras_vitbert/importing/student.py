@@ -5,7 +5,6 @@ import pytest
 from keras_vitbert.configs import paper
 from keras_vitbert.pretraining.data import Data
 from keras_vitbert.pretraining.teachers import load_teacher
-from pipelines.command_line import UserError
 from tests.keras_vitbert.importing.stored_models import FIXTURES
 
 TOKENS = (FIXTURES / "bert" / "vocab.txt").read_text().split()
@@ -33,7 +32,7 @@ def data(**changes):
 
 def assert_refused(config, kind, path, message, **changes):
     """Asserts that a teacher is refused, in one line that names the flag and the fix."""
-    with pytest.raises(UserError, match=message) as error:
+    with pytest.raises(ValueError, match=message) as error:
         load_teacher(kind, str(path), config, data(**changes))
     line = str(error.value)
     assert line.startswith(f"--{kind}_teacher={path}") and "\n" not in line

@@ -15,7 +15,6 @@ from keras_vitbert.model.classifier import Classifier
 from keras_vitbert.model.pretraining_network import PreTrainingNetwork
 from keras_vitbert.trained import loading
 from keras_vitbert.trained.finding import find
-from pipelines.command_line import UserError
 from tests.keras_vitbert.importing.stored_models import (
     FIXTURES,
     assert_close,
@@ -209,7 +208,9 @@ def test_a_decoder_is_tied_unless_it_differs():
     assert bert(**{decoder: 2 * word}).heads["mlm"] == "bert_untied"
     untied = {"tie_word_embeddings": False}
     assert bert(untied, **{decoder: word}).heads["mlm"] == "bert_untied"
-    with pytest.raises(UserError, match=r"^m: .* it lacks 1 tensor: cls\.predictions\.decoder\.we"):
+    with pytest.raises(
+        ValueError, match=r"^m: .* it lacks 1 tensor: cls\.predictions\.decoder\.we"
+    ):
         bert(untied)
 
 
@@ -223,7 +224,7 @@ def test_the_bias_of_words_may_be_stored_as_the_decoder_s():
 def test_more_rows_than_words_are_taken_and_fewer_are_not():
     assert bert(tokens=TOKENS[:-3]).vocabulary == TOKENS[:-3]
     message = "^m: its vocabulary has 38 tokens, its config vocab_size=37; give the vocabulary that"
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(ValueError, match=message):
         bert(tokens=[*TOKENS, "more"])
 
 
@@ -238,7 +239,7 @@ def test_more_rows_than_words_are_taken_and_fewer_are_not():
     ],
 )
 def test_variants_of_bert_are_refused(change, message):
-    with pytest.raises(UserError, match=f"^m: its config has {message}"):
+    with pytest.raises(ValueError, match=f"^m: its config has {message}"):
         bert(change)
 
 
@@ -263,7 +264,7 @@ def test_sizes_of_images_may_be_pairs():
     for sizes in ({"image_size": [9, 9]}, {"patch_size": [3, 3]}):
         vit = checked_vit({**read.config, **sizes}, read.tensors, "m", "ViTForImageClassification")
         assert (vit.config["image_size"], vit.config["patch_size"]) == (9, 3)
-    with pytest.raises(UserError, match=r"^m: its config has image_size=\[9, 12\]; which is not"):
+    with pytest.raises(ValueError, match=r"^m: its config has image_size=\[9, 12\]; which is not"):
         checked_vit(
             {**read.config, "image_size": [9, 12]}, read.tensors, "m", "ViTForImageClassification"
         )
@@ -319,5 +320,5 @@ def test_a_vocabulary_that_encodes_no_text_is_refused(copy, old, new, reason):
     folder = copy("bert")
     tokens = (folder / "vocab.txt").read_text().split()
     (folder / "vocab.txt").write_text("".join(f"{new if t == old else t}\n" for t in tokens))
-    with pytest.raises(UserError, match=f"^{folder}: its vocabulary: {reason}$"):
+    with pytest.raises(ValueError, match=f"^{folder}: its vocabulary: {reason}$"):
         loading.load(str(folder))

@@ -5,7 +5,6 @@ import math
 import pytest
 
 from keras_vitbert.importing.configs import checked_config
-from pipelines.command_line import UserError
 
 DEFAULTS = {
     "hidden_size": 12,
@@ -37,7 +36,7 @@ def test_what_is_missing_is_the_default_and_what_is_unknown_is_dropped():
     ],
 )
 def test_what_is_not_taken_is_named(key, value):
-    with pytest.raises(UserError) as caught:
+    with pytest.raises(ValueError) as caught:
         checked_config({key: value}, DEFAULTS, "m", TENSORS)
     message = str(caught.value)
     assert message.startswith(f"m: its config has {key}={value!r}; ")

@@ -11,7 +11,6 @@ from keras_vitbert import load
 from keras_vitbert.importing.google import read_vit
 from keras_vitbert.importing.sources import GOOGLE_VIT, Source
 from keras_vitbert.trained.finding import find
-from pipelines.command_line import UserError
 from tests.keras_vitbert.importing import google_models
 
 
@@ -60,7 +59,7 @@ def test_vit(tmp_path, pre_logits):
 
 
 def refused(path, message):
-    with pytest.raises(UserError, match=message) as error:
+    with pytest.raises(ValueError, match=message) as error:
         load(str(path))
     assert "\n" not in str(error.value) and str(error.value).startswith(str(path))
 
@@ -144,5 +143,5 @@ def test_whatever_bit_of_a_file_of_arrays_is_wrong_it_is_refused(tmp_path):
         changed = bytearray(content)
         changed[bit // 8] ^= 1 << bit % 8
         path.write_bytes(changed)
-        with pytest.raises(UserError, match=r"x\.npz: is (damaged|not a ViT)"):
+        with pytest.raises(ValueError, match=r"x\.npz: is (damaged|not a ViT)"):
             read_vit(Source(GOOGLE_VIT, str(path), str(path)))

@@ -11,7 +11,6 @@ from keras_vitbert import load
 from keras_vitbert.importing import keras_hub_presets
 from keras_vitbert.pretraining.teachers import load_teacher
 from keras_vitbert.trained.finding import find
-from pipelines.command_line import UserError
 from tests.keras_vitbert.importing.stored_models import call, expected, has_float32_products
 from tests.keras_vitbert.importing.student import CLASSES, TOKENS, data
 
@@ -194,7 +193,9 @@ def test_a_backbone_alone(preset, tmp_path, name):
 def test_a_bert_backbone_alone(preset, tmp_path):
     _, model = preset("bert")
     model.backbone.save_to_preset(str(tmp_path))
-    with pytest.raises(UserError, match="has no tokenizer with a vocabulary; save the preset with"):
+    with pytest.raises(
+        ValueError, match="has no tokenizer with a vocabulary; save the preset with"
+    ):
         load(str(tmp_path))
     model.preprocessor.tokenizer.save_to_preset(str(tmp_path))
     trained = load(str(tmp_path))
@@ -276,7 +277,7 @@ def test_models_without_what_is_asked_for(preset, refused):
 
 
 def refused_preset(folder, message):
-    with pytest.raises(UserError, match=message) as error:
+    with pytest.raises(ValueError, match=message) as error:
         load(str(folder))
     assert "\n" not in str(error.value) and str(error.value).startswith(f"{folder}: ")
 
@@ -342,6 +343,6 @@ def test_weights_that_are_not_finite(tmp_path):
     model.weights[0].assign(np.full(model.weights[0].shape, np.nan))
     model.save_to_preset(str(tmp_path))
     with pytest.raises(
-        UserError, match=r"1 tensor: vit\.\S+ with values that are not finite; give"
+        ValueError, match=r"1 tensor: vit\.\S+ with values that are not finite; give"
     ):
         keras_hub_presets.read(find(str(tmp_path)))

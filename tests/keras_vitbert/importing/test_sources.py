@@ -9,7 +9,6 @@ from keras_vitbert.importing.sources import (
     read_json,
     read_text,
 )
-from pipelines.command_line import UserError
 
 
 def test_presets_of_this_project_are_known_by_their_class():
@@ -36,6 +35,6 @@ def test_small_files(tmp_path):
         (b"\xff\xfe", "cannot be read .*; restore it"),
     ):
         path.write_bytes(content)
-        with pytest.raises(UserError, match=rf"^m: config\.json {reason}") as caught:
+        with pytest.raises(ValueError, match=rf"^m: config\.json {reason}") as caught:
             read_json(str(path), "m")
         assert "\n" not in str(caught.value)

@@ -11,7 +11,6 @@ from keras_vitbert.importing import hugging_face
 from keras_vitbert.trained.finding import find
 from keras_vitbert.trained.loading import open_source
 from keras_vitbert.training.distillation import Teacher
-from pipelines.command_line import UserError
 from tests.keras_vitbert.importing.stored_models import FIXTURES, assert_close, call, expected, load
 
 
@@ -59,7 +58,7 @@ def in_torch(copy, torch):
 
 
 def refused(folder, message):
-    with pytest.raises(UserError, match=message) as error:
+    with pytest.raises(ValueError, match=message) as error:
         open_source(find(str(folder)))
     assert "\n" not in str(error.value) and str(error.value).startswith(f"{folder}: ")
 

@@ -5,7 +5,6 @@ import pytest
 
 from keras_vitbert.inspection.value_files import read_values, stored_steps, write_values
 from keras_vitbert.runs.run_folder import RunFolder
-from pipelines.command_line import UserError
 
 
 def test_files_of_values(tmp_path):
@@ -24,5 +23,5 @@ def test_files_of_values(tmp_path):
     write_values(folder, "masks", 20, **arrays)
     assert written.read_bytes() == content
     written.write_bytes(content[:-30])
-    with pytest.raises(UserError, match=r"masks-00000020\.npz is damaged .*; remove it$"):
+    with pytest.raises(ValueError, match=r"masks-00000020\.npz is damaged .*; remove it$"):
         read_values(str(tmp_path), "masks")

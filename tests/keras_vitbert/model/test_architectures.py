@@ -23,7 +23,6 @@ from keras_vitbert.model.masked_lm_heads import MASKED_LM_HEADS
 from keras_vitbert.model.pretraining_network import image_inputs, text_inputs
 from keras_vitbert.model.shared_weights import KINDS, block_of, kind_of
 from keras_vitbert.model.transfer import transfer
-from pipelines.command_line import UserError
 from tests.keras_vitbert.training import reference
 
 MEAN, STD = (0.1, 0.2, 0.3), (0.5, 0.25, 2.0)
@@ -227,7 +226,7 @@ def test_positions_are_interpolated_behind_both_first_tokens(make_network):
     ],
 )
 def test_weights_of_another_architecture_are_refused(make_network, changes, fix):
-    with pytest.raises(UserError, match=fix):
+    with pytest.raises(ValueError, match=fix):
         transfer(make_network().backbone, make_network(**changes).backbone)
 
 

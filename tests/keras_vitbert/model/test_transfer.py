@@ -6,7 +6,6 @@ from scipy import ndimage
 
 from keras_vitbert.model.classifier import build_classifier
 from keras_vitbert.model.transfer import interpolate_positions, transfer
-from pipelines.command_line import UserError
 
 
 def by_scipy(positions, grid):
@@ -96,5 +95,5 @@ def test_both_embeddings_are_taken(tiny, make_network):
     ],
 )
 def test_other_shapes(tiny, network, change, kind, message):
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(ValueError, match=message):
         transfer(network.backbone, build_classifier({**tiny, **change}, kind, 4).backbone)

@@ -6,7 +6,6 @@ import pytest
 from keras_vitbert.inspection.co_activation import co_activation
 from keras_vitbert.inspection.sheet import colours
 from keras_vitbert.paper_figures import activation_figure
-from pipelines.command_line import UserError
 from tests.keras_vitbert.paper_figures.artists import UNITS, by_label, images_of, texts_of
 
 
@@ -16,7 +15,7 @@ def test_blocks_that_are_shown():
     assert activation_figure.chosen_blocks("all", 3) == [0, 1, 2]
     assert activation_figure.chosen_blocks("2, 0,2", 3) == [0, 2]
     for text in ("3", "-1", "x", "0,,1"):
-        with pytest.raises(UserError, match=f"--blocks={text}: must be numbers from 0 to 2"):
+        with pytest.raises(ValueError, match=f"--blocks={text}: must be numbers from 0 to 2"):
             activation_figure.chosen_blocks(text, 3)
 
 

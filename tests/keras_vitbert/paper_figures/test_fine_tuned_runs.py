@@ -14,7 +14,6 @@ from keras_vitbert.paper_figures import drawing, qualitative_figure
 from keras_vitbert.paper_figures.drawing import draw_figures
 from keras_vitbert.paper_figures.fine_tuned_runs import FineTunedRun, examples_of
 from keras_vitbert.paper_figures.finished_runs import open_runs
-from pipelines.command_line import UserError
 from pipelines.images.image_record_files import ImageRecordFiles
 from pipelines.shards.records import RecordFiles
 from pipelines.shards.tfrecords import to_example, write_shards
@@ -107,9 +106,9 @@ def test_images_that_are_no_files(copied, swept, image_task, tmp_path, kind, mon
         np.testing.assert_array_equal(one.image, other.image)
         assert one.label == other.label
     path.write_text(csv_text([{**row, column: f"{row[column]}9"} for row in stored]))
-    with pytest.raises(UserError, match="has no single image .* in 'validation'; give finetune's"):
+    with pytest.raises(ValueError, match="has no single image .* in 'validation'; give finetune's"):
         examples_of({"a": FineTunedRun(str(copied), str(data))}, 2)
-    with pytest.raises(UserError, match="has no 'validation' in records or tables; give finetune"):
+    with pytest.raises(ValueError, match="has no 'validation' in records or tables; give finetune"):
         config = json.loads((swept / "config.json").read_text())
         (copied / "config.json").write_text(json.dumps(config))
         examples_of({"a": FineTunedRun(str(copied), str(image_task))}, 2)
@@ -136,7 +135,9 @@ def test_other_figures_and_other_runs(text_run, finished, tmp_path, capsys):
     runs = open_runs([str(text_run), str(finished("joint"))])
     tuned = {name: run for name, run in runs.items() if isinstance(run, FineTunedRun)}
     assert len(tuned) == 1
-    with pytest.raises(UserError, match="nothing can be drawn: run: fine-tuned, which only figure"):
+    with pytest.raises(
+        ValueError, match="nothing can be drawn: run: fine-tuned, which only figure"
+    ):
         draw_figures(tuned, str(tmp_path / "out"), ["4"], ["png"])
     assert not (tmp_path / "out").exists()
     written = draw_figures(runs, str(tmp_path / "out"), ["6"], ["png"])
@@ -162,23 +163,23 @@ def copied(swept, tmp_path):
 
 @pytest.mark.slow
 def test_what_cannot_be_shown(copied, swept, image_task, tmp_path):
-    with pytest.raises(UserError, match="give the folder of its images with --images"):
+    with pytest.raises(ValueError, match="give the folder of its images with --images"):
         examples_of({"run": FineTunedRun(str(swept))}, 2)
-    with pytest.raises(UserError, match="--images=.*none: no such folder; fix the path"):
+    with pytest.raises(ValueError, match="--images=.*none: no such folder; fix the path"):
         examples_of({"run": FineTunedRun(str(swept), str(tmp_path / "none"))}, 2)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match=r"jpg: cannot be read \(.*fix --images"):
+    with pytest.raises(ValueError, match=r"jpg: cannot be read \(.*fix --images"):
         examples_of({"run": FineTunedRun(str(swept), str(tmp_path / "empty"))}, 2)
     path = copied / summary_of(copied)["model"] / "predictions.csv"
     lines = path.read_text().splitlines(keepends=True)
     assert len(lines) == 1 + IMAGES["validation"]
     path.write_text("".join([*lines[:1], *lines[2:], lines[1]]))
     both = {"a": FineTunedRun(str(swept), str(image_task)), "b": FineTunedRun(str(copied))}
-    with pytest.raises(UserError, match="b: its predictions are not of the examples of the other"):
+    with pytest.raises(ValueError, match="b: its predictions are not of the examples of the other"):
         examples_of(both, 2)
     path.write_text(lines[0])
-    with pytest.raises(UserError, match="has no predictions of validation; run the fine-tuning"):
+    with pytest.raises(ValueError, match="has no predictions of validation; run the fine-tuning"):
         FineTunedRun(str(copied))
     (copied / "summary.json").unlink()
-    with pytest.raises(UserError, match="finetune that is not finished; run its command again"):
+    with pytest.raises(ValueError, match="finetune that is not finished; run its command again"):
         FineTunedRun(str(copied))

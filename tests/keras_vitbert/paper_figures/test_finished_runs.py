@@ -9,7 +9,6 @@ import pytest
 from keras_vitbert.model.pretraining_network import image_inputs
 from keras_vitbert.paper_figures.finished_runs import FinishedRun, Lacking, open_runs
 from keras_vitbert.trained.sharing import write_weights
-from pipelines.command_line import UserError
 from tests.keras_vitbert.paper_figures.hand_made_runs import make_run
 from tests.keras_vitbert.tiny_runs import VOCABULARY
 
@@ -69,7 +68,7 @@ def test_sparsity_comes_from_the_log(run_with_checkpoint, tmp_path):
         8: {"block_0": 0.4, "final_norm": 0.25},
     }
     (path / "metrics.csv").write_text("step,mask_sparsity/block_0\n4,nan\n")
-    with pytest.raises(UserError, match="a mask_sparsity at step 4 is not in .0, 1.*; remove the"):
+    with pytest.raises(ValueError, match="a mask_sparsity at step 4 is not in .0, 1.*; remove the"):
         FinishedRun(str(path)).logged_sparsity()
     stored = make_run(tmp_path / "stored", "vitbert_no_kd")
     shutil.copy(path / "metrics.csv", stored)

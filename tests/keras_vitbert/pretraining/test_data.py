@@ -7,7 +7,6 @@ from keras_vitbert.pretraining import run as pretraining
 from keras_vitbert.pretraining.data import open_data
 from keras_vitbert.runs.run_folder import RunFolder
 from pipelines import sample
-from pipelines.command_line import UserError
 from tests.keras_vitbert.tiny_runs import (
     CLASS_NAMES,
     IMAGES,
@@ -62,7 +61,7 @@ def test_the_case_of_texts_is_that_of_their_manifests(tmp_path, capsys):
             manifest.read_text().replace('"lower_case": true', '"lower_case": false')
         )
     assert open_data(config_of(folder), images=False).case == "cased"  # without upper case
-    with pytest.raises(UserError, match="--config.data.case=lower: .*vocab.txt says cased; leave"):
+    with pytest.raises(ValueError, match="--config.data.case=lower: .*vocab.txt says cased; leave"):
         open_data(config_of(folder, "--config.data.case=lower"), images=False)
     assert not capsys.readouterr().err
     for manifest in manifests:
@@ -74,7 +73,7 @@ def test_the_case_of_texts_is_that_of_their_manifests(tmp_path, capsys):
 
 def test_class_names_where_none_or_others_are_told(tmp_path, capsys):
     folder = write_sources(tmp_path)
-    with pytest.raises(UserError, match=r"num_classes=4: .*classes\.txt has 3 classes; leave it"):
+    with pytest.raises(ValueError, match=r"num_classes=4: .*classes\.txt has 3 classes; leave it"):
         open_data(config_of(folder, "--config.model.num_classes=4"), text=False)
     (folder / "classes.txt").unlink()
     data = open_data(config_of(folder), text=False)
@@ -84,7 +83,7 @@ def test_class_names_where_none_or_others_are_told(tmp_path, capsys):
     assert data.sizes == {"num_classes": 1000}
     assert "so the number of classes is unknown; assuming 1,000 (" in capsys.readouterr().err
     (folder / "classes.txt").write_bytes(b"\xff\n\xfe\n\xfd\n")
-    with pytest.raises(UserError, match=r"classes\.txt: cannot be read \(.*\); fix or remove it"):
+    with pytest.raises(ValueError, match=r"classes\.txt: cannot be read \(.*\); fix or remove it"):
         open_data(config_of(folder), text=False)
 
 

@@ -11,7 +11,6 @@ from keras_vitbert.pretraining import run as pretraining
 from keras_vitbert.pretraining.data import open_data
 from keras_vitbert.pretraining.initial_weights import open_initial
 from keras_vitbert.trained.loading import load
-from pipelines.command_line import UserError
 from tests.keras_vitbert.tiny_runs import config_of, pretrain
 
 JOINT = variants.VARIANTS["joint"]
@@ -92,7 +91,7 @@ def test_the_command_begins_with_them(vit_preset, sources, tmp_path, monkeypatch
     ],
 )
 def test_other_architectures_are_refused(flags, message, sources, data, vit_preset):
-    with pytest.raises(UserError, match=f"^--initial_weights={vit_preset}: .*{message}"):
+    with pytest.raises(ValueError, match=f"^--initial_weights={vit_preset}: .*{message}"):
         open_initial(vit_preset, config_of(sources, *flags), JOINT, data)
 
 

@@ -9,7 +9,6 @@ from keras_vitbert.pretraining.run import PretrainingRun, free_settings
 from keras_vitbert.pretraining.run import pretrain as run_pretraining
 from keras_vitbert.runs.run_folder import RunFolder
 from keras_vitbert.runs.run_settings import RunSettings
-from pipelines.command_line import UserError
 from tests.keras_vitbert.tiny_runs import config_of
 
 
@@ -30,12 +29,12 @@ def test_batches_that_the_replicas_cannot_share(sources, tmp_path):
         ("joint", "--config.text_batch=6", "image_batch=4"),
     ):
         message = f"--config.{key}: must be a multiple of the number of replicas, 3"
-        with pytest.raises(UserError, match=message):
+        with pytest.raises(ValueError, match=message):
             pretrained_on(three, config_of(sources, flag), variant, tmp_path / "x")
     config = config_of(sources, "--config.image_batch=6", "--config.data.images.mixup=0.5")
     two = types.SimpleNamespace(num_replicas_in_sync=2)
     with pytest.raises(
-        UserError, match=r"image_batch=6: .* replicas, 2, times 2 as images are mix"
+        ValueError, match=r"image_batch=6: .* replicas, 2, times 2 as images are mix"
     ):
         pretrained_on(two, config, "vit", tmp_path / "x")
     assert not (tmp_path / "x").exists()
@@ -85,7 +84,7 @@ def test_an_older_run_resumes_without_settings_that_nothing_reads(tmp_path, name
         older.merge.update(changes)
         begin(older)
         if refused and variant.name == "vitbert":
-            with pytest.raises(UserError, match=refused):
+            with pytest.raises(ValueError, match=refused):
                 begin(config)
         else:
             begin(config)

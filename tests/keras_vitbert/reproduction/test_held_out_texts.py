@@ -5,7 +5,6 @@ import csv
 import pytest
 
 from keras_vitbert.reproduction.held_out_texts import passages, write_next, write_source
-from pipelines.command_line import UserError
 from pipelines.text.documents import Document
 
 
@@ -66,9 +65,9 @@ def test_next(documents, tmp_path):
 
 def test_too_few_chapters(documents, tmp_path):
     few = documents | {"dev": [documents["dev"][0], chapter("emma", 4, 2)]}
-    with pytest.raises(UserError, match="1 chapters have 20 words .* dev split of `next`, 2 are"):
+    with pytest.raises(ValueError, match="1 chapters have 20 words .* dev split of `next`, 2 are"):
         write_next(tmp_path, few, 20, seed=0)
-    with pytest.raises(UserError, match="the book 'persuasion' has no chapter .* dev split"):
+    with pytest.raises(ValueError, match="the book 'persuasion' has no chapter .* dev split"):
         write_source(tmp_path, few, 20, seed=0)
 
 

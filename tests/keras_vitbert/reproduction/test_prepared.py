@@ -10,7 +10,7 @@ import pytest
 from keras_vitbert.reproduction import prepared
 from keras_vitbert.reproduction.held_out_texts import book_of
 from keras_vitbert.runs import run_lock
-from pipelines.command_line import Stopped, UserError
+from pipelines.command_line import Stopped
 from pipelines.text.documents import find_units, read_unit
 
 
@@ -78,7 +78,7 @@ def test_a_copy_is_whole_or_not_there(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("status", "error", "message"),
-    [(2, UserError, "books ended with status 2, see above; fix"), (75, Stopped, "in pipelines")],
+    [(2, ValueError, "books ended with status 2, see above; fix"), (75, Stopped, "in pipelines")],
 )
 def test_a_command_that_fails_is_named(monkeypatch, status, error, message):
     monkeypatch.setattr(prepared, "called", lambda command: status)
@@ -103,9 +103,9 @@ def test_images_of_each_class_are_divided(tmp_path, monkeypatch):
         found[part] = {file.read_text() for file in files}
     assert len(set.union(*found.values())) == 12  # each in one part
     (tmp_path / "cifar" / "train" / "dog" / "5.jpg").unlink()
-    with pytest.raises(UserError, match="train/dog: 5 images, 6 are needed; give all"):
+    with pytest.raises(ValueError, match="train/dog: 5 images, 6 are needed; give all"):
         prepared._images_of_classes(str(tmp_path / "cifar"))
-    with pytest.raises(UserError, match="holds no folder train; give CIFAR-10"):
+    with pytest.raises(ValueError, match="holds no folder train; give CIFAR-10"):
         prepared._images_of_classes(str(tmp_path))
 
 

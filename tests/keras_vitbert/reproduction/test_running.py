@@ -17,7 +17,7 @@ from keras_vitbert.reproduction.results import DIVERGED, DONE, Results
 from keras_vitbert.reproduction.running import missing, run_missing
 from keras_vitbert.reproduction.units import Unit
 from keras_vitbert.runs.run_lock import Locked, held
-from pipelines.command_line import Stopped, UserError, stop_request, stop_signals
+from pipelines.command_line import Stopped, stop_request, stop_signals
 
 FAKE = "tests.keras_vitbert.reproduction.fake_command"
 
@@ -112,7 +112,7 @@ def test_what_needs_a_run_that_diverged_is_not_run(run):
 
 def test_a_command_that_fails_stops_all_and_keeps_what_is_done(run):
     failing = unit(STUDENT.name, TEACHER.name, flags=("--status=2",))
-    with pytest.raises(UserError, match=f"{STUDENT.name} ended with status 2, see above"):
+    with pytest.raises(ValueError, match=f"{STUDENT.name} ended with status 2, see above"):
         run([TEACHER, failing, FIRST])
     assert [calls(run, unit) for unit in UNITS] == [1, 1, 0]
     results = run([TEACHER])
@@ -121,7 +121,7 @@ def test_a_command_that_fails_stops_all_and_keeps_what_is_done(run):
 
 def test_other_settings_than_those_of_a_finished_unit(run):
     run([TEACHER])
-    with pytest.raises(UserError, match=f"{TEACHER.name} was made by other settings"):
+    with pytest.raises(ValueError, match=f"{TEACHER.name} was made by other settings"):
         run([unit(TEACHER.name, flags=("--config.steps=7",))])
 
 
@@ -189,7 +189,7 @@ def test_a_damaged_unit_is_named(run):
     with open(path, "w") as file:
         file.write("{}")
     results = Results(os.path.join(run.output, "others.json"), "sample", run.output)
-    with pytest.raises(UserError, match=f"{path}: cannot be read .keys are missing"):
+    with pytest.raises(ValueError, match=f"{path}: cannot be read .keys are missing"):
         results.collect([TEACHER])
 
 

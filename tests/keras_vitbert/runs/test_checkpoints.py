@@ -15,7 +15,6 @@ from keras_vitbert.model.pretraining_network import build_network
 from keras_vitbert.pretraining.data import open_data
 from keras_vitbert.pretraining.trainer import build_trainer
 from keras_vitbert.runs import checkpoints
-from pipelines.command_line import UserError
 from pipelines.files import write_atomically
 from tests.keras_vitbert.tiny_runs import config_of
 from tests.marks import slow
@@ -261,7 +260,7 @@ def test_an_older_checkpoint_takes_the_place_of_a_damaged_one(
     assert checkpoints.restore_newest(folder, fresh) == 3
     assert capsys.readouterr().err == "" and (tmp_path / "LAST").read_text() == "mine\n"
     (tmp_path / "LAST").write_text("step-00000009\n")
-    with pytest.raises(UserError, match="step-00000009 cannot be loaded"):
+    with pytest.raises(ValueError, match="step-00000009 cannot be loaded"):
         checkpoints.restore_newest(folder, fresh)
 
 
@@ -339,21 +338,21 @@ def test_a_pointer_to_nothing_is_told(trained, tmp_path):
     for target in ("step-00000099", "", "LAST"):
         (tmp_path / "LAST").write_text(target)
         with pytest.raises(
-            UserError, match=r"LAST names .* not a complete checkpoint; .*remove it"
+            ValueError, match=r"LAST names .* not a complete checkpoint; .*remove it"
         ):
             checkpoints.latest(str(tmp_path))
     (tmp_path / "LAST").write_text("step-00000001\n")
     assert checkpoints.latest(str(tmp_path)) == (str(tmp_path / "step-00000001"), trained.step)
     for content in ("{", '{"step": "1"}', "[" * 100_000):
         (tmp_path / "step-00000001" / "step.json").write_text(content)
-        with pytest.raises(UserError, match="not a complete checkpoint"):
+        with pytest.raises(ValueError, match="not a complete checkpoint"):
             checkpoints.latest(str(tmp_path))
     (tmp_path / "LAST").write_bytes(b"\xff\xfe")
-    with pytest.raises(UserError, match="LAST names an unreadable path, which is not a complete"):
+    with pytest.raises(ValueError, match="LAST names an unreadable path, which is not a complete"):
         checkpoints.latest(str(tmp_path))
     (tmp_path / "LAST").unlink()
     (tmp_path / "LAST").mkdir()
-    with pytest.raises(UserError, match="LAST names an unreadable path, which is not a complete"):
+    with pytest.raises(ValueError, match="LAST names an unreadable path, which is not a complete"):
         checkpoints.latest(str(tmp_path))
 
 
@@ -386,11 +385,15 @@ def test_a_damaged_file_is_told(trained, make_trainer, tmp_path, damage, suffix)
     checkpoints.save(str(tmp_path), trained, keep=1)
     path, _ = checkpoints.latest(str(tmp_path))
     damage(pathlib.Path(path) / f"state.{suffix}")
-    with pytest.raises(UserError, match=f"{path} cannot be loaded .*damaged or belongs to another"):
+    with pytest.raises(
+        ValueError, match=f"{path} cannot be loaded .*damaged or belongs to another"
+    ):
         checkpoints.restore(path, trained)
     if damage is damage_moments:  # which the network does not read
         return
-    with pytest.raises(UserError, match=f"{path} cannot be loaded .*damaged or belongs to another"):
+    with pytest.raises(
+        ValueError, match=f"{path} cannot be loaded .*damaged or belongs to another"
+    ):
         checkpoints.restore_network(path, trained.network)
 
 
@@ -402,7 +405,7 @@ def test_beside_a_damaged_one_another_is_named(trained, tmp_path):
     path = tmp_path / "step-00000006"
     damage_flip(path / "state.index")
     fix = f"write the name of another one, such as step-00000003, into {tmp_path}/LAST$"
-    with pytest.raises(UserError, match=f"{path} cannot be loaded .*: {fix}"):
+    with pytest.raises(ValueError, match=f"{path} cannot be loaded .*: {fix}"):
         checkpoints.restore_network(str(path), trained.network)
 
 
@@ -415,9 +418,13 @@ def test_another_model_is_told(trained, make_trainer, config, tmp_path, change, 
     config = config.copy_and_resolve_references()
     config.model.update(change)
     other = make_trainer(config)
-    with pytest.raises(UserError, match=f"{path} cannot be loaded .*damaged or belongs to another"):
+    with pytest.raises(
+        ValueError, match=f"{path} cannot be loaded .*damaged or belongs to another"
+    ):
         checkpoints.restore(path, other)
-    with pytest.raises(UserError, match=f"{path} cannot be loaded .*damaged or belongs to another"):
+    with pytest.raises(
+        ValueError, match=f"{path} cannot be loaded .*damaged or belongs to another"
+    ):
         checkpoints.restore_network(path, other.network)
     # TensorFlow has not begun to read, after which it would print a page of warnings.
     gc.collect()
@@ -431,7 +438,7 @@ def test_a_part_of_the_network_is_told(make_trainer, config, trained, tmp_path):
     checkpoints.save(str(tmp_path), make_trainer(config), keep=1)
     path, _ = checkpoints.latest(str(tmp_path))
     message = r"network/block_1/\S+: its shape is \[.*\], in the model none"
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(ValueError, match=message):
         checkpoints.restore_network(path, trained.network)
 
 

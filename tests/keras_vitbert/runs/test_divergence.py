@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from keras_vitbert.runs.divergence import Policy, policy_of
-from pipelines.command_line import UserError
 from tests.forked import Forked
 from tests.keras_vitbert.runs import divergence_script
 from tests.keras_vitbert.runs.divergence_script import (
@@ -162,5 +161,5 @@ def test_policies_are_known_by_name():
     values = types.SimpleNamespace(on_divergence="skip", max_divergences=3)
     assert policy_of(values) == Policy("skip", 3)
     values.on_divergence = "skipp"
-    with pytest.raises(UserError, match="--on_divergence=skipp: give one of stop, skip, restore"):
+    with pytest.raises(ValueError, match="--on_divergence=skipp: give one of stop, skip, restore"):
         policy_of(values)

@@ -16,7 +16,6 @@ from keras_vitbert.runs import identity
 from keras_vitbert.runs.run_folder import RunFolder
 from keras_vitbert.runs.run_settings import RunSettings, check_inputs
 from keras_vitbert.training.distillation import Teacher
-from pipelines.command_line import UserError
 from pipelines.shards.records import RecordFiles
 from pipelines.shards.tfrecords import write_shards
 from tests.keras_vitbert.tiny_runs import content_of
@@ -45,9 +44,9 @@ def test_other_content_is_refused_and_other_paths_are_not(tmp_path):
         r"holds a run with other texts: sha256 a{12} of /a, not sha256 b{12} of /b; give what it "
         r"began with, or another --output_dir, or accept the change with --accept_changes=texts$"
     )
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(ValueError, match=message):
         begin(tmp_path, {"texts": OTHER, "images": OTHER})
-    with pytest.raises(UserError, match="other texts"):
+    with pytest.raises(ValueError, match="other texts"):
         begin(tmp_path, {"texts": OTHER, "images": FIRST}, accepted=["images"])
     assert record(tmp_path) == before
 
@@ -69,7 +68,7 @@ def test_no_setting_of_the_optimizer_may_change(tmp_path, free, may_change):
         if name in may_change:
             settings.begin(folder)
         else:
-            with pytest.raises(UserError, match=f"a run with config.optimizer.{name}="):
+            with pytest.raises(ValueError, match=f"a run with config.optimizer.{name}="):
                 settings.begin(folder)
 
 
@@ -86,7 +85,7 @@ def test_accepted_changes_are_told_and_kept(tmp_path, capsys):
         {"key": "config.seed", "was": 0, "is": 5},
         {"input": "texts", "was": FIRST, "is": OTHER},
     ]
-    with pytest.raises(UserError, match="other texts"):
+    with pytest.raises(ValueError, match="other texts"):
         begin(tmp_path, {"texts": FIRST}, records={"texts": 4}, seed=5)
     RunFolder(str(tmp_path)).finish({"steps": 1})
     summary = content_of(tmp_path / "summary.json")
@@ -99,16 +98,16 @@ def test_accepted_data_may_have_another_number_of_records(tmp_path):
     begin(tmp_path, {"texts": OTHER}, ["texts"], {"texts": 4})
     begin(tmp_path, {"texts": OTHER}, records={"texts": 4})
     assert record(tmp_path)["records"] == {"texts": 4}
-    with pytest.raises(UserError, match="holds a run on 4 texts, not 3"):
+    with pytest.raises(ValueError, match="holds a run on 4 texts, not 3"):
         begin(tmp_path, {"texts": OTHER}, records={"texts": 3})
 
 
 def test_initial_weights_may_not_change_once_a_run_has_begun(tmp_path):
     begin(tmp_path, {"initial_weights": FIRST})
-    with pytest.raises(UserError, match=r"give what it began with, or another --output_dir$"):
+    with pytest.raises(ValueError, match=r"give what it began with, or another --output_dir$"):
         begin(tmp_path, {"initial_weights": OTHER}, ["initial_weights"])
     message = "began with random weights; leave --initial_weights out, or give another"
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(ValueError, match=message):
         identity.require_weights_at_start("x", {"inputs": {"texts": FIRST}})
     identity.require_weights_at_start("x", record(tmp_path))
     # Nothing of it is known of a run that has not begun, or is of an older version.
@@ -122,10 +121,10 @@ def test_new_inputs_are_kept_and_those_of_flags_must_be_given_again(tmp_path):
     begin(tmp_path, {})
     check_inputs(folder, {"image_teacher": FIRST})
     assert record(tmp_path)["inputs"] == {"image_teacher": FIRST}
-    with pytest.raises(UserError, match="other image_teacher"):
+    with pytest.raises(ValueError, match="other image_teacher"):
         check_inputs(folder, {"image_teacher": OTHER})
     known = record(tmp_path)["inputs"]
-    with pytest.raises(UserError, match="began with --image_teacher=/a; give that again"):
+    with pytest.raises(ValueError, match="began with --image_teacher=/a; give that again"):
         identity.require_given("runs/x", known, {}, ["image_teacher"])
     identity.require_given("runs/x", known, {}, ["text_teacher"])
     identity.require_given("runs/x", known, {"image_teacher": OTHER}, ["image_teacher"])
@@ -142,7 +141,7 @@ def test_a_run_of_before_there_were_digests_goes_on(tmp_path, capsys):
     (tmp_path / "config.json").write_text(json.dumps(old))
     begin(tmp_path, {"texts": OTHER})
     assert "comes from an older version, which recorded no digests" in capsys.readouterr().err
-    with pytest.raises(UserError, match="other texts"):
+    with pytest.raises(ValueError, match="other texts"):
         begin(tmp_path, {"texts": FIRST})
 
 
@@ -155,7 +154,9 @@ def test_a_run_whose_logits_were_rounded_is_not_gone_on_with(tmp_path):
         assert old.pop("numerics") == identity.NUMERICS
         (folder / "config.json").write_text(json.dumps(old))
     begin(tmp_path / "float32", {}, dtype="float32")  # whose numbers are the same
-    with pytest.raises(UserError, match="rounded logits to bfloat16; finish it with keras-vitbert"):
+    with pytest.raises(
+        ValueError, match="rounded logits to bfloat16; finish it with keras-vitbert"
+    ):
         begin(tmp_path / "mixed", {}, dtype="mixed_bfloat16")
 
 
@@ -247,7 +248,7 @@ def test_a_damaged_vocabulary_of_a_run_is_named(tmp_path, content):
     else:
         file.write_bytes(content)
     before = record(tmp_path)
-    with pytest.raises(UserError, match=f"{tmp_path}/vocabulary.txt"):
+    with pytest.raises(ValueError, match=f"{tmp_path}/vocabulary.txt"):
         begin(tmp_path, {})
     assert record(tmp_path) == before and file.exists() == (content is not None)
 
@@ -412,7 +413,7 @@ def test_checksums_tell_what_lies_between_the_ends(tmp_path):
     one, other = write(b"x"), write(b"y")
     assert one["sha256"] == other["sha256"]
     assert one["checksums_sha256"] != other["checksums_sha256"]
-    with pytest.raises(UserError, match="other texts"):
+    with pytest.raises(ValueError, match="other texts"):
         identity.compare_inputs("here", {"texts": one}, {"texts": other})
     before = {key: one[key] for key in ("path", "sha256")}  # of a version without checksums
     assert identity.compare_inputs("here", {"texts": before}, {"texts": other}) == []
@@ -430,7 +431,7 @@ def test_a_manifest_tells_what_lies_between_the_ends(tmp_path):
 
     one, other = write(b"x"), write(b"y")
     assert one["sha256"] == other["sha256"] and one["manifest_sha256"] != other["manifest_sha256"]
-    with pytest.raises(UserError, match="other texts"):
+    with pytest.raises(ValueError, match="other texts"):
         identity.compare_inputs("here", {"texts": one}, {"texts": other})
     (tmp_path / "d.manifest.json").unlink()  # what cannot be compared is not
     assert identity.compare_inputs("here", {"texts": one}, {"texts": found(tmp_path)}) == []

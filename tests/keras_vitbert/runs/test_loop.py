@@ -10,7 +10,6 @@ from keras_vitbert.runs import loop
 from keras_vitbert.runs.run import Run
 from keras_vitbert.runs.run_folder import RunFolder
 from keras_vitbert.runs.workers import Workers
-from pipelines.command_line import UserError
 from tests.said import without_status
 
 
@@ -102,6 +101,6 @@ def test_it_is_told_where_it_goes_on(train, capsys):
 
 def test_a_start_within_an_execution_is_refused(train):
     with pytest.raises(
-        UserError, match="steps_per_execution=4: .* step 6, .* value that works is 2$"
+        ValueError, match="steps_per_execution=4: .* step 6, .* value that works is 2$"
     ):
         train(6, 12, 4, executed=4)

@@ -6,7 +6,6 @@ import pytest
 import tensorflow as tf
 
 from keras_vitbert.runs.record_errors import reading, reading_images
-from pipelines.command_line import UserError
 from pipelines.image_stream import ImageStream
 from pipelines.images.image_views import ImageViews
 from pipelines.shards.records import RecordFiles
@@ -33,14 +32,14 @@ def test_the_record_is_found_and_named(sources, tmp_path):
     images = ImageStream(records, CLASSES, views=ImageViews(IMAGE_SIZE))
     stream = types.SimpleNamespace(**{**vars(NOTHING), "images": images})
     message = r"x-00000-of-00001: record 3: .*; write the file again, or skip .*max_bad_records=N$"
-    with pytest.raises(UserError, match=message), reading(stream):
+    with pytest.raises(ValueError, match=message), reading(stream):
         for _ in images.validation():  # TensorFlow does not say which one it was
             pass
 
 
 @pytest.mark.parametrize("place", ["IteratorGetNext", "ParseExample/V2", "assertion failed: [x]"])
 def test_where_nothing_is_found_the_reason_is_told(place, capsys):
-    with pytest.raises(UserError, match="^Invalid JPEG data.*; write the file again"):
+    with pytest.raises(ValueError, match="^Invalid JPEG data.*; write the file again"):
         with reading(NOTHING):
             raise failure(place=place)
     assert capsys.readouterr().err == "a record cannot be read; looking for it\n"
@@ -60,5 +59,5 @@ def test_images_of_a_task():
     bad = types.SimpleNamespace(store=types.SimpleNamespace(first_damage=lambda: "a/b.jpg: cut"))
     texts = object()
     message = "^a/b.jpg: cut; write the file again, or remove it and use another --output_dir$"
-    with pytest.raises(UserError, match=message), reading_images([texts, good, bad]):
+    with pytest.raises(ValueError, match=message), reading_images([texts, good, bad]):
         raise failure(tf.errors.NotFoundError)

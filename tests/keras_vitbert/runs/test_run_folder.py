@@ -16,7 +16,6 @@ from keras_vitbert.configs import sample
 from keras_vitbert.runs import identity
 from keras_vitbert.runs.run_folder import RunFolder
 from keras_vitbert.runs.run_settings import RunSettings
-from pipelines.command_line import UserError
 from tests.keras_vitbert.tiny_runs import content_of
 
 SAVED = pathlib.Path(__file__).parents[1] / "trained" / "saved"
@@ -34,24 +33,24 @@ def test_what_is_looked_at_may_change_from_start_to_start(tmp_path):
         config.inspection[key] = not value if isinstance(value, bool) else value + 7
     begin(tmp_path, config)
     config.model.num_layers += 1
-    with pytest.raises(UserError, match="config.model.num_layers=2, not 3"):
+    with pytest.raises(ValueError, match="config.model.num_layers=2, not 3"):
         begin(tmp_path, config)
 
 
 def test_settings_are_compared_without_a_word_in_the_folder(tmp_path):
     config, folder = sample.get_config(), RunFolder(str(tmp_path))
-    with pytest.raises(UserError, match="config.json: no such file; use another --output_dir"):
+    with pytest.raises(ValueError, match="config.json: no such file; use another --output_dir"):
         RunSettings({"variant": "joint"}, config, ["a"], {}).compare(folder)
     begin(tmp_path, config)
     before = (tmp_path / "config.json").read_text()
     config.seed = 5
     settings = RunSettings({"variant": "joint"}, config, ["a"], {"images": 3})
-    with pytest.raises(UserError, match="config.seed=0, not 5; give --config.seed=0 or use"):
+    with pytest.raises(ValueError, match="config.seed=0, not 5; give --config.seed=0 or use"):
         settings.compare(folder)
     settings = dataclasses.replace(settings, accepted=["config.seed"])
     assert settings.compare(folder) == [{"key": "config.seed", "was": 0, "is": 5}]
     config.data.images.crop_area = (0.5, 1.0)
-    with pytest.raises(UserError) as refusal:
+    with pytest.raises(ValueError) as refusal:
         settings.compare(folder)
     given = shlex.split(str(refusal.value))  # as a shell takes what is pasted
     assert "--config.data.images.crop_area=(0.9, 1.0)" in given
@@ -93,7 +92,7 @@ def test_a_run_may_be_shortened_to_what_is_not_done(tmp_path, done, steps):
         assert content_of(tmp_path / "config.json")["config"]["steps"] == steps
         return
     message = f"--config.teachers.image_steps={steps}: .* already done 300 steps; give at least 301"
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(ValueError, match=message):
         begin(tmp_path, config, **settings)
     assert content_of(tmp_path / "config.json") == before
 
@@ -103,7 +102,7 @@ def test_the_flag_that_sets_the_steps_is_told(tmp_path):
     begin(tmp_path, config)
     steps, config.steps = config.steps, 1
     message = f"config.steps={steps}, not 1; give --config.teachers.text_steps={steps} or use"
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(ValueError, match=message):
         begin(tmp_path, config, steps_flag="config.teachers.text_steps")
 
 
@@ -147,10 +146,10 @@ def test_a_pipe_is_not_read(tmp_path, monkeypatch):
     [pointer] = (tmp_path / "run").glob("checkpoints/*/state.index")
     pointer.unlink()
     os.mkfifo(pointer)
-    with pytest.raises(UserError, match=f"^{pointer}: cannot be read"):
+    with pytest.raises(ValueError, match=f"^{pointer}: cannot be read"):
         folder.record()
     monkeypatch.setattr(tf.io.gfile, "GFile", lambda *_: pytest.fail("the pipe is opened"))
     (tmp_path / "run" / "summary.json").unlink()
     os.mkfifo(tmp_path / "run" / "summary.json")
-    with pytest.raises(UserError, match="summary.json is damaged .it is a pipe"):
+    with pytest.raises(ValueError, match="summary.json is damaged .it is a pipe"):
         folder.summary()

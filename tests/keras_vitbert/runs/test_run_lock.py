@@ -10,7 +10,7 @@ import time
 import pytest
 
 from keras_vitbert.runs import run_lock
-from pipelines.command_line import EXIT_BAD_INPUT, UserError
+from pipelines.command_line import EXIT_BAD_INPUT
 from tests.forked import Forked
 from tests.keras_vitbert.tiny_runs import files_below, pretrain
 
@@ -42,7 +42,7 @@ def test_a_second_process_is_refused_until_the_first_has_ended(holder, tmp_path)
         "end, stop it, or give another --output_dir$"
     )
     for _ in range(2):
-        with pytest.raises(UserError, match=message), run_lock.held(str(folder)):
+        with pytest.raises(ValueError, match=message), run_lock.held(str(folder)):
             pass
     with run_lock.held(str(folder), writes=False):  # as a worker that is not the chief
         pass
@@ -68,7 +68,7 @@ def test_of_many_that_begin_at_once_one_at_a_time_gets_it(tmp_path):
         nonlocal inside, most
         done = 0
         while done < 50:
-            with contextlib.suppress(UserError), run_lock.held(str(tmp_path)):
+            with contextlib.suppress(ValueError), run_lock.held(str(tmp_path)):
                 inside += 1
                 most, done = max(most, inside), done + 1
                 inside -= 1
@@ -102,7 +102,7 @@ def test_a_lock_that_is_not_renewed_is_stale(tmp_path, monkeypatch):
     path = str(tmp_path / "LOCK")
     with run_lock._renewed(path):
         first = json.loads((tmp_path / "LOCK").read_text())
-        with pytest.raises(UserError, match="is training there"), run_lock._renewed(path):
+        with pytest.raises(ValueError, match="is training there"), run_lock._renewed(path):
             pass
         while json.loads((tmp_path / "LOCK").read_text()) == first:
             time.sleep(0.02)
@@ -113,7 +113,7 @@ def test_a_lock_that_is_not_renewed_is_stale(tmp_path, monkeypatch):
         with run_lock._renewed(path):
             pass
     (tmp_path / "LOCK").write_text(json.dumps({**stale, "renewed": time.time() - 60}))
-    with pytest.raises(UserError, match="is training there"), run_lock._renewed(path):
+    with pytest.raises(ValueError, match="is training there"), run_lock._renewed(path):
         pass
 
 

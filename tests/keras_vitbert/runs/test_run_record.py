@@ -9,7 +9,6 @@ import pytest
 from keras_vitbert.configs.overrides import flatten
 from keras_vitbert.runs.run_folder import RunFolder
 from keras_vitbert.runs.run_record import checked_record, checked_summary
-from pipelines.command_line import UserError
 
 SAVED = pathlib.Path(__file__).parents[1] / "trained" / "saved"
 RUNS = ("run", "fine_tuned_images", "fine_tuned_texts")
@@ -119,5 +118,5 @@ def test_a_summary_that_is_none(name, path, value, reason):
 def test_files_that_are_no_json(tmp_path, damaged):
     for name, read in (("config", RunFolder.record), ("summary", RunFolder.summary)):
         (tmp_path / f"{name}.json").write_bytes(damaged)
-        with pytest.raises(UserError, match=f"/{name}.json is damaged .*; fix it or use another"):
+        with pytest.raises(ValueError, match=f"/{name}.json is damaged .*; fix it or use another"):
             read(RunFolder(str(tmp_path)))

@@ -8,7 +8,6 @@ import pytest
 from keras_vitbert.runs import identity
 from keras_vitbert.runs.run_folder import RunFolder
 from keras_vitbert.runs.seals import read_rows, sealed, sealed_rows, unsealed
-from pipelines.command_line import UserError
 from pipelines.text_tables import csv_text
 
 CONTENT = {"steps": 10, "loss": 0.1 + 0.2, "nan": float("nan"), 3: [None, "é"], "deep": {"b": 1}}
@@ -74,5 +73,5 @@ def test_what_has_no_seal_is_of_an_older_version():
 def test_a_record_of_a_newer_version_is_refused(tmp_path):
     for schema in (identity.SCHEMA + 1, 0, "3"):
         (tmp_path / "config.json").write_text(json.dumps({"schema": schema, "variant": "vit"}))
-        with pytest.raises(UserError, match=r"its schema is .*; this version knows those from 1"):
+        with pytest.raises(ValueError, match=r"its schema is .*; this version knows those from 1"):
             RunFolder(str(tmp_path)).record()

@@ -8,7 +8,6 @@ import tensorflow_text  # noqa: F401  for the operations in the graph
 
 from keras_vitbert.serving import exporting, warmup
 from keras_vitbert.trained.finding import find
-from pipelines import command_line
 from tests.pipelines.image_fixtures import encoded, picture
 
 
@@ -77,9 +76,9 @@ def test_versions_follow_each_other_and_models_stand_side_by_side(embedder, tmp_
     ]
     assert find(str(tmp_path / "one")).path == second
     assert find(first).path == first
-    with pytest.raises(command_line.UserError, match=r"holds no model \(there is no"):
+    with pytest.raises(ValueError, match=r"holds no model \(there is no"):
         find(str(tmp_path / "other"))
-    with pytest.raises(command_line.UserError, match="two/7 exists already; give another"):
+    with pytest.raises(ValueError, match="two/7 exists already; give another"):
         exporting.export(embedder, str(tmp_path), name="two", version=7)
     config = pytest.importorskip("tensorflow_serving.config.model_server_config_pb2")
     from google.protobuf import text_format

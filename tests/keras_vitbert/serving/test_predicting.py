@@ -9,7 +9,6 @@ import tensorflow as tf
 from keras_vitbert.serving.predicting import choose, open_functions, predict
 from keras_vitbert.serving.prediction_inputs import Item
 from keras_vitbert.serving.served_model import ServedModel
-from pipelines.command_line import UserError
 from tests.keras_vitbert.tiny_runs import VOCABULARY
 from tests.pipelines.image_fixtures import encoded, picture
 
@@ -42,7 +41,7 @@ def test_the_question_follows_from_what_is_asked_about(functions, items, expecte
     ],
 )
 def test_questions_that_a_model_does_not_answer(functions, item, message):
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(ValueError, match=message):
         choose(dict.fromkeys(functions), [item], "m")
 
 
@@ -91,7 +90,7 @@ def test_the_one_of_a_batch_that_cannot_be_read_is_named(served, tmp_path):
     for name, data in (("a.jpg", content), ("b.jpg", content[:-400]), ("c.jpg", content)):
         (tmp_path / name).write_bytes(data)
     items = [Item({"image": str(path)}, path.name) for path in sorted(tmp_path.iterdir())]
-    with pytest.raises(UserError, match=r"^b\.jpg: is not a readable image"):
+    with pytest.raises(ValueError, match=r"^b\.jpg: is not a readable image"):
         predict(served.functions, "classify_image", items)
     left_out = []
     assert len(predict(served.functions, "classify_image", items, left_out=left_out)) == 2
@@ -111,7 +110,7 @@ def test_answers_that_are_not_finite(make_trained):
     content = encoded(picture(0))
     left_out = []
     with mock.patch.object(Item, "value", lambda _: content):
-        with pytest.raises(UserError, match=r"^runs/it: its answer to x\.jpg is not finite"):
+        with pytest.raises(ValueError, match=r"^runs/it: its answer to x\.jpg is not finite"):
             predict(functions, "classify_image", items, left_out=left_out, path="runs/it")
     assert left_out == []
 
@@ -128,7 +127,7 @@ def test_what_is_wrong_with_an_image(served, tmp_path, content, reason):
     """What TensorFlow says, without the names of graphs and nodes, or the lines of their code."""
     path = tmp_path / "x"
     path.write_bytes(content)
-    with pytest.raises(UserError, match=rf"x: is not a readable image \(.*{reason}.*\)") as error:
+    with pytest.raises(ValueError, match=rf"x: is not a readable image \(.*{reason}.*\)") as error:
         predict(served.functions, "classify_image", [Item({"image": str(path)}, "x")])
     assert not any(word in str(error.value) for word in ("{{", "[[", "\n", "Graph", "File"))
 

@@ -5,7 +5,6 @@ import itertools
 import pytest
 
 from keras_vitbert.serving.prediction_inputs import Item, image_items, table_items, text_items
-from pipelines.command_line import UserError
 
 
 def test_images_below_a_folder_come_by_their_names(tmp_path):
@@ -48,11 +47,11 @@ def test_links_in_a_circle_are_left_out(tmp_path):
 
 
 def test_images_that_are_not_there(tmp_path):
-    with pytest.raises(UserError, match="none: no such file; give an image or a folder"):
+    with pytest.raises(ValueError, match="none: no such file; give an image or a folder"):
         image_items(str(tmp_path / "none"))
-    with pytest.raises(UserError, match=r"holds no file named \.jpeg, .*; give another"):
+    with pytest.raises(ValueError, match=r"holds no file named \.jpeg, .*; give another"):
         image_items(str(tmp_path))
-    with pytest.raises(UserError, match="gone.jpg: cannot be read .*; fix the path"):
+    with pytest.raises(ValueError, match="gone.jpg: cannot be read .*; fix the path"):
         Item({"image": str(tmp_path / "gone.jpg")}, "x").value()
 
 
@@ -62,7 +61,7 @@ def test_texts_of_the_command_line():
     [item] = text_items("the cat", "")
     assert item.value() == ["the cat", ""] and list(item.inputs) == ["text", "text_pair"]
     for texts in (("\udcff",), ("a", "\udcff")):
-        with pytest.raises(UserError, match="--text: not UTF-8; convert it"):
+        with pytest.raises(ValueError, match="--text: not UTF-8; convert it"):
             text_items(*texts)
 
 
@@ -105,5 +104,5 @@ def test_columns_that_the_model_was_trained_on(tmp_path):
 def test_tsv_files_that_are_wrong(tmp_path, content, message):
     path = tmp_path / "x.tsv"
     path.write_bytes(content)
-    with pytest.raises(UserError, match=f"^{path}.*{message}"):
+    with pytest.raises(ValueError, match=f"^{path}.*{message}"):
         table_items(str(path))

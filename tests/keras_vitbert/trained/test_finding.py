@@ -15,7 +15,6 @@ from keras_vitbert.fine_tuning.pretrained import open_pretrained
 from keras_vitbert.importing import sources
 from keras_vitbert.trained import finding
 from keras_vitbert.trained.finding import columns_of, exported_versions, find
-from pipelines.command_line import UserError
 
 SAVED = pathlib.Path(__file__).parent / "saved"
 
@@ -78,7 +77,7 @@ def test_files_of_google(tmp_path):
     assert find(prefix) == sources.Source(sources.GOOGLE_BERT, prefix, prefix)
     assert find(str(folder)) == sources.Source(sources.GOOGLE_BERT, prefix, str(folder))
     (folder / "other.ckpt.index").touch()
-    with pytest.raises(UserError, match="holds 2 checkpoints beside bert_config.json; give the p"):
+    with pytest.raises(ValueError, match="holds 2 checkpoints beside bert_config.json; give the p"):
         find(str(folder))
     (folder / "bert_model.ckpt.index").touch()  # the name that Google gave it
     assert find(str(folder)).path == str(folder / "bert_model.ckpt")
@@ -106,7 +105,7 @@ def test_paths_without_a_known_model(tmp_path):
         ("empty", r"holds no model \(there is no config.json\); give"),
         ("other", r"its config.json is of no known kind \(it holds a, variant\); give"),
     ):
-        with pytest.raises(UserError, match=f"^{tmp_path / name}: {message}"):
+        with pytest.raises(ValueError, match=f"^{tmp_path / name}: {message}"):
             find(str(tmp_path / name))
 
 
@@ -160,7 +159,7 @@ def test_a_folder_with_a_pipe_is_refused(tmp_path, name, file):
     shutil.copytree(SAVED / name, tmp_path / "model")
     (tmp_path / "model" / file).unlink()
     os.mkfifo(tmp_path / "model" / file)
-    with pytest.raises(UserError, match=f"^{tmp_path}/model/{file}: cannot be read"):
+    with pytest.raises(ValueError, match=f"^{tmp_path}/model/{file}: cannot be read"):
         find(str(tmp_path / "model"))
 
 
@@ -169,12 +168,12 @@ def test_a_pipe_among_google_s_files_is_refused(tmp_path):
     for name in ("model.ckpt.data-00000-of-00001", "vit.npz"):
         os.mkfifo(tmp_path / name)
     for path in ("model.ckpt", "vit.npz"):
-        with pytest.raises(UserError, match=f"^{tmp_path}/{path}.*: cannot be read"):
+        with pytest.raises(ValueError, match=f"^{tmp_path}/{path}.*: cannot be read"):
             find(str(tmp_path / path))
 
 
 def test_a_config_that_is_a_pipe_is_not_read(tmp_path, monkeypatch):
     os.mkfifo(tmp_path / "config.json")
     monkeypatch.setattr(tf.io.gfile, "GFile", lambda *_: pytest.fail("the pipe is opened"))
-    with pytest.raises(UserError, match="config.json cannot be read .it is a pipe"):
+    with pytest.raises(ValueError, match="config.json cannot be read .it is a pipe"):
         find(str(tmp_path))

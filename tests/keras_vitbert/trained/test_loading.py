@@ -10,7 +10,6 @@ import pytest
 import keras_vitbert
 from keras_vitbert.model.classifier import Classifier
 from keras_vitbert.model.pretraining_network import PreTrainingNetwork
-from pipelines.command_line import UserError
 from tests.keras_vitbert.tiny_runs import (
     CLASS_NAMES,
     VOCABULARY,
@@ -92,16 +91,16 @@ def test_what_is_not_whole_is_refused(finished, tmp_path):
     copy = tmp_path / "run"
     shutil.copytree(finished("vit"), copy)
     shutil.rmtree(copy / "checkpoints")
-    with pytest.raises(UserError, match="without a checkpoint; run its command again"):
+    with pytest.raises(ValueError, match="without a checkpoint; run its command again"):
         keras_vitbert.load(str(copy))
     copy = tmp_path / "fine_tuned"
     shutil.copytree(SAVED / "fine_tuned_images", copy)
     (copy / "classes.txt").rename(copy / "classes")
-    with pytest.raises(UserError, match="holds no finished run of keras_vitbert.finetune; give"):
+    with pytest.raises(ValueError, match="holds no finished run of keras_vitbert.finetune; give"):
         keras_vitbert.load(str(copy))
     (copy / "classes").rename(copy / "classes.txt")
     shutil.rmtree(copy / content_of(copy / "summary.json")["model"] / "checkpoints")
-    with pytest.raises(UserError, match="its checkpoint is gone; fine-tune again"):
+    with pytest.raises(ValueError, match="its checkpoint is gone; fine-tune again"):
         keras_vitbert.load(str(copy))
 
 
@@ -114,7 +113,7 @@ def test_another_vocabulary_than_that_of_the_run_is_refused(tmp_path, change):
     special, words = file.read_text().splitlines()[:5], file.read_text().splitlines()[5:]
     file.write_text("".join(f"{token}\n" for token in [*special, *change(words)]))
     message = r"vocabulary\.txt: is not the vocabulary that the run was trained with; restore"
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(ValueError, match=message):
         keras_vitbert.load(str(copy))
 
 
@@ -125,11 +124,11 @@ def test_other_classes_than_those_of_the_run_are_refused(finished, tmp_path):
         names = (copy / "classes.txt").read_text().splitlines()
         assert other in names
         (copy / "classes.txt").write_text("\n".join(sorted(names, reverse=True)) + "\n")
-        with pytest.raises(UserError, match=r"classes\.txt: does not name the classes that the"):
+        with pytest.raises(ValueError, match=r"classes\.txt: does not name the classes that the"):
             keras_vitbert.load(str(copy))
     for change in (lambda file: file.write_text(""), lambda file: file.unlink()):
         change(copy / "classes.txt")
-        with pytest.raises(UserError, match=r"classes\.txt: does not name the classes that the"):
+        with pytest.raises(ValueError, match=r"classes\.txt: does not name the classes that the"):
             keras_vitbert.load(str(copy))
 
 
@@ -151,7 +150,7 @@ def test_a_larger_model_than_that_of_the_checkpoint_is_refused(tmp_path, name, s
     record = content_of(copy / "config.json")
     (record["config"] if name == "run" else record)["model"].update(sizes)
     (copy / "config.json").write_text(json.dumps(record))
-    with pytest.raises(UserError, match="config.json is of a larger model than .*; restore the f"):
+    with pytest.raises(ValueError, match="config.json is of a larger model than .*; restore the f"):
         keras_vitbert.load(str(copy))
 
 
@@ -185,12 +184,14 @@ def test_damaged_files_of_a_run_are_named(tmp_path):
         copy = tmp_path / f"{name}-{file}"
         shutil.copytree(SAVED / name, copy)
         (copy / file).write_bytes(content)
-        with pytest.raises(UserError, match=f"^{copy}/{file} is damaged .*; fix it or use another"):
+        with pytest.raises(
+            ValueError, match=f"^{copy}/{file} is damaged .*; fix it or use another"
+        ):
             keras_vitbert.load(str(copy))
 
 
 def test_an_export_holds_no_keras_model():
-    with pytest.raises(UserError, match="which holds no Keras model; give what it was exported"):
+    with pytest.raises(ValueError, match="which holds no Keras model; give what it was exported"):
         keras_vitbert.load(str(SAVED / "export" / "vitbert"))
 
 

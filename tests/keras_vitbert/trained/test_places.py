@@ -2,7 +2,6 @@ import pytest
 
 from keras_vitbert import convert, demo, export, figures, finetune, predict, probe
 from keras_vitbert.trained.places import require_place
-from pipelines.command_line import UserError
 
 
 def test_paths_that_may_be_those_of_a_model(tmp_path):
@@ -33,6 +32,6 @@ def test_a_path_of_nothing_is_refused_before_anything_is_loaded(
         load = lambda: pytest.fail("it is loaded")  # noqa: E731
         monkeypatch.setattr(command, name, load, raising=False)
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match=f"^--{flag}=runs/none: no such folder or file"):
+    with pytest.raises(ValueError, match=f"^--{flag}=runs/none: no such folder or file"):
         command.main([f"--{flag}=runs/none", *more])
     assert not list(tmp_path.iterdir())

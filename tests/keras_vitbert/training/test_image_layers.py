@@ -5,7 +5,6 @@ import pytest
 import tensorflow as tf
 
 from keras_vitbert.training.image_layers import ImageLayers, image_layers
-from pipelines.command_line import UserError
 from pipelines.images.layer_notation import LAYERS, NOT_ON_TPU
 from tests.marks import slow, thorough
 
@@ -117,13 +116,13 @@ def test_jpeg_keeps_the_scale(images):
     ],
 )
 def test_arguments_that_do_not_work(text, message):
-    with pytest.raises(UserError, match=f"--config.images.layers: .*{message}") as caught:
+    with pytest.raises(ValueError, match=f"--config.images.layers: .*{message}") as caught:
         ImageLayers([text], SIZE, 0, "images.layers").check()
     assert "\n" not in str(caught.value)
 
 
 def test_without_kerascv(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r'not installed; run: pip install -e "\.\[keras-'):
+    with pytest.raises(ValueError, match=r'not installed; run: pip install -e "\.\[keras-'):
         ImageLayers(["RandomHue"], SIZE, 0, "images.layers")
     assert image_layers((), SIZE, 0, "images.layers") is None

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipelines.command_line import UserError
 from pipelines.images.image_lists import entry_name, read_entry
 from pipelines.images.image_sources import list_folder, list_train_tar, list_validation_tar
 from tests.pipelines.image_fixtures import tar, train_tar
@@ -81,7 +80,7 @@ def test_remote_files(tmp_path):
         part = stored.part(1, 3)
         assert (part.entries == shuffled.entries[1:3]).all()
     assert not tf.io.gfile.exists("ram://image_sources/lists")
-    with pytest.raises(UserError, match="ram://image_sources/none.tar: cannot be read"):
+    with pytest.raises(ValueError, match="ram://image_sources/none.tar: cannot be read"):
         list_train_tar("ram://image_sources/none.tar")
 
 
@@ -92,7 +91,7 @@ def test_damaged_tar_files_are_refused(path):
     end = len(whole.rstrip(b"\0"))
     ends = {0, 1, 511, 512, 513, *range(1024, end, 512), *range(777, end, 1500)}
     for cut in sorted(ends):
-        with pytest.raises(UserError, match="images.tar.*(cut short|damaged|no images)"):
+        with pytest.raises(ValueError, match="images.tar.*(cut short|damaged|no images)"):
             list_train_tar(write(path, whole[:cut]))
     random = np.random.default_rng(0)
     headers = [i for i in range(0, end, 512) if whole[i + 257 : i + 262] == b"ustar"]
@@ -103,7 +102,7 @@ def test_damaged_tar_files_are_refused(path):
         data[random.choice(headers) + random.integers(0, 500)] ^= 1 << random.integers(0, 8)
         try:
             assert content(list_train_tar(write(path, bytes(data)))[0]) == expected
-        except UserError as error:
+        except ValueError as error:
             assert "images.tar" in str(error) and "\n" not in str(error)
             refused += 1
     assert refused > 200
@@ -124,7 +123,7 @@ def test_damaged_tar_files_are_refused(path):
     ],
 )
 def test_other_tar_files(path, data, message):
-    with pytest.raises(UserError, match=message) as caught:
+    with pytest.raises(ValueError, match=message) as caught:
         list_train_tar(write(path, data))
     assert str(caught.value).startswith(path)
 
@@ -143,9 +142,9 @@ def test_files_that_change_meanwhile(path, folder):
 
 
 def test_missing_tar_file(tmp_path):
-    with pytest.raises(UserError, match="none.tar: cannot be read .*No such file"):
+    with pytest.raises(ValueError, match="none.tar: cannot be read .*No such file"):
         list_train_tar(str(tmp_path / "none.tar"))
-    with pytest.raises(UserError, match="Is a directory"):
+    with pytest.raises(ValueError, match="Is a directory"):
         list_validation_tar(str(tmp_path))
 
 
@@ -175,11 +174,11 @@ def test_validation_labels_that_do_not_fit(tmp_path, path):
         (b"n01\n490\nn02\n", "labels.txt, line 2: '490' is not one of the 3 classes"),
         (b"\xff\xfe\n\n", "labels.txt: cannot be read as text"),
     ):
-        with pytest.raises(UserError, match=message):
+        with pytest.raises(ValueError, match=message):
             list_validation_tar(path, write(labels, text), classes)
-    with pytest.raises(UserError, match="holds 3 images, .*validation_labels.txt 50,000 labels"):
+    with pytest.raises(ValueError, match="holds 3 images, .*validation_labels.txt 50,000 labels"):
         list_validation_tar(path, None, classes)
-    with pytest.raises(UserError, match="none.txt: cannot be read"):
+    with pytest.raises(ValueError, match="none.txt: cannot be read"):
         list_validation_tar(path, str(tmp_path / "none.txt"))
 
 
@@ -264,7 +263,7 @@ def test_a_folder_that_cannot_be_listed(folder, monkeypatch):
 
     monkeypatch.setattr(os, "scandir", denied)
     with pytest.raises(
-        UserError, match=r"^\S*dog/sub: cannot be listed \(Permission denied\); fix"
+        ValueError, match=r"^\S*dog/sub: cannot be listed \(Permission denied\); fix"
     ):
         list_folder(str(folder))
 
@@ -276,11 +275,11 @@ def test_folders_that_are_not_as_they_should_be(folder, tmp_path):
         (folder / "notes.jpg", None, "notes.jpg: no such folder"),
         (folder, ["cat", "dog"], "'ape' is not one of the 2 classes of the training images"),
     ):
-        with pytest.raises(UserError, match=message):
+        with pytest.raises(ValueError, match=message):
             list_folder(str(path), classes)
     (folder / "bee").mkdir()
-    with pytest.raises(UserError, match=r"the class 'bee' has no image \(\.jpeg"):
+    with pytest.raises(ValueError, match=r"the class 'bee' has no image \(\.jpeg"):
         list_folder(str(folder))
     (folder / "bee").rename(folder / "b\ne")
-    with pytest.raises(UserError, match="cannot be the name of a class"):
+    with pytest.raises(ValueError, match="cannot be the name of a class"):
         list_folder(str(folder))

@@ -3,7 +3,6 @@
 import pytest
 import tensorflow as tf
 
-from pipelines.command_line import UserError
 from pipelines.images import imagenet_tfds
 
 
@@ -48,5 +47,5 @@ def test_the_latest_version_is_taken(tmp_path, monkeypatch):
 
 
 def test_a_folder_without_the_data_set_is_told(tmp_path):
-    with pytest.raises(UserError, match="holds no imagenet2012/VERSION/dataset_info.json"):
+    with pytest.raises(ValueError, match="holds no imagenet2012/VERSION/dataset_info.json"):
         imagenet_tfds.find_splits(str(tmp_path))

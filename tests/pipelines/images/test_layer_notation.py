@@ -2,7 +2,6 @@
 
 import pytest
 
-from pipelines.command_line import UserError
 from pipelines.images.layer_notation import LayerCall, parse, require_for_tpu
 
 
@@ -61,5 +60,5 @@ def test_layers_that_tpus_cannot_run_are_named_wherever_they_stand():
     require_for_tpu(["RandomHue", "RandomApply(RandomCutout)"], "images.layers")
     texts = ["RandomHue", "RandomChoice([Grayscale, RandomApply(RandomZoom)])", "GridMask"]
     message = "--config.images.layers: XLA cannot compile GridMask, RandomZoom for a TPU; leave"
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(ValueError, match=message):
         require_for_tpu(texts, "images.layers")

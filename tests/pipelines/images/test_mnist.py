@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 
 from pipelines import package_data
-from pipelines.command_line import UserError
 from pipelines.images.mnist import read_mnist
 
 
@@ -30,5 +29,5 @@ def test_damaged_table_is_named(tmp_path):
         content = whole.read()
     for damaged in (content[:50_000], b"no gzip", content[:1000] + b"?" * 50 + content[1050:]):
         path.write_bytes(damaged)
-        with pytest.raises(UserError, match=r"mnist_5k.csv.gz: not a gzipped table"):
+        with pytest.raises(ValueError, match=r"mnist_5k.csv.gz: not a gzipped table"):
             read_mnist(str(path))

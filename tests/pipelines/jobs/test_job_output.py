@@ -6,7 +6,6 @@ import os
 
 import pytest
 
-from pipelines.command_line import UserError
 from pipelines.jobs.shard_job import run_job
 from pipelines.shards.shard_manifest import read_manifest
 from tests.pipelines.jobs.counting_job import ONE_PROCESS, CountingJob, content, expected
@@ -25,17 +24,17 @@ def test_complete_output_is_left_alone(tmp_path, capfd):
         (CountingJob(), 4, None, "shards=3 and not 4"),
         (CountingJob(), 3, "abc", 'vocabulary_sha256=null and not "abc"'),
     ):
-        with pytest.raises(UserError, match=f"out.manifest.json: is of data with {message}; give"):
+        with pytest.raises(ValueError, match=f"out.manifest.json: is of data with {message}; give"):
             run_job(other, prefix, shards, ONE_PROCESS, vocabulary_sha256=sha256)
     os.remove(f"{prefix}-00001-of-00003")
-    with pytest.raises(UserError, match="out-00001-of-00003: is missing or changed since it was"):
+    with pytest.raises(ValueError, match="out-00001-of-00003: is missing or changed since it was"):
         run_job(CountingJob(), prefix, 3, ONE_PROCESS)
 
 
 def test_an_unfinished_run_goes_on(tmp_path, capfd):
     prefix = str(tmp_path / "out")
-    with pytest.raises(UserError, match="in.txt: bad"):
-        run_job(CountingJob(failing={2: UserError("in.txt: bad")}), prefix, 4, ONE_PROCESS)
+    with pytest.raises(ValueError, match="in.txt: bad"):
+        run_job(CountingJob(failing={2: ValueError("in.txt: bad")}), prefix, 4, ONE_PROCESS)
     assert sorted(content(prefix)) == sorted(expected(4))[:2]
     assert read_manifest(prefix) is None
     # What a run that was killed may leave.
@@ -46,9 +45,9 @@ def test_an_unfinished_run_goes_on(tmp_path, capfd):
     (tmp_path / "out.progress" / "00002.json").write_text('{"entry": {"na')
     capfd.readouterr()
 
-    with pytest.raises(UserError, match="unfinished run has step=1 and not 2; .*out.progress"):
+    with pytest.raises(ValueError, match="unfinished run has step=1 and not 2; .*out.progress"):
         run_job(CountingJob(step=2), prefix, 4, ONE_PROCESS)
-    with pytest.raises(UserError, match="unfinished run has shards=4 and not 5") as error:
+    with pytest.raises(ValueError, match="unfinished run has shards=4 and not 5") as error:
         run_job(CountingJob(), prefix, 5, ONE_PROCESS)
     assert str(error.value).endswith(f"or remove {prefix}.progress and {prefix}-*-of-00004")
     job = CountingJob()
@@ -62,8 +61,8 @@ def test_an_unfinished_run_goes_on(tmp_path, capfd):
 
 def test_a_note_of_other_settings_is_not_taken(tmp_path):
     prefix = str(tmp_path / "out")
-    with pytest.raises(UserError):
-        run_job(CountingJob(failing={2: UserError("in.txt: bad")}), prefix, 3, ONE_PROCESS)
+    with pytest.raises(ValueError):
+        run_job(CountingJob(failing={2: ValueError("in.txt: bad")}), prefix, 3, ONE_PROCESS)
     note = tmp_path / "out.progress" / "00001.json"
     note.write_text(json.dumps({**json.loads(note.read_text()), "settings_sha256": "0"}))
     job = CountingJob()
@@ -73,18 +72,18 @@ def test_a_note_of_other_settings_is_not_taken(tmp_path):
 
 def test_settings_of_a_run_that_made_nothing_may_be_changed(tmp_path):
     prefix = str(tmp_path / "out")
-    with pytest.raises(UserError, match="in.txt: bad"):
-        run_job(CountingJob(failing={0: UserError("in.txt: bad")}), prefix, 4, ONE_PROCESS)
+    with pytest.raises(ValueError, match="in.txt: bad"):
+        run_job(CountingJob(failing={0: ValueError("in.txt: bad")}), prefix, 4, ONE_PROCESS)
     run_job(CountingJob(step=2), prefix, 2, ONE_PROCESS)
     assert content(prefix) == expected(2, step=2)
 
 
 def test_inputs_that_were_fixed_are_read_again(tmp_path):
     prefix = str(tmp_path / "out")
-    with pytest.raises(UserError, match="2 damaged in all"):
+    with pytest.raises(ValueError, match="2 damaged in all"):
         run_job(CountingJob(bad=(3, 1)), prefix, 4, ONE_PROCESS)
     job = CountingJob(bad=(3,))
-    with pytest.raises(UserError, match="^in3.txt: record 7: torn; 1 damaged in all"):
+    with pytest.raises(ValueError, match="^in3.txt: record 7: torn; 1 damaged in all"):
         run_job(job, prefix, 4, ONE_PROCESS)
     assert sorted(job.made) == [1, 3]
     job = CountingJob()
@@ -98,7 +97,7 @@ def test_two_runs_do_not_write_the_same_files(tmp_path):
 
     class Nested(CountingJob):
         def write_shard(self, shard, shards, file):
-            with pytest.raises(UserError, match="out: another process is writing it"):
+            with pytest.raises(ValueError, match="out: another process is writing it"):
                 run_job(CountingJob(), prefix, shards, ONE_PROCESS)
             return super().write_shard(shard, shards, file)
 

@@ -9,7 +9,6 @@ import time
 import pytest
 
 from pipelines import command_line
-from pipelines.command_line import UserError
 from pipelines.jobs import job_output, job_workers, worker_arguments
 from pipelines.jobs.shard_job import run_job
 from pipelines.shards.records import BadRecord
@@ -58,10 +57,10 @@ def test_one_shard_needs_no_processes(tmp_path, workers_in_this_process):
 @pytest.mark.parametrize(
     ("error", "kind", "message"),
     [
-        (UserError("in.txt:\n bad"), UserError, "^in.txt: bad$"),
-        (BadRecord("in.txt", "bad", "fix it"), UserError, "^in.txt: bad; fix it$"),
+        (ValueError("in.txt:\n bad"), ValueError, "^in.txt: bad$"),
+        (BadRecord("in.txt", "bad", "fix it"), ValueError, "^in.txt: bad; fix it$"),
         (ValueError("no way"), RuntimeError, "^shard 2: no way$"),
-        (OSError("full"), UserError, "out-00002-of-00005: cannot be made .full.; "),
+        (OSError("full"), ValueError, "out-00002-of-00005: cannot be made .full.; "),
     ],
 )
 def test_an_error_in_a_worker_comes_out(tmp_path, workers_in_this_process, error, kind, message):
@@ -77,8 +76,8 @@ def test_an_error_in_a_worker_comes_out(tmp_path, workers_in_this_process, error
 def test_beam_makes_the_same(tmp_path, capfd):
     prefix = str(tmp_path / "out")
     runner = [f"--runner={BEAM_IN_THIS_PROCESS}"]
-    with pytest.raises(UserError, match="^in.txt: bad$"):
-        run_job(CountingJob(failing={2: UserError("in.txt: bad")}), prefix, 3, runner)
+    with pytest.raises(ValueError, match="^in.txt: bad$"):
+        run_job(CountingJob(failing={2: ValueError("in.txt: bad")}), prefix, 3, runner)
     assert run_job(CountingJob(), prefix, 3, runner)["tokens"] == 30
     assert content(prefix) == expected(3)
 
@@ -89,7 +88,7 @@ def test_a_worker_elsewhere_leaves_other_errors_to_beam(tmp_path):
     with pytest.raises(ValueError):
         job_workers._make_shard_elsewhere(CountingJob(failing={1: ValueError("x")}), output, 1)
     assert output.error() is None
-    job_workers._make_shard_elsewhere(CountingJob(failing={1: UserError("x")}), output, 1)
+    job_workers._make_shard_elsewhere(CountingJob(failing={1: ValueError("x")}), output, 1)
     assert output.error() == "x"
     # The error of another worker is the end of the work here.
     job_workers._make_shard_elsewhere(CountingJob(), output, 0)

@@ -14,7 +14,7 @@ from concurrent.futures.process import BrokenProcessPool
 
 import pytest
 
-from pipelines.command_line import Stopped, UserError, stop_signals
+from pipelines.command_line import Stopped, stop_signals
 from pipelines.jobs.local_workers import call_in_processes
 
 
@@ -35,7 +35,7 @@ def work(folder, behaviour, item):
         if behaviour != "wait":
             (folder / "wrong").touch(exist_ok=False)
         if behaviour == "fail":
-            raise UserError(f"{item} is bad")
+            raise ValueError(f"{item} is bad")
         if behaviour == "die":
             os.kill(os.getpid(), signal.SIGKILL)
     (folder / f"waiting-{os.getpid()}").touch()
@@ -76,7 +76,7 @@ def test_each_item_is_given_to_one_worker(tmp_path):
 
 @pytest.mark.parametrize(
     ("behaviour", "kind", "message"),
-    [("fail", UserError, r"^\d+ is bad$"), ("die", BrokenProcessPool, None)],
+    [("fail", ValueError, r"^\d+ is bad$"), ("die", BrokenProcessPool, None)],
 )
 def test_the_first_failure_ends_all(tmp_path, behaviour, kind, message):
     with pytest.raises(kind, match=message) as failure:
@@ -84,7 +84,7 @@ def test_the_first_failure_ends_all(tmp_path, behaviour, kind, message):
     assert none_is_left(tmp_path)
     assert len(begun(tmp_path)) <= 5  # the others were not begun
     if behaviour == "fail":
-        assert "in work\n    raise UserError" in str(failure.value.__cause__)
+        assert "in work\n    raise ValueError" in str(failure.value.__cause__)
 
 
 def test_workers_have_one_thread_each_and_no_gpu(tmp_path, monkeypatch):

@@ -3,7 +3,6 @@ import os
 import pytest
 import tensorflow as tf
 
-from pipelines.command_line import UserError
 from pipelines.flags import define_flags
 from pipelines.jobs.shard_job import check_job, choose_shards, parse_job_flags, run_job
 from pipelines.shards.shard_manifest import read_manifest
@@ -33,8 +32,8 @@ def test_shards_and_manifest(tmp_path, capfd):
 def test_remote_files(capfd):
     """`ram://` is TensorFlow's other file system at hand: `open` does not know it."""
     prefix = "ram://folder/deeper/out"
-    with pytest.raises(UserError, match="in.txt: bad"):
-        run_job(CountingJob(failing={2: UserError("in.txt: bad")}), prefix, 3, ONE_PROCESS)
+    with pytest.raises(ValueError, match="in.txt: bad"):
+        run_job(CountingJob(failing={2: ValueError("in.txt: bad")}), prefix, 3, ONE_PROCESS)
     job = CountingJob()
     run_job(job, prefix, 3, ONE_PROCESS)
     assert job.made == [2]
@@ -46,7 +45,9 @@ def test_remote_files(capfd):
 
 def test_inputs_without_content_are_refused_and_leave_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(CountingJob, "write_shard", lambda *_: ({"tokens": 0}, []))
-    with pytest.raises(UserError, match="^--output=.*/out: nothing .* inputs hold no tokens; give"):
+    with pytest.raises(
+        ValueError, match="^--output=.*/out: nothing .* inputs hold no tokens; give"
+    ):
         run_job(CountingJob(), str(tmp_path / "out"), 2, ONE_PROCESS)
     assert os.listdir(tmp_path) == []
 
@@ -54,7 +55,7 @@ def test_inputs_without_content_are_refused_and_leave_nothing(tmp_path, monkeypa
 def test_damaged_inputs_are_counted_over_all_shards(tmp_path, capfd):
     prefix = str(tmp_path / "out")
     with pytest.raises(
-        UserError, match="^in1.txt: record 7: torn; 2 damaged in all: .* --max_bad_records=2 "
+        ValueError, match="^in1.txt: record 7: torn; 2 damaged in all: .* --max_bad_records=2 "
     ):
         run_job(CountingJob(bad=(3, 1)), prefix, 4, ONE_PROCESS, max_bad_records=1)
     assert read_manifest(prefix) is None
@@ -70,7 +71,7 @@ def test_other_errors_are_shown_as_they_are_and_those_of_the_system_in_one_line(
     with pytest.raises(ZeroDivisionError):
         run_job(CountingJob(failing={0: ZeroDivisionError()}), prefix, 2, ONE_PROCESS)
     full = OSError(28, "No space left on device")
-    with pytest.raises(UserError, match="out-00000-of-00002: cannot be made .* No space left"):
+    with pytest.raises(ValueError, match="out-00000-of-00002: cannot be made .* No space left"):
         run_job(CountingJob(failing={0: full}), prefix, 2, ONE_PROCESS)
     assert content(prefix) == {}
 
@@ -78,7 +79,7 @@ def test_other_errors_are_shown_as_they_are_and_those_of_the_system_in_one_line(
 @pytest.mark.parametrize("prefix", ["folder/", ""])
 def test_outputs_need_a_name(tmp_path, monkeypatch, prefix):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match=f"--output={prefix}: is a folder; give the beginning"):
+    with pytest.raises(ValueError, match=f"--output={prefix}: is a folder; give the beginning"):
         run_job(CountingJob(), prefix, 1)
 
 
@@ -91,7 +92,7 @@ def test_beam_arguments_follow_two_dashes():
         values = define_flags(("a", None, "A."))
         assert parse_job_flags(values, argv, "", ("a",)) == beam_arguments
         assert values.a == "1"
-    with pytest.raises(UserError, match="--a is missing"):
+    with pytest.raises(ValueError, match="--a is missing"):
         parse_job_flags(define_flags(("a", None, "A.")), ["--", "--a=1"], "", ("a",))
 
 
@@ -114,22 +115,22 @@ def test_the_number_of_shards_is_said(tmp_path, capfd, given, automatic, shards,
 def test_a_job_keeps_the_number_that_was_chosen_for_it(tmp_path, capfd):
     """Also where another version would choose another one."""
     prefix = str(tmp_path / "out")
-    with pytest.raises(UserError, match="in.txt: bad"):
-        run_job(CountingJob(failing={2: UserError("in.txt: bad")}), prefix, 4, ONE_PROCESS)
+    with pytest.raises(ValueError, match="in.txt: bad"):
+        run_job(CountingJob(failing={2: ValueError("in.txt: bad")}), prefix, 4, ONE_PROCESS)
     assert choose_shards(prefix, None, 6, 100, "texts") == 4
     assert choose_shards(prefix, 5, 6, 100, "texts") == 5  # run_job refuses that
     run_job(CountingJob(), prefix, 4, ONE_PROCESS)
     capfd.readouterr()
     assert choose_shards(prefix, None, 6, 100, "texts") == 4
     assert capfd.readouterr().err == ""
-    with pytest.raises(UserError, match="shards=4 and not 5"):
+    with pytest.raises(ValueError, match="shards=4 and not 5"):
         run_job(CountingJob(), prefix, 5, ONE_PROCESS)
 
 
 def test_a_job_of_which_nothing_is_made_keeps_no_number(tmp_path):
     prefix = str(tmp_path / "out")
-    with pytest.raises(UserError, match="in.txt: bad"):
-        run_job(CountingJob(failing={0: UserError("in.txt: bad")}), prefix, 4, ONE_PROCESS)
+    with pytest.raises(ValueError, match="in.txt: bad"):
+        run_job(CountingJob(failing={0: ValueError("in.txt: bad")}), prefix, 4, ONE_PROCESS)
     assert choose_shards(prefix, None, 6, 100, "texts") == 6
 
 
@@ -138,6 +139,6 @@ def test_what_cannot_be_written_is_told_without_a_trace(tmp_path):
     before = sorted(os.listdir(tmp_path))
     check_job(str(tmp_path / "new" / "folder" / "data"), ())
     for output, message in (("file/x", "file: Not a directory"), ("new/", "is a folder; give")):
-        with pytest.raises(UserError, match=f"^--output={tmp_path}/{output}: .*{message}"):
+        with pytest.raises(ValueError, match=f"^--output={tmp_path}/{output}: .*{message}"):
             check_job(f"{tmp_path}/{output}", ())
     assert sorted(os.listdir(tmp_path)) == before

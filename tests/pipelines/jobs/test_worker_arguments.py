@@ -5,7 +5,6 @@ import sys
 
 import pytest
 
-from pipelines.command_line import UserError
 from pipelines.jobs.shard_job import check_job
 from pipelines.jobs.worker_arguments import WorkerArguments, beam_options, parse_worker_arguments
 
@@ -22,7 +21,7 @@ from pipelines.jobs.worker_arguments import WorkerArguments, beam_options, parse
     ],
 )
 def test_bad_arguments(tmp_path, capfd, arguments, message):
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(ValueError, match=message):
         check_job(str(tmp_path / "out"), arguments)
     assert capfd.readouterr().err == "" and not os.listdir(tmp_path)
 
@@ -44,13 +43,13 @@ def test_beam_is_asked_for_where_it_is_needed_alone(tmp_path, monkeypatch):
     check_job(str(tmp_path / "out"), [])
     check_job(str(tmp_path / "out"), ["--runner=DirectRunner"])
     message = r'^--runner=x needs .*pip install -e "\.\[beam\]"'
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(ValueError, match=message):
         check_job(str(tmp_path / "out"), ["--runner=x"])
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(ValueError, match=message):
         beam_options(WorkerArguments("x", 0))
 
 
 def test_options_that_beam_does_not_know():
     pytest.importorskip("apache_beam")
-    with pytest.raises(UserError, match="Beam does not know --no_such_option"):
+    with pytest.raises(ValueError, match="Beam does not know --no_such_option"):
         beam_options(WorkerArguments("DataflowRunner", 0, ("--no_such_option=1",)))

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipelines.command_line import UserError
 from pipelines.image_stream import ImageStream
 from pipelines.images.image_records import image_example
 from pipelines.images.image_views import ImageViews
@@ -118,7 +117,9 @@ def test_exactly_the_damaged_images_are_left_out(images):
 
 def test_more_damage_than_allowed_is_refused_with_the_first(images):
     for limit in (0, 9):
-        with pytest.raises(UserError, match=rf"x-00000-of-00002: record 0: .* damaged, .*={limit}"):
+        with pytest.raises(
+            ValueError, match=rf"x-00000-of-00002: record 0: .* damaged, .*={limit}"
+        ):
             damage.without_damaged(open_images(images), limit)
     assert len(lost(damage.without_damaged(open_images(images), 10))) == 10
 

@@ -6,7 +6,6 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.command_line import UserError
 from pipelines.shards import record_scan, shard_files
 from pipelines.shards.record_scan import salvage, scan
 from pipelines.shards.shard_files import RecordFile, masked_crc
@@ -53,7 +52,7 @@ def test_a_file_cut_anywhere_is_told_and_salvaged(tmp_path):
         if length in offsets:
             assert scan(str(path)).count == complete and not damages
         else:
-            with pytest.raises(UserError, match=rf"x: the file is .* \(in record {complete}\)"):
+            with pytest.raises(ValueError, match=rf"x: the file is .* \(in record {complete}\)"):
                 scan(str(path))
             [damage] = damages
             assert (damage.record, damage.records) == (complete, 1)
@@ -77,11 +76,11 @@ def test_the_manifest_tells_how_much_a_cut_has_taken(tmp_path):
 def test_what_is_no_tfrecord_file_is_told(tmp_path):
     path = tmp_path / "notes.txt"
     path.write_text("This is a text, and no TFRecord file at all.\n" * 100)
-    with pytest.raises(UserError, match=r"notes.txt: the file is damaged, or no TFRecord file"):
+    with pytest.raises(ValueError, match=r"notes.txt: the file is damaged, or no TFRecord file"):
         scan(str(path))
     runs, [damage] = salvage(str(path))
     assert not runs and damage.record == 0
-    with pytest.raises(UserError, match="nothing: cannot be read"):
+    with pytest.raises(ValueError, match="nothing: cannot be read"):
         scan(str(tmp_path / "nothing"))
 
 

@@ -4,7 +4,6 @@ import os
 import pytest
 import tensorflow as tf
 
-from pipelines.command_line import UserError
 from pipelines.shards import shard_files
 from pipelines.shards.records import RecordFiles
 from pipelines.shards.tfrecords import write_shards
@@ -122,7 +121,7 @@ def test_bad_patterns_are_told_with_their_flag(tmp_path):
         (str(tmp_path / "no_folder" / "none-*"), r"no file matches .*fix --some_flag"),
         (str(tmp_path / "empty-*"), r"empty-\* holds no records; .* --some_flag"),
     ):
-        with pytest.raises(UserError, match=message):
+        with pytest.raises(ValueError, match=message):
             RecordFiles.find(pattern, "some_flag")
 
 
@@ -132,7 +131,7 @@ def test_files_that_differ_from_their_manifest_are_refused_by_name(tmp_path, dam
     whole = second.read_bytes()
 
     def refused(message):
-        with pytest.raises(UserError, match=message):
+        with pytest.raises(ValueError, match=message):
             RecordFiles.find(pattern, "flag", "images")
 
     second.write_bytes(whole + whole)
@@ -145,7 +144,7 @@ def test_files_that_differ_from_their_manifest_are_refused_by_name(tmp_path, dam
     refused(r"train-00001-of-00005: is not listed in .*train.manifest.json; remove")
     (tmp_path / "train-00001-of-00005").unlink()
     RecordFiles.find(pattern, "flag", "images")
-    with pytest.raises(UserError, match="these files hold images, not text examples; fix --flag"):
+    with pytest.raises(ValueError, match="these files hold images, not text examples; fix --flag"):
         RecordFiles.find(pattern, "flag", "text examples")
 
     (tmp_path / "train.manifest.json").write_text("{")
@@ -238,7 +237,7 @@ def test_the_first_example_passes_over_empty_files(tmp_path):
 def test_a_damaged_first_record_is_told(damaged, tmp_path):
     write_shards([b"some content"], str(tmp_path / "x"), 1)
     path = tmp_path / "x-00000-of-00001"
-    with pytest.raises(UserError, match="x-00000-of-00001: the first record is damaged"):
+    with pytest.raises(ValueError, match="x-00000-of-00001: the first record is damaged"):
         RecordFiles.find(str(path), "flag").first_example()  # no such message
-    with pytest.raises(UserError, match="train-00000-of-00004: the first record is damaged"):
+    with pytest.raises(ValueError, match="train-00000-of-00004: the first record is damaged"):
         RecordFiles.find(damaged([12], shard=0), "flag").first_example()

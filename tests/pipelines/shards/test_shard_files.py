@@ -3,7 +3,6 @@ import hashlib
 import pytest
 import tensorflow as tf
 
-from pipelines.command_line import UserError
 from pipelines.shards.shard_files import (
     LineFile,
     RecordFile,
@@ -63,5 +62,5 @@ def test_files_that_are_no_data_do_not_match(tmp_path):
         (tmp_path / name).touch()
     assert matching(f"{tmp_path}/x*", "data") == [f"{tmp_path}/x-1", f"{tmp_path}/x-2"]
     for pattern in ("none/*", "x.manifest*"):
-        with pytest.raises(UserError, match="no file matches .*; fix --data$"):
+        with pytest.raises(ValueError, match="no file matches .*; fix --data$"):
             matching(f"{tmp_path}/{pattern}", "data")

@@ -2,7 +2,6 @@ import json
 
 import pytest
 
-from pipelines.command_line import UserError
 from pipelines.shards.shard_manifest import manifest_path, read_manifest, write_manifest
 from pipelines.shards.tfrecords import write_shards
 
@@ -55,7 +54,7 @@ def test_other_files_are_refused(tmp_path, change, message):
     write_manifest(tmp_path / "x", "images", [], {})
     path = tmp_path / "x.manifest.json"
     path.write_text(json.dumps(change(json.loads(path.read_text()))))
-    with pytest.raises(UserError) as caught:
+    with pytest.raises(ValueError) as caught:
         read_manifest(tmp_path / "x")
     assert f"{path} " in str(caught.value) and message in str(caught.value)
 
@@ -86,7 +85,7 @@ def test_shards_that_cannot_be_are_refused(tmp_path, change, problem):
     read_manifest(tmp_path / "x")
     path = tmp_path / "x.manifest.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "shards": [{**ENTRY, **change}]}))
-    with pytest.raises(UserError) as caught:
+    with pytest.raises(ValueError) as caught:
         read_manifest(tmp_path / "x")
     problem = problem or "records, bytes and index of x-0 contradict each other"
     assert str(caught.value) == f"{path} is damaged ({problem}); remove it, or write the data again"
@@ -95,5 +94,5 @@ def test_shards_that_cannot_be_are_refused(tmp_path, change, problem):
 @pytest.mark.parametrize("content", [b"{", b"", b"\xff\xfe", b"[" * 100_000])
 def test_a_damaged_one_is_told(tmp_path, content):
     (tmp_path / "x.manifest.json").write_bytes(content)
-    with pytest.raises(UserError, match="x.manifest.json is damaged"):
+    with pytest.raises(ValueError, match="x.manifest.json is damaged"):
         read_manifest(tmp_path / "x")

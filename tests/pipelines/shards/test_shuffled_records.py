@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipelines.command_line import UserError
 from pipelines.shards import shuffled_records
 from pipelines.shards.records import RecordFiles
 from pipelines.shards.shuffled_records import ShuffledRecords
@@ -255,5 +254,5 @@ def test_the_cache_reads_once_and_from_its_own_lanes(files, tmp_path):
 def test_a_cache_without_room_is_refused(files, monkeypatch):
     monkeypatch.setattr(shuffled_records, "available_memory", lambda: 1000)
     fresh = RecordFiles.find(files.pattern, "flag")
-    with pytest.raises(UserError, match="--cache: .*train-.* GB are free; leave --cache out"):
+    with pytest.raises(ValueError, match="--cache: .*train-.* GB are free; leave --cache out"):
         ShuffledRecords(fresh, 1, cache=True)

@@ -4,7 +4,6 @@ import csv
 
 import pytest
 
-from pipelines.command_line import UserError
 from pipelines.tasks import labelled_rows
 from pipelines.tasks.tables import open_table
 
@@ -84,9 +83,11 @@ def test_files_of_windows(write):
 
 def test_lines_with_other_numbers_of_fields(write):
     path = write(["sentence\tlabel", "good\t1", "bad 0", "fine\t1", "so\tso\t1"])
-    with pytest.raises(UserError, match=r"train.tsv, line 3: 1 fields, expected 2 \(sentence, lab"):
+    with pytest.raises(
+        ValueError, match=r"train.tsv, line 3: 1 fields, expected 2 \(sentence, lab"
+    ):
         read_rows(path)
-    with pytest.raises(UserError, match=r"train.tsv, line 5: 3 fields"):
+    with pytest.raises(ValueError, match=r"train.tsv, line 5: 3 fields"):
         read_rows(path, max_bad_records=1)
     rows = read_rows(path, max_bad_records=2)
     assert rows.first == ("good", "fine")
@@ -123,14 +124,14 @@ def test_lines_with_other_numbers_of_fields(write):
     ],
 )
 def test_files_that_are_wrong(write, lines, flags, message):
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(ValueError, match=message):
         read_rows(write(lines), *flags)
 
 
 def test_bytes_that_are_no_text(write, tmp_path):
     path = tmp_path / "train.tsv"
     path.write_bytes(b"sentence\tlabel\ngood\t1\nb\xe9te\t0\n")
-    with pytest.raises(UserError, match="line 3: no UTF-8"):
+    with pytest.raises(ValueError, match="line 3: no UTF-8"):
         read_rows(str(path))
 
 

@@ -8,7 +8,6 @@ import sys
 import pytest
 import tensorflow as tf
 
-from pipelines.command_line import UserError
 from pipelines.tasks.own_data import FOLDERS, RECORDS, SAVED, TABLES, find_splits, kind_of
 
 TEXTS = "text,label\nfine,1\n"
@@ -58,7 +57,7 @@ def test_a_table_of_images(tmp_path):
         tmp_path, {"x.csv": "file,label\na/1.JPG,cat\n", "y.csv": "path,text,label\na.png,b,c"}
     )
     assert kind_of(find_splits("", {"train": f"{folder}/x.csv"})) == "images"
-    with pytest.raises(UserError, match="y.csv: has images and texts; say .* --task=images or"):
+    with pytest.raises(ValueError, match="y.csv: has images and texts; say .* --task=images or"):
         kind_of(find_splits("", {"train": f"{folder}/y.csv"}))
 
 
@@ -98,14 +97,14 @@ def test_data_sets_of_hugging_face(tmp_path):
     ],
 )
 def test_folders_that_may_mean_two_things(tmp_path, names, message):
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(ValueError, match=message):
         find_splits(make(tmp_path, dict.fromkeys(names, TEXTS)))
 
 
 def test_saved_data_that_may_mean_two_things(tmp_path):
     splits = {"splits": ["train", "val", "validation"]}
     make(tmp_path, {"dataset_dict.json": json.dumps(splits)})
-    with pytest.raises(UserError, match="holds both val and validation; keep one"):
+    with pytest.raises(ValueError, match="holds both val and validation; keep one"):
         find_splits(str(tmp_path))
 
 
@@ -122,7 +121,7 @@ def test_saved_data_that_may_mean_two_things(tmp_path):
 )
 def test_a_list_of_splits_that_is_damaged(tmp_path, content):
     make(tmp_path, {"dataset_dict.json": content})
-    with pytest.raises(UserError, match="/dataset_dict.json: is damaged"):
+    with pytest.raises(ValueError, match="/dataset_dict.json: is damaged"):
         find_splits(str(tmp_path))
 
 
@@ -134,7 +133,7 @@ def test_names_of_splits_that_are_no_text_are_none(tmp_path):
 @pytest.mark.parametrize("content", ["[]", '{"features": []}', '{"features": ' + "[" * 10**5])
 def test_features_that_are_damaged(tmp_path, content):
     make(tmp_path, {"state.json": "{}", "dataset_info.json": content})
-    with pytest.raises(UserError, match="/dataset_info.json: is damaged"):
+    with pytest.raises(ValueError, match="/dataset_info.json: is damaged"):
         kind_of(find_splits(str(tmp_path)))
 
 
@@ -143,7 +142,7 @@ def test_a_pipe_in_saved_data_is_not_read(tmp_path, name, monkeypatch):
     monkeypatch.setattr("builtins.open", lambda *_, **__: pytest.fail("the pipe is opened"))
     os.mkfifo(tmp_path / name)
     (tmp_path / "state.json").touch()
-    with pytest.raises(UserError, match=f"/{name}: cannot be read .it is a pipe"):
+    with pytest.raises(ValueError, match=f"/{name}: cannot be read .it is a pipe"):
         kind_of(find_splits(str(tmp_path)))
 
 
@@ -155,7 +154,7 @@ def test_saved_data_must_be_local(names):
         with tf.io.gfile.GFile(f"{folder}/{name}", "w") as file:
             file.write("{}")
     with pytest.raises(
-        UserError, match=f"^--data_dir={folder}: a saved data set must be local; co"
+        ValueError, match=f"^--data_dir={folder}: a saved data set must be local; co"
     ):
         find_splits(folder)
 
@@ -175,7 +174,7 @@ def test_tables_of_any_name_are_not_taken_in_the_folder_of_tfds(tmp_path):
 )
 def test_flags_that_name_nothing(tmp_path, path, message):
     make(tmp_path, {"x.txt": ""})
-    with pytest.raises(UserError, match=f"^--train={tmp_path}/{path}: {message}"):
+    with pytest.raises(ValueError, match=f"^--train={tmp_path}/{path}: {message}"):
         find_splits("", {"train": f"{tmp_path}/{path}"})
 
 

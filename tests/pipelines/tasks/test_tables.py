@@ -10,7 +10,6 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from pipelines.command_line import UserError
 from pipelines.tasks.saved_datasets import open_saved
 from pipelines.tasks.tables import open_table
 
@@ -92,7 +91,7 @@ def test_parquet_of_another_encoding(tmp_path):
     path = tmp_path / "x.parquet"
     texts = pyarrow.array([b"fine"] * 1_000 + [b"f\xfcnf"]).view(pyarrow.string())  # unchecked
     pyarrow.parquet.write_table(pyarrow.table({"a": texts}), path)
-    with pytest.raises(UserError, match="x.parquet, after row 1000: a cannot be read .*utf-8"):
+    with pytest.raises(ValueError, match="x.parquet, after row 1000: a cannot be read .*utf-8"):
         list(open_table(str(path)).read(["a"]))
 
 
@@ -101,7 +100,7 @@ def test_a_pipe_in_a_saved_data_set_is_not_read(tmp_path, monkeypatch):
     os.mkfifo(tmp_path / "data-00000-of-00001.arrow")
     load = lambda folder: pytest.fail("the pipe is opened")  # noqa: E731
     monkeypatch.setattr("datasets.load_from_disk", load)
-    with pytest.raises(UserError, match="arrow: cannot be read .it is a pipe"):
+    with pytest.raises(ValueError, match="arrow: cannot be read .it is a pipe"):
         open_saved(str(tmp_path))
 
 
@@ -114,7 +113,7 @@ def test_times_that_python_lacks(tmp_path, kind):
     pyarrow.parquet.write_table(pyarrow.table({"a": ["b", "c"], "label": times}), path)
     table = open_table(str(path))
     assert [row.values for row in table.read(["a"])] == [["b"], ["c"]]
-    with pytest.raises(UserError, match="x.parquet, after row 0: a and label cannot be read"):
+    with pytest.raises(ValueError, match="x.parquet, after row 0: a and label cannot be read"):
         list(table.read(["a", "label"]))
 
 
@@ -158,8 +157,8 @@ def test_data_sets_of_hugging_face(tmp_path):
 def test_files_that_are_wrong(tmp_path, name, content, message):
     path = tmp_path / name
     path.write_bytes(content)
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(ValueError, match=message):
         table = open_table(str(path))
         for row in table.read(table.columns):
             if row.damage:
-                raise UserError(row.damage)
+                raise ValueError(row.damage)

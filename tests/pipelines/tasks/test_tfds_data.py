@@ -6,7 +6,6 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from keras_vitbert.fine_tuning.tasks import TASKS
-from pipelines.command_line import UserError
 from pipelines.images.image_views import ImageViews
 from pipelines.tasks import tfds_data
 from pipelines.tasks.labelled_images import LabelledImages
@@ -80,12 +79,12 @@ def test_prepared_images_are_read(prepared, split):
 
 def test_a_split_that_is_not_there(prepared):
     builder = tfds_data.open_builder("cifar10", prepared)
-    with pytest.raises(UserError, match="has no split 'validation'"):
+    with pytest.raises(ValueError, match="has no split 'validation'"):
         tfds_data.read_images(builder, "validation")
 
 
 def test_data_that_are_not_there(tmp_path):
-    with pytest.raises(UserError) as error:
+    with pytest.raises(ValueError) as error:
         tfds_data.open_builder("glue/rte", str(tmp_path))
     message = str(error.value)
     assert message.startswith(f"glue/rte is not in {tmp_path}, and --download was not given")
@@ -96,7 +95,7 @@ def test_data_that_are_not_there(tmp_path):
 
 def test_data_that_tfds_cannot_prepare(tmp_path):
     """ImageNet has to be brought by hand."""
-    with pytest.raises(UserError, match="imagenet2012 is not in .*cannot prepare it here .*anual"):
+    with pytest.raises(ValueError, match="imagenet2012 is not in .*cannot prepare it here .*anual"):
         tfds_data.open_builder("imagenet2012", str(tmp_path), download=True)
 
 

@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from pipelines.command_line import UserError
 from pipelines.shards.tfrecords import to_example
 from pipelines.text.example_settings import ExampleSettings
 from pipelines.text.pairs import IS_NEXT
@@ -159,7 +158,7 @@ def test_passes_differ():
 
 
 def test_a_length_without_room_is_refused():
-    with pytest.raises(UserError, match="length of 4"):
+    with pytest.raises(ValueError, match="length of 4"):
         ExampleSettings(max_length=4, max_predictions=9, seed=0)
 
 

@@ -2,7 +2,6 @@
 
 import pytest
 
-from pipelines.command_line import UserError
 from pipelines.text.casing import AUTO, CASED, LOWER, case_of, is_lower, recorded_case
 
 UNCASED_TOKENS, CASED_TOKENS = ["[UNK]", "word"], ["[UNK]", "word", "Word"]
@@ -13,7 +12,7 @@ def test_what_is_recorded_counts(tokens, capsys):
     for case in (LOWER, CASED):
         assert case_of("run", tokens, AUTO, case) == case_of("run", tokens, case, case) == case
         assert is_lower(case, tokens) == (case == LOWER)
-    with pytest.raises(UserError, match="--config.data.case=cased: run says lower; leave it out"):
+    with pytest.raises(ValueError, match="--config.data.case=cased: run says lower; leave it out"):
         case_of("run", tokens, CASED, LOWER)
     assert not capsys.readouterr().err
 
@@ -38,5 +37,5 @@ def test_manifests_say_it():
     assert recorded_case({}) is recorded_case(manifests(None, None)) is None
     assert recorded_case(manifests(None, True)) == LOWER
     assert recorded_case(manifests(False, False)) == CASED
-    with pytest.raises(UserError, match="m1: these texts are lower-cased, those of m0 are not"):
+    with pytest.raises(ValueError, match="m1: these texts are lower-cased, those of m0 are not"):
         recorded_case(manifests(False, True))

@@ -8,7 +8,6 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from pipelines.command_line import UserError
 from pipelines.text import bzip2_streams, wikipedia_dump
 from pipelines.text.bzip2_streams import find_stream
 from pipelines.text.wikipedia_dump import Page, is_divisible, read_pages
@@ -190,7 +189,7 @@ def test_a_damaged_stream_loses_the_pages_in_it(tmp_path, dump):
     lost, cut = expected[kind]
     place = content.find(b"<title>4.0") + BLOCK // 2
     damaged_path, start = damage(path, content, place, tmp_path)
-    with pytest.raises(UserError, match=r"damaged.xml.bz2: not a whole .* download it again"):
+    with pytest.raises(ValueError, match=r"damaged.xml.bz2: not a whole .* download it again"):
         list(read_pages(damaged_path))
     starts = stream_places(damaged_path.read_bytes())
     size = damaged_path.stat().st_size
@@ -263,7 +262,7 @@ def test_dumps_that_are_cut_are_named(tmp_path, content):
         (content.find(b"<title>last") + 3, "page: the file ends in it"),
     ):
         cut.write_bytes(bz2.compress(content[:end]))
-        with pytest.raises(UserError, match=rf"cut.xml.bz2: not a whole .*\({record}\)"):
+        with pytest.raises(ValueError, match=rf"cut.xml.bz2: not a whole .*\({record}\)"):
             list(read_pages(cut))
 
 
@@ -271,7 +270,7 @@ def test_files_that_are_cut_are_named(tmp_path, dump):
     path, *_ = dump
     cut = tmp_path / "cut.xml.bz2"
     cut.write_bytes(path.read_bytes()[:-3000])
-    with pytest.raises(UserError, match="cut.xml.bz2: not a whole"):
+    with pytest.raises(ValueError, match="cut.xml.bz2: not a whole"):
         list(read_pages(cut))
 
 
@@ -295,7 +294,7 @@ def test_a_page_that_cannot_be_read_is_named(tmp_path):
         "page 'Three & b'",
         "page 'Four'",
     ]
-    with pytest.raises(UserError, match="page 'One': is not a page of a dump: not well-formed"):
+    with pytest.raises(ValueError, match="page 'One': is not a page of a dump: not well-formed"):
         list(read_pages(path))
 
 
@@ -321,8 +320,8 @@ def test_a_page_without_end_is_named_and_left_out(tmp_path):
 )
 def test_other_files_are_refused(tmp_path, content):
     path = tmp_path / "other.bz2"
-    with pytest.raises(UserError, match="other.bz2: cannot be read"):
+    with pytest.raises(ValueError, match="other.bz2: cannot be read"):
         list(read_pages(path))
     path.write_bytes(content)
-    with pytest.raises(UserError, match="other.bz2: is not a MediaWiki dump: it begins with b'"):
+    with pytest.raises(ValueError, match="other.bz2: is not a MediaWiki dump: it begins with b'"):
         list(read_pages(path))

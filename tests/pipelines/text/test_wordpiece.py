@@ -7,7 +7,6 @@ import pytest
 import tensorflow as tf
 import tensorflow_text as tf_text
 
-from pipelines.command_line import UserError
 from pipelines.text.word_counts import count_words
 from pipelines.text.wordpiece import (
     MIN_SIZE,
@@ -98,9 +97,9 @@ def test_what_tensorflow_makes_of_letters_is_not_in_upper_case():
 
 
 def test_bad_requests(paragraphs):
-    with pytest.raises(UserError, match="too small"):
+    with pytest.raises(ValueError, match="too small"):
         learn_vocabulary(paragraphs, MIN_SIZE - 1)
-    with pytest.raises(UserError, match="no words"):
+    with pytest.raises(ValueError, match="no words"):
         learn_vocabulary(["", " "], SIZE)
 
 
@@ -116,16 +115,16 @@ def test_round_trip(tmp_path, tokens):
 
 def test_bad_files_are_named(tmp_path):
     path = tmp_path / "vocab.txt"
-    with pytest.raises(UserError, match=r"vocab.txt: no such vocabulary"):
+    with pytest.raises(ValueError, match=r"vocab.txt: no such vocabulary"):
         read_vocabulary(str(path))
     path.write_text("\n".join([*SPECIAL_TOKENS, "the", "a", "the"]))
-    with pytest.raises(UserError, match=r"vocab.txt: 'the' occurs twice"):
+    with pytest.raises(ValueError, match=r"vocab.txt: 'the' occurs twice"):
         read_vocabulary(str(path))
     path.write_text("[PAD]\n[UNK]\nthe\n[SEP]\n[CLS]\n")
-    with pytest.raises(UserError, match=r"vocab.txt: \[MASK\] missing"):
+    with pytest.raises(ValueError, match=r"vocab.txt: \[MASK\] missing"):
         read_vocabulary(str(path))
     path.write_bytes(b"[PAD]\n\xff\xfe\n")
-    with pytest.raises(UserError, match=r"vocab.txt: cannot be read"):
+    with pytest.raises(ValueError, match=r"vocab.txt: cannot be read"):
         read_vocabulary(str(path))
 
 

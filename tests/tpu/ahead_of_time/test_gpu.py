@@ -6,7 +6,6 @@ import types
 import pytest
 import tensorflow as tf
 
-from pipelines.command_line import UserError
 from tpu.ahead_of_time import gpu
 from tpu.ahead_of_time.programs import Programs, StepProgram
 from tpu.ahead_of_time.proof import Subject
@@ -90,7 +89,7 @@ def test_another_program_may_need_most_in_small_parts(monkeypatch):
 
 
 def test_programs_that_are_none():
-    with pytest.raises(UserError, match="--programs=tain: no such program; there are train"):
+    with pytest.raises(ValueError, match="--programs=tain: no such program; there are train"):
         gpu.prove(subject(train=1), [16], only=("tain",))
 
 

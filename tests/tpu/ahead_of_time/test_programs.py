@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from pipelines import command_line
-from pipelines.command_line import EXIT_DONE, UserError
+from pipelines.command_line import EXIT_DONE
 from tests.tpu.ahead_of_time.results import compiled, needs_compiler
 from tpu import aot
 from tpu.ahead_of_time import proof
@@ -83,26 +83,26 @@ def uncompiled():
     ],
 )
 def test_functions_that_cannot_be_proven(own, build, message):
-    with pytest.raises(UserError, match=f"^mine:build: .*{message}"):
+    with pytest.raises(ValueError, match=f"^mine:build: .*{message}"):
         OwnStep(own(build))
 
 
 @pytest.mark.parametrize("name", ["no_such_module:build", "json:no_such", "json", ":x"])
 def test_names_of_nothing(name):
-    with pytest.raises(UserError, match=f"^{name}: .*; give MODULE:FUNCTION$"):
+    with pytest.raises(ValueError, match=f"^{name}: .*; give MODULE:FUNCTION$"):
         OwnStep(name)
 
 
 def test_examples_that_the_replicas_cannot_share(own):
     message = "^mine:build: 5 replicas cannot share 24 examples; .* a multiple of 5$"
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(ValueError, match=message):
         OwnStep(own(function)).programs(tracing_strategy(5), {})
 
 
 def test_flags_of_our_own_runs_are_none_of_it(own):
-    with pytest.raises(UserError, match="variant"):
+    with pytest.raises(ValueError, match="variant"):
         aot.main([own(function), "--tpu=v3-8", "--variant=vit"])
-    with pytest.raises(UserError, match="--tpu is missing"):
+    with pytest.raises(ValueError, match="--tpu is missing"):
         aot.main([own(function)])
 
 

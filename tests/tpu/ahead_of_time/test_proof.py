@@ -8,7 +8,7 @@ import subprocess
 import pytest
 import tensorflow as tf
 
-from pipelines.command_line import Stopped, UserError, stop_signals
+from pipelines.command_line import Stopped, stop_signals
 from tests.tpu.ahead_of_time.results import compiled, refused
 from tpu.ahead_of_time import compiler, proof, report
 from tpu.ahead_of_time.programs import Programs, StepProgram
@@ -104,7 +104,7 @@ def test_a_program_that_no_tpu_can_run(result):
         return tf.strings.to_number(tf.strings.as_string(x))
 
     message = "^--tpu=v3-8: the program of 'probe' cannot run on a TPU: .*AsString"
-    with pytest.raises(UserError, match=message) as caught:
+    with pytest.raises(ValueError, match=message) as caught:
         proof.prove(subject(train=add_one, probe=by_text), V3_8)
     assert "\n" not in str(caught.value)
 
@@ -115,7 +115,7 @@ def test_a_program_that_the_compiler_refuses(result):
 
     result(finish)
     message = "^--tpu=v3-8: the TPU's compiler fails on the program of 'train': .*of another kind"
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(ValueError, match=message):
         proof.prove(subject(train=add_one), V3_8)
 
 
@@ -129,7 +129,7 @@ def test_a_compiler_that_is_killed(processes):
 
 def test_no_compiler_outlives_one_that_fails(processes):
     started = processes('case "$3" in */0.mlir) exit 1 ;; esac; exec sleep 600')
-    with pytest.raises(UserError, match="the TPU's compiler fails on the program of 'train'"):
+    with pytest.raises(ValueError, match="the TPU's compiler fails on the program of 'train'"):
         proof.prove(subject(train=add_one, probe=add_one), V3_8, jobs=2)
     assert [process.poll() for process in started] == [1, -signal.SIGKILL]
 
@@ -148,7 +148,7 @@ def test_no_compiler_outlives_the_command(processes):
 
 def test_a_step_that_does_not_fit_is_not_compared(result):
     result(lambda: refused(20))
-    with pytest.raises(UserError, match="^--compare=joint: its training step does not fit$"):
+    with pytest.raises(ValueError, match="^--compare=joint: its training step does not fit$"):
         proof.compare(compiled(), subject(train=add_one), "joint", V3_8)
 
 

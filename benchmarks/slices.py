@@ -1,4 +1,4 @@
-"""Compares the engines on TPU slices: the compiled training step of `tpu.aot`, in one table.
+"""Compares the engines on TPU slices: the compiled training step of `aot`, in one table.
 
     python -m benchmarks.slices [--results=docs/slices.json]
                                 [--tpus=v3-128,v4-8,v5litepod-16,v6e-8] [--sizes=base,large]
@@ -17,10 +17,10 @@ import sys
 import tempfile
 from pathlib import Path
 
+from keras_vitbert.ahead_of_time.report import GIB, sent
 from pipelines.files import json_object, write_atomically
 from pipelines.status import say
 from pipelines.text_tables import markdown_table
-from tpu.ahead_of_time.report import GIB, sent
 from tpu.slices import find_slice
 
 ENGINES = {
@@ -89,7 +89,7 @@ def main():
         flags += [f"--variant={arguments.variant}", *ENGINES[engine]]
         name = " ".join(flags)
         if name not in known and not arguments.known:
-            known[name] = compiled([sys.executable, "-m", "tpu.aot", *flags])
+            known[name] = compiled([sys.executable, "-m", "keras_vitbert.aot", *flags])
             write_atomically(str(path), json.dumps(known, indent=1) + "\n")
             say(" ".join([size, tpu, engine, *row(known[name])]))
         named[name] = [size, f"`{tpu}`", engine]

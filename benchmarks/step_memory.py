@@ -6,7 +6,7 @@
 
 A setting is a number of parts, `remat`, or both with a `+`. Each is a process of its own.
 TensorFlow's allocator counts the tensors of a step, on CPU the allocator for GPUs. Beside its count
-is what `tpu.ahead_of_time.lifetimes` predicts from the graph alone, as `tpu.aot --gpu` does. The
+is what `ahead_of_time.lifetimes` predicts from the graph alone, as `aot --gpu` does. The
 passes of text and images are in turn, as on a GPU; with `--together` they are not.
 """
 
@@ -19,9 +19,9 @@ import sys
 import tensorflow as tf
 
 from benchmarks.steps import compiled_trainer, in_turns, sized, step_parser
+from keras_vitbert.ahead_of_time.lifetimes import peak_of
 from keras_vitbert.merging import get_merge
 from keras_vitbert.training.joint_trainer import JointTrainer
-from tpu.ahead_of_time.lifetimes import peak_of
 
 
 def main():

@@ -4,7 +4,7 @@
                                       [--dtype=mixed_bfloat16] [--dropout=0.1]
 
 Times are those of operations on all threads, from TensorFlow's profiler. On CPU several run at
-once, so they add up to more than the step. The step's parts are those of `tpu.aot --explain`.
+once, so they add up to more than the step. The step's parts are those of `aot --explain`.
 """
 
 import collections
@@ -16,8 +16,8 @@ import tensorflow as tf
 from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
 from benchmarks.steps import compiled_trainer, sized, step_parser
+from keras_vitbert.ahead_of_time.explanation import part_of, unnumbered
 from keras_vitbert.merging import get_merge
-from tpu.ahead_of_time.explanation import part_of, unnumbered
 
 _SHOWN = 24
 

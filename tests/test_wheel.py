@@ -14,7 +14,10 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
 PACKAGES = ("keras_vitbert", "pipelines", "tpu")
-COMMANDS = ("keras_vitbert.pretrain", "keras_vitbert.finetune", "pipelines.vocabulary", "tpu.aot")
+COMMANDS = (
+    *(f"keras_vitbert.{name}" for name in ("pretrain", "finetune", "aot")),
+    "pipelines.vocabulary",
+)
 PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check")
 
 pytestmark = pytest.mark.slow

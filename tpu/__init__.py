@@ -1,3 +1,3 @@
-"""TPUs: from flags to a `tf.distribute.Strategy`, and the proof of a run without a TPU."""
+"""The devices of a run: from their names to a `tf.distribute.Strategy`."""
 
 import pipelines  # noqa: F401 - it sees to Ctrl-C while a command is loaded

@@ -242,7 +242,7 @@ def _find_accelerator(slice_, tpu_address):
     outcomes.append(f"{len(chips)} chips of {slice_.chips} in this machine" if chips else NO_CHIPS)
     raise ValueError(
         f"{flag}: no such TPU found: {'; '.join(outcomes)}; give --tpu_address=grpc://HOST:8470 or "
-        f"run on the TPU VM; `python -m tpu.aot {flag}` proves the run without hardware"
+        f"run on the TPU VM; `python -m keras_vitbert.aot {flag}` proves the run without hardware"
     )
 
 

@@ -120,7 +120,7 @@ def files_of(values):
     Returns:
         dict of the name of a split to a path.
     """
-    splits = ("train", "validation", "test")  # `tpu.aot` has no flags for them
+    splits = ("train", "validation", "test")  # `keras_vitbert.aot` has no flags for them
     given = {split: getattr(values, split, "") for split in splits}
     return {split: path for split, path in given.items() if path}
 

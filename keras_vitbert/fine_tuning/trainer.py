@@ -38,7 +38,7 @@ def build_fine_tuner(config, pretrained, kind, num_classes, seed, strategy):
         trainer.compile(
             optimizer=build_optimizer(config.optimizer, config.steps, classifier),
             jit_compile=config.jit_compile == "on",
-            steps_per_execution=max(config.steps_per_execution, 1),  # `tpu.aot` has 0
+            steps_per_execution=max(config.steps_per_execution, 1),  # `keras_vitbert.aot` has 0
         )
     return trainer, transferred
 

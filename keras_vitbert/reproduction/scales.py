@@ -196,7 +196,7 @@ def _small():
     )
 
 
-# Milliseconds that a step of the paper takes at least, according to `tpu.aot`, see docs/tpu.md.
+# Milliseconds that a step of the paper takes at least, according to `aot`, see docs/tpu.md.
 _STEP_MS = {"pretrain/vit-": 52.9, "pretrain/bert-": 31.6, "pretrain/joint": 72.3}
 _STEP_MS |= {"pretrain/vitbert_no_kd": 72.3, "pretrain/": 95.9}
 _TEXT_STEP_MS, _IMAGE_STEP_MS = 18.6, 356.0
@@ -236,8 +236,8 @@ def _paper():
         # What stays: three checkpoints of a pre-training, one of a fine-tuning, none of its sweep.
         gigabytes={"pretrain/": 3 * _CHECKPOINT, "finetune/": _FINE_TUNED},
         machines={
-            "pretrain": "a v3-128 at half the roofline of tpu.aot",
-            "finetune": "a v3-8 at half the roofline of tpu.aot",
+            "pretrain": "a v3-128 at half the roofline of aot",
+            "finetune": "a v3-8 at half the roofline of aot",
         },
     )
 

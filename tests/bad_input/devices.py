@@ -1,9 +1,9 @@
-"""Rows of TPUs that do not exist, of `TF_CONFIG`, and of the commands of `tpu`; see `table.py`."""
+"""Rows of TPUs that do not exist, of `TF_CONFIG`, of `aot` and of `tpu.worker`; see `table.py`."""
 
 import json
 import shlex
 
-_PRETRAIN, _AOT, _WORKER = "keras_vitbert.pretrain ", "tpu.aot ", "tpu.worker "
+_PRETRAIN, _AOT, _WORKER = "keras_vitbert.pretrain ", "keras_vitbert.aot ", "tpu.worker "
 _TAKES = "not the name of a TPU; --tpu takes"
 _TPUS = {
     "": r"--tpu is empty; --tpu takes an accelerator type \(v3-128\), grpc://HOST:8470",

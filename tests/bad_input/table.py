@@ -10,7 +10,7 @@ command's module:
 | `configs.py` | `--config` and `--config.KEY=VALUE` of `pretrain` and `finetune` |
 | `commands.py` | the other flags, files and models of the commands of `keras_vitbert` |
 | `jobs.py` | `python -m pipelines.*` |
-| `devices.py` | `--tpu`, `TF_CONFIG`, `python -m tpu.*` |
+| `devices.py` | `--tpu`, `TF_CONFIG`, `aot`, `tpu.worker` |
 """
 
 import contextlib

@@ -22,8 +22,7 @@ from tests.documents.markdown import ROOT
 COMMANDS = (
     *(f"keras_vitbert.{name}" for name in ("pretrain", "finetune", "predict", "export")),
     *(f"keras_vitbert.{name}" for name in ("convert", "demo", "figures", "probe")),
-    "keras_vitbert.reproduce",
-    *("tpu.aot", "tpu.worker"),
+    *("keras_vitbert.reproduce", "keras_vitbert.aot", "tpu.worker"),
     *(f"pipelines.{name}" for name in ("wikipedia", "books", "vocabulary", "text_examples")),
     *(f"pipelines.{name}" for name in ("imagenet", "manifest", "sample")),
 )

@@ -6,16 +6,13 @@ import re
 from tests.documents.markdown import ROOT, Document
 
 ARCHITECTURE = Document(ROOT / "docs" / "architecture.md")
-_ABOVE = ("tpu.aot", "tpu.step_programs")  # the rest of `tpu` is below
 
 
 def node_of(module):
     """The box that a module is in; None where it is in none, such as `keras_vitbert` itself."""
     parts = module.split(".")
-    if parts[0] == "pipelines":
-        return "pipelines"
-    if parts[0] == "tpu" and len(parts) > 1:
-        return "aot" if ".".join(parts[:2]) in _ABOVE else "devices"
+    if parts[0] in ("pipelines", "tpu"):
+        return parts[0]
     return parts[1] if parts[0] == "keras_vitbert" and len(parts) > 1 else None
 
 

@@ -8,9 +8,9 @@ import sys
 
 import pytest
 
-from tests.tpu.ahead_of_time.results import needs_compiler
+from keras_vitbert.ahead_of_time.compiler import topology_options
+from tests.keras_vitbert.ahead_of_time.results import needs_compiler
 from tpu import slices
-from tpu.ahead_of_time.compiler import topology_options
 from tpu.slices import find_slice, is_accelerator_type
 
 

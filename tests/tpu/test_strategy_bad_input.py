@@ -23,7 +23,7 @@ def test_accelerator_type_that_is_nowhere():
     message = (
         rf"^--tpu=v3-128: no such TPU found: no --tpu_address; metadata server {host}: no answer "
         r"\(Connection refused\); no TPU chips in this machine \(.*accel\*, .*vfio.*\); give "
-        r"--tpu_address=grpc://HOST:8470 .*; `python -m tpu\.aot --tpu=v3-128` proves the run"
+        r"--tpu_address=grpc://HOST:8470 .*keras_vitbert\.aot --tpu=v3-128` proves the run"
     )
     refused("v3-128", message=message)
 

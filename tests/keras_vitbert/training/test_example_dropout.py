@@ -9,11 +9,11 @@ import pytest
 import scipy.stats
 import tensorflow as tf
 
+from keras_vitbert.ahead_of_time.lifetimes import peak_of
 from keras_vitbert.merging.threefry import threefry
 from keras_vitbert.training import pass_scope
 from keras_vitbert.training.engines import tensorflow_keys
 from keras_vitbert.training.example_dropout import GENERATORS, ExampleDropout, KeyedDropout
-from tpu.ahead_of_time.lifetimes import peak_of
 
 RATE = 0.25
 SHAPE = (7, 5)  # an example's, of 35 entries: no multiple of what Philox makes at once

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_vitbert.ahead_of_time.lifetimes import peak_of
 from keras_vitbert.merging import GradientMask, Merge, Sum, Unit
 from keras_vitbert.merging.entries import Parts
 from keras_vitbert.model.pretraining_network import image_inputs
@@ -27,7 +28,6 @@ from tests.keras_vitbert.training.joint_steps import (
     weights,
 )
 from tests.marks import slow
-from tpu.ahead_of_time.lifetimes import peak_of
 
 # --- one update ----------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_vitbert.ahead_of_time.lifetimes import peak_of
 from keras_vitbert.configs.optimizers import KEPT, OPTIONS
 from keras_vitbert.merging.entries import Parts
 from keras_vitbert.training.optimizers import (
@@ -19,7 +20,6 @@ from keras_vitbert.training.optimizers import (
 from keras_vitbert.training.schedules import WarmupPolynomialDecay
 from keras_vitbert.training.summed_gradients import decays
 from tests.keras_vitbert.training import reference
-from tpu.ahead_of_time.lifetimes import peak_of
 
 CONFIG = {
     "name": "adamw",

@@ -6,9 +6,9 @@ import os
 import tempfile
 from collections.abc import Callable
 
+from keras_vitbert.ahead_of_time import report
+from keras_vitbert.ahead_of_time.compiler import compiling
 from pipelines.command_line import one_line, say
-from tpu.ahead_of_time import report
-from tpu.ahead_of_time.compiler import compiling
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,7 +128,7 @@ def _compiled(subject, batch, slice_, jobs=1, only=()):
 
 def _of_tensorflow(subject, changes, slice_):
     """(`Programs`, a function from one of them to its StableHLO, bytes of variables)."""
-    from tpu.ahead_of_time.tracing import Untraceable, stablehlo, tracing_strategy
+    from keras_vitbert.ahead_of_time.tracing import Untraceable, stablehlo, tracing_strategy
 
     strategy = tracing_strategy(slice_.replicas, slice_.replicas // slice_.hosts)
     programs = subject.programs(strategy, changes)
@@ -147,7 +147,7 @@ def _of_tensorflow(subject, changes, slice_):
 
 def _of_jax(subject, changes, slice_):
     """The same for JAX."""
-    from tpu.ahead_of_time.lowering import lowering_strategy, stablehlo
+    from keras_vitbert.ahead_of_time.lowering import lowering_strategy, stablehlo
 
     strategy = lowering_strategy(slice_, subject.sharding)
     programs = subject.programs(strategy, changes)

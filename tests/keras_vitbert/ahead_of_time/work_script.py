@@ -1,6 +1,6 @@
 """A transformer's step in JAX, compiled for a TPU: what we count of it and what XLA does.
 
-    python -m tests.tpu.ahead_of_time.work_script
+    python -m tests.keras_vitbert.ahead_of_time.work_script
 
 prints JSON: a dict of a measure to (ours, XLA's or what it must be). It is a process of its own, as
 libtpu is.
@@ -10,7 +10,7 @@ import json
 import os
 import re
 
-from tpu.ahead_of_time import compiler, hlo
+from keras_vitbert.ahead_of_time import compiler, hlo
 from tpu.slices import find_slice
 
 for name, value in compiler.ENVIRONMENT.items():

@@ -8,8 +8,8 @@ import sys
 import numpy as np
 import pytest
 
-from tests.tpu.ahead_of_time.results import needs_compiler
-from tpu.ahead_of_time import hlo
+from keras_vitbert.ahead_of_time import hlo
+from tests.keras_vitbert.ahead_of_time.results import needs_compiler
 
 PROGRAM = """
 HloModule step, is_scheduled=true
@@ -214,7 +214,7 @@ def test_the_products_of_convolutions(labels, window, left, right, result):
 def test_what_xla_counts():
     """Of a joint step, compiled for a TPU: bytes as it counts them, operations in its products."""
     done = subprocess.run(
-        [sys.executable, "-m", "tests.tpu.ahead_of_time.work_script"],
+        [sys.executable, "-m", "tests.keras_vitbert.ahead_of_time.work_script"],
         capture_output=True,
         text=True,
     )

@@ -130,7 +130,7 @@ def require_programs(wanted, steps):
 
     Args:
         wanted: iterable of str, of `--programs`.
-        steps: list of `tpu.ahead_of_time.programs.StepProgram`.
+        steps: list of `keras_vitbert.ahead_of_time.programs.StepProgram`.
 
     Raises:
         ValueError: names the programs that there are.
@@ -142,10 +142,10 @@ def require_programs(wanted, steps):
 
 
 def table(outcome):
-    """Formats the outcome of `tpu.aot` as text.
+    """Formats the outcome of `keras_vitbert.aot` as text.
 
     Args:
-        outcome: dict, of `tpu.aot.main`.
+        outcome: dict, of `keras_vitbert.aot.main`.
 
     Returns:
         str.

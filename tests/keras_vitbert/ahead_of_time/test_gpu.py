@@ -6,9 +6,9 @@ import types
 import pytest
 import tensorflow as tf
 
-from tpu.ahead_of_time import gpu
-from tpu.ahead_of_time.programs import Programs, StepProgram
-from tpu.ahead_of_time.proof import Subject
+from keras_vitbert.ahead_of_time import gpu
+from keras_vitbert.ahead_of_time.programs import Programs, StepProgram
+from keras_vitbert.ahead_of_time.proof import Subject
 
 BATCH = {"images": 96, "texts": 24}
 ROW = 2**10  # values of an example, each as large as the next

@@ -7,8 +7,14 @@ memory what that does not count.
 import collections
 import math
 
+from keras_vitbert.ahead_of_time.report import (
+    GIB,
+    aligned,
+    bytes_as_text,
+    described,
+    require_programs,
+)
 from pipelines.command_line import say
-from tpu.ahead_of_time.report import GIB, aligned, bytes_as_text, described, require_programs
 
 _DRIVER = GIB // 2  # the context of CUDA and its libraries
 # The rest is for scratch memory of kernels, and for what TensorFlow rewrites.
@@ -31,7 +37,7 @@ def prove(subject, sizes, only=()):
     """Finds the fewest parts of a step with which a run fits on one GPU, for several GPUs.
 
     Args:
-        subject: `tpu.ahead_of_time.proof.Subject`, without replicas; its `parts` is the minimum.
+        subject: `proof.Subject`, without replicas; its `parts` is the minimum.
         sizes: list of int, GiB.
         only: tuple of str, the programs to look at; all if empty.
 
@@ -135,7 +141,7 @@ def _memory(program, resident_bytes):
     """The memory that a program takes: variables, arguments and tensors."""
     import tensorflow as tf
 
-    from tpu.ahead_of_time.lifetimes import peak_of, size_of
+    from keras_vitbert.ahead_of_time.lifetimes import peak_of, size_of
 
     function = tf.function(program.step, autograph=False)
     graph = function.get_concrete_function(program.batch).graph

@@ -1,8 +1,8 @@
 """A joint step as eight replicas of a TPU would run it, on eight CPU devices; see its test.
 
-python -m tests.tpu.ahead_of_time.program_script trace FOLDER
+python -m tests.keras_vitbert.ahead_of_time.program_script trace FOLDER
     by TensorFlow: the program, its arguments, and what one large batch comes to
-python -m tests.tpu.ahead_of_time.program_script run FOLDER
+python -m tests.keras_vitbert.ahead_of_time.program_script run FOLDER
     by JAX: what the program computes
 """
 
@@ -22,6 +22,7 @@ def trace(folder):
     import keras
     import tensorflow as tf
 
+    from keras_vitbert.ahead_of_time.tracing import stablehlo, tracing_strategy
     from keras_vitbert.merging import GradientMask, Merge, Unit
     from keras_vitbert.model.pretraining_network import build_network
     from keras_vitbert.training.distillation import Teachers
@@ -33,7 +34,6 @@ def trace(folder):
         MODEL,
         make_examples,
     )
-    from tpu.ahead_of_time.tracing import stablehlo, tracing_strategy
 
     # A gradient near 0 moves AdamW's update by up to learning_rate / epsilon times its rounding:
     # with an epsilon of 1e-6, 1e-9 would become 1e-5.
@@ -101,7 +101,7 @@ def run(folder):
     from jax._src import compiler
     from jax._src.lib import xla_client
 
-    from tpu.ahead_of_time.compiler import parse
+    from keras_vitbert.ahead_of_time.compiler import parse
 
     jax.config.update("jax_enable_x64", True)  # the optimiser counts in 64 bits
     devices = jax.devices()

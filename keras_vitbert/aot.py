@@ -1,11 +1,11 @@
 """Proves a run before you pay for a TPU or a GPU: compiles its own steps with the TPU's compiler.
 
-    python -m tpu.aot --tpu=v3-128 [--config=paper|sample|FILE.py] [--variant=vitbert]
-                      [--compare=joint] [--programs=train] [--explain] [--json=FILE] [--jobs=1]
-                      [--config.KEY=VALUE ...]
-    python -m tpu.aot --tpu=v3-8 --task=cifar10|...|rte [--architecture=paper|DIR] [...]
-    python -m tpu.aot --gpu=16,24,80 [--config=paper|sample|FILE.py] [...]
-    python -m tpu.aot MODULE:FUNCTION --tpu=v3-8 [...]       # a Keras model of your own
+    python -m keras_vitbert.aot --tpu=v3-128 [--config=paper|sample|FILE.py] [--variant=vitbert]
+                                [--compare=joint] [--programs=train] [--explain] [--json=FILE]
+                                [--jobs=1] [--config.KEY=VALUE ...]
+    python -m keras_vitbert.aot --tpu=v3-8 --task=cifar10|...|rte [--architecture=paper|DIR] [...]
+    python -m keras_vitbert.aot --gpu=16,24,80 [--config=paper|sample|FILE.py] [...]
+    python -m keras_vitbert.aot MODULE:FUNCTION --tpu=v3-8 [...]       # a Keras model of your own
 
 It needs no TPU, GPU, data or network; for TPUs it needs the extra `[aot]`. It prints whether the
 programs of a run (training, mask update, validation; with teachers, dropout, metrics and clipping)
@@ -18,6 +18,10 @@ import json
 import os
 import sys
 
+from keras_vitbert.ahead_of_time import explanation, gpu, report
+from keras_vitbert.ahead_of_time.compiler import check_installed
+from keras_vitbert.ahead_of_time.programs import NAMES, OwnStep
+from keras_vitbert.ahead_of_time.proof import Subject, compare, prove
 from keras_vitbert.configs import variants
 from keras_vitbert.configs.checks import batch_unit, require_shares
 from keras_vitbert.configs.fine_tuning import open_keys
@@ -36,10 +40,6 @@ from keras_vitbert.pretraining import settings
 from pipelines import flags
 from pipelines.command_line import choose_backend, load_tensorflow, meant, quiet_loading, run
 from pipelines.files import check_output_file, write_atomically
-from tpu.ahead_of_time import explanation, gpu, report
-from tpu.ahead_of_time.compiler import check_installed
-from tpu.ahead_of_time.programs import NAMES, OwnStep
-from tpu.ahead_of_time.proof import Subject, compare, prove
 from tpu.slices import find_slice
 from tpu.strategy import BACKEND
 
@@ -240,7 +240,7 @@ def _pretraining(values, config, given, on_jax):
         keys |= {"texts": "text_batch"} if variant.text else {}
 
         def programs(strategy, changes):
-            from tpu.step_programs import pretraining_programs
+            from keras_vitbert.ahead_of_time.step_programs import pretraining_programs
 
             changed = applied.copy_and_resolve_references()
             changed.update(changes)
@@ -309,7 +309,7 @@ def _fine_tuning(values, config, given, on_jax):
     )
 
     def programs(strategy, changes):
-        from tpu.step_programs import fine_tuning_programs
+        from keras_vitbert.ahead_of_time.step_programs import fine_tuning_programs
 
         changed = config.copy_and_resolve_references()
         changed.update(changes)

@@ -1,4 +1,4 @@
-"""A step or a model of the user's own: `tpu.aot MODULE:FUNCTION`."""
+"""A step or a model of the user's own: `keras_vitbert.aot MODULE:FUNCTION`."""
 
 import contextlib
 import json
@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_vitbert import aot
+from keras_vitbert.ahead_of_time import proof
+from keras_vitbert.ahead_of_time.programs import OwnStep
+from keras_vitbert.ahead_of_time.tracing import stablehlo, tracing_strategy
 from pipelines import command_line
 from pipelines.command_line import EXIT_DONE
-from tests.tpu.ahead_of_time.results import compiled, needs_compiler
-from tpu import aot
-from tpu.ahead_of_time import proof
-from tpu.ahead_of_time.programs import OwnStep
-from tpu.ahead_of_time.tracing import stablehlo, tracing_strategy
+from tests.keras_vitbert.ahead_of_time.results import compiled, needs_compiler
 
 
 def classifier():

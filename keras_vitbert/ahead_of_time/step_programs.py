@@ -1,17 +1,17 @@
 """The steps of a run as separate programs, without data: what each replica executes.
 
-They are the same functions that `fit` and the evaluation run; `tpu.aot` compiles them.
+They are the same functions that `fit` and the evaluation run; `keras_vitbert.aot` compiles them.
 """
 
 import keras
 import tensorflow as tf
 
+from keras_vitbert.ahead_of_time.programs import Programs, StepProgram
 from keras_vitbert.fine_tuning.evaluation import Evaluator
 from keras_vitbert.fine_tuning.trainer import build_fine_tuner
 from keras_vitbert.model.pretraining_network import build_network
 from keras_vitbert.pretraining.trainer import build_trainer
 from keras_vitbert.training.distillation import Teachers
-from tpu.ahead_of_time.programs import Programs, StepProgram
 
 
 def pretraining_programs(config, variant, strategy):

@@ -7,7 +7,7 @@ compiler gives it, which is the name of one of the operations it was made from.
 
 import re
 
-from tpu.ahead_of_time.report import aligned
+from keras_vitbert.ahead_of_time.report import aligned
 
 # An operation belongs to the first part that is found in its name, between slashes.
 PARTS = (
@@ -48,7 +48,7 @@ def summed(works):
     """Sums work by the names of operations without numbers: all blocks of a model count as one.
 
     Args:
-        works: iterable of `tpu.ahead_of_time.hlo.Work`.
+        works: iterable of `keras_vitbert.ahead_of_time.hlo.Work`.
 
     Returns:
         dict of a name to a list of bytes, operations and cycles.

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_vitbert.ahead_of_time.lifetimes import _Memory, _Value, peak_of
 from tests.tpu.servers import ROOT
-from tpu.ahead_of_time.lifetimes import _Memory, _Value, peak_of
 
 N = 10
 SQUARE, ROW = 4 * N * N, 4 * N  # bytes
@@ -167,8 +167,9 @@ def test_what_the_allocator_of_gpus_counts():
         "computed again": {"remat": True},
         "both": {"accumulation": 4, "remat": True},
     }
+    script = "tests.keras_vitbert.ahead_of_time.allocator_script"
     done = subprocess.run(
-        [sys.executable, "-m", "tests.tpu.ahead_of_time.allocator_script", json.dumps(settings)],
+        [sys.executable, "-m", script, json.dumps(settings)],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -1,6 +1,6 @@
 """Steps as separate programs, without data, including those of any Keras model or function.
 
-`tpu.step_programs` makes the steps of this project's runs.
+`keras_vitbert.ahead_of_time.step_programs` makes the steps of this project's runs.
 """
 
 import dataclasses

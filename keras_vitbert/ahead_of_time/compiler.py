@@ -1,6 +1,6 @@
 """Compiles a program for a TPU without having one, with the compiler for TPUs (libtpu).
 
-    python -m tpu.ahead_of_time.compiler PROGRAM.mlir ACCELERATOR_TYPE [whole]
+    python -m keras_vitbert.ahead_of_time.compiler PROGRAM.mlir ACCELERATOR_TYPE [whole]
 
 prints one line of JSON. It is a separate program: libtpu and TensorFlow do not work well in one
 process, and its end frees the memory of the compilation. JAX has the bindings.
@@ -15,9 +15,9 @@ import subprocess
 import sys
 import time
 
+from keras_vitbert.ahead_of_time.explanation import summed
+from keras_vitbert.ahead_of_time.hlo import collectives_of, work_of
 from pipelines.command_line import install
-from tpu.ahead_of_time.explanation import summed
-from tpu.ahead_of_time.hlo import collectives_of, work_of
 from tpu.slices import find_slice
 
 ENVIRONMENT = {  # else libtpu looks for a TPU for minutes, and only one process may use it

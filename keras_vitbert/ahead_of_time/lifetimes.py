@@ -6,7 +6,7 @@ are in memory at any time. They are placed as TensorFlow's allocator places them
 and no GPU is needed.
 
 The scratch memory of kernels and the driver are left out. Variables are not counted:
-`tpu.step_programs` knows them.
+`keras_vitbert.ahead_of_time.step_programs` knows them.
 """
 
 import bisect

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_vitbert.ahead_of_time import step_programs
 from keras_vitbert.configs import fine_tuning, variants
 from keras_vitbert.fine_tuning.pretrained import RANDOM, Pretrained
 from keras_vitbert.fine_tuning.settings import for_devices
@@ -14,7 +15,6 @@ from keras_vitbert.model.pretraining_network import build_network
 from keras_vitbert.pretraining.data import open_data
 from tests.keras_vitbert.tiny_runs import VOCABULARY, config_of
 from tests.marks import slow
-from tpu import step_programs
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.tpu.ahead_of_time.results import GIB, needs_compiler
-from tpu.ahead_of_time import compiler
+from keras_vitbert.ahead_of_time import compiler
+from tests.keras_vitbert.ahead_of_time.results import GIB, needs_compiler
 from tpu.slices import find_slice
 
 

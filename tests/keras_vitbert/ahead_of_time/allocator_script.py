@@ -14,12 +14,12 @@ import tensorflow as tf
 from ml_collections import ConfigDict
 
 from benchmarks.steps import random_batch
+from keras_vitbert.ahead_of_time.lifetimes import peak_of
 from keras_vitbert.merging import get_merge
 from keras_vitbert.model.pretraining_network import build_network
 from keras_vitbert.training.joint_trainer import JointTrainer
 from keras_vitbert.training.optimizers import build_optimizer
 from tests.keras_vitbert.training.joint_steps import ADAMW
-from tpu.ahead_of_time.lifetimes import peak_of
 
 IMAGES, TEXTS = 32, 16
 STEPS = 9  # their peaks differ by a tenth, as kernels end in any order

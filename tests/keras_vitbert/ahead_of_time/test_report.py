@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.tpu.ahead_of_time.results import GIB, compiled, refused
-from tpu.ahead_of_time import report
+from keras_vitbert.ahead_of_time import report
+from tests.keras_vitbert.ahead_of_time.results import GIB, compiled, refused
 from tpu.slices import find_slice
 
 

@@ -8,15 +8,15 @@ import sys
 
 import pytest
 
+from keras_vitbert import aot
+from keras_vitbert.ahead_of_time import gpu, proof
 from keras_vitbert.configs.devices import SHARDINGS
 from pipelines import command_line
 from pipelines.command_line import EXIT_BAD_INPUT, EXIT_DONE
+from tests.keras_vitbert.ahead_of_time.results import GIB, compiled, needs_compiler, refused
 from tests.keras_vitbert.tiny_runs import CONFIG
 from tests.marks import slow, thorough
 from tests.said import without_status
-from tests.tpu.ahead_of_time.results import GIB, compiled, needs_compiler, refused
-from tpu import aot
-from tpu.ahead_of_time import gpu, proof
 
 # --- bad flags ------------------------------------------------------------------------------------
 
@@ -26,7 +26,7 @@ def test_programs_that_are_none(monkeypatch):
     with pytest.raises(ValueError, match="--programs=probe: .* there are train, validate"):
         aot.main([*argv, "--programs=probe"])
     monkeypatch.setattr(aot, "load_tensorflow", lambda: pytest.fail("TensorFlow is loaded"))
-    for more in (argv, ["--gpu=16"], ["tests.tpu.test_aot:none", "--tpu=v3-8"]):
+    for more in (argv, ["--gpu=16"], ["tests.keras_vitbert.test_aot:none", "--tpu=v3-8"]):
         with pytest.raises(ValueError, match="--programs=tain: .*did you mean train"):
             aot.main([*more, "--programs=train,tain"])
 
@@ -270,7 +270,7 @@ def test_the_step_of_jax_sums_what_that_of_tensorflow_does(small, tmp_path):
     assert command_line.run(aot.main, [*flags, f"--json={tmp_path}/tensorflow.json"]) == EXIT_DONE
     for sharding in SHARDINGS:
         more = f"--config.sharding={sharding}", f"--json={tmp_path}/{sharding}.json"
-        command = [sys.executable, "-m", "tpu.aot", "--backend=jax", *flags, *more]
+        command = [sys.executable, "-m", "keras_vitbert.aot", "--backend=jax", *flags, *more]
         done = subprocess.run(command, capture_output=True, text=True)
         assert done.returncode == EXIT_DONE, done.stderr
     tensorflow, jax, divided = (

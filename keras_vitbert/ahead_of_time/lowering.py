@@ -6,7 +6,7 @@ of this machine's CPU. The TPU's compiler divides it among the TPU's devices.
 
 import os
 
-from tpu.ahead_of_time.compiler import ENVIRONMENT
+from keras_vitbert.ahead_of_time.compiler import ENVIRONMENT
 
 
 def lowering_strategy(slice_, sharding):
@@ -37,7 +37,7 @@ def stablehlo(strategy, programs, program):
 
     Args:
         strategy: of `lowering_strategy`.
-        programs: `tpu.ahead_of_time.programs.Programs`.
+        programs: `keras_vitbert.ahead_of_time.programs.Programs`.
         program: `StepProgram`, one of them.
 
     Returns:

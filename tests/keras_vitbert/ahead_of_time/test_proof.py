@@ -8,10 +8,10 @@ import subprocess
 import pytest
 import tensorflow as tf
 
+from keras_vitbert.ahead_of_time import compiler, proof, report
+from keras_vitbert.ahead_of_time.programs import Programs, StepProgram
 from pipelines.command_line import Stopped, stop_signals
-from tests.tpu.ahead_of_time.results import compiled, refused
-from tpu.ahead_of_time import compiler, proof, report
-from tpu.ahead_of_time.programs import Programs, StepProgram
+from tests.keras_vitbert.ahead_of_time.results import compiled, refused
 from tpu.slices import find_slice
 
 V3_8 = find_slice("v3-8")

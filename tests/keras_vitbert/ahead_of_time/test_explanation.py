@@ -3,12 +3,11 @@
 import pytest
 import tensorflow as tf
 
+from keras_vitbert.ahead_of_time import explanation, step_programs
+from keras_vitbert.ahead_of_time.hlo import Work
+from keras_vitbert.ahead_of_time.lifetimes import executed
 from keras_vitbert.configs import variants
 from tests.keras_vitbert.tiny_runs import config_of
-from tpu import step_programs
-from tpu.ahead_of_time import explanation
-from tpu.ahead_of_time.hlo import Work
-from tpu.ahead_of_time.lifetimes import executed
 
 
 @pytest.mark.parametrize(

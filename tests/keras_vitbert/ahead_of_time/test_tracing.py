@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_vitbert.ahead_of_time.tracing import Untraceable, stablehlo, tracing_strategy
 from keras_vitbert.model.classifier import build_classifier
 from keras_vitbert.training.fine_tuner import FineTuner
 from keras_vitbert.training.optimizers import build_optimizer
+from tests.keras_vitbert.ahead_of_time.program_script import CLEAR, CLIP_NORM, REPLICAS
 from tests.keras_vitbert.training.joint_steps import ADAMW
 from tests.keras_vitbert.training.replicas_script import MODEL
-from tests.tpu.ahead_of_time.program_script import CLEAR, CLIP_NORM, REPLICAS
 from tests.tpu.servers import ROOT
-from tpu.ahead_of_time.tracing import Untraceable, stablehlo, tracing_strategy
 
 FLOATS = tf.TensorSpec((4,), tf.float32)
 
@@ -74,9 +74,10 @@ def test_weights_are_no_constants_of_the_program():
 @pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="runs the program by JAX")
 def test_eight_replicas_compute_what_one_large_batch_does(tmp_path):
     """With dropout, masks, clipping, teachers and metrics; each example is on another replica."""
+    script = "tests.keras_vitbert.ahead_of_time.program_script"
     for what in ("trace", "run"):
         done = subprocess.run(
-            [sys.executable, "-m", "tests.tpu.ahead_of_time.program_script", what, str(tmp_path)],
+            [sys.executable, "-m", script, what, str(tmp_path)],
             cwd=ROOT,
             env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1"},
             capture_output=True,

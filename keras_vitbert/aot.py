@@ -40,8 +40,8 @@ from keras_vitbert.pretraining import settings
 from pipelines import flags
 from pipelines.command_line import choose_backend, load_tensorflow, meant, quiet_loading, run
 from pipelines.files import check_output_file, write_atomically
+from tpu.flags import BACKEND
 from tpu.slices import find_slice
-from tpu.strategy import BACKEND
 
 _MOST_GIB = 1_000
 _TPU = "tpu", "", "the accelerator type, such as v3-128"

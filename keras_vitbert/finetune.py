@@ -35,8 +35,8 @@ from tpu.devices import (
     holder_of_weights,
     is_shared,
 )
+from tpu.flags import define_flags as define_tpu_flags
 from tpu.peak_flops import peak_flops
-from tpu.strategy import define_flags as define_tpu_flags
 from tpu.strategy import get_strategy, wait_for_peers
 
 
@@ -79,7 +79,8 @@ def main(argv):
     on_tpu = values.tpu is not None
     on_jax = choose_backend(values.backend) == "jax"
     settings.check_for_xla(config, on_tpu, on_jax)  # before connecting to devices
-    wait_for_peers(values)
+    if values.tpu is None:
+        wait_for_peers(values.wait_seconds)
     with quiet_loading():
         strategy = get_strategy(values.tpu, values.tpu_address, config.sharding)
         if values.deterministic:

@@ -31,8 +31,8 @@ from tpu.devices import (
     holder_of_weights,
     is_shared,
 )
+from tpu.flags import define_flags as define_tpu_flags
 from tpu.peak_flops import peak_flops
-from tpu.strategy import define_flags as define_tpu_flags
 from tpu.strategy import get_strategy, wait_for_peers
 
 # Settings that make a run do something less often.
@@ -112,7 +112,8 @@ def main(argv):
         "runs", f"{settings.config_label(values)}-{variant.name}"
     )
 
-    wait_for_peers(values)
+    if values.tpu is None:
+        wait_for_peers(values.wait_seconds)
     with quiet_loading():
         strategy = get_strategy(values.tpu, values.tpu_address, config.sharding)
         if values.deterministic:

@@ -21,7 +21,7 @@ from pipelines.files import check_no_input, make_folder, write_atomically
 from pipelines.status import doing
 from pipelines.text_tables import markdown_table
 from tpu.devices import gpu_capabilities, is_shared
-from tpu.strategy import define_flags as define_tpu_flags
+from tpu.flags import define_flags as define_tpu_flags
 from tpu.strategy import get_strategy
 
 

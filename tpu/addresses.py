@@ -114,15 +114,13 @@ def check_server(address):
         kinds = ", ".join(sorted(set(devices))) or "none"
         problem = f"a TensorFlow server without TPUs answers (its devices: {kinds})"
     raise ValueError(
-        f"TPU address grpc://{address}: {problem}; correct the address, or start the TPU's "
-        f"TensorFlow server there (port {PORT})"
+        f"TPU address grpc://{address}: {problem}; start the TPU's TensorFlow server there"
     )
 
 
 def _device_types(address, seconds):
     """The device types of a TensorFlow server, such as `CPU`, `TPU_SYSTEM` and `TPU`."""
     import grpc
-    from google.protobuf.message import DecodeError
 
     # Like the connection before, without a proxy: hosts of a TPU are not behind one.
     with grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel:
@@ -130,14 +128,9 @@ def _device_types(address, seconds):
         try:
             answer = status(b"", timeout=seconds)  # an empty GetStatusRequest
         except grpc.RpcError as error:
-            if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
-                raise NotFound(f"takes connections but is silent for {SERVER_SECONDS} s") from None
             raise NotFound(f"no TensorFlow server answers ({error.code().name})") from None
-    try:
-        devices = [value for number, value in _fields(answer) if number == 1]
-        return [dict(_fields(device))[2].decode() for device in devices]
-    except (DecodeError, KeyError, TypeError, AttributeError, ValueError) as error:
-        raise NotFound("something other than a TensorFlow server answers") from error
+    devices = [value for number, value in _fields(answer) if number == 1]
+    return [dict(_fields(device))[2].decode() for device in devices]
 
 
 def _fields(message):
@@ -183,17 +176,24 @@ def find_node(name):
 
     Raises:
         NotFound: Google Cloud does not answer.
-        ValueError: there is no such TPU, or it is not ready.
+        ValueError: it knows no such TPU, or it is not ready.
     """
     try:
-        return in_background(_find_node, name).result(NODE_SECONDS)
+        status, body, where = in_background(_ask_for_node, name).result(NODE_SECONDS)
     except TimeoutError:
         raise NotFound(f"Google Cloud: no answer in {NODE_SECONDS} s") from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise NotFound("Google Cloud: unreadable answer") from error
+    if status != 200:
+        said = f"{status} {http.HTTPStatus(status).phrase}"
+        raise ValueError(f"tpu {name!r}: Google Cloud answers {said} for it {where}")
+    node = json.loads(body)
+    if node["state"] != "READY":
+        raise ValueError(f"tpu {name!r}: it is {node['state']}; wait until it is READY")
+    hosts = [endpoint["ipAddress"] for endpoint in node["networkEndpoints"]]
+    return node["acceleratorType"], [f"{host}:{PORT}" for host in hosts]
 
 
-def _find_node(name):
+def _ask_for_node(name):
+    """What Google Cloud answers: (status, body, the project and zone in words)."""
     project = metadata("project/project-id")
     zone = (metadata("instance/zone") or "").rpartition("/")[2]
     token = metadata("instance/service-accounts/default/token")
@@ -205,19 +205,7 @@ def _find_node(name):
         status, _, body = _get(urllib.request.build_opener(), url, headers)
     except OSError as error:
         raise NotFound(f"{TPU_API}: no answer ({_reason(error)})") from error
-    here = f"in project {project}, zone {zone}"
-    if status == 404:
-        raise ValueError(f"--tpu={name}: there is no TPU of this name {here}; correct it")
-    if status != 200:
-        raise ValueError(
-            f"--tpu={name}: Google Cloud answered {status} to a request for it {here}; "
-            "give this machine's service account the role roles/tpu.viewer"
-        )
-    node = json.loads(body)
-    if node.get("state") != "READY":
-        raise ValueError(f"--tpu={name}: it is {node.get('state')}; wait until it is READY")
-    hosts = [endpoint["ipAddress"] for endpoint in node["networkEndpoints"]]
-    return node["acceleratorType"], [f"{host}:{PORT}" for host in hosts]
+    return status, body, f"in project {project}, zone {zone}"
 
 
 def metadata(path):

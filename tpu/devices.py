@@ -96,7 +96,7 @@ def enable_determinism():
     if _on_jax():
         setting = "--xla_gpu_deterministic_ops=true"
         if _gpus() and setting not in os.environ.get("XLA_FLAGS", ""):
-            raise ValueError(f"--deterministic: with JAX on GPUs set XLA_FLAGS={setting}")
+            raise ValueError(f"determinism: with JAX on GPUs set XLA_FLAGS={setting}")
         return
     tf.config.experimental.enable_op_determinism()
     # Layers of KerasCV ask for the global generator when they are built, and must not make one

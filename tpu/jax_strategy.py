@@ -26,7 +26,6 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from pipelines.command_line import one_line
-from tpu.slices import as_flag
 
 DATA = "data"  # the axis of the mesh that a batch is divided along
 # A part with fewer entries takes no less of a TPU's memory, and gathering it takes much time.
@@ -340,7 +339,7 @@ def jax_strategy(tpu, slice_, tf_config, sharding="replicated"):
     """The strategy of all devices; with several hosts, all of them call this.
 
     Args:
-        tpu: str, the value of `--tpu`, or None if it is not given.
+        tpu: str, see `tpu.strategy.get_strategy`, or None.
         slice_: `tpu.slices.Slice` that `tpu` names, or None.
         tf_config: dict, the content of `TF_CONFIG`, or None.
         sharding: see `JaxStrategy`.
@@ -355,7 +354,7 @@ def jax_strategy(tpu, slice_, tf_config, sharding="replicated"):
     os.environ["TPU_LOAD_LIBRARY"] = "0"
     for kind in ("GPU", "TPU"):
         tf.config.set_visible_devices([], kind)
-    flag = "TF_CONFIG" if tpu is None else as_flag(tpu)
+    asked = "TF_CONFIG" if tpu is None else f"tpu {tpu!r}"
     try:
         if slice_ is not None and slice_.hosts > 1:
             jax.distributed.initialize()
@@ -363,13 +362,13 @@ def jax_strategy(tpu, slice_, tf_config, sharding="replicated"):
             _join(tf_config)
         devices = jax.devices(None if tpu is None else "tpu")
     except (RuntimeError, ValueError) as error:
-        raise ValueError(f"{flag}: JAX finds no such devices ({one_line(error)[:200]})") from error
+        raise ValueError(f"{asked}: JAX finds no such devices ({one_line(error)[:200]})") from error
     if tpu is None and devices[0].platform == "tpu":
-        raise ValueError("this machine has a TPU; give --tpu=local, or set JAX_PLATFORMS=cpu")
+        raise ValueError("this machine has a TPU; give tpu=local, or set JAX_PLATFORMS=cpu")
     if slice_ is not None and len(devices) != slice_.replicas:
         raise ValueError(
-            f"{flag}: a {slice_.accelerator_type} has {slice_.replicas} devices, but JAX finds "
-            f"{len(devices)}; give the type it has"
+            f"{asked}: a {slice_.accelerator_type} has {slice_.replicas} devices, but JAX finds "
+            f"{len(devices)}"
         )
     devices = sorted(devices, key=lambda device: (device.process_index, device.id))
     return JaxStrategy(devices, sharding)

@@ -6,7 +6,7 @@ bfloat16, too.
 """
 
 from tpu.devices import gpu_names
-from tpu.slices import find_slice, is_accelerator_type
+from tpu.slices import SLICES
 
 # Part of a GPU's name: TFLOP/s in bfloat16, in TF32, and in plain float32. If a name has several
 # of the parts, the first one counts.
@@ -35,19 +35,14 @@ def peak_flops(strategy, dtype, tpu=None):
     Args:
         strategy: see `tpu.strategy.get_strategy`.
         dtype: str, the dtype policy.
-        tpu: str, the value of `--tpu`, or None if it was not given.
+        tpu: str, see `tpu.strategy.get_strategy`, or None.
 
     Returns:
         float; None where it is not known, as for any CPU.
     """
     replicas = strategy.num_replicas_in_sync
     if tpu is not None:
-        if not is_accelerator_type(tpu):
-            return None
-        try:
-            return find_slice(tpu).peak_flops * replicas
-        except ValueError:
-            return None
+        return SLICES[tpu].peak_flops * replicas if tpu in SLICES else None
     names = set(gpu_names())
     if not names:
         return None

@@ -60,7 +60,7 @@ def wait_for_peers(cluster, task, seconds=SECONDS):
             if passed > seconds:
                 raise ValueError(
                     f"TF_CONFIG: {names[host]} at {host}{more}: {reason}, for {seconds:g} s; start "
-                    "the same command there, or wait longer with --wait_seconds"
+                    "the same command there"
                 )
             if passed > next_words:
                 say(f"waiting for {names[host]} at {host}{more}: {reason}; {passed:.0f} s")

@@ -6,9 +6,10 @@ that.
 """
 
 import dataclasses
-import difflib
 import math
 import re
+
+from pipelines.command_line import meant
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,30 +49,24 @@ def find_slice(name):
     """The slice that an accelerator type stands for.
 
     Args:
-        name: str, the value of `--tpu`.
+        name: str, such as `v3-128`.
 
     Returns:
         `Slice`.
 
     Raises:
-        ValueError: there is no such type; names the known sizes of its generation.
+        ValueError: there is no such type; names the known sizes of its generation, or the nearest.
     """
     if name in SLICES:
         return SLICES[name]
-    lowered = name.strip().lower()
-    prefix, size = re.match(r"(v?\d*[a-z]*)\W*_?(.*)", lowered, re.DOTALL).groups()
-    prefix = _ALIASES.get(prefix, prefix)
-    guess = f"{prefix}-{size}"
-    sizes = [known for known in SLICES if known.rpartition("-")[0] == prefix]
-    if guess in SLICES:
-        hint = f" (did you mean {guess}?)"
-    elif sizes:
+    generation = name.partition("-")[0]
+    sizes = [known for known in SLICES if known.partition("-")[0] == generation]
+    if sizes:
         hint = f"; known are {', '.join(sizes)}"
-    else:
-        close = difflib.get_close_matches(lowered, SLICES, n=1, cutoff=0.8)
-        hint = f" (did you mean {close[0]}?)" if close else ""
-        hint += f"; known are {_known_types()}"
-    raise ValueError(f"{as_flag(name)}: not an accelerator type of a TPU{hint}")
+    else:  # types of v5e are named v5litepod
+        close = meant(name.lower().replace("v5e", "v5litepod"), SLICES)
+        hint = close or f"; known are {_known_types()}"
+    raise ValueError(f"tpu {name!r}: not an accelerator type of a TPU{hint}")
 
 
 def is_accelerator_type(name):
@@ -86,20 +81,6 @@ def is_accelerator_type(name):
         bool.
     """
     return bool(re.fullmatch(r"v?\d+[a-z]*(\W*_?\d\w*)?\W?", name.strip(), re.IGNORECASE))
-
-
-def as_flag(value, name="tpu"):
-    """A flag in a message, with its value quoted if that holds spaces or control characters.
-
-    Args:
-        value: str.
-        name: str, the flag.
-
-    Returns:
-        str, `--NAME=VALUE`.
-    """
-    plain = value.isprintable() and " " not in value
-    return f"--{name}={value if plain else repr(value)}"
 
 
 def _known_types():
@@ -121,7 +102,6 @@ _TABLE = (
     ("v5p", "v5p", 2, 1, 459, 2765, 4, f"{_3D} 16x16x16 16x16x24"),
     ("v6e", "v6e", 1, 1, 918, 1638, 8, _2D),
 )
-_ALIASES = {"v5e": "v5litepod", "v5lite": "v5litepod", "v6": "v6e"}
 
 
 def _read_table():

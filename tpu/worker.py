@@ -60,8 +60,7 @@ def serve(port):
         )
     except tf.errors.OpError as error:
         raise ValueError(
-            f"--port={port}: TensorFlow cannot listen there ({one_line(error)}); stop "
-            "whatever uses it, or give another port"
+            f"port {port}: TensorFlow cannot listen there ({one_line(error)})"
         ) from error
     print(f"tpu.worker: listening on port {server.target.rpartition(':')[2]}", flush=True)
     while True:

@@ -87,7 +87,6 @@ def places():
             "closed": f"127.0.0.1:{enter(free_port())}",
             "http": enter(serving(QuietHandler)),
             "other": enter(grpc_server("/other.Service/Other", b"")),
-            "garbled": enter(grpc_server(GET_STATUS, b"\xff\xff\xff")),
             "plain": plain.target.removeprefix("grpc://"),
         }
         yield found

@@ -14,7 +14,8 @@ from tests.tpu.refusals import refused
 from tests.tpu.servers import background, node_answers, vm_answers
 from tpu import addresses
 from tpu.devices import gpu_capabilities, is_shared
-from tpu.strategy import check_tf_config, define_flags, get_strategy
+from tpu.flags import define_flags
+from tpu.strategy import _read_tf_config, get_strategy
 
 # --- what TensorFlow is given ------------------------------------------------------------------
 
@@ -95,8 +96,7 @@ def test_by_name(tensorflow, google, monkeypatch):
 
 def test_wrong_number_of_replicas(tensorflow, tpu_hosts):
     tensorflow["replicas"] = 4
-    message = "^--tpu=v3-8: a v3-8 has 8 replicas, but TensorFlow found 4 at grpc://.*; give the ty"
-    refused("v3-8", tpu_hosts[0], message)
+    refused("v3-8", tpu_hosts[0], "'v3-8'.* 8 replicas.* 4 ")
     assert get_strategy(f"grpc://{tpu_hosts[0]}").num_replicas_in_sync == 4
 
 
@@ -111,8 +111,7 @@ def test_errors_of_tensorflow(tensorflow, chips, monkeypatch):
             raise error
 
         monkeypatch.setattr(tf.tpu.experimental, "initialize_tpu_system", fail)
-        message = r"^--tpu=local: TensorFlow 2\..* found no TPU at local \(TPU.*tensorflow-tpu"
-        refused("local", message=message)
+        refused("local", message=f"'local'.*{error!s:.9}.*tensorflow-tpu")
 
 
 # --- without --tpu -----------------------------------------------------------------------------
@@ -121,9 +120,13 @@ CLUSTER = {"worker": ["a:1", "b:1"]}
 TASK = {"type": "worker", "index": 0}
 
 
-def test_good_tf_config():
-    check_tf_config(json.dumps({"cluster": CLUSTER, "task": TASK, "environment": "cloud"}))
-    check_tf_config(json.dumps({"cluster": {"chief": ["c:1"], **CLUSTER}, "task": TASK}))
+def test_good_tf_config(monkeypatch):
+    for config in (
+        {"cluster": CLUSTER, "task": TASK, "environment": "cloud"},
+        {"cluster": {"chief": ["c:1"], **CLUSTER}, "task": TASK},
+    ):
+        monkeypatch.setenv("TF_CONFIG", json.dumps(config))
+        assert _read_tf_config() == config
 
 
 @pytest.mark.parametrize(("gpus", "way"), [([], "RING"), (["GPU:0"], "AUTO")])
@@ -168,8 +171,7 @@ def output(code, **environment):
 
 @pytest.mark.slow
 def test_real_tensorflow_without_tpus():
-    message = "--tpu=local: TensorFlow .* found no TPU at local .TPUs not found in the clu"
-    assert re.match(message, output(REAL.format(tpu="'local'")))
+    assert re.search("'local'.*tensorflow-tpu", output(REAL.format(tpu="'local'")))
 
 
 @pytest.mark.slow

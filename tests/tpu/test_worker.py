@@ -72,7 +72,7 @@ def test_two_servers_and_a_second_program_after_the_first_was_killed():
         assert run_program([f"127.0.0.2:{one}", f"localhost:{two}"]) == expected(2)
         # The order is the program's, not the servers'.
         assert run_program([f"localhost:{two}", f"127.0.0.2:{one}"]) == expected(2)
-        with pytest.raises(ValueError, match=rf"^--port={one}: TensorFlow cannot listen there \(C"):
+        with pytest.raises(ValueError, match=f"port {one}: "):
             worker.serve(one)
 
 

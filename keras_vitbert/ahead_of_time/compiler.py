@@ -75,10 +75,7 @@ def compiling(path, slice_, is_whole=False):
     def result():
         output, errors = process.communicate()
         if process.returncode == -signal.SIGKILL:
-            raise RuntimeError(
-                "killed, most likely because this machine has too little memory; `--programs` "
-                "proves some programs without the others"
-            )
+            raise RuntimeError("killed, most likely because this machine has too little memory")
         if process.returncode:
             lines = [line for line in errors.splitlines() if line.strip()] or ["no message"]
             raise RuntimeError(f"status {process.returncode}: {lines[-1]}")

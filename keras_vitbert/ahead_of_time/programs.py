@@ -11,7 +11,6 @@ from typing import Any
 
 from pipelines.command_line import one_line
 
-NAMES = ("train", "mask update", "probe", "validate", "evaluate")
 _RETURNS = "must return a compiled keras.Model, or a step, and a batch: arrays or tf.TensorSpec"
 
 
@@ -20,7 +19,7 @@ class StepProgram:
     """What one replica executes in one step.
 
     Attributes:
-        name: str, one of `NAMES`.
+        name: str: train, mask update, probe, validate or evaluate.
         step: callable of a batch, for `strategy.run`.
         batch: nested structure of `tf.TensorSpec`, a replica's batch.
         model: for a step that changes nothing, the `keras.Model` whose weights it reads; else None.
@@ -81,7 +80,7 @@ class OwnStep:
         module, _, function = name.partition(":")
         try:
             self._build = getattr(importlib.import_module(module), function)
-        except (ImportError, AttributeError, ValueError) as error:
+        except (ImportError, AttributeError) as error:
             raise ValueError(f"{name}: {one_line(error)}; give MODULE:FUNCTION") from error
         self.examples = _examples(name, self._built()[1])
 
@@ -96,7 +95,7 @@ class OwnStep:
             `Programs`.
 
         Raises:
-            ValueError: the replicas cannot share the examples, or the function fails.
+            ValueError: the replicas cannot share the examples.
         """
         import keras
         import tensorflow as tf
@@ -104,8 +103,7 @@ class OwnStep:
         replicas, examples = strategy.num_replicas_in_sync, changes.get("examples", self.examples)
         if examples % replicas:
             raise ValueError(
-                f"{self.name}: {replicas} replicas cannot share {examples} examples; return a "
-                f"batch of a multiple of {replicas}"
+                f"{self.name}: {examples} examples do not divide over {replicas} replicas"
             )
         with strategy.scope():
             made, batch = self._built()
@@ -127,14 +125,10 @@ class OwnStep:
     def _built(self):
         import keras
 
-        try:
-            made = self._build()
-        except Exception as error:
-            raise ValueError(f"{self.name}: {type(error).__name__}: {one_line(error)}") from error
-        if not isinstance(made, tuple) or len(made) != 2 or not callable(made[0]):
+        made = self._build()
+        is_pair = isinstance(made, tuple) and len(made) == 2 and callable(made[0])
+        if not is_pair or isinstance(made[0], keras.Model) and not made[0].compiled:
             raise ValueError(f"{self.name}: {_RETURNS}")
-        if isinstance(made[0], keras.Model) and not made[0].compiled:
-            raise ValueError(f"{self.name}: the model is not compiled; call its compile() first")
         return made
 
 

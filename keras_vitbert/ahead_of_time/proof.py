@@ -103,8 +103,8 @@ def _compiled(subject, batch, slice_, jobs=1, only=()):
             results[name] = waiting.pop(name)()
         except RuntimeError as error:
             raise ValueError(
-                f"--tpu={slice_.accelerator_type}: the TPU's compiler fails on the program of "
-                f"{name!r}: {one_line(error)[:500]}"
+                f"program {name!r}: the compiler for {slice_.accelerator_type} fails: "
+                f"{one_line(error)[:500]}"
             ) from error
 
     with contextlib.ExitStack() as stack:  # after an error it ends the compilers that still run
@@ -137,10 +137,8 @@ def _of_tensorflow(subject, changes, slice_):
         try:
             return stablehlo(strategy, program.step, (program.batch,))[0]
         except Untraceable as error:
-            raise ValueError(
-                f"--tpu={slice_.accelerator_type}: the program of {program.name!r} cannot run on a "
-                f"TPU: {one_line(error)[:500]}"
-            ) from error
+            problem = one_line(error)[:500]
+            raise ValueError(f"program {program.name!r}: cannot run on a TPU: {problem}") from error
 
     return programs, text_of, programs.resident_bytes()
 
@@ -168,8 +166,8 @@ def _search(subject, slice_, memory):
     memory, and repeats that until the next larger batch does not fit.
 
     Returns:
-        dict with `batch` (over all replicas; None if none fits), `flags`, and `tried`, the sizes in
-        units of the larger of images and texts.
+        dict with `batch` (over all replicas; None if none fits) and `tried`, the sizes in units of
+        the larger of images and texts.
     """
     units = {name: count // subject.units[name] for name, count in subject.batch.items()}
     whole = max(units.values())
@@ -194,11 +192,7 @@ def _search(subject, slice_, memory):
         found = report.verdict(programs, resident)
         tried[size] = found["needed"] - found["available"]
         fits, fails = (size, fails) if found["fits"] else (fits, size)
-    if not fits:
-        return {"batch": None, "flags": {}, "tried": sorted(tried)}
-    batch = scaled(fits)
-    flags = {subject.keys[name]: count for name, count in batch.items()}
-    return {"batch": batch, "flags": flags, "tried": sorted(tried)}
+    return {"batch": scaled(fits) if fits else None, "tried": sorted(tried)}
 
 
 def compare(result, other, name, slice_):
@@ -218,6 +212,6 @@ def compare(result, other, name, slice_):
     """
     programs, _ = _compiled(other, other.batch, slice_, only=("train",))
     if not programs["train"]["fits"]:
-        raise ValueError(f"--compare={name}: its training step does not fit")
+        raise ValueError(f"{name}: its training step does not fit")
     differences = report.differences(result, programs["train"])
     return {"with": name, "program": programs["train"], "differences": differences}

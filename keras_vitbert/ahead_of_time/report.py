@@ -129,7 +129,7 @@ def require_programs(wanted, steps):
     """Refuses names of programs that a run does not have.
 
     Args:
-        wanted: iterable of str, of `--programs`.
+        wanted: iterable of str.
         steps: list of `keras_vitbert.ahead_of_time.programs.StepProgram`.
 
     Raises:
@@ -138,7 +138,7 @@ def require_programs(wanted, steps):
     names = [program.name for program in steps]
     for name in wanted:
         if name not in names:
-            raise ValueError(f"--programs={name}: no such program; there are {', '.join(names)}")
+            raise ValueError(f"program {name!r}: this run has {', '.join(names)}")
 
 
 def table(outcome):
@@ -240,11 +240,7 @@ def described(batch):
 def _largest(largest):
     if largest["batch"] is None:
         return "no batch fits, not even the smallest"
-    found = f"the largest batch that fits: {described(largest['batch'])} a step"
-    if "examples" in largest["batch"]:  # the user's own step
-        return found
-    flags = " ".join(f"--config.{key}={value}" for key, value in largest["flags"].items())
-    return f"{found} ({flags})"
+    return f"the largest batch that fits: {described(largest['batch'])} a step"
 
 
 def _roofline_lines(roofline, batch, steps):

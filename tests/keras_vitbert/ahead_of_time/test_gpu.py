@@ -89,7 +89,7 @@ def test_another_program_may_need_most_in_small_parts(monkeypatch):
 
 
 def test_programs_that_are_none():
-    with pytest.raises(ValueError, match="--programs=tain: no such program; there are train"):
+    with pytest.raises(ValueError, match="'tain'.* train"):
         gpu.prove(subject(train=1), [16], only=("tain",))
 
 

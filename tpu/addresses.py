@@ -163,16 +163,13 @@ def find_vm():
     return accelerator_type, [f"{host}:{PORT}" for host in hosts]
 
 
-def find_node(name):
+def find_node(name: str) -> tuple[str, list[str]]:
     """Looks up a TPU by its name, in the project and zone of this machine.
 
     TensorFlow's own look-up needs google-api-python-client, which it does not install.
 
-    Args:
-        name: str.
-
     Returns:
-        (str, list of str), as `find_vm`.
+        As `find_vm`.
 
     Raises:
         NotFound: Google Cloud does not answer.

@@ -45,40 +45,26 @@ class Slice:
         return "x".join(map(str, self.topology))
 
 
-def find_slice(name):
-    """The slice that an accelerator type stands for.
-
-    Args:
-        name: str, such as `v3-128`.
-
-    Returns:
-        `Slice`.
+def find_slice(name: str) -> Slice:
+    """The slice that an accelerator type, such as `v3-128`, stands for.
 
     Raises:
-        ValueError: there is no such type; names the known sizes of its generation, or the nearest.
+        ValueError: there is no such type.
     """
     if name in SLICES:
         return SLICES[name]
     generation = name.partition("-")[0]
     sizes = [known for known in SLICES if known.partition("-")[0] == generation]
-    if sizes:
-        hint = f"; known are {', '.join(sizes)}"
-    else:  # types of v5e are named v5litepod
-        close = meant(name.lower().replace("v5e", "v5litepod"), SLICES)
-        hint = close or f"; known are {_known_types()}"
-    raise ValueError(f"tpu {name!r}: not an accelerator type of a TPU{hint}")
+    # Types of v5e are named v5litepod.
+    close = "" if sizes else meant(name.lower().replace("v5e", "v5litepod"), SLICES)
+    known = ", ".join(sizes) or _known_types()
+    raise ValueError(f"tpu {name!r}: not an accelerator type of a TPU{close}; known are {known}")
 
 
-def is_accelerator_type(name):
+def is_accelerator_type(name: str) -> bool:
     """Whether a text looks like an accelerator type, right or wrong.
 
     A TPU's own name may also begin like that, but `v3-12x` is far more likely to be a typo.
-
-    Args:
-        name: str.
-
-    Returns:
-        bool.
     """
     return bool(re.fullmatch(r"v?\d+[a-z]*(\W*_?\d\w*)?\W?", name.strip(), re.IGNORECASE))
 

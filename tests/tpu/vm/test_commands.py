@@ -91,33 +91,33 @@ def test_runtime_versions(cloud, tpu, version):
 
 
 BAD_INPUT = {
-    "unknown flag": ("create", *POD, "--typ=v3-8", "error: unknown flag --typ; --help"),
-    "a flag of another script": ("logs", *POD, "--tpu=v3-8", "error: unknown flag --tpu; --help"),
-    "stray argument": ("create", "pod", "error: unexpected argument 'pod'; --help"),
-    "no value": ("delete", "--zone=z", "--name", "error: --name needs a value"),
-    "value of a switch": ("delete", *POD, "--yes=no", "error: --yes takes no value"),
-    "no name": ("create", "--zone=z", "--tpu=v3-8", "error: --name is missing"),
-    "no zone": ("set_up", "--name=pod", "error: --zone is missing"),
-    "empty zone": ("logs", "--name=pod", "--zone=", "error: --zone is missing"),
-    "no tpu": ("create", *POD, "error: --tpu is missing"),
-    "no tpu to run on": ("run", *POD, "--", "-m", "x", "error: --tpu is missing"),
-    "unknown type": ("create", *POD, "--tpu=v3-100", "error: --tpu=v3-100: not an accelerator typ"),
-    "unknown type to run on": ("run", *POD, "--tpu=v9", "--", "x", "error: --tpu=v9: not an accel"),
-    "no program": ("run", *POD, "--tpu=v3-8", "error: no program: give it behind --"),
-    "program to stop": ("run", *POD, "--stop", "--", "x", "error: --stop takes no command"),
-    "two prices": ("create", *POD, "--tpu=v3-8", "--spot", "--preemptible", "error: --spot and "),
-    "no such backend": ("set_up", *POD, "--backend=torch", "error: --backend=torch: give jax"),
-    "no host": ("logs", *POD, "--worker=all", "error: --worker=all: not the number of a host"),
-    "not asked": ("delete", *POD, "error: not deleted: pod still costs money"),
+    "unknown flag": ("create", *POD, "--typ=v3-8", "--typ"),
+    "a flag of another script": ("logs", *POD, "--tpu=v3-8", "--tpu"),
+    "stray argument": ("create", "pod", "'pod'"),
+    "no value": ("delete", "--zone=z", "--name", "--name"),
+    "value of a switch": ("delete", *POD, "--yes=no", "--yes"),
+    "no name": ("create", "--zone=z", "--tpu=v3-8", "--name"),
+    "empty zone": ("logs", "--name=pod", "--zone=", "--zone"),
+    "no tpu": ("create", *POD, "--tpu"),
+    "no tpu to run on": ("run", *POD, "--", "-m", "x", "--tpu"),
+    "unknown type": ("create", *POD, "--tpu=v3-100", "'v3-100'"),
+    "unknown type to run on": ("run", *POD, "--tpu=v9", "--", "x", "'v9'"),
+    "no program": ("run", *POD, "--tpu=v3-8", "no program"),
+    "program to stop": ("run", *POD, "--stop", "--", "x", "--stop"),
+    "two prices": ("create", *POD, "--tpu=v3-8", "--spot", "--preemptible", "--spot"),
+    "no such backend": ("set_up", *POD, "--backend=torch", "--backend=torch"),
+    "no host": ("logs", *POD, "--worker=all", "--worker=all"),
+    "not asked": ("delete", *POD, "not deleted: pod"),
 }
 
 
 @pytest.mark.parametrize("words", BAD_INPUT.values(), ids=BAD_INPUT)
 def test_bad_input(cloud, words):
-    *arguments, message = words
+    *arguments, culprit = words
     result, calls = cloud.run(*arguments, status=2)
     assert result.stdout == "" and calls == []
-    assert result.stderr.startswith(message) and result.stderr.count("\n") == 1
+    [line] = result.stderr.splitlines()
+    assert line.startswith("error: ") and culprit in line
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

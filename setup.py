@@ -105,7 +105,6 @@ setup(
         "keras>=3.15,<3.16",
         "keras-nlp>=0.31,<0.33",  # is keras-hub, re-exported; code imports keras_hub
         "matplotlib>=3.8,<4",  # draws the pictures in TensorBoard and the paper's figures
-        "ml-collections>=1,<2",
         "mwparserfromhell>=0.6.6,<0.8",
         "numpy>=1.26,<3",
         "rich>=13,<16",  # the bar on a terminal; Keras needs it, too

@@ -78,36 +78,27 @@ class TorchSide:
 
     def __init__(self, flags, checkpoint):
         from keras_vitbert import finetune
+        from keras_vitbert.configs.devices import Devices
         from keras_vitbert.fine_tuning import settings
-        from keras_vitbert.fine_tuning.pretrained import open_pretrained
-        from keras_vitbert.fine_tuning.task_data import open_task
-        from pipelines.text.casing import case_of
+        from keras_vitbert.fine_tuning.opening import Inputs
 
         self.checkpoint = checkpoint
-        given, task, config, _ = settings.parse(flags, finetune.define_flags, "")
-        config = settings.for_devices(config, on_tpu=False)
-        self.pretrained = open_pretrained(checkpoint, kind="text")
-        config.data.case = case_of(
-            checkpoint, self.pretrained.vocabulary, recorded=self.pretrained.case
-        )
-        longest = self.pretrained.fine_tuned_model("text", config)["max_sequence_length"]
-        vocabulary = self.pretrained.vocabulary
-        self.data = open_task(task, config, vocabulary, longest, data_dir=given.data_dir)
-        config.steps = settings.steps_of(config, self.data.train.count)
-        self.config = config
+        flags = [f"--checkpoint={checkpoint}", *flags]
+        values, config, _ = settings.parse(flags, finetune.define_flags, "")
+        reads = Inputs(**settings.inputs_of(values))
+        self.pretrained, config = reads.pretrained(config.for_devices(Devices()))
+        self.data = reads.open(config, self.pretrained)
+        self.config = config.with_values({"steps": config.steps_for(self.data.train.count)})
 
     def _ours(self, seed, dropout, one_step=False):
         import tensorflow as tf
 
         from keras_vitbert.fine_tuning.trainer import build_fine_tuner
 
-        config = self.config.copy_and_resolve_references()
-        config.dropout = dropout
-        if one_step:
-            _make_plain(config)
+        config = self.config.with_values({"dropout": dropout, **(_PLAIN if one_step else {})})
         strategy = tf.distribute.get_strategy()
         classes = len(self.data.classes)
-        return build_fine_tuner(config, self.pretrained, "text", classes, seed, strategy)[0]
+        return build_fine_tuner(config, self.pretrained, classes, seed, strategy)[0]
 
     def _batches(self, seed):
         from keras_vitbert.fine_tuning.trials import TaskStream
@@ -120,8 +111,7 @@ class TorchSide:
         import tensorflow as tf
 
         ours = self._ours(0, 0.0, one_step=True)
-        config = self.config.copy_and_resolve_references()
-        _make_plain(config)
+        config = self.config.with_values(_PLAIN)
         theirs = _Torch(self.checkpoint, ours.network, config, dropout=0.0)
         before = theirs.weights()
         batch = next(self._batches(0))
@@ -155,13 +145,15 @@ class TorchSide:
         return right / seen
 
 
-def _make_plain(config):
-    """Sets gradient descent, with a rate that is far above the rounding of weights.
-
-    Adam's first step is the sign of a gradient, however small, and says nothing about the gradient.
-    """
-    config.dtype = "float32"
-    config.optimizer.update(name="sgd", momentum=0.0, warmup=0.0, learning_rate=1.0)
+# Gradient descent, with a rate that is far above the rounding of weights: Adam's first step is the
+# sign of a gradient, however small, and says nothing about the gradient.
+_PLAIN = {
+    "dtype": "float32",
+    "optimizer.name": "sgd",
+    "optimizer.momentum": 0.0,
+    "optimizer.warmup": 0.0,
+    "optimizer.learning_rate": 1.0,
+}
 
 
 def _by_their_names(classifier):

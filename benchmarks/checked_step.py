@@ -12,7 +12,8 @@ import statistics
 import tensorflow as tf
 
 from benchmarks.steps import compiled_step, in_turns, random_batch, step_parser
-from keras_vitbert.configs.pretraining import load_config, with_sizes
+from keras_vitbert.configs.loading import load_config
+from keras_vitbert.configs.merges import Merge
 from keras_vitbert.merging import get_merge
 from keras_vitbert.model.pretraining_network import build_network
 from keras_vitbert.training.joint_trainer import JointTrainer
@@ -38,11 +39,11 @@ def main():
     arguments = parser.parse_args()
 
     name = arguments.config or f"paper:{arguments.size}"
-    config = with_sizes(load_config(name))
-    network = build_network(config.model, dtype=arguments.dtype)
+    config = load_config(name).with_sizes()
+    network = build_network(config.model.to_dict(), dtype=arguments.dtype)
     batch = random_batch(config.model, arguments.images, arguments.texts)
     steps = {
-        cls: compiled_step(network, get_merge({"name": "mask"}), config, cls)
+        cls: compiled_step(network, get_merge(Merge(name="mask")), config, cls)
         for cls in (JointTrainer, UncheckedTrainer)
     }
     ratios = sorted(

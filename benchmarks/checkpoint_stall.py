@@ -18,6 +18,7 @@ import types
 import tensorflow as tf
 
 from benchmarks.steps import clear_half, compiled_trainer, sized, step_parser
+from keras_vitbert.configs.merges import Merge
 from keras_vitbert.merging import get_merge
 from keras_vitbert.runs import checkpoints
 from keras_vitbert.runs.checkpoint_writer import CheckpointWriter
@@ -31,7 +32,7 @@ def main():
     parser.add_argument("--steps", type=int, default=40, help="beside the checkpoint, at most")
     arguments = parser.parse_args()
     config, network, batch = sized(arguments)
-    merge = get_merge({"name": "mask"})
+    merge = get_merge(Merge(name="mask"))
     trainer = compiled_trainer(network, merge, config)
     clear_half(merge)
     step = tf.function(trainer.train_step, autograph=False)

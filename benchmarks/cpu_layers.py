@@ -10,6 +10,7 @@ import functools
 import statistics
 
 from benchmarks.steps import compiled_step, in_turns, sized, step_parser
+from keras_vitbert.configs.merges import Merge
 from keras_vitbert.merging import get_merge
 from keras_vitbert.training.joint_trainer import JointTrainer
 
@@ -30,7 +31,7 @@ def main():
     steps = {
         name: compiled_step(
             network,
-            get_merge({"name": "mask"}),
+            get_merge(Merge(name="mask")),
             config,
             functools.partial(_trainer, on_cpu=name == "cpu"),
         )

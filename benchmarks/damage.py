@@ -1,4 +1,4 @@
-"""Damages every kind of file that the project reads again, opens it, and reports the outcome.
+"""Damages every kind of file that has a checksum, opens it, and reports the outcome.
 
     python -m benchmarks.damage [--flips=1000] [--seed=0]
 
@@ -27,22 +27,16 @@ import sys
 import tempfile
 import traceback
 
-# A kind of file: where it is below the folder, and which of `openers` read it.
+# A kind of file: where it is below the folder, and which of `openers` read it. JSON and CSV files
+# of a run have no checksums.
 KINDS = {
     "checkpoint data": ("*/**/step-*/state.data*", "resume load tuned retuned load_tuned"),
     "checkpoint index": ("*/**/step-*/state.index", "resume load tuned retuned load_tuned"),
     "step.json": ("*/**/step-*/step.json", "resume load tuned retuned load_tuned"),
     "LAST": ("*/**/checkpoints/LAST", "resume load tuned retuned load_tuned"),
     "GOOD": ("*/**/checkpoints/GOOD", "resume load retuned load_tuned"),
-    "config.json": ("run/**/config.json", "resume again load figures tuned"),
-    "config.json, tuned": ("tuned/config.json", "tuned retuned load_tuned"),
-    "summary.json": ("run/**/summary.json", "resume again load"),
-    "summary.json, tuned": ("tuned/summary.json", "tuned load_tuned"),
     "vocabulary.txt": ("*/**/vocabulary.txt", "resume load tuned load_tuned"),
     "classes.txt": ("*/**/classes.txt", "resume load figures load_tuned"),
-    "metrics.csv": ("*/**/metrics.csv", "resume figures retuned"),
-    "records-*.json": ("run/records-*.json", "resume again"),
-    "result.json": ("tuned/trials/*/result.json", "tuned"),
     "predictions.csv": ("tuned/trials/*/predictions.csv", "tuned"),
     "seconds.txt": ("tuned/trials/*/seconds.txt", "tuned retuned"),
     "results.csv": ("tuned/results.csv", "tuned"),
@@ -56,7 +50,7 @@ KINDS = {
     "exported model": ("export/**/*", "export"),
 }
 OF_THE_RUN = ("resume", "again", "load", "figures")  # which read nothing of the fine-tuned run
-READ_AGAIN = ("TFRecords", "manifests", "vocabulary and classes of the data", "records-*.json")
+READ_AGAIN = ("TFRecords", "manifests", "vocabulary and classes of the data")
 ENCODINGS = ("utf-16", "latin-1")
 OUTCOMES = ("refused", "older", "same", "WRONG", "TRACEBACK")
 SECONDS = 120  # more is a hang
@@ -86,7 +80,7 @@ def openers(work):
     from keras_vitbert import finetune, load, pretrain
     from keras_vitbert.paper_figures.finished_runs import FinishedRun
     from keras_vitbert.pretraining.data import open_data
-    from keras_vitbert.runs.identity import weights_input
+    from keras_vitbert.runs.input_digests import model_digest
     from keras_vitbert.runs.record_errors import reading
     from keras_vitbert.serving.predicting import open_functions
     from tests.keras_vitbert import tiny_runs, tiny_tasks, whole_runs
@@ -116,7 +110,7 @@ def openers(work):
     def loaded(path):
         found = load(str(path))
         about = found.name, found.step, found.classes, found.vocabulary, found.lower_case
-        return *about, found.central_crop, sorted(found.heads), weights_input(found.network)
+        return *about, found.central_crop, sorted(found.heads), model_digest(found.network)
 
     def figures():
         found = FinishedRun(str(run))
@@ -124,7 +118,7 @@ def openers(work):
 
     def data():
         config = tiny_runs.config_of(work / "data")
-        stream = open_data(config).stream(config, images=True, text=True)
+        stream = open_data(config).stream(config)
         with reading(stream):
             return list(stream.training(0, None).take(5)), list(stream.validation())
 
@@ -178,7 +172,7 @@ def build_once(reads_again):
 
     for name in ("build_network", "build_classifier"):
         once(loading, name, lambda *a, **b: repr((a, b)), lambda network: network.variables)
-    once(run, "build_trainer", lambda config, variant, *_: variant.name, state)
+    once(run, "build_trainer", lambda config, *_: config.variant, state)
     once(trials, "build_fine_tuner", lambda *a: a[4], lambda built: state(built[0]))
     once(evaluation, "Evaluator", lambda network, *_: id(network), lambda _: [])
     once(data, "open_data", lambda config, *_, **more: repr(config), lambda _: [])

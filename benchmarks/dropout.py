@@ -9,6 +9,7 @@ All steps are in one process and share one network. `none` is the step without d
 import statistics
 
 from benchmarks.steps import compiled_step, in_turns, sized, step_parser
+from keras_vitbert.configs.merges import Merge
 from keras_vitbert.merging import get_merge
 from keras_vitbert.training.cpu_layers import for_cpu
 from keras_vitbert.training.example_dropout import GENERATORS
@@ -44,7 +45,7 @@ def main():
     config, network, batch = sized(arguments, arguments.dtype)
     trainers = {"keras": _Keras, "none": _Without, **{name: _by(name) for name in GENERATORS}}
     steps = {
-        name: compiled_step(network, get_merge({"name": "mask"}), config, trainer)
+        name: compiled_step(network, get_merge(Merge(name="mask")), config, trainer)
         for name, trainer in trainers.items()
     }
     rounds = list(in_turns(steps, batch, arguments.rounds))

@@ -30,9 +30,9 @@ import tensorflow as tf
 
 from benchmarks.speed_table import Row
 from keras_vitbert.configs import fine_tuning
-from keras_vitbert.configs.pretraining import load_config, with_sizes
-from keras_vitbert.configs.sizes import SIZES
-from keras_vitbert.fine_tuning import settings
+from keras_vitbert.configs.devices import Devices
+from keras_vitbert.configs.loading import load_config
+from keras_vitbert.configs.model import SIZES
 from keras_vitbert.fine_tuning.pretrained import RANDOM, Pretrained
 from keras_vitbert.fine_tuning.trainer import build_fine_tuner
 from keras_vitbert.fine_tuning.trials import TaskStream
@@ -106,17 +106,17 @@ class _Ours:
 
     def __init__(self, texts, size, vocabulary, batch, steps, rounds):
         self._texts = texts
-        model = with_sizes(load_config("paper:sample")).model.to_dict()
+        model = load_config("paper:sample").with_sizes().model.to_dict()
         model |= {**size, "vocabulary_size": len(vocabulary), "attention_dropout": -1.0}
         model["max_sequence_length"] = texts.buckets[-1]
         pretrained = Pretrained(RANDOM, "", 0, "", model, None, vocabulary, "lower")
-        config = fine_tuning.get_config("texts", "text")
-        config.update(dtype="float32", batch=batch, steps=steps * rounds, steps_per_epoch=steps)
-        config.evaluation_interval = 0
-        config = settings.with_intervals(settings.for_devices(config, False), texts.count, 0)
+        values = {"dtype": "float32", "batch": batch, "steps": steps * rounds}
+        values |= {"steps_per_epoch": steps, "evaluation_interval": 0}
+        config = fine_tuning.get_config("texts", "text").with_values(values)
+        config = config.for_devices(Devices()).with_intervals(texts.count, 0)
         strategy = tf.distribute.get_strategy()
-        self._trainer, _ = build_fine_tuner(config, pretrained, "text", 2, 0, strategy)
-        config.steps = steps  # of a round
+        self._trainer, _ = build_fine_tuner(config, pretrained, 2, 0, strategy)
+        config = config.with_values({"steps": steps})  # of a round
         self._config, self._strategy = config, strategy
         self.parameters = self._trainer.network.count_params()
 
@@ -216,7 +216,7 @@ def compared(
 
     Args:
         names: sequence of sides, of `OURS`, `PADDED` and `TRAINER`.
-        size: str, `mini` or an encoder of `keras_vitbert.configs.sizes`.
+        size: str, `mini` or an encoder of `keras_vitbert.configs.model`.
         batch, steps, rounds, tsv, max_length: see the flags.
         vocabulary: int, tokens to learn from the whole text.
 
@@ -285,7 +285,7 @@ def _ratios(rates, other):
 def main():
     """Runs the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--size", default="mini", help="mini, or of keras_vitbert.configs.sizes")
+    parser.add_argument("--size", default="mini", help="mini, or of keras_vitbert.configs.model")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--steps", type=int, default=30, help="of a round")
     parser.add_argument("--rounds", type=int, default=5)

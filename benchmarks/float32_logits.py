@@ -9,7 +9,8 @@ each head, in float32, as the project does (`keras_vitbert.model.heads.logits_po
 import statistics
 
 from benchmarks.steps import compiled_step, in_turns, random_batch, step_parser
-from keras_vitbert.configs.pretraining import load_config, with_sizes
+from keras_vitbert.configs.loading import load_config
+from keras_vitbert.configs.merges import Merge
 from keras_vitbert.merging import get_merge
 from keras_vitbert.model import heads
 from keras_vitbert.model.pretraining_network import build_network
@@ -20,13 +21,13 @@ def main():
     parser = step_parser(__doc__, texts=1)
     arguments = parser.parse_args()
 
-    config = with_sizes(load_config(f"paper:{arguments.size}"))
+    config = load_config(f"paper:{arguments.size}").with_sizes()
     batch = random_batch(config.model, arguments.images, arguments.texts)
     own, steps = heads.logits_policy, {}
     for name, policy in (("float32", own), ("bfloat16", lambda policy: policy)):
         heads.logits_policy = policy
-        network = build_network(config.model, dtype="mixed_bfloat16")
-        steps[name] = compiled_step(network, get_merge({"name": "mask"}), config)
+        network = build_network(config.model.to_dict(), dtype="mixed_bfloat16")
+        steps[name] = compiled_step(network, get_merge(Merge(name="mask")), config)
     ratios = sorted(
         seconds["float32"] / seconds["bfloat16"]
         for seconds in in_turns(steps, batch, arguments.rounds)

@@ -39,7 +39,8 @@ import tensorflow as tf
 from benchmarks.mask_refresh import encoder_shapes, marked_by, selection_of
 from benchmarks.speed_table import aligned
 from benchmarks.steps import clear_half, compiled_trainer, in_turns, random_batch
-from keras_vitbert.configs.pretraining import load_config, with_sizes
+from keras_vitbert.configs.loading import load_config
+from keras_vitbert.configs.merges import Merge
 from keras_vitbert.merging import get_merge
 from keras_vitbert.model.flops import encoder_flops
 from keras_vitbert.model.pretraining_network import build_network
@@ -176,16 +177,17 @@ OTHERS = ("refresh", "checkpoint", "start")
 
 
 def _config(model):
-    config = with_sizes(load_config("paper:sample"))
-    config.model.update(_BASE | model)
-    return config
+    values = {f"model.{field}": value for field, value in (_BASE | model).items()}
+    return load_config("paper:sample").with_sizes().with_values(values)
 
 
 def _trainer(model):
     """A compiled trainer; its masks are as at the end of training."""
     config = _config(model)
-    merge = get_merge({"name": "mask"})
-    trainer = compiled_trainer(build_network(config.model, dtype="float32"), merge, config)
+    merge = get_merge(Merge(name="mask"))
+    trainer = compiled_trainer(
+        build_network(config.model.to_dict(), dtype="float32"), merge, config
+    )
     clear_half(merge)
     return trainer
 

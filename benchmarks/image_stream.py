@@ -173,7 +173,7 @@ def streams(pattern):
     from pipelines.images.image_views import ImageViews
     from pipelines.shards.records import RecordFiles
 
-    records = RecordFiles.find(pattern, "pattern")
+    records = RecordFiles.find(pattern)
     plain = ImageStream(records, 1000, views=ImageViews(SIZE))
     augmented = ImageStream(records, 1000, views=ImageViews(SIZE, randaugment=(2, 9)))
     return {

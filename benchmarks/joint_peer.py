@@ -27,7 +27,8 @@ from torch import nn
 from benchmarks.products import joint_products, joint_step_flops
 from benchmarks.speed_table import Row
 from benchmarks.steps import compiled_step, in_turns, random_batch, sized, step_parser
-from keras_vitbert.configs.pretraining import load_config, with_sizes
+from keras_vitbert.configs.loading import load_config
+from keras_vitbert.configs.merges import Merge
 from keras_vitbert.merging import get_merge
 
 SIDES = ("ours", "peer", "products")
@@ -117,11 +118,11 @@ def _made(side, asked):
     """
     if side == "ours":
         config, network, batch = sized(asked, asked.dtype)
-        step = compiled_step(network, get_merge({"name": "mask"}), config)
+        step = compiled_step(network, get_merge(Merge(name="mask")), config)
         flops = joint_step_flops(network, asked.images, asked.texts, *_lengths(batch))
         parameters = sum(math.prod(v.shape) for v in network.trainable_variables)
         return lambda: step(batch), (parameters, flops)
-    config = with_sizes(load_config(f"paper:{asked.size}"))
+    config = load_config(f"paper:{asked.size}").with_sizes()
     ours = random_batch(config.model, asked.images, asked.texts)
     if side == "products":
         operands = "float32" if asked.dtype == "float32" else "bfloat16"
@@ -168,7 +169,7 @@ def compared(size, dtype, images, texts, rounds, apart=False):
     """Times both steps, and the products of ours alone, in turns.
 
     Args:
-        size: str, an encoder of `keras_vitbert.configs.sizes`.
+        size: str, an encoder of `keras_vitbert.configs.model`.
         dtype: str, `float32` or `mixed_bfloat16`.
         images, texts: int, of a step.
         rounds: int.

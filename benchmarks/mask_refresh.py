@@ -12,7 +12,7 @@ import time
 
 import tensorflow as tf
 
-from keras_vitbert.configs.sizes import encoder_size
+from keras_vitbert.configs.model import SIZES
 from keras_vitbert.merging.selection import smallest
 
 PART = 10  # one entry in so many is found
@@ -57,11 +57,11 @@ def marked_by(marks):
 def main():
     """Runs the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--size", default="base", help="an encoder of keras_vitbert.configs.sizes")
+    parser.add_argument("--size", default="base", help="an encoder of keras_vitbert.configs.model")
     parser.add_argument("--rounds", type=int, default=5, help="counted pairs")
     arguments = parser.parse_args()
 
-    shapes = encoder_shapes(encoder_size(arguments.size))
+    shapes = encoder_shapes(SIZES[arguments.size])
     selection, total = selection_of(shapes)
     gradients = _gradients(shapes)
     count = total // PART

@@ -29,8 +29,6 @@ RUNS = {
     "mask per tensor": ["name=mask", "mask_scope=tensor"],
     "mask drawn again": ["name=mask", "mask_cumulative=False"],
     "soft mask": ["name=mask", "mask_softness=0.2"],
-    "mask of updates": ["name=mask", "mask_target=update"],
-    "mask of updates drawn again": ["name=mask", "mask_target=update", "mask_cumulative=False"],
     "mask+pcgrad": ["name=mask+pcgrad"],
     "mask+nash": ["name=mask+nash"],
     "pcgrad per block": ["name=pcgrad", "per_block=True"],

@@ -9,8 +9,8 @@ time) / the time of a step with `sum`. The batch is smaller than the paper's, so
 larger share of the step than at full size.
 
 `--whole` times whole steps instead, which share one network: for `famo`, which runs the network
-once more, and for masks of updates (`--merges=famo,mask:mask_target=update`). `--memory` runs a few
-steps of each merge in a process of its own, and prints the most memory that the process held.
+once more. `--memory` runs a few steps of each merge in a process of its own, and prints the most
+memory that the process held.
 """
 
 import gc
@@ -22,7 +22,7 @@ import sys
 import tensorflow as tf
 
 from benchmarks.steps import clear_half, compiled_step, in_turns, sized, step_parser
-from keras_vitbert.configs.merges import ENTRIES, WEIGHTINGS
+from keras_vitbert.configs.merges import ENTRIES, WEIGHTINGS, Merge
 from keras_vitbert.merging import get_merge
 
 _STEPS = 3  # of `sum`, or of a process whose memory is measured
@@ -111,10 +111,11 @@ def _compiled_merge(network, merge):
 
 
 def _merge(text, arguments):
-    """The merge named by a text such as `mask:mask_target=update`; per block where asked for."""
+    """The merge named by a text such as `mask:mask_rank=image`; per block where asked for."""
     name, *options = text.split(":")
-    config = {"name": name, **dict(option.split("=") for option in options)}
-    return get_merge({**config, "per_block": arguments.per_block and name != "sum"})
+    values = dict(option.split("=") for option in options)
+    per_block = arguments.per_block and name != "sum"
+    return get_merge(Merge(name=name, per_block=per_block, **values))
 
 
 def _memory(arguments):

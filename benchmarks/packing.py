@@ -17,12 +17,12 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks.steps import compiled_trainer, step_parser
-from keras_vitbert.configs.pretraining import load_config, with_sizes
+from keras_vitbert.configs.loading import load_config
+from keras_vitbert.configs.merges import Merge
 from keras_vitbert.merging import get_merge
 from keras_vitbert.model.pretraining_network import build_network
 from pipelines import sample, text_examples
 from pipelines.shards.records import RecordFiles
-from pipelines.shards.shard_manifest import TEXT_EXAMPLES
 from pipelines.text.packing import packed
 from pipelines.text.wordpiece import read_vocabulary
 from pipelines.text_stream import TextStream
@@ -42,7 +42,7 @@ def main():
         pattern = data.text_train
         if arguments.corpus == "short":
             pattern = _short_documents(pathlib.Path(folder), vocabulary, data.vocabulary)
-        records = RecordFiles.find(pattern, "text.train", TEXT_EXAMPLES)
+        records = RecordFiles.find(pattern)
         texts = TextStream.open(records, vocabulary, len(vocabulary), 0)
         rows = texts.training(0, 0, arguments.texts)
         both = tf.data.Dataset.zip(rows, rows.map(packed)).take(arguments.rounds + 1)
@@ -51,9 +51,9 @@ def main():
 
 def _compare(arguments, texts, both, vocabulary_size):
     sizes = {"vocabulary_size": vocabulary_size, "max_sequence_length": texts.length}
-    config = with_sizes(load_config(f"paper:{arguments.size}"), sizes)
-    network = build_network({**config.model, "dropout": 0.0}, images=False)
-    trainer = compiled_trainer(network, get_merge({"name": "sum"}), config)
+    config = load_config(f"paper:{arguments.size}").with_sizes(sizes)
+    network = build_network({**config.model.to_dict(), "dropout": 0.0}, images=False)
+    trainer = compiled_trainer(network, get_merge(Merge(name="sum")), config)
     steps = [
         tf.function(trainer.train_step, input_signature=(spec,), autograph=False)
         for spec in both.element_spec

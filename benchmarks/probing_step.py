@@ -13,7 +13,8 @@ import statistics
 import tensorflow as tf
 
 from benchmarks.steps import in_turns, random_batch, step_parser
-from keras_vitbert.configs.pretraining import load_config, with_sizes
+from keras_vitbert.configs.loading import load_config
+from keras_vitbert.configs.merges import Merge
 from keras_vitbert.merging import get_merge
 from keras_vitbert.model.pretraining_network import build_network
 from keras_vitbert.training.joint_trainer import JointTrainer
@@ -28,10 +29,10 @@ def main():
     parser.add_argument("--histograms", action="store_true", help="with histograms as well")
     arguments = parser.parse_args()
 
-    config = with_sizes(load_config(f"{arguments.config}:{arguments.size}"))
+    config = load_config(f"{arguments.config}:{arguments.size}").with_sizes()
     interval = arguments.interval or config.inspection.gradient_interval
-    network = build_network(config.model)
-    merge = get_merge({"name": "mask"})
+    network = build_network(config.model.to_dict())
+    merge = get_merge(Merge(name="mask"))
     trainer = JointTrainer(network, merge, gradient_histograms=arguments.histograms)
     variables = network.trainable_variables
     trainer.compile(

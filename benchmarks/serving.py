@@ -143,14 +143,13 @@ def exported_tasks(folder, dtype):
     import tensorflow as tf
 
     from keras_vitbert.configs import paper
-    from keras_vitbert.configs.pretraining import with_sizes
     from keras_vitbert.model.heads import MLPHead
     from keras_vitbert.model.pretraining_network import build_network
     from keras_vitbert.serving.exporting import export
     from keras_vitbert.trained.trained_model import TrainedModel
     from pipelines.text.wordpiece import read_vocabulary
 
-    model = {**with_sizes(paper.get_config()).model.to_dict(), "num_classes": CLASSES}
+    model = {**paper.get_config().with_sizes().model.to_dict(), "num_classes": CLASSES}
     network = build_network({**model, "vocabulary_size": VOCABULARY_SIZE})
     head = MLPHead(TEXT_CLASSES)
     head.build((None, network.backbone.hidden_dim))

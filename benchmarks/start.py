@@ -17,6 +17,7 @@ import time
 from benchmarks.first_hour import watch
 from benchmarks.speed_table import Row
 from benchmarks.steps import compiled_step, sized, step_parser
+from keras_vitbert.configs.merges import Merge
 from keras_vitbert.merging import get_merge
 
 FIRST_LINE, FIRST_STEP = 2.0, 10.0  # seconds, at most
@@ -60,7 +61,7 @@ def first_step(size, dtype, images, texts):
     """
     asked = argparse.Namespace(size=size, images=images, texts=texts)
     config, network, batch = sized(asked, dtype)
-    step, seconds = compiled_step(network, get_merge({"name": "mask"}), config), []
+    step, seconds = compiled_step(network, get_merge(Merge(name="mask")), config), []
     for _ in range(1 + _LATER):
         began = time.perf_counter()
         step(batch)

@@ -20,6 +20,7 @@ import tensorflow as tf
 
 from benchmarks.steps import compiled_trainer, in_turns, sized, step_parser
 from keras_vitbert.ahead_of_time.lifetimes import peak_of
+from keras_vitbert.configs.merges import Merge
 from keras_vitbert.merging import get_merge
 from keras_vitbert.training.joint_trainer import JointTrainer
 
@@ -67,7 +68,7 @@ def _measured(arguments):
     parts = int((parts or ["1"])[0] if remat else last)
     trainer = compiled_trainer(
         network,
-        get_merge({"name": "mask"}),
+        get_merge(Merge(name="mask")),
         config,
         functools.partial(JointTrainer, accumulation=parts, remat=remat),
     )

@@ -17,6 +17,7 @@ from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
 from benchmarks.steps import compiled_trainer, sized, step_parser
 from keras_vitbert.ahead_of_time.explanation import part_of, unnumbered
+from keras_vitbert.configs.merges import Merge
 from keras_vitbert.merging import get_merge
 
 _SHOWN = 24
@@ -29,7 +30,7 @@ def main():
     parser.add_argument("--dropout", type=float, default=0.1)
     arguments = parser.parse_args()
     config, network, batch = sized(arguments, arguments.dtype, dropout=arguments.dropout)
-    trainer = compiled_trainer(network, get_merge({"name": "mask"}), config)
+    trainer = compiled_trainer(network, get_merge(Merge(name="mask")), config)
     step = tf.function(trainer.train_step, autograph=False)
     for _ in range(2):
         step(batch)["gradient_norm"].numpy()

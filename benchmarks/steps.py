@@ -6,7 +6,7 @@ import time
 import numpy as np
 import tensorflow as tf
 
-from keras_vitbert.configs.pretraining import load_config, with_sizes
+from keras_vitbert.configs.loading import load_config
 from keras_vitbert.model.pretraining_network import build_network
 from keras_vitbert.training.joint_trainer import JointTrainer
 from keras_vitbert.training.optimizers import build_optimizer
@@ -20,7 +20,7 @@ def step_parser(doc, texts, rounds=9):
         texts, rounds: int, their defaults.
     """
     parser = argparse.ArgumentParser(description=doc.split("\n")[0])
-    parser.add_argument("--size", default="base", help="an encoder of keras_vitbert.configs.sizes")
+    parser.add_argument("--size", default="base", help="an encoder of keras_vitbert.configs.model")
     parser.add_argument("--images", type=int, default=8, help="images a step")
     parser.add_argument("--texts", type=int, default=texts, help="texts a step")
     parser.add_argument("--rounds", type=int, default=rounds, help="counted pairs of steps")
@@ -38,9 +38,9 @@ def sized(arguments, dtype="float32", **changes):
     Returns:
         (config of the paper with that encoder, network, random batch).
     """
-    config = with_sizes(load_config(f"paper:{arguments.size}"))
-    config.model.update(changes)
-    network = build_network(config.model, dtype=dtype)
+    values = {f"model.{field}": value for field, value in changes.items()}
+    config = load_config(f"paper:{arguments.size}").with_sizes().with_values(values)
+    network = build_network(config.model.to_dict(), dtype=dtype)
     return config, network, random_batch(config.model, arguments.images, arguments.texts)
 
 

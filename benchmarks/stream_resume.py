@@ -58,10 +58,10 @@ def open_stream(folder):
     from pipelines.text_stream import TextStream
 
     vocabulary = [*SPECIAL_TOKENS, *(f"word{n}" for n in range(30_000 - len(SPECIAL_TOKENS)))]
-    records = RecordFiles.find(f"{folder}/image-*", "images")
+    records = RecordFiles.find(f"{folder}/image-*")
     images = ImageStream(records, 1000, views=ImageViews(224))
     masking = {"max_predictions": 76, "ratio": 0.15, "whole_word": False}
-    records = RecordFiles.find(f"{folder}/text-*", "texts")
+    records = RecordFiles.find(f"{folder}/text-*")
     texts = TextStream.open(records, vocabulary, 30_000, 512, masking)
     return JointStream(images, images, texts, texts, STEP["images"], STEP["texts"])
 

@@ -22,19 +22,11 @@ from keras_vitbert.ahead_of_time import explanation, gpu, report
 from keras_vitbert.ahead_of_time.compiler import check_installed
 from keras_vitbert.ahead_of_time.programs import OwnStep
 from keras_vitbert.ahead_of_time.proof import Subject, compare, prove
-from keras_vitbert.configs import variants
-from keras_vitbert.configs.checks import batch_unit, require_shares
-from keras_vitbert.configs.fine_tuning import open_keys
-from keras_vitbert.configs.memory import (
-    moments_of,
-    require_memory,
-    require_pretraining_memory,
-    shards_of,
-)
-from keras_vitbert.configs.overrides import parse_with_config
-from keras_vitbert.configs.parts import OF_FINE_TUNING, OF_PRETRAINING, resolve_parts
-from keras_vitbert.configs.pretraining import check_config, for_devices, load_config, with_sizes
-from keras_vitbert.fine_tuning import settings as fine_tuning_settings
+from keras_vitbert.configs.command import parse_with_config
+from keras_vitbert.configs.devices import Devices, batch_unit
+from keras_vitbert.configs.fine_tuning import FineTuning, get_config
+from keras_vitbert.configs.loading import load_config
+from keras_vitbert.configs.pretraining import Pretraining
 from keras_vitbert.fine_tuning.tasks import find_task
 from keras_vitbert.pretraining import settings
 from pipelines import flags
@@ -87,19 +79,14 @@ def main(argv):
     """
     if argv and not argv[0].startswith("-"):
         return _own(argv[0], argv[1:])
-    values, config, given = parse_with_config(
-        argv,
-        define_flags,
-        _choose_config,
-        __doc__,
-        settings.CONFIG_HELP,
-        {*OF_PRETRAINING, *OF_FINE_TUNING},
+    values, config, _ = parse_with_config(
+        argv, define_flags, _choose_config, __doc__, settings.CONFIG_HELP
     )
     on_jax = choose_backend(values.backend) == "jax"
     _refuse_ignored(values, on_jax)
     read = _fine_tuning if values.task else _pretraining
     sizes = _gpu_sizes(values.gpu)
-    slice_, subject, other = read(values, config, given, on_jax)
+    slice_, subject, other = read(values, config, on_jax)
     if not sizes:
         check_installed()
     _load(values, values.architecture, *filter(os.path.isfile, [values.config or ""]))
@@ -122,7 +109,7 @@ def _own(name, argv):
 def _load(values, *inputs):
     load_tensorflow()
     if values.json:
-        check_output_file(values.json, "json", inputs)
+        check_output_file(values.json, inputs)
 
 
 def _on_tpu(values, subject, slice_, other=None):
@@ -200,44 +187,36 @@ def _write(values, outcome):
 
 def _choose_config(values, for_help):
     if values.task:
-        return fine_tuning_settings.choose_config(values)
-    return load_config(settings.config_name(values))
+        task = find_task(values.task)
+        return get_config(task.name, task.kind)
+    return load_config(settings.config_name(values)).with_values({"variant": values.variant})
 
 
-def _pretraining(values, config, given, on_jax):
-    check_config(config, conflicts=False)
-    config = resolve_parts(config, given)
-    check_config(config)
-    slice_, replicas, on = _where(values)
-    config = with_sizes(for_devices(config, on_tpu=on == "tpu", on_jax=on_jax))
-    name, images = settings.config_label(values), config.data.images
+def _pretraining(values, config: Pretraining, on_jax: bool):
+    slice_, devices = _where(values, on_jax)
+    images, name = config.data.images, settings.config_label(values)
     units = {
-        "images": batch_unit(config, replicas, images.mixup or images.cutmix),
-        "texts": batch_unit(config, replicas),
+        "images": batch_unit(devices.replicas, config.accumulation, images.in_pairs),
+        "texts": batch_unit(devices.replicas, config.accumulation),
     }
 
-    def subject(variant_name, flag="variant"):
-        variant = variants.find_variant(variant_name, flag)
-        variants.check_masks(config, variant)
-        variants.check_shares(config, variant, replicas)
-        require_pretraining_memory(config, variant, replicas, on, replicas=replicas)
-        applied = variants.apply_variant(config, variant)
-        keys = {"images": "image_batch"} if variant.images else {}
-        keys |= {"texts": "text_batch"} if variant.text else {}
+    def subject(variant):
+        applied = config.with_values({"variant": variant}).with_sizes().as_variant(variant)
+        applied = applied.for_devices(devices)
+        fields = {"images": "image_batch"} if applied.parts.images else {}
+        fields |= {"texts": "text_batch"} if applied.parts.text else {}
 
         def programs(strategy, changes):
             from keras_vitbert.ahead_of_time.step_programs import pretraining_programs
 
-            changed = applied.copy_and_resolve_references()
-            changed.update(changes)
-            return pretraining_programs(changed, variant, strategy)
+            return pretraining_programs(applied.with_values(changes), strategy)
 
         return Subject(
-            f"{variant_name}, {name}, {config.dtype}{_of_jax(config, on_jax)}",
-            {kind: config[key] for kind, key in keys.items()},
-            keys,
+            f"{variant}, {name}, {applied.dtype}{_of_jax(config, on_jax)}",
+            {kind: applied.value(field) for kind, field in fields.items()},
+            fields,
             units,
-            config.model.max_sequence_length,
+            applied.model.max_sequence_length,
             config.steps,
             programs,
             config.accumulation,
@@ -245,8 +224,7 @@ def _pretraining(values, config, given, on_jax):
             config.sharding,
         )
 
-    other = subject(values.compare, "compare") if values.compare else None
-    return slice_, subject(values.variant), other
+    return slice_, subject(values.variant), subject(values.compare) if values.compare else None
 
 
 def _of_jax(config, on_jax):
@@ -254,57 +232,37 @@ def _of_jax(config, on_jax):
     return f", JAX, {config.sharding}" if on_jax else ""
 
 
-def _fine_tuning(values, config, given, on_jax):
-    task = find_task(values.task)
-    fine_tuning_settings.check_config(config, task, conflicts=False)
-    config = resolve_parts(config, given)
-    fine_tuning_settings.check_config(config, task)
-    slice_, replicas, on = _where(values)
+def _fine_tuning(values, config: FineTuning, on_jax: bool):
+    task, (slice_, devices) = find_task(config.task), _where(values, on_jax)
     num_classes = values.num_classes or task.num_classes
     if not num_classes:
-        raise ValueError(
-            f"--task={values.task}: the number of classes depends on your data; give --num_classes"
-        )
-    if keys := {"image_size", "batch"}.intersection(open_keys(config)):
-        flags = " and ".join(f"--config.{key}" for key in sorted(keys))
-        raise ValueError(f"--task={values.task}: {flags} depend on your images; give {flags}")
-    config = fine_tuning_settings.for_devices(config, on_tpu=on == "tpu", on_jax=on_jax)
-    if "buckets" in config:
-        config.buckets = ()  # the longest texts need the most
-    config.steps = config.steps or _STEPS_OF_EPOCHS
-    mixed = task.kind == "images" and (config.images.mixup or config.images.cutmix)
-    require_shares(config, "batch", replicas, mixed)
+        raise ValueError(f"--num_classes: must be given, as those of {task.name} are your own")
+    if fields := {"image_size", "batch"}.intersection(config.open_fields()):
+        raise ValueError(f"{', '.join(sorted(fields))}: must be given, as your images decide them")
+    config = config.for_devices(devices)
+    in_pairs = task.kind == "images" and config.value("images").in_pairs
+    config.check_batch(devices.replicas, in_pairs)
+    changes = {"steps": config.steps or _STEPS_OF_EPOCHS}
+    if task.kind == "text":
+        changes["buckets"] = ()  # the longest texts need the most
+    config = config.with_values(changes)
     load_tensorflow()
     with quiet_loading():
         from keras_vitbert.fine_tuning.pretrained import RANDOM, open_pretrained
     pretrained = open_pretrained(RANDOM, values.architecture)
-    model = pretrained.fine_tuned_model(task.kind, config)
     kind = "images" if task.kind == "images" else "texts"
-    sizes = {"image_size": "--config.image_size", kind: "--config.batch"}
-    batch = {kind: config.batch}
-    require_memory(
-        model,
-        **batch,
-        workers=replicas * config.accumulation,
-        moments=moments_of(config),
-        on=on,
-        shards=shards_of(config, replicas),
-        flags=sizes,
-    )
 
-    def programs(strategy, changes):
+    def programs(strategy, changed):
         from keras_vitbert.ahead_of_time.step_programs import fine_tuning_programs
 
-        changed = config.copy_and_resolve_references()
-        changed.update(changes)
-        return fine_tuning_programs(changed, pretrained, task.kind, num_classes, strategy)
+        return fine_tuning_programs(config.with_values(changed), pretrained, num_classes, strategy)
 
     subject = Subject(
-        f"fine-tuning on {values.task}, {config.dtype}{_of_jax(config, on_jax)}",
+        f"fine-tuning on {task.name}, {config.dtype}{_of_jax(config, on_jax)}",
         {kind: config.batch},
         {kind: "batch"},
-        {kind: batch_unit(config, replicas, mixed)},
-        model["max_sequence_length"],
+        {kind: batch_unit(devices.replicas, config.accumulation, in_pairs)},
+        pretrained.fine_tuned_model(task.kind, config)["max_sequence_length"],
         config.steps,
         programs,
         config.accumulation,
@@ -314,12 +272,12 @@ def _fine_tuning(values, config, given, on_jax):
     return slice_, subject, None
 
 
-def _where(values):
-    """The slice or None, its replicas, and the kind of device."""
+def _where(values, on_jax):
+    """The slice, or None for a GPU, and the devices."""
     if values.gpu:
-        return None, 1, "gpu"
+        return None, Devices()
     slice_ = find_slice(values.tpu)
-    return slice_, slice_.replicas, "tpu"
+    return slice_, Devices(on_tpu=True, replicas=slice_.replicas, shared=True, on_jax=on_jax)
 
 
 if __name__ == "__main__":

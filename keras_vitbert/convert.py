@@ -75,10 +75,7 @@ def main(argv):
     from keras_vitbert.runs.origin import origin_of
     from keras_vitbert.trained.loading import load
 
-    try:
-        trained = load(values.checkpoint)
-    except ValueError as error:  # begins with the path
-        raise ValueError(f"--checkpoint={error}") from error
+    trained = load(values.checkpoint)
     parts = {"keras_hub": _preset, "hugging_face": _hugging_face, "run": _run}
     what, write, kind, architecture = parts[values.format](trained, values)
     made_of = origin_of(trained)
@@ -113,10 +110,10 @@ def _hugging_face(trained, values):
 def _run(trained, values):
     from keras_vitbert.trained.sharing import round_weights, write_weights
 
-    if "variant" not in trained.record:
+    if "variant" not in trained.record.get("experiment", {}):
         raise ValueError(
-            f"--checkpoint={values.checkpoint}: is not a run of keras_vitbert.pretrain, which "
-            "--format=run is for; leave that out for a preset, which holds this model whole"
+            f"{values.checkpoint}: is not a run of pretrain, which --format=run is for; leave that "
+            "out for a preset, which holds this model whole"
         )
     round_weights(trained.network, values.dtype)
     return "weights", functools.partial(write_weights, trained, dtype=values.dtype), "run", ""
@@ -125,11 +122,11 @@ def _run(trained, values):
 def _check_output(path):
     if "://" in path:
         raise ValueError(
-            f"--output_dir={path}: models are written to a local folder; give one, and upload it "
-            "with keras_hub.upload_preset, or with huggingface_hub"
+            f"{path}: give a local folder, and upload it with keras_hub.upload_preset or "
+            "huggingface_hub"
         )
     if os.path.exists(path) and (not os.path.isdir(path) or os.listdir(path)):
-        raise ValueError(f"--output_dir={path}: already exists; give another, or remove it")
+        raise ValueError(f"{path}: already exists; give another --output_dir, or remove it")
 
 
 def _write(path, write, weights, made_of, card):
@@ -156,7 +153,7 @@ def _write(path, write, weights, made_of, card):
                 os.rmdir(target)
             shutil.move(folder, target)
     except OSError as error:
-        raise ValueError(f"--output_dir={path}: cannot be written ({error}); fix that") from error
+        raise ValueError(f"{path}: cannot be written ({error})") from error
 
 
 def _reserve(path, weights):

@@ -39,7 +39,7 @@ def main(argv):
         raise ValueError(f"gradio is not installed; run: {install('demo')}")
     check_port(values.port)
     require_place(values.checkpoint)
-    require_place(values.compare, "compare")
+    require_place(values.compare)
 
     load_tensorflow()
     with quiet_loading():

@@ -52,7 +52,7 @@ def main(argv):
     )
     parse_flags(values, argv, __doc__, required=("run", "output"))
     for path in values.run:
-        require_place(path, "run")
+        require_place(path)
     figures = _listed("figures", values.figures, FIGURES)
     formats = _listed("format", values.format, FORMATS)
 

@@ -85,7 +85,7 @@ def main(argv):
             not tf.io.gfile.isdir(values.image) or values.output.lower().endswith(images.SUFFIXES)
         ):
             inputs.append(values.image)
-        check_output_file(values.output, "output", inputs)
+        check_output_file(values.output, inputs)
     with doing(f"opening {values.checkpoint}"):
         functions = open_functions(values.checkpoint, values.top_k)
     # Images are predicted in parts, as there may be a million of them.

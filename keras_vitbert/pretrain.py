@@ -1,7 +1,7 @@
 """Pre-trains ViT-BERT, or one of the variants of the paper's Table 1.
 
-    python -m keras_vitbert.pretrain [--config=sample|small|paper|FILE.py] [--variant=vitbert]
-                                     [--output_dir=DIR] [--quick] [--config.KEY=VALUE ...]
+    python -m keras_vitbert.pretrain [--config=sample|small|paper|quick|FILE.py] [--variant=vitbert]
+                                     [--output_dir=DIR] [--config.KEY=VALUE ...]
                                      [--image_teacher=WHERE] [--text_teacher=WHERE]
                                      [--profile=START,STOP]
 
@@ -12,48 +12,29 @@ Run again, it resumes where it was stopped. Exit status: 0 done, 2 bad flag or f
 import os
 import sys
 
-from keras_vitbert.configs import variants
-from keras_vitbert.configs.memory import require_pretraining_memory
-from keras_vitbert.configs.overrides import (
-    ACCEPT_CHANGES,
-    DETERMINISTIC,
-    DIVERGENCE_FLAGS,
-    QUICK,
-)
-from keras_vitbert.configs.pretraining import check_for_xla, for_devices, with_sizes
+from keras_vitbert.configs.command import ACCEPT_CHANGES, DETERMINISTIC, DIVERGENCE_FLAGS
+from keras_vitbert.configs.devices import Devices
+from keras_vitbert.configs.pretraining import VARIANTS
 from keras_vitbert.pretraining import settings
 from pipelines import flags
 from pipelines.command_line import choose_backend, quiet_loading, run
-from pipelines.status import doing
-from tpu.devices import (
-    enable_determinism,
-    gpu_capabilities,
-    holder_of_weights,
-    is_shared,
-)
 from tpu.flags import define_flags as define_tpu_flags
-from tpu.peak_flops import peak_flops
-from tpu.strategy import get_strategy, wait_for_peers
+from tpu.strategy import wait_for_peers
 
 # Settings that make a run do something less often.
 _RARER = {
-    "validation": "a larger --config.validation_interval",
-    "drawing": "a larger --config.inspection.activation_interval",
-    "probing": "a larger --config.probes.interval",
-    "saving": "a larger --config.checkpoint_interval",
+    "validation": "a larger validation_interval",
+    "drawing": "a larger inspection.activation_interval",
+    "probing": "a larger probes.interval",
+    "saving": "a larger checkpoint_interval",
 }
 
 
 def define_flags(values):
-    """Defines the flags other than `--config`.
-
-    Args:
-        values: `absl.flags.FlagValues`.
-    """
+    """Defines the flags other than `--config`, on an `absl.flags.FlagValues`."""
     flags.define_flags(
-        ("variant", "vitbert", f"what to train: {', '.join(variants.VARIANTS)}"),
+        ("variant", "vitbert", f"what to train: {', '.join(VARIANTS)}"),
         ("output_dir", "", "the run's folder (default: runs/CONFIG-VARIANT)"),
-        QUICK,
         ("dry_run", False, "only print what was found and would be done"),
         (
             "image_teacher",
@@ -92,90 +73,46 @@ def define_flags(values):
 
 
 def main(argv):
-    """Runs the command.
-
-    Args:
-        argv: list of str, without the program's name.
-
-    Returns:
-        dict, the content of `summary.json`.
-    """
-    values, config = settings.parse(argv, define_flags, __doc__, needs_data=True)
-    on_tpu = values.tpu is not None
+    """Runs the command; returns the content of `summary.json`."""
+    values, config = settings.parse(argv, define_flags, __doc__)
     on_jax = choose_backend(values.backend) == "jax"
     if on_jax and values.profile:
         raise ValueError("--profile: traces TensorFlow alone; leave it out with JAX")
-    check_for_xla(config, on_tpu, on_jax)  # before connecting to devices
-    variant = variants.VARIANTS[values.variant]
+    config.for_devices(Devices(values.tpu is not None, on_jax=on_jax))  # before it connects
     profiled = settings.profiled_steps(values.profile, config.steps)
     output_dir = values.output_dir or os.path.join(
-        "runs", f"{settings.config_label(values)}-{variant.name}"
+        "runs", f"{settings.config_label(values)}-{config.variant}"
     )
-
     if values.tpu is None:
         wait_for_peers(values.wait_seconds)
     with quiet_loading():
-        strategy = get_strategy(values.tpu, values.tpu_address, config.sharding)
-        if values.deterministic:
-            enable_determinism()
-        from keras_vitbert.pretraining import overview
-        from keras_vitbert.pretraining.data import open_data
-        from keras_vitbert.pretraining.run import PretrainingRun, pretrain
-        from keras_vitbert.runs.divergence import policy_of
-        from keras_vitbert.runs.overview import table
-        from keras_vitbert.runs.run_folder import RunFolder
-        from keras_vitbert.runs.workers import Workers
+        from keras_vitbert.experiments import open_run
+        from keras_vitbert.runs.divergence import Policy
+        from keras_vitbert.runs.machine import open_machine
 
-        workers, policy = Workers(strategy), policy_of(values)
-
-    config = for_devices(config, on_tpu, gpu_capabilities(), is_shared(strategy), on_jax)
-    # The texts of the sample are as long as the model allows.
-    length = config.model.max_sequence_length if config.data.source == "sample" else 0
-    holder = holder_of_weights(strategy)
-    replicas = strategy.num_replicas_in_sync
-    require_pretraining_memory(config, variant, workers.count, holder, length, replicas)
-    with workers.watched():
-        folder = RunFolder(output_dir, workers.is_chief and not values.dry_run)
-        with doing("opening the data"):
-            data = open_data(
-                config,
-                values.cache_dir,
-                images=variant.images,
-                text=variant.text,
-                max_bad_records=values.max_bad_records,
-                cache=values.cache,
-                audits=folder,
-            )
-        config = with_sizes(config, data.sizes)
-        config.data.case = data.case or config.data.case
-        run = PretrainingRun(
-            variants.apply_variant(config, variant),
-            folder,
-            workers,
-            strategy,
-            data,
-            variant,
-            teacher_paths={"image": values.image_teacher, "text": values.text_teacher},
-            initial_weights=values.initial_weights,
-            profiled_steps=profiled,
-            divergence=policy,
-            accepted=tuple(values.accept_changes.split(",")),
-            peak_flops=peak_flops(strategy, config.dtype, values.tpu),
-        )
-        summary = pretrain(run, lambda: print(table(overview.rows(run))), values.dry_run)
-    if values.dry_run:
-        return summary
-    print(report(summary, output_dir))
+    opened = open_run(
+        config,
+        output_dir,
+        open_machine(values.tpu, values.tpu_address, config.sharding, values.deterministic),
+        image_teacher=values.image_teacher,
+        text_teacher=values.text_teacher,
+        initial_weights=values.initial_weights,
+        max_bad_records=values.max_bad_records,
+        cache=values.cache,
+        cache_dir=values.cache_dir,
+        profiled_steps=profiled,
+        divergence=Policy(values.on_divergence, values.max_divergences),
+        accepted=tuple(values.accept_changes.split(",")),
+        writes=not values.dry_run,
+    )
+    summary = opened.train(values.dry_run)
+    if not values.dry_run:
+        print(report(summary, output_dir))
     return summary
 
 
 def report(summary, output_dir):
-    """A run's results in a few lines.
-
-    Args:
-        summary: dict, the content of `summary.json`.
-        output_dir: str, the run's folder.
-    """
+    """A run's results in a few lines, from its `summary.json`."""
     from keras_vitbert.runs.origin import accepted_lines
     from keras_vitbert.runs.progress import advice, shares_line
 
@@ -201,9 +138,8 @@ def report(summary, output_dir):
     not_applied = summary.get("divergences", {}).get("not_applied", 0)
     if not_applied:
         lines.append(f"  {not_applied} steps were not applied: {output_dir}/divergences.csv")
-    if "time" in summary:  # older versions recorded none
-        lines.append(f"  {shares_line(summary['time'])}")
-        lines += [f"  {line}" for line in advice(summary["time"], _RARER)]
+    lines.append(f"  {shares_line(summary['time'])}")
+    lines += [f"  {line}" for line in advice(summary["time"], _RARER)]
     lines += accepted_lines(summary)
     lines.append(f"  details: {output_dir}/summary.json; tensorboard --logdir {output_dir}")
     return "\n".join(lines)

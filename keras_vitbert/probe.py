@@ -14,23 +14,16 @@ import os
 import statistics
 import sys
 
-from keras_vitbert.fine_tuning import settings, tasks
+from keras_vitbert.fine_tuning import settings
 from pipelines import flags
 from pipelines.command_line import choose_backend, quiet_loading, run
 from pipelines.files import check_no_input, make_folder, write_atomically
-from pipelines.status import doing
 from pipelines.text_tables import markdown_table
-from tpu.devices import gpu_capabilities, is_shared
 from tpu.flags import define_flags as define_tpu_flags
-from tpu.strategy import get_strategy
 
 
 def define_flags(values):
-    """Defines the flags other than `--config`.
-
-    Args:
-        values: `absl.flags.FlagValues`.
-    """
+    """Defines the flags other than `--config`, on an `absl.flags.FlagValues`."""
     flags.define_flags(
         *settings.INPUT_FLAGS,
         ("shots", "5,25,0", "examples of each class to learn from, comma-separated; 0: all"),
@@ -42,61 +35,36 @@ def define_flags(values):
 
 
 def main(argv):
-    """Runs the command.
-
-    Args:
-        argv: list of str, without the program's name.
-
-    Returns:
-        dict, the content of `summary.json`.
-    """
-    values, task, config, given = settings.parse(argv, define_flags, __doc__)
+    """Runs the command; returns the content of `summary.json`."""
+    values, config, given = settings.parse(argv, define_flags, __doc__)
     shots = _shots(values.shots)
-    settings.require_checkpoint(values)
-    on_jax = choose_backend(values.backend) == "jax"
+    choose_backend(values.backend)
     with quiet_loading():
-        strategy = get_strategy(values.tpu, values.tpu_address)
         import keras
 
-        from keras_vitbert.fine_tuning.pretrained import open_pretrained
+        from keras_vitbert.fine_tuning.opening import Inputs
         from keras_vitbert.fine_tuning.probes import FeatureReader, probe_splits
-        from keras_vitbert.fine_tuning.task_data import open_task
+        from keras_vitbert.fine_tuning.tasks import find_task
+        from keras_vitbert.runs.machine import open_machine
         from keras_vitbert.runs.record_errors import reading_images
-        from pipelines.text.casing import case_of
 
+    reads = Inputs(**settings.inputs_of(values))
     path = os.path.join(values.output_dir, "summary.json")
     if values.output_dir:
-        check_no_input(path, "output_dir", tasks.inputs_of(values, task))
-    config = settings.for_devices(
-        config, values.tpu is not None, gpu_capabilities(), is_shared(strategy), on_jax
-    )
-    with doing(f"opening {values.checkpoint}"):
-        pretrained = open_pretrained(
-            values.checkpoint, values.architecture, values.vocabulary, task.kind
-        )
-    max_length = 0
-    if task.kind == "text":
-        where = values.vocabulary or values.checkpoint
-        config.data.case = case_of(where, pretrained.vocabulary, config.data.case, pretrained.case)
-        max_length = pretrained.fine_tuned_model("text", config)["max_sequence_length"]
-    elif "image_size" not in given.keys:
-        config.image_size = pretrained.model["image_size"]
-    with doing("opening the data"):
-        data = open_task(
-            *(task, config, pretrained.vocabulary, max_length),
-            data_dir=values.data_dir,
-            download=values.download,
-            max_bad_records=values.max_bad_records,
-            files=tasks.files_of(values),
-        )
+        check_no_input(path, reads.paths(find_task(config.task)))
+    machine = open_machine(values.tpu, values.tpu_address)
+    pretrained, config = reads.pretrained(config.for_devices(machine.devices))
+    if config.kind == "images" and "image_size" not in given:
+        config = config.with_values({"image_size": pretrained.model["image_size"]})
+    data, strategy = reads.open(config, pretrained), machine.strategy
     keras.utils.set_random_seed(config.seed)  # for the weights that the checkpoint lacks
     with strategy.scope():
-        classifier, _ = pretrained.classifier(task.kind, len(data.classes), config)
+        classifier, _ = pretrained.classifier(config.kind, len(data.classes), config)
     reader = FeatureReader(classifier, strategy, config.evaluation_batch)
     with reading_images([data.train, *data.tests.values()]):
         found = probe_splits(reader, data.train, data.tests, shots, values.draws, config.seed)
     summary = {
-        "task": task.name,
+        "task": config.task,
         "checkpoint": pretrained.name,
         "checkpoint_step": pretrained.step,
         "training_examples": data.train.count,
@@ -105,7 +73,7 @@ def main(argv):
     }
     print(_table(found))
     if values.output_dir:
-        make_folder(values.output_dir, "output_dir")
+        make_folder(values.output_dir)
         write_atomically(path, json.dumps(summary, indent=1) + "\n")
     return summary
 

@@ -76,8 +76,8 @@ def main(argv):
         raise ValueError(f"--results={results}: its page is written there; give a name in .json")
     others = {f"keras_vitbert.{name}": _words(name, values[name].value) for name in _COMMANDS}
     load_tensorflow()
-    check_no_input(results, "results", [values[name].value for name in _DATA])
-    check_no_folder(results, "results")
+    check_no_input(results, [values[name].value for name in _DATA])
+    check_no_folder(results)
     with quiet_loading():
         from keras_vitbert.reproduction.reproducing import Reproduction
         from keras_vitbert.reproduction.scales import SCALES as MADE
@@ -102,7 +102,7 @@ def main(argv):
     print(f"{len(asked.units) - len(missing)} done, {len(missing)} missing")
     if values.dry_run:
         return ""
-    make_folder(os.path.dirname(results) or ".", "results")
+    make_folder(os.path.dirname(results) or ".")
     if values.repeat:
         same, differing = asked.repeat(values.repeat, values)
         for line in differing:

@@ -14,10 +14,11 @@ import hashlib
 import os
 import re
 import sys
+from collections.abc import Iterable
 
 from pipelines import command_line
 from pipelines.command_line import check_utf8, one_line
-from pipelines.files import open_binary, walk
+from pipelines.files import reading, walk
 from pipelines.flags import define_flags
 from pipelines.jobs import shard_job
 from pipelines.shards.shard_manifest import DOCUMENTS
@@ -30,35 +31,18 @@ _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
 _DOS_END = "\x1a"
 
 
-def read_book(path):
-    """Reads a book.
-
-    Args:
-        path: str, local or `gs://`.
-
-    Returns:
-        str.
+def read_book(path: str) -> str:
+    """Reads a book, local or `gs://`.
 
     Raises:
         ValueError: the file cannot be read, or is not text.
     """
-    import tensorflow as tf
-
-    try:
-        with open_binary(path) as stream:
-            return decode(stream.read())
-    except (OSError, tf.errors.OpError) as error:
-        raise ValueError(one_line(error)) from error
+    with reading(path) as (stream, _):
+        return decode(stream.read())
 
 
-def decode(data):
+def decode(data: bytes) -> str:
     """Decodes UTF-8, UTF-16 with a byte order mark, or Windows-1252.
-
-    Args:
-        data: bytes.
-
-    Returns:
-        str.
 
     Raises:
         ValueError: the bytes are not text.
@@ -69,10 +53,7 @@ def decode(data):
         try:
             text = data.decode("utf-8-sig")
         except UnicodeDecodeError:
-            try:
-                text = data.decode("cp1252")
-            except UnicodeDecodeError:
-                raise ValueError("it is neither UTF-8 nor Windows-1252") from None
+            text = data.decode("cp1252")
     text = text.rstrip(_DOS_END)
     if control := _CONTROL.search(text):
         raise ValueError(f"it holds {control[0]!r}: a binary file")
@@ -123,15 +104,11 @@ class BooksJob(shard_job.ShardJob):
         return counts, damaged
 
 
-def divide(books, shards):
-    """Gives each book to the smallest shard so far, the largest books first.
-
-    Args:
-        books: sequence of (name, bytes).
-        shards: int.
+def divide(books: Iterable[tuple[str, int]], shards: int) -> list[list[str]]:
+    """Gives each book, of a name and bytes, to the smallest shard so far, the largest books first.
 
     Returns:
-        List of `shards` lists of names, each sorted. The order of `books` does not matter.
+        The names of each shard, sorted. The order of `books` does not matter.
     """
     volumes, names = [0] * shards, [[] for _ in range(shards)]
     for name, size in sorted(books, key=lambda book: (-book[1], book[0])):
@@ -141,38 +118,26 @@ def divide(books, shards):
     return [sorted(shard) for shard in names]
 
 
-def find_books(folder):
-    """Finds the books of a folder and its subfolders.
-
-    Args:
-        folder: str, local or `gs://`.
+def find_books(folder: str) -> tuple[tuple[str, int], ...]:
+    """Finds the books of a folder, local or `gs://`, and of its subfolders.
 
     Returns:
-        Tuple of (path within the folder, bytes), sorted.
+        Pairs of a path within the folder, and bytes; sorted.
 
     Raises:
         ValueError: there is none, a folder cannot be listed, or a book cannot be read or has a name
             that is not UTF-8.
     """
-    import tensorflow as tf
-
-    if not tf.io.gfile.isdir(folder):
-        raise ValueError(f"--folder={folder}: no such folder; give one with *.txt files")
     found = []
     for parent, _, names in walk(folder):
         for name in names:
             if name.lower().endswith(".txt"):
                 path = os.path.join(parent, name)
                 check_utf8(path)
-                try:
-                    size = tf.io.gfile.stat(path).length
-                except tf.errors.OpError as error:  # a broken link
-                    raise ValueError(
-                        f"{path}: cannot be read ({one_line(error)}); fix or remove it"
-                    ) from error
-                found.append((os.path.relpath(path, folder), size))
+                with reading(path) as (_, size):
+                    found.append((os.path.relpath(path, folder), size))
     if not found:
-        raise ValueError(f"--folder={folder}: holds no *.txt files; give a folder of books")
+        raise ValueError(f"{folder}: holds no *.txt files")
     return tuple(sorted(found))
 
 
@@ -188,8 +153,8 @@ def main(argv):
         ("shards", None, "Output files. Default: one for every 32 MB of text.", 1),
         ("max_bad_records", 0, "Damaged books that may be left out.", 0),
     )
-    beam_args = shard_job.parse_job_flags(values, argv, __doc__, ("folder", "output"))
-    shard_job.check_job(values.output, beam_args)
+    workers = shard_job.parse_job_flags(values, argv, __doc__, ("folder", "output"))
+    shard_job.check_job(values.output, workers)
 
     command_line.load_tensorflow()
     books = find_books(values.folder)
@@ -199,7 +164,7 @@ def main(argv):
         BooksJob(values.folder, books),
         values.output,
         shards,
-        beam_args,
+        workers,
         max_bad_records=values.max_bad_records,
     )
 

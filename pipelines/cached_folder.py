@@ -27,21 +27,19 @@ def find_or_build(name, settings, build, cache_dir=None):
         str, the path of the folder.
 
     Raises:
-        ValueError: the folder cannot be made.
+        OSError: the folder cannot be made.
+        ValueError: `cache_dir` is not local.
     """
     cache_dir = os.path.expanduser(cache_dir or default_cache_dir())
     if "://" in cache_dir:
-        raise ValueError(f"{cache_dir}: prepared data need a local disk; give a local folder")
+        raise ValueError(f"{cache_dir}: prepared data need a local folder")
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
     folder = os.path.join(cache_dir, f"{name}-{digest[:12]}")
     if not os.path.isdir(folder):
-        try:
-            os.makedirs(cache_dir, exist_ok=True)
-            _remove_abandoned(cache_dir)
-            with _appearing(folder) as temporary:
-                build(temporary)
-        except OSError as error:
-            raise ValueError(f"{cache_dir}: {error}; give another --cache_dir") from error
+        os.makedirs(cache_dir, exist_ok=True)
+        _remove_abandoned(cache_dir)
+        with _appearing(folder) as temporary:
+            build(temporary)
     return folder
 
 

@@ -51,6 +51,11 @@ _backends = ["tensorflow"]  # the Keras backends that a command can use
 _DISK_REASONS = tuple(
     map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EACCES))
 )
+# Ends of TensorFlow's messages about local paths; before them stands the path.
+_PATH_REASONS = tuple(
+    f"; {os.strerror(number)}" for number in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
+)
+_REMOTE_ERRORS = ("NotFoundError", "PermissionDeniedError", "UnauthenticatedError")
 _NO_SCHEME = "File system scheme "  # '...' not implemented
 
 
@@ -135,8 +140,8 @@ def _of_files(error):
     """The exception to end with if a file could not be reached, wherever that was; else None.
 
     The system's own errors name the file. TensorFlow and h5py raise their own exceptions for a disk
-    that cannot be written, which quote the system's message. TensorFlow has one for paths such as
-    `http://...`.
+    that cannot be written, which quote the system's message. TensorFlow has more for files that
+    cannot be read, and one for paths such as `http://...`.
     """
     text = one_line(error)
     if isinstance(error, OSError) and error.filename:
@@ -145,6 +150,9 @@ def _of_files(error):
         return ValueError(f"{text[:400]}; copy it to this machine, or give a path of gs://")
     if any(reason in text for reason in _DISK_REASONS):
         return ValueError(f"{text[:400]}; fix that, and run the same command again")
+    is_remote = type(error).__name__ in _REMOTE_ERRORS and "gs://" in text
+    if is_remote or any(reason in text for reason in _PATH_REASONS):
+        return ValueError(text[:400])
     return None
 
 
@@ -282,6 +290,7 @@ def stop_signals():
     try:
         yield stop_request
     finally:
+        stop_request.requested = False
         for number, handler in previous.items():
             signal.signal(number, handler)
 

@@ -48,14 +48,9 @@ def whole_digest(path):
     return digest.hexdigest(), size
 
 
-def write_sums(folder, names=None):
-    """Writes `sha256sums.txt`, the digests of a folder's files in `sha256sum --check`'s format.
-
-    Args:
-        folder: str, local.
-        names: list of str, relative paths; all files below the folder by default.
-    """
-    names = names or [
+def write_sums(folder: str):
+    """Writes the digests of all files below a local folder in `sha256sum`'s format."""
+    names = [
         os.path.relpath(os.path.join(parent, name), folder)
         for parent, _, found in os.walk(folder)
         for name in found

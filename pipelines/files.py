@@ -48,15 +48,11 @@ def write_atomically(path, content):
         file.write(content.encode() if isinstance(content, str) else content)
 
 
-def make_folder(path, flag):
-    """Makes a folder, or checks that an existing one can be written to.
-
-    Args:
-        path: str, local or `gs://`.
-        flag: str, the flag that holds it, for messages.
+def make_folder(path: str):
+    """Makes a folder, local or `gs://`, or checks that an existing one can be written to.
 
     Raises:
-        ValueError: the folder cannot be written to.
+        ValueError: it cannot be written to.
     """
     import tensorflow as tf
 
@@ -66,36 +62,33 @@ def make_folder(path, flag):
         write_atomically(probe, "")
         tf.io.gfile.remove(probe)
     except (OSError, tf.errors.OpError) as error:
-        raise ValueError(
-            f"--{flag}={path}: cannot be written to ({one_line(error)}); give another folder"
-        ) from error
+        raise ValueError(f"{path}: cannot be written to ({one_line(error)})") from error
 
 
-def check_output_file(path, flag, inputs=(), run=""):
+def check_output_file(path: str, inputs=(), run: str = ""):
     """Refuses an output file that cannot be written, before hours of work; makes its folder.
 
     Args:
-        path: str, local or `gs://`.
-        flag: str, the flag that holds it, for messages.
+        path: local or `gs://`.
         inputs, run: as in `check_no_input`.
 
     Raises:
         ValueError: its folder cannot be made or written to, it is a folder itself, or it would
             overwrite an input.
     """
-    check_no_input(path, flag, inputs, run)
-    check_no_folder(path, flag)
-    make_folder(os.path.dirname(path) or ".", flag)
+    check_no_input(path, inputs, run)
+    check_no_folder(path)
+    make_folder(os.path.dirname(path) or ".")
 
 
-def check_no_input(path, flag, inputs, run=""):
+def check_no_input(path: str, inputs, run: str = ""):
     """Refuses an output file that is an input of the command, or lies in an input folder.
 
     Args:
-        path, flag: as in `check_output_file`.
-        inputs: iterable of str, files and folders; what does not exist is another name, such as
-            that of a model, and is left out.
-        run: str, the folder of the command's own run, which need not exist; none if empty.
+        path: local or `gs://`.
+        inputs: files and folders; what does not exist is another name, such as that of a model, and
+            is left out.
+        run: the folder of the command's own run, which need not exist; none if empty.
 
     Raises:
         ValueError: it is or does.
@@ -107,42 +100,27 @@ def check_no_input(path, flag, inputs, run=""):
     for one in [*there, *([run] if run else [])]:
         real = os.path.realpath(one)
         if any(place == real or place.startswith(os.path.join(real, "")) for place in places):
-            raise ValueError(
-                f"--{flag}={path}: would overwrite {one}, or write in it; give another file"
-            )
+            raise ValueError(f"{path}: would overwrite {one}, or write in it")
 
 
-def check_no_folder(path, flag):
-    """Refuses a folder, or the name of one, where a file is to be written.
-
-    Args:
-        path, flag: as in `check_output_file`.
-
-    Raises:
-        ValueError: it is one.
-    """
+def check_no_folder(path: str):
+    """Refuses a folder, or the name of one, where a file is to be written."""
     import tensorflow as tf
 
     if not os.path.basename(path) or tf.io.gfile.isdir(path):
-        raise ValueError(f"--{flag}={path}: is a folder; give the name of a file")
+        raise ValueError(f"{path}: is a folder; give the name of a file")
 
 
-def check_writable(path, flag):
-    """Refuses a path whose folder cannot be written to or cannot be made. It makes no local folder.
+def check_writable(path: str):
+    """Refuses a file, or the beginning of its name, whose folder cannot be made or written to.
 
-    A remote folder is made, see `make_folder`; the file that is written there as a test is removed.
-
-    Args:
-        path: str, a file or the beginning of its name, local or `gs://`.
-        flag: str, the flag that holds it, for messages.
-
-    Raises:
-        ValueError: files cannot be written there.
+    It makes no local folder. A remote one is made, see `make_folder`; the file that is written
+    there as a test is removed.
     """
     folder = os.path.dirname(path)
     if "://" in path:
         load_tensorflow()
-        make_folder(folder, flag)
+        make_folder(folder)
         return
     folder = os.path.abspath(folder)
     while not os.path.lexists(folder):
@@ -153,25 +131,20 @@ def check_writable(path, flag):
             pass
         os.remove(probe)
     except OSError as error:
-        raise ValueError(
-            f"--{flag}={path}: cannot be written to ({folder}: {error.strerror}); give another"
-        ) from error
+        raise ValueError(f"{path}: cannot be written to ({folder}: {error.strerror})") from error
 
 
-def walk(folder):
-    """Walks through a folder as `os.walk` does, following links.
+def walk(folder: str):
+    """Walks through a folder, local or `gs://`, as `os.walk` does, following links.
 
     A link to a folder that the walk is in is left out: it has no end.
-
-    Args:
-        folder: str, local or `gs://`.
 
     Yields:
         (path of a folder, list of the names of its folders, list of the names of its files). What
         is removed from the list of folders is not entered.
 
     Raises:
-        ValueError: a local folder cannot be listed.
+        OSError: a local folder cannot be listed.
     """
     if "://" in folder:
         import tensorflow as tf
@@ -184,10 +157,7 @@ def _walk(folder, around):
     """`walk` in a local folder; `around` are the real paths of the folders around it."""
 
     def refuse(error):
-        raise ValueError(
-            f"{error.filename}: cannot be listed ({error.strerror}); fix its permissions, or "
-            "remove it"
-        ) from error
+        raise error  # `os.walk` would leave the folder out
 
     around = (*around, os.path.realpath(folder))
     _, folders, files = next(os.walk(folder, onerror=refuse))
@@ -198,18 +168,15 @@ def _walk(folder, around):
         yield from _walk(paths[name], around)
 
 
-def open_binary(path, mode="rb"):
-    """Opens a file.
-
-    Args:
-        path: str, local or `gs://`.
-        mode: str, `rb` to read or `wb` to write it.
+def open_binary(path: str, mode: str = "rb"):
+    """Opens a file, local or `gs://`, to read (`rb`) or to write it (`wb`).
 
     Returns:
         A binary file, or a `tf.io.gfile.GFile`, whose errors are `tf.errors.OpError`.
 
     Raises:
-        OSError: it cannot be opened, or is a pipe or a device to be read.
+        OSError: it cannot be opened.
+        ValueError: it is a pipe or a device to be read.
     """
     if "://" not in path:
         if mode == "rb":
@@ -220,29 +187,19 @@ def open_binary(path, mode="rb"):
     return tf.io.gfile.GFile(path, mode)
 
 
-def require_end(path):
-    """Refuses a pipe or a device, on which TensorFlow would wait.
-
-    Args:
-        path: str, local or `gs://`; it need not exist.
-
-    Raises:
-        OSError: the path is a pipe or a device.
-    """
+def require_end(path: str):
+    """Refuses a pipe or a device, on which TensorFlow would wait; the path need not exist."""
     if "://" not in path and os.path.exists(path):
         kind = os.stat(path).st_mode
         if stat.S_ISFIFO(kind) or stat.S_ISCHR(kind) or stat.S_ISSOCK(kind):
-            raise OSError("it is a pipe or a device, which may have no end")
+            raise ValueError(f"{path}: is a pipe or a device, which may have no end")
 
 
-def require_files(path):
+def require_files(path: str):
     """Refuses a pipe or a device among files that libraries read, which would wait there.
 
     Args:
-        path: str, a folder or the beginning of the files' names; nothing is done if it is remote.
-
-    Raises:
-        ValueError: names it.
+        path: a folder or the beginning of the files' names; nothing is done if it is remote.
     """
     if "://" in path:
         return
@@ -251,38 +208,21 @@ def require_files(path):
     else:
         files = glob.glob(f"{glob.escape(path)}*")
     for file in files:
-        try:
-            require_end(file)
-        except OSError as error:
-            raise ValueError(f"{file}: cannot be read ({one_line(error)}); remove it") from error
+        require_end(file)
 
 
 @contextlib.contextmanager
-def reading(path):
-    """Opens a file for reading, while the block runs.
-
-    Args:
-        path: str, local or `gs://`.
+def reading(path: str):
+    """Opens a file, local or `gs://`, for reading, while the block runs.
 
     Yields:
         (binary file at its beginning, its size in bytes).
-
-    Raises:
-        ValueError: it cannot be opened or read.
     """
-    path, errors = os.fspath(path), (OSError,)
-    if "://" in path:  # local files do not need TensorFlow
-        import tensorflow as tf
-
-        errors += (tf.errors.OpError,)
-    try:
-        with open_binary(path) as file:
-            file.seek(0, os.SEEK_END)
-            size = file.tell()
-            file.seek(0)
-            yield file, size
-    except errors as error:
-        raise ValueError(f"{path}: cannot be read ({one_line(error)}); fix the path") from error
+    with open_binary(os.fspath(path)) as file:
+        file.seek(0, os.SEEK_END)
+        size = file.tell()
+        file.seek(0)
+        yield file, size
 
 
 def json_object(text):
@@ -327,16 +267,14 @@ def take_lock(file):
     return True
 
 
-def find_files(patterns, flag):
-    """Finds files and their sizes.
+def find_files(patterns: str) -> dict[str, int]:
+    """Finds files and their sizes in bytes.
 
     Args:
-        patterns: str, comma-separated paths or glob patterns, local or `gs://`.
-        flag: str, the flag that holds them, for messages.
+        patterns: comma-separated paths or glob patterns, local or `gs://`.
 
     Returns:
-        dict of path to size in bytes, pattern after pattern. Within each, `articles2` comes before
-        `articles10`.
+        The sizes, pattern after pattern. Within each, `articles2` comes before `articles10`.
 
     Raises:
         ValueError: a pattern matches no file.
@@ -347,14 +285,14 @@ def find_files(patterns, flag):
     for pattern in patterns.split(","):
         try:
             paths = sorted(tf.io.gfile.glob(pattern), key=natural)
-            stats = {path: tf.io.gfile.stat(path) for path in paths}
-            for path in paths:
-                require_end(path)
-        except (OSError, tf.errors.OpError) as error:
-            raise ValueError(f"--{flag}={pattern}: {one_line(error)}; fix the pattern") from error
+        except tf.errors.NotFoundError:  # a folder of the pattern
+            paths = []
+        stats = {path: tf.io.gfile.stat(path) for path in paths}
         found = {path: stat.length for path, stat in stats.items() if not stat.is_directory}
         if not found:
-            raise ValueError(f"no file matches {pattern}; fix --{flag}")
+            raise ValueError(f"no file matches {pattern}")
+        for path in found:
+            require_end(path)
         sizes |= found
     return sizes
 

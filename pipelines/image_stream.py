@@ -32,8 +32,8 @@ class ImageStream(ImageRecordFiles):
             offset = manifest["settings"].get("label_offset", self.label_offset)
             if offset != self.label_offset:
                 raise ValueError(
-                    f"{path}: the label of the first class is {offset}; set "
-                    f"--config.data.images.label_offset={offset}"
+                    f"{path}: the label of the first class is {offset}, data.images.label_offset "
+                    f"is {self.label_offset}"
                 )
         features = self.records.first_example().features.feature
         for name, kind in ((self.encoded, "bytes"), (self.label, "int64")):
@@ -42,15 +42,14 @@ class ImageStream(ImageRecordFiles):
                     self.records.files[0],
                     f"its records have no field {name!r} with one {kind} value but "
                     f"{sorted(features)}",
-                    "give ImageNet-format TFRecords",
                 )
         label = features[self.label].int64_list.value[0]
         last = self.label_offset + self.num_classes - 1
         if not self.label_offset <= label <= last:
             raise BadRecord(
                 self.records.files[0],
-                f"label {label} is not in {self.label_offset}..{last}",
-                "fix --config.model.num_classes or --config.data.images.label_offset",
+                f"label {label} is not in {self.label_offset}..{last}, see model.num_classes and "
+                "data.images.label_offset",
             )
         return self
 

@@ -84,10 +84,10 @@ def main(argv):
     Args:
         argv: list of str, without the program's name.
     """
-    values, beam_args = _parse(argv)
+    values, workers = _parse(argv)
     source = _check_source(values)
     output = values.output.rstrip("/") or "/"
-    shard_job.check_job(os.path.join(output, "train"), beam_args)
+    shard_job.check_job(os.path.join(output, "train"), workers)
 
     command_line.load_tensorflow()
     from pipelines.images import image_shards, image_sources
@@ -97,7 +97,7 @@ def main(argv):
     elif source != "tfds":
         flags = _TARS if source == "tar" else _FOLDERS
         splits = {flag.split("_")[0]: values[flag].value for flag in flags if values[flag].value}
-    make_folder(output, "output")
+    make_folder(output)
     if source == "tfds":
         from pipelines.images import imagenet_tfds
 
@@ -118,7 +118,6 @@ def main(argv):
             default_shards(split, count),
             count,
             "images",
-            f"{split}_shards",
         )
         for split, count in counts.items()
     }
@@ -136,7 +135,7 @@ def main(argv):
                 job,
                 prefix,
                 shards[split],
-                beam_args,
+                workers,
                 max_bad_records=values.max_bad_records,
             )
         _show_converted(prefix, done)

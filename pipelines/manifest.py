@@ -26,12 +26,8 @@ from pipelines.shards.shard_manifest import (
 from pipelines.text import documents
 
 
-def describe(prefix, files):
-    """Writes the manifest for TFRecord files that have none; reads and checks every byte.
-
-    Args:
-        prefix: str, see `shard_files.shard_prefix`.
-        files: list of str, all the files of the prefix.
+def describe(prefix: str, files: list[str]):
+    """Writes the manifest for all files of a prefix, which have none; reads and checks every byte.
 
     Raises:
         ValueError: there is a manifest already, a file is damaged, or holds neither images nor BERT
@@ -41,73 +37,67 @@ def describe(prefix, files):
 
     if tf.io.gfile.exists(manifest_path(prefix)):
         raise ValueError(
-            f"{manifest_path(prefix)}: already exists; give --check to compare the files with it, "
-            "narrow --files, or remove it"
+            f"{manifest_path(prefix)}: already exists; give --check to compare the files with it"
         )
-    make_folder(os.path.dirname(prefix) or ".", "files")
+    make_folder(os.path.dirname(prefix) or ".")
     with concurrent.futures.ThreadPoolExecutor() as threads:
         entries = list(threads.map(_entry, files))
     write_manifest(prefix, _kind(prefix, files), entries, {})
 
 
-def check(prefix, files):
-    """Checks every byte of files against their manifest.
-
-    Args:
-        prefix, files: as in `describe`.
+def check(prefix: str, files: list[str]):
+    """Checks every byte of the files of a prefix against their manifest.
 
     Raises:
         ValueError: there is no manifest, or a file differs from it.
     """
-    manifest = read_manifest(prefix)
+    path, manifest = manifest_path(prefix), read_manifest(prefix)
     if manifest is None:
-        raise ValueError(f"{manifest_path(prefix)}: does not exist; leave out --check to write it")
+        raise ValueError(f"{path}: does not exist; leave out --check to write it")
     folder = os.path.dirname(prefix)
     entries = {os.path.join(folder, entry["name"]): entry for entry in manifest["shards"]}
     for file in sorted(set(files) ^ set(entries)):
-        if file in files:
-            raise ValueError(
-                f"{file} is not listed in {manifest_path(prefix)}; remove it, or narrow --files"
-            )
-        raise ValueError(f"{file} is listed in {manifest_path(prefix)} but is missing; restore it")
+        what = "is not listed" if file in files else "is missing, but listed"
+        raise ValueError(f"{file} {what} in {path}")
     with concurrent.futures.ThreadPoolExecutor() as threads:
         for file, (digest, size) in zip(files, threads.map(whole_digest, files), strict=True):
             entry = entries[file]
             if digest != entry["sha256"]:
-                raise ValueError(
-                    f"{file} is not what was written (sha256 {digest[:12]}, not "
-                    f"{entry['sha256'][:12]}); copy or write it again"
-                )
-            places = dict(enumerate(_offsets(file, manifest["kind"])))
+                raise ValueError(f"{file} is not what was written")
+            count, places = _places(file, manifest["kind"])
             index_is_right = all(places.get(n, 0) == offset for n, offset in entry["index"])
-            if (len(places), size, True) != (entry["records"], entry["bytes"], index_is_right):
-                raise ValueError(
-                    f"{manifest_path(prefix)}: does not match {file}, which holds {len(places)} "
-                    "records; remove the manifest, or write the data again"
-                )
+            if (count, size, True) != (entry["records"], entry["bytes"], index_is_right):
+                raise ValueError(f"{path}: does not match {file}, which holds {count} records")
 
 
-def _offsets(file, kind):
-    """Yields where the records of a file begin."""
-    if kind != DOCUMENTS:
-        yield from record_scan.record_offsets(file)
-        return
-    with reading(file) as (stream, _):
-        for offset, _ in documents.placed_lines(stream, 0):
-            yield offset
+def _places(file, kind):
+    """How many records a file holds, and where some of them begin."""
+    if kind == DOCUMENTS:
+        with reading(file) as (stream, _):
+            places = dict(enumerate(offset for offset, _ in documents.placed_lines(stream, 0)))
+        return len(places), places
+    run, _ = record_scan.scan(file)
+    return run.count, dict(run.index)
 
 
 def _entry(file):
-    runs, damages = record_scan.salvage(file)
-    if damages:
-        raise ValueError(f"{damages[0]}; write the file again before it gets a manifest")
+    import tensorflow as tf
+
+    from pipelines.shards.damage import reason_of
+
+    try:
+        for _ in tf.data.TFRecordDataset(file):  # which compares all checksums
+            pass
+    except tf.errors.DataLossError as error:
+        raise ValueError(f"{file}: {reason_of(error)}") from error
+    run, _ = record_scan.scan(file)
     digest, size = whole_digest(file)
     return {
         "name": os.path.basename(file),
-        "records": sum(run.count for run in runs),
+        "records": run.count,
         "bytes": size,
         "sha256": digest,
-        "index": [place for run in runs for place in run.index],
+        "index": run.index,
     }
 
 
@@ -121,9 +111,7 @@ def _kind(prefix, files):
             return IMAGES
         if {"input_ids", "input_word_ids"} & set(features):
             return TEXT_EXAMPLES
-    raise ValueError(
-        f"{prefix}: holds neither images nor BERT examples; give TFRecords of one of them"
-    )
+    raise ValueError(f"{prefix}: holds neither images nor BERT examples")
 
 
 def main(argv):
@@ -138,7 +126,7 @@ def main(argv):
     )
     parse_flags(values, argv, __doc__, ("files",))
     command_line.load_tensorflow()
-    files = shard_files.matching(values.files, "files")
+    files = shard_files.matching(values.files)
     for prefix, group in itertools.groupby(files, key=shard_files.shard_prefix):
         group = list(group)
         (check if values.check else describe)(prefix, group)

@@ -59,7 +59,7 @@ class Activity:
 
     Attributes:
         text: str, such as `validating`.
-        part: str, how far it has got, such as `batch 3 of 20`.
+        part: str, how far it has got, such as `batch 3 of 20`, or a function that says so.
     """
 
     def __init__(self, text):
@@ -67,7 +67,8 @@ class Activity:
         self.began = time.monotonic()
 
     def __str__(self):
-        return ", ".join(filter(None, (self.text, self.part)))
+        part = self.part() if callable(self.part) else self.part
+        return ", ".join(filter(None, (self.text, part)))
 
 
 class _Times:

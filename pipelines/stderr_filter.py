@@ -218,7 +218,7 @@ class _Lines:
         elif command == _END:
             self.is_ended = True
             if self.damaged:
-                text = f"{self.damaged:,} warnings of damaged JPEG images; --debug shows them\n"
+                text = f"{self.damaged:,} warnings of damaged JPEG images\n"
                 self.write(text.encode())
         elif command != _SYNC:
             self.is_held = command == _HOLD

@@ -90,12 +90,13 @@ class TextExamplesJob(shard_job.ShardJob):
         return counts, damaged
 
 
-def check_documents(units, damaged=None):
+def check_documents(
+    units: tuple[document_files.Unit, ...], damaged: list[dict] | None = None
+) -> None:
     """Checks that there are two documents with text.
 
     Args:
-        units: tuple of `documents.Unit`.
-        damaged: list or None, see `documents.read_unit`.
+        damaged: see `documents.read_unit`.
 
     Raises:
         ValueError: there are fewer, or a line before the second one is damaged.
@@ -104,27 +105,21 @@ def check_documents(units, damaged=None):
     found = (document for document in found if any(map(str.strip, document.paragraphs)))
     if (count := len(list(itertools.islice(found, 2)))) < 2:
         raise ValueError(
-            f"{count} documents with text: a random next sentence comes from another document; give"
-            " two or more"
+            f"{count} documents with text; two are needed, as a random next sentence comes from "
+            "another document"
         )
 
 
-def check_case(path, vocabulary, lower_case):
+def check_case(path: str, vocabulary: list[str], lower_case: bool) -> None:
     """Checks that a vocabulary has the case asked for; otherwise all would be [UNK].
-
-    Args:
-        path: str, of the vocabulary, for messages.
-        vocabulary: list of str.
-        lower_case: bool, whether text is lower-cased.
 
     Raises:
         ValueError: they differ.
     """
     upper = wordpiece.cased_token(vocabulary)
-    if lower_case and upper:
-        raise ValueError(f"{path}: holds {upper!r}, so it is cased; give --cased")
-    if not lower_case and not upper:
-        raise ValueError(f"{path}: holds no upper case, so it is uncased; leave out --cased")
+    if lower_case == (upper is not None):
+        is_so = f"{upper!r}, so give" if upper else "no upper case, so leave out"
+        raise ValueError(f"{path}: holds {is_so} --cased")
 
 
 def main(argv):
@@ -159,7 +154,7 @@ def main(argv):
         ("whole_word", False, "Mask the pieces of a word together."),
         ("dynamic_masking", False, "Write no masks: training masks anew in every epoch."),
     )
-    beam_args = shard_job.parse_job_flags(
+    workers = shard_job.parse_job_flags(
         values, argv, __doc__, ("documents", "vocabulary", "output")
     )
     for flag in ("whole_word", "max_predictions"):
@@ -168,7 +163,7 @@ def main(argv):
                 f"--{flag} has no effect with --dynamic_masking; leave it out, and train with "
                 f"--config.data.text.masking.{flag}"
             )
-    shard_job.check_job(values.output, beam_args)
+    shard_job.check_job(values.output, workers)
 
     command_line.load_tensorflow()
     vocabulary = wordpiece.read_vocabulary(values.vocabulary)
@@ -199,12 +194,12 @@ def main(argv):
     for shard in range(shards):
         path = shard_path(values.output, shard, shards)
         if os.path.basename(path) in names:
-            check_no_input(path, "output", read)
+            check_no_input(path, read)
     shard_job.run_job(
         TextExamplesJob(values.documents, units, tuple(vocabulary), not values.cased, settings),
         values.output,
         shards,
-        beam_args,
+        workers,
         max_bad_records=values.max_bad_records,
         vocabulary_sha256=wordpiece.vocabulary_hash(vocabulary),
     )

@@ -82,23 +82,19 @@ class TextStream:
             stored = name if name in features else _ALTERNATIVES.get(name, name)
             if stored not in features:
                 reason = f"its records have no field {name!r} but {sorted(features)}"
-                raise BadRecord(records.files[0], reason, "give TFRecords of BERT examples")
+                raise BadRecord(records.files[0], reason)
             kind = _kind(name)
-            size = len(getattr(features[stored], f"{kind}_list").value)
-            if not size:
-                reason = f"its field {stored!r} holds no {kind} values"
-                raise BadRecord(records.files[0], reason, "give TFRecords of BERT examples")
-            sizes[name] = size
+            size = sizes[name] = len(getattr(features[stored], f"{kind}_list").value)
             wanted = 1 if name == "next_sentence_labels" else sizes[_AS_MANY_AS.get(name, name)]
-            if size != wanted:
-                reason = f"its field {stored!r} holds {size} {kind} values and not {wanted}"
-                raise BadRecord(records.files[0], reason, "give TFRecords of BERT examples")
+            if size != wanted or not size:
+                reason = f"its field {stored!r} holds {size} {kind} values, not {wanted or 'some'}"
+                raise BadRecord(records.files[0], reason)
             fields.append((stored, batch_name, size))
         length = fields[0][2]
         if 0 < max_sequence_length < length:
             raise ValueError(
                 f"{records.files[0]}: its texts have {length} tokens, the model takes at most "
-                f"{max_sequence_length}; set --config.model.max_sequence_length={length}"
+                f"{max_sequence_length} (model.max_sequence_length)"
             )
         dynamic = None
         if not has_masks:
@@ -162,14 +158,14 @@ class TextStream:
         stream = stream.batch(_BATCH).map(self.parse, available_cores(), deterministic=True)
         return stream.unbatch()
 
-    def probes(self):
-        """Dataset with one element per record; reading that of an unusable record fails."""
+    def probes(self, begin=0):
+        """Dataset with an element for each record; reading that of an unusable record fails."""
 
         def parsed(number, serialized):
             parts = self._with_random(serialized, 0, number)
             return self.parse(*(part[tf.newaxis] for part in parts))["next_sentence_labels"]
 
-        stream = self.records.in_order().enumerate()
+        stream = self.records.in_order(begin).enumerate()
         return stream.map(parsed, available_cores(), deterministic=True)
 
     def _with_random(self, serialized, seed, number):
@@ -244,9 +240,8 @@ def _check_vocabulary(records, vocabulary):
     for path, manifest in records.manifests.items():
         if manifest["vocabulary_sha256"] not in (None, digest):
             raise ValueError(
-                f"{path}: these texts were made with another vocabulary (sha256 "
-                f"{manifest['vocabulary_sha256'][:12]}, not {digest[:12]}); fix "
-                "--config.data.vocabulary"
+                f"{path}: these texts were made with another vocabulary than data.vocabulary "
+                f"(sha256 {manifest['vocabulary_sha256'][:12]}, not {digest[:12]})"
             )
 
 

@@ -4,6 +4,7 @@ import csv
 import html
 import io
 import types
+from collections.abc import Callable, Iterable
 
 from pipelines.command_line import one_line
 
@@ -11,41 +12,19 @@ from pipelines.command_line import one_line
 csv.field_size_limit(2**31 - 1)
 
 
-def markdown_row(cells):
-    """A row of a Markdown table; text that would end a cell or the row, or begin HTML, is escaped.
-
-    Args:
-        cells: iterable of objects with a str.
-
-    Returns:
-        str.
-    """
+def markdown_row(cells: Iterable) -> str:
+    """A row of a Markdown table; what would end a cell or the row, or begin HTML, is escaped."""
     texts = (html.escape(one_line(cell), quote=False).replace("|", "\\|") for cell in cells)
     return f"| {' | '.join(texts)} |"
 
 
-def markdown_table(head, rows):
-    """A Markdown table, see `markdown_row`.
-
-    Args:
-        head: list of str, the names of the columns.
-        rows: iterable of lists of objects with a str, one cell per column.
-
-    Returns:
-        str.
-    """
+def markdown_table(head: list[str], rows: Iterable[list]) -> str:
+    """A Markdown table, see `markdown_row`."""
     return "\n".join(map(markdown_row, [head, ["---"] * len(head), *rows]))
 
 
-def csv_text(rows):
-    """Rows as CSV.
-
-    Args:
-        rows: list of dicts.
-
-    Returns:
-        str; the columns are those of all rows, in order of appearance.
-    """
+def csv_text(rows: list[dict]) -> str:
+    """Rows as CSV; the columns are those of all rows, in order of appearance."""
     lines = []
     columns = list(dict.fromkeys(name for row in rows for name in row))
     # `csv` quotes a cell with "\r" only if its lines end with "\r\n".
@@ -55,15 +34,6 @@ def csv_text(rows):
     return "".join(line.removesuffix("\r\n") + "\n" for line in lines)
 
 
-def csv_reader(text, kind=csv.reader, **options):
-    """Reads CSV whose cells may have any length.
-
-    Args:
-        text: str.
-        kind: `csv.reader` or `csv.DictReader`.
-        **options: of `kind`.
-
-    Returns:
-        what `kind` does.
-    """
+def csv_reader(text: str, kind: Callable = csv.reader, **options):
+    """Reads CSV whose cells may have any length, by `csv.reader` or `csv.DictReader`."""
     return kind(io.StringIO(text, newline=""), **options)

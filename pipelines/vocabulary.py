@@ -6,7 +6,6 @@ Documents are those of `pipelines.wikipedia` and `pipelines.books`, or files in 
 Google's BERT. Only an evenly spread sample of a large corpus is read, the same one each time.
 """
 
-import os
 import sys
 import time
 
@@ -19,16 +18,8 @@ _UNIT_BYTES = 1 << 20  # of the pieces that make up an evenly spread sample
 _PROGRESS_SECONDS = 10
 
 
-def spread(units, max_bytes):
-    """Chooses an evenly spread sample of a corpus.
-
-    Args:
-        units: tuple of `documents.Unit`.
-        max_bytes: int, the sample's size, to within a unit; 0 for everything.
-
-    Returns:
-        Tuple of `documents.Unit`, at least one.
-    """
+def spread(units: tuple[documents.Unit, ...], max_bytes: int) -> tuple[documents.Unit, ...]:
+    """An evenly spread sample of a corpus, of some bytes to within a unit; 0 for everything."""
     total = sum(map(_bytes, units))
     if not max_bytes or max_bytes >= total:
         return units
@@ -50,8 +41,8 @@ def _read(units, max_bad_records):
             yield from document.paragraphs
         if len(damaged) > max_bad_records:
             raise ValueError(
-                f"{damaged[-1]['file']}: the line at byte {damaged[-1]['record']} is damaged "
-                f"({damaged[-1]['reason']}); fix the file, or raise --max_bad_records"
+                f"{damaged[-1]['file']}: the line at byte {damaged[-1]['record']} is damaged: "
+                f"{damaged[-1]['reason']}; fix the file, or raise --max_bad_records"
             )
         done += _bytes(unit)
         now = time.monotonic()
@@ -83,17 +74,14 @@ def main(argv):
     command_line.load_tensorflow()
     import tensorflow as tf
 
-    files.check_no_folder(values.output, "output")
-    files.check_writable(values.output, "output")
     if tf.io.gfile.exists(values.output) and not values.overwrite:
         raise ValueError(
-            f"--output={values.output}: already exists, and data made with it depends on it; "
-            "give another name, or --overwrite"
+            f"{values.output}: already exists, and data made with it depends on it; give another "
+            "--output, or --overwrite"
         )
     units = documents.find_units(values.documents, unit_bytes=_UNIT_BYTES)
     read = {part.file for unit in units for part in unit.parts}
-    files.check_no_input(values.output, "output", read)
-    files.make_folder(os.path.dirname(values.output) or ".", "output")
+    files.check_output_file(values.output, read)
     started = time.monotonic()
     tokens = learn_vocabulary(
         _read(spread(units, values.max_megabytes * 10**6), values.max_bad_records),

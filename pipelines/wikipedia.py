@@ -32,7 +32,7 @@ from pipelines.jobs.shard_job import (
 )
 from pipelines.shards.shard_manifest import DOCUMENTS
 from pipelines.text.documents import Document, to_json
-from pipelines.text.wikipedia_dump import is_divisible, read_pages
+from pipelines.text.wikipedia_dump import Page, is_divisible, read_pages
 from pipelines.text.wikitext import passages
 
 _FORMAT_VERSION = 2  # raise it when the same shard of a dump gives other documents
@@ -45,35 +45,19 @@ _DISAMBIGUATION = re.compile(
 )
 
 
-def read_documents(path) -> Iterator[Document]:
-    """Yields the articles of a dump that have prose, in order.
+def read_documents(path: str) -> Iterator[Document]:
+    """Yields the articles that have prose, in order, of a dump, compressed with bzip2 or not.
 
     Pages outside the article namespace, redirects and disambiguation pages are skipped.
-
-    Args:
-        path: str, a `pages-articles` dump, compressed with bzip2 or not, local or `gs://`.
-
-    Yields:
-        `Document`.
 
     Raises:
         ValueError: the file is missing, or is not a whole MediaWiki dump.
     """
-    for page in read_pages(path):
-        document = to_document(page)
-        if document is not None:
-            yield document
+    return filter(None, map(to_document, read_pages(path)))
 
 
-def to_document(page):
-    """Extracts the prose of a page.
-
-    Args:
-        page: `wikipedia_dump.Page`.
-
-    Returns:
-        `Document`, or None if the page is not an article or has no prose.
-    """
+def to_document(page: Page) -> Document | None:
+    """The prose of a page; None if the page is not an article or has no prose."""
     if page.namespace != 0 or page.is_redirect or page.title.endswith("(disambiguation)"):
         return None
     if _DISAMBIGUATION.search(page.wikitext):
@@ -153,23 +137,17 @@ def main(argv):
         ("shards", None, "Output files. Default: one for every 32 MB of the dump.", 1),
         ("max_bad_records", 0, "Damaged streams and pages of the dump that may be left out.", 0),
     )
-    beam_args = parse_job_flags(values, argv, __doc__, ("dump", "output"))
-    check_job(values.output, beam_args)
+    workers = parse_job_flags(values, argv, __doc__, ("dump", "output"))
+    check_job(values.output, workers)
 
     command_line.load_tensorflow()
-    job = WikipediaJob(tuple(find_files(values.dump, "dump").items()))
+    job = WikipediaJob(tuple(find_files(values.dump).items()))
     _warn_of_single_streams(job.files)
     size = sum(size for _, size in job.files)
     shards = choose_shards(
         values.output, values.shards, job.default_shards(), size, "bytes of the dump"
     )
-    run_job(
-        job,
-        values.output,
-        shards,
-        beam_args,
-        max_bad_records=values.max_bad_records,
-    )
+    run_job(job, values.output, shards, workers, max_bad_records=values.max_bad_records)
 
 
 if __name__ == "__main__":

@@ -80,7 +80,7 @@ def finished(sources, made_once):
     Leave it as it is. Teachers are the runs of `vit` and `bert`, handed in, unless a run is asked
     to train its own. Of the runs without flags that of `joint` draws activation maps.
     """
-    from keras_vitbert.configs.variants import VARIANTS
+    from keras_vitbert.configs.pretraining import VARIANTS
     from tests.keras_vitbert.tiny_runs import pretrain
 
     def finished(variant, *flags, own_teachers=False):

@@ -83,7 +83,7 @@ STATUSES = {
     f"predict {SMALL} --file=none.csv": ("none.csv", 2),
     "export --checkpoint=nowhere --output_dir=made": ("nowhere", 2),
     "pipelines.imagenet --folder=nowhere --output=made": ("nowhere", 2),
-    "tpu.aot --tpu=v9-8": ("v9-8", 2),
+    "keras_vitbert.aot --tpu=v9-8": ("v9-8", 2),
 }
 # Two rows of docs/slices.json, and a small one.
 SLICES = (
@@ -356,7 +356,7 @@ def statuses(folder):
 def slices(folder):
     found = {}
     for line in SLICES:
-        run(folder, f"tpu.aot {line} --json=outcome.json")
+        run(folder, f"keras_vitbert.aot {line} --json=outcome.json")
         outcome = json.loads((folder / "outcome.json").read_text())["programs"]["train"]
         kept = ("fits", "peak", "operations", "bytes", "collectives")
         found[line] = {name: outcome[name] for name in kept}

@@ -7,39 +7,36 @@ import keras
 import tensorflow as tf
 
 from keras_vitbert.ahead_of_time.programs import Programs, StepProgram
+from keras_vitbert.configs.fine_tuning import FineTuning
+from keras_vitbert.configs.pretraining import Pretraining
 from keras_vitbert.fine_tuning.evaluation import Evaluator
+from keras_vitbert.fine_tuning.pretrained import Pretrained
 from keras_vitbert.fine_tuning.trainer import build_fine_tuner
 from keras_vitbert.model.pretraining_network import build_network
 from keras_vitbert.pretraining.trainer import build_trainer
 from keras_vitbert.training.distillation import Teachers
 
 
-def pretraining_programs(config, variant, strategy):
-    """The programs of `keras_vitbert.pretraining.run.pretrain`.
+def pretraining_programs(config: Pretraining, strategy: tf.distribute.Strategy) -> Programs:
+    """The programs of a pre-training of the config's variant.
 
-    Args:
-        config: `ConfigDict`, as `variants.apply_variant` returns it.
-        variant: `variants.Variant`.
-        strategy: `tf.distribute.Strategy`.
-
-    Returns:
-        `Programs`; texts have the model's maximum length and the usual number of masked tokens.
+    Texts have the model's maximum length and the usual number of masked tokens.
     """
-    model = config.model
+    model, variant, sizes = config.model, config.parts, config.model.to_dict()
     teachers = {}
     if config.distillation.ratio > 0:
         with strategy.scope():
             if variant.images:
-                teachers["image"] = build_network(model, text=False, dtype=config.dtype)
+                teachers["image"] = build_network(sizes, text=False, dtype=config.dtype)
             if variant.text:
-                teachers["text"] = build_network(model, images=False, dtype=config.dtype)
-    trainer = build_trainer(config, variant, strategy, Teachers(**teachers))
+                teachers["text"] = build_network(sizes, images=False, dtype=config.dtype)
+    trainer = build_trainer(config, strategy, Teachers(**teachers))
     _as_on_devices(trainer)
     replicas = strategy.num_replicas_in_sync
     training, validation = {}, {}
     if variant.images:
         size, views = config.image_batch // replicas, config.data.images
-        mixed, layers = views.mixup or views.cutmix, views.layers
+        mixed, layers = views.in_pairs, views.layers
         validation |= _image_batch(size, model.image_size, prefix="image_")
         training |= _image_batch(size, model.image_size, mixed, "image_", layers)
     if variant.text:
@@ -67,20 +64,19 @@ def pretraining_programs(config, variant, strategy):
     return Programs(steps, [*_variables(trainer), *taught], trainer)
 
 
-def fine_tuning_programs(config, pretrained, kind, num_classes, strategy):
+def fine_tuning_programs(
+    config: FineTuning, pretrained: Pretrained, num_classes: int, strategy: tf.distribute.Strategy
+) -> Programs:
     """The programs of `keras_vitbert.fine_tuning.trials.run_trial`.
 
     Args:
-        config: `ConfigDict` of fine-tuning; `steps` is set, and texts have one length.
-        pretrained: `keras_vitbert.fine_tuning.pretrained.Pretrained`.
-        kind: str, `images` or `text`.
-        num_classes: int.
-        strategy: `tf.distribute.Strategy`.
-
-    Returns:
-        `Programs`.
+        config: `steps` is set, and texts have one length.
+        pretrained: what the trial begins with.
+        num_classes: of the task.
+        strategy: of the slice.
     """
-    trainer, _ = build_fine_tuner(config, pretrained, kind, num_classes, config.seed, strategy)
+    kind = config.kind
+    trainer, _ = build_fine_tuner(config, pretrained, num_classes, config.seed, strategy)
     _as_on_devices(trainer)
     evaluator = Evaluator(trainer.network, strategy, config.evaluation_batch)
     replicas = strategy.num_replicas_in_sync
@@ -91,9 +87,8 @@ def fine_tuning_programs(config, pretrained, kind, num_classes, strategy):
         length = pretrained.fine_tuned_model(kind, config)["max_sequence_length"]
         return _text_batch(size, length) | {"labels": tf.TensorSpec((size,), tf.int32)}
 
-    views = config.images if kind == "images" else None
-    mixed = views is not None and (views.mixup or views.cutmix)
-    training = batch(config.batch // replicas, mixed, views.layers if views else ())
+    mixed = kind == "images" and config.value("images").in_pairs
+    training = batch(config.batch // replicas, mixed, config.layers)
     evaluated = batch(evaluator.batch // replicas)
     evaluated["numbers"] = evaluated["labels"]
     steps = [

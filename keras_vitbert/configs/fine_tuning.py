@@ -2,167 +2,262 @@
 
     python -m keras_vitbert.finetune --checkpoint=runs/paper --task=pets [--config.KEY=VALUE ...]
 
-Values that are not from the paper are marked, as in `keras_vitbert.configs.paper`;
-`docs/fine_tuning.md` explains the keys.
+Values that are not from the paper are marked, as in `keras_vitbert.configs.pretraining`;
+`docs/fine_tuning.md` explains the fields.
 """
 
-from typing import Any
+import dataclasses
+from typing import Any, ClassVar, Self
 
-from ml_collections import config_dict
+from keras_vitbert.configs.data import Views
+from keras_vitbert.configs.devices import Devices, require_shares
+from keras_vitbert.configs.model import AS_DROPOUT, IMAGE_HEADS, TEXT_HEADS, check_attention_dropout
+from keras_vitbert.configs.optimizers import FineTuningOptimizer
+from keras_vitbert.configs.run import Experiment
+from keras_vitbert.configs.sections import Section, choice, flatten, ranged
+from pipelines.text.casing import CASES
 
-from keras_vitbert.configs.overrides import flatten
+IMAGES, TEXTS = "images", "texts"  # the tasks of a user's own data
+METRICS = ("accuracy", "f1", "mcc")
+_POINTS = 20  # points of a curve: at least for training, at most for evaluation
+_LONGEST_EPOCH = 100  # steps
+_OF_EVALUATION = 0.03  # share of the model's work; under 5 % with decoding and measures
 
-# The tasks of a user's own data, and their former names.
-IMAGES, TEXTS = "images", "texts"
-OLD_TASKS = {"image_folder": IMAGES, "tsv": TEXTS}
 
-# Keys that `keras_vitbert.fine_tuning.recommended` chooses for a user's own data, and the values
-# that ask for that.
-CHOSEN = {
-    IMAGES: {
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FineTuning(Experiment):
+    """What fine-tuning on images and on texts have in common."""
+
+    task: str  # of `keras_vitbert.fine_tuning.tasks.TASKS`
+    metric: str = choice(
+        "accuracy", METRICS
+    )  # reported, and used to pick the learning rate; or f1, mcc
+    head: str = "paper"  # a two-layer MLP; or vit, deit, for text bert: as published models have
+    dropout: float = ranged(0.1, "[0, 1)")
+    attention_dropout: float = AS_DROPOUT  # of attention weights; -1: as dropout
+    stochastic_depth: float = ranged(0.0, "[0, 1)")  # of the last block; less in earlier ones
+    label_smoothing: float = ranged(0.0, "[0, 1)")
+    lora_rank: int = ranged(0, "[0, inf)")  # 0: all weights are trained
+    batch: int
+    grid: tuple[float, ...]  # learning rates of a sweep
+    # Of the training examples, held out by a sweep; not in the paper.
+    selection_part: float = ranged(0.1, "(0, 1)")
+    evaluation_batch: int = ranged(256, "[1, inf)")
+    test_examples: int = ranged(0, "[0, inf)")  # of each split that is reported; 0: all
+    # Steps; 0: only at the end; -1: 20 times, if that is cheap.
+    evaluation_interval: int = ranged(-1, "[-1, inf)")
+    # Between two points of the curves; 0: a twentieth, at most 100.
+    steps_per_epoch: int = ranged(0, "[0, inf)")
+    checkpoint_interval: int = ranged(1_000, "[1, inf)")
+    checkpoints_to_keep: int = ranged(1, "[1, inf)")
+    optimizer: FineTuningOptimizer
+
+    ENDS: ClassVar[tuple[str, ...]] = (*Experiment.ENDS, "evaluation_interval")
+    kind: ClassVar[str]
+    HEADS: ClassVar[tuple[str, ...]]
+    # Fields that follow from a user's own data and the checkpoint, with the values that ask for it.
+    CHOSEN: ClassVar[dict[str, Any]]
+
+    def __post_init__(self):
+        super().__post_init__()
+        self.at_least(0 if "batch" in self.open_fields() else 1, "batch")
+        self.require(self.seed < 2**31, "seed", "below 2**31")
+        self.at_least(0, "steps")
+        self.one_of("head", self.HEADS)
+        check_attention_dropout(self)
+        distinct = len(set(self.grid)) == len(self.grid)
+        fits = bool(self.grid) and distinct and min(self.grid) > 0
+        self.require(fits, "grid", "one or more distinct rates above 0")
+        # A run that ends before evaluates at its end alone.
+        is_in_run = not 0 < self.steps <= self.evaluation_interval
+        if self.steps_per_epoch > 0 and self.evaluation_interval > 0 and is_in_run:
+            self.multiple("evaluation_interval", "steps_per_epoch")
+
+    def open_fields(self) -> list[str]:
+        """The fields whose values are still to be chosen."""
+        is_own = self.task in (IMAGES, TEXTS)
+        return [f for f, empty in self.CHOSEN.items() if is_own and self.value(f) == empty]
+
+    def steps_for(self, count: int) -> int:
+        """The training steps with so many training examples."""
+        return self.steps
+
+    def with_intervals(self, count: int, evaluated: int, most_executed: int = 1) -> Self:
+        """The config with the numbers of steps that follow from the data.
+
+        A `steps_per_epoch` of 0 gives a curve of `_POINTS` points or more. An `evaluation_interval`
+        of -1 evaluates as often as the share `_OF_EVALUATION` of the work allows, or never.
+
+        Args:
+            count: training examples.
+            evaluated: examples that are evaluated during training.
+            most_executed: see `Devices.most_executed`.
+        """
+        steps, interval, epoch = (
+            self.steps_for(count),
+            self.evaluation_interval,
+            self.steps_per_epoch,
+        )
+        if not epoch:
+            executed = max(self.steps_per_execution, 1)
+            longest = max(min(steps // _POINTS, _LONGEST_EPOCH), executed)
+            lengths = range(executed, longest + 1, executed)
+            epoch = max(n for n in lengths if interval < 1 or interval % n == 0)
+        epoch = min(epoch, steps)
+        if interval < 0:
+            # A training step costs as much as evaluating its examples three times; the last batch
+            # of an evaluation is padded.
+            each = -(-evaluated // self.evaluation_batch) * self.evaluation_batch
+            points = min(int(_OF_EVALUATION * 3 * steps * self.batch / each), _POINTS)
+            interval = epoch * -(-(steps // epoch) // points) if points else 0
+        found = {"steps": steps, "steps_per_epoch": epoch, "evaluation_interval": interval}
+        return self.with_values(found).with_executions(most_executed)
+
+    def check_batch(self, replicas: int, in_pairs: bool = False) -> None:
+        """Refuses a batch that the replicas cannot share evenly."""
+        require_shares("batch", self.batch, replicas, self.accumulation, in_pairs)
+
+    def unread(self) -> dict[str, str]:
+        """Fields that have no effect beside others, each with the reason."""
+        return {f"optimizer.{field}": why for field, why in self.optimizer.unread().items()}
+
+    def changed(self) -> list[str]:
+        """The fields that differ from the task's own."""
+        flat, own = flatten(self), flatten(get_config(self.task, self.kind))
+        return [field for field in flat if flat[field] != own[field]]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ImageColumns(Section):
+    """Columns of a table of images; empty: the usual ones."""
+
+    image_column: str = ""
+    label_column: str = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ImageTask(FineTuning):
+    """Fine-tuning on images, by the paper's recipe."""
+
+    image_size: int = 384  # pixels
+    batch: int = 512
+    steps: int = 10_000
+    grid: tuple[float, ...] = (0.001, 0.003, 0.01, 0.03)  # missing in our copy of the paper
+    images: Views = Views(central_crop=1.0)
+    data: ImageColumns = ImageColumns()
+    optimizer: FineTuningOptimizer = FineTuningOptimizer(
+        name="sgd",
+        learning_rate=0.01,  # not in the paper, which searches
+        schedule="cosine",
+        warmup=0.0,
+        weight_decay=0.0,
+    )
+
+    kind: ClassVar[str] = "images"
+    HEADS: ClassVar[tuple[str, ...]] = IMAGE_HEADS
+    CHOSEN: ClassVar[dict[str, Any]] = {
         "image_size": 0,
-        "images.crop_area": [],
+        "images.crop_area": (),
         "batch": 0,
         "steps": 0,
         "optimizer.learning_rate": 0.0,
-    },
-    TEXTS: {"epochs": 0.0, "optimizer.learning_rate": 0.0},
-}
+    }
+
+    def __post_init__(self):
+        super().__post_init__()
+        for field in ("image_size", "steps"):
+            self.at_least(0 if field in self.open_fields() else 1, field)
+        chosen = "images.crop_area" in self.open_fields()
+        self.require(bool(self.images.crop_area) or chosen, "images.crop_area", "two numbers")
+        if self.images.in_pairs:
+            self.require(self.batch % 2 == 0, "batch", "even to mix images in pairs")
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        return self.images.layers
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TextColumns(Section):
+    """Columns of a table of texts, empty for the usual ones, and their case."""
+
+    sentence_columns: str = ""  # one or two names, comma-separated
+    label_column: str = ""
+    case: str = choice("auto", CASES)  # as the checkpoint's vocabulary; or lower, cased
+
+    def __post_init__(self):
+        super().__post_init__()
+        names = [name for name in self.sentence_columns.split(",") if name]
+        self.require(len(names) <= 2, "sentence_columns", "one or two names")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TextTask(FineTuning):
+    """Fine-tuning on texts, by the paper's recipe."""
+
+    max_length: int = 0  # tokens; 0: the checkpoint's maximum
+    buckets: tuple[int, ...] = (32, 64, 128, 256, 512)  # lengths that batches are padded to
+    batch: int = 32  # not in the paper
+    steps: int = 0  # 0: those of `epochs`
+    epochs: float = 3.0
+    grid: tuple[float, ...] = (2e-5, 3e-5, 5e-5, 1e-4)  # missing in our copy of the paper
+    data: TextColumns = TextColumns()
+    optimizer: FineTuningOptimizer = FineTuningOptimizer(
+        learning_rate=5e-5  # not in the paper, which searches
+    )
+
+    kind: ClassVar[str] = "text"
+    HEADS: ClassVar[tuple[str, ...]] = TEXT_HEADS
+    CHOSEN: ClassVar[dict[str, Any]] = {"epochs": 0.0, "optimizer.learning_rate": 0.0}
+
+    def __post_init__(self):
+        super().__post_init__()
+        if "epochs" not in self.open_fields():
+            self.within("(0, 1e6]", "epochs")
+        fits = self.max_length == 0 or self.max_length >= 5
+        self.require(fits, "max_length", "0 (as the checkpoint) or at least 5")
+        ascending = tuple(sorted(set(self.buckets))) == self.buckets
+        fits = ascending and all(length >= 5 for length in self.buckets)
+        self.require(fits, "buckets", "ascending lengths of at least 5 tokens")
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        return ()
+
+    def steps_for(self, count: int) -> int:
+        return self.steps or max(round(self.epochs * count / self.batch), 1)
+
+    def for_devices(self, devices: Devices) -> Self:
+        """See `Experiment.for_devices`; where XLA compiles, each length would be a program."""
+        config = super().for_devices(devices)
+        one_length = devices.on_tpu or devices.on_jax
+        return dataclasses.replace(config, buckets=()) if one_length else config
+
 
 # What a task changes. The steps of the vision tasks are the paper's.
-_OF_TASK = {
+_OF_TASK: dict[str, dict[str, Any]] = {
     "cifar10": {"steps": 10_000},
     "cifar100": {"steps": 10_000},
     "imagenet": {"steps": 20_000, "selection_part": 0.01},
     "pets": {"steps": 500},
     "flowers": {"steps": 500},
-    # Not in the paper; empty values follow from the images and the checkpoint.
-    IMAGES: {
-        "image_size": 0,
-        "images": {"crop_area": ()},
-        "batch": 0,
-        "steps": 0,
+    IMAGES: {  # not in the paper
+        **ImageTask.CHOSEN,
         "grid": (1e-4, 3e-4, 1e-3, 3e-3),
-        "optimizer": {
-            "name": "adamw",
-            "learning_rate": 0.0,
-            "warmup": 0.1,
-            "weight_decay": 0.01,
-        },
+        "optimizer.name": "adamw",
+        "optimizer.warmup": 0.1,
+        "optimizer.weight_decay": 0.01,
     },
-    TEXTS: {
-        "epochs": 0.0,
-        "grid": (3e-5, 1e-4, 3e-4, 1e-3),
-        "optimizer": {"learning_rate": 0.0},
-    },
+    TEXTS: {**TextTask.CHOSEN, "grid": (3e-5, 1e-4, 3e-4, 1e-3)},  # not in the paper
 }
 
 
-def get_config(task, kind):
-    """The config of a task.
+def get_config(task: str, kind: str) -> FineTuning:
+    """The config of a task of `keras_vitbert.fine_tuning.tasks.TASKS`.
 
     Args:
-        task: str, of `keras_vitbert.fine_tuning.tasks.TASKS`.
-        kind: str, `images` or `text`.
+        task: its name.
+        kind: `images` or `text`.
     """
-    config = _vision() if kind == "images" else _text()
-    config.update(_OF_TASK.get(task, {}))
-    return config
-
-
-def _common() -> Any:  # whose sections are attributes
-    config = config_dict.ConfigDict()
-    config.seed = 0  # of the first run; later runs count up
-    config.dtype = "auto"  # mixed_bfloat16 on TPUs and newer GPUs, else float32
-    config.jit_compile = "auto"  # XLA compiles the step on a single GPU; or on, off
-    config.sharding = "replicated"  # or fsdp: JAX shards weights and moments across devices
-    config.metric = "accuracy"  # reported, and used to pick the learning rate; or f1, mcc
-    config.head = "paper"  # a two-layer MLP; or vit, deit, for text bert: as published models have
-    config.dropout = 0.1
-    config.attention_dropout = -1.0  # of attention weights; -1: as dropout
-    config.stochastic_depth = 0.0  # of the last block; less in earlier ones
-    config.accumulation = 1  # parts of a replica's batch, one after another, to save memory
-    config.remat = False  # compute blocks again in the backward pass, to save memory
-    config.label_smoothing = 0.0
-    config.lora_rank = 0  # 0: all weights are trained
-    config.selection_part = 0.1  # of the training examples, held out by --sweep; not in the paper
-    config.evaluation_batch = 256
-    config.test_examples = 0  # of each split that is reported; 0: all
-    config.evaluation_interval = -1  # steps; 0: only at the end; -1: 20 times, if that is cheap
-    config.steps_per_epoch = 0  # between two points of the curves; 0: a twentieth, at most 100
-    config.steps_per_execution = 0  # between two returns to the host; 0: 1, on GPUs up to 10
-    config.checkpoint_interval = 1_000
-    config.checkpoints_to_keep = 1
-    config.optimizer = {
-        "power": 1.0,  # of the polynomial schedule; not in the paper
-        "momentum": 0.9,  # of SGD
-        "beta_1": 0.9,  # of AdamW, LAMB and Lion; not in the paper
-        "beta_2": 0.999,  # not in the paper
-        "epsilon": 1e-6,  # of AdamW and LAMB; not in the paper
-        "clip_norm": 1.0,  # not in the paper for text
-        "layer_decay": 1.0,  # 1: the same rate everywhere
-        "ema": 0.0,  # momentum of the moving average of weights; 0: none
-    }
-    return config
-
-
-def _vision():
-    config = _common()
-    config.image_size = 384
-    config.batch = 512
-    config.steps = 10_000
-    config.grid = (0.001, 0.003, 0.01, 0.03)  # missing in our copy of the paper
-    config.optimizer.name = "sgd"
-    config.optimizer.learning_rate = 0.01  # not in the paper, which searches
-    config.optimizer.schedule = "cosine"
-    config.optimizer.warmup = 0.0  # fraction of all steps
-    config.optimizer.weight_decay = 0.0
-    config.images = {
-        "crop_area": (0.08, 1.0),  # not in the paper
-        "flip": True,  # not in the paper
-        "central_crop": 1.0,  # not in the paper
-        "randaugment": (0, 9),
-        "mixup": 0.0,
-        "cutmix": 0.0,
-        "layers": (),  # KerasCV's, such as ("GridMask", "RandomCutout(0.3, 0.3)")
-    }
-    config.data = {  # for tables of images
-        "image_column": "",  # empty: the usual ones
-        "label_column": "",
-    }
-    return config
-
-
-def _text():
-    config = _common()
-    config.max_length = 0  # tokens; 0: the checkpoint's maximum
-    config.buckets = (32, 64, 128, 256, 512)  # lengths that batches are padded to
-    config.batch = 32  # not in the paper
-    config.steps = 0  # 0: those of `epochs`
-    config.epochs = 3.0
-    config.grid = (2e-5, 3e-5, 5e-5, 1e-4)  # missing in our copy of the paper
-    config.optimizer.name = "adamw"
-    config.optimizer.learning_rate = 5e-5  # not in the paper, which searches
-    config.optimizer.schedule = "polynomial"
-    config.optimizer.warmup = 0.1  # fraction of all steps; not in the paper
-    config.optimizer.weight_decay = 0.01
-    config.data = {
-        "sentence_columns": "",  # one or two names, comma-separated; empty: the usual ones
-        "label_column": "",
-        "case": "auto",  # as the checkpoint's vocabulary; or lower, cased
-    }
-    return config
-
-
-def open_keys(config):
-    """The keys of a config whose values are still to be chosen.
-
-    Args:
-        config: `ConfigDict` of fine-tuning.
-
-    Returns:
-        list of str, dotted keys.
-    """
-    flat = flatten(config)
-    chosen = CHOSEN[IMAGES if "image_size" in flat else TEXTS]
-    return [key for key, empty in chosen.items() if flat[key] == empty]
+    recipe = ImageTask if kind == "images" else TextTask
+    return recipe(task=task).with_values(_OF_TASK.get(task, {}))

@@ -1,5 +1,9 @@
-"""The names of merges and their options: a rule per entry, a weighting, or both joined by a `+`."""
+"""The `merge` section: a rule per entry, a weighting, or both joined by a `+`; their options."""
 
+import dataclasses
+import math
+
+from keras_vitbert.configs.sections import Section, choice, flatten, ranged
 from pipelines.command_line import meant
 
 MASKS = ("mask", "random_mask")
@@ -14,32 +18,6 @@ WEIGHTINGS = (
 OF_LOSSES = ("sum", "uncertainty", "dwa", "gradnorm", "famo", "random", "alternate")
 RANKS = ("text", "image", "ratio", "sign")
 SCOPES = ("all", "tensor")
-TARGETS = ("gradient", "update")
-# Options with their defaults, `merge.NAME.OPTION`.
-OPTIONS = {
-    "gradvac": {"beta": 0.01},
-    "fairgrad": {"alpha": 2.0},
-    "ntkmtl": {"exponent": 0.5},
-    "sdmgrad": {"strength": 0.3},
-    "cagrad": {"radius": 0.5},
-    "graddrop": {"leak": 0.0},
-    "uncertainty": {"rate": 0.01},
-    "dwa": {"temperature": 2.0, "window": 100},
-    "gradnorm": {"alpha": 1.5, "rate": 0.025},
-    "famo": {"rate": 0.025, "decay": 0.001},
-}
-_RANGES = {
-    "in [0, 1]": ("gradvac.beta", "graddrop.leak"),
-    "in [0, 1)": ("cagrad.radius",),
-    "above 0": (
-        *("fairgrad.alpha", "uncertainty.rate", "dwa.temperature", "gradnorm.rate", "famo.rate"),
-    ),
-}
-_AT_LEAST = {
-    0: ("ntkmtl.exponent", "sdmgrad.strength", "famo.decay"),
-    1e-9: ("mask_ratio_per_update",),  # no run has the steps for smaller ones
-    1: ("dwa.window",),
-}
 
 
 def parts_of(name):
@@ -108,89 +86,152 @@ def blocks_of(text):
         return None
     first, _, end = text.partition(":")
     if not (first.isdecimal() and end.isdecimal() and int(first) < int(end)):
-        raise ValueError("must be FIRST:END, such as 2:10, or empty for all blocks")
+        raise ValueError(f"blocks={text!r}: must be FIRST:END, such as 2:10, or empty for all")
     return int(first), int(end)
 
 
-def unread(flat, masks=True):
-    """The keys of the `merge` section that a merge does not read.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GradVac(Section):
+    """Options of `gradvac`."""
 
-    Args:
-        flat: dict of dotted keys to values, whose `merge.name` is checked.
-        masks: bool, whether the variant has gradient masks where `merge.name` has them. If not, the
-            settings of these masks still count as read: variants can share a command line.
-
-    Returns:
-        dict of a dotted key to the reason, str.
-    """
-    name = flat["merge.name"]
-    entries, weighting = parts_of(name)
-    reason = f"merge.name={name} does not read it"
-    found = {
-        f"merge.{other}.{option}": reason
-        for other in OPTIONS.keys() - {entries, weighting}
-        for option in OPTIONS[other]
-    }
-    left = name if masks else without_masks(name)
-    if parts_of(left)[1] != "sum" and not flat["merge.blocks"]:
-        found["merge.image_loss_ratio"] = f"merge.name={left} does not read it"
-    if entries not in MASKS:
-        of_masks = [key for key in flat if key.startswith("merge.mask_")]
-        found |= dict.fromkeys(of_masks, f"merge.name={name} has no masks")
-    elif entries == "random_mask":
-        found["merge.mask_rank"] = "merge.name=random_mask ranks at random"
-    return found
+    beta: float = ranged(0.01, "[0, 1]")  # of the moving average of cosines
 
 
-def check(checks, given=frozenset(), variant=None):
-    """Notes what is wrong with the `merge` section.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FairGrad(Section):
+    """Options of `fairgrad`."""
 
-    Args:
-        checks: `keras_vitbert.configs.checks.Requirements`.
-        given: collection of str, the dotted keys that a command line sets.
-        variant: `keras_vitbert.configs.variants.Variant`, or None.
-    """
-    flat = checks.flat
-    checks.at_least(1, "merge.mask_update_interval")
-    checks.must_be("in [0, 1]", "merge.image_loss_ratio", "merge.mask_ratio")
-    checks.must_be("in (0, 1]", "merge.mask_ratio_per_update")
-    checks.one_of("merge.mask_rank", RANKS)
-    checks.one_of("merge.mask_scope", SCOPES)
-    checks.one_of("merge.mask_target", TARGETS)
-    checks.require_beside(
-        lambda: flat["merge.mask_target"] == "gradient" or flat["optimizer.name"] == "adamw",
-        "merge.mask_target",
-        ("optimizer.name",),
-        "needs optimizer.name=adamw, which has moments of two gradients",
-    )
-    softness = flat["merge.mask_softness"]
-    checks.require(0 <= softness <= 0.5, "merge.mask_softness", "must be in [0, 0.5]")
-    for wanted, names in _RANGES.items():
-        checks.must_be(wanted, *(f"merge.{name}" for name in names))
-    for bound, names in _AT_LEAST.items():
-        checks.at_least(bound, *(f"merge.{name}" for name in names))
-    try:
-        entries, weighting = parts_of(flat["merge.name"])
-    except ValueError as error:
-        checks.require(False, "merge.name", str(error))
-        return
-    try:
-        blocks = blocks_of(flat["merge.blocks"])
-    except ValueError as error:
-        checks.require(False, "merge.blocks", str(error))
-        return
-    layers = flat["model.num_layers"]
-    if blocks and blocks[1] > layers:
-        checks.require(False, "merge.blocks", f"must end at or before model.num_layers, {layers}")
-    name = flat["merge.name"]
-    if variant is not None and "merge.name" in given and not variant.masks and entries in MASKS:
-        fix = f"--variant={variant.name} has no masks; take another, or {without_masks(name)}"
-        checks.require(False, "merge.name", fix)
-    for key in ("merge.blocks", "merge.per_block"):
-        if flat[key] and weighting in OF_LOSSES:
-            fix = f"merge.name={name} weighs whole losses, so leave it out"
-            checks.require(False, key, fix)
-    if flat["merge.per_block"] and weighting is None:
-        checks.require(False, "merge.per_block", f"merge.name={name} has no weights, leave it out")
-    for key, fix in unread(flat, variant is None or variant.masks).items():
-        checks.require(key not in given, key, f"{fix}, leave it out")
+    alpha: float = ranged(2.0, "(0, inf)")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NTKMTL(Section):
+    """Options of `ntkmtl`."""
+
+    exponent: float = ranged(0.5, "[0, inf)")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SDMGrad(Section):
+    """Options of `sdmgrad`."""
+
+    strength: float = ranged(0.3, "[0, inf)")  # of the pull towards the mean gradient
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CAGrad(Section):
+    """Options of `cagrad`."""
+
+    radius: float = ranged(0.5, "[0, 1)")  # around the mean gradient, in its norms
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GradDrop(Section):
+    """Options of `graddrop`."""
+
+    leak: float = ranged(0.0, "[0, 1]")  # share of a gradient that is never dropped
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Uncertainty(Section):
+    """Options of `uncertainty`."""
+
+    rate: float = ranged(0.01, "(0, inf)")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DWA(Section):
+    """Options of `dwa`."""
+
+    temperature: float = ranged(2.0, "(0, inf)")
+    window: int = ranged(100, "[1, inf)")  # steps that a loss is averaged over
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GradNorm(Section):
+    """Options of `gradnorm`."""
+
+    alpha: float = 1.5
+    rate: float = ranged(0.025, "(0, inf)")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FAMO(Section):
+    """Options of `famo`."""
+
+    rate: float = ranged(0.025, "(0, inf)")
+    decay: float = ranged(0.001, "[0, inf)")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Merge(Section):
+    """How the gradients of both modalities become one (eq. 8 and 9, Algorithm 1, and others)."""
+
+    name: str = "mask"  # or another of docs/merging.md, or such as mask+pcgrad
+    image_loss_ratio: float = ranged(0.2, "[0, 1]")  # r of eq. 9, for sum
+    mask_ratio: float = ranged(0.5, "[0, 1]")  # sparsity to reach
+    # No run has the steps for smaller ones.
+    mask_ratio_per_update: float = ranged(0.1, "[1e-9, 1]")
+    mask_update_interval: int = ranged(10_000, "[1, inf)")  # steps
+    mask_rank: str = choice("text", RANKS)  # or image, ratio, sign; not in the paper
+    mask_scope: str = choice("all", SCOPES)  # or tensor; not in the paper
+    mask_cumulative: bool = True  # or False: drawn again at every update; not in the paper
+    # Share of the other gradient in each entry; not in the paper.
+    mask_softness: float = ranged(0.0, "[0, 0.5]")
+    per_block: bool = False  # whether each block is weighted by itself; not in the paper
+    blocks: str = ""  # such as 2:10, to merge only these this way; not in the paper
+    # Not in the paper:
+    gradvac: GradVac = GradVac()
+    fairgrad: FairGrad = FairGrad()
+    ntkmtl: NTKMTL = NTKMTL()
+    sdmgrad: SDMGrad = SDMGrad()
+    cagrad: CAGrad = CAGrad()
+    graddrop: GradDrop = GradDrop()
+    uncertainty: Uncertainty = Uncertainty()
+    dwa: DWA = DWA()
+    gradnorm: GradNorm = GradNorm()
+    famo: FAMO = FAMO()
+
+    def __post_init__(self):
+        super().__post_init__()
+        try:
+            parts_of(self.name)
+        except ValueError as error:
+            raise ValueError(f"name={self.name!r}: {error}") from None
+        weighting = parts_of(self.name)[1]
+        if self.blocks or self.per_block:
+            field = "blocks" if self.blocks else "per_block"
+            whole = weighting in OF_LOSSES or self.per_block and weighting is None
+            self.require(not whole, field, f"left out: {self.name} weighs no blocks")
+        blocks_of(self.blocks)
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether it masks gradients."""
+        return has_masks(self.name)
+
+    @property
+    def mask_updates(self) -> int:
+        """How many updates the masks take to reach `mask_ratio`."""
+        return math.ceil(self.mask_ratio / self.mask_ratio_per_update - 1e-9)
+
+    def unread(self, masks: bool = True) -> dict[str, str]:
+        """Fields that have no effect, each with the reason.
+
+        Args:
+            masks: whether the variant has gradient masks where `name` has them. If not, settings of
+                masks still count as read: variants can share a command line.
+        """
+        entries, weighting = parts_of(self.name)
+        reason, flat = f"merge.name={self.name}", flatten(self)
+        of_others = [field for field in flat if "." in field]
+        of_others = [f for f in of_others if f.partition(".")[0] not in (entries, weighting)]
+        found = dict.fromkeys(of_others, reason)
+        left = self.name if masks else without_masks(self.name)
+        if parts_of(left)[1] != "sum" and not self.blocks:
+            found["image_loss_ratio"] = f"merge.name={left}"
+        if entries not in MASKS:
+            found |= {field: reason for field in flat if field.startswith("mask_")}
+        elif entries == "random_mask":
+            found["mask_rank"] = reason
+        return found

@@ -1,7 +1,11 @@
-"""The names of optimisers and their settings, for pre-training and fine-tuning."""
+"""The `optimizer` section: names of optimisers and their settings."""
 
-# What an optimiser takes from the `optimizer` section besides rate and weight decay, with the
-# values used if a command line names the optimiser but not these.
+import dataclasses
+
+from keras_vitbert.configs.sections import Section, choice, ranged
+
+# What an optimiser reads besides rate, schedule and weight decay, with the values that it gets
+# where a command line names it but not these.
 _ADAM = {"beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-6}
 OPTIONS = {
     "adamw": _ADAM,
@@ -12,65 +16,64 @@ OPTIONS = {
 }
 # Values that an optimiser keeps for each weight.
 KEPT = {"adamw": 2, "lamb": 2, "lion": 1, "adafactor": 1, "sgd": 1}
-_OF_ADAM = ("adamw", "lamb")
+SCHEDULES = ("cosine", "polynomial")
 
 
-def with_own_values(config, given):
-    """Sets an optimiser's own values, if the command line names it but does not give them.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Optimizer(Section):
+    """An optimiser and its rate, for pre-training and fine-tuning."""
 
-    Args:
-        config: `ConfigDict` with a section `optimizer`, which is changed.
-        given: `keras_vitbert.configs.overrides.Given`.
-    """
-    section = config.optimizer
-    if "optimizer.name" in given.keys:
-        for key, value in OPTIONS.get(section.name, {}).items():
-            if f"optimizer.{key}" not in given.keys:
-                section[key] = value
+    name: str = choice("adamw", OPTIONS)  # or lamb, lion, adafactor, sgd
+    learning_rate: float = ranged(1e-4, "[0, inf)")  # the peak; missing in our copy of the paper
+    power: float = ranged(1.0, "[0, inf)")  # of the polynomial schedule; not in the paper
+    momentum: float = ranged(0.9, "[0, 1)")  # of SGD
+    beta_1: float = ranged(
+        0.9, "[0, 1)"
+    )  # of AdamW, LAMB and Lion; missing in our copy of the paper
+    beta_2: float = ranged(0.999, "[0, 1)")  # missing in our copy of the paper
+    epsilon: float = ranged(1e-6, "(0, inf)")  # of AdamW and LAMB; not in the paper
+    weight_decay: float = ranged(0.01, "[0, inf)")
+    clip_norm: float = ranged(1.0, "(0, inf)")  # not in the paper for pre-training, nor for text
+    ema: float = ranged(0.0, "[0, 1)")  # momentum of the moving average of weights; 0: none
 
+    def __post_init__(self):
+        super().__post_init__()
+        if self.name == "lion":
+            self.require(self.beta_1 > 0, "beta_1", "above 0 for lion")
+        if OPTIONS[self.name] is _ADAM:
+            holds = self.beta_1**2 < self.beta_2
+            bound = f"below the root of beta_2, {self.beta_2}: Adam need not converge otherwise"
+            self.require(holds, "beta_1", bound)
 
-def check(checks, defaults):
-    """Notes what is wrong with the optimiser.
+    @property
+    def moments(self) -> int:
+        """How many values are kept for each weight."""
+        return KEPT[self.name] + (self.ema > 0)
 
-    Args:
-        checks: `keras_vitbert.configs.checks.Requirements`.
-        defaults: flat dict, the config without changes.
-    """
-    flat = checks.flat
-    name = flat["optimizer.name"]
-    checks.one_of("optimizer.name", OPTIONS)
-    checks.must_be("above 0", "optimizer.clip_norm", "optimizer.epsilon")
-    checks.at_least(0, "optimizer.learning_rate", "optimizer.weight_decay", "optimizer.power")
-    checks.must_be(
-        "in [0, 1)", *(f"optimizer.{k}" for k in ("momentum", "ema", "beta_1", "beta_2"))
-    )
-    if name == "lion":
-        checks.require(flat["optimizer.beta_1"] > 0, "optimizer.beta_1", "must be above 0 for lion")
-    if name in _OF_ADAM:
-        beta_2 = flat["optimizer.beta_2"]
-        checks.require_beside(
-            lambda: flat["optimizer.beta_1"] ** 2 < beta_2,
-            "optimizer.beta_1",
-            ("optimizer.beta_2",),
-            f"must be below the square root of optimizer.beta_2, which is {beta_2}: Adam need not "
-            "converge otherwise",
-        )
-    for key in sorted({key for options in OPTIONS.values() for key in options}):
-        if name in OPTIONS and key not in OPTIONS[name]:
-            no_effect_beside(checks, defaults, f"optimizer.{key}", "optimizer.name")
+    def unread(self) -> dict[str, str]:
+        """Fields that have no effect, each with the reason."""
+        known = {option for options in OPTIONS.values() for option in options}
+        return dict.fromkeys(known - OPTIONS[self.name].keys(), f"optimizer.name={self.name}")
 
 
-def no_effect_beside(checks, defaults, key, other):
-    """Refuses a changed setting that has no effect beside another.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PretrainingOptimizer(Optimizer):
+    """The paper's: linear warm-up, then polynomial decay."""
 
-    Args:
-        checks, defaults: see `check`.
-        key: str, the setting.
-        other: str, the key of the other.
-    """
-    checks.require_beside(
-        lambda: checks.flat[key] == defaults[key],
-        key,
-        (other,),
-        f"has no effect with {other}={checks.flat[other]}",
-    )
+    warmup_steps: int = ranged(10_000, "[0, inf)")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FineTuningOptimizer(Optimizer):
+    """With the schedule of a task."""
+
+    schedule: str = choice("polynomial", SCHEDULES)  # or cosine
+    warmup: float = ranged(0.1, "[0, 1)")  # fraction of all steps; not in the paper
+    layer_decay: float = ranged(
+        1.0, "(0, 1]"
+    )  # of the rate, from block to block downwards; 1: the same everywhere
+
+    def unread(self) -> dict[str, str]:
+        """See `Optimizer.unread`."""
+        cosine = {"power": "optimizer.schedule=cosine"} if self.schedule == "cosine" else {}
+        return super().unread() | cosine

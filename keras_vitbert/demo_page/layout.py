@@ -109,10 +109,8 @@ def _panel(look, given, view):
     what, block, head = view
     try:
         return drawing.panel(look(*given), View(what, int(block), int(head)))
-    except ValueError as error:
-        return drawing.error(one_line(error))
     except Exception as error:  # Gradio would log a traceback
-        return drawing.error(f"{type(error).__name__}: {one_line(error)[:200]}")
+        return drawing.error(one_line(error)[:300])
 
 
 def _connect(show, inputs, panels, asking, controls):

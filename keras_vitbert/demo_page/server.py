@@ -79,7 +79,7 @@ def check_port(port):
 
 
 def _no_port(port):
-    return ValueError(f"--port={port}: is taken or reserved on this machine; give another")
+    return ValueError(f"port {port} is taken or reserved on this machine")
 
 
 def _go_round_proxies():

@@ -1,11 +1,10 @@
 """Evaluates the model of a fine-tuned run again, without training."""
 
-from ml_collections import config_dict
-
 from keras_vitbert.fine_tuning import evaluation, metrics
 from keras_vitbert.fine_tuning.prediction_files import prediction_rows
 from keras_vitbert.importing.sources import FINE_TUNED
 from keras_vitbert.importing.tensors import require_finite
+from keras_vitbert.runs.identity import config_of
 from keras_vitbert.runs.record_errors import reading_images
 from keras_vitbert.trained.finding import find
 from keras_vitbert.trained.loading import open_source
@@ -15,14 +14,13 @@ from pipelines.text.casing import case_name, case_of
 from pipelines.text_tables import csv_text
 
 
-def evaluate_saved(path, task_name, given, open_data, strategy, predictions_file=""):
+def evaluate_saved(path, given, open_data, strategy, predictions_file=""):
     """Evaluates the model of a fine-tuned run on all test splits, and prints the measures.
 
     Args:
         path: str, the run's folder.
-        task_name: str, must be the run's task.
-        given: `ConfigDict` of the command line: `evaluation_batch`, `test_examples`, and the
-            column names of tables.
+        given: `FineTuning` of the run's task, of which `evaluation_batch`, `test_examples` and the
+            column names of tables count.
         open_data: function of (config, vocabulary, max_length, classes) that returns a `TaskData`.
         strategy: see `tpu.strategy.get_strategy`.
         predictions_file: str, a CSV file to write; none if empty.
@@ -33,7 +31,7 @@ def evaluate_saved(path, task_name, given, open_data, strategy, predictions_file
     Raises:
         ValueError: there is no such run, or the classes of the data differ.
     """
-    source = find(path)
+    source, task_name = find(path), given.task
     if source.kind != FINE_TUNED:
         raise ValueError(
             f"{path} holds no finished run of keras_vitbert.finetune; give the folder of one"
@@ -41,16 +39,16 @@ def evaluate_saved(path, task_name, given, open_data, strategy, predictions_file
     with strategy.scope(), doing(f"opening {path}"):
         trained = open_source(source, dtype=None)
     record = trained.record
-    if record["task"] != task_name:
-        raise ValueError(f"{path} is a run of --task={record['task']}, not {task_name}; give that")
-    config = config_dict.ConfigDict(record["config"])
-    config.evaluation_batch = given.evaluation_batch
-    config.test_examples = given.test_examples  # not the run's: all by default
-    for key, value in given.data.items():
-        config.data[key] = value or config.data[key]
-    if record["kind"] == "text":
+    config = config_of(record)
+    if config.task != task_name:
+        raise ValueError(f"{path} is a run of task {config.task}, not {task_name}")
+    # Not the run's number of examples: all by default.
+    values = {f: given.value(f) for f in ("evaluation_batch", "test_examples")}
+    values |= {f"data.{name}": value for name, value in vars(given.data).items() if value}
+    if given.kind == "text":
         case = case_name(trained.lower_case)
-        config.data.case = case_of(path, trained.vocabulary, given.data.case, case)
+        values["data.case"] = case_of(path, trained.vocabulary, given.data.case, case)
+    config = config.with_values(values)
     max_length = record["model"]["max_sequence_length"]
     with doing("opening the data"):
         data = open_data(

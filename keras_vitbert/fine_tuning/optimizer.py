@@ -8,7 +8,7 @@ def build_optimizer(config, steps, network):
     """Builds the optimiser of a fine-tuning config, with its schedule.
 
     Args:
-        config: mapping, the `optimizer` section of `keras_vitbert.configs.fine_tuning`.
+        config: `keras_vitbert.configs.optimizers.FineTuningOptimizer`.
         steps: int, the steps of the whole training.
         network: `Classifier`, whose trainable variables are trained.
 
@@ -16,16 +16,16 @@ def build_optimizer(config, steps, network):
         `keras.optimizers.Optimizer`, built.
     """
     variables = network.trainable_variables
-    warmup_steps = min(round(config["warmup"] * steps), steps - 1)
-    if config["schedule"] == "cosine":
-        rate = WarmupCosineDecay(config["learning_rate"], warmup_steps, steps)
+    warmup_steps = min(round(config.warmup * steps), steps - 1)
+    if config.schedule == "cosine":
+        rate = WarmupCosineDecay(config.learning_rate, warmup_steps, steps)
     else:
-        rate = WarmupPolynomialDecay(config["learning_rate"], warmup_steps, steps, config["power"])
+        rate = WarmupPolynomialDecay(config.learning_rate, warmup_steps, steps, config.power)
     optimizer = with_rate(config, rate, variables)
-    if config["layer_decay"] != 1:
+    if config.layer_decay != 1:
         depths = layer_depths(network)
         top = max(depths)
-        optimizer.scale_rates([config["layer_decay"] ** (top - depth) for depth in depths])
+        optimizer.scale_rates([config.layer_decay ** (top - depth) for depth in depths])
     return optimizer
 
 

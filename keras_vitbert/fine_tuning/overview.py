@@ -1,41 +1,30 @@
 """The table of what `finetune` found and will do."""
 
+import shlex
+
 import numpy as np
 
-from keras_vitbert.configs.fitting import as_argument
-from keras_vitbert.configs.overrides import flatten
-from keras_vitbert.fine_tuning.settings import steps_of
 from keras_vitbert.runs import overview
 from pipelines.tasks.labelled_images import LabelledImages
 
 _MODES = {1: "grey", 2: "grey with transparency", 3: "colour", 4: "colour with transparency"}
 
 
-def rows(run, model, chosen, pictures, trials):
-    """The rows of `keras_vitbert.runs.overview.table` for a run.
-
-    Args:
-        run: `keras_vitbert.fine_tuning.search.FineTuningRun`.
-        model: dict, the `model` section as the run changes it.
-        chosen: collection of str, the keys of the config that were chosen for these data.
-        pictures: `keras_vitbert.fine_tuning.recommended.Pictures`, or None.
-        trials: (int, trainings of a sweep; int, trainings that are reported).
-
-    Returns:
-        list of (str, str).
-    """
-    config, data = run.config, run.data
+def rows(run):
+    """The rows of `keras_vitbert.runs.overview.table` for a `FineTuningRun`: list of (str, str)."""
+    config, data, chosen = run.config, run.data, run.chosen
+    model = run.pretrained.fine_tuned_model(config.kind, config)
     about = [("data", _splits(data))]
     counts = data.train.class_counts(len(data.classes))
     about.append(overview.class_row(data.classes, counts))
     if isinstance(data.train, LabelledImages):
-        about += _images(config, chosen, pictures)
+        about += _images(config, chosen, run.pictures)
     else:
         about += _texts(data, model, config)
     about += [
         ("model", _model(run, model)),
         overview.device_row(run.strategy, config.dtype),
-        ("training", _training(run, chosen, trials)),
+        ("training", _training(run)),
         ("folder", run.folder.path),
     ]
     return about
@@ -63,8 +52,7 @@ def _images(config, chosen, pictures):
         ("" if found else "images", f"resized to {_said(config, 'image_size', chosen)} pixels"),
         (
             "",
-            f"{overview.crops(views.crop_area)} "
-            f"({as_argument('config.images.crop_area', views.crop_area)})",
+            f"{overview.crops(views.crop_area)} ({_argument(config, 'images.crop_area')})",
         ),
     ]
     if views.flip:
@@ -99,24 +87,26 @@ def _model(run, model):
     return text if run.pretrained.has_read else f"{text}; it was not trained on text"
 
 
-def _training(run, chosen, trials):
-    config, count = run.config, run.data.train.count
-    steps = steps_of(config, count)
+def _training(run):
+    config, count, chosen = run.config, run.data.train.count, run.chosen
+    steps = config.steps_for(count)
     times = overview.passes(steps, config.batch, count)
-    swept, reported = trials
-    rates = (
-        f"{swept} rates of --config.grid" if swept else f"rate {config.optimizer.learning_rate:g}"
-    )
-    runs = f", {reported} seeds" if reported > 1 else ""
+    rates = f"rate {config.optimizer.learning_rate:g}"
+    if run.sweep:
+        rates = f"{len(config.grid)} rates of grid"
+    runs = f", {run.seeds} seeds" if run.seeds > 1 else ""
     text = (
         f"{steps:,} steps of {config.batch}: {times} passes; {config.optimizer.name}, {rates}{runs}"
     )
-    keys = ["steps", "epochs", "batch", *([] if swept else ["optimizer.learning_rate"])]
-    flat = flatten(config)
-    flags = [as_argument(f"config.{key}", flat[key]) for key in keys if key in chosen]
+    fields = ["steps", "epochs", "batch", *([] if run.sweep else ["optimizer.learning_rate"])]
+    flags = [_argument(config, field) for field in fields if field in chosen]
     return text + (f" ({' '.join(flags)})" if flags else "")
 
 
 def _said(config, key, chosen):
-    argument = as_argument(f"config.{key}", config[key])
-    return f"{config[key]}" + (f" ({argument})" if key in chosen else "")
+    return f"{config.value(key)}" + (f" ({_argument(config, key)})" if key in chosen else "")
+
+
+def _argument(config, field):
+    """`--config.FIELD=VALUE`, as a shell takes it."""
+    return shlex.quote(f"--config.{field}={config.value(field)}")

@@ -89,8 +89,7 @@ def collect(path, output_dir, summary):
     for trial, seed in zip(summary["trials"], summary["seeds"], strict=True):
         folder = RunFolder(os.path.join(output_dir, trial))
         own = folder.read(FILE) or ""
-        seal = folder.result().get("predictions_sha256")  # older versions recorded none
-        if not own or seal not in (None, hashlib.sha256(own.encode()).hexdigest()):
+        if hashlib.sha256(own.encode()).hexdigest() != folder.result()["predictions_sha256"]:
             raise ValueError(
                 f"{folder.path}/{FILE} is not what the trial has written; remove its result.json "
                 "to evaluate it again"

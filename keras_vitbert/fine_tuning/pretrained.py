@@ -8,13 +8,13 @@ from typing import Any
 
 import keras
 
-from keras_vitbert.configs.architecture import RATES
-from keras_vitbert.configs.pretraining import CONFIGS, check_config, load_config, with_sizes
+from keras_vitbert.configs.loading import CONFIGS, load_config
+from keras_vitbert.configs.model import RATES
 from keras_vitbert.importing.sources import FINE_TUNED, RUN
 from keras_vitbert.model.backbone import ViTBertBackbone
 from keras_vitbert.model.classifier import build_classifier
 from keras_vitbert.model.transfer import transfer
-from keras_vitbert.runs.identity import model_input
+from keras_vitbert.runs.input_digests import model_digest
 from keras_vitbert.runs.origin import origin_of
 from keras_vitbert.runs.run_folder import RunFolder
 from keras_vitbert.trained.finding import find, own_models
@@ -33,7 +33,7 @@ class Pretrained:
 
     Attributes:
         name: str, the folder, or `rand`.
-        architecture: str, the `--architecture` of random weights; else empty.
+        architecture: str, of random weights; else empty.
         step: int, of the checkpoint; 0 for random weights and presets.
         sha256: str, of the content; the folder may hold another checkpoint later.
         model: dict, the `model` section of the config that it was made with. For images it has an
@@ -67,7 +67,7 @@ class Pretrained:
         Args:
             kind: str, `images` or `text`.
             num_classes: int.
-            config: `ConfigDict` of `keras_vitbert.configs.fine_tuning`.
+            config: `FineTuning`.
 
         Returns:
             (`Classifier`, dict of its parts, `encoder`, `embedding` and `head`, to what
@@ -94,7 +94,7 @@ class Pretrained:
 
         Args:
             kind: str, `images` or `text`.
-            config: `ConfigDict` of `keras_vitbert.configs.fine_tuning`.
+            config: `FineTuning`.
 
         Returns:
             dict.
@@ -103,27 +103,26 @@ class Pretrained:
             ValueError: the patch does not divide the resolution, the head needs a token that the
                 checkpoint lacks, or there are fewer positions than tokens.
         """
-        model = {**self.model, **{name: config[name] for name in RATES}}
+        model = {**self.model, **{name: getattr(config, name) for name in RATES}}
         if kind == "images":
             patch = model["patch_size"]
             if config.image_size % patch:
                 below = config.image_size // patch * patch
                 near = f"{below} or {below + patch}" if below else f"{patch}"
                 raise ValueError(
-                    f"--config.image_size={config.image_size}: must be a multiple of the "
+                    f"image_size={config.image_size}: must be a multiple of the "
                     f"checkpoint's patch, {patch} pixels; the nearest are {near}"
                 )
             model["image_size"] = config.image_size
             if config.head == "deit" and model.get("prefix_tokens") != 2:
                 raise ValueError(
-                    f"--config.head=deit: needs DeiT's second token, which {self.name} lacks; give "
-                    "vit"
+                    f"head=deit: needs DeiT's second token, which {self.name} lacks; give vit"
                 )
         else:
             longest = model["max_sequence_length"]
             if self.has_read and config.max_length > longest:
                 raise ValueError(
-                    f"--config.max_length={config.max_length}: the checkpoint has positions for "
+                    f"max_length={config.max_length}: the checkpoint has positions for "
                     f"{longest} tokens; set at most that"
                 )
             model["max_sequence_length"] = config.max_length or longest
@@ -136,7 +135,7 @@ def open_pretrained(checkpoint, architecture="", vocabulary="", kind="images"):
     Args:
         checkpoint: str, what `keras_vitbert.load` takes, or `rand`.
         architecture: str, for `rand`: anything that `checkpoint` may be except a fine-tuned run,
-            used for its architecture only, or a `--config` of pre-training; `paper` if empty.
+            used for its architecture only, or a config of pre-training; `paper` if empty.
         vocabulary: str, a vocabulary file; the checkpoint's own if empty.
         kind: str, `images` or `text`, of the task.
 
@@ -148,8 +147,7 @@ def open_pretrained(checkpoint, architecture="", vocabulary="", kind="images"):
     """
     if checkpoint != RANDOM and architecture:
         raise ValueError(
-            "--architecture goes with --checkpoint=rand only: a checkpoint has its own; leave it "
-            "out"
+            f"architecture={architecture}: is for random weights; {checkpoint} has its own"
         )
     if checkpoint == RANDOM:
         opened = _open_random(architecture or "paper", kind == "text" and not vocabulary)
@@ -165,7 +163,7 @@ def open_pretrained(checkpoint, architecture="", vocabulary="", kind="images"):
 def _open_trained(source):
     trained = open_source(source)
     if source.kind == RUN:
-        model = trained.record["config"]["model"]
+        model = trained.record["experiment"]["model"]
     else:
         config = trained.backbone.get_config()
         model = {name: value for name, value in config.items() if name not in _NOT_OF_A_MODEL}
@@ -173,7 +171,7 @@ def _open_trained(source):
     if trained.vocabulary and not (trained.record and _case(trained.record) is None):
         case = case_name(trained.lower_case)
     rest = model, trained.backbone, trained.vocabulary, case, _pooler(trained.network)
-    sha256 = model_input(trained.network)["sha256"]
+    sha256 = model_digest(trained.network)
     return Pretrained(source.label, "", trained.step, sha256, *rest, origin_of(trained))
 
 
@@ -187,8 +185,8 @@ def _pooler(network):
 
 
 def _case(record):
-    """The case of texts in a run's record, or None if an older version left that open."""
-    case = record["config"].get("data", {}).get("case", AUTO)
+    """The case of texts in a run's record, or None if it has none."""
+    case = record["experiment"]["data"].get("case", AUTO)
     return None if case == AUTO else case
 
 
@@ -204,7 +202,7 @@ def _open_random(architecture, needs_vocabulary):
     record = RunFolder(source.path).record() if source else None
     model = dict(_architecture(architecture, record))
     tokens = case = None
-    if needs_vocabulary and record and record["vocabulary_sha256"]:
+    if needs_vocabulary and record and "vocabulary" in record["inputs"]:
         tokens, case = vocabulary_of(source.path, record), _case(record)
     return Pretrained(RANDOM, architecture, 0, _sha256(model), model, None, tokens, case)
 
@@ -214,19 +212,18 @@ def _with_vocabulary(opened, path):
     tokens = read_vocabulary(path) if path else opened.vocabulary
     if tokens is None:
         raise ValueError(
-            f"--checkpoint={opened.name} has no vocabulary, which a text task needs; give one with "
-            "--vocabulary=FILE"
+            f"{opened.name}: has no vocabulary, which a text task needs; give a file of one"
         )
     if not opened.has_read:
         model = {**opened.model, "vocabulary_size": len(tokens)}
         return dataclasses.replace(opened, model=model, vocabulary=tokens)
     if opened.vocabulary not in (None, tokens):
         raise ValueError(
-            f"--vocabulary={path}: is not the one that {opened.name} was trained with; leave it out"
+            f"{path}: is not the one that {opened.name} was trained with; leave it out"
         )
     if len(tokens) > opened.backbone.vocabulary_size:
         raise ValueError(
-            f"--vocabulary={path}: has {len(tokens)} tokens, {opened.name} only "
+            f"{path}: has {len(tokens)} tokens, {opened.name} only "
             f"{opened.backbone.vocabulary_size}; give the one that it was trained with"
         )
     return dataclasses.replace(opened, vocabulary=tokens)
@@ -235,19 +232,12 @@ def _with_vocabulary(opened, path):
 def _architecture(name, record):
     """The `model` section of a run's record, or of a config of pre-training."""
     if record is not None:
-        if "variant" not in record:
+        if "variant" not in record["experiment"]:
             raise ValueError(
-                f"--architecture={name}: holds no run of keras_vitbert.pretrain; give a run's "
-                "folder, or a config"
+                f"{name}: holds no run of keras_vitbert.pretrain; give a run's folder, or a config"
             )
-        return record["config"]["model"]
-    try:
-        config = load_config(name)
-        check_config(config)
-    except ValueError as error:
-        text = str(error).removeprefix(f"--config={name}: ")
-        raise ValueError(f"--architecture={name}: {text}") from error
-    return with_sizes(config).model.to_dict()
+        return record["experiment"]["model"]
+    return load_config(name).with_sizes().model.to_dict()
 
 
 def _sha256(content):

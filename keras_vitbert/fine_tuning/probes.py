@@ -64,10 +64,10 @@ def probe_splits(reader, train, tests, shots, draws, seed):
     most = int(np.bincount(known.labels).max())
     for count in shots:
         if count > most:
-            say(f"--shots={count}: left out, as no class has more than {most} training examples")
+            say(f"shots={count}: left out, as no class has more than {most} training examples")
     shots = [count for count in shots if count <= most]
     if not shots:
-        raise ValueError(f"--shots: no class has so many training examples; give at most {most}")
+        raise ValueError(f"shots: no class has so many training examples; give at most {most}")
     found = {}
     for name, split in tests.items():
         with doing(f"features of {name} ({split.count:,} examples)"):

@@ -1,6 +1,6 @@
 """Settings that follow from a user's own data and from the checkpoint.
 
-In the configs of the tasks `images` and `texts`, these keys are empty unless they are given. The
+In the configs of the tasks `images` and `texts`, these fields are empty unless they are given. The
 values chosen for them are recorded, and a resumed run keeps them.
 """
 
@@ -9,9 +9,9 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
-from keras_vitbert.configs.checks import batch_unit
-from keras_vitbert.configs.fine_tuning import CHOSEN, IMAGES, TEXTS, open_keys
-from keras_vitbert.configs.overrides import flatten
+from keras_vitbert.configs.devices import batch_unit
+from keras_vitbert.configs.fine_tuning import FineTuning
+from keras_vitbert.configs.sections import flatten
 from keras_vitbert.runs.record_errors import reading_images
 
 SMALL = 64  # pixels; smaller images lose their subject when cropped like ImageNet's
@@ -74,84 +74,58 @@ def look_at(store):
     return Pictures(found[:, :2], found[:, 2])
 
 
-def choose(config, model, count, pictures, replicas=1, fits=lambda config: None, recorded=None):
-    """Fills in the open keys of a config for images.
+class Chosen:
+    """Fills in the open fields of a config; a resumed run keeps what it recorded.
 
     Args:
-        config: `ConfigDict` of fine-tuning on images; changed.
-        model: dict, the `model` section of the checkpoint.
-        count: int, training images.
-        pictures: `Pictures`.
-        replicas: int; a batch is a multiple of it.
-        fits: function of the config that raises `ValueError` if its batch does not fit into memory.
-        recorded: dict, the config of the run that is resumed, or None.
+        config: of fine-tuning.
+        model: the `model` section of the checkpoint.
+        recorded: the config of the run that is resumed, or None.
+        replicas: a batch is a multiple of it.
 
-    Returns:
-        list of str, the keys that were filled in.
+    Attributes:
+        fields: list of str, those that were filled in.
     """
-    keys = open_keys(config)
-    _restore(config, recorded, CHOSEN[IMAGES])
-    if "image_size" in (left := open_keys(config)):
-        config.image_size = _image_size(model, pictures.side)
-    if "images.crop_area" in left:
-        is_small = pictures.side < SMALL
-        config.images.crop_area = (0.8, 1.0) if is_small else (0.08, 1.0)
-    if "batch" in left:
-        unit = batch_unit(config, replicas, config.images.mixup or config.images.cutmix)
-        config.batch = max(min(_BATCH, 1 << max(count.bit_length() - 1, 0)) // unit, 1) * unit
-        while config.batch > unit:
-            try:
-                fits(config)
-                break
-            except ValueError:
-                config.batch = max(config.batch // 2 // unit, 1) * unit
-    if "steps" in left:
-        least, most = _STEPS
-        config.steps = int(np.clip(round(_PASSES * count / config.batch), least, most))
-    if "optimizer.learning_rate" in left:
-        config.optimizer.learning_rate = _rate(_RATE, model)
-    return keys
 
+    def __init__(
+        self, config: FineTuning, model: dict, recorded: dict | None = None, replicas: int = 1
+    ):
+        self.fields = config.open_fields()
+        known = flatten(recorded or {})
+        kept = {field: known[field] for field in self.fields if field in known}
+        self._config, self._model, self._replicas = config.with_values(kept), model, replicas
 
-def choose_for_texts(config, model, count, recorded=None):
-    """Fills in the open keys of a config for texts.
+    def for_images(self, count: int, pictures: Pictures) -> FineTuning:
+        """The config for so many training images, of which `pictures` were looked at."""
+        config, values = self._config, {}
+        small = pictures.side < SMALL
+        in_pairs = config.value("images").in_pairs
+        unit = batch_unit(self._replicas, config.accumulation, in_pairs)
+        power = 1 << max(count.bit_length() - 1, 0)
+        values["batch"] = max(min(_BATCH, power) // unit, 1) * unit
+        batch = config.batch or values["batch"]
+        values["steps"] = int(np.clip(round(_PASSES * count / batch), *_STEPS))
+        values["image_size"] = _image_size(self._model, pictures.side)
+        values["images.crop_area"] = (0.8, 1.0) if small else (0.08, 1.0)
+        values["optimizer.learning_rate"] = _rate(_RATE, self._model)
+        return self._filled(values)
 
-    Args:
-        config: `ConfigDict` of fine-tuning on texts; changed.
-        model: dict, the `model` section of the checkpoint.
-        count: int, training texts.
-        recorded: dict, the config of the run that is resumed, or None.
+    def for_texts(self, count: int) -> FineTuning:
+        """The config for so many training texts."""
+        passes = float(np.clip(round(_TEXTS_READ / count), *_TEXT_PASSES))
+        values = {"epochs": passes, "optimizer.learning_rate": _rate(_TEXT_RATE, self._model)}
+        config = self._filled(values)
+        if config.steps and "epochs" in self.fields:  # then it has no effect
+            self.fields.remove("epochs")
+        return config
 
-    Returns:
-        list of str, the keys that were filled in.
-    """
-    keys = open_keys(config)
-    _restore(config, recorded, CHOSEN[TEXTS])
-    left = open_keys(config)
-    least, most = _TEXT_PASSES
-    if "epochs" in left:
-        config.epochs = float(np.clip(round(_TEXTS_READ / count), least, most))
-    if config.steps and "epochs" in keys:  # then it has no effect
-        keys.remove("epochs")
-    if "optimizer.learning_rate" in left:
-        config.optimizer.learning_rate = _rate(_TEXT_RATE, model)
-    return keys
-
-
-def _restore(config, recorded, chosen):
-    """Sets the open keys that a recorded config has."""
-    known = flatten(recorded or {})
-    for key in open_keys(config):
-        if key in known:
-            config.update_from_flattened_dict({key: _as(chosen[key], known[key])})
+    def _filled(self, values):
+        left = self._config.open_fields()
+        return self._config.with_values({field: values[field] for field in left})
 
 
 def _rate(base, model):
     return float(f"{base / model['hidden_dim']:.1e}")
-
-
-def _as(empty, value):
-    return tuple(value) if isinstance(empty, list) else value
 
 
 def _image_size(model, side):

@@ -11,111 +11,126 @@ summary.json  the report of the last command that finished
 import dataclasses
 import os
 import statistics
+from collections.abc import Collection
 
 import tensorflow as tf
 
-from keras_vitbert.configs.checks import require_shares
-from keras_vitbert.fine_tuning import metrics
+from keras_vitbert.configs.fine_tuning import FineTuning
+from keras_vitbert.fine_tuning import metrics, overview
 from keras_vitbert.fine_tuning.linear_baseline import better_by, linear_baseline
+from keras_vitbert.fine_tuning.prediction_files import collect
 from keras_vitbert.fine_tuning.pretrained import Pretrained
-from keras_vitbert.fine_tuning.settings import check_executions
+from keras_vitbert.fine_tuning.recommended import Pictures
+from keras_vitbert.fine_tuning.task_data import TaskData
 from keras_vitbert.fine_tuning.tasks import Task
 from keras_vitbert.fine_tuning.trainer import image_layers_of
 from keras_vitbert.fine_tuning.trials import Trial, finished_result, run_trial
-from keras_vitbert.runs import identity
+from keras_vitbert.runs.identity import FREE_OF_FINE_TUNING, Identity, experiment_dict
+from keras_vitbert.runs.input_digests import data_digest
 from keras_vitbert.runs.origin import accepted_lines
+from keras_vitbert.runs.overview import table as table_of
 from keras_vitbert.runs.progress import advice, shares_line, summed
 from keras_vitbert.runs.record_errors import reading_images
 from keras_vitbert.runs.run import Run
 from keras_vitbert.runs.run_folder import RunFolder
 from keras_vitbert.runs.run_lock import held, require_free
-from keras_vitbert.runs.run_settings import RunSettings
 from keras_vitbert.training.example_dropout import drops, generator_of
 from pipelines.command_line import Diverged, say
 from pipelines.files import check_writable
 from pipelines.status import counted, doing, duration
 from pipelines.tasks.labelled_images import LabelledImages, require_batch
-from pipelines.text.wordpiece import vocabulary_hash
 from pipelines.text_tables import csv_text
 
 # Settings that make a run do something less often.
 _RARER = {
-    "validation": "a larger --config.evaluation_interval, or 0,",
-    "saving": "a larger --config.checkpoint_interval",
+    "validation": "a larger evaluation_interval, or 0,",
+    "saving": "a larger checkpoint_interval",
 }
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class FineTuningRun(Run):
-    """A run of `finetune`.
+    """A fine-tuning: trials over learning rates and seeds."""
 
-    Attributes:
-        task: `keras_vitbert.fine_tuning.tasks.Task`.
-        pretrained: `keras_vitbert.fine_tuning.pretrained.Pretrained`.
-        most_executed: int, the most steps per execution if the config does not set them.
-        rate_from: str, where the learning rate comes from if there is no sweep.
-    """
-
+    config: FineTuning
+    data: TaskData
     task: Task
     pretrained: Pretrained
-    most_executed: int = 1
-    rate_from: str = "given"
+    # Whether the learning rate is picked from `config.grid`: on the data's `selection`, which may
+    # be a split that is reported, too, else on training examples that are held out.
+    sweep: bool = False
+    seeds: int = 1  # how many trials are reported
+    chosen: Collection[str] = ()  # fields that were chosen for these data
+    given: Collection[str] = ()  # fields that somebody set
+    pictures: Pictures | None = None  # what was looked at to choose
+    predictions: str = ""  # a CSV file for the predictions of all examples
+
+    @property
+    def rate_from(self) -> str:
+        """Where a learning rate comes from that no sweep picks."""
+        field = "optimizer.learning_rate"
+        if field in self.chosen:  # also where 0 is given, which asks for that
+            return "chosen for these data"
+        return "given" if field in self.given else "the task's own"
+
+    def train(self, dry_run: bool = False) -> dict:
+        """Fine-tunes, from the beginning or from where it stopped.
+
+        Args:
+            dry_run: whether to stop after the same checks, without writing anything.
+
+        Returns:
+            The content of summary.json; empty for a dry run.
+
+        Raises:
+            ValueError, Diverged, Stopped: see `pipelines.command_line`.
+        """
+        with self.workers.watched():
+            summary = _fine_tune(self, dry_run)
+        if summary and self.predictions and self.workers.is_chief:
+            collect(self.predictions, self.folder.path, summary)
+        return summary
 
 
-def fine_tune(run, sweep, seeds, tell=lambda: None, dry_run=False):
-    """Fine-tunes, from the beginning or from where it stopped.
-
-    Args:
-        run: `FineTuningRun`.
-        sweep: bool, whether the learning rate is picked from `config.grid`: on the data's
-            `selection`, which may be a split that is reported, too, else on training examples that
-            are held out.
-        seeds: int, how many trials are reported.
-        tell: callable without arguments that says what will be done; called after all checks.
-        dry_run: bool, whether to stop there, after the same checks and without writing anything.
-
-    Returns:
-        dict, the content of summary.json; empty for a dry run.
-
-    Raises:
-        ValueError, Diverged, Stopped: see `pipelines.command_line`.
-    """
+def _fine_tune(run, dry_run):
     config, folder, data, task = run.config, run.folder, run.data, run.task
     # Refuse bad settings first: the run's folder would record them.
     is_images = isinstance(data.train, LabelledImages)
-    mixed = is_images and (config.images.mixup or config.images.cutmix)
-    require_shares(config, "batch", run.replicas, mixed)
+    config.check_batch(run.replicas, is_images and config.images.in_pairs)
     if is_images:
         require_batch(data.train, config.batch, task.name)
-        if layers := image_layers_of(config, task.kind, config.seed):
+        if layers := image_layers_of(config, config.seed):
             layers.check()
     rest = selection = None
-    if sweep:
+    if run.sweep:
         rest, selection = data.without_selection(config.selection_part)
-    check_executions(config, [split.count for split in (data.train, rest) if split is not None])
-    settings, is_new = _settings(run), folder.record() is None
+    for split in (data.train, rest):
+        if split is not None:  # its steps must divide into executions
+            config.with_values({"steps": config.steps_for(split.count)})
+    identity, is_new = _identity(run), folder.record() is None
     if is_new:
-        tests = [*data.tests.values(), *([selection] if sweep else [])]
+        tests = [*data.tests.values(), *([selection] if run.sweep else [])]
         _read_through(tests, config.evaluation_batch)
+    rows = overview.rows(run)
     if dry_run:
         require_free(folder.path)
         if not is_new:
-            settings.compare(folder)
+            identity.changes(folder)
         if "://" not in folder.path:  # a remote folder would be made
-            check_writable(folder.file(""), "output_dir")
-        tell()
+            check_writable(folder.file(""))
+        print(table_of(rows))
         return {}
     folder.make()
     with held(folder.path, run.workers.is_chief):
-        settings.begin(folder)
-        tell()
-        return _trained(run, seeds, rest, selection)
+        identity.begin(folder)
+        print(table_of(rows))
+        return _trained(run, rest, selection)
 
 
-def _trained(run, seeds, rest, selection):
+def _trained(run, rest, selection):
     """Runs all trials, first those of a sweep if there is a `selection`, and summarises them."""
     config, folder, data, task = run.config, run.folder, run.data, run.task
-
+    seeds = run.seeds
     count = seeds + (len(config.grid) if selection is not None else 0)
     done = []  # seconds of each trial
 
@@ -152,7 +167,7 @@ def _trained(run, seeds, rest, selection):
             for trial in trials
         },
         "seconds": round(sum(trial["seconds"] for trial in [*trials, *reported]), 1),
-        "time": summed([trial.get("time", {}) for trial in [*trials, *reported]]),
+        "time": summed([trial["time"] for trial in [*trials, *reported]]),
     }
     if run.workers.is_chief:
         if not task.tfds:  # the user's own data, of which nobody knows what is good
@@ -186,9 +201,7 @@ def table(summary):
     lines.append(f"  {'split':<24}{'examples':>9}  {'metric':<9}{'median':>8}{'min':>8}{'max':>8}")
     for split, measures in summary["splits"].items():
         for name in dict.fromkeys((metric, *metrics.METRICS, *metrics.OF_PROBABILITIES)):
-            three = measures.get(name)
-            if three is None:
-                continue
+            three = measures[name]
             lines.append(
                 f"  {split:<24}{measures['examples']:>9}  {name:<9}{three['median']:>8.4f}"
                 f"{three['minimum']:>8.4f}{three['maximum']:>8.4f}"
@@ -197,9 +210,8 @@ def table(summary):
         if split == summary["split"] and "linear" in summary:
             lines += [f"  {split:<24}{'':>9}  {line}" for line in _linear(summary)]
     lines.append(f"  over {count} seed{'s' if count > 1 else ''}")
-    if summary.get("time"):  # older versions recorded none
-        lines.append(f"  {shares_line(summary['time'])}")
-        lines += [f"  {line}" for line in advice(summary["time"], _RARER)]
+    lines.append(f"  {shares_line(summary['time'])}")
+    lines += [f"  {line}" for line in advice(summary["time"], _RARER)]
     lines += accepted_lines(summary)
     return "\n".join(lines)
 
@@ -232,36 +244,30 @@ def _read_through(splits, batch):
                     pass
 
 
-def _settings(run):
-    """What the run is made with: `RunSettings`."""
+def _identity(run):
+    """What the run is made from: `Identity`."""
     pretrained, kind, data = run.pretrained, run.task.kind, run.data
+    splits = {"train": data.train, **data.tests}
+    if data.selection is not None:
+        splits["selection"] = data.selection
     about = {
-        "task": run.task.name,
         "checkpoint": pretrained.name,
-        "architecture": pretrained.architecture,
-        "checkpoint_step": pretrained.step,
-        "checkpoint_sha256": pretrained.sha256,
         "checkpoint_origin": pretrained.origin,
-        "kind": kind,
-        "classes_sha256": vocabulary_hash(data.classes),
         "model": pretrained.fine_tuned_model(kind, run.config),
+        "records": {name: split.count for name, split in splits.items()},
     }
     if kind == "text" and data.train.rows is not None and data.train.rows.sentence_columns:
         rows = data.train.rows
         about["columns"] = {"sentences": list(rows.sentence_columns), "label": rows.label_column}
-    splits = {"train": data.train, **data.tests}
-    if data.selection is not None:
-        splits["selection"] = data.selection
-    records = {name: split.count for name, split in splits.items()}
-    return RunSettings(
-        about,
-        run.config,
-        pretrained.vocabulary,
-        records,
-        free=identity.FREE_OF_FINE_TUNING,
+    digests = {name: data_digest(split) for name, split in splits.items()}
+    return Identity(
+        experiment_dict(run.config),
+        {"checkpoint": pretrained.sha256, **digests},
+        vocabulary=pretrained.vocabulary,
         classes=data.classes,
-        inputs={name: identity.data_input(split) for name, split in splits.items()},
+        free=FREE_OF_FINE_TUNING,
         accepted=run.accepted,
+        about=about,
         replicas=run.replicas,
         dropout_generator=generator_of(run.strategy) if drops(run.config) else "",
     )
@@ -275,7 +281,7 @@ def _best(trials, metric):
         if not trial["diverged"]
     ]
     if not values:
-        raise Diverged("every learning rate of --config.grid; give smaller ones")
+        raise Diverged("all rates of grid; use smaller ones")
     return -max(values)[1]
 
 
@@ -293,12 +299,7 @@ def _summary(run, reported):
         splits[split] = {
             "examples": measures[0]["examples"],
             "majority_accuracy": measures[0]["majority_accuracy"],
-            # Trials of older versions have no measures of probabilities.
-            **{
-                name: _spread([m[name] for m in measures])
-                for name in names
-                if all(name in m for m in measures)
-            },
+            **{name: _spread([m[name] for m in measures]) for name in names},
         }
     first = next(iter(data.tests))
     spread = splits[first][config.metric]
@@ -319,7 +320,7 @@ def _summary(run, reported):
         "maximum": spread["maximum"],
         "seeds": [trial["seed"] for trial in reported],
         "splits": splits,
-        "classes": reported[middle].get("classes", {}),  # of the run's model
+        "classes": reported[middle]["classes"],  # of the run's model
         "steps": reported[0]["steps"],
         "batch": config.batch,
         "training_examples": data.train.count,

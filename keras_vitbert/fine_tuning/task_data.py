@@ -62,10 +62,7 @@ class TaskData:
         """
         large = {n: split for n, split in self.tests.items() if 0 < count < split.count}
         for name, split in large.items():
-            say(
-                f"{name}: {count:,} of its {split.count:,} examples are reported "
-                "(--config.test_examples)"
-            )
+            say(f"{name}: {count:,} of its {split.count:,} examples are reported (test_examples)")
         parts = {name: cut(split, count / split.count)[1] for name, split in large.items()}
         return dataclasses.replace(self, tests={**self.tests, **parts})
 
@@ -90,7 +87,7 @@ def open_task(
 
     Args:
         task: `keras_vitbert.fine_tuning.tasks.Task`.
-        config: `ConfigDict` of fine-tuning.
+        config: `keras_vitbert.configs.fine_tuning.FineTuning`.
         vocabulary: list of str, for text.
         max_length: int, tokens of a text.
         data_dir: str, local or `gs://`.
@@ -99,7 +96,7 @@ def open_task(
         files: dict of `train`, `validation` or `test` to a path.
         classes: list of str, those of a trained model, which needs no training examples.
         columns: dict, see `task_texts.read_own`.
-        choose: function of a store of images that fills in the open keys of the config.
+        choose: function of a store of images that returns the config without open fields.
 
     Returns:
         `TaskData`.
@@ -113,14 +110,10 @@ def open_task(
         raise ValueError(
             own_data.nothing_found(data_dir)
             if data_dir
-            else "--data_dir is missing; give the folder that holds the task's data, or a file "
-            "with --train=FILE"
+            else "no data are given: neither data_dir nor train"
         )
     if places and classes is None and "train" not in places:
-        raise ValueError(
-            f"{'; '.join(map(str, places.values()))}: there are no training examples; give them "
-            "with --train=PATH"
-        )
+        raise ValueError(f"{'; '.join(map(str, places.values()))}: there are no training examples")
     if task.kind == "images":
         if places:
             classes, splits = task_images.open_own(places, config, classes, max_bad_records, choose)
@@ -190,7 +183,7 @@ def cut(split, part):
     size = round(split.count * part)
     if not 0 < size < split.count:
         raise ValueError(
-            f"--config.selection_part={part}: splits {split.count} examples into "
+            f"selection_part={part}: splits {split.count} examples into "
             f"{split.count - size} and {size}; give another part, or a validation split"
         )
     rest = split.count - size

@@ -18,7 +18,7 @@ def open_tfds(task, config, data_dir, download):
 
     Args:
         task: `keras_vitbert.fine_tuning.tasks.Task`.
-        config: `ConfigDict` of fine-tuning.
+        config: `keras_vitbert.configs.fine_tuning.FineTuning`.
         data_dir: str, TFDS' data folder.
         download: bool, whether TFDS may fetch missing data.
 
@@ -41,10 +41,10 @@ def open_own(places, config, classes=None, max_bad_records=0, choose=None):
 
     Args:
         places: dict of a split to a `pipelines.tasks.own_data.Place`, `train` first if present.
-        config: `ConfigDict` of fine-tuning.
+        config: `keras_vitbert.configs.fine_tuning.FineTuning`.
         classes: list of str, those of a trained model; those of the first split by default.
         max_bad_records: int, how many damaged rows of tables may be left out.
-        choose: function of the first split's store that fills in the open keys of the config.
+        choose: function of the first split's store that returns the config without open fields.
 
     Returns:
         (list of str, the classes; dict of a split to `LabelledImages`).
@@ -58,7 +58,7 @@ def open_own(places, config, classes=None, max_bad_records=0, choose=None):
             known = _classes_of_records(place.paths[0])
             if classes not in (None, known):
                 raise ValueError(f"{place}: has other classes than the training images; fix that")
-            records = RecordFiles.find(place.paths[0], "data_dir")
+            records = RecordFiles.find(place.paths[0])
             stores[split], classes = ImageRecordFiles(records, len(known)), known
         elif place.form == own_data.FOLDERS:
             stores[split], classes = ImageFiles.find(place.paths[0], classes)
@@ -69,7 +69,7 @@ def open_own(places, config, classes=None, max_bad_records=0, choose=None):
             )
             max_bad_records -= damaged
     if choose is not None:
-        choose(next(iter(stores.values())))
+        config = choose(next(iter(stores.values())))
     return classes, _viewed(stores, config)
 
 

@@ -4,7 +4,7 @@ import dataclasses
 
 from pipelines.command_line import say
 from pipelines.tasks import tfds_data
-from pipelines.tasks.labelled_rows import class_order, read_split
+from pipelines.tasks.labelled_rows import class_order, read_rows
 from pipelines.tasks.labelled_texts import LabelledTexts
 from pipelines.text.casing import is_lower
 
@@ -35,7 +35,7 @@ def read_own(places, config, classes=None, max_bad_records=0, asked_for=(), colu
 
     Args:
         places: dict of a split to a `pipelines.tasks.own_data.Place`, `train` first if present.
-        config: `ConfigDict` of fine-tuning.
+        config: `keras_vitbert.configs.fine_tuning.FineTuning`.
         classes: list of str, those of a trained model; those of the first split by default.
         max_bad_records: int, how many damaged rows may be left out.
         asked_for: collection of str, the splits that flags name; they must have labels.
@@ -59,14 +59,12 @@ def read_own(places, config, classes=None, max_bad_records=0, asked_for=(), colu
             continue
         sentences = given or (known["sentences"] if set(known["sentences"]) <= set(there) else ())
         label = config.data.label_column or (known["label"] if known["label"] in there else "")
-        found = read_split(tables, sentences, label, max_bad_records)
-        max_bad_records -= len(found.damaged)
-        for line in found.damaged:
-            say(f"left out: {line}")
+        found = read_rows(tables, sentences, label, max_bad_records)
+        max_bad_records -= found.left_out
         if len(known["sentences"]) not in (0, len(found.sentence_columns)):
             raise ValueError(
                 f"{found.source}: has a different number of sentence columns from {owner}; name "
-                "them with --config.data.sentence_columns"
+                "them in data.sentence_columns"
             )
         if not rows:  # the next splits have the columns of the first one, if they are present
             known = {"sentences": found.sentence_columns, "label": found.label_column}
@@ -84,7 +82,7 @@ def encoded(rows, classes, vocabulary, config, max_length):
         rows: `LabelledRows`.
         classes: list of str.
         vocabulary: list of str.
-        config: `ConfigDict` of fine-tuning.
+        config: `keras_vitbert.configs.fine_tuning.FineTuning`.
         max_length: int, tokens of a text.
 
     Returns:

@@ -8,13 +8,12 @@ from keras_vitbert.training.fine_tuner import FineTuner
 from keras_vitbert.training.image_layers import image_layers
 
 
-def build_fine_tuner(config, pretrained, kind, num_classes, seed, strategy):
+def build_fine_tuner(config, pretrained, num_classes, seed, strategy):
     """Builds and compiles a `FineTuner`.
 
     Args:
-        config: `ConfigDict` of fine-tuning, as `settings.with_intervals` returns it.
+        config: `FineTuning`, as `with_intervals` returns it.
         pretrained: `keras_vitbert.fine_tuning.pretrained.Pretrained`.
-        kind: str, `images` or `text`.
         num_classes: int.
         seed: int.
         strategy: see `tpu.strategy.get_strategy`.
@@ -23,9 +22,9 @@ def build_fine_tuner(config, pretrained, kind, num_classes, seed, strategy):
         (`FineTuner`, dict of what was transferred into it, see `Pretrained.classifier`).
     """
     keras.utils.set_random_seed(seed)
-    layers = image_layers_of(config, kind, seed)
+    layers = image_layers_of(config, seed)
     with strategy.scope():
-        classifier, transferred = pretrained.classifier(kind, num_classes, config)
+        classifier, transferred = pretrained.classifier(config.kind, num_classes, config)
         trainer = FineTuner(
             classifier,
             config.optimizer.clip_norm,
@@ -43,20 +42,19 @@ def build_fine_tuner(config, pretrained, kind, num_classes, seed, strategy):
     return trainer, transferred
 
 
-def image_layers_of(config, kind, seed):
+def image_layers_of(config, seed):
     """The layers that the training step applies to images, or None.
 
     Args:
-        config: `ConfigDict` of fine-tuning.
-        kind: str, `images` or `text`.
+        config: `FineTuning`.
         seed: int.
 
     Raises:
         ValueError: see `keras_vitbert.training.image_layers.ImageLayers`.
     """
-    if kind != "images":
+    if config.kind != "images":
         return None
-    return image_layers(config.images.layers, config.image_size, seed, "images.layers")
+    return image_layers(config.layers, config.image_size, seed, "images.layers")
 
 
 def step_flops(network, stream, batch):

@@ -16,7 +16,6 @@ import tensorflow as tf
 
 from keras_vitbert.fine_tuning import evaluation, metrics, summaries
 from keras_vitbert.fine_tuning.prediction_files import FILE, prediction_rows
-from keras_vitbert.fine_tuning.settings import with_intervals
 from keras_vitbert.fine_tuning.trainer import build_fine_tuner, step_flops
 from keras_vitbert.inspection.run_texts import RunTexts, finish_session
 from keras_vitbert.runs import divergence
@@ -132,13 +131,13 @@ def run_trial(run, trial, train, tests, label="", later=0.0):
     before, own_began = times(), time.monotonic()
     if workers.is_chief:
         tf.io.gfile.makedirs(folder.checkpoints)
-    config = run.config.copy_and_resolve_references()
-    config.optimizer.learning_rate = trial.learning_rate
     first = next(iter(tests.values()))
-    config = with_intervals(config, train.count, first.count, run.most_executed)
+    config = run.config.with_values({"optimizer.learning_rate": trial.learning_rate})
+    most = run.machine.devices.most_executed
+    config = config.with_intervals(train.count, first.count, most)
     with doing("building the model"):
         trainer, transferred = build_fine_tuner(
-            config, run.pretrained, run.task.kind, len(classes), trial.seed, run.strategy
+            config, run.pretrained, len(classes), trial.seed, run.strategy
         )
     say(
         f"{label}: {trainer.network.count_params():,} parameters, {config.steps} steps "
@@ -175,8 +174,7 @@ def run_trial(run, trial, train, tests, label="", later=0.0):
         if trial.purpose != "sweep":
             raise Diverged(
                 f"seed {trial.seed} with learning rate {trial.learning_rate:g} ({error}); finished "
-                "trials are kept: run again with a smaller --config.optimizer.learning_rate, or "
-                "--sweep with a smaller --config.grid"
+                "trials are kept: run again with a smaller optimizer.learning_rate or grid"
             ) from error
         result["diverged"] = True
     finally:
@@ -256,8 +254,7 @@ def _texts(run, trial, config, folder):
         "checkpoint": run.pretrained.name,
         "purpose": trial.purpose,
     }
-    shown = config.copy_and_resolve_references()
-    shown.seed = trial.seed
+    shown = config.with_values({"seed": trial.seed})
     return RunTexts(folder, about, shown, summaries.COMPARED)
 
 

@@ -3,9 +3,9 @@
 import html
 import os
 
-from keras_vitbert.configs.merges import MASKS, OPTIONS, parts_of
-from keras_vitbert.configs.overrides import flatten
-from keras_vitbert.configs.variants import VARIANTS
+from keras_vitbert.configs.merges import MASKS, parts_of
+from keras_vitbert.configs.pretraining import VARIANTS
+from keras_vitbert.configs.sections import flatten
 from pipelines.command_line import one_line
 from pipelines.text_tables import markdown_row
 
@@ -27,7 +27,8 @@ _MEASURES = (
 )
 # Keys of a config that do not describe the training; paths of data are private.
 _HIDDEN = (
-    *("data.", "model.", "checkpoint", "teachers.", "dtype", "evaluation", "validation"),
+    *("variant", "task", "kind", "data.", "model.", "checkpoint", "teachers.", "dtype"),
+    *("evaluation", "validation"),
     *("grid", "selection_part", "buckets", "steps_per_epoch", "steps_per_execution"),
     *("jit_compile", "sharding", "inspection.", "probes."),
 )
@@ -154,11 +155,11 @@ def _model(trained, kind):
 
 
 def _training(record, summary):
-    config = record["config"]
+    config = record["experiment"]
     settings = flatten(config)
-    rows = {"variant": f"`{record['variant']}`"} if "variant" in record else {}
-    if "task" in record:
-        rows |= {"task": f"`{record['task']}`", "began with": f"`{_base(record['checkpoint'])}`"}
+    rows = {"variant": f"`{config['variant']}`"} if "variant" in config else {}
+    if "task" in config:
+        rows |= {"task": f"`{config['task']}`", "began with": f"`{_base(record['checkpoint'])}`"}
         # The trial of the median seed, with the learning rate that was picked.
         settings |= {
             "optimizer.learning_rate": summary["learning_rate"],
@@ -172,24 +173,26 @@ def _training(record, summary):
         if data["source"] == "sample":
             rows["data"] = "the sample: MNIST digits and an extract of the English Wikipedia"
     rows["training examples"] = ", ".join(
-        f"{count:,} {name}" for name, count in record.get("records", {}).items()
+        f"{count:,} {name}" for name, count in record["records"].items()
     )
-    hidden = (*_HIDDEN, *_of_other_merges(record))
+    hidden = (*_HIDDEN, *_of_other_merges(config))
     for key, value in settings.items():
         if not key.startswith(hidden) and (value or key == "seed"):  # others are off
             rows[f"`{key}`"] = value
     return _table("## Training", rows)
 
 
-def _of_other_merges(record):
+def _of_other_merges(config):
     """The prefixes of config keys of merges that a run does not use."""
-    if "variant" not in record:
+    if "variant" not in config:
         return ()
-    variant = VARIANTS[record["variant"]]
+    variant = VARIANTS[config["variant"]]
     if not (variant.images and variant.text):
         return ("merge.",)
-    used = parts_of(record["config"]["merge"]["name"])
-    hidden = tuple(f"merge.{name}." for name in OPTIONS if name not in used)
+    merge = config["merge"]
+    used = parts_of(merge["name"])
+    options = [name for name, value in merge.items() if isinstance(value, dict)]
+    hidden = tuple(f"merge.{name}." for name in options if name not in used)
     return hidden if set(MASKS) & set(used) else (*hidden, "merge.mask_")
 
 
@@ -197,8 +200,8 @@ def _made_from(origin):
     """The first characters of the digests; `origin.json` has the whole digests."""
     made_of = origin["made_of"]
     rows = {"weights of the backbone": f"sha256 `{origin['weights_sha256'][:12]}`"}
-    for name, digests in made_of.get("inputs", {}).items():
-        rows[name] = f"sha256 `{digests['sha256'][:12]}`"
+    for name, digest in made_of.get("inputs", {}).items():
+        rows[name] = f"sha256 `{digest[:12]}`"
     if accepted := made_of.get("accepted_changes"):
         rows["accepted changes"] = ", ".join(accepted)
     if versions := made_of.get("versions"):

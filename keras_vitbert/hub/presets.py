@@ -44,7 +44,7 @@ def load_preset(path):
     # Missing, truncated and unexpected files raise many kinds of errors.
     except Exception as error:
         raise ValueError(
-            f"{path}: the preset cannot be loaded ({one_line(error)[:300]}); write it again"
+            f"{path}: the preset cannot be loaded ({one_line(error)[:300]})"
         ) from error
 
 

@@ -43,8 +43,7 @@ class ViTBertTokenizer(keras_hub.tokenizers.WordPieceTokenizer):
         super().set_vocabulary(vocabulary)
 
     def tokenize(self, inputs):
-        if self.vocabulary is None:
-            raise ValueError("the tokenizer has no vocabulary; pass one, or load it from a preset")
+        self._check_vocabulary()
         if self._encoder is None:
             with tf.init_scope():  # the first call may be in a graph
                 self._encoder = TextEncoder(self.vocabulary, 0, self.lowercase)

@@ -8,8 +8,9 @@ from it, the same to the bit.
 | --- | --- |
 | `sources` | what a reader is given |
 | `hugging_face`, `google`, `keras_hub_presets` | the readers, each with a table of names |
+| `readers` | chooses the reader; names the model where one fails |
 | `architectures` | the common form, its checks, and its network |
 | `layout` | which variable of our networks holds each tensor |
-| `configs`, `tensors` | checks that a config is supported, and that tensors match it |
+| `tensors` | checks that tensors match a config |
 | `class_names` | checks whether two lists name the same classes |
 """

@@ -10,13 +10,22 @@ from typing import Any
 import numpy as np
 
 from keras_vitbert.importing import layout
-from keras_vitbert.importing.configs import ACTIVATIONS, checked_config, require
 from keras_vitbert.importing.tensors import account
 from keras_vitbert.model.backbone import ViTBertBackbone
 from keras_vitbert.model.classifier import Classifier
 from keras_vitbert.model.pretraining_network import PreTrainingNetwork
 from pipelines.command_line import say
 from pipelines.text.wordpiece import check_tokens
+
+# Hugging Face's names of activations to those of `keras_vitbert.model.activations`. Google's BERT
+# and ViT approximate GELU by tanh, although BERT's own config calls that `gelu` too; see `google`.
+ACTIVATIONS = {
+    **dict.fromkeys(("gelu", "gelu_python"), "gelu"),
+    **dict.fromkeys(("gelu_new", "gelu_pytorch_tanh", "gelu_fast"), "gelu_tanh"),
+    **dict.fromkeys(("silu", "swish"), "silu"),
+    "relu": "relu",
+    "tanh": "tanh",
+}
 
 # The heads of each architecture, by name, and their kinds, see `keras_vitbert.model.heads`.
 BERTS = {
@@ -38,6 +47,7 @@ VITS = {
     "DeiTModel": {},
 }
 
+# The keys of a config that determine what a network computes, with transformers' defaults.
 _OF_ALL = {
     "hidden_size": 768,
     "num_hidden_layers": 12,
@@ -57,7 +67,6 @@ _OF_VIT = {
     **_OF_ALL,
     "image_size": 224,
     "patch_size": 16,
-    "num_channels": 3,
     "qkv_bias": True,
     "hidden_dropout_prob": 0.0,
 }
@@ -154,13 +163,12 @@ class Weights:
         }
 
 
-def checked_bert(config, tensors, label, architecture, vocabulary, kinds=None, **about):
+def checked_bert(config, tensors, architecture, vocabulary, kinds=None, **about):
     """Checks a BERT that was read.
 
     Args:
         config: dict, the content of config.json.
         tensors: dict of name to array; the backbone's names begin with `bert.`.
-        label: str, where it comes from.
         architecture: str, a key of `BERTS`.
         vocabulary: list of str.
         kinds: dict, the kinds of heads where they differ from `BERTS`.
@@ -173,20 +181,17 @@ def checked_bert(config, tensors, label, architecture, vocabulary, kinds=None, *
         ValueError: the tensors do not match (`tensors.account`), it is a variant of BERT, or its
             vocabulary lacks BERT's special tokens.
     """
-    kept = {**checked_config(config, _OF_BERT, label, tensors), "model_type": "bert"}
-    position_type = config.get("position_embedding_type") or "absolute"
-    require(position_type == "absolute", label, "position_embedding_type", position_type)
-    for key in ("is_decoder", "add_cross_attention"):
-        require(not config.get(key), label, key, config.get(key))
+    kept = {**_kept(config, _OF_BERT), "model_type": "bert"}
+    require(not config.get("is_decoder"), "is_decoder", True)
     segments = kept["type_vocab_size"]
-    require(segments != 1, label, "type_vocab_size", segments, "2 or more segments are needed")
+    require(segments != 1, "type_vocab_size", segments, "2 or more segments are needed")
     if len(vocabulary) > kept["vocab_size"]:
         raise ValueError(
-            f"{label}: its vocabulary has {len(vocabulary)} tokens, its config "
-            f"vocab_size={kept['vocab_size']}; give the vocabulary that belongs to it"
+            f"its vocabulary has {len(vocabulary)} tokens, its config "
+            f"vocab_size={kept['vocab_size']}"
         )
-    check_tokens(vocabulary, f"{label}: its vocabulary")
-    heads = _classifying({**BERTS[architecture], **(kinds or {})}, config, tensors, label)
+    check_tokens(vocabulary, "its vocabulary")
+    heads = _classifying(architecture, {**BERTS[architecture], **(kinds or {})}, config, tensors)
     ignored = rf"bert\.embeddings\.position_ids|{_DECODER_BIAS}|{_DECODER}"
     # Checkpoints of masked-LM models often keep the next-sentence head of their pre-training.
     if {_POOLER, "cls.seq_relationship.weight"} <= tensors.keys() and "text" not in heads:
@@ -202,7 +207,7 @@ def checked_bert(config, tensors, label, architecture, vocabulary, kinds=None, *
     if "text" not in heads:
         about["labels"] = None
         ignored += r"|(pre_)?classifier\..*"
-    return _checked(kept, heads, tensors, ignored, label, architecture, about)
+    return _checked(kept, heads, tensors, ignored, architecture, about)
 
 
 def _is_untied(config, tensors):
@@ -212,13 +217,12 @@ def _is_untied(config, tensors):
     return not tied or not (decoder is None or np.array_equal(decoder, embedding))
 
 
-def checked_vit(config, tensors, label, architecture, mean=HALF, std=HALF, **about):
+def checked_vit(config, tensors, architecture, mean=HALF, std=HALF, **about):
     """Checks a ViT or DeiT that was read.
 
     Args:
         config: dict, the content of config.json.
         tensors: dict of name to array; the backbone's names begin with `vit.` or `deit.`.
-        label: str, where it comes from.
         architecture: str, a key of `VITS`.
         mean, std: three floats each, which normalise images in [0, 1].
         **about: `labels` and `central_crop` of `Weights`.
@@ -229,24 +233,19 @@ def checked_vit(config, tensors, label, architecture, mean=HALF, std=HALF, **abo
     Raises:
         ValueError: the tensors do not match (`tensors.account`), or it is a variant of ViT.
     """
-    sizes = {}
-    for key in ("image_size", "patch_size"):
-        value = config.get(key, _OF_VIT[key])
-        is_square = isinstance(value, list) and value and value == value[:1] * len(value)
-        sizes[key] = value[0] if is_square else value
-    kept = checked_config({**config, **sizes}, _OF_VIT, label, tensors)
-    channels, image, patch = (kept[k] for k in ("num_channels", "image_size", "patch_size"))
-    require(channels == 3, label, "num_channels", channels)
-    require(image % patch == 0, label, "patch_size", patch, f"image_size is {image}")
     model_type = "deit" if architecture.startswith("DeiT") else "vit"
-    kept |= {"model_type": model_type}
-    heads = _classifying(VITS[architecture], config, tensors, label)
+    kept = {**_kept(config, _OF_VIT), "model_type": model_type}
+    for key in ("image_size", "patch_size"):  # one number, or two
+        sides = np.ravel(kept[key]).tolist()
+        require(len(set(sides)) == 1, key, kept[key], "only squares are supported")
+        kept[key] = sides[0]
+    heads = _classifying(architecture, VITS[architecture], config, tensors)
     if "pre_logits.weight" in tensors and heads:
         heads["image"] = {"kind": "bert", "hidden_dim": len(tensors["pre_logits.weight"])}
     if not heads and f"{model_type}.pooler.dense.weight" in tensors:
         heads["pooler"] = "bert"
         pooler_act = config.get("pooler_act", "tanh")  # of transformers 5
-        require(pooler_act == "tanh", label, "pooler_act", pooler_act)
+        require(pooler_act == "tanh", "pooler_act", pooler_act)
     ignored = rf"{model_type}\.pooler\..*|{model_type}\.embeddings\.mask_token"
     if "image" not in heads:
         ignored += r"|classifier\..*|pre_logits\..*"
@@ -259,10 +258,25 @@ def checked_vit(config, tensors, label, architecture, mean=HALF, std=HALF, **abo
         }
         tensors = {**tensors, **missing}
     about |= {"mean": tuple(mean), "std": tuple(std)}
-    return _checked(kept, heads, tensors, ignored, label, architecture, about)
+    return _checked(kept, heads, tensors, ignored, architecture, about)
 
 
-def _classifying(heads, config, tensors, label):
+def _kept(config, defaults):
+    """The values of the keys in `defaults`; other keys determine nothing."""
+    kept = {key: config.get(key, default) for key, default in defaults.items()}
+    activation = kept["hidden_act"]
+    known = ", ".join(sorted(ACTIVATIONS))
+    require(activation in ACTIVATIONS, "hidden_act", activation, f"known are {known}")
+    return kept
+
+
+def require(condition: bool, key: str, value: Any, why: str = "which is not supported") -> None:
+    """Refuses the value of a key of a config, unless the condition holds."""
+    if not condition:
+        raise ValueError(f"its config has {key}={value!r}; {why}")
+
+
+def _classifying(architecture, heads, config, tensors):
     """The heads, without a classifier unless it chooses one of several classes."""
     problem = config.get("problem_type") or "single_label_classification"
     if len(tensors.get("classifier.weight", "ab")) == 1:
@@ -270,13 +284,13 @@ def _classifying(heads, config, tensors, label):
     classifiers = heads.keys() & {"text", "image"}
     if not classifiers or problem == "single_label_classification":
         return dict(heads)
-    say(f"{label}: its head is for {problem!r}; only the encoder is used")
+    say(f"{architecture}: its head is for {problem!r}; only the encoder is used")
     return {name: kind for name, kind in heads.items() if name not in classifiers}
 
 
-def _checked(config, heads, tensors, ignored, label, architecture, about):
+def _checked(config, heads, tensors, ignored, architecture, about):
     labels = about.get("labels")
     classes = None if labels is None else len(labels)
     wanted = {t.theirs: t.shape for t in layout.tensors_of(config, heads, classes)}
-    tensors = account(tensors, wanted, ignored, label, architecture)
+    tensors = account(tensors, wanted, ignored, architecture)
     return Weights(config, heads, tensors, **about)

@@ -11,11 +11,13 @@ import re
 import ml_dtypes  # noqa: F401  (it teaches NumPy, and so safetensors, bfloat16)
 import numpy as np
 import safetensors
+import tensorflow as tf
 
 from keras_vitbert.importing.architectures import BERTS, HALF, VITS, checked_bert, checked_vit
-from keras_vitbert.importing.sources import read_json, read_text
+from keras_vitbert.importing.sources import read_json
 from keras_vitbert.importing.tensors import renamed
 from pipelines.command_line import one_line, say
+from pipelines.text import wordpiece
 
 _SAFE_TORCH = (2, 6)  # the first version whose `weights_only` is safe
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and std that DeiT uses
@@ -67,34 +69,24 @@ def read(source):
 
     Returns:
         `architectures.Weights`.
-
-    Raises:
-        ValueError: it is another model, or a part is missing or damaged.
     """
-    names = source.config.get("architectures")
-    name = names[0] if isinstance(names, list) and names else None
-    name = name if isinstance(name, str) else None
+    [name, *_] = source.config.get("architectures") or [None]
     if name in BERTS:
         return _read_bert(source, name)
     if name in VITS:
         return _read_vit(source, name)
-    found = name or f"a {source.config.get('model_type')} of no architecture"
-    raise ValueError(
-        f"{source.label}: is {found}, which is not a BERT or ViT that can be read; give a "
-        f"{', '.join([*BERTS, *VITS])}"
-    )
+    raise ValueError(f"its architecture is {name}; known are {', '.join([*BERTS, *VITS])}")
 
 
 def _read_bert(source, architecture):
-    config, label = source.config, source.label
-    tensors = read_tensors(source.path, label)
+    config, tensors = source.config, read_tensors(source.path)
     if architecture.startswith("DistilBert"):
         config = {_DISTILBERT_KEYS.get(key, key): value for key, value in config.items()}
         config |= {"type_vocab_size": 0, "layer_norm_eps": 1e-12}
         tensors = renamed(_with_prefix(tensors, "distilbert"), _DISTILBERT_NAMES)
     tensors = renamed(_with_prefix(tensors, "bert"), _OLD_BERT_NAMES)
     return checked_bert(
-        *(config, tensors, label, architecture, read_vocabulary(source.path, label)),
+        *(config, tensors, architecture, read_vocabulary(source.path)),
         lower_case=_lower_case(source),
         labels=_labels(source),
     )
@@ -102,11 +94,11 @@ def _read_bert(source, architecture):
 
 def _read_vit(source, architecture):
     model_type = "deit" if architecture.startswith("DeiT") else "vit"
-    tensors = renamed(read_tensors(source.path, source.label), _NEW_VIT_NAMES)
-    content = read_json(os.path.join(source.path, "preprocessor_config.json"), source.label)
-    mean, std = _mean_and_std(content, model_type, source.label)
+    tensors = renamed(read_tensors(source.path), _NEW_VIT_NAMES)
+    content = read_json(os.path.join(source.path, "preprocessor_config.json"))
+    mean, std = _mean_and_std(content, model_type)
     return checked_vit(
-        *(source.config, _with_prefix(tensors, model_type), source.label, architecture, mean, std),
+        *(source.config, _with_prefix(tensors, model_type), architecture, mean, std),
         labels=_labels(source),
         central_crop=_central_crop(content or {}),
     )
@@ -114,7 +106,7 @@ def _read_vit(source, architecture):
 
 def _lower_case(source):
     """Whether texts are lower-cased, or None if no file says so."""
-    content = read_json(os.path.join(source.path, "tokenizer_config.json"), source.label) or {}
+    content = read_json(os.path.join(source.path, "tokenizer_config.json")) or {}
     unlike = ["tokenize_chinese_chars"] if content.get("tokenize_chinese_chars") is False else []
     if content.get("do_lower_case", True) and content.get("strip_accents") is False:
         unlike.append("strip_accents")
@@ -123,7 +115,7 @@ def _lower_case(source):
         say(f"{source.label}: its tokenizer has {keys}; here texts are tokenized as by BERT's own")
     if isinstance(content.get("do_lower_case"), bool):
         return content["do_lower_case"]
-    content = read_json(os.path.join(source.path, "tokenizer.json"), source.label) or {}
+    content = read_json(os.path.join(source.path, "tokenizer.json")) or {}
     found = content.get("normalizer")
     lower_case = found.get("lowercase") if isinstance(found, dict) else None
     return lower_case if isinstance(lower_case, bool) else None
@@ -142,18 +134,11 @@ def _central_crop(content):
     return sizes[0] / sizes[1]
 
 
-def read_tensors(folder, label):
-    """Reads all tensors of a folder, from its safetensors files or else from its torch files.
-
-    Args:
-        folder: str.
-        label: str, the folder's name in messages.
-
-    Returns:
-        dict of name to array.
+def read_tensors(folder: str) -> dict[str, np.ndarray]:
+    """All tensors of a folder, from its safetensors files or else from its torch files.
 
     Raises:
-        ValueError: there are none, or a file is missing or damaged.
+        ValueError: names a file that is missing or damaged.
     """
 
     def is_there(name):
@@ -163,100 +148,53 @@ def read_tensors(folder, label):
         (name for name in _WEIGHTS if is_there(name) or is_there(f"{name}.index.json")),
         "model.safetensors",
     )
-    index = read_json(os.path.join(folder, f"{usual}.index.json"), label)
-    if index is None:
-        files = [usual]
-    else:
-        weight_map = index.get("weight_map")
-        names = list(weight_map.values()) if isinstance(weight_map, dict) else []
-        if not names or not all(isinstance(name, str) for name in names):
-            raise ValueError(f"{label}: {usual}.index.json lists no file; restore it")
-        files = sorted(set(names))
+    index = read_json(os.path.join(folder, f"{usual}.index.json"))
     tensors = {}
-    for file in files:
-        path = os.path.join(folder, os.path.basename(file))
-        if not os.path.exists(path):
-            raise ValueError(f"{label}: {file} is missing; restore it")
-        tensors |= _WEIGHTS[usual](path, f"{label}: {file}")
+    for file in [usual] if index is None else sorted(set(index["weight_map"].values())):
+        try:
+            tensors |= _WEIGHTS[usual](os.path.join(folder, os.path.basename(file)))
+        # safetensors and torch raise many kinds, including the unpickler's.
+        except Exception as error:
+            raise ValueError(f"{file}: cannot be read ({one_line(error)[:160]})") from error
     return tensors
 
 
-def _read_safetensors(path, label):
-    try:
-        with safetensors.safe_open(path, framework="np") as opened:
-            return {name: opened.get_tensor(name) for name in opened.keys()}
-    except (safetensors.SafetensorError, OSError, TypeError, ValueError) as error:
-        raise ValueError(f"{label} is damaged ({one_line(error)}); restore it") from error
+def _read_safetensors(path):
+    with safetensors.safe_open(path, framework="np") as opened:
+        return {name: opened.get_tensor(name) for name in opened.keys()}
 
 
-def _read_torch(path, label):
-    try:
-        import torch
-    except ImportError as error:
-        raise ValueError(
-            f"{label} is a file of torch, which is not installed; pip install torch, or write "
-            "model.safetensors with transformers' save_pretrained"
-        ) from error
+def _read_torch(path):
+    import torch
+
     version = tuple(map(int, re.findall(r"\d+", torch.__version__)[:2]))
     if version < _SAFE_TORCH:
         raise ValueError(
-            f"{label}: torch {torch.__version__} may run code from the file (CVE-2025-32434); "
-            "upgrade torch, or give a model.safetensors"
+            f"torch {torch.__version__} may run code from it, CVE-2025-32434; upgrade torch"
         )
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        if not all(isinstance(name, str) for name in content):
-            raise TypeError("not all names are text")
-        return {  # NumPy has no bfloat16
-            name: (value.float() if value.is_floating_point() else value).detach().numpy()
-            for name, value in content.items()
-        }
-    except Exception as error:  # torch raises many kinds, including the unpickler's
-        raise ValueError(
-            f"{label} is damaged, or holds more than tensors ({one_line(error)[:160]}); restore "
-            "it, or give a model.safetensors"
-        ) from error
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    return {  # NumPy has no bfloat16
+        name: (value.float() if value.is_floating_point() else value).detach().numpy()
+        for name, value in content.items()
+    }
 
 
 _WEIGHTS = {"model.safetensors": _read_safetensors, "pytorch_model.bin": _read_torch}
 
 
-def read_vocabulary(folder, label):
-    """Reads the tokens of `vocab.txt`, or of a WordPiece `tokenizer.json`.
-
-    Args:
-        folder: str.
-        label: str, the folder's name in messages.
-
-    Returns:
-        list of str.
-
-    Raises:
-        ValueError: there is neither file, or it is damaged.
-    """
-    text = read_text(os.path.join(folder, "vocab.txt"), label)
-    if text is not None:
-        return [line.rstrip("\r") for line in text.removesuffix("\n").split("\n")]
-    content = read_json(os.path.join(folder, "tokenizer.json"), label)
+def read_vocabulary(folder: str) -> list[str]:
+    """The tokens of `vocab.txt`, or of a WordPiece `tokenizer.json`, in the order of their ids."""
+    path = os.path.join(folder, "vocab.txt")
+    if tf.io.gfile.exists(path):
+        return wordpiece.read_vocabulary(path)
+    content = read_json(os.path.join(folder, "tokenizer.json"))
     if content is None:
-        raise ValueError(
-            f"{label}: has no vocab.txt and no tokenizer.json; add one of them, which holds its "
-            "vocabulary"
-        )
-    model = content.get("model")
-    if not isinstance(model, dict) or not isinstance(model.get("vocab"), dict):
-        raise ValueError(f"{label}: tokenizer.json holds no WordPiece vocabulary; add vocab.txt")
-    ids = dict(model["vocab"])
-    try:
-        for token in content.get("added_tokens") or []:
-            ids.setdefault(token["content"], token["id"])
-        is_whole = sorted(ids.values()) == list(range(len(ids)))
-    except (TypeError, KeyError) as error:
-        raise ValueError(
-            f"{label}: tokenizer.json has malformed tokens ({one_line(error)}); add vocab.txt"
-        ) from error
-    if not is_whole:
-        raise ValueError(f"{label}: tokenizer.json leaves out some ids; add vocab.txt")
+        raise ValueError("there is no vocab.txt and no tokenizer.json")
+    ids = dict(content["model"]["vocab"])
+    for token in content.get("added_tokens") or []:
+        ids.setdefault(token["content"], token["id"])
+    if sorted(ids.values()) != list(range(len(ids))):
+        raise ValueError("tokenizer.json leaves out some ids; add vocab.txt")
     return sorted(ids, key=ids.get)
 
 
@@ -267,7 +205,7 @@ def _with_prefix(tensors, model_type):
     return renamed(tensors, ((rf"^{re.escape(common)}", ""), (inside, f"{model_type}.")))
 
 
-def _mean_and_std(content, model_type, label):
+def _mean_and_std(content, model_type):
     """The mean and std that normalise images in [0, 1]: two tuples of three floats."""
     if content is None:
         return _IMAGENET if model_type == "deit" else (HALF, HALF)
@@ -277,14 +215,11 @@ def _mean_and_std(content, model_type, label):
         mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
     # Theirs normalise `rescale_factor` times pixels in [0, 255], `scale` times ours in [0, 1].
     factor = content.get("rescale_factor", 1 / 255) if content.get("do_rescale", True) else 1
-    try:
-        scale = 255 * float(factor)
-        mean, std = (tuple(float(value) / scale for value in values) for values in (mean, std))
-    except (TypeError, ValueError, ZeroDivisionError):
-        mean = std = ()
+    scale = 255 * float(factor)
+    mean, std = (tuple(float(value) / scale for value in values) for values in (mean, std))
     if len(mean) != 3 or len(std) != 3 or not all(std) or not np.isfinite([mean, std]).all():
         raise ValueError(
-            f"{label}: preprocessor_config.json has image_mean={content.get('image_mean')}, "
+            f"preprocessor_config.json has image_mean={content.get('image_mean')}, "
             f"image_std={content.get('image_std')} and rescale_factor={factor}; image_mean "
             "needs three numbers, image_std three non-zero ones, rescale_factor a non-zero one"
         )

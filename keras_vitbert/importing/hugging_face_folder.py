@@ -46,20 +46,15 @@ class HuggingFaceModel:
                 f"{trained.path}: multiplies its embeddings by {backbone.embedding_scale:g}, which "
                 "no BERT of transformers does; write a preset of keras-hub"
             )
-        if self._is_bert and backbone.vocabulary_size is None:
+        sides = {"image": backbone.image_size, "text": backbone.vocabulary_size}
+        kept, other = ("text", "image") if self._is_bert else ("image", "text")
+        if sides[kept] is None:
             raise ValueError(
-                f"{trained.path}: normalises last and takes images only, which no ViT of "
-                "transformers does; give one of norm=pre"
+                f"{trained.path}: norm={backbone.norm} with the {other} side only, which no model "
+                "of transformers has; write a preset of keras-hub"
             )
-        if not self._is_bert and backbone.image_size is None:
-            raise ValueError(
-                f"{trained.path}: normalises first and takes text only, which no BERT of "
-                "transformers does; give one of norm=post, or write a preset of keras-hub"
-            )
-        if self._is_bert and backbone.image_size is not None:
-            self.left_out.append("the image side")
-        if not self._is_bert and backbone.vocabulary_size is not None:
-            self.left_out.append("the text side")
+        if sides[other] is not None:
+            self.left_out.append(f"the {other} side")
         self._heads = self._fitting()
         kinds = {name: head.kind for name, head in self._heads.items() if name != "pooler"}
         self.architecture = self._named(kinds)
@@ -97,7 +92,7 @@ class HuggingFaceModel:
     def _fitting(self):
         """The heads that transformers can hold, by name."""
         trained, network = self._trained, self._trained.network
-        heads = {name: head for name, head in trained.heads.items() if self._is_of_side(name)}
+        heads = {n: head for n, head in trained.heads.items() if (n == "image") != self._is_bert}
         for name in ("nsp", "pooler"):
             head = getattr(network, f"{name}_head" if name == "nsp" else name, None)
             if head is not None and (self._is_bert or name == "pooler"):
@@ -109,9 +104,6 @@ class HuggingFaceModel:
             else:
                 self.left_out.append(f"the {name} head, which is {_described(head)}")
         return fitting
-
-    def _is_of_side(self, name):
-        return (name == "image") != self._is_bert
 
     def _fits(self, head):
         kind, backbone = head.kind, self._trained.backbone

@@ -6,10 +6,9 @@ import keras
 import keras_hub
 import numpy as np
 
-from keras_vitbert.importing.architectures import checked_bert, checked_vit
+from keras_vitbert.importing.architectures import checked_bert, checked_vit, require
 from keras_vitbert.importing.sources import read_json
 from keras_vitbert.importing.tensors import in_their_layout, renamed
-from pipelines.command_line import one_line
 
 _BLOCK = (
     (r"/query/", ".query/"),
@@ -70,25 +69,18 @@ def read(source):
 
     Returns:
         `architectures.Weights`.
-
-    Raises:
-        ValueError: it holds another model, or is damaged.
     """
-    label = source.label
-    task = read_json(os.path.join(source.path, "task.json"), label)
+    task = read_json(os.path.join(source.path, "task.json"))
     config = task or source.config
     held = keras.saving.get_registered_object(str(config.get("registered_name")))
     for cls, reader in _READERS.items():
         if held is cls:
-            model = _loaded(source, cls)
+            model = cls.from_preset(source.path)
             if task and not os.path.exists(os.path.join(source.path, "task.weights.h5")):
-                raise ValueError(f"{label}: task.weights.h5 is missing; restore it")
+                raise ValueError("task.weights.h5 is missing")  # the head would be a random one
             return reader(source, model, getattr(model, "backbone", model))
     known = ", ".join(cls.__name__ for cls in _READERS)
-    raise ValueError(
-        f"{label}: is the preset of a {config.get('class_name')}, which is not a BERT or ViT; give "
-        f"a {known}"
-    )
+    raise ValueError(f"it is the preset of a {config.get('class_name')}; known are {known}")
 
 
 def _read_bert(source, model, backbone):
@@ -103,12 +95,9 @@ def _read_bert(source, model, backbone):
     }
     tokenizer = getattr(model.preprocessor, "tokenizer", None) if model is not backbone else None
     if tokenizer is None and os.path.exists(os.path.join(source.path, "tokenizer.json")):
-        tokenizer = _loaded(source, keras_hub.tokenizers.BertTokenizer)
+        tokenizer = keras_hub.tokenizers.BertTokenizer.from_preset(source.path)
     if not hasattr(tokenizer, "get_vocabulary"):
-        raise ValueError(
-            f"{source.label}: has no tokenizer with a vocabulary; save the preset with its "
-            "preprocessor"
-        )
+        raise ValueError("it has no tokenizer with a vocabulary; save it with its preprocessor")
     architecture, kinds = "BertModel", {}
     if isinstance(model, keras_hub.models.BertMaskedLM):
         architecture, head = "BertForMaskedLM", model.masked_lm_head
@@ -122,7 +111,7 @@ def _read_bert(source, model, backbone):
     elif isinstance(model, keras_hub.models.BertTextClassifier):
         architecture = "BertForSequenceClassification"
     return checked_bert(
-        *(config, _tensors(model, _BERT_NAMES, backbone.hidden_dim), source.label, architecture),
+        *(config, _tensors(model, _BERT_NAMES, backbone.hidden_dim), architecture),
         list(tokenizer.get_vocabulary()),
         kinds=kinds,
         lower_case=tokenizer.lowercase,
@@ -133,23 +122,13 @@ def _read_bert(source, model, backbone):
 def _read_vit(source, model, backbone):
     is_deit = isinstance(backbone, keras_hub.models.DeiTBackbone)
     prefix = "deit" if is_deit else "vit"
-    image, patch = backbone.image_shape, backbone.patch_size
-    patch = tuple(np.broadcast_to(patch, 2).tolist())
-    parts = ("use_class_token", "use_patch_bias", "use_mlp_bias")
-    missing = [f"{part}=False" for part in parts if not getattr(backbone, part, True)]
-    if getattr(model, "pooling", "token") != "token":
-        missing.append(f"pooling={model.pooling}")
-    if missing or image[0] != image[1] or patch[0] != patch[1] or image[2] != 3:
-        raise ValueError(
-            f"{source.label}: takes images of {image} in patches of {patch}, with "
-            f"{', '.join(missing) or 'all its parts'}; give a ViT of square RGB images and patches "
-            "with class token and biases"
-        )
+    pooling = getattr(model, "pooling", "token")
+    require(pooling == "token", "pooling", pooling)
     intermediate = backbone.intermediate_dim if is_deit else backbone.mlp_dim
     config = {
         **_sizes(backbone, intermediate),
-        "image_size": image[0],
-        "patch_size": patch[0],
+        "image_size": backbone.image_shape[:2],
+        "patch_size": backbone.patch_size,
         "hidden_dropout_prob": backbone.dropout_rate,
         "layer_norm_eps": backbone.layer_norm_epsilon,
         "qkv_bias": backbone.use_mha_bias,
@@ -161,12 +140,12 @@ def _read_vit(source, model, backbone):
             tensors[name] = np.zeros(backbone.hidden_dim)
     converter = getattr(getattr(model, "preprocessor", None), "image_converter", None)
     if converter is None and os.path.exists(os.path.join(source.path, "image_converter.json")):
-        converter = _loaded(source, keras_hub.layers.ImageConverter)
+        converter = keras_hub.layers.ImageConverter.from_preset(source.path)
     architecture = ("DeiT" if is_deit else "ViT") + (
         "Model" if model is backbone else "ForImageClassification"
     )
     return checked_vit(
-        *(config, tensors, source.label, architecture, *_mean_and_std(converter, model, backbone)),
+        *(config, tensors, architecture, *_mean_and_std(converter, model, backbone)),
         labels=getattr(getattr(model, "preprocessor", None), "class_names", None),
     )
 
@@ -200,17 +179,6 @@ def _tensors(model, names, hidden):
             value = value[None]
         tensors[weight.path] = in_their_layout(weight.path, value, hidden)
     return renamed(tensors, names)
-
-
-def _loaded(source, cls):
-    try:
-        return cls.from_preset(source.path)
-    # Keras raises many kinds of errors for missing, damaged or unexpected files.
-    except Exception as error:
-        raise ValueError(
-            f"{source.label}: cannot be loaded as {cls.__name__} of keras-hub "
-            f"({type(error).__name__}: {one_line(error)[:200]}); give another preset"
-        ) from error
 
 
 def _mean_and_std(converter, model, backbone):

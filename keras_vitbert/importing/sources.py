@@ -1,13 +1,12 @@
 """The input of a reader of trained models: the path of a model, and its kind."""
 
 import dataclasses
-import os
 from typing import Any
 
 import tensorflow as tf
 
 from pipelines.command_line import one_line
-from pipelines.files import json_object, require_end
+from pipelines.files import json_object
 
 RUN = "a run of keras_vitbert.pretrain"
 FINE_TUNED = "a run of keras_vitbert.finetune"
@@ -46,50 +45,12 @@ class Source:
         return "keras_vitbert>" in str(self.config.get("registered_name"))
 
 
-def read_text(path, label):
-    """Reads a small text file.
-
-    Args:
-        path: str, local or `gs://`.
-        label: str, the model's name in messages.
-
-    Returns:
-        str, or None if there is no such file.
-
-    Raises:
-        ValueError: it cannot be read.
-    """
-    try:
-        if not tf.io.gfile.exists(path):
-            return None
-        require_end(path)
-        with tf.io.gfile.GFile(path) as file:
-            return file.read()
-    except (OSError, tf.errors.OpError, UnicodeDecodeError) as error:
-        raise ValueError(
-            f"{label}: {os.path.basename(path)} cannot be read ({one_line(error)}); restore it"
-        ) from error
-
-
-def read_json(path, label):
-    """Reads a small file that holds a JSON object.
-
-    Args:
-        path: str, local or `gs://`.
-        label: str, the model's name in messages.
-
-    Returns:
-        dict, or None if there is no such file.
-
-    Raises:
-        ValueError: it cannot be read, or holds no JSON object.
-    """
-    text = read_text(path, label)
-    if text is None:
+def read_json(path: str) -> dict[str, Any] | None:
+    """The JSON object in a small file, local or `gs://`; None if there is no such file."""
+    if not tf.io.gfile.exists(path):
         return None
     try:
-        return json_object(text)
+        with tf.io.gfile.GFile(path) as file:
+            return json_object(file.read())
     except ValueError as error:
-        raise ValueError(
-            f"{label}: {os.path.basename(path)} is damaged ({one_line(error)}); restore it"
-        ) from error
+        raise ValueError(f"{path}: {one_line(error)}") from error

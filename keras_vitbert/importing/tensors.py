@@ -48,14 +48,13 @@ def in_their_layout(name, value, hidden):
     return (value.reshape(-1, hidden) if value.ndim == 3 else value).T
 
 
-def account(tensors, wanted, ignored, label, what):
+def account(tensors, wanted, ignored, what):
     """Checks that tensors match an architecture exactly, and returns them as float32.
 
     Args:
         tensors: dict of name to array.
         wanted: dict of name to shape.
         ignored: str, a regular expression for whole names that may be present but are not used.
-        label: str, where they come from.
         what: str, what they should be.
 
     Returns:
@@ -79,36 +78,31 @@ def account(tensors, wanted, ignored, label, what):
     if shapes:
         faults.append(f"it has {_listed(shapes, 'tensor')}")
     if faults:
-        raise ValueError(
-            f"{label}: is not the {what} of its config: {'; '.join(faults)}; restore the files as "
-            "they were written"
-        )
+        raise ValueError(f"is not the {what} of its config: {'; '.join(faults)}")
     integers = [name for name in wanted if tensors[name].dtype.kind in "iub"]
     if integers:
         raise ValueError(
-            f"{label}: has {_listed(integers, 'tensor')} of integers, perhaps quantised; give the "
-            "model in floats"
+            f"has {_listed(integers, 'tensor')} of integers, perhaps quantised; give the model in "
+            "floats"
         )
     result = {name: np.asarray(tensors[name], np.float32) for name in wanted}
-    require_finite(result, label)
+    require_finite(result, what)
     return result
 
 
-def require_finite(tensors, label):
+def require_finite(tensors, where):
     """Refuses tensors with values that are not finite.
 
     Args:
         tensors: dict of name to array.
-        label: str, where they come from.
+        where: str, where they come from.
 
     Raises:
         ValueError: names the tensors.
     """
     damaged = [name for name, value in tensors.items() if not np.isfinite(value).all()]
     if damaged:
-        raise ValueError(
-            f"{label}: {_listed(damaged, 'tensor')} with values that are not finite; give another"
-        )
+        raise ValueError(f"{where}: {_listed(damaged, 'tensor')} with values that are not finite")
 
 
 def _fits(shape, wanted):

@@ -24,9 +24,6 @@ class ActivationMaps(ValidationLook):
         stream: `JointStream` with both modalities.
         vocabulary: list of str.
         folder, interval, examples, steps: see `ValidationLook`.
-
-    Raises:
-        ValueError: the model has only one modality.
     """
 
     def __init__(self, stream, vocabulary, folder, interval, examples, steps):
@@ -37,12 +34,9 @@ class ActivationMaps(ValidationLook):
     def set_model(self, model):
         super().set_model(model)
         if self._means is None:
-            means = MeanActivations(
+            self._means = MeanActivations(
                 model.network.backbone, model.distribute_strategy, self.vocabulary
             )
-            if means.modalities != ["image", "text"]:
-                raise ValueError(f"the model has {means.modalities}, not images and text")
-            self._means = means
 
     def values(self):
         """The current mean absolute activations, see `MeanActivations`."""

@@ -46,11 +46,6 @@ class MeanActivations:
             self._left_out = [vocabulary.index(token) for token in LEFT_OUT]
         self._sums = on_whole_batches(self.step, backbone, strategy, sums=True)
 
-    @property
-    def modalities(self):
-        """The backbone's modalities, a list of `image` and `text`."""
-        return list(self._models)
-
     def __call__(self, batches):
         """The means over all replicas.
 

@@ -1,7 +1,6 @@
 """A trace of some training steps, for TensorBoard's profile plugin."""
 
 import contextlib
-import os
 
 import keras
 import tensorflow as tf
@@ -36,8 +35,8 @@ class Profile(keras.callbacks.Callback, contextlib.AbstractContextManager):
     def on_train_begin(self, logs=None):
         if self.folder.writes and self.model.step >= self.last and not self._told:
             say(
-                f"--profile={self.first},{self.last}: the run is already at step "
-                f"{self.model.step}; nothing is traced"
+                f"the run is already at step {self.model.step}: no profile of steps {self.first} "
+                f"to {self.last}"
             )
         self._told = True
 
@@ -46,7 +45,7 @@ class Profile(keras.callbacks.Callback, contextlib.AbstractContextManager):
         if not (self.folder.writes and before < self.last and before + executed >= self.first):
             return
         if not self._tracing:
-            tf.profiler.experimental.start(os.path.join(self.folder.logs, "train"))
+            tf.profiler.experimental.start(self.folder.file("train"))
             self._tracing = True
         self._mark = tf.profiler.experimental.Trace("train", step_num=before + 1, _r=1)
         self._mark.__enter__()

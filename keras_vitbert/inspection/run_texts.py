@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 from tensorboard.plugins.hparams import api_pb2, summary
 
-from keras_vitbert.configs.overrides import flatten
+from keras_vitbert.configs.sections import flatten
 from pipelines.text_tables import markdown_table
 
 
@@ -19,7 +19,7 @@ class RunTexts(keras.callbacks.Callback):
     Args:
         folder: `RunFolder`.
         about: dict of settings outside the configuration, such as `{"variant": "vitbert"}`.
-        config: `ConfigDict`.
+        config: `keras_vitbert.configs.run.Experiment`.
         compared: collection of str, the settings that the HParams tab shows; all by default.
     """
 

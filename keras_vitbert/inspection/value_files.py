@@ -44,18 +44,16 @@ def stored_steps(path, kind):
     return sorted(int(match[1]) for match in found if match)
 
 
-def read_values(path, kind, read=lambda arrays: arrays, steps=None):
+def read_values(path, kind, steps=None):
     """Reads what `write_values` has written.
 
     Args:
         path: str, a run's folder.
         kind: str, such as `activations`.
-        read: callable of a dict of arrays; what it raises means that the file is damaged.
         steps: list of int, some of `stored_steps`; all by default.
 
     Returns:
-        dict of step to what `read` returns, the arrays by default, the steps ascending; empty if
-        there are no files.
+        dict of step to a dict of arrays, the steps ascending; empty if there are no files.
 
     Raises:
         ValueError: a file is damaged.
@@ -65,11 +63,7 @@ def read_values(path, kind, read=lambda arrays: arrays, steps=None):
         name = os.path.join(path, FOLDER, f"{kind}-{step:08d}.npz")
         try:
             with tf.io.gfile.GFile(name, "rb") as file:
-                arrays = dict(np.load(io.BytesIO(file.read())))
-            if arrays["step"] != step:
-                raise ValueError(f"it is of step {arrays['step']}")
-            values[step] = read(arrays)
-        except Exception as error:  # damaged zip files and arrays fail in many ways
-            reason = one_line(error)[:160]
-            raise ValueError(f"{name} is damaged ({reason}); remove it") from error
+                values[step] = dict(np.load(io.BytesIO(file.read())))
+        except Exception as error:  # damaged zip files fail in many ways
+            raise ValueError(f"{name}: cannot be read ({one_line(error)[:160]})") from error
     return values

@@ -3,7 +3,7 @@
 An entry rule follows a weighting: `text` and `image` are the parts that the weighting has made.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import numpy as np
@@ -14,18 +14,9 @@ from keras_vitbert.merging.selection import magnitude_bits, smallest
 
 RANKS = ("text", "image", "ratio", "sign", "random")
 SCOPES = ("all", "tensor")
-TARGETS = ("gradient", "update")
 # The bits of float32.
 _ONE = 0x3F800000
 _INFINITY = 0x7F800000
-
-
-class Parts(NamedTuple):
-    """Both parts of one variable's gradient and the mask that picks from them: tensors."""
-
-    text: Any
-    image: Any
-    mask: Any
 
 
 def masked(mask, text, image, softness=0.0):
@@ -56,14 +47,9 @@ class GradDrop(keras.layers.Layer):
         leak: float in [0, 1], the fraction of what is dropped that stays.
         seed: int in [0, 2**32).
 
-    Attributes:
-        needs_sums: bool, whether it needs both gradients summed over the replicas.
-
     Raises:
         ValueError: `leak` is out of range.
     """
-
-    needs_sums = True
 
     def __init__(self, leak=0.0, seed=0, **kwargs):
         super().__init__(**kwargs)
@@ -71,16 +57,15 @@ class GradDrop(keras.layers.Layer):
             raise ValueError(f"leak {leak} is not in [0, 1]")
         self.leak, self.seed = leak, seed
 
-    def choose(self, text, image, step):
-        """The merged gradient.
+    def choose(self, text, image, step, masks=None):
+        """The merged gradient: list of tensors.
 
         Args:
-            text, image: lists of tensors of the same shapes.
+            text, image: lists of tensors of the same shapes, summed over the replicas.
             step: scalar int tensor.
-
-        Returns:
-            list of tensors.
+            masks: None.
         """
+        del masks
         chosen = []
         for place, (t, i) in enumerate(zip(text, image, strict=True)):
             size = ops.abs(t) + ops.abs(i)
@@ -106,38 +91,20 @@ class GradientMask(keras.layers.Layer):
         cumulative: bool, whether a cleared entry stays cleared; else each update starts from ones.
         softness: float in [0, 0.5], the share of the other gradient in each entry.
         seed: int; the random numbers depend on it and on the number of updates only.
-        target: str, what the mask picks from. `gradient`: both gradients, as in the paper.
-            `update`: both updates; the optimiser keeps moments of each gradient. The masked
-            gradient is still the one reported and clipped; its clip factor applies to both.
-
-    Attributes:
-        needs_sums: bool, whether it needs both gradients summed over the replicas.
 
     Raises:
         ValueError: an argument is out of range.
     """
 
-    def __init__(
-        self,
-        rank="text",
-        scope="all",
-        cumulative=True,
-        softness=0.0,
-        seed=0,
-        target="gradient",
-        **kwargs,
-    ):
+    def __init__(self, rank="text", scope="all", cumulative=True, softness=0.0, seed=0, **kwargs):
         super().__init__(**kwargs)
-        known_of = {"rank": RANKS, "scope": SCOPES, "target": TARGETS}
-        for name, value in (("rank", rank), ("scope", scope), ("target", target)):
-            known = known_of[name]
+        for name, value, known in (("rank", rank, RANKS), ("scope", scope, SCOPES)):
             if value not in known:
                 raise ValueError(f"{name} {value!r} is not one of {', '.join(known)}")
         if not 0 <= softness <= 0.5:
             raise ValueError(f"softness {softness} is not in [0, 0.5]")
         self.rank, self.scope, self.cumulative = rank, scope, cumulative
-        self.softness, self.seed, self.target = softness, seed, target
-        self.needs_sums = target == "update"
+        self.softness, self.seed = softness, seed
 
     def make_masks(self, variables):
         """Makes a boolean mask for each variable.
@@ -228,17 +195,8 @@ class GradientMask(keras.layers.Layer):
             list of tensors.
         """
         del step
-        parts = self.parts(text, image, masks)
-        return [masked(part.mask, part.text, part.image, self.softness) for part in parts]
-
-    def parts(self, text, image, masks=None):
-        """What `choose` picks from, for an optimiser that has moments of each: list of `Parts`.
-
-        Args:
-            text, image, masks: as in `choose`.
-        """
         masks = masks or [ops.convert_to_tensor(mask.value) for mask in self.masks]
-        return [Parts(*part) for part in zip(text, image, masks, strict=True)]
+        return [masked(*entry, self.softness) for entry in zip(masks, text, image, strict=True)]
 
     def refreshed(self, text, image, counts):
         """The masks after one update of Algorithm 1.
@@ -269,17 +227,18 @@ class GradientMask(keras.layers.Layer):
 
         return ops.cond(ops.any(counts > 0), updated, lambda: list(masks))
 
-    def keep(self, masks, good=True):
-        """Replaces the masks with refreshed ones.
+    def next_state(self, masks, counts):
+        """Pairs of a variable and its next value, for `Merge.keep`.
 
         Args:
-            masks: what `refreshed` returns.
-            good: scalar bool tensor; if it is False, the current masks stay.
+            masks: what `refreshed` returns for these counts.
+            counts: int32 tensor; all 0 count as no update.
         """
-        for variable, value in zip(self.masks, masks, strict=True):
-            variable.assign(ops.where(good, value, variable.value))
+        state: list = list(zip(self.masks, masks, strict=True))
         if self.updates is not None:
-            self.updates.assign(self.updates.value + ops.cast(good, "int32"))
+            one = ops.cast(ops.any(counts > 0), "int32")
+            state.append((self.updates, self.updates.value + one))
+        return state
 
     def _ranked(self, text, image):
         """The values that entries are ranked by; the smallest magnitudes are cleared."""

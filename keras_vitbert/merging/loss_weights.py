@@ -139,7 +139,6 @@ class FAMO(Weighting):
 
     weighs_losses = True
     needs_losses = True
-    needs_losses_after = True
 
     def __init__(self, rate=0.025, decay=0.001, **kwargs):
         super().__init__(**kwargs)
@@ -153,10 +152,12 @@ class FAMO(Weighting):
         weights = share / ops.maximum(ops.stack(losses), _LEAST)
         return _pair(weights / ops.sum(weights)), []
 
-    def after(self, losses, losses_after):
+    def learned(self, losses, losses_again):
         logits: Any = ops.convert_to_tensor(self.logits.value)
         share: Any = ops.softmax(logits)
-        before, after = (ops.log(ops.maximum(ops.stack(x), _LEAST)) for x in (losses, losses_after))
+        before, after = (
+            ops.log(ops.maximum(ops.stack(x), _LEAST)) for x in (losses, losses_again())
+        )
         fallen = before - after
         slope = share * (fallen - ops.sum(share * fallen))
         return [(self.logits, logits - self.rate * (slope + self.decay * logits))]

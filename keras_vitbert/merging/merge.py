@@ -1,35 +1,36 @@
-"""How the gradients of two tasks become one: a weighting, then optionally a rule for each entry.
+"""How the gradients of two tasks become one: a weighting, then optionally a rule for each entry."""
 
-The step asks a merge what it needs (`is_linear`, `needs_losses`, ...) and does no more than that.
-"""
-
-import dataclasses
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 from keras import ops
 
-from keras_vitbert.merging.entries import GradientMask
-from keras_vitbert.merging.products import products, square_sums
+from keras_vitbert.merging.entries import GradDrop, GradientMask
+from keras_vitbert.merging.products import Products, products, square_sums
 from keras_vitbert.merging.weighting import Sum, Weighting, Weights
 from keras_vitbert.model.shared_weights import block_of, is_in_blocks
 
+ALL = "all"  # names what has one weight, where blocks have none of their own
 
-@dataclasses.dataclass(frozen=True)
-class Merged:
-    """The result of merging the gradients of a step.
+
+class Merged(NamedTuple):
+    """The result of merging the gradients of a step; all sums are over the replicas.
 
     Attributes:
-        gradients: list of tensors in the order of the trainable variables.
+        gradients: list of tensors in the order of the trainable variables, summed.
+        loss: scalar tensor, the loss to report and to judge the step by, summed.
+        losses: pair of scalar tensors, of text and image; summed if the weighting needs them.
         state: list of pairs of a variable and its next value, for `Merge.keep`.
-        parts: list of `Parts` or None in the same order: what an optimiser with moments of each
-            gradient takes instead, see `Merge.masks_updates`.
+        both: with `clear`, pair of lists, both gradients of the shared variables, summed.
     """
 
     gradients: list
+    loss: Any
+    losses: Any
     state: list
-    parts: list
+    both: tuple[list, list]
 
 
 class Merge(keras.layers.Layer):
@@ -57,52 +58,38 @@ class Merge(keras.layers.Layer):
             is an empty or invalid range.
     """
 
-    def __init__(self, weighting, entries=None, per_block=False, blocks=None, rest=None, **kwargs):
+    def __init__(
+        self,
+        weighting: Weighting,
+        entries: GradientMask | GradDrop | None = None,
+        per_block: bool = False,
+        blocks: tuple[int, int] | None = None,
+        rest: Sum | None = None,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         name = type(weighting).__name__
         if per_block and (weighting.weighs_losses or not weighting.needs_products):
-            raise ValueError(f"{name} has no inner products of a block to weigh by")
+            raise ValueError(f"per_block: {name} has no inner products of a block to weigh by")
         if blocks is not None and weighting.weighs_losses:
-            raise ValueError(f"{name} weighs whole losses, not some blocks")
+            raise ValueError(f"blocks: {name} weighs whole losses, not some blocks")
         if blocks is not None and not 0 <= blocks[0] < blocks[1]:
             raise ValueError(f"blocks {blocks[0]}:{blocks[1]} is an empty or invalid range")
-        self.weighting: Weighting = weighting
-        self.entries = entries
-        self.per_block = per_block
-        self.blocks = blocks
+        self.weighting, self.entries = weighting, entries
+        self.per_block, self.blocks = per_block, blocks
         self.rest = rest or Sum()
 
-    # --- what it needs -------------------------------------------------------------------------
-
     @property
-    def mask(self):
+    def mask(self) -> GradientMask | None:
         """The `GradientMask`, or None."""
         return self.entries if isinstance(self.entries, GradientMask) else None
 
     @property
-    def is_linear(self):
-        """bool, whether the sum over replicas of merged gradients is the merge of the sums."""
-        needs_sums = self.entries is not None and self.entries.needs_sums
-        return not (self.weighting.needs_products or needs_sums)
+    def is_linear(self) -> bool:
+        """Whether the sum over replicas of merged gradients is the merge of the sums."""
+        return not (self.weighting.needs_products or isinstance(self.entries, GradDrop))
 
-    @property
-    def masks_updates(self):
-        """bool, whether the optimiser is to keep moments of both gradients of `of_chosen`."""
-        return self.mask is not None and self.mask.target == "update"
-
-    @property
-    def needs_losses(self):
-        """bool, whether `merge` needs both losses over the global batch."""
-        return self.weighting.needs_losses
-
-    @property
-    def needs_losses_after(self):
-        """bool, whether `after` is to be called with the losses after the update."""
-        return self.weighting.needs_losses_after
-
-    # --- making --------------------------------------------------------------------------------
-
-    def make_state(self, shared_variables):
+    def make_state(self, shared_variables: list):
         """Makes masks and state for a model.
 
         Args:
@@ -112,24 +99,21 @@ class Merge(keras.layers.Layer):
         Raises:
             ValueError: the model has none of `blocks`.
         """
-        names = [block_of(variable.path) for variable in shared_variables]
-        chosen = [is_in_blocks(variable.path, self.blocks) for variable in shared_variables]
-        if not any(chosen):
-            known = ", ".join(_once(names))
-            raise ValueError(f"the model has no blocks {self.blocks}; it has {known}")
-        # The row of each shared variable; None outside the blocks.
-        inside = [name for name, is_in in zip(names, chosen, strict=True) if is_in]
-        self.rows = _once(inside) if self.per_block else ["all"]
-        self._row_of = [
-            (self.rows.index(name) if self.per_block else 0) if is_in else None
-            for name, is_in in zip(names, chosen, strict=True)
-        ]
-        variables = [v for v, is_in in zip(shared_variables, chosen, strict=True) if is_in]
+        chosen = [v for v in shared_variables if is_in_blocks(v.path, self.blocks)]
+        if not chosen:
+            known = ", ".join(dict.fromkeys(block_of(v.path) for v in shared_variables))
+            raise ValueError(f"blocks {self.blocks}: the model has {known}")
         # Not the variables themselves: Keras would count the encoder as the merge's.
-        self.chosen_paths = [variable.path for variable in variables]
+        self.chosen_paths = [variable.path for variable in chosen]
+        # What has weights of its own, for each shared variable; None outside the blocks.
+        self._row_of = [
+            None if v.path not in self.chosen_paths else block_of(v.path) if self.per_block else ALL
+            for v in shared_variables
+        ]
+        self.rows = list(dict.fromkeys(row for row in self._row_of if row is not None))
         self.weighting.make_state(len(self.rows))
         if self.mask:
-            self.mask.make_masks(variables)
+            self.mask.make_masks(chosen)
         if not self.weighting.is_fixed:
             # For the log: the last step's weights of text and image, and cosine.
             self.shown = self.add_weight(
@@ -140,20 +124,7 @@ class Merge(keras.layers.Layer):
                 trainable=False,
             )
 
-    def of_chosen(self, gradients):
-        """Picks the shared variables, or their gradients, that belong to the merge's blocks.
-
-        Args:
-            gradients: list, in the order of `make_state`.
-
-        Returns:
-            list.
-        """
-        return [g for g, row in zip(gradients, self._row_of, strict=True) if row is not None]
-
-    # --- the step ------------------------------------------------------------------------------
-
-    def loss(self, text_loss, image_loss):
+    def loss(self, text_loss: Any, image_loss: Any) -> Any:
         """The loss to report and to judge a step by.
 
         Args:
@@ -161,83 +132,115 @@ class Merge(keras.layers.Layer):
         """
         return self.weighting.loss(text_loss, image_loss)
 
-    def merge(self, text_gradients, image_gradients, losses=None, step: Any = 0, masks=None):
+    def merge(
+        self,
+        text_gradients: list,
+        image_gradients: list,
+        losses: Any = None,
+        step: Any = 0,
+        clear: Any = None,
+        summed: Callable = lambda values: values,
+    ) -> Merged:
         """Merges the gradients of a step.
 
         Args:
             text_gradients, image_gradients: lists of tensors in the order of the trainable
-                variables, with None where a loss does not reach a variable; summed over the
-                replicas unless `is_linear`.
-            losses: pair of scalar tensors over the global batch, of text and image; with
-                `needs_losses`.
+                variables, with None where a loss does not reach a variable.
+            losses: pair of scalar tensors, of text and image.
             step: scalar int tensor, completed steps.
-            masks: what `GradientMask.refreshed` returns, in place of the current masks.
-
-        Returns:
-            `Merged`.
+            clear: int32 tensor, see `GradientMask.counts`: also compares both gradients and
+                refreshes the masks first. None for neither.
+            summed: callable that sums a list of tensors over the replicas; by default gradients
+                and losses are those of all replicas already.
         """
-        shared = list(zip(*both_reached(text_gradients, image_gradients), strict=True))
-        found = self._products(shared) if self.weighting.needs_products else None
+        if not self.is_linear:
+            text_gradients, image_gradients, losses = without_none(
+                summed, [text_gradients, image_gradients, losses]
+            )
+        elif self.weighting.needs_losses:
+            losses = summed(losses)
+        both = sums = both_reached(text_gradients, image_gradients)
+        masks, refreshed = None, []
+        if clear is not None:
+            sums = summed(both) if self.is_linear else both
+            if self.mask:
+                text, image = map(self.of_chosen, sums)
+                masks = self.mask.refreshed(text, image, clear)  # Algorithm 1
+                refreshed = self.mask.next_state(masks, clear)
+
+        found = self._products(*both) if self.weighting.needs_products else None
         weights, state = self.weighting.weigh(found, losses, step)
-        rest = self.rest.weigh(None, None, step)[0]
-        unstacked = [_unstacked(weight, len(self.rows)) for weight in weights]
-
-        def weights_of(row):
-            return rest if row is None else Weights(*(weight[row] for weight in unstacked))
-
-        both = iter(self._merged(shared, weights_of, step, masks))
-        own = weights_of(0) if self.weighting.weighs_losses else Weights(1.0, 1.0)
-        gradients, parts = [], []
+        if not self.weighting.is_fixed:
+            state = [*state, (self.shown, self._shown(weights, found))]
+        shared = iter(self._merged(both, weights, step, masks))
+        own = weights if self.weighting.weighs_losses else Weights()
+        gradients = []
         for text, image in zip(text_gradients, image_gradients, strict=True):
-            part = None
             if text is not None and image is not None:
-                gradient, part = next(both)
+                gradient = next(shared)
             elif image is None:
                 gradient = None if text is None else _scaled(own.text, text)
             else:
                 gradient = _scaled(own.image, image)
             gradients.append(gradient)
-            parts.append(part)
-        if not self.weighting.is_fixed:
-            state = [*state, (self.shown, self._shown(weights, found))]
-        return Merged(gradients, state, parts)
 
-    def after(self, losses, losses_after):
-        """The next state, from losses that were computed again, for `keep`.
+        loss = None if losses is None else self.loss(*losses)
+        if self.is_linear:
+            # The sum of the merged gradients is the merge of the sums, and takes one reduction.
+            local = None if self.weighting.needs_losses else loss
+            gradients, total = without_none(summed, [gradients, local])
+            loss = loss if total is None else total
+        return Merged(gradients, loss, losses, [*refreshed, *state], sums)
+
+    def after(self, losses: Any, losses_again: Callable, good: Any = True):
+        """Lets a weighting learn from an update; most do nothing.
 
         Args:
-            losses, losses_after: pairs of scalar tensors over the global batch, of text and image,
-                before and after the update.
+            losses: pair of scalar tensors over the global batch, of text and image, as in `Merged`.
+            losses_again: callable that computes them on the same batch, with the new weights.
+            good: scalar bool tensor; if it is False, nothing changes.
         """
-        return self.weighting.after(losses, losses_after)
+        self.keep(self.weighting.learned(losses, losses_again), good)
 
-    def keep(self, state, good=True):
+    def keep(self, state: list, good: Any = True):
         """Stores a step's new state.
 
         Args:
-            state: list, of `Merged` or `after`.
+            state: list, of `Merged`.
             good: scalar bool tensor; if it is False, nothing changes.
         """
         for variable, value in state:
             variable.assign(ops.where(good, value, variable.value))
 
-    def _products(self, shared):
-        """`Products` of the chosen variables, by row."""
-        groups = [([], []) for _ in self.rows]
-        for row, (text, image) in zip(self._row_of, shared, strict=True):
-            if row is not None:
-                groups[row][0].append(text)
-                groups[row][1].append(image)
-        return products(ops.stack([square_sums(*group) for group in groups]))
+    def of_chosen(self, gradients: list) -> list:
+        """Picks the shared variables, or their gradients, that belong to the merge's blocks.
 
-    def _merged(self, shared, weights_of, step, masks):
-        """The merged gradient of each shared variable and, with `masks_updates`, its `Parts`."""
+        Args:
+            gradients: list, in the order of `make_state`.
+        """
+        return [g for g, row in zip(gradients, self._row_of, strict=True) if row is not None]
+
+    def _products(self, text: list, image: list) -> Products:
+        """`Products` of the chosen variables, by row."""
+        groups = {row: ([], []) for row in self.rows}
+        for row, *pair in zip(self._row_of, text, image, strict=True):
+            if row is not None:
+                for group, gradient in zip(groups[row], pair, strict=True):
+                    group.append(gradient)
+        return products(ops.stack([square_sums(*group) for group in groups.values()]))
+
+    def _merged(self, both: tuple[list, list], weights: Weights, step: Any, masks: Any) -> list:
+        """The merged gradient of each shared variable."""
+        count = len(self.rows)
+        columns = [ops.unstack(w, count) if np.ndim(w) else [w] * count for w in weights]
+        of_rows = dict(zip(self.rows, zip(*columns, strict=True), strict=True))
+        of_rows[None] = self.rest.weigh(None, None, step)[0]
         merged, parts = [], []
-        for row, (text, image) in zip(self._row_of, shared, strict=True):
-            w = weights_of(row)
+        for row, text, image in zip(self._row_of, *both, strict=True):
+            w = Weights(*of_rows[row])
             if self.entries is None or row is None:
-                both = w.text + w.text_in_image, w.image + w.image_in_text
-                merged.append(_sum(both[0], text, both[1], image))
+                weight = w.text + w.text_in_image, w.image + w.image_in_text
+                merged.append(_sum(weight[0], text, weight[1], image))
             else:
                 merged.append(None)
                 parts.append(
@@ -246,30 +249,21 @@ class Merge(keras.layers.Layer):
                         _sum(w.text_in_image, text, w.image, image),
                     )
                 )
-        if self.entries is None:
-            return [(gradient, None) for gradient in merged]
-        text, image = zip(*parts, strict=True)
-        given = [masks] if masks else []
-        found = self.entries.choose(text, image, step, *given)
-        kept = [None] * len(found)
-        if self.mask and self.masks_updates:
-            kept = self.mask.parts(text, image, *given)
-        both = iter(zip(found, kept, strict=True))
-        return [next(both) if gradient is None else (gradient, None) for gradient in merged]
+        if self.entries is not None:
+            texts, images = zip(*parts, strict=True)
+            chosen = iter(self.entries.choose(texts, images, step, masks))
+            merged = [next(chosen) if gradient is None else gradient for gradient in merged]
+        return merged
 
-    def _shown(self, weights, found):
+    def _shown(self, weights: Weights, found: Products | None) -> Any:
         """Rows of both weights in the merged gradient and the cosine; it is 0 without products."""
-        rows = len(self.rows)
         text = weights.text + weights.text_in_image
         image = weights.image + weights.image_in_text
         columns = [text, image, found.cosine if found is not None else 0.0]
-        return ops.stack(
-            [ops.broadcast_to(ops.cast(x, "float32"), (rows,)) for x in columns], axis=1
-        )
+        rows = (len(self.rows),)
+        return ops.stack([ops.broadcast_to(ops.cast(x, "float32"), rows) for x in columns], axis=1)
 
-    # --- what is logged ------------------------------------------------------------------------
-
-    def values(self):
+    def values(self) -> dict[str, float]:
         """The last step's weights of both gradients and, if known, their cosine.
 
         Returns:
@@ -290,8 +284,8 @@ class Merge(keras.layers.Layer):
         return found
 
 
-def both_reached(text_gradients, image_gradients):
-    """Both gradients of the variables that both losses reach: pair of lists.
+def both_reached(text_gradients: list, image_gradients: list) -> tuple[list, list]:
+    """Both gradients of the variables that both losses reach.
 
     Args:
         text_gradients, image_gradients: lists of tensors, with None where a loss does not reach a
@@ -302,35 +296,16 @@ def both_reached(text_gradients, image_gradients):
     return [t for t, _ in shared], [i for _, i in shared]
 
 
-def present(rows):
-    """Gradients without None, and a function that puts None back.
+def without_none(function: Callable, values: Any) -> Any:
+    """What a function makes of all tensors in nested lists; None stays None.
 
     Args:
-        rows: lists of tensors, with None where a loss does not reach a variable.
-
-    Returns:
-        (lists without None; function that puts other lists of these lengths into their places).
+        function: takes a list of tensors and returns as many.
+        values: nested lists of tensors and None.
     """
-    places = [[gradient is not None for gradient in row] for row in rows]
-
-    def placed(found):
-        return [
-            [next(values) if is_there else None for is_there in row]
-            for row, values in zip(places, map(iter, found), strict=True)
-        ]
-
-    return [[gradient for gradient in row if gradient is not None] for row in rows], placed
-
-
-def _once(names):
-    return list(dict.fromkeys(names))
-
-
-def _unstacked(weight, rows):
-    """The weight of each row: a float, or scalar tensors."""
-    if isinstance(weight, float | int) or len(weight.shape) == 0:
-        return [weight] * rows
-    return ops.unstack(weight, rows)
+    flat = keras.tree.flatten(values)
+    made = iter(function([x for x in flat if x is not None]))
+    return keras.tree.pack_sequence_as(values, [None if x is None else next(made) for x in flat])
 
 
 def _is(weight, value):

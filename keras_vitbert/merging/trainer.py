@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_vitbert.merging.mask_schedule import MaskSchedule
-from keras_vitbert.merging.merge import Merge, both_reached, present
+from keras_vitbert.merging.merge import Merge, without_none
 
 
 class TwoTaskTrainer(keras.Model):
@@ -45,9 +45,10 @@ class TwoTaskTrainer(keras.Model):
             paper's, which is complete after 5 % of its steps.
 
     Raises:
-        ValueError: the backend is not TensorFlow; the inputs of `network` are unknown; `losses`
-            are not those of two outputs; no variable is reached by both; the merge masks updates,
-            for which Keras' optimisers have no moments; or `mask_schedule` has no masks.
+        ValueError: the backend is not TensorFlow; there are not two losses; no variable is reached
+            by both; or `mask_schedule` has no masks.
+        AttributeError: the inputs of `network` are unknown.
+        KeyError: a name in `losses` is no output.
     """
 
     def __init__(self, network, losses, merge, mask_schedule=None, **kwargs):
@@ -58,8 +59,6 @@ class TwoTaskTrainer(keras.Model):
         super().__init__(**kwargs)
         if len(losses) != 2:
             raise ValueError(f"losses has {len(losses)} names; give 2")
-        if merge.masks_updates:
-            raise ValueError("target must be gradient: Keras' optimisers have one pair of moments")
         if mask_schedule and not merge.mask:
             raise ValueError("mask_schedule is given, but merge has no masks")
         self.network = network
@@ -113,24 +112,13 @@ class TwoTaskTrainer(keras.Model):
         def zeros(tensor):
             return tf.zeros([size or 1 for size in tensor.shape], tensor.dtype)
 
-        try:
-            inputs = self.network.input
-        except AttributeError:
-            raise ValueError(
-                f"the inputs of network {self.network.name} are unknown; call it on a keras.Input"
-            ) from None
+        inputs = self.network.input
         variables = self.network.trainable_variables
         reached = {}
 
         def find():
             with tf.GradientTape(persistent=True) as tape:
                 outputs = self.network(tf.nest.map_structure(zeros, inputs))
-                names = list(outputs) if isinstance(outputs, dict) else []
-                if not set(self.losses_of) <= set(names):
-                    raise ValueError(
-                        f"losses are those of {', '.join(self.losses_of)}; the outputs of network "
-                        f"are {', '.join(names) or 'no dict'}"
-                    )
                 totals = {name: tf.reduce_sum(outputs[name]) for name in self.losses_of}
             values = [variable.value for variable in variables]
             reached.update({name: tape.gradient(totals[name], values) for name in totals})
@@ -195,20 +183,18 @@ class TwoTaskTrainer(keras.Model):
         found = [tape.gradient(loss, variables) for loss in scaled]
         # Not every merge of scaled gradients is the scaled merge; `apply` divides by it again.
         scale = self.optimizer.scale_loss(1.0)
-        # Merges see the whole batch.
-        gradients, placed = present(found)
-        # In float32, as losses and the state of a merge are.
-        gradients = [
-            [tf.cast(tf.convert_to_tensor(g), "float32") / scale for g in row] for row in gradients
-        ]
         self._record(losses, penalty, y)
-        gradients, losses = replicas.all_reduce(tf.distribute.ReduceOp.SUM, [gradients, losses])
-        first, second, rest = placed(gradients)
-        mask, masks = self.merge.mask, None
-        if mask:
-            texts, images = map(self.merge.of_chosen, both_reached(first, second))
-            masks = mask.refreshed(texts, images, self.clear_counts.value)
-        merged = self.merge.merge(first, second, losses, step, masks)
+
+        def summed(values):
+            return replicas.all_reduce(tf.distribute.ReduceOp.SUM, values)
+
+        def whole(gradients):  # of the whole batch, in float32, as losses and merges' state are
+            return summed([tf.cast(tf.convert_to_tensor(g), "float32") / scale for g in gradients])
+
+        first, second, rest = without_none(whole, found)
+        losses = summed(losses)
+        clear = self.clear_counts.value if self.merge.mask else None
+        merged = self.merge.merge(first, second, losses, step, clear)
         merged_and_rest = zip(merged.gradients, rest, strict=True)
         gradients = [g if r is None else r if g is None else g + r for g, r in merged_and_rest]
         good = tf.reduce_all(
@@ -222,13 +208,11 @@ class TwoTaskTrainer(keras.Model):
             self.network.trainable_variables,
         )
         self.merge.keep(merged.state, good)
-        if mask and masks:
-            mask.keep(masks, good & tf.reduce_any(self.clear_counts.value > 0))
+        if self.merge.mask:
             self.clear_counts.assign(tf.zeros_like(self.clear_counts.value))
-        if self.merge.needs_losses_after:
-            after = self._task_losses(x, y, weights, training=True)[0]
-            after = replicas.all_reduce(tf.distribute.ReduceOp.SUM, after)
-            self.merge.keep(self.merge.after(losses, after), good)
+        self.merge.after(
+            losses, lambda: summed(self._task_losses(x, y, weights, training=True)[0]), good
+        )
         return self.compute_metrics(x, y, y_pred, weights)
 
     def test_step(self, data):

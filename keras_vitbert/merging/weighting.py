@@ -1,6 +1,7 @@
 """What all weightings of two gradients have in common, and the two simplest weightings."""
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import keras
@@ -18,8 +19,8 @@ class Weights(NamedTuple):
             for each block, or one for all.
     """
 
-    text: Any
-    image: Any
+    text: Any = 1.0
+    image: Any = 1.0
     image_in_text: Any = 0.0
     text_in_image: Any = 0.0
 
@@ -35,8 +36,6 @@ class Weighting(keras.layers.Layer):
             replicas. If so, both gradients are summed; otherwise merging is linear, and only the
             merged gradient is summed.
         needs_losses: bool, whether it needs both losses over the global batch.
-        needs_losses_after: bool, whether it needs them again after the update, on the same batch,
-            which takes one more forward pass.
         is_fixed: bool, whether the weights are numbers that no step changes.
         weighs_losses: bool, whether the weights are those of the losses, so that they also act on
             variables that only one task reaches.
@@ -44,7 +43,6 @@ class Weighting(keras.layers.Layer):
 
     needs_products = False
     needs_losses = False
-    needs_losses_after = False
     weighs_losses = False
     is_fixed = False
 
@@ -89,16 +87,14 @@ class Weighting(keras.layers.Layer):
         """
         raise NotImplementedError
 
-    def after(self, losses, losses_after):
-        """The changes of state that follow from the losses after the update.
+    def learned(self, losses: Any, losses_again: Callable) -> list:
+        """The changes of state that follow from an update: list like that of `weigh`.
 
         Args:
-            losses, losses_after: pairs of scalar float32 tensors.
-
-        Returns:
-            list like that of `weigh`.
+            losses, losses_again: see `Merge.after`; calling the second takes one more
+                forward pass.
         """
-        del losses, losses_after
+        del losses, losses_again
         return []
 
 
@@ -108,7 +104,7 @@ class Unit(Weighting):
     is_fixed = True
 
     def weigh(self, products, losses, step):
-        return Weights(1.0, 1.0), []
+        return Weights(), []
 
 
 class Sum(Weighting):

@@ -65,8 +65,7 @@ class _TiedDecoder(keras.layers.Layer):
         self.bias = self.add_weight(name="bias", shape=(self.num_classes,), initializer="zeros")
 
     def call(self, x):
-        if self._embedding is None:
-            raise ValueError("the decoder is the word embedding; call the head's `tie` first")
+        assert self._embedding is not None, "the decoder is tied to no embedding, see `tie`"
         # The layer whose call is running decides the dtype of the values that it reads.
         return ops.matmul(x, ops.transpose(self._embedding().value)) + self.bias
 

@@ -43,11 +43,5 @@ def kind_of(path):
 
     Args:
         path: str, the variable's path in the encoder.
-
-    Raises:
-        ValueError: the path belongs to no known layer.
     """
-    layer = path.split("/")[-2]
-    if layer not in _LAYERS:
-        raise ValueError(f"{path} belongs to no layer of the encoder")
-    return _LAYERS[layer]
+    return _LAYERS[path.split("/")[-2]]

@@ -25,7 +25,7 @@ _CURVES = {
 
 
 def chosen_blocks(text, count):
-    """The blocks that `--blocks` asks for.
+    """The blocks to draw.
 
     Args:
         text: str: indices such as `0,5,11`, `all`, or "" for the first, the middle and the last.
@@ -41,12 +41,11 @@ def chosen_blocks(text, count):
         return sorted({0, count // 2, count - 1})
     if text == "all":
         return list(range(count))
-    parts = [part.strip() for part in text.split(",")]
-    if not all(part.isascii() and part.isdigit() and int(part) < count for part in parts):
-        raise ValueError(
-            f"--blocks={text}: must be numbers from 0 to {count - 1} such as 0,{count - 1}, or all"
-        )
-    return sorted({int(part) for part in parts})
+    known = {str(number): number for number in range(count)}
+    chosen = {part.strip() for part in text.split(",")}
+    if not chosen <= known.keys():
+        raise ValueError(f"blocks={text}: give numbers from 0 to {count - 1}, or all")
+    return sorted(known[part] for part in chosen)
 
 
 def draw(activations, name, blocks=""):

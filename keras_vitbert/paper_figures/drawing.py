@@ -43,7 +43,7 @@ def draw_figures(runs, output, figures, formats, blocks="", examples=6):
     tuned = {name: run for name, run in runs.items() if isinstance(run, FineTunedRun)}
     trained = {name: run for name, run in runs.items() if name not in tuned}
     for run in trained.values():  # before anything is written
-        activation_figure.chosen_blocks(blocks, run.record["config"]["model"]["num_layers"])
+        activation_figure.chosen_blocks(blocks, run.record["experiment"]["model"]["num_layers"])
     draw_one = {
         "3": lambda run, name: activation_figure.draw(run.activations(), name, blocks),
         "4": _sparsity_figure,
@@ -73,7 +73,7 @@ def draw_figures(runs, output, figures, formats, blocks="", examples=6):
             jobs.append((number, [name], file_name, functools.partial(draw_one[number], run, name)))
     if not jobs:
         raise ValueError(f"nothing can be drawn: {'; '.join(left_out)}")
-    make_folder(output, "output")
+    make_folder(output)
     drawn, lacking = {}, []
     with style():
         for number, names, file_name, draw in jobs:

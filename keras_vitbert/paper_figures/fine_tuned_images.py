@@ -7,7 +7,6 @@ import os
 import tensorflow as tf
 
 from keras_vitbert.fine_tuning.task_data import HELD_OUT
-from pipelines.command_line import one_line
 from pipelines.files import printable
 from pipelines.images.image_lists import read_bytes
 from pipelines.images.image_record_files import ImageRecordFiles
@@ -22,7 +21,7 @@ class FineTunedImages:
     Args:
         task: `keras_vitbert.fine_tuning.tasks.Task`.
         split: str, the split that the run reports.
-        folder: str, finetune's `--data_dir`, local or `gs://`; empty for that of TFDS.
+        folder: str, that of the task's data, local or `gs://`; empty for that of TFDS.
         columns: sequence of two str, of images and of labels in a table; empty for the usual ones.
     """
 
@@ -37,29 +36,16 @@ class FineTunedImages:
             row: dict of str; `path`, `record` or `row` says which image.
 
         Raises:
-            ValueError: it cannot be found or read.
+            ValueError: it cannot be found.
         """
         if not self._folder and ("path" in row or not self._task.tfds):
-            raise ValueError(
-                "give the folder of its images with --images, as in finetune's --data_dir"
-            )
-        if self._folder and not tf.io.gfile.isdir(self._folder):
-            raise ValueError(f"--images={self._folder}: no such folder; fix the path")
+            raise ValueError("images: give the folder of the data that the run was fine-tuned on")
         if "path" in row:
-            path = os.path.join(self._files, row["path"])
-            try:
-                return read_bytes(path)
-            except OSError as error:
-                raise ValueError(
-                    f"{path}: cannot be read ({one_line(error)}); fix --images"
-                ) from error
+            return read_bytes(os.path.join(self._files, row["path"]))
         store, numbers = self._stored
         name = row.get("record") or row.get("row")
         if name not in numbers:
-            raise ValueError(
-                f"--images={self._folder}: has no single image {name} in {self._split!r}; give "
-                "finetune's --data_dir"
-            )
+            raise ValueError(f"{self._folder}: has no single image {name} in {self._split!r}")
         [item] = store.in_order(numbers[name], numbers[name] + 1)
         return store.read(item)[0].numpy()
 
@@ -87,14 +73,11 @@ class FineTunedImages:
             builder = tfds_data.open_builder(self._task.tfds, self._folder)
             store = tfds_data.read_images(builder, self._split)
         elif place is not None and place.form == own_data.RECORDS:
-            store = ImageRecordFiles(RecordFiles.find(place.paths[0], "images"), 1)
+            store = ImageRecordFiles(RecordFiles.find(place.paths[0]), 1)
         elif place is not None and place.form != own_data.FOLDERS:
             store = read_images(place.tables(), *self._columns)[0]
         else:
-            raise ValueError(
-                f"--images={self._folder}: has no {self._split!r} in records or tables; give "
-                "finetune's --data_dir"
-            )
+            raise ValueError(f"{self._folder}: has no {self._split!r} in records or tables")
         names = [printable(name) for about in store.descriptions() for name in about.values()]
         counts = collections.Counter(names)
         return store, {name: n for n, name in enumerate(names) if counts[name] == 1}

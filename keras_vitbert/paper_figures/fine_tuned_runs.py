@@ -41,23 +41,19 @@ class FineTunedRun:
         folder = RunFolder(path, writes=False)
         self.record, self.summary = folder.record(), folder.summary()
         if self.summary is None:
-            raise ValueError(
-                f"--run={path}: is a run of keras_vitbert.finetune that is not finished; run its "
-                "command again"
-            )
+            raise ValueError(f"{path}: this fine-tuning is not finished; run it again")
         self.rows = self._read_predictions()
 
     @property
     def kind(self):
         """str, what is classified: `images` or `text`."""
-        return self.record["kind"]
+        return self.record["experiment"]["kind"]
 
     @property
     def sees(self):
         """What must be equal for runs to be shown side by side: the task's examples."""
         split = self.summary["split"]
-        # Older versions did not record what their data were.
-        return self.kind, split, self.record.get("inputs", {}).get(split, {}).get("sha256")
+        return self.kind, split, self.record["inputs"][split]
 
     def _read_predictions(self):
         folder = RunFolder(os.path.join(self.path, self.summary["model"]), writes=False)
@@ -68,10 +64,7 @@ class FineTunedRun:
             if row.get("split") == self.summary["split"]
         ]
         if not rows:
-            raise ValueError(
-                f"{folder.path}/{FILE}: has no predictions of {self.summary['split']}; run the "
-                "fine-tuning again"
-            )
+            raise ValueError(f"{folder.path}/{FILE}: has no predictions of {self.summary['split']}")
         return rows
 
     def answers(self, row):
@@ -89,21 +82,14 @@ class FineTunedRun:
         return sorted(answers, key=lambda answer: -answer.probability)[:TOP]
 
     def image(self, row):
-        """The middle square of an example's image: uint8 `(_PIXELS, _PIXELS, 3)`.
-
-        Raises:
-            ValueError: it cannot be found or read.
-        """
-        try:
-            return central_crop(self._images.read(row), _PIXELS, 1.0).numpy()
-        except ValueError as error:
-            raise ValueError(f"{self.path}: {error}") from error
+        """The middle square of an example's image: uint8 `(_PIXELS, _PIXELS, 3)`."""
+        return central_crop(self._images.read(row), _PIXELS, 1.0).numpy()
 
     @functools.cached_property
     def _images(self):
-        data = self.record["config"].get("data", {})
+        data = self.record["experiment"]["data"]
         columns = [data.get(name, "") for name in ("image_column", "label_column")]
-        task = TASKS[self.record["task"]]
+        task = TASKS[self.record["experiment"]["task"]]
         return FineTunedImages(task, self.summary["split"], self.images, columns)
 
 

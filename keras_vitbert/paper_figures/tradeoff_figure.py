@@ -3,8 +3,8 @@
 import dataclasses
 from statistics import mean
 
-from keras_vitbert.configs.merges import OPTIONS, has_masks, parts_of
-from keras_vitbert.configs.pretraining import load_config
+from keras_vitbert.configs.merges import has_masks, parts_of
+from keras_vitbert.configs.paper import get_config
 from keras_vitbert.inspection.sheet import FAINT, INK, PAGE, TEXT_SIZE, Sheet, shades, shortened
 
 # Validation metrics: the metric, its label, and whether more of it is better.
@@ -44,8 +44,8 @@ def points_of(runs):
     Returns:
         list of `Point` in the order of the runs.
     """
-    paper = load_config("paper").to_dict()
-    settings = [_settings(record["config"], paper) for record, _ in runs]
+    paper = get_config().to_dict()
+    settings = [_settings(record["experiment"], paper) for record, _ in runs]
     values = {}
     for found in settings:
         for key, value in found.items():
@@ -53,7 +53,7 @@ def points_of(runs):
     groups = {}
     for found, (_, validation) in zip(settings, runs, strict=True):
         # A value that all runs with an option share needs no mention, nor does a default.
-        defaults = _settings({**paper, "merge": {"name": found["name"]}}, paper)
+        defaults = _settings({**paper, "merge": {**paper["merge"], "name": found["name"]}}, paper)
         others = [
             f"{key.rpartition('.')[2]}={value}"
             for key, value in found.items()
@@ -64,15 +64,11 @@ def points_of(runs):
 
 
 def _settings(config, paper):
-    """What distinguishes a way of merging: dict of an option to its value.
-
-    What a run of an older version does not record is as in the paper's config.
-    """
-    merge = {**paper["merge"], **config["merge"]}
-    name = merge["name"]
+    """What distinguishes a way of merging: dict of an option to its value."""
+    merge, name = config["merge"], config["merge"]["name"]
     found = {"name": name}
     for part in parts_of(name):
-        found |= {f"{part}.{key}": merge[part][key] for key in OPTIONS.get(part, ())}
+        found |= {f"{part}.{key}": value for key, value in merge.get(part, {}).items()}
     if has_masks(name):
         found |= {key: merge[key] for key in paper["merge"] if key.startswith("mask_")}
     if "sum" in parts_of(name) or merge["blocks"]:

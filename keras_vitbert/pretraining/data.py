@@ -6,7 +6,8 @@ import os
 import tensorflow as tf
 
 from keras_vitbert.configs import sample as sample_config
-from keras_vitbert.configs.pretraining import PAPER_SIZES
+from keras_vitbert.configs.model import PAPER_SIZES
+from keras_vitbert.configs.pretraining import Pretraining
 from pipelines import sample
 from pipelines.command_line import one_line, say
 from pipelines.image_stream import ImageStream
@@ -14,7 +15,6 @@ from pipelines.images.image_views import ImageViews
 from pipelines.joint_stream import JointStream
 from pipelines.shards.damage import check_limit, left_out, without_damaged
 from pipelines.shards.records import BadRecord, RecordFiles
-from pipelines.shards.shard_manifest import IMAGES, TEXT_EXAMPLES
 from pipelines.text.casing import case_of, recorded_case
 from pipelines.text.masking import MASKED_RATIO
 from pipelines.text.wordpiece import read_vocabulary
@@ -35,7 +35,7 @@ class Data:
         case: str, whether texts are lower-cased, see `pipelines.text.casing`; None without texts.
         classes: list of str, the names of the image classes in order; None if unknown.
         sizes: dict of `num_classes`, `vocabulary_size` and `max_sequence_length` to the values in
-            the data, for open data only; see `keras_vitbert.configs.pretraining.with_sizes`.
+            the data, for open data only; see `Pretraining.with_sizes`.
     """
 
     images: ImageStream | None = None
@@ -47,13 +47,9 @@ class Data:
     classes: list[str] | None = None
     sizes: dict[str, int] = dataclasses.field(default_factory=dict)
 
-    def stream(self, config, images, text):
-        """The `JointStream` of a run.
-
-        Args:
-            config: `ConfigDict` of pre-training.
-            images, text: bool, the modalities to use.
-        """
+    def stream(self, config: Pretraining) -> JointStream:
+        """The batches of a run, of its variant's modalities."""
+        images, text = config.parts.images, config.parts.text
         return JointStream(
             images=self.images if images else None,
             image_validation=self.image_validation if images else None,
@@ -66,15 +62,13 @@ class Data:
         )
 
 
-def open_data(
-    config, cache_dir="", images=True, text=True, max_bad_records=0, cache=False, audits=None
-):
+def open_data(config, cache_dir="", max_bad_records=0, cache=False, audits=None):
     """Opens training and validation data.
 
     Args:
-        config: `ConfigDict`. With `data.source` "sample", the sample data are prepared on demand.
+        config: `Pretraining`; with `data.source` "sample", the sample data are prepared on demand.
+            Only the modalities of its variant are opened.
         cache_dir: str, where prepared sample data are kept; see `pipelines.sample`.
-        images, text: bool, the modalities to open.
         max_bad_records: int, how many damaged records of all files may be skipped. Above 0, all
             records are checked first.
         cache: bool, whether training records are kept in memory once they have been read.
@@ -91,35 +85,35 @@ def open_data(
     if data.source == "sample":
         data = _sample(config, cache_dir)
 
-    def opened(key, pattern, kind, open_source, judged_by):
+    def opened(key, pattern, open_source, judged_by):
         """A source, without its damaged records if some may be skipped."""
+        if not pattern:
+            raise ValueError(f"{key} is empty; give a pattern of files, see docs/data.md")
         if not max_bad_records:
-            return open_source(RecordFiles.find(pattern, key, kind))
+            return open_source(RecordFiles.find(pattern))
         same = {"pattern": pattern, "judged_by": judged_by}
         known = audits.audit(key)
         if known is not None and same.items() <= known.items():
             records = RecordFiles.from_json(known)
             if records.is_unchanged(known):
                 return open_source(records)
-        records = RecordFiles.find(pattern, key, kind, salvage=True)
+        records = RecordFiles.find(pattern, salvage=True)
         source = _opened_at_good(records, open_source, max_bad_records)
         source = without_damaged(source, max_bad_records)
         audits.keep_audit(key, {**source.records.to_json(), **same})
         return source
 
-    def open_both(modality, kind, open_source, batch, **judged_by):
+    def open_both(modality, open_source, batch, **judged_by):
         """The sources of training and of validation; `judged_by` decides what is damaged."""
+        files = getattr(data, modality)
         train, validation = (
-            opened(
-                *(f"config.data.{modality}.{split}", data[modality][split], kind, open_source),
-                judged_by,
-            )
-            for split in ("train", "validation")
+            opened(f"data.{modality}.{split}", pattern, open_source, judged_by)
+            for split, pattern in (("train", files.train), ("validation", files.validation))
         )
-        if train.records.count < config[batch]:
+        if train.records.count < getattr(config, batch):
             raise ValueError(
                 f"{train.records.pattern} holds {train.records.count} records, fewer than one step "
-                f"takes; set --config.{batch} to at most that"
+                f"takes; set {batch} to at most that"
             )
         return dataclasses.replace(train, cache=cache), validation
 
@@ -135,30 +129,32 @@ def open_data(
 
     parts = {"sizes": {}}
     sizes = parts["sizes"]
-    if images:
+    if config.parts.images:
         parts["classes"], sizes["num_classes"] = _classes(data, model.num_classes)
         parts["images"], parts["image_validation"] = open_both(
-            *("images", IMAGES, open_images, "image_batch"),
+            "images",
+            open_images,
+            "image_batch",
             label_offset=data.images.label_offset,
             num_classes=sizes["num_classes"],
         )
-    if text:
+    if config.parts.text:
         if not data.vocabulary:
-            raise ValueError("--config.data.vocabulary is empty; give a vocabulary file")
+            raise ValueError("data.vocabulary is empty; give a vocabulary file")
         vocabulary = parts["vocabulary"] = read_vocabulary(data.vocabulary)
         size = sizes["vocabulary_size"] = model.vocabulary_size or len(vocabulary)
         if len(vocabulary) > size:
             raise ValueError(
                 f"{data.vocabulary} has {len(vocabulary)} entries, the model has {size}; leave "
-                "--config.model.vocabulary_size out"
+                "model.vocabulary_size out"
             )
         if len(vocabulary) < size:
             say(
-                f"--config.model.vocabulary_size={size}: {data.vocabulary} has {len(vocabulary)} "
+                f"model.vocabulary_size={size}: {data.vocabulary} has {len(vocabulary)} "
                 "entries; the other rows are never trained"
             )
         parts["texts"], parts["text_validation"] = open_both(
-            *("text", TEXT_EXAMPLES, open_texts, "text_batch"), vocabulary_size=size
+            "text", open_texts, "text_batch", vocabulary_size=size
         )
         both = (parts["texts"], parts["text_validation"])
         manifests = {k: m for source in both for k, m in source.records.manifests.items()}
@@ -198,11 +194,15 @@ def _sample(config, cache_dir):
         seed=config.seed,
     )
     say(f"sample data in {prepared.folder}")
-    data = config.data.copy_and_resolve_references()
-    data.images.update(train=prepared.image_train, validation=prepared.image_validation)
-    data.text.update(train=prepared.text_train, validation=prepared.text_validation)
-    data.vocabulary = prepared.vocabulary
-    return data
+    return config.data.with_values(
+        {
+            "images.train": prepared.image_train,
+            "images.validation": prepared.image_validation,
+            "text.train": prepared.text_train,
+            "text.validation": prepared.text_validation,
+            "vocabulary": prepared.vocabulary,
+        }
+    )
 
 
 def _classes(data, count):
@@ -220,12 +220,12 @@ def _classes(data, count):
             count = PAPER_SIZES["num_classes"]
             say(
                 f"{path}: not found, so the number of classes is unknown; assuming {count:,} "
-                "(--config.model.num_classes)"
+                "(model.num_classes)"
             )
         return None, count
     if count not in (0, len(names)):
         raise ValueError(
-            f"--config.model.num_classes={count}: {path} has {len(names)} classes; leave it out, "
+            f"model.num_classes={count}: {path} has {len(names)} classes; leave it out, "
             "or fix the file"
         )
     return names, len(names)

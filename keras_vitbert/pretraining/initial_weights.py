@@ -7,13 +7,12 @@ from keras_vitbert.trained.loading import load
 from pipelines.command_line import say
 
 
-def open_initial(path, config, variant, data):
+def open_initial(path, config, data):
     """Opens a checkpoint, and checks that its weights fit a run.
 
     Args:
         path: str, anything that `keras_vitbert.load` takes.
-        config: `ConfigDict` of the run.
-        variant: `keras_vitbert.configs.variants.Variant`.
+        config: `keras_vitbert.configs.pretraining.Pretraining`.
         data: `keras_vitbert.pretraining.data.Data`.
 
     Returns:
@@ -23,18 +22,18 @@ def open_initial(path, config, variant, data):
         ValueError: there is no checkpoint, or it has another architecture or vocabulary.
     """
     try:
-        trained = load(path)
-        if variant.text and trained.vocabulary not in (None, data.vocabulary):
+        trained, parts = load(path), config.parts
+        if parts.text and trained.vocabulary not in (None, data.vocabulary):
             raise ValueError(
-                f"{path}: has another vocabulary; give it as --config.data.vocabulary, with texts "
+                f"{path}: has another vocabulary; give it as data.vocabulary, with texts "
                 "tokenized by it"
             )
-        network = build_network(config.model, images=variant.images, text=variant.text)
+        network = build_network(config.model.to_dict(), images=parts.images, text=parts.text)
         done = start_from(trained, network, data.classes)
     except ValueError as error:
         text = str(error)
         raise ValueError(
-            f"--initial_weights={text if text.startswith(path) else f'{path}: {text}'}"
+            f"initial_weights: {text if text.startswith(path) else f'{path}: {text}'}"
         ) from error
     say(f"starts from {path}: {', '.join(f'{part} {how}' for part, how in done.items())}")
     return trained

@@ -1,7 +1,5 @@
 """The table of what `pretrain` found and will do."""
 
-from keras_vitbert.configs.merges import has_masks
-from keras_vitbert.configs.variants import mask_updates
 from keras_vitbert.runs import overview
 
 
@@ -44,7 +42,7 @@ def rows(run):
     ]
     if config.distillation.ratio > 0:
         found.append(("teachers", _teachers(run)))
-    if has_masks(config.merge.name):
+    if config.masks:
         found.append(("masks", _masks(config)))
     found.append(("folder", run.folder.path))
     return found
@@ -89,9 +87,7 @@ def _teachers(run):
 
 def _masks(config):
     merge = config.merge
-    updates = mask_updates(
-        {f"merge.{key}": merge[key] for key in ("mask_ratio", "mask_ratio_per_update")}
-    )
+    updates = merge.mask_updates
     last = updates * merge.mask_update_interval
     return (
         f"{merge.mask_ratio:.0%} cleared by {updates} updates, every "

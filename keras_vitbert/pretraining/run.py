@@ -5,9 +5,7 @@ import dataclasses
 import os
 import time
 
-from keras_vitbert.configs import merges, variants
-from keras_vitbert.configs.overrides import flatten
-from keras_vitbert.configs.variants import Variant
+from keras_vitbert.configs.pretraining import Pretraining, Variant
 from keras_vitbert.inspection.activation_maps import ActivationMaps
 from keras_vitbert.inspection.co_activation import co_activation
 from keras_vitbert.inspection.feature_probes import FeatureProbes
@@ -17,21 +15,28 @@ from keras_vitbert.inspection.profiling import Profile
 from keras_vitbert.inspection.run_texts import RunTexts, finish_session
 from keras_vitbert.inspection.value_files import read_values, stored_steps
 from keras_vitbert.merging.mask_schedule import MaskSchedule
+from keras_vitbert.pretraining import overview
 from keras_vitbert.pretraining.baselines import baselines
 from keras_vitbert.pretraining.initial_weights import open_initial, start_from
 from keras_vitbert.pretraining.step_flops import step_flops
 from keras_vitbert.pretraining.teachers import load_teacher
 from keras_vitbert.pretraining.trainer import build_trainer, image_layers_of
-from keras_vitbert.runs import divergence, identity
-from keras_vitbert.runs.identity import data_input, model_input, names_input
+from keras_vitbert.runs import divergence
+from keras_vitbert.runs.identity import (
+    FREE_OF_PRETRAINING,
+    INITIAL_WEIGHTS,
+    Identity,
+    add_inputs,
+    experiment_dict,
+)
+from keras_vitbert.runs.input_digests import data_digest, model_digest
 from keras_vitbert.runs.loop import fit
-from keras_vitbert.runs.overview import passes
+from keras_vitbert.runs.overview import passes, table
 from keras_vitbert.runs.progress import time_shares
 from keras_vitbert.runs.record_errors import reading
 from keras_vitbert.runs.run import Run
 from keras_vitbert.runs.run_folder import RunFolder
 from keras_vitbert.runs.run_lock import held
-from keras_vitbert.runs.run_settings import RunSettings, check_inputs
 from keras_vitbert.training.averages import WeightAverages
 from keras_vitbert.training.distillation import Teachers
 from keras_vitbert.training.example_dropout import drops, generator_of
@@ -39,145 +44,121 @@ from pipelines.command_line import say
 from pipelines.shards.damage import left_out
 from pipelines.status import doing, times
 
-_GIVEN_BY_FLAGS = ("image_teacher", "text_teacher", identity.INITIAL_WEIGHTS)
+_TEACHERS = {"image": "vit", "text": "bert"}  # variants that are trained where none is given
 
 
 @dataclasses.dataclass(frozen=True)
 class PretrainingRun(Run):
-    """A run of `pretrain`.
+    """A pre-training."""
 
-    Attributes:
-        variant: `Variant`, already applied to the config, see `variants.apply_variant`.
-        teacher_paths: dict, `{"image": path, "text": path}` of existing teachers, see
-            `teachers.load_teacher`. A missing one is pre-trained in `OUTPUT_DIR/teachers/vit` or
-            `.../bert`, and found there the next time.
-        initial_weights: str, what `initial_weights.open_initial` opens; "" for random weights.
-        profiled_steps: (first, last), ints, the steps to trace, see `inspection.profiling`; or
-            None.
-        teaches: str, `image` or `text` for a teacher that is trained on demand; else "".
-    """
-
-    variant: Variant
+    config: Pretraining  # of its variant, see `Pretraining.as_variant`
+    # Existing teachers by kind, `image` or `text`, see `teachers.load_teacher`. A missing one is
+    # pre-trained in FOLDER/teachers/vit or bert, and found there the next time.
     teacher_paths: dict[str, str] = dataclasses.field(default_factory=dict)
-    initial_weights: str = ""
-    profiled_steps: tuple[int, int] | None = None
-    teaches: str = ""
+    initial_weights: str = ""  # what `initial_weights.open_initial` opens; "": random
+    profiled_steps: tuple[int, int] | None = None  # the first and last step to trace
+    teaches: str = ""  # `image` or `text` for a teacher that is trained on demand
 
     @property
-    def steps_flag(self):
-        """str, the flag that sets its steps."""
-        return f"config.teachers.{self.teaches}_steps" if self.teaches else "config.steps"
+    def variant(self) -> Variant:
+        """What is trained."""
+        return self.config.parts
 
-    def of_teacher(self, name, steps):
-        """The run of a teacher that is trained on demand, in a subfolder of this one.
+    def train(self, dry_run: bool = False) -> dict:
+        """Trains from the start or from the last checkpoint, after teachers that do not exist yet.
 
         Args:
-            name: str, its variant.
-            steps: int; 0 for as many as the student.
+            dry_run: whether to stop after all checks; then nothing is written.
+
+        Returns:
+            The content of `summary.json`; empty for a dry run.
+
+        Raises:
+            ValueError, Diverged, Stopped: see `pipelines.command_line`.
         """
-        variant = variants.VARIANTS[name]
-        config = variants.apply_variant(self.config, variant)
-        config.steps = steps or config.steps
-        path = os.path.join(self.folder.path, "teachers", name)
-        folder = RunFolder(path, self.folder.writes)
+        with self.workers.watched():
+            return _pretrain(self, dry_run)
+
+    def of_teacher(self, kind: str) -> "PretrainingRun":
+        """The run of an `image` or `text` teacher that is trained on demand, in a subfolder."""
+        name = _TEACHERS[kind]
+        steps = self.config.value(f"teachers.{kind}_steps") or self.config.steps
         return PretrainingRun(
-            *(config, folder, self.workers, self.strategy, self.data, variant),
-            teaches="image" if variant.images else "text",
+            config=self.config.as_variant(name).with_values({"steps": steps}),
+            folder=RunFolder(os.path.join(self.folder.path, "teachers", name), self.folder.writes),
+            machine=self.machine,
+            data=self.data,
+            teaches=kind,
             divergence=self.divergence,
             accepted=self.accepted,
-            peak_flops=self.peak_flops,
         )
 
 
-def pretrain(run, tell=lambda: None, dry_run=False):
-    """Pre-trains one variant, after the teachers that it needs and that do not exist yet.
-
-    Args:
-        run: `PretrainingRun`.
-        tell: callable without arguments that reports what will be done; called after all checks.
-        dry_run: bool, whether to stop there; then nothing is written.
-
-    Returns:
-        dict, the content of `summary.json`; empty for a dry run.
-
-    Raises:
-        ValueError, Diverged, Stopped: see `pipelines.command_line`.
-    """
+def _pretrain(run, dry_run=False):
     config, variant, folder, data = run.config, run.variant, run.folder, run.data
     began = time.time()
-    variants.check_masks(config, variant)
-    variants.check_shares(config, variant, run.replicas)
-    if layers := image_layers_of(config, variant):
+    if layers := image_layers_of(config):
         layers.check()
-    stream = data.stream(config, variant.images, variant.text)
-    classes = data.classes if variant.images else None
-    inputs = {
-        name: data_input(source.records, source.records.pattern)
-        for name, source in stream.sources.items()
-    }
-    if classes:
-        inputs["classes"] = names_input(classes)
-    record = folder.record() or {}
+    stream = data.stream(config)
+    inputs = {name: data_digest(source.records) for name, source in stream.sources.items()}
     # Load first, so that a mismatch leaves no folder behind.
-    teachers, initial = {}, None
+    teachers, initial, own_teachers = {}, None, []
     if config.distillation.ratio > 0:
         teachers = _given_teachers(run, run.teacher_paths)
         for kind, teacher in teachers.items():
-            inputs[f"{kind}_teacher"] = model_input(teacher, run.teacher_paths[kind])
+            inputs[f"{kind}_teacher"] = model_digest(teacher)
+        own_teachers = [f"{kind}_teacher" for kind in _TEACHERS if _has_own(run, kind)]
     if run.initial_weights:
-        identity.require_weights_at_start(folder.path, record)
-        initial = open_initial(run.initial_weights, config, variant, data)
-        inputs[identity.INITIAL_WEIGHTS] = model_input(initial.network, run.initial_weights)
-    known = record.get("inputs", {})
-    identity.require_given(folder.path, known, inputs, _GIVEN_BY_FLAGS, run.accepted)
-    if dry_run:
-        tell()
-        return {}
-    summary = folder.summary()
-    settings = RunSettings(
-        {"variant": variant.name},
-        config,
-        data.vocabulary if variant.text else None,
-        stream.training_records,
-        free=free_settings(config, variant),
-        classes=classes,
-        inputs=inputs,
+        initial = open_initial(run.initial_weights, config, data)
+        inputs[INITIAL_WEIGHTS] = model_digest(initial.network)
+    identity = Identity(
+        experiment_dict(config),
+        inputs,
+        vocabulary=data.vocabulary if variant.text else None,
+        classes=data.classes if variant.images else None,
+        free=free_settings(variant),
         accepted=run.accepted,
+        later=own_teachers,
+        about={"records": stream.training_records},
         replicas=run.replicas,
         dropout_generator=generator_of(run.strategy) if drops(config.model) else "",
-        steps_flag=run.steps_flag,
     )
-    if summary is not None:
-        changes = settings.compare(folder)
-        if changes and not run.teaches:  # a student that goes on may keep a finished teacher
+    summary = folder.summary()
+    if summary is not None or folder.record() is not None:
+        changes = identity.changes(folder)
+        # A student that goes on may keep a finished teacher.
+        if summary is not None and changes and not run.teaches:
             raise ValueError(
-                f"{folder.path} holds a finished run, which accepts no other "
-                f"{', '.join(map(identity.name_of, changes))}; give what it was made with, or "
-                "another --output_dir"
+                f"{folder.path} holds a finished run, which accepts no changes "
+                f"({', '.join(change['name'] for change in changes)})"
             )
+    if dry_run:
+        _tell(run)
+        return {}
+    if summary is not None:
         say(f"{variant.name}: {summary['steps']} steps are done, see {folder.path}/summary.json")
         return summary
     folder.make()
     with held(folder.path, run.workers.is_chief):
-        settings.begin(folder)  # under the lock: another process may train here
-        tell()
+        identity.begin(folder)  # under the lock: another process may train here
+        if not run.teaches:
+            _tell(run)
         return _trained(run, stream, teachers, initial, began)
 
 
-def free_settings(config, variant):
-    """Prefixes of the settings that may change when a run is resumed, see `RunSettings`.
+def _tell(run):
+    print(table(overview.rows(run)))
 
-    Args:
-        config: `ConfigDict`, as `variants.apply_variant` returns it.
-        variant: `Variant`.
 
-    Returns:
-        tuple of str.
-    """
-    merge = ["merge."]  # one modality has nothing to merge
-    if variant.images and variant.text:
-        merge = merges.unread(flatten(config))  # older versions took these settings
-    return (*identity.FREE_OF_PRETRAINING, *(f"config.{key}" for key in merge))
+def free_settings(variant: Variant) -> tuple[str, ...]:
+    """Prefixes of the settings that may change when a run is resumed, see `Identity`."""
+    one_modality = not (variant.images and variant.text)  # it has nothing to merge
+    return (*FREE_OF_PRETRAINING, *(["merge."] if one_modality else []))
+
+
+def _has_own(run, kind):
+    """Whether a teacher is not given, but in the run's folder."""
+    return not run.teacher_paths.get(kind) and run.of_teacher(kind).folder.record() is not None
 
 
 def _trained(run, stream, teachers, initial, began):
@@ -187,18 +168,21 @@ def _trained(run, stream, teachers, initial, began):
     if config.distillation.ratio > 0:
         teachers_began = time.monotonic()
         own, known = _missing_teachers(run, teachers)
-        own_inputs = {f"{kind}_teacher": model_input(network) for kind, network in own.items()}
-        check_inputs(folder, own_inputs, run.accepted)
+        digests = {f"{kind}_teacher": model_digest(network) for kind, network in own.items()}
+        add_inputs(folder, digests, run.accepted)
         teachers |= own
         of_teachers = time.monotonic() - teachers_began
     before, own_began = times(), time.monotonic()
     with doing(f"{label}: building the model"):
-        trainer = build_trainer(config, variant, run.strategy, Teachers(**teachers))
+        trainer = build_trainer(config, run.strategy, Teachers(**teachers))
         if initial is not None:  # a resumed run then loads its checkpoint over them
             with run.strategy.scope():
                 start_from(initial, trainer.network, run.data.classes)
+    count = trainer.network.count_params()
+    size = 4 * count * (2 + config.optimizer.moments) / 1e9
     say(
-        f"{label}: {trainer.network.count_params():,} parameters, {config.steps} steps of "
+        f"{label}: {count:,} parameters ({size:.2f} GB with gradients and moments), "
+        f"{config.steps} steps of "
         f"{_shares(run, stream)}, in {folder.path}"
     )
     about = {"variant": variant.name}
@@ -297,14 +281,11 @@ def _missing_teachers(run, given):
     Returns:
         (dict of kind to network; dict, the baselines of their runs, which have the same data).
     """
-    networks, known, teachers = {}, {}, run.config.teachers
-    for kind, name, steps in (
-        ("image", "vit", teachers.image_steps),
-        ("text", "bert", teachers.text_steps),
-    ):
+    networks, known = {}, {}
+    for kind in _TEACHERS:
         if kind not in given:
-            teacher = run.of_teacher(name, steps)
-            scores = pretrain(teacher)["baselines"]
+            teacher = run.of_teacher(kind)
+            scores = _pretrain(teacher)["baselines"]
             if not any(run.accepted):  # else it may have been trained on other data
                 known |= scores
             networks |= _given_teachers(run, {kind: teacher.folder.path})

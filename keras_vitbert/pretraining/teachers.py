@@ -17,7 +17,7 @@ def load_teacher(kind, path, config, data):
     Args:
         kind: str, `image` or `text`.
         path: str, the folder of a finished run, or anything that `trained.finding.find` takes.
-        config: `ConfigDict` of the student.
+        config: `Pretraining` of the student.
         data: `keras_vitbert.pretraining.data.Data` of the student.
 
     Returns:
@@ -33,7 +33,7 @@ def load_teacher(kind, path, config, data):
             return _image_teacher(source, path, config, data)
         return _text_teacher(source, path, config, data)
     except ValueError as error:
-        raise ValueError(f"--{kind}_teacher={error}") from error
+        raise ValueError(f"{kind}_teacher: {error}") from error
 
 
 def _opened(kind, source, path, config):
@@ -48,9 +48,7 @@ def _opened(kind, source, path, config):
     if not trained.summary:
         raise ValueError(f"{path}: holds a run that is not finished; run its command again")
     if (backbone.image_size if kind == "image" else backbone.vocabulary_size) is None:
-        raise ValueError(
-            f"{path}: is a run of --variant={trained.record['variant']}, which has no {kind}s"
-        )
+        raise ValueError(f"{path}: is a run of variant {trained.name}, which has no {kind}s")
     return trained
 
 
@@ -74,7 +72,7 @@ def _image_teacher(source, path, config, data):
     if is_run and size != student.image_size:  # other teachers resize their images
         raise ValueError(
             f"{path}: takes images of {size} pixels, the student of {student.image_size}; set "
-            "--config.model.image_size or give another teacher"
+            "model.image_size or give another teacher"
         )
     network = trained.network if is_run else _network_of(trained)
     if network.num_classes != student.num_classes:
@@ -94,7 +92,7 @@ def _check_classes(theirs, path, data, quiet):
             whose = "the teacher has no class names"
             if theirs is not None:
                 whose = "there is no classes.txt beside the training images"
-            say(f"--image_teacher={path}: {whose}; only the number of classes was checked")
+            say(f"{path}: {whose}; only the number of classes was checked")
         return
     index = first_difference(ours, theirs)
     if index is not None:
@@ -115,14 +113,13 @@ def _text_teacher(source, path, config, data):
             ours_is, theirs_is = ("none" if x is None else repr(x) for x in (our, their))
             raise ValueError(
                 f"{path}: has another vocabulary: token {index} is {theirs_is}, the student's "
-                f"{ours_is}; give the teacher's as --config.data.vocabulary, with texts tokenized "
+                f"{ours_is}; give the teacher's as data.vocabulary, with texts tokenized "
                 "by it, or another teacher"
             )
     size, longest = trained.backbone.vocabulary_size, trained.backbone.max_sequence_length
     if size < wanted or (is_run and size > wanted):  # other teachers cut off surplus logits
         raise ValueError(
-            f"{path}: has {size} tokens, the student {wanted}; set "
-            f"--config.model.vocabulary_size={size}"
+            f"{path}: has {size} tokens, the student {wanted}; set model.vocabulary_size={size}"
         )
     if longest < data.texts.length:
         raise ValueError(
@@ -133,5 +130,5 @@ def _text_teacher(source, path, config, data):
         return trained.network
     network = _network_of(trained)
     if network.nsp_head is None:
-        say(f"--text_teacher={path}: has no next-sentence head; it teaches masked-LM only")
+        say(f"{path}: has no next-sentence head; it teaches masked-LM only")
     return Teacher(network, wanted)

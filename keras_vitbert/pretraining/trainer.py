@@ -1,28 +1,31 @@
 """Builds the trainer of a pre-training config."""
 
+from typing import Any
+
 import keras
 
-from keras_vitbert.merging.names import get_merge
+from keras_vitbert.configs.pretraining import Pretraining
+from keras_vitbert.merging import get_merge
 from keras_vitbert.model.pretraining_network import build_network
+from keras_vitbert.training.distillation import Teachers
 from keras_vitbert.training.image_layers import image_layers
 from keras_vitbert.training.joint_trainer import JointTrainer
 from keras_vitbert.training.optimizers import build_optimizer
 
 
-def build_trainer(config, variant, strategy, teachers=None):
-    """A compiled `JointTrainer` for a variant, with weights drawn from the config's seed.
+def build_trainer(config: Pretraining, strategy: Any, teachers: Teachers | None = None):
+    """A compiled `JointTrainer`, with weights drawn from the config's seed.
 
     Args:
-        config: `ConfigDict`, as `variants.apply_variant` returns it.
-        variant: `variants.Variant`.
+        config: of its variant, see `Pretraining.as_variant`.
         strategy: see `tpu.strategy.get_strategy`.
-        teachers: `Teachers`, or None.
+        teachers: of a distillation.
     """
     keras.utils.set_random_seed(config.seed)
-    layers = image_layers_of(config, variant)
+    layers, parts = image_layers_of(config), config.parts
     with strategy.scope():
         network = build_network(
-            config.model, images=variant.images, text=variant.text, dtype=config.dtype
+            config.model.to_dict(), images=parts.images, text=parts.text, dtype=config.dtype
         )
         trainer = JointTrainer(
             network,
@@ -45,17 +48,10 @@ def build_trainer(config, variant, strategy, teachers=None):
     return trainer
 
 
-def image_layers_of(config, variant):
+def image_layers_of(config: Pretraining):
     """The layers that the training step applies to images, or None.
-
-    Args:
-        config: `ConfigDict`.
-        variant: `variants.Variant`.
 
     Raises:
         ValueError: see `keras_vitbert.training.image_layers.ImageLayers`.
     """
-    if not variant.images:
-        return None
-    layers, size = config.data.images.layers, config.model.image_size
-    return image_layers(layers, size, config.seed, "data.images.layers")
+    return image_layers(config.layers, config.model.image_size, config.seed, "data.images.layers")

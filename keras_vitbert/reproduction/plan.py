@@ -1,7 +1,7 @@
 """From rows of tables to the units that fill them."""
 
 from keras_vitbert.configs.merges import has_masks
-from keras_vitbert.configs.variants import VARIANTS
+from keras_vitbert.configs.pretraining import VARIANTS
 from keras_vitbert.reproduction.experiments import RAND, Recipe
 from keras_vitbert.reproduction.units import Unit
 

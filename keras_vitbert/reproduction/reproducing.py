@@ -138,7 +138,7 @@ class Reproduction:
 
     def _run(self, units, results, values):
         """Prepares the data, which must be the same for all results, and runs the missing units."""
-        make_folder(results.output, "output_dir")
+        make_folder(results.output)
         data = os.path.join(self.output, DATA)
         digests = self.scale.prepare(values, data)
         for each in (self.results, results):

@@ -9,9 +9,9 @@ import json
 import os
 import shlex
 
-from keras_vitbert.configs.overrides import flatten
-from keras_vitbert.runs.identity import commit, versions
+from keras_vitbert.configs.sections import flatten
 from keras_vitbert.runs.run_lock import held_at_last
+from keras_vitbert.runs.versions import commit, versions
 from pipelines.files import json_object, write_atomically
 from pipelines.status import say
 

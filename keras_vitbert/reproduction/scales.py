@@ -3,8 +3,8 @@
 import dataclasses
 from collections.abc import Callable
 
-from keras_vitbert.configs.overrides import flatten
-from keras_vitbert.configs.pretraining import load_config
+from keras_vitbert.configs.loading import load_config
+from keras_vitbert.configs.sections import flatten
 from keras_vitbert.reproduction import prepared
 from keras_vitbert.reproduction.experiments import IMAGE_TASKS, TEXT_TASKS
 

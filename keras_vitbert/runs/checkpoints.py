@@ -106,11 +106,11 @@ def write(folder, taken, keep):
 
 
 def _restores(path):
-    """How often training had gone back before a checkpoint: int, or None if it does not say."""
+    """How often training had gone back before a checkpoint: int, or None if it is damaged."""
     try:
         return int(_open(path).get_tensor(_key("step_check", "step_check/restores")))
     except (tf.errors.OpError, ValueError, RuntimeError):
-        return None  # damaged, or of an older version
+        return None  # damaged
 
 
 def write_weights(folder, network, step, dtype="float32"):
@@ -307,22 +307,6 @@ def restore_network(path, network):
     _read(path, {"network": _by_path(network.weights)}, whole)
 
 
-def network_shapes(path):
-    """The shapes of a network's variables in a checkpoint.
-
-    Args:
-        path: str, of the checkpoint's folder.
-
-    Returns:
-        dict of name to list of int.
-
-    Raises:
-        ValueError: the checkpoint is damaged.
-    """
-    with _telling(path):
-        return _shapes(_open(path), ["network"])
-
-
 def _open(path):
     return tf.train.load_checkpoint(os.path.join(path, "state"))
 
@@ -340,11 +324,9 @@ def _read(path, state, whole):
         stored = _shapes(reader, whole)
     if len(whole) > 1 and all(name.startswith("network/") for name in stored):
         raise ValueError(
-            f"{path}: holds weights but no training state, so no run can resume from it; start a "
-            "new run with --initial_weights and another --output_dir"
+            f"{path}: holds weights but no training state, so no run can resume from it; give it "
+            "as initial_weights of a new run"
         )
-    if not any(name.startswith("step_check/") for name in stored):  # of an older version
-        state, whole = ({k: v for k, v in x.items() if k != "step_check"} for x in (state, whole))
     wanted = {
         _key(part, name): list(variable.shape)
         for part, variables in whole.items()

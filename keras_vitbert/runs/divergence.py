@@ -1,15 +1,15 @@
 """What happens after a step that was not applied, see `keras_vitbert.training.step_check`.
 
 `divergences.csv` in the run's folder has a line for each: the reason, the variables whose gradients
-are not finite, and the records of its batch. What follows depends on `--on_divergence`:
+are not finite, and the records of its batch. What follows depends on the `Policy`:
 
 stop      the run ends with status 3;
 skip      training continues as if the batch had not existed;
 restore   weights, moments and masks return to those of the last good checkpoint, and training
           continues after the step: data and learning rate continue, what was learnt since is lost.
 
-After `--max_divergences` such steps, a run ends with status 3 all the same. Their number is part of
-a checkpoint: a run that is killed and resumed ends where an uninterrupted one does.
+After its `limit` of such steps, a run ends with status 3 all the same. Their number is part of a
+checkpoint: a run that is killed and resumed ends where an uninterrupted one does.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ import dataclasses
 import keras
 
 from keras_vitbert.runs import checkpoints
-from pipelines.command_line import Diverged, meant, say
+from pipelines.command_line import Diverged, say
 
 POLICIES = ("stop", "skip", "restore")
 _FILE = "divergences.csv"
@@ -25,35 +25,15 @@ _FILE = "divergences.csv"
 
 @dataclasses.dataclass(frozen=True)
 class Policy:
-    """What to do after a step that was not applied.
+    """What to do after a step that was not applied."""
 
-    Attributes:
-        action: str, one of `POLICIES`.
-        limit: int, the most steps that are skipped, or the most times that training goes back.
-    """
+    action: str = "stop"  # of `POLICIES`
+    limit: int = 10  # the most steps that are skipped, or the most times that training goes back
 
-    action: str = "stop"
-    limit: int = 10
-
-
-def policy_of(values):
-    """The policy that a command's flags give.
-
-    Args:
-        values: `absl.flags.FlagValues` with `on_divergence` and `max_divergences`.
-
-    Returns:
-        `Policy`.
-
-    Raises:
-        ValueError: there is no such policy.
-    """
-    name = values.on_divergence
-    if name not in POLICIES:
-        raise ValueError(
-            f"--on_divergence={name}: give one of {', '.join(POLICIES)}{meant(name, POLICIES)}"
-        )
-    return Policy(name, values.max_divergences)
+    def __post_init__(self):
+        if self.action not in POLICIES:
+            known = ", ".join(POLICIES)
+            raise ValueError(f"on_divergence={self.action}: must be one of {known}")
 
 
 def counts(trainer):
@@ -96,17 +76,11 @@ class DivergenceGuard(keras.callbacks.Callback):
             if count <= limit:
                 say(f"{place}: skipped, {count} of at most {limit}; {details}")
                 return
-            raise Diverged(
-                f"{place}; {limit} steps have been skipped, as many as --max_divergences allows; "
-                f"{details}"
-            )
+            raise Diverged(f"{place}; {limit} steps were skipped, which is the limit; {details}")
         if self.policy.action == "restore":
             count = int(check.restores.numpy()) + 1
             if count > limit:
-                raise Diverged(
-                    f"{place}; training has gone back {limit} times, as often as "
-                    f"--max_divergences allows; {details}"
-                )
+                raise Diverged(f"{place}; restored {limit} times, which is the limit; {details}")
             self.writer.wait()
             name = checkpoints.go_back(self.folder.checkpoints, self.model)
             if name:
@@ -116,16 +90,15 @@ class DivergenceGuard(keras.callbacks.Callback):
                 return
             raise Diverged(f"{place}; no checkpoint has been shown to be good; {details}")
         raise Diverged(
-            f"{place}; checkpoints are kept, {details}: run the same command again with "
-            "--on_divergence=skip or restore, or lower --config.optimizer.learning_rate and use "
-            "another --output_dir"
+            f"{place}; checkpoints are kept, {details}: go on with on_divergence=skip or restore, "
+            "or begin again with a lower optimizer.learning_rate"
         )
 
     def _write(self, bad_steps):
         """Adds lines to the file; replaces those of steps that are repeated."""
         if not self.folder.writes:
             return
-        known = self.folder.rows(bad_steps[0].step, _FILE, numbers=False)
+        known = self.folder.rows(bad_steps[0].step, _FILE)
         names = [variable.path for variable in self.model.network.trainable_variables]
         rows = [
             {

@@ -1,398 +1,240 @@
-"""What a run is made from: the content of its inputs, and the versions of the software.
+"""What a run is made from: recorded in `config.json` when it begins, compared when it resumes.
 
-`config.json` holds both. An input (a source of data, the names of the classes, a teacher, initial
-weights) is a dict of a `path` and digests of the content. The path is for readers, and None for
-what the run makes itself. A resumed run compares only digests: files may move, but not change.
+format            `run_folder.FORMAT`
+experiment        the settings, nested; `variant`, or `task` and `kind`, come first
+inputs            the digest of each input by its name, see `keras_vitbert.runs.input_digests`
+versions          see `keras_vitbert.runs.versions`
+replicas          how many devices shared a batch
+dropout_generator see `keras_vitbert.training.example_dropout`; empty without dropout
+accepted_changes  what has differed since the run began: `name`, `was`, `is`
+
+Settings and inputs must be equal; what else changes numbers is told. The other keys are for
+readers.
 """
 
-import functools
-import hashlib
-import importlib.metadata
+import dataclasses
 import json
-import os
-import platform
-import subprocess
+from collections.abc import Collection
+from typing import Any
 
-import keras
-import numpy as np
-import tensorflow as tf
-
-import keras_vitbert
-from keras_vitbert.configs.architecture import RATES
+from keras_vitbert.configs.fine_tuning import ImageTask, TextTask
+from keras_vitbert.configs.pretraining import Pretraining
+from keras_vitbert.configs.run import Experiment
+from keras_vitbert.configs.sections import flatten
+from keras_vitbert.runs.checkpoints import latest
+from keras_vitbert.runs.input_digests import names_digest
+from keras_vitbert.runs.run_folder import FORMAT, RunFolder
+from keras_vitbert.runs.versions import versions
 from pipelines.command_line import say
-from pipelines.text.wordpiece import vocabulary_hash
 
-# The form of config.json. 1: no digests of inputs; 2: with `inputs`, `versions` and `numerics`; 3:
-# with `schema` itself and a seal.
-SCHEMA = 3
-
-# How a run computes what its config asks for. Older runs resume where it makes no difference.
-# 0: other random numbers; 1: under mixed_bfloat16, logits are rounded to bfloat16; 2: they are
-# float32 products.
-NUMERICS = 2
-
-# An input of which no change is accepted: a run that resumes takes its weights from its checkpoint.
 INITIAL_WEIGHTS = "initial_weights"
+# A run that resumes takes its weights from its checkpoint, and these know their tokens by number.
+_NEVER_ACCEPTED = (INITIAL_WEIGHTS, "vocabulary")
+_WHAT_IT_IS = ("variant", "task", "kind")  # if these differ, so does much that follows from them
 
-# Prefixes of the settings that may change when a run is resumed, as they do not change its results.
-# The records are checked by their number.
+# Prefixes of the settings that may change when a run is resumed, as they do not change its results,
+# or change only the last digits, which is told.
+_FREE = ("checkpoint_interval", "checkpoints_to_keep", "steps_per_epoch", "steps_per_execution")
+_FREE += ("jit_compile", "remat", "sharding")
 FREE_OF_PRETRAINING = (
-    "config.checkpoint",
-    "config.steps_per_epoch",
-    "config.validation_interval",
-    "config.steps_per_execution",
-    "config.jit_compile",  # this and `remat` change only the last digits, which is reported
-    "config.remat",
-    "config.sharding",
-    "config.teachers.",
-    "config.data.images.train",
-    "config.data.images.validation",
-    "config.data.text.train",
-    "config.data.text.validation",
-    "config.data.vocabulary",
-    "config.inspection.",
-    "config.probes.",
-    "records.",
+    *_FREE,
+    "validation_interval",
+    "teachers.",
+    "data.images.train",  # their content is compared
+    "data.images.validation",
+    "data.text.train",
+    "data.text.validation",
+    "data.vocabulary",
+    "inspection.",
+    "probes.",
 )
-# Those of fine-tuning; a trial is named by its learning rate and seed.
 FREE_OF_FINE_TUNING = (
-    "config.checkpoint",
-    "config.steps_per_epoch",
-    "config.evaluation_",
-    "config.steps_per_execution",
-    "config.jit_compile",
-    "config.remat",
-    "config.sharding",
-    "config.grid",
-    "config.metric",
-    "config.optimizer.learning_rate",
-    "config.seed",
-    "model.",  # follows from the others, and is recorded for readers
-    "records.",
+    *_FREE,
+    "evaluation_",
+    "grid",
+    "metric",
+    "optimizer.learning_rate",  # a trial is named by this and its seed
+    "seed",
 )
 
 
-def require_schema(record):
-    """Refuses the record of a newer version, whose keys may have meanings unknown to this one.
-
-    Args:
-        record: dict, the content of a `config.json`.
-
-    Raises:
-        ValueError: its schema is newer, or is not valid.
-    """
-    schema = record.get("schema", 1)
-    if type(schema) is not int or not 1 <= schema <= SCHEMA:
-        raise ValueError(f"its schema is {schema!r}; this version knows those from 1 to {SCHEMA}")
+def experiment_dict(config: Experiment) -> dict[str, Any]:
+    """A run's settings as `config.json` holds them: nested, for a fine-tuning with its kind."""
+    kind = {"kind": config.kind} if isinstance(config, ImageTask | TextTask) else {}
+    return json.loads(json.dumps({**kind, **config.to_dict()}))
 
 
-def require_numerics(where, record, dtype):
-    """Refuses a run whose results an older version computed in another way.
-
-    Args:
-        where: str, the run's folder.
-        record: dict, the content of its `config.json`.
-        dtype: str, the dtype policy of its config.
+def config_of(record: dict[str, Any]) -> Any:
+    """The settings in the content of a `config.json` as a config.
 
     Raises:
-        ValueError: the run cannot continue as it began.
+        ValueError: a setting is missing, unknown or bad.
     """
-    began = record.get("numerics", 1)
-    if began < 1:
+    settings = dict(record["experiment"])
+    kind = settings.pop("kind", None)
+    recipe = {None: Pretraining, "images": ImageTask}.get(kind, TextTask)
+    return recipe.from_dict(settings)
+
+
+@dataclasses.dataclass(frozen=True)
+class Identity:
+    """What a run is made from, see above.
+
+    Attributes:
+        experiment: of `experiment_dict`.
+        inputs: digests by name, without those of the vocabulary and the classes.
+        vocabulary: its tokens, or None for a run without text.
+        classes: the names of the classes, or None.
+        free: prefixes of the dotted settings that may differ.
+        accepted: names of settings and inputs that may differ all the same.
+        later: names of inputs that the run makes itself, see `add_inputs`.
+        about: what later readers need besides, JSON-serialisable.
+    """
+
+    experiment: dict[str, Any]
+    inputs: dict[str, str]
+    vocabulary: list[str] | None = None
+    classes: list[str] | None = None
+    free: tuple[str, ...] = FREE_OF_PRETRAINING
+    accepted: Collection[str] = ()
+    later: Collection[str] = ()
+    about: dict[str, Any] = dataclasses.field(default_factory=dict)
+    replicas: int = 1
+    dropout_generator: str = ""
+
+    def begin(self, folder: RunFolder) -> None:
+        """Records a new run, or checks that a resumed one is the same.
+
+        Raises:
+            ValueError: it is not the same; the folder stays as it was.
+        """
+        folder.make()
+        began = folder.record()
+        changes = self.changes(folder) if began else []
+        if not began:
+            folder.make(folder.checkpoints)
+        now = self._record()
+        for name, names in (("vocabulary.txt", self.vocabulary), ("classes.txt", self.classes)):
+            text = "\n".join(names or []) + "\n"
+            if names and folder.read(name) != text:
+                folder.write(name, text)
+        record = {**now, **(began or {}), **{key: now[key] for key in self.about}}
+        if began:
+            _tell_what_computes(folder, began, now)
+            if changes:
+                record["experiment"] = now["experiment"]
+        _keep(folder, record, now["inputs"], changes)
+
+    def changes(self, folder: RunFolder) -> list[dict[str, Any]]:
+        """The accepted changes since the run in a folder began: dicts with `name`, `was`, `is`.
+
+        Raises:
+            ValueError: others; names each of them. Or nothing says what it was made from.
+        """
+        began, now = folder.record(), self._record()
+        if began is None:
+            raise ValueError(f"{folder.file('config.json')}: no such file")
+        was, known = _compared(began, self.free), began["inputs"]
+        inputs = {n: d for n, d in now["inputs"].items() if n in known or n == INITIAL_WEIGHTS}
+        was |= {n: d for n, d in known.items() if n in inputs or n not in self.later}
+        names = known.keys() | inputs.keys()
+        changes = _accepted(folder, was, _compared(now, self.free) | inputs, self.accepted, names)
+        if any(change["name"] == "steps" for change in changes):
+            done = latest(folder.checkpoints)[1]
+            if done >= self.experiment["steps"]:  # validation belongs to the last step
+                raise ValueError(
+                    f"steps={self.experiment['steps']}: {folder.path} has already done {done}"
+                )
+        return changes
+
+    def _record(self):
+        """The content of `config.json`."""
+        named = {"vocabulary": self.vocabulary, "classes": self.classes}
+        digests = {name: names_digest(names) for name, names in named.items() if names}
+        record = {
+            "format": FORMAT,
+            "experiment": self.experiment,
+            "inputs": {**self.inputs, **digests},
+            "versions": versions(),
+            "replicas": self.replicas,
+            "dropout_generator": self.dropout_generator,
+            "accepted_changes": [],
+            **self.about,
+        }
+        return json.loads(json.dumps(record))
+
+
+def add_inputs(folder: RunFolder, inputs: dict[str, str], accepted: Collection[str] = ()) -> None:
+    """Records inputs that a run has made itself, or compares them with those that it made before.
+
+    Raises:
+        ValueError: one differs and is not accepted.
+    """
+    record = folder.record()
+    if record is not None:  # else another process writes it, and has not done so yet
+        known = {name: digest for name, digest in record["inputs"].items() if name in inputs}
+        again = {name: inputs[name] for name in known}
+        _keep(folder, record, inputs, _accepted(folder, known, again, accepted, inputs))
+
+
+def _compared(record, free):
+    """The settings of a record that must stay: flat dict."""
+    settings = flatten(record["experiment"])
+    return {name: value for name, value in settings.items() if not name.startswith(free)}
+
+
+def _accepted(folder, was, now, accepted, inputs):
+    """The differences of two flat dicts, of which `inputs` are digests; all must be accepted."""
+    names = sorted(name for name in was.keys() | now.keys() if was.get(name) != now.get(name))
+    changes = [{"name": name, "was": was.get(name), "is": now.get(name)} for name in names]
+    accepted = {name.removeprefix("config.") for name in accepted} - set(_NEVER_ACCEPTED)
+    refused = [change for change in changes if change["name"] not in accepted]
+    if refused:
+        refused = [change for change in refused if change["name"] in _WHAT_IT_IS] or refused
         raise ValueError(
-            f"{where} was begun by an older version, which drew other random numbers; finish it "
-            "with that version, or use another --output_dir"
+            f"{folder.path} holds a run with {_described(refused, inputs)}; give what it began "
+            "with, or another folder, or name the changes in accept_changes"
         )
-    if began < NUMERICS and dtype != "float32":
-        raise ValueError(
-            f"{where} was begun by an older version, which rounded logits to bfloat16; finish it "
-            "with keras-vitbert 0.1, or use another --output_dir"
-        )
-
-
-_CODE = (":/keras_vitbert", ":/pipelines", ":/tpu")  # of the repository
-_ONEDNN = "TF_ENABLE_ONEDNN_OPTS"  # chooses kernels, which round differently
-
-
-def versions():
-    """What results may depend on besides config and inputs: dict of a name to str.
-
-    These are the versions of packages, of JAX's if it is the backend of Keras; the `commit`; and
-    an environment variable that TensorFlow reads.
-    """
-    packages = ["keras-hub", "tensorflow-text", "numpy"]
-    if keras.backend.backend() == "jax":
-        packages += ["jax", "jaxlib"]
-    return {
-        "keras_vitbert": keras_vitbert.__version__,
-        "commit": commit() or "none",
-        "python": platform.python_version(),
-        "tensorflow": tf.__version__,
-        "keras": keras.__version__,
-        **{name.replace("-", "_"): _version(name) for name in packages},
-        _ONEDNN: os.environ.get(_ONEDNN, "unset"),
-    }
-
-
-def _version(package):
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "none"
-
-
-@functools.cache
-def commit():
-    """The commit of the code, with `+` where files differ from it; empty outside of a checkout."""
-    try:
-        _git("ls-files", "--error-unmatch", __file__)  # not of a checkout around an environment
-        changed = _git("status", "--porcelain", "-uno", "--", *_CODE)
-        return _git("rev-parse", "HEAD") + ("+" if changed else "")
-    except (OSError, subprocess.CalledProcessError):
-        return ""
-
-
-def _git(*arguments):
-    found = subprocess.run(
-        ["git", *arguments],
-        cwd=os.path.dirname(__file__),
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    return found.stdout.strip()
-
-
-def compare_versions(where, was):
-    """Reports changed versions and backends: a resumed run differs in its last digits.
-
-    Args:
-        where: str, the run's folder.
-        was: dict, `versions` when the run began.
-    """
-    found = versions()
-    changed = [f"{n} {was[n]}, now {v}" for n, v in found.items() if was.get(n, v) != v]
-    if ("jax" in was) != ("jax" in found):
-        backends = ("TensorFlow", "JAX") if "jax" in found else ("JAX", "TensorFlow")
-        say("{} began on {} and resumes on {}: the last digits differ".format(where, *backends))
-    if changed:
-        say(f"{where} began with {'; '.join(changed)}: its numbers may not match to the bit")
-
-
-def compare_replicas(where, was, now):
-    """Reports how many replicas a run began on, if it resumes on another number.
-
-    Args:
-        where: str, the run's folder.
-        was, now: int, numbers of replicas.
-    """
-    if was != now:
-        say(
-            f"{where} began on {was} replica{'s' * (was > 1)} and resumes on {now}: batches and "
-            "dropout are the same, the last digits are not"
-        )
-
-
-def compare_compilation(where, was, now):
-    """Reports if steps compiled by XLA follow steps that were not, or the other way round.
-
-    Args:
-        where: str, the run's folder.
-        was, now: str, `jit_compile` of the config; `auto` from a version without such a choice.
-    """
-    if was != now and "auto" not in (was, now):
-        how = {"on": "compiled by XLA", "off": "not compiled by XLA"}
-        _say_last_digits(where, how[was], how[now])
-
-
-def compare_recomputation(where, was, now):
-    """Reports if steps that compute activations again follow steps that keep them, or vice versa.
-
-    Args:
-        where: str, the run's folder.
-        was, now: bool, `remat` of the config.
-    """
-    if was != now:
-        how = {True: "with remat", False: "without remat"}
-        _say_last_digits(where, how[was], how[now])
-
-
-def _say_last_digits(where, was, now):
-    say(f"{where} began {was} and resumes {now}: the last digits are not the same")
-
-
-def compare_dropout(where, was, now):
-    """Reports if a run resumes with other random numbers for dropout.
-
-    Args:
-        where: str, the run's folder.
-        was, now: str, names of generators, see `keras_vitbert.training.example_dropout`; empty for
-            an older version, whose numbers were keyed by replica.
-    """
-    if was != now:
-        by = f"with {was}" if was else "by replica, as older versions do"
-        say(f"{where} drew dropout {by}, and resumes with {now}: different units are dropped")
-
-
-def data_input(source, path=None):
-    """A source of data as an input.
-
-    Args:
-        source: has `sha256` and may have `manifest_sha256` and `checksums_sha256`, such as
-            `RecordFiles` or `LabelledTexts`.
-        path: str, where it is stored.
-
-    Returns:
-        dict, see above.
-    """
-    found = {"path": path, "sha256": source.sha256}
-    more = {key: getattr(source, key, None) for key in ("manifest_sha256", "checksums_sha256")}
-    return found | {key: digest for key, digest in more.items() if digest}
-
-
-def names_input(names):
-    """A list of names as an input.
-
-    Args:
-        names: list of str, in their order.
-
-    Returns:
-        dict, see above.
-    """
-    return {"path": None, "sha256": vocabulary_hash(names)}
-
-
-def model_input(model, path=None):
-    """A model as an input: its weights, and the settings that its answers depend on.
-
-    Names, the dtype policy and dropout are left out: whoever opens the model decides on them. So
-    are vocabularies and class names, which have digests of their own.
-
-    Args:
-        model: Keras model of this project: a backbone, a network on one, or a `Teacher`.
-        path: str, where it came from; None if the run has trained it itself.
-
-    Returns:
-        dict, see above.
-    """
-    network = getattr(model, "network", model)
-    config = getattr(network, "backbone", network).get_config()
-    left_out = ("name", "dtype", "trainable", *RATES)
-    settings = {key: value for key, value in config.items() if key not in left_out}
-    heads = getattr(network, "heads", getattr(network, "head_kind", None))
-    content = json.dumps([settings, heads, weights_sha256(network)], sort_keys=True)
-    return {"path": path, "sha256": hashlib.sha256(content.encode()).hexdigest()}
-
-
-def weights_sha256(model):
-    """The digest of a model's weights alone: str.
-
-    Args:
-        model: Keras layer or model.
-    """
-    digest = hashlib.sha256()
-    for variable in model.weights:
-        value = np.ascontiguousarray(keras.ops.convert_to_numpy(variable))
-        digest.update(f"{value.dtype} {value.shape}\n".encode())
-        digest.update(value.tobytes())
-    return digest.hexdigest()
-
-
-def compare_inputs(where, known, inputs, accepted=()):
-    """Compares inputs with those that a run began with.
-
-    Args:
-        where: str, the run's folder.
-        known: dict of an input's name to the input, as the run recorded them.
-        inputs: the current inputs, in the same form; names that are not known yet are new ones.
-        accepted: collection of str, the names of inputs that may differ, from
-            `--accept_changes`; that of `INITIAL_WEIGHTS` has no effect.
-
-    Returns:
-        list of the accepted changes, dicts with `input`, `was` and `is`.
-
-    Raises:
-        ValueError: an input that is not accepted differs.
-    """
-    changes = []
-    for name, now in inputs.items():
-        was = known.get(name)
-        if not was or not _differs(was, now):
-            continue
-        if name not in accepted or name == INITIAL_WEIGHTS:
-            accept = f", or accept the change with --accept_changes={name}"
-            raise ValueError(
-                f"{where} holds a run with other {name}: {_shown(was)}, not {_shown(now)}; give "
-                "what it began with, or another --output_dir"
-                f"{'' if name == INITIAL_WEIGHTS else accept}"
-            )
-        changes.append({"input": name, "was": was, "is": now})
     return changes
 
 
-def name_of(change):
-    """The name by which a change is accepted: str.
-
-    Args:
-        change: dict with `key` or `input`.
-    """
-    return change.get("input") or change["key"]
-
-
-def told(change):
-    """What is said about an accepted change: str.
-
-    Args:
-        change: dict with `was`, `is`, and `key` or `input`.
-    """
-    was, now = change["was"], change["is"]
-    if "key" in change:
-        return f"resumes with {change['key']}={now}; it was {was}"
-    return f"resumes with other {change['input']}: {_shown(now)}, instead of {_shown(was)}"
+def _described(changes, inputs):
+    """What a run began with and is no longer so: str."""
+    parts = []
+    for name, was, now in (each.values() for each in changes):
+        if name not in inputs:
+            parts.append(f"{name}={was}, not {now}")
+        elif was is None:
+            parts.append(f"no {name}")
+        else:
+            parts.append(f"other {name}" if now else f"{name}, which is not given")
+    return "; ".join(parts)
 
 
-def require_given(where, known, inputs, names, accepted=()):
-    """Refuses a run that began with an input that is no longer given.
-
-    Args:
-        where: str, the run's folder.
-        known, inputs, accepted: as in `compare_inputs`.
-        names: collection of str, the inputs that flags of the same names give.
-
-    Raises:
-        ValueError: an input is missing; names its flag.
-    """
-    for name in names:
-        was = known.get(name)
-        if was and was["path"] and name not in inputs and name not in accepted:
-            raise ValueError(
-                f"{where} holds a run that began with --{name}={was['path']}; give that again, or "
-                "another --output_dir"
-            )
-
-
-def require_weights_at_start(where, record):
-    """Refuses initial weights for a run that began with random ones, which are then not used.
-
-    Args:
-        where: str, the run's folder.
-        record: dict, the content of its `config.json`; empty for a new run.
-
-    Raises:
-        ValueError: it began without initial weights.
-    """
-    known = record.get("inputs")  # an older version recorded the path alone, outside of them
-    if known is not None and not (INITIAL_WEIGHTS in known or record.get(INITIAL_WEIGHTS)):
-        raise ValueError(
-            f"{where} holds a run that began with random weights; leave --{INITIAL_WEIGHTS} out, "
-            "or give another --output_dir"
-        )
+def _tell_what_computes(folder, began, now):
+    """Tells what differs besides settings and inputs, and changes numbers."""
+    was, found = (
+        {
+            **record["versions"],
+            **{key: record[key] for key in ("replicas", "dropout_generator")},
+            **{key: record["experiment"][key] for key in ("jit_compile", "remat")},
+        }
+        for record in (began, now)
+    )
+    changed = [
+        f"{name} {was[name]}, now {value}"
+        for name, value in found.items()
+        if value != "" and was.get(name, value) != value
+    ]
+    if changed:
+        say(f"{folder.path} began with {'; '.join(changed)}: its numbers may differ")
 
 
-def _differs(was, now):
-    return any(was[key] != now[key] for key in was.keys() & now.keys() if key != "path")
-
-
-def _shown(content):
-    text = f"sha256 {content['sha256'][:12]}"
-    return f"{text} of {content['path']}" if content["path"] else text
+def _keep(folder, record, inputs, changes):
+    """Writes `config.json` with new inputs and changes, if that differs from what it holds."""
+    accepted, inputs = [*record["accepted_changes"], *changes], {**record["inputs"], **inputs}
+    if changes:
+        say(f"{folder.path} goes on, though it began with {_described(changes, inputs)}")
+    record = {**record, "inputs": inputs, "accepted_changes": accepted}
+    if record != folder.record():
+        folder.write_json("config.json", record)

@@ -42,8 +42,8 @@ def fit(run, trainer, stream, before_log=(), label="", flops=None, later=0.0):
     executed = trainer.steps_per_execution
     if start % executed:
         raise ValueError(
-            f"--config.steps_per_execution={executed}: the run resumes at step {start}, which is "
-            f"not a multiple of it; the largest value that works is {math.gcd(start, executed)}"
+            f"steps_per_execution={executed}: the run resumes at step {start}, which is not a "
+            f"multiple of it; the largest value that works is {math.gcd(start, executed)}"
         )
     folder.logged_from = start and start + 1  # what was logged at `start` is right
     if start:

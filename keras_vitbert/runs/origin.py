@@ -1,34 +1,28 @@
 """What a trained model was made from, as the models, reports and files made from it record it."""
 
 import os
+from typing import Any
 
-from keras_vitbert.runs.identity import name_of, weights_sha256
+from keras_vitbert.runs.input_digests import weights_sha256
 from pipelines.files import json_object, reading
 
 ORIGIN_FILE = "origin.json"  # of presets and exports: what `origin_of` returns
 
 
-def made_of(record, summary):
-    """What a run was made from, for what is made from it. Paths are private, and left out.
+def made_of(record: dict[str, Any], summary: dict[str, Any]) -> dict[str, Any]:
+    """What a run was made from, for what is made from it.
+
+    `inputs`, the names of `accepted_changes`, the `versions` that trained it; and for fine-tuning
+    what the `checkpoint` was made from.
 
     Args:
-        record: dict, the content of `config.json`.
-        summary: dict, the content of `summary.json`; empty if there is none.
-
-    Returns:
-        JSON-serialisable dict: `inputs` with their digests, `accepted_changes` by name, the
-        `versions` that trained it, and for fine-tuning what the `checkpoint` was made from.
+        record: the content of `config.json`.
+        summary: the content of `summary.json`; empty if there is none.
     """
-    inputs = {
-        name: {key: digest for key, digest in content.items() if key != "path"}
-        for name, content in record.get("inputs", {}).items()
-    }
-    if record.get("vocabulary_sha256"):
-        inputs["vocabulary"] = {"sha256": record["vocabulary_sha256"]}
     found = {
-        "inputs": inputs,
+        "inputs": record["inputs"],
         "accepted_changes": _accepted(record),
-        "versions": summary.get("versions") or record.get("versions", {}),
+        "versions": summary.get("versions") or record["versions"],
     }
     if "checkpoint_origin" in record:
         found["checkpoint"] = record["checkpoint_origin"]
@@ -65,16 +59,12 @@ def origin_of(trained):
     }
 
 
-def accepted_lines(summary):
-    """What a report says about accepted changes: list of str, none or one.
-
-    Args:
-        summary: dict, the content of `summary.json`.
-    """
+def accepted_lines(summary: dict[str, Any]) -> list[str]:
+    """What a report says about the accepted changes in a `summary.json`: no line, or one."""
     names = _accepted(summary)
     return [f"  accepted changes since it began: {', '.join(names)}"] if names else []
 
 
 def _accepted(record):
-    """The names of the accepted changes, each once: list of str."""
-    return list(dict.fromkeys(map(name_of, record.get("accepted_changes", []))))
+    """The names of the accepted changes, each once."""
+    return list(dict.fromkeys(change["name"] for change in record["accepted_changes"]))

@@ -25,7 +25,7 @@ def reading(stream):
     sources = (stream.images, stream.image_validation, stream.texts, stream.text_validation)
     return _reading(
         (first_damage(source) for source in sources if source is not None),
-        "write the file again, or skip damaged records with --max_bad_records=N",
+        "write the file again, or allow for damaged records with max_bad_records",
     )
 
 
@@ -39,7 +39,7 @@ def reading_images(splits):
     stores = (getattr(split, "store", split) for split in splits)
     return _reading(
         (store.first_damage() for store in stores if hasattr(store, "first_damage")),
-        "write the file again, or remove it and use another --output_dir",
+        "write the file again, or remove it and begin in another folder",
     )
 
 

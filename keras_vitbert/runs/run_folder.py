@@ -1,34 +1,32 @@
 """The folder of a run and its files.
 
-config.json     configuration, digests, versions and more, see `keras_vitbert.runs.run_settings`
+config.json     settings, digests of inputs, versions, see `keras_vitbert.runs.identity`
 vocabulary.txt  a copy, so that the folder is self-contained
 classes.txt     the names of the image classes, one per line, if the data provide them
 checkpoints/    see `keras_vitbert.runs.checkpoints`
-train/          for TensorBoard, which names curves after their folders; older versions put both
-validation/     into a folder logs/. The settings for its table of runs are in validation/
+train/          for TensorBoard, which names curves after their folders
+validation/     likewise; the settings for its table of runs, too
 inspection/     the values behind the pictures in TensorBoard
 metrics.csv     one line per epoch
 divergences.csv a line for each step that was not applied, see `keras_vitbert.runs.divergence`
 LOCK            present while a process trains there, see `keras_vitbert.runs.run_lock`
-records-*.json  with --max_bad_records: which records are used and which are damaged
+records-*.json  where damaged records are allowed: which records are used and which are damaged
 summary.json    written at the end: it exists exactly when the run is finished
 
 Fine-tuning has such a folder for each trial, in `trials/`; see `keras_vitbert.fine_tuning.trials`.
 """
 
 import csv
-import functools
 import json
 import os
 import time
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from tensorboard.compat.proto import event_pb2
 
-from keras_vitbert.runs import identity
-from keras_vitbert.runs.run_record import checked_record, checked_result, checked_summary
-from keras_vitbert.runs.seals import read_rows, sealed, sealed_rows, unsealed
+from keras_vitbert.runs.versions import versions
 from pipelines.command_line import one_line
 from pipelines.files import (
     json_object,
@@ -37,122 +35,83 @@ from pipelines.files import (
     require_files,
     write_atomically,
 )
-from pipelines.text_tables import csv_text
+from pipelines.text_tables import csv_reader, csv_text
+
+FORMAT = 1  # of config.json
 
 
 class RunFolder:
     """A run's folder.
 
     Args:
-        path: str, local or `gs://`.
-        writes: bool; only one of several processes that share the folder writes, see
+        path: local or `gs://`.
+        writes: only one of several processes that share the folder writes, see
             `keras_vitbert.runs.workers`.
 
     Attributes:
         logged_from: int, the first step that this process logs, see `summary_writer`.
     """
 
-    def __init__(self, path, writes=True):
+    def __init__(self, path: str, writes: bool = True):
         self.path = path
         self.writes = writes
         self.checkpoints = os.path.join(path, "checkpoints")
         self.logged_from = 0
         self._writers = {}
 
-    def make(self, path=None):
-        """Makes the folder, or one in it, or checks that it can be written to.
-
-        Args:
-            path: str, of the one in it.
-
-        Raises:
-            ValueError: it cannot.
-        """
+    def make(self, path: str | None = None) -> None:
+        """Makes the folder, or one in it, or checks that it can be written to."""
         if self.writes:
-            make_folder(path or self.path, "output_dir")
+            make_folder(path or self.path)
 
-    def file(self, name):
-        """The path of a file: str.
-
-        Args:
-            name: str, in the folder.
-        """
+    def file(self, name: str) -> str:
+        """The path of a file in the folder."""
         return os.path.join(self.path, name)
 
-    def record(self):
-        """The content of `config.json`, or None if there is no run yet.
+    def record(self) -> dict[str, Any] | None:
+        """The content of `config.json`, see `keras_vitbert.runs.identity`; None without a run.
 
         Raises:
-            ValueError: it is damaged.
+            ValueError: it is damaged, or of another version of this project.
         """
-        record = self._json("config.json", checked_record)
-        if record is not None:
-            require_files(self.path)
+        record = self._json("config.json")
+        if record is None:
+            return None
+        if record.get("format") != FORMAT:
+            raise ValueError(
+                f"{self.file('config.json')} is not of format {FORMAT}: another version of this "
+                "project wrote it, or it is damaged"
+            )
+        require_files(self.path)
         return record
 
-    def audit(self, name):
-        """What `keep_audit` stored, or None.
-
-        Args:
-            name: str.
-        """
+    def audit(self, name: str) -> dict[str, Any] | None:
+        """What `keep_audit` stored, or None."""
         return self._json(f"records-{name}.json")
 
-    def keep_audit(self, name, content):
-        """Stores which records of a data set are damaged, because finding them takes long.
-
-        Args:
-            name: str.
-            content: JSON-serialisable dict.
-        """
+    def keep_audit(self, name: str, content: dict[str, Any]) -> None:
+        """Stores which records of a data set are damaged, because finding them takes long."""
         self.make()
         self.write_json(f"records-{name}.json", content, indent=None)
 
-    def summary(self):
-        """The content of `summary.json`, or None if the run is not finished.
+    def summary(self) -> dict[str, Any] | None:
+        """The content of `summary.json`, or None if the run is not finished."""
+        return self._json("summary.json")
 
-        Raises:
-            ValueError: it is damaged.
-        """
-        return self._json("summary.json", checked_summary)
+    def result(self) -> dict[str, Any] | None:
+        """The content of `result.json` of a fine-tuning trial, or None if it is not finished."""
+        return self._json("result.json")
 
-    def result(self):
-        """The content of `result.json` of a fine-tuning trial, or None if it is not finished.
-
-        Raises:
-            ValueError: it is damaged.
-        """
-        return self._json("result.json", checked_result)
-
-    def finish(self, summary):
-        """Writes `summary.json`, with what the run was made from.
-
-        Args:
-            summary: JSON-serialisable dict.
-
-        Returns:
-            dict, what was written.
-        """
-        record = self.record() or {}
-        summary = {
-            **summary,
-            "versions": identity.versions(),
-            "replicas": record.get("replicas", 1),
-            "inputs": record.get("inputs", {}),
-            "accepted_changes": record.get("accepted_changes", []),
-        }
+    def finish(self, summary: dict[str, Any]) -> dict[str, Any]:
+        """Writes `summary.json`, with what the run was made from, and returns what was written."""
+        record = self.record()
+        kept = {key: record[key] for key in ("replicas", "inputs", "accepted_changes")}
+        summary = {**summary, "versions": versions(), **kept}
         self.write_json("summary.json", summary)
         return summary
 
-    def rows(self, up_to_step, name="metrics.csv", numbers=True):
-        """The rows of a log up to a step: list of dict of str.
-
-        A killed run may have written rows after its last checkpoint.
-
-        Args:
-            up_to_step: int, the last step wanted.
-            name: str, of the file.
-            numbers: bool, whether all its values are numbers.
+    def rows(self, up_to_step: int, name: str = "metrics.csv") -> list[dict[str, str]]:
+        """The rows of a log up to a step: a killed run may have written some after its checkpoint.
 
         Raises:
             ValueError: the file is damaged, perhaps cut off.
@@ -161,60 +120,38 @@ class RunFolder:
         if text is None:
             return []
         try:
-            rows = read_rows(text, numbers)
-            return [row for row in rows if row["step"] and int(row["step"]) <= up_to_step]
+            header, *lines = filter(None, csv_reader(text))
+            if any(len(line) != len(header) for line in lines) or not text.endswith("\n"):
+                raise ValueError("a line is cut off")
+            rows = [dict(zip(header, line, strict=True)) for line in lines]
+            return [row for row in rows if int(row["step"]) <= up_to_step]
         except (ValueError, KeyError, csv.Error) as error:
             raise self._damaged(name, error) from error
 
-    def write_rows(self, rows, name="metrics.csv"):
-        """Replaces a log.
+    def write_rows(self, rows: list[dict[str, Any]], name: str = "metrics.csv") -> None:
+        """Replaces a log by rows of column to value."""
+        self.write(name, csv_text(rows))
 
-        Args:
-            rows: list of dict of column to value.
-            name: str, of the file.
-        """
-        self.write(name, csv_text(sealed_rows(rows)))
+    def write_json(self, name: str, content: dict[str, Any], indent: int | None = 2) -> None:
+        """Writes a JSON object; without `indent` in a single line."""
+        self.write(name, json.dumps(content, indent=indent) + "\n")
 
-    def write_json(self, name, content, indent=2):
-        """Writes a JSON object with its seal, see `keras_vitbert.runs.seals`.
-
-        Args:
-            name: str, in the folder.
-            content: JSON-serialisable dict.
-            indent: int, of its lines; None for a single line.
-        """
-        self.write(name, json.dumps(sealed(content), indent=indent) + "\n")
-
-    def write(self, name, text):
-        """Writes a small file.
-
-        Args:
-            name: str, in the folder.
-            text: str.
-        """
+    def write(self, name: str, text: str | bytes) -> None:
+        """Writes a small file, if this process writes."""
         if self.writes:
             write_atomically(self.file(name), text)
 
-    @functools.cached_property
-    def logs(self):
-        """The parent of the TensorBoard folders: the run's own folder; in older runs, one in it."""
-        old = os.path.join(self.path, "logs")
-        return old if tf.io.gfile.isdir(old) else self.path
-
-    def summary_writer(self, name):
-        """The TensorBoard writer of the folder NAME, or None if this process does not write.
+    def summary_writer(self, name: str) -> tf.summary.SummaryWriter | None:
+        """The TensorBoard writer of `train` or `validation`; None if this process does not write.
 
         It is shared, because TensorBoard follows only the newest file of a folder. It makes
         TensorBoard forget what was logged at `logged_from` or later: a killed run may have logged
         steps after its last checkpoint, and these steps are repeated.
-
-        Args:
-            name: str, `train` or `validation`.
         """
         if not self.writes:
             return None
         if name not in self._writers:
-            writer = tf.summary.create_file_writer(os.path.join(self.logs, name))
+            writer = tf.summary.create_file_writer(self.file(name))
             start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
             event = event_pb2.Event(
                 wall_time=time.time(), step=self.logged_from, session_log=start
@@ -223,14 +160,8 @@ class RunFolder:
             self._writers[name] = writer
         return self._writers[name]
 
-    def log_scalars(self, name, step, scalars):
-        """Writes numbers for TensorBoard, if this process writes.
-
-        Args:
-            name: str, see `summary_writer`.
-            step: int.
-            scalars: dict of tag to number.
-        """
+    def log_scalars(self, name: str, step: int, scalars: dict[str, float]) -> None:
+        """Writes numbers by tag for TensorBoard, if this process writes."""
         writer = self.summary_writer(name)
         if writer is None:
             return
@@ -240,12 +171,8 @@ class RunFolder:
                 tf.summary.scalar(tag, np.float32(value))
         writer.flush()
 
-    def read(self, name):
-        """The content of a small file as str, or None if it does not exist.
-
-        Args:
-            name: str, in the folder.
-        """
+    def read(self, name: str) -> str | None:
+        """The content of a small file, or None if it does not exist."""
         try:
             if not tf.io.gfile.exists(self.file(name)):
                 return None
@@ -255,16 +182,12 @@ class RunFolder:
         except (OSError, UnicodeDecodeError) as error:
             raise self._damaged(name, error) from error
         except tf.errors.OpError as error:  # a remote path may fail instead of being absent
-            raise ValueError(
-                f"{self.path}: cannot be read ({one_line(error.message)}); fix the path"
-            ) from error
+            raise ValueError(f"{self.path}: cannot be read ({one_line(error.message)})") from error
 
-    def _json(self, name, checked=lambda content: content):
+    def _json(self, name):
         text = self.read(name)
-        if text is None:
-            return None
         try:
-            return checked(unsealed(json_object(text)))
+            return None if text is None else json_object(text)
         except ValueError as error:
             raise self._damaged(name, error) from error
 

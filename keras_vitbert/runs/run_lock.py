@@ -158,10 +158,11 @@ def _renewed(path):
 def _require_stale(path):
     """Refuses a file that was renewed a short time ago."""
     with contextlib.suppress(tf.errors.NotFoundError), tf.io.gfile.GFile(path) as file:
-        content = file.read()
+        content, renewed = file.read(), 0.0
         with contextlib.suppress(ValueError, KeyError, TypeError):  # damaged: nobody holds it
-            if time.time() - json.loads(content)["renewed"] < STALE:
-                raise _refusal(path, content)
+            renewed = float(json.loads(content)["renewed"])
+        if time.time() - renewed < STALE:
+            raise _refusal(path, content)
 
 
 def _holder():
@@ -175,6 +176,6 @@ def _refusal(path, content):
     except (ValueError, KeyError, TypeError):  # the holder has just begun to write
         who = "another process"
     return Locked(
-        f"{os.path.dirname(path)}: {who} is training there; wait for its end, stop it, or give "
-        "another --output_dir"
+        f"{os.path.dirname(path)}: {who} is training there; wait for its end, stop it, or use "
+        "another folder"
     )

@@ -19,7 +19,6 @@ from keras_vitbert.runs.origin import ORIGIN_FILE, origin_of
 from keras_vitbert.serving.served_model import FILL_MASK, ServedModel, input_name
 from keras_vitbert.serving.warmup import WARMUP_FILE, model_config, write_warmup
 from keras_vitbert.trained.finding import exported_versions
-from pipelines.command_line import one_line
 from pipelines.digests import write_sums
 from pipelines.files import make_folder, write_atomically
 from pipelines.status import doing
@@ -46,25 +45,25 @@ def export(trained, output_dir, name="", version=None, top_k=5, base_path=""):
         (str, the folder of the version; `ServedModel`).
 
     Raises:
-        ValueError: the name is invalid, the version exists, the folder is not local or cannot be
-            written to, the model has nothing to serve, or it takes text and tensorflow-text, whose
-            operations its graph holds, is not installed.
+        ValueError: the name is invalid, the version exists, the folder is not local, the model has
+            nothing to serve, or it takes text and tensorflow-text, whose operations its graph
+            holds, is not installed.
     """
     name = name or re.sub(r"[^\w.-]", "_", trained.name, flags=re.ASCII)
     if not re.fullmatch(r"\w[\w.-]*", name, re.ASCII):
-        raise ValueError(f"--name={name}: not a valid name; use letters, digits, `_`, `.` and `-`")
+        raise ValueError(f"name={name}: use letters, digits, `_`, `.` and `-`")
     if trained.vocabulary is not None:
         tf_text.require("exporting a model that takes text")
     if "://" in output_dir:
-        raise ValueError(f"--output_dir={output_dir}: give a local folder, and copy what is in it")
+        raise ValueError(f"{output_dir}: give a local folder, and copy what is in it")
     output_dir = os.path.abspath(output_dir)
     folder = os.path.join(output_dir, name)
-    make_folder(folder, "output_dir")
+    make_folder(folder)
     if version is None:
         version = max(exported_versions(folder), default=0) + 1
     target = os.path.join(folder, str(version))
     if os.path.exists(target):
-        raise ValueError(f"{target} exists already; give another --version, or none for the next")
+        raise ValueError(f"{target} exists already; give another version, or none for the next")
     served = ServedModel(trained, top_k)
     if not served.functions:
         raise ValueError(f"{trained.path}: has neither heads nor a vocabulary; nothing to serve")
@@ -83,11 +82,6 @@ def export(trained, output_dir, name="", version=None, top_k=5, base_path=""):
             if exported_versions(os.path.join(output_dir, model))
         }
         write_atomically(os.path.join(output_dir, CONFIG_FILE), model_config(base_paths))
-    except (OSError, tf.errors.OpError) as error:
-        raise ValueError(
-            f"--output_dir={output_dir}: cannot be written to ({one_line(error)}); give another "
-            "folder"
-        ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return target, served

@@ -11,8 +11,6 @@ from keras_vitbert.importing.sources import EXPORT
 from keras_vitbert.serving.served_model import (
     CLASSIFY_IMAGE,
     CLASSIFY_TEXT,
-    EMBED_IMAGE,
-    EMBED_TEXT,
     FILL_MASK,
     ServedModel,
     input_name,
@@ -69,9 +67,7 @@ def open_functions(path, top_k):
     except (OSError, ValueError, IndexError, RuntimeError, tf.errors.OpError) as error:
         if "Op type not registered" in str(error):
             tf_text.require(f"{source.path}: takes text, and")
-        raise ValueError(
-            f"{source.path}: cannot be loaded ({one_line(error)}); export it again"
-        ) from error
+        raise ValueError(f"{source.path}: cannot be loaded ({one_line(error)})") from error
 
 
 def choose(functions, items, path):
@@ -91,17 +87,15 @@ def choose(functions, items, path):
     if "image" in items[0].inputs:
         if CLASSIFY_IMAGE in functions:
             return CLASSIFY_IMAGE
-        what, known = "images", EMBED_IMAGE in functions
+        what = "images"
     else:
         has_mask = any(MASK in text for item in items for text in item.inputs.values())
         if FILL_MASK in functions and (has_mask or CLASSIFY_TEXT not in functions):
             return FILL_MASK
         if CLASSIFY_TEXT in functions:
             return CLASSIFY_TEXT
-        what, known = "texts", EMBED_TEXT in functions
-    if known:
-        raise ValueError(f"{path}: has no head for {what}; fine-tune it first")
-    raise ValueError(f"{path}: takes no {what}; give another --checkpoint")
+        what = "texts"
+    raise ValueError(f"{path}: has no head for {what}; fine-tune it on some, or give another")
 
 
 def predict(functions, signature, items, batch=32, top_k=5, left_out=None, path="the model"):
@@ -138,10 +132,7 @@ def predict(functions, signature, items, batch=32, top_k=5, left_out=None, path=
                 kept = [some[:top_k] for some in answers]
                 inputs = items[number].inputs
                 if not all(math.isfinite(score) for some in kept for _, score in some):
-                    raise ValueError(
-                        f"{path}: its answer to {items[number].where} is not finite; give a model "
-                        "whose weights are whole"
-                    )
+                    raise ValueError(f"{path}: its answer to {items[number].where} is not finite")
                 predictions[number] = Prediction(inputs, signature == FILL_MASK, kept)
     if skipped:
         left_out += [skipped[item.where] for item in items if item.where in skipped]
@@ -153,14 +144,13 @@ def _ask(function, signature, items, skipped=None):
     try:
         values = [item.value() for item in items]
         found = function(**{input_name(signature): tf.constant(values)})
-    except (ValueError, tf.errors.InvalidArgumentError) as error:
+    except (OSError, tf.errors.InvalidArgumentError) as error:
         if len(items) > 1:  # TensorFlow does not say which image is damaged
             return [_ask(function, signature, [item], skipped)[0] for item in items]
-        if not isinstance(error, ValueError):
-            error = ValueError(f"{items[0].where}: {_reason(error, signature)}")
+        complaint = f"{items[0].where}: {_reason(error)}"
         if skipped is None:
-            raise error from None
-        skipped[items[0].where] = str(error)
+            raise ValueError(complaint) from None
+        skipped[items[0].where] = complaint
         return [None]
     if signature != FILL_MASK:
         rows = zip(found["top_k_labels"].numpy(), found["top_k_probabilities"].numpy(), strict=True)
@@ -179,10 +169,12 @@ def _pairs(names, scores):
     ]
 
 
-def _reason(error, signature):
-    """What is wrong with an input, and how to fix it."""
+def _reason(error):
+    """What is wrong with an input."""
+    if isinstance(error, OSError):
+        return f"cannot be read ({one_line(error)})"
     if asserted := re.search(r"assertion failed: \[text \d+ (.*)\]\n", error.message):
         return f"{asserted[1]}; write {MASK} in place of a word, early in the text"
     # It follows the trace, or the name of the graph, and precedes that of the node.
     reason = re.sub(r"\{\{.*?\}\}", "", error.message.partition("[[")[0]).strip().split("\n")[-1]
-    return f"is not a readable image ({reason}); fix or remove it"
+    return f"is not a readable image ({reason})"

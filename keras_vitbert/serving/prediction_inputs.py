@@ -5,7 +5,6 @@ import itertools
 
 import tensorflow as tf
 
-from pipelines.command_line import one_line
 from pipelines.files import natural, walk
 from pipelines.images import SUFFIXES
 from pipelines.images.image_lists import read_bytes
@@ -39,16 +38,10 @@ class Item:
             bytes of an image, a str, or a list of two.
 
         Raises:
-            ValueError: the file cannot be read.
+            OSError: the file cannot be read.
         """
         if "image" in self.inputs:
-            path = self.path or self.inputs["image"]
-            try:
-                return read_bytes(path)
-            except OSError as error:
-                raise ValueError(
-                    f"{path}: cannot be read ({one_line(error)}); fix the path"
-                ) from error
+            return read_bytes(self.path or self.inputs["image"])
         texts = list(self.inputs.values())
         return texts if len(texts) > 1 else texts[0]
 
@@ -69,13 +62,13 @@ def image_items(path):
         ValueError: there is no image.
     """
     if not tf.io.gfile.exists(path):
-        raise ValueError(f"--image={path}: no such file; give an image or a folder of images")
+        raise ValueError(f"{path}: no such file or folder")
     if not tf.io.gfile.isdir(path):
         return iter([Item({"image": path}, path)])
     files = _images_below(path)
     first = next(files, None)
     if first is None:
-        raise ValueError(f"--image={path}: holds no file named {', '.join(SUFFIXES)}; give another")
+        raise ValueError(f"{path}: holds no file named {', '.join(SUFFIXES)}")
     begin = len(path.rstrip("/")) + 1
     return (Item({"image": file[begin:]}, file, file) for file in itertools.chain([first], files))
 
@@ -98,16 +91,9 @@ def text_items(text, pair=None):
 
     Returns:
         list of one `Item`.
-
-    Raises:
-        ValueError: it is not UTF-8.
     """
-    try:
-        f"{text}{pair}".encode()
-    except UnicodeEncodeError as error:
-        raise ValueError("--text: not UTF-8; convert it, or give it in a --file") from error
     inputs = {"text": text} if pair is None else {"text": text, "text_pair": pair}
-    return [Item(inputs, "--text")]
+    return [Item(inputs, "the text")]
 
 
 def table_items(path, columns=(), remembered=()):
@@ -126,20 +112,20 @@ def table_items(path, columns=(), remembered=()):
         ValueError: it cannot be read, a column is missing or not one of two, or a row is damaged.
     """
     if len(columns) > 2 or len(set(columns)) < len(columns):
-        raise ValueError(f"--columns={','.join(columns)}: give one or two different names")
+        raise ValueError(f"columns={','.join(columns)}: give one or two different names")
     table = open_table(path)
     if not columns and remembered and set(remembered) <= set(table.columns):
         columns = remembered
-    names = find_columns(path, table.columns, columns, SENTENCES, "sentence", "--columns=A,B")
+    names = find_columns(table, columns, SENTENCES, "columns")
     items = []
     for row in table.read(names):
         where = f"{path}, {table.unit} {row.number}"
         missing = [name for name, text in zip(names, row.values, strict=False) if text is None]
         if row.damage or missing:
             reason = row.damage or f"{missing[0]!r} is empty"
-            raise ValueError(f"{where}: {reason}; fix the {table.unit}")
+            raise ValueError(f"{where}: {reason}")
         texts = [text.strip() for text in row.values]
         items.append(Item(dict(zip(("text", "text_pair"), texts, strict=False)), where))
     if not items:
-        raise ValueError(f"{path}: holds no examples; fill it")
+        raise ValueError(f"{path}: holds no examples")
     return items

@@ -19,7 +19,6 @@ from keras_vitbert.importing.sources import (
 )
 from keras_vitbert.runs.run_folder import RunFolder
 from pipelines.command_line import one_line
-from pipelines.files import require_files
 
 _HUBS = ("hf://", "kaggle://")
 _WEIGHTS = (".safetensors", ".weights.h5")  # the latter of Keras; `tf_model.h5` is not read
@@ -42,28 +41,28 @@ def find(path):
     Raises:
         ValueError: there is no model, it cannot be fetched, or it is of no known kind.
     """
-    source = _found(path)
-    require_files(source.path)
+    try:
+        source = _found(path)
+    except tf.errors.OpError as error:  # of a remote path
+        raise ValueError(f"{path}: cannot be read ({one_line(error.message)})") from error
+    if source is None:
+        raise ValueError(f"{path}: no model is there; {WANTED}")
     return source
 
 
 def _found(path):
     if path.startswith(_HUBS):
-        return _in_folder(_fetched(path, path), path)
+        return _in_folder(_fetched(path), path)
     if tf.io.gfile.isdir(path):
         return _in_folder(path, path)
-    if _exists(path + ".index", path):
+    if tf.io.gfile.exists(path + ".index"):
         return Source(GOOGLE_BERT, path, path)
-    if _exists(path, path):
-        if path.endswith(".npz"):
-            return Source(GOOGLE_VIT, path, path)
-        raise ValueError(f"{path}: is a file of no known kind; {WANTED}")
+    if tf.io.gfile.exists(path):
+        return Source(GOOGLE_VIT, path, path) if path.endswith(".npz") else None
     if path in own_models():
         return _in_folder(os.path.join(_OWN_MODELS, path), path)
     handle = _preset_handle(path)
-    if handle is not None:
-        return _in_folder(_fetched(handle, path), path)
-    raise ValueError(f"{path}: no such folder, file or preset; {WANTED}")
+    return None if handle is None else _in_folder(_fetched(handle), path)
 
 
 def own_models():
@@ -82,7 +81,7 @@ def columns_of(path):
         path: str, as in `find`.
 
     Returns:
-        list of str; empty if it is something else, or was begun by an older version.
+        list of str; empty if it is something else.
     """
     if path.startswith(_HUBS) or not tf.io.gfile.isdir(path) or find(path).kind != FINE_TUNED:
         return []
@@ -115,34 +114,27 @@ def _exported(path):
     return os.path.join(path, str(found[-1])) if found else None
 
 
-def _exists(path, label):
-    try:
-        return tf.io.gfile.exists(path)
-    except tf.errors.OpError as error:  # of a remote path
-        raise ValueError(f"{label}: unreadable ({one_line(error.message)}); {WANTED}") from error
-
-
 def _in_folder(path, label):
-    config = read_json(os.path.join(path, "config.json"), label)
+    """The source of the model in a folder, or None."""
+    config = read_json(os.path.join(path, "config.json"))
     if config is None:
         exported = _exported(path)
         if exported is not None:
             return Source(EXPORT, exported, label)
         if tf.io.gfile.exists(os.path.join(path, "bert_config.json")):
-            return Source(GOOGLE_BERT, _checkpoint(path, label), label)
-        raise ValueError(f"{label}: holds no model (there is no config.json); {WANTED}")
-    for key, kind in (("variant", RUN), ("task", FINE_TUNED)):
-        if key in config and "config" in config:
-            return Source(kind, path, label, config)
+            return Source(GOOGLE_BERT, _checkpoint(path), label)
+        return None
+    if "experiment" in config or "schema" in config:
+        record = RunFolder(path).record()  # refuses that of another version
+        return Source(RUN if "variant" in record["experiment"] else FINE_TUNED, path, label, record)
     if "registered_name" in config:
         return Source(PRESET, path, label, config)
     if "model_type" in config or "architectures" in config:
         return Source(HUGGING_FACE, path, label, config)
-    found = ", ".join(config) or "nothing"
-    raise ValueError(f"{label}: its config.json is of no known kind (it holds {found}); {WANTED}")
+    return None
 
 
-def _checkpoint(folder, label):
+def _checkpoint(folder):
     """The prefix of the only checkpoint in a folder, or of `bert_model.ckpt`."""
     names = tf.io.gfile.listdir(folder)
     prefixes = sorted(name.removesuffix(".index") for name in names if name.endswith(".index"))
@@ -150,13 +142,13 @@ def _checkpoint(folder, label):
         prefixes = ["bert_model.ckpt"]
     if len(prefixes) != 1:
         raise ValueError(
-            f"{label}: holds {len(prefixes)} checkpoints beside bert_config.json; give the prefix "
-            f"of one, such as {os.path.join(folder, 'bert_model.ckpt')}"
+            f"{folder}: holds {len(prefixes)} checkpoints beside bert_config.json; give the prefix "
+            "of one"
         )
     return os.path.join(folder, prefixes[0])
 
 
-def _fetched(handle, label):
+def _fetched(handle):
     """The local folder of `hf://OWNER/NAME` or of a Kaggle handle."""
     import huggingface_hub
     import kagglehub
@@ -171,8 +163,7 @@ def _fetched(handle, label):
         return kagglehub.model_download(handle.removeprefix("kaggle://"))
     except Exception as error:  # of the network, the name, permissions or the disk
         raise ValueError(
-            f"{label}: cannot be fetched ({type(error).__name__}: {one_line(error)[:160]}); fix "
-            "the name or the network, or give a local folder"
+            f"{handle}: cannot be fetched ({type(error).__name__}: {one_line(error)[:160]})"
         ) from error
 
 

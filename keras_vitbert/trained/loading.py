@@ -1,29 +1,27 @@
 """Opens a trained model of any kind: `load`."""
 
-import math
 import os
 
 import keras
 
-from keras_vitbert.configs.devices import dtype_for_devices
-from keras_vitbert.configs.memory import parameters
-from keras_vitbert.configs.variants import VARIANTS
+from keras_vitbert.configs.devices import Devices
 from keras_vitbert.hub.image_classifier import ViTBertImageClassifier
 from keras_vitbert.hub.presets import load_preset
 from keras_vitbert.hub.text_classifier import ViTBertTextClassifier
-from keras_vitbert.importing import google, hugging_face, keras_hub_presets, sources
+from keras_vitbert.importing import readers, sources
 from keras_vitbert.model.backbone import ViTBertBackbone
 from keras_vitbert.model.classifier import Classifier, build_classifier
 from keras_vitbert.model.pretraining_network import build_network
 from keras_vitbert.runs import checkpoints
-from keras_vitbert.runs.identity import names_input
+from keras_vitbert.runs.identity import config_of
+from keras_vitbert.runs.input_digests import names_digest
 from keras_vitbert.runs.run_folder import RunFolder
 from keras_vitbert.trained.finding import find
 from keras_vitbert.trained.trained_model import CENTRAL_CROP, TrainedModel
 from pipelines.command_line import say
 from pipelines.digests import check_sums
 from pipelines.text.casing import AUTO, is_lower
-from pipelines.text.wordpiece import read_vocabulary, vocabulary_hash
+from pipelines.text.wordpiece import read_vocabulary
 
 
 def load(path, dtype="float32"):
@@ -75,7 +73,7 @@ def open_source(source, dtype="float32"):
     if source.kind in _OF_RUNS:
         folder = RunFolder(source.path)
         record = folder.record()
-        dtype = dtype or dtype_for_devices(record["config"]["dtype"], on_tpu=False)
+        dtype = dtype or Devices().dtype(record["experiment"]["dtype"])
         # Variables are read in the dtype that they were written in.
         as_written = keras.DTypePolicy(dtype).variable_dtype == "float32"
         trained = _OF_RUNS[source.kind](folder, record, dtype if as_written else "float32")
@@ -96,17 +94,15 @@ def _open_run(folder, record, dtype):
             f"{folder.path}: is a run of keras_vitbert.pretrain without a checkpoint; run its "
             "command again"
         )
-    variant, model = VARIANTS[record["variant"]], record["config"]["model"]
-    least = parameters(model, variant.images, variant.text)
-    least += model["hidden_dim"] * model["num_classes"] * variant.images
-    _require_room(folder, checkpoint[0], least)
+    config = config_of(record)
+    variant, model = config.parts, config.model.to_dict()
     network = build_network(model, images=variant.images, text=variant.text, dtype=dtype)
     heads = {}
     if variant.images:
         heads["image"] = network.image_head
     if variant.text:
         heads["mlm"] = network.mlm_head
-    central_crop = record["config"]["data"]["images"]["central_crop"]
+    central_crop = config.data.images.central_crop
     return _restored(folder, record, variant.name, network, heads, central_crop, checkpoint)
 
 
@@ -120,25 +116,13 @@ def _open_fine_tuned(folder, record, dtype):
     checkpoint = checkpoints.latest(os.path.join(trial, "checkpoints"))
     if checkpoint[0] is None:
         raise ValueError(f"{trial}: its checkpoint is gone; fine-tune again")
-    config, model, kind = record["config"], record["model"], record["kind"]
-    rank = config["lora_rank"]
-    least = parameters(model, kind == "images", kind == "text")
-    _require_room(folder, checkpoint[0], least + model["hidden_dim"] * rank)
-    network = build_classifier(model, kind, len(classes), dtype, config["head"])
-    if rank:
-        network.enable_lora(rank)
+    config, model = config_of(record), record["model"]
+    network = build_classifier(model, config.kind, len(classes), dtype, config.head)
+    if config.lora_rank:
+        network.enable_lora(config.lora_rank)
     heads = {"image" if network.kind == "images" else "text": network.head}
-    central_crop = config.get("images", {}).get("central_crop", CENTRAL_CROP)
-    return _restored(folder, record, record["task"], network, heads, central_crop, checkpoint)
-
-
-def _require_room(folder, checkpoint, least):
-    """Refuses a network of more parameters than its checkpoint, before it takes the memory."""
-    shapes = checkpoints.network_shapes(checkpoint).values()
-    if least > sum(map(math.prod, shapes)):
-        raise ValueError(
-            f"{folder.path}: config.json is of a larger model than {checkpoint}; restore the file"
-        )
+    central_crop = config.images.central_crop if config.kind == "images" else CENTRAL_CROP
+    return _restored(folder, record, config.task, network, heads, central_crop, checkpoint)
 
 
 _OF_RUNS = {sources.RUN: _open_run, sources.FINE_TUNED: _open_fine_tuned}
@@ -151,9 +135,8 @@ def _restored(folder, record, name, network, heads, central_crop, checkpoint):
     if {"mlm", "text"} & heads.keys():
         vocabulary = vocabulary_of(folder.path, record)
     classes = _classes(folder)
-    recorded = record.get("inputs", {}).get("classes", {}).get("sha256")
-    known = record.get("classes_sha256", recorded)
-    if known and names_input(classes or [])["sha256"] != known:
+    known = record["inputs"].get("classes")
+    if known and names_digest(classes or []) != known:
         raise ValueError(
             f"{folder.path}/classes.txt: does not name the classes that the run was trained with; "
             "restore the file"
@@ -168,7 +151,7 @@ def _restored(folder, record, name, network, heads, central_crop, checkpoint):
         heads,
         classes,
         vocabulary,
-        vocabulary is None or is_lower(record["config"]["data"]["case"], vocabulary),
+        vocabulary is None or is_lower(record["experiment"]["data"]["case"], vocabulary),
         central_crop,
         record,
         summary,
@@ -193,7 +176,7 @@ def vocabulary_of(path, record):
     """
     path = os.path.join(path, "vocabulary.txt")
     vocabulary = read_vocabulary(path)
-    if vocabulary_hash(vocabulary) != record["vocabulary_sha256"]:
+    if names_digest(vocabulary) != record["inputs"]["vocabulary"]:
         raise ValueError(
             f"{path}: is not the vocabulary that the run was trained with; restore the file"
         )
@@ -236,18 +219,10 @@ def _open_preset(source):
     )
 
 
-_READERS = {
-    sources.HUGGING_FACE: hugging_face.read,
-    sources.PRESET: keras_hub_presets.read,
-    sources.GOOGLE_BERT: google.read_bert,
-    sources.GOOGLE_VIT: google.read_vit,
-}
-
-
 def _import(source, dtype):
     """The `TrainedModel` of a BERT or ViT of another project."""
     name = os.path.basename(os.path.normpath(source.label))
-    weights = _READERS[source.kind](source)
+    weights = readers.read(source)
     network = weights.network(dtype)
     heads, vocabulary, lower_case = {}, weights.vocabulary, weights.lower_case
     if isinstance(network, Classifier):

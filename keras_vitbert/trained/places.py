@@ -3,22 +3,15 @@
 import os
 
 
-def require_place(path, flag="checkpoint"):
+def require_place(path: str) -> None:
     """Refuses the path of a model where nothing is.
 
     A name without a folder may be that of a preset, and a remote path is not looked at:
     `keras_vitbert.trained.finding.find` says whether they exist.
-
-    Args:
-        path: str, anything that `keras_vitbert.load` takes.
-        flag: str, the flag that holds it, for messages.
-
-    Raises:
-        ValueError: nothing is there.
     """
     is_local = "/" in path and "://" not in path
     if is_local and not any(map(os.path.exists, (path, f"{path}.index"))):  # of Google's BERT
         raise ValueError(
-            f"--{flag}={path}: no such folder or file; fix the path, or give hf://OWNER/NAME or "
-            "the name of a preset"
+            f"{path}: no such folder or file; fix the path, or give hf://OWNER/NAME or the name of "
+            "a preset"
         )

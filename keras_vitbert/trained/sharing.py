@@ -1,5 +1,6 @@
 """Writes the folder of a run of `pretrain` for sharing: its weights alone, and no paths."""
 
+import copy
 import os
 
 import keras
@@ -33,31 +34,20 @@ def write_weights(trained, folder, dtype):
         dtype: str, `float32` or `bfloat16`, in which the weights are stored.
     """
     source, target = RunFolder(trained.path), RunFolder(folder)
-    record = _without_paths(trained.record)
-    record.pop("initial_weights", None)  # the path that older versions recorded
-    data = record["config"]["data"]
+    record = copy.deepcopy(trained.record)
+    data = record["experiment"]["data"]
     for kind in ("images", "text"):
         data[kind] |= {"train": "", "validation": ""}
     data["vocabulary"] = ""
     target.write_json("config.json", record)
     if trained.summary:
-        target.write_json("summary.json", _without_paths(trained.summary))
+        bad = [
+            {**damage, "file": os.path.basename(damage["file"])}
+            for damage in trained.summary["bad_records"]
+        ]
+        target.write_json("summary.json", {**trained.summary, "bad_records": bad})
     for name in ("vocabulary.txt", "classes.txt"):
         text = source.read(name)
         if text is not None:
             target.write(name, text)
     checkpoints.write_weights(target.checkpoints, trained.network, trained.step, dtype)
-
-
-def _without_paths(content):
-    """A copy in which no input says where it was stored; files of bad records keep their names."""
-    if isinstance(content, list):
-        return [_without_paths(value) for value in content]
-    if not isinstance(content, dict):
-        return content
-    copy = {key: _without_paths(value) for key, value in content.items()}
-    if "path" in copy:
-        copy["path"] = None
-    if "file" in copy:
-        copy["file"] = os.path.basename(copy["file"])
-    return copy

@@ -1,10 +1,6 @@
 """A step in parts, one after another, whose sums are those of the whole batch."""
 
-from typing import Any
-
 import tensorflow as tf
-
-from keras_vitbert.merging.merge import present
 
 
 def in_parts(function, batch, parts, variables=()):
@@ -30,31 +26,28 @@ def in_parts(function, batch, parts, variables=()):
     if parts == 1:
         return function(batch, tf.constant(0, tf.int64))
     divided = {name: _divided(name, value, parts) for name, value in batch.items()}
-    placed: Any = None
+    made = None
 
     @tf.function(autograph=False)
     def part(number):
-        nonlocal placed
-        own = {name: tf.gather(value, number) for name, value in divided.items()}
-        gradients, others = function(own, number)
-        gradients, placed = present(gradients)
-        return gradients, others
+        nonlocal made
+        made = function({name: tf.gather(value, number) for name, value in divided.items()}, number)
+        return [x for x in tf.nest.flatten(made) if x is not None]
 
-    made = part.get_concrete_function(tf.TensorSpec((), tf.int64)).structured_outputs
-    zeros = tf.nest.map_structure(_zeros, made)
+    like = part.get_concrete_function(tf.TensorSpec((), tf.int64)).structured_outputs
 
     def add(number, sums):
         return number + 1, tf.nest.map_structure(tf.add, sums, part(number))
 
-    start = tf.constant(0, tf.int64), zeros
-    _, (gradients, others) = tf.while_loop(
+    _, sums = tf.while_loop(
         lambda number, _: number < parts,
         add,
-        start,
+        (tf.constant(0, tf.int64), tf.nest.map_structure(_zeros, like)),
         parallel_iterations=1,
         maximum_iterations=parts,
     )
-    return placed(gradients), others
+    summed = iter(sums)
+    return tf.nest.map_structure(lambda x: None if x is None else next(summed), made)
 
 
 def _zeros(like):

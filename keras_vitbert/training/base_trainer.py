@@ -6,7 +6,6 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_vitbert.merging.entries import Parts
 from keras_vitbert.training import cpu_layers
 from keras_vitbert.training.clipping import clip_scale
 from keras_vitbert.training.engines.chosen import Fitting, engine
@@ -161,37 +160,24 @@ class BaseTrainer(Fitting):
         with keyed, cpu_layers.for_cpu(self.on_cpu and not self.jit_compile):
             return self.network(inputs, training=True)
 
-    def update(self, gradients, loss, measured, parts=None):
+    def update(self, gradients: list, loss: Any, measured: dict) -> tuple[Any, dict]:
         """Clips gradients and applies them, unless the step is bad; inside a replica.
 
         Args:
-            gradients: list of tensors, summed over all replicas.
-            loss: scalar tensor, summed over all replicas.
+            gradients, loss: summed over all replicas.
             measured: this replica's metrics, see `record`; those of a bad step do not count.
-            parts: list of `Parts` or None, which the optimiser takes in place of these gradients.
 
         Returns:
-            (scalar bool tensor, whether the step is good; dict of further logs).
+            (scalar bool tensor, whether the step is good; further logs).
         """
-        parts = parts or [None] * len(gradients)
         with keras.name_scope("clip"):
-            half_squares = ops.stack(
-                [_half_square(g, part) for g, part in zip(gradients, parts, strict=True)]
-            )
+            half_squares = ops.stack([engine.half_square(gradient) for gradient in gradients])
             norm = ops.sqrt(2 * ops.sum(half_squares))
             moved = self.optimizer.largest_update(ops.minimum(norm, self.clip_norm))
             good, largest = self.step_check.judge(loss, norm, *moved)
-            scale: Any = clip_scale(norm, self.clip_norm)
-            scale = ops.where(good, scale, 0.0)
-
-            def clipped(gradient):
-                # Unlike a product, this is 0 for a gradient that is not finite.
-                return engine.times(gradient, scale)
-
-            gradients = [
-                clipped(g) if p is None else Parts(clipped(p.text), clipped(p.image), p.mask)
-                for g, p in zip(gradients, parts, strict=True)
-            ]
+            scale = ops.where(good, clip_scale(norm, self.clip_norm), 0.0)
+            # Unlike a product, this is 0 for a gradient that is not finite.
+            gradients = [engine.times(gradient, scale) for gradient in gradients]
         with keras.name_scope("update"):
             variables = self.network.trainable_variables
             self.optimizer.apply(gradients, variables, good, in_turn=self.in_turn)
@@ -242,13 +228,3 @@ def _total(values):
     """The sum over examples of the means of their values, which is how Keras counts weights."""
     axes = tuple(range(1, len(values.shape)))
     return ops.sum(ops.mean(values, axes) if axes else values)
-
-
-def _half_square(gradient, part):
-    """Half the sum of squares of a gradient; not finite if that of one of its parts is not."""
-    half = engine.half_square(gradient)
-    if part is None:
-        return half
-    # A mask can hide what would spoil the moments.
-    both = engine.half_square(part.text) + engine.half_square(part.image)
-    return ops.where(ops.isfinite(both), half, both)

@@ -23,7 +23,7 @@ import contextlib
 import keras
 from keras import ops
 
-from keras_vitbert.configs.architecture import RATES
+from keras_vitbert.configs.model import RATES
 from keras_vitbert.training import cpu_layers, pass_scope
 
 if keras.backend.backend() == "jax":
@@ -127,6 +127,6 @@ def drops(config):
     """Whether a model is trained with dropout.
 
     Args:
-        config: mapping with `RATES`, see `ViTBertBackbone`.
+        config: object with `RATES`, such as `keras_vitbert.configs.model.Model`.
     """
-    return any(config[name] > 0 for name in RATES)
+    return any(getattr(config, name) > 0 for name in RATES)

@@ -107,9 +107,7 @@ class ImageLayers:
         try:
             yield
         except Exception as error:  # a layer may refuse its arguments in any way
-            raise ValueError(
-                f"--config.{self.key}: {text}: {one_line(error)}; fix its arguments"
-            ) from error
+            raise ValueError(f"{self.key}: {text}: {one_line(error)}") from error
 
 
 def image_layers(texts, image_size, seed, key):

@@ -1,12 +1,12 @@
 """The joint step: two losses, one merge, one sum over the replicas, one clip, one update."""
 
+import functools
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
-from keras_vitbert.merging.merge import both_reached, present
 from keras_vitbert.model.pretraining_network import image_inputs, text_inputs
 from keras_vitbert.model.shared_weights import block_of
 from keras_vitbert.training.base_trainer import BaseTrainer
@@ -91,106 +91,59 @@ class JointTrainer(BaseTrainer):
 
     # --- the step ------------------------------------------------------------------------------
 
-    def train_step(self, batch, probing=False):
+    def train_step(self, batch: dict, probing: bool = False) -> dict:
         """One joint update; the equation numbers are the paper's.
 
         Args:
-            batch: dict, this replica's share; see the class.
-            probing: bool, whether both gradients on the shared encoder are also compared:
-                Algorithm 1 needs the text gradient, summed over the replicas.
-
-        Returns:
-            dict of name to scalar tensor.
+            batch: this replica's share; see the class.
+            probing: whether to run Algorithm 1 and to compare both gradients on the shared encoder,
+                summed over the replicas.
         """
         step, variables = engine.value(self.optimizer.iterations), self.network.trainable_variables
         batch = self.augmented(batch, "image_numbers")
         totals = self._totals(batch)
 
+        def text_loss(batch, part, taught):
+            with keras.name_scope("text"):
+                logits = self.forward(text_inputs(batch), step, 0, part)  # eq. 2 to 6
+                return self._text_loss(batch, logits, taught, totals)  # eq. 7
+
+        def image_loss(batch, part, taught):
+            with keras.name_scope("image"):
+                logits = self.forward(image_inputs(batch), step, 1, part)  # eq. 1 and 3 to 6
+                return self._image_loss(batch, logits, taught, totals)  # eq. 7
+
+        losses_of = [text_loss] * self.has_text + [image_loss] * self.has_images
+
         def gradients_of(batch, part):
-            teacher_logits = self.teachers(batch)
-            gradients, losses, measured = [], [], {}
-
-            def text_loss():
-                with keras.name_scope("text"):
-                    logits = self.forward(text_inputs(batch), step, 0, part)  # eq. 2 to 6
-                    return self._text_loss(batch, logits, teacher_logits, totals)  # eq. 7
-
-            def image_loss():
-                with keras.name_scope("image"):
-                    images = batch["images"]
-                    if self.in_turn:
-                        images = engine.after(images, gradients)
-                    inputs = image_inputs(batch | {"images": images})
-                    logits = self.forward(inputs, step, 1, part)  # eq. 1 and 3 to 6
-                    return self._image_loss(batch, logits, teacher_logits, totals)  # eq. 7
-
-            for has, loss_of in ((self.has_text, text_loss), (self.has_images, image_loss)):
-                if has:
-                    gradient, loss, values = engine.gradients(loss_of, variables)
-                    gradients.append(gradient)
-                    losses.append(loss)
-                    measured |= values
+            gradients, losses, measured, taught = [], [], {}, self.teachers(batch)
+            for loss_of in losses_of:
+                if self.in_turn:  # saves memory
+                    batch = engine.after(batch, gradients)
+                one_loss = functools.partial(loss_of, batch, part, taught)
+                gradient, loss, values = engine.gradients(one_loss, variables)
+                gradients.append(gradient)
+                losses.append(loss)
+                measured |= values
             return gradients, losses, measured
 
         gradients, losses, measured = self.in_parts(gradients_of, batch)
-        if len(losses) == 1:
+        if self.conflict is None:
             *gradients, loss = engine.summed([*gradients[0], *losses])
             logs = self.update(gradients, loss, measured)[1]
         else:
-            good, logs = self._joint_update(gradients, losses, measured, step, probing)
-            if self.merge.needs_losses_after:
-                after = engine.in_parts(
-                    lambda batch, part: ([], self._losses_after(batch, step, part, totals)),
-                    batch,
-                    self.accumulation,
-                )[1]
-                losses, after = engine.summed([losses, after])
-                self.merge.keep(self.merge.after(losses, after), good)
-        return {**self.get_metrics_result(), **logs}
-
-    def _joint_update(self, gradients, losses, measured, step, probing):
-        """Merges two gradients and updates with the result.
-
-        Args:
-            gradients, losses: those of the text and of the image, this replica's share.
-            measured: see `update`.
-            step: scalar int tensor.
-            probing: see `train_step`.
-
-        Returns:
-            what `update` returns.
-        """
-        merge, masks = self.merge, None
-        sums: Any = None
-        if not merge.is_linear:
-            gradients, losses = self._summed_present(gradients, losses)
-        elif merge.needs_losses:
-            losses = engine.summed(losses)
-        with keras.name_scope("merge"):
+            clear = engine.value(self.clear_counts) if probing else None
+            text, image = gradients
+            with keras.name_scope("merge"):  # Algorithm 1, eq. 8 or 9, one sum over the replicas
+                merged = self.merge.merge(text, image, losses, step, clear, engine.summed)
+            good, logs = self.update(merged.gradients, merged.loss, measured)  # clip and update
+            self.merge.keep(merged.state, good)
+            again = functools.partial(self.in_parts, gradients_of, batch)  # its gradients are idle
+            self.merge.after(merged.losses, lambda: engine.summed(again()[1]), good)
             if probing:
-                sums = both_reached(*gradients)
-                sums = engine.summed(sums) if merge.is_linear else sums
-                if merge.mask:
-                    chosen = [merge.of_chosen(gradients) for gradients in sums]
-                    masks = merge.mask.refreshed(
-                        *chosen, engine.value(self.clear_counts)
-                    )  # Algorithm 1
-            merged = merge.merge(*gradients, losses, step, masks)  # eq. 8 or 9
-        gradients, loss = merged.gradients, merge.loss(*losses)
-        if merge.is_linear:
-            # The sum of the merged gradients is the merge of the sums, and takes one reduction.
-            local = [] if merge.needs_losses else [loss]
-            found = engine.summed([*gradients, *local])
-            gradients, loss = found[: len(gradients)], found[-1] if local else loss
-        good, logs = self.update(gradients, loss, measured, merged.parts)
-        merge.keep(merged.state, good)
-        if probing:
-            assert self.conflict is not None
-            text, image = sums
-            self.conflict.measure(text, image, good)
-            if masks:
-                merge.mask.keep(masks, good & ops.any(self.clear_counts.value > 0))
-        return good, logs
+                text, image = merged.both
+                self.conflict.measure(text, image, good)
+        return {**self.get_metrics_result(), **logs}
 
     def test_step(self, batch):
         """Cross-entropies and accuracies of a batch, without teachers and dropout.
@@ -326,27 +279,7 @@ class JointTrainer(BaseTrainer):
             **{f"mask_sparsity/{block}": cleared[block] / sizes[block] for block in sizes},
         }
 
-    def _summed_present(self, gradients, losses):
-        """Lists of gradients, and losses, summed over the replicas; None stays None."""
-        gradients, placed = present(gradients)
-        gradients, losses = engine.summed([gradients, losses])
-        return placed(gradients), losses
-
-    def _losses_after(self, batch, step, part, totals):
-        """This batch's share of both losses, with the weights after the update."""
-        teacher_logits = self.teachers(batch)
-        logits = self.forward(text_inputs(batch), step, 0, part)
-        text = self._text_loss(batch, logits, teacher_logits, totals)[0]
-        logits = self.forward(image_inputs(batch), step, 1, part)
-        return [text, self._image_loss(batch, logits, teacher_logits, totals)[0]]
-
     # --- Keras ---------------------------------------------------------------------------------
-
-    def compile(self, optimizer, **kwargs):
-        super().compile(optimizer=optimizer, **kwargs)
-        if self.conflict and self.merge.masks_updates:
-            masked = self.merge.of_chosen(self.shared)
-            self.optimizer.split_moments(masked, self.merge.mask.softness)
 
     @property
     def state_variables(self):

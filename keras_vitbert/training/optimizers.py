@@ -7,7 +7,6 @@ import keras
 from keras import ops
 
 from keras_vitbert.configs.optimizers import OPTIONS
-from keras_vitbert.merging.entries import Parts, masked
 from keras_vitbert.training.engines.chosen import engine
 from keras_vitbert.training.schedules import WarmupPolynomialDecay
 from keras_vitbert.training.summed_gradients import KerasUpdate, SummedGradients
@@ -29,25 +28,6 @@ class AdamW(SummedGradients, keras.optimizers.AdamW):
         if amsgrad:
             raise ValueError("amsgrad is not supported; use keras.optimizers.AdamW")
         _require_bound(self)
-
-    def split_moments(self, variables, softness=0.0):
-        """Gives variables moments of two gradients; their gradients are then `Parts`.
-
-        Each part has its own moments, and the mask picks from both updates. With a mask that never
-        changes and no softness this is Adam of the masked gradient, up to rounding.
-
-        Args:
-            variables: list of Keras variables that the optimiser was built with.
-            softness: float in [0, 0.5], see `keras_vitbert.merging.entries.masked`.
-        """
-        self._softness = softness
-        self._image_moments = {
-            self._get_variable_index(variable): [
-                self.add_variable_from_reference(variable, name=f"image_{name}")
-                for name in ("momentum", "velocity")
-            ]
-            for variable in variables
-        }
 
     def factors(self, good):
         """The factors of the weights, the first moment and the second moment.
@@ -79,7 +59,7 @@ class AdamW(SummedGradients, keras.optimizers.AdamW):
         """One Adam step (Kingma and Ba 2015, section 2).
 
         Args:
-            gradient: tensor, or `Parts` of a variable of `split_moments`.
+            gradient: tensor.
             variable: as the engine gives it, see `update_each`.
             learning_rate: vector, the `factors`.
         """
@@ -87,19 +67,7 @@ class AdamW(SummedGradients, keras.optimizers.AdamW):
         rate = self._rate_of(variable, rate)
         index = self._get_variable_index(variable)
         moments = self._momentums[index], self._velocities[index]
-        if not isinstance(gradient, Parts):
-            engine.adam(variable, moments, gradient, rate, first, second, self.epsilon)
-            return
-
-        def updated(gradient, moments):
-            momentum, velocity = moments
-            momentum.assign_add((gradient - momentum) * first)
-            velocity.assign_add((gradient * gradient - velocity) * second)
-            return momentum * rate / (ops.sqrt(velocity) + self.epsilon)
-
-        text = updated(gradient.text, moments)
-        image = updated(gradient.image, self._image_moments[index])
-        variable.assign_sub(masked(gradient.mask, text, image, self._softness))
+        engine.adam(variable, moments, gradient, rate, first, second, self.epsilon)
 
 
 @keras.saving.register_keras_serializable(package="keras_vitbert")
@@ -240,8 +208,8 @@ def build_optimizer(config, steps, variables):
         steps: int, of the whole training.
         variables: list of the trainable variables.
     """
-    peak, warmup_steps = config["learning_rate"], config["warmup_steps"]
-    rate = WarmupPolynomialDecay(peak, warmup_steps, steps, config["power"])
+    peak, warmup_steps = config.learning_rate, config.warmup_steps
+    rate = WarmupPolynomialDecay(peak, warmup_steps, steps, config.power)
     return with_rate(config, rate, variables)
 
 
@@ -254,10 +222,10 @@ def with_rate(config, rate, variables):
         rate: float or learning rate schedule.
         variables: list of the trainable variables; see `decays`.
     """
-    options = {key: config[key] for key in OPTIONS[config["name"]]}
-    if config["ema"]:
-        options |= {"use_ema": True, "ema_momentum": config["ema"]}
-    cls = _CLASSES[config["name"]]
-    optimizer = cls(rate, weight_decay=config["weight_decay"], **options)
+    options = {key: getattr(config, key) for key in OPTIONS[config.name]}
+    if config.ema:
+        options |= {"use_ema": True, "ema_momentum": config.ema}
+    cls = _CLASSES[config.name]
+    optimizer = cls(rate, weight_decay=config.weight_decay, **options)
     optimizer.build(variables)
     return optimizer

@@ -64,14 +64,6 @@ class SummedGradients(_Optimizer):
         """
         raise NotImplementedError
 
-    def split_moments(self, variables, softness=0.0):
-        """Makes room for moments of two gradients, see `AdamW.split_moments`.
-
-        Raises:
-            ValueError: this optimiser does not support it.
-        """
-        raise ValueError(f"{type(self).__name__} has no moments of two gradients; use AdamW")
-
     def largest_update(self, gradient_norm):
         """The most by which the next gradient may move a weight, apart from weight decay.
 

@@ -132,7 +132,7 @@ class ImageRecordFiles:
         with tf.control_dependencies([tf.debugging.Assert(in_range, [message, shown])]):
             return tf.cast(labels, tf.int32)  # in which larger values would wrap around
 
-    def probes(self):
+    def probes(self, begin=0):
         """Dataset with an element for each record; reading that of an unusable record fails."""
 
         def decoded(serialized):
@@ -141,7 +141,7 @@ class ImageRecordFiles:
             view = image_decoding.central_crop(encoded, image_size=1)
             return tf.size(whole) + tf.size(view), self.to_labels(label)
 
-        return self.in_order().map(decoded, available_cores(), deterministic=True)
+        return self.in_order(begin).map(decoded, available_cores(), deterministic=True)
 
     def first_damage(self):
         """The first unusable record of the files: `record_scan.Damage`, or None."""

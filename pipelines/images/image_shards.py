@@ -18,13 +18,6 @@ from pipelines.jobs.shard_job import ShardJob
 from pipelines.shards import tfrecords
 from pipelines.shards.shard_manifest import IMAGES
 
-_CALLED = {
-    "png": "a PNG",
-    "gif": "a GIF",
-    "bmp": "a BMP",
-    "webp": "a WebP",
-    "cmyk": "a CMYK JPEG",
-}
 _SHOWN = 3  # lines per shard about images that are not stored unchanged
 _MAX_THREADS = 8
 
@@ -90,9 +83,8 @@ class ImageShardsJob(ShardJob, abc.ABC):
                 continue
             if result.converted_from:
                 counts[f"converted_{result.converted_from}"] += 1
-                notes.append(
-                    f"{image.name} is {_CALLED[result.converted_from]}, stored as RGB JPEG"
-                )
+                kind = result.converted_from.upper()
+                notes.append(f"{image.name} is {kind}, stored as RGB JPEG")
             example = jpeg_example(result, image.label + LABEL_OFFSET)
             example["image/class/synset"] = self.classes[image.label]
             example["image/filename"] = os.fsencode(os.path.basename(image.name))

@@ -10,7 +10,7 @@ import tarfile
 
 import tensorflow as tf
 
-from pipelines.command_line import one_line, say
+from pipelines.command_line import say
 from pipelines.files import reading, walk
 from pipelines.images import SUFFIXES
 from pipelines.images.image_lists import WHOLE_FILE, ImageList, read_bytes
@@ -42,6 +42,8 @@ def find_images(source, splits, validation_labels=None):
             lists[split], classes = list_train_tar(path)
         else:
             lists[split], classes = list_validation_tar(path, validation_labels, classes)
+        if not len(lists[split]):
+            raise ValueError(f"{path}: holds no images")
         say(f"{path}: {len(lists[split]):,} images of {len(classes):,} classes")
     return lists, classes
 
@@ -65,33 +67,18 @@ def check_sources(source, splits, validation_labels=None):
         _lines(validation_labels)
 
 
-def find_folders(folder):
-    """The folders of the splits in a folder.
-
-    Args:
-        folder: str, local or `gs://`.
-
-    Returns:
-        dict of `train` and `validation`, or one of them, to a path.
+def find_folders(folder: str) -> dict[str, str]:
+    """The folders of `train` and `validation`, or one of them, in a folder, local or `gs://`.
 
     Raises:
         ValueError: there are none, or two for one split.
     """
-    if not tf.io.gfile.isdir(folder):
-        raise ValueError(f"--folder={folder}: no such folder; fix the path")
-    found = {}
-    for name, split in (("train", "train"), ("val", "validation"), ("validation", "validation")):
-        path = os.path.join(folder, name)
-        if tf.io.gfile.isdir(path):
-            if split in found:
-                raise ValueError(f"--folder={folder}: holds both val and validation; remove one")
-            found[split] = path
-    if not found:
-        raise ValueError(
-            f"--folder={folder}: holds neither train nor val nor validation; give their parent, or "
-            "--train_folder=DIR and --validation_folder=DIR"
-        )
-    return found
+    _check_folder(folder)
+    names = {"train": "train", "val": "validation", "validation": "validation"}
+    found = [name for name in names if tf.io.gfile.isdir(os.path.join(folder, name))]
+    if not found or {"val", "validation"} <= set(found):
+        raise ValueError(f"{folder}: expected train and val (or validation), found {found}")
+    return {names[name]: os.path.join(folder, name) for name in found}
 
 
 def list_train_tar(path):
@@ -110,8 +97,7 @@ def list_train_tar(path):
     for name, *_ in archives:
         if not name.endswith(".tar"):
             raise ValueError(
-                f"{path}: holds {name!r}, expected one tar file per class such as n01440764.tar; "
-                "give the original ILSVRC2012_img_train.tar"
+                f"{path}: holds {name!r}, expected one tar file per class such as n01440764.tar"
             )
     archives.sort(key=lambda archive: os.path.basename(archive[0]))
     classes = [os.path.basename(name).removesuffix(".tar") for name, *_ in archives]
@@ -121,7 +107,7 @@ def list_train_tar(path):
         for label, archive in enumerate(archives)
         for image in _members(path, *archive)
     ]
-    return _not_empty(ImageList.of(path, images), path), classes
+    return ImageList.of(path, images), classes
 
 
 def list_validation_tar(path, labels_path=None, classes=None):
@@ -148,8 +134,7 @@ def list_validation_tar(path, labels_path=None, classes=None):
         known = classes or _lines(find_package_file("tensorflow_datasets", _CLASSES))
     if len(labels) != len(images):
         raise ValueError(
-            f"{path} holds {len(images):,} images, {labels_path} {len(labels):,} labels; give the "
-            "file of these images with --validation_labels=FILE"
+            f"{path} holds {len(images):,} images, {labels_path} {len(labels):,} labels"
         )
     if known is None:
         known = sorted(set(labels))
@@ -158,12 +143,11 @@ def list_validation_tar(path, labels_path=None, classes=None):
     for line, name in enumerate(labels, 1):
         if name not in numbers:
             raise ValueError(
-                f"{labels_path}, line {line}: {name!r} is not one of the {len(known):,} "
-                f"classes ({known[0]} to {known[-1]}); write one class name per line, in the order "
-                "of the images' names"
+                f"{labels_path}, line {line}: {name!r} is not one of the {len(known):,} classes "
+                f"({known[0]} to {known[-1]})"
             )
     images = [(numbers[name], *image) for name, image in zip(labels, images, strict=True)]
-    return _not_empty(ImageList.of(path, images), path), list(known)
+    return ImageList.of(path, images), list(known)
 
 
 def list_folder(path, classes=None):
@@ -203,13 +187,10 @@ def list_folder(path, classes=None):
         if classes is not None and name not in classes:
             raise ValueError(
                 f"{path}: {name!r} is not one of the {len(classes):,} classes of the training "
-                "images; remove that folder, or add it to them"
+                "images"
             )
         if not names_by_class.get(name):
-            raise ValueError(
-                f"{path}: the class {name!r} has no image ({', '.join(SUFFIXES)}); remove that "
-                "folder, or fill it"
-            )
+            raise ValueError(f"{path}: the class {name!r} has no image ({', '.join(SUFFIXES)})")
     classes = found if classes is None else classes
     numbers = {name: label for label, name in enumerate(classes)}
     images = [
@@ -226,59 +207,47 @@ def _members(path, archive="", start=0, size=None):
         archive: str, the name of a tar file within the one at `path`, to list that instead.
         start, size: int, the part of the file that is this tar file; all of it by default.
     """
-    name = f"{path}: {archive}" if archive else path
-    members = []
-    damaged = ValueError(f"{name}: is cut short, damaged or no tar file; copy or download it again")
+    members, is_whole = [], False
     try:
         with reading(path) as (stream, end):
             stop = end if size is None else start + size
-            if stop > end:
-                raise damaged
             stream.seek(start)
             with tarfile.open(fileobj=stream, mode="r:") as tar:
                 for member in tar:
-                    if member.size < 0 or member.offset_data + member.size > stop:
-                        raise damaged
+                    if not 0 <= member.size <= stop - member.offset_data:
+                        break
                     if member.isfile():
                         members.append((member.name, member.offset_data, member.size))
                     tar.members.clear()  # it would keep them all
-                # Python mistakes a damaged header, or the end of the file, for the end of the tar
-                # file, which blocks of zeros mark.
-                stream.seek(tar.offset)
-                if tar.offset >= stop or stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-                    raise damaged
-    except (tarfile.TarError, EOFError) as error:
-        raise ValueError(
-            f"{name}: is damaged, or no tar file without compression ({one_line(error)}); give the "
-            "original file, or download it again"
-        ) from error
+                else:
+                    # Python mistakes a damaged header, or the end of the file, for the end of the
+                    # tar file, which blocks of zeros mark.
+                    stream.seek(tar.offset)
+                    block = stream.read(tarfile.BLOCKSIZE)
+                    is_whole = tar.offset < stop and block == bytes(tarfile.BLOCKSIZE)
+    except (tarfile.TarError, EOFError):
+        pass
+    if not is_whole:
+        name = f"{path}: {archive}" if archive else path
+        raise ValueError(f"{name}: is cut short, damaged, or no tar file without compression")
     return members
 
 
 def _check_folder(path):
     if not tf.io.gfile.isdir(path):
-        raise ValueError(f"{path}: no such folder; fix the path")
+        raise ValueError(f"{path}: no such folder")
 
 
 def _lines(path):
     """The lines of a text file without the empty ones at its end."""
     try:
         return [line.strip() for line in read_bytes(path).decode().rstrip().splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: cannot be read as text ({one_line(error)})") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: is not UTF-8") from error
 
 
 def _check_names(classes, source):
     """Refuses names that cannot be lines of a text file, and names that are not unique."""
-    for name in classes:
-        if name != name.strip() or not name.isprintable() or not name:
-            raise ValueError(f"{source}: {name!r} cannot be the name of a class; rename it")
-    for name, following in itertools.pairwise(classes):
-        if name == following:
-            raise ValueError(f"{source}: the class {name!r} occurs twice; keep one")
-
-
-def _not_empty(images, path):
-    if not len(images):
-        raise ValueError(f"{path}: holds no images; give the original file")
-    return images
+    for name, following in itertools.pairwise([*classes, ""]):
+        if name != name.strip() or not name.isprintable() or name in ("", following):
+            raise ValueError(f"{source}: the class {name!r} occurs twice, or is no line of text")

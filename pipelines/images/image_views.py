@@ -40,13 +40,13 @@ class ImageViews:
 
         Args:
             image_size: int, in pixels.
-            config: mapping, such as a `ConfigDict`, that holds the other attributes by name.
+            config: object with the other attributes, such as `keras_vitbert.configs.data.Views`.
 
         Returns:
             `ImageViews`.
         """
         names = [field.name for field in dataclasses.fields(cls) if field.name != "image_size"]
-        return cls(image_size, **{name: config[name] for name in names})
+        return cls(image_size, **{name: getattr(config, name) for name in names})
 
     def training(self, store, seed, start, batch, shard):
         """Endless dataset of batches of random views.

@@ -15,7 +15,6 @@ from pipelines.command_line import one_line
 from pipelines.images.image_shards import ImageShardsJob, LabelledImage
 
 NAME = "imagenet2012"
-TAR_FILES = {"train": "ILSVRC2012_img_train.tar", "validation": "ILSVRC2012_img_val.tar"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,8 +62,7 @@ class TfdsImagesJob(ImageShardsJob):
                 )
         except tf.errors.OpError as error:
             raise ValueError(
-                f"{self.source}: cannot be read ({one_line(error.message)}); copy or prepare the "
-                "data set again"
+                f"{self.source}: cannot be read ({one_line(error.message)})"
             ) from error
 
 
@@ -84,22 +82,18 @@ def find_splits(data_dir):
     versions = [os.path.basename(os.path.dirname(path)) for path in found]
     if not versions:
         raise ValueError(
-            f"--tfds_data_dir={data_dir}: holds no {NAME}/VERSION/dataset_info.json; give the "
-            "folder that TFDS prepared, or prepare it with --manual_dir=DIR"
+            f"{data_dir}: holds no {NAME}/VERSION/dataset_info.json, as TFDS prepares it"
         )
     version = max(versions, key=_numbers)
     builder = open_builder(data_dir, version)
     classes = tuple(builder.info.features["label"].names)
-    jobs = {
+    return {
         split: TfdsImagesJob(
             data_dir, version, split, classes, builder.info.splits[split].num_examples
         )
-        for split in TAR_FILES
+        for split in ("train", "validation")
         if split in builder.info.splits
     }
-    if not any(job.count for job in jobs.values()):
-        raise ValueError(f"--tfds_data_dir={data_dir}: {NAME} {version} is empty; prepare it again")
-    return jobs
 
 
 def prepare(data_dir, manual_dir):
@@ -112,12 +106,9 @@ def prepare(data_dir, manual_dir):
     Raises:
         ValueError: a tar file is missing, or TFDS fails.
     """
-    for name in TAR_FILES.values():  # TFDS needs both
-        if not tf.io.gfile.exists(os.path.join(manual_dir, name)):
-            raise ValueError(
-                f"--manual_dir={manual_dir}: holds no {name}; give the folder of the two original "
-                "files"
-            )
+    for name in ("ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar"):
+        if not tf.io.gfile.exists(os.path.join(manual_dir, name)):  # TFDS prints more than a line
+            raise ValueError(f"{manual_dir}: holds no {name}")
     try:
         config = tfds.download.DownloadConfig(manual_dir=manual_dir)
         tfds.builder(NAME, data_dir=data_dir, try_gcs=False).download_and_prepare(
@@ -125,9 +116,7 @@ def prepare(data_dir, manual_dir):
         )
     except Exception as error:
         print(file=sys.stderr)  # after TFDS's progress bar
-        raise ValueError(
-            f"--manual_dir={manual_dir}: TFDS cannot prepare {NAME} ({one_line(error)})"
-        ) from error
+        raise ValueError(f"{manual_dir}: TFDS cannot prepare {NAME} ({one_line(error)})") from error
 
 
 def open_builder(data_dir, version):

@@ -9,7 +9,7 @@ import re
 
 import tensorflow as tf
 
-from pipelines.command_line import one_line
+from pipelines.shards.damage import reason_of
 
 QUALITY = 95  # of re-encoded images
 
@@ -62,8 +62,6 @@ def to_rgb_jpeg(data):
     Raises:
         DamagedImage: it is empty, of another format, cut short, or does not decode.
     """
-    if not data:
-        raise DamagedImage("empty")
     try:
         if data.startswith(_JPEG):
             return _checked(data)
@@ -72,7 +70,7 @@ def to_rgb_jpeg(data):
                 pixels = tf.io.decode_image(data, channels=3, expand_animations=False)
                 return _encoded(pixels, kind)
     except tf.errors.OpError as error:
-        raise DamagedImage(_reason(error)) from error
+        raise DamagedImage(reason_of(error)) from error
     raise DamagedImage(f"no JPEG, PNG, GIF, BMP or WebP, it begins with {data[:8]!r}")
 
 
@@ -103,9 +101,3 @@ def _checked(data):
 
 def _encoded(pixels, kind):
     return RgbJpeg(encode(pixels), pixels.shape[0], pixels.shape[1], kind)
-
-
-def _reason(error):
-    """TensorFlow's message without the names of its nodes and operations."""
-    text = one_line(error.message)
-    return text.rpartition("}}")[2].partition(" [Op:")[0].strip() or type(error).__name__

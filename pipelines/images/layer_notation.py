@@ -52,19 +52,6 @@ LAYERS: dict[str, dict[str, Any]] = {
     "RandomZoom": {"height_factor": 0.1},
     "Solarization": {"threshold_factor": (128, 255)},
 }
-# KerasCV layers that cannot be used here, and why.
-_REFUSED = {
-    "CutMix": "changes labels; set cutmix above 0",
-    "MixUp": "changes labels; set mixup above 0",
-    "FourierMix": "changes labels; set mixup or cutmix above 0",
-    "Mosaic": "changes labels; set mixup or cutmix above 0",
-    "RepeatedAugmentation": "changes the size of the batch; leave it out",
-    "RandomAspectRatio": "changes the size of images; use RandomCropAndResize",
-    "JitteredResize": "changes the size of images; use RandomCropAndResize",
-    "RandomCrop": "changes the size of images; use RandomCropAndResize",
-    "Rescaling": "changes the scale of images; leave it out",
-    "Resizing": "changes the size of images; set the image size",
-}
 # XLA has no kernels for projective transformations, JPEG, histograms, crops and gamma variates.
 NOT_ON_TPU = frozenset(
     (
@@ -101,59 +88,45 @@ class LayerCall:
         return {self.name}.union(*(call.names() for call in calls))
 
 
-def parse(text):
+def parse(text: str) -> LayerCall:
     """Reads a layer in the notation of a config.
 
-    Args:
-        text: str.
-
-    Returns:
-        `LayerCall`.
-
     Raises:
-        ValueError: says what is wrong and how to fix it.
+        ValueError: says what is wrong.
     """
-    problem = f"{text!r} is not a layer; write it as in RandomCutout(0.3, 0.3)"
     try:
-        tree = ast.parse(text.strip(), mode="eval").body
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise ValueError(problem) from error
-    found = _value(tree, text)
-    if not isinstance(found, LayerCall):
-        raise ValueError(problem)
+        found = _value(ast.parse(text.strip(), mode="eval").body)
+        if not isinstance(found, LayerCall):
+            raise ValueError("write it as in RandomCutout(0.3, 0.3)")
+    except (SyntaxError, TypeError, ValueError, RecursionError, MemoryError) as error:
+        raise ValueError(f"{text!r:.200} is not a layer: {error}") from error
     return found
 
 
-def _value(node, text):
+def _value(node):
+    """A layer, a list, or another argument."""
     if isinstance(node, ast.Name):
-        return _call(node.id, [], [], text)
+        return _call(node.id, [], [])
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-        return _call(node.func.id, node.args, node.keywords, text)
+        return _call(node.func.id, node.args, node.keywords)
     if isinstance(node, ast.List):
-        return [_value(item, text) for item in node.elts]
-    try:
-        return ast.literal_eval(node)
-    except (ValueError, TypeError, RecursionError, MemoryError) as error:
-        raise ValueError(
-            f"{ast.unparse(node)!r} in {text!r} is not a valid layer argument; give numbers, "
-            "strings, tuples or layers"
-        ) from error
+        return [_value(item) for item in node.elts]
+    return ast.literal_eval(node)
 
 
-def _call(name, arguments, keywords, text):
-    if name in _REFUSED:
-        raise ValueError(f"{name} {_REFUSED[name]}")
+def _call(name, arguments, keywords):
     if name not in LAYERS:
-        raise ValueError(f"KerasCV has no layer {name} for images alone{meant(name, LAYERS)}")
+        raise ValueError(
+            f"KerasCV has no layer {name} that changes neither labels nor sizes"
+            f"{meant(name, LAYERS)}"
+        )
     for keyword in keywords:
         if keyword.arg is None or keyword.arg in OWN_ARGUMENTS:
-            raise ValueError(
-                f"{ast.unparse(keyword)!r} in {text!r} cannot be set here; leave it out"
-            )
+            raise ValueError(f"{ast.unparse(keyword)!r} cannot be set here")
     return LayerCall(
         name,
-        tuple(_value(argument, text) for argument in arguments),
-        {keyword.arg: _value(keyword.value, text) for keyword in keywords},
+        tuple(_value(argument) for argument in arguments),
+        {keyword.arg: _value(keyword.value) for keyword in keywords},
     )
 
 
@@ -164,37 +137,3 @@ def not_for_xla(texts):
         texts: sequence of str, valid ones.
     """
     return sorted(set().union(*(parse(text).names() for text in texts)) & NOT_ON_TPU)
-
-
-def refuse_on_jax(texts, key):
-    """Refuses layers, which need TensorFlow.
-
-    Args:
-        texts: sequence of str.
-        key: str, of the config, for the message.
-
-    Raises:
-        ValueError: there are any.
-    """
-    if texts:
-        raise ValueError(
-            f"--config.{key}: KerasCV's layers run on TensorFlow alone; leave them out, or give "
-            "--backend=tensorflow"
-        )
-
-
-def require_for_tpu(texts, key):
-    """Refuses layers that cannot be compiled for TPUs.
-
-    Args:
-        texts: sequence of str, valid ones.
-        key: str, of the config, for the message.
-
-    Raises:
-        ValueError: names them.
-    """
-    if names := not_for_xla(texts):
-        raise ValueError(
-            f"--config.{key}: XLA cannot compile {', '.join(names)} for a TPU; leave "
-            f"{'it' if len(names) == 1 else 'them'} out"
-        )

@@ -1,7 +1,5 @@
 """MixUp and CutMix for the pairs of a batch, with stateless random numbers."""
 
-import math
-
 import tensorflow as tf
 
 from pipelines.images import random_keys
@@ -22,28 +20,13 @@ def mix(images, labels, numbers, seed, mixup_alpha, cutmix_alpha):
         numbers: int64 tensor `(batch,)`, the examples' numbers in the stream.
         seed: int.
         mixup_alpha: float, 0 for no MixUp.
-        cutmix_alpha: float, 0 for no CutMix.
+        cutmix_alpha: float, 0 for no CutMix; one of the two is above 0.
 
     Returns:
         Dict of `images`; `image_labels`, as given; `image_mix_labels`, those of the partners; and
         `image_mix_weights` `(batch,)` float32, the share of the image's own label, 0.5 to 1.
         Partners have the same weight. For CutMix it is the area that is kept.
-
-    Raises:
-        ValueError: an alpha is negative or both are 0, or the batch is odd.
     """
-    for name, alpha in (("mixup_alpha", mixup_alpha), ("cutmix_alpha", cutmix_alpha)):
-        if not (math.isfinite(alpha) and alpha >= 0):
-            raise ValueError(f"{name} is {alpha}; give 0 or more")
-    if not mixup_alpha and not cutmix_alpha:
-        raise ValueError(
-            "mixup_alpha and cutmix_alpha are both 0; give one above 0, or leave mix out"
-        )
-    if images.shape[0] is not None and images.shape[0] % 2:
-        raise ValueError(
-            f"a batch of {images.shape[0]} images cannot be split into pairs; give an even number"
-        )
-
     height, width = images.shape[1:3]
 
     def mixed_pair(arguments):

@@ -27,16 +27,9 @@ class RandAugment:
         magnitude: int, 0 to 30.
         jit_compile: bool, whether XLA compiles the operations that gain from it. Without it the
             same images take about five times as long.
-
-    Raises:
-        ValueError: an argument is out of range.
     """
 
     def __init__(self, num_ops=2, magnitude=9, jit_compile=True):
-        if num_ops < 0:
-            raise ValueError(f"num_ops is {num_ops}; give 0 or more")
-        if not 0 <= magnitude < _BINS:
-            raise ValueError(f"magnitude is {magnitude}; give 0 to {_BINS - 1}")
         self.num_ops, self.magnitude, self.jit_compile = num_ops, magnitude, jit_compile
         self._functions = {}
 

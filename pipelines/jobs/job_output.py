@@ -1,7 +1,7 @@
 """The files of a sharded job, finished or not: which of them exist, and which run they belong to.
 
 While a job runs, `PREFIX.progress/` holds `settings.json`, a note `00007.json` for each finished
-shard, and `error.json` if a remote worker has failed. `PREFIX.manifest.json` replaces it.
+shard. `PREFIX.manifest.json` replaces it.
 """
 
 import concurrent.futures
@@ -12,15 +12,17 @@ import hashlib
 import json
 import os
 import re
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import tensorflow as tf
 
 from pipelines.files import take_lock, write_atomically
 from pipelines.shards.shard_files import shard_path
-from pipelines.shards.shard_manifest import manifest_path, read_manifest
+from pipelines.shards.shard_manifest import manifest_path
+from pipelines.status import duration
 
-_ERROR = "error.json"
 _PLAN = "settings.json"
 
 
@@ -29,31 +31,31 @@ class JobOutput:
     """The files of a job.
 
     Attributes:
-        prefix: str, of the shards, local or `gs://`.
-        plan: JSON-serializable dict of `kind`, `shards`, `vocabulary_sha256` and `settings`: all
-            that must be equal for two runs to make the same files.
+        prefix: of the shards, local or `gs://`.
+        plan: `kind`, `shards`, `vocabulary_sha256` and `settings`, of JSON: all that must be equal
+            for two runs to make the same files.
     """
 
     prefix: str
     plan: dict[str, Any]
 
     @property
-    def shards(self):
+    def shards(self) -> int:
         """How many shards the job has."""
         return self.plan["shards"]
 
     @property
-    def folder(self):
+    def folder(self) -> str:
         """The folder of the notes."""
         return f"{self.prefix}.progress"
 
     @functools.cached_property
-    def digest(self):
+    def digest(self) -> str:
         """The hash of the plan, which each note holds."""
         return hashlib.sha256(json.dumps(self.plan, sort_keys=True).encode()).hexdigest()
 
     @contextlib.contextmanager
-    def claimed(self):
+    def claimed(self) -> Iterator[None]:
         """Reserves the prefix while the block runs, for one run and one plan at a time.
 
         Raises:
@@ -65,21 +67,16 @@ class JobOutput:
             if plan is not None and plan != self.plan and self.noted():
                 raise ValueError(
                     f"{self.prefix}: an unfinished run has {_difference(plan, self.plan)}; run "
-                    f"with its settings, give another --output, or remove {self.folder} and "
+                    f"with its settings, write elsewhere, or remove {self.folder} and "
                     f"{self.prefix}-*-of-{plan['shards']:05d}"
                 )
             if plan != self.plan:
                 write_atomically(os.path.join(self.folder, _PLAN), json.dumps(self.plan))
             self.clear_temporary()
-            if self.error() is not None:
-                tf.io.gfile.remove(os.path.join(self.folder, _ERROR))
             yield
 
-    def check_finished(self, manifest):
-        """Checks finished output against the plan.
-
-        Args:
-            manifest: dict, from `shard_manifest.read_manifest`.
+    def check_finished(self, manifest: dict) -> None:
+        """Checks finished output, as its manifest lists it, against the plan.
 
         Raises:
             ValueError: the manifest has another plan, or a file is missing or has another size.
@@ -89,87 +86,53 @@ class JobOutput:
         there["shards"] = len(manifest["shards"])
         if there != self.plan:
             raise ValueError(
-                f"{path}: is of data with {_difference(there, self.plan)}; give another --output, "
-                "or remove it and its files"
+                f"{path}: is of data with {_difference(there, self.plan)}; write elsewhere, or "
+                "remove it and its files"
             )
         for shard, entry in enumerate(manifest["shards"]):
             if not self._is_whole(shard, entry):
                 raise ValueError(
                     f"{shard_path(self.prefix, shard, self.shards)}: is missing or changed "
-                    f"since it was written; remove {path} and run the same command again to "
-                    "rebuild everything"
+                    f"since it was written; remove {path} to make everything anew"
                 )
 
-    def note(self, shard, result):
-        """Notes that a shard is finished.
-
-        Args:
-            shard: int.
-            result: dict of `entry`, `counts` and `damaged`.
-        """
+    def note(self, shard: int, result: dict) -> None:
+        """Notes that a shard is finished, with its `entry`, `counts` and `damaged`."""
         text = json.dumps({**result, "settings_sha256": self.digest})
         write_atomically(self._note_path(shard), text)
 
-    def finished(self):
-        """The results of the finished shards: dict of shard to result, see `note`."""
+    def finished(self) -> dict[int, dict]:
+        """The results of the finished shards, see `note`."""
         shards = sorted(self.noted())
         with concurrent.futures.ThreadPoolExecutor(16) as pool:  # remote files are slow
             results = zip(shards, pool.map(self._result, shards), strict=True)
             return {shard: result for shard, result in results if result is not None}
 
-    def poller(self, finished, unit):
-        """A function that counts what is finished from now on; it reads each note once.
+    def progress(self, finished: dict[int, dict], unit: str) -> Callable[[], str]:
+        """A function that says how far this run has got; it reads each note once.
 
         Args:
-            finished: dict, from `finished()`: shards that do not count.
-            unit: str, a name in the counts of the results.
-
-        Returns:
-            Function without arguments that returns (shards, units).
+            finished: from `finished()`: what an earlier run made.
+            unit: a name in the counts of the results, whose rate is shown.
         """
-        units = {}
+        units, began = {}, time.monotonic()
 
-        def poll():
+        def text():
             with contextlib.suppress(tf.errors.OpError):  # perhaps it works the next time
                 for shard in self.noted() - finished.keys() - units.keys():
                     result = _read_json(self._note_path(shard))
                     if result is not None:
                         units[shard] = result["counts"].get(unit, 0)
-            return len(units), sum(units.values())
+            done, seconds = len(finished) + len(units), time.monotonic() - began
+            if not units:
+                return f"{done} of {self.shards}"
+            total, left = sum(units.values()), (self.shards - done) * seconds / len(units)
+            rate = f"{total:,} {unit}, {total / seconds:,.0f} a second"
+            return f"{done} of {self.shards}, {rate}, {duration(left)} left"
 
-        return poll
+        return text
 
-    def note_error(self, text):
-        """Leaves a remote worker's error for the process that started the work.
-
-        Args:
-            text: str, of a `ValueError`.
-        """
-        write_atomically(os.path.join(self.folder, _ERROR), json.dumps({"error": text}))
-
-    def error(self):
-        """The text of the error that a remote worker has left, or None."""
-        return (_read_json(os.path.join(self.folder, _ERROR)) or {}).get("error")
-
-    def raise_if_unfinished(self, results):
-        """Checks that all shards are made.
-
-        Args:
-            results: dict, from `finished()`.
-
-        Raises:
-            ValueError: a remote worker has left an error, or a shard is missing.
-        """
-        if (error := self.error()) is not None:
-            raise ValueError(error)
-        missing = [shard for shard in range(self.shards) if shard not in results]
-        if missing:
-            raise ValueError(
-                f"{shard_path(self.prefix, missing[0], self.shards)}: was not made, and "
-                f"{len(missing) - 1} others; run the same command again"
-            )
-
-    def clear_temporary(self):
+    def clear_temporary(self) -> None:
         """Removes the half-written files of workers that were killed."""
         ours = re.compile(re.escape(self.prefix) + r"(?:-\d+-of-\d+|\.progress/[^/]*)\.tmp-[^/]*")
         for pattern in (f"{self.prefix}-*.tmp-*", f"{self.folder}/*.tmp-*"):
@@ -177,13 +140,13 @@ class JobOutput:
                 with contextlib.suppress(tf.errors.NotFoundError):
                     tf.io.gfile.remove(path)
 
-    def remove(self):
+    def remove(self) -> None:
         """Removes the shards and the notes."""
         for shard in range(self.shards):
             tf.io.gfile.remove(shard_path(self.prefix, shard, self.shards))
         self.clear()
 
-    def clear(self):
+    def clear(self) -> None:
         """Removes the notes."""
         if tf.io.gfile.exists(self.folder):
             tf.io.gfile.rmtree(self.folder)
@@ -196,8 +159,8 @@ class JobOutput:
         is_ours = result is not None and result["settings_sha256"] == self.digest
         return result if is_ours and self._is_whole(shard, result["entry"]) else None
 
-    def noted(self):
-        """The shards that have notes: set of int."""
+    def noted(self) -> set[int]:
+        """The shards that have notes."""
         names = (name.rstrip("/") for name in tf.io.gfile.listdir(self.folder))
         return {int(name[:-5]) for name in names if name[:-5].isdigit() and name.endswith(".json")}
 
@@ -207,24 +170,6 @@ class JobOutput:
             return tf.io.gfile.stat(path).length == entry["bytes"]
         except tf.errors.NotFoundError:
             return False
-
-
-def recorded_shards(prefix):
-    """How many shards the job of a prefix has, if the job or some of them are finished.
-
-    Args:
-        prefix: str, local or `gs://`.
-
-    Returns:
-        int, or None.
-    """
-    if (manifest := read_manifest(prefix)) is not None:
-        return len(manifest["shards"])
-    folder = JobOutput(prefix, {}).folder
-    plan = _read_json(os.path.join(folder, _PLAN))
-    if plan is None or not JobOutput(prefix, plan).noted():
-        return None
-    return plan["shards"]
 
 
 def _difference(there, here):
@@ -257,7 +202,5 @@ def _lock(path, prefix):
         return
     with open(path, "w") as file:
         if not take_lock(file):
-            raise ValueError(
-                f"--output={prefix}: another process is writing it; wait for it, or give another"
-            )
+            raise ValueError(f"{prefix}: another process is writing it")
         yield

@@ -12,20 +12,21 @@ import os
 import pickle
 import signal
 import threading
+from collections.abc import Callable, Iterable
 
 from pipelines.command_line import quiet_loading
 
 
-def call_in_processes(task, items, workers):
+def call_in_processes(task: Callable, items: Iterable, workers: int) -> None:
     """Calls `task(item)` for each item in worker processes; the first error ends them all.
 
     Signals reach the calling thread alone, which should be the main thread. If a signal raises
     there, the worker processes have ended before the exception leaves this function.
 
     Args:
-        task: callable that can be pickled; each worker receives it once.
-        items: iterable of small values that can be pickled.
-        workers: int, number of processes.
+        task: can be pickled; each worker receives it once.
+        items: small values that can be pickled.
+        workers: number of processes.
 
     Raises:
         concurrent.futures.process.BrokenProcessPool: a worker was killed, or exited.

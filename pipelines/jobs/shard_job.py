@@ -8,8 +8,7 @@ While a job runs, `PREFIX.progress/` records which shards are finished. `PREFIX.
 replaces it at the end. Any path may be local or `gs://`.
 
 By default the workers are processes on this machine, see `local_workers`. Apache Beam runs the
-work elsewhere: `--runner=DataflowRunner --project=... --region=... --temp_location=gs://...
---setup_file=./setup.py`.
+work elsewhere.
 """
 
 import abc
@@ -21,10 +20,10 @@ import time
 from pipelines.command_line import say
 from pipelines.files import check_writable, make_folder
 from pipelines.flags import parse_flags
-from pipelines.jobs.job_progress import duration, progress
-from pipelines.jobs.worker_arguments import parse_worker_arguments
+from pipelines.jobs.worker_arguments import WorkerArguments, parse_worker_arguments
 from pipelines.shards.shard_files import LineFile, RecordFile
 from pipelines.shards.shard_manifest import DOCUMENTS, manifest_path, read_manifest, write_manifest
+from pipelines.status import doing, duration
 
 
 class ShardJob(abc.ABC):
@@ -42,124 +41,99 @@ class ShardJob(abc.ABC):
     def settings(self) -> dict:
         """Everything that determines the output, as a JSON-serializable dict."""
 
-    def open(self, path):
-        """The file of a shard, for writing.
-
-        Args:
-            path: str, local or `gs://`.
-
-        Returns:
-            `shard_files.LineFile` for documents, else `shard_files.RecordFile`.
-        """
+    def open(self, path: str) -> LineFile | RecordFile:
+        """The file of a shard, for writing: lines for documents, else records."""
         return LineFile(path) if self.kind == DOCUMENTS else RecordFile(path)
 
     @abc.abstractmethod
-    def write_shard(self, shard, shards, file):
+    def write_shard(self, shard: int, shards: int, file) -> tuple[dict[str, int], list[dict]]:
         """Writes the records of one shard.
 
         Args:
-            shard: int, from 0 to `shards - 1`.
-            shards: int, how many there are.
+            shard: from 0 to `shards - 1`.
+            shards: how many there are.
             file: what `open` returned, entered as a context manager.
 
         Returns:
-            counts: dict of str to int; those of all shards are added up.
-            damaged: list of dicts with `file`, `record` (an int, or words) and `reason`: what
-                had to be left out.
+            Counts, those of all shards are added up; what had to be left out as damaged: dicts with
+            `file`, `record` (an int, or words) and `reason`.
 
         Raises:
             ValueError: the inputs cannot be used at all.
         """
 
 
-def parse_job_flags(flag_values, argv, usage, required):
+def parse_job_flags(flag_values, argv: list[str], usage: str, required) -> WorkerArguments:
     """Parses the flags of a job's command. What follows `--` says where the work is done.
 
     Args:
         flag_values, argv, usage, required: see `flags.parse_flags`.
-
-    Returns:
-        list of str, what follows `--`.
 
     Raises:
         ValueError: as `flags.parse_flags`.
     """
     here = argv.index("--") if "--" in argv else len(argv)
     parse_flags(flag_values, argv[:here], usage, required)
-    return argv[here + 1 :]
+    return parse_worker_arguments(argv[here + 1 :])
 
 
-def check_job(prefix, beam_args):
+def check_job(prefix: str, workers: WorkerArguments) -> None:
     """Refuses a job that could not be done, before looking for its inputs.
 
-    Args:
-        prefix, beam_args: as in `run_job`.
-
     Raises:
-        ValueError: the output cannot be written, or `beam_args` are bad.
+        ValueError: the output cannot be written.
     """
-    parse_worker_arguments(beam_args, prefix)
-    folder, name = os.path.split(prefix)
-    if not name:
-        raise ValueError(
-            f"--output={prefix}: is a folder; give the beginning of the files' names, such as "
-            f"{os.path.join(folder, 'data')}"
-        )
-    check_writable(prefix, "output")
+    if workers.runner.lower().startswith("dataflow") and "://" not in prefix:
+        raise ValueError(f"{prefix}: {workers.runner} cannot write there; give a gs:// path")
+    if not os.path.basename(prefix):
+        raise ValueError(f"{prefix}: is a folder; give the beginning of the files' names")
+    check_writable(prefix)
 
 
-def choose_shards(prefix, given, automatic, count, what, flag="shards"):
+def choose_shards(prefix: str, given: int | None, automatic: int, count: int, what: str) -> int:
     """Chooses how many files a job writes, and reports the choice.
 
-    Without the flag, an unfinished or finished job keeps the number that it began with.
-
     Args:
-        prefix: str, of the files.
-        given: int, the value of the flag, or None.
-        automatic: int, the number that suits the amount of data.
-        count: int, how many inputs there are; any more files would be empty.
-        what: str, what the inputs are, for the message.
-        flag: str, the name of the flag.
+        prefix: of the files.
+        automatic: the number that suits the amount of data.
+        count: how many inputs there are; any more files would be empty.
+        what: what the inputs are, for the message.
 
     Returns:
-        int, from 1 to `count`.
+        A number from 1 to `count`.
     """
-    from pipelines.jobs.job_output import recorded_shards
-
-    if given is None and (recorded := recorded_shards(prefix)):
-        return recorded
     shards = max(1, min(given or automatic, count))
-    if given is None:
-        say(f"{prefix}: {shards:,} shard{'s' * (shards > 1)} for {count:,} {what} (--{flag})")
-    elif shards < given:
-        files = "file is" if shards == 1 else "files are"
-        say(f"--{flag}={given}: only {count:,} {what}, so {shards:,} {files} written")
+    if shards != given:
+        say(f"{prefix}: {shards:,} shard{'s' * (shards > 1)} for {count:,} {what}")
     return shards
 
 
-def run_job(job, prefix, shards, beam_args=(), max_bad_records=0, vocabulary_sha256=None):
+def run_job(
+    job: ShardJob,
+    prefix: str,
+    shards: int,
+    workers: WorkerArguments,
+    max_bad_records: int = 0,
+    vocabulary_sha256: str | None = None,
+) -> dict[str, int]:
     """Makes all missing shards of a job, and the manifest.
 
     Args:
-        job: `ShardJob`.
-        prefix: str, of the files, local or `gs://`; its folder is made.
-        shards: int, how many files.
-        beam_args: list of str, see `worker_arguments.parse_worker_arguments`.
-        max_bad_records: int, how many damaged inputs may be left out.
-        vocabulary_sha256: str or None, for the manifest.
+        prefix: of the files, local or `gs://`; its folder is made.
+        shards: how many files.
+        max_bad_records: how many damaged inputs may be left out.
+        vocabulary_sha256: for the manifest.
 
     Returns:
-        dict of str to int: the counts of all shards, and `records`.
+        The counts of all shards, and `records`.
 
     Raises:
-        ValueError: a shard could not be made, too much is damaged, the inputs hold nothing,
-            `prefix` holds other data, or `beam_args` are bad.
+        ValueError: a shard could not be made, too much is damaged, the inputs hold nothing, or
+            `prefix` holds other data.
     """
     from pipelines.jobs.job_output import JobOutput
     from pipelines.jobs.job_workers import make_all
 
-    prefix = os.fspath(prefix)
-    check_job(prefix, beam_args)
     plan = {
         "kind": job.kind,
         "shards": shards,
@@ -173,7 +147,7 @@ def run_job(job, prefix, shards, beam_args=(), max_bad_records=0, vocabulary_sha
         say(f"{prefix}: is complete, nothing to do")
         return manifest["counts"]
 
-    make_folder(os.path.dirname(prefix) or ".", "output")
+    make_folder(os.path.dirname(prefix) or ".")
     with output.claimed():
         finished = output.finished()
         if len(_damaged(finished)) > max_bad_records:  # the inputs may have been fixed
@@ -182,17 +156,26 @@ def run_job(job, prefix, shards, beam_args=(), max_bad_records=0, vocabulary_sha
         if finished:
             say(f"{prefix}: {len(finished)} of {shards} shards already exist")
         unit, started = job.unit, time.monotonic()
-        with progress(prefix, shards, len(finished), unit, output.poller(finished, unit)):
-            make_all(missing, job, output, beam_args)
+        with doing(f"{prefix}: making shards") as activity:
+            activity.part = output.progress(finished, unit)
+            make_all(missing, job, output, workers)
         results = output.finished()
-        output.raise_if_unfinished(results)
+        if len(results) < shards:  # a job elsewhere was cancelled
+            raise ValueError(
+                f"{prefix}: {shards - len(results)} shards were not made; run the same command "
+                "again"
+            )
         damaged = _damaged(results)
-        _check_damage(damaged, max_bad_records)
+        if len(damaged) > max_bad_records:
+            file, record, reason = (damaged[0][field] for field in ("file", "record", "reason"))
+            record = record if isinstance(record, str) else f"record {record}"
+            raise ValueError(
+                f"{file}: {record}: {reason}; fix the file, or set max_bad_records to "
+                f"{len(damaged)} (what was made is kept for that)"
+            )
         if not any(result["entry"]["records"] for result in results.values()):
             output.remove()
-            raise ValueError(
-                f"--output={prefix}: nothing to write, the inputs hold no {unit}; give others"
-            )
+            raise ValueError(f"{prefix}: nothing to write, the inputs hold no {unit}")
         return _finish(output, results, damaged, unit, len(finished), time.monotonic() - started)
 
 
@@ -228,13 +211,3 @@ def _finish(output, results, damaged, unit, earlier, seconds):
 def _damaged(results):
     """What is damaged in the inputs, in the order of the shards."""
     return [record for shard in sorted(results) for record in results[shard]["damaged"]]
-
-
-def _check_damage(damaged, max_bad_records):
-    if len(damaged) > max_bad_records:
-        file, record, reason = (damaged[0][field] for field in ("file", "record", "reason"))
-        record = record if isinstance(record, str) else f"record {record}"
-        raise ValueError(
-            f"{file}: {record}: {reason}; {len(damaged)} damaged in all: fix the file, or leave "
-            f"them out with --max_bad_records={len(damaged)} (what was made is kept for that)"
-        )

@@ -11,23 +11,18 @@ import re
 
 import tensorflow as tf
 
-# TensorFlow 2.19 says no more than that a field cannot be parsed.
-_OTHER_COUNT = re.compile(r"Key: (\S+)\.  Can't parse serialized Example(: Some|\.)")
+from pipelines.shards.record_scan import Damage
 
 
-def without_damaged(source, limit):
-    """The same source without its damaged records.
+def without_damaged(source, limit: int):
+    """The same `ImageStream` or `TextStream` without its damaged records, at most `limit` of them.
 
-    Args:
-        source: `ImageStream` or `TextStream`, its `records` found with `salvage`.
-        limit: int, how many may be lost.
-
-    Returns:
-        `ImageStream` or `TextStream`.
+    Its `records` must have been found with `salvage`.
 
     Raises:
         ValueError: more are damaged.
     """
+    check_limit(source.records.damaged, limit)  # before every record is read
     reasons = {}
     lost = sum(damage.records for damage in source.records.damaged)
     for number, reason in _unusable(source):
@@ -39,47 +34,24 @@ def without_damaged(source, limit):
     return dataclasses.replace(source, records=records)
 
 
-def check_limit(damaged, limit):
-    """Refuses more damage than is allowed.
-
-    Args:
-        damaged: list of `record_scan.Damage`.
-        limit: int, how many records may be lost.
-
-    Raises:
-        ValueError: names the first damage.
-    """
+def check_limit(damaged: list[Damage], limit: int):
+    """Refuses more damaged records than `limit`; names the first."""
     lost = sum(damage.records for damage in damaged)
     if lost > limit:
         raise ValueError(
-            f"{damaged[0]}; {lost} or more records are damaged, --max_bad_records={limit} are "
-            "allowed: write the files again, or allow more"
+            f"{damaged[0]}; {lost} or more records are damaged, max_bad_records allows {limit}"
         )
 
 
-def left_out(stream):
-    """The damaged records that are left out.
-
-    Args:
-        stream: `JointStream`, or an object with its four sources.
-
-    Returns:
-        list of `record_scan.Damage`.
-    """
+def left_out(stream) -> list[Damage]:
+    """The damaged records that a `JointStream`, or an object with its sources, leaves out."""
     sources = (stream.images, stream.image_validation, stream.texts, stream.text_validation)
     return [damage for source in sources if source for damage in source.records.damaged]
 
 
-def first_damage(source):
-    """The first damage in files that were not found with `salvage`.
-
-    Args:
-        source: `ImageStream` or `TextStream`.
-
-    Returns:
-        `record_scan.Damage`, or None.
-    """
-    records = type(source.records).find(source.records.pattern, "", salvage=True)
+def first_damage(source) -> Damage | None:
+    """The first damage in files of a source that were not found with `salvage`."""
+    records = type(source.records).find(source.records.pattern, salvage=True)
     if records.damaged:
         return records.damaged[0]
     for number, reason in _unusable(dataclasses.replace(source, records=records)):
@@ -87,23 +59,14 @@ def first_damage(source):
     return None
 
 
-def reason_of(error):
-    """What is wrong with a record.
-
-    Args:
-        error: `tf.errors.OpError`.
-
-    Returns:
-        str, the error's message in one line, without the names of operations.
-    """
+def reason_of(error: tf.errors.OpError) -> str:
+    """The message of an error in one line, without the names of operations."""
     asserted = re.search(r"assertion failed: \[(.*?)\] \[(.*?)\]", error.message, re.DOTALL)
     if asserted:
         return f"{asserted[1]}: {asserted[2]}"
-    if counted := _OTHER_COUNT.search(error.message):
-        unparsed = "cannot be parsed, or " if counted[2] == "." else ""
-        return f"its field {counted[1]!r} {unparsed}holds more or fewer values than it should"
-    text = re.split(r"\[\[\{\{|\[Op:", error.message)[0].strip().splitlines()[-1]
-    return re.sub(r"\{\{.*?\}\} ?|.*Iterator::\S+ ", "", text)
+    text = re.split(r"\[\[\{\{|\[Op:", error.message)[0]
+    text = re.sub(r"\{\{.*?\}\} ?|.*Iterator::\S+ ", "", text).strip()
+    return text.splitlines()[-1] if text else type(error).__name__
 
 
 def _unusable(source):
@@ -114,5 +77,8 @@ def _unusable(source):
             next(records)
         except StopIteration:
             return
-        except (tf.errors.InvalidArgumentError, tf.errors.DataLossError) as error:
+        except tf.errors.InvalidArgumentError as error:
             yield number, reason_of(error)  # the dataset continues with the next record
+        except tf.errors.DataLossError:  # it does not
+            yield number, "its content does not match its checksum"
+            records = iter(source.probes(number + 1))

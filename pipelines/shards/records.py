@@ -26,16 +26,10 @@ _READ_BUFFER_BYTES = 1 << 18
 
 
 class BadRecord(ValueError):
-    """A record that cannot be used.
+    """A record of a file that cannot be used; `reason` says why."""
 
-    Args:
-        file: str, the file that holds it.
-        reason: str, what is wrong with it; an attribute too.
-        fix: str, what the user can do.
-    """
-
-    def __init__(self, file, reason, fix):
-        super().__init__(f"{file}: {reason}; {fix}")
+    def __init__(self, file: str, reason: str):
+        super().__init__(f"{file}: {reason}")
         self.reason = reason
 
 
@@ -59,68 +53,46 @@ class RecordFiles:
     manifests: dict[str, dict] = dataclasses.field(default_factory=dict, compare=False)
 
     @classmethod
-    def find(cls, pattern, flag, kind=None, salvage=False):
+    def find(cls, pattern: str, salvage: bool = False) -> "RecordFiles":
         """Finds the files that match a pattern, and where their records lie.
 
         A manifest beside the files says where. Without one, their headers are read, which on a
         remote disk takes as long as reading everything; `pipelines.manifest` writes one.
 
         Args:
-            pattern: str, glob pattern, local or `gs://`.
-            flag: str, the flag that holds it, for messages.
-            kind: str, the kind that the manifest must give; None for any.
-            salvage: bool, whether to read every byte, and to leave out damaged records instead of
+            pattern: glob pattern, local or `gs://`.
+            salvage: whether to read all headers, and to leave out what cannot be found instead of
                 refusing files.
-
-        Returns:
-            `RecordFiles`.
 
         Raises:
             ValueError: nothing matches, a file is not what its manifest says, a file is cut short,
                 or there is no record at all.
         """
-        if not pattern:
-            raise ValueError(f"--{flag} is empty; give a pattern of TFRecord files")
-        files = matching(pattern, flag)
+        files = matching(pattern)
         manifests, entries, damaged = {}, {}, []
         for prefix, group in itertools.groupby(files, key=shard_prefix):
-            manifest = read_manifest(prefix)
-            if manifest is not None:
-                if kind is not None and manifest["kind"] != kind:
-                    raise ValueError(
-                        f"{manifest_path(prefix)}: these files hold {manifest['kind']}, not "
-                        f"{kind}; fix --{flag}"
-                    )
-                known, missing = _entries(prefix, manifest, list(group), pattern)
-                if missing and not salvage:
-                    raise ValueError(
-                        f"{missing[0]} is missing; {manifest_path(prefix)} lists it: restore "
-                        "it, or continue without it with --max_bad_records=N"
-                    )
-                entries |= known
-                damaged += [
-                    Damage(f, 0, "the file is missing", known[f]["records"]) for f in missing
-                ]
-                digests = json.dumps([entry["sha256"] for entry in manifest["shards"]])
-                manifests[manifest_path(prefix)] = {
-                    **manifest,
-                    "shards": [],
-                    "content_sha256": hashlib.sha256(digests.encode()).hexdigest(),
-                }
+            manifest, path = read_manifest(prefix), manifest_path(prefix)
+            if manifest is None:
+                continue
+            known, missing = _entries(prefix, manifest, list(group), pattern)
+            if missing and not salvage:
+                raise ValueError(f"{missing[0]} is missing; {path} lists it")
+            entries |= known
+            damaged += [Damage(f, 0, "the file is missing", known[f]["records"]) for f in missing]
+            digests = json.dumps([entry["sha256"] for entry in manifest["shards"]])
+            content = hashlib.sha256(digests.encode()).hexdigest()
+            manifests[path] = {**manifest, "shards": [], "content_sha256": content}
         if salvage:
             say(f"{pattern}: looking for damaged records in {len(files)} files")
         elif "://" in pattern and len(entries) < len(files):
             say(f"{pattern}: no manifest, so the headers of all {len(files)} files are read")
         with concurrent.futures.ThreadPoolExecutor(_FILE_THREADS) as threads:
-            found = list(
-                threads.map(lambda file: _runs(file, entries.get(file), salvage, flag), files)
-            )
-        runs = tuple(run for runs, _, _ in found for run in runs if run.count)
+            found = list(threads.map(lambda file: _run(file, entries.get(file), salvage), files))
+        runs = tuple(run for run, _, _ in found if run.count)
         if not runs:
-            raise ValueError(f"{pattern} holds no records; write the files again or fix --{flag}")
-        damaged += [damage for _, damages, _ in found for damage in damages]
-        size = sum(size for _, _, size in found)
-        return cls(pattern, runs, size, tuple(damaged), manifests)
+            raise ValueError(f"{pattern} holds no records")
+        damaged += [damage for _, damage, _ in found if damage]
+        return cls(pattern, runs, sum(size for _, _, size in found), tuple(damaged), manifests)
 
     @functools.cached_property
     def count(self):
@@ -172,20 +144,8 @@ class RecordFiles:
         """The records that `ShuffledRecords` keeps, by (number of hosts, index of the host)."""
         return {}
 
-    def locate(self, number):
-        """The place of a record.
-
-        Args:
-            number: int, its index among all records.
-
-        Returns:
-            (path of its file, its index there).
-
-        Raises:
-            IndexError: there is no such record.
-        """
-        if not 0 <= number < self.count:
-            raise IndexError(number)
+    def locate(self, number: int) -> tuple[str, int]:
+        """The place of record `number` among all: (path of its file, its index there)."""
         place = bisect.bisect_right(self.starts, number) - 1
         run = self.runs[place]
         return run.file, run.first + number - self.starts[place]
@@ -227,7 +187,7 @@ class RecordFiles:
 
     def _stats(self):
         """Of all files, also of those without a record that can be used."""
-        stats = ((file, tf.io.gfile.stat(file)) for file in matching(self.pattern, "pattern"))
+        stats = ((file, tf.io.gfile.stat(file)) for file in matching(self.pattern))
         return [[file, stat.length, stat.mtime_nsec] for file, stat in stats]
 
     def without(self, reasons):
@@ -280,11 +240,7 @@ class RecordFiles:
                 return tf.train.Example.FromString(record)
             except DecodeError as error:
                 reason = str(error)
-        raise BadRecord(
-            self.runs[0].file,
-            f"the first record is damaged ({reason})",
-            "write the file again, or skip damaged records with --max_bad_records=N",
-        )
+        raise BadRecord(self.runs[0].file, f"the first record is damaged ({reason})")
 
     def in_order(self, begin=0, end=None):
         """The records, file after file.
@@ -349,25 +305,20 @@ def _entries(prefix, manifest, files, pattern):
     entries = {os.path.join(folder, entry["name"]): entry for entry in manifest["shards"]}
     for file in files:
         if file not in entries:
-            raise ValueError(
-                f"{file}: is not listed in {manifest_path(prefix)}; remove it, or narrow the "
-                "pattern"
-            )
+            raise ValueError(f"{file}: is not listed in {manifest_path(prefix)}")
     # A pattern may leave some out on purpose.
     return entries, [f for f in entries if f not in files and fnmatch.fnmatch(f, pattern)]
 
 
-def _runs(file, entry, salvage, flag):
-    """(list of `Run`, list of `Damage`, size) of one file."""
+def _run(file, entry, salvage):
+    """(`Run`, `Damage` or None, size) of one file."""
     size = tf.io.gfile.stat(file).length
-    if salvage:
-        return *record_scan.salvage(file, entry), size
-    if entry is None:
-        return [record_scan.scan(file)], [], size
-    if size != entry["bytes"]:
-        raise ValueError(
-            f"{file} has {size} bytes, its manifest says {entry['bytes']}; copy or write it "
-            f"again (--{flag}), or skip damaged records with --max_bad_records=N"
-        )
-    index = tuple(tuple(place) for place in entry["index"])
-    return [Run(file, 0, entry["records"], index)], [], size
+    if entry is not None and not salvage:
+        if size != entry["bytes"]:
+            raise ValueError(f"{file} has {size} bytes, its manifest says {entry['bytes']}")
+        index = tuple(tuple(place) for place in entry["index"])
+        return Run(file, 0, entry["records"], index), None, size
+    run, damage = record_scan.scan(file, entry["records"] if entry else None)
+    if damage is not None and not salvage:
+        raise ValueError(str(damage))
+    return run, damage, size

@@ -11,7 +11,6 @@ import struct
 
 import google_crc32c
 
-from pipelines.command_line import one_line
 from pipelines.files import require_end, written_whole
 
 # A record of a TFRecord file is its length, the length's CRC, the payload, and the payload's CRC.
@@ -50,15 +49,8 @@ def shard_prefix(path):
     return match["prefix"] if match else os.fspath(path)
 
 
-def matching(pattern, flag):
-    """The data files that match a pattern, without manifests and half-written files.
-
-    Args:
-        pattern: str, glob pattern, local or `gs://`.
-        flag: str, the flag that holds it, for messages.
-
-    Returns:
-        sorted list of str, not empty.
+def matching(pattern: str) -> list[str]:
+    """The data files that match a glob pattern, sorted, without manifests and half-written files.
 
     Raises:
         ValueError: nothing matches.
@@ -67,15 +59,13 @@ def matching(pattern, flag):
 
     try:
         files = tf.io.gfile.glob(pattern)
-        for file in files:
-            require_end(file)
-    except tf.errors.NotFoundError:
+    except tf.errors.NotFoundError:  # a folder of the pattern
         files = []
-    except (OSError, tf.errors.OpError) as error:
-        raise ValueError(f"--{flag}={pattern}: {one_line(error)}; fix the pattern") from error
     files = sorted(f for f in files if not f.endswith(".manifest.json") and ".tmp-" not in f)
     if not files:
-        raise ValueError(f"no file matches {pattern}; fix --{flag}")
+        raise ValueError(f"no file matches {pattern}")
+    for file in files:
+        require_end(file)
     return files
 
 

@@ -20,7 +20,6 @@ import itertools
 import json
 import os
 
-from pipelines.command_line import one_line
 from pipelines.files import write_atomically
 from pipelines.shards.shard_files import FOOTER_BYTES, HEADER_BYTES
 
@@ -76,17 +75,11 @@ def write_manifest(
     write_atomically(manifest_path(prefix), text)
 
 
-def read_manifest(prefix):
-    """Reads the manifest of a prefix.
-
-    Args:
-        prefix: str, of the shards, local or `gs://`.
-
-    Returns:
-        dict, see above, or None where there is none.
+def read_manifest(prefix: str) -> dict | None:
+    """Reads the manifest of the shards of a prefix, local or `gs://`; None where there is none.
 
     Raises:
-        ValueError: it is damaged, or of a later version.
+        ValueError: it is damaged, or of another version.
     """
     import tensorflow as tf
 
@@ -96,43 +89,31 @@ def read_manifest(prefix):
             manifest = json.load(stream)
     except tf.errors.NotFoundError:
         return None
-    except tf.errors.OpError as error:
-        raise ValueError(f"{path}: cannot be read ({one_line(error)}); fix the path") from error
-    except (ValueError, RecursionError) as error:
-        raise ValueError(
-            f"{path} is damaged ({error}); remove it, or write the data again"
-        ) from error
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise ValueError(f"{path} is not a manifest of this project; move it elsewhere")
-    if manifest.get("version") != VERSION:
-        raise ValueError(
-            f"{path} has version {manifest.get('version')}, this program reads {VERSION}; update "
-            "keras-vitbert or write the data again"
-        )
-    if problem := next(_problems(manifest), None):
-        raise ValueError(f"{path} is damaged ({problem}); remove it, or write the data again")
+    except (ValueError, RecursionError):
+        manifest = None
+    if not _is_whole(manifest):
+        raise ValueError(f"{path} is damaged, or no manifest of version {VERSION}")
     return manifest
 
 
-def _problems(manifest):
-    """Yields what is wrong with the fields of a manifest; only the first problem counts."""
-    yield from _type_problems(manifest, _FIELDS)
+def _is_whole(manifest):
+    """Whether a manifest has all fields, and its shards' numbers do not contradict each other."""
+    if not _has_fields(manifest, _FIELDS):
+        return False
+    if (manifest.get("format"), manifest.get("version")) != (FORMAT, VERSION):
+        return False
     least = 1 if manifest["kind"] == DOCUMENTS else HEADER_BYTES + FOOTER_BYTES  # of a record
-    for entry in manifest["shards"]:
-        yield from _type_problems(entry, _SHARD_FIELDS)
-        places = [*entry["index"], [entry["records"], entry["bytes"]]]
-        if not _is_index(places, least):
-            yield f"records, bytes and index of {entry['name']} contradict each other"
+    return all(
+        _has_fields(entry, _SHARD_FIELDS)
+        and _is_index([*entry["index"], [entry["records"], entry["bytes"]]], least)
+        for entry in manifest["shards"]
+    )
 
 
-def _type_problems(fields, types):
-    if not isinstance(fields, dict):
-        yield "a shard is not an object"
-    for name, kind in types.items():
-        if name not in fields:
-            yield f"no {name}"
-        if not isinstance(fields[name], kind):
-            yield f"{name} is {str(fields[name])[:40]!r}"
+def _has_fields(fields, types):
+    return isinstance(fields, dict) and all(
+        isinstance(fields.get(name, ...), kind) for name, kind in types.items()
+    )
 
 
 def _is_index(places, least):

@@ -151,8 +151,8 @@ class ShuffledRecords:
         needed = records.bytes * count // self._count
         if needed > available_memory():
             raise ValueError(
-                f"--cache: {records.pattern} needs {needed / 1e9:.1f} GB of memory, "
-                f"{available_memory() / 1e9:.1f} GB are free; leave --cache out"
+                f"{records.pattern}: a cache needs {needed / 1e9:.1f} GB of memory, "
+                f"{available_memory() / 1e9:.1f} GB are free"
             )
         own = tf.data.Dataset.range(self._host % self._step, blocks, self._step)
         stream = own.flat_map(lambda index: records.reader(index * block, block))

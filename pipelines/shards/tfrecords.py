@@ -33,10 +33,8 @@ def to_example(features):
         array = np.ravel(value)
         if array.dtype.kind in "iub":
             feature.int64_list.value.extend(array.astype(np.int64).tolist())
-        elif array.dtype.kind == "f":
-            feature.float_list.value.extend(array.tolist())
         else:
-            raise TypeError(f"feature {name!r}: cannot store a value of {array.dtype}")
+            feature.float_list.value.extend(array.tolist())
     # Without this the order of a map's entries would be undefined.
     return example.SerializePartialToString(deterministic=True)
 

@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import hashlib
 import os
+from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -26,16 +27,15 @@ class _Listed:
 
     column = ""  # in files of predictions: what `name` gives
 
-    def elements(self, seed, start, shard):
+    def elements(self, seed: int, start: int, shard: tuple[int, int]) -> tf.data.Dataset:
         """The endless shuffled stream of a host.
 
         Args:
-            seed: int.
-            start: int, the index of the first element, over all hosts.
-            shard: (number of hosts, index of this one).
+            start: the index of the first element, over all hosts.
+            shard: number of hosts, index of this one.
 
         Returns:
-            `tf.data.Dataset` of (number, place in the list).
+            Data set of (number, place in the list).
         """
         hosts, host = shard
         first = start + (host - start) % hosts
@@ -47,28 +47,17 @@ class _Listed:
 
         return tf.data.Dataset.range(first, 2**62, hosts).map(element)
 
-    def names(self, seed, start, count):
-        """The names of the images behind some elements of the shuffled stream: list of str.
-
-        Args:
-            seed, start, count: int.
-        """
+    def names(self, seed: int, start: int, count: int) -> list[str]:
+        """The names of the images behind some elements of the shuffled stream."""
         places = self.elements(seed, start, (1, 0)).take(count).as_numpy_iterator()
         return [self.name(place) for _, place in places]
 
-    def descriptions(self):
-        """What identifies each image: iterator of dicts of str."""
+    def descriptions(self) -> Iterator[dict[str, str]]:
+        """What identifies each image."""
         return ({self.column: self.name(place)} for place in range(self.count))
 
-    def in_order(self, begin, end):
-        """Places in the order of the list.
-
-        Args:
-            begin, end: int, indices; `end` is excluded.
-
-        Returns:
-            `tf.data.Dataset` of int64.
-        """
+    def in_order(self, begin: int, end: int) -> tf.data.Dataset:
+        """Places from `begin` to `end`, excluded, in the order of the list: int64."""
         return tf.data.Dataset.range(begin, end)
 
     def to_labels(self, stored):
@@ -89,17 +78,17 @@ class ImageFiles(_Listed):
     column = "path"
 
     @classmethod
-    def find(cls, folder, classes=None):
+    def find(cls, folder: str, classes: list[str] | None = None) -> tuple["ImageFiles", list[str]]:
         """Lists a folder, and shuffles the list once, always in the same way.
 
         So any part of the list is a random sample.
 
         Args:
-            folder: str, local or `gs://`.
-            classes: list of str, the classes of the training images, if they are known.
+            folder: local or `gs://`.
+            classes: those of the training images, if they are known.
 
         Returns:
-            (`ImageFiles`, list of str with the names of the classes).
+            The images, and the names of the classes.
 
         Raises:
             ValueError: there are no images, or there is a class that is not among `classes`.
@@ -108,12 +97,12 @@ class ImageFiles(_Listed):
         return cls(images.shuffled(seed=0)), classes
 
     @property
-    def count(self):
+    def count(self) -> int:
         """How many images there are."""
         return len(self.images)
 
     @functools.cached_property
-    def sha256(self):
+    def sha256(self) -> str:
         """SHA-256 of the names and labels of all files, and of the size and ends of 1,000."""
         digest = hashlib.sha256(self.images.digest().encode())
         sampled = self.images.entries[:: -(-self.count // _SAMPLED_FILES)]
@@ -124,27 +113,16 @@ class ImageFiles(_Listed):
         return digest.hexdigest()
 
     @property
-    def known_labels(self):
+    def known_labels(self) -> np.ndarray:
         """The label of each image: int32 array `(count,)`."""
         return self.images.entries["label"]
 
-    def name(self, place):
-        """The path of an image within the folder.
-
-        Args:
-            place: int, its index in the list.
-        """
+    def name(self, place: int) -> str:
+        """The path of an image within the folder."""
         return entry_name(self.images.entries[place])
 
-    def part(self, ranges):
-        """Some of the images.
-
-        Args:
-            ranges: list of (first, end), ascending indices; `end` is excluded.
-
-        Returns:
-            `ImageFiles`.
-        """
+    def part(self, ranges: list[tuple[int, int]]) -> "ImageFiles":
+        """Some of the images: ascending ranges of indices, their ends excluded."""
         entries = np.concatenate([self.images.entries[begin:end] for begin, end in ranges])
         return ImageFiles(dataclasses.replace(self.images, entries=entries))
 
@@ -156,19 +134,12 @@ class ImageFiles(_Listed):
         with tf.init_scope():  # it may first be requested while a graph is being built
             return tf.constant(paths), tf.constant(self.images.entries["label"], tf.int32)
 
-    def read(self, place):
-        """Reads an image.
-
-        Args:
-            place: int64 tensor, its index in the list.
-
-        Returns:
-            (encoded image, string tensor, label, int32 tensor).
-        """
+    def read(self, place: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """An encoded image, string, and its label, int32, by its place in the list, int64."""
         paths, labels = self._table
         return tf.io.read_file(paths[place]), labels[place]
 
-    def first_damage(self):
+    def first_damage(self) -> str | None:
         """What is wrong with the first file that does not decode, with its path; or None."""
         for entry in self.images.entries:
             try:
@@ -183,10 +154,10 @@ class ImageCells(_Listed):
     """Encoded images in the cells of a table, in memory.
 
     Attributes:
-        cells: list of bytes, in the order of evaluation.
+        cells: in the order of evaluation.
         labels: int32 array `(count,)`.
-        places: list of str, where in the table each is: its row.
-        source: str, for messages.
+        places: where in the table each is: its row.
+        source: for messages.
     """
 
     cells: list[bytes]
@@ -197,12 +168,12 @@ class ImageCells(_Listed):
     column = "row"
 
     @property
-    def count(self):
+    def count(self) -> int:
         """How many images there are."""
         return len(self.cells)
 
     @functools.cached_property
-    def sha256(self):
+    def sha256(self) -> str:
         """SHA-256 of the labels, of the sizes of all images, and of the ends of 1,000."""
         digest = hashlib.sha256(np.ascontiguousarray(self.labels).tobytes())
         digest.update(np.array([len(cell) for cell in self.cells], np.int64).tobytes())
@@ -212,45 +183,27 @@ class ImageCells(_Listed):
         return digest.hexdigest()
 
     @property
-    def known_labels(self):
+    def known_labels(self) -> np.ndarray:
         """The label of each image: int32 array `(count,)`."""
         return self.labels
 
-    def name(self, place):
-        """The row of an image.
-
-        Args:
-            place: int, its index in the list.
-        """
+    def name(self, place: int) -> str:
+        """The row of an image."""
         return self.places[place]
 
-    def part(self, ranges):
-        """Some of the images.
-
-        Args:
-            ranges: list of (first, end), ascending indices; `end` is excluded.
-
-        Returns:
-            `ImageCells`.
-        """
+    def part(self, ranges: list[tuple[int, int]]) -> "ImageCells":
+        """Some of the images: ascending ranges of indices, their ends excluded."""
         taken = np.concatenate([np.arange(begin, end) for begin, end in ranges])
         cells, places = ([of[i] for i in taken] for of in (self.cells, self.places))
         return dataclasses.replace(self, cells=cells, labels=self.labels[taken], places=places)
 
-    def read(self, place):
-        """Reads an image.
-
-        Args:
-            place: int64 tensor, its index in the list.
-
-        Returns:
-            (encoded image, string tensor, label, int32 tensor).
-        """
+    def read(self, place: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """An encoded image, string, and its label, int32, by its place in the list, int64."""
         # Not a constant: a graph may hold 2 GiB at most.
         encoded = tf.numpy_function(lambda i: self.cells[i], [place], tf.string, stateful=False)
         return tf.ensure_shape(encoded, ()), tf.constant(self.labels)[place]
 
-    def first_damage(self):
+    def first_damage(self) -> str | None:
         """What is wrong with the first image that does not decode, with its row; or None."""
         for cell, place in zip(self.cells, self.places, strict=True):
             try:

@@ -1,6 +1,7 @@
 """Labelled images of a downstream task, for training and for evaluation."""
 
 import dataclasses
+from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -24,40 +25,26 @@ class LabelledImages:
     views: ImageViews
 
     @property
-    def count(self):
+    def count(self) -> int:
         """How many images there are."""
         return self.store.count
 
     @property
-    def sha256(self):
-        """Identifies the images: the `sha256` of the store."""
+    def sha256(self) -> str:
+        """Identifies the images."""
         return self.store.sha256
 
-    def class_counts(self, classes):
-        """How many images of each class there are.
-
-        Args:
-            classes: int, how many classes there are.
-
-        Returns:
-            int array `(classes,)`; None for records, which would have to be read.
-        """
+    def class_counts(self, classes: int) -> np.ndarray | None:
+        """How many images of each class there are; None for records, which would be read."""
         labels = self.store.known_labels
         return None if labels is None else np.bincount(labels, minlength=classes)
 
-    def descriptions(self):
-        """What identifies each image: iterator of dicts of str."""
+    def descriptions(self) -> Iterator[dict[str, str]]:
+        """What identifies each image."""
         return self.store.descriptions()
 
-    def part(self, ranges):
-        """Some of the images.
-
-        Args:
-            ranges: list of (first, end), ascending indices; `end` is excluded.
-
-        Returns:
-            `LabelledImages`.
-        """
+    def part(self, ranges: list[tuple[int, int]]) -> "LabelledImages":
+        """Some of the images: ascending ranges of indices, their ends excluded."""
         return dataclasses.replace(self, store=self.store.part(ranges))
 
     def training(self, seed, step, batch, context=None):
@@ -108,31 +95,19 @@ class LabelledImages:
         steps = self.evaluation_batches(batch)
         return host_stream(one_pass(read, self.count, batch, steps, "weights", context, numbers=-1))
 
-    def evaluation_batches(self, batch):
-        """The number of steps of an evaluation.
-
-        Args:
-            batch: int, images per step over all replicas.
-
-        Returns:
-            int.
-        """
+    def evaluation_batches(self, batch: int) -> int:
+        """The number of steps of an evaluation."""
         return -(-self.count // batch)
 
 
-def require_batch(images, batch, source):
+def require_batch(images: LabelledImages, batch: int, source: str) -> None:
     """Refuses fewer images than one step takes.
 
-    Args:
-        images: `LabelledImages`.
-        batch: int, images per step.
-        source: str, where they come from, for the message.
-
     Raises:
-        ValueError: there are fewer.
+        ValueError: names `source`, where they come from.
     """
     if images.count < batch:
         raise ValueError(
-            f"{source}: holds {images.count:,} training images, fewer than one step takes; set "
-            f"--config.batch to at most that (it is {batch})"
+            f"{source}: holds {images.count:,} training images, fewer than one step takes (batch "
+            f"is {batch})"
         )

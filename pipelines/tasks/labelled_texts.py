@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import hashlib
+from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -81,12 +82,12 @@ class LabelledTexts:
         )
 
     @property
-    def count(self):
+    def count(self) -> int:
         """How many texts there are."""
         return len(self.labels)
 
     @functools.cached_property
-    def sha256(self):
+    def sha256(self) -> str:
         """Identifies the texts: SHA-256 of all tokens, lengths and labels."""
         digest = hashlib.sha256()
         for array in (self.tokens, self.starts, self.first_lengths, self.labels):
@@ -94,19 +95,12 @@ class LabelledTexts:
         return digest.hexdigest()
 
     @functools.cached_property
-    def lengths(self):
+    def lengths(self) -> np.ndarray:
         """Tokens of each text."""
         return np.diff(self.starts)
 
-    def part(self, indices):
-        """Some of the texts.
-
-        Args:
-            indices: int array, in the order in which the texts come out.
-
-        Returns:
-            `LabelledTexts`.
-        """
+    def part(self, indices: np.ndarray) -> "LabelledTexts":
+        """Some of the texts, in the order of `indices`."""
         places = [np.arange(self.starts[i], self.starts[i + 1]) for i in indices]
         return dataclasses.replace(
             self,
@@ -117,16 +111,12 @@ class LabelledTexts:
             rows=self.rows and self.rows.part(indices),
         )
 
-    def class_counts(self, classes):
-        """How many texts of each class there are: int array `(classes,)`.
-
-        Args:
-            classes: int, how many classes there are.
-        """
+    def class_counts(self, classes: int) -> np.ndarray:
+        """How many texts of each class there are: int array `(classes,)`."""
         return np.bincount(self.labels, minlength=classes)
 
-    def descriptions(self):
-        """What identifies each text: iterator of dicts of str."""
+    def descriptions(self) -> Iterator[dict[str, str]]:
+        """What identifies each text."""
         return iter(({},) * self.count) if self.rows is None else self.rows.descriptions()
 
     def training_plan(self, seed, steps, batch):
@@ -184,16 +174,8 @@ class LabelledTexts:
         longest = np.append(self.lengths, 0)[plan].max(axis=1)
         return np.array(self.buckets, np.int32)[np.searchsorted(self.buckets, longest)]
 
-    def evaluation(self, batch, context=None):
-        """Dataset of a host's share of the texts, each once.
-
-        Args:
-            batch: int, texts per step over all replicas.
-            context: `tf.distribute.InputContext`, or None.
-
-        Returns:
-            As from `batches`.
-        """
+    def evaluation(self, batch: int, context=None) -> tf.data.Dataset:
+        """Each text once, or a host's share of them, as from `batches`."""
         return self.batches(self.evaluation_plan(batch), context=context)
 
     def batches(self, plan, first_step=0, context=None):

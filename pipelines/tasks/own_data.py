@@ -14,12 +14,11 @@ import dataclasses
 import os
 import re
 
-from pipelines.command_line import one_line
 from pipelines.files import json_object, reading
 from pipelines.images import SUFFIXES as IMAGE_SUFFIXES
 from pipelines.tasks.labelled_rows import SENTENCES
 from pipelines.tasks.saved_datasets import open_saved
-from pipelines.tasks.tables import SUFFIXES, is_table, open_table
+from pipelines.tasks.tables import SUFFIXES, Table, is_table, open_table
 
 FOLDERS, RECORDS, TABLES, SAVED = "folders", "records", "tables", "saved"
 IMAGES, TEXT = "images", "text"
@@ -49,8 +48,8 @@ class Place:
     """Where a split lies.
 
     Attributes:
-        form: str, `folders`, `records`, `tables` or `saved`.
-        paths: tuple of str: a folder; a pattern of files; tables; a data set's folder.
+        form: `folders`, `records`, `tables` or `saved`.
+        paths: a folder; a pattern of files; tables; a data set's folder.
     """
 
     form: str
@@ -59,43 +58,43 @@ class Place:
     def __str__(self):
         return ", ".join(self.paths)
 
-    def tables(self):
-        """The tables of the forms `tables` and `saved`: list of `pipelines.tasks.tables.Table`."""
+    def tables(self) -> list[Table]:
+        """The tables of the forms `tables` and `saved`."""
         return [(open_saved if self.form == SAVED else open_table)(path) for path in self.paths]
 
 
-def find_splits(data_dir="", files=None, anything=True):
+def find_splits(
+    data_dir: str = "", files: dict[str, str] | None = None, anything: bool = True
+) -> dict[str, Place]:
     """Finds the splits of a user's own data.
 
     Args:
-        data_dir: str, a folder, local or `gs://`; may be empty.
-        files: dict of `train`, `validation` or `test` to what the flag of that name holds: one
-            folder of images per class, a table, or a saved data set. They replace what `data_dir`
-            holds.
-        anything: bool, whether a table of any name, and a folder of images without splits, count as
+        data_dir: a folder, local or `gs://`; may be empty.
+        files: of `train`, `validation` or `test`: one folder of images per class, a table, or a
+            saved data set. They replace what `data_dir` holds.
+        anything: whether a table of any name, and a folder of images without splits, count as
             training examples. In TFDS' data folder they are something else.
 
     Returns:
-        dict of the name of a split to a `Place`, `train` first; empty if `data_dir` holds nothing
-        of a known form.
+        The place of each split, `train` first; empty if `data_dir` holds nothing of a known form.
 
     Raises:
         ValueError: something is missing or ambiguous.
     """
+    files = files or {}
+    for path in (data_dir, *files.values()):
+        if path and not _files(path).exists(path):
+            raise ValueError(f"{path}: no such file or folder")
     found = _in_folder(data_dir, anything) if data_dir else {}
-    for split, path in (files or {}).items():
-        found[split] = _given(path, f"--{split}={path}")
+    found |= {split: _of_one_split(path) for split, path in files.items()}
     return {split: found[split] for split in _NAMES if split in found}
 
 
-def kind_of(splits):
-    """Whether data are images or texts.
+def kind_of(splits: dict[str, Place]) -> str:
+    """Whether data are `images` or `text`.
 
     Args:
-        splits: dict, from `find_splits`; not empty.
-
-    Returns:
-        str, `images` or `text`.
+        splits: from `find_splits`; not empty.
 
     Raises:
         ValueError: this cannot be decided.
@@ -108,58 +107,51 @@ def kind_of(splits):
     return _kind_of_table(place.paths[0])
 
 
-def nothing_found(data_dir):
-    """The message for a folder that holds nothing of a known form.
-
-    Args:
-        data_dir: str.
-
-    Returns:
-        str.
-    """
+def nothing_found(data_dir: str) -> str:
+    """The message for a folder that holds nothing of a known form."""
     there = sorted(_names(data_dir))
     shown = ", ".join(there[:8]) + (", ..." if len(there) > 8 else "")
     return (
-        f"--data_dir={data_dir}: holds neither a folder of images per class (train/CLASS/*.jpg, or "
-        f"CLASS/*.jpg) nor a table ({', '.join(SUFFIXES)}) nor a saved data set, but "
-        f"{shown or 'nothing'}; give another folder, or --train=FILE"
+        f"{data_dir}: holds neither a folder of images per class (train/CLASS/*.jpg, or "
+        f"CLASS/*.jpg) nor a saved data set nor a table ({', '.join(SUFFIXES)}) that is alone or "
+        f"named train, but {shown or 'nothing'}"
     )
 
 
 def _in_folder(folder, anything):
     """The splits in a folder: dict of a name to a `Place`."""
-    if not _is_folder(folder):
-        raise ValueError(f"--data_dir={folder}: no such folder; fix the path")
     names = _names(folder)
-    saved = _saved_splits(folder, names)
-    if saved:
+    if "dataset_dict.json" in names and (saved := _saved_splits(folder)):
         return saved
+    if _is_saved(names):
+        return {TRAIN: Place(SAVED, (folder,))}
     folders = {}
     for split, usual in _NAMES.items():
         known = [name for name in names if name.lower() in usual]
         known = [name for name in known if _is_folder(os.path.join(folder, name))]
-        _check_one(known, folder)
         if known:
-            folders[split] = os.path.join(folder, known[0])
+            folders[split] = _of_one_split(os.path.join(folder, _only(known, folder)))
     if TRAIN in folders:
-        return {split: _given(path, path) for split, path in folders.items()}
-    records = {split: f"{split}-*-of-*" for split in (TRAIN, VALIDATION)}
+        return folders
     records = {
-        split: Place(RECORDS, (os.path.join(folder, pattern),))
-        for split, pattern in records.items()
+        split: Place(RECORDS, (os.path.join(folder, f"{split}-*-of-*"),))
+        for split in (TRAIN, VALIDATION)
         if any(re.fullmatch(rf"{split}-\d+-of-\d+", name) for name in names)
     }
     if TRAIN in records:
         return records
-    tables = _tables(folder, [name for name in names if is_table(name)], anything)
-    if tables or folders:
-        return tables or {split: _given(path, path) for split, path in folders.items()}
-    if anything and _is_flat(folder, names):
+    names_of_tables = [name for name in names if is_table(name)]
+    if found := _tables(folder, names_of_tables) or folders:
+        return found
+    loose = [name for name in names_of_tables if not name.endswith(".json")]  # may be anything
+    if anything and len(loose) == 1:
+        return {TRAIN: Place(TABLES, (os.path.join(folder, loose[0]),))}
+    if anything and not loose and _is_flat(folder, names):
         return {TRAIN: Place(FOLDERS, (folder,))}
     return {}
 
 
-def _tables(folder, names, anything):
+def _tables(folder, names):
     """The tables in a folder, by the split that their names give."""
     splits = {}
     for split, usual in _NAMES.items():
@@ -168,72 +160,43 @@ def _tables(folder, names, anything):
             form = re.sub(r"-\d+(-of-\d+\.\w+)$", r"\1", name.lower())  # of all shards of a table
             if re.sub(r"(-of-\d+)?\.\w+$", "", form) in usual:
                 forms.setdefault(form, []).append(name)
-        _check_one([found[0] for found in forms.values()], folder)
-        for found in forms.values():
+        if forms:
+            _only([found[0] for found in forms.values()], folder)
+            [found] = forms.values()
             splits[split] = Place(TABLES, tuple(os.path.join(folder, name) for name in found))
-    if splits or not anything:
-        return splits
-    names = [name for name in names if not name.endswith(".json")]  # which may be anything
-    if len(names) == 1:
-        return {TRAIN: Place(TABLES, (os.path.join(folder, names[0]),))}
-    if names:
-        raise ValueError(
-            f"--data_dir={folder}: holds {', '.join(sorted(names)[:8])}, none of which is named as "
-            "a split; say which is which with --train=FILE, --validation=FILE and --test=FILE"
-        )
     return splits
 
 
-def _check_one(names, folder):
-    """Refuses several files or folders of one split."""
+def _only(names, folder):
+    """The only one of several names of one split."""
     if len(names) > 1:
-        both = " and ".join(sorted(names))
         raise ValueError(
-            f"--data_dir={folder}: holds both {both}; keep one, or give each split with --train, "
-            "--validation and --test instead of --data_dir"
+            f"{folder}: holds both {' and '.join(sorted(names))}; keep one, or name the files of "
+            "each split"
         )
+    return names[0]
 
 
-def _given(path, label):
+def _of_one_split(path):
     """The `Place` of a file or a folder that holds one split."""
     if not _is_folder(path):
-        if not _exists(path):
-            raise ValueError(f"{label}: no such file or folder; fix the path")
-        if not is_table(path):
-            raise ValueError(
-                f"{label}: is not a table; give a file that ends with {', '.join(SUFFIXES)}"
-            )
         return Place(TABLES, (path,))
-    names = _names(path)
-    return Place(SAVED if _is_saved(path, names, label) else FOLDERS, (path,))
+    return Place(SAVED if _is_saved(_names(path)) else FOLDERS, (path,))
 
 
-def _is_saved(folder, names, label):
-    """Whether a folder is a saved data set of one split; such a remote folder is refused."""
-    if "state.json" not in names or "dataset_info.json" not in names:
-        return False
-    _check_local(folder, label)
-    return True
+def _is_saved(names):
+    """Whether the files of a folder are a saved data set of one split."""
+    return {"state.json", "dataset_info.json"} <= set(names)
 
 
-def _check_local(folder, label):
-    if "://" in folder:
-        raise ValueError(f"{label}: a saved data set must be local; copy it to this machine")
-
-
-def _saved_splits(folder, names):
-    label = f"--data_dir={folder}"
-    if "dataset_dict.json" in names:
-        _check_local(folder, label)
-        stored = _read_json(os.path.join(folder, "dataset_dict.json"), "splits", list)
-        splits = {}
-        for split, usual in _NAMES.items():
-            known = [name for name in map(str, stored) if name.lower() in usual]
-            _check_one(known, folder)
-            if known:
-                splits[split] = Place(SAVED, (os.path.join(folder, known[0]),))
-        return splits
-    return {TRAIN: Place(SAVED, (folder,))} if _is_saved(folder, names, label) else {}
+def _saved_splits(folder):
+    stored = _read_json(os.path.join(folder, "dataset_dict.json"), "splits", list)
+    splits = {}
+    for split, usual in _NAMES.items():
+        known = [name for name in map(str, stored) if name.lower() in usual]
+        if known:
+            splits[split] = Place(SAVED, (os.path.join(folder, _only(known, folder)),))
+    return splits
 
 
 def _is_flat(folder, names):
@@ -247,11 +210,9 @@ def _is_flat(folder, names):
 
 
 def _kind_of_saved(folder):
-    features = _read_json(os.path.join(folder, "dataset_info.json"), "features", dict)
-    is_image = [
-        isinstance(each, dict) and each.get("_type") == "Image" for each in features.values()
-    ]
-    return IMAGES if any(is_image) else TEXT
+    features = _read_json(os.path.join(folder, "dataset_info.json"), "features", dict).values()
+    kinds = [each.get("_type") for each in features if isinstance(each, dict)]
+    return IMAGES if "Image" in kinds else TEXT
 
 
 def _read_json(path, key, kind):
@@ -260,12 +221,10 @@ def _read_json(path, key, kind):
         content = file.read()
     try:
         found = json_object(content).get(key)
-        if not isinstance(found, kind):
-            raise ValueError(f"{key} is {found!r:.40}")
-    except ValueError as error:
-        raise ValueError(
-            f"{path}: is damaged ({one_line(error)}); save the data set again"
-        ) from error
+    except ValueError:
+        found = None
+    if not isinstance(found, kind):
+        raise ValueError(f"{path}: names no {key}; save the data set again")
     return found
 
 
@@ -280,22 +239,12 @@ def _kind_of_table(path):
     if first is None or first.damage or not str(first.values[0]).lower().endswith(IMAGE_SUFFIXES):
         return TEXT
     if sentences:
-        raise ValueError(
-            f"{path}: has images and texts; say which are to be classified with --task=images or "
-            "--task=texts"
-        )
+        raise ValueError(f"{path}: has images and texts; name the task, images or texts")
     return IMAGES
-
-
-# TensorFlow is loaded only for remote paths.
 
 
 def _is_folder(path):
     return _files(path).isdir(path)
-
-
-def _exists(path):
-    return _files(path).exists(path)
 
 
 def _names(path):
@@ -303,6 +252,7 @@ def _names(path):
 
 
 def _files(path):
+    """What looks at a path; TensorFlow is loaded only for remote ones."""
     if "://" not in path:
         return _Local
     import tensorflow as tf

@@ -37,10 +37,10 @@ class Row:
     """A row of a table.
 
     Attributes:
-        number: int, from 1: its line in the file, or its place among the rows of a JSON list, a
-            Parquet file or a saved data set; see `Table.unit`.
-        values: list of str, bytes or None (nothing is there), one for each column asked for.
-        damage: str, what is wrong with the row; empty if nothing is.
+        number: from 1: its line in the file, or its place among the rows of a JSON list, a Parquet
+            file or a saved data set; see `Table.unit`.
+        values: str, bytes or None (nothing is there), one for each column asked for.
+        damage: what is wrong with the row; empty if nothing is.
     """
 
     number: int
@@ -53,39 +53,26 @@ class Table:
     """A file of rows.
 
     Attributes:
-        path: str.
-        columns: list of str, their names.
-        unit: str, what a row's number counts: `line` or `row`.
-        read: function of a list of column names that yields a `Row` for each row.
-        classes: dict of a column to a list of str: the names that its integers stand for.
-        image_columns: list of str, the columns whose values are encoded images.
+        columns: their names.
+        unit: what a row's number counts: `line` or `row`.
+        read: yields a `Row` of some columns for each row.
+        image_columns: the columns whose values are encoded images.
     """
 
     path: str
     columns: list[str]
     unit: str
     read: Callable[[list[str]], Iterator[Row]]
-    classes: dict[str, list[str]] = dataclasses.field(default_factory=dict)
     image_columns: list[str] = dataclasses.field(default_factory=list)
 
 
-def is_table(path):
-    """Whether a file is a table, by its name.
-
-    Args:
-        path: str.
-    """
+def is_table(path: str) -> bool:
+    """Whether a file is a table, by its name."""
     return path.lower().endswith(SUFFIXES)
 
 
-def open_table(path):
-    """Opens a table.
-
-    Args:
-        path: str, local or `gs://`.
-
-    Returns:
-        `Table`.
+def open_table(path: str) -> Table:
+    """Opens a table, local or `gs://`.
 
     Raises:
         ValueError: it is of another form, cannot be read, names a column twice, or needs a package
@@ -101,76 +88,58 @@ def open_table(path):
     elif suffix in SUFFIXES:
         table = _open_json(path)
     else:
-        raise ValueError(f"{path}: is no table; give a file that ends with {', '.join(SUFFIXES)}")
+        raise ValueError(f"{path}: is not a table, which ends with {', '.join(SUFFIXES)}")
     for name, count in collections.Counter(table.columns).items():
         if count > 1:
-            raise ValueError(f"{path}: has {count} columns {name!r}; rename all but one")
+            raise ValueError(f"{path}: has {count} columns {name!r}")
     return table
 
 
-def arrow_table(path, schema, batches, features):
+def arrow_table(path: str, schema, batches: Callable, features: dict) -> Table:
     """A table from Arrow data.
 
     Args:
-        path: str, where it comes from, for messages.
+        path: where it comes from, for messages.
         schema: `pyarrow.Schema`.
         batches: function of a list of column names that yields a `pyarrow.RecordBatch` of them for
             each part of the rows.
-        features: dict of a column to what Hugging Face's `datasets` says about it, which may name
-            the classes.
-
-    Returns:
-        `Table`.
+        features: what Hugging Face's `datasets` says about each column, which may name its classes.
     """
-    import pyarrow
-
     classes = {
         name: feature["names"]
         for name, feature in features.items()
         if isinstance(feature, dict) and isinstance(feature.get("names"), list)
     }
-    images = [field.name for field in schema if _is_image(pyarrow, field.type)]
+    images = [field.name for field in schema if _is_image(field.type)]
 
     def read(names):
         number = 0
         for batch in batches(names):
             try:
                 columns = [batch.column(name).to_pylist() for name in names]
-            except (ValueError, OverflowError) as error:  # no UTF-8, or a date that Python lacks
+            except (ValueError, OverflowError) as error:  # not UTF-8, or a date that Python lacks
                 raise ValueError(
                     f"{path}, after row {number}: {' and '.join(names)} cannot be read "
-                    f"({one_line(error)}); convert the file"
+                    f"({one_line(error)})"
                 ) from error
             for values in zip(*columns, strict=True):
                 number += 1
-                yield _row(
-                    number,
-                    [_named(value, classes.get(n)) for n, value in zip(names, values, strict=True)],
-                    names,
+                named = (
+                    _named(value, classes.get(n)) for n, value in zip(names, values, strict=True)
                 )
+                yield _row(number, named, names)
 
-    return Table(path, schema.names, "row", read, classes, images)
+    return Table(path, schema.names, "row", read, images)
 
 
 def _read_text(path):
-    """Reads a text file.
-
-    Args:
-        path: str, local or `gs://`.
-
-    Returns:
-        str.
-
-    Raises:
-        ValueError: it cannot be read, or is not UTF-8.
-    """
     with reading(path) as (stream, _):
         content = stream.read()
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         number = content[: error.start].count(b"\n") + 1
-        raise ValueError(f"{path}, line {number}: no UTF-8; convert the file") from error
+        raise ValueError(f"{path}, line {number}: not valid UTF-8") from error
 
 
 def _open_tsv(path):
@@ -198,18 +167,13 @@ def _open_csv(path):
     def rows():
         reader = csv_reader(text, delimiter=delimiter, strict=True)
         last = 0
-        while True:
-            try:
-                fields = next(reader)
-            except StopIteration:
-                return
-            except csv.Error as error:
-                raise ValueError(
-                    f"{path}, line {last + 1}: {one_line(error)}; fix the quotation marks there"
-                ) from error
-            if fields:  # not an empty line
-                yield last + 1, fields
-            last = reader.line_num
+        try:
+            for fields in reader:
+                if fields:  # not an empty line
+                    yield last + 1, fields
+                last = reader.line_num
+        except csv.Error as error:  # of quotation marks
+            raise ValueError(f"{path}, line {last + 1}: {error}") from error
 
     columns = next(rows(), (1, [""]))[1]
 
@@ -229,7 +193,7 @@ def _open_json(path):
         try:
             objects = json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise ValueError(f"{path}: is not JSON ({one_line(error)}); fix it") from error
+            raise ValueError(f"{path}: is not JSON ({one_line(error)})") from error
         unit, numbered = "row", functools.partial(enumerate, objects, 1)
     else:
         unit, lines = "line", text.split("\n")
@@ -284,9 +248,10 @@ def _open_parquet(path):
     return arrow_table(path, schema, batches, features if isinstance(features, dict) else {})
 
 
-def _is_image(pyarrow, kind):
+def _is_image(kind):
     """Whether values are images as Hugging Face's `datasets` stores them, or bytes."""
-    types = pyarrow.types
+    from pyarrow import types
+
     if types.is_struct(kind):
         return "bytes" in [kind.field(place).name for place in range(kind.num_fields)]
     return types.is_binary(kind) or types.is_large_binary(kind)

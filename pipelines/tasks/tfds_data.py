@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Sequence
 
 from pipelines.command_line import one_line
 from pipelines.images.image_record_files import ImageRecordFiles
@@ -13,17 +14,14 @@ def _is_news(record):
     return not record.getMessage().startswith("Variant folder")
 
 
-def open_builder(name, data_dir="", download=False):
-    """The builder of a prepared data set.
+def open_builder(name: str, data_dir: str = "", download: bool = False):
+    """The `tfds.core.DatasetBuilder` of a prepared data set.
 
     Args:
-        name: str, such as `glue/rte`.
-        data_dir: str, where TFDS keeps prepared data; TFDS's own default if empty.
-        download: bool, whether TFDS may download and prepare what is missing. Without a network,
-            it takes minutes to give up.
-
-    Returns:
-        `tfds.core.DatasetBuilder`.
+        name: such as `glue/rte`.
+        data_dir: where TFDS keeps prepared data; TFDS's own default if empty.
+        download: whether TFDS may download and prepare what is missing. Without a network, it takes
+            minutes to give up.
 
     Raises:
         ValueError: the data set is missing and cannot be prepared.
@@ -40,89 +38,49 @@ def open_builder(name, data_dir="", download=False):
         if download:
             builder.download_and_prepare()
             return builder
-        reason = "and --download was not given"
+        reason = "and download is off"
     except Exception as error:
         # No network, no space, no original files, no access: TFDS fails in many ways.
-        reason = f"and TFDS cannot prepare it here ({_reason(error)})"
+        text = f"{type(error).__name__}: {one_line(error)[:200]}"
+        reason = f"and TFDS cannot prepare it here ({text})"
     raise ValueError(
         f"{name} is not in {where}, {reason}; fill that folder by `tfds build {name} "
-        f"--data_dir={where}` where there is a network, let TFDS fetch it with --download, or give "
-        "the folder that has it with --data_dir=DIR"
+        f"--data_dir={where}` where there is a network, or name the data_dir that has it"
     )
 
 
-def class_names(builder):
-    """The names of the classes.
-
-    Args:
-        builder: from `open_builder`, with a feature `label`.
-
-    Returns:
-        list of str, in the order of the labels.
-    """
+def class_names(builder) -> list[str]:
+    """The names of the classes, in the order of the labels."""
     return list(builder.info.features["label"].names)
 
 
-def read_images(builder, split):
-    """The images of a split, read from the files that TFDS wrote.
-
-    Args:
-        builder: from `open_builder`, with features `image` and `label`.
-        split: str.
-
-    Returns:
-        `ImageRecordFiles`.
+def read_images(builder, split: str) -> ImageRecordFiles:
+    """The images of a split, read from the files that TFDS wrote; features `image` and `label`.
 
     Raises:
-        ValueError: the split is missing, or the files are not TFRecords.
+        ValueError: the files are missing, or are not TFRecords.
     """
     where = os.fspath(builder.data_path)
-    if split not in builder.info.splits or not builder.info.splits[split].num_examples:
-        raise ValueError(f"{where}: has no split {split!r}; let TFDS prepare it again")
     form = builder.info.file_format
     if form is not None and form.value != "tfrecord":
         raise ValueError(
-            f"{where}: its files are {form.value}; prepare it with `tfds build {builder.name} "
-            "--file_format=tfrecord --data_dir=DIR` and give --data_dir=DIR"
+            f"{where}: its files are {form.value}; prepare it in another data_dir with `tfds build "
+            f"{builder.name} --file_format=tfrecord`"
         )
     pattern = os.path.join(where, f"{builder.name}-{split}.tfrecord-*-of-*")
-    records = RecordFiles.find(pattern, "data_dir")
+    records = RecordFiles.find(pattern)
     num_classes = builder.info.features["label"].num_classes
     return ImageRecordFiles(records, num_classes, "image", "label", label_offset=0)
 
 
-def read_rows(builder, split, columns):
-    """The sentences of a split, all in memory.
-
-    Args:
-        builder: from `open_builder`.
-        split: str.
-        columns: one or two names of features.
-
-    Returns:
-        `LabelledRows`; labels are the names of the classes.
-
-    Raises:
-        ValueError: TFDS cannot read the split.
-    """
+def read_rows(builder, split: str, columns: Sequence[str]) -> LabelledRows:
+    """The sentences of a split, all in memory, from one or two features; classes by their names."""
     names = class_names(builder)
     texts, labels = [[] for _ in columns], []
-    try:
-        for row in builder.as_dataset(split=split, shuffle_files=False).as_numpy_iterator():
-            for column, values in zip(columns, texts, strict=True):
-                values.append(row[column].decode())
-            labels.append(names[int(row["label"])])
-    except Exception as error:
-        raise ValueError(
-            f"{os.fspath(builder.data_path)}: TFDS cannot read the split {split!r} "
-            f"({_reason(error)}); let TFDS prepare it again"
-        ) from error
+    for row in builder.as_dataset(split=split, shuffle_files=False).as_numpy_iterator():
+        for column, values in zip(columns, texts, strict=True):
+            values.append(row[column].decode())
+        labels.append(names[int(row["label"])])
     source = f"{os.fspath(builder.data_path)}, split {split}"
-    return LabelledRows(
-        source, tuple(texts[0]), tuple(texts[1]) if len(texts) > 1 else None, tuple(labels)
-    )
-
-
-def _reason(error):
-    text = one_line(error)
-    return f"{type(error).__name__}: {text[:200]}"
+    first, *rest = map(tuple, texts)
+    return LabelledRows(source, first, rest[0] if rest else None, tuple(labels))

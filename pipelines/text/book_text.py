@@ -76,30 +76,14 @@ _PROSE_END = re.compile(r"[.!?…,;:—–-][\"'”’»)\]*]*$")
 _VERSE_START = re.compile(r"[\W_]*[^\W\d_a-z]")
 
 
-def title_of(text, default):
-    """Finds the title in the header of a Project Gutenberg book.
-
-    Args:
-        text: str.
-        default: str, where there is none.
-
-    Returns:
-        str.
-    """
+def title_of(text: str, default: str) -> str:
+    """The title in the header of a Project Gutenberg book, or the default."""
     match = _TITLE.search(text[: 1 << 14])
     return match[1].strip() if match else default
 
 
-def chapters(text):
-    """Finds the prose of a book.
-
-    Args:
-        text: str.
-
-    Returns:
-        List of pairs: the heading of a chapter, which may be empty, and a list of its paragraphs,
-        each a str without line breaks.
-    """
+def chapters(text: str) -> list[tuple[str, list[str]]]:
+    """The chapters of a book: their headings, which may be empty, and paragraphs without breaks."""
     lines = [line.expandtabs().rstrip() for line in _body(text).splitlines()]
     width = _width(lines)
     words = collections.Counter(_WORD.findall("\n".join(lines)))

@@ -24,10 +24,10 @@ class Piece:
     """Some of the content of a stream.
 
     Attributes:
-        begin: int, the byte of the file at which the stream begins.
-        place: int, a byte of the file that it was read from.
-        data: bytes, or None where the rest of the stream cannot be read.
-        reason: str, what is wrong with the stream, or None.
+        begin: the byte of the file at which the stream begins.
+        place: a byte of the file that it was read from.
+        data: None where the rest of the stream cannot be read.
+        reason: what is wrong with the stream.
     """
 
     begin: int
@@ -36,7 +36,7 @@ class Piece:
     reason: str | None = None
 
 
-def read_streams(file, start, stop) -> Iterator[Piece]:
+def read_streams(file, start: int, stop: int) -> Iterator[Piece]:
     """Yields the content of the streams that begin in a range, and of those after it, in order.
 
     The caller stops when it has all that began in its range. After damage, reading resumes at the
@@ -45,10 +45,10 @@ def read_streams(file, start, stop) -> Iterator[Piece]:
 
     Args:
         file: seekable binary file.
-        start, stop: int, a range in bytes of the compressed file.
+        start, stop: a range in bytes of the compressed file.
 
     Yields:
-        `Piece`, some MB of content at most.
+        Some MB of content at most.
     """
     begin = find_stream(file, start, stop) if start else 0
     while begin is not None:
@@ -59,16 +59,8 @@ def read_streams(file, start, stop) -> Iterator[Piece]:
             begin = find_stream(file, begin + 1, stop)
 
 
-def find_stream(file, start, stop):
-    """Finds the first place in a range that looks like the beginning of a stream.
-
-    Args:
-        file: seekable binary file.
-        start, stop: int, a range in bytes.
-
-    Returns:
-        int, the place in the file, or None.
-    """
+def find_stream(file, start: int, stop: int) -> int | None:
+    """The first place in a range of bytes that looks like the beginning of a stream."""
     for place in range(start, stop, _READ_BYTES):
         file.seek(place)
         mark = _STREAM.search(file.read(_READ_BYTES + _MARK_BYTES - 1))

@@ -11,13 +11,14 @@ from pipelines.text.wordpiece import cased_token
 AUTO, LOWER, CASED = CASES = ("auto", "lower", "cased")
 
 
-def case_of(where, vocabulary, wanted=AUTO, recorded=None):
+def case_of(
+    where: str, vocabulary: list[str], wanted: str = AUTO, recorded: str | None = None
+) -> str:
     """The case of texts for a vocabulary. If it is not given, the rule decides, and a note says so.
 
     Args:
-        where: str, where the vocabulary comes from, for messages.
-        vocabulary: list of str.
-        wanted: str, one of `CASES`, of `--config.data.case`.
+        where: where the vocabulary comes from, for messages.
+        wanted: one of `CASES`.
         recorded: `LOWER`, `CASED`, or None.
 
     Returns:
@@ -29,50 +30,32 @@ def case_of(where, vocabulary, wanted=AUTO, recorded=None):
     if recorded:
         if wanted not in (AUTO, recorded):
             raise ValueError(
-                f"--config.data.case={wanted}: {where} says {recorded}; leave it out, or all that "
-                "differs becomes [UNK]"
+                f"data.case is {wanted}, but {where} says {recorded}: what differs would become "
+                "[UNK]"
             )
         return recorded
     if wanted != AUTO:
         return wanted
     token = cased_token(vocabulary)
     if token:
-        say(f"{where}: has {token!r}, so texts keep their case (or --config.data.case=lower)")
+        say(f"{where}: has {token!r}, so texts keep their case (or set data.case to lower)")
         return CASED
-    say(f"{where}: has no upper case, so texts are lower-cased (or --config.data.case=cased)")
+    say(f"{where}: has no upper case, so texts are lower-cased (or set data.case to cased)")
     return LOWER
 
 
-def case_name(lower_case):
-    """The name of a case.
-
-    Args:
-        lower_case: bool.
-
-    Returns:
-        `LOWER` or `CASED`.
-    """
+def case_name(lower_case: bool) -> str:
+    """`LOWER` or `CASED`."""
     return LOWER if lower_case else CASED
 
 
-def is_lower(case, vocabulary):
-    """Whether texts are lower-cased.
-
-    Args:
-        case: str, one of `CASES`; for `AUTO`, as in runs of older versions, the rule decides.
-        vocabulary: list of str.
-    """
+def is_lower(case: str, vocabulary: list[str]) -> bool:
+    """Whether texts are lower-cased; for `AUTO` the rule decides."""
     return cased_token(vocabulary) is None if case == AUTO else case == LOWER
 
 
-def recorded_case(manifests):
-    """The case recorded in manifests of examples.
-
-    Args:
-        manifests: dict of path to content, see `shard_manifest`.
-
-    Returns:
-        `LOWER`, `CASED`, or None if they do not say.
+def recorded_case(manifests: dict[str, dict]) -> str | None:
+    """The case recorded in manifests of examples, by path; None if they do not say.
 
     Raises:
         ValueError: they differ.
@@ -84,7 +67,6 @@ def recorded_case(manifests):
             found.setdefault(case_name(lower), path)
     if len(found) > 1:
         raise ValueError(
-            f"{found[LOWER]}: these texts are lower-cased, those of {found[CASED]} are not; "
-            "rewrite them with one vocabulary"
+            f"{found[LOWER]}: these texts are lower-cased, those of {found[CASED]} are not"
         )
     return next(iter(found), None)

@@ -32,9 +32,8 @@ class Document:
     """A text.
 
     Attributes:
-        title: str; empty where the file has none.
-        paragraphs: tuple of str, in order.
-        split: bool, whether each paragraph is one sentence already.
+        title: empty where the file has none.
+        split: whether each paragraph is one sentence already.
     """
 
     title: str
@@ -58,27 +57,14 @@ class Unit:
     parts: tuple[Part, ...]
 
 
-def to_json(document) -> bytes:
-    """Writes a document as a line of JSON; `split` is not kept.
-
-    Args:
-        document: `Document`.
-
-    Returns:
-        bytes, without a line break.
-    """
+def to_json(document: Document) -> bytes:
+    """A document as a line of JSON, without its line break; `split` is not kept."""
     fields = {"title": document.title, "paragraphs": list(document.paragraphs)}
     return json.dumps(fields, ensure_ascii=False).encode("utf-8", "replace")
 
 
-def from_json(line) -> Document:
+def from_json(line: bytes | str) -> Document:
     """Reads what `to_json` writes; ignores fields other than `title` and `paragraphs`.
-
-    Args:
-        line: bytes or str.
-
-    Returns:
-        `Document`.
 
     Raises:
         ValueError: the line is not such a document.
@@ -93,7 +79,7 @@ def from_json(line) -> Document:
     return Document(title, tuple(paragraphs))
 
 
-def find_units(pattern, unit_bytes=UNIT_BYTES) -> tuple[Unit, ...]:
+def find_units(pattern: str, unit_bytes: int = UNIT_BYTES) -> tuple[Unit, ...]:
     """Divides the files that match a pattern into units.
 
     Large files are divided evenly into ranges of at most `unit_bytes`. Small ones are gathered
@@ -101,20 +87,14 @@ def find_units(pattern, unit_bytes=UNIT_BYTES) -> tuple[Unit, ...]:
     least half of `unit_bytes`, unless there is no more, and at most twice `unit_bytes`.
 
     Args:
-        pattern: str, comma-separated glob patterns, local or `gs://`.
-        unit_bytes: int.
-
-    Returns:
-        Tuple of `Unit`.
+        pattern: comma-separated glob patterns, local or `gs://`.
 
     Raises:
-        ValueError: nothing matches, the files are empty, are still being written, or are not those
-            that their manifest lists.
+        ValueError: nothing matches, or the files are still being written or are not those that
+            their manifest lists.
     """
-    found = find_files(pattern, "documents")
+    found = find_files(pattern)
     sizes = {file: size for file, size in found.items() if not file.endswith(".manifest.json")}
-    if not any(sizes.values()):
-        raise ValueError(f"{pattern}: every file is empty; write them again or fix --documents")
     _check_finished(sizes)
     _check_listed(sizes)
 
@@ -140,9 +120,7 @@ def _check_finished(files):
 
     for prefix in sorted({shard_files.shard_prefix(file.partition(".tmp-")[0]) for file in files}):
         if tf.io.gfile.exists(f"{prefix}.progress"):
-            raise ValueError(
-                f"{prefix}: is not finished yet; wait for its command, or run that again"
-            )
+            raise ValueError(f"{prefix}: is not finished; wait for its command, or run it again")
 
 
 def _check_listed(files):
@@ -157,21 +135,15 @@ def _check_listed(files):
         prefix = shard_files.shard_prefix(file)
         names = listed(prefix) if prefix != file else None
         if names is not None and os.path.basename(file) not in names:
-            raise ValueError(
-                f"{file} is not listed in {manifest_path(prefix)}; remove it, or narrow --documents"
-            )
+            raise ValueError(f"{file}: is not listed in {manifest_path(prefix)}; leave it out")
 
 
-def read_unit(unit, damaged=None) -> Iterator[Document]:
+def read_unit(unit: Unit, damaged: list[dict] | None = None) -> Iterator[Document]:
     """Yields the documents of a unit in order.
 
     Args:
-        unit: `Unit`.
-        damaged: list that gets a dict of `file`, `record` (the offset of its line in bytes) and
-            `reason` for each line that cannot be read. By default such a line is an error.
-
-    Yields:
-        `Document`.
+        damaged: gets a dict of `file`, `record` (the offset of its line in bytes) and `reason` for
+            each line that cannot be read. By default such a line is an error.
 
     Raises:
         ValueError: a file cannot be read, or a line is damaged and `damaged` is None.
@@ -181,10 +153,7 @@ def read_unit(unit, damaged=None) -> Iterator[Document]:
             if isinstance(result, Document):
                 yield result
             elif damaged is None:
-                raise ValueError(
-                    f"{part.file}: the line at byte {position} is damaged ({result}); write the "
-                    "file again or remove the line"
-                )
+                raise ValueError(f"{part.file}: the line at byte {position} is damaged: {result}")
             else:
                 damaged.append({"file": part.file, "record": position, "reason": result})
 
@@ -197,17 +166,10 @@ def _read_part(part):
         yield from read(placed_lines(stream, part.start), part)
 
 
-def placed_lines(stream, start):
-    """Yields (position, line) for the lines that begin at `start` or after it.
+def placed_lines(stream, start: int) -> Iterator[tuple[int, bytes]]:
+    """Yields (position, line without its break) for the lines that begin at `start` or after it.
 
     `GFile.readline` would drop carriage returns, which positions count.
-
-    Args:
-        stream: seekable binary file.
-        start: int.
-
-    Yields:
-        (int, bytes without the line break).
     """
     position, line = max(0, start - 1), b""
     stream.seek(position)

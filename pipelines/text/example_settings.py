@@ -15,18 +15,18 @@ class ExampleSettings:
     """What determines examples besides documents and vocabulary.
 
     Attributes:
-        max_length: int, tokens of an example with its three special ones; shorter pairs are
-            padded with zeros.
-        max_predictions: int, the most masked tokens.
-        seed: int, 0 or more.
-        duplication: int, passes over the documents, each with other pairs and masks.
-        masked_ratio: float, the fraction of the tokens to predict.
-        short_sequence_probability: float, how often a pair aims at a random shorter length.
-        whole_word: bool, whether the pieces of a word are masked together.
-        dynamic: bool, whether masks are left to the reader.
+        max_length: tokens of an example with its three special ones; shorter pairs are padded with
+            zeros.
+        max_predictions: the most masked tokens.
+        seed: 0 or more.
+        duplication: passes over the documents, each with other pairs and masks.
+        masked_ratio: the fraction of the tokens to predict.
+        short_sequence_probability: how often a pair aims at a random shorter length.
+        whole_word: whether the pieces of a word are masked together.
+        dynamic: whether masks are left to the reader.
 
     Raises:
-        ValueError: the length has no room for a pair, or is above `MAX_LENGTH`.
+        ValueError: the length has no room for a pair.
     """
 
     max_length: int
@@ -40,9 +40,4 @@ class ExampleSettings:
 
     def __post_init__(self):
         if self.max_length < MIN_LENGTH:
-            raise ValueError(
-                f"a length of {self.max_length} has no room for two segments; give {MIN_LENGTH} or "
-                "more"
-            )
-        if self.max_length > MAX_LENGTH:
-            raise ValueError(f"a length of {self.max_length}: give {MAX_LENGTH:,} at most")
+            raise ValueError(f"max_length is {self.max_length}, must be at least {MIN_LENGTH}")

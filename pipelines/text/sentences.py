@@ -30,17 +30,11 @@ _OPENERS = frozenset(
 _CONTEXT = 40  # characters examined on each side of a stop: longer than a word
 
 
-def split_sentences(paragraph):
-    """Splits a paragraph into sentences.
+def split_sentences(paragraph: str) -> list[str]:
+    """Splits a paragraph without line breaks into sentences, none of them empty.
 
     Stops in abbreviations ("Dr. Smith"), initials ("J. R. R. Tolkien") and numbers ("3.14") do not
     end a sentence.
-
-    Args:
-        paragraph: str, without line breaks.
-
-    Returns:
-        List of str. Joined by spaces, they give the paragraph; none is empty.
     """
     sentences = []
     start = 0

@@ -1,16 +1,13 @@
 """TensorFlow Text. Some machines have no wheel, so only this module imports it, when needed."""
 
 import importlib
+from types import ModuleType
 
 
-def find(module="tensorflow_text"):
-    """Imports TensorFlow Text, which registers its operations with TensorFlow.
+def find(module: str = "tensorflow_text") -> ModuleType | None:
+    """TensorFlow Text, or a module in it; importing registers its operations with TensorFlow.
 
-    Args:
-        module: str, its name or that of a module in it.
-
-    Returns:
-        The module, or None where the package is not installed.
+    None where the package is not installed.
     """
     try:
         return importlib.import_module(module)
@@ -18,18 +15,11 @@ def find(module="tensorflow_text"):
         return None
 
 
-def require(what, module="tensorflow_text"):
-    """Imports TensorFlow Text for what cannot be done without it.
-
-    Args:
-        what: str, the subject of the message.
-        module: str, see `find`.
-
-    Returns:
-        The module.
+def require(what: str, module: str = "tensorflow_text") -> ModuleType:
+    """TensorFlow Text, or a module in it, for what cannot be done without it.
 
     Raises:
-        ValueError: the package is not installed.
+        ValueError: the package is not installed; `what` is the subject of the message.
     """
     found = find(module)
     if found is None:

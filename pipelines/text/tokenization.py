@@ -3,11 +3,13 @@
 import dataclasses
 import functools
 import itertools
+from collections.abc import Iterable
 
 import numpy as np
 import tensorflow as tf
 
 from pipelines.text import tf_text
+from pipelines.text.documents import Document
 from pipelines.text.portable_tokenizer import PortableTokenizer
 from pipelines.text.sentences import split_sentences
 
@@ -33,12 +35,11 @@ class TokenizedDocuments:
 
 
 @functools.lru_cache(maxsize=4)  # a worker tokenizes many units
-def wordpiece_tokenizer(vocabulary, lower_case=True):
+def wordpiece_tokenizer(vocabulary: tuple[str, ...], lower_case: bool = True):
     """The WordPiece tokenizer of training, evaluation and serving.
 
     Args:
-        vocabulary: tuple of str.
-        lower_case: bool, as when the vocabulary was learned: also strips accents.
+        lower_case: as when the vocabulary was learned: also strips accents.
 
     Returns:
         `tensorflow_text.FastBertTokenizer` with int32 ids or, if that package is not installed, a
@@ -53,16 +54,12 @@ def wordpiece_tokenizer(vocabulary, lower_case=True):
         )
 
 
-def tokenize_documents(documents, vocabulary, lower_case=True):
+def tokenize_documents(
+    documents: Iterable[Document], vocabulary: Iterable[str], lower_case: bool = True
+) -> TokenizedDocuments:
     """Splits documents into sentences and sentences into WordPiece tokens.
 
-    Args:
-        documents: iterable of `documents.Document`.
-        vocabulary: sequence of str.
-        lower_case: bool, as when the vocabulary was learned.
-
-    Returns:
-        `TokenizedDocuments`. Sentences and documents without a token are left out.
+    Sentences and documents without a token are left out.
     """
     tokenizer = wordpiece_tokenizer(tuple(vocabulary), lower_case)
     sentences = (
@@ -85,15 +82,8 @@ def tokenize_documents(documents, vocabulary, lower_case=True):
     )
 
 
-def sentences_of(document):
-    """The sentences of a document.
-
-    Args:
-        document: `documents.Document`.
-
-    Returns:
-        Iterable of str.
-    """
+def sentences_of(document: Document) -> Iterable[str]:
+    """The sentences of a document."""
     if document.split:
         return document.paragraphs
     return itertools.chain.from_iterable(map(split_sentences, document.paragraphs))

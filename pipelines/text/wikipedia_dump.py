@@ -29,10 +29,8 @@ class Page:
     """A page of a dump.
 
     Attributes:
-        title: str.
-        namespace: int; articles are in 0.
-        is_redirect: bool.
-        wikitext: str, its source in MediaWiki's markup.
+        namespace: articles are in 0.
+        wikitext: its source in MediaWiki's markup.
     """
 
     title: str
@@ -41,19 +39,18 @@ class Page:
     wikitext: str
 
 
-def read_pages(path, start=0, stop=None, damaged=None) -> Iterator[Page]:
+def read_pages(
+    path: str, start: int = 0, stop: int | None = None, damaged: list[dict] | None = None
+) -> Iterator[Page]:
     """Yields the pages that begin in a range of a dump, in order.
 
     Memory holds a page and a few MB of the file at a time.
 
     Args:
-        path: str, a dump compressed with bzip2 or not compressed, local or `gs://`.
-        start, stop: int, a range in bytes of the file; to its end by default.
-        damaged: list that gets a dict of `file`, `record` and `reason` for each stream and each
-            page that cannot be read. By default these are errors.
-
-    Yields:
-        `Page`.
+        path: a dump compressed with bzip2 or not compressed, local or `gs://`.
+        start, stop: a range in bytes of the file; to its end by default.
+        damaged: gets a dict of `file`, `record` and `reason` for each stream and each page that
+            cannot be read. By default these are errors.
 
     Raises:
         ValueError: the file is missing, is not a dump, or is damaged and `damaged` is None.
@@ -61,9 +58,7 @@ def read_pages(path, start=0, stop=None, damaged=None) -> Iterator[Page]:
 
     def lose(record, reason):
         if damaged is None:
-            raise ValueError(
-                f"{path}: not a whole MediaWiki dump ({record}: {reason}); download it again"
-            )
+            raise ValueError(f"{path}: not a whole MediaWiki dump ({record}: {reason})")
         damaged.append({"file": str(path), "record": record, "reason": reason})
 
     with reading(path) as (file, size):
@@ -75,17 +70,10 @@ def read_pages(path, start=0, stop=None, damaged=None) -> Iterator[Page]:
                 lose(_name(source), f"is not a page of a dump: {error}")
 
 
-def is_divisible(path):
+def is_divisible(path: str) -> bool:
     """Whether the parts of a dump can be read independently: it is XML, or has several streams.
 
-    Args:
-        path: str, local or `gs://`.
-
-    Returns:
-        bool; False also if the first stream is much longer than one of a multistream dump.
-
-    Raises:
-        ValueError: the file cannot be read.
+    Not if the first stream is much longer than one of a multistream dump.
     """
     with reading(path) as (file, size):
         return file.read(3) != b"BZh" or _has_streams(file, size)
@@ -146,8 +134,8 @@ def _page_sources(path, file, size, start, stop, lose):
 def _check_dump(path, head):
     if _DUMP_BEGIN not in head[:1000]:
         raise ValueError(
-            f"{path}: is not a MediaWiki dump: it begins with {head[:20]!r}; give a "
-            "pages-articles-multistream.xml.bz2"
+            f"{path}: is not a MediaWiki dump such as pages-articles-multistream.xml.bz2: it "
+            f"begins with {head[:20]!r}"
         )
 
 

@@ -112,16 +112,11 @@ _SENTENCE = re.compile(r"[\w\"'“‘(\[¿¡$£€…].*[.!?…][\"'”’)\]]*(
 _CONTINUATION = re.compile(r"[a-zß-öø-ÿ](?![A-Z])")  # the end of a sentence that held a formula
 
 
-def passages(wikitext) -> list[str]:
-    """Finds the prose paragraphs of a page.
+def passages(wikitext: str) -> list[str]:
+    """The prose paragraphs of a page in MediaWiki's markup: plain text without line breaks.
 
-    Args:
-        wikitext: str, the source of a page in MediaWiki's markup.
-
-    Returns:
-        List of str: plain text, one paragraph each, no line breaks and no markup. It is empty for
-        a page that opens hundreds of templates, tables, links or tags without closing them. The
-        time is linear in the length of the page.
+    None of a page that opens hundreds of templates, tables, links or tags without closing them.
+    The time is linear in the length of the page.
     """
     rest = _strip(wikitext)
     if _unpaired(rest) > _MAX_UNPAIRED:

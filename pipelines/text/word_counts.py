@@ -2,6 +2,7 @@
 
 import collections
 import itertools
+from collections.abc import Iterable
 
 from pipelines.text import tf_text
 
@@ -13,7 +14,9 @@ _TEXTS_PER_CALL = 512
 _SPLITTER = "tensorflow_text.python.ops.bert_tokenizer"
 
 
-def count_words(texts, lower_case=True, max_words=MAX_WORDS):
+def count_words(
+    texts: Iterable[str], lower_case: bool = True, max_words: int = MAX_WORDS
+) -> collections.Counter[str]:
     """Counts words as BERT splits them: at spaces, and around each punctuation mark.
 
     Whenever there are more than `max_words` distinct words, the rarer ones are dropped: all counts
@@ -23,12 +26,8 @@ def count_words(texts, lower_case=True, max_words=MAX_WORDS):
     words, the counts are exact and the order of the texts does not matter.
 
     Args:
-        texts: iterable of str.
-        lower_case: bool, also strips accents.
-        max_words: int, 2 or more.
-
-    Returns:
-        `collections.Counter` of str to int.
+        lower_case: also strips accents.
+        max_words: 2 or more.
 
     Raises:
         ValueError: tensorflow-text is not installed.

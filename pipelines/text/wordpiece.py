@@ -7,7 +7,7 @@ with `##`. Vocabulary files of Google's BERT are read as they are.
 import collections
 import hashlib
 import math
-import os
+from collections.abc import Iterable
 
 from pipelines import files
 from pipelines.text import tf_text
@@ -24,7 +24,7 @@ _SLACK = 1.05  # times the tokens wanted may be learned, before the rarest are d
 _WORDS_PER_TOKEN = 6  # the learner sees this many of the most common words per token wanted
 
 
-def learn_vocabulary(texts, size, lower_case=True):
+def learn_vocabulary(texts: Iterable[str], size: int, lower_case: bool = True) -> list[str]:
     """Learns a WordPiece vocabulary with tensorflow-text's learner.
 
     The learner keeps each piece of a word that occurs more often than a threshold. We search for
@@ -32,24 +32,20 @@ def learn_vocabulary(texts, size, lower_case=True):
     2,000 tokens, and may end above the size wanted. The order of the texts does not matter.
 
     Args:
-        texts: iterable of str.
-        size: int, the number of tokens wanted, at least `MIN_SIZE`. Fewer come out when the text
-            has too few distinct words.
-        lower_case: bool, also strips accents, as BERT's uncased models do.
+        size: the number of tokens wanted, at least `MIN_SIZE`. Fewer come out when the text has too
+            few distinct words.
+        lower_case: also strips accents, as BERT's uncased models do.
 
     Returns:
-        List of str, at most `size`: the special tokens, then single characters, then pieces from
-        the most to the least common.
+        At most `size` tokens: the special ones, then single characters, then pieces from the most
+        to the least common.
 
     Raises:
-        ValueError: `size` is too small, there is no word in the texts, or tensorflow-text is not
-            installed.
+        ValueError: there is no word in the texts, or tensorflow-text is not installed.
     """
-    if size < MIN_SIZE:
-        raise ValueError(f"a vocabulary of {size} tokens is too small; ask for {MIN_SIZE} or more")
     counts = count_words(texts, lower_case)
     if not counts:
-        raise ValueError("no words to learn a vocabulary from; give some text")
+        raise ValueError("the texts hold no words to learn a vocabulary from")
     # Ties are broken by the word, so that the order of the texts does not matter.
     ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     words = ranked[: _WORDS_PER_TOKEN * size]
@@ -74,85 +70,54 @@ def learn_vocabulary(texts, size, lower_case=True):
     return _trim(tokens, size)
 
 
-def write_vocabulary(path, tokens):
-    """Writes one token per line, as in BERT's `vocab.txt`.
-
-    Args:
-        path: str, local or `gs://`. The file appears whole or not at all.
-        tokens: list of str.
-    """
-    files.write_atomically(os.fspath(path), "".join(f"{token}\n" for token in tokens))
+def write_vocabulary(path: str, tokens: list[str]) -> None:
+    """Writes one token per line, as in BERT's `vocab.txt`; whole or not at all."""
+    files.write_atomically(path, "".join(f"{token}\n" for token in tokens))
 
 
-def read_vocabulary(path):
-    """Reads a `vocab.txt`: this project's, or one of Google's BERT.
-
-    Args:
-        path: str, local or `gs://`.
-
-    Returns:
-        List of str.
+def read_vocabulary(path: str) -> list[str]:
+    """Reads a `vocab.txt`, local or `gs://`: this project's, or one of Google's BERT.
 
     Raises:
-        ValueError: there is no such file, a token occurs twice, or a special token is missing.
+        ValueError: it cannot be read, a token occurs twice, or a special token is missing.
     """
-    import tensorflow as tf
-
+    with files.reading(path) as (stream, _):
+        content = stream.read()
     try:
-        files.require_end(path)
-        with tf.io.gfile.GFile(path) as stream:
-            tokens = [line.rstrip("\r\n") for line in stream]
-    except tf.errors.NotFoundError:
-        raise ValueError(
-            f"{path}: no such vocabulary; python -m pipelines.vocabulary learns one"
-        ) from None
-    except (OSError, tf.errors.OpError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: cannot be read as a vocabulary ({error})") from error
+        lines = content.decode().removesuffix("\n").split("\n")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not valid UTF-8 ({error})") from error
+    tokens = [line.rstrip("\r") for line in lines]
     check_tokens(tokens, path)
     return tokens
 
 
-def check_tokens(tokens, where):
-    """Refuses tokens with which texts cannot be encoded.
-
-    Args:
-        tokens: list of str.
-        where: str, where they come from, for messages.
+def check_tokens(tokens: list[str], where: str) -> None:
+    """Refuses tokens with which texts cannot be encoded; `where` they come from is for messages.
 
     Raises:
         ValueError: a token occurs twice, or a special token is missing.
     """
     twice = [token for token, count in collections.Counter(tokens).items() if count > 1]
     if twice:
-        raise ValueError(f"{where}: {twice[0]!r} occurs twice; keep one line for each token")
+        raise ValueError(f"{where}: {twice[0]!r} occurs twice")
     missing = [token for token in SPECIAL_TOKENS if token not in tokens]
     if missing:
-        raise ValueError(f"{where}: {' '.join(missing)} missing; take a vocabulary of BERT's kind")
+        raise ValueError(f"{where}: {' '.join(missing)} missing")
 
 
-def cased_token(vocabulary):
-    """Finds a token in upper case, which shows that a vocabulary distinguishes case.
+def cased_token(vocabulary: Iterable[str]) -> str | None:
+    """The first token in upper case, which shows that a vocabulary distinguishes case.
 
-    Args:
-        vocabulary: list of str.
-
-    Returns:
-        str, the first one, or None. Special tokens and others in brackets do not count.
+    Special tokens and others in brackets do not count.
     """
     # Either function may have made the tokens lower-case; they differ in a few letters.
     cased = (token for token in vocabulary if token not in (token.lower(), token.casefold()))
     return next((token for token in cased if not token.startswith("[")), None)
 
 
-def vocabulary_hash(tokens):
-    """The SHA-256 of a vocabulary. Other tokens or another order change it.
-
-    Args:
-        tokens: sequence of str.
-
-    Returns:
-        str, 64 hex digits.
-    """
+def vocabulary_hash(tokens: Iterable[str]) -> str:
+    """The SHA-256 of a vocabulary, in hex digits. Other tokens or another order change it."""
     return hashlib.sha256("\n".join(tokens).encode()).hexdigest()
 
 

@@ -1,9 +1,23 @@
-"""Every row of the table of bad input, in this process."""
+"""What users get wrong: status 2, one line that names the culprit, and no file touched."""
+
+import contextlib
+import functools
+import importlib
+import json
+import shlex
+import shutil
+import sys
 
 import pytest
 
-from tests.bad_input import places, table
+from pipelines import command_line
+from tests.bad_input import places
+from tests.bad_input.rows import DAMAGED, ROWS
+from tests.keras_vitbert.tiny_runs import files_below
 from tpu import addresses
+
+# A machine that trains alone, outside Google Cloud.
+ALONE = {"TF_CONFIG": "", "GCE_METADATA_HOST": "localhost:1", "KERAS_BACKEND": "tensorflow"}
 
 
 @pytest.fixture(scope="module")
@@ -11,22 +25,54 @@ def folder(tmp_path_factory):
     return places.write(tmp_path_factory.mktemp("bad") / "input")
 
 
-@pytest.mark.parametrize("line", table.ROWS)
-def test_one_line_and_nothing_left_behind(line, folder, monkeypatch, capfd):
+@pytest.fixture
+def check(folder, monkeypatch, capfd):
+    """`check(line, culprit)` runs a command line in the folder."""
     monkeypatch.setattr(addresses, "CHIPS", ())
-    for name, value in table.ALONE.items():
-        monkeypatch.setenv(name, value)
-    outcome = table.run(line, table.ROWS[line], folder, capfd.readouterr)
-    assert not outcome.problem
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # of config files
+
+    def check(line, culprit):
+        words = shlex.split(line)
+        count = next(n for n, word in enumerate(words) if "=" not in word)
+        for name, value in (ALONE | dict(word.split("=", 1) for word in words[:count])).items():
+            monkeypatch.setenv(name, value)
+        module = importlib.import_module(words[count])
+        before = files_below(folder)
+        capfd.readouterr()
+        with contextlib.chdir(folder):
+            status = command_line.run(module.main, words[count + 1 :])
+        for path in folder.glob("*.progress"):  # jobs may keep it
+            shutil.rmtree(path)
+        out, err = capfd.readouterr()
+        errors = [line for line in err.splitlines() if line.startswith("error: ")]
+        assert status == command_line.EXIT_BAD_INPUT, err
+        assert errors == err.splitlines()[-1:] and not out and "Traceback" not in err
+        assert culprit in errors[0]
+        assert files_below(folder) == before
+
+    return check
 
 
-def test_the_table_is_large_and_has_all_commands():
-    assert len(table.ROWS) >= 250
-    commands = {next(word for word in line.split() if "=" not in word) for line in table.ROWS}
-    for package, names in (
-        ("keras_vitbert", "pretrain finetune predict export convert figures demo aot"),
-        ("pipelines", "wikipedia books vocabulary text_examples imagenet manifest sample"),
-        ("tpu", "worker"),
-    ):
-        for name in names.split():
-            assert f"{package}.{name}" in commands
+@pytest.mark.parametrize(("line", "culprit"), ROWS)
+def test_command_lines(check, line, culprit):
+    check(line, culprit)
+
+
+@pytest.mark.parametrize(("line", "file", "content", "culprit"), DAMAGED)
+def test_damaged_files(check, folder, line, file, content, culprit):
+    path = folder / file
+    old = path.read_bytes() if path.exists() else None
+    path.write_bytes(content if isinstance(content, bytes) else changed(old, content))
+    try:
+        check(line, culprit)
+    finally:
+        path.unlink() if old is None else path.write_bytes(old)
+
+
+def changed(content, changes):
+    """JSON with other values, by dotted keys."""
+    content = json.loads(content)
+    for path, value in changes.items():
+        *sections, key = path.split(".")
+        functools.reduce(lambda part, section: part[section], sections, content)[key] = value
+    return json.dumps(content).encode()

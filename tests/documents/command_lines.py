@@ -13,8 +13,8 @@ import sys
 from unittest import mock
 
 from keras_vitbert.configs import fine_tuning
-from keras_vitbert.configs.overrides import flatten
-from keras_vitbert.configs.pretraining import load_config
+from keras_vitbert.configs.loading import load_config
+from keras_vitbert.configs.sections import flatten
 from keras_vitbert.fine_tuning import settings
 from pipelines import command_line, files
 from tests.documents.markdown import ROOT

@@ -34,23 +34,23 @@ def folder(tmp_path, monkeypatch):
     import tensorflow as tf
 
     from keras_vitbert import ViTBertBackbone, hub
-    from keras_vitbert.configs import variants
-    from keras_vitbert.configs.pretraining import for_devices, load_config
+    from keras_vitbert.configs.devices import Devices
+    from keras_vitbert.configs.loading import load_config
     from keras_vitbert.pretraining.trainer import build_trainer
     from keras_vitbert.runs import checkpoints
+    from keras_vitbert.runs.identity import Identity, experiment_dict
     from keras_vitbert.runs.run_folder import RunFolder
-    from keras_vitbert.runs.run_settings import RunSettings
     from keras_vitbert.training.distillation import Teachers
     from pipelines.text.wordpiece import SPECIAL_TOKENS
 
     monkeypatch.chdir(tmp_path)
-    variant = variants.find_variant("vitbert")
-    config = variants.apply_variant(for_devices(load_config("sample"), on_tpu=False), variant)
-    trainer = build_trainer(config, variant, tf.distribute.get_strategy(), Teachers())
+    config = load_config("sample").for_devices(Devices())
+    trainer = build_trainer(config, tf.distribute.get_strategy(), Teachers())
     run_folder = RunFolder("runs/sample-vitbert")
     classes = list("0123456789")
-    about = {"variant": "vitbert"}
-    RunSettings(about, config, list(SPECIAL_TOKENS), {}, classes=classes).begin(run_folder)
+    experiment = experiment_dict(config)
+    about = {"vocabulary": list(SPECIAL_TOKENS), "classes": classes, "about": {"records": {}}}
+    Identity(experiment, {}, **about).begin(run_folder)
     checkpoints.save(run_folder.checkpoints, trainer, keep=1)
     parts = {"baselines": {}, "mask": {}, "bad_records": []}
     validation = {"image_accuracy": 0.1}
@@ -80,7 +80,7 @@ def test_python_blocks():
     [
         ("import keras_vitbert\nkeras_vitbert.lode", AttributeError),
         ("x = 1\n(x, 2)  # (1, 3)", AssertionError),
-        ("from keras_vitbert.configs.variants import Variant\nVariant('a', image=0)", TypeError),
+        ("from keras_vitbert.configs.pretraining import Variant\nVariant('a', image=0)", TypeError),
     ],
 )
 def test_errors_are_found(text, error):

@@ -117,8 +117,7 @@ def make_tuner(tiny, randomize):
         network = randomize(build_classifier(tiny, kind, 3), seed=4)
         if lora_rank:
             network.enable_lora(lora_rank)
-        config = fine_tuning.get_config("", kind).optimizer
-        config.update(optimizer)
+        config = fine_tuning.get_config("", kind).optimizer.with_values(optimizer)
         tuner = FineTuner(network, clip_norm, label_smoothing)
         tuner.compile(build_optimizer(config, 6, network))
         return tuner

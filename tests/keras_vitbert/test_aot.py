@@ -74,7 +74,7 @@ def test_a_config_or_a_module_is_not_overwritten(small, tmp_path, monkeypatch):
     for argv in ([f"--config={small}"], ["mine:step"]):
         path = small if argv[0].startswith("--") else tmp_path / "mine.py"
         before = path.read_text()
-        with pytest.raises(ValueError, match=f"--json={path}: would overwrite"):
+        with pytest.raises(ValueError, match=f"{path}: would overwrite"):
             aot.main([*argv, "--tpu=v3-8", f"--json={path}"])
         assert path.read_text() == before
 

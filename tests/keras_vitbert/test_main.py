@@ -31,8 +31,8 @@ def test_it_prints_them_without_tensorflow(capsys):
     assert capsys.readouterr().out == done.stdout
 
 
-@pytest.mark.parametrize(("word", "meant"), [("predicts", "predict"), ("--version", "")])
-def test_arguments_are_refused(word, meant, capsys):
+@pytest.mark.parametrize("word", ["predicts", "--version"])
+def test_arguments_are_refused(word, capsys):
     assert run(listing.main, [word]) == 2
     [line] = capsys.readouterr().err.splitlines()
-    assert repr(word) in line and (f"did you mean {meant}?" in line) == bool(meant)
+    assert repr(word) in line

@@ -163,11 +163,11 @@ def test_an_exported_model_answers_as_well(run, exported, pictures, tmp_path):
     shutil.copytree(exported / "vitbert" / "1", copy)
     os.truncate(copy / "variables" / "variables.data-00000-of-00001", 200)
     status, _, err = run(f"--checkpoint={copy}", *asked)
-    assert status == 2 and "data-00000-of-00001 is not what sha256sums.txt says; write" in err
+    assert status == 2 and "data-00000-of-00001" in err
     (copy / "sha256sums.txt").unlink()  # as older versions wrote it
     for folder in (tmp_path, copy):
         status, _, err = run(f"--checkpoint={folder}", *asked)
-        assert status == 2 and "export it again" in err and len(without_status(err)) == 1
+        assert status == 2 and str(folder) in err and len(without_status(err)) == 1
 
 
 JPEG = encoded(picture(0), quality=95)
@@ -188,10 +188,9 @@ def test_images_of_a_folder_that_cannot_be_read_are_left_out(
     assert (status, out) == (2, "")
     lines = [line for line in without_status(err) if "jpeg_mem" not in line]  # of libjpeg itself
     for number, line in zip((1, 2, 3), lines, strict=False):
-        assert line.startswith(f"left out: {folder}/{number}.jpg: is not a readable image")
-    assert lines[3:] == [
-        f"error: {folder}: 3 of 5 images cannot be predicted, see above; fix or remove them"
-    ]
+        assert f"{folder}/{number}.jpg" in line
+    [error] = lines[3:]
+    assert error.startswith("error: ") and folder in error
     header, *rows = (tmp_path / "x").read_text().splitlines()
     assert header.startswith("image")
     assert [row.split("jpg")[0][-2:] for row in rows] == ["0.", "4."]
@@ -214,7 +213,7 @@ def test_the_output_does_not_overwrite_what_it_comes_from(run, tmp_path, output,
     flags = [flag.format(folder=tmp_path) for flag in flags]
     status, out, err = run(*flags, f"--output={tmp_path / output}")
     [error] = without_status(err)
-    assert (status, out) == (2, "") and f"--output={tmp_path / output}: would overwrite" in error
+    assert (status, out) == (2, "") and str(tmp_path / output) in error
     assert {name: (tmp_path / name).read_bytes() for name in contents} == contents
 
 
@@ -226,22 +225,19 @@ def test_a_table_may_stand_beside_the_images(run, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "flags, complaint",
+    "flags, culprit",
     [
-        (["--checkpoint=vitbert", "--text=[MASK]\udcff"], "is not UTF-8"),
-        (
-            ["--checkpoint=vitbert", "--text=the the the the the [MASK]"],
-            "--text: has a [MASK] beyond the 7 tokens of the model",
-        ),
-        (["--checkpoint=embedder", "--text=a"], "embedder: takes no texts; give another"),
-        (["--checkpoint=embedder", "--image={folder}/good.jpg"], "has no head for images; fine-tu"),
-        (["--checkpoint=vitbert", "--image={folder}/cut.jpg"], "cut.jpg: is not a readable image"),
+        (["--checkpoint=vitbert", "--text=[MASK]\udcff"], "text"),
+        (["--checkpoint=vitbert", "--text=the the the the the [MASK]"], "[MASK]"),
+        (["--checkpoint=embedder", "--text=a"], "embedder"),
+        (["--checkpoint=embedder", "--image={folder}/good.jpg"], "embedder"),
+        (["--checkpoint=vitbert", "--image={folder}/cut.jpg"], "cut.jpg"),
     ],
 )
-def test_input_that_does_not_fit_the_model(run, tmp_path, flags, complaint):
+def test_input_that_does_not_fit_the_model(run, tmp_path, flags, culprit):
     (tmp_path / "good.jpg").write_bytes(JPEG)
     (tmp_path / "cut.jpg").write_bytes(JPEG[: len(JPEG) // 2])
     status, out, err = run(*(flag.format(folder=tmp_path) for flag in flags))
     assert (status, out) == (2, "")
     lines = [line for line in without_status(err) if "jpeg_mem" not in line]  # of libjpeg itself
-    assert len(lines) == 1 and lines[0].startswith("error: ") and complaint in lines[0]
+    assert len(lines) == 1 and lines[0].startswith("error: ") and culprit in lines[0]

@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 
 from keras_vitbert import load
-from keras_vitbert.configs.variants import VARIANTS
+from keras_vitbert.configs.pretraining import VARIANTS
 from keras_vitbert.pretrain import report
 from keras_vitbert.runs import checkpoints
 from tests.keras_vitbert.tiny_runs import (
@@ -53,10 +53,12 @@ def test_a_run_leaves_its_folder(finished, sources, variant):
         assert (folder / "classes.txt").read_text().splitlines() == CLASS_NAMES
 
     record = json.loads((folder / "config.json").read_text())
-    assert record["variant"] == variant and bool(record["vocabulary_sha256"]) == uses.text
-    assert record["config"]["model"] == json.loads(json.dumps(config_of(sources).model.to_dict()))
-    assert record["config"]["distillation"]["ratio"] == float(uses.distillation)
-    assert record["config"]["merge"]["name"] == ("mask" if uses.masks else "sum")
+    assert record["experiment"]["variant"] == variant
+    assert ("vocabulary" in record["inputs"]) == uses.text
+    found = record["experiment"]
+    assert found["model"] == json.loads(json.dumps(config_of(sources).model.to_dict()))
+    assert found["distillation"]["ratio"] == float(uses.distillation)
+    assert found["merge"]["name"] == ("mask" if uses.masks else "sum")
 
 
 @pytest.mark.parametrize("variant", EACH_VARIANT)

@@ -1,4 +1,4 @@
-"""Bad data of `pretrain`: one line that names the file, the record and the fix."""
+"""Bad data of `pretrain`: one line that names the file and the record."""
 
 import shutil
 
@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_vitbert.configs import variants
 from keras_vitbert.pretraining.data import open_data
 from keras_vitbert.runs.record_errors import reading
 from pipelines.images.image_records import image_example
@@ -18,7 +17,7 @@ from tests.marks import slow
 
 @pytest.fixture
 def refused(sources, tmp_path, capsys):
-    """`refused(*flags, message=...)`: the call is refused, and leaves the output as it was."""
+    """`refused(*flags, culprit=...)`: the call is refused, and leaves the output as it was."""
 
     def refused(*flags, output_dir=tmp_path / "run", **expected):
         assert_refused(sources, capsys, output_dir, *flags, **expected)
@@ -112,99 +111,81 @@ def bad_files(sources, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "message"),
+    ("name", "culprit"),
     [
-        ("no_folder", r"no file matches .*data/\*; fix --config.data.images.train"),
-        ("no_files", r"no file matches .*data/\*; fix --config.data.images.train"),
-        ("no_records", r"data/\* holds no records; .*fix --config.data.images.train"),
-        ("cut", r"data/x: the file is cut short \(in record 6\); write it again"),
-        ("text_file", r"data/x: the file is damaged, or no TFRecord file \(in record 0\)"),
-        ("zeros", r"data/x: the file is damaged, or no TFRecord file \(in record 0\)"),
-        ("texts", r"data/x: its records have no field 'image/encoded'.*; give ImageNet-format"),
-        ("few", r"data/\* holds 2 records, .*; set --config.image_batch"),
-        ("first_label", r"data/x.*: label 4 is not in 1\.\.3; fix --config.model.num_classes"),
+        ("no_folder", "data/*"),
+        ("no_files", "data/*"),
+        ("no_records", "data/*"),
+        ("cut", "data/x"),
+        ("text_file", "data/x"),
+        ("zeros", "data/x"),
+        ("texts", "image/encoded"),
+        ("few", "image_batch"),
+        ("first_label", "num_classes"),
     ],
 )
 @pytest.mark.parametrize("split", ["train", "validation"])
-def test_bad_image_files(refused, bad_files, name, message, split):
+def test_bad_image_files(refused, bad_files, name, culprit, split):
     if split == "validation" and name == "few":
         return  # a short validation is filled up
     flag = f"--config.data.images.{split}={bad_files(name)}"
-    refused("--variant=vit", flag, message=message.replace("images.train", f"images.{split}"))
+    refused("--variant=vit", flag, culprit=culprit)
 
 
 @pytest.mark.parametrize(
-    ("name", "message"),
+    ("name", "culprit"),
     [
-        ("no_files", r"no file matches .*data/\*; fix --config.data.text.train"),
-        ("images", r"data/x: its records have no field 'input_ids' .*; give TFRecords of BERT"),
-        ("few_texts", r"data/\* holds 2 records, .*; set --config.text_batch"),
-        ("long_texts", r"17 tokens, .* at most 16; set --config.model.max_sequence_length=17"),
+        ("no_files", "data/*"),
+        ("images", "input_ids"),
+        ("few_texts", "text_batch"),
+        ("long_texts", "max_sequence_length"),
     ],
 )
-def test_bad_text_files(refused, bad_files, name, message):
+def test_bad_text_files(refused, bad_files, name, culprit):
     flag = f"--config.data.text.train={bad_files(name, 'text')}"
-    refused("--variant=bert", flag, message=message)
+    refused("--variant=bert", flag, culprit=culprit)
 
 
 def test_a_pattern_that_is_empty(refused):
-    message = "the config lacks data .*: --config.data.images.train=PATTERN$"
-    refused("--variant=vit", "--config.data.images.train=", message=message)
-    message = "the config lacks data .*: --config.data.text.validation=PATTERN$"
-    refused("--variant=bert", "--config.data.text.validation=", message=message)
+    for variant, key in (("vit", "data.images.train"), ("bert", "data.text.validation")):
+        refused(f"--variant={variant}", f"--config.{key}=", culprit=key)
 
 
-# (Split, variant, kind of damage, message), of records behind good ones.
+# (Split, variant, kind of damage, culprit), of records behind good ones.
 BAD_RECORDS = [
-    ("train", "vit", "last_label", r"data/x.*: record 3: .*label is out of range.*: 0; write"),
-    ("train", "vit", "broken_jpeg", r"data/x.*: record 3: .*Invalid JPEG.*; write .* or skip"),
-    ("train", "vit", "fewer", r"data/x.*: record 4: the file is cut short; write .* or skip"),
-    (
-        "train",
-        "vit",
-        "no_label",
-        r"data/x.*: record 3: Feature: image/class/label .* could not be found.; write",
-    ),
-    (
-        "validation",
-        "bert",
-        "last_damaged",
-        r"/x: record \d+: its content does not match its checksum; write",
-    ),
-    (
-        "train",
-        "bert",
-        "nan_weights",
-        r"/x.*: record \d+: .*a masked-LM weight is below 0 or not finite: nan; write",
-    ),
-    ("train", "bert", "other_length", r"/x.*: record \d+: .*Key: input_ids.*shape: \[16\]; wri"),
+    ("train", "vit", "last_label", "record 3"),
+    ("train", "vit", "broken_jpeg", "record 3"),
+    ("train", "vit", "fewer", "record 4"),
+    ("train", "vit", "no_label", "image/class/label"),
+    ("validation", "bert", "last_damaged", "record "),
+    ("train", "bert", "nan_weights", "weight"),
+    ("train", "bert", "other_length", "input_ids"),
 ]
 
 
 @pytest.mark.parametrize(
-    ("split", "variant", "name", "message"),
+    ("split", "variant", "name", "culprit"),
     [row if row[2] in ("last_label", "last_damaged") else slow(*row) for row in BAD_RECORDS],
 )
-def test_a_bad_record_is_named_where_it_is_read(sources, bad_files, split, variant, name, message):
+def test_a_bad_record_is_named_where_it_is_read(sources, bad_files, split, variant, name, culprit):
     """By what a run reads its records under, without a model."""
     kind = {"vit": "images", "bert": "text"}[variant]
-    config = config_of(sources, f"--config.data.{kind}.{split}={bad_files(name, kind)}")
-    uses = variants.find_variant(variant)
-    data = open_data(config, images=uses.images, text=uses.text)
-    stream = data.stream(config, uses.images, uses.text)
+    flag = f"--config.data.{kind}.{split}={bad_files(name, kind)}"
+    config = config_of(sources, flag, variant=variant)
+    stream = open_data(config).stream(config)
     batches = stream.training(0) if split == "train" else stream.validation()
-    with pytest.raises(ValueError, match=message) as caught, reading(stream):
+    with pytest.raises(ValueError, match=culprit) as caught, reading(stream):
         for _ in batches.take(4):
             pass
-    assert "\n" not in str(caught.value)
+    assert "data/x" in str(caught.value) and "\n" not in str(caught.value)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("split", "variant", "name", "message"), BAD_RECORDS[-4:])
-def test_a_bad_record_behind_good_ones(refused, bad_files, split, variant, name, message):
+@pytest.mark.parametrize(("split", "variant", "name", "culprit"), BAD_RECORDS[-4:])
+def test_a_bad_record_behind_good_ones(refused, bad_files, split, variant, name, culprit):
     kind = {"vit": "images", "bert": "text"}[variant]
     flag = f"--config.data.{kind}.{split}={bad_files(name, kind)}"
-    refused(f"--variant={variant}", flag, "--config.steps=4", message=message, untouched=False)
+    refused(f"--variant={variant}", flag, "--config.steps=4", culprit=culprit, untouched=False)
 
 
 @pytest.mark.slow
@@ -217,7 +198,6 @@ def test_a_bad_record_that_training_does_not_reach(refused, bad_files, tmp_path)
         "--config.image_batch=1",
         "--config.seed=1",
     ]
-    message = r"data/\*: an image label is out of range"
-    refused(*flags, message=message, untouched=False)
+    refused(*flags, culprit="data/*", untouched=False)
     assert (tmp_path / "run" / "metrics.csv").exists()
     assert not (tmp_path / "run" / "summary.json").exists()

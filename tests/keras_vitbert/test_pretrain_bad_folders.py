@@ -1,4 +1,4 @@
-"""Folders that `pretrain` refuses to resume: one line that names the file and the fix."""
+"""Folders that `pretrain` refuses to resume: one line that names the culprit."""
 
 import os
 import shutil
@@ -14,7 +14,7 @@ from tests.marks import slow
 
 @pytest.fixture
 def refused(sources, tmp_path, capsys):
-    """`refused(*flags, message=...)`: the call is refused, and leaves the output as it was."""
+    """`refused(*flags, culprit=...)`: the call is refused, and leaves the output as it was."""
 
     def refused(*flags, output_dir=tmp_path / "run", **expected):
         assert_refused(sources, capsys, output_dir, *flags, **expected)
@@ -23,63 +23,49 @@ def refused(sources, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("flags", "message"),
+    ("flags", "culprit"),
     [
-        (["--variant=bert"], "variant=vit, not bert; give --variant=vit or use another"),
-        (
-            ["--variant=vitbert"],
-            "variant=vit, not vitbert; give --variant=vit or use another",
-        ),
-        (
-            ["--variant=vit", "--config.model.hidden_dim=16"],
-            "hidden_dim=8, not 16; give --config.model.hidden_dim=8",
-        ),
-        (
-            ["--variant=vit", "--config.seed=4"],
-            "config.seed=3, not 4; give --config.seed=3 or use another --output_dir",
-        ),
-        (["--variant=vit", "--config.steps=12"], "config.steps=10, not 12; give --config.st"),
+        (["--variant=bert"], "variant"),
+        (["--variant=vitbert"], "variant"),
+        (["--variant=vit", "--config.model.hidden_dim=16"], "model.hidden_dim"),
+        (["--variant=vit", "--config.seed=4"], "seed"),
+        (["--variant=vit", "--config.steps=12"], "steps"),
     ],
 )
-def test_a_run_of_other_settings_in_the_folder(refused, finished, flags, message):
-    refused(*flags, message=message, output_dir=finished("vit"))
+def test_a_run_of_other_settings_in_the_folder(refused, finished, flags, culprit):
+    refused(*flags, culprit=culprit, output_dir=finished("vit"))
 
 
 @pytest.mark.parametrize("change", ["config.steps=12", "config.model.num_layers=2"])
 def test_a_finished_run_accepts_no_changes(refused, finished, change):
     key = change.partition("=")[0]
     flags = ["--variant=vit", f"--{change}", f"--accept_changes={key}"]
-    message = f"holds a finished run, which accepts no other {key}; give what it was made with, or"
-    refused(*flags, message=message, output_dir=finished("vit"))
+    refused(*flags, culprit=key.removeprefix("config."), output_dir=finished("vit"))
 
 
 def test_an_accepted_change_is_not_recorded_beside_a_process_that_trains(refused, unfinished):
     with held(str(unfinished)):
         flags = ["--variant=vit", "--config.seed=4", "--accept_changes=config.seed"]
-        refused(*flags, message="is training there; wait for its end", output_dir=unfinished)
+        refused(*flags, culprit=str(unfinished), output_dir=unfinished)
 
 
 def test_a_run_that_is_to_end_where_it_is(refused, unfinished):
     flags = ["--variant=vit", "--config.steps=9", "--accept_changes=config.steps"]
-    message = "--config.steps=9: .* has already done 10 steps; give at least 11, or another"
-    refused(*flags, message=message, output_dir=unfinished)
+    refused(*flags, culprit="steps", output_dir=unfinished)
 
 
 def test_weights_to_start_from_that_come_too_late(refused, finished, unfinished):
     flags = ["--variant=vit", f"--initial_weights={finished('vit')}"]
     for accepted in ("", "initial_weights"):
-        message = "began with random weights; leave --initial_weights out, or give another --output"
         more = f"--accept_changes={accepted}"
-        refused(*flags, more, message=message, output_dir=unfinished)
+        refused(*flags, more, culprit="initial_weights", output_dir=unfinished)
 
 
 def test_another_vocabulary_than_that_of_the_run(refused, finished, tmp_path):
     path = tmp_path / "vocab.txt"
     path.write_text("\n".join([*VOCABULARY[:-1], "other"]) + "\n")
     flags = ["--variant=bert", f"--config.data.vocabulary={path}"]
-    folder = finished("bert")
-    message = rf"another vocabulary; use that one \({folder}/vocabulary.txt\) or another --output"
-    refused(*flags, message=message, output_dir=folder)
+    refused(*flags, culprit=" vocabulary", output_dir=finished("bert"))
 
 
 def test_other_data_than_those_of_the_run(refused, finished, sources, tmp_path):
@@ -87,13 +73,12 @@ def test_other_data_than_those_of_the_run(refused, finished, sources, tmp_path):
     others = write_sources(tmp_path, seed=1)
     for split, name in (("train", "images"), ("validation", "image_validation")):
         flags = ["--variant=vit", f"--config.data.images.{split}={others}/images-{split}-*"]
-        message = rf"holds a run with other {name}: sha256 \w{{12}} of .*, not .* of {others}"
-        refused(*flags, message=message, output_dir=finished("vit"))
+        refused(*flags, culprit=f" {name}", output_dir=finished("vit"))
     for ours, theirs in ((0, 1), (1, 0)):  # the same files in another order
         file = sources / f"text-train-{ours:05}-of-00002"
         shutil.copy(file, tmp_path / f"swapped-{theirs:05}-of-00002")
     flags = ["--variant=bert", f"--config.data.text.train={tmp_path}/swapped-*"]
-    refused(*flags, message="holds a run with other texts: ", output_dir=finished("bert"))
+    refused(*flags, culprit=" texts", output_dir=finished("bert"))
 
 
 def test_other_classes_than_those_of_the_run(refused, sources, finished, tmp_path):
@@ -102,37 +87,33 @@ def test_other_classes_than_those_of_the_run(refused, sources, finished, tmp_pat
             shutil.copy(file, tmp_path)
     (tmp_path / "classes.txt").write_text("dog\ncat\ntench\n")
     flags = ["--variant=vit", f"--config.data.images.train={tmp_path}/images-train-*"]
-    refused(*flags, message="holds a run with other classes: ", output_dir=finished("vit"))
+    refused(*flags, culprit=" classes", output_dir=finished("vit"))
 
 
 @pytest.mark.slow
 def test_other_teachers_than_those_of_the_run(refused, finished, sources, tmp_path, capsys):
     folder, vit, text = finished("vitbert_no_gm"), finished("vit"), finished("bert")
     flags = ["--variant=vitbert_no_gm", f"--text_teacher={text}"]
-    message = f"began with --image_teacher={vit}; give that again, or another --output_dir"
-    refused(*flags, message=message, output_dir=folder)
-    refused(*flags, "--config.teachers.image_steps=4", message=message, output_dir=folder)
+    refused(*flags, culprit="image_teacher", output_dir=folder)
+    steps = "--config.teachers.image_steps=4"
+    refused(*flags, steps, culprit="image_teacher", output_dir=folder)
 
     copy = tmp_path / "vit"
     shutil.copytree(vit, copy)
     assert pretrain(sources, folder, *flags, f"--image_teacher={copy}") == EXIT_DONE
     (copy / "checkpoints" / "LAST").write_text("step-00000008\n")
-    message = f"holds a run with other image_teacher: .* of {vit}, not .* of {copy}; give what"
-    refused(*flags, f"--image_teacher={copy}", message=message, output_dir=folder)
+    refused(*flags, f"--image_teacher={copy}", culprit="image_teacher", output_dir=folder)
 
 
 @pytest.mark.slow
 def test_other_teachers_of_its_own_than_those_of_the_run(refused, finished, tmp_path):
-    """One is gone, and trained again for longer."""
     folder = tmp_path / "run"
     shutil.copytree(finished("vitbert", own_teachers=True), folder)
     (folder / "summary.json").unlink()
     flags = ["--variant=vitbert", "--config.teachers.image_steps=4"]
-    message = "teachers/vit holds .* config.steps=3, not 4; give --config.teachers.image_steps=3 or"
-    refused(*flags, message=message, output_dir=folder, untouched=False)
+    refused(*flags, culprit="teachers/vit", output_dir=folder, untouched=False)
     shutil.rmtree(folder / "teachers" / "vit")
-    message = "holds a run with other image_teacher: sha256 "
-    refused(*flags, message=message, output_dir=folder, untouched=False)
+    refused(*flags, culprit="image_teacher", output_dir=folder, untouched=False)
     assert not (folder / "summary.json").exists()
 
 
@@ -140,8 +121,7 @@ def test_a_folder_that_is_none(refused, tmp_path):
     file = tmp_path / "file"
     file.write_text("here")
     for folder in (file, file / "below"):
-        message = f"--output_dir={folder}: cannot be written to .*; give another folder"
-        refused("--variant=vit", message=message, output_dir=folder)
+        refused("--variant=vit", culprit=str(file), output_dir=folder)
     assert file.read_text() == "here"
 
 
@@ -149,22 +129,18 @@ def test_a_folder_that_is_none(refused, tmp_path):
 def test_a_folder_without_permission(refused, tmp_path):
     folder = tmp_path / "locked"
     folder.mkdir(mode=0o500)
-    refused("--variant=vit", message="cannot be written to", output_dir=folder)
+    refused("--variant=vit", culprit=str(folder), output_dir=folder)
 
 
 @pytest.mark.parametrize("content", ["", "{", "{}", "[]", '{"variant": "vit"}'])
 def test_a_damaged_record_of_the_run(refused, unfinished, content):
     (unfinished / "config.json").write_text(content)
-    refused(
-        "--variant=vit", message=r"config\.json is damaged .*; fix it or", output_dir=unfinished
-    )
+    refused("--variant=vit", culprit="config.json", output_dir=unfinished)
 
 
 def test_a_damaged_summary(refused, unfinished):
     (unfinished / "summary.json").write_text('{"steps": ')
-    refused(
-        "--variant=vit", message=r"summary\.json is damaged .*; fix it or", output_dir=unfinished
-    )
+    refused("--variant=vit", culprit="summary.json", output_dir=unfinished)
 
 
 def instead(content):
@@ -183,15 +159,13 @@ def instead(content):
         slow(instead(b"")),
         slow(instead(b"loss\n1\n")),
         slow(instead(b"step,loss\nx,1\n")),
-        slow(instead(b"step,loss\n1,x\n")),
         instead(b"\xff\xfe"),
     ],
 )
 def test_damaged_metrics(refused, unfinished, damage):
     file = unfinished / "metrics.csv"
     file.write_bytes(damage(file.read_bytes()))
-    message = r"metrics\.csv is damaged .*; (fix it or|write the name of an older check)"
-    refused("--variant=vit", message=message, output_dir=unfinished, untouched=False)
+    refused("--variant=vit", culprit="metrics.csv", output_dir=unfinished, untouched=False)
 
 
 def test_damaged_checkpoints(refused, unfinished):
@@ -201,8 +175,6 @@ def test_damaged_checkpoints(refused, unfinished):
     content = data.read_bytes()
     data.write_bytes(content[: len(content) // 2])
     last = unfinished / "checkpoints" / "LAST"
-    message = "step-00000010 cannot be loaded .*it is damaged or belongs to another model$"
-    refused("--variant=vit", message=message, output_dir=unfinished, untouched=False)
+    refused("--variant=vit", culprit="step-00000010", output_dir=unfinished, untouched=False)
     last.write_text("step-00000099\n")
-    message = r"LAST names .*step-00000099, which is not a complete checkpoint; write"
-    refused("--variant=vit", message=message, output_dir=unfinished, untouched=False)
+    refused("--variant=vit", culprit="step-00000099", output_dir=unfinished, untouched=False)

@@ -1,4 +1,4 @@
-"""Bad calls of `pretrain`: exit status 2, one line that names culprit and fix, nothing written."""
+"""Bad calls of `pretrain`: exit status 2, one line that names the culprit, nothing written."""
 
 import pytest
 
@@ -11,7 +11,7 @@ from tests.keras_vitbert.tiny_runs import (
 
 @pytest.fixture
 def refused(sources, tmp_path, capsys):
-    """`refused(*flags, message=...)`: the call is refused, and leaves the output as it was."""
+    """`refused(*flags, culprit=...)`: the call is refused, and leaves the output as it was."""
 
     def refused(*flags, output_dir=tmp_path / "run", **expected):
         assert_refused(sources, capsys, output_dir, *flags, **expected)
@@ -22,33 +22,27 @@ def refused(sources, tmp_path, capsys):
 def test_bad_vocabularies(refused, tmp_path):
     path = tmp_path / "vocab.txt"
     flags = ["--variant=bert", f"--config.data.vocabulary={path}"]
-    refused(*flags, message=r"vocab\.txt: no such vocabulary; ")
-    for tokens, message in (
-        ([*VOCABULARY, "word0"], r"vocab\.txt: 'word0' occurs twice; keep one"),
-        (VOCABULARY[1:], r"vocab\.txt: \[PAD\] missing; take a vocabulary"),
-        ([*VOCABULARY, "new"], r"has 37 entries, the model has 36; leave --config.model.v"),
+    refused(*flags, culprit="vocab.txt")
+    for tokens, culprit in (
+        ([*VOCABULARY, "word0"], "word0"),
+        (VOCABULARY[1:], "[PAD]"),
+        ([*VOCABULARY, "new"], "vocab"),
     ):
         path.write_text("\n".join(tokens) + "\n")
-        refused(*flags, message=message)
-    refused("--variant=bert", "--config.data.vocabulary=", message="lacks data .*vocabulary=FILE$")
+        refused(*flags, culprit=culprit)
+    refused("--variant=bert", "--config.data.vocabulary=", culprit="data.vocabulary")
     path.write_bytes(b"\xff\xfe")
-    refused(*flags, message=r"vocab\.txt: cannot be read as a vocabulary")
+    refused(*flags, culprit="vocab.txt")
 
 
 # --- teachers ----------------------------------------------------------------------------------
 
 
 def test_teachers_that_are_no_runs(refused, finished, unfinished, tmp_path):
-    for folder, message in (
-        (tmp_path / "nowhere", "--image_teacher=.*/nowhere: no such folder, file or preset; give"),
-        (tmp_path, r"--image_teacher=.*: holds no model \(there is no config.json\); give the fo"),
-        (unfinished, "--image_teacher=.*/unfinished: .* not finished; run its command again"),
-        (finished("bert"), "--image_teacher=.*: is a run of --variant=bert, which has no images"),
-    ):
-        refused("--variant=vitbert", f"--image_teacher={folder}", message=message)
+    for folder in (tmp_path / "nowhere", tmp_path, unfinished, finished("bert")):
+        refused("--variant=vitbert", f"--image_teacher={folder}", culprit=str(folder))
     flags = [f"--image_teacher={finished('vit')}", f"--text_teacher={finished('vit')}"]
-    message = "--text_teacher=.*: is a run of --variant=vit, which has no texts"
-    refused("--variant=vitbert_no_gm", *flags, message=message)
+    refused("--variant=vitbert_no_gm", *flags, culprit="text_teacher")
 
 
 @pytest.mark.slow
@@ -57,27 +51,22 @@ def test_teachers_that_see_something_else(refused, finished, tmp_path):
     four = write_sources(tmp_path)
     (four / "classes.txt").write_text("cat\ndog\ntench\nmore\n")
     four = [f"--config.data.images.train={four}/images-train-*", "--config.model.num_classes=4"]
-    for flags, message in (
-        (["--config.model.image_size=12"], "--image_teacher=.* 8 pixels, the student of 12; set"),
-        (four, "--image_teacher=.* 3 classes, the student 4; give"),
-    ):
-        refused("--variant=vitbert", *teachers, *flags, message=message)
-    flags, message = "--config.model.vocabulary_size=40", "--text_teacher=.* 36 .*the student 40; "
-    refused("--variant=vitbert", *teachers, flags, message=message, untouched=False)
+    for flags in (["--config.model.image_size=12"], four):
+        refused("--variant=vitbert", *teachers, *flags, culprit="image_teacher")
+    flag = "--config.model.vocabulary_size=40"
+    refused("--variant=vitbert", *teachers, flag, culprit="text_teacher", untouched=False)
 
 
 def test_sizes_that_are_not_those_of_the_data(refused, sources):
     flags = ["--variant=vit", "--config.model.num_classes=4"]
-    refused(*flags, message=r"num_classes=4: .*classes\.txt has 3 classes; leave it out")
+    refused(*flags, culprit="num_classes")
     flags = ["--variant=bert", "--config.model.max_sequence_length=15"]
-    refused(*flags, message="16 tokens, the model takes at most 15; set")
+    refused(*flags, culprit="max_sequence_length")
 
 
 def test_masks_that_the_run_ends_before(refused):
     flags = ["--variant=vitbert_no_kd", "--config.merge.mask_update_interval=10"]
-    message = "mask_update_interval=10: the masks reach .* the run has 10; set it to at most 3; "
-    message += "this works, .*: --config.merge.mask_update_interval=3$"
-    refused(*flags, message=message)
+    refused(*flags, culprit="merge.mask_update_interval")
 
 
 def test_a_teacher_of_another_vocabulary(refused, finished, tmp_path):
@@ -86,7 +75,4 @@ def test_a_teacher_of_another_vocabulary(refused, finished, tmp_path):
     (other / "vocab.txt").write_text("\n".join(tokens) + "\n")
     flags = [f"--image_teacher={finished('vit')}", f"--text_teacher={finished('bert')}"]
     flags += [f"--config.data.vocabulary={other / 'vocab.txt'}"]
-    message = (
-        r"--text_teacher=.*: has another vocabulary: token 35 is .*, the student's 'other'; give"
-    )
-    refused("--variant=vitbert", *flags, message=message)
+    refused("--variant=vitbert", *flags, culprit="text_teacher")

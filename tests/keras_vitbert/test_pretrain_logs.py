@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from keras_vitbert.configs.variants import VARIANTS
+from keras_vitbert.configs.pretraining import VARIANTS
 from keras_vitbert.inspection.mask_pictures import block_picture, sparsity_chart
 from keras_vitbert.inspection.mask_values import MaskValues
 from tests.keras_vitbert.tiny_runs import (

@@ -36,7 +36,9 @@ def test_teachers_are_runs_of_their_own(finished, sources):
         assert (summary["variant"], summary["steps"]) == (name, steps)
         trained = load(str(folder / name))
         network, record = trained.network, trained.record
-        assert record["config"]["model"] == json.loads(config_of(sources).model.to_json())
+        assert record["experiment"]["model"] == json.loads(
+            json.dumps(config_of(sources).model.to_dict())
+        )
         found = {n: v for n, v in summary["validation"].items() if n != "loss"}
         assert found == pytest.approx(validate(network, sources), rel=1e-5)
 
@@ -139,7 +141,7 @@ def test_nothing_is_written_where_a_teacher_is_refused(folders, sources, tmp_pat
     given[-1] = f"--text_teacher={FIXTURES / 'bert'}"
     assert pretrain(sources, tmp_path / "run", *given) == EXIT_BAD_INPUT
     line = capsys.readouterr().err.splitlines()[-1]
-    assert line.startswith(f"error: {given[-1]}: has another vocabulary: token 36 is 'word31', ")
+    assert line.startswith("error: ") and str(FIXTURES / "bert") in line
     assert not (tmp_path / "run").exists() or files_below(tmp_path / "run") == {}
 
 
@@ -170,7 +172,7 @@ def test_a_teacher_of_other_answers_is_refused(folders, sources, tmp_path, monke
         (own / file).write_text(json.dumps({**content, key: value}))
         status, line = begin()
         if kind:
-            assert status == EXIT_BAD_INPUT and f"other {kind}_teacher" in line, key
+            assert status == EXIT_BAD_INPUT and f"{kind}_teacher" in line, key
         else:
             assert status == EXIT_STOPPED, line
         assert content_of(tmp_path / "run" / "config.json") == before

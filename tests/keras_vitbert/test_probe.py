@@ -2,7 +2,6 @@
 
 import json
 import pathlib
-import re
 import shutil
 
 import pytest
@@ -63,7 +62,7 @@ def test_the_summary_of_a_run_is_not_overwritten(text_task, tmp_path, capsys):
     before = files_below(tmp_path / "run")
     flags = (f"--checkpoint={tmp_path / 'run'}", f"--data_dir={text_task}", "--shots=0")
     assert call(*flags, f"--output_dir={tmp_path / 'run'}") == EXIT_BAD_INPUT
-    assert f"would overwrite {tmp_path / 'run'}" in capsys.readouterr().err.splitlines()[-1]
+    assert str(tmp_path / "run") in capsys.readouterr().err.splitlines()[-1]
     assert files_below(tmp_path / "run") == before
 
 
@@ -74,23 +73,21 @@ def test_an_image_that_does_not_decode(image_task, tmp_path, capsys):
     flags = (f"--checkpoint={SAVED / 'run'}", f"--data_dir={tmp_path / 'images'}")
     assert call(*flags) == EXIT_BAD_INPUT
     last = capsys.readouterr().err.splitlines()[-1]
-    assert last.startswith(f"error: {path}: ") and "write the file again, or remove it" in last
+    assert last.startswith("error: ") and str(path) in last
 
 
 @pytest.mark.parametrize(
-    ("flags", "message"),
+    ("flags", "culprit"),
     [
-        ([], "--task is missing"),
-        (["--task=cifar10"], "--checkpoint is missing"),
-        (["--checkpoint=rand", "--task=cifar10", "--shots=5,x"], "--shots=5,x: give numbers"),
-        (["--checkpoint=rand", "--task=cifar10", "--shots="], "--shots=: give numbers"),
-        (["--checkpoint=rand", "--task=cifar10", "--draws=0"], "draws.*0"),
-        (["--checkpoint=none", "--task=sst2"], "none: no such folder"),
+        ([], "task"),
+        (["--task=cifar10"], "checkpoint"),
+        (["--checkpoint=rand", "--task=cifar10", "--shots=5,x"], "shots"),
+        (["--checkpoint=rand", "--task=cifar10", "--draws=0"], "draws"),
+        (["--checkpoint=absent", "--task=sst2"], "absent"),
     ],
 )
-def test_bad_input(flags, message, capfd, tmp_path, monkeypatch):
-
+def test_bad_input(flags, culprit, capfd, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert call(*flags) == EXIT_BAD_INPUT
     last = capfd.readouterr().err.splitlines()[-1]
-    assert re.search(message, last), last
+    assert last.startswith("error: ") and culprit in last

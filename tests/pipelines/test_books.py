@@ -33,7 +33,7 @@ def test_encodings():
         assert decode(text.encode(encoding)) == text
     assert decode(b"wet\r\n\x1a") == "wet\r\n"
     for data in (b"a\x00b", b"\x89PNG\r\n\x1a\n\x0b", b"wet\x81"):
-        with pytest.raises(ValueError, match="binary|neither UTF-8"):
+        with pytest.raises(ValueError, match="binary|decode"):
             decode(data)
 
 
@@ -99,16 +99,15 @@ def test_binary_files_are_named_or_left_out(folder, tmp_path, capfd):
     assert manifest["counts"]["books"] == 3
 
 
-def test_an_automatic_number_of_shards_is_kept(folder, tmp_path, monkeypatch, capfd):
-    """A run that is stopped goes on with it, also under a version that would choose another."""
+def test_a_run_that_is_stopped_goes_on(folder, tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(books, "_SHARD_BYTES", 1)  # a shard a book at most
 
-    def automatic(output, bytes_a_shard):
-        monkeypatch.setattr(books, "_SHARD_BYTES", bytes_a_shard)
+    def command(output):
         argv = [f"--folder={folder}", f"--output={output}", "--", "--direct_num_workers=1"]
         return command_line.run(books.main, argv)
 
-    assert automatic(tmp_path / "whole", 1) == 0  # a shard a book at most
-    assert f"{tmp_path}/whole: 3 shards for 3 books (--shards)" in capfd.readouterr().err
+    assert command(tmp_path / "whole") == 0
+    assert f"{tmp_path}/whole: 3 shards for 3 books" in capfd.readouterr().err
     with monkeypatch.context() as patched:
         read = books.read_book
         names = []
@@ -120,19 +119,18 @@ def test_an_automatic_number_of_shards_is_kept(folder, tmp_path, monkeypatch, ca
             return read(path)
 
         patched.setattr(books, "read_book", stopped)
-        assert automatic(tmp_path / "parts", 1) == command_line.EXIT_STOPPED
-    assert automatic(tmp_path / "parts", 10**9) == 0
+        assert command(tmp_path / "parts") == command_line.EXIT_STOPPED
+    assert command(tmp_path / "parts") == 0
     assert "1 of 3 shards already exist" in capfd.readouterr().err
     whole, parts = (sorted(tmp_path.glob(f"{name}-*")) for name in ("whole", "parts"))
     assert [path.read_bytes() for path in parts] == [path.read_bytes() for path in whole]
-    # What was made with --shards is not made anew by a command without it.
-    assert automatic(tmp_path / "parts", 10**9) == 0
+    assert command(tmp_path / "parts") == 0
     assert "is complete, nothing to do" in capfd.readouterr().err
 
 
 def test_more_shards_than_books_are_fewer(folder, tmp_path, capfd):
     assert run(folder, tmp_path / "out", "--shards=9") == 0
-    assert "--shards=9: only 3 books, so 3 files are written\n" in capfd.readouterr().err
+    assert "out: 3 shards for 3 books\n" in capfd.readouterr().err
     assert len(list(tmp_path.glob("out-*-of-00003"))) == 3
 
 
@@ -148,8 +146,8 @@ def test_bad_input(folder, tmp_path, capfd):
     assert "cannot be written to" in refused("--output=/proc/nowhere/books")
     link = tmp_path / "empty" / "b.txt"
     link.symlink_to(tmp_path / "nowhere")
-    assert f"{link}: cannot be read" in refused(f"--folder={tmp_path}/empty")
-    with pytest.raises(ValueError, match="no such folder"):
+    assert f"{link}: " in refused(f"--folder={tmp_path}/empty")
+    with pytest.raises(NotADirectoryError, match="a.txt"):
         find_books(str(folder / "a.txt"))
     (tmp_path / "empty" / "b.txt").unlink()
     with open(os.fsencode(tmp_path) + b"/empty/f\xfcnf.txt", "w"):

@@ -7,6 +7,7 @@ import sys
 import threading
 
 import pytest
+import tensorflow as tf
 
 from pipelines import command_line
 from pipelines.command_line import (
@@ -51,22 +52,41 @@ def test_what_is_done_has_status_0_and_says_nothing(capfd):
     assert seen == [["--a", "b"]] and capfd.readouterr() == ("", "")
 
 
+def test_files_that_cannot_be_read_are_told_in_a_line(tmp_path, capfd):
+    def denied(path):
+        raise tf.errors.PermissionDeniedError(None, None, f"{path}: HTTP response code 403")
+
+    for path, read in (
+        (tmp_path / "none", open),
+        (tmp_path / "none", lambda path: tf.io.gfile.GFile(path).read()),
+        (tmp_path, open),
+        (tmp_path, lambda path: tf.io.gfile.GFile(path).read()),
+        ("gs://bucket/none", denied),
+    ):
+        assert run(lambda argv, read=read, path=path: read(str(path)), []) == 2
+        [error] = capfd.readouterr().err.splitlines()
+        assert error.startswith("error: ") and str(path) in error
+    with pytest.raises(tf.errors.NotFoundError):
+        run(raising(tf.errors.NotFoundError(None, None, "Key x not found in checkpoint")), [])
+
+
 def test_a_disk_that_takes_no_more_is_told_in_a_line(capfd):
     class OfAnotherLibrary(Exception):
         pass
 
     full = "/x/y; No space left on device"
-    for error in (OSError(errno.EROFS, "Read-only file system", "/x/y"), OfAnotherLibrary(full)):
-        assert run(raising(error), []) == 2
-        line = f"error: {error}; fix that, and run the same command again\n"
-        assert capfd.readouterr() == ("", line)
+    assert run(raising(OSError(errno.EROFS, "Read-only file system", "/x/y")), []) == 2
+    assert capfd.readouterr() == ("", "error: /x/y: Read-only file system\n")
+    assert run(raising(OfAnotherLibrary(full)), []) == 2
+    line = f"error: {full}; fix that, and run the same command again\n"
+    assert capfd.readouterr() == ("", line)
     name = "__wrapped__SaveV2_dtypes_3_device_/job:localhost/replica:0/task:0/device:CPU:0"
     assert run(raising(OfAnotherLibrary(f"{{{{function_node {name}}}}} {full}")), []) == 2
     assert capfd.readouterr() == ("", line)
 
 
 def test_other_errors_are_not_hidden():
-    for error in (ValueError("a bug"), KeyboardInterrupt(), SystemExit(0)):
+    for error in (RuntimeError("a bug"), KeyboardInterrupt(), SystemExit(0)):
         with pytest.raises(type(error)):
             run(raising(error), [])
 
@@ -103,7 +123,7 @@ OUTPUTS = [
     ("command_line.say('x')", "2> /dev/full", 0, ""),
     ("command_line.say('x')", "2>&1 | true", 0, ""),
     ("print('x' * size)", ">&-", 0, ""),
-    ("open('/nowhere')", "| cat", 1, "Traceback"),
+    ("open('/nowhere')", "| cat", 2, "error: /nowhere: No such file or directory"),
 ]
 
 

@@ -43,12 +43,12 @@ def test_a_failure_leaves_the_old_file_alone(tmp_path, monkeypatch, error):
 def test_folders_are_made_and_left_empty(tmp_path):
     folder = tmp_path / "a" / "b"
     for _ in range(2):
-        make_folder(str(folder), "output")
+        make_folder(str(folder))
         assert list(folder.iterdir()) == []
     (tmp_path / "file").touch()
     for path in ("/proc/nowhere", tmp_path / "file" / "below"):
-        with pytest.raises(ValueError, match=rf"^--output_dir={path}: cannot be written to \(.+\)"):
-            make_folder(str(path), "output_dir")
+        with pytest.raises(ValueError, match=rf"^{path}: cannot be written to"):
+            make_folder(str(path))
 
 
 @pytest.fixture
@@ -80,15 +80,15 @@ def test_an_output_that_is_an_input_is_refused(tmp_path, inputs, output, culprit
     inputs.append("gs://bucket/runs/")
     before = sorted(tmp_path.rglob("*"))
     for path in (output, output if "://" in output else str(tmp_path / output)):
-        with pytest.raises(ValueError, match=f"^--output={path}: would overwrite .*{culprit}"):
-            check_output_file(path, "output", inputs, "runs/mine")
+        with pytest.raises(ValueError, match=f"^{path}: would overwrite .*{culprit}"):
+            check_output_file(path, inputs, "runs/mine")
     assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_outputs_beside_the_inputs(tmp_path, inputs):
     """A file that is there is replaced; `small` is a name, of which there is no file."""
     for output in ("tables.csv", "data.csv", "runs/mine.csv", "runs/mine2/x.csv", "small/x.csv"):
-        check_output_file(output, "output", inputs, "runs/mine")
+        check_output_file(output, inputs, "runs/mine")
     assert (tmp_path / "runs").is_dir() and not (tmp_path / "runs" / "mine").exists()
 
 
@@ -96,10 +96,10 @@ def test_two_commands_may_try_a_folder_at_a_time(tmp_path, monkeypatch):
     def meanwhile(path, content):
         write_atomically(path, content)
         if len(list(tmp_path.iterdir())) == 1:
-            make_folder(str(tmp_path), "output")
+            make_folder(str(tmp_path))
 
     monkeypatch.setattr(files, "write_atomically", meanwhile)
-    make_folder(str(tmp_path), "output")
+    make_folder(str(tmp_path))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -113,7 +113,7 @@ def test_what_is_no_json_object(content):
 def test_what_may_have_no_end_is_not_opened(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", "/dev/zero"):
-        with pytest.raises(OSError, match="a pipe or a device, which may have no end"):
+        with pytest.raises(ValueError, match=f"{path}: is a pipe or a device"):
             open_binary(str(path))
 
 
@@ -123,7 +123,7 @@ def test_a_folder_with_a_pipe_is_refused(tmp_path):
     require_files(str(tmp_path / "model"))
     require_files(str(tmp_path / "none"))
     os.mkfifo(tmp_path / "model" / "parts" / "x[1].index")
-    with pytest.raises(ValueError, match=r"parts/x\[1\].index: cannot be read \(it is a pipe"):
+    with pytest.raises(ValueError, match=r"parts/x\[1\].index: is a pipe"):
         require_files(str(tmp_path / "model"))
-    with pytest.raises(ValueError, match=r"parts/x\[1\].index: cannot be read"):
+    with pytest.raises(ValueError, match=r"parts/x\[1\].index: is a pipe"):
         require_files(str(tmp_path / "model" / "parts" / "x[1]"))

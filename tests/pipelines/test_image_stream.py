@@ -19,7 +19,7 @@ WHOLE = ImageViews(20, crop_area=(1.0, 1.0), flip=False, central_crop=1.0)
 
 def open_unchecked(folder):
     """The stream of the records that a test has written."""
-    records = RecordFiles.find(str(folder / "x-*"), "flag")
+    records = RecordFiles.find(str(folder / "x-*"))
     return ImageStream(records, CLASSES, views=ImageViews(8))
 
 
@@ -31,7 +31,7 @@ def open_images(tmp_path_factory):
         prefix = str(tmp_path_factory.mktemp("images") / "image")
         labels = [0] * len(images) if labels is None else labels
         write_image_records(images, labels, prefix, files, label_offset)
-        records = RecordFiles.find(f"{prefix}-*", "flag")
+        records = RecordFiles.find(f"{prefix}-*")
         views = ImageViews(8, **options)
         return ImageStream(records, CLASSES, label_offset=label_offset, views=views).check()
 
@@ -112,7 +112,7 @@ def test_grey_jpegs_come_out_in_three_channels(tmp_path):
     encoded = tf.io.encode_jpeg(grey, format="grayscale", quality=95).numpy()
     example = to_example({"image/encoded": encoded, "image/class/label": 1})
     write_shards([example], str(tmp_path / "x"), 1)
-    records = RecordFiles.find(str(tmp_path / "*"), "flag")
+    records = RecordFiles.find(str(tmp_path / "*"))
     source = ImageStream(records, 1, views=WHOLE)
     expected = pillow(encoded, 20)
     for [example] in (take(source.validation(), 1), training(source, 0, 0, 1)):
@@ -139,8 +139,8 @@ def test_the_first_record_is_checked(tmp_path):
     for features, message in (
         ({"image/encoded": encoded, "label": 1}, r"no field 'image/class/label' .* but .*'label'"),
         ({"image": encoded, "image/class/label": 1}, "no field 'image/encoded'"),
-        ({"image/encoded": encoded, "image/class/label": 0}, r"label 0 is not in 1\.\.5; fix"),
-        ({"image/encoded": encoded, "image/class/label": 6}, r"label 6 is not in 1\.\.5; fix"),
+        ({"image/encoded": encoded, "image/class/label": 0}, r"label 0 is not in 1\.\.5"),
+        ({"image/encoded": encoded, "image/class/label": 6}, r"label 6 is not in 1\.\.5"),
         ({"image/encoded": encoded, "image/class/label": "1"}, "'image/class/label'"),
         ({"image/encoded": encoded, "image/class/label": [1, 2]}, "label' with one int64 value"),
         ({"image/encoded": 3, "image/class/label": 1}, "'image/encoded'"),
@@ -174,7 +174,7 @@ def test_other_formats_are_read_as_well(tmp_path):
         {"image/encoded": tf.io.encode_png(pixels).numpy(), "image/class/label": 1}
     )
     write_shards([example], str(tmp_path / "x"), 1)
-    source = ImageStream(RecordFiles.find(str(tmp_path / "x-*"), "flag"), 1, views=WHOLE)
+    source = ImageStream(RecordFiles.find(str(tmp_path / "x-*")), 1, views=WHOLE)
     for [example] in (take(source.validation(), 1), training(source, 0, 0, 1)):
         np.testing.assert_allclose(example["images"], pixels / 255.0, atol=1e-6)
 
@@ -185,5 +185,5 @@ def test_the_manifest_tells_the_label_of_the_first_class(tmp_path):
     write_shards([example], str(tmp_path / "x"), 1, settings={"label_offset": 1})
     source = open_unchecked(tmp_path)
     source.check()
-    with pytest.raises(ValueError, match=r"x.manifest.json: .*data.images.label_offset=1"):
+    with pytest.raises(ValueError, match=r"x.manifest.json: .*data.images.label_offset"):
         dataclasses.replace(source, label_offset=0).check()

@@ -178,7 +178,7 @@ def test_tar_files_that_tfds_cannot_use(tmp_path, capfd):
     flags = [f"--tfds_data_dir={tmp_path / 'tfds'}", f"--manual_dir={tars}", f"--output={output}"]
     assert command(*flags) == 2
     *_, last = capfd.readouterr().err.splitlines()
-    assert last.startswith(f"error: --manual_dir={tars}: TFDS cannot prepare imagenet2012 (")
+    assert last.startswith(f"error: {tars}: TFDS cannot prepare imagenet2012 (")
     assert not list(output.iterdir())
 
 
@@ -194,7 +194,7 @@ def test_damaged_files_of_tfds_are_named(tmp_path, capfd):
     assert command(*flags, "--max_bad_records=9") == 2
     err = capfd.readouterr().err
     *_, last = err.splitlines()
-    assert last.startswith(f"error: {path.parent}: cannot be read (") and "prepare" in last
+    assert last.startswith(f"error: {path.parent}: cannot be read (")
     assert "Traceback" not in err
 
 
@@ -207,7 +207,7 @@ def test_odd_and_damaged_images(tmp_path, capfd):
     *_, last = capfd.readouterr().err.splitlines()
     assert last.startswith(f"error: {tars / 'ILSVRC2012_img_train.tar'}: ")
     assert any(name in last for name in DAMAGED)
-    assert "3 damaged in all" in last and "--max_bad_records=3" in last
+    assert "max_bad_records to 3" in last
     assert not list(output.glob("*.manifest.json")) and not list(output.rglob("*.list"))
 
     assert command(*arguments, "--max_bad_records=3") == 0
@@ -219,8 +219,8 @@ def test_odd_and_damaged_images(tmp_path, capfd):
     assert files(output) == files(unbroken)
     for name in DAMAGED:
         assert any(f"train.tar: {name} is damaged" in line for line in lines)
-    for name, called in (("90", "CMYK JPEG"), ("91", "PNG"), ("92", "BMP"), ("93", "GIF")):
-        assert any(f"n01443537_{name}.JPEG is a {called}, stored as RGB" in line for line in lines)
+    for name, called in (("90", "CMYK"), ("91", "PNG"), ("92", "BMP"), ("93", "GIF")):
+        assert any(f"n01443537_{name}.JPEG is {called}, stored as RGB" in line for line in lines)
 
     records = {r["filename"].decode(): r for r in read_records(output / "train-*-of-*")}
     kept = {name: data for d in TRAIN.values() for name, data in d.items()}
@@ -287,7 +287,7 @@ def test_default_shards():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--train_folder=IMAGES/train", "--output=FILE"], "--output=.*cannot be written to"),
+        (["--train_folder=IMAGES/train", "--output=FILE"], "cannot be written to"),
         (["--train_folder=IMAGES/train", "--output=OTHER"], "classes.txt: does not list the"),
     ],
 )

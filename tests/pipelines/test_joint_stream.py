@@ -48,7 +48,7 @@ def stream(tmp_path_factory):
         write_shards((to_example(text(n)) for n in range(texts)), str(folder / f"text-{split}"), 2)
 
         def find(kind, split=split):
-            return RecordFiles.find(f"{folder}/{kind}-{split}-*", "flag")
+            return RecordFiles.find(f"{folder}/{kind}-{split}-*")
 
         sources[split] = (
             ImageStream(find("image"), images, views=ImageViews(SIZE, (0.3, 1.0))).check(),
@@ -144,7 +144,7 @@ def test_no_two_sources_have_the_same_seed(stream):
 def test_the_sources_are_shuffled_apart(stream, tmp_path):
     """Texts in as many records and files as the images come in another order, for any seeds."""
     write_shards((to_example(text(n)) for n in range(17)), str(tmp_path / "text"), 3)
-    records = RecordFiles.find(str(tmp_path / "*"), "flag")
+    records = RecordFiles.find(str(tmp_path / "*"))
     twins = dataclasses.replace(stream, texts=TextStream.open(records, VOCABULARY, 20, LENGTH))
     orders = []
     for seed in range(3):
@@ -210,7 +210,7 @@ def test_a_host_decodes_its_own_records_only(stream, tmp_path):
     labels = [1, 99, 1, 1]
     examples = [to_example(image_example(pixels, label)) for label in labels]
     write_shards(examples, str(tmp_path / "image"), 1)
-    records = RecordFiles.find(str(tmp_path / "*"), "flag")
+    records = RecordFiles.find(str(tmp_path / "*"))
     source = ImageStream(records, 1, views=ImageViews(SIZE))
     broken = JointStream(source, source, None, None, 2, 0)
     [bad] = [

@@ -161,10 +161,10 @@ def test_bad_documents(corpus, tmp_path, capfd):
     (tmp_path / "docs-0").write_bytes(to_json(Document("", ("One. Two.",))))
     assert command(corpus, f"--output={tmp_path}/t", f"--documents={tmp_path}/docs-*",
                    "--shards=1") == 2  # fmt: skip
-    assert "give two or more" in capfd.readouterr().err
+    assert "1 documents with text" in capfd.readouterr().err
     (tmp_path / "cased.txt").write_text("\n".join([*SPECIAL_TOKENS, "The"]))
     assert command(corpus, f"--output={tmp_path}/t", f"--vocabulary={tmp_path}/cased.txt") == 2
-    assert "'The', so it is cased; give --cased" in capfd.readouterr().err
+    assert "cased.txt: holds 'The', so give --cased" in capfd.readouterr().err
 
 
 def test_documents_are_not_overwritten(corpus, tmp_path, capfd):

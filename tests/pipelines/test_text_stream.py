@@ -48,7 +48,7 @@ def open_texts(tmp_path_factory):
     def open_texts(examples, length=LENGTH, masking=None, **manifest):
         folder = tmp_path_factory.mktemp("texts")
         write_shards(map(to_example, examples), str(folder / "text"), 1, **manifest)
-        records = RecordFiles.find(str(folder / "*"), "flag")
+        records = RecordFiles.find(str(folder / "*"))
         return TextStream.open(records, TOKENS, VOCABULARY, length, masking)
 
     return open_texts
@@ -128,7 +128,7 @@ def test_a_field_of_another_kind_is_told(open_texts):
         ("masked_lm_weights", np.ones(PREDICTIONS, np.int64)),
         ("next_sentence_labels", np.zeros(0, np.int64)),
     ):
-        with pytest.raises(ValueError, match=f"text-00000-of-00001: its field '{name}' holds no"):
+        with pytest.raises(ValueError, match=f"text-00000-of-00001: its field '{name}' holds 0"):
             open_texts([{**make_examples(1)[0], name: value}])
 
 
@@ -145,17 +145,14 @@ def test_a_field_of_another_kind_is_told(open_texts):
 def test_fields_of_other_lengths_are_told(open_texts, name, count, wanted):
     values = np.ones(count, np.float32 if name == "masked_lm_weights" else np.int64)
     examples = [{**example, name: values} for example in make_examples(2)]
-    message = rf"its field '{name}' holds {count} \w+ values and not {wanted}; give TFRecords"
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=rf"'{name}' holds {count} \w+ values, not {wanted}"):
         open_texts(examples)
 
 
 def test_texts_longer_than_the_model_are_told(open_texts):
     examples = make_examples(1)
     assert open_texts(examples, LENGTH + 5).length == LENGTH
-    with pytest.raises(
-        ValueError, match=r"12 tokens, the model takes at most 11; .*max_sequence_length=12"
-    ):
+    with pytest.raises(ValueError, match=r"12 tokens, .* 11 .model.max_sequence_length"):
         open_texts(examples, LENGTH - 1)
 
 
@@ -215,9 +212,7 @@ def test_texts_of_another_vocabulary_are_refused(open_texts):
     example = make_examples(1)
     open_texts(example, vocabulary_sha256=vocabulary_hash(TOKENS))
     other = vocabulary_hash(TOKENS[::-1])
-    with pytest.raises(
-        ValueError, match=rf"text.manifest.json: .* another vocabulary \(sha256 {other[:12]}, not"
-    ):
+    with pytest.raises(ValueError, match=rf"text.manifest.json: .* vocabulary .*{other[:12]}, not"):
         open_texts(example, vocabulary_sha256=other)
 
 

@@ -19,7 +19,7 @@ PROSE = "This is a sentence of prose that has words enough."
 
 
 def files_of(patterns):
-    return tuple(find_files(patterns, "dump").items())
+    return tuple(find_files(patterns).items())
 
 
 def test_only_articles_with_prose_are_read_in_order(write_dump):
@@ -97,7 +97,7 @@ def test_remote_dumps(prose_dump):
     ((path, size),) = files_of("ram://dump.bz2")
     pages = [*read_pages(path, 0, size // 2), *read_pages(path, size // 2)]
     assert [page.title for page in pages] == [document.title for document in documents[:45]]
-    with pytest.raises(ValueError, match="ram://no.bz2: cannot be read"):
+    with pytest.raises(tf.errors.NotFoundError):
         list(read_pages("ram://no.bz2"))
 
 
@@ -169,12 +169,7 @@ def test_the_command_leaves_out_damage_on_request(prose_dump, tmp_path, capfd):
     arguments = [f"--dump={path}", f"--output={tmp_path}/wiki"]
     assert command_line.run(wikipedia.main, arguments) == 2
     error = capfd.readouterr().err
-    assert re.search(
-        r"^error: \S*damaged.bz2: stream at byte \d+: .*; 1 damaged in all: fix the file, or leave"
-        r" them out \w+ --max_bad_records=1 .*\n\Z",
-        error,
-        re.MULTILINE,
-    )
+    assert re.search(r"^error: \S*damaged.bz2: stream at byte \d+: .*\n\Z", error, re.MULTILINE)
     assert command_line.run(wikipedia.main, [*arguments, "--max_bad_records=1"]) == 0
     assert "1 damaged inputs were left out" in capfd.readouterr().err
     manifest = json.load(open(tmp_path / "wiki.manifest.json"))

@@ -142,14 +142,14 @@ def of_all(sums):
     return summed(sums)
 
 
-def after(tensor, others):
-    """An array that is not used until others are ready.
+def after(tensors, others):
+    """Arrays that are not used until others are ready.
 
     Args:
-        tensor: array.
+        tensors: nested dicts and lists of arrays.
         others: nested lists of arrays and None.
     """
-    return jax.lax.optimization_barrier((tensor, others))[0]
+    return jax.lax.optimization_barrier((tensors, others))[0]
 
 
 def in_parts(function, batch, parts, variables=()):

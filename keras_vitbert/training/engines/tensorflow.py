@@ -73,15 +73,15 @@ def of_all(sums):
     return sums
 
 
-def after(tensor, others):
-    """A tensor that is not used until others are ready.
+def after(tensors, others):
+    """Tensors that are not used until others are ready.
 
     Args:
-        tensor: tensor.
+        tensors: nested dicts and lists of tensors.
         others: nested lists of tensors and None.
     """
     with tf.control_dependencies([x for x in tf.nest.flatten(others) if x is not None]):
-        return tf.identity(tensor)
+        return tf.nest.map_structure(tf.identity, tensors)
 
 
 def half_square(tensor):

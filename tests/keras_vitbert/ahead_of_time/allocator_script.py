@@ -7,14 +7,15 @@ TensorFlow is loaded.
 import json
 import os
 import sys
+import types
 
 os.environ["TF_CPU_ALLOCATOR_USE_BFC"] = "1"
 
 import tensorflow as tf
-from ml_collections import ConfigDict
 
 from benchmarks.steps import random_batch
 from keras_vitbert.ahead_of_time.lifetimes import peak_of
+from keras_vitbert.configs.optimizers import PretrainingOptimizer
 from keras_vitbert.merging import get_merge
 from keras_vitbert.model.pretraining_network import build_network
 from keras_vitbert.training.joint_trainer import JointTrainer
@@ -41,12 +42,14 @@ def main():
     # As on a GPU, one operation after the other; and the graph as it was traced.
     tf.config.threading.set_inter_op_parallelism_threads(1)
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
-    batch, found = random_batch(ConfigDict(MODEL), IMAGES, TEXTS), {}
+    batch, found = random_batch(types.SimpleNamespace(**MODEL), IMAGES, TEXTS), {}
     for name, options in json.loads(sys.argv[1]).items():
         network = build_network(MODEL)
         trainer = JointTrainer(network, get_merge({"name": "mask"}), **options)
         trainer.as_on_gpu()
-        trainer.compile(build_optimizer(ADAMW, 100, network.trainable_variables))
+        trainer.compile(
+            build_optimizer(PretrainingOptimizer(**ADAMW), 100, network.trainable_variables)
+        )
         step = tf.function(trainer.train_step)
         predicted = peak_of(step.get_concrete_function(batch).graph)
         step(batch)

@@ -23,6 +23,7 @@ def trace(folder):
     import tensorflow as tf
 
     from keras_vitbert.ahead_of_time.tracing import stablehlo, tracing_strategy
+    from keras_vitbert.configs.optimizers import PretrainingOptimizer
     from keras_vitbert.merging import GradientMask, Merge, Unit
     from keras_vitbert.model.pretraining_network import build_network
     from keras_vitbert.training.distillation import Teachers
@@ -47,7 +48,9 @@ def trace(folder):
             trainer = JointTrainer(
                 network, Merge(Unit(), GradientMask()), teachers, 0.5, 2.0, clip_norm=CLIP_NORM
             )
-            trainer.compile(build_optimizer(optimizer, 10, network.trainable_variables))
+            trainer.compile(
+                build_optimizer(PretrainingOptimizer(**optimizer), 10, network.trainable_variables)
+            )
         trainer.optimizer.iterations.assign(3)  # the learning rate is not 0 there
         trainer.clear_counts.assign([CLEAR])
         return trainer

@@ -6,7 +6,6 @@ import tensorflow as tf
 from keras_vitbert.ahead_of_time import explanation, step_programs
 from keras_vitbert.ahead_of_time.hlo import Work
 from keras_vitbert.ahead_of_time.lifetimes import executed
-from keras_vitbert.configs import variants
 from tests.keras_vitbert.tiny_runs import config_of
 
 
@@ -40,12 +39,10 @@ def test_the_part_of_an_operation(name, part):
 @pytest.mark.slow
 def test_every_part_of_a_joint_step_is_named(sources):
     """Layers and scopes that were renamed would be `other` without a word."""
-    config = config_of(sources, "--config.model.dropout=0.1", "--config.model.num_layers=2")
-    config.data.images.layers = ("RandomFlip",)
-    variant = variants.VARIANTS["vitbert"]
-    program = step_programs.pretraining_programs(
-        variants.apply_variant(config, variant), variant, tf.distribute.get_strategy()
-    ).steps[1]
+    flags = ("--config.model.dropout=0.1", "--config.model.num_layers=2")
+    config = config_of(sources, *flags, "--config.data.images.layers=('RandomFlip',)")
+    strategy = tf.distribute.get_strategy()
+    program = step_programs.pretraining_programs(config, strategy).steps[1]
     graph = tf.function(program.step, autograph=False).get_concrete_function(program.batch).graph
     names = {explanation.unnumbered(operation.name) for operation in executed(graph)}
     parts = {explanation.part_of(name) for name in names}

@@ -5,9 +5,9 @@ import pytest
 import tensorflow as tf
 
 from keras_vitbert.ahead_of_time import step_programs
-from keras_vitbert.configs import fine_tuning, variants
+from keras_vitbert.configs import fine_tuning
+from keras_vitbert.configs.devices import Devices
 from keras_vitbert.fine_tuning.pretrained import RANDOM, Pretrained
-from keras_vitbert.fine_tuning.settings import for_devices
 from keras_vitbert.fine_tuning.task_data import open_task
 from keras_vitbert.fine_tuning.tasks import TASKS
 from keras_vitbert.fine_tuning.trials import TaskStream
@@ -27,14 +27,11 @@ from tests.marks import slow
 )
 def test_the_batches_are_those_of_the_streams(sources, mixing):
     """Shapes and types of the compiled batches, checked against those of the streams."""
-    config = config_of(sources, *mixing)
-    variant = variants.VARIANTS["joint"]
-    stream = open_data(config).stream(config, True, True)
-    config.model.max_sequence_length = stream.texts.length
-    config.data.text.masking.update(max_predictions=3, ratio=0.5)
-    programs = step_programs.pretraining_programs(
-        variants.apply_variant(config, variant), variant, tf.distribute.get_strategy()
-    )
+    config = config_of(sources, *mixing, variant="joint")
+    stream = open_data(config).stream(config)
+    masking = {"data.text.masking.max_predictions": 3, "data.text.masking.ratio": 0.5}
+    config = config.with_values({"model.max_sequence_length": stream.texts.length, **masking})
+    programs = step_programs.pretraining_programs(config, tf.distribute.get_strategy())
     batches = {program.name: program.batch for program in programs.steps}
     assert list(batches) == ["train", "probe", "validate"]
     assert batches["train"] == batches["probe"] == stream.training().element_spec
@@ -48,14 +45,13 @@ def fine_tuning_batches(task, folder, model, **changes):
     Without what streams tell of examples and no step reads.
     """
     task = TASKS[task]
-    config = fine_tuning.get_config(task.name, task.kind)
-    config.update(batch=4, evaluation_batch=4, steps=3)
-    config.update_from_flattened_dict(changes)
-    config = for_devices(config, on_tpu=False)
+    values = {"batch": 4, "evaluation_batch": 4, "steps": 3, **changes}
+    config = fine_tuning.get_config(task.name, task.kind).with_values(values)
+    config = config.for_devices(Devices())
     data = open_task(task, config, VOCABULARY, model["max_sequence_length"], str(folder))
     pretrained = Pretrained(RANDOM, "x", 0, "sha", model, None, None)
     programs = step_programs.fine_tuning_programs(
-        config, pretrained, task.kind, len(data.classes), tf.distribute.get_strategy()
+        config, pretrained, len(data.classes), tf.distribute.get_strategy()
     )
     train, evaluate = programs.steps
     assert (train.name, evaluate.name) == ("train", "evaluate")
@@ -89,12 +85,11 @@ def test_the_texts_of_fine_tuning_are_those_of_the_streams(sources, text_task):
 @pytest.mark.slow
 def test_teachers_are_in_memory_too(sources):
     def resident(name):
-        config = variants.apply_variant(config_of(sources), variants.VARIANTS[name])
-        return step_programs.pretraining_programs(
-            config, variants.VARIANTS[name], tf.distribute.get_strategy()
-        ).resident_bytes()
+        config = config_of(sources, variant=name)
+        programs = step_programs.pretraining_programs(config, tf.distribute.get_strategy())
+        return programs.resident_bytes()
 
-    model = config_of(sources).model
+    model = config_of(sources).model.to_dict()
     teachers = build_network(model, text=False), build_network(model, images=False)
     expected = sum(np.asarray(v).nbytes for teacher in teachers for v in teacher.variables)
     assert resident("vitbert") - resident("vitbert_no_kd") == expected

@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 
 from keras_vitbert.ahead_of_time.tracing import Untraceable, stablehlo, tracing_strategy
+from keras_vitbert.configs.optimizers import PretrainingOptimizer
 from keras_vitbert.model.classifier import build_classifier
 from keras_vitbert.training.fine_tuner import FineTuner
 from keras_vitbert.training.optimizers import build_optimizer
@@ -61,7 +62,9 @@ def test_weights_are_no_constants_of_the_program():
         model = {**MODEL, **alike, "hidden_dim": 256}
         network = build_classifier(model, "images", 3)
         tuner = FineTuner(network)
-        tuner.compile(build_optimizer(ADAMW, 10, network.trainable_variables))
+        tuner.compile(
+            build_optimizer(PretrainingOptimizer(**ADAMW), 10, network.trainable_variables)
+        )
     batch = {
         "images": tf.TensorSpec((2, *network.backbone.inputs[0].shape[1:])),
         "labels": tf.TensorSpec((2,), tf.int32),

@@ -15,11 +15,8 @@ CONFIG_FILE = """
 from keras_vitbert.configs import sample
 
 def get_config(size="tiny"):
-    config = sample.get_config(size)
-    config.steps = 77
-    config.optimizer.warmup_steps = 5
-    config.merge.mask_update_interval = 15
-    return config
+    values = {"steps": 77, "optimizer.warmup_steps": 5, "merge.mask_update_interval": 15}
+    return sample.get_config(size).with_values(values)
 """
 
 

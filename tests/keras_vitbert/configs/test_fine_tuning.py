@@ -3,8 +3,7 @@
 import pytest
 
 from keras_vitbert.configs import fine_tuning
-from keras_vitbert.configs.overrides import flatten
-from keras_vitbert.fine_tuning.settings import check_config, steps_of
+from keras_vitbert.configs.sections import flatten
 from keras_vitbert.fine_tuning.tasks import TASKS
 
 # What the paper gives, and the grids of this project.
@@ -34,22 +33,21 @@ OFF = {"optimizer.layer_decay": 1.0, "optimizer.ema": 0.0, "label_smoothing": 0.
 def test_recipes(name):
     task = TASKS[name]
     config = fine_tuning.get_config(name, task.kind)
-    check_config(config, task)
     flat = flatten(config)
     wanted = {**OFF, "metric": "accuracy", **(VISION if task.kind == "images" else TEXT)}
     if task.kind == "images":
         wanted |= {"images.mixup": 0.0, "images.cutmix": 0.0, "images.randaugment": [0, 9]}
     if name == "images":  # what follows from them is empty; AdamW takes fewer steps than SGD
         wanted |= {
-            **fine_tuning.CHOSEN["images"],
+            **{f: list(v) if v == () else v for f, v in fine_tuning.ImageTask.CHOSEN.items()},
             "optimizer.name": "adamw",
             "optimizer.weight_decay": 0.01,
         }
         wanted["grid"] = [1e-4, 3e-4, 1e-3, 3e-3]
     if name == "texts":
-        wanted |= {**fine_tuning.CHOSEN["texts"], "grid": [3e-5, 1e-4, 3e-4, 1e-3]}
+        wanted |= {**fine_tuning.TextTask.CHOSEN, "grid": [3e-5, 1e-4, 3e-4, 1e-3]}
     assert {key: flat[key] for key in wanted} == wanted
     if name in STEPS:
         assert flat["steps"] == STEPS[name]
     if task.kind == "text" and name != "texts":
-        assert steps_of(config, 392_702) == round(3 * 392_702 / flat["batch"])
+        assert config.steps_for(392_702) == round(3 * 392_702 / flat["batch"])

@@ -1,10 +1,43 @@
-"""Configs of pre-training: by their names, checked, and with what they leave to the devices."""
+"""Configs of pre-training: by their names, checked, of a variant, and on devices."""
 
 import pytest
 
-from keras_vitbert.configs.pretraining import PAPER_SIZES, for_devices, with_sizes
-from keras_vitbert.pretrain import main
+from keras_vitbert.configs import paper, sample
+from keras_vitbert.configs.devices import Devices
+from keras_vitbert.configs.loading import CONFIGS, load_config
+from keras_vitbert.configs.model import PAPER_SIZES
+from keras_vitbert.configs.pretraining import VARIANTS
+from keras_vitbert.configs.sections import flatten
 from tests.keras_vitbert.configs.command_lines import CONFIG_FILE, FIXED, parse, parsed_config
+
+AMPERE, VOLTA = (8, 0), (7, 0)
+# What design and paper give: base model, ImageNet-1k, 4,096 images and 512 documents, 1M steps.
+PAPER = {
+    "model.num_layers": 12,
+    "model.hidden_dim": 768,
+    "model.intermediate_dim": 3072,
+    "model.num_heads": 12,
+    "model.image_size": 224,
+    "model.patch_size": 16,
+    "model.dropout": 0.1,
+    "image_batch": 4096,
+    "text_batch": 512,
+    "steps": 1_000_000,
+    "optimizer.name": "adamw",
+    "optimizer.weight_decay": 0.01,
+    "optimizer.warmup_steps": 10_000,
+    "distillation.ratio": 1.0,
+    "merge.name": "mask",
+    "merge.mask_ratio": 0.5,
+    "merge.mask_ratio_per_update": 0.1,
+    "merge.mask_update_interval": 10_000,
+    "merge.image_loss_ratio": 0.2,
+    "data.text.masking.ratio": 0.15,
+}
+
+
+def test_the_paper():
+    assert {field: paper.get_config().value(field) for field in PAPER} == PAPER
 
 
 @pytest.mark.parametrize(
@@ -22,16 +55,22 @@ def test_configs_and_sizes_by_name(argv, layers, hidden, image_size):
     assert (model.num_layers, model.hidden_dim, model.image_size) == (layers, hidden, image_size)
 
 
+def test_every_config_is_one_of_every_variant():
+    for name in CONFIGS:
+        for variant in VARIANTS:
+            config = load_config(name).with_values({"variant": variant}).as_variant(variant)
+            assert config.for_devices(Devices()).parts is VARIANTS[variant]
+
+
 def test_sizes_that_follow_from_the_data():
     found = {"num_classes": 7, "max_sequence_length": 40}
     config = parsed_config("--config=paper", "--config.model.max_sequence_length=64")
-    model = with_sizes(config, found).model
+    model = config.with_sizes(found).model
     sizes = [model.num_classes, model.vocabulary_size, model.max_sequence_length]
     assert sizes == [7, 30_000, 64]
-    assert config.model.num_classes == 0  # it is not changed
     config = parsed_config("--config=paper")
-    assert [config.model[name] for name in PAPER_SIZES] == [0, 0, 0]
-    model = with_sizes(config).model
+    assert [config.value(f"model.{name}") for name in PAPER_SIZES] == [0, 0, 0]
+    model = config.with_sizes().model
     sizes = [model.num_classes, model.vocabulary_size, model.max_sequence_length]
     assert sizes == [1000, 30_000, 512]  # the paper's
 
@@ -44,43 +83,24 @@ def test_a_file_of_ones_own(tmp_path):
     assert parsed_config("--config", f"{path}:small").model.hidden_dim == 384
 
 
-def test_a_file_of_an_older_version_is_completed(tmp_path, capsys):
-    path = tmp_path / "mine.py"
-    change = "del config.optimizer.power, config.distillation, config.checkpoints_to_keep"
-    path.write_text(CONFIG_FILE.replace("    return config", f"    {change}\n    return config"))
-    config = parsed_config(f"--config={path}", "--config.distillation.ratio=0.5")
-    assert (config.optimizer.power, config.checkpoints_to_keep) == (1.0, 3)
-    assert config.distillation.to_dict() == {"ratio": 0.5, "temperature": 1.0}
-    assert capsys.readouterr().err == (
-        f"--config={path}: lacks keys, which get their defaults: checkpoints_to_keep=3, "
-        "distillation.ratio=1.0, distillation.temperature=1.0, optimizer.power=1.0\n"
-    )
-
-
 @pytest.mark.parametrize(
-    ("change", "message"),
+    "content",
     [
-        (
-            "config = config.to_dict(); config['optimizer'] = 1",
-            "has no optimizer.beta_1; ",
-        ),
-        ("config.optimizer.lerning_rate = 1.0", r"holds optimizer.lerning_rate, .*learning_rate\?"),
-        ("config = config.to_dict(); config['steps'] = '5'", "steps='5': must be of type int"),
-        ("config = config.to_dict(); config['steps'] = True", "steps=True: must be of type int"),
-        ("config = config.to_dict(); config['seed'] = 1.0", "seed=1.0: must be of type int"),
-        ("config = config.to_dict(); config['dtype'] = 32", "dtype=32: must be of type str"),
-        ("config = config.to_dict(); config['data']['images']['flip'] = 1", "flip=1: .* bool"),
+        "def get_config(): return 3",
+        "def get_config(): return {'steps': 3}",
+        "def get_config(): raise OSError('two\\nlines')",
+        "def get_config(): return get_config()",
+        "def other(): pass",
+        "import nothing_of_the_kind",
+        "raise SystemExit",
     ],
 )
-def test_a_file_with_other_keys_or_types_is_told(tmp_path, change, message):
+def test_a_file_that_gives_no_config_is_refused(tmp_path, content):
     path = tmp_path / "mine.py"
-    lines = CONFIG_FILE.replace("    return config", f"    {change}\n    return as_config(config)")
-    path.write_text(
-        "from ml_collections import config_dict\n"
-        "as_config = config_dict.ConfigDict\n" + lines  # from a dict it takes any type
-    )
-    with pytest.raises(ValueError, match=message):
+    path.write_text(content)
+    with pytest.raises(ValueError, match=f"{path}.*") as caught:
         parse(f"--config={path}")
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -88,51 +108,123 @@ def test_a_file_with_other_keys_or_types_is_told(tmp_path, change, message):
     [
         *("seed=4294967295", "model.dropout=0.99", "distillation.temperature=0"),
         *("merge.mask_ratio=1", "merge.mask_ratio_per_update=1"),
-        *(
-            "optimizer.warmup_steps=0",
-            "optimizer.warmup_steps=499",
-            "model.num_heads=8",
-        ),
+        *("optimizer.warmup_steps=0", "optimizer.warmup_steps=499", "model.num_heads=8"),
         *("teachers.image_steps=0", "teachers.image_steps=51", "optimizer.learning_rate=0"),
         *("data.images.crop_area=(1,1)", "validation_interval=100", "checkpoint_interval=1"),
         *("data.images.randaugment=(1,30)", "data.images.mixup=0.2"),
         *("data.images.layers=()", "data.images.layers=('GridMask', 'RandomHue(0.1)')"),
         *("inspection.activation_interval=0", "inspection.gradient_interval=0"),
         *("inspection.activation_examples=1", "inspection.gradient_interval=7"),
+        *("model.embedding_scale=1000", "data.images.mixup=0", "steps_per_execution=10"),
     ],
 )
 def test_settings_at_the_edge_work(argument):
     parsed_config(*FIXED, f"--config.{argument}")
 
 
-def test_probes_of_packed_texts_are_refused():
-    flags = ("--config.probes.interval=10", "--config.data.packing=True")
-    for flag in flags:
-        parsed_config(*FIXED, flag)
-    with pytest.raises(ValueError, match="probes.interval=10.*must be 0 with data.packing"):
-        parsed_config(*FIXED, *flags)
+@pytest.mark.parametrize(
+    ("culprit", "arguments"),
+    [
+        ("seed", "seed=4294967296"),
+        ("model.dropout", "model.dropout=1"),
+        ("model.num_heads", "model.num_heads=0"),
+        ("model.hidden_dim", "model.num_heads=3"),
+        ("model.image_size", "model.patch_size=6"),
+        ("model.norm", "model.norm=middle"),
+        ("model.image_std", "model.image_std=(1,0,1)"),
+        ("model.num_segments", "model.num_segments=1"),
+        ("model.prefix_tokens", "model.image_head=deit"),
+        ("optimizer.name", "optimizer.name=adam"),
+        ("optimizer.beta_1", "optimizer.beta_1=0.9999"),
+        ("optimizer.beta_1", "optimizer.name=lion optimizer.beta_1=0"),
+        ("optimizer.warmup_steps", "optimizer.warmup_steps=700"),
+        ("teachers.text_steps", "teachers.text_steps=50"),
+        ("validation_interval", "validation_interval=150"),
+        ("steps_per_execution", "steps_per_execution=3"),
+        ("image_batch", "image_batch=127 data.images.mixup=0.2"),
+        ("probes.interval", "probes.interval=10 data.packing=True"),
+        ("merge.blocks", "merge.name=nash merge.blocks=1:3"),
+        ("merge.mask_update_interval", "merge.mask_update_interval=140"),
+        ("data.source", "data.source=web"),
+        ("data.case", "data.case=upper"),
+        ("data.images.crop_area", "data.images.crop_area=(0.9,0.1)"),
+        ("data.images.crop_area", "data.images.crop_area=()"),
+        ("data.images.randaugment", "data.images.randaugment=(1,31)"),
+        ("data.text.masking.ratio", "data.text.masking.ratio=0"),
+        ("dtype", "dtype=float16"),
+        ("sharding", "sharding=some"),
+        ("jit_compile", "jit_compile=yes"),
+    ],
+)
+def test_settings_beyond_the_edge_are_refused(culprit, arguments):
+    with pytest.raises(ValueError, match=f"^{culprit}="):
+        parsed_config(*FIXED, *(f"--config.{argument}" for argument in arguments.split()))
 
 
 @pytest.mark.parametrize(
-    "argv, dtype, steps",
+    ("ratio", "per_update", "updates"), [(0.5, 0.1, 5), (0.3, 0.1, 3), (0.7, 0.1, 7), (0.5, 0.2, 3)]
+)
+def test_masks_that_would_not_be_finished_are_refused(ratio, per_update, updates):
+    """The last update comes in the step after `updates` intervals, which must be one of the run."""
+    largest = 60 // updates
+    values = {
+        "merge.mask_ratio": ratio,
+        "merge.mask_ratio_per_update": per_update,
+        "merge.mask_update_interval": largest,
+        "steps": 61,
+    }
+    config = sample.get_config().with_values(values)
+    later = {"merge.mask_update_interval": largest + 1}
+    with pytest.raises(ValueError, match=f"^merge.mask_update_interval={largest + 1}.* {largest}"):
+        config.with_values(later)
+    config.with_values({**later, "variant": "joint"})
+    config.with_values({**later, "merge.mask_ratio": 0.0})
+
+
+def test_table_1():
+    """Rows of the paper's Table 1: trained on, distillation ratio, merge."""
+    config = sample.get_config()
+    rows = {}
+    for name, parts in VARIANTS.items():
+        applied = config.as_variant(name)
+        rows[name] = (parts.images, parts.text, applied.distillation.ratio, applied.merge.name)
+        own = {"distillation.ratio": 1.0, "merge.name": "mask", "variant": "vitbert"}
+        assert applied.with_values(own) == config  # nothing else differs
+    assert rows == {
+        "bert": (False, True, 0.0, "sum"),
+        "vit": (True, False, 0.0, "sum"),
+        "joint": (True, True, 0.0, "sum"),
+        "vitbert": (True, True, 1.0, "mask"),
+        "vitbert_no_kd": (True, True, 0.0, "mask"),
+        "vitbert_no_gm": (True, True, 1.0, "sum"),
+    }
+
+
+def test_variants_keep_what_a_user_asks_for():
+    config = parsed_config("--config.distillation.ratio=0.3", "--config.merge.name=random_mask")
+    applied = config.as_variant("vitbert")
+    assert (applied.distillation.ratio, applied.merge.name) == (0.3, "random_mask")
+    applied = config.as_variant("vitbert_no_gm")
+    assert (applied.distillation.ratio, applied.merge.name) == (0.3, "sum")
+
+
+@pytest.mark.parametrize(
+    "argv, on_tpu, dtype, steps",
     [
         # The largest number up to 100 that divides steps, epochs and intervals.
-        (["--config=paper", "--tpu=v3-128"], "mixed_bfloat16", 100),
-        (["--config=sample", "--tpu=local"], "mixed_bfloat16", 20),
-        (["--config=paper", "--tpu=x", "--config.merge.mask_update_interval=70"], None, 10),
-        (["--config=paper", "--tpu=x", "--config.steps_per_execution=5"], None, 5),
-        (["--config=paper", "--tpu=x", "--config.dtype=float32"], "float32", 100),
-        (["--config=paper"], "float32", 1),
-        (["--config.steps_per_execution=5", "--config.dtype=mixed_bfloat16"], None, 5),
+        (["--config=paper"], True, "mixed_bfloat16", 100),
+        (["--config=sample"], True, "mixed_bfloat16", 20),
+        (["--config=paper", "--config.merge.mask_update_interval=70"], True, "mixed_bfloat16", 10),
+        (["--config=paper", "--config.steps_per_execution=5"], True, "mixed_bfloat16", 5),
+        (["--config=paper", "--config.dtype=float32"], True, "float32", 100),
+        (["--config=paper"], False, "float32", 1),
+        (["--config.steps_per_execution=5", "--config.dtype=mixed_bfloat16"], False, None, 5),
     ],
 )
-def test_what_is_left_to_the_devices(argv, dtype, steps):
-    values, config = parse(*argv)
-    before = config.to_dict()
-    resolved = for_devices(config, values.tpu is not None)
+def test_what_is_left_to_the_devices(argv, on_tpu, dtype, steps):
+    resolved = parsed_config(*argv).for_devices(Devices(on_tpu))
     assert resolved.dtype == (dtype or "mixed_bfloat16")
     assert resolved.steps_per_execution == steps
-    assert config.to_dict() == before
 
 
 @pytest.mark.parametrize(
@@ -140,40 +232,69 @@ def test_what_is_left_to_the_devices(argv, dtype, steps):
     [
         (["--config=paper"], [(9, 0)], False, ("mixed_bfloat16", "on", 10)),
         (["--config=sample"], [(7, 5)], False, ("float32", "on", 10)),
-        (["--config=paper"], [(8, 0)] * 2, True, ("mixed_bfloat16", "off", 10)),
+        (["--config=paper"], [AMPERE] * 2, True, ("mixed_bfloat16", "off", 10)),
         (["--config=paper"], [], True, ("float32", "off", 1)),
-        (["--config.data.packing=True"], [(8, 0)], False, ("mixed_bfloat16", "off", 10)),
+        (["--config.data.packing=True"], [AMPERE], False, ("mixed_bfloat16", "off", 10)),
         (["--config.jit_compile=on"], [], False, ("float32", "on", 1)),
         (
             ["--config.dtype=float32", "--config.jit_compile=off"],
-            [(8, 0)],
+            [AMPERE],
             False,
             ("float32", "off", 10),
         ),
     ],
 )
 def test_what_gpus_get(argv, gpus, shared, found):
-    config = for_devices(parse(*argv)[1], False, gpus, shared)
+    config = parsed_config(*argv).for_devices(Devices(gpus=tuple(gpus), shared=shared))
     assert (config.dtype, config.jit_compile, config.steps_per_execution) == found
 
 
 @pytest.mark.parametrize(
-    ("argv", "shared", "message"),
+    ("argv", "devices", "culprit"),
     [
-        ([], True, "a step that several devices share; leave it out$"),
-        (["--config.data.packing=True"], False, "packing=True: the number of rows differs"),
-        (["--config.data.images.layers=('GridMask',)"], False, "GridMask .*images.layers.; leave"),
+        (["--config.jit_compile=on"], Devices(shared=True), "jit_compile"),
+        (["--config.jit_compile=on", "--config.data.packing=True"], Devices(), "jit_compile"),
+        (["--config.jit_compile=off"], Devices(on_jax=True), "jit_compile"),
+        (["--config.data.packing=True"], Devices(on_tpu=True), "data.packing"),
+        (["--config.data.packing=True"], Devices(on_jax=True), "data.packing"),
+        (["--config.data.images.layers=('GridMask',)"], Devices(on_tpu=True), "layers"),
+        (["--config.data.images.layers=('RandomHue',)"], Devices(on_jax=True), "layers"),
+        (["--config.sharding=fsdp"], Devices(), "sharding"),
+        (["--config.image_batch=100"], Devices(replicas=3), "image_batch"),
+        (["--config.text_batch=48", "--config.accumulation=5"], Devices(), "image_batch"),
+        (
+            ["--config.image_batch=8", "--config.accumulation=8", "--config.data.images.mixup=0.1"],
+            Devices(replicas=2),
+            "image_batch",
+        ),
     ],
 )
-def test_what_xla_cannot_compile_is_refused(argv, shared, message):
-    config = parse(*argv, "--config.jit_compile=on")[1]
-    with pytest.raises(ValueError, match=f"^--config.jit_compile=on: .*{message}"):
-        for_devices(config, False, [], shared)
+def test_what_devices_cannot_do_is_refused(argv, devices, culprit):
+    with pytest.raises(ValueError, match=f"^{culprit}"):
+        parsed_config(*argv).for_devices(devices)
+
+
+def test_batches_of_the_other_modality_may_be_any():
+    config = parsed_config("--config.image_batch=7", "--variant=bert")
+    assert config.for_devices(Devices(replicas=4)).text_batch == 64
 
 
 def test_paper_is_the_config_of_tpus():
-    with pytest.raises(ValueError, match="--tpu=v3-9: .*v3-8"):
-        main(["--tpu=v3-9", "--config=sample"])
     for argv in (["--tpu", "v3-8"], ["--tpu=x"], ["--tpu="]):
         assert parsed_config(*argv).image_batch == 4096
     assert parsed_config("--tpu_address=x").image_batch == 128
+
+
+def test_fields_without_effect_are_refused_if_they_are_given():
+    config = parsed_config("--config.optimizer.name=lion")
+    assert config.optimizer.beta_2 == 0.99  # its own, as it is not given
+    for argv in (
+        ["--config.optimizer.name=lion", "--config.optimizer.epsilon=1e-7"],
+        ["--config.optimizer.momentum=0.8"],
+        ["--config.merge.name=nash", "--config.merge.cagrad.radius=0.3"],
+        ["--config.merge.name=mask", "--variant=joint"],
+    ):
+        last = [a for a in argv if "--config" in a][-1].partition("=")[0].removeprefix("--config.")
+        with pytest.raises(ValueError, match=f"^{last}: "):
+            parsed_config(*argv)
+    assert flatten(parsed_config("--variant=joint"))["merge.name"] == "mask"

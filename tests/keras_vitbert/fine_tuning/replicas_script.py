@@ -17,6 +17,7 @@ from keras_vitbert.fine_tuning.prediction_files import prediction_rows
 from keras_vitbert.fine_tuning.task_data import open_task
 from keras_vitbert.fine_tuning.tasks import TASKS
 from keras_vitbert.fine_tuning.trials import TaskStream
+from keras_vitbert.runs.identity import config_of
 from keras_vitbert.trained.loading import load
 from keras_vitbert.training.averages import WeightAverages
 from keras_vitbert.training.fine_tuner import FineTuner
@@ -39,20 +40,18 @@ def values(network):
 
 
 def found_of(run, data_dir):
-    from ml_collections import config_dict
-
     found = {}
     for replicas in (1, 2, 4):
         strategy = strategy_of(replicas)
         with strategy.scope():
             model = load(run)
             network, record = model.network, model.record
-        config = config_dict.ConfigDict(record["config"])
+        config = config_of(record)
         vocabulary = None
-        if record["kind"] == "text":
+        if config.kind == "text":
             vocabulary = read_vocabulary(os.path.join(run, "vocabulary.txt"))
         length = record["model"]["max_sequence_length"]
-        data = open_task(TASKS[record["task"]], config, vocabulary, length, data_dir)
+        data = open_task(TASKS[config.task], config, vocabulary, length, data_dir)
         # Batches that do not come out even, on any number of replicas.
         predictions = Evaluator(network, strategy, 4).predict(data.tests["validation"])
         rows = prediction_rows({"validation": predictions}, data.tests, data.classes)
@@ -71,11 +70,11 @@ def trained(network, split, strategy):
     """The weights after a few steps with dropout and a clip that acts."""
     with strategy.scope():
         tuner = FineTuner(network, clip_norm=0.3)
-        config = fine_tuning.get_config("", network.kind).optimizer
+        settings = {"learning_rate": 0.05}
         # Plain SGD on images; on text AdamW, with everything that could depend on replicas.
         if network.kind == "text":
-            config.update(layer_decay=0.5, weight_decay=0.2, ema=0.6, epsilon=1e-3)
-        config.learning_rate = 0.05
+            settings |= {"layer_decay": 0.5, "weight_decay": 0.2, "ema": 0.6, "epsilon": 1e-3}
+        config = fine_tuning.get_config("", network.kind).optimizer.with_values(settings)
         tuner.compile(build_optimizer(config, STEPS, network))
     stream = TaskStream(split, 0, STEPS, BATCH)
     dataset = strategy.distribute_datasets_from_function(

@@ -113,7 +113,15 @@ def test_the_report_says_that_the_linear_model_is_better(accuracy, is_said):
         "split": "test",
         "seeds": [0],
         "training_examples": 50,
-        "splits": {"test": {"examples": 100, "accuracy": three, "majority_accuracy": 0.5}},
+        "splits": {
+            "test": {
+                "examples": 100,
+                "majority_accuracy": 0.5,
+                **dict.fromkeys(("accuracy", "f1", "mcc", "log_loss", "ece"), three),
+            }
+        },
+        "time": {},
+        "accepted_changes": [],
         "linear": {"accuracy": accuracy, "inputs": "pixels", "training_examples": 50},
     }
     lines = table(summary).splitlines()

@@ -21,8 +21,7 @@ def data(tmp_path):
     write_images(tmp_path, counts={"train": 3, "validation": 3})
     for path in tmp_path.glob("*/*/*.jpg"):
         os.rename(path, os.fsencode(path.parent) + b"/caf\xe9-\xc3\xa9.jpg")
-    config = fine_tuning.get_config("images", "images")
-    config.image_size = 6
+    config = fine_tuning.get_config("images", "images").with_values({"image_size": 6})
     return open_task(TASKS["images"], config, None, 0, str(tmp_path))
 
 

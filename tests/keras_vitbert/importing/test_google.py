@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from keras_vitbert import load
 from keras_vitbert.importing.google import read_vit
+from keras_vitbert.importing.readers import read
 from keras_vitbert.importing.sources import GOOGLE_VIT, Source
 from keras_vitbert.trained.finding import find
 from tests.keras_vitbert.importing import google_models
@@ -75,22 +76,22 @@ def test_bad_berts(tmp_path):
         refused(folder, message)
         (folder / name).write_bytes(content)
 
-    damaged("bert_model.ckpt.index", r"the checkpoint is damaged \(.*\); restore it")
-    damaged("bert_model.ckpt.data-00000-of-00001", r"the checkpoint is damaged \(")
-    damaged("bert_config.json", r"bert_config.json is damaged \(.*\); restore it")
+    damaged("bert_model.ckpt.index", "cannot be read")
+    damaged("bert_model.ckpt.data-00000-of-00001", "cannot be read")
+    damaged("bert_config.json", "bert_config.json")
     for name, message in (
-        ("vocab.txt", "has no vocab.txt and no tokenizer.json"),
-        ("bert_model.ckpt.index", "holds 0 checkpoints beside bert_config.json; give the prefix"),
+        ("vocab.txt", "no vocab.txt"),
+        ("bert_model.ckpt.index", "holds 0 checkpoints beside bert_config.json"),
     ):
         (folder / name).rename(folder / "away")
         refused(folder, message)
         (folder / "away").rename(folder / name)
     (folder / "bert_config.json").unlink()
     prefix = folder / "bert_model.ckpt"
-    refused(prefix, "has no bert_config.json beside it; add it")
+    refused(prefix, "no bert_config.json beside it")
     # Another number of layers; another vocabulary.
     google_models.write_bert(folder, variables, {**google_models.BERT, "num_hidden_layers": 1})
-    message = r"it has 16 unknown tensors: bert\.encoder\.layer\.1\..* and 12 more; restore"
+    message = r"it has 16 unknown tensors: bert\.encoder\.layer\.1\..* and 12 more"
     refused(prefix, message)
     google_models.write_bert(folder, variables, {**google_models.BERT, "vocab_size": 31})
     message = r"word_embeddings\.weight \(29, 15\) instead of \(31, 15\), .*predictions\.bias"
@@ -108,30 +109,27 @@ def test_bad_vits(tmp_path):
 
     content = write().read_bytes()
     path.write_bytes(content[:-100])
-    refused(path, r"is damaged \(.*\); restore it")
+    refused(path, "cannot be read")
     path.write_bytes(content[:2000] + b"damaged" + content[2007:])
-    refused(path, r"is damaged \(.*\); restore it")
-    with open(path, "wb") as file:
-        np.save(file, np.ones(3))
-    refused(path, r"is damaged \(it is one array\); restore it")
+    refused(path, "cannot be read")
     header = io.BytesIO()
     about = {"descr": "<f4", "fortran_order": False, "shape": (2**50,)}  # 4 PiB
     np.lib.format.write_array_header_1_0(header, about)
     with zipfile.ZipFile(path, "w") as file:
         file.writestr("head/bias.npy", header.getvalue())
-    refused(path, r"is damaged \(.*\); restore it")
+    refused(path, "cannot be read")
     write(**{"head.bias": np.array(["x"] * 3)})
-    refused(path, r"is damaged \(could not convert string .*\); restore it")
+    refused(path, "could not convert string")
     write(**{"head.bias": None, "Transformer.encoder_norm.scale": None})
-    refused(path, r"it lacks 2 tensors: vit\.layernorm\.weight, classifier\.bias;")
+    refused(path, r"it lacks 2 tensors: vit\.layernorm\.weight, classifier\.bias")
     write(**{"embedding.kernel": None})
-    refused(path, r"is not a ViT of google-research/vision_transformer \('embedding")
+    refused(path, "embedding/kernel")
     write(**{"conv_root.kernel": np.zeros(1)})
-    refused(path, "is a hybrid of ResNet and ViT")
+    refused(path, "it has 1 unknown tensor: conv_root")
     write(other=np.zeros(1))
-    refused(path, "it has 1 unknown tensor: other; restore the files")
+    refused(path, "it has 1 unknown tensor: other")
     write(**{"Transformer.posembed_input.pos_embedding": np.zeros((1, 9, 15), np.float32)})
-    refused(path, "its 9 positions are not those of a square")
+    refused(path, r"position_embeddings \(1, 9, 15\)")
 
 
 def test_whatever_bit_of_a_file_of_arrays_is_wrong_it_is_refused(tmp_path):
@@ -143,5 +141,5 @@ def test_whatever_bit_of_a_file_of_arrays_is_wrong_it_is_refused(tmp_path):
         changed = bytearray(content)
         changed[bit // 8] ^= 1 << bit % 8
         path.write_bytes(changed)
-        with pytest.raises(ValueError, match=r"x\.npz: is (damaged|not a ViT)"):
-            read_vit(Source(GOOGLE_VIT, str(path), str(path)))
+        with pytest.raises(ValueError, match=f"^{path}: "):
+            read(Source(GOOGLE_VIT, str(path), str(path)))

@@ -193,9 +193,7 @@ def test_a_backbone_alone(preset, tmp_path, name):
 def test_a_bert_backbone_alone(preset, tmp_path):
     _, model = preset("bert")
     model.backbone.save_to_preset(str(tmp_path))
-    with pytest.raises(
-        ValueError, match="has no tokenizer with a vocabulary; save the preset with"
-    ):
+    with pytest.raises(ValueError, match="no tokenizer with a vocabulary"):
         load(str(tmp_path))
     model.preprocessor.tokenizer.save_to_preset(str(tmp_path))
     trained = load(str(tmp_path))
@@ -220,8 +218,7 @@ def test_a_teacher_of_images(preset, config, capsys):
 
 
 def test_logits_are_float32_products_under_bfloat16(preset, config):
-    config = config.copy_and_resolve_references()
-    config.dtype = "mixed_bfloat16"
+    config = config.with_values({"dtype": "mixed_bfloat16"})
     batch, _ = expected("bert")
     teacher = load_teacher("text", str(preset("bert")[0]), config, data())
     assert has_float32_products(call(teacher, batch)["mlm_logits"])
@@ -284,13 +281,11 @@ def refused_preset(folder, message):
 
 def test_another_model(tmp_path):
     """By name, before anything of it is built."""
-    known = "give a BertBackbone, BertMaskedLM, BertTextClassifier, ViTBackbone, ViTImageClassifier"
     for file in ("config", "task"):
         for name in ("RobertaBackbone", "GPT2CausalLM", "DistilBertMaskedLM"):
             content = {"registered_name": f"keras_hub>{name}", "class_name": name, "config": {}}
             (tmp_path / f"{file}.json").write_text(json.dumps(content))
-            message = f"is the preset of a {name}, which is not a BERT or ViT; {known}, DeiTBackb"
-            refused_preset(tmp_path, message)
+            refused_preset(tmp_path, f"is the preset of a {name}; known are BertBackbone")
 
 
 def test_a_roberta(tmp_path):
@@ -299,20 +294,17 @@ def test_a_roberta(tmp_path):
         vocabulary_size=11, num_layers=1, num_heads=1, hidden_dim=4, intermediate_dim=5
     )
     model.save_to_preset(str(tmp_path))
-    refused_preset(tmp_path, "is the preset of a RobertaBackbone, which is not a BERT or ViT; g")
+    refused_preset(tmp_path, "is the preset of a RobertaBackbone")
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"use_class_token": False}, "with use_class_token=False; give a ViT of square RGB"),
-        ({"use_patch_bias": False, "use_mlp_bias": False}, "use_patch_bias=False, use_mlp_bias=F"),
-        (
-            {"image_shape": (9, 12, 3)},
-            r"takes images of .9, 12, 3. in patches of \(3, 3\), with all",
-        ),
-        ({"patch_size": (3, 9)}, r"in patches of \(3, 9\), with all its parts; give"),
-        ({"image_shape": (9, 9, 1)}, r"takes images of .9, 9, 1. in"),
+        ({"use_class_token": False}, r"it lacks 1 tensor: vit\.embeddings\.cls_token"),
+        ({"use_patch_bias": False, "use_mlp_bias": False}, "it lacks 5 tensors"),
+        ({"image_shape": (9, 12, 3)}, r"image_size=.9, 12.; only squares"),
+        ({"patch_size": (3, 9)}, r"patch_size=.3, 9.; only squares"),
+        ({"image_shape": (9, 9, 1)}, r"projection\.weight \(15, 1, 3, 3\) instead"),
     ],
 )
 def test_variants_of_vit(tmp_path, changes, message):
@@ -323,26 +315,24 @@ def test_variants_of_vit(tmp_path, changes, message):
 def test_a_vit_that_pools(tmp_path):
     model = keras_hub.models.ViTImageClassifier(vit_backbone(), 3, pooling="gap")
     model.save_to_preset(str(tmp_path))
-    refused_preset(tmp_path, "with pooling=gap; give a ViT of square RGB")
+    refused_preset(tmp_path, "pooling='gap'")
 
 
 def test_damaged_presets(preset, tmp_path):
     folder, _ = preset("vit")
     copied = shutil.copytree(folder, tmp_path / "vit")
     (copied / "task.weights.h5").unlink()
-    refused_preset(copied, "task.weights.h5 is missing; restore it")
+    refused_preset(copied, "task.weights.h5 is missing")
     weights = copied / "model.weights.h5"
     weights.write_bytes(weights.read_bytes()[:1000])
-    refused_preset(copied, "cannot be loaded as ViTImageClassifier of keras-hub")
+    refused_preset(copied, "cannot be read")
     (copied / "task.json").write_text("{")
-    refused_preset(copied, r"task.json is damaged \(.*\); restore it")
+    refused_preset(copied, "task.json: ")
 
 
 def test_weights_that_are_not_finite(tmp_path):
     model = random(vit_backbone())
     model.weights[0].assign(np.full(model.weights[0].shape, np.nan))
     model.save_to_preset(str(tmp_path))
-    with pytest.raises(
-        ValueError, match=r"1 tensor: vit\.\S+ with values that are not finite; give"
-    ):
+    with pytest.raises(ValueError, match=r"1 tensor: vit\.\S+ with values that are not finite"):
         keras_hub_presets.read(find(str(tmp_path)))

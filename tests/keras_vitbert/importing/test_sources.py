@@ -2,13 +2,7 @@
 
 import pytest
 
-from keras_vitbert.importing.sources import (
-    HUGGING_FACE,
-    PRESET,
-    Source,
-    read_json,
-    read_text,
-)
+from keras_vitbert.importing.sources import HUGGING_FACE, PRESET, Source, read_json
 
 
 def test_presets_of_this_project_are_known_by_their_class():
@@ -23,18 +17,11 @@ def test_presets_of_this_project_are_known_by_their_class():
 
 def test_small_files(tmp_path):
     path = tmp_path / "config.json"
-    assert read_text(str(path), "m") is read_json(str(path), "m") is None
+    assert read_json(str(path)) is None
     path.write_text('{"a": [1, "é"]}')
-    assert read_text(str(path), "m") == '{"a": [1, "é"]}'
-    assert read_json(str(path), "m") == {"a": [1, "é"]}
-    for content, reason in (
-        (b"[1]", "is damaged .not a JSON object.; restore it"),
-        (b'{"a":\n 1,', "is damaged .*; restore it"),
-        (b"", "is damaged"),
-        (b"[" * 100_000, "is damaged .it is nested too deeply.; restore it"),
-        (b"\xff\xfe", "cannot be read .*; restore it"),
-    ):
+    assert read_json(str(path)) == {"a": [1, "é"]}
+    for content in (b"[1]", b'{"a":\n 1,', b"", b"[" * 100_000, b"\xff\xfe"):
         path.write_bytes(content)
-        with pytest.raises(ValueError, match=rf"^m: config\.json {reason}") as caught:
-            read_json(str(path), "m")
+        with pytest.raises(ValueError, match=f"^{path}: .") as caught:
+            read_json(str(path))
         assert "\n" not in str(caught.value)

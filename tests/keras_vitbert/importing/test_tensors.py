@@ -15,7 +15,7 @@ def tensors(**changes):
 
 
 def accounted(**changes):
-    return account(tensors(**changes), WANTED, r"pooler\..*", "m", "BertModel")
+    return account(tensors(**changes), WANTED, r"pooler\..*", "BertModel")
 
 
 def test_all_are_there():
@@ -29,38 +29,36 @@ def test_all_are_there():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"a": None}, r"it lacks 1 tensor: a; restore the"),
-        ({"a": None, "b": None}, r"it lacks 2 tensors: a, b; restore"),
-        ({"x": np.ones(1)}, r"it has 1 unknown tensor: x; restore"),
-        ({"xpooler.w": np.ones(1)}, r"it has 1 unknown tensor: xpooler\.w; restore"),
-        ({"a": np.ones((3, 2))}, r"it has 1 tensor: a \(3, 2\) instead of \(2, 3\); restore"),
-        ({"head": np.ones(3)}, r"it has 1 tensor: head \(3\) instead of \(any, 3\); restore"),
+        ({"a": None}, r"it lacks 1 tensor: a$"),
+        ({"a": None, "b": None}, r"it lacks 2 tensors: a, b$"),
+        ({"x": np.ones(1)}, r"it has 1 unknown tensor: x$"),
+        ({"xpooler.w": np.ones(1)}, r"it has 1 unknown tensor: xpooler\.w$"),
+        ({"a": np.ones((3, 2))}, r"it has 1 tensor: a \(3, 2\) instead of \(2, 3\)$"),
+        ({"head": np.ones(3)}, r"it has 1 tensor: head \(3\) instead of \(any, 3\)$"),
         (
             {"b": None, "x": np.ones(1), "a": np.ones(1)},
             r"it lacks 1 tensor: b; it has 1 unknown tensor: x; it has 1 tensor: a \(1\) instead",
         ),
         (
             {f"x{n}": np.ones(1) for n in range(7)},
-            r"it has 7 unknown tensors: x0, x1, x2, x3 and 3 more;",
+            r"it has 7 unknown tensors: x0, x1, x2, x3 and 3 more$",
         ),
     ],
 )
 def test_what_does_not_add_up_is_listed(changes, message):
-    with pytest.raises(ValueError, match=f"^m: is not the BertModel of its config: {message}"):
+    with pytest.raises(ValueError, match=f"^is not the BertModel of its config: {message}"):
         accounted(**changes)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_values_that_are_not_finite(value):
-    with pytest.raises(ValueError, match="^m: 1 tensor: b with values that are not finite; give"):
+    with pytest.raises(ValueError, match="^BertModel: 1 tensor: b .* not finite"):
         accounted(b=np.array([0, 1, value, 3]))
 
 
 @pytest.mark.parametrize("kind", [np.int8, np.uint8, np.int64, bool])
 def test_integers_are_not_cast(kind):
     """They may be quantised weights, whose scale lies elsewhere."""
-    with pytest.raises(
-        ValueError, match="^m: has 1 tensor: b of integers, perhaps quantised; give"
-    ):
+    with pytest.raises(ValueError, match="1 tensor: b of integers"):
         accounted(b=np.ones(4, kind))
     assert accounted(b=np.ones(4, ml_dtypes.bfloat16))["b"].dtype == np.float32

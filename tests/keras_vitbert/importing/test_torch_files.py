@@ -79,7 +79,7 @@ def test_the_same_as_in_safetensors(in_torch, name, shards):
 
 def test_half_precision(in_torch, torch):
     """NumPy has no bfloat16 of torch's."""
-    found = hugging_face.read_tensors(str(in_torch("vit", dtype=torch.bfloat16)), "m")
+    found = hugging_face.read_tensors(str(in_torch("vit", dtype=torch.bfloat16)))
     wanted = safetensors.numpy.load_file(FIXTURES / "vit" / "model.safetensors")
     assert found.keys() == wanted.keys()
     for name, value in found.items():
@@ -92,7 +92,7 @@ def test_parameters_are_tensors(in_torch, torch):
     folder = in_torch("vit")
     path = folder / "pytorch_model.bin"
     torch.save({n: torch.nn.Parameter(v) for n, v in torch.load(path).items()}, path)
-    found = hugging_face.read_tensors(str(folder), "m")
+    found = hugging_face.read_tensors(str(folder))
     wanted = safetensors.numpy.load_file(FIXTURES / "vit" / "model.safetensors")
     assert all((found[name] == value).all() for name, value in wanted.items())
 
@@ -100,7 +100,7 @@ def test_parameters_are_tensors(in_torch, torch):
 def test_safetensors_go_before(in_torch):
     folder = in_torch("vit")
     (folder / "pytorch_model.bin").write_bytes(b"damaged")
-    refused(folder, "pytorch_model.bin is damaged")
+    refused(folder, "pytorch_model.bin: cannot be read")
     (folder / "model.safetensors").write_bytes(
         (FIXTURES / "vit" / "model.safetensors").read_bytes()
     )
@@ -110,19 +110,16 @@ def test_safetensors_go_before(in_torch):
 def test_a_shard_that_is_missing(in_torch):
     folder = in_torch("vit", shards=2)
     (folder / "pytorch_model-00002-of-00002.bin").unlink()
-    refused(folder, "pytorch_model-00002-of-00002.bin is missing; restore it")
-    (folder / "pytorch_model.bin.index.json").write_text('{"weight_map": {}}')
-    refused(folder, "pytorch_model.bin.index.json lists no file; restore it")
+    refused(folder, "pytorch_model-00002-of-00002.bin")
 
 
 def test_code_is_not_run(in_torch, torch, tmp_path):
     folder = in_torch("vit")
     path, ran = folder / "pytorch_model.bin", tmp_path / "ran"
-    message = "pytorch_model.bin is damaged, or holds more than tensors .*; restore it, or give a m"
     for protocol in ({}, {"_use_new_zipfile_serialization": False}):
         for content in (Runs(ran), {"classifier.weight": torch.ones(3, 15), "x": Runs(ran)}):
             torch.save(content, path, **protocol)
-            refused(folder, message)
+            refused(folder, "pytorch_model.bin: cannot be read")
             assert not ran.exists()
     torch.load(path, weights_only=False)  # that would have run it
     assert ran.exists()
@@ -134,33 +131,23 @@ def test_what_is_no_dict_of_tensors(in_torch, torch):
     content = path.read_bytes()
     for damaged in (content[:-100], content[:100], b"", b"x" * 1000):
         path.write_bytes(damaged)
-        refused(folder, "pytorch_model.bin is damaged, or holds more than tensors")
+        refused(folder, "pytorch_model.bin: cannot be read")
     for other in (torch.ones(3), [torch.ones(3)], {"a": 3}, {"a": {"b": torch.ones(3)}}):
         torch.save(other, path)
-        refused(folder, "pytorch_model.bin is damaged, or holds more than tensors")
+        refused(folder, "pytorch_model.bin: cannot be read")
     torch.save({}, path)
-    refused(folder, "it has 0 tensors: give another model")
-
-
-def test_names_that_are_no_text(in_torch, torch):
-    folder = in_torch("vit")
-    torch.save({3: torch.ones(3)}, folder / "pytorch_model.bin")
-    refused(folder, "pytorch_model.bin is damaged, or holds more than tensors")
+    refused(folder, "it lacks")
 
 
 def test_without_torch(copy, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     folder = copy("vit")
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-    refused(
-        folder,
-        "pytorch_model.bin is a file of torch, which is not installed; pip install torch, or write "
-        "model.safetensors with transformers' save_pretrained",
-    )
+    refused(folder, "pytorch_model.bin: cannot be read .*torch")
     assert open_source(find(str(FIXTURES / "vit"))).heads  # safetensors need no torch
 
 
 def test_an_old_torch_is_refused(in_torch, torch, refused, monkeypatch):
     folder = in_torch("bert")
     monkeypatch.setattr(torch, "__version__", "2.5.1+cpu")
-    refused("text", folder, r"torch 2\.5\.1\+cpu may run code from the file .*; upgrade torch")
+    refused("text", folder, r"torch 2\.5\.1\+cpu .*; upgrade torch")

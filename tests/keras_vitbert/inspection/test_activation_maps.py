@@ -6,7 +6,7 @@ import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from keras_vitbert import load
-from keras_vitbert.configs import variants
+from keras_vitbert.configs.devices import Devices
 from keras_vitbert.inspection.activation_maps import ActivationMaps
 from keras_vitbert.inspection.activation_pictures import activation_pictures
 from keras_vitbert.inspection.activations import MeanActivations
@@ -16,6 +16,7 @@ from keras_vitbert.pretraining.data import open_data
 from keras_vitbert.pretraining.trainer import build_trainer
 from keras_vitbert.runs import callbacks
 from keras_vitbert.runs.loop import fit
+from keras_vitbert.runs.machine import Machine
 from keras_vitbert.runs.run import Run
 from keras_vitbert.runs.run_folder import RunFolder
 from keras_vitbert.runs.workers import Workers
@@ -23,7 +24,7 @@ from tests.keras_vitbert.tiny_runs import config_of
 from tests.keras_vitbert.whole_runs import MAPS
 from tests.marks import slow
 
-VARIANT = variants.VARIANTS["vitbert_no_kd"]
+VARIANT = "vitbert_no_kd"
 
 
 class Killed(Exception):
@@ -34,9 +35,9 @@ class Killed(Exception):
 @pytest.fixture(scope="module")
 def opened(sources):
     """Config (10 steps in epochs of 4, batches of 4), stream and vocabulary of the tiny run."""
-    config = variants.apply_variant(config_of(sources, "--config.model.num_layers=2"), VARIANT)
+    config = config_of(sources, "--config.model.num_layers=2", variant=VARIANT)
     data = open_data(config)
-    return config, data.stream(config, images=True, text=True), data.vocabulary
+    return config, data.stream(config), data.vocabulary
 
 
 @pytest.fixture(scope="module")
@@ -48,8 +49,7 @@ def run(opened):
 
     def run(path, interval=3, examples=5, writes=True, maps=True, kill=None):
         config, stream, vocabulary = opened
-        config = config.copy_and_resolve_references()
-        trainer = build_trainer(config, VARIANT, tf.distribute.get_strategy())
+        trainer = build_trainer(config, tf.distribute.get_strategy())
         trainer.run_eagerly = True  # quicker: tracing takes longer than ten steps
         folder = RunFolder(str(path), writes)
         callback = ActivationMaps(stream, vocabulary, folder, interval, examples, config.steps)
@@ -64,7 +64,8 @@ def run(opened):
             callback._show = show_and_die
         tf.io.gfile.makedirs(folder.checkpoints)
         strategy = tf.distribute.get_strategy()
-        a_run = Run(config, folder, Workers(strategy), strategy, None)
+        machine = Machine(strategy, Workers(strategy), Devices())
+        a_run = Run(config=config, folder=folder, machine=machine, data=None)
         fit(a_run, trainer, stream, [callback] if maps else [])
         return trainer, callback
 
@@ -142,7 +143,7 @@ def test_a_finished_run_has_the_values_of_its_checkpoint(finished, sources):
     assert np.abs(values[0]["text"] - values[MAPS[-1]]["text"]).max() > 0.01
     config, trained = config_of(sources), load(str(folder))
     assert config.inspection.activation_examples >= 16  # more than there are
-    stream = open_data(config).stream(config, images=True, text=True)
+    stream = open_data(config).stream(config)
     means = MeanActivations(trained.backbone, tf.distribute.get_strategy(), trained.vocabulary)
     expected = means(stream.validation())
     for modality in ("image", "text"):
@@ -249,13 +250,3 @@ def test_a_run_killed_after_a_checkpoint_has_the_maps_of_that_step(
     for step in ("00", "10"):
         name = f"activations-000000{step}.npz"
         assert values[name] == files(whole[0])[name]
-
-
-def test_one_modality_is_refused(opened, tmp_path):
-    config, stream, vocabulary = opened
-    variant = variants.VARIANTS["bert"]
-    trainer = build_trainer(config, variant, tf.distribute.get_strategy())
-    folder = RunFolder(str(tmp_path))
-    callback = ActivationMaps(stream, vocabulary, folder, 3, 5, config.steps)
-    with pytest.raises(ValueError, match=r"\['text'\], not images and text"):
-        callback.set_model(trainer)

@@ -26,11 +26,10 @@ class Model:
 
 
 def start(path, network, step=0, variant="joint", compared=None, **settings):
-    config = sample.get_config()
-    config.update(settings)
+    config = sample.get_config().with_values({"variant": variant, **settings})
     folder = RunFolder(str(path))
     folder.logged_from = step and step + 1  # as `loop.fit` sets it
-    texts = RunTexts(folder, {"variant": variant}, config, compared)
+    texts = RunTexts(folder, {}, config, compared)
     texts.set_model(Model(network, step))
     texts.on_train_begin()
     texts.on_train_begin()  # of another call of `fit`

@@ -74,8 +74,7 @@ def _merged(merge, steps):
         losses = ops.convert_to_tensor(2.0 - step / 4), ops.convert_to_tensor(1.0)
         merged = merge.merge([*text, own, None], [*image, None, own], losses, step)
         merge.keep(merged.state)
-        after = merge.after(losses, [loss * 0.9 for loss in losses])
-        merge.keep(after)
+        merge.after(losses, lambda losses=losses: [loss * 0.9 for loss in losses])
         found |= {f"{step}/{n}": gradient for n, gradient in enumerate(merged.gradients)}
     return found | {f"state/{n}": variable.value for n, variable in enumerate(merge.variables)}
 

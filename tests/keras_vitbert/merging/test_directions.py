@@ -296,9 +296,7 @@ def test_gradvac_with_a_target_of_one_stays_finite():
 class Parts:
     """An entry rule that remembers both parts."""
 
-    needs_sums = False
-
-    def choose(self, text, image, step):
+    def choose(self, text, image, step, masks):
         self.text, self.image = flat(text), flat(image)
         return [t + i for t, i in zip(text, image, strict=True)]
 

@@ -53,8 +53,7 @@ def tensors(arrays):
 
 
 def refresh(merge, text, image, counts):
-    masks = merge.mask.refreshed(text, image, counts)
-    merge.mask.keep(masks, tf.reduce_any(counts > 0))
+    merge.keep(merge.mask.next_state(merge.mask.refreshed(text, image, counts), counts))
 
 
 def by_text(merge, text, count):
@@ -286,7 +285,7 @@ def order_of(rank, text, image):
     order = []
     for _ in range(mask.size):
         before = mask.masks[0].numpy()
-        mask.keep(mask.refreshed(text, image, tf.constant([1])))
+        mask.masks[0].assign(mask.refreshed(text, image, tf.constant([1]))[0])
         order += np.flatnonzero(before & ~mask.masks[0].numpy()).tolist()
     return order
 
@@ -406,8 +405,8 @@ def test_a_bad_step_draws_nothing():
     merge = masked(cumulative=False)
     by_text(merge, tensors(draw(0)), tf.constant(10))
     before = values(merge)
-    masks = merge.mask.refreshed(tensors(draw(1)), tensors(draw(2)), tf.constant([10]))
-    merge.mask.keep(masks, tf.constant(False))
+    merged = merge.merge(tensors(draw(1)), tensors(draw(2)), clear=tf.constant([10]))
+    merge.keep(merged.state, tf.constant(False))
     assert_masks(merge, before)
     assert merge.mask.updates.numpy() == 1
 
@@ -522,10 +521,8 @@ def test_get_merge():
 
 def test_get_merge_with_options_of_masks():
     options = {"rank": "sign", "scope": "tensor", "softness": 0.1, "cumulative": False}
-    options["target"] = "update"
     merge = get_merge({"name": "mask", **{f"mask_{key}": x for key, x in options.items()}})
     assert {key: getattr(merge.mask, key) for key in options} == options
-    assert merge.masks_updates and not merge.is_linear
 
 
 def test_wrong_merges_are_refused():
@@ -537,11 +534,9 @@ def test_wrong_merges_are_refused():
         GradientMask("size")
     with pytest.raises(ValueError, match="scope 'block' is not one of all, tensor"):
         GradientMask(scope="block")
-    with pytest.raises(ValueError, match="target 'weight' is not one of gradient, update"):
-        GradientMask(target="weight")
     with pytest.raises(ValueError, match="softness 0.6"):
         GradientMask(softness=0.6)
-    with pytest.raises(ValueError, match=r"has no blocks \(7, 9\); it has block_0, block_1"):
+    with pytest.raises(ValueError, match=r"blocks \(7, 9\): .*block_0, block_1"):
         built(Merge(Unit(), GradientMask(), blocks=(7, 9)))
 
 

@@ -9,7 +9,7 @@ from keras_vitbert.model.heads import (
     MLPHead,
     class_head,
 )
-from keras_vitbert.model.masked_lm_heads import BertMaskedLMHead, MaskedLMHead, masked_lm_head
+from keras_vitbert.model.masked_lm_heads import MaskedLMHead, masked_lm_head
 from tests.keras_vitbert.training import reference
 
 RNG = np.random.default_rng(0)
@@ -159,13 +159,6 @@ def test_a_tied_decoder_is_float32_under_bfloat16(randomize):
     embedding = np.asarray(backbone.text_embedding.word_embedding.embeddings, np.float64)
     exact = x @ embedding.T + np.asarray(head.logits.bias, np.float64)
     np.testing.assert_allclose(logits, exact, rtol=1e-6, atol=1e-6)
-
-
-def test_a_decoder_that_is_not_tied_yet_is_refused():
-    head = BertMaskedLMHead(11)
-    head.build((None, None, 8))
-    with pytest.raises(ValueError, match="call the head's `tie` first"):
-        head(SEQUENCE, POSITIONS)
 
 
 def test_unknown_kinds_are_refused(backbone):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_vitbert.configs.sizes import encoder_size
+from keras_vitbert.configs.model import SIZES
 from keras_vitbert.model.pretraining_network import PreTrainingNetwork, build_network
 from tests.keras_vitbert.training import reference
 
@@ -91,7 +91,7 @@ def test_base_network_has_the_papers_size():
 
     model = {"image_size": 224, "patch_size": 16, "num_classes": 1000}
     model |= {"vocabulary_size": 30_000, "max_sequence_length": 512}
-    network = build_network({**encoder_size("base"), **model})
+    network = build_network({**SIZES["base"], **model})
     assert network.count_params() == total
     assert sum(np.prod(v.shape) for v in network.backbone.shared_variables) == 12 * block + 1536
 

@@ -1,20 +1,18 @@
 """Folders of runs that are made by hand."""
 
-import json
-
 import numpy as np
 import tensorflow as tf
 
 from keras_vitbert.configs import sample
 from keras_vitbert.configs.merges import has_masks
-from keras_vitbert.configs.variants import VARIANTS, apply_variant
+from keras_vitbert.configs.pretraining import VARIANTS
 from keras_vitbert.inspection.mask_values import MaskValues
 from keras_vitbert.inspection.value_files import write_values
 from keras_vitbert.model.shared_weights import KINDS
 from keras_vitbert.pretraining.trainer import build_trainer
 from keras_vitbert.runs import checkpoints
+from keras_vitbert.runs.identity import Identity, experiment_dict
 from keras_vitbert.runs.run_folder import RunFolder
-from keras_vitbert.runs.run_settings import RunSettings
 from tests.keras_vitbert.tiny_runs import CLASS_NAMES, VOCABULARY, config_of
 
 BLOCKS, UNITS = 2, 16
@@ -23,12 +21,10 @@ BLOCKS, UNITS = 2, 16
 def make_run(path, variant, merge="mask"):
     """The folder of a run that has no checkpoint: a record, and stored values if it has masks."""
     path.mkdir(parents=True)
-    config = sample.get_config().to_dict()
-    config["merge"]["name"] = merge
-    config["model"] |= {"num_layers": BLOCKS, "hidden_dim": UNITS}
-    record = {"variant": variant, "vocabulary_sha256": None, "records": {}, "config": config}
-    (path / "config.json").write_text(json.dumps(record))
+    values = {"merge.name": merge, "model.num_layers": BLOCKS, "model.hidden_dim": UNITS}
+    config = sample.get_config().with_values({**values, "variant": variant})
     folder, random = RunFolder(str(path)), np.random.default_rng(5)
+    Identity(experiment_dict(config), {}).begin(folder)
     if has_masks(merge):
         for step in (0, 4, 9):
             values = random.random((2, BLOCKS, UNITS)).astype(np.float32)
@@ -48,9 +44,9 @@ def write_run_with_checkpoint(folder, sources, name):
     Its weights are those that training begins with, its masks are random.
     """
     variant, random = VARIANTS[name], np.random.default_rng(6)
-    config = apply_variant(config_of(sources), variant)
+    config = config_of(sources, variant=name)
     run = RunFolder(str(folder / name))
-    trainer = build_trainer(config, variant, tf.distribute.get_strategy())
+    trainer = build_trainer(config, tf.distribute.get_strategy())
     masks = {}
     if variant.masks:
         for variable, mask in zip(trainer.shared, trainer.merge.mask.masks, strict=True):
@@ -58,7 +54,7 @@ def write_run_with_checkpoint(folder, sources, name):
             mask.assign(masks[variable.path])
     words = VOCABULARY if variant.text else None
     names = CLASS_NAMES if variant.images else None
-    RunSettings({"variant": name}, config, words, {}, classes=names).begin(run)
+    Identity(experiment_dict(config), {}, words, names).begin(run)
     trainer.step = 10
     checkpoints.save(run.checkpoints, trainer, keep=1)
     np.savez(folder / "masks.npz", **masks)

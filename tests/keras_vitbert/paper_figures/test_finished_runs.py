@@ -67,9 +67,6 @@ def test_sparsity_comes_from_the_log(run_with_checkpoint, tmp_path):
         4: {"block_0": 0.2, "final_norm": 0.0},
         8: {"block_0": 0.4, "final_norm": 0.25},
     }
-    (path / "metrics.csv").write_text("step,mask_sparsity/block_0\n4,nan\n")
-    with pytest.raises(ValueError, match="a mask_sparsity at step 4 is not in .0, 1.*; remove the"):
-        FinishedRun(str(path)).logged_sparsity()
     stored = make_run(tmp_path / "stored", "vitbert_no_kd")
     shutil.copy(path / "metrics.csv", stored)
     assert FinishedRun(str(stored)).logged_sparsity() == {}  # the stored masks say more

@@ -6,17 +6,16 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 
-from keras_vitbert.configs.pretraining import load_config
+from keras_vitbert.configs.loading import load_config
 from keras_vitbert.inspection.sheet import style
 from keras_vitbert.paper_figures.tradeoff_figure import Point, draw, front, points_of
 
 
 def run(name, image=0.5, loss=6.0, **options):
-    config = load_config("paper")
-    config.merge.name = name
-    config.merge.update(options)
+    values = {f"merge.{option}": value for option, value in options.items()}
+    config = load_config("paper").with_values({"merge.name": name, **values})
     metrics = {"image_accuracy": image, "mlm_loss": loss, "nsp_accuracy": 0.6}
-    return {"config": config.to_dict()}, metrics
+    return {"experiment": config.to_dict()}, metrics
 
 
 def labels(*runs):
@@ -39,27 +38,18 @@ def test_labels_name_what_differs():
         "sum": 1,
     }
     # Defaults need no words.
-    found = labels(run("cagrad"), run("cagrad", cagrad={"radius": 0.2}), run("nash"))
+    found = labels(run("cagrad"), run("cagrad", **{"cagrad.radius": 0.2}), run("nash"))
     assert found == {"cagrad": 1, "cagrad radius=0.2": 1, "nash": 1}
     found = labels(run("pcgrad"), run("pcgrad", per_block=True), run("sum", image_loss_ratio=0.5))
     assert found == {"pcgrad": 1, "pcgrad per_block=True": 1, "sum": 1}
     # Every option of masks tells runs apart.
-    options = {"mask_target": "update", "mask_scope": "tensor", "mask_cumulative": False}
+    options = {"mask_scope": "tensor", "mask_cumulative": False}
     runs = [run("mask"), *(run("mask", **{key: value}) for key, value in options.items())]
     others = [f"mask {key}={value}" for key, value in options.items()]
     assert labels(*runs) == dict.fromkeys(["mask", *others], 1)
     other = run("nash")
-    other[0]["config"]["distillation"]["ratio"] = 0.0
+    other[0]["experiment"]["distillation"]["ratio"] = 0.0
     assert labels(run("nash"), other) == {"nash": 1, "nash distillation=0.0": 1}
-
-
-def test_runs_of_older_versions_merge_as_by_default():
-    older = run("mask")
-    for key in ("mask_target", "per_block", "blocks"):
-        del older[0]["config"]["merge"][key]
-    others = [run("mask", mask_target="update"), run("pcgrad", per_block=True)]
-    found = labels(older, run("mask"), *others)
-    assert found == {"mask": 2, "mask mask_target=update": 1, "pcgrad per_block=True": 1}
 
 
 @pytest.mark.parametrize("more_is_better", [True, False])

@@ -28,7 +28,7 @@ def test_what_is_known_is_not_counted_again(sources):
 
 @pytest.mark.parametrize("modality", ["image", "text"])
 def test_of_one_modality(sources, modality):
-    data = open_data(config_of(sources), images=modality == "image", text=modality == "text")
+    data = open_data(config_of(sources, variant={"image": "vit", "text": "bert"}[modality]))
     names = ("image",) if modality == "image" else ("mlm", "nsp")
     expected = count_baselines(sources)
     expected = {name: value for name, value in expected.items() if name.startswith(names)}
@@ -47,5 +47,5 @@ def test_frequencies_are_those_of_the_first_examples(sources, monkeypatch):
     counts = collections.Counter(word for words in train[:most] for word in words)
     total = sum(counts.values()) + len(VOCABULARY)
     losses = [-math.log((counts[word] + 1) / total) for words in validation for word in words]
-    found = baselines(open_data(config_of(sources), images=False))
+    found = baselines(open_data(config_of(sources, variant="bert")))
     assert found["mlm_unigram_loss"] == pytest.approx(sum(losses) / len(losses))

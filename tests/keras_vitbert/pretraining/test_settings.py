@@ -3,7 +3,7 @@
 import pytest
 
 from keras_vitbert.configs import paper, sample
-from keras_vitbert.configs.overrides import flatten
+from keras_vitbert.configs.sections import flatten
 from keras_vitbert.pretraining import settings
 from tests.keras_vitbert.configs.command_lines import CONFIG_FILE, parse, parsed_config
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from keras_vitbert.configs.overrides import flatten
-from keras_vitbert.configs.pretraining import load_config
-from keras_vitbert.configs.variants import VARIANTS
+from keras_vitbert.configs.loading import load_config
+from keras_vitbert.configs.pretraining import VARIANTS
+from keras_vitbert.configs.sections import flatten
 from keras_vitbert.reproduction.experiments import FULL, RAND, Recipe, experiments
 from keras_vitbert.reproduction.plan import Planner
 from keras_vitbert.reproduction.reproducing import Reproduction

@@ -76,13 +76,10 @@ def test_a_copy_is_whole_or_not_there(tmp_path, monkeypatch):
     assert (tmp_path / "b.jpg").read_bytes() == b"image"
 
 
-@pytest.mark.parametrize(
-    ("status", "error", "message"),
-    [(2, ValueError, "books ended with status 2, see above; fix"), (75, Stopped, "in pipelines")],
-)
-def test_a_command_that_fails_is_named(monkeypatch, status, error, message):
+@pytest.mark.parametrize(("status", "error"), [(2, ValueError), (75, Stopped)])
+def test_a_command_that_fails_is_named(monkeypatch, status, error):
     monkeypatch.setattr(prepared, "called", lambda command: status)
-    with pytest.raises(error, match=message):
+    with pytest.raises(error, match="pipelines.books"):
         prepared._call("pipelines.books", "--folder=x")
 
 
@@ -103,9 +100,9 @@ def test_images_of_each_class_are_divided(tmp_path, monkeypatch):
         found[part] = {file.read_text() for file in files}
     assert len(set.union(*found.values())) == 12  # each in one part
     (tmp_path / "cifar" / "train" / "dog" / "5.jpg").unlink()
-    with pytest.raises(ValueError, match="train/dog: 5 images, 6 are needed; give all"):
+    with pytest.raises(ValueError, match="train/dog"):
         prepared._images_of_classes(str(tmp_path / "cifar"))
-    with pytest.raises(ValueError, match="holds no folder train; give CIFAR-10"):
+    with pytest.raises(ValueError, match=str(tmp_path)):
         prepared._images_of_classes(str(tmp_path))
 
 

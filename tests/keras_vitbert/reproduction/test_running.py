@@ -77,7 +77,7 @@ def test_a_folder_that_is_needed_again_is_made_again(run, capsys):
     shutil.rmtree(run.output)
     second = unit("finetune/b/vitbert-s0", "pretrain/vitbert-s0")
     results = run([*UNITS, second])
-    assert "made again" not in capsys.readouterr().err
+    assert "learning_rate" not in capsys.readouterr().err
     # The student is read, and for that its teacher; the first fine-tuning is not.
     assert [calls(run, unit) for unit in (TEACHER, STUDENT, FIRST, second)] == [1, 1, 0, 1]
     assert second.name in results.units
@@ -90,8 +90,8 @@ def test_what_is_made_again_with_other_numbers_is_said(run, capsys):
         json.dump({"schema": 1, "scale": "sample", "data": {}, "units": before.units}, file)
     shutil.rmtree(run.output)
     results = run([*UNITS, unit("finetune/b/vitbert-s0", "pretrain/vitbert-s0")])
-    said = f"{TEACHER.name} was made again, with other numbers: learning_rate was 0.25, is 0.5"
-    assert [line for line in capsys.readouterr().err.splitlines() if "was made" in line] == [said]
+    [line] = [line for line in capsys.readouterr().err.splitlines() if "learning_rate" in line]
+    assert TEACHER.name in line and "0.25" in line and "0.5" in line
     assert results.units[TEACHER.name]["learning_rate"] == 0.25
 
 
@@ -112,7 +112,7 @@ def test_what_needs_a_run_that_diverged_is_not_run(run):
 
 def test_a_command_that_fails_stops_all_and_keeps_what_is_done(run):
     failing = unit(STUDENT.name, TEACHER.name, flags=("--status=2",))
-    with pytest.raises(ValueError, match=f"{STUDENT.name} ended with status 2, see above"):
+    with pytest.raises(ValueError, match=STUDENT.name):
         run([TEACHER, failing, FIRST])
     assert [calls(run, unit) for unit in UNITS] == [1, 1, 0]
     results = run([TEACHER])
@@ -121,7 +121,7 @@ def test_a_command_that_fails_stops_all_and_keeps_what_is_done(run):
 
 def test_other_settings_than_those_of_a_finished_unit(run):
     run([TEACHER])
-    with pytest.raises(ValueError, match=f"{TEACHER.name} was made by other settings"):
+    with pytest.raises(ValueError, match=TEACHER.name):
         run([unit(TEACHER.name, flags=("--config.steps=7",))])
 
 
@@ -137,7 +137,7 @@ def test_a_signal_is_handed_on(run, number, monkeypatch):
         os.kill(os.getpid(), number)
 
     threading.Thread(target=stop).start()
-    with stop_signals(), pytest.raises(Stopped, match=f"in {STUDENT.name}; run the same command"):
+    with stop_signals(), pytest.raises(Stopped, match=STUDENT.name):
         run([TEACHER, waiting, FIRST])
     assert run(UNITS[:1]).units.keys() == {TEACHER.name}
 
@@ -189,7 +189,7 @@ def test_a_damaged_unit_is_named(run):
     with open(path, "w") as file:
         file.write("{}")
     results = Results(os.path.join(run.output, "others.json"), "sample", run.output)
-    with pytest.raises(ValueError, match=f"{path}: cannot be read .keys are missing"):
+    with pytest.raises(ValueError, match=path):
         results.collect([TEACHER])
 
 

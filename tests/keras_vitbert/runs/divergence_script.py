@@ -10,9 +10,10 @@ import types
 import keras
 import numpy as np
 import tensorflow as tf
-from ml_collections import config_dict
 
+from keras_vitbert.configs.devices import Devices
 from keras_vitbert.runs import divergence, loop
+from keras_vitbert.runs.machine import Machine
 from keras_vitbert.runs.run import Run
 from keras_vitbert.runs.run_folder import RunFolder
 from keras_vitbert.runs.workers import Workers
@@ -83,19 +84,23 @@ def train(folder, policy, bad=(), limit=10, executed=1, replicas=1, jump=STEPS, 
     """
     os.makedirs(folder, exist_ok=True)
     strategy = make_strategy(replicas)
-    config = {"steps": steps, "steps_per_epoch": 20, "checkpoint_interval": 20}
-    config = config_dict.ConfigDict({**config, "checkpoints_to_keep": 1})
+    config = types.SimpleNamespace(
+        steps=steps,
+        steps_per_epoch=20,
+        checkpoint_interval=20,
+        checkpoints_to_keep=1,
+        dtype="float32",
+    )
     with strategy.scope():
         trainer = FineTuner(Linear(), clip_norm=1.0)
         optimizer = SGD(Jump(jump), momentum=MOMENTUM)
         optimizer.build(trainer.network.trainable_variables)
         trainer.compile(optimizer, jit_compile=False, steps_per_execution=executed)
     run = Run(
-        config,
-        RunFolder(str(folder)),
-        Workers(strategy),
-        strategy,
-        None,
+        config=config,
+        folder=RunFolder(str(folder)),
+        machine=Machine(strategy, Workers(strategy), Devices()),
+        data=None,
         divergence=divergence.Policy(policy, limit),
     )
     error = None

@@ -4,9 +4,10 @@ import types
 
 import pytest
 import tensorflow as tf
-from ml_collections import config_dict
 
+from keras_vitbert.configs.devices import Devices
 from keras_vitbert.runs import loop
+from keras_vitbert.runs.machine import Machine
 from keras_vitbert.runs.run import Run
 from keras_vitbert.runs.run_folder import RunFolder
 from keras_vitbert.runs.workers import Workers
@@ -50,14 +51,13 @@ def train(tmp_path, monkeypatch):
 
         monkeypatch.setattr(loop.Checkpoints, "resume", resume)
         strategy = tf.distribute.get_strategy()
-        config = config_dict.ConfigDict(
-            {
-                "steps": steps,
-                "steps_per_epoch": steps_per_epoch,
-                "validation_interval": validation_interval or steps_per_epoch,
-                "checkpoint_interval": 1,
-                "checkpoints_to_keep": 1,
-            }
+        config = types.SimpleNamespace(
+            steps=steps,
+            steps_per_epoch=steps_per_epoch,
+            validation_interval=validation_interval or steps_per_epoch,
+            checkpoint_interval=1,
+            checkpoints_to_keep=1,
+            dtype="float32",
         )
         # A strategy would ask for a dataset; what the function gives is enough here.
         plain = types.SimpleNamespace(
@@ -65,7 +65,8 @@ def train(tmp_path, monkeypatch):
             num_replicas_in_sync=1,
             distribute_datasets_from_function=lambda make: make(None),
         )
-        run = Run(config, RunFolder(str(tmp_path)), Workers(strategy), plain, None)
+        machine = Machine(plain, Workers(strategy), Devices())
+        run = Run(config=config, folder=RunFolder(str(tmp_path)), machine=machine, data=None)
         trainer = Trainer(executed)
         assert loop.fit(run, trainer, Stream()) == start
         return trainer

@@ -39,7 +39,7 @@ def test_a_second_process_is_refused_until_the_first_has_ended(holder, tmp_path)
     held = json.loads((folder / "LOCK").read_text())
     message = (
         f"^{folder}: process {held['process']} on {held['host']} is training there; wait for its "
-        "end, stop it, or give another --output_dir$"
+        "end, stop it, or use another folder$"
     )
     for _ in range(2):
         with pytest.raises(ValueError, match=message), run_lock.held(str(folder)):

@@ -11,12 +11,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from jax.errors import JaxRuntimeError
-from ml_collections import config_dict
 
 from keras_vitbert import pretrain
 from keras_vitbert.runs import divergence
+from keras_vitbert.runs.identity import Identity
 from keras_vitbert.runs.run_folder import RunFolder
-from keras_vitbert.runs.run_settings import RunSettings
 from keras_vitbert.runs.workers import Workers
 from pipelines import command_line
 from pipelines.command_line import EXIT_DONE, EXIT_STOPPED
@@ -66,12 +65,10 @@ def test_only_a_lost_worker_of_jax_asks_for_a_restart(monkeypatch, kind, text, i
 
 def test_only_one_process_writes_the_folder(tmp_path):
     folder = RunFolder(str(tmp_path / "run"), writes=False)
-    config = config_dict.ConfigDict({"steps": 1})
-    RunSettings({"variant": "vit"}, config, ["word"], {"images": 3}).begin(folder)
+    Identity({"variant": "vit", "steps": 1}, {}, vocabulary=["word"]).begin(folder)
     folder.keep_audit("images", {})
     folder.write("file", "text")
     folder.write_rows([{"step": 1}])
-    folder.finish({})
     assert folder.record() is folder.summary() is None and not os.listdir(tmp_path)
 
 

@@ -13,8 +13,8 @@ from tests.keras_vitbert.tiny_runs import VOCABULARY
 from tests.pipelines.image_fixtures import encoded, picture
 
 ALL = ("classify_image", "classify_text", "fill_mask", "embed_image", "embed_text")
-IMAGE, TEXT = Item({"image": "x.jpg"}, "x.jpg"), Item({"text": "the cat"}, "--text")
-MASKED = Item({"text": "the cat", "text_pair": "sat [MASK]"}, "--text")
+IMAGE, TEXT = Item({"image": "x.jpg"}, "x.jpg"), Item({"text": "the cat"}, "the text")
+MASKED = Item({"text": "the cat", "text_pair": "sat [MASK]"}, "the text")
 
 
 @pytest.mark.parametrize(
@@ -32,16 +32,16 @@ def test_the_question_follows_from_what_is_asked_about(functions, items, expecte
 
 
 @pytest.mark.parametrize(
-    ("functions", "item", "message"),
+    ("functions", "item", "kind"),
     [
-        (("embed_image",), IMAGE, "^m: has no head for images; fine-tune it"),
-        (("embed_text",), TEXT, "^m: has no head for texts; fine-tune it"),
-        (("classify_text",), IMAGE, "^m: takes no images; give another --checkpoint"),
-        (("classify_image",), MASKED, "^m: takes no texts; give another --checkpoint"),
+        (("embed_image",), IMAGE, "images"),
+        (("embed_text",), TEXT, "texts"),
+        (("classify_text",), IMAGE, "images"),
+        (("classify_image",), MASKED, "texts"),
     ],
 )
-def test_questions_that_a_model_does_not_answer(functions, item, message):
-    with pytest.raises(ValueError, match=message):
+def test_questions_that_a_model_does_not_answer(functions, item, kind):
+    with pytest.raises(ValueError, match=f"^m: has no head for {kind}"):
         choose(dict.fromkeys(functions), [item], "m")
 
 

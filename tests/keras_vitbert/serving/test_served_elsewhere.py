@@ -47,7 +47,7 @@ def keras_answers(folder):
     """What the Keras model of a run says, by no code of `serving`."""
     trained = load(str(folder))
     network, record = trained.network, trained.record
-    assert record["config"]["data"]["images"]["central_crop"] == 1.0
+    assert record["experiment"]["data"]["images"]["central_crop"] == 1.0
     pixels = np.stack([np.asarray(Image.open(io.BytesIO(data))) for data in IMAGES])
     ids = np.zeros((2, 6), int)
     for row, text in zip(ids, TEXTS, strict=True):
@@ -66,7 +66,7 @@ def test_a_run_is_served_without_this_project(finished, tmp_path, capsys):
     run = tmp_path / "joint"  # with whole images: that concerns what comes after training
     shutil.copytree(finished("joint"), run)
     config = content_of(run / "config.json")
-    config["config"]["data"]["images"]["central_crop"] = 1.0
+    config["experiment"]["data"]["images"]["central_crop"] = 1.0
     (run / "config.json").write_text(json.dumps(config))
     flags = [f"--checkpoint={run}", f"--output_dir={tmp_path / 'out'}", "--top_k=3"]
     assert command_line.run(export.main, flags) == 0

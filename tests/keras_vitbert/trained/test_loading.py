@@ -132,54 +132,21 @@ def test_other_classes_than_those_of_the_run_are_refused(finished, tmp_path):
             keras_vitbert.load(str(copy))
 
 
-@pytest.mark.parametrize(
-    ("name", "sizes"),
-    [
-        ("run", {"hidden_dim": 10**9}),
-        ("run", {"image_size": 10**9}),
-        ("run", {"vocabulary_size": 10**9}),
-        ("run", {"num_classes": 10**9}),
-        ("run", {"num_layers": 10_000}),
-        ("fine_tuned_images", {"hidden_dim": 10**9}),
-    ],
-)
-def test_a_larger_model_than_that_of_the_checkpoint_is_refused(tmp_path, name, sizes):
-    """Before it takes the memory."""
-    copy = tmp_path / name
-    shutil.copytree(SAVED / name, copy)
-    record = content_of(copy / "config.json")
-    (record["config"] if name == "run" else record)["model"].update(sizes)
-    (copy / "config.json").write_text(json.dumps(record))
-    with pytest.raises(ValueError, match="config.json is of a larger model than .*; restore the f"):
-        keras_vitbert.load(str(copy))
-
-
-def test_a_run_of_a_version_without_dtypes_is_one_of_float32(tmp_path):
-    copy = tmp_path / "run"
-    shutil.copytree(SAVED / "run", copy)
-    record = content_of(copy / "config.json")
-    del record["config"]["dtype"]
-    (copy / "config.json").write_text(json.dumps(record))
-    assert keras_vitbert.load(str(copy), None).backbone.dtype_policy.name == "float32"
-
-
 @pytest.mark.parametrize(("case", "lower"), [("auto", True), ("lower", True), ("cased", False)])
 def test_the_case_of_texts_is_the_run_s(tmp_path, case, lower):
     copy = tmp_path / "run"
     shutil.copytree(SAVED / "fine_tuned_texts", copy)
     record = content_of(copy / "config.json")
-    record["config"]["data"]["case"] = case  # which an older version did not record
+    record["experiment"]["data"]["case"] = case
     (copy / "config.json").write_text(json.dumps(record))
     assert keras_vitbert.load(str(copy)).lower_case == lower
 
 
 def test_damaged_files_of_a_run_are_named(tmp_path):
     for name, file, content in (
-        ("run", "config.json", b'{"variant": "vitbrt", "vocabulary_sha256": null, "config": {}}'),
+        ("run", "summary.json", b"{"),
         ("run", "classes.txt", "t\u00eate\n".encode("latin-1")),
-        ("run", "summary.json", b"{}"),
         ("fine_tuned_images", "classes.txt", "t\u00eate\n".encode("latin-1")),
-        ("fine_tuned_images", "summary.json", b'{"task": "images", "model": 3}'),
     ):
         copy = tmp_path / f"{name}-{file}"
         shutil.copytree(SAVED / name, copy)
@@ -200,6 +167,6 @@ def test_classes_are_not_of_a_model_of_texts_alone(finished, tmp_path):
     copy = tmp_path / "run"
     shutil.copytree(finished("bert"), copy)
     record = content_of(copy / "config.json")
-    record["config"]["model"]["num_classes"] = 10**6
+    record["experiment"]["model"]["num_classes"] = 10**6
     (copy / "config.json").write_text(json.dumps(record))
     assert set(keras_vitbert.load(str(copy)).heads) == {"mlm"}

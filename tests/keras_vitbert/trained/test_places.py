@@ -32,6 +32,6 @@ def test_a_path_of_nothing_is_refused_before_anything_is_loaded(
         load = lambda: pytest.fail("it is loaded")  # noqa: E731
         monkeypatch.setattr(command, name, load, raising=False)
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ValueError, match=f"^--{flag}=runs/none: no such folder or file"):
+    with pytest.raises(ValueError, match="^runs/none: no such folder or file"):
         command.main([f"--{flag}=runs/none", *more])
     assert not list(tmp_path.iterdir())

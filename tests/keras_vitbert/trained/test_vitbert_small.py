@@ -93,7 +93,7 @@ def texts(model, tmp_path_factory):
             *("--shards=1", "--duplication=4", f"--max_length={length}"),
         ]
     )
-    records = RecordFiles.find(f"{folder}/text-*", "test")
+    records = RecordFiles.find(f"{folder}/text-*")
     stream = TextStream.open(records, model.vocabulary, len(model.vocabulary), length)
     [batch] = stream.validation().batch(records.count).as_numpy_iterator()
     return batch

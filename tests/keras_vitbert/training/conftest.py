@@ -2,6 +2,7 @@
 
 import pytest
 
+from keras_vitbert.configs.optimizers import PretrainingOptimizer
 from keras_vitbert.merging import Merge, Sum
 from keras_vitbert.training.distillation import Teachers
 from keras_vitbert.training.joint_trainer import JointTrainer
@@ -27,7 +28,9 @@ def make_trainer(make_network):
         trainer = JointTrainer(network, merge or Merge(Sum()), clip_norm=clip_norm, **options)
         optimizer = optimizer or SGD(1.0)
         if isinstance(optimizer, dict):
-            optimizer = build_optimizer(optimizer, 100, network.trainable_variables)
+            optimizer = build_optimizer(
+                PretrainingOptimizer(**optimizer), 100, network.trainable_variables
+            )
         trainer.compile(optimizer=optimizer)
         return trainer
 

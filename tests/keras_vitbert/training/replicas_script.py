@@ -3,8 +3,8 @@
 For a process of its own, as TensorFlow's devices are set once a process. Everything that could
 depend on the number of replicas is on: dropout, masks that refresh, clipping, distillation, and
 masked tokens of which some replicas hold more than others. Other merges than the paper's are
-trained by SGD, unless they mask the updates of AdamW; these several replicas train in parts, with
-blocks that are computed again, and one replica does not.
+trained by SGD. Several replicas train one of them in parts, with blocks that are computed again,
+and one replica does not.
 """
 
 import functools
@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_vitbert.configs import optimizers
+from keras_vitbert.configs.optimizers import PretrainingOptimizer
 from keras_vitbert.merging import get_merge
 from keras_vitbert.model.pretraining_network import build_network
 from keras_vitbert.training.distillation import Teachers
@@ -26,8 +27,8 @@ GLOBAL_BATCH = 8
 STEPS = 10
 CLIP_NORM = 0.5
 # Of the merges.
-BY_BLOCK, OF_UPDATES = "mask+gradvac", "mask+pcgrad"
-OPTIONS = {BY_BLOCK: {"per_block": True}, OF_UPDATES: {"mask_target": "update"}}
+BY_BLOCK, IN_PARTS = "mask+gradvac", "mask+pcgrad"
+OPTIONS = {BY_BLOCK: {"per_block": True}}
 CLEAR = {2: 150, 4: 151, 6: 152, 8: 153}  # entries by step
 MODEL = {
     "num_layers": 1,
@@ -132,14 +133,14 @@ def train(optimizer_name, replicas, steps_per_execution, merge_name="mask"):
         merge = get_merge({"name": merge_name, **OPTIONS.get(merge_name, {})}, seed=7)
         teachers = Teachers(teacher, teacher)
         options = {}
-        if replicas > 1 and merge_name in (OF_UPDATES, PACKED):
+        if replicas > 1 and merge_name in (IN_PARTS, PACKED):
             options = {"accumulation": GLOBAL_BATCH // replicas // 2, "remat": True}
         trainer = JointTrainer(network, merge, teachers, 0.5, 2.0, clip_norm=CLIP_NORM, **options)
         variables = network.trainable_variables
         if optimizer_name == "sgd":
             optimizer = SGD(0.1)
         else:
-            optimizer = build_optimizer(ADAMW, STEPS + 1, variables)
+            optimizer = build_optimizer(PretrainingOptimizer(**ADAMW), STEPS + 1, variables)
         trainer.compile(optimizer, steps_per_execution=steps_per_execution)
     before = replica_values(variables)
     examples = tf.data.Dataset.from_tensor_slices(make_examples())
@@ -176,7 +177,7 @@ def apply_to_sums(replicas):
                 for shape, part in zip(shapes, ("kernel", "embeddings", "bias"), strict=True)
             ]
             config = {**ADAMW, "name": name, "momentum": 0.9, "ema": 0.9}
-            optimizer = build_optimizer(config, 10, variables)
+            optimizer = build_optimizer(PretrainingOptimizer(**config), 10, variables)
 
         @tf.function
         def step(gradients, good, optimizer=optimizer):
@@ -214,5 +215,5 @@ def main(path, what, replicas, executed):
     elif what in ("adamw", "sgd"):
         found = train(what, replicas, executed)
     else:
-        found = train("adamw" if what == OF_UPDATES else "sgd", replicas, executed, what)
+        found = train("sgd", replicas, executed, what)
     np.savez(path, **found)

@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 from keras_vitbert.configs import optimizers
+from keras_vitbert.configs.optimizers import PretrainingOptimizer
 from keras_vitbert.merging import get_merge
 from keras_vitbert.model.classifier import build_classifier
 from keras_vitbert.model.pretraining_network import build_network
@@ -46,7 +47,10 @@ class Watch(keras.callbacks.Callback):
 def fitted(trainer, dataset, optimizer, **options):
     """Everything that training leaves: dict of name to array."""
     trainer.compile(
-        build_optimizer(optimizer, STEPS + 1, trainer.network.trainable_variables), **options
+        build_optimizer(
+            PretrainingOptimizer(**optimizer), STEPS + 1, trainer.network.trainable_variables
+        ),
+        **options,
     )
     watch = Watch()
     trainer.fit(dataset, steps_per_epoch=STEPS, callbacks=[watch], shuffle=False, verbose=0)
@@ -94,7 +98,7 @@ def assert_close(found, wanted):
 @pytest.mark.thorough
 @pytest.mark.parametrize(
     ("merge_name", "options"),
-    [("mask", {}), (replicas_script.OF_UPDATES, {"accumulation": 2, "remat": True})],
+    [("mask", {}), (replicas_script.IN_PARTS, {"accumulation": 2, "remat": True})],
 )
 def test_joint_steps(merge_name, options, tmp_path):
     """Masks are refreshed twice, in executions of two steps; the step that is bad changes none."""
@@ -170,7 +174,9 @@ def test_optimizers(name):
             keras.Variable(np.full(shape, 0.5, np.float32), name=part)
             for shape, part in zip(shapes, ("kernel", "embeddings", "bias"), strict=True)
         ]
-        optimizer = build_optimizer({**OPTIMIZER, "name": name, "ema": 0.9}, 10, variables)
+        optimizer = build_optimizer(
+            PretrainingOptimizer(**{**OPTIMIZER, "name": name, "ema": 0.9}), 10, variables
+        )
 
         @tf.function(jit_compile=jit_compile, autograph=False)
         def step(gradients, good):
@@ -195,7 +201,9 @@ def test_nothing_large_of_a_joint_step_is_on_the_host_of_a_gpu():
         pytest.skip("this build of TensorFlow has no kernels of GPUs")
     network = build_network({**MODEL, "hidden_dim": 128, "intermediate_dim": 128})
     trainer = JointTrainer(network, get_merge({"name": "mask"}, seed=7), in_turn=True)
-    trainer.compile(build_optimizer(OPTIMIZER, STEPS, network.trainable_variables))
+    trainer.compile(
+        build_optimizer(PretrainingOptimizer(**OPTIMIZER), STEPS, network.trainable_variables)
+    )
     specs = {
         name: tf.TensorSpec((8, *value.shape[1:]), value.dtype)
         for name, value in replicas_script.make_examples().items()

@@ -4,11 +4,9 @@ import tensorflow as tf
 
 from keras_vitbert.ahead_of_time.lifetimes import peak_of
 from keras_vitbert.merging import GradientMask, Merge, Sum, Unit
-from keras_vitbert.merging.entries import Parts
 from keras_vitbert.model.pretraining_network import image_inputs
 from keras_vitbert.training.distillation import Teachers
 from keras_vitbert.training.optimizers import SGD
-from keras_vitbert.training.step_check import STEP_ROW, bad_steps
 from keras_vitbert.training.summed_gradients import decays
 from tests.keras_vitbert.training import reference
 from tests.keras_vitbert.training.joint_steps import (
@@ -207,54 +205,6 @@ def test_the_masks_are_the_shared_encoders_and_all_that_a_merge_owns(make_traine
     assert [m.shape for m in merge.mask.masks] == [v.shape for v in trainer.shared]
     assert {id(v) for v in merge.variables} == {id(m) for m in merge.mask.masks}
     assert len(trainer.trainable_variables) == len(trainer.network.trainable_variables)
-
-
-def of_updates(make_trainer, target):
-    trainer = make_trainer(Merge(Unit(), GradientMask(target=target)), ADAMW, clip_norm=0.5)
-    randomize_masks(trainer.merge)
-    return trainer
-
-
-def test_a_mask_that_stays_may_as_well_stand_behind_the_moments(make_trainer, make_batch):
-    """Each entry then has moments of one gradient, whichever comes first. Clipped is the same."""
-    one, two = (of_updates(make_trainer, target) for target in ("gradient", "update"))
-    for number in range(3):
-        logs = [step(trainer, make_batch(number)) for trainer in (one, two)]
-        assert logs[0] == pytest.approx(logs[1], rel=1e-5) and logs[0]["gradient_norm"] > 0.5
-    for a, b in zip(weights(one), weights(two), strict=True):
-        np.testing.assert_allclose(a, b, rtol=0, atol=1e-6)
-    randomize_masks(one.merge, 6)
-    randomize_masks(two.merge, 6)
-    for trainer in (one, two):
-        step(trainer, make_batch(3))
-    # An entry's new gradient has been followed all the time in one of them.
-    for variable, a, b in zip(one.shared, encoder(one), encoder(two), strict=True):
-        assert np.abs(a - b).max() > 1e-4 or "key/bias" in variable.path  # has no gradient
-
-
-def test_a_mask_of_updates_does_not_hide_what_is_not_finite(make_trainer, make_batch):
-    """What is masked out in the merged gradient would still spoil the moments."""
-    trainer = of_updates(make_trainer, "update")
-    step(trainer, make_batch(0))
-    variables = trainer.network.trainable_variables
-    gradients = [tf.ones(v.shape) for v in variables]
-    parts: list = [None] * len(variables)
-    place = next(i for i, v in enumerate(variables) if v is trainer.shared[0])
-    hidden = tf.fill(gradients[place].shape, np.nan)
-    parts[place] = Parts(hidden, gradients[place], tf.zeros(hidden.shape, tf.bool))
-    for other, variable in enumerate(variables):
-        if any(variable is v for v in trainer.shared[1:]):
-            ones = gradients[other]
-            parts[other] = Parts(ones, ones, tf.ones(ones.shape, tf.bool))
-    moments = [v for v in trainer.optimizer.variables if v.path.endswith(("momentum", "velocity"))]
-    assert len(moments) == 2 * (len(variables) + len(trainer.shared))
-    before = weights(trainer) + values(moments)
-    good, logs = trainer.update(gradients, tf.constant(1.0), {}, parts)
-    assert not good
-    for old, new in zip(before, weights(trainer) + values(moments), strict=True):
-        np.testing.assert_array_equal(old, new)
-    [bad] = bad_steps(np.asarray(logs[STEP_ROW])[np.newaxis], 1)
-    assert bad.variables == [place]
 
 
 # --- probing -------------------------------------------------------------------------------------

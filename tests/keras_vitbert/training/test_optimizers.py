@@ -7,8 +7,7 @@ import pytest
 import tensorflow as tf
 
 from keras_vitbert.ahead_of_time.lifetimes import peak_of
-from keras_vitbert.configs.optimizers import KEPT, OPTIONS
-from keras_vitbert.merging.entries import Parts
+from keras_vitbert.configs.optimizers import KEPT, OPTIONS, PretrainingOptimizer
 from keras_vitbert.training.optimizers import (
     SGD,
     Adafactor,
@@ -61,7 +60,7 @@ def test_a_step_without_gradient_moves_what_decays_and_nothing_else(make_network
     network = make_network()
     variables = network.trainable_variables
     before = [np.asarray(v.value) for v in variables]
-    optimizer = build_optimizer(CONFIG, 10, variables)
+    optimizer = build_optimizer(PretrainingOptimizer(**CONFIG), 10, variables)
     optimizer.apply([tf.zeros(v.shape) for v in variables], variables)
     for variable, old in zip(variables, before, strict=True):
         factor = 1 - 0.01 * 0.1 if variable.path in DECAYED else 1
@@ -106,7 +105,7 @@ def test_every_optimizer_is_tested():
 def test_optimizers_with_the_schedule(name, gradients):
     variables = make_variables()
     config = {**CONFIG, "name": name, "warmup_steps": 2, "power": 2.0}
-    optimizer = build_optimizer(config, 6, variables)
+    optimizer = build_optimizer(PretrainingOptimizer(**config), 6, variables)
     expected = REFERENCES[name]([v.numpy() for v in variables], [True, True, False, False])
     for step, found in enumerate(gradients):
         optimizer.apply([tf.constant(g) for g in found], variables)
@@ -122,7 +121,7 @@ def test_optimizers_with_the_schedule(name, gradients):
 def test_a_bad_step_is_only_counted(name, ema, gradients):
     """And the averages come nearer to the weights, as in every step."""
     config = {**CONFIG, "name": name, "ema": ema, "momentum": 0.9}
-    optimizer = build_optimizer(config, 20, variables := make_variables())
+    optimizer = build_optimizer(PretrainingOptimizer(**config), 20, variables := make_variables())
 
     @tf.function
     def step(gradients, good):
@@ -143,51 +142,12 @@ def test_a_bad_step_is_only_counted(name, ema, gradients):
     assert optimizer.iterations.numpy() == 2 * len(gradients)
 
 
-@pytest.mark.parametrize("softness", [0.0, 0.1])
-def test_split_moments_are_those_of_two_optimizers(softness):
-    """The mask changes in each step, and picks from what both would do."""
-    rng = np.random.default_rng(0)
-    shapes = (3, 2), (4,)
-    start = [rng.normal(size=s).astype(np.float32) for s in shapes]
-    variables = [keras.Variable(w, name=n) for w, n in zip(start, ("kernel", "bias"), strict=True)]
-    optimizer = build_optimizer(CONFIG, 10, variables)
-    optimizer.split_moments(variables[:1], softness)  # the bias has one gradient, as ever
-    names = [variable.path.split("/")[-1] for variable in optimizer.variables]
-    assert len(set(names)) == len(names) and sum("image" in name for name in names) == 2
-    zeros = [np.zeros(s) for s in shapes]
-    text, image = (reference.AdamW(zeros, [False, False], 0.9, 0.99, 1e-6, 0) for _ in range(2))
-    expected = [np.float64(w) for w in start]
-    for step in range(6):
-        gradients = [[np.float32(rng.normal(size=s)) for s in shapes] for _ in range(2)]
-        mask = rng.random(shapes[0]) < 0.5
-        parts = Parts(*(tf.constant(x) for x in (gradients[0][0], gradients[1][0], mask)))
-        optimizer.apply([parts, tf.constant(gradients[0][1])], variables)
-        rate = reference.learning_rate(step, 0.01, 0, 10, 1.0)
-        updates = []
-        for part, found in zip((text, image), gradients, strict=True):
-            before = part.weights
-            part.weights = list(before)
-            part.apply(found, rate)
-            updates.append([new - old for new, old in zip(part.weights, before, strict=True)])
-        share = np.where(mask, 1 - softness, softness)
-        expected[0] = expected[0] * (1 - rate * 0.1)
-        expected[0] = expected[0] + share * updates[0][0] + (1 - share) * updates[1][0]
-        expected[1] = expected[1] + updates[0][1]
-        for variable, weight in zip(variables, expected, strict=True):
-            np.testing.assert_allclose(variable.value, weight, rtol=1e-6, atol=1e-7)
-
-
-def test_gradient_descent_has_no_moments_to_split():
-    with pytest.raises(ValueError, match="SGD has no moments of two gradients; use AdamW"):
-        SGD(0.1).split_moments([])
-
-
 def test_what_depends_on_the_step_alone_is_computed_once():
     """Not for each variable: neither the learning rate nor the correction of the moments."""
 
     def powers(count):
         variables = [keras.Variable(tf.ones(2), name="kernel") for _ in range(count)]
-        optimizer = build_optimizer(CONFIG, 10, variables)
+        optimizer = build_optimizer(PretrainingOptimizer(**CONFIG), 10, variables)
         step = tf.function(lambda gradients: optimizer.apply(gradients, variables))
         graph = step.get_concrete_function([tf.ones(2)] * count).graph
         return sum(operation.type == "Pow" for operation in graph.get_operations())
@@ -221,7 +181,7 @@ def test_weight_decay_waits_for_the_gradients(make_network):
     """Else products of all weights would be in memory from the beginning of the step."""
     network = make_network()
     variables = network.trainable_variables
-    optimizer = build_optimizer(CONFIG, 100, variables)
+    optimizer = build_optimizer(PretrainingOptimizer(**CONFIG), 100, variables)
 
     @tf.function
     def step(x):
@@ -243,7 +203,7 @@ def test_updates_are_in_turn(make_network, name):
     """Else each tensor of an update would be in memory for all weights at a time."""
     variables = make_network().trainable_variables
     config = {**CONFIG, **OPTIONS[name], "name": name}
-    optimizer = build_optimizer(config, 100, variables)
+    optimizer = build_optimizer(PretrainingOptimizer(**config), 100, variables)
 
     @tf.function
     def step(total):

@@ -18,19 +18,19 @@ from tests.keras_vitbert.training.replicas_script import (
     BY_BLOCK,
     CLEAR,
     CLIP_NORM,
+    IN_PARTS,
     MODEL,
-    OF_UPDATES,
     PACKED,
 )
 from tests.marks import slow, thorough
 
 # Optimizer, replicas, steps an execution.
 CASES = [thorough("adamw", 4, 1), slow("sgd", 2, 2)]
-# One of each kind of need: inner products, both gradients and their moments, losses before and
-# after the update, all entries. Masks of updates and packed texts go with parts and recomputation.
+# One of each kind: inner products, losses before and after the update, all entries. `IN_PARTS` and
+# packed texts go with parts and recomputation.
 MERGES = [
     thorough(BY_BLOCK),
-    slow(OF_UPDATES),
+    slow(IN_PARTS),
     thorough("mask+famo"),
     thorough("graddrop"),
     slow(PACKED),

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from keras_vitbert.ahead_of_time.lifetimes import executed
+from keras_vitbert.configs.optimizers import PretrainingOptimizer
 from keras_vitbert.model.classifier import build_classifier
 from keras_vitbert.model.flops import classifier_flops, head_flops
 from keras_vitbert.training.fine_tuner import FineTuner
@@ -52,7 +53,7 @@ def tuner_of(change):
     network = build_classifier(MODEL, "images", CLASSES)
     change(network)
     tuner = FineTuner(network)
-    tuner.compile(build_optimizer(ADAMW, 10, network.trainable_variables))
+    tuner.compile(build_optimizer(PretrainingOptimizer(**ADAMW), 10, network.trainable_variables))
     return tuner
 
 

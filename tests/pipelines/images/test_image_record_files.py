@@ -18,7 +18,7 @@ def store(tmp_path):
     """Six images whose pixels are their labels, 1 to 6, in two files."""
     examples = ({"image/encoded": png(n), "image/class/label": n} for n in range(1, 7))
     write_shards(map(to_example, examples), str(tmp_path / "x"), 2)
-    return ImageRecordFiles(RecordFiles.find(f"{tmp_path}/x-*", "flag"), 6)
+    return ImageRecordFiles(RecordFiles.find(f"{tmp_path}/x-*"), 6)
 
 
 def labels(dataset, store):
@@ -68,5 +68,5 @@ def test_damage_is_found_by_file_and_record(store, tmp_path):
     examples = [{"image/encoded": png(n), "image/class/label": n} for n in range(1, 5)]
     examples[3]["image/encoded"] = png(4)[:30]
     write_shards(map(to_example, examples), str(tmp_path / "y"), 2)
-    damaged = ImageRecordFiles(RecordFiles.find(f"{tmp_path}/y-*", "flag"), 6)
+    damaged = ImageRecordFiles(RecordFiles.find(f"{tmp_path}/y-*"), 6)
     assert str(damaged.first_damage()).startswith(f"{tmp_path}/y-00001-of-00002: record 1: ")

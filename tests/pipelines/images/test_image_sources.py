@@ -9,7 +9,12 @@ import pytest
 import tensorflow as tf
 
 from pipelines.images.image_lists import entry_name, read_entry
-from pipelines.images.image_sources import list_folder, list_train_tar, list_validation_tar
+from pipelines.images.image_sources import (
+    find_images,
+    list_folder,
+    list_train_tar,
+    list_validation_tar,
+)
 from tests.pipelines.image_fixtures import tar, train_tar
 
 # Contents need not be images here. Sizes are around the blocks of 512 bytes that tar files have.
@@ -80,7 +85,7 @@ def test_remote_files(tmp_path):
         part = stored.part(1, 3)
         assert (part.entries == shuffled.entries[1:3]).all()
     assert not tf.io.gfile.exists("ram://image_sources/lists")
-    with pytest.raises(ValueError, match="ram://image_sources/none.tar: cannot be read"):
+    with pytest.raises(tf.errors.NotFoundError):
         list_train_tar("ram://image_sources/none.tar")
 
 
@@ -112,9 +117,10 @@ def test_damaged_tar_files_are_refused(path):
     ("data", "message"),
     [
         (tar([("n01_1.JPEG", b"x")]), "holds 'n01_1.JPEG', expected one tar file per class"),
-        (tar([("n01.tar", tar([]))]), "holds no images"),
-        (tar([]), "holds no images"),
-        (tar([("n01.tar", b"no tar file" * 100)]), "n01.tar: is cut short, damaged or no tar file"),
+        (
+            tar([("n01.tar", b"no tar file" * 100)]),
+            "n01.tar: is cut short, damaged",
+        ),
         (tar([("a/n01.tar", tar([])), ("b/n01.tar", tar([]))]), "class 'n01' occurs twice"),
         (tar([("n01.tar", tar([("1", b"x")]).rstrip(b"\0"))]), "n01.tar: is cut short"),
         (tar([("n01.tar", tar([("1", bytes(511) + b"x")])[:1024])]), "n01.tar: is cut short"),
@@ -142,10 +148,16 @@ def test_files_that_change_meanwhile(path, folder):
 
 
 def test_missing_tar_file(tmp_path):
-    with pytest.raises(ValueError, match="none.tar: cannot be read .*No such file"):
+    with pytest.raises(FileNotFoundError, match="none.tar"):
         list_train_tar(str(tmp_path / "none.tar"))
-    with pytest.raises(ValueError, match="Is a directory"):
+    with pytest.raises(IsADirectoryError):
         list_validation_tar(str(tmp_path))
+
+
+def test_tar_files_without_images(path):
+    for data in (tar([("n01.tar", tar([]))]), tar([])):
+        with pytest.raises(ValueError, match=f"{path}: holds no images"):
+            find_images("tar", {"train": write(path, data)})
 
 
 VALIDATION = [(f"ILSVRC2012_val_{i:08d}.JPEG", bytes([i])) for i in (3, 1, 2)]
@@ -170,15 +182,15 @@ def test_validation_labels_that_do_not_fit(tmp_path, path):
     labels = str(tmp_path / "labels.txt")
     classes = ["n01", "n02", "n03"]
     for text, message in (
-        (b"n01\nn02\n", "holds 3 images, .*labels.txt 2 labels.*--validation_labels"),
+        (b"n01\nn02\n", "holds 3 images, .*labels.txt 2 labels"),
         (b"n01\n490\nn02\n", "labels.txt, line 2: '490' is not one of the 3 classes"),
-        (b"\xff\xfe\n\n", "labels.txt: cannot be read as text"),
+        (b"\xff\xfe\n\n", "labels.txt: is not UTF-8"),
     ):
         with pytest.raises(ValueError, match=message):
             list_validation_tar(path, write(labels, text), classes)
     with pytest.raises(ValueError, match="holds 3 images, .*validation_labels.txt 50,000 labels"):
         list_validation_tar(path, None, classes)
-    with pytest.raises(ValueError, match="none.txt: cannot be read"):
+    with pytest.raises(FileNotFoundError, match="none.txt"):
         list_validation_tar(path, str(tmp_path / "none.txt"))
 
 
@@ -262,9 +274,7 @@ def test_a_folder_that_cannot_be_listed(folder, monkeypatch):
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", denied)
-    with pytest.raises(
-        ValueError, match=r"^\S*dog/sub: cannot be listed \(Permission denied\); fix"
-    ):
+    with pytest.raises(PermissionError, match="dog/sub"):
         list_folder(str(folder))
 
 
@@ -281,5 +291,5 @@ def test_folders_that_are_not_as_they_should_be(folder, tmp_path):
     with pytest.raises(ValueError, match=r"the class 'bee' has no image \(\.jpeg"):
         list_folder(str(folder))
     (folder / "bee").rename(folder / "b\ne")
-    with pytest.raises(ValueError, match="cannot be the name of a class"):
+    with pytest.raises(ValueError, match="no line of text"):
         list_folder(str(folder))

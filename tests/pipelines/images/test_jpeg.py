@@ -111,7 +111,7 @@ def test_cmyk_comes_out_in_the_right_colours():
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (b"", "empty"),
+        (b"", "no JPEG"),
         (b"<html>no image</html>", "no JPEG, PNG, GIF, BMP or WebP.*<html>"),
         (b"RIFF\0\0\0\0WAVEfmt ", "no JPEG"),
         (b"RIFF\0\0\0\0WEBPVP8 ", "."),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipelines.images.layer_notation import LayerCall, parse, require_for_tpu
+from pipelines.images.layer_notation import LayerCall, not_for_xla, parse
 
 
 @pytest.mark.parametrize(
@@ -35,19 +35,19 @@ def test_what_a_text_says(text, expected):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "'' is not a layer; write it as in"),
+        ("", "'' is not a layer"),
         ("0.3", "'0.3' is not a layer"),
         ("GridMask(", "is not a layer"),
         ("[GridMask]", "is not a layer"),
-        ("layers.GridMask", "'layers.GridMask' in .* is not a valid layer argument"),
+        ("layers.GridMask", "'layers.GridMask' is not a layer"),
         ("GridMsk", "KerasCV has no layer GridMsk .*mean GridMask"),
         ("RandomApply(GridMsk)", "no layer GridMsk"),
-        ("MixUp", "MixUp changes labels; set mixup above 0"),
-        ("Resizing(8, 8)", "Resizing changes the size of images; set the image size"),
-        ("RandomHue(seed=3)", "'seed=3' in .* cannot be set here; leave it out"),
+        ("MixUp", "no layer MixUp"),
+        ("Resizing(8, 8)", "no layer Resizing"),
+        ("RandomHue(seed=3)", "'seed=3' cannot be set here"),
         ("RandomHue(**{'factor': 1})", "cannot be set here"),
         ("RandomHue(open('x'))", "KerasCV has no layer open"),
-        ("RandomHue(1 if 2 else 3)", "'1 if 2 else 3' in .* is not a valid layer argument"),
+        ("RandomHue(1 if 2 else 3)", "is not a layer"),
         ("(" * 2000, "is not a layer"),
     ],
 )
@@ -56,9 +56,7 @@ def test_what_is_refused(text, message):
         parse(text)
 
 
-def test_layers_that_tpus_cannot_run_are_named_wherever_they_stand():
-    require_for_tpu(["RandomHue", "RandomApply(RandomCutout)"], "images.layers")
+def test_layers_that_xla_cannot_compile_are_named_wherever_they_stand():
+    assert not_for_xla(["RandomHue", "RandomApply(RandomCutout)"]) == []
     texts = ["RandomHue", "RandomChoice([Grayscale, RandomApply(RandomZoom)])", "GridMask"]
-    message = "--config.images.layers: XLA cannot compile GridMask, RandomZoom for a TPU; leave"
-    with pytest.raises(ValueError, match=message):
-        require_for_tpu(texts, "images.layers")
+    assert not_for_xla(texts) == ["GridMask", "RandomZoom"]

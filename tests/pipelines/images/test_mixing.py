@@ -129,17 +129,3 @@ def test_a_tiny_alpha_mixes_nearly_nothing():
     images, labels, numbers = batch(64, size=2)
     weights = mixed(images, labels, numbers, 0, 1e-4, 0.0)["image_mix_weights"]
     assert np.isfinite(weights).all() and np.mean(weights > 0.999) > 0.9
-
-
-@pytest.mark.parametrize(
-    ("count", "alphas", "message"),
-    [
-        (4, (0.0, 0.0), "both 0"),
-        (4, (-0.1, 0.0), "mixup_alpha is -0.1; give 0 or more"),
-        (4, (0.1, float("nan")), "cutmix_alpha is nan"),
-        (3, (0.1, 0.0), "a batch of 3 images cannot be split into pairs; give an even number"),
-    ],
-)
-def test_what_cannot_be_mixed_is_refused(count, alphas, message):
-    with pytest.raises(ValueError, match=message):
-        mix(*map(tf.constant, batch(count)), 0, *alphas)

@@ -70,16 +70,3 @@ def test_equal_keys_give_equal_images_eager_compiled_or_in_a_stream(augment):
 def test_no_operations_leave_the_image():
     image = tf.constant(textured())
     np.testing.assert_array_equal(RandAugment(0)(image, tf.constant([0, 0], tf.int64)), image)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"num_ops": -1}, "num_ops is -1; give 0 or more"),
-        ({"magnitude": -1}, "magnitude is -1; give 0 to 30"),
-        ({"magnitude": 31}, "magnitude is 31; give 0 to 30"),
-    ],
-)
-def test_bad_settings_are_refused(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        RandAugment(**arguments)

@@ -6,8 +6,9 @@ import os
 from typing import ClassVar
 
 from pipelines.jobs.shard_job import ShardJob
+from pipelines.jobs.worker_arguments import WorkerArguments
 
-ONE_PROCESS = ["--direct_num_workers=1"]
+ONE_PROCESS = WorkerArguments(1)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,9 +3,11 @@
 import glob
 import json
 import os
+import re
 
 import pytest
 
+from pipelines.jobs.job_output import JobOutput
 from pipelines.jobs.shard_job import run_job
 from pipelines.shards.shard_manifest import read_manifest
 from tests.pipelines.jobs.counting_job import ONE_PROCESS, CountingJob, content, expected
@@ -24,10 +26,10 @@ def test_complete_output_is_left_alone(tmp_path, capfd):
         (CountingJob(), 4, None, "shards=3 and not 4"),
         (CountingJob(), 3, "abc", 'vocabulary_sha256=null and not "abc"'),
     ):
-        with pytest.raises(ValueError, match=f"out.manifest.json: is of data with {message}; give"):
+        with pytest.raises(ValueError, match=f"out.manifest.json: .*{message}"):
             run_job(other, prefix, shards, ONE_PROCESS, vocabulary_sha256=sha256)
     os.remove(f"{prefix}-00001-of-00003")
-    with pytest.raises(ValueError, match="out-00001-of-00003: is missing or changed since it was"):
+    with pytest.raises(ValueError, match="out-00001-of-00003: "):
         run_job(CountingJob(), prefix, 3, ONE_PROCESS)
 
 
@@ -45,11 +47,10 @@ def test_an_unfinished_run_goes_on(tmp_path, capfd):
     (tmp_path / "out.progress" / "00002.json").write_text('{"entry": {"na')
     capfd.readouterr()
 
-    with pytest.raises(ValueError, match="unfinished run has step=1 and not 2; .*out.progress"):
+    with pytest.raises(ValueError, match="out: .*step=1 and not 2.*out.progress"):
         run_job(CountingJob(step=2), prefix, 4, ONE_PROCESS)
-    with pytest.raises(ValueError, match="unfinished run has shards=4 and not 5") as error:
+    with pytest.raises(ValueError, match="shards=4 and not 5.*-00004$"):
         run_job(CountingJob(), prefix, 5, ONE_PROCESS)
-    assert str(error.value).endswith(f"or remove {prefix}.progress and {prefix}-*-of-00004")
     job = CountingJob()
     assert run_job(job, prefix, 4, ONE_PROCESS)["tokens"] == 60
     assert job.made == [0, 2, 3]
@@ -80,10 +81,10 @@ def test_settings_of_a_run_that_made_nothing_may_be_changed(tmp_path):
 
 def test_inputs_that_were_fixed_are_read_again(tmp_path):
     prefix = str(tmp_path / "out")
-    with pytest.raises(ValueError, match="2 damaged in all"):
+    with pytest.raises(ValueError, match="in1.txt.* 2 "):
         run_job(CountingJob(bad=(3, 1)), prefix, 4, ONE_PROCESS)
     job = CountingJob(bad=(3,))
-    with pytest.raises(ValueError, match="^in3.txt: record 7: torn; 1 damaged in all"):
+    with pytest.raises(ValueError, match="^in3.txt: record 7: torn; .* 1 "):
         run_job(job, prefix, 4, ONE_PROCESS)
     assert sorted(job.made) == [1, 3]
     job = CountingJob()
@@ -97,8 +98,19 @@ def test_two_runs_do_not_write_the_same_files(tmp_path):
 
     class Nested(CountingJob):
         def write_shard(self, shard, shards, file):
-            with pytest.raises(ValueError, match="out: another process is writing it"):
+            with pytest.raises(ValueError, match="out: another process"):
                 run_job(CountingJob(), prefix, shards, ONE_PROCESS)
             return super().write_shard(shard, shards, file)
 
     run_job(Nested(), prefix, 1, ONE_PROCESS)
+
+
+def test_progress_counts_what_this_run_made(tmp_path):
+    output = JobOutput(str(tmp_path / "out"), {"shards": 4})
+    (tmp_path / "out.progress").mkdir()
+    result = {"entry": {}, "counts": {"words": 3_000_000}, "damaged": []}
+    output.note(0, result)
+    text = output.progress({0: result}, "words")
+    assert text() == "1 of 4"
+    output.note(2, result)
+    assert re.fullmatch(r"2 of 4, 3,000,000 words, [\d,]+ a second, 0 s left", text())

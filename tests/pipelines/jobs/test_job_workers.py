@@ -7,11 +7,12 @@ import textwrap
 import time
 
 import pytest
+import tensorflow as tf
 
 from pipelines import command_line
 from pipelines.jobs import job_output, job_workers, worker_arguments
 from pipelines.jobs.shard_job import run_job
-from pipelines.shards.records import BadRecord
+from pipelines.jobs.worker_arguments import WorkerArguments, parse_worker_arguments
 from pipelines.shards.shard_manifest import read_manifest
 from tests.pipelines.jobs.counting_job import CountingJob, content, expected
 
@@ -42,7 +43,7 @@ def workers_in_this_process(monkeypatch):
 def test_how_many_processes_work(tmp_path, monkeypatch, workers_in_this_process, argument, workers):
     monkeypatch.setattr(worker_arguments, "available_cores", lambda: 4)
     prefix = str(tmp_path / "out")
-    counts = run_job(CountingJob(), prefix, 5, [argument])
+    counts = run_job(CountingJob(), prefix, 5, parse_worker_arguments([argument]))
     assert workers_in_this_process == workers
     assert counts == {"records": 15, "tokens": 100, "lines": 15}
     assert content(prefix) == expected(5)
@@ -50,49 +51,42 @@ def test_how_many_processes_work(tmp_path, monkeypatch, workers_in_this_process,
 
 
 def test_one_shard_needs_no_processes(tmp_path, workers_in_this_process):
-    run_job(CountingJob(), str(tmp_path / "out"), 1, ["--direct_num_workers=3"])
+    run_job(CountingJob(), str(tmp_path / "out"), 1, WorkerArguments(3))
     assert workers_in_this_process == []
 
 
 @pytest.mark.parametrize(
     ("error", "kind", "message"),
     [
-        (ValueError("in.txt:\n bad"), ValueError, "^in.txt: bad$"),
-        (BadRecord("in.txt", "bad", "fix it"), ValueError, "^in.txt: bad; fix it$"),
-        (ValueError("no way"), RuntimeError, "^shard 2: no way$"),
-        (OSError("full"), ValueError, "out-00002-of-00005: cannot be made .full.; "),
+        (ValueError("in.txt: bad"), ValueError, "^in.txt: bad$"),
+        (OSError(28, "full"), OSError, "full.*out-00002-of-00005"),
+        (tf.errors.DataLossError(None, None, "torn"), tf.errors.DataLossError, "torn"),
     ],
 )
 def test_an_error_in_a_worker_comes_out(tmp_path, workers_in_this_process, error, kind, message):
     prefix = str(tmp_path / "out")
-    workers = ["--direct_num_workers=2"]
     with pytest.raises(kind, match=message):
-        run_job(CountingJob(failing={2: error}), prefix, 5, workers)
+        run_job(CountingJob(failing={2: error}), prefix, 5, WorkerArguments(2))
     assert sorted(content(prefix)) == sorted(expected(5))[:2]
-    assert run_job(CountingJob(), prefix, 5, workers)["tokens"] == 100
+    assert run_job(CountingJob(), prefix, 5, WorkerArguments(2))["tokens"] == 100
     assert content(prefix) == expected(5)
 
 
-def test_beam_makes_the_same(tmp_path, capfd):
+def test_beam_makes_the_same(tmp_path):
     prefix = str(tmp_path / "out")
-    runner = [f"--runner={BEAM_IN_THIS_PROCESS}"]
-    with pytest.raises(ValueError, match="^in.txt: bad$"):
+    runner = parse_worker_arguments([f"--runner={BEAM_IN_THIS_PROCESS}"])
+    with pytest.raises(ValueError, match="in.txt: bad"):
         run_job(CountingJob(failing={2: ValueError("in.txt: bad")}), prefix, 3, runner)
     assert run_job(CountingJob(), prefix, 3, runner)["tokens"] == 30
     assert content(prefix) == expected(3)
 
 
-def test_a_worker_elsewhere_leaves_other_errors_to_beam(tmp_path):
-    output = job_output.JobOutput(str(tmp_path / "out"), {"shards": 2})
-    os.mkdir(output.folder)
-    with pytest.raises(ValueError):
-        job_workers._make_shard_elsewhere(CountingJob(failing={1: ValueError("x")}), output, 1)
-    assert output.error() is None
-    job_workers._make_shard_elsewhere(CountingJob(failing={1: ValueError("x")}), output, 1)
-    assert output.error() == "x"
-    # The error of another worker is the end of the work here.
-    job_workers._make_shard_elsewhere(CountingJob(), output, 0)
-    assert content(output.prefix) == {}
+def test_a_job_elsewhere_that_ends_too_early_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(job_workers, "_make_by_beam", lambda *_: None)  # as if it were cancelled
+    prefix = str(tmp_path / "out")
+    with pytest.raises(ValueError, match="out: 3 shards were not made"):
+        run_job(CountingJob(), prefix, 3, WorkerArguments(0, "DataflowRunner"))
+    assert read_manifest(prefix) is None
 
 
 @pytest.mark.slow
@@ -104,13 +98,13 @@ def test_beam_takes_jobs_that_are_defined_in_the_module_that_runs(tmp_path):
     program = f"""if True:
         import functools, sys
         from apache_beam.internal import pickler
-        from pipelines.jobs import job_output, job_workers, worker_arguments
+        from pipelines.jobs import job_output, job_workers
         from tests.pipelines.jobs.counting_job import CountingJob
         class Job(CountingJob):
             def settings(self):
                 return "of __main__"
         output = job_output.{output}
-        task = functools.partial(job_workers._make_shard_elsewhere, Job(), output)
+        task = functools.partial(job_workers._make_shard, Job(), output)
         sys.stdout.buffer.write(pickler.dumps(task))
     """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
@@ -125,6 +119,7 @@ SCRIPT = """
     import dataclasses, glob, os, signal, sys, time
     from pipelines import command_line
     from pipelines.jobs.shard_job import ShardJob, run_job
+    from pipelines.jobs.worker_arguments import parse_worker_arguments
 
     @dataclasses.dataclass(frozen=True)
     class Part:
@@ -157,8 +152,9 @@ SCRIPT = """
             return {"tokens": shard}, []
 
     def main(argv):
-        folder, _, *beam = argv
-        run_job(Job(folder, (Part(b"one"), Part(b"two"))), f"{folder}/out/out", 8, beam)
+        folder, _, *workers = argv
+        job = Job(folder, (Part(b"one"), Part(b"two")))
+        run_job(job, f"{folder}/out/out", 8, parse_worker_arguments(workers))
 
     if __name__ == "__main__":
         sys.exit(command_line.run(main))
@@ -228,11 +224,7 @@ def test_a_worker_that_dies_and_two_processes_that_go_on(folder, capfd):
     (folder / "do").write_text("die")
     assert command_line.run(main, arguments) == 2
     errors = capfd.readouterr().err
-    assert errors.splitlines()[-1] == (
-        "error: a worker process ended before its work was done, perhaps because memory ran out; "
-        "finished shards are kept: run the same command again, with fewer processes by "
-        "-- --direct_num_workers=N"
-    )
+    assert errors.splitlines()[-1].startswith("error: a worker process ended before its work was ")
     assert "Traceback" not in errors
     check_nothing_is_left(folder)
     made = content(folder / "out" / "out")

@@ -55,12 +55,12 @@ def write(tmp_path):
 
 
 def open_images(pattern, salvage=True):
-    records = RecordFiles.find(pattern, "flag", salvage=salvage)
+    records = RecordFiles.find(pattern, salvage=salvage)
     return ImageStream(records, CLASSES, views=ImageViews(SIZE))
 
 
 def open_texts(pattern):
-    records = RecordFiles.find(pattern, "flag", salvage=True)
+    records = RecordFiles.find(pattern, salvage=True)
     masking = {"max_predictions": 2, "ratio": 0.3, "whole_word": True}
     return TextStream.open(records, TOKENS, len(TOKENS), 6, masking)
 
@@ -89,9 +89,9 @@ def images(write):
     examples[20] = {**examples[20]}
     del examples[20]["image/class/label"]
     examples[22] = {**examples[22], "image/class/label": [1, 2]}
-    # The length of the first record, a byte of the pixels of the eighth, the checksum of the
-    # length of the last.
-    return write(examples, [(0, 0, 0), (0, 7, 300), (1, 11, 9)])
+    # A byte of the first record, one of the pixels of the eighth, the checksum of the length of the
+    # last.
+    return write(examples, [(0, 0, 100), (0, 7, 300), (1, 11, 9)])
 
 
 def test_exactly_the_damaged_images_are_left_out(images):
@@ -102,10 +102,9 @@ def test_exactly_the_damaged_images_are_left_out(images):
     for number, (_, reason) in BAD.items():
         assert reason in found[number % 2, number // 2]
     assert "image/class/label" in found[0, 10]
-    unparsed = "cannot be parsed, or " * tf.__version__.startswith("2.19.")
-    reason = f"its field 'image/class/label' {unparsed}holds more or fewer values than it should"
-    assert found[0, 11] == reason
-    assert found[0, 0] == "its length is damaged"
+    assert "image/class/label" in found[0, 11]
+    assert found[0, 0] == found[0, 7] == "its content does not match its checksum"
+    assert "length" in found[1, 11]
     assert "\n" not in "".join(found.values())
     kept = [n for n in (*range(0, COUNT, 2), *range(1, COUNT, 2)) if n not in bad]
     assert [int(label) for label in source.labels()] == kept
@@ -117,9 +116,7 @@ def test_exactly_the_damaged_images_are_left_out(images):
 
 def test_more_damage_than_allowed_is_refused_with_the_first(images):
     for limit in (0, 9):
-        with pytest.raises(
-            ValueError, match=rf"x-00000-of-00002: record 0: .* damaged, .*={limit}"
-        ):
+        with pytest.raises(ValueError, match="x-0000.-of-00002: record .*max_bad_records"):
             damage.without_damaged(open_images(images), limit)
     assert len(lost(damage.without_damaged(open_images(images), 10))) == 10
 
@@ -157,23 +154,25 @@ def test_the_first_damage_is_found_in_files_that_were_not_searched(write):
 
 
 def test_every_flipped_byte_of_a_file_is_noticed(write, tmp_path):
-    """Fuzz: one flip anywhere loses one record, and the others come out as they were."""
+    """One flip anywhere loses a record, or the rest of its file; the others are as they were."""
     write([image(n) for n in range(6)])
     name, manifest = "x-00001-of-00002", "x.manifest.json"
     whole = (tmp_path / name).read_bytes()
     records = [r.numpy() for r in tf.data.TFRecordDataset(str(tmp_path / name))]
-    ends = np.cumsum([len(record) + 16 for record in records])
+    begins = np.cumsum([0, *(len(record) + 16 for record in records)])
+    flips = [*np.random.default_rng(0).integers(0, len(whole), 20), *begins[:3], *begins[:3] + 9]
     places, kept = [], []
-    for copy, position in enumerate(np.random.default_rng(0).integers(0, len(whole), 60)):
+    for copy, position in enumerate(flips):
         data = bytearray(whole)
         data[position] ^= 1 << int(position % 8)
         folder = tmp_path / f"{copy:02}"
         folder.mkdir()
         (folder / name).write_bytes(data)
         shutil.copy(tmp_path / manifest, folder)
-        hit = int(np.searchsorted(ends, position, "right"))
-        places.append((str(folder / name), hit, 1))
-        kept += [record for n, record in enumerate(records) if n != hit]
-    source = open_images(f"{tmp_path}/*/{name}").records
+        hit = int(np.searchsorted(begins, position, "right")) - 1
+        lost = 1 if position - begins[hit] >= 12 else 3 - hit
+        places.append((str(folder / name), hit, lost))
+        kept += [record for n, record in enumerate(records) if not hit <= n < hit + lost]
+    source = damage.without_damaged(open_images(f"{tmp_path}/*/{name}"), 99).records
     assert [(d.file, d.record, d.records) for d in source.damaged] == places
     assert [record.numpy() for record in source.in_order()] == kept

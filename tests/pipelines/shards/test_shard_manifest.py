@@ -40,55 +40,52 @@ def test_it_is_json_of_one_line_a_shard(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    "change",
     [
-        (lambda manifest: {**manifest, "version": 2}, "has version 2, this program reads 1; upd"),
-        (lambda manifest: {"format": "other"}, "is not a manifest of this project"),
-        (lambda manifest: [manifest], "is not a manifest of this project"),
-        (lambda manifest: {k: v for k, v in manifest.items() if k != "counts"}, "(no counts)"),
-        (lambda manifest: {**manifest, "settings": []}, "is damaged (settings is '[]'); remove it"),
-        (lambda manifest: {**manifest, "shards": [3]}, "is damaged (a shard is not an object)"),
+        lambda manifest: {**manifest, "version": 2},
+        lambda manifest: {"format": "other"},
+        lambda manifest: [manifest],
+        lambda manifest: {k: v for k, v in manifest.items() if k != "counts"},
+        lambda manifest: {**manifest, "settings": []},
+        lambda manifest: {**manifest, "shards": [3]},
     ],
 )
-def test_other_files_are_refused(tmp_path, change, message):
+def test_other_files_are_refused(tmp_path, change):
     write_manifest(tmp_path / "x", "images", [], {})
     path = tmp_path / "x.manifest.json"
     path.write_text(json.dumps(change(json.loads(path.read_text()))))
-    with pytest.raises(ValueError) as caught:
+    with pytest.raises(ValueError, match=f"^{path} "):
         read_manifest(tmp_path / "x")
-    assert f"{path} " in str(caught.value) and message in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("change", "problem"),
+    "change",
     [
-        ({"records": "many"}, "records is 'many'"),
-        ({"sha256": 5}, "sha256 is '5'"),
-        ({"index": "x"}, "index is 'x'"),
-        ({"records": 10**6}, None),
-        ({"records": 1}, None),
-        ({"records": -1}, None),
-        ({"bytes": 40}, None),
-        ({"index": []}, None),
-        ({"index": [[0]]}, None),
-        ({"index": [[0, 0], ["1", 16]]}, None),
-        ({"index": [[0, 7]]}, None),
-        ({"index": [[0, 0], [2, 15]]}, None),
-        ({"index": [[0, 0], [2, 40], [1, 44]]}, None),
-        ({"index": [[0, 0], [1, 16], [1, 44]]}, None),
-        ({"index": [[0, 0], [3, 50]]}, None),
-        ({"index": [[0, 0], [1, 10**9]]}, None),
+        {"records": "many"},
+        {"sha256": 5},
+        {"index": "x"},
+        {"records": 10**6},
+        {"records": 1},
+        {"records": -1},
+        {"bytes": 40},
+        {"index": []},
+        {"index": [[0]]},
+        {"index": [[0, 0], ["1", 16]]},
+        {"index": [[0, 7]]},
+        {"index": [[0, 0], [2, 15]]},
+        {"index": [[0, 0], [2, 40], [1, 44]]},
+        {"index": [[0, 0], [1, 16], [1, 44]]},
+        {"index": [[0, 0], [3, 50]]},
+        {"index": [[0, 0], [1, 10**9]]},
     ],
 )
-def test_shards_that_cannot_be_are_refused(tmp_path, change, problem):
+def test_shards_that_cannot_be_are_refused(tmp_path, change):
     write_manifest(tmp_path / "x", "images", [ENTRY], {})
     read_manifest(tmp_path / "x")
     path = tmp_path / "x.manifest.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "shards": [{**ENTRY, **change}]}))
-    with pytest.raises(ValueError) as caught:
+    with pytest.raises(ValueError, match=f"^{path} is damaged"):
         read_manifest(tmp_path / "x")
-    problem = problem or "records, bytes and index of x-0 contradict each other"
-    assert str(caught.value) == f"{path} is damaged ({problem}); remove it, or write the data again"
 
 
 @pytest.mark.parametrize("content", [b"{", b"", b"\xff\xfe", b"[" * 100_000])

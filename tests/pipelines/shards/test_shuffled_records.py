@@ -36,7 +36,7 @@ def files(tmp_path_factory):
     """89 records in 5 files."""
     prefix = str(tmp_path_factory.mktemp("records") / "train")
     write_shards(map(content, range(COUNT)), prefix, 5)
-    return RecordFiles.find(f"{prefix}-*", "flag")
+    return RecordFiles.find(f"{prefix}-*")
 
 
 def read(records, count, seed=1, start=0, shard=(1, 0), cache=False):
@@ -231,7 +231,7 @@ def test_the_order_depends_on_the_seed(files, whole):
 @pytest.mark.parametrize("count", [1, slow(5), slow(19)])
 def test_sets_of_any_size(tmp_path, count):
     write_shards(map(content, range(count)), str(tmp_path / "x"), 2)
-    records = RecordFiles.find(str(tmp_path / "x-*"), "flag")
+    records = RecordFiles.find(str(tmp_path / "x-*"))
     elements = read(records, 3 * count)
     for epoch in range(3):
         part = elements[epoch * count : (epoch + 1) * count]
@@ -241,7 +241,7 @@ def test_sets_of_any_size(tmp_path, count):
 
 def test_the_cache_reads_once_and_from_its_own_lanes(files, tmp_path):
     write_shards(map(content, range(COUNT)), str(tmp_path / "x"), 2)
-    records = RecordFiles.find(str(tmp_path / "x-*"), "flag")
+    records = RecordFiles.find(str(tmp_path / "x-*"))
     expected = read(records, 40, shard=(2, 1))
     cached = ShuffledRecords(records, 1, (2, 1), cache=True)
     for path in tmp_path.glob("x-0*"):
@@ -253,6 +253,6 @@ def test_the_cache_reads_once_and_from_its_own_lanes(files, tmp_path):
 
 def test_a_cache_without_room_is_refused(files, monkeypatch):
     monkeypatch.setattr(shuffled_records, "available_memory", lambda: 1000)
-    fresh = RecordFiles.find(files.pattern, "flag")
-    with pytest.raises(ValueError, match="--cache: .*train-.* GB are free; leave --cache out"):
+    fresh = RecordFiles.find(files.pattern)
+    with pytest.raises(ValueError, match="train-.*: a cache needs .* GB"):
         ShuffledRecords(fresh, 1, cache=True)

@@ -34,7 +34,7 @@ def test_the_order_of_the_fields_does_not_change_the_bytes():
 
 
 def test_other_values_are_refused():
-    with pytest.raises(TypeError, match="'when'"):
+    with pytest.raises(TypeError):
         to_example({"when": np.array(["2016-04-22"], "datetime64")})
 
 

@@ -44,7 +44,7 @@ def images(request, folder, tmp_path_factory):
             to_example({"image": encoded(n), "label": np.array([n % 3])}) for n in range(COUNT)
         )
         write_shards(examples, str(prefix), 2)
-        records = RecordFiles.find(f"{prefix}-*", "data_dir")
+        records = RecordFiles.find(f"{prefix}-*")
         store = ImageRecordFiles(records, 3, "image", "label", label_offset=0)
     return LabelledImages(store, VIEWS)
 

@@ -6,7 +6,6 @@ import subprocess
 import sys
 
 import pytest
-import tensorflow as tf
 
 from pipelines.tasks.own_data import FOLDERS, RECORDS, SAVED, TABLES, find_splits, kind_of
 
@@ -57,7 +56,7 @@ def test_a_table_of_images(tmp_path):
         tmp_path, {"x.csv": "file,label\na/1.JPG,cat\n", "y.csv": "path,text,label\na.png,b,c"}
     )
     assert kind_of(find_splits("", {"train": f"{folder}/x.csv"})) == "images"
-    with pytest.raises(ValueError, match="y.csv: has images and texts; say .* --task=images or"):
+    with pytest.raises(ValueError, match="y.csv: has images and texts"):
         kind_of(find_splits("", {"train": f"{folder}/y.csv"}))
 
 
@@ -82,29 +81,22 @@ def test_data_sets_of_hugging_face(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("names", "message"),
+    ("names", "both"),
     [
-        (["a.csv", "b.csv"], "holds a.csv, b.csv, none of which is named as a split; say which is"),
-        (
-            ["train.csv", "train.tsv"],
-            "holds both train.csv and train.tsv; keep one, or give each split with --train, ",
-        ),
-        (
-            ["train-00000-of-00001.csv", "train.csv"],
-            "holds both train-00000-of-00001.csv and train.csv; keep one",
-        ),
-        (["train/a/1.jpg", "val/a/1.jpg", "dev/a/1.jpg"], "holds both dev and val; keep one"),
+        (["train.csv", "train.tsv"], "train.csv and train.tsv"),
+        (["train-00000-of-00001.csv", "train.csv"], "train-00000-of-00001.csv and train.csv"),
+        (["train/a/1.jpg", "val/a/1.jpg", "dev/a/1.jpg"], "dev and val"),
     ],
 )
-def test_folders_that_may_mean_two_things(tmp_path, names, message):
-    with pytest.raises(ValueError, match=message):
+def test_folders_that_may_mean_two_things(tmp_path, names, both):
+    with pytest.raises(ValueError, match=f"{tmp_path}: holds both {both}"):
         find_splits(make(tmp_path, dict.fromkeys(names, TEXTS)))
 
 
 def test_saved_data_that_may_mean_two_things(tmp_path):
     splits = {"splits": ["train", "val", "validation"]}
     make(tmp_path, {"dataset_dict.json": json.dumps(splits)})
-    with pytest.raises(ValueError, match="holds both val and validation; keep one"):
+    with pytest.raises(ValueError, match="val and validation"):
         find_splits(str(tmp_path))
 
 
@@ -121,7 +113,7 @@ def test_saved_data_that_may_mean_two_things(tmp_path):
 )
 def test_a_list_of_splits_that_is_damaged(tmp_path, content):
     make(tmp_path, {"dataset_dict.json": content})
-    with pytest.raises(ValueError, match="/dataset_dict.json: is damaged"):
+    with pytest.raises(ValueError, match="/dataset_dict.json: "):
         find_splits(str(tmp_path))
 
 
@@ -133,33 +125,20 @@ def test_names_of_splits_that_are_no_text_are_none(tmp_path):
 @pytest.mark.parametrize("content", ["[]", '{"features": []}', '{"features": ' + "[" * 10**5])
 def test_features_that_are_damaged(tmp_path, content):
     make(tmp_path, {"state.json": "{}", "dataset_info.json": content})
-    with pytest.raises(ValueError, match="/dataset_info.json: is damaged"):
+    with pytest.raises(ValueError, match="/dataset_info.json: "):
         kind_of(find_splits(str(tmp_path)))
 
 
-@pytest.mark.parametrize("name", ["dataset_dict.json", "dataset_info.json"])
-def test_a_pipe_in_saved_data_is_not_read(tmp_path, name, monkeypatch):
-    monkeypatch.setattr("builtins.open", lambda *_, **__: pytest.fail("the pipe is opened"))
-    os.mkfifo(tmp_path / name)
-    (tmp_path / "state.json").touch()
-    with pytest.raises(ValueError, match=f"/{name}: cannot be read .it is a pipe"):
-        kind_of(find_splits(str(tmp_path)))
-
-
-@pytest.mark.parametrize("names", [["dataset_dict.json"], ["state.json", "dataset_info.json"]])
-def test_saved_data_must_be_local(names):
-    folder = f"ram://own_data/{len(names)}"
-    tf.io.gfile.makedirs(folder)
-    for name in names:
-        with tf.io.gfile.GFile(f"{folder}/{name}", "w") as file:
-            file.write("{}")
-    with pytest.raises(
-        ValueError, match=f"^--data_dir={folder}: a saved data set must be local; co"
-    ):
-        find_splits(folder)
-
-
-@pytest.mark.parametrize("names", [["notes.txt"], ["a/notes.txt"], ["oxford/3.0/x.tfrecord"]])
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["notes.txt"],
+        ["a/notes.txt"],
+        ["oxford/3.0/x.tfrecord"],
+        ["a.csv", "b.csv"],  # which of them?
+        ["a.csv", "b.csv", "a/1.jpg"],
+    ],
+)
 def test_folders_that_hold_nothing_of_the_kind(tmp_path, names):
     assert find_splits(make(tmp_path, dict.fromkeys(names, ""))) == {}
 
@@ -168,14 +147,11 @@ def test_tables_of_any_name_are_not_taken_in_the_folder_of_tfds(tmp_path):
     assert find_splits(make(tmp_path, {"reviews.csv": TEXTS}), anything=False) == {}
 
 
-@pytest.mark.parametrize(
-    ("path", "message"),
-    [("none.csv", "no such file or folder"), ("x.txt", "is not a table; give a file that ends")],
-)
-def test_flags_that_name_nothing(tmp_path, path, message):
+@pytest.mark.parametrize("name", ["none.csv", "x.txt"])
+def test_files_that_hold_nothing(tmp_path, name):
     make(tmp_path, {"x.txt": ""})
-    with pytest.raises(ValueError, match=f"^--train={tmp_path}/{path}: {message}"):
-        find_splits("", {"train": f"{tmp_path}/{path}"})
+    with pytest.raises(ValueError, match=f"^{tmp_path}/{name}: "):
+        kind_of(find_splits("", {"train": f"{tmp_path}/{name}"}))
 
 
 def test_local_data_are_found_without_tensorflow(tmp_path):

@@ -79,23 +79,19 @@ def test_prepared_images_are_read(prepared, split):
 
 def test_a_split_that_is_not_there(prepared):
     builder = tfds_data.open_builder("cifar10", prepared)
-    with pytest.raises(ValueError, match="has no split 'validation'"):
+    with pytest.raises(ValueError, match="cifar10-validation"):
         tfds_data.read_images(builder, "validation")
 
 
 def test_data_that_are_not_there(tmp_path):
-    with pytest.raises(ValueError) as error:
+    with pytest.raises(ValueError, match=f"^glue/rte is not in {tmp_path}, "):
         tfds_data.open_builder("glue/rte", str(tmp_path))
-    message = str(error.value)
-    assert message.startswith(f"glue/rte is not in {tmp_path}, and --download was not given")
-    assert f"`tfds build glue/rte --data_dir={tmp_path}`" in message
-    assert "--download" in message and "--data_dir=DIR" in message
     assert not list(tmp_path.iterdir())
 
 
 def test_data_that_tfds_cannot_prepare(tmp_path):
     """ImageNet has to be brought by hand."""
-    with pytest.raises(ValueError, match="imagenet2012 is not in .*cannot prepare it here .*anual"):
+    with pytest.raises(ValueError, match="imagenet2012 is not in .*anual"):
         tfds_data.open_builder("imagenet2012", str(tmp_path), download=True)
 
 

@@ -158,7 +158,7 @@ def test_passes_differ():
 
 
 def test_a_length_without_room_is_refused():
-    with pytest.raises(ValueError, match="length of 4"):
+    with pytest.raises(ValueError, match="max_length is 4"):
         ExampleSettings(max_length=4, max_predictions=9, seed=0)
 
 

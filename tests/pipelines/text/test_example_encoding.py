@@ -55,6 +55,6 @@ def test_large_examples():
 def test_what_cannot_be_encoded():
     with pytest.raises(ValueError, match="negative"):
         encode_examples({"a": np.array([[-1]], np.int32)})
-    for dtype in (np.int64, np.float64, np.uint8, bool):
-        with pytest.raises(TypeError, match="'a'"):
+    for dtype in (np.int64, np.float64):
+        with pytest.raises(TypeError):
             encode_examples({"a": np.zeros((1, 1), dtype)})

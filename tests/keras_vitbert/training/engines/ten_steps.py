@@ -12,7 +12,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_vitbert.merging.names import get_merge
+from keras_vitbert.configs.optimizers import PretrainingOptimizer
+from keras_vitbert.merging import get_merge
 from keras_vitbert.model.pretraining_network import build_network
 from keras_vitbert.training.distillation import Teachers
 from keras_vitbert.training.joint_trainer import JointTrainer
@@ -81,7 +82,9 @@ def train(case, student_weights, teacher_weights):
             options |= {"teachers": Teachers(teacher, teacher), **DISTILLATION}
         trainer = JointTrainer(student, merge, **options, **case["trainer"])
         settings = OPTIMIZER | case["optimizer"]
-        optimizer = build_optimizer(settings, STEPS + 1, student.trainable_variables)
+        optimizer = build_optimizer(
+            PretrainingOptimizer(**settings), STEPS + 1, student.trainable_variables
+        )
         trainer.compile(optimizer, steps_per_execution=case["steps_per_execution"])
     if divided:  # not yet: no device of an accelerator has ever held all weights
         made = [*trainer.variables, *optimizer.variables, *trainer.frozen_variables]

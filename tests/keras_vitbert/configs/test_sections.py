@@ -1,0 +1,102 @@
+"""Sections of configs: types, dotted fields, and their way to JSON and back."""
+
+import dataclasses
+import json
+
+import pytest
+
+from keras_vitbert.configs import fine_tuning, sample
+from keras_vitbert.configs.optimizers import Optimizer
+from keras_vitbert.configs.sections import fields_of, flatten, kind_of, parsed
+
+CONFIGS = [
+    sample.get_config(),
+    fine_tuning.get_config("pets", "images"),
+    fine_tuning.get_config("images", "images"),
+    fine_tuning.get_config("texts", "text"),
+]
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: type(config).__name__)
+def test_json_gives_the_same_config(config):
+    content = json.loads(json.dumps(config.to_dict()))
+    again = type(config).from_dict(content)
+    assert again == config and flatten(again) == flatten(content)
+    assert sorted(flatten(config)) == sorted(fields_of(type(config)))
+
+
+@pytest.mark.parametrize(
+    ("change", "culprit"),
+    [
+        (lambda content: content.pop("seed"), "seed"),
+        (lambda content: content.update(sed=1), "sed"),
+        (lambda content: content["model"].pop("norm"), "model.norm"),
+        (lambda content: content["data"]["images"].update(flip=1), "data.images.flip"),
+        (lambda content: content["optimizer"].update(beta_1=2.0), "optimizer.beta_1"),
+    ],
+)
+def test_json_of_another_config_is_refused(change, culprit):
+    content = sample.get_config().to_dict()
+    change(content)
+    with pytest.raises(ValueError, match=f"^{culprit}[:=]"):
+        type(sample.get_config()).from_dict(content)
+
+
+@pytest.mark.parametrize(
+    ("field", "text", "value"),
+    [
+        ("steps", "800", 800),
+        ("optimizer.learning_rate", "3e-4", 3e-4),
+        ("optimizer.learning_rate", "1", 1.0),
+        ("model.attention_dropout", "-1", -1.0),
+        ("data.images.flip", "true", True),
+        ("data.images.flip", "False", False),
+        ("data.images.flip", "0", False),
+        ("data.images.crop_area", "(0.25, 1)", (0.25, 1.0)),
+        ("data.images.crop_area", "0.25,1", (0.25, 1.0)),
+        ("data.images.randaugment", "[2, 9]", (2, 9)),
+        ("data.images.layers", "('GridMask', 'RandomHue(0.1)')", ("GridMask", "RandomHue(0.1)")),
+        ("data.images.layers", "RandomCutout(0.3, 0.3)", ("RandomCutout(0.3, 0.3)",)),
+        ("data.images.layers", "()", ()),
+        ("data.text.train", "a b/*", "a b/*"),
+        ("data.vocabulary", "12", "12"),
+    ],
+)
+def test_texts_become_values_of_the_type(field, text, value):
+    config = CONFIGS[0]
+    found = parsed(field, text, kind_of(type(config), field))
+    assert found == value and type(found) is type(value)
+    changed = config.with_values({field: found})
+    assert changed.value(field) == value
+    # Nothing else has changed, and the config itself is as it was.
+    assert changed.with_values({field: config.value(field)}) == config == sample.get_config()
+
+
+@pytest.mark.parametrize(
+    ("field", "text"),
+    [
+        *(("steps", "8.0"), ("steps", "1e3"), ("steps", ""), ("steps", "True")),
+        *(("optimizer.epsilon", "nan"), ("optimizer.learning_rate", "inf")),
+        *(("optimizer.learning_rate", "fast"), ("remat", "maybe"), ("remat", "")),
+        *(("data.images.crop_area", "a,b"), ("data.images.randaugment", "2")),
+        *(("data.images.randaugment", "2,9,1"), ("data.images.randaugment", "2.0,9")),
+        *(("data.images.layers", "(1,)"), ("merge", "mask"), ("steps.few", "1"), ("step", "1")),
+    ],
+)
+def test_other_texts_are_refused(field, text):
+    with pytest.raises(ValueError, match=f"^{field}[:=]"):
+        parsed(field, text, kind_of(type(CONFIGS[0]), field))
+
+
+def test_a_wrong_name_is_answered_by_the_nearest():
+    with pytest.raises(ValueError, match=r"lerning_rate.*optimizer\.learning_rate"):
+        sample.get_config().with_values({"optimizer.lerning_rate": 1.0})
+
+
+def test_values_are_checked_where_they_are_made():
+    with pytest.raises(ValueError, match="^beta_1=2.0"):
+        Optimizer(beta_1=2)
+    with pytest.raises(ValueError, match="^name='adam'"):
+        Optimizer(name="adam")
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Optimizer().beta_1 = 0.5  # pyright: ignore[reportAttributeAccessIssue]

@@ -76,9 +76,8 @@ class Texts(Section):
 class Data(Section):
     """What pre-training reads."""
 
-    source: str = choice(
-        "files", ("sample", "files")
-    )  # or sample: the sample data, prepared on demand
+    # Or sample: the sample data, prepared on demand
+    source: str = choice("files", ("sample", "files"))
     images: Images = Images()
     text: Texts = Texts()
     packing: bool = False  # several texts per row, so that fewer tokens are padding

@@ -29,9 +29,8 @@ class FineTuning(Experiment):
     """What fine-tuning on images and on texts have in common."""
 
     task: str  # of `keras_vitbert.fine_tuning.tasks.TASKS`
-    metric: str = choice(
-        "accuracy", METRICS
-    )  # reported, and used to pick the learning rate; or f1, mcc
+    # Reported, and used to pick the learning rate; or f1, mcc
+    metric: str = choice("accuracy", METRICS)
     head: str = "paper"  # a two-layer MLP; or vit, deit, for text bert: as published models have
     dropout: float = ranged(0.1, "[0, 1)")
     attention_dropout: float = AS_DROPOUT  # of attention weights; -1: as dropout

@@ -38,12 +38,10 @@ class Model(Section):
     image_size: int = ranged(224, "[1, inf)")  # pixels
     patch_size: int = ranged(16, "[1, inf)")  # pixels
     num_classes: int = ranged(0, "[0, inf)")  # 0: as many as the data have; without data 1,000
-    vocabulary_size: int = ranged(
-        0, "[0, inf)"
-    )  # 0: as many as the vocabulary has; without data 30,000
-    max_sequence_length: int = ranged(
-        0, "[0, inf)"
-    )  # tokens; 0: as long as the texts; without data 512
+    # 0: as many as the vocabulary has; without data 30,000
+    vocabulary_size: int = ranged(0, "[0, inf)")
+    # Tokens; 0: as long as the texts; without data 512
+    max_sequence_length: int = ranged(0, "[0, inf)")
     dropout: float = ranged(0.1, "[0, 1)")
     attention_dropout: float = AS_DROPOUT  # of attention weights; -1: as dropout
     stochastic_depth: float = ranged(0.0, "[0, 1)")  # of the last block; less in earlier ones

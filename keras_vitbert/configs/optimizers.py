@@ -27,9 +27,8 @@ class Optimizer(Section):
     learning_rate: float = ranged(1e-4, "[0, inf)")  # the peak; missing in our copy of the paper
     power: float = ranged(1.0, "[0, inf)")  # of the polynomial schedule; not in the paper
     momentum: float = ranged(0.9, "[0, 1)")  # of SGD
-    beta_1: float = ranged(
-        0.9, "[0, 1)"
-    )  # of AdamW, LAMB and Lion; missing in our copy of the paper
+    # Of AdamW, LAMB and Lion; missing in our copy of the paper
+    beta_1: float = ranged(0.9, "[0, 1)")
     beta_2: float = ranged(0.999, "[0, 1)")  # missing in our copy of the paper
     epsilon: float = ranged(1e-6, "(0, inf)")  # of AdamW and LAMB; not in the paper
     weight_decay: float = ranged(0.01, "[0, inf)")
@@ -69,9 +68,8 @@ class FineTuningOptimizer(Optimizer):
 
     schedule: str = choice("polynomial", SCHEDULES)  # or cosine
     warmup: float = ranged(0.1, "[0, 1)")  # fraction of all steps; not in the paper
-    layer_decay: float = ranged(
-        1.0, "(0, 1]"
-    )  # of the rate, from block to block downwards; 1: the same everywhere
+    # Of the rate, from block to block downwards; 1: the same everywhere
+    layer_decay: float = ranged(1.0, "(0, 1]")
 
     def unread(self) -> dict[str, str]:
         """See `Optimizer.unread`."""

@@ -14,16 +14,13 @@ class Experiment(Section):
     """All settings of a run that change its numbers, and how it computes and keeps them."""
 
     optimizer: Optimizer
-    seed: int = ranged(
-        0, "[0, 4294967295]"
-    )  # of the first run; a fine-tuning with several counts up
+    # Of the first run; a fine-tuning with several counts up
+    seed: int = ranged(0, "[0, 4294967295]")
     dtype: str = choice("auto", DTYPES)  # mixed_bfloat16 on TPUs and newer GPUs, else float32
-    jit_compile: str = choice(
-        "auto", JIT_COMPILE
-    )  # XLA compiles the step on a single GPU; or on, off
-    sharding: str = choice(
-        "replicated", SHARDINGS
-    )  # or fsdp: JAX shards weights and moments across devices
+    # XLA compiles the step on a single GPU; or on, off
+    jit_compile: str = choice("auto", JIT_COMPILE)
+    # Or fsdp: JAX shards weights and moments across devices
+    sharding: str = choice("replicated", SHARDINGS)
     # Parts of a replica's batch, one after another, to save memory.
     accumulation: int = ranged(1, "[1, inf)")
     remat: bool = False  # compute blocks again in the backward pass, to save memory

@@ -79,15 +79,17 @@ class TorchSide:
     def __init__(self, flags, checkpoint):
         from keras_vitbert import finetune
         from keras_vitbert.configs.devices import Devices
-        from keras_vitbert.fine_tuning import settings
-        from keras_vitbert.fine_tuning.opening import Inputs
+        from keras_vitbert.fine_tuning.inputs import Inputs
+        from keras_vitbert.flags import inputs_of, parse_fine_tuning
 
         self.checkpoint = checkpoint
         flags = [f"--checkpoint={checkpoint}", *flags]
-        values, config, _ = settings.parse(flags, finetune.define_flags, "")
-        reads = Inputs(**settings.inputs_of(values))
+        values, config, _ = parse_fine_tuning(flags, finetune.define_flags, "")
+        reads = Inputs(**inputs_of(values))
         self.pretrained, config = reads.pretrained(config.for_devices(Devices()))
-        self.data = reads.open(config, self.pretrained)
+        self.data = reads.open(
+            config, self.pretrained.vocabulary, self.pretrained.max_length(config)
+        )
         self.config = config.with_values({"steps": config.steps_for(self.data.train.count)})
 
     def _ours(self, seed, dropout, one_step=False):

@@ -22,13 +22,12 @@ from keras_vitbert.ahead_of_time import explanation, gpu, report
 from keras_vitbert.ahead_of_time.compiler import check_installed
 from keras_vitbert.ahead_of_time.programs import OwnStep
 from keras_vitbert.ahead_of_time.proof import Subject, compare, prove
-from keras_vitbert.configs.command import parse_with_config
 from keras_vitbert.configs.devices import Devices, batch_unit
 from keras_vitbert.configs.fine_tuning import FineTuning, get_config
 from keras_vitbert.configs.loading import load_config
 from keras_vitbert.configs.pretraining import Pretraining
 from keras_vitbert.fine_tuning.tasks import find_task
-from keras_vitbert.pretraining import settings
+from keras_vitbert.flags import PRETRAINING_HELP, config_label, config_name, parse_with_config
 from pipelines import flags
 from pipelines.command_line import choose_backend, load_tensorflow, quiet_loading, run
 from pipelines.files import check_output_file, write_atomically
@@ -80,7 +79,7 @@ def main(argv):
     if argv and not argv[0].startswith("-"):
         return _own(argv[0], argv[1:])
     values, config, _ = parse_with_config(
-        argv, define_flags, _choose_config, __doc__, settings.CONFIG_HELP
+        argv, define_flags, _choose_config, __doc__, PRETRAINING_HELP
     )
     on_jax = choose_backend(values.backend) == "jax"
     _refuse_ignored(values, on_jax)
@@ -189,12 +188,12 @@ def _choose_config(values, for_help):
     if values.task:
         task = find_task(values.task)
         return get_config(task.name, task.kind)
-    return load_config(settings.config_name(values)).with_values({"variant": values.variant})
+    return load_config(config_name(values)).with_values({"variant": values.variant})
 
 
 def _pretraining(values, config: Pretraining, on_jax: bool):
     slice_, devices = _where(values, on_jax)
-    images, name = config.data.images, settings.config_label(values)
+    images, name = config.data.images, config_label(values)
     units = {
         "images": batch_unit(devices.replicas, config.accumulation, images.in_pairs),
         "texts": batch_unit(devices.replicas, config.accumulation),

@@ -14,11 +14,13 @@ from keras_vitbert.configs.fine_tuning import get_config
 from keras_vitbert.configs.loading import load_config
 from keras_vitbert.configs.pretraining import Pretraining
 from keras_vitbert.configs.run import Experiment
-from keras_vitbert.fine_tuning.opening import open_fine_tuning
+from keras_vitbert.fine_tuning.opening import open_fine_tuning, open_saved
 from keras_vitbert.fine_tuning.tasks import TASKS
 from keras_vitbert.pretraining.opening import open_pretraining
 from keras_vitbert.runs.machine import Machine, open_machine
 from keras_vitbert.runs.run import Run
+
+__all__ = ["experiment", "open_run", "open_saved"]
 
 
 def experiment(name: str, **values: Any) -> Experiment:
@@ -48,7 +50,7 @@ def open_run(config: Experiment, folder: str, machine: Machine | None = None, **
         inputs: see `pretraining.opening.open_pretraining`, `fine_tuning.opening.open_fine_tuning`.
 
     Returns:
-        A run with `train()`.
+        A run with `train()`, `evaluate()` and the `step` that it has reached.
 
     Raises:
         ValueError: names the field, the input or the file that is wrong.

@@ -10,19 +10,15 @@ Run again, it resumes where it was stopped. Exit status: 0 done, 2 bad flag, fil
 3 diverged, 75 stopped by a signal after a checkpoint.
 """
 
-import functools
 import os
 import sys
 
-from keras_vitbert.configs.command import ACCEPT_CHANGES, DETERMINISTIC, DIVERGENCE_FLAGS
-from keras_vitbert.configs.devices import Devices
 from keras_vitbert.configs.fine_tuning import IMAGES, TEXTS
-from keras_vitbert.fine_tuning import settings
+from keras_vitbert.flags import INPUT_FLAGS, RUN_FLAGS, inputs_of, parse_fine_tuning
 from pipelines import flags
 from pipelines.command_line import choose_backend, quiet_loading, run
 from pipelines.tasks import own_data
 from tpu.flags import define_flags as define_tpu_flags
-from tpu.strategy import wait_for_peers
 
 # Flags that an evaluation does not use.
 _OF_TRAINING = (
@@ -34,16 +30,13 @@ _OF_TRAINING = (
 def define_flags(values):
     """Defines the flags other than `--config`, on an `absl.flags.FlagValues`."""
     flags.define_flags(
-        *settings.INPUT_FLAGS,
+        *INPUT_FLAGS,
         ("output_dir", "", "the run's folder (default: runs/CHECKPOINT-TASK)"),
         ("predictions", "", "a CSV file to write the prediction for each example to"),
         ("sweep", False, "pick the learning rate from --config.grid, on held-out examples"),
         ("seeds", 1, "how many runs are reported", 1),
         ("evaluate_only", False, "evaluate the model of a fine-tuned run, without training"),
-        ("dry_run", False, "only print what was found and would be done"),
-        ("accept_changes", "", ACCEPT_CHANGES),
-        DETERMINISTIC,
-        *DIVERGENCE_FLAGS,
+        *RUN_FLAGS,
         values=values,
     )
     define_tpu_flags(values)
@@ -51,29 +44,29 @@ def define_flags(values):
 
 def main(argv):
     """Runs the command; returns the content of `summary.json`, or the scores of an evaluation."""
-    values, config, given = settings.parse(argv, define_flags, __doc__)
+    values, config, given = parse_fine_tuning(argv, define_flags, __doc__)
     if values.evaluate_only:
-        _check_evaluation(values, config)
-    on_jax = choose_backend(values.backend) == "jax"
-    config.for_devices(Devices(values.tpu is not None, on_jax=on_jax))  # before it connects
-    if values.tpu is None:
-        wait_for_peers(values.wait_seconds)
+        for flag in _OF_TRAINING:
+            if values[flag].value != values[flag].default:
+                raise ValueError(f"--{flag} has no effect with --evaluate_only; leave it out")
+    choose_backend(values.backend)
     with quiet_loading():
-        from keras_vitbert.experiments import open_run
-        from keras_vitbert.fine_tuning.search import table
+        from keras_vitbert.experiments import open_run, open_saved
         from keras_vitbert.runs.divergence import Policy
         from keras_vitbert.runs.machine import open_machine
 
-    machine = open_machine(values.tpu, values.tpu_address, config.sharding, values.deterministic)
-    inputs = settings.inputs_of(values)
+    machine = open_machine(
+        *(values.tpu, values.tpu_address, config.sharding),
+        deterministic=values.deterministic,
+        wait_seconds=values.wait_seconds,
+    )
+    inputs = {**inputs_of(values), "predictions": values.predictions}
     if values.evaluate_only:
-        return _evaluate(values, config, machine, inputs)
-    output_dir = values.output_dir or os.path.join("runs", _label(values, config.task))
+        return open_saved(config, machine, **inputs).evaluate()
     opened = open_run(
         config,
-        output_dir,
+        values.output_dir or os.path.join("runs", _label(values, config.task)),
         machine,
-        predictions=values.predictions,
         given=frozenset(given),
         sweep=values.sweep,
         seeds=values.seeds,
@@ -81,29 +74,7 @@ def main(argv):
         accepted=tuple(values.accept_changes.split(",")),
         **inputs,
     )
-    summary = opened.train(values.dry_run)
-    if summary:
-        print(table(summary))
-        print(f"  details: {output_dir}/summary.json; tensorboard --logdir {output_dir}")
-    return summary
-
-
-def _evaluate(values, config, machine, inputs):
-    from keras_vitbert.fine_tuning.evaluate_only import evaluate_saved
-    from keras_vitbert.fine_tuning.opening import Inputs
-    from keras_vitbert.fine_tuning.task_data import open_task
-    from keras_vitbert.fine_tuning.tasks import find_task
-    from pipelines.files import check_output_file
-
-    task = find_task(config.task)
-    if values.predictions:
-        check_output_file(values.predictions, Inputs(**inputs).paths(task), "")
-    options = ("data_dir", "download", "max_bad_records", "files")
-    open_data = functools.partial(open_task, task, **{name: inputs[name] for name in options})
-    predictions = values.predictions if machine.workers.is_chief else ""
-    config = config.for_devices(machine.devices)
-    with machine.workers.watched():
-        return evaluate_saved(values.checkpoint, config, open_data, machine.strategy, predictions)
+    return opened.train(values.dry_run)
 
 
 def _label(values, task):
@@ -114,16 +85,6 @@ def _label(values, task):
         stem = os.path.splitext(os.path.basename(path))[0]
         name = stem if stem not in own_data.USUAL_NAMES else os.path.basename(os.path.dirname(path))
     return f"{os.path.basename(os.path.normpath(values.checkpoint))}-{name}"
-
-
-def _check_evaluation(values, config):
-    """Refuses flags that an evaluation does not use."""
-    for flag in _OF_TRAINING:
-        if values[flag].value != values[flag].default:
-            raise ValueError(f"--{flag} has no effect with --evaluate_only; leave it out")
-    for field in config.changed():
-        if field not in ("evaluation_batch", "test_examples") and not field.startswith("data."):
-            raise ValueError(f"{field}: has no effect with --evaluate_only, which uses the run's")
 
 
 if __name__ == "__main__":

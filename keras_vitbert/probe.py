@@ -14,7 +14,7 @@ import os
 import statistics
 import sys
 
-from keras_vitbert.fine_tuning import settings
+from keras_vitbert.flags import INPUT_FLAGS, inputs_of, parse_fine_tuning
 from pipelines import flags
 from pipelines.command_line import choose_backend, quiet_loading, run
 from pipelines.files import check_no_input, make_folder, write_atomically
@@ -25,7 +25,7 @@ from tpu.flags import define_flags as define_tpu_flags
 def define_flags(values):
     """Defines the flags other than `--config`, on an `absl.flags.FlagValues`."""
     flags.define_flags(
-        *settings.INPUT_FLAGS,
+        *INPUT_FLAGS,
         ("shots", "5,25,0", "examples of each class to learn from, comma-separated; 0: all"),
         ("draws", 3, "how many times few-shot examples are drawn", 1),
         ("output_dir", "", "a folder for summary.json"),
@@ -36,27 +36,27 @@ def define_flags(values):
 
 def main(argv):
     """Runs the command; returns the content of `summary.json`."""
-    values, config, given = settings.parse(argv, define_flags, __doc__)
+    values, config, given = parse_fine_tuning(argv, define_flags, __doc__)
     shots = _shots(values.shots)
     choose_backend(values.backend)
     with quiet_loading():
         import keras
 
-        from keras_vitbert.fine_tuning.opening import Inputs
+        from keras_vitbert.fine_tuning.inputs import Inputs
         from keras_vitbert.fine_tuning.probes import FeatureReader, probe_splits
-        from keras_vitbert.fine_tuning.tasks import find_task
         from keras_vitbert.runs.machine import open_machine
         from keras_vitbert.runs.record_errors import reading_images
 
-    reads = Inputs(**settings.inputs_of(values))
-    path = os.path.join(values.output_dir, "summary.json")
-    if values.output_dir:
-        check_no_input(path, reads.paths(find_task(config.task)))
-    machine = open_machine(values.tpu, values.tpu_address)
-    pretrained, config = reads.pretrained(config.for_devices(machine.devices))
+    inputs = Inputs(**inputs_of(values))
+    path = os.path.join(values.output_dir, "summary.json") if values.output_dir else ""
+    if path:
+        check_no_input(path, inputs.paths(config.task))
+    machine = open_machine(values.tpu, values.tpu_address, wait_seconds=values.wait_seconds)
+    pretrained, config = inputs.pretrained(config.for_devices(machine.devices))
     if config.kind == "images" and "image_size" not in given:
         config = config.with_values({"image_size": pretrained.model["image_size"]})
-    data, strategy = reads.open(config, pretrained), machine.strategy
+    data = inputs.open(config, pretrained.vocabulary, pretrained.max_length(config))
+    strategy = machine.strategy
     keras.utils.set_random_seed(config.seed)  # for the weights that the checkpoint lacks
     with strategy.scope():
         classifier, _ = pretrained.classifier(config.kind, len(data.classes), config)
@@ -72,7 +72,7 @@ def main(argv):
         "splits": found,
     }
     print(_table(found))
-    if values.output_dir:
+    if path:
         make_folder(values.output_dir)
         write_atomically(path, json.dumps(summary, indent=1) + "\n")
     return summary

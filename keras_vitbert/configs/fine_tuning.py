@@ -72,10 +72,14 @@ class FineTuning(Experiment):
         if self.steps_per_epoch > 0 and self.evaluation_interval > 0 and is_in_run:
             self.multiple("evaluation_interval", "steps_per_epoch")
 
+    @property
+    def is_own(self) -> bool:
+        """Whether the data are a user's own."""
+        return self.task in (IMAGES, TEXTS)
+
     def open_fields(self) -> list[str]:
         """The fields whose values are still to be chosen."""
-        is_own = self.task in (IMAGES, TEXTS)
-        return [f for f, empty in self.CHOSEN.items() if is_own and self.value(f) == empty]
+        return [f for f, empty in self.CHOSEN.items() if self.is_own and self.value(f) == empty]
 
     def steps_for(self, count: int) -> int:
         """The training steps with so many training examples."""

@@ -128,6 +128,12 @@ class Pretrained:
             model["max_sequence_length"] = config.max_length or longest
         return model
 
+    def max_length(self, config):
+        """Tokens of a text, for a `FineTuning`; 0 for images."""
+        if config.kind == "images":
+            return 0
+        return self.fine_tuned_model("text", config)["max_sequence_length"]
+
 
 def open_pretrained(checkpoint, architecture="", vocabulary="", kind="images"):
     """Opens what the flags name.

@@ -34,17 +34,16 @@ from pipelines.text_tables import csv_text
 
 @dataclasses.dataclass(frozen=True)
 class Trial:
-    """One training's purpose, learning rate and seed.
+    """One training's purpose, learning rate and seed."""
 
-    Attributes:
-        purpose: str, `sweep` (to pick a learning rate) or `seed` (to report).
-        learning_rate: float, the peak.
-        seed: int.
-    """
-
-    purpose: str
-    learning_rate: float
+    purpose: str  # `sweep` (to pick a learning rate) or `seed` (to report)
+    learning_rate: float  # the peak
     seed: int
+
+    @classmethod
+    def of(cls, result):
+        """The trial of a `result.json`."""
+        return cls(*(result[field.name] for field in dataclasses.fields(cls)))
 
     @property
     def name(self):
@@ -207,8 +206,7 @@ def finished_result(folder, splits=()):
     result = folder.result()
     if result is None:
         return None
-    name = Trial(*(result[field.name] for field in dataclasses.fields(Trial))).name
-    own = os.path.basename(folder.path)
+    name, own = Trial.of(result).name, os.path.basename(folder.path)
     lacking = set() if result["diverged"] else set(splits) - result["splits"].keys()
     if name != own or lacking:
         what = f"lacks {', '.join(sorted(lacking))}" if lacking else f"is of {name}"
@@ -250,7 +248,7 @@ def _logged(measures):
 def _texts(run, trial, config, folder):
     """The callback that writes the trial's settings and model for TensorBoard."""
     about = {
-        "task": run.task.name,
+        "task": run.config.task,
         "checkpoint": run.pretrained.name,
         "purpose": trial.purpose,
     }

@@ -4,24 +4,23 @@ import contextlib
 import dataclasses
 import os
 import time
+from typing import Any
 
 from keras_vitbert.configs.pretraining import Pretraining, Variant
 from keras_vitbert.inspection.activation_maps import ActivationMaps
-from keras_vitbert.inspection.co_activation import co_activation
 from keras_vitbert.inspection.feature_probes import FeatureProbes
 from keras_vitbert.inspection.gradient_probe import GradientProbe
 from keras_vitbert.inspection.mask_pictures import MaskPictures
 from keras_vitbert.inspection.profiling import Profile
 from keras_vitbert.inspection.run_texts import RunTexts, finish_session
-from keras_vitbert.inspection.value_files import read_values, stored_steps
 from keras_vitbert.merging.mask_schedule import MaskSchedule
-from keras_vitbert.pretraining import overview
+from keras_vitbert.pretraining import report
 from keras_vitbert.pretraining.baselines import baselines
 from keras_vitbert.pretraining.initial_weights import open_initial, start_from
 from keras_vitbert.pretraining.step_flops import step_flops
 from keras_vitbert.pretraining.teachers import load_teacher
 from keras_vitbert.pretraining.trainer import build_trainer, image_layers_of
-from keras_vitbert.runs import divergence
+from keras_vitbert.runs.checkpoints import latest, restore_network
 from keras_vitbert.runs.identity import (
     FREE_OF_PRETRAINING,
     INITIAL_WEIGHTS,
@@ -31,7 +30,7 @@ from keras_vitbert.runs.identity import (
 )
 from keras_vitbert.runs.input_digests import data_digest, model_digest
 from keras_vitbert.runs.loop import fit
-from keras_vitbert.runs.overview import passes, table
+from keras_vitbert.runs.overview import overview
 from keras_vitbert.runs.progress import time_shares
 from keras_vitbert.runs.record_errors import reading
 from keras_vitbert.runs.run import Run
@@ -41,13 +40,12 @@ from keras_vitbert.training.averages import WeightAverages
 from keras_vitbert.training.distillation import Teachers
 from keras_vitbert.training.example_dropout import drops, generator_of
 from pipelines.command_line import say
-from pipelines.shards.damage import left_out
 from pipelines.status import doing, times
 
 _TEACHERS = {"image": "vit", "text": "bert"}  # variants that are trained where none is given
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class PretrainingRun(Run):
     """A pre-training."""
 
@@ -56,28 +54,62 @@ class PretrainingRun(Run):
     # pre-trained in FOLDER/teachers/vit or bert, and found there the next time.
     teacher_paths: dict[str, str] = dataclasses.field(default_factory=dict)
     initial_weights: str = ""  # what `initial_weights.open_initial` opens; "": random
-    profiled_steps: tuple[int, int] | None = None  # the first and last step to trace
+    profile: tuple[int, ...] = ()  # the first and last step to trace; not on JAX
     teaches: str = ""  # `image` or `text` for a teacher that is trained on demand
+
+    def __post_init__(self):
+        if self.profile:
+            fits = len(self.profile) == 2 and 1 <= self.profile[0] <= self.profile[1]
+            if not fits or self.profile[1] > self.config.steps:
+                most = f"1 <= START <= STOP <= {self.config.steps}"
+                raise ValueError(f"profile={self.profile}: must be START,STOP, {most}")
+            if self.machine.devices.on_jax:
+                raise ValueError("profile: traces TensorFlow alone, not JAX")
 
     @property
     def variant(self) -> Variant:
         """What is trained."""
         return self.config.parts
 
-    def train(self, dry_run: bool = False) -> dict:
+    def train(self, dry_run: bool = False) -> dict[str, Any]:
         """Trains from the start or from the last checkpoint, after teachers that do not exist yet.
 
         Args:
             dry_run: whether to stop after all checks; then nothing is written.
 
         Returns:
-            The content of `summary.json`; empty for a dry run.
+            The content of `summary.json`, whose results it prints; empty for a dry run.
 
         Raises:
             ValueError, Diverged, Stopped: see `pipelines.command_line`.
         """
         with self.workers.watched():
-            return _pretrain(self, dry_run)
+            summary = _pretrain(self, dry_run)
+        if summary:
+            print(report.printed(summary, self.folder.path))
+        return summary
+
+    def evaluate(self) -> dict[str, float]:
+        """Measures the weights of the last checkpoint on the validation data.
+
+        Returns:
+            Losses (nats) and accuracies by name, as in `validation` of `summary.json`.
+
+        Raises:
+            ValueError: there is no checkpoint, or it is damaged.
+        """
+        path, _ = latest(self.folder.checkpoints)
+        if path is None:
+            raise ValueError(f"{self.folder.path}: has no checkpoint; train first")
+        config = self.config.with_values({"distillation.ratio": 0.0})  # teachers do not take part
+        stream = self.data.stream(config)
+        with self.workers.watched(), reading(stream):
+            trainer = build_trainer(config, self.strategy)
+            with self.strategy.scope():
+                restore_network(path, trainer.network)
+            batches = self.strategy.distribute_datasets_from_function(stream.validation)
+            steps = stream.validation_batches
+            return trainer.evaluate(batches, steps=steps, verbose=0, return_dict=True)
 
     def of_teacher(self, kind: str) -> "PretrainingRun":
         """The run of an `image` or `text` teacher that is trained on demand, in a subfolder."""
@@ -92,6 +124,12 @@ class PretrainingRun(Run):
             divergence=self.divergence,
             accepted=self.accepted,
         )
+
+    def about_teacher(self, kind: str) -> str:
+        """Where a teacher comes from, in words."""
+        steps = self.config.value(f"teachers.{kind}_steps") or self.config.steps
+        own = f"{_TEACHERS[kind]}, {steps:,} steps, trained first unless it exists"
+        return f"{kind}s: {self.teacher_paths.get(kind) or own}"
 
 
 def _pretrain(run, dry_run=False):
@@ -133,7 +171,7 @@ def _pretrain(run, dry_run=False):
                 f"({', '.join(change['name'] for change in changes)})"
             )
     if dry_run:
-        _tell(run)
+        print(overview(run))
         return {}
     if summary is not None:
         say(f"{variant.name}: {summary['steps']} steps are done, see {folder.path}/summary.json")
@@ -142,12 +180,8 @@ def _pretrain(run, dry_run=False):
     with held(folder.path, run.workers.is_chief):
         identity.begin(folder)  # under the lock: another process may train here
         if not run.teaches:
-            _tell(run)
+            print(overview(run))
         return _trained(run, stream, teachers, initial, began)
-
-
-def _tell(run):
-    print(table(overview.rows(run)))
 
 
 def free_settings(variant: Variant) -> tuple[str, ...]:
@@ -179,11 +213,11 @@ def _trained(run, stream, teachers, initial, began):
             with run.strategy.scope():
                 start_from(initial, trainer.network, run.data.classes)
     count = trainer.network.count_params()
+    shared = f" on {run.replicas} replicas" if run.replicas > 1 else ""
     size = 4 * count * (2 + config.optimizer.moments) / 1e9
     say(
         f"{label}: {count:,} parameters ({size:.2f} GB with gradients and moments), "
-        f"{config.steps} steps of "
-        f"{_shares(run, stream)}, in {folder.path}"
+        f"{config.steps} steps{shared}, in {folder.path}"
     )
     about = {"variant": variant.name}
     if run.initial_weights:
@@ -197,17 +231,17 @@ def _trained(run, stream, teachers, initial, began):
             FeatureProbes(stream, folder, probes.interval, probes.examples, config.steps)
         )
     with contextlib.ExitStack() as stack:
-        if run.profiled_steps:
-            callbacks.append(stack.enter_context(Profile(*run.profiled_steps, folder)))
+        if run.profile:
+            callbacks.append(stack.enter_context(Profile(*run.profile, folder)))
         stack.enter_context(reading(stream))
         # With packed texts, each step has its own count.
         flops = None if config.data.packing else step_flops(trainer, stream)
         resumed_from = fit(run, trainer, stream, callbacks, label, flops)
-    masks = _mask_summary(trainer)  # on all workers
+    masks = report.mask_summary(trainer)
     if run.workers.is_chief:
         with doing(f"{label}: computing baselines from frequencies"):
             scores = baselines(stream, known)
-        summary = _summary(run, trainer, stream, began, resumed_from, scores, masks)
+        summary = report.summarised(run, trainer, stream, began, resumed_from, scores, masks)
         summary["time"] = time_shares(before, own_began, of_teachers)
         finish_session(folder)
         folder.finish(summary)
@@ -244,27 +278,6 @@ def _joint_callbacks(run, trainer, stream):
     return callbacks
 
 
-def _shares(run, stream):
-    """Describes a step's batch, what the steps mean for the data, and each replica's share."""
-    config, replicas = run.config, run.replicas
-    whole, part = [], []
-
-    def seen(batch, name):
-        return f"{passes(config.steps, batch, stream.training_records[name])} passes"
-
-    if run.variant.images:
-        batch = config.image_batch
-        whole.append(f"{batch} images ({seen(batch, 'images')})")
-        part.append(f"{config.image_batch // replicas} images")
-    if run.variant.text:
-        batch, tokens = config.text_batch, stream.tokens_per_step
-        whole.append(f"{batch} texts ({tokens:,} tokens; {seen(batch, 'texts')})")
-        part.append(f"{config.text_batch // replicas} texts")
-    if replicas == 1:
-        return " and ".join(whole)
-    return f"{' and '.join(whole)}: {' and '.join(part)} on each of {replicas} replicas"
-
-
 def _given_teachers(run, paths):
     """The teachers that already exist: dict of kind to network."""
     with run.strategy.scope():
@@ -290,64 +303,3 @@ def _missing_teachers(run, given):
                 known |= scores
             networks |= _given_teachers(run, {kind: teacher.folder.path})
     return networks, known
-
-
-def _summary(run, trainer, stream, began, resumed_from, scores, masks):
-    """The content of `summary.json`."""
-    rows = run.folder.rows(up_to_step=trainer.step)
-    return {
-        "variant": run.variant.name,
-        "steps": trainer.step,
-        "seconds": round(time.time() - began, 1),
-        **_rates(rows[-1] if rows else {}),
-        "parameters": trainer.network.count_params(),
-        "resumed_from_step": resumed_from,
-        "validation": _last_validation(run.folder, rows, trainer.step),
-        "baselines": scores,
-        "mask": masks,
-        "co_activation": _co_activation(run.folder.path, trainer.step),
-        "divergences": divergence.counts(trainer),
-        "bad_records": [dataclasses.asdict(damage) for damage in left_out(stream)],
-    }
-
-
-def _rates(row):
-    """Images and tokens a second from the last row of the log; 0 for an absent modality."""
-    names = ("images_per_second", "tokens_per_second")
-    return {name: float(row.get(name) or 0.0) for name in names}
-
-
-def _last_validation(folder, rows, step):
-    """The last validation in the log, which is that of the last step."""
-    row = rows[-1] if rows else {"step": 0}
-    values = {name: value for name, value in row.items() if name.startswith("val_") and value}
-    if int(row["step"]) != step or not values:
-        raise ValueError(
-            f"{folder.path}/metrics.csv is damaged (it lacks the validation at step {step}); write "
-            f"the name of an older checkpoint into {folder.checkpoints}/LAST, or begin again"
-        )
-    return {name.removeprefix("val_"): float(value) for name, value in values.items()}
-
-
-def _mask_summary(trainer):
-    scalars = trainer.mask_sparsity()
-    if not scalars:
-        return {}
-    sparsity = scalars.pop("mask_sparsity")
-    return {
-        "sparsity": sparsity,
-        "cleared": round(sparsity * trainer.merge.mask.size),
-        "size": trainer.merge.mask.size,
-        "sparsity_per_block": {name.split("/")[1]: value for name, value in scalars.items()},
-    }
-
-
-def _co_activation(path, step):
-    """How far the modalities share the units of each block at the end, if that was recorded."""
-    if step not in stored_steps(path, "activations"):
-        return {}
-    values = read_values(path, "activations", steps=[step])[step]
-    found = co_activation(values["image"], values["text"])
-    return {
-        name: [round(float(number), 4) for number in numbers] for name, numbers in found.items()
-    }

@@ -8,7 +8,8 @@ from keras_vitbert.runs.workers import Workers
 from pipelines.command_line import quiet_loading
 from tpu.devices import enable_determinism, gpu_capabilities, is_shared
 from tpu.peak_flops import peak_flops
-from tpu.strategy import get_strategy
+from tpu.peers import SECONDS
+from tpu.strategy import get_strategy, wait_for_peers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +35,9 @@ def open_machine(
     tpu: str | None = None,
     tpu_address: str | None = None,
     sharding: str = "replicated",
+    *,
     deterministic: bool = False,
+    wait_seconds: float = SECONDS,
 ) -> Machine:
     """Connects to the devices.
 
@@ -42,12 +45,15 @@ def open_machine(
         tpu, tpu_address: see `tpu.strategy.get_strategy`.
         sharding: of the config.
         deterministic: whether operations give the same bits each time, slower on GPUs.
+        wait_seconds: how long to wait for the other machines of `TF_CONFIG` to start.
 
     Raises:
         ValueError: there are no such devices.
     """
     import keras
 
+    if tpu is None:
+        wait_for_peers(wait_seconds)
     with quiet_loading():
         strategy = get_strategy(tpu, tpu_address, sharding)
         if deterministic:

@@ -19,7 +19,6 @@ from pipelines.status import SILENCE, display, doing, duration, say, times
 
 _PARTS = 20  # of a run, with a line each
 _LEAST = 1.0  # seconds between two of these lines
-_SHARE, _WORTH_A_WORD = 0.05, 10.0  # fraction of a run's time; seconds
 _SLOWER = 100  # a line may wait for 1 / _SLOWER of the time so far
 _KINDS = ("steps", "tracing", "validation", "drawing", "probing", "saving", "teachers")  # of time
 
@@ -196,24 +195,6 @@ def shares_line(seconds):
     parts = sorted(seconds.items(), key=lambda part: -part[1])
     shown = [f"{s / whole:.0%} {kind}" for kind, s in parts if s / whole >= 0.005]
     return f"time: {', '.join(shown)}"
-
-
-def advice(seconds, keys):
-    """Which settings reduce the time that a run spends outside its steps, if that is long.
-
-    Args:
-        seconds: dict from `time_shares`.
-        keys: dict of a kind of time to the setting that makes it rarer.
-
-    Returns:
-        list of str, a line for each kind that took more than 5 % and several seconds.
-    """
-    whole = sum(seconds.values())
-    return [
-        f"{kind} took more than 5 % of the time: {key} makes it rarer"
-        for kind, key in keys.items()
-        if seconds.get(kind, 0.0) > max(_SHARE * whole, _WORTH_A_WORD)
-    ]
 
 
 def _values(logs):

@@ -1,9 +1,11 @@
 """What a run of pre-training and one of fine-tuning have in common."""
 
+import abc
 import dataclasses
 from typing import Any
 
 from keras_vitbert.configs.run import Experiment
+from keras_vitbert.runs.checkpoints import latest
 from keras_vitbert.runs.divergence import Policy
 from keras_vitbert.runs.machine import Machine
 from keras_vitbert.runs.run_folder import RunFolder
@@ -11,7 +13,7 @@ from keras_vitbert.runs.workers import Workers
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Run:
+class Run(abc.ABC):
     """An opened run; the subclasses add what is trained."""
 
     config: Experiment  # resolved for the devices and the data
@@ -20,6 +22,19 @@ class Run:
     data: Any  # open: `pretraining.data.Data` or `fine_tuning.task_data.TaskData`
     divergence: Policy = Policy()
     accepted: tuple[str, ...] = ()  # what may differ from what the run began with
+
+    @abc.abstractmethod
+    def train(self, dry_run: bool = False) -> dict[str, Any]:
+        """Trains to the end, from the start or from the last checkpoint, and prints a report."""
+
+    @abc.abstractmethod
+    def evaluate(self) -> dict[str, Any]:
+        """Measures what was trained on the data that it was not trained on."""
+
+    @property
+    def step(self) -> int:
+        """The step of the last checkpoint; 0 without one."""
+        return latest(self.folder.checkpoints)[1]
 
     @property
     def workers(self) -> Workers:

@@ -51,24 +51,6 @@ def held(folder, writes=True):
         yield None
 
 
-def require_free(folder):
-    """Refuses a folder whose lock another process holds, without taking it.
-
-    Args:
-        folder: str, local or `gs://`; it need not exist.
-
-    Raises:
-        Locked: another process holds it.
-    """
-    path = os.path.join(folder, LOCK)
-    if "://" in folder:
-        _require_stale(path)
-    elif os.path.exists(path):
-        with open(path) as file:
-            if not take_lock(file):
-                raise _refusal(path, file.read())
-
-
 @contextlib.contextmanager
 def held_at_last(folder, what):
     """Holds the lock of a folder while the block runs, as soon as no other process does.

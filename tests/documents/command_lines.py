@@ -12,10 +12,10 @@ import re
 import sys
 from unittest import mock
 
+import keras_vitbert.flags
 from keras_vitbert.configs import fine_tuning
 from keras_vitbert.configs.loading import load_config
 from keras_vitbert.configs.sections import flatten
-from keras_vitbert.fine_tuning import settings
 from pipelines import command_line, files
 from tests.documents.markdown import ROOT
 
@@ -164,7 +164,9 @@ def _parse_command(name, arguments):
         for owner in (module, command_line, files):
             for stop in filter(functools.partial(hasattr, owner), _STOPS):
                 stack.enter_context(mock.patch.object(owner, stop, side_effect=_Parsed))
-        for owner in filter(lambda owner: hasattr(owner, "require_place"), (module, settings)):
+        for owner in filter(
+            lambda owner: hasattr(owner, "require_place"), (module, keras_vitbert.flags)
+        ):
             stack.enter_context(mock.patch.object(owner, "require_place"))  # of runs to be made
         if name == "pipelines.sample":
             stack.enter_context(mock.patch.object(module, "prepare", side_effect=_Parsed))

@@ -19,6 +19,12 @@ def test_a_pretraining_in_python_is_that_of_the_command(sources, finished, tmp_p
     assert summary["validation"] == summary_of(whole)["validation"]
     assert metrics_rows(tmp_path / "mine") == metrics_rows(whole)
     assert_same_values(checkpoint_values(tmp_path / "mine"), checkpoint_values(whole))
+    assert opened.step == 10
+    assert opened.evaluate() == pytest.approx(summary["validation"], rel=1e-6)
+    earlier = min((tmp_path / "mine" / "checkpoints").glob("step-*")).name
+    (tmp_path / "mine" / "checkpoints" / "LAST").write_text(earlier)
+    assert opened.step == int(earlier.removeprefix("step-")) < 10
+    assert opened.evaluate()["image_loss"] != pytest.approx(summary["validation"]["image_loss"])
 
 
 @pytest.mark.slow
@@ -31,6 +37,11 @@ def test_a_fine_tuning_in_python_is_that_of_the_command(finished, image_task, tm
     argv += [f"--config.{field}={value}" for field, value in values.items()]
     assert run(finetune.main, [*argv, f"--output_dir={tmp_path / 'command'}"]) == 0
     assert summary["splits"] == summary_of(tmp_path / "command")["splits"]
+    assert opened.step == 3
+    for split, measures in opened.evaluate().items():
+        for name, value in measures.items():
+            known = summary["splits"][split][name]
+            assert value == (known["median"] if isinstance(known, dict) else known)
 
 
 def test_names_and_fields_are_checked():

@@ -12,7 +12,7 @@ from scipy import stats
 
 from keras_vitbert import load
 from keras_vitbert.configs.pretraining import VARIANTS
-from keras_vitbert.pretrain import report
+from keras_vitbert.pretraining.report import printed
 from keras_vitbert.runs import checkpoints
 from tests.keras_vitbert.tiny_runs import (
     CLASS_NAMES,
@@ -196,7 +196,7 @@ def test_validation_at_longer_intervals(finished):
 @pytest.mark.parametrize("variant", ["joint", slow("vitbert")])
 def test_the_report_is_the_summary(finished, variant):
     summary = summary_of(finished(variant))
-    text = report(summary, "some/folder")
+    text = printed(summary, "some/folder")
     for name in ("image_accuracy", "mlm_loss", "mlm_accuracy", "nsp_accuracy"):
         assert f"{summary['validation'][name]:.4f}" in text
     for value in summary["baselines"].values():
@@ -205,7 +205,7 @@ def test_the_report_is_the_summary(finished, variant):
     for block, sparsity in summary["mask"].get("sparsity_per_block", {}).items():
         assert f"{block} {sparsity:.3f}" in text
     assert "some/folder/summary.json" in text
-    alone = report(summary_of(finished("bert")), "x")
+    alone = printed(summary_of(finished("bert")), "x")
     assert "masked-LM" in alone and "image" not in alone and "mask sparsity" not in alone
 
 
@@ -213,7 +213,7 @@ def test_the_report_tells_of_masks_and_of_lost_records(finished):
     summary = summary_of(finished("vit"))
     summary["mask"] = {"sparsity": 0.5, "sparsity_per_block": {"block_0": 0.625, "block_1": 0.25}}
     summary["bad_records"] = [{"records": 2}, {"records": 3}]
-    text = report(summary, "x")
+    text = printed(summary, "x")
     assert re.search(r"mask sparsity +0\.5000  \(block_0 0\.625, block_1 0\.250\)", text)
     assert "5 damaged records were skipped" in text
-    assert "left out" not in report({**summary, "bad_records": []}, "x")
+    assert "left out" not in printed({**summary, "bad_records": []}, "x")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from keras_vitbert import load
-from keras_vitbert.pretrain import report
+from keras_vitbert.pretraining.report import printed
 from keras_vitbert.runs import callbacks
 from pipelines.command_line import EXIT_BAD_INPUT, EXIT_DIVERGED, EXIT_DONE, EXIT_STOPPED
 from tests.forked import Forked
@@ -43,7 +43,7 @@ def test_a_finished_run_does_nothing_again(finished, sources, capsys, variant):
     assert files_below(folder) == before
     out, err = capsys.readouterr()
     assert "10 steps are done" in err
-    assert out.strip() == report(summary_of(folder), folder)
+    assert out.strip() == printed(summary_of(folder), folder)
 
 
 def test_names_of_classes_that_are_given_later_belong_to_the_run(unfinished, sources):

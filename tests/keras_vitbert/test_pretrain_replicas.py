@@ -109,7 +109,7 @@ def test_a_run_goes_on_with_replicas(finished, sources, tmp_path, replicas):
     status, errors = Forked(pretrain_on, replicas, argv).end()
     assert status == EXIT_DONE and "resumed at step 6 of 10" in errors, errors
     told = f"replicas 1, now {replicas}"
-    assert told in errors and f"on each of {replicas} replicas" in errors
+    assert told in errors and f"steps on {replicas} replicas" in errors
     found, expected = checkpoint_values(folder), checkpoint_values(wanted)
     assert set(found) == set(expected)
     for name, value in expected.items():

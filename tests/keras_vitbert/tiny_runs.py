@@ -125,11 +125,11 @@ def pretrain(sources, output_dir, *argv):
 def config_of(sources, *argv, variant="vitbert"):
     """The config of a variant that the command would see."""
     from keras_vitbert.configs.devices import Devices
+    from keras_vitbert.flags import parse_pretraining
     from keras_vitbert.pretrain import define_flags
-    from keras_vitbert.pretraining import settings
 
     argv = arguments(sources, f"--variant={variant}", *argv)
-    config = settings.parse(argv, define_flags, "usage")[1]
+    config = parse_pretraining(argv, define_flags, "usage")[1]
     return config.as_variant(variant).for_devices(Devices())
 
 

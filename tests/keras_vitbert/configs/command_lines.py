@@ -1,7 +1,7 @@
 """What `pretrain` makes of a command line, for tests of configs."""
 
+from keras_vitbert.flags import parse_pretraining
 from keras_vitbert.pretrain import define_flags
-from keras_vitbert.pretraining import settings
 
 # The sample's numbers are tuned now and then; these stay.
 FIXED = (
@@ -22,7 +22,7 @@ def get_config(size="tiny"):
 
 def parse(*argv):
     """(Flags, checked config)."""
-    return settings.parse(list(argv), define_flags, "usage")
+    return parse_pretraining(list(argv), define_flags, "usage")
 
 
 def parsed_config(*argv):

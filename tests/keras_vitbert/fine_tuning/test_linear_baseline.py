@@ -9,7 +9,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import RidgeClassifier, RidgeClassifierCV
 
 from keras_vitbert.fine_tuning import linear_baseline as baseline
-from keras_vitbert.fine_tuning.search import table
+from keras_vitbert.fine_tuning.report import table
 from pipelines.images.image_views import ImageViews
 from pipelines.tasks.image_stores import ImageFiles
 from pipelines.tasks.labelled_images import LabelledImages
@@ -124,6 +124,6 @@ def test_the_report_says_that_the_linear_model_is_better(accuracy, is_said):
         "accepted_changes": [],
         "linear": {"accuracy": accuracy, "inputs": "pixels", "training_examples": 50},
     }
-    lines = table(summary).splitlines()
+    lines = table(summary, "x").splitlines()
     assert any("linear" in line and f"{accuracy:.4f}" in line for line in lines)
     assert any("better" in line for line in lines) == is_said

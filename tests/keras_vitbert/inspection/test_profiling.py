@@ -9,9 +9,10 @@ from pipelines.command_line import EXIT_BAD_INPUT, EXIT_DONE
 from tests.keras_vitbert.tiny_runs import pretrain
 
 
-def test_the_command_refuses_them(sources, tmp_path, capsys):
-    assert pretrain(sources, tmp_path / "run", "--profile=9,11") == EXIT_BAD_INPUT
-    assert "--profile=9,11" in capsys.readouterr().err
+@pytest.mark.parametrize("steps", ["9,11", "3", "5,4", "0,1", "a,b"])
+def test_steps_that_are_not_of_the_run_are_refused(sources, tmp_path, capsys, steps):
+    assert pretrain(sources, tmp_path / "run", f"--profile={steps}") == EXIT_BAD_INPUT
+    assert "profile=" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 

@@ -7,7 +7,7 @@ import types
 
 import pytest
 
-from keras_vitbert.runs.progress import RunProgress, advice, shares_line, summed, time_shares
+from keras_vitbert.runs.progress import RunProgress, shares_line, summed, time_shares
 from pipelines import status
 
 
@@ -177,10 +177,3 @@ def test_shares_of_time(clock):
     both = summed([seconds, {}, {"steps": 1.0, "other": 0.5}])
     assert both["steps"] == 7 and both["other"] == 1.5 and summed([{}]) == {}
     assert shares_line({}) == "time: "
-
-
-def test_what_takes_much_is_named_with_its_setting():
-    keys = {"validation": "a", "drawing": "b", "saving": "c"}
-    seconds = {"steps": 500.0, "validation": 60.0, "drawing": 20.0}
-    assert advice(seconds, keys) == ["validation took more than 5 % of the time: a makes it rarer"]
-    assert advice({"steps": 1.0, "drawing": 5.0}, keys) == []  # a trifle

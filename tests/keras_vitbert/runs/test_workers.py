@@ -133,7 +133,7 @@ def unbroken(run, tmp_path_factory):
     folder = tmp_path_factory.mktemp("workers") / "run"
     for status, errors in run(folder):
         assert status == EXIT_DONE, errors[-3000:]
-        assert "on each of 2 replicas" in errors
+        assert "steps on 2 replicas" in errors
     return folder
 
 

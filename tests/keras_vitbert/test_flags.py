@@ -1,10 +1,8 @@
-"""From the command line to the settings of a pre-training."""
-
-import pytest
+"""From the command line to a config."""
 
 from keras_vitbert.configs import paper, sample
 from keras_vitbert.configs.sections import flatten
-from keras_vitbert.pretraining import settings
+from keras_vitbert.flags import config_label
 from tests.keras_vitbert.configs.command_lines import CONFIG_FILE, parse, parsed_config
 
 
@@ -35,12 +33,4 @@ def test_a_config_gives_a_folder_its_name(tmp_path):
         (["--tpu=v3-8"], "paper"),
         (["--config=sample", "--tpu", "v3-8"], "sample"),
     ):
-        assert settings.config_label(parse(*argv)[0]) == label
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [("", None), ("1,1", (1, 1)), ("3,10", (3, 10)), (" 2 , 9", (2, 9))],
-)
-def test_steps_to_profile(text, expected):
-    assert settings.profiled_steps(text, 10) == expected
+        assert config_label(parse(*argv)[0]) == label

@@ -1,32 +1,34 @@
 """What `finetune` says that it will do."""
 
 import re
-import shlex
+import types
 
 import numpy as np
 import pytest
 
 from keras_vitbert import finetune
 from keras_vitbert.configs import fine_tuning
-from keras_vitbert.fine_tuning import overview, recommended, settings
+from keras_vitbert.fine_tuning import recommended
 from keras_vitbert.fine_tuning.search import FineTuningRun
+from keras_vitbert.flags import parse_fine_tuning
+from keras_vitbert.runs import overview
 
 MODEL = {"image_size": 28, "patch_size": 7, "hidden_dim": 128}
 
 
 @pytest.mark.parametrize("side", [20, 500])
-def test_what_was_chosen_can_be_pasted(image_task, side):
+def test_what_was_chosen_can_be_given_as_flags(image_task, side):
     config = fine_tuning.get_config("images", "images")
     pictures = recommended.Pictures(np.array([[side, side]]), np.array([3]))
     choice = recommended.Chosen(config, MODEL)
     config = choice.for_images(1_000, pictures)
-    said = " ".join(text for _, text in overview._images(config, choice.fields, pictures))
-    said = re.sub(r"\(off: \S+\)", "", said)  # which changes what is done
-    found = re.findall(r"\(('[^']*'|--\S+)\)", said)
-    flags = shlex.split(" ".join(found))
-    assert len(flags) == len(found) == 2
-    argv = ["--checkpoint=rand", f"--data_dir={image_task}", "--task=images", *flags]
-    _, parsed, given = settings.parse(argv, finetune.define_flags, "")
+    run = types.SimpleNamespace(config=config, chosen=choice.fields, pictures=pictures)
+    said = " ".join(text for _, text in overview._images(run))
+    found = re.findall(r"\((\S+=[^\s)]*)\)", said)
+    assert len(found) == 2
+    argv = ["--checkpoint=rand", f"--data_dir={image_task}", "--task=images"]
+    argv += [f"--config.{field}" for field in found]
+    _, parsed, given = parse_fine_tuning(argv, finetune.define_flags, "")
     assert given == {"image_size", "images.crop_area"}
     assert all(parsed.value(field) == config.value(field) for field in given)
 
@@ -34,7 +36,7 @@ def test_what_was_chosen_can_be_pasted(image_task, side):
 def test_where_a_learning_rate_comes_from():
     field, run = (
         "optimizer.learning_rate",
-        dict.fromkeys(("config", "folder", "machine", "data", "task", "pretrained")),
+        dict.fromkeys(("config", "folder", "machine", "data", "inputs", "pretrained")),
     )
     said = [
         FineTuningRun(**run, given=given, chosen=chosen).rate_from

@@ -160,7 +160,7 @@ _PLAIN = {
 
 def _by_their_names(classifier):
     """Our weights, with the names and layout of transformers."""
-    from keras_vitbert.importing.hugging_face_folder import HuggingFaceModel
+    from keras_vitbert.trained.hugging_face_folder import HuggingFaceModel
     from keras_vitbert.trained.trained_model import TrainedModel
 
     values = HuggingFaceModel(

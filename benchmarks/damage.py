@@ -82,7 +82,7 @@ def openers(work):
     from keras_vitbert.pretraining.data import open_data
     from keras_vitbert.runs.input_digests import model_digest
     from keras_vitbert.runs.record_errors import reading
-    from keras_vitbert.serving.predicting import open_functions
+    from keras_vitbert.trained.predicting import open_functions
     from tests.keras_vitbert import tiny_runs, tiny_tasks, whole_runs
 
     run, tuned = work / "run", work / "tuned"

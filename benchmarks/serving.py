@@ -145,7 +145,7 @@ def exported_tasks(folder, dtype):
     from keras_vitbert.configs import paper
     from keras_vitbert.model.heads import MLPHead
     from keras_vitbert.model.pretraining_network import build_network
-    from keras_vitbert.serving.exporting import export
+    from keras_vitbert.trained.exporting import export
     from keras_vitbert.trained.trained_model import TrainedModel
     from pipelines.text.wordpiece import read_vocabulary
 

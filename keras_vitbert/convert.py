@@ -8,9 +8,9 @@
 
 SOURCE is the folder of a run of `pretrain` or `finetune`, or a BERT or ViT: a Hugging Face folder
 or `hf://owner/name`, a keras-hub preset, or a checkpoint of Google's. Load a preset with
-`from_preset` of `keras_vitbert.hub`, fine-tune it with `finetune --checkpoint=DIR`, start from it
-with `pretrain --initial_weights=DIR`, upload it with `keras_hub.upload_preset`. The folder also
-holds a model card, `README.md`, and `origin.json`, which says what the model was made from.
+`from_preset` of `keras_vitbert.trained.hub`, fine-tune it with `finetune --checkpoint=DIR`, start
+from it with `pretrain --initial_weights=DIR`, upload it with `keras_hub.upload_preset`. The folder
+also holds a model card, `README.md`, and `origin.json`, which says what the model was made from.
 
 With --format=hugging_face, transformers can read the folder: a run that normalises last
 (`--config.model.norm=post`) as a BERT, one that normalises first as a ViT. Heads that transformers
@@ -71,9 +71,9 @@ def main(argv):
         raise ValueError(f"--dtype={values.dtype} has no effect without --format=run; leave it out")
 
     load_tensorflow()
-    from keras_vitbert.hub.model_card import model_card
     from keras_vitbert.runs.origin import origin_of
     from keras_vitbert.trained.loading import load
+    from keras_vitbert.trained.model_card import model_card
 
     trained = load(values.checkpoint)
     parts = {"keras_hub": _preset, "hugging_face": _hugging_face, "run": _run}
@@ -87,7 +87,7 @@ def main(argv):
 
 def _preset(trained, values):
     """What is written, a callable that writes it to a folder, and two arguments of its card."""
-    from keras_vitbert.hub.presets import available_kinds, build_task
+    from keras_vitbert.trained.presets import available_kinds, build_task
 
     kinds = available_kinds(trained)
     kind = values.task or kinds[0]
@@ -99,7 +99,7 @@ def _preset(trained, values):
 
 
 def _hugging_face(trained, values):
-    from keras_vitbert.importing.hugging_face_folder import HuggingFaceModel
+    from keras_vitbert.trained.hugging_face_folder import HuggingFaceModel
 
     model = HuggingFaceModel(trained)
     for part in model.left_out:
@@ -131,8 +131,8 @@ def _check_output(path):
 
 def _write(path, write, weights, made_of, card):
     """Writes the complete folder or nothing."""
-    from keras_vitbert.hub.model_card import FILE
     from keras_vitbert.runs.origin import ORIGIN_FILE
+    from keras_vitbert.trained.model_card import FILE
     from pipelines.digests import write_sums
     from pipelines.files import write_atomically
 

@@ -45,7 +45,7 @@ def main(argv):
 
     load_tensorflow()
     with quiet_loading():
-        from keras_vitbert.serving.exporting import export
+        from keras_vitbert.trained.exporting import export
         from keras_vitbert.trained.loading import load
 
     with doing(f"opening {values.checkpoint}"):

@@ -18,8 +18,8 @@ import itertools
 import shutil
 import sys
 
-from keras_vitbert.serving.prediction_formats import FORMATS, as_text
 from keras_vitbert.trained.places import require_place
+from keras_vitbert.trained.prediction_formats import FORMATS, as_text
 from pipelines import images
 from pipelines.command_line import load_tensorflow, quiet_loading, run, say
 from pipelines.flags import define_flags, parse_flags
@@ -65,9 +65,9 @@ def main(argv):
     with quiet_loading():
         import tensorflow as tf
 
-        from keras_vitbert.serving import prediction_inputs
-        from keras_vitbert.serving.predicting import choose, open_functions, predict
+        from keras_vitbert.trained import prediction_inputs
         from keras_vitbert.trained.finding import columns_of
+        from keras_vitbert.trained.predicting import choose, open_functions, predict
         from pipelines.files import check_output_file, written_whole
 
     if values.image is not None:

@@ -10,7 +10,6 @@ import keras
 
 from keras_vitbert.configs.loading import CONFIGS, load_config
 from keras_vitbert.configs.model import RATES
-from keras_vitbert.importing.sources import FINE_TUNED, RUN
 from keras_vitbert.model.backbone import ViTBertBackbone
 from keras_vitbert.model.classifier import build_classifier
 from keras_vitbert.model.transfer import transfer
@@ -19,6 +18,7 @@ from keras_vitbert.runs.origin import origin_of
 from keras_vitbert.runs.run_folder import RunFolder
 from keras_vitbert.trained.finding import find, own_models
 from keras_vitbert.trained.loading import open_source, vocabulary_of
+from keras_vitbert.trained.sources import FINE_TUNED, RUN
 from pipelines.text.casing import AUTO, case_name
 from pipelines.text.wordpiece import read_vocabulary
 

@@ -7,13 +7,13 @@ from keras_vitbert.fine_tuning import metrics
 from keras_vitbert.fine_tuning.evaluation import Evaluator
 from keras_vitbert.fine_tuning.inputs import Inputs
 from keras_vitbert.fine_tuning.prediction_files import prediction_rows
-from keras_vitbert.importing.sources import FINE_TUNED
-from keras_vitbert.importing.tensors import require_finite
 from keras_vitbert.runs.identity import config_of
 from keras_vitbert.runs.machine import Machine
 from keras_vitbert.runs.record_errors import reading_images
 from keras_vitbert.trained.finding import find
 from keras_vitbert.trained.loading import open_source
+from keras_vitbert.trained.sources import FINE_TUNED
+from keras_vitbert.trained.tensors import require_finite
 from pipelines.files import write_atomically
 from pipelines.status import doing
 from pipelines.text.casing import case_name, case_of

@@ -1,8 +1,8 @@
 """Weights that pre-training starts from instead of random ones."""
 
-from keras_vitbert.importing.class_names import first_difference
 from keras_vitbert.model.pretraining_network import PreTrainingNetwork, build_network
 from keras_vitbert.model.transfer import transfer, transfer_heads
+from keras_vitbert.trained.class_names import first_difference
 from keras_vitbert.trained.loading import load
 from pipelines.command_line import say
 

@@ -5,7 +5,8 @@ import re
 
 import tensorflow as tf
 
-from keras_vitbert.importing.sources import (
+from keras_vitbert.runs.run_folder import RunFolder
+from keras_vitbert.trained.sources import (
     EXPORT,
     FINE_TUNED,
     GOOGLE_BERT,
@@ -17,7 +18,6 @@ from keras_vitbert.importing.sources import (
     Source,
     read_json,
 )
-from keras_vitbert.runs.run_folder import RunFolder
 from pipelines.command_line import one_line
 
 _HUBS = ("hf://", "kaggle://")
@@ -36,7 +36,7 @@ def find(path):
             `own_models()`, or the name of a keras-hub preset.
 
     Returns:
-        `keras_vitbert.importing.sources.Source`.
+        `keras_vitbert.trained.sources.Source`.
 
     Raises:
         ValueError: there is no model, it cannot be fetched, or it is of no known kind.

@@ -5,10 +5,6 @@ import os
 import keras
 
 from keras_vitbert.configs.devices import Devices
-from keras_vitbert.hub.image_classifier import ViTBertImageClassifier
-from keras_vitbert.hub.presets import load_preset
-from keras_vitbert.hub.text_classifier import ViTBertTextClassifier
-from keras_vitbert.importing import readers, sources
 from keras_vitbert.model.backbone import ViTBertBackbone
 from keras_vitbert.model.classifier import Classifier, build_classifier
 from keras_vitbert.model.pretraining_network import build_network
@@ -16,7 +12,11 @@ from keras_vitbert.runs import checkpoints
 from keras_vitbert.runs.identity import config_of
 from keras_vitbert.runs.input_digests import names_digest
 from keras_vitbert.runs.run_folder import RunFolder
+from keras_vitbert.trained import readers, sources
 from keras_vitbert.trained.finding import find
+from keras_vitbert.trained.image_classifier import ViTBertImageClassifier
+from keras_vitbert.trained.presets import load_preset
+from keras_vitbert.trained.text_classifier import ViTBertTextClassifier
 from keras_vitbert.trained.trained_model import CENTRAL_CROP, TrainedModel
 from pipelines.command_line import say
 from pipelines.digests import check_sums
@@ -56,7 +56,7 @@ def open_source(source, dtype="float32"):
     """Opens a trained model that was found; see `load`.
 
     Args:
-        source: `keras_vitbert.importing.sources.Source`.
+        source: `keras_vitbert.trained.sources.Source`.
         dtype: a Keras dtype policy, or None.
 
     Returns:

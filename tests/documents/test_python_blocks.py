@@ -33,13 +33,14 @@ def folder(tmp_path, monkeypatch):
     """A folder with what the blocks open: the run of the sample, untrained, and a preset."""
     import tensorflow as tf
 
-    from keras_vitbert import ViTBertBackbone, hub
+    from keras_vitbert import ViTBertBackbone
     from keras_vitbert.configs.devices import Devices
     from keras_vitbert.configs.loading import load_config
     from keras_vitbert.pretraining.trainer import build_trainer
     from keras_vitbert.runs import checkpoints
     from keras_vitbert.runs.identity import Identity, experiment_dict
     from keras_vitbert.runs.run_folder import RunFolder
+    from keras_vitbert.trained import hub
     from keras_vitbert.training.distillation import Teachers
     from pipelines.text.wordpiece import SPECIAL_TOKENS
 

@@ -12,10 +12,9 @@ import keras_hub
 import numpy as np
 import pytest
 
-from keras_vitbert.importing import hugging_face, readers
-from keras_vitbert.importing.sources import GOOGLE_VIT, PRESET, Source
 from keras_vitbert.inspection.value_files import read_values
-from keras_vitbert.trained import finding
+from keras_vitbert.trained import finding, hugging_face, readers
+from keras_vitbert.trained.sources import GOOGLE_VIT, PRESET, Source
 from pipelines.images.image_sources import list_validation_tar
 from pipelines.text.wikipedia_dump import Page, read_pages
 from tests.documents.markdown import ROOT
@@ -147,7 +146,7 @@ FORBIDDEN_IMPORTS = {
     "torch",
 }
 ALLOWED = {
-    ("keras_vitbert/importing/hugging_face.py", "torch"),  # of which tensors alone are loaded
+    ("keras_vitbert/trained/hugging_face.py", "torch"),  # of which tensors alone are loaded
     ("pipelines/jobs/local_workers.py", "pickle"),  # pipes between a command's processes
     ("tpu/peers.py", "create_server"),  # for one line of greeting
 }

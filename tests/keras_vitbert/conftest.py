@@ -132,7 +132,7 @@ def make_tuner(tiny, randomize):
 def make_trained(make_network):
     """`make_trained(*heads, seed=1, images=True, text=True) -> TrainedModel`."""
     from keras_vitbert.trained.trained_model import TrainedModel
-    from tests.keras_vitbert.serving.served_models import CLASSES, VOCABULARY
+    from tests.keras_vitbert.trained.served_models import CLASSES, VOCABULARY
 
     def make(*heads, seed=1, images=True, text=True):
         network = make_network(seed, images=images, text=text, num_layers=1)  # quick to trace
@@ -175,14 +175,14 @@ def embedder(make_trained):
 @pytest.fixture(scope="session")
 def served(trained):
     """`trained` as graphs; a graph is traced when it is called first."""
-    from keras_vitbert.serving.served_model import ServedModel
+    from keras_vitbert.trained.served_model import ServedModel
 
     return ServedModel(trained, top_k=2)
 
 
 @pytest.fixture(scope="session")
 def served_classifier(classifier):
-    from keras_vitbert.serving.served_model import ServedModel
+    from keras_vitbert.trained.served_model import ServedModel
 
     return ServedModel(classifier)
 
@@ -190,7 +190,7 @@ def served_classifier(classifier):
 @pytest.fixture(scope="session")
 def exported(trained, tmp_path_factory):
     """The folder into which `trained` is exported as `vitbert`; leave it as it is."""
-    from keras_vitbert.serving.exporting import export
+    from keras_vitbert.trained.exporting import export
 
     folder = tmp_path_factory.mktemp("served")
     export(trained, str(folder), top_k=2)

@@ -13,8 +13,8 @@ from keras_vitbert.runs.input_digests import weights_sha256
 from keras_vitbert.runs.origin import origin_of
 from keras_vitbert.trained.loading import load
 from pipelines.command_line import run
-from tests.keras_vitbert.importing.stored_models import FIXTURES, image_tokens
 from tests.keras_vitbert.tiny_runs import content_of, files_below, pretrain
+from tests.keras_vitbert.trained.stored_models import FIXTURES, image_tokens
 
 
 def test_a_run_becomes_a_preset_with_its_card(finished, tmp_path, capsys):

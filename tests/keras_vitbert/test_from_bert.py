@@ -10,8 +10,8 @@ from keras_vitbert import convert, export, finetune, predict
 from keras_vitbert.pretraining.initial_weights import start_from
 from keras_vitbert.trained.loading import load
 from pipelines.command_line import run
-from tests.keras_vitbert.importing.stored_models import FIXTURES
 from tests.keras_vitbert.tiny_runs import pretrain
+from tests.keras_vitbert.trained.stored_models import FIXTURES
 
 BERT = str(FIXTURES / "bert")
 VIT = str(FIXTURES / "vit")

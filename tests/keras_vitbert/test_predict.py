@@ -9,9 +9,9 @@ import pytest
 import tensorflow as tf
 
 from keras_vitbert import predict
-from keras_vitbert.serving import predicting
+from keras_vitbert.trained import predicting
 from pipelines import command_line
-from tests.keras_vitbert.serving.served_models import CLASSES
+from tests.keras_vitbert.trained.served_models import CLASSES
 from tests.pipelines.image_fixtures import encoded, picture
 from tests.said import without_status
 

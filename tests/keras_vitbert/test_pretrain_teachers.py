@@ -12,7 +12,6 @@ from keras_vitbert import load
 from keras_vitbert.pretraining import run as pretraining
 from keras_vitbert.runs import divergence
 from pipelines.command_line import EXIT_BAD_INPUT, EXIT_DONE, EXIT_STOPPED, Stopped
-from tests.keras_vitbert.importing.stored_models import FIXTURES
 from tests.keras_vitbert.tiny_runs import (
     VOCABULARY,
     assert_same_values,
@@ -24,6 +23,7 @@ from tests.keras_vitbert.tiny_runs import (
     pretrain,
     summary_of,
 )
+from tests.keras_vitbert.trained.stored_models import FIXTURES
 from tests.keras_vitbert.whole_runs import validate
 
 

@@ -8,8 +8,8 @@ import pytest
 
 from keras_vitbert import probe
 from pipelines.command_line import EXIT_BAD_INPUT, EXIT_DONE, run
-from tests.keras_vitbert.importing.stored_models import FIXTURES
 from tests.keras_vitbert.tiny_runs import files_below
+from tests.keras_vitbert.trained.stored_models import FIXTURES
 
 SAVED = pathlib.Path(__file__).parent / "trained" / "saved"
 

@@ -13,7 +13,7 @@ from PIL import Image
 from keras_vitbert import convert
 from keras_vitbert.trained.loading import load
 from pipelines.command_line import run
-from tests.keras_vitbert.importing.stored_models import FIXTURES
+from tests.keras_vitbert.trained.stored_models import FIXTURES
 
 
 def stored(folder):
@@ -55,7 +55,7 @@ def test_to_hugging_face_and_back_is_the_identity(name, renamed, tmp_path, capsy
 
 
 def test_what_has_no_place_is_left_out_or_refused(make_network, tmp_path, capsys):
-    from keras_vitbert.importing.hugging_face_folder import HuggingFaceModel
+    from keras_vitbert.trained.hugging_face_folder import HuggingFaceModel
     from keras_vitbert.trained.trained_model import TrainedModel
 
     def model(**changes):
@@ -83,7 +83,7 @@ def test_what_has_no_place_is_left_out_or_refused(make_network, tmp_path, capsys
 
 
 def test_the_factor_of_a_vits_positions_goes_into_them(make_network, tmp_path):
-    from keras_vitbert.importing.hugging_face_folder import HuggingFaceModel
+    from keras_vitbert.trained.hugging_face_folder import HuggingFaceModel
     from keras_vitbert.trained.trained_model import TrainedModel
 
     network = make_network(text=False, image_head="vit", embedding_scale=50.0)
@@ -121,7 +121,7 @@ def picture():
 
 @pytest.mark.parametrize("crop", [1.0, 0.875])
 def test_the_processor_sees_what_evaluation_sees(make_network, tmp_path, picture, crop):
-    from keras_vitbert.importing.hugging_face_folder import HuggingFaceModel
+    from keras_vitbert.trained.hugging_face_folder import HuggingFaceModel
     from keras_vitbert.trained.trained_model import TrainedModel
     from pipelines.images.image_decoding import central_crop
 

@@ -3,7 +3,7 @@ import pytest
 
 from keras_vitbert.demo_page.answers import ShownModel
 from keras_vitbert.inspection.attention import look_inside
-from tests.keras_vitbert.serving.served_models import CLASSES, VOCABULARY
+from tests.keras_vitbert.trained.served_models import CLASSES, VOCABULARY
 from tests.pipelines.image_fixtures import encoded, picture
 
 SIZE = 6

@@ -60,7 +60,7 @@ def models(make_network):
     """One for images and texts, and a classifier of texts with one block less."""
     from keras_vitbert.demo_page.answers import ShownModel
     from keras_vitbert.trained.trained_model import TrainedModel
-    from tests.keras_vitbert.serving.served_models import VOCABULARY
+    from tests.keras_vitbert.trained.served_models import VOCABULARY
 
     both = make_network(num_classes=6, max_sequence_length=12)
     heads = {"image": both.image_head, "mlm": both.mlm_head}

@@ -15,8 +15,8 @@ from keras_vitbert.trained.loading import load
 from pipelines.command_line import run
 from pipelines.text.wordpiece import SPECIAL_TOKENS
 from tests.keras_vitbert import tiny_runs
-from tests.keras_vitbert.importing.stored_models import FIXTURES
-from tests.keras_vitbert.importing.student import TOKENS
+from tests.keras_vitbert.trained.stored_models import FIXTURES
+from tests.keras_vitbert.trained.student import TOKENS
 
 
 def config_of(kind, **options):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_vitbert import hub
 from keras_vitbert.model.classifier import build_classifier
+from keras_vitbert.trained import hub
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (2, 6, 6, 3)).astype(np.uint8)
 

@@ -7,9 +7,9 @@ import shutil
 import pytest
 
 from keras_vitbert.pretraining.teachers import load_teacher
-from tests.keras_vitbert.importing.stored_models import FIXTURES, assert_close, call, expected
-from tests.keras_vitbert.importing.student import TOKENS, data, student_config
 from tests.keras_vitbert.tiny_runs import content_of
+from tests.keras_vitbert.trained.stored_models import FIXTURES, assert_close, call, expected
+from tests.keras_vitbert.trained.student import TOKENS, data, student_config
 
 
 @pytest.fixture

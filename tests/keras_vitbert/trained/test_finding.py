@@ -10,8 +10,7 @@ import pytest
 import tensorflow as tf
 
 from keras_vitbert.fine_tuning.pretrained import open_pretrained
-from keras_vitbert.importing import sources
-from keras_vitbert.trained import finding
+from keras_vitbert.trained import finding, sources
 from keras_vitbert.trained.finding import columns_of, exported_versions, find
 
 SAVED = pathlib.Path(__file__).parent / "saved"

@@ -1,1 +1,0 @@
-"""A trained model in use: as a SavedModel for a server, and at the command line."""

@@ -1,0 +1,132 @@
+"""Writes a trained model for TensorFlow Serving.
+
+OUTPUT_DIR/models.config                        all models below OUTPUT_DIR, for the server
+OUTPUT_DIR/NAME/VERSION/saved_model.pb          and variables/: the model
+OUTPUT_DIR/NAME/VERSION/assets.extra/           requests for the server's warm-up, and origin.json:
+                                                what the model was made from
+"""
+
+import json
+import os
+import re
+import shutil
+import uuid
+
+import numpy as np
+import tensorflow as tf
+
+from keras_vitbert.runs.origin import ORIGIN_FILE, origin_of
+from keras_vitbert.trained.finding import exported_versions
+from keras_vitbert.trained.served_model import FILL_MASK, ServedModel, input_name
+from keras_vitbert.trained.warmup import WARMUP_FILE, model_config, write_warmup
+from pipelines.digests import write_sums
+from pipelines.files import make_folder, write_atomically
+from pipelines.status import doing
+from pipelines.text import tf_text
+
+CONFIG_FILE = "models.config"
+_TOLERANCE = {"float32": 1e-4, "bfloat16": 0.1}  # of the outputs of the model read back
+
+
+def export(trained, output_dir, name="", version=None, top_k=5, base_path=""):
+    """Writes one version of a model: all of it or nothing.
+
+    It is read back and tried once before it is moved into place, where a server loads it at once.
+
+    Args:
+        trained: `keras_vitbert.trained.trained_model.TrainedModel`.
+        output_dir: str, a local folder.
+        name: str, the model's name for clients; its own if empty.
+        version: int, or None for the next free one.
+        top_k: int, see `ServedModel`.
+        base_path: str, the server's path to `output_dir`; its absolute path if empty.
+
+    Returns:
+        (str, the folder of the version; `ServedModel`).
+
+    Raises:
+        ValueError: the name is invalid, the version exists, the folder is not local, the model has
+            nothing to serve, or it takes text and tensorflow-text, whose operations its graph
+            holds, is not installed.
+    """
+    name = name or re.sub(r"[^\w.-]", "_", trained.name, flags=re.ASCII)
+    if not re.fullmatch(r"\w[\w.-]*", name, re.ASCII):
+        raise ValueError(f"name={name}: use letters, digits, `_`, `.` and `-`")
+    if trained.vocabulary is not None:
+        tf_text.require("exporting a model that takes text")
+    if "://" in output_dir:
+        raise ValueError(f"{output_dir}: give a local folder, and copy what is in it")
+    output_dir = os.path.abspath(output_dir)
+    folder = os.path.join(output_dir, name)
+    make_folder(folder)
+    if version is None:
+        version = max(exported_versions(folder), default=0) + 1
+    target = os.path.join(folder, str(version))
+    if os.path.exists(target):
+        raise ValueError(f"{target} exists already; give another version, or none for the next")
+    served = ServedModel(trained, top_k)
+    if not served.functions:
+        raise ValueError(f"{trained.path}: has neither heads nor a vocabulary; nothing to serve")
+    temporary = os.path.join(folder, f".{version}-{uuid.uuid4().hex}")  # servers ignore this name
+    try:
+        with doing("writing the model"):
+            _write(served, temporary, name, origin_of(trained))
+        with doing("reading it back, and comparing its answers"):
+            _check(served, temporary, trained.backbone.variable_dtype)
+        write_sums(temporary)
+        os.rename(temporary, target)
+        base_path = base_path or output_dir
+        base_paths = {
+            model: f"{base_path.rstrip('/')}/{model}"
+            for model in sorted(os.listdir(output_dir))
+            if exported_versions(os.path.join(output_dir, model))
+        }
+        write_atomically(os.path.join(output_dir, CONFIG_FILE), model_config(base_paths))
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return target, served
+
+
+def example_requests(signatures):
+    """Requests that any model with these signatures can answer.
+
+    Args:
+        signatures: iterable of str, of `SIGNATURES`.
+
+    Returns:
+        list of (signature, dict of an input's name to its value).
+    """
+    rows, columns = np.mgrid[0:375, 0:500]
+    picture = np.stack([rows * 255 // 375, columns * 255 // 500, (rows + columns) % 256], axis=-1)
+    jpeg = tf.io.encode_jpeg(picture.astype(np.uint8)).numpy()
+    values = {"image": [jpeg], "text": ["Where is the man?"]}
+    masked = {"text": ["Where is the [MASK]?"]}
+    return [
+        (name, masked if name == FILL_MASK else {input_name(name): values[input_name(name)]})
+        for name in signatures
+    ]
+
+
+def _write(served, folder, name, made_of):
+    functions = served.functions
+    default = next(iter(functions))
+    signatures = {tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY: functions[default], **functions}
+    tf.saved_model.save(served, folder, signatures)
+    warmup = os.path.join(folder, *WARMUP_FILE.split("/"))
+    os.makedirs(os.path.dirname(warmup))
+    write_warmup(warmup, name, example_requests(functions))
+    with open(os.path.join(os.path.dirname(warmup), ORIGIN_FILE), "w", encoding="utf-8") as file:
+        json.dump(made_of, file, indent=2)
+
+
+def _check(served, folder, dtype):
+    """Compares the outputs of the written model with those of the original."""
+    signatures = tf.saved_model.load(folder).signatures
+    for name, inputs in example_requests(served.functions):
+        inputs = {key: tf.constant(value) for key, value in inputs.items()}
+        expected, found = served.functions[name](**inputs), signatures[name](**inputs)
+        for key, value in expected.items():
+            if value.dtype == tf.float32:
+                furthest = float(tf.reduce_max(tf.abs(found[key] - value)))
+                if not furthest <= _TOLERANCE[dtype]:
+                    raise AssertionError(f"{name}: {key} differs by {furthest} when read back")

@@ -1,0 +1,240 @@
+"""Reads a model's folder that Hugging Face's transformers wrote.
+
+It holds `config.json`, and `model.safetensors` or its shards. For text it also holds `vocab.txt` or
+`tokenizer.json`, for images `preprocessor_config.json`. Torch reads a `pytorch_model.bin`, if it is
+installed, with `weights_only=True`; see `docs/security.md`.
+"""
+
+import os
+import re
+
+import ml_dtypes  # noqa: F401  (it teaches NumPy, and so safetensors, bfloat16)
+import numpy as np
+import safetensors
+import tensorflow as tf
+
+from keras_vitbert.trained.architectures import BERTS, HALF, VITS, checked_bert, checked_vit
+from keras_vitbert.trained.sources import read_json
+from keras_vitbert.trained.tensors import renamed
+from pipelines.command_line import one_line, say
+from pipelines.text import wordpiece
+
+_SAFE_TORCH = (2, 6)  # the first version whose `weights_only` is safe
+_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and std that DeiT uses
+_OLD_BERT_NAMES = (
+    (r"LayerNorm\.gamma$", "LayerNorm.weight"),
+    (r"LayerNorm\.beta$", "LayerNorm.bias"),
+)
+# transformers 5 can save its own new names.
+_NEW_VIT_NAMES = (
+    (r"(?:^|(?<=\.))layers\.(\d+)\.", r"encoder.layer.\1."),
+    (r"\.attention\.q_proj\.", ".attention.attention.query."),
+    (r"\.attention\.k_proj\.", ".attention.attention.key."),
+    (r"\.attention\.v_proj\.", ".attention.attention.value."),
+    (r"\.attention\.o_proj\.", ".attention.output.dense."),
+    (r"\.mlp\.fc1\.", ".intermediate.dense."),
+    (r"\.mlp\.fc2\.", ".output.dense."),
+)
+# A DistilBERT is a BERT under other names.
+_DISTILBERT_NAMES = (
+    (r"^distilbert\.transformer\.", "bert.encoder."),
+    (r"^distilbert\.", "bert."),
+    (r"\.attention\.q_lin\.", ".attention.self.query."),
+    (r"\.attention\.k_lin\.", ".attention.self.key."),
+    (r"\.attention\.v_lin\.", ".attention.self.value."),
+    (r"\.attention\.out_lin\.", ".attention.output.dense."),
+    (r"\.sa_layer_norm\.", ".attention.output.LayerNorm."),
+    (r"\.ffn\.lin1\.", ".intermediate.dense."),
+    (r"\.ffn\.lin2\.", ".output.dense."),
+    (r"\.output_layer_norm\.", ".output.LayerNorm."),
+    (r"^vocab_transform\.", "cls.predictions.transform.dense."),
+    (r"^vocab_layer_norm\.", "cls.predictions.transform.LayerNorm."),
+    (r"^vocab_projector\.", "cls.predictions.decoder."),
+)
+_DISTILBERT_KEYS = {
+    "dim": "hidden_size",
+    "n_layers": "num_hidden_layers",
+    "n_heads": "num_attention_heads",
+    "hidden_dim": "intermediate_size",
+    "activation": "hidden_act",
+    "dropout": "hidden_dropout_prob",
+}
+
+
+def read(source):
+    """Reads a BERT, DistilBERT, ViT or DeiT.
+
+    Args:
+        source: `sources.Source`.
+
+    Returns:
+        `architectures.Weights`.
+    """
+    [name, *_] = source.config.get("architectures") or [None]
+    if name in BERTS:
+        return _read_bert(source, name)
+    if name in VITS:
+        return _read_vit(source, name)
+    raise ValueError(f"its architecture is {name}; known are {', '.join([*BERTS, *VITS])}")
+
+
+def _read_bert(source, architecture):
+    config, tensors = source.config, read_tensors(source.path)
+    if architecture.startswith("DistilBert"):
+        config = {_DISTILBERT_KEYS.get(key, key): value for key, value in config.items()}
+        config |= {"type_vocab_size": 0, "layer_norm_eps": 1e-12}
+        tensors = renamed(_with_prefix(tensors, "distilbert"), _DISTILBERT_NAMES)
+    tensors = renamed(_with_prefix(tensors, "bert"), _OLD_BERT_NAMES)
+    return checked_bert(
+        *(config, tensors, architecture, read_vocabulary(source.path)),
+        lower_case=_lower_case(source),
+        labels=_labels(source),
+    )
+
+
+def _read_vit(source, architecture):
+    model_type = "deit" if architecture.startswith("DeiT") else "vit"
+    tensors = renamed(read_tensors(source.path), _NEW_VIT_NAMES)
+    content = read_json(os.path.join(source.path, "preprocessor_config.json"))
+    mean, std = _mean_and_std(content, model_type)
+    return checked_vit(
+        *(source.config, _with_prefix(tensors, model_type), architecture, mean, std),
+        labels=_labels(source),
+        central_crop=_central_crop(content or {}),
+    )
+
+
+def _lower_case(source):
+    """Whether texts are lower-cased, or None if no file says so."""
+    content = read_json(os.path.join(source.path, "tokenizer_config.json")) or {}
+    unlike = ["tokenize_chinese_chars"] if content.get("tokenize_chinese_chars") is False else []
+    if content.get("do_lower_case", True) and content.get("strip_accents") is False:
+        unlike.append("strip_accents")
+    if unlike:
+        keys = ", ".join(f"{key}=False" for key in unlike)
+        say(f"{source.label}: its tokenizer has {keys}; here texts are tokenized as by BERT's own")
+    if isinstance(content.get("do_lower_case"), bool):
+        return content["do_lower_case"]
+    content = read_json(os.path.join(source.path, "tokenizer.json")) or {}
+    found = content.get("normalizer")
+    lower_case = found.get("lowercase") if isinstance(found, dict) else None
+    return lower_case if isinstance(lower_case, bool) else None
+
+
+def _central_crop(content):
+    """The fraction of an image's shorter side that is used: all, if nothing is cropped."""
+    sizes = []
+    for key in ("crop_size", "size"):
+        size = content.get(key)
+        if isinstance(size, dict):
+            size = max((side for side in size.values() if isinstance(side, int)), default=0)
+        sizes.append(size if isinstance(size, int) else 0)
+    if not content.get("do_center_crop") or not 0 < sizes[0] <= sizes[1]:
+        return 1.0
+    return sizes[0] / sizes[1]
+
+
+def read_tensors(folder: str) -> dict[str, np.ndarray]:
+    """All tensors of a folder, from its safetensors files or else from its torch files.
+
+    Raises:
+        ValueError: names a file that is missing or damaged.
+    """
+
+    def is_there(name):
+        return os.path.exists(os.path.join(folder, name))
+
+    usual = next(
+        (name for name in _WEIGHTS if is_there(name) or is_there(f"{name}.index.json")),
+        "model.safetensors",
+    )
+    index = read_json(os.path.join(folder, f"{usual}.index.json"))
+    tensors = {}
+    for file in [usual] if index is None else sorted(set(index["weight_map"].values())):
+        try:
+            tensors |= _WEIGHTS[usual](os.path.join(folder, os.path.basename(file)))
+        # safetensors and torch raise many kinds, including the unpickler's.
+        except Exception as error:
+            raise ValueError(f"{file}: cannot be read ({one_line(error)[:160]})") from error
+    return tensors
+
+
+def _read_safetensors(path):
+    with safetensors.safe_open(path, framework="np") as opened:
+        return {name: opened.get_tensor(name) for name in opened.keys()}
+
+
+def _read_torch(path):
+    import torch
+
+    version = tuple(map(int, re.findall(r"\d+", torch.__version__)[:2]))
+    if version < _SAFE_TORCH:
+        raise ValueError(
+            f"torch {torch.__version__} may run code from it, CVE-2025-32434; upgrade torch"
+        )
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    return {  # NumPy has no bfloat16
+        name: (value.float() if value.is_floating_point() else value).detach().numpy()
+        for name, value in content.items()
+    }
+
+
+_WEIGHTS = {"model.safetensors": _read_safetensors, "pytorch_model.bin": _read_torch}
+
+
+def read_vocabulary(folder: str) -> list[str]:
+    """The tokens of `vocab.txt`, or of a WordPiece `tokenizer.json`, in the order of their ids."""
+    path = os.path.join(folder, "vocab.txt")
+    if tf.io.gfile.exists(path):
+        return wordpiece.read_vocabulary(path)
+    content = read_json(os.path.join(folder, "tokenizer.json"))
+    if content is None:
+        raise ValueError("there is no vocab.txt and no tokenizer.json")
+    ids = dict(content["model"]["vocab"])
+    for token in content.get("added_tokens") or []:
+        ids.setdefault(token["content"], token["id"])
+    if sorted(ids.values()) != list(range(len(ids))):
+        raise ValueError("tokenizer.json leaves out some ids; add vocab.txt")
+    return sorted(ids, key=ids.get)
+
+
+def _with_prefix(tensors, model_type):
+    """Names the backbone's tensors `MODEL_TYPE.*`, and the heads' without a prefix."""
+    common = re.match(r"(.*\.)?", os.path.commonprefix(list(tensors)))[0]  # such as `module.`
+    inside = rf"^(?:{model_type}\.)?(?=(embeddings|encoder|transformer|pooler|layernorm)\.)"
+    return renamed(tensors, ((rf"^{re.escape(common)}", ""), (inside, f"{model_type}.")))
+
+
+def _mean_and_std(content, model_type):
+    """The mean and std that normalise images in [0, 1]: two tuples of three floats."""
+    if content is None:
+        return _IMAGENET if model_type == "deit" else (HALF, HALF)
+    if content.get("do_normalize", True):
+        mean, std = content.get("image_mean", HALF), content.get("image_std", HALF)
+    else:
+        mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+    # Theirs normalise `rescale_factor` times pixels in [0, 255], `scale` times ours in [0, 1].
+    factor = content.get("rescale_factor", 1 / 255) if content.get("do_rescale", True) else 1
+    scale = 255 * float(factor)
+    mean, std = (tuple(float(value) / scale for value in values) for values in (mean, std))
+    if len(mean) != 3 or len(std) != 3 or not all(std) or not np.isfinite([mean, std]).all():
+        raise ValueError(
+            f"preprocessor_config.json has image_mean={content.get('image_mean')}, "
+            f"image_std={content.get('image_std')} and rescale_factor={factor}; image_mean "
+            "needs three numbers, image_std three non-zero ones, rescale_factor a non-zero one"
+        )
+    return mean, std
+
+
+def _labels(source):
+    """The class names in order, or None if the config has none."""
+    names = source.config.get("id2label")
+    if not isinstance(names, dict) or not names:
+        return None
+    try:
+        by_id = {int(number): str(name) for number, name in names.items()}
+        labels = [by_id[number] for number in range(len(by_id))]
+    except (ValueError, KeyError):
+        return None
+    is_default = all(re.fullmatch(rf"LABEL_{n}", name) for n, name in enumerate(labels))
+    return None if is_default else labels

@@ -1,0 +1,268 @@
+"""Makes the small models beside it, with the logits that Hugging Face's transformers give.
+
+    python tests/keras_vitbert/trained/make_fixtures.py [NAME ...]
+
+By default it makes all of them. It needs the extra `parity`. Weights are random and wide, so that
+another activation, epsilon or layout changes the logits by far more than the tests allow; sizes are
+odd. Made with transformers 5.24 and torch 2.13.
+"""
+
+import json
+import pathlib
+import sys
+
+import numpy as np
+import torch
+import transformers
+
+FOLDER = pathlib.Path(__file__).parent / "fixtures"
+TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"word{n}" for n in range(32))]
+ANIMALS = ["tench, Tinca tinca", "Great_White-Shark", "hen"]
+BERT = {
+    "vocab_size": len(TOKENS),
+    "hidden_size": 15,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 5,
+    "intermediate_size": 21,
+    "max_position_embeddings": 19,
+    "layer_norm_eps": 1e-3,
+}
+DISTILBERT = {
+    "vocab_size": len(TOKENS),
+    "dim": 15,
+    "n_layers": 2,
+    "n_heads": 5,
+    "hidden_dim": 21,
+    "max_position_embeddings": 19,
+}
+MOODS = ["bad", "so so", "good"]
+VIT = {
+    "hidden_size": 15,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 5,
+    "intermediate_size": 21,
+    "image_size": 9,
+    "patch_size": 3,
+    "layer_norm_eps": 1e-3,
+    "id2label": dict(enumerate(ANIMALS)),
+}
+
+
+def randomize(model, seed):
+    """Draws all weights anew; those that are tied stay so."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            center = 1.0 if "norm" in name.lower() and name.endswith("weight") else 0.0
+            parameter.copy_(center + 0.3 * torch.randn(parameter.shape, generator=generator))
+    return model.eval()
+
+
+def texts(seed):
+    """A batch of padded pairs of segments, as `Teacher` takes them."""
+    random = np.random.default_rng(seed)
+    lengths = np.array([13, 7, 10])
+    columns = np.arange(13)
+    return {
+        "token_ids": random.integers(0, len(TOKENS), (3, 13)),
+        "segment_ids": (columns > np.array([[6], [3], [13]])).astype(int),
+        "padding_mask": (columns < lengths[:, None]).astype(int),
+        "masked_positions": np.stack([random.choice(n, 3, replace=False) for n in lengths]),
+    }
+
+
+def text_tensors(model, batch):
+    """The inputs of a model of texts, as tensors; a DistilBERT takes no segments."""
+    tensors = {
+        "input_ids": torch.tensor(batch["token_ids"]),
+        "attention_mask": torch.tensor(batch["padding_mask"]),
+    }
+    if model.config.model_type == "bert":
+        tensors["token_type_ids"] = torch.tensor(batch["segment_ids"])
+    return tensors
+
+
+def bert_logits(model, batch):
+    with torch.no_grad():
+        outputs = model(**text_tensors(model, batch))
+    if "pooler_output" in outputs:
+        return {"pooled": outputs.pooler_output.numpy()}
+    words = outputs.get("prediction_logits", outputs.get("logits"))
+    if words.ndim == 2:
+        return {"text_logits": words.numpy()}
+    index = torch.tensor(batch["masked_positions"])[:, :, None].expand(-1, -1, words.shape[-1])
+    logits = {"mlm_logits": words.gather(1, index).numpy()}
+    if "seq_relationship_logits" in outputs:
+        logits["nsp_logits"] = outputs["seq_relationship_logits"].numpy()
+    return logits
+
+
+def hidden_states(model, inputs):
+    """What the embedding and each block return: `(layers + 1, batch, length, D)`.
+
+    They are taken where they come out of the modules, for what `output_hidden_states` puts last
+    depends on the version.
+    """
+    encoder = getattr(model, model.base_model_prefix, model)
+    blocks = next(m for m in encoder.modules() if isinstance(m, torch.nn.ModuleList))
+    found = []
+
+    def keep(module, arguments, output):
+        found.append((output[0] if isinstance(output, tuple) else output).detach().numpy())
+
+    hooks = [module.register_forward_hook(keep) for module in (encoder.embeddings, *blocks)]
+    with torch.no_grad():
+        model(**inputs)
+    for hook in hooks:
+        hook.remove()
+    return np.stack(found)
+
+
+def pixels(images, mean, std):
+    """What a ViT is called on, of images in [0, 1]."""
+    normalised = (images - np.asarray(mean)) / np.asarray(std)
+    return torch.tensor(normalised.transpose(0, 3, 1, 2), dtype=torch.float32)
+
+
+def vit_logits(model, images, mean, std):
+    with torch.no_grad():
+        outputs = model(pixels(images, mean, std))
+    if "logits" in outputs:
+        return {"image_logits": outputs.logits.numpy()}
+    return {"tokens": outputs.last_hidden_state.numpy()}
+
+
+def write(name, model, batch, logits, **options):
+    folder = FOLDER / name
+    model.save_pretrained(folder, **options)
+    np.savez(folder / "expected.npz", **batch, **logits)
+
+
+def write_bert(name, model, seed, vocabulary="vocab.txt", states=False, **options):
+    batch = texts(seed)
+    model = randomize(model, seed)
+    logits = bert_logits(model, batch)
+    if states:
+        logits["hidden_states"] = hidden_states(model, text_tensors(model, batch))
+    write(name, model, batch, logits, **options)
+    if vocabulary == "vocab.txt":
+        (FOLDER / name / vocabulary).write_text("".join(f"{token}\n" for token in TOKENS))
+    else:
+        ids = {token: number for number, token in enumerate(TOKENS)}
+        transformers.BertTokenizer(vocab=ids).save_pretrained(FOLDER / name)
+
+
+def write_vit(name, model, seed, mean, std, processor=True, half=False, **options):
+    size = model.config.image_size
+    batch = {"images": np.random.default_rng(seed).random((3, size, size, 3), np.float32)}
+    model = randomize(model, seed)
+    if half:
+        model.bfloat16().save_pretrained(FOLDER / name, **options)
+        model.float()  # of the rounded weights
+        logits = vit_logits(model, batch["images"], mean, std)
+        np.savez(FOLDER / name / "expected.npz", **batch, **logits)
+    else:
+        write(name, model, batch, vit_logits(model, batch["images"], mean, std), **options)
+    if processor:
+        content = {"do_normalize": True, "do_rescale": True, "rescale_factor": 1 / 255}
+        content |= {"image_mean": mean, "image_std": std, "size": {"height": size, "width": size}}
+        path = FOLDER / name / "preprocessor_config.json"
+        path.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def make_bert(name):
+    model = transformers.BertForPreTraining(transformers.BertConfig(**BERT))
+    write_bert(name, model, 1)
+
+
+def make_masked_lm(name):
+    """Without next sentence, in shards, and with GELU by tanh."""
+    config = transformers.BertConfig(**{**BERT, "hidden_act": "gelu_new"})
+    model = transformers.BertForMaskedLM(config)
+    write_bert(name, model, 2, "tokenizer.json", max_shard_size="12KB")
+
+
+def make_untied(name):
+    config = transformers.BertConfig(**{**BERT, "tie_word_embeddings": False})
+    write_bert(name, transformers.BertForPreTraining(config), 3)
+
+
+def make_bert_classifier(name):
+    options = {**BERT, "hidden_act": "gelu_new", "id2label": dict(enumerate(MOODS))}
+    model = transformers.BertForSequenceClassification(transformers.BertConfig(**options))
+    write_bert(name, model, 9, states=True)
+
+
+def make_bert_model(name):
+    config = transformers.BertConfig(**BERT)
+    write_bert(name, transformers.BertModel(config), 10, states=True)
+
+
+def make_distilbert(name):
+    model = transformers.DistilBertForMaskedLM(transformers.DistilBertConfig(**DISTILBERT))
+    write_bert(name, model, 11, states=True)
+
+
+def make_distilbert_classifier(name):
+    """By ReLU, the other activation that its config knows."""
+    options = {**DISTILBERT, "activation": "relu", "id2label": dict(enumerate(MOODS))}
+    config = transformers.DistilBertConfig(**options)
+    write_bert(name, transformers.DistilBertForSequenceClassification(config), 12, states=True)
+
+
+MEAN, STD = [0.41, 0.52, 0.33], [0.21, 0.32, 0.17]
+HALF = [0.5, 0.5, 0.5]
+IMAGENET = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+
+
+def make_vit(name):
+    model = transformers.ViTForImageClassification(transformers.ViTConfig(**VIT))
+    write_vit(name, model, 4, MEAN, STD)
+
+
+def make_vit_half(name):
+    """Half precision, no biases of queries, keys and values, and the names of transformers 5."""
+    options = {**VIT, "qkv_bias": False, "image_size": 15, "hidden_act": "gelu_pytorch_tanh"}
+    model = transformers.ViTForImageClassification(transformers.ViTConfig(**options))
+    write_vit(name, model, 5, MEAN, STD, half=True, save_original_format=False)
+
+
+def make_vit_model(name):
+    model = transformers.ViTModel(transformers.ViTConfig(**VIT))
+    write_vit(name, model, 6, HALF, HALF, processor=False)
+
+
+def make_deit(name):
+    model = transformers.DeiTForImageClassification(transformers.DeiTConfig(**VIT))
+    write_vit(name, model, 7, *IMAGENET, processor=False)
+
+
+def make_deit_teacher(name):
+    model = transformers.DeiTForImageClassificationWithTeacher(transformers.DeiTConfig(**VIT))
+    write_vit(name, model, 8, *IMAGENET)
+
+
+MADE = {
+    "bert": make_bert,
+    "masked_lm": make_masked_lm,
+    "untied": make_untied,
+    "bert_classifier": make_bert_classifier,
+    "bert_model": make_bert_model,
+    "distilbert": make_distilbert,
+    "distilbert_classifier": make_distilbert_classifier,
+    "vit": make_vit,
+    "vit_half": make_vit_half,
+    "vit_model": make_vit_model,
+    "deit": make_deit,
+    "deit_teacher": make_deit_teacher,
+}
+
+
+def main(names):
+    """Writes the fixtures of these names, or all."""
+    for name in names or MADE:
+        MADE[name](name)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

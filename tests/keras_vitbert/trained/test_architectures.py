@@ -1,0 +1,312 @@
+"""The network that a BERT or ViT of another project becomes, and the facts about it.
+
+The fixtures are made by `make_fixtures.py`, with Hugging Face's transformers.
+"""
+
+import json
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from keras_vitbert.model.classifier import Classifier
+from keras_vitbert.model.pretraining_network import PreTrainingNetwork
+from keras_vitbert.trained import hugging_face, loading
+from keras_vitbert.trained.architectures import checked_bert, checked_vit
+from keras_vitbert.trained.finding import find
+from tests.keras_vitbert.trained.stored_models import (
+    FIXTURES,
+    assert_close,
+    block_outputs,
+    expected,
+    image_tokens,
+    opened,
+    real,
+    stored,
+)
+from tests.keras_vitbert.trained.student import TOKENS
+
+MOODS = ["bad", "so so", "good"]
+ANIMALS = ["tench, Tinca tinca", "Great_White-Shark", "hen"]
+
+
+def weights(name):
+    return hugging_face.read(find(str(FIXTURES / name)))
+
+
+def close(found, wanted):
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-5 * np.abs(wanted).max())
+
+
+# --- what it computes --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name", ["bert_model", "bert_classifier", "distilbert", "distilbert_classifier"]
+)
+def test_hidden_states_of_every_block(name):
+    arrays = stored(name)
+    found = block_outputs(opened(name).backbone, arrays)
+    wanted = real(arrays["hidden_states"], arrays)
+    assert found.shape == wanted.shape == (3, 3, 13, 15)
+    for states, others in zip(found, wanted, strict=True):
+        close(states, others)
+
+
+@pytest.mark.parametrize("name", ["bert_classifier", "distilbert_classifier"])
+def test_a_text_classifier(name):
+    trained = opened(name)
+    batch, wanted = expected(name)
+    assert_close({"text_logits": trained.network(batch, training=False)}, wanted)
+    assert isinstance(trained.network, Classifier) and trained.network.kind == "text"
+    assert (trained.classes, trained.vocabulary) == (MOODS, TOKENS)
+    assert set(trained.heads) == {"text"} and trained.heads["text"] is trained.network.head
+
+
+def test_a_bert_without_heads_keeps_its_pooler():
+    trained = opened("bert_model")
+    batch, _ = expected("bert_model")
+    wanted = stored("bert_model")
+    sequence = trained.backbone(batch)["text_sequence"]
+    close(real(sequence[None], wanted), real(wanted["hidden_states"][-1:], wanted))
+    close(trained.network.pooler(sequence[:, 0]), wanted["pooled"])
+    assert trained.heads == {} and trained.network(batch) == {}
+    assert (trained.classes, trained.vocabulary) == (None, TOKENS)
+
+
+def test_tokens_of_a_vit_without_a_head():
+    trained = opened("vit_model")
+    tokens, wanted = image_tokens(trained.backbone, "vit_model")
+    close(tokens, wanted["tokens"])
+    assert trained.heads == {} and trained.backbone.image_mean == (0.5,) * 3
+    read = safetensors.numpy.load_file(FIXTURES / "vit_model" / "model.safetensors")
+    pooled = tokens[:, 0] @ read["pooler.dense.weight"].T + read["pooler.dense.bias"]
+    close(trained.network.pooler(tokens[:, 0]), np.tanh(pooled))
+
+
+def test_logits_of_a_vit_with_its_own_mean_and_deviation():
+    read = weights("vit")
+    assert (read.mean, read.std) == ((0.41, 0.52, 0.33), (0.21, 0.32, 0.17))
+    network = read.network()
+    backbone = network.backbone
+    assert (backbone.image_mean, backbone.image_std) == (read.mean, read.std)
+    tokens, wanted = image_tokens(backbone, "vit")
+    logits = tokens[:, 0] @ read.tensors["classifier.weight"].T + read.tensors["classifier.bias"]
+    close(logits, wanted["image_logits"])
+
+
+# --- what it is --------------------------------------------------------------------------------
+
+
+def test_a_bert_is_a_backbone_that_normalises_after_its_blocks():
+    backbone = opened("masked_lm").backbone
+    assert backbone.norm == "post" and backbone.final_norm is None
+    assert (backbone.activation, backbone.layer_norm_epsilon) == ("gelu_tanh", 1e-3)
+    assert (backbone.num_layers, backbone.num_heads, backbone.hidden_dim) == (2, 5, 15)
+    assert (backbone.vocabulary_size, backbone.max_sequence_length) == (37, 19)
+    assert (backbone.num_segments, backbone.dropout, backbone.image_size) == (2, 0.1, None)
+
+
+def test_a_distilbert_has_no_segments():
+    backbone = opened("distilbert_classifier").backbone
+    assert backbone.num_segments == 0 and backbone.text_embedding.segment_embedding is None
+    assert (backbone.activation, backbone.layer_norm_epsilon) == ("relu", 1e-12)
+    assert (backbone.norm, backbone.dropout, backbone.max_sequence_length) == ("post", 0.1, 19)
+
+
+@pytest.mark.parametrize(("name", "prefix_tokens"), [("vit", 1), ("deit", 2)])
+def test_a_vit_is_a_backbone_that_normalises_before_its_blocks(name, prefix_tokens):
+    backbone = opened(name).backbone
+    assert backbone.norm == "pre" and backbone.embedding_norm is None
+    assert (backbone.image_size, backbone.patch_size, backbone.patch_bias) == (9, 3, True)
+    assert backbone.prefix_tokens == prefix_tokens and backbone.vocabulary_size is None
+    assert (backbone.activation, backbone.dropout) == ("gelu", 0.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "heads"),
+    [
+        ("bert", {"mlm": "bert", "nsp": "bert"}),
+        ("masked_lm", {"mlm": "bert"}),  # no next-sentence head
+        ("untied", {"mlm": "bert_untied", "nsp": "bert"}),
+        ("distilbert", {"mlm": "bert"}),
+        ("bert_classifier", {"text": "bert"}),
+        ("distilbert_classifier", {"text": "distilbert"}),
+        ("bert_model", {"pooler": "bert"}),
+        ("vit", {"image": "vit"}),
+        ("deit", {"image": "vit"}),
+        ("deit_teacher", {"image": "deit"}),
+        ("vit_model", {"pooler": "bert"}),
+    ],
+)
+def test_its_heads(name, heads):
+    read = weights(name)
+    assert read.heads == heads
+    wanted = {"image": 3, "text": 3}
+    assert read.num_classes == next((wanted[head] for head in heads if head in wanted), None)
+
+
+def test_labels():
+    for name in ("vit", "deit_teacher"):
+        assert opened(name).classes == ANIMALS
+    assert weights("bert_classifier").labels == MOODS
+
+
+def test_labels_of_what_is_no_classifier():
+    """Configs keep those of an earlier model."""
+    read = weights("bert")
+    bare = checked_bert(read.config, read.tensors, "BertModel", TOKENS, labels=["LABEL", "x", "y"])
+    assert bare.labels is None
+    assert "id2label" in find(str(FIXTURES / "vit_model")).config
+    assert opened("vit_model").classes is None
+
+
+def test_a_model_without_class_names_has_as_many_classes_as_its_classifier_rows():
+    read = weights("vit")
+    vit = checked_vit(read.config, read.tensors, "ViTForImageClassification")
+    assert (vit.labels, vit.num_classes) == (None, 3)
+    assert vit.network().num_classes == 3
+
+
+def test_the_network_is_of_the_dtype_that_is_asked_for():
+    network = weights("vit_model").network("bfloat16")
+    assert isinstance(network, PreTrainingNetwork)
+    assert {weight.dtype for weight in network.weights} == {"bfloat16"}
+    assert opened("bert_model", "mixed_bfloat16").backbone.compute_dtype == "bfloat16"
+
+
+# --- what it takes of a checkpoint -------------------------------------------------------------
+
+
+def bert(config=None, without=(), architecture="BertForPreTraining", tokens=TOKENS, **changes):
+    read = weights("bert")
+    tensors = {name: value for name, value in read.tensors.items() if name not in without}
+    config = {**read.config, **(config or {})}
+    return checked_bert(config, tensors | changes, architecture, tokens)
+
+
+def test_what_a_bare_bert_leaves_out():
+    """Heads that its architecture does not have, and what older versions stored beside."""
+    more = {"bert.embeddings.position_ids": np.arange(19)[None]}
+    read = bert(architecture="BertModel", **more)
+    assert "nsp" in read.heads and "mlm" not in read.heads
+    assert not any("predictions" in name for name in read.tensors)
+    without = ("cls.seq_relationship.weight", "cls.seq_relationship.bias")
+    assert bert(architecture="BertModel", without=without).heads == {"pooler": "bert"}
+    pooler = ("bert.pooler.dense.weight", "bert.pooler.dense.bias")
+    read = bert(architecture="BertModel", without=(*without, *pooler))
+    assert read.heads == {} and read.network().heads == {}
+
+
+def test_a_decoder_is_tied_unless_it_differs():
+    word = weights("bert").tensors["bert.embeddings.word_embeddings.weight"]
+    decoder = "cls.predictions.decoder.weight"
+    assert bert(**{decoder: word.copy()}).heads["mlm"] == "bert"
+    assert bert(**{decoder: 2 * word}).heads["mlm"] == "bert_untied"
+    untied = {"tie_word_embeddings": False}
+    assert bert(untied, **{decoder: word}).heads["mlm"] == "bert_untied"
+    with pytest.raises(ValueError, match=r"it lacks 1 tensor: cls\.predictions\.decoder\.we"):
+        bert(untied)
+
+
+def test_the_bias_of_words_may_be_stored_as_the_decoder_s():
+    name, bias = "cls.predictions.bias", np.arange(37, dtype=np.float32)
+    read = bert(without=(name,), **{"cls.predictions.decoder.bias": bias})
+    np.testing.assert_array_equal(read.tensors[name], bias)
+    np.testing.assert_array_equal(read.network().mlm_head.logits.bias, bias)
+
+
+def test_more_rows_than_words_are_taken_and_fewer_are_not():
+    assert bert(tokens=TOKENS[:-3]).vocabulary == TOKENS[:-3]
+    with pytest.raises(ValueError, match="38 tokens, its config vocab_size=37"):
+        bert(tokens=[*TOKENS, "more"])
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *(("hidden_act", value) for value in ("quick_gelu", None, 3)),
+        *(("is_decoder", True), ("type_vocab_size", 1)),
+    ],
+)
+def test_variants_of_bert_are_refused(key, value):
+    with pytest.raises(ValueError, match=f"^its config has {key}={value!r}; "):
+        bert({key: value})
+
+
+def test_biases_that_a_vit_does_not_have_are_0():
+    read = weights("vit_half")
+    biases = [f"vit.encoder.layer.1.attention.attention.{n}.bias" for n in ("query", "value")]
+    for name in biases:
+        assert read.tensors[name].shape == (15,) and not read.tensors[name].any()
+
+
+def test_the_activation_of_a_pooler_that_is_not_used_does_not_matter():
+    read = weights("vit")
+    checked_vit({**read.config, "pooler_act": "gelu"}, read.tensors, "ViTForImageClassification")
+    read = weights("vit_model")
+    checked_vit({**read.config, "pooler_act": "tanh"}, read.tensors, "ViTModel")
+
+
+def test_sizes_of_images_may_be_pairs():
+    read = weights("vit")
+    for sizes in ({"image_size": [9, 9]}, {"patch_size": [3, 3]}):
+        vit = checked_vit({**read.config, **sizes}, read.tensors, "ViTForImageClassification")
+        assert (vit.config["image_size"], vit.config["patch_size"]) == (9, 3)
+    with pytest.raises(ValueError, match=r"image_size=\[9, 12\]"):
+        checked_vit(
+            {**read.config, "image_size": [9, 12]}, read.tensors, "ViTForImageClassification"
+        )
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"problem_type": "multi_label_classification"}, "'multi_label_classification'"),
+        ({"problem_type": "regression"}, "'regression'"),
+    ],
+)
+@pytest.mark.parametrize("name", ["bert_classifier", "vit"])
+def test_a_head_that_chooses_no_class_is_left_out(copy, name, change, told, capsys):
+    folder = copy(name)
+    content = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**content, **change}))
+    trained = loading.load(str(folder))
+    assert f"its head is for {told}; only the encoder is used\n" in capsys.readouterr().err
+    assert trained.heads == {} and trained.classes is None
+    whole = loading.load(str(FIXTURES / name)).backbone
+    for ours, theirs in zip(trained.backbone.weights, whole.weights, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ({"do_lower_case": True, "strip_accents": False}, "strip_accents=False"),
+        ({"strip_accents": False, "do_lower_case": False}, None),  # as of any cased BERT
+        ({"strip_accents": True}, None),
+        ({"tokenize_chinese_chars": False}, "tokenize_chinese_chars=False"),
+    ],
+)
+def test_another_tokenizer_is_told(copy, content, told, capsys):
+    folder = copy("bert")
+    (folder / "tokenizer_config.json").write_text(json.dumps(content))
+    loaded = loading.load(str(folder))
+    assert loaded.lower_case == content.get("do_lower_case", True)
+    err = capsys.readouterr().err
+    assert f"its tokenizer has {told}; here" in err if told else not err
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ("[MASK]", "maskless", r"\[MASK\] missing"),
+        ("word1", "word0", "'word0' occurs twice"),
+    ],
+)
+def test_a_vocabulary_that_encodes_no_text_is_refused(copy, old, new, reason):
+    folder = copy("bert")
+    tokens = (folder / "vocab.txt").read_text().split()
+    (folder / "vocab.txt").write_text("".join(f"{new if t == old else t}\n" for t in tokens))
+    with pytest.raises(ValueError, match=f"^{folder}: .*vocab.txt: {reason}"):
+        loading.load(str(folder))

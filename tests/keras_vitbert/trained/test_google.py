@@ -1,0 +1,145 @@
+"""Google's own checkpoints: checked against Google's formulas, and refused if damaged."""
+
+import io
+import zipfile
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_vitbert import load
+from keras_vitbert.trained.finding import find
+from keras_vitbert.trained.google import read_vit
+from keras_vitbert.trained.readers import read
+from keras_vitbert.trained.sources import GOOGLE_VIT, Source
+from tests.keras_vitbert.trained import google_models
+
+
+def assert_close(logits, wanted):
+    np.testing.assert_allclose(logits, wanted, rtol=0, atol=1e-5 * np.abs(wanted).max())
+
+
+def test_bert(tmp_path):
+    variables = google_models.bert_variables()
+    prefix = google_models.write_bert(tmp_path / "bert", variables)
+    batch = google_models.texts(0)
+    wanted = google_models.bert_logits(variables, batch)
+    for path in (prefix, str(tmp_path / "bert")):
+        trained = load(path)
+        logits = trained.network({name: tf.constant(value) for name, value in batch.items()})
+        assert set(logits) == set(wanted)
+        for name in wanted:
+            assert_close(logits[name], wanted[name])
+    assert trained.vocabulary == google_models.TOKENS and trained.lower_case
+    backbone = trained.backbone
+    assert (backbone.norm, backbone.activation, backbone.layer_norm_epsilon) == (
+        "post",
+        "gelu_tanh",  # whatever the config calls it
+        1e-12,
+    )
+
+
+@pytest.mark.parametrize("pre_logits", [None, 17])
+def test_vit(tmp_path, pre_logits):
+    arrays = google_models.vit_arrays(pre_logits=pre_logits)
+    path = tmp_path / "ViT-B_16.npz"
+    np.savez(path, **arrays)
+    images = np.random.default_rng(1).random((2, 9, 9, 3), np.float32)
+    trained = load(str(path))
+    logits = trained.network({"images": images})["image_logits"]
+    assert_close(logits, google_models.vit_logits(arrays, images))
+    assert (trained.network.num_classes, trained.backbone.image_size) == (3, 9)
+    assert trained.classes is None
+
+    weights = read_vit(find(str(path)))
+    assert weights.config["hidden_act"] == "gelu_pytorch_tanh"
+    assert weights.mean == weights.std == (0.5, 0.5, 0.5)
+    kernel = weights.tensors["vit.encoder.layer.1.attention.output.dense.weight"]
+    wanted = arrays["Transformer/encoderblock_1/MultiHeadDotProductAttention_1/out/kernel"]
+    np.testing.assert_array_equal(kernel.T, wanted.reshape(15, 15))
+
+
+def refused(path, message):
+    with pytest.raises(ValueError, match=message) as error:
+        load(str(path))
+    assert "\n" not in str(error.value) and str(error.value).startswith(str(path))
+
+
+def test_bad_berts(tmp_path):
+    variables = google_models.bert_variables()
+    folder = tmp_path / "bert"
+    google_models.write_bert(folder, variables)
+
+    def damaged(name, message):
+        content = (folder / name).read_bytes()
+        (folder / name).write_bytes(content[: len(content) // 2])
+        refused(folder, message)
+        (folder / name).write_bytes(content)
+
+    damaged("bert_model.ckpt.index", "cannot be read")
+    damaged("bert_model.ckpt.data-00000-of-00001", "cannot be read")
+    damaged("bert_config.json", "bert_config.json")
+    for name, message in (
+        ("vocab.txt", "no vocab.txt"),
+        ("bert_model.ckpt.index", "holds 0 checkpoints beside bert_config.json"),
+    ):
+        (folder / name).rename(folder / "away")
+        refused(folder, message)
+        (folder / "away").rename(folder / name)
+    (folder / "bert_config.json").unlink()
+    prefix = folder / "bert_model.ckpt"
+    refused(prefix, "no bert_config.json beside it")
+    # Another number of layers; another vocabulary.
+    google_models.write_bert(folder, variables, {**google_models.BERT, "num_hidden_layers": 1})
+    message = r"it has 16 unknown tensors: bert\.encoder\.layer\.1\..* and 12 more"
+    refused(prefix, message)
+    google_models.write_bert(folder, variables, {**google_models.BERT, "vocab_size": 31})
+    message = r"word_embeddings\.weight \(29, 15\) instead of \(31, 15\), .*predictions\.bias"
+    refused(prefix, message)
+
+
+def test_bad_vits(tmp_path):
+    arrays = google_models.vit_arrays()
+    path = tmp_path / "vit.npz"
+
+    def write(**changes):
+        changed = {**arrays, **{name.replace(".", "/"): value for name, value in changes.items()}}
+        np.savez(path, **{name: value for name, value in changed.items() if value is not None})
+        return path
+
+    content = write().read_bytes()
+    path.write_bytes(content[:-100])
+    refused(path, "cannot be read")
+    path.write_bytes(content[:2000] + b"damaged" + content[2007:])
+    refused(path, "cannot be read")
+    header = io.BytesIO()
+    about = {"descr": "<f4", "fortran_order": False, "shape": (2**50,)}  # 4 PiB
+    np.lib.format.write_array_header_1_0(header, about)
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("head/bias.npy", header.getvalue())
+    refused(path, "cannot be read")
+    write(**{"head.bias": np.array(["x"] * 3)})
+    refused(path, "could not convert string")
+    write(**{"head.bias": None, "Transformer.encoder_norm.scale": None})
+    refused(path, r"it lacks 2 tensors: vit\.layernorm\.weight, classifier\.bias")
+    write(**{"embedding.kernel": None})
+    refused(path, "embedding/kernel")
+    write(**{"conv_root.kernel": np.zeros(1)})
+    refused(path, "it has 1 unknown tensor: conv_root")
+    write(other=np.zeros(1))
+    refused(path, "it has 1 unknown tensor: other")
+    write(**{"Transformer.posembed_input.pos_embedding": np.zeros((1, 9, 15), np.float32)})
+    refused(path, r"position_embeddings \(1, 9, 15\)")
+
+
+def test_whatever_bit_of_a_file_of_arrays_is_wrong_it_is_refused(tmp_path):
+    """Intact, it is refused as well, since it holds no ViT; only the error must be one line."""
+    path = tmp_path / "x.npz"
+    np.savez_compressed(path, a=np.arange(3, dtype=np.float32))
+    content = path.read_bytes()
+    for bit in range(8 * len(content)):
+        changed = bytearray(content)
+        changed[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(changed)
+        with pytest.raises(ValueError, match=f"^{path}: "):
+            read(Source(GOOGLE_VIT, str(path), str(path)))

@@ -1,0 +1,138 @@
+"""Folders of Hugging Face models that are old, damaged or of another kind."""
+
+import json
+import struct
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from keras_vitbert.pretraining.teachers import load_teacher
+from tests.keras_vitbert.trained.stored_models import assert_close, call, expected
+from tests.keras_vitbert.trained.student import data
+
+
+def old_names(folder):
+    """Names as the first checkpoints have them, under a prefix of a wrapper."""
+    path = folder / "model.safetensors"
+    tensors = safetensors.numpy.load_file(path)
+    renamed = {}
+    for name, value in tensors.items():
+        name = name.replace("LayerNorm.weight", "LayerNorm.gamma")
+        renamed["module." + name.replace("LayerNorm.bias", "LayerNorm.beta")] = value
+    renamed["module.bert.embeddings.position_ids"] = np.arange(19)[None]
+    safetensors.numpy.save_file(renamed, path)
+
+
+def test_names_of_old_checkpoints(config, copy):
+    folder = copy("bert")
+    old_names(folder)
+    batch, wanted = expected("bert")
+    assert_close(call(load_teacher("text", str(folder), config, data()), batch), wanted)
+
+
+def test_a_masked_lm_that_keeps_its_other_head(config, copy):
+    folder = copy("bert")
+    content = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(
+        json.dumps({**content, "architectures": ["BertForMaskedLM"]})
+    )
+    teacher = load_teacher("text", str(folder), config, data())
+    assert teacher.network.nsp_head is not None
+    batch, wanted = expected("bert")
+    assert_close(call(teacher, batch), wanted)
+
+
+def test_weights_that_are_not_there(refused, copy):
+    folder = copy("vit")
+    (folder / "model.safetensors").unlink()
+    refused("image", folder, "model.safetensors")
+    folder = copy("masked_lm")
+    (folder / "model-00002-of-00002.safetensors").unlink()
+    refused("text", folder, "model-00002-of-00002.safetensors")
+
+
+@pytest.mark.parametrize("added", [3, [{"content": "x"}], [{"content": "x", "id": 39}]])
+def test_odd_tokens(refused, copy, added):
+    folder = copy("bert")
+    tokens = (folder / "vocab.txt").read_text().split()
+    (folder / "vocab.txt").unlink()
+    vocabulary = {token: number for number, token in enumerate(tokens)}
+    content = {"model": {"vocab": vocabulary}, "added_tokens": added}
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+    refused("text", folder, "cannot be read")
+
+
+def test_damaged_weights(refused, copy):
+    path = copy("vit") / "model.safetensors"
+    content = path.read_bytes()
+    for damaged in (content[:-7], content[:5], b"", struct.pack("<Q", 9) + b"damaged"):
+        path.write_bytes(damaged)
+        refused("image", path.parent, "model.safetensors")
+
+
+def test_other_tensors(refused, copy):
+    folder = copy("bert")
+    path = folder / "model.safetensors"
+    tensors = safetensors.numpy.load_file(path)
+    pooler = {name: value for name, value in tensors.items() if "pooler" in name}
+    word = "bert.embeddings.word_embeddings.weight"
+
+    def write(*without, **changes):
+        kept = {name: value for name, value in tensors.items() if name not in without}
+        safetensors.numpy.save_file({**kept, **changes}, path)
+
+    write(*pooler)
+    refused(
+        "text", folder, r"it lacks 2 tensors: bert\.pooler\.dense\.weight, bert\.pooler\.dense\.b"
+    )
+    write(word)
+    refused("text", folder, r"it lacks 1 tensor: bert\.embeddings\.word_embeddings\.weight$")
+    write(*list(tensors)[:9])
+    refused("text", folder, r"it lacks 9 tensors: (\S+, ){3}\S+ and 5 more$")
+    write(extra=np.zeros(3, np.float32), another=np.zeros(3, np.float32))
+    refused("text", folder, "it has 2 unknown tensors: another, extra$")
+    write(**{word: tensors[word][:, :-1].copy()})
+    refused("text", folder, r"word_embeddings\.weight \(37, 14\) instead of \(37, 15\)")
+    write(**{word: np.full_like(tensors[word], np.nan)})
+    refused("text", folder, r"1 tensor: bert\S+ with values that are not finite")
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("bert", {"num_hidden_layers": 3}, r"it lacks 16 tensors: bert\.encoder\.layer\.2\."),
+        ("bert", {"hidden_act": "quick"}, "hidden_act='quick'"),
+        ("bert", {"hidden_size": "15"}, "embeddings"),
+        ("bert", {"is_decoder": True}, "is_decoder=True"),
+        ("bert", {"type_vocab_size": 1}, "type_vocab_size=1"),
+        ("bert", {"vocab_size": 36}, "vocab_size=36"),
+        ("bert", {"architectures": []}, "its architecture is None; known are BertForPreTraining"),
+        ("bert", {"architectures": ["RobertaModel"]}, "its architecture is RobertaModel"),
+        ("vit", {"architectures": "ViTModel"}, "its architecture is"),
+        ("distilbert", {"n_layers": 3}, r"it lacks 16 tensors: bert\.encoder\.layer\.2\."),
+        ("distilbert", {"dim": 30}, r"word_embeddings\.weight \(37, 15\) instead of \(37, 30\)"),
+        ("distilbert", {"activation": "quick"}, "hidden_act='quick'"),
+        ("vit_model", {"pooler_act": "gelu"}, "pooler_act='gelu'"),
+        ("vit", {"image_size": [9, 12]}, r"image_size=\[9, 12\]"),
+        ("vit", {"patch_size": 2}, r"\(15, 3, 3, 3\) instead of \(15, 3, 2, 2\)"),
+        ("vit", {"image_size": 12}, r"position_embeddings \(1, 10, 15\) instead of \(1, 17, 15\)"),
+        ("vit", {"id2label": {"0": "a"}}, r"classifier\.weight \(3, 15\) instead of \(1, 15\)"),
+    ],
+)
+def test_other_configs(refused, copy, name, change, message):
+    folder = copy(name)
+    content = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**content, **change}))
+    refused("text" if "bert" in name else "image", folder, message)
+
+
+def test_a_bad_preprocessor(refused, copy):
+    folder = copy("vit")
+    nan = float("nan")
+    for content in (
+        *({"image_mean": [1, 2]}, {"image_std": [1, 0, 1]}, {"image_mean": "x"}),
+        *({"image_mean": [nan] * 3}, {"rescale_factor": None}, {"rescale_factor": nan}),
+    ):
+        (folder / "preprocessor_config.json").write_text(json.dumps(content))
+        refused("image", folder, "cannot be read")

@@ -1,0 +1,73 @@
+"""Predictions as text."""
+
+import csv
+import io
+import json
+import os
+
+import pytest
+
+from keras_vitbert.trained.predicting import Prediction
+from keras_vitbert.trained.prediction_formats import FORMATS, as_text
+
+
+def test_a_table_fits_the_terminal():
+    predictions = [
+        Prediction({"image": "some/" * 20 + "x.jpg"}, False, [[("cat", 0.5), ("dog", 0.25)]]),
+        Prediction({"image": "y.jpg"}, False, [[("hippopotamus", 0.75), ("été", 0.125)]]),
+    ]
+    whole = as_text(predictions, "table").splitlines()
+    assert whole[1].startswith("some/" * 20 + "x.jpg  cat 0.5000") and len(whole) == 3
+    narrow = as_text(predictions, "table", 60).splitlines()
+    assert max(map(len, narrow)) <= 60
+    assert narrow[1].startswith("…") and "some/x.jpg  cat 0.5000           dog 0.2500" in narrow[1]
+    assert narrow[2].endswith("hippopotamus 0.7500  été 0.1250")
+    # What has no room at all is left out from the end, but for the likeliest.
+    assert as_text(predictions, "table", 40).splitlines()[2].split() == [
+        "y.jpg",
+        "hippopotamus",
+        "0.7500",
+    ]
+    assert as_text(predictions, "table", 10).splitlines()[2].split()[1] == "hippopotamus"
+    texts = [Prediction({"text": "a " * 50, "text_pair": "b\nc " * 50}, False, [[("yes", 1.0)]])]
+    header, row = as_text(texts, "table", 60).splitlines()
+    assert len(row) <= 60 and row.count("…") == 2 and row.endswith("yes 1.0000")
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_bytes_of_a_name_that_are_no_text_are_escaped(form):
+    name = os.fsdecode(b"caf\xe9.jpg")
+    text = as_text([Prediction({"image": name}, False, [[("cat", 0.5)]])], form)
+    assert text.encode() and r"caf\xe9.jpg" in text.replace(r"\\", "\\")
+
+
+def test_numbers_and_names_come_back():
+    """From JSON lines and from CSV, of classes and of masks."""
+    classes = [
+        Prediction(
+            {"text": 'a "b", c', "text_pair": "d\te"}, False, [[("né", 0.75), ("no", 0.25)]]
+        ),
+        Prediction({"text": "", "text_pair": "x"}, False, [[("no", 0.5), ("né", 0.5)]]),
+    ]
+    masks = [
+        Prediction({"text": "[MASK] [MASK]"}, True, [[("a", 0.5), (",", 0.25)], [("b", 1.0)]]),
+        Prediction({"text": "[MASK]"}, True, [[('"', 0.125)]]),
+    ]
+    rows = [json.loads(line) for line in as_text(classes, "json").splitlines()]
+    for row, prediction in zip(rows, classes, strict=True):
+        assert {name: row[name] for name in prediction.inputs} == prediction.inputs
+        found = [(each["label"], each["probability"]) for each in row["classes"]]
+        assert [found] == prediction.answers
+    rows = [json.loads(line) for line in as_text(masks, "json").splitlines()]
+    for row, prediction in zip(rows, masks, strict=True):
+        found = [[(each["token"], each["probability"]) for each in some] for some in row["masks"]]
+        assert found == prediction.answers
+    rows = list(csv.DictReader(io.StringIO(as_text(classes, "csv"))))
+    for row, prediction in zip(rows, classes, strict=True):
+        [answers] = prediction.answers
+        for rank, (name, number) in enumerate(answers, 1):
+            assert (row[f"label_{rank}"], float(row[f"probability_{rank}"])) == (name, number)
+        assert {name: row[name] for name in prediction.inputs} == prediction.inputs
+    first, second = csv.DictReader(io.StringIO(as_text(masks, "csv")))
+    assert (first["mask_1_token_2"], first["mask_2_token_1"]) == (",", "b")
+    assert second["mask_1_token_1"] == '"' and not second["mask_2_token_1"]

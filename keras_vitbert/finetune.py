@@ -14,11 +14,17 @@ import os
 import sys
 
 from keras_vitbert.configs.fine_tuning import IMAGES, TEXTS
-from keras_vitbert.flags import INPUT_FLAGS, RUN_FLAGS, inputs_of, parse_fine_tuning
-from pipelines import flags
+from keras_vitbert.flags import (
+    INPUT_FLAGS,
+    RUN_FLAGS,
+    define,
+    devices_of,
+    inputs_of,
+    parse_fine_tuning,
+    run_options,
+)
 from pipelines.command_line import choose_backend, quiet_loading, run
 from pipelines.tasks import own_data
-from tpu.flags import define_flags as define_tpu_flags
 
 # Flags that an evaluation does not use.
 _OF_TRAINING = (
@@ -29,7 +35,8 @@ _OF_TRAINING = (
 
 def define_flags(values):
     """Defines the flags other than `--config`, on an `absl.flags.FlagValues`."""
-    flags.define_flags(
+    define(
+        values,
         *INPUT_FLAGS,
         ("output_dir", "", "the run's folder (default: runs/CHECKPOINT-TASK)"),
         ("predictions", "", "a CSV file to write the prediction for each example to"),
@@ -37,9 +44,7 @@ def define_flags(values):
         ("seeds", 1, "how many runs are reported", 1),
         ("evaluate_only", False, "evaluate the model of a fine-tuned run, without training"),
         *RUN_FLAGS,
-        values=values,
     )
-    define_tpu_flags(values)
 
 
 def main(argv):
@@ -52,26 +57,18 @@ def main(argv):
     choose_backend(values.backend)
     with quiet_loading():
         from keras_vitbert.experiments import open_run, open_saved
-        from keras_vitbert.runs.divergence import Policy
-        from keras_vitbert.runs.machine import open_machine
 
-    machine = open_machine(
-        *(values.tpu, values.tpu_address, config.sharding),
-        deterministic=values.deterministic,
-        wait_seconds=values.wait_seconds,
-    )
     inputs = {**inputs_of(values), "predictions": values.predictions}
     if values.evaluate_only:
-        return open_saved(config, machine, **inputs).evaluate()
+        options = devices_of(values) | {"deterministic": values.deterministic}
+        return open_saved(config, **options, **inputs).evaluate()
     opened = open_run(
         config,
         values.output_dir or os.path.join("runs", _label(values, config.task)),
-        machine,
         given=frozenset(given),
         sweep=values.sweep,
         seeds=values.seeds,
-        divergence=Policy(values.on_divergence, values.max_divergences),
-        accepted=tuple(values.accept_changes.split(",")),
+        **run_options(values),
         **inputs,
     )
     return opened.train(values.dry_run)

@@ -17,8 +17,10 @@ from keras_vitbert.configs.run import Experiment
 from keras_vitbert.configs.sections import flatten, kind_of, parsed
 from keras_vitbert.fine_tuning import tasks
 from keras_vitbert.trained.places import require_place
+from pipelines import flags
 from pipelines.flags import asks_for_help, parse_flags, parse_known_flags
 from pipelines.tasks.tables import SUFFIXES
+from tpu.flags import define_flags as define_tpu_flags
 
 # Of commands that train.
 RUN_FLAGS = (
@@ -157,6 +159,26 @@ def config_label(values: Any) -> str:
     return os.path.basename(config_name(values)).replace(".py", "").replace(":", "-")
 
 
+def define(values: Any, *definitions: tuple) -> None:
+    """Defines the flags of a command, and those of devices, see `pipelines.flags`."""
+    flags.define_flags(*definitions, values=values)
+    define_tpu_flags(values)
+
+
+def run_options(values: Any) -> dict[str, Any]:
+    """What `RUN_FLAGS` and the flags of devices name: arguments of `open_run`."""
+    names = ("deterministic", "on_divergence", "max_divergences")
+    accepted = tuple(values.accept_changes.split(","))
+    return (
+        devices_of(values) | {name: values[name].value for name in names} | {"accepted": accepted}
+    )
+
+
+def devices_of(values: Any) -> dict[str, Any]:
+    """What the flags of devices name: arguments of `open_machine`."""
+    return {name: values[name].value for name in ("tpu", "tpu_address", "wait_seconds")}
+
+
 def inputs_of(values: Any) -> dict[str, Any]:
     """What `INPUT_FLAGS` name: fields of `keras_vitbert.fine_tuning.opening.Inputs`."""
     names = ("checkpoint", "architecture", "vocabulary", "data_dir", "download", "max_bad_records")
@@ -203,11 +225,9 @@ def parse_with_config(
         ValueError: a flag, a field or a value is wrong, or a given field has no effect.
         SystemExit: `--help` was given.
     """
-    from absl import flags
-
-    values = flags.FlagValues()
+    values = flags.define_flags()
     define_flags(values)
-    flags.DEFINE_string("config", None, config_help, flag_values=values)
+    flags.define_flags(("config", None, config_help), values=values)
     rest = parse_known_flags(values, argv)
     for_help = asks_for_help(rest)
     config = choose_config(values, for_help)

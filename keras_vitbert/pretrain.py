@@ -13,15 +13,14 @@ import os
 import sys
 
 from keras_vitbert.configs.pretraining import VARIANTS
-from keras_vitbert.flags import RUN_FLAGS, config_label, parse_pretraining
-from pipelines import flags
+from keras_vitbert.flags import RUN_FLAGS, config_label, define, parse_pretraining, run_options
 from pipelines.command_line import choose_backend, quiet_loading, run
-from tpu.flags import define_flags as define_tpu_flags
 
 
 def define_flags(values):
     """Defines the flags other than `--config`, on an `absl.flags.FlagValues`."""
-    flags.define_flags(
+    define(
+        values,
         ("variant", "vitbert", f"what to train: {', '.join(VARIANTS)}"),
         ("output_dir", "", "the run's folder (default: runs/CONFIG-VARIANT)"),
         (
@@ -53,9 +52,7 @@ def define_flags(values):
         ),
         ("cache", False, "keep training records in memory once they are read"),
         ("cache_dir", "", "the folder of prepared sample data (default: ~/.cache/keras_vitbert)"),
-        values=values,
     )
-    define_tpu_flags(values)
 
 
 def main(argv):
@@ -65,17 +62,10 @@ def main(argv):
     default = os.path.join("runs", f"{config_label(values)}-{config.variant}")
     with quiet_loading():
         from keras_vitbert.experiments import open_run
-        from keras_vitbert.runs.divergence import Policy
-        from keras_vitbert.runs.machine import open_machine
 
     opened = open_run(
         config,
         values.output_dir or default,
-        open_machine(
-            *(values.tpu, values.tpu_address, config.sharding),
-            deterministic=values.deterministic,
-            wait_seconds=values.wait_seconds,
-        ),
         image_teacher=values.image_teacher,
         text_teacher=values.text_teacher,
         initial_weights=values.initial_weights,
@@ -83,9 +73,8 @@ def main(argv):
         cache=values.cache,
         cache_dir=values.cache_dir,
         profile=_steps(values.profile),
-        divergence=Policy(values.on_divergence, values.max_divergences),
-        accepted=tuple(values.accept_changes.split(",")),
         writes=not values.dry_run,
+        **run_options(values),
     )
     return opened.train(values.dry_run)
 

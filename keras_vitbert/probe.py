@@ -14,24 +14,21 @@ import os
 import statistics
 import sys
 
-from keras_vitbert.flags import INPUT_FLAGS, inputs_of, parse_fine_tuning
-from pipelines import flags
+from keras_vitbert.flags import INPUT_FLAGS, define, devices_of, inputs_of, parse_fine_tuning
 from pipelines.command_line import choose_backend, quiet_loading, run
 from pipelines.files import check_no_input, make_folder, write_atomically
 from pipelines.text_tables import markdown_table
-from tpu.flags import define_flags as define_tpu_flags
 
 
 def define_flags(values):
     """Defines the flags other than `--config`, on an `absl.flags.FlagValues`."""
-    flags.define_flags(
+    define(
+        values,
         *INPUT_FLAGS,
         ("shots", "5,25,0", "examples of each class to learn from, comma-separated; 0: all"),
         ("draws", 3, "how many times few-shot examples are drawn", 1),
         ("output_dir", "", "a folder for summary.json"),
-        values=values,
     )
-    define_tpu_flags(values)
 
 
 def main(argv):
@@ -40,38 +37,14 @@ def main(argv):
     shots = _shots(values.shots)
     choose_backend(values.backend)
     with quiet_loading():
-        import keras
+        from keras_vitbert.experiments import open_probe
 
-        from keras_vitbert.fine_tuning.inputs import Inputs
-        from keras_vitbert.fine_tuning.probes import FeatureReader, probe_splits
-        from keras_vitbert.runs.machine import open_machine
-        from keras_vitbert.runs.record_errors import reading_images
-
-    inputs = Inputs(**inputs_of(values))
+    probe = open_probe(config, frozenset(given), **devices_of(values), **inputs_of(values))
     path = os.path.join(values.output_dir, "summary.json") if values.output_dir else ""
     if path:
-        check_no_input(path, inputs.paths(config.task))
-    machine = open_machine(values.tpu, values.tpu_address, wait_seconds=values.wait_seconds)
-    pretrained, config = inputs.pretrained(config.for_devices(machine.devices))
-    if config.kind == "images" and "image_size" not in given:
-        config = config.with_values({"image_size": pretrained.model["image_size"]})
-    data = inputs.open(config, pretrained.vocabulary, pretrained.max_length(config))
-    strategy = machine.strategy
-    keras.utils.set_random_seed(config.seed)  # for the weights that the checkpoint lacks
-    with strategy.scope():
-        classifier, _ = pretrained.classifier(config.kind, len(data.classes), config)
-    reader = FeatureReader(classifier, strategy, config.evaluation_batch)
-    with reading_images([data.train, *data.tests.values()]):
-        found = probe_splits(reader, data.train, data.tests, shots, values.draws, config.seed)
-    summary = {
-        "task": config.task,
-        "checkpoint": pretrained.name,
-        "checkpoint_step": pretrained.step,
-        "training_examples": data.train.count,
-        "examples": {name: split.count for name, split in data.tests.items()},
-        "splits": found,
-    }
-    print(_table(found))
+        check_no_input(path, probe.inputs.paths(config.task))
+    summary = probe.run(shots, values.draws)
+    print(_table(summary["splits"]))
     if path:
         make_folder(values.output_dir)
         write_atomically(path, json.dumps(summary, indent=1) + "\n")

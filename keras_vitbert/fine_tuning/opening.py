@@ -11,7 +11,8 @@ from keras_vitbert.runs.machine import Machine
 from keras_vitbert.runs.run_folder import RunFolder
 from pipelines.files import check_output_file
 
-_OPTIONS = ("predictions", "given", "sweep", "seeds", "divergence", "accepted")
+_OPTIONS = ("predictions", "given", "sweep", "seeds", "accepted")
+_OPTIONS += ("on_divergence", "max_divergences")
 
 
 def open_fine_tuning(
@@ -25,7 +26,7 @@ def open_fine_tuning(
         machine: where it computes.
         writes: whether the folder may be written to.
         named: fields of `Inputs`; and of `FineTuningRun`: `predictions`, `given`, `sweep`, `seeds`,
-            `divergence` and `accepted`.
+            `accepted`, `on_divergence` and `max_divergences`.
 
     Raises:
         ValueError: the devices cannot do what the config asks for, or the checkpoint or the data

@@ -1,10 +1,19 @@
 """Probes on a downstream task: features of its splits, and simple classifiers on top of them."""
 
+import dataclasses
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import keras
 import numpy as np
 from keras import ops
 
+from keras_vitbert.configs.fine_tuning import FineTuning
 from keras_vitbert.fine_tuning.evaluation import Evaluator
+from keras_vitbert.fine_tuning.inputs import Inputs
 from keras_vitbert.inspection.probes import NEAREST, RIDGE, Features, probe
+from keras_vitbert.runs.machine import Machine
+from keras_vitbert.runs.record_errors import reading_images
 from keras_vitbert.trained.tensors import require_finite
 from pipelines.command_line import say
 from pipelines.status import doing
@@ -38,6 +47,48 @@ class FeatureReader(Evaluator):
         numbers, values = self.rows(split)
         require_finite({"features": values}, self.network.name)
         return Features(values, numbers[:, 1])
+
+
+@dataclasses.dataclass(frozen=True)
+class Probe:
+    """A frozen encoder beside the data of a task."""
+
+    config: FineTuning
+    given: Collection[str]  # fields that somebody set
+    machine: Machine
+    inputs: Inputs
+
+    def run(self, shots: Sequence[int], draws: int = 1) -> dict[str, Any]:
+        """Measures linear and nearest-neighbour classifiers on the encoder's features.
+
+        Args:
+            shots, draws: see `probe_splits`.
+
+        Returns:
+            The content of `summary.json`; `splits` is what `probe_splits` returns.
+
+        Raises:
+            ValueError: the checkpoint or the data are missing, damaged or do not fit.
+        """
+        config, strategy = self.config.for_devices(self.machine.devices), self.machine.strategy
+        pretrained, config = self.inputs.pretrained(config)
+        if config.kind == "images" and "image_size" not in self.given:
+            config = config.with_values({"image_size": pretrained.model["image_size"]})
+        data = self.inputs.open(config, pretrained.vocabulary, pretrained.max_length(config))
+        keras.utils.set_random_seed(config.seed)  # for the weights that the checkpoint lacks
+        with strategy.scope():
+            classifier, _ = pretrained.classifier(config.kind, len(data.classes), config)
+        reader = FeatureReader(classifier, strategy, config.evaluation_batch)
+        with reading_images([data.train, *data.tests.values()]):
+            found = probe_splits(reader, data.train, data.tests, shots, draws, config.seed)
+        return {
+            "task": config.task,
+            "checkpoint": pretrained.name,
+            "checkpoint_step": pretrained.step,
+            "training_examples": data.train.count,
+            "examples": {name: split.count for name, split in data.tests.items()},
+            "splits": found,
+        }
 
 
 def probe_splits(reader, train, tests, shots, draws, seed):

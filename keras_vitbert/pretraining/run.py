@@ -58,6 +58,7 @@ class PretrainingRun(Run):
     teaches: str = ""  # `image` or `text` for a teacher that is trained on demand
 
     def __post_init__(self):
+        super().__post_init__()
         if self.profile:
             fits = len(self.profile) == 2 and 1 <= self.profile[0] <= self.profile[1]
             if not fits or self.profile[1] > self.config.steps:
@@ -121,7 +122,8 @@ class PretrainingRun(Run):
             machine=self.machine,
             data=self.data,
             teaches=kind,
-            divergence=self.divergence,
+            on_divergence=self.on_divergence,
+            max_divergences=self.max_divergences,
             accepted=self.accepted,
         )
 

@@ -1,39 +1,24 @@
 """What happens after a step that was not applied, see `keras_vitbert.training.step_check`.
 
 `divergences.csv` in the run's folder has a line for each: the reason, the variables whose gradients
-are not finite, and the records of its batch. What follows depends on the `Policy`:
+are not finite, and the records of its batch. What follows depends on
+`Run.on_divergence`:
 
 stop      the run ends with status 3;
 skip      training continues as if the batch had not existed;
 restore   weights, moments and masks return to those of the last good checkpoint, and training
           continues after the step: data and learning rate continue, what was learnt since is lost.
 
-After its `limit` of such steps, a run ends with status 3 all the same. Their number is part of a
-checkpoint: a run that is killed and resumed ends where an uninterrupted one does.
+After `Run.max_divergences` of such steps, a run ends with status 3 all the same. Their number is
+part of a checkpoint: a run that is killed and resumed ends where an uninterrupted one does.
 """
-
-import dataclasses
 
 import keras
 
 from keras_vitbert.runs import checkpoints
 from pipelines.command_line import Diverged, say
 
-POLICIES = ("stop", "skip", "restore")
 _FILE = "divergences.csv"
-
-
-@dataclasses.dataclass(frozen=True)
-class Policy:
-    """What to do after a step that was not applied."""
-
-    action: str = "stop"  # of `POLICIES`
-    limit: int = 10  # the most steps that are skipped, or the most times that training goes back
-
-    def __post_init__(self):
-        if self.action not in POLICIES:
-            known = ", ".join(POLICIES)
-            raise ValueError(f"on_divergence={self.action}: must be one of {known}")
 
 
 def counts(trainer):
@@ -61,7 +46,8 @@ class DivergenceGuard(keras.callbacks.Callback):
     def __init__(self, run, stream, writer):
         super().__init__()
         self.writer = writer
-        self.folder, self.policy, self.stream = run.folder, run.divergence, stream
+        self.folder, self.stream = run.folder, stream
+        self.action, self.limit = run.on_divergence, run.max_divergences
 
     def on_train_batch_end(self, batch, logs=None):
         bad_steps = self.model.bad_steps
@@ -70,14 +56,14 @@ class DivergenceGuard(keras.callbacks.Callback):
         self._write(bad_steps)
         place = f"step {bad_steps[0].step + 1} was not applied ({bad_steps[0].reason})"
         details = f"see {self.folder.path}/{_FILE}"
-        check, limit = self.model.step_check, self.policy.limit
-        if self.policy.action == "skip":
+        check, limit = self.model.step_check, self.limit
+        if self.action == "skip":
             count = int(check.bad_steps.numpy())
             if count <= limit:
                 say(f"{place}: skipped, {count} of at most {limit}; {details}")
                 return
             raise Diverged(f"{place}; {limit} steps were skipped, which is the limit; {details}")
-        if self.policy.action == "restore":
+        if self.action == "restore":
             count = int(check.restores.numpy()) + 1
             if count > limit:
                 raise Diverged(f"{place}; restored {limit} times, which is the limit; {details}")

@@ -1,35 +1,38 @@
 """What a run of pre-training and one of fine-tuning have in common."""
 
-import abc
 import dataclasses
 from typing import Any
 
 from keras_vitbert.configs.run import Experiment
 from keras_vitbert.runs.checkpoints import latest
-from keras_vitbert.runs.divergence import Policy
 from keras_vitbert.runs.machine import Machine
 from keras_vitbert.runs.run_folder import RunFolder
 from keras_vitbert.runs.workers import Workers
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Run(abc.ABC):
+class Run:
     """An opened run; the subclasses add what is trained."""
 
     config: Experiment  # resolved for the devices and the data
     folder: RunFolder
     machine: Machine
     data: Any  # open: `pretraining.data.Data` or `fine_tuning.task_data.TaskData`
-    divergence: Policy = Policy()
+    on_divergence: str = "stop"  # or skip, restore, see `runs.divergence`
+    max_divergences: int = 10  # the most steps to skip, or times to restore
     accepted: tuple[str, ...] = ()  # what may differ from what the run began with
 
-    @abc.abstractmethod
+    def __post_init__(self):
+        if self.on_divergence not in (known := ("stop", "skip", "restore")):
+            raise ValueError(f"on_divergence={self.on_divergence}: must be one of {known}")
+
     def train(self, dry_run: bool = False) -> dict[str, Any]:
         """Trains to the end, from the start or from the last checkpoint, and prints a report."""
+        raise NotImplementedError
 
-    @abc.abstractmethod
     def evaluate(self) -> dict[str, Any]:
         """Measures what was trained on the data that it was not trained on."""
+        raise NotImplementedError
 
     @property
     def step(self) -> int:

@@ -101,7 +101,8 @@ def train(folder, policy, bad=(), limit=10, executed=1, replicas=1, jump=STEPS, 
         folder=RunFolder(str(folder)),
         machine=Machine(strategy, Workers(strategy), Devices()),
         data=None,
-        divergence=divergence.Policy(policy, limit),
+        on_divergence=policy,
+        max_divergences=limit,
     )
     error = None
     try:

@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 
-from keras_vitbert.runs.divergence import Policy
+from keras_vitbert.runs.run import Run
 from tests.forked import Forked
 from tests.keras_vitbert.runs import divergence_script
 from tests.keras_vitbert.runs.divergence_script import (
@@ -157,6 +157,7 @@ def test_a_resumed_run_ends_the_same(tmp_path, policy):
 
 
 def test_policies_are_known_by_name():
-    assert Policy("skip", 3).action == "skip"
-    with pytest.raises(ValueError, match="skipp"):
-        Policy("skipp")
+    nothing = dict.fromkeys(("config", "folder", "machine", "data"))
+    assert Run(**nothing, on_divergence="skip").on_divergence == "skip"
+    with pytest.raises(ValueError, match="on_divergence=skipp"):
+        Run(**nothing, on_divergence="skipp")

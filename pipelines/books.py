@@ -3,9 +3,9 @@
     python -m pipelines.books --folder=DIR --output=gs://bucket/books
 
 Books are the files `*.txt` in the folder and its subfolders, in UTF-8, Windows-1252 or UTF-16 with
-a byte order mark, from Project Gutenberg or elsewhere. `pipelines.text.book_text` says what is kept
-of them. What follows `--` says where the work is done, see `pipelines.wikipedia`. The same command
-resumes a run that was stopped.
+a byte order mark, from Project Gutenberg or elsewhere. `pipelines.prepare.book_text` says what is
+kept of them. What follows `--` says where the work is done, see `pipelines.wikipedia`. The same
+command resumes a run that was stopped.
 """
 
 import codecs
@@ -20,9 +20,8 @@ from pipelines import command_line
 from pipelines.command_line import check_utf8, one_line
 from pipelines.files import reading, walk
 from pipelines.flags import define_flags
-from pipelines.jobs import shard_job
+from pipelines.prepare import book_text, shard_job
 from pipelines.shards.shard_manifest import DOCUMENTS
-from pipelines.text import book_text
 from pipelines.text.documents import Document, to_json
 
 _FORMAT_VERSION = 1  # raise it when the same books give other documents

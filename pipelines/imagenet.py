@@ -30,7 +30,7 @@ from pipelines import command_line
 from pipelines.command_line import MAX_SEED
 from pipelines.files import make_folder, write_atomically
 from pipelines.flags import define_flags
-from pipelines.jobs import shard_job
+from pipelines.prepare import shard_job
 
 SHARDS = {"train": 1024, "validation": 128}  # of ImageNet
 MIN_IMAGES_PER_SHARD = 300  # smaller sets get fewer shards
@@ -90,7 +90,8 @@ def main(argv):
     shard_job.check_job(os.path.join(output, "train"), workers)
 
     command_line.load_tensorflow()
-    from pipelines.images import image_shards, image_sources
+    from pipelines.images import image_sources
+    from pipelines.prepare import image_shards
 
     if source == "folder" and values.folder:
         splits = image_sources.find_folders(values.folder)
@@ -99,7 +100,7 @@ def main(argv):
         splits = {flag.split("_")[0]: values[flag].value for flag in flags if values[flag].value}
     make_folder(output)
     if source == "tfds":
-        from pipelines.images import imagenet_tfds
+        from pipelines.prepare import imagenet_tfds
 
         if values.manual_dir:
             imagenet_tfds.prepare(values.tfds_data_dir, values.manual_dir)

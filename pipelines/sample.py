@@ -76,7 +76,7 @@ def prepare(
     Raises:
         ValueError: a package is not installed, or the folder cannot be written.
     """
-    from pipelines.images import mnist
+    from pipelines.prepare import mnist
 
     settings = {
         "format_version": FORMAT_VERSION,
@@ -166,7 +166,8 @@ def _build_text(folder, settings):
 
 
 def _build_images(folder, settings):
-    from pipelines.images import image_records, mnist
+    from pipelines.images import image_records
+    from pipelines.prepare import mnist
 
     images, labels = mnist.read_mnist()
     chosen = _split_by_class(labels, settings["seed"])

@@ -28,7 +28,7 @@ from pipelines import command_line
 from pipelines.command_line import MAX_SEED
 from pipelines.files import check_no_input
 from pipelines.flags import define_flags
-from pipelines.jobs import shard_job
+from pipelines.prepare import shard_job
 from pipelines.shards.shard_files import shard_path
 from pipelines.shards.shard_manifest import TEXT_EXAMPLES
 from pipelines.text import documents as document_files

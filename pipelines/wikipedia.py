@@ -23,17 +23,17 @@ from collections.abc import Iterator
 from pipelines import command_line
 from pipelines.files import find_files
 from pipelines.flags import define_flags
-from pipelines.jobs.shard_job import (
+from pipelines.prepare.shard_job import (
     ShardJob,
     check_job,
     choose_shards,
     parse_job_flags,
     run_job,
 )
+from pipelines.prepare.wikipedia_dump import Page, is_divisible, read_pages
+from pipelines.prepare.wikitext import passages
 from pipelines.shards.shard_manifest import DOCUMENTS
 from pipelines.text.documents import Document, to_json
-from pipelines.text.wikipedia_dump import Page, is_divisible, read_pages
-from pipelines.text.wikitext import passages
 
 _FORMAT_VERSION = 2  # raise it when the same shard of a dump gives other documents
 _SHARD_BYTES = 32_000_000  # of the compressed dump: a few minutes of work

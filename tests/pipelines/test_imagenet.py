@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from pipelines import command_line, imagenet, package_data
-from pipelines.images.image_shards import ListedImagesJob
+from pipelines.prepare.image_shards import ListedImagesJob
 from pipelines.shards.shard_manifest import read_manifest
 from tests.pipelines.image_fixtures import (
     cmyk,

@@ -9,7 +9,8 @@ import pytest
 import tensorflow as tf
 
 from pipelines import command_line, sample
-from pipelines.images import image_records, mnist
+from pipelines.images import image_records
+from pipelines.prepare import mnist
 from pipelines.text import tokenization
 from pipelines.text.pairs import IS_NEXT
 from pipelines.text.wordpiece import CLS, MASK, SEP, SPECIAL_TOKENS, UNKNOWN, read_vocabulary

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from pipelines import command_line, wikipedia
 from pipelines.files import find_files
+from pipelines.prepare.wikipedia_dump import Page, read_pages
 from pipelines.text.documents import Document, from_json
-from pipelines.text.wikipedia_dump import Page, read_pages
 from pipelines.wikipedia import WikipediaJob, read_documents
 from tests.said import without_status
 

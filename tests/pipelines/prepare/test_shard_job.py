@@ -5,10 +5,10 @@ import tensorflow as tf
 
 from pipelines.cores import available_cores
 from pipelines.flags import define_flags
-from pipelines.jobs.shard_job import check_job, choose_shards, parse_job_flags, run_job
-from pipelines.jobs.worker_arguments import WorkerArguments
+from pipelines.prepare.shard_job import check_job, choose_shards, parse_job_flags, run_job
+from pipelines.prepare.worker_arguments import WorkerArguments
 from pipelines.shards.shard_manifest import read_manifest
-from tests.pipelines.jobs.counting_job import ONE_PROCESS, CountingJob, content, expected
+from tests.pipelines.prepare.counting_job import ONE_PROCESS, CountingJob, content, expected
 
 
 def test_shards_and_manifest(tmp_path, capfd):

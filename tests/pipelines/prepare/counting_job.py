@@ -5,8 +5,8 @@ import glob
 import os
 from typing import ClassVar
 
-from pipelines.jobs.shard_job import ShardJob
-from pipelines.jobs.worker_arguments import WorkerArguments
+from pipelines.prepare.shard_job import ShardJob
+from pipelines.prepare.worker_arguments import WorkerArguments
 
 ONE_PROCESS = WorkerArguments(1)
 

@@ -10,11 +10,11 @@ import pytest
 import tensorflow as tf
 
 from pipelines import command_line
-from pipelines.jobs import job_output, job_workers, worker_arguments
-from pipelines.jobs.shard_job import run_job
-from pipelines.jobs.worker_arguments import WorkerArguments, parse_worker_arguments
+from pipelines.prepare import job_output, job_workers, worker_arguments
+from pipelines.prepare.shard_job import run_job
+from pipelines.prepare.worker_arguments import WorkerArguments, parse_worker_arguments
 from pipelines.shards.shard_manifest import read_manifest
-from tests.pipelines.jobs.counting_job import CountingJob, content, expected
+from tests.pipelines.prepare.counting_job import CountingJob, content, expected
 
 BEAM_IN_THIS_PROCESS = "apache_beam.runners.direct.direct_runner.BundleBasedDirectRunner"
 
@@ -98,8 +98,8 @@ def test_beam_takes_jobs_that_are_defined_in_the_module_that_runs(tmp_path):
     program = f"""if True:
         import functools, sys
         from apache_beam.internal import pickler
-        from pipelines.jobs import job_output, job_workers
-        from tests.pipelines.jobs.counting_job import CountingJob
+        from pipelines.prepare import job_output, job_workers
+        from tests.pipelines.prepare.counting_job import CountingJob
         class Job(CountingJob):
             def settings(self):
                 return "of __main__"
@@ -118,8 +118,8 @@ def test_beam_takes_jobs_that_are_defined_in_the_module_that_runs(tmp_path):
 SCRIPT = """
     import dataclasses, glob, os, signal, sys, time
     from pipelines import command_line
-    from pipelines.jobs.shard_job import ShardJob, run_job
-    from pipelines.jobs.worker_arguments import parse_worker_arguments
+    from pipelines.prepare.shard_job import ShardJob, run_job
+    from pipelines.prepare.worker_arguments import parse_worker_arguments
 
     @dataclasses.dataclass(frozen=True)
     class Part:

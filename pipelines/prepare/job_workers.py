@@ -9,9 +9,9 @@ import functools
 from collections.abc import Sequence
 
 from pipelines.command_line import load_tensorflow
-from pipelines.jobs.job_output import JobOutput
-from pipelines.jobs.local_workers import call_in_processes
-from pipelines.jobs.worker_arguments import WorkerArguments
+from pipelines.prepare.job_output import JobOutput
+from pipelines.prepare.local_workers import call_in_processes
+from pipelines.prepare.worker_arguments import WorkerArguments
 from pipelines.shards.shard_files import shard_path
 
 

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from pipelines.jobs.worker_arguments import WorkerArguments, parse_worker_arguments
+from pipelines.prepare.worker_arguments import WorkerArguments, parse_worker_arguments
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ import time
 from pipelines.command_line import say
 from pipelines.files import check_writable, make_folder
 from pipelines.flags import parse_flags
-from pipelines.jobs.worker_arguments import WorkerArguments, parse_worker_arguments
+from pipelines.prepare.worker_arguments import WorkerArguments, parse_worker_arguments
 from pipelines.shards.shard_files import LineFile, RecordFile
 from pipelines.shards.shard_manifest import DOCUMENTS, manifest_path, read_manifest, write_manifest
 from pipelines.status import doing, duration
@@ -131,8 +131,8 @@ def run_job(
         ValueError: a shard could not be made, too much is damaged, the inputs hold nothing, or
             `prefix` holds other data.
     """
-    from pipelines.jobs.job_output import JobOutput
-    from pipelines.jobs.job_workers import make_all
+    from pipelines.prepare.job_output import JobOutput
+    from pipelines.prepare.job_workers import make_all
 
     plan = {
         "kind": job.kind,

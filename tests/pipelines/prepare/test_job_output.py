@@ -7,10 +7,10 @@ import re
 
 import pytest
 
-from pipelines.jobs.job_output import JobOutput
-from pipelines.jobs.shard_job import run_job
+from pipelines.prepare.job_output import JobOutput
+from pipelines.prepare.shard_job import run_job
 from pipelines.shards.shard_manifest import read_manifest
-from tests.pipelines.jobs.counting_job import ONE_PROCESS, CountingJob, content, expected
+from tests.pipelines.prepare.counting_job import ONE_PROCESS, CountingJob, content, expected
 
 
 def test_complete_output_is_left_alone(tmp_path, capfd):

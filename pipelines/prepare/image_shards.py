@@ -14,7 +14,7 @@ from pipelines.cores import available_cores
 from pipelines.images import jpeg
 from pipelines.images.image_lists import StoredList, entry_name, read_entry
 from pipelines.images.image_records import LABEL_OFFSET, jpeg_example
-from pipelines.jobs.shard_job import ShardJob
+from pipelines.prepare.shard_job import ShardJob
 from pipelines.shards import tfrecords
 from pipelines.shards.shard_manifest import IMAGES
 

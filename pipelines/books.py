@@ -17,7 +17,7 @@ import sys
 from collections.abc import Iterable
 
 from pipelines import command_line
-from pipelines.command_line import check_utf8, one_line
+from pipelines.command_line import one_line
 from pipelines.files import reading, walk
 from pipelines.flags import define_flags
 from pipelines.prepare import book_text, shard_job
@@ -132,7 +132,7 @@ def find_books(folder: str) -> tuple[tuple[str, int], ...]:
         for name in names:
             if name.lower().endswith(".txt"):
                 path = os.path.join(parent, name)
-                check_utf8(path)
+                path.encode()  # a name that is not UTF-8 raises; TensorFlow could not open it
                 with reading(path) as (_, size):
                     found.append((os.path.relpath(path, folder), size))
     if not found:

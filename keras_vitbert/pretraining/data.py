@@ -8,11 +8,11 @@ import tensorflow as tf
 from keras_vitbert.configs import sample as sample_config
 from keras_vitbert.configs.model import PAPER_SIZES
 from keras_vitbert.configs.pretraining import Pretraining
-from pipelines import sample
 from pipelines.command_line import one_line, say
 from pipelines.image_stream import ImageStream
 from pipelines.images.image_views import ImageViews
 from pipelines.joint_stream import JointStream
+from pipelines.prepare import sample
 from pipelines.shards.damage import check_limit, left_out, without_damaged
 from pipelines.shards.records import BadRecord, RecordFiles
 from pipelines.text.casing import case_of, recorded_case
@@ -68,7 +68,7 @@ def open_data(config, cache_dir="", max_bad_records=0, cache=False, audits=None)
     Args:
         config: `Pretraining`; with `data.source` "sample", the sample data are prepared on demand.
             Only the modalities of its variant are opened.
-        cache_dir: str, where prepared sample data are kept; see `pipelines.sample`.
+        cache_dir: str, where prepared sample data are kept; see `pipelines.prepare.sample`.
         max_bad_records: int, how many damaged records of all files may be skipped. Above 0, all
             records are checked first.
         cache: bool, whether training records are kept in memory once they have been read.

@@ -6,7 +6,7 @@ from keras_vitbert.configs.pretraining import PAPER_SIZES
 from keras_vitbert.pretraining import run as pretraining
 from keras_vitbert.pretraining.data import open_data
 from keras_vitbert.runs.run_folder import RunFolder
-from pipelines import sample
+from pipelines.prepare import sample
 from tests.keras_vitbert.tiny_runs import (
     CLASS_NAMES,
     IMAGES,

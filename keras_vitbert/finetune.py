@@ -98,7 +98,7 @@ def _evaluate(values, config, machine, inputs):
     task = find_task(config.task)
     if values.predictions:
         check_output_file(values.predictions, Inputs(**inputs).paths(task), "")
-    options = ("data_dir", "download", "max_bad_records", "files")
+    options = ("data_dir", "download", "skip_damaged", "files")
     open_data = functools.partial(open_task, task, **{name: inputs[name] for name in options})
     predictions = values.predictions if machine.workers.is_chief else ""
     config = config.for_devices(machine.devices)

@@ -60,7 +60,7 @@ def define_flags(values):
         *DIVERGENCE_FLAGS,
         ("profile", "", "START,STOP: the steps to trace for TensorBoard's profile plug-in"),
         (
-            "max_bad_records",
+            "skip_damaged",
             0,
             "how many damaged records may be skipped; above 0, all are checked first",
             0,
@@ -97,7 +97,7 @@ def main(argv):
         image_teacher=values.image_teacher,
         text_teacher=values.text_teacher,
         initial_weights=values.initial_weights,
-        max_bad_records=values.max_bad_records,
+        skip_damaged=values.skip_damaged,
         cache=values.cache,
         cache_dir=values.cache_dir,
         profiled_steps=profiled,

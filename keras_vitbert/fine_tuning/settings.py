@@ -46,7 +46,7 @@ INPUT_FLAGS = (
     ),
     ("vocabulary", "", "a vocabulary file, for text if the checkpoint has none"),
     ("download", False, "let TFDS download missing data"),
-    ("max_bad_records", 0, "how many damaged rows of tables may be skipped", 0),
+    ("skip_damaged", 0, "how many damaged rows of tables may be skipped", 0),
 )
 CONFIG_HELP = "--config.KEY=VALUE changes a value of the task's config"
 
@@ -101,7 +101,7 @@ def files_of(values: Any) -> dict[str, str]:
 
 def inputs_of(values: Any) -> dict[str, Any]:
     """What the flags name to be read: fields of `keras_vitbert.fine_tuning.opening.Inputs`."""
-    names = ("checkpoint", "architecture", "vocabulary", "data_dir", "download", "max_bad_records")
+    names = ("checkpoint", "architecture", "vocabulary", "data_dir", "download", "skip_damaged")
     return {name: values[name].value for name in names} | {"files": files_of(values)}
 
 
